@@ -1,0 +1,396 @@
+"""What was recorded: any file MNE reads, as one continuous, filtered, resampled float32 signal."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import mne
+import numpy as np
+from scipy.signal import firwin, resample_poly
+
+from sk_b2s.stimuli import file_stamp
+
+__all__ = ["Header", "Processing", "read_header", "read_signal", "resample", "sensor_positions"]
+
+# Channels that files often type as EEG although no brain speaks through them.
+NOT_EEG = re.compile(
+    r"^(EXG\d+|.*EOG.*|EMG.*|E[CK]G.*|STATUS|STI.*|TRIG.*|GSR.*|RESP|PLET|TEMP|ERG\d*|AUX.*|AUD.*|MISC.*)$",
+    re.IGNORECASE,
+)
+CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
+
+
+class Processing(NamedTuple):
+    """All that decides a recording's signal, besides its file; the key under which it is cached."""
+
+    sfreq: float = 120.0
+    picks: tuple | str | None = None
+    reference: tuple | str | None = None
+    l_freq: float | None = None
+    h_freq: float | None = None
+    notch: tuple | None = None
+    phase: str = "zero"
+    montage: object = None
+    bads: str = "mask"
+    raw_hook: object = None
+
+
+class Header(NamedTuple):
+    """What a recording's file says of itself before any sample is read."""
+
+    ch_names: tuple  # the channels that will be read
+    positions: np.ndarray  # (n_channels, 2) in [0, 1], NaN where unknown
+    bads: tuple  # those of ch_names that are marked bad
+    sfreq: float  # Hz, in the file
+    n_times: int  # samples, in the file
+
+
+def open_raw(path, processing=None):
+    """Open a recording through the door MNE has for its format."""
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f"recording {str(path)!r} does not exist; the column 'recording' must hold the path of a "
+            f"file that mne.io.read_raw reads."
+        )
+    raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+    if processing is None:
+        return raw
+    if processing.raw_hook is not None:
+        raw = processing.raw_hook(raw)
+        if not isinstance(raw, mne.io.BaseRaw):
+            raise TypeError(
+                f"raw_hook must return the mne Raw it was given or a new one, got {type(raw).__name__} "
+                f"for {str(path)!r}."
+            )
+    if processing.montage is not None:
+        raw.set_montage(processing.montage, match_case=False, on_missing="ignore", verbose="ERROR")
+    return raw
+
+
+@lru_cache(maxsize=65536)
+def _extent(stamp):
+    raw = open_raw(stamp[0])
+    bad = [
+        (a["onset"] - raw.first_time, a["duration"])  # MNE counts from the start of acquisition
+        for a in raw.annotations
+        if a["description"].lower().startswith("bad")
+    ]
+    return raw.n_times / raw.info["sfreq"], tuple(bad)
+
+
+def recording_extent(path):
+    """Duration of a recording and its stretches annotated as bad.
+
+    Parameters
+    ----------
+    path : str
+        A file that :func:`mne.io.read_raw` reads.
+
+    Returns
+    -------
+    duration : float
+        Seconds.
+    bad : tuple of (onset, duration)
+        Annotations whose description begins with "bad", in seconds from the first sample.
+    """
+    if not Path(path).exists():
+        open_raw(path)
+    return _extent(file_stamp(path))
+
+
+def pick_channels(raw, picks=None):
+    """Choose channel names: by default every EEG and MEG sensor, never EXG, EOG, EMG or triggers.
+
+    Parameters
+    ----------
+    raw : mne.io.Raw
+    picks : None | str | tuple of str, default=None
+        Types ("eeg", "meg", "mag", "grad", ...) or names; names are taken as they are.
+
+    Returns
+    -------
+    names : list of str
+
+    Raises
+    ------
+    ValueError
+        If a name is not in the recording or nothing is left.
+    """
+    if picks is None:
+        index = mne.pick_types(raw.info, meg=True, eeg=True, ref_meg=False, exclude=[])
+        names = [raw.ch_names[i] for i in index if not NOT_EEG.match(raw.ch_names[i])]
+    else:
+        wanted = picks if isinstance(picks, str) else list(picks)
+        try:
+            names = raw.copy().pick(wanted, exclude=(), verbose="ERROR").ch_names
+        except ValueError as error:
+            raise ValueError(
+                f"picks={picks!r} names channels or types that {_name(raw)} does not have; it has "
+                f"{_shorten(raw.ch_names)}."
+            ) from error
+    if not names:
+        raise ValueError(f"{_name(raw)} has no EEG or MEG channel; name channels by picks=[...].")
+    return names
+
+
+def _name(raw):
+    return f"recording {Path(raw.filenames[0]).name!r}" if raw.filenames[0] else "the recording"
+
+
+def _shorten(names, most=8):
+    names = list(map(str, names))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def sensor_positions(info, names):
+    """Lay sensors out on the unit square.
+
+    The layout MNE knows for the system (:func:`mne.channels.find_layout`, as in the paper) or, for
+    others, the azimuthal equidistant projection of the sensors' places. Each axis is scaled to
+    [0, 1]. Sensors at one place (the triplets of a Neuromag, triaxial magnetometers) are set apart
+    by 0.02 in the direction of their orientation.
+
+    Parameters
+    ----------
+    info : mne.Info
+        Holds the sensors' places.
+    names : sequence of str of length n_channels
+
+    Returns
+    -------
+    positions : ndarray of shape (n_channels, 2)
+        NaN where the place is unknown.
+    """
+    index = [info["ch_names"].index(name) for name in names]
+    loc = np.array([info["chs"][i]["loc"] for i in index])
+    place = loc[:, :3].astype(float)
+    place[~np.isfinite(place).all(1) | (np.abs(place).sum(1) == 0)] = np.nan
+    flat = _layout_positions(info, names)
+    if flat is None:
+        flat = _project(place)
+    twins = _same_place(place)
+    flat[twins] += 0.02 * _orientation(loc[twins]) * np.nanmax(np.ptp(flat, axis=0), initial=1.0)
+    known = np.isfinite(flat).all(1)
+    if known.any():
+        low, high = flat[known].min(0), flat[known].max(0)
+        flat = (flat - low) / np.where(high > low, high - low, 1.0)
+    return flat
+
+
+def _layout_positions(info, names):
+    """Positions in the layout MNE ships for this sensor system, None where it ships none."""
+    if "meg" not in info:
+        return None  # for EEG a layout is but another projection of the montage
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            layout = mne.channels.find_layout(info)
+    except (RuntimeError, ValueError):
+        return None
+    if layout is None:
+        return None
+    place = {
+        name.split("-")[0]: xy for name, xy in zip(layout.names, layout.pos[:, :2], strict=True)
+    }
+    flat = np.array([place.get(name.split("-")[0], (np.nan, np.nan)) for name in names], float)
+    return flat if np.isfinite(flat).all(1).mean() > 0.5 else None
+
+
+def _project(place):
+    """Project places azimuthally, keeping distances from the vertex along the sphere."""
+    if not np.isfinite(place).any():
+        return np.full((len(place), 2), np.nan)
+    low, high = np.nanmin(place, axis=0), np.nanmax(place, axis=0)
+    centre = (low + high) / 2
+    centre[2] = min(
+        centre[2], high[2] - np.max((high - low)[:2]) / 2
+    )  # of a sphere, not of its cap
+    x, y, z = (place - centre).T
+    around, down = np.arctan2(y, x), np.arccos(z / np.sqrt(x**2 + y**2 + z**2))
+    return np.column_stack([down * np.cos(around), down * np.sin(around)])
+
+
+def _same_place(place, closer=1e-3):
+    """Mark sensors within 1 mm of another one."""
+    distance = np.linalg.norm(place[:, None] - place[None], axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    return (distance < closer).any(1)
+
+
+def _orientation(loc):
+    """Unit vectors in the plane that tell apart sensors of one place: (n, 2)."""
+    normal, ex = loc[:, 9:12], loc[:, 3:6]
+    vector = normal[:, :2] + 0.5 * ex[:, :2]
+    length = np.linalg.norm(vector, axis=1, keepdims=True)
+    return vector / np.where(length > 0, length, 1)
+
+
+def read_header(path, stamp, processing):
+    """Read channels, positions, rate and length without the samples.
+
+    Parameters
+    ----------
+    path : str
+        A file that :func:`mne.io.read_raw` reads.
+    stamp : tuple
+        :func:`~sk_b2s.stimuli.file_stamp` of the file: a changed file is another cache entry.
+    processing : Processing
+        What will be done to it.
+
+    Returns
+    -------
+    header : Header
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If ``picks`` names what is not there or the wanted rate exceeds the file's.
+    """
+    raw = open_raw(path, processing)
+    names = pick_channels(raw, processing.picks)
+    file_sfreq = float(raw.info["sfreq"])
+    if processing.sfreq > file_sfreq * (1 + 1e-6):
+        raise ValueError(
+            f"sfreq={processing.sfreq:g} Hz is above the {file_sfreq:g} Hz of {_name(raw)}: resampling "
+            f"upwards invents no information; take Epocher(sfreq={file_sfreq:g}) or less."
+        )
+    bads = tuple(name for name in raw.info["bads"] if name in names)
+    return Header(tuple(names), sensor_positions(raw.info, names), bads, file_sfreq, raw.n_times)
+
+
+def resampled_length(n_times, sfreq_in, sfreq_out):
+    """Samples after resampling: floor(n_times · sfreq_out / sfreq_in)."""
+    ratio = Fraction(sfreq_out / sfreq_in).limit_denominator(10000)
+    return n_times * ratio.numerator // ratio.denominator
+
+
+def resample(data, sfreq_in, sfreq_out):
+    """Resample the last axis by a polyphase windowed sinc.
+
+    The paper's filter: 24 zero crossings on either side, cut at 0.945 of the new Nyquist frequency
+    (56.7 Hz for 120 Hz), a Hann window, edges continued by their last value.
+
+    Parameters
+    ----------
+    data : ndarray of shape (..., n_times)
+    sfreq_in, sfreq_out : float
+        Rates in Hz.
+
+    Returns
+    -------
+    data : ndarray of shape (..., floor(n_times * sfreq_out / sfreq_in))
+    """
+    ratio = Fraction(sfreq_out / sfreq_in).limit_denominator(10000)
+    up, down = ratio.numerator, ratio.denominator
+    if up == down:
+        return data
+    taps = firwin(2 * 24 * max(up, down) + 1, 0.945 / max(up, down), window="hann")
+    out = resample_poly(data, up, down, axis=-1, window=taps, padtype="edge")
+    return out[..., : resampled_length(data.shape[-1], sfreq_in, sfreq_out)]
+
+
+def read_signal(path, stamp, processing):
+    """Read, filter, resample and re-reference a recording once.
+
+    Channels are worked on in groups, so that a long recording at a high rate never stands in memory
+    in double precision as a whole. Re-referencing and interpolation mix channels only, filters mix
+    times only, so doing the former at the low rate changes nothing.
+
+    Parameters
+    ----------
+    path : str
+        A file that :func:`mne.io.read_raw` reads.
+    stamp : tuple
+        :func:`~sk_b2s.stimuli.file_stamp` of the file: a changed file is another cache entry.
+    processing : Processing
+        What is done to it.
+
+    Returns
+    -------
+    signal : ndarray of shape (n_times, n_channels)
+        float32, time-major, in volt or tesla; columns as in the header's ``ch_names``, zero in bad
+        channels where ``bads="mask"``.
+
+    Raises
+    ------
+    ValueError
+        If samples are NaN or infinite, or a reference channel is missing.
+    """
+    raw = open_raw(path, processing)
+    names = pick_channels(raw, processing.picks)
+    bads = [name for name in names if name in raw.info["bads"]]
+    reference = processing.reference if isinstance(processing.reference, tuple) else ()
+    if missing := [name for name in reference if name not in raw.ch_names]:
+        raise ValueError(
+            f"reference={list(reference)!r}: {_name(raw)} has no channel {missing}; it has "
+            f"{_shorten(raw.ch_names)}."
+        )
+    wanted = names + [name for name in reference if name not in names]
+    sfreq = float(raw.info["sfreq"])
+    signal = np.empty(
+        (resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32
+    )
+    step = max(1, CHUNK_BYTES // (8 * raw.n_times))
+    for first in range(0, len(wanted), step):
+        data = raw.get_data(picks=wanted[first : first + step], verbose="ERROR")
+        _check_finite(data, raw, wanted[first : first + step])
+        data = _filter(data, sfreq, processing)
+        signal[:, first : first + step] = resample(data, sfreq, processing.sfreq).T
+    _rereference(signal, wanted, names, bads, processing.reference)
+    signal = signal[:, : len(names)]
+    if bads and processing.bads == "interpolate":
+        _interpolate(signal, raw, names, bads, processing.sfreq)
+    elif bads:
+        signal[:, [names.index(name) for name in bads]] = 0.0
+    return np.ascontiguousarray(signal)
+
+
+def _check_finite(data, raw, names):
+    bad = ~np.isfinite(data)
+    if bad.any():
+        channel, sample = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{_name(raw)} holds {np.count_nonzero(bad)} NaN or infinite samples, the first in channel "
+            f"{names[channel]!r} at {sample / raw.info['sfreq']:.3f} s. Mark the channel bad "
+            f"(raw.info['bads']) and write finite values there, or cut the stretch out of the file."
+        )
+
+
+def _filter(data, sfreq, processing):
+    """Notch, then band-pass, as asked."""
+    options = {"phase": processing.phase, "verbose": "ERROR"}
+    if processing.notch is not None:
+        data = mne.filter.notch_filter(data, sfreq, processing.notch, **options)
+    if processing.l_freq is not None or processing.h_freq is not None:
+        data = mne.filter.filter_data(data, sfreq, processing.l_freq, processing.h_freq, **options)
+    return data
+
+
+def _rereference(signal, wanted, names, bads, reference):
+    """Subtract the mean of the reference channels in place."""
+    if reference is None:
+        return
+    if reference == "average":
+        reference = [name for name in names if name not in bads]
+    index = [wanted.index(name) for name in reference]
+    signal -= signal[:, index].mean(1, keepdims=True)
+
+
+def _interpolate(signal, raw, names, bads, sfreq):
+    """Replace bad channels by MNE's interpolation in place."""
+    info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names])
+    with info._unlock():
+        info["sfreq"] = sfreq
+        info["lowpass"] = min(info["lowpass"], sfreq / 2)
+    info["bads"] = bads
+    whole = mne.io.RawArray(signal.T.astype(float), info, verbose="ERROR")
+    whole.interpolate_bads(reset_bads=False, verbose="ERROR")
+    index = [names.index(name) for name in bads]
+    signal[:, index] = whole.get_data(picks=bads).T

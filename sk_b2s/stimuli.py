@@ -1,0 +1,309 @@
+"""What was heard: the identity of sounds, their blocks, and the intervals of sound that tables share."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+__all__ = ["SoundArray", "SoundIntervals", "cut_blocks", "sound_digest", "sound_duration"]
+
+
+class SoundArray:
+    """A sound given by its features instead of a file.
+
+    It stands in the ``sound`` column of an events table where a path would stand, for stimuli whose
+    waveform may not be shared but whose envelope, say, is at hand.
+
+    Parameters
+    ----------
+    data : array-like of shape (n_times, n_features) or (n_times,)
+        The features, one row per time step.
+    sfreq : float
+        Their rate in Hz.
+    name : str, default=""
+        What messages call it.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` is not one- or two-dimensional, holds NaN or infinity, or ``sfreq`` is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SoundArray(np.zeros((3200, 1)), sfreq=64, name="story").duration
+    50.0
+    """
+
+    def __init__(self, data, sfreq, name=""):
+        data = np.ascontiguousarray(data, dtype=np.float32)
+        if data.ndim == 1:
+            data = data[:, None]
+        if data.ndim != 2 or not np.isfinite(data).all():
+            raise ValueError(
+                f"SoundArray {name!r}: data must be finite and of shape (n_times, n_features); got "
+                f"shape {data.shape} with {np.count_nonzero(~np.isfinite(data))} non-finite values."
+            )
+        if not sfreq > 0:
+            raise ValueError(
+                f"SoundArray {name!r}: sfreq must be a positive rate in Hz, got {sfreq}."
+            )
+        self.data, self.sfreq, self.name = data, float(sfreq), name
+        self.digest = _digest(data.tobytes(), str(data.shape), str(self.sfreq))
+
+    @property
+    def duration(self):
+        """Length in seconds."""
+        return len(self.data) / self.sfreq
+
+    def __eq__(self, other):
+        return isinstance(other, SoundArray) and self.digest == other.digest
+
+    def __hash__(self):
+        return hash(self.digest)
+
+    def __repr__(self):
+        n_times, n_features = self.data.shape
+        return f"SoundArray({self.name!r}, {n_times} x {n_features} at {self.sfreq:g} Hz)"
+
+
+def _digest(*parts):
+    """Hash bytes and texts to 32 hexadecimal digits."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        hasher.update(part if isinstance(part, bytes) else part.encode())
+        hasher.update(b"\0")
+    return hasher.hexdigest()
+
+
+def stable_id(*parts):
+    """Hash texts to an integer that is the same everywhere.
+
+    52 bits, so that a float64 on its way through somebody's table keeps it whole; two of 100,000 ids
+    collide with probability 1e-6.
+    """
+    return int(_digest(*map(str, parts))[:13], 16)
+
+
+def file_stamp(path):
+    """Identify the present content of a file or folder: (path, bytes, last change in ns)."""
+    path = Path(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files]
+    return str(path), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+
+
+@lru_cache(maxsize=65536)
+def _file_digest(stamp):
+    return _digest(Path(stamp[0]).read_bytes())
+
+
+@lru_cache(maxsize=65536)
+def _file_duration(stamp):
+    try:
+        return float(soundfile.info(stamp[0]).duration)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"sound {stamp[0]!r} is not an audio file soundfile can read: {error}"
+        ) from error
+
+
+def sound_digest(sound):
+    """Identify a sound by its content, so that a copied or moved file is the same sound.
+
+    Parameters
+    ----------
+    sound : str, Path or SoundArray
+        A sound as it stands in an events table.
+
+    Returns
+    -------
+    digest : str
+        32 hexadecimal digits, equal for equal content.
+    """
+    return sound.digest if isinstance(sound, SoundArray) else _file_digest(file_stamp(sound))
+
+
+def sound_duration(sound):
+    """Length of a sound in seconds.
+
+    Parameters
+    ----------
+    sound : str, Path or SoundArray
+        A sound as it stands in an events table.
+
+    Returns
+    -------
+    duration : float
+        Seconds.
+
+    Raises
+    ------
+    ValueError
+        If the file is not audio.
+    """
+    return sound.duration if isinstance(sound, SoundArray) else _file_duration(file_stamp(sound))
+
+
+def sound_name(sound):
+    """Name a sound in a message."""
+    return sound.name or repr(sound) if isinstance(sound, SoundArray) else Path(sound).name
+
+
+def digests(sounds):
+    """Digest of every entry of a column, each distinct entry once: (n_rows,) array of str."""
+    codes, distinct = pd.factorize(pd.Series(sounds, dtype=object))
+    return np.array([sound_digest(sound) for sound in distinct], dtype=object)[codes]
+
+
+def plain_text(words):
+    """Lower-case words without punctuation, joined: what makes two texts equal."""
+    return " ".join(re.sub(r"[^\w']+", "", str(word).lower()) for word in words).strip()
+
+
+def cut_blocks(words, duration, block=20.0, pause=0.3):
+    """Cut a sound into blocks that end at a sentence or a pause.
+
+    Going through the sound, the next cut is the first place at least ``block`` seconds after the last
+    one where a sentence ends or nobody speaks for ``pause`` seconds; the cut lies in the middle of the
+    gap between two words. What is left at the end joins the last block, so every block of a sound
+    longer than ``block`` has at least that length. Without words the cuts are ``block`` apart.
+
+    Parameters
+    ----------
+    words : DataFrame of shape (n_words, ...)
+        Columns ``sound_onset`` and ``duration`` in seconds, and ``sequence``, the sentence of each
+        word (missing where unknown).
+    duration : float
+        Length of the sound in seconds.
+    block : float, default=20.0
+        Shortest block in seconds.
+    pause : float, default=0.3
+        Shortest silence between two words, in seconds, at which a block may end.
+
+    Returns
+    -------
+    edges : ndarray of shape (n_blocks + 1,)
+        Edges in seconds from the start of the sound; the first is 0, the last ``duration``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> words = pd.DataFrame({"sound_onset": [0.0, 9.0, 21.0, 30.0, 44.0], "duration": 1.0,
+    ...                       "sequence": ["a", "a", "b", "b", "c"]})
+    >>> cut_blocks(words, duration=50.0).tolist()
+    [0.0, 26.0, 50.0]
+    """
+    if len(words):
+        words = words.sort_values("sound_onset")
+        onset = words["sound_onset"].to_numpy(float)
+        ends = np.maximum.accumulate(onset + words["duration"].to_numpy(float))[:-1]
+        gap = onset[1:] - ends
+        sequence = pd.factorize(words["sequence"])[0]  # -1 where unknown
+        new_sentence = (sequence[1:] != sequence[:-1]) & (sequence[1:] >= 0)
+        candidates = onset[1:] - np.maximum(gap, 0) / 2
+        candidates = candidates[new_sentence | (gap >= pause)]
+    else:
+        candidates = np.arange(block, duration, block)
+    edges = [0.0]
+    for candidate in candidates:
+        if candidate - edges[-1] >= block:
+            edges.append(float(candidate))
+    if len(edges) > 1 and duration - edges[-1] < block:
+        edges.pop()
+    return np.array([*edges, float(duration)])
+
+
+class SoundIntervals:
+    """The stretches of sound that a table of segments contains.
+
+    Parameters
+    ----------
+    intervals : dict of str to ndarray of shape (n_intervals, 2)
+        For each sound (:func:`sound_digest`) sorted, disjoint intervals in seconds.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> story = SoundArray(np.zeros(640), sfreq=64)
+    >>> table = pd.DataFrame({"sound": [story] * 3, "sound_onset": [0.0, 1.0, 6.0], "duration": 2.0})
+    >>> heard = SoundIntervals.from_table(table[:2])
+    >>> heard.seconds
+    3.0
+    >>> heard.touches(table).tolist()
+    [True, True, False]
+    """
+
+    def __init__(self, intervals):
+        self.intervals = intervals
+
+    @classmethod
+    def from_table(cls, table, blocks=False):
+        """Unite the windows of a table of segments.
+
+        Parameters
+        ----------
+        table : DataFrame
+            Columns ``sound``, ``sound_onset`` and ``duration``.
+        blocks : bool, default=False
+            Add the whole block of every row (``block_start`` to ``block_stop``).
+
+        Returns
+        -------
+        intervals : SoundIntervals
+        """
+        start = table["sound_onset"].to_numpy(float)
+        stop = start + table["duration"].to_numpy(float)
+        key = digests(table["sound"])
+        if blocks and {"block_start", "block_stop"} <= set(table.columns):
+            start = np.concatenate([start, table["block_start"].to_numpy(float)])
+            stop = np.concatenate([stop, table["block_stop"].to_numpy(float)])
+            key = np.concatenate([key, key])
+        return cls({k: _unite(start[key == k], stop[key == k]) for k in pd.unique(key)})
+
+    @property
+    def seconds(self):
+        """Seconds of distinct sound."""
+        return float(sum(np.diff(i, axis=1).sum() for i in self.intervals.values()))
+
+    def touches(self, table, guard=0.0):
+        """Tell which windows share sound with the intervals.
+
+        Parameters
+        ----------
+        table : DataFrame of shape (n_windows, ...)
+            Columns ``sound``, ``sound_onset`` and ``duration``.
+        guard : float, default=0.0
+            Windows within so many seconds of an interval count as well.
+
+        Returns
+        -------
+        mask : ndarray of bool of shape (n_windows,)
+        """
+        start = table["sound_onset"].to_numpy(float) - guard
+        stop = start + table["duration"].to_numpy(float) + 2 * guard
+        key = digests(table["sound"])
+        mask = np.zeros(len(table), bool)
+        tolerance = 1e-9  # two windows that only meet share no sound
+        for digest in set(key) & set(self.intervals):
+            rows, spans = np.flatnonzero(key == digest), self.intervals[digest]
+            first = np.searchsorted(spans[:, 1], start[rows] + tolerance, side="right")
+            inside = first < len(spans)
+            mask[rows] = inside & (
+                spans[np.minimum(first, len(spans) - 1), 0] < stop[rows] - tolerance
+            )
+        return mask
+
+
+def _unite(start, stop):
+    """Merge intervals into sorted, disjoint ones."""
+    order = np.argsort(start, kind="stable")
+    start, stop = start[order], np.maximum.accumulate(stop[order])
+    new = np.r_[True, start[1:] > stop[:-1]]
+    return np.column_stack([start[new], stop[np.r_[np.flatnonzero(new)[1:] - 1, len(stop) - 1]]])
