@@ -1,17 +1,29 @@
 """Reading heard speech from the brain, the scikit-learn way."""
 
-from sk_b2s.events import check_events, make_segments
+from sk_b2s.epocher import Epocher
+from sk_b2s.events import check_events
 from sk_b2s.model_selection import LeaveOneSubjectOut, StimulusKFold, StimulusLeakWarning
+from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
+from sk_b2s.segments import make_segments
+from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.stimuli import SoundArray, SoundIntervals
+from sk_b2s.windows import Windows
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Envelope",
+    "Epocher",
+    "FeatureScaler",
     "LeaveOneSubjectOut",
+    "MelSpectrogram",
+    "RobustChannelScaler",
     "SoundArray",
     "SoundIntervals",
     "StimulusKFold",
     "StimulusLeakWarning",
+    "StoredFeatures",
+    "Windows",
     "check_events",
     "make_segments",
 ]

@@ -1,31 +1,19 @@
-"""From a table of events to two row-aligned tables of segments: a segment is a row."""
+"""The events table: one row per sound, word, phoneme or bad stretch."""
 
 from __future__ import annotations
 
 import difflib
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sk_b2s.recordings import recording_extent
-from sk_b2s.stimuli import (
-    SoundArray,
-    cut_blocks,
-    digests,
-    plain_text,
-    sound_duration,
-    sound_name,
-    stable_id,
-)
+from sk_b2s.stimuli import SoundArray, sound_duration, sound_name
 
-__all__ = ["EVENT_TYPES", "check_events", "make_segments"]
+__all__ = ["EVENT_TYPES", "check_events"]
 
-SAME_WORD = 0.05  # s; closer words of one name are one word
 EVENT_TYPES = ("sound", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
-RECORDING_COLUMNS = ("recording", "subject", "session", "study", "task", "run")
 DEFAULTS = {
     "study": "", "session": "", "sound": None, "sound_onset": np.nan, "text": None,
     "sequence": None, "word_index": np.nan, "condition": None, "stream": "single",
@@ -87,9 +75,7 @@ def check_events(events):
     events = events.copy()
     for column, default in DEFAULTS.items():
         if column not in events.columns:
-            events[column] = pd.Series(
-                default, index=events.index, dtype=object if default is None else None
-            )
+            events[column] = pd.Series(default, index=events.index, dtype=object if default is None else None)
     events["stream"] = events["stream"].astype(object).where(events["stream"].notna(), "single")
     events["recording"] = events["recording"].map(str)
     for column in ("onset", "duration", "sound_onset"):
@@ -162,10 +148,7 @@ def _fill_sound_durations(events, is_sound):
 def _check_one_sound_at_a_time(sounds):
     for _, group in sounds.groupby(["recording", "stream"], sort=False):
         group = group.sort_values("onset")
-        early = (
-            group["onset"].to_numpy()[1:]
-            < (group["onset"] + group["duration"]).to_numpy()[:-1] - 0.01
-        )
+        early = group["onset"].to_numpy()[1:] < (group["onset"] + group["duration"]).to_numpy()[:-1] - 0.01
         if early.any():
             row = np.flatnonzero(early)[0]
             first, second = group.iloc[row], group.iloc[row + 1]
@@ -184,13 +167,7 @@ def _playing(events, rows):
     asked = rows[[*keys, "onset"]].assign(row=np.arange(len(rows))).sort_values("onset")
     asked["onset"] += 1e-6  # a word that begins with its sound
     found = pd.merge_asof(asked, sounds.assign(position=sounds.index), on="onset", by=keys)
-    return (
-        found.set_index("row")["position"]
-        .reindex(range(len(rows)))
-        .fillna(-1)
-        .astype(int)
-        .to_numpy()
-    )
+    return found.set_index("row")["position"].reindex(range(len(rows))).fillna(-1).astype(int).to_numpy()
 
 
 def _place_in_sounds(events):
@@ -232,320 +209,3 @@ def _place_in_sounds(events):
         "a time within the sound (is the audio file shorter than its words?)",
     )
     return events.set_axis(labels)
-
-
-def make_segments(
-    events,
-    anchor="word",
-    tmin=-0.5,
-    tmax=2.35,
-    margin=0.5,
-    block=20.0,
-    stream=None,
-    reject_by_annotation=True,
-):
-    """Cut recordings into segments: what the brain did (X) and what was heard (y), row by row.
-
-    This function alone decides the windows; no later step drops a row. Left out here, counted and
-    said in a warning, are windows that leave the recording, touch a bad stretch or contain a second
-    sound of their stream.
-
-    Parameters
-    ----------
-    events : DataFrame
-        An events table, see :func:`check_events`.
-    anchor : "word" or float, default="word"
-        Where windows are laid: at the onset of each word, or every so many seconds of *sound* time,
-        so that the anchors are the same for everybody who heard the sound. The paper trains on a
-        grid of 0.5 s and tests at words. Windows at words may reach into the silence around their
-        sound, windows of a grid lie inside it.
-    tmin, tmax : float, default=-0.5, 2.35
-        The window around its anchor in seconds; 343 steps at 120 Hz, as in the paper.
-    margin : float, default=0.5
-        Seconds that every window keeps from the ends of the recording and from bad stretches, so
-        that the rows are the same for every ``lag`` searched. A larger lag needs a larger margin.
-    block : float, default=20.0
-        Shortest stretch of sound, in seconds, that is split as one; see
-        :func:`~sk_b2s.stimuli.cut_blocks`.
-    stream : str, default=None
-        Take only what was heard in this stream ("attended", say); None takes all.
-    reject_by_annotation : bool, default=True
-        Leave out windows that touch an event of type "bad" or an annotation of the recording that
-        begins with "bad".
-
-    Returns
-    -------
-    X : DataFrame of shape (n_segments, ...)
-        ``recording, subject, session, study, onset, duration``: the window in the recording, its
-        start and length in seconds; ``heard_start, heard_stop``: where in the recording sound is
-        heard at all.
-    y : DataFrame of shape (n_segments, ...)
-        ``sound, sound_onset, duration``: the window in the sound; ``block`` (an integer, equal for
-        blocks of equal sound or text) with ``block_start, block_stop`` in the sound; ``segment``, the
-        integer identity of the candidate: equal for all who heard the same stretch of the same
-        sound, in any table; ``sequence, word, word_index, condition, stream`` of the word at the
-        anchor; ``text``, the words that begin in the window; further columns of the events.
-
-    Raises
-    ------
-    ValueError
-        If the table is wrong (:func:`check_events`), a parameter is, or no window is left.
-
-    Notes
-    -----
-    Windows of neighbouring words overlap by seconds, so a split by row or by sentence puts the same
-    sound on both sides. Split by ``block`` with a guard instead: the splitters of
-    :mod:`sk_b2s.model_selection` do.
-
-    References
-    ----------
-    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
-       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
-    """
-    _check_window(anchor, tmin, tmax, margin, block)
-    events = check_events(events)
-    if stream is not None:
-        if stream not in set(events["stream"]):
-            raise ValueError(
-                f"stream={stream!r} is none of the streams in events: {sorted(set(events['stream']))}."
-            )
-        events = events[(events["stream"] == stream) | (events["type"] == "bad")].reset_index(
-            drop=True
-        )
-    anchors = (
-        _word_anchors(events)
-        if anchor == "word"
-        else _grid_anchors(events, float(anchor), tmin, tmax)
-    )
-    if len(anchors) == 0:
-        wanted = "rows of type 'word'" if anchor == "word" else "sounds as long as a window"
-        raise ValueError(f"anchor={anchor!r}: events has no {wanted}.")
-    anchors["onset"] += tmin
-    anchors["sound_onset"] = (anchors["sound_onset"] + tmin).round(6)
-    anchors["duration"] = round(tmax - tmin, 6)
-    keep, left_out = _fitting(events, anchors, margin, reject_by_annotation)
-    _say(left_out, len(anchors), anchor)
-    anchors = anchors[keep].reset_index(drop=True)
-    described = _describe_sounds(events, anchors, anchor, tmin, block)
-    return _two_tables(events, described)
-
-
-def _check_window(anchor, tmin, tmax, margin, block):
-    if isinstance(anchor, str) and anchor != "word":
-        raise ValueError(f"anchor must be 'word' or a step in seconds, got {anchor!r}.")
-    for name, value, least in [("margin", margin, 0), ("block", block, 0)] + (
-        [] if anchor == "word" else [("anchor", anchor, 1e-6)]
-    ):
-        if not value >= least:
-            raise ValueError(
-                f"{name} must be a number of seconds of {least:g} or more, got {value!r}."
-            )
-    if not tmax > tmin:
-        raise ValueError(f"tmax must be later than tmin, got tmin={tmin!r} and tmax={tmax!r}.")
-
-
-def _word_anchors(events):
-    return events[events["type"] == "word"].copy()
-
-
-def _grid_anchors(events, step, tmin, tmax):
-    """Anchors at multiples of ``step`` in sound time whose windows lie inside their sound."""
-    sounds = events[events["type"] == "sound"]
-    begin = sounds["sound_onset"].to_numpy()
-    first = np.ceil((begin - tmin) / step - 1e-6).astype(int)
-    last = np.floor((begin + sounds["duration"].to_numpy() - tmax) / step + 1e-6).astype(int)
-    count = np.maximum(last - first + 1, 0)
-    row = np.repeat(np.arange(len(sounds)), count)
-    index = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first[row]
-    anchors = sounds.iloc[row].copy()
-    anchors["onset"] += index * step - begin[row]
-    anchors["sound_onset"] = index * step
-    return anchors
-
-
-def _fitting(events, anchors, margin, reject):
-    """Tell which windows fit, and how many do not for which reason."""
-    start = anchors["onset"].to_numpy()
-    stop = start + anchors["duration"].to_numpy()
-    outside, bad = np.zeros(len(anchors), bool), np.zeros(len(anchors), bool)
-    for recording, rows in (
-        anchors.reset_index(drop=True).groupby("recording", sort=False).indices.items()
-    ):
-        of_it = events[events["recording"] == recording]
-        length, stretches = _extent(of_it, recording)
-        outside[rows] = (start[rows] - margin < -1e-6) | (stop[rows] + margin > length + 1e-6)
-        if reject:
-            marked = of_it.loc[of_it["type"] == "bad", ["onset", "duration"]].to_numpy()
-            for onset, duration in [*marked, *stretches]:
-                bad[rows] |= (start[rows] - margin < onset + duration) & (
-                    stop[rows] + margin > onset
-                )
-    second = _contains_second_sound(events, anchors)
-    keep = ~(outside | bad | second)
-    reasons = {
-        f"leave the recording (margin={margin:g} s)": outside,
-        "touch a bad stretch": bad & ~outside,
-        "contain a second sound": second & ~(outside | bad),
-    }
-    return keep, {reason: int(mask.sum()) for reason, mask in reasons.items()}
-
-
-def _extent(of_recording, recording):
-    """Length and annotated bad stretches of a recording, from the table where it says so."""
-    if "recording_duration" in of_recording and of_recording["recording_duration"].notna().any():
-        length = float(of_recording["recording_duration"].dropna().iloc[0])
-        return length, recording_extent(recording)[1] if Path(recording).exists() else ()
-    return recording_extent(recording)
-
-
-def _contains_second_sound(events, anchors):
-    """Mark windows that reach into the sound before or after their own in the same stream."""
-    sounds = events[events["type"] == "sound"]
-    second = np.zeros(len(anchors), bool)
-    keys = ["recording", "stream"]
-    places = anchors.reset_index(drop=True).groupby(keys, sort=False).indices
-    for key, group in sounds.groupby(keys, sort=False):
-        if key not in places:
-            continue
-        rows = places[key]
-        onset = group["onset"].to_numpy()
-        end = onset + group["duration"].to_numpy()
-        start = anchors["onset"].to_numpy()[rows]
-        stop = start + anchors["duration"].to_numpy()[rows]
-        heard = np.searchsorted(onset, stop - 1e-6) - np.searchsorted(
-            end, start + 1e-6, side="right"
-        )
-        second[rows] = heard > 1
-    return second
-
-
-def _say(left_out, total, anchor):
-    counts = [f"{count} {reason}" for reason, count in left_out.items() if count]
-    n_out = sum(left_out.values())
-    if n_out == total:
-        raise ValueError(
-            f"make_segments(anchor={anchor!r}): none of {total} windows is left: {', '.join(counts)}."
-        )
-    if n_out:
-        warnings.warn(
-            f"make_segments left out {n_out} of {total} windows: {', '.join(counts)}.", stacklevel=3
-        )
-
-
-def _heard_words(events):
-    """The distinct words of every sound over all who heard it: {digest: words sorted by time}."""
-    words = events[events["type"] == "word"]
-    words = words.assign(digest=digests(words["sound"]))
-    same = words.groupby(
-        ["digest", "text", "sequence", "word_index"], dropna=False, sort=False
-    ).ngroup()
-    order = np.lexsort([words["sound_onset"], same])
-    same, onset = same.to_numpy()[order], words["sound_onset"].to_numpy()[order]
-    again = np.r_[False, (same[1:] == same[:-1]) & (onset[1:] - onset[:-1] <= SAME_WORD)]
-    words = words.iloc[order[~again]].sort_values("sound_onset", kind="stable")
-    return dict(iter(words.groupby("digest")))
-
-
-def _describe_sounds(events, anchors, anchor, tmin, block):
-    """Add block, segment and text to every window."""
-    anchors["digest"] = digests(anchors["sound"])
-    words, empty = _heard_words(events), events.iloc[:0]
-    parts = []
-    for digest, rows in anchors.groupby("digest", sort=False):
-        of_sound = words.get(digest, empty)
-        rows = _blocks_of(rows.copy(), of_sound, digest, tmin, block)
-        rows = _text_of(rows, of_sound)
-        if anchor != "word":
-            rows = _word_at(rows, of_sound, tmin)
-        rows["segment"] = _segment_ids(rows, digest, tmin, by_word=anchor == "word")
-        parts.append(rows)
-    return pd.concat(parts).sort_index()
-
-
-def _blocks_of(rows, words, digest, tmin, block):
-    edges = cut_blocks(words, sound_duration(rows["sound"].iloc[0]), block)
-    onset = words["sound_onset"].to_numpy(float)
-    texts = [
-        plain_text(words["text"][(onset >= a) & (onset < b)])
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
-    ids = np.array(
-        [
-            stable_id("text", text) if text else stable_id("sound", digest, i)
-            for i, text in enumerate(texts)
-        ]
-    )
-    at = np.clip(
-        np.searchsorted(edges, rows["sound_onset"] - tmin, side="right") - 1, 0, len(ids) - 1
-    )
-    return rows.assign(block=ids[at], block_start=edges[at], block_stop=edges[at + 1])
-
-
-def _text_of(rows, words):
-    """Add the words that begin in each window."""
-    onset, text = words["sound_onset"].to_numpy(float), words["text"].astype(str).to_numpy()
-    start = rows["sound_onset"].to_numpy()
-    first = np.searchsorted(onset, start)
-    last = np.searchsorted(onset, start + rows["duration"].to_numpy())
-    spoken = {span: " ".join(text[slice(*span)]) for span in set(zip(first, last, strict=True))}
-    word = rows["text"].where(rows["type"] == "word")
-    return rows.assign(word=word, text=[spoken[span] for span in zip(first, last, strict=True)])
-
-
-def _word_at(rows, words, tmin):
-    """Name the word that is being spoken at each anchor of a grid."""
-    if len(words) == 0:
-        return rows
-    at = rows["sound_onset"].to_numpy() - tmin
-    place = np.searchsorted(words["sound_onset"], at + 1e-6, side="right") - 1
-    ends = (words["sound_onset"] + words["duration"]).to_numpy()
-    inside = (place >= 0) & (at < ends[place])
-    for column, source in [
-        ("word", "text"),
-        *((c, c) for c in ("sequence", "word_index", "condition")),
-    ]:
-        values = words[source].to_numpy()[place]
-        rows[column] = pd.Series(values, index=rows.index).where(inside)
-    return rows
-
-
-def _segment_ids(rows, digest, tmin, by_word):
-    """Hash the identity of each window of one sound."""
-    at = rows["sound_onset"] - tmin
-    tick = (at * 100).round().astype(int)
-    stretch = (
-        rows.assign(tick=tick)
-        .groupby(["sequence", "word_index", "tick"], dropna=False, sort=False)
-        .ngroup()
-    )
-    distinct = (
-        rows.assign(at=at, tick=tick, stretch=stretch).drop_duplicates("stretch").sort_values("at")
-    )
-    ids = np.empty(len(distinct), np.int64)
-    begun: dict = {}
-    for row in distinct.itertuples():
-        if by_word and pd.notna(row.sequence) and pd.notna(row.word_index):
-            # Tables may time one word a little apart; a second word of that name (the pseudo-words of
-            # MEG-MASC take the place of a real one) stands further away.
-            times = begun.setdefault((row.sequence, row.word_index), [])
-            if not times or row.at - times[-1] > SAME_WORD:
-                times.append(row.at)
-            label = ("word", digest, row.sequence, f"{row.word_index:g}", len(times))
-        else:
-            label = ("time", digest, row.tick)
-        ids[row.stretch] = stable_id(*label)
-    return ids[stretch.to_numpy()]
-
-
-def _two_tables(events, rows):
-    heard = events[events["type"] == "sound"].assign(stop=lambda e: e["onset"] + e["duration"])
-    heard = heard.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))
-    if heard.empty:
-        heard = heard.reindex(pd.unique(rows["recording"]))
-    brain = [column for column in RECORDING_COLUMNS if column in rows]
-    X = rows[[*brain, "onset", "duration"]].join(heard, on="recording")
-    first = ["sound", "sound_onset", "duration", "block", "block_start", "block_stop", "segment", "sequence",
-             "word", "word_index", "text", "condition", "stream"]  # fmt: skip
-    hidden = {*RECORDING_COLUMNS, "type", "onset", "digest", "recording_duration", *first}
-    y = rows[[*first, *(column for column in rows if column not in hidden)]]
-    return X.reset_index(drop=True), y.reset_index(drop=True)

@@ -315,9 +315,7 @@ class LeaveOneSubjectOut(_StimulusSplitter):
         self._check()
         subjects = _labels(X, "subject", groups, "LeaveOneSubjectOut", "X")
         if len(pd.unique(subjects)) < 2:
-            raise ValueError(
-                f"LeaveOneSubjectOut needs 2 subjects or more, got {list(pd.unique(subjects))}."
-            )
+            raise ValueError(f"LeaveOneSubjectOut needs 2 subjects or more, got {list(pd.unique(subjects))}.")
         if self.stimulus_folds is None:
             fold = np.zeros(_num_samples(X), int)
         else:

@@ -194,9 +194,7 @@ def _layout_positions(info, names):
         return None
     if layout is None:
         return None
-    place = {
-        name.split("-")[0]: xy for name, xy in zip(layout.names, layout.pos[:, :2], strict=True)
-    }
+    place = {name.split("-")[0]: xy for name, xy in zip(layout.names, layout.pos[:, :2], strict=True)}
     flat = np.array([place.get(name.split("-")[0], (np.nan, np.nan)) for name in names], float)
     return flat if np.isfinite(flat).all(1).mean() > 0.5 else None
 
@@ -207,9 +205,7 @@ def _project(place):
         return np.full((len(place), 2), np.nan)
     low, high = np.nanmin(place, axis=0), np.nanmax(place, axis=0)
     centre = (low + high) / 2
-    centre[2] = min(
-        centre[2], high[2] - np.max((high - low)[:2]) / 2
-    )  # of a sphere, not of its cap
+    centre[2] = min(centre[2], high[2] - np.max((high - low)[:2]) / 2)  # of a sphere, not of its cap
     x, y, z = (place - centre).T
     around, down = np.arctan2(y, x), np.arccos(z / np.sqrt(x**2 + y**2 + z**2))
     return np.column_stack([down * np.cos(around), down * np.sin(around)])
@@ -334,9 +330,7 @@ def read_signal(path, stamp, processing):
         )
     wanted = names + [name for name in reference if name not in names]
     sfreq = float(raw.info["sfreq"])
-    signal = np.empty(
-        (resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32
-    )
+    signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
     step = max(1, CHUNK_BYTES // (8 * raw.n_times))
     for first in range(0, len(wanted), step):
         data = raw.get_data(picks=wanted[first : first + step], verbose="ERROR")

@@ -51,9 +51,7 @@ class SoundArray:
                 f"shape {data.shape} with {np.count_nonzero(~np.isfinite(data))} non-finite values."
             )
         if not sfreq > 0:
-            raise ValueError(
-                f"SoundArray {name!r}: sfreq must be a positive rate in Hz, got {sfreq}."
-            )
+            raise ValueError(f"SoundArray {name!r}: sfreq must be a positive rate in Hz, got {sfreq}.")
         self.data, self.sfreq, self.name = data, float(sfreq), name
         self.digest = _digest(data.tobytes(), str(data.shape), str(self.sfreq))
 
@@ -109,9 +107,7 @@ def _file_duration(stamp):
     try:
         return float(soundfile.info(stamp[0]).duration)
     except soundfile.LibsndfileError as error:
-        raise ValueError(
-            f"sound {stamp[0]!r} is not an audio file soundfile can read: {error}"
-        ) from error
+        raise ValueError(f"sound {stamp[0]!r} is not an audio file soundfile can read: {error}") from error
 
 
 def sound_digest(sound):
@@ -295,9 +291,7 @@ class SoundIntervals:
             rows, spans = np.flatnonzero(key == digest), self.intervals[digest]
             first = np.searchsorted(spans[:, 1], start[rows] + tolerance, side="right")
             inside = first < len(spans)
-            mask[rows] = inside & (
-                spans[np.minimum(first, len(spans) - 1), 0] < stop[rows] - tolerance
-            )
+            mask[rows] = inside & (spans[np.minimum(first, len(spans) - 1), 0] < stop[rows] - tolerance)
         return mask
 
 

@@ -38,9 +38,7 @@ def masc_events(data_folder, tmp_path_factory):
     tables = []
     for task in range(4):
         path = data_folder / f"meg_masc/sub-04/ses-0/meg/sub-04_ses-0_task-{task}_events.tsv.gz"
-        table = pd.read_csv(
-            path, sep="\t", encoding="utf-8-sig", keep_default_na=False, na_values=["n/a"]
-        )
+        table = pd.read_csv(path, sep="\t", encoding="utf-8-sig", keep_default_na=False, na_values=["n/a"])
         table["recording"] = f"sub-04_ses-0_task-{task}_meg.con"
         table["sequence"] = f"{task}/" + table["sequence_id"].astype(str)
         table["recording_duration"] = table["onset"].max() + 10
@@ -64,12 +62,8 @@ def brennan_events(data_folder, tmp_path_factory):
 
     root = tmp_path_factory.mktemp("brennan")
     words = pd.read_csv(data_folder / "brennan2019/AliceChapterOne-EEG.csv")
-    proc = loadmat(data_folder / "brennan2019/proc/S01.mat", squeeze_me=True, simplify_cells=True)[
-        "proc"
-    ]
-    onset = (
-        np.asarray(proc["trl"])[:, 0] - 1 + 150
-    ) / 500  # a trial begins 150 samples before its word
+    proc = loadmat(data_folder / "brennan2019/proc/S01.mat", squeeze_me=True, simplify_cells=True)["proc"]
+    onset = (np.asarray(proc["trl"])[:, 0] - 1 + 150) / 500  # a trial begins 150 samples before its word
     length = (words["offset"]).groupby(words["Segment"]).max()
     for segment, seconds in length.items():
         write_noise(root / f"{segment}.wav", seconds)
@@ -83,7 +77,5 @@ def brennan_events(data_folder, tmp_path_factory):
     sounds = sounds.assign(
         type="sound", onset=sounds["onset"] - sounds["sound_onset"], sound_onset=0.0, duration=0.0
     )
-    events = pd.concat(
-        [sounds.drop(columns=["text", "sequence", "word_index"]), table], ignore_index=True
-    )
+    events = pd.concat([sounds.drop(columns=["text", "sequence", "word_index"]), table], ignore_index=True)
     return events.assign(subject="S01", recording="S01.mat", recording_duration=onset.max() + 10)

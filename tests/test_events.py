@@ -78,17 +78,12 @@ def test_blocks_end_at_sentences_and_hold_20_seconds(events):
 def test_blocks_of_equal_text_are_one():
     rng = np.random.default_rng(1)
     sounds = [
-        SoundArray(rng.standard_normal(1280), 64, name)
-        for name in ("low voice", "high voice", "other")
+        SoundArray(rng.standard_normal(1280), 64, name) for name in ("low voice", "high voice", "other")
     ]
     rows = []
-    for i, (sound, text) in enumerate(
-        zip(sounds, ["Same words", "same words!", "other words"], strict=True)
-    ):
+    for i, (sound, text) in enumerate(zip(sounds, ["Same words", "same words!", "other words"], strict=True)):
         recording = {"subject": "1", "recording": "1.fif", "recording_duration": 99.0}
-        rows.append(
-            {**recording, "type": "sound", "onset": 5 + 30 * i, "duration": 0, "sound": sound}
-        )
+        rows.append({**recording, "type": "sound", "onset": 5 + 30 * i, "duration": 0, "sound": sound})
         for j, word in enumerate(text.split()):
             rows.append(
                 {
@@ -114,9 +109,7 @@ def test_left_out_windows_are_counted(events):
     bad = {"subject": "1", "recording": "1.fif", "type": "bad", "onset": 50.0, "duration": 2.0}
     events = pd.concat([events, pd.DataFrame([bad])], ignore_index=True)
     everything = 4 * 99
-    with pytest.warns(
-        UserWarning, match=r"left out (\d+) of 396 windows: .* touch a bad stretch"
-    ) as caught:
+    with pytest.warns(UserWarning, match=r"left out (\d+) of 396 windows: .* touch a bad stretch") as caught:
         X, _ = make_segments(events, margin=0.5)
     assert f"left out {everything - len(X)} of" in str(caught[0].message)
     one = X[X["recording"] == "1.fif"]
@@ -127,24 +120,18 @@ def test_left_out_windows_are_counted(events):
 
 def test_a_window_with_a_second_sound_is_left_out(events):
     close = events.copy()
-    close.loc[(close["subject"] == "1") & (close["onset"] > 105), "onset"] -= (
-        9.5  # second sound at 103.5 s
-    )
+    close.loc[(close["subject"] == "1") & (close["onset"] > 105), "onset"] -= 9.5  # second sound at 103.5 s
     with pytest.warns(UserWarning, match="contain a second sound"):
         X, _ = make_segments(close)
     of_it = X[X["subject"] == "1"]
     crosses = (of_it["onset"] < 103.5 - 1e-6) & (of_it["onset"] + of_it["duration"] > 103.5)
-    assert not (
-        crosses & (of_it["onset"] + of_it["duration"] > 103.5) & (of_it["onset"] < 103.0)
-    ).any()
+    assert not (crosses & (of_it["onset"] + of_it["duration"] > 103.5) & (of_it["onset"] < 103.0)).any()
 
 
 def test_streams_may_overlap_and_one_can_be_taken(events):
     ignored = events.copy()
     ignored["onset"] += 0.05
-    both = pd.concat(
-        [events.assign(stream="attended"), ignored.assign(stream="ignored")], ignore_index=True
-    )
+    both = pd.concat([events.assign(stream="attended"), ignored.assign(stream="ignored")], ignore_index=True)
     X, y = make_segments(both, stream="attended")
     assert set(y["stream"]) == {"attended"}
     assert len(X) == len(make_segments(events)[0])

@@ -1,0 +1,387 @@
+"""Windows: many overlapping stretches of a few continuous signals, cut only when they are needed."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import torch
+
+__all__ = ["Signal", "Windows"]
+
+
+class Signal:
+    """A continuous signal that is made on first use and pickled as its recipe.
+
+    Parameters
+    ----------
+    recipe : callable
+        Called without arguments, returns a float32 array of shape ``shape``. A
+        :func:`functools.partial` over an importable function pickles to a few hundred bytes.
+    shape : tuple (n_times, n_channels)
+        What it will return.
+    """
+
+    def __init__(self, recipe, shape):
+        self.recipe = recipe
+        self.shape = tuple(int(n) for n in shape)
+        self._data = None
+
+    def load(self):
+        """Return the signal, making it the first time: (n_times, n_channels) float32."""
+        if self._data is None:
+            data = self.recipe()
+            if data.shape != self.shape:
+                raise RuntimeError(
+                    f"a signal announced as {self.shape} came as {data.shape}: {self.recipe!r}."
+                )
+            self._data = data
+        return self._data
+
+    def __getstate__(self):
+        return {**self.__dict__, "_data": None}
+
+    def __repr__(self):
+        return f"Signal({self.shape[0]} x {self.shape[1]}{'' if self._data is None else ', loaded'})"
+
+
+class Windows:
+    """Equal-length windows of continuous signals: the one array-like of the package.
+
+    To the outside an array of shape ``(n_windows, n_channels, n_times)``, inside a few continuous
+    signals and, for each window, which signal it is cut from and where it starts. Ten thousand
+    overlapping windows of an hour need no more memory than the hour, subsets are free, and a pickle
+    holds recipes instead of samples. Signals are time-major, so that a window is one contiguous
+    block of memory and a batch is filled at the speed of copying.
+
+    Parameters
+    ----------
+    signals : sequence of ndarray or Signal of shape (n_times_of_signal, n_channels)
+        Continuous float32 signals with equal channels.
+    which : array-like of int of shape (n_windows,)
+        Signal of each window.
+    start : array-like of int of shape (n_windows,)
+        First sample of each window in its signal.
+    n_times : int
+        Samples that are read for a window.
+    sfreq : float or None
+        Rate in Hz; None where unknown (plain arrays).
+    rows : DataFrame of shape (n_windows, ...), default=None
+        The table's rows that the windows belong to.
+    positions : ndarray of shape (n_layouts, n_channels, 2), default=None
+        Sensor layouts on the unit square, NaN where a position is unknown.
+    layout : array-like of int of shape (n_signals,), default=None
+        Layout of each signal; all the first by default.
+    ch_names : sequence of str of length n_channels, default=None
+        Names of the channels.
+    extent : array-like of int of shape (n_signals, 2), default=None
+        First and last sample of each signal that counts for its statistics; all of it by default.
+    steps : tuple of callables, default=()
+        What is done to every batch, see :meth:`then`.
+
+    Raises
+    ------
+    ValueError
+        If a window leaves its signal or the parts do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> windows = Windows([np.arange(20, dtype="f4").reshape(10, 2)], [0, 0, 0], [0, 2, 7], 3, sfreq=100)
+    >>> windows
+    Windows(3 windows x 2 channels x 3 times, 100 Hz, 1 signal)
+    >>> windows[1:].shape
+    (2, 2, 3)
+    >>> windows[2]
+    array([[14., 16., 18.],
+           [15., 17., 19.]], dtype=float32)
+    """
+
+    def __init__(
+        self, signals, which, start, n_times, sfreq, *, rows=None, positions=None, layout=None,
+        ch_names=None, extent=None, steps=(),
+    ):  # fmt: skip
+        self.signals = list(signals)
+        self.which = np.asarray(which, dtype=np.int64)
+        self.start = np.asarray(start, dtype=np.int64)
+        self.n_read = int(n_times)
+        self.sfreq = sfreq
+        self.rows = rows
+        self.positions = positions
+        n_signals = len(self.signals)
+        self.layout = np.zeros(n_signals, np.int64) if layout is None else np.asarray(layout, np.int64)
+        self.ch_names = None if ch_names is None else tuple(ch_names)
+        self.extent = extent
+        self.steps = tuple(steps)
+        self._check()
+
+    def _check(self):
+        lengths = np.array([signal.shape[0] for signal in self.signals])
+        if len({signal.shape[1] for signal in self.signals}) > 1:
+            raise ValueError(f"signals must have equal channels, got {[s.shape[1] for s in self.signals]}.")
+        if len(self.which) != len(self.start):
+            raise ValueError(f"which and start differ in length: {len(self.which)} and {len(self.start)}.")
+        if self.rows is not None and len(self.rows) != len(self.which):
+            raise ValueError(f"rows has {len(self.rows)} rows for {len(self.which)} windows.")
+        if len(self.which):
+            beyond = (self.start < 0) | (self.start + self.n_read > lengths[self.which])
+            if beyond.any():
+                row = np.flatnonzero(beyond)[0]
+                raise ValueError(
+                    f"window {row} reads samples {self.start[row]} to {self.start[row] + self.n_read} of a signal "
+                    f"of {lengths[self.which[row]]} ({beyond.sum()} such windows)."
+                )
+
+    @classmethod
+    def from_array(cls, data, rows=None, positions=None, sfreq=None, ch_names=None):
+        """Wrap windows that are already cut.
+
+        Parameters
+        ----------
+        data : array-like of shape (n_windows, n_channels, n_times)
+            Converted to time-major float32. With a column ``recording`` in ``rows`` the windows of
+            each recording form one signal, else all form one.
+        rows : DataFrame of shape (n_windows, ...), default=None
+            ``subject``, ``recording`` and whatever else is known of them.
+        positions : array-like of shape (n_channels, 2), default=None
+            Sensors on the unit square; NaN where unknown.
+        sfreq : float, default=None
+            Rate in Hz.
+        ch_names : sequence of str, default=None
+
+        Returns
+        -------
+        windows : Windows
+
+        Raises
+        ------
+        ValueError
+            If ``data`` has not three dimensions.
+        """
+        data = np.asarray(data)
+        if data.ndim != 3:
+            raise ValueError(
+                f"data must have the shape (n_windows, n_channels, n_times), got {data.shape}; add the missing axis."
+            )
+        n_windows, n_channels, n_times = data.shape
+        of_recording = rows is not None and "recording" in rows
+        which = pd.factorize(rows["recording"])[0] if of_recording else np.zeros(n_windows, np.int64)
+        signals, start = [], np.empty(n_windows, np.int64)
+        for index in range(which.max(initial=-1) + 1):
+            mine = np.flatnonzero(which == index)
+            block = data if len(mine) == n_windows else data[mine]
+            signals.append(
+                np.ascontiguousarray(block.transpose(0, 2, 1), np.float32).reshape(
+                    len(mine) * n_times, n_channels
+                )
+            )
+            start[mine] = np.arange(len(mine)) * n_times
+        if positions is not None:
+            positions = np.asarray(positions, float)[None]
+        signals = signals or [np.empty((0, n_channels), np.float32)]
+        return cls(signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names)
+
+    # --- an array to the outside -------------------------------------------------------------------
+
+    ndim = 3
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self):
+        """(n_windows, n_channels, n_times)."""
+        n_times = self.n_read
+        for step in self.steps:
+            n_times = getattr(step, "n_times", lambda n: n)(n_times)
+        return len(self.which), self.signals[0].shape[1], n_times
+
+    @property
+    def n_times(self):
+        """Samples of a window after all steps."""
+        return self.shape[2]
+
+    @property
+    def size(self):
+        """Number of samples in all windows."""
+        return int(np.prod(self.shape))
+
+    @property
+    def nbytes(self):
+        """Bytes that the windows would need if materialised."""
+        return 4 * self.size
+
+    def __len__(self):
+        return len(self.which)
+
+    def __getitem__(self, key):
+        if isinstance(key, tuple):
+            key, *rest = key
+            if any(not (r is Ellipsis or (isinstance(r, slice) and r == slice(None))) for r in rest):
+                raise IndexError(
+                    "Windows are indexed along their first axis; for channels or times take "
+                    "np.asarray(windows)[...] or choose them in Epocher(picks=...)."
+                )
+        if isinstance(key, (int, np.integer)):
+            if not -len(self) <= key < len(self):
+                raise IndexError(f"window {key} of {len(self)}.")
+            return self.gather([key % len(self)])[0].numpy()
+        if not isinstance(key, slice):
+            key = np.asarray(key)
+            key = key.astype(np.int64) if key.size == 0 and key.dtype != bool else key
+        rows = self.rows.iloc[key] if self.rows is not None else None
+        return self._replace(which=self.which[key], start=self.start[key], rows=rows)
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False:
+            raise ValueError("Windows hold no array of their own, so np.asarray must be allowed to copy.")
+        array = np.ascontiguousarray(self.gather().numpy())
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __repr__(self):
+        n_windows, n_channels, n_times = self.shape
+        rate = "" if self.sfreq is None else f", {self.sfreq:g} Hz"
+        n_signals, n_steps = len(self.signals), len(self.steps)
+        steps = f", {n_steps} step{'s' * (n_steps > 1)}" if n_steps else ""
+        return (
+            f"Windows({n_windows} windows x {n_channels} channels x {n_times} times{rate}, "
+            f"{n_signals} signal{'s' * (n_signals > 1)}{steps})"
+        )
+
+    def _replace(self, **changes):
+        """Return a copy that shares the signals."""
+        parts = {
+            "signals": self.signals, "which": self.which, "start": self.start, "n_times": self.n_read,
+            "sfreq": self.sfreq, "rows": self.rows, "positions": self.positions, "layout": self.layout,
+            "ch_names": self.ch_names, "extent": self.extent, "steps": self.steps,
+        }  # fmt: skip
+        return type(self)(**{**parts, **changes})
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def then(self, step):
+        """Add a lazy step.
+
+        Parameters
+        ----------
+        step : callable
+            ``step(batch, which) -> batch`` with a float32 tensor of shape (n_windows, n_channels,
+            n_times), fresh so that it may be changed in place, on the device it was gathered for,
+            and the signal of each window, (n_windows,) int64. A step that changes the number of
+            times has a method ``n_times(n_times) -> n_times``. It must pickle.
+
+        Returns
+        -------
+        windows : Windows
+            The same windows with one more step.
+        """
+        return self._replace(steps=(*self.steps, step))
+
+    def empty(self, n_windows, device=None):
+        """Make a buffer for :meth:`gather`.
+
+        Parameters
+        ----------
+        n_windows : int
+        device : str or torch.device, default=None
+
+        Returns
+        -------
+        out : Tensor of shape (n_windows, n_channels, n_times_read)
+            Time-major in memory.
+        """
+        return torch.empty(n_windows, self.n_read, self.shape[1], device=device).transpose(1, 2)
+
+    def gather(self, indices=None, out=None, device=None):
+        """Cut windows and put them through the steps.
+
+        Parameters
+        ----------
+        indices : array-like of int, default=None
+            Windows, in the order wanted; None takes all. A batch ordered by signal is filled
+            without a detour.
+        out : Tensor of shape (len(indices), n_channels, n_times_read), default=None
+            Buffer from :meth:`empty` to read into; the batch returned shares its memory.
+        device : str or torch.device, default=None
+            Where the steps run and the batch is wanted.
+
+        Returns
+        -------
+        batch : Tensor of shape (len(indices), n_channels, n_times)
+            float32; time-major in memory, so that ``batch.transpose(1, 2)`` is contiguous.
+
+        Raises
+        ------
+        ValueError
+            If ``out`` does not fit.
+        """
+        indices = slice(None) if indices is None else np.asarray(indices, dtype=np.int64)
+        which, start = self.which[indices], self.start[indices]
+        if out is None:
+            out = self.empty(len(which))
+        memory = out.transpose(1, 2)
+        if memory.shape != (len(which), self.n_read, self.shape[1]) or not memory.is_contiguous():
+            raise ValueError(
+                f"out must come from empty({len(which)}), a time-major buffer of shape "
+                f"{(len(which), self.shape[1], self.n_read)}; got {tuple(out.shape)} with strides {out.stride()}."
+            )
+        self._fill(memory, which, start)
+        batch = out if device is None else out.to(device, non_blocking=True)
+        for step in self.steps:
+            batch = step(batch, which)
+        return batch
+
+    def _fill(self, memory, which, start):
+        """Copy blocks of samples, signal by signal."""
+        order = None
+        if np.any(which[1:] < which[:-1]):
+            order = np.argsort(which, kind="stable")
+            which, start = which[order], start[order]
+        sorted_memory = memory if order is None else torch.empty_like(memory)
+        flat = sorted_memory.view(len(which), -1)
+        edges = np.r_[0, np.flatnonzero(np.diff(which)) + 1, len(which)]
+        for first, last in zip(edges[:-1], edges[1:], strict=True):
+            if first < last:
+                view = self._sliding(which[first])
+                torch.index_select(view, 0, torch.from_numpy(start[first:last]), out=flat[first:last])
+        if order is not None:
+            memory[torch.from_numpy(order)] = sorted_memory
+
+    def _sliding(self, index):
+        """View a signal as all its windows, one in a row: (n_starts, n_times_read * n_channels)."""
+        signal = self.signals[index]
+        signal = signal.load() if isinstance(signal, Signal) else signal
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writ")  # it is only read
+            data = torch.from_numpy(signal)
+        n_times, n_channels = data.shape
+        shape = (n_times - self.n_read + 1, self.n_read * n_channels)
+        return data.as_strided(shape, (n_channels, 1))
+
+    # --- what statistics are taken from ------------------------------------------------------------
+
+    def tiles(self, index, most=200):
+        """Lay windows side by side over the part of a signal that counts.
+
+        Parameters
+        ----------
+        index : int
+            Signal.
+        most : int, default=200
+            At most so many, evenly spread. The paper's scaler saw 200 windows of each recording.
+
+        Returns
+        -------
+        windows : Windows
+            Through the same steps; the same whatever windows ``self`` holds.
+        """
+        length = self.signals[index].shape[0]
+        first, last = (0, length) if self.extent is None else self.extent[index]
+        first, last = max(int(first), 0), min(int(last), length)
+        if last - first < self.n_read:  # the heard part is shorter than a window
+            first, last = 0, length
+        count = max((last - first) // self.n_read, 1)
+        start = first + self.n_read * np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+        return self._replace(which=np.full(len(start), index), start=start, rows=None)

@@ -1,0 +1,12 @@
+"""scikit-learn's own checks on every estimator that takes arrays."""
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sk_b2s import Epocher, FeatureScaler, RobustChannelScaler
+
+ESTIMATORS = [Epocher(), RobustChannelScaler(), FeatureScaler(), FeatureScaler(per_feature=True)]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_sklearn_compatible(estimator, check):
+    check(estimator)
