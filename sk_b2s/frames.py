@@ -1,0 +1,78 @@
+"""Two rates in one window: which frame of the sound each step of the brain belongs to.
+
+The brain is read at ``sfreq_x``, 120 Hz in the paper, and wav2vec 2.0 speaks at ``sfreq_y``, 50 Hz.
+Where the paper repeats features up to the brain's rate, we take the mean of the brain's steps in
+each frame and weigh the frame by their number, which gives the same score at less cost:
+with z_j the mean and w_j the number of steps z_i in frame j, sum_i <z_i, y_j(i)> =
+sum_j w_j <z_j, y_j>, and repeated features have the squared norm sum_j w_j |y_j|².
+"""
+
+import math
+
+import numpy as np
+
+__all__ = ["frame_of_step", "frame_weights"]
+
+
+def frame_of_step(n_times, sfreq_x, sfreq_y):
+    """Find the frame of the sound to which each step of the brain belongs.
+
+    Step ``i`` starts at ``i / sfreq_x`` and belongs to frame ``floor(i * sfreq_y / sfreq_x)``. This
+    is how features at 50 Hz meet a brain at 120 Hz without being repeated.
+
+    Parameters
+    ----------
+    n_times : int
+        Number of steps of the brain in a window.
+    sfreq_x : float
+        Rate of the brain in Hz.
+    sfreq_y : float
+        Rate of the speech features in Hz. Above ``sfreq_x`` some frames get no step.
+
+    Returns
+    -------
+    frames : array of int64, shape (n_times,)
+        Never decreasing, from 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no step, or a rate is not positive and finite.
+
+    Examples
+    --------
+    >>> frame_of_step(13, 120, 50)
+    array([0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5])
+    """
+    for name, value in {"n_times": n_times, "sfreq_x": sfreq_x, "sfreq_y": sfreq_y}.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite; got {value}.")
+    # A step within a billionth of a frame before a boundary is on it: 200/3 Hz is no exact float.
+    return np.floor(np.arange(n_times) * sfreq_y / sfreq_x + 1e-9).astype(np.int64)
+
+
+def frame_weights(n_times, sfreq_x, sfreq_y):
+    """Count the steps of the brain in each frame of the sound.
+
+    The weights ``w_j`` with which :func:`sk_b2s.metrics.similarity` of pooled frames equals that of
+    repeated ones.
+
+    Parameters
+    ----------
+    n_times : int
+        Number of steps of the brain in a window.
+    sfreq_x, sfreq_y : float
+        Rates of the brain and of the speech features in Hz.
+
+    Returns
+    -------
+    weights : array of int64, shape (n_frames,)
+        Sums to ``n_times``. There are as many frames as the last step reaches; zero where a frame
+        has no step.
+
+    Examples
+    --------
+    >>> frame_weights(13, 120, 50)
+    array([3, 2, 3, 2, 2, 1])
+    """
+    return np.bincount(frame_of_step(n_times, sfreq_x, sfreq_y))
