@@ -1,7 +1,9 @@
 """Reading heard speech from the brain, the scikit-learn way."""
 
+from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.events import check_events
+from sk_b2s.metrics import retrieval_scores
 from sk_b2s.model_selection import LeaveOneSubjectOut, StimulusKFold, StimulusLeakWarning
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.segments import make_segments
@@ -12,6 +14,7 @@ from sk_b2s.windows import Windows
 __version__ = "0.1.0"
 
 __all__ = [
+    "BrainEncoder",
     "Envelope",
     "Epocher",
     "FeatureScaler",
@@ -26,4 +29,5 @@ __all__ = [
     "Windows",
     "check_events",
     "make_segments",
+    "retrieval_scores",
 ]

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-__all__ = ["frame_of_step", "frame_weights"]
+__all__ = ["frame_of_step", "frame_weights", "match_frames"]
 
 
 def frame_of_step(n_times, sfreq_x, sfreq_y):
@@ -76,3 +76,38 @@ def frame_weights(n_times, sfreq_x, sfreq_y):
     array([3, 2, 3, 2, 2, 1])
     """
     return np.bincount(frame_of_step(n_times, sfreq_x, sfreq_y))
+
+
+def match_frames(X, targets):
+    """Find the frame of the sound for each step of the brain, and check that the windows are as long.
+
+    Parameters
+    ----------
+    X : Windows of shape (n_windows, n_channels, n_times)
+    targets : Windows of shape (n_windows, n_features, n_frames)
+        Where either rate is unknown both windows are taken to be equally long.
+
+    Returns
+    -------
+    frames : ndarray of int of shape (n_times,)
+
+    Raises
+    ------
+    ValueError
+        If the windows differ by more than a frame, or frames are faster than steps.
+    """
+    n_times, n_frames = X.shape[2], targets.shape[2]
+    if n_frames > n_times:
+        raise ValueError(
+            f"y has {n_frames} frames for {n_times} steps of the brain: speech features must not be faster than the "
+            f"brain is read. Lower their sfreq or raise Epocher(sfreq=...)."
+        )
+    if X.sfreq is None or targets.sfreq is None:
+        return np.arange(n_times) * n_frames // n_times
+    long_x, long_y = (n_times - 1) / X.sfreq, (n_frames - 1) / targets.sfreq
+    if abs(long_x - long_y) > 1 / targets.sfreq + 1e-9:
+        raise ValueError(
+            f"windows differ in length: X has {n_times} steps at {X.sfreq:g} Hz ({long_x:.3f} s), y has {n_frames} "
+            f"frames at {targets.sfreq:g} Hz ({long_y:.3f} s). Make X and y by one call of make_segments."
+        )
+    return np.minimum(frame_of_step(n_times, X.sfreq, targets.sfreq), n_frames - 1)

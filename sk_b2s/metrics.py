@@ -10,7 +10,14 @@ References
 import numpy as np
 import torch
 
-__all__ = ["chance_level", "median_relative_rank", "ranks", "similarity", "top_k_accuracy"]
+__all__ = [
+    "chance_level",
+    "median_relative_rank",
+    "ranks",
+    "retrieval_scores",
+    "similarity",
+    "top_k_accuracy",
+]
 
 
 def similarity(Z, Y, weights=None):
@@ -294,6 +301,54 @@ def chance_level(k, n_candidates):
     """
     _check_k(k, n_candidates)
     return k / n_candidates
+
+
+def retrieval_scores(estimator, X, y):
+    """Score a fitted decoder in all ways at once, by one pass over the windows.
+
+    This is *the* scorer: give it as ``scoring=`` to :func:`~sklearn.model_selection.cross_validate`
+    or, with ``refit="top_k"``, to :class:`~sklearn.model_selection.GridSearchCV`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted decoder of the package, a Pipeline that ends in one, or a fitted search over either.
+    X : DataFrame, Windows or array-like of shape (n_windows, ...)
+        What the brain did, as the estimator takes it.
+    y : DataFrame, Windows or array-like of shape (n_windows, ...)
+        What was heard.
+
+    Returns
+    -------
+    scores : dict of str to float
+        ``top_1`` and ``top_k``, the share of windows whose segment is the best or among the ``k`` best
+        (the decoder's ``k``) of the distinct segments of ``y``; ``median_relative_rank`` (0 is best,
+        0.5 is chance); ``n_candidates``; ``chance``, that of ``top_k``.
+
+    Raises
+    ------
+    TypeError
+        If the last step is no decoder.
+    ValueError
+        If there are no more candidates than ``k``.
+    """
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if hasattr(estimator, "steps"):
+        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+        estimator = estimator[-1]
+    if not hasattr(estimator, "ranks"):
+        raise TypeError(
+            f"retrieval_scores needs a decoder such as BrainEncoder or RidgeDecoder, or a Pipeline that ends in one; "
+            f"got {type(estimator).__name__}."
+        )
+    found, n_candidates = estimator.ranks(X, y)
+    return {
+        "top_1": float(top_k_accuracy(found, 1, n_candidates)),
+        "top_k": float(top_k_accuracy(found, estimator.k, n_candidates)),
+        "median_relative_rank": float(median_relative_rank(found, n_candidates)),
+        "n_candidates": n_candidates,
+        "chance": float(chance_level(estimator.k, n_candidates)),
+    }
 
 
 def _as_ranks(ranks, n_candidates):

@@ -385,3 +385,11 @@ class Windows:
         count = max((last - first) // self.n_read, 1)
         start = first + self.n_read * np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
         return self._replace(which=np.full(len(start), index), start=start, rows=None)
+
+
+def subjects_of(windows):
+    """Subject of each window, "" where unnamed: (n_windows,) array of str."""
+    rows = windows.rows
+    if rows is None or "subject" not in rows:
+        return np.full(len(windows), "", dtype=object)
+    return rows["subject"].astype(str).to_numpy(dtype=object)

@@ -1,0 +1,381 @@
+"""The brain encoder: the paper's network behind fit, transform, predict and score."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_consistent_length
+from skorch.callbacks import EarlyStopping
+
+from sk_b2s.losses import LOSSES
+from sk_b2s.model_selection import stimulus_train_test, table_of
+from sk_b2s.modules import ACTIVATIONS, SUBJECT_LAYERS, BrainModule
+from sk_b2s.retrieval import RetrievalMixin
+from sk_b2s.training import (
+    Brain,
+    Pairs,
+    RetrievalNet,
+    choose_device,
+    choose_precision,
+    validate_on,
+)
+from sk_b2s.windows import subjects_of
+
+__all__ = ["BrainEncoder"]
+
+
+class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
+    """Estimate the representation of heard speech from EEG or MEG by a contrastive network.
+
+    The convolutional encoder of Défossez et al. [1]_: spatial attention over the sensors, a layer of
+    each subject's own, dilated convolutions. It is trained so that the estimate of a window is more
+    similar to the speech that was heard than to the other speech of the batch. Unlike
+    :class:`~sk_b2s.RidgeDecoder` it is not linear, and learns from all subjects together.
+
+    Parameters
+    ----------
+    speech : estimator or None, default=None
+        Turns the table of what was heard into features, such as
+        ``make_pipeline(MelSpectrogram(), FeatureScaler())``; fitted on the training rows alone. Its
+        parameters are searched as ``speech__...``. None if ``y`` is numbers or Windows already.
+    hidden : int, default=320
+        Width of the convolutions.
+    depth : int, default=10
+        Number of convolutions, dilated by 1, 2, 4, 8, 16, 1, ...; ten see 1.1 s at 120 Hz.
+    kernel_size : int, default=3
+        Steps of a convolution; odd.
+    n_virtual_channels : int, default=270
+        Channels after spatial attention.
+    spatial_attention : bool, default=True
+        Mix sensors by their position. It needs positions; without them, or to learn a weight for
+        each channel by its place in the array, set False.
+    spatial_dropout : float, default=0.2
+        Sensors within this distance (of a layout of side 1) of a random point are not attended to in
+        a training step.
+    initial_linear : bool, default=True
+        A linear map before the subject layer.
+    subject_layer : {"layer", "embedding"} or None, default="layer"
+        A matrix for each subject, or a vector, which needs fewer minutes of each, or nothing.
+    glu : bool, default=True
+        Gated convolutions after every second one.
+    skip : bool, default=True
+        Residual connections.
+    head : bool, default=True
+        Two final convolutions of width one instead of one linear map.
+    activation : {"gelu", "relu"}, default="gelu"
+        Between layers.
+    loss : {"clip", "mse"}, default="clip"
+        Contrast with the other windows of the batch, or regression.
+    lr : float, default=3e-4
+        Rate of Adam. Lower it if a fit diverges.
+    batch_size : int, default=256
+        Largest batch; the windows of a batch are each other's contrast, so smaller ones make an
+        easier task. n rows make ceil(n / batch_size) batches of equal size, give or take one.
+    max_epochs : int, default=200
+        Passes over the data at most.
+    patience : int, default=10
+        Epochs without a better validation loss after which training stops; the best state is
+        restored.
+    validation : float or None, default=0.1
+        Share of the windows held out to watch, whole blocks of sound with a guard, so that no
+        stimulus is on both sides. None trains for ``max_epochs``.
+    k : int, default=10
+        ``score`` is top-k accuracy.
+    unknown_subject : {"average", "error"}, default="average"
+        What is done for a subject who was not in training: use the mean of the subject layers, or
+        raise.
+    device : str, default="auto"
+        "cpu", "cuda", ...; "auto" takes the GPU where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the forward pass; weights and losses stay float32. "auto" takes bfloat16 where the chip
+        multiplies it natively.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training, after the package's own.
+    random_state : None, int or RandomState, default=None
+        Initial weights, batch order, dropout and the validation split. Equal seeds give equal
+        weights to the bit at equal ``torch.get_num_threads()``.
+    verbose : int, default=1
+        1 prints a line for each epoch: losses and the validation top-k.
+
+    Attributes
+    ----------
+    net_ : RetrievalNet
+        The fitted skorch net; ``net_.module_`` is the torch module.
+    history_ : skorch.history.History
+        Losses and validation accuracy of each epoch.
+    subjects_ : ndarray of shape (n_subjects,)
+        Subjects of training, sorted.
+    segments_ : DataFrame, Windows or ndarray
+        The distinct segments of ``fit``, the default candidates.
+    speech_ : estimator or None
+        The fitted ``speech``.
+    frame_weights_ : ndarray of shape (n_frames,)
+        Steps of the brain in each frame.
+    sound_intervals_ : SoundIntervals or None
+        Sound of ``fit``, for the warning when it is scored.
+    n_features_in_, n_features_out_, n_times_in_ : int
+        Channels, speech features, and steps of a window.
+
+    Raises
+    ------
+    ValueError
+        If X and y do not fit together, positions are missing, or there is but one segment.
+    FloatingPointError
+        If the loss becomes NaN or infinite.
+
+    References
+    ----------
+    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
+       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> speech = rng.standard_normal((64, 4, 30)).astype("f4")
+    >>> brain = np.repeat(speech, 2, axis=1) + 0.1 * rng.standard_normal((64, 8, 30)).astype("f4")
+    >>> encoder = BrainEncoder(hidden=16, depth=2, n_virtual_channels=8, spatial_attention=False,
+    ...                        max_epochs=8, lr=3e-3, validation=None, random_state=0, verbose=0)
+    >>> encoder.fit(brain[:48], speech[:48]).score(brain[48:], speech[48:])
+    1.0
+    """
+
+    _parameter_constraints = {
+        "speech": [HasMethods(["fit", "transform"]), None],
+        "hidden": [Interval(Integral, 1, None, closed="left")],
+        "depth": [Interval(Integral, 1, None, closed="left")],
+        "kernel_size": [Interval(Integral, 1, None, closed="left")],
+        "n_virtual_channels": [Interval(Integral, 1, None, closed="left")],
+        "spatial_attention": ["boolean"],
+        "spatial_dropout": [Interval(Real, 0, None, closed="left")],
+        "initial_linear": ["boolean"],
+        "subject_layer": [StrOptions(set(SUBJECT_LAYERS)), None],
+        "glu": ["boolean"],
+        "skip": ["boolean"],
+        "head": ["boolean"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "loss": [StrOptions(set(LOSSES))],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "validation": [Interval(Real, 0, 1, closed="neither"), None],
+        "k": [Interval(Integral, 1, None, closed="left")],
+        "unknown_subject": [StrOptions({"average", "error"})],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "callbacks": [list, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        speech=None,
+        hidden=320,
+        depth=10,
+        kernel_size=3,
+        n_virtual_channels=270,
+        spatial_attention=True,
+        spatial_dropout=0.2,
+        initial_linear=True,
+        subject_layer="layer",
+        glu=True,
+        skip=True,
+        head=True,
+        activation="gelu",
+        loss="clip",
+        lr=3e-4,
+        batch_size=256,
+        max_epochs=200,
+        patience=10,
+        validation=0.1,
+        k=10,
+        unknown_subject="average",
+        device="auto",
+        precision="auto",
+        callbacks=None,
+        random_state=None,
+        verbose=1,
+    ):
+        self.speech = speech
+        self.hidden = hidden
+        self.depth = depth
+        self.kernel_size = kernel_size
+        self.n_virtual_channels = n_virtual_channels
+        self.spatial_attention = spatial_attention
+        self.spatial_dropout = spatial_dropout
+        self.initial_linear = initial_linear
+        self.subject_layer = subject_layer
+        self.glu = glu
+        self.skip = skip
+        self.head = head
+        self.activation = activation
+        self.loss = loss
+        self.lr = lr
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.validation = validation
+        self.k = k
+        self.unknown_subject = unknown_subject
+        self.device = device
+        self.precision = precision
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # --- fitting -----------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did. Windows carry subjects and positions; a plain array is one unnamed
+            subject without positions.
+        y : DataFrame, Windows or array-like of shape (n_windows[, n_features[, n_frames]])
+            What was heard: the table of segments for ``speech``, else features.
+
+        Returns
+        -------
+        self : BrainEncoder
+        """
+        X = self._check_X(X, reset=True)
+        y = self._check_y(y)
+        check_consistent_length(X, y)
+        random = check_random_state(self.random_state)
+        segments = self._learn_segments(y).target
+        train, valid = self._split(y, segments, random)
+        targets = self._learn_speech(y, train)
+        self._learn_shapes(X, y, targets)
+        brain = self._as_brain(X)
+        held_out = None if valid is None else Pairs(brain, targets, valid, segments)
+        self.net_ = self._make_net(self.architecture_, random, held_out)
+        self.net_.partial_fit(Pairs(brain, targets, train), None)  # fit would draw the weights again
+        self.history_ = self.net_.history
+        self._forget_training()
+        return self
+
+    def _check_X(self, X, reset=False):
+        """Validate windows and, for spatial attention, that their sensors have positions."""
+        X = self._check_windows(X, reset, any_channels=self.spatial_attention)
+        if self.spatial_attention and X.positions is None:
+            raise ValueError(
+                "spatial_attention=True needs the sensors' positions, and X has none: set Epocher(montage=...), "
+                "wrap an array by Windows.from_array(X, positions=...), or set spatial_attention=False."
+            )
+        return X
+
+    def _split(self, y, segments, random):
+        """Rows to train on and rows to watch."""
+        if self.validation is None:
+            return np.arange(len(y)), None
+        table = table_of(y)
+        groups = None if table is not None and "block" in table else segments
+        return stimulus_train_test(y, self.validation, random_state=random, groups=groups)
+
+    def _learn_shapes(self, X, y, targets):
+        """Note all that the module is built from."""
+        frames = self._learn_frames(X, y, targets)
+        self.subjects_ = np.unique(subjects_of(X))
+        self.architecture_ = {
+            "n_channels": X.shape[1],
+            "n_outputs": self.n_features_out_,
+            "n_subjects": len(self.subjects_),
+            "n_times": self.n_times_in_,
+            "pooling": frames.tolist(),
+            **{name: getattr(self, name) for name in ARCHITECTURE},
+        }
+
+    def _make_net(self, architecture, random, held_out=None):
+        """Build a skorch net with fresh weights drawn from ``random``."""
+        device = choose_device(self.device)
+        callbacks = []
+        if held_out is not None:
+            callbacks.append(
+                (
+                    "early_stopping",
+                    EarlyStopping("valid_loss", self.patience, threshold=0, load_best=True, sink=_mute),
+                )
+            )
+        seed, dropout_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
+        net = RetrievalNet(
+            BrainModule,
+            LOSSES[self.loss],
+            **{f"module__{name}": value for name, value in architecture.items()},
+            criterion__weights=torch.as_tensor(self.frame_weights_, dtype=torch.float32),
+            optimizer=torch.optim.Adam,
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            train_split=validate_on(held_out),
+            shuffle=np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
+            callbacks=callbacks + list(self.callbacks or []),
+            precision=choose_precision(self.precision, device),
+            k=self.k,
+            device=str(device),
+            verbose=self.verbose,
+        )
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            net.initialize()
+        if self.spatial_attention:
+            net.module_.spatial_attention.generator = torch.Generator().manual_seed(dropout_seed)
+        return net
+
+    def _forget_training(self):
+        self.net_.drop_training()
+        if self.spatial_attention:
+            self.net_.module_.spatial_attention.generator = None
+
+    # --- what RetrievalMixin asks for --------------------------------------------------------------
+
+    def _brain(self, X):
+        brain = self._as_brain(self._check_X(X))
+        return lambda indices: self.net_.embed(brain, indices), len(brain)
+
+    def _as_brain(self, X):
+        return Brain(X, self._subject_index(X), choose_device(self.device))
+
+    def _subject_index(self, X):
+        """Index of each window's subject among ``subjects_``, -1 for a stranger."""
+        subjects = subjects_of(X)
+        place = {subject: index for index, subject in enumerate(self.subjects_)}
+        index = np.array([place.get(subject, -1) for subject in subjects], dtype=np.int64)
+        if self.unknown_subject == "error" and (index < 0).any():
+            strangers = sorted(set(subjects[index < 0]))
+            raise ValueError(
+                f"X has subjects that were not in fit: {strangers}; known are {list(self.subjects_)}. Set "
+                f"unknown_subject='average' to use the mean of the subject layers."
+            )
+        return index
+
+    def _device(self):
+        return choose_device(self.device)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []  # float32 comes out whatever went in
+        tags.target_tags.required = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+
+# Parameters of BrainEncoder that are those of its module.
+ARCHITECTURE = (
+    "hidden", "depth", "kernel_size", "n_virtual_channels", "spatial_attention", "spatial_dropout", "initial_linear",
+    "subject_layer", "glu", "skip", "head", "activation",
+)  # fmt: skip
+
+
+def _mute(message):
+    """Swallow what skorch says on stopping; the table of epochs shows it."""

@@ -1,0 +1,227 @@
+"""Training: batches filled in one go, validation by retrieval, and the skorch net that ties them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping
+from skorch.helper import predefined_split
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sk_b2s.losses import retrieval_cross_entropy
+from sk_b2s.metrics import ranks
+from sk_b2s.retrieval import iter_scores
+
+__all__ = ["BalancedBatches", "Brain", "Pairs", "RetrievalNet", "choose_device", "choose_precision"]
+
+
+def choose_device(device):
+    """Resolve "auto" to the GPU where there is one: a torch.device."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def choose_precision(precision, device):
+    """Resolve "auto" to bfloat16 where the chip multiplies it natively: a torch.dtype."""
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+class Brain:
+    """Windows of the brain with all that the module wants to know of them.
+
+    Parameters
+    ----------
+    windows : Windows of shape (n_windows, n_channels, n_times)
+    subject : ndarray of int of shape (n_windows,)
+        Index among the subjects known, -1 for others.
+    device : torch.device
+    """
+
+    def __init__(self, windows, subject, device):
+        self.windows, self.device = windows, device
+        self.subject = torch.from_numpy(np.asarray(subject, np.int64))
+        self.layout = torch.from_numpy(windows.layout[windows.which])
+        positions = windows.positions
+        self.positions = (
+            None if positions is None else torch.from_numpy(positions.astype(np.float32)).to(device)
+        )
+
+    def __len__(self):
+        return len(self.windows)
+
+    def inputs(self, indices):
+        """Gather the module's arguments for some windows: a dict of tensors on the device."""
+        rows = torch.from_numpy(np.asarray(indices))
+        inputs = {
+            "x": self.windows.gather(indices, device=self.device),
+            "subject": self.subject[rows].to(self.device),
+        }
+        if self.positions is not None:
+            inputs.update(layout=self.layout[rows].to(self.device), positions=self.positions)
+        return inputs
+
+
+class Pairs(Dataset):
+    """Windows of the brain and of what was heard, fetched a batch at a time.
+
+    Parameters
+    ----------
+    brain : Brain
+    targets : Windows of shape (n_windows, n_features, n_frames)
+        Features of what was heard, row by row.
+    rows : ndarray of int
+        Rows of both that belong to this data set.
+    segments : ndarray of int of shape (n_windows,), default=None
+        Identity of each row of both, for validation.
+    """
+
+    def __init__(self, brain, targets, rows, segments=None):
+        self.brain, self.targets, self.segments = brain, targets, segments
+        # A batch's order is free, and one ordered by recording is gathered without a detour.
+        self.rows = rows[np.argsort(brain.windows.which[rows], kind="stable")]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices):
+        rows = self.rows[np.sort(indices)]
+        return self.brain.inputs(rows), self.targets.gather(rows, device=self.brain.device)
+
+    def distinct(self):
+        """Distinct segments of these rows: their features, and which is each row's."""
+        _, first, target = np.unique(self.segments[self.rows], return_index=True, return_inverse=True)
+        return self.targets[self.rows[first]], target
+
+
+class BalancedBatches(Sampler):
+    """Shuffle n rows into ceil(n / batch_size) batches whose sizes differ by at most one.
+
+    A short last batch would make an easier contrast, and a batch of one none at all.
+
+    Parameters
+    ----------
+    n_rows, batch_size : int
+    generator : numpy.random.RandomState
+        Draws the order anew each time.
+    """
+
+    def __init__(self, n_rows, batch_size, generator):
+        self.n_rows, self.batch_size, self.generator = n_rows, batch_size, generator
+
+    def __len__(self):
+        return -(-self.n_rows // self.batch_size)
+
+    def __iter__(self):
+        return iter(np.array_split(self.generator.permutation(self.n_rows), len(self)))
+
+
+def _as_is(batch):
+    return batch
+
+
+class RetrievalNet(NeuralNet):
+    """The skorch net that a :class:`~sk_b2s.BrainEncoder` holds.
+
+    It differs from :class:`skorch.NeuralNet` in three hooks: batches come whole from Windows, the
+    forward pass runs in ``precision``, and the validation loss is the cross-entropy of all
+    validation windows over all their distinct segments at once, so that it means the same at every
+    batch size.
+
+    Parameters
+    ----------
+    shuffle : numpy.random.RandomState
+        Draws the order of the batches.
+    precision : torch.dtype
+        Of the forward pass; weights stay float32.
+    k : int
+        The top-k accuracy shown for the validation windows.
+    """
+
+    def __init__(self, module, criterion, *, shuffle=None, precision=torch.float32, k=10, **kwargs):
+        self.shuffle = shuffle
+        self.precision = precision
+        self.k = k
+        super().__init__(module, criterion, **kwargs)
+
+    def get_iterator(self, dataset, training=False):
+        """Fetch whole batches instead of one row at a time."""
+        if not training:
+            return dataset
+        batches = BalancedBatches(len(dataset), self.batch_size, self.shuffle)
+        return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is)
+
+    def infer(self, x, **fit_params):
+        """Run the module in the chosen precision."""
+        device = torch.device(self.device).type
+        with torch.autocast(device, dtype=self.precision, enabled=self.precision != torch.float32):
+            return super().infer(x, **fit_params)
+
+    def train_step(self, batch, **fit_params):
+        """Take a step, and stop at once where the loss is no number."""
+        step = super().train_step(batch, **fit_params)
+        if not torch.isfinite(step["loss"]):
+            raise FloatingPointError(
+                f"the training loss became {step['loss'].item()} in epoch {len(self.history)}: the fit diverged. Lower "
+                f"lr={self.lr:g}, clip the input (RobustChannelScaler(clip=20)) or check it for huge values."
+            )
+        return step
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Train on batches, but validate in one piece."""
+        if training or iterator is None:
+            return super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        loss, accuracy, n_candidates = self._validate(iterator)
+        self.history.record("valid_loss", loss)
+        if accuracy is not None:
+            self.history.record(f"valid_top{self.k}", accuracy)
+        self.history.record("valid_candidates", n_candidates)
+
+    def embed(self, brain, indices):
+        """Estimate speech features of some windows: (len(indices), n_features, n_frames) float32."""
+        parts = []
+        self.module_.eval()
+        with torch.no_grad():
+            for first in range(0, len(indices), self.batch_size):
+                inputs = brain.inputs(indices[first : first + self.batch_size])
+                parts.append(self.infer(inputs).float())
+        return torch.cat(parts)
+
+    def _validate(self, pairs):
+        """Cross-entropy, and top-k accuracy where there are candidates enough, over the distinct segments."""
+        candidates, target = pairs.distinct()
+        loss, hits = 0.0, 0
+        scored = iter_scores(
+            lambda indices: self.embed(pairs.brain, pairs.rows[indices]),
+            len(pairs), candidates, self.criterion_.weights, pairs.brain.device,
+        )  # fmt: skip
+        for rows, scores in scored:
+            truth = torch.from_numpy(target[rows]).to(scores.device)
+            loss += retrieval_cross_entropy(scores, truth).item() * len(rows)
+            hits += int((ranks(scores, truth) < self.k).sum())
+        enough = len(candidates) > self.k
+        return loss / len(pairs), hits / len(pairs) if enough else None, len(candidates)
+
+    def drop_training(self):
+        """Forget all that only training needs, so that a fitted net stays small."""
+        self.optimizer_.state.clear()
+        self.train_split = None
+        self.shuffle = None
+        for _, callback in self.callbacks_:
+            if isinstance(callback, EarlyStopping):
+                callback.best_model_weights_ = None
+
+
+def validate_on(pairs):
+    """Split for skorch that holds out the given pairs, None where there are none."""
+    return None if pairs is None else predefined_split(pairs)
