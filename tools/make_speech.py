@@ -106,9 +106,7 @@ class Flite:
         voice = self._voices[voice]
         self._lib.flite_feat_set_float(voice.contents.features, b"duration_stretch", stretch)
         self._lib.flite_feat_set_float(voice.contents.features, b"f0_shift", pitch)
-        utterance = self._lib.flite_synth_text(
-            text.encode("ascii"), ctypes.cast(voice, ctypes.c_void_p)
-        )
+        utterance = self._lib.flite_synth_text(text.encode("ascii"), ctypes.cast(voice, ctypes.c_void_p))
         wave = self._lib.utt_wave(utterance).contents
         assert (wave.sample_rate, wave.num_channels) == (SFREQ, 1)
         samples = np.ctypeslib.as_array(wave.samples, (wave.num_samples,)) / 32768.0
@@ -202,9 +200,7 @@ def time_words(phones):
     rows = []
     for i, word in enumerate(words):
         text = "".join(word["parts"].values())
-        if (
-            tokens.count(word["token"]) == 1
-        ):  # flite drops the apostrophe of "couldn't"; the token has it
+        if tokens.count(word["token"]) == 1:  # flite drops the apostrophe of "couldn't"; the token has it
             text = word["token"][1].lower()
         rows.append((word["onset"], word["duration"], text, i))
     return rows, sounds
@@ -292,9 +288,7 @@ def main(folder):
         print(f"{name}: {len(samples) / SFREQ:6.1f} s, {len(word_rows)} words, {word_rows[0][-1]}")
     columns = ["sound", "onset", "duration", "text", "sequence", "word_index"]
     table = pd.DataFrame(words, columns=[*columns, "speaker"])
-    table.to_csv(
-        folder / "words.tsv", sep="\t", index=False, float_format="%.4f", lineterminator="\n"
-    )
+    table.to_csv(folder / "words.tsv", sep="\t", index=False, float_format="%.4f", lineterminator="\n")
     table = pd.DataFrame(phones, columns=columns)
     packed = table.to_csv(sep="\t", index=False, float_format="%.4f", lineterminator="\n")
     (folder / "phones.tsv.gz").write_bytes(gzip.compress(packed.encode(), mtime=0))
