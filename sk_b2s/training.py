@@ -178,14 +178,26 @@ class RetrievalNet(NeuralNet):
         return step
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Train on batches, but validate in one piece."""
-        if training or iterator is None:
-            return super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        """Train batch by batch, but validate in one piece."""
+        if iterator is None:
+            return
+        if training:
+            return self._train_epoch(iterator, step_fn, **fit_params)
         loss, accuracy, n_candidates = self._validate(iterator)
         self.history.record("valid_loss", loss)
         if accuracy is not None:
             self.history.record(f"valid_top{self.k}", accuracy)
         self.history.record("valid_candidates", n_candidates)
+
+    def _train_epoch(self, iterator, step_fn, **fit_params):
+        """Run skorch's loop, which would take the layouts for rows and count them."""
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=True)
+            step = step_fn(batch, **fit_params)
+            self.history.record_batch("train_loss", step["loss"].item())
+            self.history.record_batch("train_batch_size", len(batch[1]))
+            self.notify("on_batch_end", batch=batch, training=True, **step)
+        self.history.record("train_batch_count", len(iterator))
 
     def embed(self, brain, indices):
         """Estimate speech features of some windows: (len(indices), n_features, n_frames) float32."""
