@@ -1,0 +1,107 @@
+"""The house keeps its order: who may import whom, what is documented, what may be written where."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from numpydoc.validate import validate
+
+import sk_b2s
+import sk_b2s.datasets
+import sk_b2s.plotting
+
+PACKAGE = Path(sk_b2s.__file__).parent
+ROOT = PACKAGE.parent
+ORDER = [
+    "stimuli", "recordings", "events", "segments", "model_selection", "windows", "epocher", "preprocessing",
+    "speech", "datasets", "frames", "modules", "metrics", "losses", "retrieval", "training", "encoder", "linear",
+    "persistence", "plotting",
+]  # fmt: skip
+
+
+def imported(path):
+    """Rooms of the package that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            if name.startswith("sk_b2s."):
+                yield name.split(".")[1]
+            elif name == "sk_b2s":
+                yield "__init__"
+
+
+def rooms():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path != PACKAGE / "__init__.py":
+            yield path, path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize(("path", "room"), rooms(), ids=lambda p: getattr(p, "name", p))
+def test_modules_import_only_from_above(path, room):
+    assert room in ORDER, f"{room} has no place in the order"
+    for other in imported(path):
+        assert other == room == "datasets" or ORDER.index(other) < ORDER.index(room), (
+            f"{room} imports {other}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [("modules", "mne"), ("losses", "mne"), ("metrics", "mne"), ("training", "mne"), ("recordings", "torch")]
+    + [(room, "torch") for room in ("stimuli", "events", "segments", "model_selection")],
+)
+def test_torch_knows_nothing_of_files_and_readers_nothing_of_torch(room, forbidden):
+    tree = ast.parse((PACKAGE / f"{room}.py").read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not any(name and name.split(".")[0] == forbidden for name in names)
+
+
+def public():
+    """Every name a user meets: the flat ones and their methods."""
+    for package in (sk_b2s, sk_b2s.datasets, sk_b2s.plotting):
+        for name in package.__all__:
+            thing = getattr(package, name)
+            yield f"{thing.__module__}.{name}"
+            if inspect.isclass(thing):
+                for owner in [c for c in thing.__mro__ if c.__module__.startswith("sk_b2s")]:
+                    for method, value in vars(owner).items():
+                        if not method.startswith("_") and inspect.isfunction(value):
+                            yield f"{owner.__module__}.{owner.__name__}.{method}"
+
+
+@pytest.mark.parametrize("name", sorted(set(public())))
+def test_public_names_are_documented(name):
+    asked = {"GL08", "PR01", "PR02", "PR03", "PR07", "SS03"}
+    found = [(code, text) for code, text in validate(name)["errors"] if code in asked]
+    assert not found
+
+
+def test_flat_names_are_all_there():
+    assert sk_b2s.__all__ == sorted(sk_b2s.__all__)
+    assert all(hasattr(sk_b2s, name) for name in sk_b2s.__all__)
+
+
+def test_importing_the_package_draws_no_window_and_sets_no_seed():
+    code = (
+        "import torch, numpy as np, sys; torch.manual_seed(3); np.random.seed(3); before = np.random.get_state()[1];"
+        "import sk_b2s; assert torch.initial_seed() == 3; assert (np.random.get_state()[1] == before).all();"
+        "assert 'matplotlib' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_no_path_of_a_machine_is_written_down():
+    for path in [
+        *PACKAGE.rglob("*.py"),
+        *ROOT.glob("*.md"),
+        *ROOT.glob("examples/*.py"),
+        *ROOT.glob("benchmarks/*"),
+    ]:
+        if path.is_file() and path.suffix in {".py", ".md"}:
+            assert not re.search(r"/(root|home|work)/\w+", path.read_text()), path
