@@ -233,6 +233,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         X : DataFrame, Windows, mne.Epochs or array-like of shape (n_windows, n_channels, n_times)
             A table of segments with ``recording``, ``onset`` and ``duration``, or windows.
         y : Ignored
+            Here for scikit-learn's sake.
 
         Returns
         -------

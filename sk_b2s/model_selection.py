@@ -188,7 +188,7 @@ class _StimulusSplitter(BaseCrossValidator):
             If labels are missing or a fold has no training rows.
         """
         for index, (train, test) in enumerate(self._folds(X, y, groups)):
-            kept = clear_of(y, train, test, self.guard)
+            kept = self._clear(y, train, test)
             logger.info(
                 "%s fold %d: %d training rows, %d left out for held-out sound, %d test rows",
                 type(self).__name__, index, len(kept), len(train) - len(kept), len(test),
@@ -217,13 +217,17 @@ class _StimulusSplitter(BaseCrossValidator):
         """
         rows = []
         for train, test in self._folds(X, y, groups):
-            kept = clear_of(y, train, test, self.guard)
+            kept = self._clear(y, train, test)
             row = {"n_train": len(kept), "n_test": len(test), "n_left_out": len(train) - len(kept)}
             if (table := table_of(y)) is not None and "sound_onset" in table:
                 row["train_seconds"] = SoundIntervals.from_table(table.iloc[kept]).seconds
                 row["test_seconds"] = SoundIntervals.from_table(table.iloc[test]).seconds
             rows.append(row)
         return pd.DataFrame(rows)
+
+    def _clear(self, y, train, test):
+        """Rows of ``train`` that may be trained on."""
+        return clear_of(y, train, test, self.guard)
 
     def _check(self):
         if not (isinstance(self.guard, numbers.Real) and self.guard >= 0):
@@ -263,7 +267,17 @@ class StimulusKFold(_StimulusSplitter):
         self.random_state = random_state
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of folds."""
+        """Return the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : Ignored
+            Here for scikit-learn's sake.
+
+        Returns
+        -------
+        n_splits : int
+        """
         return self.n_splits
 
     def _folds(self, X, y, groups):
@@ -303,7 +317,21 @@ class LeaveOneSubjectOut(_StimulusSplitter):
         self.random_state = random_state
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of folds: subjects times folds of sound."""
+        """Return the number of folds: subjects times folds of sound.
+
+        Parameters
+        ----------
+        X : DataFrame or Windows of shape (n_rows, ...)
+            What the brain did, with its column ``subject``.
+        y : Ignored
+            Here for scikit-learn's sake.
+        groups : array-like of shape (n_rows,), default=None
+            Subject of each row instead.
+
+        Returns
+        -------
+        n_splits : int
+        """
         if X is None and groups is None:
             raise ValueError(
                 "LeaveOneSubjectOut needs X (with its column 'subject') or groups to count its folds."
@@ -328,7 +356,5 @@ class LeaveOneSubjectOut(_StimulusSplitter):
                 train = ~left_out if self.stimulus_folds is None else ~left_out & (fold != index)
                 yield np.flatnonzero(train), np.flatnonzero(left_out & (fold == index))
 
-    def split(self, X, y=None, groups=None):  # noqa: D102 - inherited
-        if self.stimulus_folds is None:
-            return self._folds(X, y, groups)
-        return super().split(X, y, groups)
+    def _clear(self, y, train, test):
+        return train if self.stimulus_folds is None else super()._clear(y, train, test)

@@ -121,7 +121,9 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            Windows of one kind.
         y : Ignored
+            Here for scikit-learn's sake.
 
         Returns
         -------
@@ -143,6 +145,7 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            Windows of one kind.
 
         Returns
         -------
@@ -237,7 +240,9 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_features[, n_frames])
+            Windows of one kind.
         y : Ignored
+            Here for scikit-learn's sake.
 
         Returns
         -------
@@ -273,10 +278,12 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_features[, n_frames])
+            Windows of one kind.
 
         Returns
         -------
         X : Windows or ndarray, as given
+            Windows of one kind.
         """
         check_is_fitted(self)
         if isinstance(X, Windows):

@@ -256,6 +256,7 @@ class RetrievalMixin:
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did.
 
         Returns
         -------
@@ -282,6 +283,7 @@ class RetrievalMixin:
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did.
         candidates : DataFrame, Windows or array-like, default=None
             What may have been heard; the segments of ``fit`` by default.
 
@@ -301,6 +303,7 @@ class RetrievalMixin:
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did.
         candidates : DataFrame, Windows or array-like, default=None
             What may have been heard; the segments of ``fit`` by default.
 
@@ -321,6 +324,7 @@ class RetrievalMixin:
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did.
         candidates : DataFrame, Windows or array-like, default=None
             What may have been heard; the segments of ``fit`` by default.
 
@@ -338,7 +342,9 @@ class RetrievalMixin:
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did.
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What was heard, row by row.
 
         Returns
         -------
@@ -367,8 +373,11 @@ class RetrievalMixin:
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did.
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What was heard, row by row.
         sample_weight : array-like of shape (n_windows,), default=None
+            Weight of each window in the mean; all alike by default.
 
         Returns
         -------

@@ -117,6 +117,7 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
         X : DataFrame of shape (n_segments, ...)
             The table of what was heard: ``sound``, ``sound_onset`` and ``duration``.
         y : Ignored
+            Here for scikit-learn's sake.
 
         Returns
         -------

@@ -285,7 +285,9 @@ class Windows:
         Parameters
         ----------
         n_windows : int
+            How many windows it is for.
         device : str or torch.device, default=None
+            Where it lies; the processor's memory by default.
 
         Returns
         -------
