@@ -159,7 +159,8 @@ class RetrievalNet(NeuralNet):
         if not training:
             return dataset
         batches = BalancedBatches(len(dataset), self.batch_size, self.shuffle)
-        return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is)
+        # A generator of its own, because a loader without one draws from torch's global one.
+        return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, generator=torch.Generator())
 
     def infer(self, x, **fit_params):
         """Run the module in the chosen precision."""

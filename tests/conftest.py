@@ -79,3 +79,47 @@ def brennan_events(data_folder, tmp_path_factory):
     )
     events = pd.concat([sounds.drop(columns=["text", "sequence", "word_index"]), table], ignore_index=True)
     return events.assign(subject="S01", recording="S01.mat", recording_duration=onset.max() + 10)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Workers of joblib's have one thread; equal scores need equal threads, and tiny nets like one."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def listening(tmp_path_factory):
+    """Two people who hear two minutes, with a response far above the noise: X and y."""
+    from sk_b2s import make_segments
+    from sk_b2s.datasets import make_listening
+
+    events = make_listening(
+        2, 2, modality="eeg", n_channels=16, snr_db=0, sfreq=64, root=tmp_path_factory.mktemp("listening")
+    )
+    return make_segments(events, anchor=1.0, tmin=0, tmax=3, block=8)
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory):
+    """Make a small pipeline; keywords are parameters of the encoder, ``steps`` of the others."""
+    from sklearn.pipeline import Pipeline, make_pipeline
+
+    from sk_b2s import BrainEncoder, Epocher, FeatureScaler, MelSpectrogram, RobustChannelScaler
+
+    memory = str(tmp_path_factory.mktemp("cache"))
+
+    def make(**changes):
+        parameters = {
+            "hidden": 16, "depth": 2, "n_virtual_channels": 16, "lr": 3e-3, "batch_size": 64, "max_epochs": 2,
+            "validation": None, "k": 5, "precision": "float32", "random_state": 0, "verbose": 0, **changes,
+        }  # fmt: skip
+        speech = make_pipeline(MelSpectrogram(n_mels=8, sfreq=32, memory=memory), FeatureScaler())
+        return Pipeline([
+            ("epochs", Epocher(sfreq=32, memory=memory)),
+            ("scale", RobustChannelScaler()),
+            ("encoder", BrainEncoder(speech=speech, **parameters)),
+        ])  # fmt: skip
+
+    return make

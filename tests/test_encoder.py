@@ -1,0 +1,254 @@
+"""The encoder finds what was planted, repeats itself to the bit, and says what is wrong."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from skorch.callbacks import Callback
+
+from sk_b2s import BrainEncoder, SoundArray, StimulusLeakWarning, StoredFeatures, Windows
+from sk_b2s.training import BalancedBatches
+
+SMALL = {
+    "hidden": 16, "depth": 2, "n_virtual_channels": 8, "lr": 3e-3, "batch_size": 32, "max_epochs": 6,
+    "validation": None, "k": 1, "precision": "float32", "random_state": 0, "verbose": 0,
+}  # fmt: skip
+
+
+def planted(n=96, n_channels=6, n_features=4, n_times=24, seed=0, noise=0.1):
+    """Brain that is a fixed mixture of the speech, and noise."""
+    rng = np.random.default_rng(seed)
+    speech = rng.standard_normal((n, n_features, n_times)).astype("f4")
+    mixing = rng.standard_normal((n_channels, n_features)).astype("f4")
+    brain = np.einsum("cf,nft->nct", mixing, speech) + noise * rng.standard_normal((n, n_channels, n_times))
+    return brain.astype("f4"), speech
+
+
+def with_rows(brain, subject, **others):
+    """Windows with subjects and sensors on a grid."""
+    rows = pd.DataFrame({"subject": subject, "recording": subject})
+    positions = np.random.default_rng(1).uniform(size=(brain.shape[1], 2))
+    return Windows.from_array(brain, rows=rows, positions=positions, **others)
+
+
+def test_planted_mixture_is_found():
+    brain, speech = planted()
+    encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(brain[:64], speech[:64])
+    assert encoder.score(brain[64:], speech[64:]) > 0.9
+    assert encoder.transform(brain[64:]).shape == speech[64:].shape
+    noise = np.random.default_rng(2).standard_normal(brain[64:].shape)
+    assert encoder.score(noise, speech[64:]) < 0.2
+
+
+def test_positions_are_enough_to_find_it():
+    brain, speech = planted()
+    X = with_rows(brain, ["a"] * 96)
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 20}).fit(X[:64], speech[:64])
+    assert encoder.score(X[64:], speech[64:]) > 0.5
+
+
+def test_subject_layer_tells_apart_what_only_the_person_tells():
+    """One person's brain is the other's with its sign changed: without the subject it means nothing."""
+    brain, speech = planted(n=192, seed=4)
+    sign = np.where(np.arange(192) % 2, 1, -1).astype("f4")
+    X = with_rows(brain * sign[:, None, None], np.where(sign > 0, "a", "b"))
+    score = {}
+    for layer in ("layer", None):
+        encoder = BrainEncoder(**{**SMALL, "max_epochs": 12}, subject_layer=layer, spatial_attention=False)
+        score[layer] = encoder.fit(X[:128], speech[:128]).score(X[128:], speech[128:])
+    assert score["layer"] > 0.9
+    assert score[None] < 0.5
+
+
+@pytest.mark.parametrize("loss", ["clip", "mse"])
+def test_equal_seeds_give_equal_weights(loss):
+    brain, speech = planted()
+    X = with_rows(brain, ["a", "b"] * 48)
+    weights = []
+    for seed in (0, 0, 1):
+        torch.rand(seed + 1)  # the global generator is neither used nor moved
+        before = torch.get_rng_state()
+        encoder = BrainEncoder(**{**SMALL, "random_state": seed, "validation": 0.2}, loss=loss).fit(X, speech)
+        assert torch.equal(before, torch.get_rng_state())
+        weights.append(encoder.net_.module_.state_dict())
+    first, again, other = weights
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_early_stopping_restores_the_best_state():
+    brain, speech = planted(n=60, noise=3.0)
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 60, "validation": 0.3, "lr": 1e-2}, patience=3,
+                           spatial_attention=False).fit(brain, speech)  # fmt: skip
+    losses = encoder.history_[:, "valid_loss"]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 3 < 60, "it stopped three epochs after the best"
+    assert "valid_top1" in encoder.history_[0]
+    held = []
+
+    class Keep(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            held.append({k: v.clone() for k, v in net.module_.state_dict().items()})
+
+    again = BrainEncoder(**{**SMALL, "max_epochs": 60, "validation": 0.3, "lr": 1e-2}, patience=3,
+                         spatial_attention=False, callbacks=[("keep", Keep())]).fit(brain, speech)  # fmt: skip
+    state = again.net_.module_.state_dict()
+    assert all(torch.equal(state[name], held[best][name]) for name in state)
+
+
+def test_validation_loss_is_the_cross_entropy_over_distinct_segments():
+    from sk_b2s.model_selection import stimulus_train_test
+
+    brain, speech = planted(n=40)
+    speech[20:] = speech[:20]  # every segment is heard twice
+    brain[20:] = planted(n=40, seed=5)[0][20:]
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1, "validation": 0.3}, spatial_attention=False)
+    encoder.fit(brain, speech)
+    stimulus = np.tile(np.arange(20), 2)
+    _, valid = stimulus_train_test(speech, 0.3, random_state=np.random.RandomState(0), groups=stimulus)
+    distinct = np.unique(stimulus[valid])
+    logp = np.log(encoder.predict_proba(brain[valid], candidates=speech[distinct]))
+    expected = -logp[np.arange(len(valid)), np.searchsorted(distinct, stimulus[valid])].mean()
+    assert encoder.history_[-1, "valid_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_batches_differ_by_at_most_one_and_cover_all():
+    for n, size in [(10, 3), (256, 256), (257, 256), (7, 100)]:
+        batches = list(BalancedBatches(n, size, np.random.RandomState(0)))
+        sizes = [len(batch) for batch in batches]
+        assert len(batches) == -(-n // size)
+        assert max(sizes) - min(sizes) <= 1
+        assert sorted(np.concatenate(batches)) == list(range(n))
+
+
+def test_no_optimiser_state_is_kept():
+    brain, speech = planted(n=40)
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False).fit(brain, speech)
+    assert len(encoder.net_.optimizer_.state) == 0
+
+
+def test_unknown_subject_is_the_mean_layer_or_an_error():
+    brain, speech = planted()
+    X = with_rows(brain, ["a", "b"] * 48)
+    encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(X, speech)
+    stranger = with_rows(brain, ["z"] * 96)
+    module = encoder.net_.module_
+    mean = module.subject_layer.matrices.mean(0, keepdim=True)
+    expected = encoder.transform(stranger)
+    module.subject_layer.matrices.data[:] = mean
+    np.testing.assert_allclose(encoder.transform(X), expected, rtol=1e-4, atol=1e-5)
+    encoder.set_params(unknown_subject="error")
+    with pytest.raises(
+        ValueError, match=r"not in fit: \['z'\]; known are \['a', 'b'\].*unknown_subject='average'"
+    ):
+        encoder.transform(stranger)
+
+
+def test_two_rates_meet_in_the_frames():
+    brain, speech = planted(n_times=25)
+    X = Windows.from_array(brain, sfreq=120)
+    slow = speech[..., :11].copy()  # 24 / 120 s = 0.2 s, at 50 Hz 11 frames
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False)
+    encoder.fit(X, Windows.from_array(slow, sfreq=50))
+    assert encoder.frame_weights_.tolist() == [3, 2, 3, 2, 2, 3, 2, 3, 2, 2, 1]
+    with pytest.raises(
+        ValueError, match=r"windows differ in length: X has 25 steps at 120 Hz \(0.200 s\), y has 11"
+    ):
+        encoder.fit(X, Windows.from_array(slow, sfreq=25))
+
+
+def test_bfloat16_estimates_nearly_the_same():
+    brain, speech = planted()
+    encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(brain[:64], speech[:64])
+    full = encoder.transform(brain[64:])
+    encoder.net_.precision = torch.bfloat16
+    half = encoder.transform(brain[64:])
+    assert np.linalg.norm(full - half) / np.linalg.norm(full) < 0.02
+    assert half.dtype == np.float32
+
+
+def test_leak_of_equal_rows_is_warned_of():
+    brain, speech = planted()
+    encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(brain, speech)
+    with pytest.warns(StimulusLeakWarning, match="40 of 40 windows"):
+        encoder.score(brain[:40], speech[:40])
+
+
+def test_stored_features_ride_on_a_table():
+    rng = np.random.default_rng(0)
+    story = SoundArray(rng.standard_normal((64 * 60, 2)), 64, "story")
+    onset = np.arange(0, 57, 1.0)
+    y = pd.DataFrame({
+        "sound": [story] * 57, "sound_onset": onset, "duration": 2.0, "segment": np.arange(57),
+        "block": (onset // 20).astype(int),
+    })  # fmt: skip
+    targets = np.stack([story.data[int(64 * t) : int(64 * t) + 129].T for t in onset])
+    brain = np.repeat(targets, 2, axis=1) + 0.1 * rng.standard_normal((57, 4, 129))
+    X = Windows.from_array(brain.astype("f4"), sfreq=64)
+    encoder = BrainEncoder(**SMALL, speech=StoredFeatures(), spatial_attention=False).fit(X[:38], y[:38])
+    assert encoder.score(X[40:], y[40:]) == 1.0
+    np.testing.assert_array_equal(encoder.predict(X[40:], candidates=y[40:]), y["segment"][40:])
+
+
+# --- bad input, each with its message ---------------------------------------------------------------
+
+
+def bad_inputs():
+    brain, speech = planted(n=40)
+    diverging = brain.copy()
+    diverging[0] *= 1e30
+    array = {"spatial_attention": False}
+    yield "unequal", array, brain, speech[:-1], "inconsistent numbers of samples"
+    yield "no positions", {}, brain, speech, r"Epocher\(montage=...\).*spatial_attention=False"
+    yield (
+        "one segment",
+        array,
+        brain,
+        np.repeat(speech[:1], 40, 0),
+        "needs 2 distinct ones or more in y, got 1",
+    )
+    yield "faster speech", array, brain[..., :5], speech, "24 frames for 5 steps.*raise Epocher"
+    yield "no table", {**array, "speech": StoredFeatures()}, brain, speech, "needs y to be the table of what was heard"
+    yield "table", array, brain, pd.DataFrame({"segment": range(40)}), "expects numbers: set speech="
+    yield "nan", array, np.where(brain > 3, np.nan, brain), speech, "NaN"
+    yield "no y", array, brain, None, "requires y to be passed"
+    yield "typo", {**array, "loss": "clop"}, brain, speech, "'loss' parameter of BrainEncoder must be"
+    yield (
+        "no rows",
+        {**array, "validation": 0.5},
+        brain,
+        np.repeat(speech[:2], 20, 0)[:1],
+        "1 sample|inconsistent",
+    )
+
+
+@pytest.mark.parametrize(("changes", "X", "y", "message"), [pytest.param(*c, id=i) for i, *c in bad_inputs()])
+def test_bad_input_is_named(changes, X, y, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        BrainEncoder(**{**SMALL, **changes}).fit(X, y)
+
+
+def test_a_diverged_fit_raises():
+    brain, speech = planted(n=64)
+    with pytest.raises(
+        FloatingPointError, match=r"training loss became .* in epoch \d+: the fit diverged. Lower lr="
+    ):
+        BrainEncoder(**{**SMALL, "lr": 1e18, "max_epochs": 50}, spatial_attention=False).fit(brain, speech)
+
+
+def test_no_more_candidates_than_k_raises():
+    brain, speech = planted(n=40)
+    encoder = BrainEncoder(**{**SMALL, "k": 10}, spatial_attention=False).fit(brain[:30], speech[:30])
+    with pytest.raises(ValueError, match="k"):
+        encoder.score(brain[30:], speech[30:])
+
+
+def test_other_windows_than_in_fit_are_named():
+    brain, speech = planted(n=40)
+    encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(Windows.from_array(brain), speech)
+    with pytest.raises(ValueError, match="windows of 20 steps, but fit saw 24"):
+        encoder.transform(Windows.from_array(brain[..., :20]))
+    with pytest.raises(ValueError, match="X has 5 channels, but BrainEncoder was fitted on 6"):
+        encoder.transform(Windows.from_array(brain[:, :5]))
+    with pytest.raises(ValueError, match="candidates have 3 features x 24 frames, but fit saw 4 x 24"):
+        encoder.predict(brain, candidates=speech[:, :3])
