@@ -8,13 +8,16 @@ References
 """
 
 import numpy as np
+import pandas as pd
 import torch
+from sklearn.utils import check_random_state
 
 __all__ = [
     "chance_level",
     "median_relative_rank",
     "ranks",
     "retrieval_scores",
+    "shift_null",
     "similarity",
     "top_k_accuracy",
 ]
@@ -301,6 +304,71 @@ def chance_level(k, n_candidates):
     """
     _check_k(k, n_candidates)
     return k / n_candidates
+
+
+def shift_null(scores, target, recording, onset, duration, k=10, n_shifts=1000, random_state=None):
+    """Accuracies that would come about if the brain had nothing to do with what was heard.
+
+    Within each recording the true labels are moved along in time, round the end, by a random number
+    of windows, far enough that no window keeps sound of its own, and the accuracy is computed in the
+    same similarity matrix. Unlike a binomial interval this keeps what makes neighbouring windows
+    succeed and fail together; with overlapping windows a binomial interval is far too narrow.
+
+    Parameters
+    ----------
+    scores : array of shape (n_windows, n_candidates)
+        Similarities.
+    target : array-like of int of shape (n_windows,)
+        Column of the segment that was heard.
+    recording : array-like of shape (n_windows,)
+        Recording of each window.
+    onset : array-like of float of shape (n_windows,)
+        When each window begins, in seconds.
+    duration : float
+        Length of a window in seconds.
+    k : int, default=10
+        The accuracy is top-k.
+    n_shifts : int, default=1000
+        How many times the labels are moved.
+    random_state : None, int or RandomState, default=None
+        Draws the shifts.
+
+    Returns
+    -------
+    null : array of shape (n_shifts,)
+        Top-k accuracies; their mean is chance and their upper quantiles what an honest result must
+        exceed.
+
+    Raises
+    ------
+    ValueError
+        If a recording is too short to move its labels by more than a window.
+    """
+    random = check_random_state(random_state)
+    target, onset = np.asarray(target), np.asarray(onset, float)
+    n_windows, n_candidates = scores.shape
+    hit = np.empty((n_windows, n_candidates), bool)  # would this label be among the k best of this window?
+    for first in range(0, n_windows, 1024):
+        block = np.asarray(scores[first : first + 1024])
+        kth = np.partition(block, n_candidates - k, axis=1)[:, n_candidates - k, None]
+        at_least = block >= kth
+        # A tie at the edge counts against, as in ``ranks``.
+        hit[first : first + 1024] = at_least & ((at_least.sum(1, keepdims=True) <= k) | (block > kth))
+    total = np.zeros(n_shifts)
+    for name in pd.unique(np.asarray(recording, dtype=object)):
+        rows = np.flatnonzero(np.asarray(recording, dtype=object) == name)
+        rows = rows[np.argsort(onset[rows], kind="stable")]
+        near = np.searchsorted(onset[rows], onset[rows] + duration) - np.arange(len(rows))
+        least = int(near.max())
+        if 2 * least > len(rows):
+            raise ValueError(
+                f"recording {name!r} has {len(rows)} windows, and labels must move by {least} or more in both "
+                f"directions to leave their own sound; score more windows of it together."
+            )
+        shifts = random.randint(least, len(rows) - least + 1, size=n_shifts)
+        moved = (np.arange(len(rows)) + shifts[:, None]) % len(rows)
+        total += hit[rows, target[rows][moved]].sum(1)
+    return total / n_windows
 
 
 def retrieval_scores(estimator, X, y):

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from sk_b2s.frames import frame_of_step, frame_weights
-from sk_b2s.metrics import chance_level, median_relative_rank, ranks, similarity, top_k_accuracy
+from sk_b2s.metrics import (
+    chance_level,
+    median_relative_rank,
+    ranks,
+    shift_null,
+    similarity,
+    top_k_accuracy,
+)
 
 KINDS = {"numpy": np.asarray, "torch": torch.as_tensor}
 
@@ -240,3 +247,32 @@ def test_single_candidate_has_no_rank():
 def test_summaries_name_what_is_wrong(result, weight, match):
     with pytest.raises(ValueError, match=match):
         top_k_accuracy(result, 5, 20, weight)
+
+
+def test_shift_null_is_chance_for_noise_and_spares_what_is_real():
+    rng = np.random.default_rng(0)
+    recording = np.repeat(["a", "b"], 100)
+    onset = np.tile(np.arange(100.0), 2)
+    target = np.concatenate([rng.permutation(100), rng.permutation(100)])
+    noise = rng.standard_normal((200, 100))
+    null = shift_null(noise, target, recording, onset, 3.0, k=10, n_shifts=500, random_state=0)
+    assert null.shape == (500,)
+    assert null.mean() == pytest.approx(0.1, abs=0.02)
+    perfect = noise.copy()
+    perfect[np.arange(200), target] = 100
+    again = shift_null(perfect, target, recording, onset, 3.0, k=10, n_shifts=500, random_state=0)
+    assert again.mean() == pytest.approx(0.1, abs=0.02), "a true decoder does not lift its own null"
+
+
+def test_shift_null_equals_the_ranks_of_moved_labels():
+    rng = np.random.default_rng(1)
+    scores = rng.integers(0, 6, size=(12, 8)).astype(float)  # many ties
+    target = rng.integers(0, 8, size=12)
+    null = shift_null(scores, target, ["a"] * 12, np.arange(12.0), 1.0, k=3, n_shifts=300, random_state=0)
+    moved = [(ranks(scores, np.roll(target, -shift)) < 3).mean() for shift in range(1, 12)]
+    assert set(null.round(9)) == set(np.round(moved, 9))
+
+
+def test_shift_null_needs_room():
+    with pytest.raises(ValueError, match="recording 'a' has 4 windows, and labels must move by 3"):
+        shift_null(np.eye(4), np.arange(4), ["a"] * 4, np.arange(4.0), 3.0, k=1)
