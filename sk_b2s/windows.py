@@ -10,6 +10,8 @@ import torch
 
 __all__ = ["Signal", "Windows"]
 
+PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece stays in the cache
+
 
 class Signal:
     """A continuous signal that is made on first use and pickled as its recipe.
@@ -36,7 +38,7 @@ class Signal:
                 raise RuntimeError(
                     f"a signal announced as {self.shape} came as {data.shape}: {self.recipe!r}."
                 )
-            self._data = data
+            self._data = _time_major(data)
         return self._data
 
     def __getstate__(self):
@@ -44,6 +46,11 @@ class Signal:
 
     def __repr__(self):
         return f"Signal({self.shape[0]} x {self.shape[1]}{'' if self._data is None else ', loaded'})"
+
+
+def _time_major(signal):
+    """Return the signal as the windows read it: float32, times one after another in memory."""
+    return np.ascontiguousarray(signal, dtype=np.float32)
 
 
 class Windows:
@@ -58,7 +65,7 @@ class Windows:
     Parameters
     ----------
     signals : sequence of ndarray or Signal of shape (n_times_of_signal, n_channels)
-        Continuous float32 signals with equal channels.
+        Continuous signals with equal channels; arrays that are not C-contiguous float32 are copied.
     which : array-like of int of shape (n_windows,)
         Signal of each window.
     start : array-like of int of shape (n_windows,)
@@ -102,7 +109,7 @@ class Windows:
         self, signals, which, start, n_times, sfreq, *, rows=None, positions=None, layout=None,
         ch_names=None, extent=None, steps=(),
     ):  # fmt: skip
-        self.signals = list(signals)
+        self.signals = [s if isinstance(s, Signal) else _time_major(s) for s in signals]
         self.which = np.asarray(which, dtype=np.int64)
         self.start = np.asarray(start, dtype=np.int64)
         self.n_read = int(n_times)
@@ -124,7 +131,22 @@ class Windows:
             raise ValueError(f"which and start differ in length: {len(self.which)} and {len(self.start)}.")
         if self.rows is not None and len(self.rows) != len(self.which):
             raise ValueError(f"rows has {len(self.rows)} rows for {len(self.which)} windows.")
+        n_signals, n_channels = len(self.signals), self.signals[0].shape[1]
+        for name, came, wanted in [
+            ("positions", np.shape(self.positions)[1:], (n_channels, 2)),
+            ("layout", np.shape(self.layout), (n_signals,)),
+            ("ch_names", np.shape(self.ch_names), (n_channels,)),
+            ("extent", np.shape(self.extent), (n_signals, 2)),
+        ]:
+            if getattr(self, name) is not None and came != wanted:
+                raise ValueError(
+                    f"{name} must have the shape {wanted} for {n_signals} signals of {n_channels} channels"
+                    f"{' and each layout' * (name == 'positions')}, got {came}."
+                )
         if len(self.which):
+            if self.which.min() < 0 or self.which.max() >= n_signals:
+                row = np.flatnonzero((self.which < 0) | (self.which >= n_signals))[0]
+                raise ValueError(f"window {row} is of signal {self.which[row]}, but there are {n_signals}.")
             beyond = (self.start < 0) | (self.start + self.n_read > lengths[self.which])
             if beyond.any():
                 row = np.flatnonzero(beyond)[0]
@@ -165,8 +187,14 @@ class Windows:
                 f"data must have the shape (n_windows, n_channels, n_times), got {data.shape}; add the missing axis."
             )
         n_windows, n_channels, n_times = data.shape
+        if rows is not None and len(rows) != n_windows:
+            raise ValueError(f"rows has {len(rows)} rows for {n_windows} windows.")
         of_recording = rows is not None and "recording" in rows
-        which = pd.factorize(rows["recording"])[0] if of_recording else np.zeros(n_windows, np.int64)
+        which = (
+            pd.factorize(rows["recording"], use_na_sentinel=False)[0]
+            if of_recording
+            else np.zeros(n_windows, np.int64)
+        )
         signals, start = [], np.empty(n_windows, np.int64)
         for index in range(which.max(initial=-1) + 1):
             mine = np.flatnonzero(which == index)
@@ -301,9 +329,9 @@ class Windows:
 
         Parameters
         ----------
-        indices : array-like of int, default=None
+        indices : array-like of int or mask, default=None
             Windows, in the order wanted; None takes all. A batch ordered by signal is filled
-            without a detour.
+            fastest.
         out : Tensor of shape (len(indices), n_channels, n_times_read), default=None
             Buffer from :meth:`empty` to read into; the batch returned shares its memory.
         device : str or torch.device, default=None
@@ -319,7 +347,9 @@ class Windows:
         ValueError
             If ``out`` does not fit.
         """
-        indices = slice(None) if indices is None else np.asarray(indices, dtype=np.int64)
+        indices = slice(None) if indices is None else np.asarray(indices)
+        if getattr(indices, "size", 1) == 0:
+            indices = np.zeros(0, np.int64)
         which, start = self.which[indices], self.start[indices]
         if out is None:
             out = self.empty(len(which))
@@ -337,19 +367,21 @@ class Windows:
 
     def _fill(self, memory, which, start):
         """Copy blocks of samples, signal by signal."""
-        order = None
-        if np.any(which[1:] < which[:-1]):
-            order = np.argsort(which, kind="stable")
-            which, start = which[order], start[order]
-        sorted_memory = memory if order is None else torch.empty_like(memory)
-        flat = sorted_memory.view(len(which), -1)
-        edges = np.r_[0, np.flatnonzero(np.diff(which)) + 1, len(which)]
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
-            if first < last:
-                view = self._sliding(which[first])
-                torch.index_select(view, 0, torch.from_numpy(start[first:last]), out=flat[first:last])
-        if order is not None:
-            memory[torch.from_numpy(order)] = sorted_memory
+        flat = memory.view(len(which), -1)
+        if (which[1:] >= which[:-1]).all():
+            edges = np.r_[0, np.flatnonzero(np.diff(which)) + 1, len(which)]
+            for first, last in zip(edges[:-1], edges[1:], strict=True):
+                if first < last:
+                    starts = torch.from_numpy(start[first:last])
+                    torch.index_select(self._sliding(which[first]), 0, starts, out=flat[first:last])
+            return
+        # torch cannot select into scattered rows; numpy can, by way of a piece in the cache.
+        rows_of_piece = max(1, PIECE_BYTES // (4 * flat.shape[1]))
+        for index in np.unique(which):
+            view, rows = self._sliding(index).numpy(), np.flatnonzero(which == index)
+            for first in range(0, len(rows), rows_of_piece):
+                piece = rows[first : first + rows_of_piece]
+                flat.numpy()[piece] = view[start[piece]]
 
     def _sliding(self, index):
         """View a signal as all its windows, one in a row: (n_starts, n_times_read * n_channels)."""
