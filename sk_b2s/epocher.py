@@ -16,8 +16,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_b2s.model_selection import GUARD
-from sk_b2s.recordings import Processing, read_header, read_signal, resampled_length, sensor_positions
-from sk_b2s.stimuli import file_stamp
+from sk_b2s.recordings import (
+    Processing,
+    pick_channels,
+    read_header,
+    read_signal,
+    recording_stamp,
+    resampled_length,
+    sensor_positions,
+)
 from sk_b2s.windows import Signal, Windows
 
 __all__ = ["Epocher"]
@@ -117,8 +124,8 @@ class Epocher(TransformerMixin, BaseEstimator):
         reference or trigger channels. Without names, recordings with different channels are united:
         a channel that one lacks is zero there and has no position.
     reference : None, "average" or sequence of str, default=None
-        What is subtracted from every channel: the mean of all good channels or of the named ones,
-        which need not be among ``picks`` (mastoids).
+        What is subtracted from every electric channel: the mean of all good ones or of those named,
+        which need not be among ``picks`` (mastoids). Magnetic sensors are left as they are.
     l_freq, h_freq : float or None, default=None
         Edges of a band-pass filter in Hz. The paper filters nothing.
     notch : float, sequence of float or None, default=None
@@ -290,7 +297,10 @@ class Epocher(TransformerMixin, BaseEstimator):
         read = cached(read_header, self.memory)
         if isinstance(self.montage, (str, Path, type(None))) and self.memory is None:
             read = _header
-        return {path: read(path, _stamp(path), processing) for path in map(str, pd.unique(X["recording"]))}
+        return {
+            path: read(path, recording_stamp(path), processing)
+            for path in map(str, pd.unique(X["recording"]))
+        }
 
     def _from_table(self, X):
         headers = self._headers(X)
@@ -307,7 +317,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         return windows
 
     def _signal(self, path, header):
-        read = partial(cached(read_signal, self.memory), path, _stamp(path), self._processing())
+        read = partial(cached(read_signal, self.memory), path, recording_stamp(path), self._processing())
         n_times = resampled_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
             read = partial(_in_channels, read, self._columns(header, path), len(self.ch_names_))
@@ -361,10 +371,10 @@ class Epocher(TransformerMixin, BaseEstimator):
         if beyond.any():
             row = np.flatnonzero(beyond)[0]
             raise ValueError(
-                f"with lag={self.lag} and baseline={self.baseline}, {beyond.sum()} windows read beyond their recording, "
-                f"the first being row {X.index[row]!r} of {X['recording'].iloc[row]!r} (onset {X['onset'].iloc[row]:.3f} "
-                f"s of {length[row] / self.sfreq:.3f} s). Make the table by make_segments(margin=...) with a margin "
-                f"of at least the lag."
+                f"with lag={self.lag} and baseline={self.baseline}, {beyond.sum()} windows read beyond their "
+                f"recording, the first being row {X.index[row]!r} of {X['recording'].iloc[row]!r} "
+                f"(onset {X['onset'].iloc[row]:.3f} s of {length[row] / self.sfreq:.3f} s). "
+                f"Make the table by make_segments(margin=...) with a margin of at least the lag."
             )
         return start, last - first, steps
 
@@ -389,7 +399,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         return extent
 
     def _from_epochs(self, epochs):
-        names = [epochs.ch_names[i] for i in mne.pick_types(epochs.info, meg=True, eeg=True, exclude=[])]
+        names = pick_channels(epochs)
         return Windows.from_array(
             epochs.get_data(picks=names, verbose="ERROR"), rows=epochs.metadata, sfreq=epochs.info["sfreq"],
             positions=sensor_positions(epochs.info, names), ch_names=names,
@@ -417,8 +427,3 @@ class Epocher(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
-
-
-def _stamp(path):
-    """Stamp of a file; one that is missing gets its clear error when it is opened."""
-    return file_stamp(path) if Path(path).exists() else (path, 0, 0)

@@ -6,6 +6,7 @@ import re
 import warnings
 from fractions import Fraction
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ NOT_EEG = re.compile(
     r"^(EXG\d+|.*EOG.*|EMG.*|E[CK]G.*|STATUS|STI.*|TRIG.*|GSR.*|RESP|PLET|TEMP|ERG\d*|AUX.*|AUD.*|MISC.*)$",
     re.IGNORECASE,
 )
+SENSORS = ("eeg", "mag", "grad")
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
 
 
@@ -72,6 +74,19 @@ def open_raw(path, processing=None):
     return raw
 
 
+def recording_stamp(path):
+    """Identify the present content of a recording: (path, bytes, last change in ns).
+
+    Files beside it that share its stem count as well: the samples of a BrainVision header, the
+    ``.fdt`` of a ``.set``. A file that is missing gets its clear error when it is opened.
+    """
+    path = Path(path)
+    if not path.exists():
+        return str(path), 0, 0
+    stamps = [file_stamp(file) for file in path.parent.glob(f"{escape(path.stem)}.*")]
+    return str(path), sum(stamp[1] for stamp in stamps), max(stamp[2] for stamp in stamps)
+
+
 @lru_cache(maxsize=65536)
 def _extent(stamp):
     raw = open_raw(stamp[0])
@@ -100,7 +115,7 @@ def recording_extent(path):
     """
     if not Path(path).exists():
         open_raw(path)
-    return _extent(file_stamp(path))
+    return _extent(recording_stamp(path))
 
 
 def pick_channels(raw, picks=None):
@@ -110,7 +125,7 @@ def pick_channels(raw, picks=None):
     ----------
     raw : mne.io.Raw
     picks : None | str | tuple of str, default=None
-        Types ("eeg", "meg", "mag", "grad", ...) or names; names are taken as they are.
+        Types ("eeg", "meg", "mag", "grad", ...) or names; names are taken as they are, in their order.
 
     Returns
     -------
@@ -123,9 +138,10 @@ def pick_channels(raw, picks=None):
     """
     if picks is None:
         index = mne.pick_types(raw.info, meg=True, eeg=True, ref_meg=False, exclude=[])
-        names = [raw.ch_names[i] for i in index if not NOT_EEG.match(raw.ch_names[i])]
+        names, asked = [raw.ch_names[i] for i in index], set()
     else:
         wanted = picks if isinstance(picks, str) else list(picks)
+        asked = {picks} if isinstance(picks, str) else set(picks)
         try:
             names = raw.copy().pick(wanted, exclude=(), verbose="ERROR").ch_names
         except ValueError as error:
@@ -133,13 +149,16 @@ def pick_channels(raw, picks=None):
                 f"picks={picks!r} names channels or types that {_name(raw)} does not have; it has "
                 f"{_shorten(raw.ch_names)}."
             ) from error
+    types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    names = [n for n in names if n in asked or types[n] not in SENSORS or not NOT_EEG.match(n)]
     if not names:
         raise ValueError(f"{_name(raw)} has no EEG or MEG channel; name channels by picks=[...].")
     return names
 
 
 def _name(raw):
-    return f"recording {Path(raw.filenames[0]).name!r}" if raw.filenames[0] else "the recording"
+    files = getattr(raw, "filenames", None)  # epochs and hooks' own Raw have none
+    return f"recording {Path(files[0]).name!r}" if files and files[0] else "the recording"
 
 
 def _shorten(names, most=8):
@@ -153,7 +172,8 @@ def sensor_positions(info, names):
     The layout MNE knows for the system (:func:`mne.channels.find_layout`, as in the paper) or, for
     others, the azimuthal equidistant projection of the sensors' places. Each axis is scaled to
     [0, 1]. Sensors at one place (the triplets of a Neuromag, triaxial magnetometers) are set apart
-    by 0.02 in the direction of their orientation.
+    by up to 0.02 in the direction in which they measure, as seen from above: a radial magnetometer
+    stays, a tangential one and a planar gradiometer move.
 
     Parameters
     ----------
@@ -170,20 +190,28 @@ def sensor_positions(info, names):
     loc = np.array([info["chs"][i]["loc"] for i in index])
     place = loc[:, :3].astype(float)
     place[~np.isfinite(place).all(1) | (np.abs(place).sum(1) == 0)] = np.nan
-    flat = _layout_positions(info, names)
+    flat = _layout_positions(info, names, place)
     if flat is None:
         flat = _project(place)
-    twins = _same_place(place)
-    flat[twins] += 0.02 * _orientation(loc[twins]) * np.nanmax(np.ptp(flat, axis=0), initial=1.0)
-    known = np.isfinite(flat).all(1)
-    if known.any():
-        low, high = flat[known].min(0), flat[known].max(0)
-        flat = (flat - low) / np.where(high > low, high - low, 1.0)
+    flat = _to_unit_square(flat)
+    twins = _same_place(place) & _same_place(flat)
+    if twins.any():
+        planar = np.array([mne.channel_type(info, i) == "grad" for i in index])
+        flat[twins] += 0.02 * _tangential(loc, place, planar)[twins]
+        flat = _to_unit_square(flat)
     return flat
 
 
-def _layout_positions(info, names):
-    """Positions in the layout MNE ships for this sensor system, None where it ships none."""
+def _to_unit_square(flat):
+    known = np.isfinite(flat).all(1)
+    if not known.any():
+        return flat
+    low, high = flat[known].min(0), flat[known].max(0)
+    return (flat - low) / np.where(high > low, high - low, 1.0)
+
+
+def _layout_positions(info, names, place):
+    """Positions in the layout MNE ships for this sensor system, None where it ships none for all."""
     if "meg" not in info:
         return None  # for EEG a layout is but another projection of the montage
     try:
@@ -196,19 +224,25 @@ def _layout_positions(info, names):
         return None
     place = {name.split("-")[0]: xy for name, xy in zip(layout.names, layout.pos[:, :2], strict=True)}
     flat = np.array([place.get(name.split("-")[0], (np.nan, np.nan)) for name in names], float)
-    return flat if np.isfinite(flat).all(1).mean() > 0.5 else None
+    lost = np.isfinite(place).all(1) & ~np.isfinite(flat).all(1)  # EEG beside MEG, say
+    return None if lost.any() or np.isnan(flat).all() else flat
 
 
 def _project(place):
     """Project places azimuthally, keeping distances from the vertex along the sphere."""
+    around, down = _angles(place)
+    return np.column_stack([down * np.cos(around), down * np.sin(around)])
+
+
+def _angles(place):
+    """Azimuth and angle from the vertex of places on a head, in radians: two arrays (n_channels,)."""
     if not np.isfinite(place).any():
-        return np.full((len(place), 2), np.nan)
+        return np.full((2, len(place)), np.nan)
     low, high = np.nanmin(place, axis=0), np.nanmax(place, axis=0)
     centre = (low + high) / 2
     centre[2] = min(centre[2], high[2] - np.max((high - low)[:2]) / 2)  # of a sphere, not of its cap
     x, y, z = (place - centre).T
-    around, down = np.arctan2(y, x), np.arccos(z / np.sqrt(x**2 + y**2 + z**2))
-    return np.column_stack([down * np.cos(around), down * np.sin(around)])
+    return np.arctan2(y, x), np.arctan2(np.hypot(x, y), z)
 
 
 def _same_place(place, closer=1e-3):
@@ -218,12 +252,20 @@ def _same_place(place, closer=1e-3):
     return (distance < closer).any(1)
 
 
-def _orientation(loc):
-    """Unit vectors in the plane that tell apart sensors of one place: (n, 2)."""
-    normal, ex = loc[:, 9:12], loc[:, 3:6]
-    vector = normal[:, :2] + 0.5 * ex[:, :2]
-    length = np.linalg.norm(vector, axis=1, keepdims=True)
-    return vector / np.where(length > 0, length, 1)
+def _tangential(loc, place, planar):
+    """Direction in which sensors measure, on the head's surface laid flat: (n_channels, 2).
+
+    A planar gradiometer measures along its own x axis, all others along their normal. The radial
+    part is left away, so no two sensors of one place that stand at right angles meet.
+    """
+    a, d = _angles(place)
+    direction = np.where(planar[:, None], loc[:, 3:6], loc[:, 9:12])
+    outward = (direction * np.column_stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), -np.sin(d)])).sum(1)
+    across = -direction[:, 0] * np.sin(a) + direction[:, 1] * np.cos(a)
+    flat = np.column_stack(
+        [outward * np.cos(a) - across * np.sin(a), outward * np.sin(a) + across * np.cos(a)]
+    )
+    return np.nan_to_num(flat)  # electrodes have no orientation
 
 
 def read_header(path, stamp, processing):
@@ -234,7 +276,7 @@ def read_header(path, stamp, processing):
     path : str
         A file that :func:`mne.io.read_raw` reads.
     stamp : tuple
-        :func:`~sk_b2s.stimuli.file_stamp` of the file: a changed file is another cache entry.
+        :func:`recording_stamp` of the file: a changed file is another cache entry.
     processing : Processing
         What will be done to it.
 
@@ -304,7 +346,7 @@ def read_signal(path, stamp, processing):
     path : str
         A file that :func:`mne.io.read_raw` reads.
     stamp : tuple
-        :func:`~sk_b2s.stimuli.file_stamp` of the file: a changed file is another cache entry.
+        :func:`recording_stamp` of the file: a changed file is another cache entry.
     processing : Processing
         What is done to it.
 
@@ -331,13 +373,15 @@ def read_signal(path, stamp, processing):
     wanted = names + [name for name in reference if name not in names]
     sfreq = float(raw.info["sfreq"])
     signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
+    unheard = [name for name in bads if name not in reference]  # replaced below, whatever they hold
     step = max(1, CHUNK_BYTES // (8 * raw.n_times))
     for first in range(0, len(wanted), step):
         data = raw.get_data(picks=wanted[first : first + step], verbose="ERROR")
+        data[np.isin(wanted[first : first + step], unheard)] = 0.0
         _check_finite(data, raw, wanted[first : first + step])
         data = _filter(data, sfreq, processing)
         signal[:, first : first + step] = resample(data, sfreq, processing.sfreq).T
-    _rereference(signal, wanted, names, bads, processing.reference)
+    _rereference(signal, raw, wanted, bads, processing.reference)
     signal = signal[:, : len(names)]
     if bads and processing.bads == "interpolate":
         _interpolate(signal, raw, names, bads, processing.sfreq)
@@ -353,7 +397,7 @@ def _check_finite(data, raw, names):
         raise ValueError(
             f"{_name(raw)} holds {np.count_nonzero(bad)} NaN or infinite samples, the first in channel "
             f"{names[channel]!r} at {sample / raw.info['sfreq']:.3f} s. Mark the channel bad "
-            f"(raw.info['bads']) and write finite values there, or cut the stretch out of the file."
+            f"(raw.info['bads']), leave it out by picks=, or cut the stretch out of the file."
         )
 
 
@@ -367,24 +411,38 @@ def _filter(data, sfreq, processing):
     return data
 
 
-def _rereference(signal, wanted, names, bads, reference):
-    """Subtract the mean of the reference channels in place."""
+def _rereference(signal, raw, wanted, bads, reference):
+    """Subtract the mean of the reference channels in place; magnetic sensors have no reference."""
     if reference is None:
         return
+    types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    electric = np.array([types[name] not in ("mag", "grad") for name in wanted])
     if reference == "average":
-        reference = [name for name in names if name not in bads]
-    index = [wanted.index(name) for name in reference]
-    signal -= signal[:, index].mean(1, keepdims=True)
+        index = electric & ~np.isin(wanted, bads)
+    else:
+        index = np.isin(wanted, reference)
+    if not (electric & index).any():
+        raise ValueError(
+            f"reference={reference!r}: {_name(raw)} has no good electric channel to take it from; use reference=None."
+        )
+    signal[:, electric] -= signal[:, index].mean(1, keepdims=True)
 
 
 def _interpolate(signal, raw, names, bads, sfreq):
     """Replace bad channels by MNE's interpolation in place."""
+    lost = np.isnan(sensor_positions(raw.info, names)).any(1)
+    if lost.any():
+        raise ValueError(
+            f"bads='interpolate': {_name(raw)} has no position for {_shorten(np.array(names)[lost])}; give them by "
+            f"montage=..., or take bads='mask'."
+        )
     info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names])
     with info._unlock():
         info["sfreq"] = sfreq
         info["lowpass"] = min(info["lowpass"], sfreq / 2)
     info["bads"] = bads
     whole = mne.io.RawArray(signal.T.astype(float), info, verbose="ERROR")
-    whole.interpolate_bads(reset_bads=False, verbose="ERROR")
+    origin = "auto" if info["dig"] else (0.0, 0.0, 0.04)  # of the sphere; the head's shape is unknown
+    whole.interpolate_bads(reset_bads=False, origin=origin, verbose="ERROR")
     index = [names.index(name) for name in bads]
     signal[:, index] = whole.get_data(picks=bads).T
