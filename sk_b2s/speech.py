@@ -90,7 +90,7 @@ def mel_spectrogram(path, stamp, sfreq, n_mels, n_fft):
 def envelope(path, stamp, sfreq, n_bands, exponent, n_fft):
     """Auditory envelope of a sound file, see :class:`Envelope`: (n_frames, 1)."""
     power = power_spectrogram(read_audio(path), sfreq, n_fft)
-    return (mel_filters(n_fft, n_bands) @ power ** (exponent / 2)).mean(0)[:, None]
+    return ((mel_filters(n_fft, n_bands) @ power) ** (exponent / 2)).mean(0)[:, None]
 
 
 def _between_silence(features, pad, silence):
@@ -144,6 +144,10 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_features_out_")
         _check_table(X, type(self).__name__)
+        if (n_features := self._n_features(X["sound"])) != self.n_features_out_:
+            raise ValueError(
+                f"the sounds have {n_features} features, those of fit had {self.n_features_out_}."
+            )
         codes, _ = pd.factorize(digests(X["sound"]))
         sounds = X["sound"].iloc[np.unique(codes, return_index=True)[1]]
         n_frames = window_length(X, self._rate(sounds))
