@@ -15,6 +15,8 @@ from sk_b2s.windows import Windows
 
 __all__ = ["FeatureScaler", "RobustChannelScaler"]
 
+BATCH_VALUES = 2**24  # numbers of one batch of features, 128 MiB in double precision
+
 
 class _Affine:
     """Step (batch - centre) / scale, then clip; one row of centre and scale for each signal, or one for all."""
@@ -250,7 +252,8 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         """
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
-            batches = (X.gather(np.arange(i, min(i + 1024, len(X)))).numpy() for i in range(0, len(X), 1024))
+            size = max(1, BATCH_VALUES // (X.shape[1] * X.shape[2]))
+            batches = (X.gather(np.arange(i, min(i + size, len(X)))).numpy() for i in range(0, len(X), size))
         else:
             batches = [validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES)]
         self.mean_, self.scale_ = self._moments(batches)
