@@ -354,6 +354,11 @@ class LeaveOneSubjectOut(_StimulusSplitter):
             left_out = subjects == subject
             for index in pd.unique(np.sort(fold)):
                 train = ~left_out if self.stimulus_folds is None else ~left_out & (fold != index)
+                if not (left_out & (fold == index)).any():
+                    raise ValueError(
+                        f"subject {subject!r} heard none of the sound of fold {index}: use fewer than "
+                        f"stimulus_folds={self.stimulus_folds}, or make_segments(block=...) with shorter blocks."
+                    )
                 yield np.flatnonzero(train), np.flatnonzero(left_out & (fold == index))
 
     def _clear(self, y, train, test):
