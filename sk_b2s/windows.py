@@ -367,7 +367,7 @@ class Windows:
 
     def _fill(self, memory, which, start):
         """Copy blocks of samples, signal by signal."""
-        flat = memory.view(len(which), -1)
+        flat = memory.flatten(1)  # a view, as memory is contiguous
         if (which[1:] >= which[:-1]).all():
             edges = np.r_[0, np.flatnonzero(np.diff(which)) + 1, len(which)]
             for first, last in zip(edges[:-1], edges[1:], strict=True):
