@@ -3,8 +3,10 @@
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.events import check_events
-from sk_b2s.metrics import retrieval_scores
+from sk_b2s.linear import RidgeDecoder
+from sk_b2s.metrics import retrieval_scores, shift_null
 from sk_b2s.model_selection import LeaveOneSubjectOut, StimulusKFold, StimulusLeakWarning
+from sk_b2s.persistence import load, save
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.segments import make_segments
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
@@ -20,6 +22,7 @@ __all__ = [
     "FeatureScaler",
     "LeaveOneSubjectOut",
     "MelSpectrogram",
+    "RidgeDecoder",
     "RobustChannelScaler",
     "SoundArray",
     "SoundIntervals",
@@ -28,6 +31,9 @@ __all__ = [
     "StoredFeatures",
     "Windows",
     "check_events",
+    "load",
     "make_segments",
     "retrieval_scores",
+    "save",
+    "shift_null",
 ]

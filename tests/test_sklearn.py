@@ -2,9 +2,15 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sk_b2s import Epocher, FeatureScaler, RobustChannelScaler
+from sk_b2s import Epocher, FeatureScaler, RidgeDecoder, RobustChannelScaler
 
-ESTIMATORS = [Epocher(), RobustChannelScaler(), FeatureScaler(), FeatureScaler(per_feature=True)]
+ESTIMATORS = [
+    Epocher(),
+    RobustChannelScaler(),
+    FeatureScaler(),
+    FeatureScaler(per_feature=True),
+    RidgeDecoder(k=1),
+]
 
 
 @parametrize_with_checks(ESTIMATORS)

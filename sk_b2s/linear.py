@@ -1,0 +1,579 @@
+"""The classical rival: a backward temporal response function, fitted by ridge regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_consistent_length
+
+from sk_b2s.model_selection import assign_folds, clear_of, table_of
+from sk_b2s.retrieval import RetrievalMixin
+from sk_b2s.windows import subjects_of
+
+__all__ = ["Moments", "RidgeDecoder", "heldout_correlation", "lagged_moments", "ridge_path"]
+
+ALPHAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
+BATCH_BYTES = 2**26  # of float64 windows that are held at a time
+
+
+# --- solvers: arrays in, arrays out ----------------------------------------------------------------
+
+
+@dataclass
+class Moments:
+    """Sums over frames, from which every ridge regression on them follows.
+
+    Those of some rows are taken away by subtraction, so that folds cost no second pass.
+
+    Attributes
+    ----------
+    n : int
+        Number of frames.
+    x, y : ndarray of shape (n_columns,) and (n_features,)
+        Sums.
+    xx : ndarray of shape (n_columns, n_columns)
+        Sum of x x'.
+    xy : ndarray of shape (n_columns, n_features)
+        Sum of x y'.
+    yy : ndarray of shape (n_features,)
+        Sum of squares.
+    """
+
+    n: int
+    x: np.ndarray
+    y: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+
+    def __sub__(self, other):
+        return Moments(**{name: value - getattr(other, name) for name, value in vars(self).items()})
+
+    def centred(self):
+        """Covariance of x, covariance of x with y, and variances of y."""
+        x, y = self.x / self.n, self.y / self.n
+        return self.xx / self.n - np.outer(x, x), self.xy / self.n - np.outer(x, y), self.yy / self.n - y**2
+
+
+def lagged_moments(batches, lags, n_channels, n_features):
+    r"""Sum the second moments of lagged windows without ever holding a lagged window.
+
+    Column (l, c) of frame j is channel c at frame j + lags[l] of the same window, 0 beyond it. Write
+    G(a, b) for the sum over windows and their n frames of x(j + a) x(j + b)'. One step in both lags
+    only moves the sum along by a frame,
+
+    .. math:: G(a + 1, b + 1) = G(a, b) - \sum x(a) x(b)^\top + \sum x(n + a) x(n + b)^\top,
+
+    so that G is summed for the first lag alone and the rest follows from the ends of the windows:
+    n_lags times less work than products of lagged matrices.
+
+    Parameters
+    ----------
+    batches : iterable of (x, y)
+        Tensors of shape (n_windows, n_frames, n_channels) and (n_windows, n_frames, n_features),
+        multiplied in their own precision.
+    lags : ndarray of int of shape (n_lags,)
+        Consecutive frames, rising.
+    n_channels, n_features : int
+        Shapes, known even where there is no batch.
+
+    Returns
+    -------
+    moments : Moments
+        float64, with n_columns = n_lags * n_channels, channels fastest.
+    """
+    n_lags = len(lags)
+    reach = -int(lags[0]), int(lags[-1])  # frames added, or taken away, before and after
+    x_sum, xy = np.zeros((n_lags, n_channels)), np.zeros((n_lags, n_channels, n_features))
+    top = np.zeros((n_channels, n_lags, n_channels))
+    ends = np.zeros(((n_lags - 1) * n_channels,) * 2)
+    y_sum, yy, n = np.zeros(n_features), np.zeros(n_features), 0
+    for x, y in batches:
+        n_windows, n_frames = x.shape[:2]
+        padded = torch.nn.functional.pad(x, (0, 0, *reach))
+        y = y.reshape(-1, n_features)
+        leading = padded[:, :n_frames].reshape(-1, n_channels)
+        for lag in range(n_lags):
+            shifted = padded[:, lag : lag + n_frames].reshape(-1, n_channels)
+            top[:, lag] += (leading.T @ shifted).numpy()
+            xy[lag] += (shifted.T @ y).numpy()
+            x_sum[lag] += shifted.sum(0).numpy()
+        leaving = padded[:, : n_lags - 1].reshape(n_windows, -1)
+        entering = padded[:, n_frames : n_frames + n_lags - 1].reshape(n_windows, -1)
+        ends += (entering.T @ entering - leaving.T @ leaving).numpy()
+        y_sum += y.sum(0).numpy()
+        yy += y.square().sum(0).numpy()
+        n += len(y)
+    n_columns = n_lags * n_channels
+    xx = _along_diagonals(top, ends).reshape(n_columns, n_columns)
+    return Moments(n, x_sum.ravel(), y_sum, xx, xy.reshape(n_columns, n_features), yy)
+
+
+def _along_diagonals(top, ends):
+    """Continue the moments of the first lag: (n_channels, n_lags, n_channels) -> twice (n_lags, n_channels)."""
+    n_channels, n_lags = top.shape[:2]
+    ends = ends.reshape(n_lags - 1, n_channels, n_lags - 1, n_channels)
+    xx = np.empty((n_lags, n_channels, n_lags, n_channels))
+    xx[0], xx[:, :, 0] = top, top.transpose(1, 2, 0)
+    for lag in range(1, n_lags):
+        xx[lag, :, 1:] = xx[lag - 1, :, :-1] + ends[lag - 1]
+    return xx
+
+
+def ridge_path(cov_xx, cov_xy, alphas):
+    r"""Solve a ridge regression for many strengths by one eigendecomposition.
+
+    .. math:: B_\alpha = (C_{xx} + \alpha \bar\lambda I)^{-1} C_{xy}
+
+    with :math:`\bar\lambda` the mean eigenvalue of :math:`C_{xx}`, so that a strength means the same in
+    volts and in microvolts. It equals :class:`sklearn.linear_model.Ridge` on n rows with the strength
+    :math:`n \alpha \bar\lambda`.
+
+    Parameters
+    ----------
+    cov_xx : ndarray of shape (n_columns, n_columns)
+    cov_xy : ndarray of shape (n_columns, n_features)
+    alphas : sequence of float
+        Above 0.
+
+    Yields
+    ------
+    coef : ndarray of shape (n_columns, n_features)
+        One for each strength, in order.
+    """
+    values, vectors = np.linalg.eigh(cov_xx)
+    values = np.maximum(values, 0)  # below it is rounding
+    rotated = vectors.T @ cov_xy
+    scale = values.mean() or 1.0  # constant columns have no scale and get the coefficient 0 from any
+    for alpha in alphas:
+        yield vectors @ (rotated / (values + alpha * scale)[:, None])
+
+
+def heldout_correlation(coef, heldout):
+    """Correlate estimate and truth over held-out frames, from their moments alone.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (n_columns, n_features)
+    heldout : tuple of ndarray
+        What :meth:`Moments.centred` returns of rows that ``coef`` was not fitted on.
+
+    Returns
+    -------
+    correlation : float
+        Pearson's, mean over features; 0 for a feature whose estimate or truth is constant.
+    """
+    cov_xx, cov_xy, var_y = heldout
+    cov = (coef * cov_xy).sum(0)
+    power = (coef * (cov_xx @ coef)).sum(0) * var_y
+    return float(np.mean(np.where(power > 0, cov / np.sqrt(np.where(power > 0, power, 1)), 0)))
+
+
+# --- the decoder -----------------------------------------------------------------------------------
+
+
+class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
+    r"""Estimate speech features by a linear map of the brain in the half second after them.
+
+    The backward temporal response function of the auditory field [1]_ [2]_:
+
+    .. math:: \hat y_f(j) = b_f + \sum_{l, c} B_{lcf} \, (x_c(j + l) - m_c)
+
+    where :math:`x_c(j)` is the mean of channel c over the steps of the brain in frame j of the speech
+    features and :math:`m_c` its mean over training. Beyond the end of its window the brain is taken to
+    be at that mean. Unlike :class:`~sk_b2s.BrainEncoder` it is linear, has a closed form, learns each
+    subject alone, and minimises a squared error instead of telling segments apart.
+
+    Parameters
+    ----------
+    speech : estimator or None, default=None
+        Turns the table of what was heard into features, such as
+        ``make_pipeline(MelSpectrogram(), FeatureScaler())``; fitted on the training rows alone. None if
+        ``y`` is numbers or Windows already.
+    lags : (float, float), default=(0.0, 0.5)
+        Earliest and latest brain used for a frame, in seconds after it *within the windows as cut*,
+        rounded to frames. It adds to ``Epocher(lag=...)``: at a lag of 0.15 s there, the default reads
+        the brain from 0.15 to 0.65 s after the sound. Lags may be negative; those that no frame of the
+        window has are left out. Where ``y`` is one vector for a window there is one frame, the mean of
+        the window, and no lag but 0.
+    alphas : tuple of float, default=(1e-6, 1e-5, ..., 1e3)
+        Strengths tried, in units of the mean eigenvalue of the lagged brain's covariance, so that they
+        mean the same for any unit of ``X`` and any number of windows. A single one is used as it is.
+    inner_folds : int, default=3
+        Folds of the training sound on which the strength is chosen: whole blocks with the guard of
+        :class:`~sk_b2s.StimulusKFold` where ``y`` is, or carries, a table with blocks. Otherwise
+        contiguous runs of distinct segments, in order of appearance: nothing is known of time there,
+        and windows that overlap across the border of two runs are on both sides. Fewer blocks or
+        segments make as many folds as they are.
+    per_subject : bool, default=True
+        Fit each subject alone. False pools all subjects in one model, which suits a new listener, and
+        subjects with too little data of their own.
+    n_components : int or None, default=None
+        Principal components of the channels, per model, that the regression sees; None is all
+        channels. Time and memory grow with the cube and the square of components times lags: hundreds
+        of sensors need it, and 48 lose little of what a linear decoder can use.
+    sfreq : float or None, default=None
+        Rate of plain arrays in Hz, by which lags in seconds become frames. Windows know theirs.
+    k : int, default=10
+        ``score`` is top-k accuracy.
+    unknown_subject : {"average", "error"}, default="average"
+        What is done for a subject who was not in training: use the mean over subjects of coefficients,
+        intercepts and channel means, or raise.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_models, n_lags, n_channels, n_features)
+        B, in the units of channels and features, whether or not components were used; one model for
+        each of ``subjects_``, or one for all.
+    intercept_ : ndarray of shape (n_models, n_features)
+        b.
+    mean_ : ndarray of shape (n_models, n_channels)
+        m.
+    alpha_ : ndarray of shape (n_models,)
+        Strength chosen.
+    inner_scores_ : ndarray of shape (n_models, n_alphas)
+        Correlation of estimate and truth, mean over features and inner folds, by which it was chosen; NaN
+        where there was no choice. A correlation, because it changes smoothly where a top-k accuracy of
+        a few segments jumps, and follows from sums over frames alone.
+    lags_ : ndarray of shape (n_lags,)
+        Lags in seconds; 0 where there is one frame.
+    lag_frames_ : ndarray of int of shape (n_lags,)
+        Lags in frames of the speech features.
+    subjects_ : ndarray of shape (n_subjects,)
+        Subjects of training, sorted.
+    segments_ : DataFrame, Windows or ndarray
+        The distinct segments of ``fit``, the default candidates.
+    speech_ : estimator or None
+        The fitted ``speech``.
+    frame_weights_ : ndarray of shape (n_frames,)
+        Steps of the brain in each frame. They weigh the frames in a score, not in the regression.
+    sound_intervals_ : SoundIntervals or None
+        Sound of ``fit``, for the warning when it is scored.
+    n_features_in_, n_features_out_, n_times_in_ : int
+        Channels, speech features, and steps of a window.
+
+    Raises
+    ------
+    ValueError
+        If X and y do not fit together, a rate or block is missing, or a value is NaN.
+
+    References
+    ----------
+    .. [1] Crosse, Di Liberto, Bednar, Lalor (2016). The multivariate temporal response function (mTRF)
+       toolbox. Frontiers in Human Neuroscience 10:604. https://doi.org/10.3389/fnhum.2016.00604
+    .. [2] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
+       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> speech = rng.standard_normal((40, 1, 30)).astype("f4")
+    >>> brain = np.roll(np.repeat(speech, 4, axis=1), 2, axis=2)  # follows by two steps
+    >>> brain += rng.standard_normal(brain.shape).astype("f4")
+    >>> ridge = RidgeDecoder(lags=(0, 0.3), sfreq=10, k=1).fit(brain[:30], speech[:30])
+    >>> float(ridge.lags_[abs(ridge.coef_).sum((0, 2, 3)).argmax()])
+    0.2
+    >>> ridge.score(brain[30:], speech[30:])
+    1.0
+    """
+
+    _parameter_constraints = {
+        "speech": [HasMethods(["fit", "transform"]), None],
+        "lags": ["array-like"],
+        "alphas": ["array-like"],
+        "inner_folds": [Interval(Integral, 2, None, closed="left")],
+        "per_subject": ["boolean"],
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "sfreq": [Interval(Real, 0, None, closed="neither"), None],
+        "k": [Interval(Integral, 1, None, closed="left")],
+        "unknown_subject": [StrOptions({"average", "error"})],
+    }
+
+    def __init__(
+        self,
+        speech=None,
+        lags=(0.0, 0.5),
+        alphas=ALPHAS,
+        inner_folds=3,
+        per_subject=True,
+        n_components=None,
+        sfreq=None,
+        k=10,
+        unknown_subject="average",
+    ):
+        self.speech = speech
+        self.lags = lags
+        self.alphas = alphas
+        self.inner_folds = inner_folds
+        self.per_subject = per_subject
+        self.n_components = n_components
+        self.sfreq = sfreq
+        self.k = k
+        self.unknown_subject = unknown_subject
+
+    # --- fitting -----------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Fit the regression of each subject, or of all.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did. Windows carry subjects and their rate; a plain array is one unnamed
+            subject at the rate ``sfreq``.
+        y : DataFrame, Windows or array-like of shape (n_windows[, n_features[, n_frames]])
+            What was heard: the table of segments for ``speech``, else features.
+
+        Returns
+        -------
+        self : RidgeDecoder
+        """
+        X = self._check_windows(X, reset=True)
+        y = self._check_y(y)
+        check_consistent_length(X, y)
+        self._check_parameters(X)
+        segments = self._learn_segments(y).target
+        targets = self._learn_speech(y, np.arange(len(y)))
+        self._frames = self._learn_frames(X, y, targets)
+        self._learn_lags(X, targets)
+        subjects = subjects_of(X)
+        self.subjects_ = np.unique(subjects)
+        people = [subjects == name for name in self.subjects_] if self.per_subject else [subjects == subjects]
+        models = [self._fit_model(X, targets, y, segments, np.flatnonzero(rows)) for rows in people]
+        fitted = (np.stack(parts) for parts in zip(*models, strict=True))
+        self.coef_, self.intercept_, self.mean_, self.alpha_, self.inner_scores_ = fitted
+        return self
+
+    def _check_parameters(self, X):
+        alphas = np.asarray(self.alphas, float)
+        if alphas.ndim != 1 or not len(alphas) or not np.all((alphas > 0) & np.isfinite(alphas)):
+            raise ValueError(f"alphas must be one or more finite numbers above 0, got {self.alphas!r}.")
+        lags = np.asarray(self.lags, float)
+        if lags.shape != (2,) or not np.isfinite(lags).all() or lags[0] > lags[1]:
+            raise ValueError(f"lags must be two rising numbers of seconds, got {self.lags!r}.")
+        if self.n_components is not None and self.n_components > X.shape[1]:
+            raise ValueError(
+                f"n_components={self.n_components}, but X has {X.shape[1]} channels; None takes them all."
+            )
+        if None not in (self.sfreq, X.sfreq) and not np.isclose(self.sfreq, X.sfreq):
+            raise ValueError(
+                f"sfreq={self.sfreq:g}, but X says {X.sfreq:g} Hz; sfreq=None believes the windows."
+            )
+
+    def _learn_lags(self, X, targets):
+        """Turn lags in seconds into frames that occur in a window."""
+        n_frames, rate = targets.shape[2], targets.sfreq
+        if n_frames == 1:
+            self.lag_frames_, self.lags_ = np.zeros(1, int), np.zeros(1)
+            return
+        if rate is None:
+            sfreq = self.sfreq if X.sfreq is None else X.sfreq
+            if sfreq is None:
+                raise ValueError(
+                    f"lags={self.lags!r} are seconds, but X and y are arrays of {X.shape[2]} steps and {n_frames} "
+                    f"frames without a rate: set RidgeDecoder(sfreq=...), the rate of X in Hz, or wrap X by "
+                    f"Windows.from_array(X, sfreq=...)."
+                )
+            rate = sfreq * n_frames / X.shape[2]
+        first, last = np.round(np.asarray(self.lags, float) * rate).astype(int)
+        first, last = max(first, 1 - n_frames), min(last, n_frames - 1)
+        if first > last:
+            raise ValueError(
+                f"lags={self.lags!r} lie outside the window of {n_frames / rate:.3f} s: no frame has brain so late."
+            )
+        self.lag_frames_ = np.arange(first, last + 1)
+        self.lags_ = self.lag_frames_ / rate
+
+    def _fit_model(self, X, targets, y, segments, rows):
+        """Fit one model: coefficients, intercept, channel means, strength, inner scores."""
+        mean, components, offset = self._centre(X, targets, rows)
+        shape = len(self.lag_frames_), components.shape[1], self.n_features_out_
+
+        def moments(rows):
+            batches = (
+                (brain @ components, speech - offset)
+                for brain, speech in self._batches(X, targets, rows, mean)
+            )
+            return lagged_moments(batches, self.lag_frames_, *shape[1:])
+
+        everything = moments(rows)
+        alpha, scores = self.alphas[0], np.full(len(self.alphas), np.nan)
+        if len(self.alphas) > 1:
+            scores = self._inner_scores(moments, everything, y, segments, rows)
+            ties = scores == scores.max()
+            alpha = max(alpha for alpha, tie in zip(self.alphas, ties, strict=True) if tie)
+        cov_xx, cov_xy, _ = everything.centred()
+        coef = next(ridge_path(cov_xx, cov_xy, [alpha]))
+        intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
+        coef = components.numpy() @ coef.reshape(shape)
+        return (
+            coef.astype(np.float32),
+            intercept.astype(np.float32),
+            mean.numpy().astype(np.float32),
+            alpha,
+            scores,
+        )
+
+    def _centre(self, X, targets, rows):
+        """Mean and components of the channels, and mean of the features: float64 Tensors."""
+        n_channels = X.shape[1]
+        x_sum, y_sum = torch.zeros(n_channels).double(), torch.zeros(self.n_features_out_).double()
+        products = torch.zeros(n_channels, n_channels).double()
+        for brain, speech in self._batches(X, targets, rows, torch.zeros(n_channels)):
+            flat = brain.reshape(-1, n_channels)
+            x_sum += flat.sum(0)
+            y_sum += speech.sum((0, 1))
+            if self.n_components is not None:
+                products += flat.T @ flat
+        n_frames = np.count_nonzero(self.frame_weights_) * len(rows)
+        mean, offset = x_sum / n_frames, y_sum / (len(self.frame_weights_) * len(rows))
+        for name, value in {"X": mean, "y": offset}.items():
+            if not torch.isfinite(value).all():
+                raise ValueError(
+                    f"{name} contains NaN or infinity in {'channels' if name == 'X' else 'features'} "
+                    f"{torch.nonzero(~torch.isfinite(value))[:8, 0].tolist()}. Mark bad stretches or channels "
+                    f"('bad' events, info['bads']) before fit."
+                )
+        if self.n_components is None:
+            return mean, torch.eye(n_channels).double(), offset
+        covariance = products / n_frames - torch.outer(mean, mean)
+        return mean, torch.linalg.eigh(covariance).eigenvectors[:, -self.n_components :], offset
+
+    def _inner_scores(self, moments, everything, y, segments, rows):
+        """Mean held-out correlation of each strength over the inner folds."""
+        scores = []
+        for train, test in inner_splits(y, segments, rows, self.inner_folds):
+            heldout = moments(test)
+            kept = everything - heldout - moments(np.setdiff1d(rows, np.concatenate([train, test])))
+            cov_xx, cov_xy, _ = kept.centred()
+            heldout = heldout.centred()
+            scores.append([heldout_correlation(b, heldout) for b in ridge_path(cov_xx, cov_xy, self.alphas)])
+        return np.mean(scores, axis=0)
+
+    # --- windows, pooled to the frames of the speech features --------------------------------------
+
+    def _batches(self, X, targets, rows, mean):
+        """Yield (brain, speech) of some rows, time-major float64, a bounded number at a time."""
+        rows = rows[np.argsort(X.which[rows], kind="stable")]  # gathered without a detour
+        for part in _parts(len(rows), X, targets):
+            brain = self._pool(X.gather(rows[part]).double(), mean)
+            yield brain, targets.gather(rows[part]).double().transpose(1, 2)
+
+    def _pool(self, batch, mean):
+        """Centre channels and take the mean of each frame's steps; a frame without a step is at the mean.
+
+        (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
+        """
+        batch = batch.transpose(1, 2)
+        weights = torch.from_numpy(self.frame_weights_).to(batch)[:, None]
+        sums = batch.new_zeros(len(batch), len(weights), batch.shape[2])
+        sums.index_add_(1, torch.from_numpy(self._frames), batch)
+        return (sums - weights * mean) / weights.clamp(min=1)
+
+    # --- what RetrievalMixin asks for --------------------------------------------------------------
+
+    def _brain(self, X):
+        X = self._check_windows(X)
+        model = self._model_index(X)
+        models = [
+            tuple(torch.from_numpy(a) for a in (self.coef_[i], self.intercept_[i], self.mean_[i]))
+            for i in range(len(self.coef_))
+        ]
+        models.append(tuple(torch.stack(part).mean(0) for part in zip(*models, strict=True)))
+
+        def embed(indices):
+            out = torch.empty(len(indices), self.n_features_out_, len(self.frame_weights_))
+            for part in _parts(len(indices), X, out):
+                rows = indices[part]
+                batch, of_rows = X.gather(rows), model[rows]
+                for index in np.unique(of_rows):
+                    mine = np.flatnonzero(of_rows == index)
+                    out[part][mine] = self._estimate(batch[mine], *models[index])
+            return out
+
+        return embed, len(X)
+
+    def _estimate(self, batch, coef, intercept, mean):
+        """Apply one model: (n_windows, n_channels, n_times) -> (n_windows, n_features, n_frames)."""
+        brain = self._pool(batch, mean).transpose(1, 2)
+        reach = -int(self.lag_frames_[0]), int(self.lag_frames_[-1])
+        padded = torch.nn.functional.pad(brain, reach)
+        return torch.nn.functional.conv1d(padded, coef.permute(2, 1, 0), intercept)
+
+    def _model_index(self, X):
+        """Index of each window's model, -1 (the mean of all) for a stranger."""
+        subjects = subjects_of(X)
+        index = pd.Index(self.subjects_).get_indexer(subjects)
+        if self.unknown_subject == "error" and (index < 0).any():
+            raise ValueError(
+                f"X has subjects that were not in fit: {sorted(set(subjects[index < 0]))}; known are "
+                f"{list(self.subjects_)}. Set unknown_subject='average' to use the mean of their models."
+            )
+        return index if self.per_subject else np.zeros_like(index)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []  # float32 comes out whatever went in
+        tags.target_tags.required = True
+        return tags
+
+
+def inner_splits(y, segments, rows, n_folds):
+    """Split rows so that no stimulus is on both sides.
+
+    Parameters
+    ----------
+    y : DataFrame, Windows or ndarray of shape (n_windows, ...)
+        What was heard. Blocks of its table make the folds, with the guard of
+        :func:`~sk_b2s.model_selection.clear_of`; else contiguous runs of distinct segments do.
+    segments : ndarray of int of shape (n_windows,)
+        Identity of each segment.
+    rows : ndarray of int
+        Rows to split.
+    n_folds : int
+        At most so many folds; as many as there are blocks or segments, where they are fewer.
+
+    Yields
+    ------
+    train, test : ndarray of int
+        Rows. A fold whose training rows all lie within the guard is left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no fold.
+    """
+    table = table_of(y)
+    has_blocks = table is not None and "block" in table
+    labels = table["block"].to_numpy()[rows] if has_blocks else segments[rows]
+    codes, distinct = pd.factorize(labels)
+    n_folds = min(n_folds, len(distinct))
+    fold = assign_folds(codes, n_folds) if has_blocks else codes * n_folds // len(distinct)
+    empty = True
+    for index in range(n_folds):
+        test = rows[fold == index]
+        train = clear_of(y, rows[fold != index], test)
+        if len(train):
+            empty = False
+            yield train, test
+    if empty:
+        raise ValueError(
+            f"choosing among several alphas needs two or more stretches of sound for each model, apart by more than "
+            f"the guard; got {len(distinct)} {'block' if has_blocks else 'segment'}(s) in {len(rows)} windows. Give "
+            f"more sound, shorter blocks (make_segments(block=...)), per_subject=False, or one alpha."
+        )
+
+
+def _parts(n_rows, *windows):
+    """Slices of rows whose windows together stay below BATCH_BYTES."""
+    step = max(1, BATCH_BYTES // (8 * sum(w.shape[1] * w.shape[2] for w in windows)))
+    return [slice(first, min(first + step, n_rows)) for first in range(0, n_rows, step)]
