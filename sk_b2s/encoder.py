@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length
 from skorch.callbacks import EarlyStopping
+from skorch.history import History
 
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
@@ -335,6 +337,37 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self.net_.drop_training()
         if self.spatial_attention:
             self.net_.module_.spatial_attention.generator = None
+
+    # --- what persistence asks for -----------------------------------------------------------------
+
+    def _get_saved_state(self):
+        """Fitted attributes, with weights and losses in place of the net."""
+        params = self.get_params(deep=False)
+        state = {name: value for name, value in vars(self).items() if name not in params}
+        if "net_" in state:
+            state["weights"] = dict(state.pop("net_").module_.state_dict())
+            state["history_"] = list(self.history_)
+        return state
+
+    def _set_saved_state(self, state):
+        """Take up such a state; the net is built anew around its weights."""
+        vars(self).update({name: value for name, value in state.items() if name != "weights"})
+        self._check_device()
+        if "weights" in state:
+            self.net_ = self._make_net(self.architecture_, np.random.RandomState(0))
+            self.net_.module_.load_state_dict(state["weights"])
+            self.net_.history = self.history_ = History(state["history_"])
+            self._forget_training()
+
+    def _check_device(self):
+        """Fall back on "auto" where the device does not exist on this machine."""
+        try:
+            torch.empty(0, device=choose_device(self.device))
+        except (RuntimeError, AssertionError):
+            warnings.warn(
+                f"device={self.device!r} is not on this machine; it is set to 'auto'.", stacklevel=2
+            )
+            self.device = "auto"
 
     # --- what RetrievalMixin asks for --------------------------------------------------------------
 
