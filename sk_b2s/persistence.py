@@ -1,0 +1,232 @@
+"""Saving fitted estimators as plain data: one safetensors file, which can hold no code.
+
+Arrays and weights are the file's tensors. All else is a JSON text in its header under the key
+``sk_b2s``, in which a class stands by its name in ``ESTIMATORS``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import warnings
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+import safetensors
+import sklearn
+import skorch
+import torch
+from safetensors.numpy import save_file
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+
+from sk_b2s.codec import Reader, Writer
+from sk_b2s.encoder import BrainEncoder
+from sk_b2s.epocher import Epocher
+from sk_b2s.linear import RidgeDecoder
+from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
+from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
+
+__all__ = ["ESTIMATORS", "load", "save"]
+
+FORMAT = 1  # raised when an older load could not read the file
+LARGEST_HEADER = 90_000_000  # bytes; safetensors refuses to read 100 MB
+# What making objects from damaged nodes may raise beside ValueError.
+DAMAGE = (TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
+
+# Every estimator that can be saved, by the name it has in a file.
+ESTIMATORS: dict[str, type] = {
+    "sk_b2s.BrainEncoder": BrainEncoder,
+    "sk_b2s.Envelope": Envelope,
+    "sk_b2s.Epocher": Epocher,
+    "sk_b2s.FeatureScaler": FeatureScaler,
+    "sk_b2s.MelSpectrogram": MelSpectrogram,
+    "sk_b2s.RidgeDecoder": RidgeDecoder,
+    "sk_b2s.RobustChannelScaler": RobustChannelScaler,
+    "sk_b2s.StoredFeatures": StoredFeatures,
+    "sklearn.decomposition.PCA": PCA,
+    "sklearn.linear_model.Ridge": Ridge,
+    "sklearn.pipeline.FeatureUnion": FeatureUnion,
+    "sklearn.pipeline.Pipeline": Pipeline,
+    "sklearn.preprocessing.MinMaxScaler": MinMaxScaler,
+    "sklearn.preprocessing.RobustScaler": RobustScaler,
+    "sklearn.preprocessing.StandardScaler": StandardScaler,
+}
+
+
+def save(estimator, path, *, trusted=None):
+    """Write an estimator, fitted or not, to one safetensors file without code in it.
+
+    Unlike a pickle the file can be opened without trusting who wrote it, and holds little beyond the
+    weights: a network's optimiser, callbacks and torch objects are not in it. :func:`load` returns an
+    estimator that answers equally to the bit, on the same machine.
+
+    Parameters
+    ----------
+    estimator : estimator
+        One of ``sk_b2s.persistence.ESTIMATORS``, which holds the estimators of this package and a few
+        of scikit-learn, or a Pipeline or FeatureUnion of them.
+    path : path-like
+        The file, by custom ``*.safetensors``. An existing one is replaced once the new one is whole.
+    trusted : dict of str to class or function, default=None
+        Further estimators, and functions that are parameters (``Epocher(raw_hook=...)``), under names
+        of your choice. The same dict must be given to :func:`load`.
+
+    Raises
+    ------
+    TypeError
+        If ``estimator`` is none, or something in it cannot be saved; the message says what and where.
+    FileNotFoundError
+        If the folder does not exist.
+
+    Warns
+    -----
+    UserWarning
+        If a list of ``callbacks`` is left out.
+
+    Notes
+    -----
+    Not saved, because they belong to a machine or only to training: ``memory`` (see :func:`load`),
+    ``callbacks`` and what the network's optimiser knew. A ``RandomState`` is saved as it stands.
+
+    A decoder remembers the names of its subjects and its default candidates (``segments_``): words,
+    sentences and paths of sounds, from which features are computed anew on ``predict``. On a machine
+    without these sounds give ``candidates``. With ``speech=None`` the features themselves are saved;
+    of Windows all sound that is in them, read from its files if need be.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from pathlib import Path
+    >>> from sk_b2s import FeatureScaler
+    >>> scaler = FeatureScaler().fit(np.array([[1.0], [5.0]]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(scaler, Path(folder) / "scaler.safetensors")
+    ...     load(Path(folder) / "scaler.safetensors").transform(np.array([[7.0]]))
+    array([[2.]])
+    """
+    if not isinstance(estimator, BaseEstimator):
+        what = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
+        raise TypeError(f"estimator must be an instance of an estimator, got {what}.")
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist; make it first.")
+    writer = Writer(_known(trusted))
+    content = {"format": FORMAT, "versions": _versions(), "estimator": writer.encode(estimator, ())}
+    header = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    if len(header) > LARGEST_HEADER:
+        raise ValueError(
+            f"the tables and texts of this {type(estimator).__name__} take {len(header) / 1e6:.0f} MB, more than a "
+            f"file can have beside its arrays; drop columns of y that are not needed, such as text."
+        )
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file(writer.tensors, unfinished, metadata={"sk_b2s": header})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(path, *, memory=None, trusted=None):
+    """Read an estimator that :func:`save` wrote.
+
+    It runs no code of the file's choosing: classes are those of ``ESTIMATORS`` and ``trusted`` alone.
+    What is loaded can be fitted again. An encoder trained on a GPU is loaded on a CPU and the other
+    way round.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    memory : None, str or joblib.Memory, default=None
+        ``memory`` of every step that had one when it was saved. A file does not bring its own, since
+        reading a cache is unpickling: name a folder that only you write to.
+    trusted : dict of str to class or function, default=None
+        As in :func:`save`.
+
+    Returns
+    -------
+    estimator : estimator
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, not one of :func:`save`, of a newer format, or names a class that is
+        neither known nor trusted.
+    FileNotFoundError
+        If there is no such file.
+
+    Warns
+    -----
+    UserWarning
+        If another minor version of sk_b2s wrote it (or of scikit-learn, where an estimator of that is
+        in it), or the device it names is not there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}.")
+    known = _known(trusted)
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            content = _read_header(file)
+            reader = Reader(file.get_tensor, known, memory)
+            estimator = reader.decode(content["estimator"])
+            _warn_of_versions(content["versions"], reader.names, path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file, or truncated or damaged: {error}.") from error
+    except (ValueError, *DAMAGE) as error:
+        what = error if type(error) is ValueError else f"it is damaged, {type(error).__name__}: {error}"
+        raise ValueError(f"{path} cannot be loaded: {what}") from error
+    if not isinstance(estimator, BaseEstimator):
+        raise ValueError(f"{path} cannot be loaded: it is damaged, and holds no estimator.")
+    return estimator
+
+
+def _read_header(file):
+    """Parse the JSON text and make sure that it can be read on."""
+    text = (file.metadata() or {}).get("sk_b2s")
+    if text is None:
+        raise ValueError("it is a safetensors file, but none that sk_b2s.save wrote.")
+    content = json.loads(text)
+    if content["format"] != FORMAT:
+        raise ValueError(
+            f"its format is {content['format']!r}, written by sk_b2s {content['versions']['sk_b2s']}; this sk_b2s "
+            f"{_versions()['sk_b2s']} reads format {FORMAT}. Install that version."
+        )
+    return content
+
+
+def _versions():
+    """Versions of all that has a say in an estimator's output."""
+    package = sys.modules[__package__]  # whole by the time this is called
+    modules = {"sklearn": sklearn, "skorch": skorch, "torch": torch, "numpy": np, "pandas": pd, "mne": mne}
+    others = {name: str(module.__version__) for name, module in modules.items()}
+    return {"sk_b2s": package.__version__, **others, "python": platform.python_version()}
+
+
+def _warn_of_versions(written, names, path):
+    """Say so where another minor version wrote classes of the file."""
+    here = _versions()
+    for package in ("sk_b2s", "sklearn"):
+        used = any(name.startswith(package + ".") for name in names)
+        if used and written[package].split(".")[:2] != here[package].split(".")[:2]:
+            warnings.warn(
+                f"{path} was saved by {package} {written[package]}, and this is {here[package]}: outputs may differ. "
+                f"Compare a score, or install that version.",
+                stacklevel=3,
+            )
+
+
+def _known(trusted):
+    """Whitelist with what the caller adds to it."""
+    for name, thing in (trusted or {}).items():
+        if not (isinstance(name, str) and callable(thing)):
+            raise TypeError(f"trusted must map names to classes or functions, got {name!r}: {thing!r}.")
+    return {**ESTIMATORS, **(trusted or {})}
