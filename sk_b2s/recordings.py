@@ -24,6 +24,7 @@ NOT_EEG = re.compile(
     re.IGNORECASE,
 )
 SENSORS = ("eeg", "mag", "grad")
+HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
 
 
@@ -436,13 +437,14 @@ def _interpolate(signal, raw, names, bads, sfreq):
             f"bads='interpolate': {_name(raw)} has no position for {_shorten(np.array(names)[lost])}; give them by "
             f"montage=..., or take bads='mask'."
         )
-    info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names])
+    info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names], verbose="ERROR")
     with info._unlock():
         info["sfreq"] = sfreq
         info["lowpass"] = min(info["lowpass"], sfreq / 2)
     info["bads"] = bads
     whole = mne.io.RawArray(signal.T.astype(float), info, verbose="ERROR")
-    origin = "auto" if info["dig"] else (0.0, 0.0, 0.04)  # of the sphere; the head's shape is unknown
+    head = [point for point in info["dig"] or () if int(point["kind"]) in HEAD_POINTS]
+    origin = "auto" if len(head) > 3 else (0.0, 0.0, 0.04)  # m, of a sphere in the head's place
     whole.interpolate_bads(reset_bads=False, origin=origin, verbose="ERROR")
     index = [names.index(name) for name in bads]
     signal[:, index] = whole.get_data(picks=bads).T
