@@ -372,7 +372,7 @@ class Epocher(TransformerMixin, BaseEstimator):
             row = np.flatnonzero(beyond)[0]
             raise ValueError(
                 f"with lag={self.lag} and baseline={self.baseline}, {beyond.sum()} windows read beyond their "
-                f"recording, the first being row {X.index[row]!r} of {X['recording'].iloc[row]!r} "
+                f"recording, the first being row {X.index.tolist()[row]!r} of {X['recording'].iloc[row]!r} "
                 f"(onset {X['onset'].iloc[row]:.3f} s of {length[row] / self.sfreq:.3f} s). "
                 f"Make the table by make_segments(margin=...) with a margin of at least the lag."
             )

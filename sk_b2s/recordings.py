@@ -430,21 +430,21 @@ def _rereference(signal, raw, wanted, bads, reference):
 
 
 def _interpolate(signal, raw, names, bads, sfreq):
-    """Replace bad channels by MNE's interpolation in place."""
-    lost = np.isnan(sensor_positions(raw.info, names)).any(1)
-    if lost.any():
+    """Replace bad channels by MNE's interpolation in place, from the good channels whose place is known."""
+    known = np.isfinite(sensor_positions(raw.info, names)).all(1)
+    names = np.array(names)
+    if lost := [name for name in names[~known] if name in bads]:
         raise ValueError(
-            f"bads='interpolate': {_name(raw)} has no position for {_shorten(np.array(names)[lost])}; give them by "
-            f"montage=..., or take bads='mask'."
+            f"bads='interpolate': {_name(raw)} has no position for the bad channels {lost}; give it by montage=..., "
+            f"or take bads='mask'."
         )
-    info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names], verbose="ERROR")
+    info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names[known]], verbose="ERROR")
     with info._unlock():
         info["sfreq"] = sfreq
         info["lowpass"] = min(info["lowpass"], sfreq / 2)
     info["bads"] = bads
-    whole = mne.io.RawArray(signal.T.astype(float), info, verbose="ERROR")
     head = [point for point in info["dig"] or () if int(point["kind"]) in HEAD_POINTS]
     origin = "auto" if len(head) > 3 else (0.0, 0.0, 0.04)  # m, of a sphere in the head's place
-    whole.interpolate_bads(reset_bads=False, origin=origin, verbose="ERROR")
-    index = [names.index(name) for name in bads]
-    signal[:, index] = whole.get_data(picks=bads).T
+    located = mne.io.RawArray(signal[:, known].T.astype(float), info, verbose="ERROR")
+    located.interpolate_bads(reset_bads=False, origin=origin, verbose="ERROR")
+    signal[:, np.isin(names, bads)] = located.get_data(picks=[n for n in names if n in bads]).T

@@ -15,6 +15,7 @@ from sk_b2s.stimuli import cut_blocks, digests, plain_text, sound_duration, stab
 __all__ = ["make_segments"]
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
+LAST_STEP = 0.05  # s; a window of d seconds has floor(d · sfreq) + 1 steps, the last may begin as it ends
 RECORDING_COLUMNS = ("recording", "subject", "session", "study", "task", "run")
 
 
@@ -147,7 +148,7 @@ def _fitting(events, anchors, margin, reject):
     for recording, rows in anchors.reset_index(drop=True).groupby("recording", sort=False).indices.items():
         of_it = events[events["recording"] == recording]
         length, stretches = _extent(of_it, recording)
-        outside[rows] = (start[rows] - margin < -1e-6) | (stop[rows] + margin > length + 1e-6)
+        outside[rows] = (start[rows] - margin < -1e-6) | (stop[rows] + margin > length - LAST_STEP)
         if reject:
             marked = of_it.loc[of_it["type"] == "bad", ["onset", "duration"]].to_numpy()
             for onset, duration in [*marked, *stretches]:
@@ -209,7 +210,8 @@ def _heard_words(events):
     same = words.groupby(["digest", "text", "sequence", "word_index"], dropna=False, sort=False).ngroup()
     order = np.lexsort([words["sound_onset"], same])
     same, onset = same.to_numpy()[order], words["sound_onset"].to_numpy()[order]
-    again = np.r_[False, (same[1:] == same[:-1]) & (onset[1:] - onset[:-1] <= SAME_WORD)]
+    again = np.zeros(len(words), bool)
+    again[1:] = (same[1:] == same[:-1]) & (onset[1:] - onset[:-1] <= SAME_WORD)
     words = words.iloc[order[~again]].sort_values("sound_onset", kind="stable")
     return dict(iter(words.groupby("digest")))
 

@@ -183,8 +183,8 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
         if beyond.any():
             row = np.flatnonzero(beyond)[0]
             raise ValueError(
-                f"y row {X.index[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s does not touch its "
-                f"sound {X['sound'].iloc[row]!r} ({beyond.sum()} such rows)."
+                f"y row {X.index.tolist()[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s does "
+                f"not touch its sound {X['sound'].iloc[row]!r} ({beyond.sum()} such rows)."
             )
 
 
