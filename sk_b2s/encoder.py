@@ -24,6 +24,7 @@ from sk_b2s.training import (
     RetrievalNet,
     choose_device,
     choose_precision,
+    say,
     validate_on,
 )
 from sk_b2s.windows import subjects_of
@@ -321,6 +322,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             train_split=validate_on(held_out),
             shuffle=np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
             callbacks=callbacks + list(self.callbacks or []),
+            callbacks__print_log__sink=say,
             precision=choose_precision(self.precision, device),
             k=self.k,
             device=str(device),

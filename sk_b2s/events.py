@@ -153,10 +153,10 @@ def _check_one_sound_at_a_time(sounds):
             row = np.flatnonzero(early)[0]
             first, second = group.iloc[row], group.iloc[row + 1]
             raise ValueError(
-                f"events row {_plain(second.name)!r}, column 'onset': the sound {sound_name(second['sound'])!r} begins "
-                f"at {second['onset']:.3f} s, before {sound_name(first['sound'])!r} (row {_plain(first.name)!r}) ends at "
-                f"{first['onset'] + first['duration']:.3f} s in {second['recording']!r}. Sounds that play at "
-                f"once need different values in the column 'stream'."
+                f"events row {_plain(second.name)!r}, column 'onset': the sound {sound_name(second['sound'])!r} "
+                f"begins at {second['onset']:.3f} s, before {sound_name(first['sound'])!r} (row "
+                f"{_plain(first.name)!r}) ends at {first['onset'] + first['duration']:.3f} s in "
+                f"{second['recording']!r}. Sounds that play at once need different values in the column 'stream'."
             )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import numpy as np
 import torch
 from skorch import NeuralNet
@@ -124,6 +127,11 @@ class BalancedBatches(Sampler):
 
     def __iter__(self):
         return iter(np.array_split(self.generator.permutation(self.n_rows), len(self)))
+
+
+def say(line):
+    """Print a line of the table of epochs, coloured on a terminal and plain in a log."""
+    print(line if sys.stdout.isatty() else re.sub(r"\x1b\[\d+m", "", line), flush=True)
 
 
 def _as_is(batch):

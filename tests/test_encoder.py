@@ -190,6 +190,16 @@ def test_stored_features_ride_on_a_table():
     np.testing.assert_array_equal(encoder.predict(X[40:], candidates=y[40:]), y["segment"][40:])
 
 
+def test_progress_shows_losses_and_top_k_without_colours_in_a_log(capsys):
+    brain, speech = planted(n=60)
+    settings = {**SMALL, "max_epochs": 3, "validation": 0.3, "verbose": 1}
+    BrainEncoder(**settings, spatial_attention=False).fit(brain, speech)
+    header, _, *lines = capsys.readouterr().out.strip().splitlines()
+    assert header.split() == ["epoch", "train_loss", "valid_candidates", "valid_loss", "valid_top1", "dur"]
+    assert [line.split()[0] for line in lines] == ["1", "2", "3"]
+    assert "\x1b" not in "".join(lines)
+
+
 # --- bad input, each with its message ---------------------------------------------------------------
 
 
