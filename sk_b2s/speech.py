@@ -157,7 +157,7 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
         signals = [self._signal(sound, pad) for sound in sounds]
         extent = np.array([(pad, signal.shape[0] - pad) for signal in signals])
         start = np.round(X["sound_onset"].to_numpy(float) * sfreq).astype(np.int64) + pad
-        self._check_inside(X, start, n_frames, np.array([s.shape[0] for s in signals])[codes])
+        self._check_inside(X, start, n_frames, np.array([s.shape[0] for s in signals])[codes], reach)
         return Windows(signals, codes, start, n_frames, sfreq, rows=X, extent=extent)
 
     def _signal(self, sound, pad):
@@ -178,13 +178,13 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
             )
 
     @staticmethod
-    def _check_inside(X, start, n_frames, length):
+    def _check_inside(X, start, n_frames, length, reach):
         beyond = (start < 0) | (start + n_frames > length)
         if beyond.any():
             row = np.flatnonzero(beyond)[0]
             raise ValueError(
-                f"y row {X.index.tolist()[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s does "
-                f"not touch its sound {X['sound'].iloc[row]!r} ({beyond.sum()} such rows)."
+                f"y row {X.index.tolist()[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s reaches more "
+                f"than {reach:g} s off its sound {X['sound'].iloc[row]!r} ({beyond.sum()} such rows)."
             )
 
 
