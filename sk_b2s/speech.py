@@ -183,8 +183,8 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
         if beyond.any():
             row = np.flatnonzero(beyond)[0]
             raise ValueError(
-                f"y row {X.index.tolist()[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s reaches more "
-                f"than {reach:g} s off its sound {X['sound'].iloc[row]!r} ({beyond.sum()} such rows)."
+                f"y row {X.index.tolist()[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s reaches "
+                f"more than {reach:g} s off its sound {X['sound'].iloc[row]!r} ({beyond.sum()} such rows)."
             )
 
 
