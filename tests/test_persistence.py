@@ -127,7 +127,7 @@ def study(tmp_path_factory):
 
 def listener(y, decoder=None, **epochs):
     """Build the pipeline of the package's front page, small."""
-    speech = make_pipeline(MelSpectrogram(n_mels=5, sfreq=25), FeatureScaler(per_feature=True))
+    speech = make_pipeline(MelSpectrogram(n_mels=5, sfreq=25), FeatureScaler(per_feature=False))
     return make_pipeline(
         Epocher(sfreq=50, lag=0.1, baseline=(0, 0.2), **epochs),
         RobustChannelScaler(clip=5),
@@ -227,7 +227,7 @@ def flat(n_rows=30, n_columns=6):
 ARRAYS = {
     "Epocher": (Epocher(), brain(), None),
     "RobustChannelScaler": (RobustChannelScaler(), brain(), None),
-    "FeatureScaler": (FeatureScaler(per_feature=True), features(), None),
+    "FeatureScaler": (FeatureScaler(per_feature=False), features(), None),
     "BrainEncoder": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()),
     "BrainEncoder on vectors": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()[:, :, 0]),
     "RidgeDecoder": (RidgeDecoder(sfreq=10, k=2), brain(), features()),

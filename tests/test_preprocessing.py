@@ -179,7 +179,7 @@ def test_per_feature_on_a_matrix_is_the_standard_scaler():
 
 
 def test_only_training_rows_count(features):
-    half = FeatureScaler().fit(features[:250])
+    half = FeatureScaler(per_feature=False).fit(features[:250])
     np.testing.assert_allclose(half.mean_[0], np.asarray(features[:250]).mean(dtype=float), rtol=1e-6)
     np.testing.assert_array_equal(
         np.asarray(half.transform(features))[250:], np.asarray(half.transform(features[250:]))
@@ -188,7 +188,7 @@ def test_only_training_rows_count(features):
 
 def test_a_huge_mean_cancels_nothing():
     X = 1e8 + np.random.default_rng(0).standard_normal((1000, 1, 20))
-    np.testing.assert_allclose(FeatureScaler().fit(X).scale_, X.std(), rtol=1e-6)
+    np.testing.assert_allclose(FeatureScaler(per_feature=False).fit(X).scale_, X.std(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("scaler", [RobustChannelScaler(clip=3), FeatureScaler(per_feature=True)])

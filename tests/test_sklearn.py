@@ -8,7 +8,7 @@ ESTIMATORS = [
     Epocher(),
     RobustChannelScaler(),
     FeatureScaler(),
-    FeatureScaler(per_feature=True),
+    FeatureScaler(per_feature=False),
     RidgeDecoder(k=1),
 ]
 
