@@ -144,8 +144,8 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     >>> brain = np.repeat(speech, 2, axis=1) + 0.1 * rng.standard_normal((64, 8, 30)).astype("f4")
     >>> encoder = BrainEncoder(hidden=16, depth=2, n_virtual_channels=8, spatial_attention=False,
     ...                        max_epochs=8, lr=3e-3, validation=None, random_state=0, verbose=0)
-    >>> encoder.fit(brain[:48], speech[:48]).score(brain[48:], speech[48:])
-    1.0
+    >>> encoder.fit(brain[:48], speech[:48]).score(brain[48:], speech[48:]) > 0.9  # chance is 10 of 16
+    True
     """
 
     _parameter_constraints = {
@@ -322,7 +322,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             train_split=validate_on(held_out),
             shuffle=np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
             callbacks=callbacks + list(self.callbacks or []),
-            callbacks__print_log__sink=say,
+            **{"callbacks__print_log__sink": say} if self.verbose else {"callbacks__print_log": None},
             precision=choose_precision(self.precision, device),
             k=self.k,
             device=str(device),

@@ -42,7 +42,7 @@ def rooms():
             yield path, path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize(("path", "room"), rooms(), ids=lambda p: getattr(p, "name", p))
+@pytest.mark.parametrize(("path", "room"), list(rooms()), ids=lambda p: getattr(p, "name", p))
 def test_modules_import_only_from_above(path, room):
     assert room in ORDER, f"{room} has no place in the order"
     for other in imported(path):

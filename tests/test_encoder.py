@@ -198,6 +198,8 @@ def test_progress_shows_losses_and_top_k_without_colours_in_a_log(capsys):
     assert header.split() == ["epoch", "train_loss", "valid_candidates", "valid_loss", "valid_top1", "dur"]
     assert [line.split()[0] for line in lines] == ["1", "2", "3"]
     assert "\x1b" not in "".join(lines)
+    BrainEncoder(**{**settings, "verbose": 0}, spatial_attention=False).fit(brain, speech)
+    assert capsys.readouterr().out == ""
 
 
 # --- bad input, each with its message ---------------------------------------------------------------

@@ -1,8 +1,9 @@
 """scikit-learn's own checks on every estimator that takes arrays."""
 
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sk_b2s import Epocher, FeatureScaler, RidgeDecoder, RobustChannelScaler
+from sk_b2s import BrainEncoder, Epocher, FeatureScaler, RidgeDecoder, RobustChannelScaler
 
 ESTIMATORS = [
     Epocher(),
@@ -10,9 +11,21 @@ ESTIMATORS = [
     FeatureScaler(),
     FeatureScaler(per_feature=False),
     RidgeDecoder(k=1),
+    BrainEncoder(
+        k=1,
+        spatial_attention=False,
+        hidden=8,
+        depth=2,
+        n_virtual_channels=8,
+        max_epochs=2,
+        precision="float32",
+        random_state=0,
+        verbose=0,
+    ),  # fmt: skip
 ]
 
 
+@pytest.mark.filterwarnings("ignore::sk_b2s.StimulusLeakWarning")  # the checks score what they fit
 @parametrize_with_checks(ESTIMATORS)
 def test_sklearn_compatible(estimator, check):
     check(estimator)
