@@ -40,7 +40,7 @@ def tables():
     return make_segments(pd.DataFrame(rows), block=15)
 
 
-def spans(y, rows, column="sound_onset"):
+def spans(y, rows):
     """Intervals of sound, by story, slowly and by hand: {story: [(start, stop)]}."""
     out = {}
     for row in y.iloc[rows].itertuples():
@@ -84,6 +84,19 @@ def test_a_subject_left_out_is_not_in_training(tables):
     for train, test in LeaveOneSubjectOut(2).split(X, y):
         assert len(set(subjects[test])) == 1
         assert set(subjects[train]) == set(subjects) - set(subjects[test])
+
+
+def test_blocks_are_held_out_whole(tables):
+    """Where a table has few windows of a block, training keeps away from all of the block none the less."""
+    rows = np.random.default_rng(0).random(len(tables[1])) < 0.1
+    X, y = tables[0][rows], tables[1][rows]
+    for train, test in StimulusKFold(4, guard=2.0).split(X, y):
+        blocks = {}
+        for sound, start, stop in y.iloc[test][["sound", "block_start", "block_stop"]].itertuples(
+            index=False
+        ):
+            blocks.setdefault(sound.name, []).append((start, stop))
+        assert nearest(spans(y, train), blocks) >= 2.0 - 1e-6
 
 
 def test_without_folds_of_sound_only_the_subject_is_left_out(tables):
