@@ -53,12 +53,12 @@ X_train, y_train, X_test, y_test = X.iloc[train], y.iloc[train], X.iloc[test], y
 # %%
 # Two decoders
 # ------------
-# Both see the same brain and estimate the same speech, a mel spectrogram with each band standardised (ridge
-# needs that: with ``FeatureScaler(per_feature=False)``, the paper's way, its top-10 falls to a third). Ridge regression is the classical
-# backward model, one for each person, on the brain from 0 to 500 ms after the sound: its lags count from the
-# windows, which the Epocher has moved by 150 ms already. The encoder is the network of Défossez et al. (2023),
-# here small enough for a laptop, with a layer for each person; it learns to make the segment that was heard
-# more similar than the others of its batch.
+# Both see the same brain and estimate the same speech, a mel spectrogram with each band standardised. (Ridge needs
+# that: with the paper's one mean for all bands, ``FeatureScaler(per_feature=False)``, its top-10 falls to two fifths.)
+# Ridge regression is the classical backward model, one for each person, on the brain from 0 to 500 ms after the
+# sound: its lags count from the windows, which the Epocher has moved by 150 ms already. The encoder is the network
+# of Défossez et al. (2023), here small enough for a laptop, with a layer for each person; it learns to make the
+# segment that was heard more similar than the others of its batch.
 brain = [("epochs", Epocher(sfreq=50, lag=0.15, memory=OUT / "cache")), ("scale", RobustChannelScaler(clip=20))]
 speech = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=OUT / "cache"), FeatureScaler())
 decoders = {
