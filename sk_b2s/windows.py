@@ -10,6 +10,8 @@ import torch
 
 __all__ = ["Signal", "Windows"]
 
+PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece stays in the cache
+
 
 class Signal:
     """A continuous signal that is made on first use and pickled as its recipe.
@@ -373,11 +375,13 @@ class Windows:
                     starts = torch.from_numpy(start[first:last])
                     torch.index_select(self._sliding(which[first]), 0, starts, out=flat[first:last])
             return
-        # Selecting into scattered rows takes two copies in torch and in numpy alike, in pieces or whole;
-        # copying a window by itself takes one and is faster from windows of 6 KB on.
-        target, views = flat.numpy(), {index: self._sliding(index).numpy() for index in set(which.tolist())}
-        for row, (index, begin) in enumerate(zip(which.tolist(), start.tolist(), strict=True)):
-            target[row] = views[index][begin]
+        # torch cannot select into scattered rows; numpy can, by way of a piece in the cache.
+        rows_of_piece = max(1, PIECE_BYTES // (4 * flat.shape[1]))
+        for index in np.unique(which):
+            view, rows = self._sliding(index).numpy(), np.flatnonzero(which == index)
+            for first in range(0, len(rows), rows_of_piece):
+                piece = rows[first : first + rows_of_piece]
+                flat.numpy()[piece] = view[start[piece]]
 
     def _sliding(self, index):
         """View a signal as all its windows, one in a row: (n_starts, n_times_read * n_channels)."""

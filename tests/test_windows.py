@@ -85,6 +85,12 @@ def test_gather_equals_slicing(windows, order):
     assert batch.transpose(1, 2).is_contiguous(), "time-major in memory"
 
 
+def test_gather_in_pieces_equals_slicing(windows, monkeypatch):
+    monkeypatch.setattr("sk_b2s.windows.PIECE_BYTES", 3 * 4 * N_TIMES * N_CHANNELS)
+    order = np.random.default_rng(2).permutation(60)
+    np.testing.assert_array_equal(windows.gather(order).numpy(), cut(windows)[order])
+
+
 def test_gather_takes_masks_and_nothing(windows):
     mask = windows.which == 2
     np.testing.assert_array_equal(windows.gather(mask).numpy(), cut(windows)[mask])
