@@ -24,6 +24,8 @@ NOT_EEG = re.compile(
     re.IGNORECASE,
 )
 SENSORS = ("eeg", "mag", "grad")
+HEAD_CENTRE = np.array([0.0, 0.0, 0.04])  # m, of a sphere in the head's place, in its coordinates
+KIT_COIL = 6001  # FIFF's number for KIT's axial gradiometer
 HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
 
@@ -168,12 +170,20 @@ def _shorten(names, most=8):
 
 
 def sensor_positions(info, names):
-    """Lay sensors out on the unit square.
+    r"""Lay sensors out on the unit square, each by itself: no other sensor moves it.
 
-    The layout MNE knows for the system (:func:`mne.channels.find_layout`, as in the paper) or, for
-    others, the azimuthal equidistant projection of the sensors' places. Each axis is scaled to
-    [0, 1]. Sensors at one place (the triplets of a Neuromag, triaxial magnetometers) are set apart
-    by up to 0.02 in the direction in which they measure, as seen from above: a radial magnetometer
+    MEG sensors go where the layout that MNE ships for their system puts them
+    (:func:`mne.channels.find_layout`, as in the paper), each axis of the whole layout scaled to [0, 1].
+    All others are seen from a fixed point, 4 cm above the origin of the head's coordinates for
+    electrodes and the origin of the device's for magnetic sensors: one at the azimuth
+    :math:`\alpha` and the angle :math:`\delta` from the vertex goes to :math:`\frac12 + \frac12
+    \sin\frac\delta2 (\cos\alpha, \sin\alpha)`, the equal-area projection, which maps the whole
+    sphere into the square. So an electrode has one place in every recording, whatever others a cap
+    or ``picks`` holds; the paper scales each recording by its own sensors, which moves them by up to
+    twice the radius of the spatial dropout when a cap has fewer.
+
+    A projected magnetic sensor is moved by up to 0.02 in the direction in which it measures, as seen
+    from above, so that those at one place (triaxial magnetometers) are told apart: a radial one
     stays, a tangential one and a planar gradiometer move.
 
     Parameters
@@ -185,88 +195,60 @@ def sensor_positions(info, names):
     Returns
     -------
     positions : ndarray of shape (n_channels, 2)
-        NaN where the place is unknown.
+        Within [0, 1]; NaN where the place is unknown.
     """
     index = [info["ch_names"].index(name) for name in names]
+    kinds = np.array([mne.channel_type(info, i) for i in index])
+    magnetic = np.isin(kinds, ("mag", "grad"))
     loc = np.array([info["chs"][i]["loc"] for i in index])
     place = loc[:, :3].astype(float)
     place[~np.isfinite(place).all(1) | (np.abs(place).sum(1) == 0)] = np.nan
-    flat = _layout_positions(info, names, place)
-    if flat is None:
-        flat = _project(place)
-    flat = _to_unit_square(flat)
-    twins = _same_place(place) & _same_place(flat)
-    if twins.any():
-        planar = np.array([mne.channel_type(info, i) == "grad" for i in index])
-        flat[twins] += 0.02 * _tangential(loc, place, planar)[twins]
-        flat = _to_unit_square(flat)
+    x, y, z = (place - np.where(magnetic[:, None], 0.0, HEAD_CENTRE)).T
+    around, down = np.arctan2(y, x), np.arctan2(np.hypot(x, y), z)
+    shift = np.where(magnetic[:, None], 0.02 * _tangential(loc, around, down, kinds == "grad"), 0.0)
+    radius = np.sin(down / 2) * (0.5 - 0.02 * magnetic)  # leaves the border to the shift
+    flat = 0.5 + radius[:, None] * np.column_stack([np.cos(around), np.sin(around)]) + shift
+    shipped = _shipped_layout(info) if magnetic.any() else {}
+    for row in np.flatnonzero(magnetic):
+        flat[row] = shipped.get(_bare(names[row]), flat[row])
     return flat
 
 
-def _to_unit_square(flat):
-    known = np.isfinite(flat).all(1)
-    if not known.any():
-        return flat
-    low, high = flat[known].min(0), flat[known].max(0)
-    return (flat - low) / np.where(high > low, high - low, 1.0)
+def _bare(name):
+    """Name of a sensor without what CTF adds to it for a site."""
+    return name.split("-")[0]
 
 
-def _layout_positions(info, names, place):
-    """Positions in the layout MNE ships for this sensor system, None where it ships none for all."""
-    if "meg" not in info:
-        return None  # for EEG a layout is but another projection of the montage
+def _shipped_layout(info):
+    """Position of each sensor in the layout MNE ships for this MEG system: {name: (x, y)}."""
+    if info["kit_system_id"] is None and KIT_COIL in {channel["coil_type"] for channel in info["chs"]}:
+        return {}  # which KIT system it is MNE would guess from the number of channels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            layout = mne.channels.find_layout(info)
+            layout = mne.channels.find_layout(info, ch_type="meg", exclude=())
     except (RuntimeError, ValueError):
-        return None
-    if layout is None:
-        return None
-    place = {name.split("-")[0]: xy for name, xy in zip(layout.names, layout.pos[:, :2], strict=True)}
-    flat = np.array([place.get(name.split("-")[0], (np.nan, np.nan)) for name in names], float)
-    lost = np.isfinite(place).all(1) & ~np.isfinite(flat).all(1)  # EEG beside MEG, say
-    return None if lost.any() or np.isnan(flat).all() else flat
+        return {}
+    if layout is None or layout.kind == "custom":  # a projection of what is in the file
+        return {}
+    low, high = layout.pos[:, :2].min(0), layout.pos[:, :2].max(0)
+    flat = (layout.pos[:, :2] - low) / (high - low)
+    return {_bare(name): xy for name, xy in zip(layout.names, flat, strict=True)}
 
 
-def _project(place):
-    """Project places azimuthally, keeping distances from the vertex along the sphere."""
-    around, down = _angles(place)
-    return np.column_stack([down * np.cos(around), down * np.sin(around)])
-
-
-def _angles(place):
-    """Azimuth and angle from the vertex of places on a head, in radians: two arrays (n_channels,)."""
-    if not np.isfinite(place).any():
-        return np.full((2, len(place)), np.nan)
-    low, high = np.nanmin(place, axis=0), np.nanmax(place, axis=0)
-    centre = (low + high) / 2
-    centre[2] = min(centre[2], high[2] - np.max((high - low)[:2]) / 2)  # of a sphere, not of its cap
-    x, y, z = (place - centre).T
-    return np.arctan2(y, x), np.arctan2(np.hypot(x, y), z)
-
-
-def _same_place(place, closer=1e-3):
-    """Mark sensors within 1 mm of another one."""
-    distance = np.linalg.norm(place[:, None] - place[None], axis=-1)
-    np.fill_diagonal(distance, np.inf)
-    return (distance < closer).any(1)
-
-
-def _tangential(loc, place, planar):
+def _tangential(loc, around, down, planar):
     """Direction in which sensors measure, on the head's surface laid flat: (n_channels, 2).
 
     A planar gradiometer measures along its own x axis, all others along their normal. The radial
     part is left away, so no two sensors of one place that stand at right angles meet.
     """
-    a, d = _angles(place)
+    a, d = around, down
     direction = np.where(planar[:, None], loc[:, 3:6], loc[:, 9:12])
     outward = (direction * np.column_stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), -np.sin(d)])).sum(1)
     across = -direction[:, 0] * np.sin(a) + direction[:, 1] * np.cos(a)
-    flat = np.column_stack(
+    return np.column_stack(
         [outward * np.cos(a) - across * np.sin(a), outward * np.sin(a) + across * np.cos(a)]
     )
-    return np.nan_to_num(flat)  # electrodes have no orientation
 
 
 def read_header(path, stamp, processing):
@@ -444,7 +426,7 @@ def _interpolate(signal, raw, names, bads, sfreq):
         info["lowpass"] = min(info["lowpass"], sfreq / 2)
     info["bads"] = bads
     head = [point for point in info["dig"] or () if int(point["kind"]) in HEAD_POINTS]
-    origin = "auto" if len(head) > 3 else (0.0, 0.0, 0.04)  # m, of a sphere in the head's place
+    origin = "auto" if len(head) > 3 else tuple(HEAD_CENTRE)
     located = mne.io.RawArray(signal[:, known].T.astype(float), info, verbose="ERROR")
     located.interpolate_bads(reset_bads=False, origin=origin, verbose="ERROR")
     signal[:, np.isin(names, bads)] = located.get_data(picks=[n for n in names if n in bads]).T
