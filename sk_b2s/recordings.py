@@ -173,7 +173,8 @@ def sensor_positions(info, names):
     r"""Lay sensors out on the unit square, each by itself: no other sensor moves it.
 
     MEG sensors go where the layout that MNE ships for their system puts them
-    (:func:`mne.channels.find_layout`, as in the paper), each axis of the whole layout scaled to [0, 1].
+    (:func:`mne.channels.find_layout`, as in the paper), each axis of the whole layout scaled to [0, 1],
+    if it knows all of the file's (that of CTF's 275 does not know those of CTF's 151).
     All others are seen from a fixed point, 4 cm above the origin of the head's coordinates for
     electrodes and the origin of the device's for magnetic sensors: one at the azimuth
     :math:`\alpha` and the angle :math:`\delta` from the vertex goes to :math:`\frac12 + \frac12
@@ -208,9 +209,8 @@ def sensor_positions(info, names):
     shift = np.where(magnetic[:, None], 0.02 * _tangential(loc, around, down, kinds == "grad"), 0.0)
     radius = np.sin(down / 2) * (0.5 - 0.02 * magnetic)  # leaves the border to the shift
     flat = 0.5 + radius[:, None] * np.column_stack([np.cos(around), np.sin(around)]) + shift
-    shipped = _shipped_layout(info) if magnetic.any() else {}
-    for row in np.flatnonzero(magnetic):
-        flat[row] = shipped.get(_bare(names[row]), flat[row])
+    if magnetic.any() and (shipped := _shipped_layout(info)):
+        flat[magnetic] = [shipped[_bare(names[row])] for row in np.flatnonzero(magnetic)]
     return flat
 
 
@@ -220,7 +220,7 @@ def _bare(name):
 
 
 def _shipped_layout(info):
-    """Position of each sensor in the layout MNE ships for this MEG system: {name: (x, y)}."""
+    """Position of each sensor in the layout MNE ships for this MEG system: {name: (x, y)}, empty if none."""
     if info["kit_system_id"] is None and KIT_COIL in {channel["coil_type"] for channel in info["chs"]}:
         return {}  # which KIT system it is MNE would guess from the number of channels
     try:
@@ -233,6 +233,9 @@ def _shipped_layout(info):
         return {}
     low, high = layout.pos[:, :2].min(0), layout.pos[:, :2].max(0)
     flat = (layout.pos[:, :2] - low) / (high - low)
+    sensors = [info["ch_names"][i] for i in mne.pick_types(info, meg=True, ref_meg=False, exclude=[])]
+    if not {_bare(name) for name in sensors} <= {_bare(name) for name in layout.names}:
+        return {}
     return {_bare(name): xy for name, xy in zip(layout.names, flat, strict=True)}
 
 
