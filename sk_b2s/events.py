@@ -77,16 +77,22 @@ def check_events(events):
         if column not in events.columns:
             events[column] = pd.Series(default, index=events.index, dtype=object if default is None else None)
     events["stream"] = events["stream"].astype(object).where(events["stream"].notna(), "single")
+    _refuse(events, events["recording"].isna(), "recording", "the path of a recording")
     events["recording"] = events["recording"].map(str)
     for column in ("onset", "duration", "sound_onset"):
         events[column] = _numbers(events, column)
+    events["sequence"] = events["sequence"].map(_as_text)
     is_sound = events["type"] == "sound"
     _check_types(events)
     _refuse(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
+    _check_people(events)
     _check_sounds_exist(events, is_sound)
     events.loc[is_sound & events["sound_onset"].isna(), "sound_onset"] = 0.0
     _fill_sound_durations(events, is_sound)
-    _refuse(events, ~(events["duration"] >= 0), "duration", "a number of seconds of 0 or more")
+    _refuse(
+        events, ~((events["duration"] >= 0) & np.isfinite(events["duration"])), "duration",
+        "a number of seconds of 0 or more",
+    )  # fmt: skip
     _check_one_sound_at_a_time(events[is_sound])
     events = _place_in_sounds(events)
     return events.sort_values(["recording", "onset"], kind="stable", ignore_index=True)
@@ -107,6 +113,31 @@ def _refuse(events, wrong, column, expected):
 def _plain(value):
     """A numpy scalar as the number a user would write."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _as_text(name):
+    """A name as text: a column of integers with gaps, which pandas makes floats, keeps its names."""
+    if pd.isna(name):
+        return None
+    return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
+
+
+def _check_people(events):
+    """Raise unless every recording has one subject, and every subject one study."""
+    _refuse(events, events["subject"].isna(), "subject", "the name of a subject")
+    for column, owner, advice in [
+        ("subject", "recording", "a recording is of one person"),
+        (
+            "study",
+            "subject",
+            "subjects of different studies need different names: prefix them by their study",
+        ),
+    ]:
+        first = events.groupby(owner)[column].transform("first")
+        differs = events[column].notna() & (events[column] != first)
+        _refuse(events, differs, column, f"one {column} for each {owner} ({advice})")
+    same = [c for c in ("recording", "stream", "type", "onset", "duration", "text") if c in events]
+    _refuse(events, events[same].duplicated(), "onset", "each event once")
 
 
 def _numbers(events, column):
@@ -170,6 +201,16 @@ def _playing(events, rows):
     return found.set_index("row")["position"].reindex(range(len(rows))).fillna(-1).astype(int).to_numpy()
 
 
+def _check_times_agree(events, spoken, playing, expected):
+    """Raise where a word's time in its sound contradicts the sound's row by more than half a second."""
+    same = (playing >= 0) & (events["sound"].to_numpy()[spoken] == events["sound"].to_numpy()[playing])
+    wrong = np.zeros(len(events), bool)
+    wrong[spoken] = same & (np.abs(events["sound_onset"].to_numpy()[spoken] - expected) > 0.5)
+    _refuse(
+        events, wrong, "sound_onset", "the time in the sound that its onset and the row of the sound give"
+    )
+
+
 def _place_in_sounds(events):
     """Give every word and phoneme its sound and its time in it."""
     labels, events = events.index, events.reset_index(drop=True)
@@ -208,4 +249,5 @@ def _place_in_sounds(events):
         "sound_onset",
         "a time within the sound (is the audio file shorter than its words?)",
     )
+    _check_times_agree(events.set_axis(labels), spoken, playing, since + begun)
     return events.set_axis(labels)

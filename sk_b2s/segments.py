@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from sk_b2s.events import check_events
 from sk_b2s.recordings import recording_extent
@@ -15,6 +18,7 @@ from sk_b2s.stimuli import cut_blocks, digests, plain_text, sound_duration, stab
 __all__ = ["make_segments"]
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
+SENTENCE = 5  # words; shorter sentences ("Oh dear!") may be said anywhere
 LAST_STEP = 0.05  # s; a window of d seconds has floor(d · sfreq) + 1 steps, the last may begin as it ends
 RECORDING_COLUMNS = ("recording", "subject", "session", "study", "task", "run")
 
@@ -66,9 +70,10 @@ def make_segments(
         heard at all.
     y : DataFrame of shape (n_segments, ...)
         ``sound, sound_onset, duration``: the window in the sound; ``block`` (an integer, equal for
-        blocks of equal sound or text) with ``block_start, block_stop`` in the sound; ``segment``, the
-        integer identity of the candidate: equal for all who heard the same stretch of the same
-        sound, in any table; ``sequence, word, word_index, condition, stream`` of the word at the
+        blocks of equal sound or text, and for blocks of different sounds that share a sentence of
+        five words or more) with ``block_start, block_stop`` in the sound; ``segment``, the integer
+        identity of the candidate: equal for all who heard the same stretch of the same sound, cut
+        by the same window, in any table; ``sequence, word, word_index, condition, stream`` of the word at the
         anchor; ``text``, the words that begin in the window; further columns of the events.
 
     Raises
@@ -115,7 +120,7 @@ def _check_window(anchor, tmin, tmax, margin, block):
     for name, value, least in [("margin", margin, 0), ("block", block, 0)] + (
         [] if anchor == "word" else [("anchor", anchor, 1e-6)]
     ):
-        if not value >= least:
+        if not (isinstance(value, Real) and value >= least):
             raise ValueError(f"{name} must be a number of seconds of {least:g} or more, got {value!r}.")
     if not tmax > tmin:
         raise ValueError(f"tmax must be later than tmin, got tmin={tmin!r} and tmax={tmax!r}.")
@@ -227,9 +232,10 @@ def _describe_sounds(events, anchors, anchor, tmin, block):
         rows = _text_of(rows, of_sound)
         if anchor != "word":
             rows = _word_at(rows, of_sound, tmin)
-        rows["segment"] = _segment_ids(rows, digest, tmin, by_word=anchor == "word")
+        rows["segment"] = _segment_ids(rows, of_sound, digest, tmin, by_word=anchor == "word")
         parts.append(rows)
-    return pd.concat(parts).sort_index()
+    rows = pd.concat(parts).sort_index()
+    return rows.assign(block=_unite_blocks(rows, words))
 
 
 def _blocks_of(rows, words, digest, tmin, block):
@@ -274,28 +280,70 @@ def _word_at(rows, words, tmin):
     return rows
 
 
-def _segment_ids(rows, digest, tmin, by_word):
-    """Hash the identity of each window of one sound."""
+def _segment_ids(rows, words, digest, tmin, by_word):
+    """Hash the identity of each window of one sound: its place, and what it takes in around it."""
     at = rows["sound_onset"] - tmin
     tick = (at * 100).round().astype(int)
+    window = f"{tmin:g}", f"{rows['duration'].iloc[0]:g}"
+    begun = _times_of_names(words) if by_word else {}
     stretch = (
-        rows.assign(tick=tick).groupby(["sequence", "word_index", "tick"], dropna=False, sort=False).ngroup()
+        rows.assign(tick=tick)
+        .groupby(["sequence", "word_index", "tick"], dropna=False, sort=False)
+        .ngroup()
+        .to_numpy()
     )
-    distinct = rows.assign(at=at, tick=tick, stretch=stretch).drop_duplicates("stretch").sort_values("at")
+    distinct = rows.assign(at=at, tick=tick).iloc[np.unique(stretch, return_index=True)[1]]
     ids = np.empty(len(distinct), np.int64)
-    begun: dict = {}
-    for row in distinct.itertuples():
-        if by_word and pd.notna(row.sequence) and pd.notna(row.word_index):
-            # Tables may time one word a little apart; a second word of that name (the pseudo-words of
-            # MEG-MASC take the place of a real one) stands further away.
-            times = begun.setdefault((row.sequence, row.word_index), [])
-            if not times or row.at - times[-1] > SAME_WORD:
-                times.append(row.at)
-            label = ("word", digest, row.sequence, f"{row.word_index:g}", len(times))
+    for place, row in enumerate(distinct.itertuples()):
+        times = begun.get((row.sequence, row.word_index))
+        if times is not None:
+            nth = int(np.searchsorted(times, row.at + 1e-6, side="right"))
+            ids[place] = stable_id("word", digest, row.sequence, f"{row.word_index:g}", nth, *window)
         else:
-            label = ("time", digest, row.tick)
-        ids[row.stretch] = stable_id(*label)
-    return ids[stretch.to_numpy()]
+            ids[place] = stable_id("time", digest, row.tick, *window)
+    return ids[stretch]
+
+
+def _times_of_names(words):
+    """When each named word of a sound begins: {(sequence, word_index): rising times}.
+
+    Tables may time one word a little apart; a second word of that name (the pseudo-words of MEG-MASC
+    take the place of a real one) stands further away. Numbering them among all words of the sound,
+    whether or not their windows fit, gives them the same number in every table that has them all.
+    """
+    begun: dict = {}
+    named = words.dropna(subset=["sequence", "word_index"]).sort_values("sound_onset")
+    for row in named.itertuples():
+        times = begun.setdefault((row.sequence, row.word_index), [])
+        if not times or row.sound_onset - times[-1] > SAME_WORD:
+            times.append(row.sound_onset)
+    return begun
+
+
+def _unite_blocks(rows, words):
+    """Make blocks one whose sounds say the same sentence: another voice reads it at another pace."""
+    spoken = []
+    of_block = rows.drop_duplicates(["digest", "block"]).groupby("digest")
+    for digest, blocks in of_block:
+        if digest not in words:
+            continue
+        for key, sentence in words[digest].groupby("sequence"):
+            text = plain_text(sentence["text"])
+            if text.count(" ") + 1 < SENTENCE:
+                continue
+            middle = float(sentence["sound_onset"].median())
+            inside = blocks[(blocks["block_start"] <= middle) & (middle < blocks["block_stop"])]
+            spoken.extend((key, text, digest, block) for block in inside["block"])
+    spoken = pd.DataFrame(spoken, columns=["key", "text", "digest", "block"])
+    spoken = spoken[spoken.groupby(["key", "text"])["digest"].transform("nunique") > 1]
+    blocks, block_codes = np.unique(rows["block"].to_numpy(), return_inverse=True)
+    sentence = spoken.groupby(["key", "text"]).ngroup().to_numpy()
+    place = np.searchsorted(blocks, spoken["block"].to_numpy(np.int64))
+    n_blocks, n_nodes = len(blocks), len(blocks) + (sentence.max() + 1 if len(sentence) else 0)
+    edges = coo_array((np.ones(len(place)), (place, n_blocks + sentence)), shape=(n_nodes, n_nodes))
+    component = connected_components(edges, directed=False)[1][:n_blocks]
+    first = np.unique(component, return_index=True)[1]
+    return blocks[first[component]][block_codes]
 
 
 def _two_tables(events, rows):

@@ -175,23 +175,39 @@ def test_streams_may_overlap_and_one_can_be_taken(events):
             lambda e: e[e["type"] == "word"],
             "row 1, column 'sound': expected a sound, given or playing",
         ),
+        (
+            lambda e: e.assign(duration=e["duration"].where(e.index != 7, np.inf)),
+            "row 7, column 'duration'.*inf",
+        ),
+        (
+            lambda e: e.assign(sound_onset=np.where(e.index == 4, 30.0, np.nan)),
+            "row 4, column 'sound_onset'.*give",
+        ),
+        (
+            lambda e: e.assign(subject=e["subject"].where(e.index != 6)),
+            "row 6, column 'subject': expected the name",
+        ),
+        (lambda e: e.assign(recording=e["recording"].where(e.index != 6)), "row 6, column 'recording'.*path"),
+        (
+            lambda e: e.assign(subject=e["subject"].where(e.index != 6, "2")),
+            "row 6, column 'subject': expected one",
+        ),
+        (
+            lambda e: e.assign(study=e.index // 9),
+            "row 9, column 'study': expected one study for each subject",
+        ),
+        (
+            lambda e: pd.concat([e, e[7:8]], ignore_index=True),
+            "row 400, column 'onset': expected each event once",
+        ),
         (lambda e: e.iloc[:0], "no rows"),
         (lambda e: e.to_numpy(), "must be a pandas DataFrame"),
     ],
     ids=[
-        "column",
-        "negative",
-        "nan",
-        "type",
-        "file",
-        "text",
-        "overlap",
-        "beyond",
-        "silent",
-        "empty",
-        "array",
+        "column", "negative", "nan", "type", "file", "text", "overlap", "beyond", "silent", "endless", "contradiction",
+        "nobody", "nowhere", "two people", "two studies", "twice", "empty", "array",
     ],
-)
+)  # fmt: skip
 def test_wrong_tables_are_named(events, change, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make_segments(change(events))
@@ -204,6 +220,8 @@ def test_wrong_tables_are_named(events, change, message):
         ({"anchor": 0}, "anchor must be a number of seconds"),
         ({"tmin": 1, "tmax": 1}, "tmax must be later than tmin"),
         ({"margin": -1}, "margin must be"),
+        ({"anchor": None}, "anchor must be"),
+        ({"block": None}, "block must be a number of seconds of 0 or more, got None"),
         ({"tmax": 500.0}, "none of 396 windows is left"),
     ],
 )
@@ -215,6 +233,67 @@ def test_wrong_parameters_are_named(events, parameters, message):
 def test_ids_are_the_same_everywhere():
     assert stable_id("word", "x", 1) == 1311013341488434
     assert stable_id("word", "x", 1) < 2**52
+
+
+def test_ids_do_not_hang_on_the_rest_of_the_table(events):
+    _, whole = make_segments(events)
+    bad = {"subject": "1", "recording": "1.fif", "type": "bad", "onset": 10.0, "duration": 40.0}
+    with pytest.warns(UserWarning, match="touch a bad stretch"):
+        _, holed = make_segments(pd.concat([events, pd.DataFrame([bad])], ignore_index=True))
+    _, alone = make_segments(events[events["subject"] == "2"])
+    key = ["sound", "word"]
+    ids = whole.drop_duplicates(key).set_index(key)["segment"]
+    for table in (holed, alone):
+        assert (table.set_index(key)["segment"] == ids.reindex(table.set_index(key).index)).all()
+
+
+def test_a_word_said_again_keeps_its_own_id_if_the_first_does_not_fit(events):
+    twice = events.copy()
+    again = twice["text"].isin(["a5", "a60"])
+    twice.loc[again, ["sequence", "word_index"]] = ["again", 0]
+    _, y = make_segments(twice)
+    first, second = (y.loc[y["word"] == word, "segment"].iloc[0] for word in ("a5", "a60"))
+    assert first != second
+    bad = {"subject": "1", "recording": "1.fif", "type": "bad", "onset": 8.0, "duration": 2.0}
+    one = pd.concat([twice[twice["subject"] == "1"], pd.DataFrame([bad])], ignore_index=True)
+    with pytest.warns(UserWarning, match="bad stretch"):
+        _, y = make_segments(one)
+    assert "a5" not in set(y["word"])
+    assert y.loc[y["word"] == "a60", "segment"].iloc[0] == second
+
+
+def test_ids_survive_the_dtypes_of_tables(events):
+    numbered = events.assign(sequence=pd.factorize(events["sequence"])[0])
+    _, as_int = make_segments(numbered)
+    _, as_float = make_segments(
+        numbered.assign(sequence=numbered["sequence"].where(events["type"] == "word"))
+    )
+    _, as_text = make_segments(numbered.assign(sequence=numbered["sequence"].astype(str)))
+    assert (as_int["segment"] == as_float["segment"]).all()
+    assert (as_int["segment"] == as_text["segment"]).all()
+
+
+def test_another_window_is_another_candidate(events):
+    _, y = make_segments(events, tmin=0, tmax=3)
+    _, earlier = make_segments(events, tmin=-1, tmax=2)
+    assert not set(y["segment"]) & set(earlier["segment"])
+
+
+def test_two_voices_that_tell_one_story_share_its_blocks():
+    """Read at another pace, a story is cut at other sentences; no sentence may be on both sides."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, pace in enumerate((1.0, 0.8)):
+        sound = SoundArray(rng.standard_normal(int(64 * 130 * pace)), 64, f"voice {i}")
+        recording = {"subject": str(i), "recording": f"{i}.fif", "recording_duration": 150.0}
+        rows.append({**recording, "type": "sound", "onset": 5.0, "duration": 0, "sound": sound})
+        for j in range(120):
+            rows.append({
+                **recording, "type": "word", "onset": 5 + pace * j, "duration": 0.9 * pace, "text": f"w{j}",
+                "sequence": f"s{j // 6}", "word_index": j % 6,
+            })  # fmt: skip
+    _, y = make_segments(pd.DataFrame(rows), tmin=0, tmax=2, block=20)
+    assert y.groupby("sequence")["block"].nunique().max() == 1
 
 
 @pytest.mark.filterwarnings("ignore:make_segments left out")
