@@ -10,14 +10,13 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length
 from skorch.callbacks import EarlyStopping
 from skorch.history import History
 
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
 from sk_b2s.modules import ACTIVATIONS, SUBJECT_LAYERS, BrainModule
-from sk_b2s.retrieval import RetrievalMixin
+from sk_b2s.retrieval import RetrievalMixin, check_in_step
 from sk_b2s.training import (
     Brain,
     Pairs,
@@ -98,7 +97,8 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Of the forward pass; weights and losses stay float32. "auto" takes bfloat16 where the chip
         multiplies it natively.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training, after the package's own.
+        Called during training, after the package's own. Validation is scored in one piece and not batch by
+        batch, so an ``EpochScoring`` of your own needs ``use_caching=False``.
     random_state : None, int or RandomState, default=None
         Initial weights, batch order, dropout and the validation split. Equal seeds give equal
         weights to the bit at equal ``torch.get_num_threads()``.
@@ -251,9 +251,13 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         -------
         self : BrainEncoder
         """
+        if self.kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size must be odd, with as much before a step as after, got {self.kernel_size}."
+            )
         X = self._check_X(X, reset=True)
         y = self._check_y(y)
-        check_consistent_length(X, y)
+        check_in_step(X, y)
         random = check_random_state(self.random_state)
         segments = self._learn_segments(y).target
         train, valid = self._split(y, segments, random)
@@ -283,7 +287,16 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             return np.arange(len(y)), None
         table = table_of(y)
         groups = None if table is not None and "block" in table else segments
-        return stimulus_train_test(y, self.validation, random_state=random, groups=groups)
+        train, valid = stimulus_train_test(y, self.validation, random_state=random, groups=groups)
+        if len(np.unique(segments[valid])) < 2:
+            warnings.warn(
+                f"validation={self.validation} would hold out {len(valid)} windows of a single segment, which nothing "
+                f"can be told from, so the fit runs for max_epochs={self.max_epochs} without validation. Raise "
+                f"validation, give more sound, or set validation=None.",
+                stacklevel=4,
+            )
+            return np.arange(len(y)), None
+        return train, valid
 
     def _learn_shapes(self, X, y, targets):
         """Note all that the module is built from."""
@@ -295,6 +308,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             "n_subjects": len(self.subjects_),
             "n_times": self.n_times_in_,
             "pooling": frames.tolist(),
+            "n_frames": targets.shape[2],
             **{name: getattr(self, name) for name in ARCHITECTURE},
         }
 
@@ -364,8 +378,8 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     def _check_device(self):
         """Fall back on "auto" where the device does not exist on this machine."""
         try:
-            torch.empty(0, device=choose_device(self.device))
-        except (RuntimeError, AssertionError):
+            choose_device(self.device)
+        except ValueError:
             warnings.warn(
                 f"device={self.device!r} is not on this machine; it is set to 'auto'.", stacklevel=2
             )
@@ -385,8 +399,16 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         subjects = subjects_of(X)
         place = {subject: index for index, subject in enumerate(self.subjects_)}
         index = np.array([place.get(subject, -1) for subject in subjects], dtype=np.int64)
-        if self.unknown_subject == "error" and (index < 0).any():
-            strangers = sorted(set(subjects[index < 0]))
+        strangers = sorted(set(subjects[index < 0]))
+        if misspelt := [
+            (s, k) for s in strangers for k in self.subjects_ if _plain_name(s) == _plain_name(k)
+        ]:
+            warnings.warn(
+                f"subject {misspelt[0][0]!r} was not in fit, but {misspelt[0][1]!r} was: if they are one, spell them "
+                f"alike.",
+                stacklevel=2,
+            )
+        if self.unknown_subject == "error" and strangers:
             raise ValueError(
                 f"X has subjects that were not in fit: {strangers}; known are {list(self.subjects_)}. Set "
                 f"unknown_subject='average' to use the mean of the subject layers."
@@ -414,3 +436,8 @@ ARCHITECTURE = (
 
 def _mute(message):
     """Swallow what skorch says on stopping; the table of epochs shows it."""
+
+
+def _plain_name(subject):
+    """Spelling of a subject without what tables add on their way: "01", "1" and "1.0" are one."""
+    return subject.removesuffix(".0").lstrip("0")

@@ -342,14 +342,17 @@ def shift_null(scores, target, recording, onset, duration, k=10, n_shifts=1000, 
     Raises
     ------
     ValueError
-        If a recording is too short to move its labels by more than a window.
+        If a recording is too short to move its labels by more than a window or repeats its sounds all
+        through, a score is NaN, or there are no more candidates than ``k``.
     """
     random = check_random_state(random_state)
-    target, onset = np.asarray(target), np.asarray(onset, float)
+    scores, target, onset = np.asarray(scores), np.asarray(target), np.asarray(onset, float)
+    _check_scores(scores, target)
     n_windows, n_candidates = scores.shape
+    _check_k(k, n_candidates)
     hit = np.empty((n_windows, n_candidates), bool)  # would this label be among the k best of this window?
     for first in range(0, n_windows, 1024):
-        block = np.asarray(scores[first : first + 1024])
+        block = scores[first : first + 1024]
         kth = np.partition(block, n_candidates - k, axis=1)[:, n_candidates - k, None]
         at_least = block >= kth
         # A tie at the edge counts against, as in ``ranks``.
@@ -365,9 +368,18 @@ def shift_null(scores, target, recording, onset, duration, k=10, n_shifts=1000, 
                 f"recording {name!r} has {len(rows)} windows, and labels must move by {least} or more in both "
                 f"directions to leave their own sound; score more windows of it together."
             )
-        shifts = random.randint(least, len(rows) - least + 1, size=n_shifts)
+        labels = target[rows]
+        possible = np.arange(least, len(rows) - least + 1)
+        # A sound that is played again within the recording comes to lie upon itself at some shifts.
+        possible = possible[[not (np.roll(labels, -shift) == labels).any() for shift in possible]]
+        if len(possible) == 0:
+            raise ValueError(
+                f"recording {name!r} repeats its sounds so often that every shift lays some label upon itself; "
+                f"score each repeat as a recording of its own."
+            )
+        shifts = random.choice(possible, size=n_shifts)
         moved = (np.arange(len(rows)) + shifts[:, None]) % len(rows)
-        total += hit[rows, target[rows][moved]].sum(1)
+        total += hit[rows, labels[moved]].sum(1)
     return total / n_windows
 
 
@@ -400,10 +412,14 @@ def retrieval_scores(estimator, X, y):
     ValueError
         If there are no more candidates than ``k``.
     """
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if hasattr(estimator, "steps"):
-        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
-        estimator = estimator[-1]
+    while not hasattr(estimator, "ranks"):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "steps"):
+            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+            estimator = estimator[-1]
+        else:
+            break
     if not hasattr(estimator, "ranks"):
         raise TypeError(
             f"retrieval_scores needs a decoder such as BrainEncoder or RidgeDecoder, or a Pipeline that ends in one; "

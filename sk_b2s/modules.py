@@ -318,7 +318,7 @@ class ConvBlock(nn.Module):
         return h if self.gate is None else F.glu(self.gate(h), dim=1)
 
 
-def _members(pooling: Sequence[int] | np.ndarray, n_times: int) -> Tensor:
+def _members(pooling: Sequence[int] | np.ndarray, n_times: int, n_frames: int | None) -> Tensor:
     """Return which steps belong to which frame, (n_frames, n_times) of zeros and ones."""
     frames = torch.as_tensor(pooling)
     if frames.shape != (n_times,):
@@ -326,7 +326,9 @@ def _members(pooling: Sequence[int] | np.ndarray, n_times: int) -> Tensor:
             f"pooling must be the frame of each of n_times={n_times} steps (frame_of_step gives "
             f"it); got shape {tuple(frames.shape)}."
         )
-    return (frames == torch.arange(int(frames.max()) + 1)[:, None]).float()
+    if n_frames is None:
+        n_frames = int(frames.max()) + 1
+    return (frames == torch.arange(n_frames)[:, None]).float()
 
 
 class BrainModule(nn.Module):
@@ -349,6 +351,9 @@ class BrainModule(nn.Module):
         Number of steps in a window.
     pooling : array-like of int, shape (n_times,) or None
         Frame of each step (:func:`~sk_b2s.frames.frame_of_step`). None for one frame per step.
+    n_frames : int or None
+        Frames that come out. None for as many as the steps reach; a last one without a step is zero
+        before the last linear layer.
     hidden, depth, kernel_size : int
         Width, number and kernel of the convolutions.
     n_virtual_channels : int
@@ -401,6 +406,7 @@ class BrainModule(nn.Module):
         *,
         n_times: int,
         pooling: Sequence[int] | np.ndarray | None = None,
+        n_frames: int | None = None,
         hidden: int = 320,
         depth: int = 10,
         kernel_size: int = 3,
@@ -417,7 +423,7 @@ class BrainModule(nn.Module):
         super().__init__()
         _check_choice("subject_layer", subject_layer, [*SUBJECT_LAYERS, None])
         self.n_channels, self.n_times = n_channels, n_times
-        members = None if pooling is None else _members(pooling, n_times)
+        members = None if pooling is None else _members(pooling, n_times, n_frames)
         self.register_buffer("members", members, persistent=False)
 
         width = n_channels

@@ -70,6 +70,12 @@ def distinct_segments(y):
         keys = y.which * (1 + max(signal.shape[0] for signal in y.signals)) + y.start
     else:
         keys = row_hashes(y)
+    if pd.isna(keys).any():
+        row = int(np.flatnonzero(pd.isna(keys))[0])
+        raise ValueError(
+            f"y row {table.index[row]!r}, column 'segment': expected the identity of a segment, got {keys[row]!r} "
+            f"({np.count_nonzero(pd.isna(keys))} such rows); drop them from X and y alike."
+        )
     target, distinct = pd.factorize(keys)
     first = np.unique(target, return_index=True)[1]
     ids = distinct if table is not None and "segment" in table else np.arange(len(distinct))
@@ -111,15 +117,32 @@ def iter_scores(embed, n_windows, targets, weights=None, device=None):
     for first in range(0, n_windows, step):
         rows = np.arange(first, min(first + step, n_windows))
         Z = embed(rows)
-        yield (
-            rows,
-            torch.cat(
-                [
-                    similarity(Z, targets.gather(chunk, device=device) if held is None else held, weights)
-                    for chunk in chunks
-                ],
-                dim=1,
-            ),
+        check_estimates(Z, rows)
+        parts = (held,) if held is not None else (targets.gather(chunk, device=device) for chunk in chunks)
+        yield rows, torch.cat([similarity(Z, Y, weights) for Y in parts], dim=1)
+
+
+def check_estimates(Z, rows):
+    """Raise where estimates are NaN: an answer from them would be one of the candidates all the same."""
+    bad = rows[(~torch.isfinite(Z.reshape(len(Z), -1)).all(1)).cpu().numpy()]
+    if len(bad):
+        raise ValueError(
+            f"the estimates of {len(bad)} windows are NaN or infinite, the first that of row {bad[0]}: X holds NaN "
+            f"there, or the decoder's weights do."
+        )
+
+
+def check_in_step(X, y):
+    """Raise where X and y have as many rows but their tables show that the rows are not each other's."""
+    check_consistent_length(X, y)
+    brain, heard = table_of(X), table_of(y)
+    if brain is None or heard is None or brain.index.equals(heard.index):
+        return
+    if set(brain.index) == set(heard.index):
+        row = int(np.flatnonzero(np.asarray(brain.index) != np.asarray(heard.index))[0])
+        raise ValueError(
+            f"X and y are out of step: row {row} is {brain.index[row]!r} in X and {heard.index[row]!r} in y. Both "
+            f"come row by row from make_segments; whatever reorders one must reorder the other."
         )
 
 
@@ -155,17 +178,37 @@ class RetrievalMixin:
             X = Windows.from_array(X if X.ndim == 3 else X[:, :, None])
         elif reset:
             self.n_features_in_ = X.shape[1]
-        if not reset and X.shape[2] != self.n_times_in_:
+        if reset:
+            self.sfreq_in_, self.ch_names_in_ = X.sfreq, X.ch_names
+            return X
+        self._check_as_in_fit(X, any_channels)
+        return X
+
+    def _check_as_in_fit(self, X, any_channels):
+        """Raise where windows differ from those of fit in rate, length or channels."""
+        if None not in (X.sfreq, self.sfreq_in_) and not np.isclose(X.sfreq, self.sfreq_in_):
+            raise ValueError(
+                f"X has windows at {X.sfreq:g} Hz, but fit saw {self.sfreq_in_:g} Hz; resample to that."
+            )
+        if X.shape[2] != self.n_times_in_:
             raise ValueError(
                 f"X has windows of {X.shape[2]} steps, but fit saw {self.n_times_in_}; cut them with the same "
                 f"tmin, tmax and sfreq."
             )
-        if not reset and X.shape[1] != self.n_features_in_ and not any_channels:
+        if any_channels:
+            return
+        if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} channels, but {type(self).__name__} was fitted on {self.n_features_in_} and "
                 f"knows them by their place; only a BrainEncoder(spatial_attention=True) takes other sensors."
             )
-        return X
+        if None not in (X.ch_names, self.ch_names_in_) and X.ch_names != self.ch_names_in_:
+            pairs = zip(X.ch_names, self.ch_names_in_, strict=True)
+            place, (came, known) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            raise ValueError(
+                f"X has the channels of fit in another order or under other names (channel {place} is {came!r}, in fit "
+                f"{known!r}), but {type(self).__name__} knows them by their place: use one fitted Epocher for both."
+            )
 
     def _learn_frames(self, X, y, targets):
         """Note the shapes of windows, and return the frame of each step of the brain."""
@@ -269,7 +312,9 @@ class RetrievalMixin:
         step = max(1, CHUNK_BYTES // (4 * out[0].size)) if n_windows else 1
         for first in range(0, n_windows, step):
             rows = np.arange(first, min(first + step, n_windows))
-            out[rows] = embed(rows).cpu().numpy()
+            estimates = embed(rows)
+            check_estimates(estimates, rows)
+            out[rows] = estimates.cpu().numpy()
         return out[:, :, 0] if self._flat_targets else out
 
     def _scores(self, X, candidates):
@@ -359,7 +404,7 @@ class RetrievalMixin:
         """
         check_is_fitted(self)
         y = self._check_y(y)
-        check_consistent_length(X, y)
+        check_in_step(X, y)
         found, targets = self._candidates(y)
         self._warn_of_leak(y)
         out = np.empty(len(found.target), np.int64)

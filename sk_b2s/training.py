@@ -20,10 +20,17 @@ __all__ = ["BalancedBatches", "Brain", "Pairs", "RetrievalNet", "choose_device",
 
 
 def choose_device(device):
-    """Resolve "auto" to the GPU where there is one: a torch.device."""
+    """Resolve "auto" to the GPU where there is one, and check that another is there: a torch.device."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={str(device)!r} is not on this machine; 'auto' takes what is there."
+        ) from error
+    return device
 
 
 def choose_precision(precision, device):

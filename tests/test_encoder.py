@@ -202,6 +202,90 @@ def test_progress_shows_losses_and_top_k_without_colours_in_a_log(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_single_segment_validates_nothing():
+    brain, speech = planted(n=40)
+    speech[20:] = speech[:1]  # half of the windows are one segment
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 2, "validation": 0.02}, spatial_attention=False)
+    with pytest.warns(UserWarning, match="single segment.*runs for max_epochs=2 without validation"):
+        encoder.fit(brain, speech)
+    assert "valid_loss" not in encoder.history_[0]
+    assert len(encoder.history_) == 2
+
+
+def test_a_last_frame_without_a_step_counts_for_nothing():
+    brain, speech = planted(n=40, n_times=183)
+    X = Windows.from_array(brain, sfreq=64)  # 182 / 64 s; 58 frames at 20 Hz, of which the steps reach 57
+    Y = Windows.from_array(speech[..., :58], sfreq=20)
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False).fit(X, Y)
+    assert encoder.frame_weights_[-2:].tolist() == [3, 0]
+    changed = np.asarray(Y).copy()
+    changed[..., -1] = 99
+    np.testing.assert_array_equal(
+        encoder.similarity(X, Y), encoder.similarity(X, Windows.from_array(changed, sfreq=20))
+    )
+
+
+def test_rows_out_of_step_are_refused():
+    brain, _ = planted(n=40)
+    X = Windows.from_array(brain, rows=pd.DataFrame({"subject": ["a"] * 40}))
+    rng = np.random.default_rng(0)
+    heard = pd.DataFrame({"segment": range(40)}).sample(frac=1, random_state=0)
+    y = Windows.from_array(rng.standard_normal((40, 2, 24)), rows=heard)
+    with pytest.raises(ValueError, match="X and y are out of step: row 0 is"):
+        BrainEncoder(**SMALL, spatial_attention=False).fit(X, y)
+
+
+def test_a_segment_without_identity_is_refused():
+    brain, _ = planted(n=40)
+    heard = pd.DataFrame({"segment": np.r_[np.nan, np.arange(39)]})
+    y = Windows.from_array(np.ones((40, 2, 24)), rows=heard)
+    with pytest.raises(ValueError, match="y row 0, column 'segment': expected the identity"):
+        BrainEncoder(**SMALL, spatial_attention=False).fit(brain, y)
+
+
+def test_nothing_is_answered_from_nan():
+    brain, speech = planted(n=40)
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False).fit(brain, speech)
+    holed = brain.copy()
+    holed[3, 0, 0] = np.nan
+    X = Windows.from_array(holed)
+    for answer in (encoder.transform, encoder.predict, encoder.predict_proba, encoder.similarity):
+        with pytest.raises(
+            ValueError, match="estimates of 1 windows are NaN or infinite, the first that of row 3"
+        ):
+            answer(X)
+
+
+def test_channels_known_by_place_must_keep_it():
+    brain, speech = planted(n=40)
+    X = Windows.from_array(brain, ch_names=list("abcdef"), sfreq=100)
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False).fit(X, speech)
+    with pytest.raises(ValueError, match="channel 0 is 'f', in fit 'a'"):
+        encoder.transform(Windows.from_array(brain[:, ::-1], ch_names=list("fedcba"), sfreq=100))
+    with pytest.raises(ValueError, match="windows at 1000 Hz, but fit saw 100 Hz"):
+        encoder.transform(Windows.from_array(brain, sfreq=1000))
+
+
+def test_a_subject_spelt_otherwise_is_asked_about():
+    brain, speech = planted(n=40)
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}).fit(with_rows(brain, [1, 2] * 20), speech)
+    with pytest.warns(UserWarning, match="subject '01' was not in fit, but '1' was"):
+        encoder.transform(with_rows(brain, ["01"] * 40))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kernel_size": 4}, "kernel_size must be odd"),
+        ({"device": "foo"}, "device='foo' is not on this machine"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_named(changes, message):
+    brain, speech = planted(n=40)
+    with pytest.raises(ValueError, match=message):
+        BrainEncoder(**{**SMALL, **changes}, spatial_attention=False).fit(brain, speech)
+
+
 # --- bad input, each with its message ---------------------------------------------------------------
 
 
@@ -220,7 +304,13 @@ def bad_inputs():
         "needs 2 distinct ones or more in y, got 1",
     )
     yield "faster speech", array, brain[..., :5], speech, "24 frames for 5 steps.*raise Epocher"
-    yield "no table", {**array, "speech": StoredFeatures()}, brain, speech, "needs y to be the table of what was heard"
+    yield (
+        "no table",
+        {**array, "speech": StoredFeatures()},
+        brain,
+        speech,
+        "needs y to be the table of what was heard",
+    )
     yield "table", array, brain, pd.DataFrame({"segment": range(40)}), "expects numbers: set speech="
     yield "nan", array, np.where(brain > 3, np.nan, brain), speech, "NaN"
     yield "no y", array, brain, None, "requires y to be passed"

@@ -266,8 +266,8 @@ def test_shift_null_is_chance_for_noise_and_spares_what_is_real():
 
 def test_shift_null_equals_the_ranks_of_moved_labels():
     rng = np.random.default_rng(1)
-    scores = rng.integers(0, 6, size=(12, 8)).astype(float)  # many ties
-    target = rng.integers(0, 8, size=12)
+    scores = rng.integers(0, 6, size=(12, 12)).astype(float)  # many ties
+    target = rng.permutation(12)
     null = shift_null(scores, target, ["a"] * 12, np.arange(12.0), 1.0, k=3, n_shifts=300, random_state=0)
     moved = [(ranks(scores, np.roll(target, -shift)) < 3).mean() for shift in range(1, 12)]
     assert set(null.round(9)) == set(np.round(moved, 9))
@@ -276,3 +276,19 @@ def test_shift_null_equals_the_ranks_of_moved_labels():
 def test_shift_null_needs_room():
     with pytest.raises(ValueError, match="recording 'a' has 4 windows, and labels must move by 3"):
         shift_null(np.eye(4), np.arange(4), ["a"] * 4, np.arange(4.0), 3.0, k=1)
+
+
+def test_shift_null_never_lays_a_repeated_sound_upon_itself():
+    target = np.r_[np.arange(8), np.arange(8)]  # eight windows heard twice
+    args = np.eye(8)[target], target, ["a"] * 16, 3.0 * np.arange(16), 3.0
+    assert shift_null(*args, k=1, random_state=0).max() == 0, (
+        "a perfect decoder is never right of moved labels"
+    )
+    with pytest.raises(ValueError, match="repeats its sounds so often"):
+        shift_null(np.eye(2)[[0] * 8], [0] * 8, ["a"] * 8, 3.0 * np.arange(8), 3.0, k=1)
+
+
+@pytest.mark.parametrize(("k", "scores"), [(8, np.eye(8)), (10, np.eye(8)), (1, np.full((8, 8), np.nan))])
+def test_shift_null_refuses_what_cannot_be_scored(k, scores):
+    with pytest.raises(ValueError, match="more candidates than k|NaN in 8 of 8"):
+        shift_null(scores, np.arange(8), ["a"] * 8, 3.0 * np.arange(8), 3.0, k=k)

@@ -36,7 +36,7 @@ def test_wrong_pairing_is_at_chance_under_the_same_code(listening, tiny_pipeline
     X, y = listening
     train, test = next(StimulusKFold(3).split(X, y))
     rng = np.random.default_rng(0)
-    shuffled = y.iloc[rng.permutation(train)]
+    shuffled = y.iloc[rng.permutation(train)].set_axis(train)  # with their own index they would be refused
     pipe = tiny_pipeline(max_epochs=12).fit(X.iloc[train], shuffled)
     scores = retrieval_scores(pipe, X.iloc[test], y.iloc[test])
     chance, n_segments = scores["chance"], scores["n_candidates"]
