@@ -11,7 +11,8 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
 from sk_b2s import RidgeDecoder, Windows, linear
-from sk_b2s.linear import heldout_correlation, inner_splits, lagged_moments, ridge_path
+from sk_b2s.linear import inner_splits
+from sk_b2s.ridge import heldout_correlation, lagged_moments, ridge_path
 from sk_b2s.stimuli import SoundArray, SoundIntervals
 
 
