@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from fractions import Fraction
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import mne
 import numpy as np
+import scipy
 from scipy.signal import firwin, resample_poly
 
 from sk_b2s.stimuli import file_stamp
@@ -24,10 +26,17 @@ NOT_EEG = re.compile(
     re.IGNORECASE,
 )
 SENSORS = ("eeg", "mag", "grad")
+ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
 HEAD_CENTRE = np.array([0.0, 0.0, 0.04])  # m, of a sphere in the head's place, in its coordinates
 KIT_COIL = 6001  # FIFF's number for KIT's axial gradiometer
 HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
+
+
+# What else decides a signal: joblib sees but the source of the function that it caches.
+CODE = hashlib.blake2b(
+    Path(__file__).read_bytes() + f"{mne.__version__} {scipy.__version__}".encode(), digest_size=8
+).hexdigest()
 
 
 class Processing(NamedTuple):
@@ -40,9 +49,10 @@ class Processing(NamedTuple):
     h_freq: float | None = None
     notch: tuple | None = None
     phase: str = "zero"
-    montage: object = None
+    montage: object = None  # of MNE, its name, or the file_stamp of its file
     bads: str = "mask"
     raw_hook: object = None
+    code: str = CODE  # of these readers and the libraries they call
 
 
 class Header(NamedTuple):
@@ -72,21 +82,49 @@ def open_raw(path, processing=None):
                 f"raw_hook must return the mne Raw it was given or a new one, got {type(raw).__name__} "
                 f"for {str(path)!r}."
             )
-    if processing.montage is not None:
-        raw.set_montage(processing.montage, match_case=False, on_missing="ignore", verbose="ERROR")
+    montage = processing.montage
+    if isinstance(montage, tuple):
+        montage = mne.channels.read_custom_montage(montage[0], verbose="ERROR")
+    if montage is not None:
+        raw.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
     return raw
+
+
+def montage_key(montage):
+    """Tell a montage's file by its present content; names and montages of MNE stay what they are.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a Path is none of a file.
+    """
+    if isinstance(montage, (str, Path)) and Path(montage).is_file():
+        return file_stamp(montage)
+    if isinstance(montage, Path):
+        raise FileNotFoundError(
+            f"montage={str(montage)!r} is not a file; give one that mne.channels.read_custom_montage reads, or "
+            f"the name of a standard montage as a str."
+        )
+    return montage
 
 
 def recording_stamp(path):
     """Identify the present content of a recording: (path, bytes, last change in ns).
 
     Files beside it that share its stem count as well: the samples of a BrainVision header, the
-    ``.fdt`` of a ``.set``. A file that is missing gets its clear error when it is opened.
+    ``.fdt`` of a ``.set``, the further parts of a split FIF (``x_raw-1.fif``, ``x_split-02_meg.fif``).
+    A file that is missing gets its clear error when it is opened.
     """
     path = Path(path)
     if not path.exists():
         return str(path), 0, 0
-    stamps = [file_stamp(file) for file in path.parent.glob(f"{escape(path.stem)}.*")]
+    files = set(path.parent.glob(f"{escape(path.stem)}.*"))
+    if path.suffix == ".fif":
+        parts = re.escape(path.stem) + r"-\d+"
+        if "_split-" in path.stem:
+            parts += "|" + re.sub(r"_split\\?-\d+", lambda _: r"_split-\d+", re.escape(path.stem))
+        files |= {file for file in path.parent.glob("*.fif") if re.fullmatch(parts, file.stem)}
+    stamps = [file_stamp(file) for file in files]
     return str(path), sum(stamp[1] for stamp in stamps), max(stamp[2] for stamp in stamps)
 
 
@@ -350,12 +388,7 @@ def read_signal(path, stamp, processing):
     raw = open_raw(path, processing)
     names = pick_channels(raw, processing.picks)
     bads = [name for name in names if name in raw.info["bads"]]
-    reference = processing.reference if isinstance(processing.reference, tuple) else ()
-    if missing := [name for name in reference if name not in raw.ch_names]:
-        raise ValueError(
-            f"reference={list(reference)!r}: {_name(raw)} has no channel {missing}; it has "
-            f"{_shorten(raw.ch_names)}."
-        )
+    reference = _reference_channels(raw, names, processing.reference)
     wanted = names + [name for name in reference if name not in names]
     sfreq = float(raw.info["sfreq"])
     signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
@@ -367,7 +400,7 @@ def read_signal(path, stamp, processing):
         _check_finite(data, raw, wanted[first : first + step])
         data = _filter(data, sfreq, processing)
         signal[:, first : first + step] = resample(data, sfreq, processing.sfreq).T
-    _rereference(signal, raw, wanted, bads, processing.reference)
+    _rereference(signal, raw, wanted, reference)
     signal = signal[:, : len(names)]
     if bads and processing.bads == "interpolate":
         _interpolate(signal, raw, names, bads, processing.sfreq)
@@ -397,21 +430,37 @@ def _filter(data, sfreq, processing):
     return data
 
 
-def _rereference(signal, raw, wanted, bads, reference):
-    """Subtract the mean of the reference channels in place; magnetic sensors have no reference."""
+def _reference_channels(raw, names, reference):
+    """Channels whose mean is subtracted; for "average" all good ones like those picked, picked or not."""
     if reference is None:
-        return
+        return []
     types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
-    electric = np.array([types[name] not in ("mag", "grad") for name in wanted])
     if reference == "average":
-        index = electric & ~np.isin(wanted, bads)
+        kinds = {types[name] for name in names} & set(ELECTRIC)
+        good = [name for name in raw.ch_names if types[name] in kinds and name not in raw.info["bads"]]
+        chosen = [name for name in good if not NOT_EEG.match(name)]
     else:
-        index = np.isin(wanted, reference)
-    if not (electric & index).any():
+        if missing := [name for name in reference if name not in raw.ch_names]:
+            raise ValueError(
+                f"reference={list(reference)!r}: {_name(raw)} has no channel {missing}; it has "
+                f"{_shorten(raw.ch_names)}."
+            )
+        chosen = list(reference)
+    if all(types[name] in ("mag", "grad") for name in chosen):
         raise ValueError(
             f"reference={reference!r}: {_name(raw)} has no good electric channel to take it from; use reference=None."
         )
-    signal[:, electric] -= signal[:, index].mean(1, keepdims=True)
+    return chosen
+
+
+def _rereference(signal, raw, wanted, reference):
+    """Subtract the mean of the reference channels in place; magnetic sensors have no reference."""
+    if not reference:
+        return
+    types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    electric = np.array([types[name] not in ("mag", "grad") for name in wanted])
+    index = [wanted.index(name) for name in reference]
+    signal[:, electric] -= signal[:, index].mean(1, keepdims=True, dtype=np.float64)
 
 
 def _interpolate(signal, raw, names, bads, sfreq):

@@ -1,6 +1,7 @@
 """Recordings are read as their files say, in every format at hand."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from sk_b2s.datasets.listener import make_sensors
 from sk_b2s.recordings import (
     Processing,
+    montage_key,
     pick_channels,
     read_header,
     read_signal,
@@ -326,10 +328,25 @@ def test_references_are_those_of_numpy(save):
     np.testing.assert_allclose(plain[:, [0, 2, 3]], data[[0, 2, 3]].T, rtol=1e-6)
     average = signal(path, sfreq=SFREQ, picks=tuple("ABCD"), reference="average")
     good = data[[0, 2, 3]]
-    np.testing.assert_allclose(average[:, [0, 2, 3]], (good - good.mean(0)).T, atol=1e-11)
+    np.testing.assert_allclose(average[:, [0, 2, 3]], (good - data[[0, 2, 3, 4]].mean(0)).T, atol=1e-11)
     assert (average[:, 1] == 0).all()
     named = signal(path, sfreq=SFREQ, picks=tuple("ACD"), reference=("M", "A"))
     np.testing.assert_allclose(named, (good - data[[4, 0]].mean(0)).T, atol=1e-11)
+
+
+def test_picking_after_the_average_is_picking_before(save):
+    """The average is of all good electrodes, never of EXG, whatever is picked."""
+    data = np.concatenate([noise(6), 1e-8 * noise(1, seed=1)])
+    path = save(data, names=["A", "B", "C", "D", "EXG1", "E", "M"], types=["eeg"] * 6 + ["mag"], bads=["D"])
+    raw = mne.io.read_raw(path, preload=True, verbose="ERROR").drop_channels(["EXG1"])
+    by_mne = raw.set_eeg_reference("average", verbose="ERROR").get_data(picks=["C", "A"])
+    picked = signal(path, sfreq=SFREQ, picks=("C", "A"), reference="average")
+    np.testing.assert_allclose(picked, by_mne.T, atol=1e-11)
+    whole, names = signal(path, reference="average"), header(path).ch_names
+    for picks in (("C", "A"), ("A",), ("D", "E", "M")):
+        index = [names.index(name) for name in picks]
+        some = signal(path, picks=picks, reference="average")
+        np.testing.assert_allclose(some, whole[:, index], rtol=0, atol=1e-12)
 
 
 def test_channels_come_in_the_order_asked(save):
@@ -488,3 +505,38 @@ def test_a_change_beside_the_header_is_a_change(tmp_path, data_folder):
     samples = tmp_path / "test.eeg"
     samples.write_bytes(samples.read_bytes() + b"\0\0")
     assert recording_stamp(tmp_path / "test.vhdr") != before
+
+
+def test_every_part_of_a_split_file_counts(tmp_path):
+    raw = mne.io.RawArray(noise(4, 400_000), mne.create_info(4, SFREQ, "eeg"), verbose="ERROR")
+    for naming, name in [("neuromag", "x_raw.fif"), ("bids", "y_meg.fif")]:
+        raw.save(tmp_path / name, split_size="2MB", split_naming=naming, verbose="ERROR")
+    (tmp_path / "x_raw-eve.fif").write_bytes(b"events")
+    first = {"x_raw.fif": "x_raw-1.fif", "y_split-01_meg.fif": "y_split-03_meg.fif"}
+    for name, part in first.items():
+        before = recording_stamp(tmp_path / name)
+        assert before[1] == sum(
+            file.stat().st_size for file in tmp_path.glob(f"{name[0]}*") if "eve" not in file.name
+        )
+        (tmp_path / part).write_bytes((tmp_path / part).read_bytes() + b"\0")
+        assert recording_stamp(tmp_path / name) != before
+
+
+def test_a_montage_is_read_from_its_file(save, tmp_path):
+    montage = mne.channels.make_standard_montage("easycap-M1")
+    place = montage.get_positions()["ch_pos"]
+    path = save(noise(3), names=["Fz", "C3", "Oz"])
+    file = tmp_path / "cap.sfp"
+    for turn in (1, -1):
+        lines = [f"{name} {' '.join(map(str, turn * xyz * [1, 1, turn]))}" for name, xyz in place.items()]
+        file.write_text("\n".join(lines))
+        raw = mne.io.read_raw(path, verbose="ERROR")
+        raw.set_montage(mne.channels.read_custom_montage(file), verbose="ERROR")
+        for given in (file, str(file)):
+            head = header(path, montage=montage_key(given))
+            np.testing.assert_array_equal(head.positions, sensor_positions(raw.info, raw.ch_names))
+        assert (head.positions[0, 1] > head.positions[2, 1]) == (turn == 1)
+    assert montage_key("biosemi64") == "biosemi64"
+    assert montage_key(montage) is montage
+    with pytest.raises(FileNotFoundError, match="montage='nowhere.sfp' is not a file"):
+        montage_key(Path("nowhere.sfp"))
