@@ -13,10 +13,11 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skorch.callbacks import EarlyStopping
 from skorch.history import History
 
+from sk_b2s.candidates import check_in_step
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
 from sk_b2s.modules import ACTIVATIONS, SUBJECT_LAYERS, BrainModule
-from sk_b2s.retrieval import RetrievalMixin, check_in_step
+from sk_b2s.retrieval import RetrievalMixin
 from sk_b2s.training import (
     Brain,
     Pairs,
@@ -394,27 +395,6 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     def _as_brain(self, X):
         return Brain(X, self._subject_index(X), choose_device(self.device))
 
-    def _subject_index(self, X):
-        """Index of each window's subject among ``subjects_``, -1 for a stranger."""
-        subjects = subjects_of(X)
-        place = {subject: index for index, subject in enumerate(self.subjects_)}
-        index = np.array([place.get(subject, -1) for subject in subjects], dtype=np.int64)
-        strangers = sorted(set(subjects[index < 0]))
-        if misspelt := [
-            (s, k) for s in strangers for k in self.subjects_ if _plain_name(s) == _plain_name(k)
-        ]:
-            warnings.warn(
-                f"subject {misspelt[0][0]!r} was not in fit, but {misspelt[0][1]!r} was: if they are one, spell them "
-                f"alike.",
-                stacklevel=2,
-            )
-        if self.unknown_subject == "error" and strangers:
-            raise ValueError(
-                f"X has subjects that were not in fit: {strangers}; known are {list(self.subjects_)}. Set "
-                f"unknown_subject='average' to use the mean of the subject layers."
-            )
-        return index
-
     def _device(self):
         return choose_device(self.device)
 
@@ -436,8 +416,3 @@ ARCHITECTURE = (
 
 def _mute(message):
     """Swallow what skorch says on stopping; the table of epochs shows it."""
-
-
-def _plain_name(subject):
-    """Spelling of a subject without what tables add on their way: "01", "1" and "1.0" are one."""
-    return subject.removesuffix(".0").lstrip("0")

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length
 
+from sk_b2s.candidates import check_in_step
 from sk_b2s.model_selection import assign_folds, clear_of, table_of
 from sk_b2s.retrieval import RetrievalMixin
 from sk_b2s.ridge import heldout_correlation, lagged_moments, ridge_path
@@ -182,7 +182,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         """
         X = self._check_windows(X, reset=True)
         y = self._check_y(y)
-        check_consistent_length(X, y)
+        check_in_step(X, y)
         self._check_parameters(X)
         segments = self._learn_segments(y).target
         targets = self._learn_speech(y, np.arange(len(y)))
@@ -320,7 +320,9 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
 
     def _brain(self, X):
         X = self._check_windows(X)
-        model = self._model_index(X)
+        model = self._subject_index(X)
+        if not self.per_subject:
+            model = np.zeros_like(model)
         models = [
             tuple(torch.from_numpy(a) for a in (self.coef_[i], self.intercept_[i], self.mean_[i]))
             for i in range(len(self.coef_))
@@ -345,17 +347,6 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         reach = -int(self.lag_frames_[0]), int(self.lag_frames_[-1])
         padded = torch.nn.functional.pad(brain, reach)
         return torch.nn.functional.conv1d(padded, coef.permute(2, 1, 0), intercept)
-
-    def _model_index(self, X):
-        """Index of each window's model, -1 (the mean of all) for a stranger."""
-        subjects = subjects_of(X)
-        index = pd.Index(self.subjects_).get_indexer(subjects)
-        if self.unknown_subject == "error" and (index < 0).any():
-            raise ValueError(
-                f"X has subjects that were not in fit: {sorted(set(subjects[index < 0]))}; known are "
-                f"{list(self.subjects_)}. Set unknown_subject='average' to use the mean of their models."
-            )
-        return index if self.per_subject else np.zeros_like(index)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

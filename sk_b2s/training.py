@@ -12,9 +12,9 @@ from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sk_b2s.candidates import iter_scores
 from sk_b2s.losses import retrieval_cross_entropy
 from sk_b2s.metrics import ranks
-from sk_b2s.retrieval import iter_scores
 
 __all__ = ["BalancedBatches", "Brain", "Pairs", "RetrievalNet", "choose_device", "choose_precision"]
 

@@ -111,7 +111,7 @@ class Windows:
     ):  # fmt: skip
         self.signals = [s if isinstance(s, Signal) else _time_major(s) for s in signals]
         self.which = np.asarray(which, dtype=np.int64)
-        self.start = np.asarray(start, dtype=np.int64)
+        self.start = np.array(start, dtype=np.int64)  # a copy, for torch refuses columns of pandas
         self.n_read = int(n_times)
         self.sfreq = sfreq
         self.rows = rows

@@ -19,7 +19,8 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "stimuli", "recordings", "events", "segments", "model_selection", "windows", "epocher", "preprocessing",
-    "speech", "datasets", "frames", "modules", "metrics", "losses", "retrieval", "training", "encoder", "ridge",
+    "speech", "datasets", "frames", "modules", "metrics", "losses",
+    "candidates", "retrieval", "training", "encoder", "ridge",
     "linear", "codec", "persistence", "plotting",
 ]  # fmt: skip
 
