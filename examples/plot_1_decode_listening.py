@@ -59,7 +59,10 @@ X_train, y_train, X_test, y_test = X.iloc[train], y.iloc[train], X.iloc[test], y
 # sound: its lags count from the windows, which the Epocher has moved by 150 ms already. The encoder is the network
 # of Défossez et al. (2023), here small enough for a laptop, with a layer for each person; it learns to make the
 # segment that was heard more similar than the others of its batch.
-brain = [("epochs", Epocher(sfreq=50, lag=0.15, memory=OUT / "cache")), ("scale", RobustChannelScaler(clip=20))]
+brain = [
+    ("epochs", Epocher(sfreq=50, lag=0.15, memory=OUT / "cache")),
+    ("scale", RobustChannelScaler(clip=20)),
+]
 speech = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=OUT / "cache"), FeatureScaler())
 decoders = {
     "ridge": Pipeline([*brain, ("encoder", RidgeDecoder(speech=speech, lags=(-0.15, 0.35), n_components=48))]),
