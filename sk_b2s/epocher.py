@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from numbers import Real
 from pathlib import Path
@@ -13,17 +15,20 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s.model_selection import GUARD
 from sk_b2s.recordings import (
     Processing,
+    interpolate,
+    montage_key,
     pick_channels,
     read_header,
     read_signal,
     recording_stamp,
     resampled_length,
     sensor_positions,
+    set_montage,
 )
 from sk_b2s.windows import Signal, Windows
 
@@ -71,6 +76,45 @@ def is_segment_table(X):
     return isinstance(X, pd.DataFrame) and {"recording", "onset", "duration"} <= set(X.columns)
 
 
+def _check_rows(X):
+    """Check that every row of a table of segments says when it is."""
+    if not len(X):
+        raise ValueError(
+            "the table of segments has no rows, so no window's length is known; give one row at least."
+        )
+    for column in ("onset", "duration"):
+        number = pd.to_numeric(X[column], errors="coerce").to_numpy(float)
+        if lost := np.flatnonzero(~np.isfinite(number)).tolist():
+            raise ValueError(
+                f"{column!r} must hold seconds in every row, but row {X.index.tolist()[lost[0]]!r} holds "
+                f"{X[column].iloc[lost[0]]!r} ({len(lost)} such rows); drop them: X[X[{column!r}].notna()]."
+            )
+
+
+@contextmanager
+def _explained(X):
+    """Say of a table that is none of numbers what it lacks to be one of segments."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not isinstance(X, pd.DataFrame) or X.select_dtypes(exclude=["number", "bool"]).empty:
+            raise
+        missing = [name for name in ("recording", "onset", "duration") if name not in X.columns]
+        swapped = " It has 'sound_onset': were X and y swapped?" if "sound_onset" in X.columns else ""
+        raise ValueError(
+            f"X must be a table of segments with the columns recording, onset and duration, or numbers; the columns "
+            f"{missing} are missing.{swapped}"
+        ) from error
+
+
+def _importable(function):
+    try:
+        pickle.dumps(function)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
+
+
 class _Baseline:
     """Subtract the mean of the baseline, then crop to the window."""
 
@@ -106,7 +150,8 @@ class Epocher(TransformerMixin, BaseEstimator):
     once (or on disk with ``memory``) and windows are cut from it when they are needed, unlike
     :class:`mne.Epochs`, which holds every overlapping window. Arrays of shape (n_windows,
     n_channels, n_times) and :class:`~sk_b2s.Windows` pass unchanged, :class:`mne.Epochs` become
-    Windows, so they enter a pipeline by the same door.
+    Windows (by ``picks``, ``montage`` and ``bads``; cut, filtered and resampled they are already), so
+    they enter a pipeline by the same door.
 
     Parameters
     ----------
@@ -124,16 +169,18 @@ class Epocher(TransformerMixin, BaseEstimator):
         reference or trigger channels. Without names, recordings with different channels are united:
         a channel that one lacks is zero there and has no position.
     reference : None, "average" or sequence of str, default=None
-        What is subtracted from every electric channel: the mean of all good ones or of those named,
-        which need not be among ``picks`` (mastoids). Magnetic sensors are left as they are.
+        What is subtracted from every electric channel: the mean of all good ones of the recording or
+        of those named, which need not be among ``picks`` (mastoids). Magnetic sensors are left as
+        they are.
     l_freq, h_freq : float or None, default=None
         Edges of a band-pass filter in Hz. The paper filters nothing.
     notch : float, sequence of float or None, default=None
         Line frequencies to remove, in Hz.
     phase : {"zero", "minimum"}, default="zero"
         Zero-phase filters look ahead; minimum-phase ones are causal, as a live decoder's must be.
-    montage : None, str or mne.channels.DigMontage, default=None
-        Sensor positions for recordings that hold none ("biosemi64", "easycap-M10", ...).
+    montage : None, str, Path or mne.channels.DigMontage, default=None
+        Sensor positions for recordings that hold none: a name ("biosemi64", "easycap-M10", ...) or a
+        file that :func:`mne.channels.read_custom_montage` reads.
     bads : {"mask", "interpolate"}, default="mask"
         Channels marked bad are made zero and lose their position, so that spatial attention does not
         see them, or are interpolated by MNE from their neighbours.
@@ -152,7 +199,7 @@ class Epocher(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     ch_names_ : tuple of str
-        Channels of every window, of the recordings seen in ``fit``.
+        Channels of every window, of the recordings or Epochs seen in ``fit``; not there after arrays.
     n_features_in_ : int
         Number of columns or channels, for arrays.
 
@@ -161,8 +208,8 @@ class Epocher(TransformerMixin, BaseEstimator):
     FileNotFoundError
         If a recording does not exist.
     ValueError
-        If rows have different durations, a lag reaches beyond a recording, a rate or a channel is
-        not there, or a recording holds NaN.
+        If a table lacks a column or a number, rows have different durations, a lag reaches beyond a
+        recording, a rate or a channel is not there, a recording holds NaN, or a hook cannot be keyed.
 
     Warns
     -----
@@ -246,15 +293,21 @@ class Epocher(TransformerMixin, BaseEstimator):
         -------
         self : Epocher
         """
+        vars(self).pop("ch_names_", None)
         if is_segment_table(X):
+            _check_rows(X)
             self._warn_of_tails(X)
             headers = self._headers(X).values()
             self.ch_names_ = tuple(dict.fromkeys(name for header in headers for name in header.ch_names))
             self.n_features_in_ = X.shape[1]
-        elif not isinstance(X, (Windows, mne.BaseEpochs)):
-            validate_data(self, X, allow_nd=True)
+        elif isinstance(X, mne.BaseEpochs):
+            self.ch_names_ = self._from_epochs(X).ch_names
+            self.n_features_in_ = len(self.ch_names_)
+        elif isinstance(X, Windows):
+            self.n_features_in_ = X.shape[1]
         else:
-            self.n_features_in_ = X.shape[1] if isinstance(X, Windows) else len(X.ch_names)
+            with _explained(X):
+                validate_data(self, X, allow_nd=True)
         return self
 
     def transform(self, X):
@@ -273,11 +326,16 @@ class Epocher(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "n_features_in_")
         if isinstance(X, Windows):
             return X
+        if not is_segment_table(X) and not isinstance(X, mne.BaseEpochs):
+            return self._from_array(X)
+        if not hasattr(self, "ch_names_"):
+            raise ValueError(
+                f"this Epocher was fitted on arrays or Windows, which it passes on without learning channels, and "
+                f"cannot transform {'a table of segments' if is_segment_table(X) else 'mne.Epochs'}; fit it on such."
+            )
         if isinstance(X, mne.BaseEpochs):
-            return self._from_epochs(X)
-        if not is_segment_table(X):
-            return validate_data(self, X, allow_nd=True, reset=False)
-        check_is_fitted(self, "ch_names_")
+            return self._from_epochs(X, self.ch_names_)
+        _check_rows(X)
         return self._from_table(X)
 
     def _processing(self):
@@ -286,9 +344,14 @@ class Epocher(TransformerMixin, BaseEstimator):
         reference = self.reference
         reference = reference if reference is None or isinstance(reference, str) else tuple(reference)
         notch = None if self.notch is None else tuple(np.atleast_1d(self.notch).astype(float).tolist())
+        if self.memory is not None and not _importable(self.raw_hook):
+            raise ValueError(
+                f"raw_hook={self.raw_hook!r} cannot be keyed in memory={self.memory!r}: with memory it must be an "
+                f"importable function, one defined by def at the top of a module, no lambda and none within another."
+            )
         return Processing(
-            float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase, self.montage,
-            self.bads, self.raw_hook,
+            float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
+            montage_key(self.montage), self.bads, self.raw_hook,
         )  # fmt: skip
 
     def _headers(self, X):
@@ -398,12 +461,42 @@ class Epocher(TransformerMixin, BaseEstimator):
         extent[heard.index] = np.round(heard.to_numpy() * self.sfreq)
         return extent
 
-    def _from_epochs(self, epochs):
-        names = pick_channels(epochs)
+    def _from_array(self, X):
+        if not hasattr(self, "ch_names_"):
+            with _explained(X):
+                return validate_data(self, X, allow_nd=True, reset=False)
+        with _explained(X):
+            X = check_array(X, allow_nd=True, estimator=self)
+        if X.ndim != 3 or X.shape[1] != len(self.ch_names_):
+            raise ValueError(
+                f"this Epocher was fitted on recordings of {len(self.ch_names_)} channels; an array of windows must "
+                f"have the shape (n_windows, {len(self.ch_names_)}, n_times), got {X.shape}."
+            )
+        return X
+
+    def _from_epochs(self, epochs, wanted=None):
+        """Wrap the epochs' picked channels, or those wanted, in that order."""
+        if self.montage is not None:
+            epochs = set_montage(epochs.copy(), montage_key(self.montage))
+        names = pick_channels(epochs, self.picks)
+        wanted = names if wanted is None else list(wanted)
+        if missing := [name for name in wanted if name not in names]:
+            raise ValueError(
+                f"the Epochs lack {len(missing)} channels seen in fit: {', '.join(missing[:8])}. Fit on Epochs of "
+                f"these channels or name those that all have by picks=[...]."
+            )
+        data = epochs.get_data(picks=wanted, verbose="ERROR")
+        positions = sensor_positions(epochs.info, wanted)
+        bads = [name for name in wanted if name in epochs.info["bads"]]
+        if bads and self.bads == "interpolate":
+            signal = data.transpose(0, 2, 1).reshape(-1, len(wanted))
+            interpolate(signal, epochs, wanted, bads, epochs.info["sfreq"])
+            data = signal.reshape(len(data), -1, len(wanted)).transpose(0, 2, 1)
+        elif bads:
+            data[:, np.isin(wanted, bads)], positions[np.isin(wanted, bads)] = 0.0, np.nan
         return Windows.from_array(
-            epochs.get_data(picks=names, verbose="ERROR"), rows=epochs.metadata, sfreq=epochs.info["sfreq"],
-            positions=sensor_positions(epochs.info, names), ch_names=names,
-        )  # fmt: skip
+            data, rows=epochs.metadata, sfreq=epochs.info["sfreq"], positions=positions, ch_names=wanted
+        )
 
     def _warn_of_tails(self, X):
         """Warn where a filter carries brain signal across the guard.

@@ -82,12 +82,16 @@ def open_raw(path, processing=None):
                 f"raw_hook must return the mne Raw it was given or a new one, got {type(raw).__name__} "
                 f"for {str(path)!r}."
             )
-    montage = processing.montage
+    return set_montage(raw, processing.montage)
+
+
+def set_montage(inst, montage):
+    """Place the sensors of a Raw or Epochs, in place, by a montage as :func:`montage_key` gives it."""
     if isinstance(montage, tuple):
         montage = mne.channels.read_custom_montage(montage[0], verbose="ERROR")
     if montage is not None:
-        raw.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
-    return raw
+        inst.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
+    return inst
 
 
 def montage_key(montage):
@@ -403,7 +407,7 @@ def read_signal(path, stamp, processing):
     _rereference(signal, raw, wanted, reference)
     signal = signal[:, : len(names)]
     if bads and processing.bads == "interpolate":
-        _interpolate(signal, raw, names, bads, processing.sfreq)
+        interpolate(signal, raw, names, bads, processing.sfreq)
     elif bads:
         signal[:, [names.index(name) for name in bads]] = 0.0
     return np.ascontiguousarray(signal)
@@ -463,7 +467,7 @@ def _rereference(signal, raw, wanted, reference):
     signal[:, electric] -= signal[:, index].mean(1, keepdims=True, dtype=np.float64)
 
 
-def _interpolate(signal, raw, names, bads, sfreq):
+def interpolate(signal, raw, names, bads, sfreq):
     """Replace bad channels by MNE's interpolation in place, from the good channels whose place is known."""
     known = np.isfinite(sensor_positions(raw.info, names)).all(1)
     names = np.array(names)

@@ -372,6 +372,117 @@ def test_mne_epochs_pass():
     assert np.isfinite(windows.positions).all()
 
 
+@pytest.fixture
+def epochs():
+    names = [*CHANNELS[:6], "EXG1"]
+    info = mne.create_info(names, 100.0, "eeg")
+    info["bads"] = ["F3"]
+    data = np.random.default_rng(0).standard_normal((5, 7, 20))
+    return mne.EpochsArray(data, info, verbose="ERROR")
+
+
+def test_epochs_obey_picks_montage_and_bads(epochs):
+    data = epochs.get_data().astype(np.float32)
+    windows = Epocher(picks=["Fz", "F3", "EXG1"], montage="easycap-M1").fit_transform(epochs)
+    assert windows.ch_names == ("Fz", "F3", "EXG1")
+    np.testing.assert_array_equal(np.asarray(windows)[:, [0, 2]], data[:, [3, 6]])
+    assert (np.asarray(windows)[:, 1] == 0).all()
+    assert np.isfinite(windows.positions[0]).all(1).tolist() == [True, False, False]
+    assert epochs.get_montage() is None
+    mended = Epocher(montage="easycap-M1", bads="interpolate").fit_transform(epochs)
+    by_mne = epochs.copy().drop_channels("EXG1").set_montage("easycap-M1")
+    by_mne.interpolate_bads(origin=(0, 0, 0.04), verbose="ERROR")
+    equal(mended, by_mne.get_data(), rtol=1e-3)
+    assert np.isfinite(mended.positions).all()
+
+
+def test_epochs_are_ordered_by_the_names_seen_in_fit(epochs, one):
+    epocher = Epocher(picks="eeg").fit(epochs)
+    assert epocher.ch_names_ == tuple(CHANNELS[:6])
+    turned = epochs.copy().reorder_channels(epochs.ch_names[::-1])
+    whole = np.asarray(epocher.transform(epochs))
+    np.testing.assert_array_equal(np.asarray(epocher.transform(turned)), whole)
+    with pytest.raises(ValueError, match="Epochs lack 2 channels seen in fit: Fp2, C3"):
+        epocher.transform(epochs.copy().drop_channels(["Fp2", "C3"]))
+    by_table = Epocher(picks=["Fz", "Fp1"]).fit(one)
+    np.testing.assert_array_equal(np.asarray(by_table.transform(epochs)), whole[:, [3, 0]])
+
+
+def test_what_was_fitted_on_arrays_says_so(epochs, one):
+    data = np.zeros((4, 13, 10))
+    for fitted in (data, Windows.from_array(data)):
+        for X, name in [(one, "a table of segments"), (epochs, "mne.Epochs")]:
+            epocher = Epocher().fit(one).fit(fitted)
+            with pytest.raises(ValueError, match=f"was fitted on arrays or Windows.* transform {name}"):
+                epocher.transform(X)
+    epocher = Epocher().fit(one)
+    assert epocher.transform(data) is data
+    with pytest.raises(ValueError, match=r"of 13 channels; .* got \(4, 3, 10\)"):
+        epocher.transform(data[:, :3])
+
+
+def test_what_is_no_table_of_segments_says_what_it_lacks(one):
+    numbers = pd.DataFrame(np.random.default_rng(0).standard_normal((5, 3)), columns=list("abc"))
+    np.testing.assert_array_equal(Epocher().fit_transform(numbers), numbers)
+    y = one.rename(columns={"onset": "sound_onset", "recording": "sound"})
+    for use in (Epocher().fit, Epocher().fit(one).transform, Epocher().fit(numbers).transform):
+        with pytest.raises(ValueError, match=r"columns \['onset'\] are missing\.$"):
+            use(one.drop(columns="onset"))
+        with pytest.raises(ValueError, match=r"\['recording', 'onset'\] are missing\. .*X and y swapped\?"):
+            use(y)
+
+
+@pytest.mark.parametrize("column", ["onset", "duration"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, "soon"])
+def test_a_row_without_a_time_is_named(one, column, value):
+    X = one.astype({column: object})
+    X.iloc[4, X.columns.get_loc(column)] = value
+    with pytest.raises(
+        ValueError, match=rf"'{column}' must hold .* row {X.index[4]} holds '?{value}'? \(1 such"
+    ):
+        Epocher().fit(X)
+    with pytest.raises(ValueError, match=rf"'{column}' must hold .* row {X.index[4]} holds"):
+        Epocher().fit(one).transform(X)
+
+
+def test_no_rows_are_told(one):
+    with pytest.raises(ValueError, match="has no rows"):
+        Epocher().fit(one[:0])
+    with pytest.raises(ValueError, match="has no rows"):
+        Epocher().fit(one).transform(one[:0])
+
+
+def test_a_hook_that_cannot_be_keyed_is_told(one, tmp_path):
+    def within(raw):
+        return raw
+
+    for hook in (within, lambda raw: raw):
+        assert Epocher(raw_hook=hook).fit_transform(one).shape[0] == len(one)
+        with pytest.raises(ValueError, match=r"raw_hook=<function .*must be an importable function"):
+            Epocher(raw_hook=hook, memory=str(tmp_path)).fit(one)
+
+
+def test_an_edited_montage_is_read_again(one, tmp_path):
+    place = mne.channels.make_standard_montage("easycap-M1").get_positions()["ch_pos"]
+    before, file = [], tmp_path / "cap.sfp"
+    for turn in (1, -1):
+        file.write_text("\n".join(f"{n} {turn * x} {y} {z}" for n, (x, y, z) in place.items()))
+        for memory in (None, str(tmp_path / "cache")):
+            before.append(Epocher(montage=file, memory=memory).fit_transform(one).positions[0])
+    np.testing.assert_array_equal(before[0], before[1])
+    np.testing.assert_array_equal(before[2], before[3])
+    np.testing.assert_allclose(before[0][:12, 0], 1 - before[2][:12, 0], atol=1e-9)
+
+
+def test_other_readers_have_another_cache(one, tmp_path, monkeypatch):
+    for code in ("one", "one", "two"):
+        epocher = Epocher(memory=str(tmp_path))
+        processing = epocher._processing()._replace(code=code)
+        monkeypatch.setattr(epocher, "_processing", lambda processing=processing: processing)
+        np.asarray(epocher.fit_transform(one))
+    assert len(list(tmp_path.rglob("output.pkl"))) == 4, "a header and a signal of each"
+
+
 # --- the table is only a table -------------------------------------------------------------------------
 
 TABLES = {
