@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from numbers import Real
 from pathlib import Path
@@ -17,6 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from sk_b2s.caching import cached
 from sk_b2s.model_selection import GUARD
 from sk_b2s.recordings import (
     Processing,
@@ -30,81 +30,10 @@ from sk_b2s.recordings import (
     sensor_positions,
     set_montage,
 )
+from sk_b2s.tables import check_rows, explained, is_segment_table, window_length
 from sk_b2s.windows import Signal, Windows
 
 __all__ = ["Epocher"]
-
-
-def cached(function, memory):
-    """Cache a function on disk, its arrays memory-mapped when they are read back.
-
-    Parameters
-    ----------
-    function : callable
-    memory : None, str, Path or joblib.Memory
-        As in scikit-learn; None does not cache.
-
-    Returns
-    -------
-    function : callable
-    """
-    if memory is None:
-        return function
-    if not isinstance(memory, joblib.Memory):
-        # Copy-on-write maps share their pages with every process and are writable for torch's sake.
-        memory = joblib.Memory(memory, mmap_mode="c", verbose=0)
-    return memory.cache(function)
-
-
-def steps_in(duration, sfreq):
-    """Steps of a window, floor(duration · sfreq) + 1: 343 for 2.85 s at 120 Hz, as in the paper."""
-    return int(np.floor(duration * sfreq + 1e-6)) + 1
-
-
-def window_length(table, sfreq):
-    """Steps of the windows of a table, which must have one duration."""
-    durations = table["duration"].unique()
-    if len(durations) != 1:
-        raise ValueError(
-            f"all rows must have one duration, got {sorted(durations)[:5]} s; make them by one call of make_segments."
-        )
-    return steps_in(float(durations[0]), sfreq)
-
-
-def is_segment_table(X):
-    """Tell a table of segments from a table of numbers."""
-    return isinstance(X, pd.DataFrame) and {"recording", "onset", "duration"} <= set(X.columns)
-
-
-def _check_rows(X):
-    """Check that every row of a table of segments says when it is."""
-    if not len(X):
-        raise ValueError(
-            "the table of segments has no rows, so no window's length is known; give one row at least."
-        )
-    for column in ("onset", "duration"):
-        number = pd.to_numeric(X[column], errors="coerce").to_numpy(float)
-        if lost := np.flatnonzero(~np.isfinite(number)).tolist():
-            raise ValueError(
-                f"{column!r} must hold seconds in every row, but row {X.index.tolist()[lost[0]]!r} holds "
-                f"{X[column].iloc[lost[0]]!r} ({len(lost)} such rows); drop them: X[X[{column!r}].notna()]."
-            )
-
-
-@contextmanager
-def _explained(X):
-    """Say of a table that is none of numbers what it lacks to be one of segments."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        if not isinstance(X, pd.DataFrame) or X.select_dtypes(exclude=["number", "bool"]).empty:
-            raise
-        missing = [name for name in ("recording", "onset", "duration") if name not in X.columns]
-        swapped = " It has 'sound_onset': were X and y swapped?" if "sound_onset" in X.columns else ""
-        raise ValueError(
-            f"X must be a table of segments with the columns recording, onset and duration, or numbers; the columns "
-            f"{missing} are missing.{swapped}"
-        ) from error
 
 
 def _importable(function):
@@ -295,7 +224,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         """
         vars(self).pop("ch_names_", None)
         if is_segment_table(X):
-            _check_rows(X)
+            check_rows(X)
             self._warn_of_tails(X)
             headers = self._headers(X).values()
             self.ch_names_ = tuple(dict.fromkeys(name for header in headers for name in header.ch_names))
@@ -306,7 +235,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         elif isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
         else:
-            with _explained(X):
+            with explained(X):
                 validate_data(self, X, allow_nd=True)
         return self
 
@@ -335,7 +264,7 @@ class Epocher(TransformerMixin, BaseEstimator):
             )
         if isinstance(X, mne.BaseEpochs):
             return self._from_epochs(X, self.ch_names_)
-        _check_rows(X)
+        check_rows(X)
         return self._from_table(X)
 
     def _processing(self):
@@ -463,9 +392,9 @@ class Epocher(TransformerMixin, BaseEstimator):
 
     def _from_array(self, X):
         if not hasattr(self, "ch_names_"):
-            with _explained(X):
+            with explained(X):
                 return validate_data(self, X, allow_nd=True, reset=False)
-        with _explained(X):
+        with explained(X):
             X = check_array(X, allow_nd=True, estimator=self)
         if X.ndim != 3 or X.shape[1] != len(self.ch_names_):
             raise ValueError(

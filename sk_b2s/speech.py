@@ -15,8 +15,9 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.epocher import cached, window_length
+from sk_b2s.caching import cached
 from sk_b2s.stimuli import SoundArray, digests, file_stamp, sound_duration
+from sk_b2s.tables import window_length
 from sk_b2s.windows import Signal, Windows
 
 __all__ = ["Envelope", "MelSpectrogram", "StoredFeatures"]

@@ -14,7 +14,7 @@ import pytest
 from sklearn.base import clone
 
 from sk_b2s import Epocher, SoundArray, Windows, make_segments
-from sk_b2s.epocher import cached
+from sk_b2s.caching import cached
 from sk_b2s.recordings import resample
 
 CHANNELS = ["Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "Oz", "M1"]
