@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import joblib
 
-__all__ = ["cached"]
+__all__ = ["cached", "code_of"]
+
+
+def code_of(path, *libraries):
+    """Digest a source file and versions of libraries, so that a cache is renewed when either changes.
+
+    joblib looks at the source of the cached function alone, not at what it calls.
+
+    Parameters
+    ----------
+    path : str
+        The source file, ``__file__``.
+    *libraries : module
+        With a ``__version__``.
+
+    Returns
+    -------
+    code : str
+        16 hexadecimal digits.
+    """
+    versions = " ".join(library.__version__ for library in libraries)
+    return hashlib.blake2b(Path(path).read_bytes() + versions.encode(), digest_size=8).hexdigest()
 
 
 def cached(function, memory):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from fractions import Fraction
@@ -16,6 +15,7 @@ import numpy as np
 import scipy
 from scipy.signal import firwin, resample_poly
 
+from sk_b2s.caching import code_of
 from sk_b2s.stimuli import file_stamp
 
 __all__ = ["Header", "Processing", "read_header", "read_signal", "resample", "sensor_positions"]
@@ -33,10 +33,7 @@ HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
 
 
-# What else decides a signal: joblib sees but the source of the function that it caches.
-CODE = hashlib.blake2b(
-    Path(__file__).read_bytes() + f"{mne.__version__} {scipy.__version__}".encode(), digest_size=8
-).hexdigest()
+CODE = code_of(__file__, mne, scipy)
 
 
 class Processing(NamedTuple):

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.caching import cached
+from sk_b2s.caching import cached, code_of
 from sk_b2s.stimuli import SoundArray, digests, file_stamp, sound_duration
 from sk_b2s.tables import window_length
 from sk_b2s.windows import Signal, Windows
@@ -23,6 +23,7 @@ from sk_b2s.windows import Signal, Windows
 __all__ = ["Envelope", "MelSpectrogram", "StoredFeatures"]
 
 AUDIO_SFREQ = 16000  # Hz, of every sound before features are taken, as in the paper
+CODE = code_of(__file__, librosa)
 SILENCE = 5.0  # s; the silence around a sound is laid in multiples of this
 
 
@@ -265,7 +266,7 @@ class MelSpectrogram(_SpeechFeatures):
     def _features(self, sound):
         _check_is_file(sound, "MelSpectrogram")
         compute = cached(mel_spectrogram, self.memory)
-        return partial(compute, str(sound), file_stamp(sound), self.sfreq, self.n_mels, self.n_fft)
+        return partial(compute, str(sound), (*file_stamp(sound), CODE), self.sfreq, self.n_mels, self.n_fft)
 
 
 class Envelope(_SpeechFeatures):
@@ -323,7 +324,13 @@ class Envelope(_SpeechFeatures):
         _check_is_file(sound, "Envelope")
         compute = cached(envelope, self.memory)
         return partial(
-            compute, str(sound), file_stamp(sound), self.sfreq, self.n_bands, self.exponent, self.n_fft
+            compute,
+            str(sound),
+            (*file_stamp(sound), CODE),
+            self.sfreq,
+            self.n_bands,
+            self.exponent,
+            self.n_fft,
         )
 
 

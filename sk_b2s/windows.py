@@ -340,7 +340,8 @@ class Windows:
         Returns
         -------
         batch : Tensor of shape (len(indices), n_channels, n_times)
-            float32; time-major in memory, so that ``batch.transpose(1, 2)`` is contiguous.
+            float32; time-major in memory: ``batch.transpose(1, 2)`` has its channels side by side, and is
+            contiguous where no step crops.
 
         Raises
         ------
