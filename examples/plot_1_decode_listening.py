@@ -22,7 +22,15 @@ import pandas as pd
 from sklearn.pipeline import Pipeline, make_pipeline
 
 import sk_b2s
-from sk_b2s import BrainEncoder, Epocher, FeatureScaler, MelSpectrogram, RidgeDecoder, RobustChannelScaler
+from sk_b2s import (
+    BrainEncoder,
+    Epocher,
+    FeatureScaler,
+    MelSpectrogram,
+    RidgeDecoder,
+    RobustChannelScaler,
+    metrics,
+)
 from sk_b2s.datasets import make_listening
 from sk_b2s.plotting import plot_history, plot_rank_curve, plot_scores
 
@@ -88,12 +96,13 @@ for name, decoder in decoders.items():
     decoder.fit(X_train, y_train)
     seconds = time.perf_counter() - start
     windows, last = decoder[:-1].transform(X_test), decoder[-1]
-    ranks[name], n_candidates = last.ranks(windows, y_test)
+    target, distinct = pd.factorize(y_test["segment"])
+    scores, n_candidates = last.similarity(windows, y_test), len(distinct)
+    ranks[name] = metrics.ranks(scores, target)
     hit = pd.Series(ranks[name] < last.k)
     per_subject[name] = hit.groupby(X_test["subject"].to_numpy()).mean()
-    target, distinct = pd.factorize(y_test["segment"])
     null = sk_b2s.shift_null(
-        last.similarity(windows, y_test), target, X_test["recording"], X_test["onset"], X_test["duration"].iloc[0],
+        scores, target, X_test["recording"], X_test["onset"], X_test["duration"].iloc[0],
         k=last.k, random_state=0,
     )  # fmt: skip
     table.append({

@@ -226,7 +226,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         if is_segment_table(X):
             check_rows(X)
             self._warn_of_tails(X)
-            headers = self._headers(X).values()
+            headers = self._headers(X, self._processing()).values()
             self.ch_names_ = tuple(dict.fromkeys(name for header in headers for name in header.ch_names))
             self.n_features_in_ = X.shape[1]
         elif isinstance(X, mne.BaseEpochs):
@@ -283,9 +283,8 @@ class Epocher(TransformerMixin, BaseEstimator):
             montage_key(self.montage), self.bads, self.raw_hook,
         )  # fmt: skip
 
-    def _headers(self, X):
+    def _headers(self, X, processing):
         """Header of each distinct recording of the table, in order of appearance."""
-        processing = self._processing()
         read = cached(read_header, self.memory)
         if isinstance(self.montage, (str, Path, type(None))) and self.memory is None:
             read = _header
@@ -295,8 +294,9 @@ class Epocher(TransformerMixin, BaseEstimator):
         }
 
     def _from_table(self, X):
-        headers = self._headers(X)
-        signals = [self._signal(path, header) for path, header in headers.items()]
+        processing = self._processing()
+        headers = self._headers(X, processing)
+        signals = [self._signal(path, header, processing) for path, header in headers.items()]
         positions, layout = self._layouts(headers)
         which = pd.Categorical(X["recording"].map(str), categories=list(headers)).codes
         start, n_read, steps = self._samples(X, which, signals)
@@ -308,8 +308,8 @@ class Epocher(TransformerMixin, BaseEstimator):
             joblib.Parallel(self.n_jobs, prefer="threads")(joblib.delayed(s.load)() for s in signals)
         return windows
 
-    def _signal(self, path, header):
-        read = partial(cached(read_signal, self.memory), path, recording_stamp(path), self._processing())
+    def _signal(self, path, header, processing):
+        read = partial(cached(read_signal, self.memory), path, recording_stamp(path), processing)
         n_times = resampled_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
             read = partial(_in_channels, read, self._columns(header, path), len(self.ch_names_))
@@ -317,8 +317,7 @@ class Epocher(TransformerMixin, BaseEstimator):
 
     def _columns(self, header, path):
         """Place of each channel of a recording among ``ch_names_``, -1 for those it alone has."""
-        place = {name: index for index, name in enumerate(self.ch_names_)}
-        columns = tuple(place.get(name, -1) for name in header.ch_names)
+        columns = tuple(pd.Index(self.ch_names_).get_indexer(header.ch_names).tolist())
         unknown = [name for name, column in zip(header.ch_names, columns, strict=True) if column < 0]
         if len(unknown) == len(columns):
             raise ValueError(
@@ -335,12 +334,12 @@ class Epocher(TransformerMixin, BaseEstimator):
 
     def _layouts(self, headers):
         """Distinct sensor layouts of the recordings, and which is whose."""
-        places = []
+        places, index = [], pd.Index(self.ch_names_)
         for path, header in headers.items():
             whole = np.full((len(self.ch_names_), 2), np.nan)
-            for name, place in zip(header.ch_names, header.positions, strict=True):
-                if name in self.ch_names_ and not (self.bads == "mask" and name in header.bads):
-                    whole[self.ch_names_.index(name)] = place
+            columns = index.get_indexer(header.ch_names)
+            seen = (columns >= 0) & ~((self.bads == "mask") & np.isin(header.ch_names, header.bads))
+            whole[columns[seen]] = header.positions[seen]
             places.append(whole.tobytes())
             if np.isnan(whole).all() and self.bads == "mask" and set(header.bads) == set(header.ch_names):
                 raise ValueError(f"recording {path!r}: every channel is marked bad.")
@@ -434,7 +433,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         """
         if self.phase != "zero" or (self.l_freq is None and self.h_freq is None):
             return
-        sfreq = next(iter(self._headers(X.iloc[:1]).values())).sfreq
+        sfreq = next(iter(self._headers(X.iloc[:1], self._processing()).values())).sfreq
         taps = mne.filter.create_filter(None, sfreq, self.l_freq, self.h_freq, verbose="ERROR")
         tail = len(taps) / 2 / sfreq
         if tail > GUARD:

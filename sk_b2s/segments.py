@@ -152,7 +152,7 @@ def _fitting(events, anchors, margin, reject):
     outside, bad = np.zeros(len(anchors), bool), np.zeros(len(anchors), bool)
     for recording, rows in anchors.reset_index(drop=True).groupby("recording", sort=False).indices.items():
         of_it = events[events["recording"] == recording]
-        length, stretches = _extent(of_it, recording)
+        length, stretches = _length_and_bad(of_it, recording)
         outside[rows] = (start[rows] - margin < -1e-6) | (stop[rows] + margin > length - LAST_STEP)
         if reject:
             marked = of_it.loc[of_it["type"] == "bad", ["onset", "duration"]].to_numpy()
@@ -168,7 +168,7 @@ def _fitting(events, anchors, margin, reject):
     return keep, {reason: int(mask.sum()) for reason, mask in reasons.items()}
 
 
-def _extent(of_recording, recording):
+def _length_and_bad(of_recording, recording):
     """Length and annotated bad stretches of a recording, from the table where it says so."""
     if "recording_duration" in of_recording and of_recording["recording_duration"].notna().any():
         length = float(of_recording["recording_duration"].dropna().iloc[0])
