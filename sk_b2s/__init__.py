@@ -11,6 +11,7 @@ from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.segments import make_segments
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.stimuli import SoundArray, SoundIntervals
+from sk_b2s.surrogates import SurrogateBrain
 from sk_b2s.windows import Windows
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "StimulusKFold",
     "StimulusLeakWarning",
     "StoredFeatures",
+    "SurrogateBrain",
     "Windows",
     "check_events",
     "load",

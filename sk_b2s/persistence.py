@@ -33,6 +33,7 @@ from sk_b2s.epocher import Epocher
 from sk_b2s.linear import RidgeDecoder
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
+from sk_b2s.surrogates import SurrogateBrain
 
 __all__ = ["ESTIMATORS", "load", "save"]
 
@@ -51,6 +52,7 @@ ESTIMATORS: dict[str, type] = {
     "sk_b2s.RidgeDecoder": RidgeDecoder,
     "sk_b2s.RobustChannelScaler": RobustChannelScaler,
     "sk_b2s.StoredFeatures": StoredFeatures,
+    "sk_b2s.SurrogateBrain": SurrogateBrain,
     "sklearn.decomposition.PCA": PCA,
     "sklearn.linear_model.Ridge": Ridge,
     "sklearn.pipeline.FeatureUnion": FeatureUnion,

@@ -18,8 +18,8 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "stimuli", "recordings", "events", "segments", "model_selection", "tables", "windows", "epocher",
-    "preprocessing", "speech", "datasets", "frames", "modules", "metrics", "losses",
+    "caching", "devices", "stimuli", "recordings", "events", "segments", "model_selection", "tables", "windows", "epocher",
+    "preprocessing", "surrogates", "speech", "pretrained", "datasets", "frames", "modules", "metrics", "losses",
     "candidates", "retrieval", "training", "encoder", "ridge",
     "linear", "codec", "persistence", "plotting",
 ]  # fmt: skip

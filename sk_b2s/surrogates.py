@@ -1,0 +1,225 @@
+"""Noise in the place of the brain: what a decoder scores on it is not decoding."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import scipy.fft
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+
+from sk_b2s.stimuli import stable_id
+from sk_b2s.windows import Signal, Windows
+
+__all__ = ["SURROGATES", "SurrogateBrain", "phase_randomised", "white_noise"]
+
+
+def phase_randomised(signal, seed):
+    r"""Give the spectrum of a signal new phases, the same for all channels.
+
+    .. math:: \hat x'_c(f) = \hat x_c(f) \, e^{i \varphi(f)}, \qquad \varphi(f) \sim U(0, 2 \pi)
+
+    As :math:`\varphi` does not depend on the channel, :math:`\hat x'_a \overline{\hat x'_b} = \hat x_a
+    \overline{\hat x_b}`: every spectrum, every cross-spectrum, and so the covariance of the channels are
+    those of the signal, while nothing is left of what happened when.
+
+    Parameters
+    ----------
+    signal : ndarray of shape (n_times, n_channels)
+        A channel that is NaN anywhere is NaN throughout what comes back.
+    seed : int
+        Draws the phases.
+
+    Returns
+    -------
+    surrogate : ndarray of shape (n_times, n_channels)
+        float32, with the mean of each channel.
+
+    References
+    ----------
+    .. [1] Prichard, Theiler (1994). Generating surrogate data for time series with several
+       simultaneously measured variables. Physical Review Letters 73:951.
+       https://doi.org/10.1103/PhysRevLett.73.951
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> signal = np.random.default_rng(0).standard_normal((500, 2))
+    >>> surrogate = phase_randomised(signal, seed=1)
+    >>> np.allclose(np.cov(surrogate.T), np.cov(signal.T), rtol=1e-4)
+    True
+    """
+    signal = np.asarray(signal)
+    n_times, n_channels = signal.shape
+    random = np.random.default_rng(seed)
+    turn = np.exp(2j * np.pi * random.random(n_times // 2 + 1))
+    turn[0] = 1.0
+    if n_times % 2 == 0:  # the Nyquist frequency of a real signal has a sign, no phase
+        turn[-1] = random.choice([-1.0, 1.0])
+    out = np.empty((n_times, n_channels), np.float32)
+    for channel in range(n_channels):  # one at a time: the spectra of all would need four times the memory
+        spectrum = scipy.fft.rfft(signal[:, channel].astype(np.float64))
+        out[:, channel] = scipy.fft.irfft(spectrum * turn, n_times)
+    return out
+
+
+def white_noise(signal, seed):
+    """Draw Gaussian noise of unit variance, independent over channels and times.
+
+    Unlike :func:`phase_randomised` it keeps nothing of the signal, channels that are zero included:
+    which ones are bad tells one recording from another.
+
+    Parameters
+    ----------
+    signal : ndarray of shape (n_times, n_channels)
+        A channel that is NaN anywhere is NaN throughout what comes back.
+    seed : int
+        Draws the noise.
+
+    Returns
+    -------
+    surrogate : ndarray of shape (n_times, n_channels)
+        float32.
+    """
+    signal = np.asarray(signal)
+    out = np.random.default_rng(seed).standard_normal(signal.shape, dtype=np.float32)
+    out[:, np.isnan(signal).any(0)] = np.nan
+    return out
+
+
+# What may stand for the brain: signal, seed -> surrogate.
+SURROGATES = {"phase": phase_randomised, "white": white_noise}
+
+
+def _surrogate(source, kind, seed):
+    """Make the surrogate of a signal, holding no more of the signal than it held."""
+    if isinstance(source, Signal):
+        source = Signal(source.recipe, source.shape).load()
+    return SURROGATES[kind](source, seed)
+
+
+class SurrogateBrain(TransformerMixin, BaseEstimator):
+    """Replace each recording by noise, everything else left as it is.
+
+    Put right after the step that lays windows on recordings, it answers what the very same pipeline
+    scores when the brain says nothing. Windows, rows, positions and steps stay; only the continuous
+    signal beneath them is exchanged, as a whole, so that windows overlap as they did. The noise of a
+    recording is drawn from ``random_state`` and the recording's name: any subset of its rows, in
+    ``fit`` and in ``predict``, sees the same. A plain array is one unnamed recording, its windows laid
+    end to end; there another set of rows is another recording, so replace the whole array before it
+    is split, as :func:`~sk_b2s.run_controls` does.
+
+    Parameters
+    ----------
+    kind : {"phase", "white"}, default="phase"
+        "phase" keeps the spectrum of every channel and all cross-spectra
+        (:func:`~sk_b2s.surrogates.phase_randomised`): all by which one recording may be told from
+        another. "white" keeps nothing (:func:`~sk_b2s.surrogates.white_noise`). A decoder above
+        chance on the first and at chance on the second recognises recordings, not speech.
+    random_state : None, int or RandomState, default=0
+        Draws the noise. With None or a RandomState every ``fit`` draws other noise.
+
+    Attributes
+    ----------
+    seed_ : int
+        From which, with the recording's name, its noise is drawn.
+    n_features_in_ : int
+        Number of channels.
+
+    Notes
+    -----
+    Sensor positions and subjects ride along with windows, and a network with spatial attention or a
+    subject layer reads them. Noise of either kind does not hide them.
+
+    Artefacts are spread by "phase" over their whole recording, and clipping meets none of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((20, 3, 50))
+    >>> noise = SurrogateBrain().fit_transform(X)
+    >>> noise.shape, bool(np.isclose(noise.std(), X.std())), bool(np.allclose(noise, X, atol=1))
+    ((20, 3, 50), True, False)
+    """
+
+    _parameter_constraints = {"kind": [StrOptions(set(SURROGATES))], "random_state": ["random_state"]}
+
+    def __init__(self, kind="phase", random_state=0):
+        self.kind = kind
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Draw the seed; nothing is learnt from the data.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            Windows of one kind.
+        y : Ignored
+            Here for scikit-learn's sake.
+
+        Returns
+        -------
+        self : SurrogateBrain
+        """
+        if isinstance(X, Windows):
+            self.n_features_in_ = X.shape[1]
+        else:
+            validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan")
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return self
+
+    def transform(self, X):
+        """Exchange the signals.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            Windows of one kind.
+
+        Returns
+        -------
+        X : Windows or ndarray, as given
+            Of Windows the noise is made when it is first read.
+        """
+        check_is_fitted(self)
+        if not isinstance(X, Windows):
+            X = validate_data(
+                self, X, allow_nd=True, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan", reset=False
+            )
+            flat = np.moveaxis(X, 1, -1)  # (n_windows[, n_times], n_channels)
+            noise = SURROGATES[self.kind](flat.reshape(-1, X.shape[1]), self._seed("", 0))
+            return np.moveaxis(noise.reshape(flat.shape), -1, 1).astype(X.dtype)
+        if X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} channels, but SurrogateBrain was fitted on {self.n_features_in_}."
+            )
+        signals = [
+            Signal(partial(_surrogate, signal, self.kind, self._seed(name, index)), signal.shape)
+            for index, (signal, name) in enumerate(zip(X.signals, _names(X), strict=True))
+        ]
+        return X._replace(signals=signals)
+
+    def _seed(self, name, index):
+        """Seed of a recording; unnamed ones are told apart by their place."""
+        return stable_id(self.seed_, name or index)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _names(windows):
+    """Name of the recording behind each signal, "" where unknown."""
+    names = np.full(len(windows.signals), "", dtype=object)
+    if windows.rows is not None and "recording" in windows.rows:
+        first = pd.Series(windows.which).drop_duplicates()
+        names[first] = windows.rows["recording"].astype(str).to_numpy()[first.index]
+    return names
