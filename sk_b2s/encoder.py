@@ -14,19 +14,12 @@ from skorch.callbacks import EarlyStopping
 from skorch.history import History
 
 from sk_b2s.candidates import check_in_step
+from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
 from sk_b2s.modules import ACTIVATIONS, SUBJECT_LAYERS, BrainModule
 from sk_b2s.retrieval import RetrievalMixin
-from sk_b2s.training import (
-    Brain,
-    Pairs,
-    RetrievalNet,
-    choose_device,
-    choose_precision,
-    say,
-    validate_on,
-)
+from sk_b2s.training import Brain, Pairs, RetrievalNet, say, validate_on
 from sk_b2s.windows import subjects_of
 
 __all__ = ["BrainEncoder"]

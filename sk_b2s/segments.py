@@ -71,7 +71,9 @@ def make_segments(
     y : DataFrame of shape (n_segments, ...)
         ``sound, sound_onset, duration``: the window in the sound; ``block`` (an integer, equal for
         blocks of equal sound or text, and for blocks of different sounds that share a sentence of
-        five words or more) with ``block_start, block_stop`` in the sound; ``segment``, the integer
+        five words or more) with ``block_start, block_stop`` in the sound, and ``block_before,
+        block_after``, where the block before it starts and the one after it stops (its own start and
+        stop where there is none); ``segment``, the integer
         identity of the candidate: equal for all who heard the same stretch of the same sound, cut
         by the same window, in any table; ``sequence, word, word_index, condition, stream`` of the word at the
         anchor; ``text``, the words that begin in the window; further columns of the events.
@@ -249,7 +251,13 @@ def _blocks_of(rows, words, digest, tmin, block):
         [stable_id("text", text) if text else stable_id("sound", digest, i) for i, text in enumerate(texts)]
     )
     at = np.clip(np.searchsorted(edges, rows["sound_onset"] - tmin, side="right") - 1, 0, len(ids) - 1)
-    return rows.assign(block=ids[at], block_start=edges[at], block_stop=edges[at + 1])
+    return rows.assign(
+        block=ids[at],
+        block_start=edges[at],
+        block_stop=edges[at + 1],
+        block_before=edges[np.maximum(at - 1, 0)],
+        block_after=edges[np.minimum(at + 2, len(ids))],
+    )
 
 
 def _text_of(rows, words):
@@ -353,8 +361,8 @@ def _two_tables(events, rows):
         heard = heard.reindex(pd.unique(rows["recording"]))
     brain = [column for column in RECORDING_COLUMNS if column in rows]
     X = rows[[*brain, "onset", "duration"]].join(heard, on="recording")
-    first = ["sound", "sound_onset", "duration", "block", "block_start", "block_stop", "segment", "sequence",
-             "word", "word_index", "text", "condition", "stream"]  # fmt: skip
+    first = ["sound", "sound_onset", "duration", "block", "block_start", "block_stop", "block_before",
+             "block_after", "segment", "sequence", "word", "word_index", "text", "condition", "stream"]  # fmt: skip
     hidden = {*RECORDING_COLUMNS, "type", "onset", "digest", "recording_duration", *first}
     y = rows[[*first, *(column for column in rows if column not in hidden)]]
     return X.reset_index(drop=True), y.reset_index(drop=True)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s import SoundArray, SoundIntervals, StimulusKFold, check_events, make_segments
-from sk_b2s.stimuli import cut_blocks, stable_id
+from sk_b2s.stimuli import cut_blocks, sound_duration, stable_id
 
 
 @pytest.fixture
@@ -73,6 +73,20 @@ def test_blocks_end_at_sentences_and_hold_20_seconds(events):
     assert (spans["block_stop"] - spans["block_start"] >= 20).all()
     assert y.groupby("sequence")["block"].nunique().max() == 1
     assert y["block"].nunique() == 8
+
+
+def test_every_row_knows_the_blocks_beside_its_own(events):
+    _, y = make_segments(events, block=20)
+    for _, rows in y.groupby("sound", sort=False):
+        spans = (
+            rows[["block_before", "block_start", "block_stop", "block_after"]].drop_duplicates().to_numpy()
+        )
+        spans = spans[np.argsort(spans[:, 1])]
+        assert (spans[1:, 1] == spans[:-1, 2]).all(), "blocks adjoin"
+        assert (spans[1:, 0] == spans[:-1, 1]).all(), "the block before starts where that block does"
+        assert (spans[:-1, 3] == spans[1:, 2]).all(), "the block after stops where that block does"
+        assert spans[0, 0] == spans[0, 1] == 0
+        assert spans[-1, 3] == spans[-1, 2] == sound_duration(rows["sound"].iloc[0])
 
 
 def test_blocks_of_equal_text_are_one():

@@ -1,0 +1,32 @@
+"""Where networks run, and with what precision."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["choose_device", "choose_precision"]
+
+
+def choose_device(device):
+    """Resolve "auto" to the GPU where there is one, and check that another is there: a torch.device."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={str(device)!r} is not on this machine; 'auto' takes what is there."
+        ) from error
+    return device
+
+
+def choose_precision(precision, device):
+    """Resolve "auto" to bfloat16 where the chip multiplies it natively: a torch.dtype."""
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
