@@ -1,11 +1,12 @@
 """Reading heard speech from the brain, the scikit-learn way."""
 
+from sk_b2s.answers import Retrieval, retrieval_scores, retrieve
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.events import check_events
 from sk_b2s.linear import RidgeDecoder
-from sk_b2s.metrics import retrieval_scores, shift_null
 from sk_b2s.model_selection import LeaveOneSubjectOut, StimulusKFold, StimulusLeakWarning
+from sk_b2s.nulls import shift_null
 from sk_b2s.persistence import load, save
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.segments import make_segments
@@ -23,6 +24,7 @@ __all__ = [
     "FeatureScaler",
     "LeaveOneSubjectOut",
     "MelSpectrogram",
+    "Retrieval",
     "RidgeDecoder",
     "RobustChannelScaler",
     "SoundArray",
@@ -36,6 +38,7 @@ __all__ = [
     "load",
     "make_segments",
     "retrieval_scores",
+    "retrieve",
     "save",
     "shift_null",
 ]

@@ -8,16 +8,15 @@ References
 """
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.utils import check_random_state
 
 __all__ = [
+    "balanced_top_k",
     "chance_level",
+    "check_k",
+    "check_scores",
     "median_relative_rank",
     "ranks",
-    "retrieval_scores",
-    "shift_null",
     "similarity",
     "top_k_accuracy",
 ]
@@ -170,7 +169,7 @@ def ranks(scores, target):
     is_tensor = isinstance(scores, torch.Tensor)
     scores = scores if is_tensor else np.asarray(scores)
     target = torch.as_tensor(target, device=scores.device) if is_tensor else np.asarray(target)
-    _check_scores(scores, target)
+    check_scores(scores, target)
     if is_tensor:
         own = scores.gather(1, target.long()[:, None])
     else:
@@ -178,7 +177,7 @@ def ranks(scores, target):
     return (scores >= own).sum(1) - 1
 
 
-def _check_scores(scores, target):
+def check_scores(scores, target):
     """Raise unless scores are a matrix of numbers and each target one of its columns."""
     if scores.ndim != 2 or tuple(target.shape) != (len(scores),):
         raise ValueError(
@@ -241,7 +240,7 @@ def top_k_accuracy(ranks, k, n_candidates, sample_weight=None):
     >>> top_k_accuracy([0, 3, 12, 40], k=10, n_candidates=50)
     0.5
     """
-    _check_k(k, n_candidates)
+    check_k(k, n_candidates)
     hits = _as_ranks(ranks, n_candidates) < k
     if sample_weight is None:
         return float(hits.mean())
@@ -252,6 +251,37 @@ def top_k_accuracy(ranks, k, n_candidates, sample_weight=None):
             f"sum; got shape {sample_weight.shape} and sum {sample_weight.sum()}."
         )
     return float(np.average(hits, weights=sample_weight))
+
+
+def balanced_top_k(ranks, labels, k, n_candidates):
+    """Mean over labels of the top-``k`` accuracy of the windows of each: every label counts once.
+
+    Words follow Zipf's law. Over windows, naming the ten commonest words whatever the brain does is
+    right nearly every second time; over words it is right for ten of them.
+
+    Parameters
+    ----------
+    ranks : array-like of int, shape (n_windows,)
+        As :func:`ranks` gives them.
+    labels : array-like, shape (n_windows,)
+        What makes windows of one kind, such as the word that was heard.
+    k : int
+        Number of guesses.
+    n_candidates : int
+        Number of candidates they were ranked among.
+
+    Returns
+    -------
+    accuracy : float
+        From 0 to 1.
+
+    Examples
+    --------
+    >>> balanced_top_k([0, 0, 0, 7], ["the", "the", "the", "rabbit"], k=5, n_candidates=10)
+    0.5
+    """
+    _, label, count = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    return top_k_accuracy(ranks, k, n_candidates, sample_weight=1 / count[label])
 
 
 def median_relative_rank(ranks, n_candidates):
@@ -277,7 +307,7 @@ def median_relative_rank(ranks, n_candidates):
     >>> median_relative_rank([0, 10, 50], n_candidates=101)
     0.1
     """
-    _check_k(1, n_candidates)
+    check_k(1, n_candidates)
     return float(np.median(_as_ranks(ranks, n_candidates) / (n_candidates - 1)))
 
 
@@ -302,137 +332,8 @@ def chance_level(k, n_candidates):
     >>> chance_level(10, 1000)
     0.01
     """
-    _check_k(k, n_candidates)
+    check_k(k, n_candidates)
     return k / n_candidates
-
-
-def shift_null(scores, target, recording, onset, duration, k=10, n_shifts=1000, random_state=None):
-    """Accuracies that would come about if the brain had nothing to do with what was heard.
-
-    Within each recording the true labels are moved along in time, round the end, by a random number
-    of windows, far enough that no window keeps sound of its own, and the accuracy is computed in the
-    same similarity matrix. Unlike a binomial interval this keeps what makes neighbouring windows
-    succeed and fail together; with overlapping windows a binomial interval is far too narrow.
-
-    Parameters
-    ----------
-    scores : array of shape (n_windows, n_candidates)
-        Similarities.
-    target : array-like of int of shape (n_windows,)
-        Column of the segment that was heard.
-    recording : array-like of shape (n_windows,)
-        Recording of each window.
-    onset : array-like of float of shape (n_windows,)
-        When each window begins, in seconds.
-    duration : float
-        Length of a window in seconds.
-    k : int, default=10
-        The accuracy is top-k.
-    n_shifts : int, default=1000
-        How many times the labels are moved.
-    random_state : None, int or RandomState, default=None
-        Draws the shifts.
-
-    Returns
-    -------
-    null : array of shape (n_shifts,)
-        Top-k accuracies; their mean is chance and their upper quantiles what an honest result must
-        exceed.
-
-    Raises
-    ------
-    ValueError
-        If a recording is too short to move its labels by more than a window or repeats its sounds all
-        through, a score is NaN, or there are no more candidates than ``k``.
-    """
-    random = check_random_state(random_state)
-    scores, target, onset = np.asarray(scores), np.asarray(target), np.asarray(onset, float)
-    _check_scores(scores, target)
-    n_windows, n_candidates = scores.shape
-    _check_k(k, n_candidates)
-    hit = np.empty((n_windows, n_candidates), bool)  # would this label be among the k best of this window?
-    for first in range(0, n_windows, 1024):
-        block = scores[first : first + 1024]
-        kth = np.partition(block, n_candidates - k, axis=1)[:, n_candidates - k, None]
-        at_least = block >= kth
-        # A tie at the edge counts against, as in ``ranks``.
-        hit[first : first + 1024] = at_least & ((at_least.sum(1, keepdims=True) <= k) | (block > kth))
-    total = np.zeros(n_shifts)
-    for name in pd.unique(np.asarray(recording, dtype=object)):
-        rows = np.flatnonzero(np.asarray(recording, dtype=object) == name)
-        rows = rows[np.argsort(onset[rows], kind="stable")]
-        near = np.searchsorted(onset[rows], onset[rows] + duration) - np.arange(len(rows))
-        least = int(near.max())
-        if 2 * least > len(rows):
-            raise ValueError(
-                f"recording {name!r} has {len(rows)} windows, and labels must move by {least} or more in both "
-                f"directions to leave their own sound; score more windows of it together."
-            )
-        labels = target[rows]
-        possible = np.arange(least, len(rows) - least + 1)
-        # A sound that is played again within the recording comes to lie upon itself at some shifts.
-        possible = possible[[not (np.roll(labels, -shift) == labels).any() for shift in possible]]
-        if len(possible) == 0:
-            raise ValueError(
-                f"recording {name!r} repeats its sounds so often that every shift lays some label upon itself; "
-                f"score each repeat as a recording of its own."
-            )
-        shifts = random.choice(possible, size=n_shifts)
-        moved = (np.arange(len(rows)) + shifts[:, None]) % len(rows)
-        total += hit[rows, labels[moved]].sum(1)
-    return total / n_windows
-
-
-def retrieval_scores(estimator, X, y):
-    """Score a fitted decoder in all ways at once, by one pass over the windows.
-
-    This is *the* scorer: give it as ``scoring=`` to :func:`~sklearn.model_selection.cross_validate`
-    or, with ``refit="top_k"``, to :class:`~sklearn.model_selection.GridSearchCV`.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted decoder of the package, a Pipeline that ends in one, or a fitted search over either.
-    X : DataFrame, Windows or array-like of shape (n_windows, ...)
-        What the brain did, as the estimator takes it.
-    y : DataFrame, Windows or array-like of shape (n_windows, ...)
-        What was heard.
-
-    Returns
-    -------
-    scores : dict of str to float
-        ``top_1`` and ``top_k``, the share of windows whose segment is the best or among the ``k`` best
-        (the decoder's ``k``) of the distinct segments of ``y``; ``median_relative_rank`` (0 is best,
-        0.5 is chance); ``n_candidates``; ``chance``, that of ``top_k``.
-
-    Raises
-    ------
-    TypeError
-        If the last step is no decoder.
-    ValueError
-        If there are no more candidates than ``k``.
-    """
-    while not hasattr(estimator, "ranks"):
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "steps"):
-            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
-            estimator = estimator[-1]
-        else:
-            break
-    if not hasattr(estimator, "ranks"):
-        raise TypeError(
-            f"retrieval_scores needs a decoder such as BrainEncoder or RidgeDecoder, or a Pipeline that ends in one; "
-            f"got {type(estimator).__name__}."
-        )
-    found, n_candidates = estimator.ranks(X, y)
-    return {
-        "top_1": float(top_k_accuracy(found, 1, n_candidates)),
-        "top_k": float(top_k_accuracy(found, estimator.k, n_candidates)),
-        "median_relative_rank": float(median_relative_rank(found, n_candidates)),
-        "n_candidates": n_candidates,
-        "chance": float(chance_level(estimator.k, n_candidates)),
-    }
 
 
 def _as_ranks(ranks, n_candidates):
@@ -448,7 +349,7 @@ def _as_ranks(ranks, n_candidates):
     return ranks
 
 
-def _check_k(k, n_candidates):
+def check_k(k, n_candidates):
     """Raise unless a guess can be wrong."""
     if k < 1 or n_candidates <= k:
         raise ValueError(

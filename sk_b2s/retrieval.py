@@ -302,14 +302,10 @@ class RetrievalMixin:
         StimulusLeakWarning
             If ``y`` contains sound of ``fit``.
         """
-        check_is_fitted(self)
-        y = self._check_y(y)
-        check_in_step(X, y)
-        found, targets = self._candidates(y)
-        self._warn_of_leak(y)
+        found, scores = self._compare(X, y)
         out = np.empty(len(found.target), np.int64)
-        for rows, scores in self._scores(X, targets):
-            out[rows] = ranks(scores.cpu().numpy(), found.target[rows])
+        for rows, part in scores:
+            out[rows] = ranks(part.cpu().numpy(), found.target[rows])
         return out, len(found.ids)
 
     def score(self, X, y, sample_weight=None):
@@ -328,7 +324,7 @@ class RetrievalMixin:
         -------
         accuracy : float
             Between 0 and 1; chance is k / n_candidates. Use
-            :func:`~sk_b2s.metrics.retrieval_scores` to have both.
+            :func:`~sk_b2s.answers.retrieval_scores` to have both.
 
         Raises
         ------
@@ -343,9 +339,18 @@ class RetrievalMixin:
         found, n_candidates = self.ranks(X, y)
         return float(top_k_accuracy(found, self.k, n_candidates, sample_weight))
 
+    def _compare(self, X, y, stacklevel=5):
+        """Candidates of what was heard, and an iterator over pieces (rows, scores) of the similarities to them."""
+        check_is_fitted(self)
+        y = self._check_y(y)
+        check_in_step(X, y)
+        found, targets = self._candidates(y)
+        self._warn_of_leak(y, stacklevel)
+        return found, self._scores(X, targets)
+
     # --- honesty -----------------------------------------------------------------------------------
 
-    def _warn_of_leak(self, y):
+    def _warn_of_leak(self, y, stacklevel):
         """Say so if a score is asked for on sound of ``fit``."""
         if self.sound_intervals_ is not None and table_of(y) is not None:
             table = table_of(y)
@@ -364,5 +369,5 @@ class RetrievalMixin:
                 f"remembers, not how well it decodes. Split by blocks of sound: cv=StimulusKFold() or "
                 f"LeaveOneSubjectOut().",
                 StimulusLeakWarning,
-                stacklevel=4,
+                stacklevel=stacklevel,
             )

@@ -18,9 +18,10 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "devices", "stimuli", "recordings", "events", "segments", "model_selection", "tables", "windows", "epocher",
-    "preprocessing", "surrogates", "speech", "pretrained", "datasets", "frames", "modules", "metrics", "losses",
-    "candidates", "retrieval", "training", "encoder", "ridge",
+    "caching", "devices", "stimuli", "recordings", "events", "segments", "model_selection", "tables", "windows",
+    "epocher", "preprocessing", "surrogates", "speech", "pretrained", "datasets", "frames", "modules",
+    "metrics", "nulls", "evidence", "losses",
+    "candidates", "retrieval", "answers", "training", "encoder", "ridge",
     "linear", "codec", "persistence", "plotting",
 ]  # fmt: skip
 

@@ -9,10 +9,10 @@ from sk_b2s.metrics import (
     chance_level,
     median_relative_rank,
     ranks,
-    shift_null,
     similarity,
     top_k_accuracy,
 )
+from sk_b2s.nulls import shift_null
 
 KINDS = {"numpy": np.asarray, "torch": torch.as_tensor}
 
