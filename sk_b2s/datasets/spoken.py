@@ -1,4 +1,4 @@
-"""The speech that ships with the package: chapters of Alice in Wonderland, spoken by CMU Flite's voices.
+"""The speech that ships with the package: four chapters of Alice in Wonderland, spoken by CMU Flite's voices.
 
 Text and speech are free to use; ``data/speech/README.md`` tells where they come from.
 """
@@ -24,7 +24,7 @@ def load_speech(minutes=None):
     ----------
     minutes : float, default=None
         Take sounds from the first one on until so many minutes are reached; the last sound stops at the
-        first sentence's end after that. None takes all, 23 minutes.
+        first sentence's end after that. None takes all, 45 minutes.
 
     Returns
     -------
