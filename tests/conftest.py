@@ -96,7 +96,14 @@ def listening(tmp_path_factory):
     from sk_b2s.datasets import make_listening
 
     events = make_listening(
-        2, 2, modality="eeg", n_channels=16, snr_db=0, sfreq=64, root=tmp_path_factory.mktemp("listening")
+        2,
+        2,
+        modality="eeg",
+        n_channels=16,
+        snr_db=0,
+        artefacts=False,
+        sfreq=64,
+        root=tmp_path_factory.mktemp("listening"),
     )
     return make_segments(events, anchor=1.0, tmin=0, tmax=3, block=8)
 

@@ -70,6 +70,8 @@ def public():
     for package in (sk_b2s, sk_b2s.datasets, sk_b2s.plotting):
         for name in package.__all__:
             thing = getattr(package, name)
+            if isinstance(thing, dict):  # choices, documented where they are read
+                continue
             if not dataclasses.is_dataclass(thing):  # its attributes are its parameters
                 yield f"{thing.__module__}.{name}"
             if inspect.isclass(thing):

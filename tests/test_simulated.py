@@ -11,10 +11,10 @@ import soundfile
 from scipy.signal import butter, sosfiltfilt, stft
 
 from sk_b2s import check_events
+from sk_b2s.datasets import head, load_speech, make_listening, simulated
 from sk_b2s.datasets import listener as listener_module
-from sk_b2s.datasets import load_speech, make_listening, simulated
 
-TINY = {"n_subjects": 2, "minutes": 1, "n_channels": 16}
+TINY = {"n_subjects": 2, "minutes": 1, "n_channels": 16, "artefacts": False}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiny(root):
     """Two listeners whose responses stand well above the noise, and their truth."""
-    return make_listening(**TINY, snr_db=20, root=root, return_truth=True)
+    return make_listening(**TINY, snr_db=30, root=root, return_truth=True)
 
 
 def recording(events, subject):
@@ -161,14 +161,14 @@ def test_recordings_have_units_types_and_positions(root, modality, kind, typical
 
 def test_a_source_in_the_right_ear_shows_on_the_right():
     """A radial-tangential pair by hand: a sensor right above a tangential dipole sees nothing, beside it most."""
-    info, sphere = listener_module.make_sensors("meg", 208, 128.0)
+    info, sphere = head.make_sensors("meg", 208, 128.0)
     place, upward = np.array([[0.06, 0.0, 0.0]]), np.array([[0.0, 0.0, 1.0]])
-    field = listener_module._lead_field(info, sphere, place, upward)[:, 0]
+    field = head.lead_field(info, sphere, place, upward)[:, 0]
     sensors = np.array([channel["loc"][:3] for channel in info["chs"]]) - [0, 0, 0.04]
     assert (sensors[np.abs(field) > np.abs(field).max() / 2, 0] > 0.05).all()
     # the field of an upward current at the right goes in at one side of it and out at the other
     assert sensors[np.argmax(field), 1] * sensors[np.argmin(field), 1] < 0
-    outward = listener_module._lead_field(info, sphere, place, np.array([[1.0, 0.0, 0.0]]))[:, 0]
+    outward = head.lead_field(info, sphere, place, np.array([[1.0, 0.0, 0.0]]))[:, 0]
     assert np.abs(outward).max() < 1e-6 * np.abs(field).max()
 
 
@@ -181,7 +181,8 @@ def test_features_have_no_delay(tmp_path):
     soundfile.write(
         tmp_path / "tone.wav", 0.3 * np.sin(2e3 * np.pi * times) * ((times > 0.5) & (times < 0.8)), 16000
     )
-    rise, envelope = listener_module.sound_features(tmp_path / "tone.wav", 1.0).sum(axis=1)
+    features = listener_module.sound_features(tmp_path / "tone.wav", 1.0)
+    rise, envelope = (features[name].sum(axis=0) for name in ("onset", "envelope"))
     assert np.argmax(rise) / 250 == pytest.approx(0.5, abs=0.009)
     assert max(rise[:118].max(), rise[132:190].max()) < 0.05 * rise.max()
     assert envelope[130:195].min() > 10 * envelope[:118].max()
@@ -203,11 +204,14 @@ def test_planted_latencies_come_back(tiny, subject):
     events, truth = tiny
     truth = truth[subject]
     raw = recording(events, subject)
-    found = np.linalg.pinv(truth.patterns.T) @ raw.get_data()
+    planted = truth.recordings[events.loc[events["subject"] == subject, "recording"].iloc[0]]
+    found = np.linalg.pinv(planted.patterns.T) @ raw.get_data()
     sound = events[(events["subject"] == subject) & (events["type"] == "sound")].iloc[0]
     sfreq, begin = raw.info["sfreq"], round(sound["onset"] * raw.info["sfreq"])
-    features = onsets_and_envelope(sound["sound"], truth.band_weights)
-    for feature, response, kernel in zip(features, found, truth.kernels, strict=True):
+    weights = [truth.weights[name][0] for name in ("onset", "envelope")]
+    features = onsets_and_envelope(sound["sound"], weights)
+    kernels = [truth.kernels[name] for name in ("onset", "envelope")]
+    for feature, response, kernel in zip(features, found[:2], kernels, strict=True):
         n_lags = round(0.4 * sfreq)
         lagged = np.array([np.roll(np.pad(feature, (0, n_lags)), lag) for lag in range(n_lags)])
         heard = response[begin : begin + lagged.shape[1]]
@@ -222,15 +226,16 @@ def test_planted_latencies_come_back(tiny, subject):
 @pytest.mark.parametrize("modality", ["meg", "eeg"])
 def test_signal_to_noise_is_as_asked_at_the_best_channel(root, modality):
     events, truth = make_listening(**TINY, modality=modality, root=root, return_truth=True)
-    for subject, planted in truth.items():
+    for subject, listener in truth.items():
         raw = recording(events, subject)
+        (planted,) = listener.recordings.values()
         evoked = planted.patterns.T @ planted.sources
         noise = raw.get_data() - evoked
         band = butter(4, (0.5, 20), "bandpass", fs=raw.info["sfreq"], output="sos")
         sound = events[(events["subject"] == subject) & (events["type"] == "sound")].iloc[0]
         heard = np.abs(raw.times - sound["onset"] - sound["duration"] / 2) < sound["duration"] / 2
         ratio = sosfiltfilt(band, evoked)[:, heard].std(axis=1) / sosfiltfilt(band, noise).std(axis=1)
-        assert 20 * np.log10(ratio.max()) == pytest.approx(planted.snr_db, abs=0.5)
+        assert 20 * np.log10(ratio.max()) == pytest.approx(listener.snr_db, abs=0.5)
 
 
 def test_subjects_differ_as_said():
@@ -238,10 +243,10 @@ def test_subjects_differ_as_said():
     snr = np.array([person.snr_db for person in people])
     assert snr.mean() == pytest.approx(-18, abs=0.6)
     assert snr.std() == pytest.approx(3, abs=0.4)
-    latencies = np.array([person.latencies[0] for person in people])
+    latencies = np.array([person.latencies["onset"] for person in people])
     np.testing.assert_allclose(latencies.mean(axis=0), [0.050, 0.100, 0.190], atol=0.006)
     np.testing.assert_allclose(latencies[:, 1:].std(axis=0), 0.025, atol=0.004)
-    positions = np.array([person.positions[:4] for person in people])
+    positions = np.array([person.positions[:8] for person in people])
     np.testing.assert_allclose(positions.std(axis=0), 0.009, atol=0.0015)
     assert np.linalg.norm([person.positions for person in people], axis=2).max() < 0.0855  # inside the skull
 
@@ -249,7 +254,8 @@ def test_subjects_differ_as_said():
 def test_noise_is_pink_with_alpha(root):
     events, truth = make_listening(**TINY, modality="eeg", root=root, return_truth=True)
     raw = recording(events, "01")
-    noise = raw.get_data() - truth["01"].patterns.T @ truth["01"].sources
+    (planted,) = truth["01"].recordings.values()
+    noise = raw.get_data() - planted.patterns.T @ planted.sources
     power = np.mean(np.abs(np.fft.rfft(noise)) ** 2, axis=0)
     frequency = np.fft.rfftfreq(noise.shape[1], 1 / 128)
 
@@ -266,25 +272,26 @@ def test_noise_is_pink_with_alpha(root):
 def test_equal_seeds_are_equal_people_however_many(root, tmp_path):
     np.random.seed(1)  # noqa: NPY002 - the global state must not matter
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    alone, truth = make_listening(**(TINY | {"n_subjects": 1}), snr_db=20, root=tmp_path, return_truth=True)
+    alone, truth = make_listening(**(TINY | {"n_subjects": 1}), snr_db=30, root=tmp_path, return_truth=True)
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
-    both, _ = make_listening(**TINY, snr_db=20, root=root, return_truth=True)
+    both, _ = make_listening(**TINY, snr_db=30, root=root, return_truth=True)
     np.testing.assert_array_equal(recording(alone, "01").get_data(), recording(both, "01").get_data())
     paths = ["recording", "sound"]
     assert alone.drop(columns=paths).equals(both[both["subject"] == "01"].drop(columns=paths))
     other, others_truth = make_listening(
-        **(TINY | {"n_subjects": 1}), snr_db=20, root=tmp_path, random_state=1, return_truth=True
+        **(TINY | {"n_subjects": 1}), snr_db=30, root=tmp_path, random_state=1, return_truth=True
     )
     assert other["recording"].iloc[0] != alone["recording"].iloc[0]
-    assert not np.allclose(truth["01"].latencies, others_truth["01"].latencies)
+    assert not np.allclose(truth["01"].latencies["onset"], others_truth["01"].latencies["onset"])
 
 
 def test_equal_parameters_reuse_the_files_and_give_the_same(root, tiny):
     before = stamps(root)
-    events, truth = make_listening(**TINY, snr_db=20.0, root=root, return_truth=True)
+    events, truth = make_listening(**TINY, snr_db=30.0, root=root, return_truth=True)
     assert stamps(root) == before
     assert events.equals(tiny[0])
-    np.testing.assert_array_equal(truth["02"].sources, tiny[1]["02"].sources)
+    for path, planted in truth["02"].recordings.items():
+        np.testing.assert_array_equal(planted.sources, tiny[1]["02"].recordings[path].sources)
 
 
 @pytest.mark.parametrize("lost", ["dataset_description.json", "sub-02/meg/sub-02_task-listening_meg.fif"])

@@ -2,13 +2,15 @@
 
 People listen to the chapters of *Alice in Wonderland* that ship with the package (spoken by CMU Flite's
 free voices; text and speech free to use, see ``data/speech/README.md``). Their auditory cortices follow
-the sound's onsets and its envelope with the delays known from the literature [1]_ [2]_, a spherical head
-carries that to the sensors, and ongoing brain activity, alpha and sensor noise bury it as deep as
-real recordings do.
+the sound's onsets and its envelope, the classes of its phones and the beginnings of its words, with the delays
+known from the literature [1]_ [2]_; a spherical head carries that to the sensors, and ongoing brain activity,
+alpha and sensor noise bury it as deep as real recordings do. Blinks, jumping sensors, a head that moves
+between sessions and other artefacts are switches.
 
 The signal-to-noise ratio is frozen where a plain linear decoder reconstructs the envelope about as
-well as it does from real recordings. How much of a subject's response carries over to another one
-rests on spreads of anatomy and latency that were chosen, for MEG without a published anchor.
+well as it does from real recordings; ``benchmarks/calibrate_listening.py`` prints the table. How much of a
+subject's response carries over to another one rests on spreads of anatomy and latency that were chosen,
+for MEG without a published anchor.
 
 References
 ----------
@@ -25,7 +27,6 @@ import json
 import os
 import shutil
 import uuid
-from dataclasses import asdict
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -35,23 +36,22 @@ import pandas as pd
 import pooch
 import soundfile as sf
 
-from sk_b2s.datasets.listener import (
-    EEG_CAPS,
-    MODALITIES,
-    ListenerTruth,
-    draw_listener,
-    make_sensors,
-    simulate_recording,
-    sound_features,
-)
+from sk_b2s.datasets.artefacts import check_artefacts
+from sk_b2s.datasets.head import EEG_CAPS, make_sensors
+from sk_b2s.datasets.listener import FEATURE_RATE, draw_listener, sound_features
+from sk_b2s.datasets.scene import simulate_recording
 from sk_b2s.datasets.spoken import load_speech
+from sk_b2s.datasets.truth import ListenerTruth, RecordingTruth, make_rng, read_truth, write_truth
 
 __all__ = ["make_listening"]
 
-VERSION = 1  # of the simulation; a folder written by another one is not reused
+VERSION = 2  # of the simulation; a folder written by another one is not reused
+# What differs between the two: sensors and mean signal-to-noise ratio.
+MODALITIES = {"meg": {"n_channels": 208, "snr_db": -18.0}, "eeg": {"n_channels": 128, "snr_db": -22.0}}
 COLUMNS = """study subject session task run recording type onset duration sound sound_onset text sequence
 word_index condition speaker language stream recording_duration""".split()
 SILENCE = (3.5, 6.0)  # s, between sounds and at both ends of a recording
+BESIDE = 1.0  # s after which an ignored talker begins
 
 
 def make_listening(
@@ -60,6 +60,9 @@ def make_listening(
     *,
     modality="meg",
     snr_db=None,
+    sessions=1,
+    runs=1,
+    artefacts=True,
     n_channels=None,
     sfreq=128.0,
     random_state=0,
@@ -68,30 +71,44 @@ def make_listening(
 ):
     """Simulate people who listen to speech, and write their recordings as FIF files.
 
-    The recording of one subject is ``patterns.T @ sources + noise``. Each of two sources, in and
-    beside the auditory cortex of both hemispheres, is a feature of the sound convolved with a
-    kernel: the rise of its eight-band Mel envelope (power to the 0.3), or that envelope itself. Noise is
-    1/f^1.2 in power, from 150 dipoles all over the head, with alpha in the back and white noise in the
-    sensors. Subjects differ in where the sources lie (9 mm s.d.) and point (0.4 rad), in latencies
-    (25 ms) and weights (30 %) of the kernels, in band weights, noise, and signal-to-noise ratio (3 dB).
-    A response linear in the compressed envelope suits linear decoders: what beats them here need
-    not beat them on real recordings, nor the reverse.
+    A recording is ``patterns.T @ sources + noise + artefacts``. Each source is a feature of the sound convolved
+    with a kernel: the rise of its eight-band Mel envelope (power to the 0.3), that envelope itself, a pulse
+    at each phone, weighed by the phone's class (which a Mel spectrum does not hold), and a pulse at each word.
+    They lie in and beside the auditory cortex of both hemispheres. Noise is 1/f^1.2 in power, from 150 dipoles
+    all over the head, with alpha in the back and white noise in the sensors. Subjects differ in where the
+    sources lie (9 mm s.d.) and point (0.4 rad), in latencies (25 ms) and weights (30 %) of the kernels, in band
+    and phone weights, noise, and signal-to-noise ratio (3 dB).
 
-    Everybody hears the same sounds once, in an order of their own, 3.5 to 6 s apart. The files lie in a
-    folder laid out after BIDS, written once: a further call with equal parameters reuses it.
+    Responses add up linearly, which suits linear decoders: what beats them here need not beat them on real
+    recordings, nor the reverse.
+
+    In each session everybody hears the same sounds once, in an order of their own, 3.5 to 6 s apart. The files
+    lie in a folder laid out after BIDS, written once: a further call with equal parameters reuses it.
 
     Parameters
     ----------
     n_subjects : int, default=4
         The first subjects are the same however many there are.
     minutes : float, default=10.0
-        Speech heard by everyone, see :func:`load_speech`; None is all of it, 23 minutes.
+        Speech heard by everyone in each session, see :func:`load_speech`; None is all of it.
     modality : "meg" or "eeg", default="meg"
         208 axial gradiometers in a spherical helmet, or a BioSemi cap of 128 with average reference.
     snr_db : float, default=None
         Mean over subjects of the signal-to-noise ratio (:class:`ListenerTruth`). None is -18 for MEG
         and -22 for EEG, where single subjects are as hard to decode as real ones; 10 and more make
-        a test quick, and easier than any real data.
+        a test quick, and easier than any real data; -inf is no response at all.
+    sessions : int, default=1
+        How often everything is heard, each time with the head at another place and another gain if those
+        artefacts are on.
+    runs : int, default=1
+        Recordings of each session, among which the sounds are dealt by voice: the same sounds in the same run
+        for everybody.
+    artefacts : bool or list of str, default=True
+        What spoils the recordings. True is what all real ones have, "blinks", "jumps", "bursts", "shift",
+        "gain", "attention", "line", "drift", "clock" and "jitter"; False is nothing; a list names them. By name
+        alone come two traps, "fingerprint" (brain noise that tells recordings apart) and "earphones" (the sound
+        leaks into the sensors), and "ignored", a second talker whom nobody listens to. Turning one on or off
+        changes nothing else. ``sk_b2s.datasets.ARTEFACTS`` says what each does.
     n_channels : int, default=None
         Fewer sensors, evenly spread: any number from 4 to 208 for MEG; 16, 32, 64 or 128 for EEG.
     sfreq : float, default=128.0
@@ -102,7 +119,7 @@ def make_listening(
         Where the experiment's folder is made. None is the environment variable ``SK_B2S_CACHE`` or, without
         it, the user's cache folder.
     return_truth : bool, default=False
-        Return the truth as well.
+        Return the truth as well; :func:`oracle_scores` decodes with it.
 
     Returns
     -------
@@ -110,8 +127,8 @@ def make_listening(
         The events table of all recordings: ``study``, ``subject``, ``session``, ``task``, ``run``,
         ``recording`` (path), ``type`` ("sound", "word" or "phoneme"), ``onset`` and ``duration`` (s, in the
         recording), ``sound`` (path), ``sound_onset`` (s, in the sound), ``text``, ``sequence``,
-        ``word_index``, ``condition``, ``speaker``, ``language``, ``stream`` and ``recording_duration``
-        (s).
+        ``word_index``, ``condition``, ``speaker``, ``language``, ``stream`` ("single", or "attended" and
+        "ignored") and ``recording_duration`` (s).
     truth : dict of str to ListenerTruth
         By subject; only if ``return_truth``.
 
@@ -129,36 +146,47 @@ def make_listening(
     >>> events.groupby("subject")["type"].value_counts().tolist()
     [890, 270, 1, 890, 270, 1]
     """
-    parameters = _check_parameters(n_subjects, minutes, modality, snr_db, n_channels, sfreq, random_state)
+    parameters = _check_parameters(
+        n_subjects=n_subjects, minutes=minutes, modality=modality, snr_db=snr_db, sessions=sessions, runs=runs,
+        artefacts=artefacts, n_channels=n_channels, sfreq=sfreq, random_state=random_state,
+    )  # fmt: skip
     root = Path(root or os.environ.get("SK_B2S_CACHE") or pooch.os_cache("sk_b2s")).absolute()
     key = json.dumps(parameters, sort_keys=True)
     folder = root / f"listening-{modality}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
-    speech = load_speech(minutes)
     if not _is_complete(folder, parameters):
-        _write_aside(folder, speech, parameters)
-    subjects = [f"{i + 1:02d}" for i in range(n_subjects)]
-    events = pd.concat([_read_events(folder, s, modality) for s in subjects], ignore_index=True)
+        _write_aside(folder, load_speech(minutes), parameters)
+    stems = {i: list(_stems(folder, i, parameters).values()) for i in range(n_subjects)}
+    events = pd.concat(
+        [_read_events(folder, stem, modality) for i in stems for stem in stems[i]], ignore_index=True
+    )
     if not return_truth:
         return events
-    return events, {subject: _read_truth(folder, subject) for subject in subjects}
+    return events, {f"{i + 1:02d}": _read_truth(folder, i, stems[i], modality) for i in stems}
 
 
 def _is_number(value):
     return isinstance(value, Real) and np.isfinite(value)
 
 
-def _check_parameters(n_subjects, minutes, modality, snr_db, n_channels, sfreq, random_state):
+def _check_parameters(minutes, modality, snr_db, artefacts, n_channels, **others):
     """Check the parameters and fill in the defaults; the result is the folder's key."""
-    load_speech(minutes)
+    speech = load_speech(minutes)
     if modality not in MODALITIES:
         raise ValueError(f"modality must be one of {list(MODALITIES)}, got {modality!r}.")
     default = MODALITIES[modality]
     snr_db = default["snr_db"] if snr_db is None else snr_db
     n_channels = default["n_channels"] if n_channels is None else n_channels
     allowed = EEG_CAPS if modality == "eeg" else range(4, default["n_channels"] + 1)
+    n_sounds = int((speech["type"] == "sound").sum())
+    n_subjects, sessions, runs, sfreq, random_state = (
+        others[name] for name in ("n_subjects", "sessions", "runs", "sfreq", "random_state")
+    )
     for name, value, valid, expected in [
         ("n_subjects", n_subjects, isinstance(n_subjects, Integral) and n_subjects > 0, "an integer above 0"),
-        ("snr_db", snr_db, _is_number(snr_db), "a number of decibels"),
+        ("sessions", sessions, isinstance(sessions, Integral) and sessions > 0, "an integer above 0"),
+        ("runs", runs, isinstance(runs, Integral) and 0 < runs <= n_sounds,
+         f"an integer from 1 to {n_sounds}, the sounds there are in minutes={minutes}"),
+        ("snr_db", snr_db, _is_number(snr_db) or snr_db == -np.inf, "a number of decibels"),
         ("n_channels", n_channels, n_channels in allowed, _spell(allowed)),
         ("sfreq", sfreq, _is_number(sfreq) and 50 <= sfreq <= 1000, "a rate from 50 to 1000 Hz"),
         ("random_state", random_state, isinstance(random_state, Integral) and random_state >= 0,
@@ -166,10 +194,16 @@ def _check_parameters(n_subjects, minutes, modality, snr_db, n_channels, sfreq, 
     ]:  # fmt: skip
         if not valid:
             raise ValueError(f"{name} must be {expected}; got {value!r} (modality={modality!r}).")
+    names = check_artefacts(artefacts)
+    if "ignored" in names and speech.loc[speech["type"] == "sound", "speaker"].nunique() < 2:
+        raise ValueError(
+            f"artefacts={artefacts!r}: an ignored talker needs sounds in two voices, and minutes={minutes} takes but "
+            f"one; give more minutes."
+        )
     return {
-        "version": VERSION, "modality": modality, "n_subjects": int(n_subjects),
-        "snr_db": float(snr_db), "n_channels": int(n_channels), "sfreq": float(sfreq),
-        "minutes": minutes and float(minutes), "random_state": int(random_state),
+        "version": VERSION, "modality": modality, "n_subjects": int(n_subjects), "sessions": int(sessions),
+        "runs": int(runs), "artefacts": names, "snr_db": float(snr_db), "n_channels": int(n_channels),
+        "sfreq": float(sfreq), "minutes": minutes and float(minutes), "random_state": int(random_state),
     }  # fmt: skip
 
 
@@ -179,10 +213,19 @@ def _spell(allowed):
     return f"one of {list(allowed)}"
 
 
-def _paths(folder, subject, modality):
-    stem = folder / f"sub-{subject}" / modality / f"sub-{subject}_task-listening"
-    names = [f"{stem}_{modality}.fif", f"{stem}_{modality}.json", f"{stem}_events.tsv"]
-    return *map(Path, names), folder / "derivatives" / "truth" / f"sub-{subject}.npz"
+# --- the folder --------------------------------------------------------------------------------
+
+
+def _stems(folder, index, parameters):
+    """Begin the names of a subject's recordings: {(session, run): path without suffix}."""
+    stems = {}
+    for session in range(parameters["sessions"]):
+        for run in range(parameters["runs"]):
+            ses = f"ses-{session + 1:02d}" if parameters["sessions"] > 1 else ""
+            part = f"run-{run + 1:02d}" if parameters["runs"] > 1 else ""
+            name = "_".join(filter(None, [f"sub-{index + 1:02d}", ses, "task-listening", part]))
+            stems[session, run] = folder / f"sub-{index + 1:02d}" / ses / parameters["modality"] / name
+    return stems
 
 
 def _is_complete(folder, parameters):
@@ -209,15 +252,13 @@ def _write_aside(folder, speech, parameters):
 
 
 def _write_all(folder, speech, parameters):
-    sounds = speech[speech["type"] == "sound"]
-    names = _write_stimuli(folder / "stimuli", sounds)
-    features = [sound_features(*row) for row in zip(sounds["sound"], sounds["duration"], strict=True)]
-    speech = speech.assign(stim_file=speech["sound"].map(dict(zip(sounds["sound"], names, strict=True))))
-    seeds = np.random.SeedSequence(parameters["random_state"]).spawn(parameters["n_subjects"])
+    names = _write_stimuli(folder / "stimuli", speech[speech["type"] == "sound"])
+    sounds = [rows for _, rows in speech.groupby("sound", sort=False)]
+    features = [sound_features(rows["sound"].iloc[0], rows["duration"].iloc[0], rows) for rows in sounds]
+    sounds = [rows.assign(stim_file=name) for rows, name in zip(sounds, names, strict=True)]
     sensors = make_sensors(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
-    for i, seed in enumerate(seeds):
-        paths = _paths(folder, f"{i + 1:02d}", parameters["modality"])
-        _write_subject(paths, np.random.default_rng(seed), sensors, speech, features, parameters)
+    for index in range(parameters["n_subjects"]):
+        _write_subject(folder, index, sensors, sounds, features, parameters)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     description = {
         "Name": "Simulated listening", "BIDSVersion": "1.10.0", "DatasetType": "raw",
@@ -242,26 +283,63 @@ def _write_stimuli(folder, sounds):
     return names
 
 
-def _write_subject(paths, rng, sensors, speech, features, parameters):
-    recording, sidecar, table, truth_file = paths
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    sfreq, noise_level = parameters["sfreq"], MODALITIES[parameters["modality"]]["noise"]
-    listener = draw_listener(rng, parameters["snr_db"])
-    onsets, seconds = _draw_schedule(rng, speech)
-    n_times = int(np.ceil(seconds * sfreq))
-    data, truth = simulate_recording(rng, listener, sensors, features, onsets, n_times, noise_level)
-    raw = mne.io.RawArray(data, sensors[0].copy(), verbose="ERROR")
-    raw.save(recording, fmt="single", verbose="ERROR")
-    np.savez(truth_file, **asdict(truth))
-    about = {"TaskName": "listening", "SamplingFrequency": sfreq, "RecordingDuration": n_times / sfreq}
-    sidecar.write_text(json.dumps(about, indent=1))
-    _events(speech, onsets).to_csv(table, sep="\t", index=False, na_rep="n/a", float_format="%.4f")
+def _write_subject(folder, index, sensors, sounds, features, parameters):
+    """Write all recordings of one subject, with their tables and their truth."""
+    seed, modality, sfreq = [parameters["random_state"], index], parameters["modality"], parameters["sfreq"]
+    listener = draw_listener(make_rng(seed, "listener"), parameters["snr_db"])
+    truth = ListenerTruth(*listener[:5])
+    write_truth(_truth_file(folder, f"sub-{index + 1:02d}"), truth)
+    scale = None
+    for (session, run), stem in _stems(folder, index, parameters).items():
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        own_seed = [*seed, session, run]
+        events, schedule, seconds = _plan(own_seed, sounds, features, parameters)
+        n_times = int(np.ceil(seconds * sfreq))
+        data, truth, scale = simulate_recording(
+            own_seed, listener, sensors, modality, parameters["artefacts"], features, schedule, n_times, scale
+        )
+        raw = mne.io.RawArray(data, sensors[0].copy(), verbose="ERROR")
+        raw.save(f"{stem}_{modality}.fif", fmt="single", verbose="ERROR")
+        write_truth(_truth_file(folder, stem.name), truth)
+        about = {"TaskName": "listening", "SamplingFrequency": sfreq, "RecordingDuration": n_times / sfreq}
+        Path(f"{stem}_{modality}.json").write_text(json.dumps(about, indent=1))
+        events.to_csv(f"{stem}_events.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f")
 
 
-def _draw_schedule(rng, speech):
-    """Draw when each sound of ``speech`` begins, and how long the recording is, in s."""
-    lengths = speech.loc[speech["type"] == "sound", "duration"].to_numpy()
+def _truth_file(folder, name):
+    return folder / "derivatives" / "truth" / f"{name}.npz"
+
+
+# --- who hears what, and when ------------------------------------------------------------------
+
+
+def _plan(seed, sounds, features, parameters):
+    """Plan one recording: its events table, the schedule for the simulation, and its length in s."""
+    run = seed[-1]
+    order = sorted(range(len(sounds)), key=lambda i: sounds[i]["speaker"].iloc[0])  # stable: by voice
+    mine = (
+        np.array_split(order, parameters["runs"])[run] if parameters["runs"] > 1 else np.arange(len(sounds))
+    )
+    lengths = np.array([sounds[i]["duration"].iloc[0] for i in mine])
+    placed, seconds = _draw_schedule(make_rng(seed, "schedule"), lengths)
+    onsets = np.full(len(sounds), np.nan)
+    onsets[mine] = placed
+    attended = "attended" if "ignored" in parameters["artefacts"] else "single"
+    events = [_place(sounds[i], onsets[i], attended) for i in mine]
+    schedule = {"onsets": onsets}
+    if "ignored" in parameters["artefacts"]:
+        schedule["ignored"], schedule["ignored_onsets"], beside = _plan_ignored(
+            mine, onsets, sounds, features
+        )
+        events += beside
+    events = pd.concat(events).sort_values("onset", kind="stable")
+    first = (events["trial_type"] == "word") & (events["word_index"] == 0) & (events["stream"] == attended)
+    schedule["sentences"] = events.loc[first, "onset"].to_numpy()
+    return events, schedule, seconds
+
+
+def _draw_schedule(rng, lengths):
+    """Draw when each sound begins, and how long the recording is, in s."""
     order = rng.permutation(len(lengths))
     gaps = rng.uniform(*SILENCE, len(lengths) + 1)
     onsets = np.empty(len(lengths))
@@ -269,28 +347,52 @@ def _draw_schedule(rng, speech):
     return onsets.round(4), lengths.sum() + gaps.sum()
 
 
-def _events(speech, onsets):
-    """Place the speech in a recording, in the columns of a BIDS events file, sorted by onset."""
-    begin = onsets[np.cumsum(speech["type"] == "sound") - 1]
+def _place(rows, onset, stream):
+    """Place a sound in a recording, in the columns of a BIDS events file."""
     first = ["onset", "duration", "trial_type", "stim_file"]
-    columns = first + [name for name in speech if name not in (*first, "type", "sound")]
-    events = speech.assign(onset=begin + speech["sound_onset"], trial_type=speech["type"])
-    return events[columns].sort_values("onset", kind="stable")
+    columns = first + [name for name in rows if name not in (*first, "type", "sound")]
+    return rows.assign(onset=onset + rows["sound_onset"], trial_type=rows["type"])[columns].assign(
+        stream=stream
+    )
 
 
-def _read_events(folder, subject, modality):
-    recording, sidecar, table, _ = _paths(folder, subject, modality)
-    events = pd.read_csv(table, sep="\t", keep_default_na=False, na_values=["n/a"])
+def _plan_ignored(mine, onsets, sounds, features):
+    """Beside each sound play the next one of another voice, as long as it lasts: features, onsets and events."""
+    speakers = [rows["speaker"].iloc[0] for rows in sounds]
+    played, events = [], []
+    for i in mine:
+        other = next(
+            j % len(sounds) for j in range(i + 1, i + len(sounds)) if speakers[j % len(sounds)] != speakers[i]
+        )
+        rows = sounds[other]
+        stop = min(rows["duration"].iloc[0], sounds[i]["duration"].iloc[0] - BESIDE)
+        rows = rows[(rows["type"] == "sound") | (rows["sound_onset"] + rows["duration"] <= stop)]
+        rows = rows.assign(duration=rows["duration"].where(rows["type"] != "sound", stop))
+        events.append(_place(rows, onsets[i] + BESIDE, "ignored"))
+        played.append(
+            {name: values[:, : round(stop * FEATURE_RATE)] for name, values in features[other].items()}
+        )
+    return played, onsets[mine] + BESIDE, events
+
+
+# --- reading it back ---------------------------------------------------------------------------
+
+
+def _read_events(folder, stem, modality):
+    events = pd.read_csv(f"{stem}_events.tsv", sep="\t", keep_default_na=False, na_values=["n/a"])
     events = events.rename(columns={"trial_type": "type", "stim_file": "sound"})
     events["sound"] = [str(folder / "stimuli" / name) for name in events["sound"]]
-    events = events.assign(condition="story", stream="single", study="simulated", subject=subject)
-    events = events.assign(session="", task="listening", run="", recording=str(recording))
-    events["recording_duration"] = json.loads(sidecar.read_text())["RecordingDuration"]
-    return events[COLUMNS]
+    entities = dict(part.split("-") for part in stem.name.split("_"))
+    events = events.assign(condition="story", study="simulated", subject=entities["sub"], task="listening")
+    events = events.assign(session=entities.get("ses", ""), run=entities.get("run", ""))
+    events["recording"] = f"{stem}_{modality}.fif"
+    about = json.loads(Path(f"{stem}_{modality}.json").read_text())
+    return events.assign(recording_duration=about["RecordingDuration"])[COLUMNS]
 
 
-def _read_truth(folder, subject):
-    with np.load(folder / "derivatives" / "truth" / f"sub-{subject}.npz") as file:
-        truth = ListenerTruth(**{name: file[name] for name in file.files})
-    truth.snr_db = float(truth.snr_db)
+def _read_truth(folder, index, stems, modality):
+    truth = read_truth(_truth_file(folder, f"sub-{index + 1:02d}"), ListenerTruth)
+    for stem in stems:
+        path = _truth_file(folder, stem.name)
+        truth.recordings[f"{stem}_{modality}.fif"] = read_truth(path, RecordingTruth)
     return truth
