@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from sk_b2s.evidence import average_rows, group_context_bias, sentence_groups
 from sk_b2s.metrics import chance_level, median_relative_rank, ranks, top_k_accuracy
 from sk_b2s.model_selection import table_of
 from sk_b2s.nulls import shift_null
+from sk_b2s.stimuli import plain_text
+from sk_b2s.words import word_scores
 
 __all__ = ["Retrieval", "retrieval_scores", "retrieve"]
 
@@ -292,15 +295,163 @@ class Retrieval:
         ValueError
             If it is unknown when the windows were, or a recording is too short to move labels in.
         """
-        missing = [column for column in ("onset", "duration") if column not in self.rows]
-        if missing:
-            raise ValueError(
-                f"the null moves labels in time, but the rows lack {missing}: give X as a table of make_segments, or "
-                f"Windows with one."
-            )
+        self._need(["onset", "duration"], self.rows, "the null moves labels in time")
         subject = self.rows["subject"].to_numpy()
         return shift_null(
             self.scores, self.target, self.rows["recording"], self.rows["onset"], self.rows["duration"].max(),
             k=self._k(k), n_shifts=n_shifts, random_state=random_state,
             sample_weight=1 / pd.Series(subject).map(pd.Series(subject).value_counts()),
         )  # fmt: skip
+
+    def _need(self, columns, table, why):
+        """Raise where a table lacks what a question is about."""
+        if missing := [column for column in columns if column not in table]:
+            raise ValueError(
+                f"{why}, but the tables lack {missing}; give X and y as make_segments returns them, or "
+                f"Windows with such rows."
+            )
+
+    # --- other questions ---------------------------------------------------------------------------
+
+    def within(self, by="recording", k=None):
+        """Score among only the segments that were heard in the window's own recording.
+
+        A decoder that has learnt which recording a window is from, by its noise say, and nothing of the
+        speech, gains among all segments and is at chance here.
+
+        Parameters
+        ----------
+        by : str, default="recording"
+            Column of ``rows``; windows that are equal in it and in their subject share a pool.
+        k : int, default=None
+            Number of guesses; the decoder's by default.
+
+        Returns
+        -------
+        pools : DataFrame of shape (n_pools, 8)
+            ``subject``, ``by``, ``n_windows``, ``n_candidates`` and ``chance`` (they differ from pool to
+            pool), ``top_1, top_k, median_relative_rank``. The mean over subjects, with its chance, is
+            ``pools.groupby("subject")[["top_k", "chance"]].mean().mean()`` where the pools of a subject
+            are about equally long.
+
+        Raises
+        ------
+        ValueError
+            If a pool has no more candidates than ``k``.
+        """
+        k = self._k(k)
+        self._need([by], self.rows, f"within(by={by!r}) divides the windows by that column")
+        pools = []
+        for (subject, name), rows in self.rows.groupby(
+            ["subject", by], sort=False, dropna=False
+        ).indices.items():
+            columns, target = np.unique(self.target[rows], return_inverse=True)
+            if len(columns) <= k:
+                raise ValueError(
+                    f"the windows of {by} {name!r} heard {len(columns)} distinct segments, no more than k={k}: every "
+                    f"guess would be right. Score more windows of it together, or ask with a smaller k."
+                )
+            found = ranks(self.scores[np.ix_(rows, columns)], target)
+            pools.append({
+                "subject": subject, by: name, "n_windows": len(rows), "n_candidates": len(columns),
+                "chance": chance_level(k, len(columns)), "top_1": top_k_accuracy(found, 1, len(columns)),
+                "top_k": top_k_accuracy(found, k, len(columns)),
+                "median_relative_rank": median_relative_rank(found, len(columns)),
+            })  # fmt: skip
+        return pd.DataFrame(pools)
+
+    def averaged(self, over="subject"):
+        """Average the similarities of windows that heard the same segment.
+
+        This assumes that we know which windows heard the same sound, as in an experiment that plays it
+        again, and it answers another question: what can be read from several brains, or several times.
+
+        The similarity is linear in the estimate: the mean of similarities is the similarity of the mean
+        estimate, and a listener whose estimates are longer, that is surer, weighs more.
+
+        Parameters
+        ----------
+        over : "subject" or "repeat", default="subject"
+            "repeat" merges the windows of one subject, "subject" those of all, who become the one subject
+            "average"; then there is no standard error over subjects.
+
+        Returns
+        -------
+        answers : Retrieval
+            One row for each (subject and) segment, with ``n_averaged``. What was played in many recordings
+            has the time of its sound: ``recording`` is subject and sound, ``onset`` is that in the sound.
+        """
+        if over not in ("subject", "repeat"):
+            raise ValueError(f"over must be 'subject' or 'repeat', got {over!r}.")
+        subject = self.rows["subject"] if over == "repeat" else pd.Series("average", index=self.rows.index)
+        codes = self.rows.groupby([subject, self.target], sort=False).ngroup().to_numpy()
+        first = np.unique(codes, return_index=True)[1]
+        target = self.target[first]
+        rows = self.rows.iloc[first].assign(subject=subject.iloc[first], n_averaged=np.bincount(codes))
+        rows = rows.reset_index(drop=True).drop(columns=["onset"], errors="ignore")
+        if {"sound", "sound_onset"} <= set(self.candidates):
+            heard = self.candidates.iloc[target].reset_index(drop=True)
+            rows = rows.assign(
+                recording=rows["subject"].astype(str) + ", " + heard["sound"].astype(str),
+                onset=heard["sound_onset"],
+            )
+        return replace(self, scores=average_rows(self.scores, codes), target=target, rows=rows)
+
+    def pooled(self, by="sequence", weight=1.0):
+        """Let the windows of a sentence help each other: Group Context Bias.
+
+        This assumes that windows come grouped by sentence, as where pauses or a trigger tell one from the
+        next. Which sentence it is nobody tells: see :func:`~sk_b2s.evidence.group_context_bias` for the
+        formula. Nothing is trained, and what was heard is not looked at beyond the grouping.
+
+        Parameters
+        ----------
+        by : str, default="sequence"
+            Column of both tables that tells sentences apart. Windows are grouped that are equal in it and
+            in subject and recording, and follow each other without a gap as long as a window; a sentence
+            that is played again is a group of its own. Windows without one are left as they are.
+        weight : float, default=1.0
+            How much the mean of the others counts beside the window itself: how many independent windows
+            it is worth. Long sentences and noisy windows bear more.
+
+        Returns
+        -------
+        answers : Retrieval
+        """
+        self._need(
+            [by], self.candidates, f"pooled(by={by!r}) pools the windows that are equal in that column"
+        )
+        self._need([by], self.rows, f"pooled(by={by!r}) pools the windows that are equal in that column")
+        sentence = pd.factorize(self.candidates[by].to_numpy(dtype=object), use_na_sentinel=False)[0]
+        return replace(
+            self, scores=group_context_bias(self.scores, sentence, sentence_groups(self.rows, by), weight)
+        )
+
+    def words(self, k=None):
+        """Which word was said at the anchor? Probabilities of segments, summed for each word.
+
+        Parameters
+        ----------
+        k : int, default=None
+            Number of guesses; the decoder's by default.
+
+        Returns
+        -------
+        scores : DataFrame of shape (2, 8)
+            Rows "balanced", the headline, the mean over the distinct words heard of the mean over the
+            windows of each, and "plain", the mean over windows. ``top_k`` and ``chance`` are means over
+            subjects, with ``sem``. ``chance`` is the score of equal segment probabilities through the same
+            code, which rank words by how many candidates they have (ties count against): with real words
+            it is far above ``guess``, k / n_words, in "plain". Words are equal in lower case without
+            punctuation; ``n_words`` is their number among the candidates. ``n_wordless`` windows at whose
+            anchor nothing was said, of ``n_windows + n_wordless``, are left out.
+
+        Raises
+        ------
+        ValueError
+            If there are no more words than ``k``, or no table with words.
+        """
+        k = self._k(k)
+        self._need(["word"], self.candidates, "words() sums over the segments of a word")
+        words = [(pd.notna(word) and plain_text([word])) or None for word in self.candidates["word"]]
+        return word_scores(self.scores, words, self.target, self.rows["subject"], k)

@@ -1,21 +1,17 @@
-"""What several windows say together, and several candidates: plain functions on matrices of scores."""
+"""What several windows say together: plain functions on matrices of scores."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from scipy.sparse import csr_array
-from scipy.special import softmax
 
-from sk_b2s.metrics import check_k, ranks
-
-__all__ = ["average_rows", "group_context_bias", "word_probabilities", "word_ranks"]
+__all__ = ["average_rows", "group_context_bias", "pieces_of", "sentence_groups"]
 
 CHUNK_BYTES = 2**27  # of float64 scores that are held beside the matrix
 
 
-def _pieces(scores):
-    """Slices of rows, each of bounded memory."""
+def pieces_of(scores):
+    """Slices of the rows of a matrix, each of bounded memory."""
     step = max(1, CHUNK_BYTES // (8 * max(1, scores.shape[1])))
     return [slice(first, first + step) for first in range(0, len(scores), step)]
 
@@ -104,7 +100,7 @@ def group_context_bias(scores, candidate_group, window_group, weight=1.0):
     others *= weight / np.maximum(size - 1, 1)
     others[alone] = 0
     biased = np.empty_like(scores)
-    for rows in _pieces(scores):
+    for rows in pieces_of(scores):
         biased[rows] = scores[rows] + others[rows][:, candidate_group]
     return biased
 
@@ -115,78 +111,35 @@ def _sentence_evidence(scores, candidate_group):
     size = np.bincount(candidate_group)
     starts = np.r_[0, np.cumsum(size)[:-1]]
     evidence = np.empty((len(scores), len(size)))
-    for rows in _pieces(scores):
+    for rows in pieces_of(scores):
         log_mass = np.logaddexp.reduceat(scores[rows].astype(float)[:, order], starts, axis=1)
         everything = np.logaddexp.reduce(log_mass, axis=1, keepdims=True)
         evidence[rows] = log_mass - np.log(size) - everything + np.log(scores.shape[1])
     return evidence
 
 
-def word_probabilities(scores, words):
-    """Probability of each word: that of its candidates, summed.
+def sentence_groups(rows, by="sequence"):
+    """Group the windows of one sentence, heard once.
 
     Parameters
     ----------
-    scores : ndarray of shape (n_windows, n_candidates)
-        Logits; their softmax over all candidates is taken.
-    words : array-like of shape (n_candidates,)
-        Word of each candidate, None for none.
+    rows : DataFrame of shape (n_windows, ...)
+        With ``subject``, ``recording`` and ``by``; with ``onset``, ``duration`` and ``sound_onset``, in
+        seconds, a sentence that is played again is a group of its own: there the sound begins anew, or
+        there is a gap of a window between windows.
+    by : str, default="sequence"
+        Column that tells sentences apart.
 
     Returns
     -------
-    probabilities : ndarray of shape (n_windows, n_words)
-        Rows sum to one, less what candidates without a word have.
-    vocabulary : ndarray of shape (n_words,)
-        The distinct words, in order of appearance.
-
-    Examples
-    --------
-    >>> probabilities, vocabulary = word_probabilities(np.zeros((1, 4)), ["the", "hare", "the", "end"])
-    >>> dict(zip(vocabulary.tolist(), probabilities[0].tolist()))
-    {'the': 0.5, 'hare': 0.25, 'end': 0.25}
+    groups : ndarray of int of shape (n_windows,)
+        -1 where there is no sentence.
     """
-    code, vocabulary = pd.factorize(np.asarray(words, dtype=object))
-    spoken = np.flatnonzero(code >= 0)
-    to_words = csr_array(
-        (np.ones(len(spoken)), (code[spoken], spoken)), shape=(len(vocabulary), len(code))
-    )  # (n_words, n_candidates)
-    probabilities = softmax(np.asarray(scores, float), axis=1)
-    return np.ascontiguousarray((to_words @ probabilities.T).T), vocabulary
-
-
-def word_ranks(scores, words, target):
-    """Rank the word that was heard among the vocabulary, by :func:`word_probabilities`.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_windows, n_candidates)
-        Logits.
-    words : array-like of shape (n_candidates,)
-        Word of each candidate, None for none.
-    target : array-like of int of shape (n_windows,)
-        Column of the segment heard, which has a word.
-
-    Returns
-    -------
-    ranks : ndarray of int of shape (n_windows,)
-        How many other words are as probable or more; 0 is best.
-    n_words : int
-        Size of the vocabulary.
-
-    Raises
-    ------
-    ValueError
-        If a window's segment has no word, or a score is NaN.
-    """
-    code, vocabulary = pd.factorize(np.asarray(words, dtype=object))
-    heard = code[np.asarray(target)]
-    if (heard < 0).any():
-        raise ValueError(
-            f"{np.count_nonzero(heard < 0)} of {len(heard)} windows heard a segment without a word, the first in "
-            f"row {int(np.argmax(heard < 0))}; leave them out."
-        )
-    found = np.empty(len(scores), np.int64)
-    for rows in _pieces(scores):
-        found[rows] = ranks(word_probabilities(scores[rows], words)[0], heard[rows])
-    check_k(1, len(vocabulary))
-    return found, len(vocabulary)
+    group = rows.groupby(["subject", "recording", by], sort=False).ngroup()  # -1 where it is missing
+    if not {"onset", "duration", "sound_onset"} <= set(rows):
+        return group.to_numpy()
+    table = rows[["onset", "duration", "sound_onset"]].assign(group=group)
+    table = table.sort_values(["group", "onset"], kind="stable")
+    begins = table["group"].diff() != 0
+    begins |= (table["onset"].diff() > table["duration"]) | (table["sound_onset"].diff() < 0)
+    return begins.cumsum().sub(1).where(table["group"] >= 0, -1).reindex(rows.index).to_numpy()

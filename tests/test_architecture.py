@@ -19,8 +19,8 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "recordings", "events", "segments", "model_selection", "tables", "windows",
-    "epocher", "preprocessing", "surrogates", "speech", "pretrained", "datasets", "frames", "modules",
-    "metrics", "nulls", "evidence", "losses",
+    "epocher", "preprocessing", "surrogates", "speech", "checkpoints", "pretrained", "datasets", "frames", "modules",
+    "metrics", "nulls", "evidence", "words", "losses",
     "candidates", "retrieval", "answers", "training", "encoder", "ridge",
     "linear", "codec", "persistence", "plotting",
 ]  # fmt: skip

@@ -1,0 +1,89 @@
+"""Laws of the word level: probabilities of segments, summed."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+import sk_b2s.evidence
+from sk_b2s.metrics import ranks
+from sk_b2s.words import word_probabilities, word_ranks, word_scores
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def zipf(rng, n_candidates=400, n_words=60):
+    """Words of candidates that follow Zipf's law, each said at least once."""
+    p = 1 / np.arange(1, n_words + 1)
+    drawn = rng.choice(n_words, n_candidates - n_words, p=p / p.sum())
+    return np.array([f"w{i}" for i in np.r_[np.arange(n_words), drawn]], object)
+
+
+def test_probabilities_equal_a_sum_by_hand(rng):
+    scores, words = rng.normal(size=(6, 8)), ["a", "b", None, "a", "c", "b", "a", None]
+    probabilities, vocabulary = word_probabilities(scores, words)
+    p = softmax(scores, axis=1)
+    assert vocabulary.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(probabilities, np.c_[p[:, [0, 3, 6]].sum(1), p[:, [1, 5]].sum(1), p[:, 4]])
+
+
+def test_one_word_for_each_segment_is_segment_retrieval(rng):
+    scores, target = rng.normal(size=(40, 12)), rng.integers(0, 12, 40)
+    found, n_words = word_ranks(scores, [f"w{i}" for i in range(12)], target)
+    assert n_words == 12
+    np.testing.assert_array_equal(found, ranks(scores, target))
+
+
+def test_pieces_and_words_without_a_name(rng, monkeypatch):
+    scores, words, target = rng.normal(size=(90, 400)), zipf(rng), rng.integers(0, 400, 90)
+    words[rng.integers(0, 400, 50)] = None
+    whole, _ = word_ranks(scores, words, target)
+    monkeypatch.setattr(sk_b2s.evidence, "CHUNK_BYTES", 8 * 400 * 7)
+    np.testing.assert_array_equal(word_ranks(scores, words, target)[0], whole)
+    np.testing.assert_array_equal(whole < 0, [words[c] is None for c in target])
+
+
+def test_equal_scores_are_worth_exactly_the_chance_printed(rng):
+    words, target = zipf(rng), np.tile(np.arange(400), 2)
+    subject = np.repeat(["a", "b"], 400)
+    table = word_scores(np.full((800, 400), 3.0, np.float32), words, target, subject, k=10)
+    assert (table["top_k"] == table["chance"]).all()
+    assert table.loc["plain", "chance"] > 0.4, "the commonest words are most of what is said"
+    assert table.loc["balanced", "chance"] <= table.loc["balanced", "guess"] == pytest.approx(10 / 60)
+
+
+def test_scores_equal_loops_over_subjects_and_words(rng):
+    words, target = zipf(rng, 100, 20), rng.integers(0, 100, 300)
+    scores = rng.normal(size=(300, 100))
+    scores[np.arange(300), target] += 2
+    words[target[:5]] = None
+    subject = rng.choice(["a", "b", "c"], 300)
+    table = word_scores(scores, words, target, subject, k=3)
+    found, n_words = word_ranks(scores, words, target)
+    balanced, plain = [], []
+    for name in "abc":
+        own = [i for i in range(300) if subject[i] == name and found[i] >= 0]
+        plain.append(np.mean([found[i] < 3 for i in own]))
+        said = {words[target[i]] for i in own}
+        balanced.append(
+            np.mean([np.mean([found[i] < 3 for i in own if words[target[i]] == w]) for w in said])
+        )
+    for name, values in {"balanced": balanced, "plain": plain}.items():
+        assert table.loc[name, "top_k"] == pytest.approx(np.mean(values))
+        assert table.loc[name, "sem"] == pytest.approx(np.std(values, ddof=1) / np.sqrt(3))
+    assert table.loc["plain", "n_words"] == n_words
+    assert (table["n_windows"] + table["n_wordless"] == 300).all()
+    assert (table["n_wordless"] == (found < 0).sum()).all()
+
+
+def test_what_cannot_be_scored_is_refused(rng):
+    scores, target = rng.normal(size=(6, 4)), [0, 1, 2, 3, 0, 1]
+    with pytest.raises(ValueError, match="no window heard a segment with a word"):
+        word_scores(scores, [None] * 4, target, ["a"] * 6, k=1)
+    with pytest.raises(ValueError, match="k=2 and 2 candidates"):
+        word_scores(scores, ["x", "y", "x", "y"], target, ["a"] * 6, k=2)
+    scores[2, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        word_scores(scores, ["x", "y", "z", "y"], target, ["a"] * 6, k=1)
