@@ -402,7 +402,9 @@ class Retrieval:
 
         This assumes that windows come grouped by sentence, as where pauses or a trigger tell one from the
         next. Which sentence it is nobody tells: see :func:`~sk_b2s.evidence.group_context_bias` for the
-        formula. Nothing is trained, and what was heard is not looked at beyond the grouping.
+        formula. Nothing is trained, and what was heard is not looked at beyond the grouping. Where the
+        candidates come from several recordings, part of the gain is that a group tells the recording: the
+        gain of groups drawn at random within each recording is that part.
 
         Parameters
         ----------
