@@ -315,11 +315,7 @@ def _truth_file(folder, name):
 
 def _plan(seed, sounds, features, parameters):
     """Plan one recording: its events table, the schedule for the simulation, and its length in s."""
-    run = seed[-1]
-    order = sorted(range(len(sounds)), key=lambda i: sounds[i]["speaker"].iloc[0])  # stable: by voice
-    mine = (
-        np.array_split(order, parameters["runs"])[run] if parameters["runs"] > 1 else np.arange(len(sounds))
-    )
+    mine = _deal(sounds, parameters["runs"])[seed[-1]]
     lengths = np.array([sounds[i]["duration"].iloc[0] for i in mine])
     placed, seconds = _draw_schedule(make_rng(seed, "schedule"), lengths)
     onsets = np.full(len(sounds), np.nan)
@@ -336,6 +332,14 @@ def _plan(seed, sounds, features, parameters):
     first = (events["trial_type"] == "word") & (events["word_index"] == 0) & (events["stream"] == attended)
     schedule["sentences"] = events.loc[first, "onset"].to_numpy()
     return events, schedule, seconds
+
+
+def _deal(sounds, n_runs):
+    """Deal sounds to runs, voice by voice: list of ndarrays of int."""
+    voices, names = pd.factorize(pd.Index([rows["speaker"].iloc[0] for rows in sounds]))
+    if n_runs > len(names):
+        return np.array_split(np.argsort(voices, kind="stable"), n_runs)
+    return [np.flatnonzero(voices * n_runs // len(names) == run) for run in range(n_runs)]
 
 
 def _draw_schedule(rng, lengths):
