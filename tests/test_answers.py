@@ -187,10 +187,11 @@ def test_random_sentences_help_nobody():
     answers = made_up(n_subjects=1, n_repeats=8)  # all hear the same: a group does not tell the recording
     answers = replace(answers, scores=answers.scores[:, :40], candidates=answers.candidates[:40])
     assert answers.pooled().top_k() > answers.top_k() + 0.05
+    timeless = answers.rows.drop(columns="onset")  # or neighbours of one name would still be grouped
     for seed in range(5):
         drawn = np.random.default_rng(seed).permutation(answers.rows["sequence"])
-        gained = replace(answers, rows=answers.rows.assign(sequence=drawn)).pooled().top_k() - answers.top_k()
-        assert gained < 0.02
+        pooled = replace(answers, rows=timeless.assign(sequence=drawn)).pooled()
+        assert pooled.top_k() < answers.top_k() + 0.01
 
 
 def test_words_are_plain_text_and_chance_is_that_of_equal_scores(answers):
