@@ -29,7 +29,6 @@ from sk_b2s import (
     MelSpectrogram,
     RidgeDecoder,
     RobustChannelScaler,
-    metrics,
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.plotting import plot_history, plot_rank_curve, plot_scores
@@ -89,29 +88,15 @@ decoders = {
 # Top-10 accuracy among all distinct segments of the held-out sound, one score for each person. Beside it stand
 # the number of candidates, chance, and what the same similarities give if the labels are moved along in time:
 # the score of a decoder to which the brain says nothing.
-table, per_subject, ranks = [], {}, {}
+answers, seconds = {}, {}
 for name, decoder in decoders.items():
     print(f"\nFitting {name} ...")
     start = time.perf_counter()
     decoder.fit(X_train, y_train)
-    seconds = time.perf_counter() - start
-    windows, last = decoder[:-1].transform(X_test), decoder[-1]
-    target, distinct = pd.factorize(y_test["segment"])
-    scores, n_candidates = last.similarity(windows, y_test), len(distinct)
-    ranks[name] = metrics.ranks(scores, target)
-    hit = pd.Series(ranks[name] < last.k)
-    per_subject[name] = hit.groupby(X_test["subject"].to_numpy()).mean()
-    null = sk_b2s.shift_null(
-        scores, target, X_test["recording"], X_test["onset"], X_test["duration"].iloc[0],
-        k=last.k, random_state=0,
-    )  # fmt: skip
-    table.append({
-        "decoder": name, "candidates": n_candidates, "chance": last.k / n_candidates,
-        "null 97.5 %": np.quantile(null, 0.975), "top-1": np.mean(ranks[name] == 0), "top-10": hit.mean(),
-        "s.e.m. over people": per_subject[name].sem(), "fit (s)": seconds,
-    })  # fmt: skip
-table = pd.DataFrame(table).set_index("decoder")
-print("\n" + table.round(3).to_string())
+    seconds[name] = time.perf_counter() - start
+    answers[name] = sk_b2s.retrieve(decoder, X_test, y_test)
+table = pd.DataFrame({name: a.summary() for name, a in answers.items()}).T.assign(fit_seconds=seconds)
+print("\n" + table.round(3).T.to_string())
 table.to_csv(OUT / "scores.csv")
 
 # %%
@@ -119,12 +104,13 @@ table.to_csv(OUT / "scores.csv")
 # -----------
 # Left, each person under both decoders. Middle, accuracy at every k. Right, how the encoder learned.
 figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-plot_scores(pd.DataFrame(per_subject), table["chance"].iloc[0], ax=axes[0])
+plot_scores(answers, ax=axes[0])
 axes[0].set_ylabel("top-10 accuracy")
+n_candidates = answers["ridge"].n_candidates
 ks = np.arange(1, n_candidates + 1)
 axes[1].plot(ks, ks / n_candidates, color="tab:red", linestyle="--", label="chance")
 for name in decoders:
-    plot_rank_curve(ranks[name], n_candidates, label=name, ax=axes[1])
+    plot_rank_curve(answers[name], label=name, ax=axes[1])
 plot_history(decoders["encoder"][-1].history_, ax=axes[2])
 figure.savefig(OUT / "scores.png", dpi=120)
 

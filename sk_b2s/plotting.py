@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+
+from sk_b2s.answers import Retrieval
 
 __all__ = ["plot_history", "plot_rank_curve", "plot_scores"]
 
@@ -13,15 +16,16 @@ def _axes(ax):
     return plt.subplots(layout="constrained")[1] if ax is None else ax
 
 
-def plot_scores(scores, chance, ax=None):
+def plot_scores(scores, chance=None, ax=None):
     """Plot the accuracy of each subject under each decoder, with chance.
 
     Parameters
     ----------
-    scores : DataFrame of shape (n_subjects, n_decoders)
-        Accuracies between 0 and 1; one row for each subject, one column for each decoder.
-    chance : float
-        Accuracy of guessing, drawn as a line.
+    scores : DataFrame of shape (n_subjects, n_decoders) or dict of str to Retrieval
+        Accuracies between 0 and 1; one row for each subject, one column for each decoder. Or what each
+        decoder answered, with equal ``k`` and as many candidates.
+    chance : float, default=None
+        Accuracy of guessing, drawn as a line; answers know theirs.
     ax : matplotlib.axes.Axes, default=None
         Where to draw; new axes by default.
 
@@ -30,7 +34,20 @@ def plot_scores(scores, chance, ax=None):
     ax : matplotlib.axes.Axes
         A point for each subject, a line between the points of one subject, mean and standard error
         over subjects.
+
+    Raises
+    ------
+    ValueError
+        If chance is not given with a table of numbers, or differs between the answers.
     """
+    if isinstance(scores, dict):
+        levels = {answers.chance for answers in scores.values()}
+        if len(levels) > 1:
+            raise ValueError(f"the answers must have one chance level to be compared, got {sorted(levels)}.")
+        chance = levels.pop() if chance is None else chance
+        scores = pd.DataFrame({name: answers.per_subject() for name, answers in scores.items()})
+    if chance is None:
+        raise ValueError("chance must be given with a table of numbers: chance_level(k, n_candidates).")
     ax = _axes(ax)
     place = np.arange(scores.shape[1])
     ax.plot(place, scores.to_numpy().T, color="0.8", zorder=1)
@@ -49,15 +66,15 @@ def plot_scores(scores, chance, ax=None):
     return ax
 
 
-def plot_rank_curve(ranks, n_candidates, label=None, ax=None):
+def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
     """Plot top-k accuracy over all k, beside chance.
 
     Parameters
     ----------
-    ranks : array-like of int of shape (n_windows,)
-        Ranks of what was heard, 0 is best (:meth:`~sk_b2s.BrainEncoder.ranks`).
-    n_candidates : int
-        How many candidates there were.
+    ranks : Retrieval or array-like of int of shape (n_windows,)
+        Answers of a decoder, or ranks of what was heard, 0 is best (:meth:`~sk_b2s.BrainEncoder.ranks`).
+    n_candidates : int, default=None
+        How many candidates there were; answers know it.
     label : str, default=None
         Name of the curve.
     ax : matplotlib.axes.Axes, default=None
@@ -67,6 +84,8 @@ def plot_rank_curve(ranks, n_candidates, label=None, ax=None):
     -------
     ax : matplotlib.axes.Axes
     """
+    if isinstance(ranks, Retrieval):
+        ranks, n_candidates = ranks.ranks, ranks.n_candidates
     new = ax is None
     ax = _axes(ax)
     k = np.arange(1, n_candidates + 1)

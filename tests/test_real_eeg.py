@@ -9,13 +9,13 @@ from threadpoolctl import threadpool_limits
 
 from sk_b2s.stimuli import SoundIntervals
 
-PAGE = Path(__file__).parents[1] / "examples" / "plot_2_real_eeg.py"
+PAGE = Path(__file__).parents[1] / "examples" / "plot_3_real_eeg.py"
 
 
 @pytest.fixture(scope="module")
 def page():
     """The example as a module: its functions, without its figures."""
-    spec = importlib.util.spec_from_file_location("plot_2_real_eeg", PAGE)
+    spec = importlib.util.spec_from_file_location("plot_3_real_eeg", PAGE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
