@@ -9,6 +9,7 @@ from sk_b2s.model_selection import LeaveOneSubjectOut, StimulusKFold, StimulusLe
 from sk_b2s.nulls import shift_null
 from sk_b2s.persistence import load, save
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
+from sk_b2s.pretrained import Wav2Vec2Features
 from sk_b2s.segments import make_segments
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.stimuli import SoundArray, SoundIntervals
@@ -33,6 +34,7 @@ __all__ = [
     "StimulusLeakWarning",
     "StoredFeatures",
     "SurrogateBrain",
+    "Wav2Vec2Features",
     "Windows",
     "check_events",
     "load",

@@ -31,7 +31,7 @@ def code_of(path, *libraries):
     return hashlib.blake2b(Path(path).read_bytes() + versions.encode(), digest_size=8).hexdigest()
 
 
-def cached(function, memory):
+def cached(function, memory, ignore=()):
     """Cache a function on disk, its arrays memory-mapped when they are read back.
 
     Parameters
@@ -39,6 +39,8 @@ def cached(function, memory):
     function : callable
     memory : None, str, Path or joblib.Memory
         As in scikit-learn; None does not cache.
+    ignore : sequence of str, default=()
+        Arguments that do not change the result.
 
     Returns
     -------
@@ -49,4 +51,4 @@ def cached(function, memory):
     if not isinstance(memory, joblib.Memory):
         # Copy-on-write maps share their pages with every process and are writable for torch's sake.
         memory = joblib.Memory(memory, mmap_mode="c", verbose=0)
-    return memory.cache(function)
+    return memory.cache(function, ignore=list(ignore))

@@ -32,6 +32,7 @@ from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.linear import RidgeDecoder
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
+from sk_b2s.pretrained import Wav2Vec2Features
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.surrogates import SurrogateBrain
 
@@ -53,6 +54,7 @@ ESTIMATORS: dict[str, type] = {
     "sk_b2s.RobustChannelScaler": RobustChannelScaler,
     "sk_b2s.StoredFeatures": StoredFeatures,
     "sk_b2s.SurrogateBrain": SurrogateBrain,
+    "sk_b2s.Wav2Vec2Features": Wav2Vec2Features,
     "sklearn.decomposition.PCA": PCA,
     "sklearn.linear_model.Ridge": Ridge,
     "sklearn.pipeline.FeatureUnion": FeatureUnion,

@@ -11,6 +11,7 @@ import joblib
 import librosa
 import numpy as np
 import pandas as pd
+import soundfile
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
@@ -27,20 +28,26 @@ CODE = code_of(__file__, librosa)
 SILENCE = 5.0  # s; the silence around a sound is laid in multiples of this
 
 
-def read_audio(path):
-    """Read a sound as mono at 16 kHz.
+def read_audio(path, start=0.0, stop=None):
+    """Read a sound, or a stretch of it, as mono at 16 kHz.
 
     Parameters
     ----------
     path : str
         A file that soundfile reads.
+    start, stop : float, default=0.0, None
+        The stretch in seconds; None reads to the end. It is cut before it is resampled, so that no
+        sample depends on what lies outside.
 
     Returns
     -------
     audio : ndarray of shape (n_samples,)
         float32.
     """
-    return librosa.load(path, sr=AUDIO_SFREQ, mono=True)[0]
+    sfreq = soundfile.info(path).samplerate
+    first, last = round(start * sfreq), None if stop is None else round(stop * sfreq)
+    audio = soundfile.read(path, start=first, stop=last, dtype="float32", always_2d=True)[0].mean(1)
+    return librosa.resample(audio, orig_sr=sfreq, target_sr=AUDIO_SFREQ)
 
 
 def power_spectrogram(audio, sfreq, n_fft):
@@ -156,18 +163,24 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
         sfreq = self._rate(sounds)
         reach = SILENCE * np.ceil(n_frames / sfreq / SILENCE)  # no window reaches further than itself
         pad = int(round(reach * sfreq))
-        signals = [self._signal(sound, pad) for sound in sounds]
+        parts = self._parts(X, codes, sounds)
+        signals = [self._signal(sound, pad, part) for sound, part in zip(sounds, parts, strict=True)]
         extent = np.array([(pad, signal.shape[0] - pad) for signal in signals])
         start = np.round(X["sound_onset"].to_numpy(float) * sfreq).astype(np.int64) + pad
         self._check_inside(X, start, n_frames, np.array([s.shape[0] for s in signals])[codes], reach)
         return Windows(signals, codes, start, n_frames, sfreq, rows=X, extent=extent)
 
-    def _signal(self, sound, pad):
-        length = int(np.ceil(round(sound_duration(sound) * self._rate([sound]), 6)))
+    def _parts(self, X, codes, sounds):
+        """Say of each sound in which stretches it is computed; None is the whole in one."""
+        return [None] * len(sounds)
+
+    def _n_frames(self, sound):
+        return int(np.ceil(round(sound_duration(sound) * self._rate([sound]), 6)))
+
+    def _signal(self, sound, pad, part):
+        length = self._n_frames(sound) + 2 * pad
         recipe = partial(_between_silence, self._features(sound), pad, self._silence)
-        return Signal(
-            partial(_fitted_length, recipe, length + 2 * pad), (length + 2 * pad, self.n_features_out_)
-        )
+        return Signal(partial(_fitted_length, recipe, length), (length, self.n_features_out_))
 
     def _rate(self, sounds):
         return float(self.sfreq)
@@ -192,7 +205,7 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
 
 def _fitted_length(recipe, n_frames):
     """Cut or repeat the last frame where decoding and rounding differ by a frame."""
-    signal = recipe()
+    signal = recipe() if callable(recipe) else recipe
     if len(signal) < n_frames:
         signal = np.pad(signal, ((0, n_frames - len(signal)), (0, 0)), mode="edge")
     return np.ascontiguousarray(signal[:n_frames])

@@ -1,0 +1,344 @@
+"""Pretrained speech networks of transformers: where their files are, what they are, how they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sk_b2s.devices import choose_device
+from sk_b2s.stimuli import file_stamp
+
+__all__ = ["Architecture", "Network", "architecture", "find_file", "identity", "network"]
+
+CONFIG, EXTRACTOR = "config.json", "preprocessor_config.json"
+# Looked for in this order; pickled weights are read by torch.load(weights_only=True), which runs no code.
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def find_file(model, name, revision=None):
+    """Find a file of a model, in its folder, in the cache of huggingface_hub or on the hub.
+
+    Parameters
+    ----------
+    model : str or Path
+        A folder, or a name on the hub.
+    name : str
+        The file.
+    revision : str, default=None
+        Branch, tag or commit on the hub. What the cache holds is taken without asking the hub.
+
+    Returns
+    -------
+    path : Path or None
+        None if the model has no such file.
+
+    Raises
+    ------
+    OSError
+        If the model is neither a folder nor to be had from the cache or the hub.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    if folder.is_absolute() or str(model).startswith((".", "~")) or str(model).count("/") > 1:
+        raise FileNotFoundError(f"model={str(model)!r}: there is no such folder.")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(str(model), name, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    except ValueError as error:
+        raise ValueError(f"model={model!r} is no folder and no name on the hub: {error}") from error
+    try:
+        return Path(hf_hub_download(str(model), name, revision=revision))
+    except EntryNotFoundError as error:
+        if not isinstance(error, LocalEntryNotFoundError):
+            return None
+        raise _out_of_reach(model, revision, error) from error
+    except OSError as error:
+        raise _out_of_reach(model, revision, error) from error
+
+
+def _out_of_reach(model, revision, error):
+    option = f" --revision {revision}" if revision else ""
+    cause = " ".join(str(error).split())[:300]
+    return OSError(
+        f"model={str(model)!r} is no folder, is not in the cache of huggingface_hub and cannot be fetched "
+        f"({type(error).__name__}: {cause}). On a machine with network run\n"
+        f"    hf download {model}{option} --local-dir FOLDER\n"
+        f"bring the folder here and give model='FOLDER'; or set HF_HOME to the cache of a machine that has it. A "
+        f"name that is misspelt or private (set HF_TOKEN) cannot be fetched either."
+    )
+
+
+def _need_file(model, name, revision):
+    if (path := find_file(model, name, revision)) is None:
+        raise FileNotFoundError(
+            f"model={str(model)!r} lacks {name}; a model's folder holds {CONFIG}, {EXTRACTOR} and {WEIGHTS[0]}, as "
+            f"save_pretrained of the model and of its feature extractor write them."
+        )
+    return path
+
+
+def _find_weights(model, revision):
+    """Find the weights, fetching them if need be: the first file of ``WEIGHTS`` that is there."""
+    folder = _need_file(model, CONFIG, revision).parent
+    here = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+    if here or folder == Path(model):
+        path = here[0] if here else _need_file(model, WEIGHTS[0], revision)
+    else:
+        found = (find_file(model, name, folder.name) for name in WEIGHTS)
+        path = next((p for p in found if p is not None), None) or _need_file(model, WEIGHTS[0], folder.name)
+    if path.suffix == ".json":
+        for part in sorted(set(json.loads(path.read_text())["weight_map"].values())):
+            _need_file(model, part, revision if folder == Path(model) else folder.name)
+    return path
+
+
+@lru_cache(maxsize=256)
+def _content(stamp):
+    with open(stamp[0], "rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def identity(model, revision=None):
+    """Identify a model by what it is made of, without loading it.
+
+    Parameters
+    ----------
+    model : str or Path
+    revision : str, default=None
+
+    Returns
+    -------
+    identity : tuple of str
+        Digests of the files of a folder, wherever it lies; name and commit of a model of the hub.
+    """
+    config = _need_file(model, CONFIG, revision)
+    if config.parent != Path(model):
+        return str(model), config.parent.name  # huggingface_hub names a snapshot by its commit
+    weights = _find_weights(model, revision)
+    parts = sorted(config.parent.glob("*.safetensors" if "safetensors" in weights.name else "*.bin"))
+    files = [config, _need_file(model, EXTRACTOR, revision), *parts]
+    return tuple(_content(file_stamp(file)) for file in files)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the features need to know of a network before it is loaded.
+
+    Parameters
+    ----------
+    n_layers : int
+        Layers of its transformer; it has one hidden state more.
+    n_features : int
+        Width of a hidden state.
+    hop, reach : int
+        Samples from frame to frame and in a frame: frame j sees [j · hop, j · hop + reach) before the
+        transformer.
+    longest : int or None
+        Frames it takes at most (Whisper), None where there is no limit.
+    """
+
+    n_layers: int
+    n_features: int
+    hop: int
+    reach: int
+    longest: int | None = None
+
+
+def architecture(model, revision=None):
+    """Read the architecture of a model from its config.json.
+
+    Parameters
+    ----------
+    model : str or Path
+    revision : str, default=None
+
+    Returns
+    -------
+    architecture : Architecture
+
+    Raises
+    ------
+    ValueError
+        If it is not a speech network with hidden states.
+    """
+    return _architecture(file_stamp(_need_file(model, CONFIG, revision)), str(model))
+
+
+@lru_cache(maxsize=64)
+def _architecture(stamp, model):
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(Path(stamp[0]).parent, trust_remote_code=False)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"model={model!r}: transformers cannot read its {CONFIG}: {error}") from error
+    if hasattr(config, "conv_stride") and hasattr(config, "conv_kernel"):
+        reach = 1
+        for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
+            reach = (reach - 1) * stride + kernel
+        hop = int(np.prod(config.conv_stride))
+        return Architecture(config.num_hidden_layers, config.hidden_size, hop, reach)
+    if config.model_type == "whisper":
+        # Two spectra 10 ms apart make a frame, and each spectrum is of 25 ms.
+        return Architecture(config.encoder_layers, config.d_model, 320, 320, config.max_source_positions)
+    raise ValueError(
+        f"model={model!r} is a {type(config).__name__}, which is no speech network that can be read here: it needs "
+        f"convolutions on samples (wav2vec 2.0, HuBERT, WavLM, Data2Vec, UniSpeech ...) or Whisper's encoder."
+    )
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to be asked, with its feature extractor.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractionMixin
+        Of transformers.
+    encoder : torch.nn.Module
+    layers : torch.nn.ModuleList
+        Layers of its transformer.
+    device : torch.device
+    """
+
+    extractor: Any
+    encoder: Any
+    layers: Any
+    device: torch.device
+
+    def inputs(self, audio):
+        """Prepare audio at 16 kHz as the model expects it: (1, ...) tensor."""
+        prepared = self.extractor(audio, sampling_rate=16000, return_tensors="pt")
+        return prepared[self.extractor.model_input_names[0]]
+
+    @torch.inference_mode()
+    def mean_of_layers(self, inputs, wanted):
+        """Average hidden states, running no layer above the highest of them.
+
+        Hidden state i is the input of layer i, so the network is left when it arrives at the highest
+        one. The last one is what transformers makes of the last layer's output, for it alone may be
+        normalised.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (1, n_samples) or (1, n_mels, n_spectra)
+        wanted : sequence of int
+            Rising hidden states.
+
+        Returns
+        -------
+        states : ndarray of shape (n_frames, n_features)
+        """
+        inputs = inputs.to(self.device, torch.float32)
+        found: list = []
+        if wanted[-1] == len(self.layers):
+            states = self.encoder(inputs, output_hidden_states=True).hidden_states
+            found = [states[i] for i in wanted]
+        else:
+
+            def listen(module, args, kwargs):
+                found.append(args[0] if args else kwargs["hidden_states"])
+                if len(found) == len(wanted):
+                    raise _Enough
+
+            hooks = [self.layers[i].register_forward_pre_hook(listen, with_kwargs=True) for i in wanted]
+            try:
+                self.encoder(inputs)
+            except _Enough:
+                pass
+            finally:
+                for hook in hooks:
+                    hook.remove()
+        return (sum(found[1:], found[0]) / len(found))[0].cpu().numpy()
+
+
+class _Enough(Exception):  # noqa: N818, nothing went wrong
+    """The highest layer that is wanted is reached."""
+
+
+def network(model, revision=None, device="auto"):
+    """Load a network, once in a process: the last one is kept.
+
+    Parameters
+    ----------
+    model : str or Path
+    revision : str, default=None
+    device : str, default="auto"
+
+    Returns
+    -------
+    network : Network
+
+    Raises
+    ------
+    OSError
+        If its files cannot be had or read.
+    ValueError
+        If weights are missing in them.
+    """
+    folder = _find_weights(model, revision).parent
+    _need_file(model, EXTRACTOR, revision if folder == Path(model) else folder.name)
+    return _network(str(folder), str(model), identity(model, revision), choose_device(device))
+
+
+@lru_cache(maxsize=1)
+def _network(folder, model, identity, device):
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    try:
+        with _quiet(), torch.random.fork_rng(devices=[]):  # it draws what it then overwrites
+            extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
+            whole, info = AutoModel.from_pretrained(
+                folder, trust_remote_code=False, weights_only=True, output_loading_info=True
+            )
+    except Exception as error:  # of many libraries; none of them names the model
+        raise OSError(
+            f"model={model!r}: transformers cannot load it from {folder}, {type(error).__name__}: {error}"
+        ) from error
+    lost = [key for key in info["missing_keys"] if "masked_spec" not in key and "decoder." not in key]
+    if lost:
+        raise ValueError(
+            f"model={model!r}: its file lacks the weights {sorted(lost)[:3]} ({len(lost)} in all), which would be "
+            f"random; is it of another architecture than its {CONFIG} says?"
+        )
+    if extractor.sampling_rate != 16000:
+        raise ValueError(
+            f"model={model!r} hears {extractor.sampling_rate} Hz; 16000 Hz is what is read here."
+        )
+    encoder = whole.get_encoder() if whole.config.is_encoder_decoder else whole
+    layers = getattr(encoder, "encoder", encoder).layers
+    return Network(extractor, encoder.eval().float().to(device), layers, device)
+
+
+@contextmanager
+def _quiet():
+    """Keep transformers from listing the heads that are left out."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
