@@ -8,22 +8,22 @@ from numbers import Integral, Real
 from pathlib import Path
 
 import joblib
-import librosa
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 
-from sk_b2s import checkpoints
+import sk_b2s.checkpoints as checkpoints
 from sk_b2s.caching import cached, code_of
 from sk_b2s.devices import choose_device
 from sk_b2s.speech import AUDIO_SFREQ, _check_is_file, _fitted_length, _SpeechFeatures, read_audio
+from sk_b2s.speech import CODE as SOUND_CODE
 from sk_b2s.stimuli import file_stamp, sound_duration, sound_name
 from sk_b2s.tables import window_length
 from sk_b2s.windows import Signal
 
 __all__ = ["Wav2Vec2Features", "chunks_of"]
 
-CODE = code_of(__file__, librosa, torch) + code_of(checkpoints.__file__) + version("transformers")
+CODE = code_of(__file__, torch) + code_of(checkpoints.__file__) + SOUND_CODE + version("transformers")
 BLOCK_EDGES = ("block_before", "block_start", "block_stop", "block_after")
 
 
