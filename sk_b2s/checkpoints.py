@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from sk_b2s.stimuli import file_stamp
 
 __all__ = ["Architecture", "Network", "architecture", "find_file", "identity", "network"]
 
+_ALONE = threading.Lock()
 CONFIG, EXTRACTOR = "config.json", "preprocessor_config.json"
 # Looked for in this order; pickled weights are read by torch.load(weights_only=True), which runs no code.
 WEIGHTS = (
@@ -247,7 +249,10 @@ class Network:
         -------
         states : ndarray of shape (n_frames, n_features)
         """
-        inputs = inputs.to(self.device, torch.float32)
+        with _ALONE:  # hooks are heard by every thread that shares the network
+            return self._mean_of_layers(inputs.to(self.device, torch.float32), wanted)
+
+    def _mean_of_layers(self, inputs, wanted):
         found: list = []
         if wanted[-1] == len(self.layers):
             states = self.encoder(inputs, output_hidden_states=True).hidden_states

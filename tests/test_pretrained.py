@@ -376,6 +376,16 @@ def test_the_network_is_loaded_once(saved, sound):
     assert checkpoints._network.cache_info().misses == 1
 
 
+def test_threads_share_the_network(saved, tmp_path):
+    path = write(tmp_path / "noise.wav", audio_of(1.5))
+    features = [Wav2Vec2Features(saved("wav2vec2"), layers=layers) for layers in [0, 1, 2, 3, (1, 3)] * 4]
+    alone = [whole(f, path, 1.5) for f in features]
+    together = joblib.Parallel(n_jobs=4, backend="threading")(
+        joblib.delayed(whole)(f, path, 1.5) for f in features
+    )
+    np.testing.assert_array_equal(together, alone)
+
+
 def test_an_estimator_holds_no_weights(saved, sound, tmp_path):
     path, _ = sound
     y = table([path], [0.4], 0.5, EDGES)
