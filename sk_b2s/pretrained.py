@@ -224,6 +224,8 @@ class Wav2Vec2Features(_SpeechFeatures):
         return checkpoints.architecture(self.model, self.revision)
 
     def _n_features(self, sounds):
+        for sound in sounds.unique():
+            _check_is_file(sound, "Wav2Vec2Features")
         return self._shape().n_features
 
     def _rate(self, sounds):
@@ -253,7 +255,6 @@ class Wav2Vec2Features(_SpeechFeatures):
         return tuple(np.unique(np.where(given < 0, given + n_layers + 1, given)).tolist())
 
     def _features(self, sound):
-        _check_is_file(sound, "Wav2Vec2Features")
         compute = cached(hidden_features, self.memory, ignore=("model", "revision", "device"))
         return partial(
             compute,
