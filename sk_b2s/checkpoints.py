@@ -249,7 +249,8 @@ class Network:
         -------
         states : ndarray of shape (n_frames, n_features)
         """
-        with _ALONE:  # hooks are heard by every thread that shares the network
+        # Hooks are heard by every thread that shares the network; LayerDrop may draw though nothing is dropped.
+        with _ALONE, torch.random.fork_rng(devices=[]):
             return self._mean_of_layers(inputs.to(self.device, torch.float32), wanted)
 
     def _mean_of_layers(self, inputs, wanted):
