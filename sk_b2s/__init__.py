@@ -1,6 +1,8 @@
 """Reading heard speech from the brain, the scikit-learn way."""
 
+from sk_b2s.activity import SpeechActivity
 from sk_b2s.answers import Retrieval, retrieval_scores, retrieve
+from sk_b2s.controls import run_controls
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.events import check_events
@@ -30,6 +32,7 @@ __all__ = [
     "RobustChannelScaler",
     "SoundArray",
     "SoundIntervals",
+    "SpeechActivity",
     "StimulusKFold",
     "StimulusLeakWarning",
     "StoredFeatures",
@@ -41,6 +44,7 @@ __all__ = [
     "make_segments",
     "retrieval_scores",
     "retrieve",
+    "run_controls",
     "save",
     "shift_null",
 ]

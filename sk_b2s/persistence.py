@@ -27,6 +27,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
+from sk_b2s.activity import SpeechActivity
 from sk_b2s.codec import Reader, Writer
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
@@ -52,6 +53,7 @@ ESTIMATORS: dict[str, type] = {
     "sk_b2s.MelSpectrogram": MelSpectrogram,
     "sk_b2s.RidgeDecoder": RidgeDecoder,
     "sk_b2s.RobustChannelScaler": RobustChannelScaler,
+    "sk_b2s.SpeechActivity": SpeechActivity,
     "sk_b2s.StoredFeatures": StoredFeatures,
     "sk_b2s.SurrogateBrain": SurrogateBrain,
     "sk_b2s.Wav2Vec2Features": Wav2Vec2Features,

@@ -19,10 +19,11 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "recordings", "events", "segments", "model_selection", "tables", "windows",
-    "epocher", "preprocessing", "surrogates", "speech", "checkpoints", "pretrained", "datasets", "frames", "modules",
+    "epocher", "preprocessing", "surrogates", "speech", "activity", "checkpoints", "pretrained", "datasets", "frames",
+    "modules",
     "metrics", "nulls", "evidence", "words", "losses",
     "candidates", "retrieval", "answers", "training", "encoder", "ridge",
-    "linear", "codec", "persistence", "plotting",
+    "linear", "codec", "persistence", "counterparts", "controls", "plotting",
 ]  # fmt: skip
 
 

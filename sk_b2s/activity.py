@@ -1,0 +1,84 @@
+"""When somebody speaks and when nobody does: the easiest thing that a decoder may live on."""
+
+from __future__ import annotations
+
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from sk_b2s.caching import cached, code_of
+from sk_b2s.speech import CODE as SPEECH_CODE
+from sk_b2s.speech import _check_is_file, _SpeechFeatures, power_spectrogram, read_audio
+from sk_b2s.stimuli import file_stamp
+
+__all__ = ["SpeechActivity", "speech_activity"]
+
+CODE = code_of(__file__)
+LOUD = 95  # percentile of a sound's frames that the threshold is counted from
+
+
+def speech_activity(path, stamp, sfreq, threshold, pause, n_fft):
+    """Speech or silence of a sound file, see :class:`SpeechActivity`: (n_frames, 1)."""
+    energy = power_spectrogram(read_audio(path), sfreq, n_fft).sum(0)
+    loud = np.percentile(energy, LOUD)
+    active = energy > loud * 10 ** (threshold / 10)
+    edges = np.flatnonzero(np.diff(active, prepend=not active[0], append=not active[-1]))
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        if not active[first] and last - first < pause * sfreq and 0 < first and last < len(active):
+            active[first:last] = True  # the closure of a plosive is no pause
+    return active.astype(np.float32)[:, None]
+
+
+class SpeechActivity(_SpeechFeatures):
+    """One where there is speech and zero in a pause, from the short-time energy of the sound.
+
+    A frame is silent if its energy is ``threshold`` dB below the loud frames of its sound (their 95th
+    percentile); silences shorter than ``pause``, such as the closure of a plosive, count as speech.
+    Given to a decoder as ``speech=`` it tells how far the pauses alone carry.
+
+    Parameters
+    ----------
+    sfreq : float, default=50
+        Frames per second; must divide 16,000.
+    threshold : float, default=-30
+        In dB. Raise it for recordings with background noise, where nothing is ever silent.
+    pause : float, default=0.1
+        Shortest silence in seconds.
+    n_fft : int, default=512
+        Samples of 1/16000 s in a frame.
+    memory : None, str or joblib.Memory, default=None
+        Folder where the activity of each sound is kept.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+
+    Notes
+    -----
+    Beyond the ends of a sound there is silence, 0.
+    """
+
+    _parameter_constraints = {
+        **_SpeechFeatures._parameter_constraints,
+        "threshold": [Interval(Real, None, 0, closed="neither")],
+        "pause": [Interval(Real, 0, None, closed="left")],
+        "n_fft": [Interval(Integral, 2, None, closed="left")],
+    }
+
+    def __init__(self, sfreq=50, threshold=-30.0, pause=0.1, n_fft=512, memory=None):
+        self.sfreq = sfreq
+        self.threshold = threshold
+        self.pause = pause
+        self.n_fft = n_fft
+        self.memory = memory
+
+    def _n_features(self, sounds):
+        return 1
+
+    def _features(self, sound):
+        _check_is_file(sound, "SpeechActivity")
+        compute = cached(speech_activity, self.memory)
+        stamp = (*file_stamp(sound), SPEECH_CODE, CODE)
+        return partial(compute, str(sound), stamp, self.sfreq, self.threshold, self.pause, self.n_fft)

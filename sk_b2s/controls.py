@@ -1,0 +1,514 @@
+"""What else a score could come from: controls that stand beside any result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+from sklearn.base import clone
+from sklearn.utils import _safe_indexing, check_random_state
+
+from sk_b2s.activity import SpeechActivity
+from sk_b2s.answers import Retrieval, retrieve
+from sk_b2s.candidates import check_in_step, distinct_segments
+from sk_b2s.counterparts import (
+    clear_of_brain,
+    decoder_of,
+    in_the_place_of,
+    moved,
+    shift_pairs,
+    with_noise,
+    with_speech,
+)
+from sk_b2s.model_selection import StimulusKFold, table_of
+from sk_b2s.nulls import _would_hit, shift_null
+from sk_b2s.speech import Envelope
+from sk_b2s.stimuli import SoundArray
+from sk_b2s.surrogates import SurrogateBrain
+from sk_b2s.tables import is_segment_table
+
+__all__ = ["CONTROLS", "LEAKS", "run_controls"]
+
+FEW = 4  # recordings; fewer cannot tell a leak from a preference that met its recording by luck
+
+
+# --- the controls ------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Task:
+    """One fold, and all that a control needs to answer it."""
+
+    estimator: Any
+    X: Any
+    y: Any
+    rows: pd.DataFrame
+    train: np.ndarray
+    test: np.ndarray
+    seed: int
+    oracle: Any = None
+    n_left_out: int = 0
+    k: int | None = None
+    fitted: dict = field(default_factory=dict)
+
+    def refit(self, estimator=None, X=None, y=None, train=None, test=None):
+        """Fit a clone on the training rows and let it answer the test rows."""
+        X, y = self.X if X is None else X, self.y if y is None else y
+        train, test = self.train if train is None else train, self.test if test is None else test
+        estimator = clone(self.estimator if estimator is None else estimator)
+        estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train))
+        return self._with_rows(retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test)), test)
+
+    def _with_rows(self, answers, test):
+        return replace(answers, rows=self.rows.iloc[test], k=self.k or answers.k)
+
+    @cached_property
+    def answers(self):
+        """Answers of the decoder itself."""
+        return self.refit()
+
+    def of_scores(self, scores):
+        """Make answers of similarities to the distinct segments of the test rows."""
+        found = distinct_segments(_safe_indexing(self.y, self.test))
+        k = self.k or decoder_of(self.estimator)[0].k
+        names = pd.DataFrame({"segment": found.ids})
+        return Retrieval(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)
+
+
+def _decoder(task):
+    """Decode, as it is."""
+    return [task.answers]
+
+
+def _noise(task, kind):
+    noise = SurrogateBrain(kind, random_state=task.seed)
+    if is_segment_table(task.X):
+        return [task.refit(with_noise(task.estimator, noise))]
+    return [task.refit(X=noise.fit_transform(task.X))]
+
+
+def _phase(task):
+    """Refit and score on phase-randomised recordings: spectra and covariance are kept."""
+    return _noise(task, "phase")
+
+
+def _white(task):
+    """Refit and score on white noise, which keeps nothing of a recording."""
+    return _noise(task, "white")
+
+
+def _shifted(task):
+    """Refit and score with what was heard moved along each recording by 10 s or more."""
+    order = shift_pairs(task.rows, task.y, task.seed)
+    # What was heard keeps its side of the split: it takes the label "train" or "test" along.
+    side = np.zeros(len(order), int)
+    side[task.train], side[task.test] = 1, 2
+    train, test = np.flatnonzero(side[order] == 1), np.flatnonzero(side[order] == 2)
+    kept = clear_of_brain(task.rows, train, test)
+    task.n_left_out = len(train) - len(kept)
+    if not len(kept):
+        raise ValueError(
+            "shifted pairing: every training window lies beside a test window of its recording once the sound is "
+            "moved; take longer recordings or longer blocks."
+        )
+    return [task.refit(y=moved(task.y, order), train=kept, test=test)]
+
+
+def _within(task):
+    """Ask the decoder among the candidates of the same recording only."""
+    whole, parts = task.answers, []
+    for name in pd.unique(whole.rows["recording"]):
+        rows = np.flatnonzero(whole.rows["recording"] == name)
+        columns, target = np.unique(whole.target[rows], return_inverse=True)
+        if len(columns) <= whole.k:
+            raise ValueError(
+                f"within recording: {name!r} has {len(columns)} distinct segments in a test fold, and k={whole.k} of "
+                f"them are no question; use a smaller k or fewer folds."
+            )
+        parts.append(
+            Retrieval(
+                whole.scores[np.ix_(rows, columns)],
+                target,
+                whole.candidates.iloc[columns],
+                whole.rows.iloc[rows],
+                whole.k,
+            )  # fmt: skip
+        )
+    return parts
+
+
+def _silence(task):
+    """Retrieve by the true pauses of each window: what perfect knowledge of them gives."""
+    speech = decoder_of(task.estimator)[0].speech
+    heard = _safe_indexing(task.y, task.test)
+    feature = in_the_place_of(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
+    mask = np.asarray(feature.fit_transform(table_of(heard)))[:, 0]
+    own = mask[distinct_segments(heard).first]
+    # Minus the number of frames in which two masks differ: whole numbers, so that equal masks tie.
+    return [task.of_scores(mask @ own.T + (1 - mask) @ (1 - own).T - mask.shape[1])]
+
+
+def _silence_from_brain(task):
+    """Refit with the pauses as the only thing to decode."""
+    return [task.refit(_other_speech(task, SpeechActivity()))]
+
+
+def _acoustics(task):
+    """Refit with loudness as the only thing to decode."""
+    return [task.refit(_other_speech(task, Envelope()))]
+
+
+def _other_speech(task, feature):
+    return with_speech(task.estimator, in_the_place_of(decoder_of(task.estimator)[0].speech, feature))
+
+
+def _oracle(task):
+    """Ask whoever knows the truth."""
+    answers = task.oracle(*(_safe_indexing(data, task.test) for data in (task.X, task.y)))
+    return [
+        task._with_rows(answers, task.test) if isinstance(answers, Retrieval) else task.of_scores(answers)
+    ]
+
+
+# Name -> what answers it: a list of Retrieval, each with candidates of its own.
+CONTROLS = {
+    "decoder": _decoder,
+    "surrogate": _phase,
+    "white noise": _white,
+    "shifted pairing": _shifted,
+    "within recording": _within,
+    "silence only": _silence,
+    "silence from the brain": _silence_from_brain,
+    "acoustics only": _acoustics,
+    "oracle": _oracle,
+}
+LEAKS = ("surrogate", "white noise", "shifted pairing")  # must be at chance, or something leaks
+ALARM = 0.025 / len(LEAKS)  # chance that one of them is marked without a leak
+TINY = 1e-9  # a spread that is but rounding
+OF_SOUND = ("silence only", "silence from the brain", "acoustics only")  # need audio files
+CONTEXT = ("silence only", "oracle")  # no brain was asked
+
+
+@dataclass
+class _Outcome:
+    """What one control scored in one fold."""
+
+    records: list  # of each recording
+    across: (
+        list  # of (names of recordings, hits of each if its labels came from each), a pool of candidates each
+    )
+    n_left_out: int
+
+
+def _run(names, task, n_shifts):
+    """Run some controls of one fold: {name: _Outcome}."""
+    out = {}
+    for name in names:
+        parts, random = CONTROLS[name](task), np.random.RandomState(task.seed)
+        records = [record for part in parts for record in _records(part, n_shifts, random)]
+        out[name] = _Outcome(records, [_across(part) for part in parts], task.n_left_out)
+    return out
+
+
+def _records(answers, n_shifts, random):
+    """Scores of each recording, with the null of each."""
+    recording = answers.rows["recording"].to_numpy(dtype=object)
+    for name in pd.unique(recording):
+        own = np.flatnonzero(recording == name)
+        rows, ranks = answers.rows.iloc[own], answers.ranks[own]
+        try:
+            null = shift_null(
+                answers.scores[own], answers.target[own], rows["recording"], rows["onset"],
+                rows["duration"].max(), answers.k, n_shifts, random,
+            )  # fmt: skip
+        except ValueError:  # too short to move its labels; the fits are not thrown away for that
+            null = np.full(n_shifts, np.nan)
+        yield {
+            "subject": rows["subject"].iloc[0], "recording": name, "n": len(own),
+            "top_1": np.sum(ranks < 1), "top_k": np.sum(ranks < answers.k),
+            "chance": len(own) * answers.chance, "null": len(own) * null,
+            "relative": ranks / (answers.n_candidates - 1), "n_candidates": len(own) * answers.n_candidates,
+        }  # fmt: skip
+
+
+def _across(answers):
+    """Hits that each recording would have with labels drawn from each: names, (n_recordings, n_recordings)."""
+    codes, names = pd.factorize(answers.rows["recording"].to_numpy(dtype=object), sort=True)
+    hit = _would_hit(answers.scores, answers.k)
+    mine = np.stack([hit[codes == code].sum(0) for code in range(len(names))])
+    return tuple(names), np.stack(
+        [mine[:, answers.target[codes == code]].mean(1) for code in range(len(names))], axis=1
+    )
+
+
+# --- what the answers say -----------------------------------------------------------------------------
+
+
+def _row(outcomes):
+    r"""Pool all folds: one score per subject, then their mean.
+
+    The limit of a leak. Let T be the score, a mean over recordings r with weights :math:`w_r`, and
+    :math:`m_r` the mean of the null of r, in which labels move within r. Then
+
+    .. math:: T - c = (T - \sum_r w_r m_r) + \sum_r w_r (m_r - c_r)
+
+    with chance c. A recording's fingerprint moves no label in time, so it lifts each :math:`m_r` as it
+    lifts T: the first bracket, all that a comparison with the null sees, is blind to it, and T must be
+    held against c. What T may exceed c by without a leak is luck in either bracket. The first is as wide
+    as the null. The second is zero where all recordings hold the same candidates; where they do not, a
+    decoder that prefers some candidates throughout a recording may by luck prefer that recording's own,
+    with standard deviation s: see :func:`_between`. The limit of T is :math:`c + \sqrt{(q - \sum w_r m_r)^2
+    + (z s)^2}`, q and z being the quantiles of the null and of a normal distribution that leave 2.5 % to
+    all of ``LEAKS`` together. The second bracket is the fingerprint itself and far less noisy than T, so it
+    is looked at alone as well: ``fingerprint`` is how many s it is, and its limit is z.
+    """
+    table = pd.DataFrame([record for outcome in outcomes for record in outcome.records])
+    n_of = table.groupby("subject")["n"].sum()
+    weight = 1 / (len(n_of) * table["subject"].map(n_of))
+    subjects = table.groupby("subject")[["top_1", "top_k"]].sum().div(n_of, axis=0)
+    relative = table.groupby("subject")["relative"].agg(lambda parts: np.median(np.concatenate(list(parts))))
+    null = sum(w * part for w, part in zip(weight, table["null"], strict=True))
+    chance = float((weight * table["chance"]).sum())
+    low, high = np.quantile(null, [0.025, 0.975])
+    luck = np.quantile(null, 1 - ALARM) - null.mean()
+    lift, spread = _between(outcomes, weight.groupby(table["recording"]).first())
+    return {
+        "top_1": subjects["top_1"].mean(), "top_k": subjects["top_k"].mean(), "sem": subjects["top_k"].sem(),
+        "median_relative_rank": relative.mean(), "n_subjects": len(n_of), "n_windows": int(n_of.sum()),
+        "n_candidates": table["n_candidates"].sum() / n_of.sum(), "chance": chance, "null_mean": null.mean(),
+        "null_low": low, "null_high": high, "leak_above": chance + np.hypot(luck, norm.isf(ALARM) * spread),
+        "fingerprint": lift / spread if spread > TINY else np.nan,
+    }  # fmt: skip
+
+
+def _between(outcomes, weight):
+    r"""How much better each recording does with labels of its own than if recordings were dealt each other's.
+
+    With :math:`a_{rq}` the weighted hits of recording r under random labels of recording q, the score under
+    a random permutation :math:`\pi` of the recordings, :math:`\sum_r a_{r \pi(r)}`, has the mean
+    :math:`\sum_{rq} a_{rq} / R` and the variance :math:`\sum_{rq} d_{rq}^2 / (R - 1)`, d being a minus its
+    row and column means [1]_. Folds that test the same recordings are permuted together. Of fewer than
+    ``FEW`` recordings every permutation is likely to be the true one; there nothing is said, nothing is
+    allowed for, and the limit of the score errs on the side of warning.
+
+    Returns
+    -------
+    lift, spread : float
+        :math:`\sum_r a_{rr}` minus that mean, and the root of that variance.
+
+    References
+    ----------
+    .. [1] Hoeffding (1951). A combinatorial central limit theorem. Annals of Mathematical Statistics
+       22:558. https://doi.org/10.1214/aoms/1177729545
+    """
+    pooled: dict[tuple, np.ndarray] = {}
+    for names, hits in [pair for outcome in outcomes for pair in outcome.across]:
+        pooled[names] = pooled.get(names, 0) + weight[list(names)].to_numpy()[:, None] * hits
+    lift = variance = 0.0
+    for names, a in pooled.items():
+        if len(names) >= FEW:
+            d = a - a.mean(0) - a.mean(1, keepdims=True) + a.mean()
+            lift += np.trace(d)
+            variance += (d**2).sum() / (len(names) - 1)
+    return lift, np.sqrt(variance)
+
+
+def _verdicts(table):
+    """Say in words what each row means."""
+    verdict = np.where(table["top_k"] > table["null_high"], "above its null", "at chance").astype(object)
+    verdict[table["null_high"].isna()] = "no null: recordings too short"
+    verdict = pd.Series(verdict, index=table.index)
+    verdict[verdict.index.isin(CONTEXT)] = "context"
+    leaking = [name for name in LEAKS if name in table.index and _leaks(table.loc[name])]
+    for name in LEAKS:
+        if name in leaking:
+            verdict[name] = "LEAK"
+        elif name in table.index and verdict[name] == "above its null":
+            verdict[name] = "at chance"  # above the one, below the limit that counts
+    if leaking and "decoder" in table.index:
+        verdict["decoder"] = f"LEAK ({', '.join(leaking)})"
+    return verdict
+
+
+def _leaks(row):
+    return row["top_k"] > row["leak_above"] or row["fingerprint"] > norm.isf(ALARM)
+
+
+def run_controls(
+    estimator,
+    X,
+    y,
+    cv=None,
+    controls=None,
+    oracle=None,
+    k=None,
+    n_shifts=1000,
+    random_state=0,
+    n_jobs=None,
+    verbose=0,
+):
+    """Refit and score a decoder on all that it should not be able to decode, beside its own score.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A decoder of the package, a Pipeline that ends in one, or a search over either. It is cloned,
+        never changed or used as fitted.
+    X : DataFrame or Windows of shape (n_windows, ...)
+        What the brain did, with ``recording``, ``onset`` and ``duration`` in its table (and ``subject``,
+        where there are several): an array needs ``Windows.from_array(X, rows=table)``.
+    y : DataFrame, Windows or array-like of shape (n_windows, ...)
+        What was heard.
+    cv : None, splitter or iterable of (train, test), default=None
+        Every fold is refitted for every control and the scores of each subject are pooled over folds.
+        None takes the first fold of ``StimulusKFold(5)``, a fifth of the cost.
+    controls : None or sequence of str, default=None
+        Names in ``CONTROLS``. None takes all that apply: "silence only", "silence from the brain" and
+        "acoustics only" need audio files and a decoder with ``speech``, "oracle" needs ``oracle``.
+    oracle : None or callable, default=None
+        ``oracle(X_test, y_test)`` returns a :class:`~sk_b2s.Retrieval`, or similarities of shape
+        (n_windows, n_candidates) to the distinct segments of ``y_test`` in order of appearance: what
+        one who knows the truth of a simulation would score.
+    k : int or None, default=None
+        Scores are top-k; the decoder's ``k`` by default.
+    n_shifts : int, default=1000
+        Shifts of which each null is made.
+    random_state : None, int or RandomState, default=0
+        Draws noise, shifts and nulls, once. A control is never drawn again because of how it came out.
+    n_jobs : int or None, default=None
+        Controls and folds that are run at once, in processes.
+    verbose : int, default=0
+        Above 0 a line is printed for each control and fold that is done.
+
+    Returns
+    -------
+    table : DataFrame of shape (n_controls, ...)
+        Indexed by ``control``; columns ``top_1, top_k, sem, median_relative_rank`` (means over subjects;
+        the standard error is that of ``top_k``), ``n_subjects, n_windows, n_candidates, chance``,
+        ``null_mean, null_low, null_high`` (mean, 2.5 and 97.5 % quantile of :func:`~sk_b2s.shift_null` in
+        this row's own similarities), ``leak_above`` and ``fingerprint`` (``top_k`` above the one or 2.4 or more of
+        the other is a leak, see Notes; NaN where none is looked for),
+        ``n_left_out`` (training windows that "shifted pairing" drops because the brain of a test window
+        lies within a second), ``share_of_oracle`` ((top_k - chance) / (the oracle's - chance), with an
+        oracle), and ``verdict``: "LEAK", "above its null", "at chance", "context" (no brain was asked), or
+        that recordings are too short for a null.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is none that retrieves, or a control is no name.
+    ValueError
+        If X does not say when its windows were, a control does not apply, or a recording is too short.
+
+    See Also
+    --------
+    retrieve : The similarities behind one score.
+    SurrogateBrain : The noise.
+
+    Notes
+    -----
+    ``surrogate`` and ``white noise`` put :class:`~sk_b2s.SurrogateBrain` right after the Epocher (before
+    everything, if X is Windows), so every later step is the same code. ``shifted pairing`` moves what was
+    heard along each recording by 10 s or more; folds move with it, so no sound comes to both sides. A
+    decoder that learns from the brain is at chance on all three. If it is not, it knows recordings, not
+    speech: the row says LEAK, and so does the decoder's. The limit is counted from chance and not from
+    the row's null, because a recording's fingerprint lifts that null too; the derivation is in the source
+    of ``sk_b2s.controls``.
+
+    The limit leaves 2.5 % to luck over the three. On small simulations without any leak (300 to 700 windows)
+    we found 1 to 6 % of single rows marked, so a mark just above ``leak_above`` on little data may be luck:
+    more windows tell, another seed does not.
+
+    "phase" keeps all that is constant over a recording. A sustained response to a voice that speaks
+    throughout one recording and not in others is such, and is marked too.
+
+    ``white noise`` keeps the subject's name: a decoder that learns each subject by itself knows which
+    sounds a subject hears, and exceeds chance where subjects heard different ones.
+
+    ``silence only`` compares the true mask of speech and pause of a window with those of the candidates;
+    ``silence from the brain`` and ``acoustics only`` decode that mask, and loudness, and nothing else. All
+    three may exceed chance honestly; they say what a score may be made of.
+    """
+    last, _ = decoder_of(estimator)
+    check_in_step(X, y)
+    rows = _rows_of(X)
+    names = _wanted(controls, last, y, oracle)
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    folds = _folds(cv, X, y)
+    together = [name for name in ("decoder", "within recording") if name in names]
+    jobs = [together] if together else []
+    jobs += [[name] for name in names if name not in together]
+    jobs = [(job, index) for job in jobs for index in range(len(folds))]
+    results = joblib.Parallel(n_jobs, return_as="generator")(
+        joblib.delayed(_run)(
+            job, _Task(estimator, X, y, rows, *folds[index], seed + index, oracle, k=k), n_shifts
+        )
+        for job, index in jobs
+    )
+    outcomes: dict[str, list] = {name: [] for name in names}
+    for (_, index), result in zip(jobs, results, strict=True):
+        for name, outcome in result.items():
+            outcomes[name].append(outcome)
+            if verbose:
+                hits, n = (sum(record[column] for record in outcome.records) for column in ("top_k", "n"))
+                print(f"{name}, fold {index + 1} of {len(folds)}: top-k {hits / n:.3f}")
+    table = pd.DataFrame({name: _row(outcomes[name]) for name in names}).T.rename_axis("control")
+    table = table.astype({column: int for column in ("n_subjects", "n_windows")})
+    of_leaks = ["leak_above", "fingerprint"]
+    table.loc[~table.index.isin(LEAKS), of_leaks] = np.nan
+    table["n_left_out"] = [sum(o.n_left_out for o in outcomes[name]) for name in names]
+    if "oracle" in table.index:
+        best = table.loc["oracle", "top_k"] - table["chance"]
+        table["share_of_oracle"] = (table["top_k"] - table["chance"]) / best.where(best > 0)
+    return table.assign(verdict=_verdicts(table))
+
+
+def _rows_of(X):
+    """Recording, subject and time of each window."""
+    table = table_of(X)
+    missing = ["recording", "onset", "duration"]
+    missing = [column for column in missing if table is None or column not in table]
+    if missing:
+        raise ValueError(
+            f"controls move windows in time within recordings, but X lacks {missing}: give the table of "
+            f"make_segments, or Windows.from_array(X, rows=table) with these columns (s)."
+        )
+    rows = table if "subject" in table else table.assign(subject="")
+    return rows[["subject", "recording", "onset", "duration"]].reset_index(drop=True)
+
+
+def _wanted(controls, decoder, y, oracle):
+    """Names of the controls to run, in the order of CONTROLS where none are named."""
+    table = table_of(y)
+    spoken = table is not None and "sound" in table and getattr(decoder, "speech", None) is not None
+    spoken = spoken and not any(isinstance(sound, SoundArray) for sound in pd.unique(table["sound"]))
+    missing = {} if spoken else dict.fromkeys(OF_SOUND, "audio files in y and a decoder with speech=")
+    missing |= {} if oracle is not None else {"oracle": "oracle=, one who knows the truth"}
+    if controls is None:
+        return [name for name in CONTROLS if name not in missing]
+    if isinstance(controls, str):
+        raise TypeError(f"controls must be a list of names, got the text {controls!r}; write [{controls!r}].")
+    for name in controls:
+        if name not in CONTROLS:
+            raise ValueError(f"controls: {name!r} is none of {list(CONTROLS)}.")
+        if name in missing:
+            raise ValueError(f"controls: {name!r} needs {missing[name]}.")
+    return list(dict.fromkeys(controls))
+
+
+def _folds(cv, X, y):
+    """Pairs (train, test)."""
+    if cv is None:
+        return [next(StimulusKFold(5).split(X, y))]
+    if isinstance(cv, int):
+        raise TypeError(
+            f"cv={cv} would split rows, and windows overlap: write cv=StimulusKFold({cv}), or None for its "
+            f"first fold."
+        )
+    pairs = cv.split(X, y) if hasattr(cv, "split") else cv
+    return [(np.asarray(train), np.asarray(test)) for train, test in pairs]

@@ -1,0 +1,414 @@
+"""Controls catch a decoder that knows recordings instead of speech, and let an honest one pass."""
+
+from itertools import permutations
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from sk_b2s import (
+    BrainEncoder,
+    Envelope,
+    Epocher,
+    FeatureScaler,
+    LeaveOneSubjectOut,
+    MelSpectrogram,
+    RidgeDecoder,
+    SoundArray,
+    SpeechActivity,
+    StimulusKFold,
+    StoredFeatures,
+    SurrogateBrain,
+    Windows,
+    retrieval_scores,
+    retrieve,
+    run_controls,
+)
+from sk_b2s.controls import ALARM, CONTROLS, LEAKS, _Outcome, _row
+from sk_b2s.counterparts import clear_of_brain, shift_pairs, with_noise, with_speech
+
+pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
+SFREQ, STEP, LENGTH = 8.0, 8, 24  # Hz; steps between windows and in a window
+
+
+def planted(fingerprint, response, n_recordings=6, n=120, seed=0):
+    """One person's recordings of different sounds: a fingerprint in each, a response to the sound, or both.
+
+    The fingerprint is a covariance of the noise, and goes with the mean of the sound's features, a voice.
+    """
+    rng = np.random.default_rng(seed)
+    n_times, n_features, n_channels = STEP * n + LENGTH, 4, 6
+    brains, sounds = [], []
+    for index in range(n_recordings):
+        heard = rng.standard_normal((n_times, n_features)) + fingerprint * rng.standard_normal(n_features)
+        noise = rng.standard_normal((n_times, n_channels)) * np.exp(
+            fingerprint * rng.standard_normal(n_channels)
+        )
+        noise[:, :n_features] += response * heard
+        brains.append(noise.astype(np.float32))
+        sounds.append(SoundArray(heard.astype(np.float32), SFREQ, f"sound {index}"))
+    which, start = np.repeat(np.arange(n_recordings), n), np.tile(np.arange(n) * STEP, n_recordings)
+    seconds = start / SFREQ
+    rows = pd.DataFrame({
+        "subject": "s", "recording": [f"r{i}" for i in which], "onset": seconds, "duration": LENGTH / SFREQ,
+    })  # fmt: skip
+    y = pd.DataFrame({
+        "sound": [sounds[i] for i in which], "sound_onset": seconds, "duration": (LENGTH - 1) / SFREQ,
+        "segment": np.arange(len(rows)), "block": 1000 * which + seconds.astype(int) // 20,
+        "block_start": seconds // 20 * 20, "block_stop": seconds // 20 * 20 + 20,
+    })  # fmt: skip
+    return Windows(brains, which, start, LENGTH, SFREQ, rows=rows), y
+
+
+class Power(TransformerMixin, BaseEstimator):
+    """The logarithm of the power, from which a linear decoder reads a covariance."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return X.then(log_power)
+
+
+def log_power(batch, which):
+    return batch.square_().log1p_()
+
+
+def ridge(**changes):
+    speech = make_pipeline(StoredFeatures(), FeatureScaler())
+    return RidgeDecoder(speech=speech, lags=(0, 0), **changes)
+
+
+def tiny_encoder():
+    return BrainEncoder(
+        speech=make_pipeline(StoredFeatures(), FeatureScaler()), spatial_attention=False, subject_layer=None,
+        n_virtual_channels=8, hidden=16, depth=2, max_epochs=15, lr=3e-3, batch_size=64, validation=None,
+        precision="float32", random_state=0, verbose=0, device="cpu",
+    )  # fmt: skip
+
+
+def folds_for(estimator, X, y):
+    """Three folds, of which the encoder is given one."""
+    folds = list(StimulusKFold(3).split(X, y))
+    return folds[:1] if isinstance(estimator, BrainEncoder) else folds
+
+
+decoders = pytest.mark.parametrize(
+    "estimator",
+    [make_pipeline(Power(), ridge()), pytest.param(tiny_encoder(), marks=pytest.mark.slow)],
+    ids=["ridge", "encoder"],
+)
+
+
+@decoders
+def test_a_fingerprint_is_caught_by_all_but_white_noise(estimator):
+    X, y = planted(fingerprint=1.0, response=0.0)
+    table = run_controls(estimator, X, y, cv=folds_for(estimator, X, y), n_shifts=200)
+    assert list(table.index) == ["decoder", "surrogate", "white noise", "shifted pairing", "within recording"]
+    assert (
+        table.loc[["decoder", "surrogate", "shifted pairing"], "top_k"] > 1.5 * table["chance"].iloc[0]
+    ).all()
+    assert (table.loc[["surrogate", "shifted pairing"], "verdict"] == "LEAK").all()
+    assert table.loc["decoder", "verdict"] == "LEAK (surrogate, shifted pairing)"
+    assert (table.loc[["white noise", "within recording"], "verdict"] == "at chance").all()
+    assert (table.loc[["surrogate", "shifted pairing"], "fingerprint"] > 3).all()
+    # The null within recordings is lifted as well: compared with it nothing would have been found.
+    assert table.loc["surrogate", "top_k"] < table.loc["surrogate", "null_high"]
+    assert table.loc["decoder", "top_k"] < table.loc["decoder", "null_high"]
+
+
+def test_an_offset_of_each_recording_is_a_fingerprint_too():
+    X, y = planted(fingerprint=0.0, response=0.0)
+    offsets = np.random.default_rng(5).standard_normal((len(X.signals), X.shape[1])).astype(np.float32)
+    voices = offsets[:, :4]
+    X = X._replace(signals=[signal + offset for signal, offset in zip(X.signals, offsets, strict=True)])
+    sounds = {s: SoundArray(s.data + v, SFREQ) for s, v in zip(pd.unique(y["sound"]), voices, strict=True)}
+    y = y.assign(sound=y["sound"].map(sounds))
+    table = run_controls(ridge(), X, y, cv=StimulusKFold(3), controls=LEAKS, n_shifts=200)
+    assert list(table["verdict"]) == ["LEAK", "at chance", "LEAK"]
+
+
+@decoders
+def test_a_response_without_fingerprint_passes(estimator):
+    if isinstance(estimator, Pipeline):
+        estimator = estimator[-1]  # the response is linear
+    X, y = planted(fingerprint=0.0, response=0.5)
+    table = run_controls(estimator, X, y, cv=folds_for(estimator, X, y), n_shifts=200, random_state=1)
+    assert (table.loc[["decoder", "within recording"], "top_k"] > 0.5).all()
+    assert table.loc["within recording", "verdict"] == "above its null"
+    assert (table.loc[list(LEAKS), "top_k"] < 0.15).all()
+    if isinstance(estimator, RidgeDecoder):  # one fold of the encoder is little enough for luck
+        assert (table.loc[list(LEAKS), "verdict"] == "at chance").all()
+        assert table.loc["decoder", "verdict"] == "above its null"
+
+
+def test_an_honest_decoder_is_rarely_accused():
+    marks = []
+    for seed in range(12):
+        X, y = planted(fingerprint=0.0, response=0.5, n_recordings=4, n=60, seed=seed)
+        table = run_controls(
+            ridge(alphas=(1.0,)), X, y, cv=StimulusKFold(2), controls=LEAKS, n_shifts=100, random_state=seed
+        )
+        marks += list(table["verdict"] == "LEAK")
+    assert sum(marks) <= 3  # of 36, at 1 to 3 % each
+
+
+@pytest.fixture(scope="module")
+def full(listening, tiny_pipeline):
+    X, y = listening
+    pipe = tiny_pipeline(max_epochs=12)
+    before = repr(pipe.get_params())
+
+    def oracle(X, y):
+        """Know it all but for the windows of the first person."""
+        truth = np.eye(y["segment"].nunique())[pd.factorize(y["segment"])[0]]
+        truth[(X["subject"] == X["subject"].iloc[0]).to_numpy()] = 0
+        return truth
+
+    folds = list(StimulusKFold(3).split(X, y))[:2]
+    table = run_controls(pipe, X, y, cv=folds, oracle=oracle, n_shifts=200)
+    assert repr(pipe.get_params()) == before
+    assert not hasattr(pipe[-1], "net_")
+    return table, pipe, X, y, folds
+
+
+@pytest.mark.slow
+def test_all_controls_beside_a_table_pipeline(full):
+    table, *_ = full
+    assert list(table.index) == list(CONTROLS)
+    assert (table.loc[["decoder", "within recording"], "verdict"] == "above its null").all()
+    assert (table.loc[list(LEAKS), "verdict"] == "at chance").all()
+    assert (table.loc[["silence only", "oracle"], "verdict"] == "context").all()
+    assert (table["n_subjects"] == 2).all()
+    assert (table["n_left_out"].drop("shifted pairing") == 0).all()
+    assert table["leak_above"].notna().sum() == len(LEAKS)
+    chance = table["chance"]
+    assert chance["within recording"] == pytest.approx(chance["decoder"])  # both heard the same
+    # The oracle knows one of two people's: half, exactly, and its share is one.
+    assert table.loc["oracle", "top_k"] == 0.5
+    assert table.loc["oracle", "share_of_oracle"] == 1
+    expected = (table["top_k"] - chance) / (0.5 - chance)
+    np.testing.assert_allclose(table["share_of_oracle"], expected)
+
+
+@pytest.mark.slow
+def test_scores_are_pooled_over_folds_and_then_over_people(full):
+    table, pipe, X, y, folds = full
+    ranks, who, n_candidates = [], [], []
+    for train, test in folds:
+        answers = retrieve(pipe.fit(X.iloc[train], y.iloc[train]), X.iloc[test], y.iloc[test])
+        ranks.append(answers.ranks)
+        who.append(X["subject"].iloc[test])
+        n_candidates.append(np.full(len(test), answers.n_candidates))
+    ranks, who, n_candidates = (np.concatenate(parts) for parts in (ranks, who, n_candidates))
+    hits = pd.Series(ranks < 5).groupby(who).mean()
+    row = table.loc["decoder"]
+    assert row["top_k"] == pytest.approx(hits.mean())
+    assert row["sem"] == pytest.approx(hits.std() / np.sqrt(2))
+    assert row["top_1"] == pytest.approx(pd.Series(ranks < 1).groupby(who).mean().mean())
+    assert row["n_windows"] == len(ranks)
+    assert row["n_candidates"] == pytest.approx(n_candidates.mean())
+    assert row["chance"] == pytest.approx((5 / n_candidates).mean(), rel=1e-2)
+
+
+def test_equal_seeds_give_equal_tables_at_any_number_of_jobs():
+    X, y = planted(fingerprint=1.0, response=0.3, n_recordings=3, n=60)
+    arguments = {"cv": StimulusKFold(2), "controls": ["surrogate", "shifted pairing"], "n_shifts": 50, "k": 3}
+    first = run_controls(ridge(), X, y, **arguments)
+    with joblib.parallel_config("threading"):  # processes take seconds to start
+        pd.testing.assert_frame_equal(run_controls(ridge(), X, y, n_jobs=2, **arguments), first)
+    assert not run_controls(ridge(), X, y, random_state=1, **arguments).equals(first)
+    assert first["chance"].iloc[0] == pytest.approx(3 / 90, rel=0.1)
+
+
+@pytest.mark.slow
+def test_each_subject_and_unseen_subjects(listening):
+    X, y = listening
+    pipe = Pipeline([("epochs", Epocher(sfreq=32)), ("ridge", ridge(k=3, alphas=(1.0,), per_subject=False))])
+    pipe.set_params(ridge__speech=make_pipeline(MelSpectrogram(n_mels=8, sfreq=32), FeatureScaler()))
+    cv = LeaveOneSubjectOut(stimulus_folds=2)
+    table = run_controls(pipe, X, y, cv=cv, controls=["surrogate", "within recording"], n_shifts=50)
+    assert (table["n_windows"] == len(X)).all()
+    assert table.loc["surrogate", "verdict"] == "at chance"
+
+
+# --- the parts -----------------------------------------------------------------------------------------
+
+
+def test_shifted_pairs_keep_no_sound_of_their_own():
+    X, y = planted(0, 0, n_recordings=3, n=60)
+    y.loc[y.index[:60], "sound_onset"] = np.tile(
+        np.arange(30.0), 2
+    )  # the first recording plays its sound twice
+    y.loc[y.index[:60], "segment"] = np.tile(np.arange(30), 2)
+    order = shift_pairs(X.rows, y, random_state=3)
+    assert sorted(order) == list(range(len(X)))
+    recording = X.rows["recording"].to_numpy()
+    assert (recording[order] == recording).all()
+    onset = X.rows["onset"].to_numpy()
+    assert (abs(onset[order] - onset) >= 10).all()
+    place = y["sound_onset"].to_numpy()
+    assert (abs(place[order] - place) >= 10).all()
+    assert (np.diff(order[:60]) % 60 == 1).all()  # circular: neighbours stay neighbours
+    assert not (order == shift_pairs(X.rows, y, random_state=4)).all()
+
+
+def test_a_recording_that_cannot_be_shifted_is_named():
+    X, y = planted(0, 0, n_recordings=2, n=15)
+    with pytest.raises(ValueError, match="the 15 windows of recording 'r0' cannot be moved by 10 s"):
+        shift_pairs(X.rows, y, random_state=0)
+
+
+def test_training_windows_beside_the_brain_of_a_test_window_are_dropped():
+    rows = pd.DataFrame({
+        "recording": ["a"] * 4 + ["b"], "onset": [0.0, 3.9, 4.0, 20.0, 0.0], "duration": 3.0,
+    })  # fmt: skip
+    kept = clear_of_brain(rows, np.array([1, 2, 3, 4]), np.array([0]), guard=1.0)
+    assert kept.tolist() == [2, 3, 4]
+    assert clear_of_brain(rows, np.array([0, 1, 4]), np.array([2, 3])).tolist() == [0, 4]
+
+
+def test_shifted_pairing_keeps_sound_and_brain_apart():
+    X, y = planted(0, 0.5, n_recordings=2, n=60)
+    seen = {}
+
+    class Spy(RidgeDecoder):
+        def fit(self, X, y):
+            seen["train"] = X.rows, y
+            return super().fit(X, y)
+
+        def _compare(self, X, y, stacklevel=5):
+            seen["test"] = X.rows, y
+            return super()._compare(X, y, stacklevel)
+
+    spy = Spy(speech=StoredFeatures(), lags=(0, 0), k=3)
+    table = run_controls(spy, X, y, cv=StimulusKFold(3), controls=["shifted pairing"], n_shifts=20)
+    (brain, heard), (test_brain, test_heard) = seen["train"], seen["test"]
+    assert not set(heard["block"]) & set(test_heard["block"])
+    for name in set(test_brain["recording"]):
+        apart = np.subtract.outer(
+            brain["onset"][brain["recording"] == name].to_numpy(),
+            test_brain["onset"][test_brain["recording"] == name].to_numpy(),
+        )
+        assert abs(apart).min() >= 4  # a window of 3 s and the guard
+    onset = y["sound_onset"].to_numpy()[heard["segment"]]
+    assert (abs(onset - brain["onset"]) >= 10).all()
+    assert table["n_left_out"].iloc[0] > 0
+
+
+def test_the_noise_stands_right_after_the_epocher(tiny_pipeline):
+    pipe, noise = tiny_pipeline(), SurrogateBrain()
+    expected = ["epochs", "surrogate_brain", "scale", "encoder"]
+    assert list(with_noise(pipe, noise).named_steps) == expected
+    search = with_noise(GridSearchCV(pipe, {"encoder__lr": [1e-3]}), noise)
+    assert list(search.estimator.named_steps) == expected
+    nested = with_noise(Pipeline([("front", pipe[:-1]), ("encoder", pipe[-1])]), noise)
+    assert list(nested.named_steps["front"].named_steps) == expected[:-1]
+    assert list(pipe.named_steps) == ["epochs", "scale", "encoder"]
+
+
+def test_other_speech_replaces_the_features_and_what_a_search_tries_of_them(tiny_pipeline):
+    pipe = tiny_pipeline()
+    grid = {"encoder__speech__melspectrogram__n_mels": [4, 8], "encoder__lr": [1e-3]}
+    search = with_speech(GridSearchCV(pipe, grid), Envelope())
+    assert search.param_grid == {"encoder__lr": [1e-3]}
+    assert isinstance(search.estimator.get_params()["encoder__speech"], Envelope)
+    search = with_speech(GridSearchCV(pipe, [{"encoder__speech": [1]}, {"encoder__lr": [1]}]), Envelope())
+    assert search.param_grid == [{}, {"encoder__lr": [1]}]
+    assert "melspectrogram" in pipe[-1].speech.named_steps
+
+
+def test_a_search_is_refitted_as_a_whole():
+    X, y = planted(fingerprint=0, response=0.5, n_recordings=2, n=60)
+    search = GridSearchCV(ridge(k=3), {"alphas": [(0.1,), (1e3,)]}, cv=StimulusKFold(2), scoring=retrieval_scores,
+                          refit="top_k")  # fmt: skip
+    table = run_controls(search, X, y, cv=StimulusKFold(2), controls=["decoder", "surrogate"], n_shifts=50)
+    assert table.loc["decoder", "top_k"] > 0.5 > table.loc["surrogate", "top_k"]
+
+
+def outcome_of(across, null):
+    """Make an outcome of six recordings of ten windows at chance 0.1, each with a score of 0.4."""
+    records = [
+        {"subject": "s", "recording": f"r{i}", "n": 10, "top_1": 1, "top_k": 4, "chance": 1.0,
+         "null": 10 * null[i], "relative": np.full(10, 0.3), "n_candidates": 60}
+        for i in range(6)
+    ]  # fmt: skip
+    return [_Outcome(records, [(tuple(f"r{i}" for i in range(6)), across)], 0)]
+
+
+def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings():
+    rng, z = np.random.default_rng(0), norm.isf(ALARM)
+    null = rng.normal(0.4, 0.05, (6, 20_000))
+    same = _row(outcome_of(np.ones((6, 6)), null))
+    assert same["top_k"] == pytest.approx(0.4)
+    assert same["null_mean"] == pytest.approx(0.4, abs=0.01)
+    assert same["leak_above"] == pytest.approx(0.1 + z * 0.05 / np.sqrt(6), rel=0.05)
+    assert np.isnan(same["fingerprint"])
+    # By hand: the score when recordings are dealt each other's labels, over all permutations.
+    across = rng.random((6, 6)) + np.eye(6)
+    scores = [across[np.arange(6), list(order)].sum() / 60 for order in permutations(range(6))]
+    row = _row(outcome_of(across, null))
+    assert row["leak_above"] - 0.1 == pytest.approx(np.hypot(same["leak_above"] - 0.1, z * np.std(scores)))
+    assert row["fingerprint"] == pytest.approx((np.trace(across) / 60 - np.mean(scores)) / np.std(scores))
+
+
+def test_speech_activity_finds_the_pauses(tmp_path):
+    rng = np.random.default_rng(0)
+    loud = np.repeat([1, 1, 0, 1, 0, 1, 0], [16000, 800, 800, 16000, 8000, 8000, 1600])  # samples at 16 kHz
+    audio = loud * rng.standard_normal(len(loud)) * 0.1 + 1e-5 * rng.standard_normal(len(loud))
+    soundfile.write(tmp_path / "sound.wav", audio, 16000)
+    seconds = len(loud) / 16000
+    y = pd.DataFrame(
+        {"sound": [str(tmp_path / "sound.wav")], "sound_onset": [0.0], "duration": [seconds - 0.02]}
+    )
+    mask = np.asarray(SpeechActivity(memory=str(tmp_path / "cache")).fit_transform(y))[0, 0]
+    expected = np.ones(len(mask))
+    expected[int(2.1 * 50) : int(2.6 * 50)] = 0  # half a second is a pause, 50 ms are none
+    expected[int(3.1 * 50) :] = 0
+    assert set(np.unique(mask)) == {0, 1}
+    assert abs(mask - expected).sum() <= 4  # one frame at each edge
+    with pytest.raises(ValueError, match="SpeechActivity needs audio files"):
+        SpeechActivity().fit_transform(y.assign(sound=[SoundArray(np.zeros((200, 1)), 50)]))
+
+
+def test_equal_pauses_cannot_be_told_apart(listening, monkeypatch):
+    X, y = listening
+    pipe = Pipeline([("epochs", Epocher(sfreq=32)), ("ridge", ridge(k=3))])
+    pipe.set_params(ridge__speech=MelSpectrogram(n_mels=8, sfreq=32))
+    table = run_controls(pipe, X, y, controls=["silence only"], n_shifts=20)
+    assert table["top_k"].iloc[0] > table["chance"].iloc[0]
+    # A threshold below any noise knows no pause: all candidates tie, which counts against each.
+    monkeypatch.setattr("sk_b2s.controls.SpeechActivity", lambda: SpeechActivity(threshold=-1000))
+    table = run_controls(pipe, X, y, controls=["silence only"], n_shifts=20)
+    assert table["top_k"].iloc[0] < 0.5
+
+
+def test_wrong_input_is_named():
+    X, y = planted(0, 0.5, n_recordings=2, n=60)
+    estimator, features = ridge(k=3), np.asarray(StoredFeatures().fit_transform(y))
+    with pytest.raises(ValueError, match="'noise' is none of"):
+        run_controls(estimator, X, y, controls=["noise"])
+    with pytest.raises(TypeError, match="must be a list of names"):
+        run_controls(estimator, X, y, controls="surrogate")
+    with pytest.raises(ValueError, match="'acoustics only' needs audio files"):
+        run_controls(estimator, X, y, controls=["acoustics only"])
+    with pytest.raises(ValueError, match="'oracle' needs oracle="):
+        run_controls(estimator, X, y, controls=["oracle"])
+    with pytest.raises(TypeError, match=r"write cv=StimulusKFold\(5\)"):
+        run_controls(estimator, X, y, cv=5)
+    with pytest.raises(ValueError, match="X lacks \\['recording', 'onset', 'duration'\\]"):
+        run_controls(estimator, np.asarray(X), features)
+    with pytest.raises(TypeError, match="controls need a decoder.*got Ridge"):
+        run_controls(Ridge(), X, y)
+    with pytest.raises(ValueError, match="right after an Epocher"):
+        with_noise(make_pipeline(Power(), ridge()), SurrogateBrain())
+    with pytest.raises(ValueError, match="within recording: 'r0' has"):
+        run_controls(ridge(k=30), X, y, cv=StimulusKFold(3), controls=["within recording"])
