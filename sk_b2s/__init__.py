@@ -1,7 +1,7 @@
 """Reading heard speech from the brain, the scikit-learn way."""
 
 from sk_b2s.activity import SpeechActivity
-from sk_b2s.answers import Retrieval, retrieval_scores, retrieve
+from sk_b2s.answers import Retrieval, join_answers, retrieval_scores, retrieve
 from sk_b2s.controls import run_controls
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
@@ -40,6 +40,7 @@ __all__ = [
     "Wav2Vec2Features",
     "Windows",
     "check_events",
+    "join_answers",
     "load",
     "make_segments",
     "retrieval_scores",

@@ -15,7 +15,7 @@ from sk_b2s.nulls import shift_null
 from sk_b2s.stimuli import plain_text
 from sk_b2s.words import word_scores
 
-__all__ = ["Retrieval", "retrieval_scores", "retrieve"]
+__all__ = ["Retrieval", "join_answers", "retrieval_scores", "retrieve"]
 
 
 def _decoder_and_windows(estimator, X, owner):
@@ -457,3 +457,41 @@ class Retrieval:
         self._need(["word"], self.candidates, "words() sums over the segments of a word")
         words = [(pd.notna(word) and plain_text([word])) or None for word in self.candidates["word"]]
         return word_scores(self.scores, words, self.target, self.rows["subject"], k)
+
+
+def join_answers(parts):
+    """Put answers about the same segments into one, such as those of the folds of left-out subjects.
+
+    Parameters
+    ----------
+    parts : sequence of Retrieval
+        With equal ``k`` and the same distinct segments, in any order.
+
+    Returns
+    -------
+    answers : Retrieval
+        All windows, part by part; candidates in the order of the first.
+
+    Raises
+    ------
+    ValueError
+        If the parts have other segments to choose from, or another ``k``: their scores would not compare.
+    """
+    parts = list(parts)
+    segments = pd.Index(parts[0].candidates["segment"])
+    scores, target = [], []
+    for place, part in enumerate(parts):
+        own = pd.Index(part.candidates["segment"])
+        order = own.get_indexer(segments)
+        if len(own) != len(segments) or (order < 0).any() or part.k != parts[0].k:
+            raise ValueError(
+                f"answers can be joined if they choose from the same segments with the same k: part 0 has "
+                f"{len(segments)} and k={parts[0].k}, part {place} has {len(own)}, of which {np.sum(order >= 0)} are "
+                f"those, and k={part.k}."
+            )
+        scores.append(part.scores[:, order])
+        target.append(segments.get_indexer(own)[part.target])
+    return replace(
+        parts[0], scores=np.concatenate(scores), target=np.concatenate(target),
+        rows=pd.concat([part.rows for part in parts], ignore_index=True),
+    )  # fmt: skip

@@ -16,6 +16,7 @@ from sk_b2s import (
     StimulusKFold,
     StimulusLeakWarning,
     Windows,
+    join_answers,
     retrieval_scores,
     retrieve,
     shift_null,
@@ -204,6 +205,27 @@ def test_words_are_plain_text_and_chance_is_that_of_equal_scores(answers):
     assert (blank["chance"] == table["chance"]).all()
     assert blank.loc["balanced", "chance"] == pytest.approx(2 / 7), "'the' and 'of' are twice as common"
     assert blank.loc["plain", "chance"] == pytest.approx(4 / 9)
+
+
+def test_parts_join_to_the_whole(answers):
+    rng = np.random.default_rng(0)
+    parts = []
+    for name in ("s0", "s1", "s2"):
+        rows, order = np.flatnonzero(answers.rows["subject"] == name), rng.permutation(120)
+        parts.append(Retrieval(
+            answers.scores[np.ix_(rows, order)], np.argsort(order)[answers.target[rows]],
+            answers.candidates.iloc[order].reset_index(drop=True), answers.rows.iloc[rows].reset_index(drop=True),
+            k=5,
+        ))  # fmt: skip
+    whole = join_answers(parts)
+    pd.testing.assert_series_equal(whole.summary(n_shifts=20), answers.summary(n_shifts=20))
+    np.testing.assert_array_equal(whole.ranks, answers.ranks)
+    assert (whole.candidates["segment"].to_numpy()[whole.target] == answers.rows["segment"]).all()
+    with pytest.raises(ValueError, match="part 1 has 120, of which 120 are those, and k=4"):
+        join_answers([parts[0], replace(parts[1], k=4)])
+    fewer = replace(parts[1], scores=parts[1].scores[:, :99], candidates=parts[1].candidates[:99])
+    with pytest.raises(ValueError, match="part 1 has 99, of which 99 are those"):
+        join_answers([parts[0], fewer])
 
 
 # End to end
