@@ -9,7 +9,6 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
 
@@ -31,10 +30,9 @@ from sk_b2s.speech import Envelope
 from sk_b2s.stimuli import SoundArray
 from sk_b2s.surrogates import SurrogateBrain
 from sk_b2s.tables import is_segment_table
+from sk_b2s.verdicts import LEAKS, Outcome, pooled_row, verdicts
 
-__all__ = ["CONTROLS", "LEAKS", "run_controls"]
-
-FEW = 4  # recordings; fewer cannot tell a leak from a preference that met its recording by luck
+__all__ = ["CONTROLS", "run_controls"]
 
 
 # --- the controls ------------------------------------------------------------------------------------
@@ -125,11 +123,6 @@ def _within(task):
     for name in pd.unique(whole.rows["recording"]):
         rows = np.flatnonzero(whole.rows["recording"] == name)
         columns, target = np.unique(whole.target[rows], return_inverse=True)
-        if len(columns) <= whole.k:
-            raise ValueError(
-                f"within recording: {name!r} has {len(columns)} distinct segments in a test fold, and k={whole.k} of "
-                f"them are no question; use a smaller k or fewer folds."
-            )
         parts.append(
             Retrieval(
                 whole.scores[np.ix_(rows, columns)],
@@ -187,31 +180,16 @@ CONTROLS = {
     "acoustics only": _acoustics,
     "oracle": _oracle,
 }
-LEAKS = ("surrogate", "white noise", "shifted pairing")  # must be at chance, or something leaks
-ALARM = 0.025 / len(LEAKS)  # chance that one of them is marked without a leak
-TINY = 1e-9  # a spread that is but rounding
 OF_SOUND = ("silence only", "silence from the brain", "acoustics only")  # need audio files
-CONTEXT = ("silence only", "oracle")  # no brain was asked
-
-
-@dataclass
-class _Outcome:
-    """What one control scored in one fold."""
-
-    records: list  # of each recording
-    across: (
-        list  # of (names of recordings, hits of each if its labels came from each), a pool of candidates each
-    )
-    n_left_out: int
 
 
 def _run(names, task, n_shifts):
-    """Run some controls of one fold: {name: _Outcome}."""
+    """Run some controls of one fold: {name: Outcome}."""
     out = {}
     for name in names:
         parts, random = CONTROLS[name](task), np.random.RandomState(task.seed)
         records = [record for part in parts for record in _records(part, n_shifts, random)]
-        out[name] = _Outcome(records, [_across(part) for part in parts], task.n_left_out)
+        out[name] = Outcome(records, [_across(part) for part in parts], task.n_left_out)
     return out
 
 
@@ -244,99 +222,6 @@ def _across(answers):
     return tuple(names), np.stack(
         [mine[:, answers.target[codes == code]].mean(1) for code in range(len(names))], axis=1
     )
-
-
-# --- what the answers say -----------------------------------------------------------------------------
-
-
-def _row(outcomes):
-    r"""Pool all folds: one score per subject, then their mean.
-
-    The limit of a leak. Let T be the score, a mean over recordings r with weights :math:`w_r`, and
-    :math:`m_r` the mean of the null of r, in which labels move within r. Then
-
-    .. math:: T - c = (T - \sum_r w_r m_r) + \sum_r w_r (m_r - c_r)
-
-    with chance c. A recording's fingerprint moves no label in time, so it lifts each :math:`m_r` as it
-    lifts T: the first bracket, all that a comparison with the null sees, is blind to it, and T must be
-    held against c. What T may exceed c by without a leak is luck in either bracket. The first is as wide
-    as the null. The second is zero where all recordings hold the same candidates; where they do not, a
-    decoder that prefers some candidates throughout a recording may by luck prefer that recording's own,
-    with standard deviation s: see :func:`_between`. The limit of T is :math:`c + \sqrt{(q - \sum w_r m_r)^2
-    + (z s)^2}`, q and z being the quantiles of the null and of a normal distribution that leave 2.5 % to
-    all of ``LEAKS`` together. The second bracket is the fingerprint itself and far less noisy than T, so it
-    is looked at alone as well: ``fingerprint`` is how many s it is, and its limit is z.
-    """
-    table = pd.DataFrame([record for outcome in outcomes for record in outcome.records])
-    n_of = table.groupby("subject")["n"].sum()
-    weight = 1 / (len(n_of) * table["subject"].map(n_of))
-    subjects = table.groupby("subject")[["top_1", "top_k"]].sum().div(n_of, axis=0)
-    relative = table.groupby("subject")["relative"].agg(lambda parts: np.median(np.concatenate(list(parts))))
-    null = sum(w * part for w, part in zip(weight, table["null"], strict=True))
-    chance = float((weight * table["chance"]).sum())
-    low, high = np.quantile(null, [0.025, 0.975])
-    luck = np.quantile(null, 1 - ALARM) - null.mean()
-    lift, spread = _between(outcomes, weight.groupby(table["recording"]).first())
-    return {
-        "top_1": subjects["top_1"].mean(), "top_k": subjects["top_k"].mean(), "sem": subjects["top_k"].sem(),
-        "median_relative_rank": relative.mean(), "n_subjects": len(n_of), "n_windows": int(n_of.sum()),
-        "n_candidates": table["n_candidates"].sum() / n_of.sum(), "chance": chance, "null_mean": null.mean(),
-        "null_low": low, "null_high": high, "leak_above": chance + np.hypot(luck, norm.isf(ALARM) * spread),
-        "fingerprint": lift / spread if spread > TINY else np.nan,
-    }  # fmt: skip
-
-
-def _between(outcomes, weight):
-    r"""How much better each recording does with labels of its own than if recordings were dealt each other's.
-
-    With :math:`a_{rq}` the weighted hits of recording r under random labels of recording q, the score under
-    a random permutation :math:`\pi` of the recordings, :math:`\sum_r a_{r \pi(r)}`, has the mean
-    :math:`\sum_{rq} a_{rq} / R` and the variance :math:`\sum_{rq} d_{rq}^2 / (R - 1)`, d being a minus its
-    row and column means [1]_. Folds that test the same recordings are permuted together. Of fewer than
-    ``FEW`` recordings every permutation is likely to be the true one; there nothing is said, nothing is
-    allowed for, and the limit of the score errs on the side of warning.
-
-    Returns
-    -------
-    lift, spread : float
-        :math:`\sum_r a_{rr}` minus that mean, and the root of that variance.
-
-    References
-    ----------
-    .. [1] Hoeffding (1951). A combinatorial central limit theorem. Annals of Mathematical Statistics
-       22:558. https://doi.org/10.1214/aoms/1177729545
-    """
-    pooled: dict[tuple, np.ndarray] = {}
-    for names, hits in [pair for outcome in outcomes for pair in outcome.across]:
-        pooled[names] = pooled.get(names, 0) + weight[list(names)].to_numpy()[:, None] * hits
-    lift = variance = 0.0
-    for names, a in pooled.items():
-        if len(names) >= FEW:
-            d = a - a.mean(0) - a.mean(1, keepdims=True) + a.mean()
-            lift += np.trace(d)
-            variance += (d**2).sum() / (len(names) - 1)
-    return lift, np.sqrt(variance)
-
-
-def _verdicts(table):
-    """Say in words what each row means."""
-    verdict = np.where(table["top_k"] > table["null_high"], "above its null", "at chance").astype(object)
-    verdict[table["null_high"].isna()] = "no null: recordings too short"
-    verdict = pd.Series(verdict, index=table.index)
-    verdict[verdict.index.isin(CONTEXT)] = "context"
-    leaking = [name for name in LEAKS if name in table.index and _leaks(table.loc[name])]
-    for name in LEAKS:
-        if name in leaking:
-            verdict[name] = "LEAK"
-        elif name in table.index and verdict[name] == "above its null":
-            verdict[name] = "at chance"  # above the one, below the limit that counts
-    if leaking and "decoder" in table.index:
-        verdict["decoder"] = f"LEAK ({', '.join(leaking)})"
-    return verdict
-
-
-def _leaks(row):
-    return row["top_k"] > row["leak_above"] or row["fingerprint"] > norm.isf(ALARM)
 
 
 def run_controls(
@@ -440,6 +325,10 @@ def run_controls(
     names = _wanted(controls, last, y, oracle)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     folds = _folds(cv, X, y)
+    if "within recording" in names:
+        _check_pools(rows, distinct_segments(y).target, folds, k or last.k)
+    if "shifted pairing" in names:
+        shift_pairs(rows, y, seed)  # raises now rather than after hours
     together = [name for name in ("decoder", "within recording") if name in names]
     jobs = [together] if together else []
     jobs += [[name] for name in names if name not in together]
@@ -457,7 +346,7 @@ def run_controls(
             if verbose:
                 hits, n = (sum(record[column] for record in outcome.records) for column in ("top_k", "n"))
                 print(f"{name}, fold {index + 1} of {len(folds)}: top-k {hits / n:.3f}")
-    table = pd.DataFrame({name: _row(outcomes[name]) for name in names}).T.rename_axis("control")
+    table = pd.DataFrame({name: pooled_row(outcomes[name]) for name in names}).T.rename_axis("control")
     table = table.astype({column: int for column in ("n_subjects", "n_windows")})
     of_leaks = ["leak_above", "fingerprint"]
     table.loc[~table.index.isin(LEAKS), of_leaks] = np.nan
@@ -465,7 +354,7 @@ def run_controls(
     if "oracle" in table.index:
         best = table.loc["oracle", "top_k"] - table["chance"]
         table["share_of_oracle"] = (table["top_k"] - table["chance"]) / best.where(best > 0)
-    return table.assign(verdict=_verdicts(table))
+    return table.assign(verdict=verdicts(table))
 
 
 def _rows_of(X):
@@ -499,6 +388,17 @@ def _wanted(controls, decoder, y, oracle):
         if name in missing:
             raise ValueError(f"controls: {name!r} needs {missing[name]}.")
     return list(dict.fromkeys(controls))
+
+
+def _check_pools(rows, segment, folds, k):
+    """Raise where a recording has too few candidates in a fold, before anything is fitted."""
+    for _, test in folds:
+        counts = pd.Series(segment[test]).groupby(rows["recording"].to_numpy()[test]).nunique()
+        if (counts <= k).any():
+            raise ValueError(
+                f"within recording: {counts.idxmin()!r} has {counts.min()} distinct segments in a test fold, and k={k} "
+                f"of them are no question; use a smaller k or fewer folds, or leave it out of controls."
+            )
 
 
 def _folds(cv, X, y):

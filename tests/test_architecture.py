@@ -23,7 +23,7 @@ ORDER = [
     "modules",
     "metrics", "nulls", "evidence", "words", "losses",
     "candidates", "retrieval", "answers", "training", "encoder", "ridge",
-    "linear", "codec", "persistence", "counterparts", "controls", "plotting",
+    "linear", "codec", "persistence", "counterparts", "verdicts", "controls", "plotting",
 ]  # fmt: skip
 
 

@@ -31,8 +31,9 @@ from sk_b2s import (
     retrieve,
     run_controls,
 )
-from sk_b2s.controls import ALARM, CONTROLS, LEAKS, _Outcome, _row
+from sk_b2s.controls import CONTROLS
 from sk_b2s.counterparts import clear_of_brain, shift_pairs, with_noise, with_speech
+from sk_b2s.verdicts import ALARM, LEAKS, Outcome, pooled_row
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 SFREQ, STEP, LENGTH = 8.0, 8, 24  # Hz; steps between windows and in a window
@@ -341,13 +342,13 @@ def outcome_of(across, null):
          "null": 10 * null[i], "relative": np.full(10, 0.3), "n_candidates": 60}
         for i in range(6)
     ]  # fmt: skip
-    return [_Outcome(records, [(tuple(f"r{i}" for i in range(6)), across)], 0)]
+    return [Outcome(records, [(tuple(f"r{i}" for i in range(6)), across)], 0)]
 
 
 def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings():
     rng, z = np.random.default_rng(0), norm.isf(ALARM)
     null = rng.normal(0.4, 0.05, (6, 20_000))
-    same = _row(outcome_of(np.ones((6, 6)), null))
+    same = pooled_row(outcome_of(np.ones((6, 6)), null))
     assert same["top_k"] == pytest.approx(0.4)
     assert same["null_mean"] == pytest.approx(0.4, abs=0.01)
     assert same["leak_above"] == pytest.approx(0.1 + z * 0.05 / np.sqrt(6), rel=0.05)
@@ -355,7 +356,7 @@ def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings
     # By hand: the score when recordings are dealt each other's labels, over all permutations.
     across = rng.random((6, 6)) + np.eye(6)
     scores = [across[np.arange(6), list(order)].sum() / 60 for order in permutations(range(6))]
-    row = _row(outcome_of(across, null))
+    row = pooled_row(outcome_of(across, null))
     assert row["leak_above"] - 0.1 == pytest.approx(np.hypot(same["leak_above"] - 0.1, z * np.std(scores)))
     assert row["fingerprint"] == pytest.approx((np.trace(across) / 60 - np.mean(scores)) / np.std(scores))
 
