@@ -306,8 +306,8 @@ def run_controls(
     of ``sk_b2s.controls``.
 
     The limit leaves 2.5 % to luck over the three. On small simulations without any leak (240 windows)
-    we found 2 % (ridge) to 6 % (a network) of single rows marked, so a mark just above ``leak_above`` on little data may be luck:
-    more windows tell, another seed does not.
+    we found 2 % (ridge) to 6 % (a network) of single rows marked, so a mark just above ``leak_above`` on
+    little data may be luck: more windows tell, another seed does not.
 
     "phase" keeps all that is constant over a recording. A sustained response to a voice that speaks
     throughout one recording and not in others is such, and is marked too.
