@@ -245,9 +245,9 @@ def test_subjects_differ_as_said():
     assert snr.std() == pytest.approx(3, abs=0.4)
     latencies = np.array([person.latencies["onset"] for person in people])
     np.testing.assert_allclose(latencies.mean(axis=0), [0.050, 0.100, 0.190], atol=0.006)
-    np.testing.assert_allclose(latencies[:, 1:].std(axis=0), 0.025, atol=0.004)
+    np.testing.assert_allclose(latencies.std(axis=0), 0.012, atol=0.002)
     positions = np.array([person.positions[:8] for person in people])
-    np.testing.assert_allclose(positions.std(axis=0), 0.009, atol=0.0015)
+    np.testing.assert_allclose(positions.std(axis=0), 0.006, atol=0.001)
     assert np.linalg.norm([person.positions for person in people], axis=2).max() < 0.0855  # inside the skull
 
 

@@ -41,8 +41,8 @@ PHONETIC_CLASSES = {
 }  # fmt: skip
 CLASS_OF = {phone: i for i, phones in enumerate(PHONETIC_CLASSES.values()) for phone in phones.split()}
 UP_AND_FORWARD = np.array([0.0, 0.5, 0.85])
-POSITION_SPREAD, ORIENTATION_SPREAD = 0.009, 0.4  # m, rad
-LATENCY_SPREAD, WEIGHT_SPREAD = 0.025, 0.3  # s, relative
+POSITION_SPREAD, ORIENTATION_SPREAD = 0.006, 0.25  # m, rad
+LATENCY_SPREAD, WEIGHT_SPREAD = 0.012, 0.2  # s, relative
 N_NOISE_DIPOLES, N_ALPHA_DIPOLES = 150, 6
 EYES = np.array([[-0.032, 0.070, -0.020], [0.032, 0.070, -0.020]])  # m
 

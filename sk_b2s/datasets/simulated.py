@@ -76,7 +76,7 @@ def make_listening(
     at each phone, weighed by the phone's class (which a Mel spectrum does not hold), and a pulse at each word.
     They lie in and beside the auditory cortex of both hemispheres. Noise is 1/f^1.2 in power, from 150 dipoles
     all over the head, with alpha in the back and white noise in the sensors. Subjects differ in where the
-    sources lie (9 mm s.d.) and point (0.4 rad), in latencies (25 ms) and weights (30 %) of the kernels, in band
+    sources lie (6 mm s.d.) and point (0.25 rad), in latencies (12 ms) and weights (20 %) of the kernels, in band
     and phone weights, noise, and signal-to-noise ratio (3 dB).
 
     Responses add up linearly, which suits linear decoders: what beats them here need not beat them on real
