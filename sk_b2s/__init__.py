@@ -1,7 +1,8 @@
 """Reading heard speech from the brain, the scikit-learn way."""
 
 from sk_b2s.activity import SpeechActivity
-from sk_b2s.answers import Retrieval, join_answers, retrieval_scores, retrieve
+from sk_b2s.answers import Retrieval
+from sk_b2s.asking import join_answers, retrieval_scores, retrieve
 from sk_b2s.controls import run_controls
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher

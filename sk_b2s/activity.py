@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval
 
 from sk_b2s.caching import cached, code_of
 from sk_b2s.speech import CODE as SPEECH_CODE
-from sk_b2s.speech import _check_is_file, _SpeechFeatures, power_spectrogram, read_audio
+from sk_b2s.speech import SpeechFeatures, check_is_file, power_spectrogram, read_audio
 from sk_b2s.stimuli import file_stamp
 
 __all__ = ["SpeechActivity", "speech_activity"]
@@ -31,7 +31,7 @@ def speech_activity(path, stamp, sfreq, threshold, pause, n_fft):
     return active.astype(np.float32)[:, None]
 
 
-class SpeechActivity(_SpeechFeatures):
+class SpeechActivity(SpeechFeatures):
     """One where there is speech and zero in a pause, from the short-time energy of the sound.
 
     A frame is silent if its energy is ``threshold`` dB below the loud frames of its sound (their 95th
@@ -61,7 +61,7 @@ class SpeechActivity(_SpeechFeatures):
     """
 
     _parameter_constraints = {
-        **_SpeechFeatures._parameter_constraints,
+        **SpeechFeatures._parameter_constraints,
         "threshold": [Interval(Real, None, 0, closed="neither")],
         "pause": [Interval(Real, 0, None, closed="left")],
         "n_fft": [Interval(Integral, 2, None, closed="left")],
@@ -78,7 +78,7 @@ class SpeechActivity(_SpeechFeatures):
         return 1
 
     def _features(self, sound):
-        _check_is_file(sound, "SpeechActivity")
+        check_is_file(sound, "SpeechActivity")
         compute = cached(speech_activity, self.memory)
         stamp = (*file_stamp(sound), SPEECH_CODE, CODE)
         return partial(compute, str(sound), stamp, self.sfreq, self.threshold, self.pause, self.n_fft)

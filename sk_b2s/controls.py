@@ -13,7 +13,8 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s.activity import SpeechActivity
-from sk_b2s.answers import Retrieval, retrieve
+from sk_b2s.answers import Retrieval
+from sk_b2s.asking import retrieve
 from sk_b2s.candidates import check_in_step, distinct_segments
 from sk_b2s.counterparts import (
     clear_of_brain,
@@ -25,7 +26,7 @@ from sk_b2s.counterparts import (
     with_speech,
 )
 from sk_b2s.model_selection import StimulusKFold, table_of
-from sk_b2s.nulls import _would_hit, shift_null
+from sk_b2s.nulls import shift_null, would_hit
 from sk_b2s.speech import Envelope
 from sk_b2s.stimuli import SoundArray
 from sk_b2s.surrogates import SurrogateBrain
@@ -217,7 +218,7 @@ def _records(answers, n_shifts, random):
 def _across(answers):
     """Hits that each recording would have with labels drawn from each: names, (n_recordings, n_recordings)."""
     codes, names = pd.factorize(answers.rows["recording"].to_numpy(dtype=object), sort=True)
-    hit = _would_hit(answers.scores, answers.k)
+    hit = would_hit(answers.scores, answers.k)
     mine = np.stack([hit[codes == code].sum(0) for code in range(len(names))])
     return tuple(names), np.stack(
         [mine[:, answers.target[codes == code]].mean(1) for code in range(len(names))], axis=1

@@ -60,7 +60,7 @@ def shift_null(
     check_scores(scores, target)
     check_k(k, scores.shape[1])
     weight = np.ones(len(scores)) if sample_weight is None else np.asarray(sample_weight, float)
-    hit = _would_hit(scores, k)
+    hit = would_hit(scores, k)
     recording = np.asarray(recording, dtype=object)
     total = np.zeros(n_shifts)
     for name in pd.unique(recording):
@@ -75,7 +75,7 @@ def shift_null(
     return total / weight.sum()
 
 
-def _would_hit(scores, k):
+def would_hit(scores, k):
     """Tell for every label whether it would be among the k best of each window: (n_windows, n_candidates)."""
     hit = np.empty(scores.shape, bool)
     for first in range(0, len(scores), 1024):

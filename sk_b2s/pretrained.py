@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval
 import sk_b2s.checkpoints as checkpoints
 from sk_b2s.caching import cached, code_of
 from sk_b2s.devices import choose_device
-from sk_b2s.speech import AUDIO_SFREQ, _check_is_file, _fitted_length, _SpeechFeatures, read_audio
+from sk_b2s.speech import AUDIO_SFREQ, SpeechFeatures, check_is_file, fitted_length, read_audio
 from sk_b2s.speech import CODE as SOUND_CODE
 from sk_b2s.stimuli import file_stamp, sound_duration, sound_name
 from sk_b2s.tables import window_length
@@ -113,11 +113,11 @@ def _laid_out(compute, stretches, length, pad, n_features):
     signal = np.zeros((length + 2 * pad, n_features), np.float32)
     for (start, stop), (first, last) in stretches:
         if last > first:
-            signal[pad + first : pad + last] = _fitted_length(compute(start=start, stop=stop), last - first)
+            signal[pad + first : pad + last] = fitted_length(compute(start=start, stop=stop), last - first)
     return signal
 
 
-class Wav2Vec2Features(_SpeechFeatures):
+class Wav2Vec2Features(SpeechFeatures):
     """Mean of hidden states of wav2vec 2.0, or of another speech network of transformers.
 
     ``(1 / n) Σ hidden_states[i]`` over n ``layers``, as the paper [1]_ takes it of XLSR-53 [2]_: the
@@ -225,7 +225,7 @@ class Wav2Vec2Features(_SpeechFeatures):
 
     def _n_features(self, sounds):
         for sound in sounds.unique():
-            _check_is_file(sound, "Wav2Vec2Features")
+            check_is_file(sound, "Wav2Vec2Features")
         return self._shape().n_features
 
     def _rate(self, sounds):

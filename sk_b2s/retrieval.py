@@ -324,7 +324,7 @@ class RetrievalMixin:
         -------
         accuracy : float
             Between 0 and 1; chance is k / n_candidates. Use
-            :func:`~sk_b2s.answers.retrieval_scores` to have both.
+            :func:`~sk_b2s.asking.retrieval_scores` to have both.
 
         Raises
         ------

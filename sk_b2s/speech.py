@@ -108,7 +108,7 @@ def _between_silence(features, pad, silence):
     return np.pad(features, ((pad, pad), (0, 0)), constant_values=silence)
 
 
-class _SpeechFeatures(TransformerMixin, BaseEstimator):
+class SpeechFeatures(TransformerMixin, BaseEstimator):
     """Common to the features: each distinct sound once, silence around it, windows on it."""
 
     _parameter_constraints: dict = {
@@ -180,7 +180,7 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
     def _signal(self, sound, pad, part):
         length = self._n_frames(sound) + 2 * pad
         recipe = partial(_between_silence, self._features(sound), pad, self._silence)
-        return Signal(partial(_fitted_length, recipe, length), (length, self.n_features_out_))
+        return Signal(partial(fitted_length, recipe, length), (length, self.n_features_out_))
 
     def _rate(self, sounds):
         return float(self.sfreq)
@@ -203,7 +203,7 @@ class _SpeechFeatures(TransformerMixin, BaseEstimator):
             )
 
 
-def _fitted_length(recipe, n_frames):
+def fitted_length(recipe, n_frames):
     """Cut or repeat the last frame where decoding and rounding differ by a frame."""
     signal = recipe() if callable(recipe) else recipe
     if len(signal) < n_frames:
@@ -221,14 +221,14 @@ def _check_table(X, owner):
         )
 
 
-def _check_is_file(sound, owner):
+def check_is_file(sound, owner):
     if isinstance(sound, SoundArray):
         raise ValueError(
             f"{owner} needs audio files, but {sound!r} holds features already: use StoredFeatures()."
         )
 
 
-class MelSpectrogram(_SpeechFeatures):
+class MelSpectrogram(SpeechFeatures):
     """Log mel spectrogram: ``log10(mel power + 1e-5)`` of the standardised waveform.
 
     The paper's 120 bands from windows of 512 samples at 16 kHz. The paper computes 125 frames a
@@ -262,7 +262,7 @@ class MelSpectrogram(_SpeechFeatures):
 
     _silence = -5.0
     _parameter_constraints = {
-        **_SpeechFeatures._parameter_constraints,
+        **SpeechFeatures._parameter_constraints,
         "n_mels": [Interval(Integral, 1, None, closed="left")],
         "n_fft": [Interval(Integral, 2, None, closed="left")],
     }
@@ -277,12 +277,12 @@ class MelSpectrogram(_SpeechFeatures):
         return self.n_mels
 
     def _features(self, sound):
-        _check_is_file(sound, "MelSpectrogram")
+        check_is_file(sound, "MelSpectrogram")
         compute = cached(mel_spectrogram, self.memory)
         return partial(compute, str(sound), (*file_stamp(sound), CODE), self.sfreq, self.n_mels, self.n_fft)
 
 
-class Envelope(_SpeechFeatures):
+class Envelope(SpeechFeatures):
     """Auditory envelope: amplitudes of mel bands, each to the power 0.6, averaged.
 
     The compression follows the auditory nerve; it tracks attention better than the broadband
@@ -317,7 +317,7 @@ class Envelope(_SpeechFeatures):
     """
 
     _parameter_constraints = {
-        **_SpeechFeatures._parameter_constraints,
+        **SpeechFeatures._parameter_constraints,
         "n_bands": [Interval(Integral, 1, None, closed="left")],
         "exponent": [Interval(Real, 0, None, closed="neither")],
         "n_fft": [Interval(Integral, 2, None, closed="left")],
@@ -334,7 +334,7 @@ class Envelope(_SpeechFeatures):
         return 1
 
     def _features(self, sound):
-        _check_is_file(sound, "Envelope")
+        check_is_file(sound, "Envelope")
         compute = cached(envelope, self.memory)
         return partial(
             compute,
@@ -347,7 +347,7 @@ class Envelope(_SpeechFeatures):
         )
 
 
-class StoredFeatures(_SpeechFeatures):
+class StoredFeatures(SpeechFeatures):
     """Features that the sounds bring along as :class:`~sk_b2s.SoundArray`, at their own rate.
 
     Attributes

@@ -22,7 +22,7 @@ ORDER = [
     "epocher", "preprocessing", "surrogates", "speech", "activity", "checkpoints", "pretrained", "datasets", "frames",
     "modules",
     "metrics", "nulls", "evidence", "words", "losses",
-    "candidates", "retrieval", "answers", "training", "encoder", "ridge",
+    "candidates", "retrieval", "answers", "asking", "training", "encoder", "ridge",
     "linear", "codec", "persistence", "counterparts", "verdicts", "controls", "plotting",
 ]  # fmt: skip
 

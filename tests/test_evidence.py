@@ -50,7 +50,10 @@ def test_bias_equals_its_formula_written_as_loops(rng, pieces):
         for c in range(17):
             of_sentence = np.flatnonzero(sentence == sentence[c])
             says = [
-                logsumexp(scores[j, of_sentence]) - np.log(len(of_sentence)) - logsumexp(scores[j]) + np.log(17)
+                logsumexp(scores[j, of_sentence])
+                - np.log(len(of_sentence))
+                - logsumexp(scores[j])
+                + np.log(17)
                 for j in others
             ]
             expected[i, c] += 1.5 * np.mean(says) if says else 0

@@ -56,7 +56,15 @@ def test_shift_null_of_a_weighted_mean_equals_the_ranks_of_moved_labels():
     rng = np.random.default_rng(2)
     scores, target, weight = rng.normal(size=(9, 9)), rng.permutation(9), rng.random(9)
     null = shift_null(
-        scores, target, ["a"] * 9, np.arange(9.0), 1.0, k=3, n_shifts=200, random_state=0, sample_weight=weight
+        scores,
+        target,
+        ["a"] * 9,
+        np.arange(9.0),
+        1.0,
+        k=3,
+        n_shifts=200,
+        random_state=0,
+        sample_weight=weight,
     )
     moved = [np.average(ranks(scores, np.roll(target, -shift)) < 3, weights=weight) for shift in range(1, 9)]
     assert set(null.round(9)) == set(np.round(moved, 9))

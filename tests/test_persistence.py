@@ -272,7 +272,13 @@ def test_every_estimator_of_the_package_can_be_saved_and_is_tested_here():
     assert {f"sk_b2s.{name}" for name in public} == {
         name for name in ESTIMATORS if name.startswith("sk_b2s.")
     }
-    alone = {"Envelope", "MelSpectrogram", "SpeechActivity", "StoredFeatures", "Wav2Vec2Features"}  # they take tables
+    alone = {
+        "Envelope",
+        "MelSpectrogram",
+        "SpeechActivity",
+        "StoredFeatures",
+        "Wav2Vec2Features",
+    }  # they take tables
     assert {name.rsplit(".", 1)[1] for name in ESTIMATORS} == {
         name for name in ARRAYS if " " not in name
     } | alone

@@ -1,0 +1,165 @@
+"""Decoders on the simulated experiment, beside the oracle: who wins, by how much, and what it depends on.
+
+``python benchmarks/bench_listening.py --modality meg`` fits each decoder to eight people on four fifths of the speech
+and scores it on the rest, with and without artefacts, clipping, and subject layers. Each row goes to a table as soon
+as it is there, and those that are there are not made again; the tables of ``benchmarks/README.md`` are printed at the
+end.
+
+Nothing was chosen on these test blocks: ridge picks its strength among 13 by three inner folds, the encoder its epoch
+by a tenth of the training blocks; its settings are those of the demo.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import pandas as pd
+from scipy.stats import wilcoxon
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from sk_b2s import (
+    BrainEncoder,
+    Epocher,
+    FeatureScaler,
+    MelSpectrogram,
+    Retrieval,
+    RidgeDecoder,
+    RobustChannelScaler,
+    StimulusKFold,
+    make_segments,
+    retrieve,
+)
+from sk_b2s.candidates import distinct_segments
+from sk_b2s.datasets import make_listening, oracle_scores
+
+CLIP = 20.0
+ENCODER = {
+    "hidden": 64, "depth": 5, "n_virtual_channels": 64, "lr": 1e-3, "batch_size": 128, "max_epochs": 15, "patience": 3,
+    "random_state": 0, "verbose": 0,
+}  # fmt: skip
+# decoder, artefacts, clip: the main table, then what can be turned off
+CASES = [
+    (name, artefacts, CLIP)
+    for artefacts in (True, False)
+    for name in (
+        "oracle",
+        "ridge",
+        "regression",
+        "CLIP, Mel",
+        "CLIP, wav2vec 2.0",
+        "CLIP, Mel, no subject layer",
+    )
+] + [(name, True, None) for name in ("ridge", "regression", "CLIP, Mel")]
+
+
+def make_decoder(name, clip, folder):
+    """Pipeline of a decoder; all see the same brain."""
+    memory = folder / "cache"
+    if name == "CLIP, wav2vec 2.0":
+        from sk_b2s import Wav2Vec2Features
+        from sk_b2s.datasets import load_small_wav2vec2
+
+        model, layers = load_small_wav2vec2()
+        speech = make_pipeline(Wav2Vec2Features(model, layers, memory=memory), FeatureScaler())
+    else:
+        speech = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=memory), FeatureScaler())
+    if name == "ridge":
+        decoder = RidgeDecoder(speech=speech, lags=(-0.15, 0.35), n_components=48)
+    else:
+        changes = {"regression": {"loss": "mse"}, "CLIP, Mel, no subject layer": {"subject_layer": None}}
+        decoder = BrainEncoder(speech=speech, **{**ENCODER, **changes.get(name, {})})
+    epochs = Epocher(sfreq=50, lag=0.15, memory=memory)
+    return Pipeline([("epochs", epochs), ("scale", RobustChannelScaler(clip=clip)), ("decoder", decoder)])
+
+
+def answer(name, clip, folder, data, truth):
+    """Fit a decoder on the first fold's training rows and let it answer the others; and the seconds of fit."""
+    X, y, train, test = data
+    X_test, y_test = X.iloc[test], y.iloc[test]
+    if name == "oracle":
+        found = distinct_segments(y_test)
+        rows = X_test.join(y_test[["segment", "word"]]).reset_index(drop=True)
+        candidates = y_test.iloc[found.first].reset_index(drop=True)
+        return Retrieval(oracle_scores(truth, X_test, y_test), found.target, candidates, rows), 0.0
+    decoder = make_decoder(name, clip, folder)
+    began = time.perf_counter()
+    decoder.fit(X.iloc[train], y.iloc[train])
+    return retrieve(decoder, X_test, y_test), time.perf_counter() - began
+
+
+def run(modality, minutes, n_subjects, folder):
+    """Make what is missing of the table of one kind of sensors, and return it."""
+    path, experiments = folder / f"{modality}.csv", {}
+    table = pd.read_csv(path, dtype={"subject": str}) if path.exists() else pd.DataFrame()
+    for name, artefacts, clip in CASES:
+        case = {"decoder": name, "artefacts": artefacts, "clip": clip or 0.0}
+        if len(table) and (table[list(case)] == pd.Series(case)).all(axis=1).any():
+            continue
+        if artefacts not in experiments:
+            events, truth = make_listening(
+                n_subjects, minutes, modality=modality, artefacts=artefacts, root=folder, return_truth=True
+            )
+            X, y = make_segments(events, tmin=-0.5, tmax=2.5)
+            experiments = {artefacts: ((X, y, *next(StimulusKFold(5).split(X, y))), truth)}  # one at a time
+        try:
+            answers, seconds = answer(name, clip, folder, *experiments[artefacts])
+        except (ImportError, FloatingPointError, ValueError) as error:
+            print(f"{modality} {case}: {error}", flush=True)
+            continue
+        scores = answers.by_subject().reset_index()
+        summary = answers.summary()
+        scores = scores.assign(**case, seconds=seconds, **summary[["n_candidates", "chance", "null_high"]])
+        table = pd.concat([table, scores], ignore_index=True)
+        table.to_csv(path, index=False)
+        print(f"{modality} {case}: top-10 {summary['top_k']:.3f}, {seconds:.0f} s", flush=True)
+    return table
+
+
+def report(table, modality):
+    """Print means, standard errors, shares of the oracle, and pairs over subjects."""
+    keys = ["decoder", "artefacts", "clip"]
+    means = table.groupby(keys, sort=False)
+    lines = []
+    for key, rows in means:
+        oracle = table[(table["decoder"] == "oracle") & (table["artefacts"] == key[1])].set_index("subject")[
+            "top_k"
+        ]
+        ridge = table[
+            (table[keys] == pd.Series(dict(zip(keys, ("ridge", *key[1:]), strict=True)))).all(axis=1)
+        ]
+        own = rows.set_index("subject")
+        line = {"decoder": key[0], "artefacts": "on" if key[1] else "off", "clip": key[2] or "none"}
+        for score in ("top_1", "top_k", "median_relative_rank"):
+            line[score] = f"{own[score].mean():.3f} ± {own[score].sem():.3f}"
+        line["of the oracle"] = f"{own['top_k'].mean() / oracle.mean():.0%}" if len(oracle) else ""
+        paired = own["top_k"] - ridge.set_index("subject")["top_k"]
+        if key[0] not in ("ridge", "oracle") and paired.notna().all():
+            p = wilcoxon(paired).pvalue
+            line["minus ridge"] = (
+                f"{paired.mean():+.3f} ({(paired > 0).sum()} of {len(paired)} people, p = {p:.3f})"
+            )
+        line["fit (s)"] = f"{own['seconds'].iloc[0]:.0f}"
+        lines.append(line)
+    first = table.iloc[0]
+    print(
+        f"\n### {modality}, {table['subject'].nunique()} people, {first['n_candidates']:.0f} candidates, "
+        f"chance {first['chance']:.3f}, null 97.5 % at most {table['null_high'].max():.3f}\n"
+    )
+    lines = pd.DataFrame(lines).fillna("")
+    print("| " + " | ".join(lines.columns) + " |\n|" + "---|" * lines.shape[1])
+    for row in lines.itertuples(index=False):
+        print("| " + " | ".join(map(str, row)) + " |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--modality", choices=["meg", "eeg"], nargs="*", default=["meg", "eeg"])
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--subjects", type=int, default=8)
+    parser.add_argument(
+        "--folder", type=Path, default=Path("bench_listening"), help="of recordings and tables (5 GB)"
+    )
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(exist_ok=True, parents=True)
+    for modality in arguments.modality:
+        report(run(modality, arguments.minutes, arguments.subjects, arguments.folder), modality)
