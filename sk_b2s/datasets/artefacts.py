@@ -8,7 +8,6 @@ their own each, so that turning one on or off leaves everything else as it was.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import lfilter
 
 __all__ = ["ADDED", "ARTEFACTS", "USUAL", "Bench", "add_artefacts", "attention_walk", "check_artefacts"]
 
@@ -20,7 +19,7 @@ ARTEFACTS = {
     "gain": "each session has a gain of 0.7 to 1.4",
     "attention": "the response waxes and wanes slowly, 0.5 to 1.3 times its strength",
     "line": "line noise of 50 Hz and its harmonics, wandering a little",
-    "drift": "each channel drifts by five times its noise within minutes",
+    "drift": "each channel drifts by three times its noise (s.d.) within a minute",
     "clock": "the recorder's clock is off by 10 to 50 ppm: 0.02 to 0.1 s after 40 minutes",
     "jitter": "from sentence to sentence responses vary by 30 % in strength and 15 ms in latency (s.d.)",
     "fingerprint": "each recording has brain noise of its own, in covariance and in spectrum",
@@ -165,15 +164,17 @@ def add_line(rng, data, bench, frequency=50.0):
             row += (strength * wave).astype(np.float32)
 
 
-def add_drift(rng, data, bench, seconds=30.0, height=5.0):
-    """Electrodes and amplifiers that wander, within some tens of seconds, and come back."""
-    n_knots = int(data.shape[1] / bench.sfreq) + 2  # one a second
-    keep = np.exp(-1 / seconds)
-    steps = np.sqrt(1 - keep**2) * rng.standard_normal((len(data), n_knots))
-    walk = lfilter([1], [1, -keep], steps, axis=1)
+def add_drift(rng, data, bench, step=10.0, seconds=60.0, height=3.0):
+    """Electrodes and amplifiers that wander within a minute, a slope at a time, and come back."""
+    n_knots = int(data.shape[1] / bench.sfreq / step) + 2
+    keep = np.exp(-step / seconds)
+    walk = np.empty((len(data), n_knots))
+    walk[:, 0] = rng.standard_normal(len(data))
+    for i in range(1, n_knots):
+        walk[:, i] = keep * walk[:, i - 1] + np.sqrt(1 - keep**2) * rng.standard_normal(len(data))
     times = np.arange(data.shape[1]) / bench.sfreq
     for row, knots, sd in zip(data, walk, bench.noise_sd, strict=True):
-        row += (height * sd * np.interp(times, np.arange(n_knots), knots)).astype(np.float32)
+        row += (height * sd * np.interp(times, step * np.arange(n_knots), knots)).astype(np.float32)
 
 
 def add_earphones(rng, data, bench):
