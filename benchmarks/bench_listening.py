@@ -32,6 +32,7 @@ from sk_b2s import (
 )
 from sk_b2s.candidates import distinct_segments
 from sk_b2s.datasets import make_listening, oracle_scores
+from sk_b2s.datasets.simulated import VERSION
 
 CLIP = 20.0
 ENCODER = {
@@ -90,7 +91,7 @@ def answer(name, clip, folder, model, data, truth):
 
 def run(modality, minutes, n_subjects, folder, model):
     """Make what is missing of the table of one kind of sensors, and return it."""
-    path, experiments = folder / f"{modality}.csv", {}
+    path, experiments = folder / f"{modality}-{n_subjects}-people-{minutes:g}-min-v{VERSION}.csv", {}
     table = pd.read_csv(path, dtype={"subject": str}) if path.exists() else pd.DataFrame()
     for name, artefacts, clip in CASES:
         case = {"decoder": name, "artefacts": artefacts, "clip": clip or 0.0}
@@ -119,7 +120,7 @@ def run(modality, minutes, n_subjects, folder, model):
 
 def report(table, modality):
     """Print means, standard errors, shares of the oracle, and pairs over subjects."""
-    keys = ["decoder", "artefacts", "clip"]
+    keys, chance = ["decoder", "artefacts", "clip"], table["chance"].iloc[0]
     means = table.groupby(keys, sort=False)
     lines = []
     for key, rows in means:
@@ -133,7 +134,7 @@ def report(table, modality):
         line = {"decoder": key[0], "artefacts": "on" if key[1] else "off", "clip": key[2] or "none"}
         for score in ("top_1", "top_k", "median_relative_rank"):
             line[score] = f"{own[score].mean():.3f} ± {own[score].sem():.3f}"
-        line["of the oracle"] = f"{own['top_k'].mean() / oracle.mean():.0%}" if len(oracle) else ""
+        line["of the oracle"] = f"{(own['top_k'].mean() - chance) / (oracle.mean() - chance):.0%}"
         paired = own["top_k"] - ridge.set_index("subject")["top_k"]
         if key[0] not in ("ridge", "oracle") and paired.notna().all():
             p = wilcoxon(paired).pvalue
@@ -145,7 +146,7 @@ def report(table, modality):
     first = table.iloc[0]
     print(
         f"\n### {modality}, {table['subject'].nunique()} people, {first['n_candidates']:.0f} candidates, "
-        f"chance {first['chance']:.3f}, null 97.5 % at most {table['null_high'].max():.3f}\n"
+        f"chance {chance:.3f}, null 97.5 % at most {table['null_high'].max():.3f}\n"
     )
     lines = pd.DataFrame(lines).fillna("")
     print("| " + " | ".join(lines.columns) + " |\n|" + "---|" * lines.shape[1])

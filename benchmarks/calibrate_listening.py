@@ -38,7 +38,7 @@ def mel_of(path):
 
 
 class Person:
-    """One recording at 32 Hz, 0.5 to 20 Hz: evoked and the rest apart, and where each sound begins."""
+    """One recording at 32 Hz, 0.5 to 15 Hz: evoked and the rest apart, and where each sound begins."""
 
     def __init__(self, events, truth, clip):
         path = events["recording"].iloc[0]

@@ -7,11 +7,12 @@ import pytest
 from scipy.fft import rfft, rfftfreq
 
 from sk_b2s import check_events, make_segments
-from sk_b2s.datasets import load_speech, make_listening, oracle_scores
+from sk_b2s.datasets import ListenerTruth, load_speech, make_listening, oracle_scores
 from sk_b2s.datasets.artefacts import ADDED, ARTEFACTS, USUAL, attention_walk, check_artefacts
 from sk_b2s.datasets.head import HEAD_RADIUS, move
-from sk_b2s.datasets.oracle import whiten
+from sk_b2s.datasets.oracle import see, weigh
 from sk_b2s.datasets.scene import _as_it_happens
+from sk_b2s.datasets.simulated import VERSION
 from sk_b2s.metrics import ranks
 
 SMALL = {"n_subjects": 1, "minutes": 2, "n_channels": 16}
@@ -205,6 +206,8 @@ def test_names_of_artefacts():
     assert set(ADDED) < set(ARTEFACTS)
     with pytest.raises(ValueError, match=r"artefacts must be True, False or names out of .* got 'blink'"):
         check_artefacts(["blink"])
+    with pytest.raises(ValueError, match="got None"):
+        check_artefacts(None)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +232,8 @@ def test_whitening_is_that_of_the_covariance_at_each_frequency(make, modality):
     data, truth = only(make(False, modality=modality))
     data = data[:, :12800].astype(np.float32)
     sources = truth.expected[:, 2560:15360]
-    seen, gram = whiten(data, truth.patterns, truth.noise, sources, 128.0)
+    seen = see(data, truth.patterns, truth.noise, 128.0)
+    gram = weigh(sources, truth.patterns, truth.noise, 128.0)
     frequency = rfftfreq(12800, 1 / 128)
     for hertz in (0.5, 3.0, 10.0, 31.0):
         bin_ = np.argmin(np.abs(frequency - hertz))
@@ -247,11 +251,51 @@ def test_the_oracle_knows_all_there_is_and_no_more(tmp_path, snr_db, low, high):
     assert low <= np.mean(found < 10) <= high
 
 
-def test_the_oracle_says_what_it_does_not_know(make):
-    _, truths, events = make(False, runs=2)
+def test_the_oracle_takes_a_candidate_from_another_run(tmp_path):
+    """With the sounds dealt to two recordings, candidates of both are told apart in each."""
+    events, truth = make_listening(1, 4, n_channels=32, snr_db=0, runs=2, root=tmp_path, return_truth=True)
     X, y = make_segments(events)
-    truth = {"01": type("Of", (), {"recordings": truths})}
-    with pytest.raises(ValueError, match="was not heard in recording"):
+    assert y.groupby(X["recording"])["segment"].nunique().max() < y["segment"].nunique()
+    scores, target = oracle_scores(truth, X, y), pd.factorize(y["segment"])[0]
+    assert np.mean(ranks(scores, target) < 10) > 0.8
+    order = np.random.default_rng(0).permutation(len(X))  # rows may come in any order
+    again = oracle_scores(truth, X.iloc[order], y.iloc[order])
+    columns = pd.Index(pd.unique(y["segment"].iloc[order])).get_indexer(pd.unique(y["segment"]))
+    np.testing.assert_allclose(again[:, columns], scores[order], rtol=1e-4, atol=1e-3 * np.abs(scores).max())
+
+
+def test_the_oracle_says_what_it_does_not_know(make):
+    _, truths, events = make(["ignored"], minutes=4)
+    truth = {"01": ListenerTruth(0.0, None, {}, {}, {}, truths)}
+    X, y = make_segments(events)
+    with pytest.raises(ValueError, match="rows of stream 'ignored'.*stream='attended'"):
         oracle_scores(truth, X, y)
+    X, y = make_segments(events, stream="attended")
+    assert np.isfinite(oracle_scores(truth, X, y)).all()
     with pytest.raises(ValueError, match="truth has no recording"):
         oracle_scores({}, X, y)
+    other = X.assign(recording=["elsewhere.fif"] * 5 + X["recording"].tolist()[5:])
+    truth["02"] = ListenerTruth(0.0, None, {}, {}, {}, {"elsewhere.fif": None})
+    with pytest.raises(ValueError, match="was never heard by the listener of"):
+        oracle_scores(truth, other, y)
+
+
+# ---- the version
+
+
+def test_the_simulation_of_this_version_is_frozen(make):
+    """Whoever changes these numbers changes the experiment: raise VERSION, calibrate, and write the new ones here."""
+    assert VERSION == 3
+    found = {}
+    for modality, unit in (("meg", 1e-12), ("eeg", 1e-6)):
+        data, truth = only(make(True, modality=modality))
+        found[modality] = [
+            data[3].std() / unit, np.median(np.abs(data)) / unit, truth.noise.sensor_sd[0] / unit,
+            np.abs(truth.patterns[0]).max() / unit, truth.sources[3].std(), truth.artefacts()[5].std() / unit,
+        ]  # fmt: skip
+    expected = {
+        "meg": [0.72473, 0.74711, 0.10501, 0.0070439, 0.77293, 1.0982],
+        "eeg": [34.954, 41.567, 5.6005, 0.56362, 0.77293, 56.983],
+    }
+    for modality, values in found.items():
+        np.testing.assert_allclose(values, expected[modality], rtol=1e-3)

@@ -80,9 +80,9 @@ def check_artefacts(artefacts):
     """
     if isinstance(artefacts, bool):
         return list(USUAL) if artefacts else []
-    named = [artefacts] if isinstance(artefacts, str) else list(artefacts)
+    named = list(artefacts) if isinstance(artefacts, list | tuple | set) else [artefacts]
     for name in named:
-        if name not in ARTEFACTS:
+        if not isinstance(name, str) or name not in ARTEFACTS:
             raise ValueError(
                 f"artefacts must be True, False or names out of {list(ARTEFACTS)}; got {name!r}. True is {list(USUAL)}."
             )

@@ -165,20 +165,33 @@ def sound_features(path, stop, spoken=None):
     return {"onset": rise, "envelope": envelope, "phonetic": phonetic, "word": word}
 
 
-def respond(listener, features, onsets, n_times, sfreq):
+def levels(listener, features):
+    """Find how strong the sources answer before they are scaled: root mean square over sounds, {source: float}."""
+    answers = {name: [_answer(listener, name, f) for f in features] for name in SOURCES}
+    return {name: np.sqrt(np.mean(np.concatenate(a, axis=1) ** 2)) for name, a in answers.items()}
+
+
+def _answer(listener, name, features):
+    """Answer of a source to a sound: (n_courses, n_frames)."""
+    return fftconvolve(listener.weights[name] @ features[name], listener.kernels[name][None], axes=1)
+
+
+def respond(listener, features, onsets, n_times, sfreq, level):
     """Compute the time courses of the sources.
 
     Parameters
     ----------
     listener : Listener
     features : list of dict
-        By sound, from :func:`sound_features`. All of the experiment's, heard here or not: they set the level.
+        By sound, from :func:`sound_features`.
     onsets : ndarray of shape (n_sounds,)
         When each sound begins, in s; NaN for those not heard.
     n_times : int
         Length of the recording in samples.
     sfreq : float
         Its rate.
+    level : dict of str to float
+        From :func:`levels` of all sounds of the experiment.
 
     Returns
     -------
@@ -188,13 +201,11 @@ def respond(listener, features, onsets, n_times, sfreq):
     """
     courses, times = [], np.arange(n_times) / sfreq
     for name, source in SOURCES.items():
-        kernel = listener.kernels[name][None]
-        answers = [fftconvolve(listener.weights[name] @ f[name], kernel, axes=1) for f in features]
-        level = np.sqrt(np.mean(np.concatenate(answers, axis=1) ** 2))
-        course = np.zeros((len(answers[0]), n_times))
-        for onset, answer in zip(onsets, answers, strict=True):
+        course = np.zeros((len(listener.weights[name]), n_times))
+        for onset, feature in zip(onsets, features, strict=True):
             if np.isfinite(onset):
+                answer = _answer(listener, name, feature)
                 when = onset + np.arange(answer.shape[1]) / FEATURE_RATE
                 course += [np.interp(times, when, row, left=0, right=0) for row in answer]
-        courses.append(course * (source["amplitude"] / level if level > 0 else 0.0))
+        courses.append(course * (source["amplitude"] / level[name] if level[name] > 0 else 0.0))
     return np.concatenate(courses).astype(np.float32)

@@ -5,7 +5,7 @@ from scipy.fft import irfft, rfft
 
 from sk_b2s.datasets.artefacts import Bench, add_artefacts, attention_walk
 from sk_b2s.datasets.head import lead_field, move, sensor_directions
-from sk_b2s.datasets.listener import FEATURE_RATE, draw_noise_dipoles, respond, split_gain
+from sk_b2s.datasets.listener import FEATURE_RATE, draw_noise_dipoles, levels, respond, split_gain
 from sk_b2s.datasets.noise import BAND, EXPONENT, band_rms, draw_noise, inside
 from sk_b2s.datasets.truth import RecordingTruth, make_rng
 
@@ -59,14 +59,15 @@ def simulate_recording(seed, listener, sensors, modality, names, features, sched
     level = strength * NOISE_LEVEL[modality]
     data, noise = draw_noise(make_rng(seed, "noise"), noise_gain, level, n_times, sfreq, exponent)
     patterns, onsets = strength * patterns, schedule["onsets"]
-    expected = respond(listener, features, onsets, n_times, sfreq)
+    level = levels(listener, features)
+    expected = respond(listener, features, onsets, n_times, sfreq, level)
     if scale is None:
         heard = _heard(features, onsets, n_times, sfreq)
         scale = _find_scale(patterns, expected, data, heard, listener.snr_db, sfreq)
     sources = expected
     if "ignored" in names:
         sources = sources + IGNORED * respond(
-            listener, schedule["ignored"], schedule["ignored_onsets"], n_times, sfreq
+            listener, schedule["ignored"], schedule["ignored_onsets"], n_times, sfreq, level
         )
     sources = _as_it_happens(seed, names, sources, schedule["sentences"], sfreq)
     loudness = _loudness(features, onsets, n_times, sfreq)

@@ -45,7 +45,7 @@ from sk_b2s.datasets.truth import ListenerTruth, RecordingTruth, make_rng, read_
 
 __all__ = ["make_listening"]
 
-VERSION = 2  # of the simulation; a folder written by another one is not reused
+VERSION = 3  # of the simulation; a folder written by another one is not reused
 # What differs between the two: sensors and mean signal-to-noise ratio.
 MODALITIES = {"meg": {"n_channels": 208, "snr_db": -18.0}, "eeg": {"n_channels": 128, "snr_db": -22.0}}
 COLUMNS = """study subject session task run recording type onset duration sound sound_onset text sequence
@@ -107,8 +107,9 @@ def make_listening(
         What spoils the recordings. True is what all real ones have, "blinks", "jumps", "bursts", "shift",
         "gain", "attention", "line", "drift", "clock" and "jitter"; False is nothing; a list names them. By name
         alone come two traps, "fingerprint" (brain noise that tells recordings apart) and "earphones" (the sound
-        leaks into the sensors), and "ignored", a second talker whom nobody listens to. Turning one on or off
-        changes nothing else. ``sk_b2s.datasets.ARTEFACTS`` says what each does.
+        leaks into the sensors), and "ignored", a second talker whom nobody listens to. Each is drawn by itself:
+        people, noise and the other artefacts stay as they were drawn when one is turned on or off.
+        ``sk_b2s.datasets.ARTEFACTS`` says what each does.
     n_channels : int, default=None
         Fewer sensors, evenly spread: any number from 4 to 208 for MEG; 16, 32, 64 or 128 for EEG.
     sfreq : float, default=128.0
@@ -164,6 +165,10 @@ def make_listening(
     return events, {f"{i + 1:02d}": _read_truth(folder, i, stems[i], modality) for i in stems}
 
 
+def _is_count(value):
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _is_number(value):
     return isinstance(value, Real) and np.isfinite(value)
 
@@ -182,14 +187,14 @@ def _check_parameters(minutes, modality, snr_db, artefacts, n_channels, **others
         others[name] for name in ("n_subjects", "sessions", "runs", "sfreq", "random_state")
     )
     for name, value, valid, expected in [
-        ("n_subjects", n_subjects, isinstance(n_subjects, Integral) and n_subjects > 0, "an integer above 0"),
-        ("sessions", sessions, isinstance(sessions, Integral) and sessions > 0, "an integer above 0"),
-        ("runs", runs, isinstance(runs, Integral) and 0 < runs <= n_sounds,
+        ("n_subjects", n_subjects, _is_count(n_subjects) and n_subjects > 0, "an integer above 0"),
+        ("sessions", sessions, _is_count(sessions) and sessions > 0, "an integer above 0"),
+        ("runs", runs, _is_count(runs) and 0 < runs <= n_sounds,
          f"an integer from 1 to {n_sounds}, the sounds there are in minutes={minutes}"),
         ("snr_db", snr_db, _is_number(snr_db) or snr_db == -np.inf, "a number of decibels"),
         ("n_channels", n_channels, n_channels in allowed, _spell(allowed)),
         ("sfreq", sfreq, _is_number(sfreq) and 50 <= sfreq <= 1000, "a rate from 50 to 1000 Hz"),
-        ("random_state", random_state, isinstance(random_state, Integral) and random_state >= 0,
+        ("random_state", random_state, _is_count(random_state) and random_state >= 0,
          "an integer of 0 or more, which names the folder to reuse"),
     ]:  # fmt: skip
         if not valid:
