@@ -337,9 +337,12 @@ class Retrieval:
         scores : DataFrame of shape (2, 8)
             Rows "balanced", the headline, the mean over the distinct words heard of the mean over the
             windows of each, and "plain", the mean over windows. ``top_k`` and ``chance`` are means over
-            subjects, with ``sem``. ``chance`` is the score of equal segment probabilities through the same
-            code, which rank words by how many candidates they have (ties count against): with real words
-            it is far above ``guess``, k / n_words, in "plain". Words are equal in lower case without
+            subjects, with ``sem``. ``chance`` is the expected score of equal segment probabilities, which
+            rank words by how many candidates they have, with ties broken at random, as noise breaks them.
+            With real words it is far above ``guess``, k / n_words, in "plain". There it is the chance of a
+            flat posterior; noise that is peaked, sure of itself, knows less of how common words are and
+            scores below it. In "balanced" it is ``guess`` wherever each subject heard all the words,
+            however peaked. In ``top_k`` itself ties count against. Words are equal in lower case without
             punctuation; ``n_words`` is their number among the candidates. ``n_wordless`` windows at whose
             anchor nothing was said, of ``n_windows + n_wordless``, are left out.
 

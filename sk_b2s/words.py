@@ -10,7 +10,7 @@ from scipy.special import softmax
 from sk_b2s.evidence import pieces_of
 from sk_b2s.metrics import balanced_top_k, chance_level, ranks, top_k_accuracy
 
-__all__ = ["word_probabilities", "word_ranks", "word_scores"]
+__all__ = ["flat_hits", "word_probabilities", "word_ranks", "word_scores"]
 
 
 def word_probabilities(scores, words):
@@ -80,6 +80,34 @@ def word_ranks(scores, words, target):
     return found, len(vocabulary)
 
 
+def flat_hits(words, k):
+    r"""How often each word is among the k best if all segments are equally probable and ties broken at random.
+
+    A word is then as probable as it has candidates. With ``a`` words that have more and ``t`` that have as
+    many, itself among them, it is found with probability clip((k - a) / t, 0, 1).
+
+    Parameters
+    ----------
+    words : array-like of shape (n_candidates,)
+        Word of each candidate, None for none.
+    k : int
+        Number of guesses.
+
+    Returns
+    -------
+    hits : Series of shape (n_words,)
+        Indexed by word. They sum to k where there are as many words.
+
+    Examples
+    --------
+    >>> flat_hits(["the", "hare", "the", "end"], k=2).to_dict()
+    {'the': 1.0, 'hare': 0.5, 'end': 0.5}
+    """
+    count = pd.Series(words, dtype=object).value_counts()
+    above = count.rank(method="min", ascending=False) - 1
+    return ((k - above) / count.groupby(count).transform("size")).clip(0, 1)
+
+
 def word_scores(scores, words, target, subject, k):
     """Top-k accuracy over the vocabulary, each word counting once and each window once, with chance.
 
@@ -106,27 +134,24 @@ def word_scores(scores, words, target, subject, k):
     ValueError
         If no window heard a word, there are no more words than ``k``, or a score is NaN.
     """
-    words, target, n_candidates = np.asarray(words, dtype=object), np.asarray(target), scores.shape[1]
+    words, target = np.asarray(words, dtype=object), np.asarray(target)
     found, n_words = word_ranks(scores, words, target)
-    equal = np.broadcast_to(np.float32(0), (n_candidates, n_candidates))
-    blind, _ = word_ranks(equal, words, np.arange(n_candidates))
-    table = pd.DataFrame({
-        "subject": np.asarray(subject), "word": words[target], "top_k": found, "chance": blind[target],
-    })[found >= 0]  # fmt: skip
+    table = pd.DataFrame({"subject": np.asarray(subject), "word": words[target], "rank": found})[found >= 0]
     if not len(table):
         raise ValueError("no window heard a segment with a word at its anchor.")
+    table["chance"] = table["word"].map(flat_hits(words, k))
+    of_word = table.groupby(["subject", "word"])["chance"].first()
+    by_subject = table.groupby("subject")
     measures = {
-        "balanced": lambda own, name: balanced_top_k(own[name], own["word"], k, n_words),
-        "plain": lambda own, name: top_k_accuracy(own[name], k, n_words),
+        "balanced": (lambda own: balanced_top_k(own["rank"], own["word"], k, n_words), of_word),
+        "plain": (lambda own: top_k_accuracy(own["rank"], k, n_words), table.set_index("subject")["chance"]),
     }
     out = {}
-    for weighting, measure in measures.items():
-        of_subjects = pd.DataFrame(
-            [
-                {name: measure(own, name) for name in ("top_k", "chance")}
-                for _, own in table.groupby("subject")
-            ]
-        )
+    for weighting, (measure, chance) in measures.items():
+        of_subjects = pd.DataFrame({
+            "top_k": {name: measure(own) for name, own in by_subject},
+            "chance": chance.groupby("subject").mean(),
+        })  # fmt: skip
         out[weighting] = {
             "top_k": of_subjects["top_k"].mean(), "sem": of_subjects["top_k"].sem(),
             "chance": of_subjects["chance"].mean(), "guess": chance_level(k, n_words), "k": k,

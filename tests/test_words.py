@@ -1,6 +1,7 @@
 """Laws of the word level: probabilities of segments, summed."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import softmax
 
@@ -45,13 +46,36 @@ def test_pieces_and_words_without_a_name(rng, monkeypatch):
     np.testing.assert_array_equal(whole < 0, [words[c] is None for c in target])
 
 
-def test_equal_scores_are_worth_exactly_the_chance_printed(rng):
-    words, target = zipf(rng), np.tile(np.arange(400), 2)
-    subject = np.repeat(["a", "b"], 400)
-    table = word_scores(np.full((800, 400), 3.0, np.float32), words, target, subject, k=10)
-    assert (table["top_k"] == table["chance"]).all()
-    assert table.loc["plain", "chance"] > 0.4, "the commonest words are most of what is said"
-    assert table.loc["balanced", "chance"] <= table.loc["balanced", "guess"] == pytest.approx(10 / 60)
+@pytest.mark.parametrize("k", [1, 10, 30])
+def test_noise_scores_the_chance_printed(rng, k):
+    """Near-equal scores break the ties of a flat posterior at random; here they straddle rank k."""
+    words, subject = zipf(rng), np.repeat(["a", "b"], [250, 400])
+    target = np.r_[rng.choice(400, 250), np.arange(400)]  # one heard some of the words, one all
+    tables = [word_scores(1e-4 * rng.normal(size=(650, 400)), words, target, subject, k=k) for _ in range(30)]
+    scores = pd.DataFrame([table["top_k"] for table in tables])
+    printed = tables[0]["chance"]
+    error = scores.sem()
+    assert (error < 0.01).all()
+    assert (abs(scores.mean() - printed) < 4 * error + 1e-9).all()
+
+
+def test_distinct_words_have_the_chance_of_a_guess(rng):
+    words, target = np.array([f"w{i}" for i in range(100)], object), np.arange(100)
+    table = word_scores(np.zeros((100, 100), np.float32), words, target, ["a"] * 100, k=10)
+    assert table["chance"].tolist() == pytest.approx([0.1, 0.1])
+    assert (table["top_k"] == 0).all(), "ties count against"
+
+
+def test_peaked_noise_falls_below_the_plain_chance_and_not_below_the_balanced(rng):
+    words, target = zipf(rng), np.arange(400)
+    tables = [
+        word_scores(5 * rng.normal(size=(400, 400)), words, target, ["a"] * 400, k=10) for _ in range(20)
+    ]
+    scores = pd.DataFrame([table["top_k"] for table in tables])
+    assert tables[0].loc["plain", "chance"] > 0.4, "the commonest words are most of what is said"
+    assert scores["plain"].mean() < tables[0].loc["plain", "chance"] - 0.05
+    assert tables[0].loc["balanced", "chance"] == pytest.approx(10 / 60)
+    assert abs(scores["balanced"].mean() - 10 / 60) < 4 * scores["balanced"].sem()
 
 
 def test_scores_equal_loops_over_subjects_and_words(rng):
