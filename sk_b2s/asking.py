@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.answers import Retrieval
+from sk_b2s.candidates import row_hashes
 from sk_b2s.metrics import chance_level, median_relative_rank, top_k_accuracy
 from sk_b2s.model_selection import table_of
+from sk_b2s.windows import Windows
 
 __all__ = ["join_answers", "retrieval_scores", "retrieve"]
 
@@ -91,6 +93,7 @@ def retrieve(estimator, X, y):
     Returns
     -------
     answers : Retrieval
+        Of an array ``y`` the column ``segment`` holds a hash of each row's values.
 
     Raises
     ------
@@ -109,8 +112,7 @@ def retrieve(estimator, X, y):
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
     for rows, part in pieces:
         scores[rows] = part.cpu().numpy()
-    heard = table_of(y)
-    heard = pd.DataFrame({"segment": found.ids[found.target]}) if heard is None else heard
+    heard = _table_of_heard(y)
     brain = table_of(X) if table_of(X) is not None else table_of(windows)
     return Retrieval(
         scores=scores,
@@ -119,6 +121,15 @@ def retrieve(estimator, X, y):
         rows=_joined(brain, heard),
         k=decoder.k,
     )
+
+
+def _table_of_heard(y):
+    """Table of what was heard; a row of an array is known by its values, windows without a table by nothing."""
+    table = table_of(y)
+    if table is None:
+        known = {} if isinstance(y, Windows) else {"segment": row_hashes(y)}
+        table = pd.DataFrame(known, index=range(len(y)))
+    return table
 
 
 def _joined(brain, heard):
@@ -146,9 +157,19 @@ def join_answers(parts):
     Raises
     ------
     ValueError
-        If the parts have other segments to choose from, or another ``k``: their scores would not compare.
+        If there are no parts, the parts have other segments to choose from or another ``k``, so that their
+        scores would not compare, or it is unknown which segments they are.
     """
     parts = list(parts)
+    if not parts:
+        raise ValueError("join_answers needs one part at least, got none.")
+    for place, part in enumerate(parts):
+        if "segment" not in part.candidates:
+            raise ValueError(
+                f"part {place} does not say which segments it chose from: its candidates lack the column 'segment', so "
+                f"they cannot be matched with those of another part. Give y as make_segments returns it, as an array, "
+                f"or as Windows whose rows have that column."
+            )
     segments = pd.Index(parts[0].candidates["segment"])
     scores, target = [], []
     for place, part in enumerate(parts):

@@ -289,10 +289,30 @@ def test_arrays_are_one_unnamed_listener():
     answers = retrieve(decoder, brain[30:], speech[30:])
     assert answers.top_k() == decoder.score(brain[30:], speech[30:])
     assert answers.per_subject().index.tolist() == [""]
-    assert answers.candidates["segment"].tolist() == list(range(30))
+    assert answers.candidates["segment"].is_unique
     rows = pd.DataFrame({"subject": "a", "recording": "r", "onset": 3.0 * np.arange(30), "duration": 2.0})
     windows = Windows.from_array(brain[30:], rows=rows, sfreq=10)
     assert retrieve(decoder, windows, speech[30:]).null(n_shifts=5).shape == (5,)
+
+
+def test_arrays_are_joined_by_what_was_heard_and_not_by_their_order():
+    rng = np.random.default_rng(0)
+    brain = rng.normal(size=(60, 4, 20)).astype(np.float32)
+    speech = brain[:, :2] + 0.5 * rng.normal(size=(60, 2, 20)).astype(np.float32)
+    decoder = RidgeDecoder(lags=(0, 0), sfreq=10, k=1).fit(brain[:30], speech[:30])
+    first, order = np.arange(30, 45), rng.permutation(np.arange(30, 45))
+    parts = [retrieve(decoder, brain[rows], speech[rows]) for rows in (first, order)]
+    whole = join_answers(parts)
+    np.testing.assert_array_equal(whole.target, np.r_[first, order] - 30)
+    np.testing.assert_array_equal(whole.ranks, np.r_[parts[0].ranks, parts[1].ranks])
+    with pytest.raises(ValueError, match="part 1 has 15, of which 0 are those"):
+        join_answers([parts[0], retrieve(decoder, brain[45:], speech[45:])])
+    nameless = retrieve(decoder, brain[first], Windows.from_array(speech[first], sfreq=10))
+    np.testing.assert_array_equal(nameless.ranks, parts[0].ranks)
+    with pytest.raises(ValueError, match="part 1 does not say which segments .* lack the column 'segment'"):
+        join_answers([parts[0], nameless])
+    with pytest.raises(ValueError, match="needs one part at least"):
+        join_answers([])
 
 
 @pytest.mark.parametrize("ask", [retrieve, retrieval_scores])
