@@ -21,8 +21,9 @@ __all__ = ["Retrieval"]
 class Retrieval:
     """Similarities of windows to candidates, with the tables that say what both are.
 
-    Made by :func:`retrieve`. Every score is a mean over subjects of the mean over the windows of each;
-    ties count against, as everywhere.
+    Made by :func:`retrieve`. :meth:`summary`, :meth:`null` and :meth:`words` are means over subjects of the
+    mean over the windows of each; :meth:`top_k` and :meth:`median_relative_rank` are over all windows, as is a
+    decoder's ``score``. Ties count against, as everywhere.
 
     Parameters
     ----------
@@ -153,6 +154,11 @@ class Retrieval:
             ``top_1, top_k, median_relative_rank``, means over subjects, each with its standard error
             ``..._sem`` (NaN for a single subject); ``k, n_subjects, n_windows, n_candidates, chance``;
             ``null_mean`` and ``null_high``, mean and 97.5 % quantile of :meth:`null` of ``top_k``.
+
+        Raises
+        ------
+        ValueError
+            If there are no more candidates than ``k``, or no null can be made and ``n_shifts`` is not 0.
         """
         k = self._k(k)
         subjects = self.by_subject(k)
@@ -164,7 +170,10 @@ class Retrieval:
             "chance": chance_level(k, self.n_candidates),
         }  # fmt: skip
         if n_shifts:
-            null = self.null(k, n_shifts, random_state)
+            try:
+                null = self.null(k, n_shifts, random_state)
+            except ValueError as error:
+                raise ValueError(f"{error} summary(n_shifts=0) leaves the null out.") from error
             out |= {"null_mean": null.mean(), "null_high": np.quantile(null, 0.975)}
         return pd.Series(out)
 

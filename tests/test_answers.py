@@ -105,8 +105,12 @@ def test_the_null_is_that_of_the_mean_over_subjects(answers):
 
 
 def test_what_is_unknown_is_said(answers):
-    with pytest.raises(ValueError, match=r"moves labels in time, but the tables lack \['onset'\]"):
+    with pytest.raises(
+        ValueError, match=r"moves labels in time, but the tables lack \['onset'\].*n_shifts=0"
+    ):
         replace(answers, rows=answers.rows.drop(columns="onset")).summary()
+    with pytest.raises(ValueError, match=r"labels must move by .* summary\(n_shifts=0\) leaves the null out"):
+        replace(answers, rows=answers.rows.assign(duration=30.0)).summary()
     assert "null_mean" not in replace(answers, rows=answers.rows.drop(columns="onset")).summary(n_shifts=0)
     with pytest.raises(ValueError, match=r"lack \['word'\]"):
         replace(answers, candidates=answers.candidates.drop(columns="word")).words()
