@@ -100,7 +100,7 @@ def match_frames(X, targets):
     if n_frames > n_times:
         raise ValueError(
             f"y has {n_frames} frames for {n_times} steps of the brain: speech features must not be faster than the "
-            f"brain is read. Lower their sfreq or raise Epocher(sfreq=...)."
+            f"brain is read; raise Epocher(sfreq=...) or lower the features' rate."
         )
     if X.sfreq is None or targets.sfreq is None:
         return np.arange(n_times) * n_frames // n_times

@@ -233,9 +233,12 @@ class Wav2Vec2Features(SpeechFeatures):
 
     def _check_rate(self):
         """Check what depends on the model and on two parameters at once."""
-        if not self.overlap < self.chunk:
+        rate = AUDIO_SFREQ / self._shape().hop
+        size, overlap = round(self.chunk * rate), round(self.overlap * rate)
+        if not overlap < size:
             raise ValueError(
-                f"overlap must be less than chunk, got overlap={self.overlap!r} and chunk={self.chunk!r} s."
+                f"overlap must be less than chunk, got overlap={self.overlap!r} and chunk={self.chunk!r} s, which are "
+                f"{overlap} and {size} frames of {1 / rate:g} s; make chunk longer."
             )
         choose_device(self.device)
         self._layers()

@@ -515,6 +515,10 @@ WRONG = {
     "half a layer": ({"layers": 1.5}, {}, "The 'layers' parameter of Wav2Vec2Features"),
     "half of several": ({"layers": (1.5, 2)}, {}, "layers must be one integer or several"),
     "overlap": ({"chunk": 5, "overlap": 5}, {}, "overlap must be less than chunk, got overlap=5 and chunk=5"),
+    "overlap in frames": (
+        {"chunk": 0.02, "overlap": 0.015}, {}, r"overlap=0.015 and chunk=0.02 s, which are 1 and 1 frames of 0.02 s"
+    ),
+    "chunk in frames": ({"chunk": 0.005, "overlap": 0}, {}, "0 and 0 frames of 0.02 s; make chunk longer"),
     "chunk": ({"chunk": 0}, {}, "The 'chunk' parameter"),
     "device": ({"device": "abacus"}, {}, "device='abacus' is not on this machine"),
     "features": ({}, {"sound": SoundArray(np.zeros(99), 50, "stored")}, "needs audio files, but SoundArray"),
