@@ -14,7 +14,7 @@ from sk_b2s.nulls import shift_null
 from sk_b2s.stimuli import plain_text
 from sk_b2s.words import word_scores
 
-__all__ = ["Retrieval"]
+__all__ = ["Retrieval", "pools_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,21 +246,17 @@ class Retrieval:
         k = self._k(k)
         self._need([by], self.rows, f"within(by={by!r}) divides the windows by that column")
         pools = []
-        for (subject, name), rows in self.rows.groupby(
-            ["subject", by], sort=False, dropna=False
-        ).indices.items():
-            columns, target = np.unique(self.target[rows], return_inverse=True)
-            if len(columns) <= k:
+        for pool in pools_of(self, by):
+            subject, name = pool.rows[["subject", by]].iloc[0]
+            if pool.n_candidates <= k:
                 raise ValueError(
-                    f"the windows of {by} {name!r} heard {len(columns)} distinct segments, no more than k={k}: every "
-                    f"guess would be right. Score more windows of it together, or ask with a smaller k."
+                    f"the windows of {by} {name!r} heard {pool.n_candidates} distinct segments, no more than k={k}: "
+                    f"every guess would be right. Score more windows of it together, or ask with a smaller k."
                 )
-            found = ranks(self.scores[np.ix_(rows, columns)], target)
             pools.append({
-                "subject": subject, by: name, "n_windows": len(rows), "n_candidates": len(columns),
-                "chance": chance_level(k, len(columns)), "top_1": top_k_accuracy(found, 1, len(columns)),
-                "top_k": top_k_accuracy(found, k, len(columns)),
-                "median_relative_rank": median_relative_rank(found, len(columns)),
+                "subject": subject, by: name, "n_windows": len(pool.rows), "n_candidates": pool.n_candidates,
+                "chance": chance_level(k, pool.n_candidates), "top_1": pool.top_k(1), "top_k": pool.top_k(k),
+                "median_relative_rank": pool.median_relative_rank(),
             })  # fmt: skip
         return pd.DataFrame(pools)
 
@@ -364,3 +360,31 @@ class Retrieval:
         self._need(["word"], self.candidates, "words() sums over the segments of a word")
         words = [(pd.notna(word) and plain_text([word])) or None for word in self.candidates["word"]]
         return word_scores(self.scores, words, self.target, self.rows["subject"], k)
+
+
+def pools_of(answers, by="recording"):
+    """Divide answers so that each window chooses among the segments of its own pool.
+
+    Parameters
+    ----------
+    answers : Retrieval
+    by : str, default="recording"
+        Column of ``rows``; windows that are equal in it and in their subject share a pool.
+
+    Returns
+    -------
+    pools : list of Retrieval
+        In order of appearance; candidates are the segments that were heard in the pool.
+    """
+    pools = []
+    groups = answers.rows.groupby(["subject", by], sort=False, dropna=False)
+    for rows in groups.indices.values():
+        columns, target = np.unique(answers.target[rows], return_inverse=True)
+        pools.append(
+            replace(
+                answers, scores=answers.scores[np.ix_(rows, columns)], target=target,
+                candidates=answers.candidates.iloc[columns].reset_index(drop=True),
+                rows=answers.rows.iloc[rows].reset_index(drop=True),
+            )
+        )  # fmt: skip
+    return pools

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s.activity import SpeechActivity
-from sk_b2s.answers import Retrieval
+from sk_b2s.answers import Retrieval, pools_of
 from sk_b2s.asking import retrieve
 from sk_b2s.candidates import check_in_step, distinct_segments
 from sk_b2s.counterparts import (
@@ -53,7 +53,6 @@ class _Task:
     oracle: Any = None
     n_left_out: int = 0
     k: int | None = None
-    fitted: dict = field(default_factory=dict)
 
     def refit(self, estimator=None, X=None, y=None, train=None, test=None):
         """Fit a clone on the training rows and let it answer the test rows."""
@@ -120,20 +119,7 @@ def _shifted(task):
 
 def _within(task):
     """Ask the decoder among the candidates of the same recording only."""
-    whole, parts = task.answers, []
-    for name in pd.unique(whole.rows["recording"]):
-        rows = np.flatnonzero(whole.rows["recording"] == name)
-        columns, target = np.unique(whole.target[rows], return_inverse=True)
-        parts.append(
-            Retrieval(
-                whole.scores[np.ix_(rows, columns)],
-                target,
-                whole.candidates.iloc[columns],
-                whole.rows.iloc[rows],
-                whole.k,
-            )  # fmt: skip
-        )
-    return parts
+    return pools_of(task.answers)
 
 
 def _silence(task):
@@ -163,10 +149,16 @@ def _other_speech(task, feature):
 
 def _oracle(task):
     """Ask whoever knows the truth."""
-    answers = task.oracle(*(_safe_indexing(data, task.test) for data in (task.X, task.y)))
+    answers = task.oracle(*(_table_or_all(_safe_indexing(data, task.test)) for data in (task.X, task.y)))
     return [
         task._with_rows(answers, task.test) if isinstance(answers, Retrieval) else task.of_scores(answers)
     ]
+
+
+def _table_or_all(data):
+    """Return the table that rides with data, or the data where none does."""
+    table = table_of(data)
+    return data if table is None else table
 
 
 # Name -> what answers it: a list of Retrieval, each with candidates of its own.
@@ -181,6 +173,7 @@ CONTROLS = {
     "acoustics only": _acoustics,
     "oracle": _oracle,
 }
+CHEAP = ("oracle", "silence only")  # nothing is fitted, and what cannot be asked raises
 OF_SOUND = ("silence only", "silence from the brain", "acoustics only")  # need audio files
 
 
@@ -259,7 +252,9 @@ def run_controls(
     oracle : None or callable, default=None
         ``oracle(X_test, y_test)`` returns a :class:`~sk_b2s.Retrieval`, or similarities of shape
         (n_windows, n_candidates) to the distinct segments of ``y_test`` in order of appearance: what
-        one who knows the truth of a simulation would score.
+        one who knows the truth of a simulation would score. Windows are given to it as their tables.
+        It must read the brain as much later than the sound as the decoder does: with
+        ``Epocher(lag=0.2)`` write ``partial(oracle_scores, truth, lag=0.2)``.
     k : int or None, default=None
         Scores are top-k; the decoder's ``k`` by default.
     n_shifts : int, default=1000
@@ -281,7 +276,8 @@ def run_controls(
         the other is a leak, see Notes; NaN where none is looked for),
         ``n_left_out`` (training windows that "shifted pairing" drops because the brain of a test window
         lies within a second), ``share_of_oracle`` ((top_k - chance) / (the oracle's - chance), with an
-        oracle), and ``verdict``: "LEAK", "above its null", "at chance", "context" (no brain was asked), or
+        oracle; NaN for "within recording", which chooses among other candidates),
+        and ``verdict``: "LEAK", "above its null", "at chance", "context" (no brain was asked), or
         that recordings are too short for a null.
 
     Raises
@@ -304,7 +300,7 @@ def run_controls(
     decoder that learns from the brain is at chance on all three. If it is not, it knows recordings, not
     speech: the row says LEAK, and so does the decoder's. The limit is counted from chance and not from
     the row's null, because a recording's fingerprint lifts that null too; the derivation is in the source
-    of ``sk_b2s.controls``.
+    of ``sk_b2s.verdicts``.
 
     The limit leaves 2.5 % to luck over the three. On small simulations without any leak (240 windows)
     we found 2 % (ridge) to 6 % (a network) of single rows marked, so a mark just above ``leak_above`` on
@@ -331,8 +327,9 @@ def run_controls(
     if "shifted pairing" in names:
         shift_pairs(rows, y, seed)  # raises now rather than after hours
     together = [name for name in ("decoder", "within recording") if name in names]
-    jobs = [together] if together else []
-    jobs += [[name] for name in names if name not in together]
+    jobs = [[name] for name in CHEAP if name in names]  # they raise now rather than after hours
+    jobs += [together] if together else []
+    jobs += [[name] for name in names if name not in (*CHEAP, *together)]
     jobs = [(job, index) for job in jobs for index in range(len(folds))]
     results = joblib.Parallel(n_jobs, return_as="generator")(
         joblib.delayed(_run)(
@@ -355,6 +352,7 @@ def run_controls(
     if "oracle" in table.index:
         best = table.loc["oracle", "top_k"] - table["chance"]
         table["share_of_oracle"] = (table["top_k"] - table["chance"]) / best.where(best > 0)
+        table.loc[table.index == "within recording", "share_of_oracle"] = np.nan
     return table.assign(verdict=verdicts(table))
 
 
@@ -394,11 +392,12 @@ def _wanted(controls, decoder, y, oracle):
 def _check_pools(rows, segment, folds, k):
     """Raise where a recording has too few candidates in a fold, before anything is fitted."""
     for _, test in folds:
-        counts = pd.Series(segment[test]).groupby(rows["recording"].to_numpy()[test]).nunique()
+        who, where = (rows[column].to_numpy()[test] for column in ("subject", "recording"))
+        counts = pd.Series(segment[test]).groupby([who, where]).nunique()
         if (counts <= k).any():
             raise ValueError(
-                f"within recording: {counts.idxmin()!r} has {counts.min()} distinct segments in a test fold, and k={k} "
-                f"of them are no question; use a smaller k or fewer folds, or leave it out of controls."
+                f"within recording: {counts.idxmin()[1]!r} has {counts.min()} distinct segments in a test fold, and "
+                f"k={k} of them are no question; use a smaller k or fewer folds, or leave it out of controls."
             )
 
 
