@@ -106,8 +106,10 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
     """Replace each recording by noise, everything else left as it is.
 
     Put right after the step that lays windows on recordings, it answers what the very same pipeline
-    scores when the brain says nothing. Windows, rows, positions and steps stay; only the continuous
-    signal beneath them is exchanged, as a whole, so that windows overlap as they did. The noise of a
+    scores when the brain says nothing. Windows, rows and positions stay; only the continuous
+    signal beneath them is exchanged, as a whole, so that windows overlap as they did. Steps that Windows
+    already carry, such as a scaler, stay with "phase", which fits their scales; "white" takes the place of
+    what comes out of them, for they would give each recording its own scale again. The noise of a
     recording is drawn from ``random_state`` and the recording's name: any subset of its rows, in
     ``fit`` and in ``predict``, sees the same. A plain array is one unnamed recording, its windows laid
     end to end; there another set of rows is another recording, so replace the whole array before it
@@ -203,7 +205,9 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
             Signal(partial(_surrogate, signal, self.kind, self._seed(name, index)), signal.shape)
             for index, (signal, name) in enumerate(zip(X.signals, _names(X), strict=True))
         ]
-        return X._replace(signals=signals)
+        if self.kind == "phase":
+            return X._replace(signals=signals)
+        return X._replace(signals=signals, steps=(), n_times=X.n_times)
 
     def _seed(self, name, index):
         """Seed of a recording; unnamed ones are told apart by their place."""

@@ -104,6 +104,35 @@ def test_all_but_the_signals_stays(windows):
         np.testing.assert_array_equal(getattr(surrogate, name), getattr(windows, name))
 
 
+def test_white_noise_knows_nothing_of_what_was_done_to_the_recordings(windows):
+    """A scaler divides by the scales of real recordings: 1e-13 T would clip all, and tell which is which."""
+    tiny = windows._replace(signals=[signal * np.float32(1e-9) for signal in windows.signals])
+    scaled = RobustChannelScaler().fit_transform(tiny).then(LastHalf())
+    noise = SurrogateBrain("white").fit_transform(scaled)
+    assert noise.shape == scaled.shape == (8, 4, 50)
+    assert noise.rows.equals(scaled.rows)
+    values = np.asarray(noise)
+    np.testing.assert_allclose(values.std((0, 2)), 1, atol=0.15)
+    other = tiny._replace(signals=[tiny.signals[0] * 7, tiny.signals[1][:, ::-1]])
+    again = SurrogateBrain("white").fit_transform(RobustChannelScaler().fit_transform(other).then(LastHalf()))
+    np.testing.assert_array_equal(np.asarray(again), values)
+    # Phases keep the scales that the scaler was fitted on.
+    phase = np.asarray(SurrogateBrain("phase").fit_transform(scaled))
+    assert phase.shape == values.shape
+    assert abs(phase).max() < 20
+    assert 0.1 < phase.std() < 3
+
+
+class LastHalf:
+    """A step that leaves the second half of each window."""
+
+    def n_times(self, n_times):
+        return n_times // 2
+
+    def __call__(self, batch, which):
+        return batch[..., batch.shape[2] // 2 :]
+
+
 def test_made_when_read_held_once_and_pickled_as_a_recipe(windows):
     calls = []
 
