@@ -12,8 +12,8 @@ segment that this person heard: which was it? Settings are chosen by a grid sear
 # --------------
 # Four simulated people, ten minutes of *Alice's Adventures in Wonderland*, 64 MEG sensors. Their auditory cortices lie
 # and point differently and their responses differ in latency, so a decoder of one is a poor decoder of another. To
-# see something in ten minutes we make the responses four times as large as in real recordings (``snr_db=-6`` instead
-# of -18) and leave the artefacts out: the figures below are no forecast for real ones.
+# see something in ten minutes we make the responses four times as large as by default (``snr_db=-6`` instead of -18,
+# the level of real recordings) and leave the artefacts out: the figures below are no forecast for real ones.
 import time
 from pathlib import Path
 
@@ -135,9 +135,10 @@ people = pd.DataFrame({
 print(f"Median relative rank of each person, chance 0.5\n{people.round(3).to_string()}\n")
 
 # %%
-# Three of the four are read better than by chance, and none well: three people are few to learn strangers from. The
-# fourth is not read badly but *backwards*. A rank of 0.9 is as far from chance as one of 0.1: in these sensors the
-# response of that person has the other sign. A mean over people hides that, so look at every one of them.
+# Three of the four are read far better than by chance, though nobody's own recording was in training; the network,
+# which learns one mapping of all sensors, reads each of them better than ridge. The fourth is not read at all: in
+# these sensors that person's response looks unlike the others'. Three people are few to learn strangers from, and a
+# mean over people hides such a one, so look at every one of them.
 
 # %%
 # What else is known
@@ -161,8 +162,8 @@ for name, single in answers.items():
 print(pd.DataFrame(rows).T.round(3).to_string(), "\n")
 
 # %%
-# A sentence helps a little, as its segments know little. Averaging over people supposes that the decoder is right about
-# each of them; here the one whom it reads backwards outweighs the others. Within people it was trained on, both pay.
+# A sentence helps a little, as its segments know little. Averaging over people helps much more: what the decoder gets
+# wrong about each of them differs, what they heard does not, and even the one whom it cannot read does not spoil it.
 
 # %%
 # Words
