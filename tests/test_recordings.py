@@ -7,7 +7,7 @@ import mne
 import numpy as np
 import pytest
 
-from sk_b2s.datasets.listener import make_sensors
+from sk_b2s.datasets.head import make_sensors
 from sk_b2s.recordings import (
     Processing,
     montage_key,
