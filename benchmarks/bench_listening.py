@@ -5,7 +5,7 @@ and scores it on the rest, with and without artefacts, clipping, and subject lay
 as it is there, and those that are there are not made again; the tables of ``benchmarks/README.md`` are printed at the
 end.
 
-Nothing was chosen on these test blocks: ridge picks its strength among 13 by three inner folds, the encoder its epoch
+Nothing was chosen on these test blocks: ridge picks its strength among 10 by three inner folds, the encoder its epoch
 by a tenth of the training blocks; its settings are those of the demo.
 """
 
