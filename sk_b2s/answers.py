@@ -320,10 +320,8 @@ class Retrieval:
         -------
         answers : Retrieval
         """
-        self._need(
-            [by], self.candidates, f"pooled(by={by!r}) pools the windows that are equal in that column"
-        )
-        self._need([by], self.rows, f"pooled(by={by!r}) pools the windows that are equal in that column")
+        for table in (self.candidates, self.rows):
+            self._need([by], table, f"pooled(by={by!r}) pools the windows that are equal in that column")
         sentence = pd.factorize(self.candidates[by].to_numpy(dtype=object), use_na_sentinel=False)[0]
         return replace(
             self, scores=group_context_bias(self.scores, sentence, sentence_groups(self.rows, by), weight)

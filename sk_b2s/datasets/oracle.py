@@ -55,10 +55,10 @@ def oracle_scores(truth, X, y, lag=0.15):
     planted = {path: listener for listener in truth.values() for path in listener.recordings}
     if unknown := [path for path in pd.unique(recordings) if path not in planted]:
         raise ValueError(f"truth has no recording {unknown[0]!r}; it has {list(planted)[:3]} ...")
+    everything = pd.DataFrame({"recording": recordings, "segment": segments, "onset": X["onset"].to_numpy()})
     for path in pd.unique(recordings):
         of_listener = planted[path].recordings
-        heard = pd.DataFrame({"recording": recordings, "segment": segments, "onset": X["onset"].to_numpy()})
-        heard = heard[heard["recording"].isin(of_listener)]
+        heard = everything[everything["recording"].isin(of_listener)]
         # Where a candidate is taken from: this recording if it was heard there, else another of this listener.
         heard = heard.iloc[np.argsort(heard["recording"].to_numpy() != path, kind="stable")]
         heard = heard.drop_duplicates("segment").set_index("segment").reindex(range(len(distinct)))

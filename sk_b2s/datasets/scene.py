@@ -16,6 +16,7 @@ GAIN = (0.7, 1.4)
 CLOCK = (10e-6, 50e-6)
 GAIN_JITTER, LATENCY_JITTER = 0.3, 0.015  # log-normal; s
 IGNORED = 0.4
+OWN_EXPONENT = (0.3, 0.9)  # of a recording with a fingerprint
 
 
 def simulate_recording(seed, listener, sensors, modality, names, features, schedule, n_times, scale=None):
@@ -56,8 +57,8 @@ def simulate_recording(seed, listener, sensors, modality, names, features, sched
         positions, orientations = move(make_rng(session, "shift"), positions, orientations)
     strength = make_rng(session, "gain").uniform(*GAIN) if "gain" in names else 1.0
     patterns, noise_gain, eyes = split_gain(lead_field(*sensors, positions, orientations))
-    level = strength * NOISE_LEVEL[modality]
-    data, noise = draw_noise(make_rng(seed, "noise"), noise_gain, level, n_times, sfreq, exponent)
+    noise_level = strength * NOISE_LEVEL[modality]
+    data, noise = draw_noise(make_rng(seed, "noise"), noise_gain, noise_level, n_times, sfreq, exponent)
     patterns, onsets = strength * patterns, schedule["onsets"]
     level = levels(listener, features)
     expected = respond(listener, features, onsets, n_times, sfreq, level)
@@ -87,7 +88,7 @@ def _brain(seed, listener, names):
     drawn = draw_noise_dipoles(rng)
     noise = slice(-2 - len(drawn[0]), -2)
     positions[noise], orientations[noise] = drawn
-    return positions, orientations, rng.uniform(0.3, 0.9)
+    return positions, orientations, rng.uniform(*OWN_EXPONENT)
 
 
 def _as_it_happens(seed, names, courses, sentences, sfreq):
