@@ -1,0 +1,104 @@
+"""What every benchmark says of the machine it ran on, and the limit that the others are measured against."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import resource
+import time
+from pathlib import Path
+
+import torch
+
+MIB = 2**20
+FEATURES = {
+    "avx512f": "AVX-512",
+    "avx512_bf16": "AVX512-BF16",
+    "amx_bf16": "AMX-BF16",
+}  # as /proc/cpuinfo names them
+
+
+def _cpuinfo(field):
+    """First line of /proc/cpuinfo that begins with ``field``, "" where there is none."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+
+
+def machine():
+    """Name of the machine: processor, how it multiplies, cores, threads that torch may use, torch, GPU."""
+    flags = _cpuinfo("flags").split()
+    known = [name for flag, name in FEATURES.items() if flag in flags]
+    parts = [_cpuinfo("model name") or platform.processor() or platform.machine(), *known]
+    n_threads = torch.get_num_threads()
+    parts += [f"{n_threads} thread{'s' * (n_threads > 1)}", f"torch {torch.__version__}"]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join(parts)
+
+
+@contextlib.contextmanager
+def threads(n_threads):
+    """Let torch use so many threads for a while; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def best_seconds(function, repeats=5, device="cpu"):
+    """Least seconds of several calls: a busy neighbour can only slow a call."""
+    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+    seconds = []
+    for _ in range(repeats):
+        wait()
+        begin = time.perf_counter()
+        function()
+        wait()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
+def matrix_rate(dtype=torch.float32, n_threads=None, device="cpu", sizes=(2048, 3072), repeats=5):
+    """Best rate of large matrix products, in operations a second: two for each multiply-add.
+
+    Parameters
+    ----------
+    dtype : torch.dtype, default=torch.float32
+    n_threads : int, default=None
+        Threads for the product; None takes what torch has.
+    device : str or torch.device, default="cpu"
+    sizes : sequence of int, default=(2048, 3072)
+        Sides of square matrices; the best of them counts.
+    repeats : int, default=5
+        Calls of each size, after one that is not counted.
+
+    Returns
+    -------
+    rate : float
+    """
+    rates = []
+    with threads(n_threads):
+        for n in sizes:
+            left, right = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+            out = torch.empty(n, n, dtype=dtype, device=device)
+
+            def product(left=left, right=right, out=out):
+                torch.mm(left, right.T, out=out)
+
+            product()
+            rates.append(2 * n**3 / best_seconds(product, repeats, device))
+    return max(rates)
+
+
+def peak_mib():
+    """Most memory this process has had at once, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def markdown(columns, rows):
+    """Lay out a table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
