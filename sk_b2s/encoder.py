@@ -10,16 +10,15 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from skorch.callbacks import EarlyStopping
 from skorch.history import History
 
 from sk_b2s.candidates import check_in_step
 from sk_b2s.devices import choose_device, choose_precision
-from sk_b2s.losses import LOSSES
+from sk_b2s.losses import DUPLICATES, LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
 from sk_b2s.modules import ACTIVATIONS, SUBJECT_LAYERS, BrainModule
 from sk_b2s.retrieval import RetrievalMixin
-from sk_b2s.training import Brain, Pairs, RetrievalNet, say, validate_on
+from sk_b2s.training import Brain, EarlyStop, Pairs, RetrievalNet, say, validate_on
 from sk_b2s.windows import subjects_of
 
 __all__ = ["BrainEncoder"]
@@ -65,8 +64,13 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Two final convolutions of width one instead of one linear map.
     activation : {"gelu", "relu"}, default="gelu"
         Between layers.
-    loss : {"clip", "mse"}, default="clip"
-        Contrast with the other windows of the batch, or regression.
+    loss : {"clip", "symmetric_clip", "siglip", "mse"}, default="clip"
+        Contrast with the other windows of the batch: the paper's; CLIP's own, on cosines in both
+        directions with a learned temperature; SigLIP's yes or no for each pair. Or regression. See
+        :mod:`sk_b2s.losses` for the formulas.
+    duplicates : {"keep", "mask", "positive"}, default="keep"
+        What a window's segment is where others in the batch heard it too: a wrong answer, as in the
+        paper, left out, or a right answer. Set it where several people heard the same.
     lr : float, default=3e-4
         Rate of Adam. Lower it if a fit diverges.
     batch_size : int, default=256
@@ -76,10 +80,13 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Passes over the data at most.
     patience : int, default=10
         Epochs without a better validation loss after which training stops; the best state is
-        restored.
-    validation : float or None, default=0.1
+        restored. The loss is the cross-entropy of all held-out windows over their distinct segments
+        at the temperature that suits it best. The paper takes the training loss of batches instead,
+        which is worth less as estimates grow too long while they still rank better.
+    validation : float, splitter or None, default=0.1
         Share of the windows held out to watch, whole blocks of sound with a guard, so that no
-        stimulus is on both sides. None trains for ``max_epochs``.
+        stimulus is on both sides. Or a splitter that yields one split of X and y, training rows and
+        rows to watch; rows in neither are left out. None trains for ``max_epochs``.
     k : int, default=10
         ``score`` is top-k accuracy.
     unknown_subject : {"average", "error"}, default="average"
@@ -157,11 +164,12 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         "head": ["boolean"],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "loss": [StrOptions(set(LOSSES))],
+        "duplicates": [StrOptions(set(DUPLICATES))],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
-        "validation": [Interval(Real, 0, 1, closed="neither"), None],
+        "validation": [Interval(Real, 0, 1, closed="neither"), HasMethods(["split"]), None],
         "k": [Interval(Integral, 1, None, closed="left")],
         "unknown_subject": [StrOptions({"average", "error"})],
         "device": [str, torch.device],
@@ -187,6 +195,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         head=True,
         activation="gelu",
         loss="clip",
+        duplicates="keep",
         lr=3e-4,
         batch_size=256,
         max_epochs=200,
@@ -214,6 +223,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self.head = head
         self.activation = activation
         self.loss = loss
+        self.duplicates = duplicates
         self.lr = lr
         self.batch_size = batch_size
         self.max_epochs = max_epochs
@@ -254,13 +264,15 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         check_in_step(X, y)
         random = check_random_state(self.random_state)
         segments = self._learn_segments(y).target
-        train, valid = self._split(y, segments, random)
+        train, valid = self._split(X, y, segments, random)
         targets = self._learn_speech(y, train)
         self._learn_shapes(X, y, targets)
         brain = self._as_brain(X)
         held_out = None if valid is None else Pairs(brain, targets, valid, segments)
         self.net_ = self._make_net(self.architecture_, random, held_out)
-        self.net_.partial_fit(Pairs(brain, targets, train), None)  # fit would draw the weights again
+        self.net_.partial_fit(
+            Pairs(brain, targets, train, segments), None
+        )  # fit would draw the weights again
         self.history_ = self.net_.history
         self._forget_training()
         return self
@@ -275,13 +287,16 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             )
         return X
 
-    def _split(self, y, segments, random):
+    def _split(self, X, y, segments, random):
         """Rows to train on and rows to watch."""
         if self.validation is None:
             return np.arange(len(y)), None
-        table = table_of(y)
-        groups = None if table is not None and "block" in table else segments
-        train, valid = stimulus_train_test(y, self.validation, random_state=random, groups=groups)
+        if hasattr(self.validation, "split"):
+            train, valid = self._split_by(self.validation, X, y)
+        else:
+            table = table_of(y)
+            groups = None if table is not None and "block" in table else segments
+            train, valid = stimulus_train_test(y, self.validation, random_state=random, groups=groups)
         if len(np.unique(segments[valid])) < 2:
             warnings.warn(
                 f"validation={self.validation} would hold out {len(valid)} windows of a single segment, which nothing "
@@ -290,6 +305,23 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
                 stacklevel=4,
             )
             return np.arange(len(y)), None
+        return train, valid
+
+    @staticmethod
+    def _split_by(splitter, X, y):
+        """Read the one split of a splitter."""
+        tables = (data if table_of(data) is None else table_of(data) for data in (X, y))
+        splits = [(np.asarray(train), np.asarray(valid)) for train, valid in splitter.split(*tables)]
+        if len(splits) != 1:
+            raise ValueError(
+                f"validation={splitter!r} must yield one split, training rows and rows to watch; it yields {len(splits)}."
+            )
+        train, valid = splits[0]
+        if len(train) == 0 or len(np.intersect1d(train, valid)):
+            raise ValueError(
+                f"validation={splitter!r} must leave rows to train on, and none on both sides; it yields {len(train)} "
+                f"and {len(valid)} rows, {len(np.intersect1d(train, valid))} of them common."
+            )
         return train, valid
 
     def _learn_shapes(self, X, y, targets):
@@ -309,20 +341,14 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     def _make_net(self, architecture, random, held_out=None):
         """Build a skorch net with fresh weights drawn from ``random``."""
         device = choose_device(self.device)
-        callbacks = []
-        if held_out is not None:
-            callbacks.append(
-                (
-                    "early_stopping",
-                    EarlyStopping("valid_loss", self.patience, threshold=0, load_best=True, sink=_mute),
-                )
-            )
+        callbacks = [] if held_out is None else [("early_stopping", EarlyStop(self.patience))]
         seed, dropout_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
         net = RetrievalNet(
             BrainModule,
             LOSSES[self.loss],
             **{f"module__{name}": value for name, value in architecture.items()},
             criterion__weights=torch.as_tensor(self.frame_weights_, dtype=torch.float32),
+            criterion__duplicates=self.duplicates,
             optimizer=torch.optim.Adam,
             lr=self.lr,
             max_epochs=self.max_epochs,
@@ -355,7 +381,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         params = self.get_params(deep=False)
         state = {name: value for name, value in vars(self).items() if name not in params}
         if "net_" in state:
-            state["weights"] = dict(state.pop("net_").module_.state_dict())
+            state["weights"] = state.pop("net_").state()
             state["history_"] = list(self.history_)
         return state
 
@@ -365,7 +391,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self._check_device()
         if "weights" in state:
             self.net_ = self._make_net(self.architecture_, np.random.RandomState(0))
-            self.net_.module_.load_state_dict(state["weights"])
+            self.net_.load_state(state["weights"])
             self.net_.history = self.history_ = History(state["history_"])
             self._forget_training()
 
@@ -405,7 +431,3 @@ ARCHITECTURE = (
     "hidden", "depth", "kernel_size", "n_virtual_channels", "spatial_attention", "spatial_dropout", "initial_linear",
     "subject_layer", "glu", "skip", "head", "activation",
 )  # fmt: skip
-
-
-def _mute(message):
-    """Swallow what skorch says on stopping; the table of epochs shows it."""

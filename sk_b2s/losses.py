@@ -1,9 +1,24 @@
-"""Losses over pairs of estimates and speech, on the similarity that scoring uses.
+r"""Losses over pairs of estimates and speech, on the similarity that scoring uses.
+
+A batch is n estimates and the *distinct* segments that were heard, with ``target`` naming the row of
+each window's own: nobody's sound is repeated because several people heard it. Where it was, the
+``DUPLICATES`` of the loss decide what the other windows' copies are to window i:
+
+============ ===========================================================================
+"keep"       wrong answers, as in the paper
+"mask"       neither right nor wrong, left out
+"positive"   right answers too
+============ ===========================================================================
 
 References
 ----------
 .. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
+.. [2] Radford et al. 2021, ICML, arXiv:2103.00020.
+.. [3] Zhai et al. 2023, ICCV, arXiv:2303.15343.
+.. [4] d'Ascoli et al. 2025, Nat. Commun., arXiv:2412.17829.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +26,27 @@ from torch.nn import functional as F
 
 from .metrics import similarity
 
-__all__ = ["LOSSES", "ClipLoss", "MSELoss", "clip_loss", "mse_loss", "retrieval_cross_entropy"]
+__all__ = [
+    "DUPLICATES",
+    "LOSSES",
+    "ClipLoss",
+    "MSELoss",
+    "SigLIPLoss",
+    "SymmetricClipLoss",
+    "calibrated_cross_entropy",
+    "clip_loss",
+    "cosine",
+    "mse_loss",
+    "retrieval_cross_entropy",
+    "siglip_loss",
+    "symmetric_clip_loss",
+]
+
+DUPLICATES = ("keep", "mask", "positive")
+LARGEST_SCALE = 100.0  # of a learned temperature, as in CLIP [2]_: beyond it training is unstable
+
+
+# --- from scores ------------------------------------------------------------------------------------
 
 
 def retrieval_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
@@ -19,8 +54,8 @@ def retrieval_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
 
     .. math:: -\frac{1}{n} \sum_i \log \frac{\exp s_{i,t(i)}}{\sum_o \exp s_{io}}
 
-    with :math:`t` the target. Unlike in :func:`clip_loss` each window names its own column, so that
-    several windows, of several people, can share a candidate.
+    with :math:`t` the target. Unlike in :func:`clip_loss` a candidate stands there once, however
+    many windows of the batch share it.
 
     Parameters
     ----------
@@ -42,23 +77,131 @@ def retrieval_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(scores.to(_at_least_float32(scores)), target)
 
 
-def clip_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None) -> Tensor:
-    r"""Contrastive loss of the paper [1]_: each window must pick its own sound among the batch's.
+def calibrated_cross_entropy(scores: Tensor, target: Tensor, n_steps: int = 40) -> tuple[Tensor, Tensor]:
+    r"""Cross-entropy of the scores at the temperature that suits them best.
 
-    .. math:: -\frac{1}{n} \sum_i \log \frac{\exp s_{ii}}{\sum_o \exp s_{io}}
+    .. math:: \min_{\beta \ge 0} -\frac{1}{n} \sum_i
+        \log \frac{\exp \beta s_{i,t(i)}}{\sum_o \exp \beta s_{io}}
 
-    with :math:`s` the :func:`~sk_b2s.metrics.similarity`. There is a softmax over candidates only,
-    not over windows, and no temperature: estimates are not normalised, so their length takes its
-    place. Two windows of one sound in a batch count as each other's negatives.
+    Unlike :func:`retrieval_cross_entropy` it does not care how long the estimates are, so it compares
+    losses that leave their length open, and does not punish a ranking that grows too sure of itself.
+    Convex in :math:`\beta`; the root of its slope is found by Newton steps within a bracket.
+
+    Parameters
+    ----------
+    scores : Tensor, shape (n_windows, n_candidates)
+        As :func:`sk_b2s.metrics.similarity` gives them.
+    target : Tensor of int64, shape (n_windows,)
+        Column of each window's right candidate.
+    n_steps : int
+        Most steps taken. Scores that rank every window right have no best temperature, and end at
+        the highest one tried.
+
+    Returns
+    -------
+    loss : Tensor, shape ()
+        Never above log(n_candidates).
+    scale : Tensor, shape ()
+        The best :math:`\beta`.
+
+    Examples
+    --------
+    >>> scores, target = torch.tensor([[8.0, 0], [8, 0], [8, 0]]), torch.tensor([0, 0, 1])
+    >>> loss, scale = calibrated_cross_entropy(scores, target)  # right in two of three
+    >>> round(loss.item(), 4), round((8 * scale).exp().item(), 3)
+    (0.6365, 2.0)
+    """
+    scores = scores.detach().to(_at_least_float32(scores))
+    margins = scores - scores.gather(1, target[:, None])
+    unit = margins.square().mean().sqrt()
+    if margins.mean() >= 0 or not unit > 0:  # the slope at zero: the right ones score below average
+        return margins.new_tensor(math.log(margins.shape[1])), margins.new_tensor(0.0)
+    margins /= unit
+    low, high, scale = 0.0, math.inf, 1.0
+    for _ in range(n_steps):
+        chances = torch.softmax(scale * margins, dim=1)
+        means = (chances * margins).sum(1)
+        slope = means.mean().item()
+        curvature = ((chances * margins.square()).sum(1) - means.square()).mean().item()
+        low, high = (scale, high) if slope < 0 else (low, scale)
+        beyond = min(2 * high - low, 4 * scale) if math.isinf(high) else high
+        newton = scale - slope / curvature if curvature > 0 else math.inf
+        following = newton if low < newton < beyond else (low + beyond) / 2
+        if abs(following - scale) <= 1e-4 * scale:
+            break
+        scale = following
+    loss = torch.logsumexp(scale * margins, dim=1).mean()
+    return loss, scale / unit
+
+
+# --- from pairs -------------------------------------------------------------------------------------
+
+
+def cosine(Z: Tensor, Y: Tensor, weights: Tensor | None = None) -> Tensor:
+    r"""Cosine of each estimate with each candidate, frames weighed by their steps.
+
+    .. math:: c_{io} = \frac{\langle z_i, y_o \rangle_w}{|z_i|_w |y_o|_w},
+        \qquad \langle z, y \rangle_w = \sum_j w_j \langle z_j, y_j \rangle
+
+    This is the :func:`~sk_b2s.metrics.similarity` over the length of the estimate, so it orders the
+    candidates of a window in the same way. The length is that of the frames' means, without how
+    far steps stray from them.
 
     Parameters
     ----------
     Z : Tensor, shape (n_windows, n_features) or (n_windows, n_features, n_frames)
         Estimates.
-    Y : Tensor, shaped as Z
-        Speech features of the same windows.
+    Y : Tensor, shape (n_candidates, n_features) or (n_candidates, n_features, n_frames)
+        Candidates.
+    weights : Tensor, shape (n_frames,), or None
+        Steps in each frame.
+
+    Returns
+    -------
+    cosines : Tensor, shape (n_windows, n_candidates)
+        From -1 to 1, zero where one of the two is. In float32 or float64.
+
+    Examples
+    --------
+    >>> cosine(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.3, 0.4]]))
+    tensor([[0.6000, 1.0000]])
+    """
+    scores = similarity(Z, Y, weights)  # it checks the shapes
+    return scores / (1e-8 + _lengths(Z, weights))[:, None]
+
+
+def clip_loss(
+    Z: Tensor,
+    Y: Tensor,
+    weights: Tensor | None = None,
+    target: Tensor | None = None,
+    duplicates: str = "keep",
+) -> Tensor:
+    r"""Contrastive loss of the paper [1]_: each window must pick its own sound among the batch's.
+
+    .. math:: -\frac{1}{n} \sum_i \log \frac{\sum_{j \in P_i} \exp s_{ij}}
+                                            {\sum_{j \in P_i \cup N_i} \exp s_{ij}}
+
+    with :math:`s_{ij}` the :func:`~sk_b2s.metrics.similarity` of window i and the sound of window j,
+    :math:`P_i` the right and :math:`N_i` the wrong answers. There is a softmax over candidates only,
+    not over windows, and no temperature: estimates are not normalised, so their length takes its
+    place.
+
+    Equal sounds score equally, so "positive" is "keep" less the logarithm of their number: only
+    "mask" trains otherwise. (The mean over the right answers' logarithms would be "keep" itself.)
+
+    Parameters
+    ----------
+    Z : Tensor, shape (n_windows, n_features) or (n_windows, n_features, n_frames)
+        Estimates.
+    Y : Tensor, shape (n_segments, n_features) or (n_segments, n_features, n_frames)
+        Speech features of the distinct segments.
     weights : Tensor, shape (n_frames,), or None
         Steps in each frame (:func:`sk_b2s.frames.frame_weights`).
+    target : Tensor of int64, shape (n_windows,), or None
+        Row of Y that each window heard. None if row i of one is that of row i of the other.
+    duplicates : {"keep", "mask", "positive"}
+        What a segment is where another window of the batch heard it too: wrong, left out or right.
 
     Returns
     -------
@@ -69,18 +212,112 @@ def clip_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None) -> Tensor:
     Raises
     ------
     ValueError
-        If Z and Y are not shaped alike.
+        If Z, Y and target do not belong together.
 
     Examples
     --------
     >>> clip_loss(torch.zeros(8, 120, 343), torch.rand(8, 120, 343))
     tensor(2.0794)
     """
-    _check_pairs(Z, Y)
-    return retrieval_cross_entropy(similarity(Z, Y, weights), torch.arange(len(Z), device=Z.device))
+    target = _check_pairs(Z, Y, target)
+    return _pick(similarity(Z, Y, weights)[:, target], *_answers(target, duplicates))
 
 
-def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None) -> Tensor:
+def symmetric_clip_loss(
+    Z: Tensor,
+    Y: Tensor,
+    weights: Tensor | None = None,
+    target: Tensor | None = None,
+    duplicates: str = "keep",
+    scale: Tensor | float = 1 / 0.07,
+) -> Tensor:
+    r"""Contrastive loss of CLIP [2]_: windows pick sounds, and sounds pick windows.
+
+    .. math:: \tfrac{1}{2} \ell(\beta c) + \tfrac{1}{2} \ell(\beta c^\top)
+
+    with :math:`\ell` the formula of :func:`clip_loss` and :math:`c_{ij}` the :func:`cosine` of window
+    i and the sound of window j. Where sounds pick windows, "positive" sums the probabilities of all
+    windows that heard them, which differ.
+
+    Parameters
+    ----------
+    Z, Y, weights, target, duplicates
+        As in :func:`clip_loss`.
+    scale : Tensor or float
+        :math:`\beta`, one over the temperature.
+
+    Returns
+    -------
+    loss : Tensor, shape ()
+        In nats; log(n_windows) where all cosines are equal. In float32 or float64, also within
+        ``torch.autocast``.
+
+    Raises
+    ------
+    ValueError
+        If Z, Y and target do not belong together.
+
+    Examples
+    --------
+    >>> symmetric_clip_loss(torch.ones(8, 120, 2), torch.ones(8, 120, 2))
+    tensor(2.0794)
+    """
+    target = _check_pairs(Z, Y, target)
+    logits = scale * cosine(Z, Y, weights)[:, target]
+    answers = _answers(target, duplicates)
+    return (_pick(logits, *answers) + _pick(logits.T, *answers)) / 2
+
+
+def siglip_loss(
+    Z: Tensor,
+    Y: Tensor,
+    weights: Tensor | None = None,
+    target: Tensor | None = None,
+    duplicates: str = "keep",
+    scale: Tensor | float = 10.0,
+    bias: Tensor | float = -10.0,
+) -> Tensor:
+    r"""Pairwise loss of SigLIP [3]_: does this window belong to this sound, yes or no?
+
+    .. math:: -\frac{1}{n} \sum_i \left( \sum_{j \in P_i} \log \sigma(\beta c_{ij} + b)
+              + \sum_{j \in N_i} \log \sigma(-\beta c_{ij} - b) \right)
+
+    with :math:`c_{ij}` the :func:`cosine` of window i and the sound of window j. Unlike in
+    :func:`clip_loss` pairs do not compete. With "positive" this is the de-duplicated loss of [4]_.
+
+    Parameters
+    ----------
+    Z, Y, weights, target, duplicates
+        As in :func:`clip_loss`.
+    scale : Tensor or float
+        :math:`\beta`, one over the temperature.
+    bias : Tensor or float
+        :math:`b`, below zero as most pairs do not belong together.
+
+    Returns
+    -------
+    loss : Tensor, shape ()
+        In nats, a sum over n_windows candidates; 0 at best. In float32 or float64, also within
+        ``torch.autocast``.
+
+    Raises
+    ------
+    ValueError
+        If Z, Y and target do not belong together.
+
+    Examples
+    --------
+    >>> siglip_loss(torch.zeros(8, 120, 2), torch.rand(8, 120, 2), scale=1, bias=0) / 8
+    tensor(0.6931)
+    """
+    target = _check_pairs(Z, Y, target)
+    logits = scale * cosine(Z, Y, weights)[:, target] + bias
+    right, wrong = _answers(target, duplicates)
+    signs = right.to(logits.dtype) - wrong.to(logits.dtype)
+    return -(F.logsigmoid(signs * logits) * (right | wrong)).sum() / len(Z)
+
+
+def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None, target: Tensor | None = None) -> Tensor:
     r"""Mean squared error, each frame weighed by its steps: the paper's regression baseline.
 
     .. math:: \frac{1}{n F \sum_j w_j} \sum_{ifj} w_j (z_{ifj} - y_{ifj})^2
@@ -90,12 +327,8 @@ def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None) -> Tensor:
 
     Parameters
     ----------
-    Z : Tensor, shape (n_windows, n_features) or (n_windows, n_features, n_frames)
-        Estimates.
-    Y : Tensor, shaped as Z
-        Speech features of the same windows.
-    weights : Tensor, shape (n_frames,), or None
-        Steps in each frame (:func:`sk_b2s.frames.frame_weights`).
+    Z, Y, weights, target
+        As in :func:`clip_loss`.
 
     Returns
     -------
@@ -105,14 +338,14 @@ def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None) -> Tensor:
     Raises
     ------
     ValueError
-        If Z and Y are not shaped alike, or weights do not match the frames.
+        If Z, Y and target do not belong together, or weights do not match the frames.
 
     Examples
     --------
     >>> mse_loss(torch.zeros(8, 120, 2), torch.ones(8, 120, 2), torch.tensor([3, 2]))
     tensor(1.)
     """
-    _check_pairs(Z, Y)
+    Y = Y[_check_pairs(Z, Y, target)]
     errors = (Z.to(_at_least_float32(Z)) - Y.to(_at_least_float32(Y))).square()
     if weights is None:
         return errors.mean()
@@ -126,27 +359,48 @@ def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None) -> Tensor:
     return (by_frame * weights).sum() / weights.sum()
 
 
-class _WeightedLoss(nn.Module):
-    """A loss that carries the frames' weights to the device it runs on."""
+# --- as modules -------------------------------------------------------------------------------------
+
+
+class _Loss(nn.Module):
+    """A loss that carries the frames' weights, and what it learns, to the device it runs on.
+
+    Parameters
+    ----------
+    weights : array-like, shape (n_frames,), or None
+        Steps in each frame.
+    duplicates : {"keep", "mask", "positive"}
+        What a segment is where another window of the batch heard it too: wrong, left out or right.
+        Regression does not read it.
+    """
 
     weights: Tensor | None
 
-    def __init__(self, weights: Tensor | None = None) -> None:
+    def __init__(self, weights: Tensor | None = None, duplicates: str = "keep") -> None:
         super().__init__()
+        self.duplicates = duplicates
         weights = None if weights is None else torch.as_tensor(weights)
         self.register_buffer("weights", weights, persistent=False)
 
+    def as_compared(self, Z: Tensor) -> Tensor:
+        """Give estimates the length at which their similarities are this loss's logits."""
+        return Z
 
-class ClipLoss(_WeightedLoss):
+
+class ClipLoss(_Loss):
     """The loss :func:`clip_loss` as a module.
 
     Parameters
     ----------
     weights : array-like, shape (n_frames,), or None
         Steps in each frame.
+    duplicates : {"keep", "mask", "positive"}
+        What the other copies of a window's segment are.
 
     Shape:
-        - Z, Y: `(n_windows, n_features, n_frames)`
+        - Z: `(n_windows, n_features, n_frames)`
+        - Y: `(n_segments, n_features, n_frames)`
+        - target: `(n_windows,)` int64, row of Y for each window
         - Output: `()`
 
     Examples
@@ -155,21 +409,121 @@ class ClipLoss(_WeightedLoss):
     torch.Size([])
     """
 
-    def forward(self, Z: Tensor, Y: Tensor) -> Tensor:
-        """Return the loss of a batch of pairs."""
-        return clip_loss(Z, Y, self.weights)
+    def forward(self, Z: Tensor, Y: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return the loss of a batch."""
+        return clip_loss(Z, Y, self.weights, target, self.duplicates)
 
 
-class MSELoss(_WeightedLoss):
+class _CosineLoss(_Loss):
+    """A loss on cosines that learns how sharply to read them."""
+
+    first_scale: float
+
+    def __init__(self, weights: Tensor | None = None, duplicates: str = "keep") -> None:
+        super().__init__(weights, duplicates)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(self.first_scale)))
+
+    def scale(self) -> Tensor:
+        """Return one over the temperature; in training it is kept from growing beyond 100."""
+        if self.training:
+            with torch.no_grad():  # in place, so that the gradient can bring it back
+                self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
+        return self.log_scale.exp()
+
+    def as_compared(self, Z: Tensor) -> Tensor:
+        """Give estimates the length at which their similarities are this loss's logits."""
+        lengths = 1e-8 + _lengths(Z, self.weights)
+        return Z * (self.log_scale.exp() / lengths).reshape(-1, *[1] * (Z.ndim - 1))
+
+
+class SymmetricClipLoss(_CosineLoss):
+    """The loss :func:`symmetric_clip_loss` as a module that learns its temperature, at first 0.07.
+
+    Parameters
+    ----------
+    weights : array-like, shape (n_frames,), or None
+        Steps in each frame.
+    duplicates : {"keep", "mask", "positive"}
+        What the other copies of a window's segment are.
+
+    Attributes
+    ----------
+    log_scale : Parameter
+        Logarithm of one over the temperature.
+
+    Shape:
+        - Z: `(n_windows, n_features, n_frames)`
+        - Y: `(n_segments, n_features, n_frames)`
+        - target: `(n_windows,)` int64, row of Y for each window
+        - Output: `()`
+
+    Examples
+    --------
+    >>> SymmetricClipLoss([3, 2])(torch.rand(8, 120, 2), torch.rand(8, 120, 2)).shape
+    torch.Size([])
+    """
+
+    first_scale = 1 / 0.07
+
+    def forward(self, Z: Tensor, Y: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return the loss of a batch."""
+        return symmetric_clip_loss(Z, Y, self.weights, target, self.duplicates, self.scale())
+
+
+class SigLIPLoss(_CosineLoss):
+    """The loss :func:`siglip_loss` as a module that learns its temperature, at first 0.1, and bias, -10.
+
+    Parameters
+    ----------
+    weights : array-like, shape (n_frames,), or None
+        Steps in each frame.
+    duplicates : {"keep", "mask", "positive"}
+        What the other copies of a window's segment are.
+
+    Attributes
+    ----------
+    log_scale : Parameter
+        Logarithm of one over the temperature.
+    bias : Parameter
+        Added to every logit.
+
+    Shape:
+        - Z: `(n_windows, n_features, n_frames)`
+        - Y: `(n_segments, n_features, n_frames)`
+        - target: `(n_windows,)` int64, row of Y for each window
+        - Output: `()`
+
+    Examples
+    --------
+    >>> SigLIPLoss([3, 2])(torch.rand(8, 120, 2), torch.rand(8, 120, 2)).shape
+    torch.Size([])
+    """
+
+    first_scale = 10.0
+
+    def __init__(self, weights: Tensor | None = None, duplicates: str = "keep") -> None:
+        super().__init__(weights, duplicates)
+        self.bias = nn.Parameter(torch.tensor(-10.0))
+
+    def forward(self, Z: Tensor, Y: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return the loss of a batch."""
+        return siglip_loss(Z, Y, self.weights, target, self.duplicates, self.scale(), self.bias)
+
+
+class MSELoss(_Loss):
     """The loss :func:`mse_loss` as a module.
 
     Parameters
     ----------
     weights : array-like, shape (n_frames,), or None
         Steps in each frame.
+    duplicates : {"keep", "mask", "positive"}
+        Not read: a pair does not know of the others.
 
     Shape:
-        - Z, Y: `(n_windows, n_features, n_frames)`
+        - Z: `(n_windows, n_features, n_frames)`
+        - Y: `(n_segments, n_features, n_frames)`
+        - target: `(n_windows,)` int64, row of Y for each window
         - Output: `()`
 
     Examples
@@ -178,12 +532,15 @@ class MSELoss(_WeightedLoss):
     torch.Size([])
     """
 
-    def forward(self, Z: Tensor, Y: Tensor) -> Tensor:
-        """Return the loss of a batch of pairs."""
-        return mse_loss(Z, Y, self.weights)
+    def forward(self, Z: Tensor, Y: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return the loss of a batch."""
+        return mse_loss(Z, Y, self.weights, target)
 
 
-LOSSES = {"clip": ClipLoss, "mse": MSELoss}
+LOSSES = {"clip": ClipLoss, "symmetric_clip": SymmetricClipLoss, "siglip": SigLIPLoss, "mse": MSELoss}
+
+
+# --- parts ------------------------------------------------------------------------------------------
 
 
 def _at_least_float32(A: Tensor) -> torch.dtype:
@@ -191,10 +548,42 @@ def _at_least_float32(A: Tensor) -> torch.dtype:
     return torch.promote_types(A.dtype, torch.float32)
 
 
-def _check_pairs(Z: Tensor, Y: Tensor) -> None:
-    """Raise unless row i of one belongs to row i of the other."""
-    if Z.shape != Y.shape:
+def _check_pairs(Z: Tensor, Y: Tensor, target: Tensor | None) -> Tensor:
+    """Return the row of Y for each row of Z, or raise where that is not clear."""
+    if target is None:
+        if Z.shape != Y.shape:
+            raise ValueError(
+                "Z and Y must be pairs, shaped (n_windows, n_features, n_frames) alike, or target say which "
+                f"row of Y each window heard; got {tuple(Z.shape)} and {tuple(Y.shape)}."
+            )
+        return torch.arange(len(Z), device=Z.device)
+    if Z.shape[1:] != Y.shape[1:] or target.shape != Z.shape[:1]:
         raise ValueError(
-            "Z and Y must be pairs, shaped (n_windows, n_features, n_frames) alike; "
-            f"got {tuple(Z.shape)} and {tuple(Y.shape)}."
+            "Z and Y must agree in (n_features, n_frames), and target have an entry for each window; "
+            f"got {tuple(Z.shape)}, {tuple(Y.shape)} and {tuple(target.shape)}."
         )
+    return target
+
+
+def _answers(target: Tensor, duplicates: str) -> tuple[Tensor, Tensor]:
+    """Tell which windows' sounds are right and which are wrong for each window: (n_windows, n_windows)."""
+    if duplicates not in DUPLICATES:
+        raise ValueError(f"duplicates must be one of {DUPLICATES}; got {duplicates!r}.")
+    same = target[:, None] == target
+    own = torch.eye(len(target), dtype=torch.bool, device=target.device)
+    right = same if duplicates == "positive" else own
+    return right, ~own if duplicates == "keep" else ~same
+
+
+def _pick(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
+    """Cross-entropy of picking any right answer among all that are right or wrong."""
+    among = logits.masked_fill(~(right | wrong), -math.inf).logsumexp(1)
+    return (among - logits.masked_fill(~right, -math.inf).logsumexp(1)).mean()
+
+
+def _lengths(Z: Tensor, weights: Tensor | None) -> Tensor:
+    """Norm of each estimate, its frames weighed by their steps: (n_windows,)."""
+    Z = Z.to(_at_least_float32(Z))
+    if weights is not None:
+        Z = Z * torch.as_tensor(weights).to(Z).sqrt()
+    return torch.linalg.vector_norm(Z, dim=tuple(range(1, Z.ndim)))

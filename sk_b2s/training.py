@@ -13,10 +13,12 @@ from skorch.helper import predefined_split
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sk_b2s.candidates import iter_scores
-from sk_b2s.losses import retrieval_cross_entropy
+from sk_b2s.losses import calibrated_cross_entropy, retrieval_cross_entropy
 from sk_b2s.metrics import ranks
 
-__all__ = ["BalancedBatches", "Brain", "Pairs", "RetrievalNet"]
+__all__ = ["BalancedBatches", "Brain", "EarlyStop", "Pairs", "RetrievalNet"]
+
+HELD_BYTES = 2**27  # of validation scores that are held to find their best temperature
 
 
 class Brain:
@@ -64,11 +66,11 @@ class Pairs(Dataset):
         Features of what was heard, row by row.
     rows : ndarray of int
         Rows of both that belong to this data set.
-    segments : ndarray of int of shape (n_windows,), default=None
-        Identity of each row of both, for validation.
+    segments : ndarray of int of shape (n_windows,)
+        Identity of each row of both: equal for all who heard the same.
     """
 
-    def __init__(self, brain, targets, rows, segments=None):
+    def __init__(self, brain, targets, rows, segments):
         self.brain, self.targets, self.segments = brain, targets, segments
         # A batch's order is free, and one ordered by recording is gathered without a detour.
         self.rows = rows[np.argsort(brain.windows.which[rows], kind="stable")]
@@ -80,13 +82,22 @@ class Pairs(Dataset):
         return self.__getitems__([index])
 
     def __getitems__(self, indices):
+        """Fetch a batch: the module's inputs, and the features of its distinct segments with each window's."""
         rows = self.rows[np.sort(indices)]
-        return self.brain.inputs(rows), self.targets.gather(rows, device=self.brain.device)
+        first, target = self._distinct(rows)
+        heard = self.targets.gather(first, device=self.brain.device)
+        return self.brain.inputs(rows), (heard, torch.from_numpy(target).to(self.brain.device))
 
     def distinct(self):
         """Distinct segments of these rows: their features, and which is each row's."""
-        _, first, target = np.unique(self.segments[self.rows], return_index=True, return_inverse=True)
-        return self.targets[self.rows[first]], target
+        first, target = self._distinct(self.rows)
+        return self.targets[first], target
+
+    def _distinct(self, rows):
+        """Rows in which each segment appears first, ordered by sound, and the place of each row's among them."""
+        _, first, target = np.unique(self.segments[rows], return_index=True, return_inverse=True)
+        order = np.argsort(self.targets.which[rows[first]], kind="stable")
+        return rows[first[order]], np.argsort(order)[target]
 
 
 class BalancedBatches(Sampler):
@@ -126,7 +137,9 @@ class RetrievalNet(NeuralNet):
     It differs from :class:`skorch.NeuralNet` in three hooks: batches come whole from Windows, the
     forward pass runs in ``precision``, and the validation loss is the cross-entropy of all
     validation windows over all their distinct segments at once, so that it means the same at every
-    batch size.
+    batch size, and at the temperature that suits it best
+    (:func:`~sk_b2s.losses.calibrated_cross_entropy`), so that it means the same for every loss. The
+    loss belongs to what is learned: its temperature is trained, kept and restored with the weights.
 
     Parameters
     ----------
@@ -158,6 +171,11 @@ class RetrievalNet(NeuralNet):
         with torch.autocast(device, dtype=self.precision, enabled=self.precision != torch.float32):
             return super().infer(x, **fit_params)
 
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Compare estimates with the distinct segments of the batch."""
+        heard, target = y_true
+        return self.criterion_(y_pred, heard, target)
+
     def train_step(self, batch, **fit_params):
         """Take a step, and stop at once where the loss is no number."""
         step = super().train_step(batch, **fit_params)
@@ -174,8 +192,9 @@ class RetrievalNet(NeuralNet):
             return
         if training:
             return self._train_epoch(iterator, step_fn, **fit_params)
-        loss, accuracy, n_candidates = self._validate(iterator)
+        loss, uncalibrated, accuracy, n_candidates = self._validate(iterator)
         self.history.record("valid_loss", loss)
+        self.history.record("valid_cross_entropy", uncalibrated)
         if accuracy is not None:
             self.history.record(f"valid_top{self.k}", accuracy)
         self.history.record("valid_candidates", n_candidates)
@@ -186,7 +205,7 @@ class RetrievalNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=True)
             step = step_fn(batch, **fit_params)
             self.history.record_batch("train_loss", step["loss"].item())
-            self.history.record_batch("train_batch_size", len(batch[1]))
+            self.history.record_batch("train_batch_size", len(batch[1][1]))
             self.notify("on_batch_end", batch=batch, training=True, **step)
         self.history.record("train_batch_count", len(iterator))
 
@@ -197,13 +216,14 @@ class RetrievalNet(NeuralNet):
         with torch.no_grad():
             for first in range(0, len(indices), self.batch_size):
                 inputs = brain.inputs(indices[first : first + self.batch_size])
-                parts.append(self.infer(inputs).float())
+                parts.append(self.criterion_.as_compared(self.infer(inputs).float()))
         return torch.cat(parts)
 
     def _validate(self, pairs):
-        """Cross-entropy, and top-k accuracy where there are candidates enough, over the distinct segments."""
+        """Cross-entropies, and top-k accuracy where there are candidates enough, over the distinct segments."""
         candidates, target = pairs.distinct()
-        loss, hits = 0.0, 0
+        every = -(-4 * len(pairs) * len(candidates) // HELD_BYTES)  # evenly spread windows stand for all
+        held, loss, hits = [], 0.0, 0
         scored = iter_scores(
             lambda indices: self.embed(pairs.brain, pairs.rows[indices]),
             len(pairs), candidates, self.criterion_.weights, pairs.brain.device,
@@ -212,8 +232,27 @@ class RetrievalNet(NeuralNet):
             truth = torch.from_numpy(target[rows]).to(scores.device)
             loss += retrieval_cross_entropy(scores, truth).item() * len(rows)
             hits += int((ranks(scores, truth) < self.k).sum())
-        enough = len(candidates) > self.k
-        return loss / len(pairs), hits / len(pairs) if enough else None, len(candidates)
+            held.append((scores[-rows[0] % every :: every], truth[-rows[0] % every :: every]))
+        calibrated, _ = calibrated_cross_entropy(*map(torch.cat, zip(*held, strict=True)))
+        accuracy = hits / len(pairs) if len(candidates) > self.k else None
+        return calibrated.item(), loss / len(pairs), accuracy, len(candidates)
+
+    def _parts(self):
+        """All that is learned, by the prefix that its names have in :meth:`state`."""
+        return {"": self.module_, "loss.": self.criterion_}
+
+    def state(self):
+        """Weights of the module under their own names, and what else was learned: a dict of Tensors."""
+        return {
+            prefix + name: value
+            for prefix, part in self._parts().items()
+            for name, value in part.state_dict().items()
+        }
+
+    def load_state(self, state):
+        """Take up what :meth:`state` gave."""
+        for prefix, part in self._parts().items():
+            part.load_state_dict({name: state[prefix + name] for name in part.state_dict()})
 
     def drop_training(self):
         """Forget all that only training needs, so that a fitted net stays small."""
@@ -221,8 +260,36 @@ class RetrievalNet(NeuralNet):
         self.train_split = None
         self.shuffle = None
         for _, callback in self.callbacks_:
-            if isinstance(callback, EarlyStopping):
-                callback.best_model_weights_ = None
+            if isinstance(callback, EarlyStop):
+                callback.best_state_ = None
+
+
+class EarlyStop(EarlyStopping):
+    """Stop some epochs after the best, and restore all that was learned, also the loss's temperature.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a lower validation loss.
+    """
+
+    def __init__(self, patience=10):
+        super().__init__("valid_loss", patience, threshold=0, sink=_mute)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Keep the state of the best epoch."""
+        super().on_epoch_end(net, **kwargs)
+        if self.misses_ == 0:
+            self.best_state_ = {name: value.clone() for name, value in net.state().items()}
+
+    def on_train_end(self, net, **kwargs):
+        """Restore it."""
+        if self.best_epoch_ != net.history[-1, "epoch"]:
+            net.load_state(self.best_state_)
+
+
+def _mute(message):
+    """Swallow what skorch says on stopping; the table of epochs shows it."""
 
 
 def validate_on(pairs):

@@ -1,12 +1,16 @@
 """The encoder finds what was planted, repeats itself to the bit, and says what is wrong."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import log_softmax
 from skorch.callbacks import Callback
 
 from sk_b2s import BrainEncoder, SoundArray, StimulusLeakWarning, StoredFeatures, Windows
+from sk_b2s.losses import DUPLICATES, LOSSES
 from sk_b2s.training import BalancedBatches
 
 SMALL = {
@@ -60,7 +64,101 @@ def test_subject_layer_tells_apart_what_only_the_person_tells():
     assert score[None] < 0.5
 
 
-@pytest.mark.parametrize("loss", ["clip", "mse"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_finds_what_was_planted(loss):
+    brain, speech = planted(n=128)
+    encoder = BrainEncoder(
+        **{**SMALL, "max_epochs": 15, "validation": 0.2}, loss=loss, spatial_attention=False
+    )
+    assert encoder.fit(brain[:96], speech[:96]).score(brain[96:], speech[96:]) > 0.8
+    assert encoder.history_[-1, "valid_loss"] < 0.7 * np.log(encoder.history_[-1, "valid_candidates"])
+
+
+@pytest.mark.parametrize("duplicates", DUPLICATES)
+def test_what_several_heard_is_looked_up_by_its_identity(duplicates):
+    """The batch's loss is that of the pure function on the features of all windows."""
+    brain, speech = planted(n=48)
+    speech[24:] = speech[:24]
+    encoder = BrainEncoder(
+        **{**SMALL, "max_epochs": 1, "batch_size": 48}, duplicates=duplicates, spatial_attention=False
+    )
+    seen = {}
+
+    class Look(Callback):
+        def on_batch_end(self, net, batch, y_pred, loss, **kwargs):
+            seen.update(Z=y_pred.detach(), heard=batch[1], loss=loss.item())
+
+    encoder.set_params(callbacks=[("look", Look())]).fit(brain, speech)
+    heard, target = seen["heard"]
+    assert len(heard) == 24, "nobody's sound is repeated"
+    expected = LOSSES["clip"](duplicates=duplicates)(seen["Z"], heard, target)
+    assert seen["loss"] == pytest.approx(expected.item(), rel=1e-6)
+    np.testing.assert_array_equal(heard[target].numpy(), speech)
+
+
+@pytest.mark.parametrize("loss", ["symmetric_clip", "siglip"])
+def test_what_a_loss_learns_belongs_to_the_fit(loss):
+    """The temperature moves, is restored with the best epoch, pickled, and gives estimates their length."""
+    brain, speech = planted(n=60, noise=3.0)
+    held = []
+
+    class Keep(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            held.append(net.criterion_.log_scale.item())
+
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 60, "validation": 0.3, "lr": 1e-2}, patience=3, loss=loss,
+                           spatial_attention=False, callbacks=[("keep", Keep())]).fit(brain, speech)  # fmt: skip
+    best = int(np.argmin(encoder.history_[:, "valid_loss"]))
+    assert len(set(held)) == len(held) > best + 1
+    assert encoder.net_.criterion_.log_scale.item() == held[best]
+    lengths = np.linalg.norm(encoder.transform(brain).reshape(60, -1), axis=1)
+    np.testing.assert_allclose(lengths, np.exp(held[best]), rtol=1e-5)
+    encoder.callbacks = None  # a class of this function does not pickle
+    encoder.net_.callbacks = encoder.net_.callbacks_ = None
+    again = pickle.loads(pickle.dumps(encoder))
+    np.testing.assert_array_equal(again.predict_proba(brain), encoder.predict_proba(brain))
+
+
+class FixedSplit:
+    """A splitter that yields what it is given, and remembers what it was asked."""
+
+    def __init__(self, *splits):
+        self.splits = splits
+
+    def split(self, X, y=None):
+        self.asked = X, y
+        yield from self.splits
+
+
+def test_a_splitter_says_what_is_watched():
+    brain, speech = planted(n=60)
+    X = with_rows(brain, ["a"] * 60)
+    splitter = FixedSplit((np.arange(30), np.arange(40, 55)))
+    encoder = BrainEncoder(**{**SMALL, "validation": splitter}).fit(X, speech)
+    assert splitter.asked[0] is X.rows
+    assert splitter.asked[1] is speech
+    assert encoder.history_[-1, "valid_candidates"] == 15
+    assert sum(encoder.history_[-1, "batches", :, "train_batch_size"]) == 30
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ([], "must yield one split.*it yields 0"),
+        ([(np.arange(9), np.arange(9, 20))] * 2, "must yield one split.*it yields 2"),
+        ([(np.arange(9), np.arange(5, 20))], "none on both sides; it yields 9 and 15 rows, 4 of them common"),
+        ([(np.arange(0), np.arange(5, 20))], "must leave rows to train on"),
+    ],
+)
+def test_a_splitter_of_no_use_is_named(splits, message):
+    brain, speech = planted(n=40)
+    with pytest.raises(ValueError, match=f"validation=<.*{message}"):
+        BrainEncoder(**{**SMALL, "validation": FixedSplit(*splits)}, spatial_attention=False).fit(
+            brain, speech
+        )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_equal_seeds_give_equal_weights(loss):
     brain, speech = planted()
     X = with_rows(brain, ["a", "b"] * 48)
@@ -70,7 +168,7 @@ def test_equal_seeds_give_equal_weights(loss):
         before = torch.get_rng_state()
         encoder = BrainEncoder(**{**SMALL, "random_state": seed, "validation": 0.2}, loss=loss).fit(X, speech)
         assert torch.equal(before, torch.get_rng_state())
-        weights.append(encoder.net_.module_.state_dict())
+        weights.append(encoder.net_.state())
     first, again, other = weights
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
@@ -109,7 +207,11 @@ def test_validation_loss_is_the_cross_entropy_over_distinct_segments():
     distinct = np.unique(stimulus[valid])
     logp = np.log(encoder.predict_proba(brain[valid], candidates=speech[distinct]))
     expected = -logp[np.arange(len(valid)), np.searchsorted(distinct, stimulus[valid])].mean()
-    assert encoder.history_[-1, "valid_loss"] == pytest.approx(expected, rel=1e-4)
+    assert encoder.history_[-1, "valid_cross_entropy"] == pytest.approx(expected, rel=1e-4)
+    scores = encoder.similarity(brain[valid], candidates=speech[distinct]).astype(float)
+    own = np.arange(len(valid)), np.searchsorted(distinct, stimulus[valid])
+    least = min(-log_softmax(scale * scores, axis=1)[own].mean() for scale in np.linspace(0, 20, 2001))
+    assert encoder.history_[-1, "valid_loss"] == pytest.approx(least, rel=1e-4)
 
 
 def test_batches_differ_by_at_most_one_and_cover_all():
@@ -195,7 +297,8 @@ def test_progress_shows_losses_and_top_k_without_colours_in_a_log(capsys):
     settings = {**SMALL, "max_epochs": 3, "validation": 0.3, "verbose": 1}
     BrainEncoder(**settings, spatial_attention=False).fit(brain, speech)
     header, _, *lines = capsys.readouterr().out.strip().splitlines()
-    assert header.split() == ["epoch", "train_loss", "valid_candidates", "valid_loss", "valid_top1", "dur"]
+    assert header.split() == ["epoch", "train_loss", "valid_candidates", "valid_cross_entropy", "valid_loss",
+                              "valid_top1", "dur"]  # fmt: skip
     assert [line.split()[0] for line in lines] == ["1", "2", "3"]
     assert "\x1b" not in "".join(lines)
     BrainEncoder(**{**settings, "verbose": 0}, spatial_attention=False).fit(brain, speech)

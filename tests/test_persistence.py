@@ -231,6 +231,11 @@ ARRAYS = {
     "FeatureScaler": (FeatureScaler(per_feature=False), features(), None),
     "SurrogateBrain": (SurrogateBrain(), brain(), None),
     "BrainEncoder": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()),
+    "BrainEncoder with a learned temperature": (
+        BrainEncoder(spatial_attention=False, loss="siglip", duplicates="positive", **{**SMALL, "lr": 0.1}),
+        brain(),
+        features(),
+    ),
     "BrainEncoder on vectors": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()[:, :, 0]),
     "RidgeDecoder": (RidgeDecoder(sfreq=10, k=2), brain(), features()),
     "PCA": (PCA(3, random_state=0), flat(), None),
