@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+from _rows import markdown
 from scipy.stats import wilcoxon
 from sklearn.pipeline import Pipeline, make_pipeline
 
@@ -148,10 +149,7 @@ def report(table, modality):
         f"\n### {modality}, {table['subject'].nunique()} people, {first['n_candidates']:.0f} candidates, "
         f"chance {chance:.3f}, null 97.5 % at most {table['null_high'].max():.3f}\n"
     )
-    lines = pd.DataFrame(lines).fillna("")
-    print("| " + " | ".join(lines.columns) + " |\n|" + "---|" * lines.shape[1])
-    for row in lines.itertuples(index=False):
-        print("| " + " | ".join(map(str, row)) + " |")
+    print(markdown(pd.DataFrame(lines).fillna("")))
 
 
 if __name__ == "__main__":

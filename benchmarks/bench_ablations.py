@@ -1,0 +1,227 @@
+"""What each part of the method is worth: the paper's ablations, losses and targets on the simulated experiment.
+
+``python benchmarks/bench_ablations.py`` fits each row with three seeds to the same people and sounds, artefacts on, and
+scores it on a fifth of the speech that nobody was trained on. A row is appended to ``ablations.jsonl`` in ``--folder``
+as soon as it is there and is not made again; ``--table`` prints what is there. A difference is beyond the spread where
+it exceeds two standard errors of a difference of means over seeds, 2 sqrt((s² + s_reference²) / n_seeds). Three seeds
+fix a deviation badly, so a "yes" close to the border says little.
+
+Every fit has the same budget of epochs, of which a tenth of the training blocks picks the best. Nothing was chosen on
+the test blocks. The network is small enough for a minute a fit on one core, so what the table shows is which
+differences exceed the spread over seeds *here*; it is no measure of their size in the paper's network.
+"""
+
+import argparse
+import inspect
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from _rows import append_row, markdown, name_of, read_rows
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import (
+    BrainEncoder,
+    Epocher,
+    FeatureScaler,
+    MelSpectrogram,
+    RobustChannelScaler,
+    StimulusKFold,
+    Wav2Vec2Features,
+    make_segments,
+    retrieve,
+)
+from sk_b2s.datasets import make_listening
+from sk_b2s.datasets.simulated import VERSION
+from sk_b2s.losses import LOSSES
+
+SEEDS = (0, 1, 2)
+EXPERIMENT = {"n_subjects": 6, "minutes": 10, "modality": "meg", "snr_db": -12.0, "simulation": VERSION}
+BRAIN = {"sfreq": 40, "lag": 0.15, "clip": 20.0}
+SPEECH = {"target": "Mel"}
+ENCODER = {
+    "hidden": 48, "depth": 5, "n_virtual_channels": 64, "lr": 1e-3, "batch_size": 64, "max_epochs": 3, "patience": 3,
+    "precision": "float32",
+}  # fmt: skip
+
+# The paper's Table 4, by what is changed.
+ABLATIONS = {
+    "reference": {},
+    "no subject layer": {"subject_layer": None},
+    "no clipping": {"clip": None},
+    "no spatial attention": {"spatial_attention": False},
+    "no GLU": {"glu": False},
+    "no initial linear": {"initial_linear": False},
+    "no final convolutions": {"head": False},
+    "no skip": {"skip": False},
+    "ReLU": {"activation": "relu"},
+    "subject embedding": {"subject_layer": "embedding"},
+    "no spatial dropout": {"spatial_dropout": 0.0},
+    "clamp 100": {"clip": 100.0},
+}
+CONTRASTS = {
+    f"{loss}, duplicates {what}": {"loss": loss, "duplicates": what}
+    for loss in ("clip", "symmetric_clip", "siglip")
+    for what in ("keep", "mask", "positive")
+}
+TARGETS = {
+    "Deep Mel": {"target": "Mel", "deep_speech": True},
+    "wav2vec 2.0": {"target": "wav2vec 2.0"},
+}
+ROWS = {
+    **{name: ("ablations", changes) for name, changes in ABLATIONS.items()},
+    "mse": ("losses", {"loss": "mse"}),
+    **{name: ("losses", changes) for name, changes in CONTRASTS.items()},
+    **{name: ("targets", changes) for name, changes in TARGETS.items()},
+}
+# What equals the reference is not fitted twice, and stands in its table under the name it has there.
+REFERENCE = {"ablations": "reference", "losses": "clip, duplicates keep", "targets": "Mel"}
+
+
+def key_of(name, seed):
+    """Full settings of a fit; what is as it is by default is left out, so that a new choice keeps old rows."""
+    defaults = {name: p.default for name, p in inspect.signature(BrainEncoder).parameters.items()}
+    settings = {**BRAIN, **SPEECH, **ENCODER, **ROWS[name][1]}
+    kept = {k: v for k, v in settings.items() if k not in defaults or v != defaults[k]}
+    return {"experiment": EXPERIMENT, **kept, "random_state": seed}
+
+
+def is_possible(name, wav2vec2):
+    """Whether this version of the package, and what was given, can fit a row."""
+    changes = ROWS[name][1]
+    known = {*inspect.signature(BrainEncoder).parameters, "clip", "target"}
+    wanted = changes.get("target") != "wav2vec 2.0" or wav2vec2 is not None
+    return wanted and set(changes) <= known and changes.get("loss", "clip") in LOSSES
+
+
+class Experiment:
+    """Recordings, rows and folds, read once; brains are scaled by clip."""
+
+    def __init__(self, folder, wav2vec2):
+        parameters = {name: value for name, value in EXPERIMENT.items() if name != "simulation"}
+        events = make_listening(**parameters, artefacts=True, root=folder)
+        X, self.y = make_segments(events, tmin=-0.5, tmax=2.5)
+        self.train, self.test = next(StimulusKFold(5).split(X, self.y))
+        self.memory, self.wav2vec2, self.scaled = folder / "cache", wav2vec2, {}
+        self.windows = Epocher(sfreq=BRAIN["sfreq"], lag=BRAIN["lag"], memory=self.memory).fit_transform(X)
+
+    def brain(self, clip):
+        """Windows of the brain scaled and clipped."""
+        if clip not in self.scaled:
+            self.scaled[clip] = RobustChannelScaler(clip=clip).fit_transform(self.windows)
+        return self.scaled[clip]
+
+    def speech(self, target):
+        """Turn the table of what was heard into the target."""
+        if target == "wav2vec 2.0":
+            features = Wav2Vec2Features(self.wav2vec2, memory=self.memory)
+        else:
+            features = MelSpectrogram(n_mels=40, sfreq=25, memory=self.memory)
+        return make_pipeline(features, FeatureScaler())
+
+    def fit(self, clip, target, **parameters):
+        """Fit and answer: what is told of a row."""
+        brain, y = self.brain(clip), self.y
+        encoder = BrainEncoder(speech=self.speech(target), verbose=0, **parameters)
+        began = time.perf_counter()
+        try:
+            encoder.fit(brain[self.train], y.iloc[self.train])
+        except FloatingPointError as error:  # without clipping a fit may diverge: that is a result
+            chance = 10 / y["segment"].iloc[self.test].nunique()
+            return {"top_1": chance / 10, "top_k": chance, "diverged": str(error), "seconds": 0.0}
+        seconds = time.perf_counter() - began
+        answers = retrieve(encoder, brain[self.test], y.iloc[self.test])
+        told = answers.summary()[["top_1", "top_k", "median_relative_rank", "chance", "null_high"]]
+        return {
+            **told.astype(float).to_dict(),
+            "n_candidates": answers.n_candidates,
+            "n_train": len(self.train),
+            "top_k_by_subject": answers.per_subject().round(5).to_dict(),
+            "valid_loss": [round(float(epoch["valid_loss"]), 4) for epoch in encoder.history_],
+            "seconds": round(seconds, 1),
+        }  # fmt: skip
+
+
+def run(names, seeds, path, folder, wav2vec2):
+    """Make the rows that are missing: every row with the first seed before any with the second."""
+    done, experiment = read_rows(path), None
+    for seed, name in [(seed, name) for seed in seeds for name in names]:
+        key = key_of(name, seed)
+        if name_of(key) in done or not is_possible(name, wav2vec2):
+            continue
+        experiment = experiment or Experiment(folder, wav2vec2)
+        settings = {**BRAIN, **SPEECH, **ENCODER, **ROWS[name][1], "random_state": seed}
+        settings = {k: v for k, v in settings.items() if k not in ("sfreq", "lag")}
+        values = experiment.fit(**settings) | {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        done[name_of(key)] = append_row(path, key, **values)
+        print(f"{name}, seed {seed}: top-10 {values['top_k']:.3f}, {values['seconds']:.0f} s", flush=True)
+
+
+def summarise(name, done, seeds):
+    """Mean and deviation over seeds of the mean over subjects; None where a seed is missing."""
+    rows = [done.get(name_of(key_of(name, seed))) for seed in seeds]
+    if any(row is None for row in rows):
+        return None
+    scores = pd.Series([row["top_k"] for row in rows])
+    return scores.mean(), scores.std(), rows
+
+
+def report(done, seeds):
+    """Print a table for each group of rows that are complete."""
+    reference = summarise("reference", done, seeds)
+    if reference is None:
+        print(f"The reference lacks one of the seeds {seeds}.")
+        return
+    mean, sd, rows = reference
+    first = rows[0]
+    print(
+        f"{EXPERIMENT['n_subjects']} people, {EXPERIMENT['minutes']} minutes, {EXPERIMENT['modality']} at "
+        f"{EXPERIMENT['snr_db']:g} dB with artefacts; {first['n_train']} windows of training, "
+        f"{first['n_candidates']} candidates, chance {first['chance']:.4f}, null 97.5 % {first['null_high']:.4f}; "
+        f"{len(seeds)} seeds; torch {first['torch']}, {first['threads']} thread(s)."
+    )
+    for group, alias in REFERENCE.items():
+        names = [name for name, (its, _) in ROWS.items() if its == group]
+        names = [alias, *(name for name in names if name != alias)]
+        lines = [line(name, "reference" if name == alias else name, done, seeds, mean, sd) for name in names]
+        lines = [entry for entry in lines if entry is not None]
+        if len(lines) > 1:
+            print(f"\n**{group}**\n\n{markdown(pd.DataFrame(lines))}")
+
+
+def line(shown, name, done, seeds, mean, sd):
+    """One row of a table, None where it is incomplete."""
+    found = summarise(name, done, seeds)
+    if found is None:
+        return None
+    own, spread, rows = found
+    difference, error = own - mean, 2 * np.sqrt((spread**2 + sd**2) / len(seeds))
+    same = name == "reference"
+    return {
+        "": shown,
+        "top-10": f"{own:.3f} ± {spread:.3f}",
+        "top-1": f"{np.mean([row['top_1'] for row in rows]):.3f}",
+        "minus reference": "" if same else f"{difference:+.3f}",
+        "beyond the spread": "" if same else ("yes" if abs(difference) > error else "no"),
+        "diverged": sum("diverged" in row for row in rows) or "",
+        "fit (s)": f"{np.mean([row['seconds'] for row in rows]):.0f}",
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS), metavar="ROW")
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--folder", type=Path, default=Path("bench_ablations"), help="of recordings and rows")
+    parser.add_argument(
+        "--wav2vec2", help="folder or name of a pretrained model; without it there is no such row"
+    )
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    given = parser.parse_args()
+    given.folder.mkdir(exist_ok=True, parents=True)
+    path = given.folder / "ablations.jsonl"
+    if not given.table:
+        run(given.rows, given.seeds, path, given.folder, given.wav2vec2)
+    report(read_rows(path), given.seeds)
