@@ -94,8 +94,21 @@ def matrix_rate(dtype=torch.float32, n_threads=None, device="cpu", sizes=(2048, 
 
 
 def peak_mib():
-    """Most memory this process has had at once, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Most memory this process has had at once since :func:`reset_peak`, in MiB."""
+    return _status_mib("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def reset_peak():
+    """Forget the peak, where the system lets us, and return the memory that is held now, in MiB."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _status_mib("VmRSS")
+
+
+def _status_mib(field):
+    path = Path("/proc/self/status")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), 0.0)
 
 
 def markdown(columns, rows):

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_consistent_length
 
-from sk_b2s.metrics import similarity
+from sk_b2s.metrics import similarity, weighted_norms
 from sk_b2s.model_selection import table_of
 from sk_b2s.stimuli import stable_id
 from sk_b2s.windows import Windows
@@ -24,7 +24,10 @@ __all__ = [
     "row_hashes",
 ]
 
-CHUNK_BYTES = 2**28  # of embeddings, and of candidates, that are held at a time
+CHUNK_BYTES = 2**28  # of embeddings, and of candidates, that are worked on at a time
+HELD_BYTES = (
+    2**30
+)  # of candidates that are held for good, or else of embeddings held while candidates pass by
 
 
 class Candidates(NamedTuple):
@@ -96,6 +99,11 @@ def row_hashes(y):
 def iter_scores(embed, n_windows, targets, weights=None, device=None):
     """Score windows against candidates in pieces of bounded memory.
 
+    Every window is estimated once. Candidates that fit into ``HELD_BYTES`` (on a GPU: a quarter of its
+    free memory) are cut once and held. Others pass by in tiles of ``CHUNK_BYTES``, once for each block
+    of ``HELD_BYTES`` of estimates: a candidate of F numbers is copied for 2·a·F operations with a block
+    of a windows, so that a decides how near the whole comes to the rate of matrix products.
+
     Parameters
     ----------
     embed : callable
@@ -113,22 +121,95 @@ def iter_scores(embed, n_windows, targets, weights=None, device=None):
     rows : ndarray of int of shape (n_rows,)
         Windows, in order.
     scores : Tensor of shape (n_rows, n_candidates)
-        Their :func:`~sk_b2s.metrics.similarity` to every candidate.
+        Their :func:`~sk_b2s.metrics.similarity` to every candidate, float32.
     """
-    n_candidates, n_features, n_frames = targets.shape
-    step = max(1, CHUNK_BYTES // (4 * n_features * n_frames))
-    chunks = [np.arange(i, min(i + step, n_candidates)) for i in range(0, n_candidates, step)]
-    held = targets.gather(chunks[0], device=device) if len(chunks) == 1 else None
-    for first in range(0, n_windows, step):
-        rows = np.arange(first, min(first + step, n_windows))
-        Z = embed(rows)
-        check_estimates(Z, rows)
-        parts = (held,) if held is not None else (targets.gather(chunk, device=device) for chunk in chunks)
-        yield rows, torch.cat([similarity(Z, Y, weights) for Y in parts], dim=1)
+    device = torch.device("cpu" if device is None else device)
+    held_bytes = _held_bytes(device)
+    n_candidates, n_bytes = len(targets), 4 * targets.shape[1] * targets.shape[2]
+    candidates = _Tiles(targets, weights, device, n_candidates * n_bytes <= held_bytes)
+    most = CHUNK_BYTES if candidates.are_held else held_bytes
+    blocks = _equal_parts(n_windows, min(most // n_bytes, CHUNK_BYTES // (4 * max(1, n_candidates))))
+    estimates = torch.empty(max(map(len, blocks), default=0), *targets.shape[:0:-1], device=device)
+    for rows in blocks:
+        block = estimates[: len(rows)].transpose(1, 2)
+        for part in _equal_parts(len(rows), CHUNK_BYTES // n_bytes):
+            _weigh(embed(rows[part]), rows[part], weights, out=block[part[0] : part[-1] + 1])
+        yield rows, candidates.compare(block)
+
+
+def _held_bytes(device):
+    """Bytes that may be held for long on a device."""
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else HELD_BYTES
+
+
+def _equal_parts(n, most):
+    """Cut 0 .. n - 1 into the fewest parts of at most ``most``, of nearly equal length."""
+    return np.array_split(np.arange(n), -(-n // max(1, most))) if n else []
+
+
+@torch.no_grad()
+def _weigh(Z, rows, weights, out):
+    """Check estimates and write them, weighted, where they are held."""
+    if tuple(Z.shape) != tuple(out.shape):
+        raise ValueError(
+            f"estimates of {tuple(Z.shape[1:])} (n_features, n_frames) cannot be compared with candidates of "
+            f"{tuple(out.shape[1:])}; read both with the same speech features and window."
+        )
+    check_estimates(Z, rows)
+    if weights is None:
+        out.copy_(Z)
+    else:
+        torch.mul(Z, torch.as_tensor(weights, dtype=out.dtype, device=Z.device), out=out)
+
+
+class _Tiles:
+    """Candidates, a bounded number at a time, whose norms are computed when they are first met.
+
+    Parameters
+    ----------
+    targets : Windows of shape (n_candidates, n_features, n_frames)
+    weights : array-like of shape (n_frames,) or None
+    device : torch.device
+    are_held : bool
+        Whether what was cut is kept.
+    """
+
+    def __init__(self, targets, weights, device, are_held):
+        self.targets, self.weights, self.device, self.are_held = targets, weights, device, are_held
+        n_candidates, n_features, n_frames = targets.shape
+        self.parts = _equal_parts(n_candidates, CHUNK_BYTES // (4 * n_features * n_frames))
+        self.norms = [None] * len(self.parts)
+        self.held = [None] * len(self.parts)
+        # A ready buffer saves the kernel's zeroing of new pages; a device has memory of its own.
+        ready = not are_held and device.type == "cpu" and self.parts
+        self.buffer = targets.empty(len(self.parts[0])) if ready else None
+
+    @torch.no_grad()
+    def compare(self, Z):
+        """Score weighted estimates against all candidates: (n_windows, n_candidates)."""
+        scores = torch.empty(len(Z), len(self.targets), device=self.device)
+        for index, part in enumerate(self.parts):
+            Y = self._cut(index)
+            if self.norms[index] is None:
+                self.norms[index] = weighted_norms(Y, self.weights)
+            similarity(Z, Y, norms=self.norms[index], out=scores[:, part[0] : part[-1] + 1])
+        return scores
+
+    def _cut(self, index):
+        if self.held[index] is not None:
+            return self.held[index]
+        part = self.parts[index]
+        buffer = None if self.buffer is None else self.buffer[: len(part)]
+        Y = self.targets.gather(part, out=buffer, device=self.device)
+        if self.are_held:
+            self.held[index] = Y
+        return Y
 
 
 def check_estimates(Z, rows):
     """Raise where estimates are NaN: an answer from them would be one of the candidates all the same."""
+    if torch.isfinite(Z.sum()):  # as a sum is only if all its terms are; one pass without a mask
+        return
     bad = rows[(~torch.isfinite(Z.reshape(len(Z), -1)).all(1)).cpu().numpy()]
     if len(bad):
         raise ValueError(

@@ -7,6 +7,8 @@ References
 .. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
 """
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 
@@ -19,10 +21,11 @@ __all__ = [
     "ranks",
     "similarity",
     "top_k_accuracy",
+    "weighted_norms",
 ]
 
 
-def similarity(Z, Y, weights=None):
+def similarity(Z, Y, weights=None, *, norms=None, out=None):
     r"""Compare each estimate with each candidate by the score of the paper [1]_.
 
     .. math::
@@ -47,12 +50,18 @@ def similarity(Z, Y, weights=None):
     weights : array-like, shape (n_frames,), or None
         Steps in each frame (:func:`sk_b2s.frames.frame_weights`). None weighs all alike. Only
         their ratios matter to an order of candidates, their scale to the sharpness of a softmax.
+    norms : array or Tensor, shape (n_candidates,), or None
+        :func:`weighted_norms` of the candidates where they are known; ``weights`` then concern the
+        products alone. Whoever compares the same candidates with many windows computes them once,
+        and weighs the windows once: ``similarity(Z * weights, Y, norms=weighted_norms(Y, weights))``.
+    out : array or Tensor, shape (n_windows, n_candidates), or None
+        Where the scores are written, such as some columns of a larger matrix. Without gradients.
 
     Returns
     -------
     scores : array or Tensor, shape (n_windows, n_candidates)
         In float32, or float64 where an input is; also within ``torch.autocast``. Differentiable in
-        torch.
+        torch unless ``out`` is given, which then is what is returned.
 
     Raises
     ------
@@ -75,19 +84,62 @@ def similarity(Z, Y, weights=None):
             f"got {tuple(Z.shape[1:])} and {tuple(Y.shape[1:])}. "
             "Read both with the same speech features and window."
         )
-    if isinstance(Z, torch.Tensor):
-        weights = None if weights is None else torch.as_tensor(weights).to(Y)
-    else:
-        weights = None if weights is None else np.asarray(weights, dtype=Y.dtype)
-    if weights is not None and tuple(weights.shape) != (Y.shape[2],):
+    weights = _as_weights(weights, Y)
+    if norms is not None and tuple(norms.shape) != (len(Y),):
+        raise ValueError(
+            f"norms must have one entry for each of {len(Y)} candidates; got shape {tuple(norms.shape)}. "
+            f"Compute them by weighted_norms(Y, weights)."
+        )
+    with torch.autocast(Z.device.type, enabled=False) if isinstance(Z, torch.Tensor) else nullcontext():
+        scale = 1e-8 + (_norms(Y, weights) if norms is None else norms)
+        if out is None:
+            return _products(Z, Y, weights) / scale
+        _products(Z, Y, weights, out)
+        out /= scale
+        return out
+
+
+def weighted_norms(Y, weights=None):
+    r"""Length of each candidate, :math:`\sqrt{\sum_j w_j |y_{oj}|^2}`, as :func:`similarity` divides by.
+
+    Parameters
+    ----------
+    Y : array or Tensor, shape (n_candidates, n_features) or (n_candidates, n_features, n_frames)
+        Candidates.
+    weights : array-like, shape (n_frames,), or None
+        Steps in each frame; None weighs all alike.
+
+    Returns
+    -------
+    norms : array or Tensor, shape (n_candidates,)
+        In float32, or float64 where ``Y`` is.
+
+    Raises
+    ------
+    ValueError
+        If weights do not match the frames.
+
+    Examples
+    --------
+    >>> weighted_norms(np.array([[[3.0, 1.0]], [[0.0, 0.5]]]), weights=[1, 4])
+    array([3.60555128, 1.        ])
+    """
+    Y, _ = _as_floats(Y, Y)
+    return _norms(Y, _as_weights(weights, Y))
+
+
+def _as_weights(weights, Y):
+    """Return the weights as numbers of the kind of ``Y``, checked against its frames."""
+    if weights is None:
+        return None
+    is_tensor = isinstance(Y, torch.Tensor)
+    weights = torch.as_tensor(weights).to(Y) if is_tensor else np.asarray(weights, dtype=Y.dtype)
+    if tuple(weights.shape) != (Y.shape[2],):
         raise ValueError(
             f"weights must have one entry for each of {Y.shape[2]} frames; "
             f"got shape {tuple(weights.shape)}. Give Y the frames that frame_weights counts."
         )
-    if not isinstance(Z, torch.Tensor):
-        return _products(Z, Y, weights) / (1e-8 + _norms(Y, weights))
-    with torch.autocast(Z.device.type, enabled=False):
-        return _products(Z, Y, weights) / (1e-8 + _norms(Y, weights))
+    return weights
 
 
 def _as_floats(Z, Y):
@@ -114,7 +166,7 @@ def _as_floats(Z, Y):
     return tuple(A[:, :, None] if A.ndim == 2 else A for A in (Z, Y))
 
 
-def _products(Z, Y, weights):
+def _products(Z, Y, weights, out=None):
     """Weighted inner product of each estimate with each candidate."""
     if weights is not None:
         Y = Y * weights
@@ -122,7 +174,8 @@ def _products(Z, Y, weights):
     if strides[1] < strides[2]:
         Z, Y = Z.swapaxes(1, 2), Y.swapaxes(1, 2)
     n_columns = Z.shape[1] * Z.shape[2]
-    return Z.reshape(len(Z), n_columns) @ Y.reshape(len(Y), n_columns).T
+    Z, Y = Z.reshape(len(Z), n_columns), Y.reshape(len(Y), n_columns).T
+    return (torch if isinstance(Z, torch.Tensor) else np).matmul(Z, Y, out=out)
 
 
 def _norms(Y, weights):

@@ -12,6 +12,7 @@ from sk_b2s.metrics import (
     ranks,
     similarity,
     top_k_accuracy,
+    weighted_norms,
 )
 
 KINDS = {"numpy": np.asarray, "torch": torch.as_tensor}
@@ -29,6 +30,26 @@ def rng():
 
 
 # Similarity
+
+
+def test_norms_that_are_known_and_a_place_for_the_scores(kind, rng):
+    Z, Y, w = rng.normal(size=(5, 4, 6)), rng.normal(size=(3, 4, 6)), rng.integers(1, 4, 6)
+    expected = similarity(kind(Z), kind(Y), kind(w))
+    norms = weighted_norms(kind(Y), w)
+    np.testing.assert_allclose(norms, np.sqrt((w * Y**2).sum((1, 2))), rtol=1e-12)
+    np.testing.assert_allclose(similarity(kind(Z), kind(Y), w, norms=norms), expected, rtol=1e-12)
+    matrix = kind(np.zeros((5, 9)))
+    scores = similarity(kind(Z * w), kind(Y), norms=norms, out=matrix[:, 4:7])
+    np.testing.assert_allclose(matrix[:, 4:7], expected, rtol=1e-12)
+    assert scores.shape == (5, 3)
+    assert (matrix[:, :4] == 0).all()
+    assert (matrix[:, 7:] == 0).all()
+    with pytest.raises(
+        ValueError, match=r"norms must have one entry for each of 3 candidates; got shape \(2,\)"
+    ):
+        similarity(kind(Z), kind(Y), norms=norms[:2])
+    with pytest.raises(ValueError, match="weights must have one entry for each of 6 frames"):
+        weighted_norms(kind(Y), w[:5])
 
 
 @pytest.mark.parametrize("memory", ["feature-major", "time-major", "mixed"])
