@@ -13,10 +13,11 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skorch.history import History
 
 from sk_b2s.candidates import check_in_step
+from sk_b2s.channels import SUBJECT_LAYERS
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.losses import DUPLICATES, LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
-from sk_b2s.modules import ACTIVATIONS, SUBJECT_LAYERS, BrainModule
+from sk_b2s.modules import ACTIVATIONS, BrainModule
 from sk_b2s.retrieval import RetrievalMixin
 from sk_b2s.training import Brain, EarlyStop, Pairs, RetrievalNet, say, validate_on
 from sk_b2s.windows import subjects_of

@@ -20,7 +20,7 @@ ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "recordings", "events", "segments", "model_selection", "tables", "windows",
     "epocher", "preprocessing", "surrogates", "speech", "activity", "checkpoints", "pretrained", "datasets", "frames",
-    "modules",
+    "channels", "modules",
     "metrics", "nulls", "evidence", "words", "losses",
     "candidates", "retrieval", "answers", "asking", "training", "encoder", "ridge",
     "linear", "codec", "persistence", "counterparts", "verdicts", "controls", "plotting",
@@ -56,7 +56,8 @@ def test_modules_import_only_from_above(path, room):
 
 @pytest.mark.parametrize(
     ("room", "forbidden"),
-    [("modules", "mne"), ("losses", "mne"), ("metrics", "mne"), ("training", "mne"), ("recordings", "torch")]
+    [(room, "mne") for room in ("channels", "modules", "losses", "metrics", "training")]
+    + [("recordings", "torch")]
     + [(room, "torch") for room in ("stimuli", "events", "segments", "model_selection")],
 )
 def test_torch_knows_nothing_of_files_and_readers_nothing_of_torch(room, forbidden):

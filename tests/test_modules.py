@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from sk_b2s.frames import frame_of_step, frame_weights
-from sk_b2s.modules import (
-    ACTIVATIONS,
+from sk_b2s.channels import (
     SUBJECT_LAYERS,
-    BrainModule,
-    ConvBlock,
     SpatialAttention,
     SubjectEmbedding,
     SubjectLayer,
     fourier_positions,
 )
+from sk_b2s.frames import frame_of_step, frame_weights
+from sk_b2s.modules import ACTIVATIONS, BrainModule, ConvBlock
 
 SMALL = dict(n_times=12, hidden=6, depth=3, n_virtual_channels=5)
 
@@ -267,6 +265,32 @@ def test_subject_embedding_adds_a_constant_in_time():
 def test_block_keeps_the_length(kernel_size, dilation):
     block = ConvBlock(4, 6, kernel_size, dilation, glu=True)
     assert block(torch.randn(2, 4, 12)).shape == (2, 6, 12)
+
+
+@pytest.mark.parametrize("subject_layer", [*SUBJECT_LAYERS, None])
+@pytest.mark.parametrize("initial_linear", [True, False])
+@pytest.mark.parametrize("spatial_attention", [True, False])
+def test_one_product_per_window_equals_one_layer_after_the_other(
+    spatial_attention, initial_linear, subject_layer
+):
+    parts = dict(
+        spatial_attention=spatial_attention, initial_linear=initial_linear, subject_layer=subject_layer
+    )
+    module = BrainModule(4, 2, 3, **parts, **SMALL).double().eval()
+    x, subject, layout, positions = batch(n_windows=9)
+    x, subject = x.double().requires_grad_(), subject - 1
+    expected = x if not spatial_attention else module.spatial_attention(x, layout, positions)
+    if initial_linear:
+        expected = module.initial_linear(expected.mT).mT
+    if subject_layer:
+        expected = module.subject_layer(expected, subject)
+    got = module._mix_channels(x, subject, layout, positions)
+    torch.testing.assert_close(got, expected)
+    weights = [x, *(p for name, p in module.named_parameters() if name.split(".")[0] in parts)]
+    torch.testing.assert_close(
+        torch.autograd.grad(got.square().sum(), weights),
+        torch.autograd.grad(expected.square().sum(), weights),
+    )
 
 
 def test_block_is_residual_only_where_widths_agree():

@@ -1,0 +1,272 @@
+"""What mixes channels alike at every step: attention to where the sensors are, and each person's own layer.
+
+References
+----------
+.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "SUBJECT_LAYERS",
+    "SpatialAttention",
+    "SubjectEmbedding",
+    "SubjectLayer",
+    "check_index",
+    "fourier_positions",
+    "mix",
+]
+
+WAY_OUT = "Give positions (in Epocher by montage=), or set spatial_attention=False."
+
+
+def fourier_positions(positions: Tensor, dim: int = 2048) -> Tensor:
+    """Embed sensor positions as the cosines and sines of two-dimensional waves.
+
+    With n = sqrt(dim / 2) and k, l = 0 .. n - 1, the features are cos and sin of 2π(k x' + l y') /
+    1.4, where x' = x + 0.2 and y' = y + 0.2: one period is the unit square with a margin of 0.2 on
+    every side.
+
+    Parameters
+    ----------
+    positions : Tensor, shape (..., 2)
+        Positions in [0, 1]²; NaN gives NaN.
+    dim : int
+        Number of features, twice a square. More waves tell nearer sensors apart.
+
+    Returns
+    -------
+    embedding : Tensor, shape (..., dim)
+        All cosines, then all sines, ``l`` running fastest.
+
+    Examples
+    --------
+    >>> fourier_positions(torch.rand(208, 2)).shape
+    torch.Size([208, 2048])
+    """
+    n = math.isqrt(max(dim, 0) // 2)
+    if dim < 2 or 2 * n * n != dim:
+        raise ValueError(f"dim must be twice a square, such as 2048 = 2 * 32²; got {dim}.")
+    waves = torch.arange(n, device=positions.device, dtype=positions.dtype)
+    x, y = (2 * math.pi / 1.4 * (positions + 0.2))[..., None, None].unbind(-3)
+    phases = (x * waves[:, None] + y * waves).flatten(-2)
+    return torch.cat([phases.cos(), phases.sin()], dim=-1)
+
+
+def check_index(index: Tensor, low: int, high: int, name: str) -> None:
+    """Raise unless every entry of an index lies in low .. high - 1."""
+    if len(index) and not low <= int(index.min()) <= int(index.max()) < high:
+        raise ValueError(
+            f"{name} must lie in {low} .. {high - 1}, as the module was built and called; "
+            f"got values from {int(index.min())} to {int(index.max())}."
+        )
+
+
+def mix(x: Tensor, matrices: Tensor, which: Tensor, offsets: Tensor | None = None) -> Tensor:
+    """Mix the channels of each window: y_i = K x_i + c at every step, with the K and c of its kind.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n_windows, n_channels, n_times)
+    matrices : Tensor, shape (n_kinds, n_outputs, n_channels)
+    which : Tensor of int64, shape (n_windows,)
+        Kind of each window.
+    offsets : Tensor, shape (n_kinds, n_outputs), or None
+
+    Returns
+    -------
+    y : Tensor, shape (n_windows, n_outputs, n_times)
+        A view of time-major memory.
+    """
+    if len(matrices) == 1:
+        return F.linear(x.mT, matrices[0], None if offsets is None else offsets[0]).mT
+    by_window = matrices.index_select(0, which).mT
+    if offsets is None:
+        return torch.bmm(x.mT, by_window).mT
+    return torch.baddbmm(offsets.index_select(0, which)[:, None], x.mT, by_window).mT
+
+
+class SpatialAttention(nn.Module):
+    r"""Bring any sensors to common virtual channels by attending to where they are.
+
+    Virtual channel :math:`v` is :math:`\sum_c a_{vc} x_c` with :math:`a_v = \mathrm{softmax}_c
+    \langle h_v, e(p_c) \rangle`, where :math:`e` is :func:`fourier_positions` and :math:`h_v` is
+    learned and shared by all people. Nothing is tied to a number of channels: another cap can come
+    at any call. The weights are computed once per layout in the batch, not once per window.
+
+    In training, channels within ``dropout`` of one random place, drawn anew at each call, are left
+    out of the softmax, unless no channel of the layout would be left.
+
+    Parameters
+    ----------
+    n_virtual_channels : int
+        Number of virtual channels.
+    dropout : float
+        Radius of the spatial dropout, where a layout is one unit wide and high. Zero for none.
+    dim : int
+        Size of the embedding of a position, twice a square.
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        CPU generator of the dropout's centres, set by the owner; None takes torch's global one.
+
+    Shape:
+        - x: `(n_windows, n_channels, n_times)`
+        - layout: `(n_windows,)` int64, row of ``positions`` for each window
+        - positions: `(n_layouts, n_channels, 2)` in [0, 1]², NaN for a channel to leave out
+        - Output: `(n_windows, n_virtual_channels, n_times)`
+
+    Examples
+    --------
+    >>> attention = SpatialAttention(270)
+    >>> layout, positions = torch.tensor([0, 0, 1, 0]), torch.rand(2, 208, 2)
+    >>> attention(torch.rand(4, 208, 343), layout, positions).shape
+    torch.Size([4, 270, 343])
+    """
+
+    def __init__(self, n_virtual_channels: int, dropout: float = 0.2, dim: int = 2048) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.dim = dim
+        self.generator: torch.Generator | None = None
+        self.heads = nn.Parameter(torch.randn(n_virtual_channels, dim) / math.sqrt(dim))
+
+    def weights(self, positions: Tensor) -> Tensor:
+        """Return the weights, (n_layouts, n_virtual_channels, n_channels) with sums of one."""
+        positions = positions.to(self.heads.dtype)
+        known = ~positions.isnan().any(-1)
+        if not known.any(-1).all():
+            raise ValueError(f"A layout has no channel with a known position to attend to. {WAY_OUT}")
+        # NaN must go before the product: a weight of zero does not stop it in the gradient.
+        scores = self.heads @ fourier_positions(positions.nan_to_num(0.0), self.dim).mT
+        heard = known & ~self._dropped(positions, known)
+        return scores.masked_fill(~heard[:, None, :], -math.inf).softmax(dim=-1)
+
+    def _dropped(self, positions: Tensor, known: Tensor) -> Tensor:
+        """Return which channels (n_layouts, n_channels) this call's dropout leaves out."""
+        if not self.training or self.dropout == 0:
+            return torch.zeros_like(known)
+        centre = torch.rand(2, generator=self.generator).to(positions)
+        near = torch.linalg.vector_norm(positions - centre, dim=-1) <= self.dropout
+        return near & (known & ~near).any(-1, keepdim=True)
+
+    def check(self, x: Tensor, layout: Tensor, positions: Tensor) -> None:
+        """Raise unless every channel of every window has a place in ``positions``."""
+        if positions.shape[1:] != (x.shape[1], 2):
+            raise ValueError(
+                f"positions must be (n_layouts, {x.shape[1]}, 2) for windows of {x.shape[1]} "
+                f"channels; got {tuple(positions.shape)}."
+            )
+        check_index(layout, 0, len(positions), "layout")
+
+    def forward(self, x: Tensor, layout: Tensor, positions: Tensor) -> Tensor:
+        """Mix the channels of each window by its layout's weights."""
+        self.check(x, layout, positions)
+        used, which = torch.unique(layout, return_inverse=True)
+        return mix(x, self.weights(positions[used]), which)
+
+
+class SubjectLayer(nn.Module):
+    r"""Give each person a linear map of the channels: :math:`x \mapsto M_s^\top x`, without a bias.
+
+    It lets people differ in how channels mix; :class:`SubjectEmbedding` only lets them differ in an
+    offset. Someone unknown (-1) gets the mean of all matrices.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of channels, in and out.
+    n_subjects : int
+        Number of people, each with n_channels² weights, drawn from N(0, 1 / n_channels).
+
+    Shape:
+        - x: `(n_windows, n_channels, n_times)`
+        - subject: `(n_windows,)` int64 in -1 .. n_subjects - 1
+        - Output: `(n_windows, n_channels, n_times)`
+
+    Examples
+    --------
+    >>> layer = SubjectLayer(270, n_subjects=27)
+    >>> layer(torch.rand(3, 270, 343), torch.tensor([5, -1, 5])).shape
+    torch.Size([3, 270, 343])
+    """
+
+    def __init__(self, n_channels: int, n_subjects: int) -> None:
+        super().__init__()
+        matrices = torch.randn(n_subjects, n_channels, n_channels) / math.sqrt(n_channels)
+        self.matrices = nn.Parameter(matrices)
+
+    def after(self, matrices: Tensor, offsets: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the affine maps that come of others followed by the layers of some people."""
+        maps = self._maps(subject)
+        return maps @ matrices, (maps @ offsets[:, :, None])[:, :, 0]
+
+    def _maps(self, subject: Tensor) -> Tensor:
+        """Return M_s^T of some people, (n, n_channels, n_channels)."""
+        check_index(subject, -1, len(self.matrices), "subject")
+        known = self.matrices.index_select(0, subject.clamp(min=0))
+        unknown = subject < 0
+        if unknown.any():
+            known = torch.where(unknown[:, None, None], self.matrices.mean(0), known)
+        return known.mT
+
+    def forward(self, x: Tensor, subject: Tensor) -> Tensor:
+        """Multiply each window by its person's matrix."""
+        used, which = torch.unique(subject, return_inverse=True)
+        return mix(x, self._maps(used), which)
+
+
+class SubjectEmbedding(nn.Module):
+    """Give each person a vector that is added to the channels at every step: x → x + e_s.
+
+    The cheap alternative to :class:`SubjectLayer`, n_channels weights per person instead of
+    n_channels². Added rather than concatenated: before a convolution the two differ only at the
+    window's edges, and this one keeps the width. Someone unknown (-1) gets the mean.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of channels, in and out.
+    n_subjects : int
+        Number of people, each with a vector drawn from N(0, 1).
+
+    Shape:
+        - x: `(n_windows, n_channels, n_times)`
+        - subject: `(n_windows,)` int64 in -1 .. n_subjects - 1
+        - Output: `(n_windows, n_channels, n_times)`
+
+    Examples
+    --------
+    >>> embedding = SubjectEmbedding(270, n_subjects=27)
+    >>> embedding(torch.rand(3, 270, 343), torch.tensor([5, -1, 5])).shape
+    torch.Size([3, 270, 343])
+    """
+
+    def __init__(self, n_channels: int, n_subjects: int) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(torch.randn(n_subjects, n_channels))
+
+    def after(self, matrices: Tensor, offsets: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the affine maps that come of others followed by the vectors of some people."""
+        return matrices, offsets + self._vectors(subject)
+
+    def _vectors(self, subject: Tensor) -> Tensor:
+        """Return e_s of some people, (n, n_channels)."""
+        check_index(subject, -1, len(self.vectors), "subject")
+        # The mean comes last, where -1 points.
+        return torch.cat([self.vectors, self.vectors.mean(0, keepdim=True)])[subject]
+
+    def forward(self, x: Tensor, subject: Tensor) -> Tensor:
+        """Add each window's vector."""
+        return x + self._vectors(subject)[:, :, None]
+
+
+SUBJECT_LAYERS: dict[str, type[SubjectLayer] | type[SubjectEmbedding]] = {
+    "layer": SubjectLayer,
+    "embedding": SubjectEmbedding,
+}
