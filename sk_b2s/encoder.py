@@ -14,12 +14,13 @@ from skorch.history import History
 
 from sk_b2s.candidates import check_in_step
 from sk_b2s.channels import SUBJECT_LAYERS
+from sk_b2s.deepmel import SpeechModule
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.losses import DUPLICATES, LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
 from sk_b2s.modules import ACTIVATIONS, BrainModule
 from sk_b2s.retrieval import RetrievalMixin
-from sk_b2s.training import Brain, EarlyStop, Pairs, RetrievalNet, say, validate_on
+from sk_b2s.training import Brain, EarlyStop, Pairs, RetrievalNet, one_split, say, validate_on
 from sk_b2s.windows import subjects_of
 
 __all__ = ["BrainEncoder"]
@@ -65,6 +66,11 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Two final convolutions of width one instead of one linear map.
     activation : {"gelu", "relu"}, default="gelu"
         Between layers.
+    deep_speech : int or None, default=None
+        Number of outputs of a convolutional network on the speech features, trained jointly with
+        that of the brain, which then estimates its output: the paper's Deep Mel, with 768 on a
+        MelSpectrogram. It has the same ``hidden``, ``depth``, ``kernel_size``, ``glu``, ``skip`` and
+        ``activation``. None compares with the features themselves.
     loss : {"clip", "symmetric_clip", "siglip", "mse"}, default="clip"
         Contrast with the other windows of the batch: the paper's; CLIP's own, on cosines in both
         directions with a learned temperature; SigLIP's yes or no for each pair. Or regression. See
@@ -124,7 +130,9 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     sound_intervals_ : SoundIntervals or None
         Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_, n_times_in_ : int
-        Channels, speech features, and steps of a window.
+        Channels, features of an estimate, and steps of a window.
+    n_speech_features_ : int
+        Features of ``y``; ``n_features_out_`` is another number with ``deep_speech``.
 
     Raises
     ------
@@ -164,6 +172,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         "skip": ["boolean"],
         "head": ["boolean"],
         "activation": [StrOptions(set(ACTIVATIONS))],
+        "deep_speech": [Interval(Integral, 1, None, closed="left"), None],
         "loss": [StrOptions(set(LOSSES))],
         "duplicates": [StrOptions(set(DUPLICATES))],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -195,6 +204,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         skip=True,
         head=True,
         activation="gelu",
+        deep_speech=None,
         loss="clip",
         duplicates="keep",
         lr=3e-4,
@@ -223,6 +233,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self.skip = skip
         self.head = head
         self.activation = activation
+        self.deep_speech = deep_speech
         self.loss = loss
         self.duplicates = duplicates
         self.lr = lr
@@ -260,6 +271,11 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"kernel_size must be odd, with as much before a step as after, got {self.kernel_size}."
             )
+        if self.deep_speech is not None and self.loss == "mse":
+            raise ValueError(
+                f"deep_speech={self.deep_speech} needs a loss with contrast, got loss='mse': two networks that only "
+                f"have to agree agree on a constant. Set loss='clip', or deep_speech=None."
+            )
         X = self._check_X(X, reset=True)
         y = self._check_y(y)
         check_in_step(X, y)
@@ -270,7 +286,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self._learn_shapes(X, y, targets)
         brain = self._as_brain(X)
         held_out = None if valid is None else Pairs(brain, targets, valid, segments)
-        self.net_ = self._make_net(self.architecture_, random, held_out)
+        self.net_ = self._make_net(random, held_out)
         self.net_.partial_fit(
             Pairs(brain, targets, train, segments), None
         )  # fit would draw the weights again
@@ -293,7 +309,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         if self.validation is None:
             return np.arange(len(y)), None
         if hasattr(self.validation, "split"):
-            train, valid = self._split_by(self.validation, X, y)
+            train, valid = one_split(self.validation, X, y)
         else:
             table = table_of(y)
             groups = None if table is not None and "block" in table else segments
@@ -308,26 +324,10 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             return np.arange(len(y)), None
         return train, valid
 
-    @staticmethod
-    def _split_by(splitter, X, y):
-        """Read the one split of a splitter."""
-        tables = (data if table_of(data) is None else table_of(data) for data in (X, y))
-        splits = [(np.asarray(train), np.asarray(valid)) for train, valid in splitter.split(*tables)]
-        if len(splits) != 1:
-            raise ValueError(
-                f"validation={splitter!r} must yield one split, training rows and rows to watch; it yields {len(splits)}."
-            )
-        train, valid = splits[0]
-        if len(train) == 0 or len(np.intersect1d(train, valid)):
-            raise ValueError(
-                f"validation={splitter!r} must leave rows to train on, and none on both sides; it yields {len(train)} "
-                f"and {len(valid)} rows, {len(np.intersect1d(train, valid))} of them common."
-            )
-        return train, valid
-
     def _learn_shapes(self, X, y, targets):
         """Note all that the module is built from."""
         frames = self._learn_frames(X, y, targets)
+        self.n_features_out_ = self.deep_speech or self.n_speech_features_
         self.subjects_ = np.unique(subjects_of(X))
         self.architecture_ = {
             "n_channels": X.shape[1],
@@ -338,8 +338,17 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             "n_frames": targets.shape[2],
             **{name: getattr(self, name) for name in ARCHITECTURE},
         }
+        self.speech_architecture_ = (
+            None
+            if self.deep_speech is None
+            else {
+                "n_features": self.n_speech_features_,
+                "n_outputs": self.deep_speech,
+                **{name: getattr(self, name) for name in SPEECH_ARCHITECTURE},
+            }
+        )
 
-    def _make_net(self, architecture, random, held_out=None):
+    def _make_net(self, random, held_out=None):
         """Build a skorch net with fresh weights drawn from ``random``."""
         device = choose_device(self.device)
         callbacks = [] if held_out is None else [("early_stopping", EarlyStop(self.patience))]
@@ -347,7 +356,9 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         net = RetrievalNet(
             BrainModule,
             LOSSES[self.loss],
-            **{f"module__{name}": value for name, value in architecture.items()},
+            **{f"module__{name}": value for name, value in self.architecture_.items()},
+            speech_module=None if self.speech_architecture_ is None else SpeechModule,
+            **{f"speech_module__{name}": value for name, value in (self.speech_architecture_ or {}).items()},
             criterion__weights=torch.as_tensor(self.frame_weights_, dtype=torch.float32),
             criterion__duplicates=self.duplicates,
             optimizer=torch.optim.Adam,
@@ -391,7 +402,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         vars(self).update({name: value for name, value in state.items() if name != "weights"})
         self._check_device()
         if "weights" in state:
-            self.net_ = self._make_net(self.architecture_, np.random.RandomState(0))
+            self.net_ = self._make_net(np.random.RandomState(0))
             self.net_.load_state(state["weights"])
             self.net_.history = self.history_ = History(state["history_"])
             self._forget_training()
@@ -415,6 +426,9 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     def _as_brain(self, X):
         return Brain(X, self._subject_index(X), choose_device(self.device))
 
+    def _as_compared(self, targets):
+        return self.net_.encode(targets)
+
     def _device(self):
         return choose_device(self.device)
 
@@ -432,3 +446,4 @@ ARCHITECTURE = (
     "hidden", "depth", "kernel_size", "n_virtual_channels", "spatial_attention", "spatial_dropout", "initial_linear",
     "subject_layer", "glu", "skip", "head", "activation",
 )  # fmt: skip
+SPEECH_ARCHITECTURE = ("hidden", "depth", "kernel_size", "glu", "skip", "activation")

@@ -277,7 +277,7 @@ def siglip_loss(
     scale: Tensor | float = 10.0,
     bias: Tensor | float = -10.0,
 ) -> Tensor:
-    r"""Pairwise loss of SigLIP [3]_: does this window belong to this sound, yes or no?
+    r"""Pairwise loss of SigLIP [3]_: for each window and sound, whether they belong together.
 
     .. math:: -\frac{1}{n} \sum_i \left( \sum_{j \in P_i} \log \sigma(\beta c_{ij} + b)
               + \sum_{j \in N_i} \log \sigma(-\beta c_{ij} - b) \right)

@@ -94,7 +94,8 @@ class RetrievalMixin:
     def _learn_frames(self, X, y, targets):
         """Note the shapes of windows, and return the frame of each step of the brain."""
         frames = match_frames(X, targets)
-        self.n_times_in_, self.n_features_out_ = X.shape[2], targets.shape[1]
+        self.n_times_in_, self.n_speech_features_ = X.shape[2], targets.shape[1]
+        self.n_features_out_ = self.n_speech_features_
         self.frame_weights_ = np.bincount(frames, minlength=targets.shape[2])
         self._flat_targets = isinstance(y, np.ndarray) and y.ndim < 3
         return frames
@@ -175,7 +176,7 @@ class RetrievalMixin:
         return targets if isinstance(targets, Windows) else as_target_windows(targets)
 
     def _check_target_shape(self, targets):
-        expected = (self.n_features_out_, len(self.frame_weights_))
+        expected = (self.n_speech_features_, len(self.frame_weights_))
         if targets.shape[1:] != expected:
             raise ValueError(
                 f"candidates have {targets.shape[1]} features x {targets.shape[2]} frames, but fit saw "
@@ -189,7 +190,11 @@ class RetrievalMixin:
         y = y.iloc[found.first] if isinstance(y, pd.DataFrame) else y[found.first]
         targets = self._targets(y)
         self._check_target_shape(targets)
-        return found, targets
+        return found, self._as_compared(targets)
+
+    def _as_compared(self, targets):
+        """Features of candidates as estimates are compared with them; a decoder may encode them."""
+        return targets
 
     # --- answers -----------------------------------------------------------------------------------
 

@@ -13,8 +13,10 @@ from skorch.helper import predefined_split
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sk_b2s.candidates import iter_scores
+from sk_b2s.deepmel import encode_windows
 from sk_b2s.losses import calibrated_cross_entropy, retrieval_cross_entropy
 from sk_b2s.metrics import ranks
+from sk_b2s.model_selection import table_of
 
 __all__ = ["BalancedBatches", "Brain", "EarlyStop", "Pairs", "RetrievalNet"]
 
@@ -140,9 +142,14 @@ class RetrievalNet(NeuralNet):
     batch size, and at the temperature that suits it best
     (:func:`~sk_b2s.losses.calibrated_cross_entropy`), so that it means the same for every loss. The
     loss belongs to what is learned: its temperature is trained, kept and restored with the weights.
+    So does a network on the speech features, ``speech_module_``, where there is one.
 
     Parameters
     ----------
+    speech_module : class of nn.Module or None
+        Network that speech features go through before they are compared; its arguments are
+        ``speech_module__...``. Nobody's sound goes through it twice in a batch, so a segment that
+        several people heard counts once in the statistics of its batch normalisation.
     shuffle : numpy.random.RandomState
         Draws the order of the batches.
     precision : torch.dtype
@@ -151,7 +158,10 @@ class RetrievalNet(NeuralNet):
         The top-k accuracy shown for the validation windows.
     """
 
-    def __init__(self, module, criterion, *, shuffle=None, precision=torch.float32, k=10, **kwargs):
+    def __init__(
+        self, module, criterion, *, speech_module=None, shuffle=None, precision=torch.float32, k=10, **kwargs
+    ):
+        self.speech_module = speech_module
         self.shuffle = shuffle
         self.precision = precision
         self.k = k
@@ -165,16 +175,35 @@ class RetrievalNet(NeuralNet):
         # A generator of its own, because a loader without one draws from torch's global one.
         return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, generator=torch.Generator())
 
+    def initialize_module(self):
+        """Draw the weights of both networks."""
+        super().initialize_module()
+        if self.speech_module is not None:
+            self.speech_module_ = self.initialized_instance(
+                self.speech_module, self.get_params_for("speech_module")
+            )
+        return self
+
     def infer(self, x, **fit_params):
         """Run the module in the chosen precision."""
-        device = torch.device(self.device).type
-        with torch.autocast(device, dtype=self.precision, enabled=self.precision != torch.float32):
+        with self._autocast():
             return super().infer(x, **fit_params)
+
+    def hear(self, Y):
+        """Put speech features through their network, in the same precision, where there is one."""
+        if self.speech_module is None:
+            return Y
+        with self._autocast():
+            return self.speech_module_(Y)
+
+    def _autocast(self):
+        device = torch.device(self.device).type
+        return torch.autocast(device, dtype=self.precision, enabled=self.precision != torch.float32)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compare estimates with the distinct segments of the batch."""
         heard, target = y_true
-        return self.criterion_(y_pred, heard, target)
+        return self.criterion_(y_pred, self.hear(heard), target)
 
     def train_step(self, batch, **fit_params):
         """Take a step, and stop at once where the loss is no number."""
@@ -219,9 +248,19 @@ class RetrievalNet(NeuralNet):
                 parts.append(self.criterion_.as_compared(self.infer(inputs).float()))
         return torch.cat(parts)
 
+    def encode(self, targets):
+        """Put candidates through the network on speech features: Windows to be compared with estimates."""
+        if self.speech_module is None:
+            return targets
+        self.speech_module_.eval()
+        with torch.no_grad():
+            n_outputs = self.speech_module__n_outputs
+            return encode_windows(targets, self.hear, n_outputs, self.batch_size, torch.device(self.device))
+
     def _validate(self, pairs):
         """Cross-entropies, and top-k accuracy where there are candidates enough, over the distinct segments."""
         candidates, target = pairs.distinct()
+        candidates = self.encode(candidates)
         every = -(-4 * len(pairs) * len(candidates) // HELD_BYTES)  # evenly spread windows stand for all
         held, loss, hits = [], 0.0, 0
         scored = iter_scores(
@@ -239,7 +278,8 @@ class RetrievalNet(NeuralNet):
 
     def _parts(self):
         """All that is learned, by the prefix that its names have in :meth:`state`."""
-        return {"": self.module_, "loss.": self.criterion_}
+        speech = {} if self.speech_module is None else {"speech.": self.speech_module_}
+        return {"": self.module_, **speech, "loss.": self.criterion_}
 
     def state(self):
         """Weights of the module under their own names, and what else was learned: a dict of Tensors."""
@@ -290,6 +330,23 @@ class EarlyStop(EarlyStopping):
 
 def _mute(message):
     """Swallow what skorch says on stopping; the table of epochs shows it."""
+
+
+def one_split(splitter, X, y):
+    """Read the only split of a splitter on the tables of X and y: rows to train on, and rows to watch."""
+    tables = (data if table_of(data) is None else table_of(data) for data in (X, y))
+    splits = [(np.asarray(train), np.asarray(valid)) for train, valid in splitter.split(*tables)]
+    if len(splits) != 1:
+        raise ValueError(
+            f"validation={splitter!r} must yield one split, training rows and rows to watch; it yields {len(splits)}."
+        )
+    train, valid = splits[0]
+    if len(train) == 0 or len(np.intersect1d(train, valid)):
+        raise ValueError(
+            f"validation={splitter!r} must leave rows to train on, and none on both sides; it yields {len(train)} and "
+            f"{len(valid)} rows, {len(np.intersect1d(train, valid))} of them common."
+        )
+    return train, valid
 
 
 def validate_on(pairs):

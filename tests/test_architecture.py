@@ -20,7 +20,7 @@ ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "recordings", "events", "segments", "model_selection", "tables", "windows",
     "epocher", "preprocessing", "surrogates", "speech", "activity", "checkpoints", "pretrained", "datasets", "frames",
-    "channels", "modules",
+    "channels", "modules", "deepmel",
     "metrics", "nulls", "evidence", "words", "losses",
     "candidates", "retrieval", "answers", "asking", "training", "encoder", "ridge",
     "linear", "codec", "persistence", "counterparts", "verdicts", "controls", "plotting",

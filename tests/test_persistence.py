@@ -236,6 +236,11 @@ ARRAYS = {
         brain(),
         features(),
     ),
+    "BrainEncoder with a network on speech": (
+        BrainEncoder(spatial_attention=False, deep_speech=5, **SMALL),
+        brain(),
+        features(),
+    ),
     "BrainEncoder on vectors": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()[:, :, 0]),
     "RidgeDecoder": (RidgeDecoder(sfreq=10, k=2), brain(), features()),
     "PCA": (PCA(3, random_state=0), flat(), None),
