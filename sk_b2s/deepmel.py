@@ -45,7 +45,7 @@ class SpeechModule(nn.Module):
 
     Shape:
         - Input: `(n_segments, n_features, n_frames)`
-        - Output: `(n_segments, n_outputs, n_frames)`
+        - Output: `(n_segments, n_outputs, n_frames)`, a view of time-major memory
 
     Examples
     --------
@@ -75,11 +75,12 @@ class SpeechModule(nn.Module):
             )
             width = hidden
         dilation = 2 ** ((depth - 1) % 5)
-        self.last = nn.Conv1d(width, n_outputs, kernel_size, dilation=dilation, padding="same")
+        self.last = nn.Conv2d(width, n_outputs, (1, kernel_size), dilation=(1, dilation), padding="same")
 
     def forward(self, Y: Tensor) -> Tensor:
         """Return the encoded features of each segment."""
-        return self.last(self.convolutions(Y))
+        # As an image one pixel high it stays time-major, as the blocks leave it.
+        return self.last(self.convolutions(Y).unsqueeze(2)).squeeze(2)
 
 
 def encode_windows(

@@ -271,7 +271,8 @@ class RetrievalNet(NeuralNet):
             truth = torch.from_numpy(target[rows]).to(scores.device)
             loss += retrieval_cross_entropy(scores, truth).item() * len(rows)
             hits += int((ranks(scores, truth) < self.k).sum())
-            held.append((scores[-rows[0] % every :: every], truth[-rows[0] % every :: every]))
+            spread = slice(-rows[0] % every, None, every)
+            held.append((scores[spread].clone(), truth[spread]))
         calibrated, _ = calibrated_cross_entropy(*map(torch.cat, zip(*held, strict=True)))
         accuracy = hits / len(pairs) if len(candidates) > self.k else None
         return calibrated.item(), loss / len(pairs), accuracy, len(candidates)

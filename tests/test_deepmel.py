@@ -57,7 +57,12 @@ def test_receptive_field_is_that_of_ten_convolutions_and_four_gates():
 def test_the_last_convolution_is_bare():
     module, Y = SpeechModule(3, 5, depth=1), torch.randn(4, 3, 20)
     weight, bias = module.parameters()
-    torch.testing.assert_close(module(Y), torch.nn.functional.conv1d(Y, weight, bias, padding=1))
+    expected = torch.nn.functional.conv1d(Y, weight.squeeze(2), bias, padding=1)
+    torch.testing.assert_close(module(Y), expected)
+
+
+def test_output_lies_time_major():
+    assert SpeechModule(3, 5, hidden=8)(torch.randn(4, 20, 3).mT).mT.is_contiguous()
 
 
 def test_segments_do_not_see_each_other_in_evaluation():
