@@ -22,10 +22,3 @@ def append_row(path, key, **values):
     with Path(path).open("a") as file:
         file.write(json.dumps(row) + "\n")
     return row
-
-
-def markdown(table):
-    """Lines of a table of strings and numbers as a page shows it: str."""
-    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * table.shape[1]]
-    lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
-    return "\n".join(lines)

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from _rows import append_row, markdown, name_of, read_rows
+from _machine import markdown
+from _rows import append_row, name_of, read_rows
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import (
@@ -188,7 +189,7 @@ def report(done, seeds):
         lines = [line(name, "reference" if name == alias else name, done, seeds, mean, sd) for name in names]
         lines = [entry for entry in lines if entry is not None]
         if len(lines) > 1:
-            print(f"\n**{group}**\n\n{markdown(pd.DataFrame(lines))}")
+            print(f"\n**{group}**\n\n{markdown(list(lines[0]), [entry.values() for entry in lines])}")
 
 
 def line(shown, name, done, seeds, mean, sd):

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from _rows import markdown
+from _machine import markdown
 from scipy.stats import wilcoxon
 from sklearn.pipeline import Pipeline, make_pipeline
 
@@ -149,7 +149,8 @@ def report(table, modality):
         f"\n### {modality}, {table['subject'].nunique()} people, {first['n_candidates']:.0f} candidates, "
         f"chance {chance:.3f}, null 97.5 % at most {table['null_high'].max():.3f}\n"
     )
-    print(markdown(pd.DataFrame(lines).fillna("")))
+    lines = pd.DataFrame(lines).fillna("")
+    print(markdown(lines.columns, lines.itertuples(index=False)))
 
 
 if __name__ == "__main__":
