@@ -3,6 +3,7 @@
 from sk_b2s.activity import SpeechActivity
 from sk_b2s.answers import Retrieval
 from sk_b2s.asking import join_answers, retrieval_scores, retrieve
+from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.controls import run_controls
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
@@ -13,6 +14,7 @@ from sk_b2s.nulls import shift_null
 from sk_b2s.persistence import load, save
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
+from sk_b2s.published import HashedBlockSplit
 from sk_b2s.segments import make_segments
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.stimuli import SoundArray, SoundIntervals
@@ -26,8 +28,10 @@ __all__ = [
     "Envelope",
     "Epocher",
     "FeatureScaler",
+    "HashedBlockSplit",
     "LeaveOneSubjectOut",
     "MelSpectrogram",
+    "PublishedBlocks",
     "Retrieval",
     "RidgeDecoder",
     "RobustChannelScaler",

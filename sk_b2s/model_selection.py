@@ -194,10 +194,7 @@ class _StimulusSplitter(BaseCrossValidator):
                 type(self).__name__, index, len(kept), len(train) - len(kept), len(test),
             )  # fmt: skip
             if len(kept) == 0:
-                raise ValueError(
-                    f"{self!r}, fold {index}: all {len(train)} training rows come within {self.guard:g} s of "
-                    f"held-out sound. Use more sound, fewer folds or a smaller guard."
-                )
+                raise ValueError(f"{self!r}, fold {index}: all {len(train)} training rows {self._reason()}")
             yield kept, test
 
     def summary(self, X, y, groups=None):
@@ -228,6 +225,12 @@ class _StimulusSplitter(BaseCrossValidator):
     def _clear(self, y, train, test):
         """Rows of ``train`` that may be trained on."""
         return clear_of(y, train, test, self.guard)
+
+    def _reason(self):
+        """Say why rows are left out of training, and what to do if all are."""
+        return (
+            f"come within {self.guard:g} s of held-out sound. Use more sound, fewer folds or a smaller guard."
+        )
 
     def _check(self):
         if not (isinstance(self.guard, numbers.Real) and self.guard >= 0):

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.events import check_events
 from sk_b2s.recordings import recording_extent
 from sk_b2s.stimuli import cut_blocks, digests, plain_text, sound_duration, stable_id
@@ -53,9 +54,10 @@ def make_segments(
     margin : float, default=0.5
         Seconds that every window keeps from the ends of the recording and from bad stretches, so
         that the rows are the same for every ``lag`` searched. A larger lag needs a larger margin.
-    block : float, default=20.0
+    block : float or PublishedBlocks, default=20.0
         Shortest stretch of sound, in seconds, that is split as one; see
-        :func:`~sk_b2s.stimuli.cut_blocks`.
+        :func:`~sk_b2s.stimuli.cut_blocks`. :class:`~sk_b2s.PublishedBlocks` makes those of the paper
+        instead, for comparisons with published figures.
     stream : str, default=None
         Take only what was heard in this stream ("attended", say); None takes all.
     reject_by_annotation : bool, default=True
@@ -119,9 +121,10 @@ def make_segments(
 def _check_window(anchor, tmin, tmax, margin, block):
     if isinstance(anchor, str) and anchor != "word":
         raise ValueError(f"anchor must be 'word' or a step in seconds, got {anchor!r}.")
-    for name, value, least in [("margin", margin, 0), ("block", block, 0)] + (
-        [] if anchor == "word" else [("anchor", anchor, 1e-6)]
-    ):
+    seconds = [("margin", margin, 0)]
+    seconds += [] if isinstance(block, PublishedBlocks) else [("block", block, 0)]
+    seconds += [] if anchor == "word" else [("anchor", anchor, 1e-6)]
+    for name, value, least in seconds:
         if not (isinstance(value, Real) and value >= least):
             raise ValueError(f"{name} must be a number of seconds of {least:g} or more, got {value!r}.")
     if not tmax > tmin:
@@ -227,16 +230,21 @@ def _describe_sounds(events, anchors, anchor, tmin, block):
     """Add block, segment and text to every window."""
     anchors["digest"] = digests(anchors["sound"])
     words, empty = _heard_words(events), events.iloc[:0]
+    published = isinstance(block, PublishedBlocks)
     parts = []
     for digest, rows in anchors.groupby("digest", sort=False):
         of_sound = words.get(digest, empty)
-        rows = _blocks_of(rows.copy(), of_sound, digest, tmin, block)
+        if not published:
+            rows = _blocks_of(rows, of_sound, digest, tmin, block)
         rows = _text_of(rows, of_sound)
         if anchor != "word":
             rows = _word_at(rows, of_sound, tmin)
         rows["segment"] = _segment_ids(rows, of_sound, digest, tmin, by_word=anchor == "word")
         parts.append(rows)
     rows = pd.concat(parts).sort_index()
+    if published:
+        rows = block.place(rows, events, words, tmin)
+        return rows.assign(anchor="word" if anchor == "word" else "grid")
     return rows.assign(block=_unite_blocks(rows, words))
 
 
