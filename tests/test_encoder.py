@@ -7,10 +7,20 @@ import pandas as pd
 import pytest
 import torch
 from scipy.special import log_softmax
+from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
-from sk_b2s import BrainEncoder, SoundArray, StimulusLeakWarning, StoredFeatures, Windows
+from sk_b2s import (
+    BrainEncoder,
+    RobustChannelScaler,
+    SoundArray,
+    StimulusLeakWarning,
+    StoredFeatures,
+    Windows,
+)
+from sk_b2s.encoder import ARCHITECTURE
 from sk_b2s.losses import DUPLICATES, LOSSES
+from sk_b2s.modules import BrainModule
 from sk_b2s.training import BalancedBatches
 
 SMALL = {
@@ -244,6 +254,66 @@ def test_unknown_subject_is_the_mean_layer_or_an_error():
         ValueError, match=r"not in fit: \['z'\]; known are \['a', 'b'\].*unknown_subject='average'"
     ):
         encoder.transform(stranger)
+
+
+# --- the paper's numbers, and what its Table 4 takes away --------------------------------------------
+
+
+def paper_module(n_channels=208, n_subjects=27, n_outputs=1024, **changes):
+    """The network of an encoder with its defaults, at the paper's window."""
+    encoder = BrainEncoder(**changes)
+    parameters = {name: getattr(encoder, name) for name in ARCHITECTURE}
+    return BrainModule(n_channels, n_outputs, n_subjects, n_times=343, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "n_subjects", "n_outputs", "n_parameters"),
+    [
+        (208, 27, 1024, 9_565_054),
+        (273, 96, 1024, 14_595_154),
+        (128, 19, 1024, 8_981_854),
+        (60, 33, 1024, 10_002_454),
+        (208, 27, 120, 8_985_590),
+    ],
+)
+def test_defaults_are_the_published_network(n_channels, n_subjects, n_outputs, n_parameters):
+    with torch.device("meta"):
+        module = paper_module(n_channels, n_subjects, n_outputs)
+    assert sum(p.numel() for p in module.parameters()) == n_parameters
+
+
+def test_an_estimate_depends_on_135_steps():
+    module = paper_module(4, 1, 3, spatial_attention=False, hidden=16).double().eval()
+    x = torch.randn(1, 4, 343, dtype=torch.float64, requires_grad=True)
+    module(x, torch.zeros(1, dtype=torch.int64))[0, :, 171].sum().backward()
+    seen = x.grad[0].abs().sum(0).nonzero().ravel()
+    assert (len(seen), seen.min(), seen.max()) == (135, 171 - 67, 171 + 67)
+
+
+ABLATIONS = [
+    {"spatial_attention": False}, {"spatial_dropout": 0.0}, {"initial_linear": False}, {"subject_layer": None},
+    {"subject_layer": "embedding"}, {"glu": False}, {"skip": False}, {"head": False}, {"activation": "relu"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ABLATIONS, ids=str)
+def test_each_ablation_is_one_argument(change):
+    brain, speech = planted(n=40)
+    X = with_rows(brain, ["a", "b"] * 20)
+    encoder = BrainEncoder(**{**SMALL, "depth": 3, "max_epochs": 2}, **change).fit(X, speech)
+    assert encoder.history_[-1, "train_loss"] < encoder.history_[0, "train_loss"]
+    assert np.isfinite(encoder.transform(X)).all()
+
+
+def test_clipping_is_one_argument_of_the_scaler():
+    """Without it one jumping sensor reaches the network as it is."""
+    brain, speech = planted(n=40)
+    brain[3, 0] += 1e4
+    for clip in (20, None):
+        pipe = make_pipeline(RobustChannelScaler(clip=clip), BrainEncoder(**SMALL, spatial_attention=False))
+        pipe.fit(brain, speech)
+        assert (np.abs(np.asarray(pipe[0].transform(brain))).max() > 20) == (clip is None)
+        assert np.isfinite(pipe.transform(brain)).all()
 
 
 def test_two_rates_meet_in_the_frames():
