@@ -16,7 +16,8 @@ from sk_b2s.candidates import check_in_step
 from sk_b2s.channels import SUBJECT_LAYERS
 from sk_b2s.deepmel import SpeechModule
 from sk_b2s.devices import choose_device, choose_precision
-from sk_b2s.losses import DUPLICATES, LOSSES
+from sk_b2s.loss_functions import DUPLICATES
+from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
 from sk_b2s.modules import ACTIVATIONS, BrainModule
 from sk_b2s.retrieval import RetrievalMixin
@@ -74,7 +75,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     loss : {"clip", "symmetric_clip", "siglip", "mse"}, default="clip"
         Contrast with the other windows of the batch: the paper's; CLIP's own, on cosines in both
         directions with a learned temperature; SigLIP's yes or no for each pair. Or regression. See
-        :mod:`sk_b2s.losses` for the formulas.
+        :mod:`sk_b2s.loss_functions` for the formulas.
     duplicates : {"keep", "mask", "positive"}, default="keep"
         What a window's segment is where others in the batch heard it too: a wrong answer, as in the
         paper, left out, or a right answer. Set it where several people heard the same.

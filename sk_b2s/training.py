@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sk_b2s.candidates import iter_scores
 from sk_b2s.deepmel import encode_windows
-from sk_b2s.losses import calibrated_cross_entropy, retrieval_cross_entropy
+from sk_b2s.loss_functions import calibrated_cross_entropy, retrieval_cross_entropy
 from sk_b2s.metrics import ranks
 from sk_b2s.model_selection import table_of
 
@@ -140,7 +140,7 @@ class RetrievalNet(NeuralNet):
     forward pass runs in ``precision``, and the validation loss is the cross-entropy of all
     validation windows over all their distinct segments at once, so that it means the same at every
     batch size, and at the temperature that suits it best
-    (:func:`~sk_b2s.losses.calibrated_cross_entropy`), so that it means the same for every loss. The
+    (:func:`~sk_b2s.loss_functions.calibrated_cross_entropy`), so that it means the same for every loss. The
     loss belongs to what is learned: its temperature is trained, kept and restored with the weights.
     So does a network on the speech features, ``speech_module_``, where there is one.
 

@@ -22,7 +22,7 @@ ORDER = [
     "tables", "windows",
     "epocher", "preprocessing", "surrogates", "speech", "activity", "checkpoints", "pretrained", "datasets", "frames",
     "channels", "modules", "deepmel",
-    "metrics", "nulls", "evidence", "words", "losses",
+    "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
     "candidates", "retrieval", "answers", "asking", "training", "encoder", "ridge",
     "linear", "codec", "persistence", "counterparts", "verdicts", "controls", "plotting",
 ]  # fmt: skip

@@ -19,7 +19,8 @@ from sk_b2s import (
     Windows,
 )
 from sk_b2s.encoder import ARCHITECTURE
-from sk_b2s.losses import DUPLICATES, LOSSES
+from sk_b2s.loss_functions import DUPLICATES
+from sk_b2s.losses import LOSSES
 from sk_b2s.modules import BrainModule
 from sk_b2s.training import BalancedBatches
 

@@ -8,9 +8,8 @@ import torch
 from scipy.special import log_softmax, softmax
 
 from sk_b2s.frames import frame_of_step, frame_weights
-from sk_b2s.losses import (
+from sk_b2s.loss_functions import (
     DUPLICATES,
-    LOSSES,
     calibrated_cross_entropy,
     clip_loss,
     cosine,
@@ -19,6 +18,7 @@ from sk_b2s.losses import (
     siglip_loss,
     symmetric_clip_loss,
 )
+from sk_b2s.losses import LOSSES
 from sk_b2s.metrics import similarity
 
 WEIGHTS = np.array([3, 2, 3, 2, 2])
