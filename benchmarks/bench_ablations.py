@@ -68,7 +68,7 @@ CONTRASTS = {
     for what in ("keep", "mask", "positive")
 }
 TARGETS = {
-    "Deep Mel": {"target": "Mel", "deep_speech": True},
+    "Deep Mel": {"target": "Mel", "deep_speech": 64},
     "wav2vec 2.0": {"target": "wav2vec 2.0"},
 }
 ROWS = {
