@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator
 
 from sk_b2s.epocher import _Baseline
 from sk_b2s.preprocessing import _Affine
+from sk_b2s.published import HashedBlockSplit
 from sk_b2s.stimuli import SoundArray, SoundIntervals
 from sk_b2s.windows import Signal, Windows
 
@@ -30,6 +31,9 @@ __all__ = ["PARTS", "TAGS", "Reader", "Writer"]
 PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "Affine": (_Affine, {"centre": "centre", "scale": "scale", "clip": "clip"}),
     "Baseline": (_Baseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
+    "HashedBlockSplit": (HashedBlockSplit, {
+        "part": "part", "test_size": "test_size", "valid_size": "valid_size", "salt": "salt",
+    }),
     "SoundArray": (SoundArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
     "SoundIntervals": (SoundIntervals, {"intervals": "intervals"}),
     "Windows": (Windows, {

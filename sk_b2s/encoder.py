@@ -74,8 +74,9 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         ``activation``. None compares with the features themselves.
     loss : {"clip", "symmetric_clip", "siglip", "mse"}, default="clip"
         Contrast with the other windows of the batch: the paper's; CLIP's own, on cosines in both
-        directions with a learned temperature; SigLIP's yes or no for each pair. Or regression. See
-        :mod:`sk_b2s.loss_functions` for the formulas.
+        directions with a learned temperature; SigLIP's yes or no for each pair. Or regression. The
+        formulas are in :mod:`sk_b2s.loss_functions`. After training on cosines all estimates have
+        the length at which their similarities are the loss's logits.
     duplicates : {"keep", "mask", "positive"}, default="keep"
         What a window's segment is where others in the batch heard it too: a wrong answer, as in the
         paper, left out, or a right answer. Set it where several people heard the same.
@@ -88,9 +89,9 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Passes over the data at most.
     patience : int, default=10
         Epochs without a better validation loss after which training stops; the best state is
-        restored. The loss is the cross-entropy of all held-out windows over their distinct segments
-        at the temperature that suits it best. The paper takes the training loss of batches instead,
-        which is worth less as estimates grow too long while they still rank better.
+        restored. This is the cross-entropy of all held-out windows over their distinct segments, at
+        the temperature that suits it best. The paper watches the training loss itself, on batches:
+        it rises while estimates grow too long, though they may still rank better.
     validation : float, splitter or None, default=0.1
         Share of the windows held out to watch, whole blocks of sound with a guard, so that no
         stimulus is on both sides. Or a splitter that yields one split of X and y, training rows and
@@ -119,7 +120,8 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     net_ : RetrievalNet
         The fitted skorch net; ``net_.module_`` is the torch module.
     history_ : skorch.history.History
-        Losses and validation accuracy of each epoch.
+        Losses and validation accuracy of each epoch; ``valid_cross_entropy`` is ``valid_loss`` without
+        a temperature.
     subjects_ : ndarray of shape (n_subjects,)
         Subjects of training, sorted.
     segments_ : DataFrame, Windows or ndarray

@@ -18,7 +18,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
 
@@ -28,6 +28,7 @@ from sk_b2s import (
     Envelope,
     Epocher,
     FeatureScaler,
+    HashedBlockSplit,
     MelSpectrogram,
     RidgeDecoder,
     RobustChannelScaler,
@@ -148,6 +149,16 @@ def test_a_whole_pipeline_answers_equally(study, path, decoder):
     assert_same(pipe.predict(X, candidates=some), loaded.predict(X, candidates=some))
     assert pipe.score(X, y) == loaded.score(X, y)
     assert_same(pipe[-1].segments_, loaded[-1].segments_)
+
+
+def test_a_published_split_comes_along_and_another_is_named(path):
+    split = HashedBlockSplit("valid", valid_size=0.2, salt=3)
+    save(BrainEncoder(validation=split), path)
+    loaded = load(path).validation
+    assert type(loaded) is HashedBlockSplit
+    assert vars(loaded) == vars(split)
+    with pytest.raises(TypeError, match=r"validation is ShuffleSplit\(.*set it to None before saving"):
+        save(BrainEncoder(validation=ShuffleSplit(1)), path)
 
 
 def test_losses_come_along(path):
