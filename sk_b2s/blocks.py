@@ -11,7 +11,7 @@ from sk_b2s.stimuli import digests, sound_duration, sound_name, stable_id
 
 __all__ = ["PublishedBlocks", "merge_sentences", "sentences_of"]
 
-SPOKEN = {"sentence", "word_list", "context", "question", "fixation"}  # conditions whose words make a name
+NAMELESS = "pseudo_words"  # the condition whose words are in no name
 HALF_STEP = 0.5 / 120  # s; the last of a window's samples at the paper's rate begins before its end
 
 
@@ -53,8 +53,8 @@ class PublishedBlocks:
       of 246 sentences of a story of MEG-MASC, it is part of the sentence before. Only where no word of a
       recording has a ``word_index`` does ``sequence`` tell the sentences apart.
     * Its name is its ``sequence_uid``, if the events have that column and its words agree, or else its words,
-      joined by spaces. Only words count that end before the next sentence begins, and no
-      pseudo-words: condition "sentence", "word_list", "context", "question", "fixation" or none.
+      joined by spaces. Only words count that end before the next sentence begins, and none of
+      condition "pseudo_words".
     * What is before the first sentence is part of the first block.
 
     A sentence none of whose words count is named by its sound and time in it, rounded to 0.01 s (the
@@ -178,12 +178,11 @@ def sentences_of(words, name=""):
     start = np.unique(onset[_first_words(words, name)])
     stop = np.r_[start[1:], np.inf]
     begin, beyond = np.searchsorted(onset, start), np.searchsorted(onset, stop)
-    spoken = words["condition"].isna() | words["condition"].isin(SPOKEN)
-    counts = spoken.to_numpy(bool)
+    spoken = (words["condition"] != NAMELESS).to_numpy(bool)
     texts = []
     for a, b, limit in zip(begin, beyond, stop, strict=True):
         whole = end[a:b] < limit
-        texts.append(_name(words.iloc[a:b], whole, whole & counts[a:b]))
+        texts.append(_name(words.iloc[a:b], whole, whole & spoken[a:b]))
     return pd.DataFrame({"start": start, "stop": stop, "text": pd.Series(texts, dtype=object)})
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.model_selection import _StimulusSplitter, table_of
+from sk_b2s.stimuli import SoundIntervals
 
 __all__ = ["HashedBlockSplit", "hashed_uniform"]
 
@@ -51,13 +52,13 @@ class HashedBlockSplit(_StimulusSplitter):
     its block (:class:`~sk_b2s.PublishedBlocks`); the others are in no part. Where ``y`` holds windows of
     both anchors, those of a grid are for training and validation, and those at words for the test.
 
-    It is for replication. :class:`StimulusKFold` and :class:`LeaveOneSubjectOut` say more: they test every
-    word, while here the first 0.5 s and the last 2.5 s of each block are never tested (a quarter of the
-    words of MEG-MASC), most of the sound is not tested at all, and the parts are of the size that chance
-    gives them. They keep a guard of sound between the parts, and stay honest where two people hear sounds
-    in another order: merging sentences depends on it, and where blocks differ between people, the same
-    sound can be on both sides here (an encoder's ``score`` warns). A few test segments also share their
-    text with one of training.
+    It is for replication. :class:`StimulusKFold` and :class:`LeaveOneSubjectOut` say more. They test every
+    word, while here most of the sound is not tested at all, the first 0.5 s and the last 2.5 s of a block
+    never (a quarter of the words of MEG-MASC), and parts are of the size that chance gives them. They keep
+    a guard of sound between the parts, and stay honest where two people hear sounds in another order: the
+    joining of sentences depends on it, and where blocks differ between people, the same sound can be on
+    both sides here (:meth:`summary` counts it, an encoder's ``score`` warns). A few test segments also
+    share their text with one of training.
 
     Parameters
     ----------
@@ -161,13 +162,18 @@ class HashedBlockSplit(_StimulusSplitter):
         -------
         table : DataFrame of shape (1, ...)
             ``n_train, n_test, n_left_out``, the last being training rows whose window is not inside its
-            block, ``train_seconds, test_seconds`` of distinct sound, and ``n_test_left_out``, the held-out
-            rows whose window is not.
+            block, ``train_seconds, test_seconds`` of distinct sound, ``n_test_left_out``, the held-out rows
+            whose window is not, and ``n_shared``, the test rows that contain sound of training rows: more
+            than 0 where blocks differ between people.
         """
         part, wanted = self._parts_of_blocks(y, groups)
         held_out = np.flatnonzero((part == self.part) & wanted)
-        outside = np.count_nonzero(~_inside(y, held_out))
-        return super().summary(X, y, groups).assign(n_test_left_out=outside)
+        counts = {"n_test_left_out": np.count_nonzero(~_inside(y, held_out))}
+        if (table := table_of(y)) is not None and "sound_onset" in table:
+            ((train, test),) = self.split(X, y, groups)
+            heard = SoundIntervals.from_table(table.iloc[train])
+            counts["n_shared"] = np.count_nonzero(heard.touches(table.iloc[test]))
+        return super().summary(X, y, groups).assign(**counts)
 
     def _folds(self, X, y, groups):
         part, wanted = self._parts_of_blocks(y, groups)

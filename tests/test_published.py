@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import warnings
 
 import mne
 import numpy as np
@@ -20,11 +21,13 @@ from sk_b2s import (
     RobustChannelScaler,
     SoundArray,
     StimulusKFold,
+    StimulusLeakWarning,
     Wav2Vec2Features,
     Windows,
     make_segments,
 )
 from sk_b2s.blocks import merge_sentences, sentences_of
+from sk_b2s.datasets import make_listening
 from sk_b2s.published import hashed_uniform
 
 ANCHORS = (0.5, "word")
@@ -129,9 +132,7 @@ def by_hand(words, least):
         if len(uids) == 1 and None not in uids:
             names.append(uids.pop())
         else:
-            names.append(
-                " ".join(w["text"] for w in inside if w["condition"] in ("sentence", "word_list", None))
-            )
+            names.append(" ".join(w["text"] for w in inside if w["condition"] != "pseudo_words"))
         if stop > begin + least or stop == float("inf"):
             blocks.append((begin, stop, ",".join(names)))
             names, begin = [], stop
@@ -297,6 +298,37 @@ def test_the_summary_counts(tables, part):
     held = (~grid & (draws < 0.2)) if part == "test" else (grid & (draws >= 0.2) & (draws < 0.3))
     assert summary["n_test_left_out"] == (held & outside).sum() > 0
     assert 0 < summary["test_seconds"] < summary["train_seconds"]
+    assert summary["n_shared"] == 0
+
+
+def test_the_summary_tells_of_sound_on_both_sides(stories):
+    """Who hears the stories in another order has other blocks, of which one may be tested and another trained on."""
+    rows = heard_by("s0", "0.fif", (8, 130, 255), stories) + heard_by(
+        "s1", "1.fif", (3, 130, 255), stories[::-1]
+    )
+    X, y = both(pd.DataFrame(rows))
+    shared = []
+    for salt in range(3):
+        split = HashedBlockSplit(test_size=0.4, salt=salt)
+        ((train, test),) = split.split(X, y)
+        ticks = {(sound.name, tick) for sound, tick in ticks_of(y.iloc[train])}
+        heard = [
+            any((row.sound.name, t) in ticks for _, t in ticks_of(y.loc[[row.Index]]))
+            for row in y.iloc[test].itertuples()
+        ]
+        shared.append(split.summary(X, y)["n_shared"].iloc[0])
+        assert shared[-1] == np.sum(heard)
+    assert max(shared) > 0
+
+
+def ticks_of(y):
+    """Every 10 ms of sound in the windows."""
+    for row in y.itertuples():
+        first, last = (
+            np.ceil(row.sound_onset * 100 + 0.01),
+            np.floor((row.sound_onset + row.duration) * 100 - 0.01),
+        )
+        yield from ((row.sound, tick) for tick in range(int(first), int(last) + 1))
 
 
 def test_clone_and_groups(tables):
@@ -394,6 +426,7 @@ def test_tables_without_sentences_are_refused(events):
 # --- features see one block at a time ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_frame_of_training_hears_the_test(events, stories, tmp_path):
     """Another sound in the test blocks changes no feature of a training row, in a network with attention."""
     import torch
@@ -476,6 +509,26 @@ def test_the_papers_preprocessing_by_hand(tmp_path):
     np.testing.assert_allclose(X["onset"] - y["sound_onset"], begin, atol=1e-6)
     words = events["onset"][events["type"] == "word"]
     np.testing.assert_allclose(anchor[~grid], words[words + 2.5 <= 60 - 0.05], atol=1e-6)
+
+
+def test_the_papers_protocol_runs(tiny_pipeline, tmp_path):
+    """Train on a grid, stop on validation blocks, test at words, in one cross_validate."""
+    events = make_listening(
+        1, 4, modality="eeg", n_channels=16, snr_db=0, artefacts=False, sfreq=64, root=tmp_path
+    )
+    X, y = both(events)
+    split, valid = (HashedBlockSplit(part, test_size=0.3, valid_size=0.3) for part in ("test", "valid"))
+    pipe = tiny_pipeline(validation=valid)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", StimulusLeakWarning)
+        result = cross_validate(pipe, X, y, cv=split, return_estimator=True)
+    assert 0 <= result["test_score"][0] <= 1
+    fitted = result["estimator"][0]["encoder"]
+    ((train, _),) = valid.split(X, y)
+    assert not fitted.sound_intervals_.touches(y[split.assign(y) == "test"]).any()
+    assert fitted.sound_intervals_.seconds == pytest.approx(split.summary(X, y)["train_seconds"][0])
+    assert len(train) < split.summary(X, y)["n_train"][0]
+    assert "valid_loss" in fitted.history_[-1]
 
 
 # --- on the tables of the studies ------------------------------------------------------------------------
