@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback
 
-from sk_b2s import BrainEncoder, Windows, deepmel, load, retrieve, save
+from sk_b2s import BrainEncoder, StimulusKFold, Windows, deepmel, load, retrieve, run_controls, save
 from sk_b2s.deepmel import SpeechModule, encode_windows
 from sk_b2s.metrics import similarity
 
@@ -203,3 +204,14 @@ def test_regression_on_a_free_target_is_refused():
         ValueError, match="deep_speech=8 needs a loss with contrast, got loss='mse'.*loss='clip'"
     ):
         BrainEncoder(**SMALL, loss="mse").fit(brain, speech)
+
+
+def test_the_controls_refit_both_networks(listening, tiny_pipeline):
+    X, y = listening
+    pipe = tiny_pipeline(deep_speech=8, max_epochs=2, duplicates="mask")
+    folds = [next(StimulusKFold(2).split(X, y))]
+    controls = ["decoder", "surrogate", "within recording", "acoustics only"]
+    table = run_controls(pipe, X, y, cv=folds, controls=controls, n_shifts=20)
+    assert list(table.index) == controls
+    assert table["top_k"].between(0, 1).all()
+    assert np.isfinite(cross_val_score(pipe, X, y, cv=folds)).all()
