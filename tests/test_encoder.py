@@ -17,9 +17,11 @@ from sk_b2s import (
     StimulusLeakWarning,
     StoredFeatures,
     Windows,
+    candidates,
+    training,
 )
 from sk_b2s.encoder import ARCHITECTURE
-from sk_b2s.loss_functions import DUPLICATES
+from sk_b2s.loss_functions import DUPLICATES, calibrated_cross_entropy
 from sk_b2s.losses import LOSSES
 from sk_b2s.modules import BrainModule
 from sk_b2s.training import BalancedBatches
@@ -128,6 +130,20 @@ def test_what_a_loss_learns_belongs_to_the_fit(loss):
     encoder.net_.callbacks = encoder.net_.callbacks_ = None
     again = pickle.loads(pickle.dumps(encoder))
     np.testing.assert_array_equal(again.predict_proba(brain), encoder.predict_proba(brain))
+
+
+def test_of_many_validation_scores_evenly_spread_windows_are_held(monkeypatch):
+    brain, speech = planted(n=50, noise=2.0)
+    monkeypatch.setattr(training, "HELD_BYTES", 4 * 20 * 20 // 4)
+    monkeypatch.setattr(candidates, "CHUNK_BYTES", 7 * 4 * 4 * 24)  # seven windows at a time
+    split = FixedSplit((np.arange(30), np.arange(30, 50)))
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 2, "validation": split}, spatial_attention=False)
+    scores = encoder.fit(brain, speech).similarity(brain[30:], speech[30:])
+    expected, _ = calibrated_cross_entropy(torch.from_numpy(scores[::4]), torch.arange(20)[::4])
+    whole, _ = calibrated_cross_entropy(torch.from_numpy(scores), torch.arange(20))
+    losses = encoder.history_[:, "valid_loss"]
+    assert min(losses) == pytest.approx(expected.item(), rel=1e-4)
+    assert min(losses) != pytest.approx(whole.item(), rel=1e-2)
 
 
 class FixedSplit:
