@@ -256,6 +256,22 @@ def test_edges_in_a_sound_are_the_same_for_everybody(tables, events):
     assert (y["block_after"] >= y["block_stop"]).all()
 
 
+def test_sentences_by_themselves_go_by_their_own_name(events):
+    """Nothing is joined, and what is before the first sentence is in no block."""
+    named = events.assign(sequence_uid=events["sequence"].map("uid {}".format, na_action="ignore"))
+    X, y = make_segments(named, block=PublishedBlocks(least=0), tmin=0.0, tmax=1.0)
+    assert (y["block_text"] == "uid " + y["sequence"]).all()
+    assert y["block_inside"].any()
+    for recording, rows in X.groupby("recording"):
+        starts = named["onset"][(named["recording"] == recording) & (named["word_index"] == 0)].to_numpy()
+        reached = [((starts > t + 1e-6) & (starts <= t + 1.15 - 0.5 / 120)).any() for t in rows["onset"]]
+        np.testing.assert_array_equal(y["block_inside"][rows.index], ~np.array(reached))
+    early = make_segments(named, anchor=0.25, block=PublishedBlocks(least=0), tmin=0.0, tmax=0.5)
+    before = early[0]["onset"] < early[0].groupby("recording")["heard_start"].transform("first") + 0.98
+    assert before.any()
+    assert not early[1]["block_inside"][before].any()
+
+
 def test_a_lag_of_its_own_is_kept_inside(events):
     near, far = (make_segments(events, block=PublishedBlocks(lag=lag))[1] for lag in (0.0, 2.0))
     assert far["block_inside"].sum() < near["block_inside"].sum()
