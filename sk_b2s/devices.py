@@ -26,7 +26,7 @@ def choose_precision(precision, device):
     if precision != "auto":
         return getattr(torch, precision)
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
+        native = torch.cuda.get_device_capability(device) >= (8, 0)  # is_bf16_supported counts emulation in
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32

@@ -16,6 +16,7 @@ from sk_b2s.candidates import check_in_step
 from sk_b2s.channels import SUBJECT_LAYERS
 from sk_b2s.deepmel import SpeechModule
 from sk_b2s.devices import choose_device, choose_precision
+from sk_b2s.feeding import keep_on
 from sk_b2s.loss_functions import DUPLICATES
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
@@ -287,6 +288,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         train, valid = self._split(X, y, segments, random)
         targets = self._learn_speech(y, train)
         self._learn_shapes(X, y, targets)
+        targets, X = keep_on(choose_device(self.device), targets, X)
         brain = self._as_brain(X)
         held_out = None if valid is None else Pairs(brain, targets, valid, segments)
         self.net_ = self._make_net(random, held_out)

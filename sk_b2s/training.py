@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sk_b2s.candidates import iter_scores
 from sk_b2s.deepmel import encode_windows
+from sk_b2s.feeding import fetch_ahead
 from sk_b2s.loss_functions import calibrated_cross_entropy, retrieval_cross_entropy
 from sk_b2s.metrics import ranks
 from sk_b2s.model_selection import table_of
@@ -230,7 +231,7 @@ class RetrievalNet(NeuralNet):
 
     def _train_epoch(self, iterator, step_fn, **fit_params):
         """Run skorch's loop, which would take the layouts for rows and count them."""
-        for batch in iterator:
+        for batch in fetch_ahead(iterator, self.device):
             self.notify("on_batch_begin", batch=batch, training=True)
             step = step_fn(batch, **fit_params)
             self.history.record_batch("train_loss", step["loss"].item())

@@ -252,7 +252,7 @@ class Windows:
         if isinstance(key, (int, np.integer)):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"window {key} of {len(self)}.")
-            return self.gather([key % len(self)])[0].numpy()
+            return self.gather([key % len(self)])[0].cpu().numpy()
         if not isinstance(key, slice):
             key = np.asarray(key)
             key = key.astype(np.int64) if key.size == 0 and key.dtype != bool else key
@@ -265,7 +265,7 @@ class Windows:
     def __array__(self, dtype=None, copy=None):
         if copy is False:
             raise ValueError("Windows hold no array of their own, so np.asarray must be allowed to copy.")
-        array = np.ascontiguousarray(self.gather().numpy())
+        array = np.ascontiguousarray(self.gather().cpu().numpy())
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __repr__(self):
@@ -285,7 +285,7 @@ class Windows:
             "sfreq": self.sfreq, "rows": self.rows, "positions": self.positions, "layout": self.layout,
             "ch_names": self.ch_names, "extent": self.extent, "steps": self.steps,
         }  # fmt: skip
-        return type(self)(**{**parts, **changes})
+        return Windows(**{**parts, **changes})
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -307,7 +307,7 @@ class Windows:
         """
         return self._replace(steps=(*self.steps, step))
 
-    def empty(self, n_windows, device=None):
+    def empty(self, n_windows, device=None, pinned=False):
         """Make a buffer for :meth:`gather`.
 
         Parameters
@@ -316,13 +316,16 @@ class Windows:
             How many windows it is for.
         device : str or torch.device, default=None
             Where it lies; the processor's memory by default.
+        pinned : bool, default=False
+            Whether a GPU may read it by itself, while the processor goes on.
 
         Returns
         -------
         out : Tensor of shape (n_windows, n_channels, n_times_read)
             Time-major in memory.
         """
-        return torch.empty(n_windows, self.n_read, self.shape[1], device=device).transpose(1, 2)
+        shape = n_windows, self.n_read, self.shape[1]
+        return torch.empty(shape, device=device, pin_memory=pinned).transpose(1, 2)
 
     def gather(self, indices=None, out=None, device=None):
         """Cut windows and put them through the steps.
@@ -353,7 +356,8 @@ class Windows:
             indices = np.zeros(0, np.int64)
         which, start = self.which[indices], self.start[indices]
         if out is None:
-            out = self.empty(len(which))
+            # torch keeps a pinned buffer from being used anew until it is sent
+            out = self.empty(len(which), pinned=device is not None and torch.device(device).type == "cuda")
         memory = out.transpose(1, 2)
         if memory.shape != (len(which), self.n_read, self.shape[1]) or not memory.is_contiguous():
             raise ValueError(
@@ -384,13 +388,17 @@ class Windows:
                 piece = rows[first : first + rows_of_piece]
                 flat.numpy()[piece] = view[start[piece]]
 
-    def _sliding(self, index):
-        """View a signal as all its windows, one in a row: (n_starts, n_times_read * n_channels)."""
+    def _signal(self, index):
+        """Return a signal as a tensor that is only read: (n_times, n_channels)."""
         signal = self.signals[index]
         signal = signal.load() if isinstance(signal, Signal) else signal
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writ")  # it is only read
-            data = torch.from_numpy(signal)
+            warnings.filterwarnings("ignore", "The given NumPy array is not writ")
+            return torch.from_numpy(signal)
+
+    def _sliding(self, index):
+        """View a signal as all its windows, one in a row: (n_starts, n_times_read * n_channels)."""
+        data = self._signal(index)
         n_times, n_channels = data.shape
         shape = (n_times - self.n_read + 1, self.n_read * n_channels)
         return data.as_strided(shape, (n_channels, 1))

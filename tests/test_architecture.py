@@ -19,7 +19,7 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "recordings", "events", "blocks", "segments", "model_selection", "published",
-    "tables", "windows",
+    "tables", "windows", "feeding",
     "epocher", "preprocessing", "surrogates", "speech", "activity", "checkpoints", "pretrained", "datasets", "frames",
     "channels", "modules", "deepmel",
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
