@@ -67,9 +67,11 @@ CONTRASTS = {
     for loss in ("clip", "symmetric_clip", "siglip")
     for what in ("keep", "mask", "positive")
 }
+# wav2vec 2.0 speaks at 50 Hz, and the brain must not be read slower than that.
 TARGETS = {
-    "Deep Mel": {"target": "Mel", "deep_speech": 64},
-    "wav2vec 2.0": {"target": "wav2vec 2.0"},
+    "Mel": {"sfreq": 50},
+    "Deep Mel": {"sfreq": 50, "deep_speech": 64},
+    "wav2vec 2.0": {"sfreq": 50, "target": "wav2vec 2.0", "layers": (2, 3)},  # of the 4 of the tiny model
 }
 ROWS = {
     **{name: ("ablations", changes) for name, changes in ABLATIONS.items()},
@@ -77,7 +79,7 @@ ROWS = {
     **{name: ("losses", changes) for name, changes in CONTRASTS.items()},
     **{name: ("targets", changes) for name, changes in TARGETS.items()},
 }
-# What equals the reference is not fitted twice, and stands in its table under the name it has there.
+# What the others of a group are compared with; the first two are one fit under two names.
 REFERENCE = {"ablations": "reference", "losses": "clip, duplicates keep", "targets": "Mel"}
 
 
@@ -92,7 +94,7 @@ def key_of(name, seed):
 def is_possible(name, wav2vec2):
     """Whether this version of the package, and what was given, can fit a row."""
     changes = ROWS[name][1]
-    known = {*inspect.signature(BrainEncoder).parameters, "clip", "target"}
+    known = {*inspect.signature(BrainEncoder).parameters, "sfreq", "clip", "target", "layers"}
     wanted = changes.get("target") != "wav2vec 2.0" or wav2vec2 is not None
     return wanted and set(changes) <= known and changes.get("loss", "clip") in LOSSES
 
@@ -105,27 +107,28 @@ class Experiment:
         events = make_listening(**parameters, artefacts=True, root=folder)
         X, self.y = make_segments(events, tmin=-0.5, tmax=2.5)
         self.train, self.test = next(StimulusKFold(5).split(X, self.y))
-        self.memory, self.wav2vec2, self.scaled = folder / "cache", wav2vec2, {}
-        self.windows = Epocher(sfreq=BRAIN["sfreq"], lag=BRAIN["lag"], memory=self.memory).fit_transform(X)
+        self.X, self.memory, self.wav2vec2, self.brains = X, folder / "cache", wav2vec2, {}
 
-    def brain(self, clip):
+    def brain(self, sfreq, lag, clip):
         """Windows of the brain scaled and clipped."""
-        if clip not in self.scaled:
-            self.scaled[clip] = RobustChannelScaler(clip=clip).fit_transform(self.windows)
-        return self.scaled[clip]
+        asked = sfreq, lag, clip
+        if asked not in self.brains:
+            windows = Epocher(sfreq=sfreq, lag=lag, memory=self.memory).fit_transform(self.X)
+            self.brains[asked] = RobustChannelScaler(clip=clip).fit_transform(windows)
+        return self.brains[asked]
 
-    def speech(self, target):
+    def speech(self, target, layers):
         """Turn the table of what was heard into the target."""
         if target == "wav2vec 2.0":
-            features = Wav2Vec2Features(self.wav2vec2, memory=self.memory)
+            features = Wav2Vec2Features(self.wav2vec2, layers=layers, memory=self.memory)
         else:
             features = MelSpectrogram(n_mels=40, sfreq=25, memory=self.memory)
         return make_pipeline(features, FeatureScaler())
 
-    def fit(self, clip, target, **parameters):
+    def fit(self, sfreq, lag, clip, target, layers=None, **parameters):
         """Fit and answer: what is told of a row."""
-        brain, y = self.brain(clip), self.y
-        encoder = BrainEncoder(speech=self.speech(target), verbose=0, **parameters)
+        brain, y = self.brain(sfreq, lag, clip), self.y
+        encoder = BrainEncoder(speech=self.speech(target, layers), verbose=0, **parameters)
         began = time.perf_counter()
         try:
             encoder.fit(brain[self.train], y.iloc[self.train])
@@ -154,7 +157,6 @@ def run(names, seeds, path, folder, wav2vec2):
             continue
         experiment = experiment or Experiment(folder, wav2vec2)
         settings = {**BRAIN, **SPEECH, **ENCODER, **ROWS[name][1], "random_state": seed}
-        settings = {k: v for k, v in settings.items() if k not in ("sfreq", "lag")}
         values = experiment.fit(**settings) | {"torch": torch.__version__, "threads": torch.get_num_threads()}
         done[name_of(key)] = append_row(path, key, **values)
         print(f"{name}, seed {seed}: top-10 {values['top_k']:.3f}, {values['seconds']:.0f} s", flush=True)
@@ -170,42 +172,40 @@ def summarise(name, done, seeds):
 
 
 def report(done, seeds):
-    """Print a table for each group of rows that are complete."""
-    reference = summarise("reference", done, seeds)
-    if reference is None:
-        print(f"The reference lacks one of the seeds {seeds}.")
-        return
-    mean, sd, rows = reference
-    first = rows[0]
-    print(
-        f"{EXPERIMENT['n_subjects']} people, {EXPERIMENT['minutes']} minutes, {EXPERIMENT['modality']} at "
-        f"{EXPERIMENT['snr_db']:g} dB with artefacts; {first['n_train']} windows of training, "
-        f"{first['n_candidates']} candidates, chance {first['chance']:.4f}, null 97.5 % {first['null_high']:.4f}; "
-        f"{len(seeds)} seeds; torch {first['torch']}, {first['threads']} thread(s)."
-    )
+    """Print a table for each group of rows whose reference is complete."""
     for group, alias in REFERENCE.items():
-        names = [name for name, (its, _) in ROWS.items() if its == group]
-        names = [alias, *(name for name in names if name != alias)]
-        lines = [line(name, "reference" if name == alias else name, done, seeds, mean, sd) for name in names]
+        reference = summarise(alias, done, seeds)
+        if reference is None:
+            print(f"\n**{group}**: {alias!r} lacks one of the seeds {seeds}.")
+            continue
+        names = [name for name, (its, _) in ROWS.items() if its == group and name != alias]
+        lines = [line(alias, reference), *(line(name, summarise(name, done, seeds), reference) for name in names)]
         lines = [entry for entry in lines if entry is not None]
-        if len(lines) > 1:
-            print(f"\n**{group}**\n\n{markdown(list(lines[0]), [entry.values() for entry in lines])}")
+        first = reference[2][0]
+        print(
+            f"\n**{group}**: {EXPERIMENT['n_subjects']} people, {EXPERIMENT['minutes']} minutes, "
+            f"{EXPERIMENT['modality']} at {EXPERIMENT['snr_db']:g} dB with artefacts; {first['n_train']} windows of "
+            f"training, {first['n_candidates']} candidates, chance {first['chance']:.4f}, null 97.5 % "
+            f"{first['null_high']:.4f}; {len(seeds)} seeds; torch {first['torch']}, {first['threads']} thread(s).\n"
+        )
+        print(markdown(list(lines[0]), [entry.values() for entry in lines]))
 
 
-def line(shown, name, done, seeds, mean, sd):
-    """One row of a table, None where it is incomplete."""
-    found = summarise(name, done, seeds)
+def line(name, found, reference=None):
+    """One row of a table, None where it is incomplete; the reference is compared with nothing."""
     if found is None:
         return None
-    own, spread, rows = found
-    difference, error = own - mean, 2 * np.sqrt((spread**2 + sd**2) / len(seeds))
-    same = name == "reference"
+    mean, sd, rows = found
+    compared = {"minus reference": "", "beyond the spread": ""}
+    if reference is not None:
+        difference, error = mean - reference[0], 2 * np.sqrt((sd**2 + reference[1] ** 2) / len(rows))
+        beyond = "yes" if abs(difference) > error else "no"
+        compared = {"minus reference": f"{difference:+.3f}", "beyond the spread": beyond}
     return {
-        "": shown,
-        "top-10": f"{own:.3f} ± {spread:.3f}",
+        "": name,
+        "top-10": f"{mean:.3f} ± {sd:.3f}",
         "top-1": f"{np.mean([row['top_1'] for row in rows]):.3f}",
-        "minus reference": "" if same else f"{difference:+.3f}",
-        "beyond the spread": "" if same else ("yes" if abs(difference) > error else "no"),
+        **compared,
         "diverged": sum("diverged" in row for row in rows) or "",
         "fit (s)": f"{np.mean([row['seconds'] for row in rows]):.0f}",
     }
