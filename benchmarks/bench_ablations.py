@@ -179,7 +179,10 @@ def report(done, seeds):
             print(f"\n**{group}**: {alias!r} lacks one of the seeds {seeds}.")
             continue
         names = [name for name, (its, _) in ROWS.items() if its == group and name != alias]
-        lines = [line(alias, reference), *(line(name, summarise(name, done, seeds), reference) for name in names)]
+        lines = [
+            line(alias, reference),
+            *(line(name, summarise(name, done, seeds), reference) for name in names),
+        ]
         lines = [entry for entry in lines if entry is not None]
         first = reference[2][0]
         print(
