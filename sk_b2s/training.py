@@ -241,13 +241,14 @@ class RetrievalNet(NeuralNet):
 
     def embed(self, brain, indices):
         """Estimate speech features of some windows: (len(indices), n_features, n_frames) float32."""
-        parts = []
+        starts = range(0, len(indices), self.batch_size)
+        batches = (brain.inputs(indices[first : first + self.batch_size]) for first in starts)
         self.module_.eval()
         with torch.no_grad():
-            for first in range(0, len(indices), self.batch_size):
-                inputs = brain.inputs(indices[first : first + self.batch_size])
-                parts.append(self.criterion_.as_compared(self.infer(inputs).float()))
-        return torch.cat(parts)
+            return torch.cat([
+                self.criterion_.as_compared(self.infer(inputs).float())
+                for inputs in fetch_ahead(batches, brain.device)
+            ])  # fmt: skip
 
     def encode(self, targets):
         """Put candidates through the network on speech features: Windows to be compared with estimates."""
