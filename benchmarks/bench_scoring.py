@@ -77,16 +77,17 @@ def report(arguments, n_threads):
     listener = Listener(targets, arguments.windows)
     weights = torch.from_numpy(frame_weights(n_frames, 120, 120)).float()
     first = min(arguments.windows, 2 * max(1, candidates.CHUNK_BYTES // (4 * n_features * n_frames)))
-    chunk, held = candidates.CHUNK_BYTES, candidates.HELD_BYTES
+    chunk, tile, held = candidates.CHUNK_BYTES, candidates.TILE_BYTES, candidates.HELD_BYTES
     steps = [
-        ("candidates cut, weighed and measured anew for each chunk", first, naive, chunk),
-        ("measured once, estimates weighed once", first, candidates.iter_scores, chunk),
-        ("estimates in larger blocks", arguments.windows, candidates.iter_scores, held),
+        ("candidates cut, weighed and measured anew for each chunk", first, naive, chunk, chunk),
+        ("measured once, estimates weighed once", first, candidates.iter_scores, chunk, chunk),
+        ("larger tiles and blocks", arguments.windows, candidates.iter_scores, tile, held),
     ]
     rows, all_ranks = [], []
-    for name, n_windows, way, held_bytes in steps:
+    for name, n_windows, way, tile_bytes, held_bytes in steps:
+        sizes = {"TILE_BYTES": tile_bytes, "HELD_BYTES": held_bytes}
         limit, before = matrix_rate(n_threads=n_threads), reset_peak()
-        with threads(n_threads), mock.patch.object(candidates, "HELD_BYTES", held_bytes):
+        with threads(n_threads), mock.patch.multiple(candidates, **sizes):
             seconds, found = measure(way, listener, weights, n_windows)
         extra = peak_mib() - before
         limit = max(limit, matrix_rate(n_threads=n_threads))

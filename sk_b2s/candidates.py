@@ -24,10 +24,9 @@ __all__ = [
     "row_hashes",
 ]
 
-CHUNK_BYTES = 2**28  # of embeddings, and of candidates, that are worked on at a time
-HELD_BYTES = (
-    2**30
-)  # of candidates that are held for good, or else of embeddings held while candidates pass by
+CHUNK_BYTES = 2**28  # of estimates that are asked for at a time, and of scores
+HELD_BYTES = 2**30  # of candidates held for good, or of estimates held while candidates pass by
+TILE_BYTES = 2**29  # of what passes by; 380 rows of 1,024 x 343 multiply a fifth faster than 190
 
 
 class Candidates(NamedTuple):
@@ -100,7 +99,7 @@ def iter_scores(embed, n_windows, targets, weights=None, device=None):
     """Score windows against candidates in pieces of bounded memory.
 
     Every window is estimated once. Candidates that fit into ``HELD_BYTES`` (on a GPU: a quarter of its
-    free memory) are cut once and held. Others pass by in tiles of ``CHUNK_BYTES``, once for each block
+    free memory) are cut once and held. Others pass by in tiles of ``TILE_BYTES``, once for each block
     of ``HELD_BYTES`` of estimates: a candidate of F numbers is copied for 2·a·F operations with a block
     of a windows, so that a decides how near the whole comes to the rate of matrix products.
 
@@ -127,7 +126,7 @@ def iter_scores(embed, n_windows, targets, weights=None, device=None):
     held_bytes = _held_bytes(device)
     n_candidates, n_bytes = len(targets), 4 * targets.shape[1] * targets.shape[2]
     candidates = _Tiles(targets, weights, device, n_candidates * n_bytes <= held_bytes)
-    most = CHUNK_BYTES if candidates.are_held else held_bytes
+    most = TILE_BYTES if candidates.are_held else held_bytes
     blocks = _equal_parts(n_windows, min(most // n_bytes, CHUNK_BYTES // (4 * max(1, n_candidates))))
     estimates = torch.empty(max(map(len, blocks), default=0), *targets.shape[:0:-1], device=device)
     for rows in blocks:
@@ -177,7 +176,7 @@ class _Tiles:
     def __init__(self, targets, weights, device, are_held):
         self.targets, self.weights, self.device, self.are_held = targets, weights, device, are_held
         n_candidates, n_features, n_frames = targets.shape
-        self.parts = _equal_parts(n_candidates, CHUNK_BYTES // (4 * n_features * n_frames))
+        self.parts = _equal_parts(n_candidates, TILE_BYTES // (4 * n_features * n_frames))
         self.norms = [None] * len(self.parts)
         self.held = [None] * len(self.parts)
         # A ready buffer saves the kernel's zeroing of new pages; a device has memory of its own.

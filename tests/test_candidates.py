@@ -71,6 +71,7 @@ BUDGETS = {
 def budget(request, monkeypatch):
     chunk, held = (int(N_BYTES * n) for n in BUDGETS[request.param])
     monkeypatch.setattr(candidates, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(candidates, "TILE_BYTES", chunk)
     monkeypatch.setattr(candidates, "HELD_BYTES", held)
     return chunk, held
 
@@ -115,7 +116,6 @@ def test_what_fits_is_cut_once_and_the_rest_once_for_each_block(budget):
 
 
 def test_blocks_are_as_few_as_the_bound_allows(monkeypatch):
-    monkeypatch.setattr(candidates, "CHUNK_BYTES", 20 * N_BYTES)
     monkeypatch.setattr(candidates, "HELD_BYTES", 20 * N_BYTES)
     _, came = collect(estimates_of(50), heard(21))
     assert sorted(map(len, came)) == [16, 17, 17]
