@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sk_b2s.devices import choose_device
+from sk_b2s.devices import choose_device, choose_precision
+from sk_b2s.inference import make_lean
 from sk_b2s.stimuli import file_stamp
 
 __all__ = ["Architecture", "Network", "architecture", "find_file", "identity", "network"]
@@ -219,12 +220,15 @@ class Network:
     layers : torch.nn.ModuleList
         Layers of its transformer.
     device : torch.device
+    dtype : torch.dtype
+        Of its products: float32, or bfloat16 while all else is float32.
     """
 
     extractor: Any
     encoder: Any
     layers: Any
     device: torch.device
+    dtype: torch.dtype
 
     def inputs(self, audio):
         """Prepare audio at 16 kHz as the model expects it: (1, ...) tensor."""
@@ -250,7 +254,12 @@ class Network:
         states : ndarray of shape (n_frames, n_features)
         """
         # Hooks are heard by every thread that shares the network; LayerDrop may draw though nothing is dropped.
-        with _ALONE, torch.random.fork_rng(devices=[]):
+        low = self.dtype != torch.float32
+        with (
+            _ALONE,
+            torch.random.fork_rng(devices=[]),
+            torch.autocast(self.device.type, self.dtype, enabled=low),
+        ):
             return self._mean_of_layers(inputs.to(self.device, torch.float32), wanted)
 
     def _mean_of_layers(self, inputs, wanted):
@@ -273,14 +282,14 @@ class Network:
             finally:
                 for hook in hooks:
                     hook.remove()
-        return (sum(found[1:], found[0]) / len(found))[0].cpu().numpy()
+        return (sum(found[1:], found[0]) / len(found))[0].float().cpu().numpy()
 
 
 class _Enough(Exception):  # noqa: N818, nothing went wrong
     """The highest layer that is wanted is reached."""
 
 
-def network(model, revision=None, device="auto"):
+def network(model, revision=None, device="auto", precision="float32"):
     """Load a network, once in a process: the last one is kept.
 
     Parameters
@@ -288,6 +297,7 @@ def network(model, revision=None, device="auto"):
     model : str or Path
     revision : str, default=None
     device : str, default="auto"
+    precision : {"auto", "float32", "bfloat16"}, default="float32"
 
     Returns
     -------
@@ -302,11 +312,13 @@ def network(model, revision=None, device="auto"):
     """
     folder = _find_weights(model, revision).parent
     _need_file(model, EXTRACTOR, revision if folder == Path(model) else folder.name)
-    return _network(str(folder), str(model), identity(model, revision), choose_device(device))
+    device = choose_device(device)
+    dtype = choose_precision(precision, device)
+    return _network(str(folder), str(model), identity(model, revision), device, dtype)
 
 
 @lru_cache(maxsize=1)
-def _network(folder, model, identity, device):
+def _network(folder, model, identity, device, dtype):
     from transformers import AutoFeatureExtractor, AutoModel
 
     try:
@@ -331,7 +343,8 @@ def _network(folder, model, identity, device):
         )
     encoder = whole.get_encoder() if whole.config.is_encoder_decoder else whole
     layers = getattr(encoder, "encoder", encoder).layers
-    return Network(extractor, encoder.eval().float().to(device), layers, device)
+    encoder = make_lean(encoder.eval().float(), layers, dtype).to(device)
+    return Network(extractor, encoder, layers, device, dtype)
 
 
 @contextmanager

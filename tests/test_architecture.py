@@ -20,7 +20,8 @@ ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "recordings", "events", "blocks", "segments", "model_selection", "published",
     "tables", "windows", "feeding",
-    "epocher", "preprocessing", "surrogates", "speech", "activity", "checkpoints", "pretrained", "datasets", "frames",
+    "epocher", "preprocessing", "surrogates", "speech", "activity", "inference", "checkpoints", "pretrained",
+    "datasets", "frames",
     "channels", "modules", "deepmel",
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
     "candidates", "retrieval", "answers", "asking", "training", "encoder", "ridge",

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -20,7 +21,17 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 import sk_b2s
-from sk_b2s import FeatureScaler, RidgeDecoder, SoundArray, Wav2Vec2Features, Windows, checkpoints, pretrained
+from sk_b2s import (
+    FeatureScaler,
+    RidgeDecoder,
+    SoundArray,
+    Wav2Vec2Features,
+    Windows,
+    checkpoints,
+    inference,
+    pretrained,
+)
+from sk_b2s.inference import TimeMajorConvolutions
 from sk_b2s.pretrained import chunks_of
 
 RATE, N_LAYERS = 16000, 3
@@ -79,6 +90,9 @@ def saved(tmp_path_factory):
     return folder_of
 
 
+exact = partial(Wav2Vec2Features, precision="float32")
+
+
 def write(path, audio, rate=RATE):
     soundfile.write(path, np.asarray(audio), rate, subtype="FLOAT")
     return str(path)
@@ -134,12 +148,12 @@ def test_every_hidden_state_is_that_of_transformers(saved, tmp_path, kind):
     assert len(expected) == N_LAYERS + 1
     n_frames = 75 if kind == "whisper" else 74
     for layer in range(N_LAYERS + 1):
-        frames = whole(Wav2Vec2Features(folder, layers=layer), path, 1.5)
+        frames = whole(exact(folder, layers=layer), path, 1.5)
         assert frames.shape == (75, 16)
-        assert np.abs(frames[:n_frames] - expected[layer, :n_frames]).max() < 1e-5
+        assert np.abs(frames[:n_frames] - expected[layer, :n_frames]).max() < 3e-5
         np.testing.assert_array_equal(frames[n_frames:], frames[n_frames - 1 : n_frames][: 75 - n_frames])
-    several = whole(Wav2Vec2Features(folder, layers=(0, 2, -1)), path, 1.5)
-    assert np.abs(several[:n_frames] - expected[[0, 2, -1], :n_frames].mean(0)).max() < 1e-5
+    several = whole(exact(folder, layers=(0, 2, -1)), path, 1.5)
+    assert np.abs(several[:n_frames] - expected[[0, 2, -1], :n_frames].mean(0)).max() < 3e-5
     assert np.abs(expected[1:] - expected[:-1]).max() > 0.1, "or there was nothing to tell apart"
 
 
@@ -154,13 +168,13 @@ def test_no_layer_above_the_highest_is_run(saved, tmp_path, kind, monkeypatch):
         )
     for layers in [(0,), (1,), (1, 2), (0, 1), (3,)]:
         run.clear()
-        whole(Wav2Vec2Features(saved(kind), layers=layers), path, 1.5)
+        whole(exact(saved(kind), layers=layers), path, 1.5)
         assert run == list(range(max(layers)))
 
 
 def test_nothing_is_learnt_and_nothing_is_drawn(saved, tmp_path):
     path = write(tmp_path / "noise.wav", audio_of(1.5))
-    features = Wav2Vec2Features(saved("wav2vec2"), layers=3)
+    features = exact(saved("wav2vec2"), layers=3)
     checkpoints._network.cache_clear()
     state = torch.random.get_rng_state()
     one, two = whole(features, path, 1.5), whole(features, path, 1.5)
@@ -173,11 +187,94 @@ def test_nothing_is_learnt_and_nothing_is_drawn(saved, tmp_path):
 
 def test_layers_are_a_set_counted_from_either_end(saved, tmp_path):
     path = write(tmp_path / "noise.wav", audio_of(1.5))
-    one = whole(Wav2Vec2Features(saved("wav2vec2"), layers=[1, 2]), path, 1.5)
+    one = whole(exact(saved("wav2vec2"), layers=[1, 2]), path, 1.5)
     for layers in [(2, 1), (1, 2, 2), np.array([-3, -2])]:
-        np.testing.assert_array_equal(
-            whole(Wav2Vec2Features(saved("wav2vec2"), layers=layers), path, 1.5), one
-        )
+        np.testing.assert_array_equal(whole(exact(saved("wav2vec2"), layers=layers), path, 1.5), one)
+
+
+# --- in less time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_moves_features_a_little(saved, tmp_path, kind):
+    path = write(tmp_path / "noise.wav", audio_of(1.5))
+    for layers in (0, (1, 2), 3):
+        expected = whole(exact(saved(kind), layers=layers), path, 1.5)
+        features = whole(Wav2Vec2Features(saved(kind), layers=layers, precision="bfloat16"), path, 1.5)
+        error = np.linalg.norm(features - expected) / np.linalg.norm(expected - expected.mean(0))
+        assert features.dtype == np.float32
+        assert 1e-5 < error < 0.05
+        assert np.corrcoef(features.ravel(), expected.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2, stable norm", "wavlm", "whisper"])
+def test_in_bfloat16_only_products_are(saved, kind):
+    network = checkpoints.network(saved(kind), precision="bfloat16")
+    dtypes = {name: p.dtype for name, p in network.encoder.named_parameters()}
+    for name, module in network.encoder.named_modules():
+        if isinstance(module, (torch.nn.LayerNorm, torch.nn.GroupNorm)):
+            assert {p.dtype for p in module.parameters()} == {torch.float32}, name
+        if isinstance(module, torch.nn.Linear) and "layers" in name:
+            assert module.weight.dtype == torch.bfloat16, name
+    assert set(dtypes.values()) == {torch.float32, torch.bfloat16}
+    seen = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda m, args: seen.append(args[0].dtype))
+        for layer in network.layers
+    ]
+    audio = audio_of(0.5)
+    network.mean_of_layers(network.inputs(audio), (N_LAYERS,))
+    for hook in hooks:
+        hook.remove()
+    assert seen == [torch.float32] * N_LAYERS, "what is added up"
+
+
+def test_auto_is_one_of_the_two_and_shares_its_cache(saved, tmp_path, monkeypatch):
+    y = table([write(tmp_path / "noise.wav", audio_of(1.5))], [0.1])
+    features = Wav2Vec2Features(
+        saved("wav2vec2"), layers=2, memory=joblib.Memory(tmp_path / "cache", verbose=0)
+    )
+    assert features.precision == "auto"
+    found = {
+        p: np.asarray(clone(features).set_params(precision=p).fit_transform(y))
+        for p in ("float32", "bfloat16")
+    }
+    assert np.abs(found["float32"] - found["bfloat16"]).max() > 0, "each has its own place in the cache"
+    monkeypatch.setattr(checkpoints, "network", None)
+    for native in found:
+        monkeypatch.setattr(pretrained, "choose_precision", lambda *a, _p=native: getattr(torch, _p))
+        np.testing.assert_array_equal(np.asarray(features.fit_transform(y)), found[native])
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "whisper"])
+def test_convolutions_as_products_are_the_convolutions(saved, kind):
+    from transformers import AutoModel
+
+    extractor = AutoModel.from_pretrained(saved(kind)).eval().feature_extractor
+    audio = torch.from_numpy(audio_of(2.1))[None]
+    with torch.no_grad():
+        expected = extractor(audio)
+        assert TimeMajorConvolutions.can_replace(extractor)
+        found = TimeMajorConvolutions(extractor.conv_layers, torch.float32)(audio)
+    assert audio.shape[1] // 5 > 2 * inference.PIECE, "or there is one piece"
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert isinstance(checkpoints.network(saved(kind)).encoder.feature_extractor, TimeMajorConvolutions)
+
+
+def test_convolutions_of_another_kind_are_left_as_they_are(saved):
+    from transformers import AutoModel
+
+    def changed(change):
+        extractor = AutoModel.from_pretrained(saved("wav2vec2")).feature_extractor
+        change(extractor)
+        return TimeMajorConvolutions.can_replace(extractor)
+
+    assert changed(lambda e: None)
+    assert not changed(lambda e: setattr(e.conv_layers[2].conv, "padding", (1,)))
+    assert not changed(lambda e: setattr(e.conv_layers[2].conv, "groups", 2))
+    assert not changed(lambda e: setattr(e.conv_layers[0], "layer_norm", torch.nn.BatchNorm1d(8)))
+    assert not changed(lambda e: setattr(e.conv_layers[0], "dropout", torch.nn.Dropout()))
+    assert not changed(lambda e: setattr(e, "projection", torch.nn.Linear(8, 8)))
 
 
 # --- block by block -----------------------------------------------------------------------------------
@@ -195,7 +292,7 @@ def sound(tmp_path):
 def test_a_block_goes_through_the_network_alone(saved, sound, kind):
     path, audio = sound
     y = table([path], [1.22], 1.16, EDGES)
-    inside = Wav2Vec2Features(saved(kind), layers=2).fit_transform(y)[0].T
+    inside = exact(saved(kind), layers=2).fit_transform(y)[0].T
     alone = by_transformers(saved(kind), audio[round(1.21 * RATE) : round(2.4 * RATE)])[2]
     begin = round(1.22 * 50) - round(1.21 * 50)
     n_frames = 58
@@ -213,7 +310,7 @@ def test_context_does_not_cross_the_edge_of_a_block(saved, tmp_path, rate):
     windows = []
     for name, samples in [("one.wav", audio), ("other.wav", other)]:
         y = table([write(tmp_path / name, samples, rate)] * len(onsets), onsets, 0.1, EDGES)
-        windows.append(np.asarray(Wav2Vec2Features(saved("wav2vec2"), layers=3).fit_transform(y)))
+        windows.append(np.asarray(exact(saved("wav2vec2"), layers=3).fit_transform(y)))
     first, stop = np.round(onsets * 50), np.round(onsets * 50) + 6
     edges = np.round(np.array(EDGES) * 50)
     apart = (stop <= edges[1]) | (first >= edges[2])
@@ -225,7 +322,7 @@ def test_context_does_not_cross_the_edge_of_a_block(saved, tmp_path, rate):
 
 def test_without_blocks_a_sound_is_one_stretch(saved, sound):
     path, audio = sound
-    frames = whole(Wav2Vec2Features(saved("wav2vec2"), layers=2), path, 3.3)
+    frames = whole(exact(saved("wav2vec2"), layers=2), path, 3.3)
     expected = by_transformers(saved("wav2vec2"), audio)[2]
     assert np.abs(frames[: len(expected)] - expected).max() < 1e-5
 
@@ -235,7 +332,7 @@ def test_rows_decide_and_nothing_else(saved, sound, tmp_path):
     other = write(tmp_path / "other.wav", audio[::-1])
     onsets = np.linspace(-0.3, 3.2, 24)
     y = table([path, other] * 12, onsets, 0.5, EDGES).assign(row=np.arange(24))
-    features = Wav2Vec2Features(saved("wav2vec2"), layers=(1, 2)).fit(y)
+    features = exact(saved("wav2vec2"), layers=(1, 2)).fit(y)
     everything = np.asarray(features.transform(y))
     assert everything.shape == (24, 16, 26)
     for rows in ([5], [0, 23], [7, 6, 7], np.arange(0, 24, 3), np.random.default_rng(0).permutation(24)):
@@ -256,7 +353,7 @@ def test_only_blocks_that_rows_touch_are_computed(saved, sound, monkeypatch):
     monkeypatch.setattr(
         pretrained, "read_audio", lambda path, *span: stretches.append(span) or read(path, *span)
     )
-    features = Wav2Vec2Features(saved("wav2vec2"), layers=1)
+    features = exact(saved("wav2vec2"), layers=1)
     for onsets, expected in [
         ([0.1], [(0.0, 1.21)]),
         ([2.0], [(1.21, 2.4), (2.4, 3.3)]),
@@ -274,7 +371,7 @@ def test_frames_lie_where_they_are_heard(saved, tmp_path):
     audio[round(2.1 * RATE) :] = audio_of(0.9)
     y = table([write(tmp_path / "late.wav", audio)], [0.0], 2.98, [0, 1.3, 3])
     y["block_start"], y["block_stop"], y["block_before"] = 0.0, 1.3, 0.0
-    frames = Wav2Vec2Features(saved("wav2vec2, stable norm"), layers=0).fit_transform(y)[0].T
+    frames = exact(saved("wav2vec2, stable norm"), layers=0).fit_transform(y)[0].T
     change = np.abs(np.diff(frames, axis=0)).max(1)
     reach = 16 // 2 + 1  # frames that the positional convolution sees on either side
     assert 105 - reach - 2 <= 80 + np.flatnonzero(change[80:] > 0.05)[0] <= 105
@@ -299,7 +396,7 @@ def test_chunks_share_out_the_frames(n_frames, size, overlap):
 def test_a_long_stretch_is_its_chunks_joined(saved, tmp_path):
     folder, audio = saved("wav2vec2, stable norm"), audio_of(5.0)
     path = write(tmp_path / "long.wav", audio)
-    joined = whole(Wav2Vec2Features(folder, layers=2, chunk=2, overlap=1), path, 5.0)
+    joined = whole(exact(folder, layers=2, chunk=2, overlap=1), path, 5.0)
     normal = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)  # of the stretch, not of the chunk
     network = checkpoints.network(folder)
     assert len(chunks_of(249, 100, 50)) == 4
@@ -316,8 +413,8 @@ def test_seams_are_exact_as_far_as_convolutions_reach(saved, tmp_path):
 
     def error(layer, overlap):
         folder = saved("wav2vec2, stable norm")
-        once = whole(Wav2Vec2Features(folder, layers=layer), path, 8.0)
-        chunks = whole(Wav2Vec2Features(folder, layers=layer, chunk=4, overlap=overlap), path, 8.0)
+        once = whole(exact(folder, layers=layer), path, 8.0)
+        chunks = whole(exact(folder, layers=layer, chunk=4, overlap=overlap), path, 8.0)
         return np.abs(chunks - once).max() / once.std()
 
     positional = 16 / 50  # s, of its convolution
@@ -329,7 +426,7 @@ def test_seams_are_exact_as_far_as_convolutions_reach(saved, tmp_path):
 def test_whisper_takes_no_more_than_it_can(saved, tmp_path):
     audio = audio_of(5.0)
     path = write(tmp_path / "long.wav", audio)
-    frames = whole(Wav2Vec2Features(saved("whisper"), layers=2, overlap=0.5), path, 5.0)
+    frames = whole(exact(saved("whisper"), layers=2, overlap=0.5), path, 5.0)
     first, last, begin, end = chunks_of(250, 100, 25)[1]
     piece = by_transformers(saved("whisper"), audio[first * 320 : last * 320])[2]
     assert np.abs(frames[begin:end] - piece[begin - first : end - first]).max() < 1e-5
@@ -342,7 +439,7 @@ def test_cached_features_need_no_network(saved, sound, tmp_path, monkeypatch):
     path, _ = sound
     folder = shutil.copytree(saved("wav2vec2"), tmp_path / "network")
     memory = joblib.Memory(tmp_path / "cache", verbose=0, mmap_mode="c")
-    features = Wav2Vec2Features(str(folder), layers=(1, 2), memory=memory)
+    features = exact(str(folder), layers=(1, 2), memory=memory)
     y = table([path] * 3, [0.1, 1.0, 1.5], 0.5, EDGES)
     plain = np.asarray(clone(features).set_params(memory=None).fit_transform(y))
     load, loaded = checkpoints.network, []
@@ -372,13 +469,13 @@ def test_the_network_is_loaded_once(saved, sound):
     checkpoints._network.cache_clear()
     for layers in (1, 2, (0, 3)):
         y = table([path] * 3, [0.1, 1.0, 2.0], 0.5, EDGES)
-        np.asarray(Wav2Vec2Features(saved("wav2vec2"), layers=layers).fit_transform(y))
+        np.asarray(exact(saved("wav2vec2"), layers=layers).fit_transform(y))
     assert checkpoints._network.cache_info().misses == 1
 
 
 def test_threads_share_the_network(saved, tmp_path):
     path = write(tmp_path / "noise.wav", audio_of(1.5))
-    features = [Wav2Vec2Features(saved("wav2vec2"), layers=layers) for layers in [0, 1, 2, 3, (1, 3)] * 4]
+    features = [exact(saved("wav2vec2"), layers=layers) for layers in [0, 1, 2, 3, (1, 3)] * 4]
     alone = [whole(f, path, 1.5) for f in features]
     together = joblib.Parallel(n_jobs=4, backend="threading")(
         joblib.delayed(whole)(f, path, 1.5) for f in features
@@ -389,7 +486,7 @@ def test_threads_share_the_network(saved, tmp_path):
 def test_an_estimator_holds_no_weights(saved, sound, tmp_path):
     path, _ = sound
     y = table([path], [0.4], 0.5, EDGES)
-    features = Wav2Vec2Features(saved("wav2vec2"), layers=2)
+    features = exact(saved("wav2vec2"), layers=2)
     windows = np.asarray(features.fit_transform(y))
     message = pickle.dumps(features)
     assert len(message) < 1000
@@ -408,7 +505,7 @@ def test_a_decoder_hears_through_them(saved, tmp_path):
     y = table([path] * len(onsets), onsets, 0.58, edges)
     y = y.assign(block=y["block_start"].astype(int), segment=np.arange(len(y)))
     speech = make_pipeline(
-        Wav2Vec2Features(saved("wav2vec2"), layers=(1, 2), memory=tmp_path / "cache"), FeatureScaler()
+        exact(saved("wav2vec2"), layers=(1, 2), memory=tmp_path / "cache"), FeatureScaler()
     )
     heard = np.asarray(clone(speech).fit_transform(y))
     mixing = np.random.default_rng(0).standard_normal((20, 16))
@@ -426,10 +523,10 @@ def test_what_is_missing_in_a_folder_is_named(saved, sound, tmp_path):
         folder = shutil.copytree(saved("wav2vec2"), tmp_path / name)
         (folder / name).unlink()
         with pytest.raises(FileNotFoundError, match=rf"lacks {name}; a model's folder holds"):
-            Wav2Vec2Features(str(folder), layers=1).fit(y)
+            exact(str(folder), layers=1).fit(y)
     for model in (tmp_path / "nowhere", "./nowhere", "a/b/c"):
         with pytest.raises(FileNotFoundError, match="nowhere|a/b/c.*there is no such folder"):
-            Wav2Vec2Features(model).fit(y)
+            exact(model).fit(y)
 
 
 def test_without_network_it_is_said_how_to_get_them(sound, tmp_path, monkeypatch):
@@ -441,11 +538,11 @@ def test_without_network_it_is_said_how_to_get_them(sound, tmp_path, monkeypatch
         r"hf download facebook/wav2vec2-large-xlsr-53 --local-dir FOLDER\n.*model='FOLDER'.*HF_HOME"
     )
     with pytest.raises(OSError, match=message):
-        Wav2Vec2Features().fit(y)
+        exact().fit(y)
     with pytest.raises(OSError, match="hf download some/model --revision v2 --local-dir FOLDER"):
-        Wav2Vec2Features("some/model", revision="v2").fit(y)
+        exact("some/model", revision="v2").fit(y)
     with pytest.raises(ValueError, match="'what is this' is no folder and no name on the hub"):
-        Wav2Vec2Features("what is this").fit(y)
+        exact("what is this").fit(y)
 
 
 def test_networks_that_cannot_be_read(saved, sound, tmp_path):
@@ -454,7 +551,7 @@ def test_networks_that_cannot_be_read(saved, sound, tmp_path):
     def config(**content):
         folder = shutil.copytree(saved("wav2vec2"), tmp_path / f"c{len(list(tmp_path.iterdir()))}")
         (folder / "config.json").write_text(json.dumps(content))
-        return Wav2Vec2Features(str(folder), layers=1)
+        return exact(str(folder), layers=1)
 
     with pytest.raises(ValueError, match="is a BertConfig, which is no speech network that can be read here"):
         config(model_type="bert").fit(y)
@@ -467,7 +564,7 @@ def test_networks_that_cannot_be_read(saved, sound, tmp_path):
     damaged = shutil.copytree(saved("wav2vec2"), tmp_path / "damaged")
     (damaged / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(OSError, match="transformers cannot load it from .*damaged"):
-        np.asarray(Wav2Vec2Features(str(damaged), layers=1).fit_transform(y))
+        np.asarray(exact(str(damaged), layers=1).fit_transform(y))
 
 
 class Bomb:
@@ -498,13 +595,11 @@ def test_pickled_weights_are_read_and_their_code_is_not_run(saved, sound, tmp_pa
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")
     y = table([path], [0.1])
-    old = np.asarray(Wav2Vec2Features(str(folder), layers=2).fit_transform(y))
-    np.testing.assert_array_equal(
-        old, np.asarray(Wav2Vec2Features(saved("wav2vec2"), layers=2).fit_transform(y))
-    )
+    old = np.asarray(exact(str(folder), layers=2).fit_transform(y))
+    np.testing.assert_array_equal(old, np.asarray(exact(saved("wav2vec2"), layers=2).fit_transform(y)))
     torch.save({**weights, "bomb": Bomb(tmp_path / "exploded")}, folder / "pytorch_model.bin")
     with pytest.raises(OSError, match="transformers cannot load it"):
-        np.asarray(Wav2Vec2Features(str(folder), layers=2).fit_transform(y))
+        np.asarray(exact(str(folder), layers=2).fit_transform(y))
     assert not (tmp_path / "exploded").exists()
 
 
@@ -520,6 +615,7 @@ WRONG = {
     ),
     "chunk in frames": ({"chunk": 0.005, "overlap": 0}, {}, "0 and 0 frames of 0.02 s; make chunk longer"),
     "chunk": ({"chunk": 0}, {}, "The 'chunk' parameter"),
+    "precision": ({"precision": "half"}, {}, "The 'precision' parameter of Wav2Vec2Features"),
     "device": ({"device": "abacus"}, {}, "device='abacus' is not on this machine"),
     "features": ({}, {"sound": SoundArray(np.zeros(99), 50, "stored")}, "needs audio files, but SoundArray"),
     "half of the columns": ({}, {"block_before": None}, r"columns of blocks but lacks \['block_before'\]"),
@@ -552,7 +648,7 @@ import numpy as np, pandas as pd, sys
 from sk_b2s import Wav2Vec2Features
 assert "transformers" not in sys.modules and "huggingface_hub" not in sys.modules
 y = pd.DataFrame({"sound": [sys.argv[1]], "sound_onset": [0.1], "duration": 0.5})
-np.save(sys.argv[2], np.asarray(Wav2Vec2Features("some/network", layers=2).fit_transform(y)))
+np.save(sys.argv[2], np.asarray(Wav2Vec2Features("some/network", layers=2, precision="float32").fit_transform(y)))
 """
 
 
@@ -592,7 +688,7 @@ def test_a_name_is_fetched_from_the_hub_once(saved, sound, tmp_path):
         "PYTHONPATH": str(Path(sk_b2s.__file__).parents[1]), "HF_HUB_DISABLE_XET": "1",
     }  # fmt: skip
     y = table([sound[0]], [0.1])
-    expected = np.asarray(Wav2Vec2Features(saved("wav2vec2"), layers=2).fit_transform(y))
+    expected = np.asarray(exact(saved("wav2vec2"), layers=2).fit_transform(y))
     for attempt in ("first", "again"):
         result = tmp_path / f"{attempt}.npy"
         command = [sys.executable, "-c", ASK, sound[0], str(result)]
