@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -25,12 +26,12 @@ LARGE = {
     "do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True,
 }  # fmt: skip
 LAYERS = (14, 15, 16, 17, 18)
-STEPS = {
-    "transformers, all layers": "float32",
-    "left at the highest layer wanted": "float32",
-    "convolutions as products, in the cache": "float32",
-    "bfloat16 by autocast alone": "bfloat16",
-    "bfloat16 weights, float32 sums": "bfloat16",
+STEPS = {  # precision, and whether the network is made lean
+    "transformers, all layers": ("float32", False),
+    "left at the highest layer wanted": ("float32", False),
+    "convolutions as products, in the cache": ("float32", True),
+    "bfloat16 by autocast, nothing else but the layer left at": ("bfloat16", False),
+    "bfloat16 and all of the above, sums in float32": ("bfloat16", True),
 }
 
 
@@ -52,14 +53,10 @@ def by_transformers(network, inputs):
 
 def load(step, folder):
     """Load a network as one step of the history had it."""
-    if step in list(STEPS)[:2] or step == "bfloat16 by autocast alone":  # before anything was made lean
-        keep = inference.make_lean
-        checkpoints.make_lean = lambda encoder, layers, dtype: encoder
-        try:
-            return checkpoints.network(folder, device="cpu", precision=STEPS[step])
-        finally:
-            checkpoints.make_lean = keep
-    return checkpoints.network(folder, device="cpu", precision=STEPS[step])
+    precision, is_lean = STEPS[step]
+    lean = inference.make_lean if is_lean else lambda encoder, layers, dtype: encoder
+    with mock.patch.object(checkpoints, "make_lean", lean):
+        return checkpoints.network(folder, device="cpu", precision=precision)
 
 
 def measure(step, folder, seconds, n_threads, repeats):
@@ -100,7 +97,7 @@ def main():
     rows, first, expected = [], None, None
     with tempfile.TemporaryDirectory() as folder:
         save_network(folder)
-        for index, (step, precision) in enumerate(STEPS.items()):
+        for index, (step, (precision, _)) in enumerate(STEPS.items()):
             command = [sys.executable, __file__, "--step", step, "--folder", folder, "--block", str(seconds),
                        "--threads", str(arguments.threads), "--repeats", str(repeats)]  # fmt: skip
             answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
