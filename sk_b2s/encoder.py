@@ -367,6 +367,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             criterion__weights=torch.as_tensor(self.frame_weights_, dtype=torch.float32),
             criterion__duplicates=self.duplicates,
             optimizer=torch.optim.Adam,
+            optimizer__fused=True,
             lr=self.lr,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
