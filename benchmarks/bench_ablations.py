@@ -205,7 +205,9 @@ def line(name, found, reference=None):
     compared = {"minus reference": "", "beyond the spread": ""}
     if reference is not None:
         difference, error = mean - reference[0], 2 * np.sqrt((sd**2 + reference[1] ** 2) / len(rows))
-        beyond = "" if np.isnan(error) else "yes" if abs(difference) > error else "no"  # one seed has no spread
+        beyond = (
+            "" if np.isnan(error) else "yes" if abs(difference) > error else "no"
+        )  # one seed has no spread
         compared = {"minus reference": f"{difference:+.3f}", "beyond the spread": beyond}
     return {
         "": name,
