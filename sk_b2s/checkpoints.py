@@ -314,7 +314,9 @@ def network(model, revision=None, device="auto", precision="float32"):
     _need_file(model, EXTRACTOR, revision if folder == Path(model) else folder.name)
     device = choose_device(device)
     dtype = choose_precision(precision, device)
-    return _network(str(folder), str(model), identity(model, revision), device, dtype)
+    made_of = identity(model, revision)
+    with _ALONE:  # threads that ask at once would each load it, and each holds what fork_rng restores
+        return _network(str(folder), str(model), made_of, device, dtype)
 
 
 @lru_cache(maxsize=1)

@@ -483,6 +483,25 @@ def test_threads_share_the_network(saved, tmp_path):
     np.testing.assert_array_equal(together, alone)
 
 
+def test_threads_that_ask_at_once_load_the_network_once(saved):
+    checkpoints._network.cache_clear()
+    at_once, found = threading.Barrier(4), []
+
+    def ask():
+        at_once.wait()
+        found.append(checkpoints.network(saved("wav2vec2")))
+
+    saved("wav2vec2")
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len({id(network) for network in found}) == 1
+    assert checkpoints._network.cache_info().misses == 1
+
+
 def test_an_estimator_holds_no_weights(saved, sound, tmp_path):
     path, _ = sound
     y = table([path], [0.4], 0.5, EDGES)
