@@ -356,7 +356,7 @@ class Retrieval:
         """
         k = self._k(k)
         self._need(["word"], self.candidates, "words() sums over the segments of a word")
-        words = [(pd.notna(word) and plain_text([word])) or None for word in self.candidates["word"]]
+        words = [plain_text([word]) or None for word in self.candidates["word"]]
         return word_scores(self.scores, words, self.target, self.rows["subject"], k)
 
 

@@ -135,7 +135,7 @@ class PublishedBlocks:
             if key not in blocks:
                 raise ValueError(
                     f"PublishedBlocks: {key[0]!r} has no words in its stream {key[1]!r}, and blocks are made of "
-                    f"sentences; give its words or leave it out."
+                    f"sentences; give its words or leave it out (stream=... takes one stream)."
                 )
             onset = rows["onset"].to_numpy()[index]
             stop = onset + rows["duration"].to_numpy()[index] + self.lag
@@ -171,8 +171,13 @@ def sentences_of(words, name=""):
     Raises
     ------
     ValueError
-        If there is no telling where a sentence begins.
+        If there is no telling where a sentence begins, or a word has no text.
     """
+    if (silent := words["text"].isna().to_numpy()).any():
+        raise ValueError(
+            f"PublishedBlocks names blocks by their words, and {silent.sum()} words of {name!r} have no text, the first "
+            f"at {words['onset'][silent].iloc[0]:.3f} s."
+        )
     onset = words["onset"].to_numpy(float)
     end = onset + words["duration"].to_numpy(float)
     start = np.unique(onset[_first_words(words, name)])

@@ -270,7 +270,8 @@ def _blocks_of(rows, words, digest, tmin, block):
 
 def _text_of(rows, words):
     """Add the words that begin in each window."""
-    onset, text = words["sound_onset"].to_numpy(float), words["text"].astype(str).to_numpy()
+    words = words[words["text"].notna()]
+    onset, text = words["sound_onset"].to_numpy(float), words["text"].map(str).to_numpy(object)
     start = rows["sound_onset"].to_numpy()
     first = np.searchsorted(onset, start)
     last = np.searchsorted(onset, start + rows["duration"].to_numpy())

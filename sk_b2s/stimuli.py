@@ -159,8 +159,8 @@ def digests(sounds):
 
 
 def plain_text(words):
-    """Lower-case words without punctuation, joined: what makes two texts equal."""
-    return " ".join(re.sub(r"[^\w']+", "", str(word).lower()) for word in words).strip()
+    """Lower-case words without punctuation, joined: what makes two texts equal. Missing words say nothing."""
+    return " ".join(re.sub(r"[^\w']+", "", str(word).lower()) for word in words if pd.notna(word)).strip()
 
 
 def cut_blocks(words, duration, block=20.0, pause=0.3):

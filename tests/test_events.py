@@ -113,6 +113,20 @@ def test_blocks_of_equal_text_are_one():
     assert low == high != other
 
 
+@pytest.mark.parametrize("anchor", ["word", 0.5])
+def test_words_without_text_say_nothing(events, anchor):
+    """Blocks of two sounds are not one because neither has text."""
+    _, expected = make_segments(events, anchor=anchor)
+    _, y = make_segments(events.drop(columns="text"), anchor=anchor)
+    assert set(y["text"]) == {""}
+    pd.testing.assert_series_equal(y["segment"], expected["segment"])
+    assert (pd.crosstab(y["block"], expected["block"]) > 0).sum(axis=1).eq(1).all()
+    _, some = make_segments(events.assign(text=events["text"].where(events["text"] != "a6")), anchor=anchor)
+    assert "a6" in " ".join(expected["text"]).split()
+    kept = [" ".join(word for word in text.split() if word != "a6") for text in expected["text"]]
+    assert some["text"].tolist() == kept
+
+
 def test_cuts_without_words_are_regular():
     none = pd.DataFrame({"sound_onset": [], "duration": [], "sequence": []})
     np.testing.assert_allclose(cut_blocks(none, 65.0, block=20), [0, 20, 40, 65])

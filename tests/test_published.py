@@ -431,6 +431,9 @@ def test_tables_without_sentences_are_refused(events):
     silent = events[(events["type"] == "sound") | (events["subject"] != "s1")]
     with pytest.raises(ValueError, match=r"'1\.fif' has no words in its stream 'single'"):
         make_segments(silent, anchor=0.5, block=PublishedBlocks())
+    lost = events.index[events["type"] == "word"][3]
+    with pytest.raises(ValueError, match=r"1 words of '0\.fif' have no text, the first at \d+\.\d+ s"):
+        make_segments(events.assign(text=events["text"].drop(lost)), block=PublishedBlocks())
     with pytest.raises(
         ValueError, match=r"PublishedBlocks\(least=...\) must be seconds of 0 or more, got -1"
     ):
