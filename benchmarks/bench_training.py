@@ -4,7 +4,7 @@
 channels and 1,024 speech features at 50 Hz, from continuous signals, and times whole epochs: filling the batch,
 forward, backward, optimiser. The limit is two operations for each multiply-add of the *unpooled* network (2.45 G a
 window forward, thrice that for training) over the best rate of a matrix product measured in the same run. Since the
-package pools before the last layer and mixes channels by one matrix, it does some 8 % less than is counted.
+package pools before the last layer and mixes channels by one matrix, it does some 5 % less than is counted.
 
 The same network is also written down as one would without care ("plain torch"): channel-major, attention and subject
 matrices applied to each window, features repeated to 120 Hz. Its step is timed without any feeding.
