@@ -107,9 +107,11 @@ def calibrated_cross_entropy(scores: Tensor, target: Tensor, n_steps: int = 40) 
     """
     scores = scores.detach().to(_at_least_float32(scores))
     margins = scores - scores.gather(1, target[:, None])
-    unit = margins.square().mean().sqrt()
-    if margins.mean() >= 0 or not unit > 0:  # the slope at zero: the right ones score below average
+    largest = margins.abs().max()
+    if margins.mean() >= 0 or not largest > 0:  # the slope at zero: the right ones score below average
         return margins.new_tensor(math.log(margins.shape[1])), margins.new_tensor(0.0)
+    margins /= largest  # first, lest squares overflow or vanish
+    unit = margins.square().mean().sqrt()
     margins /= unit
     low, high, scale = 0.0, math.inf, 1.0
     for _ in range(n_steps):
@@ -125,7 +127,7 @@ def calibrated_cross_entropy(scores: Tensor, target: Tensor, n_steps: int = 40) 
             break
         scale = following
     loss = torch.logsumexp(scale * margins, dim=1).mean()
-    return loss, scale / unit
+    return loss, scale / unit / largest
 
 
 # --- from pairs -------------------------------------------------------------------------------------

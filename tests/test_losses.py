@@ -351,6 +351,14 @@ def test_calibrated_cross_entropy_is_the_least_over_temperatures(scale):
     assert beta.item() * scale == pytest.approx(np.exp(found.x), rel=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e20, 1e37])
+def test_calibrated_cross_entropy_knows_no_length_in_float32(scale):
+    scores, target = torch.tensor([[8.0, 0.0], [8.0, 0.0], [8.0, 0.0]]), torch.tensor([0, 0, 1])
+    loss, beta = calibrated_cross_entropy(scale * scores, target)
+    assert loss.item() == pytest.approx(math.log(3) - 2 / 3 * math.log(2), rel=1e-5)  # sure by two to one
+    assert 8 * scale * beta.item() == pytest.approx(math.log(2), rel=1e-3)
+
+
 def test_calibrated_cross_entropy_has_bounds():
     rng = np.random.default_rng(0)
     target = torch.from_numpy(rng.integers(9, size=40))
