@@ -190,9 +190,20 @@ class _Tiles:
         for index, part in enumerate(self.parts):
             Y = self._cut(index)
             if self.norms[index] is None:
-                self.norms[index] = weighted_norms(Y, self.weights)
+                self.norms[index] = self._measure(Y, part)
             similarity(Z, Y, norms=self.norms[index], out=scores[:, part[0] : part[-1] + 1])
         return scores
+
+    def _measure(self, Y, part):
+        """Norms of candidates, or raise where one is no number: it would be the answer to every window."""
+        norms = weighted_norms(Y, self.weights)
+        bad = part[(~torch.isfinite(norms)).cpu().numpy()]
+        if len(bad):
+            raise ValueError(
+                f"the features of {len(bad)} candidates are NaN or infinite, the first those of candidate {bad[0]}: "
+                f"look for NaN or huge values in y or in what speech= makes of it, or for a fit that diverged."
+            )
+        return norms
 
     def _cut(self, index):
         if self.held[index] is not None:

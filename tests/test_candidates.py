@@ -159,5 +159,14 @@ def test_estimates_that_are_no_numbers_are_named(bad, budget):
         check_estimates(Z[[5, 0, 5]], np.array([5, 6, 7]))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_candidates_that_are_no_numbers_are_named(bad, budget):
+    targets = heard(20)
+    targets.signals[targets.which[17]][targets.start[17] + 2, 3] = bad
+    holed = np.flatnonzero(~np.isfinite(np.asarray(targets)).all((1, 2)))
+    with pytest.raises(ValueError, match=f"candidates are NaN or infinite, .* of candidate {holed[0]}:"):
+        collect(estimates_of(9), targets)
+
+
 def test_large_estimates_are_still_numbers():
     check_estimates(torch.full((2, 3, 4), 3e38), np.arange(2))
