@@ -365,7 +365,8 @@ class Windows:
                 f"{(len(which), self.shape[1], self.n_read)}; got {tuple(out.shape)} with strides {out.stride()}."
             )
         self._fill(memory, which, start)
-        batch = out if device is None else out.to(device, non_blocking=True)
+        # What comes from a GPU is waited for, because the processor does not know when it has arrived.
+        batch = out if device is None else out.to(device, non_blocking=torch.device(device).type != "cpu")
         for step in self.steps:
             batch = step(batch, which)
         return batch
