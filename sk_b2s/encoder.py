@@ -111,8 +111,8 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Called during training, after the package's own. Validation is scored in one piece and not batch by
         batch, so an ``EpochScoring`` of your own needs ``use_caching=False``.
     random_state : None, int or RandomState, default=None
-        Initial weights, batch order, dropout and the validation split. Equal seeds give equal
-        weights to the bit at equal ``torch.get_num_threads()``.
+        Initial weights, batch order, dropout and the validation split. On a CPU equal seeds give
+        equal weights to the bit at equal ``torch.get_num_threads()``; a GPU adds up in any order.
     verbose : int, default=1
         1 prints a line for each epoch: losses and the validation top-k.
 
@@ -124,7 +124,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Losses and validation accuracy of each epoch; ``valid_cross_entropy`` is ``valid_loss`` without
         a temperature.
     subjects_ : ndarray of shape (n_subjects,)
-        Subjects of training, sorted.
+        Subjects of the training rows, sorted; who was only held out to watch is unknown.
     segments_ : DataFrame, Windows or ndarray
         The distinct segments of ``fit``, the default candidates.
     speech_ : estimator or None
@@ -287,9 +287,9 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         segments = self._learn_segments(y).target
         train, valid = self._split(X, y, segments, random)
         targets = self._learn_speech(y, train)
-        self._learn_shapes(X, y, targets)
+        self._learn_shapes(X, y, targets, train)
         targets, X = keep_on(choose_device(self.device), targets, X)
-        brain = self._as_brain(X)
+        brain = self._as_brain(X, in_fit=True)
         held_out = None if valid is None else Pairs(brain, targets, valid, segments)
         self.net_ = self._make_net(random, held_out)
         self.net_.partial_fit(
@@ -315,7 +315,9 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             return np.arange(len(y)), None
         if hasattr(self.validation, "split"):
             train, valid = one_split(self.validation, X, y)
+            without = train  # what a splitter holds out is not learned from in any case
         else:
+            without = np.arange(len(y))
             table = table_of(y)
             groups = None if table is not None and "block" in table else segments
             train, valid = stimulus_train_test(y, self.validation, random_state=random, groups=groups)
@@ -326,14 +328,14 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
                 f"validation, give more sound, or set validation=None.",
                 stacklevel=4,
             )
-            return np.arange(len(y)), None
+            return without, None
         return train, valid
 
-    def _learn_shapes(self, X, y, targets):
+    def _learn_shapes(self, X, y, targets, train):
         """Note all that the module is built from."""
         frames = self._learn_frames(X, y, targets)
         self.n_features_out_ = self.deep_speech or self.n_speech_features_
-        self.subjects_ = np.unique(subjects_of(X))
+        self.subjects_ = np.unique(subjects_of(X)[train])  # nobody else's layer would be learned
         self.architecture_ = {
             "n_channels": X.shape[1],
             "n_outputs": self.n_features_out_,
@@ -429,8 +431,8 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         brain = self._as_brain(self._check_X(X))
         return lambda indices: self.net_.embed(brain, indices), len(brain)
 
-    def _as_brain(self, X):
-        return Brain(X, self._subject_index(X), choose_device(self.device))
+    def _as_brain(self, X, in_fit=False):
+        return Brain(X, self._subject_index(X, in_fit), choose_device(self.device))
 
     def _as_compared(self, targets):
         return self.net_.encode(targets)

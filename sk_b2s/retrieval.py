@@ -100,10 +100,12 @@ class RetrievalMixin:
         self._flat_targets = isinstance(y, np.ndarray) and y.ndim < 3
         return frames
 
-    def _subject_index(self, X):
-        """Index of each window's subject among ``subjects_``, -1 for a stranger."""
+    def _subject_index(self, X, in_fit=False):
+        """Index of each window's subject among ``subjects_``, -1 for a stranger, who may be held out in fit."""
         subjects = subjects_of(X)
         index = pd.Index(self.subjects_).get_indexer(subjects)
+        if in_fit:
+            return index
         strangers = sorted(set(subjects[index < 0]))
         known = {_plain_name(subject): subject for subject in self.subjects_}
         if misspelt := [subject for subject in strangers if _plain_name(subject) in known]:

@@ -319,6 +319,11 @@ class EarlyStop(EarlyStopping):
     def __init__(self, patience=10):
         super().__init__("valid_loss", patience, threshold=0, sink=_mute)
 
+    def on_train_begin(self, net, **kwargs):
+        """Begin without a best epoch, as there is none if the first is interrupted."""
+        super().on_train_begin(net, **kwargs)
+        self.best_state_ = None
+
     def on_epoch_end(self, net, **kwargs):
         """Keep the state of the best epoch."""
         super().on_epoch_end(net, **kwargs)
@@ -327,7 +332,7 @@ class EarlyStop(EarlyStopping):
 
     def on_train_end(self, net, **kwargs):
         """Restore it."""
-        if self.best_epoch_ != net.history[-1, "epoch"]:
+        if self.best_state_ is not None and self.best_epoch_ != net.history[-1, "epoch"]:
             net.load_state(self.best_state_)
 
 

@@ -168,6 +168,50 @@ def test_a_splitter_says_what_is_watched():
     assert sum(encoder.history_[-1, "batches", :, "train_batch_size"]) == 30
 
 
+@pytest.mark.parametrize("unknown", ["average", "error"])
+def test_who_is_only_held_out_is_a_stranger(unknown):
+    brain, speech = planted(n=60)
+    X = with_rows(brain, ["a"] * 20 + ["b"] * 20 + ["c"] * 20)
+    splitter = FixedSplit((np.arange(20), np.arange(20, 40)))  # nothing is done with c
+    encoder = BrainEncoder(
+        **{**SMALL, "validation": splitter}, spatial_attention=False, unknown_subject=unknown
+    )
+    encoder.fit(X, speech)
+    assert list(encoder.subjects_) == ["a"]
+    assert len(encoder.net_.module_.subject_layer.matrices) == 1
+    if unknown == "error":
+        with pytest.raises(ValueError, match=r"not in fit: \['b', 'c'\]"):
+            encoder.transform(X)
+    else:
+        as_a = encoder.transform(with_rows(brain, ["a"] * 60))
+        np.testing.assert_allclose(encoder.transform(X), as_a, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_splitter_holds_out_is_never_learned_from():
+    brain, speech = planted(n=60)
+    X = with_rows(brain, ["a"] * 60)
+    splitter = FixedSplit((np.arange(30), np.array([40])))  # a single segment cannot be watched
+    encoder = BrainEncoder(**{**SMALL, "validation": splitter})
+    with pytest.warns(UserWarning, match="single segment"):
+        encoder.fit(X, speech)
+    assert sum(encoder.history_[-1, "batches", :, "train_batch_size"]) == 30
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_fit_may_be_interrupted(epoch):
+    brain, speech = planted(n=60)
+
+    class Interrupt(Callback):
+        def on_batch_end(self, net, training=False, **kwargs):
+            if training and len(net.history) == epoch:
+                raise KeyboardInterrupt
+
+    encoder = BrainEncoder(**{**SMALL, "validation": 0.3}, spatial_attention=False, callbacks=[Interrupt()])
+    encoder.fit(brain, speech)
+    assert len(encoder.history_) == epoch
+    assert np.isfinite(encoder.transform(brain)).all()
+
+
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
@@ -444,6 +488,10 @@ def test_nothing_is_answered_from_nan():
             ValueError, match="estimates of 1 windows are NaN or infinite, the first that of row 3"
         ):
             answer(X)
+    holed = speech.copy()
+    holed[7, 0, 0] = np.nan  # as the first of equals it would be the answer to every window
+    with pytest.raises(ValueError, match="features of 1 candidates are NaN or infinite, the first .* 7:"):
+        encoder.predict(brain, Windows.from_array(holed))
 
 
 def test_channels_known_by_place_must_keep_it():
