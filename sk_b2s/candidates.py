@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_consistent_length
 
+from sk_b2s.devices import free_bytes
 from sk_b2s.metrics import similarity, weighted_norms
 from sk_b2s.model_selection import table_of
 from sk_b2s.stimuli import stable_id
@@ -138,7 +139,7 @@ def iter_scores(embed, n_windows, targets, weights=None, device=None):
 
 def _held_bytes(device):
     """Bytes that may be held for long on a device."""
-    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else HELD_BYTES
+    return free_bytes(device) // 4 if device.type == "cuda" else HELD_BYTES
 
 
 def _equal_parts(n, most):

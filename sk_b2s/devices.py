@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["choose_device", "choose_precision"]
+__all__ = ["choose_device", "choose_precision", "free_bytes"]
 
 
 def choose_device(device):
@@ -30,3 +30,9 @@ def choose_precision(precision, device):
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
+
+
+def free_bytes(device):
+    """Bytes of a GPU that are free, with those that torch holds in store for tensors to come."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

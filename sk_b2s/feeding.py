@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from sk_b2s.devices import free_bytes
 from sk_b2s.windows import Windows
 
 __all__ = ["Resident", "fetch_ahead", "keep_on"]
@@ -113,9 +114,7 @@ def _room(device):
     """Bytes of a device that signals may take."""
     if device.type != "cuda":
         return -1
-    free, _ = torch.cuda.mem_get_info(device)
-    held_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(SHARE * (free + held_by_torch))
+    return int(SHARE * free_bytes(device))
 
 
 def fetch_ahead(batches, device, threaded=None):

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from sk_b2s import BrainEncoder, Windows
-from sk_b2s.devices import choose_precision
+from sk_b2s import BrainEncoder, Windows, candidates, feeding
+from sk_b2s.devices import choose_precision, free_bytes
 from sk_b2s.feeding import Resident, fetch_ahead, keep_on
 from sk_b2s.windows import Signal
 
@@ -223,6 +223,16 @@ def test_bfloat16_is_chosen_where_it_is_native_and_learns_as_much():
     half, X, y = fitted("cuda", precision="bfloat16", max_epochs=20)
     full, _, _ = fitted("cuda", max_epochs=20)
     assert half.score(X, y) > full.score(X, y) - 0.15
+
+
+def test_what_torch_holds_in_store_is_free(monkeypatch):
+    """After a large batch nearly all of a GPU is torch's, and most of that to be had again."""
+    for name, value in {"mem_get_info": (4, 100), "memory_reserved": 90, "memory_allocated": 34}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    device = torch.device("cuda")
+    assert free_bytes(device) == 60
+    assert feeding._room(device) == 36
+    assert candidates._held_bytes(device) == 15
 
 
 def test_bfloat16_needs_a_chip_that_multiplies_it(monkeypatch):
