@@ -8,8 +8,10 @@ from sk_b2s.controls import run_controls
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.events import check_events
+from sk_b2s.leakage import check_leakage, describe_leakage
+from sk_b2s.leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneSubjectOut
 from sk_b2s.linear import RidgeDecoder
-from sk_b2s.model_selection import LeaveOneSubjectOut, StimulusKFold, StimulusLeakWarning
+from sk_b2s.model_selection import StimulusKFold, StimulusLeakWarning
 from sk_b2s.nulls import shift_null
 from sk_b2s.persistence import load, save
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
@@ -29,6 +31,8 @@ __all__ = [
     "Epocher",
     "FeatureScaler",
     "HashedBlockSplit",
+    "LeaveOneSessionOut",
+    "LeaveOneStudyOut",
     "LeaveOneSubjectOut",
     "MelSpectrogram",
     "PublishedBlocks",
@@ -45,6 +49,8 @@ __all__ = [
     "Wav2Vec2Features",
     "Windows",
     "check_events",
+    "check_leakage",
+    "describe_leakage",
     "join_answers",
     "load",
     "make_segments",

@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _num_samples
 
 from sk_b2s.stimuli import SoundIntervals
 
 __all__ = [
     "GUARD",
-    "LeaveOneSubjectOut",
     "StimulusKFold",
     "StimulusLeakWarning",
     "stimulus_train_test",
@@ -35,17 +33,27 @@ def table_of(data):
     return data if isinstance(data, pd.DataFrame) else None
 
 
-def _labels(data, column, groups, owner, side):
+def labels_of(data, column, groups, owner, side):
     """Read one label per row from ``groups`` or else from the table."""
     if groups is not None:
-        return np.asarray(groups)
+        return _complete(np.asarray(groups), "groups", owner)
     table = table_of(data)
     if table is None or column not in table:
         raise ValueError(
             f"{owner} needs the column {column!r} in {side} (as make_segments returns it) or groups=, one label "
             f"per row; got {type(data).__name__} without it."
         )
-    return table[column].to_numpy()
+    return _complete(table[column].to_numpy(), f"the column {column!r} of {side}", owner)
+
+
+def _complete(labels, what, owner):
+    """Refuse labels that are missing: nobody knows on which side such a row belongs."""
+    if (missing := np.flatnonzero(pd.isna(labels))).size:
+        raise ValueError(
+            f"{owner} needs a label in every row, but {what} has none in row {missing[0]} ({missing.size} such rows); "
+            f"fill them in or leave those rows out."
+        )
+    return labels
 
 
 def assign_folds(blocks, n_splits, random_state=None):
@@ -77,7 +85,11 @@ def assign_folds(blocks, n_splits, random_state=None):
             f"n_splits={n_splits} folds need at least as many blocks of sound, got {len(distinct)}: use fewer "
             f"folds, more sound, or make_segments(block=...) with shorter blocks."
         )
-    counts = np.bincount(codes)
+    return deal(np.bincount(codes), n_splits, random_state)[codes]
+
+
+def deal(counts, n_splits, random_state=None):
+    """Deal blocks of those numbers of rows to folds: the fold of each, as :func:`assign_folds` does."""
     order = np.arange(len(counts))
     if random_state is not None:
         order = check_random_state(random_state).permutation(order)
@@ -86,7 +98,7 @@ def assign_folds(blocks, n_splits, random_state=None):
     for block in order:
         fold[block] = np.argmin(load)
         load[fold[block]] += counts[block]
-    return fold[codes]
+    return fold
 
 
 def clear_of(y, train, test, guard=GUARD):
@@ -140,7 +152,7 @@ def stimulus_train_test(y, test_size=0.1, guard=GUARD, random_state=None, groups
     ValueError
         If there is but one block or nothing is left to train on.
     """
-    codes, distinct = pd.factorize(_labels(y, "block", groups, "stimulus_train_test", "y"))
+    codes, distinct = pd.factorize(labels_of(y, "block", groups, "stimulus_train_test", "y"))
     if len(distinct) < 2:
         raise ValueError(
             f"holding out {test_size:.0%} of the stimuli needs 2 blocks of sound or more, got {len(distinct)}; "
@@ -160,10 +172,35 @@ def stimulus_train_test(y, test_size=0.1, guard=GUARD, random_state=None, groups
     return train, test
 
 
-class _StimulusSplitter(BaseCrossValidator):
-    """Common to the splitters: guard, counting, and groups that sklearn's routing may pass."""
+class StimulusSplitter(BaseCrossValidator):
+    """Common to the splitters: guard, counting, the guarantee, and groups that sklearn's routing may pass.
+
+    Each yields the rows of its folds from ``_folds`` and names what they hold apart in ``_apart``.
+    """
 
     __metadata_request__split = {"groups": True}
+
+    def __repr__(self):
+        return f"{self._call()}  # {self.guarantee}"  # a comment: what is shown can still be run
+
+    def _call(self):
+        """The call that makes this splitter, for messages: str."""
+        return super().__repr__()
+
+    @property
+    def guarantee(self):
+        """What is held apart, in words that fit into a sentence of one's methods."""
+        nouns = self._apart()
+        named = f"the {nouns[0]}" if len(nouns) == 1 else f"neither the {nouns[0]} nor the {nouns[1]}"
+        verb = "is not" if len(nouns) == 1 else "is"
+        text = f"{named} of a test row {verb} in training"
+        if "sound" in nouns and self.guard:
+            text += f", with {self.guard} s of sound between"
+        return text + self._shared()
+
+    def _shared(self):
+        """Say what training and test may have in common."""
+        return ""
 
     def split(self, X, y=None, groups=None):
         """Yield the rows of each fold.
@@ -194,7 +231,9 @@ class _StimulusSplitter(BaseCrossValidator):
                 type(self).__name__, index, len(kept), len(train) - len(kept), len(test),
             )  # fmt: skip
             if len(kept) == 0:
-                raise ValueError(f"{self!r}, fold {index}: all {len(train)} training rows {self._reason()}")
+                raise ValueError(
+                    f"{self._call()}, fold {index}: all {len(train)} training rows {self._reason()}"
+                )
             yield kept, test
 
     def summary(self, X, y, groups=None):
@@ -237,12 +276,13 @@ class _StimulusSplitter(BaseCrossValidator):
             raise ValueError(f"guard must be a number of seconds of 0 or more, got {self.guard!r}.")
 
 
-def _check_n_splits(name, value):
-    if not (isinstance(value, numbers.Integral) and value >= 2):
-        raise ValueError(f"{name} must be an integer of 2 or more, got {value!r}.")
+def check_count(name, value, least=2):
+    """Refuse what is no number of folds."""
+    if not (isinstance(value, numbers.Integral) and value >= least):
+        raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}.")
 
 
-class StimulusKFold(_StimulusSplitter):
+class StimulusKFold(StimulusSplitter):
     """K folds of sound: every block of sound is tested once, by a model that never heard it.
 
     Unlike :class:`~sklearn.model_selection.GroupKFold` on sentences, training rows whose window
@@ -261,7 +301,8 @@ class StimulusKFold(_StimulusSplitter):
     Examples
     --------
     >>> StimulusKFold(3)
-    StimulusKFold(guard=1.0, n_splits=3, random_state=None)
+    StimulusKFold(guard=1.0, n_splits=3, random_state=None)  # the sound of a test row is not in training, with
+    1.0 s of sound between; its subject may be
     """
 
     def __init__(self, n_splits=5, guard=GUARD, random_state=None):
@@ -283,86 +324,16 @@ class StimulusKFold(_StimulusSplitter):
         """
         return self.n_splits
 
+    def _apart(self):
+        return ["sound"]
+
+    def _shared(self):
+        return "; its subject may be"
+
     def _folds(self, X, y, groups):
         self._check()
-        _check_n_splits("n_splits", self.n_splits)
-        blocks = _labels(y, "block", groups, "StimulusKFold", "y")
+        check_count("n_splits", self.n_splits)
+        blocks = labels_of(y, "block", groups, "StimulusKFold", "y")
         fold = assign_folds(blocks, self.n_splits, self.random_state)
         for index in range(self.n_splits):
             yield np.flatnonzero(fold != index), np.flatnonzero(fold == index)
-
-
-class LeaveOneSubjectOut(_StimulusSplitter):
-    """Test on a person and on sound that were both not in training.
-
-    Each subject is left out in turn; with ``stimulus_folds=k`` the sound is dealt to k folds as well
-    and each is tested on that subject alone, by a model trained on the *other* subjects and the
-    *other* sound: n_subjects · k folds. Leaving out only the subject lets a decoder recognise sounds
-    it was trained on, which is a different and easier question.
-
-    Parameters
-    ----------
-    stimulus_folds : int or None, default=5
-        Folds of sound for each subject. None leaves the sound in training on purpose.
-    guard : float, default=1.0
-        Seconds of sound between a training window and held-out sound.
-    random_state : None, int or RandomState, default=None
-        Deals the blocks differently; None deals them by size alone, always the same way.
-
-    Notes
-    -----
-    ``groups`` given to :meth:`split` are the subjects, instead of the column ``subject`` of X.
-    """
-
-    def __init__(self, stimulus_folds=5, guard=GUARD, random_state=None):
-        self.stimulus_folds = stimulus_folds
-        self.guard = guard
-        self.random_state = random_state
-
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of folds: subjects times folds of sound.
-
-        Parameters
-        ----------
-        X : DataFrame or Windows of shape (n_rows, ...)
-            What the brain did, with its column ``subject``.
-        y : Ignored
-            Here for scikit-learn's sake.
-        groups : array-like of shape (n_rows,), default=None
-            Subject of each row instead.
-
-        Returns
-        -------
-        n_splits : int
-        """
-        if X is None and groups is None:
-            raise ValueError(
-                "LeaveOneSubjectOut needs X (with its column 'subject') or groups to count its folds."
-            )
-        subjects = _labels(X, "subject", groups, "LeaveOneSubjectOut", "X")
-        return len(pd.unique(subjects)) * (self.stimulus_folds or 1)
-
-    def _folds(self, X, y, groups):
-        self._check()
-        subjects = _labels(X, "subject", groups, "LeaveOneSubjectOut", "X")
-        if len(pd.unique(subjects)) < 2:
-            raise ValueError(f"LeaveOneSubjectOut needs 2 subjects or more, got {list(pd.unique(subjects))}.")
-        if self.stimulus_folds is None:
-            fold = np.zeros(_num_samples(X), int)
-        else:
-            _check_n_splits("stimulus_folds", self.stimulus_folds)
-            blocks = _labels(y, "block", None, "LeaveOneSubjectOut(stimulus_folds=...)", "y")
-            fold = assign_folds(blocks, self.stimulus_folds, self.random_state)
-        for subject in pd.unique(subjects):
-            left_out = subjects == subject
-            for index in pd.unique(np.sort(fold)):
-                train = ~left_out if self.stimulus_folds is None else ~left_out & (fold != index)
-                if not (left_out & (fold == index)).any():
-                    raise ValueError(
-                        f"subject {subject!r} heard none of the sound of fold {index}: use fewer than "
-                        f"stimulus_folds={self.stimulus_folds}, or make_segments(block=...) with shorter blocks."
-                    )
-                yield np.flatnonzero(train), np.flatnonzero(left_out & (fold == index))
-
-    def _clear(self, y, train, test):
-        return train if self.stimulus_folds is None else super()._clear(y, train, test)

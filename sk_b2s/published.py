@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pandas as pd
 
-from sk_b2s.model_selection import _StimulusSplitter, table_of
+from sk_b2s.model_selection import StimulusSplitter, table_of
 from sk_b2s.stimuli import SoundIntervals
 
 __all__ = ["HashedBlockSplit", "hashed_uniform"]
@@ -43,7 +43,7 @@ def hashed_uniform(text, salt=12):
     return random.Random(int(hashlib.sha256(text.encode()).hexdigest(), 16) + salt).random()
 
 
-class HashedBlockSplit(_StimulusSplitter):
+class HashedBlockSplit(StimulusSplitter):
     """The published split: train, valid and test drawn block by block from a hash of the text.
 
     With u of :func:`hashed_uniform` of a block's text, the block is for test if ``u < test_size``, for
@@ -111,7 +111,8 @@ class HashedBlockSplit(_StimulusSplitter):
 
     >>> split = HashedBlockSplit()
     >>> split
-    HashedBlockSplit(part='test', salt=12, test_size=0.2, valid_size=0.1)
+    HashedBlockSplit(part='test', salt=12, test_size=0.2, valid_size=0.1)  # the block of a test row, known by its
+    text, is not in training, with no guard of sound between; its subject may be
     >>> split.assign(None, groups=["ceci est", "un test"]).tolist()
     ['train', 'test']
     """
@@ -121,6 +122,14 @@ class HashedBlockSplit(_StimulusSplitter):
         self.test_size = test_size
         self.valid_size = valid_size
         self.salt = salt
+
+    @property
+    def guarantee(self):
+        """What is held apart, in words that fit into a sentence of one's methods."""
+        return (
+            "the block of a test row, known by its text, is not in training, with no guard of sound between; "
+            "its subject may be"
+        )
 
     def get_n_splits(self, X=None, y=None, groups=None):
         """Return the number of folds, which is one.
@@ -228,8 +237,8 @@ class HashedBlockSplit(_StimulusSplitter):
         blocks = pd.DataFrame({"part": part, "text": np.asarray(texts, object)}).drop_duplicates()
         counts = ", ".join(f"{(blocks['part'] == name).sum()} for {name}" for name in PARTS)
         return (
-            f"{self!r} leaves no row to {purpose}: of {len(blocks)} blocks {counts}. Each part needs a block with "
-            f"windows inside it: give more sound, other sizes, or use StimulusKFold, which deals blocks evenly."
+            f"{self._call()} leaves no row to {purpose}: of {len(blocks)} blocks {counts}. Each part needs a block "
+            f"with windows inside it: give more sound, other sizes, or use StimulusKFold, which deals blocks evenly."
         )
 
     def _check(self):

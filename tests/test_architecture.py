@@ -18,7 +18,8 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "devices", "stimuli", "recordings", "events", "blocks", "segments", "model_selection", "published",
+    "caching", "devices", "stimuli", "recordings", "events", "blocks", "segments", "model_selection",
+    "leave_one_out", "published", "leakage",
     "tables", "windows", "feeding",
     "epocher", "preprocessing", "surrogates", "speech", "activity", "inference", "checkpoints", "pretrained",
     "datasets", "frames",
@@ -60,7 +61,11 @@ def test_modules_import_only_from_above(path, room):
     ("room", "forbidden"),
     [(room, "mne") for room in ("channels", "modules", "losses", "metrics", "training")]
     + [("recordings", "torch")]
-    + [(room, "torch") for room in ("stimuli", "events", "blocks", "segments", "model_selection", "published")],
+    + [
+        (room, "torch")
+        for room in ("stimuli", "events", "blocks", "segments", "model_selection", "published")
+    ]
+    + [(room, "torch") for room in ("leave_one_out", "leakage")],
 )
 def test_torch_knows_nothing_of_files_and_readers_nothing_of_torch(room, forbidden):
     tree = ast.parse((PACKAGE / f"{room}.py").read_text())

@@ -232,7 +232,7 @@ ERRORS = {
     "half folds": (lambda X, y: LeaveOneSubjectOut(2.5).split(X, y), "stimulus_folds must be an integer"),
     "guard": (lambda X, y: StimulusKFold(guard=-1).split(X, y), "guard must be a number of seconds of 0 or more"),
     "wide guard": (lambda X, y: StimulusKFold(2, guard=500.0).split(X, y), "all .* come within 500 s of held-out"),
-    "unheard": (lambda X, y: LeaveOneSubjectOut(10).split(X, y), "subject 's3' heard none of the sound of fold"),
+    "unheard": (lambda X, y: LeaveOneSubjectOut(10).split(X, y), "'s3' heard 8 blocks of sound, too few"),
     "one block": (lambda X, y: stimulus_train_test(y[y["block"] == y["block"].iloc[0]]), "2 blocks of sound or more"),
     "nothing left": (lambda X, y: stimulus_train_test(y[X["onset"] < 150], guard=500.0), "no training row is left 500"),
 }  # fmt: skip

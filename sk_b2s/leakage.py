@@ -1,0 +1,319 @@
+"""What a split has on both sides: sound, sentences, segments, recordings, people; in words, for any splitter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import check_cv
+
+from sk_b2s.model_selection import GUARD, table_of
+from sk_b2s.stimuli import digests
+
+__all__ = ["check_leakage", "describe_leakage"]
+
+NEEDED = ("sound", "sound_onset", "duration")
+HEARD = {"blocks": "block", "sentences": "sequence", "segments": "segment"}  # columns of y
+SEEN = {
+    "recordings": ["recording"],
+    "sessions": ["subject", "session"],
+    "subjects": ["subject"],
+    "studies": ["study"],
+}  # fmt: skip ; columns of X
+EXACT = 1e-6  # s; windows that share less only meet
+
+
+def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
+    """Tell what each fold of a split has on both sides, for any splitter.
+
+    Windows of neighbouring words overlap by seconds, so folds of rows, or of sentences, test on sound that
+    was in training; the score then says what a model remembers. This counts it, in the sound itself: the
+    splitter's word is not taken for it.
+
+    Parameters
+    ----------
+    X : DataFrame or Windows of shape (n_rows, ...), or array
+        What the brain did; ``recording``, ``session``, ``subject`` and ``study`` are counted where it has
+        them, and the brain's own seconds where it has ``recording``, ``onset`` and ``duration``.
+    y : DataFrame or Windows of shape (n_rows, ...)
+        What was heard: ``sound``, ``sound_onset`` and ``duration``; ``block``, ``sequence`` and ``segment``
+        are counted where it has them.
+    cv : int, splitter or iterable of (train, test), default=None
+        As in :func:`~sklearn.model_selection.cross_val_score`: a number is that of consecutive folds of
+        rows, None is five of them; any splitter; rows as indices or masks.
+    groups : array-like of shape (n_rows,), default=None
+        For the splitter.
+    guard : float, default=1.0
+        Seconds between training and test sound below which the verdict is a caution.
+
+    Returns
+    -------
+    table : DataFrame of shape (n_folds, ...)
+        One row per fold:
+
+        * ``n_train, n_test``: rows.
+        * ``leaking``: share of the test windows that contain sound of a training window.
+        * ``shared_seconds``: seconds of sound in training windows and test windows both.
+        * ``nearest``: seconds between the nearest training and test windows of one sound, the guard that
+          really is; 0 if they overlap, infinite if no sound has windows on both sides.
+        * ``brain_seconds``: seconds of recording on both sides. Without shared sound these are the pauses
+          between sounds, or talkers who speak at the same time.
+        * ``sounds, blocks, sentences, segments, recordings, sessions, subjects, studies``: how many of them
+          have rows on both sides. Sounds are known by their content, sessions by subject and session. Studies
+          and sessions are there if there are several (of one person).
+        * ``retold``: how many blocks are on both sides in different sounds: another voice says the same.
+        * ``verdict``: all that in words. It begins with "LEAK" if test sound, a segment or its text was in
+          training, with "CAUTION" if it was not but training sound is nearer than ``guard``, and with
+          "no leak" otherwise.
+
+    Raises
+    ------
+    ValueError
+        If ``y`` does not say what was heard, X and y differ in length, or a fold has no rows on a side.
+
+    See Also
+    --------
+    describe_leakage : The table in one paragraph.
+
+    Examples
+    --------
+    Random folds of overlapping windows, and folds of sound:
+
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.model_selection import KFold
+    >>> from sk_b2s import SoundArray, StimulusKFold, check_leakage, make_segments
+    >>> story = SoundArray(np.zeros(64 * 120), sfreq=64, name="story")
+    >>> events = pd.DataFrame({"type": ["sound"], "onset": 2.0, "duration": 0.0, "sound": [story],
+    ...                        "subject": "01", "recording": "a.fif", "recording_duration": 130.0})
+    >>> X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3)
+    >>> table = check_leakage(X, y, KFold(2, shuffle=True, random_state=0))
+    >>> print(table["verdict"][0])
+    LEAK: 98 % of the test windows contain sound of training, 92 s of it; subjects and
+    recordings are on both sides
+    >>> table = check_leakage(X, y, StimulusKFold(2))
+    >>> print(table["verdict"][0])
+    no leak: no sound, sentence or segment is on both sides; the nearest training sound is 1.0 s away; subjects and
+    recordings are on both sides
+    """
+    brain, heard = table_of(X), table_of(y)
+    if heard is None or (missing := [column for column in NEEDED if column not in heard]):
+        lacks = f"{type(y).__name__}" if heard is None else f"a table without {missing}"
+        raise ValueError(
+            f"check_leakage needs y to say what was heard, with the columns {list(NEEDED)} as make_segments returns "
+            f"it; got {lacks}."
+        )
+    if len(X) != len(heard):
+        raise ValueError(f"X has {len(X)} rows and y has {len(heard)}; they must be the same segments.")
+    rows = _Rows(brain, heard)
+    folds = []
+    for index, (train, test) in enumerate(check_cv(cv).split(X, y, groups)):
+        sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
+        fold = rows.compare(*sides)
+        folds.append({**fold, "verdict": _verdict(fold, guard)})
+    return pd.DataFrame(folds).rename_axis("fold")
+
+
+def describe_leakage(table, guard=GUARD):
+    """Tell in one paragraph what the folds have on both sides, the worst of each kind counting.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_folds, ...)
+        From :func:`check_leakage`.
+    guard : float, default=1.0
+        As given to it.
+
+    Returns
+    -------
+    text : str
+        Folds, rows, and the verdict of the worst: the largest share and count, the least distance.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"n_train": [80, 90], "n_test": [20, 20], "leaking": 0.0, "shared_seconds": 0.0,
+    ...                       "nearest": [1.5, np.inf], "retold": 0, "sounds": 1, "segments": 0})
+    >>> print(describe_leakage(table))
+    2 folds of 80 to 90 training and 20 test rows, the worst of each taken together: no leak: no sound or segment is
+    on both sides; the nearest training sound is 1.5 s away
+    """
+    worst = table.drop(columns=["verdict", "nearest"], errors="ignore").max().to_dict()
+    worst["nearest"] = table["nearest"].min()
+    sizes = [
+        f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+        for low, high in (table[side].agg(["min", "max"]) for side in ("n_train", "n_test"))
+    ]
+    return (
+        f"{len(table)} fold{'s' * (len(table) != 1)} of {sizes[0]} training and {sizes[1]} test rows, the worst of "
+        f"each taken together: {_verdict(worst, guard)}"
+    )
+
+
+class _Rows:
+    """The rows of two tables as numbers, to be compared fold by fold in linear time."""
+
+    def __init__(self, brain, heard):
+        sound = pd.factorize(digests(heard["sound"]))[0]
+        self.sound = _Line(sound, heard["sound_onset"], heard["duration"])
+        self.names = {"sounds": sound}
+        self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
+        self.brain = None
+        if brain is not None:
+            self.names |= {
+                name: brain.groupby(columns, sort=False, dropna=False).ngroup().to_numpy()
+                for name, columns in SEEN.items()
+                if set(columns) <= set(brain)
+            }
+            self._drop_what_tells_nothing()
+            if {"recording", "onset", "duration"} <= set(brain):
+                self.brain = _Line(self.names["recordings"], brain["onset"], brain["duration"])
+        block = self.names.get("blocks", sound)
+        self.pairs, pair = np.unique(np.column_stack([block, sound]), axis=0, return_inverse=True)
+        self.pair = np.where(block >= 0, pair, -1)
+
+    def _drop_what_tells_nothing(self):
+        """One study is on both sides of any split, and one session of each person is that person."""
+        if not self.names.get("studies", np.ones(1)).any():
+            del self.names["studies"]
+        sessions, subjects = (self.names.get(name, np.zeros(1)) for name in ("sessions", "subjects"))
+        if "sessions" in self.names and sessions.max() == subjects.max():
+            del self.names["sessions"]
+
+    def compare(self, train, test):
+        """What two masks of rows have in common: dict."""
+        distance, overlap = self.sound.nearest(train, test)
+        row = {
+            "n_train": int(train.sum()),
+            "n_test": int(test.sum()),
+            "leaking": float(np.mean(overlap)),
+            "shared_seconds": self.sound.shared(train, test) if overlap.any() else 0.0,
+            "nearest": float(distance.min()),
+        }
+        if self.brain is not None:
+            row["brain_seconds"] = self.brain.shared(train, test)
+        for name, code in self.names.items():
+            row[name] = int(np.sum(_present(code, train) & _present(code, test)))
+        return {**row, "retold": self._retold(train, test)}
+
+    def _retold(self, train, test):
+        """Count blocks that have rows on both sides in different sounds.
+
+        Of a block's sounds in training and in the test, all pairs are of one sound only if there is one on
+        each side, and the same.
+        """
+        here, there = _present(self.pair, train), _present(self.pair, test)
+        block, n_blocks = self.pairs[:, 0], self.pairs[:, 0].max() + 1
+        n_here, n_there, n_same = (
+            np.bincount(block[side], minlength=n_blocks) for side in (here, there, here & there)
+        )
+        return int(np.sum(n_here * n_there > n_same))
+
+
+class _Line:
+    """Windows of many sounds laid out on one axis, so far apart that different sounds never meet."""
+
+    def __init__(self, code, start, duration):
+        start = np.asarray(start, float)
+        stop = start + np.asarray(duration, float)
+        first = pd.Series(start).groupby(code).min().to_numpy()
+        extent = pd.Series(stop).groupby(code).max().to_numpy() - first
+        self.apart = extent.max() + 1.0
+        place = np.cumsum(np.r_[0.0, extent[:-1] + self.apart])
+        self.start, self.stop = start - first[code] + place[code], stop - first[code] + place[code]
+        self.order = np.argsort(self.start, kind="stable")
+
+    def spans(self, mask):
+        """Unite the windows of a mask: sorted, disjoint starts and stops."""
+        rows = self.order[mask[self.order]]
+        start, stop = self.start[rows], np.maximum.accumulate(self.stop[rows])
+        new = np.flatnonzero(np.r_[True, start[1:] > stop[:-1]])
+        return start[new], stop[np.r_[new[1:] - 1, len(stop) - 1]]
+
+    def shared(self, train, test):
+        """Seconds in both: those of each side less those of the two together."""
+        one, two, both = (np.subtract(*self.spans(m)[::-1]).sum() for m in (train, test, train | test))
+        shared = one + two - both
+        return float(shared) if shared > EXACT else 0.0
+
+    def nearest(self, train, test):
+        """Distance of each test window to training sound in seconds, and whether they overlap."""
+        begin, end = self.spans(train)
+        start, stop = self.start[test], self.stop[test]
+        after = np.searchsorted(end, start + EXACT, side="right")
+        ahead = np.r_[begin, np.inf][after] - stop
+        behind = start - np.r_[-np.inf, end][after]
+        distance = np.maximum(np.minimum(ahead, behind), 0.0).round(6)
+        return np.where(distance < self.apart - EXACT, distance, np.inf), ahead < -EXACT
+
+
+def _present(code, mask):
+    """Which labels have rows in a mask; missing ones (-1) have none."""
+    present = np.zeros(code.max() + 1, bool)
+    present[code[mask & (code >= 0)]] = True
+    return present
+
+
+def _mask(rows, n_rows, name, fold):
+    """Rows of one side, given as indices or a mask, as a mask."""
+    rows = np.asarray(rows)
+    mask = np.zeros(n_rows, bool)
+    if rows.size:
+        mask[rows] = True
+    if not mask.any():
+        raise ValueError(f"fold {fold} of cv has no {name} rows; give folds with rows on both sides.")
+    return mask
+
+
+def _verdict(fold, guard):
+    """Put the counts of a fold into words."""
+    if leaks := _leaks(fold):
+        return "; ".join([f"LEAK: {leaks[0]}", *leaks[1:], *_people(fold)])
+    kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
+    words = [f"no {_listed(['sound', *kinds], 'or')} is on both sides"]
+    if fold.get("sentences"):
+        words.append(f"parts of {fold['sentences']:.0f} sentences are, but none of their sound")
+    close = fold["nearest"] < guard - EXACT
+    if np.isfinite(fold["nearest"]):
+        limit = f", less than {guard:g} s" if close else ""
+        words.append(f"the nearest training sound is {fold['nearest']:.{1 + close}f} s away{limit}")
+    else:
+        words.append("training has no other part of the test's sounds")
+    if fold.get("brain_seconds"):
+        words.append(
+            f"{fold['brain_seconds']:,.1f} s of brain signal are on both sides, each with other sound"
+        )
+    return "; ".join([f"{'CAUTION' if close else 'no leak'}: {words[0]}", *words[1:], *_people(fold)])
+
+
+def _leaks(fold):
+    """Say what of the test was in training: list of str, empty where nothing was."""
+    found = []
+    if fold["leaking"]:
+        found.append(
+            f"{_percent(fold['leaking'])} of the test windows contain sound of training, "
+            f"{fold['shared_seconds']:,.0f} s of it"
+        )
+    elif fold.get("segments"):
+        found.append(f"{fold['segments']:.0f} segments are on both sides")
+    if fold["retold"]:
+        found.append(f"the text of {fold['retold']:.0f} blocks is in training in another voice")
+    return found
+
+
+def _people(fold):
+    """Say which of recordings, sessions, subjects and studies are on both sides, and which are not."""
+    nouns = [noun for noun in ("studies", "subjects", "sessions", "recordings") if noun in fold]
+    on_both = [noun for noun in nouns if fold[noun]]
+    apart = [noun.replace("ies", "y").removesuffix("s") for noun in nouns if not fold[noun]]
+    if not on_both:
+        return [f"no {_listed(apart, 'or')} is on both sides"] if apart else []
+    besides = f", no {_listed(apart, 'or')} is" if apart else ""
+    return [f"{_listed(on_both, 'and')} are on both sides{besides}"]
+
+
+def _listed(words, last):
+    """Join words as one lists them: "sounds, sentences and segments"."""
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _percent(share):
+    """A share in percent; one that is neither none nor all does not read as such."""
+    return f"{100 * share if share in (0, 1) else np.clip(100 * share, 1, 99):.0f} %"

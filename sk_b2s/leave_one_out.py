@@ -1,0 +1,277 @@
+"""Splits that hold out a person, a session or a study, and the sound with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s.model_selection import GUARD, StimulusSplitter, check_count, deal, labels_of, table_of
+
+__all__ = ["LeaveOneSessionOut", "LeaveOneStudyOut", "LeaveOneSubjectOut"]
+
+
+class LeaveOneOut(StimulusSplitter):
+    """Hold out one group of recordings after the other, times folds of the sound that it heard.
+
+    A splitter of this kind names the column of X that it leaves out by and what to do where there is but
+    one group; :meth:`_groups` may say more finely which rows are a group, and whose rows it learns from.
+    """
+
+    _column: str
+    _advice: str
+
+    def __init__(self, stimulus_folds=5, guard=GUARD, random_state=None):
+        self.stimulus_folds = stimulus_folds
+        self.guard = guard
+        self.random_state = random_state
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Return the number of folds: groups that are left out, times folds of sound.
+
+        Parameters
+        ----------
+        X : DataFrame or Windows of shape (n_rows, ...)
+            What the brain did, with the column that is split by.
+        y : Ignored
+            Here for scikit-learn's sake.
+        groups : array-like of shape (n_rows,), default=None
+            Labels to split by instead.
+
+        Returns
+        -------
+        n_splits : int
+        """
+        if X is None and groups is None:
+            raise ValueError(
+                f"{type(self).__name__} needs X (with its column {self._column!r}) or groups to count its folds."
+            )
+        return len(self._groups(X, groups)[1]) * (self.stimulus_folds or 1)
+
+    def _apart(self):
+        return [self._column] if self.stimulus_folds is None else [self._column, "sound"]
+
+    def _shared(self):
+        return "; its sound may be" if self.stimulus_folds is None else ""
+
+    def _groups(self, X, groups):
+        """Which group each row is of, what messages call them, and the rows that learn together (or None)."""
+        codes, labels = pd.factorize(labels_of(X, self._column, groups, type(self).__name__, "X"))
+        return codes, [f"{self._column} {_plain(label)!r}" for label in labels], None
+
+    def _check(self):
+        super()._check()
+        if self.stimulus_folds is not None:
+            check_count("stimulus_folds", self.stimulus_folds, least=1)
+
+    def _folds(self, X, y, groups):
+        self._check()
+        group, names, together = self._groups(X, groups)
+        if len(names) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs 2 {_plural(self._column)} or more, got {', '.join(names)}: {self._advice}"
+            )
+        if self.stimulus_folds is None:
+            block = np.arange(len(group))  # nothing to hold apart
+        else:
+            owner = f"{type(self).__name__}(stimulus_folds=...)"
+            block = pd.factorize(labels_of(y, "block", None, owner, "y"))[0]
+        size = np.bincount(block)
+        for code, name in enumerate(names):
+            rows = np.flatnonzero(group == code)
+            others = group != code
+            if together is not None:
+                others &= together == together[rows[0]]
+            for index, test in enumerate(self._tests(rows, block, size, name)):
+                train = np.flatnonzero(others & ~np.isin(block, block[test]))
+                if len(train) == 0:
+                    raise ValueError(self._nothing_left(name, index))
+                yield train, test
+
+    def _tests(self, rows, block, size, name):
+        """Deal the sound of one group to folds, by the size that its blocks have in the whole table.
+
+        So all groups that heard the same are dealt the same, and one that heard something else is dealt
+        its own sound evenly.
+        """
+        if self.stimulus_folds is None:
+            return [rows]
+        heard, of_row = np.unique(block[rows], return_inverse=True)
+        if len(heard) < self.stimulus_folds:
+            raise ValueError(
+                f"{name} heard {len(heard)} blocks of sound, too few for stimulus_folds={self.stimulus_folds}: use "
+                f"fewer folds, or make_segments(block=...) with shorter blocks."
+            )
+        fold = deal(size[heard], self.stimulus_folds, self.random_state)[of_row]
+        return [rows[fold == index] for index in range(self.stimulus_folds)]
+
+    def _nothing_left(self, name, index):
+        return (
+            f"{self._call()}: nothing is left to learn from where {name} is tested, fold {index} of sound: all the "
+            f"other {_plural(self._column)} heard is in that fold. Deal the sound to more folds than "
+            f"stimulus_folds={self.stimulus_folds}."
+        )
+
+    def _clear(self, y, train, test):
+        return train if self.stimulus_folds is None else super()._clear(y, train, test)
+
+
+class LeaveOneSubjectOut(LeaveOneOut):
+    """Test on a person and on sound that were both not in training.
+
+    Each subject is left out in turn; with ``stimulus_folds=k`` the sound is dealt to k folds as well
+    and each is tested on that subject alone, by a model trained on the *other* subjects and the
+    *other* sound: n_subjects · k folds. Leaving out only the subject lets a decoder recognise sounds
+    it was trained on, which is a different and easier question.
+
+    Parameters
+    ----------
+    stimulus_folds : int or None, default=5
+        Folds of sound for each subject. 1 holds out at once all that the subject heard, for people who heard
+        different things. None leaves the sound in training on purpose.
+    guard : float, default=1.0
+        Seconds of sound between a training window and held-out sound.
+    random_state : None, int or RandomState, default=None
+        Deals the blocks differently; None deals them by size alone, always the same way.
+
+    Notes
+    -----
+    ``groups`` given to :meth:`split` are the subjects, instead of the column ``subject`` of X.
+
+    Examples
+    --------
+    >>> LeaveOneSubjectOut()
+    LeaveOneSubjectOut(guard=1.0, random_state=None, stimulus_folds=5)  # neither the subject nor the sound of a test
+    row is in training, with 1.0 s of sound between
+    >>> LeaveOneSubjectOut(stimulus_folds=None).guarantee
+    'the subject of a test row is not in training; its sound may be'
+    """
+
+    _column = "subject"
+    _advice = "give more people, or split one person's sound with StimulusKFold."
+
+
+class LeaveOneSessionOut(LeaveOneOut):
+    """Test on a session of a person, by a model trained on that person's other sessions and other sound.
+
+    The question of whoever records the same person again another day: the cap sits differently, gains and
+    noise have changed. Each session of each subject is left out in turn, times ``stimulus_folds`` folds of
+    its sound. A session is known by subject and session: session "1" of another person is another session.
+
+    Parameters
+    ----------
+    stimulus_folds : int or None, default=5
+        Folds of the session's sound. Where sessions repeat the same sounds, as in MEG-MASC, it takes 2 or more;
+        otherwise the answers would be in training. Where every session has sound of its own, 1 is enough: it
+        holds out the session in one fold, and what it may share with others all the same. None leaves the
+        sound in training on purpose.
+    guard : float, default=1.0
+        Seconds of sound between a training window and held-out sound.
+    random_state : None, int or RandomState, default=None
+        Deals the blocks differently; None deals them by size alone, always the same way.
+    within_subject : bool, default=True
+        Train on the person's own other sessions alone. False adds all sessions of all the others, for decoders
+        that learn from many people; the sound is held apart all the same.
+
+    Raises
+    ------
+    ValueError
+        From ``split``: if somebody has but one session, labels are missing, or nothing is left to train on.
+
+    Notes
+    -----
+    ``groups`` given to :meth:`split` are the sessions, instead of the column ``session`` of X; the people are
+    those of its column ``subject``, where it has one.
+
+    Examples
+    --------
+    >>> LeaveOneSessionOut(stimulus_folds=2).guarantee
+    'neither the session nor the sound of a test row is in training, with 1.0 s of sound between; its subject is, in
+    other sessions, and nobody else'
+    """
+
+    _column = "session"
+    _advice = "name them in the events' column 'session', or split the sound of one with StimulusKFold."
+
+    def __init__(self, stimulus_folds=5, guard=GUARD, random_state=None, within_subject=True):
+        super().__init__(stimulus_folds, guard, random_state)
+        self.within_subject = within_subject
+
+    def _shared(self):
+        others = "nobody else" if self.within_subject else "so are other people"
+        return f"{super()._shared()}; its subject is, in other sessions, and {others}"
+
+    def _groups(self, X, groups):
+        sessions = labels_of(X, "session", groups, type(self).__name__, "X")
+        table = table_of(X)
+        known = table is not None and "subject" in table
+        people = labels_of(X, "subject", None, type(self).__name__, "X") if known else np.zeros(len(sessions))
+        pairs = pd.DataFrame({"subject": people, "session": sessions})
+        by_pair = pairs.groupby(["subject", "session"], sort=False)
+        names = [
+            f"session {_plain(session)!r}" + f" of subject {_plain(subject)!r}" * known
+            for subject, session in pairs.drop_duplicates().itertuples(index=False)
+        ]
+        together = pd.factorize(people)[0] if self.within_subject else None
+        return by_pair.ngroup().to_numpy(), names, together
+
+    def _folds(self, X, y, groups):
+        group, table = self._groups(X, groups)[0], table_of(X)
+        if table is not None and "subject" in table:
+            sessions = pd.Series(group).groupby(table["subject"].to_numpy(), sort=False).nunique()
+            if len(single := sessions.index[sessions < 2]):
+                keep = "keep = X.groupby('subject')['session'].transform('nunique') > 1."
+                way_out = self._advice if len(single) == len(sessions) else f"leave such people out: {keep}"
+                raise ValueError(
+                    f"LeaveOneSessionOut needs 2 sessions or more of everybody, but subject {_plain(single[0])!r} has "
+                    f"one ({len(single)} of {len(sessions)} people have): {way_out}"
+                )
+        yield from super()._folds(X, y, groups)
+
+
+class LeaveOneStudyOut(LeaveOneOut):
+    """Test on a study by a model trained on the other studies.
+
+    The hardest of the questions: other people, another laboratory, mostly other sound. The decoder has to
+    take windows of all studies, so their sensors must have been brought to common ones, or their positions
+    be known to it.
+
+    Parameters
+    ----------
+    stimulus_folds : int or None, default=1
+        Folds of the study's sound. 1 holds out all that it heard at once, which is right where studies have
+        sounds of their own: what two studies share, the same audiobook say, is not trained on. Where all
+        heard the same, 2 or more leave some of it to train on. None leaves shared sound in training.
+    guard : float, default=1.0
+        Seconds of sound between a training window and held-out sound.
+    random_state : None, int or RandomState, default=None
+        Deals the blocks differently; None deals them by size alone, always the same way.
+
+    Notes
+    -----
+    ``groups`` given to :meth:`split` are the studies, instead of the column ``study`` of X. One call of
+    ``make_segments`` on the events of all studies unites blocks that say the same; tables made by several
+    calls and joined know equal sounds and blocks of equal text, but not a sentence that they share.
+
+    Examples
+    --------
+    >>> LeaveOneStudyOut().guarantee
+    'neither the study nor the sound of a test row is in training, with 1.0 s of sound between'
+    """
+
+    _column = "study"
+    _advice = (
+        "join the events of several before make_segments, each with its name in the column 'study', or leave out "
+        "people with LeaveOneSubjectOut."
+    )
+
+    def __init__(self, stimulus_folds=1, guard=GUARD, random_state=None):
+        super().__init__(stimulus_folds, guard, random_state)
+
+
+def _plural(noun):
+    return "studies" if noun == "study" else f"{noun}s"
+
+
+def _plain(label):
+    """A numpy scalar as the label that a user would write."""
+    return label.item() if isinstance(label, np.generic) else label
