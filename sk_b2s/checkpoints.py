@@ -344,7 +344,12 @@ def _network(folder, model, identity, device, dtype):
             f"model={model!r} hears {extractor.sampling_rate} Hz; 16000 Hz is what is read here."
         )
     encoder = whole.get_encoder() if whole.config.is_encoder_decoder else whole
-    layers = getattr(encoder, "encoder", encoder).layers
+    layers = getattr(getattr(encoder, "encoder", encoder), "layers", None)
+    if layers is None:
+        raise ValueError(
+            f"model={model!r}: the layers of {type(whole).__name__} are not where they are in wav2vec 2.0 and its "
+            f"like, so that it cannot be read here."
+        )
     encoder = make_lean(encoder.eval().float(), layers, dtype).to(device)
     return Network(extractor, encoder, layers, device, dtype)
 

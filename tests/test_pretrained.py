@@ -586,6 +586,19 @@ def test_networks_that_cannot_be_read(saved, sound, tmp_path):
         np.asarray(exact(str(damaged), layers=1).fit_transform(y))
 
 
+def test_networks_whose_layers_are_elsewhere_are_named(saved, monkeypatch):
+    import transformers
+
+    class Elsewhere(torch.nn.Linear):
+        config = transformers.PretrainedConfig()
+
+    load = lambda *args, **kwargs: (Elsewhere(2, 2), {"missing_keys": []})  # noqa: E731
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", load)
+    checkpoints._network.cache_clear()
+    with pytest.raises(ValueError, match="the layers of Elsewhere are not where they are in wav2vec 2.0"):
+        checkpoints.network(saved("wav2vec2"))
+
+
 class Bomb:
     """An object whose unpickling writes a file."""
 
