@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from _machine import markdown
+from _machine import machine, markdown
 from _rows import append_row, name_of, read_rows
 from sklearn.pipeline import make_pipeline
 
@@ -137,7 +136,8 @@ class Experiment:
             encoder.fit(brain[self.train], y.iloc[self.train])
         except FloatingPointError as error:  # without clipping a fit may diverge: that is a result
             chance = 10 / y["segment"].iloc[self.test].nunique()
-            return {"top_1": chance / 10, "top_k": chance, "diverged": str(error), "seconds": 0.0}
+            seconds = round(time.perf_counter() - began, 1)
+            return {"top_1": chance / 10, "top_k": chance, "diverged": str(error), "seconds": seconds}
         seconds = time.perf_counter() - began
         answers = retrieve(encoder, brain[self.test], y.iloc[self.test])
         told = answers.summary()[["top_1", "top_k", "median_relative_rank", "chance", "null_high"]]
@@ -160,7 +160,7 @@ def run(names, seeds, path, folder, wav2vec2):
             continue
         experiment = experiment or Experiment(folder, wav2vec2)
         settings = {**BRAIN, **SPEECH, **ENCODER, **ROWS[name][1], "random_state": seed}
-        values = experiment.fit(**settings) | {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        values = experiment.fit(**settings) | {"machine": machine()}
         done[name_of(key)] = append_row(path, key, **values)
         print(f"{name}, seed {seed}: top-10 {values['top_k']:.3f}, {values['seconds']:.0f} s", flush=True)
 
@@ -188,11 +188,14 @@ def report(done, seeds):
         ]
         lines = [entry for entry in lines if entry is not None]
         first = reference[2][0]
+        where = (
+            first.get("machine") or f"torch {first['torch']}, {first['threads']} thread(s)"
+        )  # of an older row
         print(
             f"\n**{group}**: {EXPERIMENT['n_subjects']} people, {EXPERIMENT['minutes']} minutes, "
             f"{EXPERIMENT['modality']} at {EXPERIMENT['snr_db']:g} dB with artefacts; {first['n_train']} windows of "
             f"training, {first['n_candidates']} candidates, chance {first['chance']:.4f}, null 97.5 % "
-            f"{first['null_high']:.4f}; {len(seeds)} seeds; torch {first['torch']}, {first['threads']} thread(s).\n"
+            f"{first['null_high']:.4f}; {len(seeds)} seeds; {where}.\n"
         )
         print(markdown(list(lines[0]), [entry.values() for entry in lines]))
 

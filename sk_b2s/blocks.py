@@ -175,8 +175,8 @@ def sentences_of(words, name=""):
     """
     if (silent := words["text"].isna().to_numpy()).any():
         raise ValueError(
-            f"PublishedBlocks names blocks by their words, and {silent.sum()} words of {name!r} have no text, the first "
-            f"at {words['onset'][silent].iloc[0]:.3f} s."
+            f"PublishedBlocks names blocks by their words, and {silent.sum()} words of {name!r} have no text, the "
+            f"first at {words['onset'][silent].iloc[0]:.3f} s."
         )
     onset = words["onset"].to_numpy(float)
     end = onset + words["duration"].to_numpy(float)
