@@ -17,8 +17,10 @@ from sk_b2s.persistence import load, save
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
 from sk_b2s.published import HashedBlockSplit
+from sk_b2s.resampling import bootstrap_interval, shift_test
 from sk_b2s.segments import make_segments
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
+from sk_b2s.statistics import compare_estimators, mean_and_sem
 from sk_b2s.stimuli import SoundArray, SoundIntervals
 from sk_b2s.surrogates import SurrogateBrain
 from sk_b2s.windows import Windows
@@ -48,15 +50,19 @@ __all__ = [
     "SurrogateBrain",
     "Wav2Vec2Features",
     "Windows",
+    "bootstrap_interval",
     "check_events",
     "check_leakage",
+    "compare_estimators",
     "describe_leakage",
     "join_answers",
     "load",
     "make_segments",
+    "mean_and_sem",
     "retrieval_scores",
     "retrieve",
     "run_controls",
     "save",
     "shift_null",
+    "shift_test",
 ]

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s.metrics import check_k, check_scores
 
-__all__ = ["shift_null"]
+__all__ = ["possible_shifts", "shift_null", "would_hit"]
 
 
 def shift_null(
@@ -67,7 +67,7 @@ def shift_null(
         rows = np.flatnonzero(recording == name)
         rows = rows[np.argsort(onset[rows], kind="stable")]
         labels = target[rows]
-        shifts = random.choice(_possible_shifts(name, labels, onset[rows], duration), size=n_shifts)
+        shifts = random.choice(possible_shifts(name, labels, onset[rows], duration), size=n_shifts)
         for first in range(0, n_shifts, 256):
             some = shifts[first : first + 256, None]
             moved = (np.arange(len(rows)) + some) % len(rows)
@@ -87,8 +87,29 @@ def would_hit(scores, k):
     return hit
 
 
-def _possible_shifts(name, labels, onset, duration):
-    """Shifts, in windows, after which no window of a recording keeps sound of its own."""
+def possible_shifts(name, labels, onset, duration):
+    """Shifts, in windows, after which no window of a recording keeps sound of its own.
+
+    Parameters
+    ----------
+    name : str
+        Recording, for the error.
+    labels : ndarray of int of shape (n_windows,)
+        Column of the segment that was heard, in the order of ``onset``.
+    onset : ndarray of float of shape (n_windows,)
+        When each window begins, in seconds, rising.
+    duration : float
+        Length of a window in seconds.
+
+    Returns
+    -------
+    shifts : ndarray of int of shape (n_shifts,)
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
     n_windows = len(labels)
     least = int((np.searchsorted(onset, onset + duration) - np.arange(n_windows)).max())
     if 2 * least > n_windows:
