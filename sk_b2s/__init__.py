@@ -4,6 +4,7 @@ from sk_b2s.activity import SpeechActivity
 from sk_b2s.answers import Retrieval
 from sk_b2s.asking import join_answers, retrieval_scores, retrieve
 from sk_b2s.blocks import PublishedBlocks
+from sk_b2s.ceilings import intersubject_correlation, split_half_reliability
 from sk_b2s.controls import run_controls
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
@@ -55,6 +56,7 @@ __all__ = [
     "check_leakage",
     "compare_estimators",
     "describe_leakage",
+    "intersubject_correlation",
     "join_answers",
     "load",
     "make_segments",
@@ -65,4 +67,5 @@ __all__ = [
     "save",
     "shift_null",
     "shift_test",
+    "split_half_reliability",
 ]
