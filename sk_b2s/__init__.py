@@ -12,6 +12,7 @@ from sk_b2s.events import check_events
 from sk_b2s.leakage import check_leakage, describe_leakage
 from sk_b2s.leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneSubjectOut
 from sk_b2s.linear import RidgeDecoder
+from sk_b2s.methods import methods_paragraph
 from sk_b2s.model_selection import StimulusKFold, StimulusLeakWarning
 from sk_b2s.nulls import shift_null
 from sk_b2s.persistence import load, save
@@ -61,6 +62,7 @@ __all__ = [
     "load",
     "make_segments",
     "mean_and_sem",
+    "methods_paragraph",
     "retrieval_scores",
     "retrieve",
     "run_controls",

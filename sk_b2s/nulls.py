@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s.metrics import check_k, check_scores
 
-__all__ = ["possible_shifts", "shift_null", "would_hit"]
+__all__ = ["shift_null"]
 
 
 def shift_null(

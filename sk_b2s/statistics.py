@@ -6,12 +6,14 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype
 from scipy.stats import rankdata
 
 __all__ = [
     "compare_estimators",
     "holm",
     "mean_and_sem",
+    "of_decoders",
     "signed_rank_p",
     "subject_means",
 ]
@@ -20,7 +22,11 @@ __all__ = [
 # --- tables of scores ------------------------------------------------------------------------------
 
 
-def subject_means(results, score="top_10", by=(), over=("seed", "fold"), subject="subject"):
+OVER = ("seed", "fold", "condition")
+KINDS = ("estimator", "control", "condition", "pool")
+
+
+def subject_means(results, score="top_10", by=(), over=OVER, subject="subject", weight="n_windows"):
     """One score for each person: the mean over all that was repeated on that person.
 
     Parameters
@@ -31,10 +37,12 @@ def subject_means(results, score="top_10", by=(), over=("seed", "fold"), subject
         Column of the scores.
     by : sequence of str, default=()
         Columns that tell apart what is not to be averaged.
-    over : sequence of str, default=("seed", "fold")
-        Columns whose values are averaged over, each row alike; those that the table lacks do not count.
+    over : sequence of str, default=("seed", "fold", "condition")
+        Columns whose values are averaged over; those that the table lacks do not count.
     subject : str, default="subject"
         Column that tells people apart.
+    weight : None or str, default="n_windows"
+        Column by which rows are weighed; None, or a table without it, weighs all alike.
 
     Returns
     -------
@@ -54,30 +62,37 @@ def subject_means(results, score="top_10", by=(), over=("seed", "fold"), subject
         raise ValueError("results has no rows.")
     if lost := results.index[results[score].isna()].tolist():
         raise ValueError(
-            f"{score!r} is NaN in {len(lost)} of {len(results)} rows (the first is {lost[0]!r}); leave these rows "
-            f"out for all estimators alike, or finish the run."
+            f"{score!r} is NaN in {len(lost)} of {len(results)} rows (the first is {lost[0]!r}): finish what failed, "
+            f"leave these rows out for all estimators alike, or take another score."
         )
-    keys = [*by, subject, *(column for column in over if column in results)]
+    keys = list(dict.fromkeys([*by, subject, *(column for column in over if column in results)]))
     if (twice := results.duplicated(keys, keep=False)).any():
-        group = results[twice].groupby(keys, sort=False, dropna=False)
-        differing = [c for c in results.columns.drop([*keys, score]) if (group[c].nunique() > 1).any()]
+        groups = results[twice].groupby(keys, sort=False, dropna=False)
+        texts = [c for c in results.columns.drop([*keys, score]) if not is_float_dtype(results[c].dtype)]
+        differing = [column for column in texts if (groups[column].nunique() > 1).any()]
         raise ValueError(
             f"{twice.sum()} rows share their {', '.join(keys)} with another and differ in {differing}: choose one "
             f"kind of row, results[results[...] == ...], or name the column in by= or, to average, in over=."
         )
-    return results.groupby([*by, subject], sort=False)[score].mean()
+    share = results[weight] if weight in results else pd.Series(1.0, index=results.index)
+    groups = [results[column] for column in [*by, subject]]
+    return (share * results[score]).groupby(groups, sort=False).sum() / share.groupby(
+        groups, sort=False
+    ).sum()
 
 
-def mean_and_sem(results, score="top_10", by=None, over=("seed", "fold"), subject="subject", chance="chance"):
+def mean_and_sem(
+    results, score="top_10", by=None, over=OVER, subject="subject", weight="n_windows", chance="chance"
+):
     r"""Mean and standard error over people of one score each.
 
-    With :math:`m_s` the mean over seeds and folds of person s, of S,
+    With :math:`m_s` the mean over the windows of person s, of S, in all folds and seeds,
 
     .. math:: m = \frac1S \sum_s m_s, \qquad
               \mathrm{s.e.m.} = \sqrt{\frac{1}{S (S - 1)} \sum_s (m_s - m)^2}.
 
     Folds and seeds are no further people: counted as such, they make an error small that is not. Unlike
-    :meth:`~sk_b2s.Retrieval.summary`, which is about one similarity matrix, this is about a table of many.
+    :meth:`~sk_b2s.Retrieval.summary`, which is about one similarity matrix, this is about any table of scores.
 
     Parameters
     ----------
@@ -86,11 +101,14 @@ def mean_and_sem(results, score="top_10", by=None, over=("seed", "fold"), subjec
     score : str, default="top_10"
         Column of the scores.
     by : None or sequence of str, default=None
-        Columns of which every combination gets a row; None takes "estimator" and "condition" where they are.
-    over : sequence of str, default=("seed", "fold")
+        Columns of which every combination gets a row; None takes "estimator", "control", "condition" and
+        "pool", those that the table has.
+    over : sequence of str, default=("seed", "fold", "condition")
         Columns whose values are averaged over within a person; those that the table lacks do not count.
     subject : str, default="subject"
         Column that tells people apart.
+    weight : None or str, default="n_windows"
+        Column by which the rows of a person are weighed; None, or a table without it, weighs them alike.
     chance : str, default="chance"
         Column that is averaged in the same way and put beside, where there is one.
 
@@ -114,11 +132,11 @@ def mean_and_sem(results, score="top_10", by=None, over=("seed", "fold"), subjec
     [{'mean': 0.45, 'sem': 0.15, 'n_subjects': 2}]
     """
     if by is None:
-        by = [column for column in ("estimator", "condition") if column in results]
+        by = [column for column in KINDS if column in results]
     by = [by] if isinstance(by, str) else list(by)
-    columns = {"mean": subject_means(results, score, by, over, subject)}
+    columns = {"mean": subject_means(results, score, by, over, subject, weight)}
     if chance in results:
-        columns["chance"] = subject_means(results, chance, by, over, subject)
+        columns["chance"] = subject_means(results, chance, by, over, subject, weight)
     people = pd.DataFrame(columns).reset_index()
     group = people.groupby(by if by else np.full(len(people), score), sort=False)
     out = group["mean"].agg(["mean", "sem", "size"]).rename(columns={"size": "n_subjects"})
@@ -201,9 +219,10 @@ def compare_estimators(
     results,
     reference=None,
     score="top_10",
-    over=("seed", "fold"),
+    over=OVER,
     estimator="estimator",
     subject="subject",
+    weight="n_windows",
 ):
     """Compare estimators on the same people, by a signed-rank test on one difference for each.
 
@@ -213,17 +232,20 @@ def compare_estimators(
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
-        A row for each score, of one condition.
+        A row for each score. Of those that name a ``control`` only "decoder" counts, the estimators themselves, and
+        of several a ``pool`` of candidates only "all".
     reference : None or str, default=None
         Estimator that all others are compared with. None compares every pair, which costs power: of 5
         estimators 10 p values instead of 4 are corrected for.
     score : str, default="top_10"
         Column of the scores; higher is taken to be better.
-    over : sequence of str, default=("seed", "fold")
-        Columns that are averaged over within a person; those that the table lacks do not count. The folds
-        of a person must be the same for both estimators; the seeds need not, for some have none.
+    over : sequence of str, default=("seed", "fold", "condition")
+        Columns that are averaged over within a person; those that the table lacks do not count. All but the
+        seeds must be the same for both estimators of a pair; of seeds, some estimators have none.
     estimator, subject : str, default="estimator", "subject"
         Columns that tell estimators and people apart.
+    weight : None or str, default="n_windows"
+        Column by which the rows of a person are weighed; None, or a table without it, weighs them alike.
 
     Returns
     -------
@@ -238,7 +260,7 @@ def compare_estimators(
     ------
     ValueError
         If there are fewer than two estimators, the reference is none of them, people or folds differ
-        between two, a column is missing, a score is NaN, or rows of several conditions are mixed.
+        between two, a column is missing, a score is NaN, or rows of several kinds are mixed.
 
     See Also
     --------
@@ -269,7 +291,8 @@ def compare_estimators(
     >>> table[["n_better", "p", "smallest_p"]].to_dict("records")
     [{'n_better': 5, 'p': 0.0625, 'smallest_p': 0.0625}]
     """
-    means = subject_means(results, score, [estimator], over, subject)
+    results = of_decoders(results)
+    means = subject_means(results, score, [estimator], over, subject, weight)
     names = list(pd.unique(results[estimator]))
     if len(names) < 2:
         raise ValueError(f"two estimators or more can be compared, got {names} in {estimator!r}.")
@@ -290,6 +313,24 @@ def compare_estimators(
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"]))
     return table.assign(smallest_p_holm=np.minimum(1, len(table) * table["smallest_p"]))
+
+
+def of_decoders(results):
+    """Rows of the estimators themselves, among all candidates.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+
+    Returns
+    -------
+    results : DataFrame
+        Where there is a column ``control`` the rows of "decoder", and where there is a ``pool`` "all" its rows.
+    """
+    for column, value in (("control", "decoder"), ("pool", "all")):
+        if column in results and (results[column] == value).any():
+            results = results[results[column] == value]
+    return results
 
 
 def _check_paired(results, a, b, cells, estimator, subject):

@@ -51,6 +51,30 @@ def test_rows_of_two_kinds_are_not_averaged_unseen():
     assert by.to_dict() == pytest.approx({"real": 0.5, "noise": 0.1})
 
 
+def test_a_person_is_the_mean_over_windows_not_over_folds():
+    results = results_of(np.ones((1, 3)), names=["a"], n_folds=2, n_seeds=1, seed=2)
+    results["n_windows"] = [30, 10, 20, 20, 5, 35]
+    own = results.groupby("subject")[["top_10", "n_windows"]].apply(
+        lambda rows: np.average(rows["top_10"], weights=rows["n_windows"])
+    )
+    row = mean_and_sem(results).iloc[0]
+    assert row["mean"] == pytest.approx(own.mean())
+    assert row["sem"] == pytest.approx(stats.sem(own))
+    assert mean_and_sem(results, weight=None)["mean"].item() == pytest.approx(1)
+
+
+def test_controls_and_smaller_pools_have_rows_of_their_own_and_are_no_part_of_a_comparison():
+    scores = np.random.default_rng(0).random((2, 6))
+    real = results_of(scores).assign(control="decoder", pool="all")
+    others = [real.assign(**changes, top_10=0.0) for changes in ({"control": "surrogate"}, {"pool": "50"})]
+    everything = pd.concat([real, *others], ignore_index=True)
+    means = mean_and_sem(everything)["mean"]
+    assert len(means) == 6
+    assert means["a", "decoder", "all"] == pytest.approx(scores[0].mean())
+    assert means["a", "surrogate", "all"] == means["b", "decoder", "50"] == 0
+    pd.testing.assert_frame_equal(compare_estimators(everything), compare_estimators(real))
+
+
 def test_what_is_missing_is_named():
     results = results_of(np.ones((2, 4)))
     with pytest.raises(ValueError, match=r"must have the columns \['top_5'\]"):
