@@ -25,7 +25,8 @@ ORDER = [
     "datasets", "frames",
     "channels", "modules", "deepmel",
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
-    "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "training", "encoder", "ridge",
+    "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods",
+    "training", "encoder", "ridge",
     "linear", "codec", "persistence", "counterparts", "verdicts", "controls", "plotting",
 ]  # fmt: skip
 
