@@ -6,6 +6,7 @@ from sk_b2s.asking import join_answers, retrieval_scores, retrieve
 from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.ceilings import intersubject_correlation, split_half_reliability
 from sk_b2s.controls import run_controls
+from sk_b2s.curves import accuracy_by, decision_accuracy, learning_curve
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.events import check_events
@@ -52,13 +53,16 @@ __all__ = [
     "SurrogateBrain",
     "Wav2Vec2Features",
     "Windows",
+    "accuracy_by",
     "bootstrap_interval",
     "check_events",
     "check_leakage",
     "compare_estimators",
+    "decision_accuracy",
     "describe_leakage",
     "intersubject_correlation",
     "join_answers",
+    "learning_curve",
     "load",
     "make_segments",
     "mean_and_sem",

@@ -25,7 +25,7 @@ ORDER = [
     "datasets", "frames",
     "channels", "modules", "deepmel",
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
-    "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods",
+    "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
     "training", "encoder", "ridge",
     "linear", "codec", "persistence", "counterparts", "verdicts", "controls", "plotting",
 ]  # fmt: skip
