@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 import joblib
@@ -33,14 +34,14 @@ from sk_b2s.surrogates import SurrogateBrain
 from sk_b2s.tables import is_segment_table
 from sk_b2s.verdicts import LEAKS, Outcome, pooled_row, verdicts
 
-__all__ = ["CONTROLS", "run_controls"]
+__all__ = ["CONTROLS", "Task", "brain_rows", "folds_of", "outcome_of", "run_controls", "wanted_controls"]
 
 
 # --- the controls ------------------------------------------------------------------------------------
 
 
 @dataclass
-class _Task:
+class Task:
     """One fold, and all that a control needs to answer it."""
 
     estimator: Any
@@ -53,16 +54,23 @@ class _Task:
     oracle: Any = None
     n_left_out: int = 0
     k: int | None = None
+    seconds_fit: float = 0.0
+    seconds_score: float = 0.0
 
     def refit(self, estimator=None, X=None, y=None, train=None, test=None):
         """Fit a clone on the training rows and let it answer the test rows."""
         X, y = self.X if X is None else X, self.y if y is None else y
         train, test = self.train if train is None else train, self.test if test is None else test
         estimator = clone(self.estimator if estimator is None else estimator)
+        start = perf_counter()
         estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train))
-        return self._with_rows(retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test)), test)
+        fitted = perf_counter()
+        answers = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test))
+        self.seconds_fit += fitted - start
+        self.seconds_score += perf_counter() - fitted
+        return self.with_rows(answers, test)
 
-    def _with_rows(self, answers, test):
+    def with_rows(self, answers, test):
         return replace(answers, rows=self.rows.iloc[test], k=self.k or answers.k)
 
     @cached_property
@@ -72,9 +80,11 @@ class _Task:
 
     def of_scores(self, scores):
         """Make answers of similarities to the distinct segments of the test rows."""
-        found = distinct_segments(_safe_indexing(self.y, self.test))
+        heard = _safe_indexing(self.y, self.test)
+        found, table = distinct_segments(heard), table_of(heard)
         k = self.k or decoder_of(self.estimator)[0].k
-        names = pd.DataFrame({"segment": found.ids})
+        known = table is not None and "segment" in table
+        names = table.iloc[found.first] if known else pd.DataFrame({"segment": found.ids})
         return Retrieval(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)
 
 
@@ -151,7 +161,7 @@ def _oracle(task):
     """Ask whoever knows the truth."""
     answers = task.oracle(*(_table_or_all(_safe_indexing(data, task.test)) for data in (task.X, task.y)))
     return [
-        task._with_rows(answers, task.test) if isinstance(answers, Retrieval) else task.of_scores(answers)
+        task.with_rows(answers, task.test) if isinstance(answers, Retrieval) else task.of_scores(answers)
     ]
 
 
@@ -181,10 +191,31 @@ def _run(names, task, n_shifts):
     """Run some controls of one fold: {name: Outcome}."""
     out = {}
     for name in names:
-        parts, random = CONTROLS[name](task), np.random.RandomState(task.seed)
-        records = [record for part in parts for record in _records(part, n_shifts, random)]
-        out[name] = Outcome(records, [_across(part) for part in parts], task.n_left_out)
+        out[name] = outcome_of(CONTROLS[name](task), n_shifts, task.seed, task.n_left_out)
     return out
+
+
+def outcome_of(parts, n_shifts=1000, random_state=None, n_left_out=0):
+    """Reduce the answers of one control and fold to what a verdict over folds needs.
+
+    Parameters
+    ----------
+    parts : list of Retrieval
+        Each with candidates of its own; rows with ``subject, recording, onset, duration``.
+    n_shifts : int, default=1000
+        Shifts of which each null is made.
+    random_state : None, int or RandomState, default=None
+        Draws the shifts.
+    n_left_out : int, default=0
+        Training windows dropped.
+
+    Returns
+    -------
+    outcome : Outcome
+    """
+    random = check_random_state(random_state)
+    records = [record for part in parts for record in _records(part, n_shifts, random)]
+    return Outcome(records, [_across(part) for part in parts], n_left_out)
 
 
 def _records(answers, n_shifts, random):
@@ -322,10 +353,10 @@ def run_controls(
     """
     last, _ = decoder_of(estimator)
     check_in_step(X, y)
-    rows = _rows_of(X)
-    names = _wanted(controls, last, y, oracle)
+    rows = brain_rows(X)
+    names = wanted_controls(controls, last, y, oracle)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
-    folds = _folds(cv, X, y)
+    folds = folds_of(cv, X, y)
     if "within recording" in names:
         _check_pools(rows, distinct_segments(y).target, folds, k or last.k)
     if "shifted pairing" in names:
@@ -337,7 +368,7 @@ def run_controls(
     jobs = [(job, index) for job in jobs for index in range(len(folds))]
     results = joblib.Parallel(n_jobs, return_as="generator")(
         joblib.delayed(_run)(
-            job, _Task(estimator, X, y, rows, *folds[index], seed + index, oracle, k=k), n_shifts
+            job, Task(estimator, X, y, rows, *folds[index], seed + index, oracle, k=k), n_shifts
         )
         for job, index in jobs
     )
@@ -360,7 +391,7 @@ def run_controls(
     return table.assign(verdict=verdicts(table))
 
 
-def _rows_of(X):
+def brain_rows(X):
     """Recording, subject and time of each window."""
     table = table_of(X)
     missing = ["recording", "onset", "duration"]
@@ -374,7 +405,7 @@ def _rows_of(X):
     return rows[["subject", "recording", "onset", "duration"]].reset_index(drop=True)
 
 
-def _wanted(controls, decoder, y, oracle):
+def wanted_controls(controls, decoder, y, oracle):
     """Names of the controls to run, in the order of CONTROLS where none are named."""
     table = table_of(y)
     spoken = table is not None and "sound" in table and getattr(decoder, "speech", None) is not None
@@ -405,7 +436,7 @@ def _check_pools(rows, segment, folds, k):
             )
 
 
-def _folds(cv, X, y):
+def folds_of(cv, X, y):
     """Pairs (train, test)."""
     if cv is None:
         return [next(StimulusKFold(5).split(X, y))]

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s.metrics import check_k, check_scores
 
-__all__ = ["shift_null"]
+__all__ = ["shift_null", "shifted_means", "would_hit"]
 
 
 def shift_null(
@@ -55,13 +55,38 @@ def shift_null(
         If a recording is too short to move its labels by more than a window or repeats its sounds all
         through, a score is NaN, or there are no more candidates than ``k``.
     """
-    random = check_random_state(random_state)
-    scores, target, onset = np.asarray(scores), np.asarray(target), np.asarray(onset, float)
+    scores, target = np.asarray(scores), np.asarray(target)
     check_scores(scores, target)
     check_k(k, scores.shape[1])
-    weight = np.ones(len(scores)) if sample_weight is None else np.asarray(sample_weight, float)
-    hit = would_hit(scores, k)
-    recording = np.asarray(recording, dtype=object)
+    return shifted_means(
+        would_hit(scores, k), target, recording, onset, duration, n_shifts, random_state, sample_weight
+    )
+
+
+def shifted_means(
+    worth, target, recording, onset, duration, n_shifts=1000, random_state=None, sample_weight=None
+):
+    """Mean worth of the labels after they were moved along each recording, as :func:`shift_null` moves them.
+
+    Parameters
+    ----------
+    worth : array of shape (n_windows, n_candidates)
+        What each window would score if each candidate were the right one.
+    target, recording, onset, duration, n_shifts, random_state, sample_weight
+        As in :func:`shift_null`.
+
+    Returns
+    -------
+    null : array of shape (n_shifts,)
+
+    Raises
+    ------
+    ValueError
+        If a recording is too short or repeats its sounds all through.
+    """
+    random = check_random_state(random_state)
+    onset, recording = np.asarray(onset, float), np.asarray(recording, dtype=object)
+    weight = np.ones(len(worth)) if sample_weight is None else np.asarray(sample_weight, float)
     total = np.zeros(n_shifts)
     for name in pd.unique(recording):
         rows = np.flatnonzero(recording == name)
@@ -71,7 +96,7 @@ def shift_null(
         for first in range(0, n_shifts, 256):
             some = shifts[first : first + 256, None]
             moved = (np.arange(len(rows)) + some) % len(rows)
-            total[first : first + 256] += hit[rows, labels[moved]] @ weight[rows]
+            total[first : first + 256] += worth[rows, labels[moved]] @ weight[rows]
     return total / weight.sum()
 
 

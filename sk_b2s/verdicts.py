@@ -9,7 +9,7 @@ from math import factorial
 import numpy as np
 import pandas as pd
 
-__all__ = ["LEAKS", "Outcome", "dealt_scores", "pooled_row", "verdicts"]
+__all__ = ["CONTEXT", "LEAKS", "Outcome", "against_null", "dealt_scores", "pooled_row", "verdicts"]
 
 LEAKS = ("surrogate", "white noise", "shifted pairing")  # must be at chance, or something leaks
 ALARM = 0.025 / len(LEAKS)  # chance that one of them is marked without a leak
@@ -162,9 +162,7 @@ def verdicts(table):
     -------
     verdict : Series of str
     """
-    verdict = np.where(table["top_k"] > table["null_high"], "above its null", "at chance").astype(object)
-    verdict[table["null_high"].isna()] = "no null: recordings too short"
-    verdict = pd.Series(verdict, index=table.index)
+    verdict = against_null(table)
     verdict[verdict.index.isin(CONTEXT)] = "context"
     leaking = [name for name in LEAKS if name in table.index and _leaks(table.loc[name])]
     for name in LEAKS:
@@ -175,6 +173,24 @@ def verdicts(table):
     if leaking and "decoder" in table.index:
         verdict["decoder"] = f"LEAK ({', '.join(leaking)})"
     return verdict
+
+
+def against_null(table):
+    """Hold each score against the null of its own row.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_rows, ...)
+        With ``top_k`` and ``null_high``.
+
+    Returns
+    -------
+    verdict : Series of str
+        "above its null", "at chance", or that there is no null.
+    """
+    verdict = np.where(table["top_k"] > table["null_high"], "above its null", "at chance").astype(object)
+    verdict[table["null_high"].isna()] = "no null: recordings too short"
+    return pd.Series(verdict, index=table.index)
 
 
 def _leaks(row):
