@@ -3,12 +3,14 @@
 from sk_b2s.activity import SpeechActivity
 from sk_b2s.answers import Retrieval
 from sk_b2s.asking import join_answers, retrieval_scores, retrieve
+from sk_b2s.auditing import audit
 from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.ceilings import intersubject_correlation, split_half_reliability
 from sk_b2s.controls import run_controls
 from sk_b2s.curves import accuracy_by, decision_accuracy, learning_curve
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
+from sk_b2s.evaluation import benchmark
 from sk_b2s.events import check_events
 from sk_b2s.leakage import check_leakage, describe_leakage
 from sk_b2s.leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneSubjectOut
@@ -21,6 +23,7 @@ from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
 from sk_b2s.published import HashedBlockSplit
 from sk_b2s.resampling import bootstrap_interval, shift_test
+from sk_b2s.results import read_results, summarise
 from sk_b2s.segments import make_segments
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.statistics import compare_estimators, mean_and_sem
@@ -54,6 +57,8 @@ __all__ = [
     "Wav2Vec2Features",
     "Windows",
     "accuracy_by",
+    "audit",
+    "benchmark",
     "bootstrap_interval",
     "check_events",
     "check_leakage",
@@ -67,6 +72,7 @@ __all__ = [
     "make_segments",
     "mean_and_sem",
     "methods_paragraph",
+    "read_results",
     "retrieval_scores",
     "retrieve",
     "run_controls",
@@ -74,4 +80,5 @@ __all__ = [
     "shift_null",
     "shift_test",
     "split_half_reliability",
+    "summarise",
 ]

@@ -112,18 +112,18 @@ def retrieve(estimator, X, y):
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
     for rows, part in pieces:
         scores[rows] = part.cpu().numpy()
-    heard = _table_of_heard(y)
+    heard = table_of_heard(y)
     brain = table_of(X) if table_of(X) is not None else table_of(windows)
     return Retrieval(
         scores=scores,
         target=found.target,
         candidates=heard.iloc[found.first].reset_index(drop=True),
-        rows=_joined(brain, heard),
+        rows=joined(brain, heard),
         k=decoder.k,
     )
 
 
-def _table_of_heard(y):
+def table_of_heard(y):
     """Table of what was heard; a row of an array is known by its values, windows without a table by nothing."""
     table = table_of(y)
     if table is None:
@@ -132,7 +132,7 @@ def _table_of_heard(y):
     return table
 
 
-def _joined(brain, heard):
+def joined(brain, heard):
     """Tables of both sides in one; plain arrays are one unnamed subject and recording."""
     heard = heard.reset_index(drop=True)
     brain = pd.DataFrame(index=heard.index) if brain is None else brain.reset_index(drop=True)

@@ -71,6 +71,7 @@ class Task:
         return self.with_rows(answers, test)
 
     def with_rows(self, answers, test):
+        """Answers whose rows are those of the task, and whose k is its."""
         return replace(answers, rows=self.rows.iloc[test], k=self.k or answers.k)
 
     @cached_property
@@ -160,9 +161,7 @@ def _other_speech(task, feature):
 def _oracle(task):
     """Ask whoever knows the truth."""
     answers = task.oracle(*(_table_or_all(_safe_indexing(data, task.test)) for data in (task.X, task.y)))
-    return [
-        task.with_rows(answers, task.test) if isinstance(answers, Retrieval) else task.of_scores(answers)
-    ]
+    return [task.with_rows(answers, task.test) if isinstance(answers, Retrieval) else task.of_scores(answers)]
 
 
 def _table_or_all(data):

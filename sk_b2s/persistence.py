@@ -125,7 +125,7 @@ def save(estimator, path, *, trusted=None):
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist; make it first.")
     writer = Writer(_known(trusted))
-    content = {"format": FORMAT, "versions": _versions(), "estimator": writer.encode(estimator, ())}
+    content = {"format": FORMAT, "versions": versions_here(), "estimator": writer.encode(estimator, ())}
     header = json.dumps(content, allow_nan=False, separators=(",", ":"))
     if len(header) > LARGEST_HEADER:
         raise ValueError(
@@ -204,12 +204,12 @@ def _read_header(file):
     if content["format"] != FORMAT:
         raise ValueError(
             f"its format is {content['format']!r}, written by sk_b2s {content['versions']['sk_b2s']}; this sk_b2s "
-            f"{_versions()['sk_b2s']} reads format {FORMAT}. Install that version."
+            f"{versions_here()['sk_b2s']} reads format {FORMAT}. Install that version."
         )
     return content
 
 
-def _versions():
+def versions_here():
     """Versions of all that has a say in an estimator's output."""
     package = sys.modules[__package__]  # whole by the time this is called
     modules = {"sklearn": sklearn, "skorch": skorch, "torch": torch, "numpy": np, "pandas": pd, "mne": mne}
@@ -219,7 +219,7 @@ def _versions():
 
 def _warn_of_versions(written, names, path):
     """Say so where another minor version wrote classes of the file."""
-    here = _versions()
+    here = versions_here()
     for package in ("sk_b2s", "sklearn"):
         used = any(name.startswith(package + ".") for name in names)
         if used and written[package].split(".")[:2] != here[package].split(".")[:2]:

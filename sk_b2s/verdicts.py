@@ -162,7 +162,7 @@ def verdicts(table):
     -------
     verdict : Series of str
     """
-    verdict = against_null(table)
+    verdict = against_null(table, "no null: recordings too short")
     verdict[verdict.index.isin(CONTEXT)] = "context"
     leaking = [name for name in LEAKS if name in table.index and _leaks(table.loc[name])]
     for name in LEAKS:
@@ -175,21 +175,23 @@ def verdicts(table):
     return verdict
 
 
-def against_null(table):
+def against_null(table, without="no null"):
     """Hold each score against the null of its own row.
 
     Parameters
     ----------
     table : DataFrame of shape (n_rows, ...)
         With ``top_k`` and ``null_high``.
+    without : str, default="no null"
+        What is said where ``null_high`` is NaN.
 
     Returns
     -------
     verdict : Series of str
-        "above its null", "at chance", or that there is no null.
+        "above its null" or "at chance".
     """
     verdict = np.where(table["top_k"] > table["null_high"], "above its null", "at chance").astype(object)
-    verdict[table["null_high"].isna()] = "no null: recordings too short"
+    verdict[table["null_high"].isna()] = without
     return pd.Series(verdict, index=table.index)
 
 

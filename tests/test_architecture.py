@@ -27,7 +27,8 @@ ORDER = [
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
     "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
     "training", "encoder", "ridge",
-    "linear", "codec", "persistence", "counterparts", "verdicts", "controls", "plotting",
+    "linear", "codec", "persistence", "counterparts", "verdicts", "controls",
+    "ledger", "scorecard", "results", "evaluation", "auditing", "plotting",
 ]  # fmt: skip
 
 

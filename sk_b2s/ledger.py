@@ -1,0 +1,289 @@
+"""A file of results that many may write to and that no kill can spoil: one line for each that is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from sk_b2s.stimuli import digests
+from sk_b2s.windows import Windows
+
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows: two processes may then do the same work, and that is all
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Claim", "Ledger", "code_digest", "describe", "key_of", "row_digests"]
+
+IDLE = ("memory", "n_jobs", "verbose")  # parameters that change no result
+CLAIMS, WRITING = 2**60, 2**59  # bytes far beyond the end of any file, locked in its stead
+
+
+class Ledger:
+    """An append-only file of JSON lines, each the result of one piece of work under its key.
+
+    A line is added by one call of the system's ``write`` in append mode, so lines of several processes do not
+    mix, and it begins with a line break, so what a killed process left of its last line spoils no other. Such
+    a torn line is no JSON, is not read, and its work is done again.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; it and its folder are made when they are first needed.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def lines(self):
+        """Read the results.
+
+        Returns
+        -------
+        lines : list of dict
+            In the order they were written.
+        """
+        return _parsed(self.path.read_bytes()) if self.path.exists() else []
+
+    def size(self):
+        """Number of bytes written so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @contextmanager
+    def claim(self, key):
+        """Take a piece of work, if no other process has it.
+
+        The claim is a lock of the system's and ends with the process, however it ends. Within one process
+        nobody is kept out: whoever hands out the work there knows what it handed out.
+
+        Parameters
+        ----------
+        key : str
+            Of 13 hexadecimal digits or more.
+
+        Yields
+        ------
+        claim : Claim or None
+            Whoever has it may write; None if another process is at this work.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            mine = _lock(file, CLAIMS + int(key[:13], 16), wait=False)
+            yield Claim(file, key) if mine else None
+        finally:
+            os.close(file)  # and with it goes the lock
+
+
+class Claim:
+    """A piece of work that no other process is at.
+
+    It reads by the open file that holds the lock, for the system drops the locks of a process on a file
+    when *any* of its handles on that file is closed.
+
+    Parameters
+    ----------
+    file : int
+        Handle of the open file.
+    key : str
+        Of the work.
+    """
+
+    def __init__(self, file, key):
+        self.file, self.key = file, key
+
+    def found(self, start=0):
+        """Read what was written of this work since byte ``start``: list of dict."""
+        parts = []
+        while part := os.pread(self.file, 2**24, start + sum(map(len, parts))):
+            parts.append(part)
+        return _parsed(b"".join(parts), self.key)
+
+    def write(self, line):
+        """Add a line, and see it to the disk."""
+        content = b"\n" + json.dumps(line | {"key": self.key}, default=_plain).encode() + b"\n"
+        _lock(self.file, WRITING, wait=True)  # on a network's file system appending alone is not atomic
+        try:
+            written = os.write(self.file, content)
+            if written < len(content):
+                raise OSError(
+                    f"only {written} of {len(content)} bytes of a result could be written: is the disk full?"
+                )
+            os.fsync(self.file)
+        finally:
+            if fcntl is not None:
+                fcntl.lockf(self.file, fcntl.LOCK_UN, 1, WRITING, os.SEEK_SET)
+
+
+def _parsed(content, of=None):
+    """Lines of a file that are whole, of one key or of all."""
+    found = []
+    for text in content.split(b"\n"):
+        if not text or (of is not None and of.encode() not in text):
+            continue
+        try:
+            line = json.loads(text)
+        except ValueError:  # torn
+            continue
+        if isinstance(line, dict) and "key" in line and of in (None, line["key"]):
+            found.append(line)
+    return found
+
+
+def _lock(file, byte, wait):
+    """Lock one byte of a file; False if another process has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte, os.SEEK_SET)
+    except BlockingIOError:
+        return False
+    except PermissionError:  # what some systems say instead
+        return False
+    return True
+
+
+def _plain(value):
+    """Numbers of numpy's as Python's, anything else as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+# --- who is who ----------------------------------------------------------------------------------------
+
+
+def key_of(*parts):
+    """Digest whatever identifies a piece of work.
+
+    Parameters
+    ----------
+    *parts : object
+        Given to :func:`describe`.
+
+    Returns
+    -------
+    key : str
+        32 hexadecimal digits, equal in every process.
+    """
+    return hashlib.blake2b(json.dumps(describe(parts)).encode(), digest_size=16).hexdigest()
+
+
+def describe(value):
+    """Say what something is, in lists and texts that are equal in every process.
+
+    Unlike a digest of a pickle it does not depend on which objects are shared, and says of an estimator
+    its class and parameters alone, without those that change no result (``memory, n_jobs, verbose``).
+
+    Parameters
+    ----------
+    value : object
+        An estimator, function, array, table or anything that joblib can hash.
+
+    Returns
+    -------
+    description : list or str
+    """
+    if isinstance(value, (str, bytes, bool, int, float, type(None), np.generic)):
+        return repr(value.item() if isinstance(value, np.generic) else value)
+    if isinstance(value, (list, tuple)):
+        return [describe(item) for item in value]
+    if isinstance(value, dict):
+        return ["dict", *sorted([describe(key), describe(item)] for key, item in value.items())]
+    if isinstance(value, (set, frozenset)):
+        return ["set", *sorted(map(str, map(describe, value)))]
+    if isinstance(value, (np.ndarray, pd.DataFrame, Windows)):
+        rows = np.atleast_1d(value) if isinstance(value, np.ndarray) else value
+        return ["rows", str(np.shape(value)), _digest(row_digests(rows).tobytes())]
+    if isinstance(value, partial):
+        return ["partial", describe(value.func), describe(value.args), describe(value.keywords)]
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if hasattr(value, "get_params"):
+        params = value.get_params(deep=False)
+        return [describe(type(value)), describe({k: v for k, v in params.items() if k not in IDLE})]
+    if hasattr(value, "__code__"):
+        code = value.__code__
+        numbers = [const for const in code.co_consts if not hasattr(const, "co_code")]
+        return [
+            f"{value.__module__}.{value.__qualname__}",
+            _digest(code.co_code),
+            repr((numbers, code.co_names)),
+        ]
+    return [describe(type(value)), joblib.hash(value)]
+
+
+def row_digests(data):
+    """Digest each row of a table, of windows or of an array.
+
+    Parameters
+    ----------
+    data : DataFrame, Windows or array-like of shape (n_rows, ...)
+        Sounds of a table count by their content and recordings by name and size, the index does not count.
+
+    Returns
+    -------
+    digests : ndarray of uint64 of shape (n_rows,)
+    """
+    if isinstance(data, Windows):
+        signals = np.array([_signal_digest(signal) for signal in data.signals], np.uint64)
+        how = int(key_of(data.n_read, data.sfreq, data.steps, data.positions, data.ch_names)[:15], 16)
+        table = pd.DataFrame({"signal": signals[data.which], "start": data.start, "how": how})
+        if data.rows is not None:
+            table = pd.concat([table.add_prefix("windows' "), data.rows.reset_index(drop=True)], axis=1)
+        return row_digests(table)
+    if not isinstance(data, pd.DataFrame):
+        data = np.asarray(data)
+        rows = np.ascontiguousarray(data.astype(str) if data.dtype.hasobject else data).reshape(len(data), -1)
+        return np.array([int(_digest(row.tobytes())[:16], 16) for row in rows], np.uint64)
+    data = data.reset_index(drop=True)
+    table = {str(name): _comparable(str(name), column) for name, column in data.items()}
+    return pd.util.hash_pandas_object(pd.DataFrame(table, index=data.index), index=False).to_numpy(np.uint64)
+
+
+def _comparable(name, column):
+    """Return a column whose values are equal where they mean the same."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column
+    if name == "sound":
+        return pd.Series(digests(column), index=column.index)
+    text = column.astype(object).where(column.notna(), "").map(str)
+    if name == "recording":
+        sizes = {
+            one: f"{one} {Path(one).stat().st_size if Path(one).is_file() else ''}" for one in text.unique()
+        }
+        text = text.map(sizes)
+    return text.astype(object)
+
+
+def _signal_digest(signal):
+    if isinstance(signal, np.ndarray):
+        return int(_digest(np.ascontiguousarray(signal))[:16], 16)
+    return int(key_of(signal.recipe, signal.shape)[:16], 16)
+
+
+def _digest(content):
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+@cache
+def code_digest():
+    """Digest the sources of this package, so that results of two codes are never taken for each other's.
+
+    Returns
+    -------
+    digest : str
+        16 hexadecimal digits.
+    """
+    folder = Path(__file__).parent
+    parts = [
+        path.relative_to(folder).as_posix().encode() + path.read_bytes()
+        for path in sorted(folder.rglob("*.py"))
+    ]
+    return _digest(b"".join(parts))[:16]

@@ -1,0 +1,261 @@
+"""Results of many folds as one table: read from files, joined, and summed up over subjects."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s.ledger import Ledger
+from sk_b2s.scorecard import SCORES, judged
+from sk_b2s.verdicts import CONTEXT, LEAKS, Outcome, against_null
+
+__all__ = ["COLUMNS", "COST", "packed", "read_results", "summarise", "table_of_lines", "told"]
+
+COST = ("seconds_fit", "seconds_score", "peak_mb", "versions", "written")  # may differ between equal results
+COLUMNS = (
+    "study", "estimator", "control", "seed", "fold", "subject", "condition", "pool", "n_train", "n_windows",
+    "n_candidates", *SCORES, "verdict", "n_heard", *COST, "error", "key",
+)  # fmt: skip
+CELL = ["estimator", "seed", "fold", "control"]  # what a line is of
+MEANS = ("top_1", "top_5", "top_10", "top_k", "median_relative_rank", "near", "match_mismatch", "word_top_10")
+CHANCES = ("chance", "near_chance", "word_chance")
+
+
+# --- lines -------------------------------------------------------------------------------------------
+
+
+def packed(outcome):
+    """Turn an Outcome into what JSON can hold."""
+    records = [
+        {key: _pack(value) if isinstance(value, np.ndarray) else value for key, value in record.items()}
+        for record in outcome.records
+    ]
+    across = [[list(names), _pack(hits)] for names, hits in outcome.across]
+    return {"records": records, "across": across, "n_left_out": outcome.n_left_out}
+
+
+def _unpacked(outcome):
+    arrays = ("null", "relative")
+    records = [
+        {key: _unpack(value) if key in arrays else value for key, value in record.items()}
+        for record in outcome["records"]
+    ]
+    across = [(tuple(names), _unpack(hits)) for names, hits in outcome["across"]]
+    return Outcome(records, across, outcome["n_left_out"])
+
+
+def _pack(array):
+    content = base64.b64encode(zlib.compress(np.ascontiguousarray(array, "<f8").tobytes())).decode()
+    return {"shape": array.shape, "f8": content}
+
+
+def _unpack(item):
+    return np.frombuffer(zlib.decompress(base64.b64decode(item["f8"])), "<f8").reshape(item["shape"])
+
+
+def told(line):
+    """Say in a line what was done."""
+    common, cost = line["common"], line["cost"]
+    what = (
+        common["estimator"]
+        if common["control"] == "decoder"
+        else f"{common['estimator']} · {common['control']}"
+    )
+    said = f"{what}, seed {common['seed']}, fold {common['fold']}: "
+    if line["error"]:
+        return f"{said}FAILED, {line['error']}"
+    rows = [row for row in line["rows"] if row["pool"] == "all"]
+    n = sum(row["n_windows"] for row in rows)
+    score, chance = (sum(row["n_windows"] * row[name] for row in rows) / n for name in ("top_k", "chance"))
+    seconds = cost["seconds_fit"] + cost["seconds_score"]
+    return f"{said}top-{rows[0]['k']} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s"
+
+
+def table_of_lines(lines):
+    """Put lines of results into one table, with verdicts over the folds that there are.
+
+    Parameters
+    ----------
+    lines : list of dict
+        One for each estimator, seed, fold and control.
+
+    Returns
+    -------
+    results : DataFrame of shape (n_rows, ...)
+        Ordered by estimator, seed, fold and control.
+    """
+    order = {control: place for place, control in enumerate(["decoder", *LEAKS])}
+    place = [
+        (c["estimator"], c["seed"], c["fold"], order.get(c["control"], len(order)), c["control"])
+        for c in (line["common"] for line in lines)
+    ]
+    lines = [lines[index] for index in sorted(range(len(lines)), key=place.__getitem__)]
+    rows = [
+        {**row, **line["common"], **line["cost"], "error": line["error"], "key": line["key"]}
+        for line in lines
+        for row in line["rows"]
+    ]
+    results = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "verdict"])
+    results = results.astype({name: float for name in (*SCORES, "n_candidates", "n_heard")})
+    whole = [name for name in ("k", "n_candidates") if results[name].notna().all()]  # not so of errors
+    results = results.astype(dict.fromkeys(whole, int))
+    outcomes: dict[tuple, list] = {}
+    for line in lines:
+        if line["outcome"] is not None:
+            name = tuple(line["common"][column] for column in ("estimator", "seed", "control"))
+            outcomes.setdefault(name, []).append(_unpacked(line["outcome"]))
+    return judged(results, outcomes)[list(COLUMNS)]
+
+
+def read_results(paths, conflicts="raise"):
+    """Read the table of :func:`~sk_b2s.benchmark` from its file, or from the files of several jobs.
+
+    Parameters
+    ----------
+    paths : str, Path or sequence of them
+        Files, or folders whose ``*.jsonl`` are read.
+    conflicts : {"raise", "last"}, default="raise"
+        What is done where files disagree on an estimator, seed, fold and control, because parameters, data or
+        code were changed under the same name: an error, or what was written last counts.
+
+    Returns
+    -------
+    results : DataFrame of shape (n_rows, ...)
+        As :func:`~sk_b2s.benchmark` returns, equal results once; an error is left out if the same was done
+        later, or elsewhere.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is not there.
+    ValueError
+        If files hold no results, or disagree.
+    """
+    if conflicts not in ("raise", "last"):
+        raise ValueError(f"conflicts must be 'raise' or 'last', got {conflicts!r}.")
+    lines = []
+    for path in map(Path, [paths] if isinstance(paths, (str, Path)) else paths):
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file of results {str(path)!r}.")
+        for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
+            lines += Ledger(file).lines()
+    if not lines:
+        raise ValueError(f"{paths!r}: no results in there; were they written by benchmark(path=...)?")
+    kept: dict[tuple, dict] = {}
+    for line in sorted(lines, key=lambda line: line["cost"]["written"]):
+        cell = tuple(line["common"][name] for name in CELL)
+        before = kept.get(cell)
+        if before is None or before["error"]:
+            kept[cell] = line
+        elif not line["error"] and _differ(before, line):
+            if conflicts == "raise":
+                raise ValueError(_conflict(before, line))
+            kept[cell] = line
+    return table_of_lines(list(kept.values()))
+
+
+def _differ(a, b):
+    """Tell whether two lines say different things, apart from what they cost."""
+    return any(_text(a[name]) != _text(b[name]) for name in ("key", "common", "rows", "outcome"))
+
+
+def _text(value):
+    return repr(value)  # NaN is equal to itself here
+
+
+def _conflict(before, line):
+    common = line["common"]
+    what = (
+        "with other parameters, data, settings or code"
+        if before["key"] != line["key"]
+        else "with another outcome"
+    )
+    return (
+        f"{common['estimator']!r}, seed {common['seed']}, fold {common['fold']}, {common['control']!r} was done twice, "
+        f"{what}: give changed estimators names of their own, keep files apart, or take conflicts='last'."
+    )
+
+
+# --- over subjects -----------------------------------------------------------------------------------
+
+
+def summarise(results):
+    """Mean and standard error over subjects of each estimator, with chance, null and verdict.
+
+    The score of a subject is the mean over its windows in all folds, then over seeds. Standard errors are
+    over subjects, never over folds, which share training data.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+        Of :func:`~sk_b2s.benchmark`, :func:`~sk_b2s.read_results` or :func:`~sk_b2s.audit`, or some of its rows.
+
+    Returns
+    -------
+    table : DataFrame of shape (n_summaries, ...)
+        A row for each ``estimator, control, condition`` and ``pool``: ``n_subjects, n_folds, n_seeds, n_windows``
+        (of one seed), ``n_candidates``, the scores each with its ``..._sem`` (NaN for one subject) and chances
+        (``median_relative_rank`` is the mean over folds of medians); ``null_mean`` and ``null_high``, of the mean
+        over subjects of ``top_k``; ``n_failed``, fits that are missing from it; ``verdict``.
+
+    Notes
+    -----
+    Nulls of subjects and folds are independent, so what their 97.5 % quantiles are above their means adds
+    up as standard deviations do; for one subject and fold it is the quantile itself. Those of seeds are not
+    independent, and are averaged.
+    """
+    columns = ["estimator", "control", "condition", "pool"]
+    order = {name: place for place, name in enumerate(pd.unique(results["control"]))}
+    out = []
+    for names, group in results[results["error"] == ""].groupby(columns, sort=False) if len(results) else ():
+        row = dict(zip(columns, names, strict=True)) | _over_subjects(group)
+        same = (results[["estimator", "control"]] == list(names[:2])).all(axis=1)
+        failed = results[same & (results["error"] != "")]
+        row["n_failed"] = len(failed[["seed", "fold"]].drop_duplicates())
+        out.append(row)
+    table = pd.DataFrame(out)
+    if not len(table):
+        raise ValueError("there are no results to sum up" + (": all fits failed." if len(results) else "."))
+    verdict = against_null(table)
+    verdict[table["control"].isin(LEAKS) & (verdict == "above its null")] = "at chance"
+    verdict[table["control"].isin(CONTEXT)] = "context"
+    table["verdict"] = verdict.where(table["leak"] == "", table["leak"])
+    order = table["control"].map(order)
+    return (
+        table.assign(order=order)
+        .sort_values(["estimator", "order"], kind="stable", ignore_index=True)
+        .drop(columns=["leak", "order"])
+    )
+
+
+def _over_subjects(group):
+    """One row of the summary."""
+    names = [*MEANS, *CHANCES, "n_candidates", "null_mean"]
+    keys = ["subject", "seed"]
+    n = group.groupby(keys, dropna=False)["n_windows"].transform("sum")
+    share = group["n_windows"] / n
+    weighted = group[names].mul(share, axis=0).assign(**group[keys])
+    of_seeds = weighted.groupby(keys, dropna=False)[names].sum(min_count=1)
+    # A question that one fold cannot answer (too few words, say) is not answered.
+    of_seeds = of_seeds.where(
+        group[names].notna().assign(**group[keys]).groupby(keys, dropna=False)[names].all()
+    )
+    subjects = of_seeds.groupby("subject", dropna=False).mean()
+    n_subjects, n_seeds = len(subjects), group["seed"].nunique()
+    above = (group["null_high"] - group["null_mean"]) * share / n_subjects
+    per_fold = above.groupby([group["subject"], group["fold"]], dropna=False).sum(min_count=1) / n_seeds
+    leaks = group["verdict"][group["verdict"].str.startswith("LEAK")]
+    row = {
+        "n_subjects": n_subjects, "n_folds": group["fold"].nunique(), "n_seeds": n_seeds,
+        "n_windows": int(group["n_windows"].sum() / n_seeds), "k": group["k"].iloc[0],
+    }  # fmt: skip
+    for name in names:
+        row[name] = subjects[name].mean(skipna=False)
+        if name in MEANS:
+            row[f"{name}_sem"] = subjects[name].sem(skipna=False) if n_subjects > 1 else np.nan
+    row["null_high"] = row["null_mean"] + np.sqrt((per_fold**2).sum(skipna=False))
+    return row | {"leak": "" if leaks.empty else leaks.iloc[0]}
