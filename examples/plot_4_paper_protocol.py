@@ -51,8 +51,10 @@ X, y = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=Tru
 # Train, valid, test
 # ------------------
 # A window counts only if it and its 150 ms of delay lie within one block of its part, so a quarter of the words are
-# never asked for. That is the price of comparing with published figures; for questions of your own take
-# ``StimulusKFold``, which tests every word.
+# never asked for. The rule has no guard either: clocks of recordings differ by milliseconds, so 14 of the 1,878 test
+# windows touch sound of training (``n_shared``), and ``fit`` and ``score`` will say so. That is the price of comparing
+# with published figures; for questions of your own take ``StimulusKFold``, which tests every word and keeps a second
+# of sound between.
 split = HashedBlockSplit("test")
 part = pd.Series(split.assign(y)).replace("", "left out")
 print(pd.crosstab(part, y["anchor"]).to_string(), "\n")
@@ -86,6 +88,13 @@ for name, changes in steps.items():
     answers[name] = retrieve(pipe, X.iloc[test], y.iloc[test])
 table = pd.DataFrame({name: a.summary() for name, a in answers.items()})
 print(table.round(3).to_string(), "\n")
+
+# %%
+# In half an hour on one core this printed a top-10 accuracy of .27 for regression, .37 for contrast and .32 for
+# contrast with Deep Mel, with chance .021 and 97.5 % of the null below .029. Contrast beats regression, as in the
+# paper; a second network on the side of the sound does not pay with sixteen minutes of sound to learn from. For
+# wav2vec 2.0, the paper's last step, put ``Wav2Vec2Features("facebook/wav2vec2-large-xlsr-53")`` in the place of
+# ``MelSpectrogram``.
 
 # %%
 # The picture
