@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import platform
 import resource
 import time
@@ -93,6 +94,17 @@ def matrix_rate(dtype=torch.float32, n_threads=None, device="cpu", sizes=(2048, 
     return max(rates)
 
 
+def training_operations(n_channels=208, n_times=343, n_outputs=1024, hidden=320, virtual=270, depth=10):
+    """Operations to train the network on one window, two for each multiply-add of it without pooling.
+
+    The backward pass takes two products for each of the forward pass, hence the factor of three.
+    """
+    mixing = n_channels * virtual + 2 * virtual**2
+    convolutions = 3 * (virtual * hidden + (depth - 1) * hidden**2 + depth // 2 * 2 * hidden**2)
+    head = 2 * hidden**2 + 2 * hidden * n_outputs
+    return 2 * 3 * n_times * (mixing + convolutions + head)
+
+
 def peak_mib():
     """Most memory this process has had at once since :func:`reset_peak`, in MiB."""
     return _status_mib("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -102,6 +114,13 @@ def reset_peak():
     """Forget the peak, where the system lets us, and return the memory that is held now, in MiB."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+    return _status_mib("VmRSS")
+
+
+def held_mib():
+    """Memory that is in use, in MiB, once the system has back what is free."""
+    with contextlib.suppress(AttributeError, OSError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
     return _status_mib("VmRSS")
 
 

@@ -187,7 +187,10 @@ def report(done, seeds):
             *(line(name, summarise(name, done, seeds), reference) for name in names),
         ]
         lines = [entry for entry in lines if entry is not None]
-        first = reference[2][0]
+        first = next((row for row in reference[2] if "diverged" not in row), None)
+        if first is None:
+            print(f"\n**{group}**: {alias!r} diverged with each of the seeds {seeds}.")
+            continue
         where = (
             first.get("machine") or f"torch {first['torch']}, {first['threads']} thread(s)"
         )  # of an older row

@@ -15,13 +15,12 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
-from _machine import machine, markdown, matrix_rate
+from _machine import machine, markdown, matrix_rate, training_operations
 
 from sk_b2s import BrainEncoder, Windows
 
 HOURS, N_SUBJECTS, N_CHANNELS, N_FEATURES = 56.0, 27, 208, 1024
 SFREQ_X, SFREQ_Y, N_STEPS, N_FRAMES, STEP = 120, 50, 343, 143, 0.5
-OPERATIONS = 3 * 2 * 2.45e9  # of a window in training
 GIB = 2**30
 
 
@@ -66,7 +65,7 @@ def main(device, hours, batch_size):
         print("not measured: no CUDA device")
         return
     brain, heard = simulate(hours)
-    rows = []
+    rows, operations = [], training_operations(N_CHANNELS, N_STEPS, N_FEATURES)
     for precision in ("bfloat16", "float32"):
         limit = matrix_rate(getattr(torch, precision), device=device)
         for resident in (True, False):
@@ -74,7 +73,7 @@ def main(device, hours, batch_size):
             rate = len(brain) / seconds
             rows.append([
                 precision, "on the device" if resident else "sent", f"{seconds:.1f}", f"{rate:,.0f}",
-                f"{limit / 1e12:.1f}", f"{rate * OPERATIONS / limit:.0%}", f"{gib:.1f}",
+                f"{limit / 1e12:.1f}", f"{rate * operations / limit:.0%}", f"{gib:.1f}",
             ])  # fmt: skip
     print(
         f"{machine()}; {len(brain):,} windows of {hours:g} hours and {N_SUBJECTS} people, batches of {batch_size}\n"

@@ -6,14 +6,13 @@ the processor's, which a busy neighbour stretches less than the clock's. Memory 
 """
 
 import argparse
-import ctypes
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from _machine import machine, markdown
+from _machine import MIB, held_mib, machine, markdown, peak_mib, reset_peak
 
 from sk_b2s import (
     BrainEncoder,
@@ -29,39 +28,26 @@ from sk_b2s.datasets import make_listening
 
 SIZES = (1, 2, 4, 8, 16)
 MINUTES, SFREQ, STEP = 4, 120, 1.0
-MIB = 2**20
 STAGES = ("prepare", "epoch", "score")
 MEMORY = ("signals MiB", "if cut MiB", "held MiB", "prepare MiB", "epoch MiB", "score MiB")
-
-
-def memory(field):
-    """Memory of this process in MiB: "VmRSS" now, "VmHWM" at most (getrusage would begin at the parent's)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
-def held_memory():
-    """Memory that is in use in MiB, once the system has back what is free."""
-    ctypes.CDLL(None).malloc_trim(0)
-    return memory("VmRSS")
 
 
 class Stages:
     """Processor seconds of each stage, and the most memory during it beyond what the libraries take."""
 
     def __init__(self):
-        self.before, self.row = held_memory(), {}
+        self.before, self.row = held_mib(), {}
         self._begin()
 
     def _begin(self):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        reset_peak()
         self.began = time.process_time()
 
     def end(self, name):
         """End a stage and begin the next."""
         self.row |= {
             f"{name} s": time.process_time() - self.began,
-            f"{name} MiB": memory("VmHWM") - self.before,
+            f"{name} MiB": peak_mib() - self.before,
         }
         self._begin()
 
@@ -83,7 +69,7 @@ def measure(n_subjects, folder):
     stages = Stages()
     windows, brain, heard = prepare(X, y, train)
     stages.end("prepare")
-    held = held_memory() - stages.before
+    held = held_mib() - stages.before
     encoder = BrainEncoder(
         hidden=64, depth=5, n_virtual_channels=64, batch_size=64, max_epochs=1, validation=None, precision="float32",
         random_state=0, verbose=0,
@@ -125,9 +111,8 @@ def main(folder):
         "an epoch (s)",
         "scoring (s)",
         "continuous signals (MiB)",
-    ]
-    columns += [
         "windows if cut (MiB)",
+        "held (MiB)",
         *(f"peak, {stage} (MiB)" for stage in ("preparing", "epoch", "scoring")),
     ]
     columns += ["s a person"]

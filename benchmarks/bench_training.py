@@ -16,7 +16,7 @@ import time
 import numpy as np
 import pandas as pd
 import torch
-from _machine import machine, markdown, matrix_rate, peak_mib, threads
+from _machine import machine, markdown, matrix_rate, peak_mib, threads, training_operations
 from torch import nn
 
 from sk_b2s import BrainEncoder
@@ -27,14 +27,6 @@ from sk_b2s.windows import Windows
 
 N_CHANNELS, N_TIMES, N_OUTPUTS, N_FRAMES, SFREQ, FRAMES_PER_SECOND = 208, 343, 1024, 143, 120.0, 50.0
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def operations(hidden=320, virtual=270, depth=10):
-    """Operations to train on one window, two for each multiply-add of the unpooled network."""
-    mixing = N_CHANNELS * virtual + 2 * virtual**2
-    convolutions = 3 * (virtual * hidden + (depth - 1) * hidden**2 + depth // 2 * 2 * hidden**2)
-    head = 2 * hidden**2 + 2 * hidden * N_OUTPUTS
-    return 2 * 3 * N_TIMES * (mixing + convolutions + head)
 
 
 def experiment(n_windows, n_subjects, rng):
@@ -145,12 +137,14 @@ def main():
             ours = fitted_rate(precision, args)
             plain = None if args.no_plain else plain_rate(precision, args)
             rate = max(rate, matrix_rate(DTYPES[precision], device=args.device))
-            limit = rate / operations()
+            limit = rate / training_operations(N_CHANNELS, N_TIMES, N_OUTPUTS)
             for name, speed in [("plain torch, no feeding", plain), ("sk_b2s, whole epochs", ours)]:
                 if speed is not None:
                     share = f"{speed / limit:.0%}"
                     rows.append([precision, name, f"{rate / 1e9:.0f}", f"{limit:.1f}", f"{speed:.1f}", share])
-        print(f"{machine()}; batch {args.batch}, {args.subjects} subjects; peak {peak_mib():.0f} MiB\n")
+        print(
+            f"{machine()}; batch {args.batch}, {args.subjects} subjects; peak {peak_mib():,.0f} MiB, of all rows\n"
+        )
         columns = [
             "precision",
             "training",

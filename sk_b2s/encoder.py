@@ -275,6 +275,11 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"kernel_size must be odd, with as much before a step as after, got {self.kernel_size}."
             )
+        if isinstance(self.validation, str):  # which has a method split, too
+            raise ValueError(
+                f"validation must be a share of the rows, a splitter such as HashedBlockSplit('valid'), or None, got "
+                f"{self.validation!r}."
+            )
         if self.deep_speech is not None and self.loss == "mse":
             raise ValueError(
                 f"deep_speech={self.deep_speech} needs a loss with contrast, got loss='mse': two networks that only "
@@ -286,6 +291,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         random = check_random_state(self.random_state)
         segments = self._learn_segments(y).target
         train, valid = self._split(X, y, segments, random)
+        self._learn_sound(y, train if valid is None else np.concatenate([train, valid]))
         targets = self._learn_speech(y, train)
         self._learn_shapes(X, y, targets, train)
         targets, X = keep_on(choose_device(self.device), targets, X)
@@ -341,7 +347,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             "n_outputs": self.n_features_out_,
             "n_subjects": len(self.subjects_),
             "n_times": self.n_times_in_,
-            "pooling": frames.tolist(),
+            "pooling": None if np.array_equal(frames, np.arange(targets.shape[2])) else frames.tolist(),
             "n_frames": targets.shape[2],
             **{name: getattr(self, name) for name in ARCHITECTURE},
         }

@@ -185,6 +185,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         check_in_step(X, y)
         self._check_parameters(X)
         segments = self._learn_segments(y).target
+        self._learn_sound(y)
         targets = self._learn_speech(y, np.arange(len(y)))
         self._frames = self._learn_frames(X, y, targets)
         self._learn_lags(X, targets)

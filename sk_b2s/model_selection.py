@@ -106,9 +106,9 @@ def clear_of(y, train, test, guard=GUARD):
 
     Parameters
     ----------
-    y : DataFrame or other
-        The table of what was heard. Anything that is not a table of segments is taken to be held
-        apart by its groups alone.
+    y : DataFrame, Windows or other
+        The table of what was heard. Windows without one are kept apart by the samples they read;
+        anything else is taken to be held apart by its groups alone.
     train, test : ndarray of int
         Rows.
     guard : float, default=1.0
@@ -122,7 +122,7 @@ def clear_of(y, train, test, guard=GUARD):
     """
     table = table_of(y)
     if table is None or "sound_onset" not in table:
-        return train
+        return train[~y.overlaps(train, test)] if hasattr(y, "overlaps") else train
     held_out = SoundIntervals.from_table(table.iloc[test], blocks=True)
     return train[~held_out.touches(table.iloc[train], guard)]
 

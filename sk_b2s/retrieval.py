@@ -36,7 +36,7 @@ def _plain_name(subject):
 class RetrievalMixin:
     """Similarity, prediction and score of a decoder that estimates speech features.
 
-    A decoder calls ``_check_windows``, ``_check_y``, ``_learn_segments``, ``_learn_speech`` and
+    A decoder calls ``_check_windows``, ``_check_y``, ``_learn_segments``, ``_learn_sound``, ``_learn_speech`` and
     ``_learn_frames`` in ``fit``, has the parameters ``speech``, ``k`` and ``unknown_subject``, and
     provides ``_brain(X)``, which validates windows and returns ``embed(indices)``, a function to
     Tensors of shape (len(indices), n_features, n_frames), and their number.
@@ -149,7 +149,7 @@ class RetrievalMixin:
         return check_array(y, ensure_2d=False, allow_nd=True, dtype=np.float32, input_name="y")
 
     def _learn_segments(self, y):
-        """Note the distinct segments, the default candidates, and the sound of ``fit``."""
+        """Note the distinct segments, the default candidates."""
         candidates = distinct_segments(y)
         if len(candidates.ids) < 2:
             raise ValueError(
@@ -160,10 +160,13 @@ class RetrievalMixin:
             self.segments_ = y.iloc[candidates.first].reset_index(drop=True)
         else:
             self.segments_ = y[candidates.first]
+        return candidates
+
+    def _learn_sound(self, y, rows=slice(None)):
+        """Note the sound of the rows that ``fit`` used, if only to stop by."""
         table = table_of(y)
         has_sound = table is not None and "sound_onset" in table
-        self.sound_intervals_ = SoundIntervals.from_table(table) if has_sound else None
-        return candidates
+        self.sound_intervals_ = SoundIntervals.from_table(table.iloc[rows]) if has_sound else None
 
     def _learn_speech(self, y, train):
         """Fit ``speech`` on the training rows, and return everybody's features."""

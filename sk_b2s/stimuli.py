@@ -261,7 +261,7 @@ class SoundIntervals:
             start = np.concatenate([start, table["block_start"].to_numpy(float)])
             stop = np.concatenate([stop, table["block_stop"].to_numpy(float)])
             key = np.concatenate([key, key])
-        return cls({k: _unite(start[key == k], stop[key == k]) for k in pd.unique(key)})
+        return cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()})
 
     @property
     def seconds(self):
@@ -287,12 +287,18 @@ class SoundIntervals:
         key = digests(table["sound"])
         mask = np.zeros(len(table), bool)
         tolerance = 1e-9  # two windows that only meet share no sound
-        for digest in set(key) & set(self.intervals):
-            rows, spans = np.flatnonzero(key == digest), self.intervals[digest]
+        for digest, rows in _rows_of_each(key).items():
+            if (spans := self.intervals.get(digest)) is None:
+                continue
             first = np.searchsorted(spans[:, 1], start[rows] + tolerance, side="right")
             inside = first < len(spans)
             mask[rows] = inside & (spans[np.minimum(first, len(spans) - 1), 0] < stop[rows] - tolerance)
         return mask
+
+
+def _rows_of_each(key):
+    """Row numbers of each distinct value, in one pass: dict."""
+    return pd.Series(key, dtype=object).groupby(key, sort=False).indices
 
 
 def _unite(start, stop):

@@ -343,7 +343,13 @@ def _mute(message):
 def one_split(splitter, X, y):
     """Read the only split of a splitter on the tables of X and y: rows to train on, and rows to watch."""
     tables = (data if table_of(data) is None else table_of(data) for data in (X, y))
-    splits = [(np.asarray(train), np.asarray(valid)) for train, valid in splitter.split(*tables)]
+    try:
+        splits = [[_as_indices(rows, len(X)) for rows in pair] for pair in splitter.split(*tables)]
+    except ValueError as error:
+        raise ValueError(
+            f"validation={splitter!r} cannot split the rows that fit was given: {error} If a search or "
+            f"cross-validation has already held those out, set validation to a share of the rows, such as 0.1, or None."
+        ) from error
     if len(splits) != 1:
         raise ValueError(
             f"validation={splitter!r} must yield one split, training rows and rows to watch; it yields {len(splits)}."
@@ -355,6 +361,12 @@ def one_split(splitter, X, y):
             f"{len(valid)} rows, {len(np.intersect1d(train, valid))} of them common."
         )
     return train, valid
+
+
+def _as_indices(rows, n_rows):
+    """Row numbers for row numbers or a mask."""
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n_rows else rows.astype(np.int64)
 
 
 def validate_on(pairs):

@@ -404,6 +404,32 @@ class Windows:
         shape = (n_times - self.n_read + 1, self.n_read * n_channels)
         return data.as_strided(shape, (n_channels, 1))
 
+    def overlaps(self, indices, others):
+        """Tell which of some windows read samples that others read as well.
+
+        Parameters
+        ----------
+        indices, others : array-like of int
+            Windows.
+
+        Returns
+        -------
+        mask : ndarray of bool of shape (len(indices),)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> windows = Windows([np.zeros((10, 1), "f4")] * 2, [0, 0, 0, 1], [0, 2, 3, 0], 3, sfreq=100)
+        >>> windows.overlaps([0, 1, 3], [2])
+        array([False,  True, False])
+        """
+        longest = max(signal.shape[0] for signal in self.signals)
+        place = self.which * (longest + self.n_read) + self.start  # windows of two signals are never near
+        others = np.r_[np.iinfo(np.int64).min // 2, np.sort(place[others]), np.iinfo(np.int64).max // 2]
+        after = np.searchsorted(others, place[indices])
+        gap = np.minimum(others[after] - place[indices], place[indices] - others[after - 1])
+        return gap < self.n_read
+
     # --- what statistics are taken from ------------------------------------------------------------
 
     def tiles(self, index, most=200):

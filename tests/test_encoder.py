@@ -168,6 +168,49 @@ def test_a_splitter_says_what_is_watched():
     assert sum(encoder.history_[-1, "batches", :, "train_batch_size"]) == 30
 
 
+def test_a_splitter_may_yield_masks():
+    brain, speech = planted(n=60)
+    train = np.arange(60) < 30
+    fits = [
+        BrainEncoder(**{**SMALL, "validation": FixedSplit(split)}, spatial_attention=False).fit(brain, speech)
+        for split in [(train, ~train), (np.arange(30), np.arange(30, 60))]
+    ]
+    np.testing.assert_array_equal(*(encoder.transform(brain) for encoder in fits))
+
+
+def test_only_sound_that_was_used_is_remembered():
+    brain, speech = planted(n=60)
+    sound = SoundArray(np.zeros(6400), sfreq=64)
+    table = pd.DataFrame({"segment": range(60), "sound": sound, "sound_onset": range(60), "duration": 1.0})
+    heard = Windows.from_array(speech, rows=table)
+    splitter = FixedSplit((np.arange(30), np.arange(40, 55)))
+    encoder = BrainEncoder(**{**SMALL, "validation": splitter}, spatial_attention=False).fit(brain, heard)
+    assert encoder.sound_intervals_.seconds == 45
+    assert not encoder.sound_intervals_.touches(table.iloc[30:40]).any()
+
+
+def test_windows_of_speech_that_overlap_are_not_on_both_sides():
+    rng = np.random.default_rng(0)
+    signal = rng.standard_normal((200, 4)).astype("f4")
+    start = np.arange(0, 180, 4)
+    heard = Windows([signal], np.zeros(len(start)), start, 10, None)
+    brain = rng.standard_normal((len(start), 6, 10)).astype("f4")
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1, "validation": 0.2}, spatial_attention=False)
+    train, valid = encoder._split(brain, heard, np.arange(len(start)), np.random.RandomState(0))
+    assert len(valid) == 9
+    assert len(train) < len(start) - 9
+    assert abs(start[train][:, None] - start[valid]).min() >= 10
+    encoder.fit(brain, heard)
+    assert sum(encoder.history_[-1, "batches", :, "train_batch_size"]) == len(train)
+
+
+def test_equal_rates_need_no_pooling():
+    brain, speech = planted(n=40)
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False)
+    assert encoder.fit(brain, speech).net_.module_.members is None
+    assert encoder.fit(brain, speech[:, :, ::2]).net_.module_.members is not None
+
+
 @pytest.mark.parametrize("unknown", ["average", "error"])
 def test_who_is_only_held_out_is_a_stranger(unknown):
     brain, speech = planted(n=60)
@@ -551,6 +594,7 @@ def bad_inputs():
     )
     yield "table", array, brain, pd.DataFrame({"segment": range(40)}), "expects numbers: set speech="
     yield "nan", array, np.where(brain > 3, np.nan, brain), speech, "NaN"
+    yield "text", {**array, "validation": "valid"}, brain, speech, "validation must be a share.*got 'valid'"
     yield "no y", array, brain, None, "requires y to be passed"
     yield "typo", {**array, "loss": "clop"}, brain, speech, "'loss' parameter of BrainEncoder must be"
     yield (

@@ -1,11 +1,14 @@
 """Laws of the frames and of the network's pieces."""
 
 import copy
+import runpy
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sk_b2s.channels import (
     SUBJECT_LAYERS,
@@ -326,6 +329,26 @@ def test_parameters_are_as_many_as_in_the_paper(n_channels, n_subjects, n_output
     with torch.device("meta"):
         module = BrainModule(n_channels, n_outputs, n_subjects, n_times=343)
     assert n_parameters(module) == expected
+
+
+def test_benchmarks_count_the_operations_of_the_paper():
+    machine = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "_machine.py"))
+    multiplications = []
+    with torch.device("meta"):
+        module = BrainModule(208, 1024, 27, n_times=343)
+
+    def count(layer, given, out):
+        weights = layer.weight[0].numel() if isinstance(layer, nn.Conv2d) else layer.in_features
+        multiplications.append(out.numel() * weights)
+
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    for layer in layers:
+        layer.register_forward_hook(count)
+    h = module.convolutions(torch.empty(1, 270, 343, device="meta"))
+    module.last(module.head(h.mT))
+    mixing = 343 * (208 * 270 + 2 * 270**2)
+    assert sum(multiplications) + mixing == machine["training_operations"]() / 6
+    assert sum(multiplications) + mixing == 2_455_235_160
 
 
 def test_parameters_of_each_part():

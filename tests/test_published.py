@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validat
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import (
+    BrainEncoder,
     Epocher,
     HashedBlockSplit,
     PublishedBlocks,
@@ -583,6 +584,24 @@ def brennan_subjects(folder, excluded=("S02", "S24", "S26", "S27", "S30", "S32",
         end = table["onset"].max() + 10
         tables.append(table.assign(subject=path.stem, recording=f"{path.stem}.mat", recording_duration=end))
     return pd.concat(tables, ignore_index=True)
+
+
+def test_a_search_that_holds_out_what_validation_would_hears_the_way_out():
+    sound = SoundArray(np.zeros(64 * 300), sfreq=64)
+    onset = np.arange(0, 290, 5.0)
+    table = pd.DataFrame({
+        "segment": range(58), "sound": sound, "sound_onset": onset, "duration": 3.0,
+        "block": onset // 10, "block_text": [str(k) for k in onset // 10],
+    })  # fmt: skip
+    train, _ = next(HashedBlockSplit("valid").split(table, table))
+    brain, speech = (np.random.default_rng(0).standard_normal((58, 4, 10)).astype("f4") for _ in range(2))
+    encoder = BrainEncoder(
+        hidden=4, depth=1, spatial_attention=False, validation=HashedBlockSplit("valid"), verbose=0
+    )
+    with pytest.raises(
+        ValueError, match="validation=.*cannot split.*share of the rows, such as 0.1, or None"
+    ):
+        encoder.fit(brain[train], Windows.from_array(speech[train], rows=table.iloc[train]))
 
 
 @pytest.fixture(scope="module")
