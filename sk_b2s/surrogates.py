@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -110,8 +111,9 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
     signal beneath them is exchanged, as a whole, so that windows overlap as they did. Steps that Windows
     already carry, such as a scaler, stay with "phase", which fits their scales; "white" takes the place of
     what comes out of them, for they would give each recording its own scale again. The noise of a
-    recording is drawn from ``random_state`` and the recording's name: any subset of its rows, in
-    ``fit`` and in ``predict``, sees the same. A plain array is one unnamed recording, its windows laid
+    recording is drawn from ``random_state`` and what tells it from others wherever it is kept, its study,
+    subject, session, file name and length: any subset of its rows, in ``fit`` and in ``predict``, sees the
+    same, and so does a copy in another folder. A plain array is one unnamed recording, its windows laid
     end to end; there another set of rows is another recording, so replace the whole array before it
     is split, as :func:`~sk_b2s.run_controls` does.
 
@@ -128,7 +130,7 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     seed_ : int
-        From which, with the recording's name, its noise is drawn.
+        From which, with what identifies a recording, its noise is drawn.
     n_features_in_ : int
         Number of channels.
 
@@ -195,23 +197,19 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
                 self, X, allow_nd=True, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan", reset=False
             )
             flat = np.moveaxis(X, 1, -1)  # (n_windows[, n_times], n_channels)
-            noise = SURROGATES[self.kind](flat.reshape(-1, X.shape[1]), self._seed("", 0))
+            noise = SURROGATES[self.kind](flat.reshape(-1, X.shape[1]), stable_id(self.seed_, 0))
             return np.moveaxis(noise.reshape(flat.shape), -1, 1).astype(X.dtype)
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} channels, but SurrogateBrain was fitted on {self.n_features_in_}."
             )
         signals = [
-            Signal(partial(_surrogate, signal, self.kind, self._seed(name, index)), signal.shape)
-            for index, (signal, name) in enumerate(zip(X.signals, _names(X), strict=True))
+            Signal(partial(_surrogate, signal, self.kind, stable_id(self.seed_, *who)), signal.shape)
+            for signal, who in zip(X.signals, _identities(X), strict=True)
         ]
         if self.kind == "phase":
             return X._replace(signals=signals)
         return X._replace(signals=signals, steps=(), n_times=X.n_times)
-
-    def _seed(self, name, index):
-        """Seed of a recording; unnamed ones are told apart by their place."""
-        return stable_id(self.seed_, name or index)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -220,10 +218,24 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _names(windows):
-    """Name of the recording behind each signal, "" where unknown."""
-    names = np.full(len(windows.signals), "", dtype=object)
-    if windows.rows is not None and "recording" in windows.rows:
-        first = pd.Series(windows.which).drop_duplicates()
-        names[first] = windows.rows["recording"].astype(str).to_numpy()[first.index]
-    return names
+def _identities(windows):
+    """What tells each signal's recording from others, wherever it is kept: list of tuple.
+
+    Unnamed ones are told apart by their place.
+    """
+    out = [(index,) for index in range(len(windows.signals))]
+    if windows.rows is None or "recording" not in windows.rows:
+        return out
+    columns = [name for name in ("study", "subject", "session") if name in windows.rows]
+    first = np.flatnonzero(~pd.Series(windows.which).duplicated())
+    table = windows.rows[[*columns, "recording"]].iloc[first]
+    for index, (*whose, name) in zip(windows.which[first], table.itertuples(index=False), strict=True):
+        known = ["" if pd.isna(part) else part for part in whose]
+        out[index] = (*known, _file_name(str(name)), windows.signals[index].shape[0])
+    return out
+
+
+def _file_name(recording):
+    """Name of a recording's file or folder without those above it; a name that is no path is left as it is."""
+    path = Path(recording)
+    return path.name if path.suffix or path.is_absolute() else recording

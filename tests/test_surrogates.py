@@ -90,6 +90,23 @@ def test_recordings_and_seeds_differ(windows, kind):
     assert abs(first - second).max() > 1e-6
 
 
+@pytest.mark.parametrize("kind", SURROGATES)
+def test_a_copy_in_another_folder_gets_the_noise_of_the_first(windows, kind):
+    def noise(*names, **columns):
+        rows = pd.DataFrame({"recording": names, "subject": "s"}).assign(**columns)
+        twin = Windows([windows.signals[0]] * 2, [0, 1], [0, 0], 100, 50.0, rows=rows)
+        return np.asarray(SurrogateBrain(kind).fit_transform(twin))
+
+    here = noise("/here/a_eeg.fif", "/here/b_eeg.fif")
+    for names in (("/there/in/a_eeg.fif", "/there/b_eeg.fif"), ("a_eeg.fif", "there/b_eeg.fif")):
+        np.testing.assert_array_equal(noise(*names), here)
+    for other in (
+        noise("/s/c,rfDC", "/t/c,rfDC", session=["1", "2"]), noise("/s/eeg.fif", "/t/eeg.fif", subject=["s", "t"]),
+        noise("/s/eeg.fif", "/t/eeg.fif", study=["one", None]), noise("s/0", "t/0"),
+    ):  # fmt: skip
+        assert abs(other[0] - other[1]).max() > 1e-6
+
+
 def test_all_but_the_signals_stays(windows):
     positions = np.random.default_rng(0).random((1, 4, 2))
     windows = windows._replace(
