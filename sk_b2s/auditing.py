@@ -82,7 +82,7 @@ def audit(
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
             "rows": score_rows(answers, n_candidates, n_shifts, random_state),
             "outcome": packed(outcome_of([answers], n_shifts, random_state)) if leaky else None,
-            "cost": {}, "error": "", "key": "",
+            "about": {}, "cost": {}, "error": "", "key": "",
         })  # fmt: skip
     return table_of_lines(lines)
 

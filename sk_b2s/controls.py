@@ -445,4 +445,5 @@ def folds_of(cv, X, y):
             f"first fold."
         )
     pairs = cv.split(X, y) if hasattr(cv, "split") else cv
-    return [(np.asarray(train), np.asarray(test)) for train, test in pairs]
+    every = np.arange(len(X))  # rows may be given as masks
+    return [(every[np.asarray(train)], every[np.asarray(test)]) for train, test in pairs]

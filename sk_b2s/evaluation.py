@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import numbers
 import time
 import traceback
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -19,21 +19,18 @@ from sk_b2s.asking import joined, table_of_heard
 from sk_b2s.candidates import check_in_step, distinct_segments
 from sk_b2s.controls import CONTROLS, Task, brain_rows, folds_of, outcome_of, wanted_controls
 from sk_b2s.counterparts import decoder_of, shift_pairs, with_noise
+from sk_b2s.leakage import NEEDED, check_leakage
 from sk_b2s.leave_one_out import LeaveOneSubjectOut
-from sk_b2s.ledger import Ledger, code_digest, key_of, row_digests
+from sk_b2s.ledger import Ledger, code_digest, describe, key_of, row_digests
 from sk_b2s.model_selection import table_of
 from sk_b2s.persistence import versions_here
-from sk_b2s.results import packed, table_of_lines, told
+from sk_b2s.results import packed, table_of_lines, time_left, told
 from sk_b2s.scorecard import score_rows
 from sk_b2s.stimuli import SoundIntervals
 from sk_b2s.surrogates import SurrogateBrain
 from sk_b2s.tables import is_segment_table
 from sk_b2s.verdicts import LEAKS
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
+from sk_b2s.watching import overheard, peak_mb, reset_peak
 
 __all__ = ["BESIDE", "benchmark"]
 
@@ -42,22 +39,32 @@ BESIDE = ("surrogate", "shifted pairing", "silence only", "acoustics only", "ora
 
 @dataclass
 class _Cell:
-    """One decoder, or one control of it, on one fold."""
+    """One decoder, or one control of it, on one fold: what is to be done, without the data."""
 
-    estimator: str
+    name: str
+    estimator: Any
     seed: int
     fold: int
     control: str
     key: str
-    n_heard: float
-    task: Task
+    train: np.ndarray
+    test: np.ndarray
+    draw: int
+    oracle: Any
+    about: dict
     settings: dict
 
-    def common(self):
+    def task(self, X, y, rows):
+        """Put the data to what is to be done with it."""
+        return Task(
+            self.estimator, X, y, rows, self.train, self.test, self.draw, self.oracle, k=self.settings["k"]
+        )
+
+    def common(self, n_left_out):
         """What all rows of the cell say alike."""
         return {
-            "estimator": self.estimator, "seed": self.seed, "fold": self.fold, "control": self.control,
-            "n_heard": self.n_heard, "n_train": len(self.task.train),
+            "estimator": self.name, "seed": self.seed, "fold": self.fold, "control": self.control,
+            "n_train": len(self.train) - n_left_out,
         }  # fmt: skip
 
 
@@ -91,11 +98,12 @@ def benchmark(
         ``LeaveOneSubjectOut()`` by default.
     path : None, str or Path, default=None
         File of results, a line of JSON for each decoder or control and fold as soon as it is done. Work that it
-        holds is not done again: same name, parameters, seed, rows of X and y, settings and code. Several processes
-        may write to one file at once and share the work. None keeps nothing.
+        holds is not done again: same name, parameters, seed, rows of X and y, settings and code of this package.
+        Several processes may write to one file at once and share the work; on several machines it must lie on
+        a disk that all of them see. None keeps nothing.
     seeds : sequence of int, default=(0,)
-        Each is given to every parameter of an estimator that is named ``random_state``, and draws noise,
-        shifts and nulls.
+        Each is given to every parameter of an estimator that is named ``random_state``, whatever it was, in
+        pipelines and searches too, and draws noise, shifts and nulls.
     controls : bool or sequence of str, default=True
         True takes those of "surrogate", "shifted pairing", "silence only", "acoustics only" and "oracle" that
         apply; see :func:`~sk_b2s.run_controls` for these and others. Each fitted one costs a fit for each fold.
@@ -111,9 +119,10 @@ def benchmark(
     n_shifts : int, default=1000
         Shifts of which each null is made.
     n_jobs : int or None, default=None
-        Fits at once, by joblib: ``parallel_config`` chooses where.
+        Fits at once, by joblib: ``joblib.parallel_config`` chooses where. On a cluster of dask's, Windows that
+        hold their samples should be sent once: ``parallel_config("dask", scatter=[X])``.
     verbose : int, default=1
-        Above 0 a line is printed for whatever is done.
+        Above 0 a line is printed for whatever is done, with the count of it and the time that is left.
 
     Returns
     -------
@@ -124,9 +133,12 @@ def benchmark(
         ``median_relative_rank`` (chance 0.5) and ``match_mismatch``, how often the right candidate beats
         another (0.5); ``near`` and ``near_chance``, how often the best candidate begins within 0.5 s of the right
         one; ``word_top_10`` and ``word_chance``, each word counting once; ``null_mean, null_low, null_high``,
-        mean, 2.5 and 97.5 % quantile of the null of ``top_k``; ``verdict``; ``n_heard``, windows tested that
-        contain sound of training; ``seconds_fit, seconds_score, peak_mb`` (memory of the process), ``versions``;
-        and ``error``, empty unless the fit failed: others go on, and another run tries it again.
+        mean, 2.5 and 97.5 % quantile of the null of ``top_k``; ``verdict``; of the fold ``cv`` and its guarantee,
+        ``train_seconds`` of distinct sound, ``n_heard``, windows tested that contain sound of training, and
+        ``leakage``, the verdict of :func:`~sk_b2s.check_leakage`; ``seconds_fit, seconds_score, peak_mb`` (memory
+        of the process), ``versions, warnings`` (of fit and score, one a line) and ``written``, when; ``error``,
+        empty unless the fit failed: others go on, and another run tries it again; and ``key``, by which equal
+        work is known.
 
     Raises
     ------
@@ -140,6 +152,8 @@ def benchmark(
     -----
     FitFailedWarning
         If something failed.
+    UserWarning
+        If fits gave warnings, or a recording is too short for a control.
 
     See Also
     --------
@@ -153,26 +167,37 @@ def benchmark(
     looked for over all folds of an estimator and seed that there are, as :func:`~sk_b2s.run_controls` does;
     until all are done a verdict may change. ``memory, n_jobs`` and ``verbose`` are no parameters that count.
     A recording that is replaced by another of the same name and size is taken for the old one.
+
+    Equal seeds give equal tables if fits have equal numbers of threads; workers of ``n_jobs`` have fewer than
+    this process, and a network that sums in another order learns other weights.
     """
-    named = _named(estimators)
+    named, seeds = _named(estimators), _seeds(seeds)
     check_in_step(X, y)
-    folds = folds_of(LeaveOneSubjectOut() if cv is None else cv, X, y)
+    cv = LeaveOneSubjectOut() if cv is None else cv
+    folds = folds_of(cv, X, y)
     _check_folds(folds, distinct_segments(y).target, k, n_candidates)
     rows = joined(table_of(X), table_of_heard(y))
     chosen = {name: _controls_of(name, one, controls, X, y, oracle) for name, one in named}
     settings = {"k": k, "n_candidates": n_candidates, "n_shifts": n_shifts}
-    cells = list(_cells(named, X, y, rows, folds, seeds, chosen, oracle, settings, only))
-    ledger = None if path is None else Ledger(path)
-    lines = {line["key"]: line for line in ledger.lines() if not line["error"]} if ledger else {}
-    lines = _run_all(cells, lines, ledger, n_jobs, verbose)
-    failed = [line for line in lines if line["error"]]
-    if failed:
-        warnings.warn(
-            f"{len(failed)} of {len(lines)} fits failed; see the column 'error'. The first: {failed[0]['error']}",
-            FitFailedWarning,
-            stacklevel=2,
-        )
+    name_only, fold_only = _only(only, named, folds)
+    named = [(name, one) for name, one in named if name_only in (None, name)]
+    folds = {fold: pair for fold, pair in enumerate(folds) if fold_only in (None, fold)}
+    cells = list(_cells(named, X, y, folds, _about(cv, X, y, folds), seeds, chosen, oracle, settings))
+    lines = _run_all(cells, (X, y, rows), None if path is None else Ledger(path), n_jobs, verbose)
+    _warn_of(lines, "error", "failed", FitFailedWarning)
+    _warn_of(lines, "warnings", "gave warnings", UserWarning)
     return table_of_lines(lines)
+
+
+def _warn_of(lines, column, what, category):
+    """Say that some fits failed or warned, whichever process they ran in."""
+    said = [text for line in lines if (text := line["cost"].get(column) or line.get(column))]
+    if said:
+        warnings.warn(
+            f"{len(said)} of {len(lines)} fits {what}; see the column {column!r}. The first: {said[0]}",
+            category,
+            stacklevel=3,
+        )
 
 
 # --- what is to be done ------------------------------------------------------------------------------
@@ -244,30 +269,64 @@ def _controls_of(name, estimator, controls, X, y, oracle):
     return wanted
 
 
-def _cells(named, X, y, rows, folds, seeds, controls, oracle, settings, only):
-    """Pieces of work, folds outermost so that early results are of all estimators."""
-    name_only, fold_only = only if isinstance(only, tuple) else (None, only)
-    if fold_only is not None and not 0 <= fold_only < len(folds):
+def _seeds(seeds):
+    """Distinct integers."""
+    seeds = [seeds] if isinstance(seeds, numbers.Integral) else list(seeds)
+    wrong = [seed for seed in seeds if not isinstance(seed, numbers.Integral)]
+    if wrong or not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be integers, each once, such as (0, 1, 2); got {seeds}.")
+    return [int(seed) for seed in seeds]
+
+
+def _only(only, named, folds):
+    """Name and fold that are to be run alone; None stands for all."""
+    name, fold = only if isinstance(only, tuple) else (None, only)
+    if fold is not None and fold not in range(len(folds)):
         raise ValueError(f"only={only!r}: there are folds 0 to {len(folds) - 1}.")
-    if name_only is not None and name_only not in dict(named):
+    if name is not None and name not in dict(named):
         raise ValueError(f"only={only!r}: estimators are {[name for name, _ in named]}.")
-    brain, heard, here = row_digests(X), row_digests(y), code_digest()
-    for fold, (train, test) in enumerate(folds):
-        if fold_only not in (None, fold):
-            continue
+    return name, fold
+
+
+def _about(cv, X, y, folds):
+    """What is known of each fold before anything is fitted: how it was made, and what is on both sides."""
+    how, table = _how(cv), table_of(y)
+    if table is None or not set(NEEDED) <= set(table):
+        return dict.fromkeys(folds, {"cv": how})
+    found = check_leakage(X, y, list(folds.values())).set_axis(list(folds))
+    return {
+        fold: {
+            "cv": how, "leakage": row["verdict"], "n_heard": round(row["leaking"] * row["n_test"]),
+            "train_seconds": SoundIntervals.from_table(table.iloc[folds[fold][0]]).seconds,
+        }
+        for fold, row in found.iterrows()
+    }  # fmt: skip
+
+
+def _how(cv):
+    """Say how folds were made, for a sentence of one's methods; None where rows were given."""
+    if not hasattr(cv, "split"):
+        return None
+    call = type(cv).__name__ if type(cv).__repr__ is object.__repr__ else repr(cv)
+    call, _, guarantee = call.partition("  # ")
+    return " ".join((f"{call} ({guarantee})" if guarantee else call).split())
+
+
+def _cells(named, X, y, folds, about, seeds, controls, oracle, settings):
+    """Pieces of work, folds outermost so that early results are of all estimators."""
+    brain, heard, here, truth = row_digests(X), row_digests(y), code_digest(), describe(oracle)
+    for fold, (train, test) in folds.items():
         question = key_of(brain[train], heard[train], brain[test], heard[test])
-        n_heard = _n_heard(y, train, test)
         for seed in seeds:
             draw = int(key_of(question, seed)[:7], 16)  # noise is the same for all estimators
             for name, estimator in named:
-                if name_only not in (None, name):
-                    continue
                 seeded = _seeded(estimator, seed)
                 for control in ["decoder", *controls[name]]:
-                    asked = oracle if control == "oracle" else None
-                    key = key_of(name, fold, question, seed, seeded, control, asked, settings, here)
-                    task = Task(seeded, X, y, rows, train, test, draw, asked, k=settings["k"])
-                    yield _Cell(name, int(seed), fold, control, key, n_heard, task, settings)
+                    asked = (oracle, truth) if control == "oracle" else (None, None)
+                    key = key_of(name, fold, question, seed, seeded, control, asked[1], settings, here)
+                    yield _Cell(
+                        name, seeded, seed, fold, control, key, train, test, draw, asked[0], about[fold], settings
+                    )  # fmt: skip
 
 
 def _seeded(estimator, seed):
@@ -277,99 +336,88 @@ def _seeded(estimator, seed):
     return estimator.set_params(**dict.fromkeys(names, int(seed)))
 
 
-def _n_heard(y, train, test):
-    """Number of windows tested that contain sound of training, NaN where that is not known."""
-    table = table_of(y)
-    if table is None or not {"sound", "sound_onset", "duration"} <= set(table):
-        return np.nan
-    return float(SoundIntervals.from_table(table.iloc[train]).touches(table.iloc[test]).sum())
-
-
 # --- doing it ----------------------------------------------------------------------------------------
 
 
-def _run_all(cells, lines, ledger, n_jobs, verbose):
+def _run_all(cells, data, ledger, n_jobs, verbose):
     """Lines of all cells: those that are there, and those that are now computed."""
-    start = ledger.size() if ledger else 0
+    start, wait = ledger.size() if ledger else 0, 0.5
+    wanted = {cell.key for cell in cells}
+    kept = [line for line in ledger.lines() if not line["error"]] if ledger else []
+    lines = {line["key"]: line for line in kept if line["key"] in wanted}
     open_cells = [cell for cell in cells if cell.key not in lines]
-    if verbose and len(open_cells) < len(cells):
-        print(f"{len(cells) - len(open_cells)} of {len(cells)} are done already", flush=True)
+    say = _Progress(cells, len(open_cells)) if verbose else lambda *_: None
     while open_cells:
         waiting = []
         parallel = joblib.Parallel(n_jobs, return_as="generator_unordered")
         for index, line in parallel(
-            joblib.delayed(_run_cell)(index, cell, ledger, start) for index, cell in enumerate(open_cells)
+            joblib.delayed(_run_cell)(index, cell, *data, ledger, start)
+            for index, cell in enumerate(open_cells)
         ):
             if line is None:
                 waiting.append(open_cells[index])
                 continue
             lines[line["key"]] = line
-            if verbose:
-                done = sum(cell.key in lines for cell in cells)
-                print(f"[{done}/{len(cells)}] {told(line)}", flush=True)
+            say(line, len(lines))
+        if waiting:  # another process is at them; if it is killed, they are ours
+            time.sleep(wait)
+            wait = 0.5 if len(waiting) < len(open_cells) else min(2 * wait, 30)
         open_cells = waiting
-        if open_cells:
-            time.sleep(0.5)  # another process is at them; if it is killed, they are ours
     return [lines[cell.key] for cell in cells]
 
 
-def _run_cell(index, cell, ledger, start):
+class _Progress:
+    """A line for each piece of work that is done, for a screen and a log alike."""
+
+    def __init__(self, cells, n_open):
+        self.n, self.before, self.began = len(cells), len(cells) - n_open, time.monotonic()
+        n_folds, n_named = len({cell.fold for cell in cells}), len({cell.name for cell in cells})
+        of = f"{n_named} estimators and their controls" if n_named > 1 else "1 estimator and its controls"
+        done = f", {self.before} of which are done already" if self.before else ""
+        print(f"{self.n} fits{done}: {of} on {n_folds} fold{'s' * (n_folds > 1)}", flush=True)
+
+    def __call__(self, line, done):
+        seconds = (time.monotonic() - self.began) / (done - self.before) * (self.n - done)
+        print(f"[{done}/{self.n}] {told(line)}{time_left(seconds)}", flush=True)
+
+
+def _run_cell(index, cell, X, y, rows, ledger, start):
     """Do one piece of work and write it down: its index and line, or None if another process is at it."""
     if ledger is None:
-        return index, _line(cell) | {"key": cell.key}
+        return index, _line(cell, cell.task(X, y, rows)) | {"key": cell.key}
     with ledger.claim(cell.key) as claim:
         if claim is None:
             return index, None
         done = [line for line in claim.found(start) if not line["error"]]
         if not done:
-            done = [_line(cell)]
+            done = [_line(cell, cell.task(X, y, rows))]
             claim.write(done[0])
         return index, done[0] | {"key": cell.key}
 
 
-def _line(cell):
+def _line(cell, task):
     """Fit and score: a line of results, or of an error."""
-    task, outcome, error, trace = cell.task, None, "", ""
-    _reset_peak()
-    try:
-        (answers,) = CONTROLS[cell.control](task)
-        scores = score_rows(answers, cell.settings["n_candidates"], cell.settings["n_shifts"], cell.seed)
-        if cell.control in LEAKS:
-            outcome = packed(outcome_of([answers], cell.settings["n_shifts"], task.seed, task.n_left_out))
-    except Exception as caught:  # one fold must not end the others; the row shows it
-        error, trace = f"{type(caught).__name__}: {caught}", traceback.format_exc()
-        rows = task.rows.iloc[task.test]
-        scores = [
-            {"subject": subject, "condition": "", "study": "", "pool": "all", "n_windows": int(n)}
-            for subject, n in rows["subject"].value_counts(sort=False).items()
-        ]
-    common = cell.common()
-    common["n_train"] -= task.n_left_out
+    outcome, error, trace = None, "", ""
+    reset_peak()
+    with overheard() as heard:
+        try:
+            (answers,) = CONTROLS[cell.control](task)
+            scores = score_rows(answers, cell.settings["n_candidates"], cell.settings["n_shifts"], cell.seed)
+            if cell.control in LEAKS:
+                outcome = packed(outcome_of([answers], cell.settings["n_shifts"], task.seed, task.n_left_out))
+        except Exception as caught:  # one fold must not end the others; the row shows it
+            error, trace = f"{type(caught).__name__}: {caught}", traceback.format_exc()
+            subjects = task.rows["subject"].iloc[task.test].value_counts(sort=False)
+            scores = [
+                {"subject": subject, "condition": "", "study": "", "pool": "all", "n_windows": int(n)}
+                for subject, n in subjects.items()
+            ]
     cost = {
-        "seconds_fit": task.seconds_fit, "seconds_score": task.seconds_score, "peak_mb": _peak_mb(),
+        "seconds_fit": task.seconds_fit, "seconds_score": task.seconds_score, "peak_mb": peak_mb(),
         "versions": " ".join(f"{name} {number}" for name, number in versions_here().items()),
-        "written": time.time(),
+        "warnings": "\n".join(heard), "written": time.time(),
     }  # fmt: skip
     return {
-        "common": common,
-        "cost": cost,
-        "rows": scores,
-        "outcome": outcome,
-        "error": error,
-        "trace": trace,
-    }
-
-
-def _reset_peak():
-    """Forget the peak of the work before, where the system lets us (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_mb():
-    """Peak of the memory of this process in MB (of all its life, where it cannot be reset); NaN if unknown."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return np.nan if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        "common": cell.common(task.n_left_out), "about": cell.about, "cost": cost, "rows": scores,
+        "outcome": outcome, "error": error, "trace": trace,
+    }  # fmt: skip

@@ -41,7 +41,7 @@ class Ledger:
     """
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # a worker may stand elsewhere
 
     def lines(self):
         """Read the results.
@@ -75,7 +75,8 @@ class Ledger:
             Whoever has it may write; None if another process is at this work.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        file = os.open(self.path, flags, 0o666)
         try:
             mine = _lock(file, CLAIMS + int(key[:13], 16), wait=False)
             yield Claim(file, key) if mine else None
@@ -103,7 +104,8 @@ class Claim:
     def found(self, start=0):
         """Read what was written of this work since byte ``start``: list of dict."""
         parts = []
-        while part := os.pread(self.file, 2**24, start + sum(map(len, parts))):
+        os.lseek(self.file, start, os.SEEK_SET)
+        while part := os.read(self.file, 2**24):
             parts.append(part)
         return _parsed(b"".join(parts), self.key)
 
@@ -198,6 +200,8 @@ def describe(value):
         return ["dict", *sorted([describe(key), describe(item)] for key, item in value.items())]
     if isinstance(value, (set, frozenset)):
         return ["set", *sorted(map(str, map(describe, value)))]
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return ["array", str(value.shape), str(value.dtype), _digest(np.ascontiguousarray(value))]
     if isinstance(value, (np.ndarray, pd.DataFrame, Windows)):
         rows = np.atleast_1d(value) if isinstance(value, np.ndarray) else value
         return ["rows", str(np.shape(value)), _digest(row_digests(rows).tobytes())]
@@ -209,14 +213,17 @@ def describe(value):
         params = value.get_params(deep=False)
         return [describe(type(value)), describe({k: v for k, v in params.items() if k not in IDLE})]
     if hasattr(value, "__code__"):
-        code = value.__code__
-        numbers = [const for const in code.co_consts if not hasattr(const, "co_code")]
-        return [
-            f"{value.__module__}.{value.__qualname__}",
-            _digest(code.co_code),
-            repr((numbers, code.co_names)),
-        ]
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        held = [thing for thing in held if thing is not value]  # one that calls itself
+        given = [value.__defaults__, value.__kwdefaults__, held, getattr(value, "__self__", None)]
+        return [f"{value.__module__}.{value.__qualname__}", _describe_code(value.__code__), *describe(given)]
     return [describe(type(value)), joblib.hash(value)]
+
+
+def _describe_code(code):
+    """Say what a function does: its instructions, names and numbers, and those of functions within it."""
+    parts = [_describe_code(part) if hasattr(part, "co_code") else describe(part) for part in code.co_consts]
+    return [_digest(code.co_code), repr(code.co_names), parts]
 
 
 def row_digests(data):

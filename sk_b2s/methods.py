@@ -203,7 +203,7 @@ def _versions(good):
 
 def _unsaid(good, cv):
     unsaid = {
-        "how folds were made": cv is None and "cv" not in good,
+        "how folds were made": cv is None and ("cv" not in good or good["cv"].isna().any()),
         "numbers of windows": "n_windows" not in good or "n_train" not in good,
         "the number of candidates": "n_candidates" not in good,
         "whether sound of training was tested": "n_heard" not in good or good["n_heard"].isna().any(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,13 @@ from sk_b2s.verdicts import CONTEXT, LEAKS, Outcome, against_null
 
 __all__ = ["COLUMNS", "COST", "packed", "read_results", "summarise", "table_of_lines", "told"]
 
-COST = ("seconds_fit", "seconds_score", "peak_mb", "versions", "written")  # may differ between equal results
+ABOUT = ("cv", "leakage", "n_heard", "train_seconds")  # of the fold
+COST = (  # may differ between equal results
+    "seconds_fit", "seconds_score", "peak_mb", "versions", "warnings", "written",
+)  # fmt: skip
 COLUMNS = (
     "study", "estimator", "control", "seed", "fold", "subject", "condition", "pool", "n_train", "n_windows",
-    "n_candidates", *SCORES, "verdict", "n_heard", *COST, "error", "key",
+    "n_candidates", *SCORES, "verdict", *ABOUT, *COST, "error", "key",
 )  # fmt: skip
 CELL = ["estimator", "seed", "fold", "control"]  # what a line is of
 MEANS = ("top_1", "top_5", "top_10", "top_k", "median_relative_rank", "near", "match_mismatch", "word_top_10")
@@ -67,12 +71,23 @@ def told(line):
     )
     said = f"{what}, seed {common['seed']}, fold {common['fold']}: "
     if line["error"]:
-        return f"{said}FAILED, {line['error']}"
+        return f"{said}FAILED, {shorten(line['error'], 300)}"
     rows = [row for row in line["rows"] if row["pool"] == "all"]
     n = sum(row["n_windows"] for row in rows)
     score, chance = (sum(row["n_windows"] * row[name] for row in rows) / n for name in ("top_k", "chance"))
     seconds = cost["seconds_fit"] + cost["seconds_score"]
-    return f"{said}top-{rows[0]['k']} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s"
+    warned = f", warned: {shorten(cost['warnings'], 160)}" if cost["warnings"] else ""
+    return f"{said}top-{rows[0]['k']} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s{warned}"
+
+
+def time_left(seconds):
+    """Say how long it will take, as exactly as one can know it; nothing where nothing is left."""
+    if not seconds:
+        return ""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"; about {seconds / size:.0f} {unit} left"
+    return f"; about {max(1, round(seconds))} s left"
 
 
 def table_of_lines(lines):
@@ -95,12 +110,12 @@ def table_of_lines(lines):
     ]
     lines = [lines[index] for index in sorted(range(len(lines)), key=place.__getitem__)]
     rows = [
-        {**row, **line["common"], **line["cost"], "error": line["error"], "key": line["key"]}
+        {**row, **line["common"], **line["about"], **line["cost"], "error": line["error"], "key": line["key"]}
         for line in lines
         for row in line["rows"]
     ]
     results = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "verdict"])
-    results = results.astype({name: float for name in (*SCORES, "n_candidates", "n_heard")})
+    results = results.astype({name: float for name in (*SCORES, "n_candidates", "n_heard", "train_seconds")})
     whole = [name for name in ("k", "n_candidates") if results[name].notna().all()]  # not so of errors
     results = results.astype(dict.fromkeys(whole, int))
     outcomes: dict[tuple, list] = {}

@@ -161,7 +161,7 @@ def judged(results, outcomes):
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
-        With ``estimator, seed, control, top_k, null_high, n_heard, error``.
+        With ``estimator, seed, control, top_k, null_high, n_heard, leakage, error``.
     outcomes : dict of (estimator, seed, control) to list of Outcome
         Of the controls in ``LEAKS``, one for each fold.
 
@@ -170,7 +170,8 @@ def judged(results, outcomes):
     results : DataFrame of shape (n_rows, ...)
         With ``verdict``: "above its null", "at chance", "context" (no brain was asked), "no null" (recordings
         are too short for one, or times unknown), "error", or "LEAK": of a control that is not at chance over
-        its folds, and, with their names in brackets, of the decoder it stands beside.
+        its folds, and, with their names in brackets, of the decoder it stands beside; what else is in the
+        brackets ("sound of training", or its "text" in another voice) is on both sides of a fold.
     """
     verdict = against_null(results)
     verdict[results["control"].isin(CONTEXT)] = "context"
@@ -189,6 +190,8 @@ def judged(results, outcomes):
         verdict[rows[control.isin(reasons)]] = "LEAK"
         if (results.loc[rows, "n_heard"] > 0).any():
             reasons.append("sound of training")
+        elif results.loc[rows, "leakage"].astype(str).str.startswith("LEAK").any():
+            reasons.append("text of training")
         if reasons:
             verdict[rows[control == "decoder"]] = f"LEAK ({', '.join(reasons)})"
     verdict[results["error"] != ""] = "error"

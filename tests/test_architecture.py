@@ -28,7 +28,7 @@ ORDER = [
     "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
     "training", "encoder", "ridge",
     "linear", "codec", "persistence", "counterparts", "verdicts", "controls",
-    "ledger", "scorecard", "results", "evaluation", "auditing", "plotting",
+    "watching", "ledger", "scorecard", "results", "evaluation", "auditing", "plotting",
 ]  # fmt: skip
 
 
