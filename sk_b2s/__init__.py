@@ -29,6 +29,7 @@ from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.statistics import compare_estimators, mean_and_sem
 from sk_b2s.stimuli import SoundArray, SoundIntervals
 from sk_b2s.surrogates import SurrogateBrain
+from sk_b2s.textgrids import read_textgrid
 from sk_b2s.windows import Windows
 
 __version__ = "0.1.0"
@@ -73,6 +74,7 @@ __all__ = [
     "mean_and_sem",
     "methods_paragraph",
     "read_results",
+    "read_textgrid",
     "retrieval_scores",
     "retrieve",
     "run_controls",

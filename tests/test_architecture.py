@@ -18,7 +18,7 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "devices", "stimuli", "recordings", "events", "blocks", "segments", "model_selection",
+    "caching", "devices", "stimuli", "textgrids", "recordings", "events", "blocks", "segments", "model_selection",
     "leave_one_out", "published", "leakage",
     "tables", "windows", "feeding",
     "epocher", "preprocessing", "surrogates", "speech", "activity", "inference", "checkpoints", "pretrained",

@@ -1,0 +1,297 @@
+"""Praat's TextGrids: who says what when, as forced aligners write it."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from bisect import bisect_right
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s.stimuli import plain_text
+
+__all__ = ["read_textgrid", "textgrid_events"]
+
+# What aligners write where nobody speaks: Praat's users, Prosodylab and HTK, Kaldi and MFA, MAUS.
+SILENCES = {"", "sp", "sil", "spn", "silence", "<sil>", "<eps>", "<p:>", "{sl}", "{ns}", "#", "_"}
+# Names of tiers in common use, in lower case; MFA puts the speaker's before them ("anna - words").
+TIERS = {
+    "word": ("words", "word", "ort-mau", "ort"),
+    "phoneme": ("phones", "phone", "phonemes", "phoneme", "mau"),
+    "sentence": (),
+}
+TOLERANCE = 1e-4  # s by which aligners' intervals may overlap
+# Praat reads both syntaxes by one rule: texts in quotes, numbers and flags that stand free, and all else
+# is there for people ("xmin =", "intervals [3]:").
+TOKEN = re.compile(
+    r"""(?P<text>"(?:[^"]|"")*")|(?P<flag><exists>|<absent>)|(?P<comment>(?<!\S)!.*)"""
+    r"""|(?P<number>(?<!\S)[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\S))|(?P<quote>")|[^\s"]+"""
+)
+
+
+def read_textgrid(path, encoding=None):
+    """Read the tiers of a TextGrid in Praat's long or short text syntax.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that Praat, MFA, Prosodylab or MAUS wrote.
+    encoding : str, default=None
+        None is UTF-16 or UTF-8, as the file begins. Old files may need "latin-1" or "mac-roman".
+
+    Returns
+    -------
+    tiers : dict of str to DataFrame
+        For the name of each tier its intervals in their order, with ``onset`` and ``duration`` (s; points
+        last 0 s) and ``text``, empty where nobody speaks. A second tier of one name is called "name (2)".
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no TextGrid, cannot be decoded, or is cut off or contradicts itself, with the line.
+
+    See Also
+    --------
+    textgrid_events : Its words and phonemes as rows of an events table.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sk_b2s import read_textgrid
+    >>> short = '''File type = "ooTextFile"
+    ... Object class = "TextGrid"
+    ...
+    ... 0 1.5 <exists> 1
+    ... "IntervalTier" "words" 0 1.5 2
+    ... 0 0.5 "once"
+    ... 0.5 1.5 "upon" '''
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "story.TextGrid")
+    ...     _ = path.write_text(short)
+    ...     read_textgrid(path)["words"]
+       onset  duration  text
+    0    0.0       0.5  once
+    1    0.5       1.0  upon
+    """
+    path = Path(path)
+    tokens = _Tokens(_decode(path, encoding), path)
+    tokens.expect(("ooTextFile", "ooTextFile short"))
+    tokens.expect(("TextGrid",))
+    tokens.take("number", "where the TextGrid begins")
+    tokens.take("number", "where the TextGrid ends")
+    tiers: dict[str, pd.DataFrame] = {}
+    if tokens.take("flag", "<exists> or <absent>") == "<exists>":
+        for index in range(tokens.count("the number of tiers")):
+            name, tier = _tier(tokens, index + 1)
+            same = sum(name == other or other.startswith(f"{name} (") for other in tiers)
+            tiers[f"{name} ({same + 1})" if same else name] = tier
+    tokens.finish()
+    return tiers
+
+
+def _decode(path, encoding):
+    """Read a file as text, telling UTF-16 and UTF-8 by their first bytes."""
+    data = path.read_bytes()
+    if data.startswith(b"ooBinaryFile"):
+        raise ValueError(f"{str(path)!r} is a binary TextGrid; in Praat, save it by 'Save as text file...'.")
+    if encoding is None:
+        marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding = "utf-16" if data.startswith(marks) else "utf-8-sig"
+        if b"\0" in data[:2] and encoding != "utf-16":  # Latin letters without a mark
+            encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{str(path)!r}, line {line}: byte {data[error.start]:#04x} is none of {encoding.upper()}; name the "
+            f"file's encoding, encoding='latin-1' or 'mac-roman' for old files."
+        ) from error
+
+
+class _Tokens:
+    """The texts, numbers and flags of a file one after the other, each with its line."""
+
+    def __init__(self, text, path):
+        self.path = path
+        self.breaks = [match.start() for match in re.finditer("\n", text)]
+        self.end = len(text)
+        self.found = [m for m in TOKEN.finditer(text) if m.lastgroup not in (None, "comment")]
+        self.place = 0
+
+    def fail(self, expected, got, start):
+        line = bisect_right(self.breaks, max(start - 1, 0)) + 1
+        raise ValueError(f"{str(self.path)!r}, line {line}: expected {expected}, got {got}.")
+
+    def take(self, kind, expected):
+        """Return the next token, which must be of a kind: "text", "number" or "flag"."""
+        if self.place == len(self.found):
+            self.fail(f"{expected} (a {kind})", "the end of the file: it was cut off", self.end)
+        match = self.found[self.place]
+        if match.lastgroup != kind:
+            got = "a quote that is never closed" if match.lastgroup == "quote" else match.group()
+            self.fail(f"{expected} (a {kind})", got, match.start())
+        self.place += 1
+        if kind == "text":
+            return match.group()[1:-1].replace('""', '"').strip()
+        return float(match.group()) if kind == "number" else match.group()
+
+    def expect(self, allowed):
+        """Pass one of the words with which every TextGrid begins."""
+        match = self.found[self.place] if self.place < len(self.found) else None
+        if match is None or match.group()[1:-1] not in allowed:
+            got = match.group() if match else "nothing"
+            start = match.start() if match else self.end
+            self.fail(f'"{allowed[0]}", as every TextGrid begins', got, start)
+        self.place += 1
+
+    def count(self, expected):
+        number = self.take("number", expected)
+        if number < 0 or number != int(number):
+            self.fail(f"{expected} (a whole number)", f"{number:g}", self.found[self.place - 1].start())
+        return int(number)
+
+    def finish(self):
+        if self.place < len(self.found):
+            match = self.found[self.place]
+            self.fail("the end of the file, after all it announced", match.group(), match.start())
+
+
+def _tier(tokens, index):
+    """Read one tier: its name and its intervals or points."""
+    kind = tokens.take("text", f"the class of tier {index}")
+    if kind not in ("IntervalTier", "TextTier"):
+        tokens.fail(
+            f"'IntervalTier' or 'TextTier' as the class of tier {index}",
+            repr(kind),
+            tokens.found[tokens.place - 1].start(),
+        )
+    name = tokens.take("text", f"the name of tier {index}")
+    tokens.take("number", f"where tier {name!r} begins")
+    tokens.take("number", f"where tier {name!r} ends")
+    rows, last = [], -np.inf
+    for row in range(1, tokens.count(f"the number of entries in tier {name!r}") + 1):
+        what = f"{'interval' if kind == 'IntervalTier' else 'point'} {row} of tier {name!r}"
+        begin = tokens.take("number", f"the time of {what}")
+        at = tokens.found[tokens.place - 1].start()
+        if begin < last - TOLERANCE:
+            tokens.fail(
+                f"{what} to begin at {last:g} s, where the one before ends, or later", f"{begin:g} s", at
+            )
+        last = tokens.take("number", f"the end of {what}") if kind == "IntervalTier" else begin
+        if last < begin:
+            tokens.fail(f"{what}, which begins at {begin:g} s, to end later", f"{last:g} s", at)
+        rows.append((begin, last - begin, tokens.take("text", f"the text of {what}")))
+    return name, pd.DataFrame(rows, columns=["onset", "duration", "text"]).astype(
+        {"onset": float, "duration": float, "text": object}
+    )
+
+
+def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
+    """Read the words and phonemes of a TextGrid as rows of an events table.
+
+    Silences ("", "sp", "sil", "<p:>" and the like) are no rows. A phoneme is of the word in which it
+    begins.
+
+    Parameters
+    ----------
+    path : path-like
+        A TextGrid.
+    tiers : dict of str to str, default=None
+        Which tier holds each ``"word"``, ``"phoneme"`` and ``"sentence"``. None, and a type that is not
+        named, look for common names ("words", "phones", "ORT-MAU", "MAU", "anna - words"); None as a name
+        leaves the type out. There must be words; sentences are never looked for.
+    sentence_gap : float, default=0.4
+        Seconds of silence after which a new sentence begins, where no tier tells sentences. A new one
+        begins at each interval of that tier.
+    encoding : str, default=None
+        See :func:`read_textgrid`.
+
+    Returns
+    -------
+    rows : DataFrame of shape (n_words + n_phonemes, 6)
+        ``type`` ("word" or "phoneme"), ``sound_onset`` and ``duration`` (s, in the sound), ``text``,
+        ``sequence`` (the plain text of the sentence, equal wherever it is said) and ``word_index`` (from 0
+        in its sentence), sorted by ``sound_onset``; a word stands before its first phoneme.
+
+    Raises
+    ------
+    ValueError
+        If the file is malformed (:func:`read_textgrid`) or has no such tier.
+    """
+    path = Path(path)
+    names = _find_tiers(path, found := read_textgrid(path, encoding), tiers)
+    words = _spoken(found[names["word"]])
+    if "sentence" in names:
+        starts = found[names["sentence"]]
+        starts = starts.loc[_is_said(starts), "onset"].to_numpy()
+        sentence = np.searchsorted(starts, words["onset"].to_numpy() + TOLERANCE, side="right")
+    else:
+        ends = (words["onset"] + words["duration"]).to_numpy()[:-1]
+        sentence = np.r_[0, np.cumsum(words["onset"].to_numpy()[1:] - ends >= sentence_gap - 1e-9)][
+            : len(words)
+        ]
+    by_sentence = words.groupby(sentence)["text"]
+    words["sequence"] = by_sentence.transform(plain_text).astype(object)
+    words["word_index"] = by_sentence.cumcount().astype(float)
+    rows = [words.assign(type="word")]
+    if "phoneme" in names:
+        rows.append(_of_words(_spoken(found[names["phoneme"]]), words).assign(type="phoneme"))
+    rows = pd.concat(rows, ignore_index=True).rename(columns={"onset": "sound_onset"})
+    rows = rows.sort_values("sound_onset", kind="stable", ignore_index=True)
+    return rows[["type", "sound_onset", "duration", "text", "sequence", "word_index"]]
+
+
+def _find_tiers(path, found, tiers):
+    """Name the tier of each type of event that the file has."""
+    if unknown := set(tiers or {}) - set(TIERS):
+        raise ValueError(f"tiers={tiers!r}: {sorted(unknown)} are none of {list(TIERS)}.")
+    names = {}
+    for kind, usual in TIERS.items():
+        if tiers is not None and kind in tiers:
+            if tiers[kind] is None:
+                continue
+            if tiers[kind] not in found:
+                raise ValueError(
+                    f"tiers={tiers!r}: {str(path)!r} has no tier {tiers[kind]!r}; it has {list(found)}."
+                )
+            names[kind] = tiers[kind]
+            continue
+        fits = [name for name in found if name.split(" - ")[-1].strip().lower() in usual]
+        if len(fits) > 1:
+            raise ValueError(
+                f"{str(path)!r} has several tiers of {kind}s, {fits}; choose by tiers={{{kind!r}: {fits[0]!r}}}."
+            )
+        if fits:
+            names[kind] = fits[0]
+    if "word" not in names:
+        raise ValueError(
+            f"{str(path)!r}: none of its tiers {list(found)} is known to hold words; name it by "
+            f"tiers={{'word': ..., 'phoneme': ...}}."
+        )
+    return names
+
+
+def _is_said(tier):
+    return ~tier["text"].str.lower().isin(SILENCES)
+
+
+def _spoken(tier):
+    """The entries of a tier in which somebody speaks."""
+    return tier[_is_said(tier)].reset_index(drop=True)
+
+
+def _of_words(phonemes, words):
+    """Give phonemes the sentence and place of the word in which they begin."""
+    begin = phonemes["onset"].to_numpy() + TOLERANCE
+    at = np.searchsorted(words["onset"].to_numpy(), begin, side="right") - 1
+    ends = (words["onset"] + words["duration"]).to_numpy()
+    inside = at >= 0
+    inside[inside] = begin[inside] < ends[at[inside]] + 2 * TOLERANCE
+    columns = words[["sequence", "word_index"]].reindex(np.where(inside, at, -1)).reset_index(drop=True)
+    return phonemes.join(columns)
