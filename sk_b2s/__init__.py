@@ -12,6 +12,7 @@ from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.evaluation import benchmark
 from sk_b2s.events import check_events
+from sk_b2s.forward import ForwardTRF, forward_prediction
 from sk_b2s.leakage import check_leakage, describe_leakage
 from sk_b2s.leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneSubjectOut
 from sk_b2s.linear import RidgeDecoder
@@ -39,6 +40,7 @@ __all__ = [
     "Envelope",
     "Epocher",
     "FeatureScaler",
+    "ForwardTRF",
     "HashedBlockSplit",
     "LeaveOneSessionOut",
     "LeaveOneStudyOut",
@@ -66,6 +68,7 @@ __all__ = [
     "compare_estimators",
     "decision_accuracy",
     "describe_leakage",
+    "forward_prediction",
     "intersubject_correlation",
     "join_answers",
     "learning_curve",

@@ -27,7 +27,7 @@ ORDER = [
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
     "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
     "training", "encoder", "ridge",
-    "linear", "codec", "persistence", "counterparts", "verdicts", "controls",
+    "linear", "forward", "codec", "persistence", "counterparts", "verdicts", "controls",
     "watching", "ledger", "scorecard", "results", "evaluation", "auditing", "plotting",
 ]  # fmt: skip
 

@@ -1,0 +1,152 @@
+"""Eight people of real EEG, each half of a story by the other: ridge, a regressing and a contrastive network.
+
+``SK_B2S_TEST_DATA=folder python benchmarks/bench_dtu.py`` reads ``eeg_dtu`` as ``examples/plot_3_real_eeg.py`` does,
+and cuts, trains and tests as that page does: the envelope at 32 Hz, windows of three seconds, eight candidates in either
+half (k=1), the mean over ten repeats beside single ones. "regression" is the network of "CLIP" with ``loss="mse"``. How
+many epochs either learns was chosen on made-up people, whose scores are printed first, never on real ones.
+
+Nothing is claimed of which decoder is best: there are sixteen windows of one story, and the intervals say so.
+"""
+
+import argparse
+import importlib.util
+import sys
+import time
+from itertools import combinations, product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _machine import machine, markdown
+from threadpoolctl import threadpool_limits
+
+from sk_b2s import bootstrap_interval, compare_estimators
+from sk_b2s.metrics import ranks
+
+EPOCHS = (1, 3, 5, 10)
+DECODERS = ("ridge", "regression", "CLIP")
+SHIFTS = list(product(range(1, 8), repeat=2))  # windows, in either half, the same for everybody
+
+
+def load_page():
+    """The example as a module."""
+    path = Path(__file__).resolve().parents[1] / "examples" / "plot_3_real_eeg.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def similarities(page, name, people, envelope, epochs):
+    """Similarity of each window to the eight candidates of its half: (n_people, 10, 2 halves, 8, 8)."""
+    if name == "ridge":
+        return page.similarities("ridge", people, envelope)
+    found = []
+    for train, test in (("second", "first"), ("first", "second")):
+        X, y = page.cut(people, envelope, train, 0.25, train)
+        X_test, y_test = page.cut(people, envelope, test, page.SECONDS, train)
+        decoder = page.make_decoder("encoder", epochs=epochs)
+        decoder.set_params(loss="mse" if name == "regression" else "clip")
+        found.append(decoder.fit(X, y).similarity(X_test, y_test).reshape(len(people), -1, 8, 8))
+    return np.stack(found, axis=2)
+
+
+def hits(scores, averaged=False, shifts=(0, 0)):
+    """Whether each window is right: (n_people, n_repeats, 2 halves, 8)."""
+    scores = scores.mean(1, keepdims=True) if averaged else scores
+    target = np.stack([(np.arange(8) + shift) % 8 for shift in shifts])
+    labels = np.broadcast_to(target, scores.shape[:-1])
+    return (ranks(scores.reshape(-1, 8), labels.ravel()) == 0).reshape(labels.shape)
+
+
+def choose_epochs(page, name, people, envelope):
+    """Epochs at which single windows of made-up people are right most often."""
+    made_up = page.made_up(people, envelope)
+    found = {n: hits(similarities(page, name, made_up, envelope, n)).mean() for n in EPOCHS}
+    print(
+        f"{name}, made-up people: " + ", ".join(f"{n} epochs {share:.1%}" for n, share in found.items()),
+        flush=True,
+    )
+    return max(found, key=found.get)
+
+
+def interval(values):
+    """Crossed interval over people and the sixteen windows, as text in per cent."""
+    person, _, half, window = np.indices(values.shape)
+    found = (
+        100 * bootstrap_interval(values.ravel(), person.ravel(), (8 * half + window).ravel())[["low", "high"]]
+    )
+    return f"{found['low']:.1f} to {found['high']:.1f}"
+
+
+def report(found, averaged):
+    """Two tables: each decoder beside its null, and pairs of decoders."""
+    right = {name: hits(scores, averaged) for name, scores in found.items()}
+    lines = []
+    for name, scores in found.items():
+        own = 100 * right[name].mean((1, 2, 3))
+        null = 100 * np.array([hits(scores, averaged, shifts).mean() for shifts in SHIFTS])
+        p = (1 + np.sum(null >= own.mean() - 1e-9)) / (1 + len(null))
+        lines.append([
+            name, f"{own.mean():.1f} ± {own.std(ddof=1) / np.sqrt(len(own)):.1f}", interval(right[name]),
+            f"{null.mean():.1f}", f"{np.quantile(null, 0.975):.1f}", f"{p:.3f}",
+        ])  # fmt: skip
+    columns = [
+        "decoder",
+        "right, %",
+        "95 %, people and windows",
+        "null",
+        "null 97.5 %",
+        f"p (least {1 / 50:.2f})",
+    ]
+    print(
+        f"\n{'Ten repeats averaged' if averaged else 'Single windows'}, chance 12.5 %\n\n{markdown(columns, lines)}"
+    )
+    table = pd.DataFrame([
+        {"estimator": name, "subject": person, "fold": half, "top_1": right[name][person, :, half].mean()}
+        for name in found for person in range(len(right[name])) for half in (0, 1)
+    ])  # fmt: skip
+    compared = compare_estimators(table, score="top_1").set_index(["estimator", "reference"])
+    lines = []
+    for one, other in combinations(found, 2):
+        row = compared.loc[(one, other)]
+        lines.append([
+            f"{one} - {other}", f"{100 * row['mean_difference']:+.1f} ± {100 * row['sem']:.1f}",
+            interval(right[one].astype(float) - right[other]), f"{row['n_better']:.0f} of {row['n_subjects']:.0f}",
+            f"{row['p']:.3f}", f"{row['smallest_p']:.3f}", f"{row['p_holm']:.3f}",
+        ])  # fmt: skip
+    columns = [
+        "pair",
+        "difference, points",
+        "95 %, people and windows",
+        "people better",
+        "p",
+        "least p",
+        "p, Holm",
+    ]
+    print("\n" + markdown(columns, lines))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.parse_args()
+    page = load_page()
+    if not page.data_folder().is_dir():
+        sys.exit(
+            f"No recordings in {page.data_folder()}: set SK_B2S_TEST_DATA to the folder that holds eeg_dtu."
+        )
+    with threadpool_limits(1):
+        people, envelope = page.load_people(page.data_folder())
+        epochs = {name: choose_epochs(page, name, people, envelope) for name in DECODERS[1:]} | {
+            "ridge": None
+        }
+        found = {name: similarities(page, name, people, envelope, epochs[name]) for name in DECODERS}
+        moved = np.roll(envelope, 21 * page.SFREQ)
+        found |= {f"{n}, sound moved 21 s": similarities(page, n, people, moved, epochs[n]) for n in DECODERS}
+    for averaged in (False, True):
+        report({name: found[name] for name in DECODERS}, averaged)
+    print()
+    for name in DECODERS:
+        share = hits(found[f"{name}, sound moved 21 s"]).mean()
+        print(f"{name}, fitted and tested anew with the sound moved by 21 s: {share:.1%} of single windows")
+    print(f"\n{time.process_time():.0f} s of one core on {machine()}")
