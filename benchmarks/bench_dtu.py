@@ -1,9 +1,10 @@
 """Eight people of real EEG, each half of a story by the other: ridge, a regressing and a contrastive network.
 
 ``SK_B2S_TEST_DATA=folder python benchmarks/bench_dtu.py`` reads ``eeg_dtu`` as ``examples/plot_3_real_eeg.py`` does,
-and cuts, trains and tests as that page does: the envelope at 32 Hz, windows of three seconds, eight candidates in either
-half (k=1), the mean over ten repeats beside single ones. "regression" is the network of "CLIP" with ``loss="mse"``. How
-many epochs either learns was chosen on made-up people, whose scores are printed first, never on real ones.
+and cuts, trains and tests as that page does: the envelope at 32 Hz, windows of three seconds, eight candidates in
+either half (k=1), the mean over ten repeats beside single ones. "regression" is the network of "CLIP" with
+``loss="mse"``. How many epochs either learns was chosen on made-up people, whose scores are printed first, never on
+real ones.
 
 Nothing is claimed of which decoder is best: there are sixteen windows of one story, and the intervals say so.
 """

@@ -1,8 +1,9 @@
 """What a leak does to a score: splits that mix overlapping windows, and recordings that can be told apart.
 
 ``python benchmarks/bench_leak.py`` prints the tables of ``docs/leakage.md``, in five minutes on one core. Part one
-scores one decoder on one small experiment under four splits, with what :func:`sk_b2s.check_leakage` says of each and what the
-controls say of the scores. Part two has no response to speech in it at all, only a fingerprint of each recording.
+scores one decoder on one small experiment under four splits, with what :func:`sk_b2s.check_leakage` says of each and
+what the controls say of the scores. Part two has no response to speech in it at all, only a fingerprint of each
+recording.
 """
 
 import argparse
