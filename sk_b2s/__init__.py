@@ -23,6 +23,7 @@ from sk_b2s.persistence import load, save
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
 from sk_b2s.published import HashedBlockSplit
+from sk_b2s.recentring import CovarianceRecentring
 from sk_b2s.resampling import bootstrap_interval, shift_test
 from sk_b2s.results import read_results, summarise
 from sk_b2s.segments import make_segments
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BrainEncoder",
+    "CovarianceRecentring",
     "Envelope",
     "Epocher",
     "FeatureScaler",

@@ -34,6 +34,7 @@ from sk_b2s.epocher import Epocher
 from sk_b2s.linear import RidgeDecoder
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
+from sk_b2s.recentring import CovarianceRecentring
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.surrogates import SurrogateBrain
 
@@ -47,6 +48,7 @@ DAMAGE = (TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
 # Every estimator that can be saved, by the name it has in a file.
 ESTIMATORS: dict[str, type] = {
     "sk_b2s.BrainEncoder": BrainEncoder,
+    "sk_b2s.CovarianceRecentring": CovarianceRecentring,
     "sk_b2s.Envelope": Envelope,
     "sk_b2s.Epocher": Epocher,
     "sk_b2s.FeatureScaler": FeatureScaler,

@@ -25,6 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScale
 import sk_b2s
 from sk_b2s import (
     BrainEncoder,
+    CovarianceRecentring,
     Envelope,
     Epocher,
     FeatureScaler,
@@ -239,6 +240,7 @@ def flat(n_rows=30, n_columns=6):
 ARRAYS = {
     "Epocher": (Epocher(), brain(), None),
     "RobustChannelScaler": (RobustChannelScaler(), brain(), None),
+    "CovarianceRecentring": (CovarianceRecentring(), brain(), None),
     "FeatureScaler": (FeatureScaler(per_feature=False), features(), None),
     "SurrogateBrain": (SurrogateBrain(), brain(), None),
     "BrainEncoder": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()),

@@ -3,11 +3,21 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sk_b2s import BrainEncoder, Epocher, FeatureScaler, RidgeDecoder, RobustChannelScaler, SurrogateBrain
+from sk_b2s import (
+    BrainEncoder,
+    CovarianceRecentring,
+    Epocher,
+    FeatureScaler,
+    RidgeDecoder,
+    RobustChannelScaler,
+    SurrogateBrain,
+)
 
 ESTIMATORS = [
     Epocher(),
     RobustChannelScaler(),
+    CovarianceRecentring(),
+    CovarianceRecentring("riemannian"),
     FeatureScaler(),
     FeatureScaler(per_feature=False),
     SurrogateBrain(),
