@@ -24,6 +24,7 @@ from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
 from sk_b2s.published import HashedBlockSplit
 from sk_b2s.recentring import CovarianceRecentring
+from sk_b2s.report import write_report
 from sk_b2s.resampling import bootstrap_interval, shift_test
 from sk_b2s.results import read_results, summarise
 from sk_b2s.segments import make_segments
@@ -88,4 +89,5 @@ __all__ = [
     "shift_test",
     "split_half_reliability",
     "summarise",
+    "write_report",
 ]

@@ -29,7 +29,8 @@ ORDER = [
     "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
     "training", "encoder", "ridge",
     "linear", "forward", "codec", "persistence", "counterparts", "verdicts", "controls",
-    "watching", "ledger", "scorecard", "results", "evaluation", "auditing", "plotting",
+    "watching", "ledger", "scorecard", "results", "evaluation", "auditing",
+    "palette", "score_plots", "answer_plots", "topographies", "plotting", "page", "findings", "report",
 ]  # fmt: skip
 
 

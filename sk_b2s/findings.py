@@ -1,0 +1,266 @@
+"""What a table of scores is evidence of, in words: the verdict of a report."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s.results import summarise
+from sk_b2s.score_plots import named_score
+from sk_b2s.statistics import of_decoders
+from sk_b2s.verdicts import LEAKS
+
+__all__ = [
+    "MEANINGS", "card_of", "facts_of", "fold_rows", "headline", "leak_reasons", "pct", "summary_rows", "verdict_class",
+]  # fmt: skip
+
+MEANINGS = {
+    "surrogate": "Recordings of equal spectrum without any response. Must be at chance.",
+    "white noise": "Noise in place of the recordings. Must be at chance.",
+    "shifted pairing": "Recordings paired with sound of another time. Must be at chance.",
+    "within recording": "Candidates of the window's own recording alone: no fingerprint helps.",
+    "silence only": "Speech and pause alone, compared with the truth: what the task gives away. No brain was asked.",
+    "silence from the brain": "Speech and pause, decoded: how much of the score that explains.",
+    "acoustics only": "Loudness, decoded: how much of the score that explains.",
+    "oracle": "One who knows the simulated truth: the ceiling.",
+}
+LEAK_MEANS = {
+    "surrogate": "recordings without any response were decoded, so a fingerprint of the recording is enough",
+    "white noise": "noise was decoded, so the answer is somewhere in the tables or the folds",
+    "shifted pairing": "sound of another time was decoded, so what is read is not bound to what was heard then",
+}
+
+
+def pct(share):
+    """Write a share in per cent.
+
+    Parameters
+    ----------
+    share : float
+
+    Returns
+    -------
+    text : str
+        A dash for NaN.
+
+    Examples
+    --------
+    >>> pct(0.3333).split(), pct(float("nan"))
+    (['33.3', '%'], '–')
+    """
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%" if np.isfinite(share) else "–"
+
+
+def verdict_class(verdict):
+    """Tell how a verdict is coloured.
+
+    Parameters
+    ----------
+    verdict : str
+
+    Returns
+    -------
+    name : {"good", "bad", "so"}
+    """
+    if str(verdict).startswith(("LEAK", "error")):
+        return "bad"
+    return "good" if verdict == "above its null" else "so"
+
+
+def summary_rows(results):
+    """Rows of :func:`~sk_b2s.summarise` with a ``label``: the estimator, and its condition where there are several.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+
+    Returns
+    -------
+    rows : DataFrame
+        Estimators in their order of appearance.
+    """
+    order = {name: place for place, name in enumerate(pd.unique(results["estimator"]))}
+    rows = summarise(results)
+    rows = rows.iloc[np.argsort(rows["estimator"].map(order).to_numpy(), kind="stable")]
+    several = rows["condition"].nunique() > 1
+    said = ", " + rows["condition"].astype(str).replace("", "no condition") if several else ""
+    return rows.assign(label=rows["estimator"].astype(str) + said)
+
+
+def facts_of(results):
+    """Say in a line what was tested.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+
+    Returns
+    -------
+    text : str
+    """
+    mine = of_decoders(results[results["error"].fillna("") == ""])
+    one = mine.drop_duplicates(["subject", "fold", "condition"])
+    counts = [
+        (one["subject"].nunique(), "person", "people"), (int(one["n_windows"].sum()), "window", "windows"),
+        (mine["estimator"].nunique(), "decoder", "decoders"), (mine["fold"].nunique(), "fold", "folds"),
+        (mine["seed"].nunique(), "seed", "seeds"),
+    ]  # fmt: skip
+    return " · ".join(f"{n:,} {single if n == 1 else many}".replace(",", " ") for n, single, many in counts)
+
+
+def card_of(row):
+    """Say one row of the summary: its number, what stands beside it, its verdict.
+
+    Parameters
+    ----------
+    row : dict
+
+    Returns
+    -------
+    number, beside, verdict : str
+    """
+    error = f"± {100 * row['top_k_sem']:.1f} s.e.m., " if np.isfinite(row["top_k_sem"]) else ""
+    null = f", null up to {pct(row['null_high'])}" if np.isfinite(row["null_high"]) else ""
+    beside = (
+        f"top-{int(row['k'])} accuracy among {row['n_candidates']:.0f} candidates, {error}"
+        f"chance {pct(row['chance'])}{null}"
+    )
+    return pct(row["top_k"]), beside, row["verdict"]
+
+
+def headline(rows, results):
+    """Say what the scores are evidence of.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :func:`summary_rows`.
+    results : DataFrame of shape (n_rows, ...)
+        What they were made of.
+
+    Returns
+    -------
+    kind : {"good", "bad", "so"}
+    said : str
+        One sentence.
+    notes : list of str
+        What must be known beside it.
+    """
+    mine = rows[(rows["pool"] == "all") & (rows["control"] == "decoder")]
+    leaks = mine[mine["verdict"].str.startswith("LEAK")]["label"]
+    good = mine[mine["verdict"] == "above its null"]["label"]
+    n = len(mine)
+    if len(leaks):
+        kind, said = "bad", f"There is a leak: what {_list(leaks)} scored is no evidence."
+    elif len(good) == n:
+        reads = (
+            "reads heard speech better than its null"
+            if n == 1
+            else "read heard speech better than their nulls"
+        )
+        kind, said = "good", f"{_list(good)} {reads}."
+    elif len(good):
+        others = _list(mine.loc[~mine.index.isin(good.index), "label"])
+        reads = "reads" if len(good) == 1 else "read"
+        kind, said = (
+            "so",
+            f"{_list(good)} {reads} heard speech better than the null; {others} cannot be said to.",
+        )
+    elif (mine["verdict"] == "no null").all():
+        kind, said = (
+            "so",
+            "Nothing can be said: no null could be made, for recordings are too short or times unknown.",
+        )
+    else:
+        kind, said = "so", "No decoder reads heard speech better than its null."
+    return kind, said, _notes(mine, rows, results)
+
+
+def _notes(mine, rows, results):
+    """What else a verdict hangs on."""
+    controls = rows[rows["control"].isin(LEAKS) & (rows["pool"] == "all")]
+    names = _list(controls["control"])
+    if not len(controls):
+        notes = ["No control for leaks was run, so a leak is not ruled out."]
+    elif controls["verdict"].str.startswith("LEAK").any():
+        notes = []
+    else:
+        notes = [f"What must be at chance is at chance: {names}."]
+    if results["n_heard"].isna().any():
+        notes.append("It is not known whether sound of training was tested.")
+    elif not (results["n_heard"] > 0).any():
+        notes.append("No window tested contained sound of training.")
+    if n := int(mine["n_failed"].sum()):
+        notes.append(
+            f"{n} {'fit' if n == 1 else 'fits'} of decoders failed and {'is' if n == 1 else 'are'} missing."
+        )
+    return notes
+
+
+def leak_reasons(rows, results):
+    """Say of each leak what leaks, and how much.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :func:`summary_rows`.
+    results : DataFrame of shape (n_rows, ...)
+        What they were made of.
+
+    Returns
+    -------
+    reasons : list of str
+    """
+    leaks = rows["verdict"].str.startswith("LEAK") & rows["control"].isin(LEAKS) & (rows["pool"] == "all")
+    reasons = [
+        f"{row['label']}, {row['control']}: {pct(row['top_k'])} where chance is {pct(row['chance'])}; "
+        f"{LEAK_MEANS[row['control']]}."
+        for row in rows[leaks].to_dict("records")
+    ]
+    mine = of_decoders(results)
+    heard = mine[mine["n_heard"] > 0].drop_duplicates(["estimator", "seed", "fold"])
+    for name, own in heard.groupby("estimator", sort=False):
+        reasons.append(
+            f"{name}: {own['n_heard'].sum():.0f} windows tested contain sound of training, in "
+            f"{own['fold'].nunique()} of {mine['fold'].nunique()} folds. They may be remembered rather than decoded: "
+            f"divide whole blocks, with a guard, as StimulusKFold and LeaveOneSubjectOut do."
+        )
+    return reasons
+
+
+def fold_rows(results):
+    """What was done in each fold, as rows of a table.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+
+    Returns
+    -------
+    columns : list of str
+    rows : list of list of str
+    """
+    mine = of_decoders(results[results["error"].fillna("") == ""])
+    score, rows = named_score(mine), []
+    columns = ["decoder", "seed", "fold", "people", "trained on", "tested", "candidates", score, "chance"]
+    columns += ["fit, s", "scored, s", "memory, MB"]
+    for (name, seed, fold), own in mine.groupby(["estimator", "seed", "fold"], sort=False, dropna=False):
+        share = own["n_windows"] / own["n_windows"].sum()
+        people = pd.unique(own["subject"])
+        who = ", ".join(people) if len(people) <= 3 else f"{len(people)} people"
+        numbers = [own[column].iloc[0] for column in ("seconds_fit", "seconds_score", "peak_mb")]
+        rows.append([
+            str(name), f"{seed}", f"{fold}", who, _whole(own["n_train"].iloc[0]), _whole(own["n_windows"].sum()),
+            _whole(own["n_candidates"].iloc[0]), pct((share * own["top_k"]).sum()), pct((share * own["chance"]).sum()),
+            *(f"{number:.1f}" if np.isfinite(number) else "–" for number in numbers),
+        ])  # fmt: skip
+    return columns, rows
+
+
+def _whole(number):
+    return f"{number:.0f}" if np.isfinite(number) else "–"
+
+
+def _list(names):
+    names = list(dict.fromkeys(names))
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""

@@ -1,0 +1,472 @@
+"""A table of scores as one page that is looked at rather than the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s.answer_plots import longest_sentence, rank_shares, word_confusions
+from sk_b2s.counterparts import decoder_of
+from sk_b2s.findings import (
+    MEANINGS,
+    card_of,
+    facts_of,
+    fold_rows,
+    headline,
+    leak_reasons,
+    pct,
+    summary_rows,
+    verdict_class,
+)
+from sk_b2s.methods import methods_paragraph
+from sk_b2s.page import Html, drawing, page, picture, table, tag
+from sk_b2s.plotting import (
+    plot_attention,
+    plot_comparison,
+    plot_controls,
+    plot_curve,
+    plot_history,
+    plot_rank_curve,
+    plot_ranks,
+    plot_scores,
+    plot_similarity,
+    plot_subjects,
+    plot_words,
+)
+from sk_b2s.results import COLUMNS
+from sk_b2s.score_plots import labelled, named_score, scores_over
+from sk_b2s.statistics import compare_estimators, of_decoders
+from sk_b2s.topographies import attention_map
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    results, path="report.html", title=None, *, cv=None, answers=None, encoders=None, positions=None, curves=None,
+    pictures=None,
+):  # fmt: skip
+    """Write a table of scores as one HTML page that a person would rather look at than the table.
+
+    The page says first, in words, what the scores are evidence of; a leak is said before any score. It holds its
+    pictures, loads nothing, runs no script, follows the reader's light or dark mode and can be printed.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+        Of :func:`~sk_b2s.benchmark`, :func:`~sk_b2s.read_results` or :func:`~sk_b2s.audit`.
+    path : str or Path, default="report.html"
+        File to write; what is there is replaced.
+    title : str, default=None
+        Heading of the page; the studies by default.
+    cv : None, splitter or str, default=None
+        How windows were divided, for the methods paragraph, as in :func:`~sk_b2s.methods_paragraph`.
+    answers : dict of str to Retrieval, default=None
+        What decoders answered: ranks, a sentence's similarities and confusions of words are drawn of each.
+    encoders : dict of str to estimator, default=None
+        Fitted encoders, or Pipelines that end in one: the curves of their training are drawn.
+    positions : array-like of shape (n_channels, 2), default=None
+        Places of the sensors, ``windows.positions[0]``, to draw where ``encoders`` attend.
+    curves : dict of str to DataFrame, default=None
+        Of :func:`~sk_b2s.learning_curve`, :func:`~sk_b2s.accuracy_by` or :func:`~sk_b2s.decision_accuracy`, by the
+        heading of each.
+    pictures : dict of str to (Figure or Axes, str), default=None
+        Others of yours by heading, each with a text that says what it shows to those who do not see it.
+
+    Returns
+    -------
+    path : Path
+        The file written.
+
+    Raises
+    ------
+    ValueError
+        If the table lacks columns or has no rows but those of failed fits, or a picture has no text.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from sk_b2s import audit
+    >>> heard = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
+    >>> write_report(audit(np.eye(60), heard), Path(mkdtemp()) / "report.html").name
+    'report.html'
+    """
+    results = _checked(results)
+    rows = summary_rows(results)
+    with drawing():
+        body = [
+            *_top(rows, results, title), *_table(rows), *_people(results), *_compared(results),
+            *_controls(rows, results),
+            *_answers(answers or {}), *_curves(curves or {}), *_encoders(encoders or {}, positions),
+            *_pictures(pictures or {}), *_folds(results), *_methods(results, cv), *_reading(results),
+        ]  # fmt: skip
+        text = page(title or _title(results), *body)
+    path = Path(path)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _checked(results):
+    """Take a table that a benchmark could have made, people without a name named."""
+    needed = [name for name in COLUMNS if name not in ("study", "written", "key", "versions", "seconds_fit")]
+    if missing := [name for name in needed if name not in getattr(results, "columns", ())]:
+        raise ValueError(
+            f"results must be a table of benchmark(), read_results() or audit(); it lacks the columns {missing}."
+        )
+    if not (results["error"].fillna("") == "").any():
+        first = f": {results['error'].iloc[0]}" if len(results) else ""
+        raise ValueError(f"results has no rows{' but those of failed fits' + first if len(results) else ''}.")
+    return results.assign(
+        subject=results["subject"].astype(str).replace("", "unnamed"),
+        **{name: np.nan for name in ("study", "versions", "seconds_fit") if name not in results},
+    )
+
+
+def _title(results):
+    studies = [str(name) for name in pd.unique(results["study"].dropna()) if name]
+    return f"Heard speech read from the brain{': ' + ', '.join(studies) if studies else ''}"
+
+
+# --- what it comes to ------------------------------------------------------------------------------
+
+
+def _top(rows, results, title):
+    kind, said, notes = headline(rows, results)
+    yield tag("p", "sk_b2s report", class_="small")
+    yield tag("h1", title or _title(results))
+    yield tag("p", facts_of(results), class_="facts")
+    yield tag(
+        "section", tag("strong", said), *(tag("p", note) for note in notes), class_=f"verdict {kind}",
+        aria_label="verdict",
+    )  # fmt: skip
+    if reasons := leak_reasons(rows, results):
+        yield tag(
+            "section", tag("strong", "What leaks"), tag("ul", *(tag("li", reason) for reason in reasons)),
+            class_="verdict bad", aria_label="leaks",
+        )  # fmt: skip
+    mine = rows[(rows["control"] == "decoder") & (rows["pool"] == "all")]
+    yield tag("div", *(_card(row) for row in mine.to_dict("records")), class_="cards")
+
+
+def _card(row):
+    number, beside, verdict = card_of(row)
+    bar = tag(
+        "div", tag("span", class_="score", style=f"width: {100 * row['top_k']:.2f}%"),
+        tag("span", class_="chance", style=f"left: {100 * row['chance']:.2f}%"), class_="bar", role="img",
+        aria_label=f"A bar of {number} with chance at {pct(row['chance'])}.",
+    )  # fmt: skip
+    return tag(
+        "article", tag("h3", row["label"]), tag("div", number, class_="number"), bar,
+        tag("div", beside, class_="small"), tag("p", _badge(verdict)), class_="card",
+    )  # fmt: skip
+
+
+def _badge(verdict):
+    return tag("span", verdict, class_=f"badge {verdict_class(verdict)}")
+
+
+def _table(rows):
+    yield tag("h2", "Scores")
+    yield tag("p", "Means ± standard errors over people, and below them what a guess would score.")
+    for pool, own in rows[rows["control"] == "decoder"].groupby("pool", sort=False):
+        n, k = own["n_candidates"], int(own["k"].iloc[0])
+        among = f"{n.min():.0f}" if np.ptp(n) < 0.5 else f"{n.min():.0f} to {n.max():.0f}"
+        among += " candidates" + (", the mean over all such pools" if pool != "all" else ", all there are")
+        shown = {"top_k": f"top-{k}"} | {f"top_{i}": f"top-{i}" for i in (1, 5, 10) if i != k}
+        shown |= {"match_mismatch": "match", "near": "within 0.5 s", "word_top_10": "top-10 words"}
+        shown = {name: label for name, label in shown.items() if own[name].notna().any()}
+        columns = [
+            "decoder",
+            shown.pop("top_k"),
+            "null, up to",
+            "verdict",
+            *shown.values(),
+            "median rank",
+            "people",
+        ]
+        body = [
+            [row["label"], _cell(row, "top_k"), pct(row["null_high"]), _badge(row["verdict"]),
+             *(_cell(row, name) for name in shown), _under(f"{row['median_relative_rank']:.2f}", "chance 0.50"),
+             _under(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
+            for row in own.to_dict("records")
+        ]  # fmt: skip
+        yield table([*columns], body, f"Among {among}")
+
+
+def _cell(row, name):
+    """A score with its error, and chance below."""
+    if not np.isfinite(row[name]):
+        return "–"
+    error = row[f"{name}_sem"]
+    text = pct(row[name]) + (f" ± {100 * error:.1f}" if np.isfinite(error) else "")
+    chances = {"top_k": row["chance"], "near": row["near_chance"], "word_top_10": row["word_chance"]}
+    chance = chances.get(name, 0.5 if name == "match_mismatch" else int(name[4:] or 0) / row["n_candidates"]
+                         if name.startswith("top_") and name != "top_k" else np.nan)  # fmt: skip
+    return _under(text, f"chance {pct(chance)}")
+
+
+def _under(text, below):
+    return Html(tag("span", text) + tag("small", below))
+
+
+# --- people, estimators, controls ------------------------------------------------------------------
+
+
+def _said(scores):
+    """Say a table of scores in words."""
+    parts = []
+    for name, row in scores.iterrows():
+        name = " of ".join(map(str, name)) if isinstance(name, tuple) else name
+        error = f" ± {pct(row['sem'])}" if np.isfinite(row["sem"]) else ""
+        null = (
+            f", null {pct(row['null_low'])} to {pct(row['null_high'])}"
+            if np.isfinite(row["null_high"])
+            else ""
+        )
+        parts.append(f"{name} {pct(row['score'])}{error} (chance {pct(row['chance'])}{null})")
+    return "; ".join(parts)
+
+
+def _people(results):
+    rows = labelled(of_decoders(results))
+    over, own = scores_over(rows), scores_over(rows, by=["label", "subject"])
+    name = named_score(rows)
+    yield tag("h2", "People")
+    above = (own["score"] > own["null_high"]).groupby("label", sort=False).agg(["sum", "size"])
+    known = own["null_high"].notna().groupby("label", sort=False).all()
+    counts = [f"{label}: {n['sum']} of {n['size']} people" for label, n in above[known].iterrows()]
+    if counts:
+        yield tag("p", f"Above the null of their own, by themselves: {'; '.join(counts)}. Of 40 people who are at "
+                  f"chance one is expected there.")  # fmt: skip
+    parts = [picture(plot_scores(results).figure, f"{name} of each decoder, mean over people. {_said(over)}.",
+                     "A point for each person, mean ± s.e.m.; the null is that of the mean.")]  # fmt: skip
+    if own["score"].groupby("label").size().max() > 1:
+        text = "; ".join(
+            f"{label}: " + ", ".join(f"{who} {pct(score)}" for (_, who), score in part["score"].items())
+            for label, part in own.groupby("label", sort=False)
+        )
+        parts.append(picture(plot_subjects(results).figure, f"{name} of each person. {text}.",
+                             "Each person's score over that person's own null."))  # fmt: skip
+    yield from parts
+    body = [
+        [
+            who,
+            label,
+            pct(row["score"]),
+            pct(row["chance"]),
+            f"{pct(row['null_low'])} to {pct(row['null_high'])}",
+        ]
+        for (label, who), row in own.iterrows()
+    ]
+    yield tag("details", tag("summary", "The numbers of each person"),
+              table(["person", "decoder", name, "chance", "95 % of the null"], body, name))  # fmt: skip
+
+
+def _compared(results):
+    rows = labelled(of_decoders(results))
+    if rows["estimator"].nunique() < 2:
+        return
+    yield tag("h2", "Decoders against each other")
+    try:
+        found = compare_estimators(rows, score="top_k")
+    except ValueError as error:
+        yield tag("p", f"They cannot be compared: {error}")
+        return
+    yield tag("p", "Wilcoxon's signed-rank test, paired over people, corrected for the number of comparisons by Holm's "
+              "rule. Where the least p that so many people can give is 0.05 or above, nothing could have been "
+              "significant.")  # fmt: skip
+    said = "; ".join(
+        f"{row.estimator} minus {row.reference} {100 * row.mean_difference:+.1f} points, better in {row.n_better} of "
+        f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
+        for row in found.itertuples()
+    )
+    yield picture(plot_comparison(rows).figure, f"Differences in {named_score(rows)}: {said}.")
+    columns = ["comparison", "difference", "better", "worse", "p", "p, corrected", "least possible"]
+    body = [
+        [f"{row.estimator} − {row.reference}",
+         f"{100 * row.mean_difference:+.1f}".replace("-", "−") + (f" ± {100 * row.sem:.1f}" if row.sem >= 0 else ""),
+         f"{row.n_better}", f"{row.n_worse}", f"{row.p:.2g}", f"{row.p_holm:.2g}", f"{row.smallest_p_holm:.2g}"]
+        for row in found.itertuples()
+    ]  # fmt: skip
+    yield table(columns, body, f"Differences in {named_score(rows)}, percentage points")
+
+
+def _controls(rows, results):
+    names = [name for name in pd.unique(results["control"]) if name != "decoder"]
+    yield tag("h2", "Controls")
+    if not names:
+        yield tag("p", "No control was run. A score above its null does not rule out a leak.")
+        return
+    drawn = labelled(results)
+    scores = scores_over(drawn[drawn["pool"] == "all"], by=["control", "label"])
+    name = named_score(drawn)
+    yield picture(plot_controls(results).figure, f"{name} of controls and decoders. {_said(scores)}.")
+    cells = {
+        (row["control"], row["label"]): Html(_cell(row, "top_k") + tag("small", _badge(row["verdict"])))
+        for row in rows[rows["pool"] == "all"].to_dict("records")
+    }
+    labels = list(dict.fromkeys(label for _, label in cells))
+    body = [
+        [control, *(cells.get((control, label), "–") for label in labels), MEANINGS.get(control, "")]
+        for control in names
+    ]
+    yield table(["control", *labels, "what it is"], body, f"{name} of controls, under the same code")
+
+
+# --- what else is given ----------------------------------------------------------------------------
+
+
+def _answers(answers):
+    if not answers:
+        return
+    yield tag("h2", "Answers")
+    ax = None
+    for name, one in answers.items():
+        ax = plot_rank_curve(one, label=name, ax=ax)
+    said = "; ".join(
+        f"{name}: top-1 {pct(one.top_k(1))}, top-{one.k} {pct(one.top_k())} (chance {pct(one.chance)})"
+        for name, one in answers.items()
+    )
+    yield picture(ax.figure, f"Top-k accuracy over all k. {said}.", "Accuracy at every number of guesses.")
+    for name, one in answers.items():
+        yield tag("h3", name)
+        edges, share, chance = rank_shares(one.ranks, one.n_candidates)
+        alt = (
+            f"Histogram of ranks of {name}: {pct(share[0])} of windows in the best {edges[1]} of {one.n_candidates} "
+            f"ranks, chance {pct(chance[0])}; median relative rank {one.median_relative_rank():.2f}, chance 0.50."
+        )
+        yield tag(
+            "div",
+            picture(plot_ranks(one).figure, alt),
+            *_sentence(name, one),
+            *_words(name, one),
+            class_="pair",
+        )
+
+
+def _sentence(name, one):
+    rows = longest_sentence(one)[0][:24]
+    columns = pd.unique(one.target[rows])
+    if len(columns) < 2:
+        return
+    right = (columns[one.scores[rows][:, columns].argmax(1)] == one.target[rows]).sum()
+    alt = (
+        f"Similarities of {name} in one sentence: in {right} of {len(rows)} windows the segment heard is the most "
+        f"similar of the sentence's {len(columns)}; {len(rows) / len(columns):.1f} are expected by chance."
+    )
+    yield picture(plot_similarity(one, rows).figure, alt, "The longest sentence of one person.", fixed=True)
+
+
+def _words(name, one):
+    try:
+        found = word_confusions(one)
+    except ValueError:  # no words
+        return
+    own = pd.Series(np.diag(found), index=found.index)
+    alt = (
+        f"Confusions of the {len(own)} words heard most, {name}: on hearing it each becomes "
+        + ", ".join(f"{word} {times:.2f}" for word, times in own.items())
+        + " times as probable as on average; 1 is chance."
+    )
+    yield picture(plot_words(one).figure, alt, "White is chance.", fixed=True)
+
+
+def _curves(curves):
+    for heading, curve in curves.items():
+        ax = plot_curve(curve)
+        score = "accuracy" if "accuracy" in curve else "top_k"
+        bars = ax.containers[0]
+        x = [tick.get_text() for tick in ax.get_xticklabels()]
+        said = ", ".join(
+            f"{at}: {pct(mean)}" for at, mean in zip(x, bars[0].get_ydata(orig=False), strict=True)
+        )
+        chance = f" Chance {pct(curve['chance'].mean())}." if "chance" in curve else ""
+        yield tag("h2", heading)
+        alt = f"{named_score(curve, score)} by {ax.get_xlabel()}, mean over people. {said}.{chance}"
+        yield picture(ax.figure, alt)
+
+
+def _encoders(encoders, positions):
+    if not encoders:
+        return
+    yield tag("h2", "Training")
+    for name, encoder in encoders.items():
+        decoder, _ = decoder_of(getattr(encoder, "best_estimator_", encoder))
+        history = getattr(decoder, "history_", None)
+        parts = []
+        if history:
+            said = f"training loss {history[0, 'train_loss']:.2f} to {history[-1, 'train_loss']:.2f}"
+            if "valid_loss" in history[0]:
+                losses = history[:, "valid_loss"]
+                said += (
+                    f"; validation {losses[0]:.2f}, at best {min(losses):.2f}, chance "
+                    f"{np.log(history[-1, 'valid_candidates']):.2f}"
+                )
+            parts.append(picture(plot_history(history).figure, f"{name}, {len(history)} epochs: {said}."))
+        if positions is not None and getattr(decoder, "spatial_attention", False):
+            values = attention_map(decoder, positions)
+            x, y = np.asarray(positions)[np.nanargmax(values)]
+            where = f"{'left' if x < 0.45 else 'right' if x > 0.55 else 'middle'}, " + (
+                "front" if y > 0.55 else "back" if y < 0.45 else "centre"
+            )
+            alt = (
+                f"Attention of {name} over the head: {np.nanmin(values):.2f} to {np.nanmax(values):.2f} times even, "
+                f"highest {where}."
+            )
+            parts.append(picture(plot_attention(decoder, positions).figure, alt, fixed=True))
+        yield tag("h3", name)
+        yield tag("div", *parts, class_="pair")
+
+
+def _pictures(pictures):
+    for heading, (one, alt) in pictures.items():
+        yield tag("h2", heading)
+        yield picture(getattr(one, "figure", None) or one, alt, fixed=True)
+
+
+# --- how it was made -------------------------------------------------------------------------------
+
+
+def _folds(results):
+    failed = results[results["error"].fillna("") != ""]
+    failed = failed.drop_duplicates(["estimator", "control", "seed", "fold"])
+    yield tag("h2", "Folds")
+    if len(failed):
+        body = [
+            [row.estimator, str(row.control), f"{row.seed}", f"{row.fold}", tag("code", row.error)]
+            for row in failed.itertuples()
+        ]
+        yield tag(
+            "p", tag("span", f"{len(failed)} fits failed", class_="badge bad"), " and are in no mean above."
+        )
+        yield table(["decoder", "control", "seed", "fold", "error"], body, "Fits that failed")
+    columns, body = fold_rows(results)
+    inner = table(columns, body, "Decoders, all candidates; a fold in each row")
+    yield inner if len(body) <= 12 else tag("details", tag("summary", f"All {len(body)} rows"), inner)
+
+
+def _methods(results, cv):
+    yield tag("h2", "Methods, to be copied")
+    yield tag("blockquote", methods_paragraph(results.dropna(axis=1, how="all"), cv))
+    versions = [str(text) for text in pd.unique(results["versions"].dropna()) if text]
+    if versions:
+        yield tag("h2", "Versions")
+        yield from (tag("p", tag("code", text)) for text in versions)
+
+
+def _reading(results):
+    yield tag("h2", "How to read this")
+    k = int(results["k"].dropna().iloc[0])
+    words = {
+        f"top-{k} accuracy": f"How often the segment heard is among the {k} most similar of the candidates. It falls "
+        "with their number, so scores compare only at equal numbers; ties count against the decoder.",
+        "chance": "What a guess scores, the number of guesses over the number of candidates.",
+        "null": "What the same decoder scores if the labels are moved in time within each recording. Unlike chance it "
+        "knows that neighbouring windows are alike. Above it means above its 97.5 % quantile.",
+        "LEAK": "A control that cannot know what was heard is above chance, or sound of training was tested. The "
+        "score beside it is then no evidence, however high.",
+        "mean ± s.e.m.": "Over people. Folds and seeds of a person are averaged first; they are no further people.",
+    }
+    inner = [part for word, text in words.items() for part in (tag("dt", word), tag("dd", text))]
+    yield tag("dl", *inner) if inner else Html("")

@@ -1,0 +1,298 @@
+"""The page says what the table says, in any browser, to everybody, whatever names are in it."""
+
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+from test_plotting import answers_of, curve_of, table_of_scores  # noqa: E402
+
+from sk_b2s import audit, summarise, write_report  # noqa: E402
+from sk_b2s.findings import headline, leak_reasons, summary_rows  # noqa: E402
+from sk_b2s.page import Html, page, picture, table, tag  # noqa: E402
+
+EVIL = "<script>alert('x')</script> & \"$\\alpha$\" <img src=http://a.b/c>"
+
+
+class Reader(HTMLParser):
+    """What a browser sees of a page: elements in order, text, and whether all that opens closes."""
+
+    VOID = {"meta", "br", "img", "link"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.words, self.ids, self.within = [], [], [], [], {}
+        self.feed(text)
+        self.close()
+        assert not self.open, "all that opens closes"
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        self.ids += [value for key, value in attributes if key == "id"]
+        if name not in self.VOID:
+            self.open.append(name)
+
+    def handle_startendtag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, text):
+        self.words.append(text)
+        if self.open:
+            self.within.setdefault(self.open[-1], []).append(text)
+
+    def all(self, name):
+        return [attributes for found, attributes in self.elements if found == name]
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    @property
+    def pictures(self):
+        return [a for name, a in self.elements if name in ("svg", "img") or a.get("role") == "img"]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A page with all that there can be, its path and table."""
+    results = table_of_scores(("ridge", "encoder"), leak="ridge")
+    results.loc[(results["estimator"] == "encoder") & (results["control"] == "surrogate") & (results["fold"] == 1),
+                "error"] = f"ValueError: {EVIL}"  # fmt: skip
+    figure = matplotlib.figure.Figure()
+    figure.subplots().plot([1, 2, 3])
+    path = write_report(
+        results, tmp_path_factory.mktemp("report") / "report.html", title=f"All of it {EVIL}", cv="StimulusKFold(2)",
+        answers={"ridge": answers_of(), EVIL: answers_of(seed=1)}, curves={"Lag": curve_of("value", [0.0, 0.1])},
+        pictures={"Mine": (figure, "A line from 1 to 3.")},
+    )  # fmt: skip
+    return path, results
+
+
+@pytest.fixture(scope="module")
+def read(full):
+    return Reader(full[0].read_text(encoding="utf-8"))
+
+
+# --- what it says ------------------------------------------------------------------------------------
+
+
+def test_numbers_of_the_page_are_those_of_the_summary(tmp_path):
+    results = table_of_scores()
+    seen = Reader(write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")).text
+    for row in summarise(results).query("control == 'decoder'").to_dict("records"):
+        for name in ("top_k", "top_1", "top_5", "match_mismatch"):
+            assert f"{100 * row[name]:.1f}\xa0% ± {100 * row[f'{name}_sem']:.1f}".replace("\xa0", " ") in seen
+        assert f"{100 * row['null_high']:.1f} %" in seen
+    for name in (
+        "chance 10.0 %",
+        "chance 20.0 %",
+        "sk_b2s 0.1.0 torch 2.4",
+        "4 people",
+        "Decoding was tested on",
+    ):
+        assert name in seen
+
+
+def test_an_audit_has_a_page(tmp_path):
+    rng = np.random.default_rng(0)
+    heard = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
+    for similarity, said in (
+        (np.eye(60), "similarity reads heard speech better than its null"),
+        (rng.normal(size=(60, 60)), "No decoder reads heard speech better than its null"),
+    ):
+        seen = Reader(write_report(audit(similarity, heard), tmp_path / "r.html").read_text(encoding="utf-8"))
+        assert said in seen.text
+        assert "a leak is not ruled out" in seen.text
+        assert "not known whether sound of training was tested" in seen.text
+
+
+@pytest.mark.parametrize(("verdicts", "kind", "said"), [
+    (("above its null", "above its null"), "good", "read heard speech better than their nulls"),
+    (("above its null", "at chance"), "so", "encoder cannot be said to"),
+    (("at chance", "at chance"), "so", "No decoder reads"),
+    (("no null", "no null"), "so", "no null could be made"),
+    (("LEAK (surrogate)", "above its null"), "bad", "There is a leak: what ridge scored is no evidence"),
+])  # fmt: skip
+def test_the_headline_follows_the_verdicts(verdicts, kind, said):
+    results = table_of_scores()
+    rows = summary_rows(results)
+    for name, verdict in zip(("ridge", "encoder"), verdicts, strict=True):
+        rows.loc[(rows["estimator"] == name) & (rows["control"] == "decoder"), "verdict"] = verdict
+    found = headline(rows, results)
+    assert found[0] == kind
+    assert said in found[1]
+
+
+def test_a_leak_is_said_before_any_score(full):
+    text = full[0].read_text(encoding="utf-8")
+    body = text[text.index("<body>") :]
+    assert body.index("There is a leak") < body.index("What leaks") < body.index('class="number"')
+    assert "fingerprint of the recording" in body[: body.index('class="number"')]
+
+
+def test_sound_of_training_is_said():
+    results = table_of_scores()
+    results.loc[results["estimator"] == "ridge", "n_heard"] = 12.0
+    reasons = leak_reasons(summary_rows(results), results)
+    assert len(reasons) == 1
+    assert reasons[0].startswith("ridge: 48 windows tested contain sound of training, in 2 of 2 folds")
+
+
+def test_conditions_are_told_apart(tmp_path):
+    results = table_of_scores(("ridge",))
+    both = pd.concat(
+        [results.assign(condition="attended"), results.assign(condition="ignored")], ignore_index=True
+    )
+    seen = Reader(write_report(both, tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "ridge, attended" in seen
+    assert "ridge, ignored" in seen
+
+
+def test_what_is_no_table_of_scores_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="lacks the columns"):
+        write_report(pd.DataFrame({"top_k": [1.0]}), tmp_path / "r.html")
+    with pytest.raises(ValueError, match="no rows but those of failed fits: ValueError: x"):
+        write_report(table_of_scores().assign(error="ValueError: x"), tmp_path / "r.html")
+    with pytest.raises(ValueError, match="alternative text"):
+        write_report(
+            table_of_scores(), tmp_path / "r.html", pictures={"x": (matplotlib.figure.Figure(), " ")}
+        )
+    assert not (tmp_path / "r.html").exists()
+
+
+# --- what it is made of ------------------------------------------------------------------------------
+
+
+def test_names_are_text_and_nothing_else(read):
+    assert not read.all("script")
+    assert not [a for _, a in read.elements if any(key.startswith("on") for key in a)]
+    assert EVIL in read.within["h1"][0]
+    assert EVIL in "".join(read.within["code"])  # the error, word for word
+
+
+def test_the_page_needs_no_other(read):
+    for _, attributes in read.elements:
+        for key in ("src", "href", "xlink:href", "action", "data"):
+            assert attributes.get(key, "#").startswith(("#", "data:image/")), attributes
+    style = "".join(read.within["style"])
+    assert "@import" not in style
+    assert "url(" not in style
+    assert read.all("meta")[2]["content"].startswith("default-src 'none'")
+
+
+def test_every_picture_says_what_it_shows_in_numbers(read):
+    pictures = read.pictures
+    assert (
+        len(read.all("svg")) == 2 + 1 + 1 + (1 + 2 * 3) + 1 + 1
+    )  # people, comparison, controls, answers, curve, mine
+    for attributes in pictures:
+        words = attributes.get("alt") or attributes.get("aria-label")
+        assert re.search(r"\d", words), attributes
+    alts = " ".join(attributes["aria-label"] for attributes in read.all("svg"))
+    assert "chance 10.0" in alts
+    assert "A line from 1 to 3." in alts
+
+
+def test_names_of_parts_are_unique(read):
+    assert len(read.ids) == len(set(read.ids)) > 100
+
+
+def test_pictures_follow_the_colours_of_the_page(full):
+    svgs = re.findall(r"<figure>(<svg.*?</svg>)", full[0].read_text(encoding="utf-8"), flags=re.DOTALL)
+    for svg in svgs:
+        assert "var(--ink)" in svg
+        assert "#1c2127" not in svg
+        assert "DejaVu" not in svg
+
+
+def test_elements_escape_what_is_no_html():
+    assert (
+        tag("p", "<b>", tag("b", 1 < 2), class_='"x"') == '<p class="&quot;x&quot;">&lt;b&gt;<b>True</b></p>'
+    )
+    assert "&lt;i&gt;" in table(["a"], [["<i>"]], "c")
+    assert "<i>" in table(["a", "b"], [["x", Html("<i>")]], "c")
+    assert page("<t>").count("&lt;t&gt;") == 1
+
+
+def test_equal_tables_give_equal_pages_and_leave_no_figure(tmp_path):
+    before = dict(matplotlib.rcParams), matplotlib.pyplot.get_fignums()
+    results = table_of_scores(("ridge",))
+    first = write_report(results, tmp_path / "a.html").read_bytes()
+    assert write_report(results, str(tmp_path / "b.html")).read_bytes() == first
+    assert (dict(matplotlib.rcParams), matplotlib.pyplot.get_fignums()) == before
+
+
+def test_a_fixed_picture_keeps_its_colours():
+    figure = matplotlib.figure.Figure()
+    figure.subplots().plot([0, 1], color="#0072b2")
+    assert "var(--c0)" in picture(figure, "0 to 1")
+    assert "var(--c0)" not in picture(figure, "0 to 1", fixed=True)
+
+
+# --- in a browser ------------------------------------------------------------------------------------
+
+CONTRAST = """() => {
+  const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= 255;
+    return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4 }); return .2126 * r + .7152 * g + .0722 * b };
+  const paper = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+    if (!/rgba\\(.*, 0\\)/.test(c)) return c } return 'rgb(255, 255, 255)' };
+  const out = [];
+  for (const e of document.querySelectorAll('body *')) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.getClientRects().length) continue;
+    const style = getComputedStyle(e), ink = e.namespaceURI.endsWith('svg') ? style.fill : style.color;
+    const [a, b] = [light(ink), light(paper(e))].sort((x, y) => y - x);
+    if ((a + .05) / (b + .05) < 4.5) out.push([e.tagName, e.textContent.slice(0, 40), ink, paper(e)]);
+  } return out }"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium of this machine, driven by playwright."""
+    drive = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")]
+    program = next((path for path in found if path), None)
+    with drive.sync_playwright() as driver:
+        program = program or driver.chromium.executable_path
+        if not os.path.exists(program):
+            pytest.skip("no Chromium or Chrome on this machine")
+        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_opens_it_offline_without_complaint(browser, full, scheme, width):
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    sheet, said, asked = context.new_page(), [], []
+    sheet.on("console", lambda message: said.append(message.text))
+    sheet.on("pageerror", lambda error: said.append(str(error)))
+    sheet.on("dialog", lambda dialog: said.append(dialog.message))
+    sheet.on("request", lambda request: asked.append(request.url))
+    sheet.goto(full[0].as_uri())
+    assert not said
+    assert [url for url in asked if not url.startswith("data:")] == [full[0].as_uri()]
+    assert sheet.title().startswith("All of it <script>")
+    unnamed = "[...document.querySelectorAll('img, svg')].filter(e => !(e.alt || e.getAttribute('aria-label'))).length"
+    assert sheet.evaluate("document.querySelectorAll('svg').length") > 10
+    assert sheet.evaluate(unnamed) == 0
+    assert sheet.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+        "only tables and figures scroll"
+    )
+    empty = "[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().width < 100).length"
+    assert sheet.evaluate(empty) == 0
+    sheet.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert sheet.evaluate(CONTRAST) == []
+    context.close()
