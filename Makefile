@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+GALLERY ?= 1
 
-.PHONY: install demo test test-fast format check constraints clean
+.PHONY: install demo test test-fast docs format check constraints clean
 
 install: $(VENV)/.installed
 
@@ -22,6 +23,14 @@ test: install
 test-fast: install
 	$(BIN)/python -m pytest -m "not slow"
 
+$(VENV)/.docs: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+# The pages, in docs/_build/html; they are executed, which takes some minutes. `make docs GALLERY=0` leaves that out.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html -D plot_gallery=$(GALLERY) docs docs/_build/html
+
 $(VENV)/.dev: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
@@ -32,9 +41,9 @@ format: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-constraints: $(VENV)/.dev
+constraints: $(VENV)/.dev $(VENV)/.docs
 	( echo "# Exact versions of everything \`make\` installs; refresh with \`make constraints\`."; \
 	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' ) > constraints.txt
 
 clean:
-	rm -rf $(VENV) demo_output build dist *.egg-info
+	rm -rf $(VENV) demo_output examples/demo_output docs/_build docs/auto_examples docs/generated build dist *.egg-info
