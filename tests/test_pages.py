@@ -41,7 +41,12 @@ def blocks_of(path):
         yield line, found["code"], found["printed"], found["reason"]
 
 
-WITH_CODE = [path for path in PAGES if any(reason is None for *_, reason in blocks_of(path))]
+SLOW = {"from_mne.md", "controls.md", "decoders.md", "scores.md", "benchmarks.md"}
+WITH_CODE = [
+    pytest.param(path, marks=[pytest.mark.slow] if path.name in SLOW else [], id=name_of(path))
+    for path in PAGES
+    if any(reason is None for *_, reason in blocks_of(path))
+]
 
 
 def differs(printed, expected):
@@ -100,7 +105,7 @@ def shared_cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
+@pytest.mark.parametrize("path", WITH_CODE)
 def test_what_a_page_shows_runs(path, shared_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("SK_B2S_CACHE", str(shared_cache))
     monkeypatch.chdir(tmp_path)
