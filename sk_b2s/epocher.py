@@ -21,15 +21,12 @@ from sk_b2s.model_selection import GUARD
 from sk_b2s.recordings import (
     Processing,
     interpolate,
-    montage_key,
-    pick_channels,
     read_header,
     read_signal,
     recording_stamp,
     resampled_length,
-    sensor_positions,
-    set_montage,
 )
+from sk_b2s.sensors import montage_key, pick_channels, sensor_positions, set_montage
 from sk_b2s.tables import check_rows, explained, is_segment_table, window_length
 from sk_b2s.windows import Signal, Windows
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from fractions import Fraction
 from functools import lru_cache
 from glob import escape
@@ -16,24 +15,26 @@ import scipy
 from scipy.signal import firwin, resample_poly
 
 from sk_b2s.caching import code_of
+from sk_b2s.raw_formats import CODE as FORMATS
+from sk_b2s.raw_formats import read_raw, say_truncated
+from sk_b2s.sensors import CODE as SENSORS
+from sk_b2s.sensors import (
+    HEAD_CENTRE,
+    NOT_EEG,
+    name_of,
+    pick_channels,
+    sensor_positions,
+    set_montage,
+    shorten,
+)
 from sk_b2s.stimuli import file_stamp
 
-__all__ = ["Header", "Processing", "read_header", "read_signal", "resample", "sensor_positions"]
+__all__ = ["Header", "Processing", "read_header", "read_signal", "resample"]
 
-# Channels that files often type as EEG although no brain speaks through them.
-NOT_EEG = re.compile(
-    r"^(EXG\d+|.*EOG.*|EMG.*|E[CK]G.*|STATUS|STI.*|TRIG.*|GSR.*|RESP|PLET|TEMP|ERG\d*|AUX.*|AUD.*|MISC.*)$",
-    re.IGNORECASE,
-)
-SENSORS = ("eeg", "mag", "grad")
 ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
-HEAD_CENTRE = np.array([0.0, 0.0, 0.04])  # m, of a sphere in the head's place, in its coordinates
-KIT_COIL = 6001  # FIFF's number for KIT's axial gradiometer
 HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
-
-
-CODE = code_of(__file__, mne, scipy)
+CODE = "-".join([SENSORS, FORMATS, code_of(__file__, mne, scipy)])
 
 
 class Processing(NamedTuple):
@@ -63,13 +64,8 @@ class Header(NamedTuple):
 
 
 def open_raw(path, processing=None):
-    """Open a recording through the door MNE has for its format."""
-    if not Path(path).exists():
-        raise FileNotFoundError(
-            f"recording {str(path)!r} does not exist; the column 'recording' must hold the path of a "
-            f"file that mne.io.read_raw reads."
-        )
-    raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
+    """Open a recording, hand it to the user's hook and place its sensors."""
+    raw = read_raw(path)
     if processing is None:
         return raw
     if processing.raw_hook is not None:
@@ -80,33 +76,6 @@ def open_raw(path, processing=None):
                 f"for {str(path)!r}."
             )
     return set_montage(raw, processing.montage)
-
-
-def set_montage(inst, montage):
-    """Place the sensors of a Raw or Epochs, in place, by a montage as :func:`montage_key` gives it."""
-    if isinstance(montage, tuple):
-        montage = mne.channels.read_custom_montage(montage[0], verbose="ERROR")
-    if montage is not None:
-        inst.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
-    return inst
-
-
-def montage_key(montage):
-    """Tell a montage's file by its present content; names and montages of MNE stay what they are.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a Path is none of a file.
-    """
-    if isinstance(montage, (str, Path)) and Path(montage).is_file():
-        return file_stamp(montage)
-    if isinstance(montage, Path):
-        raise FileNotFoundError(
-            f"montage={str(montage)!r} is not a file; give one that mne.channels.read_custom_montage reads, or "
-            f"the name of a standard montage as a str."
-        )
-    return montage
 
 
 def recording_stamp(path):
@@ -146,7 +115,7 @@ def recording_extent(path):
     Parameters
     ----------
     path : str
-        A file that :func:`mne.io.read_raw` reads.
+        A file that :func:`~sk_b2s.raw_formats.read_raw` opens.
 
     Returns
     -------
@@ -160,146 +129,13 @@ def recording_extent(path):
     return _extent(recording_stamp(path))
 
 
-def pick_channels(raw, picks=None):
-    """Choose channel names: by default every EEG and MEG sensor, never EXG, EOG, EMG or triggers.
-
-    Parameters
-    ----------
-    raw : mne.io.Raw
-    picks : None | str | tuple of str, default=None
-        Types ("eeg", "meg", "mag", "grad", ...) or names; names are taken as they are, in their order.
-
-    Returns
-    -------
-    names : list of str
-
-    Raises
-    ------
-    ValueError
-        If a name is not in the recording or nothing is left.
-    """
-    if picks is None:
-        index = mne.pick_types(raw.info, meg=True, eeg=True, ref_meg=False, exclude=[])
-        names, asked = [raw.ch_names[i] for i in index], set()
-    else:
-        wanted = picks if isinstance(picks, str) else list(picks)
-        asked = {picks} if isinstance(picks, str) else set(picks)
-        try:
-            names = raw.copy().pick(wanted, exclude=(), verbose="ERROR").ch_names
-        except ValueError as error:
-            raise ValueError(
-                f"picks={picks!r} names channels or types that {_name(raw)} does not have; it has "
-                f"{_shorten(raw.ch_names)}."
-            ) from error
-    types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
-    names = [n for n in names if n in asked or types[n] not in SENSORS or not NOT_EEG.match(n)]
-    if not names:
-        raise ValueError(f"{_name(raw)} has no EEG or MEG channel; name channels by picks=[...].")
-    return names
-
-
-def _name(raw):
-    files = getattr(raw, "filenames", None)  # epochs and hooks' own Raw have none
-    return f"recording {Path(files[0]).name!r}" if files and files[0] else "the recording"
-
-
-def _shorten(names, most=8):
-    names = list(map(str, names))
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def sensor_positions(info, names):
-    r"""Lay sensors out on the unit square, each by itself: no other sensor moves it.
-
-    MEG sensors go where the layout that MNE ships for their system puts them
-    (:func:`mne.channels.find_layout`, as in the paper), each axis of the whole layout scaled to [0, 1],
-    if it knows all of the file's (that of CTF's 275 does not know those of CTF's 151).
-    All others are seen from a fixed point, 4 cm above the origin of the head's coordinates for
-    electrodes and the origin of the device's for magnetic sensors: one at the azimuth
-    :math:`\alpha` and the angle :math:`\delta` from the vertex goes to :math:`\frac12 + \frac12
-    \sin\frac\delta2 (\cos\alpha, \sin\alpha)`, the equal-area projection, which maps the whole
-    sphere into the square. So an electrode has one place in every recording, whatever others a cap
-    or ``picks`` holds; the paper scales each recording by its own sensors, which moves them by up to
-    twice the radius of the spatial dropout when a cap has fewer.
-
-    A projected magnetic sensor is moved by up to 0.02 in the direction in which it measures, as seen
-    from above, so that those at one place (triaxial magnetometers) are told apart: a radial one
-    stays, a tangential one and a planar gradiometer move.
-
-    Parameters
-    ----------
-    info : mne.Info
-        Holds the sensors' places.
-    names : sequence of str of length n_channels
-
-    Returns
-    -------
-    positions : ndarray of shape (n_channels, 2)
-        Within [0, 1]; NaN where the place is unknown.
-    """
-    index = [info["ch_names"].index(name) for name in names]
-    kinds = np.array([mne.channel_type(info, i) for i in index])
-    magnetic = np.isin(kinds, ("mag", "grad"))
-    loc = np.array([info["chs"][i]["loc"] for i in index])
-    place = loc[:, :3].astype(float)
-    place[~np.isfinite(place).all(1) | (np.abs(place).sum(1) == 0)] = np.nan
-    x, y, z = (place - np.where(magnetic[:, None], 0.0, HEAD_CENTRE)).T
-    around, down = np.arctan2(y, x), np.arctan2(np.hypot(x, y), z)
-    shift = np.where(magnetic[:, None], 0.02 * _tangential(loc, around, down, kinds == "grad"), 0.0)
-    radius = np.sin(down / 2) * (0.5 - 0.02 * magnetic)  # leaves the border to the shift
-    flat = 0.5 + radius[:, None] * np.column_stack([np.cos(around), np.sin(around)]) + shift
-    if magnetic.any() and (shipped := _shipped_layout(info)):
-        flat[magnetic] = [shipped[_bare(names[row])] for row in np.flatnonzero(magnetic)]
-    return flat
-
-
-def _bare(name):
-    """Name of a sensor without what CTF adds to it for a site."""
-    return name.split("-")[0]
-
-
-def _shipped_layout(info):
-    """Position of each sensor in the layout MNE ships for this MEG system: {name: (x, y)}, empty if none."""
-    if info["kit_system_id"] is None and KIT_COIL in {channel["coil_type"] for channel in info["chs"]}:
-        return {}  # which KIT system it is MNE would guess from the number of channels
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            layout = mne.channels.find_layout(info, ch_type="meg", exclude=())
-    except (RuntimeError, ValueError):
-        return {}
-    if layout is None or layout.kind == "custom":  # a projection of what is in the file
-        return {}
-    low, high = layout.pos[:, :2].min(0), layout.pos[:, :2].max(0)
-    flat = (layout.pos[:, :2] - low) / (high - low)
-    sensors = [info["ch_names"][i] for i in mne.pick_types(info, meg=True, ref_meg=False, exclude=[])]
-    if not {_bare(name) for name in sensors} <= {_bare(name) for name in layout.names}:
-        return {}
-    return {_bare(name): xy for name, xy in zip(layout.names, flat, strict=True)}
-
-
-def _tangential(loc, around, down, planar):
-    """Direction in which sensors measure, on the head's surface laid flat: (n_channels, 2).
-
-    A planar gradiometer measures along its own x axis, all others along their normal. The radial
-    part is left away, so no two sensors of one place that stand at right angles meet.
-    """
-    a, d = around, down
-    direction = np.where(planar[:, None], loc[:, 3:6], loc[:, 9:12])
-    outward = (direction * np.column_stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), -np.sin(d)])).sum(1)
-    across = -direction[:, 0] * np.sin(a) + direction[:, 1] * np.cos(a)
-    return np.column_stack(
-        [outward * np.cos(a) - across * np.sin(a), outward * np.sin(a) + across * np.cos(a)]
-    )
-
-
 def read_header(path, stamp, processing):
     """Read channels, positions, rate and length without the samples.
 
     Parameters
     ----------
     path : str
-        A file that :func:`mne.io.read_raw` reads.
+        A file that :func:`~sk_b2s.raw_formats.read_raw` opens.
     stamp : tuple
         :func:`recording_stamp` of the file: a changed file is another cache entry.
     processing : Processing
@@ -321,7 +157,7 @@ def read_header(path, stamp, processing):
     file_sfreq = float(raw.info["sfreq"])
     if processing.sfreq > file_sfreq * (1 + 1e-6):
         raise ValueError(
-            f"sfreq={processing.sfreq:g} Hz is above the {file_sfreq:g} Hz of {_name(raw)}: resampling "
+            f"sfreq={processing.sfreq:g} Hz is above the {file_sfreq:g} Hz of {name_of(raw)}: resampling "
             f"upwards invents no information; take Epocher(sfreq={file_sfreq:g}) or less."
         )
     bads = tuple(name for name in raw.info["bads"] if name in names)
@@ -369,7 +205,7 @@ def read_signal(path, stamp, processing):
     Parameters
     ----------
     path : str
-        A file that :func:`mne.io.read_raw` reads.
+        A file that :func:`~sk_b2s.raw_formats.read_raw` opens.
     stamp : tuple
         :func:`recording_stamp` of the file: a changed file is another cache entry.
     processing : Processing
@@ -394,9 +230,9 @@ def read_signal(path, stamp, processing):
     sfreq = float(raw.info["sfreq"])
     signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
     unheard = [name for name in bads if name not in reference]  # replaced below, whatever they hold
-    step = max(1, CHUNK_BYTES // (8 * raw.n_times))
+    step = max(1, CHUNK_BYTES // (8 * max(1, raw.n_times)))
     for first in range(0, len(wanted), step):
-        data = raw.get_data(picks=wanted[first : first + step], verbose="ERROR")
+        data = _samples(raw, wanted[first : first + step])
         data[np.isin(wanted[first : first + step], unheard)] = 0.0
         _check_finite(data, raw, wanted[first : first + step])
         data = _filter(data, sfreq, processing)
@@ -410,12 +246,19 @@ def read_signal(path, stamp, processing):
     return np.ascontiguousarray(signal)
 
 
+def _samples(raw, names):
+    try:
+        return raw.get_data(picks=names, verbose="ERROR")
+    except (ValueError, OSError, RuntimeError) as error:
+        raise say_truncated(raw, error) from error
+
+
 def _check_finite(data, raw, names):
     bad = ~np.isfinite(data)
     if bad.any():
         channel, sample = np.argwhere(bad)[0]
         raise ValueError(
-            f"{_name(raw)} holds {np.count_nonzero(bad)} NaN or infinite samples, the first in channel "
+            f"{name_of(raw)} holds {np.count_nonzero(bad)} NaN or infinite samples, the first in channel "
             f"{names[channel]!r} at {sample / raw.info['sfreq']:.3f} s. Mark the channel bad "
             f"(raw.info['bads']), leave it out by picks=, or cut the stretch out of the file."
         )
@@ -443,13 +286,13 @@ def _reference_channels(raw, names, reference):
     else:
         if missing := [name for name in reference if name not in raw.ch_names]:
             raise ValueError(
-                f"reference={list(reference)!r}: {_name(raw)} has no channel {missing}; it has "
-                f"{_shorten(raw.ch_names)}."
+                f"reference={list(reference)!r}: {name_of(raw)} has no channel {missing}; it has "
+                f"{shorten(raw.ch_names)}."
             )
         chosen = list(reference)
     if all(types[name] in ("mag", "grad") for name in chosen):
         raise ValueError(
-            f"reference={reference!r}: {_name(raw)} has no good electric channel to take it from; use reference=None."
+            f"reference={reference!r}: {name_of(raw)} has no good electric channel to take it from; use reference=None."
         )
     return chosen
 
@@ -470,7 +313,7 @@ def interpolate(signal, raw, names, bads, sfreq):
     names = np.array(names)
     if lost := [name for name in names[~known] if name in bads]:
         raise ValueError(
-            f"bads='interpolate': {_name(raw)} has no position for the bad channels {lost}; give it by montage=..., "
+            f"bads='interpolate': {name_of(raw)} has no position for the bad channels {lost}; give it by montage=..., "
             f"or take bads='mask'."
         )
     info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names[known]], verbose="ERROR")

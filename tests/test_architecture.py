@@ -18,7 +18,8 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "devices", "stimuli", "textgrids", "recordings", "events", "blocks", "segments", "model_selection",
+    "caching", "devices", "stimuli", "textgrids", "sensors", "raw_formats", "recordings", "events", "blocks", "segments",
+    "model_selection",
     "leave_one_out", "published", "leakage",
     "tables", "windows", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "activity",
@@ -64,7 +65,7 @@ def test_modules_import_only_from_above(path, room):
 @pytest.mark.parametrize(
     ("room", "forbidden"),
     [(room, "mne") for room in ("channels", "modules", "losses", "metrics", "training")]
-    + [("recordings", "torch")]
+    + [(room, "torch") for room in ("sensors", "raw_formats", "recordings")]
     + [
         (room, "torch")
         for room in ("stimuli", "events", "blocks", "segments", "model_selection", "published")

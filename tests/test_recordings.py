@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 
 from sk_b2s.datasets.head import make_sensors
+from sk_b2s.raw_formats import read_raw
 from sk_b2s.recordings import (
     Processing,
-    montage_key,
-    pick_channels,
     read_header,
     read_signal,
     recording_extent,
     recording_stamp,
     resample,
     resampled_length,
-    sensor_positions,
 )
+from sk_b2s.sensors import montage_key, pick_channels, sensor_positions
 
 SFREQ = 250.0
 EEG_1020 = ["Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1", "O2"]
@@ -122,7 +121,7 @@ def test_real_files_are_read(data_folder, file):
     assert data.dtype == np.float32
     assert data.flags.c_contiguous
     assert np.isfinite(data).all()
-    raw = mne.io.read_raw(path, verbose="ERROR")
+    raw = read_raw(path)
     types = set(raw.get_channel_types(picks=list(head.ch_names)))
     assert types == ({"eeg"} if n_channels < 100 else {"mag"}), "no reference, trigger or misc channel"
     good = [name not in head.bads for name in head.ch_names]
