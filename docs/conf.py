@@ -80,12 +80,17 @@ nitpick_ignore_regex = [(r"py:.*", rf"({'|'.join(OTHERS)}|functools)(\..*)?")]
 CITATION = re.compile(r"\[(\d)\]_")
 WORK = re.compile(r"\.\. \[(\d)\] ([^,]+),.*?(doi|arXiv):(\S+?)\.?$", re.M)
 
-# A half-hour experiment is shown and not run; everything else is.
-SHOWN_ONLY = ["plot_4_paper_protocol"]
+# Shown and not run: an experiment of half an hour, and one whose recordings are not shipped, where they are not at hand.
+SHOWN_ONLY = ["4_paper_protocol"]
+DATA = Path(os.environ.get("SK_B2S_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+if (DATA / "eeg_dtu").is_dir():
+    os.environ["SK_B2S_TEST_DATA"] = str(DATA)
+else:
+    SHOWN_ONLY.append("3_real_eeg")
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": rf"plot_(?!{'|'.join(name.removeprefix('plot_') for name in SHOWN_ONLY)})",
+    "filename_pattern": rf"plot_(?!{'|'.join(SHOWN_ONLY)})",
     "ignore_pattern": r"__init__\.py",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
