@@ -80,7 +80,7 @@ nitpick_ignore_regex = [(r"py:.*", rf"({'|'.join(OTHERS)}|functools)(\..*)?")]
 CITATION = re.compile(r"\[(\d)\]_")
 WORK = re.compile(r"\.\. \[(\d)\] ([^,]+),.*?(doi|arXiv):(\S+?)\.?$", re.M)
 
-# Shown and not run: an experiment of half an hour, and one whose recordings are not shipped, where they are not at hand.
+# Shown and not run: half an hour, and recordings that are not shipped, where they are not at hand.
 SHOWN_ONLY = ["4_paper_protocol"]
 DATA = Path(os.environ.get("SK_B2S_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 if (DATA / "eeg_dtu").is_dir():
