@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -280,17 +281,32 @@ def _digest(content):
 
 
 @cache
-def code_digest():
-    """Digest the sources of this package, so that results of two codes are never taken for each other's.
+def code_digest(folder=Path(__file__).parent, room="evaluation"):
+    """Digest the sources that have a say in a result, so that those of two codes are not taken for each other's.
+
+    Parameters
+    ----------
+    folder : Path, default=that of this package
+    room : str, default="evaluation"
+        The module that is digested with all that it imports of the package, and that these import. Plots,
+        reports and statistics are not among them, and may change without anything being computed again.
 
     Returns
     -------
     digest : str
         16 hexadecimal digits.
     """
-    folder = Path(__file__).parent
-    parts = [
-        path.relative_to(folder).as_posix().encode() + path.read_bytes()
-        for path in sorted(folder.rglob("*.py"))
-    ]
-    return _digest(b"".join(parts))[:16]
+    return key_of(_sources(folder, room))[:16]
+
+
+def _sources(folder, room):
+    """Sources of a module and of all that it imports, and these, by name."""
+    sources, ahead = {}, [room]
+    while ahead:
+        if (name := ahead.pop()) in sources:
+            continue
+        files = sorted((folder / name).rglob("*.py")) or [folder / f"{name}.py"]
+        sources[name] = b"".join(path.read_bytes() for path in files)
+        found = re.findall(rb"^\s*(?:from|import) sk_b2s\.(\w+)", sources[name], re.MULTILINE)
+        ahead += [other.decode() for other in found]
+    return sources

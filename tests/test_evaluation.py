@@ -15,6 +15,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from test_controls import Power, planted, ridge
 
+import sk_b2s
 from sk_b2s import (
     LeaveOneSubjectOut,
     RidgeDecoder,
@@ -27,7 +28,7 @@ from sk_b2s import (
     run_controls,
     summarise,
 )
-from sk_b2s.ledger import Ledger, describe, key_of, row_digests
+from sk_b2s.ledger import Ledger, _sources, code_digest, describe, key_of, row_digests
 from sk_b2s.results import ABOUT, COST
 
 ONE = ridge(alphas=(1.0,))
@@ -463,6 +464,28 @@ def test_rows_are_told_apart_by_all_that_they_hold():
     louder = X._replace(signals=[2 * X.signals[0], X.signals[1]])
     assert np.flatnonzero(row_digests(X) != row_digests(louder)).tolist() == list(range(60))
     assert (row_digests(np.eye(3)) != row_digests(np.ones((3, 3)))).all()
+
+
+def test_code_that_only_shows_results_does_not_make_them_old(tmp_path):
+    for name, text in {
+        "evaluation": "from sk_b2s.metrics import ranks",
+        "metrics": "ranks = 1",
+        "report": "",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def digest():
+        code_digest.cache_clear()
+        return code_digest(tmp_path)
+
+    first = digest()
+    (tmp_path / "report.py").write_text("from sk_b2s.evaluation import benchmark")
+    assert digest() == first
+    (tmp_path / "metrics.py").write_text("ranks = 2")
+    assert digest() != first
+    rooms = set(_sources(Path(sk_b2s.__file__).parent, "evaluation"))
+    assert {"encoder", "linear", "retrieval", "speech", "controls", "scorecard", "windows"} < rooms
+    assert not {"plotting", "methods"} & rooms
 
 
 def test_lines_begin_anew_after_a_torn_one(tmp_path):
