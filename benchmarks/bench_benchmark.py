@@ -1,6 +1,6 @@
 """What `benchmark` costs with folds and workers, and whether it survives: peak memory, time, and twenty kills.
 
-Run as ``python benchmarks/bench_benchmark.py``. A ridge on two simulated people, beside its controls. Each size of
+Run as ``python benchmarks/bench_benchmark.py``. A ridge on two simulated people, beside two controls. Each size of
 the first table runs in a process of its own, and all its processes are watched together: memory that they share counts
 once (PSS), seconds are the clock's and the processors'. For the second a run is killed by ``kill -9`` at moments drawn
 at random, taken up again, and its table held against that of a run nobody disturbed. Both need Linux.
@@ -51,7 +51,14 @@ def arguments_of(folder, n_folds):
         ("scale", RobustChannelScaler(clip=20)),
         ("decoder", RidgeDecoder(speech=speech, lags=(-0.15, 0.35), n_components=16)),
     ])  # fmt: skip
-    return {"estimators": {"ridge": ridge}, "X": X, "y": y, "cv": StimulusKFold(n_folds)}
+    controls = ["surrogate", "shifted pairing"]
+    return {
+        "estimators": {"ridge": ridge},
+        "X": X,
+        "y": y,
+        "cv": StimulusKFold(n_folds),
+        "controls": controls,
+    }
 
 
 # --- what it costs -----------------------------------------------------------------------------------

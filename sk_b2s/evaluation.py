@@ -166,7 +166,8 @@ def benchmark(
     Scores in pools are means over all pools of that size, see :func:`~sk_b2s.scorecard.score_rows`. A leak is
     looked for over all folds of an estimator and seed that there are, as :func:`~sk_b2s.run_controls` does;
     until all are done a verdict may change. ``memory, n_jobs`` and ``verbose`` are no parameters that count.
-    A recording that is replaced by another of the same name and size is taken for the old one.
+    Recordings are known by file name and size, wherever they are kept; one that is replaced by another of the
+    same name and size is taken for the old one.
 
     Equal seeds give equal tables if fits have equal numbers of threads; workers of ``n_jobs`` have fewer than
     this process, and a network that sums in another order learns other weights.
@@ -184,17 +185,17 @@ def benchmark(
     folds = {fold: pair for fold, pair in enumerate(folds) if fold_only in (None, fold)}
     cells = list(_cells(named, X, y, folds, _about(cv, X, y, folds), seeds, chosen, oracle, settings))
     lines = _run_all(cells, (X, y, rows), None if path is None else Ledger(path), n_jobs, verbose)
-    _warn_of(lines, "error", "failed", FitFailedWarning)
-    _warn_of(lines, "warnings", "gave warnings", UserWarning)
+    _warn_of("failed", "error", [line["error"] for line in lines], FitFailedWarning)
+    _warn_of("gave warnings", "warnings", [line["cost"]["warnings"] for line in lines], UserWarning)
     return table_of_lines(lines)
 
 
-def _warn_of(lines, column, what, category):
+def _warn_of(what, column, texts, category):
     """Say that some fits failed or warned, whichever process they ran in."""
-    said = [text for line in lines if (text := line["cost"].get(column) or line.get(column))]
+    said = list(filter(None, texts))
     if said:
         warnings.warn(
-            f"{len(said)} of {len(lines)} fits {what}; see the column {column!r}. The first: {said[0]}",
+            f"{len(said)} of {len(texts)} fits {what}; see the column {column!r}. The first: {said[0]}",
             category,
             stacklevel=3,
         )
@@ -359,7 +360,9 @@ def _run_all(cells, data, ledger, n_jobs, verbose):
                 continue
             lines[line["key"]] = line
             say(line, len(lines))
-        if waiting:  # another process is at them; if it is killed, they are ours
+        if waiting:  # if the other process is killed, they are ours
+            if verbose and wait == 0.5:
+                print(f"{len(waiting)} of the fits are done by another process; waiting", flush=True)
             time.sleep(wait)
             wait = 0.5 if len(waiting) < len(open_cells) else min(2 * wait, 30)
         open_cells = waiting
@@ -372,7 +375,9 @@ class _Progress:
     def __init__(self, cells, n_open):
         self.n, self.before, self.began = len(cells), len(cells) - n_open, time.monotonic()
         n_folds, n_named = len({cell.fold for cell in cells}), len({cell.name for cell in cells})
-        of = f"{n_named} estimators and their controls" if n_named > 1 else "1 estimator and its controls"
+        of = f"{n_named} estimator{'s' * (n_named > 1)}"
+        if any(cell.control != "decoder" for cell in cells):
+            of += f" and {'their' if n_named > 1 else 'its'} controls"
         done = f", {self.before} of which are done already" if self.before else ""
         print(f"{self.n} fits{done}: {of} on {n_folds} fold{'s' * (n_folds > 1)}", flush=True)
 

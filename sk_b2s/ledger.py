@@ -63,7 +63,8 @@ class Ledger:
         """Take a piece of work, if no other process has it.
 
         The claim is a lock of the system's and ends with the process, however it ends. Within one process
-        nobody is kept out: whoever hands out the work there knows what it handed out.
+        nobody is kept out: whoever hands out the work there knows what it handed out. Of several threads the
+        first that is done gives up the claims of all, and then another process may do the same work once more.
 
         Parameters
         ----------
@@ -233,7 +234,8 @@ def row_digests(data):
     Parameters
     ----------
     data : DataFrame, Windows or array-like of shape (n_rows, ...)
-        Sounds of a table count by their content and recordings by name and size, the index does not count.
+        Of a table the names of its columns count, and neither their order nor the index; sounds count by their
+        content, recordings by the name of their file and its size, so that a copy in another folder is the same.
 
     Returns
     -------
@@ -252,6 +254,8 @@ def row_digests(data):
         return np.array([int(_digest(row.tobytes())[:16], 16) for row in rows], np.uint64)
     data = data.reset_index(drop=True)
     table = {str(name): _comparable(str(name), column) for name, column in data.items()}
+    table = {name: table[name] for name in sorted(table)}
+    table["\0"] = pd.Series(repr(list(table)), index=data.index, dtype=object)  # no name of a column
     return pd.util.hash_pandas_object(pd.DataFrame(table, index=data.index), index=False).to_numpy(np.uint64)
 
 
@@ -263,11 +267,16 @@ def _comparable(name, column):
         return pd.Series(digests(column), index=column.index)
     text = column.astype(object).where(column.notna(), "").map(str)
     if name == "recording":
-        sizes = {
-            one: f"{one} {Path(one).stat().st_size if Path(one).is_file() else ''}" for one in text.unique()
-        }
-        text = text.map(sizes)
+        text = text.map({one: _identity(one) for one in text.unique()})
     return text.astype(object)
+
+
+def _identity(recording):
+    """Name and size of a recording's file; a name that is no path is left as it is."""
+    path = Path(recording)
+    if not (path.suffix or path.is_absolute()):
+        return recording
+    return f"{path.name} {path.stat().st_size if path.is_file() else ''}"
 
 
 def _signal_digest(signal):

@@ -464,6 +464,19 @@ def test_rows_are_told_apart_by_all_that_they_hold():
     louder = X._replace(signals=[2 * X.signals[0], X.signals[1]])
     assert np.flatnonzero(row_digests(X) != row_digests(louder)).tolist() == list(range(60))
     assert (row_digests(np.eye(3)) != row_digests(np.ones((3, 3)))).all()
+    assert (row_digests(y) == row_digests(y[list(y.columns[::-1])])).all()
+    assert not (row_digests(y) == row_digests(y.rename(columns={"block": "black"}))).any()
+
+
+def test_recordings_are_known_wherever_they_are_kept(tmp_path):
+    tables = []
+    for folder, content in (("here", "same"), ("there", "same"), ("there", "longer")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "01.fif").write_text(content)
+        tables.append(
+            row_digests(pd.DataFrame({"recording": [str(tmp_path / folder / "01.fif")], "onset": 0.0}))
+        )
+    assert tables[0] == tables[1] != tables[2]
 
 
 def test_code_that_only_shows_results_does_not_make_them_old(tmp_path):
