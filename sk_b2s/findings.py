@@ -12,6 +12,7 @@ from sk_b2s.verdicts import LEAKS
 
 __all__ = [
     "MEANINGS", "card_of", "facts_of", "fold_rows", "headline", "leak_reasons", "pct", "summary_rows", "verdict_class",
+    "warnings_of",
 ]  # fmt: skip
 
 MEANINGS = {
@@ -150,7 +151,9 @@ def headline(rows, results):
     leaks = mine[mine["verdict"].str.startswith("LEAK")]["label"]
     good = mine[mine["verdict"] == "above its null"]["label"]
     n = len(mine)
-    if len(leaks):
+    if len(_leaking_folds(results)):
+        kind, said = "bad", "Training and test are not apart: what was scored is no evidence."
+    elif len(leaks):
         kind, said = "bad", f"There is a leak: what {_list(leaks)} scored is no evidence."
     elif len(good) == n:
         reads = (
@@ -217,15 +220,47 @@ def leak_reasons(rows, results):
         f"{LEAK_MEANS[row['control']]}."
         for row in rows[leaks].to_dict("records")
     ]
+    folds, n_folds = _leaking_folds(results), results["fold"].nunique()
+    if len(folds):
+        reasons.append(
+            f"In {len(folds)} of {n_folds} folds; fold {folds['fold'].iloc[0]}: {folds['leakage'].iloc[0]}"
+        )
     mine = of_decoders(results)
     heard = mine[mine["n_heard"] > 0].drop_duplicates(["estimator", "seed", "fold"])
     for name, own in heard.groupby("estimator", sort=False):
         reasons.append(
             f"{name}: {own['n_heard'].sum():.0f} windows tested contain sound of training, in "
-            f"{own['fold'].nunique()} of {mine['fold'].nunique()} folds. They may be remembered rather than decoded: "
+            f"{own['fold'].nunique()} of {n_folds} folds. They may be remembered rather than decoded: "
             f"divide whole blocks, with a guard, as StimulusKFold and LeaveOneSubjectOut do."
         )
     return reasons
+
+
+def _leaking_folds(results):
+    """Folds of which check_leakage says so, whatever was scored on them."""
+    if "leakage" not in results:
+        return results.iloc[:0]
+    return results[results["leakage"].astype(str).str.startswith("LEAK")].drop_duplicates("fold")
+
+
+def warnings_of(results):
+    """Count in how many fits each warning was given.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+        With ``warnings``, one a line.
+
+    Returns
+    -------
+    counts : dict of str to int
+        Most frequent first.
+    """
+    fits = results.dropna(subset=["warnings"]).drop_duplicates(["estimator", "control", "seed", "fold"])
+    lines = (
+        fits["warnings"].astype(str).map(lambda text: sorted({line for line in text.splitlines() if line}))
+    )
+    return lines.explode().value_counts().to_dict()
 
 
 def fold_rows(results):

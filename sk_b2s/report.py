@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s.answer_plots import longest_sentence, rank_shares, word_confusions
-from sk_b2s.counterparts import decoder_of
+from sk_b2s.appendix import further
 from sk_b2s.findings import (
     MEANINGS,
     card_of,
@@ -19,28 +18,25 @@ from sk_b2s.findings import (
     pct,
     summary_rows,
     verdict_class,
+    warnings_of,
 )
 from sk_b2s.methods import methods_paragraph
 from sk_b2s.page import Html, drawing, page, picture, table, tag
-from sk_b2s.plotting import (
-    plot_attention,
+from sk_b2s.results import ABOUT, COLUMNS, COST
+from sk_b2s.score_plots import (
+    labelled,
+    named_score,
     plot_comparison,
     plot_controls,
-    plot_curve,
-    plot_history,
-    plot_rank_curve,
-    plot_ranks,
     plot_scores,
-    plot_similarity,
     plot_subjects,
-    plot_words,
+    scores_over,
 )
-from sk_b2s.results import COLUMNS
-from sk_b2s.score_plots import labelled, named_score, scores_over
 from sk_b2s.statistics import compare_estimators, of_decoders
-from sk_b2s.topographies import attention_map
 
 __all__ = ["write_report"]
+
+OPTIONAL = ("study", *ABOUT, *COST, "key")  # said where it is known
 
 
 def write_report(
@@ -70,7 +66,7 @@ def write_report(
         Places of the sensors, ``windows.positions[0]``, to draw where ``encoders`` attend.
     curves : dict of str to DataFrame, default=None
         Of :func:`~sk_b2s.learning_curve`, :func:`~sk_b2s.accuracy_by` or :func:`~sk_b2s.decision_accuracy`, by the
-        heading of each.
+        heading of each; or of :func:`~sk_b2s.forward_prediction`, which is drawn on the head.
     pictures : dict of str to (Figure or Axes, str), default=None
         Others of yours by heading, each with a text that says what it shows to those who do not see it.
 
@@ -98,8 +94,8 @@ def write_report(
         body = [
             *_top(rows, results, title), *_table(rows), *_people(results), *_compared(results),
             *_controls(rows, results),
-            *_answers(answers or {}), *_curves(curves or {}), *_encoders(encoders or {}, positions),
-            *_pictures(pictures or {}), *_folds(results), *_methods(results, cv), *_reading(results),
+            *further(answers or {}, encoders or {}, positions, curves or {}, pictures or {}),
+            *_folds(results), *_methods(results, cv), *_reading(results),
         ]  # fmt: skip
         text = page(title or _title(results), *body)
     path = Path(path)
@@ -108,19 +104,17 @@ def write_report(
 
 
 def _checked(results):
-    """Take a table that a benchmark could have made, people without a name named."""
-    needed = [name for name in COLUMNS if name not in ("study", "written", "key", "versions", "seconds_fit")]
-    if missing := [name for name in needed if name not in getattr(results, "columns", ())]:
+    """Take a table that a benchmark could have made; people without a name get one."""
+    known = set(getattr(results, "columns", ()))
+    if missing := [name for name in COLUMNS if name not in known | set(OPTIONAL)]:
         raise ValueError(
             f"results must be a table of benchmark(), read_results() or audit(); it lacks the columns {missing}."
         )
     if not (results["error"].fillna("") == "").any():
         first = f": {results['error'].iloc[0]}" if len(results) else ""
         raise ValueError(f"results has no rows{' but those of failed fits' + first if len(results) else ''}.")
-    return results.assign(
-        subject=results["subject"].astype(str).replace("", "unnamed"),
-        **{name: np.nan for name in ("study", "versions", "seconds_fit") if name not in results},
-    )
+    results = results.assign(**{name: np.nan for name in OPTIONAL if name not in known})
+    return results.assign(subject=results["subject"].astype(str).replace("", "unnamed"))
 
 
 def _title(results):
@@ -314,117 +308,6 @@ def _controls(rows, results):
     yield table(["control", *labels, "what it is"], body, f"{name} of controls, under the same code")
 
 
-# --- what else is given ----------------------------------------------------------------------------
-
-
-def _answers(answers):
-    if not answers:
-        return
-    yield tag("h2", "Answers")
-    ax = None
-    for name, one in answers.items():
-        ax = plot_rank_curve(one, label=name, ax=ax)
-    said = "; ".join(
-        f"{name}: top-1 {pct(one.top_k(1))}, top-{one.k} {pct(one.top_k())} (chance {pct(one.chance)})"
-        for name, one in answers.items()
-    )
-    yield picture(ax.figure, f"Top-k accuracy over all k. {said}.", "Accuracy at every number of guesses.")
-    for name, one in answers.items():
-        yield tag("h3", name)
-        edges, share, chance = rank_shares(one.ranks, one.n_candidates)
-        alt = (
-            f"Histogram of ranks of {name}: {pct(share[0])} of windows in the best {edges[1]} of {one.n_candidates} "
-            f"ranks, chance {pct(chance[0])}; median relative rank {one.median_relative_rank():.2f}, chance 0.50."
-        )
-        yield tag(
-            "div",
-            picture(plot_ranks(one).figure, alt),
-            *_sentence(name, one),
-            *_words(name, one),
-            class_="pair",
-        )
-
-
-def _sentence(name, one):
-    rows = longest_sentence(one)[0][:24]
-    columns = pd.unique(one.target[rows])
-    if len(columns) < 2:
-        return
-    right = (columns[one.scores[rows][:, columns].argmax(1)] == one.target[rows]).sum()
-    alt = (
-        f"Similarities of {name} in one sentence: in {right} of {len(rows)} windows the segment heard is the most "
-        f"similar of the sentence's {len(columns)}; {len(rows) / len(columns):.1f} are expected by chance."
-    )
-    yield picture(plot_similarity(one, rows).figure, alt, "The longest sentence of one person.", fixed=True)
-
-
-def _words(name, one):
-    try:
-        found = word_confusions(one)
-    except ValueError:  # no words
-        return
-    own = pd.Series(np.diag(found), index=found.index)
-    alt = (
-        f"Confusions of the {len(own)} words heard most, {name}: on hearing it each becomes "
-        + ", ".join(f"{word} {times:.2f}" for word, times in own.items())
-        + " times as probable as on average; 1 is chance."
-    )
-    yield picture(plot_words(one).figure, alt, "White is chance.", fixed=True)
-
-
-def _curves(curves):
-    for heading, curve in curves.items():
-        ax = plot_curve(curve)
-        score = "accuracy" if "accuracy" in curve else "top_k"
-        bars = ax.containers[0]
-        x = [tick.get_text() for tick in ax.get_xticklabels()]
-        said = ", ".join(
-            f"{at}: {pct(mean)}" for at, mean in zip(x, bars[0].get_ydata(orig=False), strict=True)
-        )
-        chance = f" Chance {pct(curve['chance'].mean())}." if "chance" in curve else ""
-        yield tag("h2", heading)
-        alt = f"{named_score(curve, score)} by {ax.get_xlabel()}, mean over people. {said}.{chance}"
-        yield picture(ax.figure, alt)
-
-
-def _encoders(encoders, positions):
-    if not encoders:
-        return
-    yield tag("h2", "Training")
-    for name, encoder in encoders.items():
-        decoder, _ = decoder_of(getattr(encoder, "best_estimator_", encoder))
-        history = getattr(decoder, "history_", None)
-        parts = []
-        if history:
-            said = f"training loss {history[0, 'train_loss']:.2f} to {history[-1, 'train_loss']:.2f}"
-            if "valid_loss" in history[0]:
-                losses = history[:, "valid_loss"]
-                said += (
-                    f"; validation {losses[0]:.2f}, at best {min(losses):.2f}, chance "
-                    f"{np.log(history[-1, 'valid_candidates']):.2f}"
-                )
-            parts.append(picture(plot_history(history).figure, f"{name}, {len(history)} epochs: {said}."))
-        if positions is not None and getattr(decoder, "spatial_attention", False):
-            values = attention_map(decoder, positions)
-            x, y = np.asarray(positions)[np.nanargmax(values)]
-            where = f"{'left' if x < 0.45 else 'right' if x > 0.55 else 'middle'}, " + (
-                "front" if y > 0.55 else "back" if y < 0.45 else "centre"
-            )
-            alt = (
-                f"Attention of {name} over the head: {np.nanmin(values):.2f} to {np.nanmax(values):.2f} times even, "
-                f"highest {where}."
-            )
-            parts.append(picture(plot_attention(decoder, positions).figure, alt, fixed=True))
-        yield tag("h3", name)
-        yield tag("div", *parts, class_="pair")
-
-
-def _pictures(pictures):
-    for heading, (one, alt) in pictures.items():
-        yield tag("h2", heading)
-        yield picture(getattr(one, "figure", None) or one, alt, fixed=True)
-
-
 # --- how it was made -------------------------------------------------------------------------------
 
 
@@ -444,6 +327,18 @@ def _folds(results):
     columns, body = fold_rows(results)
     inner = table(columns, body, "Decoders, all candidates; a fold in each row")
     yield inner if len(body) <= 12 else tag("details", tag("summary", f"All {len(body)} rows"), inner)
+    lists = {
+        "What is on both sides of each fold": [
+            f"Fold {row.fold}: {row.leakage}"
+            for row in results.dropna(subset=["leakage"]).drop_duplicates("fold").itertuples()
+        ],
+        "Warnings of fits": [
+            f"{said} ({n} {'fit' if n == 1 else 'fits'})" for said, n in warnings_of(results).items()
+        ],
+    }
+    for heading, items in lists.items():
+        if items:
+            yield tag("details", tag("summary", heading), tag("ul", *(tag("li", item) for item in items)))
 
 
 def _methods(results, cv):

@@ -31,7 +31,7 @@ ORDER = [
     "training", "encoder", "ridge",
     "linear", "forward", "codec", "persistence", "counterparts", "verdicts", "controls",
     "watching", "ledger", "scorecard", "results", "evaluation", "auditing",
-    "palette", "score_plots", "answer_plots", "topographies", "plotting", "page", "findings", "report",
+    "palette", "score_plots", "answer_plots", "topographies", "plotting", "page", "findings", "appendix", "report",
 ]  # fmt: skip
 
 

@@ -59,6 +59,7 @@ def table_of_scores(estimators=("ridge", "encoder"), people="abcd", leak=None, s
                             "null_low": chance - 0.05, "null_high": chance + 0.06, "peak_mb": 100.0,
                             "verdict": "above its null" if control == "decoder" else "at chance",
                             "versions": "sk_b2s 0.1.0 torch 2.4", "error": "", "key": "",
+                            "cv": "StimulusKFold(2)", "leakage": np.nan, "warnings": "",
                         }
                     )  # fmt: skip
     table = pd.DataFrame(rows)

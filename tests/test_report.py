@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 from test_plotting import answers_of, curve_of, table_of_scores  # noqa: E402
 
 from sk_b2s import audit, summarise, write_report  # noqa: E402
-from sk_b2s.findings import headline, leak_reasons, summary_rows  # noqa: E402
+from sk_b2s.findings import headline, leak_reasons, summary_rows, warnings_of  # noqa: E402
 from sk_b2s.page import Html, page, picture, table, tag  # noqa: E402
 
 EVIL = "<script>alert('x')</script> & \"$\\alpha$\" <img src=http://a.b/c>"
@@ -146,6 +146,42 @@ def test_sound_of_training_is_said():
     reasons = leak_reasons(summary_rows(results), results)
     assert len(reasons) == 1
     assert reasons[0].startswith("ridge: 48 windows tested contain sound of training, in 2 of 2 folds")
+
+
+def test_a_fold_that_leaks_is_said_whatever_was_scored(tmp_path):
+    results = table_of_scores(("ridge",)).assign(leakage="nothing is shared")
+    assert headline(summary_rows(results), results)[0] == "good"
+    results.loc[results["fold"] == 1, "leakage"] = "LEAK: 30 % of the test sound was in training"
+    rows = summary_rows(results)
+    assert headline(rows, results)[:2] == (
+        "bad",
+        "Training and test are not apart: what was scored is no evidence.",
+    )
+    assert leak_reasons(rows, results) == [
+        "In 1 of 2 folds; fold 1: LEAK: 30 % of the test sound was in training"
+    ]
+    seen = Reader(write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "Fold 0: nothing is shared" in seen
+
+
+def test_a_forward_model_is_drawn_on_the_head(tmp_path):
+    place = np.random.default_rng(0).uniform(0.2, 0.8, (9, 2))
+    heads = pd.DataFrame([
+        {"subject": who, "channel": f"C{i}", "x": x, "y": y, "r": 0.01 * i + shift, "null_high": 0.02, "fold": 0}
+        for who, shift in (("a", 0.0), ("b", 0.02)) for i, (x, y) in enumerate(place)
+    ])  # fmt: skip
+    path = write_report(table_of_scores(("ridge",)), tmp_path / "r.html", curves={"Forward": heads})
+    alt = Reader(path.read_text(encoding="utf-8")).all("svg")[-1]["aria-label"]
+    assert "mean of 2 people: 0.010 to 0.090, highest at C8; chance is 0, null up to 0.020" in alt
+
+
+def test_a_warning_is_counted_once_for_each_fit():
+    results = table_of_scores(("ridge",)).assign(warnings="")
+    results.loc[results["fold"] == 1, "warnings"] = "a\nb\na"
+    results.loc[
+        (results["fold"] == 0) & (results["seed"] == 0) & (results["control"] == "decoder"), "warnings"
+    ] = "a"
+    assert warnings_of(results) == {"a": 5, "b": 4}  # two seeds of decoder and control, and one more
 
 
 def test_conditions_are_told_apart(tmp_path):
