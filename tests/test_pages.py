@@ -158,7 +158,8 @@ def trees():
         for found in re.finditer(r"^```\{toctree\}\n(.*?)^```", path.read_text(), re.M | re.S):
             for line in found[1].splitlines():
                 if line and not line.startswith(":"):
-                    yield (path.parent / line.strip()).relative_to(DOCS).as_posix()
+                    entry = re.sub(r".*<(.*)>", r"\1", line.strip())
+                    yield (path.parent / entry).relative_to(DOCS).as_posix()
 
 
 def test_every_page_is_in_one_table_of_contents():
