@@ -12,6 +12,7 @@ from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.evaluation import benchmark
 from sk_b2s.events import check_events
+from sk_b2s.experiments import load_experiment, read_events
 from sk_b2s.forward import ForwardTRF, forward_prediction
 from sk_b2s.leakage import check_leakage, describe_leakage
 from sk_b2s.leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneSubjectOut
@@ -24,6 +25,7 @@ from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
 from sk_b2s.published import HashedBlockSplit
 from sk_b2s.recentring import CovarianceRecentring
+from sk_b2s.recipes import decoders
 from sk_b2s.report import write_report
 from sk_b2s.resampling import bootstrap_interval, shift_test
 from sk_b2s.results import read_results, summarise
@@ -70,15 +72,18 @@ __all__ = [
     "check_leakage",
     "compare_estimators",
     "decision_accuracy",
+    "decoders",
     "describe_leakage",
     "forward_prediction",
     "intersubject_correlation",
     "join_answers",
     "learning_curve",
     "load",
+    "load_experiment",
     "make_segments",
     "mean_and_sem",
     "methods_paragraph",
+    "read_events",
     "read_results",
     "read_textgrid",
     "retrieval_scores",

@@ -32,6 +32,7 @@ ORDER = [
     "linear", "forward", "codec", "persistence", "counterparts", "verdicts", "controls",
     "watching", "ledger", "scorecard", "results", "evaluation", "auditing",
     "palette", "score_plots", "answer_plots", "topographies", "plotting", "page", "findings", "appendix", "report",
+    "recipes", "experiments", "commands", "__main__",
 ]  # fmt: skip
 
 
