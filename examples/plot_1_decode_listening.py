@@ -6,6 +6,8 @@ Four simulated people listen to spoken *Alice's Adventures in Wonderland* while 
 the recordings into three-second segments, one at each word, train on four fifths of the story and ask, for
 every segment of the remaining fifth: which of its segments did this person hear? The answer is a ranking of a
 few hundred candidates, and guessing puts the right one among the first ten in a few per cent of cases.
+
+The command ``sk-b2s demo`` asks the same people the same question, without the explanations.
 """
 
 # %%
@@ -23,10 +25,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline, make_pipeline
 
 import sk_b2s
-from sk_b2s import BrainEncoder, Epocher, FeatureScaler, MelSpectrogram, RidgeDecoder, RobustChannelScaler
 from sk_b2s.datasets import make_listening, oracle_scores
 from sk_b2s.plotting import plot_history, plot_rank_curve, plot_scores
 
@@ -65,21 +65,10 @@ X_train, y_train, X_test, y_test = X.iloc[train], y.iloc[train], X.iloc[test], y
 # sound: its lags count from the windows, which the Epocher has moved by 150 ms already. The encoder is the network
 # of Défossez et al. (2023), here small enough for a laptop, with a layer for each person; it learns to make the
 # segment that was heard more similar than the others of its batch.
-brain = [
-    ("epochs", Epocher(sfreq=50, lag=0.15, memory=OUT / "cache")),
-    ("scale", RobustChannelScaler(clip=20)),
-]
-speech = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=OUT / "cache"), FeatureScaler())
-decoders = {
-    "ridge": Pipeline([*brain, ("decoder", RidgeDecoder(speech=speech, lags=(-0.15, 0.35), n_components=48))]),
-    "encoder": Pipeline([
-        *brain,
-        ("decoder", BrainEncoder(
-            speech=speech, hidden=64, depth=5, n_virtual_channels=64, lr=1e-3, batch_size=128, max_epochs=8,
-            patience=3, random_state=0,
-        )),
-    ]),
-}  # fmt: skip
+# :func:`~sk_b2s.decoders` makes both by their names; the pipeline is printed so that you see of what.
+decoders = sk_b2s.decoders(["ridge", "clip-mel"], memory=OUT / "cache", verbose=1)
+decoders["clip-mel"].set_params(encoder__max_epochs=8, encoder__patience=3, encoder__random_state=0)
+print(decoders["clip-mel"])
 
 # %%
 # Scores, with what they need to be read
@@ -108,7 +97,7 @@ table.to_csv(OUT / "scores.csv")
 # whose places alone, if they were known to the frame, would name three segments in four; the pauses as this brain gives
 # them away; loudness; and what the *oracle* reads, who knows how the recordings were made.
 print("\nControls of the encoder, each fitted anew ...")
-encoder = decoders["encoder"].set_params(decoder__verbose=0)
+encoder = decoders["clip-mel"].set_params(encoder__verbose=0)
 controls = sk_b2s.run_controls(encoder, X, y, oracle=partial(oracle_scores, truth), verbose=1)
 columns = ["top_1", "top_k", "sem", "n_candidates", "chance", "null_high", "share_of_oracle", "verdict"]
 print("\n" + controls[columns].round(3).to_string())
@@ -127,7 +116,7 @@ controls.to_csv(OUT / "controls.csv")
 # similarities may be averaged. And a question of its own: which *word* was said at the segment's anchor?
 # Naming common words is right often and says nothing, so words count equally, and chance is that of a decoder
 # that finds all segments equally likely.
-single = answers["encoder"]
+single = answers["clip-mel"]
 ways = {
     "single segments": single, "pooled over a sentence": single.pooled(),
     "averaged over people": single.averaged("subject"), "averaged and pooled": single.averaged("subject").pooled(),

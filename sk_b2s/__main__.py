@@ -23,7 +23,8 @@ MISTAKES = (ValueError, TypeError, OSError, ImportError, FloatingPointError, Mem
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 DEBUG = "SK_B2S_DEBUG"
 DEMO = {
-    "dataset": "listening", "people": 4, "minutes": 10.0, "kind": "meg", "snr": -12.0, "cv": "stimulus", "fold": 0,
+    "dataset": "listening", "people": 4, "minutes": 10.0, "kind": "meg", "snr": -12.0, "tmax": 2.5,
+    "cv": "stimulus", "fold": 0,
     "out": "demo_output/results.jsonl",
 }  # fmt: skip
 
