@@ -12,7 +12,7 @@ import traceback
 import warnings
 from contextlib import contextmanager
 
-from sk_b2s.commands import SPLITTERS, run_benchmark, run_folds, run_report, told_warning
+from sk_b2s.commands import SPLITTERS, run_benchmark, run_demo, run_folds, run_report, told_warning
 from sk_b2s.experiments import EXPERIMENTS
 from sk_b2s.persistence import versions_here
 from sk_b2s.recipes import RECIPES, SIZES, XLSR
@@ -154,15 +154,15 @@ def _add_demo(commands):
     parser = commands.add_parser(
         "demo",
         usage="sk-b2s demo [options]",
-        help="decode four simulated listeners",
+        help="decode four simulated listeners and write a page about it",
         description=(
             "Write the recordings of four simulated people who listen to ten minutes of a story, decode them by ridge\n"
-            "regression and by the contrastive network, and show their scores beside those of controls. This is\n\n"
-            f"  {_demo_command()}\n\nand takes the same options."
+            "regression and by the contrastive network, and write a page of their scores and controls. This is\n\n"
+            f"  {_demo_command()}\n\nwith a page beside the results, and takes the same options."
         ),
     )
     _add_options(parser)
-    parser.set_defaults(run=run_benchmark, **DEMO)
+    parser.set_defaults(run=run_demo, command=_demo_command(), **DEMO)
 
 
 def _demo_command():
@@ -220,8 +220,11 @@ def _add_folds(commands):
 def _add_report(commands):
     parser = commands.add_parser(
         "report",
-        help="sum up results",
-        description="Sum up the results of one benchmark, or of several jobs.",
+        help="sum up results and write a page to look at",
+        description=(
+            "Sum up the results of one benchmark, or of several jobs: the scores, a paragraph for one's methods, and a\n"
+            "page of pictures that opens offline."
+        ),
         epilog=(
             "examples:\n"
             "  sk-b2s report listening.jsonl\n"
@@ -230,6 +233,10 @@ def _add_report(commands):
         ),
     )
     parser.add_argument("results", metavar="RESULTS", nargs="+", help="files, or folders of *.jsonl")
+    parser.add_argument(
+        "--page", metavar="FILE", default="report.html", help="or none (default: report.html)"
+    )
+    parser.add_argument("--title", help="of the page")
     parser.add_argument("--csv", metavar="FILE", help="write the whole table there, a row for each score")
     parser.add_argument(
         "--conflicts", choices=["raise", "last"], default="raise",

@@ -19,10 +19,19 @@ from sk_b2s.methods import methods_paragraph
 from sk_b2s.model_selection import StimulusKFold
 from sk_b2s.published import HashedBlockSplit
 from sk_b2s.recipes import decoders
+from sk_b2s.report import write_report
 from sk_b2s.results import read_results, summarise
 from sk_b2s.segments import make_segments
 
-__all__ = ["EXPERIMENT_OPTIONS", "SPLITTERS", "apply_settings", "run_benchmark", "run_folds", "run_report"]
+__all__ = [
+    "EXPERIMENT_OPTIONS",
+    "SPLITTERS",
+    "apply_settings",
+    "run_benchmark",
+    "run_demo",
+    "run_folds",
+    "run_report",
+]
 
 # Name -> splitter, and what it calls its number of folds.
 SPLITTERS = {
@@ -61,6 +70,15 @@ def run_benchmark(args):
     return int((results["error"] != "").any())
 
 
+def run_demo(args):
+    """Run a benchmark of few minutes, and write its page beside its results."""
+    print(f"$ {args.command}", flush=True)
+    status = run_benchmark(args)
+    results = read_results(args.out, "last")
+    _write_page(results, Path(args.out).with_name("report.html"), "Which of these segments was heard?")
+    return status
+
+
 def run_folds(args):
     """Print the folds of a splitter, their sizes, and what training and test have in common."""
     cv = make_splitter(args.cv, args.folds, args.guard)
@@ -75,7 +93,7 @@ def run_folds(args):
 
 
 def run_report(args):
-    """Print the summary of one or more files of results, and write it down as asked."""
+    """Print the summary of one or more files of results, and write it down as a page, and as a table if asked."""
     results = read_results(args.results, args.conflicts)
     summary = summarise(results)
     print(told_scores(summary))
@@ -83,6 +101,8 @@ def run_report(args):
     if args.csv:
         results.to_csv(args.csv, index=False)
         print(f"table of {len(results)} rows: {args.csv}")
+    if args.page != "none":
+        _write_page(results, args.page, args.title)
     return int((results["error"] != "").any())
 
 
@@ -123,6 +143,15 @@ def make_splitter(name, folds=None, guard=None):
     if folds == "none" and counts == "n_splits":
         raise ValueError(f"--cv {name} divides the sound and nothing else; --folds none is for others.")
     return kind(**given)
+
+
+def _write_page(results, path, title=None):
+    try:
+        print(f"page to look at: {write_report(results, path, title)}")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"a page needs {error.name}: pip install 'sk_b2s[plot]', or give --page none."
+        ) from error
 
 
 def _segments(args):

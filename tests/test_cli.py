@@ -151,7 +151,7 @@ def test_folds_run_alone_join_to_the_whole(done, tmp_path):
 
 def test_report_says_what_summarise_says(done, tmp_path, capsys):
     table = tmp_path / "scores.csv"
-    assert main(["report", str(done), "--csv", str(table)]) == 0
+    assert main(["report", str(done), "--csv", str(table), "--page", str(tmp_path / "page.html")]) == 0
     said = capsys.readouterr().out
     results = read_results(done)
     summary = summarise(results).set_index("pool")
@@ -161,6 +161,7 @@ def test_report_says_what_summarise_says(done, tmp_path, capsys):
     ):
         assert text in said
     assert summary["verdict"]["all"] in said
+    assert "<html" in (tmp_path / "page.html").read_text()
     np.testing.assert_allclose(pd.read_csv(table)["top_k"], results["top_k"])
 
 
@@ -172,9 +173,9 @@ def test_controls_stand_beside_and_changed_results_are_told(tmp_path, capsys):
     assert "surrogate" in said
     assert "silence only" in said
     assert main(["benchmark", *SMALL, *controls, *out, "--set", "ridge__n_components=4"]) == 0
-    assert main(["report", *out[1:]]) == 1
+    assert main(["report", *out[1:], "--page", "none"]) == 1
     assert "was done twice, with other parameters" in capsys.readouterr().err
-    assert main(["report", *out[1:], "--conflicts", "last"]) == 0
+    assert main(["report", *out[1:], "--page", "none", "--conflicts", "last"]) == 0
 
 
 def test_a_failed_fit_is_status_1_and_the_others_are_shown(tmp_path, capsys):
@@ -349,3 +350,4 @@ def test_the_demo_is_a_benchmark_with_its_controls(tmp_path, monkeypatch):
     assert main(["demo", *options, "--set", "ridge__n_components=8"]) == 0
     folder = (tmp_path / DEMO["out"]).parent
     assert set(read_results(folder / "results.jsonl")["control"]) >= {"decoder", "surrogate", "oracle"}
+    assert "<html" in (folder / "report.html").read_text()
