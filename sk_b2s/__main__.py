@@ -222,8 +222,8 @@ def _add_report(commands):
         "report",
         help="sum up results and write a page to look at",
         description=(
-            "Sum up the results of one benchmark, or of several jobs: the scores, a paragraph for one's methods, and a\n"
-            "page of pictures that opens offline."
+            "Sum up the results of one benchmark, or of several jobs: the scores, a paragraph for one's methods, and\n"
+            "a page of pictures that opens offline."
         ),
         epilog=(
             "examples:\n"
