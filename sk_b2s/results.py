@@ -222,6 +222,10 @@ def summarise(results):
     Nulls of subjects and folds are independent, so what their 97.5 % quantiles are above their means adds
     up as standard deviations do; for one subject and fold it is the quantile itself. Those of seeds are not
     independent, and are averaged.
+
+    Of noise, in 3 folds of 4 people whose windows overlap sixfold, 3.8 % of the rows were above their null where a
+    recording had 80 windows, and 2.1 % where it had 300 (2.5 % are meant; labels cannot move by less than a window,
+    which tells in short recordings). Of the summaries it was 1.5 and 0 % (of 200 and 100 draws).
     """
     columns = ["estimator", "control", "condition", "pool"]
     order = {name: place for place, name in enumerate(pd.unique(results["control"]))}
