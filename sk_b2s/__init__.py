@@ -3,6 +3,7 @@
 from sk_b2s.activity import SpeechActivity
 from sk_b2s.answers import Retrieval
 from sk_b2s.asking import join_answers, retrieval_scores, retrieve
+from sk_b2s.attention import attention_accuracy, heard_beside
 from sk_b2s.auditing import audit
 from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.ceilings import intersubject_correlation, split_half_reliability
@@ -13,6 +14,7 @@ from sk_b2s.epocher import Epocher
 from sk_b2s.evaluation import benchmark
 from sk_b2s.events import check_events
 from sk_b2s.experiments import load_experiment, read_events
+from sk_b2s.features import AcousticOnsets, EventFeatures, FeatureSpaces
 from sk_b2s.forward import ForwardTRF, forward_prediction
 from sk_b2s.leakage import check_leakage, describe_leakage
 from sk_b2s.leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneSubjectOut
@@ -30,6 +32,7 @@ from sk_b2s.report import write_report
 from sk_b2s.resampling import bootstrap_interval, shift_test
 from sk_b2s.results import read_results, summarise
 from sk_b2s.segments import make_segments
+from sk_b2s.spaces import score_feature_spaces, unique_contributions
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.statistics import compare_estimators, mean_and_sem
 from sk_b2s.stimuli import SoundArray, SoundIntervals
@@ -40,11 +43,14 @@ from sk_b2s.windows import Windows
 __version__ = "0.1.0"
 
 __all__ = [
+    "AcousticOnsets",
     "BrainEncoder",
     "CovarianceRecentring",
     "Envelope",
     "Epocher",
+    "EventFeatures",
     "FeatureScaler",
+    "FeatureSpaces",
     "ForwardTRF",
     "HashedBlockSplit",
     "LeaveOneSessionOut",
@@ -65,6 +71,7 @@ __all__ = [
     "Wav2Vec2Features",
     "Windows",
     "accuracy_by",
+    "attention_accuracy",
     "audit",
     "benchmark",
     "bootstrap_interval",
@@ -75,6 +82,7 @@ __all__ = [
     "decoders",
     "describe_leakage",
     "forward_prediction",
+    "heard_beside",
     "intersubject_correlation",
     "join_answers",
     "learning_curve",
@@ -90,9 +98,11 @@ __all__ = [
     "retrieve",
     "run_controls",
     "save",
+    "score_feature_spaces",
     "shift_null",
     "shift_test",
     "split_half_reliability",
     "summarise",
+    "unique_contributions",
     "write_report",
 ]

@@ -31,6 +31,8 @@ from sk_b2s.activity import SpeechActivity
 from sk_b2s.codec import Reader, Writer
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
+from sk_b2s.features import AcousticOnsets, EventFeatures, FeatureSpaces
+from sk_b2s.forward import ForwardTRF
 from sk_b2s.linear import RidgeDecoder
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
@@ -47,11 +49,15 @@ DAMAGE = (TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
 
 # Every estimator that can be saved, by the name it has in a file.
 ESTIMATORS: dict[str, type] = {
+    "sk_b2s.AcousticOnsets": AcousticOnsets,
     "sk_b2s.BrainEncoder": BrainEncoder,
     "sk_b2s.CovarianceRecentring": CovarianceRecentring,
     "sk_b2s.Envelope": Envelope,
     "sk_b2s.Epocher": Epocher,
+    "sk_b2s.EventFeatures": EventFeatures,
     "sk_b2s.FeatureScaler": FeatureScaler,
+    "sk_b2s.FeatureSpaces": FeatureSpaces,
+    "sk_b2s.ForwardTRF": ForwardTRF,
     "sk_b2s.MelSpectrogram": MelSpectrogram,
     "sk_b2s.RidgeDecoder": RidgeDecoder,
     "sk_b2s.RobustChannelScaler": RobustChannelScaler,

@@ -24,11 +24,15 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScale
 
 import sk_b2s
 from sk_b2s import (
+    AcousticOnsets,
     BrainEncoder,
     CovarianceRecentring,
     Envelope,
     Epocher,
+    EventFeatures,
     FeatureScaler,
+    FeatureSpaces,
+    ForwardTRF,
     HashedBlockSplit,
     MelSpectrogram,
     RidgeDecoder,
@@ -256,6 +260,7 @@ ARRAYS = {
     ),
     "BrainEncoder on vectors": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()[:, :, 0]),
     "RidgeDecoder": (RidgeDecoder(sfreq=10, k=2), brain(), features()),
+    "ForwardTRF": (ForwardTRF(sfreq=10), features(), features()),
     "PCA": (PCA(3, random_state=0), flat(), None),
     "Ridge": (Ridge(), flat(), flat()[:, :2]),
     "MinMaxScaler": (MinMaxScaler(), flat(), None),
@@ -283,10 +288,22 @@ def test_estimators_of_arrays_answer_equally(name, path):
     assert_same(getattr(estimator, method)(X), getattr(second, method)(X))
 
 
-@pytest.mark.parametrize("estimator", [Envelope(sfreq=25), MelSpectrogram(n_mels=4, sfreq=25)])
+@pytest.mark.parametrize("estimator", [
+        Envelope(sfreq=25), MelSpectrogram(n_mels=4, sfreq=25), AcousticOnsets(sfreq=25, n_bands=2),
+        FeatureSpaces([("a", make_pipeline(Envelope(sfreq=25), FeatureScaler())), ("b", AcousticOnsets(sfreq=25))]),
+    ])  # fmt: skip
 def test_features_of_sounds_answer_equally(estimator, study, path):
     y = study[1]
     estimator.fit(y)
+    assert_same(estimator.transform(y), there_and_back(estimator, path).transform(y))
+
+
+def test_features_of_events_answer_equally(study, path):
+    y = study[1]
+    events = y[["sound", "sound_onset"]].assign(
+        type="word", duration=0.1, text=np.where(np.arange(len(y)) % 2, "a", "b")
+    )
+    estimator = EventFeatures(events, "word", classes={"a": "a", "both": "a b"}, sfreq=25).fit(y)
     assert_same(estimator.transform(y), there_and_back(estimator, path).transform(y))
 
 
@@ -296,7 +313,10 @@ def test_every_estimator_of_the_package_can_be_saved_and_is_tested_here():
         name for name in ESTIMATORS if name.startswith("sk_b2s.")
     }
     alone = {
+        "AcousticOnsets",
         "Envelope",
+        "EventFeatures",
+        "FeatureSpaces",
         "MelSpectrogram",
         "SpeechActivity",
         "StoredFeatures",

@@ -1,0 +1,130 @@
+"""Two talkers at once: which of them somebody listened to, by how long one listens to the brain."""
+
+from __future__ import annotations
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.utils import _safe_indexing
+
+from sk_b2s.asking import retrieve
+from sk_b2s.curves import decision_accuracy
+from sk_b2s.events import check_events
+from sk_b2s.stimuli import digests, stable_id
+
+__all__ = ["attention_accuracy", "heard_beside"]
+
+
+def heard_beside(X, y, events, stream="ignored"):
+    """What another talker said during each window.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_windows, ...)
+        What the brain did: ``recording`` and ``onset``.
+    y : DataFrame of shape (n_windows, ...)
+        What was attended to, row by row.
+    events : DataFrame
+        The events table both were made of, with sounds of another ``stream``.
+    stream : str, default="ignored"
+        The other talker's.
+
+    Returns
+    -------
+    other : DataFrame of shape (n_windows, ...)
+        Like ``y``, but ``sound, sound_onset, segment`` and ``stream`` are those of the other talker, and what is
+        said of words, blocks and sentences is gone. A window that does not lie in one of that talker's sounds as
+        a whole has None and NaN.
+
+    Raises
+    ------
+    ValueError
+        If no sound is of that stream.
+    """
+    events = check_events(events)
+    sounds = events[(events["type"] == "sound") & (events["stream"] == stream)]
+    if not len(sounds):
+        raise ValueError(f"events has no sound of stream {stream!r}, only {sorted(set(events['stream']))}.")
+    sound, place = np.full(len(y), None, dtype=object), np.full(len(y), np.nan)
+    start, length = X["onset"].to_numpy(float), y["duration"].to_numpy(float)
+    recording = X["recording"].astype(str).to_numpy()
+    for row in sounds.itertuples():
+        inside = (recording == str(row.recording)) & (start >= row.onset - 1e-6)
+        inside &= start + length <= row.onset + row.duration + 1e-6
+        sound[inside], place[inside] = row.sound, row.sound_onset + start[inside] - row.onset
+    known = pd.notna(place)
+    names = np.full(len(y), "", dtype=object)
+    names[known] = digests(sound[known])
+    segment = [
+        stable_id("beside", name, round(p, 2)) if name else -1 for name, p in zip(names, place, strict=True)
+    ]
+    return y[["duration"]].assign(sound=sound, sound_onset=place, segment=segment, stream=stream)
+
+
+def attention_accuracy(
+    estimator, X, y, cv, events, lengths=(1, 2, 5, 10, 20, 30), stream="ignored", n_jobs=None
+):
+    """How often a decoder trained on the talker attended to tells that talker from the other, by length of a decision.
+
+    Of every held-out window it compares what it reads from the brain with what either talker said meanwhile, and
+    sums the similarities over decisions: see :func:`~sk_b2s.decision_accuracy`. Nothing of the other talker is used
+    in training.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A decoder with ``speech``, or a Pipeline that ends in one. It is cloned.
+    X : DataFrame of shape (n_windows, ...)
+        What the brain did.
+    y : DataFrame of shape (n_windows, ...)
+        What was attended to: ``make_segments(events, stream="attended", ...)``.
+    cv : splitter or iterable of (train, test)
+        Folds by sound.
+    events : DataFrame
+        The events table, with the other talker's sounds.
+    lengths : sequence of float, default=(1, 2, 5, 10, 20, 30)
+        Seconds of a decision. None may be shorter than a window: windows of one second need
+        ``make_segments(tmin=0, tmax=1)``.
+    stream : str, default="ignored"
+        The other talker's.
+    n_jobs : int or None, default=None
+        Folds at once.
+
+    Returns
+    -------
+    scores : DataFrame of shape (n_lengths * n_folds * n_subjects, ...)
+        ``fold, length, subject, accuracy, n_decisions`` and ``chance``, 0.5. Means: ``mean_and_sem(scores,
+        "accuracy", by="length", weight="n_decisions")``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such talker, or windows are longer than a decision.
+
+    Notes
+    -----
+    If a talker is always of one voice or on one side, a decoder may know the talker and not the attention: let both
+    be attended to in turn. Decisions are counted in held-out stretches of sound, which may be far apart in a
+    recording; one is made of the windows that lie in it, however few, and long ones are few.
+    """
+    if isinstance(cv, int):
+        raise TypeError(f"cv={cv} would split rows, and windows overlap: write cv=StimulusKFold({cv}).")
+    other = heard_beside(X, y, events, stream)
+    folds = list(cv.split(X, y) if hasattr(cv, "split") else cv)
+    parts = joblib.Parallel(n_jobs)(
+        joblib.delayed(_decide)(estimator, X, y, other, train, test, lengths) for train, test in folds
+    )
+    return pd.concat([part.assign(fold=fold) for fold, part in enumerate(parts)], ignore_index=True)
+
+
+def _decide(estimator, X, y, other, train, test, lengths):
+    """Decisions of one fold."""
+    test = np.asarray(test)
+    test = test[other["sound_onset"].notna().to_numpy()[test]]
+    if not len(test):
+        raise ValueError("no held-out window lies in a sound of the other talker as a whole.")
+    estimator = clone(estimator).fit(_safe_indexing(X, train), _safe_indexing(y, train))
+    own = [retrieve(estimator, X.iloc[test], heard.iloc[test]) for heard in (y, other)]
+    attended, ignored = (answers.scores[np.arange(len(test)), answers.target] for answers in own)
+    return decision_accuracy(attended, ignored, X.iloc[test], lengths)

@@ -1,0 +1,67 @@
+"""Which of two talkers was listened to: the simulated listener's answer, and what lies beside what."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from sk_b2s import (
+    Envelope,
+    Epocher,
+    FeatureScaler,
+    RidgeDecoder,
+    SoundArray,
+    StimulusKFold,
+    attention_accuracy,
+    heard_beside,
+    make_segments,
+    mean_and_sem,
+)
+from sk_b2s.datasets import make_listening
+
+pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out", "ignore::sk_b2s.StimulusLeakWarning")
+
+
+def test_what_was_said_beside_is_found_by_the_time_in_the_recording():
+    story, other = SoundArray(np.zeros(600), 10, "story"), SoundArray(np.ones(300), 10, "other")
+    events = pd.DataFrame({
+        "subject": "a", "recording": ["r1", "r1", "r2", "r2"], "type": "sound", "onset": [5.0, 8.0, 1.0, 2.0],
+        "duration": [60.0, 30.0, 60.0, 30.0], "sound": [story, other, story, other],
+        "stream": ["attended", "ignored"] * 2, "recording_duration": 100.0,
+    })  # fmt: skip
+    X = pd.DataFrame(
+        {"recording": ["r1", "r1", "r1", "r2"], "onset": [7.9, 8.0, 36.0, 12.5], "duration": 2.0}
+    )
+    y = pd.DataFrame(
+        {"sound": [story] * 4, "sound_onset": [2.9, 3.0, 31.0, 11.5], "duration": 2.0, "word": "w"}
+    )
+    found = heard_beside(X, y, events)
+    assert found["sound"].tolist() == [None, other, other, other]
+    np.testing.assert_allclose(found["sound_onset"], [np.nan, 0.0, 28.0, 10.5])
+    assert found["segment"].nunique() == 4
+    assert "word" not in found
+    with pytest.raises(ValueError, match=r"no sound of stream 'left', only \['attended', 'ignored'\]"):
+        heard_beside(X, y, events, "left")
+
+
+@pytest.mark.slow
+def test_a_simulated_listener_is_found_to_listen_to_the_talker_attended(tmp_path):
+    events = make_listening(
+        2, 4, modality="eeg", n_channels=16, snr_db=5, sfreq=64, artefacts=["ignored"], root=tmp_path
+    )
+    X, y = make_segments(events, anchor=1.0, tmin=0, tmax=1, stream="attended")
+    speech = make_pipeline(Envelope(sfreq=32), FeatureScaler())
+    pipe = Pipeline(
+        [("epochs", Epocher(sfreq=32)), ("ridge", RidgeDecoder(speech, lags=(0, 0.4), alphas=(1e-2,)))]
+    )
+    scores = attention_accuracy(pipe, X, y, StimulusKFold(2), events, lengths=(1, 5, 20))
+    means = mean_and_sem(scores, "accuracy", by="length", weight="n_decisions")["mean"]
+    assert means[1] > 0.55
+    assert means[20] > means[5] > means[1]
+    wrong = heard_beside(X, y, events)
+    known = wrong["sound_onset"].notna().to_numpy()
+    assert known.mean() > 0.8
+    swapped = make_segments(events, anchor=1.0, tmin=0, tmax=1, stream="ignored")
+    assert len(swapped[0])
+    with pytest.raises(TypeError, match="write cv=StimulusKFold"):
+        attention_accuracy(pipe, X, y, 2, events)
