@@ -247,8 +247,8 @@ class FeatureSpaces(TransformerMixin, _BaseComposition):
     ----------
     spaces_ : list of (str, transformer)
         Fitted.
-    places_ : dict of str to slice
-        Features of each space.
+    places_ : dict of str to (int, int)
+        First feature of each space, and the one after its last.
     n_features_out_ : int
 
     Raises
@@ -320,7 +320,7 @@ class FeatureSpaces(TransformerMixin, _BaseComposition):
         edges = np.cumsum([0, *(part.shape[1] for part in self._parts(X))])
         names = [name for name, _ in self.spaces_]
         self.places_ = {
-            name: slice(int(a), int(b)) for name, a, b in zip(names, edges[:-1], edges[1:], strict=True)
+            name: (int(a), int(b)) for name, a, b in zip(names, edges[:-1], edges[1:], strict=True)
         }
         self.n_features_out_ = int(edges[-1])
         return self

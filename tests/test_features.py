@@ -106,7 +106,7 @@ def test_spaces_side_by_side_are_the_spaces_one_by_one(noise):
         ("onsets", make_pipeline(AcousticOnsets(sfreq=25, n_bands=2), FeatureScaler())),
     ]  # fmt: skip
     joined = FeatureSpaces(spaces).fit(y)
-    assert joined.places_ == {"level": slice(0, 1), "mel": slice(1, 6), "onsets": slice(6, 8)}
+    assert joined.places_ == {"level": (0, 1), "mel": (1, 6), "onsets": (6, 8)}
     windows = joined.transform(y)
     assert isinstance(windows, Windows)
     assert len(windows.signals) == 1
@@ -184,7 +184,7 @@ def test_only_the_space_that_the_brain_follows_is_unique(kind):
     assert list(found.columns) == ["features", "subject", "alone", "without", "all", "unique"]
     if kind == "forward":
         unique = found.groupby("features")["unique"].mean()
-        assert unique["true"] > 0.05
+        assert unique["true"] > 0.03
         assert unique.drop("true").abs().max() < 0.02
         assert means["true"] == pytest.approx(np.sqrt(0.5) / 2, abs=0.04)  # one of two channels
 
