@@ -104,6 +104,8 @@ def _curves(curves):
             yield from _head(heading, curve)
             continue
         ax = plot_curve(curve)
+        if "value" in curve:  # the table does not know what of
+            ax.set_xlabel(heading)
         score = "accuracy" if "accuracy" in curve else "top_k"
         bars = ax.containers[0]
         x = [tick.get_text() for tick in ax.get_xticklabels()]

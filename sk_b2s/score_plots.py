@@ -392,7 +392,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     -------
     ax : matplotlib.axes.Axes
         A thin line for each person, mean ± s.e.m., and chance. Numbers that are all positive and many times each
-        other are on a logarithmic axis; names stand side by side.
+        other are on a logarithmic axis; names stand side by side. What a "value" is of, ``ax.set_xlabel`` says.
 
     Raises
     ------

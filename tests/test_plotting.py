@@ -8,6 +8,7 @@ import pytest
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
+pytest.importorskip("matplotlib.pyplot")
 
 from sk_b2s import summarise  # noqa: E402
 from sk_b2s.answer_plots import longest_sentence, rank_shares, word_confusions  # noqa: E402

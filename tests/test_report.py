@@ -11,6 +11,7 @@ import pytest
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
+pytest.importorskip("matplotlib.pyplot")
 
 from test_plotting import answers_of, curve_of, table_of_scores  # noqa: E402
 
@@ -237,6 +238,7 @@ def test_every_picture_says_what_it_shows_in_numbers(read):
     alts = " ".join(attributes["aria-label"] for attributes in read.all("svg"))
     assert "chance 10.0" in alts
     assert "A line from 1 to 3." in alts
+    assert "top-5 accuracy by Lag, mean over people. 0: 21.0\xa0%, 0.1: 31.0\xa0%" in alts
 
 
 def test_names_of_parts_are_unique(read):
