@@ -60,7 +60,7 @@ def test_a_simulated_listener_is_found_to_listen_to_the_talker_attended(tmp_path
     assert means[20] > means[5] > means[1]
     wrong = heard_beside(X, y, events)
     known = wrong["sound_onset"].notna().to_numpy()
-    assert known.mean() > 0.8
+    assert known.mean() > 0.5  # the other talker begins later, and may end earlier
     swapped = make_segments(events, anchor=1.0, tmin=0, tmax=1, stream="ignored")
     assert len(swapped[0])
     with pytest.raises(TypeError, match="write cv=StimulusKFold"):
