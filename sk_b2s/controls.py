@@ -64,6 +64,8 @@ class Task:
         estimator = clone(self.estimator if estimator is None else estimator)
         start = perf_counter()
         estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train))
+        if _was_interrupted(estimator):  # half a training is no result
+            raise KeyboardInterrupt
         fitted = perf_counter()
         answers = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test))
         self.seconds_fit += fitted - start
@@ -87,6 +89,13 @@ class Task:
         known = table is not None and "segment" in table
         names = table.iloc[found.first] if known else pd.DataFrame({"segment": found.ids})
         return Retrieval(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)
+
+
+def _was_interrupted(estimator):
+    """Tell whether Ctrl-C ended the training of a fitted decoder, in a pipeline or search or by itself."""
+    while not hasattr(estimator, "ranks"):
+        estimator = estimator.best_estimator_ if hasattr(estimator, "best_estimator_") else estimator[-1]
+    return getattr(estimator, "interrupted_", False)
 
 
 def _decoder(task):

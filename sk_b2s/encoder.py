@@ -123,6 +123,8 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     history_ : skorch.history.History
         Losses and validation accuracy of each epoch; ``valid_cross_entropy`` is ``valid_loss`` without
         a temperature.
+    interrupted_ : bool
+        Whether Ctrl-C ended the training; the best state until then is kept.
     subjects_ : ndarray of shape (n_subjects,)
         Subjects of the training rows, sorted; who was only held out to watch is unknown.
     segments_ : DataFrame, Windows or ndarray
@@ -301,7 +303,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self.net_.partial_fit(
             Pairs(brain, targets, train, segments), None
         )  # fit would draw the weights again
-        self.history_ = self.net_.history
+        self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         self._forget_training()
         return self
 

@@ -206,6 +206,15 @@ class RetrievalNet(NeuralNet):
         heard, target = y_true
         return self.criterion_(y_pred, self.hear(heard), target)
 
+    def fit_loop(self, *args, **kwargs):
+        """Note whether Ctrl-C ended the training, which skorch takes for its end."""
+        self.interrupted = False
+        try:
+            return super().fit_loop(*args, **kwargs)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            raise
+
     def train_step(self, batch, **fit_params):
         """Take a step, and stop at once where the loss is no number."""
         step = super().train_step(batch, **fit_params)

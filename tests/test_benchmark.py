@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_random_state
+from skorch.callbacks import Callback
 from test_controls import Power, ridge, tiny_encoder
 from test_evaluation import FAST, ONE, people, same
 
@@ -32,6 +33,7 @@ from sk_b2s import (
     retrieval_scores,
     summarise,
 )
+from sk_b2s.ledger import Ledger
 from sk_b2s.results import time_left
 from sk_b2s.watching import overheard
 
@@ -295,3 +297,22 @@ def test_verdicts_on_noise_are_wrong_as_seldom_as_they_say():
     # Of 120 rows and 60 summaries 2.5 % are meant; 1 in 1000 times it would be more than this.
     assert sum(wrong["row"]) <= 10
     assert sum(wrong["summary"]) <= 7
+
+
+class Interrupt(Callback):
+    """Ctrl-C in the first epoch."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training:
+            raise KeyboardInterrupt
+
+
+def test_half_a_training_is_no_result(tmp_path):
+    X, y = people(n_recordings=2, n=40, together=2)
+    decoder = tiny_encoder().set_params(callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(
+            {"network": decoder}, X, y, StimulusKFold(2), path=tmp_path / "results.jsonl", controls=False,
+            n_candidates=None, k=2, **FAST,
+        )  # fmt: skip
+    assert not Ledger(tmp_path / "results.jsonl").lines()

@@ -252,7 +252,9 @@ def test_a_fit_may_be_interrupted(epoch):
     encoder = BrainEncoder(**{**SMALL, "validation": 0.3}, spatial_attention=False, callbacks=[Interrupt()])
     encoder.fit(brain, speech)
     assert len(encoder.history_) == epoch
+    assert encoder.interrupted_
     assert np.isfinite(encoder.transform(brain)).all()
+    assert not encoder.set_params(callbacks=None).fit(brain, speech).interrupted_
 
 
 @pytest.mark.parametrize(
