@@ -5,8 +5,10 @@ from sk_b2s.answers import Retrieval
 from sk_b2s.asking import join_answers, retrieval_scores, retrieve
 from sk_b2s.attention import attention_accuracy, heard_beside
 from sk_b2s.auditing import audit
+from sk_b2s.bids import read_bids
 from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.ceilings import intersubject_correlation, split_half_reliability
+from sk_b2s.clocks import align_to_audio
 from sk_b2s.controls import run_controls
 from sk_b2s.curves import accuracy_by, decision_accuracy, learning_curve
 from sk_b2s.encoder import BrainEncoder
@@ -37,7 +39,9 @@ from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.statistics import compare_estimators, mean_and_sem
 from sk_b2s.stimuli import SoundArray, SoundIntervals
 from sk_b2s.surrogates import SurrogateBrain
+from sk_b2s.talkers import other_talker
 from sk_b2s.textgrids import read_textgrid
+from sk_b2s.triggers import events_from_raw
 from sk_b2s.windows import Windows
 
 __version__ = "0.1.0"
@@ -71,6 +75,7 @@ __all__ = [
     "Wav2Vec2Features",
     "Windows",
     "accuracy_by",
+    "align_to_audio",
     "attention_accuracy",
     "audit",
     "benchmark",
@@ -81,6 +86,7 @@ __all__ = [
     "decision_accuracy",
     "decoders",
     "describe_leakage",
+    "events_from_raw",
     "forward_prediction",
     "heard_beside",
     "intersubject_correlation",
@@ -91,6 +97,8 @@ __all__ = [
     "make_segments",
     "mean_and_sem",
     "methods_paragraph",
+    "other_talker",
+    "read_bids",
     "read_events",
     "read_results",
     "read_textgrid",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sk_b2s.stimuli import SoundArray, sound_duration, sound_name
 
-__all__ = ["EVENT_TYPES", "check_events"]
+__all__ = ["EVENT_TYPES", "check_events", "clock_rate", "playing_sound"]
 
 EVENT_TYPES = ("sound", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
@@ -35,7 +35,8 @@ def check_events(events):
         or :class:`~sk_b2s.SoundArray`). May have ``study``, ``session``, ``sound_onset`` (s, in the
         sound; default 0 for a sound), ``text``, ``sequence`` (identity of the sentence),
         ``word_index``, ``condition``, ``stream`` (default "single"), ``recording_duration`` (s; else
-        read from the file) and any others, which are carried along. A sound whose duration is
+        read from the file), ``drift_ppm`` of sounds (seconds of the recording in a second of sound, minus
+        1, in 1e-6; default 0) and any others, which are carried along. A sound whose duration is
         missing or 0 lasts as long as its file.
 
     Returns
@@ -78,10 +79,10 @@ def check_events(events):
             events[column] = pd.Series(default, index=events.index, dtype=object if default is None else None)
     events["stream"] = events["stream"].astype(object).where(events["stream"].notna(), "single")
     _refuse(events, events["recording"].isna(), "recording", "the path of a recording")
-    events["recording"] = events["recording"].map(str)
-    for column in ("onset", "duration", "sound_onset"):
+    events["recording"] = _of_each(events["recording"], str)
+    for column in {"onset", "duration", "sound_onset", "drift_ppm"} & set(events.columns):
         events[column] = _numbers(events, column)
-    events["sequence"] = events["sequence"].map(_as_text)
+    events["sequence"] = _of_each(events["sequence"], _as_text, missing=None)
     is_sound = events["type"] == "sound"
     _check_types(events)
     _refuse(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
@@ -115,10 +116,14 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _of_each(column, function, missing=np.nan):
+    """Map each distinct value once, as there are few among millions of rows: array of objects."""
+    codes, distinct = pd.factorize(column)
+    return np.array([*map(function, distinct), missing], object)[codes]  # -1, a missing one, takes the last
+
+
 def _as_text(name):
     """A name as text: a column of integers with gaps, which pandas makes floats, keeps its names."""
-    if pd.isna(name):
-        return None
     return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
 
 
@@ -171,7 +176,7 @@ def _check_sounds_exist(events, is_sound):
 
 def _fill_sound_durations(events, is_sound):
     sounds = events.loc[is_sound]
-    left = sounds["sound"].map(sound_duration).astype(float) - sounds["sound_onset"]
+    left = _of_each(sounds["sound"], sound_duration).astype(float) - sounds["sound_onset"]
     given = sounds["duration"].where(sounds["duration"] != 0)
     events.loc[is_sound, "duration"] = np.fmin(given, left)
 
@@ -179,7 +184,8 @@ def _fill_sound_durations(events, is_sound):
 def _check_one_sound_at_a_time(sounds):
     for _, group in sounds.groupby(["recording", "stream"], sort=False):
         group = group.sort_values("onset")
-        early = group["onset"].to_numpy()[1:] < (group["onset"] + group["duration"]).to_numpy()[:-1] - 0.01
+        ends = (group["onset"] + group["duration"] * clock_rate(group)).to_numpy()
+        early = group["onset"].to_numpy()[1:] < ends[:-1] - 0.01
         if early.any():
             row = np.flatnonzero(early)[0]
             first, second = group.iloc[row], group.iloc[row + 1]
@@ -191,8 +197,39 @@ def _check_one_sound_at_a_time(sounds):
             )
 
 
-def _playing(events, rows):
-    """For each of ``rows``, the position in ``events`` of the last sound begun in its stream, or -1."""
+def clock_rate(events):
+    """Tell the seconds of the recording in a second of sound.
+
+    Parameters
+    ----------
+    events : DataFrame of shape (n_events, ...)
+        May have ``drift_ppm``.
+
+    Returns
+    -------
+    rate : ndarray of shape (n_events,)
+        1 where no drift is known.
+    """
+    if "drift_ppm" not in events:
+        return np.ones(len(events))
+    return 1 + events["drift_ppm"].fillna(0).to_numpy(float) * 1e-6
+
+
+def playing_sound(events, rows):
+    """Tell which sound plays at some events: the last one begun in the recording and stream.
+
+    Parameters
+    ----------
+    events : DataFrame
+        An events table indexed from 0.
+    rows : DataFrame of shape (n_rows, ...)
+        Some of its rows.
+
+    Returns
+    -------
+    position : ndarray of int of shape (n_rows,)
+        Row of the sound in ``events``, -1 where none has begun.
+    """
     keys = ["recording", "stream"]
     sounds = events.loc[events["type"] == "sound", [*keys, "onset"]].sort_values("onset")
     asked = rows[[*keys, "onset"]].assign(row=np.arange(len(rows))).sort_values("onset")
@@ -216,7 +253,7 @@ def _place_in_sounds(events):
     labels, events = events.index, events.reset_index(drop=True)
     spoken = np.flatnonzero(events["type"].isin(("word", "phoneme")))
     rows = events.iloc[spoken]
-    playing = _playing(events, rows)
+    playing = playing_sound(events, rows)
     without = rows["sound"].isna().to_numpy()
     lost = np.zeros(len(events), bool)
     lost[spoken[without & (playing < 0)]] = True
@@ -238,9 +275,10 @@ def _place_in_sounds(events):
             "a time in the sound, or a row of type 'sound' to take it from",
         )
     since = rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]
+    since = since / clock_rate(events)[playing]
     begun = events["sound_onset"].to_numpy()[playing]
     events.loc[spoken[untimed], "sound_onset"] = (since + begun)[untimed]
-    length = events["sound"].iloc[spoken].map(sound_duration).to_numpy(float)
+    length = _of_each(events["sound"].iloc[spoken], sound_duration).astype(float)
     beyond = np.zeros(len(events), bool)
     beyond[spoken] = events["sound_onset"].to_numpy()[spoken] > length + 0.1
     _refuse(

@@ -27,6 +27,8 @@ from sk_b2s.sensors import (
     set_montage,
     shorten,
 )
+from sk_b2s.sidecars import CODE as SIDECARS
+from sk_b2s.sidecars import apply_sidecars, sidecars_of
 from sk_b2s.stimuli import file_stamp
 
 __all__ = ["Header", "Processing", "read_header", "read_signal", "resample"]
@@ -34,7 +36,7 @@ __all__ = ["Header", "Processing", "read_header", "read_signal", "resample"]
 ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
 HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
-CODE = "-".join([SENSORS, FORMATS, code_of(__file__, mne, scipy)])
+CODE = "-".join([SENSORS, FORMATS, SIDECARS, code_of(__file__, mne, scipy)])
 
 
 class Processing(NamedTuple):
@@ -65,7 +67,7 @@ class Header(NamedTuple):
 
 def open_raw(path, processing=None):
     """Open a recording, hand it to the user's hook and place its sensors."""
-    raw = read_raw(path)
+    raw = apply_sidecars(read_raw(path), path)
     if processing is None:
         return raw
     if processing.raw_hook is not None:
@@ -81,7 +83,7 @@ def open_raw(path, processing=None):
 def recording_stamp(path):
     """Identify the present content of a recording: (path, bytes, last change in ns).
 
-    Files beside it that share its stem count as well: the samples of a BrainVision header, the
+    Its BIDS tables count, and files beside it that share its stem: the samples of a BrainVision header, the
     ``.fdt`` of a ``.set``, the further parts of a split FIF (``x_raw-1.fif``, ``x_split-02_meg.fif``).
     A file that is missing gets its clear error when it is opened.
     """
@@ -94,7 +96,7 @@ def recording_stamp(path):
         if "_split-" in path.stem:
             parts += "|" + re.sub(r"_split\\?-\d+", lambda _: r"_split-\d+", re.escape(path.stem))
         files |= {file for file in path.parent.glob("*.fif") if re.fullmatch(parts, file.stem)}
-    stamps = [file_stamp(file) for file in files]
+    stamps = [file_stamp(file) for file in [*files, *sidecars_of(path)]]
     return str(path), sum(stamp[1] for stamp in stamps), max(stamp[2] for stamp in stamps)
 
 

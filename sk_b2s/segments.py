@@ -12,9 +12,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sk_b2s.blocks import PublishedBlocks
-from sk_b2s.events import check_events
+from sk_b2s.events import check_events, clock_rate
 from sk_b2s.recordings import recording_extent
 from sk_b2s.stimuli import cut_blocks, digests, plain_text, sound_duration, stable_id
+from sk_b2s.talkers import place_beside
 
 __all__ = ["make_segments"]
 
@@ -59,7 +60,8 @@ def make_segments(
         :func:`~sk_b2s.stimuli.cut_blocks`. :class:`~sk_b2s.PublishedBlocks` makes those of the paper
         instead, for comparisons with published figures.
     stream : str, default=None
-        Take only what was heard in this stream ("attended", say); None takes all.
+        Take only what was heard in this stream ("attended", say); None takes all. What plays beside it
+        is told in ``y``, see :func:`other_talker`.
     reject_by_annotation : bool, default=True
         Leave out windows that touch an event of type "bad" or an annotation of the recording that
         begins with "bad".
@@ -78,7 +80,8 @@ def make_segments(
         stop where there is none); ``segment``, the integer
         identity of the candidate: equal for all who heard the same stretch of the same sound, cut
         by the same window, in any table; ``sequence, word, word_index, condition, stream`` of the word at the
-        anchor; ``text``, the words that begin in the window; further columns of the events.
+        anchor; ``text``, the words that begin in the window; with ``stream`` ``beside_sound, beside_onset,
+        beside_stream``, the sound of another talker that plays all the while; further columns of the events.
 
     Raises
     ------
@@ -97,7 +100,7 @@ def make_segments(
        Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
     """
     _check_window(anchor, tmin, tmax, margin, block)
-    events = check_events(events)
+    events = everything = check_events(events)
     if stream is not None:
         if stream not in set(events["stream"]):
             raise ValueError(
@@ -114,6 +117,8 @@ def make_segments(
     keep, left_out = _fitting(events, anchors, margin, reject_by_annotation)
     _say(left_out, len(anchors), anchor)
     anchors = anchors[keep].reset_index(drop=True)
+    if stream is not None:
+        anchors = place_beside(anchors, everything, stream)
     described = _describe_sounds(events, anchors, anchor, tmin, block)
     return _two_tables(events, described)
 
@@ -145,7 +150,7 @@ def _grid_anchors(events, step, tmin, tmax):
     row = np.repeat(np.arange(len(sounds)), count)
     index = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first[row]
     anchors = sounds.iloc[row].copy()
-    anchors["onset"] += index * step - begin[row]
+    anchors["onset"] += (index * step - begin[row]) * clock_rate(anchors)
     anchors["sound_onset"] = index * step
     return anchors
 
@@ -192,7 +197,7 @@ def _contains_second_sound(events, anchors):
             continue
         rows = places[key]
         onset = group["onset"].to_numpy()
-        end = onset + group["duration"].to_numpy()
+        end = onset + group["duration"].to_numpy() * clock_rate(group)
         start = anchors["onset"].to_numpy()[rows]
         stop = start + anchors["duration"].to_numpy()[rows]
         heard = np.searchsorted(onset, stop - 1e-6) - np.searchsorted(end, start + 1e-6, side="right")
@@ -364,7 +369,9 @@ def _unite_blocks(rows, words):
 
 
 def _two_tables(events, rows):
-    heard = events[events["type"] == "sound"].assign(stop=lambda e: e["onset"] + e["duration"])
+    heard = events[events["type"] == "sound"].assign(
+        stop=lambda e: e["onset"] + e["duration"] * clock_rate(e)
+    )
     heard = heard.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))
     if heard.empty:
         heard = heard.reindex(pd.unique(rows["recording"]))
@@ -372,6 +379,15 @@ def _two_tables(events, rows):
     X = rows[[*brain, "onset", "duration"]].join(heard, on="recording")
     first = ["sound", "sound_onset", "duration", "block", "block_start", "block_stop", "block_before",
              "block_after", "segment", "sequence", "word", "word_index", "text", "condition", "stream"]  # fmt: skip
-    hidden = {*RECORDING_COLUMNS, "type", "onset", "digest", "recording_duration", *first}
+    hidden = {
+        *RECORDING_COLUMNS,
+        "type",
+        "onset",
+        "digest",
+        "recording_duration",
+        "drift_ppm",
+        "residual_ms",
+        *first,
+    }
     y = rows[[*first, *(column for column in rows if column not in hidden)]]
     return X.reset_index(drop=True), y.reset_index(drop=True)

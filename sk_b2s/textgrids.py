@@ -247,6 +247,63 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     return rows[["type", "sound_onset", "duration", "text", "sequence", "word_index"]]
 
 
+def find_textgrid(sound, folder=None):
+    """Find the TextGrid of a sound: the file of its stem in a folder or beside it, None if there is none.
+
+    Parameters
+    ----------
+    sound : path-like
+        An audio file.
+    folder : path-like, default=None
+        Where to look before the sound's own folder.
+
+    Returns
+    -------
+    path : Path or None
+    """
+    sound = Path(sound)
+    for place in filter(None, [folder, sound.parent]):
+        for suffix in (".TextGrid", ".textgrid", ".Textgrid"):
+            path = Path(place) / (sound.stem + suffix)
+            if path.exists() or path.is_symlink():
+                return path
+    return None
+
+
+def speak_sounds(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
+    """Lay the words and phonemes of TextGrids where their sounds were played.
+
+    Parameters
+    ----------
+    sounds : DataFrame of shape (n_sounds, ...)
+        Rows of an events table: ``sound, onset``, and if known ``sound_onset``, ``duration`` and
+        ``drift_ppm``; all columns but these are passed on to the words.
+    textgrid_of : dict of str to Path
+        The TextGrid of each sound that has one.
+    tiers, sentence_gap
+        As for :func:`textgrid_events`.
+
+    Returns
+    -------
+    rows : DataFrame of shape (n_words + n_phonemes, ...)
+        Words and phonemes that begin while their sound plays.
+    """
+    spoken = {path: textgrid_events(path, tiers, sentence_gap) for path in set(textgrid_of.values())}
+    parts = []
+    for _, played in sounds[sounds["sound"].map(str).isin(list(textgrid_of))].iterrows():
+        rows = spoken[textgrid_of[str(played["sound"])]]
+        begun = played.get("sound_onset", 0.0)
+        begun = 0.0 if pd.isna(begun) else begun
+        lasts = played["duration"] if played.get("duration", 0.0) > 0 else np.inf
+        rows = rows[(rows["sound_onset"] >= begun - TOLERANCE) & (rows["sound_onset"] < begun + lasts)]
+        drift = played.get("drift_ppm", 0.0)
+        rate = 1 + (0.0 if pd.isna(drift) else drift) * 1e-6
+        onset = played["onset"] + (rows["sound_onset"] - begun) * rate
+        passed = {name: played[name] for name in played.index if name not in rows and name != "onset"}
+        parts.append(rows.assign(onset=onset, **passed))
+    return pd.concat(parts, ignore_index=True) if parts else sounds.iloc[:0]
+
+
 def _find_tiers(path, found, tiers):
     """Name the tier of each type of event that the file has."""
     if unknown := set(tiers or {}) - set(TIERS):

@@ -18,8 +18,8 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "devices", "stimuli", "textgrids", "sensors", "raw_formats", "recordings", "events", "blocks",
-    "segments", "model_selection",
+    "caching", "devices", "stimuli", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
+    "events", "event_tables", "bids", "clocks", "triggers", "talkers", "blocks", "segments", "model_selection",
     "leave_one_out", "published", "leakage",
     "tables", "windows", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "activity", "features",

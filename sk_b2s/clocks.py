@@ -1,0 +1,383 @@
+"""When a sound really was heard: its onset and the drift between the clock that played and the one that recorded.
+
+A sound card and an amplifier each count seconds by a crystal of their own, 10 to 100 parts per million apart:
+50 ppm are 180 ms after an hour. Where more than one moment of a sound can be found in the recording, the line
+``t_recording = onset + (1 + drift) · t_sound`` is fitted to them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+from scipy.signal import correlate, firwin, oaconvolve
+
+from sk_b2s.events import check_events, playing_sound
+from sk_b2s.recordings import open_raw, resample
+from sk_b2s.stimuli import SoundArray, sound_name
+
+__all__ = ["ClockFit", "align_to_audio", "find_sound", "fit_clock", "follow_marks", "heard_at"]
+
+WORST = 0.020  # s of residual above which times are refused
+FASTEST = 2000e-6  # drift above which a sound was not played at its rate
+CHUNK = 10.0  # s of sound whose place is looked for at once
+HOP = 5.0  # s from one such place to the next
+RATE = 1000.0  # Hz at which envelopes are compared, at most
+LOW, HIGH = 1.0, 40.0  # Hz, the part of the envelopes that is compared
+ALIKE = 0.4  # correlation from which a chunk counts as found
+
+
+class ClockFit(NamedTuple):
+    """A line from the time of sounds to that of a recording.
+
+    Attributes
+    ----------
+    onsets : ndarray of shape (n_sounds,)
+        Where in the recording each sound's 0 lies, in seconds.
+    drift : float
+        Seconds of the recording in a second of sound, minus 1; 0 if no sound has two marks.
+    residual : float
+        Root mean square of the marks that count around the line, in seconds.
+    used : ndarray of bool of shape (n_marks,)
+        Marks that count.
+    """
+
+    onsets: np.ndarray
+    drift: float
+    residual: float
+    used: np.ndarray
+
+
+def fit_clock(which, in_sound, in_recording):
+    r"""Fit one drift and the onset of each sound, whatever a minority of marks says.
+
+    First :math:`o_k` and :math:`d` minimise :math:`\sum_i |r_i - o_{k_i} - (1 + d) s_i|`, then the
+    sum of squares over the marks within 3 robust standard deviations (2 ms at least) of that line.
+
+    Parameters
+    ----------
+    which : array-like of int of shape (n_marks,)
+        Sound of each mark, from 0.
+    in_sound, in_recording : array-like of shape (n_marks,)
+        Its time in the sound and in the recording, in seconds.
+
+    Returns
+    -------
+    fit : ClockFit
+
+    Examples
+    --------
+    >>> s = np.arange(60.0)
+    >>> fit = fit_clock(np.zeros(60, int), s, 7.5 + s * (1 + 50e-6))
+    >>> round(float(fit.onsets[0]), 6), round(fit.drift * 1e6, 3)
+    (7.5, 50.0)
+    """
+    which, s, r = np.asarray(which), np.asarray(in_sound, float), np.asarray(in_recording, float)
+    n_sounds = which.max() + 1
+    weights = np.ones(len(s))
+    for _ in range(60):  # least absolute deviations by reweighted least squares
+        onsets, drift = _weighted_line(which, s, r - s, weights, n_sounds)
+        error = np.abs(r - s - onsets[which] - drift * s)
+        weights = 1 / np.maximum(error, 1e-5)
+    used = error <= max(3 * 1.4826 * float(np.median(error)), 0.002)
+    onsets, drift = _weighted_line(which, s, r - s, used.astype(float), n_sounds)
+    error = (r - s - onsets[which] - drift * s)[used]
+    return ClockFit(onsets, drift, float(np.sqrt(np.mean(error**2))), used)
+
+
+def _weighted_line(which, s, shift, weights, n_sounds):
+    """Least squares of shift = onset of the sound + drift · s."""
+    total = np.maximum(np.bincount(which, weights, n_sounds), 1e-300)
+    mean_s = np.bincount(which, weights * s, n_sounds) / total
+    mean_shift = np.bincount(which, weights * shift, n_sounds) / total
+    from_mean = s - mean_s[which]
+    spread = float(weights @ from_mean**2)
+    drift = float(weights @ (from_mean * shift)) / spread if spread > 1e-9 * weights.sum() else 0.0
+    return mean_shift - drift * mean_s, drift
+
+
+def check_fit(fit, name):
+    """Raise unless a line is one that two clocks can make.
+
+    Parameters
+    ----------
+    fit : ClockFit
+    name : str
+        What the message calls the recording.
+
+    Raises
+    ------
+    ValueError
+        If the residual is above 20 ms, a third of the marks is off the line, or the drift above 2000 ppm.
+    """
+    off = np.count_nonzero(~fit.used)
+    if fit.residual > WORST or off > len(fit.used) / 3:
+        raise ValueError(
+            f"{name}: the marks of its sounds are {fit.residual * 1e3:.1f} ms off a straight line (r.m.s.; {off} of "
+            f"{len(fit.used)} marks further still), and at most {WORST * 1e3:g} ms can be two clocks. Were marks lost, "
+            f"are they of other sounds, or was a sound interrupted?"
+        )
+    if abs(fit.drift) > FASTEST:
+        raise ValueError(
+            f"{name}: its sounds ran {fit.drift * 1e6:+.0f} ppm off the recorder's clock, real clocks 100. "
+            f"Were they played at another sampling rate than their files say?"
+        )
+
+
+def follow_marks(expected, observed, onset, tolerance=0.1):
+    """Pair the marks of one sound with those of a recording, following the drift from mark to mark.
+
+    Parameters
+    ----------
+    expected : ndarray of shape (n_expected,)
+        Rising times in the sound, in seconds.
+    observed : ndarray of shape (n_observed,)
+        Rising times in the recording, in seconds.
+    onset : float
+        Where the sound begins, by the first mark.
+    tolerance : float, default=0.1
+        Seconds by which a mark may be off from where the one before puts it.
+
+    Returns
+    -------
+    in_sound, in_recording : ndarray of shape (n_found,)
+    """
+    found = []
+    for time in expected:
+        place = np.searchsorted(observed, onset + time)
+        near = observed[max(place - 1, 0) : place + 1]
+        if (
+            len(near)
+            and abs((best := near[np.argmin(np.abs(near - onset - time))]) - onset - time) <= tolerance
+        ):
+            found.append((time, best))
+            onset = best - time
+    return np.array(found, float).reshape(-1, 2).T
+
+
+# --- a recorded audio channel ------------------------------------------------------------------------
+
+
+def _smooth(signal, rate):
+    """The band of an envelope that is compared, by one symmetric filter, so that nothing is moved."""
+    taps = firwin(2 * int(rate / LOW / 2) + 1, [LOW, min(HIGH, 0.45 * rate)], fs=rate, pass_zero=False)
+    return oaconvolve(signal - signal.mean(), taps, mode="same")
+
+
+def _references(sound, sfreq, rate):
+    """Envelopes of a sound as a channel may hold them: of what passes its rate, and of all."""
+    if isinstance(sound, SoundArray):
+        raise ValueError(
+            f"{sound_name(sound)!r} is an array of features; an audio channel needs the sound's file."
+        )
+    samples, file_rate = soundfile.read(sound, dtype="float32", always_2d=True)
+    samples = samples.mean(axis=1).astype(float)
+    whole = resample(np.abs(samples), file_rate, rate)
+    if sfreq >= file_rate:
+        return [_smooth(whole, rate)]
+    passed = resample(np.abs(resample(samples, file_rate, sfreq)), sfreq, rate)
+    return [_smooth(passed, rate), _smooth(whole, rate)]
+
+
+def _channels(channel, sfreq, rate):
+    """Envelopes of a channel: of the sound in it, and itself, if what it holds is an envelope."""
+    middle = channel - np.median(channel)
+    return [
+        _smooth(resample(np.abs(middle), sfreq, rate), rate),
+        _smooth(resample(middle, sfreq, rate), rate),
+    ]
+
+
+def _likeness(reference, signal):
+    """Correlation of a reference with each stretch of a signal of its length."""
+    reference = reference - reference.mean()
+    length = len(reference)
+    product = correlate(signal, reference, mode="valid", method="fft")
+    sums = np.cumsum(np.r_[0.0, signal]), np.cumsum(np.r_[0.0, signal**2])
+    total, energy = (c[length:] - c[:-length] for c in sums)
+    power = np.maximum(energy - total**2 / length, 1e-12 * max(float(energy.max()), 1e-300))
+    return product / np.sqrt(power * max(float(reference @ reference), 1e-300))
+
+
+def find_sound(channel, sfreq, sound, start=0.0, stop=np.inf):
+    """Find where a sound begins in a recorded audio channel.
+
+    Parameters
+    ----------
+    channel : ndarray of shape (n_times,)
+    sfreq : float
+        Its rate in Hz.
+    sound : path-like
+        An audio file.
+    start, stop : float, default=0.0, inf
+        Stretch of the channel, in seconds, in which the sound begins.
+
+    Returns
+    -------
+    onset, likeness : float
+        Seconds in the recording, to 10 ms, and the correlation of the envelopes there.
+    """
+    rate = min(100.0, float(sfreq))
+    best = (np.nan, -1.0)
+    for reference in _references(sound, sfreq, rate):
+        reference = reference[: round(60 * rate)]
+        for signal in _channels(np.asarray(channel, float), sfreq, rate):
+            part = signal[round(start * rate) :]
+            part = part[: len(part) if np.isinf(stop) else round((stop - start) * rate) + len(reference)]
+            if len(part) >= len(reference):
+                likeness = _likeness(reference, part)
+                at = int(np.argmax(likeness))
+                best = max(best, (start + at / rate, float(likeness[at])), key=lambda found: found[1])
+    return best
+
+
+def heard_at(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.0):
+    """Find stretches of a sound in a recorded audio channel.
+
+    Parameters
+    ----------
+    channel : ndarray of shape (n_times,)
+    sfreq : float
+        Its rate in Hz.
+    sound : path-like
+        An audio file.
+    onset : float
+        Where about it begins, in seconds in the recording.
+    begun, duration : float, default=0.0, inf
+        The part of the sound that was played, in seconds.
+    search : float, default=1.0
+        Seconds before and after the expected place that are looked at.
+
+    Returns
+    -------
+    in_sound, in_recording : ndarray of shape (n_stretches,)
+        The middle of each stretch of 10 s that was found.
+    likeness : float
+        Median correlation of the envelopes, over all stretches, found or not.
+    """
+    rate = min(RATE, float(sfreq))
+    left = max(onset - search - 2, 0.0) // 1  # whole seconds before the part of the channel that is needed
+    lasts = min(duration, soundfile.info(sound).duration - begun) if not isinstance(sound, SoundArray) else 0
+    part = np.asarray(channel, float)[round(left * sfreq) : round((onset + lasts + search + 2) * sfreq)]
+    if len(part) < sfreq:
+        return np.empty(0), np.empty(0), 0.0
+    channels = _channels(part, sfreq, rate)
+    onset = onset - round(left * sfreq) / sfreq
+    ways = []
+    for reference in _references(sound, sfreq, rate):
+        stop = min(len(reference) / rate, begun + duration)
+        length = min(CHUNK, stop - begun)
+        starts = np.arange(begun, stop - length + 1e-9, HOP)
+        for signal in channels:
+            found = [_place(reference, signal, rate, s, length, onset - begun + s, search) for s in starts]
+            ways.append((starts + length / 2, np.array(found).reshape(-1, 2)))
+    middle, found = max(ways, key=lambda way: np.median(way[1][:, 1]))
+    good = found[:, 1] >= ALIKE
+    place = middle + onset - begun + found[:, 0] + round(left * sfreq) / sfreq
+    return middle[good], place[good], float(np.median(found[:, 1]))
+
+
+def _place(reference, signal, rate, start, length, expected, search):
+    """How much later than expected one stretch of a sound is in a channel, and how alike they are."""
+    chunk = reference[round(start * rate) : round((start + length) * rate)]
+    first = max(round((expected - search) * rate), 0)
+    part = signal[first : round((expected + search) * rate) + len(chunk)]
+    if len(part) <= len(chunk):
+        return np.nan, 0.0
+    likeness = _likeness(chunk, part)
+    at = int(np.argmax(likeness))
+    peak = float(at)
+    if 0 < at < len(likeness) - 1:  # the top of a parabola through three samples
+        left, top, right = likeness[at - 1 : at + 2]
+        peak += 0.5 * (left - right) / (left - 2 * top + right) if left - 2 * top + right < 0 else 0.0
+    return (first + peak) / rate - (expected + (round(start * rate) / rate - start)), float(likeness[at])
+
+
+def align_to_audio(events, channel, *, search=1.0, audio_delay=0.0):
+    """Move events to when their sounds are heard in a recorded audio channel.
+
+    Stretches of 10 s of each sound are looked for in the channel by the correlation of envelopes; to their
+    places one clock drift per recording and the onset of each sound are fitted robustly
+    (:func:`~sk_b2s.clocks.fit_clock`). Words and phonemes follow by their time in the sound.
+
+    Parameters
+    ----------
+    events : DataFrame
+        An events table, see :func:`check_events`, whose sounds are files.
+    channel : str or list of str
+        Name of the channel that recorded the sound ("MISC 001", "AUD", "Erg1"), as a waveform or as an
+        envelope; of several names the first that a recording has.
+    search : float, default=1.0
+        Seconds by which the onsets in ``events`` may be wrong, before or after.
+    audio_delay : float, default=0.0
+        Seconds from the channel to the ear (10 ms for tubes of 3.4 m).
+
+    Returns
+    -------
+    events : DataFrame
+        A checked copy with other onsets. Of sounds it tells ``drift_ppm`` (seconds of the recording in a
+        second of sound, minus 1, in 1e-6) and ``residual_ms`` (r.m.s. of the stretches around the line),
+        which :func:`make_segments` reads and reports keep.
+
+    Raises
+    ------
+    ValueError
+        If a recording lacks the channel, the channel does not hold the sounds, or what was found is more
+        than 20 ms off a line.
+
+    See Also
+    --------
+    events_from_raw : Fits both from triggers as well.
+    """
+    events = check_events(events)
+    names = [channel] if isinstance(channel, str) else list(channel)
+    for column in ("drift_ppm", "residual_ms"):
+        if column not in events:
+            events[column] = np.nan
+    playing = np.full(len(events), -1)
+    spoken = np.flatnonzero(events["type"].isin(("word", "phoneme")))
+    playing[spoken] = playing_sound(events, events.iloc[spoken])
+    for recording, rows in events.groupby("recording", sort=False).indices.items():
+        sounds = rows[(events["type"] == "sound").to_numpy()[rows]]
+        if len(sounds) == 0:
+            continue
+        fit = _fit_recording(events.iloc[sounds], recording, names, search)
+        begun = events["sound_onset"].to_numpy(float)[sounds]
+        onsets = fit.onsets + (1 + fit.drift) * begun + audio_delay
+        moved = dict(zip(sounds, onsets, strict=True))
+        events.loc[sounds, ["drift_ppm", "residual_ms"]] = fit.drift * 1e6, fit.residual * 1e3
+        events.loc[sounds, "onset"] = onsets
+        follow = rows[np.isin(playing[rows], sounds)]
+        since = events["sound_onset"].to_numpy(float)[follow]
+        since = since - events["sound_onset"].to_numpy(float)[playing[follow]]
+        events.loc[follow, "onset"] = [moved[p] for p in playing[follow]] + (1 + fit.drift) * since
+    return check_events(events)
+
+
+def _fit_recording(sounds, recording, names, search):
+    """Fit onsets and drift of all sounds of one recording to its audio channel."""
+    raw = open_raw(recording)
+    name = next((name for name in names if name in raw.ch_names), None)
+    if name is None:
+        kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+        others = [n for n, kind in kinds.items() if kind not in ("eeg", "mag", "grad")]
+        raise ValueError(
+            f"channel={names}: recording {recording!r} has none of them; its channels besides the sensors are "
+            f"{others or 'none'}."
+        )
+    data, sfreq = raw.get_data(picks=[name])[0], float(raw.info["sfreq"])
+    marks, likeness = [], []
+    for k, row in enumerate(sounds.itertuples()):
+        s, r, alike = heard_at(data, sfreq, row.sound, row.onset, row.sound_onset, row.duration, search)
+        marks.append((np.full(len(s), k), s, r))
+        likeness.append(alike)
+        if len(s) == 0:
+            raise ValueError(
+                f"recording {recording!r}, channel {name!r}: the sound {sound_name(row.sound)!r} is not heard within "
+                f"{search:g} s of {row.onset:.2f} s (correlation of the envelopes {alike:.2f}). Is it another sound, a "
+                f"channel of something else, or an onset that is off by more (search=...)?"
+            )
+    fit = fit_clock(*(np.concatenate(parts) for parts in zip(*marks, strict=True)))
+    check_fit(fit, f"recording {recording!r}, channel {name!r}")
+    return fit

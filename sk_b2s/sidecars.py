@@ -1,0 +1,217 @@
+"""What lies beside a recording in a BIDS folder: its tables, found by their names.
+
+Files are named by entities, ``sub-01_ses-02_task-story_run-01_eeg.vhdr``, and a table in the same or an
+outer folder holds for every recording that has all its entities (the inheritance principle of BIDS [1]_).
+
+References
+----------
+.. [1] Gorgolewski et al. (2016). The brain imaging data structure, a format for organizing and describing
+   outputs of neuroimaging experiments. Scientific Data 3:160044. https://doi.org/10.1038/sdata.2016.44
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+
+from sk_b2s.caching import code_of
+
+__all__ = ["apply_sidecars", "entities_of", "find_sidecar", "read_tsv", "sidecars_of"]
+
+CODE = code_of(__file__)
+# What channels.tsv calls that which files often take for EEG, in MNE's words; the others become "misc".
+NOT_BRAIN = {
+    "EOG": "eog", "HEOG": "eog", "VEOG": "eog", "ECG": "ecg", "EMG": "emg", "TRIG": "stim", "RESP": "resp",
+    "GSR": "gsr", "TEMP": "temperature", "AUDIO": "misc", "MISC": "misc", "REF": "misc", "EYEGAZE": "misc",
+    "PUPIL": "misc", "PPG": "misc", "SYSCLOCK": "misc", "PHOTO": "misc", "OTHER": "misc",
+}  # fmt: skip
+METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+# Coordinate systems whose origin lies between the ears: x to the right and y forward, or x forward and y left.
+RIGHT_FORWARD = ("captrak", "elektaneuromag")
+FORWARD_LEFT = ("ctf", "eeglab", "4dbti", "kityokogawa", "chietiitab")
+
+
+def entities_of(path):
+    """Read the entities of a name, the last part as "suffix".
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    entities : dict of str to str
+        Empty if the name is none of BIDS.
+
+    Examples
+    --------
+    >>> entities_of("sub-01/eeg/sub-01_task-story_run-02_eeg.vhdr")
+    {'sub': '01', 'task': 'story', 'run': '02', 'suffix': 'eeg'}
+    """
+    *pairs, suffix = Path(path).name.split(".")[0].split("_")
+    if not all(re.fullmatch(r"[a-zA-Z]+-[a-zA-Z0-9+]+", pair) for pair in pairs):
+        return {}
+    return {**dict(pair.split("-") for pair in pairs), "suffix": suffix}
+
+
+def find_sidecar(recording, suffix, root=None, ignore=("split",)):
+    """Find the table of a recording: in its folder or an outer one, the nearest and most specific.
+
+    Parameters
+    ----------
+    recording : path-like
+        A file or folder of a BIDS data set.
+    suffix : str
+        How the name ends: "events.tsv", "channels.tsv", "eeg.json".
+    root : path-like, default=None
+        The outermost folder to look in. None is that which holds ``dataset_description.json``, or the
+        recording's own.
+    ignore : sequence of str, default=("split",)
+        Entities of the recording that the table need not share.
+
+    Returns
+    -------
+    path : Path or None
+    """
+    recording = Path(recording)
+    own = {key: value for key, value in entities_of(recording).items() if key not in (*ignore, "suffix")}
+    name, _, extension = suffix.partition(".")
+    for folder in _folders(recording, root):
+        fits = []
+        for path in folder.glob(f"*{suffix}"):
+            entities = entities_of(path)
+            if entities.pop("suffix", None) == name and path.name.endswith(f"{name}.{extension}"):
+                asked = {key: value for key, value in entities.items() if key != "space"}
+                if asked.items() <= own.items():
+                    fits.append((len(asked), str(path)))
+        if fits:
+            return Path(max(fits)[1])
+    return None
+
+
+def _folders(recording, root):
+    """The folder of a recording and those around it, up to the data set's."""
+    parents = list(recording.parents)
+    if root is not None:
+        return parents[: parents.index(Path(root)) + 1] if Path(root) in parents else parents[:1]
+    for depth, folder in enumerate(parents[:5]):
+        if (folder / "dataset_description.json").is_file():
+            return parents[: depth + 1]
+    return parents[:1]
+
+
+def read_tsv(path):
+    """Read a table as texts, missing where it says "n/a"; a mark of byte order is no part of a name.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    table : DataFrame
+        All columns hold str or NaN, so that the words "nan" and "null" stay words.
+
+    Raises
+    ------
+    ValueError
+        If the file is not UTF-8 or no table.
+    """
+    try:
+        table = pd.read_csv(
+            path, sep="\t", encoding="utf-8-sig", dtype=str, keep_default_na=False, na_values=["n/a"],
+            quoting=3,
+        )  # fmt: skip
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{str(path)!r} is no table of BIDS, tab-separated UTF-8: {error}") from error
+    table = table.rename(columns=str.strip)
+    for column in table:
+        texts = table[column]
+        if texts.str.startswith('"').any():  # as programs write a field with a quote or a tab in it
+            table[column] = texts.str.replace(r'^"(.*)"$', lambda m: m[1].replace('""', '"'), regex=True)
+    return table
+
+
+def sidecars_of(recording):
+    """List the tables that :func:`apply_sidecars` reads for a recording.
+
+    Parameters
+    ----------
+    recording : path-like
+
+    Returns
+    -------
+    paths : list of Path
+    """
+    if entities_of(recording).get("suffix") not in ("eeg", "meg") or "sub" not in entities_of(recording):
+        return []
+    found = [find_sidecar(recording, name) for name in ("channels.tsv", "electrodes.tsv", "coordsystem.json")]
+    return [path for path in found if path is not None]
+
+
+def apply_sidecars(raw, recording):
+    """Tell a Raw what its BIDS tables know: bad channels, what is no EEG, and where the electrodes are.
+
+    A channel of status "bad" joins ``raw.info["bads"]``; one that the file takes for EEG and
+    ``channels.tsv`` for something else gets that type; electrodes whose file has no place take that of
+    ``electrodes.tsv``, if its coordinate system has its origin between the ears (CapTrak, EEGLAB, CTF
+    and the like).
+
+    Parameters
+    ----------
+    raw : mne.io.Raw
+        Changed in place.
+    recording : path-like
+        Where it was read from; outside BIDS nothing happens.
+
+    Returns
+    -------
+    raw : mne.io.Raw
+    """
+    paths = {entities_of(path)["suffix"]: path for path in sidecars_of(recording)}
+    if "channels" in paths:
+        _apply_channels(raw, read_tsv(paths["channels"]))
+    if "electrodes" in paths and "coordsystem" in paths and raw.get_montage() is None:
+        _apply_electrodes(raw, read_tsv(paths["electrodes"]), paths["coordsystem"])
+    return raw
+
+
+def _apply_channels(raw, table):
+    if "name" not in table:
+        return
+    bare = {name.split("-")[0]: name for name in raw.ch_names}  # CTF adds a suffix for each site
+    names = [name if name in raw.ch_names else bare.get(name) for name in table["name"].fillna("")]
+    table = table.assign(name=names).dropna(subset="name")
+    if "status" in table:
+        bad = table.loc[table["status"].str.lower() == "bad", "name"]
+        raw.info["bads"] += [name for name in bad if name not in raw.info["bads"]]
+    if "type" in table:
+        kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+        told = dict(zip(table["name"], table["type"].fillna("").str.upper(), strict=True))
+        change = {n: NOT_BRAIN[kind] for n, kind in told.items() if kinds[n] == "eeg" and kind in NOT_BRAIN}
+        raw.set_channel_types(change, on_unit_change="ignore", verbose="ERROR")
+
+
+def _apply_electrodes(raw, table, coordsystem):
+    about = json.loads(coordsystem.read_text(encoding="utf-8-sig"))
+    system = str(about.get("EEGCoordinateSystem", "")).lower()
+    unit = METRES.get(about.get("EEGCoordinateUnits"))
+    if (
+        unit is None
+        or system not in (*RIGHT_FORWARD, *FORWARD_LEFT)
+        or not {"name", "x", "y", "z"} <= set(table)
+    ):
+        return
+    place = table[["x", "y", "z"]].apply(pd.to_numeric, errors="coerce").to_numpy(float) * unit
+    if system in FORWARD_LEFT:
+        place = np.column_stack([-place[:, 1], place[:, 0], place[:, 2]])
+    known = np.isfinite(place).all(1) & table["name"].isin(raw.ch_names).to_numpy()
+    if known.any():
+        places = dict(zip(table["name"][known], place[known], strict=True))
+        montage = mne.channels.make_dig_montage(places, coord_frame="head")
+        raw.set_montage(montage, on_missing="ignore", verbose="ERROR")

@@ -1,0 +1,340 @@
+"""Planted delays and drifts are recovered from triggers and from a recorded sound, and bad ones refused."""
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from sk_b2s import SoundArray, align_to_audio, events_from_raw, make_segments, other_talker
+from sk_b2s.clocks import find_sound, fit_clock, follow_marks
+from sk_b2s.triggers import read_triggers
+
+RATE = 500  # Hz, of the recordings
+PPM = 80.0
+SECONDS = 60.0
+
+
+def talk(seconds=SECONDS, rate=4000, seed=0):
+    """Noise that waxes and wanes as syllables do."""
+    rng = np.random.default_rng(seed)
+    knots = rng.gamma(1.0, 1.0, round(seconds * 6) + 2)
+    loud = np.interp(np.arange(round(seconds * rate)) / rate * 6, np.arange(len(knots)), knots)
+    return 0.1 * loud * rng.standard_normal(len(loud))
+
+
+@pytest.fixture(scope="module")
+def wavs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wavs")
+    paths = [folder / f"{name}.wav" for name in "ab"]
+    for seed, path in enumerate(paths):
+        soundfile.write(path, talk(seed=seed), 4000, subtype="FLOAT")
+    return [str(path) for path in paths]
+
+
+def recorded(samples, onset, ppm, seconds, kind="waveform", rate=4000):
+    """What a channel at 500 Hz holds of a sound that another clock plays."""
+    from scipy.signal import decimate
+
+    low = decimate(samples if kind == "waveform" else np.abs(samples), rate // RATE, ftype="fir")
+    at = (np.arange(round(seconds * RATE)) / RATE - onset) / (1 + ppm * 1e-6)
+    return np.interp(at, np.arange(len(low)) / RATE, low, left=0, right=0)
+
+
+def write_raw(path, channels, stim=None, annotations=None, first_samp=700):
+    names, kinds = list(channels), ["misc" if name.startswith("MISC") else "eeg" for name in channels]
+    data = list(channels.values())
+    if stim is not None:
+        names, kinds, data = [*names, "STI 014"], [*kinds, "stim"], [*data, stim]
+    info = mne.create_info(names, RATE, kinds)
+    raw = mne.io.RawArray(np.array(data), info, first_samp=first_samp, verbose="ERROR")
+    if annotations is not None:
+        raw.set_annotations(mne.Annotations(*annotations))
+    raw.save(path, fmt="double", overwrite=True, verbose="ERROR")
+    return path
+
+
+def pulses(times, seconds, codes=1):
+    """A trigger channel whose pulses of 10 ms begin at the samples nearest to some times."""
+    stim = np.zeros(round(seconds * RATE))
+    for time, code in zip(times, np.broadcast_to(codes, len(times)), strict=True):
+        stim[round(time * RATE) : round(time * RATE) + 5] = code
+    return stim
+
+
+# --- the line --------------------------------------------------------------------------------------
+
+
+def test_one_drift_and_each_onset_in_spite_of_a_quarter_of_false_marks():
+    rng = np.random.default_rng(0)
+    which = np.repeat([0, 1, 2], 100)
+    onsets = np.array([3.0, 410.0, 900.0])
+    s = np.tile(np.arange(100) * 3.0, 3)
+    r = onsets[which] + s * (1 + PPM * 1e-6) + 0.001 * rng.standard_normal(300)
+    false = rng.random(300) < 0.25
+    r[false] += rng.uniform(-2, 2, false.sum())
+    fit = fit_clock(which, s, r)
+    np.testing.assert_allclose(fit.onsets, onsets, atol=1e-3)
+    assert abs(fit.drift * 1e6 - PPM) < 3
+    assert 0.0007 < fit.residual < 0.0015
+    assert not fit.used[false & (np.abs(r - onsets[which] - s) > 0.1)].any()
+    assert fit.used[~false].mean() > 0.95
+
+
+def test_the_line_is_that_of_least_squares_where_all_marks_count():
+    rng = np.random.default_rng(1)
+    s = np.arange(50.0)
+    r = 2 + s * 1.00004 + 1e-4 * rng.standard_normal(50)
+    slope, onset = np.polyfit(s, r, 1)
+    fit = fit_clock(np.zeros(50, int), s, r)
+    np.testing.assert_allclose([fit.onsets[0], 1 + fit.drift], [onset, slope], rtol=1e-9)
+
+
+def test_one_mark_for_each_sound_tells_no_drift():
+    fit = fit_clock([0, 1], [0.0, 0.0], [3.0, 90.0])
+    assert fit.drift == 0
+    assert fit.onsets.tolist() == [3.0, 90.0]
+
+
+def test_marks_are_followed_past_those_lost_and_those_too_many():
+    expected = np.arange(0, 3600, 1.0)
+    observed = 10 + expected * (1 + 100e-6)  # 0.36 s off in the end, more than the tolerance
+    lost = np.delete(observed, np.arange(5, 3600, 7))
+    s, r = follow_marks(expected, np.sort(np.r_[lost, lost[::50] + 0.4]), onset=10.0)
+    np.testing.assert_allclose(r, 10 + s * (1 + 100e-6))
+    assert len(s) == len(lost)
+
+
+# --- a recorded sound --------------------------------------------------------------------------------
+
+
+def planted(tmp_path, wavs, channel, error=0.35):
+    """A recording of both sounds and its events, whose onsets are wrong."""
+    seconds = 2 * SECONDS + 20
+    data = {"Cz": np.zeros(round(seconds * RATE)), "MISC 001": channel}
+    path = write_raw(tmp_path / "planted_raw.fif", data)
+    return pd.DataFrame({
+        "subject": "01", "recording": str(path), "type": ["sound", "word", "sound", "word"],
+        "onset": np.array([4.0, 54.0, 75.0, 76.0]) + error, "duration": [0, 0.5, 0, 0.5],
+        "sound": [wavs[0], wavs[0], wavs[1], wavs[1]], "sound_onset": [0.0, 50.0, 0.0, 1.0],
+        "text": [None, "late", None, "early"],
+    })  # fmt: skip
+
+
+def both(wavs, ppm=PPM, kind="waveform", seconds=2 * SECONDS + 20):
+    return sum(
+        recorded(soundfile.read(wav)[0], onset, ppm, seconds, kind)
+        for wav, onset in zip(wavs, (4.0, 75.0), strict=True)
+    )
+
+
+@pytest.mark.parametrize("kind", ["waveform", "envelope", "noisy and inverted"])
+def test_a_recorded_sound_tells_onset_and_drift(tmp_path, wavs, kind):
+    channel = both(wavs, kind=kind.split()[0] if kind in ("waveform", "envelope") else "waveform")
+    if kind.startswith("noisy"):
+        channel = 5 - 3 * channel + channel.std() * np.random.default_rng(2).standard_normal(len(channel))
+    events = align_to_audio(planted(tmp_path, wavs, channel), ["AUD", "MISC 001"], audio_delay=0.01)
+    sounds = events[events["type"] == "sound"]
+    np.testing.assert_allclose(sounds["onset"], [4.01, 75.01], atol=0.002)
+    np.testing.assert_allclose(sounds["drift_ppm"], PPM, atol=25)
+    assert (sounds["residual_ms"] < 3).all()
+    words = events[events["type"] == "word"]
+    np.testing.assert_allclose(words["onset"], [54.01 + 50 * PPM * 1e-6, 76.01 + PPM * 1e-6], atol=0.002)
+    assert words["sound_onset"].tolist() == [50.0, 1.0]
+
+
+def test_windows_of_a_grid_follow_the_drift(tmp_path, wavs):
+    events = planted(tmp_path, wavs, np.zeros(round(140 * RATE)), error=0.0)
+    events["drift_ppm"] = np.where(events["type"] == "sound", 500.0, np.nan)
+    X, y = make_segments(events, anchor=5.0, tmin=0.0, tmax=3.0)
+    first = np.where(y["sound"] == wavs[0], 4.0, 75.0)
+    np.testing.assert_allclose(X["onset"], first + y["sound_onset"] * 1.0005)
+    assert "drift_ppm" not in y
+    X, y = make_segments(events.assign(drift_ppm=np.nan), anchor=5.0, tmin=0.0, tmax=3.0)
+    np.testing.assert_allclose(X["onset"], first + y["sound_onset"])
+
+
+@pytest.mark.parametrize(
+    ("channel", "name", "message"),
+    [
+        (
+            lambda w: np.random.default_rng(3).standard_normal(70_000),
+            "MISC 001",
+            r"'a\.wav' is not heard within 1 s",
+        ),
+        (lambda w: both(w[::-1]), "MISC 001", "is not heard within 1 s of 4.35 s .*Is it another sound"),
+        (lambda w: both(w, ppm=5000), "MISC 001", "real clocks|off a straight line|not heard"),
+        (both, "AUD", r"has none of them; its channels besides the sensors are \['MISC 001'\]"),
+    ],
+)
+def test_a_channel_that_cannot_be_is_refused(tmp_path, wavs, channel, name, message):
+    events = planted(tmp_path, wavs, channel(wavs))
+    with pytest.raises(ValueError, match=message):
+        align_to_audio(events, name)
+
+
+def test_a_sound_cut_and_restarted_is_off_the_line(tmp_path, wavs):
+    samples, _ = soundfile.read(wavs[0])
+    late = recorded(samples, 4.0, 0, 140) * (np.arange(70_000) < 34 * RATE)
+    late += recorded(samples, 4.2, 0, 140) * (np.arange(70_000) >= 34 * RATE)  # the player stalls for 0.2 s
+    channel = late + recorded(soundfile.read(wavs[1])[0], 75.0, 0, 140)
+    with pytest.raises(ValueError, match=r"off a straight line .*was a sound interrupted\?"):
+        align_to_audio(planted(tmp_path, wavs, channel).iloc[:2], "MISC 001")
+
+
+def test_a_sound_is_found_without_any_trigger(tmp_path, wavs):
+    channel = both(wavs)
+    onset, likeness = find_sound(channel, RATE, wavs[1])
+    assert abs(onset - 75) < 0.02
+    assert likeness > 0.8
+    assert find_sound(np.random.default_rng(4).standard_normal(70_000), RATE, wavs[1])[1] < 0.3
+    path = planted(tmp_path, wavs, channel)["recording"][0]
+    events = events_from_raw(path, wavs, audio="MISC 001")
+    np.testing.assert_allclose(events["onset"], [4.0, 75.0], atol=0.002)
+    np.testing.assert_allclose(events["drift_ppm"], PPM, atol=25)
+    with pytest.raises(ValueError, match=r"'a\.wav' is not heard after 1[0-9]+\.\d s .*in the order"):
+        events_from_raw(path, wavs[::-1], audio="MISC 001")
+    with pytest.raises(ValueError, match="sounds without triggers are found in a recorded audio channel"):
+        events_from_raw(path, wavs)
+
+
+# --- triggers ----------------------------------------------------------------------------------------
+
+
+TEXTGRID = (
+    'File type = "ooTextFile"\nObject class = "TextGrid"\n0 60 <exists> 1 "IntervalTier" "words" 0 60 2\n'
+)
+TEXTGRID += '1 1.5 "once" 40 41 "upon"\n'
+
+
+def test_triggers_begin_sounds(tmp_path, wavs):
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses([4, 75], 140, [1, 2]))
+    events = events_from_raw(path, {1: wavs[0], 2: wavs[1]}, audio_delay=0.02, session="2")
+    assert events[["subject", "session", "type"]].values.tolist() == [["anna", "2", "sound"]] * 2
+    np.testing.assert_allclose(events["onset"], [4.02, 75.02])
+    assert events["duration"].tolist() == [60, 60]
+    (tmp_path / "a.TextGrid").write_text(TEXTGRID)
+    for given in (tmp_path, {wavs[0]: tmp_path / "a.TextGrid"}):
+        words = events_from_raw(path, {1: wavs[0], 2: wavs[1]}, textgrid=given).query("type == 'word'")
+        np.testing.assert_allclose(words["onset"], [5, 44])
+        assert words["text"].tolist() == ["once", "upon"]
+    one = events_from_raw(
+        mne.io.read_raw(path, verbose="ERROR"), {1: wavs[0]}, textgrid=tmp_path / "a.TextGrid"
+    )
+    assert one["type"].tolist() == ["sound", "word", "word"]
+    table = pd.DataFrame({"onset": [4.0, 75.0], "sound": wavs, "condition": ["quiet", "loud"]})
+    assert events_from_raw(path, table)["condition"].tolist() == ["quiet", "loud"]
+
+
+@pytest.mark.parametrize("keys", [("Stimulus/S  1", "Stimulus/S  2"), (1, 2)])
+def test_annotations_begin_sounds_wherever_the_recording_was_cut(tmp_path, wavs, keys):
+    marks = ([4.0, 75.0, 3.0], [0, 0, 0], ["Stimulus/S  1", "Stimulus/S  2", "BAD"])
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, annotations=marks)
+    np.testing.assert_allclose(
+        events_from_raw(path, dict(zip(keys, wavs, strict=True)))["onset"], [4, 75], atol=2e-3
+    )
+
+
+def test_one_trigger_for_many_sounds_and_two_talkers(tmp_path, wavs):
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses([4, 75], 140))
+    assert events_from_raw(path, {1: wavs})["sound"].tolist() == wavs
+    two = events_from_raw(path, {1: {"attended": wavs[0], "ignored": wavs[1]}})
+    assert two.groupby("stream")["onset"].apply(list).to_dict() == {"attended": [4, 75], "ignored": [4, 75]}
+
+
+@pytest.mark.parametrize("sync", [{9: 1.0}, {9: list(np.arange(1.0, 60))}, {9: "end"}])
+@pytest.mark.parametrize("lost", [0, 3])
+def test_further_triggers_tell_the_drift(tmp_path, wavs, sync, lost):
+    ends = [*np.arange(1.0, 60), 60.0] if sync[9] != "end" else [60.0]
+    times, codes = [], []
+    for onset in (4.0, 75.0):
+        kept = ends[lost:] if len(ends) > 1 else ends
+        times += [onset, *(onset + np.array(kept) * (1 + 300e-6))]
+        codes += [1, *[9] * len(kept)]
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses(times, 140, codes))
+    events = events_from_raw(path, {1: wavs}, sync=sync)
+    np.testing.assert_allclose(events["onset"], [4, 75], atol=0.002)
+    np.testing.assert_allclose(events["drift_ppm"], 300, atol=50 if sync[9] == "end" else 15)
+    assert (events["residual_ms"] < 2).all()
+
+
+@pytest.mark.parametrize(
+    ("sounds", "options", "message"),
+    [
+        (
+            lambda w: {7: w[0]},
+            {},
+            r"trigger 7 does not come in the recording; there are 1 \(2 times\), 3 \(1 times\)",
+        ),
+        (lambda w: {"story": w[0]}, {}, "trigger 'story' does not come"),
+        (lambda w: {1: [w[0]]}, {}, "trigger 1 comes 2 times .* names 1 sounds"),
+        (
+            lambda w: {1: w[0]},
+            {},
+            r"trigger 1 comes at 4\.000 s and again 21\.000 s later .*of 60\.0 s plays",
+        ),
+        (lambda w: {3: w[0]}, {"sync": {1: 30.0}}, "only 0 such triggers come in 1 sounds"),
+        (
+            lambda w: {3: w[0]},
+            {"sync": {1: "middle"}},
+            "expected seconds above 0.04, a list of times, 'end' or 'word'",
+        ),
+        (lambda w: {3: w[0]}, {"sync": {1: "word"}}, "'a.wav' has no TextGrid"),
+        (lambda w: {3: w[0]}, {"textgrid": {"c.wav": "c.TextGrid"}}, "is none of sounds"),
+        (lambda w: {3: w[0]}, {"audio": "AUD"}, "has none of them"),
+        (lambda w: {}, {}, "names no sound"),
+        (lambda w: pd.DataFrame({"sound": w}), {}, r"lacks the columns \['onset'\]"),
+    ],
+)
+def test_triggers_and_sounds_that_disagree(tmp_path, wavs, sounds, options, message):
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses([4, 25, 70], 140, [1, 1, 3]))
+    with pytest.raises(ValueError, match=message):
+        events_from_raw(path, sounds(wavs), **options)
+
+
+def test_a_missing_file_and_a_recording_in_memory(tmp_path, wavs):
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses([4], 140))
+    with pytest.raises(FileNotFoundError, match="'.*none.wav' is not a file"):
+        events_from_raw(path, {1: "none.wav"})
+    raw = mne.io.RawArray(np.zeros((1, 100)), mne.create_info(1, 100, "eeg"), verbose="ERROR")
+    with pytest.raises(ValueError, match="raw is in memory alone"):
+        events_from_raw(raw, {1: wavs[0]})
+
+
+def test_triggers_of_real_recordings(data_folder):
+    raw = mne.io.read_raw(data_folder / "formats/brainvision/test.vhdr", verbose="ERROR")
+    # The marker file says Mk2=Stimulus,S253,487 and Mk8=Stimulus,S253,4936, counted from 1.
+    np.testing.assert_allclose(read_triggers(raw, [253])[253], np.array([486, 4935]) / raw.info["sfreq"])
+    named = read_triggers(raw, ["Stimulus/S253"])["Stimulus/S253"]
+    np.testing.assert_allclose(named, np.array([486, 4935]) / raw.info["sfreq"])
+    raw = mne.io.read_raw(data_folder / "formats/test.bdf", verbose="ERROR")
+    found = mne.find_events(raw, shortest_event=1, mask=0xFFFF, mask_type="and", verbose="ERROR")
+    code = int(found[0, 2])
+    expected = found[found[:, 2] == code, 0] / raw.info["sfreq"]
+    np.testing.assert_allclose(read_triggers(raw, [code])[code], expected)
+
+
+# --- two talkers -------------------------------------------------------------------------------------
+
+
+def test_beside_each_window_stands_what_the_other_talker_says():
+    attended, ignored = (SoundArray(np.full(64 * 40, level), sfreq=64) for level in (0.0, 1.0))
+    events = pd.DataFrame({
+        "subject": "01", "recording": "a.fif", "recording_duration": 60.0, "type": "sound",
+        "onset": [5.0, 7.5], "duration": [0, 20.0], "sound": [attended, ignored], "sound_onset": [0.0, 3.0],
+        "stream": ["attended", "ignored"],
+    })  # fmt: skip
+    X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3, stream="attended")
+    beside = (X["onset"] >= 7.5) & (X["onset"] + 3 <= 27.5)
+    assert (y["beside_sound"].notna() == beside).all()
+    assert set(y["stream"]) == {"attended"}
+    other = other_talker(y[beside])
+    np.testing.assert_allclose(other["sound_onset"], X["onset"][beside] - 7.5 + 3)
+    assert set(other["stream"]) == {"ignored"}
+    assert other["sound"].tolist() == [ignored] * beside.sum()
+    assert other["segment"].is_unique
+    with pytest.raises(ValueError, match="rows of y have no other talker"):
+        other_talker(y)
+    assert "beside_sound" not in make_segments(events, anchor=1.0, tmin=0, tmax=3)[1]
+    with pytest.raises(ValueError, match="make_segments.*adds them"):
+        other_talker(y.drop(columns="beside_onset"))
