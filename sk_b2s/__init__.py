@@ -39,7 +39,6 @@ from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.statistics import compare_estimators, mean_and_sem
 from sk_b2s.stimuli import SoundArray, SoundIntervals
 from sk_b2s.surrogates import SurrogateBrain
-from sk_b2s.talkers import other_talker
 from sk_b2s.textgrids import read_textgrid
 from sk_b2s.triggers import events_from_raw
 from sk_b2s.windows import Windows
@@ -97,7 +96,6 @@ __all__ = [
     "make_segments",
     "mean_and_sem",
     "methods_paragraph",
-    "other_talker",
     "read_bids",
     "read_events",
     "read_results",

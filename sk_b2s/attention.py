@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing
 
 from sk_b2s.asking import retrieve
 from sk_b2s.curves import decision_accuracy
-from sk_b2s.events import check_events
+from sk_b2s.events import check_events, clock_rate
 from sk_b2s.stimuli import digests, stable_id
 
 __all__ = ["attention_accuracy", "heard_beside"]
@@ -49,10 +49,10 @@ def heard_beside(X, y, events, stream="ignored"):
     sound, place = np.full(len(y), None, dtype=object), np.full(len(y), np.nan)
     start, length = X["onset"].to_numpy(float), y["duration"].to_numpy(float)
     recording = X["recording"].astype(str).to_numpy()
-    for row in sounds.itertuples():
+    for row, rate in zip(sounds.itertuples(), clock_rate(sounds), strict=True):
         inside = (recording == str(row.recording)) & (start >= row.onset - 1e-6)
-        inside &= start + length <= row.onset + row.duration + 1e-6
-        sound[inside], place[inside] = row.sound, row.sound_onset + start[inside] - row.onset
+        inside &= start + length <= row.onset + row.duration * rate + 1e-6
+        sound[inside], place[inside] = row.sound, row.sound_onset + (start[inside] - row.onset) / rate
     known = pd.notna(place)
     names = np.full(len(y), "", dtype=object)
     names[known] = digests(sound[known])

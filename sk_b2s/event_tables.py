@@ -21,7 +21,7 @@ __all__ = ["EventTables", "add_textgrids", "check_fetched", "delay_events", "fil
 
 # Where a column of the events table is looked for if the caller names none; the first that holds a value counts.
 COLUMNS = {
-    "onset": ["onset"], "duration": ["duration"], "type": ["type", "trial_type", "kind"],
+    "onset": ["onset"], "duration": ["duration"], "type": ["trial_type", "type", "kind"],
     "text": ["text", "word", "phoneme", "phone"], "sound": ["sound", "stim_file"],
     "sound_onset": ["sound_onset"], "sequence": ["sequence", "sequence_id", "sentence", "sentence_id"],
     "word_index": ["word_index"], "condition": ["condition"], "stream": ["stream"], "speaker": ["speaker"],
@@ -202,7 +202,7 @@ class EventTables:
 
     def _file(self, name, where, must=True):
         """The audio file that a name means."""
-        if name in self.found:
+        if name in self.found and (self.found[name] or not must):
             return self.found[name]
         asked, name = name, self.rename(name) if self.rename else self.sounds.get(str(name), name)
         places = [Path(name)] if Path(name).is_absolute() else [self.stimuli / name, self.root / name]
@@ -212,7 +212,8 @@ class EventTables:
                 self.found[asked] = str(path)
                 return str(path)
         if not must:
-            return None  # a word takes the sound that is playing
+            self.found[asked] = None  # a word takes the sound that is playing
+            return None
         raise FileNotFoundError(
             f"{where}: the sound {str(name)!r} is not there; looked for {', '.join(map(repr, map(str, places)))}. "
             f"Where sounds are elsewhere, give stimuli=...; where files have other names, sounds={{{asked!r}: '...'}}."

@@ -15,7 +15,6 @@ from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.events import check_events, clock_rate
 from sk_b2s.recordings import recording_extent
 from sk_b2s.stimuli import cut_blocks, digests, plain_text, sound_duration, stable_id
-from sk_b2s.talkers import place_beside
 
 __all__ = ["make_segments"]
 
@@ -60,8 +59,8 @@ def make_segments(
         :func:`~sk_b2s.stimuli.cut_blocks`. :class:`~sk_b2s.PublishedBlocks` makes those of the paper
         instead, for comparisons with published figures.
     stream : str, default=None
-        Take only what was heard in this stream ("attended", say); None takes all. What plays beside it
-        is told in ``y``, see :func:`other_talker`.
+        Take only what was heard in this stream ("attended", say); None takes all. What
+        was said beside it tells :func:`~sk_b2s.heard_beside`.
     reject_by_annotation : bool, default=True
         Leave out windows that touch an event of type "bad" or an annotation of the recording that
         begins with "bad".
@@ -80,8 +79,7 @@ def make_segments(
         stop where there is none); ``segment``, the integer
         identity of the candidate: equal for all who heard the same stretch of the same sound, cut
         by the same window, in any table; ``sequence, word, word_index, condition, stream`` of the word at the
-        anchor; ``text``, the words that begin in the window; with ``stream`` ``beside_sound, beside_onset,
-        beside_stream``, the sound of another talker that plays all the while; further columns of the events.
+        anchor; ``text``, the words that begin in the window; further columns of the events.
 
     Raises
     ------
@@ -100,7 +98,7 @@ def make_segments(
        Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
     """
     _check_window(anchor, tmin, tmax, margin, block)
-    events = everything = check_events(events)
+    events = check_events(events)
     if stream is not None:
         if stream not in set(events["stream"]):
             raise ValueError(
@@ -117,8 +115,6 @@ def make_segments(
     keep, left_out = _fitting(events, anchors, margin, reject_by_annotation)
     _say(left_out, len(anchors), anchor)
     anchors = anchors[keep].reset_index(drop=True)
-    if stream is not None:
-        anchors = place_beside(anchors, everything, stream)
     described = _describe_sounds(events, anchors, anchor, tmin, block)
     return _two_tables(events, described)
 

@@ -19,7 +19,7 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
-    "events", "event_tables", "bids", "clocks", "triggers", "talkers", "blocks", "segments", "model_selection",
+    "events", "event_tables", "bids", "clocks", "triggers", "blocks", "segments", "model_selection",
     "leave_one_out", "published", "leakage",
     "tables", "windows", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "activity", "features",

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from sk_b2s import SoundArray, align_to_audio, events_from_raw, make_segments, other_talker
+from sk_b2s import SoundArray, align_to_audio, events_from_raw, heard_beside, make_segments
 from sk_b2s.clocks import find_sound, fit_clock, follow_marks
 from sk_b2s.triggers import read_triggers
 
@@ -317,24 +317,15 @@ def test_triggers_of_real_recordings(data_folder):
 # --- two talkers -------------------------------------------------------------------------------------
 
 
-def test_beside_each_window_stands_what_the_other_talker_says():
+def test_the_talker_beside_runs_by_the_same_clock():
     attended, ignored = (SoundArray(np.full(64 * 40, level), sfreq=64) for level in (0.0, 1.0))
     events = pd.DataFrame({
         "subject": "01", "recording": "a.fif", "recording_duration": 60.0, "type": "sound",
         "onset": [5.0, 7.5], "duration": [0, 20.0], "sound": [attended, ignored], "sound_onset": [0.0, 3.0],
-        "stream": ["attended", "ignored"],
+        "stream": ["attended", "ignored"], "drift_ppm": [0.0, 1000.0],
     })  # fmt: skip
     X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3, stream="attended")
-    beside = (X["onset"] >= 7.5) & (X["onset"] + 3 <= 27.5)
-    assert (y["beside_sound"].notna() == beside).all()
-    assert set(y["stream"]) == {"attended"}
-    other = other_talker(y[beside])
-    np.testing.assert_allclose(other["sound_onset"], X["onset"][beside] - 7.5 + 3)
-    assert set(other["stream"]) == {"ignored"}
-    assert other["sound"].tolist() == [ignored] * beside.sum()
-    assert other["segment"].is_unique
-    with pytest.raises(ValueError, match="rows of y have no other talker"):
-        other_talker(y)
-    assert "beside_sound" not in make_segments(events, anchor=1.0, tmin=0, tmax=3)[1]
-    with pytest.raises(ValueError, match="make_segments.*adds them"):
-        other_talker(y.drop(columns="beside_onset"))
+    other = heard_beside(X, y, events)
+    beside = other["sound"].notna()
+    assert (beside == ((X["onset"] >= 7.5) & (X["onset"] + 3 <= 27.52))).all()
+    np.testing.assert_allclose(other["sound_onset"][beside], 3 + (X["onset"][beside] - 7.5) / 1.001)
