@@ -1,6 +1,7 @@
 """Reading heard speech from the brain, the scikit-learn way."""
 
 from sk_b2s.activity import SpeechActivity
+from sk_b2s.alignment import check_alignment
 from sk_b2s.answers import Retrieval
 from sk_b2s.asking import join_answers, retrieval_scores, retrieve
 from sk_b2s.attention import attention_accuracy, heard_beside
@@ -38,6 +39,7 @@ from sk_b2s.spaces import score_feature_spaces, unique_contributions
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.statistics import compare_estimators, mean_and_sem
 from sk_b2s.stimuli import SoundArray, SoundIntervals
+from sk_b2s.studies import concat_events
 from sk_b2s.surrogates import SurrogateBrain
 from sk_b2s.textgrids import read_textgrid
 from sk_b2s.triggers import events_from_raw
@@ -79,9 +81,11 @@ __all__ = [
     "audit",
     "benchmark",
     "bootstrap_interval",
+    "check_alignment",
     "check_events",
     "check_leakage",
     "compare_estimators",
+    "concat_events",
     "decision_accuracy",
     "decoders",
     "describe_leakage",

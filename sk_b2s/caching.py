@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import joblib
 
-__all__ = ["cached", "code_of"]
+__all__ = ["cached", "code_of", "importable"]
 
 
 def code_of(path, *libraries):
@@ -52,3 +53,21 @@ def cached(function, memory, ignore=()):
         # Copy-on-write maps share their pages with every process and are writable for torch's sake.
         memory = joblib.Memory(memory, mmap_mode="c", verbose=0)
     return memory.cache(function, ignore=list(ignore))
+
+
+def importable(function):
+    """Tell whether a function can be sent to another process, and be named in a cache.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    importable : bool
+    """
+    try:
+        pickle.dumps(function)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True

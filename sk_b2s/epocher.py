@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from functools import lru_cache, partial
 from numbers import Real
@@ -16,7 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sk_b2s.caching import cached
+from sk_b2s.caching import cached, importable
 from sk_b2s.model_selection import GUARD
 from sk_b2s.recordings import (
     Processing,
@@ -31,14 +30,6 @@ from sk_b2s.tables import check_rows, explained, is_segment_table, window_length
 from sk_b2s.windows import Signal, Windows
 
 __all__ = ["Epocher"]
-
-
-def _importable(function):
-    try:
-        pickle.dumps(function)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return False
-    return True
 
 
 class _Baseline:
@@ -104,9 +95,9 @@ class Epocher(TransformerMixin, BaseEstimator):
         Line frequencies to remove, in Hz.
     phase : {"zero", "minimum"}, default="zero"
         Zero-phase filters look ahead; minimum-phase ones are causal, as a live decoder's must be.
-    montage : None, str, Path or mne.channels.DigMontage, default=None
+    montage : None, str, Path, mne.channels.DigMontage or dict of str to these, default=None
         Sensor positions for recordings that hold none: a name ("biosemi64", "easycap-M10", ...) or a
-        file that :func:`mne.channels.read_custom_montage` reads.
+        file that :func:`mne.channels.read_custom_montage` reads. A dict gives them by study, the others none.
     bads : {"mask", "interpolate"}, default="mask"
         Channels marked bad are made zero and lose their position, so that spatial attention does not
         see them, or are interpolated by MNE from their neighbours.
@@ -165,7 +156,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         "h_freq": [Interval(Real, 0, None, closed="neither"), None],
         "notch": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "phase": [StrOptions({"zero", "minimum"})],
-        "montage": [str, Path, mne.channels.DigMontage, None],
+        "montage": [str, Path, mne.channels.DigMontage, dict, None],
         "bads": [StrOptions({"mask", "interpolate"})],
         "raw_hook": [callable, None],
         "memory": [str, Path, joblib.Memory, None],
@@ -223,7 +214,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         if is_segment_table(X):
             check_rows(X)
             self._warn_of_tails(X)
-            headers = self._headers(X, self._processing()).values()
+            headers = self._headers(self._processings(X)).values()
             self.ch_names_ = tuple(dict.fromkeys(name for header in headers for name in header.ch_names))
             self.n_features_in_ = X.shape[1]
         elif isinstance(X, mne.BaseEpochs):
@@ -270,30 +261,40 @@ class Epocher(TransformerMixin, BaseEstimator):
         reference = self.reference
         reference = reference if reference is None or isinstance(reference, str) else tuple(reference)
         notch = None if self.notch is None else tuple(np.atleast_1d(self.notch).astype(float).tolist())
-        if self.memory is not None and not _importable(self.raw_hook):
+        if self.memory is not None and not importable(self.raw_hook):
             raise ValueError(
                 f"raw_hook={self.raw_hook!r} cannot be keyed in memory={self.memory!r}: with memory it must be an "
                 f"importable function, one defined by def at the top of a module, no lambda and none within another."
             )
         return Processing(
             float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
-            montage_key(self.montage), self.bads, self.raw_hook,
+            None if isinstance(self.montage, dict) else montage_key(self.montage), self.bads, self.raw_hook,
         )  # fmt: skip
 
-    def _headers(self, X, processing):
-        """Header of each distinct recording of the table, in order of appearance."""
-        read = cached(read_header, self.memory)
-        if isinstance(self.montage, (str, Path, type(None))) and self.memory is None:
-            read = _header
+    def _processings(self, X):
+        """What is done to each distinct recording of the table, in order of appearance."""
+        first, processing = X.drop_duplicates("recording"), self._processing()
+        if not isinstance(self.montage, dict):
+            return {str(path): processing for path in first["recording"]}
+        if "study" not in X:
+            raise ValueError("montage is given by study, but the table of segments has no column 'study'.")
         return {
-            path: read(path, recording_stamp(path), processing)
-            for path in map(str, pd.unique(X["recording"]))
+            str(path): processing._replace(montage=montage_key(self.montage.get(study)))
+            for path, study in zip(first["recording"], first["study"], strict=True)
         }
 
+    def _headers(self, processings):
+        """Header of each recording."""
+        read = cached(read_header, self.memory)
+        montages = self.montage.values() if isinstance(self.montage, dict) else [self.montage]
+        if self.memory is None and all(isinstance(m, (str, Path, type(None))) for m in montages):
+            read = _header
+        return {path: read(path, recording_stamp(path), how) for path, how in processings.items()}
+
     def _from_table(self, X):
-        processing = self._processing()
-        headers = self._headers(X, processing)
-        signals = [self._signal(path, header, processing) for path, header in headers.items()]
+        processings = self._processings(X)
+        headers = self._headers(processings)
+        signals = [self._signal(path, header, processings[path]) for path, header in headers.items()]
         positions, layout = self._layouts(headers)
         which = pd.Categorical(X["recording"].map(str), categories=list(headers)).codes
         start, n_read, steps = self._samples(X, which, signals)
@@ -401,6 +402,8 @@ class Epocher(TransformerMixin, BaseEstimator):
 
     def _from_epochs(self, epochs, wanted=None):
         """Wrap the epochs' picked channels, or those wanted, in that order."""
+        if isinstance(self.montage, dict):
+            raise ValueError("montage is given by study, which mne.Epochs do not tell; give one montage.")
         if self.montage is not None:
             epochs = set_montage(epochs.copy(), montage_key(self.montage))
         names = pick_channels(epochs, self.picks)
@@ -430,7 +433,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         """
         if self.phase != "zero" or (self.l_freq is None and self.h_freq is None):
             return
-        sfreq = next(iter(self._headers(X.iloc[:1], self._processing()).values())).sfreq
+        sfreq = next(iter(self._headers(self._processings(X.iloc[:1])).values())).sfreq
         taps = mne.filter.create_filter(None, sfreq, self.l_freq, self.h_freq, verbose="ERROR")
         tail = len(taps) / 2 / sfreq
         if tail > GUARD:

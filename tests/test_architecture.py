@@ -19,10 +19,10 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
-    "events", "event_tables", "bids", "clocks", "triggers", "blocks", "segments", "model_selection",
+    "events", "studies", "event_tables", "bids", "clocks", "triggers", "blocks", "segments", "model_selection",
     "leave_one_out", "published", "leakage",
     "tables", "windows", "feeding",
-    "epocher", "preprocessing", "recentring", "surrogates", "speech", "activity", "features",
+    "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",
     "inference", "checkpoints", "pretrained",
     "datasets", "frames",
     "channels", "modules", "deepmel",
@@ -31,8 +31,8 @@ ORDER = [
     "attention", "training", "encoder", "ridge",
     "linear", "forward", "spaces", "codec", "persistence", "counterparts", "verdicts", "controls",
     "watching", "ledger", "scorecard", "results", "evaluation", "auditing",
-    "palette", "score_plots", "answer_plots", "topographies", "plotting", "page", "findings", "appendix", "report",
-    "recipes", "experiments", "commands", "__main__",
+    "palette", "alignment_plots", "score_plots", "answer_plots", "topographies", "plotting",
+    "page", "findings", "appendix", "report", "recipes", "experiments", "commands", "__main__",
 ]  # fmt: skip
 
 

@@ -1,0 +1,238 @@
+"""Whether table and brain agree in time: planted shifts are found, and nothing is seen where nothing is."""
+
+import matplotlib
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.signal import butter, sosfiltfilt
+
+from sk_b2s import SoundArray, check_alignment
+from sk_b2s.alignment import lag_curve, response_offset, whitened
+from sk_b2s.datasets import make_listening
+from sk_b2s.plotting import plot_alignment
+
+SFREQ = 64
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("memory"))
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory):
+    """Two people who hear three minutes, as a clear recording has them."""
+    root = tmp_path_factory.mktemp("listening")
+    return make_listening(
+        2, 3, modality="eeg", n_channels=32, snr_db=-8, artefacts=["blinks"], sfreq=64, root=root
+    )
+
+
+def sounds_of(events):
+    return events[events["type"] == "sound"].copy()
+
+
+# --- what is planted is found ----------------------------------------------------------------------
+
+
+def test_what_is_aligned_is_called_aligned(events, memory):
+    found = check_alignment(sounds_of(events), minutes=10, memory=memory)
+    assert found["verdict"].tolist() == ["aligned", "aligned"]
+    assert (found["offset"].abs() < 0.07).all()
+    assert (found["p"] < 1e-4).all()
+    assert found["note"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("shift", [-0.3, 0.3, 1.0])
+def test_a_shifted_table_is_off_by_its_shift(events, memory, shift):
+    moved = sounds_of(events)
+    moved["onset"] -= shift  # the table is early, so the brain answers late
+    found = check_alignment(moved, minutes=10, memory=memory)
+    np.testing.assert_allclose(found["offset"], shift, atol=0.07)
+    for row in found.itertuples():
+        assert row.verdict == f"off by {row.offset:+.2f} s"
+        assert ("later" if shift > 0 else "earlier") in row.note
+
+
+def test_the_wrong_sound_is_not_aligned(events, memory):
+    """Person 02 hears, by the table, something else at the same times."""
+    wrong = sounds_of(events)
+    mine = wrong["subject"] == "02"
+    backwards = {}
+    for path in wrong["sound"].unique():
+        length = wrong.loc[wrong["sound"] == path, "duration"].iloc[0]
+        rng = np.random.default_rng(0)
+        course = np.abs(np.convolve(rng.standard_normal(int(50 * length)), np.ones(8) / 8, "same"))[:, None]
+        backwards[path] = SoundArray(course, 50, name="another")
+    wrong["sound"] = wrong["sound"].astype(object)
+    wrong.loc[mine, "sound"] = wrong.loc[mine, "sound"].map(backwards)
+    found = check_alignment(wrong, minutes=10, memory=memory).set_index("subject")
+    assert found.loc["01", "verdict"] == "aligned"
+    assert found.loc["02", "verdict"] == "cannot tell"
+    assert np.isnan(found.loc["02", "offset"])
+
+
+# --- arrays with a truth of their own ----------------------------------------------------------------
+
+
+def planted(delays, seed=0, minutes=4, n_channels=8, strength=0.3):
+    """Smoothed noise as sound, and a brain that repeats it after each of the delays, in noise."""
+    rng = np.random.default_rng(seed)
+    n_times = int(60 * minutes * SFREQ)
+    sos = butter(2, [1, 12], "band", fs=SFREQ, output="sos")
+    sound = sosfiltfilt(sos, rng.standard_normal(n_times))
+    brain = sosfiltfilt(sos, rng.standard_normal((n_times, n_channels)), axis=0)
+    for delay in delays:
+        copy = np.roll(sound, round(delay * SFREQ))
+        brain += strength * np.outer(copy, rng.standard_normal(n_channels))
+    return brain, sound
+
+
+def test_the_curve_is_that_of_ridge_regression_on_lagged_sound():
+    """With one channel: the same shape as weights solved from the lagged matrix itself."""
+    brain, sound = planted([0.15], n_channels=1, strength=2, minutes=2)
+    lags, power = lag_curve(brain, sound, SFREQ)
+    near = np.abs(lags) <= 0.5
+    lagged = np.stack([np.roll(sound, k) for k in np.round(lags[near] * SFREQ).astype(int)], axis=1)
+    gram = lagged.T @ lagged / len(sound)
+    inside = np.fft.rfftfreq(len(sound), 1 / SFREQ)
+    band = ((inside > 1) & (inside < 12)).mean()
+    ridge = np.var(sound) / band * np.eye(len(gram))
+    weights = np.linalg.solve(gram + ridge, lagged.T @ brain[:, 0] / len(sound))
+    assert np.corrcoef(weights**2, power[near])[0, 1] > 0.98
+    assert lags[np.argmax(power)] == pytest.approx(0.15, abs=1 / SFREQ)
+
+
+def test_moving_the_sound_moves_the_curve():
+    brain, sound = planted([0.12])
+    lags, power = lag_curve(brain, sound, SFREQ)
+    _, moved = lag_curve(brain, np.roll(sound, 19), SFREQ)
+    np.testing.assert_allclose(np.roll(moved, 19), power, rtol=1e-2, atol=1e-3 * power.max())
+
+
+def test_units_and_rotations_of_channels_change_nothing():
+    brain, sound = planted([0.12])
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((8, 8)))[0]
+    _, power = lag_curve(whitened(brain), sound, SFREQ)
+    _, scaled = lag_curve(whitened(1e-13 * brain), sound, SFREQ)
+    np.testing.assert_allclose(scaled, power, rtol=1e-6)
+    _, turned = lag_curve(whitened(brain) @ turn, sound, SFREQ)
+    np.testing.assert_allclose(turned, power, rtol=1e-6)
+    white = whitened(np.c_[brain, np.zeros(len(brain))])
+    assert white.shape == brain.shape
+    np.testing.assert_allclose(np.cov(white.T), np.eye(8), atol=0.05)
+
+
+@pytest.mark.parametrize("delay", [-0.5, 0.0, 0.12, 0.6])
+def test_an_offset_is_the_delay_less_that_of_a_response(delay):
+    brain, sound = planted([delay])
+    found = response_offset(*lag_curve(brain, sound, SFREQ), max_offset=1.5)
+    assert found["p"] < 1e-6
+    assert found["offset"] == pytest.approx(delay - 0.12, abs=0.05)
+
+
+def test_noise_is_seldom_taken_for_a_response():
+    """Sixty recordings of noise: p is uniform, as far as sixty can tell."""
+    p = [
+        response_offset(*lag_curve(*planted([], seed=seed), SFREQ), max_offset=1.5)["p"] for seed in range(60)
+    ]
+    assert np.mean(np.array(p) <= 0.01) <= 0.05
+    assert 0.3 < np.mean(p) < 0.7
+
+
+# --- traps -------------------------------------------------------------------------------------------
+
+
+def recorded(tmp_path, brain, sound):
+    """An events table of arrays, as a file."""
+    info = mne.create_info(brain.shape[1], SFREQ, "eeg")
+    path = tmp_path / "x_raw.fif"
+    mne.io.RawArray(1e-5 * brain.T, info, verbose="ERROR").save(path, overwrite=True, verbose="ERROR")
+    array = SoundArray(sound[:, None] - sound.min(), SFREQ, name="noise")
+    return pd.DataFrame({
+        "subject": ["01"], "recording": str(path), "type": "sound", "onset": 0.0, "duration": len(sound) / SFREQ,
+        "sound": [array],
+    })  # fmt: skip
+
+
+def test_a_sound_that_leaks_is_no_brain(tmp_path):
+    found = check_alignment(recorded(tmp_path, *planted([0.0])), minutes=10)
+    assert found["verdict"].tolist() == ["cannot tell"]
+    assert "isolated peak at 0 ms: earphones" in found["note"][0]
+
+
+def test_a_leak_beside_a_response_is_named_and_the_response_seen(tmp_path):
+    found = check_alignment(recorded(tmp_path, *planted([0.0, 0.14, 0.17])), minutes=10)
+    assert found["verdict"].tolist() == ["aligned"]
+    assert found["note"][0].startswith("isolated peak at 0 ms")
+
+
+def test_earphones_of_a_simulated_listener_are_named(tmp_path):
+    events = make_listening(
+        1, 3, modality="eeg", n_channels=32, snr_db=-np.inf, artefacts=["earphones"], sfreq=64, root=tmp_path
+    )
+    found = check_alignment(sounds_of(events), minutes=10)
+    assert found["verdict"].tolist() == ["cannot tell"]
+    assert "earphones" in found["note"][0]
+
+
+def test_a_response_before_the_sound_is_named(tmp_path):
+    found = check_alignment(recorded(tmp_path, *planted([0.12, 0.12, -0.2])), minutes=10)
+    assert found["verdict"].tolist() == ["aligned"]
+    assert "before the sound" in found["note"][0]
+
+
+# --- tables, pictures, errors --------------------------------------------------------------------------
+
+
+def test_parts_show_where_a_shift_begins(tmp_path):
+    (brain, sound), (late, _) = planted([0.12]), planted([0.52])
+    brain[len(brain) // 2 :] = late[len(brain) // 2 :]
+    found = check_alignment(recorded(tmp_path, brain, sound), minutes=2, max_offset=0.8).set_index("part")
+    assert found.loc[1, "offset"] == pytest.approx(0, abs=0.05)
+    assert found.loc[2, "offset"] == pytest.approx(0.4, abs=0.05)
+    assert found.loc[[1, 2], ["start", "stop"]].to_numpy().tolist() == [[0, 120], [120, 240]]
+
+
+def test_a_recording_without_a_response_is_worse_among_others_that_have_one(tmp_path):
+    tables = []
+    for i, delays in enumerate([[0.12], [0.12], []]):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        tables.append(recorded(folder, *planted(delays, seed=i)).assign(subject=f"{i:02d}"))
+    found = check_alignment(pd.concat(tables, ignore_index=True), minutes=10)
+    assert found["verdict"].tolist() == ["aligned", "aligned", "cannot tell"]
+    assert (
+        found["note"].tolist()[2]
+        == "no response, where 2 of 3 recordings show one: the wrong sound, or far off?"
+    )
+
+
+def test_the_picture_shows_every_recording(tmp_path, events, memory):
+    matplotlib.use("agg")
+    found = check_alignment(sounds_of(events), minutes=1, max_offset=0.5, memory=memory)
+    ax = plot_alignment(found)
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert sorted(names) == ["01: aligned", "02: aligned"]
+    assert ax.get_title() == "2 of 2 recordings aligned"
+    one = found[found["subject"] == "01"]
+    ax = plot_alignment(one)
+    assert len(ax.get_yticks()) == len(one) > 2
+    with pytest.raises(ValueError, match="found must be the table that check_alignment returned"):
+        plot_alignment(pd.DataFrame({"part": [0]}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"minutes": 0}, "minutes must be a number above 0, got 0"),
+        ({"level": 1.0}, "level must be a number above 0 and below 1, got 1.0"),
+        ({"l_freq": 20.0}, "l_freq=20.0 must be below h_freq"),
+        ({"stream": "ignored"}, "no row of type 'sound' in stream 'ignored'"),
+        ({"minutes": 0.5, "max_offset": 10}, "max_offset=10 s leaves no shifts for the null"),
+    ],
+)
+def test_wrong_parameters_are_named(events, memory, options, message):
+    with pytest.raises(ValueError, match=message):
+        check_alignment(sounds_of(events), memory=memory, **options)
