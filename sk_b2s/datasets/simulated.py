@@ -48,6 +48,12 @@ __all__ = ["make_listening"]
 VERSION = 3  # of the simulation; a folder written by another one is not reused
 # What differs between the two: sensors and mean signal-to-noise ratio.
 MODALITIES = {"meg": {"n_channels": 208, "snr_db": -18.0}, "eeg": {"n_channels": 128, "snr_db": -22.0}}
+# What BIDS asks of each.
+ABOUT = {
+    "meg": {"DewarPosition": "upright", "DigitizedLandmarks": False, "DigitizedHeadPoints": False},
+    "eeg": {"EEGReference": "average"},
+}
+CHANNELS = {"meg": {"type": "MEGGRADAXIAL", "units": "T"}, "eeg": {"type": "EEG", "units": "V"}}
 COLUMNS = """study subject session task run recording type onset duration sound sound_onset text sequence
 word_index condition speaker language stream recording_duration""".split()
 SILENCE = (3.5, 6.0)  # s, between sounds and at both ends of a recording
@@ -264,6 +270,11 @@ def _write_all(folder, speech, parameters):
     sensors = make_sensors(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
     for index in range(parameters["n_subjects"]):
         _write_subject(folder, index, sensors, sounds, features, parameters)
+    people = [f"sub-{index + 1:02d}" for index in range(parameters["n_subjects"])]
+    pd.DataFrame({"participant_id": people}).to_csv(folder / "participants.tsv", sep="\t", index=False)
+    (folder / "README").write_text(
+        "Simulated listening, see sk_b2s.datasets.make_listening. Nobody was recorded.\n"
+    )
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     description = {
         "Name": "Simulated listening", "BIDSVersion": "1.10.0", "DatasetType": "raw",
@@ -306,8 +317,13 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
         raw = mne.io.RawArray(data, sensors[0].copy(), verbose="ERROR")
         raw.save(f"{stem}_{modality}.fif", fmt="single", verbose="ERROR")
         write_truth(_truth_file(folder, stem.name), truth)
-        about = {"TaskName": "listening", "SamplingFrequency": sfreq, "RecordingDuration": n_times / sfreq}
+        about = {
+            "TaskName": "listening", "SamplingFrequency": sfreq, "RecordingDuration": n_times / sfreq,
+            "PowerLineFrequency": 50, "SoftwareFilters": "n/a", **ABOUT[modality],
+        }  # fmt: skip
         Path(f"{stem}_{modality}.json").write_text(json.dumps(about, indent=1))
+        channels = {"name": raw.ch_names, **CHANNELS[modality], "status": "good"}
+        pd.DataFrame(channels).to_csv(f"{stem}_channels.tsv", sep="\t", index=False)
         events.to_csv(f"{stem}_events.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f")
 
 
