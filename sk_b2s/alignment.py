@@ -13,7 +13,6 @@ from scipy.signal import welch
 from sk_b2s.caching import cached
 from sk_b2s.events import check_events
 from sk_b2s.recordings import Processing, read_signal, recording_stamp
-from sk_b2s.sensors import montage_key
 from sk_b2s.speech import Envelope
 from sk_b2s.stimuli import SoundArray
 
@@ -113,9 +112,7 @@ def check_alignment(
     if sounds.empty:
         raise ValueError(f"events has no row of type 'sound'{f' in stream {stream!r}' if stream else ''}.")
     picks = picks if picks is None or isinstance(picks, str) else tuple(picks)
-    processing = Processing(
-        float(sfreq), picks, None, l_freq, h_freq, None, "zero", montage_key(None), "mask", raw_hook
-    )
+    processing = Processing(float(sfreq), picks, l_freq=l_freq, h_freq=h_freq, raw_hook=raw_hook)
     work = joblib.delayed(_check_recording)
     options = {"minutes": minutes, "max_offset": max_offset, "memory": memory}
     parts = joblib.Parallel(n_jobs)(
@@ -152,11 +149,23 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     about = {name: sounds[name].iloc[0] for name in ("study", "subject", "session")}
     found = []
     for part, (start, stop) in enumerate(edges):
+        seconds = heard[start:stop].sum() / processing.sfreq
         row = {**about, "recording": path, "part": part, "start": start / processing.sfreq,
-               "stop": stop / processing.sfreq, "heard": heard[start:stop].sum() / processing.sfreq}  # fmt: skip
+               "stop": stop / processing.sfreq, "heard": seconds}  # fmt: skip
+        if seconds < LEAST_HEARD:
+            found.append({**row, **_nothing(max_offset, processing.sfreq)})
+            continue
         lags, power = lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
         found.append({**row, **response_offset(lags, power, max_offset)})
     return found
+
+
+def _nothing(max_offset, sfreq):
+    """What is found where next to no sound is heard."""
+    reach = int((max_offset + REACH) * sfreq + 1e-9)
+    lags = np.arange(-reach, reach + 1) / sfreq
+    unknown = dict.fromkeys(("offset", "p", "rest", "rest_p"), np.nan)
+    return {**unknown, "lags": lags, "curve": np.zeros(len(lags))}
 
 
 def whitened(signal):
@@ -173,10 +182,12 @@ def whitened(signal):
     """
     low, middle, high = np.quantile(signal, [0.25, 0.5, 0.75], axis=0)
     good = high > low
-    scaled = np.clip((signal[:, good] - middle[good]) / (high - low)[good], -CLIP, CLIP).astype(np.float64)
+    scaled = ((signal[:, good] - middle[good]) / (high - low)[good]).astype(np.float32)
+    np.clip(scaled, -CLIP, CLIP, out=scaled)
     scaled -= scaled.mean(0)
-    values, vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled))
-    return (scaled @ vectors) / np.sqrt(np.maximum(values, 0) + SHRINKAGE * values.mean())
+    values, vectors = np.linalg.eigh((scaled.T @ scaled).astype(np.float64) / len(scaled))
+    rotation = vectors / np.sqrt(np.maximum(values, 0) + SHRINKAGE * values.mean())
+    return scaled @ rotation.astype(np.float32)
 
 
 def _laid_out(sounds, n_times, processing, memory):
@@ -296,7 +307,7 @@ def response_offset(lags, power, max_offset):
             f"smaller one or longer parts."
         )
     curve = (power - power[far].mean()) / power[far].std()
-    near = np.abs(lags) <= max_offset + REACH
+    near = np.abs(lags) <= max_offset + REACH + 1e-9
     offset, p = _best(lags, curve, shape, max_offset, far)
     mirrored = np.interp(-lags, lags, curve)
     rest, rest_p = _best(lags, curve - mirrored, shape, max_offset, far)
@@ -330,13 +341,11 @@ def _judge(part, tolerance, level):
     lags, curve = part.pop("lags"), part["curve"]
     rest, rest_p = part.pop("rest"), part.pop("rest_p")
     offset, seen = part["offset"], part["p"] <= level
-    isolated = _is_isolated(lags, curve)
     early = curve[(lags >= BEFORE[0]) & (lags <= BEFORE[1])].max()
     notes = []
     if part["heard"] < LEAST_HEARD:
-        seen = False
         notes.append(f"only {part['heard']:.0f} s of sound")
-    if isolated:
+    elif _is_isolated(lags, curve):
         notes.append("isolated peak at 0 ms: earphones or cables, not a brain")
         beside = np.abs(lags) > 0.045  # an echo of chance beside a tall peak grows with it
         later = (curve - curve[::-1])[beside].max() > SHARE * curve.max()
