@@ -239,7 +239,7 @@ def test_the_picture_shows_every_recording(tmp_path, events, memory):
         ({"level": 1.0}, "level must be a number above 0 and below 1, got 1.0"),
         ({"l_freq": 20.0}, "l_freq=20.0 must be below h_freq"),
         ({"stream": "ignored"}, "no row of type 'sound' in stream 'ignored'"),
-        ({"minutes": 0.5, "max_offset": 10}, "max_offset=10 s leaves no shifts for the null"),
+        ({"minutes": 1.0, "max_offset": 10}, "max_offset=10 s leaves no shifts for the null"),
     ],
 )
 def test_wrong_parameters_are_named(events, memory, options, message):
