@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-import soundfile
+from studies import brennan_folder, masc_folder
+
+from sk_b2s.datasets import load_brennan2019, load_gwilliams2022
 
 
 def shared_data():
@@ -25,60 +25,28 @@ def data_folder():
     return folder
 
 
-def write_noise(path, seconds, rate=1000):
-    """Write noise of its own as a wav file that stands for a sound not at hand."""
-    rng = np.random.default_rng(abs(hash(Path(path).name)) % 2**32)
-    soundfile.write(path, 0.1 * rng.standard_normal(int(np.ceil(seconds * rate))), rate)
+@pytest.fixture(scope="session")
+def masc_root(data_folder, tmp_path_factory):
+    """MEG-MASC with the real tables of sub-04 (all four stories) and sub-12 (two), without recordings."""
+    return masc_folder(data_folder, tmp_path_factory.mktemp("masc"), ("04", "12"))
 
 
 @pytest.fixture(scope="session")
-def masc_events(data_folder, tmp_path_factory):
-    """The MEG-MASC events of sub-04 (all four stories) as an events table, with stand-in wavs."""
-    root = tmp_path_factory.mktemp("masc")
-    tables = []
-    for task in range(4):
-        path = data_folder / f"meg_masc/sub-04/ses-0/meg/sub-04_ses-0_task-{task}_events.tsv.gz"
-        table = pd.read_csv(path, sep="\t", encoding="utf-8-sig", keep_default_na=False, na_values=["n/a"])
-        table["recording"] = f"sub-04_ses-0_task-{task}_meg.con"
-        table["sequence"] = f"{task}/" + table["sequence_id"].astype(str)
-        table["recording_duration"] = table["onset"].max() + 10
-        tables.append(table)
-    events = pd.concat(tables, ignore_index=True)
-    events["type"] = events["kind"]
-    events["text"] = events["word"].where(events["kind"] == "word", events["phoneme"])
-    events["sound_onset"] = events["start"].fillna(0.0)
-    name = events["sound"].str.extract(r"([^/]+_\d+)(?:\.0)?\.wav$")[0].str.lower()
-    ends = (events["sound_onset"] + events["duration"]).groupby(name).max()
-    for sound, seconds in ends.items():
-        write_noise(root / f"{sound}.wav", seconds + 0.5)
-    events["sound"] = [str(root / f"{n}.wav") for n in name]
-    return events.assign(subject="04", session="0", study="gwilliams2022").drop(columns="word")
+def masc_events(masc_root):
+    """The MEG-MASC events of sub-04, as the loader reads them."""
+    return load_gwilliams2022(masc_root, subjects="04", need_recordings=False)
 
 
 @pytest.fixture(scope="session")
-def brennan_events(data_folder, tmp_path_factory):
-    """The Brennan words joined to the samples of S01, as an events table with stand-in wavs."""
-    from scipy.io import loadmat
+def brennan_root(data_folder, tmp_path_factory):
+    """The study of Brennan & Hale with the real words and trials, without recordings."""
+    return brennan_folder(data_folder, tmp_path_factory.mktemp("brennan"))
 
-    root = tmp_path_factory.mktemp("brennan")
-    words = pd.read_csv(data_folder / "brennan2019/AliceChapterOne-EEG.csv")
-    proc = loadmat(data_folder / "brennan2019/proc/S01.mat", squeeze_me=True, simplify_cells=True)["proc"]
-    onset = (np.asarray(proc["trl"])[:, 0] - 1 + 150) / 500  # a trial begins 150 samples before its word
-    length = (words["offset"]).groupby(words["Segment"]).max()
-    for segment, seconds in length.items():
-        write_noise(root / f"{segment}.wav", seconds)
-    table = pd.DataFrame({
-        "type": "word", "onset": onset, "duration": words["offset"] - words["onset"],
-        "sound": [str(root / f"{s}.wav") for s in words["Segment"]], "sound_onset": words["onset"],
-        "text": words["Word"], "sequence": words["Sentence"].map("alice/{}".format),
-        "word_index": words["Position"],
-    })  # fmt: skip
-    sounds = table.groupby("sound", sort=False).first().reset_index()
-    sounds = sounds.assign(
-        type="sound", onset=sounds["onset"] - sounds["sound_onset"], sound_onset=0.0, duration=0.0
-    )
-    events = pd.concat([sounds.drop(columns=["text", "sequence", "word_index"]), table], ignore_index=True)
-    return events.assign(subject="S01", recording="S01.mat", recording_duration=onset.max() + 10)
+
+@pytest.fixture(scope="session")
+def brennan_events(brennan_root):
+    """The events of S01 of Brennan & Hale, as the loader reads them."""
+    return load_brennan2019(brennan_root, subjects="S01", need_recordings=False)
 
 
 @pytest.fixture(scope="session", autouse=True)

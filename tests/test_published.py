@@ -28,7 +28,7 @@ from sk_b2s import (
     make_segments,
 )
 from sk_b2s.blocks import merge_sentences, sentences_of
-from sk_b2s.datasets import make_listening
+from sk_b2s.datasets import load_brennan2019, make_listening
 from sk_b2s.published import hashed_uniform
 
 ANCHORS = (0.5, "word")
@@ -554,38 +554,6 @@ def test_the_papers_protocol_runs(tiny_pipeline, tmp_path):
 # --- on the tables of the studies ------------------------------------------------------------------------
 
 
-def brennan_subjects(folder, excluded=("S02", "S24", "S26", "S27", "S30", "S32", "S34", "S35", "S36")):
-    """Events of the 33 people whom the published code keeps of Brennan & Hale (2019), with sounds of zeros.
-
-    The words of the csv belong, row by row, to the trials of each person's ``proc``; a trial begins 150
-    samples of 2 ms before its word, counted from 1.
-    """
-    from scipy.io import loadmat
-
-    words = pd.read_csv(folder / "AliceChapterOne-EEG.csv", keep_default_na=False)
-    length = words.groupby("Segment")["offset"].max()
-    sounds = {k: SoundArray(np.full(int(s * 64), k, float), 64, f"alice {k}") for k, s in length.items()}
-    heard = pd.DataFrame({
-        "type": "word", "duration": words["offset"] - words["onset"], "sound": words["Segment"].map(sounds),
-        "sound_onset": words["onset"], "text": words["Word"], "sequence": words["Sentence"].map("alice/{}".format),
-        "word_index": words["Position"] - 1,
-    })  # fmt: skip
-    tables = []
-    for path in sorted((folder / "proc").glob("S??.mat")):
-        if path.stem in excluded:
-            continue
-        trials = loadmat(path, squeeze_me=True, simplify_cells=True)["proc"]["trl"]
-        table = heard.assign(onset=(np.asarray(trials)[:, 0] - 1 + 150) / 500)
-        first = table.drop_duplicates("sound")
-        sound = first[["sound"]].assign(
-            type="sound", onset=first["onset"] - first["sound_onset"], sound_onset=0.0, duration=0.0
-        )
-        table = pd.concat([sound, table], ignore_index=True)
-        end = table["onset"].max() + 10
-        tables.append(table.assign(subject=path.stem, recording=f"{path.stem}.mat", recording_duration=end))
-    return pd.concat(tables, ignore_index=True)
-
-
 def test_a_search_that_holds_out_what_validation_would_hears_the_way_out():
     sound = SoundArray(np.zeros(64 * 300), sfreq=64)
     onset = np.arange(0, 290, 5.0)
@@ -605,8 +573,9 @@ def test_a_search_that_holds_out_what_validation_would_hears_the_way_out():
 
 
 @pytest.fixture(scope="module")
-def brennan(data_folder):
-    return brennan_subjects(data_folder / "brennan2019")
+def brennan(brennan_root):
+    """The 33 people of the published code, whose split these counts are."""
+    return load_brennan2019(brennan_root, subjects="reference", need_recordings=False)
 
 
 @pytest.mark.filterwarnings("ignore:make_segments left out")

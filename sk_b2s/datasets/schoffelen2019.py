@@ -1,0 +1,295 @@
+"""MOUS: 102 people listen to sentences and word lists (and 102 others read them), in a 275-channel CTF system.
+
+Citation
+    Schoffelen, Oostenveld, Lam, Uddén, Hultén, Hagoort (2019). A 204-subject multimodal neuroimaging dataset to
+    study language processing. Scientific Data 6:17. https://doi.org/10.1038/s41597-019-0020-y
+Licence
+    Data use agreement of Radboud University, for registered users.
+Where
+    https://data.ru.nl, collection DSC_3011020.09_236, version 1 (https://doi.org/10.34973/37n0-yc51).
+Size
+    96 listeners are read here, 81 hours in the paper. Dutch, a sentence or list of words at a time.
+By hand
+    Registration (:func:`~sk_b2s.datasets.fetch_schoffelen2019` says how), and the words' times: the collection has
+    the sounds and their text. WebMAUS (https://clarin.phonetik.uni-muenchen.de/BASWebServices) aligns
+    ``stimuli/audio_files/EQ_Ramp_Int2_Int1LPF001.wav`` ... with their lines of ``stimuli/stimuli.txt``; put its
+    TextGrids, named as the sounds, into ``derivatives/phonemes``.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+from scipy.stats import theilslopes
+
+from sk_b2s.caching import cached
+from sk_b2s.datasets.folders import choose, finish, need, study_root
+from sk_b2s.datasets.matching import match_sequences, match_times
+from sk_b2s.recordings import open_raw
+from sk_b2s.stimuli import plain_text
+from sk_b2s.textgrids import textgrid_events
+
+__all__ = ["load_schoffelen2019"]
+
+STUDY = "schoffelen2019"
+HINT = "sk_b2s.datasets.fetch_schoffelen2019 says how to come by it."
+INCOMPLETE = ("A2011", "A2036", "A2062", "A2063", "A2076", "A2084")  # two runs, or part of one
+SFREQ = 1200.0
+FIXATION, CONTEXT = 20, 10  # trigger codes
+COLUMNS = ["Subject", "Trial", "Event Type", "Code", "Time"]
+TICK = 1e-4  # s, the unit of the logs
+KINDS = {"ZINNEN": "sentence", "WOORDEN": "word_list"}
+SOUND = re.compile(r"Start File (\d+)\.wav", re.IGNORECASE)
+KEY = 45  # letters that tell a sentence; some trials lost their last word
+LEAST = 40  # matched triggers
+WITHIN = 0.02  # s between a trigger and where the log says it is
+MATCHED = 0.8  # share of the log's triggers that must be in the recording
+
+
+def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return_report=False):
+    """Read the events of the listeners of MOUS.
+
+    The presentation's log says what was played when, on the clock of its computer. Fixations and the contexts
+    that begin a block also sent triggers (20 and 10) to the recording. The two sequences are matched by edit
+    distance, which gives the clocks' relation; then each trigger of the log is matched with the nearest of its
+    kind in the recording, and everything after it, up to the next, takes its time from it.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder with ``sub-A2002`` ..., ``sourcedata/meg_task``, ``stimuli`` and ``derivatives/phonemes``.
+    subjects : str or sequence of str, default=None
+        "A2002" to "A2125"; None takes all there are but the six with two runs or part of one. Those named "V..."
+        read, and are not decoded here.
+    textgrids : path-like, default=None
+        Folder of the TextGrids of the sounds; None is ``derivatives/phonemes`` in ``root``.
+    memory : None, str or joblib.Memory, default=None
+        Where to keep the triggers: finding them reads every recording once.
+    return_report : bool, default=False
+        Return how log and recording agree as well.
+
+    Returns
+    -------
+    events : DataFrame
+        An events table (:func:`~sk_b2s.check_events`). ``sequence`` is the number of the sound, each of one
+        sentence or list; ``condition`` is "sentence" or "word_list"; further columns are ``sequence_uid`` (the
+        line of ``stimuli.txt``, by which the published split is drawn) and ``language``.
+    report : DataFrame of shape (n_recordings, ...)
+        With ``return_report``: ``subject, n_log, n_triggers, n_matched``; ``offset`` (s) and ``drift_ppm`` of the
+        clocks; ``residual`` and ``largest`` (ms), median and maximum over matched triggers of the distance from
+        the line.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is not there.
+    ValueError
+        If a log is malformed, or log and recording disagree: fewer than 40 or 80 % of the log's triggers are found
+        within 20 ms of where it says.
+
+    Notes
+    -----
+    Every person heard the sentences in an order of their own, so blocks must not be merged for the published
+    split: ``make_segments(block=PublishedBlocks(least=0))``. The published code takes no delay of the sound
+    into account, nor does this.
+
+    References
+    ----------
+    .. [1] Schoffelen et al. (2019). A 204-subject multimodal neuroimaging dataset to study language processing.
+       Scientific Data 6:17. https://doi.org/10.1038/s41597-019-0020-y
+    """
+    root = study_root(root, STUDY, HINT)
+    people = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-A*") if path.is_dir())
+    if subjects is None:
+        subjects = [person for person in people if person not in INCOMPLETE]
+        if not subjects:
+            raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no folder sub-A2002 ... {HINT}")
+    elif any(str(one).removeprefix("sub-").startswith("V") for one in np.atleast_1d(subjects)):
+        raise ValueError(f"{STUDY}: subjects={subjects!r}: those named V read; listeners are A2002 to A2125.")
+    folder = root / "derivatives/phonemes" if textgrids is None else Path(textgrids)
+    sentences = _sentences(root)
+    spoken: dict[int, pd.DataFrame] = {}
+    find_triggers, tables, report = cached(_find_triggers, memory), [], []
+    for subject in choose("subjects", subjects, people, STUDY):
+        recording = _recording(root / f"sub-{subject}")
+        log = _read_log(_log_of(root, subject))
+        log["onset"], said = _on_the_recordings_clock(log, *find_triggers(str(recording)), recording)
+        report.append({"subject": subject, **said})
+        for number in set(log["number"].dropna()) - set(spoken):
+            spoken[number] = _heard(root, folder, int(number), sentences)
+        played = log[log["number"].notna() & log["onset"].notna()]
+        rows = [
+            spoken[number].assign(onset=spoken[number]["sound_onset"] + onset, condition=condition)
+            for number, onset, condition in played[["number", "onset", "condition"]].itertuples(index=False)
+        ]
+        if not rows:
+            raise ValueError(f"{STUDY}: the log of {subject} has no sound within its recording.")
+        tables.append(pd.concat(rows).assign(subject=subject, recording=str(recording), language="nl"))
+    events = finish(tables, STUDY, need_recordings=True)
+    return (events, pd.DataFrame(report)) if return_report else events
+
+
+# --- what there is -------------------------------------------------------------------------------------
+
+
+def _recording(folder):
+    found = sorted(path for path in folder.glob("meg/*.ds") if "rest" not in path.name)
+    if not found:
+        raise FileNotFoundError(f"{STUDY}: {str(folder / 'meg')!r} has no *_task-auditory_meg.ds. {HINT}")
+    return found[-1]
+
+
+def _log_of(root, subject):
+    found = sorted((root / "sourcedata/meg_task").glob(f"*MEG-MOUS-Aud*{subject}.log"))
+    if not found:
+        raise FileNotFoundError(
+            f"{STUDY}: {str(root / 'sourcedata/meg_task')!r} has no *MEG-MOUS-Aud*{subject}.log. {HINT}"
+        )
+    return need(found[-1], STUDY, HINT)
+
+
+def _sentences(root):
+    """The text of every stimulus by its first letters: dict."""
+    path = need(root / "stimuli/stimuli.txt", STUDY, HINT)
+    sentences = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = re.match(r"\s*\d+\s+(\S.*)", line)
+        if not match:
+            raise ValueError(
+                f"{STUDY}: {str(path)!r}, line {number}: expected a number and a text, got {line!r}."
+            )
+        sentences[_key(match[1].split())] = match[1].strip()
+    return sentences
+
+
+def _key(words):
+    return plain_text(words)[:KEY]
+
+
+def _heard(root, folder, number, sentences):
+    """The sound of one sentence, its words and phonemes."""
+    name = f"EQ_Ramp_Int2_Int1LPF{number:03d}"
+    sound = need(root / "stimuli/audio_files" / f"{name}.wav", STUDY, HINT)
+    advice = "Align the sounds with WebMAUS, as the docstring of sk_b2s.datasets.schoffelen2019 says."
+    rows = textgrid_events(need(folder / f"{name}.TextGrid", STUDY, advice), sentence_gap=np.inf)
+    words = rows.loc[rows["type"] == "word", "text"]
+    text = sentences.get(_key(words))
+    if text is None:  # a trial that lost its last word
+        said = plain_text(words)
+        text = next((value for key, value in sentences.items() if said and key.startswith(said[:KEY])), None)
+    if text is None:
+        raise ValueError(
+            f"{STUDY}: the words of {name}.TextGrid, {' '.join(words)!r}, are no line of stimuli/stimuli.txt."
+        )
+    heard = pd.DataFrame([{"type": "sound", "sound_onset": 0.0, "duration": 0.0}])
+    rows = pd.concat([heard, rows], ignore_index=True)
+    return rows.assign(sound=str(sound), sequence=str(number), sequence_uid=text)
+
+
+# --- the log -------------------------------------------------------------------------------------------
+
+
+def _read_log(path):
+    """Read what Presentation logged: ``time`` (s), ``trigger`` it sent, ``number`` of the sound, ``condition``."""
+    text = path.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n").replace(".\n", ".")
+    parts = text.split("Scenario -")
+    lines = parts[min(1, len(parts) - 1)].split("\n")  # a log may hold itself twice
+    head = next((place for place, line in enumerate(lines) if "Uncertainty" in line), None)
+    columns = lines[head].split("\t") if head is not None else []
+    if missing := [column for column in COLUMNS if column not in columns]:
+        raise ValueError(
+            f"{STUDY}: {str(path)!r} has no table with the columns {missing}; is it a log of Presentation?"
+        )
+    rows: list = []
+    for line in lines[head + 1 :]:
+        if line.strip():
+            rows.append((line.split("\t") + [""] * len(columns))[: len(columns)])
+        elif rows:
+            break
+    table = pd.DataFrame(rows, columns=[f"{name} {place}" for place, name in enumerate(columns)])
+    table.columns = [*columns[:5], *table.columns[5:]]
+    time = pd.to_numeric(table["Time"], errors="coerce")
+    if time.isna().all():
+        raise ValueError(f"{STUDY}: {str(path)!r}: the column 'Time' holds no numbers.")
+    table, time = table[time.notna()].reset_index(drop=True), time.dropna().to_numpy() * TICK
+    code = table["Code"].astype(str)
+    kind = code.map(lambda text: next((name for key, name in KINDS.items() if key in text), None))
+    trigger = np.where(kind.notna(), CONTEXT, np.where(code.str.contains("FIX"), FIXATION, 0))
+    return pd.DataFrame({
+        "time": time, "trigger": trigger, "number": _sounds_of(code, path), "condition": kind.ffill(),
+    })  # fmt: skip
+
+
+def _sounds_of(code, path):
+    """Number of the sound that begins at each row: the row after the one that names its file."""
+    number = code.str.extract(SOUND)[0].astype(float).shift()
+    wrong = number.notna() & ~code.str.contains("onset", case=False)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"{STUDY}: {str(path)!r}, row {row}: expected 'Audio onset' after {code[row - 1]!r}, got {code[row]!r}."
+        )
+    return number
+
+
+# --- log and recording ---------------------------------------------------------------------------------
+
+
+def _find_triggers(path):
+    """Times in seconds and codes of the triggers in a recording."""
+    raw = open_raw(path)
+    if raw.info["sfreq"] != SFREQ:
+        raise ValueError(f"{STUDY}: {path!r} was to be sampled at {SFREQ:g} Hz, got {raw.info['sfreq']:g}.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = mne.find_events(raw, shortest_event=1, verbose="ERROR")
+    found = found[np.isin(found[:, 2], (FIXATION, CONTEXT))]
+    return (found[:, 0] - raw.first_samp) / SFREQ, found[:, 2]
+
+
+def _on_the_recordings_clock(log, times, codes, recording):
+    """Time of every row of the log in the recording, NaN where there is none, and how well the two agree."""
+    sent = log[log["trigger"] != 0]
+    pairs = match_sequences(sent["trigger"], codes)
+    if len(pairs) < LEAST:
+        raise ValueError(
+            f"{STUDY}: log and recording {recording.name!r} share only {len(pairs)} triggers in order ({LEAST} are "
+            f"needed; {len(sent)} in the log, {len(times)} in the recording); do they belong together?"
+        )
+    logged = sent["time"].to_numpy()
+    rate, offset = theilslopes(times[pairs[:, 1]], logged[pairs[:, 0]])[:2]
+    expected = offset + rate * logged
+    pairs = np.concatenate([_pairs_of(code, sent, codes, expected, times) for code in (FIXATION, CONTEXT)])
+    pairs = pairs[np.argsort(pairs[:, 0])]
+    residual = np.abs(times[pairs[:, 1]] - expected[pairs[:, 0]]) * 1000
+    said = {
+        "n_log": len(sent), "n_triggers": len(times), "n_matched": len(pairs), "offset": offset,
+        "drift_ppm": (rate - 1) * 1e6, "residual": np.median(residual) if len(pairs) else np.nan,
+        "largest": residual.max(initial=0.0),
+    }  # fmt: skip
+    if len(pairs) < max(LEAST, MATCHED * len(sent)):
+        raise ValueError(
+            f"{STUDY}: log and recording {recording.name!r} disagree: of {len(sent)} triggers in the log {len(pairs)} "
+            f"are within {WITHIN * 1000:g} ms of one of {len(times)} in the recording (offset {offset:.3f} s, drift "
+            f"{said['drift_ppm']:.1f} ppm); was the recording paused, or is the log another's?"
+        )
+    matched = sent.index[pairs[:, 0]]
+    moved = pd.Series(times[pairs[:, 1]] - logged[pairs[:, 0]], matched).reindex(log.index).ffill()
+    onset = log["time"] + moved
+    beyond = (log.index > matched[-1]) & (log["trigger"] != 0)  # a trigger that the recording no longer has
+    last = log.index[beyond].min() if beyond.any() else len(log)
+    return onset.where((log.index < last) & (onset >= 0)), said
+
+
+def _pairs_of(code, sent, codes, expected, times):
+    """Pair the triggers of one kind that are near each other on one clock."""
+    first, second = np.flatnonzero(sent["trigger"] == code), np.flatnonzero(codes == code)
+    pairs = match_times(expected[first], times[second], WITHIN)
+    return np.column_stack([first[pairs[:, 0]], second[pairs[:, 1]]])

@@ -1,0 +1,155 @@
+"""Tiny recordings in the formats of the studies, with a response to sound that begins a known time after it."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from scipy.io import savemat
+from scipy.ndimage import gaussian_filter1d
+
+RATE = 8000  # Hz of the sounds
+SLOW = 100  # Hz of their loudness
+
+
+def write_speech(path, seconds, seed):
+    """Write noise whose loudness goes up and down four times a second, as that of speech does."""
+    rng = np.random.default_rng(seed)
+    loud = gaussian_filter1d(rng.standard_normal(int(seconds * SLOW)), 0.06 * SLOW)
+    loud = np.repeat(np.clip(loud / loud.std(), 0, None), RATE // SLOW)
+    audio = loud * rng.standard_normal(len(loud))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.1 * audio, RATE)
+
+
+def brain_of(sounds, seconds, sfreq, n_channels, lag=0.1, noise=1.0, seed=0):
+    """Channels that follow the loudness of ``sounds``, (path, onset), ``lag`` s later, in noise of their size."""
+    rng = np.random.default_rng(seed)
+    response = np.zeros(int(seconds * sfreq))
+    time = np.arange(len(response)) / sfreq
+    for path, onset in sounds:
+        audio, _ = soundfile.read(path)
+        loud = np.abs(audio).reshape(-1, RATE // SLOW).mean(1)
+        at = (np.arange(len(loud)) + 0.5) / SLOW + onset + lag
+        response += np.interp(time, at, loud, left=0, right=0)
+    response /= response.std()
+    weights = rng.uniform(0.5, 1.5, n_channels) * rng.choice([-1, 1], n_channels)
+    return weights[:, None] * response + noise * rng.standard_normal((n_channels, len(response)))
+
+
+def write_kit(template, path, brain, sfreq):
+    """Write a KIT file like a real one, with other samples in its first channels."""
+    content = bytearray(template.read_bytes())
+    offset = [struct.unpack_from("<I", content, 16 * entry)[0] for entry in range(10)]
+    (n_channels,) = struct.unpack_from("<i", content, offset[1] + 12 + 256)
+    struct.pack_into("<d", content, offset[8] + 4, sfreq)
+    struct.pack_into("<i", content, offset[8] + 16, brain.shape[1])
+    samples = np.zeros((brain.shape[1], n_channels), "<i2")
+    samples[:, : len(brain)] = np.round(200 * brain.T)
+    struct.pack_into("<I", content, 16 * 9, len(content))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(content) + samples.tobytes())
+
+
+def write_ctf(template, path, brain, triggers, sfreq):
+    """Write a CTF folder like a real one, with its trigger channel and as many sensors as ``brain`` has."""
+    head = (template / f"{template.stem}.res4").read_bytes()
+    (n_channels,) = struct.unpack_from(">h", head, 1292)
+    names_at = 1844 + struct.unpack_from(">i", head, 1836)[0]
+    (n_filters,) = struct.unpack_from(">h", head, names_at)
+    names_at += 2
+    for _ in range(n_filters):
+        names_at += 18 + 8 * struct.unpack_from(">h", head, names_at + 16)[0]
+    names = [head[names_at + 32 * i :][:32].split(b"\0")[0] for i in range(n_channels)]
+    chosen = [names.index(b"STIM"), *[i for i, name in enumerate(names) if name.startswith(b"ML")]]
+    chosen = chosen[: 1 + len(brain)]
+    records_at, size = names_at + 32 * n_channels, 1328
+    new = bytearray(head[:names_at])
+    new += b"".join(head[names_at + 32 * i :][:32] for i in chosen)
+    new += b"".join(head[records_at + size * i :][:size] for i in chosen)
+    for sensor in range(len(chosen)):
+        struct.pack_into(">h", new, len(new) - size * (sensor + 1) + 42, 0)
+    new += struct.pack(">h32siih", 1, names[chosen[1]], 0x47314252, 0, 0) + bytes(
+        1950
+    )  # one without coefficients
+    struct.pack_into(">i", new, 1288, brain.shape[1])
+    struct.pack_into(">h", new, 1292, len(chosen))
+    struct.pack_into(">dd", new, 1296, sfreq, brain.shape[1] / sfreq)
+    struct.pack_into(">h", new, 1312, 1)
+    path.mkdir(parents=True)
+    for file in template.iterdir():
+        if file.suffix in (".hc", ".newds", ".hist"):
+            (path / f"{path.stem}{file.suffix}").write_bytes(file.read_bytes())
+    (path / f"{path.stem}.res4").write_bytes(bytes(new))
+    samples = np.concatenate([triggers[None], np.round(1000 * brain)]).astype(">i4")
+    (path / f"{path.stem}.meg4").write_bytes(b"MEG41CP\0" + samples.tobytes())
+
+
+def write_brainvision(path, brain, names, sfreq):
+    """Write a BrainVision header, markers and samples, in volt as ds004408 has them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = [f"Ch{i}={name},,1,V" for i, name in enumerate(names, start=1)]
+    path.write_text(
+        "Brain Vision Data Exchange Header File Version 1.0\n\n[Common Infos]\nCodepage=UTF-8\n"
+        f"DataFile={path.with_suffix('.eeg').name}\nMarkerFile={path.with_suffix('.vmrk').name}\n"
+        f"DataFormat=BINARY\nDataOrientation=MULTIPLEXED\nNumberOfChannels={len(names)}\n"
+        f"SamplingInterval={1e6 / sfreq:.9g}\n\n[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n\n[Channel Infos]\n"
+        + "\n".join(channels)
+        + "\n"
+    )
+    path.with_suffix(".vmrk").write_text(
+        "Brain Vision Data Exchange Marker File, Version 1.0\n\n[Common Infos]\nCodepage=UTF-8\n"
+        f"DataFile={path.with_suffix('.eeg').name}\n\n[Marker Infos]\nMk1=New Segment,,1,1,0,0\n"
+    )
+    path.with_suffix(".eeg").write_bytes((1e-5 * brain.T).astype("<f4").tobytes())
+
+
+def write_fieldtrip(path, brain, sfreq):
+    """Write the struct ``raw`` that Brennan's recordings are, in microvolt, with an eye and a sound channel."""
+    labels = [str(number) for number in range(1, 62) if number != 29][: len(brain)] + ["VEOG", "AUD"]
+    n_channels, n_times = len(labels), brain.shape[1]
+    data = np.concatenate([10 * brain, 1000 * np.ones((2, n_times))])
+    cells = np.array(labels, object)[:, None]
+    header = {"Fs": sfreq, "nChans": n_channels, "nSamples": n_times, "nSamplesPre": 0, "nTrials": 1, "label": cells,
+              "chantype": np.full((n_channels, 1), "eeg", object),
+              "chanunit": np.full((n_channels, 1), "uV", object)}  # fmt: skip
+    raw = {"hdr": header, "label": cells, "fsample": sfreq, "sampleinfo": [[1, n_times]], "trial": _cell(data),
+           "time": _cell(np.arange(n_times) / sfreq)}  # fmt: skip
+    savemat(path, {"raw": raw})
+
+
+def _cell(array):
+    cell = np.empty((1, 1), object)
+    cell[0, 0] = array
+    return cell
+
+
+def write_textgrid(path, words, seconds, tiers=("words", "phones")):
+    """Write words, (onset, duration, text), each one phone long, as a TextGrid."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows, last = [], 0.0
+    for onset, duration, text in words:
+        rows += [(last, onset, "")] if onset > last + 1e-6 else []
+        rows.append((onset, onset + duration, text))
+        last = onset + duration
+    rows.append((last, seconds, ""))
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        f"0 {seconds} <exists> {len(tiers)}",
+    ]
+    for tier in tiers:
+        lines += [f'"IntervalTier" "{tier}" 0 {seconds} {len(rows)}']
+        lines += [f'{begin:.6f} {end:.6f} "{text}"' for begin, end, text in rows]
+    path.write_text("\n".join(lines))
+
+
+def spoken_words(seconds, seed, sentence=6):
+    """Words every third of a second, (onset, duration, text), with a pause after each sentence."""
+    rng = np.random.default_rng(seed)
+    words, onset = [], 0.3
+    while onset < seconds - 1:
+        words.append((round(onset, 3), 0.25, f"w{rng.integers(1000)}"))
+        onset += 0.33 + 0.6 * (len(words) % sentence == 0)
+    return words
