@@ -182,13 +182,20 @@ def headline(rows, results):
 def _notes(mine, rows, results):
     """What else a verdict hangs on."""
     controls = rows[rows["control"].isin(LEAKS) & (rows["pool"] == "all")]
-    names = _list(controls["control"])
-    if not len(controls):
+    run = [name for name in pd.unique(results["control"]) if name in LEAKS]
+    at_chance = [
+        name for name in run
+        if (own := controls.loc[controls["control"] == name, "verdict"]).eq("at chance").all() and len(own)
+    ]  # fmt: skip
+    notes = []
+    if not run:
         notes = ["No control for leaks was run, so a leak is not ruled out."]
-    elif controls["verdict"].str.startswith("LEAK").any():
-        notes = []
-    else:
-        notes = [f"What must be at chance is at chance: {names}."]
+    elif not controls["verdict"].str.startswith("LEAK").any():
+        if at_chance:
+            notes = [f"What must be at chance is at chance: {_list(at_chance)}."]
+        if unknown := [name for name in run if name not in at_chance]:
+            notes.append(f"Whether all of {_list(unknown)} is at chance cannot be said: fits failed, or recordings "
+                         f"are too short for a null.")  # fmt: skip
     if results["n_heard"].isna().any():
         notes.append("It is not known whether sound of training was tested.")
     elif not (results["n_heard"] > 0).any():
@@ -226,7 +233,7 @@ def leak_reasons(rows, results):
             f"In {len(folds)} of {n_folds} folds; fold {folds['fold'].iloc[0]}: {folds['leakage'].iloc[0]}"
         )
     mine = of_decoders(results)
-    heard = mine[mine["n_heard"] > 0].drop_duplicates(["estimator", "seed", "fold"])
+    heard = mine[mine["n_heard"] > 0].drop_duplicates(["estimator", "fold"])
     for name, own in heard.groupby("estimator", sort=False):
         reasons.append(
             f"{name}: {own['n_heard'].sum():.0f} windows tested contain sound of training, in "

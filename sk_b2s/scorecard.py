@@ -171,11 +171,13 @@ def judged(results, outcomes):
         With ``verdict``: "above its null", "at chance", "context" (no brain was asked), "no null" (recordings
         are too short for one, or times unknown), "error", or "LEAK": of a control that is not at chance over
         its folds, and, with their names in brackets, of the decoder it stands beside; what else is in the
-        brackets ("sound of training", or its "text" in another voice) is on both sides of a fold.
+        brackets ("sound of training", or its "text" in another voice, or "segments" of it under other sounds) is on
+        both sides of a fold.
     """
     verdict = against_null(results)
     verdict[results["control"].isin(CONTEXT)] = "context"
     verdict[results["control"].isin(LEAKS) & (verdict == "above its null")] = "at chance"
+    said_of = results["leakage"].astype(str)
     for (name, seed), rows in results.groupby(["estimator", "seed"], sort=False).indices.items():
         found = {
             control: outcomes[name, seed, control] for control in LEAKS if (name, seed, control) in outcomes
@@ -190,8 +192,10 @@ def judged(results, outcomes):
         verdict[rows[control.isin(reasons)]] = "LEAK"
         if (results.loc[rows, "n_heard"] > 0).any():
             reasons.append("sound of training")
-        elif results.loc[rows, "leakage"].astype(str).str.startswith("LEAK").any():
-            reasons.append("text of training")
+        elif len(leaks := said_of[rows][said_of[rows].str.startswith("LEAK")]):
+            reasons.append(
+                "text of training" if leaks.str.contains("the text of").any() else "segments of training"
+            )
         if reasons:
             verdict[rows[control == "decoder"]] = f"LEAK ({', '.join(reasons)})"
     verdict[results["error"] != ""] = "error"

@@ -56,7 +56,8 @@ def pooled_row(outcomes, random_state=0):
     :math:`c + \sqrt{(q - \sum w_r m_r)^2 + b^2}`, q and b being the quantiles of the null and of those deals
     (from their mean) that leave 2.5 % to all of ``LEAKS`` together. The second bracket is the fingerprint
     itself and far less noisy than T, so it is looked at alone as well: ``fingerprint`` is the share of deals
-    that score as high as the true one, and its limit is those 2.5 % shared among ``LEAKS``, 0.83 %.
+    that score as high as the true one, and its limit is those 2.5 % shared among ``LEAKS``, 0.83 %. Of a recording
+    too short for a null the widest there can be is taken for q, all windows or none.
 
     Parameters
     ----------
@@ -89,10 +90,11 @@ def pooled_row(outcomes, random_state=0):
     null = sum(w * part for w, part in zip(weight, table["null"], strict=True))
     chance = float((weight * table["chance"]).sum())
     low, high = np.quantile(null, [0.025, 0.975])
-    luck = np.quantile(null, 1 - ALARM) - null.mean()
-    dealt = dealt_scores(
-        outcomes, weight.groupby(table["recording"]).first(), np.random.default_rng(random_state)
-    )
+    random = np.random.default_rng(random_state)
+    records = table.to_dict("records")
+    allowed = sum(w * _null_or_widest(record, random) for w, record in zip(weight, records, strict=True))
+    luck = np.quantile(allowed, 1 - ALARM) - allowed.mean()
+    dealt = dealt_scores(outcomes, weight.groupby(table["recording"]).first(), random)
     between = np.quantile(dealt, 1 - ALARM, method="higher") - dealt.mean()
     return {
         "top_1": subjects["top_1"].mean(), "top_k": subjects["top_k"].mean(), "sem": subjects["top_k"].sem(),
@@ -101,6 +103,20 @@ def pooled_row(outcomes, random_state=0):
         "null_low": low, "null_high": high, "leak_above": chance + np.hypot(luck, between),
         "fingerprint": np.mean(dealt >= dealt[0] - TINY) if len(dealt) > 1 else np.nan,
     }  # fmt: skip
+
+
+def _null_or_widest(record, random):
+    """Null of a recording's hits; where it is too short for one, all windows or none, as chance has it.
+
+    No null of that mean is wider, so the recording is not accused by luck, and the others are judged all the same.
+    """
+    null, n = np.asarray(record["null"], float), record["n"]
+    missing = np.isnan(null)
+    return (
+        np.where(missing, n * (random.random(len(null)) < record["chance"] / n), null)
+        if missing.any()
+        else null
+    )
 
 
 def dealt_scores(outcomes, weight, random):

@@ -33,7 +33,7 @@ from sk_b2s import (
 )
 from sk_b2s.controls import CONTROLS
 from sk_b2s.counterparts import clear_of_brain, shift_pairs, with_noise, with_speech
-from sk_b2s.verdicts import ALARM, LEAKS, Outcome, dealt_scores, pooled_row
+from sk_b2s.verdicts import ALARM, LEAKS, Outcome, dealt_scores, pooled_row, verdicts
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 SFREQ, STEP, LENGTH = 8.0, 8, 24  # Hz; steps between windows and in a window
@@ -362,6 +362,19 @@ def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings
     best = np.sort(scores)[-6] - np.mean(scores)  # 5 of 720 are above, 0.7 %
     assert row["leak_above"] - 0.1 == pytest.approx(np.hypot(same["leak_above"] - 0.1, best))
     assert row["fingerprint"] == pytest.approx(np.mean(np.array(scores) >= np.trace(across) / 60 - 1e-9))
+
+
+def test_a_recording_too_short_for_a_null_does_not_hide_a_leak():
+    null = np.random.default_rng(0).normal(0.1, 0.02, (12, 1000))
+    whole = pooled_row(outcome_of(np.ones((12, 12)), null))
+    null[3] = np.nan
+    row = pooled_row(outcome_of(np.ones((12, 12)), null))
+    assert np.isnan(row["null_high"])  # nothing is made up in the table
+    assert whole["leak_above"] < row["leak_above"] < row["top_k"] == pytest.approx(0.4)
+    assert verdicts(pd.DataFrame({"surrogate": row}).T)["surrogate"] == "LEAK"
+    # Where all are too short, each of four recordings may be right or wrong as a whole.
+    few = pooled_row(outcome_of(np.ones((4, 4)), np.full((4, 20_000), np.nan)))
+    assert few["leak_above"] == pytest.approx(2 / 4, abs=0.01)  # two of them, seldom three
 
 
 def test_deals_that_are_drawn_come_to_those_that_are_counted(monkeypatch):

@@ -134,6 +134,21 @@ def test_the_headline_follows_the_verdicts(verdicts, kind, said):
     assert said in found[1]
 
 
+def test_a_control_that_was_not_judged_is_not_said_to_be_at_chance():
+    results = table_of_scores(("ridge",))
+    notes = headline(summary_rows(results), results)[2]
+    assert notes[0] == "What must be at chance is at chance: surrogate."
+    control = results["control"] == "surrogate"
+    nulls = ["null_mean", "null_low", "null_high"]
+    for changed in (
+        results.assign(**{name: results[name].mask(control) for name in nulls}),
+        results.assign(error=np.where(control, "ValueError: no", "")),
+    ):
+        notes = headline(summary_rows(changed), changed)[2]
+        assert not any("What must be at chance is at chance" in note for note in notes)
+        assert notes[0].startswith("Whether all of surrogate is at chance cannot be said")
+
+
 def test_a_leak_is_said_before_any_score(full):
     text = full[0].read_text(encoding="utf-8")
     body = text[text.index("<body>") :]
@@ -146,7 +161,7 @@ def test_sound_of_training_is_said():
     results.loc[results["estimator"] == "ridge", "n_heard"] = 12.0
     reasons = leak_reasons(summary_rows(results), results)
     assert len(reasons) == 1
-    assert reasons[0].startswith("ridge: 48 windows tested contain sound of training, in 2 of 2 folds")
+    assert reasons[0].startswith("ridge: 24 windows tested contain sound of training, in 2 of 2 folds")
 
 
 def test_a_fold_that_leaks_is_said_whatever_was_scored(tmp_path):
