@@ -50,6 +50,11 @@ EXPERIMENT_OPTIONS = ("people", "minutes", "kind", "snr", "sessions", "artefacts
 
 def run_benchmark(args):
     """Fit and score decoders on the folds of an experiment; 1 if a fit failed."""
+    return _status(_benchmark(args))
+
+
+def _benchmark(args):
+    """Do what is asked for, print its summary, and return the table."""
     cv = make_splitter(args.cv, args.folds, args.guard)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
     estimators = decoders(
@@ -67,16 +72,19 @@ def run_benchmark(args):
         only=args.fold, k=args.k, n_candidates=args.pool, n_shifts=args.shifts, n_jobs=args.jobs,
     )  # fmt: skip
     print(f"\n{told_scores(summarise(results))}\n\nresults: {out}")
+    return results
+
+
+def _status(results):
     return int((results["error"] != "").any())
 
 
 def run_demo(args):
     """Run a benchmark of few minutes, and write its page beside its results."""
     print(f"$ {args.command}", flush=True)
-    status = run_benchmark(args)
-    results = read_results(args.out, "last")
+    results = _benchmark(args)  # the file may hold those of another demo as well
     _write_page(results, Path(args.out).with_name("report.html"), "Which of these segments was heard?")
-    return status
+    return _status(results)
 
 
 def run_folds(args):
@@ -103,7 +111,7 @@ def run_report(args):
         print(f"table of {len(results)} rows: {args.csv}")
     if args.page != "none":
         _write_page(results, args.page, args.title)
-    return int((results["error"] != "").any())
+    return _status(results)
 
 
 # --- what they are made of ---------------------------------------------------------------------------

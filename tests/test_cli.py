@@ -350,4 +350,10 @@ def test_the_demo_is_a_benchmark_with_its_controls(tmp_path, monkeypatch):
     assert main(["demo", *options, "--set", "ridge__n_components=8"]) == 0
     folder = (tmp_path / DEMO["out"]).parent
     assert set(read_results(folder / "results.jsonl")["control"]) >= {"decoder", "surrogate", "oracle"}
-    assert "<html" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "<html" in page
+    assert main(["demo", *options, "--set", "ridge__n_components=2"]) == 0
+    assert (folder / "report.html").read_text() != page
+    # The file now holds both; the page is of the one that was asked for, though it was done first.
+    assert main(["demo", *options, "--set", "ridge__n_components=8"]) == 0
+    assert (folder / "report.html").read_text() == page
