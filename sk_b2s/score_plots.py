@@ -406,7 +406,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     if missing := [name for name in (x, score, "subject") if name not in curve]:
         raise ValueError(f"curve must have the columns {missing}, but has {list(curve.columns)}.")
     curve = curve.assign(chance=_chance(curve, score))
-    weight = "n_windows" if score != "accuracy" else None
+    weight = "n_windows" if score != "accuracy" else "n_decisions"
     people = subject_means(curve, score, [x], weight=weight).unstack("subject").sort_index()
     means = mean_and_sem(curve, score, x, weight=weight).reindex(people.index)
     if not (is_number := pd.api.types.is_numeric_dtype(curve[x])):

@@ -269,6 +269,10 @@ def test_decisions_have_a_chance_of_one_half():
     assert ax.get_xlabel() == "seconds of a decision"
     with pytest.raises(ValueError, match="must have the columns"):
         plot_curve(scores, x="minutes")
+    # Folds of few decisions count for less.
+    folds = pd.concat([scores.assign(fold=0), scores.assign(fold=1, accuracy=0.0, n_decisions=1)])
+    ax = plot_curve(folds)
+    np.testing.assert_allclose(ax.containers[0][0].get_ydata(orig=False), np.array([0.65, 0.85]) * 0.9)
 
 
 # --- answers -----------------------------------------------------------------------------------------
