@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sk_b2s.asking import retrieve
 from sk_b2s.curves import decision_accuracy
 from sk_b2s.events import check_events, clock_rate
+from sk_b2s.model_selection import folds_of
 from sk_b2s.stimuli import digests, stable_id
 
 __all__ = ["attention_accuracy", "heard_beside"]
@@ -108,10 +109,8 @@ def attention_accuracy(
     be attended to in turn. Decisions are counted in held-out stretches of sound, which may be far apart in a
     recording; one is made of the windows that lie in it, however few, and long ones are few.
     """
-    if isinstance(cv, int):
-        raise TypeError(f"cv={cv} would split rows, and windows overlap: write cv=StimulusKFold({cv}).")
     other = heard_beside(X, y, events, stream)
-    folds = list(cv.split(X, y) if hasattr(cv, "split") else cv)
+    folds = folds_of(cv, X, y)
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_decide)(estimator, X, y, other, train, test, lengths) for train, test in folds
     )

@@ -26,7 +26,7 @@ from sk_b2s.counterparts import (
     with_noise,
     with_speech,
 )
-from sk_b2s.model_selection import StimulusKFold, table_of
+from sk_b2s.model_selection import StimulusKFold, folds_of, table_of
 from sk_b2s.nulls import shift_null, would_hit
 from sk_b2s.speech import Envelope
 from sk_b2s.stimuli import SoundArray
@@ -34,7 +34,7 @@ from sk_b2s.surrogates import SurrogateBrain
 from sk_b2s.tables import is_segment_table
 from sk_b2s.verdicts import LEAKS, Outcome, pooled_row, verdicts
 
-__all__ = ["CONTROLS", "Task", "brain_rows", "folds_of", "outcome_of", "run_controls", "wanted_controls"]
+__all__ = ["CONTROLS", "Task", "brain_rows", "outcome_of", "run_controls", "wanted_controls"]
 
 
 # --- the controls ------------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def run_controls(
     rows = brain_rows(X)
     names = wanted_controls(controls, last, y, oracle)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
-    folds = folds_of(cv, X, y)
+    folds = [next(StimulusKFold(5).split(X, y))] if cv is None else folds_of(cv, X, y)
     if "within recording" in names:
         _check_pools(rows, distinct_segments(y).target, folds, k or last.k)
     if "shifted pairing" in names:
@@ -442,17 +442,3 @@ def _check_pools(rows, segment, folds, k):
                 f"within recording: {counts.idxmin()[1]!r} has {counts.min()} distinct segments in a test fold, and "
                 f"k={k} of them are no question; use a smaller k or fewer folds, or leave it out of controls."
             )
-
-
-def folds_of(cv, X, y):
-    """Pairs (train, test)."""
-    if cv is None:
-        return [next(StimulusKFold(5).split(X, y))]
-    if isinstance(cv, int):
-        raise TypeError(
-            f"cv={cv} would split rows, and windows overlap: write cv=StimulusKFold({cv}), or None for its "
-            f"first fold."
-        )
-    pairs = cv.split(X, y) if hasattr(cv, "split") else cv
-    every = np.arange(len(X))  # rows may be given as masks
-    return [(every[np.asarray(train)], every[np.asarray(test)]) for train, test in pairs]

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s.asking import retrieve
-from sk_b2s.model_selection import table_of
+from sk_b2s.model_selection import folds_of, table_of
 
 __all__ = ["accuracy_by", "decision_accuracy", "learning_curve"]
 
@@ -71,7 +71,7 @@ def learning_curve(estimator, X, y, cv, minutes=None, subjects=None, random_stat
     """
     rows, blocks = _training_rows(X, y)
     random, tasks = check_random_state(random_state), []
-    folds = _pairs(cv, X, y)
+    folds = folds_of(cv, X, y)
     if minutes is None:
         shares = (None,) if subjects is not None else SHARES
         least = (
@@ -214,7 +214,7 @@ def accuracy_by(estimator, X, y, cv, parameter, values, n_jobs=None):
         if len(each) != len(names):
             raise ValueError(f"a value of {names} must have {len(names)} parts, got {value!r}.")
         label = label if np.isscalar(label) else str(label)
-        for fold, (train, test) in enumerate(_pairs(cv, X, y)):
+        for fold, (train, test) in enumerate(folds_of(cv, X, y)):
             row = {"value": label, "fold": fold, "n_train": len(train)}
             tasks.append((train, test, row, dict(zip(names, each, strict=True))))
     return _run(estimator, X, y, tasks, n_jobs)
@@ -291,14 +291,6 @@ def decision_accuracy(attended, ignored, rows, lengths=(1, 2, 5, 10, 20, 30)):
 
 
 # --- folds -----------------------------------------------------------------------------------------
-
-
-def _pairs(cv, X, y):
-    """Pairs (train, test)."""
-    if isinstance(cv, int):
-        raise TypeError(f"cv={cv} would split rows, and windows overlap: write cv=StimulusKFold({cv}).")
-    pairs = cv.split(X, y) if hasattr(cv, "split") else cv
-    return [(np.asarray(train), np.asarray(test)) for train, test in pairs]
 
 
 def _run(estimator, X, y, tasks, n_jobs):

@@ -17,12 +17,12 @@ from sklearn.exceptions import FitFailedWarning
 
 from sk_b2s.asking import joined, table_of_heard
 from sk_b2s.candidates import check_in_step, distinct_segments
-from sk_b2s.controls import CONTROLS, Task, brain_rows, folds_of, outcome_of, wanted_controls
+from sk_b2s.controls import CONTROLS, Task, brain_rows, outcome_of, wanted_controls
 from sk_b2s.counterparts import decoder_of, shift_pairs, with_noise
 from sk_b2s.leakage import NEEDED, check_leakage
 from sk_b2s.leave_one_out import LeaveOneSubjectOut
 from sk_b2s.ledger import Ledger, code_digest, describe, key_of, row_digests
-from sk_b2s.model_selection import table_of
+from sk_b2s.model_selection import folds_of, table_of
 from sk_b2s.persistence import versions_here
 from sk_b2s.results import packed, table_of_lines, time_left, told
 from sk_b2s.scorecard import score_rows
@@ -166,8 +166,8 @@ def benchmark(
     Scores in pools are means over all pools of that size, see :func:`~sk_b2s.scorecard.score_rows`. A leak is
     looked for over all folds of an estimator and seed that there are, as :func:`~sk_b2s.run_controls` does;
     until all are done a verdict may change. ``memory, n_jobs`` and ``verbose`` are no parameters that count.
-    Recordings are known by file name and size, wherever they are kept; one that is replaced by another of the
-    same name and size is taken for the old one.
+    Recordings are known by file name, size and samples of their bytes, wherever they are kept. Of estimators of your
+    own, written in no installed package, the code of their methods counts, not that of functions they call.
 
     Equal seeds give equal tables if fits have equal numbers of threads; workers of ``n_jobs`` have fewer than
     this process, and a network that sums in another order learns other weights.

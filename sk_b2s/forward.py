@@ -16,9 +16,10 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from sk_b2s.candidates import as_target_windows, check_in_step, distinct_segments
 from sk_b2s.frames import match_frames
 from sk_b2s.linear import ALPHAS, BATCH_BYTES, inner_splits
-from sk_b2s.model_selection import table_of
+from sk_b2s.model_selection import folds_of, table_of, warn_of_heard
 from sk_b2s.nulls import possible_shifts
 from sk_b2s.ridge import heldout_correlation, lagged_moments, ridge_path
+from sk_b2s.stimuli import SoundIntervals
 from sk_b2s.windows import Windows, subjects_of
 
 __all__ = ["ForwardTRF", "forward_prediction"]
@@ -76,6 +77,8 @@ class ForwardTRF(BaseEstimator):
         Subjects of training, sorted.
     speech_ : estimator or None
         The fitted ``speech``.
+    sound_intervals_ : SoundIntervals or None
+        Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_ : int
         Channels, and speech features.
 
@@ -150,6 +153,9 @@ class ForwardTRF(BaseEstimator):
         if alphas.ndim != 1 or not len(alphas) or not np.all((alphas > 0) & np.isfinite(alphas)):
             raise ValueError(f"alphas must be one or more finite numbers above 0, got {self.alphas!r}.")
         self.speech_ = None if self.speech is None else clone(self.speech).fit(table_of(y))
+        table = table_of(y)
+        has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
+        self.sound_intervals_ = SoundIntervals.from_table(table) if has_sound else None
         targets = self._targets(y)
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
         self._learn_frames(X, targets)
@@ -324,6 +330,11 @@ class ForwardTRF(BaseEstimator):
             unknown), ``r`` (Pearson's, NaN where a channel is constant), ``null_mean, null_high`` (mean and
             97.5 % quantile of the null; NaN without shifts, and where a recording is too short or
             unknown) and ``n_windows``. Windows that overlap count as often as they are there.
+
+        Warns
+        -----
+        StimulusLeakWarning
+            If ``y`` contains sound of ``fit``.
         """
         X = _as_windows(X)
         check_in_step(X, y)
@@ -332,6 +343,8 @@ class ForwardTRF(BaseEstimator):
                 f"X has {X.shape[1]} channels x {X.shape[2]} steps, but fit saw {self.n_features_in_} x "
                 f"{self._shape[0]}."
             )
+        if self.sound_intervals_ is not None and table_of(y) is not None:
+            warn_of_heard(self.sound_intervals_, table_of(y), type(self).__name__)
         subjects, random, parts = subjects_of(X), check_random_state(random_state), []
         for name in pd.unique(subjects):
             rows = np.flatnonzero(subjects == name)
@@ -363,6 +376,11 @@ class ForwardTRF(BaseEstimator):
         Returns
         -------
         r : float
+
+        Warns
+        -----
+        StimulusLeakWarning
+            If ``y`` contains sound of ``fit``.
         """
         return float(self.correlations(X, y).groupby("subject")["r"].mean().mean())
 
@@ -414,17 +432,14 @@ def forward_prediction(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs
     do with the sound: compare it with its null and its ceiling, not with 1. Artefacts that follow the sound, such
     as earphones near the sensors, are predicted best of all, and at 0 s.
     """
-    if isinstance(cv, int):
-        raise TypeError(f"cv={cv} would split rows, and windows overlap: write cv=StimulusKFold({cv}).")
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
     if not isinstance(last, ForwardTRF):
         raise TypeError(
             f"forward_prediction needs a ForwardTRF, or a Pipeline that ends in one, got {type(last).__name__}."
         )
-    folds = list(cv.split(X, y) if hasattr(cv, "split") else cv)
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_one_fold)(estimator, X, y, train, test, n_shifts, random_state)
-        for train, test in folds
+        for train, test in folds_of(cv, X, y)
     )
     return pd.concat([part.assign(fold=fold) for fold, part in enumerate(parts)], ignore_index=True)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import numbers
+import warnings
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from sk_b2s.stimuli import SoundIntervals
+from sk_b2s.stimuli import SoundIntervals, sound_name
 
 __all__ = [
     "GUARD",
@@ -125,6 +126,88 @@ def clear_of(y, train, test, guard=GUARD):
         return train[~y.overlaps(train, test)] if hasattr(y, "overlaps") else train
     held_out = SoundIntervals.from_table(table.iloc[test], blocks=True)
     return train[~held_out.touches(table.iloc[train], guard)]
+
+
+def folds_of(cv, X, y):
+    """Row numbers of training and test in each fold, whatever says them.
+
+    Parameters
+    ----------
+    cv : splitter or iterable of (train, test)
+        Rows as indices or masks.
+    X, y : DataFrame, Windows or array-like of shape (n_rows, ...)
+        What is split.
+
+    Returns
+    -------
+    folds : list of (ndarray of int, ndarray of int)
+
+    Raises
+    ------
+    TypeError
+        If ``cv`` is a number, which would split rows that overlap, or nothing of the kind.
+    """
+    if isinstance(cv, numbers.Integral):
+        raise TypeError(f"cv={cv} would split rows, and windows overlap: write cv=StimulusKFold({cv}).")
+    if not (hasattr(cv, "split") or hasattr(cv, "__iter__")):
+        raise TypeError(
+            f"cv must be a splitter, such as StimulusKFold(5), or pairs (train, test); got {cv!r}."
+        )
+    every = np.arange(len(X))  # rows may be given as masks
+    pairs = cv.split(X, y) if hasattr(cv, "split") else cv
+    return [(every[np.asarray(train)], every[np.asarray(test)]) for train, test in pairs]
+
+
+def warn_of_heard(learnt, heard, owner, stacklevel=3):
+    """Say so if a score is asked for on sound of ``fit``.
+
+    Parameters
+    ----------
+    learnt : SoundIntervals
+        Sound of ``fit``.
+    heard : DataFrame of shape (n_rows, ...)
+        The table of what is scored.
+    owner : str
+        What the warning calls the estimator.
+    stacklevel : int, default=3
+        As of :func:`warnings.warn`, counted from here.
+
+    Warns
+    -----
+    StimulusLeakWarning
+        If they share sound.
+    """
+    leaking = learnt.touches(heard)
+    names = sorted({sound_name(sound) for sound in pd.unique(heard["sound"][leaking].astype(object))})
+    warn_of_leak(leaking, names, owner, stacklevel + 1)
+
+
+def warn_of_leak(leaking, names, owner, stacklevel=3):
+    """Warn of rows that an estimator was fitted on, if there are any.
+
+    Parameters
+    ----------
+    leaking : ndarray of bool of shape (n_rows,)
+    names : list of str
+        Of the sounds they hold.
+    owner : str
+        What the warning calls the estimator.
+    stacklevel : int, default=3
+        As of :func:`warnings.warn`, counted from here.
+
+    Warns
+    -----
+    StimulusLeakWarning
+    """
+    if leaking.any():
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        warnings.warn(
+            f"{np.count_nonzero(leaking)} of {len(leaking)} windows scored contain sound this {owner} was fitted on "
+            f"({', '.join(names[:5])}{more}): the score says how well it remembers, not how well it decodes. Split by "
+            f"blocks of sound: cv=StimulusKFold() or LeaveOneSubjectOut().",
+            StimulusLeakWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def stimulus_train_test(y, test_size=0.1, guard=GUARD, random_state=None, groups=None):

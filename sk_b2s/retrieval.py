@@ -21,8 +21,8 @@ from sk_b2s.candidates import (
 )
 from sk_b2s.frames import match_frames
 from sk_b2s.metrics import ranks, top_k_accuracy
-from sk_b2s.model_selection import StimulusLeakWarning, table_of
-from sk_b2s.stimuli import SoundIntervals, sound_name
+from sk_b2s.model_selection import table_of, warn_of_heard, warn_of_leak
+from sk_b2s.stimuli import SoundIntervals
 from sk_b2s.windows import Windows, subjects_of
 
 __all__ = ["RetrievalMixin"]
@@ -362,22 +362,9 @@ class RetrievalMixin:
 
     def _warn_of_leak(self, y, stacklevel):
         """Say so if a score is asked for on sound of ``fit``."""
+        owner = type(self).__name__
         if self.sound_intervals_ is not None and table_of(y) is not None:
-            table = table_of(y)
-            leaking = self.sound_intervals_.touches(table)
-            names = sorted({sound_name(s) for s in pd.unique(table["sound"][leaking].astype(object))})
+            warn_of_heard(self.sound_intervals_, table_of(y), owner, stacklevel + 1)
         elif isinstance(y, np.ndarray) and isinstance(self.segments_, np.ndarray):
             leaking = np.isin(row_hashes(y), row_hashes(self.segments_))
-            names = ["equal rows of y"]
-        else:
-            return
-        if leaking.any():
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            warnings.warn(
-                f"{np.count_nonzero(leaking)} of {len(leaking)} windows scored contain sound this "
-                f"{type(self).__name__} was fitted on ({', '.join(names[:5])}{more}): the score says how well it "
-                f"remembers, not how well it decodes. Split by blocks of sound: cv=StimulusKFold() or "
-                f"LeaveOneSubjectOut().",
-                StimulusLeakWarning,
-                stacklevel=stacklevel,
-            )
+            warn_of_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)

@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sk_b2s.asking import retrieve
 from sk_b2s.features import FeatureSpaces
 from sk_b2s.forward import ForwardTRF, forward_prediction
+from sk_b2s.model_selection import folds_of
 from sk_b2s.preprocessing import FeatureScaler
 from sk_b2s.statistics import subject_means
 
@@ -58,15 +59,13 @@ def score_feature_spaces(estimator, X, y, cv, spaces, n_jobs=None):
     One strength of regularisation is chosen for all spaces together, and similarity counts each feature alike: a
     space of many features has more weight than one of few.
     """
-    if isinstance(cv, int):
-        raise TypeError(f"cv={cv} would split rows, and windows overlap: write cv=StimulusKFold({cv}).")
     names = list(spaces)
     if len(names) < 2:
         raise ValueError(f"spaces must be two or more to be compared, got {names}.")
     wanted = {name: (name,) for name in names} | {"all": tuple(names)}
     wanted |= {f"all but {name}": tuple(other for other in names if other != name) for name in names}
     parameter = _speech_of(estimator)
-    folds = list(cv.split(X, y) if hasattr(cv, "split") else cv)
+    folds = folds_of(cv, X, y)
     distinct = list(dict.fromkeys(wanted.values()))  # of two spaces, all but one is the other
     tasks = [(chosen, fold) for chosen in distinct for fold in range(len(folds))]
     found = joblib.Parallel(n_jobs)(

@@ -167,6 +167,11 @@ def test_parameters_may_change_together_and_wrong_names_are_told():
     assert one["value"].tolist() == [1, 1, 3, 3]
     with pytest.raises(ValueError, match="'lag' is none of Pipeline's. Did you mean 'epochs__lag'?"):
         accuracy_by(pipe, X, y, StimulusKFold(2), "lag", [0])
+    folds = [[np.isin(np.arange(len(X)), rows) for rows in pair] for pair in StimulusKFold(2).split(X, y)]
+    masks = accuracy_by(pipe, X, y, folds, "ridge__k", [3])
+    pd.testing.assert_frame_equal(masks, accuracy_by(pipe, X, y, StimulusKFold(2), "ridge__k", [3]))
+    with pytest.raises(TypeError, match="cv must be a splitter"):
+        accuracy_by(pipe, X, y, None, "ridge__k", [3])
     with pytest.raises(ValueError, match="must have 2 parts"):
         accuracy_by(pipe, X, y, StimulusKFold(2), ("ridge__k", "ridge__alphas"), [(1,)])
 

@@ -1,5 +1,7 @@
 """Forward models: their weights against explicit regressions, planted responses, and where they lie."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from sk_b2s import (
     ForwardTRF,
     SoundArray,
     StimulusKFold,
+    StimulusLeakWarning,
     Windows,
     forward_prediction,
     mean_and_sem,
@@ -136,6 +139,17 @@ def test_people_have_models_of_their_own_and_strangers_their_mean():
     np.testing.assert_array_equal(trf.predict(y[:5]), each[2])
     pooled = ForwardTRF(lags=(0, 0.4), per_subject=False).fit(X, y)
     assert abs(pooled.coef_[0, :, :, 0]).max() < 0.2
+
+
+def test_sound_of_fit_is_told():
+    X, y = of_people()
+    trf = ForwardTRF(lags=(0, 0.4), alphas=(1.0,))
+    with pytest.warns(StimulusLeakWarning, match="60 of 60 windows scored contain sound this ForwardTRF"):
+        trf.fit(X[:60], y[:60]).score(X[60:], y[60:])  # the other heard the same
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", StimulusLeakWarning)
+        for train, test in StimulusKFold(3, guard=0).split(X, y):
+            trf.fit(X[train], y[train]).score(X[test], y[test])
 
 
 def test_topographies_have_places_nulls_and_folds():
