@@ -28,8 +28,9 @@ def audit(
         Higher is more similar.
     table : DataFrame of shape (n_windows, ...)
         Of each window ``segment``, the identity of what was heard, or ``target``, its column in ``similarity``.
-        ``subject`` and ``recording`` where there are several; ``onset`` and ``duration`` in the recording (s),
-        without which there is no null; ``condition`` and ``study`` where known.
+        ``subject`` and ``recording`` where there are several (recordings of two people are two, however they
+        are named; without names each person has one); ``onset`` and ``duration`` in the recording (s), without
+        which there is no null; ``condition`` and ``study`` where known.
     candidates : DataFrame of shape (n_candidates, ...), default=None
         What the columns are: ``segment``, and ``sound, sound_onset`` (s) and ``word`` for the questions that
         need them. None are the distinct segments of ``table`` in order of first appearance.
@@ -55,7 +56,8 @@ def audit(
     Raises
     ------
     ValueError
-        If the tables do not fit the similarities, a score is NaN, or there are no more candidates than ``k``.
+        If the tables do not fit the similarities, a score, subject, recording or time is missing, or there are no
+        more candidates than ``k``.
 
     See Also
     --------
@@ -116,8 +118,22 @@ def _answers_of(scores, table, candidates, k):
     check_scores(scores, target)
     if scores.shape[1] <= k:
         raise ValueError(f"there are {scores.shape[1]} candidates, no more than k={k}; use a smaller k.")
+    return Retrieval(scores, target, candidates, _named(table), k)
+
+
+def _named(table):
+    """Table whose windows all have a subject, and a recording of that subject's alone."""
+    for column in ("subject", "recording", "onset", "duration"):
+        if column in table and (lost := table.index[table[column].isna()].tolist()):
+            raise ValueError(
+                f"table row {lost[0]!r} has no {column} ({len(lost)} such rows): fill it in, or leave the rows out of "
+                f"table and similarity."
+            )
     unnamed = {column: "" for column in ("subject", "recording") if column not in table}
-    return Retrieval(scores, target, candidates, table.assign(**unnamed).reset_index(drop=True), k)
+    table = table.assign(**unnamed).reset_index(drop=True)
+    if (table.groupby("recording")["subject"].nunique() > 1).any():
+        table["recording"] = table["subject"].astype(str) + ", " + table["recording"].astype(str)
+    return table
 
 
 def _columns_of(segment, candidates):

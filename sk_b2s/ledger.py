@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import re
+import sys
+import sysconfig
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -25,6 +28,12 @@ except ImportError:  # no such locks on Windows: two processes may then do the s
 __all__ = ["Claim", "Ledger", "code_digest", "describe", "key_of", "row_digests"]
 
 IDLE = ("memory", "n_jobs", "verbose")  # parameters that change no result
+SAMPLES = (".eeg", ".fdt", ".dat")  # where headers keep their samples
+GLIMPSE, GLIMPSES = 4096, 8  # bytes of a file that are read at once, and how often
+HERE = Path(__file__).resolve().parent
+INSTALLED = {
+    Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
+}
 CLAIMS, WRITING = 2**60, 2**59  # bytes far beyond the end of any file, locked in its stead
 
 
@@ -183,7 +192,8 @@ def describe(value):
     """Say what something is, in lists and texts that are equal in every process.
 
     Unlike a digest of a pickle it does not depend on which objects are shared, and says of an estimator
-    its class and parameters alone, without those that change no result (``memory, n_jobs, verbose``).
+    its class and parameters alone, without those that change no result (``memory, n_jobs, verbose``). Of functions
+    and classes of yours, in no installed package, their own code counts, and not that of functions they call.
 
     Parameters
     ----------
@@ -210,7 +220,7 @@ def describe(value):
     if isinstance(value, partial):
         return ["partial", describe(value.func), describe(value.args), describe(value.keywords)]
     if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
+        return [f"{value.__module__}.{value.__qualname__}", *_describe_own_classes(value)]
     if hasattr(value, "get_params"):
         params = value.get_params(deep=False)
         return [describe(type(value)), describe({k: v for k, v in params.items() if k not in IDLE})]
@@ -220,6 +230,27 @@ def describe(value):
         given = [value.__defaults__, value.__kwdefaults__, held, getattr(value, "__self__", None)]
         return [f"{value.__module__}.{value.__qualname__}", _describe_code(value.__code__), *describe(given)]
     return [describe(type(value)), joblib.hash(value)]
+
+
+def _describe_own_classes(kind):
+    """Say what the methods of a class do that is in no installed package, such as one of a notebook's or script's."""
+    own = [base for base in kind.__mro__ if not _is_installed(base)]
+    parts = [(name, getattr(part, "__func__", part)) for base in own for name, part in vars(base).items()]
+    parts = [(name, inspect.unwrap(part)) for name, part in parts if callable(part)]
+    return [
+        [name, _describe_code(part.__code__), describe(part.__defaults__), describe(part.__kwdefaults__)]
+        for name, part in parts
+        if hasattr(part, "__code__")
+    ]
+
+
+def _is_installed(kind):
+    """Whether a class is Python's, of a package installed, or of this one, whose code is digested as a whole."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    if kind.__module__ == "__main__" or file is None:
+        return kind.__module__ != "__main__"
+    path = Path(file).resolve()
+    return HERE in path.parents or any(path.is_relative_to(folder) for folder in INSTALLED)
 
 
 def _describe_code(code):
@@ -235,7 +266,8 @@ def row_digests(data):
     ----------
     data : DataFrame, Windows or array-like of shape (n_rows, ...)
         Of a table the names of its columns count, and neither their order nor the index; sounds count by their
-        content, recordings by the name of their file and its size, so that a copy in another folder is the same.
+        content, recordings by the name of their file, its size and samples of its bytes, so that a copy in another
+        folder is the same.
 
     Returns
     -------
@@ -272,11 +304,26 @@ def _comparable(name, column):
 
 
 def _identity(recording):
-    """Name and size of a recording's file; a name that is no path is left as it is."""
+    """Name, size and some bytes of a recording's files; a name that is no path is left as it is."""
     path = Path(recording)
     if not (path.suffix or path.is_absolute()):
         return recording
-    return f"{path.name} {path.stat().st_size if path.is_file() else ''}"
+    files = (
+        [path, *(path.with_suffix(suffix) for suffix in SAMPLES)]
+        if path.is_file()
+        else sorted(path.rglob("*"))
+    )
+    return " ".join([path.name, *(_glimpse(file) for file in files if file.is_file())])
+
+
+def _glimpse(file):
+    """Size of a file and digest of bytes throughout it; what was filtered anew differs everywhere."""
+    size, parts = file.stat().st_size, []
+    with file.open("rb") as opened:
+        for place in range(GLIMPSES):
+            opened.seek(max(0, size - GLIMPSE) * place // (GLIMPSES - 1))
+            parts.append(opened.read(GLIMPSE))
+    return f"{size} {_digest(b''.join(parts))}"
 
 
 def _signal_digest(signal):
@@ -290,7 +337,7 @@ def _digest(content):
 
 
 @cache
-def code_digest(folder=Path(__file__).parent, room="evaluation"):
+def code_digest(folder=HERE, room="evaluation"):
     """Digest the sources that have a say in a result, so that those of two codes are not taken for each other's.
 
     Parameters

@@ -103,7 +103,7 @@ def _how(one, cv):
 def _trained(mine):
     names = [str(name) for name in pd.unique(mine["estimator"])]
     text = f"{_list(names)} {'was' if len(names) == 1 else 'were each'} fitted"
-    if "n_train" in mine:
+    if "n_train" in mine and mine["n_train"].notna().all():
         text += f" on {_range(mine['n_train'])} windows"
     if "seed" in mine and mine["seed"].nunique() > 1:
         text += f" with {mine['seed'].nunique()} random seeds"
@@ -204,7 +204,9 @@ def _versions(good):
 def _unsaid(good, cv):
     unsaid = {
         "how folds were made": cv is None and ("cv" not in good or good["cv"].isna().any()),
-        "numbers of windows": "n_windows" not in good or "n_train" not in good,
+        "numbers of windows": "n_windows" not in good
+        or "n_train" not in good
+        or good["n_train"].isna().any(),
         "the number of candidates": "n_candidates" not in good,
         "whether sound of training was tested": "n_heard" not in good or good["n_heard"].isna().any(),
         "a null": "null_mean" not in good or good["null_mean"].isna().all(),

@@ -228,6 +228,9 @@ def summarise(results):
     which tells in short recordings). Of the summaries it was 1.5 and 0 % (of 200 and 100 draws).
     """
     columns = ["estimator", "control", "condition", "pool"]
+    # Files of other kinds do not keep texts without a letter, nor pools that are texts.
+    texts = {name: results[name].astype(object).fillna("") for name in ("condition", "error")}
+    results = results.assign(**texts, pool=results["pool"].astype(str))
     order = {name: place for place, name in enumerate(pd.unique(results["control"]))}
     out = []
     for names, group in results[results["error"] == ""].groupby(columns, sort=False) if len(results) else ():

@@ -438,6 +438,22 @@ def test_twenty_kills_and_three_sharers_make_the_table_of_one_quiet_run(fits, tm
 # --- who is who --------------------------------------------------------------------------------------
 
 
+def estimator_that(text):
+    """Make a class as a notebook does that is changed and run again."""
+    space = {"__name__": "__main__"}
+    exec(f"class Mine:\n    def get_params(self, deep=True):\n        return {{}}\n    {text}", space)
+    return space["Mine"]()
+
+
+def test_a_class_of_ones_own_is_its_methods():
+    doubled = describe(estimator_that("def transform(self, X): return 2 * X"))
+    assert doubled == describe(estimator_that("def transform(self, X): return 2 * X"))
+    assert doubled != describe(estimator_that("def transform(self, X): return 3 * X"))
+    assert doubled != describe(estimator_that("def transform(self, X, by=1): return 2 * X"))
+    assert describe(Ridge) == ["sklearn.linear_model._ridge.Ridge"]
+    assert describe(RidgeDecoder) == ["sk_b2s.linear.RidgeDecoder"]
+
+
 def adding(number):
     return lambda a: a + number
 
@@ -470,13 +486,18 @@ def test_rows_are_told_apart_by_all_that_they_hold():
 
 def test_recordings_are_known_wherever_they_are_kept(tmp_path):
     tables = []
-    for folder, content in (("here", "same"), ("there", "same"), ("there", "longer")):
+    for folder, content in (("here", "same"), ("there", "same"), ("there", "longer"), ("there", "louder")):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "01.fif").write_text(content)
         tables.append(
             row_digests(pd.DataFrame({"recording": [str(tmp_path / folder / "01.fif")], "onset": 0.0}))
         )
-    assert tables[0] == tables[1] != tables[2]
+    assert tables[0] == tables[1] != tables[2] != tables[3]  # of the last two the size is the same
+    (tmp_path / "header.vhdr").write_text("unchanged")
+    for content in ("before", "filter"):
+        (tmp_path / "header.eeg").write_text(content)
+        tables.append(row_digests(pd.DataFrame({"recording": [str(tmp_path / "header.vhdr")]})))
+    assert tables[4] != tables[5]
 
 
 def test_code_that_only_shows_results_does_not_make_them_old(tmp_path):
@@ -579,6 +600,35 @@ def test_what_cannot_be_audited_says_why(tmp_path):
     (tmp_path / "r.jsonl").write_text("not a result\n")
     with pytest.raises(ValueError, match="no results in there"):
         read_results(tmp_path / "r.jsonl")
+
+
+def test_recordings_of_two_people_are_two_whatever_their_names():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({
+        "subject": np.repeat(["a", "b"], 40), "onset": np.tile(3.0 * np.arange(40), 2), "duration": 3.0,
+        "segment": np.tile(np.arange(40), 2),
+    })  # fmt: skip
+    arguments = {
+        "controls": {"surrogate": rng.normal(size=(80, 40))},
+        "k": 5,
+        "n_candidates": None,
+        "n_shifts": 50,
+    }
+    scores = rng.normal(size=(80, 40))
+    whole = audit(scores, table.assign(recording=table["subject"] + "1"), **arguments)
+    for other in (table, table.assign(recording="run1")):
+        same(audit(scores, other, **arguments), whole)
+    for column in ("subject", "onset"):
+        with pytest.raises(ValueError, match=f"table row 7 has no {column}"):
+            audit(scores, table.assign(**{column: table[column].where(table.index != 7)}))
+
+
+def test_a_summary_survives_a_table_of_text(done, tmp_path):
+    results = done[1]
+    results.to_csv(tmp_path / "r.csv", index=False)
+    pd.testing.assert_frame_equal(
+        summarise(pd.read_csv(tmp_path / "r.csv")), summarise(results), check_dtype=False
+    )
 
 
 def test_left_out_subjects_and_seeds():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import mean_and_sem, methods_paragraph
+from sk_b2s import audit, mean_and_sem, methods_paragraph
 
 
 @pytest.fixture
@@ -92,3 +92,10 @@ def test_a_table_without_scores_raises(results):
         methods_paragraph(results.assign(error="MemoryError: "))
     with pytest.raises(ValueError, match=r"must have the columns \['subject'\]"):
         methods_paragraph(results.drop(columns="subject"))
+
+
+def test_an_audit_has_methods_too():
+    heard = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
+    text = methods_paragraph(audit(np.eye(60), heard))
+    assert "60 windows of 1 person" in text
+    assert "does not tell: how folds were made, numbers of windows" in text
