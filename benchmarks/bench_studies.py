@@ -1,5 +1,8 @@
 """The studies as their loaders read them, beside what was published; and MEG-MASC as large as it is.
 
+Seven of the published 190 test segments of Brennan's study reach into the next sound, where no window is laid here.
+Blocks of MEG-MASC are those of its four stories together.
+
 The tables of the real studies are needed: ``--data`` is a folder with ``meg_masc``, ``brennan2019`` and
 ``broderick_bids``; recordings and sounds are not. Sounds are noise of the right length.
 
