@@ -27,6 +27,7 @@ GROUP = 32  # channels transformed at a time
 AT_ONCE = 0.016  # s; a peak within it of 0 is no brain's
 BEFORE = (-0.4, -0.1)  # s in which nothing answers that hears
 LEAST_HEARD = 30.0  # s of sound, without which nothing is said
+BESIDE = 0.07  # s; a peak at 0 that is a sample off reaches as far
 SHARE = 0.15  # of the largest value, that a second peak needs
 PEAK = 6.0  # s.d. of the null by which a part of the curve counts as seen
 
@@ -295,7 +296,7 @@ def response_offset(lags, power, max_offset):
     found : dict
         ``offset`` (s), ``p``, ``lags`` and ``curve`` of p within the reach (s.d. of the null about its mean), and
         ``rest`` and ``rest_p``, offset and p of :math:`p(\tau) - p(-\tau)`, from which what leaks at 0 s is gone: its
-        smear is as wide to both sides.
+        smear is as wide to both sides. Within 0.07 s of 0 nothing counts.
     """
     step = lags[1] - lags[0]
     after = np.arange(0, REACH, step)
@@ -309,8 +310,8 @@ def response_offset(lags, power, max_offset):
     curve = (power - power[far].mean()) / power[far].std()
     near = np.abs(lags) <= max_offset + REACH + 1e-9
     offset, p = _best(lags, curve, shape, max_offset, far)
-    mirrored = np.interp(-lags, lags, curve)
-    rest, rest_p = _best(lags, curve - mirrored, shape, max_offset, far)
+    lopsided = np.where(np.abs(lags) > BESIDE, curve - np.interp(-lags, lags, curve), 0.0)
+    rest, rest_p = _best(lags, lopsided, shape, max_offset, far)
     return {
         "offset": offset,
         "p": p,
@@ -347,7 +348,7 @@ def _judge(part, tolerance, level):
         notes.append(f"only {part['heard']:.0f} s of sound")
     elif _is_isolated(lags, curve):
         notes.append("isolated peak at 0 ms: earphones or cables, not a brain")
-        beside = np.abs(lags) > 0.045  # an echo of chance beside a tall peak grows with it
+        beside = np.abs(lags) > BESIDE  # an echo of chance beside a tall peak grows with it
         later = (curve - curve[::-1])[beside].max() > SHARE * curve.max()
         offset, seen = rest, seen and rest_p <= level and later
         notes += [] if seen else ["nothing else is seen"]

@@ -111,6 +111,7 @@ def two_studies(tmp_path_factory):
     return concat_events({"one": one, "two": two})
 
 
+@pytest.mark.slow
 def test_one_encoder_learns_from_two_studies(two_studies, tiny_pipeline):
     X, y = make_segments(two_studies, anchor=1.0, tmin=0, tmax=3, block=8)
     assert sorted(X["subject"].unique()) == ["one-01", "one-02", "two-01", "two-02"]
