@@ -325,6 +325,16 @@ def _add_experiment(parser):
         **missing,
     )
     group.add_argument("--data-seed", metavar="I", type=int, help="of the simulation (default: 0)", **missing)
+    group = parser.add_argument_group("a study of the paper, or a BIDS folder")
+    group.add_argument("--root", metavar="FOLDER", help="where the study's files are", **missing)
+    group.add_argument("--task", metavar="NAME", help="of a BIDS folder with several", **missing)
+    group.add_argument(
+        "--subjects",
+        metavar="NAMES",
+        type=lambda text: text.split(","),
+        help="such as 01,02 (default: all)",
+        **missing,
+    )
     group = parser.add_argument_group("segments")
     group.add_argument(
         "--anchor", metavar="WHERE", type=_anchors, default=["word"],

@@ -42,7 +42,18 @@ SPLITTERS = {
     "hashed": (HashedBlockSplit, None),
 }
 WIDTH = 110  # of paragraphs
-EXPERIMENT_OPTIONS = ("people", "minutes", "kind", "snr", "sessions", "artefacts", "data_seed")
+EXPERIMENT_OPTIONS = (
+    "people",
+    "minutes",
+    "kind",
+    "snr",
+    "sessions",
+    "artefacts",
+    "data_seed",
+    "root",
+    "subjects",
+    "task",
+)
 
 
 # --- the commands ------------------------------------------------------------------------------------

@@ -14,7 +14,12 @@ from pathlib import Path
 import pandas as pd
 import pooch
 
+from sk_b2s.bids import read_bids
+from sk_b2s.datasets.brennan2019 import load_brennan2019
+from sk_b2s.datasets.broderick2019 import load_broderick2019
+from sk_b2s.datasets.gwilliams2022 import load_gwilliams2022
 from sk_b2s.datasets.oracle import oracle_scores
+from sk_b2s.datasets.schoffelen2019 import load_schoffelen2019
 from sk_b2s.datasets.simulated import make_listening
 
 __all__ = ["EXPERIMENTS", "Experiment", "cache_folder", "load_experiment", "read_events"]
@@ -79,21 +84,43 @@ def _listening(people=4, minutes=10.0, kind="meg", snr=None, sessions=1, artefac
     return Experiment(events, partial(oracle_scores, truth))
 
 
+def _study(load, says):
+    """Let a study of the paper be loaded from the folder ``root``."""
+
+    def loaded(root=None, subjects=None):
+        if root is None:
+            raise ValueError(
+                f"give --root, the folder that {load.__name__} reads; see help({load.__name__})."
+            )
+        return Experiment(load(root) if subjects is None else load(root, subjects=subjects))
+
+    loaded.__doc__ = says
+    return loaded
+
+
 # Name -> how to load it; the first line of its docstring tells what it is, its parameters are its options.
-EXPERIMENTS: dict[str, Callable] = {"listening": _listening}
+EXPERIMENTS: dict[str, Callable] = {
+    "listening": _listening,
+    "gwilliams2022": _study(load_gwilliams2022, "MEG-MASC: 27 people, MEG, four stories in English."),
+    "schoffelen2019": _study(load_schoffelen2019, "MOUS: 96 people, MEG, sentences and word lists in Dutch."),
+    "broderick2019": _study(load_broderick2019, "19 people, EEG, The Old Man and the Sea."),
+    "brennan2019": _study(load_brennan2019, "33 people, EEG, a chapter of Alice in Wonderland."),
+}
 
 
 def load_experiment(name, **options):
-    """Load an experiment by its name, or from a table of events.
+    """Load an experiment by its name, from a table of events, or from a BIDS folder.
 
     Parameters
     ----------
     name : str or Path
-        One of ``EXPERIMENTS``, or what :func:`read_events` reads.
+        One of ``EXPERIMENTS``; what :func:`read_events` reads; or a folder with ``dataset_description.json``, for
+        :func:`~sk_b2s.read_bids`.
     **options
         Of the experiment; a table has none. "listening" has those of
         :func:`~sk_b2s.datasets.make_listening`: ``people, minutes, kind`` ("meg" or "eeg"), ``snr`` (dB),
-        ``sessions, artefacts, data_seed``.
+        ``sessions, artefacts, data_seed``. A study has ``root``, its folder, and ``subjects``; a BIDS folder
+        ``task`` and ``subjects``.
 
     Returns
     -------
@@ -107,6 +134,8 @@ def load_experiment(name, **options):
     if str(name) in EXPERIMENTS:
         load = EXPERIMENTS[str(name)]
         known = list(inspect.signature(load).parameters)
+    elif _is_bids(name):
+        load, known = partial(_from_bids, name), ["task", "subjects"]
     elif Path(name).exists():
         load, known = partial(_from_table, name), []
     else:
@@ -123,6 +152,17 @@ def load_experiment(name, **options):
 
 
 # --- from a file -------------------------------------------------------------------------------------
+
+
+def _is_bids(path):
+    """Tell a BIDS folder from one that holds a table of events."""
+    return (Path(path) / "dataset_description.json").is_file() and not any(
+        (Path(path) / f"events{suffix}").is_file() for suffix in SUFFIXES
+    )
+
+
+def _from_bids(path, task=None, subjects=None):
+    return Experiment(read_bids(path, task, subjects=subjects))
 
 
 def _from_table(path):

@@ -184,7 +184,9 @@ def apply_sidecars(raw, recording):
 def _apply_channels(raw, table):
     if "name" not in table:
         return
-    bare = {name.split("-")[0]: name for name in raw.ch_names}  # CTF adds a suffix for each site, here or there
+    bare = {
+        name.split("-")[0]: name for name in raw.ch_names
+    }  # CTF adds a suffix for each site, here or there
     told_names = table["name"].fillna("")
     names = [name if name in raw.ch_names else bare.get(name.split("-")[0]) for name in told_names]
     table = table.assign(name=names).dropna(subset="name")

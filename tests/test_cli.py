@@ -285,6 +285,26 @@ def test_only_experiments_have_options(tmp_path):
         load_experiment("listening", persons=3)
 
 
+def test_a_bids_folder_is_known_by_its_description(listening):
+    X, _ = listening
+    parents = Path(X["recording"].iloc[0]).parents
+    folder = next(path for path in parents if (path / "dataset_description.json").is_file())
+    events = load_experiment(folder, subjects=["01"]).events
+    assert set(events["subject"]) == {"01"}
+    mine, _ = make_segments(events, anchor=1.0, tmin=0, tmax=3, block=8)
+    np.testing.assert_allclose(mine["onset"], X.loc[X["subject"] == "01", "onset"], atol=1e-3)
+    with pytest.raises(ValueError, match="has no option 'people'; it has only task, subjects"):
+        load_experiment(folder, people=2)
+
+
+@pytest.mark.parametrize("name", ["gwilliams2022", "schoffelen2019", "broderick2019", "brennan2019"])
+def test_a_study_asks_for_its_folder(name, tmp_path, capsys):
+    assert main(["folds", name]) == 1
+    assert f"give --root, the folder that load_{name} reads" in capsys.readouterr().err
+    with pytest.raises((ValueError, FileNotFoundError), match=str(tmp_path)):
+        load_experiment(name, root=tmp_path)
+
+
 @pytest.mark.parametrize(("name", "content"), [("a.json", '{"a": 1}'), ("b.json", "["), ("c.csv", "")])
 def test_a_file_that_is_no_table_is_named(name, content, tmp_path, capsys):
     (tmp_path / name).write_text(content)

@@ -173,7 +173,9 @@ def test_local_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", text):
         if re.match(r"https?://|mailto:", target):
             continue
-        if found := re.search(r"auto_examples/(plot_\w+|index)\.rst$", target):  # which the site is built with
+        if found := re.search(
+            r"auto_examples/(plot_\w+|index)\.rst$", target
+        ):  # which the site is built with
             assert found[1] == "index" or (ROOT / "examples" / f"{found[1]}.py").is_file(), target
         else:
             assert (path.parent / target).exists(), f"{name_of(path)} links to {target}"
