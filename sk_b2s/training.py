@@ -208,11 +208,19 @@ class RetrievalNet(NeuralNet):
 
     def fit_loop(self, *args, **kwargs):
         """Note whether Ctrl-C ended the training, which skorch takes for its end."""
-        self.interrupted = False
+        self.interrupted = self.stopped = False
         try:
             return super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt:
-            self.interrupted = True
+            self.interrupted = not self.stopped
+            raise
+
+    def notify(self, method_name, **kwargs):
+        """Call the callbacks, of which early stopping ends the training by the exception that Ctrl-C raises."""
+        try:
+            return super().notify(method_name, **kwargs)
+        except KeyboardInterrupt:
+            self.stopped = method_name == "on_epoch_end"
             raise
 
     def train_step(self, batch, **fit_params):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 from sklearn.pipeline import make_pipeline
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 
 from sk_b2s import (
     BrainEncoder,
@@ -255,6 +255,18 @@ def test_a_fit_may_be_interrupted(epoch):
     assert encoder.interrupted_
     assert np.isfinite(encoder.transform(brain)).all()
     assert not encoder.set_params(callbacks=None).fit(brain, speech).interrupted_
+
+
+@pytest.mark.parametrize("callbacks", [None, [EarlyStopping("train_loss", patience=1, threshold=10.0)]])
+def test_early_stopping_is_no_interruption(callbacks):
+    brain, speech = planted(n=60, noise=20.0)
+    validation = 0.3 if callbacks is None else None
+    encoder = BrainEncoder(
+        **{**SMALL, "max_epochs": 60, "lr": 1e-2, "validation": validation}, patience=2, spatial_attention=False,
+        callbacks=callbacks,
+    )  # fmt: skip
+    assert not encoder.fit(brain, speech).interrupted_
+    assert len(encoder.history_) < 60
 
 
 @pytest.mark.parametrize(
