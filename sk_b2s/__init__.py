@@ -18,7 +18,7 @@ from sk_b2s.evaluation import benchmark
 from sk_b2s.events import check_events
 from sk_b2s.experiments import load_experiment, read_events
 from sk_b2s.features import AcousticOnsets, EventFeatures, FeatureSpaces
-from sk_b2s.forward import ForwardTRF, forward_prediction
+from sk_b2s.forward import ForwardTRF
 from sk_b2s.leakage import check_leakage, describe_leakage
 from sk_b2s.leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneSubjectOut
 from sk_b2s.linear import RidgeDecoder
@@ -26,6 +26,7 @@ from sk_b2s.methods import methods_paragraph
 from sk_b2s.model_selection import StimulusKFold, StimulusLeakWarning
 from sk_b2s.nulls import shift_null
 from sk_b2s.persistence import load, save
+from sk_b2s.predictions import forward_prediction
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
 from sk_b2s.published import HashedBlockSplit

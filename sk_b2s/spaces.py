@@ -10,8 +10,9 @@ from sklearn.utils import _safe_indexing
 
 from sk_b2s.asking import retrieve
 from sk_b2s.features import FeatureSpaces
-from sk_b2s.forward import ForwardTRF, forward_prediction
+from sk_b2s.forward import ForwardTRF
 from sk_b2s.model_selection import folds_of
+from sk_b2s.predictions import forward_prediction
 from sk_b2s.preprocessing import FeatureScaler
 from sk_b2s.statistics import subject_means
 

@@ -29,7 +29,7 @@ ORDER = [
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
     "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
     "attention", "training", "encoder", "ridge",
-    "linear", "forward", "spaces", "codec", "persistence", "counterparts", "verdicts", "controls",
+    "linear", "forward", "predictions", "spaces", "codec", "persistence", "counterparts", "verdicts", "controls",
     "watching", "ledger", "scorecard", "results", "evaluation", "auditing",
     "palette", "alignment_plots", "score_plots", "answer_plots", "topographies", "plotting",
     "page", "findings", "appendix", "report", "recipes", "experiments", "commands", "__main__",
