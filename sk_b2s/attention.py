@@ -9,10 +9,10 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from sk_b2s.asking import retrieve
+from sk_b2s.beside import sounds_beside
 from sk_b2s.curves import decision_accuracy
-from sk_b2s.events import check_events, clock_rate
+from sk_b2s.events import check_events
 from sk_b2s.model_selection import folds_of
-from sk_b2s.stimuli import digests, stable_id
 
 __all__ = ["attention_accuracy", "heard_beside"]
 
@@ -44,23 +44,12 @@ def heard_beside(X, y, events, stream="ignored"):
         If no sound is of that stream.
     """
     events = check_events(events)
-    sounds = events[(events["type"] == "sound") & (events["stream"] == stream)]
-    if not len(sounds):
+    if not ((events["type"] == "sound") & (events["stream"] == stream)).any():
         raise ValueError(f"events has no sound of stream {stream!r}, only {sorted(set(events['stream']))}.")
-    sound, place = np.full(len(y), None, dtype=object), np.full(len(y), np.nan)
-    start, length = X["onset"].to_numpy(float), y["duration"].to_numpy(float)
-    recording = X["recording"].astype(str).to_numpy()
-    for row, rate in zip(sounds.itertuples(), clock_rate(sounds), strict=True):
-        inside = (recording == str(row.recording)) & (start >= row.onset - 1e-6)
-        inside &= start + length <= row.onset + row.duration * rate + 1e-6
-        sound[inside], place[inside] = row.sound, row.sound_onset + (start[inside] - row.onset) / rate
-    known = pd.notna(place)
-    names = np.full(len(y), "", dtype=object)
-    names[known] = digests(sound[known])
-    segment = [
-        stable_id("beside", name, round(p, 2)) if name else -1 for name, p in zip(names, place, strict=True)
-    ]
-    return y[["duration"]].assign(sound=sound, sound_onset=place, segment=segment, stream=stream)
+    windows = X[["recording", "onset"]].assign(duration=y["duration"].to_numpy())
+    other = sounds_beside(events, windows, stream).set_axis(y.index).assign(stream=stream)
+    other.insert(0, "duration", windows["duration"].to_numpy())
+    return other
 
 
 def attention_accuracy(

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sk_b2s.beside import sounds_beside
 from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.events import check_events, clock_rate
 from sk_b2s.recordings import recording_extent
@@ -59,8 +60,8 @@ def make_segments(
         :func:`~sk_b2s.stimuli.cut_blocks`. :class:`~sk_b2s.PublishedBlocks` makes those of the paper
         instead, for comparisons with published figures.
     stream : str, default=None
-        Take only what was heard in this stream ("attended", say); None takes all. What
-        was said beside it tells :func:`~sk_b2s.heard_beside`.
+        Take only what was heard in this stream ("attended", say); None takes all. What the talkers of other
+        streams said meanwhile is kept beside, see below; :func:`~sk_b2s.heard_beside` makes a table of it.
     reject_by_annotation : bool, default=True
         Leave out windows that touch an event of type "bad" or an annotation of the recording that
         begins with "bad".
@@ -79,7 +80,10 @@ def make_segments(
         stop where there is none); ``segment``, the integer
         identity of the candidate: equal for all who heard the same stretch of the same sound, cut
         by the same window, in any table; ``sequence, word, word_index, condition, stream`` of the word at the
-        anchor; ``text``, the words that begin in the window; further columns of the events.
+        anchor; ``text``, the words that begin in the window; further columns of the events. With
+        ``stream``, for each other stream, "ignored" say, ``ignored_sound, ignored_sound_onset,
+        ignored_segment``: the same window in that talker's sound, None, NaN and -1 where it does not lie in
+        one as a whole.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def make_segments(
        Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
     """
     _check_window(anchor, tmin, tmax, margin, block)
-    events = check_events(events)
+    events = everything = check_events(events)
     if stream is not None:
         if stream not in set(events["stream"]):
             raise ValueError(
@@ -116,7 +120,8 @@ def make_segments(
     _say(left_out, len(anchors), anchor)
     anchors = anchors[keep].reset_index(drop=True)
     described = _describe_sounds(events, anchors, anchor, tmin, block)
-    return _two_tables(events, described)
+    X, y = _two_tables(events, described)
+    return (X, y) if stream is None else (X, _with_others(y, X, everything, stream))
 
 
 def _check_window(anchor, tmin, tmax, margin, block):
@@ -156,14 +161,11 @@ def _fitting(events, anchors, margin, reject):
     start = anchors["onset"].to_numpy()
     stop = start + anchors["duration"].to_numpy()
     outside, bad = np.zeros(len(anchors), bool), np.zeros(len(anchors), bool)
+    length, stretches = _lengths_and_bad(events, anchors)
     for recording, rows in anchors.reset_index(drop=True).groupby("recording", sort=False).indices.items():
-        of_it = events[events["recording"] == recording]
-        length, stretches = _length_and_bad(of_it, recording)
-        outside[rows] = (start[rows] - margin < -1e-6) | (stop[rows] + margin > length - LAST_STEP)
-        if reject:
-            marked = of_it.loc[of_it["type"] == "bad", ["onset", "duration"]].to_numpy()
-            for onset, duration in [*marked, *stretches]:
-                bad[rows] |= (start[rows] - margin < onset + duration) & (stop[rows] + margin > onset)
+        outside[rows] = (start[rows] - margin < -1e-6) | (stop[rows] + margin > length[recording] - LAST_STEP)
+        for onset, duration in stretches[recording] if reject else ():
+            bad[rows] |= (start[rows] - margin < onset + duration) & (stop[rows] + margin > onset)
     second = _contains_second_sound(events, anchors)
     keep = ~(outside | bad | second)
     reasons = {
@@ -174,12 +176,20 @@ def _fitting(events, anchors, margin, reject):
     return keep, {reason: int(mask.sum()) for reason, mask in reasons.items()}
 
 
-def _length_and_bad(of_recording, recording):
-    """Length and annotated bad stretches of a recording, from the table where it says so."""
-    if "recording_duration" in of_recording and of_recording["recording_duration"].notna().any():
-        length = float(of_recording["recording_duration"].dropna().iloc[0])
-        return length, recording_extent(recording)[1] if Path(recording).exists() else ()
-    return recording_extent(recording)
+def _lengths_and_bad(events, anchors):
+    """Length of each recording, from the table where it says so, and its bad stretches: two dicts."""
+    said = {}
+    if "recording_duration" in events:
+        said = events.groupby("recording", sort=False)["recording_duration"].first().dropna().to_dict()
+    marked = events.loc[events["type"] == "bad", ["recording", "onset", "duration"]].groupby("recording")
+    marked = {recording: rows[["onset", "duration"]].to_numpy() for recording, rows in marked}
+    length, stretches = {}, {}
+    for recording in pd.unique(anchors["recording"]):
+        there = recording not in said or Path(recording).exists()
+        found, annotated = recording_extent(recording) if there else (np.nan, ())
+        length[recording] = float(said.get(recording, found))
+        stretches[recording] = [*marked.get(recording, ()), *annotated]
+    return length, stretches
 
 
 def _contains_second_sound(events, anchors):
@@ -387,3 +397,10 @@ def _two_tables(events, rows):
     }
     y = rows[[*first, *(column for column in rows if column not in hidden)]]
     return X.reset_index(drop=True), y.reset_index(drop=True)
+
+
+def _with_others(y, X, events, stream):
+    """Keep beside every window what the talkers of other streams said meanwhile."""
+    playing = pd.unique(events.loc[events["type"] == "sound", "stream"])
+    beside = [sounds_beside(events, X, name).add_prefix(f"{name}_") for name in playing if name != stream]
+    return pd.concat([y.drop(columns=[c for other in beside for c in other if c in y]), *beside], axis=1)

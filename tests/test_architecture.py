@@ -19,8 +19,8 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
-    "events", "studies", "event_tables", "bids", "clocks", "triggers", "blocks", "segments", "model_selection",
-    "leave_one_out", "published", "leakage",
+    "events", "studies", "event_tables", "bids", "clocks", "triggers", "beside", "blocks", "segments",
+    "model_selection", "leave_one_out", "published", "leakage",
     "tables", "windows", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",
     "inference", "checkpoints", "pretrained",

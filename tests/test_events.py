@@ -1,5 +1,7 @@
 """Segments are the rows their sound and recording say they are."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -144,6 +146,27 @@ def test_left_out_windows_are_counted(events):
     assert not ((one["onset"] - 0.5 < 52) & (one["onset"] + 2.85 + 0.5 > 50)).any()
     with pytest.warns(UserWarning, match="leave the recording"):
         make_segments(events, margin=5.0, reject_by_annotation=False)
+
+
+def test_what_is_left_out_of_a_recording_hangs_on_it_alone(events):
+    """Bad stretches, lengths and second sounds of one recording do nothing to another's."""
+    bad = pd.DataFrame({
+        "subject": ["1", "2", "2"], "recording": ["1.fif", "2.fif", "2.fif"], "type": "bad",
+        "onset": [30.0, 60.0, 150.0], "duration": [2.0, 5.0, 0.5],
+    })  # fmt: skip
+    table = pd.concat([events, bad], ignore_index=True)
+    table["recording_duration"] = table["subject"].map({"1": 200.0, "2": 180.0})
+    with pytest.warns(UserWarning, match="left out"):
+        X, y = make_segments(table)
+    for subject, own in table.groupby("subject"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mine, heard = make_segments(own)
+        rows = (X["subject"] == subject).to_numpy()
+        pd.testing.assert_frame_equal(X[rows].reset_index(drop=True), mine)
+        assert y.loc[rows, "segment"].tolist() == heard["segment"].tolist()
+        end = own["recording_duration"].iloc[0]
+        assert (mine["onset"] + mine["duration"] + 0.5 <= end).all()
 
 
 def test_a_window_with_a_second_sound_is_left_out(events):
