@@ -19,6 +19,7 @@ from sk_b2s.counterparts import decoder_of
 from sk_b2s.findings import pct
 from sk_b2s.page import picture, tag
 from sk_b2s.score_plots import named_score, plot_curve
+from sk_b2s.statistics import mean_and_sem
 from sk_b2s.topographies import attention_map, plot_attention, plot_topography
 
 __all__ = ["further"]
@@ -119,14 +120,17 @@ def _curves(curves):
 
 
 def _head(heading, topography):
-    """Correlations of a forward model, mean over people of the mean over folds."""
-    people = topography.groupby(["channel", "subject"], sort=False)[["x", "y", "r", "null_high"]].mean()
-    means = people.groupby("channel", sort=False).mean()
+    """Correlations of a forward model, mean over people."""
+    means = topography.groupby("channel", sort=False)[["x", "y"]].first()
+    for name in ("r", "null_high"):  # a channel may be constant, and a recording too short for a null
+        known = topography.dropna(subset=[name])
+        means[name] = mean_and_sem(known, name, "channel")["mean"] if len(known) else np.nan
     null = means["null_high"].mean()
     said = f", null up to {null:.3f} for a channel and person" if np.isfinite(null) else ""
+    n = topography["subject"].nunique()
     alt = (
         f"Correlation r of the brain with what a forward model predicts of it, on the head, mean of "
-        f"{topography['subject'].nunique()} people: {means['r'].min():.3f} to {means['r'].max():.3f}, highest at "
+        f"{n} {'person' if n == 1 else 'people'}: {means['r'].min():.3f} to {means['r'].max():.3f}, highest at "
         f"{means['r'].idxmax()}; chance is 0{said}."
     )
     yield tag("h2", heading)

@@ -288,6 +288,7 @@ def told_scores(summary):
         scores = rows.set_index(columns)["top_k"].reindex(lines.index)
         lines[f"top-{k} of {pool}"] = scores.map("{:.3f}".format).replace("nan", "-")
     lines["verdict"] = whole["verdict"] + whole["n_failed"].map(lambda n: f", {n} failed" if n else "")
+    lines["verdict"] += whole["n_without_null"].map(lambda n: f", {n} without null" if n else "")
     first = whole.iloc[0]
     n_seeds = f", {first['n_seeds']} seeds" if first["n_seeds"] > 1 else ""
     return (

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.results import summarise
-from sk_b2s.score_plots import named_score
+from sk_b2s.score_plots import labelled, named_score
 from sk_b2s.statistics import of_decoders
 from sk_b2s.verdicts import LEAKS
 
@@ -69,7 +69,7 @@ def verdict_class(verdict):
 
 
 def summary_rows(results):
-    """Rows of :func:`~sk_b2s.summarise` with a ``label``: the estimator, and its condition where there are several.
+    """Rows of :func:`~sk_b2s.summarise` with a ``label``, as :func:`~sk_b2s.score_plots.labelled` gives it.
 
     Parameters
     ----------
@@ -78,14 +78,8 @@ def summary_rows(results):
     Returns
     -------
     rows : DataFrame
-        Estimators in their order of appearance.
     """
-    order = {name: place for place, name in enumerate(pd.unique(results["estimator"]))}
-    rows = summarise(results)
-    rows = rows.iloc[np.argsort(rows["estimator"].map(order).to_numpy(), kind="stable")]
-    several = rows["condition"].nunique() > 1
-    said = ", " + rows["condition"].astype(str).replace("", "no condition") if several else ""
-    return rows.assign(label=rows["estimator"].astype(str) + said)
+    return labelled(summarise(results))
 
 
 def facts_of(results):
@@ -200,6 +194,12 @@ def _notes(mine, rows, results):
         notes.append("It is not known whether sound of training was tested.")
     elif not (results["n_heard"] > 0).any():
         notes.append("No window tested contained sound of training.")
+    judged = mine[mine["null_high"].notna()]
+    if n := int(judged["n_without_null"].max() if len(judged) else 0):
+        notes.append(
+            f"Of {n} {'fold' if n == 1 else 'folds'} of single people there is no null, for recordings are too short: "
+            f"verdicts are of the rest."
+        )
     if n := int(mine["n_failed"].sum()):
         notes.append(
             f"{n} {'fit' if n == 1 else 'fits'} of decoders failed and {'is' if n == 1 else 'are'} missing."

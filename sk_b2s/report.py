@@ -164,7 +164,7 @@ def _table(rows):
     yield tag("h2", "Scores")
     yield tag("p", "Means ± standard errors over people, and below them what a guess would score.")
     for pool, own in rows[rows["control"] == "decoder"].groupby("pool", sort=False):
-        n, k = own["n_candidates"], int(own["k"].iloc[0])
+        n, k = own["n_candidates"], _k_of(own)
         among = f"{n.min():.0f}" if np.ptp(n) < 0.5 else f"{n.min():.0f} to {n.max():.0f}"
         among += " candidates" + (", the mean over all such pools" if pool != "all" else ", all there are")
         shown = {"top_k": f"top-{k}"} | {f"top_{i}": f"top-{i}" for i in (1, 5, 10) if i != k}
@@ -186,6 +186,12 @@ def _table(rows):
             for row in own.to_dict("records")
         ]  # fmt: skip
         yield table([*columns], body, f"Among {among}")
+
+
+def _k_of(rows):
+    """Write what k stands for; of several it remains k."""
+    found = rows["k"].dropna().unique()
+    return int(found[0]) if len(found) == 1 else "k"
 
 
 def _cell(row, name):
@@ -227,9 +233,9 @@ def _people(results):
     over, own = scores_over(rows), scores_over(rows, by=["label", "subject"])
     name = named_score(rows)
     yield tag("h2", "People")
-    above = (own["score"] > own["null_high"]).groupby("label", sort=False).agg(["sum", "size"])
-    known = own["null_high"].notna().groupby("label", sort=False).all()
-    counts = [f"{label}: {n['sum']} of {n['size']} people" for label, n in above[known].iterrows()]
+    known = own[own["null_high"].notna()]
+    above = (known["score"] > known["null_high"]).groupby("label", sort=False).agg(["sum", "size"])
+    counts = [f"{label}: {n['sum']} of {n['size']} people" for label, n in above.iterrows()]
     if counts:
         yield tag("p", f"Above the null of their own, by themselves: {'; '.join(counts)}. Of 40 people who are at "
                   f"chance one is expected there.")  # fmt: skip
@@ -352,7 +358,7 @@ def _methods(results, cv):
 
 def _reading(results):
     yield tag("h2", "How to read this")
-    k = int(results["k"].dropna().iloc[0])
+    k = _k_of(results)
     words = {
         f"top-{k} accuracy": f"How often the segment heard is among the {k} most similar of the candidates. It falls "
         "with their number, so scores compare only at equal numbers; ties count against the decoder.",

@@ -12,6 +12,7 @@ import pandas as pd
 
 from sk_b2s.ledger import Ledger
 from sk_b2s.scorecard import SCORES, judged
+from sk_b2s.statistics import KINDS, null_over_people, over_people, people_means
 from sk_b2s.verdicts import CONTEXT, LEAKS, Outcome, against_null
 
 __all__ = ["COLUMNS", "COST", "packed", "read_results", "summarise", "table_of_lines", "told"]
@@ -212,10 +213,17 @@ def summarise(results):
     Returns
     -------
     table : DataFrame of shape (n_summaries, ...)
-        A row for each ``estimator, control, condition`` and ``pool``: ``n_subjects, n_folds, n_seeds, n_windows``
-        (of one seed), ``n_candidates``, the scores each with its ``..._sem`` (NaN for one subject) and chances
-        (``median_relative_rank`` is the mean over folds of medians); ``null_mean`` and ``null_high``, of the mean
-        over subjects of ``top_k``; ``n_failed``, fits that are missing from it; ``verdict``.
+        A row for each ``estimator, control, condition`` and ``pool``, in their order of appearance: ``n_subjects,
+        n_folds, n_seeds, n_windows`` (of one seed), ``k``, the scores each with its ``..._sem`` (NaN for one subject)
+        and chances (``median_relative_rank`` is the mean over folds of medians), ``n_candidates``; ``null_mean`` and
+        ``null_high``, of the mean over subjects of ``top_k``; ``n_without_null``, subjects' folds whose recordings
+        are too short for a null, and ``top_k_judged``, the mean without them: null and verdict are of that;
+        ``n_failed``, fits that are missing from it; ``verdict``.
+
+    Raises
+    ------
+    ValueError
+        If there is no row but those of failed fits, or ``top_k`` of one estimator is of several ``k``.
 
     Notes
     -----
@@ -227,57 +235,43 @@ def summarise(results):
     recording had 80 windows, and 2.1 % where it had 300 (2.5 % are meant; labels cannot move by less than a window,
     which tells in short recordings). Of the summaries it was 1.5 and 0 % (of 200 and 100 draws).
     """
-    columns = ["estimator", "control", "condition", "pool"]
     # Files of other kinds do not keep texts without a letter, nor pools that are texts.
     texts = {name: results[name].astype(object).fillna("") for name in ("condition", "error")}
     results = results.assign(**texts, pool=results["pool"].astype(str))
-    order = {name: place for place, name in enumerate(pd.unique(results["control"]))}
-    out = []
-    for names, group in results[results["error"] == ""].groupby(columns, sort=False) if len(results) else ():
-        row = dict(zip(columns, names, strict=True)) | _over_subjects(group)
-        same = (results[["estimator", "control"]] == list(names[:2])).all(axis=1)
-        failed = results[same & (results["error"] != "")]
-        row["n_failed"] = len(failed[["seed", "fold"]].drop_duplicates())
-        out.append(row)
-    table = pd.DataFrame(out)
-    if not len(table):
+    done, by = results[results["error"] == ""], list(KINDS)
+    if not len(done):
         raise ValueError("there are no results to sum up" + (": all fits failed." if len(results) else "."))
-    verdict = against_null(table)
+    counts = pd.DataFrame([_counts(rows) for _, rows in done.groupby(by, sort=False)])
+    scores = over_people(people_means(done, [*MEANS, *CHANCES, "n_candidates"], [*by, "subject"]), by)
+    null = null_over_people(done, by).drop(columns="null_low")
+    failed = results[results["error"] != ""].drop_duplicates(CELL).groupby(by[:2]).size().rename("n_failed")
+    table = counts.join(scores, on=by).join(null, on=by).join(failed, on=by[:2]).fillna({"n_failed": 0})
+    verdict = against_null(table.assign(top_k=table["top_k_judged"]))
     verdict[table["control"].isin(LEAKS) & (verdict == "above its null")] = "at chance"
     verdict[table["control"].isin(CONTEXT)] = "context"
     table["verdict"] = verdict.where(table["leak"] == "", table["leak"])
-    order = table["control"].map(order)
-    return (
-        table.assign(order=order)
-        .sort_values(["estimator", "order"], kind="stable", ignore_index=True)
-        .drop(columns=["leak", "order"])
-    )
+    columns = [
+        *by, "n_subjects", "n_folds", "n_seeds", "n_windows", "k",
+        *(column for name in MEANS for column in (name, f"{name}_sem")), *CHANCES, "n_candidates", *null,
+        "n_failed", "verdict",
+    ]  # fmt: skip
+    place = {name: {one: at for at, one in enumerate(pd.unique(results[name]))} for name in by[:2]}
+    return table.astype({"n_failed": int}).sort_values(
+        by[:2], key=lambda names: names.map(place[names.name]), kind="stable", ignore_index=True
+    )[columns]
 
 
-def _over_subjects(group):
-    """One row of the summary."""
-    names = [*MEANS, *CHANCES, "n_candidates", "null_mean"]
-    keys = ["subject", "seed"]
-    n = group.groupby(keys, dropna=False)["n_windows"].transform("sum")
-    share = group["n_windows"] / n
-    weighted = group[names].mul(share, axis=0).assign(**group[keys])
-    of_seeds = weighted.groupby(keys, dropna=False)[names].sum(min_count=1)
-    # A question that one fold cannot answer (too few words, say) is not answered.
-    of_seeds = of_seeds.where(
-        group[names].notna().assign(**group[keys]).groupby(keys, dropna=False)[names].all()
-    )
-    subjects = of_seeds.groupby("subject", dropna=False).mean()
-    n_subjects, n_seeds = len(subjects), group["seed"].nunique()
-    above = (group["null_high"] - group["null_mean"]) * share / n_subjects
-    per_fold = above.groupby([group["subject"], group["fold"]], dropna=False).sum(min_count=1) / n_seeds
-    leaks = group["verdict"][group["verdict"].str.startswith("LEAK")]
-    row = {
-        "n_subjects": n_subjects, "n_folds": group["fold"].nunique(), "n_seeds": n_seeds,
-        "n_windows": int(group["n_windows"].sum() / n_seeds), "k": group["k"].iloc[0],
+def _counts(rows):
+    """What a row of the summary says beside its scores."""
+    name = dict(zip(KINDS, rows[list(KINDS)].iloc[0], strict=True))
+    if rows["k"].nunique() > 1:
+        raise ValueError(
+            f"top_k of {name['estimator']!r} is of k = {sorted(map(int, rows['k'].unique()))} in different rows, which "
+            f"have no mean: sum up one kind, results[results['k'] == ...]."
+        )
+    leaks = rows["verdict"][rows["verdict"].str.startswith("LEAK")]
+    n_seeds = rows["seed"].nunique()
+    return name | {
+        "n_folds": rows["fold"].nunique(), "n_seeds": n_seeds, "n_windows": int(rows["n_windows"].sum() / n_seeds),
+        "k": rows["k"].iloc[0], "leak": "" if leaks.empty else leaks.iloc[0],
     }  # fmt: skip
-    for name in names:
-        row[name] = subjects[name].mean(skipna=False)
-        if name in MEANS:
-            row[f"{name}_sem"] = subjects[name].sem(skipna=False) if n_subjects > 1 else np.nan
-    row["null_high"] = row["null_mean"] + np.sqrt((per_fold**2).sum(skipna=False))
-    return row | {"leak": "" if leaks.empty else leaks.iloc[0]}

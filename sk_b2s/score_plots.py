@@ -9,7 +9,15 @@ import pandas as pd
 
 from sk_b2s.answers import Retrieval
 from sk_b2s.palette import COLOURS, MUTED, axes_of, chance_line, colours, percent, spread, tidy
-from sk_b2s.statistics import compare_estimators, mean_and_sem, of_decoders, subject_means
+from sk_b2s.statistics import (
+    compare_estimators,
+    mean_and_sem,
+    null_over_people,
+    of_decoders,
+    over_people,
+    people_means,
+    subject_means,
+)
 from sk_b2s.verdicts import LEAKS
 
 __all__ = [
@@ -57,7 +65,7 @@ def named_score(results, score="top_k"):
 
 
 def labelled(results):
-    """Rows that did not fail, with ``label``: the estimator, and its condition where there are several.
+    """Rows that did not fail, with ``label``: the estimator, and its condition and k where there are several.
 
     Parameters
     ----------
@@ -72,14 +80,15 @@ def labelled(results):
     label = results["estimator"].astype(str)
     if "condition" in results and results["condition"].nunique() > 1:
         label = label + ", " + results["condition"].astype(str).replace("", "no condition")
+    if "k" in results and results["k"].nunique() > 1:
+        label = label + results["k"].map(", k = {:.0f}".format)
     return results.assign(label=label)
 
 
 def scores_over(results, score="top_k", by=("label",)):
     r"""Mean over people of a score, its chance and its null, as :func:`~sk_b2s.summarise` counts them.
 
-    A person counts once, whatever its folds, windows and seeds. Nulls of people and folds are independent, so what
-    their quantiles are from their means adds up as standard deviations do.
+    A person counts once, whatever its folds, windows and seeds.
 
     Parameters
     ----------
@@ -95,27 +104,16 @@ def scores_over(results, score="top_k", by=("label",)):
     -------
     table : DataFrame
         ``score, sem, chance, null_low, null_mean, null_high, n_subjects``, indexed by ``by``; the null is of
-        ``top_k`` and NaN for others.
+        ``top_k``, of those who have one, and NaN for other scores.
     """
-    by, missing = list(by), {"seed": 0, "fold": 0, "n_windows": 1.0}
+    by = list(by)
+    rows = results.assign(score=results[score], chance=_chance(results, score))
+    table = over_people(people_means(rows, ["score", "chance"], [*dict.fromkeys([*by, "subject"])]), by)
+    table = table.drop(columns="chance_sem").rename(columns={"score_sem": "sem"})
     null = ["null_low", "null_mean", "null_high"]
-    rows = results.assign(**{name: value for name, value in missing.items() if name not in results})
-    rows = rows.assign(score=rows[score], chance=_chance(rows, score))
     if score != "top_k" or not set(null) <= set(rows):
-        rows = rows.assign(**dict.fromkeys(null, np.nan))
-    person = list(dict.fromkeys([*by, "subject"]))
-    share = rows["n_windows"] / rows.groupby([*person, "seed"], sort=False)["n_windows"].transform("sum")
-    share = share / rows.groupby(person, sort=False)["seed"].transform("nunique")
-    keys, means = [rows[name] for name in person], rows[["score", "chance", "null_mean"]]
-    people = means.mul(share, axis=0).groupby(keys, sort=False).sum()
-    people = people.where(means.notna().groupby(keys, sort=False).all())  # half a question is not answered
-    groups = people.groupby(by, sort=False)
-    table = groups.mean().assign(sem=groups["score"].sem(), n_subjects=groups.size())
-    for side, sign in (("null_low", -1), ("null_high", 1)):
-        away = ((rows[side] - rows["null_mean"]) * share).groupby([*keys, rows["fold"]], sort=False).sum()
-        away = np.sqrt((away**2).groupby(by, sort=False).sum()) / table["n_subjects"]
-        table[side] = table["null_mean"] + sign * away
-    return table[["score", "sem", "chance", *null, "n_subjects"]]
+        return table.assign(**dict.fromkeys(null, np.nan))
+    return table.join(null_over_people(rows, by)[null])
 
 
 def _chance(rows, score):

@@ -13,7 +13,10 @@ __all__ = [
     "compare_estimators",
     "holm",
     "mean_and_sem",
+    "null_over_people",
     "of_decoders",
+    "over_people",
+    "people_means",
     "signed_rank_p",
     "subject_means",
 ]
@@ -27,7 +30,7 @@ KINDS = ("estimator", "control", "condition", "pool")
 
 
 def subject_means(results, score="top_10", by=(), over=OVER, subject="subject", weight="n_windows"):
-    """One score for each person: the mean over all that was repeated on that person.
+    """One score for each person: the mean over windows in all folds, and then over seeds.
 
     Parameters
     ----------
@@ -74,11 +77,102 @@ def subject_means(results, score="top_10", by=(), over=OVER, subject="subject", 
             f"{twice.sum()} rows share their {', '.join(keys)} with another and differ in {differing}: choose one "
             f"kind of row, results[results[...] == ...], or name the column in by= or, to average, in over=."
         )
-    share = results[weight] if weight in results else pd.Series(1.0, index=results.index)
-    groups = [results[column] for column in [*by, subject]]
-    return (share * results[score]).groupby(groups, sort=False).sum() / share.groupby(
-        groups, sort=False
-    ).sum()
+    return people_means(results, [score], [*by, subject], weight)[score]
+
+
+def people_means(results, scores, person, weight="n_windows"):
+    """Mean of each score over a person's windows within each seed, and then over seeds: the one way it is done.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+    scores : list of str
+        Columns.
+    person : list of str
+        Columns that tell apart whose scores these are, and of what.
+    weight : None or str, default="n_windows"
+        Column by which rows of one seed are weighed.
+
+    Returns
+    -------
+    means : DataFrame of shape (n_people, n_scores)
+        Indexed by ``person``, in order of appearance. NaN where one row's score is: half a question is not answered.
+    """
+    keys = [results[column] for column in person]
+    share = _shares(results, person, weight)
+    means = results[scores].mul(share, axis=0).groupby(keys, sort=False, dropna=False).sum(min_count=1)
+    return means.where(results[scores].notna().groupby(keys, sort=False, dropna=False).all())
+
+
+def _shares(results, person, weight):
+    """What each row counts in the mean of its person."""
+    keys = [results[column] for column in person]
+    n = results[weight] if weight in results else pd.Series(1.0, index=results.index)
+    seed = pd.factorize(results["seed"], use_na_sentinel=False)[0] if "seed" in results else 0
+    seed = pd.Series(seed, index=results.index)
+    of_seed = n / n.groupby([*keys, seed], sort=False, dropna=False).transform("sum")
+    return of_seed / seed.groupby(keys, sort=False, dropna=False).transform("nunique")
+
+
+def over_people(people, by):
+    """Mean and standard error over people of what :func:`people_means` gives.
+
+    Parameters
+    ----------
+    people : DataFrame of shape (n_people, n_scores)
+    by : list of str
+        Levels of its index; every combination gets a row.
+
+    Returns
+    -------
+    table : DataFrame of shape (n_rows, 2 * n_scores + 1)
+        The scores, each followed by its ``..._sem`` (NaN of one person), and ``n_subjects``. NaN where one person's is.
+    """
+    groups = people.groupby(by, sort=False, dropna=False)
+    known = people.notna().groupby(by, sort=False, dropna=False).all()
+    mean, sem = groups.mean().where(known), groups.sem().where(known)
+    columns = {
+        name: table[score] for score in people for name, table in ((score, mean), (f"{score}_sem", sem))
+    }
+    return pd.DataFrame(columns).assign(n_subjects=groups.size())
+
+
+def null_over_people(results, by, weight="n_windows"):
+    """Null of the mean over people of ``top_k``, and the mean that is to be held against it.
+
+    Nulls of people and folds are independent, so what their quantiles are from their means adds up as standard
+    deviations do. Those of seeds are not independent, and are averaged. A person's fold without a null, because its
+    recording is too short, is left out of both.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+        With ``subject, fold, top_k, null_low, null_mean`` and ``null_high``.
+    by : list of str
+        Columns of which every combination gets a row.
+    weight : None or str, default="n_windows"
+        Column by which rows of one person and seed are weighed.
+
+    Returns
+    -------
+    table : DataFrame of shape (n_rows, 5)
+        ``null_low, null_mean, null_high``; ``top_k_judged``, the mean over what has a null; ``n_without_null``,
+        people's folds that have none. Indexed by ``by``; NaN where nobody has one.
+    """
+    lost, person = results["null_high"].isna(), [*dict.fromkeys([*by, "subject"])]
+    results = results if "fold" in results else results.assign(fold=0)
+    known = results[~lost]
+    table = over_people(people_means(known, ["null_mean", "top_k"], person, weight), by)
+    keys = [known[column] for column in [*person, "fold"]]
+    away = known[["null_low", "null_high"]].sub(known["null_mean"], axis=0)
+    away = away.mul(_shares(known, person, weight), axis=0).groupby(keys, sort=False, dropna=False).sum()
+    away = np.sqrt((away**2).groupby(by, sort=False, dropna=False).sum()).div(table["n_subjects"], axis=0)
+    without = results[lost].drop_duplicates([*person, "fold"]).groupby(by, sort=False, dropna=False).size()
+    groups = results.groupby(by, sort=False, dropna=False).size().index
+    return pd.DataFrame({
+        "null_low": table["null_mean"] - away["null_low"], "null_mean": table["null_mean"],
+        "null_high": table["null_mean"] + away["null_high"], "top_k_judged": table["top_k"],
+    }).reindex(groups).assign(n_without_null=without.reindex(groups, fill_value=0))  # fmt: skip
 
 
 def mean_and_sem(
@@ -86,7 +180,7 @@ def mean_and_sem(
 ):
     r"""Mean and standard error over people of one score each.
 
-    With :math:`m_s` the mean over the windows of person s, of S, in all folds and seeds,
+    With :math:`m_s` the mean over the windows of person s, of S, in all folds, and then over seeds,
 
     .. math:: m = \frac1S \sum_s m_s, \qquad
               \mathrm{s.e.m.} = \sqrt{\frac{1}{S (S - 1)} \sum_s (m_s - m)^2}.
@@ -137,10 +231,10 @@ def mean_and_sem(
     columns = {"mean": subject_means(results, score, by, over, subject, weight)}
     if chance in results:
         columns["chance"] = subject_means(results, chance, by, over, subject, weight)
-    people = pd.DataFrame(columns).reset_index()
-    group = people.groupby(by if by else np.full(len(people), score), sort=False)
-    out = group["mean"].agg(["mean", "sem", "size"]).rename(columns={"size": "n_subjects"})
-    return out.assign(**({"chance": group["chance"].mean()} if "chance" in people else {}))
+    people = pd.DataFrame(columns)
+    table = over_people(people if by else pd.concat({score: people}, names=["score"]), by or ["score"])
+    table = table.rename(columns={"mean_sem": "sem"})
+    return table[["mean", "sem", "n_subjects", *(["chance"] if chance in results else [])]]
 
 
 # --- estimators against each other -----------------------------------------------------------------
@@ -259,8 +353,8 @@ def compare_estimators(
     Raises
     ------
     ValueError
-        If there are fewer than two estimators, the reference is none of them, people or folds differ
-        between two, a column is missing, a score is NaN, or rows of several kinds are mixed.
+        If there are fewer than two estimators, the reference is none of them, people, folds or the k of ``top_k``
+        differ between two, a column is missing, a score is NaN, or rows of several kinds are mixed.
 
     See Also
     --------
@@ -299,6 +393,15 @@ def compare_estimators(
     if reference is not None and reference not in names:
         raise ValueError(f"reference={reference!r} is none of the estimators {names}.")
     pairs = [(a, reference) for a in names if a != reference] if reference else combinations(names, 2)
+    if (
+        score == "top_k"
+        and "k" in results
+        and (k := results.groupby(estimator)["k"].unique()).explode().nunique() > 1
+    ):
+        raise ValueError(
+            f"top_k is of several k, {k.map(list).to_dict()}, and cannot be compared: score all with one k, or take "
+            f"another score."
+        )
     rows = []
     for a, b in pairs:
         _check_paired(results, a, b, [c for c in over if c != "seed" and c in results], estimator, subject)

@@ -10,7 +10,7 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 pytest.importorskip("matplotlib.pyplot")
 
-from sk_b2s import summarise  # noqa: E402
+from sk_b2s import mean_and_sem, summarise  # noqa: E402
 from sk_b2s.answer_plots import longest_sentence, rank_shares, word_confusions  # noqa: E402
 from sk_b2s.answers import Retrieval  # noqa: E402
 from sk_b2s.palette import COLOURS  # noqa: E402
@@ -164,6 +164,73 @@ def test_scores_over_people_are_those_of_the_summary():
     ]
     for mine in ("score", "null_mean", "null_high"):
         assert row[mine] == pytest.approx(said[names[mine]])
+
+
+def test_all_ways_to_a_mean_over_people_are_one():
+    results = table_of_scores(("ridge",)).query("control == 'decoder' and pool == 'all'")
+    results = results[
+        (results["seed"] == 0) | (results["fold"] == 0) | (results["subject"] == "a")
+    ]  # fits failed
+    means = results.groupby(["subject", "seed"])[["top_k", "n_windows"]].apply(
+        lambda rows: np.average(rows["top_k"], weights=rows["n_windows"])
+    )
+    means = means.groupby("subject").mean()
+    said, drawn = summarise(results).iloc[0], scores_over(results, by=["estimator"]).iloc[0]
+    row = mean_and_sem(results, "top_k").iloc[0]
+    assert [said["top_k"], drawn["score"], row["mean"]] == pytest.approx([means.mean()] * 3, rel=1e-12)
+    assert [said["top_k_sem"], drawn["sem"], row["sem"]] == pytest.approx([means.sem()] * 3, rel=1e-12)
+
+
+def test_one_recording_too_short_for_a_null_leaves_the_verdict_to_the_others():
+    results = table_of_scores(("ridge",))
+    short = (results["subject"] == "a") & (results["fold"] == 1)
+    partly = results.assign(
+        **{name: results[name].mask(short) for name in ("null_mean", "null_low", "null_high")}
+    )
+    rows, rest = (summarise(table).set_index(["control", "pool"]) for table in (partly, results[~short]))
+    whole = summarise(results).set_index(["control", "pool"])
+    assert rows["verdict"].tolist() == whole["verdict"].tolist() == ["above its null"] * 2 + ["at chance"] * 2
+    assert rows["n_without_null"].tolist() == [1] * 4
+    assert whole["n_without_null"].tolist() == [0] * 4
+    np.testing.assert_allclose(rows["top_k"], whole["top_k"])
+    for name in ("null_mean", "null_high", "top_k_judged"):
+        np.testing.assert_allclose(rows[name], rest[name])
+    np.testing.assert_allclose(rest["top_k_judged"], rest["top_k"])
+    drawn = scores_over(partly, by=["control", "pool"]).loc[rows.index]
+    np.testing.assert_allclose(drawn["null_high"], rows["null_high"])
+    nobody = summarise(results.assign(null_low=np.nan, null_mean=np.nan, null_high=np.nan))
+    assert set(nobody["verdict"]) == {"no null"}
+    assert nobody["top_k"].notna().all()
+
+
+def test_the_score_that_is_judged_is_that_of_those_who_have_a_null():
+    results = table_of_scores(("ridge",)).query("control == 'decoder' and pool == 'all'")
+    strong = results["subject"] == "a"
+    results = results.assign(
+        top_k=np.where(strong, 0.9, results["null_mean"]), null_high=results["null_high"].mask(strong)
+    )
+    row = summarise(results).iloc[0]
+    assert row["top_k"] > row["null_high"], "the one who is not judged lifts the mean"
+    assert (row["verdict"], row["n_without_null"]) == ("at chance", 2)
+
+
+def test_a_summary_keeps_the_order_and_refuses_to_mix_several_k():
+    results = table_of_scores(("ridge", "encoder", "clip"))
+    assert pd.unique(summarise(results)["estimator"]).tolist() == ["ridge", "encoder", "clip"]
+    other = results.assign(k=results["k"].mask(results["estimator"] == "clip", 5))
+    assert summarise(other).groupby("estimator")["k"].unique().explode().to_dict() == {
+        "ridge": 10, "encoder": 10, "clip": 5
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"of 'encoder' is of k = \[5, 10\]"):
+        summarise(
+            results.assign(
+                k=results["k"].mask((results["estimator"] == "encoder") & (results["fold"] == 1), 5)
+            )
+        )
+    with pytest.raises(ValueError, match="several k"):
+        compare_estimators(other, score="top_k")
+    assert len(compare_estimators(other, score="top_10")) == 3
+    assert [label.get_text() for label in plot_scores(other).get_xticklabels()][-1] == "clip, k = 5"
 
 
 def test_a_table_of_a_benchmark_brings_people_chance_and_null():

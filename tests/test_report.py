@@ -191,6 +191,38 @@ def test_a_forward_model_is_drawn_on_the_head(tmp_path):
     assert "mean of 2 people: 0.010 to 0.090, highest at C8; chance is 0, null up to 0.020" in alt
 
 
+def test_folds_of_a_head_weigh_by_their_windows(tmp_path):
+    place = np.random.default_rng(0).uniform(0.2, 0.8, (9, 2))
+    heads = pd.DataFrame([
+        {"subject": "a", "channel": f"C{i}", "x": x, "y": y, "r": r, "null_high": np.nan, "fold": fold, "n_windows": n}
+        for fold, (r, n) in enumerate([(0.1, 30), (0.3, 10)]) for i, (x, y) in enumerate(place)
+    ])  # fmt: skip
+    heads.loc[0, "r"] = np.nan  # constant in one fold
+    path = write_report(table_of_scores(("ridge",)), tmp_path / "r.html", curves={"Forward": heads})
+    alt = Reader(path.read_text(encoding="utf-8")).all("svg")[-1]["aria-label"]
+    assert "mean of 1 person: 0.150 to 0.300, highest at C0; chance is 0." in alt
+
+
+def test_a_person_without_a_null_is_said_and_the_others_are_judged(tmp_path):
+    results = table_of_scores(("ridge",))
+    nulls = ["null_mean", "null_low", "null_high"]
+    short = (results["subject"] == "b") & (results["fold"] == 0)
+    results = results.assign(**{name: results[name].mask(short) for name in nulls})
+    kind, said, notes = headline(summary_rows(results), results)
+    assert (kind, said) == ("good", "ridge reads heard speech better than its null.")
+    assert any(note.startswith("Of 1 fold of single people there is no null") for note in notes)
+    seen = Reader(write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "ridge: 4 of 4 people" in seen
+
+
+def test_several_k_are_told_apart(tmp_path):
+    results = table_of_scores()
+    results["k"] = results["k"].mask(results["estimator"] == "encoder", 5)
+    seen = Reader(write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")).text
+    for text in ("ridge, k = 10", "encoder, k = 5", "top-5 accuracy among", "They cannot be compared"):
+        assert text in seen
+
+
 def test_a_warning_is_counted_once_for_each_fit():
     results = table_of_scores(("ridge",)).assign(warnings="")
     results.loc[results["fold"] == 1, "warnings"] = "a\nb\na"
