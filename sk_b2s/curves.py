@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s.asking import retrieve
+from sk_b2s.minutes import recorded_seconds
 from sk_b2s.model_selection import folds_of, table_of
 
 __all__ = ["accuracy_by", "decision_accuracy", "learning_curve"]
@@ -75,7 +76,8 @@ def learning_curve(estimator, X, y, cv, minutes=None, subjects=None, random_stat
     if minutes is None:
         shares = (None,) if subjects is not None else SHARES
         least = (
-            min(_seconds(own) for train, _ in folds for _, own in rows.iloc[train].groupby("subject")) / 60
+            min(recorded_seconds(own) for train, _ in folds for _, own in rows.iloc[train].groupby("subject"))
+            / 60
         )
         minutes = [None if share is None else share * least for share in shares]
     for fold, (train, test) in enumerate(folds):
@@ -111,7 +113,7 @@ class _Ladder:
                 f"subjects={n_subjects} were asked for, but fold {fold} has 1 to {len(self.people)} to train on."
             )
         parts = [self._of_person(person, minutes, fold) for person in self.people[:n_subjects]]
-        used = np.mean([_seconds(self.table.iloc[part]) for part in parts]) / 60
+        used = np.mean([recorded_seconds(self.table.iloc[part]) for part in parts]) / 60
         return np.sort(np.concatenate(parts)), used
 
     def _of_person(self, person, minutes, fold):
@@ -121,7 +123,7 @@ class _Ladder:
         place = pd.Index(self.order).get_indexer(self.blocks[own])
         for last in np.unique(place):
             some = own[place <= last]
-            if (seconds := _seconds(self.table.iloc[some])) >= 60 * minutes - ROUNDING:
+            if (seconds := recorded_seconds(self.table.iloc[some])) >= 60 * minutes - ROUNDING:
                 return some
         raise ValueError(
             f"{minutes:g} minutes were asked for, but fold {fold} has {seconds / 60:.3f} of subject {person!r} to "
@@ -141,16 +143,6 @@ def _training_rows(X, y):
     return rows[["subject", "recording", "onset", "duration"]].reset_index(drop=True), heard[
         "block"
     ].to_numpy()
-
-
-def _seconds(rows):
-    """Distinct time that windows cover in their recordings."""
-    total = 0.0
-    for _, own in rows.sort_values("onset").groupby("recording", sort=False):
-        start = own["onset"].to_numpy(float)
-        stop = np.maximum.accumulate(start + own["duration"].to_numpy(float))
-        total += np.maximum(0, stop - np.maximum(start, np.r_[-np.inf, stop[:-1]])).sum()
-    return float(total)
 
 
 # --- parameters ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import check_cv
 
+from sk_b2s.minutes import recorded_seconds
 from sk_b2s.model_selection import GUARD, table_of
 from sk_b2s.stimuli import digests
 
@@ -57,6 +58,8 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
           really is; 0 if they overlap, infinite if no sound has windows on both sides.
         * ``brain_seconds``: seconds of recording on both sides. Without shared sound these are the pauses
           between sounds, or talkers who speak at the same time.
+        * ``own_minutes``: minutes of training recorded from people who are tested, and ``later_minutes``, those
+          of them that were not over when the test of their recording began. Calibration of a new listener has none.
         * ``sounds, blocks, sentences, segments, recordings, sessions, subjects, studies``: how many of them
           have rows on both sides. Sounds are known by their content, sessions by subject and session. Studies
           and sessions are there if there are several (of one person).
@@ -165,6 +168,7 @@ class _Rows:
             self._drop_what_tells_nothing()
             if {"recording", "onset", "duration"} <= set(brain):
                 self.brain = _Line(self.names["recordings"], brain["onset"], brain["duration"])
+                self.times = brain[["recording", "onset", "duration"]].reset_index(drop=True)
         block = self.names.get("blocks", sound)
         self.pairs, pair = np.unique(np.column_stack([block, sound]), axis=0, return_inverse=True)
         self.pair = np.where(block >= 0, pair, -1)
@@ -189,9 +193,23 @@ class _Rows:
         }
         if self.brain is not None:
             row["brain_seconds"] = self.brain.shared(train, test)
+            row |= self._own(train, test)
         for name, code in self.names.items():
             row[name] = int(np.sum(_present(code, train) & _present(code, test)))
         return {**row, "retold": self._retold(train, test)}
+
+    def _own(self, train, test):
+        """Minutes of training of people who are tested, and those of them from the test on."""
+        subject = self.names.get("subjects", np.zeros(len(train), int))
+        own = np.flatnonzero(train & np.isin(subject, subject[test]))
+        recording = self.names["recordings"]
+        begin = self.times["onset"][test].groupby(recording[test]).min().reindex(recording[own]).to_numpy()
+        mine = self.times.iloc[own]
+        later = (mine["onset"] + mine["duration"]).to_numpy() > begin + EXACT
+        return {
+            name: recorded_seconds(rows) / 60
+            for name, rows in (("own_minutes", mine), ("later_minutes", mine[later]))
+        }
 
     def _retold(self, train, test):
         """Count blocks that have rows on both sides in different sounds.
@@ -306,7 +324,13 @@ def _people(fold):
     if not on_both:
         return [f"no {_listed(apart, 'or')} is on both sides"] if apart else []
     besides = f", no {_listed(apart, 'or')} is" if apart else ""
-    return [f"{_listed(on_both, 'and')} are on both sides{besides}"]
+    said = [f"{_listed(on_both, 'and')} are on both sides{besides}"]
+    if fold.get("subjects") and fold.get("later_minutes", 1) == 0:
+        said.append(
+            f"{fold['own_minutes']:.1f} minutes of whom is tested are in training, of before the test or of other "
+            f"recordings"
+        )
+    return said
 
 
 def _listed(words, last):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from numbers import Real
+
 import numpy as np
 import pandas as pd
 
+from sk_b2s.minutes import FirstMinutes
 from sk_b2s.model_selection import GUARD, StimulusSplitter, check_count, deal, labels_of, table_of
 
 __all__ = ["LeaveOneSessionOut", "LeaveOneStudyOut", "LeaveOneSubjectOut"]
@@ -53,6 +57,10 @@ class LeaveOneOut(StimulusSplitter):
     def _shared(self):
         return "; its sound may be" if self.stimulus_folds is None else ""
 
+    def _calibration(self, X, y):
+        """Which rows of a group are learnt from before the rest of it is tested; None where none are."""
+        return None
+
     def _groups(self, X, groups):
         """Which group each row is of, what messages call them, and the rows that learn together (or None)."""
         codes, labels = pd.factorize(labels_of(X, self._column, groups, type(self).__name__, "X"))
@@ -75,17 +83,19 @@ class LeaveOneOut(StimulusSplitter):
         else:
             owner = f"{type(self).__name__}(stimulus_folds=...)"
             block = pd.factorize(labels_of(y, "block", None, owner, "y"))[0]
-        size = np.bincount(block)
+        size, calibration = np.bincount(block), self._calibration(X, y)
         for code, name in enumerate(names):
             rows = np.flatnonzero(group == code)
             others = group != code
             if together is not None:
                 others &= together == together[rows[0]]
-            for index, test in enumerate(self._tests(rows, block, size, name)):
+            tested = rows if calibration is None else calibration.tested(rows, name)
+            for index, test in enumerate(self._tests(tested, block, size, name)):
                 train = np.flatnonzero(others & ~np.isin(block, block[test]))
                 if len(train) == 0:
                     raise ValueError(self._nothing_left(name, index))
-                yield train, test
+                for own in [[]] if calibration is None else calibration.drawn(rows, tested, test, name):
+                    yield np.concatenate([train, own]).astype(int), test
 
     def _tests(self, rows, block, size, name):
         """Deal the sound of one group to folds, by the size that its blocks have in the whole table.
@@ -123,19 +133,44 @@ class LeaveOneSubjectOut(LeaveOneOut):
     *other* sound: n_subjects · k folds. Leaving out only the subject lets a decoder recognise sounds
     it was trained on, which is a different and easier question.
 
+    With ``calibration_minutes`` it asks what a new listener gains from a few minutes of their own: of the
+    subject that is left out the last ``test_share`` is tested, and the first minutes before it follow the
+    rows of the other subjects in training.
+
     Parameters
     ----------
     stimulus_folds : int or None, default=5
-        Folds of sound for each subject. 1 holds out at once all that the subject heard, for people who heard
-        different things. None leaves the sound in training on purpose.
+        Folds of sound for each subject, of the tested part where there is calibration. 1 holds out at once all
+        that is tested: for people who heard different things, or with calibration, where it costs one base
+        decoder for each person and the others' training the sound of the tested part. None leaves the sound in
+        training on purpose.
     guard : float, default=1.0
-        Seconds of sound between a training window and held-out sound.
+        Seconds of sound between a training window and held-out sound; and of the recording between calibration and
+        the tested part.
     random_state : None, int or RandomState, default=None
         Deals the blocks differently; None deals them by size alone, always the same way.
+    calibration_minutes : None, float or sequence of float, default=None
+        Minutes of recording (distinct time that windows cover) of the left-out subject, the first that were recorded
+        and hold no sound of the test; 0 is none, ``numpy.inf`` all before the tested part. Of a sequence
+        there is a fold for each amount, one after the other, with the same test rows and the same rows of other
+        people: smaller amounts are part of larger ones. None tests all that a subject heard, without calibration.
+    test_share : float, default=0.5
+        Share of a subject's recorded time that is tested, the last of it, from the beginning of a block on; used
+        with ``calibration_minutes`` alone. Recordings follow one another by session, run and name, numbers in them
+        by size.
+
+    Raises
+    ------
+    ValueError
+        From ``split``: if labels or times are missing, nothing is left to train on, or somebody has fewer minutes
+        before the tested part than are asked for.
 
     Notes
     -----
     ``groups`` given to :meth:`split` are the subjects, instead of the column ``subject`` of X.
+
+    An amount is exact to a window: the next one would exceed it. Calibration may repeat sentences that others
+    heard in training, never sound that is tested, whoever says it.
 
     Examples
     --------
@@ -144,10 +179,80 @@ class LeaveOneSubjectOut(LeaveOneOut):
     row is in training, with 1.0 s of sound between
     >>> LeaveOneSubjectOut(stimulus_folds=None).guarantee
     'the subject of a test row is not in training; its sound may be'
+    >>> LeaveOneSubjectOut(stimulus_folds=1, calibration_minutes=[0, 2, np.inf]).guarantee
+    'of the subject of a test row only minutes before the tested part are in training (0, 2 or all of them), with 1.0 s
+    of recording between; its sound is not, with 1.0 s of sound between'
     """
 
     _column = "subject"
     _advice = "give more people, or split one person's sound with StimulusKFold."
+
+    def __init__(
+        self, stimulus_folds=5, guard=GUARD, random_state=None, calibration_minutes=None, test_share=0.5
+    ):
+        super().__init__(stimulus_folds, guard, random_state)
+        self.calibration_minutes = calibration_minutes
+        self.test_share = test_share
+
+    @property
+    def amounts(self):
+        """Minutes of calibration of the folds, in turn: list of float, empty without calibration."""
+        asked = self.calibration_minutes
+        return [] if asked is None else [asked] if isinstance(asked, Real) else list(asked)
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Return the number of folds: subjects times folds of sound times amounts of calibration.
+
+        Parameters
+        ----------
+        X : DataFrame or Windows of shape (n_rows, ...)
+            What the brain did, with ``subject``.
+        y : Ignored
+            Here for scikit-learn's sake.
+        groups : array-like of shape (n_rows,), default=None
+            Subjects to split by instead.
+
+        Returns
+        -------
+        n_splits : int
+        """
+        return super().get_n_splits(X, y, groups) * max(1, len(self.amounts))
+
+    def _call(self):
+        call = " ".join(super()._call().split())
+        if self.calibration_minutes is None:
+            call = re.sub(r"(calibration_minutes=None, |, test_share=[^,)]*)", "", call)
+        return re.sub(r"\binf\b", "float('inf')", call)
+
+    @property
+    def guarantee(self):
+        """What is held apart, in words that fit into a sentence of one's methods."""
+        if not any(self.amounts):
+            return super().guarantee
+        said = ["all" if amount == np.inf else f"{amount:g}" for amount in self.amounts]
+        said = " or ".join(filter(None, [", ".join(said[:-1]), said[-1]]))
+        gap = f", with {self.guard} s of recording between" if self.guard else ""
+        sound = f"not, with {self.guard} s of sound between" if self.guard else "not"
+        return (
+            f"of the subject of a test row only minutes before the tested part are in training ({said} of them){gap}; "
+            f"its sound {'may be, heard by others' if self.stimulus_folds is None else f'is {sound}'}"
+        )
+
+    def _check(self):
+        super()._check()
+        wrong = [m for m in self.amounts if not (isinstance(m, Real) and m >= 0)]
+        if self.calibration_minutes is not None and (wrong or not self.amounts):
+            raise ValueError(
+                f"calibration_minutes must be a number of minutes of 0 or more, several of them, numpy.inf for all, "
+                f"or None; got {self.calibration_minutes!r}."
+            )
+        if not (isinstance(self.test_share, Real) and 0 < self.test_share < 1):
+            raise ValueError(f"test_share must be a number between 0 and 1, got {self.test_share!r}.")
+
+    def _calibration(self, X, y):
+        if self.calibration_minutes is None:
+            return None
+        return FirstMinutes(X, y, self.amounts, self.test_share, self.guard)
 
 
 class LeaveOneSessionOut(LeaveOneOut):

@@ -20,7 +20,7 @@ ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
     "events", "studies", "event_tables", "bids", "clocks", "triggers", "beside", "blocks", "segments",
-    "model_selection", "leave_one_out", "published", "leakage",
+    "model_selection", "minutes", "leave_one_out", "published", "leakage",
     "tables", "windows", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",
     "inference", "checkpoints", "pretrained",
@@ -71,7 +71,7 @@ def test_modules_import_only_from_above(path, room):
         (room, "torch")
         for room in ("stimuli", "events", "blocks", "segments", "model_selection", "published")
     ]
-    + [(room, "torch") for room in ("leave_one_out", "leakage")],
+    + [(room, "torch") for room in ("minutes", "leave_one_out", "leakage")],
 )
 def test_torch_knows_nothing_of_files_and_readers_nothing_of_torch(room, forbidden):
     tree = ast.parse((PACKAGE / f"{room}.py").read_text())

@@ -20,7 +20,8 @@ from sk_b2s import (
     mean_and_sem,
     retrieve,
 )  # fmt: skip
-from sk_b2s.curves import _Ladder, _seconds, _training_rows
+from sk_b2s.curves import _Ladder, _training_rows
+from sk_b2s.minutes import recorded_seconds
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24
 
@@ -79,7 +80,7 @@ def test_sets_are_nested_in_minutes_and_in_people_and_made_of_whole_blocks():
             mine = [i for i in own if people[i] == person]
             whole = [i for i in train if people[i] == person and blocks[i] in set(blocks[mine])]
             assert set(mine) == set(whole)
-            assert m is None or _seconds(rows.iloc[mine]) >= 60 * m - 1e-6
+            assert m is None or recorded_seconds(rows.iloc[mine]) >= 60 * m - 1e-6
     assert sets[3, None] == set(train)
 
 
@@ -90,7 +91,7 @@ def test_seconds_are_those_of_a_raster():
     covered = {(r, step) for r, o, d in zip(recording, 4 * onset, 4 * duration, strict=True)
                for step in range(int(o), int(o + d))}  # fmt: skip
     rows = pd.DataFrame({"recording": recording, "onset": onset, "duration": duration})
-    assert _seconds(rows) == pytest.approx(len(covered) / 4)
+    assert recorded_seconds(rows) == pytest.approx(len(covered) / 4)
 
 
 def test_the_end_of_the_curve_is_the_score_of_all_the_data_and_tests_stay_the_same():

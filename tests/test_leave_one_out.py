@@ -21,6 +21,8 @@ from sk_b2s import (
     make_segments,
 )
 from sk_b2s.leave_one_out import LeaveOneOut
+from sk_b2s.minutes import recorded_seconds
+from sk_b2s.model_selection import clear_of
 
 PLAN = {  # who hears which stories in which session of which study
     ("one", "one-a"): {"0": "ab", "1": "ab"},
@@ -231,10 +233,168 @@ def test_the_summary_tells_what_split_does(tables):
         assert summary["n_test"].tolist() == [len(test) for _, test in folds]
 
 
+# --- minutes of whom is tested -----------------------------------------------------------------------
+
+AMOUNTS = [0, 0.25, 0.5, 1, np.inf]
+CALIBRATED = {
+    "one fold": LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS),
+    "two folds": LeaveOneSubjectOut(2, calibration_minutes=AMOUNTS),
+    "little test": LeaveOneSubjectOut(
+        2, guard=2.0, calibration_minutes=AMOUNTS, test_share=0.3, random_state=0
+    ),
+    "sound stays": LeaveOneSubjectOut(None, calibration_minutes=AMOUNTS),
+    "one amount": LeaveOneSubjectOut(2, calibration_minutes=0.5),
+}
+
+
+@pytest.fixture(scope="module")
+def listeners(tables):
+    """The people of the second study, who heard the same stories in sessions and an order of their own."""
+    return only(tables, "two")
+
+
+def amounts_of(splitter, X, y):
+    """Folds of a splitter, those that differ in their amount together."""
+    folds, n = list(splitter.split(X, y)), len(splitter.amounts)
+    assert len(folds) == splitter.get_n_splits(X, y)
+    return [folds[first : first + n] for first in range(0, len(folds), n)]
+
+
+def parts(X, train, test):
+    """Rows of training of other people, and of whom is tested."""
+    own = (X["subject"].iloc[train] == X["subject"].iloc[test[0]]).to_numpy()
+    assert not np.any(own[:-1] & ~own[1:]), "the others come first"
+    return train[~own], train[own]
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_amounts_differ_in_calibration_alone(listeners, name):
+    X, y = listeners
+    for folds in amounts_of(CALIBRATED[name], X, y):
+        others, own = zip(*(parts(X, *fold) for fold in folds), strict=True)
+        for index, (_, test) in enumerate(folds):
+            np.testing.assert_array_equal(test, folds[0][1])
+            np.testing.assert_array_equal(others[index], others[0])
+            np.testing.assert_array_equal(own[index], own[-1][: len(own[index])])
+        assert sorted(map(len, own)) == list(map(len, own))
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_minutes_are_exact_to_a_window_and_the_first_that_there_are(listeners, name):
+    X, y = listeners
+    splitter = CALIBRATED[name]
+    for folds in amounts_of(splitter, X, y):
+        everything = [parts(X, *fold)[1] for fold in folds][-1]
+        for minutes, fold in zip(splitter.amounts, folds, strict=True):
+            own = parts(X, *fold)[1]
+            seconds = recorded_seconds(X.iloc[own])
+            if minutes < np.inf:
+                assert seconds <= 60 * minutes + 1e-6
+            if len(own) < len(everything):
+                assert recorded_seconds(X.iloc[everything[: len(own) + 1]]) > 60 * minutes
+            assert (
+                np.diff(X["onset"].iloc[own])[np.diff(pd.factorize(X["recording"].iloc[own])[0]) == 0] > 0
+            ).all()
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_calibration_is_over_before_the_test_and_holds_none_of_its_sound(listeners, name):
+    X, y = listeners
+    splitter = CALIBRATED[name]
+    stop, guard = X["onset"] + X["duration"], splitter.guard
+    for train, test in splitter.split(X, y):
+        own = parts(X, train, test)[1]
+        for recording, rows in X.iloc[test].groupby("recording"):
+            mine = own[(X["recording"].iloc[own] == recording).to_numpy()]
+            assert (stop.iloc[mine] <= rows["onset"].min() - guard + 1e-6).all()
+        for held in ("block", "segment", "sequence"):
+            assert not set(y[held].iloc[own]) & set(y[held].iloc[test])
+    table = check_leakage(X, y, splitter, guard=guard)
+    if splitter.stimulus_folds is not None:
+        assert table["verdict"].str.startswith("no leak").all()
+        assert (table["nearest"] >= guard).all()
+    asked = np.tile(splitter.amounts, len(table) // len(splitter.amounts))
+    assert (table["later_minutes"] == 0).all()
+    near = asked < np.inf
+    np.testing.assert_allclose(table["own_minutes"][near], asked[near], atol=(2.85 + 1e-6) / 60)
+    said = table["verdict"].str.contains("minutes of whom is tested are in training, of before the test")
+    np.testing.assert_array_equal(said, asked > 0)
+
+
+@pytest.mark.parametrize("name", ["one fold", "two folds", "little test"])
+def test_the_tested_part_is_the_last_and_tested_once(listeners, name):
+    X, y = listeners
+    splitter = CALIBRATED[name]
+    tested = [folds[0][1] for folds in amounts_of(splitter, X, y)]
+    assert len(np.unique(np.concatenate(tested))) == sum(map(len, tested))
+    for subject, rows in X.groupby("subject"):
+        mine = [test for test in tested if X["subject"].iloc[test[0]] == subject]
+        assert len(mine) == splitter.stimulus_folds
+        last = np.sort(np.concatenate(mine))
+        share = recorded_seconds(X.iloc[last]) / recorded_seconds(rows)
+        assert abs(share - splitter.test_share) < 0.06, "to the nearest block"
+        before = rows.index.difference(last)
+        assert (before.max() < last).all(), "rows are in the order in which they were recorded"
+
+
+def test_without_calibration_all_other_people_are_learnt_from(listeners):
+    X, y = listeners
+    for train, test in LeaveOneSubjectOut(2, calibration_minutes=0).split(X, y):
+        others = (X["subject"] != X["subject"].iloc[test[0]]) & ~y["block"].isin(y["block"].iloc[test])
+        np.testing.assert_array_equal(train, clear_of(y, np.flatnonzero(others), test))
+
+
+def test_repeated_sound_is_learnt_from_where_it_is_not_tested(tables):
+    """People who hear the same in every session learn from the sessions before, other sound than they are tested on."""
+    X, y = only(tables, "one")
+    splitter = LeaveOneSubjectOut(3, calibration_minutes=[0.5, np.inf], test_share=0.4)
+    for train, test in splitter.split(X, y):
+        own = parts(X, train, test)[1]
+        assert not set(y["block"].iloc[own]) & set(y["block"].iloc[test])
+    assert check_leakage(X, y, splitter)["verdict"].str.startswith("no leak").all()
+    with pytest.raises(ValueError, match="nothing is left to learn from where subject 'one-a' is tested"):
+        list(LeaveOneSubjectOut(1, calibration_minutes=0.5, test_share=0.6).split(X, y))
+
+
+def test_runs_follow_one_another_by_number(listeners):
+    X, y = listeners
+    X, y = X[mine := (X["subject"] == "two-a") | (X["session"] == "1")], y[mine]
+    recording = X["recording"].replace({"two-a-0.fif": "run-2.fif", "two-a-1.fif": "run-10.fif"})
+    X = X.assign(recording=recording, session="", run=1)
+
+    def tested(X, y):
+        folds = LeaveOneSubjectOut(1, calibration_minutes=1).split(X, y)
+        return {
+            X["recording"].iloc[row] for _, test in folds for row in test if X["subject"].iloc[row] == "two-a"
+        }
+
+    assert tested(X, y) == {"run-10.fif"}
+    order = np.random.default_rng(0).permutation(len(X))
+    assert tested(X.iloc[order], y.iloc[order]) == {"run-10.fif"}
+    assert tested(X.assign(run=np.where(recording == "run-2.fif", "12", "3")), y) == {"run-2.fif"}
+
+
+def test_the_guarantee_says_which_minutes():
+    splitter = LeaveOneSubjectOut(1, guard=2.0, calibration_minutes=(0, 0.5, np.inf))
+    assert splitter.guarantee == (
+        "of the subject of a test row only minutes before the tested part are in training (0, 0.5 or all of them), "
+        "with 2.0 s of recording between; its sound is not, with 2.0 s of sound between"
+    )
+    assert "its sound may be, heard by others" in LeaveOneSubjectOut(None, calibration_minutes=5).guarantee
+    assert "(5 of them)" in LeaveOneSubjectOut(calibration_minutes=5).guarantee
+    assert LeaveOneSubjectOut(calibration_minutes=0).guarantee == LeaveOneSubjectOut().guarantee
+    assert "calibration" not in repr(LeaveOneSubjectOut(test_share=0.5))
+    assert (
+        "(calibration_minutes=0.5, guard=1.0, random_state=None, stimulus_folds=5, test_share=0.5)"
+        in repr(LeaveOneSubjectOut(calibration_minutes=0.5))
+    )
+
+
 # --- the guarantee -----------------------------------------------------------------------------------
 
 ALL = [
     *SPLITTERS.values(),
+    *CALIBRATED.values(),
     *SOUND_STAYS,
     HashedBlockSplit(),
     StimulusKFold(guard=0),
@@ -298,6 +458,20 @@ ERRORS = {
     "same sound at once": (lambda X, y: LeaveOneSessionOut(1).split(X, y),
                            "nothing is left to learn from where session '0' of subject 'one-a' is tested, .* "
                            "Deal the sound to more folds than stimulus_folds=1"),
+    "much calibration": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, 30]).split(X, y),
+                         r"calibration_minutes=30: subject 'one-a' has \d.\d\d minutes before the tested part .*"
+                         "Ask for fewer, or test less than test_share=0.5"),
+    "little calibration": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=0.01).split(X, y),
+                           "calibration_minutes=0.01 are less than a window of 2.85 s"),
+    "negative": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, -1]).split(X, y), "number of minutes of 0"),
+    "NaN": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=np.nan).split(X, y), "minutes of 0 .* got nan"),
+    "no amounts": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[]).split(X, y), "number of minutes of 0"),
+    "all tested": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1, test_share=1).split(X, y), "test_share"),
+    "no times": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1).split(X.drop(columns="onset"), y),
+                 r"counted in recorded time, but X lacks \['onset'\]"),
+    "one block": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1).split(
+                      *(t[((y["block"] == y["block"][0]) & (X["session"] == "0")).to_numpy()] for t in (X, y))),
+                  "subject 'one-a' heard one block of sound, so nothing"),
     "many folds": (lambda X, y: LeaveOneSessionOut(50).split(X, y), "heard .* blocks of sound, too few for stimulus_f"),
     "no folds": (lambda X, y: LeaveOneStudyOut(0).split(X, y), "stimulus_folds must be an integer of 1 or more, got 0"),
     "wide guard": (lambda X, y: LeaveOneSessionOut(2, guard=500.0).split(X, y), "within 500.* s of held-out sound"),
@@ -336,6 +510,23 @@ def test_scores_are_of_what_was_never_met(tables, splitter, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
         scores = cross_val_score(Listener(), *tables, cv=splitter)
     assert scores.tolist() == [1.0] * splitter.get_n_splits(tables[0])
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_calibration_inside_scikit_learn(listeners, routing):
+    """Scores are of what was never heard, though of a person who was met; a search may be nested in each fold."""
+
+    class Calibrated(Listener):
+        def score(self, X, y):
+            return float(bool(self.heard_ & set(y["segment"]))) + 0.5 * bool(self.seen_ & set(X["recording"]))
+
+    splitter = LeaveOneSubjectOut(2, calibration_minutes=[0, np.inf], test_share=0.6)
+    with sklearn.config_context(enable_metadata_routing=routing):
+        scores = cross_val_score(Calibrated(), *listeners, cv=splitter)
+        search = GridSearchCV(Listener(), {"setting": [0, 1]}, cv=StimulusKFold(2))
+        nested = cross_validate(search, *listeners, cv=splitter, return_estimator=True)
+    assert scores.tolist() == [0.0, 0.5] * 4
+    assert {inner.n_splits_ for inner in nested["estimator"]} == {2}
 
 
 @pytest.mark.parametrize("routing", [False, True])
