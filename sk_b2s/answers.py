@@ -204,7 +204,7 @@ class Retrieval:
         return shift_null(
             self.scores, self.target, self.rows["recording"], self.rows["onset"], self.rows["duration"].max(),
             k=self._k(k), n_shifts=n_shifts, random_state=random_state,
-            sample_weight=1 / pd.Series(subject).map(pd.Series(subject).value_counts()),
+            sample_weight=1 / pd.Series(subject).map(pd.Series(subject).value_counts()), subject=subject,
         )  # fmt: skip
 
     def _need(self, columns, table, why):

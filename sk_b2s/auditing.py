@@ -122,7 +122,7 @@ def _answers_of(scores, table, candidates, k):
 
 
 def _named(table):
-    """Table whose windows all have a subject, and a recording of that subject's alone."""
+    """Table whose windows all have a subject and a recording."""
     for column in ("subject", "recording", "onset", "duration"):
         if column in table and (lost := table.index[table[column].isna()].tolist()):
             raise ValueError(
@@ -130,10 +130,7 @@ def _named(table):
                 f"table and similarity."
             )
     unnamed = {column: "" for column in ("subject", "recording") if column not in table}
-    table = table.assign(**unnamed).reset_index(drop=True)
-    if (table.groupby("recording")["subject"].nunique() > 1).any():
-        table["recording"] = table["subject"].astype(str) + ", " + table["recording"].astype(str)
-    return table
+    return table.assign(**unnamed).reset_index(drop=True)
 
 
 def _columns_of(segment, candidates):

@@ -31,7 +31,7 @@ from sk_b2s.nulls import shift_null, would_hit
 from sk_b2s.speech import Envelope
 from sk_b2s.stimuli import SoundArray
 from sk_b2s.surrogates import SurrogateBrain
-from sk_b2s.tables import is_segment_table
+from sk_b2s.tables import is_segment_table, recordings_of
 from sk_b2s.verdicts import LEAKS, Outcome, pooled_row, verdicts
 
 __all__ = ["CONTROLS", "Task", "brain_rows", "outcome_of", "run_controls", "wanted_controls"]
@@ -228,7 +228,7 @@ def outcome_of(parts, n_shifts=1000, random_state=None, n_left_out=0):
 
 def _records(answers, n_shifts, random):
     """Scores of each recording, with the null of each."""
-    recording = answers.rows["recording"].to_numpy(dtype=object)
+    recording = recordings_of(answers.rows)
     for name in pd.unique(recording):
         own = np.flatnonzero(recording == name)
         rows, ranks = answers.rows.iloc[own], answers.ranks[own]
@@ -249,7 +249,7 @@ def _records(answers, n_shifts, random):
 
 def _across(answers):
     """Hits that each recording would have with labels drawn from each: names, (n_recordings, n_recordings)."""
-    codes, names = pd.factorize(answers.rows["recording"].to_numpy(dtype=object), sort=True)
+    codes, names = pd.factorize(recordings_of(answers.rows), sort=True)
     hit = would_hit(answers.scores, answers.k)
     mine = np.stack([hit[codes == code].sum(0) for code in range(len(names))])
     return tuple(names), np.stack(

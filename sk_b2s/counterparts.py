@@ -13,6 +13,7 @@ from sk_b2s.epocher import Epocher
 from sk_b2s.model_selection import GUARD, table_of
 from sk_b2s.preprocessing import FeatureScaler
 from sk_b2s.stimuli import digests
+from sk_b2s.tables import recordings_of
 from sk_b2s.windows import Windows
 
 __all__ = [
@@ -162,7 +163,7 @@ def shift_pairs(rows, y, random_state=None, least=LEAST_SHIFT):
     Parameters
     ----------
     rows : DataFrame of shape (n_windows, ...)
-        ``recording, onset, duration`` of each window.
+        ``recording, onset, duration`` of each window, and ``subject`` where there are several.
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
         What was heard.
     random_state : None, int or RandomState, default=None
@@ -182,7 +183,7 @@ def shift_pairs(rows, y, random_state=None, least=LEAST_SHIFT):
         If a recording is too short, or repeats its sound so often that there is no such shift.
     """
     random = check_random_state(random_state)
-    onset, recording = rows["onset"].to_numpy(float), rows["recording"].to_numpy()
+    onset, recording = rows["onset"].to_numpy(float), recordings_of(rows)
     least = max(least, float(rows["duration"].max()))
     segment, table = distinct_segments(y).target, table_of(y)
     has_sound = table is not None and {"sound", "sound_onset"} <= set(table.columns)
@@ -201,9 +202,9 @@ def shift_pairs(rows, y, random_state=None, least=LEAST_SHIFT):
                 possible.append(shift)
         if not possible:
             raise ValueError(
-                f"shifted pairing: the {len(own)} windows of recording {name!r} cannot be moved by {least:g} s or "
-                f"more without meeting their own sound again: it is too short or repeats itself. Leave "
-                f"'shifted pairing' out of controls, or take longer recordings."
+                f"shifted pairing: the {len(own)} windows of recording {rows['recording'].iloc[own[0]]!r} cannot be "
+                f"moved by {least:g} s or more without meeting their own sound again: it is too short or repeats "
+                f"itself. Leave 'shifted pairing' out of controls, or take longer recordings."
             )
         order[own] = np.roll(own, -random.choice(possible))
     return order
@@ -233,7 +234,7 @@ def clear_of_brain(rows, train, test, guard=GUARD):
     Parameters
     ----------
     rows : DataFrame of shape (n_windows, ...)
-        ``recording, onset, duration`` of each window.
+        ``recording, onset, duration`` of each window, and ``subject`` where there are several.
     train, test : ndarray of int
         Rows.
     guard : float, default=1.0
@@ -244,7 +245,7 @@ def clear_of_brain(rows, train, test, guard=GUARD):
     train : ndarray of int
         The rows kept.
     """
-    onset, recording = rows["onset"].to_numpy(float), rows["recording"].to_numpy()
+    onset, recording = rows["onset"].to_numpy(float), recordings_of(rows)
     reach = float(rows["duration"].max()) + guard
     near = np.zeros(len(train), bool)
     for name in pd.unique(recording[test]):

@@ -9,6 +9,7 @@ from sklearn.model_selection import check_cv
 from sk_b2s.minutes import recorded_seconds
 from sk_b2s.model_selection import GUARD, table_of
 from sk_b2s.stimuli import digests
+from sk_b2s.tables import recordings_of
 
 __all__ = ["check_leakage", "describe_leakage"]
 
@@ -160,6 +161,8 @@ class _Rows:
         self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
         self.brain = None
         if brain is not None:
+            if "recording" in brain:
+                brain = brain.assign(recording=recordings_of(brain))
             self.names |= {
                 name: brain.groupby(columns, sort=False, dropna=False).ngroup().to_numpy()
                 for name, columns in SEEN.items()

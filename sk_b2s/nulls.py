@@ -7,13 +7,14 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from sk_b2s.metrics import check_k, check_scores
+from sk_b2s.tables import recordings_of
 
 __all__ = ["shift_null", "shifted_means", "would_hit"]
 
 
 def shift_null(
-    scores, target, recording, onset, duration, k=10, n_shifts=1000, random_state=None, sample_weight=None
-):
+    scores, target, recording, onset, duration, k=10, n_shifts=1000, random_state=None, sample_weight=None, subject=None
+):  # fmt: skip
     """Accuracies that would come about if the brain had nothing to do with what was heard.
 
     Within each recording the true labels are moved along in time, round the end, by a random number
@@ -42,6 +43,9 @@ def shift_null(
     sample_weight : array-like of float of shape (n_windows,), default=None
         Weight of each window in the accuracy; all alike by default. The null of a mean over subjects
         weighs each window by one over the number of its subject's.
+    subject : array-like of shape (n_windows,), default=None
+        Person of each window. Recordings of two people are two, however they are named; without it they must have
+        names of their own.
 
     Returns
     -------
@@ -59,12 +63,28 @@ def shift_null(
     check_scores(scores, target)
     check_k(k, scores.shape[1])
     return shifted_means(
-        would_hit(scores, k), target, recording, onset, duration, n_shifts, random_state, sample_weight
+        would_hit(scores, k),
+        target,
+        recording,
+        onset,
+        duration,
+        n_shifts,
+        random_state,
+        sample_weight,
+        subject,
     )
 
 
 def shifted_means(
-    worth, target, recording, onset, duration, n_shifts=1000, random_state=None, sample_weight=None
+    worth,
+    target,
+    recording,
+    onset,
+    duration,
+    n_shifts=1000,
+    random_state=None,
+    sample_weight=None,
+    subject=None,
 ):
     """Mean worth of the labels after they were moved along each recording, as :func:`shift_null` moves them.
 
@@ -72,7 +92,7 @@ def shifted_means(
     ----------
     worth : array of shape (n_windows, n_candidates)
         What each window would score if each candidate were the right one.
-    target, recording, onset, duration, n_shifts, random_state, sample_weight
+    target, recording, onset, duration, n_shifts, random_state, sample_weight, subject
         As in :func:`shift_null`.
 
     Returns
@@ -85,7 +105,9 @@ def shifted_means(
         If a recording is too short or repeats its sounds all through.
     """
     random = check_random_state(random_state)
-    onset, recording = np.asarray(onset, float), np.asarray(recording, dtype=object)
+    whose = {} if subject is None else {"subject": np.asarray(subject, dtype=object)}
+    onset = np.asarray(onset, float)
+    recording = recordings_of(pd.DataFrame({"recording": np.asarray(recording, dtype=object), **whose}))
     weight = np.ones(len(worth)) if sample_weight is None else np.asarray(sample_weight, float)
     total = np.zeros(n_shifts)
     for name in pd.unique(recording):

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s.answers import Retrieval
 from sk_b2s.nulls import possible_shifts, shift_null, would_hit
+from sk_b2s.tables import recordings_of
 
 __all__ = ["bootstrap_interval", "shift_test"]
 
@@ -197,7 +198,7 @@ def _drawn(part, weight, k, n_shifts, random):
     rows = part.rows
     return shift_null(
         part.scores, part.target, rows["recording"], rows["onset"], rows["duration"].max(), k, n_shifts, random,
-        sample_weight=weight,
+        sample_weight=weight, subject=rows["subject"],
     )  # fmt: skip
 
 
@@ -207,7 +208,7 @@ def _every_shift(weighted, k, most):
     for part, weight in weighted:
         hit, duration = would_hit(part.scores, k), part.rows["duration"].max()
         onset = part.rows["onset"].to_numpy(float)
-        for name, rows in part.rows.groupby("recording", sort=False).indices.items():
+        for name, rows in part.rows.groupby(recordings_of(part.rows), sort=False).indices.items():
             rows = rows[np.argsort(onset[rows], kind="stable")]
             labels = part.target[rows]
             shifts = possible_shifts(name, labels, onset[rows], duration)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 
-__all__ = ["check_rows", "explained", "is_segment_table", "steps_in", "window_length"]
+__all__ = ["check_rows", "explained", "is_segment_table", "recordings_of", "steps_in", "window_length"]
 
 
 def steps_in(duration, sfreq):
@@ -28,6 +28,15 @@ def window_length(table, sfreq):
 def is_segment_table(X):
     """Tell a table of segments from a table of numbers."""
     return isinstance(X, pd.DataFrame) and {"recording", "onset", "duration"} <= set(X.columns)
+
+
+def recordings_of(rows):
+    """Label the recording of each window; recordings of two people are two, however they are named."""
+    if "subject" not in rows:
+        return rows["recording"].to_numpy(dtype=object)
+    return np.array(
+        [f"{who}, {name}" for who, name in zip(rows["subject"], rows["recording"], strict=True)], object
+    )
 
 
 def check_rows(X):

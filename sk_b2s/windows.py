@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sk_b2s.tables import recordings_of
+
 __all__ = ["Signal", "Windows"]
 
 PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece stays in the cache
@@ -163,7 +165,7 @@ class Windows:
         ----------
         data : array-like of shape (n_windows, n_channels, n_times)
             Converted to time-major float32. With a column ``recording`` in ``rows`` the windows of
-            each recording form one signal, else all form one.
+            each recording of a subject form one signal, else all form one.
         rows : DataFrame of shape (n_windows, ...), default=None
             ``subject``, ``recording`` and whatever else is known of them.
         positions : array-like of shape (n_channels, 2), default=None
@@ -191,7 +193,7 @@ class Windows:
             raise ValueError(f"rows has {len(rows)} rows for {n_windows} windows.")
         of_recording = rows is not None and "recording" in rows
         which = (
-            pd.factorize(rows["recording"], use_na_sentinel=False)[0]
+            pd.factorize(recordings_of(rows), use_na_sentinel=False)[0]
             if of_recording
             else np.zeros(n_windows, np.int64)
         )

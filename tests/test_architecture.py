@@ -20,8 +20,8 @@ ROOT = PACKAGE.parent
 ORDER = [
     "caching", "devices", "stimuli", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
     "events", "studies", "event_tables", "bids", "clocks", "triggers", "beside", "blocks", "segments",
-    "model_selection", "minutes", "leave_one_out", "published", "leakage",
-    "tables", "windows", "feeding",
+    "model_selection", "tables", "minutes", "leave_one_out", "published", "leakage",
+    "windows", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",
     "inference", "checkpoints", "pretrained",
     "datasets", "frames",

@@ -1,5 +1,6 @@
 """Controls catch a decoder that knows recordings instead of speech, and let an honest one pass."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import joblib
@@ -30,6 +31,7 @@ from sk_b2s import (
     retrieval_scores,
     retrieve,
     run_controls,
+    shift_test,
 )
 from sk_b2s.controls import CONTROLS
 from sk_b2s.counterparts import clear_of_brain, shift_pairs, with_noise, with_speech
@@ -261,6 +263,32 @@ def test_shifted_pairs_keep_no_sound_of_their_own():
     assert (abs(place[order] - place) >= 10).all()
     assert (np.diff(order[:60]) % 60 == 1).all()  # circular: neighbours stay neighbours
     assert not (order == shift_pairs(X.rows, y, random_state=4)).all()
+
+
+def test_people_may_name_their_recordings_alike():
+    X, y = planted(0.6, 0.3, n=40)
+    who = X.rows["recording"].str.replace("r", "s")
+    tables = [X.rows.assign(subject=who, recording=name) for name in (who + "'s", "run 1")]
+    asked = {"controls": ["decoder", "shifted pairing", "within recording"], "k": 5, "n_shifts": 100}
+    pooled, data = ridge(per_subject=False), np.asarray(X)
+    one, other = (
+        run_controls(pooled, Windows.from_array(data, rows, sfreq=SFREQ), y, **asked) for rows in tables
+    )
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_answers_of_people_with_equal_names_have_the_null_of_unequal_ones():
+    X, y = planted(0.0, 0.3, n_recordings=2, n=40)
+    who = X.rows["recording"].str.replace("r", "s")
+    train, test = next(StimulusKFold(2).split(X, y))
+    answers, who = retrieve(ridge().fit(X[train], y.iloc[train]), X[test], y.iloc[test]), who.iloc[test]
+    one, other = (
+        replace(answers, rows=answers.rows.assign(subject=who.to_numpy(), recording=name))
+        for name in (who.to_numpy() + "'s", "run 1")
+    )
+    np.testing.assert_array_equal(one.null(n_shifts=50), other.null(n_shifts=50))
+    pd.testing.assert_series_equal(shift_test(one, n_shifts=50), shift_test(other, n_shifts=50))
+    pd.testing.assert_series_equal(shift_test(one, n_shifts=5000), shift_test(other, n_shifts=5000))
 
 
 def test_a_recording_that_cannot_be_shifted_is_named():

@@ -190,6 +190,19 @@ def test_verdicts(name):
     assert pd.Series(table["verdict"]).str.match(expected).all(), table["verdict"][0]
 
 
+def test_recordings_of_two_people_are_two_however_they_are_named(tables):
+    X, y = tables
+    name = X["recording"].map(lambda path: str(path)[-8:])
+    alike = [
+        X.assign(recording=own)
+        for own in (X["subject"] + name, X.groupby("subject")["recording"].rank("dense"))
+    ]
+    cv = LeaveOneSubjectOut(stimulus_folds=2)
+    one, other = (check_leakage(table, y, cv) for table in alike)
+    pd.testing.assert_frame_equal(one, other)
+    assert (other["recordings"] == 0).all()
+
+
 def test_another_voice_is_told_where_the_own_is_there_too():
     """Two voices on each side are a retelling; one voice on both is none, whatever other blocks do."""
     y = planted(("a", 0.0, 1, "x", 1), ("b", 0.0, 1, "x", 2), ("a", 4.5, 1, "x", 3), ("b", 4.5, 1, "x", 4),
@@ -237,7 +250,9 @@ def test_the_people_are_named(tables):
     assert not {"sessions", "studies"} & set(one), "what is the same in all rows tells nothing"
     halves = (X["session"] == "0").to_numpy()
     table = check_leakage(X, y, [(np.flatnonzero(halves), np.flatnonzero(~halves))])
-    assert "; subjects are on both sides, no session or recording is; 7.7 minutes of whom" in table["verdict"][0]
+    assert (
+        "; subjects are on both sides, no session or recording is; 7.7 minutes of whom" in table["verdict"][0]
+    )
 
 
 def test_the_paragraph_tells_the_worst(tables):

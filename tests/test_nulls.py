@@ -31,6 +31,17 @@ def test_shift_null_equals_the_ranks_of_moved_labels():
     assert set(null.round(9)) == set(np.round(moved, 9))
 
 
+def test_recordings_of_two_people_are_two_however_they_are_named():
+    rng = np.random.default_rng(3)
+    scores, target = rng.normal(size=(24, 24)), rng.permutation(24)
+    subject, onset = np.repeat(["anna", "ben"], 12), np.tile(np.arange(12.0), 2)
+    args = {"onset": onset, "duration": 1.0, "k": 3, "n_shifts": 200, "random_state": 0}
+    named = shift_null(scores, target, np.repeat(["one", "two"], 12), **args)
+    np.testing.assert_array_equal(shift_null(scores, target, ["run 1"] * 24, subject=subject, **args), named)
+    with pytest.raises(ValueError, match="recording 'anna, run 1' has 12 windows"):
+        shift_null(scores, target, ["run 1"] * 24, subject=subject, **args | {"duration": 7.0})
+
+
 def test_shift_null_needs_room():
     with pytest.raises(ValueError, match="recording 'a' has 4 windows, and labels must move by 3"):
         shift_null(np.eye(4), np.arange(4), ["a"] * 4, np.arange(4.0), 3.0, k=1)
