@@ -136,7 +136,7 @@ ks = np.arange(1, single.n_candidates + 1)
 axes[1].plot(ks, ks / single.n_candidates, color="tab:red", linestyle="--", label="chance")
 for name in decoders:
     plot_rank_curve(answers[name], label=name, ax=axes[1])
-plot_history(encoder[-1].history_, ax=axes[2])
+plot_history(encoder[-1], ax=axes[2])
 figure.savefig(OUT / "scores.png", dpi=120)
 
 # %%

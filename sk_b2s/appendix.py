@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.answer_plots import (
+    CROSS_ENTROPY,
+    LOSS_NAMES,
     longest_sentence,
     plot_history,
     plot_rank_curve,
@@ -147,14 +149,15 @@ def _encoders(encoders, positions):
         history = getattr(decoder, "history_", None)
         parts = []
         if history:
-            said = f"training loss {history[0, 'train_loss']:.2f} to {history[-1, 'train_loss']:.2f}"
+            loss = LOSS_NAMES.get(decoder.loss, "loss")
+            said = f"training {loss} {history[0, 'train_loss']:.2f} to {history[-1, 'train_loss']:.2f}"
             if "valid_loss" in history[0]:
                 losses = history[:, "valid_loss"]
                 said += (
-                    f"; validation {losses[0]:.2f}, at best {min(losses):.2f}, chance "
+                    f"; validation {CROSS_ENTROPY} {losses[0]:.2f}, at best {min(losses):.2f}, chance "
                     f"{np.log(history[-1, 'valid_candidates']):.2f}"
                 )
-            parts.append(picture(plot_history(history).figure, f"{name}, {len(history)} epochs: {said}."))
+            parts.append(picture(plot_history(decoder).figure, f"{name}, {len(history)} epochs: {said}."))
         if positions is not None and getattr(decoder, "spatial_attention", False):
             values = attention_map(decoder, positions)
             x, y = np.asarray(positions)[np.nanargmax(values)]

@@ -58,8 +58,8 @@ def attention_accuracy(
     """How often a decoder trained on the talker attended to tells that talker from the other, by length of a decision.
 
     Of every held-out window it compares what it reads from the brain with what either talker said meanwhile, and
-    sums the similarities over decisions: see :func:`~sk_b2s.decision_accuracy`. Nothing of the other talker is used
-    in training.
+    sums the similarities over decisions: see :func:`~sk_b2s.decision_accuracy`. Training reads what was
+    attended to, and nothing of what played beside it.
 
     Parameters
     ----------
@@ -92,8 +92,18 @@ def attention_accuracy(
     ValueError
         If there is no such talker, or windows are longer than a decision.
 
+    Warns
+    -----
+    StimulusLeakWarning
+        If sound that is ignored in a test was attended to in training.
+
     Notes
     -----
+    Folds hold out what is attended to. Where stories change roles, from recording to recording or from person to
+    person, the sound ignored in a test may have been attended to in training, and a decoder that remembers sound is
+    then no fair judge between one it knows and one it does not; which way it errs is not known beforehand. Folds of
+    whole stories together with those that played beside them, given as ``cv``, keep both out.
+
     If a talker is always of one voice or on one side, a decoder may know the talker and not the attention: let both
     be attended to in turn. Decisions are counted in held-out stretches of sound, which may be far apart in a
     recording; one is made of the windows that lie in it, however few, and long ones are few.

@@ -50,7 +50,7 @@ def split_half_reliability(windows, segments, subjects=None, n_splits=20, random
     Raises
     ------
     ValueError
-        If lengths differ, or somebody heard no segment twice.
+        If lengths differ, a segment or subject is missing, or somebody heard no segment twice.
 
     See Also
     --------
@@ -72,7 +72,7 @@ def split_half_reliability(windows, segments, subjects=None, n_splits=20, random
     .. [3] Schoppe, Harper, Willmore, King, Schnupp (2016). Measuring the performance of neural models. Frontiers in
        Computational Neuroscience 10:10. https://doi.org/10.3389/fncom.2016.00010
     """
-    segments, subjects = _labels(windows, segments, subjects)
+    windows, segments, subjects = _checked(windows, segments, subjects)
     random, parts = check_random_state(random_state), []
     for subject in pd.unique(subjects):
         own = np.flatnonzero(subjects == subject)
@@ -131,7 +131,7 @@ def intersubject_correlation(windows, segments, subjects=None):
     Raises
     ------
     ValueError
-        If lengths differ, or a person heard nothing that somebody else heard.
+        If lengths differ, a segment or subject is missing, or a person heard nothing that somebody else heard.
 
     See Also
     --------
@@ -153,7 +153,7 @@ def intersubject_correlation(windows, segments, subjects=None):
     .. [3] Nili, Wingfield, Walther, Su, Marslen-Wilson, Kriegeskorte (2014). A toolbox for representational similarity
        analysis. PLoS Computational Biology 10:e1003553. https://doi.org/10.1371/journal.pcbi.1003553
     """
-    segments, subjects = _labels(windows, segments, subjects)
+    windows, segments, subjects = _checked(windows, segments, subjects)
     person, names = pd.factorize(subjects)
     codes, _ = pd.factorize(segments)
     heard = np.zeros((len(names), codes.max() + 1), bool)
@@ -186,17 +186,24 @@ def intersubject_correlation(windows, segments, subjects=None):
     })  # fmt: skip
 
 
-def _labels(windows, segments, subjects):
-    """Segment and person of each window, checked."""
+def _checked(windows, segments, subjects):
+    """Windows as such or as an array, and segment and person of each."""
+    windows = windows if isinstance(windows, Windows) else np.asarray(windows)
     if subjects is None:
         subjects = subjects_of(windows) if isinstance(windows, Windows) else np.full(len(windows), "")
     labels = tuple(np.asarray(column, dtype=object) for column in (segments, subjects))
-    if len(windows.shape) != 3 or any(len(column) != len(windows) for column in labels):
+    if len(windows.shape) != 3 or any(column.shape != (len(windows),) for column in labels):
         raise ValueError(
             f"windows must be (n_windows, n_channels, n_times), with a segment and a subject each; got "
             f"{tuple(windows.shape)}, {len(labels[0])} segments and {len(labels[1])} subjects."
         )
-    return labels
+    for name, column in zip(("segments", "subjects"), labels, strict=True):
+        if (lost := np.flatnonzero(pd.isna(column))).size:
+            raise ValueError(
+                f"{name}: NaN or None in {len(lost)} of {len(column)} windows, the first of them {lost[:5].tolist()}; "
+                f"who heard what must be known: leave them out of windows, segments and subjects."
+            )
+    return windows, *labels
 
 
 def _channels(windows):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sk_b2s import (
     Envelope,
@@ -12,6 +13,9 @@ from sk_b2s import (
     RidgeDecoder,
     SoundArray,
     StimulusKFold,
+    StimulusLeakWarning,
+    StoredFeatures,
+    Windows,
     attention_accuracy,
     heard_beside,
     make_segments,
@@ -42,6 +46,25 @@ def test_what_was_said_beside_is_found_by_the_time_in_the_recording():
     assert "word" not in found
     with pytest.raises(ValueError, match=r"no sound of stream 'left', only \['attended', 'ignored'\]"):
         heard_beside(X, y, events, "left")
+
+
+def test_sound_ignored_in_a_test_and_attended_to_in_training_is_warned_of():
+    rng = np.random.default_rng(0)
+    stories = [SoundArray(rng.standard_normal((1200, 1)).astype("f4"), 20, name) for name in "ab"]
+    rows = [("r1", stories[0], "attended"), ("r1", stories[1], "ignored"), ("r2", stories[1], "attended"),
+            ("r2", stories[0], "ignored")]  # fmt: skip
+    events = pd.DataFrame([
+        {"subject": "s", "recording": recording, "type": "sound", "onset": 2.0, "duration": 60.0, "sound": sound,
+         "stream": stream, "recording_duration": 66.0} for recording, sound, stream in rows
+    ])  # fmt: skip
+    X, y = make_segments(events, anchor=1.0, tmin=0, tmax=1, stream="attended")
+    brain = rng.standard_normal((len(X), 3, 21)).astype("f4")
+    cut = FunctionTransformer(lambda rows: Windows.from_array(brain[rows.index], rows, sfreq=20))
+    ridge = RidgeDecoder(make_pipeline(StoredFeatures(), FeatureScaler()), lags=(0, 0.2), alphas=(1.0,), k=1)
+    first = (X["recording"] == "r1").to_numpy()
+    swapped = [(np.flatnonzero(~first), np.flatnonzero(first))]
+    with pytest.warns(StimulusLeakWarning, match=r"windows scored contain sound .* \(b\)"):
+        attention_accuracy(make_pipeline(cut, ridge), X, y, swapped, events, lengths=(2,))
 
 
 @pytest.mark.slow

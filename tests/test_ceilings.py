@@ -114,3 +114,18 @@ def test_a_constant_channel_has_no_ceiling_and_what_cannot_be_asked_is_said():
         intersubject_correlation(windows, np.where(subjects == "s0", segments, 50 + segments), subjects)
     with pytest.raises(ValueError, match="35 segments and 36 subjects"):
         intersubject_correlation(windows, segments[1:], subjects)
+
+
+def test_lists_are_arrays_and_what_is_not_known_of_a_window_is_named():
+    windows, segments, subjects = heard(n_subjects=2, n_repeats=2, n_segments=9)
+    for measure in (split_half_reliability, intersubject_correlation):
+        listed = measure(windows.tolist(), segments.tolist(), subjects.tolist())
+        pd.testing.assert_frame_equal(listed, measure(windows, segments, subjects))
+        with pytest.raises(
+            ValueError, match=r"segments: NaN or None in 2 of 36 windows, the first of them \[3, 7\]"
+        ):
+            measure(windows, np.where(np.isin(np.arange(36), [3, 7]), np.nan, segments), subjects)
+        with pytest.raises(
+            ValueError, match=r"subjects: NaN or None in 1 of 36 windows, the first of them \[5\]"
+        ):
+            measure(windows, segments, [*subjects[:5], None, *subjects[6:]])

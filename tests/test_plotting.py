@@ -1,6 +1,7 @@
 """Pictures show the numbers they are given."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -139,6 +140,19 @@ def test_history_marks_the_best_epoch():
             history.record(name, value)
     ax = plot_history(history)
     assert ax.lines[-1].get_xdata()[0] == 2
+    assert ax.get_ylabel() == "loss", "a history does not know which"
+    for loss, label in (("clip", "cross-entropy (nats)"), ("symmetric_clip", "cross-entropy (nats)")):
+        ax = plot_history(SimpleNamespace(history_=history, loss=loss))
+        assert ax.get_ylabel() == label
+        assert len(ax.figure.axes) == 1
+    for loss, label in (("mse", "mean squared error"), ("siglip", "loss of pairs (nats)")):
+        left, right = plot_history(SimpleNamespace(history_=history, loss=loss)).figure.axes
+        assert (left.get_ylabel(), right.get_ylabel()) == ("cross-entropy (nats)", label)
+        np.testing.assert_allclose(right.lines[0].get_ydata(), 1.0)
+        np.testing.assert_allclose(left.lines[0].get_ydata(), [3.0, 2.0, 2.5])
+        assert f"training {label}, over a batch" in [
+            text.get_text() for text in left.get_legend().get_texts()
+        ]
 
 
 # --- what a benchmark says ---------------------------------------------------------------------------
