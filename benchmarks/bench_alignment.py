@@ -9,6 +9,7 @@ import argparse
 import time
 from tempfile import TemporaryDirectory
 
+import joblib
 import numpy as np
 import pandas as pd
 from _machine import machine, markdown
@@ -18,15 +19,19 @@ from sk_b2s import check_alignment
 from sk_b2s.datasets import make_listening
 
 SHIFT = 0.3  # s
-CASES = {
-    "aligned": {},
-    "table 0.3 s early": {"shift": -SHIFT},
-    "table 0.3 s late": {"shift": SHIFT},
-    "sounds swapped": {"swap": True},
+RECORDED = {
+    "response": {},
     "no response": {"snr_db": -np.inf},
     "no response, earphones leak": {"snr_db": -np.inf, "earphones": True},
-    "earphones leak": {"earphones": True},
+    "response, earphones leak": {"earphones": True},
 }
+TABLES = {
+    "aligned": lambda sounds: sounds,
+    "0.3 s early": lambda sounds: sounds.assign(onset=sounds["onset"] - SHIFT),
+    "0.3 s late": lambda sounds: sounds.assign(onset=sounds["onset"] + SHIFT),
+    "sounds swapped": lambda sounds: swapped(sounds),
+}
+TRUTH = {"0.3 s early": SHIFT, "0.3 s late": -SHIFT}
 USUAL = ["blinks", "jumps", "bursts", "shift", "gain", "attention", "line", "drift", "clock", "jitter"]
 
 
@@ -39,25 +44,23 @@ def swapped(sounds):
     return sounds.assign(sound=heard, duration=length)
 
 
-def look(modality, case, seeds, options):
-    """All that is said of one case: DataFrame."""
-    shift, swap = case.get("shift", 0.0), case.get("swap", False)
-    artefacts = USUAL + ["earphones"] * case.get("earphones", False)
-    found = []
-    for seed in seeds:
-        with TemporaryDirectory() as root:
-            events = make_listening(
-                options.subjects, options.minutes, modality=modality, artefacts=artefacts, n_channels=64, sfreq=64,
-                snr_db=case.get("snr_db"), random_state=seed, root=root,
-            )  # fmt: skip
-            sounds = events[events["type"] == "sound"]
-            sounds = swapped(sounds) if swap else sounds.assign(onset=sounds["onset"] + shift)
-            found.append(check_alignment(sounds).assign(seed=seed))
-    return pd.concat(found, ignore_index=True)
+def look(modality, recorded, seed, options):
+    """What is said of each table of one set of recordings: {name of the table: DataFrame}."""
+    how = RECORDED[recorded]
+    artefacts = USUAL + ["earphones"] * how.get("earphones", False)
+    with TemporaryDirectory() as root:
+        events = make_listening(
+            options.subjects, options.minutes, modality=modality, artefacts=artefacts, n_channels=64, sfreq=64,
+            snr_db=how.get("snr_db"), random_state=seed, root=root,
+        )  # fmt: skip
+        sounds = events[events["type"] == "sound"]
+        tables = TABLES if recorded == "response" else {"aligned": TABLES["aligned"]}
+        memory = f"{root}/memory"
+        return {name: check_alignment(change(sounds), memory=memory) for name, change in tables.items()}
 
 
 def summary(found, truth):
-    """Count verdicts: of parts of five minutes, and of whole recordings."""
+    """Count verdicts and notes: of parts of five minutes, and of whole recordings."""
     for name, rows in (("parts", found[found["part"] > 0]), ("whole", found[found["part"] == 0])):
         kind = rows["verdict"].str.split(" by ").str[0]
         named = rows["offset"].dropna()
@@ -65,31 +68,38 @@ def summary(found, truth):
         yield [
             name, len(rows), *(int((kind == k).sum()) for k in ("aligned", "off", "cannot tell")),
             f"{named.median():+.2f}" if len(named) else "", int((error > 0.1).sum()),
-            int(rows["note"].str.contains("isolated peak").sum()),
+            *(int(rows["note"].str.contains(note).sum()) for note in ("isolated peak", "before the sound")),
         ]  # fmt: skip
 
 
 def main():
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--subjects", type=int, default=4)
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--modalities", nargs="+", default=["meg", "eeg"])
-    parser.add_argument("--cases", nargs="+", default=list(CASES))
+    parser.add_argument("--recorded", nargs="+", default=list(RECORDED), choices=list(RECORDED))
+    parser.add_argument("--keep", help="also keep all that was found in this file, as a pickle")
     options = parser.parse_args()
     began = time.perf_counter()
-    print(machine())
-    rows = []
+    print(machine(), flush=True)
+    rows, kept = [], {}
     with threadpool_limits(1):
         for modality in options.modalities:
-            for name in options.cases:
-                found = look(modality, CASES[name], range(options.seeds), options)
-                truth = -CASES[name].get("shift", 0.0)
-                rows += [[modality, name, *row] for row in summary(found, truth)]
-                print(rows[-2:], flush=True)
-    columns = ["modality", "truth", "of", "n", "aligned", "off", "cannot tell", "median offset, s",
-               "further than 0.1 s from the truth", "peak at 0 named"]  # fmt: skip
+            for recorded in options.recorded:
+                looks = [look(modality, recorded, seed, options) for seed in options.seeds]
+                for table in looks[0]:
+                    found = pd.concat([one[table] for one in looks], ignore_index=True)
+                    kept[modality, recorded, table] = found
+                    rows += [
+                        [modality, recorded, table, *row] for row in summary(found, TRUTH.get(table, 0.0))
+                    ]
+                    print(rows[-2:], flush=True)
+    if options.keep:
+        joblib.dump(kept, options.keep)
+    columns = ["modality", "recorded", "table", "of", "n", "aligned", "off", "cannot tell", "median offset, s",
+               "> 0.1 s from the truth", "peak at 0 named", "power before named"]  # fmt: skip
     print(markdown(columns, rows))
     print(f"{time.perf_counter() - began:.0f} s")
 

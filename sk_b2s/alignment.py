@@ -11,7 +11,7 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import welch
 
 from sk_b2s.caching import cached
-from sk_b2s.events import check_events
+from sk_b2s.events import check_events, clock_rate
 from sk_b2s.recordings import Processing, read_signal, recording_stamp
 from sk_b2s.speech import Envelope
 from sk_b2s.stimuli import SoundArray
@@ -195,17 +195,16 @@ def _laid_out(sounds, n_times, processing, memory):
     """The envelope as it was played, in the band of the brain, and where sound was: two ndarrays of (n_times,)."""
     sfreq = processing.sfreq
     course, heard = np.zeros(n_times), np.zeros(n_times, bool)
-    for onset, begun, seconds, sound in sounds[["onset", "sound_onset", "duration", "sound"]].itertuples(
-        index=False
+    names = ["onset", "sound_onset", "duration", "sound"]
+    for (onset, begun, seconds, sound), rate in zip(
+        sounds[names].itertuples(index=False), clock_rate(sounds), strict=True
     ):
         whole = _envelope(sound, sfreq, memory)
-        first, last = round(begun * sfreq), round((begun + seconds) * sfreq)
-        played = whole[first:last]
-        start = round(onset * sfreq)
-        skip = max(0, -start)  # a recording may begin within a sound
-        played = played[skip : max(skip, n_times - start)]
-        course[start + skip : start + skip + len(played)] += played
-        heard[start + skip : start + skip + len(played)] = True
+        first = max(0, round(onset * sfreq))  # a recording may begin within a sound
+        last = min(n_times, round((onset + seconds * rate) * sfreq))
+        place = ((np.arange(first, last) / sfreq - onset) / rate + begun) * sfreq
+        course[first:last] += np.interp(place, np.arange(len(whole)), whole, left=0.0, right=0.0)
+        heard[first:last] = True
     if not heard.any():
         raise ValueError(
             f"recording {sounds['recording'].iloc[0]!r}: none of its sounds is heard while it lasts."

@@ -9,11 +9,12 @@ import pandas as pd
 
 from sk_b2s.event_tables import EventTables, add_textgrids, check_fetched, delay_events, fill_sentences
 from sk_b2s.events import check_events
+from sk_b2s.raw_formats import refuse_4d
 from sk_b2s.sidecars import entities_of
 
 __all__ = ["read_bids"]
 
-FORMATS = {".fif", ".vhdr", ".edf", ".bdf", ".set", ".con", ".sqd", ".ds"}
+FORMATS = {".fif", ".vhdr", ".edf", ".bdf", ".set", ".con", ".sqd", ".ds", ".mat"}
 
 
 def read_bids(
@@ -54,8 +55,9 @@ def read_bids(
     datatype : "eeg" or "meg", default=None
         None takes both.
     derivatives : str or path-like, default=None
-        Recordings come from this folder, or ``root/derivatives/`` of that name; tables that it does not
-        hold come from ``root``.
+        Recordings, and what is known of their channels, come from this folder, or ``root/derivatives/`` of that
+        name; an ``events.tsv`` that it does not hold comes from ``root``. Files of MNE-BIDS-Pipeline
+        (``_proc-clean_raw.fif``) are recordings, too.
     proc, desc : str, default=None
         Which version of a recording to take ("clean" of ``_desc-clean_eeg.fif``); "" is the one without.
         Needed where there are several.
@@ -63,7 +65,8 @@ def read_bids(
         Folder of the audio files, in ``root`` unless absolute.
     sounds : str, dict or callable, default=None
         Which file a name in the table means, if not the file of that name: ``{"A": "story.wav"}`` (values
-        of ``trial_type`` may be names) or a function of the name. A str with entities in braces,
+        of ``trial_type`` may be names; None is the sound that is playing) or a function of the name. A str with
+        entities in braces,
         ``"audio{run}.wav"``, is the one sound that a recording *without* events.tsv plays from its start.
     columns : dict, default=None
         Where our columns are in events.tsv: ``{"text": "value", "type": "event_kind"}``, or a list of columns
@@ -118,6 +121,8 @@ def read_bids(
     base = _base_folder(root, derivatives)
     wanted = {"task": task, "sub": subjects, "ses": sessions, "run": runs, "proc": proc, "desc": desc}
     recordings = _find_recordings(base, wanted, datatype)
+    for path in recordings:
+        refuse_4d(path)
     check_fetched([part for parts in recordings.values() for part in parts], root)
     tables = EventTables(root, base, root / stimuli, sounds, columns, types)
     events = tables.read(list(recordings))
@@ -160,20 +165,24 @@ def _find_recordings(base, wanted, datatype):
     for kind in kinds:
         for path in sorted([*base.glob(f"sub-*/{kind}/*"), *base.glob(f"sub-*/ses-*/{kind}/*")]):
             entities = entities_of(path)
-            suffix = entities.get("suffix")
-            if path.suffix in FORMATS and suffix == kind and {"sub", "task"} <= set(entities):
+            if not {"sub", "task"} <= set(entities):
+                continue
+            if path.suffix in FORMATS and entities["suffix"] in (kind, *("raw",) * (path.suffix == ".fif")):
                 found[path] = entities
+            elif entities["suffix"] == "meg" and path.suffix == "" and path.is_dir():
+                found[path] = entities  # of 4D Neuroimaging
     chosen = {path: entities for path, entities in found.items() if _is_wanted(entities, wanted)}
     if not chosen:
         raise ValueError(_nothing_found(base, found, wanted, kinds))
     groups: dict = {}
     for path, entities in chosen.items():
-        versions = {key: entities.pop(key, None) for key in ("proc", "desc", "split", "rec")}
-        group = groups.setdefault(tuple(entities.items()), {})
-        key = (versions["proc"], versions["desc"], versions["rec"], path.suffix)
+        versions = {key: entities.pop(key, None) for key in ("proc", "desc", "split", "rec", "suffix")}
+        group = groups.setdefault((path.parent, *entities.items()), {})
+        key = (versions["proc"], versions["desc"], versions["rec"], versions["suffix"], path.suffix)
         group.setdefault(key, []).append(path)
     recordings = {}
     for group in groups.values():
+        group = {key: parts for key, parts in group.items() if key[-1] != ".mat"} or group
         if len(group) > 1:
             names = [parts[0].name for parts in group.values()]
             raise ValueError(

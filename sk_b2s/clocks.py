@@ -25,6 +25,7 @@ CHUNK = 10.0  # s of sound whose place is looked for at once
 HOP = 5.0  # s from one such place to the next
 RATE = 1000.0  # Hz at which envelopes are compared, at most
 LOW, HIGH = 1.0, 40.0  # Hz, the part of the envelopes that is compared
+AS_GOOD = 0.05  # of correlation by which a sound played again is better for no reason
 ALIKE = 0.4  # correlation from which a chunk counts as found
 
 
@@ -201,7 +202,7 @@ def _likeness(reference, signal):
 
 
 def find_sound(channel, sfreq, sound, start=0.0, stop=np.inf):
-    """Find where a sound begins in a recorded audio channel.
+    """Find where a sound begins in a recorded audio channel; where it was played twice, the first time.
 
     Parameters
     ----------
@@ -227,7 +228,8 @@ def find_sound(channel, sfreq, sound, start=0.0, stop=np.inf):
             part = part[: len(part) if np.isinf(stop) else round((stop - start) * rate) + len(reference)]
             if len(part) >= len(reference):
                 likeness = _likeness(reference, part)
-                at = int(np.argmax(likeness))
+                first = int(np.argmax(likeness >= likeness.max() - AS_GOOD))
+                at = first + int(np.argmax(likeness[first : first + round(rate)]))
                 best = max(best, (start + at / rate, float(likeness[at])), key=lambda found: found[1])
     return best
 

@@ -88,7 +88,7 @@ class Epocher(TransformerMixin, BaseEstimator):
     reference : None, "average" or sequence of str, default=None
         What is subtracted from every electric channel: the mean of all good ones of the recording or
         of those named, which need not be among ``picks`` (mastoids). Magnetic sensors are left as
-        they are.
+        they are, and so are recordings of them alone.
     l_freq, h_freq : float or None, default=None
         Edges of a band-pass filter in Hz. The paper filters nothing.
     notch : float, sequence of float or None, default=None

@@ -32,6 +32,7 @@ TYPES = {
     "phoneme": "phoneme", "phonemes": "phoneme", "phone": "phoneme", "phones": "phoneme",
 }  # fmt: skip
 NUMBERS = ("onset", "duration", "sound_onset", "word_index", "drift_ppm")
+BAD = re.compile(r"bad(?![a-z])")  # "bad", "BAD_blink", and no "badge"
 # git-annex's stand-ins for content that has not been fetched: a link, or a small file with a key in it.
 POINTER = re.compile(rb"(/annex/objects/|(\.\./)*\.git/annex/objects/)")
 
@@ -108,10 +109,9 @@ class EventTables:
         return rows.assign(**who, task=entities["task"], run=entities.get("run", ""))
 
     def _events_file(self, recording):
-        versions = ("split", "proc", "desc", "rec")
         for base in dict.fromkeys((self.base, self.root)):
             twin = base / Path(recording).relative_to(self.base)
-            if path := find_sidecar(twin, "events.tsv", base, ignore=versions):
+            if path := find_sidecar(twin, "events.tsv", base):
                 return path
         return None
 
@@ -157,11 +157,13 @@ class EventTables:
         )
         rows = rows.join(others)
         rows["duration"] = rows["duration"].fillna(0.0)
+        if "sequence" in rows:
+            rows["sequence"] = _as_names(rows["sequence"])
         if "sound" not in rows:
             rows["sound"] = None
         rows["sound"] = [
-            None if pd.isna(name) else self._file(name, label, must=kind == "sound")
-            for label, name, kind in zip(rows.index, rows["sound"], rows["type"], strict=True)
+            None if pd.isna(name) else self._file(name, label)
+            for label, name in zip(rows.index, rows["sound"], strict=True)
         ]
         return rows
 
@@ -194,29 +196,30 @@ class EventTables:
                 rows.loc[same, "sound"], kinds[same] = value, "sound"
             elif value in self.types or plain in self.types:
                 kinds[same] = self.types.get(value, self.types.get(plain))
-            elif plain.startswith("bad"):
+            elif BAD.match(plain):
                 kinds[same] = "bad"
             else:
                 self.left_out["n/a" if pd.isna(value) else value] += len(same)
         return kinds
 
-    def _file(self, name, where, must=True):
-        """The audio file that a name means."""
-        if name in self.found and (self.found[name] or not must):
+    def _file(self, name, where):
+        """The audio file that a name means, None for the sound that is playing."""
+        if name in self.found:
             return self.found[name]
         asked, name = name, self.rename(name) if self.rename else self.sounds.get(str(name), name)
+        if name is None:
+            self.found[asked] = None
+            return None
         places = [Path(name)] if Path(name).is_absolute() else [self.stimuli / name, self.root / name]
         places += [self.stimuli / Path(name).name]
         for path in places:
             if path.is_file() or path.is_symlink():
                 self.found[asked] = str(path)
                 return str(path)
-        if not must:
-            self.found[asked] = None  # a word takes the sound that is playing
-            return None
         raise FileNotFoundError(
             f"{where}: the sound {str(name)!r} is not there; looked for {', '.join(map(repr, map(str, places)))}. "
-            f"Where sounds are elsewhere, give stimuli=...; where files have other names, sounds={{{asked!r}: '...'}}."
+            f"Where sounds are elsewhere, give stimuli=...; where files have other names, sounds={{{asked!r}: '...'}}, "
+            f"or None there for words of the sound that is playing."
         )
 
 
@@ -257,6 +260,15 @@ def _as_numbers(texts):
     """A carried column as numbers where all it holds are such."""
     numbers = pd.to_numeric(texts, errors="coerce")
     return numbers if (numbers.notna() | texts.isna()).all() and numbers.notna().any() else texts
+
+
+def _as_names(texts):
+    """Names that are whole numbers in one way: "1.0", as programs write them beside "n/a", is "1"."""
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if (numbers.isna() & texts.notna()).any():
+        return texts
+    whole = numbers.notna() & (numbers == numbers.round())
+    return texts.astype(object).mask(whole, numbers.where(whole, 0).astype(int).astype(str))
 
 
 # --- what tables of all kinds are given ------------------------------------------------------------
@@ -306,7 +318,8 @@ def fill_sentences(events, sentence_gap=0.4):
 
     With a ``word_index`` a sentence begins where it does not rise, without where nobody speaks for
     ``sentence_gap`` seconds; it is named by its text. Words that name their sentence and not their place
-    in it are counted.
+    in it are counted. A word without a duration lasts until the next one begins; of recordings in which no
+    word has any, and none an index, sentences are not told.
 
     Parameters
     ----------
@@ -319,23 +332,34 @@ def fill_sentences(events, sentence_gap=0.4):
     -------
     events : DataFrame
         With ``sequence`` and ``word_index``.
+
+    Warns
+    -----
+    UserWarning
+        If sentences cannot be told.
     """
-    events = events.reset_index(names="label") if "label" not in events else events.reset_index(drop=True)
+    labels, events, untold = events.index, events.reset_index(drop=True), []
     for column, empty in [("text", None), ("sequence", None), ("word_index", np.nan), ("stream", "single")]:
         if column not in events:
             events[column] = pd.Series(empty, index=events.index, dtype=float if empty is np.nan else object)
     events["stream"] = events["stream"].where(events["stream"].notna(), "single")
-    for _, words in events[events["type"] == "word"].groupby(["recording", "stream"], sort=False):
+    for (recording, _), words in events[events["type"] == "word"].groupby(
+        ["recording", "stream"], sort=False
+    ):
         words = words.sort_values("onset", kind="stable")
         if words["sequence"].notna().any():
             if words["word_index"].isna().all():
                 runs = (words["sequence"] != words["sequence"].shift()).cumsum()
                 events.loc[words.index, "word_index"] = words.groupby(runs).cumcount().astype(float)
             continue
-        place = words["word_index"].to_numpy(float)
+        place, lasts = words["word_index"].to_numpy(float), words["duration"].to_numpy(float)
         if np.isnan(place).all():
-            ends = (words["onset"] + words["duration"]).to_numpy()
-            new = words["onset"].to_numpy()[1:] - ends[:-1] >= sentence_gap - 1e-9
+            if len(words) > 1 and not (lasts > 0).any():
+                untold.append(recording)
+                continue
+            onset = words["onset"].to_numpy(float)
+            ends = np.where(lasts[:-1] > 0, onset[:-1] + lasts[:-1], onset[1:])
+            new = onset[1:] - ends >= sentence_gap - 1e-9
         else:
             new = ~(place[1:] > place[:-1])
         sentence = np.r_[0, np.cumsum(new)]
@@ -343,7 +367,14 @@ def fill_sentences(events, sentence_gap=0.4):
         events.loc[words.index, "sequence"] = of_sentence.transform(plain_text).astype(object)
         if np.isnan(place).all():
             events.loc[words.index, "word_index"] = of_sentence.cumcount().astype(float)
-    return events.set_index("label").rename_axis(None)
+    if untold:
+        warnings.warn(
+            f"{len(untold)} recordings, the first {str(untold[0])!r}, have words without a duration, a sentence or a "
+            f"place in it, so where sentences begin cannot be told; columns={{'duration': ...}}, 'sequence' or "
+            f"'word_index' says where these are.",
+            stacklevel=3,
+        )
+    return events.set_axis(labels)
 
 
 def delay_events(events, audio_delay):

@@ -169,7 +169,11 @@ def _check_sounds_exist(events, is_sound):
     )
     events["sound"] = events["sound"].astype(object)
     known = events["sound"].notna()
-    for sound in pd.unique(events.loc[known, "sound"]):
+    distinct = pd.unique(events.loc[known, "sound"])
+    if any(isinstance(sound, Path) for sound in distinct):
+        events["sound"] = events["sound"].map(lambda sound: str(sound) if isinstance(sound, Path) else sound)
+        distinct = pd.unique(events.loc[known, "sound"])
+    for sound in distinct:
         if not isinstance(sound, SoundArray) and not Path(sound).is_file():
             _refuse(events, known & (events["sound"] == sound), "sound", "an existing file")
 
@@ -266,13 +270,14 @@ def _place_in_sounds(events):
     fill = spoken[without]
     events.loc[fill, "sound"] = events["sound"].to_numpy()[playing[without]]
     untimed = rows["sound_onset"].isna().to_numpy()
-    if (bad := untimed & (playing < 0)).any():
+    other = events["sound"].to_numpy()[spoken] != events["sound"].to_numpy()[playing]
+    if (bad := untimed & ((playing < 0) | other)).any():
         lost[spoken[bad]] = True
         _refuse(
             events.set_axis(labels),
             lost,
             "sound_onset",
-            "a time in the sound, or a row of type 'sound' to take it from",
+            "a time in the sound that it names, or a row of type 'sound' in which that sound is playing",
         )
     since = rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]
     since = since / clock_rate(events)[playing]
@@ -281,11 +286,13 @@ def _place_in_sounds(events):
     length = _of_each(events["sound"].iloc[spoken], sound_duration).astype(float)
     beyond = np.zeros(len(events), bool)
     beyond[spoken] = events["sound_onset"].to_numpy()[spoken] > length + 0.1
-    _refuse(
-        events.set_axis(labels),
-        beyond,
-        "sound_onset",
-        "a time within the sound (is the audio file shorter than its words?)",
-    )
+    if beyond.any():
+        first = int(np.argmax(beyond[spoken]))
+        name = sound_name(events["sound"].iloc[spoken[first]])
+        _refuse(
+            events.set_axis(labels), beyond, "sound_onset",
+            f"a time within the sound (is the audio file shorter than its words?), which is {name!r} of "
+            f"{length[first]:.3f} s",
+        )  # fmt: skip
     _check_times_agree(events.set_axis(labels), spoken, playing, since + begun)
     return events.set_axis(labels)

@@ -13,7 +13,7 @@ from scipy.io import loadmat, whosmat
 from sk_b2s.caching import code_of
 from sk_b2s.sensors import NOT_EEG
 
-__all__ = ["read_broderick", "read_fastscan", "read_fieldtrip", "read_raw", "say_truncated"]
+__all__ = ["read_broderick", "read_fastscan", "read_fieldtrip", "read_raw", "refuse_4d", "say_truncated"]
 
 CODE = code_of(__file__)
 KIT = (".con", ".sqd")
@@ -21,6 +21,7 @@ KIT = (".con", ".sqd")
 CUT_OFF = re.compile(
     r"invalid tag|does not match the file size|outside data range|truncated|unexpected end", re.I
 )
+FAINT = 1e-2  # µV of s.d. that no electrode's samples have
 HEAD_SHAPE = 500  # points kept of a head's surface; FastSCAN writes hundreds of thousands
 UNITS = {
     "v": 1.0, "mv": 1e-3, "uv": 1e-6, "µv": 1e-6, "nv": 1e-9, "t": 1.0, "pt": 1e-12, "ft": 1e-15, "t/m": 1.0,
@@ -71,6 +72,7 @@ def read_raw(path):
     """
     path = Path(path)
     _check_fetched(path)
+    refuse_4d(path)
     suffix = path.suffix.lower()
     read = {".ds": _read_ctf, ".mat": _read_mat, **dict.fromkeys(KIT, _read_kit)}.get(suffix, _read_any)
     try:
@@ -96,6 +98,27 @@ def read_raw(path):
 
 class Explained(ValueError):
     """An error that already tells the user what to do."""
+
+
+def refuse_4d(path):
+    """Raise for a folder of 4D Neuroimaging (BTi), the one format of BIDS for MEG whose files have no ending.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Raises
+    ------
+    ValueError
+        Telling how to make a FIF of it.
+    """
+    path = Path(path)
+    if path.is_dir() and path.suffix == "":
+        raise Explained(
+            f"recording {str(path)!r} is a folder without an ending, as of 4D Neuroimaging (BTi), which is not read. "
+            f"Make a FIF of it: mne.io.read_raw_bti('{path.name}/c,rfDC', '{path.name}/config', '{path.name}/hs_file')"
+            f".save('{path.name}.fif')."
+        )
 
 
 def say_truncated(raw, error):
@@ -247,6 +270,11 @@ def read_broderick(path):
     if len(data) != len(montage.ch_names):
         raise Explained(
             f"recording {str(path)!r}: eegData must be (n_times, 128), got {held['eegData'].shape}."
+        )
+    if 0 < (spread := float(np.median(data.std(axis=1)))) < FAINT:
+        raise Explained(
+            f"recording {str(path)!r}: eegData is to be in microvolts, but its channels vary by {spread:.1g}; if that "
+            f"is volt, save it multiplied by 1e6."
         )
     mastoids = np.asarray(held.get("mastoids", np.empty((data.shape[1], 0))), float).T
     names = [*montage.ch_names, *["M1", "M2"][: len(mastoids)]]

@@ -283,6 +283,8 @@ def _reference_channels(raw, names, reference):
     types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
     if reference == "average":
         kinds = {types[name] for name in names} & set(ELECTRIC)
+        if not kinds:
+            return []  # magnetic sensors alone, as in one of several studies
         good = [name for name in raw.ch_names if types[name] in kinds and name not in raw.info["bads"]]
         chosen = [name for name in good if not NOT_EEG.match(name)]
     else:

@@ -177,7 +177,7 @@ def _fitting(events, anchors, margin, reject):
 
 
 def _lengths_and_bad(events, anchors):
-    """Length of each recording, from the table where it says so, and its bad stretches: two dicts."""
+    """Length of each recording, as the table says or the file has, and its bad stretches: two dicts."""
     said = {}
     if "recording_duration" in events:
         said = events.groupby("recording", sort=False)["recording_duration"].first().dropna().to_dict()
@@ -186,8 +186,8 @@ def _lengths_and_bad(events, anchors):
     length, stretches = {}, {}
     for recording in pd.unique(anchors["recording"]):
         there = recording not in said or Path(recording).exists()
-        found, annotated = recording_extent(recording) if there else (np.nan, ())
-        length[recording] = float(said.get(recording, found))
+        found, annotated = recording_extent(recording) if there else (np.inf, ())
+        length[recording] = min(float(said.get(recording, np.inf)), found)  # the file may have been cut off
         stretches[recording] = [*marked.get(recording, ()), *annotated]
     return length, stretches
 

@@ -11,8 +11,11 @@ References
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+import warnings
+from io import BytesIO
 from pathlib import Path
 
 import mne
@@ -120,12 +123,12 @@ def read_tsv(path):
     Raises
     ------
     ValueError
-        If the file is not UTF-8 or no table.
+        If the file is not UTF-8 or no table, or a line has fewer or more fields than the head.
     """
     try:
         table = pd.read_csv(
-            path, sep="\t", encoding="utf-8-sig", dtype=str, keep_default_na=False, na_values=["n/a"],
-            quoting=3,
+            open_table(path), sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"], quoting=3,
+            index_col=False,
         )  # fmt: skip
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{str(path)!r} is no table of BIDS, tab-separated UTF-8: {error}") from error
@@ -135,6 +138,40 @@ def read_tsv(path):
         if texts.str.startswith('"').any():  # as programs write a field with a quote or a tab in it
             table[column] = texts.str.replace(r'^"(.*)"$', lambda m: m[1].replace('""', '"'), regex=True)
     return table
+
+
+def open_table(path):
+    """Open a table of BIDS of which each line has the fields of the first; a mark of byte order is passed.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    file : BytesIO
+        Without empty fields at the end of lines that the first line does not have.
+
+    Raises
+    ------
+    ValueError
+        Naming a line with fewer fields, as where a file was cut off, or with more of which one holds something.
+    """
+    data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lines = data.split(b"\n")
+    tabs = lines[0].rstrip(b"\t").count(b"\t")
+    for row, line in enumerate(lines):
+        if not line.strip():
+            lines[row] = b""
+        if (found := lines[row].count(b"\t")) == tabs or not lines[row]:
+            continue
+        if found < tabs or line.rstrip(b"\t").count(b"\t") > tabs:
+            raise ValueError(
+                f"{str(path)!r}, line {row + 1}: expected {tabs + 1} fields as in the first line, got {found + 1}: "
+                f"{line[:80].decode(errors='replace')!r}. Was the file cut off, or is it not separated by tabs?"
+            )
+        lines[row] = line[: len(line) - (found - tabs)]
+    return BytesIO(b"\n".join(lines))
 
 
 def sidecars_of(recording):
@@ -148,7 +185,9 @@ def sidecars_of(recording):
     -------
     paths : list of Path
     """
-    if entities_of(recording).get("suffix") not in ("eeg", "meg") or "sub" not in entities_of(recording):
+    if entities_of(recording).get("suffix") not in ("eeg", "meg", "raw") or "sub" not in entities_of(
+        recording
+    ):
         return []
     found = [find_sidecar(recording, name) for name in ("channels.tsv", "electrodes.tsv", "coordsystem.json")]
     return [path for path in found if path is not None]
@@ -172,13 +211,36 @@ def apply_sidecars(raw, recording):
     Returns
     -------
     raw : mne.io.Raw
+
+    Warns
+    -----
+    UserWarning
+        If the recording is shorter than ``RecordingDuration`` of its ``eeg.json`` or ``meg.json``.
     """
+    _compare_length(raw, Path(recording))
     paths = {entities_of(path)["suffix"]: path for path in sidecars_of(recording)}
     if "channels" in paths:
         _apply_channels(raw, read_tsv(paths["channels"]))
     if "electrodes" in paths and "coordsystem" in paths and raw.get_montage() is None:
         _apply_electrodes(raw, read_tsv(paths["electrodes"]), paths["coordsystem"])
     return raw
+
+
+def _compare_length(raw, recording):
+    """Warn of a recording that ends before its description says."""
+    if "sub" not in entities_of(recording) or recording.parent.name not in ("eeg", "meg"):
+        return
+    path = find_sidecar(recording, f"{recording.parent.name}.json")
+    if path is None or not path.is_file():
+        return
+    said = json.loads(path.read_text(encoding="utf-8-sig")).get("RecordingDuration")
+    lasts = raw.n_times / raw.info["sfreq"]
+    if isinstance(said, (int, float)) and lasts < said - max(1.0, 0.01 * said):
+        warnings.warn(
+            f"recording {str(recording)!r} lasts {lasts:.1f} s, but {path.name!r} says {said:.1f} s: it seems "
+            f"truncated. Fetch or copy it again.",
+            stacklevel=4,
+        )
 
 
 def _apply_channels(raw, table):

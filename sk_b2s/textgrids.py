@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s.stimuli import plain_text
+from sk_b2s.stimuli import plain_text, sound_duration
 
 __all__ = ["read_textgrid", "textgrid_events"]
 
 # What aligners write where nobody speaks: Praat's users, Prosodylab and HTK, Kaldi and MFA, MAUS.
-SILENCES = {"", "sp", "sil", "spn", "silence", "<sil>", "<eps>", "<p:>", "{sl}", "{ns}", "#", "_"}
+SILENCES = {"", "sp", "sil", "spn", "<sil>", "<silence>", "[sil]", "<eps>", "<p:>", "{sl}", "{ns}", "#", "_"}
 # Names of tiers in common use, in lower case; MFA puts the speaker's before them ("anna - words").
 TIERS = {
     "word": ("words", "word", "ort-mau", "ort"),
     "phoneme": ("phones", "phone", "phonemes", "phoneme", "mau"),
     "sentence": (),
 }
+LATE = 0.1  # s by which a word may begin after its sound has ended
 TOLERANCE = 1e-4  # s by which aligners' intervals may overlap
 # Praat reads both syntaxes by one rule: texts in quotes, numbers and flags that stand free, and all else
 # is there for people ("xmin =", "intervals [3]:").
@@ -287,8 +288,15 @@ def speak_sounds(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
     -------
     rows : DataFrame of shape (n_words + n_phonemes, ...)
         Words and phonemes that begin while their sound plays.
+
+    Raises
+    ------
+    ValueError
+        If a sound's file is shorter than the words of its TextGrid.
     """
     spoken = {path: textgrid_events(path, tiers, sentence_gap) for path in set(textgrid_of.values())}
+    for sound, path in textgrid_of.items():
+        check_whole(sound, spoken[path], path)
     parts = []
     for _, played in sounds[sounds["sound"].map(str).isin(list(textgrid_of))].iterrows():
         rows = spoken[textgrid_of[str(played["sound"])]]
@@ -302,6 +310,30 @@ def speak_sounds(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
         passed = {name: played[name] for name in played.index if name not in rows and name != "onset"}
         parts.append(rows.assign(onset=onset, **passed))
     return pd.concat(parts, ignore_index=True) if parts else sounds.iloc[:0]
+
+
+def check_whole(sound, rows, source):
+    """Raise if words begin after the file of their sound has ended.
+
+    Parameters
+    ----------
+    sound : path-like
+    rows : DataFrame of shape (n_words, ...)
+        ``sound_onset`` in seconds.
+    source : path-like
+        What tells the words, for the message.
+
+    Raises
+    ------
+    ValueError
+        Naming both files.
+    """
+    last, length = rows["sound_onset"].max(), sound_duration(str(sound))
+    if last > length + LATE:
+        raise ValueError(
+            f"{str(sound)!r} lasts {length:.3f} s, but its last word begins at {last:.3f} s in {str(source)!r}; is it "
+            f"whole, and are they of one sound?"
+        )
 
 
 def _find_tiers(path, found, tiers):

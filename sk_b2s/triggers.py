@@ -20,6 +20,7 @@ from sk_b2s.textgrids import find_textgrid, speak_sounds, textgrid_events
 
 __all__ = ["events_from_raw", "read_triggers"]
 
+SETTLED = 0.003  # s within which all bits of a code have fallen
 HEARD = 0.3  # correlation from which a sound without a trigger counts as found
 
 
@@ -217,11 +218,7 @@ def read_triggers(raw, keys, stim_channel=None):
     numbers = np.array([_number(name) for name in names])
     pulses = np.empty((0, 2))
     if stim_channel is not None or len(mne.pick_types(raw.info, meg=False, stim=True)):
-        # 16 bits carry codes; BioSemi keeps its own state in those above.
-        found = mne.find_events(
-            raw, stim_channel, shortest_event=1, mask=0xFFFF, mask_type="and", verbose="ERROR"
-        )
-        pulses = np.column_stack([(found[:, 0] - raw.first_samp) / raw.info["sfreq"], found[:, 2]])
+        pulses = _pulses(raw, stim_channel)
     times = {}
     for key in keys:
         if isinstance(key, Integral):
@@ -236,6 +233,24 @@ def read_triggers(raw, keys, stim_channel=None):
             )
         times[key] = np.sort(times[key])
     return times
+
+
+def _pulses(raw, stim_channel):
+    """When which code came, in seconds and codes: (n_pulses, 2).
+
+    Boxes that hold a code until the next one send falling codes, too. The bits of a code that ends may fall one
+    after the other, however; what is left of it for a moment is no code.
+    """
+    sfreq = raw.info["sfreq"]
+    # 16 bits carry codes; BioSemi keeps its own state in those above.
+    steps = mne.find_events(
+        raw, stim_channel, "step", consecutive=True, shortest_event=1, mask=0xFFFF, mask_type="and", verbose="ERROR"
+    )  # fmt: skip
+    at, before, code = steps.T
+    lasts = np.diff(at, append=np.inf)
+    left = (code < before) & (lasts <= max(2, SETTLED * sfreq))
+    came = (code > 0) & ~left
+    return np.column_stack([(at - raw.first_samp) / sfreq, code])[came]
 
 
 def _number(name):

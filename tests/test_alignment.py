@@ -44,6 +44,20 @@ def test_what_is_aligned_is_called_aligned(events, memory):
     assert found["note"].tolist() == ["", ""]
 
 
+def test_a_table_that_knows_its_clocks_drift_is_aligned(tmp_path):
+    """The brain's copy runs 1500 ppm slower than the sound: 0.36 s after four minutes."""
+    brain, sound = planted([0.12], strength=1.0)
+    at = np.arange(len(sound))
+    late = np.stack([np.interp(at / (1 + 1500e-6), at, channel) for channel in brain.T], axis=1)
+    events = recorded(tmp_path, late, sound)
+    found = check_alignment(events.assign(drift_ppm=1500.0), minutes=1, max_offset=0.5)
+    assert found["verdict"].tolist() == ["aligned"] * 5
+    assert found.loc[found["part"] > 0, "offset"].abs().max() < 0.05
+    unknown = check_alignment(events, minutes=1, max_offset=0.5)
+    assert unknown["offset"].iloc[4] > 0.2
+    assert "off by +0.3" in unknown["verdict"].iloc[4]
+
+
 @pytest.mark.parametrize("shift", [-0.3, 0.3, 1.0])
 def test_a_shifted_table_is_off_by_its_shift(events, memory, shift):
     moved = sounds_of(events)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from raw_files import write_fieldtrip
 
 from sk_b2s import Epocher, make_segments, read_bids
 from sk_b2s.datasets import make_listening
@@ -158,6 +159,71 @@ def test_sentences_by_index_and_indices_by_sentence(folder):
     assert words["sequence"].tolist() == ["7", "7", "8", "8"]
 
 
+def test_a_whole_number_names_a_sentence_in_one_way(folder):
+    """Programs write 7.0 for 7 where a column has a missing value; the sentence is one."""
+    rows = "2\t0\tsound\tstory.wav\tn/a\t{}\n3\t0.5\tword\tn/a\tonce\t{}\n"
+    head = HEADER.replace("\n", "\tsequence_id\n")
+    folder.tell(head + rows.format("n/a", "7"))
+    folder.tell(head + rows.format("n/a", "7.0"), folder.add("sub-02/eeg/sub-02_task-story_eeg.fif"))
+    folder.tell(head + rows.format("x", "7.0"), folder.add("sub-03/eeg/sub-03_task-story_eeg.fif"))
+    words = read_bids(folder.root).query("type == 'word'").set_index("subject")["sequence"]
+    assert words.to_dict() == {
+        "01": "7",
+        "02": "7",
+        "03": "7.0",
+    }  # of names that are not all numbers none is one
+
+
+def test_words_without_durations_last_until_the_next(folder):
+    said = zip("abcd", (3.0, 3.5, 4.0, 4.5), ("n/a", "0.05", "n/a", "n/a"), strict=True)
+    rows = "".join(f"{onset}\t{lasts}\tword\tn/a\t{word}\n" for word, onset, lasts in said)
+    folder.tell(HEADER + "2\tn/a\tsound\tstory.wav\tn/a\n" + rows)
+    words = read_bids(folder.root)[1:]
+    assert words["sequence"].tolist() == ["a b", "a b", "c d", "c d"]
+    folder.tell(HEADER + "2\tn/a\tsound\tstory.wav\tn/a\n3\tn/a\tword\tn/a\ta\n3.5\tn/a\tword\tn/a\tb\n")
+    with pytest.warns(
+        UserWarning, match=r"1 recordings, .*words without a duration.*sentences begin cannot be told"
+    ):
+        events = read_bids(folder.root)
+    assert events["sequence"].isna().all()
+
+
+def test_columns_are_carried_whatever_their_name(folder):
+    lines = [f"{line}\t{label}" for line, label in zip(EVENTS.splitlines(), ["label", *"xyzz"], strict=True)]
+    folder.tell("\n".join(lines))
+    assert read_bids(folder.root)["label"].tolist() == ["x", "y", "z", "z"]
+
+
+def test_only_what_is_called_bad_is_bad(folder):
+    folder.tell(EVENTS + "8\t1\tbadge\tn/a\tn/a\n9\t1\tBAD blink\tn/a\tn/a\n10\t1\tbad\tn/a\tn/a\n")
+    with pytest.warns(UserWarning, match="1 of 'badge'"):
+        events = read_bids(folder.root)
+    assert events.loc[events["type"] == "bad", "onset"].tolist() == [9, 10]
+
+
+def test_a_word_that_names_a_sound_which_is_not_there(folder):
+    folder.tell(EVENTS.replace("0.5\tword\tn/a\tnull", "0.5\tword\tothr.wav\tnull"))
+    with pytest.raises(
+        FileNotFoundError, match=r"line 3: the sound 'othr\.wav' is not there; .*or None there"
+    ):
+        read_bids(folder.root)
+    events = read_bids(folder.root, sounds={"othr.wav": None})
+    assert events["sound"].nunique() == 1
+    write_wav(folder.root / "stimuli/othr.wav", 10, seed=3)
+    with pytest.raises(
+        ValueError, match=r"line 3', column 'sound_onset': expected a time in the sound that it names"
+    ):
+        read_bids(folder.root)
+    folder.tell(
+        HEADER.replace("\n", "\tstart\n")
+        + "3\t0.5\tword\tothr.wav\tonce\t1.5\n4\t0.5\tword\tothr.wav\tupon\t2.5\n"
+    )
+    events = read_bids(folder.root, columns={"sound_onset": "start"})  # no row of a sound is needed then
+    X, y = make_segments(events, tmin=0, tmax=1)
+    assert y["sound_onset"].tolist() == [1.5, 2.5]
+    assert np.asarray(Epocher(sfreq=32).fit_transform(X)).shape == (2, 3, 33)
+
+
 def textgrid(path, words):
     lines = [
         'File type = "ooTextFile"',
@@ -227,6 +293,60 @@ def test_versions_are_chosen_by_name(folder):
     assert "derivatives" not in read_bids(folder.root)["recording"][0]
     with pytest.raises(FileNotFoundError, match=r"derivatives='ica'.*holds \['clean'\]"):
         read_bids(folder.root, derivatives="ica")
+
+
+def test_a_derivative_has_its_own_table_or_that_of_the_root(folder):
+    recording = folder.root / "derivatives/clean/sub-01/eeg/sub-01_task-story_desc-clean_eeg.fif"
+    write_recording(recording)
+    assert read_bids(folder.root, derivatives="clean")["onset"][0] == 2.0
+    folder.tell(EVENTS.replace("2.0", "1.0"), recording)
+    assert read_bids(folder.root, derivatives="clean")["onset"][0] == 1.0
+    assert read_bids(folder.root)["onset"][0] == 2.0
+
+
+def test_what_mne_bids_pipeline_writes_is_read(folder):
+    made = folder.root / "derivatives/mne-bids-pipeline/sub-01/eeg"
+    for name in ("proc-clean_raw", "proc-filt_raw", "proc-clean_epo", "proc-icafit_ica"):
+        write_recording(made / f"sub-01_task-story_{name}.fif")
+    with pytest.raises(
+        ValueError, match=r"several versions, \['sub-01_task-story_proc-clean_raw\.fif', .*filt_raw"
+    ):
+        read_bids(folder.root, derivatives="mne-bids-pipeline")
+    events = read_bids(folder.root, derivatives="mne-bids-pipeline", proc="clean")
+    assert Path(events["recording"][0]).name == "sub-01_task-story_proc-clean_raw.fif"
+    made.joinpath("sub-01_task-story_proc-clean_channels.tsv").write_text("name\tstatus\nA1\tbad\n")
+    assert open_raw(events["recording"][0]).info["bads"] == ["A1"]
+
+
+def test_matlab_is_read_and_4d_says_what_to_do(folder):
+    write_fieldtrip(
+        folder.recording.with_suffix(".mat"), np.random.default_rng(0).standard_normal((4, 4000)), 100.0
+    )
+    assert read_bids(folder.root)["recording"][0] == str(folder.recording)  # the first choice
+    folder.recording.unlink()
+    events = read_bids(folder.root)
+    X, _ = make_segments(events, tmin=0, tmax=1)
+    assert np.asarray(Epocher(sfreq=50).fit_transform(X)).shape == (3, 4, 51)
+    made_by_4d = folder.root / "sub-01/meg/sub-01_task-story_run-1_meg"
+    made_by_4d.mkdir(parents=True)
+    (made_by_4d / "config").touch()
+    with pytest.raises(
+        ValueError, match=r"4D Neuroimaging \(BTi\), which is not read.*mne\.io\.read_raw_bti"
+    ):
+        read_bids(folder.root)
+    assert len(read_bids(folder.root, datatype="eeg")) == 4
+
+
+def test_a_recording_shorter_than_its_description_is_told(folder):
+    events = read_bids(folder.root)
+    folder.recording.with_suffix(".json").write_text('{"RecordingDuration": 80.0}')
+    with pytest.warns(
+        UserWarning, match=r"story_eeg\.fif' lasts 40\.0 s, but 'sub-01_task-story_eeg\.json' says 80"
+    ):
+        open_raw(folder.recording)
+    with pytest.warns(UserWarning, match="left out 1 of 3 windows"):
+        X, _ = make_segments(events.assign(recording_duration=80.0), tmin=0, tmax=34.6)
+    assert len(X) == 2  # what the table says and the file does not hold is not there
 
 
 def test_a_split_recording_is_one(folder):
@@ -322,6 +442,9 @@ def test_sound_that_came_late_moves_what_was_heard(folder):
         (EVENTS.replace("2.0", "4.0"), {}, r"line 3', column 'sound': expected a sound, given or playing"),
         (EVENTS.replace("3.5\t0.5\tword\tn/a\tnan", "3.0\t0.5\tword\tn/a\tnull"), {}, "expected each event once"),
         (EVENTS, {"datatype": "ieeg"}, "datatype must be 'eeg', 'meg' or None"),
+        (EVENTS + "12.5\t0.5\tword\n", {}, r"events\.tsv', line 6: expected 5 fields as in the first .* got 3: '12\.5"),
+        (EVENTS + "12.5\t0.5\tword\tn/a\ta\tb\n", {}, r"line 6: expected 5 fields .* got 6"),
+        (EVENTS.replace("\t", ","), {}, "has no column|no row .* is known"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(folder, text, options, message):
@@ -359,6 +482,14 @@ def test_content_that_git_annex_keeps_elsewhere(folder):
     folder.recording.symlink_to(f"../../{key}")
     with pytest.raises(FileNotFoundError, match=r"get sub-01/eeg/sub-01_task-story_eeg\.fif"):
         read_bids(folder.root)
+
+
+def test_tabs_at_the_end_of_a_line_are_no_fields(folder):
+    plain = read_bids(folder.root)
+    folder.tell(EVENTS.replace("\n", "\t\n").replace("word\t\n", "word\n", 1) + "\n\t\n")
+    pd.testing.assert_frame_equal(read_bids(folder.root), plain)
+    folder.tell(EVENTS.replace("\n", "\r\n"))
+    pd.testing.assert_frame_equal(read_bids(folder.root), plain)
 
 
 def test_entities_and_tables():

@@ -120,6 +120,11 @@ def test_brodericks_tables_are_read(tmp_path):
     savemat(path, {"eegData": data[:64].T, "fs": [[128]]})
     with pytest.raises(ValueError, match=r"eegData must be \(n_times, 128\), got \(2000, 64\)"):
         read_raw(path)
+    savemat(path, {"eegData": 1e-6 * data.T, "fs": [[128]]})
+    with pytest.raises(
+        ValueError, match=r"is to be in microvolts, but its channels vary by 2e-05; if that is volt"
+    ):
+        read_raw(path)
 
 
 # --- KIT -------------------------------------------------------------------------------------------

@@ -369,8 +369,13 @@ def test_magnetic_sensors_are_not_referenced(save):
     out = signal(path, sfreq=SFREQ, reference="average")
     np.testing.assert_allclose(out[:, :3], (data[:3] - data[:3].mean(0)).T, atol=1e-11)
     np.testing.assert_allclose(out[:, 3:], data[3:].T, rtol=1e-6)
+    alone = signal(path, sfreq=SFREQ, picks="mag", reference="average")
+    np.testing.assert_array_equal(alone, signal(path, sfreq=SFREQ, picks="mag"))
     with pytest.raises(ValueError, match="no good electric channel .* use reference=None"):
-        signal(path, sfreq=SFREQ, picks="mag", reference="average")
+        signal(path, sfreq=SFREQ, picks="mag", reference=("E3",))
+    bad = save(data[:3], bads=["E0", "E1", "E2"], name="bad_raw.fif")
+    with pytest.raises(ValueError, match="no good electric channel"):
+        signal(bad, sfreq=SFREQ, reference="average")
 
 
 @pytest.mark.parametrize("phase", ["zero", "minimum"])

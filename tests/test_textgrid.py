@@ -145,6 +145,15 @@ def test_tiers_are_found_by_usual_names_or_named(write):
         textgrid_events(write(short_syntax({"anna - words": WORDS, "ben - words": WORDS})))
 
 
+def test_silence_is_a_word(write):
+    path = write(
+        long_syntax(
+            {"words": [(0.0, 0.5, "the"), (0.5, 1.0, "Silence"), (1.0, 1.5, "of"), (1.5, 2.5, "<sil>")]}
+        )
+    )
+    assert textgrid_events(path)["text"].tolist() == ["the", "Silence", "of"]
+
+
 def test_a_tier_of_silence_has_no_rows(write):
     assert len(textgrid_events(write(short_syntax({"words": [(0, 2.5, "")], "phones": PHONES})))) == 4
     assert len(textgrid_events(write(short_syntax({"words": [(0, 2.5, "")]})))) == 0

@@ -235,6 +235,40 @@ def test_annotations_begin_sounds_wherever_the_recording_was_cut(tmp_path, wavs,
     )
 
 
+def test_codes_that_are_held_until_the_next_one_are_seen(tmp_path):
+    """As boxes of BioSemi and EGI send them; bits that fall one after the other are no codes."""
+    stim = np.zeros(140 * RATE)
+    for start, stop, code in [(5, 20, 12), (20, 50, 5), (50, 100, 12), (110, 111, 12), (120, 130, 5)]:
+        stim[start * RATE : stop * RATE] = code
+    stim[111 * RATE] = 4  # what is left of 12 for a sample
+    raw = mne.io.read_raw(
+        write_raw(tmp_path / "x_raw.fif", {"Cz": np.zeros(len(stim))}, stim), verbose="ERROR"
+    )
+    times = read_triggers(raw, [5, 12])
+    assert times[5].tolist() == [20, 120]
+    assert times[12].tolist() == [5, 50, 110]
+    with pytest.raises(ValueError, match="trigger 4 does not come"):
+        read_triggers(raw, [4])
+
+
+def test_a_sound_played_twice_is_found_the_first_time(tmp_path, wavs):
+    samples = soundfile.read(wavs[1])[0]
+    noise = 0.2 * samples.std() * np.random.default_rng(0).standard_normal(RATE * 200)
+    channel = recorded(0.95 * samples, 5.3, 0, 200) + recorded(samples, 100.0, 0, 200) + noise
+    assert abs(find_sound(channel, RATE, wavs[1])[0] - 5.3) < 0.02
+
+
+def test_a_sound_shorter_than_its_words_is_named(tmp_path, wavs):
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses([4], 140))
+    (tmp_path / "a.TextGrid").write_text(TEXTGRID.replace("40 41", "55 56"))
+    short = tmp_path / "short.wav"
+    soundfile.write(short, talk(50.0), 4000)
+    with pytest.raises(
+        ValueError, match=r"short\.wav' lasts 50\.000 s, but its last word begins at 55\.000 s in .*a\.Text"
+    ):
+        events_from_raw(path, {1: short}, textgrid={short: tmp_path / "a.TextGrid"})
+
+
 def test_one_trigger_for_many_sounds_and_two_talkers(tmp_path, wavs):
     path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses([4, 75], 140))
     assert events_from_raw(path, {1: wavs})["sound"].tolist() == wavs

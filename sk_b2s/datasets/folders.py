@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sk_b2s.sidecars import open_table
+from sk_b2s.stimuli import sound_duration
+
 __all__ = ["choose", "finish", "need", "read_tsv", "study_root"]
 
 POINTER = b"annex/objects"  # what git-annex leaves in the place of a file that was not fetched
+LATE = 0.1  # s by which a word may begin after its sound has ended
 AFTER = 10.0  # s that a recording which is not there is taken to last after its last event
 
 
@@ -125,10 +129,9 @@ def read_tsv(path, study, columns=()):
     Raises
     ------
     ValueError
-        If a column is missing.
+        If a column is missing, or a line has fewer or more fields than the head.
     """
-    with Path(path).open("rb") as file:
-        table = pd.read_csv(file, sep="\t", encoding="utf-8-sig", keep_default_na=False, na_values=["n/a"])
+    table = pd.read_csv(open_table(path), sep="\t", keep_default_na=False, na_values=["n/a"], index_col=False)
     if missing := [column for column in columns if column not in table]:
         raise ValueError(
             f"{study}: {str(path)!r} lacks the column{'s' * (len(missing) > 1)} {missing}; it has {list(table)}."
@@ -151,10 +154,22 @@ def finish(tables, study, need_recordings):
     Returns
     -------
     events : DataFrame
+
+    Raises
+    ------
+    ValueError
+        If a sound's file is shorter than its words.
     """
     for index, table in enumerate(tables):
         there = need_recordings or Path(table["recording"].iloc[0]).exists()
         if not there and not np.isfinite(table.get("recording_duration", np.nan)).all():
             end = (table["onset"] + table["duration"]).max()
             tables[index] = table.assign(recording_duration=end + AFTER)
-    return pd.concat(tables, ignore_index=True).assign(study=study)
+    events = pd.concat(tables, ignore_index=True).assign(study=study)
+    last = events.groupby("sound", sort=False)["sound_onset"].max()
+    for sound, onset in last.items():
+        if onset > (length := sound_duration(sound)) + LATE:
+            raise ValueError(
+                f"{study}: {sound!r} lasts {length:.3f} s, but its last word begins at {onset:.3f} s; is it whole?"
+            )
+    return events
