@@ -8,6 +8,7 @@ from sk_b2s.attention import attention_accuracy, heard_beside
 from sk_b2s.auditing import audit
 from sk_b2s.bids import read_bids
 from sk_b2s.blocks import PublishedBlocks
+from sk_b2s.calibrated import CalibratedDecoder
 from sk_b2s.ceilings import intersubject_correlation, split_half_reliability
 from sk_b2s.clocks import align_to_audio
 from sk_b2s.controls import run_controls
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AcousticOnsets",
     "BrainEncoder",
+    "CalibratedDecoder",
     "CovarianceRecentring",
     "Envelope",
     "Epocher",

@@ -17,6 +17,7 @@ from sk_b2s.answer_plots import (
     rank_shares,
     word_confusions,
 )
+from sk_b2s.asking import levels
 from sk_b2s.counterparts import decoder_of
 from sk_b2s.findings import pct
 from sk_b2s.page import picture, tag
@@ -145,7 +146,7 @@ def _encoders(encoders, positions):
         return
     yield tag("h2", "Training")
     for name, encoder in encoders.items():
-        decoder, _ = decoder_of(getattr(encoder, "best_estimator_", encoder))
+        decoder, _ = decoder_of(list(levels(encoder))[-1])
         history = getattr(decoder, "history_", None)
         parts = []
         if history:

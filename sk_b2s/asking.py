@@ -13,23 +13,78 @@ from sk_b2s.metrics import chance_level, median_relative_rank, top_k_accuracy
 from sk_b2s.model_selection import table_of
 from sk_b2s.windows import Windows
 
-__all__ = ["join_answers", "retrieval_scores", "retrieve"]
+__all__ = [
+    "decoder_and_windows",
+    "join_answers",
+    "levels",
+    "retrieval_scores",
+    "retrieve",
+    "was_interrupted",
+]
 
 
-def _decoder_and_windows(estimator, X, owner):
-    """Walk through searches and pipelines to the decoder at their end, and take X along."""
-    while not hasattr(estimator, "ranks"):
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "steps"):
-            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
-            estimator = estimator[-1]
-        else:
-            raise TypeError(
-                f"{owner} needs a decoder such as BrainEncoder or RidgeDecoder, or a Pipeline that ends in one; got "
-                f"{type(estimator).__name__}."
-            )
-    return estimator, X
+def levels(estimator):
+    """Go through fitted searches, pipelines and calibrations to what stands at their end.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Yields
+    ------
+    estimator : estimator
+        The one given, the one within, and so on; the last holds no other.
+    """
+    while estimator is not None:
+        yield estimator
+        inner = getattr(estimator, "best_estimator_", None) or getattr(estimator, "estimator_", None)
+        estimator = estimator.steps[-1][1] if hasattr(estimator, "steps") else inner
+
+
+def decoder_and_windows(estimator, X, owner):
+    """Find the fitted decoder at the end of searches, pipelines and calibrations, and take X along.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X : DataFrame, Windows or array-like of shape (n_windows, ...)
+    owner : str
+        What messages call the caller.
+
+    Returns
+    -------
+    decoder : estimator
+    X : Windows or array-like of shape (n_windows, ...)
+        As the decoder takes it.
+
+    Raises
+    ------
+    TypeError
+        If there is no decoder at the end.
+    """
+    for last in levels(estimator):
+        if len(getattr(last, "steps", ())) > 1:
+            X = last[:-1].transform(X)
+    if not hasattr(last, "ranks"):
+        raise TypeError(
+            f"{owner} needs a decoder such as BrainEncoder or RidgeDecoder, or a Pipeline that ends in one; got "
+            f"{type(last).__name__}."
+        )
+    return last, X
+
+
+def was_interrupted(estimator):
+    """Tell whether Ctrl-C ended the training of a fitted decoder, whatever it stands in.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Returns
+    -------
+    interrupted : bool
+    """
+    return any(getattr(level, "interrupted_", False) for level in levels(estimator))
 
 
 def retrieval_scores(estimator, X, y):
@@ -65,7 +120,7 @@ def retrieval_scores(estimator, X, y):
     --------
     retrieve : Keeps the similarities themselves, for all other questions.
     """
-    estimator, X = _decoder_and_windows(estimator, X, "retrieval_scores")
+    estimator, X = decoder_and_windows(estimator, X, "retrieval_scores")
     found, n_candidates = estimator.ranks(X, y)
     return {
         "top_1": float(top_k_accuracy(found, 1, n_candidates)),
@@ -107,7 +162,7 @@ def retrieve(estimator, X, y):
     StimulusLeakWarning
         If ``y`` contains sound that the decoder was fitted on.
     """
-    decoder, windows = _decoder_and_windows(estimator, X, "retrieve")
+    decoder, windows = decoder_and_windows(estimator, X, "retrieve")
     found, pieces = decoder._compare(windows, y, stacklevel=4)
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
     for rows, part in pieces:

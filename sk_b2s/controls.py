@@ -15,9 +15,10 @@ from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s.activity import SpeechActivity
 from sk_b2s.answers import Retrieval, pools_of
-from sk_b2s.asking import retrieve
+from sk_b2s.asking import retrieve, was_interrupted
 from sk_b2s.candidates import check_in_step, distinct_segments
 from sk_b2s.counterparts import (
+    calibration_params,
     clear_of_brain,
     decoder_of,
     in_the_place_of,
@@ -62,9 +63,11 @@ class Task:
         X, y = self.X if X is None else X, self.y if y is None else y
         train, test = self.train if train is None else train, self.test if test is None else test
         estimator = clone(self.estimator if estimator is None else estimator)
+        subject = self.rows["subject"].to_numpy()
+        params = calibration_params(estimator, np.isin(subject[train], subject[test]))
         start = perf_counter()
-        estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train))
-        if _was_interrupted(estimator):  # half a training is no result
+        estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train), **params)
+        if was_interrupted(estimator):  # half a training is no result
             raise KeyboardInterrupt
         fitted = perf_counter()
         answers = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test))
@@ -89,13 +92,6 @@ class Task:
         known = table is not None and "segment" in table
         names = table.iloc[found.first] if known else pd.DataFrame({"segment": found.ids})
         return Retrieval(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)
-
-
-def _was_interrupted(estimator):
-    """Tell whether Ctrl-C ended the training of a fitted decoder, in a pipeline or search or by itself."""
-    while not hasattr(estimator, "ranks"):
-        estimator = estimator.best_estimator_ if hasattr(estimator, "best_estimator_") else estimator[-1]
-    return getattr(estimator, "interrupted_", False)
 
 
 def _decoder(task):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import has_fit_parameter
 
 from sk_b2s.candidates import distinct_segments
 from sk_b2s.epocher import Epocher
@@ -17,6 +19,7 @@ from sk_b2s.tables import recordings_of
 from sk_b2s.windows import Windows
 
 __all__ = [
+    "calibration_params",
     "clear_of_brain",
     "decoder_of",
     "in_the_place_of",
@@ -32,7 +35,7 @@ LEAST_SHIFT = 10.0  # s, of sound against brain
 
 
 def decoder_of(estimator):
-    """Find the decoder at the end of a pipeline or within a search.
+    """Find the decoder at the end of a pipeline, or within a search or calibration.
 
     Parameters
     ----------
@@ -50,17 +53,43 @@ def decoder_of(estimator):
         If the last step is no decoder.
     """
     prefix = ""
-    while not hasattr(estimator, "ranks"):
+    while True:
         if isinstance(estimator, Pipeline):
             prefix, estimator = f"{prefix}{estimator.steps[-1][0]}__", estimator.steps[-1][1]
         elif hasattr(getattr(estimator, "estimator", None), "fit"):
             prefix, estimator = f"{prefix}estimator__", estimator.estimator
+        elif hasattr(estimator, "ranks"):
+            return estimator, prefix
         else:
             raise TypeError(
-                f"controls need a decoder such as BrainEncoder or RidgeDecoder, or a Pipeline or search that ends in "
-                f"one; got {type(estimator).__name__}."
+                f"a decoder is needed, such as BrainEncoder or RidgeDecoder, or a Pipeline or search that ends in one; "
+                f"got {type(estimator).__name__}."
             )
-    return estimator, prefix
+
+
+def calibration_params(estimator, calibration):
+    """Parameters of ``fit`` that tell an estimator which training rows are of whom it will be asked about.
+
+    Parameters
+    ----------
+    estimator : estimator
+        One whose ``fit`` takes ``calibration``, or a Pipeline or search that ends in one; others get nothing.
+    calibration : ndarray of bool of shape (n_windows,)
+
+    Returns
+    -------
+    params : dict
+    """
+    prefix = ""
+    while not has_fit_parameter(estimator, "calibration"):
+        if isinstance(estimator, Pipeline):
+            prefix, estimator = f"{prefix}{estimator.steps[-1][0]}__", estimator.steps[-1][1]
+        elif hasattr(getattr(estimator, "estimator", None), "fit"):
+            estimator = estimator.estimator
+        else:
+            return {}
+    routed = get_config()["enable_metadata_routing"]
+    return {"calibration" if routed else f"{prefix}calibration": calibration}
 
 
 def with_noise(estimator, noise):

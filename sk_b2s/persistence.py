@@ -28,6 +28,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from sk_b2s.activity import SpeechActivity
+from sk_b2s.calibrated import CalibratedDecoder
 from sk_b2s.codec import Reader, Writer
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
@@ -51,6 +52,7 @@ DAMAGE = (TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
 ESTIMATORS: dict[str, type] = {
     "sk_b2s.AcousticOnsets": AcousticOnsets,
     "sk_b2s.BrainEncoder": BrainEncoder,
+    "sk_b2s.CalibratedDecoder": CalibratedDecoder,
     "sk_b2s.CovarianceRecentring": CovarianceRecentring,
     "sk_b2s.Envelope": Envelope,
     "sk_b2s.Epocher": Epocher,

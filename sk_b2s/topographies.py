@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sk_b2s.asking import levels
 from sk_b2s.counterparts import decoder_of
 from sk_b2s.palette import axes_of
 
@@ -127,7 +128,7 @@ def attention_map(encoder, positions, virtual=None):
     """
     import torch
 
-    decoder, _ = decoder_of(getattr(encoder, "best_estimator_", encoder))
+    decoder, _ = decoder_of(list(levels(encoder))[-1])
     attention = getattr(decoder.net_.module_, "spatial_attention", None) if hasattr(decoder, "net_") else None
     if attention is None:
         raise ValueError(

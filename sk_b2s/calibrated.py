@@ -1,0 +1,335 @@
+"""A decoder that learns from many people and is then fitted to one who sat down a few minutes ago."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sk_b2s.asking import decoder_and_windows, levels, was_interrupted
+from sk_b2s.caching import cached
+from sk_b2s.candidates import check_in_step
+from sk_b2s.counterparts import decoder_of
+from sk_b2s.ledger import Ledger, code_digest, key_of, row_digests
+
+__all__ = ["CalibratedDecoder"]
+
+WITHOUT = ("none", "scratch")  # methods that ask nothing of the decoder
+ADAPT = ("auto", "ridge", "layer", "all")  # those of its adapt
+WAIT = 0.5  # s between looks at a fit that another process is at
+
+
+class CalibratedDecoder(TransformerMixin, BaseEstimator):
+    """Learn from everybody else, then adapt to the few minutes of a new listener.
+
+    ``fit(X, y, calibration=mask)`` fits a clone of ``estimator`` on the rows that are not the new listener's and
+    adapts it to those that are, by the ``adapt`` of the decoder at its end. :func:`~sk_b2s.benchmark` gives the
+    mask by itself, of the training rows whose subject is tested, so that methods of adaptation are decoders to be
+    compared like others, with all their controls, over the folds of
+    ``LeaveOneSubjectOut(calibration_minutes=[0, 1, 5, np.inf])``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A :class:`~sk_b2s.BrainEncoder`, or a Pipeline or search that ends in one; of a search the best is adapted.
+        With "none" and "scratch" any decoder of the package.
+    method : {"auto", "ridge", "layer", "all", "none", "scratch"}, default="auto"
+        How it is adapted; the first four are those of :meth:`sk_b2s.BrainEncoder.adapt`. "none" learns from the
+        others alone, and ``unknown_subject`` decides what is done for the new listener, which is also what all of
+        the four do without calibration. "scratch" learns from the calibration alone.
+    memory : None, str, Path or joblib.Memory, default=None
+        Where fits on the others are kept. All methods and amounts of calibration, in this process and others, then
+        share one fit for each set of other people's rows; whoever comes second waits for it. It is known by its
+        rows, ``estimator`` and the code of this package.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted clone, adapted; a Pipeline where ``estimator`` is a search over one.
+    n_calibration_ : int
+        Rows of the new listener.
+    interrupted_ : bool
+        Whether Ctrl-C ended the training on the others; such a fit is not kept in ``memory``.
+
+    Raises
+    ------
+    ValueError
+        From ``fit``: if ``calibration`` is no mask of the rows, or leaves nothing to learn from: no row of others,
+        or none of the new listener's with "scratch".
+    TypeError
+        From ``fit``: if the decoder cannot be adapted.
+
+    See Also
+    --------
+    LeaveOneSubjectOut : Folds with calibration.
+
+    Notes
+    -----
+    In a Pipeline it may stand last or around all of it. Around it, steps that learn see the others alone, and
+    the calibration goes through them; last, they see all training rows.
+
+    Equal bases need a fixed ``random_state``; with None and a ``memory`` the first that was drawn serves all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_b2s import CalibratedDecoder, RidgeDecoder
+    >>> rng = np.random.default_rng(0)
+    >>> speech = rng.standard_normal((60, 3)).astype("f4")
+    >>> brain = speech @ rng.standard_normal((3, 8)) + 0.1 * rng.standard_normal((60, 8))
+    >>> new = np.arange(60) >= 40
+    >>> decoder = CalibratedDecoder(RidgeDecoder(k=1), method="scratch").fit(brain, speech, calibration=new)
+    >>> len(decoder.decoder_.segments_), decoder.n_calibration_
+    (20, 20)
+    """
+
+    __metadata_request__fit = {"calibration": True}
+    __metadata_request__predict = {"candidates": True}
+    __metadata_request__predict_proba = {"candidates": True}
+    __metadata_request__score = {"sample_weight": True}
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit"])],
+        "method": [StrOptions({*ADAPT, *WITHOUT})],
+        "memory": [str, Path, joblib.Memory, None],
+    }
+
+    def __init__(self, estimator, method="auto", memory=None):
+        self.estimator = estimator
+        self.method = method
+        self.memory = memory
+
+    # --- fitting -----------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, calibration=None):
+        """Fit to the others, and adapt to the new listener.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What the brain did.
+        y : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What was heard.
+        calibration : array-like of bool of shape (n_windows,), default=None
+            Which rows are the new listener's; none by default.
+
+        Returns
+        -------
+        self : CalibratedDecoder
+        """
+        check_in_step(X, y)
+        own = self._mask(calibration, len(y))
+        self.n_calibration_ = int(own.sum())
+        base = self._fitted(X, y, np.flatnonzero(own if self.method == "scratch" else ~own))
+        self.interrupted_ = was_interrupted(base)
+        if self.method in WITHOUT or not own.any():
+            self.estimator_ = base
+        else:
+            rows = np.flatnonzero(own)
+            self.estimator_ = _adapted(base, _safe_indexing(X, rows), _safe_indexing(y, rows), self.method)
+        return self
+
+    def _mask(self, calibration, n_rows):
+        """Rows of the new listener, checked."""
+        own = np.zeros(n_rows, bool) if calibration is None else np.asarray(calibration)
+        if own.shape != (n_rows,) or own.dtype != bool:
+            raise ValueError(
+                f"calibration must say True or False of each of {n_rows} rows, got {own.dtype} of shape {own.shape}; "
+                f"for example calibration=(X['subject'] == 'new').to_numpy()."
+            )
+        if self.method == "scratch" and not own.any():
+            raise ValueError(
+                "method='scratch' learns from calibration alone, and no row is: it cannot decode after 0 minutes. "
+                "Leave that amount out for it, or give calibration=, a mask of the rows."
+            )
+        if self.method != "scratch" and own.all():
+            raise ValueError(
+                f"all {n_rows} rows are calibration, so there is nobody else to learn from: use "
+                f"LeaveOneSubjectOut(calibration_minutes=...), or method='scratch'."
+            )
+        decoder = decoder_of(self.estimator)[0]
+        if self.method in ADAPT and not hasattr(decoder, "adapt"):
+            raise TypeError(
+                f"method={self.method!r} needs a decoder that adapts, such as BrainEncoder, and "
+                f"{type(decoder).__name__} does not: use method='scratch' or 'none'."
+            )
+        return own
+
+    def _fitted(self, X, y, rows):
+        """Fit a clone on some rows, or find one that was fitted on the same."""
+        X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
+        if self.memory is None:
+            return clone(self.estimator).fit(X, y)
+        memory = (
+            self.memory if isinstance(self.memory, joblib.Memory) else joblib.Memory(self.memory, verbose=0)
+        )
+        key = key_of(self.estimator, row_digests(X), row_digests(y), code_digest(room="persistence"))
+        with _alone(memory.location, key):
+            return cached(_fit, memory, ignore=("estimator", "X", "y"))(key, self.estimator, X, y)
+
+    # --- asking ------------------------------------------------------------------------------------
+
+    @property
+    def decoder_(self):
+        """The fitted decoder at the end of ``estimator_``."""
+        check_is_fitted(self)
+        return list(levels(self.estimator_))[-1]
+
+    @property
+    def k(self):
+        """The decoder's: ``score`` is top-k accuracy."""
+        return decoder_of(self.estimator)[0].k
+
+    @property
+    def n_features_in_(self):
+        """Number of channels, where the fitted estimator knows it."""
+        return self.estimator_.n_features_in_
+
+    def _ask(self, question, X, *more):
+        check_is_fitted(self)
+        decoder, X = decoder_and_windows(self.estimator_, X, "CalibratedDecoder")
+        return getattr(decoder, question)(X, *more)
+
+    def transform(self, X):
+        """Estimate the speech features of windows.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What the brain did.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_windows, n_features, n_frames)
+        """
+        return self._ask("transform", X)
+
+    def similarity(self, X, candidates=None):
+        """Compare windows with candidates.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What the brain did.
+        candidates : DataFrame, Windows or array-like, default=None
+            What may have been heard; the decoder's ``segments_`` by default.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_windows, n_candidates)
+        """
+        return self._ask("similarity", X, candidates)
+
+    def predict(self, X, candidates=None):
+        """Name the candidate most like each window.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What the brain did.
+        candidates : DataFrame, Windows or array-like, default=None
+            What may have been heard; the decoder's ``segments_`` by default.
+
+        Returns
+        -------
+        segment : ndarray of int of shape (n_windows,)
+        """
+        return self._ask("predict", X, candidates)
+
+    def predict_proba(self, X, candidates=None):
+        """Probability of each candidate.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What the brain did.
+        candidates : DataFrame, Windows or array-like, default=None
+            What may have been heard; the decoder's ``segments_`` by default.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_windows, n_candidates)
+        """
+        return self._ask("predict_proba", X, candidates)
+
+    def ranks(self, X, y):
+        """Rank what was heard among the distinct segments of ``y``.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What the brain did.
+        y : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What was heard, row by row.
+
+        Returns
+        -------
+        ranks : ndarray of int of shape (n_windows,)
+            How many other candidates score as high or higher; 0 is best.
+        n_candidates : int
+        """
+        return self._ask("ranks", X, y)
+
+    def score(self, X, y, sample_weight=None):
+        """Top-k accuracy among the distinct segments of ``y``.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What the brain did.
+        y : DataFrame, Windows or array-like of shape (n_windows, ...)
+            What was heard, row by row.
+        sample_weight : array-like of shape (n_windows,), default=None
+            Weight of each window in the mean.
+
+        Returns
+        -------
+        accuracy : float
+        """
+        return self._ask("score", X, y, sample_weight)
+
+    def __sklearn_tags__(self):
+        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.input_tags, tags.target_tags = inner.input_tags, inner.target_tags
+        tags.non_deterministic = inner.non_deterministic
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _fit(key, estimator, X, y):
+    """Fit a clone; ``key`` stands for all the rest."""
+    fitted = clone(estimator).fit(X, y)
+    if was_interrupted(fitted):
+        raise KeyboardInterrupt  # half a training is not to be kept
+    return fitted
+
+
+@contextmanager
+def _alone(folder, key):
+    """Wait until no other process is at a piece of work."""
+    while True:
+        with Ledger(Path(folder) / "fits.jsonl").claim(key) as claim:
+            if claim is not None:
+                yield
+                return
+        time.sleep(WAIT)
+
+
+def _adapted(fitted, X, y, method):
+    """Adapt the decoder at the end of a fitted estimator, which is not changed."""
+    if hasattr(fitted, "best_estimator_"):
+        return _adapted(fitted.best_estimator_, X, y, method)
+    if isinstance(fitted, Pipeline):
+        *before, (name, last) = fitted.steps
+        X = fitted[:-1].transform(X) if before else X
+        return Pipeline([*before, (name, _adapted(last, X, y, method))])
+    return fitted.adapt(X, y, method=method)
