@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_b2s.asking import decoder_and_windows, levels, was_interrupted
 from sk_b2s.caching import cached
@@ -126,8 +126,10 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
         -------
         self : CalibratedDecoder
         """
+        if y is None:
+            raise ValueError("CalibratedDecoder requires y to be passed, but the target y is None.")
         check_in_step(X, y)
-        own = self._mask(calibration, len(y))
+        own = self._mask(calibration, _num_samples(y))
         self.n_calibration_ = int(own.sum())
         base = self._fitted(X, y, np.flatnonzero(own if self.method == "scratch" else ~own))
         self.interrupted_ = was_interrupted(base)
@@ -166,7 +168,8 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
 
     def _fitted(self, X, y, rows):
         """Fit a clone on some rows, or find one that was fitted on the same."""
-        X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
+        if len(rows) < _num_samples(y):
+            X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
         if self.memory is None:
             return clone(self.estimator).fit(X, y)
         memory = (

@@ -16,6 +16,7 @@ from sk_b2s.experiments import cache_folder, load_experiment
 from sk_b2s.leakage import check_leakage, describe_leakage
 from sk_b2s.leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneSubjectOut
 from sk_b2s.methods import methods_paragraph
+from sk_b2s.minutes import amounts_in, said_minutes
 from sk_b2s.model_selection import StimulusKFold
 from sk_b2s.published import HashedBlockSplit
 from sk_b2s.recipes import decoders
@@ -269,7 +270,7 @@ def told_scores(summary):
         Top-1 and top-k with their standard errors over people, chance and the 97.5 % quantile of the null of
         top-k, and top-k in pools of equal size where there are any.
     """
-    columns = ["estimator", "control", "condition"]
+    columns = ["estimator", "control", "condition", *amounts_in(summary)]
     whole = summary[summary["pool"] == "all"].set_index(columns, drop=False)
     k = "/".join(str(int(k)) for k in pd.unique(whole["k"]))
     lines = pd.DataFrame(index=whole.index)
@@ -277,6 +278,8 @@ def told_scores(summary):
     lines["control"] = whole["control"].where(whole["control"] != "decoder", "")
     if whole["condition"].nunique() > 1:
         lines["condition"] = whole["condition"]
+    for column in amounts_in(summary):
+        lines["calibration"] = [said.removeprefix(", ") for said in said_minutes(whole[column])]
     lines["top-1"] = whole["top_1"].map("{:.3f}".format)
     lines[f"top-{k} ± s.e.m."] = [
         _with_error(*pair) for pair in zip(whole["top_k"], whole["top_k_sem"], strict=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
+from sklearn.pipeline import Pipeline
 
 from sk_b2s.asking import joined, table_of_heard
 from sk_b2s.candidates import check_in_step, distinct_segments
@@ -24,6 +25,8 @@ from sk_b2s.leave_one_out import LeaveOneSubjectOut
 from sk_b2s.ledger import Ledger, code_digest, describe, key_of, row_digests
 from sk_b2s.model_selection import folds_of, table_of
 from sk_b2s.persistence import versions_here
+from sk_b2s.preprocessing import RobustChannelScaler
+from sk_b2s.recentring import CovarianceRecentring
 from sk_b2s.results import packed, table_of_lines, time_left, told
 from sk_b2s.scorecard import score_rows
 from sk_b2s.stimuli import SoundIntervals
@@ -31,9 +34,11 @@ from sk_b2s.surrogates import SurrogateBrain
 from sk_b2s.tables import is_segment_table
 from sk_b2s.verdicts import LEAKS
 from sk_b2s.watching import overheard, peak_mb, reset_peak
+from sk_b2s.windows import Windows
 
 __all__ = ["BESIDE", "benchmark"]
 
+BY_RECORDING = (RobustChannelScaler, CovarianceRecentring)  # take statistics of each recording from itself
 BESIDE = ("surrogate", "shifted pairing", "silence only", "acoustics only", "oracle")  # controls=True
 
 
@@ -134,8 +139,11 @@ def benchmark(
         another (0.5); ``near`` and ``near_chance``, how often the best candidate begins within 0.5 s of the right
         one; ``word_top_10`` and ``word_chance``, each word counting once; ``null_mean, null_low, null_high``,
         mean, 2.5 and 97.5 % quantile of the null of ``top_k``; ``verdict``; of the fold ``cv`` and its guarantee,
-        ``train_seconds`` of distinct sound, ``n_heard``, windows tested that contain sound of training, and
-        ``leakage``, the verdict of :func:`~sk_b2s.check_leakage`; ``seconds_fit, seconds_score, peak_mb`` (memory
+        ``train_seconds`` of distinct sound, ``n_heard``, windows tested that contain sound of training,
+        ``leakage``, the verdict of :func:`~sk_b2s.check_leakage`, ``calibration_minutes`` that ``cv`` was asked for
+        (infinity is all, NaN where it asks for none) and ``own_minutes``, those recorded from who is tested that are
+        in training; ``unlabelled``, which parts of the estimator saw the recordings that are tested, without
+        labels; ``seconds_fit, seconds_score, peak_mb`` (memory
         of the process), ``versions, warnings`` (of fit and score, one a line) and ``written``, when; ``error``,
         empty unless the fit failed: others go on, and another run tries it again; and ``key``, by which equal
         work is known.
@@ -163,6 +171,9 @@ def benchmark(
 
     Notes
     -----
+    Estimators whose ``fit`` takes ``calibration``, as that of :class:`~sk_b2s.CalibratedDecoder`, in pipelines and
+    searches too, are given the mask of training rows whose subject is tested.
+
     Scores in pools are means over all pools of that size, see :func:`~sk_b2s.scorecard.score_rows`. A leak is
     looked for over all folds of an estimator and seed that there are, as :func:`~sk_b2s.run_controls` does;
     until all are done a verdict may change. ``memory, n_jobs`` and ``verbose`` are no parameters that count.
@@ -291,17 +302,37 @@ def _only(only, named, folds):
 
 def _about(cv, X, y, folds):
     """What is known of each fold before anything is fitted: how it was made, and what is on both sides."""
-    how, table = _how(cv), table_of(y)
+    amounts = getattr(cv, "amounts", None) or [None]
+    about = {fold: {"cv": _how(cv), "calibration_minutes": amounts[fold % len(amounts)]} for fold in folds}
+    table = table_of(y)
     if table is None or not set(NEEDED) <= set(table):
-        return dict.fromkeys(folds, {"cv": how})
+        return about
     found = check_leakage(X, y, list(folds.values())).set_axis(list(folds))
-    return {
-        fold: {
-            "cv": how, "leakage": row["verdict"], "n_heard": round(row["leaking"] * row["n_test"]),
+    for fold, row in found.iterrows():
+        about[fold] |= {
+            "leakage": row["verdict"], "n_heard": round(row["leaking"] * row["n_test"]),
             "train_seconds": SoundIntervals.from_table(table.iloc[folds[fold][0]]).seconds,
-        }
-        for fold, row in found.iterrows()
-    }  # fmt: skip
+            "own_minutes": row.get("own_minutes"),
+        }  # fmt: skip
+    return about
+
+
+def _unlabelled(estimator, X, met):
+    """Say what of an estimator sees the recordings that are tested, without what was heard in them."""
+    steps, saw = [estimator], []
+    for step in steps:
+        within = (
+            [one for _, one in step.steps]
+            if isinstance(step, Pipeline)
+            else [getattr(step, "estimator", None)]
+        )
+        steps += [one for one in within if hasattr(one, "fit")]
+        met = met and getattr(step, "method", None) != "none"
+        if isinstance(step, BY_RECORDING) and (table_of(X) is not None or isinstance(X, Windows)):
+            saw.append(type(step).__name__)
+        if getattr(step, "unknown_subject", None) == "nearest" and not met:
+            saw.append("unknown_subject='nearest'")
+    return ", ".join(dict.fromkeys(saw))
 
 
 def _how(cv):
@@ -316,17 +347,20 @@ def _how(cv):
 def _cells(named, X, y, folds, about, seeds, controls, oracle, settings):
     """Pieces of work, folds outermost so that early results are of all estimators."""
     brain, heard, here, truth = row_digests(X), row_digests(y), code_digest(), describe(oracle)
+    subject = joined(table_of(X), table_of_heard(y))["subject"].to_numpy()
     for fold, (train, test) in folds.items():
         question = key_of(brain[train], heard[train], brain[test], heard[test])
         for seed in seeds:
             draw = int(key_of(question, seed)[:7], 16)  # noise is the same for all estimators
             for name, estimator in named:
                 seeded = _seeded(estimator, seed)
+                saw = _unlabelled(estimator, X, np.isin(subject[test], subject[train]).all())
                 for control in ["decoder", *controls[name]]:
                     asked = (oracle, truth) if control == "oracle" else (None, None)
                     key = key_of(name, fold, question, seed, seeded, control, asked[1], settings, here)
                     yield _Cell(
-                        name, seeded, seed, fold, control, key, train, test, draw, asked[0], about[fold], settings
+                        name, seeded, seed, fold, control, key, train, test, draw, asked[0],
+                        about[fold] | {"unlabelled": saw}, settings
                     )  # fmt: skip
 
 

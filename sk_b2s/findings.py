@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sk_b2s.minutes import one_amount
 from sk_b2s.results import summarise
 from sk_b2s.score_plots import labelled, named_score
 from sk_b2s.statistics import of_decoders
@@ -94,7 +95,7 @@ def facts_of(results):
     text : str
     """
     mine = of_decoders(results[results["error"].fillna("") == ""])
-    one = mine.drop_duplicates(["subject", "fold", "condition"])
+    one = one_amount(mine).drop_duplicates(["subject", "fold", "condition"])
     counts = [
         (one["subject"].nunique(), "person", "people"), (int(one["n_windows"].sum()), "window", "windows"),
         (mine["estimator"].nunique(), "decoder", "decoders"), (mine["fold"].nunique(), "fold", "folds"),

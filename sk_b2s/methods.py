@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from sk_b2s.minutes import amounts_in, one_amount, said_minutes
 from sk_b2s.statistics import mean_and_sem, of_decoders
 
 __all__ = ["methods_paragraph"]
@@ -75,6 +76,7 @@ def methods_paragraph(results, cv=None):
 
 
 def _tested(mine, cv):
+    mine = one_amount(mine)
     one = mine.drop_duplicates(
         [c for c in ("subject", "fold", "condition") if c in mine]
     )  # an estimator, a seed
@@ -180,6 +182,10 @@ def _scores(mine):
     if k == "k" and "k" in mine and mine["k"].nunique() == 1:
         k = int(mine["k"].iloc[0])
     chance = "chance" if score == "top_k" or "k" not in mine else ""  # whose chance it is
+    label = mine["estimator"].astype(str)
+    for column in amounts_in(mine):
+        label = label + said_minutes(mine[column])
+    mine = mine.assign(estimator=label)
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
         text = f"{label}: top-{k} accuracy {_percent(row['mean'])}"
         text += f" ± {_percent(row['sem'])}" if row["n_subjects"] > 1 else ""

@@ -1,4 +1,4 @@
-"""Recorded time: how much of it windows cover, and the first minutes of a person before a part that is tested."""
+"""Recorded time: how much of it windows cover, the first minutes of a person, and how tables tell of amounts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.model_selection import clear_of, table_of
+from sk_b2s.tables import recordings_of
 
-__all__ = ["FirstMinutes", "recorded_seconds"]
+__all__ = ["AMOUNT", "FirstMinutes", "amounts_in", "one_amount", "recorded_seconds", "said_minutes"]
 
 ROUNDING = 1e-6  # s
+AMOUNT = "calibration_minutes"  # column of results
 
 
 def recorded_seconds(rows):
@@ -20,7 +22,7 @@ def recorded_seconds(rows):
     Parameters
     ----------
     rows : DataFrame of shape (n_windows, ...)
-        ``recording``, ``onset`` and ``duration`` in seconds.
+        ``recording``, ``onset`` and ``duration`` in seconds; ``subject`` where there are several.
 
     Returns
     -------
@@ -31,10 +33,9 @@ def recorded_seconds(rows):
     >>> recorded_seconds(pd.DataFrame({"recording": list("aab"), "onset": [0.0, 1.0, 0.0], "duration": 3.0}))
     7.0
     """
-    rows = rows.sort_values(["recording", "onset"], kind="stable")
-    start = rows["onset"].to_numpy(float)
-    code = pd.factorize(rows["recording"])[0]
-    return float(_gains(code, start, start + rows["duration"].to_numpy(float)).sum())
+    start, code = rows["onset"].to_numpy(float), pd.factorize(recordings_of(rows))[0]
+    stop, order = start + rows["duration"].to_numpy(float), np.lexsort([start, code])
+    return float(_gains(code[order], start[order], stop[order]).sum())
 
 
 def _gains(recording, start, stop):
@@ -169,6 +170,7 @@ class FirstMinutes:
 def _chronological(table):
     """Number recordings by session, run and name: (n_rows,) array of int."""
     columns = [column for column in ("session", "run", "recording") if column in table]
+    table = table.assign(recording=recordings_of(table))
     distinct = table.drop_duplicates("recording")
     keys = [[_natural(value) for value in row] for row in distinct[columns].itertuples(index=False)]
     rank = np.empty(len(keys), int)
@@ -180,3 +182,57 @@ def _natural(value):
     """A text as a list of texts and numbers by turns, so that "run-2" comes before "run-10"."""
     parts = re.split(r"([0-9]+)", str(value))
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+# --- in tables of results ------------------------------------------------------------------------------
+
+
+def amounts_in(results):
+    """Name the column of amounts of calibration where there are several, which are never averaged over.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+
+    Returns
+    -------
+    columns : list of str
+        ``["calibration_minutes"]`` or nothing.
+    """
+    return [AMOUNT] if AMOUNT in results and results[AMOUNT].nunique(dropna=False) > 1 else []
+
+
+def one_amount(results):
+    """Rows of one amount of calibration, where there are several that were asked the same.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+
+    Returns
+    -------
+    results : DataFrame
+        Of the first amount that there is.
+    """
+    return results[results[AMOUNT] == results[AMOUNT].iloc[0]] if amounts_in(results) else results
+
+
+def said_minutes(amounts):
+    """Say amounts of calibration, to stand behind the name of an estimator.
+
+    Parameters
+    ----------
+    amounts : array-like of float
+        Minutes; infinity is all, NaN none asked for.
+
+    Returns
+    -------
+    said : list of str
+
+    Examples
+    --------
+    >>> said_minutes([0.5, np.inf, np.nan])
+    [', 0.5 min', ', all minutes', '']
+    """
+    names = {np.inf: ", all minutes"}
+    return ["" if pd.isna(minutes) else names.get(minutes, f", {minutes:g} min") for minutes in amounts]

@@ -11,13 +11,21 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.ledger import Ledger
+from sk_b2s.minutes import amounts_in, said_minutes
 from sk_b2s.scorecard import SCORES, judged
-from sk_b2s.statistics import KINDS, null_over_people, over_people, people_means
+from sk_b2s.statistics import (
+    KINDS,
+    null_over_people,
+    over_people,
+    people_means,
+)
 from sk_b2s.verdicts import CONTEXT, LEAKS, Outcome, against_null
 
 __all__ = ["COLUMNS", "COST", "packed", "read_results", "summarise", "table_of_lines", "told"]
 
-ABOUT = ("cv", "leakage", "n_heard", "train_seconds")  # of the fold
+ABOUT = (  # of the fold, and what the estimator makes of it
+    "cv", "leakage", "n_heard", "train_seconds", "calibration_minutes", "own_minutes", "unlabelled",
+)  # fmt: skip
 COST = (  # may differ between equal results
     "seconds_fit", "seconds_score", "peak_mb", "versions", "warnings", "written",
 )  # fmt: skip
@@ -70,7 +78,8 @@ def told(line):
         if common["control"] == "decoder"
         else f"{common['estimator']} · {common['control']}"
     )
-    said = f"{what}, seed {common['seed']}, fold {common['fold']}: "
+    minutes = said_minutes([line["about"].get("calibration_minutes", np.nan)])[0]
+    said = f"{what}{minutes}, seed {common['seed']}, fold {common['fold']}: "
     if line["error"]:
         return f"{said}FAILED, {shorten(line['error'], 300)}"
     rows = [row for row in line["rows"] if row["pool"] == "all"]
@@ -116,13 +125,15 @@ def table_of_lines(lines):
         for row in line["rows"]
     ]
     results = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "verdict"])
-    results = results.astype({name: float for name in (*SCORES, "n_candidates", "n_heard", "train_seconds")})
+    numbers = ("n_candidates", "n_heard", "train_seconds", "calibration_minutes", "own_minutes")
+    results = results.astype({name: float for name in (*SCORES, *numbers)})
     whole = [name for name in ("k", "n_candidates") if results[name].notna().all()]  # not so of errors
     results = results.astype(dict.fromkeys(whole, int))
     outcomes: dict[tuple, list] = {}
     for line in lines:
         if line["outcome"] is not None:
             name = tuple(line["common"][column] for column in ("estimator", "seed", "control"))
+            name += (line["about"].get("calibration_minutes"),)
             outcomes.setdefault(name, []).append(_unpacked(line["outcome"]))
     return judged(results, outcomes)[list(COLUMNS)]
 
@@ -213,7 +224,8 @@ def summarise(results):
     Returns
     -------
     table : DataFrame of shape (n_summaries, ...)
-        A row for each ``estimator, control, condition`` and ``pool``, in their order of appearance: ``n_subjects,
+        A row for each ``estimator, control, condition`` and ``pool``, and each of ``calibration_minutes`` where
+        there are several, in their order of appearance: ``n_subjects,
         n_folds, n_seeds, n_windows`` (of one seed), ``k``, the scores each with its ``..._sem`` (NaN for one subject)
         and chances (``median_relative_rank`` is the mean over folds of medians), ``n_candidates``; ``null_mean`` and
         ``null_high``, of the mean over subjects of ``top_k``; ``n_without_null``, subjects' folds whose recordings
@@ -238,14 +250,16 @@ def summarise(results):
     # Files of other kinds do not keep texts without a letter, nor pools that are texts.
     texts = {name: results[name].astype(object).fillna("") for name in ("condition", "error")}
     results = results.assign(**texts, pool=results["pool"].astype(str))
-    done, by = results[results["error"] == ""], list(KINDS)
+    done, by = results[results["error"] == ""], [*KINDS, *amounts_in(results)]
     if not len(done):
         raise ValueError("there are no results to sum up" + (": all fits failed." if len(results) else "."))
-    counts = pd.DataFrame([_counts(rows) for _, rows in done.groupby(by, sort=False)])
+    counts = pd.DataFrame([_counts(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
     scores = over_people(people_means(done, [*MEANS, *CHANCES, "n_candidates"], [*by, "subject"]), by)
     null = null_over_people(done, by).drop(columns="null_low")
-    failed = results[results["error"] != ""].drop_duplicates(CELL).groupby(by[:2]).size().rename("n_failed")
-    table = counts.join(scores, on=by).join(null, on=by).join(failed, on=by[:2]).fillna({"n_failed": 0})
+    of = [*by[:2], *by[len(KINDS) :]]
+    failed = results[results["error"] != ""].drop_duplicates(CELL).groupby(of, dropna=False).size()
+    table = counts.join(scores, on=by).join(null, on=by).join(failed.rename("n_failed"), on=of)
+    table = table.fillna({"n_failed": 0})
     verdict = against_null(table.assign(top_k=table["top_k_judged"]))
     verdict[table["control"].isin(LEAKS) & (verdict == "above its null")] = "at chance"
     verdict[table["control"].isin(CONTEXT)] = "context"
@@ -261,9 +275,9 @@ def summarise(results):
     )[columns]
 
 
-def _counts(rows):
+def _counts(rows, by):
     """What a row of the summary says beside its scores."""
-    name = dict(zip(KINDS, rows[list(KINDS)].iloc[0], strict=True))
+    name = dict(zip(by, rows[by].iloc[0], strict=True))
     if rows["k"].nunique() > 1:
         raise ValueError(
             f"top_k of {name['estimator']!r} is of k = {sorted(map(int, rows['k'].unique()))} in different rows, which "

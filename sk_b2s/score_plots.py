@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.answers import Retrieval
+from sk_b2s.minutes import amounts_in, said_minutes
 from sk_b2s.palette import COLOURS, MUTED, axes_of, chance_line, colours, percent, spread, tidy
 from sk_b2s.statistics import (
     compare_estimators,
@@ -65,7 +66,7 @@ def named_score(results, score="top_k"):
 
 
 def labelled(results):
-    """Rows that did not fail, with ``label``: the estimator, and its condition and k where there are several.
+    """Rows that did not fail, with ``label``: the estimator, and condition, k and calibration where there are several.
 
     Parameters
     ----------
@@ -82,6 +83,8 @@ def labelled(results):
         label = label + ", " + results["condition"].astype(str).replace("", "no condition")
     if "k" in results and results["k"].nunique() > 1:
         label = label + results["k"].map(", k = {:.0f}".format)
+    for column in amounts_in(results):
+        label = label + said_minutes(results[column])
     return results.assign(label=label)
 
 

@@ -161,9 +161,10 @@ def judged(results, outcomes):
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
-        With ``estimator, seed, control, top_k, null_high, n_heard, leakage, error``.
-    outcomes : dict of (estimator, seed, control) to list of Outcome
-        Of the controls in ``LEAKS``, one for each fold.
+        With ``estimator, seed, control, calibration_minutes, top_k, null_high, n_heard, leakage, error``.
+    outcomes : dict of (estimator, seed, control, minutes) to list of Outcome
+        Of the controls in ``LEAKS``, one for each fold; of each amount of calibration alone, as all of them have
+        the same test. None is no amount.
 
     Returns
     -------
@@ -178,9 +179,13 @@ def judged(results, outcomes):
     verdict[results["control"].isin(CONTEXT)] = "context"
     verdict[results["control"].isin(LEAKS) & (verdict == "above its null")] = "at chance"
     said_of = results["leakage"].astype(str)
-    for (name, seed), rows in results.groupby(["estimator", "seed"], sort=False).indices.items():
+    keys = ["estimator", "seed", "calibration_minutes"]
+    for (name, seed, minutes), rows in results.groupby(keys, sort=False, dropna=False).indices.items():
+        minutes = None if pd.isna(minutes) else minutes
         found = {
-            control: outcomes[name, seed, control] for control in LEAKS if (name, seed, control) in outcomes
+            control: outcomes[name, seed, control, minutes]
+            for control in LEAKS
+            if (name, seed, control, minutes) in outcomes
         }
         reasons = []
         if found:

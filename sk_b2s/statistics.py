@@ -9,6 +9,8 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 from scipy.stats import rankdata
 
+from sk_b2s.minutes import AMOUNT, amounts_in
+
 __all__ = [
     "compare_estimators",
     "holm",
@@ -196,7 +198,7 @@ def mean_and_sem(
         Column of the scores.
     by : None or sequence of str, default=None
         Columns of which every combination gets a row; None takes "estimator", "control", "condition" and
-        "pool", those that the table has.
+        "pool", those that the table has, and "calibration_minutes" where there are several.
     over : sequence of str, default=("seed", "fold", "condition")
         Columns whose values are averaged over within a person; those that the table lacks do not count.
     subject : str, default="subject"
@@ -226,7 +228,7 @@ def mean_and_sem(
     [{'mean': 0.45, 'sem': 0.15, 'n_subjects': 2}]
     """
     if by is None:
-        by = [column for column in KINDS if column in results]
+        by = [*(column for column in KINDS if column in results), *amounts_in(results)]
     by = [by] if isinstance(by, str) else list(by)
     columns = {"mean": subject_means(results, score, by, over, subject, weight)}
     if chance in results:
@@ -354,7 +356,8 @@ def compare_estimators(
     ------
     ValueError
         If there are fewer than two estimators, the reference is none of them, people, folds or the k of ``top_k``
-        differ between two, a column is missing, a score is NaN, or rows of several kinds are mixed.
+        differ between two, a column is missing, a score is NaN, or rows of several kinds or amounts of calibration
+        are mixed.
 
     See Also
     --------
@@ -386,6 +389,12 @@ def compare_estimators(
     [{'n_better': 5, 'p': 0.0625, 'smallest_p': 0.0625}]
     """
     results = of_decoders(results)
+    if amounts_in(results):
+        amounts = sorted(results[AMOUNT].unique().tolist())
+        raise ValueError(
+            f"results are of several amounts of calibration, {amounts} minutes: compare at one of them, "
+            f"results[results[{AMOUNT!r}] == ...]."
+        )
     means = subject_means(results, score, [estimator], over, subject, weight)
     names = list(pd.unique(results[estimator]))
     if len(names) < 2:

@@ -31,7 +31,7 @@ ORDER = [
     "attention", "training", "encoder", "ridge",
     "linear", "forward", "predictions", "spaces", "counterparts", "calibrated", "codec", "persistence", "verdicts",
     "controls", "watching", "scorecard", "results", "evaluation", "auditing",
-    "palette", "alignment_plots", "score_plots", "answer_plots", "topographies", "plotting",
+    "palette", "alignment_plots", "score_plots", "adaptation_plots", "answer_plots", "topographies", "plotting",
     "page", "findings", "appendix", "report", "recipes", "experiments", "commands", "__main__",
 ]  # fmt: skip
 

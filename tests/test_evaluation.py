@@ -546,7 +546,7 @@ def test_errors_say_what_to_do():
         benchmark([("a", ONE), ("a", ridge())], X, y, cv)
     with pytest.raises(TypeError, match="a dict or pairs of a name and an estimator"):
         benchmark([ONE], X, y, cv)
-    with pytest.raises(TypeError, match="need a decoder.*got Ridge"):
+    with pytest.raises(TypeError, match="decoder is needed.*got Ridge"):
         benchmark({"a": Ridge()}, X, y, cv)
     with pytest.raises(ValueError, match="cv has no folds"):
         benchmark(ONE, X, y, [])

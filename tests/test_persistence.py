@@ -26,6 +26,7 @@ import sk_b2s
 from sk_b2s import (
     AcousticOnsets,
     BrainEncoder,
+    CalibratedDecoder,
     CovarianceRecentring,
     Envelope,
     Epocher,
@@ -260,6 +261,7 @@ ARRAYS = {
     ),
     "BrainEncoder on vectors": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()[:, :, 0]),
     "RidgeDecoder": (RidgeDecoder(sfreq=10, k=2), brain(), features()),
+    "CalibratedDecoder": (CalibratedDecoder(RidgeDecoder(sfreq=10, k=2), "none"), brain(), features()),
     "ForwardTRF": (ForwardTRF(sfreq=10), features(), features()),
     "PCA": (PCA(3, random_state=0), flat(), None),
     "Ridge": (Ridge(), flat(), flat()[:, :2]),

@@ -5,6 +5,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sk_b2s import (
     BrainEncoder,
+    CalibratedDecoder,
     CovarianceRecentring,
     Epocher,
     FeatureScaler,
@@ -23,6 +24,7 @@ ESTIMATORS = [
     SurrogateBrain(),
     SurrogateBrain("white"),
     RidgeDecoder(k=1),
+    CalibratedDecoder(RidgeDecoder(k=1), "none"),
     BrainEncoder(
         k=1,
         spatial_attention=False,
