@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s.event_tables import EventTables, add_textgrids, check_fetched, delay_events, fill_sentences
+from sk_b2s.event_tables import (
+    EventTables,
+    add_textgrids,
+    check_fetched,
+    delay_events,
+    fill_sentences,
+    part_sequences,
+)
 from sk_b2s.events import check_events
-from sk_b2s.raw_formats import refuse_4d
+from sk_b2s.raw_formats import read_raw, refuse_4d
 from sk_b2s.sidecars import entities_of
 
 __all__ = ["read_bids"]
@@ -92,7 +99,8 @@ def read_bids(
     Returns
     -------
     events : DataFrame
-        The events table, as :func:`check_events` returns it, with ``task`` and ``run``.
+        The events table, as :func:`check_events` returns it, with ``task`` and ``run``. A number that names several
+        sentences, as where each run counts its own from 1, gets their sound before it: "audio01/1".
 
     Raises
     ------
@@ -124,6 +132,7 @@ def read_bids(
     for path in recordings:
         refuse_4d(path)
     check_fetched([part for parts in recordings.values() for part in parts], root)
+    _check_chains(recordings)
     tables = EventTables(root, base, root / stimuli, sounds, columns, types)
     events = tables.read(list(recordings))
     check_fetched(pd.unique(events["sound"].dropna()), root)
@@ -135,7 +144,7 @@ def read_bids(
     events["study"] = root.name if study is None else study
     first = ["study", "subject", "session", "task", "run", "recording", "type", "onset", "duration", "sound",
              "sound_onset", "text", "sequence", "word_index", "condition", "stream"]  # fmt: skip
-    events = check_events(events)
+    events = part_sequences(check_events(events), root / stimuli)
     return events[[*first, *(column for column in events if column not in first)]]
 
 
@@ -167,7 +176,8 @@ def _find_recordings(base, wanted, datatype):
             entities = entities_of(path)
             if not {"sub", "task"} <= set(entities):
                 continue
-            if path.suffix in FORMATS and entities["suffix"] in (kind, *("raw",) * (path.suffix == ".fif")):
+            suffix, what = path.suffix.lower(), entities["suffix"]
+            if suffix in FORMATS and (what == kind or (what, suffix) == ("raw", ".fif")):
                 found[path] = entities
             elif entities["suffix"] == "meg" and path.suffix == "" and path.is_dir():
                 found[path] = entities  # of 4D Neuroimaging
@@ -186,11 +196,23 @@ def _find_recordings(base, wanted, datatype):
         if len(group) > 1:
             names = [parts[0].name for parts in group.values()]
             raise ValueError(
-                f"one recording has several versions, {names}; choose by proc= or desc= ('' for none)."
+                f"one recording has several versions, {names}; choose by proc= or desc= ('' for none), or leave one in "
+                f"the folder."
             )
         (parts,) = group.values()
         recordings[parts[0]] = parts
     return recordings
+
+
+def _check_chains(recordings):
+    """Raise where files named as parts of one recording are not: a FIF names the next."""
+    for path, parts in recordings.items():
+        if len(parts) > 1 and (named := len(read_raw(path).filenames)) != len(parts):
+            raise ValueError(
+                f"{path.name!r} and {len(parts) - 1} further files are named as the parts of one recording (split-), "
+                f"but the first leads to {named - 1} others. Join them, mne.concatenate_raws([...]).save(...), or name "
+                f"them as runs."
+            )
 
 
 def _is_wanted(entities, wanted):

@@ -17,7 +17,14 @@ from sk_b2s.sidecars import entities_of, find_sidecar, read_tsv
 from sk_b2s.stimuli import plain_text
 from sk_b2s.textgrids import find_textgrid, speak_sounds
 
-__all__ = ["EventTables", "add_textgrids", "check_fetched", "delay_events", "fill_sentences"]
+__all__ = [
+    "EventTables",
+    "add_textgrids",
+    "check_fetched",
+    "delay_events",
+    "fill_sentences",
+    "part_sequences",
+]
 
 # Where a column of the events table is looked for if the caller names none; the first that holds a value counts.
 COLUMNS = {
@@ -83,6 +90,7 @@ class EventTables:
             If a table lacks a column, or no row of any recording is a sound, word or phoneme.
         """
         parts = [self._read_one(recording) for recording in recordings]
+        silent = [path.name for path, part in zip(recordings, parts, strict=True) if not len(part)]
         counts = ", ".join(f"{count} of {value!r}" for value, count in self.left_out.most_common(8))
         if not any(len(part) for part in parts):
             raise ValueError(
@@ -93,6 +101,12 @@ class EventTables:
             warnings.warn(
                 f"read_bids left out rows whose type is not known: {counts}. Name it by types={{'...': 'word'}}, or "
                 f"None to leave it out without this warning.",
+                stacklevel=3,
+            )
+        if silent:
+            warnings.warn(
+                f"read_bids left out {len(silent)} of {len(recordings)} recordings, whose tables have no row that is "
+                f"known: {', '.join(silent[:5])}{', ...' * (len(silent) > 5)}.",
                 stacklevel=3,
             )
         return pd.concat([part for part in parts if len(part)])
@@ -145,9 +159,15 @@ class EventTables:
                 for column in theirs[1:]:
                     values = values.where(values.notna(), table[column])
                 rows[ours] = values.astype(object)
-        for column in ("onset", "duration"):
-            if column not in rows:
-                rows[column] = np.nan
+        if "onset" not in rows:
+            commas = ", with commas between them: fields of BIDS are separated by tabs"
+            raise ValueError(
+                f"{str(path)!r} has no column 'onset'; it has {list(table.columns)}"
+                f"{commas if table.shape[1] == 1 and ',' in table.columns[0] else ''}. If it is called otherwise, say "
+                f"so: columns={{'onset': '...'}}."
+            )
+        if "duration" not in rows:
+            rows["duration"] = np.nan
         rows["type"] = self._types_of(rows)
         rows = rows[rows["type"].notna()]
         for column in set(NUMBERS) & set(rows):
@@ -161,6 +181,12 @@ class EventTables:
             rows["sequence"] = _as_names(rows["sequence"])
         if "sound" not in rows:
             rows["sound"] = None
+        nameless = rows.index[(rows["type"] == "sound") & rows["sound"].isna()]
+        if len(nameless):
+            raise ValueError(
+                f"{nameless[0]}: a sound without the name of its file ({len(nameless)} such rows); the table has the "
+                f"columns {list(table.columns)}. Say which holds it: columns={{'sound': '...'}}."
+            )
         rows["sound"] = [
             None if pd.isna(name) else self._file(name, label)
             for label, name in zip(rows.index, rows["sound"], strict=True)
@@ -216,9 +242,15 @@ class EventTables:
             if path.is_file() or path.is_symlink():
                 self.found[asked] = str(path)
                 return str(path)
+        there = [path.name for path in self.stimuli.glob("*") if path.is_file()]
+        close = [
+            one for one in there if one.lower() == Path(name).name.lower() or Path(one).stem == str(name)
+        ]
+        close = close or difflib.get_close_matches(Path(name).name, there, n=1, cutoff=0.8)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise FileNotFoundError(
-            f"{where}: the sound {str(name)!r} is not there; looked for {', '.join(map(repr, map(str, places)))}. "
-            f"Where sounds are elsewhere, give stimuli=...; where files have other names, sounds={{{asked!r}: '...'}}, "
+            f"{where}: the sound {str(name)!r} is not there{hint}; looked for "
+            f"{', '.join(map(repr, map(str, places)))}. Where sounds are elsewhere, give stimuli=...; where files have other names, sounds={{{asked!r}: '...'}}, "
             f"or None there for words of the sound that is playing."
         )
 
@@ -275,7 +307,7 @@ def _as_names(texts):
 
 
 def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
-    """Add the words and phonemes of TextGrids to recordings that have sounds and no words.
+    """Add the words and phonemes of TextGrids to the streams of recordings that have sounds and no words.
 
     Parameters
     ----------
@@ -297,7 +329,10 @@ def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
     FileNotFoundError
         If a ``folder`` is given and holds none of them.
     """
-    silent = ~events["recording"].isin(events.loc[events["type"] == "word", "recording"])
+    key = events["recording"]
+    if "stream" in events:
+        key = key + "\n" + events["stream"].fillna("single").astype(str)
+    silent = ~key.isin(key[events["type"] == "word"])
     played = events[silent & (events["type"] == "sound") & events["sound"].notna()]
     found = {
         sound: find_textgrid(sound, folder) for sound in played["sound"].unique() if isinstance(sound, str)
@@ -375,6 +410,38 @@ def fill_sentences(events, sentence_gap=0.4):
             stacklevel=3,
         )
     return events.set_axis(labels)
+
+
+def part_sequences(events, stimuli):
+    """Put the sound before those sentences whose name means other words in another sound.
+
+    Tables that number their sentences often begin anew with each run; the name of a sentence is to be one for all who
+    heard it, and for no other sentence.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Checked, with ``recording, type, onset, text, sequence`` and the path of the ``sound``.
+    stimuli : path-like
+        Folder of the sounds; their names are those in it.
+
+    Returns
+    -------
+    events : DataFrame
+    """
+    words = events[(events["type"] == "word") & events["sequence"].notna()]
+    said = words.groupby(["sequence", "sound", "recording", "stream"], sort=False)["text"].agg(plain_text)
+    longest = said[
+        said.str.len().groupby(level=[0, 1], sort=False).idxmax()
+    ]  # somebody's recording may be cut
+    clash = longest.groupby(level="sequence").nunique()
+    mine = events["sequence"].isin(clash.index[clash > 1])
+    names = {
+        sound: str(Path(os.path.relpath(sound, stimuli)).with_suffix(""))
+        for sound in events["sound"].dropna().unique()
+    }
+    prefixed = events["sound"].map(names) + "/" + events["sequence"]
+    return events.assign(sequence=events["sequence"].mask(mine, prefixed))
 
 
 def delay_events(events, audio_delay):

@@ -12,6 +12,7 @@ from sk_b2s.stimuli import SoundArray, sound_duration, sound_name
 
 __all__ = ["EVENT_TYPES", "check_events", "clock_rate", "playing_sound"]
 
+LATE = 0.1  # s by which a word may begin after its sound has ended
 EVENT_TYPES = ("sound", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
 DEFAULTS = {
@@ -82,7 +83,7 @@ def check_events(events):
     events["recording"] = _of_each(events["recording"], str)
     for column in {"onset", "duration", "sound_onset", "drift_ppm"} & set(events.columns):
         events[column] = _numbers(events, column)
-    events["sequence"] = _of_each(events["sequence"], _as_text, missing=None)
+    events["sequence"] = name_sequences(events["sequence"])
     is_sound = events["type"] == "sound"
     _check_types(events)
     _refuse(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
@@ -120,6 +121,11 @@ def _of_each(column, function, missing=np.nan):
     """Map each distinct value once, as there are few among millions of rows: array of objects."""
     codes, distinct = pd.factorize(column)
     return np.array([*map(function, distinct), missing], object)[codes]  # -1, a missing one, takes the last
+
+
+def name_sequences(names):
+    """Name the sentences of a table by texts: array of objects, None where there is none."""
+    return _of_each(names, _as_text, missing=None)
 
 
 def _as_text(name):
@@ -267,6 +273,18 @@ def _place_in_sounds(events):
         "sound",
         "a sound, given or playing in the recording (a row of type 'sound')",
     )
+    since = rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]
+    since = since / clock_rate(events)[playing]
+    ended = without & (since > events["duration"].to_numpy()[playing] + LATE)
+    if ended.any():
+        lost[spoken[ended]] = True
+        last = events.iloc[playing[int(np.argmax(ended))]]
+        _refuse(
+            events.set_axis(labels), lost, "sound",
+            f"a sound, given or playing, but the last, {sound_name(last['sound'])!r}, has ended at "
+            f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, or a sound's row "
+            f"missing?)",
+        )  # fmt: skip
     fill = spoken[without]
     events.loc[fill, "sound"] = events["sound"].to_numpy()[playing[without]]
     untimed = rows["sound_onset"].isna().to_numpy()
@@ -279,13 +297,11 @@ def _place_in_sounds(events):
             "sound_onset",
             "a time in the sound that it names, or a row of type 'sound' in which that sound is playing",
         )
-    since = rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]
-    since = since / clock_rate(events)[playing]
     begun = events["sound_onset"].to_numpy()[playing]
     events.loc[spoken[untimed], "sound_onset"] = (since + begun)[untimed]
     length = _of_each(events["sound"].iloc[spoken], sound_duration).astype(float)
     beyond = np.zeros(len(events), bool)
-    beyond[spoken] = events["sound_onset"].to_numpy()[spoken] > length + 0.1
+    beyond[spoken] = events["sound_onset"].to_numpy()[spoken] > length + LATE
     if beyond.any():
         first = int(np.argmax(beyond[spoken]))
         name = sound_name(events["sound"].iloc[spoken[first]])

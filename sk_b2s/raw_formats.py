@@ -13,7 +13,15 @@ from scipy.io import loadmat, whosmat
 from sk_b2s.caching import code_of
 from sk_b2s.sensors import NOT_EEG
 
-__all__ = ["read_broderick", "read_fastscan", "read_fieldtrip", "read_raw", "refuse_4d", "say_truncated"]
+__all__ = [
+    "check_content",
+    "read_broderick",
+    "read_fastscan",
+    "read_fieldtrip",
+    "read_raw",
+    "refuse_4d",
+    "say_truncated",
+]
 
 CODE = code_of(__file__)
 KIT = (".con", ".sqd")
@@ -27,6 +35,7 @@ UNITS = {
     "v": 1.0, "mv": 1e-3, "uv": 1e-6, "µv": 1e-6, "nv": 1e-9, "t": 1.0, "pt": 1e-12, "ft": 1e-15, "t/m": 1.0,
     "ft/cm": 1e-13,
 }  # fmt: skip
+MAGNETIC = re.compile(r"M[LRZ][CFOPT]\d\d(-\d+)?$|MEG ?\d{3,4}$")
 METRES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
 FIELDTRIP_TYPES = {
     "eeg": "eeg", "eog": "eog", "ecg": "ecg", "emg": "emg", "trigger": "stim", "megmag": "mag", "meggrad": "mag",
@@ -71,7 +80,7 @@ def read_raw(path):
         If the file is shorter than it says itself.
     """
     path = Path(path)
-    _check_fetched(path)
+    _check_there(path)
     refuse_4d(path)
     suffix = path.suffix.lower()
     read = {".ds": _read_ctf, ".mat": _read_mat, **dict.fromkeys(KIT, _read_kit)}.get(suffix, _read_any)
@@ -139,16 +148,32 @@ def _size(path):
     return f"{sum(file.stat().st_size for file in files):,} bytes"
 
 
-def _check_fetched(path):
-    """Raise for a file that is not there, or is the placeholder that git-annex or DataLad left."""
+def check_content(path, what="recording"):
+    """Raise for a file that is the placeholder that git-annex or DataLad left.
+
+    Parameters
+    ----------
+    path : Path
+    what : str, default="recording"
+        What the message calls it.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the command that fetches its content.
+    """
     pointer = (
         path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(b"/annex/objects")
     )
     if pointer or (path.is_symlink() and not path.exists()):
         raise FileNotFoundError(
-            f"recording {str(path)!r} is a link to content that has not been fetched: run `datalad get {path.name!r}` "
+            f"{what} {str(path)!r} is a link to content that has not been fetched: run `datalad get {path.name!r}` "
             f"or `git annex get {path.name!r}` in {str(path.parent)!r}."
         )
+
+
+def _check_there(path):
+    check_content(path)
     if not path.exists():
         raise FileNotFoundError(
             f"recording {str(path)!r} does not exist; the column 'recording' must hold the path of a "
@@ -296,9 +321,10 @@ def read_fieldtrip(path):
     Returns
     -------
     raw : mne.io.RawArray
-        In the units that ``hdr.chanunit`` names, made volt and tesla; microvolt where it names none. Types are those
-        of ``hdr.chantype``, but for names that speak against it (``VEOG``, ``AUD``, ``Aux5``). Places are those of
-        ``elec`` or ``grad``; electrodes with no place whose names are numbers up to 61 are those of "easycap-M10".
+        In the units that ``hdr.chanunit`` names, made volt and tesla; where it names none, magnetic sensors are in
+        tesla and all others in microvolt. Types are those of ``hdr.chantype``, but for names that speak against it
+        (``VEOG``, ``AUD``, ``Aux5``); without it, sensors of ``grad`` and of CTF's names are magnetic. Places are those
+        of ``elec`` or ``grad``; electrodes with no place whose names are numbers up to 61 are those of "easycap-M10".
 
     Raises
     ------
@@ -319,10 +345,15 @@ def read_fieldtrip(path):
     sfreq = struct.get("fsample", header.get("Fs"))
     if sfreq is None:
         raise Explained(f"recording {str(path)!r} has no rate: neither 'fsample' nor 'hdr.Fs'.")
+    magnetic = _labels_of(struct.get("grad") or header.get("grad"))
     kinds = [
-        _type_of(name, kind) for name, kind in zip(names, _by_label(header, "chantype", names), strict=True)
+        _type_of(name, kind, magnetic)
+        for name, kind in zip(names, _by_label(header, "chantype", names), strict=True)
     ]
-    units = [_scale_of(unit, path) for unit in _by_label(header, "chanunit", names)]
+    units = [
+        _scale_of(unit, kind, path)
+        for unit, kind in zip(_by_label(header, "chanunit", names), kinds, strict=True)
+    ]
     info = mne.create_info(names, float(sfreq), kinds)
     raw = mne.io.RawArray(data * np.array(units)[:, None], info, verbose="ERROR")
     _place(raw, struct, header)
@@ -360,16 +391,24 @@ def _by_label(header, field, names):
     return [said.get(name) for name in names]
 
 
-def _type_of(name, kind):
+def _labels_of(sensors):
+    """Names of the sensors of a FieldTrip description: set."""
+    found = sensors.get("label", ()) if isinstance(sensors, dict) else ()
+    return {str(name).strip() for name in np.atleast_1d(found)}
+
+
+def _type_of(name, kind, magnetic):
     """MNE's type of a channel; a name that speaks of something else than brain is believed."""
     if NOT_EEG.match(name):
         return "eog" if "EOG" in name.upper() else "misc"
-    return "eeg" if kind is None else FIELDTRIP_TYPES.get(str(kind).lower(), "misc")
+    if kind is None or str(kind).lower() in ("unknown", ""):
+        return "mag" if name in magnetic or MAGNETIC.match(name) else "eeg"
+    return FIELDTRIP_TYPES.get(str(kind).lower(), "misc")
 
 
-def _scale_of(unit, path):
+def _scale_of(unit, kind, path):
     if unit is None or str(unit).lower() in ("unknown", "[]", ""):
-        return 1e-6
+        return 1.0 if kind in ("mag", "grad", "ref_meg") else 1e-6  # FieldTrip keeps MEG in tesla
     try:
         return UNITS[str(unit).lower()]
     except KeyError as error:

@@ -355,17 +355,17 @@ def _unite_blocks(rows, words):
     for digest, blocks in of_block:
         if digest not in words:
             continue
-        for key, sentence in words[digest].groupby("sequence"):
+        for _, sentence in words[digest].groupby("sequence"):
             text = plain_text(sentence["text"])
             if text.count(" ") + 1 < SENTENCE:
                 continue
-            middle = float(sentence["sound_onset"].median())
-            inside = blocks[(blocks["block_start"] <= middle) & (middle < blocks["block_stop"])]
-            spoken.extend((key, text, digest, block) for block in inside["block"])
-    spoken = pd.DataFrame(spoken, columns=["key", "text", "digest", "block"])
-    spoken = spoken[spoken.groupby(["key", "text"])["digest"].transform("nunique") > 1]
+            onset = sentence["sound_onset"]  # a pause within a sentence may end a block
+            inside = blocks[(blocks["block_start"] <= onset.max()) & (onset.min() < blocks["block_stop"])]
+            spoken.extend((text, digest, block) for block in inside["block"])
+    spoken = pd.DataFrame(spoken, columns=["text", "digest", "block"])
+    spoken = spoken[spoken.groupby("text")["digest"].transform("nunique") > 1]
     blocks, block_codes = np.unique(rows["block"].to_numpy(), return_inverse=True)
-    sentence = spoken.groupby(["key", "text"]).ngroup().to_numpy()
+    sentence = spoken.groupby("text").ngroup().to_numpy()
     place = np.searchsorted(blocks, spoken["block"].to_numpy(np.int64))
     n_blocks, n_nodes = len(blocks), len(blocks) + (sentence.max() + 1 if len(sentence) else 0)
     edges = coo_array((np.ones(len(place)), (place, n_blocks + sentence)), shape=(n_nodes, n_nodes))

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.caching import code_of
+from sk_b2s.raw_formats import check_content
 
 __all__ = ["apply_sidecars", "entities_of", "find_sidecar", "read_tsv", "sidecars_of"]
 
@@ -35,8 +36,11 @@ NOT_BRAIN = {
 }  # fmt: skip
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 # Coordinate systems whose origin lies between the ears: x to the right and y forward, or x forward and y left.
-RIGHT_FORWARD = ("captrak", "elektaneuromag")
-FORWARD_LEFT = ("ctf", "eeglab", "4dbti", "kityokogawa", "chietiitab")
+RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab")
+FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
+SITE = re.compile(
+    r"-\d{3,}$"
+)  # what CTF adds to the name of a sensor for each site, in the file or the table
 
 
 def entities_of(path):
@@ -62,7 +66,7 @@ def entities_of(path):
     return {**dict(pair.split("-") for pair in pairs), "suffix": suffix}
 
 
-def find_sidecar(recording, suffix, root=None, ignore=("split",)):
+def find_sidecar(recording, suffix, root=None, space=None):
     """Find the table of a recording: in its folder or an outer one, the nearest and most specific.
 
     Parameters
@@ -74,26 +78,26 @@ def find_sidecar(recording, suffix, root=None, ignore=("split",)):
     root : path-like, default=None
         The outermost folder to look in. None is that which holds ``dataset_description.json``, or the
         recording's own.
-    ignore : sequence of str, default=("split",)
-        Entities of the recording that the table need not share.
+    space : str, default=None
+        The coordinate system of its name, "CapTrak"; None is any.
 
     Returns
     -------
     path : Path or None
     """
     recording = Path(recording)
-    own = {key: value for key, value in entities_of(recording).items() if key not in (*ignore, "suffix")}
+    own = {key: value for key, value in entities_of(recording).items() if key not in ("split", "suffix")}
     name, _, extension = suffix.partition(".")
     for folder in _folders(recording, root):
         fits = []
         for path in folder.glob(f"*{suffix}"):
             entities = entities_of(path)
             if entities.pop("suffix", None) == name and path.name.endswith(f"{name}.{extension}"):
-                asked = {key: value for key, value in entities.items() if key != "space"}
-                if asked.items() <= own.items():
-                    fits.append((len(asked), str(path)))
+                where = entities.pop("space", None)
+                if entities.items() <= own.items() and (space is None or where in (None, space)):
+                    fits.append((len(entities), where is not None, str(path)))
         if fits:
-            return Path(max(fits)[1])
+            return Path(max(fits)[-1])
     return None
 
 
@@ -189,8 +193,17 @@ def sidecars_of(recording):
         recording
     ):
         return []
-    found = [find_sidecar(recording, name) for name in ("channels.tsv", "electrodes.tsv", "coordsystem.json")]
-    return [path for path in found if path is not None]
+    electrodes = find_sidecar(recording, "electrodes.tsv")
+    space = None if electrodes is None else entities_of(electrodes).get("space")
+    found = [
+        find_sidecar(recording, "channels.tsv"),
+        electrodes,
+        find_sidecar(recording, "coordsystem.json", space=space),
+    ]
+    found = [path for path in found if path is not None]
+    for path in found:
+        check_content(path, "table")
+    return found
 
 
 def apply_sidecars(raw, recording):
@@ -220,7 +233,7 @@ def apply_sidecars(raw, recording):
     _compare_length(raw, Path(recording))
     paths = {entities_of(path)["suffix"]: path for path in sidecars_of(recording)}
     if "channels" in paths:
-        _apply_channels(raw, read_tsv(paths["channels"]))
+        _apply_channels(raw, read_tsv(paths["channels"]), paths["channels"])
     if "electrodes" in paths and "coordsystem" in paths and raw.get_montage() is None:
         _apply_electrodes(raw, read_tsv(paths["electrodes"]), paths["coordsystem"])
     return raw
@@ -243,14 +256,12 @@ def _compare_length(raw, recording):
         )
 
 
-def _apply_channels(raw, table):
+def _apply_channels(raw, table, path):
     if "name" not in table:
-        return
-    bare = {
-        name.split("-")[0]: name for name in raw.ch_names
-    }  # CTF adds a suffix for each site, here or there
+        raise ValueError(f"{str(path)!r} lacks the column 'name'; it has {list(table)}.")
+    bare = {SITE.sub("", name): name for name in raw.ch_names}
     told_names = table["name"].fillna("")
-    names = [name if name in raw.ch_names else bare.get(name.split("-")[0]) for name in told_names]
+    names = [name if name in raw.ch_names else bare.get(SITE.sub("", name)) for name in told_names]
     table = table.assign(name=names).dropna(subset="name")
     if "status" in table:
         bad = table.loc[table["status"].str.lower() == "bad", "name"]

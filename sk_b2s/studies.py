@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from sk_b2s.events import name_sequences
+from sk_b2s.stimuli import plain_text
+
 __all__ = ["concat_events"]
 
 
@@ -71,6 +74,10 @@ def concat_events(tables, studies=None):
     ]
     _check_apart(tables)
     tables = [table.assign(subject=_prefixed(table["study"], table["subject"])) for table in tables]
+    tables = [
+        table.assign(sequence=name_sequences(table["sequence"])) if "sequence" in table else table
+        for table in tables
+    ]
     _check_subjects(tables)
     tables = _part_sequences(tables)
     return pd.concat(tables, ignore_index=True)
@@ -113,10 +120,14 @@ def _check_apart(tables):
 
 
 def _prefixed(study, subject):
-    """``<study>-<subject>``, where it is not that already."""
+    """``<study>-<subject>``, unless all of a study are that already."""
     study, subject = study.astype(str), subject.astype(str)
-    done = [name.startswith(f"{place}-") for place, name in zip(study, subject, strict=True)]
-    return subject.where(done, study + "-" + subject)
+    done = pd.Series(
+        [name.startswith(f"{place}-") for place, name in zip(study, subject, strict=True)],
+        subject.index,
+        bool,
+    )
+    return subject.where(done.groupby(study).transform("all"), study + "-" + subject)
 
 
 def _check_subjects(tables):
@@ -137,7 +148,7 @@ def _words_of(table):
     words = table[(table["type"] == "word") & table["sequence"].notna()]
     first = words.groupby("sequence")["recording"].transform("first")
     words = words[words["recording"] == first].sort_values("onset", kind="stable")
-    return words.groupby("sequence")["text"].agg(lambda texts: " ".join(map(str, texts)).lower())
+    return words.groupby("sequence")["text"].agg(plain_text)
 
 
 def _part_sequences(tables):

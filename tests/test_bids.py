@@ -174,6 +174,27 @@ def test_a_whole_number_names_a_sentence_in_one_way(folder):
     }  # of names that are not all numbers none is one
 
 
+def test_a_number_that_names_two_sentences_gets_its_sound(folder):
+    """Each run counts its sentences from 1; the second sentence of both is the same, by chance."""
+    head = HEADER.replace("\n", "\tsentence\n") + "2\t0\tsound\t{}.wav\tn/a\tn/a\n"
+    rows = "".join(f"{3 + i}\t0.5\tword\tn/a\t{{}}{w}\t{1 + i // 2}\n" for i, w in enumerate("abcd"))
+    write_wav(folder.root / "stimuli/tale.wav", 20, seed=2)
+    for subject in ("01", "02"):
+        for run, sound in [("1", "story"), ("2", "tale")]:
+            recording = folder.add(f"sub-{subject}/eeg/sub-{subject}_task-story_run-{run}_eeg.fif")
+            folder.tell(head.format(sound) + rows.format(sound, sound, "", ""), recording)
+    words = read_bids(folder.root, runs=["1", "2"]).query("type == 'word'")
+    names = words.groupby(["subject", "run"])["sequence"].agg(lambda s: list(dict.fromkeys(s)))
+    for subject in ("01", "02"):
+        assert names[subject].to_dict() == {"1": ["story/1", "2"], "2": ["tale/1", "2"]}
+
+
+def test_a_recording_whose_table_says_nothing_is_named(folder):
+    folder.tell(HEADER, folder.add("sub-02/eeg/sub-02_task-story_eeg.fif"))
+    with pytest.warns(UserWarning, match=r"left out 1 of 2 recordings, .*: sub-02_task-story_eeg\.fif"):
+        assert set(read_bids(folder.root)["subject"]) == {"01"}
+
+
 def test_words_without_durations_last_until_the_next(folder):
     said = zip("abcd", (3.0, 3.5, 4.0, 4.5), ("n/a", "0.05", "n/a", "n/a"), strict=True)
     rows = "".join(f"{onset}\t{lasts}\tword\tn/a\t{word}\n" for word, onset, lasts in said)
@@ -295,6 +316,22 @@ def test_versions_are_chosen_by_name(folder):
         read_bids(folder.root, derivatives="ica")
 
 
+def test_parts_that_are_no_chain_are_told(folder):
+    folder.recording.unlink()
+    for part in ("01", "02"):
+        folder.add(f"sub-01/eeg/sub-01_task-story_split-{part}_eeg.fif")
+    with pytest.raises(
+        ValueError, match=r"split-01_eeg\.fif' and 1 further .* leads to 0 others.*concatenate_raws"
+    ):
+        read_bids(folder.root)
+
+
+def test_endings_in_capitals_are_endings(folder):
+    folder.recording.rename(folder.recording.with_suffix(".FIF"))
+    events = read_bids(folder.root)
+    assert len(make_segments(events, tmin=0, tmax=1)[0]) == 3
+
+
 def test_a_derivative_has_its_own_table_or_that_of_the_root(folder):
     recording = folder.root / "derivatives/clean/sub-01/eeg/sub-01_task-story_desc-clean_eeg.fif"
     write_recording(recording)
@@ -388,6 +425,33 @@ def test_channels_marked_bad_reach_the_windows(folder):
     assert windows[:, 0].std() > 0
 
 
+def test_a_bad_channel_that_is_not_there_is_not_another(folder):
+    folder.recording = folder.add("sub-01/eeg/sub-01_task-story_eeg.fif", names=("F3-C3", "C3-P3", "MLC11"))
+    folder.tell("name\tstatus\nF3-A1\tbad\nMLC11-2908\tbad\nC3-P3\tgood\n", suffix="channels.tsv")
+    assert open_raw(folder.recording).info["bads"] == ["MLC11"]
+    folder.tell("channel\tstatus\nA1\tbad\n", suffix="channels.tsv")
+    with pytest.raises(
+        ValueError, match=r"channels\.tsv' lacks the column 'name'; it has \['channel', 'status'\]"
+    ):
+        open_raw(folder.recording)
+    folder.tell("/annex/objects/SHA256E-s5--ab.tsv\n", suffix="channels.tsv")
+    with pytest.raises(
+        FileNotFoundError, match=r"table '.*channels\.tsv' is a link to content .*git annex get"
+    ):
+        open_raw(folder.recording)
+
+
+def test_electrodes_are_read_in_their_own_system(folder):
+    stem = folder.recording.with_name("sub-01_space-{}_{}")
+    Path(str(stem).format("CTF", "electrodes.tsv")).write_text("name\tx\ty\tz\nA1\t0.08\t0\t0.05\n")
+    for system in ("CTF", "CapTrak"):
+        about = {"EEGCoordinateSystem": system, "EEGCoordinateUnits": "m"}
+        Path(str(stem).format(system, "coordsystem.json")).write_text(json.dumps(about))
+    np.testing.assert_allclose(
+        open_raw(folder.recording).info["chs"][0]["loc"][:3], [0, 0.08, 0.05], atol=1e-6
+    )
+
+
 @pytest.mark.parametrize(
     ("system", "unit", "row"), [("CapTrak", "m", "0.01\t0.07\t0.05"), ("CTF", "mm", "70\t-10\t50")]
 )
@@ -437,14 +501,16 @@ def test_sound_that_came_late_moves_what_was_heard(folder):
         (EVENTS, {"types": {"word": "token"}}, "'token' is none of sound, word, phoneme, bad, None"),
         (HEADER + "1\t1\tbutton\tn/a\tn/a\n", {}, "no row .* is known .*1 of 'button'.*types="),
         (HEADER, {}, "no row .* is known .*there are no rows"),
-        (EVENTS.replace("5.0", "25"), {}, "line 5'.*within the sound .is the audio file shorter than its words"),
+        (EVENTS.replace("5.0", "25"), {}, r"line 5'.*'story\.wav', has ended at 22\.000 s .is the audio file shorter"),
+        (EVENTS.replace("onset", "time"), {}, r"has no column 'onset'; it has \['time'.*columns=.{'onset'"),
+        (EVENTS.replace("stim_file", "file"), {}, r"line 2: a sound without the name of its file .*columns=.{'sound'"),
         (EVENTS.replace("5.0", "n/a"), {}, "line 5', column 'onset': expected a time in seconds"),
         (EVENTS.replace("2.0", "4.0"), {}, r"line 3', column 'sound': expected a sound, given or playing"),
         (EVENTS.replace("3.5\t0.5\tword\tn/a\tnan", "3.0\t0.5\tword\tn/a\tnull"), {}, "expected each event once"),
         (EVENTS, {"datatype": "ieeg"}, "datatype must be 'eeg', 'meg' or None"),
         (EVENTS + "12.5\t0.5\tword\n", {}, r"events\.tsv', line 6: expected 5 fields as in the first .* got 3: '12\.5"),
         (EVENTS + "12.5\t0.5\tword\tn/a\ta\tb\n", {}, r"line 6: expected 5 fields .* got 6"),
-        (EVENTS.replace("\t", ","), {}, "has no column|no row .* is known"),
+        (EVENTS.replace("\t", ","), {}, r"has no column 'onset'; .* with commas between them: fields of BIDS are"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(folder, text, options, message):
@@ -454,6 +520,9 @@ def test_what_is_wrong_is_named(folder, text, options, message):
 
 
 def test_a_missing_wav_and_a_missing_folder(folder):
+    folder.tell(EVENTS.replace("story.wav", "Story.WAV"))
+    with pytest.raises(FileNotFoundError, match=r"'Story\.WAV' is not there \(did you mean 'story\.wav'\?\)"):
+        read_bids(folder.root)
     folder.tell(EVENTS.replace("story.wav", "tale.wav"))
     with pytest.raises(
         FileNotFoundError, match=r"line 2: the sound 'tale\.wav' is not there; .*stimuli=.*sounds="

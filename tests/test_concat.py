@@ -36,6 +36,23 @@ def test_joining_in_two_steps_is_joining_at_once():
     assert parts[0]["subject"].tolist() == ["01", "01"], "the user's table stays what it was"
 
 
+def test_people_stay_two_where_one_is_named_like_the_study():
+    table = pd.DataFrame({"subject": ["a-x", "x"], "recording": ["1.fif", "2.fif"]})
+    joined = concat_events({"a": table})
+    assert joined["subject"].tolist() == ["a-a-x", "a-x"]
+    assert concat_events([joined])["subject"].tolist() == ["a-a-x", "a-x"]
+
+
+def test_numbers_and_punctuation_make_no_difference_to_a_sentence():
+    one = pd.DataFrame({
+        "subject": "1", "recording": "1.fif", "type": "word", "onset": [0.0, 1.0, 2.0], "text": ["The", "dog,", "ran"],
+        "sequence": [1, 1, 2],
+    })  # fmt: skip
+    other = one.assign(recording="2.fif", text=["the", "dog", "sat"], sequence=["1", "1", "2"])
+    joined = concat_events({"x": one, "y": other})
+    assert joined["sequence"].tolist() == ["1", "1", "x/2", "1", "1", "y/2"]
+
+
 def test_a_sentence_is_its_words():
     other = concat_events({"a": table("a.fif"), "b": table("b.fif", text=("not", "so"))})
     assert other["sequence"].tolist() == ["a/0"] * 2 + ["b/0"] * 2

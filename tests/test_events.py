@@ -190,6 +190,19 @@ def test_streams_may_overlap_and_one_can_be_taken(events):
         make_segments(both, stream="heard")
 
 
+def test_a_word_after_its_sound_has_ended_has_none():
+    story = SoundArray(np.zeros(64 * 20), 64, "story")
+    events = pd.DataFrame({
+        "subject": "1", "recording": "1.fif", "type": ["sound", "word", "word"], "onset": [2.0, 6.9, 15.0],
+        "duration": [5.0, 0.3, 0.3], "sound": [story, None, None], "text": [None, "a", "b"],
+    })  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"row 2, column 'sound': .*'story', has ended at 7\.000 s .*row missing"
+    ):
+        check_events(events)
+    assert check_events(events[:2])["sound_onset"].tolist() == [0.0, 4.9]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -328,6 +341,28 @@ def test_another_window_is_another_candidate(events):
     _, y = make_segments(events, tmin=0, tmax=3)
     _, earlier = make_segments(events, tmin=-1, tmax=2)
     assert not set(y["segment"]) & set(earlier["segment"])
+
+
+def test_one_story_has_its_blocks_whatever_its_sentences_are_called():
+    """Two studies of one story name its sentences in their own ways; nobody trains on what another study tests."""
+    rows = []
+    for subject, (pace, name) in enumerate([(1.0, "alice/{}"), (1.1, "s{}")]):
+        sound = SoundArray(np.full(64 * 400, float(subject)), 64, f"voice {subject}")
+        own = {
+            "subject": str(subject),
+            "recording": f"{subject}.fif",
+            "recording_duration": 500.0,
+            "sound": sound,
+        }
+        rows.append({**own, "type": "sound", "onset": 5.0, "duration": 0.0})
+        for i in range(240):
+            rows.append({
+                **own, "type": "word", "onset": 5 + pace * i, "duration": 0.4, "text": f"w{i}",
+                "sequence": name.format(i // 6), "word_index": i % 6,
+            })  # fmt: skip
+    X, y = make_segments(pd.DataFrame(rows), tmin=0, tmax=1)
+    of_word = y.groupby("word")["block"].nunique()
+    assert (of_word == 1).all()
 
 
 def test_two_voices_that_tell_one_story_share_its_blocks():

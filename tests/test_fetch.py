@@ -33,6 +33,7 @@ class Server:
 
     def __init__(self):
         self.files, self.drops, self.ranges, self.asked, self.status = {}, 0, True, [], {}
+        self.kinds: dict = {}
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -53,7 +54,12 @@ class Server:
             return request.send_error(self.status.get(path, 404))
         body = self.files[path]
         begin = int(re.match(r"bytes=(\d+)-", wanted)[1]) if wanted and self.ranges else 0
+        if begin >= len(body) > 0:
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{len(body)}")
+            return request.end_headers()
         request.send_response(206 if begin else 200)
+        request.send_header("Content-Type", self.kinds.get(path, "application/octet-stream"))
         request.send_header("Content-Length", str(len(body) - begin))
         request.end_headers()
         body = body[begin:]
@@ -107,7 +113,8 @@ def test_a_dropped_connection_is_resumed(server, remote, tmp_path):
 def test_what_came_is_kept_for_the_next_time(server, remote, tmp_path):
     server.drops = fetching.ATTEMPTS
     with pytest.raises(
-        ConnectionError, match=r"story\.wav': the connection .* dropped 6 times\. [\d,]+ bytes of it are kept"
+        ConnectionError,
+        match=r"story\.wav', from .*: the connection dropped.*6 attempts in all\. [\d,]+ bytes of it",
     ):
         download([remote], tmp_path, progress=False)
     assert not (tmp_path / remote.path).exists()
@@ -159,9 +166,47 @@ def test_a_refusal_is_final(server, tmp_path, status, error, message):
 
 def test_a_server_in_trouble_is_asked_again(server, tmp_path):
     server.status["/busy"] = 503
-    with pytest.raises(ConnectionError, match="dropped 6 times"):
+    with pytest.raises(
+        ConnectionError, match="the server answered 503 Service Unavailable, 6 attempts in all"
+    ):
         download([Remote("busy", f"{server.url}/busy", None, None)], tmp_path, progress=False)
     assert len(server.asked) == fetching.ATTEMPTS
+
+
+def test_a_page_in_the_place_of_a_file_is_no_file(server, remote, tmp_path):
+    """A network that wants a log-in answers 200, and whatever it says must not become the file's first bytes."""
+    server.files["/story.wav"], server.kinds["/story.wav"] = (
+        b"<html>log in</html>",
+        "text/html; charset=utf-8",
+    )
+    for one in (remote, remote._replace(size=None, checksum=None)):
+        with pytest.raises(PermissionError, match=r"sent a web page instead of 'stimuli/audio/story\.wav'"):
+            download([one], tmp_path, progress=False)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_list_that_names_another_size(server, remote, tmp_path):
+    with pytest.raises(
+        ConnectionError, match=r"sent 3,000,000 bytes, but its list says 3,000,010; it was thrown away"
+    ):
+        download([remote._replace(size=len(CONTENT) + 10)], tmp_path, progress=False)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("more", [b"", b"too much"])
+def test_a_part_that_is_whole_is_the_file_where_no_size_is_known(server, remote, tmp_path, more):
+    part = tmp_path / (remote.path + ".part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(CONTENT + more)
+    download([remote._replace(size=None)], tmp_path, progress=False)
+    assert (tmp_path / remote.path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("path", ["../story.wav", "/story.wav", "a/../../story.wav"])
+def test_nothing_is_written_elsewhere(server, remote, tmp_path, path):
+    with pytest.raises(ValueError, match="names a file outside the study's folder"):
+        download([remote._replace(path=path)], tmp_path / "study", progress=False)
+    assert server.asked == []
 
 
 def test_a_full_disk_is_said_before_anything_comes(server, remote, tmp_path, monkeypatch):
@@ -273,9 +318,17 @@ def test_alice_is_unpacked(server, tmp_path, monkeypatch):
         fetch_brennan2019(tmp_path, "S1", progress=False)
 
 
-def test_dryads_archive_is_unpacked(server, tmp_path, monkeypatch):
+@pytest.mark.parametrize("packed_twice", [False, True])
+def test_dryads_archive_is_unpacked(server, tmp_path, monkeypatch, packed_twice):
     monkeypatch.setattr(fetching, "DRYAD", server.url)
     archive = zipped({"Natural Speech/EEG/Subject1/Subject1_Run1.mat": b"eeg"})
+    if packed_twice:
+        inner = {
+            "Natural Speech.zip": archive,
+            "N400.zip": zipped({"N400/x.mat": b"no"}),
+            "README.txt": b"all",
+        }
+        archive = zipped(inner)
     server.json(
         "/api/v2/datasets/doi:10.5061/dryad.070jc/versions",
         {
@@ -285,7 +338,8 @@ def test_dryads_archive_is_unpacked(server, tmp_path, monkeypatch):
         },
     )
     entries = []
-    for name in ("Natural Speech.zip", "Natural Speech - Reverse.zip", "N400.zip"):
+    names = ("Natural Speech.zip", "Natural Speech - Reverse.zip", "N400.zip")
+    for name in ("doi_10.5061_dryad.070jc.zip",) if packed_twice else names:
         link = "/download/" + name.replace(" ", "_")
         server.files[link] = archive
         entries.append({
@@ -296,7 +350,9 @@ def test_dryads_archive_is_unpacked(server, tmp_path, monkeypatch):
         "/api/v2/versions/2/files?per_page=100", {"_embedded": {"stash:files": entries}, "_links": {}}
     )
     fetch_broderick2019(tmp_path, edition="dryad", progress=False)
-    assert set(fetched(tmp_path)) == {"Natural Speech.zip", "Natural Speech/EEG/Subject1/Subject1_Run1.mat"}
+    expected = {"Natural Speech.zip", "Natural Speech/EEG/Subject1/Subject1_Run1.mat"}
+    expected |= {"doi_10.5061_dryad.070jc.zip", "README.txt"} if packed_twice else set()
+    assert set(fetched(tmp_path)) == expected
     with pytest.raises(ValueError, match="one archive; leave subjects=None"):
         fetch_broderick2019(tmp_path, "001", edition="dryad")
     with pytest.raises(ValueError, match="edition must be 'openneuro' or 'dryad', got 'osf'"):

@@ -105,6 +105,25 @@ def test_a_wrong_struct_says_what_it_lacks(fieldtrip, tmp_path):
         read_raw(tmp_path / "other.mat")
 
 
+@pytest.mark.parametrize("told", ["grad", "names"])
+def test_magnetic_sensors_without_units_are_in_tesla(tmp_path, told):
+    """Older FieldTrip says neither type nor unit."""
+    names = ["MLC11", "MRC12"] if told == "names" else ["A1", "A2"]
+    data = 1e-13 * np.random.default_rng(0).standard_normal((2, 500))
+    struct = {
+        "label": np.array([*names, "EEG057"], object),
+        "fsample": 100.0,
+        "trial": np.concatenate([data, 1e14 * data[:1]]),
+    }
+    if told == "grad":
+        struct["grad"] = {"label": np.array(names, object), "chanpos": np.zeros((2, 3)), "unit": "cm"}
+    savemat(tmp_path / "x.mat", {"data": struct})
+    raw = read_raw(tmp_path / "x.mat")
+    assert raw.get_channel_types() == ["mag", "mag", "eeg"]
+    np.testing.assert_allclose(raw.get_data()[:2], data)
+    np.testing.assert_allclose(raw.get_data()[2], 1e8 * data[0])
+
+
 def test_brodericks_tables_are_read(tmp_path):
     data, mastoids = 20 * noise(128), 20 * noise(2) + 3
     path = tmp_path / "Subject1_Run1.mat"

@@ -1,6 +1,7 @@
 """The loaders of the four studies: real tables, folders in their layout with a planted response, broken files."""
 
 import json
+import warnings
 from pathlib import Path
 
 import mne
@@ -579,6 +580,45 @@ def test_mous_from_its_folder(mous, monkeypatch):
     assert set(y["block_text"]) <= set(words["sequence_uid"])
 
 
+@pytest.mark.parametrize(("lost", "left_out"), [(range(6), 4), (range(26, 32), 5), (range(10, 16), 0)])
+def test_mous_whose_recording_lacks_a_stretch(mous, monkeypatch, lost, left_out):
+    """Triggers come in a pattern that repeats, so that the fewest edits do not tell which are lost."""
+    monkeypatch.setattr(schoffelen2019, "LEAST", 20)
+    played = dict(mous(lose=lost))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        events, report = load_schoffelen2019(mous.root, return_report=True)
+    told = [str(one.message) for one in said if "left out" in str(one.message)]
+    assert len(told) == bool(left_out)
+    row = report.iloc[0]
+    assert (row["n_matched"], row["n_sounds"], row["n_left_out"]) == (26, N_SOUNDS, left_out)
+    assert row["drift_ppm"] == pytest.approx(40, abs=10)
+    assert row["largest"] < 2
+    sounds = events[events["type"] == "sound"]
+    onset = [played[int(name)] for name in sounds["sequence"]]
+    assert len(sounds) == N_SOUNDS - left_out
+    np.testing.assert_allclose(sounds["onset"], onset, atol=3e-3)
+
+
+def test_mous_with_a_press_of_a_button_before_the_sound(mous, monkeypatch):
+    monkeypatch.setattr(schoffelen2019, "LEAST", 20)
+    played = mous()
+    log = mous.root / "sourcedata/meg_task/10-MEG-MOUS-AudA2002.log"
+    lines = log.read_text().split("\n")
+    at = next(row for row, line in enumerate(lines) if "Start File" in line)
+    lines.insert(at + 1, lines[at].replace("Nothing", "Response").replace(lines[at].split("\t")[3], "1"))
+    log.write_text("\n".join(lines))
+    events = load_schoffelen2019(mous.root)
+    assert (events["type"] == "sound").sum() == len(played)
+
+
+def test_mous_of_clocks_that_cannot_be(mous, monkeypatch):
+    monkeypatch.setattr(schoffelen2019, "LEAST", 20)
+    mous(scale=1.02)
+    with pytest.raises(ValueError, match=r"disagree: .*drift -19\d\d\d\.\d ppm"):
+        load_schoffelen2019(mous.root)
+
+
 def test_mous_that_does_not_fit(mous, monkeypatch):
     mous()
     with pytest.raises(
@@ -601,7 +641,9 @@ def test_mous_that_does_not_fit(mous, monkeypatch):
     ):
         load_schoffelen2019(mous.root)
     log.write_text(text.replace("1 Audio onset", "blank", 1))
-    with pytest.raises(ValueError, match="expected 'Audio onset' after '14 Start File .*got 'blank'"):
+    with pytest.raises(
+        ValueError, match="expected 'Audio onset' within 1 s after '14 Start File .*got 'blank'"
+    ):
         load_schoffelen2019(mous.root)
     log.write_text("nothing")
     with pytest.raises(ValueError, match="no table with the columns .*is it a log of Presentation"):

@@ -264,13 +264,22 @@ def _fetch_dryad(root, progress):
             files.append(Remote(entry["path"], f"{DRYAD}{link}", entry.get("size"), checksum))
         further = page["_links"].get("next", {}).get("href")
         url = f"{DRYAD}{further}" if further else None
-    natural = [f for f in files if f.path.lower().replace("_", " ").startswith("natural speech")]
-    natural = [f for f in natural if "reverse" not in f.path.lower()]
+    natural = [file for file in files if _is_natural(file.path)]
     root = download(natural or files, root, progress)
-    for archive in sorted(root.glob("*.zip")):
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(root)
+    unpacked: set = set()
+    while archives := sorted(path for path in root.glob("*.zip") if path not in unpacked):
+        for archive in archives:
+            unpacked.add(archive)
+            with zipfile.ZipFile(archive) as packed:
+                inner = [name for name in packed.namelist() if not name.endswith(".zip") or _is_natural(name)]
+                packed.extractall(root, inner)
     return root
+
+
+def _is_natural(path):
+    """Tell whether a file of Dryad's is of natural speech, played forwards."""
+    name = Path(path).name.lower().replace("_", " ")
+    return name.startswith("natural speech") and "reverse" not in name
 
 
 def fetch_schoffelen2019(root, subjects=None, progress=True):
@@ -319,6 +328,11 @@ def download(files, root, progress=True):
     root : Path
     """
     root = Path(root)
+    for file in files:
+        if Path(file.path).is_absolute() or ".." in Path(file.path).parts:
+            raise ValueError(
+                f"the server names a file outside the study's folder, {file.path!r}; nothing was fetched."
+            )
     root.mkdir(parents=True, exist_ok=True)
     missing = [file for file in files if not _is_there(file, root)]
     come = sum(_part(root / file.path).stat().st_size for file in missing if _part(root / file.path).exists())
@@ -344,7 +358,7 @@ def download(files, root, progress=True):
 
 
 def _is_there(file, root):
-    """Tell whether a file is there already; it was checked when it came, so its size will do."""
+    """Tell whether a file is there already, by its size: it was checked when it came, unless put there by hand."""
     path = root / file.path
     return path.is_file() and (file.size is None or path.stat().st_size == file.size)
 
@@ -378,12 +392,15 @@ class _Resuming:
             try:
                 if self._go_on(url):
                     break
-            except requests.RequestException:
-                continue  # what came is in the file
+                trouble = "the connection dropped"
+            except requests.HTTPError as error:
+                trouble = f"the server answered {error.response.status_code} {error.response.reason}"
+            except requests.RequestException as error:
+                trouble = f"the connection dropped ({type(error).__name__})"  # what came is in the file
         else:
             raise ConnectionError(
-                f"{self.file.path!r}: the connection to {url} dropped {ATTEMPTS} times. {self._come():,} bytes of it "
-                f"are kept; run it again to go on from there."
+                f"{self.file.path!r}, from {url}: {trouble}, {ATTEMPTS} attempts in all. {self._come():,} bytes of "
+                f"it are kept; run it again to go on from there."
             )
         shutil.move(self.part, output_file)
 
@@ -401,7 +418,13 @@ class _Resuming:
         # A packed answer would have another length than the file.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={come}-"} if come else {})
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+            if answer.status_code == 416:  # the part is whole already, or none of this file
+                whole = answer.headers.get("Content-Range") == f"bytes */{come}" and self.file.size is None
+                if not whole:
+                    self.part.unlink(missing_ok=True)
+                return whole
             _check_answer(answer, url)
+            _check_page(answer, self.file)
             resumed = answer.status_code == 206
             with (
                 self.part.open("ab" if resumed else "wb") as sink,
@@ -417,10 +440,14 @@ class _Resuming:
                 for chunk in answer.iter_content(CHUNK):
                     sink.write(chunk)
                     bar.update(len(chunk))
-        expected = self.file.size
-        if expected is None:
-            expected = (come if resumed else 0) + int(answer.headers.get("Content-Length", self._come()))
-        return self._come() == expected
+        sent = (come if resumed else 0) + int(answer.headers.get("Content-Length", self._come()))
+        if self._come() == sent != self.file.size is not None:
+            self.part.unlink()
+            raise ConnectionError(
+                f"{self.file.path!r}: {url} sent {sent:,} bytes, but its list says {self.file.size:,}; it was thrown "
+                f"away. Run it again; if it comes so again, the file at the server has changed; tell its keepers."
+            )
+        return self._come() == (sent if self.file.size is None else self.file.size)
 
 
 def _check_answer(answer, url):
@@ -436,6 +463,16 @@ def _check_answer(answer, url):
             f"{url} answered {answer.status_code} {answer.reason}: it has moved; see the study's page."
         )
     answer.raise_for_status()
+
+
+def _check_page(answer, file):
+    """Raise for a web page in the place of a file, such as that of a network that wants a log-in."""
+    is_page = answer.headers.get("Content-Type", "").startswith("text/html")
+    if is_page and Path(file.path).suffix.lower() not in (".html", ".htm"):
+        raise PermissionError(
+            f"{answer.url} sent a web page instead of {file.path!r}: a network or server that wants you to log in, or "
+            f"blocks programs. Open the address in a browser, and run it again."
+        )
 
 
 def _ask(url):

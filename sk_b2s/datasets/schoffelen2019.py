@@ -28,6 +28,7 @@ import pandas as pd
 from scipy.stats import theilslopes
 
 from sk_b2s.caching import cached
+from sk_b2s.clocks import FASTEST
 from sk_b2s.datasets.folders import choose, finish, need, study_root
 from sk_b2s.datasets.matching import match_sequences, match_times
 from sk_b2s.recordings import open_raw
@@ -48,6 +49,8 @@ SOUND = re.compile(r"Start File (\d+)\.wav", re.IGNORECASE)
 KEY = 45  # letters that tell a sentence; some trials lost their last word
 LEAST = 40  # matched triggers
 WITHIN = 0.02  # s between a trigger and where the log says it is
+FIRST = 12  # triggers of either, one of which both have
+SOON = 1.0  # s from the row that names a file to the row of its onset
 MATCHED = 0.8  # share of the log's triggers that must be in the recording
 
 
@@ -56,8 +59,9 @@ def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return
 
     The presentation's log says what was played when, on the clock of its computer. Fixations and the contexts
     that begin a block also sent triggers (20 and 10) to the recording. The two sequences are matched by edit
-    distance, which gives the clocks' relation; then each trigger of the log is matched with the nearest of its
-    kind in the recording, and everything after it, up to the next, takes its time from it.
+    distance, which gives the clocks' relation; where many triggers are lost at once the fewest edits are ambiguous,
+    and the offset at which most triggers meet is the better one. Then each trigger of the log is matched with the
+    nearest of its kind in the recording, and everything after it, up to the next, takes its time from it.
 
     Parameters
     ----------
@@ -82,7 +86,8 @@ def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return
     report : DataFrame of shape (n_recordings, ...)
         With ``return_report``: ``subject, n_log, n_triggers, n_matched``; ``offset`` (s) and ``drift_ppm`` of the
         clocks; ``residual`` and ``largest`` (ms), median and maximum over matched triggers of the distance from
-        the line.
+        the line; ``n_sounds`` and ``n_left_out``, the sounds of the log and those of them that began while the
+        recording had no triggers.
 
     Raises
     ------
@@ -90,7 +95,12 @@ def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return
         If a file is not there.
     ValueError
         If a log is malformed, or log and recording disagree: fewer than 40 or 80 % of the log's triggers are found
-        within 20 ms of where it says.
+        within 20 ms of where it says, or the clocks are more than 2000 ppm apart.
+
+    Warns
+    -----
+    UserWarning
+        If sounds are left out.
 
     Notes
     -----
@@ -119,7 +129,9 @@ def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return
         recording = _recording(root / f"sub-{subject}")
         log = _read_log(_log_of(root, subject))
         log["onset"], said = _on_the_recordings_clock(log, *find_triggers(str(recording)), recording)
-        report.append({"subject": subject, **said})
+        n_sounds = int(log["number"].notna().sum())
+        n_left_out = int((log["number"].notna() & log["onset"].isna()).sum())
+        report.append({"subject": subject, **said, "n_sounds": n_sounds, "n_left_out": n_left_out})
         for number in set(log["number"].dropna()) - set(spoken):
             spoken[number] = _heard(root, folder, int(number), sentences)
         played = log[log["number"].notna() & log["onset"].notna()]
@@ -130,8 +142,15 @@ def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return
         if not rows:
             raise ValueError(f"{STUDY}: the log of {subject} has no sound within its recording.")
         tables.append(pd.concat(rows).assign(subject=subject, recording=str(recording), language="nl"))
+    report = pd.DataFrame(report)
+    if (some := report[report["n_left_out"] > 0]).size:
+        warnings.warn(
+            f"{STUDY}: left out {some['n_left_out'].sum()} of {some['n_sounds'].sum()} sounds of {len(some)} listeners, "
+            f"the first {some['subject'].iloc[0]}, that began before the recording's first trigger or after its last.",
+            stacklevel=2,
+        )
     events = finish(tables, STUDY, need_recordings=True)
-    return (events, pd.DataFrame(report)) if return_report else events
+    return (events, report) if return_report else events
 
 
 # --- what there is -------------------------------------------------------------------------------------
@@ -223,19 +242,23 @@ def _read_log(path):
     kind = code.map(lambda text: next((name for key, name in KINDS.items() if key in text), None))
     trigger = np.where(kind.notna(), CONTEXT, np.where(code.str.contains("FIX"), FIXATION, 0))
     return pd.DataFrame({
-        "time": time, "trigger": trigger, "number": _sounds_of(code, path), "condition": kind.ffill(),
+        "time": time, "trigger": trigger, "number": _sounds_of(code, time, path), "condition": kind.ffill(),
     })  # fmt: skip
 
 
-def _sounds_of(code, path):
-    """Number of the sound that begins at each row: the row after the one that names its file."""
-    number = code.str.extract(SOUND)[0].astype(float).shift()
-    wrong = number.notna() & ~code.str.contains("onset", case=False)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(
-            f"{STUDY}: {str(path)!r}, row {row}: expected 'Audio onset' after {code[row - 1]!r}, got {code[row]!r}."
-        )
+def _sounds_of(code, time, path):
+    """Number of the sound that begins at each row: the next row of an onset after the one that names its file."""
+    named = code.str.extract(SOUND)[0].astype(float)
+    begins = np.flatnonzero(code.str.contains("onset", case=False))
+    number = pd.Series(np.nan, code.index)
+    for row in np.flatnonzero(named.notna()):
+        at = begins[np.searchsorted(begins, row)] if len(begins) and begins[-1] > row else None
+        if at is None or time[at] - time[row] > SOON:
+            raise ValueError(
+                f"{STUDY}: {str(path)!r}, row {row + 1}: expected 'Audio onset' within {SOON:g} s after "
+                f"{code[row]!r}, got {code.get(row + 1, 'the end of the log')!r}."
+            )
+        number[at] = named[row]
     return number
 
 
@@ -264,17 +287,17 @@ def _on_the_recordings_clock(log, times, codes, recording):
             f"needed; {len(sent)} in the log, {len(times)} in the recording); do they belong together?"
         )
     logged = sent["time"].to_numpy()
-    rate, offset = theilslopes(times[pairs[:, 1]], logged[pairs[:, 0]])[:2]
-    expected = offset + rate * logged
-    pairs = np.concatenate([_pairs_of(code, sent, codes, expected, times) for code in (FIXATION, CONTEXT)])
-    pairs = pairs[np.argsort(pairs[:, 0])]
-    residual = np.abs(times[pairs[:, 1]] - expected[pairs[:, 0]]) * 1000
+    lines = [theilslopes(times[pairs[:, 1]], logged[pairs[:, 0]])[:2], (1.0, _commonest(sent, codes, times))]
+    (rate, offset), pairs = max(
+        (_follow(line, sent, codes, times) for line in lines), key=lambda one: len(one[1])
+    )
+    residual = np.abs(times[pairs[:, 1]] - offset - rate * logged[pairs[:, 0]]) * 1000
     said = {
         "n_log": len(sent), "n_triggers": len(times), "n_matched": len(pairs), "offset": offset,
         "drift_ppm": (rate - 1) * 1e6, "residual": np.median(residual) if len(pairs) else np.nan,
         "largest": residual.max(initial=0.0),
     }  # fmt: skip
-    if len(pairs) < max(LEAST, MATCHED * len(sent)):
+    if len(pairs) < max(LEAST, MATCHED * len(sent)) or abs(rate - 1) > FASTEST:
         raise ValueError(
             f"{STUDY}: log and recording {recording.name!r} disagree: of {len(sent)} triggers in the log {len(pairs)} "
             f"are within {WITHIN * 1000:g} ms of one of {len(times)} in the recording (offset {offset:.3f} s, drift "
@@ -288,8 +311,44 @@ def _on_the_recordings_clock(log, times, codes, recording):
     return onset.where((log.index < last) & (onset >= 0)), said
 
 
-def _pairs_of(code, sent, codes, expected, times):
+def _commonest(sent, codes, times):
+    """The offset at which most triggers of the log meet one of their kind, if the clocks agree to 200 ppm."""
+    logged, kind = sent["time"].to_numpy(), sent["trigger"].to_numpy()
+    offset, most = 0.0, -1
+    for i, j in np.argwhere(kind[:, None] == codes[None, :]):
+        if min(i, j) >= FIRST:
+            continue
+        expected = logged + times[j] - logged[i]
+        near = np.zeros(len(logged), bool)
+        for code in (FIXATION, CONTEXT):
+            own = times[codes == code]
+            right = np.clip(np.searchsorted(own, expected), 1, max(len(own) - 1, 1)) % max(len(own), 1)
+            apart = (
+                np.minimum(abs(own[right] - expected), abs(own[right - 1] - expected)) if len(own) else np.inf
+            )
+            near |= (kind == code) & (apart <= WITHIN + 200e-6 * abs(logged - logged[i]))
+        if near.sum() > most:
+            offset, most = times[j] - logged[i], near.sum()
+    return float(offset)
+
+
+def _follow(line, sent, codes, times):
+    """Pair the triggers that are near each other on one clock, and fit the line through them anew, twice."""
+    (rate, offset), logged = line, sent["time"].to_numpy()
+    for within in (10 * WITHIN, WITHIN, WITHIN):
+        expected = offset + rate * logged
+        pairs = np.concatenate(
+            [_pairs_of(code, sent, codes, expected, times, within) for code in (FIXATION, CONTEXT)]
+        )
+        pairs = pairs[np.argsort(pairs[:, 0])]
+        if len(pairs) < 2:
+            break
+        rate, offset = theilslopes(times[pairs[:, 1]], logged[pairs[:, 0]])[:2]
+    return (rate, offset), pairs
+
+
+def _pairs_of(code, sent, codes, expected, times, within):
     """Pair the triggers of one kind that are near each other on one clock."""
     first, second = np.flatnonzero(sent["trigger"] == code), np.flatnonzero(codes == code)
-    pairs = match_times(expected[first], times[second], WITHIN)
+    pairs = match_times(expected[first], times[second], within)
     return np.column_stack([first[pairs[:, 0]], second[pairs[:, 1]]])
