@@ -250,8 +250,8 @@ class EventTables:
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise FileNotFoundError(
             f"{where}: the sound {str(name)!r} is not there{hint}; looked for "
-            f"{', '.join(map(repr, map(str, places)))}. Where sounds are elsewhere, give stimuli=...; where files have other names, sounds={{{asked!r}: '...'}}, "
-            f"or None there for words of the sound that is playing."
+            f"{', '.join(map(repr, map(str, places)))}. Where sounds are elsewhere, give stimuli=...; where files have "
+            f"other names, sounds={{{asked!r}: '...'}}, or None there for words of the sound that is playing."
         )
 
 

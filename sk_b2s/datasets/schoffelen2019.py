@@ -145,7 +145,7 @@ def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return
     report = pd.DataFrame(report)
     if (some := report[report["n_left_out"] > 0]).size:
         warnings.warn(
-            f"{STUDY}: left out {some['n_left_out'].sum()} of {some['n_sounds'].sum()} sounds of {len(some)} listeners, "
+            f"{STUDY}: left out {some['n_left_out'].sum()} of {some['n_sounds'].sum()} sounds of {len(some)} people, "
             f"the first {some['subject'].iloc[0]}, that began before the recording's first trigger or after its last.",
             stacklevel=2,
         )
