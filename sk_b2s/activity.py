@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from sk_b2s.caching import cached, code_of
+from sk_b2s.caching import code_of
 from sk_b2s.speech import CODE as SPEECH_CODE
-from sk_b2s.speech import SpeechFeatures, check_is_file, power_spectrogram, read_audio
-from sk_b2s.stimuli import file_stamp
+from sk_b2s.speech import SpectralFeatures, power_spectrogram, read_audio
 
 __all__ = ["SpeechActivity", "speech_activity"]
 
@@ -31,7 +29,7 @@ def speech_activity(path, stamp, sfreq, threshold, pause, n_fft):
     return active.astype(np.float32)[:, None]
 
 
-class SpeechActivity(SpeechFeatures):
+class SpeechActivity(SpectralFeatures):
     """One where there is speech and zero in a pause, from the short-time energy of the sound.
 
     A frame is silent if its energy is ``threshold`` dB below the loud frames of its sound (their 95th
@@ -60,11 +58,11 @@ class SpeechActivity(SpeechFeatures):
     Beyond the ends of a sound there is silence, 0.
     """
 
+    _compute, _code = staticmethod(speech_activity), (SPEECH_CODE, CODE)
     _parameter_constraints = {
-        **SpeechFeatures._parameter_constraints,
+        **SpectralFeatures._parameter_constraints,
         "threshold": [Interval(Real, None, 0, closed="neither")],
         "pause": [Interval(Real, 0, None, closed="left")],
-        "n_fft": [Interval(Integral, 2, None, closed="left")],
     }
 
     def __init__(self, sfreq=50, threshold=-30.0, pause=0.1, n_fft=512, memory=None):
@@ -76,9 +74,3 @@ class SpeechActivity(SpeechFeatures):
 
     def _n_features(self, sounds):
         return 1
-
-    def _features(self, sound):
-        check_is_file(sound, "SpeechActivity")
-        compute = cached(speech_activity, self.memory)
-        stamp = (*file_stamp(sound), SPEECH_CODE, CODE)
-        return partial(compute, str(sound), stamp, self.sfreq, self.threshold, self.pause, self.n_fft)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import TransformerMixin, clone
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.caching import cached, code_of
+from sk_b2s.caching import code_of
 from sk_b2s.speech import CODE as SPEECH_CODE
-from sk_b2s.speech import SpeechFeatures, check_is_file, mel_filters, power_spectrogram, read_audio
-from sk_b2s.stimuli import digests, file_stamp, sound_digest
+from sk_b2s.speech import (
+    Envelope,
+    SpectralFeatures,
+    SpeechFeatures,
+    mel_filters,
+    power_spectrogram,
+    read_audio,
+)
+from sk_b2s.stimuli import digests, sound_digest
 from sk_b2s.windows import Signal, Windows
 
 __all__ = ["PHONETIC_FEATURES", "AcousticOnsets", "EventFeatures", "FeatureSpaces"]
@@ -41,7 +46,7 @@ def acoustic_onsets(path, stamp, sfreq, n_bands, exponent, n_fft):
     return np.maximum(np.diff(bands, axis=1, prepend=0.0), 0.0).T
 
 
-class AcousticOnsets(SpeechFeatures):
+class AcousticOnsets(SpectralFeatures):
     r"""Rises of the auditory envelope, band by band: where a sound begins or becomes louder.
 
     .. math:: o_b(j) = \max\bigl(0, \, e_b(j) - e_b(j - 1)\bigr), \qquad e_b(j) = a_b(j)^p
@@ -78,12 +83,8 @@ class AcousticOnsets(SpeechFeatures):
        NeuroImage 172:162. https://doi.org/10.1016/j.neuroimage.2018.01.042
     """
 
-    _parameter_constraints = {
-        **SpeechFeatures._parameter_constraints,
-        "n_bands": [Interval(Integral, 1, None, closed="left")],
-        "exponent": [Interval(Real, 0, None, closed="neither")],
-        "n_fft": [Interval(Integral, 2, None, closed="left")],
-    }
+    _compute, _code = staticmethod(acoustic_onsets), (SPEECH_CODE, CODE)
+    _parameter_constraints = Envelope._parameter_constraints
 
     def __init__(self, sfreq=50, n_bands=8, exponent=0.6, n_fft=512, memory=None):
         self.sfreq = sfreq
@@ -94,12 +95,6 @@ class AcousticOnsets(SpeechFeatures):
 
     def _n_features(self, sounds):
         return self.n_bands
-
-    def _features(self, sound):
-        check_is_file(sound, "AcousticOnsets")
-        compute = cached(acoustic_onsets, self.memory)
-        stamp = (*file_stamp(sound), SPEECH_CODE, CODE)
-        return partial(compute, str(sound), stamp, self.sfreq, self.n_bands, self.exponent, self.n_fft)
 
 
 class EventFeatures(SpeechFeatures):

@@ -213,10 +213,8 @@ def leak_reasons(rows, results):
 
     Parameters
     ----------
-    rows : DataFrame
-        Of :func:`summary_rows`.
-    results : DataFrame of shape (n_rows, ...)
-        What they were made of.
+    rows, results
+        As in :func:`headline`.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,11 +15,20 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from sk_b2s.candidates import as_target_windows, check_in_step, distinct_segments
 from sk_b2s.frames import match_frames
-from sk_b2s.linear import ALPHAS, BATCH_BYTES, inner_splits
 from sk_b2s.model_selection import table_of, warn_of_heard
 from sk_b2s.nulls import possible_shifts
-from sk_b2s.ridge import heldout_correlation, lagged_moments, ridge_path
+from sk_b2s.ridge import lagged_moments
 from sk_b2s.stimuli import SoundIntervals
+from sk_b2s.strengths import (
+    ALPHAS,
+    check_alphas,
+    check_finite,
+    check_lags,
+    chosen_strength,
+    fit_people,
+    frame_rate,
+    pieces,
+)
 from sk_b2s.windows import Windows, subjects_of
 
 __all__ = ["ForwardTRF"]
@@ -52,7 +62,8 @@ class ForwardTRF(BaseEstimator):
         used as it is.
     inner_folds : int, default=3
         Folds of the training sound on which the strength is chosen, by the mean correlation over channels: whole
-        blocks where the table has them, as in :class:`~sk_b2s.RidgeDecoder`.
+        blocks where the table has them, as in :class:`~sk_b2s.RidgeDecoder`. A correlation does not see how long
+        predictions are, nor does any score of this class; ``predict`` is as long as the strength makes it.
     per_subject : bool, default=True
         Fit each subject alone. False pools all.
     sfreq : float or None, default=None
@@ -148,9 +159,7 @@ class ForwardTRF(BaseEstimator):
         """
         X = _as_windows(X)
         check_in_step(X, y)
-        alphas = np.asarray(self.alphas, float)
-        if alphas.ndim != 1 or not len(alphas) or not np.all((alphas > 0) & np.isfinite(alphas)):
-            raise ValueError(f"alphas must be one or more finite numbers above 0, got {self.alphas!r}.")
+        check_alphas(self.alphas)
         self.speech_ = None if self.speech is None else clone(self.speech).fit(table_of(y))
         table = table_of(y)
         has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
@@ -159,12 +168,10 @@ class ForwardTRF(BaseEstimator):
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
         self._learn_frames(X, targets)
         segments = distinct_segments(table_of(y) if isinstance(y, pd.DataFrame) else y).target
-        subjects = subjects_of(X)
-        self.subjects_ = np.unique(subjects)
-        people = [subjects == name for name in self.subjects_] if self.per_subject else [subjects == subjects]
-        models = [self._fit_model(X, targets, y, segments, np.flatnonzero(rows)) for rows in people]
-        fitted = (np.stack(parts) for parts in zip(*models, strict=True))
-        self.coef_, self.intercept_, self.mean_, self.alpha_, self.inner_scores_ = fitted
+        fit = partial(self._fit_model, X, targets, y, segments)
+        self.subjects_, self.coef_, self.intercept_, self.mean_, self.alpha_, self.inner_scores_ = fit_people(
+            fit, subjects_of(X), self.per_subject
+        )
         return self
 
     def _targets(self, y):
@@ -184,19 +191,8 @@ class ForwardTRF(BaseEstimator):
         frames = match_frames(X, targets)
         self._shape = X.shape[2], targets.shape[2]
         self._frames, self._weights = torch.from_numpy(frames), torch.from_numpy(np.bincount(frames))
-        n_frames, rate = len(self._weights), targets.sfreq
-        if rate is None:
-            sfreq = self.sfreq if X.sfreq is None else X.sfreq
-            if sfreq is None:
-                raise ValueError(
-                    f"lags={self.lags!r} are seconds, but X and y are arrays without a rate: set "
-                    f"ForwardTRF(sfreq=...), the rate of X in Hz, or wrap X by Windows.from_array(X, sfreq=...)."
-                )
-            rate = sfreq * targets.shape[2] / X.shape[2]
-        lags = np.asarray(self.lags, float)
-        if lags.shape != (2,) or not np.isfinite(lags).all() or lags[0] > lags[1]:
-            raise ValueError(f"lags must be two rising numbers of seconds, got {self.lags!r}.")
-        first, last = np.clip(np.round(lags * rate).astype(int), 1 - n_frames, n_frames - 1)
+        n_frames, rate = len(self._weights), frame_rate(X, targets, self)
+        first, last = np.clip(np.round(check_lags(self.lags) * rate).astype(int), 1 - n_frames, n_frames - 1)
         self._lags = np.arange(first, last + 1)
         self.lags_ = self._lags / rate
 
@@ -209,13 +205,9 @@ class ForwardTRF(BaseEstimator):
             batches = ((speech - mean, brain - offset) for brain, speech in self._batches(X, targets, rows))
             return lagged_moments(batches, -self._lags[::-1], *shape[1:])
 
-        everything = moments(rows)
-        alpha, scores = self.alphas[0], np.full(len(self.alphas), np.nan)
-        if len(self.alphas) > 1:
-            scores = self._inner_scores(moments, everything, y, segments, rows)
-            alpha = max(a for a, score in zip(self.alphas, scores, strict=True) if score == scores.max())
-        cov_xx, cov_xy, _ = everything.centred()
-        coef = next(ridge_path(cov_xx, cov_xy, [alpha]))
+        everything, coef, alpha, scores = chosen_strength(
+            moments, rows, y, segments, self.alphas, self.inner_folds
+        )
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         coef = coef.reshape(shape)[::-1]  # of rising lags of the brain after the sound
         return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), alpha, scores
@@ -227,33 +219,14 @@ class ForwardTRF(BaseEstimator):
             sums[0] += speech.sum((0, 1))
             sums[1] += brain.sum((0, 1))
         means = [total / (len(rows) * len(self._weights)) for total in sums]
-        for name, mean in zip(("y", "X"), means, strict=True):
-            if not torch.isfinite(mean).all():
-                lost = torch.nonzero(~torch.isfinite(mean))[:8, 0].tolist()
-                raise ValueError(
-                    f"{name} contains NaN or infinity in {'channels' if name == 'X' else 'features'} {lost}. Mark bad "
-                    f"stretches or channels ('bad' events, info['bads']) before fit."
-                )
+        check_finite(y=means[0], X=means[1])
         return means
-
-    def _inner_scores(self, moments, everything, y, segments, rows):
-        """Mean held-out correlation of each strength over the inner folds."""
-        scores = []
-        for train, test in inner_splits(y, segments, rows, self.inner_folds):
-            heldout = moments(test)
-            kept = everything - heldout - moments(np.setdiff1d(rows, np.concatenate([train, test])))
-            cov_xx, cov_xy, _ = kept.centred()
-            heldout = heldout.centred()
-            scores.append([heldout_correlation(b, heldout) for b in ridge_path(cov_xx, cov_xy, self.alphas)])
-        return np.mean(scores, axis=0)
 
     def _batches(self, X, targets, rows):
         """Yield (brain, speech) of some rows, (n, n_frames, ...) float64, a bounded number at a time."""
         rows = rows[np.argsort(X.which[rows], kind="stable")]  # gathered without a detour
-        n_values = X.shape[1] * X.shape[2] + targets.shape[1] * targets.shape[2]
-        step = max(1, BATCH_BYTES // (8 * n_values))
-        for first in range(0, len(rows), step):
-            part = rows[first : first + step]
+        for piece in pieces(len(rows), X, targets):
+            part = rows[piece]
             speech = targets.gather(part).double().transpose(1, 2)
             yield self._pool(X.gather(part).double()), speech[:, : len(self._weights)]
 

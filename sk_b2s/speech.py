@@ -6,6 +6,7 @@ import warnings
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import joblib
 import librosa
@@ -228,7 +229,24 @@ def check_is_file(sound, owner):
         )
 
 
-class MelSpectrogram(SpeechFeatures):
+class SpectralFeatures(SpeechFeatures):
+    """Common to what is computed from the spectrogram of an audio file by a function of the parameters' names."""
+
+    _parameter_constraints = {
+        **SpeechFeatures._parameter_constraints,
+        "n_fft": [Interval(Integral, 2, None, closed="left")],
+    }
+    _compute: Any  # function of path, stamp and the parameters but memory
+    _code: tuple = (CODE,)  # of what it runs
+
+    def _features(self, sound):
+        check_is_file(sound, type(self).__name__)
+        parameters = self.get_params(deep=False)
+        compute = cached(self._compute, parameters.pop("memory"))
+        return partial(compute, str(sound), (*file_stamp(sound), *self._code), **parameters)
+
+
+class MelSpectrogram(SpectralFeatures):
     """Log mel spectrogram: ``log10(mel power + 1e-5)`` of the standardised waveform.
 
     The paper's 120 bands from windows of 512 samples at 16 kHz. The paper computes 125 frames a
@@ -261,10 +279,10 @@ class MelSpectrogram(SpeechFeatures):
     """
 
     _silence = -5.0
+    _compute = staticmethod(mel_spectrogram)
     _parameter_constraints = {
-        **SpeechFeatures._parameter_constraints,
+        **SpectralFeatures._parameter_constraints,
         "n_mels": [Interval(Integral, 1, None, closed="left")],
-        "n_fft": [Interval(Integral, 2, None, closed="left")],
     }
 
     def __init__(self, n_mels=120, sfreq=50, n_fft=512, memory=None):
@@ -276,13 +294,8 @@ class MelSpectrogram(SpeechFeatures):
     def _n_features(self, sounds):
         return self.n_mels
 
-    def _features(self, sound):
-        check_is_file(sound, "MelSpectrogram")
-        compute = cached(mel_spectrogram, self.memory)
-        return partial(compute, str(sound), (*file_stamp(sound), CODE), self.sfreq, self.n_mels, self.n_fft)
 
-
-class Envelope(SpeechFeatures):
+class Envelope(SpectralFeatures):
     """Auditory envelope: amplitudes of mel bands, each to the power 0.6, averaged.
 
     The compression follows the auditory nerve; it tracks attention better than the broadband
@@ -316,11 +329,11 @@ class Envelope(SpeechFeatures):
        https://doi.org/10.1109/TNSRE.2016.2571900
     """
 
+    _compute = staticmethod(envelope)
     _parameter_constraints = {
-        **SpeechFeatures._parameter_constraints,
+        **SpectralFeatures._parameter_constraints,
         "n_bands": [Interval(Integral, 1, None, closed="left")],
         "exponent": [Interval(Real, 0, None, closed="neither")],
-        "n_fft": [Interval(Integral, 2, None, closed="left")],
     }
 
     def __init__(self, sfreq=50, n_bands=28, exponent=0.6, n_fft=512, memory=None):
@@ -332,19 +345,6 @@ class Envelope(SpeechFeatures):
 
     def _n_features(self, sounds):
         return 1
-
-    def _features(self, sound):
-        check_is_file(sound, "Envelope")
-        compute = cached(envelope, self.memory)
-        return partial(
-            compute,
-            str(sound),
-            (*file_stamp(sound), CODE),
-            self.sfreq,
-            self.n_bands,
-            self.exponent,
-            self.n_fft,
-        )
 
 
 class StoredFeatures(SpeechFeatures):

@@ -29,8 +29,8 @@ ORDER = [
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
     "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
     "attention", "training", "encoder", "ridge",
-    "linear", "forward", "predictions", "spaces", "counterparts", "calibrated", "codec", "persistence", "verdicts",
-    "controls", "watching", "scorecard", "results", "evaluation", "auditing",
+    "strengths", "linear", "forward", "predictions", "spaces", "counterparts", "calibrated", "codec", "persistence",
+    "verdicts", "controls", "watching", "scorecard", "results", "evaluation", "auditing",
     "palette", "alignment_plots", "score_plots", "adaptation_plots", "answer_plots", "topographies", "plotting",
     "page", "findings", "appendix", "report", "recipes", "experiments", "commands", "__main__",
 ]  # fmt: skip

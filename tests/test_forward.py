@@ -185,7 +185,7 @@ def test_a_pipeline_of_tables_finds_the_response_to_the_envelope(listening):
 
 def test_what_does_not_fit_is_named():
     brain, speech = planted()
-    with pytest.raises(ValueError, match="arrays without a rate"):
+    with pytest.raises(ValueError, match="30 frames without a rate: set ForwardTRF"):
         ForwardTRF().fit(brain, speech)
     with pytest.raises(ValueError, match="two rising numbers"):
         ForwardTRF(lags=(0.3, 0.1), sfreq=SFREQ).fit(brain, speech)

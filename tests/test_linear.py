@@ -10,10 +10,10 @@ import torch
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from sk_b2s import RidgeDecoder, Windows, linear
-from sk_b2s.linear import inner_splits
+from sk_b2s import RidgeDecoder, Windows, strengths
 from sk_b2s.ridge import heldout_correlation, lagged_moments, ridge_path
 from sk_b2s.stimuli import SoundArray, SoundIntervals
+from sk_b2s.strengths import inner_splits
 
 
 def lagged(x, lags):
@@ -298,6 +298,18 @@ def test_inner_folds_of_arrays_are_runs_of_distinct_segments():
     assert len(list(inner_splits(np.zeros(14), segments, np.arange(4), 3))) == 2  # no more than segments
 
 
+def test_neither_the_choice_nor_a_rank_sees_the_scale_of_estimates():
+    x, y = draw(n_windows=40)
+    ridge = RidgeDecoder(lags=(0, 0.2), sfreq=10, k=1).fit(x[:30].swapaxes(1, 2), y[:30].swapaxes(1, 2))
+    before, _ = ridge.ranks(x[30:].swapaxes(1, 2), y[30:].swapaxes(1, 2))
+    ridge.coef_, ridge.intercept_ = 64 * ridge.coef_, 64 * ridge.intercept_
+    after, _ = ridge.ranks(x[30:].swapaxes(1, 2), y[30:].swapaxes(1, 2))
+    np.testing.assert_array_equal(after, before)
+    moments = lagged_moments(tensors(x, y), np.arange(3), 3, 2).centred()
+    coef = ridge.coef_[0].reshape(9, 2)
+    assert heldout_correlation(coef, moments) == pytest.approx(heldout_correlation(coef / 64, moments))
+
+
 def test_one_block_leaves_no_choice_of_strength():
     table = table_of_windows(n_blocks=1)
     rng = np.random.default_rng(0)
@@ -317,7 +329,7 @@ def test_windows_array_order_and_batches_give_equal_estimates(monkeypatch):
     whole = ridge.transform(X)
     order = np.random.default_rng(0).permutation(len(X))
     np.testing.assert_allclose(ridge.transform(X[order]), whole[order], atol=1e-6)
-    monkeypatch.setattr(linear, "BATCH_BYTES", 8 * 7 * 8 * 40)  # seven windows
+    monkeypatch.setattr(strengths, "BATCH_BYTES", 8 * 7 * 8 * 40)  # seven windows
     np.testing.assert_allclose(ridge.transform(X), whole, atol=1e-6)
     again = clone(ridge).fit(X, y)
     np.testing.assert_allclose(again.coef_, ridge.coef_, atol=1e-6)
