@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
+import shlex
 import shutil
 import signal
 import sys
@@ -47,7 +49,10 @@ def main(argv=None):
         0, 1 after a mistake of the user's or if a fit failed, 130 after Ctrl-C. Wrong usage leaves by
         ``SystemExit(2)``, as argparse does.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
     args = make_parser().parse_args(argv)
+    if args.run is run_demo:
+        args.command = _demo_command(args, argv[1:])
     _behave_in_a_log()
     try:
         with _interruptible(), warnings.catch_warnings():
@@ -162,16 +167,24 @@ def _add_demo(commands):
         ),
     )
     _add_options(parser)
-    parser.set_defaults(run=run_demo, command=_demo_command(), **DEMO)
+    for action in parser._actions:
+        if action.dest in DEMO:
+            about = re.sub(r"(^|[ (]+)default: .*", "", str(action.help))
+            action.help = f"{about} (default: {_plain(DEMO[action.dest])})".lstrip()
+    parser.set_defaults(run=run_demo, **DEMO)
 
 
-def _demo_command():
-    given = {name: value for name, value in DEMO.items() if name != "dataset"}
-    told = [
-        f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}"
-        for name, value in given.items()
-    ]
-    return f"sk-b2s benchmark {DEMO['dataset']} {' '.join(told)}"
+def _demo_command(args=None, argv=()):
+    """Say the benchmark that a demo is: its own options but for those that were given, and those."""
+    own = {name: value for name, value in DEMO.items() if name != "dataset"}
+    if args is not None:
+        own = {name: value for name, value in own.items() if getattr(args, name) == value}
+    told = [f"--{name} {_plain(value)}" for name, value in own.items()]
+    return " ".join(["sk-b2s benchmark", DEMO["dataset"], *told, *map(shlex.quote, argv)])
+
+
+def _plain(value):
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _add_benchmark(commands):

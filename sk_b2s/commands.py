@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -23,6 +24,7 @@ from sk_b2s.recipes import decoders
 from sk_b2s.report import write_report
 from sk_b2s.results import read_results, summarise
 from sk_b2s.segments import make_segments
+from sk_b2s.speech import SpeechFeatures
 
 __all__ = [
     "EXPERIMENT_OPTIONS",
@@ -62,7 +64,9 @@ EXPERIMENT_OPTIONS = (
 
 def run_benchmark(args):
     """Fit and score decoders on the folds of an experiment; 1 if a fit failed."""
-    return _status(_benchmark(args))
+    results = _benchmark(args)
+    print(f"a page to look at: sk-b2s report {shlex.quote(args.out)}")
+    return _status(results)
 
 
 def _benchmark(args):
@@ -77,6 +81,7 @@ def _benchmark(args):
     n_folds = _say_what(args, X, y, cv)
     if args.fold is not None and not 0 <= args.fold < n_folds:
         raise ValueError(f"--fold {args.fold}: folds are counted from 0 to {n_folds - 1}.")
+    _look_ahead(estimators)
     out = Path(args.out)
     print(f"results go to {out}\n", flush=True)
     results = benchmark(
@@ -85,6 +90,14 @@ def _benchmark(args):
     )  # fmt: skip
     print(f"\n{told_scores(summarise(results))}\n\nresults: {out}")
     return results
+
+
+def _look_ahead(estimators):
+    """Raise now, rather than in each fit, where speech features cannot be had."""
+    for estimator in estimators.values():
+        for part in estimator.get_params().values():
+            if isinstance(part, SpeechFeatures):
+                part._check_rate()
 
 
 def _status(results):
@@ -119,6 +132,7 @@ def run_report(args):
     print(told_scores(summary))
     print(f"\n{_filled(methods_paragraph(results))}\n")
     if args.csv:
+        Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
         results.to_csv(args.csv, index=False)
         print(f"table of {len(results)} rows: {args.csv}")
     if args.page != "none":

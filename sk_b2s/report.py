@@ -53,7 +53,7 @@ def write_report(
     results : DataFrame of shape (n_rows, ...)
         Of :func:`~sk_b2s.benchmark`, :func:`~sk_b2s.read_results` or :func:`~sk_b2s.audit`.
     path : str or Path, default="report.html"
-        File to write; what is there is replaced.
+        File to write; what is there is replaced, and folders that are not there are made.
     title : str, default=None
         Heading of the page; the studies by default.
     cv : None, splitter or str, default=None
@@ -99,6 +99,7 @@ def write_report(
         ]  # fmt: skip
         text = page(title or _title(results), *body)
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 

@@ -252,7 +252,8 @@ def summarise(results):
     results = results.assign(**texts, pool=results["pool"].astype(str))
     done, by = results[results["error"] == ""], [*KINDS, *amounts_in(results)]
     if not len(done):
-        raise ValueError("there are no results to sum up" + (": all fits failed." if len(results) else "."))
+        first = f": all fits failed, the first with {results['error'].iloc[0]}" if len(results) else "."
+        raise ValueError(f"there are no results to sum up{first}")
     counts = pd.DataFrame([_counts(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
     scores = over_people(people_means(done, [*MEANS, *CHANCES, "n_candidates"], [*by, "subject"]), by)
     null = null_over_people(done, by).drop(columns="null_low")

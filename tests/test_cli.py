@@ -1,6 +1,7 @@
 """The command line says what the library says, and behaves: statuses, one-line errors, logs, Ctrl-C."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s import StimulusKFold, benchmark, make_segments, read_results, retrieve, summarise
-from sk_b2s.__main__ import DEMO, main
+from sk_b2s.__main__ import DEMO, main, make_parser
 from sk_b2s.commands import SPLITTERS, apply_settings, make_splitter
 from sk_b2s.datasets import make_listening
 from sk_b2s.experiments import load_experiment
@@ -57,6 +58,32 @@ def test_help_has_an_example_that_can_be_parsed(command, capsys):
     assert any(line.strip().startswith("sk-b2s ") for line in text.splitlines())
     if command == ["benchmark"]:
         assert all(name in text for name in [*RECIPES, *SPLITTERS, "listening"])
+
+
+def test_the_demo_tells_its_own_defaults_and_the_command_that_it_is(tmp_path, capsys, monkeypatch):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["demo", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for said in ("(default: stimulus)", "(default: -12)", "(default: 2.5)", "counted from 0 (default: 0)",
+                 "(default: demo_output/results.jsonl)"):  # fmt: skip
+        assert said in text
+    assert "default: loso" not in text
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["demo", "--people", "1", "--minutes", "1", "--fold", "99", "--set", "scale__clip=[1, 2]"]) == 1
+    )
+    command = capsys.readouterr().out.splitlines()[0].removeprefix("$ sk-b2s ")
+    args = vars(make_parser().parse_args(shlex.split(command)))
+    assert (args["people"], args["minutes"], args["fold"], args["snr"]) == (1, 1.0, 99, -12.0)
+    assert args["set"] == ["scale__clip=[1, 2]"]
+
+
+def test_features_that_cannot_be_had_are_told_before_anything_is_fitted(tmp_path, capsys):
+    out = tmp_path / "r.jsonl"
+    argv = ["benchmark", *DATA, "--estimator", "clip-wav2vec2", "--wav2vec2", "./nowhere", "--out", str(out)]
+    assert main(argv) == 1
+    assert "there is no such folder" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_version(capsys):
@@ -141,6 +168,13 @@ def test_a_second_time_nothing_is_done(done, capsys):
     assert main(["benchmark", *BARE, "--out", str(done)]) == 0
     assert done.read_bytes() == before
     assert "3 fits, 3 of which are done already" in capsys.readouterr().out
+
+
+def test_a_report_makes_the_folders_it_writes_to(done, tmp_path):
+    page, table = tmp_path / "pages" / "all.html", tmp_path / "tables" / "all.csv"
+    assert main(["report", str(done), "--page", str(page), "--csv", str(table)]) == 0
+    assert page.exists()
+    assert len(pd.read_csv(table)) == len(read_results(done))
 
 
 def test_folds_run_alone_join_to_the_whole(done, tmp_path):
