@@ -1,10 +1,8 @@
 """The studies as their loaders read them, beside what was published; and MEG-MASC as large as it is.
 
-Seven of the published 190 test segments of Brennan's study reach into the next sound, where no window is laid here.
-Blocks of MEG-MASC are those of its four stories together.
-
-The tables of the real studies are needed: ``--data`` is a folder with ``meg_masc``, ``brennan2019`` and
-``broderick_bids``; recordings and sounds are not. Sounds are noise of the right length.
+The tables of the real studies are needed: ``--data`` is a folder with ``meg_masc``, ``brennan2019``, ``broderick_bids``
+and ``formats``; recordings and sounds are not. Sounds are noise of the right length, and what is said to be
+"in its layout" has words of another text.
 
     python benchmarks/bench_studies.py --data ../shared/data
     python benchmarks/bench_studies.py --data ../shared/data --whole   # 196 recordings: time and memory
@@ -18,45 +16,81 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from _machine import machine, markdown, peak_mib, reset_peak
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from studies import brennan_folder, masc_folder
+from studies import (
+    brennan_folder,
+    broderick_folder,
+    count_as_published,
+    masc_folder,
+    mous_listener,
+    mous_stimuli,
+)
 
 from sk_b2s import HashedBlockSplit, PublishedBlocks, check_events, make_segments
-from sk_b2s.datasets import load_brennan2019, load_gwilliams2022
+from sk_b2s.datasets import load_brennan2019, load_broderick2019, load_gwilliams2022, load_schoffelen2019
 
 ONCE = ("03", "12", "16", "20", "21")  # came for one session
+MASC, ALICE = "gwilliams2022", "brennan2019, published"
+AUTHORS, OLD_MAN, MOUS = "brennan2019, authors", "broderick2019 (layout)", "schoffelen2019 (layout)"
 PUBLISHED = {
-    "gwilliams2022": {"blocks": 365, "train": 238, "valid": 49, "test": 78, "test segments": 1428},
-    "brennan2019": {"blocks": 58, "train": 44, "valid": 8, "test": 6, "test segments": 190},
-}
+    MASC: {
+        "recordings": 196, "people": 27, "hours to the last event": "57.3 recorded", "rows sound": 1470,
+        "rows word": 419489, "rows phoneme": 1507289, "blocks": 365, "blocks train": 238, "blocks valid": 49,
+        "blocks test": 78, "segments test": 1428,
+    },
+    ALICE: {
+        "recordings": 33, "people": 33, "hours to the last event": 6.7, "rows word": 70257, "blocks": 58,
+        "blocks train": 44, "blocks valid": 8, "blocks test": 6, "segments test, their windows": 190,
+        "segments train, their windows": 1211, "words test, their windows": 148, "words train, their windows": 513,
+    },
+    AUTHORS: {"recordings": 33, "people": 33},
+    OLD_MAN: {"recordings": 380, "people": 19},
+    MOUS: {},
+}  # fmt: skip
 
 
-def describe(name, events):
+def describe(name, events, least=6.0, as_published=False):
     """Rows by type, people, hours, segments and split of one study."""
     checked = check_events(events)
     types = checked["type"].value_counts()
-    length = checked.groupby("recording")["recording_duration"].first()
+    end = (checked["onset"] + checked["duration"]).groupby(checked["recording"]).max()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        X, y = make_segments(checked, margin=0.15, block=PublishedBlocks())
-        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PublishedBlocks())
+        X, y = make_segments(checked, margin=0.15, block=PublishedBlocks(least))
+        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PublishedBlocks(least))
     both = pd.concat([y, grid], ignore_index=True)
     part = HashedBlockSplit().assign(both)
     texts = pd.Series(both["block_text"].unique())
     blocks = pd.Series(HashedBlockSplit().assign(None, groups=texts)).value_counts()
     found = {
         "recordings": checked["recording"].nunique(), "people": checked["subject"].nunique(),
-        "hours": f"{length.sum() / 3600:.2f}", **{f"{kind} rows": int(types.get(kind, 0)) for kind in types.index},
+        "hours to the last event": round(end.sum() / 3600, 1),
+        **{f"rows {kind}": int(types[kind]) for kind in ("sound", "word", "phoneme") if kind in types},
         "windows at words": len(X), "windows of the grid": len(grid_X), "blocks": len(texts),
-        **{kind: int(blocks.get(kind, 0)) for kind in ("train", "valid", "test")},
-        "test segments": both["segment"][part == "test"].nunique(),
-        "train segments": both["segment"][part == "train"].nunique(),
+        **{f"blocks {kind}": int(blocks.get(kind, 0)) for kind in ("train", "valid", "test")},
+        **{f"segments {kind}": both["segment"][part == kind].nunique() for kind in ("train", "valid", "test")},
     }  # fmt: skip
-    published = PUBLISHED.get(name, {})
-    return [(name, key, value, published.get(key, "")) for key, value in found.items()]
+    if as_published:
+        theirs = count_as_published(checked, least)
+        found |= {f"{' '.join(what.split()[::-1])}, their windows": count for what, count in theirs.items()}
+    return {name: found}
+
+
+def table(described):
+    """A row for each thing that is counted, a column for each study; what was published in brackets."""
+    names = list(dict.fromkeys(key for found in described.values() for key in found))
+    rows = []
+    for key in names:
+        cells = []
+        for study, found in described.items():
+            known = PUBLISHED[study].get(key)
+            cells.append(f"{found.get(key, '')}" + (f" ({known})" if known is not None else ""))
+        rows.append([key, *cells])
+    return markdown(["", *described], rows)
 
 
 def whole_masc(data, root):
@@ -73,6 +107,22 @@ def whole_masc(data, root):
                 if not (folder / name).exists():
                     shutil.copy(path, folder / name)
     return root
+
+
+def describe_mous(data, root, people=4, n_sounds=120):
+    """Listeners of MOUS with logs and recordings of their own, each in another order; some triggers are lost."""
+    mous_stimuli(root, n_sounds)
+    for person in range(people):
+        lose = np.random.default_rng(person).choice(4 * n_sounds // 3, 6, replace=False)
+        mous_listener(data, root, n_sounds, f"A20{person + 2:02d}", lose, seed=person)
+    events, report = load_schoffelen2019(root, return_report=True)
+    described = describe(MOUS, events, least=0)
+    described[MOUS] |= {
+        "triggers in the logs": report["n_log"].sum(), "triggers matched": report["n_matched"].sum(),
+        "largest residual, ms": f"{report['largest'].max():.2f}",
+        "drift, ppm (40 planted)": f"{report['drift_ppm'].min():.1f} to {report['drift_ppm'].max():.1f}",
+    }  # fmt: skip
+    return described
 
 
 def time_whole(data):
@@ -106,15 +156,20 @@ def main():
     if arguments.whole:
         print(markdown(["step", "rows", "s", "MiB more at most"], time_whole(arguments.data)))
         return
-    rows = []
+    described = {}
     with tempfile.TemporaryDirectory() as folder:
-        root = masc_folder(arguments.data, Path(folder, "masc"), ("04",))
-        rows += describe("gwilliams2022", load_gwilliams2022(root, need_recordings=False))
-        root = brennan_folder(arguments.data, Path(folder, "brennan"))
-        for subjects in ("reference", "authors"):
-            name = "brennan2019" if subjects == "reference" else f"brennan2019 ({subjects})"
-            rows += describe(name, load_brennan2019(root, subjects, need_recordings=False))
-    print(markdown(["study", "what", "found", "published"], rows))
+        folder = Path(folder)
+        root = whole_masc(arguments.data, folder / "masc")
+        described |= describe(MASC, load_gwilliams2022(root, need_recordings=False))
+        root = brennan_folder(arguments.data, folder / "brennan")
+        described |= describe(
+            ALICE, load_brennan2019(root, "reference", need_recordings=False), as_published=True
+        )
+        described |= describe(AUTHORS, load_brennan2019(root, need_recordings=False), as_published=True)
+        root = broderick_folder(arguments.data, folder / "broderick", 19, 20)
+        described |= describe(OLD_MAN, load_broderick2019(root, need_recordings=False))
+        described |= describe_mous(arguments.data, folder / "mous")
+    print(table(described))
 
 
 if __name__ == "__main__":

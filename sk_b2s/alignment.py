@@ -14,7 +14,7 @@ from sk_b2s.caching import cached
 from sk_b2s.events import check_events, clock_rate
 from sk_b2s.recordings import Processing, read_signal, recording_stamp
 from sk_b2s.speech import Envelope
-from sk_b2s.stimuli import SoundArray
+from sk_b2s.stimuli import SoundArray, sound_name
 
 __all__ = ["check_alignment", "lag_curve", "response_offset"]
 
@@ -49,8 +49,9 @@ def check_alignment(
     ----------
     events : DataFrame
         Events table, see :func:`~sk_b2s.check_events`.
-    minutes : float, default=5.0
-        Length of the parts. Shorter ones see a drift better and a response worse.
+    minutes : float or None, default=5.0
+        Length of the parts. Shorter ones see a drift better and a response worse. With None each sound of half a
+        minute or more is a part.
     max_offset : float, default=1.5
         Largest offset searched, in seconds to both sides. A wider search finds chance more easily.
     tolerance : float, default=0.1
@@ -76,7 +77,8 @@ def check_alignment(
     -------
     found : DataFrame
         A row for each whole recording (``part`` 0) and for each part of it (1, 2, ...): ``study, subject, session,
-        recording, part, start, stop`` (s), ``heard`` (s of sound), ``verdict`` ("aligned", "off by +0.30 s",
+        recording, part, sound`` (its name where the part is one), ``start, stop`` (s), ``heard`` (s of sound),
+        ``verdict`` ("aligned", "off by +0.30 s",
         "cannot tell"), ``offset`` (s, positive where the brain answers later than the table says; NaN where nothing
         is seen), ``p``, ``note`` and ``curve``, the power by lag in s.d. of the null. The lags in seconds, equal for
         all, are ``found.attrs["lags"]``.
@@ -84,14 +86,17 @@ def check_alignment(
     Raises
     ------
     ValueError
-        If a parameter is out of its range, or no sound is heard.
+        If a parameter is out of its range, or no recording can be read and is heard a sound in.
 
     Notes
     -----
     "Cannot tell" is what a short or noisy recording gives, as does the wrong sound: it is a reason to worry where other
-    recordings of the study are aligned, which ``note`` says. A peak at 0 s alone is named: earphones, triggers or
-    cables answer at once, brains do not. Power before 0 s beside a response is named as well; zero-phase filters put
-    it there, those of the files and, below 0.1 s, the one here.
+    recordings of the study are aligned, which ``note`` says. One right sound makes a recording "aligned", so each
+    sound of half a minute is also looked at by itself, whatever ``minutes`` is: ``note`` of the whole recording names
+    those that are elsewhere than the recording, and those in which nothing is seen if something is in four others
+    of five. Of a recording that cannot be read one "cannot tell", and ``note`` says why. A peak at 0 s alone is named:
+    earphones, triggers or cables answer at once, brains do not. Power before 0 s beside a response is named as well;
+    zero-phase filters put it there, those of the files and, below 0.1 s, the one here.
 
     Examples
     --------
@@ -105,7 +110,12 @@ def check_alignment(
     'off by +0'
     """
     _check(
-        minutes=minutes, max_offset=max_offset, tolerance=tolerance, level=level, l_freq=l_freq, h_freq=h_freq
+        minutes=5.0 if minutes is None else minutes,
+        max_offset=max_offset,
+        tolerance=tolerance,
+        level=level,
+        l_freq=l_freq,
+        h_freq=h_freq,
     )
     events = check_events(events)
     sounds = events[events["type"] == "sound"]
@@ -119,6 +129,9 @@ def check_alignment(
     parts = joblib.Parallel(n_jobs)(
         work(path, rows, processing, **options) for path, rows in sounds.groupby("recording", sort=False)
     )
+    broken = [recording[0]["error"] for recording in parts if "error" in recording[0]]
+    if len(broken) == len(parts):
+        raise broken[0]
     lags = parts[0][0]["lags"]
     found = pd.DataFrame([_judge(part, tolerance, level) for recording in parts for part in recording])
     found.attrs["lags"] = lags.round(6).tolist()
@@ -139,26 +152,51 @@ def _check(**numbers):
 
 def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     """Curves and offsets of a recording and its parts: list of dict."""
-    signal = np.asarray(cached(read_signal, memory)(path, recording_stamp(path), processing))
-    brain = whitened(signal)
-    sound, heard = _laid_out(sounds, len(brain), processing, memory)
-    length = round(60 * minutes * processing.sfreq)
-    edges = [(0, len(brain))]
-    if len(brain) > 1.5 * length:
-        cuts = np.linspace(0, len(brain), round(len(brain) / length) + 1).astype(int)
-        edges += list(zip(cuts[:-1], cuts[1:], strict=True))
     about = {name: sounds[name].iloc[0] for name in ("study", "subject", "session")}
-    found = []
-    for part, (start, stop) in enumerate(edges):
+    about |= {"recording": path}
+    try:
+        signal = np.asarray(cached(read_signal, memory)(path, recording_stamp(path), processing))
+        brain = whitened(signal)
+        sound, heard = _laid_out(sounds, len(brain), processing, memory)
+    except (ValueError, OSError) as error:
+        row = {**about, "part": 0, "sound": "", "start": 0.0, "stop": np.nan, "heard": np.nan, "error": error}
+        return [{**row, "singles": [], **_nothing(max_offset, processing.sfreq)}]
+
+    def look(part, start, stop, name=""):
         seconds = heard[start:stop].sum() / processing.sfreq
-        row = {**about, "recording": path, "part": part, "start": start / processing.sfreq,
+        row = {**about, "part": part, "sound": name, "start": start / processing.sfreq,
                "stop": stop / processing.sfreq, "heard": seconds}  # fmt: skip
         if seconds < LEAST_HEARD:
-            found.append({**row, **_nothing(max_offset, processing.sfreq)})
-            continue
+            return {**row, **_nothing(max_offset, processing.sfreq)}
         lags, power = lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
-        found.append({**row, **response_offset(lags, power, max_offset)})
-    return found
+        return {**row, **response_offset(lags, power, max_offset)}
+
+    whole = look(0, 0, len(brain))
+    least = max(LEAST_HEARD, _least(max_offset) + 1)
+    edges = _edges_of(sounds, len(brain), processing.sfreq, least)
+    singles = [look(part, *edge) for part, edge in enumerate(edges, 1)]
+    whole["singles"] = [(one["sound"], one["offset"], one["p"]) for one in singles]
+    if minutes is None:
+        return [whole, *singles]
+    length = round(60 * minutes * processing.sfreq)
+    n_parts = round(len(brain) / length) if len(brain) > 1.5 * length else 0
+    cuts = np.linspace(0, len(brain), n_parts + 1).astype(int)
+    return [whole, *(look(part, cuts[part - 1], cuts[part]) for part in range(1, n_parts + 1))]
+
+
+def _edges_of(sounds, n_times, sfreq, least):
+    """Samples and names of the sounds that are long enough to be looked at by themselves."""
+    sounds = sounds.sort_values("onset")
+    for sound, rate in zip(sounds.itertuples(), clock_rate(sounds), strict=True):
+        start = max(0, round(sound.onset * sfreq))
+        stop = min(n_times, round((sound.onset + sound.duration * rate) * sfreq))
+        if stop - start >= least * sfreq:
+            yield start, stop, sound_name(sound.sound)
+
+
+def _least(max_offset):
+    """Seconds that leave shifts for the null: four stretches as long as what is searched, beyond its reach."""
+    return 4 * (2 * max_offset + REACH) + 2 * (max_offset + 2 * REACH)
 
 
 def _nothing(max_offset, sfreq):
@@ -301,7 +339,7 @@ def response_offset(lags, power, max_offset):
     after = np.arange(0, REACH, step)
     shape = (after / RESPONSE) ** 2 * np.exp(2 - 2 * after / RESPONSE)
     far = np.abs(lags) > max_offset + 2 * REACH
-    if far.sum() * step < 4 * (2 * max_offset + REACH):
+    if len(lags) * step < _least(max_offset):
         raise ValueError(
             f"max_offset={max_offset:g} s leaves no shifts for the null in a part of {len(lags) * step:.0f} s; take a "
             f"smaller one or longer parts."
@@ -339,13 +377,16 @@ def _best(lags, curve, shape, max_offset, far):
 def _judge(part, tolerance, level):
     """Put a part's numbers into words."""
     lags, curve = part.pop("lags"), part["curve"]
+    singles, error = part.pop("singles", []), part.pop("error", None)
     rest, rest_p = part.pop("rest"), part.pop("rest_p")
     offset, seen = part["offset"], part["p"] <= level
     early = curve[(lags >= BEFORE[0]) & (lags <= BEFORE[1])].max()
-    notes = []
-    if part["heard"] < LEAST_HEARD:
+    isolated, notes = _is_isolated(lags, curve), []
+    if error is not None:
+        notes.append(f"cannot be looked at: {error}")
+    elif part["heard"] < LEAST_HEARD:
         notes.append(f"only {part['heard']:.0f} s of sound")
-    elif _is_isolated(lags, curve):
+    elif isolated:
         notes.append("isolated peak at 0 ms: earphones or cables, not a brain")
         beside = np.abs(lags) > BESIDE  # an echo of chance beside a tall peak grows with it
         later = (curve - curve[::-1])[beside].max() > SHARE * curve.max()
@@ -363,8 +404,23 @@ def _judge(part, tolerance, level):
         verdict = f"off by {offset:+.2f} s"
         word = "later" if offset > 0 else "earlier"
         notes.append(f"the brain answers {abs(offset):.2f} s {word} than the table says")
+    if seen and not isolated:
+        notes += _odd_sounds(singles, offset, tolerance, level)
     curve = part.pop("curve")
     return {**part, "verdict": verdict, "offset": offset, "note": "; ".join(notes), "curve": curve}
+
+
+def _odd_sounds(singles, offset, tolerance, level):
+    """Say which sounds of a recording are elsewhere than the recording, or nowhere where the others are seen."""
+    level = level / max(len(singles), 1)
+    seen = [one for one in singles if one[2] <= level]
+    for name, at, _ in seen:
+        if abs(at - offset) > tolerance:
+            yield f"{name!r} is {at - offset:+.2f} s from the others"
+    lost = [name for name, _, p in singles if not p <= level]
+    if lost and len(lost) <= len(singles) / 5:
+        several = f"{', '.join(map(repr, lost[:3]))}{', ...' * (len(lost) > 3)}"
+        yield f"no response to {several}, where {len(seen)} of {len(singles)} show one: another sound, or far off?"
 
 
 def _is_isolated(lags, curve):

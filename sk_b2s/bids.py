@@ -184,6 +184,10 @@ def _find_recordings(base, wanted, datatype):
     chosen = {path: entities for path, entities in found.items() if _is_wanted(entities, wanted)}
     if not chosen:
         raise ValueError(_nothing_found(base, found, wanted, kinds))
+    for key, asked in wanted.items():
+        lost = set() if asked is None else _names(asked, key) - {e.get(key, "") for e in chosen.values()}
+        if lost:
+            raise ValueError(_nothing_found(base, found, {**wanted, key: sorted(lost)}, kinds))
     groups: dict = {}
     for path, entities in chosen.items():
         versions = {key: entities.pop(key, None) for key in ("proc", "desc", "split", "rec", "suffix")}

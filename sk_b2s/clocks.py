@@ -7,6 +7,7 @@ A sound card and an amplifier each count seconds by a crystal of their own, 10 t
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +21,16 @@ from sk_b2s.stimuli import SoundArray, sound_name
 __all__ = ["ClockFit", "align_to_audio", "find_sound", "fit_clock", "follow_marks", "heard_at"]
 
 WORST = 0.020  # s of residual above which times are refused
+USUAL = 200e-6  # drift above which two clocks are seldom apart
 FASTEST = 2000e-6  # drift above which a sound was not played at its rate
 CHUNK = 10.0  # s of sound whose place is looked for at once
 HOP = 5.0  # s from one such place to the next
 RATE = 1000.0  # Hz at which envelopes are compared, at most
 LOW, HIGH = 1.0, 40.0  # Hz, the part of the envelopes that is compared
+FEW = 3  # sounds that must be found for others to be moved as they are
 AS_GOOD = 0.05  # of correlation by which a sound played again is better for no reason
-ALIKE = 0.4  # correlation from which a chunk counts as found
+ALIKE = 0.4  # correlation from which a chunk counts as found, if it is long
+CHANCE = 1.3  # s; chunks of so many seconds and less are found anywhere: see _enough
 
 
 class ClockFit(NamedTuple):
@@ -39,7 +43,8 @@ class ClockFit(NamedTuple):
     drift : float
         Seconds of the recording in a second of sound, minus 1; 0 if no sound has two marks.
     residual : float
-        Root mean square of the marks that count around the line, in seconds.
+        Root mean square of the marks that count around the line, in seconds; NaN where there are no more marks
+        than the line has unknowns, so that it goes through all of them.
     used : ndarray of bool of shape (n_marks,)
         Marks that count.
     """
@@ -84,7 +89,10 @@ def fit_clock(which, in_sound, in_recording):
     used = error <= max(3 * 1.4826 * float(np.median(error)), 0.002)
     onsets, drift = _weighted_line(which, s, r - s, used.astype(float), n_sounds)
     error = (r - s - onsets[which] - drift * s)[used]
-    return ClockFit(onsets, drift, float(np.sqrt(np.mean(error**2))), used)
+    marks = np.bincount(which[used])
+    unknowns = np.count_nonzero(marks) + (marks > 1).any()
+    residual = float(np.sqrt(np.mean(error**2))) if used.sum() > unknowns else np.nan
+    return ClockFit(onsets, drift, residual, used)
 
 
 def _weighted_line(which, s, shift, weights, n_sounds):
@@ -111,7 +119,18 @@ def check_fit(fit, name):
     ------
     ValueError
         If the residual is above 20 ms, a third of the marks is off the line, or the drift above 2000 ppm.
+
+    Warns
+    -----
+    UserWarning
+        If there are too few marks to check a drift above 200 ppm by.
     """
+    if np.isnan(fit.residual) and abs(fit.drift) > USUAL:
+        warnings.warn(
+            f"{name}: its marks say that the clocks are {fit.drift * 1e6:+.0f} ppm apart, real ones are less than "
+            f"100, and are too few to check it by. One that is late makes a drift of its own; give more of them.",
+            stacklevel=3,
+        )
     off = np.count_nonzero(~fit.used)
     if fit.residual > WORST or off > len(fit.used) / 3:
         raise ValueError(
@@ -275,9 +294,19 @@ def heard_at(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.
             found = [_place(reference, signal, rate, s, length, onset - begun + s, search) for s in starts]
             ways.append((starts + length / 2, np.array(found).reshape(-1, 2)))
     middle, found = max(ways, key=lambda way: np.median(way[1][:, 1]))
-    good = found[:, 1] >= ALIKE
+    good = found[:, 1] >= _enough(length)
     place = middle + onset - begun + found[:, 0] + round(left * sfreq) / sfreq
     return middle[good], place[good], float(np.median(found[:, 1]))
+
+
+def _enough(seconds):
+    r"""Correlation that chance does not reach within the lags searched.
+
+    Envelopes of speech have about 16 independent values a second, so the correlation of unrelated ones over T
+    seconds has a variance of 1 / (16 T), and the largest of some 30 independent lags exceeds
+    :math:`\sqrt{2 \ln(30 / 10^{-3}) / (16 T)} = \sqrt{1.3 / T}` once in a thousand times.
+    """
+    return max(ALIKE, np.sqrt(CHANCE / seconds))
 
 
 def _place(reference, signal, rate, start, length, expected, search):
@@ -301,7 +330,8 @@ def align_to_audio(events, channel, *, search=1.0, audio_delay=0.0):
 
     Stretches of 10 s of each sound are looked for in the channel by the correlation of envelopes; to their
     places one clock drift per recording and the onset of each sound are fitted robustly
-    (:func:`~sk_b2s.clocks.fit_clock`). Words and phonemes follow by their time in the sound.
+    (:func:`~sk_b2s.clocks.fit_clock`). Words and phonemes follow by their time in the sound. Sounds that are too
+    short or soft to be found by themselves are moved as the others of their recording are, if those agree.
 
     Parameters
     ----------
@@ -327,6 +357,11 @@ def align_to_audio(events, channel, *, search=1.0, audio_delay=0.0):
     ValueError
         If a recording lacks the channel, the channel does not hold the sounds, or what was found is more
         than 20 ms off a line.
+
+    Warns
+    -----
+    UserWarning
+        If sounds were moved as the others are.
 
     See Also
     --------
@@ -374,12 +409,33 @@ def _fit_recording(sounds, recording, names, search):
         s, r, alike = heard_at(data, sfreq, row.sound, row.onset, row.sound_onset, row.duration, search)
         marks.append((np.full(len(s), k), s, r))
         likeness.append(alike)
-        if len(s) == 0:
+    which, s, r = (np.concatenate(parts) for parts in zip(*marks, strict=True))
+    found = np.unique(which)
+    if len(found):
+        fit = fit_clock(np.searchsorted(found, which), s, r)
+        begun = sounds["sound_onset"].to_numpy(float)
+        moved = fit.onsets + (1 + fit.drift) * begun[found] - sounds["onset"].to_numpy(float)[found]
+    lost = np.setdiff1d(np.arange(len(sounds)), found)
+    if len(lost):
+        agree = len(found) >= FEW and np.median(abs(moved - np.median(moved))) <= WORST
+        first = sounds.iloc[lost[0]]
+        told = (
+            f"recording {recording!r}, channel {name!r}: the sound {sound_name(first['sound'])!r} is not heard within "
+            f"{search:g} s of {first['onset']:.2f} s (correlation of the envelopes {likeness[lost[0]]:.2f}, where "
+            f"{_enough(min(CHUNK, first['duration'])):.2f} is no chance)"
+        )
+        if not agree:
             raise ValueError(
-                f"recording {recording!r}, channel {name!r}: the sound {sound_name(row.sound)!r} is not heard within "
-                f"{search:g} s of {row.onset:.2f} s (correlation of the envelopes {alike:.2f}). Is it another sound, a "
-                f"channel of something else, or an onset that is off by more (search=...)?"
+                f"{told}. Is it another sound, too short or soft, a channel of something else, or an onset that is off "
+                f"by more (search=...)?"
             )
-    fit = fit_clock(*(np.concatenate(parts) for parts in zip(*marks, strict=True)))
+        warnings.warn(
+            f"{told}, nor {len(lost) - 1} others; they were moved by {np.median(moved) * 1e3:+.0f} ms as the others "
+            "are.",
+            stacklevel=4,
+        )
+        onsets = sounds["onset"].to_numpy(float) + np.median(moved) - (1 + fit.drift) * begun
+        onsets[found] = fit.onsets
+        fit = fit._replace(onsets=onsets)
     check_fit(fit, f"recording {recording!r}, channel {name!r}")
     return fit

@@ -96,6 +96,8 @@ def read_raw(path):
             f"({_size(path)} here), and of a format that mne.io.read_raw reads?"
         ) from error
     for text in dict.fromkeys(str(warning.message) for warning in said):
+        if "is read without its head" in text:
+            warnings.warn(text, stacklevel=2)
         if CUT_OFF.search(text):
             warnings.warn(
                 f"recording {str(path)!r} holds less than it says of itself and seems truncated "
@@ -193,7 +195,18 @@ def _read_ctf(path):
 
 
 def _read_kit(path):
-    return mne.io.read_raw_kit(path, **_digitisation(path), preload=False, verbose="WARNING")
+    head = {}
+    try:
+        head = _digitisation(path)
+        return mne.io.read_raw_kit(path, **head, preload=False, verbose="WARNING")
+    except Exception as error:  # the sensors' places do not need the head
+        raw = mne.io.read_raw_kit(path, preload=False, verbose="WARNING")
+        warnings.warn(
+            f"recording {str(path)!r} is read without its head: the markers or head points beside it cannot be used "
+            f"({type(error).__name__}: {str(error).strip()[:200]}).",
+            stacklevel=2,
+        )
+        return raw
 
 
 def _digitisation(path):

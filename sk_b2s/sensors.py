@@ -31,7 +31,22 @@ def set_montage(inst, montage):
         montage = mne.channels.read_custom_montage(montage[0], verbose="ERROR")
     if montage is not None:
         inst.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
+        kinds = dict(zip(inst.ch_names, inst.get_channel_types(), strict=True))
+        electrodes = [name for name, kind in kinds.items() if kind == "eeg" and not NOT_EEG.match(name)]
+        lost = [name for name in electrodes if not _has_place(inst, name)]
+        if lost:
+            warnings.warn(
+                f"montage={montage if isinstance(montage, str) else '...'} has no place for {len(lost)} of "
+                f"{len(electrodes)} electrodes of {name_of(inst)}, {shorten(lost)}; spatial attention does not see "
+                "them.",
+                stacklevel=3,
+            )
     return inst
+
+
+def _has_place(inst, name):
+    place = inst.info["chs"][inst.ch_names.index(name)]["loc"][:3]
+    return bool(np.isfinite(place).all() and np.any(place != 0))
 
 
 def montage_key(montage):

@@ -20,7 +20,8 @@ from sk_b2s.textgrids import find_textgrid, speak_sounds, textgrid_events
 
 __all__ = ["events_from_raw", "read_triggers"]
 
-SETTLED = 0.003  # s within which all bits of a code have fallen
+SETTLED = 0.003  # s within which all bits of a code have risen or fallen
+BRIEF = 0.1  # s of a mark on a code that is held
 HEARD = 0.3  # correlation from which a sound without a trigger counts as found
 
 
@@ -126,6 +127,13 @@ def _open(raw):
         if not files:
             raise ValueError(
                 "raw is in memory alone, and events name the file of a recording: raw.save(...) first."
+            )
+        whole = open_raw(files[0])
+        if (raw.first_samp, raw.n_times) != (whole.first_samp, whole.n_times):
+            raise ValueError(
+                f"raw has {raw.n_times} samples from {raw.first_samp} on, but its file {files[0]!r}, which events "
+                f"name, {whole.n_times} from {whole.first_samp} on: it was cut or joined. raw.save(...) and give what "
+                "was saved."
             )
         return os.path.abspath(files[0]), raw
     return os.path.abspath(raw), open_raw(raw)
@@ -238,24 +246,38 @@ def read_triggers(raw, keys, stim_channel=None):
 def _pulses(raw, stim_channel):
     """When which code came, in seconds and codes: (n_pulses, 2).
 
-    Boxes that hold a code until the next one send falling codes, too. The bits of a code that ends may fall one
-    after the other, however; what is left of it for a moment is no code.
+    Boxes that hold a code until the next one send falling codes, too. Bits may rise and fall one after the other,
+    however, and what stands for a moment between two codes is none; nor does a code begin anew that stood before and
+    after a brief higher one, as bits of two sources in one channel make it.
     """
     sfreq = raw.info["sfreq"]
     # 16 bits carry codes; BioSemi keeps its own state in those above.
     steps = mne.find_events(
-        raw, stim_channel, "step", consecutive=True, shortest_event=1, mask=0xFFFF, mask_type="and", verbose="ERROR"
+        raw, stim_channel, "step", consecutive=True, shortest_event=1, mask=0xFFFF, mask_type="and",
+        initial_event=True, verbose="ERROR",
     )  # fmt: skip
-    at, before, code = steps.T
-    lasts = np.diff(at, append=np.inf)
-    left = (code < before) & (lasts <= max(2, SETTLED * sfreq))
-    came = (code > 0) & ~left
-    return np.column_stack([(at - raw.first_samp) / sfreq, code])[came]
+    came, held, after = [], 0, np.append(steps[1:, 0], raw.last_samp + 1)
+    for (at, before, code), until in zip(steps, after, strict=True):
+        passing = until - at <= max(2, SETTLED * sfreq)
+        if code == 0:
+            held = 0
+        elif passing and until <= raw.last_samp and (code < before or _next_code(steps, until)):
+            continue  # bits on their way up or down
+        else:
+            if code != held or before == 0:
+                came.append(((at - raw.first_samp) / sfreq, code))
+            held = held if code > before > 0 and until - at <= BRIEF * sfreq else code
+    return np.array(came, float).reshape(-1, 2)
+
+
+def _next_code(steps, sample):
+    """The code that the trigger channel takes at a sample."""
+    return steps[np.searchsorted(steps[:, 0], sample), 2]
 
 
 def _number(name):
     """The number of an annotation that stands for a trigger, -1 for others."""
-    match = re.fullmatch(r"(?:Stimulus/|Trigger/)?[A-Z]?\s*#?(\d+)", name.strip())
+    match = re.fullmatch(r"(?:Stimulus/|Trigger/)?S?\s*#?(\d+)", name.strip())  # "R  1" is a response
     return int(match[1]) if match else -1
 
 
@@ -300,6 +322,11 @@ def _textgrids_of(sounds, textgrid):
     else:
         found = {sound: find_textgrid(sound, textgrid) for sound in files}
         found = {sound: path for sound, path in found.items() if path is not None}
+        if textgrid is not None and files and not found:
+            raise FileNotFoundError(
+                f"textgrid={str(textgrid)!r} holds no TextGrid named as a sound, {Path(files[0]).stem}.TextGrid for "
+                "example."
+            )
     for path in found.values():
         if not path.is_file():
             raise FileNotFoundError(f"textgrid: {str(path)!r} is not a file.")

@@ -218,6 +218,48 @@ def test_parts_show_where_a_shift_begins(tmp_path):
     assert found.loc[[1, 2], ["start", "stop"]].to_numpy().tolist() == [[0, 120], [120, 240]]
 
 
+@pytest.fixture
+def eight_sounds(tmp_path):
+    """One recording of eight sounds of a minute each."""
+    brain, sound = planted([0.12], minutes=8, strength=0.7)
+    events = recorded(tmp_path, brain, sound)
+    pieces = np.split(sound[:, None] - sound.min(), 8)
+    rows = [events.assign(onset=60.0 * i, duration=60.0, sound=[SoundArray(piece, SFREQ, name=f"s{i}")])
+            for i, piece in enumerate(pieces)]  # fmt: skip
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_one_sound_that_is_elsewhere_is_named(eight_sounds):
+    found = check_alignment(eight_sounds, minutes=5, max_offset=0.8)
+    assert found["verdict"].tolist() == ["aligned"] * 3
+    assert found["note"].tolist() == [""] * 3
+    early = eight_sounds.assign(onset=eight_sounds["onset"] - 0.4 * (eight_sounds.index == 2), duration=59.5)
+    early.loc[[4, 6], "sound"] = early.loc[[6, 4], "sound"].to_numpy()
+    found = check_alignment(early.drop(index=6), minutes=5, max_offset=0.8)
+    assert found["verdict"].tolist() == ["aligned"] * 3, "most of each part is right"
+    note = found["note"][0]
+    assert note.startswith("'s2' is +0.")
+    assert float(note[8:13]) == pytest.approx(0.4, abs=0.06)
+    assert "no response to 's6', where 6 of 7 show one" in note
+    by_sound = check_alignment(early.drop(index=6), minutes=None, max_offset=0.8).set_index("sound")
+    assert by_sound.index.tolist() == ["", "s0", "s1", "s2", "s3", "s6", "s5", "s7"]
+    assert by_sound.loc["s2", "offset"] == pytest.approx(0.4, abs=0.06)
+    assert by_sound["verdict"].str.split(" by").str[0].tolist() == [
+        "aligned", "aligned", "aligned", "off", "aligned", "cannot tell", "aligned", "aligned"
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_read_is_a_row_among_others(tmp_path):
+    good = recorded(tmp_path, *planted([0.12]))
+    (tmp_path / "broken_raw.fif").write_bytes(b"no recording")
+    broken = good.assign(recording=str(tmp_path / "broken_raw.fif"), subject="02", recording_duration=240.0)
+    found = check_alignment(pd.concat([good, broken], ignore_index=True), minutes=10).set_index("subject")
+    assert found["verdict"].to_dict() == {"01": "aligned", "02": "cannot tell"}
+    assert "cannot be looked at: recording" in found.loc["02", "note"]
+    with pytest.raises(ValueError, match="cannot be opened"):
+        check_alignment(broken, minutes=10)
+
+
 def test_a_recording_without_a_response_is_worse_among_others_that_have_one(tmp_path):
     tables = []
     for i, delays in enumerate([[0.12], [0.12], []]):

@@ -297,6 +297,8 @@ def test_an_outer_table_holds_for_all_recordings(folder):
     assert read_bids(folder.root, subjects="sub-02")["subject"].unique().tolist() == ["02"]
     with pytest.raises(ValueError, match=r"2 recordings but none with ses='b'.*sub: 01, 02; ses: a"):
         read_bids(folder.root, sessions="b")
+    with pytest.raises(ValueError, match=r"none with sub=\['09'\]\. There are .*sub: 01, 02"):
+        read_bids(folder.root, subjects=["01", "09"])
 
 
 # --- versions, parts and derivatives --------------------------------------------------------------

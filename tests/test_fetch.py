@@ -259,13 +259,13 @@ def masc_server(server, monkeypatch):
     monkeypatch.setattr(fetching, "OSF", server.url)
     nodes = [
         {"participants.tsv": b"a", "sub-01/ses-0/meg/one.con": b"01", "sub-01/ses-0/meg/two.con": b"012"},
-        {"sub-02/ses-0/meg/one.con": b"02"},
+        {"sub-02/ses-0/meg/one.con": b"02", "participants.tsv": b"of the second part"},
         {"stimuli/audio/lw1_0.wav": b"wav"},
         {"sub-27/ses-1/meg/one.con": b"27"},
     ]
     for node, files in zip(fetching.MASC_NODES, nodes, strict=True):
         osf_node(server, node, files)
-    return {path: body for files in nodes for path, body in files.items()}
+    return {path: body for files in reversed(nodes) for path, body in files.items()}
 
 
 def fetched(root):
@@ -273,7 +273,8 @@ def fetched(root):
 
 
 def test_the_four_nodes_of_masc_make_one_folder(masc_server, tmp_path):
-    assert fetched(fetch_gwilliams2022(tmp_path, progress=False)) == masc_server
+    for _ in range(2):
+        assert fetched(fetch_gwilliams2022(tmp_path, progress=False)) == masc_server
 
 
 def test_few_people_of_masc(server, masc_server, tmp_path):
@@ -379,6 +380,13 @@ def test_a_list_that_does_not_come(server, monkeypatch, tmp_path):
         fetch_gwilliams2022(tmp_path)
     server.status["/ag3kj/files/osfstorage/?page[size]=100"] = 500
     with pytest.raises(ConnectionError, match=r"does not answer: 500 .*Are you online\?"):
+        fetch_gwilliams2022(tmp_path)
+
+
+def test_a_list_that_is_a_page(server, monkeypatch, tmp_path):
+    monkeypatch.setattr(fetching, "OSF", server.url)
+    server.files["/ag3kj/files/osfstorage/?page[size]=100"] = b"<html>log in</html>"
+    with pytest.raises(PermissionError, match=r"sent no list but '<html>log in</html>'"):
         fetch_gwilliams2022(tmp_path)
 
 

@@ -167,6 +167,23 @@ def test_fastscan_names_the_line_that_is_wrong(tmp_path):
         read_fastscan(path)
 
 
+@pytest.mark.parametrize("broken", ["markers", "points"])
+def test_kit_is_read_without_a_head_that_is_broken(data_folder, tmp_path, broken):
+    kit = data_folder / "formats/kit"
+    recording = tmp_path / "sub-01_ses-0_task-0_meg.con"
+    shutil.copy(kit / "test.sqd", recording)
+    shutil.copy(kit / "test_mrk.sqd", tmp_path / "sub-01_ses-0_task-0_markers.sqd")
+    for name, file in [("ELP", "test_elp.txt"), ("HSP", "test_hsp.txt")]:
+        shutil.copy(kit / file, tmp_path / f"sub-01_ses-0_acq-{name}_headshape.pos")
+    if broken == "markers":
+        (tmp_path / "sub-01_ses-0_task-0_markers.sqd").write_bytes(b"nothing")
+    else:
+        (tmp_path / "sub-01_ses-0_acq-ELP_headshape.pos").write_text("% no points\n")
+    with pytest.warns(UserWarning, match="is read without its head"):
+        raw = read_raw(recording)
+    assert raw.n_times > 0
+
+
 def test_kit_finds_its_head_beside_it(data_folder, tmp_path):
     kit = data_folder / "formats/kit"
     beside = {

@@ -13,6 +13,7 @@ import soundfile
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
+from studies import count_as_published
 
 from sk_b2s import (
     BrainEncoder,
@@ -592,27 +593,11 @@ def test_brennan_has_the_published_blocks_and_test_segments(brennan):
 
 
 def test_brennan_as_the_published_code_lays_its_windows(brennan):
-    """A grid in each recording's own time, windows over two sounds, and segments named by the word at sample 62."""
-    tested, trained, test_words, train_words = set(), set(), set(), set()
-    for _, events in brennan[brennan["type"] == "word"].assign(condition=None).groupby("recording"):
-        words = events.sort_values("onset")
-        onset, text = words["onset"].to_numpy(), words["text"].to_numpy(object)
-        end = onset + words["duration"].to_numpy()
-        name = list(zip(words["sequence"], words["word_index"], strict=True))
-        grid = np.arange(0.5, onset[-1] + 7.5, 0.5)
-        for start, stop, uid in merge_sentences(sentences_of(words)).itertuples(index=False):
-            part = HashedBlockSplit().assign(None, groups=[uid])[0]
-            anchors = {"train": grid, "test": onset}.get(part, [])
-            for t in [t for t in anchors if t - 0.5 >= start and t + 2.5 - 0.5 / 120 < stop]:
-                heard = slice(np.searchsorted(end, t - 0.5), np.searchsorted(onset, t + 2.5))
-                first = np.round((onset[heard] - t + 0.5) * 120)
-                covers = (first <= 62) & (62 <= first + np.round((end - onset)[heard] * 120))
-                if covers.any():
-                    (tested if part == "test" else trained).add(name[heard][np.flatnonzero(covers)[-1]])
-                (test_words if part == "test" else train_words).update(text[heard])
-    assert (len(tested), len(test_words)) == (190, 148)
-    assert len(train_words) == 513
-    assert 1210 <= len(trained) <= 1212  # 1211; how a word's ends are rounded to samples moves it by one
+    counts = count_as_published(brennan)
+    assert (
+        1210 <= counts.pop("train segments") <= 1212
+    )  # 1211; how a word's ends are rounded to samples moves it by one
+    assert counts == {"test segments": 190, "test words": 148, "train words": 513}
 
 
 @pytest.mark.filterwarnings("ignore:make_segments left out")

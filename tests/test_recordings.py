@@ -526,6 +526,15 @@ def test_every_part_of_a_split_file_counts(tmp_path):
         assert recording_stamp(tmp_path / name) != before
 
 
+def test_a_montage_that_knows_few_of_the_electrodes_is_told(save):
+    path = save(noise(4), names=["Fz", "Cz", "A17", "A18"])
+    with pytest.warns(
+        UserWarning, match=r"montage=standard_1020 has no place for 2 of 4 electrodes of .* A17, A18"
+    ):
+        head = header(path, montage="standard_1020")
+    assert np.isfinite(head.positions).all(1).tolist() == [True, True, False, False]
+
+
 def test_a_montage_is_read_from_its_file(save, tmp_path):
     montage = mne.channels.make_standard_montage("easycap-M1")
     place = montage.get_positions()["ch_pos"]

@@ -2,7 +2,9 @@
 
 import json
 import warnings
+from functools import partial
 from pathlib import Path
+from shutil import copytree, rmtree
 
 import mne
 import numpy as np
@@ -12,7 +14,6 @@ from raw_files import (
     brain_of,
     spoken_words,
     write_brainvision,
-    write_ctf,
     write_fieldtrip,
     write_kit,
     write_speech,
@@ -21,7 +22,14 @@ from raw_files import (
 from scipy.io import loadmat, savemat
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
-from studies import brennan_folder, write_noise
+from studies import (
+    brennan_folder,
+    broderick_folder,
+    masc_folder,
+    mous_listener,
+    mous_stimuli,
+    write_noise,
+)
 
 from sk_b2s import (
     Envelope,
@@ -97,6 +105,8 @@ def test_masc_takes_what_is_asked(masc_root):
     some = load_gwilliams2022(masc_root, ["sub-12", "04"], tasks=["1"], **options)
     assert some["subject"].drop_duplicates().tolist() == ["12", "04"]
     assert set(some["task"]) == {"1"}
+    with pytest.raises(ValueError, match=r"sessions=\['0', '9'\] names '9', which is not there"):
+        load_gwilliams2022(masc_root, sessions=["0", "9"], **options)
     with pytest.raises(
         ValueError, match=r"subjects='13' names '13', which is not there \(did you mean '12'\?\)"
     ):
@@ -133,6 +143,16 @@ def tiny_masc(tmp_path):
         return load_gwilliams2022(tmp_path, need_recordings=False)
 
     return load
+
+
+def test_a_table_of_masc_that_was_cut_off(data_folder, tmp_path):
+    root = masc_folder(data_folder, tmp_path, ("04", "12"))
+    table = next(root.glob("sub-12/ses-*/meg/*task-1_events.tsv"))
+    table.write_bytes(b"\n".join(table.read_bytes().split(b"\n")[:2000]))
+    with pytest.raises(
+        ValueError, match=r"sub-12.*_task-1_meg\.con' has 1999 rows, those of other .* 6622 \(1 such"
+    ):
+        load_gwilliams2022(root, need_recordings=False)
 
 
 def test_a_word_may_be_called_null(tiny_masc):
@@ -267,6 +287,7 @@ def edited(column, value, rows=slice(None)):
         ({"change": edited(2, -100.0)}, "begin 150 samples before their word, got an offset of -100"),
         ({"change": edited(0, lambda s: s + 50, [3])}, r"trials of sound 1 place its beginning 0\.10. s apart"),
         ({"change": lambda trials: trials[trials[:, 3] != 5]}, r"11 sounds do not follow each other .* off at best"),
+        ({"change": edited(4, lambda s: s + 0.3)}, r"contradict each other: word 1, 'Alice', is 0\.300 s elsewhere"),
         ({"need_recordings": True}, r"S01\.mat' does not exist.*need_recordings=False"),
         ({"textgrids": "nowhere"}, "SoundFile1.TextGrid' does not exist"),
     ],
@@ -274,6 +295,16 @@ def edited(column, value, rows=slice(None)):
 def test_broken_trials_of_alice(tiny_alice, options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         tiny_alice(**options)
+
+
+def test_a_csv_of_alice_with_decimal_commas(tiny_alice):
+    path = tiny_alice.root / "AliceChapterOne-EEG.csv"
+    table = pd.read_csv(path, keep_default_na=False)
+    table.assign(onset=table["onset"].map(lambda s: str(s).replace(".", ","))).to_csv(path, index=False)
+    with pytest.raises(
+        ValueError, match=r"line 2, column 'onset': expected a number, got '0,\d+'; .*decimal commas"
+    ):
+        tiny_alice()
 
 
 def test_a_sound_of_alice_that_was_cut_off(tiny_alice):
@@ -430,6 +461,15 @@ def test_the_old_man_from_dryad(tmp_path):
     check_lag(events[events["subject"] == "001"])
     assert set(events["subject"]) == {"001", "002"}
     assert len(load_broderick2019(root, "002", "01", "dryad", root / "stimuli")["recording"].unique()) == 1
+    for other in ("Natural Speech - Reverse", "Speech in Noise"):
+        copytree(root / "Natural Speech", root / other)
+    again = load_broderick2019(root, edition="dryad", stimuli=root / "stimuli")
+    pd.testing.assert_frame_equal(again, events)
+    alone = load_broderick2019(root / "Natural Speech", edition="dryad", stimuli=root / "stimuli")
+    pd.testing.assert_frame_equal(alone, events)
+    rmtree(root / "Natural Speech")
+    with pytest.raises(FileNotFoundError, match="Dryad's other folders are of other experiments"):
+        load_broderick2019(root, edition="dryad", stimuli=root / "stimuli")
 
 
 @pytest.fixture
@@ -488,6 +528,16 @@ def test_what_the_old_man_asks_for(tmp_path, gentle):
         load_broderick2019(tmp_path, edition="dryad", stimuli=tmp_path, need_recordings=False)
 
 
+def test_all_people_of_the_old_man_hear_the_same(data_folder, tmp_path):
+    """19 people and 20 runs, as published; the words are Alice's."""
+    events = load_broderick2019(broderick_folder(data_folder, tmp_path, 19, 20), need_recordings=False)
+    assert events["recording"].nunique() == 380
+    assert events["subject"].nunique() == 19
+    words = events[events["type"] == "word"]
+    assert words.groupby(["run", "sequence", "word_index"])["subject"].nunique().eq(19).all()
+    assert set(events["recording_duration"].round(1)) == {190.0, 193.6, 196.0, 204.0}
+
+
 def test_the_real_tables_of_the_old_man(data_folder):
     there = find_openneuro(data_folder / "broderick_bids")
     assert sorted(there) == [("001", "01"), ("001", "02"), ("019", "01"), ("019", "02")]
@@ -498,60 +548,14 @@ def test_the_real_tables_of_the_old_man(data_folder):
 
 # --- MOUS ----------------------------------------------------------------------------------------------
 
-LOG_HEAD = ["Subject", "Trial", "Event Type", "Code", "Time", "TTime", "Uncertainty", "Duration", "Uncertainty",
-            "ReqTime", "ReqDur", "Stim Type", "Pair Index"]  # fmt: skip
 N_SOUNDS = 24
 
 
 @pytest.fixture
 def mous(data_folder, tmp_path):
     """Make the folder of a listener: the log's clock began 12.3456 s before the recording's and is 40 ppm slow."""
-    texts = []
-    for number in range(1, N_SOUNDS + 1):
-        name = f"EQ_Ramp_Int2_Int1LPF{number:03d}"
-        write_speech(tmp_path / f"stimuli/audio_files/{name}.wav", 4.5, number)
-        words = [(0.2 + 0.5 * i, 0.4, f"woord{number}{'abcdefgh'[i]}") for i in range(8)]
-        write_textgrid(tmp_path / f"derivatives/phonemes/{name}.TextGrid", words, 4.5, ("ORT-MAU", "MAU"))
-        texts.append(f"{number} {' '.join(word for *_, word in words)} en nog.")
-    (tmp_path / "stimuli/stimuli.txt").write_text("\n".join(texts))
-
-    def write(subject="A2002", lose=(), add=(), scale=1.0 - 40e-6, sfreq=1200.0):
-        rng = np.random.default_rng(0)
-        now, rows, sent, played = 15.0, [], [], []
-        for order, number in enumerate(rng.permutation(N_SOUNDS) + 1):
-            if order % 3 == 0:
-                rows.append(("Picture", ["ZINNEN", "WOORDEN"][order // 3 % 2], now))
-                sent.append((now, 10))
-                now += 0.6
-            rows.append(("Picture", "FIX", now))
-            sent.append((now, 20))
-            now += 0.5
-            rows.append(("Nothing", f"14 Start File {number}.wav", now))
-            rows.append(("Sound", "1 Audio onset", now + 0.013))
-            played.append((number, now + 0.013))
-            now += 4.6 + 0.2 * rng.random()
-            rows.append(("Picture", "blank", now))
-        lines = ["Scenario -\tMOUS", "Logfile written - 01/01/2013", "", "\t".join(LOG_HEAD), ""]
-        for trial, (kind, code, time) in enumerate(rows):
-            cells = [subject, str(trial), kind, code, str(round((time * scale + 12.3456) * 1e4)), "0", "1"]
-            lines.append("\t".join(cells + [""] * 6))
-        lines += ["", "", "Event Type\tCode\tUncertainty", "Picture\tFIX\t1", "Scenario -\tagain"]
-        path = tmp_path / f"sourcedata/meg_task/10-MEG-MOUS-Aud{subject}.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines))
-        seconds = now + 2
-        triggers = np.zeros(int(seconds * 1200))
-        for time, code in [*(s for index, s in enumerate(sent) if index not in lose), *add]:
-            triggers[round(time * 1200) : round(time * 1200) + 6] = code
-        sounds = [
-            (tmp_path / f"stimuli/audio_files/EQ_Ramp_Int2_Int1LPF{number:03d}.wav", onset)
-            for number, onset in played
-        ]
-        brain = brain_of(sounds, seconds, 1200, 6)[:, : len(triggers)]
-        recording = tmp_path / f"sub-{subject}/meg/sub-{subject}_task-auditory_meg.ds"
-        write_ctf(data_folder / "formats/ctf/somMDYO-18av.ds", recording, brain, triggers, sfreq)
-        return played
-
+    mous_stimuli(tmp_path, N_SOUNDS)
+    write = partial(mous_listener, data_folder, tmp_path, N_SOUNDS)
     write.root = tmp_path
     return write
 

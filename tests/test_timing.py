@@ -251,6 +251,80 @@ def test_codes_that_are_held_until_the_next_one_are_seen(tmp_path):
         read_triggers(raw, [4])
 
 
+def test_bits_that_do_not_change_at_once_and_marks_on_a_held_code(tmp_path):
+    stim = np.zeros(140 * RATE)
+    stim[: 2 * RATE] = 3  # the trigger that started the recorder
+    stim[5 * RATE : 5 * RATE + 5], stim[5 * RATE] = 5, 1  # 5 = 4 | 1, the one a sample earlier
+    stim[10 * RATE : 60 * RATE] = 12
+    for mark in (20, 30):
+        stim[mark * RATE : mark * RATE + 10] = 13  # a mark of another source, on the code that is held
+    stim[70 * RATE : 70 * RATE + 5] = 1
+    raw = mne.io.read_raw(
+        write_raw(tmp_path / "x_raw.fif", {"Cz": np.zeros(len(stim))}, stim), verbose="ERROR"
+    )
+    times = read_triggers(raw, [1, 3, 5, 12, 13])
+    assert {key: at.round(3).tolist() for key, at in times.items()} == {
+        1: [70], 3: [0], 5: [5.002], 12: [10], 13: [20, 30]
+    }  # fmt: skip
+
+
+def test_a_response_is_no_stimulus(tmp_path, wavs):
+    marks = ([4.0, 30.0], [0, 0], ["S  1", "R  1"])
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, annotations=marks)
+    np.testing.assert_allclose(events_from_raw(path, {1: wavs[0]})["onset"], [4.0], atol=2e-3)
+
+
+def test_a_raw_that_was_cut_is_not_its_file(tmp_path, wavs):
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses([24], 140))
+    raw = mne.io.read_raw(path, verbose="ERROR").crop(10)
+    with pytest.raises(
+        ValueError, match=r"raw has 65000 samples from 5700 on, but its file .* 70000 from 700 on"
+    ):
+        events_from_raw(raw, {1: wavs[0]})
+    both = mne.concatenate_raws([mne.io.read_raw(path, verbose="ERROR") for _ in range(2)], verbose="ERROR")
+    with pytest.raises(ValueError, match="it was cut or joined"):
+        events_from_raw(both, {1: wavs[0]})
+
+
+def test_a_folder_without_textgrids_is_told(tmp_path, wavs):
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses([4], 140))
+    with pytest.raises(FileNotFoundError, match=r"holds no TextGrid named as a sound, a\.TextGrid"):
+        events_from_raw(path, {1: wavs[0]}, textgrid=tmp_path)
+
+
+def test_what_two_marks_say_cannot_be_checked(tmp_path, wavs):
+    fit = fit_clock([0, 0], [0.0, 60.0], [4.0, 64.02])
+    assert np.isnan(fit.residual)
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses([4, 64.02], 140, [1, 9]))
+    with pytest.warns(UserWarning, match=r"its marks say that the clocks are \+333 ppm apart.* too few"):
+        events = events_from_raw(path, {1: wavs[0]}, sync={9: "end"})
+    assert events["residual_ms"].isna().all()
+
+
+@pytest.mark.filterwarnings("ignore:recording .* not heard")
+def test_short_sounds_are_moved_as_the_long_ones_or_refused(tmp_path):
+    """What half a second of an envelope is like is found anywhere."""
+    seconds = [12.0, 0.5, 12.0, 0.6, 12.0, 0.8]
+    paths = [str(tmp_path / f"s{i}.wav") for i in range(6)]
+    for i, (path, lasts) in enumerate(zip(paths, seconds, strict=True)):
+        soundfile.write(path, talk(lasts, seed=20 + i), 4000, subtype="FLOAT")
+    onsets = np.array([5.0, 25.0, 30.0, 50.0, 55.0, 75.0])
+    channel = sum(recorded(soundfile.read(p)[0], t, 0, 90) for p, t in zip(paths, onsets, strict=True))
+    path = write_raw(tmp_path / "x_raw.fif", {"MISC 001": channel, "Cz": np.zeros(len(channel))})
+    table = pd.DataFrame({
+        "subject": "1", "recording": str(path), "type": "sound", "onset": onsets - 0.3, "duration": 0.0, "sound": paths,
+    })  # fmt: skip
+    swapped = table.assign(sound=[paths[i] for i in (0, 3, 2, 1, 4, 5)])
+    for events in (table, swapped):
+        with pytest.warns(UserWarning, match=r"nor 2 others; they were moved by \+300 ms as the others are"):
+            aligned = align_to_audio(events, "MISC 001")
+        np.testing.assert_allclose(aligned["onset"], onsets, atol=0.004)
+    with pytest.raises(
+        ValueError, match=r"'s1\.wav' is not heard .* is no chance\)\. Is it another sound, too short"
+    ):
+        align_to_audio(table.iloc[[1, 3, 5]], "MISC 001")
+
+
 def test_a_sound_played_twice_is_found_the_first_time(tmp_path, wavs):
     samples = soundfile.read(wavs[1])[0]
     noise = 0.2 * samples.std() * np.random.default_rng(0).standard_normal(RATE * 200)

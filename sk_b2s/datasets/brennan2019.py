@@ -111,7 +111,7 @@ def load_brennan2019(
             need(recording, STUDY, f"{HINT} To read the trials only, pass need_recordings=False.")
         trials = _trials(folder / f"{subject}.mat")
         begun = _begun(trials, lengths, folder / f"{subject}.mat")
-        table = _events(spoken, trials, begun, onset_shift)
+        table = _events(spoken, trials, begun, onset_shift, folder / f"{subject}.mat")
         tables.append(table.assign(subject=subject, recording=str(recording)))
     return finish(tables, STUDY, need_recordings)
 
@@ -123,6 +123,15 @@ def _words(root, textgrids):
     wanted = ["Word", "Segment", "onset", "offset", "Position", "Sentence"]
     if missing := [column for column in wanted if column not in table]:
         raise ValueError(f"{STUDY}: {str(path)!r} lacks the columns {missing}; it has {list(table)}.")
+    for column in set(wanted) - {"Word"}:
+        wrong = pd.to_numeric(table[column], errors="coerce").isna()
+        if wrong.any():
+            row = int(wrong.idxmax())
+            raise ValueError(
+                f"{STUDY}: {str(path)!r}, line {row + 2}, column {column!r}: expected a number, got "
+                f"{table[column][row]!r}; was the file cut off, or written with decimal commas?"
+            )
+        table[column] = pd.to_numeric(table[column])
     audio = root / "audio"
     sounds = {
         number: str(
@@ -217,14 +226,19 @@ def _identify(begun, lengths, path):
     return dict(zip(numbers[first : first + len(begun)], begun, strict=True))
 
 
-def _events(spoken, trials, begun, shift):
+def _events(spoken, trials, begun, shift, path):
     """Everything heard in one recording: at its trial, or after the onset of its sound where it has none."""
     events = spoken[spoken["number"].isin(list(begun))]
     onset = events["number"].map(begun) + events["sound_onset"]
     words = events.index[events["type"] == "word"]
-    if (
-        len(trials) == len(words)
-        and np.abs(trials["tmin"].to_numpy() - events.loc[words, "sound_onset"]).max() < 1e-3
-    ):
+    if len(trials) == len(words) and begun.keys() == set(trials["label"]):
+        off = np.abs(trials["tmin"].to_numpy() - events.loc[words, "sound_onset"])
+        if (wrong := (off > 1e-3).to_numpy()).any():
+            first = int(np.argmax(wrong))
+            raise ValueError(
+                f"{STUDY}: {str(path)!r} and AliceChapterOne-EEG.csv contradict each other: word {first + 1}, "
+                f"{events['text'][words[first]]!r}, is {off.iloc[first]:.3f} s elsewhere in its sound; are they of one "
+                f"version?"
+            )
         onset[words] = trials["onset"].to_numpy()
     return events.drop(columns="number").assign(onset=onset + shift)

@@ -54,7 +54,8 @@ def load_broderick2019(
     Parameters
     ----------
     root : path-like
-        Folder of OpenNeuro's ds004408, with ``sub-001`` ...; or that of Dryad's "Natural Speech", with ``EEG``.
+        Folder of OpenNeuro's ds004408, with ``sub-001`` ...; or that of Dryad, with ``Natural Speech``, or the latter,
+        with ``EEG``.
     subjects : str or sequence of str, default=None
         "001" to "019", of either edition; None takes everybody there is.
     runs : str or sequence of str, default=None
@@ -153,14 +154,15 @@ def find_openneuro(root):
 
 def _dryad(root):
     """Recordings of the MATLAB edition: {(subject, run): (path, {})}."""
-    found = {}
-    for path in root.glob("**/Subject*/Subject*_Run*.mat"):
+    folders = [folder for folder in (root / "Natural Speech/EEG", root / "EEG", root) if folder.is_dir()]
+    found: dict = {}
+    for path in sorted(folders[0].glob("Subject*/Subject*_Run*.mat")):
         if match := re.fullmatch(r"Subject(\d+)_Run(\d+)", path.stem):
             found[f"{int(match[1]):03d}", f"{int(match[2]):02d}"] = path, {}
     if not found:
         raise FileNotFoundError(
-            f"{STUDY}: {str(root)!r} has no EEG/Subject1/Subject1_Run1.mat ... {HINT} OpenNeuro's files need "
-            f"edition='openneuro'."
+            f"{STUDY}: {str(root)!r} has no 'Natural Speech/EEG/Subject1/Subject1_Run1.mat' ... (nor 'EEG/Subject1' "
+            f"...; Dryad's other folders are of other experiments). {HINT} OpenNeuro's files need edition='openneuro'."
         )
     return found
 

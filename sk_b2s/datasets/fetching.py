@@ -80,7 +80,10 @@ def fetch_gwilliams2022(root, subjects=None, progress=True):
     for node in MASC_NODES:
         files += _osf_files(f"{OSF}/{node}/files/osfstorage/?page[size]=100", wanted)
     _check_found("subjects", wanted, {_person(file.path) for file in files})
-    return download(files, root, progress)
+    first: dict = {}
+    for file in files:  # each part of a data set has a description of its own
+        first.setdefault(file.path, file)
+    return download(list(first.values()), root, progress)
 
 
 def _names(subjects):
@@ -484,6 +487,11 @@ def _ask(url):
             answer = requests.get(url, headers={"Accept": "application/json"}, timeout=TIMEOUT)
             _check_answer(answer, url)
             return answer.json()
+        except requests.JSONDecodeError as error:
+            raise PermissionError(
+                f"{url} sent no list but {answer.text.strip()[:60]!r}: a network or server that wants you to log in, "
+                f"or blocks programs. Open the address in a browser, and run it again."
+            ) from error
         except (requests.ConnectionError, requests.Timeout, requests.HTTPError) as error:
             last = error
     raise ConnectionError(f"{url} does not answer: {last}. Are you online?") from last

@@ -32,6 +32,7 @@ from sk_b2s.datasets.folders import choose, finish, need, read_tsv, study_root
 __all__ = ["load_gwilliams2022"]
 
 STUDY = "gwilliams2022"
+SESSIONS = ["0", "1"]
 STORIES = {"0": "lw1", "1": "cable_spool_fort", "2": "easy_money", "3": "the_black_willow"}
 HINT = (
     "Fetch it by sk_b2s.datasets.fetch_gwilliams2022, or put the four OSF nodes of MEG-MASC into one folder."
@@ -97,12 +98,27 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
         raise FileNotFoundError(
             f"{STUDY}: {str(root)!r} has no table sub-*/ses-*/meg/*_events.tsv that was asked for. {HINT}"
         )
-    return finish(tables, STUDY, need_recordings)
+    events = finish(tables, STUDY, need_recordings)
+    _check_alike(events)
+    return events
+
+
+def _check_alike(events):
+    """Raise where one person's table of a story has fewer rows than another's: all heard the same."""
+    counts = events.groupby(["recording", "task"], sort=False).size().reset_index(name="rows")
+    most = counts.groupby("task")["rows"].transform("max")
+    if (short := counts[counts["rows"] < most]).size:
+        first = short.iloc[0]
+        raise ValueError(
+            f"{STUDY}: the table of {first['recording']!r} has {first['rows']} rows, those of other people who heard "
+            f"task {first['task']} {most[short.index[0]]} ({len(short)} such tables); it was cut off."
+        )
 
 
 def _tables_of(folder, subject, sessions, tasks, need_recordings):
     there = sorted(path.name.removeprefix("ses-") for path in folder.glob("ses-*") if path.is_dir())
-    wanted = there if sessions is None else [s for s in _each(sessions) if s in there]  # five came once
+    asked = there if sessions is None else choose("sessions", sessions, SESSIONS, STUDY)
+    wanted = [session for session in asked if session in there]  # five came once
     for session in wanted:
         for task in choose("tasks", tasks, list(STORIES), STUDY):
             stem = folder / f"ses-{session}" / "meg" / f"sub-{subject}_ses-{session}_task-{task}"
@@ -113,11 +129,6 @@ def _tables_of(folder, subject, sessions, tasks, need_recordings):
                 if need_recordings:
                     need(recording, STUDY, f"{HINT} To read the tables only, pass need_recordings=False.")
                 yield _read_recording(table, recording, folder.parent, subject, session, task)
-
-
-def _each(asked):
-    asked = [asked] if isinstance(asked, (str, int)) else asked
-    return [str(one).removeprefix("ses-") for one in asked]
 
 
 def _recording(stem):
