@@ -66,8 +66,8 @@ def methods_paragraph(results, cv=None):
         raise ValueError(f"results has no rows{' but those of failed fits' if len(results) else ''}.")
     mine = of_decoders(good)
     said = [
-        _tested(mine, cv), _trained(mine), _asked(mine), _leaks(mine), _averaged(mine), _null(mine), _controls(good),
-        *_scores(mine), _failed(results[failed]), _versions(good), _unsaid(good, cv),
+        _tested(mine, cv), _trained(mine), _asked(mine), _leaks(mine), _unlabelled(mine), _averaged(mine), _null(mine),
+        _controls(good), *_scores(mine), _failed(results[failed]), _versions(good), _unsaid(good, cv),
     ]  # fmt: skip
     return " ".join(sentence for sentence in said if sentence)
 
@@ -131,6 +131,14 @@ def _leaks(mine):
         f"in {leaking['fold'].nunique()} of {mine['fold'].nunique()} folds" if "fold" in mine else "in some"
     )
     return f"Windows tested contained sound of the training windows {where}, so these are not scores on unheard sound."
+
+
+def _unlabelled(mine):
+    said = mine["unlabelled"].dropna().unique() if "unlabelled" in mine else ()
+    names = list(dict.fromkeys(name for text in said for name in str(text).split(", ") if name))
+    if not names:
+        return ""
+    return f"The recordings tested were seen, without what was heard in them, by {_list(names)}."
 
 
 def _averaged(mine):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sk_b2s.adaptation_plots import plot_adaptation
 from sk_b2s.appendix import further
 from sk_b2s.findings import (
     MEANINGS,
@@ -21,6 +22,7 @@ from sk_b2s.findings import (
     warnings_of,
 )
 from sk_b2s.methods import methods_paragraph
+from sk_b2s.minutes import amounts_in
 from sk_b2s.page import Html, drawing, page, picture, table, tag
 from sk_b2s.results import ABOUT, COLUMNS, COST
 from sk_b2s.score_plots import (
@@ -92,7 +94,7 @@ def write_report(
     rows = summary_rows(results)
     with drawing():
         body = [
-            *_top(rows, results, title), *_table(rows), *_people(results), *_compared(results),
+            *_top(rows, results, title), *_table(rows), *_calibrated(results), *_people(results), *_compared(results),
             *_controls(rows, results),
             *further(answers or {}, encoders or {}, positions, curves or {}, pictures or {}),
             *_folds(results), *_methods(results, cv), *_reading(results),
@@ -227,6 +229,17 @@ def _said(scores):
         )
         parts.append(f"{name} {pct(row['score'])}{error} (chance {pct(row['chance'])}{null})")
     return "; ".join(parts)
+
+
+def _calibrated(results):
+    if not amounts_in(results):
+        return
+    mine = of_decoders(results[results["error"].fillna("") == ""])
+    scores = scores_over(labelled(mine))
+    name = named_score(mine)
+    yield tag("h2", "Minutes of the person who is tested")
+    yield picture(plot_adaptation(results).figure, f"{name} by minutes of calibration. {_said(scores)}.",
+                  "All amounts are asked the same; what is calibrated with was recorded before.")  # fmt: skip
 
 
 def _people(results):

@@ -34,6 +34,7 @@ from sk_b2s import (
     retrieve,
     run_controls,
     summarise,
+    write_report,
 )
 from sk_b2s.asking import was_interrupted
 from sk_b2s.calibrated import _alone
@@ -322,6 +323,7 @@ def test_amounts_are_never_averaged_unasked(curve):
         "n_windows"
     ]
     assert f"Decoding was tested on {n_windows.sum()} windows of 3 people" in said
+    assert "seen, without what was heard in them, by RobustChannelScaler and CovarianceRecentring." in said
     assert "adapted, 0.3 min: top-5 accuracy" in said
     assert "adapted, all minutes: top-5 accuracy" in said
     assert "all minutes" in told_scores(table)
@@ -342,6 +344,16 @@ def test_the_curve_shows_every_amount(curve):
     with pytest.raises(ValueError, match="do not say minutes"):
         plot_adaptation(results.drop(columns="calibration_minutes"))
     plt.close("all")
+
+
+def test_the_report_holds_the_curve(curve, tmp_path):
+    results = curve[2]
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert "Minutes of the person who is tested" in page
+    assert "adapted, all minutes" in page
+    assert "compare at one of them" in page
+    one = write_report(results[results["calibration_minutes"] == 0.3], tmp_path / "one.html").read_text()
+    assert "Minutes of the person who is tested" not in one
 
 
 def test_what_cannot_be_done_is_a_row_that_says_so(listeners):
