@@ -360,7 +360,7 @@ def _cells(named, X, y, folds, about, seeds, controls, oracle, settings):
                     key = key_of(name, fold, question, seed, seeded, control, asked[1], settings, here)
                     yield _Cell(
                         name, seeded, seed, fold, control, key, train, test, draw, asked[0],
-                        about[fold] | {"unlabelled": saw}, settings
+                        about[fold] | {"unlabelled": saw, "place": list(controls).index(name)}, settings
                     )  # fmt: skip
 
 

@@ -111,11 +111,22 @@ def table_of_lines(lines):
     Returns
     -------
     results : DataFrame of shape (n_rows, ...)
-        Ordered by estimator, seed, fold and control.
+        Ordered by estimator, as a benchmark was given them, seed, fold and control.
     """
+    first: dict[str, int] = {}
+    for line in lines:
+        name = line["common"]["estimator"]
+        first[name] = min(line["about"].get("place", 0), first.get(name, len(lines)))
     order = {control: place for place, control in enumerate(["decoder", *LEAKS])}
     place = [
-        (c["estimator"], c["seed"], c["fold"], order.get(c["control"], len(order)), c["control"])
+        (
+            first[c["estimator"]],
+            c["estimator"],
+            c["seed"],
+            c["fold"],
+            order.get(c["control"], len(order)),
+            c["control"],
+        )
         for c in (line["common"] for line in lines)
     ]
     lines = [lines[index] for index in sorted(range(len(lines)), key=place.__getitem__)]

@@ -173,6 +173,20 @@ def test_nearly_right_answers_count_within_half_a_second_of_the_same_sound():
     assert flat["near"] == flat["top_10"] == flat["match_mismatch"] == 0
 
 
+def test_estimators_keep_the_order_in_which_they_were_given(tmp_path):
+    X, y = people(n_recordings=2, n=40, together=2)
+    arguments = {"X": X, "y": y, "cv": StimulusKFold(2), "controls": False, "n_candidates": None, **FAST}
+    named = {"ridge": ONE, "clip": ONE, "a network": ONE}
+    results = benchmark(named, path=tmp_path / "all.jsonl", **arguments)
+    assert pd.unique(results["estimator"]).tolist() == list(named)
+    same(read_results(tmp_path / "all.jsonl"), results)
+    assert pd.unique(summarise(results)["estimator"]).tolist() == list(named)
+    for job in reversed(named):
+        for fold in (0, 1):
+            benchmark(named, path=tmp_path / "jobs" / f"{job}, {fold}.jsonl", only=(job, fold), **arguments)
+    same(read_results(tmp_path / "jobs"), results)
+
+
 def test_conditions_divide_a_subject():
     X, y = people(n_recordings=2, n=60, together=2)
     y["condition"] = np.where(np.arange(len(y)) % 3 == 0, "ignored", "attended")
