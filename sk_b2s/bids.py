@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import pandas as pd
 
 from sk_b2s.event_tables import (
+    FORMATS,
     EventTables,
     add_textgrids,
     check_fetched,
@@ -20,8 +22,6 @@ from sk_b2s.raw_formats import read_raw, refuse_4d
 from sk_b2s.sidecars import entities_of
 
 __all__ = ["read_bids"]
-
-FORMATS = {".fif", ".vhdr", ".edf", ".bdf", ".set", ".con", ".sqd", ".ds", ".mat"}
 
 
 def read_bids(
@@ -99,8 +99,8 @@ def read_bids(
     Returns
     -------
     events : DataFrame
-        The events table, as :func:`check_events` returns it, with ``task`` and ``run``. A number that names several
-        sentences, as where each run counts its own from 1, gets their sound before it: "audio01/1".
+        The events table, as :func:`check_events` returns it, with ``task`` and ``run``. A sentence that has a number
+        gets its sound before it, "audio01/1", as each run may count its own from 1.
 
     Raises
     ------
@@ -131,6 +131,8 @@ def read_bids(
     recordings = _find_recordings(base, wanted, datatype)
     for path in recordings:
         refuse_4d(path)
+    if derivatives is None:
+        _say_without_recording(base)
     check_fetched([part for parts in recordings.values() for part in parts], root)
     _check_chains(recordings)
     tables = EventTables(root, base, root / stimuli, sounds, columns, types)
@@ -206,6 +208,22 @@ def _find_recordings(base, wanted, datatype):
         (parts,) = group.values()
         recordings[parts[0]] = parts
     return recordings
+
+
+def _say_without_recording(base):
+    """Warn of people whose tables of events are there without a recording, as clients that fetch a part leave them."""
+    told, there = set(), set()
+    for path in [*base.glob("sub-*/*eg/*"), *base.glob("sub-*/ses-*/*eg/*")]:
+        person = entities_of(path).get("sub", "")
+        if path.name.endswith("_events.tsv"):
+            told.add(person)
+        elif path.suffix.lower() in FORMATS:
+            there.add(person)
+    if lost := sorted(told - there):
+        warnings.warn(
+            f"read_bids left out {len(lost)} people who have events and no recording: {', '.join(lost[:8])}.",
+            stacklevel=3,
+        )
 
 
 def _check_chains(recordings):

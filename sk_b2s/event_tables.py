@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.events import EVENT_TYPES
+from sk_b2s.raw_formats import read_raw
 from sk_b2s.sidecars import entities_of, find_sidecar, read_tsv
 from sk_b2s.stimuli import plain_text
-from sk_b2s.textgrids import find_textgrid, speak_sounds
+from sk_b2s.textgrids import find_textgrid, say_silent, speak_sounds
 
 __all__ = [
     "EventTables",
@@ -38,6 +39,8 @@ TYPES = {
     "sound": "sound", "audio": "sound", "wav": "sound", "word": "word", "words": "word",
     "phoneme": "phoneme", "phonemes": "phoneme", "phone": "phoneme", "phones": "phoneme",
 }  # fmt: skip
+FORMATS = {".fif", ".vhdr", ".edf", ".bdf", ".set", ".con", ".sqd", ".ds", ".mat"}
+VERSIONS = ("proc", "desc", "rec", "split", "suffix")
 NUMBERS = ("onset", "duration", "sound_onset", "word_index", "drift_ppm")
 BAD = re.compile(r"bad(?![a-z])")  # "bad", "BAD_blink", and no "badge"
 # git-annex's stand-ins for content that has not been fetched: a link, or a small file with a key in it.
@@ -126,6 +129,8 @@ class EventTables:
         for base in dict.fromkeys((self.base, self.root)):
             twin = base / Path(recording).relative_to(self.base)
             if path := find_sidecar(twin, "events.tsv", base):
+                if base != self.base:
+                    _check_uncropped(recording, twin)
                 return path
         return None
 
@@ -255,6 +260,25 @@ class EventTables:
         )
 
 
+def _check_uncropped(recording, twin):
+    """Raise where a derivative is not as long as the recording whose events it takes."""
+    wanted = {key: value for key, value in entities_of(twin).items() if key not in VERSIONS}
+    for path in sorted(twin.parent.glob(f"sub-{wanted['sub']}_*")):
+        entities = entities_of(path)
+        alike = {key: value for key, value in entities.items() if key not in ("split", "suffix")} == wanted
+        if not (alike and entities["suffix"] == twin.parent.name and path.suffix.lower() in FORMATS):
+            continue
+        seconds = [
+            (raw := read_raw(one)).n_times / raw.info["sfreq"] for one in (recording, path) if one.exists()
+        ]
+        if len(seconds) == 2 and abs(seconds[0] - seconds[1]) > 0.5:
+            raise ValueError(
+                f"{str(recording)!r} lasts {seconds[0]:.1f} s, but {path.name!r}, whose events it takes, "
+                f"{seconds[1]:.1f} s. If it was cropped its events are elsewhere: give it an events.tsv of its own."
+            )
+        return
+
+
 def _check_keys(name, given, allowed):
     given = dict(given or {})
     for key in given:
@@ -344,6 +368,7 @@ def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
             f"TextGrid for example."
         )
     check_fetched(found.values(), root)
+    say_silent([sound for sound in played["sound"].unique() if sound not in found], len(found))
     words = speak_sounds(played, found, tiers, sentence_gap)
     return pd.concat([events, words]) if len(words) else events
 
@@ -413,10 +438,10 @@ def fill_sentences(events, sentence_gap=0.4):
 
 
 def part_sequences(events, stimuli):
-    """Put the sound before those sentences whose name means other words in another sound.
+    """Put the sound before the number of a sentence, and before a name that means other words in another sound.
 
-    Tables that number their sentences often begin anew with each run; the name of a sentence is to be one for all who
-    heard it, and for no other sentence.
+    Tables that number their sentences often begin anew with each run. The name of a sentence is to be one for all who
+    heard it, and for no other sentence, whatever else is read with it; so a number is always that of its sound.
 
     Parameters
     ----------
@@ -431,17 +456,13 @@ def part_sequences(events, stimuli):
     """
     words = events[(events["type"] == "word") & events["sequence"].notna()]
     said = words.groupby(["sequence", "sound", "recording", "stream"], sort=False)["text"].agg(plain_text)
-    longest = said[
-        said.str.len().groupby(level=[0, 1], sort=False).idxmax()
-    ]  # somebody's recording may be cut
-    clash = longest.groupby(level="sequence").nunique()
-    mine = events["sequence"].isin(clash.index[clash > 1])
-    names = {
-        sound: str(Path(os.path.relpath(sound, stimuli)).with_suffix(""))
-        for sound in events["sound"].dropna().unique()
-    }
+    whole = said.str.len().groupby(level=[0, 1], sort=False).idxmax()  # somebody's recording may be cut
+    texts = said[whole].groupby(level="sequence").nunique()
+    clash = [name for name, n_texts in texts.items() if n_texts > 1 or name.removeprefix("-").isdigit()]
+    sounds = events["sound"].dropna().unique()
+    names = {sound: str(Path(os.path.relpath(sound, stimuli)).with_suffix("")) for sound in sounds}
     prefixed = events["sound"].map(names) + "/" + events["sequence"]
-    return events.assign(sequence=events["sequence"].mask(mine, prefixed))
+    return events.assign(sequence=events["sequence"].mask(events["sequence"].isin(clash), prefixed))
 
 
 def delay_events(events, audio_delay):

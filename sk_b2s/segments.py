@@ -15,12 +15,11 @@ from sk_b2s.beside import sounds_beside
 from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.events import check_events, clock_rate
 from sk_b2s.recordings import recording_extent
-from sk_b2s.stimuli import cut_blocks, digests, plain_text, sound_duration, stable_id
+from sk_b2s.stimuli import cut_sounds, digests, plain_text, sentences_of_sound, sound_duration, stable_id
 
 __all__ = ["make_segments"]
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
-SENTENCE = 5  # words; shorter sentences ("Oh dear!") may be said anywhere
 LAST_STEP = 0.05  # s; a window of d seconds has floor(d · sfreq) + 1 steps, the last may begin as it ends
 RECORDING_COLUMNS = ("recording", "subject", "session", "study", "task", "run")
 
@@ -242,11 +241,13 @@ def _describe_sounds(events, anchors, anchor, tmin, block):
     anchors["digest"] = digests(anchors["sound"])
     words, empty = _heard_words(events), events.iloc[:0]
     published = isinstance(block, PublishedBlocks)
+    heard = anchors.drop_duplicates("digest").set_index("digest")["sound"]
+    edges = {} if published else cut_sounds(words, heard.map(sound_duration).to_dict(), block)
     parts = []
     for digest, rows in anchors.groupby("digest", sort=False):
         of_sound = words.get(digest, empty)
         if not published:
-            rows = _blocks_of(rows, of_sound, digest, tmin, block)
+            rows = _blocks_of(rows, of_sound, digest, tmin, edges[digest])
         rows = _text_of(rows, of_sound)
         if anchor != "word":
             rows = _word_at(rows, of_sound, tmin)
@@ -259,8 +260,7 @@ def _describe_sounds(events, anchors, anchor, tmin, block):
     return rows.assign(block=_unite_blocks(rows, words))
 
 
-def _blocks_of(rows, words, digest, tmin, block):
-    edges = cut_blocks(words, sound_duration(rows["sound"].iloc[0]), block)
+def _blocks_of(rows, words, digest, tmin, edges):
     onset = words["sound_onset"].to_numpy(float)
     texts = [
         plain_text(words["text"][(onset >= a) & (onset < b)])
@@ -355,12 +355,8 @@ def _unite_blocks(rows, words):
     for digest, blocks in of_block:
         if digest not in words:
             continue
-        for _, sentence in words[digest].groupby("sequence"):
-            text = plain_text(sentence["text"])
-            if text.count(" ") + 1 < SENTENCE:
-                continue
-            onset = sentence["sound_onset"]  # a pause within a sentence may end a block
-            inside = blocks[(blocks["block_start"] <= onset.max()) & (onset.min() < blocks["block_stop"])]
+        for text, start, last in sentences_of_sound(words[digest]).itertuples(index=False):
+            inside = blocks[(blocks["block_start"] <= last) & (start < blocks["block_stop"])]
             spoken.extend((text, digest, block) for block in inside["block"])
     spoken = pd.DataFrame(spoken, columns=["text", "digest", "block"])
     spoken = spoken[spoken.groupby("text")["digest"].transform("nunique") > 1]

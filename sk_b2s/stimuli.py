@@ -11,7 +11,17 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-__all__ = ["SoundArray", "SoundIntervals", "cut_blocks", "sound_digest", "sound_duration"]
+__all__ = [
+    "SoundArray",
+    "SoundIntervals",
+    "cut_blocks",
+    "cut_sounds",
+    "sentences_of_sound",
+    "sound_digest",
+    "sound_duration",
+]
+
+SENTENCE = 5  # words; shorter sentences ("Oh dear!") may be said anywhere
 
 
 class SoundArray:
@@ -214,6 +224,83 @@ def cut_blocks(words, duration, block=20.0, pause=0.3):
     if len(edges) > 1 and duration - edges[-1] < block:
         edges.pop()
     return np.array([*edges, float(duration)])
+
+
+def sentences_of_sound(words):
+    """List the sentences of a sound that are told apart from all others by their words.
+
+    Parameters
+    ----------
+    words : DataFrame of shape (n_words, ...)
+        ``sound_onset``, ``text`` and ``sequence``.
+
+    Returns
+    -------
+    sentences : DataFrame of shape (n_sentences, 3)
+        ``text`` (plain), ``start`` and ``last`` (s, the onsets of its first and last word) of those of five words or
+        more; "Oh dear!" may be said anywhere.
+    """
+    found = []
+    for _, sentence in words.groupby("sequence", sort=False):
+        text = plain_text(sentence["text"])
+        if text.count(" ") + 1 >= SENTENCE:
+            found.append((text, sentence["sound_onset"].min(), sentence["sound_onset"].max()))
+    return pd.DataFrame(found, columns=["text", "start", "last"]).sort_values("start", ignore_index=True)
+
+
+def cut_sounds(words, durations, block=20.0):
+    """Cut sounds into blocks, those that tell one story at the same sentences.
+
+    A sound that shares no sentence with another is cut by :func:`cut_blocks`. Of those that do, say a story read by
+    two voices, the first is cut at sentences alone and the others at the same ones, so that its blocks have the same
+    text in every voice; a stretch in between that is as long as two blocks is cut further.
+
+    Parameters
+    ----------
+    words : dict of str to DataFrame
+        The words of each sound: ``sound_onset, duration, text, sequence``.
+    durations : dict of str to float
+        Length of each sound, in seconds; those without words too.
+    block : float, default=20.0
+        Shortest block in seconds; of the further voices of a story, in the pace of the first.
+
+    Returns
+    -------
+    edges : dict of str to ndarray of shape (n_blocks + 1,)
+    """
+    nothing = pd.DataFrame(columns=["sound_onset", "duration", "text", "sequence"])
+    sentences = {sound: sentences_of_sound(words[sound]) for sound in durations if sound in words}
+    told = pd.Series([text for found in sentences.values() for text in found["text"].unique()], dtype=object)
+    shared = set(told[told.duplicated()])
+    edges, marks = {}, set()
+    for sound in sorted(durations):  # whatever order they come in
+        spoken, known = words.get(sound, nothing), sentences.get(sound)
+        if known is None or not known["text"].isin(shared).any():
+            edges[sound] = cut_blocks(spoken, durations[sound], block)
+            continue
+        spoken = spoken.sort_values("sound_onset")
+        same = known.loc[known["text"].isin(marks), "start"]
+        edges[sound] = _cut_at(same, spoken, durations[sound], block)
+        after = np.searchsorted(known["start"], edges[sound][1:-1])
+        marks |= set(known["text"].iloc[after[after < len(known)]]) & shared
+    return edges
+
+
+def _cut_at(starts, words, duration, block):
+    """Cut a sound before some of its sentences, and further, at sentences, where that leaves two blocks' length."""
+    onset = words["sound_onset"].to_numpy(float)
+    ends = np.r_[0.0, np.maximum.accumulate(onset + words["duration"].to_numpy(float))]
+    starts = np.array([start for start in starts if start > 0], float)
+    gap = np.maximum(starts - ends[np.searchsorted(onset, starts)], 0)
+    edges = np.r_[0.0, starts - gap / 2, duration]
+    cuts: list[float] = []
+    for begin, stop in zip(edges[:-1], edges[1:], strict=True):
+        inner = words[(onset >= begin) & (onset < stop)]
+        cuts.append(begin)
+        if stop - begin >= 2 * block and len(inner):
+            inner = inner.assign(sound_onset=inner["sound_onset"] - begin)
+            cuts += (begin + cut_blocks(inner, stop - begin, block, pause=np.inf)[1:-1]).tolist()
+    return np.array([*cuts, duration], float)
 
 
 class SoundIntervals:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import re
+import warnings
 from bisect import bisect_right
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sk_b2s.stimuli import plain_text, sound_duration
+from sk_b2s.stimuli import plain_text, sound_duration, sound_name
 
 __all__ = ["read_textgrid", "textgrid_events"]
 
@@ -22,6 +23,7 @@ TIERS = {
     "phoneme": ("phones", "phone", "phonemes", "phoneme", "mau"),
     "sentence": (),
 }
+DIFFERS = 1.0  # s by which a sound and its TextGrid are seldom apart
 LATE = 0.1  # s by which a word may begin after its sound has ended
 TOLERANCE = 1e-4  # s by which aligners' intervals may overlap
 # Praat reads both syntaxes by one rule: texts in quotes, numbers and flags that stand free, and all else
@@ -174,7 +176,7 @@ def _tier(tokens, index):
         )
     name = tokens.take("text", f"the name of tier {index}")
     tokens.take("number", f"where tier {name!r} begins")
-    tokens.take("number", f"where tier {name!r} ends")
+    stop = tokens.take("number", f"where tier {name!r} ends")
     rows, last = [], -np.inf
     for row in range(1, tokens.count(f"the number of entries in tier {name!r}") + 1):
         what = f"{'interval' if kind == 'IntervalTier' else 'point'} {row} of tier {name!r}"
@@ -188,9 +190,10 @@ def _tier(tokens, index):
         if last < begin:
             tokens.fail(f"{what}, which begins at {begin:g} s, to end later", f"{last:g} s", at)
         rows.append((begin, last - begin, tokens.take("text", f"the text of {what}")))
-    return name, pd.DataFrame(rows, columns=["onset", "duration", "text"]).astype(
-        {"onset": float, "duration": float, "text": object}
-    )
+    tier = pd.DataFrame(rows, columns=["onset", "duration", "text"])
+    tier = tier.astype({"onset": float, "duration": float, "text": object})
+    tier.attrs["stop"] = stop
+    return name, tier
 
 
 def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
@@ -245,7 +248,9 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
         rows.append(_of_words(_spoken(found[names["phoneme"]]), words).assign(type="phoneme"))
     rows = pd.concat(rows, ignore_index=True).rename(columns={"onset": "sound_onset"})
     rows = rows.sort_values("sound_onset", kind="stable", ignore_index=True)
-    return rows[["type", "sound_onset", "duration", "text", "sequence", "word_index"]]
+    rows = rows[["type", "sound_onset", "duration", "text", "sequence", "word_index"]]
+    rows.attrs["stop"] = found[names["word"]].attrs["stop"]
+    return rows
 
 
 def find_textgrid(sound, folder=None):
@@ -312,8 +317,26 @@ def speak_sounds(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
     return pd.concat(parts, ignore_index=True) if parts else sounds.iloc[:0]
 
 
+def say_silent(sounds, n_found):
+    """Warn of sounds without a TextGrid where others have one.
+
+    Parameters
+    ----------
+    sounds : sequence of str or SoundArray
+        Those without.
+    n_found : int
+        Number of those with one.
+    """
+    if len(sounds) and n_found:
+        names = ", ".join(map(sound_name, list(sounds)[:5]))
+        warnings.warn(
+            f"{len(sounds)} of {len(sounds) + n_found} sounds have no TextGrid, and no words: {names}.",
+            stacklevel=4,
+        )
+
+
 def check_whole(sound, rows, source):
-    """Raise if words begin after the file of their sound has ended.
+    """Raise if words begin after the file of their sound has ended, and warn if the two differ in length.
 
     Parameters
     ----------
@@ -333,6 +356,12 @@ def check_whole(sound, rows, source):
         raise ValueError(
             f"{str(sound)!r} lasts {length:.3f} s, but its last word begins at {last:.3f} s in {str(source)!r}; is it "
             f"whole, and are they of one sound?"
+        )
+    if abs((stop := rows.attrs.get("stop", length)) - length) > DIFFERS:
+        warnings.warn(
+            f"{str(source)!r} says that its sound lasts {stop:.1f} s, but {str(sound)!r} lasts {length:.1f} s; are "
+            f"they of one sound?",
+            stacklevel=4,
         )
 
 

@@ -16,7 +16,7 @@ from sk_b2s.event_tables import delay_events, fill_sentences
 from sk_b2s.events import check_events
 from sk_b2s.recordings import open_raw
 from sk_b2s.stimuli import SoundArray, sound_duration, sound_name
-from sk_b2s.textgrids import find_textgrid, speak_sounds, textgrid_events
+from sk_b2s.textgrids import find_textgrid, say_silent, speak_sounds, textgrid_events
 
 __all__ = ["events_from_raw", "read_triggers"]
 
@@ -330,6 +330,7 @@ def _textgrids_of(sounds, textgrid):
     for path in found.values():
         if not path.is_file():
             raise FileNotFoundError(f"textgrid: {str(path)!r} is not a file.")
+    say_silent([sound for sound in files if sound not in found], len(found))
     return found
 
 

@@ -156,7 +156,7 @@ def test_sentences_by_index_and_indices_by_sentence(folder):
     folder.tell((head + rows).format("sentence", 7, 7, 8, 8))
     words = read_bids(folder.root)[1:]
     assert words["word_index"].tolist() == [0, 1, 0, 1]
-    assert words["sequence"].tolist() == ["7", "7", "8", "8"]
+    assert words["sequence"].tolist() == ["story/7", "story/7", "story/8", "story/8"]
 
 
 def test_a_whole_number_names_a_sentence_in_one_way(folder):
@@ -167,11 +167,8 @@ def test_a_whole_number_names_a_sentence_in_one_way(folder):
     folder.tell(head + rows.format("n/a", "7.0"), folder.add("sub-02/eeg/sub-02_task-story_eeg.fif"))
     folder.tell(head + rows.format("x", "7.0"), folder.add("sub-03/eeg/sub-03_task-story_eeg.fif"))
     words = read_bids(folder.root).query("type == 'word'").set_index("subject")["sequence"]
-    assert words.to_dict() == {
-        "01": "7",
-        "02": "7",
-        "03": "7.0",
-    }  # of names that are not all numbers none is one
+    # Of names that are not all numbers none is one.
+    assert words.to_dict() == {"01": "story/7", "02": "story/7", "03": "7.0"}
 
 
 def test_a_number_that_names_two_sentences_gets_its_sound(folder):
@@ -186,7 +183,9 @@ def test_a_number_that_names_two_sentences_gets_its_sound(folder):
     words = read_bids(folder.root, runs=["1", "2"]).query("type == 'word'")
     names = words.groupby(["subject", "run"])["sequence"].agg(lambda s: list(dict.fromkeys(s)))
     for subject in ("01", "02"):
-        assert names[subject].to_dict() == {"1": ["story/1", "2"], "2": ["tale/1", "2"]}
+        assert names[subject].to_dict() == {"1": ["story/1", "story/2"], "2": ["tale/1", "tale/2"]}
+    alone = read_bids(folder.root, runs="1").query("type == 'word'")
+    assert set(alone["sequence"]) == {"story/1", "story/2"}, "whatever else is read"
 
 
 def test_a_recording_whose_table_says_nothing_is_named(folder):
@@ -277,6 +276,27 @@ def test_a_textgrid_speaks_wherever_its_sound_plays(folder):
         read_bids(folder.root, textgrids="stimuli")
 
 
+def test_a_sound_without_a_textgrid_where_others_have_one(folder):
+    textgrid(folder.wav.with_suffix(".TextGrid"), [(1, 2, "once")])
+    write_wav(folder.root / "stimuli/tale.wav", 10, seed=2)
+    folder.tell(HEADER.replace("\tword", "") + "2\t0\tsound\tstory.wav\n25\t0\tsound\ttale.wav\n")
+    with pytest.warns(UserWarning, match=r"1 of 2 sounds have no TextGrid, and no words: tale\.wav"):
+        assert read_bids(folder.root)["text"].dropna().tolist() == ["once"]
+    folder.wav.with_suffix(".TextGrid").rename(folder.root / "stimuli/tale.TextGrid")
+    with pytest.warns(
+        UserWarning, match=r"tale\.TextGrid' says that its sound lasts 20\.0 s, but .*tale\.wav' lasts 10"
+    ):
+        read_bids(folder.root)
+
+
+def test_people_without_a_recording_are_told(folder):
+    other = folder.root / "sub-02/eeg/sub-02_task-story_events.tsv"
+    other.parent.mkdir(parents=True)
+    other.write_text(EVENTS)
+    with pytest.warns(UserWarning, match=r"left out 1 people who have events and no recording: 02"):
+        assert set(read_bids(folder.root)["subject"]) == {"01"}
+
+
 def test_a_recording_without_events_plays_the_sound_of_its_name(folder):
     folder.tell(EVENTS).unlink()
     with pytest.raises(FileNotFoundError, match=r"no events\.tsv.*sounds='audio\{run\}\.wav'"):
@@ -341,6 +361,12 @@ def test_a_derivative_has_its_own_table_or_that_of_the_root(folder):
     folder.tell(EVENTS.replace("2.0", "1.0"), recording)
     assert read_bids(folder.root, derivatives="clean")["onset"][0] == 1.0
     assert read_bids(folder.root)["onset"][0] == 2.0
+    cropped = folder.root / "derivatives/cropped/sub-01/eeg/sub-01_task-story_desc-clean_eeg.fif"
+    write_recording(cropped, 30.0)
+    with pytest.raises(
+        ValueError, match=r"lasts 30\.0 s, but 'sub-01_task-story_eeg\.fif', .* 40\.0 s\. If it was"
+    ):
+        read_bids(folder.root, derivatives="cropped")
 
 
 def test_what_mne_bids_pipeline_writes_is_read(folder):

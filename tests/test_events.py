@@ -363,6 +363,11 @@ def test_one_story_has_its_blocks_whatever_its_sentences_are_called():
     X, y = make_segments(pd.DataFrame(rows), tmin=0, tmax=1)
     of_word = y.groupby("word")["block"].nunique()
     assert (of_word == 1).all()
+    assert y["block"].nunique() >= 8, "and it can be split"
+    lasts = (y["block_stop"] - y["block_start"]).groupby(X["subject"]).min()
+    assert (lasts >= 17).all(), "20 s in the pace of one of them"
+    for train, test in StimulusKFold(4).split(X, y):
+        assert not set(y["word"].iloc[train]) & set(y["word"].iloc[test])
 
 
 def test_two_voices_that_tell_one_story_share_its_blocks():

@@ -48,6 +48,7 @@ def load_broderick2019(
     texts=None,
     sentence_gap=0.4,
     need_recordings=True,
+    audio_delay=0.0,
 ):
     """Read the events of "The Old Man and the Sea".
 
@@ -73,6 +74,9 @@ def load_broderick2019(
     need_recordings : bool, default=True
         False also lists runs whose recording was not fetched, to plan or to count; at OpenNeuro their length
         is that of ``eeg.json``.
+    audio_delay : float or dict, default=0.0
+        Seconds by which sound reached the ear later than the tables say, for all or, as in
+        :func:`~sk_b2s.read_bids`, by the beginning of the recording's name.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def load_broderick2019(
             )
     if not tables:
         raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no run that was asked for. {HINT}")
-    return finish(tables, STUDY, need_recordings)
+    return finish(tables, STUDY, need_recordings, audio_delay)
 
 
 def find_openneuro(root):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sk_b2s.event_tables import delay_events
 from sk_b2s.sidecars import open_table
 from sk_b2s.stimuli import sound_duration
 
@@ -139,7 +140,7 @@ def read_tsv(path, study, columns=()):
     return table
 
 
-def finish(tables, study, need_recordings):
+def finish(tables, study, need_recordings, audio_delay=0.0):
     """Put the tables of all recordings into one, with the length of those that are not there.
 
     Parameters
@@ -150,6 +151,8 @@ def finish(tables, study, need_recordings):
         Value of the column ``study``.
     need_recordings : bool
         False lets a recording that is not there last 10 s after its last event.
+    audio_delay : float or dict, default=0.0
+        See :func:`~sk_b2s.event_tables.delay_events`.
 
     Returns
     -------
@@ -172,4 +175,4 @@ def finish(tables, study, need_recordings):
             raise ValueError(
                 f"{study}: {sound!r} lasts {length:.3f} s, but its last word begins at {onset:.3f} s; is it whole?"
             )
-    return events
+    return events if audio_delay == 0 else delay_events(events, audio_delay)

@@ -45,7 +45,7 @@ SOUND = re.compile(r"([^/\\]+_\d+)(?:\.0)?\.wav$")
 APART = 0.005  # s by which a word may stand from where its sound says it is
 
 
-def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_recordings=True):
+def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_recordings=True, audio_delay=0.0):
     """Read the events of MEG-MASC.
 
     Both written forms of its tables are read: that of OSF, a Python literal in ``trial_type``, and that of
@@ -60,6 +60,9 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
     need_recordings : bool, default=True
         False also reads tables whose recording was not fetched, to plan or to count; unless its
         ``meg.json`` says otherwise, it is taken to last 10 s after the last event.
+    audio_delay : float or dict, default=0.0
+        Seconds by which sound reached the ear later than the tables say, for all or, as in
+        :func:`~sk_b2s.read_bids`, by the beginning of the recording's name.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
         raise FileNotFoundError(
             f"{STUDY}: {str(root)!r} has no table sub-*/ses-*/meg/*_events.tsv that was asked for. {HINT}"
         )
-    events = finish(tables, STUDY, need_recordings)
+    events = finish(tables, STUDY, need_recordings, audio_delay)
     _check_alike(events)
     return events
 

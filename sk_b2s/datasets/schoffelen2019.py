@@ -54,7 +54,9 @@ SOON = 1.0  # s from the row that names a file to the row of its onset
 MATCHED = 0.8  # share of the log's triggers that must be in the recording
 
 
-def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return_report=False):
+def load_schoffelen2019(
+    root, subjects=None, textgrids=None, memory=None, return_report=False, audio_delay=0.0
+):
     """Read the events of the listeners of MOUS.
 
     The presentation's log says what was played when, on the clock of its computer. Fixations and the contexts
@@ -76,6 +78,9 @@ def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return
         Where to keep the triggers: finding them reads every recording once.
     return_report : bool, default=False
         Return how log and recording agree as well.
+    audio_delay : float or dict, default=0.0
+        Seconds by which sound reached the ear later than the tables say, for all or, as in
+        :func:`~sk_b2s.read_bids`, by the beginning of the recording's name.
 
     Returns
     -------
@@ -149,7 +154,7 @@ def load_schoffelen2019(root, subjects=None, textgrids=None, memory=None, return
             f"the first {some['subject'].iloc[0]}, that began before the recording's first trigger or after its last.",
             stacklevel=2,
         )
-    events = finish(tables, STUDY, need_recordings=True)
+    events = finish(tables, STUDY, True, audio_delay)
     return (events, report) if return_report else events
 
 
@@ -297,7 +302,13 @@ def _on_the_recordings_clock(log, times, codes, recording):
         "drift_ppm": (rate - 1) * 1e6, "residual": np.median(residual) if len(pairs) else np.nan,
         "largest": residual.max(initial=0.0),
     }  # fmt: skip
-    if len(pairs) < max(LEAST, MATCHED * len(sent)) or abs(rate - 1) > FASTEST:
+    if abs(rate - 1) > FASTEST:
+        raise ValueError(
+            f"{STUDY}: by the triggers that they share, the clocks of the log and of recording {recording.name!r} are "
+            f"{said['drift_ppm']:.0f} ppm apart, real ones less than 100 (and {FASTEST * 1e6:g} are allowed); do they "
+            f"belong together?"
+        )
+    if len(pairs) < max(LEAST, MATCHED * len(sent)):
         raise ValueError(
             f"{STUDY}: log and recording {recording.name!r} disagree: of {len(sent)} triggers in the log {len(pairs)} "
             f"are within {WITHIN * 1000:g} ms of one of {len(times)} in the recording (offset {offset:.3f} s, drift "
