@@ -175,7 +175,7 @@ class SubjectLayer(nn.Module):
     r"""Give each person a linear map of the channels: :math:`x \mapsto M_s^\top x`, without a bias.
 
     It lets people differ in how channels mix; :class:`SubjectEmbedding` only lets them differ in an
-    offset. Someone unknown (-1) gets the mean of all matrices.
+    offset. Someone unknown (-1) gets the mean of the matrices that were trained together.
 
     Parameters
     ----------
@@ -183,6 +183,8 @@ class SubjectLayer(nn.Module):
         Number of channels, in and out.
     n_subjects : int
         Number of people, each with n_channels² weights, drawn from N(0, 1 / n_channels).
+    n_averaged : int or None
+        How many of them, from the first, the mean is taken over. None for all.
 
     Shape:
         - x: `(n_windows, n_channels, n_times)`
@@ -196,8 +198,9 @@ class SubjectLayer(nn.Module):
     torch.Size([3, 270, 343])
     """
 
-    def __init__(self, n_channels: int, n_subjects: int) -> None:
+    def __init__(self, n_channels: int, n_subjects: int, n_averaged: int | None = None) -> None:
         super().__init__()
+        self.n_averaged = n_averaged
         matrices = torch.randn(n_subjects, n_channels, n_channels) / math.sqrt(n_channels)
         self.matrices = nn.Parameter(matrices)
 
@@ -212,8 +215,12 @@ class SubjectLayer(nn.Module):
         known = self.matrices.index_select(0, subject.clamp(min=0))
         unknown = subject < 0
         if unknown.any():
-            known = torch.where(unknown[:, None, None], self.matrices.mean(0), known)
+            known = torch.where(unknown[:, None, None], self.average(), known)
         return known.mT
+
+    def average(self) -> Tensor:
+        """Return the matrix of someone unknown, (n_channels, n_channels)."""
+        return self.matrices[: self.n_averaged].mean(0)
 
     def forward(self, x: Tensor, subject: Tensor) -> Tensor:
         """Multiply each window by its person's matrix."""
@@ -226,7 +233,8 @@ class SubjectEmbedding(nn.Module):
 
     The cheap alternative to :class:`SubjectLayer`, n_channels weights per person instead of
     n_channels². Added rather than concatenated: before a convolution the two differ only at the
-    window's edges, and this one keeps the width. Someone unknown (-1) gets the mean.
+    window's edges, and this one keeps the width. Someone unknown (-1) gets the mean of the vectors
+    that were trained together.
 
     Parameters
     ----------
@@ -234,6 +242,8 @@ class SubjectEmbedding(nn.Module):
         Number of channels, in and out.
     n_subjects : int
         Number of people, each with a vector drawn from N(0, 1).
+    n_averaged : int or None
+        How many of them, from the first, the mean is taken over. None for all.
 
     Shape:
         - x: `(n_windows, n_channels, n_times)`
@@ -247,8 +257,9 @@ class SubjectEmbedding(nn.Module):
     torch.Size([3, 270, 343])
     """
 
-    def __init__(self, n_channels: int, n_subjects: int) -> None:
+    def __init__(self, n_channels: int, n_subjects: int, n_averaged: int | None = None) -> None:
         super().__init__()
+        self.n_averaged = n_averaged
         self.vectors = nn.Parameter(torch.randn(n_subjects, n_channels))
 
     def after(self, matrices: Tensor, offsets: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,8 +269,11 @@ class SubjectEmbedding(nn.Module):
     def _vectors(self, subject: Tensor) -> Tensor:
         """Return e_s of some people, (n, n_channels)."""
         check_index(subject, -1, len(self.vectors), "subject")
-        # The mean comes last, where -1 points.
-        return torch.cat([self.vectors, self.vectors.mean(0, keepdim=True)])[subject]
+        return torch.cat([self.vectors, self.average()[None]])[subject]  # it comes last, where -1 points
+
+    def average(self) -> Tensor:
+        """Return the vector of someone unknown, (n_channels,)."""
+        return self.vectors[: self.n_averaged].mean(0)
 
     def forward(self, x: Tensor, subject: Tensor) -> Tensor:
         """Add each window's vector."""

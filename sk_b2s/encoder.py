@@ -6,12 +6,14 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skorch.history import History
 
+from sk_b2s.adaptation import AdaptationMixin
 from sk_b2s.candidates import check_in_step
 from sk_b2s.channels import SUBJECT_LAYERS
 from sk_b2s.deepmel import SpeechModule
@@ -28,7 +30,7 @@ from sk_b2s.windows import subjects_of
 __all__ = ["BrainEncoder"]
 
 
-class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
+class BrainEncoder(AdaptationMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
     """Estimate the representation of heard speech from EEG or MEG by a contrastive network.
 
     The convolutional encoder of Défossez et al. [1]_: spatial attention over the sensors, a layer of
@@ -99,9 +101,11 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         rows to watch; rows in neither are left out. None trains for ``max_epochs``.
     k : int, default=10
         ``score`` is top-k accuracy.
-    unknown_subject : {"average", "error"}, default="average"
-        What is done for a subject who was not in training: use the mean of the subject layers, or
-        raise.
+    unknown_subject : {"average", "nearest", "error"}, default="average"
+        What is done for a subject who was not in training: use the mean of the subject layers; or the layer of the
+        known subject whose recordings look most alike (:func:`~sk_b2s.recentring.riemannian_distance` of their
+        covariances, without labels), which sees all of the recordings that X is cut from; or raise.
+        :meth:`adapt` does better with minutes of what they heard.
     device : str, default="auto"
         "cpu", "cuda", ...; "auto" takes the GPU where there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -131,6 +135,10 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         The distinct segments of ``fit``, the default candidates.
     speech_ : estimator or None
         The fitted ``speech``.
+    response_ : SharedResponse or None
+        What people have in common when they hear a sound, for :meth:`adapt`; with ``subject_layer="layer"``.
+    covariances_ : ndarray of shape (n_subjects, n_virtual_channels, n_virtual_channels)
+        Of what subjects' layers read; with ``unknown_subject="nearest"``.
     frame_weights_ : ndarray of shape (n_frames,)
         Steps of the brain in each frame.
     sound_intervals_ : SoundIntervals or None
@@ -187,7 +195,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         "patience": [Interval(Integral, 1, None, closed="left")],
         "validation": [Interval(Real, 0, 1, closed="neither"), HasMethods(["split"]), None],
         "k": [Interval(Integral, 1, None, closed="left")],
-        "unknown_subject": [StrOptions({"average", "error"})],
+        "unknown_subject": [StrOptions({"average", "nearest", "error"})],
         "device": [str, torch.device],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "callbacks": [list, None],
@@ -305,6 +313,7 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         )  # fit would draw the weights again
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         self._forget_training()
+        self._learn_for_strangers(brain, targets, train)
         return self
 
     def _check_X(self, X, reset=False):
@@ -363,33 +372,32 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             }
         )
 
-    def _make_net(self, random, held_out=None):
-        """Build a skorch net with fresh weights drawn from ``random``."""
+    def _make_net(self, random, held_out=None, kind=RetrievalNet, **changes):
+        """Build a skorch net with fresh weights drawn from ``random``; ``changes`` are to its arguments."""
         device = choose_device(self.device)
         callbacks = [] if held_out is None else [("early_stopping", EarlyStop(self.patience))]
         seed, dropout_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
-        net = RetrievalNet(
-            BrainModule,
-            LOSSES[self.loss],
+        arguments = {
             **{f"module__{name}": value for name, value in self.architecture_.items()},
-            speech_module=None if self.speech_architecture_ is None else SpeechModule,
+            "speech_module": None if self.speech_architecture_ is None else SpeechModule,
             **{f"speech_module__{name}": value for name, value in (self.speech_architecture_ or {}).items()},
-            criterion__weights=torch.as_tensor(self.frame_weights_, dtype=torch.float32),
-            criterion__duplicates=self.duplicates,
-            optimizer=torch.optim.Adam,
-            optimizer__fused=True,
-            lr=self.lr,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            train_split=validate_on(held_out),
-            shuffle=np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
-            callbacks=callbacks + list(self.callbacks or []),
-            **{"callbacks__print_log__sink": say} if self.verbose else {"callbacks__print_log": None},
-            precision=choose_precision(self.precision, device),
-            k=self.k,
-            device=str(device),
-            verbose=self.verbose,
-        )
+            "criterion__weights": torch.as_tensor(self.frame_weights_, dtype=torch.float32),
+            "criterion__duplicates": self.duplicates,
+            "optimizer": torch.optim.Adam,
+            "optimizer__fused": True,
+            "lr": self.lr,
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "train_split": validate_on(held_out),
+            "shuffle": np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
+            "callbacks": callbacks + list(self.callbacks or []),
+            **({"callbacks__print_log__sink": say} if self.verbose else {"callbacks__print_log": None}),
+            "precision": choose_precision(self.precision, device),
+            "k": self.k,
+            "device": str(device),
+            "verbose": self.verbose,
+        }  # fmt: skip
+        net = kind(BrainModule, LOSSES[self.loss], **{**arguments, **changes})
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             net.initialize()
@@ -437,10 +445,17 @@ class BrainEncoder(RetrievalMixin, TransformerMixin, BaseEstimator):
 
     def _brain(self, X):
         brain = self._as_brain(self._check_X(X))
-        return lambda indices: self.net_.embed(brain, indices), len(brain)
+        return lambda indices: self._embed(brain, indices), len(brain)
 
     def _as_brain(self, X, in_fit=False):
         return Brain(X, self._subject_index(X, in_fit), choose_device(self.device))
+
+    def _subject_index(self, X, in_fit=False):
+        index = super()._subject_index(X, in_fit)
+        if not in_fit and self.unknown_subject == "nearest" and (index < 0).any():
+            like = self.nearest_subjects(X)[subjects_of(X)[index < 0]]
+            index[index < 0] = pd.Index(self.subjects_).get_indexer(like)
+        return index
 
     def _as_compared(self, targets):
         return self.net_.encode(targets)

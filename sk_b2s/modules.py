@@ -135,6 +135,8 @@ class BrainModule(nn.Module):
         Number of speech features.
     n_subjects : int
         Number of people known.
+    n_averaged : int or None
+        How many of them, from the first, stand for someone unknown. None for all.
     n_times : int
         Number of steps in a window.
     pooling : array-like of int, shape (n_times,) or None
@@ -192,6 +194,7 @@ class BrainModule(nn.Module):
         n_outputs: int,
         n_subjects: int,
         *,
+        n_averaged: int | None = None,
         n_times: int,
         pooling: Sequence[int] | np.ndarray | None = None,
         n_frames: int | None = None,
@@ -223,7 +226,7 @@ class BrainModule(nn.Module):
             self.initial_linear = nn.Linear(width, n_virtual_channels)
             width = n_virtual_channels
         if subject_layer is not None:
-            self.subject_layer = SUBJECT_LAYERS[subject_layer](width, n_subjects)
+            self.subject_layer = SUBJECT_LAYERS[subject_layer](width, n_subjects, n_averaged)
         self.convolutions = nn.Sequential()
         for i in range(depth):
             gate = glu and i % 2 == 1
@@ -248,24 +251,51 @@ class BrainModule(nn.Module):
         h = self.convolutions(self._mix_channels(x, subject, layout, positions)).mT
         if self.head is not None:
             h = self.head(h)
-        if self.members is not None:
-            h = self.members @ h / self.members.sum(1, keepdim=True).clamp(min=1)
-        return self.last(h).mT
+        return self.last(self._pool(h)).mT
+
+    def virtual_channels(
+        self,
+        x: Tensor,
+        subject: Tensor | None,
+        layout: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Return what the convolutions read of each frame, or, without subjects, what people's layers read.
+
+        Parameters
+        ----------
+        x, subject, layout, positions : Tensor
+            As in a call; a subject of None leaves the person's layer out.
+
+        Returns
+        -------
+        h : Tensor, shape (n_windows, n_virtual_channels, n_frames)
+            Means over the steps of each frame; a view of time-major memory.
+        """
+        self._check(x, layout, positions)
+        return self._pool(self._mix_channels(x, subject, layout, positions).mT).mT
+
+    def _pool(self, h: Tensor) -> Tensor:
+        """Take the mean over each frame's steps of what is (n_windows, n_times, n_channels)."""
+        if self.members is None:
+            return h
+        return self.members @ h / self.members.sum(1, keepdim=True).clamp(min=1)
 
     def _mix_channels(
-        self, x: Tensor, subject: Tensor, layout: Tensor | None, positions: Tensor | None
+        self, x: Tensor, subject: Tensor | None, layout: Tensor | None, positions: Tensor | None
     ) -> Tensor:
         """Do all that comes before the first convolution in one product per window.
 
         Attention A_l, the linear map (W, b) and the person's M_s are linear and blind to time:
         M_s^T (W A_l x + b) = (M_s^T W A_l) x + M_s^T b, made once per layout and person in the batch.
         """
-        if self.spatial_attention is self.initial_linear is self.subject_layer is None:
+        layer = None if subject is None else self.subject_layer
+        if self.spatial_attention is self.initial_linear is layer is None:
             return x
+        if layer is None or subject is None:
+            subject = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         if layout is None or self.spatial_attention is None:
             layout = torch.zeros_like(subject)
-        if self.subject_layer is None:
-            subject = torch.zeros_like(subject)
         kinds, which = torch.unique(torch.stack([layout, subject]), dim=1, return_inverse=True)
         layouts, place = torch.unique(kinds[0], return_inverse=True)
         if self.spatial_attention is None or positions is None:
@@ -279,8 +309,8 @@ class BrainModule(nn.Module):
                 matrices = self.initial_linear.weight @ matrices
                 offsets = self.initial_linear.bias.expand(len(matrices), -1)
             matrices, offsets = matrices[place], offsets[place]
-            if self.subject_layer is not None:
-                matrices, offsets = self.subject_layer.after(matrices, offsets, kinds[1])
+            if layer is not None:
+                matrices, offsets = layer.after(matrices, offsets, kinds[1])
         return mix(x, matrices, which, offsets)
 
     def _check(self, x: Tensor, layout: Tensor | None, positions: Tensor | None) -> None:

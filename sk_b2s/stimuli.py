@@ -350,6 +350,14 @@ class SoundIntervals:
             key = np.concatenate([key, key])
         return cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()})
 
+    def __or__(self, other):
+        """Unite with others."""
+        both = {
+            key: np.concatenate([part.intervals[key] for part in (self, other) if key in part.intervals])
+            for key in self.intervals | other.intervals
+        }
+        return SoundIntervals({key: _unite(spans[:, 0], spans[:, 1]) for key, spans in both.items()})
+
     @property
     def seconds(self):
         """Seconds of distinct sound."""

@@ -432,6 +432,15 @@ class Windows:
         gap = np.minimum(others[after] - place[indices], place[indices] - others[after - 1])
         return gap < self.n_read
 
+    @property
+    def n_distinct(self):
+        """Number of distinct samples that the windows read: those that several share count once."""
+        order = np.lexsort((self.start, self.which))
+        which, start = self.which[order], self.start[order]
+        new = np.diff(start, append=0)
+        new[np.flatnonzero(np.diff(which, append=-1))] = self.n_read  # the last of each signal
+        return int(np.minimum(new, self.n_read).sum())
+
     # --- what statistics are taken from ------------------------------------------------------------
 
     def tiles(self, index, most=200):

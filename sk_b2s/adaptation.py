@@ -1,0 +1,394 @@
+"""A fitted encoder and a new listener: what minutes of somebody's brain, with labels or without, are good for."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sk_b2s.candidates import check_in_step, distinct_segments
+from sk_b2s.model_selection import table_of
+from sk_b2s.recentring import riemannian_distance
+from sk_b2s.response import MOST, learn_response
+from sk_b2s.stimuli import SoundIntervals
+from sk_b2s.training import Brain, Pairs, RetrievalNet
+from sk_b2s.windows import Windows, subjects_of
+
+__all__ = ["METHODS", "AdaptationMixin", "AdaptingNet"]
+
+METHODS = ("auto", "ridge", "layer", "all")
+ENOUGH = 4.0  # minutes of distinct calibration from which "all" is the better choice
+TUNING = {"layer": (1e-3, 6), "all": (3e-4, 4)}  # rate of Adam, passes over the calibration
+BATCH = 256  # windows that are mixed at once
+
+
+class AdaptingNet(RetrievalNet):
+    """A :class:`~sk_b2s.training.RetrievalNet` of which one person's layer is trained, or all.
+
+    Batch normalisation keeps the statistics it has, and no sensors are dropped: minutes of one person are too few
+    to learn either anew.
+
+    Parameters
+    ----------
+    only : int or None
+        The person whose layer alone is trained; None trains all of the network on the brain.
+    """
+
+    def __init__(self, *args, only=None, **kwargs):
+        self.only = only
+        super().__init__(*args, **kwargs)
+
+    def freeze(self):
+        """Leave trainable what is to be trained, and nothing else: not the space that candidates lie in."""
+        for part in self._parts().values():
+            part.requires_grad_(False)
+        if self.only is None:
+            self.module_.requires_grad_(True)
+            return self
+        (layer,) = self.module_.subject_layer.parameters()
+        layer.requires_grad_(True)
+        mask = torch.zeros(len(layer), *[1] * (layer.ndim - 1), device=layer.device)
+        mask[self.only] = 1
+        layer.register_hook(lambda gradient: gradient * mask)
+        return self
+
+    def _set_training(self, training=True):
+        super()._set_training(False)
+
+
+@dataclass
+class _Calibration:
+    """One new person's minutes."""
+
+    person: str
+    brain: Brain
+    targets: Windows
+    rows: np.ndarray
+    segments: np.ndarray
+    minutes: float  # of distinct sound, or of the brain where what was heard has no table; NaN if unknown
+    share: float  # of the frames that are distinct
+
+    def batches(self, module):
+        """Windows as :meth:`~sk_b2s.response.SharedResponse.layer` takes them."""
+        for rows in np.array_split(self.rows, -(-len(self.rows) // BATCH)):
+            inputs = {**self.brain.inputs(rows), "subject": None}
+            yield self.targets.gather(rows), module.virtual_channels(**inputs).cpu()
+
+
+class AdaptationMixin:
+    """New listeners of an encoder that knows others.
+
+    The encoder has a fitted ``net_`` around a :class:`~sk_b2s.modules.BrainModule`, ``subjects_`` in the order of its
+    subject layer, ``architecture_``, and makes nets by ``_make_net``.
+    """
+
+    def adapt(self, X, y, method="auto", *, lr=None, max_epochs=None):
+        """Make an encoder that also knows the people of X, from minutes of what they heard.
+
+        The encoder itself stays as it is, and the new one gives everybody but the new people the same answers to
+        the bit.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brains of the new people did; with ``spatial_attention`` their sensors may be others than those
+            of ``fit``. An array is one person without a name.
+        y : DataFrame, Windows or array-like of shape (n_windows[, n_features[, n_frames]])
+            What they heard, row by row.
+        method : {"auto", "ridge", "layer", "all"}, default="auto"
+            "ridge" finds each one's layer in closed form, in seconds
+            (:meth:`~sk_b2s.response.SharedResponse.layer`); "layer" trains it by gradient from there, all else
+            frozen; "all" trains a copy of the whole network for each from there, at a small rate. "auto" takes what
+            was better on simulated listeners (``benchmarks/bench_adaptation.py``): "ridge" below 4 minutes of
+            distinct sound, "all" from there on.
+        lr : float, default=None
+            Rate of Adam; 1e-3 for "layer", 3e-4 for "all".
+        max_epochs : int, default=None
+            Passes over the calibration; 6 for "layer", 4 for "all".
+
+        Returns
+        -------
+        encoder : BrainEncoder
+            With the new people at the end of ``subjects_``; ``adaptations_``, a table with ``subject, method,
+            minutes`` (of distinct sound) and ``n_windows`` for each new person; and ``parent_``, the digest of the
+            encoder that was fitted. Sound of the calibration counts as heard where scores are warned of.
+
+        Raises
+        ------
+        ValueError
+            If somebody is known already, X and y do not fit the encoder, or it has no layer of each person for
+            "ridge" or "layer" to find.
+
+        See Also
+        --------
+        CalibratedDecoder : Compares methods fold by fold.
+        """
+        check_is_fitted(self)
+        X, y = self._check_X(X), self._check_y(y)
+        check_in_step(X, y)
+        method = self._check_method(method)
+        new = self._with(pd.unique(subjects_of(X)))
+        random = check_random_state(self.random_state)
+        for calibration in self._calibrations(X, y):
+            chosen = method if method != "auto" else self._choose(calibration.minutes)
+            new._adapt_to(calibration, chosen, lr, max_epochs, random)
+        new._remember(y)
+        return new
+
+    def digest(self):
+        """Hash of all that the answers come from, equal for encoders that answer alike.
+
+        Returns
+        -------
+        digest : str
+            SHA-256 in hexadecimal digits.
+        """
+        check_is_fitted(self)
+        said = hashlib.sha256(repr((list(map(str, self.subjects_)), self.n_times_in_)).encode())
+        for name, value in sorted(self.net_.state().items()):
+            said.update(name.encode())
+            said.update(np.ascontiguousarray(value.cpu().numpy()).tobytes())
+        return said.hexdigest()
+
+    # --- what is adapted to ------------------------------------------------------------------------
+
+    def _check_method(self, method):
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
+        if method == "auto" and getattr(self, "response_", None) is None:
+            return "all" if self.subject_layer is None else "layer"
+        if method == "ridge" and getattr(self, "response_", None) is None:
+            raise ValueError(
+                f"method='ridge' finds the layer of a new person, and this encoder (subject_layer="
+                f"{self.subject_layer!r}) has no such layers, or learned from windows that do not vary: use "
+                f"method='all', or fit with subject_layer='layer'."
+            )
+        if method == "layer" and self.subject_layer is None:
+            raise ValueError(
+                "method='layer' trains the layer of a new person, and an encoder with subject_layer=None has none: use "
+                "method='all'."
+            )
+        return method
+
+    def _choose(self, minutes):
+        return "all" if minutes >= ENOUGH else "ridge"
+
+    def _calibrations(self, X, y):
+        """Each new person's minutes."""
+        targets = self._as_compared(self._targets(y))
+        if targets.shape[1:] != (self.n_features_out_, len(self.frame_weights_)):
+            raise ValueError(
+                f"y has {targets.shape[1]} features x {targets.shape[2]} frames, but fit saw {self.n_features_out_} x "
+                f"{len(self.frame_weights_)}; cut it with the same window and features."
+            )
+        brain, segments, people = self._as_brain(X, in_fit=True), distinct_segments(y).target, subjects_of(X)
+        for place, person in enumerate(pd.unique(people)):
+            rows = np.flatnonzero(people == person)
+            brain.subject[rows] = len(self.subjects_) + place
+            steps = X[rows].n_distinct
+            minutes = np.nan if X.sfreq is None else steps / X.sfreq / 60
+            table = table_of(y)
+            if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
+                minutes = SoundIntervals.from_table(table.iloc[rows]).seconds / 60
+            yield _Calibration(
+                person, brain, targets, rows, segments, minutes, steps / (len(rows) * X.n_read)
+            )
+
+    # --- the new encoder ---------------------------------------------------------------------------
+
+    def _with(self, people):
+        """Copy of the encoder with room for new people, who are met as strangers so far."""
+        if known := sorted(set(people) & set(self.subjects_)):
+            raise ValueError(
+                f"X has subjects that the encoder knows: {known}. adapt is for new people; rename them to learn them "
+                f"anew, or fit again with all rows."
+            )
+        new = copy.copy(self)
+        new.parent_ = getattr(self, "parent_", None) or self.digest()
+        new.subjects_ = np.append(self.subjects_, people)
+        new.adaptations_ = getattr(self, "adaptations_", None)
+        new.own_nets_ = dict(getattr(self, "own_nets_", {}))
+        new.architecture_ = {
+            **self.architecture_,
+            "n_subjects": len(new.subjects_),
+            "n_averaged": self.architecture_.get("n_averaged") or len(self.subjects_),
+        }
+        new.net_ = new._make_net(np.random.RandomState(0))
+        state = self.net_.state()
+        if self.subject_layer is not None:
+            name = f"subject_layer.{LAYER_WEIGHTS[self.subject_layer]}"
+            average = self.net_.module_.subject_layer.average().detach()
+            state[name] = torch.cat([state[name], average.expand(len(people), *average.shape)])
+        new.net_.load_state(state)
+        new.net_.history = new.history_
+        new._forget_training()
+        return new
+
+    def _adapt_to(self, calibration, method, lr, max_epochs, random):
+        """Learn one new person."""
+        index = list(self.subjects_).index(calibration.person)
+        if getattr(self, "response_", None) is not None:
+            with torch.no_grad():
+                layer = self.response_.layer(calibration.batches(self.net_.module_), calibration.share)
+            self._set_layer(index, layer)
+        if method != "ridge":
+            net = self._train(calibration, method, index, lr, max_epochs, random)
+            if method == "all":
+                self.own_nets_[calibration.person] = net
+            else:
+                (layer,) = net.module_.subject_layer.parameters()
+                self._set_layer(index, layer[index])
+        told = {
+            "subject": calibration.person, "method": method, "minutes": calibration.minutes,
+            "n_windows": len(calibration.rows),
+        }  # fmt: skip
+        before = [] if self.adaptations_ is None else [self.adaptations_]
+        self.adaptations_ = pd.concat([*before, pd.DataFrame([told])], ignore_index=True)
+
+    @torch.no_grad()
+    def _set_layer(self, index, values):
+        (layer,) = self.net_.module_.subject_layer.parameters()
+        layer[index] = values.to(layer.device)
+
+    def _train(self, calibration, method, index, lr, max_epochs, random):
+        """Train a copy of the net on a new person: their layer, or all of it."""
+        if len(np.unique(calibration.segments[calibration.rows])) < 2:
+            raise ValueError(
+                f"method={method!r} learns by telling segments apart, and subject {calibration.person!r} heard one; "
+                f"give more of y, or use method='ridge'."
+            )
+        rate, epochs = TUNING[method]
+        net = self._make_net(
+            random, kind=AdaptingNet, only=index if method == "layer" else None, speech_module=None, callbacks=[],
+            lr=rate if lr is None else lr, max_epochs=epochs if max_epochs is None else max_epochs,
+        )  # fmt: skip
+        net.load_state(self.net_.state())
+        net.freeze()
+        net.partial_fit(
+            Pairs(calibration.brain, calibration.targets, calibration.rows, calibration.segments), None
+        )
+        if net.interrupted:
+            raise KeyboardInterrupt  # the encoder that was there is still whole
+        net.drop_training()
+        return net
+
+    def _remember(self, y):
+        """Count the sound of the calibration as heard."""
+        table = table_of(y)
+        if self.sound_intervals_ is not None and table is not None and "sound_onset" in table:
+            self.sound_intervals_ = self.sound_intervals_ | SoundIntervals.from_table(table)
+
+    def _embed(self, brain, indices):
+        """Estimate speech features of some windows, those of people with a network of their own by that."""
+        own = getattr(self, "own_nets_", None)
+        if not own:
+            return self.net_.embed(brain, indices)
+        place, out = brain.subject[torch.from_numpy(np.asarray(indices))].numpy(), None
+        nets = {list(self.subjects_).index(person): net for person, net in own.items()}
+        groups = [(self.net_, np.flatnonzero(~np.isin(place, list(nets))))]
+        groups += [(net, np.flatnonzero(place == index)) for index, net in nets.items()]
+        for net, rows in groups:
+            if len(rows):
+                part = net.embed(brain, np.asarray(indices)[rows])
+                out = part.new_empty(len(indices), *part.shape[:0:-1]).mT if out is None else out
+                out[torch.from_numpy(rows)] = part
+        return self.net_.embed(brain, indices) if out is None else out
+
+    # --- what fit leaves for it --------------------------------------------------------------------
+
+    def _learn_for_strangers(self, brain, targets, rows):
+        """Note what people have in common when they hear a sound, and how each one's recordings look."""
+        self.response_, module = None, self.net_.module_.eval()
+        rows = _apart(brain.windows, rows)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int))]
+
+        def batches():
+            for part in np.array_split(rows, -(-len(rows) // BATCH)):
+                inputs = brain.inputs(part)
+                read = module.virtual_channels(**{**inputs, "subject": None})
+                channels = module.virtual_channels(**inputs)
+                yield targets.gather(part), channels.cpu(), read.cpu(), inputs["subject"].cpu()
+
+        with torch.no_grad():
+            if self.subject_layer == "layer":
+                self.response_ = learn_response(batches, len(self.subjects_), targets.sfreq)
+            if self.unknown_subject == "nearest":
+                self.covariances_ = np.stack([
+                    self._covariance(brain, brain.windows.which[brain.subject.numpy() == index])
+                    for index in range(len(self.subjects_))
+                ])  # fmt: skip
+
+    # --- who is most like a stranger ---------------------------------------------------------------
+
+    def nearest_subjects(self, X):
+        """Find the known subject whose recordings look most like those of each stranger in X.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did. All of a recording counts, whichever windows of it X holds.
+
+        Returns
+        -------
+        nearest : Series of shape (n_strangers,)
+            The known subject, by stranger.
+
+        Raises
+        ------
+        ValueError
+            If the encoder was fitted without ``unknown_subject="nearest"``.
+        """
+        check_is_fitted(self)
+        X = self._check_X(X)
+        if getattr(self, "covariances_", None) is None:
+            raise ValueError(
+                "unknown_subject='nearest' compares with the covariances of known subjects, which fit notes only if it "
+                "is set then: set it, and fit again."
+            )
+        brain, people = self._as_brain(X, in_fit=True), subjects_of(X)
+        found = {}
+        for stranger in pd.unique(people[brain.subject.numpy() < 0]):
+            own = self._covariance(brain, X.which[people == stranger])
+            distances = [riemannian_distance(own, known) for known in self.covariances_]
+            found[stranger] = self.subjects_[int(np.argmin(distances))]
+        return pd.Series(found, dtype=object, name="nearest")
+
+    @torch.no_grad()
+    def _covariance(self, brain, which):
+        """Covariance of what a person's layer reads, over all of some recordings."""
+        covariances = []
+        for index in np.unique(which):
+            tiles = _strangers(brain.windows.tiles(index), brain.device)
+            total = 0.0
+            for rows in np.array_split(np.arange(len(tiles)), -(-len(tiles) // BATCH)):
+                inputs = {**tiles.inputs(rows), "subject": None}
+                read = self.net_.module_.eval().virtual_channels(**inputs).double()
+                read = read - read.mean(2, keepdim=True)
+                total = total + (read @ read.mT).sum(0) / (len(tiles) * read.shape[2])
+            covariances.append(total.cpu().numpy())
+        return np.mean(covariances, 0)
+
+
+LAYER_WEIGHTS = {"layer": "matrices", "embedding": "vectors"}
+
+
+def _apart(windows, rows):
+    """Those of some windows that, going through each signal, begin where the one before has ended."""
+    rows = rows[np.lexsort((windows.start[rows], windows.which[rows]))]
+    keep, signal, stop = [], -1, 0
+    for row in rows:
+        if windows.which[row] != signal or windows.start[row] >= stop:
+            keep.append(row)
+            signal, stop = windows.which[row], windows.start[row] + windows.n_read
+    return np.asarray(keep)
+
+
+def _strangers(windows, device):
+    """Windows of nobody in particular."""
+    return Brain(windows, np.full(len(windows), -1), device)
