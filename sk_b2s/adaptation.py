@@ -14,9 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.candidates import check_in_step, distinct_segments
 from sk_b2s.model_selection import table_of
-from sk_b2s.recentring import riemannian_distance
-from sk_b2s.response import MOST, learn_response
 from sk_b2s.stimuli import SoundIntervals
+from sk_b2s.strangers import BATCH
 from sk_b2s.training import Brain, Pairs, RetrievalNet
 from sk_b2s.windows import Windows, subjects_of
 
@@ -25,7 +24,7 @@ __all__ = ["METHODS", "AdaptationMixin", "AdaptingNet"]
 METHODS = ("auto", "ridge", "layer", "all")
 ENOUGH = 4.0  # minutes of distinct calibration from which "all" is the better choice
 TUNING = {"layer": (1e-3, 6), "all": (3e-4, 4)}  # rate of Adam, passes over the calibration
-BATCH = 256  # windows that are mixed at once
+LAYER_WEIGHTS = {"layer": "matrices", "embedding": "vectors"}
 
 
 class AdaptingNet(RetrievalNet):
@@ -300,95 +299,54 @@ class AdaptationMixin:
                 out[torch.from_numpy(rows)] = part
         return self.net_.embed(brain, indices) if out is None else out
 
-    # --- what fit leaves for it --------------------------------------------------------------------
+    # --- what persistence asks for -----------------------------------------------------------------
 
-    def _learn_for_strangers(self, brain, targets, rows):
-        """Note what people have in common when they hear a sound, and how each one's recordings look."""
-        self.response_, module = None, self.net_.module_.eval()
-        rows = _apart(brain.windows, rows)
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int))]
+    def _own_net(self, weights):
+        """Make a person's own network around its weights."""
+        net = self._make_net(np.random.RandomState(0), kind=AdaptingNet, speech_module=None)
+        net.load_state(weights)
+        net.drop_training()
+        return net
 
-        def batches():
-            for part in np.array_split(rows, -(-len(rows) // BATCH)):
-                inputs = brain.inputs(part)
-                read = module.virtual_channels(**{**inputs, "subject": None})
-                channels = module.virtual_channels(**inputs)
-                yield targets.gather(part), channels.cpu(), read.cpu(), inputs["subject"].cpu()
+    def _forget_adaptations(self):
+        """Forget the people who were adapted to, as ``fit`` begins anew."""
+        for name in ("parent_", "adaptations_", "own_nets_"):
+            vars(self).pop(name, None)
 
-        with torch.no_grad():
-            if self.subject_layer == "layer":
-                self.response_ = learn_response(batches, len(self.subjects_), targets.sfreq)
-            if self.unknown_subject == "nearest":
-                self.covariances_ = np.stack([
-                    self._covariance(brain, brain.windows.which[brain.subject.numpy() == index])
-                    for index in range(len(self.subjects_))
-                ])  # fmt: skip
+    def _added_state(self):
+        """What an adapted encoder has beyond the one that was fitted."""
+        n_known = self.architecture_["n_averaged"]
+        state = {
+            "parent_": self.parent_, "adaptations_": self.adaptations_, "added": list(self.subjects_[n_known:]),
+            "sound_intervals_": self.sound_intervals_, "added_weights": {},
+        }  # fmt: skip
+        if self.subject_layer is not None:
+            (layer,) = self.net_.module_.subject_layer.parameters()
+            state["layers"] = layer[n_known:].detach().cpu()
+        for person, net in self.own_nets_.items():
+            weights = net.state()
+            if self.subject_layer is not None:
+                name = f"subject_layer.{LAYER_WEIGHTS[self.subject_layer]}"
+                weights[name] = weights[name][list(self.subjects_).index(person)]
+            state["added_weights"][person] = weights
+        return state
 
-    # --- who is most like a stranger ---------------------------------------------------------------
-
-    def nearest_subjects(self, X):
-        """Find the known subject whose recordings look most like those of each stranger in X.
-
-        Parameters
-        ----------
-        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            What the brain did. All of a recording counts, whichever windows of it X holds.
-
-        Returns
-        -------
-        nearest : Series of shape (n_strangers,)
-            The known subject, by stranger.
-
-        Raises
-        ------
-        ValueError
-            If the encoder was fitted without ``unknown_subject="nearest"``.
-        """
-        check_is_fitted(self)
-        X = self._check_X(X)
-        if getattr(self, "covariances_", None) is None:
-            raise ValueError(
-                "unknown_subject='nearest' compares with the covariances of known subjects, which fit notes only if it "
-                "is set then: set it, and fit again."
-            )
-        brain, people = self._as_brain(X, in_fit=True), subjects_of(X)
-        found = {}
-        for stranger in pd.unique(people[brain.subject.numpy() < 0]):
-            own = self._covariance(brain, X.which[people == stranger])
-            distances = [riemannian_distance(own, known) for known in self.covariances_]
-            found[stranger] = self.subjects_[int(np.argmin(distances))]
-        return pd.Series(found, dtype=object, name="nearest")
-
-    @torch.no_grad()
-    def _covariance(self, brain, which):
-        """Covariance of what a person's layer reads, over all of some recordings."""
-        covariances = []
-        for index in np.unique(which):
-            tiles = _strangers(brain.windows.tiles(index), brain.device)
-            total = 0.0
-            for rows in np.array_split(np.arange(len(tiles)), -(-len(tiles) // BATCH)):
-                inputs = {**tiles.inputs(rows), "subject": None}
-                read = self.net_.module_.eval().virtual_channels(**inputs).double()
-                read = read - read.mean(2, keepdim=True)
-                total = total + (read @ read.mT).sum(0) / (len(tiles) * read.shape[2])
-            covariances.append(total.cpu().numpy())
-        return np.mean(covariances, 0)
-
-
-LAYER_WEIGHTS = {"layer": "matrices", "embedding": "vectors"}
-
-
-def _apart(windows, rows):
-    """Those of some windows that, going through each signal, begin where the one before has ended."""
-    rows = rows[np.lexsort((windows.start[rows], windows.which[rows]))]
-    keep, signal, stop = [], -1, 0
-    for row in rows:
-        if windows.which[row] != signal or windows.start[row] >= stop:
-            keep.append(row)
-            signal, stop = windows.which[row], windows.start[row] + windows.n_read
-    return np.asarray(keep)
-
-
-def _strangers(windows, device):
-    """Windows of nobody in particular."""
-    return Brain(windows, np.full(len(windows), -1), device)
+    def _join_parent(self, parent):
+        """Complete an encoder whose state is :meth:`_added_state` by the one that it was adapted from."""
+        added = {name: vars(self).pop(name, None) for name in ("added", "layers")}
+        own = vars(self).pop("added_weights")
+        told = {name: vars(self).pop(name) for name in ("parent_", "adaptations_", "sound_intervals_")}
+        new = parent._with(added["added"])
+        vars(new).update({**self.get_params(deep=False), **told})
+        if added["layers"] is not None:
+            (layer,) = new.net_.module_.subject_layer.parameters()
+            with torch.no_grad():
+                layer[-len(added["layers"]) :] = added["layers"]
+        for person, weights in own.items():
+            if self.subject_layer is not None:
+                name = f"subject_layer.{LAYER_WEIGHTS[self.subject_layer]}"
+                rows = new.net_.state()[name].clone()
+                rows[list(new.subjects_).index(person)] = weights[name]
+                weights[name] = rows
+            new.own_nets_[person] = new._own_net(weights)
+        return new

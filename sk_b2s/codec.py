@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import fields
 from pathlib import Path, PurePath
 
 import joblib
@@ -22,6 +23,7 @@ from sklearn.base import BaseEstimator
 from sk_b2s.epocher import _Baseline
 from sk_b2s.preprocessing import _Affine
 from sk_b2s.published import HashedBlockSplit
+from sk_b2s.response import SharedResponse
 from sk_b2s.stimuli import SoundArray, SoundIntervals
 from sk_b2s.windows import Signal, Windows
 
@@ -34,6 +36,7 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "HashedBlockSplit": (HashedBlockSplit, {
         "part": "part", "test_size": "test_size", "valid_size": "valid_size", "salt": "salt",
     }),
+    "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
     "SoundArray": (SoundArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
     "SoundIntervals": (SoundIntervals, {"intervals": "intervals"}),
     "Windows": (Windows, {

@@ -24,13 +24,14 @@ from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
 from sk_b2s.modules import ACTIVATIONS, BrainModule
 from sk_b2s.retrieval import RetrievalMixin
+from sk_b2s.strangers import StrangerMixin
 from sk_b2s.training import Brain, EarlyStop, Pairs, RetrievalNet, one_split, say, validate_on
 from sk_b2s.windows import subjects_of
 
 __all__ = ["BrainEncoder"]
 
 
-class BrainEncoder(AdaptationMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
+class BrainEncoder(AdaptationMixin, StrangerMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
     """Estimate the representation of heard speech from EEG or MEG by a contrastive network.
 
     The convolutional encoder of Défossez et al. [1]_: spatial attention over the sensors, a layer of
@@ -313,6 +314,7 @@ class BrainEncoder(AdaptationMixin, RetrievalMixin, TransformerMixin, BaseEstima
         )  # fit would draw the weights again
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         self._forget_training()
+        self._forget_adaptations()
         self._learn_for_strangers(brain, targets, train)
         return self
 
@@ -413,23 +415,30 @@ class BrainEncoder(AdaptationMixin, RetrievalMixin, TransformerMixin, BaseEstima
     # --- what persistence asks for -----------------------------------------------------------------
 
     def _get_saved_state(self):
-        """Fitted attributes, with weights and losses in place of the net."""
+        """Fitted attributes, with weights and losses in place of the nets."""
         params = self.get_params(deep=False)
         state = {name: value for name, value in vars(self).items() if name not in params}
+        if state.pop("saved_beside_parent_", False):
+            return self._added_state()
         if "net_" in state:
             state["weights"] = state.pop("net_").state()
             state["history_"] = list(self.history_)
+        if own := state.pop("own_nets_", None):
+            state["own_weights"] = {person: net.state() for person, net in own.items()}
         return state
 
     def _set_saved_state(self, state):
-        """Take up such a state; the net is built anew around its weights."""
-        vars(self).update({name: value for name, value in state.items() if name != "weights"})
+        """Take up such a state; the nets are built anew around their weights."""
+        nets = {name: state.pop(name) for name in ("weights", "own_weights") if name in state}
+        vars(self).update(state)
         self._check_device()
-        if "weights" in state:
+        if "weights" in nets:
             self.net_ = self._make_net(np.random.RandomState(0))
-            self.net_.load_state(state["weights"])
+            self.net_.load_state(nets["weights"])
             self.net_.history = self.history_ = History(state["history_"])
             self._forget_training()
+        if "own_weights" in nets:
+            self.own_nets_ = {person: self._own_net(weights) for person, weights in nets["own_weights"].items()}
 
     def _check_device(self):
         """Fall back on "auto" where the device does not exist on this machine."""

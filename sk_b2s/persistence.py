@@ -6,6 +6,7 @@ Arrays and weights are the file's tensors. All else is a JSON text in its header
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -77,7 +78,7 @@ ESTIMATORS: dict[str, type] = {
 }
 
 
-def save(estimator, path, *, trusted=None):
+def save(estimator, path, *, parent=None, trusted=None):
     """Write an estimator, fitted or not, to one safetensors file without code in it.
 
     Unlike a pickle the file can be opened without trusting who wrote it, and holds little beyond the
@@ -91,6 +92,10 @@ def save(estimator, path, *, trusted=None):
         of scikit-learn, or a Pipeline or FeatureUnion of them.
     path : path-like
         The file, by custom ``*.safetensors``. An existing one is replaced once the new one is whole.
+    parent : path-like, default=None
+        File of the encoder that this one was adapted from (:meth:`~sk_b2s.BrainEncoder.adapt`), saved before by
+        itself or in a Pipeline. Only what is new is written then, n_virtual_channels² numbers for a person (292 kB
+        at 270), or a network for one adapted to by ``method="all"``; and a reference to that file.
     trusted : dict of str to class or function, default=None
         Further estimators, and functions that are parameters (``Epocher(raw_hook=...)``), under names
         of your choice. The same dict must be given to :func:`load`.
@@ -100,7 +105,9 @@ def save(estimator, path, *, trusted=None):
     TypeError
         If ``estimator`` is none, or something in it cannot be saved; the message says what and where.
     FileNotFoundError
-        If the folder does not exist.
+        If the folder does not exist, or ``parent``.
+    ValueError
+        If ``parent`` is not what this encoder was adapted from.
 
     Warns
     -----
@@ -134,8 +141,11 @@ def save(estimator, path, *, trusted=None):
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist; make it first.")
-    writer = Writer(_known(trusted))
-    content = {"format": FORMAT, "versions": versions_here(), "estimator": writer.encode(estimator, ())}
+    writer, content = Writer(_known(trusted)), {"format": FORMAT, "versions": versions_here()}
+    if parent is not None:
+        estimator = _beside(estimator, load(parent, trusted=trusted), parent)
+        content["parent"] = os.path.relpath(parent, path.parent)
+    content["estimator"] = writer.encode(estimator, ())
     header = json.dumps(content, allow_nan=False, separators=(",", ":"))
     if len(header) > LARGEST_HEADER:
         raise ValueError(
@@ -150,7 +160,7 @@ def save(estimator, path, *, trusted=None):
         unfinished.unlink(missing_ok=True)
 
 
-def load(path, *, memory=None, trusted=None):
+def load(path, *, parent=None, memory=None, trusted=None):
     """Read an estimator that :func:`save` wrote.
 
     It runs no code of the file's choosing: classes are those of ``ESTIMATORS`` and ``trusted`` alone.
@@ -161,6 +171,9 @@ def load(path, *, memory=None, trusted=None):
     ----------
     path : path-like
         The file.
+    parent : path-like, default=None
+        Where the file is that an adapted encoder was saved beside, if it is no longer where it was as seen from
+        ``path``.
     memory : None, str or joblib.Memory, default=None
         ``memory`` of every step that had one when it was saved. A file does not bring its own, since
         reading a cache is unpickling: name a folder that only you write to.
@@ -175,9 +188,9 @@ def load(path, *, memory=None, trusted=None):
     ------
     ValueError
         If the file is truncated, not one of :func:`save`, of a newer format, or names a class that is
-        neither known nor trusted.
+        neither known nor trusted; or if ``parent`` holds another encoder than the one that was adapted.
     FileNotFoundError
-        If there is no such file.
+        If there is no such file, or not the one that it was saved beside.
 
     Warns
     -----
@@ -202,7 +215,66 @@ def load(path, *, memory=None, trusted=None):
         raise ValueError(f"{path} cannot be loaded: {what}") from error
     if not isinstance(estimator, BaseEstimator):
         raise ValueError(f"{path} cannot be loaded: it is damaged, and holds no estimator.")
-    return estimator
+    if "parent" not in content:
+        return estimator
+    parent = path.parent / content["parent"] if parent is None else Path(parent)
+    if not parent.is_file():
+        raise FileNotFoundError(
+            f"{path} holds what was added to the encoder of {content['parent']!r}, and there is no file "
+            f"{str(parent)!r}: put it there, or say where it is by parent=."
+        )
+    return _joined(estimator, load(parent, memory=memory, trusted=trusted), path, parent)
+
+
+def _encoder_of(estimator):
+    """The encoder itself, or the one that a Pipeline ends in."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator if isinstance(estimator, BrainEncoder) else None
+
+
+def _replaced(estimator, encoder):
+    """Copy of an estimator with another encoder in its place."""
+    if not isinstance(estimator, Pipeline):
+        return encoder
+    new = copy.copy(estimator)
+    new.steps = [*estimator.steps[:-1], (estimator.steps[-1][0], _replaced(estimator.steps[-1][1], encoder))]
+    return new
+
+
+def _beside(estimator, parent, path):
+    """Copy of an adapted estimator that is saved without what its parent's file holds."""
+    encoder, known = _encoder_of(estimator), _encoder_of(parent)
+    if getattr(encoder, "parent_", None) is None:
+        raise ValueError(
+            f"parent={str(path)!r} is for an encoder that came of adapt, or a Pipeline that ends in one; this "
+            f"{type(estimator).__name__} was not adapted. Save it without parent."
+        )
+    _check_parent(encoder, known, path)
+    light = copy.copy(encoder)
+    light.saved_beside_parent_ = True
+    return _replaced(estimator, light)
+
+
+def _joined(estimator, parent, path, parent_path):
+    """What was saved beside its parent, completed."""
+    encoder, known = _encoder_of(estimator), _encoder_of(parent)
+    _check_parent(encoder, known, parent_path)
+    try:
+        return _replaced(estimator, encoder._join_parent(known))
+    except DAMAGE as error:
+        raise ValueError(
+            f"{path} cannot be loaded: it is damaged, {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_parent(encoder, parent, path):
+    """Raise unless an encoder was adapted from this one."""
+    if parent is None or not hasattr(parent, "net_") or parent.digest() != encoder.parent_:
+        raise ValueError(
+            f"{str(path)!r} does not hold the encoder that this one was adapted from, of digest {encoder.parent_[:12]}: "
+            f"take the file that was saved of it, not of one fitted anew."
+        )
 
 
 def _read_header(file):

@@ -13,7 +13,6 @@ N_COMPONENTS = 16  # of the speech features
 N_LATENTS = 8  # of what they evoke
 N_LAGS = 21
 LAGS = (-0.3, 0.5)  # s, of the brain after the sound
-MOST = 8192  # windows that the response is learned from
 RIDGE, LOAD, SOFT = 1e-3, 0.03, 2.0  # shares of mean eigenvalues: see SharedResponse
 
 

@@ -1,0 +1,114 @@
+"""Strangers to an encoder: what fit notes for the day that one comes, and who among the known is most like them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from sk_b2s.recentring import riemannian_distance
+from sk_b2s.response import learn_response
+from sk_b2s.training import Brain
+from sk_b2s.windows import subjects_of
+
+__all__ = ["BATCH", "StrangerMixin"]
+
+BATCH = 256  # windows that are mixed at once
+MOST = 8192  # windows that the shared response is learned from
+
+
+class StrangerMixin:
+    """What an encoder knows of people it does not know.
+
+    The encoder has a fitted ``net_`` around a :class:`~sk_b2s.modules.BrainModule`, ``subjects_`` in the order of its
+    subject layer, and the parameters ``subject_layer`` and ``unknown_subject``.
+    """
+
+    def _learn_for_strangers(self, brain, targets, rows):
+        """Note what people have in common when they hear a sound, and how each one's recordings look."""
+        self.response_, module = None, self.net_.module_.eval()
+        rows = _apart(brain.windows, rows)
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int))]
+
+        def batches():
+            for part in np.array_split(rows, -(-len(rows) // BATCH)):
+                inputs = brain.inputs(part)
+                read = module.virtual_channels(**{**inputs, "subject": None})
+                channels = module.virtual_channels(**inputs)
+                yield targets.gather(part), channels.cpu(), read.cpu(), inputs["subject"].cpu()
+
+        with torch.no_grad():
+            if self.subject_layer == "layer":
+                self.response_ = learn_response(batches, len(self.subjects_), targets.sfreq)
+            if self.unknown_subject == "nearest":
+                self.covariances_ = np.stack([
+                    self._covariance(brain, brain.windows.which[brain.subject.numpy() == index])
+                    for index in range(len(self.subjects_))
+                ])  # fmt: skip
+
+    # --- who is most like a stranger ---------------------------------------------------------------
+
+    def nearest_subjects(self, X):
+        """Find the known subject whose recordings look most like those of each stranger in X.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            What the brain did. All of a recording counts, whichever windows of it X holds.
+
+        Returns
+        -------
+        nearest : Series of shape (n_strangers,)
+            The known subject, by stranger.
+
+        Raises
+        ------
+        ValueError
+            If the encoder was fitted without ``unknown_subject="nearest"``.
+        """
+        check_is_fitted(self)
+        X = self._check_X(X)
+        if getattr(self, "covariances_", None) is None:
+            raise ValueError(
+                "unknown_subject='nearest' compares with the covariances of known subjects, which fit notes only if it "
+                "is set then: set it, and fit again."
+            )
+        brain, people = self._as_brain(X, in_fit=True), subjects_of(X)
+        found = {}
+        for stranger in pd.unique(people[brain.subject.numpy() < 0]):
+            own = self._covariance(brain, X.which[people == stranger])
+            distances = [riemannian_distance(own, known) for known in self.covariances_]
+            found[stranger] = self.subjects_[int(np.argmin(distances))]
+        return pd.Series(found, dtype=object, name="nearest")
+
+    @torch.no_grad()
+    def _covariance(self, brain, which):
+        """Covariance of what a person's layer reads, over all of some recordings."""
+        covariances = []
+        for index in np.unique(which):
+            tiles = _strangers(brain.windows.tiles(index), brain.device)
+            total = 0.0
+            for rows in np.array_split(np.arange(len(tiles)), -(-len(tiles) // BATCH)):
+                inputs = {**tiles.inputs(rows), "subject": None}
+                read = self.net_.module_.eval().virtual_channels(**inputs).double()
+                read = read - read.mean(2, keepdim=True)
+                total = total + (read @ read.mT).sum(0) / (len(tiles) * read.shape[2])
+            covariances.append(total.cpu().numpy())
+        return np.mean(covariances, 0)
+
+
+def _apart(windows, rows):
+    """Those of some windows that, going through each signal, begin where the one before has ended."""
+    rows = rows[np.lexsort((windows.start[rows], windows.which[rows]))]
+    keep, signal, stop = [], -1, 0
+    for row in rows:
+        if windows.which[row] != signal or windows.start[row] >= stop:
+            keep.append(row)
+            signal, stop = windows.which[row], windows.start[row] + windows.n_read
+    return np.asarray(keep)
+
+
+def _strangers(windows, device):
+    """Windows of nobody in particular."""
+    return Brain(windows, np.full(len(windows), -1), device)
