@@ -182,7 +182,8 @@ class SubjectLayer(nn.Module):
     n_channels : int
         Number of channels, in and out.
     n_subjects : int
-        Number of people, each with n_channels² weights, drawn from N(0, 1 / n_channels).
+        Number of people, each with n_channels² weights. All begin with the same, drawn from N(0, 1 / n_channels):
+        the mean of matrices that were drawn apart would be no filter at all.
     n_averaged : int or None
         How many of them, from the first, the mean is taken over. None for all.
 
@@ -201,8 +202,8 @@ class SubjectLayer(nn.Module):
     def __init__(self, n_channels: int, n_subjects: int, n_averaged: int | None = None) -> None:
         super().__init__()
         self.n_averaged = n_averaged
-        matrices = torch.randn(n_subjects, n_channels, n_channels) / math.sqrt(n_channels)
-        self.matrices = nn.Parameter(matrices)
+        matrix = torch.randn(n_channels, n_channels) / math.sqrt(n_channels)
+        self.matrices = nn.Parameter(matrix.repeat(n_subjects, 1, 1))
 
     def after(self, matrices: Tensor, offsets: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
         """Return the affine maps that come of others followed by the layers of some people."""

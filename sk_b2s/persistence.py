@@ -272,7 +272,7 @@ def _check_parent(encoder, parent, path):
     """Raise unless an encoder was adapted from this one."""
     if parent is None or not hasattr(parent, "net_") or parent.digest() != encoder.parent_:
         raise ValueError(
-            f"{str(path)!r} does not hold the encoder that this one was adapted from, of digest {encoder.parent_[:12]}: "
+            f"{str(path)!r} does not hold the encoder that this one was adapted from (digest {encoder.parent_[:9]}): "
             f"take the file that was saved of it, not of one fitted anew."
         )
 
