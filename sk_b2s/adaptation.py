@@ -24,6 +24,7 @@ __all__ = ["METHODS", "AdaptationMixin", "AdaptingNet"]
 METHODS = ("auto", "ridge", "layer", "all")
 ENOUGH = 4.0  # minutes of distinct calibration from which "all" is the better choice
 TUNING = {"layer": (1e-3, 6), "all": (3e-4, 4)}  # rate of Adam, passes over the calibration
+STEPS = 12  # at least
 LAYER_WEIGHTS = {"layer": "matrices", "embedding": "vectors"}
 
 
@@ -109,7 +110,7 @@ class AdaptationMixin:
         lr : float, default=None
             Rate of Adam; 1e-3 for "layer", 3e-4 for "all".
         max_epochs : int, default=None
-            Passes over the calibration; 6 for "layer", 4 for "all".
+            Passes over the calibration; 6 for "layer", 4 for "all", or as many as make 12 steps.
 
         Returns
         -------
@@ -263,13 +264,14 @@ class AdaptationMixin:
                 f"give more of y, or use method='ridge'."
             )
         rate, epochs = TUNING[method]
+        n_batches = -(-len(calibration.rows) // self.batch_size)
         net = self._make_net(
             random, kind=AdaptingNet, only=index if method == "layer" else None, speech_module=None, callbacks=[],
-            lr=rate if lr is None else lr, max_epochs=epochs if max_epochs is None else max_epochs,
+            lr=rate if lr is None else lr,
+            max_epochs=max(epochs, -(-STEPS // n_batches)) if max_epochs is None else max_epochs,
         )  # fmt: skip
         net.load_state(self.net_.state())
-        net.freeze()
-        net.partial_fit(
+        net.freeze().partial_fit(
             Pairs(calibration.brain, calibration.targets, calibration.rows, calibration.segments), None
         )
         if net.interrupted:

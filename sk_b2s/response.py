@@ -13,7 +13,12 @@ N_COMPONENTS = 16  # of the speech features
 N_LATENTS = 8  # of what they evoke
 N_LAGS = 21
 LAGS = (-0.3, 0.5)  # s, of the brain after the sound
-RIDGE, LOAD, SOFT = 1e-3, 0.03, 2.0  # shares of mean eigenvalues: see SharedResponse
+RIDGE, LOAD, SOFT = (
+    1e-3,
+    0.03,
+    2.0,
+)  # shares of mean eigenvalues: of the lagged features, and see SharedResponse.layer
+LEAST = 3.0  # by how much more than luck people are taken to differ at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +221,8 @@ def _patterns(lagged, latents, n_subjects):
     patterns = torch.stack([sums[i] / n[i] for i in people])
     within = torch.stack([squares[i] / n[i] - (sums[i] / n[i]).square() for i in people]).mean((0, 2))
     if len(people) > 2:
-        spread = (patterns.var(0).mean(1) - within / n[people].mean()).clamp(min=within / n[people].max())
+        luck = within / n[people].mean()  # in the pattern of a whole recording
+        spread = torch.maximum(patterns.var(0).mean(1) - luck, LEAST * luck)
     else:  # two people cannot tell how people differ
         spread = patterns.square().mean((0, 2))
     n_frames, n_channels = shape[1], shape[2]
