@@ -308,8 +308,9 @@ def told_scores(summary):
     lines["verdict"] += whole["n_without_null"].map(lambda n: f", {n} without null" if n else "")
     first = whole.iloc[0]
     n_seeds = f", {first['n_seeds']} seeds" if first["n_seeds"] > 1 else ""
+    n = whole["n_subjects"].max()
     return (
-        f"{_aligned(lines)}\n\nMeans over {whole['n_subjects'].max()} people in {whole['n_folds'].max()} "
+        f"{_aligned(lines)}\n\nMeans over {n} {'person' if n == 1 else 'people'} in {whole['n_folds'].max()} "
         f'fold{"s" * bool(whole["n_folds"].max() > 1)}{n_seeds}. "null to": the 97.5 % quantile of the null of top-{k}.'
     )
 
