@@ -272,17 +272,16 @@ def heard_at(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.
 
     Returns
     -------
-    in_sound, in_recording : ndarray of shape (n_stretches,)
-        The middle of each stretch of 10 s that was found.
-    likeness : float
-        Median correlation of the envelopes, over all stretches, found or not.
+    in_sound, in_recording, likeness : ndarray of shape (n_stretches,)
+        The middle of each stretch of 10 s, or of the whole sound if it is shorter; where it is most alike; and the
+        correlation of the envelopes there, which tells whether it was found.
     """
     rate = min(RATE, float(sfreq))
     left = max(onset - search - 2, 0.0) // 1  # whole seconds before the part of the channel that is needed
     lasts = min(duration, soundfile.info(sound).duration - begun) if not isinstance(sound, SoundArray) else 0
     part = np.asarray(channel, float)[round(left * sfreq) : round((onset + lasts + search + 2) * sfreq)]
     if len(part) < sfreq:
-        return np.empty(0), np.empty(0), 0.0
+        return np.empty(0), np.empty(0), np.empty(0)
     channels = _channels(part, sfreq, rate)
     onset = onset - round(left * sfreq) / sfreq
     ways = []
@@ -294,9 +293,8 @@ def heard_at(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.
             found = [_place(reference, signal, rate, s, length, onset - begun + s, search) for s in starts]
             ways.append((starts + length / 2, np.array(found).reshape(-1, 2)))
     middle, found = max(ways, key=lambda way: np.median(way[1][:, 1]))
-    good = found[:, 1] >= _enough(length)
     place = middle + onset - begun + found[:, 0] + round(left * sfreq) / sfreq
-    return middle[good], place[good], float(np.median(found[:, 1]))
+    return middle, place, found[:, 1]
 
 
 def _enough(seconds):
@@ -306,7 +304,7 @@ def _enough(seconds):
     seconds has a variance of 1 / (16 T), and the largest of some 30 independent lags exceeds
     :math:`\sqrt{2 \ln(30 / 10^{-3}) / (16 T)} = \sqrt{1.3 / T}` once in a thousand times.
     """
-    return max(ALIKE, np.sqrt(CHANCE / seconds))
+    return np.maximum(ALIKE, np.sqrt(CHANCE / seconds))
 
 
 def _place(reference, signal, rate, start, length, expected, search):
@@ -331,7 +329,8 @@ def align_to_audio(events, channel, *, search=1.0, audio_delay=0.0):
     Stretches of 10 s of each sound are looked for in the channel by the correlation of envelopes; to their
     places one clock drift per recording and the onset of each sound are fitted robustly
     (:func:`~sk_b2s.clocks.fit_clock`). Words and phonemes follow by their time in the sound. Sounds that are too
-    short or soft to be found by themselves are moved as the others of their recording are, if those agree.
+    short or soft to be found by themselves are moved as the others of their recording are, if those agree; many short
+    ones are found by agreeing with each other.
 
     Parameters
     ----------
@@ -404,38 +403,51 @@ def _fit_recording(sounds, recording, names, search):
             f"{others or 'none'}."
         )
     data, sfreq = raw.get_data(picks=[name])[0], float(raw.info["sfreq"])
-    marks, likeness = [], []
+    marks = []
     for k, row in enumerate(sounds.itertuples()):
         s, r, alike = heard_at(data, sfreq, row.sound, row.onset, row.sound_onset, row.duration, search)
-        marks.append((np.full(len(s), k), s, r))
-        likeness.append(alike)
-    which, s, r = (np.concatenate(parts) for parts in zip(*marks, strict=True))
-    found = np.unique(which)
-    if len(found):
-        fit = fit_clock(np.searchsorted(found, which), s, r)
-        begun = sounds["sound_onset"].to_numpy(float)
-        moved = fit.onsets + (1 + fit.drift) * begun[found] - sounds["onset"].to_numpy(float)[found]
+        marks.append((np.full(len(s), k), s, r, alike))
+    which, s, r, alike = (np.concatenate(parts) for parts in zip(*marks, strict=True))
+    onset, begun = (sounds[name].to_numpy(float) for name in ("onset", "sound_onset"))
+    lasts = np.minimum(CHUNK, sounds["duration"].to_numpy(float))
+    sure = alike >= _enough(lasts)[which]
+    if len(np.unique(which[sure])) < FEW:  # what is found by chance is not moved as its neighbours are
+        moved = r - onset[which] - (s - begun[which])
+        alike_enough = alike >= ALIKE
+        common = np.median(moved[alike_enough]) if alike_enough.any() else 0.0
+        together = alike_enough & (abs(moved - common) <= WORST)
+        if len(np.unique(which[together])) > max(FEW, len(sounds) / 2):
+            sure = together
+    found = np.unique(which[sure])
     lost = np.setdiff1d(np.arange(len(sounds)), found)
+    name = f"recording {recording!r}, channel {name!r}"
+    if len(found) == 0:
+        _refuse_lost(sounds.iloc[lost], name, search)
+    fit = fit_clock(np.searchsorted(found, which[sure]), s[sure], r[sure])
     if len(lost):
-        agree = len(found) >= FEW and np.median(abs(moved - np.median(moved))) <= WORST
-        first = sounds.iloc[lost[0]]
-        told = (
-            f"recording {recording!r}, channel {name!r}: the sound {sound_name(first['sound'])!r} is not heard within "
-            f"{search:g} s of {first['onset']:.2f} s (correlation of the envelopes {likeness[lost[0]]:.2f}, where "
-            f"{_enough(min(CHUNK, first['duration'])):.2f} is no chance)"
-        )
-        if not agree:
-            raise ValueError(
-                f"{told}. Is it another sound, too short or soft, a channel of something else, or an onset that is off "
-                f"by more (search=...)?"
-            )
+        moved = fit.onsets + (1 + fit.drift) * begun[found] - onset[found]
+        typical = np.median([np.median(alike[which == k]) for k in found])
+        unlike = [k for k in lost if lasts[k] >= HOP and alike[which == k].max(initial=0) < typical / 2]
+        if len(found) < FEW or np.median(abs(moved - np.median(moved))) > WORST or unlike:
+            _refuse_lost(sounds.iloc[unlike or lost], name, search)
+        names = ", ".join(dict.fromkeys(map(sound_name, sounds["sound"].iloc[lost[:8]])))
         warnings.warn(
-            f"{told}, nor {len(lost) - 1} others; they were moved by {np.median(moved) * 1e3:+.0f} ms as the others "
-            "are.",
+            f"{name}: {len(lost)} of {len(sounds)} sounds are too short or soft to be found, or are others than the "
+            f"table says: {names}. They were moved by {np.median(moved) * 1e3:+.0f} ms, as the {len(found)} that were "
+            f"found.",
             stacklevel=4,
         )
-        onsets = sounds["onset"].to_numpy(float) + np.median(moved) - (1 + fit.drift) * begun
+        onsets = onset + np.median(moved) - (1 + fit.drift) * begun
         onsets[found] = fit.onsets
         fit = fit._replace(onsets=onsets)
-    check_fit(fit, f"recording {recording!r}, channel {name!r}")
+    check_fit(fit, name)
     return fit
+
+
+def _refuse_lost(lost, name, search):
+    first = lost.iloc[0]
+    raise ValueError(
+        f"{name}: the sound {sound_name(first['sound'])!r} is not heard within {search:g} s of {first['onset']:.2f} s "
+        f"({len(lost)} such sounds). Is it another sound, too short or soft, a channel of something else, or an onset "
+        f"that is off by more (search=...)?"
+    )

@@ -388,6 +388,9 @@ def test_a_list_that_is_a_page(server, monkeypatch, tmp_path):
     server.files["/ag3kj/files/osfstorage/?page[size]=100"] = b"<html>log in</html>"
     with pytest.raises(PermissionError, match=r"sent no list but '<html>log in</html>'"):
         fetch_gwilliams2022(tmp_path)
+    server.json("/ag3kj/files/osfstorage/?page[size]=100", {"items": []})
+    with pytest.raises(ValueError, match=r"a list of another form than it had: \['data', 'links'\] are missing"):
+        fetch_gwilliams2022(tmp_path)
 
 
 def test_mous_says_what_to_do(tmp_path):

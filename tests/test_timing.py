@@ -316,13 +316,27 @@ def test_short_sounds_are_moved_as_the_long_ones_or_refused(tmp_path):
     })  # fmt: skip
     swapped = table.assign(sound=[paths[i] for i in (0, 3, 2, 1, 4, 5)])
     for events in (table, swapped):
-        with pytest.warns(UserWarning, match=r"nor 2 others; they were moved by \+300 ms as the others are"):
+        with pytest.warns(UserWarning, match=r"3 of 6 sounds are too short .* moved by \+300 ms, as the 3"):
             aligned = align_to_audio(events, "MISC 001")
         np.testing.assert_allclose(aligned["onset"], onsets, atol=0.004)
-    with pytest.raises(
-        ValueError, match=r"'s1\.wav' is not heard .* is no chance\)\. Is it another sound, too short"
-    ):
-        align_to_audio(table.iloc[[1, 3, 5]], "MISC 001")
+    with pytest.raises(ValueError, match=r"'s1\.wav' is not heard .*\(3 such sounds\)\. Is it another sound"):
+        align_to_audio(table.iloc[[1, 3, 5]].assign(onset=onsets[[1, 3, 5]] - [0.1, 0.3, 0.5]), "MISC 001")
+    other = str(tmp_path / "other.wav")
+    soundfile.write(other, talk(12.0, seed=40), 4000, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"'other\.wav' is not heard"):
+        align_to_audio(table.assign(sound=[other, *paths[1:]]), "MISC 001")
+
+
+def test_many_short_sounds_are_found_by_agreeing(tmp_path):
+    paths, onsets = [str(tmp_path / f"s{i}.wav") for i in range(12)], 3.0 + 4.0 * np.arange(12)
+    for i, path in enumerate(paths):
+        soundfile.write(path, talk(0.7, seed=60 + i), 4000, subtype="FLOAT")
+    channel = sum(recorded(soundfile.read(p)[0], t, 0, 60) for p, t in zip(paths, onsets, strict=True))
+    path = write_raw(tmp_path / "x_raw.fif", {"MISC 001": channel, "Cz": np.zeros(len(channel))})
+    table = pd.DataFrame({
+        "subject": "1", "recording": str(path), "type": "sound", "onset": onsets - 0.3, "duration": 0.0, "sound": paths,
+    })  # fmt: skip
+    np.testing.assert_allclose(align_to_audio(table, "MISC 001")["onset"], onsets, atol=0.004)
 
 
 def test_a_sound_played_twice_is_found_the_first_time(tmp_path, wavs):

@@ -112,7 +112,7 @@ def _osf_files(url, wanted):
     """List the files of a folder at OSF and of those below it, but for people who were not asked for."""
     files = []
     while url:
-        page = _ask(url)
+        page = _ask(url, "data", "links")
         for entry in page["data"]:
             said = entry["attributes"]
             path = said["materialized_path"].strip("/")
@@ -152,7 +152,7 @@ def fetch_brennan2019(root, subjects=None, progress=True):
         As :func:`fetch_gwilliams2022`.
     """
     wanted = _names(subjects)
-    said = _ask(f"{DEEP_BLUE}/concern/data_sets/{ALICE_WORK}.json")["file_sets"]
+    said = _ask(f"{DEEP_BLUE}/concern/data_sets/{ALICE_WORK}.json", "file_sets")["file_sets"]
     files = [_deep_blue_file(entry) for entry in said]
     recordings = {Path(f.path).stem for f in files if f.path.startswith("S") and f.path.endswith(".mat")}
     _check_found("subjects", wanted, recordings)
@@ -255,11 +255,11 @@ def fetch_broderick2019(root, subjects=None, edition="openneuro", progress=True)
 
 def _fetch_dryad(root, progress):
     """Fetch the archive of natural speech from Dryad and unpack it, and the zips in it."""
-    versions = _ask(f"{DRYAD}/api/v2/datasets/{quote(BRODERICK_DOI, safe='')}/versions")
+    versions = _ask(f"{DRYAD}/api/v2/datasets/{quote(BRODERICK_DOI, safe='')}/versions", "_embedded")
     version = versions["_embedded"]["stash:versions"][-1]["_links"]["self"]["href"]
     url, files = f"{DRYAD}{version}/files?per_page=100", []
     while url:
-        page = _ask(url)
+        page = _ask(url, "_embedded", "_links")
         for entry in page["_embedded"]["stash:files"]:
             links = entry["_links"]
             link = (links.get("stash:download") or links.get("stash:file-download"))["href"]
@@ -478,15 +478,21 @@ def _check_page(answer, file):
         )
 
 
-def _ask(url):
-    """Ask a server for a list."""
+def _ask(url, *keys):
+    """Ask a server for a list that has some keys."""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(WAIT * 2 ** (attempt - 1))
         try:
             answer = requests.get(url, headers={"Accept": "application/json"}, timeout=TIMEOUT)
             _check_answer(answer, url)
-            return answer.json()
+            said = answer.json()
+            if missing := [key for key in keys if key not in said]:
+                raise ValueError(
+                    f"{url} sent a list of another form than it had: {missing} are missing. Fetch the study by hand, "
+                    f"and tell the keepers of this package."
+                )
+            return said
         except requests.JSONDecodeError as error:
             raise PermissionError(
                 f"{url} sent no list but {answer.text.strip()[:60]!r}: a network or server that wants you to log in, "
