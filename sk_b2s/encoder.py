@@ -438,7 +438,9 @@ class BrainEncoder(AdaptationMixin, StrangerMixin, RetrievalMixin, TransformerMi
             self.net_.history = self.history_ = History(state["history_"])
             self._forget_training()
         if "own_weights" in nets:
-            self.own_nets_ = {person: self._own_net(weights) for person, weights in nets["own_weights"].items()}
+            self.own_nets_ = {
+                person: self._own_net(weights) for person, weights in nets["own_weights"].items()
+            }
 
     def _check_device(self):
         """Fall back on "auto" where the device does not exist on this machine."""

@@ -66,8 +66,9 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         subjects with too little data of their own.
     n_components : int or None, default=None
         Principal components of the channels, per model, that the regression sees; None is all
-        channels. Time and memory grow with the cube and the square of components times lags: hundreds
-        of sensors need it, and 48 lose little of what a linear decoder can use.
+        channels, and so is a number as high as theirs. Time and memory grow with the cube and the
+        square of components times lags: hundreds of sensors need it, and 48 lose little of what a
+        linear decoder can use.
     sfreq : float or None, default=None
         Rate of plain arrays in Hz, by which lags in seconds become frames. Windows know theirs.
     k : int, default=10
@@ -215,10 +216,6 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     def _check_parameters(self, X):
         check_alphas(self.alphas)
         check_lags(self.lags)
-        if self.n_components is not None and self.n_components > X.shape[1]:
-            raise ValueError(
-                f"n_components={self.n_components}, but X has {X.shape[1]} channels; None takes them all."
-            )
         if None not in (self.sfreq, X.sfreq) and not np.isclose(self.sfreq, X.sfreq):
             raise ValueError(
                 f"sfreq={self.sfreq:g}, but X says {X.sfreq:g} Hz; sfreq=None believes the windows."
@@ -262,18 +259,19 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     def _centre(self, X, targets, rows):
         """Mean and components of the channels, and mean of the features: float64 Tensors."""
         n_channels = X.shape[1]
+        reduce = self.n_components is not None and self.n_components < n_channels
         x_sum, y_sum = torch.zeros(n_channels).double(), torch.zeros(self.n_features_out_).double()
         products = torch.zeros(n_channels, n_channels).double()
         for brain, speech in self._batches(X, targets, rows, torch.zeros(n_channels)):
             flat = brain.reshape(-1, n_channels)
             x_sum += flat.sum(0)
             y_sum += speech.sum((0, 1))
-            if self.n_components is not None:
+            if reduce:
                 products += flat.T @ flat
         n_frames = np.count_nonzero(self.frame_weights_) * len(rows)
         mean, offset = x_sum / n_frames, y_sum / (len(self.frame_weights_) * len(rows))
         check_finite(X=mean, y=offset)
-        if self.n_components is None:
+        if not reduce:
             return mean, torch.eye(n_channels).double(), offset
         covariance = products / n_frames - torch.outer(mean, mean)
         return mean, torch.linalg.eigh(covariance).eigenvectors[:, -self.n_components :], offset

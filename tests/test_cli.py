@@ -163,6 +163,14 @@ def test_it_is_the_librarys_benchmark(done):
     same(found.drop(columns="key"), by_hand.drop(columns="key"))
 
 
+def test_the_ridge_reads_caps_of_few_sensors(tmp_path):
+    make_listening(
+        2, 1, modality="eeg", n_channels=16, snr_db=10, artefacts=False, root=tmp_path
+    ).to_csv(tmp_path / "events.csv", index=False)  # fmt: skip
+    asked = [*BARE[len(DATA) :], "--block", "6"]
+    assert main(["benchmark", str(tmp_path), *asked, "--fold", "0", "--out", str(tmp_path / "r.jsonl")]) == 0
+
+
 def test_a_second_time_nothing_is_done(done, capsys):
     before = done.read_bytes()
     assert main(["benchmark", *BARE, "--out", str(done)]) == 0
