@@ -170,11 +170,11 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
         """Fit a clone on some rows, or find one that was fitted on the same."""
         if len(rows) < _num_samples(y):
             X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
-        if self.memory is None:
-            return clone(self.estimator).fit(X, y)
         memory = (
             self.memory if isinstance(self.memory, joblib.Memory) else joblib.Memory(self.memory, verbose=0)
         )
+        if memory.location is None:
+            return clone(self.estimator).fit(X, y)
         key = key_of(self.estimator, row_digests(X), row_digests(y), code_digest(room="persistence"))
         with _alone(memory.location, key):
             return cached(_fit, memory, ignore=("estimator", "X", "y"))(key, self.estimator, X, y)
