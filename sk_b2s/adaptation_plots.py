@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.minutes import AMOUNT
-from sk_b2s.palette import MUTED, axes_of, colours, percent, spread, tidy
+from sk_b2s.palette import COLOURS, MUTED, axes_of, colours, percent, spread, tidy
 from sk_b2s.score_plots import named_score, scores_over
 from sk_b2s.statistics import of_decoders
 
 __all__ = ["plot_adaptation"]
 
-MARKERS = "osD^vPX"  # so that lines are told apart without colour, and where colours come again
+MARKERS = "osD^vPX"  # so that lines are told apart without colour
 
 
 def plot_adaptation(results, score="top_k", ax=None):
@@ -67,8 +67,9 @@ def plot_adaptation(results, score="top_k", ax=None):
     for at, (name, colour) in enumerate(colours(names).items()):
         own = table.loc[name].sort_index()
         place = np.searchsorted(amounts, own.index.to_numpy(float)) + shifts[at]
-        ax.errorbar(place, own["score"], own["sem"], color=colour, marker=MARKERS[at % len(MARKERS)], markersize=6,
-                    linewidth=1.8, capsize=3, label=name, zorder=3)  # fmt: skip
+        style = "-" if at < len(COLOURS) else "--"  # where colours come again
+        ax.errorbar(place, own["score"], own["sem"], color=colour, linestyle=style, marker=MARKERS[at % len(MARKERS)],
+                    markersize=6, linewidth=1.8, capsize=3, label=name, zorder=3)  # fmt: skip
     n_subjects = rows["subject"].nunique()
     ax.set(
         xticks=places, xticklabels=["all" if amount == np.inf else f"{amount:g}" for amount in amounts],
