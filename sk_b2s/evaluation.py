@@ -319,20 +319,23 @@ def _about(cv, X, y, folds):
 
 def _unlabelled(estimator, X, met):
     """Say what of an estimator sees the recordings that are tested, without what was heard in them."""
-    steps, saw = [estimator], []
-    for step in steps:
-        within = (
-            [one for _, one in step.steps]
-            if isinstance(step, Pipeline)
-            else [getattr(step, "estimator", None)]
-        )
-        steps += [one for one in within if hasattr(one, "fit")]
+    saw = []
+    for step in _steps(estimator):
         met = met and getattr(step, "method", None) != "none"
         if isinstance(step, BY_RECORDING) and (table_of(X) is not None or isinstance(X, Windows)):
             saw.append(type(step).__name__)
         if getattr(step, "unknown_subject", None) == "nearest" and not met:
             saw.append("unknown_subject='nearest'")
     return ", ".join(dict.fromkeys(saw))
+
+
+def _steps(estimator):
+    """An estimator and all that it is made of, outermost first."""
+    yield estimator
+    inner = [getattr(estimator, "estimator", None)]
+    for step in [one for _, one in estimator.steps] if isinstance(estimator, Pipeline) else inner:
+        if hasattr(step, "fit"):
+            yield from _steps(step)
 
 
 def _how(cv):
