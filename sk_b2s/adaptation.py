@@ -78,7 +78,7 @@ class _Calibration:
         """Windows as :meth:`~sk_b2s.response.SharedResponse.layer` takes them."""
         for rows in np.array_split(self.rows, -(-len(self.rows) // BATCH)):
             inputs = {**self.brain.inputs(rows), "subject": None}
-            yield self.targets.gather(rows), module.virtual_channels(**inputs).cpu()
+            yield self.targets.gather(rows), module.eval().virtual_channels(**inputs).cpu()  # without dropout
 
 
 class AdaptationMixin:

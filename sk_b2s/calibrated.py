@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sk_b2s.adaptation import METHODS
 from sk_b2s.asking import decoder_and_windows, levels, was_interrupted
 from sk_b2s.caching import cached
 from sk_b2s.candidates import check_in_step
@@ -23,7 +24,6 @@ from sk_b2s.ledger import Ledger, code_digest, key_of, row_digests
 __all__ = ["CalibratedDecoder"]
 
 WITHOUT = ("none", "scratch")  # methods that ask nothing of the decoder
-ADAPT = ("auto", "ridge", "layer", "all")  # those of its adapt
 WAIT = 0.5  # s between looks at a fit that another process is at
 
 
@@ -98,7 +98,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
 
     _parameter_constraints = {
         "estimator": [HasMethods(["fit"])],
-        "method": [StrOptions({*ADAPT, *WITHOUT})],
+        "method": [StrOptions({*METHODS, *WITHOUT})],
         "memory": [str, Path, joblib.Memory, None],
     }
 
@@ -159,7 +159,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
                 f"LeaveOneSubjectOut(calibration_minutes=...), or method='scratch'."
             )
         decoder = decoder_of(self.estimator)[0]
-        if self.method in ADAPT and not hasattr(decoder, "adapt"):
+        if self.method in METHODS and not hasattr(decoder, "adapt"):
             raise TypeError(
                 f"method={self.method!r} needs a decoder that adapts, such as BrainEncoder, and "
                 f"{type(decoder).__name__} does not: use method='scratch' or 'none'."

@@ -370,6 +370,32 @@ def test_what_cannot_be_done_is_a_row_that_says_so(listeners):
     plt.close("all")
 
 
+def test_a_network_and_a_new_listener(listening, tiny_pipeline, tmp_path):
+    """The benchmark's rows are those of fit and adapt by hand, and the networks of the others are fitted once."""
+    X, y = listening
+    pipe = tiny_pipeline(max_epochs=3, unknown_subject="nearest")
+    estimators = {name: CalibratedDecoder(pipe, name, tmp_path) for name in ("none", "ridge", "layer", "all")}
+    cv = LeaveOneSubjectOut(1, calibration_minutes=[0, np.inf])
+    results = benchmark(estimators, X, y, cv, controls=False, **FAST)
+    assert len(list(tmp_path.rglob("output.pkl"))) == 2
+    assert (results["error"] == "").all()
+    results = results.groupby(["estimator", "fold"])["top_k"].agg(list)
+    assert results["none"].tolist() == [results["none"][fold - fold % 2] for fold in range(4)]
+    for fold, (train, test) in enumerate(cv.split(X, y)):
+        own = (X["subject"].iloc[train] == X["subject"].iloc[test[0]]).to_numpy()
+        base = clone(pipe).set_params(encoder__random_state=0).fit(X.iloc[train[~own]], y.iloc[train[~own]])
+        if not own.any():
+            assert results["ridge", fold] == results["layer", fold] == results["none", fold]
+            continue
+        windows, heard = base[:-1].transform(X.iloc[train[own]]), y.iloc[train[own]]
+        for method in ("ridge", "layer", "all"):
+            adapted = base[-1].adapt(windows, heard, method=method)
+            answers = retrieve(adapted, base[:-1].transform(X.iloc[test]), y.iloc[test])
+            condition = answers.rows["condition"].fillna("").to_numpy()
+            hits = pd.Series(answers.ranks < 5).groupby(condition, sort=False).mean()
+            assert results[method, fold] == pytest.approx(hits.tolist())
+
+
 def test_the_decoder_within_is_found():
     decoder, prefix = decoder_of(CalibratedDecoder(KINDS["search"]))
     assert isinstance(decoder, Adapting)
