@@ -416,7 +416,9 @@ class _Progress:
         if any(cell.control != "decoder" for cell in cells):
             of += f" and {'their' if n_named > 1 else 'its'} controls"
         done = f", {self.before} of which are done already" if self.before else ""
-        print(f"{self.n} fits{done}: {of} on {n_folds} fold{'s' * (n_folds > 1)}", flush=True)
+        print(
+            f"{self.n} fit{'s' * (self.n > 1)}{done}: {of} on {n_folds} fold{'s' * (n_folds > 1)}", flush=True
+        )
 
     def __call__(self, line, done):
         seconds = (time.monotonic() - self.began) / (done - self.before) * (self.n - done)
