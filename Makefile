@@ -41,7 +41,11 @@ format: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-constraints: $(VENV)/.dev $(VENV)/.docs
+$(VENV)/.fetch: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fetch]"
+	touch $@
+
+constraints: $(VENV)/.dev $(VENV)/.docs $(VENV)/.fetch
 	( echo "# Exact versions of everything \`make\` installs; refresh with \`make constraints\`."; \
 	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' ) > constraints.txt
 

@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,20 @@ def test_no_path_of_a_machine_is_written_down():
     ]:
         if path.is_file() and path.suffix in {".py", ".md"}:
             assert not re.search(r"/(root|home|work)/\w+", path.read_text()), path
+
+
+def test_whatever_make_installs_has_a_pin_that_make_keeps():
+    """`make constraints` writes down what its environment holds, so each extra must be in it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = {
+        line.split("==")[0].lower()
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    extras = project["optional-dependencies"]
+    for requirement in [*project["dependencies"], *sum(extras.values(), [])]:
+        assert re.split(r"[\[><=~ ]", requirement)[0].lower() in pins, requirement
+    makefile = (ROOT / "Makefile").read_text()
+    asked = re.search(r"^constraints:(.*)$", makefile, re.MULTILINE)[1]
+    installed = re.search(r'"\.\[(.*?)\]"', makefile)[1].split(",")
+    assert all(extra in installed or f"$(VENV)/.{extra}" in asked.split() for extra in extras)

@@ -114,6 +114,8 @@ def test_masc_takes_what_is_asked(masc_root):
     assert set(some["task"]) == {"1"}
     with pytest.raises(ValueError, match=r"sessions=\['0', '9'\] names '9', which is not there"):
         load_gwilliams2022(masc_root, sessions=["0", "9"], **options)
+    with pytest.raises(ValueError, match=r"tasks=\['0', '3'\] names '3', which is not there"):
+        load_gwilliams2022(masc_root, "12", tasks=["0", "3"], **options)
     with pytest.raises(
         ValueError, match=r"subjects='13' names '13', which is not there \(did you mean '12'\?\)"
     ):
@@ -152,10 +154,13 @@ def tiny_masc(tmp_path):
     return load
 
 
+@pytest.mark.filterwarnings("ignore:gwilliams2022. 1 tables have fewer rows")
 def test_a_table_of_masc_that_was_cut_off(data_folder, tmp_path):
     root = masc_folder(data_folder, tmp_path, ("04", "12"))
     table = next(root.glob("sub-12/ses-*/meg/*task-1_events.tsv"))
     table.write_bytes(b"\n".join(table.read_bytes().split(b"\n")[:2000]))
+    with pytest.warns(UserWarning, match=r"1 tables have fewer rows than that of their story, .* 1999 of 6622"):
+        load_gwilliams2022(root, "12", need_recordings=False)
     with pytest.raises(
         ValueError, match=r"sub-12.*_task-1_meg\.con' has 1999 rows, those of other .* 6622 \(1 such"
     ):

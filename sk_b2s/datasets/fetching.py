@@ -1,4 +1,8 @@
-"""Fetching the studies: lists of what their servers hold, and files one at a time, resumed and checked."""
+"""Fetching the studies: lists of what their servers hold, and files one at a time, resumed and checked.
+
+openneuro-py, which the extra ``[fetch]`` installs, brings niquests and with it urllib3-future, a package that takes the
+name and place of urllib3. What is here, by pooch and requests, works with either of the two.
+"""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,6 +34,7 @@ __all__ = ["load_gwilliams2022"]
 
 STUDY = "gwilliams2022"
 SESSIONS = ["0", "1"]
+ROWS = {"0": 3134, "1": 6622, "2": 11597, "3": 17999}  # of every table of a story
 STORIES = {"0": "lw1", "1": "cable_spool_fort", "2": "easy_money", "3": "the_black_willow"}
 HINT = (
     "Fetch it by sk_b2s.datasets.fetch_gwilliams2022, or put the four OSF nodes of MEG-MASC into one folder."
@@ -78,7 +80,12 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
     FileNotFoundError
         If a folder, recording, sound or table is not there.
     ValueError
-        If a table is malformed, or who or what was asked for is not there.
+        If a table is malformed or shorter than another person's, or who or what was asked for is not there.
+
+    Warns
+    -----
+    UserWarning
+        If tables have fewer rows than those of their story have.
 
     Notes
     -----
@@ -102,6 +109,8 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
             f"{STUDY}: {str(root)!r} has no table sub-*/ses-*/meg/*_events.tsv that was asked for. {HINT}"
         )
     events = finish(tables, STUDY, need_recordings, audio_delay)
+    for name, asked, column in (("tasks", tasks, "task"), ("sessions", sessions, "session")):
+        choose(name, asked, sorted(events[column].unique()), STUDY)
     _check_alike(events)
     return events
 
@@ -109,6 +118,13 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
 def _check_alike(events):
     """Raise where one person's table of a story has fewer rows than another's: all heard the same."""
     counts = events.groupby(["recording", "task"], sort=False).size().reset_index(name="rows")
+    if (short := counts[counts["rows"] < counts["task"].map(ROWS)]).size:
+        warnings.warn(
+            f"{STUDY}: {len(short)} tables have fewer rows than that of their story, the first "
+            f"{short['recording'].iloc[0]!r} {short['rows'].iloc[0]} of {ROWS[short['task'].iloc[0]]}; were they cut "
+            "off?",
+            stacklevel=3,
+        )
     most = counts.groupby("task")["rows"].transform("max")
     if (short := counts[counts["rows"] < most]).size:
         first = short.iloc[0]
