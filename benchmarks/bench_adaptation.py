@@ -125,7 +125,7 @@ def table(results):
     for method in METHODS:
         ahead = [_said(m) for m in MINUTES[1:] if mean.loc[method, m] > scratch[m]]
         print(f"- {method} is ahead of scratch after {', '.join(ahead) or 'none'} minutes")
-    best = mean.loc[list(METHODS)].idxmax()
+    best = mean.loc[list(METHODS), list(MINUTES[1:])].idxmax()
     print("- best method by minutes: " + ", ".join(f"{_said(m)}: {best[m]}" for m in MINUTES[1:]), "\n")
 
 
