@@ -154,7 +154,12 @@ def main():
     arguments = parser.parse_args()
     print(machine(), end="\n\n")
     if arguments.whole:
-        print(markdown(["step", "rows", "s of the processor", "s of the clock", "MiB more at most"], time_whole(arguments.data)))
+        print(
+            markdown(
+                ["step", "rows", "s of the processor", "s of the clock", "MiB more at most"],
+                time_whole(arguments.data),
+            )
+        )
         return
     described = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -159,7 +159,9 @@ def test_a_table_of_masc_that_was_cut_off(data_folder, tmp_path):
     root = masc_folder(data_folder, tmp_path, ("04", "12"))
     table = next(root.glob("sub-12/ses-*/meg/*task-1_events.tsv"))
     table.write_bytes(b"\n".join(table.read_bytes().split(b"\n")[:2000]))
-    with pytest.warns(UserWarning, match=r"1 tables have fewer rows than that of their story, .* 1999 of 6622"):
+    with pytest.warns(
+        UserWarning, match=r"1 tables have fewer rows than that of their story, .* 1999 of 6622"
+    ):
         load_gwilliams2022(root, "12", need_recordings=False)
     with pytest.raises(
         ValueError, match=r"sub-12.*_task-1_meg\.con' has 1999 rows, those of other .* 6622 \(1 such"
