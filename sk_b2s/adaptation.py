@@ -68,7 +68,8 @@ class _Calibration:
 
     person: str
     brain: Brain
-    targets: Windows
+    speech: Windows
+    targets: Windows  # what estimates are compared with: the features of speech, or what is made of them
     rows: np.ndarray
     segments: np.ndarray
     minutes: float  # of distinct sound, or of the brain where what was heard has no table; NaN if unknown
@@ -78,7 +79,7 @@ class _Calibration:
         """Windows as :meth:`~sk_b2s.response.SharedResponse.layer` takes them."""
         for rows in np.array_split(self.rows, -(-len(self.rows) // BATCH)):
             inputs = {**self.brain.inputs(rows), "subject": None}
-            yield self.targets.gather(rows), module.eval().virtual_channels(**inputs).cpu()  # without dropout
+            yield self.speech.gather(rows), module.eval().virtual_channels(**inputs).cpu()  # without dropout
 
 
 class AdaptationMixin:
@@ -181,12 +182,9 @@ class AdaptationMixin:
 
     def _calibrations(self, X, y):
         """Each new person's minutes."""
-        targets = self._as_compared(self._targets(y))
-        if targets.shape[1:] != (self.n_features_out_, len(self.frame_weights_)):
-            raise ValueError(
-                f"y has {targets.shape[1]} features x {targets.shape[2]} frames, but fit saw {self.n_features_out_} x "
-                f"{len(self.frame_weights_)}; cut it with the same window and features."
-            )
+        speech = self._targets(y)
+        self._check_target_shape(speech)
+        targets = self._as_compared(speech)
         brain, segments, people = self._as_brain(X, in_fit=True), distinct_segments(y).target, subjects_of(X)
         for place, person in enumerate(pd.unique(people)):
             rows = np.flatnonzero(people == person)
@@ -197,7 +195,7 @@ class AdaptationMixin:
             if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
                 minutes = SoundIntervals.from_table(table.iloc[rows]).seconds / 60
             yield _Calibration(
-                person, brain, targets, rows, segments, minutes, steps / (len(rows) * X.n_read)
+                person, brain, speech, targets, rows, segments, minutes, steps / (len(rows) * X.n_read)
             )
 
     # --- the new encoder ---------------------------------------------------------------------------
@@ -266,7 +264,7 @@ class AdaptationMixin:
         rate, epochs = TUNING[method]
         n_batches = -(-len(calibration.rows) // self.batch_size)
         net = self._make_net(
-            random, kind=AdaptingNet, only=index if method == "layer" else None, speech_module=None, callbacks=[],
+            random, kind=AdaptingNet, hears=False, only=index if method == "layer" else None, callbacks=[],
             lr=rate if lr is None else lr,
             max_epochs=max(epochs, -(-STEPS // n_batches)) if max_epochs is None else max_epochs,
         )  # fmt: skip
@@ -305,7 +303,7 @@ class AdaptationMixin:
 
     def _own_net(self, weights):
         """Make a person's own network around its weights."""
-        net = self._make_net(np.random.RandomState(0), kind=AdaptingNet, speech_module=None)
+        net = self._make_net(np.random.RandomState(0), kind=AdaptingNet, hears=False)
         net.load_state(weights)
         net.drop_training()
         return net

@@ -374,15 +374,19 @@ class BrainEncoder(AdaptationMixin, StrangerMixin, RetrievalMixin, TransformerMi
             }
         )
 
-    def _make_net(self, random, held_out=None, kind=RetrievalNet, **changes):
-        """Build a skorch net with fresh weights drawn from ``random``; ``changes`` are to its arguments."""
+    def _make_net(self, random, held_out=None, kind=RetrievalNet, hears=True, **changes):
+        """Build a skorch net with fresh weights drawn from ``random``.
+
+        Without ``hears`` there is none on the speech features; ``changes`` are to its arguments.
+        """
+        speech = self.speech_architecture_ if hears else None
         device = choose_device(self.device)
         callbacks = [] if held_out is None else [("early_stopping", EarlyStop(self.patience))]
         seed, dropout_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
         arguments = {
             **{f"module__{name}": value for name, value in self.architecture_.items()},
-            "speech_module": None if self.speech_architecture_ is None else SpeechModule,
-            **{f"speech_module__{name}": value for name, value in (self.speech_architecture_ or {}).items()},
+            "speech_module": None if speech is None else SpeechModule,
+            **{f"speech_module__{name}": value for name, value in (speech or {}).items()},
             "criterion__weights": torch.as_tensor(self.frame_weights_, dtype=torch.float32),
             "criterion__duplicates": self.duplicates,
             "optimizer": torch.optim.Adam,

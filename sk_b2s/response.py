@@ -189,18 +189,19 @@ def _loaded(matrix, share):
 
 def _latents(lagged):
     """From lagged features to latents, and from these to what they evoke in the shared channels."""
-    n, sums, square, cross = 0, 0.0, 0.0, 0.0
+    n, sums, square, cross, power = 0, 0.0, 0.0, 0.0, 0.0
     for x, channels, *_ in lagged():
         x, channels = x.flatten(0, 1), channels.flatten(0, 1)
         both = torch.cat([x, channels], 1).sum(0)
         n, sums, square, cross = n + len(x), sums + both, square + x.T @ x, cross + x.T @ channels
+        power = power + float(channels.square().sum())
     mean = sums / n
     of_x, of_channels = mean[: len(square)], mean[len(square) :]
     square = square / n - torch.outer(of_x, of_x)
     kernel = torch.linalg.solve(_loaded(square, RIDGE), cross / n - torch.outer(of_x, of_channels))
     values, vectors = torch.linalg.eigh(kernel.T @ square @ kernel)
     values, vectors = values.flip(0)[:N_LATENTS], vectors.flip(1)[:, :N_LATENTS]
-    there = values > max(1e-9 * float(values[0]), 1e-30)
+    there = values > max(1e-9 * float(values[0]), 1e-12 * power / n)  # else it is rounding
     values, vectors = values[there].sqrt(), vectors[:, there]
     return (kernel @ vectors / values, vectors * values) if there.any() else None
 
