@@ -30,8 +30,13 @@ TABLES = {
     "0.3 s early": lambda sounds: sounds.assign(onset=sounds["onset"] - SHIFT),
     "0.3 s late": lambda sounds: sounds.assign(onset=sounds["onset"] + SHIFT),
     "sounds swapped": lambda sounds: swapped(sounds),
+    "one sound 0.4 s early": lambda sounds: sounds.assign(
+        onset=sounds["onset"] - 0.4 * (place_of(sounds) == 1)
+    ),
+    "two sounds exchanged": lambda sounds: exchanged(sounds),
 }
 TRUTH = {"0.3 s early": SHIFT, "0.3 s late": -SHIFT}
+NOTES = ("isolated peak", "before the sound", "from the others|no response to")
 USUAL = ["blinks", "jumps", "bursts", "shift", "gain", "attention", "line", "drift", "clock", "jitter"]
 
 
@@ -44,6 +49,21 @@ def swapped(sounds):
     return sounds.assign(sound=heard, duration=length)
 
 
+def place_of(sounds):
+    """Count the sounds of each recording from 0."""
+    return sounds.groupby("recording")["onset"].rank().astype(int) - 1
+
+
+def exchanged(sounds):
+    """Say that the second sound of each recording was its third, and the other way round."""
+    sounds, place = sounds.copy(), place_of(sounds)
+    for _, rows in sounds.groupby("recording"):
+        two = [rows.index[place[rows.index] == at][0] for at in (1, 2)]
+        sounds.loc[two, "sound"] = sounds.loc[two[::-1], "sound"].to_numpy()
+        sounds.loc[two, "duration"] = sounds.loc[two, "duration"].min()
+    return sounds
+
+
 def look(modality, recorded, seed, options):
     """What is said of each table of one set of recordings: {name of the table: DataFrame}."""
     how = RECORDED[recorded]
@@ -54,7 +74,8 @@ def look(modality, recorded, seed, options):
             snr_db=how.get("snr_db"), random_state=seed, root=root,
         )  # fmt: skip
         sounds = events[events["type"] == "sound"]
-        tables = TABLES if recorded == "response" else {"aligned": TABLES["aligned"]}
+        names = options.tables if recorded == "response" else ["aligned"]
+        tables = {name: TABLES[name] for name in names}
         memory = f"{root}/memory"
         return {name: check_alignment(change(sounds), memory=memory) for name, change in tables.items()}
 
@@ -68,7 +89,7 @@ def summary(found, truth):
         yield [
             name, len(rows), *(int((kind == k).sum()) for k in ("aligned", "off", "cannot tell")),
             f"{named.median():+.2f}" if len(named) else "", int((error > 0.1).sum()),
-            *(int(rows["note"].str.contains(note).sum()) for note in ("isolated peak", "before the sound")),
+            *(int(rows["note"].str.contains(note).sum()) for note in NOTES),
         ]  # fmt: skip
 
 
@@ -80,6 +101,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--modalities", nargs="+", default=["meg", "eeg"])
     parser.add_argument("--recorded", nargs="+", default=list(RECORDED), choices=list(RECORDED))
+    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--keep", help="also keep all that was found in this file, as a pickle")
     options = parser.parse_args()
     began = time.perf_counter()
@@ -99,7 +121,7 @@ def main():
     if options.keep:
         joblib.dump(kept, options.keep)
     columns = ["modality", "recorded", "table", "of", "n", "aligned", "off", "cannot tell", "median offset, s",
-               "> 0.1 s from the truth", "peak at 0 named", "power before named"]  # fmt: skip
+               "> 0.1 s from the truth", "peak at 0 named", "power before named", "sounds named"]  # fmt: skip
     print(markdown(columns, rows))
     print(f"{time.perf_counter() - began:.0f} s")
 

@@ -3,12 +3,15 @@
 Citation
     Broderick, Anderson, Di Liberto, Crosse, Lalor (2018). Electrophysiological correlates of semantic
     dissimilarity reflect the comprehension of natural, narrative speech. Current Biology 28:803.
-    https://doi.org/10.1016/j.cub.2018.01.080
+    https://doi.org/10.1016/j.cub.2018.01.080. Part of the people are those of Di Liberto, O'Sullivan, Lalor (2015).
+    Low-frequency cortical entrainment to speech reflects phoneme-level processing. Current Biology 25:2457.
+    https://doi.org/10.1016/j.cub.2015.08.030
 Licence
     CC0, both editions.
 Where
-    OpenNeuro ds004408 (BIDS, 512 Hz, with the sounds and their words), the edition read by default; Dryad
-    doi:10.5061/dryad.070jc ("Natural Speech", MATLAB, 128 Hz, without the sounds), which the paper used.
+    OpenNeuro ds004408 (https://doi.org/10.18112/openneuro.ds004408.v1.0.8; BIDS, 512 Hz, with the sounds and their
+    words), the edition read by default; Dryad, https://doi.org/10.5061/dryad.070jc ("Natural Speech", MATLAB, 128 Hz,
+    without the sounds), which the paper used.
 Size
     19 people in 20 runs of about three minutes; 19 GB at OpenNeuro.
 By hand
