@@ -282,8 +282,8 @@ def _place_in_sounds(events):
         _refuse(
             events.set_axis(labels), lost, "sound",
             f"a sound, given or playing, but the last, {sound_name(last['sound'])!r}, has ended at "
-            f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, or a sound's row "
-            f"missing?)",
+            f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, its "
+            f"duration wrong, or a sound's row missing?)",
         )  # fmt: skip
     fill = spoken[without]
     events.loc[fill, "sound"] = events["sound"].to_numpy()[playing[without]]
