@@ -11,8 +11,8 @@ decoder that was trained on the same minutes alone.
 # Four people and a story
 # -----------------------
 # Ten minutes of *Alice's Adventures in Wonderland* for each, 64 simulated MEG sensors. Auditory cortices lie, point and
-# respond differently in everybody. Responses are twice as large as those by which the package's benchmarks measure, so
-# that ten minutes show something: the figures are no forecast for real recordings.
+# respond differently in everybody. Responses are a little larger than those by which the package's benchmarks measure,
+# so that ten minutes show something: the figures are no forecast for real recordings.
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,7 +47,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 OUT = Path("demo_output")
 OUT.mkdir(exist_ok=True)
 events = make_listening(
-    4, 10, modality="meg", n_channels=64, snr_db=-6, random_state=3, root=OUT / "listening"
+    4, 10, modality="meg", n_channels=64, snr_db=-10, root=OUT / "listening"
 )
 X, y = make_segments(events, anchor=0.5, tmin=-0.5, tmax=2.5)
 print(f"{len(X)} segments of {X['subject'].nunique()} people, {y['segment'].nunique()} of them distinct\n")
