@@ -46,9 +46,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 OUT = Path("demo_output")
 OUT.mkdir(exist_ok=True)
-events = make_listening(
-    4, 10, modality="meg", n_channels=64, snr_db=-10, root=OUT / "listening"
-)
+events = make_listening(4, 10, modality="meg", n_channels=64, snr_db=-10, root=OUT / "listening")
 X, y = make_segments(events, anchor=0.5, tmin=-0.5, tmax=2.5)
 print(f"{len(X)} segments of {X['subject'].nunique()} people, {y['segment'].nunique()} of them distinct\n")
 
@@ -91,9 +89,8 @@ brain, encoder = decoder[:-1], decoder[-1]
 began = time.perf_counter()
 adapted = encoder.adapt(brain.transform(X.iloc[minute]), y.iloc[minute], method="ridge")
 took = time.perf_counter() - began
-print(
-    f"A minute later:      {adapted.score(brain.transform(X.iloc[test]), y.iloc[test]):.3f} top-10, adapted in {took:.1f} s"
-)
+score = adapted.score(brain.transform(X.iloc[test]), y.iloc[test])
+print(f"A minute later: {score:.3f} top-10, adapted in {took:.1f} s")
 print(adapted.adaptations_.round(2).to_string(index=False))
 
 # %%
