@@ -389,7 +389,9 @@ def test_a_list_that_is_a_page(server, monkeypatch, tmp_path):
     with pytest.raises(PermissionError, match=r"sent no list but '<html>log in</html>'"):
         fetch_gwilliams2022(tmp_path)
     server.json("/ag3kj/files/osfstorage/?page[size]=100", {"items": []})
-    with pytest.raises(ValueError, match=r"a list of another form than it had: \['data', 'links'\] are missing"):
+    with pytest.raises(
+        ValueError, match=r"a list of another form than it had: \['data', 'links'\] are missing"
+    ):
         fetch_gwilliams2022(tmp_path)
 
 
