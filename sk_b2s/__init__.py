@@ -9,6 +9,7 @@ from sk_b2s.auditing import audit
 from sk_b2s.bids import read_bids
 from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.calibrated import CalibratedDecoder
+from sk_b2s.calibration import suggest_calibration
 from sk_b2s.ceilings import intersubject_correlation, split_half_reliability
 from sk_b2s.clocks import align_to_audio
 from sk_b2s.controls import run_controls
@@ -115,6 +116,7 @@ __all__ = [
     "shift_null",
     "shift_test",
     "split_half_reliability",
+    "suggest_calibration",
     "summarise",
     "unique_contributions",
     "write_report",

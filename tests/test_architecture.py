@@ -24,7 +24,7 @@ ORDER = [
     "model_selection", "tables", "minutes", "leave_one_out", "published", "leakage",
     "windows", "ledger", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",
-    "inference", "checkpoints", "pretrained",
+    "calibration", "inference", "checkpoints", "pretrained",
     "datasets", "frames",
     "channels", "modules", "deepmel",
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",

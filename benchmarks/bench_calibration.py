@@ -1,0 +1,149 @@
+"""Which minutes: sentences chosen by suggest_calibration against sentences drawn at random, and against the first.
+
+``python benchmarks/bench_calibration.py`` leaves each simulated person out in turn, tests the last half of what that
+person heard, and calibrates on a few minutes of the first half: those that ``suggest_calibration`` chooses, sentences
+drawn at random (``--draws`` times, averaged), or the first that were recorded. Decoders are ridge on these minutes
+alone ("ridge") and the network of the other people, adapted in closed form ("network"). A row for each is written to
+``--path`` as soon as it is there; ``--table`` prints what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _machine import machine, markdown
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import (
+    BrainEncoder,
+    CalibratedDecoder,
+    Epocher,
+    FeatureScaler,
+    LeaveOneSubjectOut,
+    MelSpectrogram,
+    RidgeDecoder,
+    RobustChannelScaler,
+    SoundIntervals,
+    compare_estimators,
+    make_segments,
+    mean_and_sem,
+    retrieval_scores,
+    suggest_calibration,
+)
+from sk_b2s.datasets import make_listening
+
+EXPERIMENTS = {
+    "meg": {"modality": "meg", "n_channels": 52, "snr_db": -12.0},
+    "eeg": {"modality": "eeg", "n_channels": 32, "snr_db": -14.0},
+}
+ENCODER = {
+    "hidden": 48, "depth": 5, "n_virtual_channels": 48, "lr": 1e-3, "batch_size": 64, "max_epochs": 6, "patience": 3,
+    "random_state": 0, "verbose": 0,
+}  # fmt: skip
+
+
+def decoders(memory, names):
+    """Decoders by name; of the sound all see the same."""
+    mel = make_pipeline(MelSpectrogram(n_mels=20, sfreq=32, memory=memory), FeatureScaler())
+    # One strength: half a minute is one block of sound, on which none can be chosen.
+    ridge = RidgeDecoder(speech=mel, lags=(-0.15, 0.35), n_components=32, alphas=(0.03,))
+    found = {
+        "ridge": CalibratedDecoder(ridge, "scratch"),
+        "network": CalibratedDecoder(BrainEncoder(speech=mel, **ENCODER), "ridge", memory),
+    }
+    return {name: found[name] for name in names}
+
+
+def first_minutes(y, minutes, order):
+    """Rows of whole sentences in an order, as many as fit into the minutes."""
+    chosen, left = [], 60 * minutes
+    for sentence in order:
+        rows = np.flatnonzero(y["sequence"] == sentence)
+        seconds = SoundIntervals.from_table(y.iloc[rows]).seconds
+        if seconds <= left:
+            chosen.append(rows)
+            left -= seconds
+    return np.concatenate(chosen)
+
+
+def choices(y, minutes, phonemes, draws):
+    """Rows by how they were chosen; several of the same name are averaged."""
+    yield "suggested", suggest_calibration(y, minutes, phonemes)
+    yield "first", first_minutes(y, minutes, pd.unique(y["sequence"]))
+    for draw in range(draws):
+        random = np.random.default_rng(draw)
+        yield "random", first_minutes(y, minutes, random.permutation(pd.unique(y["sequence"])))
+
+
+def run(name, given, path):
+    """Write a row for each decoder, person, amount and choice."""
+    root = Path(given.folder)
+    events = make_listening(given.subjects, 16, **EXPERIMENTS[name], sfreq=64, random_state=1, root=root)
+    X, y = make_segments(events, tmin=-0.5, tmax=2.5)
+    phonemes, memory = events[events["type"] == "phoneme"], root / "cache"
+    brain = make_pipeline(Epocher(sfreq=32, lag=0.15, memory=memory), RobustChannelScaler(clip=20))
+    windows = brain.fit_transform(X)
+    splitter = LeaveOneSubjectOut(1, calibration_minutes=np.inf)
+    for train, test in splitter.split(X, y):
+        subject = X["subject"].iloc[test[0]]
+        own = (X["subject"].iloc[train] == subject).to_numpy()
+        others, pool = train[~own], train[own]
+        for minutes in given.minutes:
+            for choice, rows in choices(y.iloc[pool], minutes, phonemes, given.draws):
+                used = np.concatenate([others, pool[rows]])
+                mask = np.arange(len(used)) >= len(others)
+                for decoder, estimator in decoders(memory, given.decoders).items():
+                    estimator.fit(windows[used], y.iloc[used], calibration=mask)
+                    row = {
+                        "experiment": name, "estimator": decoder, "subject": subject, "minutes": minutes,
+                        "choice": choice, "used": SoundIntervals.from_table(y.iloc[pool[rows]]).seconds / 60,
+                        **retrieval_scores(estimator, windows[test], y.iloc[test]),
+                    }  # fmt: skip
+                    pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
+        print(f"{name}, subject {subject}", flush=True)
+
+
+def report(path):
+    """Print means over people, and the differences from random sentences."""
+    results = pd.read_csv(path, dtype={"subject": str})
+    keys = ["experiment", "estimator", "subject", "minutes", "choice"]
+    results = results.groupby(keys, as_index=False, sort=False).mean()
+    print(f"\n{machine()}\n")
+    rows = []
+    for names, part in results.groupby(["experiment", "estimator", "minutes"], sort=False):
+        means = mean_and_sem(part, "top_k", "choice", weight=None)
+        tests = compare_estimators(part, "random", "top_k", over=(), estimator="choice", weight=None)
+        tests = tests.set_index("estimator")
+        for choice, mean in means.iterrows():
+            said = [f"{100 * mean['mean']:.1f} ± {100 * mean['sem']:.1f}", f"{100 * mean['chance']:.1f}"]
+            test = tests.loc[choice] if choice in tests.index else None
+            said += ["", "", ""] if test is None else [
+                f"{100 * test['mean_difference']:+.1f} ± {100 * test['sem']:.1f}",
+                f"{test['n_better']} of {test['n_subjects']}", f"{test['p']:.3f}",
+            ]  # fmt: skip
+            used = part.loc[part["choice"] == choice, "used"].mean()
+            rows.append([*names, choice, f"{used:.2f}", *said])
+    print(markdown(
+        ["recording", "decoder", "minutes", "choice", "used", "top-10, %", "chance", "less random", "better in", "p"],
+        rows,
+    ))  # fmt: skip
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", default="bench_calibration", help="of recordings and cache (1 GB)")
+    parser.add_argument("--path", default="bench_calibration.csv", help="file of results")
+    parser.add_argument("--experiment", nargs="+", default=list(EXPERIMENTS), choices=list(EXPERIMENTS))
+    parser.add_argument("--subjects", type=int, default=8)
+    parser.add_argument("--draws", type=int, default=4, help="random sets of sentences")
+    parser.add_argument("--minutes", nargs="+", type=float, default=[0.5, 1.0, 2.0, 4.0])
+    parser.add_argument("--decoders", nargs="+", default=["ridge", "network"], choices=["ridge", "network"])
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    given = parser.parse_args()
+    if not given.table:
+        for name in given.experiment:
+            run(name, given, Path(given.path))
+    report(given.path)
