@@ -299,54 +299,7 @@ class AdaptationMixin:
                 out[torch.from_numpy(rows)] = part
         return self.net_.embed(brain, indices) if out is None else out
 
-    # --- what persistence asks for -----------------------------------------------------------------
-
-    def _own_net(self, weights):
-        """Make a person's own network around its weights."""
-        net = self._make_net(np.random.RandomState(0), kind=AdaptingNet, hears=False)
-        net.load_state(weights)
-        net.drop_training()
-        return net
-
     def _forget_adaptations(self):
         """Forget the people who were adapted to, as ``fit`` begins anew."""
         for name in ("parent_", "adaptations_", "own_nets_"):
             vars(self).pop(name, None)
-
-    def _added_state(self):
-        """What an adapted encoder has beyond the one that was fitted."""
-        n_known = self.architecture_["n_averaged"]
-        state = {
-            "parent_": self.parent_, "adaptations_": self.adaptations_, "added": list(self.subjects_[n_known:]),
-            "sound_intervals_": self.sound_intervals_, "added_weights": {},
-        }  # fmt: skip
-        if self.subject_layer is not None:
-            (layer,) = self.net_.module_.subject_layer.parameters()
-            state["layers"] = layer[n_known:].detach().cpu()
-        for person, net in self.own_nets_.items():
-            weights = net.state()
-            if self.subject_layer is not None:
-                name = f"subject_layer.{LAYER_WEIGHTS[self.subject_layer]}"
-                weights[name] = weights[name][list(self.subjects_).index(person)]
-            state["added_weights"][person] = weights
-        return state
-
-    def _join_parent(self, parent):
-        """Complete an encoder whose state is :meth:`_added_state` by the one that it was adapted from."""
-        added = {name: vars(self).pop(name, None) for name in ("added", "layers")}
-        own = vars(self).pop("added_weights")
-        told = {name: vars(self).pop(name) for name in ("parent_", "adaptations_", "sound_intervals_")}
-        new = parent._with(added["added"])
-        vars(new).update({**self.get_params(deep=False), **told})
-        if added["layers"] is not None:
-            (layer,) = new.net_.module_.subject_layer.parameters()
-            with torch.no_grad():
-                layer[-len(added["layers"]) :] = added["layers"]
-        for person, weights in own.items():
-            if self.subject_layer is not None:
-                name = f"subject_layer.{LAYER_WEIGHTS[self.subject_layer]}"
-                rows = new.net_.state()[name].clone()
-                rows[list(new.subjects_).index(person)] = weights[name]
-                weights[name] = rows
-            new.own_nets_[person] = new._own_net(weights)
-        return new

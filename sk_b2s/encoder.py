@@ -11,7 +11,6 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from skorch.history import History
 
 from sk_b2s.adaptation import AdaptationMixin
 from sk_b2s.candidates import check_in_step
@@ -19,6 +18,7 @@ from sk_b2s.channels import SUBJECT_LAYERS
 from sk_b2s.deepmel import SpeechModule
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.feeding import keep_on
+from sk_b2s.keeping import KeptMixin
 from sk_b2s.loss_functions import DUPLICATES
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
@@ -31,7 +31,9 @@ from sk_b2s.windows import subjects_of
 __all__ = ["BrainEncoder"]
 
 
-class BrainEncoder(AdaptationMixin, StrangerMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
+class BrainEncoder(
+    KeptMixin, AdaptationMixin, StrangerMixin, RetrievalMixin, TransformerMixin, BaseEstimator
+):
     """Estimate the representation of heard speech from EEG or MEG by a contrastive network.
 
     The convolutional encoder of Défossez et al. [1]_: spatial attention over the sensors, a layer of
@@ -415,46 +417,6 @@ class BrainEncoder(AdaptationMixin, StrangerMixin, RetrievalMixin, TransformerMi
         self.net_.drop_training()
         if self.spatial_attention:
             self.net_.module_.spatial_attention.generator = None
-
-    # --- what persistence asks for -----------------------------------------------------------------
-
-    def _get_saved_state(self):
-        """Fitted attributes, with weights and losses in place of the nets."""
-        params = self.get_params(deep=False)
-        state = {name: value for name, value in vars(self).items() if name not in params}
-        if state.pop("saved_beside_parent_", False):
-            return self._added_state()
-        if "net_" in state:
-            state["weights"] = state.pop("net_").state()
-            state["history_"] = list(self.history_)
-        if own := state.pop("own_nets_", None):
-            state["own_weights"] = {person: net.state() for person, net in own.items()}
-        return state
-
-    def _set_saved_state(self, state):
-        """Take up such a state; the nets are built anew around their weights."""
-        nets = {name: state.pop(name) for name in ("weights", "own_weights") if name in state}
-        vars(self).update(state)
-        self._check_device()
-        if "weights" in nets:
-            self.net_ = self._make_net(np.random.RandomState(0))
-            self.net_.load_state(nets["weights"])
-            self.net_.history = self.history_ = History(state["history_"])
-            self._forget_training()
-        if "own_weights" in nets:
-            self.own_nets_ = {
-                person: self._own_net(weights) for person, weights in nets["own_weights"].items()
-            }
-
-    def _check_device(self):
-        """Fall back on "auto" where the device does not exist on this machine."""
-        try:
-            choose_device(self.device)
-        except ValueError:
-            warnings.warn(
-                f"device={self.device!r} is not on this machine; it is set to 'auto'.", stacklevel=2
-            )
-            self.device = "auto"
 
     # --- what RetrievalMixin asks for --------------------------------------------------------------
 

@@ -362,6 +362,8 @@ def test_only_what_is_new_is_saved_beside_the_parent(request, tmp_path, kind, me
         np.testing.assert_array_equal(loaded.transform(X), new.transform(X))
         pd.testing.assert_frame_equal(loaded.adaptations_, new.adaptations_)
         assert loaded.parent_ == new.parent_
+        save(loaded, tmp_path / "again.safetensors", parent=tmp_path / "parent.safetensors")
+        assert os.path.getsize(tmp_path / "again.safetensors") == sizes["new"]
         more = loaded.adapt(*minutes_of("other"), method="layer")
         assert list(more.subjects_) == ["1", "2", "3", "new", "other"]
 

@@ -29,7 +29,7 @@ ORDER = [
     "channels", "modules", "deepmel",
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
     "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
-    "attention", "training", "response", "strangers", "adaptation", "encoder", "ridge",
+    "attention", "training", "response", "strangers", "adaptation", "keeping", "encoder", "ridge",
     "strengths", "linear", "forward", "predictions", "spaces", "counterparts", "calibrated", "codec", "persistence",
     "verdicts", "controls", "watching", "scorecard", "results", "evaluation", "auditing",
     "palette", "alignment_plots", "score_plots", "adaptation_plots", "answer_plots", "topographies", "plotting",
