@@ -29,6 +29,7 @@ BEFORE = (-0.4, -0.1)  # s in which nothing answers that hears
 LEAST_HEARD = 30.0  # s of sound, without which nothing is said
 BESIDE = 0.07  # s; a peak at 0 that is a sample off reaches as far
 SHARE = 0.15  # of the largest value, that a second peak needs
+LONGER = 1.25  # times as long as a sound are those that it is compared with, at most
 CLEAR = 1e-6  # p of a response whose absence from another sound says something
 PEAK = 6.0  # s.d. of the null by which a part of the curve counts as seen
 
@@ -176,7 +177,7 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     least = max(LEAST_HEARD, _least(max_offset) + 1)
     edges = _edges_of(sounds, len(brain), processing.sfreq, least)
     singles = [look(part, *edge) for part, edge in enumerate(edges, 1)]
-    whole["singles"] = [(one["sound"], one["offset"], one["p"]) for one in singles]
+    whole["singles"] = [(one["sound"], one["offset"], one["p"], one["heard"]) for one in singles]
     if minutes is None:
         return [whole, *singles]
     length = round(60 * minutes * processing.sfreq)
@@ -415,11 +416,15 @@ def _odd_sounds(singles, offset, tolerance, level):
     """Say which sounds of a recording are elsewhere than the recording, or nowhere where the others are seen."""
     level = level / max(len(singles), 1)
     seen = [one for one in singles if one[2] <= level]
-    for name, at, _ in seen:
+    for name, at, *_ in seen:
         if abs(at - offset) > tolerance:
             yield f"{name!r} is {at - offset:+.2f} s from the others"
-    lost = [name for name, _, p in singles if not p <= level]
-    if lost and len(seen) > len(singles) / 2 and np.median([p for *_, p in seen]) <= CLEAR:
+    lost = []
+    for name, _, p, heard in singles:
+        alike = [other[2] for other in seen if other[3] <= LONGER * heard]  # a short sound shows less
+        if not p <= level and len(alike) > 1 and np.median(alike) <= CLEAR:
+            lost.append(name)
+    if lost and len(seen) > len(singles) / 2:
         several = f"{', '.join(map(repr, lost[:3]))}{', ...' * (len(lost) > 3)}"
         yield f"no response to {several}, where {len(seen)} of {len(singles)} show one: another sound, or far off?"
 

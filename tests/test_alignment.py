@@ -249,6 +249,16 @@ def test_one_sound_that_is_elsewhere_is_named(eight_sounds):
     ]  # fmt: skip
 
 
+def test_of_a_short_sound_among_long_ones_nothing_is_said(eight_sounds):
+    """What half a minute shows is less than what the others show in a minute."""
+    table = eight_sounds.assign(duration=59.5)
+    table.loc[4, ["sound", "duration"]] = [table["sound"][6], 31.0]
+    found = check_alignment(table.drop(index=6), minutes=5, max_offset=0.8)
+    assert found["note"][0] == ""
+    table.loc[4, "duration"] = 59.5
+    assert "no response to 's6'" in check_alignment(table.drop(index=6), minutes=5, max_offset=0.8)["note"][0]
+
+
 def test_what_cannot_be_read_is_a_row_among_others(tmp_path):
     good = recorded(tmp_path, *planted([0.12]))
     (tmp_path / "broken_raw.fif").write_bytes(b"no recording")
