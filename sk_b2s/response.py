@@ -14,7 +14,7 @@ N_LATENTS = 8  # of what they evoke
 N_LAGS = 21
 LAGS = (-0.3, 0.5)  # s, of the brain after the sound
 RIDGE = 1e-3  # of the lagged features, as a share of their mean eigenvalue
-LOAD, SOFT = 1.0, 2.0  # of the channels' covariance and of the filters' gain, see SharedResponse.layer
+LOAD, SOFT = 0.3, 2.0  # of the channels' covariance and of the filters' gain, see SharedResponse.layer
 LEAST = 3.0  # by how much more than luck people are taken to differ at least
 
 
@@ -67,7 +67,7 @@ class SharedResponse:
 
         with :math:`\sigma^2` the variance of a channel, and the layer the filter of least variance that brings it to
         the shared response [1]_: :math:`M = R^{-1} Q (Q^\top R^{-1} Q + \mu)^{-1} U^\top` for the covariance R of
-        their channels, loaded by its mean eigenvalue, and :math:`\mu` twice the mean eigenvalue of
+        their channels, loaded by 0.3 of its mean eigenvalue, and :math:`\mu` twice the mean eigenvalue of
         :math:`Q^\top R^{-1} Q`.
 
         Parameters

@@ -102,7 +102,7 @@ def test_without_a_distinct_frame_the_layer_is_the_filter_of_the_mean_pattern():
     inside = read[:, :, max(0, response.lags[-1]) : N_FRAMES + min(0, response.lags[0])]
     inside = (inside - inside.mean(2, keepdims=True)).transpose(1, 0, 2).reshape(N_CHANNELS, -1)
     covariance = inside @ inside.T / inside.shape[1]
-    covariance += np.trace(covariance) / N_CHANNELS * np.eye(N_CHANNELS)
+    covariance += 0.3 * np.trace(covariance) / N_CHANNELS * np.eye(N_CHANNELS)
     filters = np.linalg.solve(covariance, response.pattern)
     gain = response.pattern.T @ filters
     gain += 2.0 * np.trace(gain) / len(gain) * np.eye(len(gain))
