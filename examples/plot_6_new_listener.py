@@ -35,8 +35,8 @@ from sk_b2s import (
     benchmark,
     load,
     make_segments,
+    mean_and_sem,
     save,
-    summarise,
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.plotting import plot_adaptation
@@ -129,7 +129,7 @@ results = pd.concat([
     )
     for ways, amounts in runs
 ])  # fmt: skip
-table = summarise(results).pivot_table("top_10", "estimator", "calibration_minutes", sort=False)
+table = mean_and_sem(results, "top_10", by=["estimator", "calibration_minutes"])["mean"].unstack(sort=False)
 print(table[[0, *few]].round(3).to_string(na_rep=""))
 
 # %%
