@@ -22,7 +22,7 @@ from sk_b2s.windows import Windows, subjects_of
 __all__ = ["METHODS", "AdaptationMixin", "AdaptingNet"]
 
 METHODS = ("auto", "ridge", "layer", "all")
-ENOUGH = 4.0  # minutes of distinct calibration from which "all" is the better choice
+ENOUGH = 2.0  # minutes of distinct calibration from which "all" is the better choice
 TUNING = {"layer": (1e-3, 6), "all": (3e-4, 4)}  # rate of Adam, passes over the calibration
 STEPS = 12  # at least
 LAYER_WEIGHTS = {"layer": "matrices", "embedding": "vectors"}
@@ -105,9 +105,9 @@ class AdaptationMixin:
         method : {"auto", "ridge", "layer", "all"}, default="auto"
             "ridge" finds each one's layer in closed form, in seconds
             (:meth:`~sk_b2s.response.SharedResponse.layer`); "layer" trains it by gradient from there, all else
-            frozen; "all" trains a copy of the whole network for each from there, at a small rate. "auto" takes what
-            was better on simulated listeners (``benchmarks/bench_adaptation.py``): "ridge" below 4 minutes of
-            distinct sound, "all" from there on.
+            frozen; "all" trains a copy of the whole network for each from there, at a small rate. "auto" takes "layer"
+            below 2 minutes of distinct sound and "all" from there on, which did best for four of the simulated
+            listeners of ``benchmarks/bench_adaptation.py`` taken together.
         lr : float, default=None
             Rate of Adam; 1e-3 for "layer", 3e-4 for "all".
         max_epochs : int, default=None
@@ -178,7 +178,7 @@ class AdaptationMixin:
         return method
 
     def _choose(self, minutes):
-        return "all" if minutes >= ENOUGH else "ridge"
+        return "all" if minutes >= ENOUGH else "layer"
 
     def _calibrations(self, X, y):
         """Each new person's minutes."""
