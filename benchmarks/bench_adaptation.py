@@ -34,6 +34,7 @@ from sk_b2s import (
     RobustChannelScaler,
     benchmark,
     make_segments,
+    mean_and_sem,
     read_results,
 )
 from sk_b2s.datasets import make_listening
@@ -101,10 +102,8 @@ def run(name, folder):
 def table(results):
     """Mean ± s.e.m. over people, by decoder and minutes."""
     rows = results[results["error"] == ""]
-    by = rows.pivot_table("top_10", ["estimator", "subject"], "calibration_minutes").groupby(
-        "estimator", sort=False
-    )
-    mean, sem = 100 * by.mean(), 100 * by.sem()
+    found = mean_and_sem(rows, "top_10", by=["estimator", "calibration_minutes"])
+    mean, sem = (100 * found[column].unstack(sort=False)[list(MINUTES)] for column in ("mean", "sem"))
     shown = mean.map("{:.1f}".format) + " ± " + sem.map("{:.1f}".format)
     shown = shown.where(mean.notna(), "").reset_index()
     print(
