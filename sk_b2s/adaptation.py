@@ -19,13 +19,13 @@ from sk_b2s.strangers import BATCH
 from sk_b2s.training import Brain, Pairs, RetrievalNet
 from sk_b2s.windows import Windows, subjects_of
 
-__all__ = ["METHODS", "AdaptationMixin", "AdaptingNet"]
+__all__ = ["LAYER_NAMES", "METHODS", "AdaptationMixin", "AdaptingNet", "layers_of"]
 
 METHODS = ("auto", "ridge", "layer", "all")
 ENOUGH = 2.0  # minutes of distinct calibration from which "all" is the better choice
 TUNING = {"layer": (1e-3, 6), "all": (3e-4, 4)}  # rate of Adam, passes over the calibration
 STEPS = 12  # at least
-LAYER_WEIGHTS = {"layer": "matrices", "embedding": "vectors"}
+LAYER_NAMES = {"layer": "subject_layer.matrices", "embedding": "subject_layer.vectors"}  # in a net's state
 
 
 class AdaptingNet(RetrievalNet):
@@ -51,7 +51,7 @@ class AdaptingNet(RetrievalNet):
         if self.only is None:
             self.module_.requires_grad_(True)
             return self
-        (layer,) = self.module_.subject_layer.parameters()
+        layer = layers_of(self)
         layer.requires_grad_(True)
         mask = torch.zeros(len(layer), *[1] * (layer.ndim - 1), device=layer.device)
         mask[self.only] = 1
@@ -60,6 +60,12 @@ class AdaptingNet(RetrievalNet):
 
     def _set_training(self, training=True):
         super()._set_training(False)
+
+
+def layers_of(net):
+    """Return the layers of all people that a net knows, one parameter: (n_subjects, ...)."""
+    (layers,) = net.module_.subject_layer.parameters()
+    return layers
 
 
 @dataclass
@@ -220,8 +226,10 @@ class AdaptationMixin:
         new.net_ = new._make_net(np.random.RandomState(0))
         state = self.net_.state()
         if self.subject_layer is not None:
-            name = f"subject_layer.{LAYER_WEIGHTS[self.subject_layer]}"
-            average = self.net_.module_.subject_layer.average().detach()
+            name, average = (
+                LAYER_NAMES[self.subject_layer],
+                self.net_.module_.subject_layer.average().detach(),
+            )
             state[name] = torch.cat([state[name], average.expand(len(people), *average.shape)])
         new.net_.load_state(state)
         new.net_.history = new.history_
@@ -240,8 +248,7 @@ class AdaptationMixin:
             if method == "all":
                 self.own_nets_[calibration.person] = net
             else:
-                (layer,) = net.module_.subject_layer.parameters()
-                self._set_layer(index, layer[index])
+                self._set_layer(index, layers_of(net)[index])
         told = {
             "subject": calibration.person, "method": method, "minutes": calibration.minutes,
             "n_windows": len(calibration.rows),
@@ -251,8 +258,8 @@ class AdaptationMixin:
 
     @torch.no_grad()
     def _set_layer(self, index, values):
-        (layer,) = self.net_.module_.subject_layer.parameters()
-        layer[index] = values.to(layer.device)
+        layers = layers_of(self.net_)
+        layers[index] = values.to(layers.device)
 
     def _train(self, calibration, method, index, lr, max_epochs, random):
         """Train a copy of the net on a new person: their layer, or all of it."""

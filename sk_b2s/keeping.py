@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from skorch.history import History
 
-from sk_b2s.adaptation import LAYER_WEIGHTS, AdaptingNet
+from sk_b2s.adaptation import LAYER_NAMES, AdaptingNet, layers_of
 from sk_b2s.devices import choose_device
 
 __all__ = ["KeptMixin"]
@@ -75,12 +75,11 @@ class KeptMixin:
             "sound_intervals_": self.sound_intervals_, "added_weights": {},
         }  # fmt: skip
         if self.subject_layer is not None:
-            (layer,) = self.net_.module_.subject_layer.parameters()
-            state["layers"] = layer[n_known:].detach().cpu()
+            state["layers"] = layers_of(self.net_)[n_known:].detach().cpu()
         for person, net in getattr(self, "own_nets_", {}).items():
             weights = net.state()
             if self.subject_layer is not None:
-                name = f"subject_layer.{LAYER_WEIGHTS[self.subject_layer]}"
+                name = LAYER_NAMES[self.subject_layer]
                 weights[name] = weights[name][list(self.subjects_).index(person)]
             state["added_weights"][person] = weights
         return state
@@ -93,12 +92,11 @@ class KeptMixin:
         new = parent._with(added["added"])
         vars(new).update({**self.get_params(deep=False), **told})
         if added["layers"] is not None:
-            (layer,) = new.net_.module_.subject_layer.parameters()
             with torch.no_grad():
-                layer[-len(added["layers"]) :] = added["layers"]
+                layers_of(new.net_)[-len(added["layers"]) :] = added["layers"]
         for person, weights in own.items():
             if self.subject_layer is not None:
-                name = f"subject_layer.{LAYER_WEIGHTS[self.subject_layer]}"
+                name = LAYER_NAMES[self.subject_layer]
                 rows = new.net_.state()[name].clone()
                 rows[list(new.subjects_).index(person)] = weights[name]
                 weights[name] = rows

@@ -27,8 +27,20 @@ class StrangerMixin:
 
     def _learn_for_strangers(self, brain, targets, rows):
         """Note what people have in common when they hear a sound, and how each one's recordings look."""
-        self.response_, module = None, self.net_.module_.eval()
-        rows = _apart(brain.windows, rows)
+        self.response_ = None
+        vars(self).pop("covariances_", None)  # of a former fit
+        if self.subject_layer == "layer":
+            self.response_ = self._shared_response(brain, targets, rows)
+        if self.unknown_subject == "nearest":
+            self.covariances_ = np.stack([
+                self._covariance(brain, brain.windows.which[brain.subject.numpy() == index])
+                for index in range(len(self.subjects_))
+            ])  # fmt: skip
+
+    @torch.no_grad()
+    def _shared_response(self, brain, targets, rows):
+        """Learn what people have in common from windows that do not overlap."""
+        module, rows = self.net_.module_.eval(), _apart(brain.windows, rows)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int))]
 
         def batches():
@@ -38,14 +50,7 @@ class StrangerMixin:
                 channels = module.virtual_channels(**inputs)
                 yield targets.gather(part), channels.cpu(), read.cpu(), inputs["subject"].cpu()
 
-        with torch.no_grad():
-            if self.subject_layer == "layer":
-                self.response_ = learn_response(batches, len(self.subjects_), targets.sfreq)
-            if self.unknown_subject == "nearest":
-                self.covariances_ = np.stack([
-                    self._covariance(brain, brain.windows.which[brain.subject.numpy() == index])
-                    for index in range(len(self.subjects_))
-                ])  # fmt: skip
+        return learn_response(batches, len(self.subjects_), targets.sfreq)
 
     # --- who is most like a stranger ---------------------------------------------------------------
 

@@ -318,6 +318,12 @@ def test_nearest_was_not_prepared_for(alike):
         copy.copy(alike).set_params(unknown_subject="nearest").transform(person("new")[0])
 
 
+def test_a_fit_leaves_no_covariances_of_a_former_one(encoder):
+    again = copy.deepcopy(encoder).set_params(unknown_subject="average", max_epochs=1).fit(*people("1", "2"))
+    with pytest.raises(ValueError, match="set it, and fit again"):
+        again.nearest_subjects(person("new")[0])
+
+
 def test_error_names_who_is_unknown(encoder):
     strict = copy.copy(encoder).set_params(unknown_subject="error")
     with pytest.raises(ValueError, match=re.escape("subjects that were not in fit: ['new']")):
