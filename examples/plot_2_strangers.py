@@ -182,5 +182,5 @@ axes[0].set_ylabel("top-10 accuracy")
 for name, single in answers.items():
     plot_rank_curve(single, label=name, ax=axes[1])
     plot_rank_curve(single.averaged("subject"), label=f"{name}, averaged over people", ax=axes[1])
-figure.savefig(OUT / "new_listener.png", dpi=120)
-print(f"{OUT}/new_listener.png, in {time.perf_counter() - began:.0f} s")
+figure.savefig(OUT / "strangers.png", dpi=120)
+print(f"{OUT}/strangers.png, in {time.perf_counter() - began:.0f} s")
