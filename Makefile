@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 GALLERY ?= 1
+WORKERS ?= 2
 
 .PHONY: install demo test test-fast docs format check constraints clean
 
@@ -18,10 +19,10 @@ demo: install
 	$(BIN)/python examples/plot_1_decode_listening.py
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 $(VENV)/.docs: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
