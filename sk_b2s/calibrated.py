@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 
 import joblib
@@ -20,11 +21,24 @@ from sk_b2s.caching import cached
 from sk_b2s.candidates import check_in_step
 from sk_b2s.counterparts import decoder_of
 from sk_b2s.ledger import Ledger, code_digest, key_of, row_digests
+from sk_b2s.retrieval import RetrievalMixin
 
 __all__ = ["CalibratedDecoder"]
 
 WITHOUT = ("none", "scratch")  # methods that ask nothing of the decoder
 WAIT = 0.5  # s between looks at a fit that another process is at
+
+
+def _asked(question):
+    """Make a method that asks the fitted decoder, at the end of its steps, what its namesake is asked."""
+
+    @wraps(getattr(RetrievalMixin, question))
+    def ask(self, X, *args, **kwargs):
+        check_is_fitted(self)
+        decoder, X = decoder_and_windows(self.estimator_, X, type(self).__name__)
+        return getattr(decoder, question)(X, *args, **kwargs)
+
+    return ask
 
 
 class CalibratedDecoder(TransformerMixin, BaseEstimator):
@@ -197,108 +211,12 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
         """Number of channels, where the fitted estimator knows it."""
         return self.estimator_.n_features_in_
 
-    def _ask(self, question, X, *more):
-        check_is_fitted(self)
-        decoder, X = decoder_and_windows(self.estimator_, X, "CalibratedDecoder")
-        return getattr(decoder, question)(X, *more)
-
-    def transform(self, X):
-        """Estimate the speech features of windows.
-
-        Parameters
-        ----------
-        X : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What the brain did.
-
-        Returns
-        -------
-        embeddings : ndarray of shape (n_windows, n_features, n_frames)
-        """
-        return self._ask("transform", X)
-
-    def similarity(self, X, candidates=None):
-        """Compare windows with candidates.
-
-        Parameters
-        ----------
-        X : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What the brain did.
-        candidates : DataFrame, Windows or array-like, default=None
-            What may have been heard; the decoder's ``segments_`` by default.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_windows, n_candidates)
-        """
-        return self._ask("similarity", X, candidates)
-
-    def predict(self, X, candidates=None):
-        """Name the candidate most like each window.
-
-        Parameters
-        ----------
-        X : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What the brain did.
-        candidates : DataFrame, Windows or array-like, default=None
-            What may have been heard; the decoder's ``segments_`` by default.
-
-        Returns
-        -------
-        segment : ndarray of int of shape (n_windows,)
-        """
-        return self._ask("predict", X, candidates)
-
-    def predict_proba(self, X, candidates=None):
-        """Probability of each candidate.
-
-        Parameters
-        ----------
-        X : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What the brain did.
-        candidates : DataFrame, Windows or array-like, default=None
-            What may have been heard; the decoder's ``segments_`` by default.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_windows, n_candidates)
-        """
-        return self._ask("predict_proba", X, candidates)
-
-    def ranks(self, X, y):
-        """Rank what was heard among the distinct segments of ``y``.
-
-        Parameters
-        ----------
-        X : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What the brain did.
-        y : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What was heard, row by row.
-
-        Returns
-        -------
-        ranks : ndarray of int of shape (n_windows,)
-            How many other candidates score as high or higher; 0 is best.
-        n_candidates : int
-        """
-        return self._ask("ranks", X, y)
-
-    def score(self, X, y, sample_weight=None):
-        """Top-k accuracy among the distinct segments of ``y``.
-
-        Parameters
-        ----------
-        X : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What the brain did.
-        y : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What was heard, row by row.
-        sample_weight : array-like of shape (n_windows,), default=None
-            Weight of each window in the mean.
-
-        Returns
-        -------
-        accuracy : float
-        """
-        return self._ask("score", X, y, sample_weight)
+    transform = _asked("transform")
+    similarity = _asked("similarity")
+    predict = _asked("predict")
+    predict_proba = _asked("predict_proba")
+    ranks = _asked("ranks")
+    score = _asked("score")
 
     def __sklearn_tags__(self):
         tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
