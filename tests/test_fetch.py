@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from sk_b2s.datasets import (
+    downloading,
     fetch_brennan2019,
     fetch_broderick2019,
     fetch_gwilliams2022,
     fetch_schoffelen2019,
     fetching,
 )
-from sk_b2s.datasets.fetching import Remote, download
+from sk_b2s.datasets.downloading import Remote, download
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -76,7 +77,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(fetching, "WAIT", 0.01)
+    monkeypatch.setattr(downloading, "WAIT", 0.01)
     server = Server()
     yield server
     server.http.shutdown()
@@ -111,7 +112,7 @@ def test_a_dropped_connection_is_resumed(server, remote, tmp_path):
 
 
 def test_what_came_is_kept_for_the_next_time(server, remote, tmp_path):
-    server.drops = fetching.ATTEMPTS
+    server.drops = downloading.ATTEMPTS
     with pytest.raises(
         ConnectionError,
         match=r"story\.wav', from .*: the connection dropped.*6 attempts in all\. [\d,]+ bytes of it",
@@ -170,7 +171,7 @@ def test_a_server_in_trouble_is_asked_again(server, tmp_path):
         ConnectionError, match="the server answered 503 Service Unavailable, 6 attempts in all"
     ):
         download([Remote("busy", f"{server.url}/busy", None, None)], tmp_path, progress=False)
-    assert len(server.asked) == fetching.ATTEMPTS
+    assert len(server.asked) == downloading.ATTEMPTS
 
 
 def test_a_page_in_the_place_of_a_file_is_no_file(server, remote, tmp_path):
