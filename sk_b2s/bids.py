@@ -8,15 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s.event_tables import (
-    FORMATS,
-    EventTables,
-    add_textgrids,
-    check_fetched,
-    delay_events,
-    fill_sentences,
-    part_sequences,
-)
+from sk_b2s.annex import check_fetched
+from sk_b2s.completing import add_textgrids, delay_events, fill_sentences, part_sequences
+from sk_b2s.event_tables import FORMATS, VERSIONS, EventTables
 from sk_b2s.events import check_events
 from sk_b2s.raw_formats import read_raw, refuse_4d
 from sk_b2s.sidecars import entities_of
@@ -192,7 +186,7 @@ def _find_recordings(base, wanted, datatype):
             raise ValueError(_nothing_found(base, found, {**wanted, key: sorted(lost)}, kinds))
     groups: dict = {}
     for path, entities in chosen.items():
-        versions = {key: entities.pop(key, None) for key in ("proc", "desc", "split", "rec", "suffix")}
+        versions = {key: entities.pop(key, None) for key in VERSIONS}
         group = groups.setdefault((path.parent, *entities.items()), {})
         key = (versions["proc"], versions["desc"], versions["rec"], versions["suffix"], path.suffix)
         group.setdefault(key, []).append(path)

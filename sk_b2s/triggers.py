@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.clocks import WORST, align_to_audio, check_fit, find_sound, fit_clock, follow_marks
-from sk_b2s.event_tables import delay_events, fill_sentences
+from sk_b2s.completing import delay_events, fill_sentences
 from sk_b2s.events import check_events
 from sk_b2s.recordings import open_raw
 from sk_b2s.stimuli import SoundArray, sound_duration, sound_name

@@ -19,8 +19,8 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "devices", "stimuli", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
-    "events", "studies", "event_tables", "bids", "clocks", "triggers", "beside", "blocks", "segments",
+    "caching", "devices", "stimuli", "annex", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
+    "events", "studies", "completing", "event_tables", "bids", "clocks", "triggers", "beside", "blocks", "segments",
     "model_selection", "tables", "minutes", "leave_one_out", "published", "leakage",
     "windows", "ledger", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s.event_tables import delay_events
+from sk_b2s.completing import delay_events
 from sk_b2s.sidecars import open_table
 from sk_b2s.stimuli import sound_duration
 
@@ -152,7 +152,7 @@ def finish(tables, study, need_recordings, audio_delay=0.0):
     need_recordings : bool
         False lets a recording that is not there last 10 s after its last event.
     audio_delay : float or dict, default=0.0
-        See :func:`~sk_b2s.event_tables.delay_events`.
+        See :func:`~sk_b2s.completing.delay_events`.
 
     Returns
     -------
