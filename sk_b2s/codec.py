@@ -24,8 +24,9 @@ from sk_b2s.epocher import _Baseline
 from sk_b2s.preprocessing import _Affine
 from sk_b2s.published import HashedBlockSplit
 from sk_b2s.response import SharedResponse
+from sk_b2s.signals import loaded
 from sk_b2s.stimuli import SoundArray, SoundIntervals
-from sk_b2s.windows import Signal, Windows
+from sk_b2s.windows import Windows
 
 __all__ = ["PARTS", "TAGS", "Reader", "Writer"]
 
@@ -317,7 +318,7 @@ def _samples(windows):
     used = set(windows.which.tolist())
     signals = [s if i in used else s.shape[1] for i, s in enumerate(windows.signals)]
     signals = [np.empty((0, s), np.float32) if isinstance(s, int) else s for s in signals]
-    return [s.load() if isinstance(s, Signal) else s for s in signals]
+    return [loaded(s) for s in signals]
 
 
 class Reader:

@@ -26,8 +26,9 @@ from sk_b2s.recordings import (
     resampled_length,
 )
 from sk_b2s.sensors import montage_key, pick_channels, sensor_positions, set_montage
+from sk_b2s.signals import Signal
 from sk_b2s.tables import check_rows, explained, is_segment_table, window_length
-from sk_b2s.windows import Signal, Windows
+from sk_b2s.windows import Windows
 
 __all__ = ["Epocher"]
 

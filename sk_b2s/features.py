@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.caching import code_of
+from sk_b2s.signals import Signal, loaded
 from sk_b2s.speech import CODE as SPEECH_CODE
 from sk_b2s.speech import (
     Envelope,
@@ -23,7 +24,7 @@ from sk_b2s.speech import (
     read_audio,
 )
 from sk_b2s.stimuli import digests, sound_digest
-from sk_b2s.windows import Signal, Windows
+from sk_b2s.windows import Windows
 
 __all__ = ["PHONETIC_FEATURES", "AcousticOnsets", "EventFeatures", "FeatureSpaces"]
 
@@ -389,7 +390,7 @@ def _beside(sources, length):
     """Signals side by side, each from its own first sample on; what one lacks repeats its ends."""
     out = []
     for signal, first in sources:
-        data = Signal(signal.recipe, signal.shape).load() if isinstance(signal, Signal) else signal
+        data = loaded(signal, keep=False)
         out.append(data[np.clip(np.arange(first, first + length), 0, len(data) - 1)])
     return np.concatenate(out, axis=1)
 

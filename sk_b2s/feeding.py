@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sk_b2s.devices import free_bytes
+from sk_b2s.signals import as_tensor
 from sk_b2s.windows import Windows
 
 __all__ = ["Resident", "fetch_ahead", "keep_on"]
@@ -45,7 +46,7 @@ class Resident(Windows):
         self.first[used] = edges[:-1]
         self.memory = torch.empty(edges[-1], self.shape[1], device=device)
         for index, begin, end in zip(used, edges[:-1], edges[1:], strict=True):
-            self.memory[begin:end] = self._signal(index)
+            self.memory[begin:end] = as_tensor(self.signals[index])
 
     def _replace(self, **changes):
         """Return other windows of the same signals."""

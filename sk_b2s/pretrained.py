@@ -16,11 +16,11 @@ import sk_b2s.checkpoints as checkpoints
 import sk_b2s.inference as inference
 from sk_b2s.caching import cached, code_of
 from sk_b2s.devices import choose_device, choose_precision
+from sk_b2s.signals import Signal
 from sk_b2s.speech import AUDIO_SFREQ, SpeechFeatures, check_is_file, fitted_length, read_audio
 from sk_b2s.speech import CODE as SOUND_CODE
 from sk_b2s.stimuli import file_stamp, sound_duration, sound_name
 from sk_b2s.tables import window_length
-from sk_b2s.windows import Signal
 
 __all__ = ["Wav2Vec2Features", "chunks_of"]
 

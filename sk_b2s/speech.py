@@ -18,9 +18,10 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.caching import cached, code_of
+from sk_b2s.signals import Signal
 from sk_b2s.stimuli import SoundArray, digests, file_stamp, sound_duration
 from sk_b2s.tables import window_length
-from sk_b2s.windows import Signal, Windows
+from sk_b2s.windows import Windows
 
 __all__ = ["Envelope", "MelSpectrogram", "StoredFeatures"]
 

@@ -13,8 +13,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
+from sk_b2s.signals import Signal, loaded
 from sk_b2s.stimuli import stable_id
-from sk_b2s.windows import Signal, Windows
+from sk_b2s.windows import Windows
 
 __all__ = ["SURROGATES", "SurrogateBrain", "phase_randomised", "white_noise"]
 
@@ -98,9 +99,7 @@ SURROGATES = {"phase": phase_randomised, "white": white_noise}
 
 def _surrogate(source, kind, seed):
     """Make the surrogate of a signal, holding no more of the signal than it held."""
-    if isinstance(source, Signal):
-        source = Signal(source.recipe, source.shape).load()
-    return SURROGATES[kind](source, seed)
+    return SURROGATES[kind](loaded(source, keep=False), seed)
 
 
 class SurrogateBrain(TransformerMixin, BaseEstimator):

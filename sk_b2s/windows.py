@@ -2,57 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import torch
 
+from sk_b2s.signals import Signal, fill, time_major
 from sk_b2s.tables import recordings_of
 
-__all__ = ["Signal", "Windows"]
-
-PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece stays in the cache
-
-
-class Signal:
-    """A continuous signal that is made on first use and pickled as its recipe.
-
-    Parameters
-    ----------
-    recipe : callable
-        Called without arguments, returns a float32 array of shape ``shape``. A
-        :func:`functools.partial` over an importable function pickles to a few hundred bytes.
-    shape : tuple (n_times, n_channels)
-        What it will return.
-    """
-
-    def __init__(self, recipe, shape):
-        self.recipe = recipe
-        self.shape = tuple(int(n) for n in shape)
-        self._data = None
-
-    def load(self):
-        """Return the signal, making it the first time: (n_times, n_channels) float32."""
-        if self._data is None:
-            data = self.recipe()
-            if data.shape != self.shape:
-                raise RuntimeError(
-                    f"a signal announced as {self.shape} came as {data.shape}: {self.recipe!r}."
-                )
-            self._data = _time_major(data)
-        return self._data
-
-    def __getstate__(self):
-        return {**self.__dict__, "_data": None}
-
-    def __repr__(self):
-        return f"Signal({self.shape[0]} x {self.shape[1]}{'' if self._data is None else ', loaded'})"
-
-
-def _time_major(signal):
-    """Return the signal as the windows read it: float32, times one after another in memory."""
-    return np.ascontiguousarray(signal, dtype=np.float32)
+__all__ = ["Windows", "subjects_of"]
 
 
 class Windows:
@@ -111,7 +68,7 @@ class Windows:
         self, signals, which, start, n_times, sfreq, *, rows=None, positions=None, layout=None,
         ch_names=None, extent=None, steps=(),
     ):  # fmt: skip
-        self.signals = [s if isinstance(s, Signal) else _time_major(s) for s in signals]
+        self.signals = [s if isinstance(s, Signal) else time_major(s) for s in signals]
         self.which = np.asarray(which, dtype=np.int64)
         self.start = np.array(start, dtype=np.int64)  # a copy, for torch refuses columns of pandas
         self.n_read = int(n_times)
@@ -201,11 +158,7 @@ class Windows:
         for index in range(which.max(initial=-1) + 1):
             mine = np.flatnonzero(which == index)
             block = data if len(mine) == n_windows else data[mine]
-            signals.append(
-                np.ascontiguousarray(block.transpose(0, 2, 1), np.float32).reshape(
-                    len(mine) * n_times, n_channels
-                )
-            )
+            signals.append(time_major(block.transpose(0, 2, 1)).reshape(len(mine) * n_times, n_channels))
             start[mine] = np.arange(len(mine)) * n_times
         if positions is not None:
             positions = np.asarray(positions, float)[None]
@@ -374,37 +327,7 @@ class Windows:
         return batch
 
     def _fill(self, memory, which, start):
-        """Copy blocks of samples, signal by signal."""
-        flat = memory.flatten(1)  # a view, as memory is contiguous
-        if (which[1:] >= which[:-1]).all():
-            edges = np.r_[0, np.flatnonzero(np.diff(which)) + 1, len(which)]
-            for first, last in zip(edges[:-1], edges[1:], strict=True):
-                if first < last:
-                    starts = torch.from_numpy(start[first:last])
-                    torch.index_select(self._sliding(which[first]), 0, starts, out=flat[first:last])
-            return
-        # torch cannot select into scattered rows; numpy can, by way of a piece in the cache.
-        rows_of_piece = max(1, PIECE_BYTES // (4 * flat.shape[1]))
-        for index in np.unique(which):
-            view, rows = self._sliding(index).numpy(), np.flatnonzero(which == index)
-            for first in range(0, len(rows), rows_of_piece):
-                piece = rows[first : first + rows_of_piece]
-                flat.numpy()[piece] = view[start[piece]]
-
-    def _signal(self, index):
-        """Return a signal as a tensor that is only read: (n_times, n_channels)."""
-        signal = self.signals[index]
-        signal = signal.load() if isinstance(signal, Signal) else signal
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writ")
-            return torch.from_numpy(signal)
-
-    def _sliding(self, index):
-        """View a signal as all its windows, one in a row: (n_starts, n_times_read * n_channels)."""
-        data = self._signal(index)
-        n_times, n_channels = data.shape
-        shape = (n_times - self.n_read + 1, self.n_read * n_channels)
-        return data.as_strided(shape, (n_channels, 1))
+        fill(memory, self.signals, which, start)
 
     def overlaps(self, indices, others):
         """Tell which of some windows read samples that others read as well.

@@ -22,7 +22,7 @@ ORDER = [
     "caching", "devices", "stimuli", "annex", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
     "events", "studies", "completing", "event_tables", "bids", "clocks", "triggers", "beside", "blocks", "segments",
     "model_selection", "tables", "minutes", "leave_one_out", "published", "leakage",
-    "windows", "ledger", "feeding",
+    "signals", "windows", "ledger", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",
     "calibration", "inference", "checkpoints", "pretrained",
     "datasets", "frames",

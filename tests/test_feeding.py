@@ -10,7 +10,7 @@ import torch
 from sk_b2s import BrainEncoder, Windows, candidates, feeding
 from sk_b2s.devices import choose_precision, free_bytes
 from sk_b2s.feeding import Resident, fetch_ahead, keep_on
-from sk_b2s.windows import Signal
+from sk_b2s.signals import Signal
 
 N_CHANNELS, N_TIMES = 5, 11
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -9,8 +9,8 @@ import scipy.signal
 from sklearn.base import clone
 
 from sk_b2s import Epocher, RobustChannelScaler, SurrogateBrain, Windows, load, save
+from sk_b2s.signals import Signal
 from sk_b2s.surrogates import SURROGATES
-from sk_b2s.windows import Signal
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 
