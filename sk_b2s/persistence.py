@@ -30,7 +30,6 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from sk_b2s.activity import SpeechActivity
 from sk_b2s.calibrated import CalibratedDecoder
-from sk_b2s.codec import Reader, Writer
 from sk_b2s.encoder import BrainEncoder
 from sk_b2s.epocher import Epocher
 from sk_b2s.features import AcousticOnsets, EventFeatures, FeatureSpaces
@@ -38,9 +37,11 @@ from sk_b2s.forward import ForwardTRF
 from sk_b2s.linear import RidgeDecoder
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
+from sk_b2s.reader import Reader
 from sk_b2s.recentring import CovarianceRecentring
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.surrogates import SurrogateBrain
+from sk_b2s.writer import Writer
 
 __all__ = ["ESTIMATORS", "load", "save"]
 

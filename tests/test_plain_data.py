@@ -10,8 +10,9 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from sk_b2s.codec import Reader, Writer
+from sk_b2s.reader import Reader
 from sk_b2s.stimuli import SoundArray
+from sk_b2s.writer import Writer
 
 
 @pytest.fixture
