@@ -1,0 +1,273 @@
+"""The pieces of work of a benchmark, one decoder or control on one fold each: laid out, and then done."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from sk_b2s.controls import CONTROLS, Task, outcome_of
+from sk_b2s.leakage import NEEDED, check_leakage
+from sk_b2s.ledger import code_digest, describe, key_of, row_digests
+from sk_b2s.model_selection import table_of
+from sk_b2s.persistence import versions_here
+from sk_b2s.preprocessing import RobustChannelScaler
+from sk_b2s.recentring import CovarianceRecentring
+from sk_b2s.results import packed, time_left, told
+from sk_b2s.scorecard import score_rows
+from sk_b2s.stimuli import SoundIntervals
+from sk_b2s.verdicts import LEAKS
+from sk_b2s.watching import overheard, peak_mb, reset_peak
+from sk_b2s.windows import Windows
+
+__all__ = ["Cell", "lay_out", "run_all"]
+
+BY_RECORDING = (RobustChannelScaler, CovarianceRecentring)  # take statistics of each recording from itself
+
+
+@dataclass
+class Cell:
+    """One decoder, or one control of it, on one fold: what is to be done, without the data."""
+
+    name: str
+    estimator: Any
+    seed: int
+    fold: int
+    control: str
+    key: str
+    train: np.ndarray
+    test: np.ndarray
+    draw: int
+    oracle: Any
+    about: dict
+    settings: dict
+
+    def task(self, X, y, rows):
+        """Put the data to what is to be done with it."""
+        return Task(
+            self.estimator, X, y, rows, self.train, self.test, self.draw, self.oracle, k=self.settings["k"]
+        )
+
+    def common(self, n_left_out):
+        """What all rows of the cell say alike."""
+        return {
+            "estimator": self.name, "seed": self.seed, "fold": self.fold, "control": self.control,
+            "n_train": len(self.train) - n_left_out,
+        }  # fmt: skip
+
+
+# --- laid out ----------------------------------------------------------------------------------------
+
+
+def lay_out(named, data, cv, folds, seeds, controls, oracle, settings):
+    """Lay out the pieces of work, folds outermost so that early results are of all estimators.
+
+    Parameters
+    ----------
+    named : list of (str, estimator)
+    data : tuple of X, y and rows
+        What the brain did, what was heard, and the table of both.
+    cv : splitter or iterable
+        What made the folds.
+    folds : dict of int to (train, test)
+        Rows of each fold that is to be done.
+    seeds : list of int
+    controls : dict of str to list of str
+        Names of the controls of each estimator there is, in the order they were given.
+    oracle : None or callable
+        What answers the control of that name.
+    settings : dict
+        ``k, n_candidates, n_shifts``.
+
+    Yields
+    ------
+    cell : Cell
+    """
+    X, y, rows = data
+    about, subject = _about(cv, X, y, folds), rows["subject"].to_numpy()
+    brain, heard, here, truth = row_digests(X), row_digests(y), code_digest(), describe(oracle)
+    for fold, (train, test) in folds.items():
+        question = key_of(brain[train], heard[train], brain[test], heard[test])
+        for seed in seeds:
+            draw = int(key_of(question, seed)[:7], 16)  # noise is the same for all estimators
+            for name, estimator in named:
+                seeded = _seeded(estimator, seed)
+                saw = _unlabelled(estimator, X, np.isin(subject[test], subject[train]).all())
+                for control in ["decoder", *controls[name]]:
+                    asked = (oracle, truth) if control == "oracle" else (None, None)
+                    key = key_of(name, fold, question, seed, seeded, control, asked[1], settings, here)
+                    yield Cell(
+                        name, seeded, seed, fold, control, key, train, test, draw, asked[0],
+                        about[fold] | {"unlabelled": saw, "place": list(controls).index(name)}, settings
+                    )  # fmt: skip
+
+
+def _seeded(estimator, seed):
+    """Clone an estimator and seed all that is random in it."""
+    estimator = clone(estimator)
+    names = [name for name in estimator.get_params() if name.rsplit("__", 1)[-1] == "random_state"]
+    return estimator.set_params(**dict.fromkeys(names, int(seed)))
+
+
+def _about(cv, X, y, folds):
+    """What is known of each fold before anything is fitted: how it was made, and what is on both sides."""
+    amounts = getattr(cv, "amounts", None) or [None]
+    about = {fold: {"cv": _how(cv), "calibration_minutes": amounts[fold % len(amounts)]} for fold in folds}
+    table = table_of(y)
+    if table is None or not set(NEEDED) <= set(table):
+        return about
+    found = check_leakage(X, y, list(folds.values())).set_axis(list(folds))
+    for fold, row in found.iterrows():
+        about[fold] |= {
+            "leakage": row["verdict"], "n_heard": round(row["leaking"] * row["n_test"]),
+            "train_seconds": SoundIntervals.from_table(table.iloc[folds[fold][0]]).seconds,
+            "own_minutes": row.get("own_minutes"),
+        }  # fmt: skip
+    return about
+
+
+def _unlabelled(estimator, X, met):
+    """Say what of an estimator sees the recordings that are tested, without what was heard in them."""
+    saw = []
+    for step in _steps(estimator):
+        met = met and getattr(step, "method", None) != "none"
+        if isinstance(step, BY_RECORDING) and (table_of(X) is not None or isinstance(X, Windows)):
+            saw.append(type(step).__name__)
+        if getattr(step, "unknown_subject", None) == "nearest" and not met:
+            saw.append("unknown_subject='nearest'")
+    return ", ".join(dict.fromkeys(saw))
+
+
+def _steps(estimator):
+    """An estimator and all that it is made of, outermost first."""
+    yield estimator
+    inner = [getattr(estimator, "estimator", None)]
+    for step in [one for _, one in estimator.steps] if isinstance(estimator, Pipeline) else inner:
+        if hasattr(step, "fit"):
+            yield from _steps(step)
+
+
+def _how(cv):
+    """Say how folds were made, for a sentence of one's methods; None where rows were given."""
+    if not hasattr(cv, "split"):
+        return None
+    call = type(cv).__name__ if type(cv).__repr__ is object.__repr__ else repr(cv)
+    call, _, guarantee = call.partition("  # ")
+    return " ".join((f"{call} ({guarantee})" if guarantee else call).split())
+
+
+# --- done --------------------------------------------------------------------------------------------
+
+
+def run_all(cells, data, ledger=None, n_jobs=None, verbose=0):
+    """Do what has not been done yet.
+
+    Parameters
+    ----------
+    cells : list of Cell
+    data : tuple of X, y and rows
+        As for :func:`lay_out`.
+    ledger : None or Ledger, default=None
+        Where lines are kept, and shared with other processes.
+    n_jobs : int or None, default=None
+        Cells at once, by joblib.
+    verbose : int, default=0
+        Above 0 a line is printed for each that is done.
+
+    Returns
+    -------
+    lines : list of dict
+        Of all cells in their order: those that are there, and those that are now computed.
+    """
+    start, wait = ledger.size() if ledger else 0, 0.5
+    wanted = {cell.key for cell in cells}
+    kept = [line for line in ledger.lines() if not line["error"]] if ledger else []
+    lines = {line["key"]: line for line in kept if line["key"] in wanted}
+    open_cells = [cell for cell in cells if cell.key not in lines]
+    say = _Progress(cells, len(open_cells)) if verbose else lambda *_: None
+    while open_cells:
+        waiting = []
+        parallel = joblib.Parallel(n_jobs, return_as="generator_unordered")
+        for index, line in parallel(
+            joblib.delayed(_run_cell)(index, cell, *data, ledger, start)
+            for index, cell in enumerate(open_cells)
+        ):
+            if line is None:
+                waiting.append(open_cells[index])
+                continue
+            lines[line["key"]] = line
+            say(line, len(lines))
+        if waiting:  # if the other process is killed, they are ours
+            if verbose and wait == 0.5:
+                print(f"{len(waiting)} of the fits are done by another process; waiting", flush=True)
+            time.sleep(wait)
+            wait = 0.5 if len(waiting) < len(open_cells) else min(2 * wait, 30)
+        open_cells = waiting
+    return [lines[cell.key] for cell in cells]
+
+
+class _Progress:
+    """A line for each piece of work that is done, for a screen and a log alike."""
+
+    def __init__(self, cells, n_open):
+        self.n, self.before, self.began = len(cells), len(cells) - n_open, time.monotonic()
+        n_folds, n_named = len({cell.fold for cell in cells}), len({cell.name for cell in cells})
+        of = f"{n_named} estimator{'s' * (n_named > 1)}"
+        if any(cell.control != "decoder" for cell in cells):
+            of += f" and {'their' if n_named > 1 else 'its'} controls"
+        done = f", {self.before} of which are done already" if self.before else ""
+        print(
+            f"{self.n} fit{'s' * (self.n > 1)}{done}: {of} on {n_folds} fold{'s' * (n_folds > 1)}", flush=True
+        )
+
+    def __call__(self, line, done):
+        seconds = (time.monotonic() - self.began) / (done - self.before) * (self.n - done)
+        print(f"[{done}/{self.n}] {told(line)}{time_left(seconds)}", flush=True)
+
+
+def _run_cell(index, cell, X, y, rows, ledger, start):
+    """Do one piece of work and write it down: its index and line, or None if another process is at it."""
+    if ledger is None:
+        return index, _line(cell, cell.task(X, y, rows)) | {"key": cell.key}
+    with ledger.claim(cell.key) as claim:
+        if claim is None:
+            return index, None
+        done = [line for line in claim.found(start) if not line["error"]]
+        if not done:
+            done = [_line(cell, cell.task(X, y, rows))]
+            claim.write(done[0])
+        return index, done[0] | {"key": cell.key}
+
+
+def _line(cell, task):
+    """Fit and score: a line of results, or of an error."""
+    outcome, error, trace = None, "", ""
+    reset_peak()
+    with overheard() as heard:
+        try:
+            (answers,) = CONTROLS[cell.control](task)
+            scores = score_rows(answers, cell.settings["n_candidates"], cell.settings["n_shifts"], cell.seed)
+            if cell.control in LEAKS:
+                outcome = packed(outcome_of([answers], cell.settings["n_shifts"], task.seed, task.n_left_out))
+        except Exception as caught:  # one fold must not end the others; the row shows it
+            error, trace = f"{type(caught).__name__}: {caught}", traceback.format_exc()
+            subjects = task.rows["subject"].iloc[task.test].value_counts(sort=False)
+            scores = [
+                {"subject": subject, "condition": "", "study": "", "pool": "all", "n_windows": int(n)}
+                for subject, n in subjects.items()
+            ]
+    cost = {
+        "seconds_fit": task.seconds_fit, "seconds_score": task.seconds_score, "peak_mb": peak_mb(),
+        "versions": " ".join(f"{name} {number}" for name, number in versions_here().items()),
+        "warnings": "\n".join(heard), "written": time.time(),
+    }  # fmt: skip
+    return {
+        "common": cell.common(task.n_left_out), "about": cell.about, "cost": cost, "rows": scores,
+        "outcome": outcome, "error": error, "trace": trace,
+    }  # fmt: skip
