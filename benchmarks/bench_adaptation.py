@@ -34,11 +34,13 @@ from sk_b2s import (
     RobustChannelScaler,
     benchmark,
     make_segments,
-    mean_and_sem,
     read_results,
 )
 from sk_b2s.datasets import make_listening
+from sk_b2s.minutes import AMOUNT
 from sk_b2s.model_selection import folds_of
+from sk_b2s.score_plots import scores_over
+from sk_b2s.statistics import subject_means
 
 EXPERIMENTS = {
     "meg": {"modality": "meg", "snr_db": -12.0, "n_channels": 104},
@@ -46,13 +48,14 @@ EXPERIMENTS = {
 }
 PEOPLE, LASTING, TESTED = 8, 20, 0.25  # minutes, and the share that is tested
 MINUTES = (0, 0.5, 1, 2, 5, 10, np.inf)
+FEW = MINUTES[1:]
 NETWORK = {
     "hidden": 64, "depth": 5, "n_virtual_channels": 64, "lr": 1e-3, "batch_size": 128, "random_state": 0, "verbose": 0,
 }  # fmt: skip
 TOGETHER = {"max_epochs": 5, "patience": 3}
 ALONE = {"max_epochs": 60, "patience": 10}  # passes are short where minutes are few
 METHODS = {"closed form": "ridge", "frozen trunk": "layer", "full fine-tuning": "all"}
-FULL = "trained with everybody"
+FULL, SCRATCH = "trained with everybody", "network from scratch"
 
 
 def data(name, folder):
@@ -75,13 +78,12 @@ def runs(memory):
     """What is compared, with the minutes it is compared at: pairs of a dict of decoders and amounts."""
     encoder, ridge = decoders(memory)
     alone = clone(encoder).set_params(**{f"encoder__{name}": value for name, value in ALONE.items()})
-    few = MINUTES[1:]
     adapted = {name: CalibratedDecoder(encoder, method, memory) for name, method in METHODS.items()}
     yield {"unknown average": CalibratedDecoder(encoder, "none", memory)}, MINUTES[:1]
-    yield {**adapted, "network from scratch": CalibratedDecoder(alone, "scratch")}, few
+    yield {**adapted, SCRATCH: CalibratedDecoder(alone, "scratch")}, FEW
     fixed = clone(ridge).set_params(ridge__alphas=(0.03,))  # none can be chosen on a block or two
-    yield {"ridge, one strength": CalibratedDecoder(fixed, "scratch")}, few
-    yield {"ridge": CalibratedDecoder(ridge, "scratch")}, few[2:]
+    yield {"ridge, one strength": CalibratedDecoder(fixed, "scratch")}, FEW
+    yield {"ridge": CalibratedDecoder(ridge, "scratch")}, FEW[2:]
     yield {FULL: encoder}, (np.inf,)
     nearest = clone(encoder).set_params(encoder__unknown_subject="nearest")
     yield {"unknown nearest": CalibratedDecoder(nearest, "none")}, MINUTES[:1]
@@ -100,32 +102,113 @@ def run(name, folder):
 
 
 def table(results):
-    """Mean ± s.e.m. over people, by decoder and minutes."""
+    """Print means over people by decoder and minutes, and what they say by rules that were set beforehand.
+
+    Of two means inside their nulls, those of means over as many people, neither is the better one. Two decoders are
+    compared on the people whom both have done.
+    """
     rows = results[results["error"] == ""]
-    found = mean_and_sem(rows, "top_10", by=["estimator", "calibration_minutes"])
-    mean, sem = (100 * found[column].unstack(sort=False)[list(MINUTES)] for column in ("mean", "sem"))
-    shown = mean.map("{:.1f}".format) + " ± " + sem.map("{:.1f}".format)
-    shown = shown.where(mean.notna(), "").reset_index()
+    if not len(rows):
+        print("Nothing is there yet.\n")
+        return
+    names, columns = list(pd.unique(rows["estimator"])), [*map(_said, MINUTES)]
+    n_people = rows["subject"].nunique()
+    found = scores_over(rows, by=["estimator", AMOUNT])
+    shown = [[name, *[_cell(found, (name, minutes), n_people) for minutes in MINUTES]] for name in names]
+    print(markdown(["top-10, %", *columns], shown), "\n")
+    chance, null, counts = 100 * rows["chance"].mean(), 100 * found["null_high"], rows["n_candidates"]
     print(
-        markdown(["top-10, %", *[_said(minutes) for minutes in mean.columns]], shown.itertuples(index=False)),
-        "\n",
+        f"Mean ± s.e.m. of {n_people} people, in brackets where not above the null. Chance {chance:.1f}, 97.5 % of "
+        f"the null of a mean over people {null.min():.1f} to {null.max():.1f}; {counts.min()} to {counts.max()} "
+        f"candidates.\n"
     )
-    chance, null = 100 * rows["chance"].mean(), 100 * rows.groupby("estimator")["null_high"].mean().max()
-    counts = sorted(set(rows["n_candidates"]))
-    print(
-        f"Chance {chance:.1f}, 97.5 % of a person's null {null:.1f}; {counts[0]} to {counts[-1]} candidates.\n"
+    methods = [name for name in METHODS if name in names]
+    beside = {name: [_beside(rows, name, minutes, SCRATCH, minutes) for minutes in FEW] for name in methods}
+    shown = [[name, *[_points(one) for one in ones]] for name, ones in beside.items()]
+    print(markdown([f"points above {SCRATCH}", *columns[1:]], shown), "\n")
+    share = {
+        name: [_share(_beside(rows, name, minutes, FULL, np.inf)) for minutes in FEW] for name in methods
+    }
+    shown = [
+        [name, *["" if np.isnan(one) else f"{100 * one:.0f}" for one in ones]] for name, ones in share.items()
+    ]
+    print(markdown([f"% of {FULL}, above chance", *columns[1:]], shown), "\n")
+    for name in methods:
+        print(f"- {name}: {_against_scratch(beside[name])}; {_enough(share[name])}")
+    print(f"- best method by minutes: {', '.join(_best(found, methods, minutes) for minutes in FEW)}\n")
+
+
+def _cell(found, key, n_people):
+    """A mean of the table, as text."""
+    if key not in found.index:
+        return ""
+    one = found.loc[key]
+    text = f"{100 * one['score']:.1f} ± {100 * one['sem']:.1f}"
+    text = text if one["score"] > one["null_high"] else f"({text})"
+    return text if one["n_subjects"] == n_people else f"{text}, {one['n_subjects']:.0f} people"
+
+
+def _beside(rows, name, minutes, other, others_minutes):
+    """Means of one decoder and another over the people who have both, and of what is between; None without such."""
+    asked = [(name, minutes), (other, others_minutes)]
+    parts = [rows[(rows["estimator"] == name) & (rows[AMOUNT] == amount)] for name, amount in asked]
+    both = set(parts[0]["subject"]) & set(parts[1]["subject"])
+    if not both:
+        return None
+    parts = [part[part["subject"].isin(both)] for part in parts]
+    one, other = (scores_over(part, by=["estimator"]).iloc[0] for part in parts)
+    between = subject_means(parts[0], "top_k") - subject_means(parts[1], "top_k")
+    above = [each["score"] > each["null_high"] for each in (one, other)]
+    return {"one": one, "other": other, "mean": between.mean(), "sem": between.sem(), "above": above}
+
+
+def _points(beside):
+    """A difference, as text."""
+    if beside is None:
+        return ""
+    return f"{100 * beside['mean']:+.1f} ± {100 * beside['sem']:.1f}" if any(beside["above"]) else "tie"
+
+
+def _share(beside):
+    """Score above chance as a share of the other one's; NaN where that is missing, or inside its null."""
+    if beside is None or not beside["above"][1]:
+        return np.nan
+    return np.divide(*[each["score"] - each["chance"] for each in (beside["one"], beside["other"])])
+
+
+def _against_scratch(beside):
+    """Say how a method does beside training from scratch, at the amounts up to ten minutes."""
+    kinds: dict[str, list[str]] = {}
+    for minutes, one in zip(FEW, beside, strict=True):
+        if minutes <= 10:
+            kinds.setdefault(_kind(one), []).append(_said(minutes))
+    return "; ".join(f"{kind} at {', '.join(ones)} minutes" for kind, ones in kinds.items())
+
+
+def _kind(beside):
+    """Which of two means is above, if any."""
+    if beside is None:
+        return "nothing yet"
+    return (
+        ("above scratch" if beside["mean"] > 0 else "not above scratch") if any(beside["above"]) else "a tie"
     )
-    full = mean.loc[FULL, np.inf] - chance
-    print(f"80 % of {FULL}, above chance: {chance + 0.8 * full:.1f}. Reached:")
-    for method in METHODS:
-        enough = mean.columns[(mean.loc[method] - chance >= 0.8 * full).to_numpy()]
-        print(f"- {method}: {f'{_said(enough[0])} minutes' if len(enough) else 'never'}")
-    scratch = mean.loc["network from scratch"]
-    for method in METHODS:
-        ahead = [_said(m) for m in MINUTES[1:] if mean.loc[method, m] > scratch[m]]
-        print(f"- {method} is ahead of scratch after {', '.join(ahead) or 'none'} minutes")
-    best = mean.loc[list(METHODS), list(MINUTES[1:])].idxmax()
-    print("- best method by minutes: " + ", ".join(f"{_said(m)}: {best[m]}" for m in MINUTES[1:]), "\n")
+
+
+def _enough(shares):
+    """Say after how much a method has four fifths of what training with everybody gives."""
+    if np.isnan(shares).all():
+        return f"{FULL} is missing or inside its null, so that nothing can be 80 % of it"
+    enough = [_said(minutes) for minutes, share in zip(FEW, shares, strict=True) if share >= 0.8]
+    return f"80 % of {FULL} {f'after {enough[0]} minutes' if enough else 'never'}"
+
+
+def _best(found, methods, minutes):
+    """Say which method has the highest mean after so many minutes."""
+    there = found.loc[[(name, minutes) for name in methods if (name, minutes) in found.index]]
+    if not len(there):
+        return f"{_said(minutes)}: missing"
+    above = (there["score"] > there["null_high"]).any()
+    return f"{_said(minutes)}: {there['score'].idxmax()[0] if above else 'tie'}"
 
 
 def _said(minutes):
@@ -136,10 +219,10 @@ def seconds(name, folder):
     """Seconds of each method by minutes, for one person."""
     X, y = data(name, folder)
     encoder, _ = decoders(folder / "cache")
-    cv = LeaveOneSubjectOut(1, calibration_minutes=MINUTES[1:], test_share=TESTED)
+    cv = LeaveOneSubjectOut(1, calibration_minutes=FEW, test_share=TESTED)
     rows = {method: [] for method in METHODS}
     fitted = None
-    for train, test in folds_of(cv, X, y)[: len(MINUTES) - 1]:
+    for train, test in folds_of(cv, X, y)[: len(FEW)]:
         own = (X["subject"].iloc[train] == X["subject"].iloc[test[0]]).to_numpy()
         if fitted is None:
             fitted = clone(encoder).fit(X.iloc[train[~own]], y.iloc[train[~own]])
@@ -149,9 +232,7 @@ def seconds(name, folder):
             fitted[-1].adapt(windows, y.iloc[train[own]], argument)
             rows[method].append(f"{time.perf_counter() - began:.1f}")
     print(
-        markdown(
-            ["seconds to adapt", *map(_said, MINUTES[1:])], [[name, *row] for name, row in rows.items()]
-        ),
+        markdown(["seconds to adapt", *map(_said, FEW)], [[name, *row] for name, row in rows.items()]),
         "\n",
     )
 
@@ -164,8 +245,8 @@ def figure(folder, path):
 
     _, axes = plt.subplots(1, len(EXPERIMENTS), figsize=(13, 5), layout="constrained")
     for ax, name in zip(axes, EXPERIMENTS, strict=True):
-        plot_adaptation(read_results(folder / f"results_{name}.jsonl"), score="top_10", ax=ax)
-        ax.set_title(name.upper())
+        plot_adaptation(read_results(folder / f"results_{name}.jsonl"), ax=ax)
+        ax.set_title(f"{name.upper()}, {ax.get_title()}")
     plt.savefig(path)
 
 
