@@ -50,6 +50,11 @@ def mean_covariance(covariances, mean="euclidean"):
     -------
     covariance : ndarray of shape (n_channels, n_channels)
 
+    Raises
+    ------
+    ValueError
+        If they hold NaN or infinite values.
+
     References
     ----------
     .. [1] Barachant, Bonnet, Congedo, Jutten (2012). Multiclass brain-computer interface classification by
@@ -57,6 +62,7 @@ def mean_covariance(covariances, mean="euclidean"):
        https://doi.org/10.1109/TBME.2011.2172210
     """
     euclidean = covariances.mean(0)
+    _check_finite(euclidean)
     if mean == "euclidean" or not euclidean.any():
         return euclidean
     values, vectors = np.linalg.eigh(euclidean)
@@ -91,6 +97,11 @@ def whitener(covariance, shrinkage=0.1):
     matrix : ndarray of shape (n_channels, n_channels)
         Symmetric. Zero if the covariance is.
 
+    Raises
+    ------
+    ValueError
+        If the covariance holds NaN or infinite values.
+
     Examples
     --------
     >>> whitener(np.diag([4.0, 1.0, 0.0]), shrinkage=0)
@@ -98,6 +109,7 @@ def whitener(covariance, shrinkage=0.1):
            [0. , 1. , 0. ],
            [0. , 0. , 0. ]])
     """
+    _check_finite(covariance)
     values, vectors = np.linalg.eigh(covariance)
     there = values > RANK * max(values[-1], 0.0)
     if not there.any():
@@ -168,7 +180,8 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If X has other channels than in ``fit``, or was fitted on Windows and is an array.
+        If X holds NaN; or is an array and has other channels than in ``fit``, or that was on Windows. Windows may
+        have any channels, since nothing is learnt from those of ``fit``.
 
     Notes
     -----
@@ -220,6 +233,7 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
         """
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
+            vars(self).pop("matrix_", None)  # of a former fit
         else:
             X = validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES)
             self.matrix_ = self._matrix(X)
@@ -240,13 +254,11 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_features_in_")
         if isinstance(X, Windows):
-            if X.shape[1] != self.n_features_in_:
-                raise ValueError(
-                    f"X has {X.shape[1]} channels, but CovarianceRecentring was fitted on {self.n_features_in_}."
-                )
             matrices = np.zeros((len(X.signals), X.shape[1], X.shape[1]))
             for index in np.unique(X.which):
-                matrices[index] = self._matrix(X.tiles(index).gather().numpy())
+                batch = X.tiles(index).gather().numpy()
+                _check_recording(batch, X, index)
+                matrices[index] = self._matrix(batch)
             return X.then(_Mix(matrices))
         X = validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
         if not hasattr(self, "matrix_"):
@@ -271,6 +283,30 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _check_recording(batch, windows, index):
+    """Raise if what a recording's covariance would be taken from is not finite, naming it and its channels."""
+    bad = np.flatnonzero(~np.isfinite(batch).all((0, 2)))
+    if not len(bad):
+        return
+    rows, names = windows.rows, windows.ch_names or [str(i) for i in range(batch.shape[1])]
+    named = rows is not None and "recording" in rows
+    recording = repr(rows["recording"].iloc[np.argmax(windows.which == index)]) if named else index
+    raise ValueError(
+        f"recording {recording} holds NaN or infinite samples in {len(bad)} of {batch.shape[1]} channels: "
+        f"{', '.join(names[i] for i in bad[:8])}; no covariance can be taken of them. Set a bad channel to 0 "
+        f"throughout the recording, interpolate short gaps, or leave out windows that have them."
+    )
+
+
+def _check_finite(covariance):
+    bad = np.flatnonzero(~np.isfinite(covariance.diagonal()))
+    if len(bad) or not np.isfinite(covariance).all():
+        raise ValueError(
+            f"covariance holds NaN or infinite values, in channels {', '.join(map(str, bad[:8]))} by their place: "
+            f"interpolate these or set them to 0 before it is taken."
+        )
 
 
 def _spectral(function, matrices):

@@ -124,9 +124,47 @@ def test_an_artefact_weighs_less_in_the_riemannian_mean():
 
 def test_errors_name_the_way_out():
     X = recordings()
-    with pytest.raises(ValueError, match="5 channels, but CovarianceRecentring was fitted on 4"):
-        CovarianceRecentring().fit(recordings(n_channels=4)).transform(X)
+    with pytest.raises(ValueError, match="5 features, but CovarianceRecentring is expecting 4"):
+        CovarianceRecentring().fit(recordings(n_channels=4).gather().numpy()).transform(X.gather().numpy())
     with pytest.raises(ValueError, match="fit it on an array"):
         CovarianceRecentring().fit(X).transform(X.gather().numpy())
     with pytest.raises(ValueError, match="'mean' parameter of CovarianceRecentring"):
         CovarianceRecentring("median").fit(X)
+
+
+def test_another_cap_is_whitened_by_itself():
+    X = recordings(n_channels=7)
+    white = CovarianceRecentring(shrinkage=0).fit(recordings(n_channels=4)).transform(X)
+    np.testing.assert_allclose(covariance(white[np.flatnonzero(X.which == 1)].gather()), np.eye(7), atol=1e-3)
+
+
+def test_a_new_fit_forgets_the_matrix_of_a_former_one():
+    X = recordings()
+    step = CovarianceRecentring().fit(X.gather().numpy()).fit(X)
+    with pytest.raises(ValueError, match="fit it on an array"):
+        step.transform(X.gather().numpy())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("mean", MEANS)
+def test_what_is_not_finite_is_named_by_recording_and_channel(mean, value):
+    X = recordings()
+    X.signals[1][70, [2, 4]] = value
+    step = CovarianceRecentring(mean).fit(X)
+    with pytest.raises(
+        ValueError, match=r"recording '1' holds NaN .* in 2 of 5 channels: 2, 4; .*Set a bad channel"
+    ):
+        step.transform(X)
+    others = X[np.flatnonzero(X.which != 1)]
+    assert np.isfinite(np.asarray(step.transform(others))).all()
+    named = Windows(X.signals, X.which, X.start, 50, 100, ch_names="ABCDE")
+    with pytest.raises(ValueError, match="recording 1 holds NaN .*channels: C, E;"):
+        step.transform(named)
+
+
+def test_covariances_that_are_not_finite_are_refused():
+    covariance = np.eye(4)
+    covariance[1, 1] = np.nan
+    for ask in (whitener, lambda c: mean_covariance(np.stack([np.eye(4), c]), "riemannian")):
+        with pytest.raises(ValueError, match="covariance holds NaN .* channels 1 by their place"):
+            ask(covariance)
