@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,21 +146,6 @@ class AdaptationMixin:
             new._adapt_to(calibration, chosen, lr, max_epochs, random)
         new._remember(y)
         return new
-
-    def digest(self):
-        """Hash of all that the answers come from, equal for encoders that answer alike.
-
-        Returns
-        -------
-        digest : str
-            SHA-256 in hexadecimal digits.
-        """
-        check_is_fitted(self)
-        said = hashlib.sha256(repr((list(map(str, self.subjects_)), self.n_times_in_)).encode())
-        for name, value in sorted(self.net_.state().items()):
-            said.update(name.encode())
-            said.update(np.ascontiguousarray(value.cpu().numpy()).tobytes())
-        return said.hexdigest()
 
     # --- what is adapted to ------------------------------------------------------------------------
 

@@ -1,9 +1,12 @@
 """What is loaded answers as what was saved, to the bit; and a file gets nothing done but that."""
 
+import copy
 import json
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import mne
@@ -46,7 +49,7 @@ from sk_b2s import (
     make_segments,
     save,
 )
-from sk_b2s.persistence import ESTIMATORS
+from sk_b2s.persistence import ESTIMATORS, FORMAT
 
 SMALL = {
     "hidden": 8, "depth": 2, "n_virtual_channels": 6, "max_epochs": 2, "batch_size": 16, "k": 2, "random_state": 0,
@@ -384,6 +387,167 @@ class _Twice:
         return batch * 2
 
 
+# --- beside a parent ---------------------------------------------------------------------------------
+
+
+def heard_by(*people):
+    """Windows of some people and the table of what they heard, of which each heard another part."""
+    y = table_of_stored(20 * len(people))
+    rows = pd.DataFrame({"subject": np.repeat(people, 20), "recording": np.repeat(people, 20)})
+    return Windows.from_array(brain(len(y), seed=len(people)), rows=rows, sfreq=40), y
+
+
+@pytest.fixture(scope="module")
+def everybody():
+    speech = make_pipeline(StoredFeatures(), FeatureScaler())
+    X, y = heard_by("1", "2", "new")
+    encoder = BrainEncoder(spatial_attention=False, unknown_subject="nearest", speech=speech, **SMALL)
+    return encoder.fit(X[:40], y.iloc[:40])
+
+
+@pytest.fixture
+def family(everybody, tmp_path):
+    """Somebody adapted to, with all windows, and the file of the encoder that was fitted."""
+    X, y = heard_by("1", "2", "new")
+    save(everybody, tmp_path / "parent.safetensors")
+    return everybody.adapt(X[40:], y.iloc[40:], method="ridge"), X, tmp_path / "parent.safetensors"
+
+
+def test_a_parent_is_not_written_over(family, path):
+    new, X, parent = family
+    before = parent.read_bytes()
+    (parent.parent / "link").symlink_to(parent)
+    for name in (parent, str(parent), parent.parent / "link"):
+        with pytest.raises(ValueError, match="path and parent are one file"):
+            save(new, name, parent=parent)
+    assert parent.read_bytes() == before
+    save(new, path, parent=parent)
+    path.replace(parent)  # by hand
+    with pytest.raises(ValueError, match=r"stands where the encoder should be .*parent="):
+        load(parent)
+
+
+def test_a_parent_is_the_one_that_was_fitted(family, path, tmp_path):
+    new, X, parent = family
+    X, y = heard_by("1", "2", "other")
+    both = new.adapt(X[40:], y.iloc[40:], method="ridge")
+    save(new, tmp_path / "whole")
+    save(new, tmp_path / "beside", parent=parent)
+    with pytest.raises(
+        ValueError, match=r"whole' holds an encoder that was itself adapted, .* take the file of that"
+    ):
+        save(both, path, parent=tmp_path / "whole")
+    with pytest.raises(
+        ValueError, match=r"beside' holds only what was added to .*'parent.safetensors': take that"
+    ):
+        save(both, path, parent=tmp_path / "beside")
+    save(both, path, parent=parent)
+    for wrong in ("whole", "beside"):
+        with pytest.raises(ValueError, match="take"):
+            load(path, parent=tmp_path / wrong)
+    assert_same(load(path).transform(X), both.transform(X))
+
+
+@pytest.mark.parametrize("where", ["alone", "around", "last"])
+def test_a_calibrated_decoder_is_saved_beside_what_it_began_with(where, everybody, path, tmp_path):
+    X, y = heard_by("1", "2", "new")
+
+    def decoder(method):
+        if where == "alone":
+            return CalibratedDecoder(everybody, method)
+        if where == "around":
+            return CalibratedDecoder(make_pipeline(RobustChannelScaler(), everybody), method)
+        return make_pipeline(RobustChannelScaler(), CalibratedDecoder(everybody, method))
+
+    save(decoder("none").fit(X[:40], y.iloc[:40]), tmp_path / "parent")
+    mask = "calibrateddecoder__calibration" if where == "last" else "calibration"
+    fitted = decoder("ridge").fit(X, y, **{mask: np.arange(60) >= 40})
+    save(fitted, path, parent=tmp_path / "parent")
+    assert not any("weights" in name for name in content(path)[0])
+    loaded = load(path)
+    assert_same(loaded.transform(X), fitted.transform(X))
+    assert_same(loaded.predict(X), fitted.predict(X))
+    with pytest.raises(ValueError, match=rf"this {type(fitted).__name__} was not adapted"):
+        save(load(tmp_path / "parent"), path, parent=tmp_path / "parent")
+
+
+def with_other(encoder, part):
+    """Copy of an encoder with another of the things it has learnt."""
+    other = copy.deepcopy(encoder)
+    if part == "frame weights":
+        other.frame_weights_ = other.frame_weights_ + 1
+    elif part == "features":
+        other.speech_[1].scale_ = other.speech_[1].scale_ * 2
+    elif part == "shared response":
+        other.response_ = replace(other.response_, pattern=2 * other.response_.pattern)
+    elif part == "covariances":
+        other.covariances_ = other.covariances_[::-1]
+    elif part == "weights":
+        with torch.no_grad():
+            next(other.net_.module_.parameters()).mul_(2)
+    return other
+
+
+@pytest.mark.parametrize("part", ["frame weights", "features", "shared response", "covariances", "weights"])
+def test_another_encoder_does_not_pass_for_the_parent(part, family, everybody, path):
+    new, X, parent = family
+    save(new, path, parent=parent)
+    save(with_other(everybody, "nothing"), parent)
+    assert_same(load(path).transform(X), new.transform(X))
+    save(with_other(everybody, part), parent)
+    for attempt in (lambda: load(path), lambda: save(new, path, parent=parent)):
+        with pytest.raises(ValueError, match="does not hold the encoder that this one was adapted from"):
+            attempt()
+
+
+def test_of_one_person_only_what_is_new_is_written(everybody, path, tmp_path):
+    """A layer, what was told of it, and sound that nobody in fit had heard."""
+    X, y = heard_by("1", "2", "new")
+    events = y[["sound", "sound_onset"]].assign(type="word", text="a", duration=0.1)
+    speech = FeatureSpaces([("stored", StoredFeatures()), ("words", EventFeatures(events, "word", sfreq=20))])
+    encoder = clone(everybody).set_params(speech=speech).fit(X[:40], y.iloc[:40])
+    save(encoder, tmp_path / "parent")
+    story = SoundArray(np.ones((400, 3)), 20, "c")
+    more = pd.concat([y.iloc[:19], y.iloc[19:20].assign(sound=[story])])
+    new = encoder.adapt(X[40:], more, method="ridge")
+    save(new, path, parent=tmp_path / "parent")
+    written = {name: tensor.shape for name, tensor in content(path)[0].items()}
+    assert set(written) == {
+        "layers", "adaptations_.minutes", "adaptations_.n_windows", f"added_sound.{story.digest}",
+    }  # fmt: skip
+    assert written["layers"] == (1, 6, 6)
+    loaded = load(path)
+    assert_same(loaded.transform(X), new.transform(X))
+    ours, theirs = loaded.sound_intervals_.intervals, new.sound_intervals_.intervals
+    assert list(ours) == list(theirs)
+    for sound, spans in theirs.items():
+        assert_same(spans, ours[sound])
+    assert repr(loaded.speech) == repr(new.speech)
+    save(new.set_params(speech=StoredFeatures()), path, parent=tmp_path / "parent")
+    assert type(load(path).speech) is StoredFeatures
+
+
+def test_what_is_set_after_fit_leaves_the_digest_as_it_is(everybody):
+    """A file of somebody adapted to outlives new parameters of what computes features."""
+    other = copy.deepcopy(everybody)
+    other.speech_.set_params(memory="elsewhere", featurescaler__per_feature=False)
+    other.set_params(k=1, verbose=1)
+    assert other.digest() == everybody.digest()
+
+
+def test_digests_stay_what_they_are():
+    """Files know their parent by it: if it has to change, raise FORMAT."""
+    encoder, scaler = BrainEncoder(), FeatureScaler()
+    scaler.mean_, scaler.n_features_in_ = np.array([0.5, 1.0]), 2
+    vars(encoder).update(
+        subjects_=np.array(["a", "b"]), n_times_in_=3, architecture_={"n_channels": 2, "pooling": None},
+        speech_architecture_=None, net_=SimpleNamespace(state=lambda: {"w": torch.arange(3.0)}),
+        frame_weights_=np.array([1, 2]), response_=None, speech_=make_pipeline("passthrough", scaler),
+    )  # fmt: skip
+    assert encoder.digest() == "30ce8f44dbd53b5db46099377b74480c71e19e5dff48701d8c0fbf76b180a6a3"
+    assert FORMAT == 2
+
+
 # --- parameters that are more than numbers ---------------------------------------------------------
 
 
@@ -591,8 +755,8 @@ def test_foreign_files_are_refused(path):
 def test_another_format_is_refused(saved):
     tensors, text = content(saved)
     text["versions"]["sk_b2s"] = "9.1.0"
-    forge(saved, tensors, {**text, "format": 2})
-    with pytest.raises(ValueError, match=r"format is 2, written by sk_b2s 9\.1\.0; .* Install that version"):
+    forge(saved, tensors, {**text, "format": 1})
+    with pytest.raises(ValueError, match=r"format is 1, written by sk_b2s 9\.1\.0; .* Install that version"):
         load(saved)
 
 
