@@ -3,6 +3,7 @@
 import copy
 import sys
 import time
+import warnings
 
 import joblib
 import matplotlib.pyplot as plt
@@ -344,6 +345,47 @@ def test_the_curve_shows_every_amount(curve):
     with pytest.raises(ValueError, match="do not say minutes"):
         plot_adaptation(results.drop(columns="calibration_minutes"))
     plt.close("all")
+
+
+def hollow(line):
+    return line.get_markerfacecolor() == "white"
+
+
+def test_points_that_lack_people_are_seen_to_lack_them(curve):
+    results = curve[2].query("control == 'decoder'")
+    lost = (results["subject"] == "s1") & (results["calibration_minutes"] == np.inf)
+    for some in (
+        results[~(lost & (results["estimator"] == "average"))],
+        results.assign(top_k=results["top_k"].mask(lost & (results["estimator"] == "average"))),
+    ):
+        with pytest.warns(
+            UserWarning, match="1 of 12 points .* fewer than 3 people .* 'average', all minutes, over 2"
+        ):
+            ax = plot_adaptation(some)
+        assert ax.get_title() == "mean ± s.e.m. of 3 people"
+        mine = [bars[0] for bars in ax.containers if bars[0].get_color() == ax.containers[1][0].get_color()]
+        assert [(hollow(line), line.get_linestyle(), len(line.get_xdata())) for line in mine] == [
+            (False, "-", 2), (True, "None", 1)
+        ]  # fmt: skip
+        assert not any(hollow(bars[0]) for bars in ax.containers if bars[0] not in mine)
+    nameless = results.assign(top_k=results["top_k"].mask(results["estimator"] == "plain"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ax = plot_adaptation(nameless)
+    assert "plain" not in [text.get_text() for text in ax.get_legend().get_texts()]
+    plt.close("all")
+
+
+def test_nothing_to_draw_is_said(curve):
+    results = curve[2]
+    with pytest.raises(ValueError, match=r"no score 'top_3'; their columns are \['study', 'estimator'"):
+        plot_adaptation(results, "top_3")
+    with pytest.raises(
+        ValueError, match="of 36 rows none has 'top_k', and 36 are of fits that failed, the first with Oh"
+    ):
+        plot_adaptation(results.assign(error="Oh"))
+    with pytest.raises(ValueError, match="of 0 rows none has"):
+        plot_adaptation(results[:0])
 
 
 def test_the_report_holds_the_curve(curve, tmp_path):
