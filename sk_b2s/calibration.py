@@ -43,8 +43,11 @@ def suggest_calibration(y, minutes, phonemes):
 
     Raises
     ------
+    TypeError
+        If ``y`` or ``phonemes`` is no table.
     ValueError
-        If a column is missing, no sentence fits into the minutes, or phonemes are of other sounds.
+        If a table has no rows, lacks a column or says nothing in one, a duration is not above 0, no sentence fits into
+        the minutes, or phonemes are of other sounds.
 
     See Also
     --------
@@ -72,9 +75,7 @@ def suggest_calibration(y, minutes, phonemes):
     >>> suggest_calibration(y, minutes=0.2, phonemes=phonemes)
     array([2, 1])
     """
-    needed = ["sound", "sound_onset", "duration"]
-    if missing := [column for column in needed if column not in y]:
-        raise ValueError(f"y must say what was heard in the columns {missing}, as make_segments returns it.")
+    _check_heard(y)
     if not (isinstance(minutes, Real) and minutes > 0):
         raise ValueError(f"minutes must be a number above 0, got {minutes!r}.")
     unit = _sentences(y)
@@ -124,6 +125,47 @@ def greedy_cover(worth, cost, budget):
     return chosen
 
 
+def _check_heard(y):
+    """Raise unless y says what was heard, and for how long."""
+    if not isinstance(y, pd.DataFrame):
+        raise TypeError(
+            f"y must be the table of what was heard, as make_segments returns it; got {type(y).__name__}."
+        )
+    if missing := [column for column in ("sound", "sound_onset", "duration") if column not in y]:
+        raise ValueError(f"y must say what was heard in the columns {missing}, as make_segments returns it.")
+    if not len(y):
+        raise ValueError(
+            "y has no rows, so there is no sentence to choose; was everything left out for the test?"
+        )
+    if (wrong := ~(y["duration"] > 0).to_numpy()).any():
+        raise ValueError(
+            f"y row {y.index[wrong].tolist()[0]!r} has a duration of {y['duration'][wrong].iloc[0]} s ({wrong.sum()} "
+            f"such rows), and a window has more than 0: leave it out, y[y['duration'] > 0]."
+        )
+
+
+def _check_spoken(phonemes):
+    """Rows of phonemes, which must say what they are and where."""
+    if not isinstance(phonemes, pd.DataFrame):
+        raise TypeError(
+            f"phonemes must be an events table with rows of type 'phoneme', got {type(phonemes).__name__}; give the "
+            f"events that y was made of."
+        )
+    columns = ["sound", "sound_onset", "text"]
+    if missing := [column for column in columns if column not in phonemes]:
+        raise ValueError(
+            f"phonemes must say in the columns {missing} which are heard where, as an events table does."
+        )
+    rows = phonemes[phonemes["type"] == "phoneme"] if "type" in phonemes else phonemes
+    if (lost := rows[columns].isna().to_numpy()).any():
+        row, column = np.argwhere(lost)[0]
+        raise ValueError(
+            f"phonemes row {rows.index[[row]].tolist()[0]!r} says nothing in {columns[column]!r} ({lost.any(1).sum()} "
+            f"such rows): fill it in, or leave such rows out, phonemes.dropna(subset={columns})."
+        )
+    return rows
+
+
 def _sentences(y):
     """Number the sentences of each sound, or the blocks where there are none: (n_rows,) array of int."""
     sequence = y["sequence"] if "sequence" in y else pd.Series(np.nan, index=y.index)
@@ -140,7 +182,7 @@ def _sentences(y):
 
 def _phoneme_counts(heard, phonemes):
     """How often each phoneme begins in what is heard of each sentence: (n_sentences, n_phonemes)."""
-    rows = phonemes[phonemes["type"] == "phoneme"] if "type" in phonemes else phonemes
+    rows = _check_spoken(phonemes)
     text = rows["text"].astype(str).str.lower().str.rstrip("012")
     rows = pd.DataFrame(
         {

@@ -123,6 +123,14 @@ ERRORS = {
     "too few": (lambda y, p: suggest_calibration(y, 0.05, p), "the shortest of 20 sentences, .* has 6.0 s"),
     "other sounds": (lambda y, p: suggest_calibration(y, 1.0, p[p["sound"] != p["sound"][0]].assign(sound_onset=999.0)),
                      "none of its rows of type 'phoneme' is heard in y"),
+    "no rows": (lambda y, p: suggest_calibration(y[:0], 1.0, p), "y has no rows"),
+    "no duration": (lambda y, p: suggest_calibration(y.assign(duration=y["duration"].where(y.index != 7, 0)), 1.0, p),
+                    r"row 7 has a duration of 0.0 s \(1 such rows\)"),
+    "unnamed": (lambda y, p: suggest_calibration(y, 1.0, p.assign(text=p["text"].where(p.index != 4))),
+                r"phonemes row 4 says nothing in 'text' \(1 such rows\)"),
+    "no text": (lambda y, p: suggest_calibration(y, 1.0, p.drop(columns=["text", "sound"])),
+                r"in the columns \['sound', 'text'\] which are heard where"),
+    "words alone": (lambda y, p: suggest_calibration(y, 1.0, p.assign(type="word")), "none of its rows of type 'ph"),
     "no names": (lambda y, p: suggest_calibration(y.drop(columns=["sequence", "block"]), 1.0, p),
                  "row 0 says neither in 'sequence' nor in 'block'"),
 }  # fmt: skip
@@ -133,3 +141,13 @@ def test_errors_name_the_way_out(told, name):
     function, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         function(*told[:2])
+
+
+def test_tables_are_asked_for(told):
+    y, phonemes, _ = told
+    with pytest.raises(
+        TypeError, match="phonemes must be an events table .* got NoneType; give the events that y"
+    ):
+        suggest_calibration(y, 1.0, None)
+    with pytest.raises(TypeError, match="y must be the table of what was heard, .* got ndarray"):
+        suggest_calibration(np.zeros((3, 2)), 1.0, phonemes)
