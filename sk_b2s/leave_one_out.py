@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from numbers import Real
 
 import numpy as np
@@ -163,7 +164,7 @@ class LeaveOneSubjectOut(LeaveOneOut):
     ------
     ValueError
         From ``split``: if labels or times are missing, nothing is left to train on, or somebody has fewer minutes
-        before the tested part than are asked for.
+        before the tested part than are asked for, or none where all are.
 
     Notes
     -----
@@ -198,7 +199,9 @@ class LeaveOneSubjectOut(LeaveOneOut):
     def amounts(self):
         """Minutes of calibration of the folds, in turn: list of float, empty without calibration."""
         asked = self.calibration_minutes
-        return [] if asked is None else [asked] if isinstance(asked, Real) else list(asked)
+        if isinstance(asked, np.ndarray):
+            return np.atleast_1d(asked).tolist()
+        return [] if asked is None else list(asked) if isinstance(asked, Iterable) else [asked]
 
     def get_n_splits(self, X=None, y=None, groups=None):
         """Return the number of folds: subjects times folds of sound times amounts of calibration.
@@ -240,7 +243,7 @@ class LeaveOneSubjectOut(LeaveOneOut):
 
     def _check(self):
         super()._check()
-        wrong = [m for m in self.amounts if not (isinstance(m, Real) and m >= 0)]
+        wrong = [m for m in self.amounts if isinstance(m, bool) or not (isinstance(m, Real) and m >= 0)]
         if self.calibration_minutes is not None and (wrong or not self.amounts):
             raise ValueError(
                 f"calibration_minutes must be a number of minutes of 0 or more, several of them, numpy.inf for all, "

@@ -134,7 +134,7 @@ class FirstMinutes:
         Raises
         ------
         ValueError
-            If there are fewer minutes than asked for.
+            If there are fewer minutes than asked for, or none where all are.
         """
         own = self._in_time(np.setdiff1d(rows, tested))
         begin = pd.Series(self.start[tested]).groupby(self.recording[tested]).min()
@@ -146,16 +146,18 @@ class FirstMinutes:
 
     def _count(self, total, minutes, own, name):
         """How many of the rows make up so many minutes, to a window."""
-        if minutes in (0, np.inf):
-            return len(own) if minutes else 0
+        if minutes == 0:
+            return 0
         there = total[-1] if len(total) else 0.0
         window = float((self.stop[own] - self.start[own]).max(initial=0.0))
-        if not len(own) or there < 60 * minutes - window:
+        if not len(own) or minutes < np.inf and there < 60 * minutes - window:
             raise ValueError(
                 f"calibration_minutes={minutes:g}: {name} has {there / 60:.2f} minutes before the tested part that "
                 f"hold no sound of the test. Ask for fewer, or test less than test_share={self.test_share:g}; where "
                 f"sessions repeat their sound, deal it to more folds by stimulus_folds."
             )
+        if minutes == np.inf:
+            return len(own)
         if not (count := int(np.searchsorted(total, 60 * minutes + ROUNDING, side="right"))):
             raise ValueError(f"calibration_minutes={minutes:g} are less than a window of {window:g} s.")
         return count

@@ -321,6 +321,18 @@ def test_calibration_is_over_before_the_test_and_holds_none_of_its_sound(listene
     np.testing.assert_array_equal(said, asked > 0)
 
 
+@pytest.mark.parametrize(
+    "asked", [np.array(0.5), np.array([0.5]), [0.5], (0.5,), pd.Series([0.5]), np.float32(0.5)], ids=str
+)
+def test_an_amount_may_come_in_any_form(listeners, asked):
+    X, y = listeners
+    folds = LeaveOneSubjectOut(2, calibration_minutes=asked)
+    assert folds.amounts == [0.5]
+    expected = CALIBRATED["one amount"].split(X, y)
+    for one, two in zip(folds.split(X, y), expected, strict=True):
+        np.testing.assert_array_equal(one[0], two[0])
+
+
 @pytest.mark.parametrize("name", ["one fold", "two folds", "little test"])
 def test_the_tested_part_is_the_last_and_tested_once(listeners, name):
     X, y = listeners
@@ -466,6 +478,10 @@ ERRORS = {
     "negative": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, -1]).split(X, y), "number of minutes of 0"),
     "NaN": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=np.nan).split(X, y), "minutes of 0 .* got nan"),
     "no amounts": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[]).split(X, y), "number of minutes of 0"),
+    "a bool": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=True).split(X, y), "of 0 or more, .* got True"),
+    "a text": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes="1").split(X, y), "number of minutes of 0"),
+    "nothing before": (lambda X, y: LeaveOneSubjectOut(1, calibration_minutes=np.inf).split(X, y),
+                       "calibration_minutes=inf: subject 'one-a' has 0.00 minutes before the tested part that hold no"),
     "all tested": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1, test_share=1).split(X, y), "test_share"),
     "no times": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1).split(X.drop(columns="onset"), y),
                  r"counted in recorded time, but X lacks \['onset'\]"),
