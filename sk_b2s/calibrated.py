@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -21,6 +22,7 @@ from sk_b2s.caching import cached
 from sk_b2s.candidates import check_in_step
 from sk_b2s.counterparts import decoder_of
 from sk_b2s.ledger import Ledger, code_digest, key_of, row_digests
+from sk_b2s.model_selection import table_of
 from sk_b2s.retrieval import RetrievalMixin
 
 __all__ = ["CalibratedDecoder"]
@@ -76,10 +78,15 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        From ``fit``: if ``calibration`` is no mask of the rows, or leaves nothing to learn from: no row of others,
-        or none of the new listener's with "scratch".
+        From ``fit``: if ``calibration`` is no mask of the rows, marks part of a person's rows where there is something
+        to adapt, or leaves nothing to learn from: no row of others, or none of the new listener's with "scratch".
     TypeError
         From ``fit``: if the decoder cannot be adapted.
+
+    Warns
+    -----
+    UserWarning
+        From ``fit``: if nobody says by ``calibration`` whose rows there are to adapt to, so that nothing is adapted.
 
     See Also
     --------
@@ -89,6 +96,12 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
     -----
     In a Pipeline it may stand last or around all of it. Around it, steps that learn see the others alone, and
     the calibration goes through them; last, they see all training rows.
+
+    :func:`~sklearn.model_selection.cross_validate` and searches give no ``calibration`` of their own, so that inside
+    them nothing is adapted and the minutes of a new listener are learned from together with the others: compare by
+    ``benchmark``, or hand the mask over, ``search.fit(X, y, calibration=mask)``.
+
+    To save it beside the file of the decoder that was adapted, save ``estimator_``.
 
     Equal bases need a fixed ``random_state``; with None and a ``memory`` the first that was drawn serves all.
 
@@ -134,7 +147,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
             What was heard.
         calibration : array-like of bool of shape (n_windows,), default=None
-            Which rows are the new listener's; none by default.
+            Which rows are the new listener's; none by default. A mask that is False everywhere says that none are.
 
         Returns
         -------
@@ -144,6 +157,8 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
             raise ValueError("CalibratedDecoder requires y to be passed, but the target y is None.")
         check_in_step(X, y)
         own = self._mask(calibration, _num_samples(y))
+        if self.method in METHODS:
+            self._check_adapts(X, own, calibration is None)
         self.n_calibration_ = int(own.sum())
         base = self._fitted(X, y, np.flatnonzero(own if self.method == "scratch" else ~own))
         self.interrupted_ = was_interrupted(base)
@@ -172,13 +187,33 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
                 f"all {n_rows} rows are calibration, so there is nobody else to learn from: use "
                 f"LeaveOneSubjectOut(calibration_minutes=...), or method='scratch'."
             )
+        return own
+
+    def _check_adapts(self, X, own, unasked):
+        """Raise unless there is a decoder that adapts, and people who are wholly new to it."""
         decoder = decoder_of(self.estimator)[0]
-        if self.method in METHODS and not hasattr(decoder, "adapt"):
+        if not hasattr(decoder, "adapt"):
             raise TypeError(
                 f"method={self.method!r} needs a decoder that adapts, such as BrainEncoder, and "
                 f"{type(decoder).__name__} does not: use method='scratch' or 'none'."
             )
-        return own
+        if unasked:
+            warnings.warn(
+                f"nothing is adapted (method={self.method!r}): fit was not told which rows are the new listener's, and "
+                f"learns from all alike. benchmark(cv=LeaveOneSubjectOut(calibration_minutes=...)) tells it, which "
+                f"cross_validate does not; or give calibration=(X['subject'] == 'new').to_numpy(). False for all rows "
+                f"says that there is nobody new.",
+                stacklevel=4,
+            )
+        people = _people(X, len(own))
+        if both := sorted(set(people[own]) & set(people[~own])):
+            rows, way_out = people == both[0], "mark all rows of a new listener, or leave the others out."
+            if both == [""]:
+                way_out = "say whose rows are whose, Windows.from_array(X, rows=DataFrame({'subject': ...}))."
+            raise ValueError(
+                f"calibration= marks {(own & rows).sum()} of {rows.sum()} rows of subject {both[0]!r}, and the others "
+                f"are learned from, so that nobody new is left to adapt to: {way_out}"
+            )
 
     def _fitted(self, X, y, rows):
         """Fit a clone on some rows, or find one that was fitted on the same."""
@@ -224,6 +259,14 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
         tags.non_deterministic = inner.non_deterministic
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _people(X, n_rows):
+    """Subject of each row, "" where nobody is named: (n_rows,) array of str."""
+    table = table_of(X)
+    if table is None or "subject" not in table:
+        return np.full(n_rows, "", dtype=object)
+    return table["subject"].astype(str).to_numpy(dtype=object)
 
 
 def _fit(key, estimator, X, y):

@@ -13,7 +13,7 @@ import pytest
 import sklearn
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from test_controls import planted
 
@@ -144,11 +144,29 @@ def test_without_calibration_every_method_is_none_and_scratch_cannot(listeners):
     X, y, new = listeners
     expected = CalibratedDecoder(KINDS["alone"], "none").fit(X[~new], y[~new]).transform(X[new])
     for method in ("auto", "ridge", "layer", "all"):
-        for nobody in (None, np.zeros((~new).sum(), bool)):
-            decoder = CalibratedDecoder(KINDS["alone"], method).fit(X[~new], y[~new], calibration=nobody)
-            np.testing.assert_array_equal(decoder.transform(X[new]), expected)
+        decoder = CalibratedDecoder(KINDS["alone"], method)
+        with pytest.warns(
+            UserWarning, match="nothing is adapted .*: fit was not told .* benchmark.cv=LeaveOneSub"
+        ):
+            decoder.fit(X[~new], y[~new])
+        np.testing.assert_array_equal(decoder.transform(X[new]), expected)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            decoder.fit(X[~new], y[~new], calibration=np.zeros((~new).sum(), bool))
+        np.testing.assert_array_equal(decoder.transform(X[new]), expected)
     with pytest.raises(ValueError, match="cannot decode after 0 minutes"):
         CalibratedDecoder(KINDS["alone"], "scratch").fit(X, y)
+
+
+def test_scikit_learns_own_folds_are_warned_of(listeners):
+    X, y, _ = listeners
+    decoder, folds = (
+        CalibratedDecoder(KINDS["alone"], "ridge"),
+        LeaveOneSubjectOut(1, calibration_minutes=0.3),
+    )
+    with pytest.warns(UserWarning, match="cross_validate does not") as said:
+        cross_val_score(decoder, X, y, cv=folds)
+    assert len(said) == 3
 
 
 @pytest.mark.parametrize("routing", [False, True])
@@ -454,6 +472,12 @@ ERRORS = {
                 ValueError, "True or False of each"),
     "everybody": (lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=new | True),
                   ValueError, "nobody else to learn from"),
+    "part of a person": (
+        lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=new & (np.arange(300) % 2 == 0)),
+        ValueError, "calibration= marks 50 of 100 rows of subject 's2', .*: mark all rows of a new listener"),
+    "nameless": (lambda X, y, new: CalibratedDecoder(Adapting(k=1)).fit(
+                     np.zeros((300, 2)), np.zeros((300, 2)), calibration=new), ValueError,
+                 r"marks 100 of 300 rows of subject '', .* Windows.from_array\(X, rows="),
     "no adapt": (lambda X, y, new: CalibratedDecoder(RidgeDecoder(speech())).fit(X, y, calibration=new), TypeError,
                  "method='auto' needs a decoder that adapts, such as BrainEncoder, and RidgeDecoder does not"),
     "method": (lambda X, y, new: CalibratedDecoder(Adapting(speech()), "lora").fit(X, y), ValueError, "'method'"),
