@@ -90,7 +90,7 @@ def lay_out(named, data, cv, folds, seeds, controls, oracle, settings):
     cell : Cell
     """
     X, y, rows = data
-    about, subject = _about(cv, X, y, folds), rows["subject"].to_numpy()
+    about = _about(cv, X, y, folds)
     brain, heard, here, truth = row_digests(X), row_digests(y), code_digest(), describe(oracle)
     for fold, (train, test) in folds.items():
         question = key_of(brain[train], heard[train], brain[test], heard[test])
@@ -98,13 +98,12 @@ def lay_out(named, data, cv, folds, seeds, controls, oracle, settings):
             draw = int(key_of(question, seed)[:7], 16)  # noise is the same for all estimators
             for name, estimator in named:
                 seeded = _seeded(estimator, seed)
-                saw = _unlabelled(estimator, X, np.isin(subject[test], subject[train]).all())
                 for control in ["decoder", *controls[name]]:
                     asked = (oracle, truth) if control == "oracle" else (None, None)
                     key = key_of(name, fold, question, seed, seeded, control, asked[1], settings, here)
                     yield Cell(
                         name, seeded, seed, fold, control, key, train, test, draw, asked[0],
-                        about[fold] | {"unlabelled": saw, "place": list(controls).index(name)}, settings
+                        about[fold] | {"place": list(controls).index(name)}, settings
                     )  # fmt: skip
 
 
@@ -130,27 +129,6 @@ def _about(cv, X, y, folds):
             "own_minutes": row.get("own_minutes"),
         }  # fmt: skip
     return about
-
-
-def _unlabelled(estimator, X, met):
-    """Say what of an estimator sees the recordings that are tested, without what was heard in them."""
-    saw = []
-    for step in _steps(estimator):
-        met = met and getattr(step, "method", None) != "none"
-        if isinstance(step, BY_RECORDING) and (table_of(X) is not None or isinstance(X, Windows)):
-            saw.append(type(step).__name__)
-        if getattr(step, "unknown_subject", None) == "nearest" and not met:
-            saw.append("unknown_subject='nearest'")
-    return ", ".join(dict.fromkeys(saw))
-
-
-def _steps(estimator):
-    """An estimator and all that it is made of, outermost first."""
-    yield estimator
-    inner = [getattr(estimator, "estimator", None)]
-    for step in [one for _, one in estimator.steps] if isinstance(estimator, Pipeline) else inner:
-        if hasattr(step, "fit"):
-            yield from _steps(step)
 
 
 def _how(cv):
@@ -267,7 +245,31 @@ def _line(cell, task):
         "versions": " ".join(f"{name} {number}" for name, number in versions_here().items()),
         "warnings": "\n".join(heard), "written": time.time(),
     }  # fmt: skip
+    about = cell.about | {"unlabelled": _unlabelled(task)}
     return {
-        "common": cell.common(task.n_left_out), "about": cell.about, "cost": cost, "rows": scores,
+        "common": cell.common(task.n_left_out), "about": about, "cost": cost, "rows": scores,
         "outcome": outcome, "error": error, "trace": trace,
     }  # fmt: skip
+
+
+def _unlabelled(task):
+    """Say what of an estimator, as fitted, saw the recordings that are tested, without what was heard in them."""
+    subject, saw = task.rows["subject"].to_numpy(), []
+    met = np.isin(subject[task.test], subject[task.train]).all()
+    for step in _steps(task.estimator if task.fitted is None else task.fitted):
+        met = met and getattr(step, "method", None) != "none"
+        if isinstance(step, BY_RECORDING) and (table_of(task.X) is not None or isinstance(task.X, Windows)):
+            saw.append(type(step).__name__)
+        if getattr(step, "unknown_subject", None) == "nearest" and not met:
+            saw.append("unknown_subject='nearest'")
+    return ", ".join(dict.fromkeys(saw))
+
+
+def _steps(estimator):
+    """An estimator and all that it is made of, outermost first; of a fitted search what it found best."""
+    yield estimator
+    held = [getattr(estimator, name, None) for name in ("best_estimator_", "estimator_", "estimator")]
+    inner = [one for one in held if hasattr(one, "fit")][:1]
+    for step in [one for _, one in estimator.steps] if isinstance(estimator, Pipeline) else inner:
+        if hasattr(step, "fit"):
+            yield from _steps(step)

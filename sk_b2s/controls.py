@@ -57,6 +57,7 @@ class Task:
     k: int | None = None
     seconds_fit: float = 0.0
     seconds_score: float = 0.0
+    fitted: Any = None  # the estimator that was fitted last
 
     def refit(self, estimator=None, X=None, y=None, train=None, test=None):
         """Fit a clone on the training rows and let it answer the test rows."""
@@ -69,10 +70,10 @@ class Task:
         estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train), **params)
         if was_interrupted(estimator):  # half a training is no result
             raise KeyboardInterrupt
-        fitted = perf_counter()
+        done, self.fitted = perf_counter(), estimator
         answers = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test))
-        self.seconds_fit += fitted - start
-        self.seconds_score += perf_counter() - fitted
+        self.seconds_fit += done - start
+        self.seconds_score += perf_counter() - done
         return self.with_rows(answers, test)
 
     def with_rows(self, answers, test):

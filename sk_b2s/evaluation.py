@@ -95,7 +95,7 @@ def benchmark(
         ``train_seconds`` of distinct sound, ``n_heard``, windows tested that contain sound of training,
         ``leakage``, the verdict of :func:`~sk_b2s.check_leakage`, ``calibration_minutes`` that ``cv`` was asked for
         (infinity is all, NaN where it asks for none) and ``own_minutes``, those recorded from who is tested that are
-        in training; ``unlabelled``, which parts of the estimator saw the recordings that are tested, without
+        in training; ``unlabelled``, which parts of the fitted estimator saw the recordings that are tested, without
         labels; ``seconds_fit, seconds_score, peak_mb`` (memory
         of the process), ``versions, warnings`` (of fit and score, one a line) and ``written``, when; ``error``,
         empty unless the fit failed: others go on, and another run tries it again; and ``key``, by which equal

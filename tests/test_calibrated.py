@@ -317,6 +317,43 @@ def test_unlabelled_recordings_are_named(listeners, curve):
     assert said["plain"].groupby("calibration_minutes").all().tolist() == [True, False, False]
 
 
+def test_unlabelled_is_what_a_search_found_best(listeners):
+    X, y, _ = listeners
+    pipe = make_pipeline(RobustChannelScaler(), "passthrough", Adapting(speech()))
+    grids = {
+        "nearest": {"adapting__unknown_subject": ["nearest"]},
+        "recentred": {"passthrough": [CovarianceRecentring()]},
+        "both, and it is not taken": {"passthrough": [CovarianceRecentring(), "passthrough"]},
+    }
+
+    def no_recentring(estimator, X, y):
+        return -float(isinstance(estimator[1], CovarianceRecentring))
+
+    searches = {
+        name: GridSearchCV(pipe, grid, scoring=no_recentring, cv=StimulusKFold(2))
+        for name, grid in grids.items()
+    }
+    nearest = clone(pipe).set_params(adapting__unknown_subject="nearest")
+    searches["calibrated"] = GridSearchCV(
+        CalibratedDecoder(nearest),
+        {"method": ["none"]},
+        scoring=retrieval_scores,
+        refit="top_k",
+        cv=StimulusKFold(2),
+    )
+    cv = LeaveOneSubjectOut(1, calibration_minutes=np.inf)
+    found = benchmark(searches, X, y, cv, controls=False, only=0, **FAST).set_index("estimator")["unlabelled"]
+    cv = LeaveOneSubjectOut(1)
+    strange = benchmark(searches, X, y, cv, controls=False, only=0, **FAST).set_index("estimator")[
+        "unlabelled"
+    ]
+    assert strange["nearest"] == "RobustChannelScaler, unknown_subject='nearest'"
+    assert strange["recentred"] == "RobustChannelScaler, CovarianceRecentring"
+    assert strange["both, and it is not taken"] == "RobustChannelScaler"
+    assert found["nearest"] == "RobustChannelScaler"
+    assert found["calibrated"] == "RobustChannelScaler, unknown_subject='nearest'"
+
+
 def test_amounts_are_never_averaged_unasked(curve):
     _, _, results, _ = curve
     table = summarise(results)
