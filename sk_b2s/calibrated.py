@@ -101,8 +101,6 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
     them nothing is adapted and the minutes of a new listener are learned from together with the others: compare by
     ``benchmark``, or hand the mask over, ``search.fit(X, y, calibration=mask)``.
 
-    To save it beside the file of the decoder that was adapted, save ``estimator_``.
-
     Equal bases need a fixed ``random_state``; with None and a ``memory`` the first that was drawn serves all.
 
     Examples
