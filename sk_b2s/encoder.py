@@ -65,6 +65,9 @@ class BrainEncoder(
         A linear map before the subject layer.
     subject_layer : {"layer", "embedding"} or None, default="layer"
         A matrix for each subject, or a vector, which needs fewer minutes of each, or nothing.
+    subject_dropout : float, default=0.0
+        Share of the windows of a training step whose subject is taken for a stranger's, so that the network learns to
+        make do with the mean of the layers; for decoders that are to meet new people. Not in the paper.
     glu : bool, default=True
         Gated convolutions after every second one.
     skip : bool, default=True
@@ -185,6 +188,7 @@ class BrainEncoder(
         "spatial_dropout": [Interval(Real, 0, None, closed="left")],
         "initial_linear": ["boolean"],
         "subject_layer": [StrOptions(set(SUBJECT_LAYERS)), None],
+        "subject_dropout": [Interval(Real, 0, 1, closed="both")],
         "glu": ["boolean"],
         "skip": ["boolean"],
         "head": ["boolean"],
@@ -217,6 +221,7 @@ class BrainEncoder(
         spatial_dropout=0.2,
         initial_linear=True,
         subject_layer="layer",
+        subject_dropout=0.0,
         glu=True,
         skip=True,
         head=True,
@@ -246,6 +251,7 @@ class BrainEncoder(
         self.spatial_dropout = spatial_dropout
         self.initial_linear = initial_linear
         self.subject_layer = subject_layer
+        self.subject_dropout = subject_dropout
         self.glu = glu
         self.skip = skip
         self.head = head
@@ -409,14 +415,12 @@ class BrainEncoder(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             net.initialize()
-        if self.spatial_attention:
-            net.module_.spatial_attention.generator = torch.Generator().manual_seed(dropout_seed)
+        net.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
         return net
 
     def _forget_training(self):
         self.net_.drop_training()
-        if self.spatial_attention:
-            self.net_.module_.spatial_attention.generator = None
+        self.net_.module_.draw_from(None)
 
     # --- what RetrievalMixin asks for --------------------------------------------------------------
 
@@ -452,6 +456,6 @@ class BrainEncoder(
 # Parameters of BrainEncoder that are those of its module.
 ARCHITECTURE = (
     "hidden", "depth", "kernel_size", "n_virtual_channels", "spatial_attention", "spatial_dropout", "initial_linear",
-    "subject_layer", "glu", "skip", "head", "activation",
+    "subject_layer", "subject_dropout", "glu", "skip", "head", "activation",
 )  # fmt: skip
 SPEECH_ARCHITECTURE = ("hidden", "depth", "kernel_size", "glu", "skip", "activation")

@@ -158,6 +158,8 @@ class BrainModule(nn.Module):
         Without it and without ``spatial_attention`` the channels go on as they are.
     subject_layer : {"layer", "embedding"} or None
         :class:`SubjectLayer`, :class:`SubjectEmbedding`, or everybody alike.
+    subject_dropout : float
+        Share of the windows of a training step whose person is taken for unknown.
     glu, skip : bool
         Whether every second convolution is followed by a gate; whether convolutions are residual.
     head : bool
@@ -165,6 +167,11 @@ class BrainModule(nn.Module):
         'no final convs': the frames' means go straight to one linear layer.
     activation : {"gelu", "relu"}
         After each convolution and within the head.
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        CPU generator of whom ``subject_dropout`` takes for unknown; None takes torch's global one.
 
     Shape:
         - x: `(n_windows, n_channels, n_times)`
@@ -206,6 +213,7 @@ class BrainModule(nn.Module):
         spatial_dropout: float = 0.2,
         initial_linear: bool = True,
         subject_layer: str | None = "layer",
+        subject_dropout: float = 0.0,
         glu: bool = True,
         skip: bool = True,
         head: bool = True,
@@ -213,6 +221,8 @@ class BrainModule(nn.Module):
     ) -> None:
         super().__init__()
         _check_choice("subject_layer", subject_layer, [*SUBJECT_LAYERS, None])
+        self.subject_dropout = subject_dropout
+        self.generator: torch.Generator | None = None
         self.n_channels, self.n_times = n_channels, n_times
         members = None if pooling is None else _members(pooling, n_times, n_frames)
         self.register_buffer("members", members, persistent=False)
@@ -239,6 +249,12 @@ class BrainModule(nn.Module):
             width = 2 * hidden
         self.last = nn.Linear(width, n_outputs)
 
+    def draw_from(self, generator: torch.Generator | None) -> None:
+        """Take a CPU generator for all that training leaves out by chance; None is torch's global one."""
+        self.generator = generator
+        if self.spatial_attention is not None:
+            self.spatial_attention.generator = generator
+
     def forward(
         self,
         x: Tensor,
@@ -248,6 +264,9 @@ class BrainModule(nn.Module):
     ) -> Tensor:
         """Return the estimated speech features of each window."""
         self._check(x, layout, positions)
+        if self.training and self.subject_dropout > 0 and self.subject_layer is not None:
+            lost = torch.rand(len(subject), generator=self.generator) < self.subject_dropout
+            subject = subject.masked_fill(lost.to(subject.device), -1)
         h = self.convolutions(self._mix_channels(x, subject, layout, positions)).mT
         if self.head is not None:
             h = self.head(h)
