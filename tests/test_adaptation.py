@@ -181,7 +181,7 @@ def test_a_network_of_their_own_answers_in_any_company(encoder):
 
 def test_embedding_and_no_layer_have_methods_of_their_own(embedded, alike):
     for encoder in (embedded, alike):
-        new = encoder.adapt(*minutes_of("new"), method="all")
+        new = encoder.adapt(*minutes_of("new"), method="all", lr=1e-3)
         assert new.score(*minutes_of("new", TEST)) > encoder.score(*minutes_of("new", TEST))
     new = embedded.adapt(*minutes_of("new"), method="layer")
     own = new.net_.module_.subject_layer.vectors.detach()

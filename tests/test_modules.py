@@ -248,6 +248,40 @@ def test_only_the_people_in_a_batch_get_a_gradient(kind):
 
 
 @pytest.mark.parametrize("kind", SUBJECT_LAYERS)
+def test_a_share_of_windows_is_a_strangers_in_training_alone(kind):
+    module = BrainModule(
+        4, 2, 3, **SMALL, subject_layer=kind, subject_dropout=0.4, spatial_dropout=0, spatial_attention=False
+    )
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()  # what one window gives must not depend on the others
+    nn.init.normal_(next(module.subject_layer.parameters()))
+    x, subject, *_ = batch(n_windows=600)
+    module.draw_from(torch.Generator().manual_seed(0))
+    drawn = module(x, subject)
+    known, unknown = module.eval()(x, subject), module(x, torch.full_like(subject, -1))
+    as_known, as_unknown = ((drawn - one).abs().amax((1, 2)) < 1e-5 for one in (known, unknown))
+    assert (as_known ^ as_unknown).all()
+    assert 0.35 < as_unknown.float().mean() < 0.45
+
+
+def test_subject_dropout_follows_its_generator_alone():
+    module = BrainModule(4, 2, 3, **SMALL, subject_dropout=0.5)
+    nn.init.normal_(module.subject_layer.matrices)
+    inputs = batch()
+
+    def outputs(seed):
+        module.draw_from(torch.Generator().manual_seed(seed))
+        state = torch.get_rng_state()
+        out = module(*inputs)
+        assert torch.equal(state, torch.get_rng_state())
+        return out
+
+    torch.testing.assert_close(outputs(0), outputs(0), rtol=0, atol=0)
+    assert (outputs(0) - outputs(2)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", SUBJECT_LAYERS)
 @pytest.mark.parametrize("subject", [-2, 3])
 def test_subject_out_of_range_raises(kind, subject):
     with pytest.raises(ValueError, match=rf"subject must lie in -1 .. 2.*{subject}"):
