@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.candidates import check_in_step, distinct_segments
+from sk_b2s.candidates import check_in_step, distinct_segments, row_hashes
+from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import table_of
 from sk_b2s.stimuli import SoundIntervals
 from sk_b2s.strangers import BATCH
@@ -25,6 +28,10 @@ ENOUGH = 2.0  # minutes of distinct calibration from which "all" is the better c
 TUNING = {"layer": (1e-3, 6), "all": (2e-4, 8)}  # rate of Adam, passes over the calibration
 FASTER = 10.0  # the rate of a person's layer beside that of all else
 STEPS = 12  # at least
+CONSTRAINTS = {
+    "lr": [Interval(Real, 0, None, closed="neither"), None],
+    "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
+}
 LAYER_NAMES = {"layer": "subject_layer.matrices", "embedding": "subject_layer.vectors"}  # in a net's state
 
 
@@ -36,26 +43,20 @@ class AdaptingNet(RetrievalNet):
 
     Parameters
     ----------
-    only : int or None
-        The person whose layer alone is trained; None trains all of the network on the brain.
+    layer_only : bool
+        Whether people's layers alone are trained, of which only the one whose windows are given has a gradient;
+        False trains all of the network on the brain.
     """
 
-    def __init__(self, *args, only=None, **kwargs):
-        self.only = only
+    def __init__(self, *args, layer_only=False, **kwargs):
+        self.layer_only = layer_only
         super().__init__(*args, **kwargs)
 
     def freeze(self):
         """Leave trainable what is to be trained, and nothing else: not the space that candidates lie in."""
         for part in self._parts().values():
             part.requires_grad_(False)
-        if self.only is None:
-            self.module_.requires_grad_(True)
-            return self
-        layer = layers_of(self)
-        layer.requires_grad_(True)
-        mask = torch.zeros(len(layer), *[1] * (layer.ndim - 1), device=layer.device)
-        mask[self.only] = 1
-        layer.register_hook(lambda gradient: gradient * mask)
+        (layers_of(self) if self.layer_only else self.module_).requires_grad_(True)
         return self
 
     def _set_training(self, training=True):
@@ -81,6 +82,22 @@ class _Calibration:
     minutes: float  # of distinct sound, or of the brain where what was heard has no table; NaN if unknown
     share: float  # of the frames that are distinct
 
+    @property
+    def n_segments(self):
+        """Number of distinct segments."""
+        return len(np.unique(self.segments[self.rows]))
+
+    def check_finite(self):
+        """Raise where a number is none: one would spoil all of a layer."""
+        for name, windows in (("X", self.brain.windows), ("y", self.speech)):
+            for rows in np.array_split(self.rows, -(-len(self.rows) // BATCH)):
+                bad = ~torch.isfinite(windows.gather(rows)).flatten(1).all(1).cpu().numpy()
+                if bad.any():
+                    raise ValueError(
+                        f"{name} holds NaN or infinite values in row {rows[bad][0]}, of subject {self.person!r}: leave "
+                        f"such rows out of X and y alike, or mend what they are read from."
+                    )
+
     def batches(self, module):
         """Windows as :meth:`~sk_b2s.response.SharedResponse.layer` takes them."""
         for rows in np.array_split(self.rows, -(-len(self.rows) // BATCH)):
@@ -105,45 +122,63 @@ class AdaptationMixin:
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
             What the brains of the new people did; with ``spatial_attention`` their sensors may be others than those
-            of ``fit``. An array is one person without a name.
+            of ``fit``. An array is one person without a name; after a ``fit`` on an array, which was such a person
+            too, name the new one by ``Windows.from_array(X, rows=pd.DataFrame({"subject": ...}))``.
         y : DataFrame, Windows or array-like of shape (n_windows[, n_features[, n_frames]])
             What they heard, row by row.
         method : {"auto", "ridge", "layer", "all"}, default="auto"
             "ridge" finds each one's layer in closed form, in seconds
             (:meth:`~sk_b2s.response.SharedResponse.layer`); "layer" trains it by gradient from there, all else
-            frozen; "all" trains a copy of the whole network for each from there, at a small rate. "auto" takes "layer"
-            below 2 minutes of distinct sound and "all" from there on, which did best for four of the simulated
-            listeners of ``benchmarks/bench_adaptation.py`` taken together.
+            frozen; "all" trains a copy of the whole network for each from there, at a small rate. Where speech has
+            one frame to a window there is no closed form, and both start from the mean of all layers. "auto" takes
+            "layer" below 2 minutes of distinct sound and "all" from there on, which did best for four of the simulated
+            listeners of ``benchmarks/bench_adaptation.py`` taken together; "layer" where the minutes are unknown, as
+            of windows without a rate; and "ridge" for a single segment, which nothing can be told from.
         lr : float, default=None
-            Rate of Adam; 1e-3 for "layer", and 2e-4 for "all", where the new layer's is ten times that.
+            Rate of Adam; 1e-3 for "layer", and 2e-4 for "all", where the new layer's is ten times that. "ridge" has
+            none.
         max_epochs : int, default=None
-            Passes over the calibration; 6 for "layer", 8 for "all", or as many as make 12 steps.
+            Passes over the calibration; 6 for "layer", 8 for "all", or as many as make 12 steps. "ridge" makes none.
 
         Returns
         -------
         encoder : BrainEncoder
             With the new people at the end of ``subjects_``; ``adaptations_``, a table with ``subject, method,
             minutes`` (of distinct sound) and ``n_windows`` for each new person; and ``parent_``, the digest of the
-            encoder that was fitted. Sound of the calibration counts as heard where scores are warned of.
+            encoder that was fitted. What they heard counts as heard where scores are warned of.
 
         Raises
         ------
         ValueError
-            If somebody is known already, X and y do not fit the encoder, or it has no layer of each person for
-            "ridge" or "layer" to find.
+            If somebody is known already or has no name, X and y do not fit the encoder, are empty or hold NaN, a
+            parameter of its network was set since ``fit``, or it has no layer of each person for "ridge" or "layer"
+            to find.
+
+        Warns
+        -----
+        UserWarning
+            If somebody known is spelt almost alike.
 
         See Also
         --------
         CalibratedDecoder : Compares methods fold by fold.
         """
         check_is_fitted(self)
-        X, y = self._check_X(X), self._check_y(y)
+        owner = f"{type(self).__name__}.adapt"
+        validate_parameter_constraints(CONSTRAINTS, {"lr": lr, "max_epochs": max_epochs}, owner)
+        self._check_as_fitted()
+        self._check_method(method)
+        X = self._check_X(X)
+        if not len(X):
+            raise ValueError(f"X has no windows, and {owner} learns from those of at least one new person.")
+        y = self._check_y(y)
         check_in_step(X, y)
-        method = self._check_method(method)
-        new = self._with(pd.unique(subjects_of(X)))
-        random = check_random_state(self.random_state)
+        people = pd.unique(subjects_of(X))
+        new = self._with(people)
+        self._warn_of_misspelt(people)
+        random = check_random_state(copy.deepcopy(self.random_state))  # yours stays where it is
         for calibration in self._calibrations(X, y):
-            chosen = method if method != "auto" else self._choose(calibration.minutes)
+            chosen = self._choose(calibration) if method == "auto" else method
             new._adapt_to(calibration, chosen, lr, max_epochs, random)
         new._remember(y)
         return new
@@ -153,23 +188,37 @@ class AdaptationMixin:
     def _check_method(self, method):
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
-        if method == "auto" and getattr(self, "response_", None) is None:
-            return "all" if self.subject_layer is None else "layer"
         if method == "ridge" and getattr(self, "response_", None) is None:
             raise ValueError(
                 f"method='ridge' finds the layer of a new person, and this encoder (subject_layer="
-                f"{self.subject_layer!r}) has no such layers, or learned from windows that do not vary: use "
-                f"method='all', or fit with subject_layer='layer'."
+                f"{self.subject_layer!r}) has no such layers, or learned from windows that do not vary, or of one "
+                f"frame: use method='all', or fit with subject_layer='layer'."
             )
         if method == "layer" and self.subject_layer is None:
             raise ValueError(
                 "method='layer' trains the layer of a new person, and an encoder with subject_layer=None has none: use "
                 "method='all'."
             )
-        return method
 
-    def _choose(self, minutes):
-        return "all" if minutes >= ENOUGH else "layer"
+    def _choose(self, calibration):
+        """Method that is best for so much."""
+        if getattr(self, "response_", None) is None:
+            return "all" if self.subject_layer is None else "layer"
+        if calibration.n_segments < 2:
+            return "ridge"
+        return "all" if calibration.minutes >= ENOUGH else "layer"
+
+    def _check_as_fitted(self):
+        """Raise where a parameter that made the network was set to another value since."""
+        (loss,) = (name for name, kind in LOSSES.items() if type(self.net_.criterion_) is kind)
+        speech = self.speech_architecture_
+        made_by = {**self.architecture_, "loss": loss, "deep_speech": speech and speech["n_outputs"]}
+        for name, value in self.get_params(deep=False).items():
+            if name in made_by and value != made_by[name]:
+                raise ValueError(
+                    f"{name}={value!r} was set after a fit with {name}={made_by[name]!r}, and adapt goes on with the "
+                    f"network of that: set it back, or fit again."
+                )
 
     def _calibrations(self, X, y):
         """Each new person's minutes."""
@@ -185,15 +234,20 @@ class AdaptationMixin:
             table = table_of(y)
             if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
                 minutes = SoundIntervals.from_table(table.iloc[rows]).seconds / 60
-            yield _Calibration(
-                person, brain, speech, targets, rows, segments, minutes, steps / (len(rows) * X.n_read)
-            )
+            share = steps / (len(rows) * X.n_read)
+            yield _Calibration(person, brain, speech, targets, rows, segments, minutes, share)
 
     # --- the new encoder ---------------------------------------------------------------------------
 
     def _with(self, people):
         """Copy of the encoder with room for new people, who are met as strangers so far."""
-        if known := sorted(set(people) & set(self.subjects_)):
+        known = sorted(set(people) & set(self.subjects_))
+        if known == [""]:
+            raise ValueError(
+                "X does not name its subject, and the encoder knows one without a name: name the new one, by "
+                "Windows.from_array(X, rows=pd.DataFrame({'subject': ['new'] * len(X)}))."
+            )
+        if known:
             raise ValueError(
                 f"X has subjects that the encoder knows: {known}. adapt is for new people; rename them to learn them "
                 f"anew, or fit again with all rows."
@@ -208,7 +262,7 @@ class AdaptationMixin:
             "n_subjects": len(new.subjects_),
             "n_averaged": self.architecture_.get("n_averaged") or len(self.subjects_),
         }
-        new.net_ = new._make_net(np.random.RandomState(0))
+        new.net_ = new._make_net(np.random.RandomState(0), callbacks=[])  # yours would begin anew
         state = self.net_.state()
         if self.subject_layer is not None:
             name, average = (
@@ -223,13 +277,14 @@ class AdaptationMixin:
 
     def _adapt_to(self, calibration, method, lr, max_epochs, random):
         """Learn one new person."""
+        calibration.check_finite()
         index = list(self.subjects_).index(calibration.person)
         if getattr(self, "response_", None) is not None:
             with torch.no_grad():
                 layer = self.response_.layer(calibration.batches(self.net_.module_), calibration.share)
             self._set_layer(index, layer)
         if method != "ridge":
-            net = self._train(calibration, method, index, lr, max_epochs, random)
+            net = self._train(calibration, method, lr, max_epochs, random)
             if method == "all":
                 self.own_nets_[calibration.person] = net
             else:
@@ -246,19 +301,20 @@ class AdaptationMixin:
         layers = layers_of(self.net_)
         layers[index] = values.to(layers.device)
 
-    def _train(self, calibration, method, index, lr, max_epochs, random):
+    def _train(self, calibration, method, lr, max_epochs, random):
         """Train a copy of the net on a new person: their layer, or all of it."""
-        if len(np.unique(calibration.segments[calibration.rows])) < 2:
+        if calibration.n_segments < 2:
+            instead = "" if getattr(self, "response_", None) is None else ", or use method='ridge'"
             raise ValueError(
                 f"method={method!r} learns by telling segments apart, and subject {calibration.person!r} heard one; "
-                f"give more of y, or use method='ridge'."
+                f"give more of X and y{instead}."
             )
         rate, epochs = TUNING[method]
         rate = rate if lr is None else lr
         faster = [("subject_layer.*", {"lr": FASTER * rate})] if method == "all" else []
         n_batches = -(-len(calibration.rows) // self.batch_size)
         net = self._make_net(
-            random, kind=AdaptingNet, hears=False, only=index if method == "layer" else None, callbacks=[],
+            random, kind=AdaptingNet, hears=False, layer_only=method == "layer", callbacks=[],
             lr=rate, optimizer__param_groups=faster,
             max_epochs=max(epochs, -(-STEPS // n_batches)) if max_epochs is None else max_epochs,
         )  # fmt: skip
@@ -272,8 +328,10 @@ class AdaptationMixin:
         return net
 
     def _remember(self, y):
-        """Count the sound of the calibration as heard."""
+        """Count what was heard in the calibration as heard."""
         table = table_of(y)
+        if isinstance(y, np.ndarray):
+            self.heard_rows_ = np.union1d(getattr(self, "heard_rows_", np.int64([])), row_hashes(y))
         if self.sound_intervals_ is not None and table is not None and "sound_onset" in table:
             self.sound_intervals_ = self.sound_intervals_ | SoundIntervals.from_table(table)
 
@@ -282,18 +340,17 @@ class AdaptationMixin:
         own = getattr(self, "own_nets_", None)
         if not own:
             return self.net_.embed(brain, indices)
-        place, out = brain.subject[torch.from_numpy(np.asarray(indices))].numpy(), None
+        place = brain.subject[torch.from_numpy(np.asarray(indices))].numpy()
         nets = {list(self.subjects_).index(person): net for person, net in own.items()}
-        groups = [(self.net_, np.flatnonzero(~np.isin(place, list(nets))))]
-        groups += [(net, np.flatnonzero(place == index)) for index, net in nets.items()]
-        for net, rows in groups:
-            if len(rows):
-                part = net.embed(brain, np.asarray(indices)[rows])
-                out = part.new_empty(len(indices), *part.shape[:0:-1]).mT if out is None else out
-                out[torch.from_numpy(rows)] = part
-        return self.net_.embed(brain, indices) if out is None else out
+        if len(set(place)) == 1 and place[0] in nets:
+            return nets[place[0]].embed(brain, indices)
+        out = self.net_.embed(brain, indices)  # of all, as batches of another size round otherwise
+        for index, net in nets.items():
+            if len(rows := np.flatnonzero(place == index)):
+                out[torch.from_numpy(rows)] = net.embed(brain, np.asarray(indices)[rows])
+        return out
 
     def _forget_adaptations(self):
         """Forget the people who were adapted to, as ``fit`` begins anew."""
-        for name in ("parent_", "adaptations_", "own_nets_"):
+        for name in ("parent_", "adaptations_", "own_nets_", "heard_rows_"):
             vars(self).pop(name, None)

@@ -307,6 +307,8 @@ class BrainEncoder(
         X = self._check_X(X, reset=True)
         y = self._check_y(y)
         check_in_step(X, y)
+        if self.unknown_subject == "nearest":
+            self._check_apart(X)
         random = check_random_state(self.random_state)
         segments = self._learn_segments(y).target
         train, valid = self._split(X, y, segments, random)

@@ -16,6 +16,7 @@ LAGS = (-0.3, 0.5)  # s, of the brain after the sound
 RIDGE = 1e-3  # of the lagged features, as a share of their mean eigenvalue
 LOAD, SOFT = 0.3, 2.0  # of the channels' covariance and of the filters' gain, see SharedResponse.layer
 LEAST = 3.0  # by how much more than luck people are taken to differ at least
+TINY = 1e-9  # frames that the mean pattern counts for at least, so that nothing is divided by nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,8 @@ class SharedResponse:
             g, z = ((part - part.mean(1, keepdim=True)).flatten(0, 1) for part in (g, z))
             n, gram, cross, covariance = n + len(g), gram + g.T @ g, cross + z.T @ g, covariance + z.T @ z
         covariance = covariance / n
-        rho = covariance.diagonal().mean() * torch.diag(torch.as_tensor(self.noise / self.spread))
+        rho = covariance.diagonal().mean() * torch.as_tensor(self.noise / self.spread)
+        rho = torch.diag(rho.clamp(min=TINY))
         pattern = torch.linalg.solve(share * gram + rho, (share * cross + pattern @ rho).T).T
         filters = torch.linalg.solve(_loaded(covariance, LOAD), pattern)
         return (filters @ torch.linalg.solve(_loaded(pattern.T @ filters, SOFT), shared.T)).float()
@@ -119,10 +121,11 @@ def learn_response(batches, n_subjects, sfreq=None):
     Returns
     -------
     response : SharedResponse or None
-        None where there is nothing to learn from: features or channels that do not vary.
+        None where there is nothing to learn from: features or channels that do not vary within a window, as none do
+        in windows of one frame.
     """
     found = _components(batches)
-    if found is None:
+    if found is None or found[2] < 2:
         return None
     mean, components, n_frames = found
     lags = _lags(n_frames, sfreq)

@@ -107,19 +107,27 @@ class RetrievalMixin:
         if in_fit:
             return index
         strangers = sorted(set(subjects[index < 0]))
+        self._warn_of_misspelt(strangers)
+        if self.unknown_subject == "error" and strangers:
+            more = (
+                ", fit with 'nearest' to use the layer of whoever is most like them, or let adapt learn them from "
+                "minutes of what they heard"
+            ) * hasattr(self, "adapt")
+            raise ValueError(
+                f"X has subjects that were not in fit: {strangers}; known are {list(self.subjects_)}. Set "
+                f"unknown_subject='average' to use the mean over those{more}."
+            )
+        return index
+
+    def _warn_of_misspelt(self, strangers):
+        """Say so if a stranger's name is that of somebody known but for zeros."""
         known = {_plain_name(subject): subject for subject in self.subjects_}
         if misspelt := [subject for subject in strangers if _plain_name(subject) in known]:
             warnings.warn(
                 f"subject {misspelt[0]!r} was not in fit, but {known[_plain_name(misspelt[0])]!r} was: if they are "
                 f"one, spell them alike.",
-                stacklevel=2,
+                stacklevel=3,
             )
-        if self.unknown_subject == "error" and strangers:
-            raise ValueError(
-                f"X has subjects that were not in fit: {strangers}; known are {list(self.subjects_)}. Set "
-                f"unknown_subject='average' to use the mean over those."
-            )
-        return index
 
     def _device(self):
         return torch.device("cpu")
@@ -365,6 +373,8 @@ class RetrievalMixin:
         owner = type(self).__name__
         if self.sound_intervals_ is not None and table_of(y) is not None:
             warn_of_heard(self.sound_intervals_, table_of(y), owner, stacklevel + 1)
-        elif isinstance(y, np.ndarray) and isinstance(self.segments_, np.ndarray):
-            leaking = np.isin(row_hashes(y), row_hashes(self.segments_))
+        elif isinstance(y, np.ndarray):
+            heard = [row_hashes(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
+            heard.append(getattr(self, "heard_rows_", np.int64([])))  # since fit
+            leaking = np.isin(row_hashes(y), np.concatenate(heard))
             warn_of_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)

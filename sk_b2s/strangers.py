@@ -33,8 +33,8 @@ class StrangerMixin:
             self.response_ = self._shared_response(brain, targets, rows)
         if self.unknown_subject == "nearest":
             self.covariances_ = np.stack([
-                self._covariance(brain, brain.windows.which[brain.subject.numpy() == index])
-                for index in range(len(self.subjects_))
+                self._covariance(brain, brain.windows.which[brain.subject.numpy() == index], person)
+                for index, person in enumerate(self.subjects_)
             ])  # fmt: skip
 
     @torch.no_grad()
@@ -60,7 +60,7 @@ class StrangerMixin:
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            What the brain did. All of a recording counts, whichever windows of it X holds.
+            What the brain did. All of a recording counts, whichever windows of it X holds, but for stretches with NaN.
 
         Returns
         -------
@@ -70,7 +70,8 @@ class StrangerMixin:
         Raises
         ------
         ValueError
-            If the encoder was fitted without ``unknown_subject="nearest"``.
+            If the encoder was fitted without ``unknown_subject="nearest"``, or X has windows of two people in one
+            recording, or nothing but NaN.
         """
         check_is_fitted(self)
         X = self._check_X(X)
@@ -79,27 +80,41 @@ class StrangerMixin:
                 "unknown_subject='nearest' compares with the covariances of known subjects, which fit notes only if it "
                 "is set then: set it, and fit again."
             )
+        self._check_apart(X)
         brain, people = self._as_brain(X, in_fit=True), subjects_of(X)
         found = {}
         for stranger in pd.unique(people[brain.subject.numpy() < 0]):
-            own = self._covariance(brain, X.which[people == stranger])
+            own = self._covariance(brain, X.which[people == stranger], stranger)
             distances = [riemannian_distance(own, known) for known in self.covariances_]
             found[stranger] = self.subjects_[int(np.argmin(distances))]
         return pd.Series(found, dtype=object, name="nearest")
 
+    def _check_apart(self, X):
+        """Raise where a recording is of two people, as then it looks like neither."""
+        people = pd.Series(subjects_of(X)).groupby(X.which).unique()
+        if (several := people[people.str.len() > 1]).size:
+            raise ValueError(
+                f"unknown_subject='nearest' compares people's recordings, and one of X holds windows of subjects "
+                f"{several.iloc[0].tolist()}: give rows a column 'recording' (Windows.from_array), or set "
+                f"unknown_subject='average'."
+            )
+
     @torch.no_grad()
-    def _covariance(self, brain, which):
+    def _covariance(self, brain, which, person):
         """Covariance of what a person's layer reads, over all of some recordings."""
         covariances = []
         for index in np.unique(which):
             tiles = _strangers(brain.windows.tiles(index), brain.device)
-            total = 0.0
-            for rows in np.array_split(np.arange(len(tiles)), -(-len(tiles) // BATCH)):
-                inputs = {**tiles.inputs(rows), "subject": None}
-                read = self.net_.module_.eval().virtual_channels(**inputs).double()
-                read = read - read.mean(2, keepdim=True)
-                total = total + (read @ read.mT).sum(0) / (len(tiles) * read.shape[2])
-            covariances.append(total.cpu().numpy())
+            inputs = {**tiles.inputs(np.arange(len(tiles))), "subject": None}
+            read = self.net_.module_.eval().virtual_channels(**inputs).double()
+            read = read[torch.isfinite(read).flatten(1).all(1)]
+            if not len(read):
+                raise ValueError(
+                    f"unknown_subject='nearest' compares people's recordings, and in one of subject {person!r} no "
+                    f"window is without NaN or infinite values: leave that recording out of X and y alike."
+                )
+            read = read - read.mean(2 if read.shape[2] > 1 else 0, keepdim=True)
+            covariances.append(((read @ read.mT).sum(0) / (len(read) * read.shape[2])).cpu().numpy())
         return np.mean(covariances, 0)
 
 

@@ -396,4 +396,11 @@ def subjects_of(windows):
     rows = windows.rows
     if rows is None or "subject" not in rows:
         return np.full(len(windows), "", dtype=object)
+    unnamed = rows["subject"].isna().to_numpy()
+    if unnamed.any():
+        raise ValueError(
+            f"X row {rows.index[unnamed.argmax()]!r}, column 'subject': expected a name, got "
+            f"{rows['subject'].iloc[unnamed.argmax()]!r} ({unnamed.sum()} such rows); name them, or drop them from X "
+            f"and y alike."
+        )
     return rows["subject"].astype(str).to_numpy(dtype=object)

@@ -8,10 +8,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
 
 from sk_b2s import BrainEncoder, SoundArray, load, save
+from sk_b2s.adaptation import AdaptingNet
 from sk_b2s.model_selection import StimulusLeakWarning
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.recentring import riemannian_distance
@@ -107,6 +110,26 @@ def average(encoder):
     return copy.copy(encoder).set_params(unknown_subject="average")
 
 
+def test_others_answers_stay_in_mixed_company():
+    """Also where batches are many and rounding shows."""
+    encoder = fitted(
+        hidden=33,
+        n_virtual_channels=13,
+        batch_size=32,
+        max_epochs=1,
+        precision="float32",
+        unknown_subject="nearest",
+    )
+    X, _ = people("1", "new", "2", "other")
+    order = np.random.default_rng(0).permutation(len(X))[:250]
+    others = X.rows["subject"].to_numpy()[order] != "new"
+    for method in ("ridge", "all"):
+        new = encoder.adapt(*minutes_of("new"), method=method)
+        before, after = encoder.transform(X[order]), new.transform(X[order])
+        np.testing.assert_array_equal(after[others], before[others])
+        assert (after[~others] != before[~others]).any((1, 2)).all()
+
+
 def test_what_is_told_of_an_adaptation(encoder):
     new = encoder.adapt(*minutes_of("new"), method="ridge").adapt(*minutes_of("other"))
     told = new.adaptations_
@@ -131,6 +154,17 @@ def test_auto_changes_from_the_layer_to_all_with_the_minutes(encoder):
     assert methods == ["layer", "all"]
 
 
+def test_auto_has_an_answer_where_minutes_or_segments_are_lacking(encoder, embedded):
+    X, y = person("new", n_windows=110)
+    without_rate = Windows.from_array(np.asarray(X), rows=X.rows)
+    told = encoder.adapt(without_rate, y).adaptations_
+    assert np.isnan(told["minutes"][0])
+    assert told["method"][0] == "layer"
+    assert encoder.adapt(X[:1], y[:1]).adaptations_["method"].tolist() == ["ridge"]
+    with pytest.raises(ValueError, match="heard one; give more of X and y[.]"):
+        embedded.adapt(X[:1], y[:1])
+
+
 def test_several_at_once_are_as_one_after_the_other(encoder):
     first, second = minutes_of("new"), minutes_of("other")
     rows = pd.concat([first[0].rows, second[0].rows], ignore_index=True)
@@ -150,6 +184,38 @@ def test_equal_seeds_adapt_equally(encoder, method):
     np.testing.assert_array_equal(one, other)
 
 
+def test_what_was_given_to_fit_stays_as_it_was():
+    class Counter(Callback):
+        def initialize(self):
+            self.n_epochs = 0
+            return self
+
+        def on_epoch_end(self, net, **kwargs):
+            self.n_epochs += 1
+
+    counter, random = Counter(), np.random.RandomState(3)
+    encoder = fitted(max_epochs=2, callbacks=[counter], random_state=random)
+    state = random.get_state()[1].copy()
+    answers = [
+        encoder.adapt(*minutes_of("new"), method="layer").transform(person("new")[0]) for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*answers)
+    np.testing.assert_array_equal(random.get_state()[1], state)
+    assert counter.n_epochs == 2
+
+
+@pytest.mark.parametrize("method", ["layer", "all"])
+def test_ctrl_c_ends_an_adaptation_and_not_half_of_it(encoder, monkeypatch, method):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    digest = encoder.digest()
+    monkeypatch.setattr(AdaptingNet, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        encoder.adapt(*minutes_of("new"), method=method)
+    assert encoder.digest() == digest
+
+
 @pytest.mark.parametrize("method", ["layer", "all"])
 def test_rate_and_passes_are_yours(encoder, method):
     none = encoder.adapt(*minutes_of("new"), method=method, lr=1e-12, max_epochs=1)
@@ -166,6 +232,55 @@ def test_frozen_is_frozen(encoder):
     for name, value in before.items():
         kept = after[name][:3] if name == "subject_layer.matrices" else after[name]
         np.testing.assert_array_equal(value, kept)
+
+
+@pytest.mark.parametrize("loss", ["symmetric_clip", "siglip"])
+def test_estimates_of_the_new_have_the_length_of_all(loss):
+    """Similarities are logits at the temperature that was learned in fit, with the candidates."""
+    encoder = fitted(loss=loss, max_epochs=2)
+    X, _ = people("1", "new")
+    for method in ("layer", "all"):
+        new = encoder.adapt(*minutes_of("new"), method=method, lr=0.01, max_epochs=2)
+        lengths = np.linalg.norm(new.transform(X).reshape(len(X), -1), axis=1)
+        np.testing.assert_allclose(lengths, lengths[0], rtol=1e-5)
+
+
+def test_windows_given_twice_tell_no_more(encoder):
+    X, y = person("new")
+    for twice in (np.repeat(np.arange(20), 2), np.r_[np.arange(20), np.arange(20)]):
+        once, again = (encoder.adapt(X[rows], y[rows], "ridge") for rows in (np.arange(20), twice))
+        layers = [new.net_.module_.subject_layer.matrices[-1].detach() for new in (once, again)]
+        torch.testing.assert_close(*layers, rtol=1e-4, atol=1e-6)
+
+
+def test_calibration_is_read_without_dropout():
+    random = np.random.default_rng(0)
+    places = random.random((N_CHANNELS, 2))
+    changes = {"spatial_attention": True, "spatial_dropout": 0.4, "max_epochs": 1}
+    encoder = BrainEncoder(**{**SMALL, **changes}).fit(*person("1", positions=places))
+    X, y = person("new", positions=places)
+    answers = [encoder.adapt(X, y, "ridge").transform(X) for _ in range(3)]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    np.testing.assert_array_equal(answers[0], answers[2])
+
+
+@pytest.mark.parametrize("n_times", [1, 4])
+def test_windows_of_one_frame_are_learned_from_by_gradient(n_times):
+    """Their layer begins with the mean, and what was heard grows more alike to its estimates."""
+    (X, y), (new, heard) = people("1", "2", "3"), person("new")
+    X, new = (
+        Windows.from_array(np.asarray(part)[:, :, 20 : 20 + n_times], rows=part.rows) for part in (X, new)
+    )
+    y, heard = (part[:, :, 18] for part in (y, heard))
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 3}).fit(X, y)
+    before = np.diag(encoder.predict_proba(new, heard)).mean()
+    unmoved = encoder.adapt(new, heard, "layer", lr=1e-12)
+    np.testing.assert_allclose(unmoved.transform(new), encoder.transform(new), atol=1e-3)
+    for method in ("layer", "all", "auto"):
+        adapted = encoder.adapt(new, heard, method, lr=3e-3, max_epochs=12)
+        assert np.diag(adapted.predict_proba(new, heard)).mean() > before
+    with pytest.raises(ValueError, match="windows that do not vary, or of one frame: use method='all'"):
+        encoder.adapt(new, heard, "ridge")
 
 
 def test_a_network_of_their_own_answers_in_any_company(encoder):
@@ -252,15 +367,86 @@ def test_sound_of_calibration_counts_as_heard_and_minutes_are_of_sound():
     table["segment"] = pd.factorize(table["segment"])[0] + 1000
     adapted = encoder.adapt(new[:50], table[:50], "ridge")
     np.testing.assert_allclose(adapted.adaptations_["minutes"], 50 * (N_TIMES - 1) / SFREQ / 60)
-    with pytest.warns(StimulusLeakWarning):
-        adapted.score(new[:50], table[:50])
+    for brain, heard_before in ((new[:50], table[:50]), (X[:50], table_of(y, "old")[:50])):
+        with pytest.warns(StimulusLeakWarning):
+            adapted.score(brain, heard_before)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         encoder.score(new[:50], table[:50])
         adapted.score(new[51:], table[51:])
 
 
+def test_rows_of_calibration_count_as_heard(encoder):
+    """Also those of an earlier one, where what was heard is numbers."""
+    adapted = encoder.adapt(*minutes_of("new"), method="ridge").adapt(*minutes_of("other"), method="ridge")
+    for name in ("1", "new", "other"):
+        with pytest.warns(StimulusLeakWarning, match="50 of 50 windows"):
+            adapted.score(*minutes_of(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.score(*minutes_of("new"))
+        adapted.score(*minutes_of("new", TEST))
+
+
+# --- what fit notes for them -----------------------------------------------------------------------------
+
+
+def test_what_is_only_watched_teaches_nothing_about_people():
+    X, y = people("1", "2", "3")
+    watched = np.arange(len(y)) % 4 == 0
+
+    class Split:
+        def split(self, X, y):
+            yield np.flatnonzero(~watched), np.flatnonzero(watched)
+
+    y[watched] += 100
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1, "validation": Split()}).fit(X, y)
+    np.testing.assert_allclose(encoder.response_.mean, y[~watched].mean((0, 2)), atol=1e-4)
+
+
+def test_windows_that_overlap_teach_once_about_people():
+    X, y = people("1", "2", "3")
+    twice = np.r_[np.arange(len(y)), np.arange(len(y))]
+    unmoved = {**SMALL, "max_epochs": 1, "lr": 1e-12}
+    once, again = (
+        BrainEncoder(**unmoved).fit(X[rows], y[rows]).response_ for rows in (twice[: len(y)], twice)
+    )
+    for name in ("mean", "spread", "noise"):
+        np.testing.assert_allclose(getattr(again, name), getattr(once, name), rtol=1e-4, atol=1e-6)
+
+
+def test_covariances_are_the_means_of_recordings():
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame({"subject": list("1122"), "recording": list("abcc")}).loc[np.repeat(range(4), 10)]
+    scale = np.array([1.0, 3.0, 1.0, 1.0])[rows.index][:, None, None]
+    brain = scale * random.standard_normal((40, N_CHANNELS, N_TIMES)) + random.standard_normal(
+        (40, N_CHANNELS, 1)
+    )
+    X = Windows.from_array(brain, rows=rows.reset_index(drop=True), sfreq=SFREQ)
+    y = random.standard_normal((40, N_FEATURES, N_TIMES))
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, unknown_subject="nearest").fit(X, y)
+
+    def covariance(part):
+        with torch.no_grad():
+            read = encoder.net_.module_.virtual_channels(torch.as_tensor(brain[part]).float(), None).numpy()
+        return np.mean([np.cov(window, bias=True) for window in read], 0)
+
+    first, second, third = (covariance(part) for part in (slice(10), slice(10, 20), slice(20, 40)))
+    np.testing.assert_allclose(encoder.covariances_, [(first + second) / 2, third], rtol=1e-4, atol=1e-5)
+
+
 # --- mistakes ----------------------------------------------------------------------------------------
+
+
+def spoilt(row=None, of=0, **columns):
+    """Minutes with a NaN in a row, or other columns; X and y, or y as Windows."""
+    X, y = minutes_of("new")
+    data = np.array([X, y][of])
+    if row is not None:
+        data[row, 2, 30] = np.nan
+    if of == 1:
+        return Windows.from_array(data, sfreq=SFREQ)
+    return Windows.from_array(data, rows=X.rows.assign(**columns), sfreq=SFREQ), y
 
 
 @pytest.mark.parametrize(
@@ -278,12 +464,66 @@ def test_sound_of_calibration_counts_as_heard_and_minutes_are_of_sound():
             "ridge",
             "3 features x 60 frames, but fit saw 4 x 60",
         ),
-        (lambda: minutes_of("new", slice(0, 1)), "layer", "subject 'new' heard one"),
+        (lambda: minutes_of("new", slice(0, 1)), "layer", "subject 'new' heard one.* use method='ridge'"),
+        (lambda: minutes_of("new", slice(0, 0)), "ridge", "X has no windows"),
+        (
+            lambda: spoilt(subject=None),
+            "ridge",
+            r"X row 0, column 'subject': expected a name, got .* \(50 such rows\)",
+        ),
+        (lambda: spoilt(subject=[*["new"] * 49, np.nan]), "auto", "X row 49, column .subject.*.1 such"),
+        (lambda: spoilt(row=7), "ridge", "X holds NaN or infinite values in row 7, of subject 'new'"),
+        (lambda: spoilt(row=7), "all", "X holds NaN or infinite values in row 7, of subject 'new'"),
+        (
+            lambda: (minutes_of("new")[0], spoilt(row=3, of=1)),
+            "layer",
+            "y holds NaN or infinite values in row 3, of subject 'new'",
+        ),
     ],
 )
 def test_mistakes_are_told(encoder, calibration, method, message):
     with pytest.raises(ValueError, match=message):
         encoder.adapt(*calibration(), method=method)
+
+
+@pytest.mark.parametrize("method", ["ridge", "layer", "all"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("lr", 0), ("lr", "fast"), ("lr", np.nan), ("max_epochs", 0), ("max_epochs", 1.5)]
+)
+def test_rates_and_passes_are_checked(encoder, method, name, value):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of BrainEncoder.adapt must be"):
+        encoder.adapt(*minutes_of("new"), method=method, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("loss", "siglip"), ("hidden", 4), ("deep_speech", 5), ("subject_layer", None)]
+)
+def test_the_network_of_fit_goes_on(encoder, name, value):
+    changed = copy.copy(encoder).set_params(**{name: value})
+    with pytest.raises(ValueError, match=f"^{name}={value!r} was set after a fit with {name}="):
+        changed.adapt(*minutes_of("new"))
+    free = copy.copy(encoder).set_params(k=3, batch_size=20, unknown_subject="average", duplicates="mask")
+    assert free.adapt(*minutes_of("new")).k == 3
+
+
+def test_people_without_a_name_are_told_apart_by_one():
+    X, y = person("1")
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}).fit(np.asarray(X), y)
+    new, heard = minutes_of("new")
+    with pytest.raises(ValueError, match=r"name the new one, by Windows.from_array\(X, rows="):
+        encoder.adapt(np.asarray(new), heard)
+    rows = pd.DataFrame({"subject": ["new"] * len(new)})
+    assert list(encoder.adapt(Windows.from_array(np.asarray(new), rows=rows), heard).subjects_) == ["", "new"]
+
+
+def test_names_that_are_nearly_known_are_told_of(encoder):
+    X, y = minutes_of("new")
+    for strange in ("01", "2.0"):
+        renamed = Windows.from_array(np.asarray(X), rows=X.rows.assign(subject=strange), sfreq=SFREQ)
+        with pytest.warns(
+            UserWarning, match=f"subject '{strange}' was not in fit, but '{strange.strip('0.')}' was"
+        ):
+            encoder.adapt(renamed, y, "ridge")
 
 
 def test_fit_forgets_whom_it_was_adapted_to(encoder):
@@ -294,6 +534,7 @@ def test_fit_forgets_whom_it_was_adapted_to(encoder):
         assert list(one.subjects_) == ["1", "2"]
         assert not hasattr(one, "adaptations_")
         assert not hasattr(one, "parent_")
+        assert not hasattr(one, "heard_rows_")
     np.testing.assert_array_equal(new.transform(person("1")[0]), again.transform(person("1")[0]))
 
 
@@ -313,6 +554,29 @@ def test_all_of_a_recording_counts_whatever_is_asked(encoder):
     np.testing.assert_allclose(encoder.transform(X[7:9]), encoder.transform(X)[7:9], atol=1e-5)
 
 
+def test_a_recording_is_of_one_person(encoder):
+    X, y = people("1", "2", "3")
+    rows = X.rows[["subject"]]
+    together = Windows.from_array(np.asarray(X), rows=rows, sfreq=SFREQ)
+    with pytest.raises(
+        ValueError, match=r"windows of subjects \['1', '2', '3'\]: give rows a column 'recording'"
+    ):
+        clone(encoder).fit(together, y)
+    strangers = Windows.from_array(np.asarray(X), rows="stranger " + rows, sfreq=SFREQ)
+    with pytest.raises(ValueError, match="one of X holds windows of subjects"):
+        encoder.transform(strangers)
+    assert encoder.transform(together).shape == y.shape  # everybody is known
+
+
+def test_the_nearest_is_found_in_what_is_there_of_a_recording(encoder):
+    data = np.array(person("other", mixing=MIXINGS["2"])[0])
+    rows = pd.DataFrame({"subject": "other", "recording": "other"}, index=range(len(data)))
+    data[5, 3, 7] = np.nan
+    assert encoder.nearest_subjects(Windows.from_array(data, rows=rows)).to_dict() == {"other": "2"}
+    with pytest.raises(ValueError, match="in one of subject 'other' no window is without NaN"):
+        encoder.nearest_subjects(Windows.from_array(data * np.nan, rows=rows))
+
+
 def test_nearest_was_not_prepared_for(alike):
     with pytest.raises(ValueError, match="set it, and fit again"):
         copy.copy(alike).set_params(unknown_subject="nearest").transform(person("new")[0])
@@ -326,7 +590,8 @@ def test_a_fit_leaves_no_covariances_of_a_former_one(encoder):
 
 def test_error_names_who_is_unknown(encoder):
     strict = copy.copy(encoder).set_params(unknown_subject="error")
-    with pytest.raises(ValueError, match=re.escape("subjects that were not in fit: ['new']")):
+    message = "subjects that were not in fit: ['new']"
+    with pytest.raises(ValueError, match=f"{re.escape(message)}.*'average'.*'nearest'.*adapt"):
         strict.transform(person("new")[0])
 
 
@@ -344,6 +609,9 @@ def test_distance_is_one():
     assert distance(a, c) < distance(a, b) + distance(b, c)
     lacking = a - np.outer(a[0], a[0]) / a[0, 0]
     assert np.isfinite(riemannian_distance(lacking, b))
+    shrunk = [0.9 * c + 0.1 * np.trace(c) / 5 * np.eye(5) for c in (lacking, b)]
+    ratios = np.linalg.eigvals(np.linalg.solve(*shrunk)).real
+    np.testing.assert_allclose(riemannian_distance(lacking, b), np.sqrt(np.sum(np.log(ratios) ** 2)))
 
 
 # --- files -------------------------------------------------------------------------------------------

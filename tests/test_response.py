@@ -124,6 +124,18 @@ def test_people_who_differ_more_are_less_bound_to_the_mean():
     assert spread[0] < spread[1]
 
 
+def test_people_are_never_taken_to_be_more_alike_than_luck_lets_us_see():
+    n_windows = 40
+    people = People(spread=0.0, level=3.0)
+    held = list(people.batches(n_windows)())
+    response = learn_response(lambda: iter(held), 5, SFREQ)
+    inside = slice(max(0, response.lags[-1]), N_FRAMES + min(0, response.lags[0]))
+    read = torch.cat([part[2] for part in held])[:, :, inside].double()
+    power = (read - read.mean(2, keepdim=True)).square().mean().item()
+    luck = response.noise * power / (n_windows * read.shape[2])  # in the pattern of a whole recording
+    assert (response.spread > luck).all()
+
+
 def test_luck_counts_how_far_activity_goes_on():
     """Independent frames tell more than ones that repeat their neighbours."""
     response = learn_response(People(level=5.0).batches(100), 5, SFREQ)
@@ -138,8 +150,15 @@ def test_features_or_channels_that_do_not_vary_teach_nothing(nothing):
     assert learn_response(lambda: (tuple(part) for part in held), 5, SFREQ) is None
 
 
-def test_windows_of_one_frame_have_one_lag():
+def test_windows_of_one_frame_teach_nothing():
+    """Of what goes on within windows, which is what patterns are made of."""
+    held = [(*(part[:, :, :1] for part in parts[:3]), parts[3]) for parts in People().batches()()]
+    assert learn_response(lambda: iter(held), 5) is None
+
+
+def test_a_window_in_which_nothing_happens_leaves_the_mean_pattern():
     people = People()
-    held = [(*(part[:, :, :1] for part in parts[:3]), parts[3]) for parts in people.batches()()]
-    response = learn_response(lambda: iter(held), 5)
-    assert response.lags.tolist() == [0]
+    response = learn_response(people.batches(), 5, SFREQ)
+    features, _, read = people.hear(people.pattern, 1)
+    assert torch.isfinite(response.layer([tensors(features, np.zeros_like(read))])).all()
+    assert torch.isfinite(response.layer([tensors(np.zeros_like(features), np.zeros_like(read))])).all()
