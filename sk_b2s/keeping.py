@@ -21,6 +21,8 @@ from sk_b2s.stimuli import SoundIntervals
 
 __all__ = ["KeptMixin"]
 
+NEW = ("parent_", "adaptations_", "heard_rows_")  # attributes that only adapting gives
+
 
 class KeptMixin:
     """The state of an encoder as plain data, and back.
@@ -112,10 +114,8 @@ class KeptMixin:
     def _added_state(self, parent, shared):
         """What an adapted encoder has beyond the one that was fitted."""
         n_known = self.architecture_["n_averaged"]
-        state = {
-            "parent_": self.parent_, "adaptations_": self.adaptations_, "added": list(self.subjects_[n_known:]),
-            "shared": shared, "added_weights": {},
-        }  # fmt: skip
+        state = {name: value for name, value in vars(self).items() if name in NEW}
+        state |= {"added": list(self.subjects_[n_known:]), "shared": shared, "added_weights": {}}
         if self.sound_intervals_ is not None:
             known = parent.sound_intervals_.intervals
             state["added_sound"] = {
@@ -138,7 +138,7 @@ class KeptMixin:
         added = vars(self)
         kept = {**self.get_params(deep=False), **{name: getattr(parent, name) for name in added["shared"]}}
         new = parent._with(added["added"])
-        vars(new).update({**kept, **{name: added[name] for name in ("parent_", "adaptations_")}})
+        vars(new).update({**kept, **{name: value for name, value in added.items() if name in NEW}})
         if "added_sound" in added:
             new.sound_intervals_ = SoundIntervals(
                 {**parent.sound_intervals_.intervals, **added["added_sound"]}

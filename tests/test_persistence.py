@@ -527,6 +527,19 @@ def test_of_one_person_only_what_is_new_is_written(everybody, path, tmp_path):
     assert type(load(path).speech) is StoredFeatures
 
 
+def test_rows_that_somebody_heard_come_along(path, tmp_path):
+    """Where what was heard is numbers, too, a loaded encoder warns when it is scored on calibration."""
+    X, y = heard_by("1", "2", "new")[0], features(60)
+    encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(X[:40], y[:40])
+    save(encoder, tmp_path / "parent")
+    new = encoder.adapt(X[40:50], y[40:50], method="ridge")
+    save(new, path, parent=tmp_path / "parent")
+    save(new, tmp_path / "whole")
+    for name in (path, tmp_path / "whole"):
+        with pytest.warns(StimulusLeakWarning, match="10 of 20 windows"):
+            load(name).score(X[40:], y[40:])
+
+
 def test_what_is_set_after_fit_leaves_the_digest_as_it_is(everybody):
     """A file of somebody adapted to outlives new parameters of what computes features."""
     other = copy.deepcopy(everybody)
