@@ -55,8 +55,8 @@ def suggest_calibration(y, minutes, phonemes):
 
     Notes
     -----
-    On sixteen simulated people ridge learned a sixth to a quarter more above chance from two and four minutes so
-    chosen than from as many minutes of sentences drawn at random, and no more from one or less
+    On sixteen simulated people ridge learned a seventh to a quarter more above chance from one, two and four minutes
+    so chosen than from as many minutes of sentences drawn at random; of half a minute they do not tell
     (``benchmarks/bench_calibration.py``).
 
     References
