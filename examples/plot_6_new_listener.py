@@ -46,7 +46,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 OUT = Path("demo_output")
 OUT.mkdir(exist_ok=True)
-events = make_listening(4, 10, modality="meg", n_channels=64, snr_db=-10, root=OUT / "listening")
+events = make_listening(
+    4, 10, modality="meg", n_channels=64, snr_db=-10, random_state=3, root=OUT / "listening"
+)
 X, y = make_segments(events, anchor=0.5, tmin=-0.5, tmax=2.5)
 print(f"{len(X)} segments of {X['subject'].nunique()} people, {y['segment'].nunique()} of them distinct\n")
 
@@ -55,7 +57,7 @@ print(f"{len(X)} segments of {X['subject'].nunique()} people, {y['segment'].nuni
 # -----------
 # :class:`~sk_b2s.CovarianceRecentring` whitens each recording by its own covariance. It needs no labels and takes away
 # much of what makes people differ, so it stands before anything is learned. The encoder keeps a layer for each person,
-# and beside it what their brains have in common when they hear a sound.
+# and beside it what their brains have in common when they hear a sound; by ``subject_dropout`` it trains for strangers.
 memory = OUT / "cache"
 speech = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=memory), FeatureScaler())
 decoder = Pipeline([
@@ -63,8 +65,8 @@ decoder = Pipeline([
     ("scale", RobustChannelScaler(clip=20)),
     ("recentre", CovarianceRecentring(shrinkage=0.01)),
     ("encoder", BrainEncoder(
-        speech=speech, hidden=48, depth=5, n_virtual_channels=48, lr=1e-3, batch_size=128, max_epochs=8, patience=3,
-        random_state=0, verbose=0,
+        speech=speech, hidden=48, depth=5, n_virtual_channels=48, subject_dropout=0.3, lr=1e-3, batch_size=128,
+        max_epochs=8, patience=3, random_state=0, verbose=0,
     )),
 ])  # fmt: skip
 
@@ -73,9 +75,9 @@ decoder = Pipeline([
 # -------------------
 # ``LeaveOneSubjectOut(calibration_minutes=...)`` deals the rows: the other people, without the sound of the test; then
 # the first minutes of the new person; and, later in the same recording, what is tested. Each person is the new one in
-# turn; here it is the second, to whom a minute happens to help most.
+# turn; here it is the first.
 splitter = LeaveOneSubjectOut(stimulus_folds=1, calibration_minutes=1, test_share=0.3)
-train, test = list(splitter.split(X, y))[1]
+train, test = next(splitter.split(X, y))
 new = X["subject"].iloc[test[0]]
 own = (X["subject"].iloc[train] == new).to_numpy()
 others, minute = train[~own], train[own]
