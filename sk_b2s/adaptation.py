@@ -25,8 +25,7 @@ __all__ = ["LAYER_NAMES", "METHODS", "AdaptationMixin", "AdaptingNet", "layers_o
 
 METHODS = ("auto", "ridge", "layer", "all")
 ENOUGH = 2.0  # minutes of distinct calibration from which "all" is the better choice
-TUNING = {"layer": (1e-3, 6), "all": (2e-4, 8)}  # rate of Adam, passes over the calibration
-FASTER = 10.0  # the rate of a person's layer beside that of all else
+TUNING = {"layer": (1e-3, 6), "all": (3e-4, 4)}  # rate of Adam, passes over the calibration
 STEPS = 12  # at least
 CONSTRAINTS = {
     "lr": [Interval(Real, 0, None, closed="neither"), None],
@@ -135,10 +134,9 @@ class AdaptationMixin:
             listeners of ``benchmarks/bench_adaptation.py`` taken together; "layer" where the minutes are unknown, as
             of windows without a rate; and "ridge" for a single segment, which nothing can be told from.
         lr : float, default=None
-            Rate of Adam; 1e-3 for "layer", and 2e-4 for "all", where the new layer's is ten times that. "ridge" has
-            none.
+            Rate of Adam; 1e-3 for "layer", 3e-4 for "all". "ridge" has none.
         max_epochs : int, default=None
-            Passes over the calibration; 6 for "layer", 8 for "all", or as many as make 12 steps. "ridge" makes none.
+            Passes over the calibration; 6 for "layer", 4 for "all", or as many as make 12 steps. "ridge" makes none.
 
         Returns
         -------
@@ -310,12 +308,10 @@ class AdaptationMixin:
                 f"give more of X and y{instead}."
             )
         rate, epochs = TUNING[method]
-        rate = rate if lr is None else lr
-        faster = [("subject_layer.*", {"lr": FASTER * rate})] if method == "all" else []
         n_batches = -(-len(calibration.rows) // self.batch_size)
         net = self._make_net(
             random, kind=AdaptingNet, hears=False, layer_only=method == "layer", callbacks=[],
-            lr=rate, optimizer__param_groups=faster,
+            lr=rate if lr is None else lr,
             max_epochs=max(epochs, -(-STEPS // n_batches)) if max_epochs is None else max_epochs,
         )  # fmt: skip
         net.load_state(self.net_.state())
