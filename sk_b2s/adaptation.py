@@ -130,9 +130,10 @@ class AdaptationMixin:
             (:meth:`~sk_b2s.response.SharedResponse.layer`); "layer" trains it by gradient from there, all else
             frozen; "all" trains a copy of the whole network for each from there, at a small rate. Where speech has
             one frame to a window there is no closed form, and both start from the mean of all layers. "auto" takes
-            "layer" below 2 minutes of distinct sound and "all" from there on, which did best for four of the simulated
-            listeners of ``benchmarks/bench_adaptation.py`` taken together; "layer" where the minutes are unknown, as
-            of windows without a rate; and "ridge" for a single segment, which nothing can be told from.
+            "layer" below 2 minutes of distinct sound, where "all" was no better and is a hundred times as much to keep,
+            and "all" from there on: chosen on eight simulated listeners, and found again on sixteen others
+            (``benchmarks/bench_adaptation.py``); "layer" where the minutes are unknown, as of windows without a rate;
+            and "ridge" for a single segment, which nothing can be told from.
         lr : float, default=None
             Rate of Adam; 1e-3 for "layer", 3e-4 for "all". "ridge" has none.
         max_epochs : int, default=None
