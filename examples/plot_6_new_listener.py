@@ -141,5 +141,5 @@ print(table[[0, *few]].round(3).to_string(na_rep=""))
 # answers in time reaches. ``benchmarks/README.md`` has the same for eight people, MEG and EEG, weaker responses, and
 # more ways.
 _, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
-plot_adaptation(results, score="top_10", ax=ax)
+plot_adaptation(results, ax=ax)
 plt.savefig(OUT / "new_listener.png", dpi=120)
