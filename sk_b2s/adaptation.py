@@ -86,10 +86,14 @@ class _Calibration:
         """Number of distinct segments."""
         return len(np.unique(self.segments[self.rows]))
 
+    def _parts(self):
+        """Rows that are read at once."""
+        return np.array_split(self.rows, -(-len(self.rows) // BATCH))
+
     def check_finite(self):
         """Raise where a number is none: one would spoil all of a layer."""
         for name, windows in (("X", self.brain.windows), ("y", self.speech)):
-            for rows in np.array_split(self.rows, -(-len(self.rows) // BATCH)):
+            for rows in self._parts():
                 bad = ~torch.isfinite(windows.gather(rows)).flatten(1).all(1).cpu().numpy()
                 if bad.any():
                     raise ValueError(
@@ -99,7 +103,7 @@ class _Calibration:
 
     def batches(self, module):
         """Windows as :meth:`~sk_b2s.response.SharedResponse.layer` takes them."""
-        for rows in np.array_split(self.rows, -(-len(self.rows) // BATCH)):
+        for rows in self._parts():
             inputs = {**self.brain.inputs(rows), "subject": None}
             yield self.speech.gather(rows), module.eval().virtual_channels(**inputs).cpu()  # without dropout
 
@@ -187,7 +191,7 @@ class AdaptationMixin:
     def _check_method(self, method):
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
-        if method == "ridge" and getattr(self, "response_", None) is None:
+        if method == "ridge" and self.response_ is None:
             raise ValueError(
                 f"method='ridge' finds the layer of a new person, and this encoder (subject_layer="
                 f"{self.subject_layer!r}) has no such layers, or learned from windows that do not vary, or of one "
@@ -201,7 +205,7 @@ class AdaptationMixin:
 
     def _choose(self, calibration):
         """Method that is best for so much."""
-        if getattr(self, "response_", None) is None:
+        if self.response_ is None:
             return "all" if self.subject_layer is None else "layer"
         if calibration.n_segments < 2:
             return "ridge"
@@ -264,10 +268,8 @@ class AdaptationMixin:
         new.net_ = new._make_net(np.random.RandomState(0), callbacks=[])  # yours would begin anew
         state = self.net_.state()
         if self.subject_layer is not None:
-            name, average = (
-                LAYER_NAMES[self.subject_layer],
-                self.net_.module_.subject_layer.average().detach(),
-            )
+            name = LAYER_NAMES[self.subject_layer]
+            average = self.net_.module_.subject_layer.average().detach()
             state[name] = torch.cat([state[name], average.expand(len(people), *average.shape)])
         new.net_.load_state(state)
         new.net_.history = new.history_
@@ -278,7 +280,7 @@ class AdaptationMixin:
         """Learn one new person."""
         calibration.check_finite()
         index = list(self.subjects_).index(calibration.person)
-        if getattr(self, "response_", None) is not None:
+        if self.response_ is not None:
             with torch.no_grad():
                 layer = self.response_.layer(calibration.batches(self.net_.module_), calibration.share)
             self._set_layer(index, layer)
@@ -303,7 +305,7 @@ class AdaptationMixin:
     def _train(self, calibration, method, lr, max_epochs, random):
         """Train a copy of the net on a new person: their layer, or all of it."""
         if calibration.n_segments < 2:
-            instead = "" if getattr(self, "response_", None) is None else ", or use method='ridge'"
+            instead = "" if self.response_ is None else ", or use method='ridge'"
             raise ValueError(
                 f"method={method!r} learns by telling segments apart, and subject {calibration.person!r} heard one; "
                 f"give more of X and y{instead}."
