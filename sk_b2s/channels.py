@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .selecting import select
+
 __all__ = [
     "SUBJECT_LAYERS",
     "SpatialAttention",
@@ -84,10 +86,10 @@ def mix(x: Tensor, matrices: Tensor, which: Tensor, offsets: Tensor | None = Non
     """
     if len(matrices) == 1:
         return F.linear(x.mT, matrices[0], None if offsets is None else offsets[0]).mT
-    by_window = matrices.index_select(0, which).mT
+    by_window = select(matrices, which).mT
     if offsets is None:
         return torch.bmm(x.mT, by_window).mT
-    return torch.baddbmm(offsets.index_select(0, which)[:, None], x.mT, by_window).mT
+    return torch.baddbmm(select(offsets, which)[:, None], x.mT, by_window).mT
 
 
 class SpatialAttention(nn.Module):
@@ -213,7 +215,7 @@ class SubjectLayer(nn.Module):
     def _maps(self, subject: Tensor) -> Tensor:
         """Return M_s^T of some people, (n, n_channels, n_channels)."""
         check_index(subject, -1, len(self.matrices), "subject")
-        known = self.matrices.index_select(0, subject.clamp(min=0))
+        known = select(self.matrices, subject.clamp(min=0))
         unknown = subject < 0
         if unknown.any():
             known = torch.where(unknown[:, None, None], self.average(), known)
@@ -270,7 +272,8 @@ class SubjectEmbedding(nn.Module):
     def _vectors(self, subject: Tensor) -> Tensor:
         """Return e_s of some people, (n, n_channels)."""
         check_index(subject, -1, len(self.vectors), "subject")
-        return torch.cat([self.vectors, self.average()[None]])[subject]  # it comes last, where -1 points
+        vectors = torch.cat([self.vectors, self.average()[None]])
+        return select(vectors, subject.remainder(len(vectors)))  # the mean comes last, where -1 points
 
     def average(self) -> Tensor:
         """Return the vector of someone unknown, (n_channels,)."""

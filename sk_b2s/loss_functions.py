@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .metrics import similarity, weighted_norms
+from .selecting import select
 
 __all__ = [
     "DUPLICATES",
@@ -216,7 +217,7 @@ def clip_loss(
     tensor(2.0794)
     """
     target = _check_pairs(Z, Y, target)
-    return _pick(similarity(Z, Y, weights)[:, target], *_answers(target, duplicates))
+    return _pick(select(similarity(Z, Y, weights), target, dim=1), *_answers(target, duplicates))
 
 
 def symmetric_clip_loss(
@@ -259,7 +260,7 @@ def symmetric_clip_loss(
     tensor(2.0794)
     """
     target = _check_pairs(Z, Y, target)
-    logits = scale * cosine(Z, Y, weights)[:, target]
+    logits = scale * select(cosine(Z, Y, weights), target, dim=1)
     answers = _answers(target, duplicates)
     return (_pick(logits, *answers) + _pick(logits.T, *answers)) / 2
 
@@ -307,7 +308,7 @@ def siglip_loss(
     tensor(0.6931)
     """
     target = _check_pairs(Z, Y, target)
-    logits = scale * cosine(Z, Y, weights)[:, target] + bias
+    logits = scale * select(cosine(Z, Y, weights), target, dim=1) + bias
     right, wrong = _answers(target, duplicates)
     signs = right.to(logits.dtype) - wrong.to(logits.dtype)
     return -(F.logsigmoid(signs * logits) * (right | wrong)).sum() / len(Z)
@@ -341,7 +342,7 @@ def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None, target: Tensor
     >>> mse_loss(torch.zeros(8, 120, 2), torch.ones(8, 120, 2), torch.tensor([3, 2]))
     tensor(1.)
     """
-    Y = Y[_check_pairs(Z, Y, target)]
+    Y = select(Y, _check_pairs(Z, Y, target))
     errors = (Z.to(_at_least_float32(Z)) - Y.to(_at_least_float32(Y))).square()
     if weights is None:
         return errors.mean()

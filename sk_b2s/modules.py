@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .channels import SUBJECT_LAYERS, WAY_OUT, SpatialAttention, SubjectEmbedding, SubjectLayer, mix
+from .selecting import select
 
 __all__ = ["ACTIVATIONS", "BrainModule", "ConvBlock"]
 
@@ -327,7 +328,7 @@ class BrainModule(nn.Module):
             if self.initial_linear is not None:
                 matrices = self.initial_linear.weight @ matrices
                 offsets = self.initial_linear.bias.expand(len(matrices), -1)
-            matrices, offsets = matrices[place], offsets[place]
+            matrices, offsets = select(matrices, place), select(offsets, place)
             if layer is not None:
                 matrices, offsets = layer.after(matrices, offsets, kinds[1])
         return mix(x, matrices, which, offsets)

@@ -26,7 +26,7 @@ ORDER = [
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",
     "calibration", "inference", "checkpoints", "pretrained",
     "datasets", "frames",
-    "channels", "modules", "deepmel",
+    "selecting", "channels", "modules", "deepmel",
     "metrics", "nulls", "evidence", "words", "loss_functions", "losses",
     "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
     "attention", "training", "response", "strangers", "adaptation", "keeping", "encoder", "ridge",
