@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 from functools import lru_cache
 from pathlib import Path
 
@@ -107,6 +108,21 @@ def file_stamp(path):
     return str(path), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
 
 
+def _sound_stamp(sound):
+    """Identify the present content of a sound's file, which must be a regular one: others may never end."""
+    wrong = "is not a regular file, and was not opened"
+    try:
+        if stat.S_ISREG(Path(sound).stat().st_mode):
+            return file_stamp(sound)
+    except (OSError, ValueError) as error:  # ValueError for a NUL in the name
+        wrong = f"cannot be opened ({getattr(error, 'strerror', None) or error})"
+    text = str(sound)
+    raise FileNotFoundError(
+        f"sound {text[:200] + '...' * (len(text) > 200)!r} {wrong}. Correct the column 'sound', or put the file there. "
+        f"If a decoder names it among the segments of its fit, give candidates= with sounds of this machine."
+    )
+
+
 @lru_cache(maxsize=65536)
 def _file_digest(stamp):
     return _digest(Path(stamp[0]).read_bytes())
@@ -133,7 +149,7 @@ def sound_digest(sound):
     digest : str
         32 hexadecimal digits, equal for equal content.
     """
-    return sound.digest if isinstance(sound, SoundArray) else _file_digest(file_stamp(sound))
+    return sound.digest if isinstance(sound, SoundArray) else _file_digest(_sound_stamp(sound))
 
 
 def sound_duration(sound):
@@ -154,7 +170,7 @@ def sound_duration(sound):
     ValueError
         If the file is not audio.
     """
-    return sound.duration if isinstance(sound, SoundArray) else _file_duration(file_stamp(sound))
+    return sound.duration if isinstance(sound, SoundArray) else _file_duration(_sound_stamp(sound))
 
 
 def sound_name(sound):
