@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from fractions import Fraction
 from functools import lru_cache
 from glob import escape
@@ -15,6 +16,8 @@ import scipy
 from scipy.signal import firwin, resample_poly
 
 from sk_b2s.caching import code_of
+from sk_b2s.gaps import CODE as GAPS
+from sk_b2s.gaps import Gap, gaps_of, mark_gaps, recording_type
 from sk_b2s.raw_formats import CODE as FORMATS
 from sk_b2s.raw_formats import read_raw, say_truncated
 from sk_b2s.sensors import CODE as SENSORS
@@ -36,7 +39,7 @@ __all__ = ["Header", "Processing", "read_header", "read_signal", "resample"]
 ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
 HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
-CODE = "-".join([SENSORS, FORMATS, SIDECARS, code_of(__file__, mne, scipy)])
+CODE = "-".join([SENSORS, FORMATS, SIDECARS, GAPS, code_of(__file__, mne, scipy)])
 
 
 class Processing(NamedTuple):
@@ -67,7 +70,7 @@ class Header(NamedTuple):
 
 def open_raw(path, processing=None):
     """Open a recording, hand it to the user's hook and place its sensors."""
-    raw = apply_sidecars(read_raw(path), path)
+    raw = mark_gaps(apply_sidecars(read_raw(path), path), path)
     if processing is None:
         return raw
     if processing.raw_hook is not None:
@@ -100,19 +103,40 @@ def recording_stamp(path):
     return str(path), sum(stamp[1] for stamp in stamps), max(stamp[2] for stamp in stamps)
 
 
+class Extent(NamedTuple):
+    """How long a recording lasts, and where it is bad or not continuous."""
+
+    duration: float  # s
+    bad: tuple  # (onset, duration) of annotations that begin with "bad", s from the first sample
+    gaps: tuple  # of Gap
+    sfreq: float | None = None  # Hz
+    first_time: float = 0.0  # s from the start of the acquisition to the first sample
+
+
 @lru_cache(maxsize=65536)
 def _extent(stamp):
-    raw = open_raw(stamp[0])
+    path = stamp[0]
+    raw = open_raw(path)
+    if raw.info.get("maxshield"):
+        warnings.warn(
+            f"recording {str(path)!r} was acquired with MaxShield and holds its compensation: run MaxFilter, or "
+            f"mne.preprocessing.maxwell_filter, and read what it wrote. It is read as it is.",
+            stacklevel=3,
+        )
     bad = [
         (a["onset"] - raw.first_time, a["duration"])  # MNE counts from the start of acquisition
         for a in raw.annotations
         if a["description"].lower().startswith("bad")
     ]
-    return raw.n_times / raw.info["sfreq"], tuple(bad)
+    gaps = gaps_of(raw)
+    if not gaps and recording_type(path)[0] in ("discontinuous", "epoched"):
+        gaps = [Gap(np.nan, np.nan)]
+    sfreq = float(raw.info["sfreq"])
+    return Extent(raw.n_times / sfreq, tuple(bad), tuple(gaps), sfreq, float(raw.first_time))
 
 
 def recording_extent(path):
-    """Duration of a recording and its stretches annotated as bad.
+    """Read how long a recording lasts and its bad stretches.
 
     Parameters
     ----------
@@ -125,6 +149,28 @@ def recording_extent(path):
         Seconds.
     bad : tuple of (onset, duration)
         Annotations whose description begins with "bad", in seconds from the first sample.
+    """
+    extent = read_extent(path)
+    return extent.duration, extent.bad
+
+
+def read_extent(path):
+    """Read how long a recording lasts, its bad stretches and its gaps.
+
+    Parameters
+    ----------
+    path : str
+        A file that :func:`~sk_b2s.raw_formats.read_raw` opens.
+
+    Returns
+    -------
+    extent : Extent
+        A recording that BIDS calls discontinuous, and in which no gap is marked, has one at an unknown place.
+
+    Warns
+    -----
+    UserWarning
+        Once for each recording that was acquired with MaxShield.
     """
     if not Path(path).exists():
         open_raw(path)
@@ -233,12 +279,12 @@ def read_signal(path, stamp, processing):
     signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
     unheard = [name for name in bads if name not in reference]  # replaced below, whatever they hold
     step = max(1, CHUNK_BYTES // (8 * max(1, raw.n_times)))
+    parts = _parts_in_time(raw)
     for first in range(0, len(wanted), step):
         data = _samples(raw, wanted[first : first + step])
         data[np.isin(wanted[first : first + step], unheard)] = 0.0
         _check_finite(data, raw, wanted[first : first + step])
-        data = _filter(data, sfreq, processing)
-        signal[:, first : first + step] = resample(data, sfreq, processing.sfreq).T
+        signal[:, first : first + step] = _processed(data, sfreq, processing, parts).T
     _rereference(signal, raw, wanted, reference)
     signal = signal[:, : len(names)]
     if bads and processing.bads == "interpolate":
@@ -264,6 +310,36 @@ def _check_finite(data, raw, names):
             f"{names[channel]!r} at {sample / raw.info['sfreq']:.3f} s. Mark the channel bad "
             f"(raw.info['bads']), leave it out by picks=, or cut the stretch out of the file."
         )
+
+
+def _parts_in_time(raw):
+    """Edges in samples of the parts of a recording in which samples follow each other: list of (start, stop)."""
+    sfreq = raw.info["sfreq"]
+    edges = {0, raw.n_times} | {round(gap.onset * sfreq) for gap in gaps_of(raw)}
+    for note in raw.annotations:
+        if note["description"].lower().startswith("bad_acq_skip"):  # MNE fills them with zeros
+            start = round((note["onset"] - raw.first_time) * sfreq)
+            edges |= {start, start + round(note["duration"] * sfreq)}
+    edges = sorted(edge for edge in edges if 0 <= edge <= raw.n_times)
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _processed(data, sfreq, processing, parts):
+    """Filter and resample each part of the data by itself, so that no step at a gap rings into the others."""
+    if len(parts) == 1:
+        return resample(_filter(data, sfreq, processing), sfreq, processing.sfreq)
+    ratio = Fraction(processing.sfreq / sfreq).limit_denominator(10000)
+    up, down = ratio.numerator, ratio.denominator
+    n_times = data.shape[1]
+    out = np.zeros((len(data), resampled_length(n_times, sfreq, processing.sfreq)), data.dtype)
+    for start, stop in parts:
+        part = _filter(data[:, start:stop], sfreq, processing)
+        lead = start % down  # a part begins on the grid of the whole
+        part = np.concatenate([np.repeat(part[:, :1], lead, 1), part, np.repeat(part[:, -1:], down, 1)], 1)
+        first, last = -(-start * up // down), min(-(-stop * up // down), out.shape[1])
+        place = first - (start - lead) * up // down
+        out[:, first:last] = resample(part, sfreq, processing.sfreq)[:, place : place + last - first]
+    return out
 
 
 def _filter(data, sfreq, processing):

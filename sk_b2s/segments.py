@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,14 +11,14 @@ from scipy.sparse.csgraph import connected_components
 
 from sk_b2s.beside import sounds_beside
 from sk_b2s.blocks import PublishedBlocks
+from sk_b2s.continuity import warn_of_gaps
 from sk_b2s.events import check_events, clock_rate
-from sk_b2s.recordings import recording_extent
+from sk_b2s.fitting import fitting_windows
 from sk_b2s.stimuli import cut_sounds, digests, plain_text, sentences_of_sound, sound_duration, stable_id
 
 __all__ = ["make_segments"]
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
-LAST_STEP = 0.05  # s; a window of d seconds has floor(d · sfreq) + 1 steps, the last may begin as it ends
 RECORDING_COLUMNS = ("recording", "subject", "session", "study", "task", "run")
 
 
@@ -34,11 +32,12 @@ def make_segments(
     stream=None,
     reject_by_annotation=True,
 ):
-    """Cut recordings into segments: what the brain did (X) and what was heard (y), row by row.
+    """Cut recordings into segments: EEG/MEG windows (X) and what was heard in them (y), row by row.
 
-    This function alone decides the windows; no later step drops a row. Left out here, counted and
-    said in a warning, are windows that leave the recording, touch a bad stretch or contain a second
-    sound of their stream.
+    This function alone decides the windows; no later step drops a row. Windows that leave the recording, cross a gap
+    (a pause, a removed stretch or a join, where time is not continuous), touch a bad stretch or contain a second sound
+    of their stream are left out. A warning counts them and names recordings, subjects and sounds of which no window is
+    left.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ def make_segments(
         streams said meanwhile is kept beside, see below; :func:`~sk_b2s.heard_beside` makes a table of it.
     reject_by_annotation : bool, default=True
         Leave out windows that touch an event of type "bad" or an annotation of the recording that
-        begins with "bad".
+        begins with "bad". Windows across a gap are left out in any case.
 
     Returns
     -------
@@ -89,6 +88,12 @@ def make_segments(
     ValueError
         If the table is wrong (:func:`check_events`), a parameter is, or no window is left.
 
+    Warns
+    -----
+    UserWarning
+        If windows are left out, or a sound plays over a gap or begins after one at a time that no trigger or annotation
+        of the recording confirms.
+
     Notes
     -----
     Windows of neighbouring words overlap by seconds, so a split by row or by sentence puts the same
@@ -110,17 +115,29 @@ def make_segments(
         events = events[(events["stream"] == stream) | (events["type"] == "bad")].reset_index(drop=True)
     anchors = _word_anchors(events) if anchor == "word" else _grid_anchors(events, float(anchor), tmin, tmax)
     if len(anchors) == 0:
-        wanted = "rows of type 'word'" if anchor == "word" else "sounds as long as a window"
-        raise ValueError(f"anchor={anchor!r}: events has no {wanted}.")
+        raise ValueError(f"anchor={anchor!r}: events has no {_wanted(events, anchor, tmin, tmax)}.")
     anchors["onset"] += tmin
     anchors["sound_onset"] = (anchors["sound_onset"] + tmin).round(6)
     anchors["duration"] = round(tmax - tmin, 6)
-    keep, left_out = _fitting(events, anchors, margin, reject_by_annotation)
-    _say(left_out, len(anchors), anchor)
+    keep = fitting_windows(events, anchors, margin, reject_by_annotation, anchor, everything)
+    warn_of_gaps(events)
     anchors = anchors[keep].reset_index(drop=True)
     described = _describe_sounds(events, anchors, anchor, tmin, block)
     X, y = _two_tables(events, described)
     return (X, y) if stream is None else (X, _with_others(y, X, everything, stream))
+
+
+def _wanted(events, anchor, tmin, tmax):
+    """Say what is missing where no window can be laid, with the numbers compared."""
+    if anchor == "word":
+        return f"rows of type 'word'; it has {events['type'].value_counts().to_dict()}"
+    sounds = events.loc[events["type"] == "sound", "duration"]
+    longest = (
+        f"the longest of {len(sounds)} lasts {sounds.max():.3f} s" if len(sounds) else "it has no sounds"
+    )
+    return (
+        f"sounds as long as a window of {tmax - tmin:.3f} s, {longest}. Give shorter windows by tmin and tmax"
+    )
 
 
 def _check_window(anchor, tmin, tmax, margin, block):
@@ -153,74 +170,6 @@ def _grid_anchors(events, step, tmin, tmax):
     anchors["onset"] += (index * step - begin[row]) * clock_rate(anchors)
     anchors["sound_onset"] = index * step
     return anchors
-
-
-def _fitting(events, anchors, margin, reject):
-    """Tell which windows fit, and how many do not for which reason."""
-    start = anchors["onset"].to_numpy()
-    stop = start + anchors["duration"].to_numpy()
-    outside, bad = np.zeros(len(anchors), bool), np.zeros(len(anchors), bool)
-    length, stretches = _lengths_and_bad(events, anchors)
-    for recording, rows in anchors.reset_index(drop=True).groupby("recording", sort=False).indices.items():
-        outside[rows] = (start[rows] - margin < -1e-6) | (stop[rows] + margin > length[recording] - LAST_STEP)
-        for onset, duration in stretches[recording] if reject else ():
-            bad[rows] |= (start[rows] - margin < onset + duration) & (stop[rows] + margin > onset)
-    second = _contains_second_sound(events, anchors)
-    keep = ~(outside | bad | second)
-    reasons = {
-        f"leave the recording (margin={margin:g} s)": outside,
-        "touch a bad stretch": bad & ~outside,
-        "contain a second sound": second & ~(outside | bad),
-    }
-    return keep, {reason: int(mask.sum()) for reason, mask in reasons.items()}
-
-
-def _lengths_and_bad(events, anchors):
-    """Length of each recording, as the table says or the file has, and its bad stretches: two dicts."""
-    said = {}
-    if "recording_duration" in events:
-        said = events.groupby("recording", sort=False)["recording_duration"].first().dropna().to_dict()
-    marked = events.loc[events["type"] == "bad", ["recording", "onset", "duration"]].groupby("recording")
-    marked = {recording: rows[["onset", "duration"]].to_numpy() for recording, rows in marked}
-    length, stretches = {}, {}
-    for recording in pd.unique(anchors["recording"]):
-        there = recording not in said or Path(recording).exists()
-        found, annotated = recording_extent(recording) if there else (np.inf, ())
-        length[recording] = min(float(said.get(recording, np.inf)), found)  # the file may have been cut off
-        stretches[recording] = [*marked.get(recording, ()), *annotated]
-    return length, stretches
-
-
-def _contains_second_sound(events, anchors):
-    """Mark windows that reach into the sound before or after their own in the same stream."""
-    sounds = events[events["type"] == "sound"]
-    second = np.zeros(len(anchors), bool)
-    keys = ["recording", "stream"]
-    places = anchors.reset_index(drop=True).groupby(keys, sort=False).indices
-    for key, group in sounds.groupby(keys, sort=False):
-        if key not in places:
-            continue
-        rows = places[key]
-        onset = group["onset"].to_numpy()
-        end = onset + group["duration"].to_numpy() * clock_rate(group)
-        start = anchors["onset"].to_numpy()[rows]
-        stop = start + anchors["duration"].to_numpy()[rows]
-        heard = np.searchsorted(onset, stop - 1e-6) - np.searchsorted(end, start + 1e-6, side="right")
-        second[rows] = heard > 1
-    return second
-
-
-def _say(left_out, total, anchor):
-    counts = [f"{count} {reason}" for reason, count in left_out.items() if count]
-    n_out = sum(left_out.values())
-    if n_out == total:
-        raise ValueError(
-            f"make_segments(anchor={anchor!r}): none of {total} windows is left: {', '.join(counts)}."
-        )
-    if n_out:
-        warnings.warn(
-            f"make_segments left out {n_out} of {total} windows: {', '.join(counts)}.", stacklevel=3
-        )
 
 
 def _heard_words(events):

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.caching import code_of
-from sk_b2s.raw_formats import check_content
+from sk_b2s.file_parts import check_content
 
 __all__ = ["apply_sidecars", "entities_of", "find_sidecar", "read_tsv", "sidecars_of"]
 

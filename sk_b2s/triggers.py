@@ -243,6 +243,28 @@ def read_triggers(raw, keys, stim_channel=None):
     return times
 
 
+def mark_times(raw):
+    """List when any trigger or annotation comes, in seconds from the first sample.
+
+    Parameters
+    ----------
+    raw : mne.io.Raw
+
+    Returns
+    -------
+    times : ndarray of shape (n_marks,)
+        Rising. Annotations of bad stretches and gaps are no marks.
+    """
+    times = [
+        note["onset"] - raw.first_time
+        for note in raw.annotations
+        if not re.match(r"bad|edge", note["description"], re.IGNORECASE)
+    ]
+    if len(mne.pick_types(raw.info, meg=False, stim=True)):
+        times.extend(_pulses(raw, None)[:, 0])
+    return np.sort(np.array(times, float))
+
+
 def _pulses(raw, stim_channel):
     """When which code came, in seconds and codes: (n_pulses, 2).
 

@@ -153,3 +153,54 @@ def spoken_words(seconds, seed, sentence=6):
         words.append((round(onset, 3), 0.25, f"w{rng.integers(1000)}"))
         onset += 0.33 + 0.6 * (len(words) % sentence == 0)
     return words
+
+
+def write_eeglab(path, brain, sfreq, events=()):
+    """Write an EEGLAB set with its samples inside; events are (type, latency from 1, duration in samples)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labels = np.array([(f"E{i}",) for i in range(len(brain))], dtype=[("labels", object)])
+    names = [("type", object), ("latency", float), ("duration", float)]
+    table = np.array([(kind, float(at), float(lasts)) for kind, at, lasts in events], dtype=names)
+    seconds = (brain.shape[1] - 1) / sfreq
+    savemat(path, {"EEG": {
+        "setname": "", "nbchan": len(brain), "pnts": brain.shape[1], "trials": 1, "srate": float(sfreq), "xmin": 0.0,
+        "xmax": seconds, "data": (1e6 * brain).astype(np.float32), "chanlocs": labels, "event": table, "icawinv": [],
+        "icaweights": [], "icasphere": [], "icaact": [], "epoch": [], "ref": "common",
+    }})  # fmt: skip
+
+
+def write_edf(path, brain, sfreq, starts=None, notes=(), status=None, encoding="utf-8"):
+    """Write records of one second, discontinuous where they have ``starts``; notes are (onset, text)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_bdf, n_records = path.suffix == ".bdf", brain.shape[1] // sfreq
+    width, top = (3, 2**23 - 1) if is_bdf else (2, 2**15 - 1)
+    named = f"{'BDF' if is_bdf else 'EDF'} Annotations"
+    labels = [f"E{i}" for i in range(len(brain))] + ["Status"] * (status is not None) + [named]
+    n_signals, note_bytes = len(labels), 120
+    counts = [sfreq] * (n_signals - 1) + [note_bytes // width]
+    kind = f"{'BDF' if is_bdf else 'EDF'}+{'C' if starts is None else 'D'}"
+    starts = range(n_records) if starts is None else starts
+
+    def field(value, size):
+        return str(value).encode(encoding).ljust(size)[:size]
+
+    head = (b"\xffBIOSEMI" if is_bdf else field("0", 8)) + field("X X X X", 80)
+    head += field("Startdate 01-JAN-2020 X X X", 80) + b"01.01.2012.00.00" + field(256 * (n_signals + 1), 8)
+    head += field(kind, 44) + field(n_records, 8) + field(1, 8) + field(n_signals, 4)
+    for size, values in [
+        (16, labels), (80, [""] * n_signals), (8, ["uV"] * (n_signals - 1) + [""]), (8, [-1000] * n_signals),
+        (8, [1000] * n_signals), (8, [-top] * n_signals), (8, [top] * n_signals), (80, [""] * n_signals), (8, counts),
+        (32, [""] * n_signals),
+    ]:  # fmt: skip
+        head += b"".join(field(value, size) for value in values)
+    whole = np.round(brain * 1e6 / 1000 * top).astype("<i4")
+    whole = whole if status is None else np.vstack([whole, status])
+    body = []
+    for record, start in enumerate(starts):
+        samples = np.ascontiguousarray(whole[:, record * sfreq : (record + 1) * sfreq])
+        texts = f"+{start}\x14\x14\0" + "".join(
+            f"+{onset}\x14{text}\x14\0" for onset, text in notes if start <= onset < start + 1
+        )
+        body.append(samples.view(np.uint8).reshape(*samples.shape, 4)[..., :width].tobytes())
+        body.append(texts.encode(encoding).ljust(note_bytes, b"\0"))
+    path.write_bytes(head + b"".join(body))

@@ -19,8 +19,10 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "devices", "stimuli", "annex", "textgrids", "sensors", "raw_formats", "sidecars", "recordings",
-    "events", "studies", "completing", "event_tables", "bids", "clocks", "triggers", "beside", "blocks", "segments",
+    "caching", "units", "devices", "stimuli", "annex", "textgrids", "sensors",
+    "file_parts", "matlab_files", "binary_headers", "raw_formats", "sidecars", "gaps", "recordings",
+    "events", "studies", "completing", "event_tables", "bids", "clocks", "triggers", "continuity", "fitting",
+    "beside", "blocks", "segments",
     "model_selection", "tables", "minutes", "leave_one_out", "published", "leakage",
     "signals", "windows", "ledger", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",

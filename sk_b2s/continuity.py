@@ -1,0 +1,117 @@
+"""Sounds that play over a gap in their recording, or begin after one."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from sk_b2s.events import clock_rate
+from sk_b2s.gaps import describe_gaps
+from sk_b2s.recordings import open_raw, read_extent, recording_stamp
+from sk_b2s.sensors import shorten
+from sk_b2s.stimuli import sound_name
+from sk_b2s.triggers import mark_times
+
+__all__ = ["gap_notes", "warn_of_gaps"]
+
+NEAR = 0.1  # s between an event and the trigger or annotation that confirms it
+NAMED = 20  # recordings that the warning names, at most
+
+
+def warn_of_gaps(events, stacklevel=3):
+    """Warn of recordings that are not continuous where sounds play over a gap or begin after it.
+
+    Parameters
+    ----------
+    events : DataFrame
+        A checked events table.
+    stacklevel : int, default=3
+
+    Warns
+    -----
+    UserWarning
+        With the time and length of the gaps, the sounds concerned and what to do.
+    """
+    if notes := gap_notes(events):
+        texts = [f"{Path(recording).name!r}: {note}" for recording, note in list(notes.items())[:NAMED]]
+        more = f"\nand {len(notes) - NAMED} more recordings" if len(notes) > NAMED else ""
+        warnings.warn(
+            f"{len(notes)} recording{'s are' if len(notes) > 1 else ' is'} not continuous, and sound may not fit the "
+            f"samples after a gap.\n" + ".\n".join(texts) + f".{more}",
+            stacklevel=stacklevel,
+        )
+
+
+def gap_notes(events):
+    """Describe for each recording the gaps over which sounds play, or after which they begin.
+
+    A sound that begins after a gap is right if its time counts samples, as that of a trigger does, and wrong if it is
+    of a clock that went on. Sounds that begin where a trigger or annotation is, or that a table continues right after
+    the gap, are taken for right.
+
+    Parameters
+    ----------
+    events : DataFrame
+        A checked events table.
+
+    Returns
+    -------
+    notes : dict of str to str
+        By recording. Without those that have no gap, or whose sounds are right.
+    """
+    notes = {}
+    for recording, rows in events.groupby("recording", sort=False):
+        if Path(recording).exists() and (gaps := read_extent(recording).gaps):
+            sounds = rows[rows["type"] == "sound"].sort_values("onset")
+            if note := _note(recording, sounds, gaps):
+                notes[recording] = note
+    return notes
+
+
+def _note(recording, sounds, gaps):
+    """Describe the sounds of one recording that do not fit after its gaps, "" if all do."""
+    if np.isnan(gaps[0].onset):
+        return (
+            "its sidecar says that it is discontinuous or epoched, but not where. Windows may cross gaps. Mark them in "
+            "the file by annotations 'BAD boundary', or correct RecordingType"
+        )
+    begins = sounds["onset"].to_numpy(float)
+    ends = begins + sounds["duration"].to_numpy(float) * clock_rate(sounds)
+    places = np.array([gap.onset for gap in gaps])
+    continued = (np.abs(begins[:, None] - places) <= NEAR) & (sounds["sound_onset"].to_numpy(float) > 0)[
+        :, None
+    ]
+    places = places[~continued.any(0)]  # of those the table knows
+    over = ((begins[:, None] < places - NEAR) & (ends[:, None] > places + NEAR)).any(1)
+    later = (begins[:, None] >= places - NEAR).any(1)
+    if later.any():
+        marks = _marks(recording_stamp(recording))
+        far = np.abs(begins[:, None] - marks).min(1, initial=np.inf) > NEAR
+        later &= far
+    if not (over | later).any():
+        return ""
+    names = np.array([sound_name(sound) for sound in sounds["sound"]], object)
+    texts = [describe_gaps([gap for gap in gaps if gap.onset in places])]
+    if over.any():
+        texts.append(
+            f"Sounds that play over it: {_listed(names[over])}. Their windows after it are paired with sound of "
+            f"another time. End their rows at the gap, and add rows for the rest with their own onset and sound_onset"
+        )
+    if later.any():
+        texts.append(
+            f"Sounds that begin after it, where no trigger or annotation is: {_listed(names[later])}. They are right "
+            f"only if their onsets count the samples of the file"
+        )
+    return ". ".join(texts)
+
+
+def _listed(names):
+    return shorten(dict.fromkeys(map(repr, names)))
+
+
+@lru_cache(maxsize=4096)
+def _marks(stamp):
+    return mark_times(open_raw(stamp[0]))

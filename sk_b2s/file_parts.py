@@ -1,0 +1,159 @@
+"""Files that a recording consists of, and errors for missing or moved ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sk_b2s.caching import code_of
+
+__all__ = ["Explained", "check_content", "check_parts", "describe_size", "parts_of"]
+
+CODE = code_of(__file__)
+HEADER_LINE = re.compile(r"^\s*(DataFile|MarkerFile)\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+class Explained(ValueError):
+    """An error that already tells the user what to do."""
+
+
+def describe_size(path):
+    """Describe the size of a file or folder in a message."""
+    if not path.exists():
+        return "absent"
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    return f"{sum(file.stat().st_size for file in files):,} bytes"
+
+
+def check_content(path, what="recording"):
+    """Raise for a file that git-annex or DataLad left as a placeholder, or a link that leads nowhere.
+
+    Parameters
+    ----------
+    path : Path
+    what : str, default="recording"
+        Name of the kind of file in the message.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the command that fetches its content.
+    OSError
+        If the path is a loop of links.
+    """
+    if path.is_symlink() and not path.exists():
+        try:
+            path.resolve(strict=True)
+        except FileNotFoundError:
+            pass
+        except (OSError, RuntimeError) as error:
+            raise OSError(
+                f"{what} {str(path)!r} is a link that leads back to itself. Copy the file there instead."
+            ) from error
+        raise _not_fetched(path, what)
+    if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(b"/annex/objects"):
+        raise _not_fetched(path, what)
+
+
+def _not_fetched(path, what):
+    return FileNotFoundError(
+        f"{what} {str(path)!r} is a link to content that has not been fetched: run `datalad get {path.name!r}` "
+        f"or `git annex get {path.name!r}` in {str(path.parent)!r}."
+    )
+
+
+def parts_of(path):
+    """List the files that the header of a recording names.
+
+    Parameters
+    ----------
+    path : path-like
+        A recording. Only BrainVision headers (``.vhdr``) name their files in plain text.
+
+    Returns
+    -------
+    parts : dict of str to Path
+        The line of the header, "DataFile" or "MarkerFile", and the file, which may be missing. Empty for
+        other formats.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".vhdr", ".ahdr") or not path.is_file():
+        return {}
+    text = path.read_bytes()[:100_000].decode("latin-1").partition("[Comment]")[0]
+    try:
+        text = text.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        pass  # older headers are Latin-1
+    places = {"datafile": "DataFile", "markerfile": "MarkerFile"}
+    return {
+        places[key.lower()]: path.parent / name.replace("$b", path.stem)
+        for key, name in HEADER_LINE.findall(text)
+    }
+
+
+def check_parts(path):
+    """Raise if a file that belongs to a recording is missing, with the way out.
+
+    Parameters
+    ----------
+    path : Path
+        A BrainVision header or a CTF folder. Others are checked when they are opened.
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the recording, the missing file, and a file of another name that may be the one.
+    """
+    if path.suffix.lower() == ".ds" and path.is_dir():
+        _check_ctf(path)
+    for key, part in parts_of(path).items():
+        check_content(part, "samples" if key == "DataFile" else "markers")
+        if part.is_file():
+            continue
+        raise FileNotFoundError(
+            f"recording {str(path)!r} names {key}={part.name}, which is not in its folder"
+            f"{_renamed(path, part)}"
+        )
+
+
+def _renamed(path, part):
+    """Advise on a part that is missing: renamed, or not copied."""
+    endings = {part.suffix.lower(), ".eeg" if part.suffix.lower() in (".eeg", ".dat") else ".vmrk"}
+    there = [file for file in path.parent.glob("*") if file.suffix.lower() in endings]
+    same = [file for file in there if file.stem == path.stem]
+    if same:
+        return (
+            f". {same[0].name!r} is there: if files were renamed, put that name into the header, or copy the original "
+            f"files by mne_bids.copyfiles.copyfile_brainvision, which changes the headers too."
+        )
+    names = ", ".join(repr(file.name) for file in sorted(there)[:5])
+    return (
+        f"{f'; it holds {names}' if names else ''}. A BrainVision recording is three files (.vhdr, .vmrk, .eeg): copy "
+        f"all of them."
+    )
+
+
+def _check_ctf(path):
+    """Raise for a CTF folder without its header or samples, or whose files were not renamed with it."""
+    for ending in ("res4", "meg4"):
+        if (path / f"{path.stem}.{ending}").is_file():
+            continue
+        there = sorted(file.name for file in path.glob(f"*.{ending}"))
+        if there:
+            raise FileNotFoundError(
+                f"recording {str(path)!r} must hold '{path.stem}.{ending}', but holds {there[0]!r}: files in a CTF "
+                f"folder have the folder's name. Rename the folder back, or its files with it."
+            )
+        raise FileNotFoundError(
+            f"recording {str(path)!r} has no '{path.stem}.{ending}': the CTF folder is not whole. Copy all its files."
+        )
+    numbers = [
+        int(match[1])
+        for file in path.glob("*_meg4")
+        if (match := re.fullmatch(rf"{re.escape(path.stem)}\.(\d+)_meg4", file.name))
+    ]
+    if lost := sorted(set(range(1, max(numbers, default=0))) - set(numbers)):
+        raise FileNotFoundError(
+            f"recording {str(path)!r} has no '{path.stem}.{lost[0]}_meg4', though later parts of its samples are "
+            f"there. Copy all its files."
+        )
