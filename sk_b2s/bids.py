@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 import pandas as pd
 
 from sk_b2s.annex import check_fetched
+from sk_b2s.bids_files import check_chains, find_recordings
 from sk_b2s.completing import add_textgrids, delay_events, fill_sentences, part_sequences
-from sk_b2s.event_tables import FORMATS, VERSIONS, EventTables
+from sk_b2s.event_tables import EventTables
 from sk_b2s.events import check_events
-from sk_b2s.raw_formats import read_raw, refuse_4d
-from sk_b2s.sidecars import entities_of
+from sk_b2s.raw_formats import refuse_4d
 
 __all__ = ["read_bids"]
 
@@ -122,13 +121,11 @@ def read_bids(
     root = Path(os.path.abspath(root))
     base = _base_folder(root, derivatives)
     wanted = {"task": task, "sub": subjects, "ses": sessions, "run": runs, "proc": proc, "desc": desc}
-    recordings = _find_recordings(base, wanted, datatype)
+    recordings = find_recordings(base, wanted, datatype)
     for path in recordings:
         refuse_4d(path)
-    if derivatives is None:
-        _say_without_recording(base)
     check_fetched([part for parts in recordings.values() for part in parts], root)
-    _check_chains(recordings)
+    check_chains(recordings)
     tables = EventTables(root, base, root / stimuli, sounds, columns, types)
     events = tables.read(list(recordings))
     check_fetched(pd.unique(events["sound"].dropna()), root)
@@ -159,100 +156,3 @@ def _base_folder(root, derivatives):
     raise FileNotFoundError(
         f"derivatives={str(derivatives)!r}: no such folder with sub-* in it; root/derivatives holds {there}."
     )
-
-
-def _find_recordings(base, wanted, datatype):
-    """Find the recordings that were asked for: {first part: [all its parts]}."""
-    kinds = ("eeg", "meg") if datatype is None else (datatype,)
-    if not set(kinds) <= {"eeg", "meg"}:
-        raise ValueError(f"datatype must be 'eeg', 'meg' or None, got {datatype!r}.")
-    found: dict = {}
-    for kind in kinds:
-        for path in sorted([*base.glob(f"sub-*/{kind}/*"), *base.glob(f"sub-*/ses-*/{kind}/*")]):
-            entities = entities_of(path)
-            if not {"sub", "task"} <= set(entities):
-                continue
-            suffix, what = path.suffix.lower(), entities["suffix"]
-            if suffix in FORMATS and (what == kind or (what, suffix) == ("raw", ".fif")):
-                found[path] = entities
-            elif entities["suffix"] == "meg" and path.suffix == "" and path.is_dir():
-                found[path] = entities  # of 4D Neuroimaging
-    chosen = {path: entities for path, entities in found.items() if _is_wanted(entities, wanted)}
-    if not chosen:
-        raise ValueError(_nothing_found(base, found, wanted, kinds))
-    for key, asked in wanted.items():
-        lost = set() if asked is None else _names(asked, key) - {e.get(key, "") for e in chosen.values()}
-        if lost:
-            raise ValueError(_nothing_found(base, found, {**wanted, key: sorted(lost)}, kinds))
-    groups: dict = {}
-    for path, entities in chosen.items():
-        versions = {key: entities.pop(key, None) for key in VERSIONS}
-        group = groups.setdefault((path.parent, *entities.items()), {})
-        key = (versions["proc"], versions["desc"], versions["rec"], versions["suffix"], path.suffix)
-        group.setdefault(key, []).append(path)
-    recordings = {}
-    for group in groups.values():
-        group = {key: parts for key, parts in group.items() if key[-1] != ".mat"} or group
-        if len(group) > 1:
-            names = [parts[0].name for parts in group.values()]
-            raise ValueError(
-                f"one recording has several versions, {names}; choose by proc= or desc= ('' for none), or leave one in "
-                f"the folder."
-            )
-        (parts,) = group.values()
-        recordings[parts[0]] = parts
-    return recordings
-
-
-def _say_without_recording(base):
-    """Warn of people whose tables of events are there without a recording, as clients that fetch a part leave them."""
-    told, there = set(), set()
-    for path in [*base.glob("sub-*/*eg/*"), *base.glob("sub-*/ses-*/*eg/*")]:
-        person = entities_of(path).get("sub", "")
-        if path.name.endswith("_events.tsv"):
-            told.add(person)
-        elif path.suffix.lower() in FORMATS:
-            there.add(person)
-    if lost := sorted(told - there):
-        warnings.warn(
-            f"read_bids left out {len(lost)} people who have events and no recording: {', '.join(lost[:8])}.",
-            stacklevel=3,
-        )
-
-
-def _check_chains(recordings):
-    """Raise where files named as parts of one recording are not: a FIF names the next."""
-    for path, parts in recordings.items():
-        if len(parts) > 1 and (named := len(read_raw(path).filenames)) != len(parts):
-            raise ValueError(
-                f"{path.name!r} and {len(parts) - 1} further files are named as the parts of one recording (split-), "
-                f"but the first leads to {named - 1} others. Join them, mne.concatenate_raws([...]).save(...), or name "
-                f"them as runs."
-            )
-
-
-def _is_wanted(entities, wanted):
-    for key, asked in wanted.items():
-        if asked is None:
-            if key == "task" and entities["task"] in ("noise", "rest"):
-                return False
-        elif entities.get(key, "") not in _names(asked, key):
-            return False
-    return entities["sub"] != "emptyroom"
-
-
-def _names(asked, key):
-    names = [asked] if isinstance(asked, (str, int)) else list(asked)
-    return {str(name).removeprefix(f"{key}-") for name in names}
-
-
-def _nothing_found(base, found, wanted, kinds):
-    asked = ", ".join(f"{key}={value!r}" for key, value in wanted.items() if value is not None)
-    if not found:
-        return (
-            f"{str(base)!r} has no recordings sub-*/[ses-*/]{'|'.join(kinds)}/sub-*_task-*; formats looked for: "
-            f"{', '.join(sorted(FORMATS))}."
-        )
-    there = {key: sorted({e[key] for e in found.values() if key in e}) for key in wanted}
-    there = "; ".join(f"{key}: {', '.join(names[:12])}" for key, names in there.items() if names)
-    return f"{str(base)!r} has {len(found)} recordings but none with {asked}. There are {there}."

@@ -59,7 +59,9 @@ def gaps_of(raw):
     sfreq, found = raw.info["sfreq"], {}
     for note in raw.annotations:
         match = IS_GAP.fullmatch(note["description"].strip())
-        sample = int(np.ceil((note["onset"] - raw.first_time) * sfreq - 1e-3))  # EEGLAB's lie between two samples
+        sample = int(
+            np.ceil((note["onset"] - raw.first_time) * sfreq - 1e-3)
+        )  # EEGLAB's lie between two samples
         if match is None or not 0 <= sample < raw.n_times:
             continue
         seconds = float(match["seconds"] or "nan")

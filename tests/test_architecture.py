@@ -21,8 +21,8 @@ ROOT = PACKAGE.parent
 ORDER = [
     "caching", "units", "devices", "stimuli", "annex", "textgrids", "sensors",
     "file_parts", "matlab_files", "binary_headers", "raw_formats", "sidecars", "gaps", "recordings",
-    "events", "studies", "completing", "event_tables", "bids", "clocks", "triggers", "continuity", "fitting",
-    "beside", "blocks", "segments",
+    "events", "studies", "completing", "event_tables", "bids_files", "bids", "clocks", "triggers",
+    "continuity", "fitting", "beside", "blocks", "segments",
     "model_selection", "tables", "minutes", "leave_one_out", "published", "leakage",
     "signals", "windows", "ledger", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",
