@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.candidates import check_in_step, distinct_segments, row_hashes
+from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import table_of
 from sk_b2s.stimuli import SoundIntervals
@@ -265,7 +266,10 @@ class AdaptationMixin:
             "n_subjects": len(new.subjects_),
             "n_averaged": self.architecture_.get("n_averaged") or len(self.subjects_),
         }
-        new.net_ = new._make_net(np.random.RandomState(0), callbacks=[])  # yours would begin anew
+        precision = self.net_.guard.renewed(choose_precision(self.precision, choose_device(self.device)))
+        new.net_ = new._make_net(  # your callbacks would begin anew
+            np.random.RandomState(0), callbacks=[], precision=precision
+        )
         state = self.net_.state()
         if self.subject_layer is not None:
             name = LAYER_NAMES[self.subject_layer]
@@ -314,6 +318,7 @@ class AdaptationMixin:
         n_batches = -(-len(calibration.rows) // self.batch_size)
         net = self._make_net(
             random, kind=AdaptingNet, hears=False, layer_only=method == "layer", callbacks=[],
+            precision=self.net_.guard,
             lr=rate if lr is None else lr,
             max_epochs=max(epochs, -(-STEPS // n_batches)) if max_epochs is None else max_epochs,
         )  # fmt: skip

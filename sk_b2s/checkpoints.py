@@ -15,12 +15,14 @@ import numpy as np
 import torch
 
 from sk_b2s.devices import choose_device, choose_precision
-from sk_b2s.inference import make_lean
+from sk_b2s.inference import make_lean, make_twin
+from sk_b2s.precision import BOUNDS, deviation, unless_memory, warn_of_fallback, watch_products
 from sk_b2s.stimuli import file_stamp
 
 __all__ = ["Architecture", "Network", "architecture", "find_file", "identity", "network"]
 
 _ALONE = threading.Lock()
+RATE = 16000  # Hz, of the sound that networks read
 CONFIG, EXTRACTOR = "config.json", "preprocessor_config.json"
 # Looked for in this order; pickled weights are read by torch.load(weights_only=True), which runs no code.
 WEIGHTS = (
@@ -208,7 +210,7 @@ def _architecture(stamp, model):
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Network:
     """A network ready to be asked, with its feature extractor.
 
@@ -222,6 +224,12 @@ class Network:
     device : torch.device
     dtype : torch.dtype
         Of its products: float32, or bfloat16 while all else is float32.
+    exact : Network, default=None
+        The same network in float32, for the comparison with the first sound. This network becomes the
+        same as ``exact`` if hidden states differ by more than ``BOUNDS["features"]`` of their deviation from
+        the mean over frames, or a product by more than ``BOUNDS["products"]``.
+    name : str, default=""
+        Of the model, for the warning.
     """
 
     extractor: Any
@@ -229,6 +237,8 @@ class Network:
     layers: Any
     device: torch.device
     dtype: torch.dtype
+    exact: Network | None = None
+    name: str = ""
 
     def inputs(self, audio):
         """Prepare audio at 16 kHz as the model expects it: (1, ...) tensor."""
@@ -254,35 +264,79 @@ class Network:
         states : ndarray of shape (n_frames, n_features)
         """
         # Hooks are heard by every thread that shares the network; LayerDrop may draw though nothing is dropped.
-        low = self.dtype != torch.float32
-        with (
-            _ALONE,
-            torch.random.fork_rng(devices=[]),
-            torch.autocast(self.device.type, self.dtype, enabled=low),
-        ):
-            return self._mean_of_layers(inputs.to(self.device, torch.float32), wanted)
+        inputs = inputs.to(self.device, torch.float32)
+        with _ALONE, torch.random.fork_rng(devices=[]):
+            if self.exact is None:
+                return self._mean_of_layers(inputs, wanted)
+            piece = _loudest_second(inputs)
+            if piece is None:  # nothing to compare yet
+                return self.exact._mean_of_layers(inputs, wanted)
+            states = self._compare(piece, wanted)
+            return states if piece is inputs else self._mean_of_layers(inputs, wanted)
+
+    def _autocast(self):
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _compare(self, piece, wanted):
+        """Compare a piece of sound with float32, fall back to it if need be, and return the mean of layers."""
+        products, exact = {}, self.exact
+        with watch_products(exact.encoder, self.dtype, products):
+            expected = exact._hidden_states(piece)
+        try:
+            states = self._hidden_states(piece)
+            apart = [deviation(a, b, (1,)) or 0.0 for a, b in zip(states, expected, strict=True)]
+        except (RuntimeError, TypeError) as error:
+            states, apart = None, [unless_memory(error)] * len(expected)
+        found = {"features": max(apart[i] for i in wanted), "products": max(products.values(), default=0.0)}
+        worst = max(found, key=lambda what: found[what] / BOUNDS[what])
+        if found[worst] > BOUNDS[worst]:
+            wrong, states = self.dtype, expected
+            self.encoder, self.layers, self.dtype, self.exact = exact.encoder, exact.layers, exact.dtype, None
+            warn_of_fallback(wrong, f"model={self.name!r}", worst, found[worst])
+        elif max(apart) <= BOUNDS["features"]:  # else another choice of layers is compared again
+            self.exact = None
+        return _mean([states[i] for i in wanted])
+
+    def _hidden_states(self, inputs):
+        with self._autocast():
+            return self.encoder(inputs, output_hidden_states=True).hidden_states
 
     def _mean_of_layers(self, inputs, wanted):
-        found: list = []
         if wanted[-1] == len(self.layers):
-            states = self.encoder(inputs, output_hidden_states=True).hidden_states
-            found = [states[i] for i in wanted]
-        else:
+            states = self._hidden_states(inputs)
+            return _mean([states[i] for i in wanted])
+        found: list = []
 
-            def listen(module, args, kwargs):
-                found.append(args[0] if args else kwargs["hidden_states"])
-                if len(found) == len(wanted):
-                    raise _Enough
+        def listen(module, args, kwargs):
+            found.append(args[0] if args else kwargs["hidden_states"])
+            if len(found) == len(wanted):
+                raise _Enough
 
-            hooks = [self.layers[i].register_forward_pre_hook(listen, with_kwargs=True) for i in wanted]
-            try:
+        hooks = [self.layers[i].register_forward_pre_hook(listen, with_kwargs=True) for i in wanted]
+        try:
+            with self._autocast():
                 self.encoder(inputs)
-            except _Enough:
-                pass
-            finally:
-                for hook in hooks:
-                    hook.remove()
-        return (sum(found[1:], found[0]) / len(found))[0].float().cpu().numpy()
+        except _Enough:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return _mean(found)
+
+
+def _mean(states):
+    """Return the mean of hidden states of one stretch of sound."""
+    return (sum(states[1:], states[0]) / len(states))[0].float().cpu().numpy()
+
+
+def _loudest_second(inputs):
+    """Return the second of most power; all of a spectrum; None where sound is too short or constant."""
+    if inputs.ndim == 2 and inputs.shape[1] > RATE:
+        seconds = inputs.unfold(1, RATE, RATE)
+        inputs = seconds[:, seconds.var(2)[0].argmax()]
+    if inputs.ndim == 2 and inputs.shape[1] < RATE // 4:
+        return None
+    return inputs if inputs.var() > 0 else None
 
 
 class _Enough(Exception):  # noqa: N818, nothing went wrong
@@ -343,15 +397,25 @@ def _network(folder, model, identity, device, dtype):
         raise ValueError(
             f"model={model!r} hears {extractor.sampling_rate} Hz; 16000 Hz is what is read here."
         )
-    encoder = whole.get_encoder() if whole.config.is_encoder_decoder else whole
-    layers = getattr(getattr(encoder, "encoder", encoder), "layers", None)
-    if layers is None:
+    encoder = (whole.get_encoder() if whole.config.is_encoder_decoder else whole).eval().float()
+    if _layers_of(encoder) is None:
         raise ValueError(
             f"model={model!r}: the layers of {type(whole).__name__} are not where they are in wav2vec 2.0 and its "
             f"like, so that it cannot be read here."
         )
-    encoder = make_lean(encoder.eval().float(), layers, dtype).to(device)
-    return Network(extractor, encoder, layers, device, dtype)
+    exact = None if dtype == torch.float32 else make_twin(encoder)
+
+    def ready(encoder, dtype, exact=None):
+        layers = _layers_of(encoder)
+        encoder = make_lean(encoder, layers, dtype).to(device)
+        return Network(extractor, encoder, layers, device, dtype, exact, model)
+
+    return ready(encoder, dtype, None if exact is None else ready(exact, torch.float32))
+
+
+def _layers_of(encoder):
+    """Return the layers of a transformer, None where they are not."""
+    return getattr(getattr(encoder, "encoder", encoder), "layers", None)
 
 
 @contextmanager

@@ -28,7 +28,9 @@ def choose_precision(precision, device):
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)  # is_bf16_supported counts emulation in
     else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        native = device.type == "cpu" and (
+            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
     return torch.bfloat16 if native else torch.float32
 
 

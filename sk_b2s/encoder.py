@@ -23,6 +23,7 @@ from sk_b2s.loss_functions import DUPLICATES
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
 from sk_b2s.modules import ACTIVATIONS, BrainModule
+from sk_b2s.precision import Precision
 from sk_b2s.retrieval import RetrievalMixin
 from sk_b2s.strangers import StrangerMixin
 from sk_b2s.training import Brain, EarlyStop, Pairs, RetrievalNet, one_split, say, validate_on
@@ -116,7 +117,10 @@ class BrainEncoder(
         "cpu", "cuda", ...; "auto" takes the GPU where there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of the forward pass; weights and losses stay float32. "auto" takes bfloat16 where the chip
-        multiplies it natively.
+        multiplies it natively. Eight windows of the first batch that is trained on, estimated or encoded
+        are also computed in float32. If one product or its gradient differs by more than 2 %, estimates by
+        20 % of their deviation from the mean or all gradients by 70 %, the network runs in float32 from there
+        on, with a warning. The comparison itself changes no result.
     callbacks : list of skorch callbacks or None, default=None
         Called during training, after the package's own. Validation is scored in one piece and not batch by
         batch, so an ``EpochScoring`` of your own needs ``use_caching=False``.
@@ -160,6 +164,11 @@ class BrainEncoder(
         If X and y do not fit together, positions are missing, or there is but one segment.
     FloatingPointError
         If the loss becomes NaN or infinite.
+
+    Warns
+    -----
+    UserWarning
+        If bfloat16 is wrong on this machine and float32 is used instead.
 
     References
     ----------
@@ -408,7 +417,7 @@ class BrainEncoder(
             "shuffle": np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
             "callbacks": callbacks + list(self.callbacks or []),
             **({"callbacks__print_log__sink": say} if self.verbose else {"callbacks__print_log": None}),
-            "precision": choose_precision(self.precision, device),
+            "precision": Precision(choose_precision(self.precision, device), type(self).__name__),
             "k": self.k,
             "device": str(device),
             "verbose": self.verbose,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch.nn.utils import parametrize, skip_init
 
-__all__ = ["TimeMajorConvolutions", "make_lean"]
+from sk_b2s.precision import CONVOLUTION, keep_narrow_in_float32
+
+__all__ = ["TimeMajorConvolutions", "make_lean", "make_twin"]
 
 NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm)
 PIECE = 1024  # frames; with 512 channels 2 MiB, which stay in the cache from the product to the activation
@@ -16,7 +20,8 @@ def make_lean(encoder, layers, dtype):
 
     - Parametrised weights (the weight norm of the positional convolution) are computed once.
     - Convolutions on samples become :class:`TimeMajorConvolutions` where they can.
-    - In bfloat16 the weights of linear layers and convolutions are stored so. Norms and what is added
+    - In bfloat16 the weights of linear layers and convolutions are stored so, except of convolutions of few
+      channels per group (:func:`~sk_b2s.precision.keep_narrow_in_float32`). Norms and what is added
       up from layer to layer stay in float32. It is to be run within ``torch.autocast``, which converts
       what enters a product and then finds no weights to convert.
 
@@ -34,20 +39,50 @@ def make_lean(encoder, layers, dtype):
     encoder : torch.nn.Module
         The same.
     """
-    for module in list(encoder.modules()):
-        for name in list(getattr(module, "parametrizations", {})):
-            parametrize.remove_parametrizations(module, name)
+    _fold_parametrizations(encoder)
+    narrow = keep_narrow_in_float32(encoder)
     extractor = getattr(encoder, "feature_extractor", None)
     replaces = extractor is not None and TimeMajorConvolutions.can_replace(extractor)
     convolutions = TimeMajorConvolutions(extractor.conv_layers, dtype) if replaces else None
     if dtype != torch.float32:
         for module in encoder.modules():
-            if isinstance(module, (torch.nn.Linear, torch.nn.Conv1d)):
-                module.to(dtype)
+            if isinstance(module, (torch.nn.Linear, CONVOLUTION)) and module not in narrow:
+                _round_weights(module, dtype)
         layers[0].register_forward_pre_hook(_in_float32, with_kwargs=True)
     if replaces:
         encoder.feature_extractor = convolutions
     return encoder.requires_grad_(False)
+
+
+def make_twin(encoder):
+    """Copy a network of transformers without copying its weights.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Its parametrised weights are computed, in place.
+
+    Returns
+    -------
+    twin : torch.nn.Module
+        Its modules may be changed, but not their weights in place.
+    """
+    _fold_parametrizations(encoder)
+    tensors = [*encoder.parameters(), *encoder.buffers()]
+    return copy.deepcopy(encoder, {id(tensor): tensor for tensor in tensors})
+
+
+def _fold_parametrizations(encoder):
+    """Replace parametrised weights by their values."""
+    for module in list(encoder.modules()):
+        for name in list(getattr(module, "parametrizations", {})):
+            parametrize.remove_parametrizations(module, name)
+
+
+def _round_weights(module, dtype):
+    """Replace the weights of a layer, which another network may share, by rounded ones."""
+    for name, weight in list(module.named_parameters(recurse=False)):
+        setattr(module, name, torch.nn.Parameter(weight.detach().to(dtype), requires_grad=False))
 
 
 def _in_float32(layer, args, kwargs):

@@ -96,7 +96,8 @@ class KeptMixin:
 
     def _own_net(self, weights):
         """Make a person's own network around its weights."""
-        net = self._make_net(np.random.RandomState(0), kind=AdaptingNet, hears=False)
+        random, precision = np.random.RandomState(0), self.net_.guard
+        net = self._make_net(random, kind=AdaptingNet, hears=False, precision=precision)
         net.load_state(weights)
         net.drop_training()
         return net

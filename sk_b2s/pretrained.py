@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 import sk_b2s.checkpoints as checkpoints
 import sk_b2s.inference as inference
+import sk_b2s.precision as precision_check
 from sk_b2s.caching import cached, code_of
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.signals import Signal
@@ -28,6 +29,7 @@ CODE = (
     code_of(__file__, torch)
     + code_of(checkpoints.__file__)
     + code_of(inference.__file__)
+    + code_of(precision_check.__file__)
     + SOUND_CODE
     + version("transformers")
 )
@@ -163,7 +165,10 @@ class Wav2Vec2Features(SpeechFeatures):
         "auto" takes bfloat16 where the processor multiplies it natively, which takes half of the time
         and moves features by 2 % of their deviation from the mean over frames (the mean of layers 14
         to 18 at the size of XLSR-53, measured with random weights). "float32" gives features that
-        are the same on every machine, to rounding.
+        are the same on every machine, to rounding. Convolutions of fewer than 16 channels per group are
+        always float32. The first sound's loudest second (Whisper: its first 30 s) is also computed in
+        float32. If hidden states differ by more than 10 % of their deviation from the mean over frames, or
+        one product by more than 2 %, the network runs in float32, with a warning.
     memory : None, str or joblib.Memory, default=None
         Folder where the features of each stretch are kept. Without it every ``fit`` and every
         ``predict`` runs the network anew.
@@ -181,6 +186,11 @@ class Wav2Vec2Features(SpeechFeatures):
     ValueError
         If ``layers`` are not there, the architecture is not known, windows reach beyond the
         neighbouring blocks, or the table's blocks contradict each other.
+
+    Warns
+    -----
+    UserWarning
+        If bfloat16 is wrong on this machine and float32 is used instead.
 
     Notes
     -----

@@ -18,9 +18,11 @@ from sk_b2s.feeding import fetch_ahead
 from sk_b2s.loss_functions import calibrated_cross_entropy, retrieval_cross_entropy
 from sk_b2s.metrics import ranks
 from sk_b2s.model_selection import table_of
+from sk_b2s.precision import Precision
 
 __all__ = ["BalancedBatches", "Brain", "EarlyStop", "Pairs", "RetrievalNet"]
 
+CHECKED = 8  # windows of a batch that reduced precision is checked on
 HELD_BYTES = 2**27  # of validation scores that are held to find their best temperature
 
 
@@ -130,6 +132,11 @@ def say(line):
     print(line if sys.stdout.isatty() else re.sub(r"\x1b\[\d+m", "", line), flush=True)
 
 
+def _first_windows(inputs):
+    """Return the module's inputs for the first windows of a batch."""
+    return {name: value if name == "positions" else value[:CHECKED] for name, value in inputs.items()}
+
+
 def _as_is(batch):
     return batch
 
@@ -153,8 +160,9 @@ class RetrievalNet(NeuralNet):
         several people heard counts once in the statistics of its batch normalisation.
     shuffle : numpy.random.RandomState
         Draws the order of the batches.
-    precision : torch.dtype
-        Of the forward pass; weights stay float32.
+    precision : torch.dtype or Precision, default=torch.float32
+        Precision of the forward pass; weights stay float32. It is checked on the first windows of training, of
+        estimates and of encoded speech, and becomes float32 where it is wrong.
     k : int
         The top-k accuracy shown for the validation windows.
     """
@@ -167,6 +175,15 @@ class RetrievalNet(NeuralNet):
         self.precision = precision
         self.k = k
         super().__init__(module, criterion, **kwargs)
+
+    @property
+    def precision(self):
+        """Precision in use, a torch.dtype."""
+        return self.guard.dtype
+
+    @precision.setter
+    def precision(self, value):
+        self.guard = value if isinstance(value, Precision) else Precision(value)
 
     def get_iterator(self, dataset, training=False):
         """Fetch whole batches instead of one row at a time."""
@@ -199,7 +216,19 @@ class RetrievalNet(NeuralNet):
 
     def _autocast(self):
         device = torch.device(self.device).type
-        return torch.autocast(device, dtype=self.precision, enabled=self.precision != torch.float32)
+        return self.guard.autocast(device)
+
+    def _check_training(self, batch):
+        """Check the precision of forward and backward pass on the first windows of a batch."""
+        inputs, (heard, _) = batch
+
+        def compute():
+            speech = [] if self.speech_module is None else [self.hear(heard[:CHECKED])]
+            return [self.infer(_first_windows(inputs)), *speech]
+
+        self._set_training(True)
+        networks = [part for part in self._parts().values() if part is not self.criterion_]
+        self.guard.check("training", networks, compute, gradients=True)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compare estimates with the distinct segments of the batch."""
@@ -225,11 +254,13 @@ class RetrievalNet(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         """Take a step, and stop at once where the loss is no number."""
+        self._check_training(batch)
         step = super().train_step(batch, **fit_params)
         if not torch.isfinite(step["loss"]):
             raise FloatingPointError(
                 f"the training loss became {step['loss'].item()} in epoch {len(self.history)}: the fit diverged. Lower "
-                f"lr={self.lr:g}, clip the input (RobustChannelScaler(clip=20)) or check it for huge values."
+                f"lr={self.lr:g}, clip the input (RobustChannelScaler(clip=20)) or check it for huge values"
+                + ("." if self.precision == torch.float32 else ", or set precision='float32'.")
             )
         return step
 
@@ -263,9 +294,14 @@ class RetrievalNet(NeuralNet):
         self.module_.eval()
         with torch.no_grad():
             return torch.cat([
-                self.criterion_.as_compared(self.infer(inputs).float())
+                self.criterion_.as_compared(self._estimate(inputs))
                 for inputs in fetch_ahead(batches, brain.device)
             ])  # fmt: skip
+
+    def _estimate(self, inputs):
+        """Run the module on a batch, the first time also in float32."""
+        self.guard.check("estimates", [self.module_], lambda: [self.infer(_first_windows(inputs))])
+        return self.infer(inputs).float()
 
     def encode(self, targets):
         """Put candidates through the network on speech features: Windows to be compared with estimates."""
@@ -273,6 +309,8 @@ class RetrievalNet(NeuralNet):
             return targets
         self.speech_module_.eval()
         with torch.no_grad():
+            first = targets.gather(np.arange(min(CHECKED, len(targets))), device=torch.device(self.device))
+            self.guard.check("encoded speech", [self.speech_module_], lambda: [self.hear(first)])
             n_outputs = self.speech_module__n_outputs
             return encode_windows(targets, self.hear, n_outputs, self.batch_size, torch.device(self.device))
 

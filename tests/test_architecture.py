@@ -19,7 +19,7 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "units", "devices", "stimuli", "annex", "textgrids", "sensors",
+    "caching", "units", "devices", "precision", "stimuli", "annex", "textgrids", "sensors",
     "file_parts", "matlab_files", "binary_headers", "raw_formats", "sidecars", "gaps", "recordings",
     "events", "studies", "completing", "event_tables", "bids_files", "bids", "clocks", "triggers",
     "continuity", "fitting", "beside", "blocks", "segments",

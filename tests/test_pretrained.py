@@ -207,6 +207,81 @@ def test_bfloat16_moves_features_a_little(saved, tmp_path, kind):
         assert np.corrcoef(features.ravel(), expected.ravel())[0, 1] > 0.999
 
 
+def wrong_kernel(how):
+    """Return what a wrong kernel makes of a right result."""
+    if how == "not implemented":
+        raise RuntimeError("\"kernel\" not implemented for 'BFloat16'")
+    random = torch.Generator().manual_seed(1)
+    changes = {
+        "garbage": lambda x: torch.randn(x.shape, generator=random).to(x),
+        "NaN": lambda x: x * np.nan,
+        "a tenth too large": lambda x: x * 1.1,
+    }
+    return changes[how]
+
+
+@pytest.mark.parametrize("how", ["garbage", "NaN", "a tenth too large", "not implemented"])
+@pytest.mark.parametrize("kind", ["wav2vec2, stable norm", "conformer", "whisper"])
+def test_features_fall_back_from_a_wrong_kernel(saved, tmp_path, monkeypatch, kind, how):
+    paths = [write(tmp_path / f"{i}.wav", audio_of(1.5, i)) for i in range(2)]
+    choices = (0, (1, 2), 3)
+    expected = [whole(exact(saved(kind), layers=layers), path, 1.5) for layers in choices for path in paths]
+    right = torch.nn.functional.linear
+
+    def wrong(*args, **kwargs):
+        out = right(*args, **kwargs)
+        return wrong_kernel(how)(out) if out.dtype == torch.bfloat16 else out
+
+    monkeypatch.setattr(torch.nn.functional, "linear", wrong)
+    checkpoints._network.cache_clear()
+    low = [Wav2Vec2Features(saved(kind), layers=layers, precision="bfloat16") for layers in choices]
+    with pytest.warns(UserWarning, match="float32 instead") as caught:
+        found = [whole(features, path, 1.5) for features in low for path in paths]
+    np.testing.assert_array_equal(found, expected)
+    (message,) = [str(w.message) for w in caught]
+    assert saved(kind) in message
+    assert "precision='float32'" in message
+    checkpoints._network.cache_clear()
+
+
+def test_features_of_right_kernels_are_silent(saved, tmp_path, recwarn):
+    """Also where a sound begins with silence or holds nothing else, or is too short to compare."""
+    silent, short = np.zeros(RATE, "f4"), audio_of(0.2)
+    for kind in ("wav2vec2", "wavlm, stable norm", "whisper"):
+        checkpoints._network.cache_clear()
+        features = partial(Wav2Vec2Features, saved(kind), precision="bfloat16")
+        whole(features(layers=2), write(tmp_path / "none.wav", silent), 1.0)
+        whole(features(layers=2), write(tmp_path / "short.wav", short), 0.2)
+        path = write(tmp_path / "late.wav", np.r_[silent, silent, audio_of(1.5)])
+        expected = whole(exact(saved(kind), layers=3), path, 3.5)
+        checkpoints._network.cache_clear()
+        found = whole(features(layers=3), path, 3.5)
+        assert 1e-5 < np.abs(found - expected).max()
+        network = checkpoints.network(saved(kind), precision="bfloat16")
+        assert network.exact is None, "compared, and gone"
+        assert network.dtype == torch.bfloat16
+    assert not [w for w in recwarn if "float32 instead" in str(w.message)]
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "whisper"])
+def test_narrow_grouped_convolutions_stay_float32(saved, kind):
+    network = checkpoints.network(saved(kind), precision="bfloat16")
+    seen = {}
+    grouped = {
+        name: module
+        for name, module in network.encoder.named_modules()
+        if isinstance(module, torch.nn.Conv1d) and module.groups > 1
+    }
+    assert grouped
+    for name, module in grouped.items():
+        module.register_forward_hook(lambda m, args, out, _name=name: seen.update({_name: out.dtype}))
+    network.mean_of_layers(network.inputs(audio_of(0.5)), (N_LAYERS,))
+    assert seen
+    assert set(seen.values()) == {torch.float32}
+    assert {module.weight.dtype for module in grouped.values()} == {torch.float32}
+    checkpoints._network.cache_clear()
+
+
 @pytest.mark.parametrize("kind", ["wav2vec2, stable norm", "wavlm", "whisper"])
 def test_in_bfloat16_only_products_are(saved, kind):
     network = checkpoints.network(saved(kind), precision="bfloat16")
