@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import welch
 
-from sk_b2s.caching import cached
+from sk_b2s.caching import FromFile
 from sk_b2s.events import check_events, clock_rate
 from sk_b2s.recordings import Processing, read_signal, recording_stamp
 from sk_b2s.speech import Envelope
@@ -157,7 +157,7 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     about = {name: sounds[name].iloc[0] for name in ("study", "subject", "session")}
     about |= {"recording": path}
     try:
-        signal = np.asarray(cached(read_signal, memory)(path, recording_stamp(path), processing))
+        signal = np.asarray(FromFile(read_signal, path, recording_stamp, memory, processing=processing)())
         brain = whitened(signal)
         sound, heard = _laid_out(sounds, len(brain), processing, memory)
     except (ValueError, OSError) as error:

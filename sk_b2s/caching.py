@@ -1,14 +1,150 @@
-"""Keeping on disk what is slow to compute: recordings and features of sounds."""
+"""Cache on disk of slow computations, keyed by the content of files."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
+import stat
+import time
 from pathlib import Path
 
 import joblib
 
-__all__ = ["cached", "code_of", "importable"]
+__all__ = ["FromFile", "cached", "code_of", "content_digest", "file_state", "importable"]
+
+CHUNK = 2**20  # bytes read at a time for a digest
+MOST_DIGESTS = 2**16  # digests of files that a process remembers
+# A file system that counts time in seconds may write a file twice at one time of change.
+SETTLED, SETTLED_COARSE = (
+    0.1,
+    2.5,
+)  # s since the last change after which a time of change identifies a content
+_DIGESTS: dict = {}
+
+
+def file_state(path):
+    """Return what changes when a file is written, without reading it.
+
+    The time of change (ctime) cannot be set by programs such as ``rsync`` or ``tar``, unlike the date. Valid within a
+    process only, because a file system image may repeat all of it. Use :func:`content_digest` for a cache on disk.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    state : tuple
+        The path first. Equal states are the same content. A file that was written a moment ago has another state at
+        each call.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    """
+    found = os.stat(path)
+    age = time.time() - max(found.st_mtime_ns, found.st_ctime_ns) / 1e9
+    limit = SETTLED if found.st_ctime_ns % 10**9 else SETTLED_COARSE
+    token = time.perf_counter_ns() if abs(age) < limit else 0
+    return (
+        str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev, token
+    )  # fmt: skip
+
+
+def content_digest(path):
+    """Digest the whole content of a file. Unchanged files are read once in a process.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    digest : str
+        32 hexadecimal digits, equal for equal content at any path.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the path is a device, a pipe or a folder.
+    """
+    state = file_state(path)
+    if (known := _DIGESTS.get(state)) is not None:
+        return known
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"{str(path)!r} must be a regular file, got a folder, pipe or device.")
+    hasher = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            hasher.update(chunk)
+    hasher.update(b"\0")
+    if len(_DIGESTS) >= MOST_DIGESTS:
+        _DIGESTS.clear()
+    if not state[-1] and file_state(path) == state:  # not written just before the reading, or during it
+        _DIGESTS[state] = hasher.hexdigest()
+    return hasher.hexdigest()
+
+
+class FromFile:
+    """Computation on the content of a file, kept on disk if there is a memory.
+
+    The cache entry depends on the content and the settings, and not on the path or date of the file.
+
+    Parameters
+    ----------
+    function : callable
+        Importable, with the arguments ``path``, ``stamp`` and the settings.
+    path : str
+    stamp_of : callable
+        Importable. Returns the identity of the content at a path.
+    memory : None, str, Path or joblib.Memory, default=None
+        As in :func:`cached`. Without it the content is only digested where it is asked for.
+    ignore : sequence of str, default=()
+        Settings that do not change the result.
+    **settings : object
+        Further arguments of ``function``.
+    """
+
+    def __init__(self, function, path, stamp_of, memory=None, ignore=(), **settings):
+        self.function, self.path, self.stamp_of, self.memory = function, path, stamp_of, memory
+        self.ignore, self.settings = tuple(ignore), settings
+        self.stamp = None if memory is None else stamp_of(path)
+
+    def __call__(self, **more):
+        """Compute, or read from the cache.
+
+        Parameters
+        ----------
+        **more : object
+            Further settings.
+
+        Raises
+        ------
+        ValueError
+            If the file has changed since this object was made.
+        """
+        if self.memory is None:
+            return self.function(path=self.path, stamp=None, **self.settings, **more)
+        compute = cached(self.function, self.memory, ignore=("path", *self.ignore))
+        arguments = {"path": self.path, "stamp": self.stamp, **self.settings, **more}
+        # A changed file must not be kept under the content that it had.
+        if not compute.check_call_in_cache(**arguments) and self.stamp_of(self.path) != self.stamp:
+            raise ValueError(
+                f"{self.path!r} has changed since the table it belongs to was transformed. Transform the table again."
+            )
+        return compute(**arguments)
+
+    def identity(self):
+        """Return what decides the result, in place of the path: list."""
+        stamp = self.stamp_of(self.path) if self.stamp is None else self.stamp
+        return [self.function, stamp, {k: v for k, v in self.settings.items() if k not in self.ignore}]
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.function.__name__}, {self.path!r})"
 
 
 def code_of(path, *libraries):

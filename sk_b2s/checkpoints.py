@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from sk_b2s.caching import content_digest, file_state
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.inference import make_lean, make_twin
 from sk_b2s.precision import BOUNDS, deviation, unless_memory, warn_of_fallback, watch_products
-from sk_b2s.stimuli import file_stamp
 
 __all__ = ["Architecture", "Network", "architecture", "find_file", "identity", "network"]
 
@@ -115,12 +114,6 @@ def _find_weights(model, revision):
     return path
 
 
-@lru_cache(maxsize=256)
-def _content(stamp):
-    with open(stamp[0], "rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
-
-
 def identity(model, revision=None):
     """Identify a model by what it is made of, without loading it.
 
@@ -140,7 +133,7 @@ def identity(model, revision=None):
     weights = _find_weights(model, revision)
     parts = sorted(config.parent.glob("*.safetensors" if "safetensors" in weights.name else "*.bin"))
     files = [config, _need_file(model, EXTRACTOR, revision), *parts]
-    return tuple(_content(file_stamp(file)) for file in files)
+    return tuple(content_digest(file) for file in files)
 
 
 @dataclass(frozen=True)
@@ -184,15 +177,15 @@ def architecture(model, revision=None):
     ValueError
         If it is not a speech network with hidden states.
     """
-    return _architecture(file_stamp(_need_file(model, CONFIG, revision)), str(model))
+    return _architecture(file_state(_need_file(model, CONFIG, revision)), str(model))
 
 
 @lru_cache(maxsize=64)
-def _architecture(stamp, model):
+def _architecture(state, model):
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(Path(stamp[0]).parent, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(Path(state[0]).parent, trust_remote_code=False)
     except (ValueError, KeyError) as error:
         raise ValueError(f"model={model!r}: transformers cannot read its {CONFIG}: {error}") from error
     if hasattr(config, "conv_stride") and hasattr(config, "conv_kernel"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from sk_b2s.events import clock_rate
 from sk_b2s.gaps import describe_gaps
-from sk_b2s.recordings import open_raw, read_extent, recording_stamp
+from sk_b2s.recordings import open_raw, read_extent, recording_state
 from sk_b2s.sensors import shorten
 from sk_b2s.stimuli import sound_name
 from sk_b2s.triggers import mark_times
@@ -88,7 +88,7 @@ def _note(recording, sounds, gaps):
     over = ((begins[:, None] < places - NEAR) & (ends[:, None] > places + NEAR)).any(1)
     later = (begins[:, None] >= places - NEAR).any(1)
     if later.any():
-        marks = _marks(recording_stamp(recording))
+        marks = _marks(recording_state(recording))
         far = np.abs(begins[:, None] - marks).min(1, initial=np.inf) > NEAR
         later &= far
     if not (over | later).any():
@@ -113,5 +113,5 @@ def _listed(names):
 
 
 @lru_cache(maxsize=4096)
-def _marks(stamp):
-    return mark_times(open_raw(stamp[0]))
+def _marks(state):
+    return mark_times(open_raw(state[0]))

@@ -15,7 +15,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sk_b2s.caching import cached, importable
+from sk_b2s.caching import FromFile, importable
+from sk_b2s.ledger import key_of
 from sk_b2s.model_selection import GUARD
 from sk_b2s.recordings import (
     Processing,
@@ -23,7 +24,9 @@ from sk_b2s.recordings import (
     read_header,
     read_signal,
     recording_stamp,
+    recording_state,
     resampled_length,
+    stamp_at_path,
 )
 from sk_b2s.sensors import montage_key, pick_channels, sensor_positions, set_montage
 from sk_b2s.signals import Signal
@@ -48,8 +51,8 @@ class _Baseline:
 
 
 @lru_cache(maxsize=4096)
-def _header(path, stamp, processing):
-    return read_header(path, stamp, processing)
+def _header(path, state, processing):
+    return read_header(path, None, processing)
 
 
 def _in_channels(read, columns, n_channels):
@@ -104,13 +107,12 @@ class Epocher(TransformerMixin, BaseEstimator):
         see them, or are interpolated by MNE from their neighbours.
     raw_hook : callable or None, default=None
         ``raw_hook(raw) -> raw`` is called on each opened recording before anything else (ICA, SSS,
-        CTF compensation). An importable function, so that it can be sent to workers and keyed in
-        the cache by its name: give an edited hook another name. It is called for the channels and
-        again for the samples.
+        CTF compensation). An importable function, so that it can be sent to workers. In the cache its own
+        code counts, not that of the functions it calls. It is called for the channels and again for the samples.
     memory : None, str or joblib.Memory, default=None
-        Folder where processed recordings are kept, keyed by path, size, time of change and all of
-        the above: every fold and every process reads them from there without copying. Without it
-        each call reads the recordings anew.
+        Folder where processed recordings are kept, for every fold and every process. The key is the content of all
+        files of a recording and all of the above, and not a path or date (with ``raw_hook`` the path counts as well).
+        Each process reads a recording once to digest it. Without ``memory`` each call reads the recordings.
     n_jobs : int or None, default=None
         Recordings read at once, in threads. None reads them when their windows are first gathered.
 
@@ -270,6 +272,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         return Processing(
             float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
             None if isinstance(self.montage, dict) else montage_key(self.montage), self.bads, self.raw_hook,
+            None if self.raw_hook is None else key_of(self.raw_hook),
         )  # fmt: skip
 
     def _processings(self, X):
@@ -286,11 +289,14 @@ class Epocher(TransformerMixin, BaseEstimator):
 
     def _headers(self, processings):
         """Header of each recording."""
-        read = cached(read_header, self.memory)
-        montages = self.montage.values() if isinstance(self.montage, dict) else [self.montage]
-        if self.memory is None and all(isinstance(m, (str, Path, type(None))) for m in montages):
-            read = _header
-        return {path: read(path, recording_stamp(path), how) for path, how in processings.items()}
+        hashable = all(isinstance(how.montage, (str, type(None))) for how in processings.values())
+        if self.memory is None and hashable:
+            return {path: _header(path, recording_state(path), how) for path, how in processings.items()}
+        return {path: self._from_file(read_header, path, how)() for path, how in processings.items()}
+
+    def _from_file(self, function, path, processing):
+        stamp_of = recording_stamp if processing.raw_hook is None else stamp_at_path
+        return FromFile(function, path, stamp_of, self.memory, processing=processing)
 
     def _from_table(self, X):
         processings = self._processings(X)
@@ -308,7 +314,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         return windows
 
     def _signal(self, path, header, processing):
-        read = partial(cached(read_signal, self.memory), path, recording_stamp(path), processing)
+        read = self._from_file(read_signal, path, processing)
         n_times = resampled_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
             read = partial(_in_channels, read, self._columns(header, path), len(self.ch_names_))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import check_cv
 
+from sk_b2s.caching import content_digest
 from sk_b2s.minutes import recorded_seconds
 from sk_b2s.model_selection import GUARD, table_of
+from sk_b2s.recordings import recording_extent, recording_glimpse
 from sk_b2s.stimuli import digests
 from sk_b2s.tables import recordings_of
 
@@ -21,6 +25,8 @@ SEEN = {
     "subjects": ["subject"],
     "studies": ["study"],
 }  # fmt: skip ; columns of X
+OTHERS = "the recording of another subject,"  # what is said of copies that are a leak
+ALIKE = 0.999  # correlation of samples from which recordings are copies
 EXACT = 1e-6  # s; windows that share less only meet
 
 
@@ -64,9 +70,12 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
         * ``sounds, blocks, sentences, segments, recordings, sessions, subjects, studies``: how many of them
           have rows on both sides. Sounds are known by their content, sessions by subject and session. Studies
           and sessions are there if there are several (of one person).
+        * ``copies``: recordings with the same content under several paths on both sides, in words. Such copies count as
+          one recording above. Files are compared where they exist and last equally long.
         * ``retold``: how many blocks are on both sides in different sounds: another voice says the same.
         * ``verdict``: all that in words. It begins with "LEAK" if test sound, a segment or its text was in
-          training, with "CAUTION" if it was not but training sound is nearer than ``guard``, and with
+          training, or if a recording of a tested subject is in training under the name of another subject, with
+          "CAUTION" if it was not but training sound is nearer than ``guard``, and with
           "no leak" otherwise.
 
     Raises
@@ -159,10 +168,11 @@ class _Rows:
         self.sound = _Line(sound, heard["sound_onset"], heard["duration"])
         self.names = {"sounds": sound}
         self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
-        self.brain = None
+        self.brain = self.copies = None
         if brain is not None:
             if "recording" in brain:
-                brain = brain.assign(recording=recordings_of(brain))
+                self.copies = _Copies(brain)
+                brain = brain.assign(recording=self.copies.same)
             self.names |= {
                 name: brain.groupby(columns, sort=False, dropna=False).ngroup().to_numpy()
                 for name, columns in SEEN.items()
@@ -199,6 +209,8 @@ class _Rows:
             row |= self._own(train, test)
         for name, code in self.names.items():
             row[name] = int(np.sum(_present(code, train) & _present(code, test)))
+        if self.copies is not None:
+            row["copies"] = self.copies.between(train, test)
         return {**row, "retold": self._retold(train, test)}
 
     def _own(self, train, test):
@@ -226,6 +238,78 @@ class _Rows:
             np.bincount(block[side], minlength=n_blocks) for side in (here, there, here & there)
         )
         return int(np.sum(n_here * n_there > n_same))
+
+
+class _Copies:
+    """Recordings with the same content under several paths."""
+
+    def __init__(self, brain):
+        self.path = brain["recording"].astype(str).reset_index(drop=True)
+        self.name = pd.Series("", index=self.path.index)
+        if "subject" in brain:
+            self.name = "subject " + brain["subject"].astype(str).reset_index(drop=True)
+        content = _contents(self.path.unique())
+        labels = zip(self.path, recordings_of(brain), strict=True)
+        self.same = np.array([content.get(path, label) for path, label in labels], object)
+        several = self.path.groupby(self.same).transform("nunique").to_numpy() > 1
+        shared = self.name.groupby(self.same).transform("nunique").to_numpy() > 1
+        self.rows = np.flatnonzero(several | shared)
+
+    def between(self, train, test):
+        """Name the copies of which one is in training and another in the test: str, empty if there are none."""
+        rows = self.rows[train[self.rows] | test[self.rows]]
+        table = pd.DataFrame({"path": self.path[rows], "name": self.name[rows], "same": self.same[rows]})
+        found = []
+        for _, copies in table.assign(train=train[rows], test=test[rows]).groupby("same", sort=False):
+            sides = [
+                copies.loc[copies[side], ["path", "name"]].drop_duplicates() for side in ("train", "test")
+            ]
+            pairs = sides[0].merge(sides[1], how="cross").query("path_x != path_y or name_x != name_y")
+            if len(pairs):
+                found.append(_copy(**pairs.iloc[pairs["name_x"].eq(pairs["name_y"]).argmin()]))
+        if len(found) > 3:
+            found = [*found[:3], f"and {len(found) - 3} more"]
+        return ", ".join(found)
+
+
+def _copy(path_x, name_x, path_y, name_y):
+    """Say which recording of training is which of the test."""
+    if name_x == name_y:
+        return f"{path_x!r} of training is the same recording as {path_y!r}"
+    return f"{path_x!r} of {name_x} in training is {OTHERS} {path_y!r} of {name_y}"
+
+
+def _contents(paths):
+    """Find which recordings hold the same samples: dict of path to the first of its copies."""
+    lengths = pd.Series({path: _length(path) for path in paths}, dtype=float).dropna()
+    first = {path: path for path in lengths.index}
+    for _, alike in lengths.groupby(lengths):
+        looks = [(path, _look(path)) for path in alike.index] if len(alike) > 1 else []
+        for index, (path, look) in enumerate(looks):
+            same = (
+                other
+                for other, seen in looks[:index]
+                if seen.shape == look.shape and seen @ look > ALIKE * look @ look
+            )
+            if look.any():
+                first[path] = next(same, path)
+    return first
+
+
+def _length(path):
+    """Seconds that a recording lasts, its bytes if it cannot be opened, and None if there is no file."""
+    try:
+        return recording_extent(path)[0]
+    except (ValueError, OSError):
+        return -float(Path(path).stat().st_size) if Path(path).is_file() else None
+
+
+def _look(path):
+    """Return samples of a recording, or the digest of a file that cannot be opened, as a vector."""
+    try:
+        return recording_glimpse(path)
+    except (ValueError, OSError):
+        return np.eye(256)[list(bytes.fromhex(content_digest(path)))].ravel()
 
 
 class _Line:
@@ -289,6 +373,7 @@ def _verdict(fold, guard):
         return "; ".join([f"LEAK: {leaks[0]}", *leaks[1:], *_people(fold)])
     kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
     words = [f"no {_listed(['sound', *kinds], 'or')} is on both sides"]
+    words += [fold["copies"]] if fold.get("copies") else []
     if fold.get("sentences"):
         words.append(f"parts of {fold['sentences']:.0f} sentences are, but none of their sound")
     close = fold["nearest"] < guard - EXACT
@@ -316,6 +401,8 @@ def _leaks(fold):
         found.append(f"{fold['segments']:.0f} segments are on both sides")
     if fold["retold"]:
         found.append(f"the text of {fold['retold']:.0f} blocks is in training in another voice")
+    if OTHERS in fold.get("copies", ""):
+        found.append(fold["copies"])
     return found
 
 

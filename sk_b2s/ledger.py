@@ -17,6 +17,8 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from sk_b2s.caching import FromFile
+from sk_b2s.recordings import recording_stamp
 from sk_b2s.stimuli import digests
 from sk_b2s.windows import Windows
 
@@ -28,8 +30,6 @@ except ImportError:  # no such locks on Windows: two processes may then do the s
 __all__ = ["Claim", "Ledger", "code_digest", "describe", "key_of", "row_digests"]
 
 IDLE = ("memory", "n_jobs", "verbose")  # parameters that change no result
-SAMPLES = (".eeg", ".fdt", ".dat")  # where headers keep their samples
-GLIMPSE, GLIMPSES = 4096, 8  # bytes of a file that are read at once, and how often
 HERE = Path(__file__).resolve().parent
 INSTALLED = {
     Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
@@ -217,6 +217,8 @@ def describe(value):
     if isinstance(value, (np.ndarray, pd.DataFrame, Windows)):
         rows = np.atleast_1d(value) if isinstance(value, np.ndarray) else value
         return ["rows", str(np.shape(value)), _digest(row_digests(rows).tobytes())]
+    if isinstance(value, FromFile):
+        return ["from file", *describe(value.identity())]
     if isinstance(value, partial):
         return ["partial", describe(value.func), describe(value.args), describe(value.keywords)]
     if isinstance(value, type):
@@ -266,8 +268,7 @@ def row_digests(data):
     ----------
     data : DataFrame, Windows or array-like of shape (n_rows, ...)
         Of a table the names of its columns count, and neither their order nor the index; sounds count by their
-        content, recordings by the name of their file, its size and samples of its bytes, so that a copy in another
-        folder is the same.
+        content, and recordings by that of all their files, so that a copy with another path or date is the same.
 
     Returns
     -------
@@ -304,26 +305,11 @@ def _comparable(name, column):
 
 
 def _identity(recording):
-    """Name, size and some bytes of a recording's files; a name that is no path is left as it is."""
+    """Digest of a recording's files, its name if there are none."""
     path = Path(recording)
     if not (path.suffix or path.is_absolute()):
         return recording
-    files = (
-        [path, *(path.with_suffix(suffix) for suffix in SAMPLES)]
-        if path.is_file()
-        else sorted(path.rglob("*"))
-    )
-    return " ".join([path.name, *(_glimpse(file) for file in files if file.is_file())])
-
-
-def _glimpse(file):
-    """Size of a file and digest of bytes throughout it; what was filtered anew differs everywhere."""
-    size, parts = file.stat().st_size, []
-    with file.open("rb") as opened:
-        for place in range(GLIMPSES):
-            opened.seek(max(0, size - GLIMPSE) * place // (GLIMPSES - 1))
-            parts.append(opened.read(GLIMPSE))
-    return f"{size} {_digest(b''.join(parts))}"
+    return recording_stamp(path) or path.name
 
 
 def _signal_digest(signal):

@@ -15,12 +15,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 import sk_b2s.checkpoints as checkpoints
 import sk_b2s.inference as inference
 import sk_b2s.precision as precision_check
-from sk_b2s.caching import cached, code_of
+from sk_b2s.caching import FromFile, code_of
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.signals import Signal
-from sk_b2s.speech import AUDIO_SFREQ, SpeechFeatures, check_is_file, fitted_length, read_audio
+from sk_b2s.speech import AUDIO_SFREQ, SpeechFeatures, check_is_file, fitted_length, read_audio, sound_stamp
 from sk_b2s.speech import CODE as SOUND_CODE
-from sk_b2s.stimuli import file_stamp, sound_duration, sound_name
+from sk_b2s.stimuli import sound_duration, sound_name
 from sk_b2s.tables import window_length
 
 __all__ = ["Wav2Vec2Features", "chunks_of"]
@@ -288,11 +288,12 @@ class Wav2Vec2Features(SpeechFeatures):
         return tuple(np.unique(np.where(given < 0, given + n_layers + 1, given)).tolist())
 
     def _features(self, sound):
-        compute = cached(hidden_features, self.memory, ignore=("model", "revision", "device"))
-        return partial(
-            compute,
-            path=str(sound),
-            stamp=(*file_stamp(sound), CODE),
+        return FromFile(
+            hidden_features,
+            str(sound),
+            partial(sound_stamp, code=(CODE,)),
+            self.memory,
+            ignore=("model", "revision", "device"),
             identity=checkpoints.identity(self.model, self.revision),
             layers=self._layers(),
             chunk=float(self.chunk),

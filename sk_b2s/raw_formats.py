@@ -17,7 +17,7 @@ from sk_b2s.file_parts import Explained, check_content, check_parts, describe_si
 from sk_b2s.matlab_files import CODE as MATLAB
 from sk_b2s.matlab_files import read_mat
 
-__all__ = ["read_fastscan", "read_raw", "refuse_4d", "say_truncated"]
+__all__ = ["head_files", "read_fastscan", "read_raw", "refuse_4d", "say_truncated"]
 
 CODE = "-".join([code_of(__file__), PARTS, MATLAB, HEADERS])
 KIT = (".con", ".sqd")
@@ -223,10 +223,20 @@ def _read_kit(path):
         return raw
 
 
-def _digitisation(path):
-    """Markers and points of the head beside a KIT recording laid out after BIDS: {} unless all are there."""
+def head_files(path):
+    """Find markers and points of the head of a KIT recording laid out after BIDS.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    files : dict of str to (Path or None)
+        By the names "mrk", "elp" and "hsp". Empty for other recordings.
+    """
     session = re.match(r"sub-[^_]+(_ses-[^_]+)?", path.stem)
-    if session is None:
+    if session is None or path.suffix.lower() not in KIT:
         return {}
     recording = path.stem.removesuffix("_meg")
     found = {
@@ -234,8 +244,13 @@ def _digitisation(path):
         "elp": [path.with_name(f"{session[0]}_acq-ELP_headshape.pos")],
         "hsp": [path.with_name(f"{session[0]}_acq-HSP_headshape.pos")],
     }
-    found = {name: next(filter(Path.is_file, paths), None) for name, paths in found.items()}
-    if None in found.values():
+    return {name: next(filter(Path.is_file, paths), None) for name, paths in found.items()}
+
+
+def _digitisation(path):
+    """Options of MNE for the head of a KIT recording: {} unless markers and both kinds of points are there."""
+    found = head_files(path)
+    if not found or None in found.values():
         return {}
     surface = read_fastscan(found["hsp"])
     surface = surface[:: max(1, len(surface) // HEAD_SHAPE)]

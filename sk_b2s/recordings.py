@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from fractions import Fraction
 from functools import lru_cache
-from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +16,7 @@ from scipy.signal import firwin, resample_poly
 from sk_b2s.caching import code_of
 from sk_b2s.gaps import CODE as GAPS
 from sk_b2s.gaps import Gap, gaps_of, mark_gaps, recording_type
+from sk_b2s.identity import recording_stamp, recording_state, stamp_at_path
 from sk_b2s.raw_formats import CODE as FORMATS
 from sk_b2s.raw_formats import read_raw, say_truncated
 from sk_b2s.sensors import CODE as SENSORS
@@ -31,12 +30,15 @@ from sk_b2s.sensors import (
     shorten,
 )
 from sk_b2s.sidecars import CODE as SIDECARS
-from sk_b2s.sidecars import apply_sidecars, sidecars_of
-from sk_b2s.stimuli import file_stamp
+from sk_b2s.sidecars import apply_sidecars
 
-__all__ = ["Header", "Processing", "read_header", "read_signal", "resample"]
+__all__ = [
+    "Header", "Processing", "read_header", "read_signal", "recording_stamp", "recording_state", "resample",
+    "stamp_at_path",
+]  # fmt: skip
 
 ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
+GLIMPSED = (8, 4, 64)  # channels, places and samples at each that a copy is known by
 HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
 CODE = "-".join([SENSORS, FORMATS, SIDECARS, GAPS, code_of(__file__, mne, scipy)])
@@ -52,9 +54,10 @@ class Processing(NamedTuple):
     h_freq: float | None = None
     notch: tuple | None = None
     phase: str = "zero"
-    montage: object = None  # of MNE, its name, or the file_stamp of its file
+    montage: object = None  # of MNE, or its name
     bads: str = "mask"
     raw_hook: object = None
+    hook_code: str | None = None  # digest of its code
     code: str = CODE  # of these readers and the libraries they call
 
 
@@ -83,26 +86,6 @@ def open_raw(path, processing=None):
     return set_montage(raw, processing.montage)
 
 
-def recording_stamp(path):
-    """Identify the present content of a recording: (path, bytes, last change in ns).
-
-    Its BIDS tables count, and files beside it that share its stem: the samples of a BrainVision header, the
-    ``.fdt`` of a ``.set``, the further parts of a split FIF (``x_raw-1.fif``, ``x_split-02_meg.fif``).
-    A file that is missing gets its clear error when it is opened.
-    """
-    path = Path(path)
-    if not path.exists():
-        return str(path), 0, 0
-    files = set(path.parent.glob(f"{escape(path.stem)}.*"))
-    if path.suffix == ".fif":
-        parts = re.escape(path.stem) + r"-\d+"
-        if "_split-" in path.stem:
-            parts += "|" + re.sub(r"_split\\?-\d+", lambda _: r"_split-\d+", re.escape(path.stem))
-        files |= {file for file in path.parent.glob("*.fif") if re.fullmatch(parts, file.stem)}
-    stamps = [file_stamp(file) for file in [*files, *sidecars_of(path)]]
-    return str(path), sum(stamp[1] for stamp in stamps), max(stamp[2] for stamp in stamps)
-
-
 class Extent(NamedTuple):
     """How long a recording lasts, and where it is bad or not continuous."""
 
@@ -114,8 +97,8 @@ class Extent(NamedTuple):
 
 
 @lru_cache(maxsize=65536)
-def _extent(stamp):
-    path = stamp[0]
+def _extent(state):
+    path = state[0]
     raw = open_raw(path)
     if raw.info.get("maxshield"):
         warnings.warn(
@@ -174,7 +157,34 @@ def read_extent(path):
     """
     if not Path(path).exists():
         open_raw(path)
-    return _extent(recording_stamp(path))
+    return _extent(recording_state(path))
+
+
+def recording_glimpse(path):
+    """Read a few samples throughout a recording, equal for a copy that was renamed, anonymized or saved again.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    samples : ndarray of shape (n_samples,)
+        Each channel has mean 0 and norm 1.
+    """
+    return _glimpse(recording_state(path))
+
+
+@lru_cache(maxsize=4096)
+def _glimpse(state):
+    raw = open_raw(state[0])
+    picks = pick_channels(raw)[: GLIMPSED[0]]
+    places = np.linspace(0, raw.n_times, GLIMPSED[1] + 2).astype(int)[1:-1]
+    pieces = [raw.get_data(picks, place, place + GLIMPSED[2], verbose="ERROR") for place in places]
+    data = np.concatenate(pieces, axis=1)
+    data -= data.mean(1, keepdims=True)
+    scale = np.linalg.norm(data, axis=1, keepdims=True)
+    return (data / np.where(scale > 0, scale, 1)).ravel()
 
 
 def read_header(path, stamp, processing):
@@ -184,8 +194,8 @@ def read_header(path, stamp, processing):
     ----------
     path : str
         A file that :func:`~sk_b2s.raw_formats.read_raw` opens.
-    stamp : tuple
-        :func:`recording_stamp` of the file: a changed file is another cache entry.
+    stamp : str or None
+        :func:`recording_stamp` of the file, its key in a cache.
     processing : Processing
         What will be done to it.
 
@@ -254,8 +264,8 @@ def read_signal(path, stamp, processing):
     ----------
     path : str
         A file that :func:`~sk_b2s.raw_formats.read_raw` opens.
-    stamp : tuple
-        :func:`recording_stamp` of the file: a changed file is another cache entry.
+    stamp : str or None
+        :func:`recording_stamp` of the file, its key in a cache.
     processing : Processing
         What is done to it.
 

@@ -10,7 +10,6 @@ import mne
 import numpy as np
 
 from sk_b2s.caching import code_of
-from sk_b2s.stimuli import file_stamp
 
 __all__ = ["montage_key", "pick_channels", "sensor_positions", "set_montage"]
 
@@ -27,8 +26,6 @@ KIT_COIL = 6001  # FIFF's number for KIT's axial gradiometer
 
 def set_montage(inst, montage):
     """Place the sensors of a Raw or Epochs, in place, by a montage as :func:`montage_key` gives it."""
-    if isinstance(montage, tuple):
-        montage = mne.channels.read_custom_montage(montage[0], verbose="ERROR")
     if montage is not None:
         inst.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
         kinds = dict(zip(inst.ch_names, inst.get_channel_types(), strict=True))
@@ -50,7 +47,7 @@ def _has_place(inst, name):
 
 
 def montage_key(montage):
-    """Tell a montage's file by its present content; names and montages of MNE stay what they are.
+    """Read a montage from its file, so that its content is the key. Names and montages of MNE are returned as they are.
 
     Raises
     ------
@@ -58,7 +55,7 @@ def montage_key(montage):
         If a Path is none of a file.
     """
     if isinstance(montage, (str, Path)) and Path(montage).is_file():
-        return file_stamp(montage)
+        return mne.channels.read_custom_montage(montage, verbose="ERROR")
     if isinstance(montage, Path):
         raise FileNotFoundError(
             f"montage={str(montage)!r} is not a file; give one that mne.channels.read_custom_montage reads, or "

@@ -17,9 +17,9 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.caching import cached, code_of
+from sk_b2s.caching import FromFile, code_of
 from sk_b2s.signals import Signal
-from sk_b2s.stimuli import SoundArray, digests, file_stamp, sound_duration
+from sk_b2s.stimuli import SoundArray, digests, sound_digest, sound_duration
 from sk_b2s.tables import window_length
 from sk_b2s.windows import Windows
 
@@ -230,6 +230,11 @@ def check_is_file(sound, owner):
         )
 
 
+def sound_stamp(path, code):
+    """Return what the features of a sound file are kept under: digest of its content and code."""
+    return (sound_digest(path), *code)
+
+
 class SpectralFeatures(SpeechFeatures):
     """Common to what is computed from the spectrogram of an audio file by a function of the parameters' names."""
 
@@ -243,8 +248,8 @@ class SpectralFeatures(SpeechFeatures):
     def _features(self, sound):
         check_is_file(sound, type(self).__name__)
         parameters = self.get_params(deep=False)
-        compute = cached(self._compute, parameters.pop("memory"))
-        return partial(compute, str(sound), (*file_stamp(sound), *self._code), **parameters)
+        stamp_of = partial(sound_stamp, code=self._code)
+        return FromFile(self._compute, str(sound), stamp_of, **parameters)
 
 
 class MelSpectrogram(SpectralFeatures):

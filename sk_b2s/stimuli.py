@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from sk_b2s.caching import content_digest, file_state
+
 __all__ = [
     "SoundArray",
     "SoundIntervals",
@@ -100,20 +102,12 @@ def stable_id(*parts):
     return int(_digest(*map(str, parts))[:13], 16)
 
 
-def file_stamp(path):
-    """Identify the present content of a file or folder: (path, bytes, last change in ns)."""
-    path = Path(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files]
-    return str(path), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
-
-
-def _sound_stamp(sound):
-    """Identify the present content of a sound's file, which must be a regular one: others may never end."""
+def _regular_file(sound):
+    """Return the path of a sound, which must be a regular file because others may never end."""
     wrong = "is not a regular file, and was not opened"
     try:
         if stat.S_ISREG(Path(sound).stat().st_mode):
-            return file_stamp(sound)
+            return sound
     except (OSError, ValueError) as error:  # ValueError for a NUL in the name
         wrong = f"cannot be opened ({getattr(error, 'strerror', None) or error})"
     text = str(sound)
@@ -124,16 +118,11 @@ def _sound_stamp(sound):
 
 
 @lru_cache(maxsize=65536)
-def _file_digest(stamp):
-    return _digest(Path(stamp[0]).read_bytes())
-
-
-@lru_cache(maxsize=65536)
-def _file_duration(stamp):
+def _file_duration(state):
     try:
-        return float(soundfile.info(stamp[0]).duration)
+        return float(soundfile.info(state[0]).duration)
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"sound {stamp[0]!r} is not an audio file soundfile can read: {error}") from error
+        raise ValueError(f"sound {state[0]!r} is not an audio file soundfile can read: {error}") from error
 
 
 def sound_digest(sound):
@@ -149,7 +138,7 @@ def sound_digest(sound):
     digest : str
         32 hexadecimal digits, equal for equal content.
     """
-    return sound.digest if isinstance(sound, SoundArray) else _file_digest(_sound_stamp(sound))
+    return sound.digest if isinstance(sound, SoundArray) else content_digest(_regular_file(sound))
 
 
 def sound_duration(sound):
@@ -170,7 +159,9 @@ def sound_duration(sound):
     ValueError
         If the file is not audio.
     """
-    return sound.duration if isinstance(sound, SoundArray) else _file_duration(_sound_stamp(sound))
+    return (
+        sound.duration if isinstance(sound, SoundArray) else _file_duration(file_state(_regular_file(sound)))
+    )
 
 
 def sound_name(sound):

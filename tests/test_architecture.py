@@ -20,7 +20,7 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "caching", "units", "devices", "precision", "stimuli", "annex", "textgrids", "sensors",
-    "file_parts", "matlab_files", "binary_headers", "raw_formats", "sidecars", "gaps", "recordings",
+    "file_parts", "matlab_files", "binary_headers", "raw_formats", "sidecars", "gaps", "identity", "recordings",
     "events", "studies", "completing", "event_tables", "bids_files", "bids", "clocks", "triggers",
     "continuity", "fitting", "beside", "blocks", "segments",
     "model_selection", "tables", "minutes", "leave_one_out", "published", "leakage",
@@ -70,7 +70,7 @@ def test_modules_import_only_from_above(path, room):
 @pytest.mark.parametrize(
     ("room", "forbidden"),
     [(room, "mne") for room in ("channels", "modules", "losses", "metrics", "training")]
-    + [(room, "torch") for room in ("sensors", "raw_formats", "recordings")]
+    + [(room, "torch") for room in ("sensors", "raw_formats", "identity", "recordings")]
     + [
         (room, "torch")
         for room in ("stimuli", "events", "blocks", "segments", "model_selection", "published")

@@ -1,5 +1,8 @@
 """check_leakage counts by intervals what a slow walk through every hundredth of a second finds."""
 
+import shutil
+
+import mne
 import numpy as np
 import pandas as pd
 import pytest
@@ -285,3 +288,91 @@ def test_errors_name_the_way_out(tables, name):
     function, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         function(*tables)
+
+
+# --- copies of recordings ------------------------------------------------------------------------------
+
+
+def recorded(folder, name, seed):
+    """Save half a minute of noise."""
+    data = 1e-5 * np.random.default_rng(seed).standard_normal((4, 3000))
+    raw = mne.io.RawArray(data, mne.create_info(4, 100.0, "eeg"), verbose="ERROR")
+    raw.save(folder / name, verbose="ERROR")
+    return folder / name
+
+
+def rows_of(paths):
+    """Tables of windows: each of the given subjects and recordings hears two sounds, one after the other."""
+    parts = [
+        pd.DataFrame(
+            {"subject": subject, "recording": str(path), "onset": np.arange(20) * 1.5, "duration": 1.0}
+        )
+        for subject, path in paths
+    ]
+    y = pd.DataFrame({
+        "sound": [SoundArray(np.zeros(64 * 20), 64, "story")] * 10 + [SoundArray(np.ones(64 * 20), 64, "other")] * 10,
+        "sound_onset": [*np.arange(10) * 1.5] * 2, "duration": 1.0,
+    })  # fmt: skip
+    return pd.concat(parts, ignore_index=True), pd.concat([y] * len(paths), ignore_index=True)
+
+
+def folds_of_subjects_and_sounds(n_subjects):
+    """Train on the first sound of the first subjects, test on the second sound of the last one."""
+    rows = np.arange(20 * n_subjects).reshape(n_subjects, 2, 10)
+    return [(rows[:-1, 0].ravel(), rows[-1, 1])]
+
+
+@pytest.mark.parametrize("how", ["bytes", "saved again", "one path", "no recording"])
+def test_check_leakage_finds_a_recording_under_two_subjects(tmp_path, how):
+    one, two = recorded(tmp_path, "one_raw.fif", 1), recorded(tmp_path, "two_raw.fif", 2)
+    copy = tmp_path / "copy_raw.fif"
+    if how == "bytes":
+        shutil.copy(one, copy)
+    elif how == "saved again":
+        mne.io.read_raw(one, verbose="ERROR").anonymize(verbose="ERROR").save(
+            copy, fmt="double", verbose="ERROR"
+        )
+    elif how == "one path":
+        copy = one
+    else:
+        one.write_bytes(b"not a recording")
+        copy.write_bytes(b"not a recording")
+    paths = [("01", one), ("02", two), ("03", copy)]
+    table = check_leakage(*rows_of(paths), folds_of_subjects_and_sounds(3))
+    assert table["recordings"].tolist() == [1]
+    for text in (table["verdict"][0], describe_leakage(table)):
+        assert (
+            f"LEAK: {str(one)!r} of subject 01 in training is the recording of another subject, {str(copy)!r}"
+            in text
+        )
+    honest = [("01", one), ("02", two), ("03", recorded(tmp_path, "three_raw.fif", 3))]
+    table = check_leakage(*rows_of(honest), folds_of_subjects_and_sounds(3))
+    assert table[["recordings", "copies"]].values.tolist() == [[0, ""]]
+    assert table["verdict"][0].startswith("no leak")
+
+
+def test_check_leakage_names_copies_of_one_subject(tmp_path):
+    one = recorded(tmp_path, "one_raw.fif", 1)
+    shutil.copy(one, copy := tmp_path / "copy_raw.fif")
+    table = check_leakage(*rows_of([("01", one), ("01", copy)]), folds_of_subjects_and_sounds(2))
+    assert table["verdict"][0].startswith("no leak: no sound is on both sides; ")
+    assert f"{str(one)!r} of training is the same recording as {str(copy)!r}" in table["verdict"][0]
+
+
+def test_check_leakage_lists_few_of_many_copies(tmp_path):
+    one = recorded(tmp_path, "one_raw.fif", 1)
+    copies = [shutil.copy(one, tmp_path / f"copy{index}_raw.fif") for index in range(3)]
+    table = check_leakage(*rows_of([("01", one), *((f"0{i + 2}", path) for i, path in enumerate(copies))]),
+                          folds_of_subjects_and_sounds(4))  # fmt: skip
+    assert table["verdict"][0].count("the recording of another subject") == 1
+    assert table["recordings"].tolist() == [1]
+
+
+def test_check_leakage_ignores_recordings_of_zeros(tmp_path):
+    paths = []
+    for name in ("01", "02"):
+        raw = mne.io.RawArray(np.zeros((2, 3000)), mne.create_info(2, 100.0, "eeg"), verbose="ERROR")
+        raw.save(tmp_path / f"{name}_raw.fif", verbose="ERROR")
+        paths.append((name, tmp_path / f"{name}_raw.fif"))
+    table = check_leakage(*rows_of(paths), folds_of_subjects_and_sounds(2))
+    assert table["verdict"][0].startswith("no leak")

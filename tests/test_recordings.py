@@ -1,5 +1,7 @@
 """Recordings are read as their files say, in every format at hand."""
 
+import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -501,17 +503,44 @@ def test_bad_stretches_lie_where_they_were_marked(tmp_path, dated, first_samp, c
     np.testing.assert_allclose([onset, onset + length], np.flatnonzero(np.diff(jump) != 0) / SFREQ, atol=0.01)
 
 
-def test_a_change_beside_the_header_is_a_change(tmp_path, data_folder):
-    for file in (data_folder / "formats/brainvision").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    before = recording_stamp(tmp_path / "test.vhdr")
-    assert recording_stamp(tmp_path / "test.vhdr") == before
-    samples = tmp_path / "test.eeg"
-    samples.write_bytes(samples.read_bytes() + b"\0\0")
-    assert recording_stamp(tmp_path / "test.vhdr") != before
+def copy_formats(data_folder, name, folder):
+    return Path(shutil.copytree(data_folder / "formats" / name, folder))
 
 
-def test_every_part_of_a_split_file_counts(tmp_path):
+def test_recording_stamp_depends_on_content_alone(tmp_path, save):
+    path = save(noise(4))
+    state, before = path.stat(), recording_stamp(path)
+    (copy := tmp_path / "other" / "name_raw.fif").parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    os.utime(copy, ns=(1, 1))
+    assert recording_stamp(copy) == before
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit of one sample
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size
+    assert recording_stamp(path) != before
+    path.write_bytes(copy.read_bytes())
+    assert recording_stamp(path) == before
+    assert recording_stamp(tmp_path / "absent.fif") == ""
+
+
+def test_recording_stamp_counts_files_of_a_header(tmp_path, data_folder):
+    folder = copy_formats(data_folder, "brainvision", tmp_path / "one")
+    renamed = copy_formats(data_folder, "brainvision", tmp_path / "two")
+    (renamed / "test.eeg").rename(renamed / "samples.bin")
+    header = renamed / "test.vhdr"
+    header.write_text(header.read_text().replace("test.eeg", "samples.bin"))
+    for path, samples in ((folder / "test.vhdr", folder / "test.eeg"), (header, renamed / "samples.bin")):
+        before = recording_stamp(path)
+        samples.write_bytes(samples.read_bytes()[:-1] + b"!")
+        assert recording_stamp(path) != before
+        before = recording_stamp(path)
+        (path.parent / "test.vmrk").write_bytes((path.parent / "test.vmrk").read_bytes() + b"\n")
+        assert recording_stamp(path) != before
+
+
+def test_recording_stamp_counts_every_part_of_a_split_file(tmp_path):
     raw = mne.io.RawArray(noise(4, 400_000), mne.create_info(4, SFREQ, "eeg"), verbose="ERROR")
     for naming, name in [("neuromag", "x_raw.fif"), ("bids", "y_meg.fif")]:
         raw.save(tmp_path / name, split_size="2MB", split_naming=naming, verbose="ERROR")
@@ -519,11 +548,35 @@ def test_every_part_of_a_split_file_counts(tmp_path):
     first = {"x_raw.fif": "x_raw-1.fif", "y_split-01_meg.fif": "y_split-03_meg.fif"}
     for name, part in first.items():
         before = recording_stamp(tmp_path / name)
-        assert before[1] == sum(
-            file.stat().st_size for file in tmp_path.glob(f"{name[0]}*") if "eve" not in file.name
-        )
-        (tmp_path / part).write_bytes((tmp_path / part).read_bytes() + b"\0")
+        (tmp_path / "x_raw-eve.fif").write_bytes(b"others")
+        assert recording_stamp(tmp_path / name) == before
+        content = bytearray((tmp_path / part).read_bytes())
+        content[-2000] ^= 1
+        (tmp_path / part).write_bytes(content)
         assert recording_stamp(tmp_path / name) != before
+
+
+def test_recording_stamp_counts_kit_markers(tmp_path):
+    path = tmp_path / "sub-01_ses-0_task-0_meg.con"
+    path.write_bytes(b"samples")
+    seen = {recording_stamp(path)}
+    for name in ("sub-01_ses-0_task-0_markers.mrk", "sub-01_ses-0_acq-ELP_headshape.pos"):
+        for content in (b"1", b"2"):
+            (tmp_path / name).write_bytes(content)
+            seen.add(recording_stamp(path))
+    assert len(seen) == 5
+
+
+def test_recording_stamp_counts_files_of_a_folder(tmp_path):
+    stamps = []
+    for name in ("a.ds", "b.ds"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name[0]}.meg4").write_bytes(b"samples")
+        (tmp_path / name / "hc").write_bytes(b"head")
+        stamps.append(recording_stamp(tmp_path / name))
+    assert stamps[0] == stamps[1]
+    (tmp_path / "b.ds" / "b.meg4").write_bytes(b"sampled")
+    assert recording_stamp(tmp_path / "b.ds") != stamps[0]
 
 
 def test_a_montage_that_knows_few_of_the_electrodes_is_told(save):

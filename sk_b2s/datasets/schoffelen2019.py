@@ -27,11 +27,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import theilslopes
 
-from sk_b2s.caching import cached
+from sk_b2s.caching import FromFile
 from sk_b2s.clocks import FASTEST
 from sk_b2s.datasets.folders import choose, finish, need, study_root
 from sk_b2s.datasets.matching import match_sequences, match_times
-from sk_b2s.recordings import open_raw
+from sk_b2s.recordings import open_raw, recording_stamp
 from sk_b2s.stimuli import plain_text
 from sk_b2s.textgrids import textgrid_events
 
@@ -129,11 +129,12 @@ def load_schoffelen2019(
     folder = root / "derivatives/phonemes" if textgrids is None else Path(textgrids)
     sentences = _sentences(root)
     spoken: dict[int, pd.DataFrame] = {}
-    find_triggers, tables, report = cached(_find_triggers, memory), [], []
+    tables, report = [], []
     for subject in choose("subjects", subjects, people, STUDY):
         recording = _recording(root / f"sub-{subject}")
         log = _read_log(_log_of(root, subject))
-        log["onset"], said = _on_the_recordings_clock(log, *find_triggers(str(recording)), recording)
+        triggers = FromFile(_find_triggers, str(recording), recording_stamp, memory)()
+        log["onset"], said = _on_the_recordings_clock(log, *triggers, recording)
         n_sounds = int(log["number"].notna().sum())
         n_left_out = int((log["number"].notna() & log["onset"].isna()).sum())
         report.append({"subject": subject, **said, "n_sounds": n_sounds, "n_left_out": n_left_out})
@@ -270,7 +271,7 @@ def _sounds_of(code, time, path):
 # --- log and recording ---------------------------------------------------------------------------------
 
 
-def _find_triggers(path):
+def _find_triggers(path, stamp):
     """Times in seconds and codes of the triggers in a recording."""
     raw = open_raw(path)
     if raw.info["sfreq"] != SFREQ:
