@@ -114,7 +114,7 @@ def _lengths_and_bad(events, anchors):
         there = recording not in said or Path(recording).exists()
         extent = read_extent(recording) if there else Extent(np.inf, (), ())
         length = min(float(said.get(recording, np.inf)), extent.duration)  # the file may have been cut off
-        extents[recording] = extent._replace(duration=length)
+        extents[recording] = extent._replace(duration=length, file_duration=extent.duration)
         stretches[recording] = [*marked.get(recording, ()), *extent.bad]
         gaps[recording] = [*joints.get(recording, ()), *(gap.onset for gap in extent.gaps)]
     return extents, stretches, gaps
@@ -190,13 +190,14 @@ def _without_window(own, anchors, reasons, extent, margin):
     ]
     start = anchors["onset"].to_numpy()[own]
     stop = start + anchors["duration"].to_numpy()[own]
-    text = (
-        f"({', '.join(counts)}; it lasts {extent.duration:.3f} s, its windows are from {start.min():.3f} to "
-    )
-    text += f"{stop.max():.3f} s"
+    is_said = np.isfinite(extent.file_duration) and extent.duration < extent.file_duration - LAST_STEP
+    text = f"({', '.join(counts)}; it lasts {extent.duration:.3f} s"
+    if is_said:
+        text += f" by the column recording_duration, {extent.file_duration:.3f} s by its file"
+    text += f", its windows are from {start.min():.3f} to {stop.max():.3f} s"
     if (margin >= 30 or 2 * margin >= extent.duration) and start.min() < extent.duration:
         text += f"; margin={margin:g} is in seconds"
-    hint = guess_unit(stop.max(), extent.duration, extent.sfreq, extent.first_time)
+    hint = "" if is_said else guess_unit(stop.max(), extent.duration, extent.sfreq, extent.first_time)
     return f"{text}.{hint})" if hint else f"{text})"
 
 

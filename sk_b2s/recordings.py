@@ -94,6 +94,7 @@ class Extent(NamedTuple):
     gaps: tuple  # of Gap
     sfreq: float | None = None  # Hz
     first_time: float = 0.0  # s from the start of the acquisition to the first sample
+    file_duration: float = np.nan  # s, where a table says something else
 
 
 @lru_cache(maxsize=65536)
