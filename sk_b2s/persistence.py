@@ -7,12 +7,13 @@ Arrays and weights are the file's tensors. All else is a JSON text in its header
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import platform
 import sys
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import mne
 import numpy as np
@@ -48,6 +49,14 @@ __all__ = ["ESTIMATORS", "load", "save"]
 
 FORMAT = 2  # raised when an older load could not read the file
 LARGEST_HEADER = 90_000_000  # bytes; safetensors refuses to read 100 MB
+MOST_NODES = 2**22  # lists and objects of a header; each takes a hundred times the bytes of its text
+DEVICES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10)),
+}  # of Windows
 # What making objects from damaged nodes may raise beside ValueError.
 DAMAGE = (TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
 
@@ -97,7 +106,8 @@ def save(estimator, path, *, parent=None, trusted=None):
     parent : path-like, default=None
         File of the encoder that this one was adapted from (:meth:`~sk_b2s.BrainEncoder.adapt`), saved before by
         itself, in a Pipeline or in a CalibratedDecoder; also of an encoder adapted twice it is that of the one that
-        was fitted. Only what is new is written then, and a reference to that file. For each person, at 270 virtual
+        was fitted. Keep it in the folder of ``path``, the one above, or one in these; else load needs its ``parent=``.
+        Only what is new is written then, and a reference to that file. For each person, at 270 virtual
         channels and 1024 features, with all else at its default: 0.29 MB after "ridge" or "layer", a layer of
         n_virtual_channels² numbers (with ``subject_layer="embedding"`` 3 kB, a vector); 31 MB after "all", which
         "auto" takes from 2 minutes on, a network of their own, and a parent of 27 people has 41 MB.
@@ -154,10 +164,11 @@ def save(estimator, path, *, parent=None, trusted=None):
                 f"another file."
             )
         estimator = _beside(estimator, _whole(parent, None, trusted), parent, _known(trusted))
-        content["parent"] = os.path.relpath(parent, path.parent)
+        content["parent"] = Path(os.path.relpath(parent, path.parent)).as_posix()
     content["estimator"] = writer.encode(estimator, ())
+    content["checksum"] = _checksum(content["estimator"], _digests(writer.tensors))
     header = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    if len(header) > LARGEST_HEADER:
+    if len(header) > LARGEST_HEADER or header.count("[") + header.count("{") > MOST_NODES:
         raise ValueError(
             f"the tables and texts of this {type(estimator).__name__} take {len(header) / 1e6:.0f} MB, more than a "
             f"file can have beside its arrays; drop columns of y that are not needed, such as text."
@@ -173,9 +184,10 @@ def save(estimator, path, *, parent=None, trusted=None):
 def load(path, *, parent=None, memory=None, trusted=None):
     """Read an estimator that :func:`save` wrote.
 
-    It runs no code of the file's choosing: classes are those of ``ESTIMATORS`` and ``trusted`` alone.
-    What is loaded can be fitted again. An encoder trained on a GPU is loaded on a CPU and the other
-    way round.
+    It runs no code of the file's choosing, whoever made the file: classes are those of ``ESTIMATORS`` and
+    ``trusted`` alone. It asks for no more memory than the file's tensors need: names, types, shapes and the
+    architecture of networks are checked before anything is built. What is loaded can be fitted again. An encoder
+    trained on a GPU is loaded on a CPU and the other way round.
 
     Parameters
     ----------
@@ -183,7 +195,8 @@ def load(path, *, parent=None, memory=None, trusted=None):
         The file.
     parent : path-like, default=None
         Where the file is that an adapted encoder was saved beside, if it is no longer where it was as seen from
-        ``path``; without meaning for others.
+        ``path``; without meaning for others. Needed where it is outside the folder of ``path`` and the one above: of
+        names in a file, load follows no others.
     memory : None, str or joblib.Memory, default=None
         ``memory`` of every step that had one when it was saved. A file does not bring its own, since
         reading a cache is unpickling: name a folder that only you write to.
@@ -197,22 +210,42 @@ def load(path, *, parent=None, memory=None, trusted=None):
     Raises
     ------
     ValueError
-        If the file is truncated, not one of :func:`save`, of a newer format, or names a class that is
-        neither known nor trusted; or if ``parent`` holds another encoder than the one that was adapted.
+        If the file is truncated or changed, not one of :func:`save`, of a newer format, names a class that is
+        neither known nor trusted, or holds parameters or arrays that do not fit together; or if ``parent`` holds
+        another encoder than the one that was adapted.
     FileNotFoundError
         If there is no such file, or not the one that it was saved beside.
+    MemoryError
+        If its tensors do not fit into memory.
 
     Warns
     -----
     UserWarning
         If another minor version of sk_b2s wrote it (or of scikit-learn, where an estimator of that is
-        in it), or the device it names is not there.
+        in it), the device it names is not there, or its weights are NaN or infinite.
+
+    Notes
+    -----
+    What a file may say of the world outside it:
+
+    - ``memory``: nothing. It is that of ``memory=`` here, or None.
+    - ``callbacks``: nothing. They are None.
+    - ``raw_hook``, other functions, and classes that are not of this package: names in ``trusted`` alone.
+    - ``validation`` and other estimators: those of ``ESTIMATORS``, with parameters that ``fit`` takes.
+    - The parent of an adapted encoder: a file in the folder of ``path``, the one above, or one in these; regular, and
+      read as this one is.
+    - Recordings, sounds, a ``montage`` and a speech ``model``: paths and names as text. load opens none of them.
+      ``transform`` and ``predict`` read them as data, as they do the paths of your own tables: sounds if they are
+      regular files, models without code of theirs. Give ``candidates`` to ``predict`` if you do not want the sounds
+      that a file names to be read, and look at ``segments_["sound"]`` and the parameters of a file from a stranger.
+
+    A checksum tells damage on the way, but not what somebody changed who wrote a new one: it is no signature.
     """
     path = Path(path)
     estimator, beside = _read(path, memory, trusted)
     if beside is None:
         return estimator
-    parent = path.parent / beside if parent is None else Path(parent)
+    parent = path.parent / _inside(beside, path) if parent is None else Path(parent)
     if not parent.is_file():
         raise FileNotFoundError(
             f"{path} holds what was added to the encoder of {beside!r}, and there is no file {str(parent)!r}: put it "
@@ -234,17 +267,74 @@ def _read(path, memory, trusted):
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             content = _read_header(file)
-            reader = Reader(file.get_tensor, known, memory)
+            reader = Reader(file.get_tensor, known, memory, path.stat().st_size)
             estimator = reader.decode(content["estimator"])
+            if not isinstance(estimator, BaseEstimator):
+                raise ValueError("it is damaged, and holds no estimator.")
+            if content.get("checksum", "") not in ("", _checksum(content["estimator"], reader.digests)):
+                raise ValueError(
+                    "its checksum is not that of its content, so that a byte or more of it has changed since it was "
+                    "saved. Copy it anew from where it came, or save the estimator again."
+                )
             _warn_of_versions(content["versions"], reader.names, path)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file, or truncated or damaged: {error}.") from error
+        raise ValueError(
+            f"{path} is not a safetensors file, or truncated or damaged: {_brief(error)}."
+        ) from error
+    except MemoryError as error:
+        raise MemoryError(
+            f"{path} has {path.stat().st_size / 1e6:,.0f} MB, and there is not enough memory to load it: "
+            f"{_brief(error)}"
+        ) from error
     except (ValueError, *DAMAGE) as error:
         what = error if type(error) is ValueError else f"it is damaged, {type(error).__name__}: {error}"
-        raise ValueError(f"{path} cannot be loaded: {what}") from error
-    if not isinstance(estimator, BaseEstimator):
-        raise ValueError(f"{path} cannot be loaded: it is damaged, and holds no estimator.")
+        raise ValueError(f"{path} cannot be loaded: {_brief(what)}") from error
+    for doubt in reader.doubts:
+        warnings.warn(
+            f"{path}: the {doubt} holds NaN or infinite values, and so will what it returns: fit again on data without "
+            f"such values.",
+            stacklevel=3,
+        )
     return estimator, content.get("parent")
+
+
+def _brief(error, most=2000):
+    """Text of an error that may repeat what a file holds."""
+    text = str(error)
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def _digests(tensors):
+    """Digest of each tensor, as the reader takes it."""
+    return {
+        name: hashlib.blake2b(array.reshape(-1).view(np.uint8), digest_size=16).hexdigest()
+        for name, array in tensors.items()
+    }
+
+
+def _checksum(node, digests):
+    """Checksum of what a file holds, by which it is known that no byte of it has changed by accident."""
+    text = json.dumps([node, digests], sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _inside(beside, path):
+    """Name of a parent's file as another file gives it, if it leads no further up than to the folder above."""
+    wrong = None
+    if not isinstance(beside, str) or not beside or "\0" in beside:
+        wrong = "is not the name of a file"
+    else:
+        ways = PurePosixPath(beside), PureWindowsPath(beside)  # it may have been written on another system
+        stem = ways[1].name.split(".")[0].rstrip(" ").upper()
+        up = any(way.anchor or ".." in way.parts[1:] for way in ways)
+        if up or ":" in beside or stem in DEVICES or not ways[0].name.strip("."):
+            wrong = "leads elsewhere than into its folder, the one above, or one in these"
+    if wrong:
+        raise ValueError(
+            f"{path} cannot be loaded: the file that it was saved next to, {repr(beside)[:200]}, {wrong}, and load "
+            f"follows no such names. If you know that file, say where it is by parent=."
+        )
+    return ways[0]
 
 
 # --- beside a parent ---------------------------------------------------------------------------------
@@ -309,13 +399,18 @@ def _is_written_alike(one, other, names):
 
 def _joined(estimator, parent, path, parent_path):
     """What was saved beside its parent, completed."""
-    try:
-        encoder, known = _encoder_of(estimator), _encoder_of(parent)
-        _check_parent(encoder, known, parent_path)
-        return _replaced(estimator, encoder._join_parent(known))
-    except DAMAGE as error:
+    encoder, known = _encoder_of(estimator), _encoder_of(parent)
+    if getattr(encoder, "parent_", None) is None or not hasattr(encoder, "added"):
         raise ValueError(
-            f"{path} cannot be loaded: it is damaged, {type(error).__name__}: {error}"
+            f"{path} cannot be loaded: it names {str(parent_path)!r} as the file that it was saved next to, and holds "
+            f"no encoder that was adapted. It is damaged; save it again."
+        )
+    _check_parent(encoder, known, parent_path)
+    try:
+        return _replaced(estimator, encoder._join_parent(known))
+    except (ValueError, *DAMAGE) as error:
+        raise ValueError(
+            f"{path} cannot be loaded: it is damaged, {type(error).__name__}: {_brief(error)}"
         ) from error
 
 
@@ -339,6 +434,10 @@ def _read_header(file):
     text = (file.metadata() or {}).get("sk_b2s")
     if text is None:
         raise ValueError("it is a safetensors file, but none that sk_b2s.save wrote.")
+    if text.count("[") + text.count("{") > MOST_NODES:
+        raise ValueError(
+            f"its tables and texts have more than {MOST_NODES:,} parts, which no file of save has."
+        )
     content = json.loads(text)
     if content["format"] != FORMAT:
         raise ValueError(

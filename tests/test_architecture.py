@@ -33,7 +33,7 @@ ORDER = [
     "candidates", "retrieval", "answers", "asking", "statistics", "resampling", "ceilings", "methods", "curves",
     "attention", "training", "response", "strangers", "adaptation", "keeping", "encoder", "ridge",
     "strengths", "linear", "forward", "predictions", "spaces", "counterparts", "calibrated",
-    "tags", "writer", "reader", "persistence",
+    "tags", "states", "writer", "reader", "persistence",
     "verdicts", "controls", "watching", "scorecard", "results", "cells", "evaluation", "auditing",
     "palette", "alignment_plots", "score_plots", "adaptation_plots", "answer_plots", "topographies", "plotting",
     "page", "findings", "appendix", "report", "recipes", "experiments", "commands", "__main__",
