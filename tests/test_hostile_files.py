@@ -187,7 +187,10 @@ def test_load_bounds_the_matrix_of_frames(forged):
                 pair[1] = n
             elif pair[0] == "pooling":
                 pair[1] = list(range(n))
-        tensors["frame_weights_"], tensors["segments_"] = np.ones(n, np.int64), np.zeros((2, 3, n), np.float32)
+        tensors["frame_weights_"], tensors["segments_"] = (
+            np.ones(n, np.int64),
+            np.zeros((2, 3, n), np.float32),
+        )
 
     with pytest.raises(ValueError, match="far larger than its weights"):
         forged("BrainEncoder", change)
