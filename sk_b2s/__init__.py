@@ -5,6 +5,7 @@ from sk_b2s.alignment import check_alignment
 from sk_b2s.answers import Retrieval
 from sk_b2s.asking import join_answers, retrieval_scores, retrieve
 from sk_b2s.attention import attention_accuracy, heard_beside
+from sk_b2s.audio import SoundTrack
 from sk_b2s.auditing import audit
 from sk_b2s.bids import read_bids
 from sk_b2s.blocks import PublishedBlocks
@@ -72,6 +73,7 @@ __all__ = [
     "RobustChannelScaler",
     "SoundArray",
     "SoundIntervals",
+    "SoundTrack",
     "SpeechActivity",
     "StimulusKFold",
     "StimulusLeakWarning",

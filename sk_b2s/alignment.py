@@ -13,6 +13,7 @@ from scipy.signal import welch
 from sk_b2s.caching import FromFile
 from sk_b2s.events import check_events, clock_rate
 from sk_b2s.recordings import Processing, read_signal, recording_stamp
+from sk_b2s.sounds import holds_nothing, named
 from sk_b2s.speech import Envelope
 from sk_b2s.stimuli import SoundArray, sound_name
 
@@ -159,7 +160,7 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     try:
         signal = np.asarray(FromFile(read_signal, path, recording_stamp, memory, processing=processing)())
         brain = whitened(signal)
-        sound, heard = _laid_out(sounds, len(brain), processing, memory)
+        sound, heard, silent = _laid_out(sounds, len(brain), processing, memory)
     except (ValueError, OSError) as error:
         row = {**about, "part": 0, "sound": "", "start": 0.0, "stop": np.nan, "heard": np.nan, "error": error}
         return [{**row, "singles": [], **_nothing(max_offset, processing.sfreq)}]
@@ -173,7 +174,7 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
         lags, power = lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
         return {**row, **response_offset(lags, power, max_offset)}
 
-    whole = look(0, 0, len(brain))
+    whole = {**look(0, 0, len(brain)), "silent": silent}
     least = max(LEAST_HEARD, _least(max_offset) + 1)
     edges = _edges_of(sounds, len(brain), processing.sfreq, least)
     singles = [look(part, *edge) for part, edge in enumerate(edges, 1)]
@@ -232,24 +233,32 @@ def whitened(signal):
 
 
 def _laid_out(sounds, n_times, processing, memory):
-    """The envelope as it was played, in the band of the brain, and where sound was: two ndarrays of (n_times,)."""
+    """The envelope as it was played, in the band of the brain, where sound was, and the sounds that are silent.
+
+    Two ndarrays of (n_times,), and a list.
+    """
     sfreq = processing.sfreq
-    course, heard = np.zeros(n_times), np.zeros(n_times, bool)
+    course, heard, silent = np.zeros(n_times), np.zeros(n_times, bool), []
     names = ["onset", "sound_onset", "duration", "sound"]
     for (onset, begun, seconds, sound), rate in zip(
         sounds[names].itertuples(index=False), clock_rate(sounds), strict=True
     ):
+        if holds_nothing(sound):
+            silent.append(sound)
+            continue
         whole = _envelope(sound, sfreq, memory)
         first = max(0, round(onset * sfreq))  # a recording may begin within a sound
         last = min(n_times, round((onset + seconds * rate) * sfreq))
         place = ((np.arange(first, last) / sfreq - onset) / rate + begun) * sfreq
         course[first:last] += np.interp(place, np.arange(len(whole)), whole, left=0.0, right=0.0)
         heard[first:last] = True
+    if not heard.any() and silent:
+        return course, heard, silent
     if not heard.any():
         raise ValueError(
             f"recording {sounds['recording'].iloc[0]!r}: none of its sounds is heard while it lasts."
         )
-    return _filtered(course - course[heard].mean() * heard, processing), heard
+    return _filtered(course - course[heard].mean() * heard, processing), heard, silent
 
 
 def _envelope(sound, sfreq, memory):
@@ -299,6 +308,9 @@ def lag_curve(brain, sound, sfreq):
     power : ndarray of shape (n_lags,)
     """
     n_times = next_fast_len(len(sound), real=True)
+    lags = (np.arange(n_times) - n_times // 2) / sfreq
+    if not np.ptp(sound):
+        return lags, np.zeros(n_times)  # silence has no spectrum to divide by
     spectrum = rfft(sound, n_times)
     freqs, smooth = welch(sound, sfreq, nperseg=min(len(sound), round(4 * sfreq)))
     smooth = np.interp(rfftfreq(n_times, 1 / sfreq), freqs, smooth)
@@ -308,7 +320,6 @@ def lag_curve(brain, sound, sfreq):
     for first in range(0, brain.shape[1], GROUP):
         channels = rfft(brain[:, first : first + GROUP], n_times, axis=0)
         power += (irfft(channels * weight[:, None], n_times, axis=0) ** 2).sum(1)
-    lags = (np.arange(n_times) - n_times // 2) / sfreq
     return lags, np.roll(power, n_times // 2)
 
 
@@ -346,7 +357,7 @@ def response_offset(lags, power, max_offset):
             f"max_offset={max_offset:g} s leaves no shifts for the null in a part of {len(lags) * step:.0f} s; take a "
             f"smaller one or longer parts."
         )
-    curve = (power - power[far].mean()) / power[far].std()
+    curve = (power - power[far].mean()) / (power[far].std() or 1.0)
     near = np.abs(lags) <= max_offset + REACH + 1e-9
     offset, p = _best(lags, curve, shape, max_offset, far)
     lopsided = np.where(np.abs(lags) > BESIDE, curve - np.interp(-lags, lags, curve), 0.0)
@@ -369,6 +380,8 @@ def _best(lags, curve, shape, max_offset, far):
     null = weighed[far]
     null = null[: len(null) // len(near) * len(near)].reshape(-1, len(near)).max(1)
     scale = np.sqrt(6) / np.pi * null.std(ddof=1)
+    if not scale > 0:
+        return np.nan, np.nan
     place = null.mean() - np.euler_gamma * scale
     return lags[best], float(-np.expm1(-np.exp(-(weighed[best] - place) / scale)))
 
@@ -379,11 +392,12 @@ def _best(lags, curve, shape, max_offset, far):
 def _judge(part, tolerance, level):
     """Put a part's numbers into words."""
     lags, curve = part.pop("lags"), part["curve"]
-    singles, error = part.pop("singles", []), part.pop("error", None)
+    singles, error, silent = part.pop("singles", []), part.pop("error", None), part.pop("silent", [])
     rest, rest_p = part.pop("rest"), part.pop("rest_p")
     offset, seen = part["offset"], part["p"] <= level
     early = curve[(lags >= BEFORE[0]) & (lags <= BEFORE[1])].max()
-    isolated, notes = _is_isolated(lags, curve), []
+    isolated = _is_isolated(lags, curve)
+    notes = [f"{named(silent)} {'is' if len(silent) == 1 else 'are'} silent"] if silent else []
     if error is not None:
         notes.append(f"cannot be looked at: {error}")
     elif part["heard"] < LEAST_HEARD:

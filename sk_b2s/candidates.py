@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length
 from sk_b2s.devices import free_bytes
 from sk_b2s.metrics import similarity, weighted_norms
 from sk_b2s.model_selection import table_of
+from sk_b2s.signals import loaded
 from sk_b2s.stimuli import stable_id
 from sk_b2s.windows import Windows
 
@@ -20,6 +21,7 @@ __all__ = [
     "as_target_windows",
     "check_estimates",
     "check_in_step",
+    "check_targets_vary",
     "distinct_segments",
     "iter_scores",
     "row_hashes",
@@ -88,6 +90,36 @@ def distinct_segments(y):
     first = np.unique(target, return_index=True)[1]
     ids = distinct if table is not None and "segment" in table else np.arange(len(distinct))
     return Candidates(np.asarray(ids), first, target)
+
+
+def check_targets_vary(targets, rows, owner):
+    """Raise if no feature of the sounds changes over time, so that there is nothing to learn.
+
+    Parameters
+    ----------
+    targets : Windows of shape (n_rows, n_features, n_frames)
+        Features, of sounds that count within ``extent``.
+    rows : array-like of int
+        Those to learn from.
+    owner : str
+        What the message calls the estimator.
+
+    Raises
+    ------
+    ValueError
+        If every feature of every sound of ``rows`` is constant.
+    """
+    used = np.unique(targets.which[rows])
+    for index in used.tolist():
+        data = loaded(targets.signals[index])
+        first, last = (0, len(data)) if targets.extent is None else targets.extent[index]
+        if len(part := data[int(first) : int(last)]) and np.ptp(part, axis=0).any():
+            return
+    if len(used):
+        raise ValueError(
+            f"{owner}: all features of all {len(used)} sounds in y are constant from beginning to end, so there is "
+            f"nothing to learn. Are the sounds silent, or the wrong ones?"
+        )
 
 
 def row_hashes(y):

@@ -11,12 +11,12 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 from scipy.signal import correlate, firwin, oaconvolve
 
+from sk_b2s.audio import read_samples
 from sk_b2s.events import check_events, playing_sound
 from sk_b2s.recordings import open_raw, resample
-from sk_b2s.stimuli import SoundArray, sound_name
+from sk_b2s.stimuli import SoundArray, sound_duration, sound_name, sound_state
 
 __all__ = ["ClockFit", "align_to_audio", "find_sound", "fit_clock", "follow_marks", "heard_at"]
 
@@ -191,8 +191,8 @@ def _references(sound, sfreq, rate):
         raise ValueError(
             f"{sound_name(sound)!r} is an array of features; an audio channel needs the sound's file."
         )
-    samples, file_rate = soundfile.read(sound, dtype="float32", always_2d=True)
-    samples = samples.mean(axis=1).astype(float)
+    samples, file_rate = read_samples(sound, sound_state(sound))
+    samples = samples.astype(float)
     whole = resample(np.abs(samples), file_rate, rate)
     if sfreq >= file_rate:
         return [_smooth(whole, rate)]
@@ -278,7 +278,7 @@ def heard_at(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.
     """
     rate = min(RATE, float(sfreq))
     left = max(onset - search - 2, 0.0) // 1  # whole seconds before the part of the channel that is needed
-    lasts = min(duration, soundfile.info(sound).duration - begun) if not isinstance(sound, SoundArray) else 0
+    lasts = min(duration, sound_duration(sound) - begun)
     part = np.asarray(channel, float)[round(left * sfreq) : round((onset + lasts + search + 2) * sfreq)]
     if len(part) < sfreq:
         return np.empty(0), np.empty(0), np.empty(0)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.annex import check_fetched
-from sk_b2s.stimuli import plain_text
+from sk_b2s.stimuli import SoundArray, plain_text
 from sk_b2s.textgrids import find_textgrid, say_silent, speak_sounds
 
 __all__ = ["add_textgrids", "delay_events", "fill_sentences", "part_sequences"]
@@ -45,7 +45,9 @@ def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
     silent = ~key.isin(key[events["type"] == "word"])
     played = events[silent & (events["type"] == "sound") & events["sound"].notna()]
     found = {
-        sound: find_textgrid(sound, folder) for sound in played["sound"].unique() if isinstance(sound, str)
+        str(sound): find_textgrid(sound, folder)
+        for sound in played["sound"].unique()
+        if not isinstance(sound, SoundArray)
     }
     found = {sound: path for sound, path in found.items() if path is not None}
     if folder is not None and len(played) and not found:
@@ -54,7 +56,7 @@ def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
             f"TextGrid for example."
         )
     check_fetched(found.values(), root)
-    say_silent([sound for sound in played["sound"].unique() if sound not in found], len(found))
+    say_silent([sound for sound in played["sound"].unique() if str(sound) not in found], len(found))
     words = speak_sounds(played, found, tiers, sentence_gap)
     return pd.concat([events, words]) if len(words) else events
 

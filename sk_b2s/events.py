@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from sk_b2s.audio import SoundTrack, audio_path, is_file, shortened
+from sk_b2s.sounds import chosen_sounds, length_note, warn_of_tracks
 from sk_b2s.stimuli import SoundArray, sound_duration, sound_name
 
 __all__ = ["EVENT_TYPES", "check_events", "clock_rate", "playing_sound"]
 
 LATE = 0.1  # s by which a word may begin after its sound has ended
+SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
 EVENT_TYPES = ("sound", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
 DEFAULTS = {
@@ -43,7 +47,8 @@ def check_events(events):
     Returns
     -------
     events : DataFrame
-        A copy with every column filled, sorted by recording and onset, indexed from 0.
+        A copy with every column filled, sorted by recording and onset, indexed from 0. Where a track is chosen,
+        ``sound`` is a :class:`~sk_b2s.SoundTrack`.
 
     Raises
     ------
@@ -51,6 +56,12 @@ def check_events(events):
         If ``events`` is not a DataFrame.
     ValueError
         Naming the first row and the column that is wrong, what was expected and what came.
+
+    Warns
+    -----
+    UserWarning
+        If a file is more than 1 s shorter than its row or its own header says, or its tracks differ and none is
+        chosen.
 
     Examples
     --------
@@ -89,6 +100,7 @@ def check_events(events):
     _refuse(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
     _check_people(events)
     _check_sounds_exist(events, is_sound)
+    _choose_tracks(events, is_sound)
     events.loc[is_sound & events["sound_onset"].isna(), "sound_onset"] = 0.0
     _fill_sound_durations(events, is_sound)
     _refuse(
@@ -108,8 +120,13 @@ def _refuse(events, wrong, column, expected):
         more = f" ({wrong.sum() - 1} more such rows)" if wrong.sum() > 1 else ""
         raise ValueError(
             f"events row {_plain(events.index[row])!r}, column {column!r}: expected {expected}, got "
-            f"{_plain(events[column].iloc[row])!r}{more}."
+            f"{_shown(events[column].iloc[row])}{more}."
         )
+
+
+def _shown(value):
+    """Represent a value in a message, a long text by its ends."""
+    return shortened(value) if isinstance(value, str) else repr(_plain(value))
 
 
 def _plain(value):
@@ -180,15 +197,76 @@ def _check_sounds_exist(events, is_sound):
         events["sound"] = events["sound"].map(lambda sound: str(sound) if isinstance(sound, Path) else sound)
         distinct = pd.unique(events.loc[known, "sound"])
     for sound in distinct:
-        if not isinstance(sound, SoundArray) and not Path(sound).is_file():
+        if not isinstance(sound, SoundArray) and not is_file(audio_path(sound)):
             _refuse(events, known & (events["sound"] == sound), "sound", "an existing file")
 
 
+def _choose_tracks(events, is_sound):
+    """Put the track that ``sound_channel`` names in place of its file, and warn where one should be chosen."""
+    if "sound_channel" in events:
+        try:
+            events["sound"] = chosen_sounds(events)
+        except ValueError as error:
+            raise ValueError(f"events {error}") from error
+        chosen = events[is_sound & events["sound"].map(lambda sound: isinstance(sound, SoundTrack))]
+        tracks = {
+            (row.recording, row.stream, row.sound.path): row.sound
+            for row in chosen[["recording", "stream", "sound"]].drop_duplicates().itertuples()
+        }
+        lost = ~is_sound & events["sound"].map(lambda sound: isinstance(sound, str))
+        if tracks and lost.any():  # words that name the file are heard in the track that played
+            rows = events.loc[lost, ["recording", "stream", "sound"]].itertuples(index=False)
+            events.loc[lost, "sound"] = pd.Series(
+                [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[lost], dtype=object
+            )
+    _name_row(events, is_sound, lambda sounds: warn_of_tracks(pd.unique(sounds), stacklevel=6))
+
+
+def _name_row(events, is_sound, look):
+    """Call a function of the column of sounds, and name the row of the sound that it refuses."""
+    try:
+        return look(events.loc[is_sound, "sound"])
+    except (ValueError, OSError) as error:
+        for sound in pd.unique(events.loc[is_sound, "sound"]):
+            if not isinstance(sound, SoundArray) and shortened(audio_path(sound)) in str(error):
+                rows = events.index[is_sound & (events["sound"] == sound)].tolist()
+                raise ValueError(f"events row {rows[0]!r}, column 'sound': {error}") from error
+        raise
+
+
 def _fill_sound_durations(events, is_sound):
+    lengths = _name_row(events, is_sound, lambda sounds: _of_each(sounds, sound_duration).astype(float))
     sounds = events.loc[is_sound]
-    left = _of_each(sounds["sound"], sound_duration).astype(float) - sounds["sound_onset"]
+    left = lengths - sounds["sound_onset"]
     given = sounds["duration"].where(sounds["duration"] != 0)
+    _warn_of_short(sounds, given, left, lengths)
     events.loc[is_sound, "duration"] = np.fmin(given, left)
+
+
+def _warn_of_short(sounds, given, left, lengths):
+    """Warn of files that are shorter than their rows or their headers say."""
+    found = {}
+    short = (given > left + SHORTER).to_numpy()
+    for row in np.flatnonzero(short):
+        sound = sounds["sound"].iloc[row]
+        if sound not in found:
+            n_rows = np.count_nonzero(short & (sounds["sound"] == sound).to_numpy())
+            last = sounds["sound_onset"].iloc[row] + given.iloc[row]
+            found[sound] = (
+                f"{sound_name(sound)!r} lasts {lengths[row]:.1f} s, but row {_plain(sounds.index[row])!r} uses it up "
+                f"to {last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
+            )
+    for sound in pd.unique(sounds["sound"]):
+        if sound not in found and (note := length_note(sound)):
+            found[sound] = f"{sound_name(sound)!r}: {note}"
+    if found:
+        texts = list(found.values())
+        more = f"; and {len(texts) - 5} more" if len(texts) > 5 else ""
+        warnings.warn(
+            f"{'; '.join(texts[:5])}{more}. Is each file whole, and of the right sound? Windows are laid within "
+            f"what can be read; copy the files again, or correct the durations.",
+            stacklevel=4,
+        )
 
 
 def _check_one_sound_at_a_time(sounds):

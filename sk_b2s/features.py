@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.caching import code_of
 from sk_b2s.signals import Signal, loaded
+from sk_b2s.sounds import chosen_sounds, named
 from sk_b2s.speech import CODE as SPEECH_CODE
 from sk_b2s.speech import (
     Envelope,
@@ -163,6 +164,8 @@ class EventFeatures(SpeechFeatures):
         "hold": ["boolean"],
     }
 
+    _reads_audio = False
+
     def __init__(self, events, kind="phoneme", classes=None, hold=False, sfreq=50):
         self.events = events
         self.kind = kind
@@ -203,8 +206,20 @@ class EventFeatures(SpeechFeatures):
                 f"rows): give check_events(events)."
             )
         text = rows["text"].astype(str).str.lower().str.rstrip("012") if self.classes is not None else ""
-        out = rows[["sound_onset", "duration"]].astype(float).assign(sound=digests(rows["sound"]), text=text)
+        out = (
+            rows[["sound_onset", "duration"]]
+            .astype(float)
+            .assign(sound=digests(chosen_sounds(rows)), text=text)
+        )
         return out.drop_duplicates()
+
+    def _without_content(self, sounds):
+        """Return the sounds in which no event of the kind begins."""
+        known = set(self.rows_["sound"])
+        return [sound for sound in sounds if sound_digest(sound) not in known]
+
+    def _emptiness(self, sounds):
+        return f"the events have no {self.kind} in {named(sounds)}"
 
     def _features(self, sound):
         rows = self.rows_[self.rows_["sound"] == sound_digest(sound)]

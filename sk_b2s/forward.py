@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sk_b2s.candidates import as_target_windows, check_in_step, distinct_segments
+from sk_b2s.candidates import as_target_windows, check_in_step, check_targets_vary, distinct_segments
 from sk_b2s.frames import match_frames
 from sk_b2s.model_selection import table_of, warn_of_heard
 from sk_b2s.nulls import possible_shifts
@@ -165,6 +165,7 @@ class ForwardTRF(BaseEstimator):
         has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
         self.sound_intervals_ = SoundIntervals.from_table(table) if has_sound else None
         targets = self._targets(y)
+        check_targets_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
         self._learn_frames(X, targets)
         segments = distinct_segments(table_of(y) if isinstance(y, pd.DataFrame) else y).target

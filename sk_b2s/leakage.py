@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pandas as pd
 from sklearn.model_selection import check_cv
 
 from sk_b2s.caching import content_digest
+from sk_b2s.copies import Copies
 from sk_b2s.minutes import recorded_seconds
 from sk_b2s.model_selection import GUARD, table_of
 from sk_b2s.recordings import recording_extent, recording_glimpse
-from sk_b2s.stimuli import digests
+from sk_b2s.stimuli import SoundIntervals, identities
 from sk_b2s.tables import recordings_of
 
 __all__ = ["check_leakage", "describe_leakage"]
@@ -60,6 +62,9 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
 
         * ``n_train, n_test``: rows.
         * ``leaking``: share of the test windows that contain sound of a training window.
+        * ``copied``: share of the test windows that contain a recording of training in a part that two files share
+          (known by its acoustic fingerprint), if there are such files. A file that is a copy as a whole, in another
+          format, level or rate, counts as the same sound in everything else.
         * ``shared_seconds``: seconds of sound in training windows and test windows both.
         * ``nearest``: seconds between the nearest training and test windows of one sound, the guard that
           really is; 0 if they overlap, infinite if no sound has windows on both sides.
@@ -68,8 +73,8 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
         * ``own_minutes``: minutes of training recorded from people who are tested, and ``later_minutes``, those
           of them that were not over when the test of their recording began. Calibration of a new listener has none.
         * ``sounds, blocks, sentences, segments, recordings, sessions, subjects, studies``: how many of them
-          have rows on both sides. Sounds are known by their content, sessions by subject and session. Studies
-          and sessions are there if there are several (of one person).
+          have rows on both sides. Sounds are known by their recording, whatever its file, sessions by subject and
+          session. Studies and sessions are there if there are several (of one person).
         * ``copies``: recordings with the same content under several paths on both sides, in words. Such copies count as
           one recording above. Files are compared where they exist and last equally long.
         * ``retold``: how many blocks are on both sides in different sounds: another voice says the same.
@@ -82,6 +87,11 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
     ------
     ValueError
         If ``y`` does not say what was heard, X and y differ in length, or a fold has no rows on a side.
+
+    Warns
+    -----
+    UserWarning
+        If different sound files hold the same recording. It names them.
 
     See Also
     --------
@@ -116,13 +126,35 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
         )
     if len(X) != len(heard):
         raise ValueError(f"X has {len(X)} rows and y has {len(heard)}; they must be the same segments.")
-    rows = _Rows(brain, heard)
+    copies = Copies(heard["sound"])
+    copies.warn("It counts as one sound here.", stacklevel=3)
+    rows = _Rows(brain, copies.mark(heard), copies)
     folds = []
-    for index, (train, test) in enumerate(check_cv(cv).split(X, y, groups)):
+    for index, (train, test) in enumerate(_split(check_cv(cv), X, y, groups, copies)):
         sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
         fold = rows.compare(*sides)
         folds.append({**fold, "verdict": _verdict(fold, guard)})
     return pd.DataFrame(folds).rename_axis("fold")
+
+
+def _split(cv, X, y, groups, copies):
+    """Folds of a splitter, of rows that it refuses for their copies as if those were different sounds."""
+    try:
+        return list(cv.split(X, y, groups))
+    except ValueError as error:
+        apart = copies.apart(table_of(y))
+        if apart is None or not isinstance(y, pd.DataFrame):
+            raise
+        try:
+            folds = list(cv.split(X, apart, groups))
+        except ValueError:
+            raise error from None
+        warnings.warn(
+            f"cv refuses these rows: {error} What follows is of the folds it would make if files with the same "
+            f"recording were different sounds.",
+            stacklevel=4,
+        )
+        return folds
 
 
 def describe_leakage(table, guard=GUARD):
@@ -163,9 +195,11 @@ def describe_leakage(table, guard=GUARD):
 class _Rows:
     """The rows of two tables as numbers, to be compared fold by fold in linear time."""
 
-    def __init__(self, brain, heard):
-        sound = pd.factorize(digests(heard["sound"]))[0]
-        self.sound = _Line(sound, heard["sound_onset"], heard["duration"])
+    def __init__(self, brain, heard, copies):
+        key, shift = identities(heard)
+        sound = pd.factorize(key)[0]
+        self.sound = _Line(sound, heard["sound_onset"] + shift, heard["duration"])
+        self.heard, self.shared = heard[["sound", "sound_onset", "duration"]], copies.partial
         self.names = {"sounds": sound}
         self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
         self.brain = self.copies = None
@@ -204,6 +238,8 @@ class _Rows:
             "shared_seconds": self.sound.shared(train, test) if overlap.any() else 0.0,
             "nearest": float(distance.min()),
         }
+        if self.shared:
+            row["copied"] = self._copied(train, test)
         if self.brain is not None:
             row["brain_seconds"] = self.brain.shared(train, test)
             row |= self._own(train, test)
@@ -212,6 +248,23 @@ class _Rows:
         if self.copies is not None:
             row["copies"] = self.copies.between(train, test)
         return {**row, "retold": self._retold(train, test)}
+
+    def _copied(self, train, test):
+        """Share of the test windows that hold a recording of training, in a part that two files share."""
+        heard, tested = SoundIntervals.from_table(self.heard[train]).intervals, self.heard[test]
+        moved: dict = {}
+        for first, second, match in self.shared:
+            for here, there, shift in ((first, second, match.shift), (second, first, -match.shift)):
+                low = match.start if here == first else match.start - match.shift
+                spans = np.clip(heard.get(here, np.empty((0, 2))), low, low + match.stop - match.start)
+                moved.setdefault(there, []).extend(spans[spans[:, 1] > spans[:, 0]] - shift)
+        parts = [
+            SoundIntervals({there: np.array([span])}) for there, spans in moved.items() for span in spans
+        ]
+        copied = np.zeros(len(tested), bool)
+        for part in parts:
+            copied |= part.touches(tested)
+        return float(copied.mean())
 
     def _own(self, train, test):
         """Minutes of training of people who are tested, and those of them from the test on."""
@@ -392,6 +445,11 @@ def _verdict(fold, guard):
 def _leaks(fold):
     """Say what of the test was in training: list of str, empty where nothing was."""
     found = []
+    if fold.get("copied"):
+        found.append(
+            f"{_percent(fold['copied'])} of the test windows contain a recording of training, in a part that two sound "
+            f"files share"
+        )
     if fold["leaking"]:
         found.append(
             f"{_percent(fold['leaking'])} of the test windows contain sound of training, "

@@ -220,6 +220,11 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         A deviation of 0 is kept as 1.
     n_features_in_ : int
 
+    Warns
+    -----
+    UserWarning
+        If all features are constant.
+
     References
     ----------
     .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
@@ -258,11 +263,22 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
             batches = (X.gather(np.arange(i, min(i + size, len(X)))).numpy() for i in range(0, len(X), size))
         else:
             batches = [validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES)]
-        self.mean_, self.scale_ = self._moments(batches)
+        self.mean_, self.scale_, varies = self._moments(batches)
+        if wrong := np.flatnonzero(~np.isfinite(self.mean_)).tolist():
+            raise ValueError(
+                f"FeatureScaler: {len(wrong)} of {self.n_features_in_} features hold NaN or infinite values, feature "
+                f"{wrong[0]} first. Compute them anew or leave their windows out."
+            )
+        if not varies:
+            warnings.warn(
+                f"FeatureScaler: every one of {self.n_features_in_} features is constant over all windows of fit. No "
+                f"decoder can learn from them. Is the sound silent, or the wrong one?",
+                stacklevel=3,
+            )
         return self
 
     def _moments(self, batches):
-        """Mean and deviation by Chan's merging of batches, which cancels nothing."""
+        """Mean and deviation by Chan's merging of batches, which cancels nothing, and whether any feature varies."""
         count, mean, spread = 0, 0.0, 0.0
         for batch in batches:
             flat = _flat(batch).astype(np.float64)
@@ -274,8 +290,10 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
             mean = mean + shift * (n / (count + n))
             count += n
         std = np.sqrt(spread / count)
-        std = np.where(std > 10 * np.finfo(np.float64).eps * np.abs(mean), std, 1.0)
-        return (np.broadcast_to(v, self.n_features_in_).copy() for v in (mean, std))
+        varying = std > 10 * np.finfo(np.float64).eps * np.abs(mean)
+        std = np.where(varying, std, 1.0)
+        mean, std = (np.broadcast_to(v, self.n_features_in_).copy() for v in (mean, std))
+        return mean, std, bool(np.any(varying))
 
     def transform(self, X):
         """Standardise.

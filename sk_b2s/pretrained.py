@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 import sk_b2s.checkpoints as checkpoints
 import sk_b2s.inference as inference
 import sk_b2s.precision as precision_check
+from sk_b2s.audio import readable
 from sk_b2s.caching import FromFile, code_of
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.signals import Signal
@@ -290,7 +291,7 @@ class Wav2Vec2Features(SpeechFeatures):
     def _features(self, sound):
         return FromFile(
             hidden_features,
-            str(sound),
+            readable(sound),
             partial(sound_stamp, code=(CODE,)),
             self.memory,
             ignore=("model", "revision", "device"),

@@ -15,6 +15,7 @@ from sk_b2s.candidates import (
     as_target_windows,
     check_estimates,
     check_in_step,
+    check_targets_vary,
     distinct_segments,
     iter_scores,
     row_hashes,
@@ -179,7 +180,9 @@ class RetrievalMixin:
     def _learn_speech(self, y, train):
         """Fit ``speech`` on the training rows, and return everybody's features."""
         self.speech_ = None if self.speech is None else clone(self.speech).fit(y.iloc[train])
-        return self._targets(y)
+        targets = self._targets(y)
+        check_targets_vary(targets, train, type(self).__name__)
+        return targets
 
     def _targets(self, y):
         """Features of what was heard: Windows (n_rows, n_features, n_frames)."""

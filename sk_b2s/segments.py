@@ -6,15 +6,15 @@ from numbers import Real
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from sk_b2s.beside import sounds_beside
 from sk_b2s.blocks import PublishedBlocks
 from sk_b2s.continuity import warn_of_gaps
+from sk_b2s.copies import Copies
 from sk_b2s.events import check_events, clock_rate
 from sk_b2s.fitting import fitting_windows
-from sk_b2s.stimuli import cut_sounds, digests, plain_text, sentences_of_sound, sound_duration, stable_id
+from sk_b2s.stimuli import digests, sound_duration, stable_id
+from sk_b2s.united_blocks import cut_all, unite_blocks
 
 __all__ = ["make_segments"]
 
@@ -77,8 +77,10 @@ def make_segments(
         block_after``, where the block before it starts and the one after it stops (its own start and
         stop where there is none); ``segment``, the integer
         identity of the candidate: equal for all who heard the same stretch of the same sound, cut
-        by the same window, in any table; ``sequence, word, word_index, condition, stream`` of the word at the
-        anchor; ``text``, the words that begin in the window; further columns of the events. With
+        by the same window, in any table (or of a copy of it in the same table, whose rows have the digest of the
+        other sound in ``copy_of`` and the seconds to add to their times in ``copy_shift``); ``sequence, word,
+        word_index, condition, stream`` of the word at the anchor; ``text``, the words that begin in the window;
+        further columns of the events. With
         ``stream``, for each other stream, "ignored" say, ``ignored_sound, ignored_sound_onset,
         ignored_segment``: the same window in that talker's sound, None, NaN and -1 where it does not lie in
         one as a whole.
@@ -91,8 +93,8 @@ def make_segments(
     Warns
     -----
     UserWarning
-        If windows are left out, or a sound plays over a gap or begins after one at a time that no trigger or annotation
-        of the recording confirms.
+        If windows are left out, a sound plays over a gap or begins after one at a time that no trigger or annotation
+        of the recording confirms, or different sound files hold the same recording.
 
     Notes
     -----
@@ -191,33 +193,33 @@ def _describe_sounds(events, anchors, anchor, tmin, block):
     words, empty = _heard_words(events), events.iloc[:0]
     published = isinstance(block, PublishedBlocks)
     heard = anchors.drop_duplicates("digest").set_index("digest")["sound"]
-    edges = {} if published else cut_sounds(words, heard.map(sound_duration).to_dict(), block)
+    copies = Copies(heard)
+    copies.warn(
+        "A copy has the blocks and segments of the sound that it is a copy of, and sounds that share a part are split "
+        "together.",
+        stacklevel=4,
+    )
+    lengths = {} if published else heard.map(sound_duration).to_dict()
+    blocks = cut_all(words, lengths, block, copies.place if lengths else {})
     parts = []
     for digest, rows in anchors.groupby("digest", sort=False):
         of_sound = words.get(digest, empty)
         if not published:
-            rows = _blocks_of(rows, of_sound, digest, tmin, edges[digest])
+            rows = _blocks_of(rows, tmin, *blocks[digest])
         rows = _text_of(rows, of_sound)
         if anchor != "word":
             rows = _word_at(rows, of_sound, tmin)
-        rows["segment"] = _segment_ids(rows, of_sound, digest, tmin, by_word=anchor == "word")
+        place = copies.place.get(digest, (digest, 0.0))
+        rows["segment"] = _segment_ids(rows, of_sound, place, tmin, by_word=anchor == "word")
         parts.append(rows)
-    rows = pd.concat(parts).sort_index()
+    rows = copies.mark(pd.concat(parts).sort_index())
     if published:
         rows = block.place(rows, events, words, tmin)
         return rows.assign(anchor="word" if anchor == "word" else "grid")
-    return rows.assign(block=_unite_blocks(rows, words))
+    return rows.assign(block=unite_blocks(rows, words, copies.partial))
 
 
-def _blocks_of(rows, words, digest, tmin, edges):
-    onset = words["sound_onset"].to_numpy(float)
-    texts = [
-        plain_text(words["text"][(onset >= a) & (onset < b)])
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
-    ids = np.array(
-        [stable_id("text", text) if text else stable_id("sound", digest, i) for i, text in enumerate(texts)]
-    )
+def _blocks_of(rows, tmin, edges, ids):
     at = np.clip(np.searchsorted(edges, rows["sound_onset"] - tmin, side="right") - 1, 0, len(ids) - 1)
     return rows.assign(
         block=ids[at],
@@ -257,10 +259,14 @@ def _word_at(rows, words, tmin):
     return rows
 
 
-def _segment_ids(rows, words, digest, tmin, by_word):
-    """Hash the identity of each window of one sound: its place, and what it takes in around it."""
+def _segment_ids(rows, words, place, tmin, by_word):
+    """Hash the identity of each window of one sound: its place, and what it takes in around it.
+
+    ``place`` is the sound, and the seconds to add; of a copy those of the sound that it is a copy of.
+    """
+    digest, shift = place
     at = rows["sound_onset"] - tmin
-    tick = (at * 100).round().astype(int)
+    tick = ((at + shift) * 100).round().astype(int)
     window = f"{tmin:g}", f"{rows['duration'].iloc[0]:g}"
     begun = _times_of_names(words) if by_word else {}
     stretch = (
@@ -295,28 +301,6 @@ def _times_of_names(words):
         if not times or row.sound_onset - times[-1] > SAME_WORD:
             times.append(row.sound_onset)
     return begun
-
-
-def _unite_blocks(rows, words):
-    """Make blocks one whose sounds say the same sentence: another voice reads it at another pace."""
-    spoken = []
-    of_block = rows.drop_duplicates(["digest", "block"]).groupby("digest")
-    for digest, blocks in of_block:
-        if digest not in words:
-            continue
-        for text, start, last in sentences_of_sound(words[digest]).itertuples(index=False):
-            inside = blocks[(blocks["block_start"] <= last) & (start < blocks["block_stop"])]
-            spoken.extend((text, digest, block) for block in inside["block"])
-    spoken = pd.DataFrame(spoken, columns=["text", "digest", "block"])
-    spoken = spoken[spoken.groupby("text")["digest"].transform("nunique") > 1]
-    blocks, block_codes = np.unique(rows["block"].to_numpy(), return_inverse=True)
-    sentence = spoken.groupby("text").ngroup().to_numpy()
-    place = np.searchsorted(blocks, spoken["block"].to_numpy(np.int64))
-    n_blocks, n_nodes = len(blocks), len(blocks) + (sentence.max() + 1 if len(sentence) else 0)
-    edges = coo_array((np.ones(len(place)), (place, n_blocks + sentence)), shape=(n_nodes, n_nodes))
-    component = connected_components(edges, directed=False)[1][:n_blocks]
-    first = np.unique(component, return_index=True)[1]
-    return blocks[first[component]][block_codes]
 
 
 def _two_tables(events, rows):

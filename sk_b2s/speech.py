@@ -12,31 +12,33 @@ import joblib
 import librosa
 import numpy as np
 import pandas as pd
-import soundfile
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+import sk_b2s.audio as audio_files
+from sk_b2s.audio import read_samples, readable
 from sk_b2s.caching import FromFile, code_of
 from sk_b2s.signals import Signal
-from sk_b2s.stimuli import SoundArray, digests, sound_digest, sound_duration
+from sk_b2s.sounds import chosen_sounds, facts_of, holds_nothing, named, warn_of_level, warn_of_tracks
+from sk_b2s.stimuli import SoundArray, digests, sound_digest, sound_duration, sound_state
 from sk_b2s.tables import window_length
 from sk_b2s.windows import Windows
 
 __all__ = ["Envelope", "MelSpectrogram", "StoredFeatures"]
 
 AUDIO_SFREQ = 16000  # Hz, of every sound before features are taken, as in the paper
-CODE = code_of(__file__, librosa)
+CODE = code_of(__file__, librosa) + code_of(audio_files.__file__)
 SILENCE = 5.0  # s; the silence around a sound is laid in multiples of this
 
 
-def read_audio(path, start=0.0, stop=None):
+def read_audio(sound, start=0.0, stop=None):
     """Read a sound, or a stretch of it, as mono at 16 kHz.
 
     Parameters
     ----------
-    path : str
-        A file that soundfile reads.
+    sound : str or SoundTrack
+        A file that soundfile reads. Of several tracks the mean is taken, unless one is chosen.
     start, stop : float, default=0.0, None
         The stretch in seconds; None reads to the end. It is cut before it is resampled, so that no
         sample depends on what lies outside.
@@ -45,10 +47,13 @@ def read_audio(path, start=0.0, stop=None):
     -------
     audio : ndarray of shape (n_samples,)
         float32.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or samples are not finite or beyond 1e10. The message names the file.
     """
-    sfreq = soundfile.info(path).samplerate
-    first, last = round(start * sfreq), None if stop is None else round(stop * sfreq)
-    audio = soundfile.read(path, start=first, stop=last, dtype="float32", always_2d=True)[0].mean(1)
+    audio, sfreq = read_samples(sound, sound_state(sound), start, stop)
     return librosa.resample(audio, orig_sr=sfreq, target_sr=AUDIO_SFREQ)
 
 
@@ -118,6 +123,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         "memory": [str, Path, joblib.Memory, None],
     }
     _silence = 0.0
+    _reads_audio = True  # whether features are computed from audio files
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -152,15 +158,23 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         windows : Windows of shape (n_segments, n_features, n_frames)
             ``floor(duration · sfreq) + 1`` frames each; silence beyond the ends of a sound. One
             signal for each distinct sound, however many people heard it.
+
+        Warns
+        -----
+        UserWarning
+            If features of a sound are constant from beginning to end, tracks of a file differ and none is
+            chosen (column ``sound_channel``), or samples are far beyond full scale. Each names the file.
         """
         check_is_fitted(self, "n_features_out_")
         _check_table(X, type(self).__name__)
+        X = X.assign(sound=chosen_sounds(X)) if "sound_channel" in X else X
         if (n_features := self._n_features(X["sound"])) != self.n_features_out_:
             raise ValueError(
                 f"the sounds have {n_features} features, those of fit had {self.n_features_out_}."
             )
         codes, _ = pd.factorize(digests(X["sound"]))
         sounds = X["sound"].iloc[np.unique(codes, return_index=True)[1]]
+        self._check_content(list(sounds))
         n_frames = window_length(X, self._rate(sounds))
         sfreq = self._rate(sounds)
         reach = SILENCE * np.ceil(n_frames / sfreq / SILENCE)  # no window reaches further than itself
@@ -171,6 +185,32 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         start = np.round(X["sound_onset"].to_numpy(float) * sfreq).astype(np.int64) + pad
         self._check_inside(X, start, n_frames, np.array([s.shape[0] for s in signals])[codes], reach)
         return Windows(signals, codes, start, n_frames, sfreq, rows=X, extent=extent)
+
+    def _check_content(self, sounds):
+        """Warn of sounds without content, of tracks that differ and of absurd levels."""
+        if empty := self._without_content(sounds):
+            warnings.warn(
+                f"{self._emptiness(empty)}. Windows of such a sound cannot be told apart and lower every score: "
+                f"leave its rows out, or give the right file.",
+                stacklevel=4,
+            )
+        if self._reads_audio and not any(isinstance(sound, SoundArray) for sound in sounds):
+            warn_of_tracks(sounds, stacklevel=4)
+            warn_of_level(sounds, stacklevel=4)
+
+    def _without_content(self, sounds):
+        """Return the sounds whose features are constant."""
+        stored = [isinstance(sound, SoundArray) for sound in sounds]
+        if self._reads_audio and any(stored):
+            return []  # refused where they are read
+        return [sound for sound in sounds if holds_nothing(sound)]
+
+    def _emptiness(self, sounds):
+        """Name sounds whose features are constant, in a sentence."""
+        kind = "silent or constant" if self._reads_audio else "constant in all features"
+        cancel = self._reads_audio and any(facts_of(sound).n_tracks > 1 for sound in sounds)
+        way_out = " (or their tracks cancel each other: choose one in the column 'sound_channel')" * cancel
+        return f"{named(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{way_out}"
 
     def _parts(self, X, codes, sounds):
         """Say of each sound in which stretches it is computed; None is the whole in one."""
@@ -249,7 +289,7 @@ class SpectralFeatures(SpeechFeatures):
         check_is_file(sound, type(self).__name__)
         parameters = self.get_params(deep=False)
         stamp_of = partial(sound_stamp, code=self._code)
-        return FromFile(self._compute, str(sound), stamp_of, **parameters)
+        return FromFile(self._compute, readable(sound), stamp_of, **parameters)
 
 
 class MelSpectrogram(SpectralFeatures):
@@ -367,6 +407,7 @@ class StoredFeatures(SpeechFeatures):
     """
 
     _parameter_constraints: dict = {}
+    _reads_audio = False
 
     def _n_features(self, sounds):
         distinct = pd.unique(sounds)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile
 
+from sk_b2s.audio import SoundTrack, audio_info, audio_path, sound_facts
 from sk_b2s.caching import content_digest, file_state
 
 __all__ = [
@@ -104,6 +103,7 @@ def stable_id(*parts):
 
 def _regular_file(sound):
     """Return the path of a sound, which must be a regular file because others may never end."""
+    sound = audio_path(sound)
     wrong = "is not a regular file, and was not opened"
     try:
         if stat.S_ISREG(Path(sound).stat().st_mode):
@@ -117,12 +117,9 @@ def _regular_file(sound):
     )
 
 
-@lru_cache(maxsize=65536)
-def _file_duration(state):
-    try:
-        return float(soundfile.info(state[0]).duration)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"sound {state[0]!r} is not an audio file soundfile can read: {error}") from error
+def sound_state(sound):
+    """Return what changes when the file of a sound is written, see :func:`~sk_b2s.caching.file_state`."""
+    return file_state(_regular_file(sound))
 
 
 def sound_digest(sound):
@@ -130,15 +127,21 @@ def sound_digest(sound):
 
     Parameters
     ----------
-    sound : str, Path or SoundArray
+    sound : str, Path, SoundTrack or SoundArray
         A sound as it stands in an events table.
 
     Returns
     -------
     digest : str
-        32 hexadecimal digits, equal for equal content.
+        32 hexadecimal digits, equal for equal content. One track of a file whose tracks differ is another
+        sound than the file.
     """
-    return sound.digest if isinstance(sound, SoundArray) else content_digest(_regular_file(sound))
+    if isinstance(sound, SoundArray):
+        return sound.digest
+    whole = content_digest(_regular_file(sound))
+    if not isinstance(sound, SoundTrack) or sound.channel == "mean" or sound_facts(sound, whole).are_equal:
+        return whole
+    return _digest(whole, "track", str(sound.channel))
 
 
 def sound_duration(sound):
@@ -146,33 +149,59 @@ def sound_duration(sound):
 
     Parameters
     ----------
-    sound : str, Path or SoundArray
+    sound : str, Path, SoundTrack or SoundArray
         A sound as it stands in an events table.
 
     Returns
     -------
     duration : float
-        Seconds.
+        Seconds, of the samples that can be read.
 
     Raises
     ------
     ValueError
-        If the file is not audio.
+        If the file is not audio, or is damaged; see :func:`~sk_b2s.audio.audio_info`.
     """
-    return (
-        sound.duration if isinstance(sound, SoundArray) else _file_duration(file_state(_regular_file(sound)))
-    )
+    if isinstance(sound, SoundArray):
+        return sound.duration
+    return audio_info(audio_path(sound), sound_state(sound)).duration
 
 
 def sound_name(sound):
     """Name a sound in a message."""
-    return sound.name or repr(sound) if isinstance(sound, SoundArray) else Path(sound).name
+    if isinstance(sound, SoundArray):
+        return sound.name or repr(sound)
+    track = f" (track {sound.channel})" if isinstance(sound, SoundTrack) else ""
+    return Path(sound).name + track
 
 
 def digests(sounds):
     """Digest of every entry of a column, each distinct entry once: (n_rows,) array of str."""
     codes, distinct = pd.factorize(pd.Series(sounds, dtype=object))
     return np.array([sound_digest(sound) for sound in distinct], dtype=object)[codes]
+
+
+def identities(table):
+    """Identify the sound of each row of a table of segments, one sound for all copies of one recording.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_rows, ...)
+        ``sound``, and where there are copies ``copy_of`` and ``copy_shift``, as :func:`make_segments` adds them.
+
+    Returns
+    -------
+    key : ndarray of str of shape (n_rows,)
+        Digests.
+    shift : ndarray of float of shape (n_rows,)
+        Seconds to add to times in the sound of the row for times in the sound of ``key``.
+    """
+    key, shift = digests(table["sound"]), np.zeros(len(table))
+    if {"copy_of", "copy_shift"} <= set(table.columns):
+        copied = table["copy_of"].notna().to_numpy()
+        key[copied] = table["copy_of"].to_numpy(object)[copied]
+        shift[copied] = table["copy_shift"].to_numpy(float)[copied]
+    return key, shift
 
 
 def plain_text(words):
@@ -348,12 +377,12 @@ class SoundIntervals:
         -------
         intervals : SoundIntervals
         """
-        start = table["sound_onset"].to_numpy(float)
+        key, shift = identities(table)
+        start = table["sound_onset"].to_numpy(float) + shift
         stop = start + table["duration"].to_numpy(float)
-        key = digests(table["sound"])
         if blocks and {"block_start", "block_stop"} <= set(table.columns):
-            start = np.concatenate([start, table["block_start"].to_numpy(float)])
-            stop = np.concatenate([stop, table["block_stop"].to_numpy(float)])
+            start = np.concatenate([start, table["block_start"].to_numpy(float) + shift])
+            stop = np.concatenate([stop, table["block_stop"].to_numpy(float) + shift])
             key = np.concatenate([key, key])
         return cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()})
 
@@ -384,9 +413,9 @@ class SoundIntervals:
         -------
         mask : ndarray of bool of shape (n_windows,)
         """
-        start = table["sound_onset"].to_numpy(float) - guard
+        key, shift = identities(table)
+        start = table["sound_onset"].to_numpy(float) + shift - guard
         stop = start + table["duration"].to_numpy(float) + 2 * guard
-        key = digests(table["sound"])
         mask = np.zeros(len(table), bool)
         tolerance = 1e-9  # two windows that only meet share no sound
         for digest, rows in _rows_of_each(key).items():

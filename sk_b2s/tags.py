@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 
+from sk_b2s.audio import SoundTrack
 from sk_b2s.epocher import _Baseline
 from sk_b2s.preprocessing import _Affine
 from sk_b2s.published import HashedBlockSplit
@@ -35,6 +36,7 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
     }),
     "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
     "SoundArray": (SoundArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
+    "SoundTrack": (SoundTrack, {"path": "path", "channel": "channel"}),
     "SoundIntervals": (SoundIntervals, {"intervals": "intervals"}),
     "Windows": (Windows, {
         "signals": "signals", "which": "which", "start": "start", "n_times": "n_read", "sfreq": "sfreq",

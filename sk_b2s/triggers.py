@@ -11,6 +11,7 @@ import mne
 import numpy as np
 import pandas as pd
 
+from sk_b2s.audio import SoundTrack, is_file
 from sk_b2s.clocks import WORST, align_to_audio, check_fit, find_sound, fit_clock, follow_marks
 from sk_b2s.completing import delay_events, fill_sentences
 from sk_b2s.events import check_events
@@ -20,6 +21,7 @@ from sk_b2s.textgrids import find_textgrid, say_silent, speak_sounds, textgrid_e
 
 __all__ = ["events_from_raw", "read_triggers"]
 
+KEPT = (SoundArray, SoundTrack)  # sounds that are not paths
 SETTLED = 0.003  # s within which all bits of a code have risen or fallen
 BRIEF = 0.1  # s of a mark on a code that is held
 HEARD = 0.3  # correlation from which a sound without a trigger counts as found
@@ -150,7 +152,7 @@ def _played(raw, path, sounds, audio, stim_channel):
         if missing := {"onset", "sound"} - set(sounds.columns):
             raise ValueError(f"sounds lacks the columns {sorted(missing)}; it has {list(sounds.columns)}.")
         played = sounds.reset_index(drop=True)
-        return played.assign(sound=[s if isinstance(s, SoundArray) else str(s) for s in played["sound"]])
+        return played.assign(sound=[s if isinstance(s, KEPT) else str(s) for s in played["sound"]])
     if isinstance(sounds, dict):
         if not sounds:
             raise ValueError("sounds={} names no sound: {trigger: 'sound.wav'}.")
@@ -180,8 +182,8 @@ def _of_trigger(key, value, times, path):
     for time, sound in zip(times, each, strict=True):
         streams = sound if isinstance(sound, dict) else {"single": sound}
         for stream, one in streams.items():
-            one = one if isinstance(one, SoundArray) else os.path.abspath(one)
-            if not isinstance(one, SoundArray) and not Path(one).is_file():
+            one = one if isinstance(one, KEPT) else os.path.abspath(one)
+            if not isinstance(one, SoundArray) and not is_file(one):
                 raise FileNotFoundError(f"sounds={{{key!r}: ...}}: {one!r} is not a file.")
             rows.append((time, one, stream))
     played = pd.DataFrame(rows, columns=["onset", "sound", "stream"])
@@ -320,14 +322,14 @@ def _find_all(raw, path, sounds, audio):
                 f"{path!r}, channel {name!r}: {sound_name(sound)!r} is not heard after {after:.1f} s (correlation of "
                 f"the envelopes {max(likeness, 0):.2f}). Are the sounds in the order in which they were played?"
             )
-        rows.append((onset, os.path.abspath(sound), "single"))
+        rows.append((onset, sound if isinstance(sound, KEPT) else os.path.abspath(sound), "single"))
         after = onset + sound_duration(sound) - 0.5
     return pd.DataFrame(rows, columns=["onset", "sound", "stream"])
 
 
 def _textgrids_of(sounds, textgrid):
     """The TextGrid of each sound that has one."""
-    files = [sound for sound in pd.unique(sounds) if isinstance(sound, str)]
+    files = list(dict.fromkeys(str(sound) for sound in sounds if not isinstance(sound, SoundArray)))
     if textgrid is False:
         return {}
     if isinstance(textgrid, dict):

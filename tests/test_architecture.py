@@ -19,10 +19,11 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "caching", "units", "devices", "precision", "stimuli", "annex", "textgrids", "sensors",
+    "caching", "units", "devices", "precision", "fingerprints", "headers",
+    "audio", "stimuli", "sounds", "copies", "annex", "textgrids", "sensors",
     "file_parts", "matlab_files", "binary_headers", "raw_formats", "sidecars", "gaps", "identity", "recordings",
     "events", "studies", "completing", "event_tables", "bids_files", "bids", "clocks", "triggers",
-    "continuity", "fitting", "beside", "blocks", "segments",
+    "continuity", "fitting", "beside", "blocks", "united_blocks", "segments",
     "model_selection", "tables", "minutes", "leave_one_out", "published", "leakage",
     "signals", "windows", "ledger", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech", "alignment", "activity", "features",
@@ -73,7 +74,15 @@ def test_modules_import_only_from_above(path, room):
     + [(room, "torch") for room in ("sensors", "raw_formats", "identity", "recordings")]
     + [
         (room, "torch")
-        for room in ("stimuli", "events", "blocks", "segments", "model_selection", "published")
+        for room in (
+            "stimuli",
+            "events",
+            "blocks",
+            "united_blocks",
+            "segments",
+            "model_selection",
+            "published",
+        )
     ]
     + [(room, "torch") for room in ("minutes", "leave_one_out", "leakage")],
 )
