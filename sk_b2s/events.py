@@ -250,7 +250,7 @@ def _warn_of_short(sounds, given, left, lengths):
     for row in np.flatnonzero(short):
         sound = sounds["sound"].iloc[row]
         if sound not in found:
-            n_rows = np.count_nonzero(short & (sounds["sound"] == sound).to_numpy())
+            n_rows = int(np.count_nonzero(short & (sounds["sound"] == sound).to_numpy()))
             last = sounds["sound_onset"].iloc[row] + given.iloc[row]
             found[sound] = (
                 f"{sound_name(sound)!r} lasts {lengths[row]:.1f} s, but row {_plain(sounds.index[row])!r} uses it up "

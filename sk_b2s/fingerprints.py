@@ -22,10 +22,12 @@ BAND = (200.0, 3200.0)  # Hz; a copy at 8 kHz still has it
 N_BITS = 24
 SMOOTHING, LAG = 15, 8  # frames
 FLOOR = 10**-4.5  # of the energy of loud frames; softer frames do not count
+STEADY = 0.05  # deviation of the rises (nepers) below which a frame is a steady tone and has no course
 VALID = 1 << N_BITS  # set in frames that count
 LENGTH, SHORTEST = 150, 75  # frames that must agree, and those of a sound that is shorter
 DIFFER, DIFFER_SHORT = 0.18, 0.12  # share of bits that may differ where a copy is most alike
 AROUND = 0.25  # share that may differ around such a stretch, for one with noise or gaps
+NEAR = 25  # frames around one by which the ends of a stretch are found
 MANY = 30  # frames of equal bits that are compared with each other
 HITS = 4  # equal frames at one offset from which all frames are compared
 BATCH = 4096
@@ -97,6 +99,7 @@ def fingerprint(samples, rate):
     )
     rise = np.zeros_like(level)
     rise[LAG:] = level[LAG:] - level[:-LAG]
+    valid &= rise.std(1) > STEADY
     return ((rise[:, :-1] > rise[:, 1:]) @ (1 << np.arange(N_BITS)) + VALID * valid).astype(np.uint32)
 
 
@@ -197,6 +200,8 @@ def _stretches(first, second, prints, offset, part):
     np.add.at(covered, np.flatnonzero(alike), 1)
     np.add.at(covered, np.flatnonzero(alike) + length, -1)
     covered = np.cumsum(covered)[:-1] > 0
+    if length == LENGTH:
+        covered = _trimmed(covered, differ, valid)
     shorter = one if len(one) <= len(other) else other
     share = np.count_nonzero(covered & valid) / max(np.count_nonzero(shorter & VALID), 1)
     edges = np.flatnonzero(np.diff(np.r_[False, covered, False].astype(int)))
@@ -206,6 +211,21 @@ def _stretches(first, second, prints, offset, part):
         Match(first, second, shift, (begin + a) * FRAME, (begin + b) * FRAME, min(share, 1.0))
         for a, b in edges.reshape(-1, 2).tolist()
     ]
+
+
+def _trimmed(covered, differ, valid):
+    """Cut from the ends of stretches what is alike only on average with what is inside."""
+    wrong, count = (
+        convolve1d(part.astype(float), np.ones(NEAR), mode="constant") for part in (differ, valid)
+    )
+    alike = covered & (wrong <= AROUND * N_BITS * count)
+    edges = np.flatnonzero(np.diff(np.r_[False, covered, False].astype(int))).reshape(-1, 2)
+    out = np.zeros_like(covered)
+    for begin, stop in edges.tolist():
+        inside = begin + np.flatnonzero(alike[begin:stop])
+        if len(inside):
+            out[inside[0] : inside[-1] + 1] = True
+    return out
 
 
 def _distinct(matches):
