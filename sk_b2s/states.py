@@ -279,6 +279,7 @@ PART_STATES: dict[str, dict[str, Attribute]] = {
         "data": numbers("n_times", "n_features"), "sfreq": of_type(Real), "name": of_type(str),
     },
     "SoundIntervals": {"intervals": of_type(dict)},
+    "SoundTrack": {"path": of_type(str), "channel": any_of(whole(0), of_type(str))},
     "Windows": {
         "signals": of_type(list), "which": numbers("n_windows", kinds="iu"), "start": numbers("n_windows", kinds="iu"),
         "n_times": whole(1), "sfreq": of_type(Real, none=True), "rows": of_type(pd.DataFrame, none=True),
