@@ -16,6 +16,7 @@ from sk_b2s.controls import brain_rows, wanted_controls
 from sk_b2s.counterparts import decoder_of, shift_pairs, with_noise
 from sk_b2s.leave_one_out import LeaveOneSubjectOut
 from sk_b2s.ledger import Ledger
+from sk_b2s.lines import find_problem
 from sk_b2s.model_selection import folds_of, table_of
 from sk_b2s.results import table_of_lines
 from sk_b2s.surrogates import SurrogateBrain
@@ -148,7 +149,7 @@ def benchmark(
     named = [(name, one) for name, one in named if name_only in (None, name)]
     folds = {fold: pair for fold, pair in enumerate(folds) if fold_only in (None, fold)}
     cells = list(lay_out(named, data, cv, folds, seeds, chosen, oracle, settings))
-    lines = run_all(cells, data, None if path is None else Ledger(path), n_jobs, verbose)
+    lines = run_all(cells, data, None if path is None else Ledger(path, find_problem), n_jobs, verbose)
     _warn_of("failed", "error", [line["error"] for line in lines], FitFailedWarning)
     _warn_of("gave warnings", "warnings", [line["cost"]["warnings"] for line in lines], UserWarning)
     return table_of_lines(lines)

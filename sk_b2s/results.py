@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import zlib
 from pathlib import Path
 from textwrap import shorten
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.ledger import Ledger
+from sk_b2s.lines import find_problem, pack_array, unpack_array
 from sk_b2s.minutes import amounts_in, said_minutes
 from sk_b2s.scorecard import SCORES, judged
 from sk_b2s.statistics import (
@@ -44,30 +43,21 @@ CHANCES = ("chance", "near_chance", "word_chance")
 def packed(outcome):
     """Turn an Outcome into what JSON can hold."""
     records = [
-        {key: _pack(value) if isinstance(value, np.ndarray) else value for key, value in record.items()}
+        {key: pack_array(value) if isinstance(value, np.ndarray) else value for key, value in record.items()}
         for record in outcome.records
     ]
-    across = [[list(names), _pack(hits)] for names, hits in outcome.across]
+    across = [[list(names), pack_array(hits)] for names, hits in outcome.across]
     return {"records": records, "across": across, "n_left_out": outcome.n_left_out}
 
 
 def _unpacked(outcome):
     arrays = ("null", "relative")
     records = [
-        {key: _unpack(value) if key in arrays else value for key, value in record.items()}
+        {key: unpack_array(value) if key in arrays else value for key, value in record.items()}
         for record in outcome["records"]
     ]
-    across = [(tuple(names), _unpack(hits)) for names, hits in outcome["across"]]
+    across = [(tuple(names), unpack_array(hits)) for names, hits in outcome["across"]]
     return Outcome(records, across, outcome["n_left_out"])
-
-
-def _pack(array):
-    content = base64.b64encode(zlib.compress(np.ascontiguousarray(array, "<f8").tobytes())).decode()
-    return {"shape": array.shape, "f8": content}
-
-
-def _unpack(item):
-    return np.frombuffer(zlib.decompress(base64.b64decode(item["f8"])), "<f8").reshape(item["shape"])
 
 
 def told(line):
@@ -180,7 +170,7 @@ def read_results(paths, conflicts="raise"):
         if not path.exists():
             raise FileNotFoundError(f"there is no file of results {str(path)!r}.")
         for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
-            lines += Ledger(file).lines()
+            lines += Ledger(file, find_problem).lines()
     if not lines:
         raise ValueError(f"{paths!r}: no results in there; were they written by benchmark(path=...)?")
     kept: dict[tuple, dict] = {}

@@ -35,7 +35,7 @@ ORDER = [
     "attention", "training", "response", "strangers", "adaptation", "keeping", "encoder", "ridge",
     "strengths", "linear", "forward", "predictions", "spaces", "counterparts", "calibrated",
     "tags", "states", "writer", "reader", "persistence",
-    "verdicts", "controls", "watching", "scorecard", "results", "cells", "evaluation", "auditing",
+    "verdicts", "controls", "watching", "scorecard", "lines", "results", "cells", "evaluation", "auditing",
     "palette", "alignment_plots", "score_plots", "adaptation_plots", "answer_plots", "topographies", "plotting",
     "page", "findings", "appendix", "report", "recipes", "experiments", "commands", "__main__",
 ]  # fmt: skip
