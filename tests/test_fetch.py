@@ -2,18 +2,14 @@
 
 import hashlib
 import io
-import json
-import re
 import shutil
 import sys
 import types
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from servers import Server
 
 from sk_b2s.datasets import (
     downloading,
@@ -27,52 +23,6 @@ from sk_b2s.datasets.downloading import Remote, download
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
-
-
-class Server:
-    """Serves ``files``; drops the connection half-way through what it sends, ``drops`` times."""
-
-    def __init__(self):
-        self.files, self.drops, self.ranges, self.asked, self.status = {}, 0, True, [], {}
-        self.kinds: dict = {}
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                server.answer(self)
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-    def answer(self, request):
-        path, wanted = unquote(request.path), request.headers.get("Range")
-        self.asked.append((path, wanted))
-        if path not in self.files:
-            return request.send_error(self.status.get(path, 404))
-        body = self.files[path]
-        begin = int(re.match(r"bytes=(\d+)-", wanted)[1]) if wanted and self.ranges else 0
-        if begin >= len(body) > 0:
-            request.send_response(416)
-            request.send_header("Content-Range", f"bytes */{len(body)}")
-            return request.end_headers()
-        request.send_response(206 if begin else 200)
-        request.send_header("Content-Type", self.kinds.get(path, "application/octet-stream"))
-        request.send_header("Content-Length", str(len(body) - begin))
-        request.end_headers()
-        body = body[begin:]
-        if self.drops and len(body) > 1:
-            self.drops -= 1
-            request.wfile.write(body[: len(body) // 2])
-            request.wfile.flush()
-            return request.connection.close()
-        request.wfile.write(body)
-
-    def json(self, path, value):
-        self.files[path] = json.dumps(value).encode()
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def check_part(path):
     """Raise if something that is not a part of a download has its name."""
     try:
         found = os.lstat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     if (wrong := _planted(found)) is not None:
         raise _refused(path, wrong)

@@ -1,0 +1,56 @@
+"""A server on this machine that behaves as badly as servers do."""
+
+import json
+import re
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import unquote
+
+
+class Server:
+    """Serves ``files``; drops the connection half-way through what it sends, ``drops`` times."""
+
+    def __init__(self):
+        self.files, self.drops, self.ranges, self.asked, self.status = {}, 0, True, [], {}
+        self.kinds: dict = {}
+        self.special: dict = {}  # functions of the request, by path
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                server.answer(self)
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def answer(self, request):
+        path, wanted = unquote(request.path), request.headers.get("Range")
+        self.asked.append((path, wanted))
+        if path in self.special:
+            return self.special[path](request)
+        if path not in self.files:
+            return request.send_error(self.status.get(path, 404))
+        body = self.files[path]
+        begin = int(re.match(r"bytes=(\d+)-", wanted)[1]) if wanted and self.ranges else 0
+        if begin >= len(body) > 0:
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{len(body)}")
+            return request.end_headers()
+        request.send_response(206 if begin else 200)
+        request.send_header("Content-Type", self.kinds.get(path, "application/octet-stream"))
+        request.send_header("Content-Length", str(len(body) - begin))
+        request.end_headers()
+        body = body[begin:]
+        if self.drops and len(body) > 1:
+            self.drops -= 1
+            request.wfile.write(body[: len(body) // 2])
+            request.wfile.flush()
+            return request.connection.close()
+        request.wfile.write(body)
+
+    def json(self, path, value):
+        self.files[path] = json.dumps(value).encode()
