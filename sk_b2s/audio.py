@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from sk_b2s.fingerprints import fingerprint
+import sk_b2s.fingerprints as fingerprints
+from sk_b2s.caching import cached, code_of
 from sk_b2s.headers import doubt_header
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "is_file",
     "readable",
     "read_samples",
+    "shortened",
     "sound_facts",
 ]
 
+CODE = code_of(__file__) + code_of(fingerprints.__file__)
 SLOWEST, SLOW, FASTEST = 100, 1000, 1_000_000  # Hz; sampling rates that are refused, warned of, refused
 LOUDEST = (
     1e10  # samples beyond it are refused: 32-bit integers reach 2e9, and the square must fit into float32
@@ -35,6 +38,8 @@ LOUDEST = (
 TAIL = 1000  # frames at the end that must be readable
 CLOSE = 0.1  # s by which a header may differ from the samples
 SILENT = 1e-12  # range of samples that counts as none
+MOST_FACTS = 2**13  # sounds whose facts a process remembers
+_FACTS: dict = {}
 PIECE = 2**18  # frames that are read at a time
 
 
@@ -367,14 +372,16 @@ class SoundFacts(NamedTuple):
     fingerprint: np.ndarray
 
 
-def sound_facts(sound, stamp):
+def sound_facts(sound, stamp, memory=None):
     """Read a whole sound file and look at its samples, once for each content.
 
     Parameters
     ----------
     sound : str, Path or SoundTrack
     stamp : hashable
-        As for :func:`audio_info`.
+        As for :func:`audio_info`; with ``memory`` a digest of the content.
+    memory : None, str, Path or joblib.Memory, default=None
+        Where the facts are kept from one process to the next.
 
     Returns
     -------
@@ -385,11 +392,16 @@ def sound_facts(sound, stamp):
     ValueError
         As for :func:`read_samples`.
     """
-    return _facts(readable(sound), stamp)
+    key = stamp, getattr(sound, "channel", None)
+    if key not in _FACTS:
+        if len(_FACTS) >= MOST_FACTS:
+            _FACTS.clear()
+        measure = cached(_measured, memory, ignore=["sound"])
+        _FACTS[key] = measure(readable(sound), (*key, CODE))
+    return _FACTS[key]
 
 
-@lru_cache(maxsize=65536)
-def _facts(sound, stamp):
+def _measured(sound, stamp):
     path, channel = audio_path(sound), getattr(sound, "channel", None)
     info = check_track(sound, stamp)
     tracks = read_tracks(path, info)
@@ -403,7 +415,7 @@ def _facts(sound, stamp):
         info.n_tracks,
         _correlation(tracks),
         equal,
-        fingerprint(samples, info.rate),
+        fingerprints.fingerprint(samples, info.rate),
     )
 
 

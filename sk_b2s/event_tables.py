@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import warnings
 from collections import Counter
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.annex import check_fetched
+from sk_b2s.audio import is_file, shortened
 from sk_b2s.events import EVENT_TYPES
 from sk_b2s.raw_formats import read_raw
 from sk_b2s.sidecars import entities_of, find_sidecar, read_tsv
@@ -232,7 +234,8 @@ class EventTables:
         places = [Path(name)] if Path(name).is_absolute() else [self.stimuli / name, self.root / name]
         places += [self.stimuli / Path(name).name]
         for path in places:
-            if path.is_file() or path.is_symlink():
+            if is_file(path) or os.path.islink(path):
+                self._check_inside(asked, name, path, where)
                 self.found[asked] = str(path)
                 return str(path)
         there = [path.name for path in self.stimuli.glob("*") if path.is_file()]
@@ -241,10 +244,21 @@ class EventTables:
         ]
         close = close or difflib.get_close_matches(Path(name).name, there, n=1, cutoff=0.8)
         raise FileNotFoundError(
-            f"{where}: the sound {str(name)!r} is not there{_meant(close)}; looked for "
-            f"{', '.join(map(repr, map(str, places)))}. Where sounds are elsewhere, give stimuli=...; where files have "
-            f"other names, sounds={{{asked!r}: '...'}}, or None there for words of the sound that is playing."
+            f"{where}: the sound {shortened(name)} is not there{_meant(close)}; looked for "
+            f"{', '.join(map(shortened, places))}. Where sounds are elsewhere, give stimuli=...; where files have "
+            f"other names, sounds={{{shortened(asked)}: '...'}}, or None there for words of the sound that is playing."
         )
+
+    def _check_inside(self, asked, name, path, where):
+        """Refuse a table's own relative name of a file outside the data set, such as ``../../secret.wav``."""
+        if name is not asked or Path(name).is_absolute():  # given by the user, or written out in full
+            return
+        real = os.path.normpath(path)
+        if not any(Path(real).is_relative_to(os.path.normpath(place)) for place in (self.root, self.stimuli)):
+            raise ValueError(
+                f"{where}: the sound {shortened(name)} is outside of the data set {str(self.root)!r}, at {real!r}. If "
+                f"it is the right file, name it by sounds={{{shortened(asked)}: {real!r}}}."
+            )
 
 
 def _check_uncropped(recording, twin):

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.audio import SoundTrack, audio_path, is_file, shortened
-from sk_b2s.sounds import chosen_sounds, length_note, warn_of_tracks
+from sk_b2s.sounds import chosen_sounds, length_note, rate_hint, warn_of_tracks
 from sk_b2s.stimuli import SoundArray, sound_duration, sound_name
 
 __all__ = ["EVENT_TYPES", "check_events", "clock_rate", "playing_sound"]
 
 LATE = 0.1  # s by which a word may begin after its sound has ended
+LONG = 10.0  # s, of a row whose ratio to its file is that of two sampling rates
 SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
 EVENT_TYPES = ("sound", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
@@ -256,6 +257,13 @@ def _warn_of_short(sounds, given, left, lengths):
                 f"{sound_name(sound)!r} lasts {lengths[row]:.1f} s, but row {_plain(sounds.index[row])!r} uses it up "
                 f"to {last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
             )
+            found[sound] += rate_hint(lengths[row] / last)
+    whole = (sounds["sound_onset"] == 0) & (given > LONG)
+    ratios = (lengths / given).where(whole, 1.0).to_numpy()
+    for row in np.flatnonzero(np.abs(ratios * 44.1 / 48 - 1) < 0.01):
+        sound, hint = sounds["sound"].iloc[row], rate_hint(ratios[row], surely=True)
+        if sound not in found and hint:
+            found[sound] = f"{sound_name(sound)!r} lasts {lengths[row]:.1f} s{hint}"
     for sound in pd.unique(sounds["sound"]):
         if sound not in found and (note := length_note(sound)):
             found[sound] = f"{sound_name(sound)!r}: {note}"

@@ -17,12 +17,14 @@ __all__ = [
     "holds_nothing",
     "length_note",
     "named",
+    "rate_hint",
     "warn_of_level",
     "warn_of_tracks",
 ]
 
 ALIKE = 0.99  # correlation of tracks above which their mean stands for each
 OPPOSITE = -0.9  # below it one track is said to be inverted
+SAME_RATIO = 3e-4  # by which a ratio of lengths may differ from one of sampling rates
 LOUD = 100.0  # samples beyond it are no fractions of full scale
 
 
@@ -33,9 +35,9 @@ def named(sounds, most=5):
     return f"{', '.join(map(repr, names[:most]))}{more}"
 
 
-def facts_of(sound):
+def facts_of(sound, memory=None):
     """Return what the samples of a sound file are like, see :func:`~sk_b2s.audio.sound_facts`."""
-    return sound_facts(sound, content_digest(audio_path(sound)))
+    return sound_facts(sound, content_digest(audio_path(sound)), memory)
 
 
 def length_note(sound):
@@ -44,6 +46,34 @@ def length_note(sound):
         return ""
     path = audio_path(sound)
     return audio_info(path, sound_state(path)).note
+
+
+def rate_hint(ratio, surely=False):
+    """Return a remark on a file that is longer or shorter than its row by the ratio of two sampling rates.
+
+    Parameters
+    ----------
+    ratio : float
+        Length of the file over that of the row.
+    surely : bool, default=False
+        Only consider 44.1 and 48 kHz. Half or a third of a file may well be played.
+
+    Returns
+    -------
+    hint : str
+        "" if the ratio is another one.
+    """
+    pairs = (
+        [(48, 44.1)] if surely else [(48, 44.1), (2, 1), (3, 1), (4, 1), (44.1, 16), (44.1, 32), (44.1, 24)]
+    )
+    for high, low in pairs:
+        for one, other in ((high, low), (low, high)):
+            if abs(ratio * other / one - 1) < SAME_RATIO:
+                return (
+                    f", {ratio:.4f} times what its row says, as {one:g} to {other:g}: is the sampling rate in its "
+                    f"header right?"
+                )
+    return ""
 
 
 def holds_nothing(sound):

@@ -188,6 +188,10 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
 
     def _check_content(self, sounds):
         """Warn of sounds without content, of tracks that differ and of absurd levels."""
+        if self._reads_audio:
+            for sound in sounds:
+                if not isinstance(sound, SoundArray):
+                    facts_of(sound, self.memory)  # kept where the features are kept
         if empty := self._without_content(sounds):
             warnings.warn(
                 f"{self._emptiness(empty)}. Windows of such a sound cannot be told apart and lower every score: "

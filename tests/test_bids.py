@@ -674,3 +674,21 @@ def test_the_tables_of_meg_masc_are_any_tables(data_folder, tmp_path):
 def wav_of(name):
     """MEG-MASC writes 'stimuli/audio/Easy_Money_0.0.wav' for 'easy_money_0.wav'."""
     return Path(re.sub(r"(\d+)\.0\.wav$", r"\1.wav", name)).name.lower()
+
+
+def test_read_bids_refuses_sounds_outside_its_folder(folder):
+    outside = write_wav(folder.root.parent / "secret.wav")
+    folder.tell(EVENTS.replace("story.wav", "../../secret.wav"))
+    with pytest.raises(ValueError, match=r"line 2: the sound '../../secret.wav' is outside of the data set"):
+        read_bids(folder.root)
+    given = read_bids(folder.root, sounds={"../../secret.wav": str(outside)})
+    assert given["sound"].unique().tolist() == [str(outside)]
+    folder.tell(EVENTS.replace("story.wav", str(outside)))
+    assert read_bids(folder.root)["sound"].unique().tolist() == [str(outside)]
+    folder.tell(EVENTS.replace("story.wav", "x" * 5000))
+    with pytest.raises(FileNotFoundError, match=r"5,000 letters") as told:
+        read_bids(folder.root)
+    assert len(str(told.value)) < 1500
+    (folder.root / "stimuli/sub").mkdir()
+    folder.tell(EVENTS.replace("story.wav", "sub/../story.wav"))
+    assert read_bids(folder.root)["sound"].nunique() == 1

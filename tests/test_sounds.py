@@ -377,6 +377,14 @@ def test_rows_longer_than_their_files_are_named(tmp_path, talks):
         make_segments(heard([array]).assign(duration=12.0), anchor=1.0)
 
 
+def test_lengths_in_the_ratio_of_two_rates_are_named(tmp_path, talks):
+    path = write(tmp_path / "slow.wav", talks[0])  # 40 s
+    with pytest.warns(UserWarning, match="as 48 to 44.1: is the sampling rate in its header right"):
+        check_events(heard([path]).assign(duration=40.0 * 44.1 / 48))
+    with pytest.warns(UserWarning, match="as 1 to 2: is the sampling rate"):
+        check_events(heard([path]).assign(duration=80.0))
+
+
 @pytest.mark.parametrize("seconds", [0.0, 10.0, 40.0, 40.9])
 def test_excerpts_and_honest_files_are_silent(tmp_path, talks, silent_warnings, seconds):
     for ext in ("wav", "flac", "ogg", "mp3"):
