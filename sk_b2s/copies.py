@@ -7,13 +7,77 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from sk_b2s.audio import audio_path, is_file
 from sk_b2s.fingerprints import find_matches
 from sk_b2s.sounds import facts_of
-from sk_b2s.stimuli import SoundArray, digests, sound_digest, sound_duration, sound_name, stable_id
+from sk_b2s.stimuli import (
+    SoundArray,
+    SoundIntervals,
+    digests,
+    sound_digest,
+    sound_duration,
+    sound_name,
+    stable_id,
+)
 
-__all__ = ["Copies"]
+__all__ = ["Copies", "copied_windows", "copied_from"]
 
+MEET = 0.1  # s, of a stretch that windows only meet in
+MOST = 256  # sets of sounds whose matches a process remembers
+_FOUND: dict = {}
 WHOLE = 0.95  # share of a sound that must be found in another for it to count as a copy of that
+
+
+def copied_windows(heard, matches, table):
+    """Return which windows hold a recording that was heard in another file.
+
+    Parameters
+    ----------
+    heard : SoundIntervals
+        What was heard, in the time of its own sounds.
+    matches : list of (str, str, Match)
+        Digests of two sounds, and the stretch that they share.
+    table : DataFrame of shape (n_windows, ...)
+        ``sound, sound_onset, duration``.
+
+    Returns
+    -------
+    mask : ndarray of bool of shape (n_windows,)
+    """
+    table, mask = table[["sound", "sound_onset", "duration"]], np.zeros(len(table), bool)
+    for first, second, match in matches:
+        for here, there, shift in ((first, second, match.shift), (second, first, -match.shift)):
+            low = match.start if here == first else match.start - match.shift
+            spans = np.clip(heard.intervals.get(here, np.empty((0, 2))), low, low + match.stop - match.start)
+            spans = spans[spans[:, 1] - spans[:, 0] > MEET] - shift
+            if len(spans):
+                mask |= SoundIntervals({there: spans}).touches(table)
+    return mask
+
+
+def copied_from(learnt, table):
+    """Return which windows hold a recording that was heard in a file that the table does not name.
+
+    Parameters
+    ----------
+    learnt : SoundIntervals
+        What was heard; its files are compared as far as this process knows them.
+    table : DataFrame of shape (n_windows, ...)
+        ``sound, sound_onset, duration``.
+
+    Returns
+    -------
+    mask : ndarray of bool of shape (n_windows,)
+    """
+    distinct = table["sound"].drop_duplicates()
+    new = {sound_digest(sound): sound for sound in distinct if sound_digest(sound) not in learnt.intervals}
+    known = [sound for sound in learnt.files.values() if is_file(audio_path(sound))]
+    if not known or all(isinstance(sound, SoundArray) for sound in new.values()):
+        return np.zeros(len(table), bool)
+    matches = [
+        found for found in Copies([*known, *new.values()]).matches if (found[0] in new) != (found[1] in new)
+    ]
+    return copied_windows(learnt, matches, table)
 
 
 class Copies:
@@ -48,8 +112,12 @@ class Copies:
                 self.sounds[digest] = files[digest]
             except (ValueError, OSError):  # named where its features are computed
                 continue
-        names = list(self.sounds)
-        found = find_matches(prints) if len(prints) > 1 else []
+        names = tuple(self.sounds)
+        if names not in _FOUND:
+            if len(_FOUND) >= MOST:
+                _FOUND.clear()
+            _FOUND[names] = find_matches(prints) if len(prints) > 1 else []
+        found = _FOUND[names]
         self.matches = [(names[match.first], names[match.second], match) for match in found]
         self.place = self._places() if self.matches else {}
 

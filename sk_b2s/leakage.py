@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.model_selection import check_cv
 
 from sk_b2s.caching import content_digest
-from sk_b2s.copies import Copies
+from sk_b2s.copies import Copies, copied_windows
 from sk_b2s.minutes import recorded_seconds
 from sk_b2s.model_selection import GUARD, table_of
 from sk_b2s.recordings import recording_extent, recording_glimpse
@@ -251,20 +251,8 @@ class _Rows:
 
     def _copied(self, train, test):
         """Share of the test windows that hold a recording of training, in a part that two files share."""
-        heard, tested = SoundIntervals.from_table(self.heard[train]).intervals, self.heard[test]
-        moved: dict = {}
-        for first, second, match in self.shared:
-            for here, there, shift in ((first, second, match.shift), (second, first, -match.shift)):
-                low = match.start if here == first else match.start - match.shift
-                spans = np.clip(heard.get(here, np.empty((0, 2))), low, low + match.stop - match.start)
-                moved.setdefault(there, []).extend(spans[spans[:, 1] > spans[:, 0]] - shift)
-        parts = [
-            SoundIntervals({there: np.array([span])}) for there, spans in moved.items() for span in spans
-        ]
-        copied = np.zeros(len(tested), bool)
-        for part in parts:
-            copied |= part.touches(tested)
-        return float(copied.mean())
+        heard = SoundIntervals.from_table(self.heard[train])
+        return float(copied_windows(heard, self.shared, self.heard[test]).mean())
 
     def _own(self, train, test):
         """Minutes of training of people who are tested, and those of them from the test on."""

@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from sk_b2s.copies import copied_from
 from sk_b2s.stimuli import SoundIntervals, sound_name
 
 __all__ = [
@@ -178,6 +179,7 @@ def warn_of_heard(learnt, heard, owner, stacklevel=3):
         If they share sound.
     """
     leaking = learnt.touches(heard)
+    leaking |= copied_from(learnt, heard)
     names = sorted({sound_name(sound) for sound in pd.unique(heard["sound"][leaking].astype(object))})
     warn_of_leak(leaking, names, owner, stacklevel + 1)
 

@@ -346,6 +346,8 @@ class SoundIntervals:
     ----------
     intervals : dict of str to ndarray of shape (n_intervals, 2)
         For each sound (:func:`sound_digest`) sorted, disjoint intervals in seconds.
+    copies : set of str, default=()
+        Sounds in ``intervals`` that are copies of others there, whose seconds do not count twice.
 
     Examples
     --------
@@ -359,8 +361,9 @@ class SoundIntervals:
     [True, True, False]
     """
 
-    def __init__(self, intervals):
-        self.intervals = intervals
+    def __init__(self, intervals, copies=()):
+        self.intervals, self.copies = intervals, set(copies)
+        self.files = {}  # by digest, in this process alone
 
     @classmethod
     def from_table(cls, table, blocks=False):
@@ -377,14 +380,21 @@ class SoundIntervals:
         -------
         intervals : SoundIntervals
         """
-        key, shift = identities(table)
-        start = table["sound_onset"].to_numpy(float) + shift
+        own = digests(table["sound"])
+        start = table["sound_onset"].to_numpy(float)
         stop = start + table["duration"].to_numpy(float)
+        parts = [(own, start, stop)]
         if blocks and {"block_start", "block_stop"} <= set(table.columns):
-            start = np.concatenate([start, table["block_start"].to_numpy(float) + shift])
-            stop = np.concatenate([stop, table["block_stop"].to_numpy(float) + shift])
-            key = np.concatenate([key, key])
-        return cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()})
+            parts.append((own, table["block_start"].to_numpy(float), table["block_stop"].to_numpy(float)))
+        key, shift = identities(table)
+        copied = key != own
+        if copied.any():  # both in their own time and in that of the sound that they are copies of
+            parts += [(key[copied], (a + shift)[copied], (b + shift)[copied]) for _, a, b in parts]
+        key, start, stop = (np.concatenate(part) for part in zip(*parts, strict=True))
+        new = cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()}, own[copied])
+        distinct = table["sound"].reset_index(drop=True).drop_duplicates()
+        new.files = {own[i]: sound for i, sound in distinct.items() if not isinstance(sound, SoundArray)}
+        return new
 
     def __or__(self, other):
         """Unite with others."""
@@ -392,12 +402,17 @@ class SoundIntervals:
             key: np.concatenate([part.intervals[key] for part in (self, other) if key in part.intervals])
             for key in self.intervals | other.intervals
         }
-        return SoundIntervals({key: _unite(spans[:, 0], spans[:, 1]) for key, spans in both.items()})
+        new = SoundIntervals(
+            {key: _unite(spans[:, 0], spans[:, 1]) for key, spans in both.items()}, self.copies | other.copies
+        )
+        new.files = {**self.files, **other.files}
+        return new
 
     @property
     def seconds(self):
         """Seconds of distinct sound."""
-        return float(sum(np.diff(i, axis=1).sum() for i in self.intervals.values()))
+        distinct = (spans for key, spans in self.intervals.items() if key not in self.copies)
+        return float(sum(np.diff(spans, axis=1).sum() for spans in distinct))
 
     def touches(self, table, guard=0.0):
         """Tell which windows share sound with the intervals.
@@ -413,10 +428,17 @@ class SoundIntervals:
         -------
         mask : ndarray of bool of shape (n_windows,)
         """
-        key, shift = identities(table)
-        start = table["sound_onset"].to_numpy(float) + shift - guard
-        stop = start + table["duration"].to_numpy(float) + 2 * guard
-        mask = np.zeros(len(table), bool)
+        own, (key, shift) = digests(table["sound"]), identities(table)
+        start = table["sound_onset"].to_numpy(float) - guard
+        length = table["duration"].to_numpy(float) + 2 * guard
+        mask = self._touch(own, start, start + length)
+        if (copied := key != own).any():
+            start = start[copied] + shift[copied]
+            mask[copied] |= self._touch(key[copied], start, start + length[copied])
+        return mask
+
+    def _touch(self, key, start, stop):
+        mask = np.zeros(len(key), bool)
         tolerance = 1e-9  # two windows that only meet share no sound
         for digest, rows in _rows_of_each(key).items():
             if (spans := self.intervals.get(digest)) is None:

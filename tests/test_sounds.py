@@ -26,6 +26,7 @@ from sk_b2s import (
     SoundTrack,
     SpeechActivity,
     StimulusKFold,
+    StimulusLeakWarning,
     StoredFeatures,
     Windows,
     align_to_audio,
@@ -142,6 +143,12 @@ def test_check_events_puts_tracks_in_place_of_files(tmp_path, talks, silent_warn
         checked = check_events(check_events(table))
         assert set(checked["sound"].map(str)) == {path, mono}
         assert set(checked.loc[checked["sound"].map(str) == path, "sound"]) == {SoundTrack(path, 1)}
+    both = pd.concat(
+        [heard([path]).assign(stream=s, sound_channel=c) for s, c in (("attended", 1), ("ignored", 0))]
+    )
+    _, y = make_segments(both, anchor=1.0, stream="attended")
+    assert set(y["sound"]) == {SoundTrack(path, 1)}
+    assert set(y["ignored_sound"]) == {SoundTrack(path, 0)}
     direct = check_events(heard([SoundTrack(path, "right"), mono]))
     assert direct["sound"].tolist() == [SoundTrack(path, 1), mono]
     _, y = make_segments(heard([path], sound_channel="right"), anchor=1.0)
@@ -522,6 +529,32 @@ def test_copies_leak_and_are_split_together(copied, talks, how):
         assert (found["nearest"] > 0.9).all()
     if how not in ("50 ms later", "excerpt"):
         assert y["segment"].nunique() == y.loc[subject == "01", "segment"].nunique()
+
+
+def test_a_decoder_knows_a_copy_of_its_training(copied, talks):
+    """The tables of training and test are made apart, so that only the sounds can tell."""
+    folder, first = copied
+    other = write(folder / "again.mp3", np.r_[np.zeros(RATE // 2, "f4"), talks[0]])
+    speech = make_pipeline(Envelope(sfreq=10), FeatureScaler())
+    tables = [make_segments(heard([sound]), anchor=1.0)[1] for sound in (first[0], other, first[1])]
+    X = [np.random.default_rng(0).standard_normal((len(y), 3, 29)).astype("f4") for y in tables]
+    decoder = RidgeDecoder(speech=speech, sfreq=10, alphas=(1.0,)).fit(X[0], tables[0])
+    with pytest.warns(StimulusLeakWarning, match=rf"{len(X[1])} of {len(X[1])} windows .*again.mp3"):
+        decoder.score(X[1], tables[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoder.score(X[2], tables[2])
+
+
+def test_intervals_know_copies_with_and_without_their_names(copied, talks):
+    _, y = two_people(copied, talks, "50 ms later")
+    one, other = (y[y["sound"].map(lambda sound, name=name: name in sound)] for name in ("story", "other"))
+    plain = [table.drop(columns=["copy_of", "copy_shift"]) for table in (one, other)]
+    for part in (one, other):
+        intervals = SoundIntervals.from_table(part)
+        for table in (one, other, plain[part is other]):
+            assert intervals.touches(table).all()
+        assert intervals.seconds == pytest.approx(SoundIntervals.from_table(plain[part is other]).seconds)
 
 
 @pytest.mark.filterwarnings("ignore:Different sound files")
