@@ -12,6 +12,7 @@ from sk_b2s.evidence import average_rows, group_context_bias, sentence_groups
 from sk_b2s.metrics import chance_level, median_relative_rank, ranks, top_k_accuracy
 from sk_b2s.nulls import shift_null
 from sk_b2s.stimuli import plain_text
+from sk_b2s.word_timing import timing_scores
 from sk_b2s.words import word_scores
 
 __all__ = ["Retrieval", "pools_of"]
@@ -153,7 +154,8 @@ class Retrieval:
         summary : Series
             ``top_1, top_k, median_relative_rank``, means over subjects, each with its standard error
             ``..._sem`` (NaN for a single subject); ``k, n_subjects, n_windows, n_candidates, chance``;
-            ``null_mean`` and ``null_high``, mean and 97.5 % quantile of :meth:`null` of ``top_k``.
+            ``null_low, null_mean`` and ``null_high``, 2.5 % quantile, mean and 97.5 % quantile of :meth:`null` of
+            ``top_k``.
 
         Raises
         ------
@@ -174,7 +176,8 @@ class Retrieval:
                 null = self.null(k, n_shifts, random_state)
             except ValueError as error:
                 raise ValueError(f"{error} summary(n_shifts=0) leaves the null out.") from error
-            out |= {"null_mean": null.mean(), "null_high": np.quantile(null, 0.975)}
+            low, high = np.quantile(null, [0.025, 0.975])
+            out |= {"null_low": low, "null_mean": null.mean(), "null_high": high}
         return pd.Series(out)
 
     def null(self, k=None, n_shifts=1000, random_state=0):
@@ -327,17 +330,23 @@ class Retrieval:
             self, scores=group_context_bias(self.scores, sentence, sentence_groups(self.rows, by), weight)
         )
 
-    def words(self, k=None):
+    def words(self, k=None, timing=True, train=None):
         """Which word was said at the anchor? Probabilities of segments, summed for each word.
 
         Parameters
         ----------
         k : int, default=None
             Number of guesses; the decoder's by default.
+        timing : bool, default=True
+            Whether the row "timing alone" is computed.
+        train : DataFrame, default=None
+            Training rows with ``subject, recording, onset`` and ``word``, such as ``X.join(y["word"])``, on which
+            the classifier of timing is fitted. If None, each of five stretches of the windows here is predicted from
+            the other four.
 
         Returns
         -------
-        scores : DataFrame of shape (2, 8)
+        scores : DataFrame of shape (3, 8)
             Rows "balanced", the headline, the mean over the distinct words heard of the mean over the
             windows of each, and "plain", the mean over windows. ``top_k`` and ``chance`` are means over
             subjects, with ``sem``. ``chance`` is the expected score of equal segment probabilities, which
@@ -349,6 +358,11 @@ class Retrieval:
             punctuation; ``n_words`` is their number among the candidates. ``n_wordless`` windows at whose
             anchor nothing was said, of ``n_windows + n_wordless``, are left out.
 
+            The row "timing alone" is the balanced score of a classifier that has no EEG/MEG, only when windows began:
+            the intervals to the two onsets before and after, and the number of words since a pause. Its ``chance``
+            is ``guess``, which it has for words at equal intervals. A decoder that scores no higher may have decoded
+            nothing but rhythm. ``top_k`` is NaN if ``onset`` is not known.
+
         Raises
         ------
         ValueError
@@ -357,7 +371,27 @@ class Retrieval:
         k = self._k(k)
         self._need(["word"], self.candidates, "words() sums over the segments of a word")
         words = [plain_text([word]) or None for word in self.candidates["word"]]
-        return word_scores(self.scores, words, self.target, self.rows["subject"], k)
+        table = word_scores(self.scores, words, self.target, self.rows["subject"], k)
+        return self._with_timing(table, words, k, train) if timing else table
+
+    def _with_timing(self, table, words, k, train):
+        """Add the row "timing alone" to a table of words."""
+        of_subjects = pd.Series(dtype=float)
+        if {"subject", "recording", "onset"} <= set(self.rows):
+            said = np.asarray(words, dtype=object)[self.target]
+            if train is not None:
+                self._need(["subject", "recording", "onset", "word"], train, "timing is learned from train")
+                train = train.assign(word=[plain_text([word]) or None for word in train["word"]])
+            rows = self.rows.reset_index(drop=True)
+            hits = timing_scores(rows, said, sorted({word for word in words if word}), k, train)
+            of_words = hits.groupby(
+                [rows["subject"], pd.Series(said, dtype=object)]
+            ).mean()  # without wordless
+            of_subjects = of_words.groupby(level=0).mean()
+        row = table.loc["balanced"].to_dict() | {
+            "top_k": of_subjects.mean(), "sem": of_subjects.sem(), "chance": table.loc["balanced", "guess"],
+        }  # fmt: skip
+        return pd.concat([table, pd.DataFrame(row, index=["timing alone"])]).astype(table.dtypes)
 
 
 def pools_of(answers, by="recording"):

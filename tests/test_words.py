@@ -6,7 +6,9 @@ import pytest
 from scipy.special import softmax
 
 import sk_b2s.evidence
+from sk_b2s import Retrieval
 from sk_b2s.metrics import ranks
+from sk_b2s.word_timing import timing_scores
 from sk_b2s.words import word_probabilities, word_ranks, word_scores
 
 
@@ -111,3 +113,67 @@ def test_what_cannot_be_scored_is_refused(rng):
     scores[2, 1] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         word_scores(scores, ["x", "y", "z", "y"], target, ["a"] * 6, k=1)
+
+
+# --- timing alone ------------------------------------------------------------------------------------
+
+
+def spoken(random, n=300, n_words=24, told=True, subjects="ab"):
+    """Words whose intervals are their own, if ``told``, heard by several people."""
+    word = random.integers(0, n_words, n)
+    length = (
+        np.exp(0.7 * random.standard_normal(n_words))[word]
+        if told
+        else np.exp(0.7 * random.standard_normal(n))
+    )
+    onset = np.cumsum(np.r_[0, 0.3 * length * np.exp(0.1 * random.standard_normal(n))])[:-1]
+    rows = pd.DataFrame({"subject": "", "recording": "", "onset": onset + 5, "sound": "s", "sound_onset": onset,
+                         "word": [f"w{one}" for one in word]})  # fmt: skip
+    return pd.concat([rows.assign(subject=who, recording=who) for who in subjects], ignore_index=True)
+
+
+def balanced(rows, k=5, **options):
+    hits = timing_scores(rows, rows["word"], sorted(set(rows["word"])), k, **options)
+    return hits.groupby(rows["word"]).mean().mean()
+
+
+def test_words_of_their_own_length_are_known_by_timing():
+    random = np.random.default_rng(0)
+    rows, chance = spoken(random), 5 / 24
+    assert balanced(rows) > 2 * chance
+    later = spoken(np.random.default_rng(0), n=300)
+    assert balanced(later, train=rows) > 2 * chance
+    alone = rows[rows["subject"] == "a"].drop(columns=["sound", "sound_onset"])
+    assert balanced(alone.reset_index(drop=True)) == pytest.approx(balanced(rows)), (
+        "twice the same is no more"
+    )
+
+
+def test_words_without_timing_are_at_chance():
+    found = [balanced(spoken(np.random.default_rng(seed), 150, 40, False)) for seed in range(12)]
+    assert np.mean(found) == pytest.approx(5 / 40, abs=3 * np.std(found) / np.sqrt(12))
+    rows = spoken(np.random.default_rng(1))
+    even = rows.assign(onset=np.tile(np.arange(300) * 0.4, 2), sound_onset=np.tile(np.arange(300) * 0.4, 2))
+    assert balanced(even) == pytest.approx(5 / 24, abs=0.06)
+    new = even.assign(word="new")
+    hits = timing_scores(even, even["word"], sorted(set(even["word"])), 5, train=new)
+    np.testing.assert_allclose(hits, 5 / 24)
+
+
+def test_words_have_a_row_of_timing_alone():
+    random = np.random.default_rng(2)
+    rows = spoken(random, subjects="a").assign(segment=np.arange(300), duration=3.0)
+    rows.loc[:4, "word"] = None
+    answers = Retrieval(random.standard_normal((300, 300)), np.arange(300), rows, rows, 5)
+    table = answers.words()
+    assert list(table.index) == ["balanced", "plain", "timing alone"]
+    row = table.loc["timing alone"]
+    assert row["top_k"] > 2 * row["chance"]
+    assert row["chance"] == row["guess"] == pytest.approx(5 / 24)
+    assert (table["n_wordless"] == 5).all()
+    assert answers.words(train=rows).loc["timing alone", "top_k"] > row["top_k"]
+    assert list(answers.words(timing=False).index) == ["balanced", "plain"]
+    blind = Retrieval(answers.scores, answers.target, rows, rows.drop(columns="onset"), 5).words()
+    assert np.isnan(blind.loc["timing alone", "top_k"])
+    with pytest.raises(ValueError, match="timing is learned from train, but the tables lack"):
+        answers.words(train=rows.drop(columns="word"))
