@@ -13,14 +13,13 @@ from sk_b2s.caching import content_digest
 from sk_b2s.copies import Copies, copied_windows
 from sk_b2s.minutes import recorded_seconds
 from sk_b2s.model_selection import GUARD, table_of
+from sk_b2s.overlaps import EXACT, HEARD, NEEDED, Line, heard_table, line_of, line_of_windows
 from sk_b2s.recordings import recording_extent, recording_glimpse
 from sk_b2s.stimuli import SoundIntervals, identities
 from sk_b2s.tables import recordings_of
 
-__all__ = ["check_leakage", "describe_leakage"]
+__all__ = ["check_leakage", "describe_leakage", "leaks_in"]
 
-NEEDED = ("sound", "sound_onset", "duration")
-HEARD = {"blocks": "block", "sentences": "sequence", "segments": "segment"}  # columns of y
 SEEN = {
     "recordings": ["recording"],
     "sessions": ["subject", "session"],
@@ -29,7 +28,8 @@ SEEN = {
 }  # fmt: skip ; columns of X
 OTHERS = "the recording of another subject,"  # what is said of copies that are a leak
 ALIKE = 0.999  # correlation of samples from which recordings are copies
-EXACT = 1e-6  # s; windows that share less only meet
+SAMPLES = "share samples"
+SAME = 0.75  # share of the tested seconds that is in training with other sound, beyond what pauses explain
 
 
 def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
@@ -46,7 +46,8 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
         them, and the brain's own seconds where it has ``recording``, ``onset`` and ``duration``.
     y : DataFrame or Windows of shape (n_rows, ...)
         What was heard: ``sound``, ``sound_onset`` and ``duration``; ``block``, ``sequence`` and ``segment``
-        are counted where it has them.
+        are counted where it has them. Of an array of features, or a table without these columns, equal rows count as
+        one segment, and the verdict is that of the samples of ``X``.
     cv : int, splitter or iterable of (train, test), default=None
         As in :func:`~sklearn.model_selection.cross_val_score`: a number is that of consecutive folds of
         rows, None is five of them; any splitter; rows as indices or masks.
@@ -69,7 +70,10 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
         * ``nearest``: seconds between the nearest training and test windows of one sound, the guard that
           really is; 0 if they overlap, infinite if no sound has windows on both sides.
         * ``brain_seconds``: seconds of recording on both sides. Without shared sound these are the pauses
-          between sounds, or talkers who speak at the same time.
+          between sounds, or talkers who speak at the same time. ``brain_share`` is their share of the tested seconds,
+          ``brain_leaking`` the share of test windows that share samples with a training window, ``brain_nearest``
+          the seconds between the nearest windows of one recording. Of :class:`~sk_b2s.Windows` without rows these are
+          counted in the samples that they read; of plain arrays they are not there.
         * ``own_minutes``: minutes of training recorded from people who are tested, and ``later_minutes``, those
           of them that were not over when the test of their recording began. Calibration of a new listener has none.
         * ``sounds, blocks, sentences, segments, recordings, sessions, subjects, studies``: how many of them
@@ -81,12 +85,14 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
         * ``verdict``: all that in words. It begins with "LEAK" if test sound, a segment or its text was in
           training, or if a recording of a tested subject is in training under the name of another subject, with
           "CAUTION" if it was not but training sound is nearer than ``guard``, and with
-          "no leak" otherwise.
+          "no leak" otherwise. Where ``y`` does not have the sound it is "LEAK" if test windows share samples of their
+          recording with training windows, "CAUTION" if they are nearer than ``guard``, and "not checked" where
+          ``X`` does not have the times of its windows either.
 
     Raises
     ------
     ValueError
-        If ``y`` does not say what was heard, X and y differ in length, or a fold has no rows on a side.
+        If X and y differ in length, or a fold has no rows on a side.
 
     Warns
     -----
@@ -117,18 +123,12 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
     no leak: no sound, sentence or segment is on both sides; the nearest training sound is 1.0 s away; subjects and
     recordings are on both sides
     """
-    brain, heard = table_of(X), table_of(y)
-    if heard is None or (missing := [column for column in NEEDED if column not in heard]):
-        lacks = f"{type(y).__name__}" if heard is None else f"a table without {missing}"
-        raise ValueError(
-            f"check_leakage needs y to say what was heard, with the columns {list(NEEDED)} as make_segments returns "
-            f"it; got {lacks}."
-        )
-    if len(X) != len(heard):
-        raise ValueError(f"X has {len(X)} rows and y has {len(heard)}; they must be the same segments.")
-    copies = Copies(heard["sound"])
+    if len(X) != len(y):
+        raise ValueError(f"X has {len(X)} rows and y has {len(y)}; they must be the same segments.")
+    heard = heard_table(X, y)
+    copies = Copies(heard["sound"] if "sound" in heard else ())
     copies.warn("It counts as one sound here.", stacklevel=3)
-    rows = _Rows(brain, copies.mark(heard), copies)
+    rows = _Rows(X, y, copies.mark(heard), copies)
     folds = []
     for index, (train, test) in enumerate(_split(check_cv(cv), X, y, groups, copies)):
         sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
@@ -155,6 +155,39 @@ def _split(cv, X, y, groups, copies):
             stacklevel=4,
         )
         return folds
+
+
+def leaks_in(verdicts, n_heard=0):
+    """Name what is on both sides of folds, for the brackets of a verdict.
+
+    Parameters
+    ----------
+    verdicts : sequence of str
+        Of :func:`check_leakage`; what is NaN is not known.
+    n_heard : int, default=0
+        Windows tested that contain sound of training.
+
+    Returns
+    -------
+    reasons : list of str
+        Of "sound of training", "text of training", "segments of training", "recordings of training" and "samples of
+        training".
+
+    Examples
+    --------
+    >>> leaks_in(["no leak: ...", "LEAK: 100 % of the test windows share samples of their recording ..."])
+    ['samples of training']
+    """
+    said = [str(text) for text in verdicts if str(text).startswith("LEAK")]
+    reasons = ["sound of training"] * bool(n_heard > 0)
+    others = [text for text in said if SAMPLES not in text or "segments are" in text]
+    if others and not reasons:
+        kinds = {"the text of": "text of training", "segments are": "segments of training"}
+        kinds |= {OTHERS: "recordings of training", "": "sound of training"}
+        reasons = [kind for words, kind in kinds.items() if any(words in text for text in others)][:1]
+    if any(SAMPLES in text for text in said):
+        reasons.append("samples of training")
+    return reasons
 
 
 def describe_leakage(table, guard=GUARD):
@@ -195,14 +228,18 @@ def describe_leakage(table, guard=GUARD):
 class _Rows:
     """The rows of two tables as numbers, to be compared fold by fold in linear time."""
 
-    def __init__(self, brain, heard, copies):
-        key, shift = identities(heard)
-        sound = pd.factorize(key)[0]
-        self.sound = _Line(sound, heard["sound_onset"] + shift, heard["duration"])
-        self.heard, self.shared = heard[["sound", "sound_onset", "duration"]], copies.partial
-        self.names = {"sounds": sound}
+    def __init__(self, X, y, heard, copies):
+        brain, sound, shift = table_of(X), None, 0.0
+        if "sound" in heard:
+            key, shift = identities(heard)
+            sound = pd.factorize(key)[0]
+        self.sound = line_of(heard, sound, shift, y)
+        self.shared = copies.partial if set(NEEDED) <= set(heard) else []
+        self.heard = heard[[column for column in NEEDED if column in heard]]
+        self.names = {} if sound is None else {"sounds": sound}
         self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
-        self.brain = self.copies = None
+        self.brain = None if brain is not None and "recording" in brain else line_of_windows(X)
+        self.times = self.copies = None
         if brain is not None:
             if "recording" in brain:
                 self.copies = _Copies(brain)
@@ -214,8 +251,9 @@ class _Rows:
             }
             self._drop_what_tells_nothing()
             if {"recording", "onset", "duration"} <= set(brain):
-                self.brain = _Line(self.names["recordings"], brain["onset"], brain["duration"])
+                self.brain = Line(self.names["recordings"], brain["onset"], brain["duration"])
                 self.times = brain[["recording", "onset", "duration"]].reset_index(drop=True)
+        sound = np.zeros(len(heard), int) if sound is None else sound
         block = self.names.get("blocks", sound)
         self.pairs, pair = np.unique(np.column_stack([block, sound]), axis=0, return_inverse=True)
         self.pair = np.where(block >= 0, pair, -1)
@@ -230,19 +268,18 @@ class _Rows:
 
     def compare(self, train, test):
         """What two masks of rows have in common: dict."""
-        distance, overlap = self.sound.nearest(train, test)
-        row = {
-            "n_train": int(train.sum()),
-            "n_test": int(test.sum()),
-            "leaking": float(np.mean(overlap)),
-            "shared_seconds": self.sound.shared(train, test) if overlap.any() else 0.0,
-            "nearest": float(distance.min()),
-        }
+        row = {"n_train": int(train.sum()), "n_test": int(test.sum())}
+        row |= dict.fromkeys(("leaking", "shared_seconds", "nearest"), np.nan)
+        if self.sound is not None:
+            distance, overlap = self.sound.nearest(train, test)
+            row["leaking"], row["nearest"] = float(np.mean(overlap)), float(distance.min())
+            row["shared_seconds"] = self.sound.shared(train, test) if overlap.any() else 0.0
+        if self.brain is not None:
+            row |= self._samples(train, test)
+        if self.times is not None:
+            row |= self._own(train, test)
         if self.shared:
             row["copied"] = self._copied(train, test)
-        if self.brain is not None:
-            row["brain_seconds"] = self.brain.shared(train, test)
-            row |= self._own(train, test)
         for name, code in self.names.items():
             row[name] = int(np.sum(_present(code, train) & _present(code, test)))
         if self.copies is not None:
@@ -253,6 +290,16 @@ class _Rows:
         """Share of the test windows that hold a recording of training, in a part that two files share."""
         heard = SoundIntervals.from_table(self.heard[train])
         return float(copied_windows(heard, self.shared, self.heard[test]).mean())
+
+    def _samples(self, train, test):
+        """What samples of recordings are on both sides."""
+        distance, overlap = self.brain.nearest(train, test)
+        shared = self.brain.shared(train, test)
+        tested = np.subtract(*self.brain.spans(test)[::-1]).sum()
+        return {
+            "brain_seconds": shared, "brain_leaking": float(np.mean(overlap)),
+            "brain_share": shared / tested if tested else 0.0, "brain_nearest": float(distance.min()),
+        }  # fmt: skip
 
     def _own(self, train, test):
         """Minutes of training of people who are tested, and those of them from the test on."""
@@ -353,43 +400,6 @@ def _look(path):
         return np.eye(256)[list(bytes.fromhex(content_digest(path)))].ravel()
 
 
-class _Line:
-    """Windows of many sounds laid out on one axis, so far apart that different sounds never meet."""
-
-    def __init__(self, code, start, duration):
-        start = np.asarray(start, float)
-        stop = start + np.asarray(duration, float)
-        first = pd.Series(start).groupby(code).min().to_numpy()
-        extent = pd.Series(stop).groupby(code).max().to_numpy() - first
-        self.apart = extent.max() + 1.0
-        place = np.cumsum(np.r_[0.0, extent[:-1] + self.apart])
-        self.start, self.stop = start - first[code] + place[code], stop - first[code] + place[code]
-        self.order = np.argsort(self.start, kind="stable")
-
-    def spans(self, mask):
-        """Unite the windows of a mask: sorted, disjoint starts and stops."""
-        rows = self.order[mask[self.order]]
-        start, stop = self.start[rows], np.maximum.accumulate(self.stop[rows])
-        new = np.flatnonzero(np.r_[True, start[1:] > stop[:-1]])
-        return start[new], stop[np.r_[new[1:] - 1, len(stop) - 1]]
-
-    def shared(self, train, test):
-        """Seconds in both: those of each side less those of the two together."""
-        one, two, both = (np.subtract(*self.spans(m)[::-1]).sum() for m in (train, test, train | test))
-        shared = one + two - both
-        return float(shared) if shared > EXACT else 0.0
-
-    def nearest(self, train, test):
-        """Distance of each test window to training sound in seconds, and whether they overlap."""
-        begin, end = self.spans(train)
-        start, stop = self.start[test], self.stop[test]
-        after = np.searchsorted(end, start + EXACT, side="right")
-        ahead = np.r_[begin, np.inf][after] - stop
-        behind = start - np.r_[-np.inf, end][after]
-        distance = np.maximum(np.minimum(ahead, behind), 0.0).round(6)
-        return np.where(distance < self.apart - EXACT, distance, np.inf), ahead < -EXACT
-
-
 def _present(code, mask):
     """Which labels have rows in a mask; missing ones (-1) have none."""
     present = np.zeros(code.max() + 1, bool)
@@ -412,6 +422,8 @@ def _verdict(fold, guard):
     """Put the counts of a fold into words."""
     if leaks := _leaks(fold):
         return "; ".join([f"LEAK: {leaks[0]}", *leaks[1:], *_people(fold)])
+    if np.isnan(fold["leaking"]):
+        return "; ".join([*_of_samples(fold, guard), *_people(fold)])
     kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
     words = [f"no {_listed(['sound', *kinds], 'or')} is on both sides"]
     words += [fold["copies"]] if fold.get("copies") else []
@@ -427,7 +439,28 @@ def _verdict(fold, guard):
         words.append(
             f"{fold['brain_seconds']:,.1f} s of brain signal are on both sides, each with other sound"
         )
-    return "; ".join([f"{'CAUTION' if close else 'no leak'}: {words[0]}", *words[1:], *_people(fold)])
+    if same := fold.get("brain_share", 0) >= SAME:
+        words.append(
+            f"{_percent(fold['brain_share'])} of the tested seconds are in training with other sound: two talkers at "
+            f"once, or one sound under several names?"
+        )
+    return "; ".join([f"{'CAUTION' if close or same else 'no leak'}: {words[0]}", *words[1:], *_people(fold)])
+
+
+def _of_samples(fold, guard):
+    """Verdict of a fold of which the sound is not known, and nothing is known to be on both sides."""
+    unknown = "sound on both sides was not checked, for y does not have " + _listed(list(NEEDED), "and")
+    if np.isnan(fold.get("brain_leaking", np.nan)):
+        return [
+            "not checked: X does not have recording, onset and duration, so samples on both sides are not seen",
+            unknown,
+        ]
+    close = fold["brain_nearest"] < guard - EXACT
+    words = [f"{'CAUTION' if close else 'no leak'}: no sample of a recording is on both sides"]
+    if np.isfinite(fold["brain_nearest"]):
+        limit = f", less than {guard:g} s" if close else ""
+        words.append(f"the nearest training window is {fold['brain_nearest']:.{1 + close}f} s away{limit}")
+    return [*words, *filter(None, [fold.get("copies")]), unknown]
 
 
 def _leaks(fold):
@@ -438,13 +471,18 @@ def _leaks(fold):
             f"{_percent(fold['copied'])} of the test windows contain a recording of training, in a part that two sound "
             f"files share"
         )
-    if fold["leaking"]:
+    if fold["leaking"] > 0:
         found.append(
             f"{_percent(fold['leaking'])} of the test windows contain sound of training, "
             f"{fold['shared_seconds']:,.0f} s of it"
         )
     elif fold.get("segments"):
         found.append(f"{fold['segments']:.0f} segments are on both sides")
+    if np.isnan(fold["leaking"]) and fold.get("brain_leaking", 0) > 0:
+        found.append(
+            f"{_percent(fold['brain_leaking'])} of the test windows {SAMPLES} of their recording with training "
+            f"windows, {fold['brain_seconds']:,.0f} s of them"
+        )
     if fold["retold"]:
         found.append(f"the text of {fold['retold']:.0f} blocks is in training in another voice")
     if OTHERS in fold.get("copies", ""):
