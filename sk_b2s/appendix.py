@@ -21,11 +21,12 @@ from sk_b2s.asking import levels
 from sk_b2s.counterparts import decoder_of
 from sk_b2s.findings import pct
 from sk_b2s.page import picture, tag
+from sk_b2s.plans import read_plan
 from sk_b2s.score_plots import named_score, plot_curve
 from sk_b2s.statistics import mean_and_sem
 from sk_b2s.topographies import attention_map, plot_attention, plot_topography
 
-__all__ = ["further"]
+__all__ = ["further", "made_of"]
 
 
 def further(answers, encoders, positions, curves, pictures):
@@ -45,6 +46,60 @@ def further(answers, encoders, positions, curves, pictures):
     yield from _curves(curves)
     yield from _encoders(encoders, positions)
     yield from _pictures(pictures)
+
+
+def made_of(results):
+    """Describe how each estimator was made: parameters, features, what it chose, and on which data and machine.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+        With ``estimator, control, fold, parameters, features, chosen, machine`` and ``plan``.
+
+    Yields
+    ------
+    made : Html
+    """
+    mine = results[results["control"] == "decoder"]
+    parts = []
+    for name, own in mine.groupby("estimator", sort=False):
+        lines = {
+            heading: [str(text) for text in pd.unique(own[column].dropna()) if text]
+            for heading, column in (
+                ("Parameters", "parameters"),
+                ("Features", "features"),
+                ("Computed on", "machine"),
+            )
+        }
+        folds = own.drop_duplicates(["fold", "seed"])
+        lines["Chosen"] = [
+            f"fold {row.fold}: {row.chosen}" for row in folds.itertuples() if _is_text(row.chosen)
+        ]
+        plan = read_plan(own["plan"].dropna().iloc[0]) if own["plan"].notna().any() else None
+        if plan and "data" in plan:
+            data, settings = plan["data"], plan["settings"]
+            lines["Data"] = [f"{data['n_rows']} windows, X {data['X']}, y {data['y']}"]
+            lines["Data"] += [f"{sound} {digest}" for sound, digest in data.get("sounds", {}).items()]
+            lines["Settings"] = [", ".join(f"{key} {value}" for key, value in settings.items())]
+        if not any(lines.values()):
+            continue
+        parts.append(tag("h3", str(name)))
+        parts += [
+            tag("p", f"{heading}: ", tag("code", text[0]) if len(text) == 1 else tag("ul", *map(_item, text)))
+            for heading, text in lines.items()
+            if text
+        ]
+    if parts:
+        yield tag("h2", "What was run")
+        yield tag("details", tag("summary", "Parameters, features, data and machine of each decoder"), *parts)
+
+
+def _item(text):
+    return tag("li", tag("code", text))
+
+
+def _is_text(value):
+    return isinstance(value, str) and bool(value)
 
 
 def _answers(answers):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from sk_b2s.answers import Retrieval
 from sk_b2s.candidates import row_hashes
+from sk_b2s.exposure import warn_of_exposure
 from sk_b2s.metrics import chance_level, median_relative_rank, top_k_accuracy
 from sk_b2s.model_selection import table_of
 from sk_b2s.windows import Windows
@@ -120,8 +121,10 @@ def retrieval_scores(estimator, X, y):
     --------
     retrieve : Keeps the similarities themselves, for all other questions.
     """
-    estimator, X = decoder_and_windows(estimator, X, "retrieval_scores")
+    whole = estimator
+    estimator, X = decoder_and_windows(whole, X, "retrieval_scores")
     found, n_candidates = estimator.ranks(X, y)
+    warn_of_exposure(whole, estimator, y)
     return {
         "top_1": float(top_k_accuracy(found, 1, n_candidates)),
         "top_k": float(top_k_accuracy(found, estimator.k, n_candidates)),
@@ -164,6 +167,7 @@ def retrieve(estimator, X, y):
     """
     decoder, windows = decoder_and_windows(estimator, X, "retrieve")
     found, pieces = decoder._compare(windows, y, stacklevel=4)
+    warn_of_exposure(estimator, decoder, y)
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
     for rows, part in pieces:
         scores[rows] = part.cpu().numpy()

@@ -9,6 +9,7 @@ from sk_b2s.answers import Retrieval
 from sk_b2s.candidates import distinct_segments
 from sk_b2s.controls import outcome_of
 from sk_b2s.metrics import check_scores
+from sk_b2s.plans import AUDIT, read_plan
 from sk_b2s.results import packed, table_of_lines
 from sk_b2s.scorecard import score_rows
 from sk_b2s.verdicts import LEAKS
@@ -63,6 +64,13 @@ def audit(
     --------
     summarise : Means over subjects.
 
+    Notes
+    -----
+    The null and the controls are made of similarities and do not see how these came about. A choice of epoch, seed,
+    parameter or estimator by the test is not seen: the best of 60 decoders of noise is above its null. Neither is state
+    that an estimator of one's own keeps from fold to fold, nor preprocessing that was fitted on test windows before
+    the folds were made.
+
     Examples
     --------
     >>> table = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
@@ -84,7 +92,7 @@ def audit(
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
             "rows": score_rows(answers, n_candidates, n_shifts, random_state),
             "outcome": packed(outcome_of([answers], n_shifts, random_state)) if leaky else None,
-            "about": {}, "cost": {}, "error": "", "key": "",
+            "about": {}, "cost": {}, "error": "", "key": "", "plan": read_plan(AUDIT), "made": {},
         })  # fmt: skip
     return table_of_lines(lines)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -18,6 +19,7 @@ from sk_b2s.ledger import code_digest, describe, key_of, row_digests
 from sk_b2s.model_selection import table_of
 from sk_b2s.persistence import versions_here
 from sk_b2s.preprocessing import RobustChannelScaler
+from sk_b2s.provenance import chosen_by, data_digests, features_of, machine_of, parameters_of
 from sk_b2s.recentring import CovarianceRecentring
 from sk_b2s.results import packed, time_left, told
 from sk_b2s.scorecard import score_rows
@@ -47,6 +49,8 @@ class Cell:
     oracle: Any
     about: dict
     settings: dict
+    plan: dict | None = None
+    made: dict = field(default_factory=dict)
 
     def task(self, X, y, rows):
         """Put the data to what is to be done with it."""
@@ -65,7 +69,7 @@ class Cell:
 # --- laid out ----------------------------------------------------------------------------------------
 
 
-def lay_out(named, data, cv, folds, seeds, controls, oracle, settings):
+def lay_out(named, data, cv, folds, seeds, controls, oracle, settings, only=(None, None)):
     """Lay out the pieces of work, folds outermost so that early results are of all estimators.
 
     Parameters
@@ -75,8 +79,8 @@ def lay_out(named, data, cv, folds, seeds, controls, oracle, settings):
         What the brain did, what was heard, and the table of both.
     cv : splitter or iterable
         What made the folds.
-    folds : dict of int to (train, test)
-        Rows of each fold that is to be done.
+    folds : list of (train, test)
+        Rows of each fold.
     seeds : list of int
     controls : dict of str to list of str
         Names of the controls of each estimator there is, in the order they were given.
@@ -84,16 +88,30 @@ def lay_out(named, data, cv, folds, seeds, controls, oracle, settings):
         What answers the control of that name.
     settings : dict
         ``k, n_candidates, n_shifts``.
+    only : tuple of (None or str, None or int), default=(None, None)
+        The estimator and the fold that is to be done; the plan has all of them.
 
     Yields
     ------
     cell : Cell
     """
     X, y, rows = data
-    about = _about(cv, X, y, folds)
     brain, heard, here, truth = row_digests(X), row_digests(y), code_digest(), describe(oracle)
-    for fold, (train, test) in folds.items():
-        question = key_of(brain[train], heard[train], brain[test], heard[test])
+    questions = [key_of(brain[train], heard[train], brain[test], heard[test]) for train, test in folds]
+    chosen = {fold: pair for fold, pair in enumerate(folds) if only[1] in (None, fold)}
+    about = _about(cv, X, y, chosen)
+    plan = {
+        "cv": _how(cv) or "", "questions": [question[:8] for question in questions],
+        **_tested(rows["subject"], folds), "minutes": getattr(cv, "amounts", None),
+        "work": {
+            name: {control: (seeds, len(folds)) for control in ["decoder", *controls[name]]} for name, _ in named
+        },
+        "settings": settings | {"code": here}, "data": data_digests(brain, heard, y),
+    }  # fmt: skip
+    named = [(name, estimator) for name, estimator in named if only[0] in (None, name)]
+    made = {(name, seed): _made(estimator, seed, y) for name, estimator in named for seed in seeds}
+    for fold, (train, test) in chosen.items():
+        question = questions[fold]
         for seed in seeds:
             draw = int(key_of(question, seed)[:7], 16)  # noise is the same for all estimators
             for name, estimator in named:
@@ -103,15 +121,34 @@ def lay_out(named, data, cv, folds, seeds, controls, oracle, settings):
                     key = key_of(name, fold, question, seed, seeded, control, asked[1], settings, here)
                     yield Cell(
                         name, seeded, seed, fold, control, key, train, test, draw, asked[0],
-                        about[fold] | {"place": list(controls).index(name)}, settings
+                        about[fold] | {"place": list(controls).index(name)}, settings, plan, made[name, seed]
                     )  # fmt: skip
+
+
+def _tested(subject, folds):
+    """Subjects that each fold tests, as places in the list of all of them."""
+    codes, names = pd.factorize(subject.to_numpy(), sort=True)
+    return {
+        "subjects": [str(name) for name in names],
+        "tests": [pd.unique(codes[test]).tolist() for _, test in folds],
+    }
+
+
+def _made(estimator, seed, y):
+    """What is known of an estimator before it is fitted."""
+    return {
+        "parameters": parameters_of(_seeded(estimator, seed)), "features": features_of(estimator, y),
+        "digest": key_of(_seeded(estimator, 0))[:16],
+    }  # fmt: skip
 
 
 def _seeded(estimator, seed):
     """Clone an estimator and seed all that is random in it."""
     estimator = clone(estimator)
     names = [name for name in estimator.get_params() if name.rsplit("__", 1)[-1] == "random_state"]
-    return estimator.set_params(**dict.fromkeys(names, int(seed)))
+    if names:  # a frozen estimator has none, and its set_params returns nothing
+        estimator.set_params(**dict.fromkeys(names, int(seed)))
+    return estimator
 
 
 def _about(cv, X, y, folds):
@@ -119,15 +156,14 @@ def _about(cv, X, y, folds):
     amounts = getattr(cv, "amounts", None) or [None]
     about = {fold: {"cv": _how(cv), "calibration_minutes": amounts[fold % len(amounts)]} for fold in folds}
     table = table_of(y)
-    if table is None or not set(NEEDED) <= set(table):
-        return about
     found = check_leakage(X, y, list(folds.values())).set_axis(list(folds))
     for fold, row in found.iterrows():
-        about[fold] |= {
-            "leakage": row["verdict"], "n_heard": round(row["leaking"] * row["n_test"]),
-            "train_seconds": SoundIntervals.from_table(table.iloc[folds[fold][0]]).seconds,
-            "own_minutes": row.get("own_minutes"),
-        }  # fmt: skip
+        about[fold] |= {"leakage": row["verdict"], "own_minutes": row.get("own_minutes")}
+        if pd.notna(row["leaking"]) and table is not None and set(NEEDED) <= set(table):
+            about[fold] |= {
+                "n_heard": round(row["leaking"] * row["n_test"]),
+                "train_seconds": SoundIntervals.from_table(table.iloc[folds[fold][0]]).seconds,
+            }  # fmt: skip
     return about
 
 
@@ -187,7 +223,7 @@ def run_all(cells, data, ledger=None, n_jobs=None, verbose=0):
             time.sleep(wait)
             wait = 0.5 if len(waiting) < len(open_cells) else min(2 * wait, 30)
         open_cells = waiting
-    return [lines[cell.key] for cell in cells]
+    return [lines[cell.key] | {"plan": cell.plan} for cell in cells]  # also of what another plan has done
 
 
 class _Progress:
@@ -220,7 +256,7 @@ def _run_cell(index, cell, X, y, rows, ledger, start):
         if not done:
             done = [_line(cell, cell.task(X, y, rows))]
             claim.write(done[0])
-        return index, done[0] | {"key": cell.key}
+        return index, done[0] | {"key": cell.key, "plan": cell.plan}
 
 
 def _line(cell, task):
@@ -243,13 +279,32 @@ def _line(cell, task):
     cost = {
         "seconds_fit": task.seconds_fit, "seconds_score": task.seconds_score, "peak_mb": peak_mb(),
         "versions": " ".join(f"{name} {number}" for name, number in versions_here().items()),
-        "warnings": "\n".join(heard), "written": time.time(),
+        "warnings": "\n".join(heard), "written": time.time(), "machine": machine_of(task.estimator),
     }  # fmt: skip
+    made = cell.made | {"chosen": "" if task.fitted is None or error else chosen_by(task.fitted)}
     about = cell.about | {"unlabelled": _unlabelled(task)}
+    if cell.control == "decoder" and not error:
+        about |= _heard(task, about)
     return {
         "common": cell.common(task.n_left_out), "about": about, "cost": cost, "rows": scores,
-        "outcome": outcome, "error": error, "trace": trace,
+        "outcome": outcome, "error": error, "trace": trace, "plan": cell.plan, "made": made,
     }  # fmt: skip
+
+
+def _heard(task, about):
+    """What the fitted estimator was trained on, beyond what the fold's training rows say."""
+    found = task.exposure()
+    n, known = int(found.rows.sum()), about.get("n_heard")
+    if not n or (known is not None and n <= known):
+        return {}
+    by_rows = str(about.get("leakage"))
+    if by_rows.startswith("LEAK"):  # the training rows explain it
+        return {"n_heard": n}
+    return {
+        "n_heard": n,
+        "leakage": f"LEAK: {n} of {len(found.rows)} test windows contain stimuli that the fitted estimator was trained "
+        f"on ({', '.join(found.where)}), outside the training rows of the fold; by rows: {by_rows}",
+    }
 
 
 def _unlabelled(task):

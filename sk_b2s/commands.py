@@ -19,12 +19,14 @@ from sk_b2s.leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneS
 from sk_b2s.methods import methods_paragraph
 from sk_b2s.minutes import amounts_in, said_minutes
 from sk_b2s.model_selection import StimulusKFold
+from sk_b2s.plans import UNKNOWN
 from sk_b2s.published import HashedBlockSplit
 from sk_b2s.recipes import decoders
 from sk_b2s.report import write_report
 from sk_b2s.results import read_results, summarise
 from sk_b2s.segments import make_segments
 from sk_b2s.speech import SpeechFeatures
+from sk_b2s.verdicts import BELOW, BELOW_MEANS
 
 __all__ = [
     "EXPERIMENT_OPTIONS",
@@ -299,6 +301,9 @@ def told_scores(summary):
         _with_error(*pair) for pair in zip(whole["top_k"], whole["top_k_sem"], strict=True)
     ]
     lines["chance"] = whole["chance"].map("{:.3f}".format)
+    is_low = (whole["verdict"] == BELOW).any()
+    if is_low:
+        lines["null from"] = whole["null_low"].map("{:.3f}".format).replace("nan", "-")
     lines["null to"] = whole["null_high"].map("{:.3f}".format).replace("nan", "-")
     lines["of"] = whole["n_candidates"].map("{:,.0f}".format)
     for pool, rows in summary[summary["pool"] != "all"].groupby("pool", sort=False):
@@ -309,10 +314,25 @@ def told_scores(summary):
     first = whole.iloc[0]
     n_seeds = f", {first['n_seeds']} seeds" if first["n_seeds"] > 1 else ""
     n = whole["n_subjects"].max()
+    lacks = "".join(f"\n{_filled(text)}" for text in _unfinished(whole))
+    inverted = f"\n{_filled(f'{BELOW}: {BELOW_MEANS}.')}" if is_low else ""
     return (
         f"{_aligned(lines)}\n\nMeans over {n} {'person' if n == 1 else 'people'} in {whole['n_folds'].max()} "
         f'fold{"s" * bool(whole["n_folds"].max() > 1)}{n_seeds}. "null to": the 97.5 % quantile of the null of top-{k}.'
+        f"{inverted}{lacks}"
     )
+
+
+def _unfinished(whole):
+    """Lines that say what is missing of each estimator's plan."""
+    for row in whole.drop_duplicates(["estimator", "control", "missing"]).to_dict("records"):
+        if row["missing"]:
+            name = row["estimator"] + f" ({row['control']})" * (row["control"] != "decoder")
+            yield (
+                f"Not complete, {name}: {row['missing']}."
+                if row["missing"] != UNKNOWN
+                else f"{name}: {UNKNOWN}."
+            )
 
 
 def _filled(text):

@@ -27,6 +27,8 @@ from sk_b2s.counterparts import (
     with_noise,
     with_speech,
 )
+from sk_b2s.exposure import exposure_of
+from sk_b2s.leakage import check_leakage, leaks_in
 from sk_b2s.model_selection import StimulusKFold, folds_of, table_of
 from sk_b2s.nulls import shift_null, would_hit
 from sk_b2s.speech import Envelope
@@ -75,6 +77,10 @@ class Task:
         self.seconds_fit += done - start
         self.seconds_score += perf_counter() - done
         return self.with_rows(answers, test)
+
+    def exposure(self):
+        """Test rows that the fitted estimator was trained on, whatever the training rows of the fold are."""
+        return exposure_of(self.fitted, _safe_indexing(self.y, self.test))
 
     def with_rows(self, answers, test):
         """Answers whose rows are those of the task, and whose k is its."""
@@ -197,6 +203,8 @@ def _run(names, task, n_shifts):
     out = {}
     for name in names:
         out[name] = outcome_of(CONTROLS[name](task), n_shifts, task.seed, task.n_left_out)
+        if name == "decoder":
+            out[name].n_heard = int(task.exposure().rows.sum())
     return out
 
 
@@ -310,12 +318,16 @@ def run_controls(
         ``null_mean, null_low, null_high`` (mean, 2.5 and 97.5 % quantile of :func:`~sk_b2s.shift_null` in
         this row's own similarities), ``leak_above`` and ``fingerprint`` (``top_k`` above the one, or 0.83 % or
         less of the other, is a leak, see Notes; NaN where none is looked for, and the other also where fewer
-        than five recordings are scored together),
+        than five recordings are scored together), ``inverted_below`` (the mirrored limit: such a control below both it
+        and its null is "below its null"),
         ``n_left_out`` (training windows that "shifted pairing" drops because the brain of a test window
         lies within a second), ``share_of_oracle`` ((top_k - chance) / (the oracle's - chance), with an
         oracle; NaN for "within recording", which chooses among other candidates),
-        and ``verdict``: "LEAK", "above its null", "at chance", "context" (no brain was asked), or
-        that recordings are too short for a null.
+        and ``verdict``: "LEAK" (of the decoder with what leaks: controls, or sound, segments, text or samples of
+        recordings that are in training and in the test, see :func:`~sk_b2s.check_leakage`), "above its null", "below
+        its null" (the answer is inverted: labels, signs or pairs of X and y are wrong, two codes are swapped, or folds
+        predict the opposite), "at chance", "context" (no brain was asked), or that recordings are too short for a
+        null.
 
     Raises
     ------
@@ -352,6 +364,11 @@ def run_controls(
     ``white noise`` keeps the subject's name: a decoder that learns each subject by itself knows which
     sounds a subject hears, and exceeds chance where subjects heard different ones.
 
+    The null and the controls are made of similarities and do not see how these came about. A choice of epoch, seed,
+    parameter or estimator by the test is not seen: the best of 60 decoders of noise is above its null. Neither is state
+    that an estimator of one's own keeps from fold to fold, nor preprocessing that was fitted on test windows before
+    the folds were made.
+
     ``silence only`` compares the true mask of speech and pause of a window with those of the candidates;
     ``silence from the brain`` and ``acoustics only`` decode that mask, and loudness, and nothing else. All
     three may exceed chance honestly; they say what a score may be made of.
@@ -386,14 +403,16 @@ def run_controls(
                 print(f"{name}, fold {index + 1} of {len(folds)}: top-k {hits / n:.3f}")
     table = pd.DataFrame({name: pooled_row(outcomes[name], seed) for name in names}).T.rename_axis("control")
     table = table.astype({column: int for column in ("n_subjects", "n_windows")})
-    of_leaks = ["leak_above", "fingerprint"]
+    of_leaks = ["leak_above", "fingerprint", "inverted_below"]
     table.loc[~table.index.isin(LEAKS), of_leaks] = np.nan
     table["n_left_out"] = [sum(o.n_left_out for o in outcomes[name]) for name in names]
     if "oracle" in table.index:
         best = table.loc["oracle", "top_k"] - table["chance"]
         table["share_of_oracle"] = (table["top_k"] - table["chance"]) / best.where(best > 0)
         table.loc[table.index == "within recording", "share_of_oracle"] = np.nan
-    return table.assign(verdict=verdicts(table))
+    n_heard = sum(outcome.n_heard for outcome in outcomes.get("decoder", ()))
+    reasons = leaks_in(check_leakage(X, y, folds)["verdict"], n_heard)
+    return table.assign(verdict=verdicts(table, reasons))
 
 
 def brain_rows(X):

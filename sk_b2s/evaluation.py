@@ -134,6 +134,11 @@ def benchmark(
     Recordings are known by file name, size and samples of their bytes, wherever they are kept. Of estimators of your
     own, written in no installed package, the code of their methods counts, not that of functions they call.
 
+    The null and the controls are made of similarities and do not see how these came about. A choice of epoch, seed,
+    parameter or estimator by the test is not seen: the best of 60 decoders of noise is above its null. Neither is state
+    that an estimator of one's own keeps from fold to fold, nor preprocessing that was fitted on test windows before
+    the folds were made.
+
     Equal seeds give equal tables if fits have equal numbers of threads; workers of ``n_jobs`` have fewer than
     this process, and a network that sums in another order learns other weights.
     """
@@ -146,21 +151,27 @@ def benchmark(
     chosen = {name: _controls_of(name, one, controls, X, y, oracle) for name, one in named}
     settings = {"k": k, "n_candidates": n_candidates, "n_shifts": n_shifts}
     name_only, fold_only = _only(only, named, folds)
-    named = [(name, one) for name, one in named if name_only in (None, name)]
-    folds = {fold: pair for fold, pair in enumerate(folds) if fold_only in (None, fold)}
-    cells = list(lay_out(named, data, cv, folds, seeds, chosen, oracle, settings))
+    only = name_only, fold_only
+    cells = list(lay_out(named, data, cv, folds, seeds, chosen, oracle, settings, only))
     lines = run_all(cells, data, None if path is None else Ledger(path, find_problem), n_jobs, verbose)
-    _warn_of("failed", "error", [line["error"] for line in lines], FitFailedWarning)
-    _warn_of("gave warnings", "warnings", [line["cost"]["warnings"] for line in lines], UserWarning)
+    _warn_of("failed", "error", lines, [line["error"] for line in lines], FitFailedWarning)
+    _warn_of("gave warnings", "warnings", lines, [line["cost"]["warnings"] for line in lines], UserWarning)
     return table_of_lines(lines)
 
 
-def _warn_of(what, column, texts, category):
-    """Say that some fits failed or warned, whichever process they ran in."""
-    said = list(filter(None, texts))
+def _warn_of(what, column, lines, texts, category):
+    """Say that some fits failed or warned, and which, whichever process they ran in."""
+    said = [(line["common"], text) for line, text in zip(lines, texts, strict=True) if text]
     if said:
+        which: dict[str, list] = {}
+        for common, _ in said:
+            name = common["estimator"] + f" ({common['control']})" * (common["control"] != "decoder")
+            which.setdefault(name, []).append(common["fold"])
+        named = "; ".join(
+            f"{name}, fold {', '.join(map(str, dict.fromkeys(of)))}" for name, of in which.items()
+        )
         warnings.warn(
-            f"{len(said)} of {len(texts)} fits {what}; see the column {column!r}. The first: {said[0]}",
+            f"{len(said)} of {len(texts)} fits {what}; see the column {column!r} ({named}). The first: {said[0][1]}",
             category,
             stacklevel=3,
         )

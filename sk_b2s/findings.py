@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s.minutes import one_amount
+from sk_b2s.minutes import amounts_in, one_amount
+from sk_b2s.plans import UNKNOWN, lacking
 from sk_b2s.results import summarise
 from sk_b2s.score_plots import labelled, named_score
 from sk_b2s.statistics import of_decoders
-from sk_b2s.verdicts import LEAKS
+from sk_b2s.verdicts import ABOVE, AT_CHANCE, BELOW, BELOW_MEANS, LEAKS
 
 __all__ = [
-    "MEANINGS", "card_of", "facts_of", "fold_rows", "headline", "leak_reasons", "pct", "summary_rows", "verdict_class",
-    "warnings_of",
+    "LIMITS", "MEANINGS", "card_of", "facts_of", "fold_rows", "headline", "leak_reasons", "null_of", "pct",
+    "summary_rows", "verdict_class", "warnings_of",
 ]  # fmt: skip
 
 MEANINGS = {
@@ -26,6 +27,19 @@ MEANINGS = {
     "acoustics only": "Loudness, decoded: how much of the score that explains.",
     "oracle": "One who knows the simulated truth: the ceiling.",
 }
+LIMITS = (  # what similarities do not show, whatever their null and controls
+    "Choice by the test: an epoch, seed, parameter, channel, band or estimator that was kept because it scored best on "
+    "the windows tested. The best of 60 decoders of noise is above its null. Choose on validation windows of the "
+    "training rows, and report all that was tried.",
+    "State kept from fold to fold: an estimator of one's own whose fit goes on from earlier weights, or that clone "
+    "does not copy, has learned from the windows that it is tested on.",
+    "Preprocessing of all windows together before the folds were made, such as components, scaling or rejection that "
+    "was fitted on test windows.",
+    "Pretraining on the same subjects or stimuli elsewhere: a network from a file does not have to record its data.",
+    "Artifacts that follow the stimulus, such as sound in the cables of earphones or an electrode that records sound: "
+    "they are decoded like a response, and controls of the recording do not see them.",
+    "Timing: where words come at their own intervals, the times of the windows alone give words away.",
+)
 LEAK_MEANS = {
     "surrogate": "recordings without any response were decoded, so a fingerprint of the recording is enough",
     "white noise": "noise was decoded, so the answer is somewhere in the tables or the folds",
@@ -53,6 +67,27 @@ def pct(share):
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%" if np.isfinite(share) else "–"
 
 
+def null_of(row):
+    """Write both sides of the null of a row.
+
+    Parameters
+    ----------
+    row : dict or Series
+        With ``null_low`` and ``null_high``.
+
+    Returns
+    -------
+    text : str
+        A dash where there is none.
+
+    Examples
+    --------
+    >>> null_of({"null_low": 0.016, "null_high": 0.043}).replace("\N{NO-BREAK SPACE}", " ")
+    '1.6 % to 4.3 %'
+    """
+    return f"{pct(row['null_low'])} to {pct(row['null_high'])}" if np.isfinite(row["null_high"]) else "–"
+
+
 def verdict_class(verdict):
     """Tell how a verdict is coloured.
 
@@ -64,9 +99,9 @@ def verdict_class(verdict):
     -------
     name : {"good", "bad", "so"}
     """
-    if str(verdict).startswith(("LEAK", "error")):
+    if str(verdict).startswith(("LEAK", "error", BELOW)):
         return "bad"
-    return "good" if verdict == "above its null" else "so"
+    return "good" if verdict == ABOVE else "so"
 
 
 def summary_rows(results):
@@ -116,7 +151,7 @@ def card_of(row):
     number, beside, verdict : str
     """
     error = f"± {100 * row['top_k_sem']:.1f} s.e.m., " if np.isfinite(row["top_k_sem"]) else ""
-    null = f", null up to {pct(row['null_high'])}" if np.isfinite(row["null_high"]) else ""
+    null = f", null {null_of(row)}" if np.isfinite(row["null_high"]) else ""
     beside = (
         f"top-{int(row['k'])} accuracy among {row['n_candidates']:.0f} candidates, {error}"
         f"chance {pct(row['chance'])}{null}"
@@ -144,12 +179,15 @@ def headline(rows, results):
     """
     mine = rows[(rows["pool"] == "all") & (rows["control"] == "decoder")]
     leaks = mine[mine["verdict"].str.startswith("LEAK")]["label"]
-    good = mine[mine["verdict"] == "above its null"]["label"]
+    good = mine[mine["verdict"] == ABOVE]["label"]
+    below = mine[mine["verdict"] == BELOW]["label"]
     n = len(mine)
     if len(_leaking_folds(results)):
         kind, said = "bad", "Training and test are not apart: what was scored is no evidence."
     elif len(leaks):
         kind, said = "bad", f"There is a leak: what {_list(leaks)} scored is no evidence."
+    elif len(below):
+        kind, said = "bad", _inverted(below, good, mine)
     elif len(good) == n:
         reads = (
             "reads heard speech better than its null"
@@ -171,7 +209,27 @@ def headline(rows, results):
         )
     else:
         kind, said = "so", "No decoder reads heard speech better than its null."
-    return kind, said, _notes(mine, rows, results)
+    lacks = lacking(results, ["estimator", "control", *amounts_in(results)])
+    if unfinished := [text for text in lacks if not text.endswith(UNKNOWN)]:
+        kind = "so" if kind == "good" else kind
+        said = f"Not complete: {'; '.join(unfinished)}. {said}"
+    notes = _notes(mine, rows, results)
+    if len(unfinished) < len(lacks):
+        notes.append("The table does not have its plan: whether people or folds are missing is not known.")
+    return kind, said, notes
+
+
+def _inverted(below, good, mine):
+    """State that decoders are below their null, and then what the others are."""
+    own = "its null" if below.nunique() == 1 else "their nulls"
+    others = mine.loc[~mine.index.isin([*below.index, *good.index]), "label"]
+    said = [f"{_list(below)} scored below {own}: {BELOW_MEANS}."]
+    if len(good):
+        reads = "reads" if good.nunique() == 1 else "read"
+        said.append(f"{_list(good)} {reads} heard speech better than the null.")
+    if len(others):
+        said.append(f"{_list(others)} cannot be said to read heard speech.")
+    return " ".join(said)
 
 
 def _notes(mine, rows, results):
@@ -180,15 +238,19 @@ def _notes(mine, rows, results):
     run = [name for name in pd.unique(results["control"]) if name in LEAKS]
     at_chance = [
         name for name in run
-        if (own := controls.loc[controls["control"] == name, "verdict"]).eq("at chance").all() and len(own)
+        if (own := controls.loc[controls["control"] == name, "verdict"]).eq(AT_CHANCE).all() and len(own)
     ]  # fmt: skip
+    inverted = list(pd.unique(controls.loc[controls["verdict"] == BELOW, "control"]))
     notes = []
     if not run:
         notes = ["No control for leaks was run, so a leak is not ruled out."]
     elif not controls["verdict"].str.startswith("LEAK").any():
         if at_chance:
             notes = [f"What must be at chance is at chance: {_list(at_chance)}."]
-        if unknown := [name for name in run if name not in at_chance]:
+        if inverted:
+            notes.append(f"{_list(inverted)} scored below what chance explains. That is no leak, but either the folds "
+                         f"predict the opposite of what they test, or a leak is read with the wrong sign.")  # fmt: skip
+        if unknown := [name for name in run if name not in [*at_chance, *inverted]]:
             notes.append(f"Whether all of {_list(unknown)} is at chance cannot be said: fits failed, or recordings "
                          f"are too short for a null.")  # fmt: skip
     if results["n_heard"].isna().any():

@@ -300,9 +300,10 @@ class ForwardTRF(BaseEstimator):
         -------
         topography : DataFrame of shape (n_subjects * n_channels, ...)
             ``subject, channel`` (name, or number where unnamed), ``x, y`` (place on the unit square, NaN where
-            unknown), ``r`` (Pearson's, NaN where a channel is constant), ``null_mean, null_high`` (mean and
-            97.5 % quantile of the null; NaN without shifts, and where a recording is too short or
-            unknown) and ``n_windows``. Windows that overlap count as often as they are there.
+            unknown), ``r`` (Pearson's, NaN where a channel is constant), ``null_low, null_mean, null_high`` (mean,
+            2.5 and 97.5 % quantile of the null, below which a channel is predicted with the wrong sign; NaN without
+            shifts, and where a recording is too short or unknown) and ``n_windows``. Windows that overlap count as
+            often as they are there.
 
         Warns
         -----
@@ -330,8 +331,8 @@ class ForwardTRF(BaseEstimator):
             parts.append(
                 pd.DataFrame({
                     "subject": name, "channel": X.ch_names or range(X.shape[1]), "x": place[:, 0], "y": place[:, 1],
-                    "r": _products(predicted, brain), "null_mean": null.mean(0),
-                    "null_high": np.quantile(null, 0.975, axis=0), "n_windows": len(rows),
+                    "r": _products(predicted, brain), "null_low": np.quantile(null, 0.025, axis=0),
+                    "null_mean": null.mean(0), "null_high": np.quantile(null, 0.975, axis=0), "n_windows": len(rows),
                 })
             )  # fmt: skip
         return pd.concat(parts, ignore_index=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from sk_b2s.minutes import amounts_in, one_amount, said_minutes
-from sk_b2s.statistics import mean_and_sem, of_decoders
+from sk_b2s.plans import UNKNOWN, lacking
+from sk_b2s.statistics import mean_and_sem, null_over_people, of_decoders
+from sk_b2s.verdicts import BELOW, BELOW_MEANS, against_null
 
 __all__ = ["methods_paragraph"]
 
@@ -66,8 +68,9 @@ def methods_paragraph(results, cv=None):
         raise ValueError(f"results has no rows{' but those of failed fits' if len(results) else ''}.")
     mine = of_decoders(good)
     said = [
-        _tested(mine, cv), _trained(mine), _asked(mine), _leaks(mine), _unlabelled(mine), _averaged(mine), _null(mine),
-        _controls(good), *_scores(mine), _failed(results[failed]), _versions(good), _unsaid(good, cv),
+        _tested(mine, cv), _missing(results), _trained(mine), _asked(mine), _leaks(mine), _unlabelled(mine),
+        _averaged(mine), _null(mine), _controls(good), *_scores(mine), _failed(results[failed]), _versions(good),
+        _unsaid(good, cv),
     ]  # fmt: skip
     return " ".join(sentence for sentence in said if sentence)
 
@@ -94,6 +97,15 @@ def _tested(mine, cv):
     text += f", in {n_folds} fold{'s' if n_folds > 1 else ''}{f' made by {how}' if how else ''}"
     alone = (one.groupby("fold")["subject"].nunique() == 1).all() and people > 1
     return f"{text}, each of which tested one person." if alone else f"{text}."
+
+
+def _missing(results):
+    """Name what is not done of the plan; nothing where all is."""
+    if not {"control", "fold", "seed", "error", "plan"} <= set(results):
+        return ""
+    lacks = lacking(results, ["estimator", "control", *amounts_in(results)])
+    lacks = [text for text in lacks if not text.endswith(UNKNOWN)]
+    return f"These are results of an unfinished benchmark: {'; '.join(lacks)}." if lacks else ""
 
 
 def _how(one, cv):
@@ -194,13 +206,24 @@ def _scores(mine):
     for column in amounts_in(mine):
         label = label + said_minutes(mine[column])
     mine = mine.assign(estimator=label)
+    below = _below(mine)
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
         text = f"{label}: top-{k} accuracy {_percent(row['mean'])}"
         text += f" ± {_percent(row['sem'])}" if row["n_subjects"] > 1 else ""
         text += f", chance {_percent(row['chance'])}" if "chance" in row else ""
         own = mine.loc[mine["estimator"] == label, "verdict"] if "verdict" in mine else []
         leaks = [verdict for verdict in pd.unique(own) if str(verdict).startswith("LEAK")] if len(own) else []
-        yield f"{text}{f'; {_list(leaks)}' if leaks else ''}."
+        inverted = f"; {BELOW}: {BELOW_MEANS}" if label in below else ""
+        yield f"{text}{f'; {_list(leaks)}' if leaks else inverted}."
+
+
+def _below(mine):
+    """Names of the estimators whose mean over people is below its null."""
+    if not {"top_k", "null_low", "null_mean", "null_high"} <= set(mine):
+        return set()
+    null = null_over_people(mine, ["estimator"])
+    verdict = against_null(null.assign(top_k=null["top_k_judged"]))
+    return set(verdict.index[verdict == BELOW])
 
 
 def _failed(failed):
@@ -218,6 +241,7 @@ def _versions(good):
 def _unsaid(good, cv):
     unsaid = {
         "how folds were made": cv is None and ("cv" not in good or good["cv"].isna().any()),
+        "whether people or folds are missing": "plan" not in good or good["plan"].isna().any(),
         "numbers of windows": "n_windows" not in good
         or "n_train" not in good
         or good["n_train"].isna().any(),

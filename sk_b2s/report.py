@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.adaptation_plots import plot_adaptation
-from sk_b2s.appendix import further
+from sk_b2s.appendix import further, made_of
 from sk_b2s.findings import (
+    LIMITS,
     MEANINGS,
     card_of,
     facts_of,
     fold_rows,
     headline,
     leak_reasons,
+    null_of,
     pct,
     summary_rows,
     verdict_class,
@@ -24,7 +26,7 @@ from sk_b2s.findings import (
 from sk_b2s.methods import methods_paragraph
 from sk_b2s.minutes import amounts_in
 from sk_b2s.page import Html, drawing, page, picture, table, tag
-from sk_b2s.results import ABOUT, COLUMNS, COST
+from sk_b2s.results import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.score_plots import (
     labelled,
     named_score,
@@ -35,10 +37,11 @@ from sk_b2s.score_plots import (
     scores_over,
 )
 from sk_b2s.statistics import compare_estimators, of_decoders
+from sk_b2s.verdicts import BELOW, BELOW_MEANS
 
 __all__ = ["write_report"]
 
-OPTIONAL = ("study", *ABOUT, *COST, "key")  # said where it is known
+OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan")  # said where it is known
 
 
 def write_report(
@@ -95,7 +98,7 @@ def write_report(
     with drawing():
         body = [
             *_top(rows, results, title), *_table(rows), *_calibrated(results), *_people(results), *_compared(results),
-            *_controls(rows, results),
+            *_controls(rows, results), *_limits(),
             *further(answers or {}, encoders or {}, positions, curves or {}, pictures or {}),
             *_folds(results), *_methods(results, cv), *_reading(results),
         ]  # fmt: skip
@@ -176,14 +179,14 @@ def _table(rows):
         columns = [
             "decoder",
             shown.pop("top_k"),
-            "null, up to",
+            "null",
             "verdict",
             *shown.values(),
             "median rank",
             "people",
         ]
         body = [
-            [row["label"], _cell(row, "top_k"), pct(row["null_high"]), _badge(row["verdict"]),
+            [row["label"], _cell(row, "top_k"), null_of(row), _badge(row["verdict"]),
              *(_cell(row, name) for name in shown), _under(f"{row['median_relative_rank']:.2f}", "chance 0.50"),
              _under(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
             for row in own.to_dict("records")
@@ -222,11 +225,7 @@ def _said(scores):
     for name, row in scores.iterrows():
         name = " of ".join(map(str, name)) if isinstance(name, tuple) else name
         error = f" ± {pct(row['sem'])}" if np.isfinite(row["sem"]) else ""
-        null = (
-            f", null {pct(row['null_low'])} to {pct(row['null_high'])}"
-            if np.isfinite(row["null_high"])
-            else ""
-        )
+        null = f", null {null_of(row)}" if np.isfinite(row["null_high"]) else ""
         parts.append(f"{name} {pct(row['score'])}{error} (chance {pct(row['chance'])}{null})")
     return "; ".join(parts)
 
@@ -253,6 +252,12 @@ def _people(results):
     if counts:
         yield tag("p", f"Above the null of their own, by themselves: {'; '.join(counts)}. Of 40 people who are at "
                   f"chance one is expected there.")  # fmt: skip
+    low = (known["score"] < known["null_low"]).groupby("label", sort=False).agg(["sum", "size"])
+    if counts := [
+        f"{label}: {n['sum']} of {n['size']} people" for label, n in low[low["sum"] > 0].iterrows()
+    ]:
+        yield tag("p", f"Below the null of their own: {'; '.join(counts)}. Of 40 people who are at chance one is "
+                  f"expected there; more of them mean that labels, signs or pairs are wrong.")  # fmt: skip
     parts = [picture(plot_scores(results).figure, f"{name} of each decoder, mean over people. {_said(over)}.",
                      "A point for each person, mean ± s.e.m.; the null is that of the mean.")]  # fmt: skip
     if own["score"].groupby("label").size().max() > 1:
@@ -269,7 +274,7 @@ def _people(results):
             label,
             pct(row["score"]),
             pct(row["chance"]),
-            f"{pct(row['null_low'])} to {pct(row['null_high'])}",
+            null_of(row),
         ]
         for (label, who), row in own.iterrows()
     ]
@@ -328,6 +333,12 @@ def _controls(rows, results):
     yield table(["control", *labels, "what it is"], body, f"{name} of controls, under the same code")
 
 
+def _limits():
+    yield tag("h2", "What this is no evidence against")
+    yield tag("p", "A null and controls are made of similarities. They do not see what was done before:")
+    yield tag("ul", *(tag("li", limit) for limit in LIMITS))
+
+
 # --- how it was made -------------------------------------------------------------------------------
 
 
@@ -364,6 +375,7 @@ def _folds(results):
 def _methods(results, cv):
     yield tag("h2", "Methods, to be copied")
     yield tag("blockquote", methods_paragraph(results.dropna(axis=1, how="all"), cv))
+    yield from made_of(results)
     versions = [str(text) for text in pd.unique(results["versions"].dropna()) if text]
     if versions:
         yield tag("h2", "Versions")
@@ -378,7 +390,9 @@ def _reading(results):
         "with their number, so scores compare only at equal numbers; ties count against the decoder.",
         "chance": "What a guess scores, the number of guesses over the number of candidates.",
         "null": "What the same decoder scores if the labels are moved in time within each recording. Unlike chance it "
-        "knows that neighbouring windows are alike. Above it means above its 97.5 % quantile.",
+        "knows that neighbouring windows are alike. Above it means above its 97.5 % quantile, below it below its 2.5 % "
+        "quantile.",
+        BELOW: f"{BELOW_MEANS[0].upper()}{BELOW_MEANS[1:]}.",
         "LEAK": "A control that cannot know what was heard is above chance, or sound of training was tested. The "
         "score beside it is then no evidence, however high.",
         "mean ± s.e.m.": "Over people. Folds and seeds of a person are averaged first; they are no further people.",

@@ -146,9 +146,10 @@ def shift_test(answers, k=None, n_shifts=1000, random_state=0):
     Returns
     -------
     test : Series
-        ``top_k`` (mean over people), ``chance`` (of the candidates of each window), ``null_mean, null_high``
-        (mean and 97.5 % quantile), ``p``, ``smallest_p`` = 1 / (1 + N), ``n_shifts`` = N, ``every_shift`` (whether
-        N is all there are), ``n_subjects, n_windows, k``.
+        ``top_k`` (mean over people), ``chance`` (of the candidates of each window), ``null_low, null_mean,
+        null_high`` (mean, 2.5 and 97.5 % quantile), ``p`` that chance scores as high, ``p_below`` that it scores as
+        low (an inverted answer: labels, signs or pairs are wrong), ``smallest_p`` = 1 / (1 + N), ``n_shifts`` = N,
+        ``every_shift`` (whether N is all there are), ``n_subjects, n_windows, k``.
 
     Raises
     ------
@@ -187,8 +188,9 @@ def shift_test(answers, k=None, n_shifts=1000, random_state=0):
         null = sum(weight.sum() * _drawn(part, weight, k, n_shifts, random) for part, weight in weighted)
     return pd.Series({
         "top_k": top_k, "chance": sum(weight.sum() * k / part.n_candidates for part, weight in weighted),
-        "null_mean": null.mean(), "null_high": np.quantile(null, 0.975),
-        "p": (1 + np.sum(null >= top_k - TINY)) / (1 + n_shifts), "smallest_p": 1 / (1 + n_shifts),
+        "null_low": np.quantile(null, 0.025), "null_mean": null.mean(), "null_high": np.quantile(null, 0.975),
+        "p": (1 + np.sum(null >= top_k - TINY)) / (1 + n_shifts),
+        "p_below": (1 + np.sum(null <= top_k + TINY)) / (1 + n_shifts), "smallest_p": 1 / (1 + n_shifts),
         "n_shifts": n_shifts, "every_shift": every, "n_subjects": people.nunique(), "n_windows": len(people),
         "k": k,
     })  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from textwrap import shorten
 
@@ -11,6 +12,16 @@ import pandas as pd
 from sk_b2s.ledger import Ledger
 from sk_b2s.lines import find_problem, pack_array, unpack_array
 from sk_b2s.minutes import amounts_in, said_minutes
+from sk_b2s.plans import (
+    UNKNOWN,
+    describe_differences,
+    lacking,
+    missing_rows,
+    plan_groups,
+    read_plan,
+    unite,
+    write_plan,
+)  # fmt: skip
 from sk_b2s.scorecard import SCORES, judged
 from sk_b2s.statistics import (
     KINDS,
@@ -18,7 +29,7 @@ from sk_b2s.statistics import (
     over_people,
     people_means,
 )
-from sk_b2s.verdicts import CONTEXT, LEAKS, Outcome, against_null
+from sk_b2s.verdicts import AT_CHANCE, BELOW, CONTEXT, LEAKS, Outcome, against_null
 
 __all__ = ["COLUMNS", "COST", "packed", "read_results", "summarise", "table_of_lines", "told"]
 
@@ -26,11 +37,12 @@ ABOUT = (  # of the fold, and what the estimator makes of it
     "cv", "leakage", "n_heard", "train_seconds", "calibration_minutes", "own_minutes", "unlabelled",
 )  # fmt: skip
 COST = (  # may differ between equal results
-    "seconds_fit", "seconds_score", "peak_mb", "versions", "warnings", "written",
+    "seconds_fit", "seconds_score", "peak_mb", "versions", "machine", "warnings", "written",
 )  # fmt: skip
+MADE = ("parameters", "features", "chosen")  # what was fitted
 COLUMNS = (
     "study", "estimator", "control", "seed", "fold", "subject", "condition", "pool", "n_train", "n_windows",
-    "n_candidates", *SCORES, "verdict", *ABOUT, *COST, "error", "key",
+    "n_candidates", *SCORES, "verdict", *ABOUT, *MADE, *COST, "error", "key", "plan",
 )  # fmt: skip
 CELL = ["estimator", "seed", "fold", "control"]  # what a line is of
 MEANS = ("top_1", "top_5", "top_10", "top_k", "median_relative_rank", "near", "match_mismatch", "word_top_10")
@@ -120,11 +132,15 @@ def table_of_lines(lines):
         for c in (line["common"] for line in lines)
     ]
     lines = [lines[index] for index in sorted(range(len(lines)), key=place.__getitem__)]
+    plans = _plans_of(lines)
     rows = [
-        {**row, **line["common"], **line["about"], **line["cost"], "error": line["error"], "key": line["key"]}
-        for line in lines
+        {
+            **row, **line["common"], **line["about"], **line.get("made", {}), **line["cost"],
+            "error": line["error"], "key": line["key"], "plan": plan,
+        }
+        for line, plan in zip(lines, plans, strict=True)
         for row in line["rows"]
-    ]
+    ]  # fmt: skip
     results = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "verdict"])
     numbers = ("n_candidates", "n_heard", "train_seconds", "calibration_minutes", "own_minutes")
     results = results.astype({name: float for name in (*SCORES, *numbers)})
@@ -139,6 +155,20 @@ def table_of_lines(lines):
     return judged(results, outcomes)[list(COLUMNS)]
 
 
+def _plans_of(lines):
+    """Text of the plan of each line, compatible ones united; None where it is not known."""
+    texts = [write_plan(line.get("plan")) or None for line in lines]
+    known = list(dict.fromkeys(texts))
+    plans = [read_plan(text) for text in known]
+    groups = plan_groups(plans)
+    whole = {
+        group: write_plan(unite([plan for plan, of in zip(plans, groups, strict=True) if of == group]))
+        or None
+        for group in groups
+    }
+    return [whole[groups[known.index(text)]] for text in texts]
+
+
 def read_results(paths, conflicts="raise"):
     """Read the table of :func:`~sk_b2s.benchmark` from its file, or from the files of several jobs.
 
@@ -147,8 +177,9 @@ def read_results(paths, conflicts="raise"):
     paths : str, Path or sequence of them
         Files, or folders whose ``*.jsonl`` are read.
     conflicts : {"raise", "last"}, default="raise"
-        What is done where files disagree on an estimator, seed, fold and control, because parameters, data or
-        code were changed under the same name: an error, or what was written last counts.
+        What is done where files disagree on an estimator, seed, fold and control, or on its plan (folds, data, ``k``,
+        candidates, parameters or code were changed under the same name): an error, or what was written last counts. Of
+        two plans that is the last, with what is missing of it.
 
     Returns
     -------
@@ -162,6 +193,12 @@ def read_results(paths, conflicts="raise"):
         If a file is not there.
     ValueError
         If files hold no results, or disagree.
+
+    Warns
+    -----
+    UserWarning
+        If folds, subjects or estimators of the plan are missing, the plan is not known, or estimators are of plans
+        whose scores do not compare.
     """
     if conflicts not in ("raise", "last"):
         raise ValueError(f"conflicts must be 'raise' or 'last', got {conflicts!r}.")
@@ -173,8 +210,9 @@ def read_results(paths, conflicts="raise"):
             lines += Ledger(file, find_problem).lines()
     if not lines:
         raise ValueError(f"{paths!r}: no results in there; were they written by benchmark(path=...)?")
+    lines = sorted(lines, key=lambda line: line["cost"]["written"])
     kept: dict[tuple, dict] = {}
-    for line in sorted(lines, key=lambda line: line["cost"]["written"]):
+    for line in _of_last_plans(lines) if conflicts == "last" else lines:
         cell = tuple(line["common"][name] for name in CELL)
         before = kept.get(cell)
         if before is None or before["error"]:
@@ -183,7 +221,80 @@ def read_results(paths, conflicts="raise"):
             if conflicts == "raise":
                 raise ValueError(_conflict(before, line))
             kept[cell] = line
-    return table_of_lines(list(kept.values()))
+    lines = _of_last_plans(list(kept.values()), "raise")
+    results = table_of_lines(lines)
+    _warn_of_plans(results, paths)
+    return results
+
+
+def _of_last_plans(lines, conflicts="last"):
+    """Lines of each estimator that are of one plan and of equal parameters, the last that was written.
+
+    Raises
+    ------
+    ValueError
+        If conflicts="raise" and there are several.
+    """
+    plans = [line.get("plan") for line in lines]
+    texts = list(dict.fromkeys(map(write_plan, plans)))
+    number = dict(zip(texts, plan_groups([read_plan(text) for text in texts]), strict=True))
+    kinds = [
+        (number[write_plan(plan)], line.get("made", {}).get("digest"))
+        for plan, line in zip(plans, lines, strict=True)
+    ]
+    names = [line["common"]["estimator"] for line in lines]
+    last: dict[str, int] = {}
+    for place, (name, line) in enumerate(zip(names, lines, strict=True)):
+        if line["error"]:
+            continue
+        if name in last and kinds[last[name]] != kinds[place] and conflicts == "raise":
+            raise ValueError(_of_two_plans(name, lines[last[name]], line))
+        last[name] = place
+    return [
+        line for name, kind, line in zip(names, kinds, lines, strict=True)
+        if name not in last or kind == kinds[last[name]]
+    ]  # fmt: skip
+
+
+def _of_two_plans(name, one, other):
+    plans = one.get("plan"), other.get("plan")
+    what = describe_differences(*plans) if write_plan(plans[0]) != write_plan(plans[1]) else ""
+    what = what if plan_groups(plans) != [0, 0] else "the parameters of the estimator"
+    folds = [line["common"]["fold"] for line in (one, other)]
+    return (
+        f"the results of {name!r} are of two plans, which differ in {what}: fold {folds[0]} is of the one and fold "
+        f"{folds[1]} of the other. Keep their files apart, give the estimators names of their own, or take "
+        f"conflicts='last', which reads the plan that was written last."
+    )
+
+
+def _warn_of_plans(results, paths):
+    """Warn of what is missing of the plans of a file, and of estimators whose scores do not compare."""
+    by = ["estimator", "control", *amounts_in(results)]
+    known = results["plan"].map(read_plan)
+    if known.isna().any():
+        names = ", ".join(map(repr, pd.unique(results.loc[known.isna(), "estimator"])))
+        warnings.warn(
+            f"{str(paths)!r} does not have the plan of {names}, for an older version wrote it: whether subjects or "
+            f"folds are missing is not known.",
+            stacklevel=3,
+        )
+    if lacks := [text for text in lacking(results, by) if not text.endswith(UNKNOWN)]:
+        warnings.warn(
+            f"{str(paths)!r} is not complete. {'. '.join(lacks)}. Call benchmark again with the same arguments and "
+            f"path to finish it.",
+            stacklevel=3,
+        )
+    plans = results[known.notna()].groupby("estimator", sort=False)["plan"].first()
+    if plans.nunique() > 1:
+        first = plans.iloc[0]
+        name = plans.index[plans != first][0]
+        what = describe_differences(read_plan(first), read_plan(plans[name]))
+        warnings.warn(
+            f"{str(paths)!r} has {plans.nunique()} plans: {plans.index[0]!r} and {name!r} differ in {what}. Their "
+            f"scores do not compare; keep their files apart.",
+            stacklevel=3,
+        )
 
 
 def _differ(a, b):
@@ -196,12 +307,14 @@ def _text(value):
 
 
 def _conflict(before, line):
-    common = line["common"]
+    common, plans = line["common"], [before.get("plan"), line.get("plan")]
     what = (
         "with other parameters, data, settings or code"
         if before["key"] != line["key"]
         else "with another outcome"
     )
+    if plan_groups(plans) != [0, 0]:
+        what += f" (the plans differ in {describe_differences(*plans)})"
     return (
         f"{common['estimator']!r}, seed {common['seed']}, fold {common['fold']}, {common['control']!r} was done twice, "
         f"{what}: give changed estimators names of their own, keep files apart, or take conflicts='last'."
@@ -228,10 +341,14 @@ def summarise(results):
         A row for each ``estimator, control, condition`` and ``pool``, and each of ``calibration_minutes`` where
         there are several, in their order of appearance: ``n_subjects,
         n_folds, n_seeds, n_windows`` (of one seed), ``k``, the scores each with its ``..._sem`` (NaN for one subject)
-        and chances (``median_relative_rank`` is the mean over folds of medians), ``n_candidates``; ``null_mean`` and
-        ``null_high``, of the mean over subjects of ``top_k``; ``n_without_null``, subjects' folds whose recordings
-        are too short for a null, and ``top_k_judged``, the mean without them: null and verdict are of that;
-        ``n_failed``, fits that are missing from it; ``verdict``.
+        and chances (``median_relative_rank`` is the mean over folds of medians), ``n_candidates``; ``null_low,
+        null_mean`` and ``null_high``, of the mean over subjects of ``top_k``; ``n_without_null``, subjects' folds whose
+        recordings are too short for a null, and ``top_k_judged``, the mean without them: null and verdict are of that;
+        ``n_failed``, fits that are missing from it; ``missing``, what is not done of the plan of the benchmark, such as
+        "2 of 4 people, 4 of 8 folds; missing: 03, 04", empty where all is done, and "plan unknown" of tables that do
+        not have it; ``verdict``: "above its null", "below its null" (the answer is
+        inverted: labels, signs or pairs are wrong, codes are swapped, or folds predict the opposite), "at chance",
+        "context", "no null" or "LEAK" with what leaks.
 
     Raises
     ------
@@ -257,19 +374,21 @@ def summarise(results):
         raise ValueError(f"there are no results to sum up{first}")
     counts = pd.DataFrame([_counts(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
     scores = over_people(people_means(done, [*MEANS, *CHANCES, "n_candidates"], [*by, "subject"]), by)
-    null = null_over_people(done, by).drop(columns="null_low")
+    null = null_over_people(done, by)
     of = [*by[:2], *by[len(KINDS) :]]
     failed = results[results["error"] != ""].drop_duplicates(CELL).groupby(of, dropna=False).size()
     table = counts.join(scores, on=by).join(null, on=by).join(failed.rename("n_failed"), on=of)
+    table = table.join(missing_rows(results, of).rename("missing"), on=of)
     table = table.fillna({"n_failed": 0})
     verdict = against_null(table.assign(top_k=table["top_k_judged"]))
-    verdict[table["control"].isin(LEAKS) & (verdict == "above its null")] = "at chance"
+    of_leaks = table["control"].isin(LEAKS)  # judged over all folds together, by a limit of their own
+    verdict[of_leaks & (verdict != "no null")] = table["inverted"].map({True: BELOW, False: AT_CHANCE})
     verdict[table["control"].isin(CONTEXT)] = "context"
     table["verdict"] = verdict.where(table["leak"] == "", table["leak"])
     columns = [
         *by, "n_subjects", "n_folds", "n_seeds", "n_windows", "k",
         *(column for name in MEANS for column in (name, f"{name}_sem")), *CHANCES, "n_candidates", *null,
-        "n_failed", "verdict",
+        "n_failed", "missing", "verdict",
     ]  # fmt: skip
     place = {name: {one: at for at, one in enumerate(pd.unique(results[name]))} for name in by[:2]}
     return table.astype({"n_failed": int}).sort_values(
@@ -290,4 +409,5 @@ def _counts(rows, by):
     return name | {
         "n_folds": rows["fold"].nunique(), "n_seeds": n_seeds, "n_windows": int(rows["n_windows"].sum() / n_seeds),
         "k": rows["k"].iloc[0], "leak": "" if leaks.empty else leaks.iloc[0],
+        "inverted": bool((rows["verdict"] == BELOW).any()),
     }  # fmt: skip

@@ -19,7 +19,7 @@ from sk_b2s.statistics import (
     people_means,
     subject_means,
 )
-from sk_b2s.verdicts import LEAKS
+from sk_b2s.verdicts import BELOW, LEAKS
 
 __all__ = [
     "labelled", "named_score", "plot_comparison", "plot_controls", "plot_curve", "plot_scores", "plot_subjects",
@@ -337,7 +337,7 @@ def plot_controls(results, ax=None):
     -------
     ax : matplotlib.axes.Axes
         A row for each control. Those at whose score a leak would show are named "must be at chance", those that
-        leak are marked.
+        leak or are below their null are marked.
     """
     rows = labelled(results)
     if "pool" in rows and (rows["pool"] == "all").any():
@@ -357,9 +357,10 @@ def plot_controls(results, ax=None):
                     label=label, zorder=3)  # fmt: skip
         verdict = rows[rows["label"] == label].groupby("control")["verdict"].first()
         for name, at, x in zip(known, place, own["score"] + own["sem"].fillna(0), strict=True):
-            if str(verdict[name]).startswith("LEAK"):
+            said = str(verdict[name])
+            if mark := "LEAK" if said.startswith("LEAK") else BELOW * (said == BELOW):
                 ax.annotate(
-                    "LEAK", (x, at), xytext=(8, 0), textcoords="offset points", va="center", weight="bold"
+                    mark, (x, at), xytext=(8, 0), textcoords="offset points", va="center", weight="bold"
                 )
     ticks = [f"{name}\n(must be at chance)" if name in LEAKS else name for name in names]
     ax.set(yticks=range(len(names)), yticklabels=ticks, ylim=(len(names) - 0.4, -0.6), xlim=(0, None),

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
+from sk_b2s.leakage import leaks_in
 from sk_b2s.metrics import median_relative_rank
 from sk_b2s.nulls import shifted_means
 from sk_b2s.stimuli import digests, stable_id
-from sk_b2s.verdicts import CONTEXT, LEAKS, against_null, pooled_row, verdicts
+from sk_b2s.verdicts import ABOVE, AT_CHANCE, BELOW, CONTEXT, LEAKS, against_null, pooled_row, verdicts
 
 __all__ = ["NEAR", "SCORES", "judged", "score_rows"]
 
@@ -146,7 +147,7 @@ def _words(asked):
     if "word" not in asked.candidates:
         return np.nan, np.nan
     try:
-        table = asked.words(k=10)
+        table = asked.words(k=10, timing=False)
     except ValueError:  # ten words or fewer, or none heard
         return np.nan, np.nan
     return float(table.loc["balanced", "top_k"]), float(table.loc["balanced", "chance"])
@@ -161,7 +162,7 @@ def judged(results, outcomes):
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
-        With ``estimator, seed, control, calibration_minutes, top_k, null_high, n_heard, leakage, error``.
+        With ``estimator, seed, control, calibration_minutes, top_k, null_low, null_high, n_heard, leakage, error``.
     outcomes : dict of (estimator, seed, control, minutes) to list of Outcome
         Of the controls in ``LEAKS``, one for each fold; of each amount of calibration alone, as all of them have
         the same test. None is no amount.
@@ -169,15 +170,17 @@ def judged(results, outcomes):
     Returns
     -------
     results : DataFrame of shape (n_rows, ...)
-        With ``verdict``: "above its null", "at chance", "context" (no brain was asked), "no null" (recordings
-        are too short for one, or times unknown), "error", or "LEAK": of a control that is not at chance over
-        its folds, and, with their names in brackets, of the decoder it stands beside; what else is in the
-        brackets ("sound of training", or its "text" in another voice, or "segments" of it under other sounds) is on
-        both sides of a fold.
+        With ``verdict``: "above its null", "below its null", "at chance", "context" (no brain was asked), "no null"
+        (recordings are too short for one, or times unknown), "error", or "LEAK": of a control that is not at chance
+        over its folds, and, with their names in brackets, of the decoder it stands beside; what else is in the
+        brackets ("sound of training", or its "text" in another voice, or "segments" of it under other sounds, or
+        "samples" of its recordings) is on both sides of a fold.
     """
     verdict = against_null(results)
     verdict[results["control"].isin(CONTEXT)] = "context"
-    verdict[results["control"].isin(LEAKS) & (verdict == "above its null")] = "at chance"
+    verdict[results["control"].isin(LEAKS) & verdict.isin([ABOVE, BELOW])] = (
+        AT_CHANCE  # judged over all folds
+    )
     said_of = results["leakage"].astype(str)
     keys = ["estimator", "seed", "calibration_minutes"]
     for (name, seed, minutes), rows in results.groupby(keys, sort=False, dropna=False).indices.items():
@@ -194,13 +197,10 @@ def judged(results, outcomes):
             reasons = list(said.index[said == "LEAK"])
         rows = results.index[rows]
         control = results.loc[rows, "control"]
+        if found:
+            verdict[rows[control.isin(said.index[said == BELOW])]] = BELOW
         verdict[rows[control.isin(reasons)]] = "LEAK"
-        if (results.loc[rows, "n_heard"] > 0).any():
-            reasons.append("sound of training")
-        elif len(leaks := said_of[rows][said_of[rows].str.startswith("LEAK")]):
-            reasons.append(
-                "text of training" if leaks.str.contains("the text of").any() else "segments of training"
-            )
+        reasons += leaks_in(said_of[rows], results.loc[rows, "n_heard"].max())
         if reasons:
             verdict[rows[control == "decoder"]] = f"LEAK ({', '.join(reasons)})"
     verdict[results["error"] != ""] = "error"

@@ -10,6 +10,7 @@ from pandas.api.types import is_float_dtype
 from scipy.stats import rankdata
 
 from sk_b2s.minutes import AMOUNT, amounts_in
+from sk_b2s.plans import describe_differences, read_plan
 
 __all__ = [
     "compare_estimators",
@@ -355,7 +356,7 @@ def compare_estimators(
     Raises
     ------
     ValueError
-        If there are fewer than two estimators, the reference is none of them, people, folds or the k of ``top_k``
+        If there are fewer than two estimators, the reference is none of them, people, folds, data or the k of ``top_k``
         differ between two, a column is missing, a score is NaN, or rows of several kinds or amounts of calibration
         are mixed.
 
@@ -447,6 +448,15 @@ def of_decoders(results):
 
 def _check_paired(results, a, b, cells, estimator, subject):
     """Raise unless two estimators were scored on the same people and folds."""
+    if "plan" in results:
+        plans = [read_plan(results.loc[results[estimator] == n, "plan"].iloc[0]) for n in (a, b)]
+        questions = [(plan or {}).get("questions") for plan in plans]
+        n = min(map(len, filter(None, questions)), default=0)
+        if all(questions) and questions[0][:n] != questions[1][:n]:
+            raise ValueError(
+                f"{a!r} and {b!r} were scored on other folds or data, though the folds have the same numbers: their "
+                f"plans differ in {describe_differences(*plans)}. Run benchmark on both with the same X, y and cv."
+            )
     columns = [subject, *cells]
     seen = [
         set(results.loc[results[estimator] == n, columns].itertuples(index=False, name=None)) for n in (a, b)

@@ -9,7 +9,17 @@ from math import factorial
 import numpy as np
 import pandas as pd
 
-__all__ = ["CONTEXT", "LEAKS", "Outcome", "against_null", "dealt_scores", "pooled_row", "verdicts"]
+__all__ = [
+    "ABOVE", "AT_CHANCE", "BELOW", "BELOW_MEANS", "CONTEXT", "LEAKS", "Outcome", "against_null", "dealt_scores",
+    "pooled_row", "verdicts",
+]  # fmt: skip
+
+ABOVE, BELOW, AT_CHANCE = "above its null", "below its null", "at chance"
+BELOW_MEANS = (
+    "no guess scores that low, so the decoder reads something and its answer is inverted. The usual causes: labels, "
+    "signs or pairs of X and y are wrong, two codes are swapped, or training lacks what its test holds (folds that "
+    "predict the opposite)"
+)
 
 LEAKS = ("surrogate", "white noise", "shifted pairing")  # must be at chance, or something leaks
 ALARM = 0.025 / len(LEAKS)  # chance that one of them is marked without a leak
@@ -32,11 +42,14 @@ class Outcome:
         drawn from each.
     n_left_out : int
         Training windows dropped.
+    n_heard : int, default=0
+        Test windows whose stimulus the fitted estimator was trained on.
     """
 
     records: list
     across: list
     n_left_out: int
+    n_heard: int = 0
 
 
 def pooled_row(outcomes, random_state=0):
@@ -96,11 +109,16 @@ def pooled_row(outcomes, random_state=0):
     luck = np.quantile(allowed, 1 - ALARM) - allowed.mean()
     dealt = dealt_scores(outcomes, weight.groupby(table["recording"]).first(), random)
     between = np.quantile(dealt, 1 - ALARM, method="higher") - dealt.mean()
+    down = (
+        allowed.mean() - np.quantile(allowed, ALARM),
+        dealt.mean() - np.quantile(dealt, ALARM, method="lower"),
+    )
     return {
         "top_1": subjects["top_1"].mean(), "top_k": subjects["top_k"].mean(), "sem": subjects["top_k"].sem(),
         "median_relative_rank": relative.mean(), "n_subjects": len(n_of), "n_windows": int(n_of.sum()),
         "n_candidates": table["n_candidates"].sum() / n_of.sum(), "chance": chance, "null_mean": null.mean(),
         "null_low": low, "null_high": high, "leak_above": chance + np.hypot(luck, between),
+        "inverted_below": chance - np.hypot(*down),
         "fingerprint": np.mean(dealt >= dealt[0] - TINY) if len(dealt) > 1 else np.nan,
     }  # fmt: skip
 
@@ -166,13 +184,19 @@ def dealt_scores(outcomes, weight, random):
     return dealt
 
 
-def verdicts(table):
+def verdicts(table, reasons=()):
     """Say in words what each row means.
+
+    A control in ``LEAKS`` that is below its null is not a leak: no score can gain by it. It is reported all the same,
+    because the folds then predict the opposite, or a fingerprint is read with the wrong sign. Its limit leaves as
+    little to chance as that of a leak.
 
     Parameters
     ----------
     table : DataFrame of shape (n_controls, ...)
         Rows of :func:`pooled_row`.
+    reasons : sequence of str, default=()
+        What else leaks into the decoder: "sound of training", for example.
 
     Returns
     -------
@@ -184,31 +208,49 @@ def verdicts(table):
     for name in LEAKS:
         if name in leaking:
             verdict[name] = "LEAK"
-        elif name in table.index and verdict[name] == "above its null":
-            verdict[name] = "at chance"  # above the one, below the limit that counts
-    if leaking and "decoder" in table.index:
-        verdict["decoder"] = f"LEAK ({', '.join(leaking)})"
+        elif name in table.index and not _is_inverted(verdict[name], table.loc[name]):
+            verdict[name] = verdict[name].replace(ABOVE, AT_CHANCE).replace(BELOW, AT_CHANCE)
+    if (leaking or reasons) and "decoder" in table.index:
+        verdict["decoder"] = f"LEAK ({', '.join([*leaking, *reasons])})"
     return verdict
 
 
 def against_null(table, without="no null"):
-    """Hold each score against the null of its own row.
+    """Compare each score with both sides of the null of its own row.
 
     Parameters
     ----------
     table : DataFrame of shape (n_rows, ...)
-        With ``top_k`` and ``null_high``.
+        With ``top_k`` and ``null_high``, the 97.5 % quantile. Without ``null_low``, the 2.5 % quantile, no score is
+        below.
     without : str, default="no null"
-        What is said where ``null_high`` is NaN.
+        Verdict where ``null_high`` is NaN.
 
     Returns
     -------
     verdict : Series of str
-        "above its null" or "at chance".
+        "above its null", "below its null" or "at chance". A score below its null is as much a finding as one above
+        it: ``BELOW_MEANS`` lists the causes.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"top_k": [0.3, 0.1, 0.02], "null_low": 0.05, "null_high": [0.2, 0.2, 0.2]})
+    >>> against_null(table).tolist()
+    ['above its null', 'at chance', 'below its null']
     """
-    verdict = np.where(table["top_k"] > table["null_high"], "above its null", "at chance").astype(object)
+    score, high = table["top_k"].astype(float), table["null_high"].astype(float)
+    above = score > high + TINY
+    below = (
+        score < table["null_low"].astype(float) - TINY if "null_low" in table else np.zeros(len(table), bool)
+    )
+    verdict = np.select([above, below], [ABOVE, BELOW], AT_CHANCE).astype(object)
     verdict[table["null_high"].isna()] = without
     return pd.Series(verdict, index=table.index)
+
+
+def _is_inverted(verdict, row):
+    """Return whether a control is so low that chance does not explain it, by the limit of a leak, mirrored."""
+    return verdict == BELOW and row["top_k"] < row["inverted_below"]
 
 
 def _leaks(row):

@@ -29,7 +29,7 @@ from sk_b2s import (
     summarise,
 )
 from sk_b2s.ledger import Ledger, _sources, code_digest, describe, key_of, row_digests
-from sk_b2s.results import ABOUT, COST
+from sk_b2s.results import ABOUT, COST, MADE
 
 ONE = ridge(alphas=(1.0,))
 FAST = {"n_shifts": 50, "verbose": 0}
@@ -95,7 +95,15 @@ def test_an_audit_of_a_decoder_is_its_rows(done):
     table = X.rows.iloc[test].join(y.iloc[test].drop(columns="duration"))
     audited = audit(similarity, table, n_shifts=50, name="one")
     rows = results.query("estimator == 'one' and control == 'decoder' and fold == 0").reset_index(drop=True)
-    cost = [*ABOUT, *COST, "key", "n_train", "verdict"]  # of folds and controls an audit is told
+    cost = [
+        *ABOUT,
+        *MADE,
+        *COST,
+        "plan",
+        "key",
+        "n_train",
+        "verdict",
+    ]  # of folds and controls an audit is told
     pd.testing.assert_frame_equal(audited.drop(columns=cost), rows.drop(columns=cost), check_dtype=False)
     # In other words, by columns, with the candidates in another order.
     order = np.random.default_rng(0).permutation(similarity.shape[1])

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s import audit, mean_and_sem, methods_paragraph
+from sk_b2s.plans import AUDIT
 
 
 @pytest.fixture
@@ -24,6 +25,7 @@ def results():
                             "n_windows": 120 + fold, "n_candidates": n_candidates, "chance": 10 / n_candidates,
                             "top_k": rng.random(), "null_mean": 0.1, "null_high": 0.2, "n_heard": 0.0,
                             "verdict": "above its null", "versions": "sk_b2s 0.1.0 numpy 2.0", "error": "",
+                            "plan": AUDIT,
                         })  # fmt: skip
     return pd.DataFrame(rows)
 
