@@ -75,9 +75,8 @@ def exposure_of(estimator, y, but=()):
             hashes = row_hashes(y) if hashes is None else hashes
             known = [row_hashes(part.segments_), _own(part).get("heard_rows_", np.int64([]))]
             values = y.reshape(len(y), -1)
-            rows = np.isin(hashes, np.concatenate(known)) & (values != values[:, :1]).any(
-                1
-            )  # silence is no stimulus
+            is_sound = (values != values[:, :1]).any(1)  # silence is no stimulus
+            rows = np.isin(hashes, np.concatenate(known)) & is_sound
         if rows is not None and rows.any():
             found = Exposure(found.rows | rows, [*found.where, where])
     return found

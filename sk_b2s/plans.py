@@ -10,7 +10,7 @@ from sk_b2s.minutes import said_minutes
 
 __all__ = [
     "AUDIT", "UNKNOWN", "describe_differences", "are_compatible", "lacking", "missing_estimators", "missing_of",
-    "missing_rows", "plan_groups", "read_plan", "unite", "write_plan",
+    "missing_rows", "plan_groups", "plans_that_differ", "read_plan", "unite", "write_plan",
 ]  # fmt: skip
 
 UNKNOWN = "plan unknown"
@@ -274,6 +274,27 @@ def missing_estimators(results):
     names = {name for name, _ in there}
     lost = [name for name in dict.fromkeys(name for name, _ in sorted(wanted)) if name not in names]
     return lost + [f"{control} of {name}" for name, control in sorted(wanted - there) if name in names]
+
+
+def plans_that_differ(results):
+    """Say which estimators of a table were scored on other folds, data or settings than the first.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+
+    Returns
+    -------
+    text : str
+        "'ridge' and 'clip' differ in k (10 and 5)", empty where all scores compare.
+    """
+    plans = {name: plan for name, plan in _united(results).items() if plan is not None}
+    groups = plan_groups(list(plans.values()))
+    if len(set(groups)) < 2:
+        return ""
+    names = list(plans)
+    first, other = names[0], names[groups.index(1)]
+    return f"{first!r} and {other!r} differ in {describe_differences(plans[first], plans[other])}"
 
 
 def _united(results):
