@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.minutes import amounts_in, one_amount
-from sk_b2s.plans import UNKNOWN, lacking
+from sk_b2s.plans import UNKNOWN, lacking, plans_that_differ
 from sk_b2s.results import summarise
 from sk_b2s.score_plots import labelled, named_score
 from sk_b2s.statistics import of_decoders
@@ -216,6 +216,10 @@ def headline(rows, results):
     notes = _notes(mine, rows, results)
     if len(unfinished) < len(lacks):
         notes.append("The table does not have its plan: whether people or folds are missing is not known.")
+    if differ := plans_that_differ(results):
+        notes.insert(
+            0, f"These are results of several plans, and scores do not compare between them: {differ}."
+        )
     return kind, said, notes
 
 

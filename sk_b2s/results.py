@@ -18,6 +18,7 @@ from sk_b2s.plans import (
     lacking,
     missing_rows,
     plan_groups,
+    plans_that_differ,
     read_plan,
     unite,
     write_plan,
@@ -285,14 +286,9 @@ def _warn_of_plans(results, paths):
             f"path to finish it.",
             stacklevel=3,
         )
-    plans = results[known.notna()].groupby("estimator", sort=False)["plan"].first()
-    if plans.nunique() > 1:
-        first = plans.iloc[0]
-        name = plans.index[plans != first][0]
-        what = describe_differences(read_plan(first), read_plan(plans[name]))
+    if differ := plans_that_differ(results):
         warnings.warn(
-            f"{str(paths)!r} has {plans.nunique()} plans: {plans.index[0]!r} and {name!r} differ in {what}. Their "
-            f"scores do not compare; keep their files apart.",
+            f"{str(paths)!r} has several plans: {differ}. Their scores do not compare; keep their files apart.",
             stacklevel=3,
         )
 

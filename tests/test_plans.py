@@ -177,8 +177,9 @@ def test_estimators_of_two_plans_are_named_and_not_compared(study, tmp_path):
     path = tmp_path / "r.jsonl"
     benchmark({"one": ONE}, X, y, StimulusKFold(2), path, **QUIET)
     benchmark({"two": ONE}, X, y, StimulusKFold(2, random_state=1), path, **QUIET)
-    with pytest.warns(UserWarning, match="2 plans: 'one' and 'two' differ in folds made by"):
+    with pytest.warns(UserWarning, match="several plans: 'one' and 'two' differ in folds made by"):
         results = read_results(path)
+    assert "results of several plans" in headline(summary_rows(results), results)[2][0]
     with pytest.raises(ValueError, match="'one' and 'two' were scored on other folds or data"):
         compare_estimators(results)
     same = results.assign(estimator="one")
