@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.stats import betabinom
+from scipy.stats import f as f_distribution
 
 __all__ = ["timing_scores"]
 
 SHORTEST, LONGEST = 0.03, 3.0  # s; intervals between onsets beyond these say no more
 N_SPLITS = 5  # stretches of sound that are predicted from the others
-PRIOR = 2.0  # words that the mean of all counts for in the mean of each; rare and common ones are then as far from it
+LEVEL = 0.01  # of an F test; features in which words do not differ are left out
 RUN = 10  # words since a pause, beyond which they are not counted
 FLAT = 1e-9  # differences that are but rounding
 
@@ -19,8 +20,9 @@ def timing_scores(rows, words, vocabulary, k, train=None):
     """Score a classifier of words that sees nothing but when windows began, each word counting once.
 
     Of each window it takes the intervals to the two onsets before and the two after it, and how many windows followed
-    each other without a longer pause. Each word is a normal distribution of these, of one variance, and all words are
-    equally probable beforehand. Words that are in no training row are at chance, and ties count as a guess does.
+    each other without a longer pause. Each word is a normal distribution of those in which words differ, of one
+    variance, and all words are equally probable beforehand. Words that are in no training row are at chance, and ties
+    count as a guess does.
 
     Parameters
     ----------
@@ -98,6 +100,17 @@ def _stretches(rows):
     return np.ravel(of) * N_SPLITS // max(1, len(distinct))
 
 
+def _variances(values, of_word, count):
+    """Variance of each feature within words and between them, and p of an F test that words do not differ."""
+    n, n_words = count.sum(), len(count)
+    free = np.array([n_words - 1, max(1, n - n_words)])
+    explained = (count[:, None] * of_word**2).sum(0)
+    within = np.maximum((values**2).sum(0) - explained, FLAT) / free[1]
+    size = (n - (count**2).sum() / n) / free[0]
+    between = np.maximum(explained / free[0] - within, 0) / size
+    return within, between, f_distribution.sf(explained / free[0] / within, *free)
+
+
 def _hits(train, known, test, code, n_words, k):
     """Probability of each test word to be among the k best, given timing and words of training."""
     train, known = train[known >= 0], known[known >= 0]
@@ -106,13 +119,17 @@ def _hits(train, known, test, code, n_words, k):
     seen = np.flatnonzero(count)
     if len(seen) < 2:
         return np.full(len(test), chance)
-    spread = train.std(0)
-    keep = spread > FLAT
     center = train.mean(0)
-    train, test = ((part - center)[:, keep] / spread[keep] for part in (train, test))
-    total = np.zeros((n_words, keep.sum()))
+    train, test = train - center, test - center
+    total = np.zeros((n_words, train.shape[1]))
     np.add.at(total, known, train)
-    mean = (total / (count + PRIOR)[:, None])[seen]
+    within, between, p = _variances(train, total[seen] / count[seen, None], count[seen])
+    told = p < LEVEL
+    if not told.any():
+        return np.full(len(test), chance)
+    prior = within[told] / between[told]  # words that the mean of all words counts for in the mean of each
+    mean = total[seen][:, told] / (count[seen, None] + prior) / np.sqrt(within[told])
+    test = test[:, told] / np.sqrt(within[told])
     place = np.full(n_words, -1)
     place[seen] = np.arange(len(seen))
     hits = np.full(len(test), chance)
