@@ -77,9 +77,10 @@ def made_of(results):
         ]
         plan = read_plan(own["plan"].dropna().iloc[0]) if own["plan"].notna().any() else None
         if plan and "data" in plan:
-            data, settings = plan["data"], plan["settings"]
-            lines["Data"] = [f"{data['n_rows']} windows, X {data['X']}, y {data['y']}"]
-            lines["Data"] += [f"{sound} {digest}" for sound, digest in data.get("sounds", {}).items()]
+            data, settings = dict(plan["data"]), plan["settings"]
+            sounds = data.pop("sounds", {})
+            lines["Data"] = [", ".join(f"{key} {value}" for key, value in data.items())]
+            lines["Data"] += [f"{sound} {digest}" for sound, digest in sounds.items()]
             lines["Settings"] = [", ".join(f"{key} {value}" for key, value in settings.items())]
         if not any(lines.values()):
             continue

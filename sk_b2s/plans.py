@@ -35,7 +35,29 @@ def read_plan(text):
         plan = json.loads(text)
     except ValueError:
         return None
-    return plan if isinstance(plan, dict) else None
+    return plan if _is_plan(plan) else None
+
+
+def _is_plan(plan):
+    """Whether a value has the form of a plan; a file may hold anything."""
+    if plan == json.loads(AUDIT):
+        return True
+    try:
+        n, n_subjects = len(plan["questions"]), len(plan["subjects"])
+        return (
+            all(isinstance(plan[name], dict) for name in ("work", "settings", "data"))
+            and isinstance(plan["cv"], str)
+            and len(plan["tests"]) == n
+            and all(isinstance(one, int) and 0 <= one < n_subjects for test in plan["tests"] for one in test)
+            and (plan["minutes"] is None or all(isinstance(one, (int, float)) for one in plan["minutes"]))
+            and all(
+                isinstance(n_folds, int) and n_folds <= n and isinstance(seeds, list)
+                for controls in plan["work"].values()
+                for seeds, n_folds in controls.values()
+            )
+        )
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return False
 
 
 # --- several plans -----------------------------------------------------------------------------------

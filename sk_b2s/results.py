@@ -136,7 +136,7 @@ def table_of_lines(lines):
     plans = _plans_of(lines)
     rows = [
         {
-            **row, **line["common"], **line["about"], **line.get("made", {}), **line["cost"],
+            **row, **line["common"], **line["about"], **_made_of(line), **line["cost"],
             "error": line["error"], "key": line["key"], "plan": plan,
         }
         for line, plan in zip(lines, plans, strict=True)
@@ -154,6 +154,16 @@ def table_of_lines(lines):
             name += (line["about"].get("calibration_minutes"),)
             outcomes.setdefault(name, []).append(_unpacked(line["outcome"]))
     return judged(results, outcomes)[list(COLUMNS)]
+
+
+def _made_of(line):
+    """What was fitted, as texts; nothing else of a line counts as such."""
+    made = line.get("made", {})
+    return {name: str(made[name]) for name in MADE if isinstance(made.get(name), str)}
+
+
+def _plan_of(line):
+    return read_plan(write_plan(line.get("plan")))
 
 
 def _plans_of(lines):
@@ -258,7 +268,7 @@ def _of_last_plans(lines, conflicts="last"):
 
 
 def _of_two_plans(name, one, other):
-    plans = one.get("plan"), other.get("plan")
+    plans = _plan_of(one), _plan_of(other)
     what = describe_differences(*plans) if write_plan(plans[0]) != write_plan(plans[1]) else ""
     what = what if plan_groups(plans) != [0, 0] else "the parameters of the estimator"
     folds = [line["common"]["fold"] for line in (one, other)]
@@ -303,7 +313,7 @@ def _text(value):
 
 
 def _conflict(before, line):
-    common, plans = line["common"], [before.get("plan"), line.get("plan")]
+    common, plans = line["common"], [_plan_of(before), _plan_of(line)]
     what = (
         "with other parameters, data, settings or code"
         if before["key"] != line["key"]

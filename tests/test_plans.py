@@ -228,6 +228,15 @@ def test_a_file_without_its_plan_is_read_and_says_so(whole, tmp_path):
         read_results(mixed)
 
 
+@pytest.mark.parametrize("plan", [
+    {}, {"questions": 3}, PLAN | {"tests": [[9]] * 8}, PLAN | {"work": {"ridge": {"decoder": 3}}},
+    PLAN | {"work": {"ridge": {"decoder": [[0], 1e9]}}}, PLAN | {"settings": None}, PLAN | {"minutes": "all"}, [1], "{",
+])  # fmt: skip
+def test_what_is_no_plan_is_unknown(plan):
+    assert read_plan(json.dumps(plan)) is None
+    assert read_plan(json.dumps(PLAN)) == PLAN
+
+
 def test_audits_have_nothing_missing():
     table = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
     both = pd.concat([audit(np.eye(60), table.assign(subject=who)) for who in "ab"])
