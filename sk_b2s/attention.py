@@ -104,6 +104,9 @@ def attention_accuracy(
     then no fair judge between one it knows and one it does not; which way it errs is not known beforehand. Folds of
     whole stories together with those that played beside them, given as ``cv``, keep both out.
 
+    Accuracy has two sides: one that stays below 0.5 means that the decoder follows the other talker, as it does if the
+    streams of the events table are swapped.
+
     If a talker is always of one voice or on one side, a decoder may know the talker and not the attention: let both
     be attended to in turn. Decisions are counted in held-out stretches of sound, which may be far apart in a
     recording; one is made of the windows that lie in it, however few, and long ones are few.
