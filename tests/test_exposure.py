@@ -109,7 +109,7 @@ def test_honest_folds_are_as_they_were(study):
     held = benchmark({"held": FrozenEstimator(elsewhere)}, X, y, [(train, test)], **QUIET)
     assert set(held["verdict"]) == {"above its null"}
     random = benchmark(ONE, X, y, KFold(2, shuffle=True, random_state=0), **QUIET)
-    assert random["leakage"].str.startswith("LEAK: 100 % of the test windows contain sound").all()
+    assert random["leakage"].str.match(r"LEAK: \d+ % of the test windows contain sound").all()
 
 
 def test_the_attribute_is_named_and_saved_decoders_remember(study, tmp_path):

@@ -135,7 +135,7 @@ def test_inverted_controls_are_marked_on_page_and_plot(inverted):
 
 
 def test_noise_is_seldom_on_either_side():
-    rng, n, n_draws = np.random.default_rng(3), 80, 300
+    rng, n, n_draws = np.random.default_rng(3), 60, 150
     table = pd.DataFrame({
         "subject": "a", "recording": "a", "onset": np.arange(n) * 1.0, "duration": 3.0, "segment": np.arange(n),
     })  # fmt: skip
@@ -143,7 +143,7 @@ def test_noise_is_seldom_on_either_side():
     for _ in range(n_draws):
         brain = rng.standard_normal((n + 2, 12))
         window = brain[:-2] + brain[1:-1] + brain[2:]  # neighbours overlap
-        found += audit(window @ rng.standard_normal((n, 12)).T, table, n_shifts=100, n_candidates=None)[
+        found += audit(window @ rng.standard_normal((n, 12)).T, table, n_shifts=80, n_candidates=None)[
             "verdict"
         ].tolist()
     most = binom.isf(0.001, n_draws, 0.04)  # short recordings: 3.8 % above, see summarise
