@@ -12,12 +12,15 @@ import pandas as pd
 from sk_b2s.audio import SoundTrack, audio_path, is_file, shortened
 from sk_b2s.sounds import chosen_sounds, length_note, rate_hint, warn_of_tracks
 from sk_b2s.stimuli import SoundArray, sound_duration, sound_name
+from sk_b2s.units import guess_factor, guess_unit
 
 __all__ = ["EVENT_TYPES", "check_events", "clock_rate", "playing_sound"]
 
 LATE = 0.1  # s by which a word may begin after its sound has ended
 LONG = 10.0  # s, of a row whose ratio to its file is that of two sampling rates
 SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
+LONG = 10.0  # s that no word lasts
+BEYOND = 5.0  # s by which a word may end after the file of its sound, as its last pause
 EVENT_TYPES = ("sound", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
 DEFAULTS = {
@@ -113,7 +116,7 @@ def check_events(events):
     return events.sort_values(["recording", "onset"], kind="stable", ignore_index=True)
 
 
-def _refuse(events, wrong, column, expected):
+def _refuse(events, wrong, column, expected, hint=""):
     """Raise for the first wrong row."""
     wrong = np.asarray(wrong, bool)
     if wrong.any():
@@ -121,7 +124,7 @@ def _refuse(events, wrong, column, expected):
         more = f" ({wrong.sum() - 1} more such rows)" if wrong.sum() > 1 else ""
         raise ValueError(
             f"events row {_plain(events.index[row])!r}, column {column!r}: expected {expected}, got "
-            f"{_shown(events[column].iloc[row])}{more}."
+            f"{_shown(events[column].iloc[row])}{more}.{hint}"
         )
 
 
@@ -238,7 +241,16 @@ def _name_row(events, is_sound, look):
 def _fill_sound_durations(events, is_sound):
     lengths = _name_row(events, is_sound, lambda sounds: _of_each(sounds, sound_duration).astype(float))
     sounds = events.loc[is_sound]
-    left = lengths - sounds["sound_onset"]
+    begin = sounds["sound_onset"]
+    if (wrong := (begin < 0) | (begin > lengths)).any():
+        first, mask = int(np.argmax(wrong)), np.zeros(len(events), bool)
+        mask[np.flatnonzero(is_sound)] = wrong
+        _refuse(
+            events, mask, "sound_onset",
+            f"a time in the sound {sound_name(sounds['sound'].iloc[first])!r} of {lengths[first]:.3f} s",
+            guess_unit(begin.iloc[first], lengths[first]),
+        )  # fmt: skip
+    left = lengths - begin
     given = sounds["duration"].where(sounds["duration"] != 0)
     _warn_of_short(sounds, given, left, lengths)
     events.loc[is_sound, "duration"] = np.fmin(given, left)
@@ -290,7 +302,15 @@ def _check_one_sound_at_a_time(sounds):
                 f"begins at {second['onset']:.3f} s, before {sound_name(first['sound'])!r} (row "
                 f"{_plain(first.name)!r}) ends at {first['onset'] + first['duration']:.3f} s in "
                 f"{second['recording']!r}. Sounds that play at once need different values in the column 'stream'."
+                f"{_unit_of_onsets(group, ends)}"
             )
+
+
+def _unit_of_onsets(group, ends):
+    """Ask whether onsets are in minutes, if all sounds follow each other then."""
+    onset = group["onset"].to_numpy()
+    fits = (60 * np.diff(onset) >= (ends - onset)[:-1] - 0.5).all()
+    return " Are onsets in minutes?" if fits and (np.diff(onset) < (ends - onset)[:-1]).all() else ""
 
 
 def clock_rate(events):
@@ -338,10 +358,41 @@ def _check_times_agree(events, spoken, playing, expected):
     """Raise where a word's time in its sound contradicts the sound's row by more than half a second."""
     same = (playing >= 0) & (events["sound"].to_numpy()[spoken] == events["sound"].to_numpy()[playing])
     wrong = np.zeros(len(events), bool)
-    wrong[spoken] = same & (np.abs(events["sound_onset"].to_numpy()[spoken] - expected) > 0.5)
+    given = events["sound_onset"].to_numpy()[spoken]
+    wrong[spoken] = same & (np.abs(given - expected) > 0.5)
+    if not wrong.any():
+        return
+    first, sound = int(np.argmax(wrong[spoken])), events.iloc[playing[int(np.argmax(wrong[spoken]))]]
+    at = wrong[spoken] & (given != 0)
+    ratio = np.median(expected[at] / given[at]) if at.any() else 1.0
     _refuse(
-        events, wrong, "sound_onset", "the time in the sound that its onset and the row of the sound give"
-    )
+        events, wrong, "sound_onset",
+        f"the time in the sound that its onset and the row of the sound give, {expected[first]:.3f} s (it begins at "
+        f"{events['onset'].iloc[spoken[first]]:.3f} s, {sound_name(sound['sound'])!r} at {sound['onset']:.3f} s)",
+        guess_factor(ratio),
+    )  # fmt: skip
+
+
+def _check_word_lengths(events, spoken, length):
+    """Raise where a word lasts beyond its sound, and warn of words that last longer than any does."""
+    lasts, begins = (events[name].to_numpy(float)[spoken] for name in ("duration", "sound_onset"))
+    wrong = np.zeros(len(events), bool)
+    wrong[spoken] = begins + lasts > length + BEYOND
+    if wrong.any():
+        first = int(np.argmax(wrong[spoken]))
+        _refuse(
+            events, wrong, "duration",
+            f"a word or phoneme that ends with its sound, {sound_name(events['sound'].iloc[spoken[first]])!r} of "
+            f"{length[first]:.3f} s", guess_unit(np.median(lasts), LONG),
+        )  # fmt: skip
+    if (long := lasts > LONG).any():
+        row = events.iloc[spoken[int(np.argmax(long))]]
+        warnings.warn(
+            f"{long.sum()} of {len(spoken)} words and phonemes last longer than {LONG:g} s, the first in events row "
+            f"{_plain(row.name)!r}: {row['text']!r} at {row['onset']:.3f} s lasts {row['duration']:.3f} s. Correct the "
+            f"column 'duration', or leave such rows out.",
+            stacklevel=4,
+        )
 
 
 def _place_in_sounds(events):
@@ -353,23 +404,29 @@ def _place_in_sounds(events):
     without = rows["sound"].isna().to_numpy()
     lost = np.zeros(len(events), bool)
     lost[spoken[without & (playing < 0)]] = True
-    _refuse(
-        events.set_axis(labels),
-        lost,
-        "sound",
-        "a sound, given or playing in the recording (a row of type 'sound')",
-    )
+    if lost.any():
+        row = events.iloc[int(np.argmax(lost))]
+        inside = events[(events["type"] == "sound") & (events["recording"] == row["recording"])]
+        first = inside.loc[inside["stream"] == row["stream"], "onset"].min()
+        begins = "has none" if np.isnan(first) else f"has its first at {first:.3f} s"
+        _refuse(
+            events.set_axis(labels), lost, "sound",
+            f"a sound, given or playing in the recording (a row of type 'sound'), which {begins} in stream "
+            f"{row['stream']!r}, where this row begins at {row['onset']:.3f} s",
+        )  # fmt: skip
     since = rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]
     since = since / clock_rate(events)[playing]
     ended = without & (since > events["duration"].to_numpy()[playing] + LATE)
     if ended.any():
         lost[spoken[ended]] = True
-        last = events.iloc[playing[int(np.argmax(ended))]]
+        at = int(np.argmax(ended))
+        last = events.iloc[playing[at]]
         _refuse(
             events.set_axis(labels), lost, "sound",
             f"a sound, given or playing, but the last, {sound_name(last['sound'])!r}, has ended at "
-            f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, its "
-            f"duration wrong, or a sound's row missing?)",
+            f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, its duration wrong, or "
+            f"a sound's row missing? This row begins at {rows['onset'].iloc[at]:.3f} s)",
+            guess_unit(rows["onset"].max(), last["onset"] + last["duration"]),
         )  # fmt: skip
     fill = spoken[without]
     events.loc[fill, "sound"] = events["sound"].to_numpy()[playing[without]]
@@ -394,7 +451,8 @@ def _place_in_sounds(events):
         _refuse(
             events.set_axis(labels), beyond, "sound_onset",
             f"a time within the sound (is the audio file shorter than its words?), which is {name!r} of "
-            f"{length[first]:.3f} s",
+            f"{length[first]:.3f} s", guess_unit(events["sound_onset"].iloc[spoken].max(), length[first]),
         )  # fmt: skip
+    _check_word_lengths(events.set_axis(labels), spoken, length)
     _check_times_agree(events.set_axis(labels), spoken, playing, since + begun)
     return events.set_axis(labels)

@@ -280,7 +280,7 @@ def _pulses(raw, stim_channel):
         raw, stim_channel, "step", consecutive=True, shortest_event=1, mask=0xFFFF, mask_type="and",
         initial_event=True, verbose="ERROR",
     )  # fmt: skip
-    came, held, after = [], 0, np.append(steps[1:, 0], raw.last_samp + 1)
+    came, held, after = [], 0, np.append(steps[1:, 0], raw.last_samp + 1)[: len(steps)]
     for (at, before, code), until in zip(steps, after, strict=True):
         passing = until - at <= max(2, SETTLED * sfreq)
         if code == 0:

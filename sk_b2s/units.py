@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["guess_unit"]
+__all__ = ["guess_factor", "guess_unit"]
 
 
 def guess_unit(time, limit, sfreq=None, start=0.0):
@@ -34,4 +34,32 @@ def guess_unit(time, limit, sfreq=None, start=0.0):
         fits[f"Do times count from the start of the acquisition, {start:.3f} s before the first sample?"] = (
             1.0
         )
-    return f" {max(fits, key=fits.get)}" if fits and max(fits.values()) > 0.01 else ""
+    return f" {max(fits, key=fits.get)}" if fits and max(fits.values()) > 0.1 else ""
+
+
+def guess_factor(ratio):
+    """Guess the unit of times that are a factor too large or too small.
+
+    Parameters
+    ----------
+    ratio : float
+        A time that was given by one that was expected.
+
+    Returns
+    -------
+    text : str
+        A sentence that begins with a space, empty if no unit has such a factor.
+    """
+    units = {
+        1000: "milliseconds",
+        1e6: "microseconds",
+        1e9: "nanoseconds",
+        1 / 60: "minutes",
+        1 / 3600: "hours",
+    }
+    for factor, unit in units.items():
+        if abs(ratio / factor - 1) < 0.02:
+            return f" Are times in {unit}?"
+    if ratio > 20:
+        return f" Times are {ratio:.4g} times as large as expected: are they in samples?"
+    return ""

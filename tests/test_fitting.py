@@ -47,7 +47,16 @@ def test_subject_whose_recording_is_short_is_named():
     assert "left out 36 of 108 windows: 36 leave the recording (margin=0 s)" in text
     assert "No window is left of subject '2'" in text
     assert "'2.fif' (36 of 36 leave the recording" in text
-    assert "it lasts 2.000 s, its windows are from 6.000 to 49.000 s" in text
+    assert "it lasts 2.000 s, its windows are from 6.000 to 49.000 s)" in text
+
+
+def test_subject_under_a_bad_stretch_is_named():
+    bad = pd.DataFrame(
+        {"subject": ["2"], "recording": "2.fif", "type": "bad", "onset": 0.0, "duration": 60.0}
+    )
+    kept, text = told(pd.concat([table(), bad], ignore_index=True))
+    assert kept == ["1", "3"]
+    assert "subject '2'" in text
     assert "36 of 36 touch a bad stretch" in text
 
 
