@@ -15,7 +15,9 @@ import pandas as pd
 from sk_b2s.annex import check_fetched
 from sk_b2s.audio import is_file, shortened
 from sk_b2s.events import EVENT_TYPES
+from sk_b2s.gaps import IS_GAP
 from sk_b2s.raw_formats import read_raw
+from sk_b2s.sensors import shorten
 from sk_b2s.sidecars import entities_of, find_sidecar, read_tsv
 
 __all__ = ["FORMATS", "VERSIONS", "EventTables"]
@@ -100,7 +102,7 @@ class EventTables:
         if silent:
             warnings.warn(
                 f"read_bids left out {len(silent)} of {len(recordings)} recordings, whose tables have no row that is "
-                f"known: {', '.join(silent[:5])}{', ...' * (len(silent) > 5)}.",
+                f"known: {shorten(silent, 30)}.",
                 stacklevel=3,
             )
         return pd.concat([part for part in parts if len(part)])
@@ -217,6 +219,9 @@ class EventTables:
                 rows.loc[same, "sound"], kinds[same] = value, "sound"
             elif value in self.types or plain in self.types:
                 kinds[same] = self.types.get(value, self.types.get(plain))
+            elif IS_GAP.fullmatch(plain.strip()):
+                kinds[same] = "bad"
+                rows.loc[same, "text"] = "boundary"
             elif BAD.match(plain):
                 kinds[same] = "bad"
             else:
@@ -231,34 +236,37 @@ class EventTables:
         if name is None:
             self.found[asked] = None
             return None
+        is_own = self.rename is not None or str(asked) in self.sounds  # which may lead anywhere
         places = [Path(name)] if Path(name).is_absolute() else [self.stimuli / name, self.root / name]
-        places += [self.stimuli / Path(name).name]
-        for path in places:
+        inside = [path for path in places if is_own or self._is_inside(path)]
+        for path in [*inside, self.stimuli / Path(name).name]:
             if is_file(path) or os.path.islink(path):
-                self._check_inside(asked, name, path, where)
                 self.found[asked] = str(path)
                 return str(path)
+        if not inside:
+            raise ValueError(
+                f"{where}: the sound {shortened(name)} is outside of the data set {str(self.root)!r}, at "
+                f"{shortened(os.path.normpath(places[0]))}. If it is the right file, name it by "
+                f"sounds={{{shortened(asked)}: '...'}}, or give its folder by stimuli=..."
+            )
         there = [path.name for path in self.stimuli.glob("*") if path.is_file()]
         close = [
             one for one in there if one.lower() == Path(name).name.lower() or Path(one).stem == str(name)
         ]
-        close = close or difflib.get_close_matches(Path(name).name, there, n=1, cutoff=0.8)
+        close = close or difflib.get_close_matches(Path(name).name[:200], there, n=1, cutoff=0.8)
         raise FileNotFoundError(
             f"{where}: the sound {shortened(name)} is not there{_meant(close)}; looked for "
-            f"{', '.join(map(shortened, places))}. Where sounds are elsewhere, give stimuli=...; where files have "
-            f"other names, sounds={{{shortened(asked)}: '...'}}, or None there for words of the sound that is playing."
+            f"{', '.join(shortened(path) for path in places)}. Where sounds are elsewhere, give stimuli=...; "
+            f"where files have other names, sounds={{{shortened(asked)}: '...'}}, or None there for words of the "
+            f"sound that is playing."
         )
 
-    def _check_inside(self, asked, name, path, where):
-        """Refuse a table's own relative name of a file outside the data set, such as ``../../secret.wav``."""
-        if name is not asked or Path(name).is_absolute():  # given by the user, or written out in full
-            return
-        real = os.path.normpath(path)
-        if not any(Path(real).is_relative_to(os.path.normpath(place)) for place in (self.root, self.stimuli)):
-            raise ValueError(
-                f"{where}: the sound {shortened(name)} is outside of the data set {str(self.root)!r}, at {real!r}. If "
-                f"it is the right file, name it by sounds={{{shortened(asked)}: {real!r}}}."
-            )
+    def _is_inside(self, path):
+        """Tell whether a path that a table names stays in the data set or the folder of its sounds."""
+        path = Path(os.path.normpath(path))
+        return any(
+            path.is_relative_to(os.path.normpath(folder)) for folder in (self.root, self.stimuli, self.base)
+        )
 
 
 def _check_uncropped(recording, twin):

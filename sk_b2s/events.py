@@ -383,7 +383,7 @@ def _check_word_lengths(events, spoken, length):
         _refuse(
             events, wrong, "duration",
             f"a word or phoneme that ends with its sound, {sound_name(events['sound'].iloc[spoken[first]])!r} of "
-            f"{length[first]:.3f} s", guess_unit(np.median(lasts), LONG),
+            f"{length[first]:.3f} s", guess_unit(np.median(lasts), 1.0),
         )  # fmt: skip
     if (long := lasts > LONG).any():
         row = events.iloc[spoken[int(np.argmax(long))]]
@@ -424,8 +424,8 @@ def _place_in_sounds(events):
         _refuse(
             events.set_axis(labels), lost, "sound",
             f"a sound, given or playing, but the last, {sound_name(last['sound'])!r}, has ended at "
-            f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, its duration wrong, or "
-            f"a sound's row missing? This row begins at {rows['onset'].iloc[at]:.3f} s)",
+            f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, its duration wrong, "
+            f"or a sound's row missing? This row begins at {rows['onset'].iloc[at]:.3f} s)",
             guess_unit(rows["onset"].max(), last["onset"] + last["duration"]),
         )  # fmt: skip
     fill = spoken[without]

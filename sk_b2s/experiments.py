@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import inspect
 import json
@@ -21,6 +22,7 @@ from sk_b2s.datasets.gwilliams2022 import load_gwilliams2022
 from sk_b2s.datasets.oracle import oracle_scores
 from sk_b2s.datasets.schoffelen2019 import load_schoffelen2019
 from sk_b2s.datasets.simulated import make_listening
+from sk_b2s.file_parts import check_regular, decode_utf8
 
 __all__ = ["EXPERIMENTS", "Experiment", "cache_folder", "load_experiment", "read_events"]
 
@@ -220,6 +222,9 @@ def read_events(path):
 
 
 def _read_csv(path):
+    check_regular(path, "table of events")
+    if path.suffix != ".gz":
+        decode_utf8(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)
     separator = "\t" if ".tsv" in path.suffixes else ","
     try:
         events = pd.read_csv(
@@ -232,9 +237,11 @@ def _read_csv(path):
 
 
 def _read_json(path):
+    check_regular(path, "table of events")
+    text = decode_utf8(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is no JSON: {error}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{str(path)!r} must hold a list of objects, one for each event.")

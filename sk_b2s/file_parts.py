@@ -1,13 +1,20 @@
-"""Files that a recording consists of, and errors for missing or moved ones."""
+"""Files that a recording consists of, and errors for files that are missing, moved or not files."""
 
 from __future__ import annotations
 
+import codecs
+import json
 import re
+import stat
 from pathlib import Path
 
+from sk_b2s.audio import shortened
 from sk_b2s.caching import code_of
 
-__all__ = ["Explained", "check_content", "check_parts", "describe_size", "parts_of"]
+__all__ = [
+    "Explained", "check_content", "check_parts", "check_regular", "decode_utf8", "describe_size", "parts_of",
+    "read_json",
+]  # fmt: skip
 
 CODE = code_of(__file__)
 HEADER_LINE = re.compile(r"^\s*(DataFile|MarkerFile)\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -60,6 +67,94 @@ def _not_fetched(path, what):
         f"{what} {str(path)!r} is a link to content that has not been fetched: run `datalad get {path.name!r}` "
         f"or `git annex get {path.name!r}` in {str(path.parent)!r}."
     )
+
+
+def check_regular(path, what="file"):
+    """Raise unless a path leads to a regular file, since a pipe or device may never end.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str, default="file"
+        Name of the kind of file in the message.
+
+    Raises
+    ------
+    OSError
+        Of the class that fits, with what to do.
+    """
+    path = Path(path)
+    start = f"{what} {shortened(path)}"
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        why = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
+        raise FileNotFoundError(f"{start} {why}. Copy or fetch the file.") from error
+    except OSError as error:
+        raise OSError(
+            f"{start} cannot be opened: {error.strerror}. Copy the file there under a short name."
+        ) from error
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{start} is a folder, and a file is expected. Rename or remove it.")
+    if not stat.S_ISREG(mode):
+        raise OSError(f"{start} is a pipe or device and was not opened. Copy its content into a file.")
+
+
+def decode_utf8(data, path):
+    """Decode the content of a text file.
+
+    Parameters
+    ----------
+    data : bytes
+        Without a mark of byte order.
+    path : path-like
+        For the message.
+
+    Returns
+    -------
+    text : str
+
+    Raises
+    ------
+    ValueError
+        Naming the line, if the content is not UTF-8.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
+        raise ValueError(f"{str(path)!r} is UTF-16, and UTF-8 is expected. Save it as UTF-8.")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        text = data[max(0, error.start - 20) : error.start + 20].decode("latin-1")
+        raise ValueError(
+            f"{str(path)!r}, line {line}: byte {data[error.start]:#04x} is not UTF-8, in {text!r}. Save the file as "
+            f"UTF-8."
+        ) from error
+
+
+def read_json(path):
+    """Read the object in a JSON file.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    about : dict
+        Empty if the file holds something else than an object.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, if it is not JSON.
+    """
+    check_regular(path, "JSON file")
+    try:
+        about = json.loads(decode_utf8(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8), path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} is not valid JSON: {error}. Correct or remove it.") from error
+    return about if isinstance(about, dict) else {}
 
 
 def parts_of(path):

@@ -7,7 +7,6 @@ with the samples where a recording is cropped.
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from sk_b2s.binary_headers import breaks_of_status, record_times
 from sk_b2s.caching import code_of
-from sk_b2s.file_parts import parts_of
+from sk_b2s.file_parts import parts_of, read_json
 from sk_b2s.sidecars import entities_of, find_sidecar
 
 __all__ = ["IS_GAP", "Gap", "describe_gaps", "gaps_of", "mark_gaps", "recording_type"]
@@ -125,14 +124,9 @@ def recording_type(path):
     if path.parent.name not in ("eeg", "meg") or "sub" not in entities_of(path):
         return "", None
     file = find_sidecar(path, f"{path.parent.name}.json")
-    if file is None or not file.is_file():
+    if file is None:
         return "", None
-    try:
-        about = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(file)!r} is not valid JSON: {error}.") from error
-    if not isinstance(about, dict):
-        return "", None
+    about = read_json(file)
     epoch = about.get("EpochLength")
     is_length = isinstance(epoch, (int, float)) and 0 < epoch < np.inf
     return str(about.get("RecordingType", "")).strip().lower(), float(epoch) if is_length else None

@@ -13,7 +13,7 @@ from sk_b2s.binary_headers import CODE as HEADERS
 from sk_b2s.binary_headers import previous_fif, record_times
 from sk_b2s.caching import code_of
 from sk_b2s.file_parts import CODE as PARTS
-from sk_b2s.file_parts import Explained, check_content, check_parts, describe_size
+from sk_b2s.file_parts import Explained, check_content, check_parts, check_regular, describe_size
 from sk_b2s.matlab_files import CODE as MATLAB
 from sk_b2s.matlab_files import read_mat
 
@@ -161,6 +161,8 @@ def _check_there(path):
             f"recording {str(path)!r} does not exist; the column 'recording' must hold the path of a "
             f"file that mne.io.read_raw reads."
         )
+    if not path.is_dir():
+        check_regular(path, "recording")
 
 
 def _read_any(path):
@@ -275,6 +277,7 @@ def read_fastscan(path):
     ValueError
         Naming the line that does not hold three numbers.
     """
+    check_regular(path, "head points")
     points = []
     for number, line in enumerate(Path(path).read_text(encoding="latin-1").splitlines(), start=1):
         fields = line.partition("%")[0].split()

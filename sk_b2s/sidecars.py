@@ -12,7 +12,6 @@ References
 from __future__ import annotations
 
 import codecs
-import json
 import re
 import warnings
 from io import BytesIO
@@ -23,11 +22,13 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.caching import code_of
-from sk_b2s.file_parts import check_content
+from sk_b2s.channel_names import CODE as NAMES
+from sk_b2s.channel_names import match_names
+from sk_b2s.file_parts import check_content, check_regular, decode_utf8, read_json
 
 __all__ = ["apply_sidecars", "entities_of", "find_sidecar", "read_tsv", "sidecars_of"]
 
-CODE = code_of(__file__)
+CODE = f"{code_of(__file__)}-{NAMES}"
 # What channels.tsv calls that which files often take for EEG, in MNE's words; the others become "misc".
 NOT_BRAIN = {
     "EOG": "eog", "HEOG": "eog", "VEOG": "eog", "ECG": "ecg", "EMG": "emg", "TRIG": "stim", "RESP": "resp",
@@ -38,9 +39,6 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 # Coordinate systems whose origin lies between the ears: x to the right and y forward, or x forward and y left.
 RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab")
 FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
-SITE = re.compile(
-    r"-\d{3,}$"
-)  # what CTF adds to the name of a sensor for each site, in the file or the table
 
 
 def entities_of(path):
@@ -134,7 +132,7 @@ def read_tsv(path):
             open_table(path), sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"], quoting=3,
             index_col=False,
         )  # fmt: skip
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{str(path)!r} is no table of BIDS, tab-separated UTF-8: {error}") from error
     table = table.rename(columns=str.strip)
     for column in table:
@@ -161,7 +159,14 @@ def open_table(path):
     ValueError
         Naming a line with fewer fields, as where a file was cut off, or with more of which one holds something.
     """
-    data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    check_regular(path, "table")
+    data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    try:
+        decode_utf8(data, path)
+    except ValueError as error:
+        why = str(error).removeprefix(repr(str(path))).lstrip(", ")
+        raise ValueError(f"{str(path)!r} is no table of BIDS, tab-separated UTF-8: {why}") from error
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = data.split(b"\n")
     tabs = lines[0].rstrip(b"\t").count(b"\t")
     for row, line in enumerate(lines):
@@ -235,7 +240,7 @@ def apply_sidecars(raw, recording):
     if "channels" in paths:
         _apply_channels(raw, read_tsv(paths["channels"]), paths["channels"])
     if "electrodes" in paths and "coordsystem" in paths and raw.get_montage() is None:
-        _apply_electrodes(raw, read_tsv(paths["electrodes"]), paths["coordsystem"])
+        _apply_electrodes(raw, read_tsv(paths["electrodes"]), paths)
     return raw
 
 
@@ -244,9 +249,9 @@ def _compare_length(raw, recording):
     if "sub" not in entities_of(recording) or recording.parent.name not in ("eeg", "meg"):
         return
     path = find_sidecar(recording, f"{recording.parent.name}.json")
-    if path is None or not path.is_file():
+    if path is None:
         return
-    said = json.loads(path.read_text(encoding="utf-8-sig")).get("RecordingDuration")
+    said = read_json(path).get("RecordingDuration")
     lasts = raw.n_times / raw.info["sfreq"]
     if isinstance(said, (int, float)) and lasts < said - max(1.0, 0.01 * said):
         warnings.warn(
@@ -259,22 +264,20 @@ def _compare_length(raw, recording):
 def _apply_channels(raw, table, path):
     if "name" not in table:
         raise ValueError(f"{str(path)!r} lacks the column 'name'; it has {list(table)}.")
-    bare = {SITE.sub("", name): name for name in raw.ch_names}
-    told_names = table["name"].fillna("")
-    names = [name if name in raw.ch_names else bare.get(SITE.sub("", name)) for name in told_names]
+    names = match_names(table["name"].fillna(""), raw.ch_names, path)
     table = table.assign(name=names).dropna(subset="name")
     if "status" in table:
-        bad = table.loc[table["status"].str.lower() == "bad", "name"]
+        bad = table.loc[table["status"].str.strip().str.lower() == "bad", "name"].unique()
         raw.info["bads"] += [name for name in bad if name not in raw.info["bads"]]
     if "type" in table:
         kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
-        told = dict(zip(table["name"], table["type"].fillna("").str.upper(), strict=True))
+        told = dict(zip(table["name"], table["type"].fillna("").str.strip().str.upper(), strict=True))
         change = {n: NOT_BRAIN[kind] for n, kind in told.items() if kinds[n] == "eeg" and kind in NOT_BRAIN}
         raw.set_channel_types(change, on_unit_change="ignore", verbose="ERROR")
 
 
-def _apply_electrodes(raw, table, coordsystem):
-    about = json.loads(coordsystem.read_text(encoding="utf-8-sig"))
+def _apply_electrodes(raw, table, paths):
+    about = read_json(paths["coordsystem"])
     system = str(about.get("EEGCoordinateSystem", "")).lower()
     unit = METRES.get(about.get("EEGCoordinateUnits"))
     if (
@@ -286,8 +289,13 @@ def _apply_electrodes(raw, table, coordsystem):
     place = table[["x", "y", "z"]].apply(pd.to_numeric, errors="coerce").to_numpy(float) * unit
     if system in FORWARD_LEFT:
         place = np.column_stack([-place[:, 1], place[:, 0], place[:, 2]])
-    known = np.isfinite(place).all(1) & table["name"].isin(raw.ch_names).to_numpy()
-    if known.any():
-        places = dict(zip(table["name"][known], place[known], strict=True))
+    electric = [n for n, k in zip(raw.ch_names, raw.get_channel_types(), strict=True) if k == "eeg"]
+    names = match_names(table["name"].fillna(""), electric, paths["electrodes"])
+    places = {
+        name: xyz
+        for name, xyz in zip(names, place, strict=True)
+        if name is not None and np.isfinite(xyz).all()
+    }
+    if places:
         montage = mne.channels.make_dig_montage(places, coord_frame="head")
         raw.set_montage(montage, on_missing="ignore", verbose="ERROR")

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s.stimuli import plain_text, sound_duration, sound_name
+from sk_b2s.file_parts import check_regular
+from sk_b2s.stimuli import plain_text, sound_name
+from sk_b2s.textgrid_checks import check_tiers, check_whole
 
 __all__ = ["read_textgrid", "textgrid_events"]
 
@@ -23,8 +25,8 @@ TIERS = {
     "phoneme": ("phones", "phone", "phonemes", "phoneme", "mau"),
     "sentence": (),
 }
-DIFFERS = 1.0  # s by which a sound and its TextGrid are seldom apart
-LATE = 0.1  # s by which a word may begin after its sound has ended
+OVER = 0.1  # s by which entries may end after their tier
+MOST = 200  # characters of a token in a message
 TOLERANCE = 1e-4  # s by which aligners' intervals may overlap
 # Praat reads both syntaxes by one rule: texts in quotes, numbers and flags that stand free, and all else
 # is there for people ("xmin =", "intervals [3]:").
@@ -55,7 +57,8 @@ def read_textgrid(path, encoding=None):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no TextGrid, cannot be decoded, or is cut off or contradicts itself, with the line.
+        If the file is no TextGrid, cannot be decoded, is cut off or contradicts itself, or has times before 0 or
+        that are infinite, with the line.
 
     See Also
     --------
@@ -99,6 +102,7 @@ def read_textgrid(path, encoding=None):
 
 def _decode(path, encoding):
     """Read a file as text, telling UTF-16 and UTF-8 by their first bytes."""
+    check_regular(path, "TextGrid")
     data = path.read_bytes()
     if data.startswith(b"ooBinaryFile"):
         raise ValueError(f"{str(path)!r} is a binary TextGrid; in Praat, save it by 'Save as text file...'.")
@@ -129,6 +133,7 @@ class _Tokens:
 
     def fail(self, expected, got, start):
         line = bisect_right(self.breaks, max(start - 1, 0)) + 1
+        expected, got = (text if len(text) <= MOST else f"{text[:MOST]}..." for text in (expected, got))
         raise ValueError(f"{str(self.path)!r}, line {line}: expected {expected}, got {got}.")
 
     def take(self, kind, expected):
@@ -142,6 +147,8 @@ class _Tokens:
         self.place += 1
         if kind == "text":
             return match.group()[1:-1].replace('""', '"').strip()
+        if kind == "number" and not np.isfinite(float(match.group())):
+            self.fail(f"{expected} (a finite number)", match.group(), match.start())
         return float(match.group()) if kind == "number" else match.group()
 
     def expect(self, allowed):
@@ -182,6 +189,8 @@ def _tier(tokens, index):
         what = f"{'interval' if kind == 'IntervalTier' else 'point'} {row} of tier {name!r}"
         begin = tokens.take("number", f"the time of {what}")
         at = tokens.found[tokens.place - 1].start()
+        if begin < -TOLERANCE:
+            tokens.fail(f"{what} to begin at 0 s, where its sound begins, or later", f"{begin:g} s", at)
         if begin < last - TOLERANCE:
             tokens.fail(
                 f"{what} to begin at {last:g} s, where the one before ends, or later", f"{begin:g} s", at
@@ -189,6 +198,8 @@ def _tier(tokens, index):
         last = tokens.take("number", f"the end of {what}") if kind == "IntervalTier" else begin
         if last < begin:
             tokens.fail(f"{what}, which begins at {begin:g} s, to end later", f"{last:g} s", at)
+        if last > stop + OVER:
+            tokens.fail(f"{what} to end by {stop:g} s, where its tier ends", f"{last:g} s", at)
         rows.append((begin, last - begin, tokens.take("text", f"the text of {what}")))
     tier = pd.DataFrame(rows, columns=["onset", "duration", "text"])
     tier = tier.astype({"onset": float, "duration": float, "text": object})
@@ -227,10 +238,18 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     ------
     ValueError
         If the file is malformed (:func:`read_textgrid`) or has no such tier.
+
+    Warns
+    -----
+    UserWarning
+        If the tiers do not look like an alignment: no words, words of more than 10 s or all of one length, fewer
+        phonemes than words.
     """
     path = Path(path)
     names = _find_tiers(path, found := read_textgrid(path, encoding), tiers)
     words = _spoken(found[names["word"]])
+    phonemes = _spoken(found[names["phoneme"]]) if "phoneme" in names else None
+    check_tiers(path, words, phonemes, found[names["word"]], found.get(names.get("phoneme")))
     if "sentence" in names:
         starts = found[names["sentence"]]
         starts = starts.loc[_is_said(starts), "onset"].to_numpy()
@@ -245,7 +264,7 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     words["word_index"] = by_sentence.cumcount().astype(float)
     rows = [words.assign(type="word")]
     if "phoneme" in names:
-        rows.append(_of_words(_spoken(found[names["phoneme"]]), words).assign(type="phoneme"))
+        rows.append(_of_words(phonemes, words).assign(type="phoneme"))
     rows = pd.concat(rows, ignore_index=True).rename(columns={"onset": "sound_onset"})
     rows = rows.sort_values("sound_onset", kind="stable", ignore_index=True)
     rows = rows[["type", "sound_onset", "duration", "text", "sequence", "word_index"]]
@@ -331,36 +350,6 @@ def say_silent(sounds, n_found):
         names = ", ".join(map(sound_name, list(sounds)[:5]))
         warnings.warn(
             f"{len(sounds)} of {len(sounds) + n_found} sounds have no TextGrid, and no words: {names}.",
-            stacklevel=4,
-        )
-
-
-def check_whole(sound, rows, source):
-    """Raise if words begin after the file of their sound has ended, and warn if the two differ in length.
-
-    Parameters
-    ----------
-    sound : path-like
-    rows : DataFrame of shape (n_words, ...)
-        ``sound_onset`` in seconds.
-    source : path-like
-        What tells the words, for the message.
-
-    Raises
-    ------
-    ValueError
-        Naming both files.
-    """
-    last, length = rows["sound_onset"].max(), sound_duration(str(sound))
-    if last > length + LATE:
-        raise ValueError(
-            f"{str(sound)!r} lasts {length:.3f} s, but its last word begins at {last:.3f} s in {str(source)!r}; is it "
-            f"whole, and are they of one sound?"
-        )
-    if abs((stop := rows.attrs.get("stop", length)) - length) > DIFFERS:
-        warnings.warn(
-            f"{str(source)!r} says that its sound lasts {stop:.1f} s, but {str(sound)!r} lasts {length:.1f} s; are "
-            f"they of one sound?",
             stacklevel=4,
         )
 

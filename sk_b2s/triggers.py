@@ -151,6 +151,8 @@ def _played(raw, path, sounds, audio, stim_channel):
     if isinstance(sounds, pd.DataFrame):
         if missing := {"onset", "sound"} - set(sounds.columns):
             raise ValueError(f"sounds lacks the columns {sorted(missing)}; it has {list(sounds.columns)}.")
+        if sounds.empty:
+            raise ValueError("sounds names no sound: the DataFrame has no rows.")
         played = sounds.reset_index(drop=True)
         return played.assign(sound=[s if isinstance(s, KEPT) else str(s) for s in played["sound"]])
     if isinstance(sounds, dict):
@@ -164,7 +166,10 @@ def _played(raw, path, sounds, audio, stim_channel):
             "sounds without triggers are found in a recorded audio channel: name it by audio='...', or give "
             "sounds={trigger: 'sound.wav'}, or a DataFrame of 'onset' and 'sound'."
         )
-    return _find_all(raw, path, [sounds] if isinstance(sounds, (str, Path)) else list(sounds), audio)
+    sounds = [sounds] if isinstance(sounds, (str, Path)) else list(sounds)
+    if not sounds:
+        raise ValueError("sounds=[] names no sound. Give their files in the order in which they were played.")
+    return _find_all(raw, path, sounds, audio)
 
 
 def _of_trigger(key, value, times, path):

@@ -20,8 +20,8 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "caching", "units", "devices", "precision", "fingerprints", "headers",
-    "audio", "stimuli", "sounds", "copies", "annex", "textgrids", "sensors",
-    "file_parts", "matlab_files", "binary_headers", "raw_formats", "sidecars", "gaps", "identity", "recordings",
+    "audio", "stimuli", "sounds", "copies", "annex", "file_parts", "textgrid_checks", "textgrids", "sensors",
+    "matlab_files", "binary_headers", "raw_formats", "channel_names", "sidecars", "gaps", "identity", "recordings",
     "events", "studies", "completing", "event_tables", "bids_files", "bids", "clocks", "triggers",
     "continuity", "fitting", "beside", "blocks", "united_blocks", "segments",
     "model_selection", "tables", "minutes", "leave_one_out", "published",

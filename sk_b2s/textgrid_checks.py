@@ -1,0 +1,131 @@
+"""Warnings for TextGrids that are well formed, but are no alignment of their sound."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from sk_b2s.audio import shortened
+from sk_b2s.stimuli import sound_duration
+from sk_b2s.units import guess_unit
+
+__all__ = ["check_tiers", "check_whole"]
+
+LONG = 10.0  # s that no word lasts
+DIFFERS = 1.0  # s by which a sound and its TextGrid are seldom apart
+LATE = 0.1  # s by which a word may begin after its sound has ended
+SAME = 1e-3  # s by which intervals of one length differ
+FEW = 10  # words of which nothing is said
+UNKNOWN = {
+    "spn",
+    "<unk>",
+    "[unk]",
+    "unk",
+    "<oov>",
+    "{nsn}",
+}  # what aligners write for words that they do not know
+
+
+def check_tiers(path, words, phonemes=None, all_words=None, all_phonemes=None):
+    """Warn of tiers that hold no words, other entries than they should, or intervals that nobody measured.
+
+    Parameters
+    ----------
+    path : path-like
+        The TextGrid, for the message.
+    words : DataFrame of shape (n_words, 3)
+        ``onset, duration, text`` of the entries in which somebody speaks.
+    phonemes : DataFrame of shape (n_phonemes, 3), default=None
+        Likewise, None if there is no such tier.
+    all_words, all_phonemes : DataFrame, default=None
+        The whole tiers, with silences.
+
+    Warns
+    -----
+    UserWarning
+        For each of: no words at all, words longer than 10 s, words of equal length that follow each other without a
+        pause, fewer phonemes than words, and most words without a phoneme.
+    """
+    said = [*_of_words(words, all_words), *_of_phonemes(words, phonemes, all_phonemes)]
+    for text in said:
+        warnings.warn(f"{str(path)!r}: {text}", stacklevel=4)
+
+
+def _of_words(words, tier):
+    if words.empty:
+        texts = [] if tier is None else list(tier["text"])
+        yield (
+            f"its tier of words holds no word, only {len(texts)} entries {shortened(', '.join(sorted(set(texts))))}. Align the sound "
+            f"again, or name another tier by tiers={{'word': ...}}."
+        )
+        return
+    long = words["duration"].to_numpy(float) > LONG
+    if long.any():
+        row = words.iloc[int(np.argmax(long))]
+        yield (
+            f"{long.sum()} of {len(words)} words last longer than {LONG:g} s, the first, {shortened(row['text'])} at "
+            f"{row['onset']:.3f} s, {row['duration']:.3f} s. Did the alignment fail, or does the tier hold sentences?"
+        )
+    if len(words) >= FEW and np.ptp(words["duration"]) < SAME and np.ptp(np.diff(words["onset"])) < SAME:
+        yield (
+            f"all {len(words)} words last {words['duration'].iloc[0]:.3f} s and follow each other at equal distances, "
+            f"so that they seem to be divided evenly and not aligned. Align the sound again."
+        )
+    unknown = words["text"].str.lower().isin(UNKNOWN)
+    if 2 * unknown.sum() > len(words):
+        yield (
+            f"{unknown.sum()} of {len(words)} words are {shortened(words.loc[unknown, 'text'].iloc[0])}, which aligners "
+            f"write for unknown words. Is the dictionary of the language of the sound?"
+        )
+
+
+def _of_phonemes(words, phonemes, tier):
+    if phonemes is None or len(words) < FEW:
+        return
+    onset = phonemes["onset"].to_numpy(float)
+    first = np.searchsorted(onset, words["onset"].to_numpy(float) - SAME)
+    last = np.searchsorted(onset, (words["onset"] + words["duration"]).to_numpy(float) - SAME)
+    without = int((last <= first).sum())
+    if len(phonemes) < 0.9 * len(words) and phonemes["duration"].median() > 1.2 * words["duration"].median():
+        yield (
+            f"its tier of phonemes has {len(phonemes)} entries of {phonemes['duration'].median():.3f} s (median), its "
+            f"tier of words {len(words)} of {words['duration'].median():.3f} s. Are the tiers swapped? Name them by "
+            f"tiers={{'word': ..., 'phoneme': ...}}."
+        )
+    elif 2 * without > len(words):
+        texts = [] if tier is None else tier["text"].value_counts().index[:3]
+        yield (
+            f"{without} of {len(words)} words have no phoneme; most entries of that tier are {shortened(', '.join(texts))}. Was the "
+            f"dictionary of another language? tiers={{'phoneme': None}} leaves the tier out."
+        )
+
+
+def check_whole(sound, rows, source):
+    """Raise if words begin after the file of their sound has ended, and warn if the two differ in length.
+
+    Parameters
+    ----------
+    sound : path-like
+    rows : DataFrame of shape (n_words, ...)
+        ``sound_onset`` in seconds.
+    source : path-like
+        What tells the words, for the message.
+
+    Raises
+    ------
+    ValueError
+        Naming both files.
+    """
+    last, length = rows["sound_onset"].max(), sound_duration(str(sound))
+    if last > length + LATE:
+        raise ValueError(
+            f"{str(sound)!r} lasts {length:.3f} s, but its last word begins at {last:.3f} s in {str(source)!r}; is it "
+            f"whole, and are they of one sound?{guess_unit(last, length)}"
+        )
+    if abs((stop := rows.attrs.get("stop", length)) - length) > DIFFERS:
+        warnings.warn(
+            f"{str(source)!r} says that its sound lasts {stop:.1f} s, but {str(sound)!r} lasts {length:.1f} s; are "
+            f"they of one sound?{guess_unit(stop, length)}",
+            stacklevel=5,
+        )
