@@ -55,8 +55,9 @@ def check_tiers(path, words, phonemes=None, all_words=None, all_phonemes=None):
 def _of_words(words, tier):
     if words.empty:
         texts = [] if tier is None else list(tier["text"])
+        distinct = shortened(", ".join(sorted(set(texts))))
         yield (
-            f"its tier of words holds no word, only {len(texts)} entries {shortened(', '.join(sorted(set(texts))))}. Align the sound "
+            f"its tier of words holds no word, only {len(texts)} entries {distinct}. Align the sound "
             f"again, or name another tier by tiers={{'word': ...}}."
         )
         return
@@ -75,8 +76,8 @@ def _of_words(words, tier):
     unknown = words["text"].str.lower().isin(UNKNOWN)
     if 2 * unknown.sum() > len(words):
         yield (
-            f"{unknown.sum()} of {len(words)} words are {shortened(words.loc[unknown, 'text'].iloc[0])}, which aligners "
-            f"write for unknown words. Is the dictionary of the language of the sound?"
+            f"{unknown.sum()} of {len(words)} words are {shortened(words.loc[unknown, 'text'].iloc[0])}, which "
+            f"aligners write for unknown words. Is the dictionary of the language of the sound?"
         )
 
 
@@ -94,9 +95,9 @@ def _of_phonemes(words, phonemes, tier):
             f"tiers={{'word': ..., 'phoneme': ...}}."
         )
     elif 2 * without > len(words):
-        texts = [] if tier is None else tier["text"].value_counts().index[:3]
+        most = "" if tier is None else ", ".join(tier["text"].value_counts().index[:3])
         yield (
-            f"{without} of {len(words)} words have no phoneme; most entries of that tier are {shortened(', '.join(texts))}. Was the "
+            f"{without} of {len(words)} words have no phoneme; most entries of that tier are {shortened(most)}. Was the "
             f"dictionary of another language? tiers={{'phoneme': None}} leaves the tier out."
         )
 
