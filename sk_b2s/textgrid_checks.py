@@ -97,8 +97,8 @@ def _of_phonemes(words, phonemes, tier):
     elif 2 * without > len(words):
         most = "" if tier is None else ", ".join(tier["text"].value_counts().index[:3])
         yield (
-            f"{without} of {len(words)} words have no phoneme; most entries of that tier are {shortened(most)}. Was the "
-            f"dictionary of another language? tiers={{'phoneme': None}} leaves the tier out."
+            f"{without} of {len(words)} words have no phoneme; most entries of that tier are {shortened(most)}. Was "
+            f"the dictionary of another language? tiers={{'phoneme': None}} leaves the tier out."
         )
 
 
