@@ -65,6 +65,7 @@ class EventTables:
         self.types = {**TYPES, **_check_types(types)}
         self.left_out: Counter = Counter()
         self.found: dict = {}
+        self.outside: list = []
 
     def read(self, recordings):
         """Read the events of all recordings.
@@ -103,6 +104,13 @@ class EventTables:
             warnings.warn(
                 f"read_bids left out {len(silent)} of {len(recordings)} recordings, whose tables have no row that is "
                 f"known: {shorten(silent, 30)}.",
+                stacklevel=3,
+            )
+        if self.outside:
+            warnings.warn(
+                f"read_bids takes {len(self.outside)} sounds from outside of the data set, as its tables name them by "
+                f"absolute paths: {shorten(map(shortened, self.outside))}. If they are the right files, name them by "
+                f"sounds={{name: path}}, which silences this warning.",
                 stacklevel=3,
             )
         return pd.concat([part for part in parts if len(part)])
@@ -238,10 +246,11 @@ class EventTables:
             return None
         is_own = self.rename is not None or str(asked) in self.sounds  # which may lead anywhere
         places = [Path(name)] if Path(name).is_absolute() else [self.stimuli / name, self.root / name]
-        inside = [path for path in places if is_own or self._is_inside(path)]
+        inside = [path for path in places if is_own or self._is_inside(path) or Path(name).is_absolute()]
         for path in [*inside, self.stimuli / Path(name).name]:
             if is_file(path) or os.path.islink(path):
                 self.found[asked] = str(path)
+                self.outside += [] if is_own or self._is_inside(path) else [str(path)]
                 return str(path)
         if not inside:
             raise ValueError(
