@@ -8,21 +8,18 @@ A sound card and an amplifier each count seconds by a crystal of their own, 10 t
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 from scipy.signal import correlate, firwin, oaconvolve
 
 from sk_b2s.audio import read_samples
+from sk_b2s.clock_fits import WORST, ClockFit, check_fit, fit_clock, follow_marks
 from sk_b2s.events import check_events, playing_sound
 from sk_b2s.recordings import open_raw, resample
 from sk_b2s.stimuli import SoundArray, sound_duration, sound_name, sound_state
 
-__all__ = ["ClockFit", "align_to_audio", "find_sound", "fit_clock", "follow_marks", "heard_at"]
+__all__ = ["ClockFit", "align_to_audio", "check_fit", "find_sound", "fit_clock", "follow_marks", "heard_at"]
 
-WORST = 0.020  # s of residual above which times are refused
-USUAL = 200e-6  # drift above which two clocks are seldom apart
-FASTEST = 2000e-6  # drift above which a sound was not played at its rate
 CHUNK = 10.0  # s of sound whose place is looked for at once
 HOP = 5.0  # s from one such place to the next
 RATE = 1000.0  # Hz at which envelopes are compared, at most
@@ -31,149 +28,6 @@ FEW = 3  # sounds that must be found for others to be moved as they are
 AS_GOOD = 0.05  # of correlation by which a sound played again is better for no reason
 ALIKE = 0.4  # correlation from which a chunk counts as found, if it is long
 CHANCE = 1.3  # s; chunks of so many seconds and less are found anywhere: see _enough
-
-
-class ClockFit(NamedTuple):
-    """A line from the time of sounds to that of a recording.
-
-    Attributes
-    ----------
-    onsets : ndarray of shape (n_sounds,)
-        Where in the recording each sound's 0 lies, in seconds.
-    drift : float
-        Seconds of the recording in a second of sound, minus 1; 0 if no sound has two marks.
-    residual : float
-        Root mean square of the marks that count around the line, in seconds; NaN where there are no more marks
-        than the line has unknowns, so that it goes through all of them.
-    used : ndarray of bool of shape (n_marks,)
-        Marks that count.
-    """
-
-    onsets: np.ndarray
-    drift: float
-    residual: float
-    used: np.ndarray
-
-
-def fit_clock(which, in_sound, in_recording):
-    r"""Fit one drift and the onset of each sound, whatever a minority of marks says.
-
-    First :math:`o_k` and :math:`d` minimise :math:`\sum_i |r_i - o_{k_i} - (1 + d) s_i|`, then the
-    sum of squares over the marks within 3 robust standard deviations (2 ms at least) of that line.
-
-    Parameters
-    ----------
-    which : array-like of int of shape (n_marks,)
-        Sound of each mark, from 0.
-    in_sound, in_recording : array-like of shape (n_marks,)
-        Its time in the sound and in the recording, in seconds.
-
-    Returns
-    -------
-    fit : ClockFit
-
-    Examples
-    --------
-    >>> s = np.arange(60.0)
-    >>> fit = fit_clock(np.zeros(60, int), s, 7.5 + s * (1 + 50e-6))
-    >>> round(float(fit.onsets[0]), 6), round(fit.drift * 1e6, 3)
-    (7.5, 50.0)
-    """
-    which, s, r = np.asarray(which), np.asarray(in_sound, float), np.asarray(in_recording, float)
-    n_sounds = which.max() + 1
-    weights = np.ones(len(s))
-    for _ in range(60):  # least absolute deviations by reweighted least squares
-        onsets, drift = _weighted_line(which, s, r - s, weights, n_sounds)
-        error = np.abs(r - s - onsets[which] - drift * s)
-        weights = 1 / np.maximum(error, 1e-5)
-    used = error <= max(3 * 1.4826 * float(np.median(error)), 0.002)
-    onsets, drift = _weighted_line(which, s, r - s, used.astype(float), n_sounds)
-    error = (r - s - onsets[which] - drift * s)[used]
-    marks = np.bincount(which[used])
-    unknowns = np.count_nonzero(marks) + (marks > 1).any()
-    residual = float(np.sqrt(np.mean(error**2))) if used.sum() > unknowns else np.nan
-    return ClockFit(onsets, drift, residual, used)
-
-
-def _weighted_line(which, s, shift, weights, n_sounds):
-    """Least squares of shift = onset of the sound + drift · s."""
-    total = np.maximum(np.bincount(which, weights, n_sounds), 1e-300)
-    mean_s = np.bincount(which, weights * s, n_sounds) / total
-    mean_shift = np.bincount(which, weights * shift, n_sounds) / total
-    from_mean = s - mean_s[which]
-    spread = float(weights @ from_mean**2)
-    drift = float(weights @ (from_mean * shift)) / spread if spread > 1e-9 * weights.sum() else 0.0
-    return mean_shift - drift * mean_s, drift
-
-
-def check_fit(fit, name):
-    """Raise unless a line is one that two clocks can make.
-
-    Parameters
-    ----------
-    fit : ClockFit
-    name : str
-        What the message calls the recording.
-
-    Raises
-    ------
-    ValueError
-        If the residual is above 20 ms, a third of the marks is off the line, or the drift above 2000 ppm.
-
-    Warns
-    -----
-    UserWarning
-        If there are too few marks to check a drift above 200 ppm by.
-    """
-    if np.isnan(fit.residual) and abs(fit.drift) > USUAL:
-        warnings.warn(
-            f"{name}: its marks say that the clocks are {fit.drift * 1e6:+.0f} ppm apart, real ones are less than "
-            f"100, and are too few to check it by. One that is late makes a drift of its own; give more of them.",
-            stacklevel=3,
-        )
-    off = np.count_nonzero(~fit.used)
-    if fit.residual > WORST or off > len(fit.used) / 3:
-        raise ValueError(
-            f"{name}: the marks of its sounds are {fit.residual * 1e3:.1f} ms off a straight line (r.m.s.; {off} of "
-            f"{len(fit.used)} marks further still), and at most {WORST * 1e3:g} ms can be two clocks. Were marks lost, "
-            f"are they of other sounds, or was a sound interrupted?"
-        )
-    if abs(fit.drift) > FASTEST:
-        raise ValueError(
-            f"{name}: its sounds ran {fit.drift * 1e6:+.0f} ppm off the recorder's clock, real clocks 100. "
-            f"Were they played at another sampling rate than their files say?"
-        )
-
-
-def follow_marks(expected, observed, onset, tolerance=0.1):
-    """Pair the marks of one sound with those of a recording, following the drift from mark to mark.
-
-    Parameters
-    ----------
-    expected : ndarray of shape (n_expected,)
-        Rising times in the sound, in seconds.
-    observed : ndarray of shape (n_observed,)
-        Rising times in the recording, in seconds.
-    onset : float
-        Where the sound begins, by the first mark.
-    tolerance : float, default=0.1
-        Seconds by which a mark may be off from where the one before puts it.
-
-    Returns
-    -------
-    in_sound, in_recording : ndarray of shape (n_found,)
-    """
-    found = []
-    for time in expected:
-        place = np.searchsorted(observed, onset + time)
-        near = observed[max(place - 1, 0) : place + 1]
-        if (
-            len(near)
-            and abs((best := near[np.argmin(np.abs(near - onset - time))]) - onset - time) <= tolerance
-        ):
-            found.append((time, best))
-            onset = best - time
-    return np.array(found, float).reshape(-1, 2).T
 
 
 # --- a recorded audio channel ------------------------------------------------------------------------
@@ -290,7 +144,7 @@ def heard_at(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.
         length = min(CHUNK, stop - begun)
         starts = np.arange(begun, stop - length + 1e-9, HOP)
         for signal in channels:
-            found = [_place(reference, signal, rate, s, length, onset - begun + s, search) for s in starts]
+            found = _places(reference, signal, rate, starts, length, onset - begun, search)
             ways.append((starts + length / 2, np.array(found).reshape(-1, 2)))
     middle, found = max(ways, key=lambda way: np.median(way[1][:, 1]))
     place = middle + onset - begun + found[:, 0] + round(left * sfreq) / sfreq
@@ -307,8 +161,23 @@ def _enough(seconds):
     return np.maximum(ALIKE, np.sqrt(CHANCE / seconds))
 
 
+def _places(reference, signal, rate, starts, length, shift, search):
+    """How much later each stretch is than the sound's onset says. The search follows those that were found."""
+    found, moved = [], [0.0]
+    for start in starts:
+        ahead = float(np.median(moved[-3:]))
+        later, alike = _place(reference, signal, rate, start, length, shift + ahead + start, search)
+        found.append((later + ahead, alike))
+        if alike >= _enough(length):
+            moved.append(later + ahead)
+    return found
+
+
 def _place(reference, signal, rate, start, length, expected, search):
-    """How much later than expected one stretch of a sound is in a channel, and how alike they are."""
+    """How much later than expected one stretch of a sound is in a channel, and how alike they are.
+
+    The likeness is 0 where it is largest at an edge of the search, unless the signal ends there.
+    """
     chunk = reference[round(start * rate) : round((start + length) * rate)]
     first = max(round((expected - search) * rate), 0)
     part = signal[first : round((expected + search) * rate) + len(chunk)]
@@ -317,6 +186,9 @@ def _place(reference, signal, rate, start, length, expected, search):
     likeness = _likeness(chunk, part)
     at = int(np.argmax(likeness))
     peak = float(at)
+    beyond = (at == 0 and first > 0) or (at == len(likeness) - 1 and first + len(part) < len(signal))
+    if beyond:
+        return np.nan, 0.0
     if 0 < at < len(likeness) - 1:  # the top of a parabola through three samples
         left, top, right = likeness[at - 1 : at + 2]
         peak += 0.5 * (left - right) / (left - 2 * top + right) if left - 2 * top + right < 0 else 0.0
@@ -423,7 +295,10 @@ def _fit_recording(sounds, recording, names, search):
     name = f"recording {recording!r}, channel {name!r}"
     if len(found) == 0:
         _refuse_lost(sounds.iloc[lost], name, search)
-    fit = fit_clock(np.searchsorted(found, which[sure]), s[sure], r[sure])
+    fit = fit_clock(
+        np.searchsorted(found, which[sure]), s[sure], r[sure],
+        resolution=1 / min(RATE, sfreq), overlap=round(CHUNK / HOP),
+    )  # fmt: skip
     if len(lost):
         moved = fit.onsets + (1 + fit.drift) * begun[found] - onset[found]
         typical = np.median([np.median(alike[which == k]) for k in found])

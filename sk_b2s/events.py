@@ -21,6 +21,7 @@ LONG = 10.0  # s, of a row whose ratio to its file is that of two sampling rates
 SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
 LONG = 10.0  # s that no word lasts
 BEYOND = 5.0  # s by which a word may end after the file of its sound, as its last pause
+DRIFTS = 200e-6  # s in a second by which two clocks whose drift is unknown may be apart
 EVENT_TYPES = ("sound", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
 DEFAULTS = {
@@ -293,7 +294,7 @@ def _check_one_sound_at_a_time(sounds):
     for _, group in sounds.groupby(["recording", "stream"], sort=False):
         group = group.sort_values("onset")
         ends = (group["onset"] + group["duration"] * clock_rate(group)).to_numpy()
-        early = group["onset"].to_numpy()[1:] < ends[:-1] - 0.01
+        early = group["onset"].to_numpy()[1:] < ends[:-1] - 0.01 - DRIFTS * group["duration"].to_numpy()[:-1]
         if early.any():
             row = np.flatnonzero(early)[0]
             first, second = group.iloc[row], group.iloc[row + 1]
@@ -355,11 +356,11 @@ def playing_sound(events, rows):
 
 
 def _check_times_agree(events, spoken, playing, expected):
-    """Raise where a word's time in its sound contradicts the sound's row by more than half a second."""
+    """Raise where a word's time in its sound contradicts the sound's row by more than half a second and a drift."""
     same = (playing >= 0) & (events["sound"].to_numpy()[spoken] == events["sound"].to_numpy()[playing])
     wrong = np.zeros(len(events), bool)
     given = events["sound_onset"].to_numpy()[spoken]
-    wrong[spoken] = same & (np.abs(given - expected) > 0.5)
+    wrong[spoken] = same & (np.abs(given - expected) > 0.5 + DRIFTS * np.abs(expected))
     if not wrong.any():
         return
     first, sound = int(np.argmax(wrong[spoken])), events.iloc[playing[int(np.argmax(wrong[spoken]))]]
@@ -416,7 +417,7 @@ def _place_in_sounds(events):
         )  # fmt: skip
     since = rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]
     since = since / clock_rate(events)[playing]
-    ended = without & (since > events["duration"].to_numpy()[playing] + LATE)
+    ended = without & (since > events["duration"].to_numpy()[playing] * (1 + DRIFTS) + LATE)
     if ended.any():
         lost[spoken[ended]] = True
         at = int(np.argmax(ended))
@@ -444,7 +445,7 @@ def _place_in_sounds(events):
     events.loc[spoken[untimed], "sound_onset"] = (since + begun)[untimed]
     length = _of_each(events["sound"].iloc[spoken], sound_duration).astype(float)
     beyond = np.zeros(len(events), bool)
-    beyond[spoken] = events["sound_onset"].to_numpy()[spoken] > length + LATE
+    beyond[spoken] = events["sound_onset"].to_numpy()[spoken] > length * (1 + DRIFTS) + LATE
     if beyond.any():
         first = int(np.argmax(beyond[spoken]))
         name = sound_name(events["sound"].iloc[spoken[first]])

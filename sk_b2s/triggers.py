@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.audio import SoundTrack, is_file
-from sk_b2s.clocks import WORST, align_to_audio, check_fit, find_sound, fit_clock, follow_marks
+from sk_b2s.clock_fits import FASTEST, WORST, check_fit, fit_clock, follow_marks
+from sk_b2s.clocks import align_to_audio, find_sound
 from sk_b2s.completing import delay_events, fill_sentences
 from sk_b2s.events import check_events
 from sk_b2s.recordings import open_raw
@@ -24,6 +26,7 @@ __all__ = ["events_from_raw", "read_triggers"]
 KEPT = (SoundArray, SoundTrack)  # sounds that are not paths
 SETTLED = 0.003  # s within which all bits of a code have risen or fallen
 BRIEF = 0.1  # s of a mark on a code that is held
+LOST = 0.1  # share of sync triggers not found above which they are reported
 HEARD = 0.3  # correlation from which a sound without a trigger counts as found
 
 
@@ -154,6 +157,7 @@ def _played(raw, path, sounds, audio, stim_channel):
         if sounds.empty:
             raise ValueError("sounds names no sound: the DataFrame has no rows.")
         played = sounds.reset_index(drop=True)
+        _check_onsets(played["onset"], raw, path)
         return played.assign(sound=[s if isinstance(s, KEPT) else str(s) for s in played["sound"]])
     if isinstance(sounds, dict):
         if not sounds:
@@ -170,6 +174,18 @@ def _played(raw, path, sounds, audio, stim_channel):
     if not sounds:
         raise ValueError("sounds=[] names no sound. Give their files in the order in which they were played.")
     return _find_all(raw, path, sounds, audio)
+
+
+def _check_onsets(onsets, raw, path):
+    """Raise where a sound begins after the recording has ended."""
+    lasts = raw.n_times / raw.info["sfreq"]
+    late = pd.to_numeric(onsets, errors="coerce") >= lasts
+    if late.any():
+        raise ValueError(
+            f"sounds row {late.idxmax()!r}, column 'onset': {path!r} lasts {lasts:.1f} s, and the sound begins at "
+            f"{onsets[late.idxmax()]} s ({int(late.sum())} of {len(late)} rows begin after its end). Onsets are "
+            f"seconds from the first sample."
+        )
 
 
 def _of_trigger(key, value, times, path):
@@ -195,7 +211,7 @@ def _of_trigger(key, value, times, path):
     for _, same in played.groupby("stream"):
         lasts = same["sound"].map(sound_duration).to_numpy()[:-1]
         gap = np.diff(same["onset"])
-        if (early := gap < lasts - 0.05).any():
+        if (early := gap < lasts * (1 - FASTEST) - 0.05).any():
             at = int(np.flatnonzero(early)[0])
             raise ValueError(
                 f"trigger {key!r} comes at {same['onset'].iloc[at]:.3f} s and again {gap[at]:.3f} s later in {path!r}, "
@@ -328,7 +344,7 @@ def _find_all(raw, path, sounds, audio):
                 f"the envelopes {max(likeness, 0):.2f}). Are the sounds in the order in which they were played?"
             )
         rows.append((onset, sound if isinstance(sound, KEPT) else os.path.abspath(sound), "single"))
-        after = onset + sound_duration(sound) - 0.5
+        after = onset + sound_duration(sound) * (1 - FASTEST) - 0.5
     return pd.DataFrame(rows, columns=["onset", "sound", "stream"])
 
 
@@ -366,23 +382,38 @@ def _textgrids_of(sounds, textgrid):
 def _fit_sync(played, raw, path, sync, textgrids, tiers, stim_channel):
     """Correct the onsets of sounds, in place, by the triggers that come while they play."""
     triggers = read_triggers(raw, list(sync), stim_channel)
-    marks = []
+    marks, n_expected = [], np.zeros(len(played), int)
     for k, row in enumerate(played.itertuples()):
         marks.append((np.array([k]), np.array([row.sound_onset]), np.array([row.onset])))
         for key, when in sync.items():
             expected = _expected(key, when, row, textgrids, tiers)
             s, r = follow_marks(expected - row.sound_onset, triggers[key], row.onset)
             marks.append((np.full(len(s), k), s + row.sound_onset, r))
+            n_expected[k] += len(expected)
     which, s, r = (np.concatenate(parts) for parts in zip(*marks, strict=True))
     if len(which) < 1.5 * len(played):
         raise ValueError(
             f"sync={sync!r}: within 100 ms of where they are expected, only {len(which) - len(played)} such triggers "
             f"come in {len(played)} sounds of {path!r}."
         )
-    fit = fit_clock(which, s, r)
+    fit = fit_clock(which, s, r, resolution=1 / raw.info["sfreq"])
     check_fit(fit, f"recording {path!r}")
+    _say_lost(played["sound"], n_expected, np.bincount(which) - 1, f"recording {path!r}: sync={sync!r}")
     played["onset"] = fit.onsets + (1 + fit.drift) * played["sound_onset"].to_numpy(float)
     played["drift_ppm"], played["residual_ms"] = fit.drift * 1e6, fit.residual * 1e3
+
+
+def _say_lost(sounds, n_expected, n_found, name):
+    """Warn of sync triggers that are not where they are expected."""
+    empty = [sound_name(sound) for sound in sounds[(n_expected > 0) & (n_found == 0)]]
+    n_lost = (n_expected - n_found).sum()
+    if empty or n_lost > max(1, LOST * n_expected.sum()):
+        names = f", none in {', '.join(map(repr, empty[:5]))}{', ...' * (len(empty) > 5)}" if empty else ""
+        warnings.warn(
+            f"{name}: {n_lost} of {n_expected.sum()} such triggers are not where they are expected{names}. Check the "
+            f"times and their unit (seconds). Sounds without triggers take the drift of the others.",
+            stacklevel=4,
+        )
 
 
 def _expected(key, when, row, textgrids, tiers):

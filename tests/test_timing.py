@@ -1,13 +1,16 @@
 """Planted delays and drifts are recovered from triggers and from a recorded sound, and bad ones refused."""
 
+import warnings
+
 import mne
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from scipy.signal import decimate
 
 from sk_b2s import SoundArray, align_to_audio, events_from_raw, heard_beside, make_segments
-from sk_b2s.clocks import find_sound, fit_clock, follow_marks
+from sk_b2s.clocks import check_fit, find_sound, fit_clock, follow_marks
 from sk_b2s.triggers import read_triggers
 
 RATE = 500  # Hz, of the recordings
@@ -34,8 +37,6 @@ def wavs(tmp_path_factory):
 
 def recorded(samples, onset, ppm, seconds, kind="waveform", rate=4000):
     """What a channel at 500 Hz holds of a sound that another clock plays."""
-    from scipy.signal import decimate
-
     low = decimate(samples if kind == "waveform" else np.abs(samples), rate // RATE, ftype="fir")
     at = (np.arange(round(seconds * RATE)) / RATE - onset) / (1 + ppm * 1e-6)
     return np.interp(at, np.arange(len(low)) / RATE, low, left=0, right=0)
@@ -105,6 +106,125 @@ def test_marks_are_followed_past_those_lost_and_those_too_many():
     assert len(s) == len(lost)
 
 
+# --- clocks that bend --------------------------------------------------------------------------------
+
+
+def bent(s, ppm, start=180.0, stop=420.0):
+    """Marks of a clock that is 30 ppm off and faster by ppm in between."""
+    rate = 1 + 30e-6
+    return 8 + rate * s + ppm * 1e-6 * (np.clip(s, start, stop) - start)
+
+
+@pytest.mark.parametrize("ppm", [200, 300, 400, 600])
+@pytest.mark.parametrize("step", [1.0, 10.0, 30.0])
+def test_check_fit_names_changes_of_rate(ppm, step):
+    s = np.arange(0, 600, step)
+    r = bent(s, ppm) + 1e-3 * np.random.default_rng(ppm).standard_normal(len(s))
+    with pytest.warns(UserWarning, match="its rate changes by") as said:
+        check_fit(fit := fit_clock(np.zeros(len(s), int), s, r), "recording 'a'")
+    assert [bend.kind for bend in fit.bends] == ["rate", "rate"]
+    np.testing.assert_allclose([bend.time for bend in fit.bends], [188, 428], atol=2 + step)
+    np.testing.assert_allclose([bend.size * 1e6 for bend in fit.bends], [ppm, -ppm], rtol=0.2)
+    worst = np.abs(fit.onsets[0] + (1 + fit.drift) * s - bent(s, ppm)).max()
+    assert fit.worst == pytest.approx(worst, abs=2e-3)
+    assert f"up to {fit.worst * 1e3:.0f} ms wrong" in str(said[-1].message)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1e-3])
+def test_check_fit_doubts_a_fast_clock_with_a_residual(jitter):
+    s = np.arange(0, 600, 10.0)
+    r = 8 + s * (1 + 372e-6) + jitter * np.random.default_rng(0).standard_normal(60)
+    with pytest.warns(UserWarning, match=r"\+37[0-9] ppm apart .* real ones less than 100"):
+        check_fit(fit := fit_clock(np.zeros(60, int), s, r), "recording 'a'")
+    assert fit.residual == pytest.approx(jitter, rel=0.3, abs=1e-9)
+
+
+def test_check_fit_is_silent_about_straight_clocks():
+    """Jitter, samples, lost marks and several sounds in 120 draws, of clocks that are up to 100 ppm apart."""
+    rng = np.random.default_rng(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for draw in range(120):
+            s = np.arange(0, 600, rng.choice([5.0, 10.0, 30.0]))
+            s = np.delete(s, rng.choice(len(s), len(s) // 8, replace=False))
+            which = np.searchsorted([0, 200, 400][: 1 + draw % 3], s, side="right") - 1
+            r = 8 + 20 * which + s * (1 + rng.uniform(-1e-4, 1e-4)) + 1e-3 * rng.standard_normal(len(s))
+            step = [0.0, 1 / 500, 1 / 128][draw % 3]
+            r = np.round(r / step) * step if step else r
+            check_fit(fit_clock(which, s, r, resolution=step), "recording 'a'")
+
+
+def test_check_fit_names_a_jump_within_a_sound():
+    s = np.arange(0, 600, 10.0)
+    r = 8 + s + 0.015 * (s > 300) + 1e-3 * np.random.default_rng(0).standard_normal(60)
+    with pytest.warns(UserWarning, match=r"at 31\d\.\d s it jumps by \+1[456]\.\d ms"):
+        check_fit(fit_clock(np.zeros(60, int), s, r), "recording 'a'")
+
+
+def test_check_fit_sees_a_bend_at_the_end():
+    """A line through most marks calls the last ones false."""
+    s = np.arange(0, 600, 5.0)
+    r = bent(s, 600, 540, 600) + 1e-3 * np.random.default_rng(0).standard_normal(len(s))
+    fit = fit_clock(np.zeros(len(s), int), s, r)
+    assert fit.used.mean() < 0.95
+    with pytest.warns(UserWarning, match=r"at 5[45]\d\.\d s its rate changes by \+[567]\d\d ppm"):
+        check_fit(fit, "recording 'a'")
+
+
+def test_check_fit_sees_a_bend_between_sounds():
+    """Thirty sounds of a minute with a mark at either end, faster from the 15th on."""
+    which, s = np.repeat(np.arange(30), 2), np.tile([0.0, 60.0], 30)
+    at = 65.0 * which + s
+    r = at + 400e-6 * np.maximum(at - 900, 0) + 1e-3 * np.random.default_rng(0).standard_normal(60)
+    with pytest.warns(UserWarning, match=r"at [89]\d\d\.\d s its rate changes by \+[34]\d\d ppm"):
+        check_fit(fit_clock(which, s, r), "recording 'a'")
+
+
+def test_check_fit_counts_ignored_marks():
+    s = np.arange(0, 600, 10.0)
+    r = 8 + s + 1e-3 * np.random.default_rng(0).standard_normal(60)
+    r[::6] += np.random.default_rng(1).uniform(0.1, 1, 10)
+    with pytest.warns(UserWarning, match="10 of 60 marks are off the line and were ignored"):
+        check_fit(fit_clock(np.zeros(60, int), s, r), "recording 'a'")
+    with pytest.warns(UserWarning, match="1 of 3 marks are off the line"):
+        check_fit(fit_clock(np.zeros(3, int), [0.0, 300.0, 600.0], [8.0, 308.03, 608.0]), "recording 'a'")
+
+
+@pytest.mark.parametrize(
+    ("which", "s", "r", "message"),
+    [
+        ([], [], [], "one mark at least"),
+        ([0, 0], [0.0, 1.0], [0.0], "one value for each mark"),
+        ([0, 0], [0.0, np.nan], [0.0, 1.0], "Mark 1 is not"),
+        ([0, 2], [0.0, 0.0], [0.0, 1.0], r"without gaps. Got \[0, 2\]"),
+    ],
+)
+def test_fit_clock_refuses_marks_without_a_line(which, s, r, message):
+    with pytest.raises(ValueError, match=message):
+        fit_clock(which, s, r)
+
+
+def test_fit_clock_takes_equal_marks_as_one():
+    fit = fit_clock([0, 0, 0], [5.0, 5.0, 5.0], [9.0, 9.0, 9.001])
+    assert fit.drift == 0
+    assert fit.onsets[0] == pytest.approx(4.0, abs=1e-3)
+
+
+def test_follow_marks_allows_more_drift_over_more_time():
+    """Marks each ten minutes at 500 ppm: 0.3 s from one to the next."""
+    expected = np.arange(600.0, 3601.0, 600.0)
+    s, r = follow_marks(expected, 10 + expected * (1 + 500e-6), onset=10.0)
+    np.testing.assert_allclose(r - s - 10, 500e-6 * expected)
+    assert len(follow_marks(expected, 10 + expected * 1.01, onset=10.0)[0]) == 0
+
+
+def test_follow_marks_does_not_give_one_trigger_to_two_marks():
+    expected = np.arange(0.08, 4.0, 0.08)
+    s, r = follow_marks(expected, np.delete(expected, [10, 25]), onset=0.0)
+    np.testing.assert_allclose(r, s)
+    assert len(s) == len(expected) - 2
+
+
 # --- a recorded sound --------------------------------------------------------------------------------
 
 
@@ -141,6 +261,41 @@ def test_a_recorded_sound_tells_onset_and_drift(tmp_path, wavs, kind):
     words = events[events["type"] == "word"]
     np.testing.assert_allclose(words["onset"], [54.01 + 50 * PPM * 1e-6, 76.01 + PPM * 1e-6], atol=0.002)
     assert words["sound_onset"].tolist() == [50.0, 1.0]
+
+
+def test_align_to_audio_names_a_bend(tmp_path):
+    """Two minutes of sound whose second half a clock plays 400 ppm slower."""
+    wav = tmp_path / "long.wav"
+    samples = talk(180.0, seed=7)
+    soundfile.write(wav, samples, 4000, subtype="FLOAT")
+    t = np.arange(200 * RATE) / RATE - 4.0
+    low = decimate(samples, 4000 // RATE, ftype="fir")
+    at = np.where(t > 90, 90 + (t - 90) / (1 + 600e-6), t)
+    channel = np.interp(at, np.arange(len(low)) / RATE, low, left=0, right=0)
+    path = write_raw(tmp_path / "b_raw.fif", {"Cz": np.zeros(len(t)), "MISC 001": channel})
+    events = pd.DataFrame({
+        "subject": "1", "recording": str(path), "type": "sound", "onset": [4.3], "duration": 0.0, "sound": str(wav),
+    })  # fmt: skip
+    with pytest.warns(UserWarning, match=r"at (8|9|10)\d\.\d s its rate changes by \+[567]\d\d ppm"):
+        align_to_audio(events, "MISC 001")
+
+
+def test_align_to_audio_follows_a_clock_beyond_the_search(tmp_path):
+    """At 1900 ppm the end of five minutes is 0.57 s late, and 0.3 s are searched."""
+    wav = tmp_path / "long.wav"
+    samples = talk(300.0, seed=8)
+    soundfile.write(wav, samples, 4000, subtype="FLOAT")
+    path = write_raw(
+        tmp_path / "b_raw.fif", {"Cz": np.zeros(310 * RATE), "MISC 001": recorded(samples, 4.0, 1900, 310)}
+    )
+    events = pd.DataFrame({
+        "subject": "1", "recording": str(path), "type": "sound", "onset": [4.1], "duration": 0.0, "sound": str(wav),
+    })  # fmt: skip
+    with pytest.warns(UserWarning, match=r"\+1(89|90)\d ppm apart"):
+        aligned = align_to_audio(events, "MISC 001", search=0.3)
+    np.testing.assert_allclose(aligned["onset"], 4.0, atol=0.002)
+    with pytest.raises(ValueError, match="is not heard within 0.3 s"):
+        align_to_audio(events.assign(onset=4.7), "MISC 001", search=0.3)
 
 
 def test_windows_of_a_grid_follow_the_drift(tmp_path, wavs):
@@ -378,6 +533,26 @@ def test_further_triggers_tell_the_drift(tmp_path, wavs, sync, lost):
     np.testing.assert_allclose(events["onset"], [4, 75], atol=0.002)
     np.testing.assert_allclose(events["drift_ppm"], 300, atol=50 if sync[9] == "end" else 15)
     assert (events["residual_ms"] < 2).all()
+
+
+def test_events_from_raw_counts_lost_sync_triggers(tmp_path, wavs):
+    times = [4.0, *(4.0 + np.arange(1.0, 60)), 75.0]  # none in the second sound
+    codes = [1, *[9] * 59, 1]
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, pulses(times, 140, codes))
+    with pytest.warns(UserWarning, match=r"59 of 118 such triggers are not where .* none in 'b\.wav'"):
+        events_from_raw(path, {1: wavs}, sync={9: 1.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        events_from_raw(path, {1: wavs})
+
+
+def test_events_from_raw_refuses_onsets_after_the_end(tmp_path, wavs):
+    path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)})
+    table = pd.DataFrame({"onset": [4.0, 75_000.0], "sound": wavs})
+    with pytest.raises(
+        ValueError, match=r"row 1, column 'onset'.* lasts 140\.0 s, and the sound begins at 75000"
+    ):
+        events_from_raw(path, table)
 
 
 @pytest.mark.parametrize(

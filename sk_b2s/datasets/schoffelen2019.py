@@ -28,7 +28,7 @@ import pandas as pd
 from scipy.stats import theilslopes
 
 from sk_b2s.caching import FromFile
-from sk_b2s.clocks import FASTEST
+from sk_b2s.clock_fits import FASTEST
 from sk_b2s.datasets.folders import choose, finish, need, study_root
 from sk_b2s.datasets.matching import match_sequences, match_times
 from sk_b2s.recordings import open_raw, recording_stamp
