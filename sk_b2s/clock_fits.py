@@ -15,6 +15,7 @@ WORST = 0.020  # s of residual above which times are refused
 USUAL = 100e-6  # drift above which two clocks are seldom apart
 FASTEST = 2000e-6  # drift above which a sound was not played at its rate
 JITTER = 0.001  # s by which a mark may be off where nothing tells
+FALSE = 0.010  # s off the line beyond which a mark is a false one
 IGNORED = 0.1  # share of marks off the line above which they are reported
 
 
@@ -38,6 +39,8 @@ class ClockFit(NamedTuple):
         Where the marks leave the line together, see :func:`~sk_b2s.bends.find_bends`.
     worst : float
         Largest distance of the bent line from the straight one, in seconds; 0 without bends.
+    n_false : int
+        Marks more than 10 ms and 5 robust standard deviations off the line.
     """
 
     onsets: np.ndarray
@@ -47,6 +50,7 @@ class ClockFit(NamedTuple):
     drift_error: float = np.inf
     bends: tuple = ()
     worst: float = 0.0
+    n_false: int = 0
 
 
 def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
@@ -99,7 +103,11 @@ def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     spread = np.sqrt(((s - mean_s[which])[used] ** 2).sum())
     noise = max(JITTER, resolution) if np.isnan(residual) else residual
     bends, worst = find_bends(which, s, r, onsets[which] + (1 + drift) * s, resolution, overlap)
-    return ClockFit(onsets, drift, residual, used, noise / spread if spread else np.inf, bends, worst)
+    off = np.abs(r - s - onsets[which] - drift * s)
+    n_false = np.count_nonzero(off > max(FALSE, 5 * 1.4826 * float(np.median(off))))
+    return ClockFit(
+        onsets, drift, residual, used, noise / spread if spread else np.inf, bends, worst, n_false
+    )
 
 
 def _checked_marks(which, s, r):
@@ -182,10 +190,10 @@ def check_fit(fit, name):
             f"{fit.worst * 1e3:.0f} ms wrong. Split the sound there into rows of its own, or mark the stretch as bad.",
             stacklevel=3,
         )
-    elif off > max(1, IGNORED * n_marks) or (off and np.isnan(fit.residual)):
+    elif fit.n_false > max(1, IGNORED * n_marks) or (fit.n_false and np.isnan(fit.residual)):
         warnings.warn(
-            f"{name}: {off} of {n_marks} marks are off the line and were ignored. Check that no mark was lost or "
-            f"sent twice, and that they are of these sounds.",
+            f"{name}: {fit.n_false} of {n_marks} marks are off the line and were ignored. Check that no mark was "
+            f"lost or sent twice, and that they are of these sounds.",
             stacklevel=3,
         )
 
