@@ -18,6 +18,7 @@ from sk_b2s.commands import SPLITTERS, run_benchmark, run_demo, run_folds, run_r
 from sk_b2s.experiments import EXPERIMENTS
 from sk_b2s.persistence import versions_here
 from sk_b2s.recipes import RECIPES, SIZES, XLSR
+from sk_b2s.texts import visible
 
 __all__ = ["main", "make_parser"]
 
@@ -71,7 +72,7 @@ def main(argv=None):
         if args.debug or os.environ.get(DEBUG, "0") not in ("", "0"):
             traceback.print_exc()
         else:
-            print(f"sk-b2s: error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+            print(visible(f"sk-b2s: error: {' '.join(str(error).split()) or type(error).__name__}"), file=sys.stderr)
         return 1
 
 

@@ -11,12 +11,14 @@ from sk_b2s.minutes import AMOUNT, said_minutes
 from sk_b2s.palette import COLOURS, MUTED, axes_of, colours, percent, spread, tidy
 from sk_b2s.score_plots import named_score, scores_over
 from sk_b2s.statistics import of_decoders
+from sk_b2s.texts import with_visible_text
 
 __all__ = ["plot_adaptation"]
 
 MARKERS = "osD^vPX"  # so that lines are told apart without colour
 
 
+@with_visible_text
 def plot_adaptation(results, score="top_k", ax=None):
     """Plot what decoders score after minutes of calibration to the person who is tested.
 

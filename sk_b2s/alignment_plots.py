@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s.palette import COLOURS, MUTED, axes_of, tidy
+from sk_b2s.texts import with_visible_text
 
 __all__ = ["plot_alignment"]
 
 HUES = {"aligned": COLOURS[2], "off": COLOURS[1], "cannot tell": MUTED}
 
 
+@with_visible_text
 def plot_alignment(found, most=24, ax=None):
     """Plot when the brain answers the sound in each recording, one curve above the other.
 

@@ -8,6 +8,7 @@ import pandas as pd
 from sk_b2s.answers import Retrieval
 from sk_b2s.palette import COLOURS, MUTED, axes_of, chance_line, percent, tidy
 from sk_b2s.stimuli import plain_text
+from sk_b2s.texts import with_visible_text
 from sk_b2s.words import word_probabilities
 
 __all__ = [
@@ -55,6 +56,7 @@ def rank_shares(ranks, n_candidates, bins=20):
     return edges, counts / len(ranks), np.diff(edges) / n_candidates
 
 
+@with_visible_text
 def plot_ranks(answers, bins=20, ax=None):
     """Plot how often the segment heard came at which rank, beside chance.
 
@@ -85,6 +87,7 @@ def plot_ranks(answers, bins=20, ax=None):
     return ax
 
 
+@with_visible_text
 def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
     """Plot top-k accuracy over all k, beside chance.
 
@@ -151,6 +154,7 @@ def longest_sentence(answers, by="sequence"):
     return rows, pd.unique(answers.target[rows])
 
 
+@with_visible_text
 def plot_similarity(answers, rows=None, most=24, ax=None):
     """Plot how similar each segment of a sentence is to what was decoded from each of its windows.
 
@@ -247,6 +251,7 @@ def word_confusions(answers, n_words=12):
     return (mean / mean.mean()).loc[often, often].rename_axis(index="heard", columns="decoded")
 
 
+@with_visible_text
 def plot_words(answers, n_words=12, ax=None):
     """Plot which words are taken for which: how many times more probable each is than when other words are heard.
 

@@ -24,6 +24,7 @@ from sk_b2s.recentring import CovarianceRecentring
 from sk_b2s.results import packed, time_left, told
 from sk_b2s.scorecard import score_rows
 from sk_b2s.stimuli import SoundIntervals
+from sk_b2s.texts import visible
 from sk_b2s.verdicts import LEAKS
 from sk_b2s.watching import overheard, peak_mb, reset_peak
 from sk_b2s.windows import Windows
@@ -242,7 +243,7 @@ class _Progress:
 
     def __call__(self, line, done):
         seconds = (time.monotonic() - self.began) / (done - self.before) * (self.n - done)
-        print(f"[{done}/{self.n}] {told(line)}{time_left(seconds)}", flush=True)
+        print(visible(f"[{done}/{self.n}] {told(line)}{time_left(seconds)}"), flush=True)
 
 
 def _run_cell(index, cell, X, y, rows, ledger, start):

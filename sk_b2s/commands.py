@@ -26,6 +26,7 @@ from sk_b2s.report import write_report
 from sk_b2s.results import read_results, summarise
 from sk_b2s.segments import make_segments
 from sk_b2s.speech import SpeechFeatures
+from sk_b2s.texts import visible
 from sk_b2s.verdicts import BELOW, BELOW_MEANS
 
 __all__ = [
@@ -85,12 +86,12 @@ def _benchmark(args):
         raise ValueError(f"--fold {args.fold}: folds are counted from 0 to {n_folds - 1}.")
     _look_ahead(estimators)
     out = Path(args.out)
-    print(f"results go to {out}\n", flush=True)
+    print(visible(f"results go to {out}\n"), flush=True)
     results = benchmark(
         estimators, X, y, cv, path=out, seeds=args.seeds, controls=args.controls, oracle=experiment.oracle,
         only=args.fold, k=args.k, n_candidates=args.pool, n_shifts=args.shifts, n_jobs=args.jobs,
     )  # fmt: skip
-    print(f"\n{told_scores(summarise(results))}\n\nresults: {out}")
+    print(visible(f"\n{told_scores(summarise(results))}\n\nresults: {out}"))
     return results
 
 
@@ -123,7 +124,7 @@ def run_folds(args):
     leakage = check_leakage(X, y, cv)
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["people tested"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
-    print(f"\n{table.to_string()}\n\n{_filled(describe_leakage(leakage))}")
+    print(visible(f"\n{table.to_string()}\n\n{_filled(describe_leakage(leakage))}"))
     return int(leakage["verdict"].str.startswith("LEAK").any())
 
 
@@ -131,7 +132,7 @@ def run_report(args):
     """Print the summary of one or more files of results, and write it down as a page, and as a table if asked."""
     results = read_results(args.results, args.conflicts)
     summary = summarise(results)
-    print(told_scores(summary))
+    print(visible(told_scores(summary)))
     print(f"\n{_filled(methods_paragraph(results))}\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +184,7 @@ def make_splitter(name, folds=None, guard=None):
 
 def _write_page(results, path, title=None):
     try:
-        print(f"page to look at: {write_report(results, path, title)}")
+        print(visible(f"page to look at: {write_report(results, path, title)}"))
     except ModuleNotFoundError as error:
         raise ImportError(
             f"a page needs {error.name}: pip install 'sk_b2s[plot]', or give --page none."
@@ -205,12 +206,12 @@ def _segments(args):
 
 def _say_what(args, X, y, cv):
     people, n_folds = X["subject"].nunique(), cv.get_n_splits(X, y)
-    print(
+    said = (
         f"{args.dataset}: {len(X):,} windows of {people} {'person' if people == 1 else 'people'}, "
         f"{y['segment'].nunique():,} distinct segments\n"
-        f"{n_folds} fold{'s' * (n_folds > 1)}: {cv.guarantee}",
-        flush=True,
+        f"{n_folds} fold{'s' * (n_folds > 1)}: {cv.guarantee}"
     )
+    print(visible(said), flush=True)
     return n_folds
 
 
@@ -355,4 +356,4 @@ def _aligned(table):
 
 def told_warning(message, category, filename, lineno, file=None, line=None):
     """Print a warning in one line, without the place in the code that it comes from."""
-    print(f"sk-b2s: note: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    print(visible(f"sk-b2s: note: {' '.join(str(message).split())}"), file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ import pandas as pd
 from sk_b2s.minutes import amounts_in, one_amount, said_minutes
 from sk_b2s.plans import UNKNOWN, lacking
 from sk_b2s.statistics import mean_and_sem, null_over_people, of_decoders
+from sk_b2s.texts import with_visible_text
 from sk_b2s.verdicts import BELOW, BELOW_MEANS, against_null
 
 __all__ = ["methods_paragraph"]
@@ -23,6 +24,7 @@ CONTROLS = {
 }
 
 
+@with_visible_text
 def methods_paragraph(results, cv=None):
     """Write how scores were made, as in the methods of a paper, from their table alone.
 

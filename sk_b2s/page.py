@@ -6,11 +6,13 @@ import io
 import re
 from contextlib import contextmanager
 from html import escape
+from unicodedata import bidirectional
 from zlib import crc32
 
 from sk_b2s.palette import COLOURS, MUTED
+from sk_b2s.texts import visible
 
-__all__ = ["Html", "drawing", "page", "picture", "table", "tag"]
+__all__ = ["Html", "drawing", "isolated", "page", "picture", "table", "tag"]
 
 INK = "#1c2127"  # of text in pictures; replaced by what the reader's page is written in
 VOID = ("br", "meta")
@@ -64,6 +66,7 @@ details { margin: .8rem 0 } summary { cursor: pointer; font-weight: 600 }
 dt { font-weight: 600; margin-top: .6rem } dd { margin: 0 0 0 1.2rem; max-width: 46rem }
 code { font: .88rem/1.45 ui-monospace, SFMono-Regular, Menlo, monospace; white-space: pre-wrap;
   overflow-wrap: anywhere }
+h1, h3, li, p, td, th, dd, code, small, strong, span, summary, caption, figcaption, svg text { unicode-bidi: isolate }
 a { color: var(--c0) } :focus-visible { outline: 2px solid var(--c0); outline-offset: 2px }
 @media print { main { max-width: none; padding: 0 } h2 { break-after: avoid }
   figure, .card, tr, .verdict { break-inside: avoid } figure svg { min-width: 0 } .scroll, figure { overflow: visible }
@@ -97,14 +100,14 @@ def tag(element, /, *content, **attributes):
     '<p class="small">a &lt; b<br></p>'
     """
     words = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{escape(visible(str(value)))}"'
         for key, value in attributes.items()
         if value is not None
     )
     if element in VOID:
         return Html(f"<{element}{words}>")
     inner = "".join(
-        part if isinstance(part, Html) else escape(str(part)) for part in content if part is not None
+        part if isinstance(part, Html) else escape(visible(str(part))) for part in content if part is not None
     )
     return Html(f"<{element}{words}>{inner}</{element}>")
 
@@ -126,11 +129,32 @@ def table(columns, rows, caption):
     kinds = [_kind(cell) for cell in (rows[0] if rows else columns)]
     head = (tag("th", name, scope="col", class_=kind) for name, kind in zip(columns, kinds, strict=True))
     body = [
-        tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell, class_=_kind(cell)) for cell in row[1:]))
+        tag(
+            "tr",
+            tag("th", isolated(row[0]), scope="row"),
+            *(tag("td", isolated(cell), class_=_kind(cell)) for cell in row[1:]),
+        )
         for row in rows
     ]
     inner = tag("table", tag("caption", caption), tag("thead", tag("tr", *head)), tag("tbody", *body))
     return tag("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def isolated(text):
+    """Keep the direction of a name from changing the text around it.
+
+    Parameters
+    ----------
+    text : str or Html
+
+    Returns
+    -------
+    made : Html
+        In ``<bdi>`` unless it is Html already, or has no letter that runs from right to left.
+    """
+    if isinstance(text, Html) or not any(bidirectional(letter) in ("R", "AL", "AN") for letter in str(text)):
+        return text
+    return tag("bdi", text)
 
 
 def _kind(cell):
@@ -195,7 +219,13 @@ def picture(figure, alt, caption=None, fixed=False):
         raise ValueError("every picture needs an alternative text that says what it shows, got an empty one.")
     text = io.StringIO()
     blank = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(text, format="svg", bbox_inches="tight", metadata=blank)
+    try:
+        figure.savefig(text, format="svg", bbox_inches="tight", metadata=blank)
+    except (TypeError, UnicodeError) as error:
+        raise ValueError(
+            f"the figure of {visible(str(alt))[:80]!r} holds text that cannot be drawn, such as half a character from "
+            f"a damaged file name ({error}): correct its labels."
+        ) from error
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     name = f"p{crc32(svg.encode()):x}"
@@ -205,7 +235,7 @@ def picture(figure, alt, caption=None, fixed=False):
     colours = {INK: "--ink", MUTED: "--muted"} | {colour: f"--c{i}" for i, colour in enumerate(COLOURS)}
     for colour, variable in colours.items() if not fixed else ():
         svg = re.sub(rf"{colour}(?=[;\"])", f"var({variable})", svg, flags=re.IGNORECASE)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(str(alt))}" ', 1)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(visible(str(alt)))}" ', 1)
     caption = tag("figcaption", caption) if caption else None
     return tag("figure", Html(svg), caption, class_="fixed" if fixed else None)
 

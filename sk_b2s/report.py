@@ -25,7 +25,7 @@ from sk_b2s.findings import (
 )
 from sk_b2s.methods import methods_paragraph
 from sk_b2s.minutes import amounts_in
-from sk_b2s.page import Html, drawing, page, picture, table, tag
+from sk_b2s.page import Html, drawing, isolated, page, picture, table, tag
 from sk_b2s.results import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.score_plots import (
     labelled,
@@ -37,6 +37,7 @@ from sk_b2s.score_plots import (
     scores_over,
 )
 from sk_b2s.statistics import compare_estimators, of_decoders
+from sk_b2s.texts import visible_in
 from sk_b2s.verdicts import BELOW, BELOW_MEANS
 
 __all__ = ["write_report"]
@@ -93,7 +94,9 @@ def write_report(
     >>> write_report(audit(np.eye(60), heard), Path(mkdtemp()) / "report.html").name
     'report.html'
     """
-    results = _checked(results)
+    cv = None if cv is None else str(cv)
+    results, *given = map(visible_in, (_checked(results), title, cv, answers, encoders, curves))
+    title, cv, answers, encoders, curves = given
     rows = summary_rows(results)
     with drawing():
         body = [
@@ -134,7 +137,7 @@ def _title(results):
 def _top(rows, results, title):
     kind, said, notes = headline(rows, results)
     yield tag("p", "sk_b2s report", class_="small")
-    yield tag("h1", title or _title(results))
+    yield tag("h1", isolated(title or _title(results)))
     yield tag("p", facts_of(results), class_="facts")
     yield tag(
         "section", tag("strong", said), *(tag("p", note) for note in notes), class_=f"verdict {kind}",
@@ -157,7 +160,7 @@ def _card(row):
         aria_label=f"A bar of {number} with chance at {pct(row['chance'])}.",
     )  # fmt: skip
     return tag(
-        "article", tag("h3", row["label"]), tag("div", number, class_="number"), bar,
+        "article", tag("h3", isolated(row["label"])), tag("div", number, class_="number"), bar,
         tag("div", beside, class_="small"), tag("p", _badge(verdict)), class_="card",
     )  # fmt: skip
 

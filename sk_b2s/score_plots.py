@@ -19,6 +19,7 @@ from sk_b2s.statistics import (
     people_means,
     subject_means,
 )
+from sk_b2s.texts import with_visible_text
 from sk_b2s.verdicts import BELOW, LEAKS
 
 __all__ = [
@@ -162,6 +163,7 @@ def _legend(ax, null=True, **options):
 # --- people ----------------------------------------------------------------------------------------
 
 
+@with_visible_text
 def plot_scores(scores, chance=None, ax=None, score="top_k"):
     """Plot the accuracy of each subject under each decoder, with chance.
 
@@ -228,6 +230,7 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
     return ax
 
 
+@with_visible_text
 def plot_subjects(results, score="top_k", ax=None):
     """Plot the accuracy of each subject beside the chance and the null that are this subject's own.
 
@@ -277,6 +280,7 @@ def plot_subjects(results, score="top_k", ax=None):
 # --- decoders and controls -------------------------------------------------------------------------
 
 
+@with_visible_text
 def plot_comparison(results, reference=None, score="top_k", ax=None):
     """Plot the difference between estimators for each person, with the signed-rank test over people.
 
@@ -323,6 +327,7 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
     return ax
 
 
+@with_visible_text
 def plot_controls(results, ax=None):
     """Plot what controls score beside the decoders, with chance and null of each.
 
@@ -374,6 +379,7 @@ def plot_controls(results, ax=None):
 # --- what a score depends on -----------------------------------------------------------------------
 
 
+@with_visible_text
 def plot_curve(curve, x=None, score=None, label=None, ax=None):
     """Plot a score over minutes or people of training, lag, band, sensors, or length of a decision.
 

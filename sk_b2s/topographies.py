@@ -8,6 +8,7 @@ import pandas as pd
 from sk_b2s.asking import levels
 from sk_b2s.counterparts import decoder_of
 from sk_b2s.palette import axes_of
+from sk_b2s.texts import with_visible_text
 
 __all__ = ["attention_map", "places_of", "plot_attention", "plot_topography"]
 
@@ -53,6 +54,7 @@ def places_of(values, positions):
     return places[:, 2], from_middle * RADIUS / radius
 
 
+@with_visible_text
 def plot_topography(values, positions, label="", limits=None, diverging=None, ax=None):
     """Plot a value for each sensor on the head, seen from above with the nose up.
 
