@@ -72,7 +72,10 @@ def main(argv=None):
         if args.debug or os.environ.get(DEBUG, "0") not in ("", "0"):
             traceback.print_exc()
         else:
-            print(visible(f"sk-b2s: error: {' '.join(str(error).split()) or type(error).__name__}"), file=sys.stderr)
+            print(
+                visible(f"sk-b2s: error: {' '.join(str(error).split()) or type(error).__name__}"),
+                file=sys.stderr,
+            )
         return 1
 
 

@@ -102,7 +102,7 @@ def find_problem(line):
             or _problem("about", line["about"], {}, ABOUT)
             or _problem_of_rows(line["rows"], bool(line["error"]))
             or _problem_of_outcome(line)
-            or _problem("line", line, {}, {"plan": dict, "made": dict})
+            or _problem("line", line, {"made": dict} if "made" in line else {}, {"plan": dict})
         )
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, zlib.error) as error:
         return f"{type(error).__name__}: {error}"[:200]

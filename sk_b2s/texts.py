@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields, is_dataclass, replace
 from functools import wraps
@@ -60,6 +61,8 @@ def visible_in(thing):
         return thing.map(_visible_text) if _has_hidden(thing) else thing
     if isinstance(thing, pd.DataFrame):
         changed = {name: visible_in(column) for name, column in thing.items() if _has_hidden(column)}
+        if "plan" in thing and changed:  # a text of JSON, which escapes names by itself
+            changed["plan"] = thing["plan"].map(_visible_plan)
         thing = thing.assign(**changed) if changed else thing
         return thing.set_axis(visible_in(thing.index)) if _has_hidden(thing.index) else thing
     if type(thing) is dict:
@@ -73,6 +76,12 @@ def visible_in(thing):
         changed = {name: value for name, value in changed.items() if value is not getattr(thing, name)}
         return replace(thing, **changed) if changed else thing
     return thing
+
+
+def _visible_plan(text):
+    return (
+        json.dumps(visible_in(json.loads(text)), sort_keys=True) if isinstance(text, str) and text else text
+    )
 
 
 def _visible_text(value):

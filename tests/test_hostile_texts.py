@@ -1,5 +1,6 @@
 """Names of any characters, in every place of a report, of figures, of the methods paragraph and of the terminal."""
 
+import json
 import re
 
 import numpy as np
@@ -150,3 +151,9 @@ def test_visible_in_copies_only_what_it_changes():
     assert list(changed) == ["k␀"]
     assert changed["k␀"][0]["a"].tolist()[0] == "x␀"
     assert table["a"].tolist() == ["x", "y"]
+
+
+def test_visible_in_changes_names_in_plans_as_in_their_table():
+    table = pd.DataFrame({"subject": ["a\x1b"], "plan": [json.dumps({"subjects": ["a\x1b"]})]})
+    changed = visible_in(table)
+    assert json.loads(changed["plan"][0])["subjects"] == changed["subject"].tolist() == ["a␛"]
