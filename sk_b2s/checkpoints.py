@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ __all__ = ["Architecture", "Network", "architecture", "find_file", "identity", "
 
 _ALONE = threading.Lock()
 RATE = 16000  # Hz, of the sound that networks read
+PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 CONFIG, EXTRACTOR = "config.json", "preprocessor_config.json"
 # Looked for in this order; pickled weights are read by torch.load(weights_only=True), which runs no code.
 WEIGHTS = (
@@ -68,33 +71,37 @@ def find_file(model, name, revision=None):
         pass
     except ValueError as error:
         raise ValueError(f"model={model!r} is no folder and no name on the hub: {error}") from error
+    except Exception as error:
+        raise _out_of_reach(model, revision, error) from error
     try:
         return Path(hf_hub_download(str(model), name, revision=revision))
-    except EntryNotFoundError as error:
-        if not isinstance(error, LocalEntryNotFoundError):
+    except (
+        Exception
+    ) as error:  # of the client's library, which changes with its version, and not all are OSErrors
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
             return None
-        raise _out_of_reach(model, revision, error) from error
-    except OSError as error:
         raise _out_of_reach(model, revision, error) from error
 
 
 def _out_of_reach(model, revision, error):
     option = f" --revision {revision}" if revision else ""
-    cause = " ".join(str(error).split())[:300]
+    cause = re.sub(r"//[^/@\s]*@", "//...@", " ".join(str(error).split()))[:300]  # a proxy's password
+    proxies = [name for name in PROXIES if os.environ.get(name)]
+    by = f" A proxy is set by {', '.join(proxies)}; correct or remove it if it is wrong." if proxies else ""
     return OSError(
         f"model={str(model)!r} is no folder, is not in the cache of huggingface_hub and cannot be fetched "
         f"({type(error).__name__}: {cause}). On a machine with network run\n"
         f"    hf download {model}{option} --local-dir FOLDER\n"
-        f"bring the folder here and give model='FOLDER'; or set HF_HOME to the cache of a machine that has it. A "
-        f"name that is misspelt or private (set HF_TOKEN) cannot be fetched either."
+        f"bring the folder here and give model='FOLDER'; or set HF_HOME to the cache of a machine that has "
+        f"it. A name that is misspelt or private (set HF_TOKEN) cannot be fetched either.{by}"
     )
 
 
 def _need_file(model, name, revision):
     if (path := find_file(model, name, revision)) is None:
         raise FileNotFoundError(
-            f"model={str(model)!r} lacks {name}; a model's folder holds {CONFIG}, {EXTRACTOR} and {WEIGHTS[0]}, as "
-            f"save_pretrained of the model and of its feature extractor write them."
+            f"model={str(model)!r} lacks {name}; a model's folder holds {CONFIG}, {EXTRACTOR} and "
+            f"{WEIGHTS[0]}, as save_pretrained of the model and of its feature extractor write them."
         )
     return path
 
@@ -109,9 +116,26 @@ def _find_weights(model, revision):
         found = (find_file(model, name, folder.name) for name in WEIGHTS)
         path = next((p for p in found if p is not None), None) or _need_file(model, WEIGHTS[0], folder.name)
     if path.suffix == ".json":
-        for part in sorted(set(json.loads(path.read_text())["weight_map"].values())):
+        for part in _parts_of(path, model):
             _need_file(model, part, revision if folder == Path(model) else folder.name)
     return path
+
+
+def _parts_of(index, model):
+    """Names of the files of weights that their index lists."""
+    try:
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise OSError(
+            f"model={str(model)!r}: {str(index)!r} is not an index of weights: {type(error).__name__}: "
+            f"{error}. Fetch it again."
+        ) from error
+    if wrong := [part for part in parts if not isinstance(part, str) or Path(part).name != part]:
+        raise OSError(
+            f"model={str(model)!r}: {str(index)!r} names files outside the model's folder: {wrong[:3]}. "
+            f"Fetch it again."
+        )
+    return sorted(parts)
 
 
 def identity(model, revision=None):
@@ -188,6 +212,11 @@ def _architecture(state, model):
         config = AutoConfig.from_pretrained(Path(state[0]).parent, trust_remote_code=False)
     except (ValueError, KeyError) as error:
         raise ValueError(f"model={model!r}: transformers cannot read its {CONFIG}: {error}") from error
+    except Exception as error:
+        raise OSError(
+            f"model={model!r}: transformers cannot read {state[0]!r}, {type(error).__name__}: {error}. Fetch "
+            f"it again."
+        ) from error
     if hasattr(config, "conv_stride") and hasattr(config, "conv_kernel"):
         reach = 1
         for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
@@ -198,8 +227,9 @@ def _architecture(state, model):
         # Two spectra 10 ms apart make a frame, and each spectrum is of 25 ms.
         return Architecture(config.encoder_layers, config.d_model, 320, 320, config.max_source_positions)
     raise ValueError(
-        f"model={model!r} is a {type(config).__name__}, which is no speech network that can be read here: it needs "
-        f"convolutions on samples (wav2vec 2.0, HuBERT, WavLM, Data2Vec, UniSpeech ...) or Whisper's encoder."
+        f"model={model!r} is a {type(config).__name__}, which is no speech network that can be read here: it "
+        f"needs convolutions on samples (wav2vec 2.0, HuBERT, WavLM, Data2Vec, UniSpeech ...) or Whisper's "
+        f"encoder."
     )
 
 
@@ -383,8 +413,8 @@ def _network(folder, model, identity, device, dtype):
     lost = [key for key in info["missing_keys"] if "masked_spec" not in key and "decoder." not in key]
     if lost:
         raise ValueError(
-            f"model={model!r}: its file lacks the weights {sorted(lost)[:3]} ({len(lost)} in all), which would be "
-            f"random; is it of another architecture than its {CONFIG} says?"
+            f"model={model!r}: its file lacks the weights {sorted(lost)[:3]} ({len(lost)} in all), which "
+            f"would be random; is it of another architecture than its {CONFIG} says?"
         )
     if extractor.sampling_rate != 16000:
         raise ValueError(
@@ -393,8 +423,8 @@ def _network(folder, model, identity, device, dtype):
     encoder = (whole.get_encoder() if whole.config.is_encoder_decoder else whole).eval().float()
     if _layers_of(encoder) is None:
         raise ValueError(
-            f"model={model!r}: the layers of {type(whole).__name__} are not where they are in wav2vec 2.0 and its "
-            f"like, so that it cannot be read here."
+            f"model={model!r}: the layers of {type(whole).__name__} are not where they are in wav2vec 2.0 "
+            f"and its like, so that it cannot be read here."
         )
     exact = None if dtype == torch.float32 else make_twin(encoder)
 
