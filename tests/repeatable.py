@@ -1,0 +1,86 @@
+"""Fits large enough that torch divides them among threads, each reduced to a digest of its results.
+
+As a program it prints the digests of all by number of threads: ``python tests/repeatable.py 1,2,4 [deterministic]``.
+"""
+
+import hashlib
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sk_b2s import BrainEncoder, ForwardTRF, RidgeDecoder, Windows
+
+N_WINDOWS, N_CHANNELS, N_FEATURES, N_TIMES, SFREQ = 400, 64, 16, 60, 50
+SETTINGS = {
+    "hidden": 32, "depth": 2, "n_virtual_channels": 64, "batch_size": 200, "max_epochs": 1, "lr": 3e-3,
+    "validation": None, "precision": "float32", "random_state": 0, "verbose": 0, "device": "cpu",
+}  # fmt: skip
+FITS = {
+    "clip": {"validation": 0.2},
+    "positive": {"loss": "symmetric_clip", "duplicates": "positive"},
+    "siglip": {"loss": "siglip", "duplicates": "mask"},
+    "mse": {"loss": "mse", "subject_dropout": 0.2},
+    "embedding": {"subject_layer": "embedding", "spatial_attention": False},
+    "deep_speech": {"deep_speech": 24},
+    "bfloat16": {"precision": "bfloat16"},
+}
+METHODS = ("ridge", "layer", "all")
+LINEAR = {"lags": (0.0, 0.1), "alphas": (0.1, 1.0), "per_subject": False}
+
+
+def data(n_subjects=12, n_segments=24, first=0):
+    """Windows of subjects with one layout, and few segments that each of them heard several times."""
+    rng = np.random.default_rng(first)
+    segment = np.arange(N_WINDOWS) % n_segments
+    speech = np.random.default_rng(9).standard_normal((n_segments, N_FEATURES, N_TIMES)).astype("f4")[segment]
+    brain = np.repeat(speech, N_CHANNELS // N_FEATURES, 1) + rng.standard_normal(
+        (N_WINDOWS, N_CHANNELS, N_TIMES)
+    )
+    subject = [f"s{first + i * n_subjects // N_WINDOWS:02}" for i in range(N_WINDOWS)]
+    rows = pd.DataFrame({"subject": subject, "recording": subject})
+    positions = np.random.default_rng(1).random((N_CHANNELS, 2))
+    return Windows.from_array(brain.astype("f4"), sfreq=SFREQ, positions=positions, rows=rows), speech
+
+
+def digest(*arrays):
+    """Digest of the bytes of arrays or tensors."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
+
+
+def encoder(name="clip", **changes):
+    """Fit one of ``FITS``."""
+    return BrainEncoder(**{**SETTINGS, **FITS[name], **changes}).fit(*data())
+
+
+def results(model):
+    """Digest of a fitted encoder: its weights, losses and similarities."""
+    losses = [row["train_loss"] for row in model.history_]
+    return digest(*model.net_.state().values(), losses, model.similarity(data()[0]))
+
+
+def all_results():
+    """Digests of all fits by name: a dict."""
+    found = {name: results(encoder(name)) for name in FITS}
+    fitted, new = encoder(), data(2, first=50)
+    for method in METHODS:
+        adapted = fitted.adapt(*new, method, max_epochs=1)
+        found[f"adapt {method}"] = digest(adapted.transform(new[0]), adapted.similarity(data()[0]))
+    X, y = data()
+    for model in (RidgeDecoder(n_components=12, **LINEAR), ForwardTRF(**LINEAR)):
+        found[type(model).__name__] = digest(model.fit(X, y).coef_)
+    return found
+
+
+if __name__ == "__main__":
+    torch.use_deterministic_algorithms("deterministic" in sys.argv)
+    found = {}
+    for n_threads in map(int, sys.argv[1].split(",")):
+        torch.set_num_threads(n_threads)
+        found[n_threads] = all_results()
+    print(json.dumps(found))
