@@ -13,9 +13,9 @@ import torch
 
 from sk_b2s import BrainEncoder, ForwardTRF, RidgeDecoder, Windows
 
-N_WINDOWS, N_CHANNELS, N_FEATURES, N_TIMES, SFREQ = 400, 64, 16, 60, 50
+N_WINDOWS, N_CHANNELS, N_FEATURES, N_TIMES, SFREQ = 260, 64, 16, 60, 50
 SETTINGS = {
-    "hidden": 32, "depth": 2, "n_virtual_channels": 64, "batch_size": 200, "max_epochs": 1, "lr": 3e-3,
+    "hidden": 32, "depth": 2, "n_virtual_channels": 64, "batch_size": 130, "max_epochs": 1, "lr": 3e-3,
     "validation": None, "precision": "float32", "random_state": 0, "verbose": 0, "device": "cpu",
 }  # fmt: skip
 FITS = {
