@@ -40,7 +40,9 @@ def openmp():
     with contextlib.suppress(ImportError):
         from threadpoolctl import threadpool_info
 
-        return sorted({i["filepath"].rsplit("/", 1)[-1] for i in threadpool_info() if i["user_api"] == "openmp"})
+        return sorted(
+            {i["filepath"].rsplit("/", 1)[-1] for i in threadpool_info() if i["user_api"] == "openmp"}
+        )
     return []
 
 

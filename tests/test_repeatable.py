@@ -98,4 +98,4 @@ def test_processes_repeat_each_other_at_any_number_of_threads():
         found.append(json.loads(done.stdout.splitlines()[-1]))
     assert found[0] == found[1]
     assert set(found[0]) == {"1", "2", "4"}
-    assert set(found[0]["2"]) > {*repeatable.FITS, *(f"adapt {method}" for method in repeatable.METHODS)}
+    assert set(found[0]["2"]) > {*repeatable.REPEATED, *(f"adapt {method}" for method in repeatable.METHODS)}
