@@ -48,6 +48,7 @@ class SpeechActivity(SpectralFeatures):
         Samples of 1/16000 s in a frame.
     memory : None, str or joblib.Memory, default=None
         Folder where the activity of each sound is kept.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
 
     Attributes
     ----------

@@ -73,6 +73,7 @@ def check_alignment(
         As for :class:`~sk_b2s.Epocher`.
     memory : None, str or joblib.Memory, default=None
         Folder where recordings and envelopes are kept.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
     n_jobs : int or None, default=None
         Recordings worked on at once.
 

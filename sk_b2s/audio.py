@@ -382,6 +382,7 @@ def sound_facts(sound, stamp, memory=None):
         As for :func:`audio_info`; with ``memory`` a digest of the content.
     memory : None, str, Path or joblib.Memory, default=None
         Where the facts are kept from one process to the next.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
 
     Returns
     -------

@@ -7,6 +7,8 @@ import os
 import pickle
 import stat
 import time
+import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import joblib
@@ -175,20 +177,78 @@ def cached(function, memory, ignore=()):
     ----------
     function : callable
     memory : None, str, Path or joblib.Memory
-        As in scikit-learn; None does not cache.
+        As in scikit-learn; None does not cache. The folder holds pickle, which runs code when it is read. Use one that
+        only you can write.
     ignore : sequence of str, default=()
         Arguments that do not change the result.
 
     Returns
     -------
     function : callable
+
+    Warns
+    -----
+    UserWarning
+        If others can write the folder. Each folder is looked at once in a process.
     """
     if memory is None:
         return function
+    folder = memory.location if isinstance(memory, joblib.Memory) else memory
+    if isinstance(folder, (str, os.PathLike)):
+        _warn_of_others(os.fspath(folder))
     if not isinstance(memory, joblib.Memory):
         # Copy-on-write maps share their pages with every process and are writable for torch's sake.
         memory = joblib.Memory(memory, mmap_mode="c", verbose=0)
     return memory.cache(function, ignore=list(ignore))
+
+
+@lru_cache(maxsize=1024)
+def _warn_of_others(folder):
+    """Warn if others can write a cache folder, or replace it, on systems with POSIX permissions."""
+    if os.name != "posix":
+        return
+    folder = Path(os.path.realpath(folder))
+    inside = [folder / "joblib", folder]
+    for path in [*inside, *folder.parents]:
+        try:
+            found = path.stat()
+        except OSError:  # it is made later, with the permissions of its parent's owner
+            continue
+        why = _why_foreign(found, path not in inside)
+        if why:
+            warnings.warn(
+                f"the cache folder {str(folder)!r} is not safe: {str(path)!r} {why}. A cache holds pickle, which runs "
+                f"code when it is read, so whoever can write there can run code as you. Use a folder that only you can "
+                f"write, or take the permission away (chmod go-w), or silence this by "
+                f"warnings.filterwarnings('ignore', 'the cache folder').",
+                stacklevel=4,
+            )
+            return
+
+
+def _why_foreign(found, is_parent):
+    """Say who else may write into a folder; in a parent that is sticky nobody can replace what is ours."""
+    if found.st_uid not in (0, os.geteuid()):
+        return f"belongs to another user (uid {found.st_uid})"
+    if is_parent and found.st_mode & stat.S_ISVTX:
+        return None
+    if found.st_mode & stat.S_IWOTH:
+        return f"can be written by everybody (mode {stat.S_IMODE(found.st_mode):o})"
+    if found.st_mode & stat.S_IWGRP and found.st_gid != 0 and not _is_own_group(found.st_gid):
+        return f"can be written by the group {found.st_gid} (mode {stat.S_IMODE(found.st_mode):o})"
+    return None
+
+
+def _is_own_group(gid):
+    """Whether a group is that of this user alone, as many systems make one for each user."""
+    try:
+        import grp
+        import pwd
+
+        name, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(gid)
+    except (ImportError, KeyError):  # a user or group without a name, as in containers
+        return gid == os.getegid()
+    return group.gr_name == name and not set(group.gr_mem) - {name}
 
 
 def importable(function):

@@ -65,6 +65,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
         Where fits on the others are kept. All methods and amounts of calibration, in this process and others, then
         share one fit for each set of other people's rows; whoever comes second waits for it. It is known by its
         rows, ``estimator`` and the code of this package.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
 
     Attributes
     ----------

@@ -113,6 +113,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         Folder where processed recordings are kept, for every fold and every process. The key is the content of all
         files of a recording and all of the above, and not a path or date (with ``raw_hook`` the path counts as well).
         Each process reads a recording once to digest it. Without ``memory`` each call reads the recordings.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
     n_jobs : int or None, default=None
         Recordings read at once, in threads. None reads them when their windows are first gathered.
 

@@ -68,6 +68,7 @@ class AcousticOnsets(SpectralFeatures):
         Samples of 1/16000 s in a frame.
     memory : None, str or joblib.Memory, default=None
         Folder where the features of each sound are kept.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
 
     Attributes
     ----------

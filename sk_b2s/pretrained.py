@@ -173,6 +173,7 @@ class Wav2Vec2Features(SpeechFeatures):
     memory : None, str or joblib.Memory, default=None
         Folder where the features of each stretch are kept. Without it every ``fit`` and every
         ``predict`` runs the network anew.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
 
     Attributes
     ----------

@@ -101,6 +101,7 @@ def decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2vec2=XL
         width 64. "paper" has the numbers of the paper, for a GPU.
     memory : None, str, Path or joblib.Memory, default=None
         Folder where recordings and features of sounds are kept once they are computed; all decoders share it.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
     wav2vec2 : str or Path, default="facebook/wav2vec2-large-xlsr-53"
         Network of "clip-wav2vec2": a name on the hub or a folder; its layers are set by
         ``set_params(encoder__speech__wav2vec2features__layers=...)``.

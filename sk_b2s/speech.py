@@ -313,6 +313,7 @@ class MelSpectrogram(SpectralFeatures):
         Samples of 1/16000 s in a frame.
     memory : None, str or joblib.Memory, default=None
         Folder where the features of each sound are kept.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
 
     Attributes
     ----------
@@ -363,6 +364,7 @@ class Envelope(SpectralFeatures):
         Samples of 1/16000 s in a frame.
     memory : None, str or joblib.Memory, default=None
         Folder where the features of each sound are kept.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
 
     Attributes
     ----------

@@ -76,6 +76,7 @@ def load_schoffelen2019(
         Folder of the TextGrids of the sounds; None is ``derivatives/phonemes`` in ``root``.
     memory : None, str or joblib.Memory, default=None
         Where to keep the triggers: finding them reads every recording once.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
     return_report : bool, default=False
         Return how log and recording agree as well.
     audio_delay : float or dict, default=0.0
