@@ -11,6 +11,7 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import welch
 
 from sk_b2s.caching import FromFile
+from sk_b2s.continuity import add_gap_notes
 from sk_b2s.events import check_events, clock_rate
 from sk_b2s.recordings import Processing, read_signal, recording_stamp
 from sk_b2s.sounds import holds_nothing, named
@@ -139,7 +140,7 @@ def check_alignment(
     lags = parts[0][0]["lags"]
     found = pd.DataFrame([_judge(part, tolerance, level) for recording in parts for part in recording])
     found.attrs["lags"] = lags.round(6).tolist()
-    return _compare(found)
+    return add_gap_notes(_compare(found), sounds)
 
 
 def _check(**numbers):

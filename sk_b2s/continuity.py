@@ -15,7 +15,7 @@ from sk_b2s.sensors import shorten
 from sk_b2s.stimuli import sound_name
 from sk_b2s.triggers import mark_times
 
-__all__ = ["gap_notes", "warn_of_gaps"]
+__all__ = ["add_gap_notes", "gap_notes", "warn_of_gaps"]
 
 NEAR = 0.1  # s between an event and the trigger or annotation that confirms it
 NAMED = 20  # recordings that the warning names, at most
@@ -69,6 +69,30 @@ def gap_notes(events):
             if note := _note(recording, sounds, gaps):
                 notes[recording] = note
     return notes
+
+
+def add_gap_notes(found, events):
+    """Add what is known of gaps to the notes of a table of recordings and their parts.
+
+    Parameters
+    ----------
+    found : DataFrame
+        With ``recording, part, verdict, note``, as :func:`~sk_b2s.check_alignment` returns it.
+    events : DataFrame
+        A checked events table.
+
+    Returns
+    -------
+    found : DataFrame
+        The same, with the note of :func:`gap_notes` at each whole recording and at those of its parts of which nothing
+        can be told.
+    """
+    notes = found["recording"].map(gap_notes(events)).fillna("")
+    told = (notes != "") & ((found["part"] == 0) | (found["verdict"] == "cannot tell"))
+    found.loc[told, "note"] = [
+        "; ".join(filter(None, pair)) for pair in zip(found.loc[told, "note"], notes[told], strict=True)
+    ]
+    return found
 
 
 def _note(recording, sounds, gaps):

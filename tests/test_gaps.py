@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from raw_files import brain_of, write_brainvision, write_edf, write_eeglab, write_speech
 
-from sk_b2s import events_from_raw, make_segments
+from sk_b2s import check_alignment, events_from_raw, make_segments
 from sk_b2s.gaps import gaps_of, gaps_of_clock
 from sk_b2s.recordings import Processing, open_raw, read_extent, read_signal, recording_stamp
 from sk_b2s.triggers import read_triggers
@@ -240,3 +240,9 @@ def test_gap_moves_with_a_crop(tmp_path, brain):
     (gap,) = gaps_of(raw)
     assert gap.onset == AT - 10
     assert re.fullmatch(r"EDGE gap \(15\.0+ s\)", raw.annotations.description[0])
+
+
+def test_check_alignment_names_the_gap(tmp_path, brain, sound):
+    events = table_of(brainvision(tmp_path, brain), sound)
+    found = check_alignment(events, sfreq=50, h_freq=10, max_offset=1.0)
+    assert "15.0 s missing at 40.0 s. Sounds that play over it: 's.wav'" in found["note"][0]
