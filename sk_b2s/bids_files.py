@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 from sk_b2s.event_tables import FORMATS, VERSIONS
+from sk_b2s.file_parts import parts_of
 from sk_b2s.raw_formats import read_raw
 from sk_b2s.sensors import shorten
 from sk_b2s.sidecars import entities_of, read_tsv
@@ -145,7 +146,20 @@ def _grouped(chosen):
         (parts,) = group.values()
         parts = _whole(parts)
         recordings[parts[0]] = parts
+    _check_samples(recordings)
     return recordings
+
+
+def _check_samples(recordings):
+    """Raise where the headers of two recordings name one file of samples, as headers do that were copied."""
+    owner: dict = {}
+    for path in recordings:
+        samples = parts_of(path).get("DataFile")
+        if samples is not None and (other := owner.setdefault(samples.resolve(), path)) != path:
+            raise ValueError(
+                f"{path.name!r} and {other.name!r} both name DataFile={samples.name}: one recording would be two. "
+                f"Correct the line DataFile= in the header that was copied."
+            )
 
 
 def _whole(parts):

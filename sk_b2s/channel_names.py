@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
+from pathlib import Path
 
 from sk_b2s.caching import code_of
 from sk_b2s.sensors import shorten
 
-__all__ = ["match_names", "plain_name"]
+__all__ = ["match_names", "plain_name", "warn_of_spellings"]
 
 CODE = code_of(__file__)
 SITE = re.compile(
@@ -93,3 +94,36 @@ def match_names(told, names, table):
             stacklevel=6,
         )
     return matched
+
+
+def warn_of_spellings(names_of, stacklevel=3):
+    """Warn of channels that seem to be one sensor spelled differently in different recordings.
+
+    Parameters
+    ----------
+    names_of : dict of str to sequence of str
+        Channels of each recording.
+    stacklevel : int, default=3
+
+    Warns
+    -----
+    UserWarning
+        If two names differ in case, spaces or reference alone, and no recording has both.
+    """
+    groups: dict = {}
+    for path, names in names_of.items():
+        for name in names:
+            key = re.sub(r"[\s_]+", "", REFERENCE.sub("", name.strip().lower()))
+            groups.setdefault(key, {}).setdefault(name, set()).add(path)
+    twins = []
+    for spelled in groups.values():
+        if len(spelled) > 1 and not set.intersection(*spelled.values()):
+            twins.append(
+                " and ".join(f"{name!r} ({Path(min(paths)).name})" for name, paths in spelled.items())
+            )
+    if twins:
+        warnings.warn(
+            f"{len(twins)} channels are spelled in several ways, {shorten(twins)}. Each spelling is a channel of its "
+            f"own, which is zero in the other recordings. Rename them alike by raw_hook=, with raw.rename_channels.",
+            stacklevel=stacklevel,
+        )

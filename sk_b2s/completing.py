@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.annex import check_fetched
+from sk_b2s.sensors import shorten
 from sk_b2s.stimuli import SoundArray, plain_text
 from sk_b2s.textgrids import find_textgrid, say_silent, speak_sounds
 
@@ -116,9 +117,10 @@ def fill_sentences(events, sentence_gap=0.4):
         if np.isnan(place).all():
             events.loc[words.index, "word_index"] = of_sentence.cumcount().astype(float)
     if untold:
+        names = [repr(Path(recording).name) for recording in dict.fromkeys(map(str, untold))]
         warnings.warn(
-            f"{len(untold)} recordings, the first {str(untold[0])!r}, have words without a duration, a sentence or a "
-            f"place in it, so where sentences begin cannot be told; columns={{'duration': ...}}, 'sequence' or "
+            f"{len(untold)} recordings, {shorten(names, 30)}, have words without a duration, a sentence or a place in "
+            f"it, so where sentences begin cannot be told; columns={{'duration': ...}}, 'sequence' or "
             f"'word_index' says where these are.",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Sounds that play over a gap in their recording, or begin after one."""
+"""Sounds that play over a gap in their recording, or whose times count from another moment than its first sample."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 
+import mne
 import numpy as np
 
 from sk_b2s.events import clock_rate
@@ -15,9 +16,10 @@ from sk_b2s.sensors import shorten
 from sk_b2s.stimuli import sound_name
 from sk_b2s.triggers import mark_times
 
-__all__ = ["add_gap_notes", "gap_notes", "warn_of_gaps"]
+__all__ = ["add_gap_notes", "gap_notes", "warn_of_acquisition_times", "warn_of_gaps"]
 
 NEAR = 0.1  # s between an event and the trigger or annotation that confirms it
+LOOKED_AT = 20  # sounds of a recording that are compared with triggers
 NAMED = 20  # recordings that the warning names, at most
 
 
@@ -43,6 +45,51 @@ def warn_of_gaps(events, stacklevel=3):
             f"samples after a gap.\n" + ".\n".join(texts) + f".{more}",
             stacklevel=stacklevel,
         )
+
+
+def warn_of_acquisition_times(events, stacklevel=3):
+    """Warn of recordings whose sounds count from the start of the acquisition and not from the first sample.
+
+    FIF files may begin later than their acquisition (``raw.first_samp``). Events that MNE finds count from there.
+
+    Parameters
+    ----------
+    events : DataFrame
+        A checked events table.
+    stacklevel : int, default=3
+
+    Warns
+    -----
+    UserWarning
+        If triggers or annotations are where the sounds would begin without ``raw.first_time``, and not where they do.
+    """
+    late = []
+    for recording, rows in events[events["type"] == "sound"].groupby("recording", sort=False):
+        if not Path(recording).exists() or (first := read_extent(recording).first_time) < 5 * NEAR:
+            continue
+        onset = rows["onset"].to_numpy(float)[:LOOKED_AT]
+        raw = open_raw(recording)
+        if not _has_mark(raw, onset).any() and _has_mark(raw, onset - first).mean() > 0.8:
+            late.append(f"{Path(recording).name!r} ({first:.3f} s)")
+    if late:
+        warnings.warn(
+            f"sounds of {len(late)} recordings begin later than their triggers or annotations by the time between the "
+            f"start of the acquisition and the first sample: {shorten(late, NAMED)}. Subtract raw.first_time from "
+            f"their onsets, which count from the first sample.",
+            stacklevel=stacklevel,
+        )
+
+
+def _has_mark(raw, times):
+    """Tell at which times an annotation or trigger is: ndarray of bool. Only samples near them are read."""
+    notes = np.array([note["onset"] - raw.first_time for note in raw.annotations], float)
+    found = (np.abs(times[:, None] - notes) <= NEAR).any(1)
+    stim, sfreq = mne.pick_types(raw.info, meg=False, stim=True), raw.info["sfreq"]
+    for place, time in enumerate(times if len(stim) else ()):
+        start, stop = (round((time + side * NEAR) * sfreq) for side in (-1, 1))
+        if not found[place] and 0 <= start < stop <= raw.n_times:
+            found[place] = (np.diff(raw[stim, start:stop][0], axis=1) > 0).any()
+    return found
 
 
 def gap_notes(events):

@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s.caching import FromFile, importable
+from sk_b2s.channel_names import warn_of_spellings
 from sk_b2s.ledger import key_of
 from sk_b2s.model_selection import GUARD
 from sk_b2s.recordings import (
@@ -218,8 +219,11 @@ class Epocher(TransformerMixin, BaseEstimator):
         if is_segment_table(X):
             check_rows(X)
             self._warn_of_tails(X)
-            headers = self._headers(self._processings(X)).values()
-            self.ch_names_ = tuple(dict.fromkeys(name for header in headers for name in header.ch_names))
+            headers = self._headers(self._processings(X))
+            warn_of_spellings({path: header.ch_names for path, header in headers.items()})
+            self.ch_names_ = tuple(
+                dict.fromkeys(name for header in headers.values() for name in header.ch_names)
+            )
             self.n_features_in_ = X.shape[1]
         elif isinstance(X, mne.BaseEpochs):
             self.ch_names_ = self._from_epochs(X).ch_names

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s.beside import sounds_beside
 from sk_b2s.blocks import PublishedBlocks
-from sk_b2s.continuity import warn_of_gaps
+from sk_b2s.continuity import warn_of_acquisition_times, warn_of_gaps
 from sk_b2s.copies import Copies
 from sk_b2s.events import check_events, clock_rate
 from sk_b2s.fitting import fitting_windows
@@ -123,6 +123,7 @@ def make_segments(
     anchors["duration"] = round(tmax - tmin, 6)
     keep = fitting_windows(events, anchors, margin, reject_by_annotation, anchor, everything)
     warn_of_gaps(events)
+    warn_of_acquisition_times(events)
     anchors = anchors[keep].reset_index(drop=True)
     described = _describe_sounds(events, anchors, anchor, tmin, block)
     X, y = _two_tables(events, described)

@@ -26,6 +26,7 @@ TIERS = {
     "sentence": (),
 }
 OVER = 0.1  # s by which entries may end after their tier
+NAMED = 30  # sounds that a warning names, at most
 MOST = 200  # characters of a token in a message
 TOLERANCE = 1e-4  # s by which aligners' intervals may overlap
 # Praat reads both syntaxes by one rule: texts in quotes, numbers and flags that stand free, and all else
@@ -347,9 +348,11 @@ def say_silent(sounds, n_found):
         Number of those with one.
     """
     if len(sounds) and n_found:
-        names = ", ".join(map(sound_name, list(sounds)[:5]))
+        names = [sound_name(sound) for sound in sounds]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         warnings.warn(
-            f"{len(sounds)} of {len(sounds) + n_found} sounds have no TextGrid, and no words: {names}.",
+            f"{len(sounds)} of {len(sounds) + n_found} sounds have no TextGrid, and no words: "
+            f"{', '.join(names[:NAMED])}{more}.",
             stacklevel=4,
         )
 

@@ -246,3 +246,20 @@ def test_check_alignment_names_the_gap(tmp_path, brain, sound):
     events = table_of(brainvision(tmp_path, brain), sound)
     found = check_alignment(events, sfreq=50, h_freq=10, max_offset=1.0)
     assert "15.0 s missing at 40.0 s. Sounds that play over it: 's.wav'" in found["note"][0]
+
+
+@pytest.mark.parametrize("marked", ["annotation", "trigger", "neither"])
+@pytest.mark.parametrize("late", [True, False])
+def test_times_from_the_start_of_the_acquisition_are_named(late, marked, tmp_path, brain, sound):
+    info = mne.create_info(["A", "B", "C", "STI"], RATE, ["eeg"] * 3 + ["stim"])
+    data = np.vstack([1e-5 * brain, np.zeros(brain.shape[1])])
+    at = 6 * RATE
+    data[3, at : at + 5] = marked == "trigger"
+    raw = mne.io.RawArray(data, info, first_samp=20 * RATE, verbose="ERROR")
+    if marked == "annotation":
+        raw.set_annotations(mne.Annotations([6.0], [0.0], ["story"]))
+    raw.save(tmp_path / "p_raw.fif", verbose="ERROR")
+    short = sound.with_name("short.wav")
+    write_speech(short, 20.0, 2)
+    _, text = told(make_segments, table_of(tmp_path / "p_raw.fif", short, 6.0 + 20.0 * late), anchor=1.0)
+    assert ("'p_raw.fif' (20.000 s). Subtract raw.first_time" in text) == (late and marked != "neither")

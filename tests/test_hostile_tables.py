@@ -13,7 +13,7 @@ import soundfile
 from raw_files import write_brainvision, write_edf, write_eeglab, write_textgrid
 from test_bids import EVENTS, HEADER, Folder
 
-from sk_b2s import check_events, events_from_raw, make_segments, read_bids, read_textgrid
+from sk_b2s import Epocher, check_events, events_from_raw, make_segments, read_bids, read_textgrid
 from sk_b2s.channel_names import match_names, plain_name
 from sk_b2s.experiments import read_events
 from sk_b2s.file_parts import check_parts, parts_of
@@ -365,6 +365,15 @@ def test_plain_name_of_different_channels_differs():
     assert len({plain_name(name) for name in names}) == len(names)
 
 
+def test_channels_spelled_in_two_ways_in_two_recordings_are_named(folder):
+    twin = folder.add("sub-02/eeg/sub-02_task-story_eeg.fif", names=("a1", "A2", "A4"))
+    folder.tell(EVENTS, twin)
+    X, _ = make_segments(read_bids(folder.root), tmin=0, tmax=1)
+    _, text = told(Epocher(sfreq=32).fit, X)
+    assert "1 channels are spelled in several ways, 'A1' (sub-01_task-story_eeg.fif) and 'a1' (sub-02" in text
+    assert told(Epocher(sfreq=32).fit, X[X["subject"] == "01"])[1] == ""
+
+
 # --- empty --------------------------------------------------------------------------------------------------
 
 
@@ -425,6 +434,15 @@ def test_part_of_brainvision_that_is_missing_is_named(lost, renamed, tmp_path):
     plain = rf"{'DataFile' if lost == '.eeg' else 'MarkerFile'}=old\{lost}, which is not in its folder.*three files"
     with pytest.raises(FileNotFoundError, match=message if renamed else plain):
         read_raw(path)
+
+
+def test_headers_that_name_one_file_of_samples_are_refused(folder):
+    folder.recording.unlink()
+    first, second = (folder.root / f"sub-01/eeg/sub-01_task-story_run-{run}_eeg.vhdr" for run in (1, 2))
+    write_brainvision(first, np.ones((2, 500)), "AB", 100)
+    shutil.copy(first, second)
+    with pytest.raises(ValueError, match=r"run-2_eeg\.vhdr' and '.*run-1_eeg\.vhdr' both name DataFile="):
+        read_bids(folder.root)
 
 
 def test_parts_of_brainvision_are_read_from_its_header(tmp_path):

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.datasets.folders import choose, finish, need, read_tsv, study_root
+from sk_b2s.sensors import shorten
 
 __all__ = ["load_gwilliams2022"]
 
@@ -119,10 +120,13 @@ def _check_alike(events):
     """Raise where one person's table of a story has fewer rows than another's: all heard the same."""
     counts = events.groupby(["recording", "task"], sort=False).size().reset_index(name="rows")
     if (short := counts[counts["rows"] < counts["task"].map(ROWS)]).size:
+        each = [
+            f"{name!r} {rows} of {ROWS[task]}"
+            for name, task, rows in short[["recording", "task", "rows"]].values
+        ]
         warnings.warn(
-            f"{STUDY}: {len(short)} tables have fewer rows than that of their story, the first "
-            f"{short['recording'].iloc[0]!r} {short['rows'].iloc[0]} of {ROWS[short['task'].iloc[0]]}; were they cut "
-            "off?",
+            f"{STUDY}: {len(short)} tables have fewer rows than that of their story, {shorten(each, 30)}; were they "
+            "cut off?",
             stacklevel=3,
         )
     most = counts.groupby("task")["rows"].transform("max")

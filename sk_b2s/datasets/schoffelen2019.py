@@ -32,6 +32,7 @@ from sk_b2s.clock_fits import FASTEST
 from sk_b2s.datasets.folders import choose, finish, need, study_root
 from sk_b2s.datasets.matching import match_sequences, match_times
 from sk_b2s.recordings import open_raw, recording_stamp
+from sk_b2s.sensors import shorten
 from sk_b2s.stimuli import plain_text
 from sk_b2s.textgrids import textgrid_events
 
@@ -151,9 +152,12 @@ def load_schoffelen2019(
         tables.append(pd.concat(rows).assign(subject=subject, recording=str(recording), language="nl"))
     report = pd.DataFrame(report)
     if (some := report[report["n_left_out"] > 0]).size:
+        each = [
+            f"{who} ({n} of {total})" for who, n, total in some[["subject", "n_left_out", "n_sounds"]].values
+        ]
         warnings.warn(
             f"{STUDY}: left out {some['n_left_out'].sum()} of {some['n_sounds'].sum()} sounds of {len(some)} people, "
-            f"the first {some['subject'].iloc[0]}, that began before the recording's first trigger or after its last.",
+            f"{shorten(each, 30)}, that began before the recording's first trigger or after its last.",
             stacklevel=2,
         )
     events = finish(tables, STUDY, True, audio_delay)
