@@ -111,10 +111,13 @@ def gap_notes(events):
     """
     notes = {}
     for recording, rows in events.groupby("recording", sort=False):
-        if Path(recording).exists() and (gaps := read_extent(recording).gaps):
-            sounds = rows[rows["type"] == "sound"].sort_values("onset")
-            if note := _note(recording, sounds, gaps):
-                notes[recording] = note
+        try:
+            gaps = read_extent(recording).gaps if Path(recording).exists() else ()
+        except (ValueError, OSError):
+            continue  # of a file that cannot be opened more is said elsewhere
+        sounds = rows[rows["type"] == "sound"].sort_values("onset")
+        if gaps and (note := _note(recording, sounds, gaps)):
+            notes[recording] = note
     return notes
 
 
