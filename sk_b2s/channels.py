@@ -6,9 +6,12 @@ References
 """
 
 import math
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .selecting import select
@@ -86,10 +89,59 @@ def mix(x: Tensor, matrices: Tensor, which: Tensor, offsets: Tensor | None = Non
     """
     if len(matrices) == 1:
         return F.linear(x.mT, matrices[0], None if offsets is None else offsets[0]).mT
-    by_window = select(matrices, which).mT
     if offsets is None:
-        return torch.bmm(x.mT, by_window).mT
-    return torch.baddbmm(select(offsets, which)[:, None], x.mT, by_window).mT
+        offsets = matrices.new_zeros(matrices.shape[:2])
+    if x.device.type == "cpu":
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        x, matrices, offsets = (part.to(dtype) for part in (x, matrices, offsets))
+        return _MixedRuns.apply(x.mT, matrices, offsets, _runs(which.tolist())).mT
+    return torch.baddbmm(select(offsets, which)[:, None], x.mT, select(matrices, which).mT).mT
+
+
+def _runs(which: list[int]) -> list[tuple[int, int, int]]:
+    """Return (kind, first, stop) of windows of one kind that follow each other."""
+    edges = [0, *(i for i in range(1, len(which)) if which[i] != which[i - 1]), len(which)]
+    return [(which[first], first, stop) for first, stop in pairwise(edges) if stop > first]
+
+
+class _MixedRuns(torch.autograd.Function):
+    """Multiply runs of windows by the matrix of their kind, without a copy of it for each window.
+
+    The gradient of a matrix is one product for each run, so that no rows are scattered and the order of
+    every sum is fixed.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, matrices: Tensor, offsets: Tensor, runs: list[tuple[int, int, int]]
+    ) -> Tensor:
+        """Return (n_windows, n_times, n_outputs) for (n_windows, n_times, n_channels)."""
+        x = x.contiguous()
+        ctx.save_for_backward(x, matrices)
+        ctx.runs = runs
+        out = x.new_empty(*x.shape[:2], matrices.shape[1])
+        with torch.autocast(x.device.type, enabled=False):
+            for kind, first, stop in runs:
+                into = out[first:stop].flatten(0, 1)
+                torch.addmm(offsets[kind], x[first:stop].flatten(0, 1), matrices[kind].T, out=into)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        """Return the gradients of the windows, if they have any, of matrices and of offsets."""
+        x, matrices = ctx.saved_tensors
+        of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        of_matrices = torch.zeros_like(matrices)
+        of_offsets = matrices.new_zeros(matrices.shape[:2])
+        for kind, first, stop in ctx.runs:
+            rows = gradient[first:stop].flatten(0, 1)
+            of_matrices[kind] += rows.T @ x[first:stop].flatten(0, 1)
+            of_offsets[kind] += rows.sum(0)
+            if of_x is not None:
+                torch.mm(rows, matrices[kind], out=of_x[first:stop].flatten(0, 1))
+        return of_x, of_matrices, of_offsets, None
 
 
 class SpatialAttention(nn.Module):

@@ -95,7 +95,9 @@ class ConvBlock(nn.Module):
         x = x.unsqueeze(2)
         h = self.activation(self.norm(self.conv(x)))
         if self.skip:
-            h = h + x
+            # The backward pass of GELU reads its input and not its output, which can be added to in place.
+            in_place = h.dtype == x.dtype and isinstance(self.activation, nn.GELU)
+            h = h.add_(x) if in_place else h + x
         if self.gate is None:
             return h.squeeze(2)
         # Along the last axis, because the gradient of a gate across channels comes out channel-major.
@@ -299,7 +301,8 @@ class BrainModule(nn.Module):
         """Take the mean over each frame's steps of what is (n_windows, n_times, n_channels)."""
         if self.members is None:
             return h
-        return self.members @ h / self.members.sum(1, keepdim=True).clamp(min=1)
+        pooled = self.members @ h
+        return pooled / self.members.sum(1, keepdim=True).clamp(min=1).to(pooled.dtype)
 
     def _mix_channels(
         self, x: Tensor, subject: Tensor | None, layout: Tensor | None, positions: Tensor | None

@@ -16,6 +16,7 @@ from sk_b2s.channels import (
     SubjectEmbedding,
     SubjectLayer,
     fourier_positions,
+    mix,
 )
 from sk_b2s.frames import frame_of_step, frame_weights
 from sk_b2s.modules import ACTIVATIONS, BrainModule, ConvBlock
@@ -545,3 +546,69 @@ def test_head_uses_the_activation_of_the_convolutions(activation):
     module = BrainModule(4, 7, 3, **SMALL, activation=activation)
     kinds = {type(m) for m in module.modules() if isinstance(m, tuple(ACTIVATIONS.values()))}
     assert kinds == {ACTIVATIONS[activation]}
+
+
+# Fewer copies
+
+
+def mixed(x, matrices, which, offsets):
+    """Return each window times the matrix of its kind, by definition."""
+    return torch.stack([
+        matrices[kind] @ window + offsets[kind][:, None]
+        for kind, window in zip(which.tolist(), x, strict=True)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("which", [[0, 0, 1, 1, 1, 2], [2, 0, 2, 1, 1, 0], [0] * 6, [1] * 6], ids=str)
+@pytest.mark.parametrize("is_time_major", [True, False])
+def test_mix_equals_its_definition_and_gradient(which, is_time_major):
+    which = torch.tensor(which)
+    x = torch.randn(6, 7, 4).double().mT if is_time_major else torch.randn(6, 4, 7).double()
+    parts = [x, torch.randn(3, 5, 4).double(), torch.randn(3, 5).double()]
+    parts = [part.requires_grad_() for part in parts]
+    found, expected = (f(parts[0], parts[1], which, parts[2]) for f in (mix, mixed))
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(6, 5, 7).double()
+    for one, other in zip(
+        *(torch.autograd.grad(out, parts, weights) for out in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(mix(parts[0], parts[1], which), mixed(*parts[:2], which, torch.zeros(3, 5)))
+    assert found.mT.is_contiguous()
+
+
+def test_mix_reduces_precision_with_autocast_alone():
+    x, matrices, which = (
+        torch.randn(6, 7, 4).mT,
+        torch.randn(3, 5, 4, requires_grad=True),
+        torch.arange(6) // 2,
+    )
+    offsets = torch.randn(3, 5, requires_grad=True)
+    exact = mix(x, matrices, which, offsets)
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = mix(x, matrices, which, offsets)
+    assert (exact.dtype, reduced.dtype) == (torch.float32, torch.bfloat16)
+    torch.testing.assert_close(reduced.float(), exact, rtol=0.02, atol=0.05)
+    gradients = torch.autograd.grad(reduced.float().sum(), [matrices, offsets])
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+    for one, other in zip(gradients, torch.autograd.grad(exact.sum(), [matrices, offsets]), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.02, atol=0.2)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_block_adds_its_input_after_the_activation(activation, training):
+    block = ConvBlock(4, 4, dilation=2, activation=activation).double().train(training)
+    x = torch.randn(3, 4, 9).double().requires_grad_()
+    kept = x.detach().clone()
+    found = block(x)
+    image = x.unsqueeze(2)
+    expected = (block.activation(block.norm(block.conv(image))) + image).squeeze(2)
+    torch.testing.assert_close(found, expected)
+    leaves = [x, *block.parameters()]
+    weights = torch.randn(3, 4, 9).double()
+    for one, other in zip(
+        *(torch.autograd.grad(out, leaves, weights) for out in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+    assert torch.equal(x, kept), "the input itself is not added to"
