@@ -245,7 +245,7 @@ def _laid_out(sounds, n_times, processing, memory):
     for (onset, begun, seconds, sound), rate in zip(
         sounds[names].itertuples(index=False), clock_rate(sounds), strict=True
     ):
-        if holds_nothing(sound):
+        if holds_nothing(sound, memory):
             silent.append(sound)
             continue
         whole = _envelope(sound, sfreq, memory)

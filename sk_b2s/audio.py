@@ -13,33 +13,27 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-import sk_b2s.fingerprints as fingerprints
-from sk_b2s.caching import cached, code_of
 from sk_b2s.headers import doubt_header
 
 __all__ = [
-    "SoundFacts",
     "SoundTrack",
     "audio_info",
     "audio_path",
     "check_track",
     "is_file",
     "readable",
+    "mixed",
+    "read_pieces",
     "read_samples",
     "shortened",
-    "sound_facts",
 ]
 
-CODE = code_of(__file__) + code_of(fingerprints.__file__)
 SLOWEST, SLOW, FASTEST = 100, 1000, 1_000_000  # Hz; sampling rates that are refused, warned of, refused
 LOUDEST = (
     1e10  # samples beyond it are refused: 32-bit integers reach 2e9, and the square must fit into float32
 )
 TAIL = 1000  # frames at the end that must be readable
 CLOSE = 0.1  # s by which a header may differ from the samples
-SILENT = 1e-12  # range of samples that counts as none
-MOST_FACTS = 2**13  # sounds whose facts a process remembers
-_FACTS: dict = {}
 PIECE = 2**18  # frames that are read at a time
 
 
@@ -269,15 +263,17 @@ def read_tracks(path, info, start=0.0, stop=None):
         if first:
             file.seek(first)
         data = file.read(max(last - first, 0), dtype="float32", always_2d=True)
-    if data.size and not max(data.max(), -data.min()) <= LOUDEST:
-        _refuse_samples(path, data, first / info.rate, info.rate)
+    _check_samples(path, data, first / info.rate, info.rate)
     return data
 
 
-def _refuse_samples(path, data, start, rate):
+def _check_samples(path, data, start, rate):
+    """Raise if samples are not finite or are absurdly large."""
+    if not data.size or max(data.max(), -data.min()) <= LOUDEST:
+        return
     wrong = ~np.isfinite(data).all(1)
     if wrong.any():
-        what = f"{np.count_nonzero(wrong):,} of {len(data):,} samples are NaN or infinite"
+        what = "samples are NaN or infinite"
         at = int(np.argmax(wrong))
     else:
         at = int(np.argmax(np.abs(data).max(1)))
@@ -345,90 +341,16 @@ def check_track(sound, stamp):
     return info
 
 
-class SoundFacts(NamedTuple):
-    """What the samples of a sound file are like.
-
-    Attributes
-    ----------
-    peak : float
-        Largest absolute value of any track.
-    is_silent : bool
-        Whether the samples of the track that is chosen, or of the mean of all, are constant, or tracks cancel each
-        other to less than a ten-thousandth.
-    n_tracks : int
-    correlation : float
-        Smallest correlation between two tracks that are not constant; 1 if there are no two.
-    are_equal : bool
-        Whether all tracks are the same.
-    fingerprint : ndarray of uint32
-        Of the track that is chosen or the mean, see :func:`~sk_b2s.fingerprints.fingerprint`.
-    """
-
-    peak: float
-    is_silent: bool
-    n_tracks: int
-    correlation: float
-    are_equal: bool
-    fingerprint: np.ndarray
-
-
-def sound_facts(sound, stamp, memory=None):
-    """Read a whole sound file and look at its samples, once for each content.
+def read_pieces(path, info):
+    """Yield the samples of a sound file in pieces, checked: ndarrays of shape (n_samples, n_tracks).
 
     Parameters
     ----------
-    sound : str, Path or SoundTrack
-    stamp : hashable
-        As for :func:`audio_info`; with ``memory`` a digest of the content.
-    memory : None, str, Path or joblib.Memory, default=None
-        Where the facts are kept from one process to the next.
-        The folder holds pickle, which runs code when it is read. Use one that only you can write.
-
-    Returns
-    -------
-    facts : SoundFacts
-
-    Raises
-    ------
-    ValueError
-        As for :func:`read_samples`.
+    path : str
+    info : AudioInfo
     """
-    key = stamp, getattr(sound, "channel", None)
-    if key not in _FACTS:
-        if len(_FACTS) >= MOST_FACTS:
-            _FACTS.clear()
-        measure = cached(_measured, memory, ignore=["sound"])
-        _FACTS[key] = measure(readable(sound), (*key, CODE))
-    return _FACTS[key]
-
-
-def _measured(sound, stamp):
-    path, channel = audio_path(sound), getattr(sound, "channel", None)
-    info = check_track(sound, stamp)
-    tracks = read_tracks(path, info)
-    samples, several = mixed(tracks, channel), info.n_tracks > 1
-    peak, spread = float(max(tracks.max(), -tracks.min())), float(np.ptp(samples))
-    least = 1e-4 * float(np.ptp(tracks, axis=0).max()) if several else 0.0
-    equal = all(np.array_equal(tracks[:, 0], tracks[:, k]) for k in range(1, info.n_tracks))
-    return SoundFacts(
-        peak,
-        spread <= max(SILENT, least),
-        info.n_tracks,
-        _correlation(tracks),
-        equal,
-        fingerprints.fingerprint(samples, info.rate),
-    )
-
-
-def _correlation(tracks):
-    """Smallest correlation between two tracks that are not constant, 1 if there are no two."""
-    tracks = tracks[:, np.ptp(tracks, axis=0) > SILENT] if tracks.shape[1] > 1 else tracks
-    if tracks.shape[1] < 2:
-        return 1.0
-    mean = tracks.mean(0, dtype=np.float64)
-    products = np.zeros((len(mean), len(mean)))
-    for first in range(0, len(tracks), PIECE):
-        part = tracks[first : first + PIECE] - mean
-        products += part.T @ part
-    deviation = np.sqrt(np.diag(products))
-    return float((products / np.outer(deviation, deviation)).min())
+    with _opened(path) as file:
+        for first in range(0, info.n_frames, PIECE):
+            piece = file.read(min(PIECE, info.n_frames - first), dtype="float32", always_2d=True)
+            _check_samples(path, piece, first / info.rate, info.rate)
+            yield piece

@@ -7,8 +7,9 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.audio import SoundTrack, audio_info, audio_path, check_track, sound_facts, track_number
+from sk_b2s.audio import SoundTrack, audio_info, audio_path, check_track, track_number
 from sk_b2s.caching import content_digest
+from sk_b2s.sound_facts import sound_facts
 from sk_b2s.stimuli import SoundArray, sound_name, sound_state
 
 __all__ = [
@@ -36,7 +37,7 @@ def named(sounds, most=5):
 
 
 def facts_of(sound, memory=None):
-    """Return what the samples of a sound file are like, see :func:`~sk_b2s.audio.sound_facts`."""
+    """Return what the samples of a sound file are like, see :func:`~sk_b2s.sound_facts.sound_facts`."""
     return sound_facts(sound, content_digest(audio_path(sound)), memory)
 
 
@@ -76,11 +77,11 @@ def rate_hint(ratio, surely=False):
     return ""
 
 
-def holds_nothing(sound):
+def holds_nothing(sound, memory=None):
     """Return whether a sound, or each of its stored features, is constant from beginning to end."""
     if isinstance(sound, SoundArray):
         return len(sound.data) == 0 or not np.ptp(sound.data, axis=0).any()
-    return facts_of(sound).is_silent
+    return facts_of(sound, memory).is_silent
 
 
 def chosen_sounds(table):

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s.audio import SoundTrack, audio_info, audio_path, sound_facts
+from sk_b2s.audio import SoundTrack, audio_info, audio_path
 from sk_b2s.caching import content_digest, file_state
+from sk_b2s.sound_facts import sound_facts
 
 __all__ = [
     "SoundArray",

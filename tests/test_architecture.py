@@ -20,7 +20,8 @@ PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "texts", "caching", "units", "devices", "precision", "fingerprints", "headers",
-    "audio", "stimuli", "sounds", "copies", "annex", "file_parts", "textgrid_checks", "textgrids", "sensors",
+    "audio", "sound_facts", "stimuli", "sounds", "copies", "annex", "file_parts", "textgrid_checks", "textgrids",
+    "sensors",
     "matlab_files", "binary_headers", "raw_formats", "channel_names", "sidecars", "gaps", "identity", "recordings",
     "events", "studies", "completing", "event_tables", "bids_files", "bids",
     "bends", "clock_fits", "clocks", "triggers",

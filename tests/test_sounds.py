@@ -287,7 +287,7 @@ def changed_sounds(name, talk):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nan", r"1 of 160,000 samples are NaN or infinite \(the first at 3.000 s\)"), ("inf", "NaN or infinite"),
+    [("nan", r"samples are NaN or infinite \(the first at 3.000 s\)"), ("inf", "NaN or infinite"),
      ("1e30", "samples reach .*e\\+.*full scale")],
 )  # fmt: skip
 def test_samples_that_are_no_sound_are_refused_by_name(tmp_path, talks, name, message):
