@@ -17,13 +17,14 @@ By hand
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
-from sk_b2s.datasets.folders import choose, finish, need, study_root
+from sk_b2s.datasets.folders import as_on_disk, choose, finish, need, study_root, warn_of_missing
 from sk_b2s.stimuli import sound_duration
 from sk_b2s.textgrids import textgrid_events
 
@@ -42,6 +43,15 @@ SUBJECTS = {
     "reference": tuple(name for name in ALL if name not in (*LATE, "S02")),
     "all": ALL,
 }
+FURTHER = {
+    "Order": "order",
+    "LogFreq": "log_freq",
+    "SndPower": "snd_power",
+    "IsLexical": "is_lexical",
+    "NGRAM": "ngram",
+    "RNN": "rnn",
+    "CFG": "cfg",
+}  # fmt: skip ; columns of the csv that are not needed
 SLACK = 0.3  # s by which two sounds may follow each other faster or slower than the first lasts
 
 
@@ -99,14 +109,16 @@ def load_brennan2019(
        naturalistic listening. PLOS ONE 14:e0207741. https://doi.org/10.1371/journal.pone.0207741
     """
     root = study_root(root, STUDY, HINT)
-    folder = need(root / "proc", STUDY, f"Unpack proc.zip into it. {HINT}")
-    people = sorted(path.stem for path in folder.glob("S*.mat"))
+    folder = _unpacked(root, "proc", "S*.mat")
+    people = sorted(
+        path.stem.upper() for path in folder.iterdir() if re.fullmatch(r"(?i)s\d+\.mat", path.name)
+    )
     if isinstance(subjects, str) and subjects in SUBJECTS:
         subjects = SUBJECTS[subjects]
     spoken, lengths = _words(root, textgrids)
     tables = []
     for subject in choose("subjects", subjects, people, STUDY):
-        recording = next((p for p in root.glob(f"{subject}.vhdr")), root / f"{subject}.mat")
+        recording = _recording(root, subject)
         if need_recordings:
             need(recording, STUDY, f"{HINT} To read the trials only, pass need_recordings=False.")
         trials = _trials(folder / f"{subject}.mat")
@@ -116,11 +128,26 @@ def load_brennan2019(
     return finish(tables, STUDY, need_recordings)
 
 
+def _unpacked(root, name, pattern):
+    """Folder of an archive, also where unpacking has put it into another of its name: Path."""
+    folder = need(root / name, STUDY, f"Unpack {name}.zip into it. {HINT}")
+    inner = as_on_disk(folder / name)
+    return inner if inner.is_dir() and not any(folder.glob(pattern)) else folder
+
+
+def _recording(root, subject):
+    """Path of a recording: of the BrainVision edition, or of the MATLAB one, which is taken if none is there."""
+    paths = [as_on_disk(root / f"{subject}{suffix}") for suffix in (".vhdr", ".mat")]
+    return next((path for path in paths if path.exists()), root / f"{subject}.mat")
+
+
 def _words(root, textgrids):
     """Everything heard, by sound and time in it, and the seconds of each sound."""
     path = need(root / "AliceChapterOne-EEG.csv", STUDY, HINT)
-    table = pd.read_csv(path, keep_default_na=False)
+    table = pd.read_csv(path, keep_default_na=False, encoding="utf-8-sig")
     wanted = ["Word", "Segment", "onset", "offset", "Position", "Sentence"]
+    known = {name.casefold(): name for name in (*wanted, *FURTHER)}
+    table = table.rename(columns=lambda name: known.get(name.strip().casefold(), name))
     if missing := [column for column in wanted if column not in table]:
         raise ValueError(f"{STUDY}: {str(path)!r} lacks the columns {missing}; it has {list(table)}.")
     for column in set(wanted) - {"Word"}:
@@ -132,7 +159,7 @@ def _words(root, textgrids):
                 f"{table[column][row]!r}; was the file cut off, or written with decimal commas?"
             )
         table[column] = pd.to_numeric(table[column])
-    audio = root / "audio"
+    audio = _unpacked(root, "audio", "*.wav")
     sounds = {
         number: str(
             need(
@@ -143,14 +170,14 @@ def _words(root, textgrids):
         )
         for number in sorted(table["Segment"].unique())
     }
-    further = {"Order": "order", "LogFreq": "log_freq", "SndPower": "snd_power", "IsLexical": "is_lexical",
-               "NGRAM": "ngram", "RNN": "rnn", "CFG": "cfg"}  # fmt: skip
     words = pd.DataFrame({
         "type": "word", "number": table["Segment"], "sound": table["Segment"].map(sounds),
         "sound_onset": table["onset"], "duration": table["offset"] - table["onset"], "text": table["Word"],
         "sequence": table["Sentence"].map("alice/{}".format), "word_index": table["Position"] - 1.0,
     })  # fmt: skip
-    words = words.join(table[[name for name in further if name in table]].rename(columns=further))
+    lacking = [name for name in FURTHER if name not in table]
+    warn_of_missing(STUDY, f"{path.name} of this edition does not have, and the events neither", lacking)
+    words = words.join(table[[name for name in FURTHER if name in table]].rename(columns=FURTHER))
     lengths = {number: sound_duration(sound) for number, sound in sounds.items()}
     for number, of_sound in words.groupby("number"):
         if of_sound["sound_onset"].max() > lengths[number]:
@@ -168,7 +195,11 @@ def _words(root, textgrids):
 
 def _phonemes(folder, number, sound, words):
     """Phonemes of one sound, each of the word of the csv in which it begins."""
-    path = need(Path(folder) / f"DownTheRabbitHoleFinal_SoundFile{number}.TextGrid", STUDY, "")
+    path = need(
+        Path(folder) / f"DownTheRabbitHoleFinal_SoundFile{number}.TextGrid",
+        STUDY,
+        "Phonemes are read of all sounds or of none, by textgrids=None.",
+    )
     rows = textgrid_events(path)
     rows = rows[rows["type"] == "phoneme"].drop(columns=["sequence", "word_index"])
     words = words[words["number"] == number].sort_values("sound_onset")
@@ -179,8 +210,19 @@ def _phonemes(folder, number, sound, words):
 
 def _trials(path):
     """Trials of a recording: ``label`` of the sound, ``onset`` in the recording and ``tmin`` in the sound (s)."""
-    proc = loadmat(need(path, STUDY, HINT), squeeze_me=True, simplify_cells=True)["proc"]
-    trials, names = np.atleast_2d(proc["trl"]), list(proc["varnames"])
+    path = need(path, STUDY, HINT)
+    try:
+        proc = loadmat(path, squeeze_me=True, simplify_cells=True)["proc"]
+        trials, names = np.atleast_2d(proc["trl"]), [str(name) for name in np.atleast_1d(proc["varnames"])]
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"{STUDY}: {str(path)!r}: expected a struct 'proc' with 'trl' and 'varnames', but it lacks {error}."
+        ) from error
+    except Exception as error:  # scipy fails on broken bytes in every possible way
+        raise ValueError(
+            f"{STUDY}: {str(path)!r} cannot be read: {type(error).__name__}: {error}. Is it whole, and of a MATLAB "
+            f"version below 7.3?"
+        ) from error
     names = names[: trials.shape[1] - 3]  # S02 names three more
     if not {"segment", "tmin"} <= set(names):
         raise ValueError(

@@ -21,15 +21,25 @@ By hand
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sk_b2s.datasets.folders import choose, finish, is_pointer, need, study_root
+from sk_b2s.datasets.folders import (
+    as_on_disk,
+    choose,
+    finish,
+    is_pointer,
+    need,
+    read_json,
+    seconds_of,
+    study_root,
+    warn_of_missing,
+)
 from sk_b2s.datasets.matching import match_sequences
+from sk_b2s.sidecars import find_sidecar
 from sk_b2s.stimuli import plain_text, sound_duration
 from sk_b2s.textgrids import textgrid_events
 
@@ -39,6 +49,11 @@ STUDY = "broderick2019"
 HINT = "Fetch it by sk_b2s.datasets.fetch_broderick2019."
 RUNS = tuple(f"{run:02d}" for run in range(1, 21))
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z])")
+FORMATS = (".vhdr", ".set", ".bdf", ".edf", ".fif")  # of recordings, the published one first
+NAME = re.compile(
+    r"sub-([a-zA-Z0-9]+)(?:_ses-[a-zA-Z0-9]+)?_task-listening_run-(\d+)"
+    r"(_channels\.tsv|_eeg\.json|_eeg\.(?:vhdr|set|bdf|edf|fif))"
+)
 MATCHED = 0.8  # share of a run's words that must be in its text
 
 
@@ -114,16 +129,18 @@ def load_broderick2019(
         raise ValueError(f"{STUDY}: edition must be 'openneuro' or 'dryad', got {edition!r}.")
     if stimuli is None and edition == "dryad":
         raise ValueError(
-            f"{STUDY}: Dryad's edition has no sounds; give stimuli=, such as the folder 'stimuli' of ds004408."
+            f"{STUDY}: Dryad's edition has no sounds; give stimuli=, such as the folder 'stimuli' of "
+            f"ds004408."
         )
     stimuli = Path(root / "stimuli" if stimuli is None else stimuli)
     there = find_openneuro(root) if edition == "openneuro" else _dryad(root)
     people = sorted({subject for subject, _ in there})
     heard: dict[str, pd.DataFrame] = {}
-    tables = []
+    tables, missing = [], []
     for subject in choose("subjects", subjects, people, STUDY):
         for run in choose("runs", runs, sorted({run for _, run in there}), STUDY):
             if (subject, run) not in there:
+                missing.append(f"sub-{subject} run-{run}")
                 continue
             recording, about = there[subject, run]
             if need_recordings:
@@ -135,41 +152,57 @@ def load_broderick2019(
             )
     if not tables:
         raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no run that was asked for. {HINT}")
+    warn_of_missing(STUDY, "no recording is there of runs that others have or that were asked for", missing)
     return finish(tables, STUDY, need_recordings, audio_delay)
 
 
 def find_openneuro(root):
     """Recordings of the BIDS edition: {(subject, run): (path, what the tables beside it say)}."""
-    found = {}
-    for path in sorted(root.glob("sub-*/eeg/sub-*_task-listening_run-*_channels.tsv")):
-        match = re.fullmatch(r"sub-(\w+)_task-listening_run-(\d+)_channels", path.stem)
-        if not match:
+    found: dict = {}
+    others = []
+    for path in sorted(root.glob("sub-*/**/eeg/sub-*_*")):
+        if not (match := NAME.fullmatch(path.name)):
+            others += [path.name] if path.suffix in FORMATS else []
             continue
-        stem = str(path).removesuffix("_channels.tsv")
-        said, about = Path(f"{stem}_eeg.json"), {}
-        if said.is_file():
-            seconds = json.loads(said.read_text(encoding="utf-8-sig")).get("RecordingDuration")
-            about = {"recording_duration": float(seconds)} if seconds not in (None, "n/a") else {}
-        found[match[1], match[2]] = Path(f"{stem}_eeg.vhdr"), about
+        stem = Path(str(path).removesuffix(match[3]))
+        key = match[1], f"{int(match[2]):02d}"
+        recording = next((p for suffix in FORMATS if (p := Path(f"{stem}_eeg{suffix}")).exists()), None)
+        if key in found and found[key][0].parent != stem.parent:
+            raise ValueError(
+                f"{STUDY}: sub-{key[0]} has run {key[1]} twice, {found[key][0]} and {path}; keep one."
+            )
+        seconds = seconds_of(f"{stem}_eeg.json", STUDY)
+        about = {} if np.isnan(seconds) else {"recording_duration": seconds}
+        found[key] = recording or Path(f"{stem}_eeg.vhdr"), about
     if not found:
+        named = f" There are recordings of other names: {', '.join(others[:3])}." if others else ""
         raise FileNotFoundError(
-            f"{STUDY}: {str(root)!r} has no sub-*/eeg/sub-*_task-listening_run-*_channels.tsv. {HINT} "
-            f"Dryad's files need edition='dryad'."
+            f"{STUDY}: {str(root)!r} has no sub-*/eeg/sub-*_task-listening_run-*_eeg.vhdr or "
+            f"..._channels.tsv.{named} {HINT} Dryad's files need edition='dryad'."
         )
+    warn_of_missing(STUDY, "recordings of other names are not read", others)
+    unmarked = [path.name for path, _ in found.values() if not _has_channels(path)]
+    warn_of_missing(STUDY, "no channels.tsv says which channels are bad in", unmarked)
     return found
+
+
+def _has_channels(recording):
+    """Tell whether there is a table of channels, which may lie in an outer folder: bool."""
+    return find_sidecar(recording, "channels.tsv", root=recording.parents[2]) is not None
 
 
 def _dryad(root):
     """Recordings of the MATLAB edition: {(subject, run): (path, {})}."""
     folders = [folder for folder in (root / "Natural Speech/EEG", root / "EEG", root) if folder.is_dir()]
     found: dict = {}
-    for path in sorted(folders[0].glob("Subject*/Subject*_Run*.mat")):
-        if match := re.fullmatch(r"Subject(\d+)_Run(\d+)", path.stem):
+    for path in sorted(folders[0].glob("[Ss]ubject*/[Ss]ubject*_[Rr]un*.mat")):
+        if match := re.fullmatch(r"Subject(\d+)_Run(\d+)", path.stem, re.IGNORECASE):
             found[f"{int(match[1]):03d}", f"{int(match[2]):02d}"] = path, {}
     if not found:
         raise FileNotFoundError(
-            f"{STUDY}: {str(root)!r} has no 'Natural Speech/EEG/Subject1/Subject1_Run1.mat' ... (nor 'EEG/Subject1' "
-            f"...; Dryad's other folders are of other experiments). {HINT} OpenNeuro's files need edition='openneuro'."
+            f"{STUDY}: {str(root)!r} has no 'Natural Speech/EEG/Subject1/Subject1_Run1.mat' ... (nor "
+            f"'EEG/Subject1' ...; Dryad's other folders are of other experiments). {HINT} OpenNeuro's files "
+            f"need edition='openneuro'."
         )
     return found
 
@@ -178,7 +211,7 @@ def _heard(stimuli, run, texts, sentence_gap):
     """What is heard in a run, beginning with its recording."""
     number = int(run)
     wav = _either(stimuli, f"audio{run}.wav", f"audio{number}.wav")
-    grid = stimuli / wav.with_suffix(".TextGrid").name
+    grid = as_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
     if grid.exists() or is_pointer(grid):
         rows = textgrid_events(need(grid, STUDY, HINT), sentence_gap=sentence_gap)
     else:
@@ -199,7 +232,7 @@ def _heard(stimuli, run, texts, sentence_gap):
 
 def _either(folder, *names):
     """The file of the first name there is."""
-    found = [folder / name for name in names if (folder / name).exists()]
+    found = [path for name in names if (path := as_on_disk(folder / name)).exists()]
     return need(found[0] if found else folder / names[0], STUDY, f"It may also be {names[-1]!r}. {HINT}")
 
 
@@ -213,7 +246,10 @@ def _numbered(rows):
 def _gentle(path, sentence_gap):
     """Words and phonemes that Gentle aligned, as rows of a TextGrid's events."""
     words, phonemes = [], []
-    for entry in json.loads(path.read_text())["words"]:
+    entries = read_json(path, STUDY).get("words")
+    if not isinstance(entries, list):
+        raise ValueError(f"{STUDY}: {str(path)!r} lacks the list 'words' of Gentle.")
+    for entry in entries:
         if entry["case"] != "success":
             continue
         words.append((entry["start"], entry["end"] - entry["start"], entry["word"]))
@@ -241,7 +277,8 @@ def _sentences(rows, path):
     pairs = match_sequences(words["text"].map(lambda text: plain_text([text])), [word for word, _ in written])
     if len(pairs) < MATCHED * len(words):
         raise ValueError(
-            f"{STUDY}: only {len(pairs)} of {len(words)} words heard are in {str(path)!r}; is it the text of this run?"
+            f"{STUDY}: only {len(pairs)} of {len(words)} words heard are in {str(path)!r}; is it the text of "
+            f"this run?"
         )
     number = pd.Series(np.nan, words.index)
     number.iloc[pairs[:, 0]] = [written[place][1] for place in pairs[:, 1]]

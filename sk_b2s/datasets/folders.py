@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,14 @@ from sk_b2s.completing import delay_events
 from sk_b2s.sidecars import open_table
 from sk_b2s.stimuli import sound_duration
 
-__all__ = ["choose", "finish", "need", "read_tsv", "study_root"]
+__all__ = [
+    "as_on_disk", "choose", "finish", "need", "read_json", "read_tsv", "seconds_of", "study_root",
+    "warn_of_missing",
+]  # fmt: skip
 
 POINTER = b"annex/objects"  # what git-annex leaves in the place of a file that was not fetched
 LATE = 0.1  # s by which a word may begin after its sound has ended
+MOST_NAMED = 20  # of what is missing
 AFTER = 10.0  # s that a recording which is not there is taken to last after its last event
 
 
@@ -50,13 +56,14 @@ def need(path, study, hint):
     Returns
     -------
     path : Path
+        As it is on disk, where the case of letters may differ.
 
     Raises
     ------
     FileNotFoundError
         If it is not there, or git-annex has not fetched what is in it.
     """
-    path = Path(path)
+    path = as_on_disk(path)
     if is_pointer(path):
         raise FileNotFoundError(
             f"{study}: {str(path)!r} is a link to what git-annex has not fetched; in the study's folder, run "
@@ -65,6 +72,65 @@ def need(path, study, hint):
     if not path.exists():
         raise FileNotFoundError(f"{study}: {str(path)!r} does not exist. {hint}")
     return path
+
+
+def as_on_disk(path):
+    """Return a path with the case of letters that it has on disk, as it is if that is not there or not clear: Path."""
+    path = Path(path)
+    if path.exists() or path.is_symlink() or path == path.parent:
+        return path
+    parent = as_on_disk(path.parent)
+    if not parent.is_dir():
+        return path
+    alike = [other for other in parent.iterdir() if other.name.casefold() == path.name.casefold()]
+    return alike[0] if len(alike) == 1 else path
+
+
+def read_json(path, study):
+    """Read a JSON file that holds an object: dict.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, if it holds something else.
+    """
+    try:
+        held = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{study}: {str(path)!r} is not valid JSON: {error}. Was it cut off?") from error
+    if not isinstance(held, dict):
+        raise ValueError(f"{study}: {str(path)!r} must hold an object in JSON, got {type(held).__name__}.")
+    return held
+
+
+def seconds_of(path, study):
+    """Read ``RecordingDuration`` from the sidecar of a recording: float, NaN if it is not there or not known."""
+    if not Path(path).is_file():
+        return np.nan
+    seconds = read_json(path, study).get("RecordingDuration")
+    try:
+        return np.nan if seconds in (None, "n/a", "") else float(seconds)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{study}: {str(path)!r}: RecordingDuration must be a number of seconds, got {seconds!r}."
+        ) from error
+
+
+def warn_of_missing(study, what, names):
+    """Warn of what this edition of a study lacks, naming it.
+
+    Parameters
+    ----------
+    study, what : str
+        What a message calls the study, and what is missing and what was done.
+    names : sequence of str
+        Nothing is said if it is empty.
+    """
+    if names := list(dict.fromkeys(names)):
+        shown = ", ".join(names[:MOST_NAMED]) + f" and {len(names) - MOST_NAMED} more" * (
+            len(names) > MOST_NAMED
+        )
+        warnings.warn(f"{study}: {what}: {shown}.", stacklevel=3)
 
 
 def is_pointer(path):
@@ -135,7 +201,8 @@ def read_tsv(path, study, columns=()):
     table = pd.read_csv(open_table(path), sep="\t", keep_default_na=False, na_values=["n/a"], index_col=False)
     if missing := [column for column in columns if column not in table]:
         raise ValueError(
-            f"{study}: {str(path)!r} lacks the column{'s' * (len(missing) > 1)} {missing}; it has {list(table)}."
+            f"{study}: {str(path)!r} lacks the column{'s' * (len(missing) > 1)} {missing}; it has "
+            f"{list(table)}."
         )
     return table
 
@@ -173,6 +240,7 @@ def finish(tables, study, need_recordings, audio_delay=0.0):
     for sound, onset in last.items():
         if onset > (length := sound_duration(sound)) + LATE:
             raise ValueError(
-                f"{study}: {sound!r} lasts {length:.3f} s, but its last word begins at {onset:.3f} s; is it whole?"
+                f"{study}: {sound!r} lasts {length:.3f} s, but its last word begins at {onset:.3f} s; is it "
+                f"whole?"
             )
     return events if audio_delay == 0 else delay_events(events, audio_delay)

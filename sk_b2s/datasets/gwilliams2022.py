@@ -19,7 +19,6 @@ By hand
 from __future__ import annotations
 
 import ast
-import json
 import re
 import warnings
 from functools import lru_cache
@@ -28,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s.datasets.folders import choose, finish, need, read_tsv, study_root
+from sk_b2s.datasets.folders import choose, finish, need, read_tsv, seconds_of, study_root, warn_of_missing
 from sk_b2s.sensors import shorten
 
 __all__ = ["load_gwilliams2022"]
@@ -42,8 +41,11 @@ HINT = (
 )
 SUFFIXES = (".con", ".sqd", ".fif")
 KEYS = (
-    "kind", "start", "sound", "word", "phoneme", "sequence_id", "condition", "word_index", "speech_rate", "voice",
+    "kind", "start", "sound", "word", "phoneme", "sequence_id", "condition", "word_index", "speech_rate",
+    "voice",
 )  # fmt: skip
+OPTIONAL = ("phoneme", "condition", "speech_rate", "voice")  # keys that an edition may lack
+ONE_SESSION = ("03", "12", "16", "20", "21")
 SOUND = re.compile(r"([^/\\]+_\d+)(?:\.0)?\.wav$")
 APART = 0.005  # s by which a word may stand from where its sound says it is
 
@@ -86,7 +88,8 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
     Warns
     -----
     UserWarning
-        If tables have fewer rows than those of their story have.
+        If tables have fewer rows than those of their story have, a participant lacks a story that was asked for, or
+        this edition lacks a column that is not needed.
 
     Notes
     -----
@@ -102,9 +105,11 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
     """
     root = study_root(root, STUDY, HINT)
     people = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir())
-    tables = []
+    tables, missing = [], []
     for subject in choose("subjects", subjects, people, STUDY):
-        tables += _tables_of(root / f"sub-{subject}", subject, sessions, tasks, need_recordings)
+        found = list(_tables_of(root / f"sub-{subject}", subject, sessions, tasks, need_recordings))
+        missing += _missing_of(found, subject, sessions, tasks)
+        tables += found
     if not tables:
         raise FileNotFoundError(
             f"{STUDY}: {str(root)!r} has no table sub-*/ses-*/meg/*_events.tsv that was asked for. {HINT}"
@@ -113,7 +118,29 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
     for name, asked, column in (("tasks", tasks, "task"), ("sessions", sessions, "session")):
         choose(name, asked, sorted(events[column].unique()), STUDY)
     _check_alike(events)
+    warn_of_missing(STUDY, "neither recording nor table is there of", missing)
+    spoken = events[events["type"] == "word"]
+    empty = [
+        name for name in ("condition", "speech_rate", "speaker") if spoken[name].isna().all() and len(spoken)
+    ]
+    empty += [] if (events["type"] == "phoneme").any() else ["the rows of phonemes"]
+    warn_of_missing(STUDY, "the tables of this edition do not have, and the events neither", empty)
     return events
+
+
+def _missing_of(tables, subject, sessions, tasks):
+    """Name the stories that a participant heard, by session, and of which nothing is there."""
+    came = SESSIONS[:1] if subject in ONE_SESSION else SESSIONS
+    asked = (
+        came
+        if sessions is None
+        else [one for one in choose("sessions", sessions, SESSIONS, STUDY) if one in came]
+    )
+    there = {(table["session"].iloc[0], table["task"].iloc[0]) for table in tables}
+    wanted = [(session, task) for session in asked for task in choose("tasks", tasks, list(STORIES), STUDY)]
+    return [
+        f"sub-{subject} ses-{session} task-{task}" for session, task in wanted if (session, task) not in there
+    ]
 
 
 def _check_alike(events):
@@ -133,8 +160,9 @@ def _check_alike(events):
     if (short := counts[counts["rows"] < most]).size:
         first = short.iloc[0]
         raise ValueError(
-            f"{STUDY}: the table of {first['recording']!r} has {first['rows']} rows, those of other people who heard "
-            f"task {first['task']} {most[short.index[0]]} ({len(short)} such tables); it was cut off."
+            f"{STUDY}: the table of {first['recording']!r} has {first['rows']} rows, those of other people "
+            f"who heard task {first['task']} {most[short.index[0]]} ({len(short)} such tables); it was cut "
+            f"off."
         )
 
 
@@ -162,32 +190,36 @@ def _recording(stem):
 
 def _read_recording(path, recording, root, subject, session, task):
     """Read one table of events."""
-    table = read_tsv(path, STUDY, ["onset", "duration", "trial_type"])
+    table = read_tsv(path, STUDY, ["onset", "duration"])
     if "kind" not in table:
-        table = _spread(table, path)
-    if missing := [key for key in KEYS if key not in table]:
+        table = _spread(read_tsv(path, STUDY, ["trial_type"]), path)
+    if missing := [key for key in KEYS if key not in table and key not in OPTIONAL]:
         raise ValueError(f"{STUDY}: {str(path)!r} lacks the columns {missing}; it has {list(table)}.")
+    table = table.assign(**{key: None for key in OPTIONAL if key not in table})
     story = STORIES[task]
     spoken = table["kind"] != "sound"
     events = pd.DataFrame({
         "subject": subject, "session": session, "task": task, "recording": str(recording),
         "type": table["kind"], "onset": table["onset"], "duration": table["duration"],
-        "sound": _sounds(table["sound"], root, path), "sound_onset": table["start"].where(spoken, 0.0).astype(float),
+        "sound": _sounds(table["sound"], root, path), "sound_onset":
+            table["start"].where(spoken, 0.0).astype(float),
         "text": table["word"].where(table["kind"] == "word", table["phoneme"]).astype(object),
         "sequence": _names(table["sequence_id"], story), "word_index": table["word_index"].astype(float),
-        "condition": table["condition"].astype(object), "story": story, "speaker": table["voice"].astype(object),
+        "condition": table["condition"].astype(object), "story": story,
+        "speaker": table["voice"].astype(object),
         "speech_rate": table["speech_rate"].astype(float), "language": "en",
     })  # fmt: skip
     _check_places(events, path)
     said = Path(str(path).replace("_events.tsv", "_meg.json"))
     if said.is_file():
-        seconds = json.loads(said.read_text(encoding="utf-8-sig")).get("RecordingDuration")
-        events["recording_duration"] = float(seconds) if seconds not in (None, "n/a") else np.nan
+        events["recording_duration"] = seconds_of(said, STUDY)
     return events
 
 
 def _spread(table, path):
     """Give the literals of ``trial_type`` columns of their own."""
+    if "start" in table and table["trial_type"].isin(["sound", "word", "phoneme"]).all():
+        return table.rename(columns={"trial_type": "kind"})  # as BIDS names it
     codes, literals = pd.factorize(table["trial_type"])
     rows = []
     for index, literal in enumerate(literals):
@@ -196,8 +228,8 @@ def _spread(table, path):
         except (ValueError, SyntaxError, AttributeError, RecursionError):
             row = int(np.flatnonzero(codes == index)[0])
             raise ValueError(
-                f"{STUDY}: {str(path)!r}, row {row}, column 'trial_type': expected a dictionary with 'kind', got "
-                f"{literal!r}."
+                f"{STUDY}: {str(path)!r}, row {row}, column 'trial_type': expected a dictionary with 'kind', "
+                f"got {literal!r}."
             ) from None
     columns = pd.DataFrame(rows, columns=KEYS).iloc[codes].reset_index(drop=True)
     return table.drop(columns="trial_type").join(columns)
@@ -220,7 +252,8 @@ def _sounds(names, root, path):
         match = SOUND.search(str(name))
         if not match:
             raise ValueError(
-                f"{STUDY}: {str(path)!r}, column 'sound': expected 'stimuli/audio/<story>_<number>.wav', got {name!r}."
+                f"{STUDY}: {str(path)!r}, column 'sound': expected 'stimuli/audio/<story>_<number>.wav', got "
+                f"{name!r}."
             )
         found.append(str(need(root / "stimuli" / "audio" / f"{match[1].lower()}.wav", STUDY, HINT)))
     if (codes < 0).any():
@@ -246,6 +279,6 @@ def _check_places(events, path):
         came = "has no row of its sound" if np.isnan(off[row]) else f"is {off[row]:+.3f} s from there"
         raise ValueError(
             f"{STUDY}: {str(path)!r}, row {row}: expected the onset to be that of the sound "
-            f"{Path(events['sound'][row]).name!r} plus {events['sound_onset'][row]:.3f} s, but the row {came} "
-            f"({int(wrong.sum())} such rows)."
+            f"{Path(events['sound'][row]).name!r} plus {events['sound_onset'][row]:.3f} s, but the row "
+            f"{came} ({int(wrong.sum())} such rows)."
         )

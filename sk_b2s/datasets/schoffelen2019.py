@@ -29,7 +29,7 @@ from scipy.stats import theilslopes
 
 from sk_b2s.caching import FromFile
 from sk_b2s.clock_fits import FASTEST
-from sk_b2s.datasets.folders import choose, finish, need, study_root
+from sk_b2s.datasets.folders import choose, finish, need, study_root, warn_of_missing
 from sk_b2s.datasets.matching import match_sequences, match_times
 from sk_b2s.recordings import open_raw, recording_stamp
 from sk_b2s.sensors import shorten
@@ -168,9 +168,13 @@ def load_schoffelen2019(
 
 
 def _recording(folder):
-    found = sorted(path for path in folder.glob("meg/*.ds") if "rest" not in path.name)
+    there = sorted(folder.glob("meg/*.ds"))
+    found = [path for path in there if "rest" not in path.name and "visual" not in path.name]
     if not found:
         raise FileNotFoundError(f"{STUDY}: {str(folder / 'meg')!r} has no *_task-auditory_meg.ds. {HINT}")
+    warn_of_missing(STUDY, f"of several recordings of {folder.name}, {found[-1].name} is read, not", [
+        path.name for path in found[:-1]
+    ])  # fmt: skip
     return found[-1]
 
 
@@ -187,7 +191,7 @@ def _sentences(root):
     """The text of every stimulus by its first letters: dict."""
     path = need(root / "stimuli/stimuli.txt", STUDY, HINT)
     sentences = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         match = re.match(r"\s*\d+\s+(\S.*)", line)
@@ -197,6 +201,15 @@ def _sentences(root):
             )
         sentences[_key(match[1].split())] = match[1].strip()
     return sentences
+
+
+def _text(path):
+    """Read a text in UTF-8, or in Latin-1 as in some copies."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def _key(words):
@@ -228,7 +241,7 @@ def _heard(root, folder, number, sentences):
 
 def _read_log(path):
     """Read what Presentation logged: ``time`` (s), ``trigger`` it sent, ``number`` of the sound, ``condition``."""
-    text = path.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n").replace(".\n", ".")
+    text = _text(path).replace("\r\n", "\n").replace(".\n", ".")
     parts = text.split("Scenario -")
     lines = parts[min(1, len(parts) - 1)].split("\n")  # a log may hold itself twice
     head = next((place for place, line in enumerate(lines) if "Uncertainty" in line), None)
