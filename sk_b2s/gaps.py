@@ -211,7 +211,8 @@ def _records(path, sfreq):
     if times is not None:
         missing = np.diff(times) - seconds
         wide = np.flatnonzero(~(np.abs(missing) <= 1.5 / sfreq))
-        found |= {round((i + 1) * seconds * sfreq): float(missing[i]) for i in wide}
+        known = np.where(missing > 0, missing, np.nan)  # no record begins before the last one ended
+        found |= {round((i + 1) * seconds * sfreq): float(known[i]) for i in wide}
     return found
 
 

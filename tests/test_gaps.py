@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from raw_files import brain_of, write_brainvision, write_edf, write_eeglab, write_speech
+from test_bids import EVENTS, Folder
 
-from sk_b2s import check_alignment, events_from_raw, make_segments
+from sk_b2s import check_alignment, events_from_raw, make_segments, read_bids
 from sk_b2s.gaps import gaps_of, gaps_of_clock
 from sk_b2s.recordings import Processing, open_raw, read_extent, read_signal, recording_stamp
 from sk_b2s.triggers import read_triggers
@@ -213,6 +214,16 @@ def test_row_of_type_bad_with_a_boundary_as_text_is_a_gap(tmp_path, brain, sound
     _, text = told(make_segments, pd.concat([table, row], ignore_index=True), anchor=1.0)
     assert "3 cross a gap" in text
     assert "bad stretch" not in text
+
+
+@pytest.mark.parametrize("kind", ["boundary", "New Segment", "Boundary"])
+def test_row_of_an_events_file_that_is_a_boundary_is_a_gap(kind, tmp_path):
+    folder = Folder(tmp_path / "small")
+    folder.tell(EVENTS + f"10.0\t15.0\t{kind}\tn/a\tn/a\n")
+    events = read_bids(folder.root)
+    (X, _), text = told(make_segments, events, anchor=0.5, tmin=0, tmax=1, margin=0)
+    assert "1 cross a gap" in text
+    assert ((X["onset"] >= 10) & (X["onset"] < 20)).sum() == 20, "no stretch of 15 s is bad"
 
 
 def test_parts_are_filtered_and_resampled_by_themselves(tmp_path, brain):
