@@ -263,8 +263,18 @@ def read_tracks(path, info, start=0.0, stop=None):
         if first:
             file.seek(first)
         data = file.read(max(last - first, 0), dtype="float32", always_2d=True)
+    _check_count(path, last - first - len(data), info)
     _check_samples(path, data, first / info.rate, info.rate)
     return data
+
+
+def _check_count(path, missing, info):
+    """Raise if a decoder leaves out samples in the middle, so that all that follow are early."""
+    if missing > CLOSE * info.rate:
+        raise ValueError(
+            f"sound {path!r} is damaged: {missing / info.rate:.2f} of its {info.duration:.2f} s cannot be decoded, and "
+            f"what follows would be early. Copy it again."
+        )
 
 
 def _check_samples(path, data, start, rate):
@@ -349,8 +359,12 @@ def read_pieces(path, info):
     path : str
     info : AudioInfo
     """
+    count = 0
     with _opened(path) as file:
         for first in range(0, info.n_frames, PIECE):
             piece = file.read(min(PIECE, info.n_frames - first), dtype="float32", always_2d=True)
+            count += len(piece)
             _check_samples(path, piece, first / info.rate, info.rate)
-            yield piece
+            if len(piece):
+                yield piece
+    _check_count(path, info.n_frames - count, info)

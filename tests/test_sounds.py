@@ -356,6 +356,21 @@ def test_headers_that_lie_are_named(tmp_path, talks, name, how, seconds, message
     assert events["duration"].iloc[0] == pytest.approx(seconds, abs=0.6)
 
 
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus", "a.flac"])
+def test_holes_in_the_middle_are_refused(tmp_path, talks, name):
+    """A decoder of Ogg skips a damaged page, and all that follows comes early."""
+    form = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    path = tmp_path / name
+    write(path, talks[0], **form)
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2 : len(whole) // 2 + 300] = bytes(range(250)) + bytes(50)
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=rf"{name}' is (damaged: .* of its 40.00 s|not an audio file)"):
+        envelope(str(path))
+    with pytest.raises(ValueError, match=name):
+        find_sound(np.ones(5000), 100, path)
+
+
 def test_mp3_without_a_count_of_frames_is_named(tmp_path, talks):
     """The library takes the first bit rate for all frames and stops early."""
     path = tmp_path / "a.mp3"
