@@ -13,13 +13,12 @@ import pandas as pd
 
 from sk_b2s.candidates import row_hashes
 from sk_b2s.model_selection import StimulusLeakWarning, table_of
+from sk_b2s.overlaps import EXACT, NEEDED, has_frames
 from sk_b2s.stimuli import SoundIntervals
 from sk_b2s.windows import Windows
 
 __all__ = ["Exposure", "exposure_of", "warn_of_exposure"]
 
-NEEDED = ("sound", "sound_onset", "duration")
-EXACT = 1e-6  # s; windows that share less only meet
 FOREIGN = ("torch", "numpy", "pandas", "mne", "joblib")  # hold no decoder
 DEEPEST = 20  # levels of attributes, lists and dictionaries
 PLAIN = (
@@ -71,7 +70,11 @@ def exposure_of(estimator, y, but=()):
         rows = None
         if isinstance(part, SoundIntervals) and has_sound:
             rows = part.touches(table, guard=-EXACT)
-        elif isinstance(y, np.ndarray) and isinstance(_own(part).get("segments_"), np.ndarray):
+        elif (
+            has_frames(y)
+            and isinstance(y, np.ndarray)
+            and isinstance(_own(part).get("segments_"), np.ndarray)
+        ):
             hashes = row_hashes(y) if hashes is None else hashes
             known = [row_hashes(part.segments_), _own(part).get("heard_rows_", np.int64([]))]
             values = y.reshape(len(y), -1)

@@ -46,8 +46,8 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
         them, and the brain's own seconds where it has ``recording``, ``onset`` and ``duration``.
     y : DataFrame or Windows of shape (n_rows, ...)
         What was heard: ``sound``, ``sound_onset`` and ``duration``; ``block``, ``sequence`` and ``segment``
-        are counted where it has them. Of an array of features, or a table without these columns, equal rows count as
-        one segment, and the verdict is that of the samples of ``X``.
+        are counted where it has them. Without them the verdict is that of the samples of ``X``, and of an array of
+        features over time equal rows count as one segment.
     cv : int, splitter or iterable of (train, test), default=None
         As in :func:`~sklearn.model_selection.cross_val_score`: a number is that of consecutive folds of
         rows, None is five of them; any splitter; rows as indices or masks.

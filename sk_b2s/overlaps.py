@@ -8,7 +8,7 @@ import pandas as pd
 from sk_b2s.model_selection import table_of
 from sk_b2s.windows import Windows
 
-__all__ = ["EXACT", "HEARD", "NEEDED", "Line", "heard_table", "line_of", "line_of_windows"]
+__all__ = ["EXACT", "HEARD", "NEEDED", "Line", "has_frames", "heard_table", "line_of", "line_of_windows"]
 
 NEEDED = ("sound", "sound_onset", "duration")
 HEARD = {"blocks": "block", "sentences": "sequence", "segments": "segment"}  # columns of y
@@ -19,11 +19,19 @@ def heard_table(X, y):
     """Return the table of the stimuli; rows of features are known by their values alone."""
     table, brain = table_of(y), table_of(X)
     if table is None or not {*NEEDED, *HEARD.values()} & set(table):
-        known = {} if isinstance(y, Windows) else {"segment": _equal_rows(y)}
+        known = {"segment": _equal_rows(y)} if has_frames(y) else {}
         return pd.DataFrame(known, index=range(len(y)))
     if "duration" not in table and brain is not None and "duration" in brain:
         return table.assign(duration=brain["duration"].to_numpy())
     return table
+
+
+def has_frames(y):
+    """Return whether y is an array of features over time, whose rows are equal only if the sound is.
+
+    Rows of one frame, such as embeddings of words, are equal wherever the same word is said.
+    """
+    return not isinstance(y, (Windows, pd.DataFrame)) and np.ndim(y) == 3 and np.shape(y)[2] > 1
 
 
 def _equal_rows(y):
