@@ -7,33 +7,20 @@ from numbers import Real
 import joblib
 import numpy as np
 import pandas as pd
-from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
-from scipy.signal import welch
 
+from sk_b2s.alignment_notes import LEAST_HEARD, compare, judge
 from sk_b2s.caching import FromFile
 from sk_b2s.continuity import add_gap_notes
 from sk_b2s.events import check_events, clock_rate
-from sk_b2s.recordings import Processing, read_signal, recording_stamp
-from sk_b2s.sounds import holds_nothing, named
+from sk_b2s.lag_curves import REACH, lag_curve, least_seconds, response_offset, whitened
+from sk_b2s.leaks import leak_score, sound_channels
+from sk_b2s.recordings import Processing, open_raw, read_signal, recording_stamp
+from sk_b2s.sensors import pick_channels
+from sk_b2s.sounds import holds_nothing
 from sk_b2s.speech import Envelope
 from sk_b2s.stimuli import SoundArray, sound_name
 
-__all__ = ["check_alignment", "lag_curve", "response_offset"]
-
-RESPONSE = 0.12  # s after which the response to an envelope is largest, as a rule
-REACH = 0.45  # s until which it lasts
-CLIP = 5.0  # interquartile ranges
-SHRINKAGE = 0.02  # of the channels' covariance towards its mean eigenvalue
-RIDGE = 1.0  # of the envelope's power spectrum, in units of its mean in the band
-GROUP = 32  # channels transformed at a time
-AT_ONCE = 0.016  # s; a peak within it of 0 is no brain's
-BEFORE = (-0.4, -0.1)  # s in which nothing answers that hears
-LEAST_HEARD = 30.0  # s of sound, without which nothing is said
-BESIDE = 0.07  # s; a peak at 0 that is a sample off reaches as far
-SHARE = 0.15  # of the largest value, that a second peak needs
-LONGER = 1.25  # times as long as a sound are those that it is compared with, at most
-CLEAR = 1e-6  # p of a response whose absence from another sound says something
-PEAK = 6.0  # s.d. of the null by which a part of the curve counts as seen
+__all__ = ["check_alignment", "lag_curve", "response_offset", "whitened"]
 
 
 def check_alignment(
@@ -138,9 +125,10 @@ def check_alignment(
     if len(broken) == len(parts):
         raise broken[0]
     lags = parts[0][0]["lags"]
-    found = pd.DataFrame([_judge(part, tolerance, level) for recording in parts for part in recording])
+    rows = [row for recording in parts for row in judge(recording, max_offset, tolerance, level)]
+    found = pd.DataFrame(rows)
     found.attrs["lags"] = lags.round(6).tolist()
-    return add_gap_notes(_compare(found), sounds)
+    return add_gap_notes(compare(found), sounds)
 
 
 def _check(**numbers):
@@ -174,10 +162,14 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
         if seconds < LEAST_HEARD:
             return {**row, **_nothing(max_offset, processing.sfreq)}
         lags, power = lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
-        return {**row, **response_offset(lags, power, max_offset)}
+        found = response_offset(lags, power, max_offset)
+        if not name:
+            part = slice(start, stop)
+            found["leak"] = leak_score(brain[part], sound[part], processing.sfreq, heard[part])
+        return {"leak": np.nan, **row, **found}
 
-    whole = {**look(0, 0, len(brain)), "silent": silent}
-    least = max(LEAST_HEARD, _least(max_offset) + 1)
+    whole = {**look(0, 0, len(brain)), "silent": silent, "holders": _holders(path, signal, sound, processing)}
+    least = max(LEAST_HEARD, least_seconds(max_offset) + 1)
     edges = _edges_of(sounds, len(brain), processing.sfreq, least)
     singles = [look(part, *edge) for part, edge in enumerate(edges, 1)]
     whole["singles"] = [(one["sound"], one["offset"], one["p"], one["heard"]) for one in singles]
@@ -187,6 +179,15 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     n_parts = round(len(brain) / length) if len(brain) > 1.5 * length else 0
     cuts = np.linspace(0, len(brain), n_parts + 1).astype(int)
     return [whole, *(look(part, cuts[part - 1], cuts[part]) for part in range(1, n_parts + 1))]
+
+
+def _holders(path, signal, sound, processing):
+    """Names of the channels that hold the sound, with their correlation."""
+    found = sound_channels(signal, sound, processing.sfreq)
+    if not found:
+        return []
+    names = pick_channels(open_raw(path, processing), processing.picks)
+    return [(names[channel], likeness) for channel, likeness in found]
 
 
 def _edges_of(sounds, n_times, sfreq, least):
@@ -199,39 +200,14 @@ def _edges_of(sounds, n_times, sfreq, least):
             yield start, stop, sound_name(sound.sound)
 
 
-def _least(max_offset):
-    """Seconds that leave shifts for the null: four stretches as long as what is searched, beyond its reach."""
-    return 4 * (2 * max_offset + REACH) + 2 * (max_offset + 2 * REACH)
-
-
 def _nothing(max_offset, sfreq):
     """What is found where next to no sound is heard."""
     reach = int((max_offset + REACH) * sfreq + 1e-9)
     lags = np.arange(-reach, reach + 1) / sfreq
-    unknown = dict.fromkeys(("offset", "p", "rest", "rest_p"), np.nan)
-    return {**unknown, "lags": lags, "curve": np.zeros(len(lags))}
-
-
-def whitened(signal):
-    """Scale and clip channels, then rotate them so that all directions have equal power.
-
-    Parameters
-    ----------
-    signal : ndarray of shape (n_times, n_channels)
-
-    Returns
-    -------
-    white : ndarray of shape (n_times, n_good_channels)
-        Of unit variance and, but for a little shrinkage, uncorrelated; constant channels are left out.
-    """
-    low, middle, high = np.quantile(signal, [0.25, 0.5, 0.75], axis=0)
-    good = high > low
-    scaled = ((signal[:, good] - middle[good]) / (high - low)[good]).astype(np.float32)
-    np.clip(scaled, -CLIP, CLIP, out=scaled)
-    scaled -= scaled.mean(0)
-    values, vectors = np.linalg.eigh((scaled.T @ scaled).astype(np.float64) / len(scaled))
-    rotation = vectors / np.sqrt(np.maximum(values, 0) + SHRINKAGE * values.mean())
-    return scaled @ rotation.astype(np.float32)
+    unknown = dict.fromkeys(
+        ("offset", "offset_error", "p", "rest", "rest_p", "wide", "wide_p", "leak"), np.nan
+    )
+    return {**unknown, "edge": False, "lags": lags, "curve": np.zeros(len(lags))}
 
 
 def _laid_out(sounds, n_times, processing, memory):
@@ -280,192 +256,3 @@ def _filtered(course, processing):
     return mne.filter.filter_data(
         course, processing.sfreq, processing.l_freq, processing.h_freq, phase="zero", verbose="ERROR"
     )
-
-
-# --- the curve ---------------------------------------------------------------------------------------
-
-
-def lag_curve(brain, sound, sfreq):
-    r"""Power of the multichannel temporal response function at every circular shift of the sound.
-
-    .. math:: W_c(\tau) = \mathcal F^{-1}\left[\frac{X_c(f) \, \overline{Y(f)}}{n (P(f) + \lambda \bar P)}\right](\tau),
-              \qquad p(\tau) = \sum_c W_c(\tau)^2
-
-    with :math:`X_c` and :math:`Y` the spectra of channel and envelope over the n samples, :math:`P` the envelope's
-    power spectrum, smoothed to a resolution of 1/4 Hz, and :math:`\lambda` its mean in the band. Ridge
-    regression on lagged envelopes has these weights up to the smoothing and the ends; one Fourier transform gives
-    the lags that are looked at, and all that no brain can answer at.
-
-    Parameters
-    ----------
-    brain : ndarray of shape (n_times, n_channels)
-    sound : ndarray of shape (n_times,)
-    sfreq : float
-        Hz.
-
-    Returns
-    -------
-    lags : ndarray of shape (n_lags,)
-        Seconds from minus to plus half the length, rising; positive where the brain comes after the sound.
-    power : ndarray of shape (n_lags,)
-    """
-    n_times = next_fast_len(len(sound), real=True)
-    lags = (np.arange(n_times) - n_times // 2) / sfreq
-    if not np.ptp(sound):
-        return lags, np.zeros(n_times)  # silence has no spectrum to divide by
-    spectrum = rfft(sound, n_times)
-    freqs, smooth = welch(sound, sfreq, nperseg=min(len(sound), round(4 * sfreq)))
-    smooth = np.interp(rfftfreq(n_times, 1 / sfreq), freqs, smooth)
-    inside = smooth > 0.05 * smooth.max()
-    weight = np.conj(spectrum) / (smooth + RIDGE * smooth[inside].mean() + 1e-300)
-    power = np.zeros(n_times)
-    for first in range(0, brain.shape[1], GROUP):
-        channels = rfft(brain[:, first : first + GROUP], n_times, axis=0)
-        power += (irfft(channels * weight[:, None], n_times, axis=0) ** 2).sum(1)
-    return lags, np.roll(power, n_times // 2)
-
-
-def response_offset(lags, power, max_offset):
-    r"""Find a response in a lag curve, and how far it lies from where it should.
-
-    The curve is weighed by what a response looks like, :math:`h(\tau) \propto (\tau / \tau_0)^2 e^{2 - 2 \tau /
-    \tau_0}` from 0 to 0.45 s with :math:`\tau_0` = 0.12 s,
-
-    .. math:: s(\delta) = \sum_\tau h(\tau) \, p(\tau + \delta),
-
-    and the offset is where s is largest up to ``max_offset``. Largest values of s in stretches of equal length further
-    off are the null; a Gumbel distribution through their mean and spread gives p.
-
-    Parameters
-    ----------
-    lags, power : ndarray of shape (n_lags,)
-        Of :func:`lag_curve`.
-    max_offset : float
-        Seconds.
-
-    Returns
-    -------
-    found : dict
-        ``offset`` (s), ``p``, ``lags`` and ``curve`` of p within the reach (s.d. of the null about its mean), and
-        ``rest`` and ``rest_p``, offset and p of :math:`p(\tau) - p(-\tau)`, from which what leaks at 0 s is gone: its
-        smear is as wide to both sides. Within 0.07 s of 0 nothing counts.
-    """
-    step = lags[1] - lags[0]
-    after = np.arange(0, REACH, step)
-    shape = (after / RESPONSE) ** 2 * np.exp(2 - 2 * after / RESPONSE)
-    far = np.abs(lags) > max_offset + 2 * REACH
-    if len(lags) * step < _least(max_offset):
-        raise ValueError(
-            f"max_offset={max_offset:g} s leaves no shifts for the null in a part of {len(lags) * step:.0f} s; take a "
-            f"smaller one or longer parts."
-        )
-    curve = (power - power[far].mean()) / (power[far].std() or 1.0)
-    near = np.abs(lags) <= max_offset + REACH + 1e-9
-    offset, p = _best(lags, curve, shape, max_offset, far)
-    lopsided = np.where(np.abs(lags) > BESIDE, curve - np.interp(-lags, lags, curve), 0.0)
-    rest, rest_p = _best(lags, lopsided, shape, max_offset, far)
-    return {
-        "offset": offset,
-        "p": p,
-        "rest": rest,
-        "rest_p": rest_p,
-        "lags": lags[near],
-        "curve": curve[near],
-    }
-
-
-def _best(lags, curve, shape, max_offset, far):
-    """Where the weighed curve is largest within reach, and how rare that is further off."""
-    weighed = np.correlate(np.r_[curve, curve[: len(shape) - 1]], shape, "valid")
-    near = np.flatnonzero(np.abs(lags) <= max_offset)
-    best = near[np.argmax(weighed[near])]
-    null = weighed[far]
-    null = null[: len(null) // len(near) * len(near)].reshape(-1, len(near)).max(1)
-    scale = np.sqrt(6) / np.pi * null.std(ddof=1)
-    if not scale > 0:
-        return np.nan, np.nan
-    place = null.mean() - np.euler_gamma * scale
-    return lags[best], float(-np.expm1(-np.exp(-(weighed[best] - place) / scale)))
-
-
-# --- words -------------------------------------------------------------------------------------------
-
-
-def _judge(part, tolerance, level):
-    """Put a part's numbers into words."""
-    lags, curve = part.pop("lags"), part["curve"]
-    singles, error, silent = part.pop("singles", []), part.pop("error", None), part.pop("silent", [])
-    rest, rest_p = part.pop("rest"), part.pop("rest_p")
-    offset, seen = part["offset"], part["p"] <= level
-    early = curve[(lags >= BEFORE[0]) & (lags <= BEFORE[1])].max()
-    isolated = _is_isolated(lags, curve)
-    notes = [f"{named(silent)} {'is' if len(silent) == 1 else 'are'} silent"] if silent else []
-    if error is not None:
-        notes.append(f"cannot be looked at: {error}")
-    elif part["heard"] < LEAST_HEARD:
-        notes.append(f"only {part['heard']:.0f} s of sound")
-    elif isolated:
-        notes.append("isolated peak at 0 ms: earphones or cables, not a brain")
-        beside = np.abs(lags) > BESIDE  # an echo of chance beside a tall peak grows with it
-        later = (curve - curve[::-1])[beside].max() > SHARE * curve.max()
-        offset, seen = rest, seen and rest_p <= level and later
-        notes += [] if seen else ["nothing else is seen"]
-    if not seen:
-        verdict, offset = "cannot tell", np.nan
-    elif abs(offset) <= tolerance:
-        verdict = "aligned"
-        if early > max(PEAK, SHARE * curve.max()):
-            notes.append(
-                "response before the sound: smear of a zero-phase filter, or an early copy of the sound"
-            )
-    else:
-        verdict = f"off by {offset:+.2f} s"
-        word = "later" if offset > 0 else "earlier"
-        notes.append(f"the brain answers {abs(offset):.2f} s {word} than the table says")
-    if seen and not isolated:
-        notes += _odd_sounds(singles, offset, tolerance, level)
-    curve = part.pop("curve")
-    return {**part, "verdict": verdict, "offset": offset, "note": "; ".join(notes), "curve": curve}
-
-
-def _odd_sounds(singles, offset, tolerance, level):
-    """Say which sounds of a recording are elsewhere than the recording, or nowhere where the others are seen."""
-    level = level / max(len(singles), 1)
-    seen = [one for one in singles if one[2] <= level]
-    for name, at, *_ in seen:
-        if abs(at - offset) > tolerance:
-            yield f"{name!r} is {at - offset:+.2f} s from the others"
-    lost = []
-    for name, _, p, heard in singles:
-        alike = [other[2] for other in seen if other[3] <= LONGER * heard]  # a short sound shows less
-        if not p <= level and len(alike) > 1 and np.median(alike) <= CLEAR:
-            lost.append(name)
-    if lost and len(seen) > len(singles) / 2:
-        several = f"{', '.join(map(repr, lost[:3]))}{', ...' * (len(lost) > 3)}"
-        yield f"no response to {several}, where {len(seen)} of {len(singles)} show one: another sound, or far off?"
-
-
-def _is_isolated(lags, curve):
-    """Tell whether a peak stands at 0, with a valley on either side of it."""
-    centre = np.abs(lags) <= 0.045
-    before = (lags >= -0.09) & (lags < -0.045)
-    after = (lags > 0.045) & (lags <= 0.11)  # a response may follow
-    top = np.flatnonzero(centre)[np.argmax(curve[centre])]
-    chance = PEAK + SHARE * curve.max()  # what a response's own ripples and noise on top of them reach
-    least = max(chance, 1.5 * curve[before].max(), 1.5 * curve[after].min())
-    return abs(lags[top]) <= AT_ONCE and curve[top] > least
-
-
-def _compare(found):
-    """Say of what cannot be told how the other recordings are, and order the columns."""
-    whole = found[found["part"] == 0]
-    n_seen = int((whole["verdict"] != "cannot tell").sum())
-    if 2 * n_seen > len(whole):
-        told = found["note"].str.startswith(("cannot be looked at", "only "))
-        lost = (found["part"] == 0) & (found["verdict"] == "cannot tell") & ~told
-        text = (
-            f"no response, where {n_seen} of {len(whole)} recordings show one: the wrong sound, or far off?"
-        )
-        found.loc[lost, "note"] = [f"{note}; {text}".removeprefix("; ") for note in found.loc[lost, "note"]]
-    columns = [name for name in found if name not in ("verdict", "offset", "p", "note", "curve")]
-    return found[[*columns, "verdict", "offset", "p", "note", "curve"]]
