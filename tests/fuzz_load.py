@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator
 from sk_b2s import load
 
 SPARE = 400 * 2**20  # bytes beyond what the process has
-SECONDS = 2.0  # that a load may take on a busy machine
+SECONDS = 2.0  # of the processor that a load may take
 FORBIDDEN = re.compile(
     r"os\.(system|exec|fork|posix_spawn|spawn|remove|rename|rmdir|mkdir|link|symlink|chmod|putenv)|subprocess|exec$|compile|"
     r"import$|pickle|socket|shutil|ctypes|open$|marshal|code\.__new__|function\.__new__"
@@ -130,7 +130,7 @@ def change_bytes(whole, random):
 def attempt(path, what, same=None):
     """Load a file; return what is wrong with the outcome, or None."""
     global ACTIVE
-    began, ACTIVE = time.perf_counter(), True
+    began, ACTIVE = time.process_time(), True
     try:
         loaded = load(path)
     except (ValueError, FileNotFoundError) as error:
@@ -146,8 +146,8 @@ def attempt(path, what, same=None):
             wrong = "loads as another estimator"
     finally:
         ACTIVE = False
-    if time.perf_counter() - began > SECONDS:
-        wrong = f"took {time.perf_counter() - began:.1f} s"
+    if time.process_time() - began > SECONDS:
+        wrong = f"took {time.process_time() - began:.1f} s"
     if DONE:
         wrong = f"did {DONE[:3]}"
         DONE.clear()
