@@ -56,7 +56,7 @@ def test_load_survives_hundreds_of_changes(seed, tmp_path):
         Path(__file__).with_name("fuzz_load.py"),
         tmp_path / "whole.safetensors",
         str(seed),
-        "150",
+        "80",
     ]
     done = subprocess.run(
         code, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[1], check=False
