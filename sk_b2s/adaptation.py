@@ -13,12 +13,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.candidates import check_in_step, distinct_segments, row_hashes
+from sk_b2s.candidates import distinct_segments, row_hashes
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import table_of
 from sk_b2s.stimuli import SoundIntervals
 from sk_b2s.strangers import BATCH
+from sk_b2s.tables import check_in_step
 from sk_b2s.training import Brain, Pairs, RetrievalNet
 from sk_b2s.windows import Windows, subjects_of
 

@@ -19,11 +19,11 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from sk_b2s.adaptation import METHODS
 from sk_b2s.asking import decoder_and_windows, levels, was_interrupted
 from sk_b2s.caching import cached
-from sk_b2s.candidates import check_in_step
 from sk_b2s.counterparts import decoder_of
 from sk_b2s.ledger import Ledger, code_digest, key_of, row_digests
 from sk_b2s.model_selection import table_of
 from sk_b2s.retrieval import RetrievalMixin
+from sk_b2s.tables import check_in_step
 
 __all__ = ["CalibratedDecoder"]
 

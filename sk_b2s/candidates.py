@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.utils.validation import check_consistent_length
 
 from sk_b2s.devices import free_bytes
 from sk_b2s.metrics import similarity, weighted_norms
@@ -20,7 +19,6 @@ __all__ = [
     "Candidates",
     "as_target_windows",
     "check_estimates",
-    "check_in_step",
     "check_targets_vary",
     "distinct_segments",
     "iter_scores",
@@ -258,20 +256,6 @@ def check_estimates(Z, rows):
         raise ValueError(
             f"the estimates of {len(bad)} windows are NaN or infinite, the first that of row {bad[0]}: X holds NaN "
             f"there, or the decoder's weights do."
-        )
-
-
-def check_in_step(X, y):
-    """Raise where X and y have as many rows but their tables show that the rows are not each other's."""
-    check_consistent_length(X, y)
-    brain, heard = table_of(X), table_of(y)
-    if brain is None or heard is None or brain.index.equals(heard.index):
-        return
-    if set(brain.index) == set(heard.index):
-        row = int(np.flatnonzero(np.asarray(brain.index) != np.asarray(heard.index))[0])
-        raise ValueError(
-            f"X and y are out of step: row {row} is {brain.index[row]!r} in X and {heard.index[row]!r} in y. Both "
-            f"come row by row from make_segments; whatever reorders one must reorder the other."
         )
 
 

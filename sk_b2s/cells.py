@@ -147,8 +147,7 @@ def _seeded(estimator, seed):
     """Clone an estimator and seed all that is random in it."""
     estimator = clone(estimator)
     names = [name for name in estimator.get_params() if name.rsplit("__", 1)[-1] == "random_state"]
-    if names:  # a frozen estimator has none, and its set_params returns nothing
-        estimator.set_params(**dict.fromkeys(names, int(seed)))
+    estimator.set_params(**dict.fromkeys(names, int(seed)))  # a FrozenEstimator returns None
     return estimator
 
 

@@ -16,7 +16,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sk_b2s.activity import SpeechActivity
 from sk_b2s.answers import Retrieval, pools_of
 from sk_b2s.asking import retrieve, was_interrupted
-from sk_b2s.candidates import check_in_step, distinct_segments
+from sk_b2s.candidates import distinct_segments
 from sk_b2s.counterparts import (
     calibration_params,
     clear_of_brain,
@@ -34,7 +34,7 @@ from sk_b2s.nulls import shift_null, would_hit
 from sk_b2s.speech import Envelope
 from sk_b2s.stimuli import SoundArray
 from sk_b2s.surrogates import SurrogateBrain
-from sk_b2s.tables import is_segment_table, recordings_of
+from sk_b2s.tables import check_in_step, is_segment_table, recordings_of
 from sk_b2s.verdicts import LEAKS, Outcome, pooled_row, verdicts
 
 __all__ = ["CONTROLS", "Task", "brain_rows", "outcome_of", "run_controls", "wanted_controls"]

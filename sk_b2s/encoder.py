@@ -13,7 +13,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sk_b2s.adaptation import AdaptationMixin
-from sk_b2s.candidates import check_in_step
 from sk_b2s.channels import SUBJECT_LAYERS
 from sk_b2s.deepmel import SpeechModule
 from sk_b2s.devices import choose_device, choose_precision
@@ -26,6 +25,7 @@ from sk_b2s.modules import ACTIVATIONS, BrainModule
 from sk_b2s.precision import Precision
 from sk_b2s.retrieval import RetrievalMixin
 from sk_b2s.strangers import StrangerMixin
+from sk_b2s.tables import check_in_step
 from sk_b2s.training import Brain, EarlyStop, Pairs, RetrievalNet, one_split, say, validate_on
 from sk_b2s.windows import subjects_of
 
@@ -151,6 +151,8 @@ class BrainEncoder(
         Of what subjects' layers read; with ``unknown_subject="nearest"``.
     frame_weights_ : ndarray of shape (n_frames,)
         Steps of the brain in each frame.
+    recording_intervals_ : SoundIntervals or None
+        Parts of recordings in ``fit``, for the warning of ``predict`` without candidates.
     sound_intervals_ : SoundIntervals or None
         Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_, n_times_in_ : int
@@ -322,6 +324,7 @@ class BrainEncoder(
         segments = self._learn_segments(y).target
         train, valid = self._split(X, y, segments, random)
         self._learn_sound(y, train if valid is None else np.concatenate([train, valid]))
+        self._learn_recordings(X)
         targets = self._learn_speech(y, train)
         self._learn_shapes(X, y, targets, train)
         targets, X = keep_on(choose_device(self.device), targets, X)

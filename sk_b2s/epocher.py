@@ -32,7 +32,7 @@ from sk_b2s.recordings import (
 from sk_b2s.sensors import montage_key, pick_channels, sensor_positions, set_montage
 from sk_b2s.signals import Signal
 from sk_b2s.tables import check_rows, explained, is_segment_table, window_length
-from sk_b2s.windows import Windows
+from sk_b2s.windows import Windows, check_equal_shapes
 
 __all__ = ["Epocher"]
 
@@ -232,7 +232,7 @@ class Epocher(TransformerMixin, BaseEstimator):
             self.n_features_in_ = X.shape[1]
         else:
             with explained(X):
-                validate_data(self, X, allow_nd=True)
+                validate_data(self, check_equal_shapes(X), allow_nd=True)
         return self
 
     def transform(self, X):
@@ -402,9 +402,9 @@ class Epocher(TransformerMixin, BaseEstimator):
     def _from_array(self, X):
         if not hasattr(self, "ch_names_"):
             with explained(X):
-                return validate_data(self, X, allow_nd=True, reset=False)
+                return validate_data(self, check_equal_shapes(X), allow_nd=True, reset=False)
         with explained(X):
-            X = check_array(X, allow_nd=True, estimator=self)
+            X = check_array(check_equal_shapes(X), allow_nd=True, estimator=self)
         if X.ndim != 3 or X.shape[1] != len(self.ch_names_):
             raise ValueError(
                 f"this Epocher was fitted on recordings of {len(self.ch_names_)} channels; an array of windows must "

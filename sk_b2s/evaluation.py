@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.exceptions import FitFailedWarning
 
 from sk_b2s.asking import joined, table_of_heard
-from sk_b2s.candidates import check_in_step, distinct_segments
+from sk_b2s.candidates import distinct_segments
 from sk_b2s.cells import lay_out, run_all
 from sk_b2s.controls import brain_rows, wanted_controls
 from sk_b2s.counterparts import decoder_of, shift_pairs, with_noise
@@ -20,7 +20,7 @@ from sk_b2s.lines import find_problem
 from sk_b2s.model_selection import folds_of, table_of
 from sk_b2s.results import table_of_lines
 from sk_b2s.surrogates import SurrogateBrain
-from sk_b2s.tables import is_segment_table
+from sk_b2s.tables import check_in_step, is_segment_table
 
 __all__ = ["BESIDE", "benchmark"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from numbers import Integral, Real
 
@@ -13,7 +14,8 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sk_b2s.candidates import as_target_windows, check_in_step, check_targets_vary, distinct_segments
+from sk_b2s.candidates import as_target_windows, check_targets_vary, distinct_segments
+from sk_b2s.constant import check_not_constant, warn_of_constant
 from sk_b2s.frames import match_frames
 from sk_b2s.model_selection import table_of, warn_of_heard
 from sk_b2s.nulls import possible_shifts
@@ -29,7 +31,8 @@ from sk_b2s.strengths import (
     frame_rate,
     pieces,
 )
-from sk_b2s.windows import Windows, subjects_of
+from sk_b2s.tables import check_in_step
+from sk_b2s.windows import Windows, check_equal_shapes, subjects_of
 
 __all__ = ["ForwardTRF"]
 
@@ -159,6 +162,7 @@ class ForwardTRF(BaseEstimator):
         """
         X = _as_windows(X)
         check_in_step(X, y)
+        check_not_constant(X, type(self).__name__)
         check_alphas(self.alphas)
         self.speech_ = None if self.speech is None else clone(self.speech).fit(table_of(y))
         table = table_of(y)
@@ -193,8 +197,13 @@ class ForwardTRF(BaseEstimator):
         self._shape = X.shape[2], targets.shape[2]
         self._frames, self._weights = torch.from_numpy(frames), torch.from_numpy(np.bincount(frames))
         n_frames, rate = len(self._weights), frame_rate(X, targets, self)
-        first, last = np.clip(np.round(check_lags(self.lags) * rate).astype(int), 1 - n_frames, n_frames - 1)
-        self._lags = np.arange(first, last + 1)
+        first, last = np.round(check_lags(self.lags) * rate).astype(int)
+        if first >= n_frames or last <= -n_frames:
+            raise ValueError(
+                f"lags={self.lags!r} lie outside the window of {n_frames / rate:.3f} s. Use smaller lags or longer "
+                f"windows."
+            )
+        self._lags = np.arange(max(first, 1 - n_frames), min(last, n_frames - 1) + 1)
         self.lags_ = self._lags / rate
 
     def _fit_model(self, X, targets, y, segments, rows):
@@ -312,6 +321,7 @@ class ForwardTRF(BaseEstimator):
         """
         X = _as_windows(X)
         check_in_step(X, y)
+        warn_of_constant(X)
         if X.shape[1:] != (self.n_features_in_, self._shape[0]):
             raise ValueError(
                 f"X has {X.shape[1]} channels x {X.shape[2]} steps, but fit saw {self.n_features_in_} x "
@@ -350,13 +360,34 @@ class ForwardTRF(BaseEstimator):
         Returns
         -------
         r : float
+            Over the subjects with a channel that varies.
+
+        Raises
+        ------
+        ValueError
+            If no subject has a channel that varies.
 
         Warns
         -----
         StimulusLeakWarning
             If ``y`` contains sound of ``fit``.
+        UserWarning
+            If a subject has no channel that varies, in the recording or in the prediction.
         """
-        return float(self.correlations(X, y).groupby("subject")["r"].mean().mean())
+        of_subject = self.correlations(X, y).groupby("subject", sort=False)["r"].mean()
+        without = of_subject.index[of_subject.isna()].tolist()
+        if len(without) == len(of_subject):
+            raise ValueError(
+                "X holds nothing to score: for every subject, all channels or their predictions are constant. Check "
+                "the files that X was read from."
+            )
+        if without:
+            warnings.warn(
+                f"the score is the mean over {len(of_subject) - len(without)} of {len(of_subject)} subjects: all "
+                f"channels of {', '.join(map(repr, without))}, or their predictions, are constant.",
+                stacklevel=2,
+            )
+        return float(of_subject.mean())
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -369,6 +400,7 @@ class ForwardTRF(BaseEstimator):
 
 
 def _numbers(data, name):
+    data = check_equal_shapes(data, name)
     data = check_array(data, ensure_2d=False, allow_nd=True, dtype=np.float32, input_name=name)
     if data.ndim != 3:
         raise ValueError(

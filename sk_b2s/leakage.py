@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.model_selection import check_cv
 
 from sk_b2s.caching import content_digest
+from sk_b2s.columns import seconds_of
 from sk_b2s.copies import Copies, copied_windows
 from sk_b2s.minutes import recorded_seconds
 from sk_b2s.model_selection import GUARD, table_of
@@ -251,7 +252,8 @@ class _Rows:
             }
             self._drop_what_tells_nothing()
             if {"recording", "onset", "duration"} <= set(brain):
-                self.brain = Line(self.names["recordings"], brain["onset"], brain["duration"])
+                times = seconds_of(brain, "onset", "X"), seconds_of(brain, "duration", "X")
+                self.brain = Line(self.names["recordings"], *times)
                 self.times = brain[["recording", "onset", "duration"]].reset_index(drop=True)
         sound = np.zeros(len(heard), int) if sound is None else sound
         block = self.names.get("blocks", sound)

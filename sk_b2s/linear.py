@@ -10,7 +10,6 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from sk_b2s.candidates import check_in_step
 from sk_b2s.retrieval import RetrievalMixin
 from sk_b2s.ridge import lagged_moments
 from sk_b2s.strengths import (
@@ -23,6 +22,7 @@ from sk_b2s.strengths import (
     frame_rate,
     pieces,
 )
+from sk_b2s.tables import check_in_step
 from sk_b2s.windows import subjects_of
 
 __all__ = ["RidgeDecoder"]
@@ -104,6 +104,8 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         The fitted ``speech``.
     frame_weights_ : ndarray of shape (n_frames,)
         Steps of the brain in each frame. They weigh the frames in a score, not in the regression.
+    recording_intervals_ : SoundIntervals or None
+        Parts of recordings in ``fit``, for the warning of ``predict`` without candidates.
     sound_intervals_ : SoundIntervals or None
         Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_, n_times_in_ : int
@@ -204,6 +206,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self._check_parameters(X)
         segments = self._learn_segments(y).target
         self._learn_sound(y)
+        self._learn_recordings(X)
         targets = self._learn_speech(y, np.arange(len(y)))
         self._frames = self._learn_frames(X, y, targets)
         self._learn_lags(X, targets)

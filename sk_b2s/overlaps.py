@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sk_b2s.columns import seconds_of
 from sk_b2s.model_selection import table_of
 from sk_b2s.windows import Windows
 
@@ -49,7 +50,7 @@ def _equal_rows(y):
 def line_of(heard, sound, shift, y):
     """Lay out the sound of the rows; None where it is not known."""
     if sound is not None and set(NEEDED) <= set(heard):
-        return Line(sound, heard["sound_onset"] + shift, heard["duration"])
+        return Line(sound, seconds_of(heard, "sound_onset") + shift, seconds_of(heard, "duration"))
     return line_of_windows(y)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
 
 import numpy as np
@@ -11,7 +10,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
-from sk_b2s.windows import Windows
+from sk_b2s.constant import warn_of_constant
+from sk_b2s.windows import Windows, check_equal_shapes
 
 __all__ = ["FeatureScaler", "RobustChannelScaler"]
 
@@ -21,10 +21,11 @@ BATCH_VALUES = 2**24  # numbers of one batch of features, 128 MiB in double prec
 class _Affine:
     """Step (batch - centre) / scale, then clip; one row of centre and scale for each signal, or one for all."""
 
-    def __init__(self, centre, scale, clip=None):
+    def __init__(self, centre, scale, clip=None, reports_constant=False):
         self.centre = torch.as_tensor(centre, dtype=torch.float32)
         self.scale = torch.as_tensor(scale, dtype=torch.float32)
         self.clip = clip
+        self.reports_constant = reports_constant
 
     def __call__(self, batch, which):
         rows = torch.from_numpy(which) if len(self.centre) > 1 else torch.zeros(1, dtype=torch.int64)
@@ -137,7 +138,7 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
         else:
-            X = validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES)
+            X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)
             self.center_, self.scale_ = median_and_iqr(_flat(X), self.quantile_range)
         return self
 
@@ -157,7 +158,7 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "n_features_in_")
         if isinstance(X, Windows):
             return X.then(self._step(X))
-        X = validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
+        X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
         if not hasattr(self, "center_"):
             raise ValueError(
                 "this scaler was fitted on Windows; fit it on an array before it transforms one."
@@ -174,25 +175,8 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
             every = max(1, batch.shape[0] * batch.shape[2] // 20_000)  # 20,000 samples fix a median to 1 %
             samples = np.ascontiguousarray(_flat(batch)[:, ::every])
             centre[index], scale[index] = median_and_iqr(samples, self.quantile_range)
-            self._warn_of_constant(windows, index, samples)
-        return _Affine(centre, scale, self.clip)
-
-    @staticmethod
-    def _warn_of_constant(windows, index, samples):
-        constant = samples.min(1) == samples.max(1)
-        if windows.positions is not None:  # bad and absent channels are zero and say so by their position
-            constant &= np.isfinite(windows.positions[windows.layout[index]]).all(1)
-        if constant.any():
-            names = windows.ch_names or [str(i) for i in range(len(constant))]
-            flat = [name for name, is_flat in zip(names, constant, strict=True) if is_flat]
-            rows = windows.rows
-            named = rows is not None and "recording" in rows
-            which = rows["recording"].iloc[np.argmax(windows.which == index)] if named else "the data"
-            warnings.warn(
-                f"{len(flat)} constant channel{'s' * (len(flat) > 1)} in {which}: {', '.join(flat[:8])}. They carry "
-                f"nothing and stay at zero; mark them bad so that no attention is paid to them.",
-                stacklevel=4,
-            )
+        warn_of_constant(windows, stacklevel=4)
+        return _Affine(centre, scale, self.clip, reports_constant=True)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -262,7 +246,7 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
             size = max(1, BATCH_VALUES // (X.shape[1] * X.shape[2]))
             batches = (X.gather(np.arange(i, min(i + size, len(X)))).numpy() for i in range(0, len(X), size))
         else:
-            batches = [validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES)]
+            batches = [validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)]
         self.mean_, self.scale_, varies = self._moments(batches)
         if wrong := np.flatnonzero(~np.isfinite(self.mean_)).tolist():
             raise ValueError(
@@ -311,7 +295,7 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if isinstance(X, Windows):
             return X.then(_Affine(self.mean_[None], self.scale_[None]))
-        X = validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
+        X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
         mean, scale = (_column(v, X.ndim).astype(X.dtype) for v in (self.mean_, self.scale_))
         return (X - mean) / scale
 

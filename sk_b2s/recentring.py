@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
-from sk_b2s.windows import Windows
+from sk_b2s.constant import warn_of_constant
+from sk_b2s.windows import Windows, check_equal_shapes
 
 __all__ = ["CovarianceRecentring", "mean_covariance", "riemannian_distance", "whitener"]
 
@@ -23,6 +24,8 @@ STEPS, CLOSE = 50, 1e-9  # of the iteration for the geometric mean
 
 class _Mix:
     """Step batch -> K batch, with one matrix for each signal, or one for all."""
+
+    reports_constant = True  # CovarianceRecentring has looked at the channels before they were mixed
 
     def __init__(self, matrices):
         self.matrices = torch.as_tensor(matrices, dtype=torch.float32)
@@ -235,7 +238,7 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
             self.n_features_in_ = X.shape[1]
             vars(self).pop("matrix_", None)  # of a former fit
         else:
-            X = validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES)
+            X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)
             self.matrix_ = self._matrix(X)
         return self
 
@@ -254,13 +257,14 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_features_in_")
         if isinstance(X, Windows):
+            warn_of_constant(X)
             matrices = np.zeros((len(X.signals), X.shape[1], X.shape[1]))
             for index in np.unique(X.which):
                 batch = X.tiles(index).gather().numpy()
                 _check_recording(batch, X, index)
                 matrices[index] = self._matrix(batch)
             return X.then(_Mix(matrices))
-        X = validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
+        X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
         if not hasattr(self, "matrix_"):
             raise ValueError(
                 "this CovarianceRecentring was fitted on Windows; fit it on an array before it transforms one."

@@ -15,17 +15,19 @@ from sk_b2s.candidates import (
     CHUNK_BYTES,
     as_target_windows,
     check_estimates,
-    check_in_step,
     check_targets_vary,
     distinct_segments,
     iter_scores,
     row_hashes,
 )
+from sk_b2s.columns import seconds_of
+from sk_b2s.constant import check_not_constant, warn_of_constant
 from sk_b2s.frames import match_frames
 from sk_b2s.metrics import ranks, top_k_accuracy
 from sk_b2s.model_selection import table_of, warn_of_heard, warn_of_leak
 from sk_b2s.stimuli import SoundIntervals
-from sk_b2s.windows import Windows, subjects_of
+from sk_b2s.tables import check_in_step, recordings_of
+from sk_b2s.windows import Windows, check_equal_shapes, subjects_of
 
 __all__ = ["RetrievalMixin"]
 
@@ -57,14 +59,16 @@ class RetrievalMixin:
     def _check_windows(self, X, reset=False, any_channels=False):
         """Validate windows: Windows, or an array made so, whose channels and times are those of fit."""
         if not isinstance(X, Windows):
-            X = validate_data(self, X, reset=reset, allow_nd=True, dtype=np.float32)
+            X = validate_data(self, check_equal_shapes(X), reset=reset, allow_nd=True, dtype=np.float32)
             X = Windows.from_array(X if X.ndim == 3 else X[:, :, None])
         elif reset:
             self.n_features_in_ = X.shape[1]
         if reset:
+            check_not_constant(X, type(self).__name__, stacklevel=5)
             self.sfreq_in_, self.ch_names_in_ = X.sfreq, X.ch_names
             return X
         self._check_as_in_fit(X, any_channels)
+        warn_of_constant(X, stacklevel=5)
         return X
 
     def _check_as_in_fit(self, X, any_channels):
@@ -156,7 +160,9 @@ class RetrievalMixin:
                 f"y is a table of what was heard, but {owner}(speech=None) expects numbers: set "
                 f"speech=make_pipeline(MelSpectrogram(), FeatureScaler()), for example."
             )
-        return check_array(y, ensure_2d=False, allow_nd=True, dtype=np.float32, input_name="y")
+        return check_array(
+            check_equal_shapes(y, "y"), ensure_2d=False, allow_nd=True, dtype=np.float32, input_name="y"
+        )
 
     def _learn_segments(self, y):
         """Note the distinct segments, the default candidates."""
@@ -177,6 +183,27 @@ class RetrievalMixin:
         table = table_of(y)
         has_sound = table is not None and "sound_onset" in table
         self.sound_intervals_ = SoundIntervals.from_table(table.iloc[rows]) if has_sound else None
+
+    def _learn_recordings(self, X):
+        """Record which parts of which recordings were in ``fit``, for the warning of :meth:`predict`."""
+        spans = _spans_of(X)
+        self.recording_intervals_ = None if spans is None else SoundIntervals.from_spans(*spans)
+
+    def _warn_of_default_candidates(self, X):
+        """Warn if windows that were not in ``fit`` are compared with the segments of ``fit`` by default."""
+        spans, known = _spans_of(X), getattr(self, "recording_intervals_", None)
+        if spans is None or known is None:
+            return
+        is_new = ~known.overlap_spans(*spans)
+        if is_new.any():
+            warnings.warn(
+                f"{is_new.sum()} of {len(is_new)} windows were not in fit, but are compared with the "
+                f"{len(self.segments_)} segments of fit, the default candidates: if they heard other segments, every "
+                f"prediction is wrong, and so are scorers that call predict, such as scoring='accuracy'. Pass "
+                f"candidates=y, use score or scoring=retrieval_scores, or pass candidates=decoder.segments_ to silence "
+                f"this.",
+                stacklevel=3,
+            )
 
     def _learn_speech(self, y, train):
         """Fit ``speech`` on the training rows, and return everybody's features."""
@@ -281,8 +308,16 @@ class RetrievalMixin:
         segment : ndarray of int of shape (n_windows,)
             The column ``segment`` of the best candidate, or its place among the distinct candidates
             where they are numbers.
+
+        Warns
+        -----
+        UserWarning
+            If ``candidates`` is None and windows of recordings that were not in ``fit`` are compared with the segments
+            of ``fit``.
         """
         check_is_fitted(self)
+        if candidates is None:
+            self._warn_of_default_candidates(X)
         found, targets = self._candidates(candidates)
         best = [scores.argmax(1).cpu().numpy() for _, scores in self._scores(X, targets)]
         return found.ids[np.concatenate(best)] if best else found.ids[:0]
@@ -302,6 +337,9 @@ class RetrievalMixin:
         probabilities : ndarray of shape (n_windows, n_candidates)
             Rows sum to one; columns as in :meth:`similarity`.
         """
+        check_is_fitted(self)
+        if candidates is None:
+            self._warn_of_default_candidates(X)
         scores = torch.from_numpy(self.similarity(X, candidates))
         return torch.softmax(scores.double(), dim=1).numpy()
 
@@ -384,3 +422,12 @@ class RetrievalMixin:
             heard.append(getattr(self, "heard_rows_", np.int64([])))  # since fit
             leaking = np.isin(row_hashes(y), np.concatenate(heard))
             warn_of_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)
+
+
+def _spans_of(X):
+    """Recording, start and stop of each window, None where unknown."""
+    table = table_of(X)
+    if table is None or not {"recording", "onset", "duration"} <= set(table):
+        return None
+    start = seconds_of(table, "onset", "X")
+    return recordings_of(table), start, start + seconds_of(table, "duration", "X")

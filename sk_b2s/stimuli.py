@@ -12,6 +12,7 @@ import pandas as pd
 
 from sk_b2s.audio import SoundTrack, audio_info, audio_path
 from sk_b2s.caching import content_digest, file_state
+from sk_b2s.columns import column_of, seconds_of
 from sk_b2s.sound_facts import sound_facts
 
 __all__ = [
@@ -178,7 +179,18 @@ def sound_name(sound):
 
 def digests(sounds):
     """Digest of every entry of a column, each distinct entry once: (n_rows,) array of str."""
-    codes, distinct = pd.factorize(pd.Series(sounds, dtype=object))
+    sounds = pd.Series(sounds, dtype=object)
+    try:
+        codes, distinct = pd.factorize(sounds)
+        is_wrong = (codes < 0).any() or not all(isinstance(s, (str, Path, SoundArray)) for s in distinct)
+    except TypeError:  # a list, which has no hash
+        is_wrong = True
+    if is_wrong:
+        row, sound = next((r, s) for r, s in sounds.items() if not isinstance(s, (str, Path, SoundArray)))
+        raise ValueError(
+            f"row {row!r}, column 'sound': expected the path of an audio file or a SoundArray, got {sound!r}. Correct "
+            f"this row or drop it from X and y."
+        )
     return np.array([sound_digest(sound) for sound in distinct], dtype=object)[codes]
 
 
@@ -197,7 +209,7 @@ def identities(table):
     shift : ndarray of float of shape (n_rows,)
         Seconds to add to times in the sound of the row for times in the sound of ``key``.
     """
-    key, shift = digests(table["sound"]), np.zeros(len(table))
+    key, shift = digests(column_of(table, "sound")), np.zeros(len(table))
     if {"copy_of", "copy_shift"} <= set(table.columns):
         copied = table["copy_of"].notna().to_numpy()
         key[copied] = table["copy_of"].to_numpy(object)[copied]
@@ -381,9 +393,9 @@ class SoundIntervals:
         -------
         intervals : SoundIntervals
         """
-        own = digests(table["sound"])
-        start = table["sound_onset"].to_numpy(float)
-        stop = start + table["duration"].to_numpy(float)
+        own = digests(column_of(table, "sound"))
+        start = seconds_of(table, "sound_onset")
+        stop = start + seconds_of(table, "duration")
         parts = [(own, start, stop)]
         if blocks and {"block_start", "block_stop"} <= set(table.columns):
             parts.append((own, table["block_start"].to_numpy(float), table["block_stop"].to_numpy(float)))
@@ -391,11 +403,29 @@ class SoundIntervals:
         copied = key != own
         if copied.any():  # both in their own time and in that of the sound that they are copies of
             parts += [(key[copied], (a + shift)[copied], (b + shift)[copied]) for _, a, b in parts]
-        key, start, stop = (np.concatenate(part) for part in zip(*parts, strict=True))
-        new = cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()}, own[copied])
+        new = cls.from_spans(*(np.concatenate(part) for part in zip(*parts, strict=True)), own[copied])
         distinct = table["sound"].reset_index(drop=True).drop_duplicates()
         new.files = {own[i]: sound for i, sound in distinct.items() if not isinstance(sound, SoundArray)}
         return new
+
+    @classmethod
+    def from_spans(cls, key, start, stop, *parts):
+        """Unite stretches of time.
+
+        Parameters
+        ----------
+        key : ndarray of str of shape (n_spans,)
+            What each is a stretch of.
+        start, stop : ndarray of shape (n_spans,)
+            In seconds.
+        *parts : tuple
+            Further arguments of the constructor.
+
+        Returns
+        -------
+        intervals : SoundIntervals
+        """
+        return cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()}, *parts)
 
     def __or__(self, other):
         """Unite with others."""
@@ -429,16 +459,29 @@ class SoundIntervals:
         -------
         mask : ndarray of bool of shape (n_windows,)
         """
-        own, (key, shift) = digests(table["sound"]), identities(table)
-        start = table["sound_onset"].to_numpy(float) - guard
-        length = table["duration"].to_numpy(float) + 2 * guard
-        mask = self._touch(own, start, start + length)
+        own, (key, shift) = digests(column_of(table, "sound")), identities(table)
+        start = seconds_of(table, "sound_onset") - guard
+        length = seconds_of(table, "duration") + 2 * guard
+        mask = self.overlap_spans(own, start, start + length)
         if (copied := key != own).any():
             start = start[copied] + shift[copied]
-            mask[copied] |= self._touch(key[copied], start, start + length[copied])
+            mask[copied] |= self.overlap_spans(key[copied], start, start + length[copied])
         return mask
 
-    def _touch(self, key, start, stop):
+    def overlap_spans(self, key, start, stop):
+        """Return which stretches of time overlap the intervals.
+
+        Parameters
+        ----------
+        key : ndarray of str of shape (n_spans,)
+            What each is a stretch of.
+        start, stop : ndarray of shape (n_spans,)
+            In seconds.
+
+        Returns
+        -------
+        mask : ndarray of bool of shape (n_spans,)
+        """
         mask = np.zeros(len(key), bool)
         tolerance = 1e-9  # two windows that only meet share no sound
         for digest, rows in _rows_of_each(key).items():

@@ -15,7 +15,7 @@ from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_dat
 
 from sk_b2s.signals import Signal, loaded
 from sk_b2s.stimuli import stable_id
-from sk_b2s.windows import Windows
+from sk_b2s.windows import Windows, check_equal_shapes
 
 __all__ = ["SURROGATES", "SurrogateBrain", "phase_randomised", "white_noise"]
 
@@ -173,7 +173,9 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
         else:
-            validate_data(self, X, allow_nd=True, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan")
+            validate_data(
+                self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan"
+            )
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         return self
 
@@ -193,7 +195,12 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if not isinstance(X, Windows):
             X = validate_data(
-                self, X, allow_nd=True, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan", reset=False
+                self,
+                check_equal_shapes(X),
+                allow_nd=True,
+                dtype=FLOAT_DTYPES,
+                ensure_all_finite="allow-nan",
+                reset=False,
             )
             flat = np.moveaxis(X, 1, -1)  # (n_windows[, n_times], n_channels)
             noise = SURROGATES[self.kind](flat.reshape(-1, X.shape[1]), stable_id(self.seed_, 0))

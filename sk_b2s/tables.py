@@ -1,4 +1,4 @@
-"""What the steps ask of a table of segments: that it is one, and how long its windows are."""
+"""Checks of tables of segments: columns, window length, and that X and y belong together."""
 
 from __future__ import annotations
 
@@ -6,8 +6,19 @@ from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import check_consistent_length
 
-__all__ = ["check_rows", "explained", "is_segment_table", "recordings_of", "steps_in", "window_length"]
+from sk_b2s.model_selection import table_of
+
+__all__ = [
+    "check_in_step",
+    "check_rows",
+    "explained",
+    "is_segment_table",
+    "recordings_of",
+    "steps_in",
+    "window_length",
+]
 
 
 def steps_in(duration, sfreq):
@@ -68,3 +79,77 @@ def explained(X):
             f"X must be a table of segments with the columns recording, onset and duration, or numbers; the columns "
             f"{missing} are missing.{swapped}"
         ) from error
+
+
+# --- X and y, row by row -----------------------------------------------------------------------------
+
+SAME_PACE = 0.015  # s; largest difference between the steps of two rows in recording and stimulus
+ENOUGH_PAIRS, SHARE_IN_STEP = 10, 0.3  # pairs of rows that are judged, and the share that must agree
+
+
+def check_in_step(X, y):
+    """Raise a ValueError if X and y differ in length or their rows belong to different windows.
+
+    Tables are compared by their index. An index 0, 1, 2, ... says nothing once rows were selected, so times are
+    compared there: from one window to the next in a recording, the stimulus must advance as the recording does.
+
+    Parameters
+    ----------
+    X, y : DataFrame, Windows or array-like of shape (n_windows, ...)
+        EEG/MEG windows and stimulus segments.
+    """
+    check_consistent_length(X, y)
+    brain, heard = table_of(X), table_of(y)
+    if brain is None or heard is None:
+        return
+    calls = [table.attrs.get("make_segments") for table in (brain, heard)]
+    if None not in calls and calls[0] != calls[1]:
+        raise ValueError(
+            "X and y are out of step: they come from two calls of make_segments, which cut other windows. Take both "
+            "from one call."
+        )
+    one, other = brain.index, heard.index
+    if not one.equals(other):
+        if set(one) == set(other) or not (_is_count(one) or _is_count(other)):
+            row = int(np.argmin(np.asarray(one == other)))
+            raise ValueError(
+                f"X and y are out of step: row {row} is {one[row]!r} in X and {other[row]!r} in y. Select, sort and "
+                f"drop rows of both alike, or reset both indices if the rows do belong together. To permute labels, "
+                f"use shift_test or run_controls instead."
+            )
+    elif not isinstance(one, pd.RangeIndex):
+        return
+    _check_pace(brain, heard)
+
+
+def _is_count(index):
+    """Return whether an index is 0, 1, 2, ..."""
+    return np.array_equal(index, np.arange(len(index)))
+
+
+def _check_pace(brain, heard):
+    """Raise if the stimulus does not advance with the recording from window to window.
+
+    Only windows that overlap in the recording are compared, so that repetitions of a stimulus do not count.
+    """
+    if not {"recording", "onset", "duration"} <= set(brain) or not {"sound", "sound_onset"} <= set(heard):
+        return
+    times = pd.DataFrame({
+        "recording": pd.factorize(recordings_of(brain))[0], "sound": pd.factorize(heard["sound"].to_numpy())[0],
+        "onset": pd.to_numeric(brain["onset"], errors="coerce").to_numpy(float),
+        "duration": pd.to_numeric(brain["duration"], errors="coerce").to_numpy(float),
+        "sound_onset": pd.to_numeric(heard["sound_onset"], errors="coerce").to_numpy(float),
+    })  # fmt: skip
+    order = times.sort_values(["recording", "onset"], kind="stable")
+    step, length = order.diff().iloc[1:], order["duration"].to_numpy()[1:]
+    judged = (step["recording"] == 0) & (step["sound"] == 0) & (step["sound_onset"] != 0)
+    judged &= (step["onset"] > 0) & (step["onset"] < length)
+    apart = (step["onset"] - step["sound_onset"]).abs()[judged]
+    agree = (apart <= SAME_PACE).mean() if len(apart) else 1.0
+    if len(apart) >= ENOUGH_PAIRS and agree < SHARE_IN_STEP:
+        row = apart.index[apart.to_numpy() > SAME_PACE][0]
+        raise ValueError(
+            f"X and y are out of step: of {len(apart)} pairs of neighboring windows of one stimulus, {agree:.0%} "
+            f"advance by the same time in X (onset) and in y (sound_onset), and row {row} is {apart[row]:.3f} s off. "
+            f"Take both from one call of make_segments, and select, sort and drop rows of both alike."
+        )

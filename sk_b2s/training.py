@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 
 import numpy as np
 import torch
@@ -12,13 +13,14 @@ from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sk_b2s.candidates import iter_scores
+from sk_b2s.candidates import iter_scores, row_hashes
 from sk_b2s.deepmel import encode_windows
 from sk_b2s.feeding import fetch_ahead
 from sk_b2s.loss_functions import calibrated_cross_entropy, retrieval_cross_entropy
 from sk_b2s.metrics import ranks
-from sk_b2s.model_selection import table_of
+from sk_b2s.model_selection import StimulusLeakWarning, table_of
 from sk_b2s.precision import Precision
+from sk_b2s.stimuli import SoundIntervals
 
 __all__ = ["BalancedBatches", "Brain", "EarlyStop", "Pairs", "RetrievalNet"]
 
@@ -415,7 +417,25 @@ def one_split(splitter, X, y):
             f"validation={splitter!r} must leave rows to train on, and none on both sides; it yields {len(train)} and "
             f"{len(valid)} rows, {len(np.intersect1d(train, valid))} of them common."
         )
+    if n_shared := _n_shared(y, train, valid):
+        warnings.warn(
+            f"validation={splitter!r} leaves {n_shared} of {len(valid)} validation windows with a stimulus that is "
+            f"also trained on, so early stopping watches memory instead of decoding. Set validation to a share of the "
+            f"rows, such as 0.1, which holds out whole blocks of sound, or to a splitter of the package.",
+            StimulusLeakWarning,
+            stacklevel=5,
+        )
     return train, valid
+
+
+def _n_shared(y, train, valid):
+    """Count the validation rows whose stimulus is, in part, one of training."""
+    table = table_of(y)
+    if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
+        return int(SoundIntervals.from_table(table.iloc[train]).touches(table.iloc[valid]).sum())
+    if isinstance(y, np.ndarray):
+        return int(np.isin(row_hashes(y[valid]), row_hashes(y[train])).sum())
+    return 0
 
 
 def _as_indices(rows, n_rows):

@@ -9,7 +9,7 @@ import torch
 from sk_b2s.signals import Signal, fill, time_major
 from sk_b2s.tables import recordings_of
 
-__all__ = ["Windows", "subjects_of"]
+__all__ = ["Windows", "check_equal_shapes", "subjects_of"]
 
 
 class Windows:
@@ -140,7 +140,7 @@ class Windows:
         ValueError
             If ``data`` has not three dimensions.
         """
-        data = np.asarray(data)
+        data = np.asarray(check_equal_shapes(data, "data"))
         if data.ndim != 3:
             raise ValueError(
                 f"data must have the shape (n_windows, n_channels, n_times), got {data.shape}; add the missing axis."
@@ -389,6 +389,35 @@ class Windows:
         count = max((last - first) // self.n_read, 1)
         start = first + self.n_read * np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
         return self._replace(which=np.full(len(start), index), start=start, rows=None)
+
+
+def check_equal_shapes(X, name="X"):
+    """Return X as it is, or raise a ValueError if it is a sequence of windows of different shapes.
+
+    Parameters
+    ----------
+    X : object
+    name : str, default="X"
+        Name of X in the message.
+
+    Returns
+    -------
+    X : object
+    """
+    if not isinstance(X, (list, tuple)) and not (isinstance(X, np.ndarray) and X.dtype == object):
+        return X
+    shapes = []
+    for window in X:
+        try:
+            shapes.append(np.shape(window))
+        except ValueError:  # ragged itself
+            shapes.append(None)
+        if shapes[-1] != shapes[0] or shapes[0] is None:
+            raise ValueError(
+                f"all windows of {name} must have one shape (n_channels, n_times), got {shapes[0]} in window 0 and "
+                f"{shapes[-1]} in window {len(shapes) - 1}. Cut or pad them to one length."
+            )
+    return X
 
 
 def subjects_of(windows):

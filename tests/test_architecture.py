@@ -19,7 +19,7 @@ import sk_b2s.plotting
 PACKAGE = Path(sk_b2s.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
-    "texts", "caching", "units", "devices", "precision", "fingerprints", "headers",
+    "texts", "caching", "units", "devices", "precision", "fingerprints", "headers", "columns",
     "audio", "sound_facts", "stimuli", "sounds", "copies", "annex", "file_parts", "textgrid_checks", "textgrids",
     "sensors",
     "matlab_files", "binary_headers", "raw_formats", "channel_names", "sidecars", "gaps", "identity", "recordings",
@@ -27,7 +27,7 @@ ORDER = [
     "bends", "clock_fits", "clocks", "triggers",
     "continuity", "fitting", "beside", "blocks", "united_blocks", "segments",
     "model_selection", "tables", "minutes", "leave_one_out", "published",
-    "signals", "windows", "overlaps", "leakage", "ledger", "feeding",
+    "signals", "windows", "constant", "overlaps", "leakage", "ledger", "feeding",
     "epocher", "preprocessing", "recentring", "surrogates", "speech",
     "lag_curves", "leaks", "alignment_notes", "alignment", "activity", "features",
     "calibration", "inference", "checkpoints", "pretrained",

@@ -100,7 +100,9 @@ def test_earlier_steps_count(windows):
 def test_a_dead_channel_is_named(windows):
     windows.signals[1][:, 2] = 3e-6
     scaler = RobustChannelScaler().fit(windows)
-    with pytest.warns(UserWarning, match=r"1 constant channel in 1\.fif: Pz\. .*mark them bad") as caught:
+    with pytest.warns(
+        UserWarning, match=r"1 constant channel in recording '1\.fif': Pz\. .*mark them bad"
+    ) as caught:
         scaled = scaler.transform(windows)
     assert len(caught) == 1
     assert (np.asarray(scaled)[windows.which == 1, 2] == 0).all()
@@ -118,7 +120,7 @@ def test_a_masked_channel_is_no_surprise(windows):
         warnings.simplefilter("error")
         assert (np.asarray(RobustChannelScaler().fit_transform(masked))[windows.which == 1, 2] == 0).all()
     windows.signals[1][:, 0] = 0.0
-    with pytest.warns(UserWarning, match="1 constant channel in 1.fif: Fz"):
+    with pytest.warns(UserWarning, match="1 constant channel in recording '1.fif': Fz"):
         RobustChannelScaler().fit_transform(masked)
 
 
