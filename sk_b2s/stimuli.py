@@ -177,16 +177,19 @@ def sound_name(sound):
     return Path(sound).name + track
 
 
+SOUNDS = (str, Path, SoundTrack, SoundArray)  # what the column 'sound' may hold
+
+
 def digests(sounds):
     """Digest of every entry of a column, each distinct entry once: (n_rows,) array of str."""
     sounds = pd.Series(sounds, dtype=object)
     try:
         codes, distinct = pd.factorize(sounds)
-        is_wrong = (codes < 0).any() or not all(isinstance(s, (str, Path, SoundArray)) for s in distinct)
+        is_wrong = (codes < 0).any() or not all(isinstance(s, SOUNDS) for s in distinct)
     except TypeError:  # a list, which has no hash
         is_wrong = True
     if is_wrong:
-        row, sound = next((r, s) for r, s in sounds.items() if not isinstance(s, (str, Path, SoundArray)))
+        row, sound = next((r, s) for r, s in sounds.items() if not isinstance(s, SOUNDS))
         raise ValueError(
             f"row {row!r}, column 'sound': expected the path of an audio file or a SoundArray, got {sound!r}. Correct "
             f"this row or drop it from X and y."
