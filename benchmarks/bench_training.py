@@ -6,6 +6,8 @@ forward, backward, optimiser. The limit is two operations for each multiply-add 
 window forward, thrice that for training) over the best rate of a matrix product measured in the same run. Since the
 package pools before the last layer and mixes channels by one matrix, it does some 5 % less than is counted.
 
+With ``--profile`` a table follows that lists what one step of training spends its time on, by kinds of operations.
+
 The same network is also written down as one would without care ("plain torch"): channel-major, attention and subject
 matrices applied to each window, features repeated to 120 Hz. Its step is timed without any feeding.
 """
@@ -17,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from _machine import machine, markdown, matrix_rate, peak_mib, threads, training_operations
+from skorch.callbacks import Callback
 from torch import nn
 
 from sk_b2s import BrainEncoder
@@ -27,6 +30,17 @@ from sk_b2s.windows import Windows
 
 N_CHANNELS, N_TIMES, N_OUTPUTS, N_FRAMES, SFREQ, FRAMES_PER_SECOND = 208, 343, 1024, 143, 120.0, 50.0
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+KINDS = {  # of operations, by parts of their names; the first that fits counts
+    "convolutions": ("conv",),
+    "matrix products": ("::mm", "::bmm", "addmm", "baddbmm", "linear"),
+    "GELU": ("gelu",),
+    "batch norm": ("batch_norm",),
+    "gates": ("glu", "sigmoid", "mul_"),
+    "copies": ("copy", "clone", "::cat"),
+    "selection": ("index", "scatter", "gather"),
+    "optimizer": ("adam", "Optimizer"),
+    "additions": ("::add", "::sum"),
+}
 
 
 def experiment(n_windows, n_subjects, rng):
@@ -61,6 +75,50 @@ def fitted_rate(precision, args):
     )  # fmt: skip
     encoder.fit(brain, speech)
     return len(brain) / min(encoder.history_[1:, "dur"])
+
+
+class StepProfile(Callback):
+    """Profile of the third step of training."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def on_train_begin(self, net, **kwargs):
+        """Begin to count steps."""
+        self.n_steps, self.profile_ = 0, None
+
+    def on_batch_begin(self, net, **kwargs):
+        """Start before the third step."""
+        self.n_steps += 1
+        if self.n_steps == 3:
+            self.profile_ = torch.profiler.profile().__enter__()
+
+    def on_batch_end(self, net, **kwargs):
+        """Stop after it."""
+        if self.n_steps == 3:
+            self.profile_.__exit__(None, None, None)
+
+    def shares(self):
+        """Return the share of each kind of operations in the time of the step."""
+        kind_of_time = "self_cpu_time_total" if self.device == "cpu" else "self_device_time_total"
+        spent = dict.fromkeys([*KINDS, "rest"], 0.0)
+        for event in self.profile_.key_averages():
+            kinds = (kind for kind, names in KINDS.items() if any(name in event.key for name in names))
+            spent[next(kinds, "rest")] += getattr(event, kind_of_time)
+        total = sum(spent.values())
+        return {kind: seconds / total for kind, seconds in spent.items()}
+
+
+def step_shares(precision, args):
+    """Return what one step of training spends its time on."""
+    brain, speech = experiment(3 * args.batch, args.subjects, np.random.default_rng(0))
+    profile = StepProfile(args.device)
+    encoder = BrainEncoder(
+        batch_size=args.batch, max_epochs=1, validation=None, precision=precision, device=args.device,
+        callbacks=[profile], random_state=0, verbose=0,
+    )  # fmt: skip
+    encoder.fit(brain, speech)
+    return profile.shares()
 
 
 class PlainModule(nn.Module):
@@ -128,6 +186,7 @@ def main():
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", nargs="+", default=list(DTYPES), choices=list(DTYPES))
+    parser.add_argument("--profile", action="store_true", help="add the shares of kinds of operations")
     parser.add_argument("--no-plain", action="store_true", help="leave out plain torch")
     args = parser.parse_args()
     with threads(args.threads):
@@ -154,6 +213,14 @@ def main():
             "share of limit",
         ]
         print(markdown(columns, rows))
+        if args.profile:
+            shares = [[precision, *step_shares(precision, args).values()] for precision in args.precision]
+            print()
+            print(
+                markdown(
+                    ["precision", *KINDS, "rest"], [[p, *(f"{v:.1%}" for v in row)] for p, *row in shares]
+                )
+            )
 
 
 if __name__ == "__main__":
