@@ -121,6 +121,8 @@ def save(estimator, path, *, parent=None, trusted=None):
         If ``estimator`` is none, or something in it cannot be saved; the message says what and where.
     FileNotFoundError
         If the folder does not exist, or ``parent``.
+    OSError
+        If the file cannot be written.
     ValueError
         If ``parent`` is not what this encoder was adapted from, or the same file as ``path``.
 
@@ -177,6 +179,10 @@ def save(estimator, path, *, parent=None, trusted=None):
     try:
         save_file(writer.tensors, unfinished, metadata={"sk_b2s": header})
         os.replace(unfinished, path)
+    except safetensors.SafetensorError as error:
+        raise OSError(
+            f"{path} cannot be written: {error}. Is the disk full? What was there is as it was."
+        ) from error
     finally:
         unfinished.unlink(missing_ok=True)
 

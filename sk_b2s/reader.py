@@ -20,6 +20,7 @@ __all__ = ["Reader"]
 
 ROOM = 2**26, 16  # bytes that may be made of any file, and for each of its own
 LONGEST = 1024  # letters that texts of a fixed width may have beyond those that are there
+MOST_JOBS = 1024  # workers that a file may ask for
 LISTS = ("steps", "transformer_list", "spaces")  # parameters that are lists of names and estimators
 
 
@@ -270,6 +271,11 @@ def _check_params(cls, params):
             for step in params[name]
         ):  # fmt: skip
             raise ValueError(f"the {name} of a {cls.__name__} in it are no pairs of a name and an estimator.")
+    n_jobs = params.get("n_jobs")
+    if isinstance(n_jobs, int) and abs(n_jobs) > MOST_JOBS:
+        raise ValueError(
+            f"n_jobs={n_jobs} of a {cls.__name__} in it would start more workers than a machine bears."
+        )
     constraints = getattr(cls, "_parameter_constraints", {})
     checked = {name: value for name, value in params.items() if name in constraints and name != "memory"}
     validate_parameter_constraints(constraints, checked, cls.__name__)

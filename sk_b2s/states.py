@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -327,10 +328,16 @@ def check_names(name, cls, state):
         ends = attribute in known or (isinstance(attribute, str) and attribute.isidentifier() and (
             attribute.endswith("_") and not attribute.startswith("_") if own else not attribute.startswith("__")
         ))  # fmt: skip
-        if not ends or hasattr(cls, attribute) or attribute in cls._get_param_names():
+        if not ends or _is_taken(cls, attribute, own) or attribute in cls._get_param_names():
             raise ValueError(
                 f"it sets {str(attribute)[:80]!r} of {name}, which is no attribute that its fit sets."
             )
+
+
+def _is_taken(cls, attribute, own):
+    """Whether a class has a method or property of that name; one of the user's may have a value that fit replaces."""
+    found = inspect.getattr_static(cls, attribute, None)
+    return hasattr(cls, attribute) and (own or callable(found) or hasattr(found, "__get__"))
 
 
 def check_state(owner, expected, state, sizes):

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from sk_b2s import (
@@ -351,3 +351,49 @@ def test_predict_does_not_wait_for_sounds_that_a_file_names(kind, tmp_path):
     save(decoder, tmp_path / "decoder")
     with pytest.raises(FileNotFoundError, match="give candidates="):
         load(tmp_path / "decoder").predict(X)
+
+
+class Counter(BaseEstimator):
+    """An estimator of the user's own, with a value of its class that fit replaces."""
+
+    count_ = None
+
+    def fit(self, X, y=None):
+        self.count_, self._seen, self.n_rows = 3, True, len(X)
+        return self
+
+
+def test_load_takes_what_a_trusted_class_sets(tmp_path):
+    save(Counter().fit([1, 2]), tmp_path / "a", trusted={"Counter": Counter})
+    assert vars(load(tmp_path / "a", trusted={"Counter": Counter})) == {
+        "count_": 3,
+        "_seen": True,
+        "n_rows": 2,
+    }
+    tensors, text = content(tmp_path / "a")
+    for name in ("fit", "get_params", "__class__"):
+        text["estimator"]["estimator"]["fitted"] = [[name, 1]]
+        forge(tmp_path / "b", tensors, text)
+        with pytest.raises(ValueError, match="no attribute that its fit sets"):
+            load(tmp_path / "b", trusted={"Counter": Counter})
+
+
+@pytest.mark.parametrize("n_jobs", [10**9, -(10**9)])
+def test_load_bounds_the_workers_of_a_file(n_jobs, tmp_path):
+    save(FeatureUnion([("a", PCA(2))], n_jobs=n_jobs), tmp_path / "a")
+    with pytest.raises(ValueError, match="more workers than"):
+        load(tmp_path / "a")
+
+
+@posix
+def test_save_names_the_file_where_the_disk_is_full(tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    big = RobustChannelScaler().fit(np.random.default_rng(0).standard_normal((1, 5000, 3)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"scaler\.safetensors cannot be written"):
+            save(big, tmp_path / "scaler.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import resource
 import zlib
 
 import numpy as np
@@ -157,6 +156,7 @@ def test_what_is_no_file_is_refused_before_it_is_read(kind, done, tmp_path):
 @posix
 @pytest.mark.parametrize("most", [0, 100])
 def test_a_full_disk_is_said_with_the_file(most, tmp_path):
+    resource = pytest.importorskip("resource")
     ledger, before = Ledger(tmp_path / "r.jsonl"), resource.getrlimit(resource.RLIMIT_FSIZE)
     with ledger.claim("a" * 32) as claim:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
