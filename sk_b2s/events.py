@@ -113,7 +113,7 @@ def check_events(events):
         "a number of seconds of 0 or more",
     )  # fmt: skip
     _check_one_sound_at_a_time(events[is_sound])
-    events = _place_in_sounds(events)
+    events = _name_tracks(_place_in_sounds(events))
     return events.sort_values(["recording", "onset"], kind="stable", ignore_index=True)
 
 
@@ -225,6 +225,15 @@ def _choose_tracks(events, is_sound):
                 [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[lost], dtype=object
             )
     _name_row(events, is_sound, lambda sounds: warn_of_tracks(pd.unique(sounds), stacklevel=6))
+
+
+def _name_tracks(events):
+    """Fill ``sound_channel`` of words and phonemes, which have the track of their sound."""
+    if "sound_channel" not in events:
+        return events
+    track = events["sound"].map(lambda sound: getattr(sound, "channel", None), na_action="ignore")
+    given = events["sound_channel"].astype(object)
+    return events.assign(sound_channel=given.where(given.notna(), track))
 
 
 def _name_row(events, is_sound, look):

@@ -142,7 +142,9 @@ def test_check_events_puts_tracks_in_place_of_files(tmp_path, talks, silent_warn
     for table in (events, pd.concat([events, word.drop(columns="sound")]), pd.concat([events, word])):
         checked = check_events(check_events(table))
         assert set(checked["sound"].map(str)) == {path, mono}
-        assert set(checked.loc[checked["sound"].map(str) == path, "sound"]) == {SoundTrack(path, 1)}
+        rows = checked["sound"].map(str) == path
+        assert set(checked.loc[rows, "sound"]) == {SoundTrack(path, 1)}
+        assert set(checked.loc[rows, "sound_channel"]) == {1}
     both = pd.concat(
         [heard([path]).assign(stream=s, sound_channel=c) for s, c in (("attended", 1), ("ignored", 0))]
     )
