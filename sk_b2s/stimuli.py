@@ -124,6 +124,11 @@ def sound_state(sound):
     return file_state(_regular_file(sound))
 
 
+def file_stamp(path):
+    """Digest the content of the file of a sound, whatever its path and date: str."""
+    return content_digest(_regular_file(path))
+
+
 def sound_digest(sound):
     """Identify a sound by its content, so that a copied or moved file is the same sound.
 
@@ -140,7 +145,7 @@ def sound_digest(sound):
     """
     if isinstance(sound, SoundArray):
         return sound.digest
-    whole = content_digest(_regular_file(sound))
+    whole = file_stamp(sound)
     if not isinstance(sound, SoundTrack) or sound.channel == "mean" or sound_facts(sound, whole).are_equal:
         return whole
     return _digest(whole, "track", str(sound.channel))

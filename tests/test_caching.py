@@ -3,6 +3,7 @@
 import os
 import pickle
 from functools import partial
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -13,7 +14,7 @@ import soundfile
 from sk_b2s import Epocher, MelSpectrogram, caching
 from sk_b2s.caching import FromFile, content_digest, file_state
 from sk_b2s.ledger import key_of, row_digests
-from sk_b2s.stimuli import sound_duration
+from sk_b2s.stimuli import file_stamp, sound_duration
 
 CALLS = []
 
@@ -158,10 +159,23 @@ def test_copies_share_an_entry_of_the_cache(tables, tmp_path):
             row_digests(windows) == row_digests(Epocher(sfreq=50, lag=0, baseline=None).fit_transform(X))
         ).all()
     assert before[0] == before[1]
-    assert len(before[0]) == 3, "header, signal and features"
+    functions = [Path(entry).parents[1].name for entry in before[0]]
+    assert {"read_header", "read_signal", "mel_spectrogram"} <= set(functions)
+    assert len(set(functions)) == len(functions), "one entry of each"
     for one, other in zip(*values, strict=True):
         np.testing.assert_array_equal(one, other)
     assert (row_digests(tables[0][0]) == row_digests(tables[1][0])).all()
+
+
+def test_file_stamp_depends_on_content_alone(tables):
+    one, other = (y["sound"][0] for _, y in tables)
+    before, state = file_stamp(one), os.stat(one)
+    assert file_stamp(other) == before
+    with open(one, "r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(b"\x55\x55")
+    os.utime(one, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert file_stamp(one) != before
 
 
 def test_windows_of_copies_have_one_key(tables):
