@@ -67,9 +67,8 @@ def warn_of_acquisition_times(events, stacklevel=3):
     for recording, rows in events[events["type"] == "sound"].groupby("recording", sort=False):
         if not Path(recording).exists() or (first := read_extent(recording).first_time) < 5 * NEAR:
             continue
-        onset = rows["onset"].to_numpy(float)[:LOOKED_AT]
-        raw = open_raw(recording)
-        if not _has_mark(raw, onset).any() and _has_mark(raw, onset - first).mean() > 0.8:
+        onset = tuple(rows["onset"].astype(float)[:LOOKED_AT])
+        if _counts_from_acquisition(recording_state(recording), onset):
             late.append(f"{Path(recording).name!r} ({first:.3f} s)")
     if late:
         warnings.warn(
@@ -78,6 +77,12 @@ def warn_of_acquisition_times(events, stacklevel=3):
             f"their onsets, which count from the first sample.",
             stacklevel=stacklevel,
         )
+
+
+@lru_cache(maxsize=4096)
+def _counts_from_acquisition(state, onset):
+    raw, onset = open_raw(state[0]), np.array(onset)
+    return not _has_mark(raw, onset).any() and _has_mark(raw, onset - raw.first_time).mean() > 0.8
 
 
 def _has_mark(raw, times):

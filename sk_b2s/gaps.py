@@ -29,9 +29,10 @@ IS_GAP = re.compile(
     re.I,
 )
 SEGMENT = re.compile(
-    r"^Mk\d+\s*=\s*New Segment,[^,]*,(\d+),\d*,-?\d*(?:,(\d*))?", re.MULTILINE | re.IGNORECASE
+    r"^Mk\d+\s*=\s*New Segment,[^,]*,(\d{1,12}),\d*,-?\d*(?:,(\d*))?", re.MULTILINE | re.IGNORECASE
 )
 DATE = "%Y%m%d%H%M%S%f"
+SHORTEST = 0.1  # s of an epoch
 CLOCKS = 1e-4  # by which the clocks of computer and amplifier differ, at most
 
 
@@ -263,4 +264,4 @@ def _epochs(path, raw):
     if kind != "epoched" or epoch is None:
         return {}
     size = round(epoch * raw.info["sfreq"])
-    return dict.fromkeys(range(size, raw.n_times, size), np.nan) if size > 0 else {}
+    return dict.fromkeys(range(size, raw.n_times, size), np.nan) if epoch >= SHORTEST else {}

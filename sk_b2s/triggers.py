@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.audio import SoundTrack, is_file
+from sk_b2s.binary_headers import record_times
 from sk_b2s.clock_fits import FASTEST, WORST, check_fit, fit_clock, follow_marks
 from sk_b2s.clocks import align_to_audio, find_sound
 from sk_b2s.completing import delay_events, fill_sentences
@@ -140,6 +141,9 @@ def _open(raw):
                 f"name, {whole.n_times} from {whole.first_samp} on: it was cut or joined. raw.save(...) and give what "
                 "was saved."
             )
+        is_edf = Path(files[0]).suffix.lower() in (".edf", ".bdf")
+        if is_edf and record_times(files[0])[0] is not None:
+            raw = whole  # MNE's annotations of discontinuous files are not at their samples
         return os.path.abspath(files[0]), raw
     return os.path.abspath(raw), open_raw(raw)
 

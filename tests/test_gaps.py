@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 import warnings
 
 import mne
@@ -12,6 +13,7 @@ from raw_files import brain_of, write_brainvision, write_edf, write_eeglab, writ
 from test_bids import EVENTS, Folder
 
 from sk_b2s import check_alignment, events_from_raw, make_segments, read_bids
+from sk_b2s.binary_headers import breaks_of_status, previous_fif, read_edf_header, record_times
 from sk_b2s.gaps import gaps_of, gaps_of_clock
 from sk_b2s.recordings import Processing, open_raw, read_extent, read_signal, recording_stamp
 from sk_b2s.triggers import read_triggers
@@ -274,3 +276,32 @@ def test_times_from_the_start_of_the_acquisition_are_named(late, marked, tmp_pat
     write_speech(short, 20.0, 2)
     _, text = told(make_segments, table_of(tmp_path / "p_raw.fif", short, 6.0 + 20.0 * late), anchor=1.0)
     assert ("'p_raw.fif' (20.000 s). Subtract raw.first_time" in text) == (late and marked != "neither")
+
+
+def test_raw_of_a_discontinuous_edf_has_its_triggers_where_they_are(tmp_path, brain, sound):
+    path = edf(tmp_path, brain)
+    short = sound.with_name("short.wav")
+    write_speech(short, 5.0, 2)
+    raw = mne.io.read_raw_edf(path, verbose="ERROR")
+    assert events_from_raw(raw, {"late": short}, textgrid=False)["onset"].tolist() == pytest.approx([55.5])
+
+
+@pytest.mark.parametrize("place", [184, 236, 244, 252])
+def test_broken_edf_header_is_no_layout(place, tmp_path, brain):
+    path = edf(tmp_path, brain)
+    content = bytearray(path.read_bytes())
+    content[place : place + 4] = b"x,y "
+    path.write_bytes(content)
+    assert read_edf_header(path) is None
+    assert record_times(path) == (None, None)
+    assert breaks_of_status(path) == []
+
+
+def test_links_of_a_fif_are_followed_to_an_end(tmp_path):
+    path = tmp_path / "a.fif"
+    path.write_bytes(
+        struct.pack(">iiii", 1, 3, 0, 16) + struct.pack(">iiii", 2, 3, 0, 16)
+    )  # a tag that leads to itself
+    assert previous_fif(path) is None
+    path.write_bytes(struct.pack(">iiii", 118, 10, 2**31 - 1, 0))
+    assert previous_fif(path) is None
