@@ -19,12 +19,14 @@ from sk_b2s.experiments import EXPERIMENTS
 from sk_b2s.persistence import versions_here
 from sk_b2s.recipes import RECIPES, SIZES, XLSR
 from sk_b2s.texts import visible
+from sk_b2s.waiting import restart_with_passive_waiting
 
 __all__ = ["main", "make_parser"]
 
 MISTAKES = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 DEBUG = "SK_B2S_DEBUG"
+TRAINING = {"benchmark", "demo"}  # commands
 DEMO = {
     "dataset": "listening", "people": 4, "minutes": 10.0, "kind": "meg", "snr": -12.0, "tmax": 2.5,
     "cv": "stimulus", "fold": 0,
@@ -34,6 +36,13 @@ DEMO = {
 
 class Interrupted(BaseException):
     """Ctrl-C. Not KeyboardInterrupt, at which skorch ends the training and goes on as if it were whole."""
+
+
+def run():
+    """Run the command of this process; those that train wait passively for their threads."""
+    if TRAINING & set(sys.argv[1:2]):
+        restart_with_passive_waiting(sys.argv[1:])
+    return main()
 
 
 def main(argv=None):
@@ -448,4 +457,4 @@ def _told_decoders():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sk_b2s.caching import content_digest, file_state
-from sk_b2s.devices import choose_device, choose_precision
+from sk_b2s.devices import allowed_threads, choose_device, choose_precision
 from sk_b2s.inference import make_lean, make_twin
 from sk_b2s.precision import BOUNDS, deviation, unless_memory, warn_of_fallback, watch_products
 
@@ -269,6 +269,7 @@ class Network:
         return prepared[self.extractor.model_input_names[0]]
 
     @torch.inference_mode()
+    @allowed_threads()
     def mean_of_layers(self, inputs, wanted):
         """Average hidden states, running no layer above the highest of them.
 

@@ -1,10 +1,13 @@
-"""Where networks run, and with what precision."""
+"""Where networks run, in how many threads, and with what precision."""
 
 from __future__ import annotations
 
+import contextlib
+
+import joblib
 import torch
 
-__all__ = ["choose_device", "choose_precision", "free_bytes"]
+__all__ = ["allowed_threads", "choose_device", "choose_precision", "free_bytes"]
 
 
 def choose_device(device):
@@ -32,6 +35,25 @@ def choose_precision(precision, device):
             torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         )
     return torch.bfloat16 if native else torch.float32
+
+
+@contextlib.contextmanager
+def allowed_threads():
+    """Compute with no more threads of torch than this process may use processors.
+
+    Torch counts the processors of the machine. Affinity and the quota of a container may allow fewer, and threads
+    beyond those wait for each other at every operation. Fewer threads are left as they are, and so is the number
+    afterwards. As a decorator it does so in each call.
+    """
+    before, allowed = torch.get_num_threads(), max(1, joblib.cpu_count())
+    if before <= allowed:
+        yield
+        return
+    torch.set_num_threads(allowed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def free_bytes(device):

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sk_b2s.candidates import iter_scores, row_hashes
 from sk_b2s.deepmel import encode_windows
+from sk_b2s.devices import allowed_threads
 from sk_b2s.feeding import fetch_ahead
 from sk_b2s.loss_functions import calibrated_cross_entropy, retrieval_cross_entropy
 from sk_b2s.metrics import ranks
@@ -237,6 +238,7 @@ class RetrievalNet(NeuralNet):
         heard, target = y_true
         return self.criterion_(y_pred, self.hear(heard), target)
 
+    @allowed_threads()
     def fit_loop(self, *args, **kwargs):
         """Note whether Ctrl-C ended the training, which skorch takes for its end."""
         self.interrupted = self.stopped = False
@@ -289,6 +291,7 @@ class RetrievalNet(NeuralNet):
             self.notify("on_batch_end", batch=batch, training=True, **step)
         self.history.record("train_batch_count", len(iterator))
 
+    @allowed_threads()
     def embed(self, brain, indices):
         """Estimate speech features of some windows: (len(indices), n_features, n_frames) float32."""
         starts = range(0, len(indices), self.batch_size)
@@ -305,6 +308,7 @@ class RetrievalNet(NeuralNet):
         self.guard.check("estimates", [self.module_], lambda: [self.infer(_first_windows(inputs))])
         return self.infer(inputs).float()
 
+    @allowed_threads()
     def encode(self, targets):
         """Put candidates through the network on speech features: Windows to be compared with estimates."""
         if self.speech_module is None:

@@ -41,7 +41,7 @@ ORDER = [
     "tags", "states", "writer", "reader", "persistence",
     "controls", "watching", "scorecard", "lines", "results", "cells", "evaluation", "auditing",
     "palette", "alignment_plots", "score_plots", "adaptation_plots", "answer_plots", "topographies", "plotting",
-    "page", "findings", "appendix", "report", "recipes", "experiments", "commands", "__main__",
+    "page", "findings", "appendix", "report", "recipes", "experiments", "commands", "waiting", "__main__",
 ]  # fmt: skip
 
 

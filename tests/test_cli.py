@@ -18,6 +18,7 @@ from sk_b2s.datasets import make_listening
 from sk_b2s.experiments import load_experiment
 from sk_b2s.recipes import RECIPES, decoders
 from sk_b2s.results import COST
+from sk_b2s.waiting import CHOICES
 
 DATA = "listening --people 2 --minutes 1 --kind eeg --snr 10 --artefacts none --block 6".split()
 SMALL = [*DATA, *"--cv stimulus --folds 3 --estimator ridge --shifts 20 --k 3 --pool 20".split()]
@@ -393,10 +394,13 @@ def test_a_log_has_lines_and_a_mistake_no_traceback(tmp_path, done):
 def test_an_interrupted_training_leaves_no_result(tmp_path):
     out = tmp_path / "r.jsonl"
     argv = ["benchmark", *BARE, *NETWORK, "--fold", "0", "--out", str(out), "--verbose"]
-    process = start(*argv, "--set", "encoder__max_epochs=100000")
+    unset = {name: value for name, value in os.environ.items() if name not in CHOICES}
+    process = start(*argv, "--set", "encoder__max_epochs=100000", env=unset)
     for line in process.stdout:
         if line.split()[:1] == ["4"]:  # an epoch, where "2" and "3" begin other lines
             break
+    environment = Path(f"/proc/{process.pid}/environ")
+    assert not environment.exists() or b"OMP_WAIT_POLICY=PASSIVE" in environment.read_bytes()
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=1200)
     assert process.returncode == 130
