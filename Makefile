@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 GALLERY ?= 1
 WORKERS ?= 2
+# Threads that wait sleep, so that other work on the machine costs what it computes (docs/guide/shared_machines.md).
+OMP_WAIT_POLICY ?= PASSIVE
+export OMP_WAIT_POLICY
 
 .PHONY: install demo test test-fast docs format check constraints clean
 

@@ -29,8 +29,8 @@ POLICIES = {
     "OMP_NUM_THREADS=1": {"OMP_NUM_THREADS": "1"},
 }
 SIZES = {  # windows, channels, steps of a window, features, frames, parameters of the encoder
-    "small": (512, 32, 90, 8, 90, {"hidden": 32, "depth": 4, "n_virtual_channels": 32, "batch_size": 64}),
-    "paper": (64, 208, 343, 120, 343, {"batch_size": 32}),
+    "small": (256, 32, 90, 8, 90, {"hidden": 32, "depth": 4, "n_virtual_channels": 32, "batch_size": 64}),
+    "paper": (32, 208, 343, 120, 343, {"batch_size": 16}),
 }
 VARIABLES = {name for policy in POLICIES.values() for name in policy}
 

@@ -126,7 +126,8 @@ class BrainEncoder(
         batch, so an ``EpochScoring`` of your own needs ``use_caching=False``.
     random_state : None, int or RandomState, default=None
         Initial weights, batch order, dropout and the validation split. On a CPU equal seeds give
-        equal weights to the bit at equal ``torch.get_num_threads()``; a GPU adds up in any order.
+        weights that are equal to the bit, whatever else runs on the machine. This needs an equal number of threads
+        (``torch.get_num_threads()``), processor and version of torch. On a GPU the order of sums is not fixed.
     verbose : int, default=1
         1 prints a line for each epoch: losses and the validation top-k.
 

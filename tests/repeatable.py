@@ -33,7 +33,7 @@ REPEATED = (
     "embedding",
     "deep_speech",
     "bfloat16",
-)  # in each process, the others have no more
+)  # in processes of their own
 METHODS = ("ridge", "layer", "all")
 LINEAR = {"lags": (0.0, 0.1), "alphas": (0.1, 1.0), "per_subject": False}
 
