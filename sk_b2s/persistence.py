@@ -39,7 +39,7 @@ from sk_b2s.forward import ForwardTRF
 from sk_b2s.linear import RidgeDecoder
 from sk_b2s.preprocessing import FeatureScaler, RobustChannelScaler
 from sk_b2s.pretrained import Wav2Vec2Features
-from sk_b2s.reader import Reader
+from sk_b2s.reader import Reader, tensor_digest
 from sk_b2s.recentring import CovarianceRecentring
 from sk_b2s.speech import Envelope, MelSpectrogram, StoredFeatures
 from sk_b2s.surrogates import SurrogateBrain
@@ -168,7 +168,9 @@ def save(estimator, path, *, parent=None, trusted=None):
         estimator = _beside(estimator, _whole(parent, None, trusted), parent, _known(trusted))
         content["parent"] = Path(os.path.relpath(parent, path.parent)).as_posix()
     content["estimator"] = writer.encode(estimator, ())
-    content["checksum"] = _checksum(content["estimator"], _digests(writer.tensors))
+    content["checksum"] = _checksum(
+        content["estimator"], {name: tensor_digest(array) for name, array in writer.tensors.items()}
+    )
     header = json.dumps(content, allow_nan=False, separators=(",", ":"))
     if len(header) > LARGEST_HEADER or header.count("[") + header.count("{") > MOST_NODES:
         raise ValueError(
@@ -308,14 +310,6 @@ def _brief(error, most=2000):
     """Text of an error that may repeat what a file holds."""
     text = str(error)
     return text if len(text) <= most else f"{text[:most]} ..."
-
-
-def _digests(tensors):
-    """Digest of each tensor, as the reader takes it."""
-    return {
-        name: hashlib.blake2b(array.reshape(-1).view(np.uint8), digest_size=16).hexdigest()
-        for name, array in tensors.items()
-    }
 
 
 def _checksum(node, digests):

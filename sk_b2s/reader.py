@@ -16,12 +16,29 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sk_b2s.states import check_frames, check_names, check_part, check_state, described, nonfinite_names
 from sk_b2s.tags import PANDAS_TYPES, PARTS, READABLE
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "tensor_digest"]
 
 ROOM = 2**26, 16  # bytes that may be made of any file, and for each of its own
 LONGEST = 1024  # letters that texts of a fixed width may have beyond those that are there
 MOST_JOBS = 1024  # workers that a file may ask for
 LISTS = ("steps", "transformer_list", "spaces")  # parameters that are lists of names and estimators
+
+
+def tensor_digest(array):
+    """Digest a tensor of a file.
+
+    Parameters
+    ----------
+    array : ndarray
+
+    Returns
+    -------
+    digest : str
+        32 hexadecimal digits, of its type, shape and values.
+    """
+    hasher = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
+    hasher.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return hasher.hexdigest()
 
 
 class Reader:
@@ -145,9 +162,7 @@ class Reader:
     def _read(self, name):
         """Read a tensor, and note its digest."""
         array = self.tensor(name)
-        self.digests[name] = hashlib.blake2b(
-            np.ascontiguousarray(array).reshape(-1).view(np.uint8), digest_size=16
-        ).hexdigest()
+        self.digests[name] = tensor_digest(array)
         return array
 
     def _numbers(self, node):

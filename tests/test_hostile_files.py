@@ -325,6 +325,17 @@ def test_load_notices_a_changed_bit_anywhere(files, tmp_path):
             np.testing.assert_array_equal(loaded.transform(brain()), expected)
 
 
+@pytest.mark.parametrize(
+    "change", [lambda one: one[None].copy(), lambda one: one.view(np.int64), lambda one: -one]
+)
+def test_load_notices_another_shape_type_or_value(change, files, tmp_path):
+    tensors, text = content(files / "RidgeDecoder")
+    tensors["inner_scores_"] = change(tensors["inner_scores_"])
+    save_file(tensors, tmp_path / "a", metadata={"sk_b2s": json.dumps(text)})
+    with pytest.raises(ValueError, match=r"a cannot be loaded: .*(checksum|must be)"):
+        load(tmp_path / "a")
+
+
 def test_load_reads_files_without_a_checksum(forged):
     assert forged("FeatureScaler", lambda tensors, text: None).n_features_in_ == 3
 
