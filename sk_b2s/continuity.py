@@ -142,7 +142,8 @@ def add_gap_notes(found, events):
         The same, with the note of :func:`gap_notes` at each whole recording and at those of its parts of which nothing
         can be told.
     """
-    notes = found["recording"].map(gap_notes(events)).fillna("")
+    said = gap_notes(events)
+    notes = found["recording"].map(lambda recording: said.get(recording, ""))
     told = (notes != "") & ((found["part"] == 0) | (found["verdict"] == "cannot tell"))
     found.loc[told, "note"] = [
         "; ".join(filter(None, pair)) for pair in zip(found.loc[told, "note"], notes[told], strict=True)
