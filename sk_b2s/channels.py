@@ -6,6 +6,7 @@ References
 """
 
 import math
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "mix",
 ]
 
+HELD_BYTES = 2**26  # of an embedding that is held from step to step
 WAY_OUT = "Give positions (in Epocher by montage=), or set spatial_attention=False."
 
 
@@ -189,17 +191,37 @@ class SpatialAttention(nn.Module):
         self.dim = dim
         self.generator: torch.Generator | None = None
         self.heads = nn.Parameter(torch.randn(n_virtual_channels, dim) / math.sqrt(dim))
+        self._last: Any = None  # positions, their state and their embedding
 
-    def weights(self, positions: Tensor) -> Tensor:
-        """Return the weights, (n_layouts, n_virtual_channels, n_channels) with sums of one."""
+    def weights(self, positions: Tensor, layouts: Tensor | None = None) -> Tensor:
+        """Return the weights of some layouts or all, (n_layouts, n_virtual_channels, n_channels), sums of one."""
+        embedding = self._embedding(positions)
+        if layouts is not None:
+            positions, embedding = positions[layouts], embedding[layouts]
         positions = positions.to(self.heads.dtype)
         known = ~positions.isnan().any(-1)
         if not known.any(-1).all():
             raise ValueError(f"A layout has no channel with a known position to attend to. {WAY_OUT}")
-        # NaN must go before the product: a weight of zero does not stop it in the gradient.
-        scores = self.heads @ fourier_positions(positions.nan_to_num(0.0), self.dim).mT
+        scores = self.heads @ embedding
         heard = known & ~self._dropped(positions, known)
         return scores.masked_fill(~heard[:, None, :], -math.inf).softmax(dim=-1)
+
+    def _embedding(self, positions: Tensor) -> Tensor:
+        """Return the embedding of all positions, (n_layouts, dim, n_channels), from the last call if it is equal."""
+        kind = positions.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.heads.dtype
+        last, version, embedding = self._last or (None, None, None)
+        if last is not None and last() is positions and version == (positions._version, dtype):
+            return embedding
+        # NaN must go before the product: a weight of zero does not stop it in the gradient.
+        places = positions.to(self.heads.dtype).nan_to_num(0.0)
+        embedding = fourier_positions(places, self.dim).mT.to(dtype)
+        if embedding.nbytes <= HELD_BYTES and not (embedding.requires_grad or embedding.is_inference()):
+            self._last = weakref.ref(positions), (positions._version, dtype), embedding
+        return embedding
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
 
     def _dropped(self, positions: Tensor, known: Tensor) -> Tensor:
         """Return which channels (n_layouts, n_channels) this call's dropout leaves out."""
@@ -222,7 +244,7 @@ class SpatialAttention(nn.Module):
         """Mix the channels of each window by its layout's weights."""
         self.check(x, layout, positions)
         used, which = torch.unique(layout, return_inverse=True)
-        return mix(x, self.weights(positions[used]), which)
+        return mix(x, self.weights(positions, used), which)
 
 
 class SubjectLayer(nn.Module):

@@ -324,7 +324,7 @@ class BrainModule(nn.Module):
         if self.spatial_attention is None or positions is None:
             matrices = torch.eye(x.shape[1], device=x.device)[None]
         else:
-            matrices = self.spatial_attention.weights(positions[layouts])
+            matrices = self.spatial_attention.weights(positions, layouts)
         with torch.autocast(x.device.type, enabled=False):
             matrices = matrices.to(self.last.weight.dtype)
             offsets = matrices.new_zeros(matrices.shape[:2])

@@ -612,3 +612,36 @@ def test_block_adds_its_input_after_the_activation(activation, training):
     ):
         torch.testing.assert_close(one, other)
     assert torch.equal(x, kept), "the input itself is not added to"
+
+
+def test_attention_embeds_positions_once(monkeypatch):
+    from sk_b2s import channels
+
+    embedded = []
+    monkeypatch.setattr(
+        channels, "fourier_positions", lambda p, dim: embedded.append(p) or fourier_positions(p, dim)
+    )
+    attention = SpatialAttention(5, dim=32).eval()
+    positions, used = torch.rand(3, 4, 2), torch.tensor([0, 2])
+    expected = attention.weights(positions.clone())
+    embedded.clear()
+    for _ in range(2):
+        torch.testing.assert_close(attention.weights(positions), expected)
+        torch.testing.assert_close(attention.weights(positions, used), expected[used])
+    assert len(embedded) == 1
+    copied = copy.deepcopy(attention)
+    torch.testing.assert_close(copied.weights(positions), expected)
+    assert len(embedded) == 2, "a copy holds nothing"
+    positions[0, 1] = 0.5  # in place
+    assert not torch.equal(attention.weights(positions)[0], expected[0])
+    other = torch.rand(3, 4, 2)
+    torch.testing.assert_close(attention.weights(other), SpatialAttention.weights(copied, other))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attention.weights(other).dtype == torch.bfloat16
+        assert torch.equal(attention.weights(other), copied.weights(other.clone()))
+    assert torch.equal(attention.weights(other), copied.weights(other.clone()))
+    with torch.inference_mode():
+        attention.weights(torch.rand(3, 4, 2))
+    attention.weights(other).sum().backward()
+    attention.weights(torch.rand(3, 4, 2).requires_grad_()).sum().backward()
+    attention.weights(torch.rand(3, 4, 2)).sum().backward()
