@@ -163,16 +163,14 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
             return {**row, **_nothing(max_offset, processing.sfreq)}
         lags, power = lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
         found = response_offset(lags, power, max_offset)
-        if not name:
-            part = slice(start, stop)
-            found["leak"] = leak_score(brain[part], sound[part], processing.sfreq, heard[part])
-        return {"leak": np.nan, **row, **found}
+        part = slice(start, stop)
+        return {**row, **found, "leak": leak_score(brain[part], sound[part], processing.sfreq, heard[part])}
 
     whole = {**look(0, 0, len(brain)), "silent": silent, "holders": _holders(path, signal, sound, processing)}
     least = max(LEAST_HEARD, least_seconds(max_offset) + 1)
     edges = _edges_of(sounds, len(brain), processing.sfreq, least)
     singles = [look(part, *edge) for part, edge in enumerate(edges, 1)]
-    whole["singles"] = [(one["sound"], one["offset"], one["p"], one["heard"]) for one in singles]
+    whole["singles"] = [[one[key] for key in ("sound", "offset", "p", "heard", "leak")] for one in singles]
     if minutes is None:
         return [whole, *singles]
     length = round(60 * minutes * processing.sfreq)

@@ -55,7 +55,9 @@ def _judge(part, max_offset, tolerance, level):
     rest, rest_p, leak, edge = (part.pop(name) for name in ("rest", "rest_p", "leak", "edge"))
     wide, wide_p, holders = part.pop("wide"), part.pop("wide_p"), part.pop("holders", [])
     offset, seen = part["offset"], part["p"] <= level
-    moved = list(_odd_sounds(singles, offset if seen else None, tolerance, level))
+    usual = _usual_offset(singles, level)
+    moved = list(_odd_sounds(singles, usual, tolerance, level))
+    leak = max([leak, *(one[4] for one in singles if abs(one[1] - usual) <= tolerance)], key=np.nan_to_num)
     early = curve[(lags >= BEFORE[0]) & (lags <= BEFORE[1])].max()
     notes = [f"{named(silent)} {'is' if len(silent) == 1 else 'are'} silent"] if silent else []
     notes += [f"channel {name!r} holds the sound: its envelope is in it at 0 ms (correlation {likeness:.2f}). Leave it "
@@ -123,16 +125,22 @@ def _judge_parts(whole, parts, tolerance):
     whole["note"] = "; ".join(filter(None, [whole["note"], note]))
 
 
-def _odd_sounds(singles, offset, tolerance, level):
-    """Say which sounds of a recording are elsewhere than the recording, or nowhere where the others are seen."""
+def _usual_offset(singles, level):
+    """Offset of the sound from which the others differ least, 0 where none shows a response."""
+    offsets = np.array([one[1] for one in singles if one[2] <= level / len(singles)])
+    away = np.abs(offsets[:, None] - offsets).sum(0)  # of two sounds that differ the one nearer to 0 is right
+    return offsets[np.lexsort([np.abs(offsets), away.round(6)])[0]] if len(offsets) else 0.0
+
+
+def _odd_sounds(singles, usual, tolerance, level):
+    """Yield notes on sounds that are elsewhere than most, or nowhere where the others are seen."""
     level = level / max(len(singles), 1)
     seen = [one for one in singles if one[2] <= level]
-    offset = np.median([one[1] for one in seen] or [0.0]) if offset is None else offset
     for name, at, *_ in seen:
-        if abs(at - offset) > tolerance:
-            yield f"{name!r} is {at - offset:+.2f} s from the others"
+        if abs(at - usual) > tolerance:
+            yield f"{name!r} is {at - usual:+.2f} s from the others"
     lost = []
-    for name, _, p, heard in singles:
+    for name, _, p, heard, _ in singles:
         alike = [other[2] for other in seen if other[3] <= LONGER * heard]  # a short sound shows less
         if not p <= level and len(alike) > 1 and np.median(alike) <= CLEAR:
             lost.append(name)

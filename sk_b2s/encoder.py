@@ -18,6 +18,7 @@ from sk_b2s.deepmel import SpeechModule
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.feeding import keep_on
 from sk_b2s.keeping import KeptMixin
+from sk_b2s.leaks import warn_of_sound
 from sk_b2s.loss_functions import DUPLICATES
 from sk_b2s.losses import LOSSES
 from sk_b2s.model_selection import stimulus_train_test, table_of
@@ -327,6 +328,7 @@ class BrainEncoder(
         self._learn_sound(y, train if valid is None else np.concatenate([train, valid]))
         self._learn_recordings(X)
         targets = self._learn_speech(y, train)
+        warn_of_sound(X, y, targets)
         self._learn_shapes(X, y, targets, train)
         targets, X = keep_on(choose_device(self.device), targets, X)
         brain = self._as_brain(X, in_fit=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from sk_b2s.lag_curves import lag_weights
+from sk_b2s.model_selection import table_of
 
-__all__ = ["LEAK", "leak_score", "sound_channels"]
+__all__ = ["LEAK", "leak_score", "sound_channels", "warn_of_sound"]
 
 LEAK = 6.0  # s.d. of its null; clean simulations reach 4.8, earphones of 0.2 noise s.d. begin at 7
 AT_ONCE = 0.016  # s; a peak within it of 0 is no brain's
@@ -16,6 +19,8 @@ SAMPLES = 8.0  # independent ones of a response within that time
 FAR = 2.5  # s beyond which nothing answers
 EARLIER = (-0.2, -0.06)  # s, where a response that was moved to 0 s has its beginning
 HOLDS = 0.3  # correlation with the envelope from which a channel may hold the sound
+IN_WINDOWS = 0.5  # the same in windows, where the lag is not known
+WINDOWS = 100  # that are looked at
 ABOVE = 4.0  # times what most channels have
 
 
@@ -119,3 +124,50 @@ def sound_channels(signal, sound, sfreq):
     usual = float(np.median(most[spread > 0]))
     found = np.flatnonzero((at <= AT_ONCE + 1e-9) & (most >= max(HOLDS, ABOVE * usual)))
     return [(int(channel), float(most[channel])) for channel in found]
+
+
+def warn_of_sound(X, y, targets):
+    """Warn of channels that hold the sound, which no sensor of a brain does.
+
+    Parameters
+    ----------
+    X : Windows of shape (n_windows, n_channels, n_times)
+        Nothing is done where they are not of recordings.
+    y : DataFrame, Windows or array-like
+        Segments. Nothing is done where they name no sound.
+    targets : Windows of shape (n_windows, n_features, n_frames)
+        Features of the sound, whose mean is looked for.
+
+    Warns
+    -----
+    UserWarning
+        If the correlation of a channel with the mean feature is 0.5 or more, at a lag of 0.4 s or less, and four times
+        that of most channels.
+    """
+    n_times, n_frames = X.shape[2], targets.shape[2]
+    table = table_of(y)
+    of_recordings = X.sfreq is not None and X.rows is not None and "recording" in X.rows
+    if not of_recordings or table is None or "sound" not in table or n_frames < 8 or X.shape[1] < 4:
+        return
+    rows = np.unique(np.linspace(0, len(X) - 1, WINDOWS).astype(int))
+    brain = np.asarray(X[rows], float)
+    course = np.asarray(targets[rows], float).mean(1)
+    at = np.linspace(0, n_frames - 1, n_times)
+    sound = np.stack([np.interp(at, np.arange(n_frames), one) for one in course])
+    brain, sound = (data - data.mean(-1, keepdims=True) for data in (brain, sound))
+    reach = min(round(WIDTH * X.sfreq), n_times // 2)
+    best = np.zeros(brain.shape[1])
+    for lag in range(-reach, reach + 1):
+        later = brain[:, :, max(lag, 0) : n_times + min(lag, 0)]
+        heard = sound[:, max(-lag, 0) : n_times - max(lag, 0)]
+        size = np.sqrt((later**2).sum((0, 2)) * (heard**2).sum())
+        product = np.abs(np.einsum("nct,nt->c", later, heard))
+        best = np.maximum(best, np.divide(product, size, out=np.zeros_like(size), where=size > 0))
+    found = np.flatnonzero(best >= max(IN_WINDOWS, ABOVE * float(np.median(best))))
+    if len(found):
+        names = ", ".join(f"{channel} (correlation {best[channel]:.2f})" for channel in found[:8])
+        warnings.warn(
+            f"Channels of X that hold the sound, counted from 0: {names}. A score from them is none of a brain. "
+            "Leave them out by Epocher(picks=...), or set their type to 'misc'.",
+            stacklevel=4,
+        )

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from sk_b2s.leaks import warn_of_sound
 from sk_b2s.retrieval import RetrievalMixin
 from sk_b2s.ridge import lagged_moments
 from sk_b2s.strengths import (
@@ -208,6 +209,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self._learn_sound(y)
         self._learn_recordings(X)
         targets = self._learn_speech(y, np.arange(len(y)))
+        warn_of_sound(X, y, targets)
         self._frames = self._learn_frames(X, y, targets)
         self._learn_lags(X, targets)
         fit = partial(self._fit_model, X, targets, y, segments)

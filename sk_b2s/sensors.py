@@ -14,9 +14,13 @@ from sk_b2s.caching import code_of
 __all__ = ["montage_key", "pick_channels", "sensor_positions", "set_montage"]
 
 CODE = code_of(__file__)
-# Channels that files often type as EEG although no brain speaks through them.
+# Channels that files often type as EEG although they are none: other physiology, triggers, and recorded sound.
+SIDE = r"(?:[ _.-]?(?:L|R|LEFT|RIGHT|IN|OUT|CH|CHANNEL|MIX))*[ _.-]?\d*"
 NOT_EEG = re.compile(
-    r"^(EXG\d+|.*EOG.*|EMG.*|E[CK]G.*|STATUS|STI.*|TRIG.*|GSR.*|RESP|PLET|TEMP|ERG\d*|AUX.*|AUD.*|MISC.*)$",
+    r"^(?:.*[ _.:/-])?(?:EXG\d+|.*EOG.*|EMG.*|E[CK]G.*|STATUS|STI.*|TRIG.*|GSR.*|RESP|PLET|TEMP|ERG\d*"
+    r"|AUX.*|AUD.*|MISC.*|.*AUDIO.*|SPEECH.*|VOICE.*|SPEAKER.*|(?:HEAD|EAR)PHONES?.*|PHOTO.*|DIODE.*|LIGHT.*|TTL.*|MARKER.*|GYRO.*"
+    rf"|(?:SOUNDS?|SND|MIC(?:ROPHONE)?S?|WAVE?(?:FORM)?|ENV(?:ELOPE)?S?|LINE){SIDE}|(?:BIP|DC|DIN)[ _.-]?\d*"
+    r"|ACC[ _.-]?[XYZ])$",
     re.IGNORECASE,
 )
 SENSORS = ("eeg", "mag", "grad")

@@ -9,6 +9,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from sk_b2s import SoundArray, check_alignment
 from sk_b2s.alignment import lag_curve, response_offset, whitened
+from sk_b2s.alignment_notes import compare
 from sk_b2s.datasets import make_listening
 from sk_b2s.plotting import plot_alignment
 
@@ -204,6 +205,92 @@ def test_of_next_to_no_sound_nothing_is_said(tmp_path):
     assert set(found["verdict"]) == {"cannot tell"}
     assert found["note"].tolist() == ["only 20 s of sound"] * 2 + ["only 0 s of sound"] * 3
     assert {len(curve) for curve in found["curve"]} == {len(found.attrs["lags"])}
+
+
+# --- drifts, edges, other recordings -----------------------------------------------------------------
+
+
+def test_check_alignment_names_a_drift(tmp_path):
+    """The brain's copy runs 2000 ppm slower than the sound: 0.48 s after four minutes."""
+    brain, sound = planted([0.12], strength=1.0)
+    at = np.arange(len(sound))
+    late = np.stack([np.interp(at / (1 + 2000e-6), at, channel) for channel in brain.T], axis=1)
+    found = check_alignment(recorded(tmp_path, late, sound), minutes=1, max_offset=0.8)
+    note, parts = found["note"][0], found.loc[found["part"] > 0, "offset"]
+    assert note.count("drifts by +") == 1
+    assert float(note.split("drifts by +")[1].split(" ppm")[0]) == pytest.approx(2000, abs=150)
+    assert "(+0.12 s a minute)" in note
+    assert parts.min() <= found["offset"][0] <= parts.max()
+
+
+def test_check_alignment_names_parts_that_differ(tmp_path):
+    (brain, sound), (late, _) = planted([0.12]), planted([0.52])
+    brain[len(brain) // 2 :] = late[len(brain) // 2 :]
+    found = check_alignment(recorded(tmp_path, brain, sound), minutes=2, max_offset=0.8)
+    assert "its parts differ, from " in found["note"][0]
+    assert "to +0.4" in found["note"][0]
+
+
+@pytest.mark.parametrize("late", [0.9, 20.0, -15.0])
+def test_check_alignment_sees_beyond_its_search(tmp_path, late):
+    found = check_alignment(
+        recorded(tmp_path, *planted([0.12 + late], strength=1.0)), minutes=10, max_offset=0.8
+    )
+    assert found["offset"][0] == pytest.approx(late, abs=0.05)
+    assert found["verdict"][0] == f"off by {found['offset'][0]:+.2f} s"
+    assert "beyond the ±0.8 s that were searched" in found["note"][0]
+
+
+def test_response_offset_interpolates(tmp_path):
+    """A third of a sample is 5 ms."""
+    brain, sound = planted([0.12], strength=2.0)
+    at = np.arange(len(sound))
+    third = np.stack([np.interp(at - 1 / 3, at, channel) for channel in brain.T], axis=1)
+    first, moved = (response_offset(*lag_curve(b, sound, SFREQ), max_offset=1.0) for b in (brain, third))
+    assert moved["offset"] - first["offset"] == pytest.approx(1 / 3 / SFREQ, abs=2e-3)
+    assert first["offset_error"] < 5e-3
+
+
+def of_offsets(offsets, subjects, errors=0.001):
+    return pd.DataFrame({
+        "study": "", "subject": subjects, "session": [str(i) for i in range(len(offsets))], "recording": "a.fif",
+        "part": 0, "verdict": "aligned", "offset": offsets, "offset_error": errors, "p": 0.0, "note": "", "curve": 0,
+    })  # fmt: skip
+
+
+def test_compare_names_subjects_that_are_elsewhere():
+    usual = [-0.014, 0.017, 0.006, 0.021, -0.034, -0.018, 0.004, -0.017]  # of eight simulated people
+    subjects = [f"{i:02d}" for i in range(1, 9)]
+    assert compare(of_offsets(usual, subjects))["note"].eq("").all()
+    late = np.array(usual) + 0.06 * (np.arange(8) < 2)
+    note = compare(of_offsets(late, subjects))["note"]
+    assert (note != "").tolist() == [True] * 2 + [False] * 6
+    assert note[1].startswith("subject '02' is +0.07")
+    assert compare(of_offsets(late, subjects, errors=0.02))["note"].eq("").all(), (
+        "what is unsure is not named"
+    )
+
+
+def test_compare_names_sessions_that_are_elsewhere():
+    usual = np.array([-0.014, -0.015, -0.014, -0.018])
+    assert compare(of_offsets(usual, "01"))["note"].eq("").all()
+    note = compare(of_offsets(usual + 0.024 * (np.arange(4) == 2), "01"))["note"]
+    assert note[2].startswith("recording '2' of subject '01' is +0.02")
+    assert (note != "").sum() == 1
+
+
+def test_a_leak_does_not_hide_a_moved_sound(tmp_path):
+    brain, sound = planted([0.0, 0.14, 0.17], minutes=8, strength=0.7)
+    events = recorded(tmp_path, brain, sound)
+    pieces = np.split(sound[:, None] - sound.min(), 4)
+    sounds = [SoundArray(piece, SFREQ, name=f"s{i}") for i, piece in enumerate(pieces)]
+    onsets = [0.0, 120.2, 240.0, 360.0]
+    rows = [
+        events.assign(onset=at, duration=119.5, sound=[one]) for at, one in zip(onsets, sounds, strict=True)
+    ]
+    note = check_alignment(pd.concat(rows, ignore_index=True), minutes=10, max_offset=0.8)["note"][0]
+    assert "isolated peak at 0 ms" in note
+    assert "'s1' is -0.2" in note or "'s1' is -0.1" in note
 
 
 # --- tables, pictures, errors --------------------------------------------------------------------------
