@@ -33,8 +33,8 @@ def check_alignment(
     against the brain at once (:func:`lag_curve`). Its power at a lag :math:`\tau`, summed over whitened channels,
     stands out where the brain answers; shifts of many seconds, at which nothing can answer, are the null. A response
     begins with the sound and is largest near 0.12 s; how far the one found lies from there is the offset
-    (:func:`response_offset`). It is found to 0.05 s or so: it shows triggers at the wrong end of a delay, a wav of
-    another person, or a clock that drifts; it is no measure of latency.
+    (:func:`response_offset`). It shows triggers at the wrong end of a delay, a wav of another person, a clock that
+    drifts, or a recording that is late by tens of milliseconds. It is no measure of latency.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def check_alignment(
         Length of the parts. Shorter ones see a drift better and a response worse. With None each sound of half a
         minute or more is a part.
     max_offset : float, default=1.5
-        Largest offset searched, in seconds to both sides. A wider search finds chance more easily.
+        Largest offset searched, in seconds to both sides. A wider search finds chance more easily. Where nothing
+        is found or the largest value is at an edge, all lags of the recording are searched, and ``note`` says so.
     tolerance : float, default=0.1
         Offsets up to this are "aligned".
     level : float, default=0.01
@@ -70,7 +71,7 @@ def check_alignment(
     found : DataFrame
         A row for each whole recording (``part`` 0) and for each part of it (1, 2, ...): ``study, subject, session,
         recording, part, sound`` (its name where the part is one), ``start, stop`` (s), ``heard`` (s of sound),
-        ``verdict`` ("aligned", "off by +0.30 s",
+        ``offset_error`` (s, standard error of the offset in noise), ``verdict`` ("aligned", "off by +0.30 s",
         "cannot tell"), ``offset`` (s, positive where the brain answers later than the table says; NaN where nothing
         is seen), ``p``, ``note`` and ``curve``, the power by lag in s.d. of the null. The lags in seconds, equal for
         all, are ``found.attrs["lags"]``.
@@ -86,9 +87,16 @@ def check_alignment(
     recordings of the study are aligned, which ``note`` says. One right sound makes a recording "aligned", so each
     sound of half a minute is also looked at by itself, whatever ``minutes`` is: ``note`` of the whole recording names
     those that are elsewhere than the recording, and those in which nothing is seen where more than half of the others
-    show a clear response. Of a recording that cannot be read one "cannot tell", and ``note`` says why. A peak at 0 s
-    alone is named: earphones, triggers or cables answer at once, brains do not. Power before 0 s beside a response is
-    named as well; zero-phase filters put it there, those of the files and, below 0.1 s, the one here.
+    show a clear response. Of a recording that cannot be read one "cannot tell", and ``note`` says why.
+
+    All problems seen are noted, whatever else is. A component at 0 s alone is named (:func:`~sk_b2s.leaks.leak_score`):
+    earphones, triggers or cables answer at once, brains do not. So is a channel whose own correlation with the envelope
+    is largest at 0 s and far above those of most others. Parts whose offsets lie on a line are a drift, given in ppm.
+    Others that differ are named, and the whole recording is never at an offset outside of those of its parts.
+    Of five subjects or more, those whose offset is 2.5 s.d. or more from the others are named, where latencies
+    of different people are taken to differ by 16 ms (s.d.), and of three recordings of one subject or more those
+    that differ from its others, at 4 ms. Power before 0 s beside a response is named as well. Zero-phase filters put it
+    there, those of the files and, below 0.1 s, the one here.
 
     Examples
     --------

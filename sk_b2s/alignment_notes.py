@@ -174,7 +174,7 @@ def compare(found):
             f"no response, where {n_seen} of {len(whole)} recordings show one: the wrong sound, or far off?"
         )
         found.loc[lost, "note"] = [f"{note}; {text}".removeprefix("; ") for note in found.loc[lost, "note"]]
-    columns = [name for name in found if name not in ("verdict", "offset", "p", "note", "curve", "error")]
+    columns = [name for name in found if name not in ("verdict", "offset", "p", "note", "curve")]
     return found[[*columns, "verdict", "offset", "p", "note", "curve"]]
 
 
