@@ -79,7 +79,7 @@ def told(call, error, *texts):
     began = time.monotonic()
     with pytest.raises(error) as caught:
         call()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20, "not after waits of a minute"
     for text in texts:
         assert text in str(caught.value)
     return caught.value
