@@ -15,7 +15,6 @@ import time
 
 import numpy as np
 import pandas as pd
-import torch
 from _machine import machine, markdown
 
 from sk_b2s import BrainEncoder, Windows
@@ -32,6 +31,7 @@ SIZES = {  # windows, channels, steps of a window, features, frames, parameters 
     "small": (256, 32, 90, 8, 90, {"hidden": 32, "depth": 4, "n_virtual_channels": 32, "batch_size": 64}),
     "paper": (32, 208, 343, 120, 343, {"batch_size": 16}),
 }
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"  # ends with this process
 VARIABLES = {name for policy in POLICIES.values() for name in policy}
 
 
@@ -74,7 +74,7 @@ def in_own_process(policy, size, repeats):
 @contextlib.contextmanager
 def neighbors(n_processes):
     """Keep some cores busy."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_processes)]
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(n_processes)]
     try:
         yield
     finally:
@@ -112,5 +112,4 @@ if __name__ == "__main__":
     if given.one is None:
         main(given.sizes, given.policies, given.beside, given.repeats)
     else:
-        torch.set_num_threads(torch.get_num_threads())
         print(json.dumps(measure(given.one, given.repeats)))
