@@ -17,6 +17,7 @@ from sk_b2s.channels import SUBJECT_LAYERS
 from sk_b2s.deepmel import SpeechModule
 from sk_b2s.devices import choose_device, choose_precision
 from sk_b2s.feeding import keep_on
+from sk_b2s.fit_checks import check_parameters, warn_of_no_learning
 from sk_b2s.keeping import KeptMixin
 from sk_b2s.leaks import warn_of_sound
 from sk_b2s.loss_functions import DUPLICATES
@@ -171,6 +172,13 @@ class BrainEncoder(
 
     Warns
     -----
+    ConvergenceWarning
+        If training learned nothing, by its validation or else its training loss, or was interrupted.
+    UserWarning
+        If a parameter has no effect beside another, or recordings or channels are constant.
+
+    Warns
+    -----
     UserWarning
         If bfloat16 is wrong on this machine and float32 is used instead.
 
@@ -303,20 +311,7 @@ class BrainEncoder(
         -------
         self : BrainEncoder
         """
-        if self.kernel_size % 2 == 0:
-            raise ValueError(
-                f"kernel_size must be odd, with as much before a step as after, got {self.kernel_size}."
-            )
-        if isinstance(self.validation, str):  # which has a method split, too
-            raise ValueError(
-                f"validation must be a share of the rows, a splitter such as HashedBlockSplit('valid'), or None, got "
-                f"{self.validation!r}."
-            )
-        if self.deep_speech is not None and self.loss == "mse":
-            raise ValueError(
-                f"deep_speech={self.deep_speech} needs a loss with contrast, got loss='mse': two networks that only "
-                f"have to agree agree on a constant. Set loss='clip', or deep_speech=None."
-            )
+        check_parameters(self)
         X = self._check_X(X, reset=True)
         y = self._check_y(y)
         check_in_step(X, y)
@@ -338,6 +333,7 @@ class BrainEncoder(
             Pairs(brain, targets, train, segments), None
         )  # fit would draw the weights again
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
+        warn_of_no_learning(self, 0 if valid is None else len(valid))
         self._forget_training()
         self._forget_adaptations()
         self._learn_for_strangers(brain, targets, train)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s.caching import FromFile, importable
 from sk_b2s.channel_names import warn_of_spellings
+from sk_b2s.filter_checks import check_band
 from sk_b2s.ledger import key_of
 from sk_b2s.model_selection import GUARD
 from sk_b2s.recordings import (
@@ -216,10 +217,11 @@ class Epocher(TransformerMixin, BaseEstimator):
         self : Epocher
         """
         vars(self).pop("ch_names_", None)
+        check_band(self.l_freq, self.h_freq, self.sfreq)
         if is_segment_table(X):
             check_rows(X)
-            self._warn_of_tails(X)
             headers = self._headers(self._processings(X))
+            self._warn_of_tails(next(iter(headers.values())).sfreq)
             warn_of_spellings({path: header.ch_names for path, header in headers.items()})
             self.ch_names_ = tuple(
                 dict.fromkeys(name for header in headers.values() for name in header.ch_names)
@@ -438,14 +440,13 @@ class Epocher(TransformerMixin, BaseEstimator):
             data, rows=epochs.metadata, sfreq=epochs.info["sfreq"], positions=positions, ch_names=wanted
         )
 
-    def _warn_of_tails(self, X):
+    def _warn_of_tails(self, sfreq):
         """Warn where a filter carries brain signal across the guard.
 
         A notch rings as long, but at the line frequency, where no speech is heard.
         """
         if self.phase != "zero" or (self.l_freq is None and self.h_freq is None):
             return
-        sfreq = next(iter(self._headers(self._processings(X.iloc[:1])).values())).sfreq
         taps = mne.filter.create_filter(None, sfreq, self.l_freq, self.h_freq, verbose="ERROR")
         tail = len(taps) / 2 / sfreq
         if tail > GUARD:

@@ -26,6 +26,7 @@ from sk_b2s.strengths import (
     check_alphas,
     check_finite,
     check_lags,
+    check_rate,
     chosen_strength,
     fit_people,
     frame_rate,
@@ -196,6 +197,7 @@ class ForwardTRF(BaseEstimator):
         frames = match_frames(X, targets)
         self._shape = X.shape[2], targets.shape[2]
         self._frames, self._weights = torch.from_numpy(frames), torch.from_numpy(np.bincount(frames))
+        check_rate(self.sfreq, X)
         n_frames, rate = len(self._weights), frame_rate(X, targets, self)
         first, last = np.round(check_lags(self.lags) * rate).astype(int)
         if first >= n_frames or last <= -n_frames:

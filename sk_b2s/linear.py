@@ -18,6 +18,7 @@ from sk_b2s.strengths import (
     check_alphas,
     check_finite,
     check_lags,
+    check_rate,
     chosen_strength,
     fit_people,
     frame_rate,
@@ -221,10 +222,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     def _check_parameters(self, X):
         check_alphas(self.alphas)
         check_lags(self.lags)
-        if None not in (self.sfreq, X.sfreq) and not np.isclose(self.sfreq, X.sfreq):
-            raise ValueError(
-                f"sfreq={self.sfreq:g}, but X says {X.sfreq:g} Hz; sfreq=None believes the windows."
-            )
+        check_rate(self.sfreq, X)
 
     def _learn_lags(self, X, targets):
         """Turn lags in seconds into frames that occur in a window."""

@@ -14,6 +14,7 @@ import scipy
 from scipy.signal import firwin, resample_poly
 
 from sk_b2s.caching import code_of
+from sk_b2s.filter_checks import check_filters_fit
 from sk_b2s.gaps import CODE as GAPS
 from sk_b2s.gaps import Gap, gaps_of, mark_gaps, recording_type
 from sk_b2s.identity import recording_stamp, recording_state, stamp_at_path
@@ -219,6 +220,8 @@ def read_header(path, stamp, processing):
             f"sfreq={processing.sfreq:g} Hz is above the {file_sfreq:g} Hz of {name_of(raw)}: resampling "
             f"upwards invents no information; take Epocher(sfreq={file_sfreq:g}) or less."
         )
+    check_filters_fit(processing, file_sfreq, name_of(raw))
+    _reference_channels(raw, names, processing.reference)  # raises now rather than when samples are read
     bads = tuple(name for name in raw.info["bads"] if name in names)
     return Header(tuple(names), sensor_positions(raw.info, names), bads, file_sfreq, raw.n_times)
 

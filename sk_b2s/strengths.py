@@ -10,7 +10,7 @@ from sk_b2s.model_selection import assign_folds, clear_of, table_of
 from sk_b2s.ridge import heldout_correlation, ridge_path
 
 __all__ = [
-    "ALPHAS", "check_alphas", "check_finite", "check_lags", "chosen_strength", "fit_people", "frame_rate",
+    "ALPHAS", "check_alphas", "check_finite", "check_lags", "check_rate", "chosen_strength", "fit_people", "frame_rate",
     "inner_splits", "pieces",
 ]  # fmt: skip
 
@@ -34,6 +34,14 @@ def check_lags(lags):
     if seconds.shape != (2,) or not np.isfinite(seconds).all() or seconds[0] > seconds[1]:
         raise ValueError(f"lags must be two rising numbers of seconds, got {lags!r}.")
     return seconds
+
+
+def check_rate(sfreq, X):
+    """Raise a ValueError if windows have another rate than the parameter ``sfreq``, where both are known."""
+    if None not in (sfreq, X.sfreq) and not np.isclose(sfreq, X.sfreq):
+        raise ValueError(
+            f"sfreq={sfreq:g}, but X says {X.sfreq:g} Hz; sfreq=None takes the rate of the windows."
+        )
 
 
 def frame_rate(X, targets, estimator):

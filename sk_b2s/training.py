@@ -288,6 +288,7 @@ class RetrievalNet(NeuralNet):
             step = step_fn(batch, **fit_params)
             self.history.record_batch("train_loss", step["loss"].item())
             self.history.record_batch("train_batch_size", len(batch[1][1]))
+            self.history.record_batch("train_chance", float(np.log(len(batch[1][0]))))  # loss of a guess
             self.notify("on_batch_end", batch=batch, training=True, **step)
         self.history.record("train_batch_count", len(iterator))
 

@@ -3,9 +3,12 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit, cross_val_predict, cross_val_score
+from skorch.callbacks import Callback
 
 from sk_b2s import (
     BrainEncoder,
@@ -19,6 +22,7 @@ from sk_b2s import (
     StimulusLeakWarning,
     Windows,
     benchmark,
+    run_controls,
 )
 
 
@@ -132,3 +136,128 @@ def next_split(X, y):
             yield next(super().split(X, y, groups))
 
     return First(3)
+
+
+# --- parameters that contradict each other ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"l_freq": 12, "h_freq": 8}, "l_freq must be below h_freq, got l_freq=12 and h_freq=8"),
+        ({"l_freq": 8, "h_freq": 8}, "l_freq must be below h_freq"),
+        ({"l_freq": 16}, "l_freq must be below half of sfreq, got l_freq=16 Hz at sfreq=32"),
+        ({"h_freq": 40}, "h_freq=40 Hz must be below 32 Hz, half of the rate of recording"),
+        ({"notch": 50}, "notch=50 Hz must be below 32 Hz"),
+        ({"notch": (20, 32)}, "notch=32 Hz must be below 32 Hz"),
+        ({"reference": ["nope"]}, r"no channel \['nope'\]"),
+    ],
+    ids=str,
+)
+def test_epocher_refuses_filters_that_contradict(listening, parameters, message):
+    X, _ = listening
+    with pytest.raises(ValueError, match=message):
+        Epocher(sfreq=32, lag=0, **parameters).fit(X)
+
+
+def small_encoder(**changes):
+    parameters = {
+        "hidden": 8, "depth": 1, "n_virtual_channels": 8, "spatial_attention": False, "max_epochs": 5, "verbose": 0,
+        "validation": None, "k": 2, "random_state": 0, "lr": 1e-2, "precision": "float32",
+    }  # fmt: skip
+    return BrainEncoder(**{**parameters, **changes})
+
+
+def planted(n=60, level=1.0, seed=0):
+    """Windows in which every channel follows the feature, and the features."""
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal((n, 2, 20)).astype("f4")
+    return level * np.repeat(y, 2, axis=1) + rng.standard_normal((n, 4, 20)).astype("f4"), y
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"batch_size": 1}, "batch_size must be 2 or more with loss='clip'"),
+        ({"batch_size": 1, "loss": "siglip"}, "batch_size must be 2 or more with loss='siglip'"),
+        ({"deep_speech": 4, "loss": "mse"}, "needs a loss with contrast"),
+        ({"callbacks": ["early"]}, "callbacks must be skorch callbacks"),
+        ({"callbacks": [("name", 3)]}, "callbacks must be skorch callbacks"),
+    ],
+    ids=str,
+)
+def test_encoder_refuses_parameters_that_contradict(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        small_encoder(**parameters).fit(*planted())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"subject_layer": None, "subject_dropout": 0.5}, "subject_dropout=0.5 has no effect"),
+        ({"subject_layer": None, "unknown_subject": "nearest"}, "unknown_subject='nearest' has no effect"),
+        ({"loss": "mse", "duplicates": "mask"}, "duplicates='mask' has no effect"),
+    ],
+    ids=str,
+)
+def test_encoder_names_parameters_without_effect(parameters, named):
+    with pytest.warns(UserWarning, match=named):
+        small_encoder(**parameters).fit(*planted())
+
+
+def test_forward_trf_checks_rate_and_lags():
+    X, y = planted()
+    X = Windows.from_array(X, sfreq=20)
+    with pytest.raises(ValueError, match="lie outside the window of 1.000 s"):
+        ForwardTRF(lags=(2, 3)).fit(X, y)
+    with pytest.raises(ValueError, match="sfreq=50, but X says 20 Hz"):
+        ForwardTRF(sfreq=50).fit(X, y)
+
+
+# --- training that did not learn ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["clip", "symmetric_clip", "siglip", "mse"])
+def test_training_that_learns_is_silent_and_one_that_does_not_is_named(loss):
+    X, y = planted()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        small_encoder(loss=loss).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="learned nothing"):
+        small_encoder(loss=loss, lr=1e-12).fit(X, y)
+
+
+def test_training_that_diverged_is_named():
+    with pytest.warns(ConvergenceWarning, match="not below the .* of a guess within the batch"):
+        small_encoder(lr=1e3, max_epochs=2).fit(*planted())
+
+
+def test_validation_at_chance_is_named():
+    X, y = planted(200, level=3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        small_encoder(validation=0.3).fit(X, y)
+    noise = np.random.default_rng(1).standard_normal(X.shape).astype("f4")
+    with pytest.warns(ConvergenceWarning, match="of a guess among 60 candidates.*holds on other stimuli"):
+        small_encoder(validation=0.3).fit(noise, y)
+
+
+def test_interrupted_training_is_named():
+    class Interrupt(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 1 of at most 5"):
+        small_encoder(callbacks=[Interrupt()]).fit(*planted())
+
+
+def test_controls_that_learn_nothing_are_silent():
+    X, y = planted(120, level=3.0)
+    rows = pd.DataFrame({"recording": "a", "subject": "s", "onset": 3.0 * np.arange(120), "duration": 1.0})
+    X = Windows.from_array(X, rows=rows, sfreq=20)
+    folds = [(np.arange(60), np.arange(60, 120))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        run_controls(
+            small_encoder(max_epochs=20), X, y, folds, controls=["decoder", "white noise"], verbose=0
+        )
