@@ -175,12 +175,8 @@ class BrainEncoder(
     ConvergenceWarning
         If training learned nothing, by its validation or else its training loss, or was interrupted.
     UserWarning
-        If a parameter has no effect beside another, or recordings or channels are constant.
-
-    Warns
-    -----
-    UserWarning
-        If bfloat16 is wrong on this machine and float32 is used instead.
+        If a parameter has no effect with another one, recordings or channels are constant, or bfloat16 is wrong on
+        this machine and float32 is used instead.
 
     References
     ----------
