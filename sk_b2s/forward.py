@@ -17,10 +17,12 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from sk_b2s.candidates import as_target_windows, check_targets_vary, distinct_segments
 from sk_b2s.constant import check_not_constant, warn_of_constant
 from sk_b2s.frames import match_frames
+from sk_b2s.leaks import warn_of_sound
 from sk_b2s.model_selection import table_of, warn_of_heard
 from sk_b2s.nulls import possible_shifts
 from sk_b2s.ridge import lagged_moments
 from sk_b2s.stimuli import SoundIntervals
+from sk_b2s.strength_checks import warn_of_choice
 from sk_b2s.strengths import (
     ALPHAS,
     check_alphas,
@@ -173,11 +175,14 @@ class ForwardTRF(BaseEstimator):
         check_targets_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
         self._learn_frames(X, targets)
+        warn_of_sound(X, y, targets)
         segments = distinct_segments(table_of(y) if isinstance(y, pd.DataFrame) else y).target
         fit = partial(self._fit_model, X, targets, y, segments)
-        self.subjects_, self.coef_, self.intercept_, self.mean_, self.alpha_, self.inner_scores_ = fit_people(
+        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_people(
             fit, subjects_of(X), self.per_subject
         )
+        self.alpha_, self.inner_scores_, beyond = chosen
+        warn_of_choice(self, beyond)
         return self
 
     def _targets(self, y):
@@ -217,12 +222,12 @@ class ForwardTRF(BaseEstimator):
             batches = ((speech - mean, brain - offset) for brain, speech in self._batches(X, targets, rows))
             return lagged_moments(batches, -self._lags[::-1], *shape[1:])
 
-        everything, coef, alpha, scores = chosen_strength(
+        everything, coef, *chosen = chosen_strength(
             moments, rows, y, segments, self.alphas, self.inner_folds
         )
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         coef = coef.reshape(shape)[::-1]  # of rising lags of the brain after the sound
-        return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), alpha, scores
+        return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen
 
     def _means(self, X, targets, rows):
         """Means of features and channels over frames: float64 Tensors."""

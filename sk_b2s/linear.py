@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sk_b2s.leaks import warn_of_sound
 from sk_b2s.retrieval import RetrievalMixin
 from sk_b2s.ridge import lagged_moments
+from sk_b2s.strength_checks import warn_of_choice
 from sk_b2s.strengths import (
     ALPHAS,
     check_alphas,
@@ -214,9 +215,11 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self._frames = self._learn_frames(X, y, targets)
         self._learn_lags(X, targets)
         fit = partial(self._fit_model, X, targets, y, segments)
-        self.subjects_, self.coef_, self.intercept_, self.mean_, self.alpha_, self.inner_scores_ = fit_people(
+        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_people(
             fit, subjects_of(X), self.per_subject
         )
+        self.alpha_, self.inner_scores_, beyond = chosen
+        warn_of_choice(self, beyond)
         return self
 
     def _check_parameters(self, X):
@@ -252,12 +255,12 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             )
             return lagged_moments(batches, self.lag_frames_, *shape[1:])
 
-        everything, coef, alpha, scores = chosen_strength(
+        everything, coef, *chosen = chosen_strength(
             moments, rows, y, segments, self.alphas, self.inner_folds
         )
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         coef = components.numpy() @ coef.reshape(shape)
-        return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), alpha, scores
+        return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen
 
     def _centre(self, X, targets, rows):
         """Mean and components of the channels, and mean of the features: float64 Tensors."""

@@ -8,6 +8,7 @@ import torch
 
 from sk_b2s.model_selection import assign_folds, clear_of, table_of
 from sk_b2s.ridge import heldout_correlation, ridge_path
+from sk_b2s.strength_checks import NOTHING, better_beyond, strengths_beyond
 
 __all__ = [
     "ALPHAS", "check_alphas", "check_finite", "check_lags", "check_rate", "chosen_strength", "fit_people", "frame_rate",
@@ -144,14 +145,20 @@ def chosen_strength(moments, rows, y, segments, alphas, n_folds):
     alpha : float
     scores : ndarray of shape (n_alphas,)
         Mean correlation over features and folds; NaN where there was no choice.
+    beyond : tuple of float
+        A strength beyond the edge that is better, and its correlation, see
+        :func:`~sk_b2s.strength_checks.better_beyond`.
     """
     everything, alpha, scores = moments(rows), alphas[0], np.full(len(alphas), np.nan)
+    beyond = NOTHING
     if len(alphas) > 1:
-        folds = inner_splits(y, segments, rows, n_folds)
-        scores = np.mean([_fold_scores(moments, everything, rows, *fold, alphas) for fold in folds], axis=0)
+        tried, folds = [*alphas, *strengths_beyond(alphas)], inner_splits(y, segments, rows, n_folds)
+        of_folds = np.array([_fold_scores(moments, everything, rows, *fold, tried) for fold in folds])
+        scores = of_folds[:, : len(alphas)].mean(0)
         alpha = max(alpha for alpha, score in zip(alphas, scores, strict=True) if score == scores.max())
+        beyond = better_beyond(alphas, alpha, of_folds)
     cov_xx, cov_xy, _ = everything.centred()
-    return everything, next(ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores
+    return everything, next(ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores, beyond
 
 
 def _fold_scores(moments, everything, rows, train, test, alphas):

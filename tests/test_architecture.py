@@ -38,7 +38,7 @@ ORDER = [
     "candidates", "exposure", "retrieval", "answers", "asking", "plans", "statistics", "verdicts", "resampling",
     "ceilings", "methods", "curves",
     "attention", "training", "fit_checks", "response", "strangers", "adaptation", "keeping", "encoder", "ridge",
-    "strengths", "linear", "forward", "predictions", "spaces", "counterparts", "provenance", "calibrated",
+    "strength_checks", "strengths", "linear", "forward", "predictions", "spaces", "counterparts", "provenance", "calibrated",
     "tags", "states", "writer", "reader", "persistence",
     "controls", "watching", "scorecard", "lines", "results", "cells", "evaluation", "auditing",
     "palette", "alignment_plots", "score_plots", "adaptation_plots", "answer_plots", "topographies", "plotting",
