@@ -9,15 +9,16 @@ from sklearn.exceptions import ConvergenceWarning
 
 __all__ = ["better_beyond", "strengths_beyond", "warn_of_choice"]
 
-LEAST = 3  # strengths that make a search, fewer are a comparison and always end at one of them
+ALPHAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
+LEAST = 3  # strengths that make a search, fewer are a comparison
 BEYOND = (10.0, 1000.0)  # factors beyond the lowest and the highest strength
 WITHIN = (1e-12, 1e12)  # beyond which rounding decides, or nothing changes any more
-GAIN = 0.05  # share of a correlation by which a strength beyond the edge must be better
+GAIN = 0.05  # share of a correlation by which a strength beyond the ends must be better
 NOTHING = (np.nan, np.nan)
 
 
 def strengths_beyond(alphas):
-    """Return strengths beyond both ends of those tried, by which a choice at an end is judged.
+    """Return strengths beyond both ends of those tried, to see whether the search was wide enough.
 
     Parameters
     ----------
@@ -26,57 +27,55 @@ def strengths_beyond(alphas):
     Returns
     -------
     beyond : list of float
-        Empty where ``alphas`` are fewer than three.
+        Rising. Empty where ``alphas`` are fewer than three.
 
     Examples
     --------
-    >>> strengths_beyond((0.1, 1.0, 10.0))
-    [0.01, 0.0001, 100.0, 10000.0]
+    >>> strengths_beyond((1e-6, 1.0, 1e3))
+    [1e-09, 1e-07, 10000.0, 1000000.0]
     """
     if len(set(alphas)) < LEAST:
         return []
-    beyond = [min(alphas) / factor for factor in BEYOND] + [max(alphas) * factor for factor in BEYOND]
-    return [alpha for alpha in beyond if WITHIN[0] <= alpha <= WITHIN[1]]
+    low, high = min(alphas), max(alphas)
+    beyond = [edge for factor in BEYOND for edge in (low / factor, high * factor)]
+    beyond += [alpha for alpha in ALPHAS if not low <= alpha <= high]
+    return sorted({float(alpha) for alpha in beyond if WITHIN[0] <= alpha <= WITHIN[1]})
 
 
-def better_beyond(alphas, chosen, scores):
-    """Find a strength beyond the edge that is better than the chosen one in every inner fold.
+def better_beyond(n_alphas, chosen, tried, scores):
+    """Find a strength beyond the ends that is better than the chosen one in every inner fold.
 
     Parameters
     ----------
-    alphas : sequence of float
-        Strengths to choose from.
+    n_alphas : int
+        Number of strengths to choose from.
     chosen : float
+    tried : list of float
+        Strengths to choose from, then those of :func:`strengths_beyond`.
     scores : ndarray of shape (n_folds, n_tried)
-        Held-out correlations, of ``alphas`` and then of :func:`strengths_beyond`.
+        Held-out correlations.
 
     Returns
     -------
     better : tuple of float
-        Strength and mean correlation. NaN where ``chosen`` is not at an end, or nothing beyond it is better by more
-        than 5 %: there the curve is flat, and a wider search would change nothing.
+        Strength and mean correlation. NaN where nothing beyond the ends is better by more than 5 %. The curve is then
+        flat there or falls, and a wider search would change nothing, whether or not ``chosen`` is at an end.
     """
-    tried, means = [*alphas, *strengths_beyond(alphas)], scores.mean(0)
-    at, is_high, is_low = tried.index(chosen), chosen == max(alphas), chosen == min(alphas)
-    outside = [
-        index
-        for index in range(len(alphas), len(tried))
-        if (is_high and tried[index] > chosen) or (is_low and tried[index] < chosen)
-    ]
-    if not outside:
+    if len(tried) == n_alphas:
         return NOTHING
-    best = max(outside, key=means.__getitem__)
+    means, at = scores.mean(0), tried.index(chosen)
+    best = n_alphas + int(np.argmax(means[n_alphas:]))
     is_better = means[best] - means[at] > GAIN * means[best] > 0 and (scores[:, best] > scores[:, at]).all()
-    return (float(tried[best]), float(means[best])) if is_better else NOTHING
+    return (tried[best], float(means[best])) if is_better else NOTHING
 
 
 def warn_of_choice(estimator, beyond):
-    """Warn of subjects without a relation of X and y, and of strengths at the edge of those tried.
+    """Warn of subjects without a relation of X and y, and of alphas that end before the best strength.
 
     Parameters
     ----------
     estimator : RidgeDecoder or ForwardTRF
-        With ``alpha_``, ``inner_scores_`` and ``subjects_``.
+        With ``alphas, alpha_, inner_scores_`` and ``subjects_``.
     beyond : ndarray of shape (n_models, 2)
         What :func:`better_beyond` found for each model.
 
@@ -85,39 +84,33 @@ def warn_of_choice(estimator, beyond):
     ConvergenceWarning
         Naming the subjects, at most once for each of both.
     """
-    scores = estimator.inner_scores_.max(1)
-    is_edge = np.isfinite(beyond[:, 0])
-    is_nothing = (scores <= 0) & ~is_edge
-    if is_nothing.any():
-        names = [f"{name} ({score:.3f})" for name, score in zip(_models(estimator), scores, strict=True)]
+    names, best = _models(estimator), estimator.inner_scores_.max(1)
+    is_short = np.isfinite(beyond[:, 0])
+    if (is_nothing := (best <= 0) & ~is_short).any():
+        said = ", ".join(f"{names[i]} ({best[i]:.3f})" for i in np.flatnonzero(is_nothing))
         warnings.warn(
-            f"inner cross-validation found no relation between X and y for "
-            f"{', '.join(np.compress(is_nothing, names))}: the correlation in brackets is the highest of all alphas "
-            f"and not above 0, so that estimates are guesses. Check that X and y belong together and vary, or give "
-            f"more data.",
+            f"inner cross-validation found no relation between X and y for {said}: the best correlation of all alphas, "
+            f"in brackets, is not above 0, so estimates are guesses. Check that X and y belong together and vary, or "
+            f"give more data.",
             ConvergenceWarning,
             stacklevel=4,
         )
     ways = []
-    for is_high, word, way in ((True, "highest", "higher"), (False, "lowest", "lower")):
-        mine = np.flatnonzero(is_edge & ((beyond[:, 0] > estimator.alpha_) == is_high))
-        if len(mine):
-            ways.append(_edge_of(estimator, beyond, mine, word, way))
+    for edge, word, end in ((max(estimator.alphas), "higher", "highest"), (min(estimator.alphas), "lower", "lowest")):
+        is_mine = is_short & ((beyond[:, 0] > edge) if word == "higher" else (beyond[:, 0] < edge))
+        if is_mine.any():
+            said = ", ".join(
+                f"{names[i]} ({best[i]:.3f} at alpha={estimator.alpha_[i]:g}, {beyond[i, 1]:.3f} at "
+                f"{beyond[i, 0]:g})"
+                for i in np.flatnonzero(is_mine)
+            )
+            ways.append(
+                f"alphas end at {edge:g}, and {word} strengths than the {end} have a better correlation in inner "
+                f"cross-validation for {said}. Add {word} values to alphas."
+            )
     if ways:
-        warnings.warn(f"{' '.join(ways)} One alpha is taken without a search.", ConvergenceWarning, stacklevel=4)
-
-
-def _edge_of(estimator, beyond, mine, word, way):
-    """Name the models whose strength is at one end, with what is better beyond it."""
-    names, scores, edge = _models(estimator), estimator.inner_scores_.max(1), estimator.alpha_[mine[0]]
-    said = [
-        f"{names[i]} ({scores[i]:.3f} there, {beyond[i, 1]:.3f} at alpha={beyond[i, 0]:g})" for i in mine
-    ]
-    far = beyond[mine, 0].max() if word == "highest" else beyond[mine, 0].min()
-    return (
-        f"The strength chosen is the {word} of alphas, {edge:g}, though {way} ones have a better correlation in inner "
-        f"cross-validation, for {', '.join(said)}. Extend alphas to {way} values, to {far:g} and beyond."
-    )
+        text = " Also, ".join(ways)
+        warnings.warn(f"{text} A single alpha is not searched and not judged.", ConvergenceWarning, stacklevel=4)
 
 
 def _models(estimator):

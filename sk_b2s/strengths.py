@@ -8,14 +8,13 @@ import torch
 
 from sk_b2s.model_selection import assign_folds, clear_of, table_of
 from sk_b2s.ridge import heldout_correlation, ridge_path
-from sk_b2s.strength_checks import NOTHING, better_beyond, strengths_beyond
+from sk_b2s.strength_checks import ALPHAS, NOTHING, better_beyond, strengths_beyond
 
 __all__ = [
     "ALPHAS", "check_alphas", "check_finite", "check_lags", "check_rate", "chosen_strength", "fit_people", "frame_rate",
     "inner_splits", "pieces",
 ]  # fmt: skip
 
-ALPHAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 BATCH_BYTES = 2**26  # of float64 windows that are held at a time
 
 
@@ -146,8 +145,8 @@ def chosen_strength(moments, rows, y, segments, alphas, n_folds):
     scores : ndarray of shape (n_alphas,)
         Mean correlation over features and folds; NaN where there was no choice.
     beyond : tuple of float
-        A strength beyond the edge that is better, and its correlation, see
-        :func:`~sk_b2s.strength_checks.better_beyond`.
+        A strength beyond the ends of ``alphas`` that is better, and its correlation, see
+        :func:`~sk_b2s.strength_checks.better_beyond`. NaN where there is none.
     """
     everything, alpha, scores = moments(rows), alphas[0], np.full(len(alphas), np.nan)
     beyond = NOTHING
@@ -156,7 +155,7 @@ def chosen_strength(moments, rows, y, segments, alphas, n_folds):
         of_folds = np.array([_fold_scores(moments, everything, rows, *fold, tried) for fold in folds])
         scores = of_folds[:, : len(alphas)].mean(0)
         alpha = max(alpha for alpha, score in zip(alphas, scores, strict=True) if score == scores.max())
-        beyond = better_beyond(alphas, alpha, of_folds)
+        beyond = better_beyond(len(alphas), alpha, tried, of_folds)
     cov_xx, cov_xy, _ = everything.centred()
     return everything, next(ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores, beyond
 
