@@ -222,9 +222,7 @@ class ForwardTRF(BaseEstimator):
             batches = ((speech - mean, brain - offset) for brain, speech in self._batches(X, targets, rows))
             return lagged_moments(batches, -self._lags[::-1], *shape[1:])
 
-        everything, coef, *chosen = chosen_strength(
-            moments, rows, y, segments, self.alphas, self.inner_folds
-        )
+        everything, coef, *chosen = chosen_strength(moments, rows, y, segments, self.alphas, self.inner_folds)
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         coef = coef.reshape(shape)[::-1]  # of rising lags of the brain after the sound
         return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen

@@ -255,9 +255,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             )
             return lagged_moments(batches, self.lag_frames_, *shape[1:])
 
-        everything, coef, *chosen = chosen_strength(
-            moments, rows, y, segments, self.alphas, self.inner_folds
-        )
+        everything, coef, *chosen = chosen_strength(moments, rows, y, segments, self.alphas, self.inner_folds)
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         coef = components.numpy() @ coef.reshape(shape)
         return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen

@@ -96,7 +96,10 @@ def warn_of_choice(estimator, beyond):
             stacklevel=4,
         )
     ways = []
-    for edge, word, end in ((max(estimator.alphas), "higher", "highest"), (min(estimator.alphas), "lower", "lowest")):
+    for edge, word, end in (
+        (max(estimator.alphas), "higher", "highest"),
+        (min(estimator.alphas), "lower", "lowest"),
+    ):
         is_mine = is_short & ((beyond[:, 0] > edge) if word == "higher" else (beyond[:, 0] < edge))
         if is_mine.any():
             said = ", ".join(
@@ -110,7 +113,9 @@ def warn_of_choice(estimator, beyond):
             )
     if ways:
         text = " Also, ".join(ways)
-        warnings.warn(f"{text} A single alpha is not searched and not judged.", ConvergenceWarning, stacklevel=4)
+        warnings.warn(
+            f"{text} A single alpha is not searched and not judged.", ConvergenceWarning, stacklevel=4
+        )
 
 
 def _models(estimator):

@@ -84,8 +84,12 @@ def test_two_alphas_and_one_are_no_search(kind):
 def test_alphas_warning_names_only_the_subjects_concerned():
     (X, y), (other, heard) = listened(**CLEAR), listened(**POOR[RidgeDecoder])
     rows = pd.DataFrame({"subject": ["clear"] * 6 + ["poor"] * 12})
-    both = Windows.from_array(np.concatenate([np.asarray(X)[:6], np.asarray(other)[:12]]), rows=rows, sfreq=SFREQ)
-    (text,) = said_by(make(RidgeDecoder, alphas=(1e-4, 1e-3, 1e-2)), both, np.concatenate([y[:6], heard[:12]]))
+    both = Windows.from_array(
+        np.concatenate([np.asarray(X)[:6], np.asarray(other)[:12]]), rows=rows, sfreq=SFREQ
+    )
+    (text,) = said_by(
+        make(RidgeDecoder, alphas=(1e-4, 1e-3, 1e-2)), both, np.concatenate([y[:6], heard[:12]])
+    )
     assert "subject 'poor'" in text
     assert "subject 'clear'" not in text
 
