@@ -8,7 +8,7 @@ WORKERS ?= 2
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_WAIT_POLICY
 
-.PHONY: install demo test test-fast docs format check constraints clean
+.PHONY: install demo test test-random test-fast docs format check constraints clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,11 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# In another order each time: `make test-random SEED=1`.
+SEED ?= $(shell date +%s)
+test-random: install
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --random-order --random-order-seed=$(SEED)
 
 test-fast: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
