@@ -17,6 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 CROSS_ENTROPY = "cross-entropy (nats)"
+STILL_FALLING = ", the last: it still fell, so a larger max_epochs may be better"
 LOSS_NAMES = {
     "clip": CROSS_ENTROPY,
     "symmetric_clip": CROSS_ENTROPY,
@@ -315,8 +316,9 @@ def plot_history(history, ax=None):
     Returns
     -------
     ax : matplotlib.axes.Axes
-        The best epoch of validation is marked, and the cross-entropy of a guess among its segments drawn. Validation is
-        a cross-entropy whatever the loss; a training loss that is none has an axis of its own, on the right.
+        The best epoch of validation is marked, with a note if it is the last, and the cross-entropy of a guess among
+        its segments drawn. Validation is a cross-entropy whatever the loss; a training loss that is none has an axis of
+        its own, on the right.
     """
     name = LOSS_NAMES.get(getattr(history, "loss", None), "loss")
     history = getattr(history, "history_", history)
@@ -341,7 +343,8 @@ def plot_history(history, ax=None):
         )
         chance_line(ax, np.log(n), f"chance among {n} segments")
         best = epochs[int(np.argmin(valid))]
-        ax.axvline(best, color=MUTED, linestyle=":", label=f"best state, epoch {best}, restored")
+        label = f"best state, epoch {best}, restored" + (STILL_FALLING if best == epochs[-1] else "")
+        ax.axvline(best, color=MUTED, linestyle=":", label=label)
     ax.set(xlabel="epoch", ylabel=CROSS_ENTROPY if own is not ax else name, title="Training")
     tidy(ax)
     if own is not ax:

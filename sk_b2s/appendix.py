@@ -8,6 +8,7 @@ import pandas as pd
 from sk_b2s.answer_plots import (
     CROSS_ENTROPY,
     LOSS_NAMES,
+    STILL_FALLING,
     longest_sentence,
     plot_history,
     plot_rank_curve,
@@ -19,11 +20,12 @@ from sk_b2s.answer_plots import (
 )
 from sk_b2s.asking import levels
 from sk_b2s.counterparts import decoder_of
+from sk_b2s.curves import highest_at_end
 from sk_b2s.findings import pct
 from sk_b2s.page import picture, tag
 from sk_b2s.plans import read_plan
 from sk_b2s.score_plots import named_score, plot_curve
-from sk_b2s.statistics import mean_and_sem
+from sk_b2s.statistics import mean_and_sem, subject_means
 from sk_b2s.topographies import attention_map, plot_attention, plot_topography
 
 __all__ = ["further", "made_of"]
@@ -173,9 +175,14 @@ def _curves(curves):
             f"{at}: {pct(mean)}" for at, mean in zip(x, bars[0].get_ydata(orig=False), strict=True)
         )
         chance = f" Chance {pct(curve['chance'].mean())}." if "chance" in curve else ""
+        end = (
+            highest_at_end(subject_means(curve, score, ["value"]).unstack("subject"))
+            if "value" in curve
+            else ""
+        )
         yield tag("h2", heading)
         alt = f"{named_score(curve, score)} by {ax.get_xlabel()}, mean over people. {said}.{chance}"
-        yield picture(ax.figure, alt)
+        yield picture(ax.figure, f"{alt} {end}".strip(), end or None)
 
 
 def _head(heading, topography):
@@ -214,6 +221,7 @@ def _encoders(encoders, positions):
                     f"; validation {CROSS_ENTROPY} {losses[0]:.2f}, at best {min(losses):.2f}, chance "
                     f"{np.log(history[-1, 'valid_candidates']):.2f}"
                 )
+                said += STILL_FALLING if np.argmin(losses) == len(losses) - 1 else ""
             parts.append(picture(plot_history(decoder).figure, f"{name}, {len(history)} epochs: {said}."))
         if positions is not None and getattr(decoder, "spatial_attention", False):
             values = attention_map(decoder, positions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Real
 
 import numpy as np
@@ -11,6 +12,8 @@ from sk_b2s.features import SILENT
 from sk_b2s.stimuli import SoundIntervals, digests
 
 __all__ = ["greedy_cover", "suggest_calibration"]
+
+SPARE = 0.01  # share of the minutes that may be left without a warning
 
 
 def suggest_calibration(y, minutes, phonemes):
@@ -30,7 +33,7 @@ def suggest_calibration(y, minutes, phonemes):
         What could be heard: ``sound, sound_onset, duration`` and ``sequence``, the sentence; where a row has none its
         ``block`` stands for it. Leave out what is to be tested.
     minutes : float
-        Of sound, at most; sentences are counted with all that their windows reach into.
+        Of sound, at most; sentences are counted with all that their windows reach into. Infinity is all of them.
     phonemes : DataFrame of shape (n_events, ...)
         An events table, such as that which ``y`` was made of: its rows of type "phoneme" say ``sound, sound_onset``
         and ``text``.
@@ -48,6 +51,11 @@ def suggest_calibration(y, minutes, phonemes):
     ValueError
         If a table has no rows, lacks a column or says nothing in one, a duration is not above 0, no sentence fits into
         the minutes, or phonemes are of other sounds.
+
+    Warns
+    -----
+    UserWarning
+        If all sentences together have fewer minutes.
 
     See Also
     --------
@@ -88,6 +96,12 @@ def suggest_calibration(y, minutes, phonemes):
             f"{seconds.min():.1f} s; give more minutes."
         )
     counts = _phoneme_counts(heard, phonemes)
+    if minutes < np.inf and seconds.sum() < 60 * minutes * (1 - SPARE):
+        warnings.warn(
+            f"minutes={minutes:g}, but all {len(parts)} sentences of y have {seconds.sum() / 60:.2f} minutes: all of "
+            f"them are chosen, and only their order is. Ask for fewer minutes, or give more sentences.",
+            stacklevel=2,
+        )
     order = greedy_cover(lambda chosen: np.sqrt(counts[chosen].sum(0) + counts).sum(1), seconds, 60 * minutes)
     return np.concatenate([parts[index] for index in order])
 

@@ -14,7 +14,7 @@ from sk_b2s.asking import retrieve
 from sk_b2s.minutes import recorded_seconds
 from sk_b2s.model_selection import folds_of, table_of
 
-__all__ = ["accuracy_by", "decision_accuracy", "learning_curve"]
+__all__ = ["accuracy_by", "decision_accuracy", "highest_at_end", "learning_curve"]
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1)  # of the minutes that everybody has
 ROUNDING = 1e-6  # s
@@ -189,7 +189,8 @@ def accuracy_by(estimator, X, y, cv, parameter, values, n_jobs=None):
 
     Notes
     -----
-    The best of many values is too good by chance: to *choose* a lag, search it inside the training rows. A window
+    The best of many values is too good by chance: to *choose* a lag, search it inside the training rows. If the
+    highest mean is at the first or last of several numbers, :func:`~sk_b2s.plotting.plot_curve` states it. A window
     reads the brain throughout its seconds, so neighbouring lags share nearly all of it; short windows tell
     lags apart better. Zero-phase filters smear in time, the narrower the band the further.
     """
@@ -210,6 +211,31 @@ def accuracy_by(estimator, X, y, cv, parameter, values, n_jobs=None):
             row = {"value": label, "fold": fold, "n_train": len(train)}
             tasks.append((train, test, row, dict(zip(names, each, strict=True))))
     return _run(estimator, X, y, tasks, n_jobs)
+
+
+def highest_at_end(people):
+    """State that the highest mean is at the first or last of several numbers, beyond which it may rise.
+
+    Parameters
+    ----------
+    people : DataFrame of shape (n_values, n_subjects)
+        Scores, indexed by rising values.
+
+    Returns
+    -------
+    note : str
+        Empty for names, fewer than three values, a highest mean within, and one that is not above that of the
+        neighboring value by more than the standard error of the difference.
+    """
+    means = people.mean(axis=1)
+    best = int(np.argmax(means)) if means.notna().all() else 0
+    if len(people) < 3 or not pd.api.types.is_numeric_dtype(people.index) or 0 < best < len(people) - 1:
+        return ""
+    gain = (people.iloc[best] - people.iloc[1 if best == 0 else -2]).dropna()
+    error = gain.std() / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    if not gain.mean() > error:
+        return ""
+    return f"Highest at {people.index[best]:.3g}, the {'last' if best else 'first'} value: it may be higher beyond."
 
 
 # --- length of a decision --------------------------------------------------------------------------

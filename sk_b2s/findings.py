@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sk_b2s.leaks import HOLD_SOUND
 from sk_b2s.minutes import amounts_in, one_amount
 from sk_b2s.plans import UNKNOWN, lacking, plans_that_differ
 from sk_b2s.results import summarise
@@ -40,6 +41,7 @@ LIMITS = (  # what similarities do not show, whatever their null and controls
     "they are decoded like a response, and controls of the recording do not see them.",
     "Timing: where words come at their own intervals, the times of the windows alone give words away.",
 )
+MOST_NOTES = 5  # warnings of one decoder that are notes
 LEAK_MEANS = {
     "surrogate": "recordings without any response were decoded, so a fingerprint of the recording is enough",
     "white noise": "noise was decoded, so the answer is somewhere in the tables or the folds",
@@ -186,6 +188,14 @@ def headline(rows, results):
         kind, said = "bad", "Training and test are not apart: what was scored is no evidence."
     elif len(leaks):
         kind, said = "bad", f"There is a leak: what {_list(leaks)} scored is no evidence."
+    elif holds := list(_said_by_fits(results, f"UserWarning: {HOLD_SOUND}")):
+        kind, said = (
+            "bad",
+            (
+                f"Channels of the recordings hold the sound: what {_list(holds)} scored may be read from them and not "
+                f"from a brain."
+            ),
+        )
     elif len(below):
         kind, said = "bad", _inverted(below, good, mine)
     elif len(good) == n:
@@ -271,7 +281,29 @@ def _notes(mine, rows, results):
         notes.append(
             f"{n} {'fit' if n == 1 else 'fits'} of decoders failed and {'is' if n == 1 else 'are'} missing."
         )
+    for name, (texts, n, n_fits) in _said_by_fits(results, "ConvergenceWarning: ").items():
+        notes += [f"{name}: {text.removeprefix('ConvergenceWarning: ')}" for text in texts[:MOST_NOTES]]
+        if len(texts) > MOST_NOTES:
+            notes.append(
+                f"{name}: {n} of {n_fits} fits have such warnings. All are under 'Warnings of fits'."
+            )
     return notes
+
+
+def _said_by_fits(results, beginning):
+    """Return distinct warnings of decoders that begin so, and how many fits have one: {name: (texts, n, n_fits)}."""
+    if "warnings" not in results:
+        return {}
+    found = {}
+    fits = results[results["control"] == "decoder"].drop_duplicates(["estimator", "seed", "fold"])
+    for name, own in fits.groupby("estimator", sort=False):
+        lines = [
+            [line for line in text.splitlines() if line.startswith(beginning)]
+            for text in own["warnings"].astype(object).fillna("").astype(str)
+        ]
+        if texts := list(dict.fromkeys(line for each in lines for line in each)):
+            found[name] = texts, sum(map(bool, lines)), len(own)
+    return found
 
 
 def leak_reasons(rows, results):
@@ -297,6 +329,8 @@ def leak_reasons(rows, results):
         reasons.append(
             f"In {len(folds)} of {n_folds} folds; fold {folds['fold'].iloc[0]}: {folds['leakage'].iloc[0]}"
         )
+    for name, (texts, n, n_fits) in _said_by_fits(results, f"UserWarning: {HOLD_SOUND}").items():
+        reasons.append(f"{name}, in {n} of {n_fits} fits: {texts[0].removeprefix('UserWarning: ')}")
     mine = of_decoders(results)
     heard = mine[mine["n_heard"] > 0].drop_duplicates(["estimator", "fold"])
     for name, own in heard.groupby("estimator", sort=False):

@@ -65,7 +65,8 @@ class ForwardTRF(BaseEstimator):
         filters and the sound's own regularity make.
     alphas : tuple of float, default=(1e-6, 1e-5, ..., 1e3)
         Strengths tried, in units of the mean eigenvalue of the lagged features' covariance. A single one is
-        used as it is.
+        used as it is. Of three or more, strengths beyond both ends are scored as well, and a warning names the
+        subjects for whom they are better.
     inner_folds : int, default=3
         Folds of the training sound on which the strength is chosen, by the mean correlation over channels: whole
         blocks where the table has them, as in :class:`~sk_b2s.RidgeDecoder`. A correlation does not see how long
@@ -102,6 +103,14 @@ class ForwardTRF(BaseEstimator):
     ------
     ValueError
         If X and y do not fit together, a rate or block is missing, or a value is NaN.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If no strength has an inner correlation above 0, or one beyond the ends of ``alphas`` has one that is higher
+        by more than 5 % in every inner fold. Both name the subjects.
+    UserWarning
+        If a channel of X holds the sound.
 
     References
     ----------

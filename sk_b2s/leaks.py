@@ -10,7 +10,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from sk_b2s.lag_curves import lag_weights
 from sk_b2s.model_selection import table_of
 
-__all__ = ["LEAK", "leak_score", "sound_channels", "warn_of_sound"]
+__all__ = ["HOLD_SOUND", "LEAK", "leak_score", "sound_channels", "warn_of_sound"]
 
 LEAK = 6.0  # s.d. of its null; clean simulations reach 4.8, earphones of 0.2 noise s.d. begin at 7
 AT_ONCE = 0.016  # s; a peak within it of 0 is no brain's
@@ -22,6 +22,7 @@ HOLDS = 0.3  # correlation with the envelope from which a channel may hold the s
 IN_WINDOWS = 0.5  # the same in windows, where the lag is not known
 WINDOWS = 100  # that are looked at
 ABOVE = 4.0  # times what most channels have
+HOLD_SOUND = "Channels of X that hold the sound"  # how the warning begins
 
 
 def leak_score(brain, sound, sfreq, heard):
@@ -167,7 +168,7 @@ def warn_of_sound(X, y, targets):
     if len(found):
         names = ", ".join(f"{channel} (correlation {best[channel]:.2f})" for channel in found[:8])
         warnings.warn(
-            f"Channels of X that hold the sound, counted from 0: {names}. A score from them is none of a brain. "
+            f"{HOLD_SOUND}, counted from 0: {names}. A score from them is none of a brain. "
             "Leave them out by Epocher(picks=...), or set their type to 'misc'.",
             stacklevel=4,
         )

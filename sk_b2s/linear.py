@@ -57,7 +57,8 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         the window, and no lag but 0.
     alphas : tuple of float, default=(1e-6, 1e-5, ..., 1e3)
         Strengths tried, in units of the mean eigenvalue of the lagged brain's covariance, so that they
-        mean the same for any unit of ``X`` and any number of windows. A single one is used as it is.
+        mean the same for any unit of ``X`` and any number of windows. A single one is used as it is. Of three or more,
+        strengths beyond both ends are scored as well, and a warning names the subjects for whom they are better.
     inner_folds : int, default=3
         Folds of the training sound on which the strength is chosen: whole blocks with the guard of
         :class:`~sk_b2s.StimulusKFold` where ``y`` is, or carries, a table with blocks. Otherwise
@@ -118,6 +119,14 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     ------
     ValueError
         If X and y do not fit together, a rate or block is missing, or a value is NaN.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If no strength has an inner correlation above 0, or one beyond the ends of ``alphas`` has one that is higher
+        by more than 5 % in every inner fold. Both name the subjects.
+    UserWarning
+        If a channel of X holds the sound.
 
     Notes
     -----

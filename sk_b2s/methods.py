@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from sk_b2s.leaks import HOLD_SOUND
 from sk_b2s.minutes import amounts_in, one_amount, said_minutes
 from sk_b2s.plans import UNKNOWN, lacking
 from sk_b2s.statistics import mean_and_sem, null_over_people, of_decoders
@@ -70,9 +71,9 @@ def methods_paragraph(results, cv=None):
         raise ValueError(f"results has no rows{' but those of failed fits' if len(results) else ''}.")
     mine = of_decoders(good)
     said = [
-        _tested(mine, cv), _missing(results), _trained(mine), _asked(mine), _leaks(mine), _unlabelled(mine),
-        _averaged(mine), _null(mine), _controls(good), *_scores(mine), _failed(results[failed]), _versions(good),
-        _unsaid(good, cv),
+        _tested(mine, cv), _missing(results), _trained(mine), _asked(mine), _leaks(mine), _holding(mine),
+        _unlabelled(mine), _averaged(mine), _null(mine), _controls(good), *_scores(mine), _failed(results[failed]),
+        _versions(good), _unsaid(good, cv),
     ]  # fmt: skip
     return " ".join(sentence for sentence in said if sentence)
 
@@ -145,6 +146,15 @@ def _leaks(mine):
         f"in {leaking['fold'].nunique()} of {mine['fold'].nunique()} folds" if "fold" in mine else "in some"
     )
     return f"Windows tested contained sound of the training windows {where}, so these are not scores on unheard sound."
+
+
+def _holding(mine):
+    """State that channels of the recordings hold the sound, by the warnings of the fits."""
+    if "warnings" not in mine:
+        return ""
+    holds = mine["warnings"].astype(object).fillna("").astype(str).str.contains(HOLD_SOUND, regex=False)
+    names = [str(name) for name in pd.unique(mine.loc[holds, "estimator"])]
+    return f"Channels that hold the sound were among the sensors of {_list(names)}." if names else ""
 
 
 def _unlabelled(mine):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.answers import Retrieval
+from sk_b2s.curves import highest_at_end
 from sk_b2s.minutes import amounts_in, said_minutes
 from sk_b2s.palette import COLOURS, MUTED, axes_of, chance_line, colours, percent, spread, tidy
 from sk_b2s.statistics import (
@@ -401,6 +402,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     ax : matplotlib.axes.Axes
         A thin line for each person, mean ± s.e.m., and chance. Numbers that are all positive and many times each
         other are on a logarithmic axis; names stand side by side. What a "value" is of, ``ax.set_xlabel`` says.
+        The title says where the highest mean is at the first or last of three numbers or more.
 
     Raises
     ------
@@ -439,8 +441,9 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
         ax.set_xscale("log")
         ax.minorticks_off()
     ax.set_xticks(place, [f"{at:.3g}" for at in place] if is_number else list(people.index))
+    title, note = f"mean ± s.e.m. of {people.shape[1]} people", highest_at_end(people) if x == "value" else ""
     ax.set(xlabel=UNITS.get(x, x), ylabel=named_score(curve, score), ylim=(0, None),
-           title=f"mean ± s.e.m. of {people.shape[1]} people")  # fmt: skip
+           title=fill(f"{title}. {note}", 60) if note else title)  # fmt: skip
     percent(ax.yaxis)
     tidy(ax)
     ax.legend(frameon=False)

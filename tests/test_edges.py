@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_b2s import ForwardTRF, RidgeDecoder, Windows
+from sk_b2s import ForwardTRF, RidgeDecoder, SoundArray, Windows, methods_paragraph, suggest_calibration
+from sk_b2s.curves import highest_at_end
 from sk_b2s.strength_checks import better_beyond, strengths_beyond
 
 SFREQ = 10
@@ -125,3 +126,115 @@ def test_better_beyond_needs_every_fold_and_five_percent():
     assert np.isnan(found(0.29, 0.9)).all(), "one fold is worse"
     assert np.isnan(found(0.31, 0.31)).all(), "flat"
     assert np.isnan(better_beyond(3, 3.0, tried, -np.array([[0.1, 0.2, 0.3, 0.4, 0.05]]))).all(), "nothing"
+
+
+# --- tables, curves and pages --------------------------------------------------------------------------
+
+
+def scores_over(values, means, people=4):
+    spread = 0.001 * np.arange(people)
+    return pd.DataFrame(np.add.outer(means, spread), index=pd.Index(values), columns=list("abcd")[:people])
+
+
+@pytest.mark.parametrize(
+    ("values", "means", "note"),
+    [
+        pytest.param([0.0, 0.1, 0.2], [0.1, 0.2, 0.3], "Highest at 0.2, the last value", id="last"),
+        pytest.param([0.0, 0.1, 0.2], [0.3, 0.2, 0.1], "Highest at 0, the first value", id="first"),
+        pytest.param([0.0, 0.1, 0.2], [0.1, 0.3, 0.2], "", id="within"),
+        pytest.param([0.0, 0.1, 0.2], [0.2, 0.2, 0.2], "", id="flat"),
+        pytest.param([0.0, 0.1], [0.1, 0.2], "", id="two"),
+        pytest.param(["delta", "theta", "alpha"], [0.1, 0.2, 0.3], "", id="names"),
+        pytest.param([0.0, 0.1, 0.2], [0.1, 0.2, np.nan], "", id="unknown"),
+    ],
+)
+def test_highest_at_end_is_of_numbers(values, means, note):
+    assert highest_at_end(scores_over(values, means)).startswith(note)
+    assert bool(highest_at_end(scores_over(values, means))) == bool(note)
+
+
+def test_highest_at_end_needs_more_than_noise():
+    people = pd.DataFrame([[0.1, 0.1], [0.2, 0.2], [0.1, 0.31]], index=[0.0, 0.1, 0.2])
+    assert highest_at_end(people) == "", "one of two people is lower there"
+
+
+def test_suggest_calibration_warns_where_there_is_no_choice():
+    story = SoundArray(np.zeros((64 * 30, 1)), 64, "story")
+    y = pd.DataFrame({
+        "sound": [story] * 2, "sound_onset": [0.0, 10.0], "duration": 6.0, "sequence": ["one", "two"]
+    })  # fmt: skip
+    phonemes = pd.DataFrame(
+        {"type": "phoneme", "sound": story, "text": list("ab"), "sound_onset": [1.0, 11.0]}
+    )
+    with pytest.warns(UserWarning, match=r"minutes=1, but all 2 sentences of y have 0.20 minutes"):
+        assert len(suggest_calibration(y, 1, phonemes)) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for minutes in (0.1, 0.2, np.inf):
+            suggest_calibration(y, minutes, phonemes)
+
+
+def test_forward_trf_warns_of_a_channel_that_holds_the_sound():
+    rng = np.random.default_rng(0)
+    speech = rng.standard_normal((60, 1, 40)).astype("f4")
+    brain = rng.standard_normal((60, 6, 40)).astype("f4")
+    sound = SoundArray(np.zeros((4000, 1)), SFREQ, "noise")
+    heard = pd.DataFrame({
+        "sound": [sound] * 60, "sound_onset": 5.0 * np.arange(60), "duration": 4.0, "segment": np.arange(60)
+    })  # fmt: skip
+    X = pd.DataFrame({"recording": "a.fif", "subject": "01", "onset": 5.0 * np.arange(60), "duration": 4.0})
+    targets = Windows.from_array(speech, rows=heard, sfreq=SFREQ)
+
+    def texts(brain):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            ForwardTRF(alphas=(1.0,)).fit(Windows.from_array(brain, rows=X, sfreq=SFREQ), targets)
+        return [str(one.message) for one in said]
+
+    assert texts(brain) == []
+    brain[:, 4] = np.roll(speech[:, 0], 2, axis=1)
+    (text,) = texts(brain)
+    assert text.startswith("Channels of X that hold the sound, counted from 0: 4 (")
+
+
+def test_page_lists_channels_that_hold_the_sound_and_edges(tmp_path):
+    pytest.importorskip("matplotlib").use("Agg")
+    from test_plotting import table_of_scores
+
+    from sk_b2s import write_report
+
+    results = table_of_scores(("ridge",))
+    decoder = results["control"] == "decoder"
+    holds = "UserWarning: Channels of X that hold the sound, counted from 0: 5 (correlation 0.74). A score."
+    edge = "ConvergenceWarning: alphas end at 0.1, and higher strengths than the highest are better for subject 'a'."
+    results.loc[decoder & (results["fold"] == 1), "warnings"] = f"{holds}\n{edge}"
+    results.loc[~decoder, "warnings"] = holds.replace("5 (", "6 (")
+    page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
+    top = page[page.index("<h1") : page.index('class="cards"')]
+    assert "Channels of the recordings hold the sound: what ridge scored may be read from them" in top
+    assert "ridge, in 2 of 4 fits: Channels of X that hold the sound, counted from 0: 5 (" in top
+    assert "alphas end at 0.1, and higher strengths" in top
+    assert "6 (correlation" not in top, "controls are not the score"
+    assert "Channels that hold the sound were among the sensors of ridge." in methods_paragraph(results)
+    clean = write_report(results.assign(warnings=""), tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "hold the sound" not in clean[: clean.index('class="cards"')]
+    assert "hold the sound" not in methods_paragraph(results.assign(warnings=""))
+
+
+def test_history_states_that_the_last_epoch_was_best():
+    pytest.importorskip("matplotlib").use("Agg")
+    from skorch.history import History
+
+    from sk_b2s.plotting import plot_history
+
+    def legend(losses):
+        history = History()
+        for epoch, loss in enumerate(losses):
+            history.new_epoch()
+            for name, value in (("epoch", epoch + 1), ("train_loss", loss), ("valid_loss", loss)):
+                history.record(name, value)
+            history.record("valid_candidates", 20)
+        return " ".join(text.get_text() for text in plot_history(history).get_legend().get_texts())
+
+    assert "epoch 3, restored, the last: it still fell" in legend([3.0, 2.5, 2.0])
+    assert "it still fell" not in legend([3.0, 2.0, 2.5])
