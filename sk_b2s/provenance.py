@@ -79,13 +79,14 @@ def chosen_by(estimator):
     Returns
     -------
     text : str
-        "alpha_: 01 10, 02 100", for example; empty where nothing was chosen.
+        "alpha_: 01 10, 02 100", for example; empty where nothing was chosen. Numbers of a grid search that are the
+        lowest or highest of three or more, and better than the next one, are marked.
     """
     said = []
     for level in levels(estimator):
         own = getattr(level, "__dict__", {})
         if "best_params_" in own:
-            said.append(f"best_params_: {own['best_params_']}")
+            said.append(f"best_params_: {own['best_params_']}{_ends(level)}")
         alpha, subjects = getattr(level, "alpha_", None), getattr(level, "subjects_", ())
         if alpha is not None:
             numbers = [f"{value:.4g}" for value in np.ravel(alpha)]
@@ -97,6 +98,26 @@ def chosen_by(estimator):
             said.append(f"epochs: {len(history)}")
     text = "; ".join(" ".join(part.split()) for part in said)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
+def _ends(search):
+    """Name numbers of a grid that are best at its end, by more than the standard error of the difference over folds."""
+    results, said = getattr(search, "cv_results_", {}), []
+    if not hasattr(search, "param_grid") or "split0_test_score" not in results:
+        return ""
+    table, best = pd.DataFrame(results), search.best_index_
+    folds = table.filter(regex=r"^split\d+_test_score$").to_numpy(float)
+    for name, value in search.best_params_.items():
+        values = pd.to_numeric(table[f"param_{name}"], errors="coerce")
+        tried = np.unique(values)  # NaN, of what is not a number, sorts last
+        if isinstance(value, bool) or len(tried) < 3 or np.isnan(tried).any() or tried[0] < value < tried[-1]:
+            continue
+        near = np.flatnonzero(values == (tried[1] if value == tried[0] else tried[-2]))
+        near = near[np.argmax(folds[near].mean(1))]
+        gain = folds[best] - folds[near]
+        if gain.mean() > (gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0):
+            said.append(f"{name} is the {'lowest' if value == tried[0] else 'highest'} tried")
+    return f" ({', '.join(said)}; values beyond may be better)" if said else ""
 
 
 def machine_of(estimator):
