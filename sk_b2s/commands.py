@@ -326,8 +326,12 @@ def told_scores(summary):
 
 def _unfinished(whole):
     """Lines that say what is missing of each estimator's plan."""
+    of_decoder = set(
+        whole.loc[whole["control"] == "decoder", ["estimator", "missing"]].itertuples(index=False, name=None)
+    )
     for row in whole.drop_duplicates(["estimator", "control", "missing"]).to_dict("records"):
-        if row["missing"]:
+        is_said = row["control"] != "decoder" and (row["estimator"], row["missing"]) in of_decoder
+        if row["missing"] and not is_said:
             name = row["estimator"] + f" ({row['control']})" * (row["control"] != "decoder")
             yield (
                 f"Not complete, {name}: {row['missing']}."

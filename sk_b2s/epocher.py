@@ -217,7 +217,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         self : Epocher
         """
         vars(self).pop("ch_names_", None)
-        check_band(self.l_freq, self.h_freq, self.sfreq)
+        check_band(self.l_freq, self.h_freq, self.sfreq, self._processing().notch)
         if is_segment_table(X):
             check_rows(X)
             headers = self._headers(self._processings(X))

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["check_band", "check_filters_fit"]
 
 
-def check_band(l_freq, h_freq, sfreq):
+def check_band(l_freq, h_freq, sfreq, notch=None):
     """Raise a ValueError if filters contradict each other or the rate that is read at.
 
     Parameters
@@ -14,7 +14,13 @@ def check_band(l_freq, h_freq, sfreq):
         Edges of the pass band in Hz.
     sfreq : float
         Rate in Hz that recordings are resampled to.
+    notch : tuple of float or None, default=None
+        Line frequencies in Hz.
     """
+    if notch is not None and not (notch and all(0 < frequency < float("inf") for frequency in notch)):
+        raise ValueError(
+            f"notch must be one or more frequencies above 0 Hz, got {notch!r}. Set notch=None to filter none."
+        )
     if None not in (l_freq, h_freq) and l_freq >= h_freq:
         raise ValueError(
             f"l_freq must be below h_freq, got l_freq={l_freq:g} and h_freq={h_freq:g} Hz: such a filter would remove "

@@ -66,8 +66,8 @@ def warn_of_no_learning(encoder, n_valid):
     """Warn if training was interrupted or learned nothing, by its validation or else its training loss.
 
     With validation windows, the cross-entropy at its best temperature is compared with that of a guess among the
-    candidates. Without, a contrastive training loss is compared with that of a guess within the batch, and any loss
-    with its first epoch.
+    candidates. Without them, or with so few that even perfect answers would hardly differ from guesses, a contrastive
+    training loss is compared with that of a guess within the batch, and any loss with its first epoch.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def warn_of_no_learning(encoder, n_valid):
 def _no_learning(history, loss, n_valid):
     """Return what shows that nothing was learned, None if something was."""
     last = history[-1]
-    if "valid_loss" in last:
+    if "valid_loss" in last and n_valid * np.log(last["valid_candidates"]) > 2 * NULL_GAIN:
         best, n_candidates = min(history[:, "valid_loss"]), last["valid_candidates"]
         if best > np.log(n_candidates) - NULL_GAIN / n_valid:
             return (

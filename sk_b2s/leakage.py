@@ -414,7 +414,13 @@ def _mask(rows, n_rows, name, fold):
     rows = np.asarray(rows)
     mask = np.zeros(n_rows, bool)
     if rows.size:
-        mask[rows] = True
+        try:
+            mask[rows] = True
+        except IndexError as error:
+            raise ValueError(
+                f"fold {fold} of cv: the {name} rows must be integers from 0 to {n_rows - 1}, or a mask of {n_rows} "
+                f"rows, for X has {n_rows}; got {error}. Was cv made for another table?"
+            ) from error
     if not mask.any():
         raise ValueError(f"fold {fold} of cv has no {name} rows; give folds with rows on both sides.")
     return mask

@@ -244,10 +244,11 @@ class LeaveOneSubjectOut(LeaveOneOut):
     def _check(self):
         super()._check()
         wrong = [m for m in self.amounts if isinstance(m, bool) or not (isinstance(m, Real) and m >= 0)]
+        wrong = wrong or len(set(self.amounts)) < len(self.amounts)
         if self.calibration_minutes is not None and (wrong or not self.amounts):
             raise ValueError(
-                f"calibration_minutes must be a number of minutes of 0 or more, several of them, numpy.inf for all, "
-                f"or None; got {self.calibration_minutes!r}."
+                f"calibration_minutes must be a number of minutes of 0 or more, several of them, each once, numpy.inf "
+                f"for all, or None; got {self.calibration_minutes!r}."
             )
         if not (isinstance(self.test_share, Real) and 0 < self.test_share < 1):
             raise ValueError(f"test_share must be a number between 0 and 1, got {self.test_share!r}.")

@@ -357,8 +357,8 @@ def row_digests(data):
 
 def _comparable(name, column):
     """Return a column whose values are equal where they mean the same."""
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return column
+    if pd.api.types.is_numeric_dtype(column.dtype) and not column.isna().all():
+        return column  # one without any value may have been a text before it was read from a file
     if name == "sound":
         return pd.Series(digests(column), index=column.index)
     text = column.astype(object).where(column.notna(), "").map(str)

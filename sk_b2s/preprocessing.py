@@ -136,6 +136,11 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
         low, high = self.quantile_range
         if not 0 <= low < high <= 100:
             raise ValueError(f"quantile_range must be two rising percentiles, got {self.quantile_range!r}.")
+        if high <= 1:
+            raise ValueError(
+                f"quantile_range is in percent, from 0 to 100, got {self.quantile_range!r}: were shares meant? "
+                f"Write {(100 * low, 100 * high)!r}."
+            )
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
         else:

@@ -220,7 +220,7 @@ def read_results(paths, conflicts="raise"):
         for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
             lines += Ledger(file, find_problem).lines()
     if not lines:
-        raise ValueError(f"{paths!r}: no results in there; were they written by benchmark(path=...)?")
+        raise ValueError(f"{_shown(paths)}: no results in there; were they written by benchmark(path=...)?")
     lines = sorted(lines, key=lambda line: line["cost"]["written"])
     kept: dict[tuple, dict] = {}
     for line in _of_last_plans(lines) if conflicts == "last" else lines:
@@ -234,8 +234,15 @@ def read_results(paths, conflicts="raise"):
             kept[cell] = line
     lines = _of_last_plans(list(kept.values()), "raise")
     results = table_of_lines(lines)
-    _warn_of_plans(results, paths)
+    _warn_of_plans(results, _shown(paths))
     return results
+
+
+def _shown(paths):
+    """Name files in messages: str."""
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return ", ".join(repr(str(path)) for path in paths[:5]) + more
 
 
 def _of_last_plans(lines, conflicts="last"):
@@ -279,26 +286,26 @@ def _of_two_plans(name, one, other):
     )
 
 
-def _warn_of_plans(results, paths):
+def _warn_of_plans(results, shown):
     """Warn of what is missing of the plans of a file, and of estimators whose scores do not compare."""
     by = ["estimator", "control", *amounts_in(results)]
     known = results["plan"].map(read_plan)
     if known.isna().any():
         names = ", ".join(map(repr, pd.unique(results.loc[known.isna(), "estimator"])))
         warnings.warn(
-            f"{str(paths)!r} does not have the plan of {names}, for an older version wrote it: whether subjects or "
+            f"{shown} does not have the plan of {names}, for an older version wrote it: whether subjects or "
             f"folds are missing is not known.",
             stacklevel=3,
         )
     if lacks := [text for text in lacking(results, by) if not text.endswith(UNKNOWN)]:
         warnings.warn(
-            f"{str(paths)!r} is not complete. {'. '.join(lacks)}. Call benchmark again with the same arguments and "
+            f"{shown} is not complete. {'. '.join(lacks)}. Call benchmark again with the same arguments and "
             f"path to finish it.",
             stacklevel=3,
         )
     if differ := plans_that_differ(results):
         warnings.warn(
-            f"{str(paths)!r} has several plans: {differ}. Their scores do not compare; keep their files apart.",
+            f"{shown} has several plans: {differ}. Their scores do not compare; keep their files apart.",
             stacklevel=3,
         )
 

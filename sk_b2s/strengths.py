@@ -15,6 +15,7 @@ __all__ = [
     "inner_splits", "pieces",
 ]  # fmt: skip
 
+LONGEST_LAG = 50.0  # s; no window is as long, and no response as late
 BATCH_BYTES = 2**26  # of float64 windows that are held at a time
 
 
@@ -33,6 +34,10 @@ def check_lags(lags):
     seconds = np.asarray(lags, float)
     if seconds.shape != (2,) or not np.isfinite(seconds).all() or seconds[0] > seconds[1]:
         raise ValueError(f"lags must be two rising numbers of seconds, got {lags!r}.")
+    if np.abs(seconds).max() >= LONGEST_LAG:
+        raise ValueError(
+            f"lags must be two rising numbers of seconds below {LONGEST_LAG:g}, got {lags!r}: were milliseconds meant?"
+        )
     return seconds
 
 

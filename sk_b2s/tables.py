@@ -130,7 +130,8 @@ def _is_count(index):
 def _check_pace(brain, heard):
     """Raise if the stimulus does not advance with the recording from window to window.
 
-    Only windows that overlap in the recording are compared, so that repetitions of a stimulus do not count.
+    Only windows that overlap in the recording are compared, so that repetitions of a stimulus do not count. All
+    recordings are judged together, and then each by itself: one that is out of step is a small share of many.
     """
     if not {"recording", "onset", "duration"} <= set(brain) or not {"sound", "sound_onset"} <= set(heard):
         return
@@ -145,11 +146,15 @@ def _check_pace(brain, heard):
     judged = (step["recording"] == 0) & (step["sound"] == 0) & (step["sound_onset"] != 0)
     judged &= (step["onset"] > 0) & (step["onset"] < length)
     apart = (step["onset"] - step["sound_onset"]).abs()[judged]
-    agree = (apart <= SAME_PACE).mean() if len(apart) else 1.0
-    if len(apart) >= ENOUGH_PAIRS and agree < SHARE_IN_STEP:
-        row = apart.index[apart.to_numpy() > SAME_PACE][0]
+    recording = order["recording"].iloc[1:][judged]
+    for code, own in [(None, apart), *apart.groupby(recording, sort=False)]:
+        agree = (own <= SAME_PACE).mean() if len(own) else 1.0
+        if len(own) < ENOUGH_PAIRS or agree >= SHARE_IN_STEP:
+            continue
+        row = own.index[own.to_numpy() > SAME_PACE][0]
+        where = "" if code is None else f" in recording {str(brain['recording'].iloc[row])!r}"
         raise ValueError(
-            f"X and y are out of step: of {len(apart)} pairs of neighboring windows of one stimulus, {agree:.0%} "
-            f"advance by the same time in X (onset) and in y (sound_onset), and row {row} is {apart[row]:.3f} s off. "
+            f"X and y are out of step{where}: of {len(own)} pairs of neighboring windows of one stimulus, {agree:.0%} "
+            f"advance by the same time in X (onset) and in y (sound_onset), and row {row} is {own[row]:.3f} s off. "
             f"Take both from one call of make_segments, and select, sort and drop rows of both alike."
         )

@@ -167,6 +167,15 @@ def test_copies_share_an_entry_of_the_cache(tables, tmp_path):
     assert (row_digests(tables[0][0]) == row_digests(tables[1][0])).all()
 
 
+def test_a_table_that_was_written_and_read_has_the_same_digests(tables, tmp_path):
+    X = tables[0][0].assign(session="", run="", place=1.5)
+    X.to_csv(tmp_path / "X.csv", index=False)  # empty texts are read as NaN
+    np.testing.assert_array_equal(
+        row_digests(pd.read_csv(tmp_path / "X.csv", dtype={"subject": str})), row_digests(X)
+    )
+    assert (row_digests(X.assign(place=np.nan)) != row_digests(X)).all()
+
+
 def test_file_stamp_depends_on_content_alone(tables):
     one, other = (y["sound"][0] for _, y in tables)
     before, state = file_stamp(one), os.stat(one)

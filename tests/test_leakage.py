@@ -274,6 +274,14 @@ def test_the_paragraph_tells_the_worst(tables):
 ERRORS = {
     "lengths": (lambda X, y: check_leakage(X[:-1], y, 3), "they must be the same segments"),
     "no rows": (lambda X, y: check_leakage(X, y, [([0], [])]), "fold 0 of cv has no test rows"),
+    "beyond": (
+        lambda X, y: check_leakage(X, y, [([0], [10**6])]),
+        "fold 0 of cv: the test rows must be integers from 0",
+    ),
+    "floats": (
+        lambda X, y: check_leakage(X, y, [([0.0], [1])]),
+        "fold 0 of cv: the training rows must be integers",
+    ),
     "not a cv": (lambda X, y: check_leakage(X, y, "random"), "Expected `cv` as an integer"),
 }
 

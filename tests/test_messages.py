@@ -150,6 +150,8 @@ def next_split(X, y):
         ({"h_freq": 40}, "h_freq=40 Hz must be below 32 Hz, half of the rate of recording"),
         ({"notch": 50}, "notch=50 Hz must be below 32 Hz"),
         ({"notch": (20, 32)}, "notch=32 Hz must be below 32 Hz"),
+        ({"notch": ()}, r"notch must be one or more frequencies above 0 Hz, got \(\)"),
+        ({"notch": [-50]}, "notch must be one or more frequencies above 0 Hz"),
         ({"reference": ["nope"]}, r"no channel \['nope'\]"),
     ],
     ids=str,
@@ -212,6 +214,9 @@ def test_forward_trf_checks_rate_and_lags():
         ForwardTRF(lags=(2, 3)).fit(X, y)
     with pytest.raises(ValueError, match="sfreq=50, but X says 20 Hz"):
         ForwardTRF(sfreq=50).fit(X, y)
+    for model in (ForwardTRF(lags=(-100, 500)), RidgeDecoder(lags=(0, 500), k=2)):
+        with pytest.raises(ValueError, match="were milliseconds meant"):
+            model.fit(X, y)
 
 
 # --- training that did not learn ----------------------------------------------------------------------
@@ -240,6 +245,16 @@ def test_validation_at_chance_is_named():
     noise = np.random.default_rng(1).standard_normal(X.shape).astype("f4")
     with pytest.warns(ConvergenceWarning, match="of a guess among 60 candidates.*holds on other stimuli"):
         small_encoder(validation=0.3).fit(noise, y)
+
+
+def test_validation_that_is_too_small_to_tell_is_not_judged():
+    """Two windows answered perfectly gain less than chance explains; the training loss is judged instead."""
+    X, y = planted(20, level=3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        small_encoder(validation=0.1, max_epochs=20).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="training loss.*learned nothing"):
+        small_encoder(validation=0.1, lr=1e-12).fit(X, y)
 
 
 def test_interrupted_training_is_named():

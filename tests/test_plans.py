@@ -1,6 +1,7 @@
 """A file of results knows its plan and what was run."""
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -106,6 +107,9 @@ def test_a_killed_run_names_who_is_missing_everywhere(whole, tmp_path):
     assert headline(summary_rows(results), results)[1].startswith(f"Not complete: one: {said}; two: {said}. ")
     assert f"unfinished benchmark: one: {said}; two: {said}." in methods_paragraph(results)
     assert f"Not complete, one: {said}." in told_scores(summary).replace("\n", " ")
+    assert told_scores(summary).count("Not complete") == 2  # controls that lack the same are not listed again
+    with pytest.warns(UserWarning, match=f"^{re.escape(repr(str(path)))} is not complete"):
+        read_results([path])  # as the command line does
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.index(said) < page.index("<h2>Scores")
 

@@ -146,6 +146,11 @@ def test_percentiles_must_rise(quantile_range):
         RobustChannelScaler(quantile_range=quantile_range).fit(np.zeros((3, 2)))
 
 
+def test_shares_are_no_percentiles():
+    with pytest.raises(ValueError, match=r"in percent.*were shares meant\? Write \(25.0, 75.0\)"):
+        RobustChannelScaler(quantile_range=(0.25, 0.75)).fit(np.zeros((3, 2)))
+
+
 # --- features ----------------------------------------------------------------------------------------
 
 

@@ -60,6 +60,19 @@ def test_any_selection_of_both_is_in_step(n, reset):
     check_in_step(Windows.from_array(np.zeros((n, 1, 2)), rows=X), y)
 
 
+def test_one_recording_out_of_step_among_many_is_named():
+    """A share over all windows would hide it."""
+    X, y = pair(n_plays=6)
+    rows = np.arange(len(y))
+    rows[120:179], rows[179] = np.arange(121, 180), 120  # the third recording, one row late
+    late = y.iloc[rows].reset_index(drop=True)
+    with pytest.raises(
+        ValueError, match=r"out of step in recording '2.fif': of 5\d pairs .* [0-9]% advance .* row 12\d is"
+    ):
+        check_in_step(X, late)
+    check_in_step(X, y)
+
+
 def test_repeated_short_stimuli_are_in_step():
     """Sentences heard one after another, in any order and with jittered pauses, have no common pace."""
     rng = np.random.default_rng(0)
