@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sk_b2s.bends import describe_bends, find_bends
+from sk_b2s.units import guess_factor
 
 __all__ = ["FASTEST", "WORST", "ClockFit", "check_fit", "fit_clock", "follow_marks"]
 
@@ -17,6 +18,7 @@ FASTEST = 2000e-6  # drift above which a sound was not played at its rate
 JITTER = 0.001  # s by which a mark may be off where nothing tells
 FALSE = 0.010  # s off the line beyond which a mark is a false one
 IGNORED = 0.1  # share of marks off the line above which they are reported
+SCATTER = 0.010  # s of residual above which marks are doubted; those of a 60 Hz screen have 5 ms
 
 
 class ClockFit(NamedTuple):
@@ -156,7 +158,8 @@ def check_fit(fit, name):
     -----
     UserWarning
         If the drift is above 100 ppm by more than three standard errors, if marks leave the line together (a change
-        of rate or a jump, by 3 ms or more), or if a tenth of the marks is off the line.
+        of rate or a jump, by 3 ms or more), if a tenth of the marks is off the line, or if they scatter by more than
+        10 ms.
     """
     off, n_marks = np.count_nonzero(~fit.used), len(fit.used)
     bends = describe_bends(fit.bends)
@@ -169,7 +172,7 @@ def check_fit(fit, name):
     if abs(fit.drift) > FASTEST:
         raise ValueError(
             f"{name}: its sounds ran {fit.drift * 1e6:+.0f} ppm off the recorder's clock, real clocks 100. "
-            f"Were they played at another sampling rate than their files say?"
+            f"Were they played at another sampling rate than their files say?{guess_factor(1 + fit.drift)}"
         )
     fast = abs(fit.drift) - 3 * fit.drift_error > USUAL
     if fast and np.isnan(fit.residual):
@@ -194,6 +197,12 @@ def check_fit(fit, name):
         warnings.warn(
             f"{name}: {fit.n_false} of {n_marks} marks are off the line and were ignored. Check that no mark was "
             f"lost or sent twice, and that they are of these sounds.",
+            stacklevel=3,
+        )
+    elif fit.residual > SCATTER:
+        warnings.warn(
+            f"{name}: its marks scatter by {fit.residual * 1e3:.1f} ms (r.m.s.) around a straight line, those of two "
+            f"clocks by 1 to 5 ms. Times of sounds are as uncertain. Check what sends the marks, and with which delay.",
             stacklevel=3,
         )
 

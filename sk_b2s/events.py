@@ -17,11 +17,12 @@ from sk_b2s.units import guess_factor, guess_unit
 __all__ = ["EVENT_TYPES", "check_events", "clock_rate", "playing_sound"]
 
 LATE = 0.1  # s by which a word may begin after its sound has ended
-LONG = 10.0  # s, of a row whose ratio to its file is that of two sampling rates
 SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
-LONG = 10.0  # s that no word lasts
+LONG = 10.0  # s that no word lasts, and from which the length of a sound tells its sampling rate
 BEYOND = 5.0  # s by which a word may end after the file of its sound, as its last pause
 DRIFTS = 200e-6  # s in a second by which two clocks whose drift is unknown may be apart
+FASTEST = 2e4  # ppm beyond which no clock or sampling rate is off
+TIMES = {"onset", "duration", "sound_onset", "drift_ppm", "recording_duration"}
 EVENT_TYPES = ("sound", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
 DEFAULTS = {
@@ -97,12 +98,13 @@ def check_events(events):
     events["stream"] = events["stream"].astype(object).where(events["stream"].notna(), "single")
     _refuse(events, events["recording"].isna(), "recording", "the path of a recording")
     events["recording"] = _of_each(events["recording"], str)
-    for column in {"onset", "duration", "sound_onset", "drift_ppm"} & set(events.columns):
+    for column in TIMES & set(events.columns):
         events[column] = _numbers(events, column)
     events["sequence"] = name_sequences(events["sequence"])
     is_sound = events["type"] == "sound"
     _check_types(events)
     _refuse(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
+    _check_clocks(events)
     _check_people(events)
     _check_sounds_exist(events, is_sound)
     _choose_tracks(events, is_sound)
@@ -173,7 +175,20 @@ def _check_people(events):
     _refuse(events, events[same].duplicated(), "onset", "each event once")
 
 
+def _check_clocks(events):
+    """Raise where a recording lasts no time, or a drift is one of no clock."""
+    if "recording_duration" in events:
+        _refuse(events, events["recording_duration"] <= 0, "recording_duration", "seconds above 0, or none")
+    if "drift_ppm" in events:
+        expected = f"parts per million, {FASTEST:g} at most (real clocks are 100 apart)"
+        _refuse(events, events["drift_ppm"].abs() > FASTEST, "drift_ppm", expected)
+
+
 def _numbers(events, column):
+    if pd.api.types.is_timedelta64_dtype(events[column]):
+        return events[column].dt.total_seconds()
+    is_date = pd.api.types.is_datetime64_any_dtype(events[column])
+    _refuse(events, events[column].notna() & is_date, column, "a number of seconds and no date")
     numbers = pd.to_numeric(events[column], errors="coerce").astype(float)
     _refuse(events, numbers.isna() & events[column].notna(), column, "a number")
     return numbers
@@ -279,7 +294,7 @@ def _warn_of_short(sounds, given, left, lengths):
                 f"{sound_name(sound)!r} lasts {lengths[row]:.1f} s, but row {_plain(sounds.index[row])!r} uses it up "
                 f"to {last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
             )
-            found[sound] += rate_hint(lengths[row] / last)
+            found[sound] += rate_hint(lengths[row] / last) or guess_unit(last, lengths[row])
     whole = (sounds["sound_onset"] == 0) & (given > LONG)
     ratios = (lengths / given).where(whole, 1.0).to_numpy()
     for row in np.flatnonzero(np.abs(ratios * 44.1 / 48 - 1) < 0.01):
@@ -290,7 +305,7 @@ def _warn_of_short(sounds, given, left, lengths):
         if sound not in found and (note := length_note(sound)):
             found[sound] = f"{sound_name(sound)!r}: {note}"
     if found:
-        texts = list(found.values())
+        texts = [text.rstrip("?.") for text in found.values()]
         more = f"; and {len(texts) - 5} more" if len(texts) > 5 else ""
         warnings.warn(
             f"{'; '.join(texts[:5])}{more}. Is each file whole, and of the right sound? Windows are laid within "
@@ -383,6 +398,13 @@ def _check_times_agree(events, spoken, playing, expected):
     )  # fmt: skip
 
 
+def _unit_in_sound(rows, length):
+    """Guess why times in sounds are later than their ends."""
+    if (rows["sound_onset"] == rows["onset"]).all():
+        return " All are equal to the column 'onset': do they count from the beginning of the recording?"
+    return guess_unit(float((rows["sound_onset"] / length).max()), 1.0)
+
+
 def _check_word_lengths(events, spoken, length):
     """Raise where a word lasts beyond its sound, and warn of words that last longer than any does."""
     lasts, begins = (events[name].to_numpy(float)[spoken] for name in ("duration", "sound_onset"))
@@ -393,7 +415,7 @@ def _check_word_lengths(events, spoken, length):
         _refuse(
             events, wrong, "duration",
             f"a word or phoneme that ends with its sound, {sound_name(events['sound'].iloc[spoken[first]])!r} of "
-            f"{length[first]:.3f} s", guess_unit(np.median(lasts), 1.0),
+            f"{length[first]:.3f} s", guess_unit(np.quantile(lasts, 0.9), 1.0),
         )  # fmt: skip
     if (long := lasts > LONG).any():
         row = events.iloc[spoken[int(np.argmax(long))]]
@@ -461,7 +483,7 @@ def _place_in_sounds(events):
         _refuse(
             events.set_axis(labels), beyond, "sound_onset",
             f"a time within the sound (is the audio file shorter than its words?), which is {name!r} of "
-            f"{length[first]:.3f} s", guess_unit(events["sound_onset"].iloc[spoken].max(), length[first]),
+            f"{length[first]:.3f} s", _unit_in_sound(events.iloc[spoken], length),
         )  # fmt: skip
     _check_word_lengths(events.set_axis(labels), spoken, length)
     _check_times_agree(events.set_axis(labels), spoken, playing, since + begun)

@@ -61,9 +61,9 @@ def fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word", eve
         reasons[reason] = mask & free
         free &= ~mask
     counts = ", ".join(f"{mask.sum()} {reason}" for reason, mask in reasons.items() if mask.any())
-    lost = _lost(
-        events if everything is None else everything, anchors, reasons, free, extents, anchor, margin
-    )
+    everything = events if everything is None else everything
+    lost = _lost(everything, anchors, reasons, free, extents, anchor, margin)
+    lost += _lost_sounds(events, anchors, free, anchor)
     if not free.any():
         raise ValueError(
             f"make_segments(anchor={anchor!r}): none of {len(anchors)} windows is left: {counts}.{lost}"
@@ -170,8 +170,6 @@ def _lost(events, anchors, reasons, free, extents, anchor, margin):
         )
     if few:
         texts.append(f"Less than half of the windows are left in {shorten(few, NAMED)}.")
-    if sounds := _lost_sounds(events, anchors, free, set(causes), anchor):
-        texts.append(f"No window is left of the sounds {shorten(sounds, NAMED)}.")
     return "".join(f" {text}" for text in texts)
 
 
@@ -195,20 +193,28 @@ def _without_window(own, anchors, reasons, extent, margin):
     if is_said:
         text += f" by the column recording_duration, {extent.file_duration:.3f} s by its file"
     text += f", its windows are from {start.min():.3f} to {stop.max():.3f} s"
+    if (lasts := float((stop - start)[0])) > extent.duration:
+        return f"{text}; a window lasts {lasts:.3f} s, tmin and tmax are in seconds)"
     if (margin >= 30 or 2 * margin >= extent.duration) and start.min() < extent.duration:
         text += f"; margin={margin:g} is in seconds"
     hint = "" if is_said else guess_unit(stop.max(), extent.duration, extent.sfreq, extent.first_time)
     return f"{text}.{hint})" if hint else f"{text})"
 
 
-def _lost_sounds(events, anchors, free, lost_recordings, anchor):
-    """Names of sounds that play in recordings with windows and have none, or no words where others have."""
-    inside = events[~events["recording"].isin(lost_recordings)]
-    played = inside.loc[inside["type"] == "sound", "sound"]
-    laid = (
-        pd.unique(played)
-        if anchor == "word"
-        else [s for s in pd.unique(played) if (anchors["sound"] == s).any()]
-    )
-    kept = set(anchors.loc[free, "sound"])
-    return [repr(sound_name(sound)) for sound in laid if sound not in kept]
+def _lost_sounds(events, anchors, free, anchor):
+    """Name sounds of which no window is left, in no recording or in some that have windows of other sounds."""
+    inside = events[events["recording"].isin(anchors.loc[free, "recording"])]
+    inside = inside[inside["stream"].isin(anchors["stream"])]  # nobody wrote down the words of another talker
+    played = inside.loc[inside["type"] == "sound", ["sound", "recording"]].drop_duplicates()
+    if anchor != "word":  # sounds that are shorter than a window have none
+        played = played[played["sound"].isin(set(anchors["sound"]))]
+    kept = anchors.loc[free, ["sound", "recording"]]
+    everywhere = ~played["sound"].isin(set(kept["sound"]))
+    pairs = set(zip(kept["sound"], kept["recording"], strict=True))
+    here = [pair not in pairs for pair in zip(played["sound"], played["recording"], strict=True)]
+    names = [repr(sound_name(sound)) for sound in pd.unique(played.loc[everywhere, "sound"])]
+    names += [
+        f"{sound_name(row.sound)!r} in {Path(row.recording).name!r}"
+        for row in played[~everywhere & np.array(here, bool)].itertuples()
+    ]
+    return f" No window is left of the sounds {shorten(names, NAMED)}." if names else ""

@@ -137,6 +137,11 @@ def _wanted(events, anchor, tmin, tmax):
     if anchor == "word":
         return f"rows of type 'word'; it has {events['type'].value_counts().to_dict()}"
     sounds = events.loc[events["type"] == "sound", "duration"]
+    if len(sounds) and sounds.max() >= tmax - tmin:
+        return (
+            f"sound of {sounds.max():.3f} s or less in which a window fits at a multiple of {anchor:g} s. anchor is in "
+            f"seconds"
+        )
     longest = (
         f"the longest of {len(sounds)} lasts {sounds.max():.3f} s" if len(sounds) else "it has no sounds"
     )
@@ -152,10 +157,12 @@ def _check_window(anchor, tmin, tmax, margin, block):
     seconds += [] if isinstance(block, PublishedBlocks) else [("block", block, 0)]
     seconds += [] if anchor == "word" else [("anchor", anchor, 1e-6)]
     for name, value, least in seconds:
-        if not (isinstance(value, Real) and value >= least):
+        if not (isinstance(value, Real) and least <= value < np.inf):
             raise ValueError(f"{name} must be a number of seconds of {least:g} or more, got {value!r}.")
-    if not tmax > tmin:
-        raise ValueError(f"tmax must be later than tmin, got tmin={tmin!r} and tmax={tmax!r}.")
+    if not (tmax > tmin and np.isfinite([tmin, tmax]).all()):
+        raise ValueError(
+            f"tmin and tmax must be finite seconds, and tmax later than tmin, got tmin={tmin!r} and tmax={tmax!r}."
+        )
 
 
 def _word_anchors(events):

@@ -17,6 +17,10 @@ DIFFERS = 1.0  # s by which a sound and its TextGrid are seldom apart
 LATE = 0.1  # s by which a word may begin after its sound has ended
 SAME = 1e-3  # s by which intervals of one length differ
 FEW = 10  # words of which nothing is said
+MANY = 30  # words among which phonemes are known
+SHORT = 0.05  # s that half of all words never fall below
+EMPTY = 20.0  # s without a word, and a third of the sound, which is doubted
+PHONEME = r"[A-Z]{1,3}[0-2]|B|CH|D|DH|F|G|HH|JH|K|L|M|N|NG|P|R|S|SH|T|TH|V|W|Y|Z|ZH"
 UNKNOWN = {
     "spn",
     "<unk>",
@@ -44,8 +48,9 @@ def check_tiers(path, words, phonemes=None, all_words=None, all_phonemes=None):
     Warns
     -----
     UserWarning
-        For each of: no words at all, words longer than 10 s, words of equal length that follow each other without a
-        pause, fewer phonemes than words, and most words without a phoneme.
+        For each of: no words at all, words longer than 10 s, half of the words shorter than 50 ms, words of equal
+        length that follow each other without a pause, one word alone, sentences or phonemes in their place, no word in
+        20 s and a third of the sound, fewer phonemes than words, and most words without a phoneme.
     """
     said = [*_of_words(words, all_words), *_of_phonemes(words, phonemes, all_phonemes)]
     for text in said:
@@ -68,16 +73,47 @@ def _of_words(words, tier):
             f"{long.sum()} of {len(words)} words last longer than {LONG:g} s, the first, {shortened(row['text'])} at "
             f"{row['onset']:.3f} s, {row['duration']:.3f} s. Did the alignment fail, or does the tier hold sentences?"
         )
-    if len(words) >= FEW and np.ptp(words["duration"]) < SAME and np.ptp(np.diff(words["onset"])) < SAME:
+    lasts, steps = words["duration"].to_numpy(float), np.diff(words["onset"])
+    if len(words) >= FEW and np.ptp(lasts) < SAME and np.ptp(steps) < SAME and steps[0] < lasts[0] + SAME:
         yield (
-            f"all {len(words)} words last {words['duration'].iloc[0]:.3f} s and follow each other at equal distances, "
+            f"all {len(words)} words last {words['duration'].iloc[0]:.3f} s and follow each other without a pause, "
             f"so that they seem to be divided evenly and not aligned. Align the sound again."
         )
+    if len(words) >= FEW:
+        yield from _of_content(words, tier)
     unknown = words["text"].str.lower().isin(UNKNOWN)
     if 2 * unknown.sum() > len(words):
         yield (
             f"{unknown.sum()} of {len(words)} words are {shortened(words.loc[unknown, 'text'].iloc[0])}, which "
             f"aligners write for unknown words. Is the dictionary of the language of the sound?"
+        )
+
+
+def _of_content(words, tier):
+    """Remarks on words that are too short, no words, or in a part of the sound alone."""
+    median = float(words["duration"].median())
+    if median < SHORT:
+        yield (
+            f"half of the {len(words)} words last {median:.3f} s or less, where words last 0.1 to 0.6 s. Did the "
+            f"alignment fail, was it of another sampling rate, or does the tier hold phonemes?"
+        )
+    texts = words["text"].str.strip()
+    if 2 * (several := int(texts.str.contains(r"\s").sum())) > len(words):
+        yield (
+            f"{several} of {len(words)} entries of its tier of words are several words, {shortened(texts.iloc[0])}. "
+            f"Does it hold sentences? Name the tier of words by tiers={{'word': ...}}."
+        )
+    elif texts.nunique() == 1:
+        yield f"all {len(words)} words are {shortened(texts.iloc[0])}. Is it the right tier?"
+    elif len(words) >= MANY and texts.str.fullmatch(PHONEME).mean() > 0.5:
+        yield f"most of its words are {shortened(', '.join(texts[:3]))}, phonemes of ARPAbet. Are the tiers swapped?"
+    stop = tier.attrs.get("stop", 0.0) if tier is not None else 0.0
+    begins, ends = (np.r_[0.0, words["onset"] + words["duration"]], np.r_[words["onset"], stop])
+    if (ends - begins).max() > max(EMPTY, stop / 3):
+        at = int(np.argmax(ends - begins))
+        yield (
+            f"no word is between {begins[at]:.1f} and {ends[at]:.1f} s of {stop:.1f} s. If somebody speaks there, the "
+            f"alignment stopped or began late: align the sound again."
         )
 
 

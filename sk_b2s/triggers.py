@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 
 import mne
@@ -14,20 +13,21 @@ import pandas as pd
 
 from sk_b2s.audio import SoundTrack, is_file
 from sk_b2s.binary_headers import record_times
-from sk_b2s.clock_fits import FASTEST, WORST, check_fit, fit_clock, follow_marks
+from sk_b2s.clock_fits import FASTEST
 from sk_b2s.clocks import align_to_audio, find_sound
 from sk_b2s.completing import delay_events, fill_sentences
 from sk_b2s.events import check_events
 from sk_b2s.recordings import open_raw
 from sk_b2s.stimuli import SoundArray, sound_duration, sound_name
-from sk_b2s.textgrids import find_textgrid, say_silent, speak_sounds, textgrid_events
+from sk_b2s.sync_marks import fit_sync
+from sk_b2s.textgrids import find_textgrid, say_silent, speak_sounds
+from sk_b2s.units import guess_unit
 
 __all__ = ["events_from_raw", "read_triggers"]
 
 KEPT = (SoundArray, SoundTrack)  # sounds that are not paths
 SETTLED = 0.003  # s within which all bits of a code have risen or fallen
 BRIEF = 0.1  # s of a mark on a code that is held
-LOST = 0.1  # share of sync triggers not found above which they are reported
 HEARD = 0.3  # correlation from which a sound without a trigger counts as found
 
 
@@ -118,7 +118,8 @@ def events_from_raw(
         played["duration"] = played["sound"].map(sound_duration) - played["sound_onset"]
     found = _textgrids_of(played["sound"], textgrid)
     if sync:
-        _fit_sync(played, raw, path, sync, found, tiers, stim_channel)
+        triggers = read_triggers(raw, list(sync), stim_channel)
+        fit_sync(played, triggers, path, sync, raw.info["sfreq"], found, tiers)
     words = speak_sounds(played, found, tiers, sentence_gap)
     events = fill_sentences(pd.concat([played, words], ignore_index=True), sentence_gap)
     if audio is not None:
@@ -161,7 +162,7 @@ def _played(raw, path, sounds, audio, stim_channel):
         if sounds.empty:
             raise ValueError("sounds names no sound: the DataFrame has no rows.")
         played = sounds.reset_index(drop=True)
-        _check_onsets(played["onset"], raw, path)
+        played["onset"] = _check_onsets(played["onset"], raw, path)
         return played.assign(sound=[s if isinstance(s, KEPT) else str(s) for s in played["sound"]])
     if isinstance(sounds, dict):
         if not sounds:
@@ -181,15 +182,22 @@ def _played(raw, path, sounds, audio, stim_channel):
 
 
 def _check_onsets(onsets, raw, path):
-    """Raise where a sound begins after the recording has ended."""
+    """Return onsets as numbers; raise where one is none, or a sound begins after the recording has ended."""
     lasts = raw.n_times / raw.info["sfreq"]
-    late = pd.to_numeric(onsets, errors="coerce") >= lasts
+    times = pd.to_numeric(onsets, errors="coerce")
+    if (wrong := times.isna()).any():
+        raise ValueError(
+            f"sounds row {wrong.idxmax()!r}, column 'onset': expected seconds from the first sample, got "
+            f"{onsets[wrong.idxmax()]!r}."
+        )
+    late = times >= lasts
     if late.any():
         raise ValueError(
             f"sounds row {late.idxmax()!r}, column 'onset': {path!r} lasts {lasts:.1f} s, and the sound begins at "
             f"{onsets[late.idxmax()]} s ({int(late.sum())} of {len(late)} rows begin after its end). Onsets are "
-            f"seconds from the first sample."
+            f"seconds from the first sample.{guess_unit(times.max(), lasts, raw.info['sfreq'], raw.first_time)}"
         )
+    return times.astype(float)
 
 
 def _of_trigger(key, value, times, path):
@@ -263,8 +271,11 @@ def read_triggers(raw, keys, stim_channel=None):
         if len(times[key]) == 0:
             there = pd.Series([*pulses[:, 1].astype(int).tolist(), *names], dtype=object).value_counts()
             there = ", ".join(f"{name!r} ({count} times)" for name, count in there.head(12).items())
+            hint = ""
+            if isinstance(key, str) and key.strip().isdigit() and (pulses[:, 1] == int(key)).any():
+                hint = f" A str is the description of an annotation: write {int(key)} without quotes."
             raise ValueError(
-                f"trigger {key!r} does not come in the recording; there are {there or 'no triggers'}."
+                f"trigger {key!r} does not come in the recording; there are {there or 'no triggers'}.{hint}"
             )
         times[key] = np.sort(times[key])
     return times
@@ -381,64 +392,3 @@ def _textgrids_of(sounds, textgrid):
             raise FileNotFoundError(f"textgrid: {str(path)!r} is not a file.")
     say_silent([sound for sound in files if sound not in found], len(found))
     return found
-
-
-def _fit_sync(played, raw, path, sync, textgrids, tiers, stim_channel):
-    """Correct the onsets of sounds, in place, by the triggers that come while they play."""
-    triggers = read_triggers(raw, list(sync), stim_channel)
-    marks, n_expected = [], np.zeros(len(played), int)
-    for k, row in enumerate(played.itertuples()):
-        marks.append((np.array([k]), np.array([row.sound_onset]), np.array([row.onset])))
-        for key, when in sync.items():
-            expected = _expected(key, when, row, textgrids, tiers)
-            s, r = follow_marks(expected - row.sound_onset, triggers[key], row.onset)
-            marks.append((np.full(len(s), k), s + row.sound_onset, r))
-            n_expected[k] += len(expected)
-    which, s, r = (np.concatenate(parts) for parts in zip(*marks, strict=True))
-    if len(which) < 1.5 * len(played):
-        raise ValueError(
-            f"sync={sync!r}: within 100 ms of where they are expected, only {len(which) - len(played)} such triggers "
-            f"come in {len(played)} sounds of {path!r}."
-        )
-    fit = fit_clock(which, s, r, resolution=1 / raw.info["sfreq"])
-    check_fit(fit, f"recording {path!r}")
-    _say_lost(played["sound"], n_expected, np.bincount(which) - 1, f"recording {path!r}: sync={sync!r}")
-    played["onset"] = fit.onsets + (1 + fit.drift) * played["sound_onset"].to_numpy(float)
-    played["drift_ppm"], played["residual_ms"] = fit.drift * 1e6, fit.residual * 1e3
-
-
-def _say_lost(sounds, n_expected, n_found, name):
-    """Warn of sync triggers that are not where they are expected."""
-    empty = [sound_name(sound) for sound in sounds[(n_expected > 0) & (n_found == 0)]]
-    n_lost = (n_expected - n_found).sum()
-    if empty or n_lost > max(1, LOST * n_expected.sum()):
-        names = f", none in {', '.join(map(repr, empty[:5]))}{', ...' * (len(empty) > 5)}" if empty else ""
-        warnings.warn(
-            f"{name}: {n_lost} of {n_expected.sum()} such triggers are not where they are expected{names}. Check the "
-            f"times and their unit (seconds). Sounds without triggers take the drift of the others.",
-            stacklevel=4,
-        )
-
-
-def _expected(key, when, row, textgrids, tiers):
-    """Times of a sound at which a trigger comes, rising, in seconds of the sound."""
-    begin, end = row.sound_onset, row.sound_onset + row.duration
-    if isinstance(when, str) and when == "end":
-        return np.array([end])
-    if isinstance(when, str) and when == "word":
-        if row.sound not in textgrids:
-            raise ValueError(
-                f"sync={{{key!r}: 'word'}}: {sound_name(row.sound)!r} has no TextGrid to tell its words."
-            )
-        words = textgrid_events(textgrids[row.sound], tiers)
-        times = words.loc[words["type"] == "word", "sound_onset"].to_numpy()
-    elif isinstance(when, Real) and when > 2 * WORST:
-        times = np.arange(0.0, end, when)
-        times = times[times > begin]
-    elif isinstance(when, str) or isinstance(when, Real):
-        raise ValueError(
-            f"sync={{{key!r}: {when!r}}}: expected seconds above 0.04, a list of times, 'end' or 'word'."
-        )
-    else:
-        times = np.sort(np.asarray(when, float))
-    return times[(times >= begin - 1e-6) & (times <= end + 1e-6)]

@@ -25,7 +25,7 @@ ORDER = [
     "matlab_files", "binary_headers", "raw_formats", "channel_names", "sidecars", "gaps", "identity",
     "filter_checks", "recordings",
     "events", "studies", "completing", "event_tables", "bids_files", "bids",
-    "bends", "clock_fits", "clocks", "triggers",
+    "bends", "clock_fits", "clocks", "sync_marks", "triggers",
     "continuity", "fitting", "beside", "blocks", "united_blocks", "segments",
     "model_selection", "tables", "minutes", "leave_one_out", "published",
     "signals", "windows", "constant", "overlaps", "leakage", "ledger", "feeding",

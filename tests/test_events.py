@@ -282,7 +282,7 @@ def test_wrong_tables_are_named(events, change, message):
     [
         ({"anchor": "phone"}, "anchor must be 'word' or a step"),
         ({"anchor": 0}, "anchor must be a number of seconds"),
-        ({"tmin": 1, "tmax": 1}, "tmax must be later than tmin"),
+        ({"tmin": 1, "tmax": 1}, "tmax later than tmin"),
         ({"margin": -1}, "margin must be"),
         ({"anchor": None}, "anchor must be"),
         ({"block": None}, "block must be a number of seconds of 0 or more, got None"),
