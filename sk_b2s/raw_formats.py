@@ -16,6 +16,7 @@ from sk_b2s.file_parts import CODE as PARTS
 from sk_b2s.file_parts import Explained, check_content, check_parts, check_regular, describe_size
 from sk_b2s.matlab_files import CODE as MATLAB
 from sk_b2s.matlab_files import read_mat
+from sk_b2s.recording_headers import check_header, hint_of_header
 
 __all__ = ["head_files", "read_fastscan", "read_raw", "refuse_4d", "say_truncated"]
 
@@ -74,6 +75,7 @@ def read_raw(path):
     path = Path(path)
     _check_there(path)
     refuse_4d(path)
+    check_header(path)
     check_parts(path)
     try:
         with warnings.catch_warnings(record=True) as said:
@@ -104,7 +106,9 @@ def _explained(path, error):
             f"recording {str(path)!r} cannot be opened, as a file that belongs to it is missing: {text} Copy all files "
             f"of the recording under the names that they had when it was written."
         )
-    start = f"recording {str(path)!r} cannot be opened: {type(error).__name__}: {text} "
+    start = f"recording {str(path)!r} cannot be opened: {type(error).__name__}: {text.rstrip('.')}. "
+    if hint := hint_of_header(path, error):
+        return ValueError(f"{start}{hint}")
     if EPOCHED.search(text):
         return ValueError(
             f"{start}It seems to hold epochs or averages, and a continuous recording is expected. Give the file from "

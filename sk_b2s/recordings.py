@@ -41,6 +41,7 @@ __all__ = [
 ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
 GLIMPSED = (8, 4, 64)  # channels, places and samples at each that a copy is known by
 HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
+FLAT = 5.0  # s in which no channel changes that are warned of
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
 CODE = "-".join([SENSORS, FORMATS, SIDECARS, GAPS, code_of(__file__, mne, scipy)])
 
@@ -298,12 +299,14 @@ def read_signal(path, stamp, processing):
     signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
     unheard = [name for name in bads if name not in reference]  # replaced below, whatever they hold
     step = max(1, CHUNK_BYTES // (8 * max(1, raw.n_times)))
-    parts = _parts_in_time(raw)
+    parts, flat = _parts_in_time(raw), np.ones(raw.n_times - 1, bool)
     for first in range(0, len(wanted), step):
         data = _samples(raw, wanted[first : first + step])
         data[np.isin(wanted[first : first + step], unheard)] = 0.0
         _check_finite(data, raw, wanted[first : first + step])
+        flat &= (data[:, 1:] == data[:, :-1]).all(0)
         signal[:, first : first + step] = _processed(data, sfreq, processing, parts).T
+    _warn_of_flat(flat, raw)
     _rereference(signal, raw, wanted, reference)
     signal = signal[:, : len(names)]
     if bads and processing.bads == "interpolate":
@@ -328,6 +331,27 @@ def _check_finite(data, raw, names):
             f"{name_of(raw)} holds {np.count_nonzero(bad)} NaN or infinite samples, the first in channel "
             f"{names[channel]!r} at {sample / raw.info['sfreq']:.3f} s. Mark the channel bad "
             f"(raw.info['bads']), leave it out by picks=, or cut the stretch out of the file."
+        )
+
+
+def _warn_of_flat(flat, raw):
+    """Warn of stretches in which no channel changes, outside of those annotated as bad."""
+    sfreq = raw.info["sfreq"]
+    if flat.all():
+        return  # said of the whole recording where windows are looked at
+    for note in raw.annotations:
+        if note["description"].lower().startswith("bad"):
+            start = round((note["onset"] - raw.first_time) * sfreq)
+            flat[max(start - 1, 0) : max(round(start + note["duration"] * sfreq) + 1, 0)] = False
+    edges = np.flatnonzero(np.diff(np.r_[False, flat, False])).reshape(-1, 2) / sfreq
+    edges = edges[np.diff(edges)[:, 0] >= FLAT]
+    if len(edges):
+        start, stop = edges[0]
+        warnings.warn(
+            f"{name_of(raw)} is constant in all channels from {start:.1f} to {stop:.1f} s ({len(edges)} such "
+            f"stretches, {np.diff(edges).sum():.1f} of {raw.n_times / sfreq:.1f} s). Windows there hold nothing: mark "
+            f"the stretches by annotations 'BAD' in the file, or by rows of type 'bad' in the events.",
+            stacklevel=4,
         )
 
 
