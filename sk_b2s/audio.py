@@ -147,6 +147,19 @@ def shortened(name, most=200):
     )
 
 
+def _is_no_audio(path):
+    """Name what stands in the place of a sound's content, with the way out; "" if it is nothing known."""
+    with open(path, "rb") as file:
+        first = file.read(200).lstrip().lower()
+    if first.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS whose content has not been fetched: git lfs pull"
+    if b"annex/objects/" in first:
+        return "a pointer of git-annex whose content has not been fetched: datalad get, or git annex get"
+    if first.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "a page of a web server, as of a login or an error: download the sound again"
+    return ""
+
+
 @contextmanager
 def _opened(path):
     """Open an audio file, and name it in every error of libsndfile."""
@@ -157,6 +170,8 @@ def _opened(path):
             yield file
     except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError, TypeError) as error:
         size = Path(path).stat().st_size
+        if kind := _is_no_audio(path):
+            raise ValueError(f"sound {path!r} is no audio, but {kind} ({size:,} bytes).") from error
         raise ValueError(
             f"sound {path!r} is not an audio file soundfile can read: {str(error).rstrip('.')}. If it was cut "
             f"off or damaged on its way here ({size:,} bytes), copy it again; otherwise convert it to WAV or FLAC."

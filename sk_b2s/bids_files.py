@@ -147,7 +147,20 @@ def _grouped(chosen):
         parts = _whole(parts)
         recordings[parts[0]] = parts
     _check_samples(recordings)
+    _check_numbers(recordings, groups)
     return recordings
+
+
+def _check_numbers(recordings, groups):
+    """Raise where two recordings differ in zeros before a number alone, run-1 and run-01: BIDS counts them as one."""
+    first: dict = {}
+    for key, path in zip(groups, recordings, strict=True):
+        plain = (key[0], *((name, value.lstrip("0") if name == "run" else value) for name, value in key[1:]))
+        if (other := first.setdefault(plain, path)) != path:
+            raise ValueError(
+                f"{other.name!r} and {path.name!r} are of one run by their numbers. Rename one of them, or move "
+                f"it out of the folder."
+            )
 
 
 def _check_samples(recordings):

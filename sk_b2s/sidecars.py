@@ -25,6 +25,7 @@ from sk_b2s.caching import code_of
 from sk_b2s.channel_names import CODE as NAMES
 from sk_b2s.channel_names import match_names
 from sk_b2s.file_parts import check_content, check_regular, decode_utf8, read_json
+from sk_b2s.sensors import shorten
 
 __all__ = ["apply_sidecars", "entities_of", "find_sidecar", "read_tsv", "sidecars_of"]
 
@@ -267,7 +268,14 @@ def _apply_channels(raw, table, path):
     names = match_names(table["name"].fillna(""), raw.ch_names, path)
     table = table.assign(name=names).dropna(subset="name")
     if "status" in table:
-        bad = table.loc[table["status"].str.strip().str.lower() == "bad", "name"].unique()
+        said = table["status"].str.strip().str.lower()
+        if len(odd := sorted(set(said.dropna()) - {"good", "bad", ""})):
+            warnings.warn(
+                f"{str(path)!r}, column 'status': expected good, bad or n/a, got {shorten(map(repr, odd))}, taken for "
+                f"good. Write 'bad' where a channel is not to be used.",
+                stacklevel=5,
+            )
+        bad = table.loc[said == "bad", "name"].unique()
         raw.info["bads"] += [name for name in bad if name not in raw.info["bads"]]
     if "type" in table:
         kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from raw_files import write_brainvision, write_edf
 
+from sk_b2s.bids_files import find_recordings
 from sk_b2s.raw_formats import read_raw
 from sk_b2s.recordings import Processing, read_signal
+from sk_b2s.sidecars import apply_sidecars
+from sk_b2s.stimuli import sound_duration
 
 NAMES = [f"E{index}" for index in range(6)]
 DATA = np.random.default_rng(0).standard_normal((6, 5000))
@@ -85,3 +88,42 @@ def test_a_recording_that_stops_in_the_middle_is_named(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         read_signal(save(tmp_path, "b_raw.fif", [(7.9, 8.2, "BAD_ACQ_SKIP")]), None, wanted)
+
+
+def test_odd_states_of_channels_are_named(tmp_path):
+    path = tmp_path / "sub-01/eeg/sub-01_task-a_eeg.vhdr"
+    write_brainvision(path, DATA, NAMES, 250)
+    table = path.with_name("sub-01_task-a_channels.tsv")
+    rows = [
+        f"{name}\tEEG\t{state}"
+        for name, state in zip(NAMES, ["Bad ", "noisy", "n/a"] + 3 * ["good"], strict=True)
+    ]
+    table.write_text("\n".join(["name\ttype\tstatus", *rows]))
+    with pytest.warns(UserWarning, match=r"'status': expected good, bad or n/a, got 'noisy', taken for good"):
+        raw = apply_sidecars(read_raw(path), path)
+    assert raw.info["bads"] == ["E0"]
+
+
+def test_two_runs_of_one_number_are_refused(tmp_path):
+    for run in ("1", "01"):
+        write_brainvision(tmp_path / f"sub-01/eeg/sub-01_task-a_run-{run}_eeg.vhdr", DATA, NAMES, 250)
+    wanted = dict.fromkeys(("task", "sub", "ses", "run", "proc", "desc"))
+    with pytest.raises(
+        ValueError, match=r"run-01_eeg.vhdr' and 'sub-01_task-a_run-1_eeg.vhdr' are of one run"
+    ):
+        find_recordings(tmp_path, wanted)
+    assert len(find_recordings(tmp_path, {**wanted, "run": "1"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s9--1.wav\n", "datalad get"),
+        (b"<!DOCTYPE html><html>404</html>", "a page of a web server"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_sound_is_named(tmp_path, content, match):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(ValueError, match=match):
+        sound_duration(str(tmp_path / "a.wav"))
