@@ -299,7 +299,7 @@ def read_signal(path, stamp, processing):
     signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
     unheard = [name for name in bads if name not in reference]  # replaced below, whatever they hold
     step = max(1, CHUNK_BYTES // (8 * max(1, raw.n_times)))
-    parts, flat = _parts_in_time(raw), np.ones(raw.n_times - 1, bool)
+    parts, flat = _parts_in_time(raw), np.ones(max(raw.n_times - 1, 0), bool)
     for first in range(0, len(wanted), step):
         data = _samples(raw, wanted[first : first + step])
         data[np.isin(wanted[first : first + step], unheard)] = 0.0
