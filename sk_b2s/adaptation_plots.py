@@ -95,7 +95,11 @@ def _scored(results, score):
         )
     if score not in rows:
         raise ValueError(f"results have no score {score!r}; their columns are {list(rows.columns)}.")
-    failed = rows["error"].fillna("") != "" if "error" in rows else pd.Series(False, index=rows.index)
+    failed = (
+        rows["error"].astype(object).fillna("") != ""
+        if "error" in rows
+        else pd.Series(False, index=rows.index)
+    )
     known = rows[~failed & rows[AMOUNT].notna() & rows[score].notna()]
     if not len(known):
         first = f", the first with {rows['error'][failed].iloc[0]}" if failed.any() else ""

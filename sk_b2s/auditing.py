@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 
@@ -82,9 +85,13 @@ def audit(
     """
     if wrong := [control for control in controls or {} if control not in LEAKS]:
         raise ValueError(f"controls: {wrong[0]!r} is none of {list(LEAKS)}.")
+    for parameter, value, least in (("k", k, 1), ("n_shifts", n_shifts, 0)):
+        if isinstance(value, bool) or not (isinstance(value, Integral) and value >= least):
+            raise ValueError(f"{parameter} must be an integer of {least} or more, got {value!r}.")
     if controls and (missing := [column for column in ("onset", "duration") if column not in table]):
         raise ValueError(f"controls need to know when the windows were, but table lacks {missing} (s).")
     lines = []
+    _warn_of_ties(similarity)
     for control, scores in {"decoder": similarity, **(controls or {})}.items():
         answers = _answers_of(np.asarray(scores), table, candidates, k)
         leaky = control in LEAKS
@@ -97,12 +104,29 @@ def audit(
     return table_of_lines(lines)
 
 
+def _warn_of_ties(similarity):
+    """Warn of windows whose similarities are all equal, which say nothing of what was heard."""
+    scores = np.asarray(similarity)
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        return
+    if n := int((scores == scores[:, :1]).all(1).sum()):
+        warnings.warn(
+            f"in {n} of {len(scores)} rows of similarity all candidates are equally similar: ties count against the "
+            f"decoder, so these windows are wrong answers. Look for windows, sounds or estimates that are constant.",
+            stacklevel=3,
+        )
+
+
 def _answers_of(scores, table, candidates, k):
     """Make answers of similarities and tables, or say why they do not fit."""
     if scores.ndim != 2 or len(table) != len(scores):
         raise ValueError(
             f"similarity must be (n_windows, n_candidates) with a row for each of table's {len(table)}; got shape "
             f"{scores.shape}."
+        )
+    if not len(scores):
+        raise ValueError(
+            "similarity and table have no rows, so there is nothing to score; give one window at least."
         )
     if not {"segment", "target"} & set(table):
         raise ValueError(
@@ -120,13 +144,25 @@ def _answers_of(scores, table, candidates, k):
             f"a table of one row for each column, in their order."
         )
     if "target" in table:
-        target = table["target"].to_numpy()
+        target = _whole(table["target"])
     else:
         target = _columns_of(table["segment"], candidates)
     check_scores(scores, target)
     if scores.shape[1] <= k:
         raise ValueError(f"there are {scores.shape[1]} candidates, no more than k={k}; use a smaller k.")
     return Retrieval(scores, target, candidates, _named(table), k)
+
+
+def _whole(column):
+    """Columns of similarity as integers, or raise a ValueError that names the first row without one."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
+    if lost := np.flatnonzero(~np.isfinite(numbers) | (numbers % 1 != 0)).tolist():
+        raise ValueError(
+            f"table row {column.index.tolist()[lost[0]]!r}, column 'target': expected the number of a column of "
+            f"similarity, got {column.tolist()[lost[0]]!r} ({len(lost)} such rows). Correct these rows, or leave them "
+            f"out of table and similarity."
+        )
+    return numbers.astype(np.int64)
 
 
 def _named(table):

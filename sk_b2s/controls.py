@@ -445,6 +445,8 @@ def wanted_controls(controls, decoder, y, oracle):
         return [name for name in CONTROLS if name not in missing]
     if isinstance(controls, str):
         raise TypeError(f"controls must be a list of names, got the text {controls!r}; write [{controls!r}].")
+    if not len(controls := list(controls)):
+        raise ValueError(f"controls is empty; name one or more of {list(CONTROLS)}, or leave it out for all.")
     for name in controls:
         if name not in CONTROLS:
             raise ValueError(f"controls: {name!r} is none of {list(CONTROLS)}.")

@@ -131,7 +131,7 @@ def facts_of(results):
     -------
     text : str
     """
-    mine = of_decoders(results[results["error"].fillna("") == ""])
+    mine = of_decoders(results[results["error"].astype(object).fillna("") == ""])
     one = one_amount(mine).drop_duplicates(["subject", "fold", "condition"])
     counts = [
         (one["subject"].nunique(), "person", "people"), (int(one["n_windows"].sum()), "window", "windows"),
@@ -381,7 +381,7 @@ def fold_rows(results):
     columns : list of str
     rows : list of list of str
     """
-    mine = of_decoders(results[results["error"].fillna("") == ""])
+    mine = of_decoders(results[results["error"].astype(object).fillna("") == ""])
     score, rows = named_score(mine), []
     columns = ["decoder", "seed", "fold", "people", "trained on", "tested", "candidates", score, "chance"]
     columns += ["fit, s", "scored, s", "memory, MB"]

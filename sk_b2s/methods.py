@@ -64,7 +64,9 @@ def methods_paragraph(results, cv=None):
     if missing := [column for column in ("estimator", "subject") if column not in results]:
         raise ValueError(f"results must have the columns {missing}, but has {list(results.columns)}.")
     failed = (
-        results["error"].fillna("") != "" if "error" in results else pd.Series(False, index=results.index)
+        results["error"].astype(object).fillna("") != ""
+        if "error" in results
+        else pd.Series(False, index=results.index)
     )
     good = results[~failed]
     if not len(good):

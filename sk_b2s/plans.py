@@ -244,7 +244,7 @@ def missing_rows(results, by=("estimator", "control")):
     for key, rows in results.groupby(by, sort=False, dropna=False):
         values = dict(zip(by, key, strict=True))
         amounts = rows["calibration_minutes"] if "calibration_minutes" in rows else pd.Series(dtype=float)
-        good = rows[rows["error"].fillna("") == ""]
+        good = rows[rows["error"].astype(object).fillna("") == ""]
         done = set(zip(good["fold"].tolist(), good["seed"].tolist(), strict=True))
         name = values["estimator"]
         out[key] = missing_of(

@@ -122,7 +122,7 @@ def _checked(results):
         raise ValueError(
             f"results must be a table of benchmark(), read_results() or audit(); it lacks the columns {missing}."
         )
-    if not (results["error"].fillna("") == "").any():
+    if not (results["error"].astype(object).fillna("") == "").any():
         first = f": {results['error'].iloc[0]}" if len(results) else ""
         raise ValueError(f"results has no rows{' but those of failed fits' + first if len(results) else ''}.")
     results = results.assign(**{name: np.nan for name in OPTIONAL if name not in known})
@@ -239,7 +239,7 @@ def _said(scores):
 def _calibrated(results):
     if not amounts_in(results):
         return
-    mine = of_decoders(results[results["error"].fillna("") == ""])
+    mine = of_decoders(results[results["error"].astype(object).fillna("") == ""])
     scores = scores_over(labelled(mine))
     name = named_score(mine)
     yield tag("h2", "Minutes of the person who is tested")
@@ -349,7 +349,7 @@ def _limits():
 
 
 def _folds(results):
-    failed = results[results["error"].fillna("") != ""]
+    failed = results[results["error"].astype(object).fillna("") != ""]
     failed = failed.drop_duplicates(["estimator", "control", "seed", "fold"])
     yield tag("h2", "Folds")
     if len(failed):

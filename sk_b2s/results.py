@@ -380,7 +380,7 @@ def summarise(results):
     """
     # Files of other kinds do not keep texts without a letter, nor pools that are texts.
     texts = {name: results[name].astype(object).fillna("") for name in ("condition", "error")}
-    results = results.assign(**texts, pool=results["pool"].astype(str))
+    results = _once(results.assign(**texts, pool=results["pool"].astype(str)))
     done, by = results[results["error"] == ""], [*KINDS, *amounts_in(results)]
     if not len(done):
         first = f": all fits failed, the first with {results['error'].iloc[0]}" if len(results) else "."
@@ -407,6 +407,21 @@ def summarise(results):
     return table.astype({"n_failed": int}).sort_values(
         by[:2], key=lambda names: names.map(place[names.name]), kind="stable", ignore_index=True
     )[columns]
+
+
+def _once(results):
+    """Count rows of one fit once, with a warning, where a table was joined with itself or a part of itself."""
+    if "key" not in results:
+        return results
+    of = [name for name in (*CELL, "subject", "study", "condition", "pool", "key") if name in results]
+    twice = results.duplicated(of) & ~results["key"].isna() & (results["key"] != "")
+    if n := int(twice.sum()):
+        warnings.warn(
+            f"{n} of {len(results)} rows of results are of fits that other rows are of as well, and are left out: was "
+            f"a table joined with itself? drop_duplicates({of}) silences this.",
+            stacklevel=3,
+        )
+    return results[~twice]
 
 
 def _counts(rows, by):

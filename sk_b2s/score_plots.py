@@ -79,7 +79,7 @@ def labelled(results):
     rows : DataFrame
     """
     if "error" in results:
-        results = results[results["error"].fillna("") == ""]
+        results = results[results["error"].astype(object).fillna("") == ""]
     label = results["estimator"].astype(str)
     if "condition" in results and results["condition"].nunique() > 1:
         label = label + ", " + results["condition"].astype(str).replace("", "no condition")

@@ -29,6 +29,10 @@ def steps_in(duration, sfreq):
 def window_length(table, sfreq):
     """Steps of the windows of a table, which must have one duration."""
     durations = table["duration"].unique()
+    if not len(durations):
+        raise ValueError(
+            "the table of segments has no rows, so no window's length is known; give one row at least."
+        )
     if len(durations) != 1:
         raise ValueError(
             f"all rows must have one duration, got {sorted(durations)[:5]} s; make them by one call of make_segments."

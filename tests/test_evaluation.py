@@ -683,3 +683,16 @@ def test_scores_do_not_depend_on_the_order_of_windows_within_a_subject():
         for one in (answers, other)
     )
     pd.testing.assert_frame_equal(a, b.loc[a.index])
+
+
+def test_rows_of_one_fit_are_summed_up_once(done):
+    results = done[1]
+    whole = summarise(results)
+    with pytest.warns(UserWarning, match="are left out: was a table joined with itself"):
+        twice = summarise(pd.concat([results, results.iloc[:3]]))
+    pd.testing.assert_frame_equal(whole, twice)
+
+
+def test_run_controls_refuses_no_controls():
+    with pytest.raises(ValueError, match="controls is empty; name one or more"):
+        run_controls(ONE, *people(), controls=[])
