@@ -42,6 +42,7 @@ ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
 GLIMPSED = (8, 4, 64)  # channels, places and samples at each that a copy is known by
 HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
 FLAT = 5.0  # s in which no channel changes that are warned of
+PAD = 0.1  # share of a recording that may be such a stretch at its beginning and at its end
 CHUNK_BYTES = 2**30  # float64 bytes of one group of channels that is filtered at a time
 CODE = "-".join([SENSORS, FORMATS, SIDECARS, GAPS, code_of(__file__, mne, scipy)])
 
@@ -344,7 +345,9 @@ def _warn_of_flat(flat, raw):
             start = round((note["onset"] - raw.first_time) * sfreq)
             flat[max(start - 1, 0) : max(round(start + note["duration"] * sfreq) + 1, 0)] = False
     edges = np.flatnonzero(np.diff(np.r_[False, flat, False])).reshape(-1, 2) / sfreq
-    edges = edges[np.diff(edges)[:, 0] >= FLAT]
+    lasts, end = np.diff(edges)[:, 0], (raw.n_times - 1) / sfreq
+    is_pad = ((edges[:, 0] == 0) | (edges[:, 1] == end)) & (lasts < PAD * end)
+    edges = edges[(lasts >= FLAT) & ~is_pad]
     if len(edges):
         start, stop = edges[0]
         warnings.warn(

@@ -85,9 +85,13 @@ def test_a_recording_that_stops_in_the_middle_is_named(tmp_path):
     wanted = Processing(sfreq=25.0)
     with pytest.warns(UserWarning, match=r"constant in all channels from 8\.0 to 16\.0 s \(1 such"):
         read_signal(save(tmp_path, "a_raw.fif"), None, wanted)
+    padded = mne.io.RawArray(1e-6 * np.pad(np.tile(DATA, 3), ((0, 0), (1300, 1300))),
+                             mne.create_info(NAMES, 250, "eeg"), verbose="ERROR")  # fmt: skip
+    padded.save(tmp_path / "c_raw.fif", verbose="ERROR")  # 5 of 70 s at each end
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         read_signal(save(tmp_path, "b_raw.fif", [(7.9, 8.2, "BAD_ACQ_SKIP")]), None, wanted)
+        read_signal(str(tmp_path / "c_raw.fif"), None, wanted)
 
 
 def test_odd_states_of_channels_are_named(tmp_path):
