@@ -40,7 +40,7 @@ NAMES = {
 
 
 ALL = "".join(text for name, text in NAMES.items() if name != "long")
-SLOW = ("lone surrogate", "escape", "override", "Hebrew", "closing", "long")
+SLOW = ("lone surrogate", "override", "long")  # alone; what is in all of them together is shown by ALL
 
 
 @pytest.mark.parametrize("text", [
