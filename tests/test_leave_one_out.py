@@ -554,3 +554,9 @@ def test_nested_search(tables, routing):
     assert result["test_score"].tolist() == [2.0, 2.0]
     assert sorted(inner.n_splits_ for inner in result["estimator"]) == [2 * 4, 2 * 5]
     assert "GridSearchCV(cv=LeaveOneSessionOut(" in repr(search)
+
+
+def test_amounts_of_calibration_are_given_once():
+    cv = LeaveOneSubjectOut(1, calibration_minutes=[0.5, 0.5])
+    with pytest.raises(ValueError, match="several of them, each once"):
+        cv._check()
