@@ -210,7 +210,8 @@ class SpatialAttention(nn.Module):
         """Return the embedding of all positions, (n_layouts, dim, n_channels), from the last call if it is equal."""
         kind = positions.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.heads.dtype
-        last, version, embedding = self._last or (None, None, None)
+        held: Any = self._last or (None, None, None)
+        last, version, embedding = held
         if last is not None and last() is positions and version == (positions._version, dtype):
             return embedding
         # NaN must go before the product: a weight of zero does not stop it in the gradient.
