@@ -31,8 +31,8 @@ def strengths_beyond(alphas):
 
     Examples
     --------
-    >>> strengths_beyond((1e-6, 1.0, 1e3))
-    [1e-09, 1e-07, 10000.0, 1000000.0]
+    >>> [f"{alpha:.0e}" for alpha in strengths_beyond((1e-6, 1.0, 1e3))]
+    ['1e-09', '1e-07', '1e+04', '1e+06']
     """
     if len(set(alphas)) < LEAST:
         return []
