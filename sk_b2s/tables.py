@@ -116,8 +116,9 @@ def check_in_step(X, y):
     if not one.equals(other):
         if set(one) == set(other) or not (_is_count(one) or _is_count(other)):
             row = int(np.argmin(np.asarray(one == other)))
+            labels = one.tolist()[row], other.tolist()[row]
             raise ValueError(
-                f"X and y are out of step: row {row} is {one[row]!r} in X and {other[row]!r} in y. Select, sort and "
+                f"X and y are out of step: row {row} is {labels[0]!r} in X and {labels[1]!r} in y. Select, sort and "
                 f"drop rows of both alike, or reset both indices if the rows do belong together. To permute labels, "
                 f"use shift_test or run_controls instead."
             )
