@@ -26,13 +26,17 @@ def steps_in(duration, sfreq):
     return int(np.floor(duration * sfreq + 1e-6)) + 1
 
 
-def window_length(table, sfreq):
-    """Steps of the windows of a table, which must have one duration."""
-    durations = table["duration"].unique()
-    if not len(durations):
+def _check_not_empty(table):
+    if not len(table):
         raise ValueError(
             "the table of segments has no rows, so no window's length is known; give one row at least."
         )
+
+
+def window_length(table, sfreq):
+    """Steps of the windows of a table, which must have one duration."""
+    durations = table["duration"].unique()
+    _check_not_empty(table)
     if len(durations) != 1:
         raise ValueError(
             f"all rows must have one duration, got {sorted(durations)[:5]} s; make them by one call of make_segments."
@@ -56,10 +60,7 @@ def recordings_of(rows):
 
 def check_rows(X):
     """Check that every row of a table of segments says when it is."""
-    if not len(X):
-        raise ValueError(
-            "the table of segments has no rows, so no window's length is known; give one row at least."
-        )
+    _check_not_empty(X)
     for column in ("onset", "duration"):
         number = pd.to_numeric(X[column], errors="coerce").to_numpy(float)
         if lost := np.flatnonzero(~np.isfinite(number)).tolist():
