@@ -37,10 +37,10 @@ from sk_b2s import (
     read_results,
 )
 from sk_b2s.datasets import make_listening
-from sk_b2s.minutes import AMOUNT
-from sk_b2s.model_selection import folds_of
-from sk_b2s.score_plots import scores_over
-from sk_b2s.statistics import subject_means
+from sk_b2s.evaluation._results._amounts import AMOUNT
+from sk_b2s.evaluation._statistics import subject_means
+from sk_b2s.model_selection._split import folds_of
+from sk_b2s.plotting._scores import scores_over
 
 EXPERIMENTS = {  # of other people than those on whom the constants of adaptation were chosen (random_state=0)
     "meg": {"modality": "meg", "snr_db": -12.0, "n_channels": 104, "random_state": 1},
@@ -241,8 +241,7 @@ def seconds(name, folder):
 def figure(folder, path):
     """Draw the curves."""
     import matplotlib.pyplot as plt
-
-    from sk_b2s.plotting import plot_adaptation
+    from sk_b2s.adaptation_plots import plot_adaptation
 
     _, axes = plt.subplots(1, len(EXPERIMENTS), figsize=(13, 5), layout="constrained")
     for ax, name in zip(axes, EXPERIMENTS, strict=True):

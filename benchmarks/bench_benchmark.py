@@ -32,9 +32,9 @@ from sk_b2s import (
     make_segments,
     read_results,
 )
+from sk_b2s._utils._json_lines import Ledger
 from sk_b2s.datasets import make_listening
-from sk_b2s.ledger import Ledger
-from sk_b2s.results import COST
+from sk_b2s.evaluation._results._table import COST
 
 PEOPLE, MINUTES = 2, 4
 FOLDS, WORKERS = (2, 4, 8), (1, 2)

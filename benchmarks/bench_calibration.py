@@ -35,7 +35,7 @@ from sk_b2s import (
     suggest_calibration,
 )
 from sk_b2s.datasets import make_listening
-from sk_b2s.statistics import holm
+from sk_b2s.evaluation._statistics import holm
 
 EXPERIMENTS = {
     "meg": {"modality": "meg", "n_channels": 52, "snr_db": -12.0, "random_state": 1},

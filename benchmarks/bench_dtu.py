@@ -22,7 +22,7 @@ from _machine import machine, markdown
 from threadpoolctl import threadpool_limits
 
 from sk_b2s import bootstrap_interval, compare_estimators
-from sk_b2s.metrics import ranks
+from sk_b2s.metrics._ranking import ranks
 
 EPOCHS = (1, 3, 5, 10)
 DECODERS = ("ridge", "regression", "CLIP")

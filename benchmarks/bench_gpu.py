@@ -54,7 +54,7 @@ def measure(brain, heard, device, precision, resident, batch_size):
     if on_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    with contextlib.nullcontext() if resident else mock.patch("sk_b2s.feeding.SHARE", 0.0):
+    with contextlib.nullcontext() if resident else mock.patch("sk_b2s.nn._prefetch.SHARE", 0.0):
         encoder.fit(brain, heard)
     return encoder.history_[-1, "dur"], torch.cuda.max_memory_allocated() / GIB if on_gpu else float("nan")
 

@@ -33,7 +33,7 @@ from sk_b2s import (
     make_segments,
 )
 from sk_b2s.datasets import make_listening
-from sk_b2s.statistics import mean_and_sem
+from sk_b2s.evaluation._statistics import mean_and_sem
 
 CONTROLS = ["surrogate", "white noise", "shifted pairing"]
 FOLDS = 5

@@ -31,9 +31,9 @@ from sk_b2s import (
     make_segments,
     retrieve,
 )
-from sk_b2s.candidates import distinct_segments
 from sk_b2s.datasets import make_listening, oracle_scores
-from sk_b2s.datasets.simulated import VERSION
+from sk_b2s.datasets.simulated._experiment import VERSION
+from sk_b2s.decoding._candidates import distinct_segments
 
 CLIP = 20.0
 ENCODER = {

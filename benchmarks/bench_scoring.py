@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from _machine import machine, markdown, matrix_rate, peak_mib, reset_peak, threads
 
-from sk_b2s import Windows, candidates
-from sk_b2s.frames import frame_weights
-from sk_b2s.metrics import ranks, similarity
+from sk_b2s import Windows
+from sk_b2s.decoding import _candidates as candidates
+from sk_b2s.metrics._frames import frame_weights
+from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._similarity import similarity
 
 HOP = 43  # frames from candidate to candidate, as of words: 0.36 s at 120 Hz
 SIGNAL = 3.0  # how far the right candidate stands out, in standard deviations of the others' scores

@@ -23,10 +23,10 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_b2s import BrainEncoder
-from sk_b2s.channels import fourier_positions
-from sk_b2s.frames import frame_of_step
-from sk_b2s.losses import clip_loss
-from sk_b2s.windows import Windows
+from sk_b2s.metrics._frames import frame_of_step
+from sk_b2s.nn._channel_mixing import fourier_positions
+from sk_b2s.nn.functional import clip_loss
+from sk_b2s.preprocessing._windows import Windows
 
 N_CHANNELS, N_TIMES, N_OUTPUTS, N_FRAMES, SFREQ, FRAMES_PER_SECOND = 208, 343, 1024, 143, 120.0, 50.0
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

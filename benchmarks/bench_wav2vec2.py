@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from _machine import best_seconds, machine, markdown, peak_mib, reset_peak
 
-from sk_b2s import checkpoints, inference
+from sk_b2s.features import _checkpoints as checkpoints
+from sk_b2s.features import _inference as inference
 
 LARGE = {
     "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,

@@ -17,7 +17,7 @@ import pandas as pd
 import soundfile as sf
 
 from sk_b2s.datasets import make_listening
-from sk_b2s.metrics import ranks
+from sk_b2s.metrics._ranking import ranks
 
 RATE = 32  # Hz
 LAGS = np.arange(15)  # to 437 ms

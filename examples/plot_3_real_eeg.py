@@ -26,7 +26,7 @@ from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
 
 from sk_b2s import BrainEncoder, RidgeDecoder, SoundArray, Windows
-from sk_b2s.metrics import ranks
+from sk_b2s.metrics._ranking import ranks
 
 SFREQ = 64  # Hz, of the recordings
 SECONDS = 3  # of a window

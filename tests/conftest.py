@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from studies import brennan_folder, masc_folder
+from helpers.studies import brennan_folder, masc_folder
 
 from sk_b2s.datasets import load_brennan2019, load_gwilliams2022
 

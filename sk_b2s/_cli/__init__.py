@@ -1,0 +1,1 @@
+"""The command line ``sk-b2s``."""

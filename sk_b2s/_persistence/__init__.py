@@ -1,0 +1,11 @@
+"""Fitted estimators saved as plain data in safetensors files."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_registry": ["ESTIMATORS"],
+        "_save_load": ["load", "save"],
+    },
+)

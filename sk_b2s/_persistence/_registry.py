@@ -1,0 +1,115 @@
+"""Registry of the types that a file may hold, and of their tags.
+
+Numbers, texts and lists stand for themselves; anything else is an object with one key, its tag
+(``TAGS``), which names the method of :class:`~sk_b2s._persistence._serialize.Writer` and :class:`~sk_b2s._persistence._deserialize.Reader`
+that deals with it. A class is written by its name in a dict that both are given. The reader looks it up
+there: it imports nothing, unpickles nothing and evaluates nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import PurePath
+
+import mne
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+
+from sk_b2s.decoding._calibrated import CalibratedDecoder
+from sk_b2s.decoding._encoder import BrainEncoder
+from sk_b2s.decoding._forward_trf import ForwardTRF
+from sk_b2s.decoding._ridge_decoder import RidgeDecoder
+from sk_b2s.decoding._shared_response import SharedResponse
+from sk_b2s.evaluation._controls._surrogates import SurrogateBrain
+from sk_b2s.events._audio._files import SoundTrack
+from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._stimuli import SoundArray
+from sk_b2s.features._activity import SpeechActivity
+from sk_b2s.features._events import EventFeatures
+from sk_b2s.features._precomputed import StoredFeatures
+from sk_b2s.features._pretrained import Wav2Vec2Features
+from sk_b2s.features._spectral import AcousticOnsets, Envelope, MelSpectrogram
+from sk_b2s.features._union import FeatureSpaces
+from sk_b2s.model_selection._hashed import HashedBlockSplit
+from sk_b2s.preprocessing._covariance_alignment import CovarianceRecentring
+from sk_b2s.preprocessing._epocher import Baseline, Epocher
+from sk_b2s.preprocessing._scalers import Affine, FeatureScaler, RobustChannelScaler
+from sk_b2s.preprocessing._windows import Windows
+
+# What estimators hold, by name: the class, and for each argument of its constructor the attribute.
+PARTS: dict[str, tuple[type, dict[str, str]]] = {
+    "Affine": (Affine, {"centre": "centre", "scale": "scale", "clip": "clip"}),
+    "Baseline": (Baseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
+    "HashedBlockSplit": (HashedBlockSplit, {
+        "part": "part", "test_size": "test_size", "valid_size": "valid_size", "salt": "salt",
+    }),
+    "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
+    "SoundArray": (SoundArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
+    "SoundTrack": (SoundTrack, {"path": "path", "channel": "channel"}),
+    "SoundIntervals": (SoundIntervals, {"intervals": "intervals"}),
+    "Windows": (Windows, {
+        "signals": "signals", "which": "which", "start": "start", "n_times": "n_read", "sfreq": "sfreq",
+        "rows": "rows", "positions": "positions", "layout": "layout", "ch_names": "ch_names",
+        "extent": "extent", "steps": "steps",
+    }),
+}  # fmt: skip
+
+STEPS = (Affine, Baseline)  # those of windows that are plain data
+
+# The tag of each type that JSON has not; those of Python's own must match exactly.
+TAGS: dict[type | tuple[type, ...], str] = {
+    float: "float",
+    tuple: "tuple",
+    dict: "dict",
+    np.ndarray: "array",
+    np.generic: "scalar",
+    pd.DataFrame: "table",
+    type(pd.NA): "missing",
+    torch.Tensor: "tensor",
+    torch.device: "device",
+    PurePath: "path",
+    np.random.RandomState: "random_state",
+    mne.channels.DigMontage: "montage",
+    tuple(cls for cls, _ in PARTS.values()): "part",
+    BaseEstimator: "estimator",
+}
+READABLE = {*TAGS.values(), "memory", "trusted"}
+
+# Types of pandas' own whose columns are written as objects and made again by name.
+PANDAS_TYPES = {"str", "string", "boolean", "Float32", "Float64"} | {
+    f"{sign}nt{bits}" for sign in ("I", "UI") for bits in (8, 16, 32, 64)
+}
+
+# Every estimator that can be saved, by the name it has in a file.
+ESTIMATORS: dict[str, type] = {
+    "sk_b2s.AcousticOnsets": AcousticOnsets,
+    "sk_b2s.BrainEncoder": BrainEncoder,
+    "sk_b2s.CalibratedDecoder": CalibratedDecoder,
+    "sk_b2s.CovarianceRecentring": CovarianceRecentring,
+    "sk_b2s.Envelope": Envelope,
+    "sk_b2s.Epocher": Epocher,
+    "sk_b2s.EventFeatures": EventFeatures,
+    "sk_b2s.FeatureScaler": FeatureScaler,
+    "sk_b2s.FeatureSpaces": FeatureSpaces,
+    "sk_b2s.ForwardTRF": ForwardTRF,
+    "sk_b2s.MelSpectrogram": MelSpectrogram,
+    "sk_b2s.RidgeDecoder": RidgeDecoder,
+    "sk_b2s.RobustChannelScaler": RobustChannelScaler,
+    "sk_b2s.SpeechActivity": SpeechActivity,
+    "sk_b2s.StoredFeatures": StoredFeatures,
+    "sk_b2s.SurrogateBrain": SurrogateBrain,
+    "sk_b2s.Wav2Vec2Features": Wav2Vec2Features,
+    "sklearn.decomposition.PCA": PCA,
+    "sklearn.linear_model.Ridge": Ridge,
+    "sklearn.pipeline.FeatureUnion": FeatureUnion,
+    "sklearn.pipeline.Pipeline": Pipeline,
+    "sklearn.preprocessing.MinMaxScaler": MinMaxScaler,
+    "sklearn.preprocessing.RobustScaler": RobustScaler,
+    "sklearn.preprocessing.StandardScaler": StandardScaler,
+}

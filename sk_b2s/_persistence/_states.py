@@ -1,0 +1,435 @@
+"""Schema of the fitted attributes of each estimator."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+
+from sk_b2s.decoding._shared_response import SharedResponse
+from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.preprocessing._windows import Windows
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What a fitted attribute must be.
+
+    Parameters
+    ----------
+    check : callable
+        ``check(value, sizes)`` returns what was expected, as text, or None if the value is right. ``sizes`` maps
+        names of axes to lengths, and is filled in.
+    none, absent : bool
+        Whether it may be None; whether it may be missing.
+    finite : bool
+        Whether NaN and infinity are worth a warning.
+    """
+
+    check: Callable[[Any, dict], str | None]
+    none: bool = False
+    absent: bool = False
+    finite: bool = False
+
+
+def _size(axis, sizes, length):
+    """Length that an axis must have; one that is met first keeps the length that it has."""
+    if isinstance(axis, int):
+        return axis
+    return sizes.setdefault(axis, length)
+
+
+def _of_shape(shape, sizes, axes):
+    return len(shape) == len(axes) and all(
+        n == _size(axis, sizes, n) for n, axis in zip(shape, axes, strict=True)
+    )
+
+
+def _text_of(axes, sizes):
+    return "(" + ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else str(axis) for axis in axes) + ")"
+
+
+def numbers(*axes, kinds="fiu", within=None, none=False, absent=False, finite=True):
+    """Array or tensor of numbers with the axes named; ``within`` names an axis that bounds every value."""
+
+    def check(value, sizes):
+        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+        right = isinstance(array, (np.ndarray, np.generic)) and array.dtype.kind in kinds
+        if not right or not _of_shape(array.shape, sizes, axes):
+            return f"numbers of shape {_text_of(axes, sizes)}"
+        low, high = (0, 0) if within is None else within
+        low, high = (
+            -sizes.get(end[1:], 0) if str(end)[0] == "-" else sizes.get(end, end) for end in (low, high)
+        )
+        if within is not None and array.size and not (low <= array.min() and array.max() < high):
+            return f"numbers from {low} to {high - 1}"
+        return None
+
+    return Attribute(check, none, absent, finite)
+
+
+def texts(*axes, none=False, absent=False):
+    """Sequence of texts."""
+
+    def check(value, sizes):
+        if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
+            if _of_shape((len(value),), sizes, axes) and all(isinstance(one, str) for one in value):
+                return None
+        return f"texts of shape {_text_of(axes, sizes)}"
+
+    return Attribute(check, none, absent)
+
+
+def _is_whole(value):
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def whole(least, none=False, absent=False):
+    """Return an integer, at least so much."""
+
+    def check(value, sizes):
+        return None if _is_whole(value) and value >= least else f"an integer of at least {least}"
+
+    return Attribute(check, none, absent)
+
+
+def of_type(*kinds, none=False, absent=False, finite=False):
+    """Value of some types."""
+
+    def check(value, sizes):
+        return None if isinstance(value, kinds) else " or ".join(kind.__name__ for kind in kinds)
+
+    return Attribute(check, none, absent, finite)
+
+
+def any_of(*attributes, none=False, absent=False):
+    """Value that one of several descriptions fits."""
+
+    def check(value, sizes):
+        expected = [attribute.check(value, sizes) for attribute in attributes]
+        return None if None in expected else " or ".join(expected)
+
+    return Attribute(check, none, absent, attributes[0].finite)
+
+
+def _weights(value, sizes):
+    if isinstance(value, dict) and all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items()
+    ):
+        return None
+    return "tensors by name"
+
+
+def _weights_by_person(value, sizes):
+    right = isinstance(value, dict) and all(
+        isinstance(name, str) and _weights(one, sizes) is None for name, one in value.items()
+    )
+    return None if right else "tensors by name for each subject"
+
+
+def _pairs(value, sizes):
+    pairs = value.values() if isinstance(value, dict) else [None]
+    right = all(isinstance(p, tuple) and len(p) == 2 and all(map(_is_whole, p)) for p in pairs)
+    return None if right else "two integers by name"
+
+
+def _named_estimators(value, sizes):
+    right = isinstance(value, list) and all(
+        isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str) and isinstance(p[1], BaseEstimator)
+        for p in value
+    )
+    return None if right else "pairs of a name and an estimator"
+
+
+def _records(value, sizes):
+    right = isinstance(value, list) and all(isinstance(row, dict) for row in value)
+    return None if right else "a list of dicts"
+
+
+N, COUNT, FLAG = "n_features_in_", whole(1), of_type(bool)
+NUMBER = of_type(Real, absent=True)
+SEGMENTS = of_type(pd.DataFrame, Windows, np.ndarray)
+OUTPUT = Attribute(
+    lambda value, sizes: None if value in ({"transform": name} for name in ("default", "pandas", "polars")) else
+    "an output of set_output", absent=True,
+)  # fmt: skip
+EVERYWHERE = {"_sklearn_output_config": OUTPUT, "feature_names_in_": texts(N, absent=True)}
+FEATURES_OUT = {"n_features_out_": COUNT}
+SPEECH = {
+    "speech_": of_type(BaseEstimator, none=True),
+    "sound_intervals_": of_type(SoundIntervals, none=True),
+}
+DECODER = {
+    N: COUNT, "n_times_in_": COUNT, "n_features_out_": COUNT, "n_speech_features_": COUNT,
+    "sfreq_in_": of_type(Real, none=True), "ch_names_in_": texts(N, none=True), "segments_": SEGMENTS, **SPEECH,
+    "frame_weights_": numbers("n_frames", kinds="iu"), "_flat_targets": FLAG, "subjects_": texts("n_subjects"),
+}  # fmt: skip
+REGRESSION = {
+    "alpha_": numbers("n_models", finite=False), "inner_scores_": numbers("n_models", "n_alphas", finite=False),
+}  # fmt: skip
+
+# Fitted attributes by the name that a class has in a file. Others whose names end in "_" are taken as they are.
+STATES: dict[str, dict[str, Attribute]] = {
+    **dict.fromkeys(
+        ("sk_b2s.AcousticOnsets", "sk_b2s.Envelope", "sk_b2s.MelSpectrogram", "sk_b2s.SpeechActivity",
+         "sk_b2s.StoredFeatures", "sk_b2s.Wav2Vec2Features"), FEATURES_OUT),
+    "sk_b2s.BrainEncoder": {
+        **DECODER, "architecture_": of_type(dict), "speech_architecture_": of_type(dict, none=True),
+        "history_": Attribute(_records), "interrupted_": FLAG, "response_": of_type(SharedResponse, none=True),
+        "covariances_": numbers("n_fitted", "n_mixed", "n_mixed", absent=True),
+        "weights": Attribute(_weights, finite=True),
+        "own_weights": Attribute(_weights_by_person, absent=True, finite=True),
+        "parent_": of_type(str, absent=True, none=True), "adaptations_": of_type(pd.DataFrame, absent=True, none=True),
+        "heard_rows_": numbers("n_heard", kinds="i", absent=True),
+    },
+    "sk_b2s.CalibratedDecoder": {
+        "n_calibration_": whole(0), "interrupted_": FLAG, "estimator_": of_type(BaseEstimator),
+    },
+    "sk_b2s.CovarianceRecentring": {N: COUNT, "matrix_": numbers(N, N, absent=True)},
+    "sk_b2s.Epocher": {N: COUNT, "ch_names_": texts("n_channels", absent=True)},
+    "sk_b2s.EventFeatures": {**FEATURES_OUT, "rows_": of_type(pd.DataFrame)},
+    "sk_b2s.FeatureScaler": {N: COUNT, "mean_": numbers(N), "scale_": numbers(N)},
+    "sk_b2s.FeatureSpaces": {
+        **FEATURES_OUT, "spaces_": Attribute(_named_estimators), "places_": Attribute(_pairs),
+    },
+    "sk_b2s.ForwardTRF": {
+        **SPEECH, N: COUNT, "n_features_out_": COUNT, "subjects_": texts("n_subjects"), **REGRESSION,
+        "_shape": of_type(tuple), "_weights": numbers("n_frames", kinds="i"),
+        "_frames": numbers("n_times", kinds="i", within=(0, "n_frames")),
+        "_lags": numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": numbers("n_lags"),
+        "coef_": numbers("n_models", "n_lags", "n_features_out_", N), "intercept_": numbers("n_models", N),
+        "mean_": numbers("n_models", "n_features_out_"),
+    },
+    "sk_b2s.RidgeDecoder": {
+        **DECODER, **REGRESSION, "_frames": numbers("n_times_in_", kinds="i", within=(0, "n_frames")),
+        "lag_frames_": numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": numbers("n_lags"),
+        "coef_": numbers("n_models", "n_lags", N, "n_features_out_"),
+        "intercept_": numbers("n_models", "n_features_out_"), "mean_": numbers("n_models", N),
+    },
+    "sk_b2s.RobustChannelScaler": {
+        N: COUNT, "center_": numbers(N, absent=True), "scale_": numbers(N, absent=True),
+    },
+    "sk_b2s.SurrogateBrain": {N: COUNT, "seed_": whole(0)},
+    "sklearn.decomposition.PCA": {
+        N: COUNT, "_fit_svd_solver": of_type(str, absent=True), "n_components_": COUNT, "n_samples_": COUNT,
+        "mean_": numbers(N),
+        "components_": numbers("n_components_", N), "noise_variance_": NUMBER,
+        **dict.fromkeys(("explained_variance_", "explained_variance_ratio_", "singular_values_"),
+                        numbers("n_components_", finite=False)),
+    },
+    "sklearn.linear_model.Ridge": {
+        N: COUNT, "coef_": any_of(numbers("n_targets", N), numbers(N)), "solver_": of_type(str, absent=True),
+        "intercept_": any_of(numbers("n_targets"), of_type(Real)),
+    },
+    "sklearn.pipeline.FeatureUnion": {},
+    "sklearn.pipeline.Pipeline": {},
+    "sklearn.preprocessing.MinMaxScaler": {
+        N: COUNT, **dict.fromkeys(("min_", "scale_", "data_min_", "data_max_", "data_range_"), numbers(N)),
+    },
+    "sklearn.preprocessing.RobustScaler": {
+        N: COUNT, **dict.fromkeys(("center_", "scale_"), numbers(N, none=True)),
+    },
+    "sklearn.preprocessing.StandardScaler": {
+        N: COUNT, **dict.fromkeys(("mean_", "var_", "scale_"), numbers(N, none=True)),
+    },
+}  # fmt: skip
+
+# What an adapted encoder has when it is saved next to its parent, in place of the rest.
+ADDED = {
+    "parent_": of_type(str), "adaptations_": of_type(pd.DataFrame), "heard_rows_": numbers("n_heard", kinds="i",
+    absent=True), "added": texts("n_added"), "shared": texts("n_shared"),
+    "added_weights": Attribute(_weights_by_person, finite=True), "added_sound": of_type(dict, absent=True),
+    "layers": of_type(torch.Tensor, absent=True, finite=True),
+}  # fmt: skip
+
+# Arguments of the parts that estimators hold, by the part's name.
+PART_STATES: dict[str, dict[str, Attribute]] = {
+    "Affine": {
+        "centre": numbers("n_signals", "n_channels"), "scale": numbers("n_signals", "n_channels"),
+        "clip": of_type(Real, none=True),
+    },
+    "Baseline": {name: whole(0) for name in ("first", "last", "begin", "length")},
+    "HashedBlockSplit": {
+        "part": of_type(str), "test_size": of_type(Real), "valid_size": of_type(Real), "salt": whole(0),
+    },
+    "SharedResponse": {
+        "mean": numbers("n_features"), "components": numbers("n_components", "n_features"),
+        "lags": numbers("n_lags", kinds="i"), "latents": numbers("n_lagged", "n_latents"),
+        **dict.fromkeys(("shared", "pattern"), numbers("n_mixed", "n_latents")),
+        **dict.fromkeys(("spread", "noise"), numbers("n_latents")),
+    },
+    "SoundArray": {
+        "data": numbers("n_times", "n_features"), "sfreq": of_type(Real), "name": of_type(str),
+    },
+    "SoundIntervals": {"intervals": of_type(dict)},
+    "SoundTrack": {"path": of_type(str), "channel": any_of(whole(0), of_type(str))},
+    "Windows": {
+        "signals": of_type(list), "which": numbers("n_windows", kinds="iu"), "start": numbers("n_windows", kinds="iu"),
+        "n_times": whole(1), "sfreq": of_type(Real, none=True), "rows": of_type(pd.DataFrame, none=True),
+        "positions": numbers("n_layouts", "n_channels", 2, none=True, finite=False),
+        "layout": numbers("n_signals", kinds="iu"), "ch_names": texts("n_channels", none=True),
+        "extent": numbers("n_signals", 2, kinds="iu", none=True), "steps": of_type(tuple),
+    },
+}  # fmt: skip
+
+
+def described(name, state):
+    """Return the attributes that are known of a class, for a state as it is in a file.
+
+    Parameters
+    ----------
+    name : str
+        Of the class, in a file.
+    state : dict of str to object
+
+    Returns
+    -------
+    expected : dict of str to Attribute
+    """
+    own = ADDED if name == "sk_b2s.BrainEncoder" and "added" in state else STATES.get(name, {})
+    return {**EVERYWHERE, **own}
+
+
+def check_names(name, cls, state):
+    """Raise if a fitted attribute is none that ``fit`` of the class sets.
+
+    Parameters
+    ----------
+    name : str
+        Of the class, in a file.
+    cls : type
+    state : dict of str to object
+
+    Raises
+    ------
+    ValueError
+        With the name of the attribute.
+    """
+    known, own = described(name, state), name in STATES
+    for attribute in state:
+        ends = attribute in known or (isinstance(attribute, str) and attribute.isidentifier() and (
+            attribute.endswith("_") and not attribute.startswith("_") if own else not attribute.startswith("__")
+        ))  # fmt: skip
+        if not ends or _is_taken(cls, attribute, own) or attribute in cls._get_param_names():
+            raise ValueError(
+                f"it sets {str(attribute)[:80]!r} of {name}, which is no attribute that its fit sets."
+            )
+
+
+def _is_taken(cls, attribute, own):
+    """Whether a class has a method or property of that name; one of the user's may have a value that fit replaces."""
+    found = inspect.getattr_static(cls, attribute, None)
+    return hasattr(cls, attribute) and (own or callable(found) or hasattr(found, "__get__"))
+
+
+def check_state(owner, expected, state, sizes):
+    """Raise where attributes are missing, of another type, or of shapes that do not fit together.
+
+    Parameters
+    ----------
+    owner : str
+        Whose they are, for the message.
+    expected : dict of str to Attribute
+    state : dict of str to object
+    sizes : dict of str to int
+        Lengths of axes that are known; others are added.
+    """
+    if not any(name in state for name in expected if name not in EVERYWHERE):
+        return  # not fitted
+    sizes |= {name: int(value) for name, value in state.items() if _is_whole(value) and name in expected}
+    for name, attribute in expected.items():
+        if name not in state:
+            if attribute.absent:
+                continue
+            raise ValueError(f"the attribute {name!r} of {owner} is missing.")
+        if state[name] is None and attribute.none:
+            continue
+        if (wanted := attribute.check(state[name], sizes)) is not None:
+            came = getattr(state[name], "shape", None)
+            came = (
+                repr(state[name])[:80] if came is None else f"{type(state[name]).__name__} of {tuple(came)}"
+            )
+            raise ValueError(f"the attribute {name!r} of {owner} must be {wanted}, got {came}.")
+
+
+def check_frames(name, state):
+    """Raise where the frames of a decoder are not those of its steps, or its segments have others.
+
+    Parameters
+    ----------
+    name : str
+        Of the class, in a file.
+    state : dict of str to object
+    """
+    if "_frames" in state:
+        weights = np.asarray(state["_weights" if "_weights" in state else "frame_weights_"])
+        if not np.array_equal(np.bincount(np.asarray(state["_frames"]), minlength=len(weights)), weights):
+            raise ValueError(f"the frames of steps of {name} are not as many as its weights of frames say.")
+    segments = state.get("segments_")
+    if isinstance(segments, (np.ndarray, Windows)):
+        came = (*segments.shape[1:], 1, 1)[:2] if len(segments.shape) < 4 else None
+        if came != (wanted := (state["n_speech_features_"], len(state["frame_weights_"]))):
+            raise ValueError(f"the segments of {name} must be of {wanted} features and frames, got {came}.")
+
+
+def check_part(name, state):
+    """Raise where the arguments of a part that estimators hold do not fit together.
+
+    Parameters
+    ----------
+    name : str
+        One of ``PART_STATES``.
+    state : dict of str to object
+    """
+    check_state(name, PART_STATES[name], state, {})
+    wrong = None
+    if name == "SharedResponse" and len(state["latents"]) != len(state["lags"]) * len(state["components"]):
+        wrong = "its latents are not one for each lag and component"
+    elif name == "SoundIntervals":
+        spans = numbers("n_intervals", 2)
+        if any(spans.check(one, {}) or not np.isfinite(one).all() for one in state["intervals"].values()):
+            wrong = "its intervals are not pairs of numbers"
+    elif name == "Baseline" and not state["first"] < state["last"]:
+        wrong = "its baseline is empty"
+    elif name == "Windows":
+        wrong = _wrong_windows(state)
+    if wrong:
+        raise ValueError(f"a {name} in it is damaged: {wrong}.")
+
+
+def _wrong_windows(state):
+    """Say what is wrong with Windows beside what their constructor checks."""
+    n_layouts = 1 if state["positions"] is None else len(state["positions"])
+    layout = state["layout"]
+    if layout.size and (layout.min() < 0 or layout.max() >= n_layouts):
+        return f"a signal has the layout {layout.max()}, and there are {n_layouts}"
+    n_times = state["n_times"]
+    for step in state["steps"]:
+        ends = [getattr(step, "last", 0), getattr(step, "begin", 0) + getattr(step, "length", 0)]
+        if max(ends) > n_times:
+            return f"a step reads {max(ends)} of {n_times} samples"
+        n_times = getattr(step, "length", n_times)
+    return None
+
+
+def nonfinite_names(expected, state):
+    """List the attributes that hold NaN or infinity where a fit leaves none."""
+    return [
+        name for name, attribute in expected.items()
+        if attribute.finite and name in state and not _is_finite(state[name])
+    ]  # fmt: skip
+
+
+def _is_finite(value):
+    if isinstance(value, dict):
+        return all(_is_finite(part) for part in value.values())
+    if isinstance(value, torch.Tensor):
+        return bool(torch.isfinite(value).all())
+    return not isinstance(value, np.ndarray) or value.dtype.kind not in "fc" or bool(np.isfinite(value).all())

@@ -1,0 +1,1 @@
+"""Helpers of all sub-packages: caching, devices, precision, validation and text."""

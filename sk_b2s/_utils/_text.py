@@ -1,0 +1,128 @@
+"""Text for messages: hidden characters made visible, shortened lists."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields, is_dataclass, replace
+from functools import wraps
+
+import pandas as pd
+
+# Control characters but tab and line break, overrides and isolates of direction, lone surrogates, and noncharacters.
+HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def visible(text):
+    r"""Write characters that are not seen, or that turn the text around them, as something that is seen.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    text : str
+        NUL becomes "␀" and so on, all else an escape such as "\u202e". It can be encoded as UTF-8.
+
+    Examples
+    --------
+    >>> visible("a\0b\x1b[31m"), visible("a\u202eb")
+    ('a␀b␛[31m', 'a\\u202eb')
+    """
+    text = text.replace("\r\n", "\n")
+    return HIDDEN.sub(_shown, text) if HIDDEN.search(text) else str(text)
+
+
+def _shown(match):
+    code = ord(match[0])
+    return (
+        chr(0x2400 + code) if code < 0x20 else "\N{SYMBOL FOR DELETE}" if code == 0x7F else f"\\u{code:04x}"
+    )
+
+
+def visible_in(thing):
+    """Make all text of a table, dict, list or dataclass visible.
+
+    Parameters
+    ----------
+    thing : object
+
+    Returns
+    -------
+    thing : object
+        The same one where nothing in it is hidden, else a copy.
+    """
+    if type(thing) is str:
+        return visible(thing)
+    if isinstance(thing, (pd.Series, pd.Index)):
+        return thing.map(_visible_text) if _has_hidden(thing) else thing
+    if isinstance(thing, pd.DataFrame):
+        changed = {name: visible_in(column) for name, column in thing.items() if _has_hidden(column)}
+        if "plan" in thing and changed:  # a text of JSON, which escapes names by itself
+            changed["plan"] = thing["plan"].map(_visible_plan)
+        thing = thing.assign(**changed) if changed else thing
+        return thing.set_axis(visible_in(thing.index)) if _has_hidden(thing.index) else thing
+    if type(thing) is dict:
+        return {visible_in(key): visible_in(value) for key, value in thing.items()}
+    if type(thing) in (list, tuple):
+        return type(thing)(map(visible_in, thing))
+    if is_dataclass(thing) and not isinstance(thing, type):
+        changed = {
+            field.name: visible_in(getattr(thing, field.name)) for field in fields(thing) if field.init
+        }
+        changed = {name: value for name, value in changed.items() if value is not getattr(thing, name)}
+        return replace(thing, **changed) if changed else thing
+    return thing
+
+
+def _visible_plan(text):
+    return (
+        json.dumps(visible_in(json.loads(text)), sort_keys=True) if isinstance(text, str) and text else text
+    )
+
+
+def _visible_text(value):
+    return visible(value) if type(value) is str else value
+
+
+def _has_hidden(column):
+    """Whether a column or index has text to be changed; distinct values alone are looked at."""
+    if isinstance(column, pd.MultiIndex) or pd.api.types.is_numeric_dtype(column.dtype):
+        return False
+    values = column.categories if isinstance(column, pd.CategoricalIndex) else column
+    return any(HIDDEN.search(value) is not None for value in set(map(_text_of, values)))
+
+
+def _text_of(value):
+    return value if type(value) is str else ""
+
+
+def with_visible_text(function):
+    """Decorate a function so that all text in its arguments is visible.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    function : callable
+    """
+
+    @wraps(function)
+    def decorated(*args, **kwargs):
+        return function(*map(visible_in, args), **{name: visible_in(value) for name, value in kwargs.items()})
+
+    return decorated
+
+
+def plain_text(words):
+    """Lower-case words without punctuation, joined: what makes two texts equal. Missing words say nothing."""
+    return " ".join(re.sub(r"[^\w']+", "", str(word).lower()) for word in words if pd.notna(word)).strip()
+
+
+def shorten(names, most=8):
+    """Write the first of many names."""
+    names = list(map(str, names))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,63 @@
+"""Guesses of the unit of times, for error messages."""
+
+from __future__ import annotations
+
+
+def guess_unit(time, limit, sfreq=None, start=0.0):
+    """Guess why a time in seconds is later than it can be.
+
+    Parameters
+    ----------
+    time : float
+        The latest time, in what should be seconds.
+    limit : float
+        What it may be at most, in seconds.
+    sfreq : float, default=None
+        Rate of the recording in Hz, if samples may have been meant.
+    start : float, default=0.0
+        Seconds between the start of the acquisition and the first sample.
+
+    Returns
+    -------
+    text : str
+        A sentence, " Are times in milliseconds?", that begins with a space. Empty if no unit explains the time.
+    """
+    if not limit > 0 or not limit < time:
+        return ""
+    fits = {"Are times in milliseconds?": time / 1000, "Are times in microseconds?": time / 1e6}
+    if sfreq:
+        fits[f"Are times in samples of {sfreq:g} Hz?"] = time / sfreq
+    fits = {text: value / limit for text, value in fits.items() if value <= 1.02 * limit}
+    if start > 0 and 0 <= time - start <= 1.02 * limit:
+        fits[f"Do times count from the start of the acquisition, {start:.3f} s before the first sample?"] = (
+            1.0
+        )
+    return f" {max(fits, key=fits.get)}" if fits and max(fits.values()) > 0.1 else ""
+
+
+def guess_factor(ratio):
+    """Guess the unit of times that are a factor too large or too small.
+
+    Parameters
+    ----------
+    ratio : float
+        A time that was given by one that was expected.
+
+    Returns
+    -------
+    text : str
+        A sentence that begins with a space, empty if no unit has such a factor.
+    """
+    units = {
+        1000: "milliseconds",
+        1e6: "microseconds",
+        1e9: "nanoseconds",
+        1 / 60: "minutes",
+        1 / 3600: "hours",
+    }
+    for factor, unit in units.items():
+        if abs(ratio / factor - 1) < 0.02:
+            return f" Are times in {unit}?"
+    if ratio > 20:
+        return f" Times are {ratio:.4g} times as large as expected: are they in samples?"
+    return ""

@@ -1,0 +1,1 @@
+"""Simulated listening experiment: real speech, simulated EEG/MEG and the ground truth."""

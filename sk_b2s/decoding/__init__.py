@@ -1,0 +1,16 @@
+"""Decoders: the brain encoder, ridge regression, adaptation to unseen subjects, retrieval results."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_calibrated": ["CalibratedDecoder"],
+        "_encoder": ["BrainEncoder"],
+        "_forward_trf": ["ForwardTRF"],
+        "_presets": ["decoders"],
+        "_retrieval_result": ["Retrieval"],
+        "_ridge_decoder": ["RidgeDecoder"],
+        "_scoring": ["join_answers", "retrieval_scores", "retrieve"],
+    },
+)

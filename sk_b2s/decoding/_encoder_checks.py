@@ -1,0 +1,118 @@
+"""Checks of the parameters and of the training of a brain encoder."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+LEAST_GAIN = 1e-3  # share of the loss of a guess by which the training loss must fall below it
+NULL_GAIN = 3.0  # nats over all validation windows that the best temperature gains without information
+
+
+def check_parameters(encoder):
+    """Raise a ValueError for parameters that cannot work together, and warn of those without an effect.
+
+    Parameters
+    ----------
+    encoder : BrainEncoder
+    """
+    if encoder.kernel_size % 2 == 0:
+        raise ValueError(
+            f"kernel_size must be odd, with as much before a step as after, got {encoder.kernel_size}."
+        )
+    if isinstance(encoder.validation, str):  # which has a method split, too
+        raise ValueError(
+            f"validation must be a share of the rows, a splitter such as HashedBlockSplit('valid'), or None, got "
+            f"{encoder.validation!r}."
+        )
+    if encoder.deep_speech is not None and encoder.loss == "mse":
+        raise ValueError(
+            f"deep_speech={encoder.deep_speech} needs a loss with contrast, got loss='mse': two networks that only "
+            f"have to agree can collapse to a constant. Set loss='clip', or deep_speech=None."
+        )
+    if encoder.batch_size == 1 and encoder.loss != "mse":
+        raise ValueError(
+            f"batch_size must be 2 or more with loss={encoder.loss!r}, got 1: the other windows of a batch are the "
+            f"contrast. Raise batch_size or set loss='mse'."
+        )
+    for callback in encoder.callbacks or ():
+        if not hasattr(callback[1] if isinstance(callback, tuple) else callback, "on_train_begin"):
+            raise ValueError(
+                f"callbacks must be skorch callbacks or pairs of a name and one, got {callback!r} in the list."
+            )
+    for parameter, reason in _without_effect(encoder):
+        warnings.warn(
+            f"{parameter}={getattr(encoder, parameter)!r} has no effect with {reason}. Leave it at its default to "
+            f"silence this.",
+            stacklevel=4,
+        )
+
+
+def _without_effect(encoder):
+    """Yield parameters that another one switches off, with the latter."""
+    if encoder.subject_layer is None and encoder.subject_dropout > 0:
+        yield "subject_dropout", "subject_layer=None"
+    if encoder.subject_layer is None and encoder.unknown_subject == "nearest":
+        yield "unknown_subject", "subject_layer=None"
+    if encoder.loss == "mse" and encoder.duplicates != "keep":
+        yield "duplicates", "loss='mse'"
+
+
+def warn_of_no_learning(encoder, n_valid):
+    """Warn if training was interrupted or learned nothing, by its validation or else its training loss.
+
+    With validation windows, the cross-entropy at its best temperature is compared with that of a guess among the
+    candidates. Without them, or with so few that even perfect answers would hardly differ from guesses, a contrastive
+    training loss is compared with that of a guess within the batch, and any loss with its first epoch.
+
+    Parameters
+    ----------
+    encoder : BrainEncoder
+        Fitted, with ``history_`` and ``interrupted_``.
+    n_valid : int
+        Number of validation windows.
+    """
+    history = encoder.history_
+    if encoder.interrupted_:
+        warnings.warn(
+            f"the training was interrupted in epoch {len(history)} of at most {encoder.max_epochs}, and the encoder "
+            f"has its best state until then. Fit again to complete it.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    elif finding := _no_learning(history, encoder.loss, n_valid):
+        warnings.warn(
+            f"{finding}. Check that X and y belong together and vary. Try another lr, a larger max_epochs, more data, "
+            f"or RobustChannelScaler(clip=20) before the encoder.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+
+def _no_learning(history, loss, n_valid):
+    """Return what shows that nothing was learned, None if something was."""
+    last = history[-1]
+    if "valid_loss" in last and n_valid * np.log(last["valid_candidates"]) > 2 * NULL_GAIN:
+        best, n_candidates = min(history[:, "valid_loss"]), last["valid_candidates"]
+        if best > np.log(n_candidates) - NULL_GAIN / n_valid:
+            return (
+                f"the validation cross-entropy of {best:.3f} is not below the {np.log(n_candidates):.3f} of a guess "
+                f"among {n_candidates} candidates, so the encoder learned nothing that holds on other stimuli"
+            )
+        return None
+    now, first, chance = last["train_loss"], history[0]["train_loss"], None
+    if loss in ("clip", "symmetric_clip"):
+        chance = float(np.mean(history[-1, "batches", :, "train_chance"]))
+        if now > chance * (1 - LEAST_GAIN):
+            return (
+                f"the training loss of {now:.3f} is not below the {chance:.3f} of a guess within the batch, so the "
+                f"encoder learned nothing"
+            )
+    if len(history) > 1 and now > first - LEAST_GAIN * abs(first) and (chance is None or now > 0.9 * chance):
+        return (
+            f"the training loss did not fall, from {first:.4g} in the first epoch to {now:.4g} in the last, so the "
+            f"encoder learned nothing"
+        )
+    return None

@@ -1,0 +1,158 @@
+"""Ridge regression on lagged windows without a lagged matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Moments:
+    """Sums over frames, from which every ridge regression on them follows.
+
+    Those of some rows are taken away by subtraction, so that folds cost no second pass.
+
+    Attributes
+    ----------
+    n : int
+        Number of frames.
+    x, y : ndarray of shape (n_columns,) and (n_features,)
+        Sums.
+    xx : ndarray of shape (n_columns, n_columns)
+        Sum of x x'.
+    xy : ndarray of shape (n_columns, n_features)
+        Sum of x y'.
+    yy : ndarray of shape (n_features,)
+        Sum of squares.
+    """
+
+    n: int
+    x: np.ndarray
+    y: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+
+    def __sub__(self, other):
+        return Moments(**{name: value - getattr(other, name) for name, value in vars(self).items()})
+
+    def centred(self):
+        """Covariance of x, covariance of x with y, and variances of y."""
+        x, y = self.x / self.n, self.y / self.n
+        return self.xx / self.n - np.outer(x, x), self.xy / self.n - np.outer(x, y), self.yy / self.n - y**2
+
+
+def lagged_moments(batches, lags, n_channels, n_features):
+    r"""Sum the second moments of lagged windows without ever holding a lagged window.
+
+    Column (l, c) of frame j is channel c at frame j + lags[l] of the same window, 0 beyond it. Write
+    G(a, b) for the sum over windows and their n frames of x(j + a) x(j + b)'. One step in both lags
+    only moves the sum along by a frame,
+
+    .. math:: G(a + 1, b + 1) = G(a, b) - \sum x(a) x(b)^\top + \sum x(n + a) x(n + b)^\top,
+
+    so that G is summed for the first lag alone and the rest follows from the ends of the windows:
+    n_lags times less work than products of lagged matrices.
+
+    Parameters
+    ----------
+    batches : iterable of (x, y)
+        Tensors of shape (n_windows, n_frames, n_channels) and (n_windows, n_frames, n_features),
+        multiplied in their own precision.
+    lags : ndarray of int of shape (n_lags,)
+        Consecutive frames, rising.
+    n_channels, n_features : int
+        Shapes, known even where there is no batch.
+
+    Returns
+    -------
+    moments : Moments
+        float64, with n_columns = n_lags * n_channels, channels fastest.
+    """
+    n_lags = len(lags)
+    reach = -int(lags[0]), int(lags[-1])  # frames added, or taken away, before and after
+    x_sum, xy = np.zeros((n_lags, n_channels)), np.zeros((n_lags, n_channels, n_features))
+    top = np.zeros((n_channels, n_lags, n_channels))
+    ends = np.zeros(((n_lags - 1) * n_channels,) * 2)
+    y_sum, yy, n = np.zeros(n_features), np.zeros(n_features), 0
+    for x, y in batches:
+        n_windows, n_frames = x.shape[:2]
+        padded = torch.nn.functional.pad(x, (0, 0, *reach))
+        y = y.reshape(-1, n_features)
+        leading = padded[:, :n_frames].reshape(-1, n_channels)
+        for lag in range(n_lags):
+            shifted = padded[:, lag : lag + n_frames].reshape(-1, n_channels)
+            top[:, lag] += (leading.T @ shifted).numpy()
+            xy[lag] += (shifted.T @ y).numpy()
+            x_sum[lag] += shifted.sum(0).numpy()
+        leaving = padded[:, : n_lags - 1].reshape(n_windows, -1)
+        entering = padded[:, n_frames : n_frames + n_lags - 1].reshape(n_windows, -1)
+        ends += (entering.T @ entering - leaving.T @ leaving).numpy()
+        y_sum += y.sum(0).numpy()
+        yy += y.square().sum(0).numpy()
+        n += len(y)
+    n_columns = n_lags * n_channels
+    xx = _along_diagonals(top, ends).reshape(n_columns, n_columns)
+    return Moments(n, x_sum.ravel(), y_sum, xx, xy.reshape(n_columns, n_features), yy)
+
+
+def _along_diagonals(top, ends):
+    """Continue the moments of the first lag: (n_channels, n_lags, n_channels) -> twice (n_lags, n_channels)."""
+    n_channels, n_lags = top.shape[:2]
+    ends = ends.reshape(n_lags - 1, n_channels, n_lags - 1, n_channels)
+    xx = np.empty((n_lags, n_channels, n_lags, n_channels))
+    xx[0], xx[:, :, 0] = top, top.transpose(1, 2, 0)
+    for lag in range(1, n_lags):
+        xx[lag, :, 1:] = xx[lag - 1, :, :-1] + ends[lag - 1]
+    return xx
+
+
+def ridge_path(cov_xx, cov_xy, alphas):
+    r"""Solve a ridge regression for many strengths by one eigendecomposition.
+
+    .. math:: B_\alpha = (C_{xx} + \alpha \bar\lambda I)^{-1} C_{xy}
+
+    with :math:`\bar\lambda` the mean eigenvalue of :math:`C_{xx}`, so that a strength means the same in
+    volts and in microvolts. It equals :class:`sklearn.linear_model.Ridge` on n rows with the strength
+    :math:`n \alpha \bar\lambda`.
+
+    Parameters
+    ----------
+    cov_xx : ndarray of shape (n_columns, n_columns)
+    cov_xy : ndarray of shape (n_columns, n_features)
+    alphas : sequence of float
+        Above 0.
+
+    Yields
+    ------
+    coef : ndarray of shape (n_columns, n_features)
+        One for each strength, in order.
+    """
+    values, vectors = np.linalg.eigh(cov_xx)
+    values = np.maximum(values, 0)  # below it is rounding
+    rotated = vectors.T @ cov_xy
+    scale = values.mean() or 1.0  # constant columns have no scale and get the coefficient 0 from any
+    for alpha in alphas:
+        yield vectors @ (rotated / (values + alpha * scale)[:, None])
+
+
+def heldout_correlation(coef, heldout):
+    """Correlate estimate and truth over held-out frames, from their moments alone.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (n_columns, n_features)
+    heldout : tuple of ndarray
+        What :meth:`Moments.centred` returns of rows that ``coef`` was not fitted on.
+
+    Returns
+    -------
+    correlation : float
+        Pearson's, mean over features; 0 for a feature whose estimate or truth is constant.
+    """
+    cov_xx, cov_xy, var_y = heldout
+    cov = (coef * cov_xy).sum(0)
+    power = (coef * (cov_xx @ coef)).sum(0) * var_y
+    return float(np.mean(np.where(power > 0, cov / np.sqrt(np.where(power > 0, power, 1)), 0)))

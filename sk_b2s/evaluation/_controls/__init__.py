@@ -1,0 +1,1 @@
+"""Control analyses: what else a score could come from."""

@@ -1,0 +1,245 @@
+"""Surrogate recordings: phase-randomized signals and white noise."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.fft
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+
+from sk_b2s.events._stimuli import stable_id
+from sk_b2s.preprocessing._signals import Signal, loaded
+from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
+
+
+def phase_randomised(signal, seed):
+    r"""Give the spectrum of a signal new phases, the same for all channels.
+
+    .. math:: \hat x'_c(f) = \hat x_c(f) \, e^{i \varphi(f)}, \qquad \varphi(f) \sim U(0, 2 \pi)
+
+    As :math:`\varphi` does not depend on the channel, :math:`\hat x'_a \overline{\hat x'_b} = \hat x_a
+    \overline{\hat x_b}`: every spectrum, every cross-spectrum, and so the covariance of the channels are
+    those of the signal, while nothing is left of what happened when.
+
+    Parameters
+    ----------
+    signal : ndarray of shape (n_times, n_channels)
+        A channel that is NaN anywhere is NaN throughout what comes back.
+    seed : int
+        Draws the phases.
+
+    Returns
+    -------
+    surrogate : ndarray of shape (n_times, n_channels)
+        float32, with the mean of each channel.
+
+    References
+    ----------
+    .. [1] Prichard, Theiler (1994). Generating surrogate data for time series with several
+       simultaneously measured variables. Physical Review Letters 73:951.
+       https://doi.org/10.1103/PhysRevLett.73.951
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> signal = np.random.default_rng(0).standard_normal((500, 2))
+    >>> surrogate = phase_randomised(signal, seed=1)
+    >>> np.allclose(np.cov(surrogate.T), np.cov(signal.T), rtol=1e-4)
+    True
+    """
+    signal = np.asarray(signal)
+    n_times, n_channels = signal.shape
+    random = np.random.default_rng(seed)
+    turn = np.exp(2j * np.pi * random.random(n_times // 2 + 1))
+    turn[0] = 1.0
+    if n_times % 2 == 0:  # the Nyquist frequency of a real signal has a sign, no phase
+        turn[-1] = random.choice([-1.0, 1.0])
+    out = np.empty((n_times, n_channels), np.float32)
+    for channel in range(n_channels):  # one at a time: the spectra of all would need four times the memory
+        spectrum = scipy.fft.rfft(signal[:, channel].astype(np.float64))
+        out[:, channel] = scipy.fft.irfft(spectrum * turn, n_times)
+    return out
+
+
+def white_noise(signal, seed):
+    """Draw Gaussian noise of unit variance, independent over channels and times.
+
+    Unlike :func:`phase_randomised` it keeps nothing of the signal, channels that are zero included:
+    which ones are bad tells one recording from another.
+
+    Parameters
+    ----------
+    signal : ndarray of shape (n_times, n_channels)
+        A channel that is NaN anywhere is NaN throughout what comes back.
+    seed : int
+        Draws the noise.
+
+    Returns
+    -------
+    surrogate : ndarray of shape (n_times, n_channels)
+        float32.
+    """
+    signal = np.asarray(signal)
+    out = np.random.default_rng(seed).standard_normal(signal.shape, dtype=np.float32)
+    out[:, np.isnan(signal).any(0)] = np.nan
+    return out
+
+
+# What may stand for the brain: signal, seed -> surrogate.
+SURROGATES = {"phase": phase_randomised, "white": white_noise}
+
+
+def _surrogate(source, kind, seed):
+    """Make the surrogate of a signal, holding no more of the signal than it held."""
+    return SURROGATES[kind](loaded(source, keep=False), seed)
+
+
+class SurrogateBrain(TransformerMixin, BaseEstimator):
+    """Replace each recording by noise, everything else left as it is.
+
+    Put right after the step that lays windows on recordings, it answers what the very same pipeline
+    scores when the brain says nothing. Windows, rows and positions stay; only the continuous
+    signal beneath them is exchanged, as a whole, so that windows overlap as they did. Steps that Windows
+    already carry, such as a scaler, stay with "phase", which fits their scales; "white" takes the place of
+    what comes out of them, for they would give each recording its own scale again. The noise of a
+    recording is drawn from ``random_state`` and what tells it from others wherever it is kept, its study,
+    subject, session, file name and length: any subset of its rows, in ``fit`` and in ``predict``, sees the
+    same, and so does a copy in another folder. A plain array is one unnamed recording, its windows laid
+    end to end; there another set of rows is another recording, so replace the whole array before it
+    is split, as :func:`~sk_b2s.run_controls` does.
+
+    Parameters
+    ----------
+    kind : {"phase", "white"}, default="phase"
+        "phase" keeps the spectrum of every channel and all cross-spectra
+        (:func:`~sk_b2s.evaluation._controls._surrogates.phase_randomised`): all by which one recording may be told from
+        another. "white" keeps nothing (:func:`~sk_b2s.evaluation._controls._surrogates.white_noise`). A decoder above
+        chance on the first and at chance on the second recognises recordings, not speech.
+    random_state : None, int or RandomState, default=0
+        Draws the noise. With None or a RandomState every ``fit`` draws other noise.
+
+    Attributes
+    ----------
+    seed_ : int
+        From which, with what identifies a recording, its noise is drawn.
+    n_features_in_ : int
+        Number of channels.
+
+    Notes
+    -----
+    Sensor positions and subjects ride along with windows, and a network with spatial attention or a
+    subject layer reads them. Noise of either kind does not hide them.
+
+    Artefacts are spread by "phase" over their whole recording, and clipping meets none of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((20, 3, 50))
+    >>> noise = SurrogateBrain().fit_transform(X)
+    >>> noise.shape, bool(np.isclose(noise.std(), X.std())), bool(np.allclose(noise, X, atol=1))
+    ((20, 3, 50), True, False)
+    """
+
+    _parameter_constraints = {"kind": [StrOptions(set(SURROGATES))], "random_state": ["random_state"]}
+
+    def __init__(self, kind="phase", random_state=0):
+        self.kind = kind
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Draw the seed; nothing is learnt from the data.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            Windows of one kind.
+        y : Ignored
+            Here for scikit-learn's sake.
+
+        Returns
+        -------
+        self : SurrogateBrain
+        """
+        if isinstance(X, Windows):
+            self.n_features_in_ = X.shape[1]
+        else:
+            validate_data(
+                self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan"
+            )
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return self
+
+    def transform(self, X):
+        """Exchange the signals.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            Windows of one kind.
+
+        Returns
+        -------
+        X : Windows or ndarray, as given
+            Of Windows the noise is made when it is first read.
+        """
+        check_is_fitted(self)
+        if not isinstance(X, Windows):
+            X = validate_data(
+                self,
+                check_equal_shapes(X),
+                allow_nd=True,
+                dtype=FLOAT_DTYPES,
+                ensure_all_finite="allow-nan",
+                reset=False,
+            )
+            flat = np.moveaxis(X, 1, -1)  # (n_windows[, n_times], n_channels)
+            noise = SURROGATES[self.kind](flat.reshape(-1, X.shape[1]), stable_id(self.seed_, 0))
+            return np.moveaxis(noise.reshape(flat.shape), -1, 1).astype(X.dtype)
+        if X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} channels, but SurrogateBrain was fitted on {self.n_features_in_}."
+            )
+        signals = [
+            Signal(partial(_surrogate, signal, self.kind, stable_id(self.seed_, *who)), signal.shape)
+            for signal, who in zip(X.signals, _identities(X), strict=True)
+        ]
+        if self.kind == "phase":
+            return X._replace(signals=signals)
+        return X._replace(signals=signals, steps=(), n_times=X.n_times)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _identities(windows):
+    """What tells each signal's recording from others, wherever it is kept: list of tuple.
+
+    Unnamed ones are told apart by their place.
+    """
+    out = [(index,) for index in range(len(windows.signals))]
+    if windows.rows is None or "recording" not in windows.rows:
+        return out
+    columns = [name for name in ("study", "subject", "session") if name in windows.rows]
+    first = np.flatnonzero(~pd.Series(windows.which).duplicated())
+    table = windows.rows[[*columns, "recording"]].iloc[first]
+    for index, (*whose, name) in zip(windows.which[first], table.itertuples(index=False), strict=True):
+        known = ["" if pd.isna(part) else part for part in whose]
+        out[index] = (*known, _file_name(str(name)), windows.signals[index].shape[0])
+    return out
+
+
+def _file_name(recording):
+    """Name of a recording's file or folder without those above it; a name that is no path is left as it is."""
+    path = Path(recording)
+    return path.name if path.suffix or path.is_absolute() else recording

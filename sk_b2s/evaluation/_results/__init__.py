@@ -1,0 +1,1 @@
+"""Results tables and files: lines, plan, provenance and summary."""

@@ -1,0 +1,193 @@
+"""Validation of the lines of a results file."""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from numbers import Integral, Real
+
+import numpy as np
+
+from sk_b2s.evaluation._controls._verdicts import Outcome
+from sk_b2s.evaluation._scores import SCORES
+
+ROOM = 2**26, 64  # bytes that the arrays of a line may have, and for each letter of it
+NAME = object  # a text or number, as tables of users have them
+TEXTS, AMOUNTS = ("cv", "leakage", "unlabelled"), (
+    "n_heard", "train_seconds", "calibration_minutes", "own_minutes",
+)  # fmt: skip
+
+
+def pack_array(array):
+    """Turn an array of numbers into what JSON can hold.
+
+    Parameters
+    ----------
+    array : ndarray
+
+    Returns
+    -------
+    item : dict
+        ``shape`` and ``f8``, its compressed values as text.
+    """
+    content = base64.b64encode(zlib.compress(np.ascontiguousarray(array, "<f8").tobytes())).decode()
+    return {"shape": array.shape, "f8": content}
+
+
+def unpack_array(item):
+    """Return the array that :func:`pack_array` packed; no more is unpacked than its shape says.
+
+    Parameters
+    ----------
+    item : dict
+
+    Returns
+    -------
+    array : ndarray
+
+    Raises
+    ------
+    ValueError
+        If its values are more or fewer.
+    """
+    size = _size(item)
+    content = zlib.decompressobj().decompress(base64.b64decode(item["f8"]), size + 1)
+    if len(content) != size:
+        raise ValueError(f"an array of shape {item['shape']} has not {size} bytes.")
+    return np.frombuffer(content, "<f8").reshape(item["shape"])
+
+
+def _size(item):
+    shape = item["shape"]
+    if not all(_is(Integral, n) and n >= 0 for n in shape):
+        raise ValueError(f"an array has the shape {str(shape)[:40]}.")
+    return 8 * math.prod(shape)
+
+
+def _is(kind, value):
+    """Whether a value is of a type, a number that is no bool and not beyond all others."""
+    if kind is NAME:
+        return isinstance(value, str) or value is None or _is(Real, value)
+    if kind in (str, dict):
+        return isinstance(value, kind)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return False
+    return abs(value) < 2**63 if kind is Integral else not abs(value) > 1e300 or math.isinf(value)
+
+
+def find_problem(line):
+    """Find out why a line is not a result of :func:`~sk_b2s.benchmark`.
+
+    Parameters
+    ----------
+    line : dict
+        As JSON has it.
+
+    Returns
+    -------
+    problem : str or None
+        None if it is one.
+    """
+    try:
+        for name, kinds in LINE.items():
+            if name not in line:
+                return f"it has no {name!r}"
+            if not isinstance(line[name], kinds):
+                return f"its {name!r} is a {type(line[name]).__name__}"
+        return (
+            _problem("common", line["common"], COMMON)
+            or _problem("cost", line["cost"], COSTS)
+            or _problem("about", line["about"], {}, ABOUT)
+            or _problem_of_rows(line["rows"], bool(line["error"]))
+            or _problem_of_outcome(line)
+            or _problem("line", line, {"made": dict} if "made" in line else {}, {"plan": dict})
+        )
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, zlib.error) as error:
+        return f"{type(error).__name__}: {error}"[:200]
+
+
+LINE = {
+    "key": str, "common": dict, "about": dict, "cost": dict, "rows": list, "outcome": (dict, type(None)), "error": str,
+}  # fmt: skip
+COMMON = {"estimator": str, "control": str, "seed": Integral, "fold": Integral, "n_train": Integral}
+COSTS = {
+    **dict.fromkeys(("seconds_fit", "seconds_score", "peak_mb", "written"), Real), "versions": str, "warnings": str,
+}  # fmt: skip
+ABOUT = {"place": Integral, **dict.fromkeys(TEXTS, str), **dict.fromkeys(AMOUNTS, Real)}
+ROW = {**dict.fromkeys(("study", "subject", "condition"), NAME), "pool": str, "n_windows": Integral}
+SCORED = {**dict.fromkeys(SCORES, Real), "k": Integral, "n_candidates": Integral}
+RECORD = {
+    **dict.fromkeys(("subject", "recording"), NAME),
+    **dict.fromkeys(("n", "top_1", "top_k", "chance", "n_candidates"), Real),
+}
+
+
+def _problem(where, found, needed, optional=None):
+    """Say what is wrong with the values of a dict; optional ones may be missing or None."""
+    for name, kind in needed.items():
+        if name not in found or not (
+            isinstance(found[name], kind) if kind is dict else _is(kind, found[name])
+        ):
+            return f"its {where} have no {name!r} of type {kind.__name__}, got {str(found.get(name))[:40]!r}"
+    for name, kind in (optional or {}).items():
+        value = found.get(name)
+        if value is not None and not _is(kind, value):
+            return f"its {where} have {name!r} = {str(value)[:40]!r}"
+    return None
+
+
+def _problem_of_rows(rows, failed):
+    """Say what is wrong with the rows of scores; those of a fit that failed have none."""
+    if not rows:
+        return "it has no rows"
+    problems = (_problem("rows", row, ROW if failed else {**ROW, **SCORED}) for row in rows)
+    problem = next(filter(None, problems), None)
+    if problem is None and not any(row["pool"] == "all" and row["n_windows"] > 0 for row in rows):
+        return "it has no row of all candidates"
+    return problem
+
+
+def _problem_of_outcome(line):
+    """Say what is wrong with the arrays of a control."""
+    outcome = line["outcome"]
+    if outcome is None:
+        return None
+    arrays = [record[name] for record in outcome["records"] for name in ("null", "relative")]
+    arrays += [hits for _, hits in outcome["across"]]
+    letters = sum(len(item["f8"]) for item in arrays)
+    if sum(map(_size, arrays)) > ROOM[0] + ROOM[1] * letters:
+        return f"its arrays would have {sum(map(_size, arrays)) / 1e6:.0f} MB"
+    for item in arrays:
+        unpack_array(item)
+    lengths = {tuple(record["null"]["shape"]) for record in outcome["records"]}
+    for names, hits in outcome["across"]:
+        if not all(isinstance(name, str) for name in names) or tuple(hits["shape"]) != (
+            len(names),
+            len(names),
+        ):
+            return "its hits across recordings are not square"
+    if len(lengths) != 1 or not all(len(record["relative"]["shape"]) == 1 for record in outcome["records"]):
+        return "its nulls are not of one length"
+    problems = (_problem("records", record, RECORD) for record in outcome["records"])
+    return _problem("outcome", outcome, {"n_left_out": Integral}) or next(filter(None, problems), None)
+
+
+def packed(outcome):
+    """Turn an Outcome into what JSON can hold."""
+    records = [
+        {key: pack_array(value) if isinstance(value, np.ndarray) else value for key, value in record.items()}
+        for record in outcome.records
+    ]
+    across = [[list(names), pack_array(hits)] for names, hits in outcome.across]
+    return {"records": records, "across": across, "n_left_out": outcome.n_left_out}
+
+
+def unpacked(outcome):
+    arrays = ("null", "relative")
+    records = [
+        {key: unpack_array(value) if key in arrays else value for key, value in record.items()}
+        for record in outcome["records"]
+    ]
+    across = [(tuple(names), unpack_array(hits)) for names, hits in outcome["across"]]
+    return Outcome(records, across, outcome["n_left_out"])

@@ -1,0 +1,332 @@
+"""Plan of a benchmark: the folds and estimators that it should hold."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from sk_b2s.evaluation._results._amounts import said_minutes
+
+UNKNOWN = "plan unknown"
+AUDIT = '{"audit": true}'  # similarities that are scored at once, without folds
+MOST = 40  # names that are listed
+SAID = {  # what a plan holds -> what messages call it
+    "cv": "folds made by", "code": "code", "X": "X", "y": "y",
+    "k": "k", "n_candidates": "n_candidates", "n_shifts": "n_shifts",
+}  # fmt: skip
+
+
+def write_plan(plan):
+    """Write a plan as one line of JSON, or an empty text for None."""
+    return "" if plan is None else json.dumps(plan, sort_keys=True)
+
+
+def read_plan(text):
+    """Read a plan from its text: dict, or None where there is none."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        plan = json.loads(text)
+    except ValueError:
+        return None
+    return plan if _is_plan(plan) else None
+
+
+def _is_plan(plan):
+    """Whether a value has the form of a plan; a file may hold anything."""
+    if plan == json.loads(AUDIT):
+        return True
+    try:
+        n, n_subjects = len(plan["questions"]), len(plan["subjects"])
+        return (
+            all(isinstance(plan[name], dict) for name in ("work", "settings", "data"))
+            and isinstance(plan["cv"], str)
+            and len(plan["tests"]) == n
+            and all(isinstance(one, int) and 0 <= one < n_subjects for test in plan["tests"] for one in test)
+            and (plan["minutes"] is None or all(isinstance(one, (int, float)) for one in plan["minutes"]))
+            and all(
+                isinstance(n_folds, int) and n_folds <= n and isinstance(seeds, list)
+                for controls in plan["work"].values()
+                for seeds, n_folds in controls.values()
+            )
+        )
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return False
+
+
+# --- several plans -----------------------------------------------------------------------------------
+
+
+def are_compatible(one, other):
+    """Return whether two plans are of the same folds of the same data, scored alike by the same code.
+
+    One may have more estimators, controls, seeds or further folds than the other.
+
+    Parameters
+    ----------
+    one, other : dict or None
+
+    Returns
+    -------
+    compatible : bool
+    """
+    if one is None or other is None:
+        return one is other
+    if "audit" in one or "audit" in other:
+        return one == other
+    n = min(len(one["questions"]), len(other["questions"]))
+    return one["questions"][:n] == other["questions"][:n] and one["settings"] == other["settings"]
+
+
+def plan_groups(plans):
+    """Number plans so that compatible ones have one number.
+
+    Parameters
+    ----------
+    plans : sequence of (dict or None)
+
+    Returns
+    -------
+    groups : list of int
+        In order of first appearance.
+    """
+    kinds, groups = [], []
+    for plan in plans:
+        known = [place for place, kind in enumerate(kinds) if are_compatible(kind, plan)]
+        if not known:
+            kinds.append(plan)
+        elif (
+            plan is not None
+            and "audit" not in plan
+            and len(plan["questions"]) > len(kinds[known[0]]["questions"])
+        ):
+            kinds[known[0]] = plan
+        groups.append(known[0] if known else len(kinds) - 1)
+    return groups
+
+
+def unite(plans):
+    """Unite compatible plans: the longest list of folds, and all work that any of them holds.
+
+    Parameters
+    ----------
+    plans : sequence of (dict or None)
+
+    Returns
+    -------
+    plan : dict or None
+    """
+    plans = [plan for plan in plans if plan is not None]
+    if not plans or "audit" in plans[0]:
+        return plans[0] if plans else None
+    work: dict = {}
+    for plan in plans:
+        for name, controls in plan["work"].items():
+            for control, (seeds, n_folds) in controls.items():
+                before = work.setdefault(name, {}).get(control, ([], 0))
+                work[name][control] = [sorted({*before[0], *seeds}), max(before[1], n_folds)]
+    return max(plans, key=lambda plan: len(plan["questions"])) | {"work": work}
+
+
+def describe_differences(one, other):
+    """Name what differs between two plans.
+
+    Parameters
+    ----------
+    one, other : dict or None
+
+    Returns
+    -------
+    text : str
+        "k (10 and 5), y", for example.
+    """
+    if one is None or other is None:
+        return "one of them was written without its plan, by an older version"
+    if "audit" in one or "audit" in other:
+        return "one of them is of audit"
+    flat = [plan["settings"] | {"cv": plan["cv"]} | plan["data"] for plan in (one, other)]
+    found = []
+    for name, called in SAID.items():
+        values = [part.get(name) for part in flat]
+        if values[0] == values[1]:
+            continue
+        shown = name not in ("X", "y", "code")
+        found.append(f"{called} ({values[0]} and {values[1]})" if shown else called)
+    return ", ".join(found) or "the rows of their folds"
+
+
+# --- what is missing ---------------------------------------------------------------------------------
+
+
+def missing_of(plan, done, name, control="decoder", minutes=None):
+    """Say how much of a plan was done for an estimator, and which subjects and folds are missing.
+
+    Parameters
+    ----------
+    plan : dict or None
+    done : set of (fold, seed)
+        Fits that are finished.
+    name, control : str
+    minutes : collection of float or None, default=None
+        Amounts of calibration; None is all amounts.
+
+    Returns
+    -------
+    text : str
+        "2 of 4 people, 4 of 8 folds; missing: 03, 04", empty where nothing is missing, and ``UNKNOWN`` without a
+        plan.
+    """
+    if plan is None:
+        return UNKNOWN
+    if "audit" in plan:
+        return ""
+    seeds, n_folds = plan["work"].get(name, {}).get(control, ([], 0))
+    amounts = plan.get("minutes") or [None]
+    folds = [fold for fold in range(n_folds) if minutes is None or amounts[fold % len(amounts)] in minutes]
+    wanted = {(fold, seed) for fold in folds for seed in seeds}
+    if wanted <= done:
+        return ""
+    tests = {fold: [plan["subjects"][one] for one in plan["tests"][fold]] for fold in folds}
+    finished = [fold for fold in folds if any((fold, seed) in done for seed in seeds)]
+    people = list(dict.fromkeys(who for fold in folds for who in tests[fold]))
+    seen = {who for fold in finished for who in tests[fold]}
+    lost = [who for who in people if who not in seen]
+    others = [fold for fold in folds if fold not in finished and seen & set(tests[fold])]
+    said = [_listed(lost)] if lost else []
+    if others:
+        said.append(_folds(others, tests if len(people) > 1 else {}))
+    for seed in seeds:
+        if of_seed := [fold for fold in finished if (fold, seed) not in done]:
+            said.append(f"with seed {seed} {_folds(of_seed, {})}")
+    counts = f"{len(seen)} of {len(people)} {'person' if len(people) == 1 else 'people'}"
+    return f"{counts}, {len(finished)} of {len(folds)} folds; missing: {'; '.join(said)}"
+
+
+def _folds(folds, tests):
+    """Name folds, with the subject of each that tests one alone."""
+    names = [f"{fold} ({tests[fold][0]})" if len(tests.get(fold, ())) == 1 else str(fold) for fold in folds]
+    return f"fold{'s' * (len(folds) > 1)} {_listed(names)}"
+
+
+def _listed(names):
+    names = [str(name) or "unnamed" for name in names]
+    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+
+
+def missing_rows(results, by=("estimator", "control")):
+    """Say of each estimator and control in a table of results what is missing of its plan.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+        With ``estimator, control, fold, seed, error`` and ``plan``.
+    by : sequence of str, default=("estimator", "control")
+        Columns, of which "calibration_minutes" may be one, of which every combination gets an entry.
+
+    Returns
+    -------
+    missing : Series of str
+        Indexed by ``by``; see :func:`missing_of`.
+
+    Raises
+    ------
+    ValueError
+        If the rows of one estimator are of plans that cannot be joined.
+    """
+    out, by = {}, list(by)
+    whole = _united(results)
+    for key, rows in results.groupby(by, sort=False, dropna=False):
+        values = dict(zip(by, key, strict=True))
+        amounts = rows["calibration_minutes"] if "calibration_minutes" in rows else pd.Series(dtype=float)
+        good = rows[rows["error"].astype(object).fillna("") == ""]
+        done = set(zip(good["fold"].tolist(), good["seed"].tolist(), strict=True))
+        name = values["estimator"]
+        out[key] = missing_of(
+            whole[name], done, name, values.get("control", "decoder"), set(amounts.dropna()) or None
+        )
+    return pd.Series(list(out.values()), index=pd.MultiIndex.from_tuples(out, names=by), dtype=object)
+
+
+def lacking(results, by=("estimator", "control")):
+    """List in words what is missing of the plans of a table, a text for each estimator; empty where all is done.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+    by : sequence of str, default=("estimator", "control")
+        As for :func:`missing_rows`.
+
+    Returns
+    -------
+    texts : list of str
+        "ridge: 2 of 4 people, 4 of 8 folds; missing: 03, 04", and "no result of clip".
+    """
+    missing = missing_rows(results, by)
+    missing, said = missing[missing != ""], {}
+    for (name, control, *minutes), text in missing.items():
+        if control == "decoder" or missing.get((name, "decoder", *minutes), "") != text:
+            whose = name if control == "decoder" else f"{control} of {name}"
+            said[whose + "".join(said_minutes(minutes))] = text
+    lost = missing_estimators(results)
+    return [f"{name}: {text}" for name, text in said.items()] + [f"no result of {name}" for name in lost]
+
+
+def missing_estimators(results):
+    """Name the estimators and controls of the plans of which there is no row at all.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+
+    Returns
+    -------
+    names : list of str
+    """
+    there = set(zip(results["estimator"], results["control"], strict=True))
+    plans = [plan for plan in _united(results).values() if plan is not None and "audit" not in plan]
+    wanted = {
+        (name, control) for plan in plans for name, controls in plan["work"].items() for control in controls
+    }
+    names = {name for name, _ in there}
+    lost = [name for name in dict.fromkeys(name for name, _ in sorted(wanted)) if name not in names]
+    return lost + [f"{control} of {name}" for name, control in sorted(wanted - there) if name in names]
+
+
+def plans_that_differ(results):
+    """Say which estimators of a table were scored on other folds, data or settings than the first.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+
+    Returns
+    -------
+    text : str
+        "'ridge' and 'clip' differ in k (10 and 5)", empty where all scores compare.
+    """
+    plans = {name: plan for name, plan in _united(results).items() if plan is not None}
+    groups = plan_groups(list(plans.values()))
+    if len(set(groups)) < 2:
+        return ""
+    names = list(plans)
+    first, other = names[0], names[groups.index(1)]
+    return f"{first!r} and {other!r} differ in {describe_differences(plans[first], plans[other])}"
+
+
+def _united(results):
+    """Plan of each estimator, all that its rows say of it together: dict of str to (dict or None)."""
+    plans = results["plan"] if "plan" in results else pd.Series(None, index=results.index, dtype=object)
+    out = {}
+    for name, texts in plans.groupby(results["estimator"], sort=False):
+        found = [read_plan(text) for text in pd.unique(texts)]
+        found = list({write_plan(plan): plan for plan in found}.values())
+        groups = plan_groups(found)
+        if max(groups) > 0:
+            other = found[groups.index(1)]
+            raise ValueError(
+                f"the results of {name!r} are of {max(groups) + 1} plans, which differ in "
+                f"{describe_differences(found[0], other)}: take the rows of one, results[results['plan'] == ...]."
+            )
+        out[name] = unite(found)
+    return out

@@ -1,0 +1,39 @@
+"""Progress lines of a benchmark: the scores of a task and the time left."""
+
+from __future__ import annotations
+
+from textwrap import shorten
+
+import numpy as np
+
+from sk_b2s.evaluation._results._amounts import said_minutes
+
+
+def told(line):
+    """Say in a line what was done."""
+    common, cost = line["common"], line["cost"]
+    what = (
+        common["estimator"]
+        if common["control"] == "decoder"
+        else f"{common['estimator']} · {common['control']}"
+    )
+    minutes = said_minutes([line["about"].get("calibration_minutes", np.nan)])[0]
+    said = f"{what}{minutes}, seed {common['seed']}, fold {common['fold']}: "
+    if line["error"]:
+        return f"{said}FAILED, {shorten(line['error'], 300)}"
+    rows = [row for row in line["rows"] if row["pool"] == "all"]
+    n = sum(row["n_windows"] for row in rows)
+    score, chance = (sum(row["n_windows"] * row[name] for row in rows) / n for name in ("top_k", "chance"))
+    seconds = cost["seconds_fit"] + cost["seconds_score"]
+    warned = f", warned: {shorten(cost['warnings'], 160)}" if cost["warnings"] else ""
+    return f"{said}top-{rows[0]['k']} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s{warned}"
+
+
+def time_left(seconds):
+    """Say how long it will take, as exactly as one can know it; nothing where nothing is left."""
+    if not seconds:
+        return ""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"; about {seconds / size:.0f} {unit} left"
+    return f"; about {max(1, round(seconds))} s left"

@@ -1,0 +1,1 @@
+"""Audio files of stimuli: reading, checks, fingerprints and copies."""

@@ -1,0 +1,125 @@
+"""Level, silence, differing tracks and fingerprint of audio files."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sk_b2s._utils._caching import cached, code_of
+from sk_b2s.events._audio import _files as audio
+from sk_b2s.events._audio import _fingerprints as fingerprints
+from sk_b2s.events._audio._files import audio_path, check_track, mixed, read_pieces, readable
+
+CODE = code_of(__file__) + code_of(audio.__file__) + code_of(fingerprints.__file__)
+SILENT = 1e-12  # range of samples that counts as none
+MOST_FACTS = 2**13  # sounds whose facts a process remembers
+_FACTS: dict = {}
+
+
+class SoundFacts(NamedTuple):
+    """What the samples of a sound file are like.
+
+    Attributes
+    ----------
+    peak : float
+        Largest absolute value of any track.
+    is_silent : bool
+        Whether the samples of the track that is chosen, or of the mean of all, are constant, or tracks cancel each
+        other to less than a ten-thousandth.
+    n_tracks : int
+    correlation : float
+        Smallest correlation between two tracks that are not constant; 1 if there are no two.
+    are_equal : bool
+        Whether all tracks are the same.
+    fingerprint : ndarray of uint32
+        Of the track that is chosen or the mean, see :func:`~sk_b2s.events._audio._fingerprints.fingerprint`.
+    """
+
+    peak: float
+    is_silent: bool
+    n_tracks: int
+    correlation: float
+    are_equal: bool
+    fingerprint: np.ndarray
+
+
+def sound_facts(sound, stamp, memory=None):
+    """Read a whole sound file and look at its samples, once for each content.
+
+    Parameters
+    ----------
+    sound : str, Path or SoundTrack
+    stamp : hashable
+        As for :func:`audio_info`; with ``memory`` a digest of the content.
+    memory : None, str, Path or joblib.Memory, default=None
+        Where the facts are kept from one process to the next.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
+
+    Returns
+    -------
+    facts : SoundFacts
+
+    Raises
+    ------
+    ValueError
+        As for :func:`read_samples`.
+    """
+    key = stamp, getattr(sound, "channel", None)
+    if key not in _FACTS:
+        if len(_FACTS) >= MOST_FACTS:
+            _FACTS.clear()
+        measure = cached(_measured, memory, ignore=["sound"])
+        _FACTS[key] = measure(readable(sound), (*key, CODE))
+    return _FACTS[key]
+
+
+def _measured(sound, stamp):
+    """Facts of a sound, read piece by piece; only the track that is wanted is held as a whole."""
+    info, channel = check_track(sound, stamp), getattr(sound, "channel", None)
+    tracks, samples = _Tracks(info.n_tracks), []
+    for piece in read_pieces(audio_path(sound), info):
+        tracks.add(piece)
+        samples.append(mixed(piece, channel))
+    samples = np.concatenate(samples)
+    spread, least = float(np.ptp(samples)), 1e-4 * float(tracks.spread.max()) if info.n_tracks > 1 else 0.0
+    return SoundFacts(
+        float(max(tracks.high.max(), -tracks.low.min())),
+        spread <= max(SILENT, least),
+        info.n_tracks,
+        tracks.correlation(),
+        tracks.are_equal,
+        fingerprints.fingerprint(samples, info.rate),
+    )
+
+
+class _Tracks:
+    """Range of each track and the products of two, added up over pieces."""
+
+    def __init__(self, n_tracks):
+        self.low, self.high = np.full(n_tracks, np.inf), np.full(n_tracks, -np.inf)
+        self.count, self.sums, self.products = 0, np.zeros(n_tracks), np.zeros((n_tracks, n_tracks))
+        self.are_equal = True
+
+    def add(self, piece):
+        self.low, self.high = np.minimum(self.low, piece.min(0)), np.maximum(self.high, piece.max(0))
+        if len(self.sums) > 1:
+            double = piece.astype(np.float64)
+            self.count += len(piece)
+            self.sums += double.sum(0)
+            self.products += double.T @ double
+            self.are_equal &= bool((piece == piece[:, :1]).all())
+
+    @property
+    def spread(self):
+        return self.high - self.low
+
+    def correlation(self):
+        """Smallest correlation between two tracks that are not constant, 1 if there are no two."""
+        varying = self.spread > SILENT
+        if np.count_nonzero(varying) < 2:
+            return 1.0
+        mean = self.sums[varying] / self.count
+        covariance = self.products[np.ix_(varying, varying)] / self.count - np.outer(mean, mean)
+        deviation = np.sqrt(np.diag(covariance))
+        return float((covariance / np.outer(deviation, deviation)).min())

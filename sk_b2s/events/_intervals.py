@@ -1,0 +1,166 @@
+"""Intervals of stimuli, their union and overlap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s._utils._validation import column_of, seconds_of
+from sk_b2s.events._stimuli import SoundArray, digests, identities
+
+
+class SoundIntervals:
+    """The stretches of sound that a table of segments contains.
+
+    Parameters
+    ----------
+    intervals : dict of str to ndarray of shape (n_intervals, 2)
+        For each sound (:func:`sound_digest`) sorted, disjoint intervals in seconds.
+    copies : set of str, default=()
+        Sounds in ``intervals`` that are copies of others there, whose seconds do not count twice.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> story = SoundArray(np.zeros(640), sfreq=64)
+    >>> table = pd.DataFrame({"sound": [story] * 3, "sound_onset": [0.0, 1.0, 6.0], "duration": 2.0})
+    >>> heard = SoundIntervals.from_table(table[:2])
+    >>> heard.seconds
+    3.0
+    >>> heard.touches(table).tolist()
+    [True, True, False]
+    """
+
+    def __init__(self, intervals, copies=()):
+        self.intervals, self.copies = intervals, set(copies)
+        self.files = {}  # by digest, in this process alone
+
+    @classmethod
+    def from_table(cls, table, blocks=False):
+        """Unite the windows of a table of segments.
+
+        Parameters
+        ----------
+        table : DataFrame
+            Columns ``sound``, ``sound_onset`` and ``duration``.
+        blocks : bool, default=False
+            Add the whole block of every row (``block_start`` to ``block_stop``).
+
+        Returns
+        -------
+        intervals : SoundIntervals
+        """
+        own = digests(column_of(table, "sound"))
+        start = seconds_of(table, "sound_onset")
+        stop = start + seconds_of(table, "duration")
+        parts = [(own, start, stop)]
+        if blocks and {"block_start", "block_stop"} <= set(table.columns):
+            parts.append((own, table["block_start"].to_numpy(float), table["block_stop"].to_numpy(float)))
+        key, shift = identities(table)
+        copied = key != own
+        if copied.any():  # both in their own time and in that of the sound that they are copies of
+            parts += [(key[copied], (a + shift)[copied], (b + shift)[copied]) for _, a, b in parts]
+        new = cls.from_spans(*(np.concatenate(part) for part in zip(*parts, strict=True)), own[copied])
+        distinct = table["sound"].reset_index(drop=True).drop_duplicates()
+        new.files = {own[i]: sound for i, sound in distinct.items() if not isinstance(sound, SoundArray)}
+        return new
+
+    @classmethod
+    def from_spans(cls, key, start, stop, *parts):
+        """Unite stretches of time.
+
+        Parameters
+        ----------
+        key : ndarray of str of shape (n_spans,)
+            What each is a stretch of.
+        start, stop : ndarray of shape (n_spans,)
+            In seconds.
+        *parts : tuple
+            Further arguments of the constructor.
+
+        Returns
+        -------
+        intervals : SoundIntervals
+        """
+        return cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()}, *parts)
+
+    def __or__(self, other):
+        """Unite with others."""
+        both = {
+            key: np.concatenate([part.intervals[key] for part in (self, other) if key in part.intervals])
+            for key in self.intervals | other.intervals
+        }
+        new = SoundIntervals(
+            {key: _unite(spans[:, 0], spans[:, 1]) for key, spans in both.items()}, self.copies | other.copies
+        )
+        new.files = {**self.files, **other.files}
+        return new
+
+    @property
+    def seconds(self):
+        """Seconds of distinct sound."""
+        distinct = (spans for key, spans in self.intervals.items() if key not in self.copies)
+        return float(sum(np.diff(spans, axis=1).sum() for spans in distinct))
+
+    def touches(self, table, guard=0.0):
+        """Tell which windows share sound with the intervals.
+
+        Parameters
+        ----------
+        table : DataFrame of shape (n_windows, ...)
+            Columns ``sound``, ``sound_onset`` and ``duration``.
+        guard : float, default=0.0
+            Windows within so many seconds of an interval count as well.
+
+        Returns
+        -------
+        mask : ndarray of bool of shape (n_windows,)
+        """
+        own, (key, shift) = digests(column_of(table, "sound")), identities(table)
+        start = seconds_of(table, "sound_onset") - guard
+        length = seconds_of(table, "duration") + 2 * guard
+        mask = self.overlap_spans(own, start, start + length)
+        if (copied := key != own).any():
+            start = start[copied] + shift[copied]
+            mask[copied] |= self.overlap_spans(key[copied], start, start + length[copied])
+        return mask
+
+    def overlap_spans(self, key, start, stop):
+        """Return which stretches of time overlap the intervals.
+
+        Parameters
+        ----------
+        key : ndarray of str of shape (n_spans,)
+            What each is a stretch of.
+        start, stop : ndarray of shape (n_spans,)
+            In seconds.
+
+        Returns
+        -------
+        mask : ndarray of bool of shape (n_spans,)
+        """
+        mask = np.zeros(len(key), bool)
+        tolerance = 1e-9  # two windows that only meet share no sound
+        for digest, rows in _rows_of_each(key).items():
+            if (spans := self.intervals.get(digest)) is None:
+                continue
+            first = np.searchsorted(spans[:, 1], start[rows] + tolerance, side="right")
+            inside = first < len(spans)
+            mask[rows] = inside & (spans[np.minimum(first, len(spans) - 1), 0] < stop[rows] - tolerance)
+        return mask
+
+
+def _rows_of_each(key):
+    """Row numbers of each distinct value, in one pass: dict."""
+    return pd.Series(key, dtype=object).groupby(key, sort=False).indices
+
+
+def _unite(start, stop):
+    """Merge intervals into sorted, disjoint ones."""
+    order = np.argsort(start, kind="stable")
+    start, stop = start[order], np.maximum.accumulate(stop[order])
+    new = np.r_[True, start[1:] > stop[:-1]]
+    return np.column_stack([start[new], stop[np.r_[np.flatnonzero(new)[1:] - 1, len(stop) - 1]]])
+
+
+GUARD = 1.0  # s

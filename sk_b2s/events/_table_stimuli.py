@@ -1,0 +1,128 @@
+"""Checks of the stimuli of an events table."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s._utils._units import guess_unit
+from sk_b2s.events._audio._checks import chosen_sounds, length_note, rate_hint, warn_of_tracks
+from sk_b2s.events._audio._files import SoundTrack, audio_path, is_file, shortened
+from sk_b2s.events._stimuli import SoundArray, sound_duration, sound_name
+from sk_b2s.events._table_rows import LONG, of_each, plain_value, refuse_rows
+
+SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
+
+
+def check_sounds_exist(events, is_sound):
+    refuse_rows(
+        events,
+        is_sound & events["sound"].isna(),
+        "sound",
+        "the path of an audio file or a SoundArray",
+    )
+    events["sound"] = events["sound"].astype(object)
+    known = events["sound"].notna()
+    distinct = pd.unique(events.loc[known, "sound"])
+    if any(isinstance(sound, Path) for sound in distinct):
+        events["sound"] = events["sound"].map(lambda sound: str(sound) if isinstance(sound, Path) else sound)
+        distinct = pd.unique(events.loc[known, "sound"])
+    for sound in distinct:
+        if not isinstance(sound, SoundArray) and not is_file(audio_path(sound)):
+            refuse_rows(events, known & (events["sound"] == sound), "sound", "an existing file")
+
+
+def choose_tracks(events, is_sound):
+    """Put the track that ``sound_channel`` names in place of its file, and warn where one should be chosen."""
+    if "sound_channel" in events:
+        try:
+            events["sound"] = chosen_sounds(events)
+        except ValueError as error:
+            raise ValueError(f"events {error}") from error
+        chosen = events[is_sound & events["sound"].map(lambda sound: isinstance(sound, SoundTrack))]
+        tracks = {
+            (row.recording, row.stream, row.sound.path): row.sound
+            for row in chosen[["recording", "stream", "sound"]].drop_duplicates().itertuples()
+        }
+        lost = ~is_sound & events["sound"].map(lambda sound: isinstance(sound, str))
+        if tracks and lost.any():  # words that name the file are heard in the track that played
+            rows = events.loc[lost, ["recording", "stream", "sound"]].itertuples(index=False)
+            events.loc[lost, "sound"] = pd.Series(
+                [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[lost], dtype=object
+            )
+    _name_row(events, is_sound, lambda sounds: warn_of_tracks(pd.unique(sounds), stacklevel=6))
+
+
+def name_tracks(events):
+    """Fill ``sound_channel`` of words and phonemes, which have the track of their sound."""
+    if "sound_channel" not in events:
+        return events
+    track = events["sound"].map(lambda sound: getattr(sound, "channel", None), na_action="ignore")
+    given = events["sound_channel"].astype(object)
+    return events.assign(sound_channel=given.where(given.notna(), track))
+
+
+def _name_row(events, is_sound, look):
+    """Call a function of the column of sounds, and name the row of the sound that it refuses."""
+    try:
+        return look(events.loc[is_sound, "sound"])
+    except (ValueError, OSError) as error:
+        for sound in pd.unique(events.loc[is_sound, "sound"]):
+            if not isinstance(sound, SoundArray) and shortened(audio_path(sound)) in str(error):
+                rows = events.index[is_sound & (events["sound"] == sound)].tolist()
+                raise ValueError(f"events row {rows[0]!r}, column 'sound': {error}") from error
+        raise
+
+
+def fill_sound_durations(events, is_sound):
+    lengths = _name_row(events, is_sound, lambda sounds: of_each(sounds, sound_duration).astype(float))
+    sounds = events.loc[is_sound]
+    begin = sounds["sound_onset"]
+    if (wrong := (begin < 0) | (begin > lengths)).any():
+        first, mask = int(np.argmax(wrong)), np.zeros(len(events), bool)
+        mask[np.flatnonzero(is_sound)] = wrong
+        refuse_rows(
+            events, mask, "sound_onset",
+            f"a time in the sound {sound_name(sounds['sound'].iloc[first])!r} of {lengths[first]:.3f} s",
+            guess_unit(begin.iloc[first], lengths[first]),
+        )  # fmt: skip
+    left = lengths - begin
+    given = sounds["duration"].where(sounds["duration"] != 0)
+    _warn_of_short(sounds, given, left, lengths)
+    events.loc[is_sound, "duration"] = np.fmin(given, left)
+
+
+def _warn_of_short(sounds, given, left, lengths):
+    """Warn of files that are shorter than their rows or their headers say."""
+    found = {}
+    short = (given > left + SHORTER).to_numpy()
+    for row in np.flatnonzero(short):
+        sound = sounds["sound"].iloc[row]
+        if sound not in found:
+            n_rows = int(np.count_nonzero(short & (sounds["sound"] == sound).to_numpy()))
+            last = sounds["sound_onset"].iloc[row] + given.iloc[row]
+            found[sound] = (
+                f"{sound_name(sound)!r} lasts {lengths[row]:.1f} s, but row {plain_value(sounds.index[row])!r} uses it up "
+                f"to {last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
+            )
+            found[sound] += rate_hint(lengths[row] / last) or guess_unit(last, lengths[row])
+    whole = (sounds["sound_onset"] == 0) & (given > LONG)
+    ratios = (lengths / given).where(whole, 1.0).to_numpy()
+    for row in np.flatnonzero(np.abs(ratios * 44.1 / 48 - 1) < 0.01):
+        sound, hint = sounds["sound"].iloc[row], rate_hint(ratios[row], surely=True)
+        if sound not in found and hint:
+            found[sound] = f"{sound_name(sound)!r} lasts {lengths[row]:.1f} s{hint}"
+    for sound in pd.unique(sounds["sound"]):
+        if sound not in found and (note := length_note(sound)):
+            found[sound] = f"{sound_name(sound)!r}: {note}"
+    if found:
+        texts = [text.rstrip("?.") for text in found.values()]
+        more = f"; and {len(texts) - 5} more" if len(texts) > 5 else ""
+        warnings.warn(
+            f"{'; '.join(texts[:5])}{more}. Is each file whole, and of the right sound? Windows are laid within "
+            f"what can be read; copy the files again, or correct the durations.",
+            stacklevel=4,
+        )

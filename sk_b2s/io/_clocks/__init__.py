@@ -1,0 +1,1 @@
+"""Clocks of stimulus and recording: onset, drift and change points."""

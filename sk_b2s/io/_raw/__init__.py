@@ -1,0 +1,1 @@
+"""Recordings: formats, headers, gaps, identity and continuous signals."""

@@ -1,0 +1,102 @@
+"""Identity of recordings by the content of all their files."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from glob import escape
+from hashlib import blake2b
+from pathlib import Path
+
+from sk_b2s._utils._caching import content_digest, file_state
+from sk_b2s.io._file_parts import parts_of
+from sk_b2s.io._raw._gaps import recording_type
+from sk_b2s.io._raw._kit import head_files
+from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._sidecars import sidecars_of
+
+NOT_OPENED = (".mat", ".edf", ".bdf", ".gdf", ".con", ".sqd")  # of one file, which names no other
+ONE_FILE = (*NOT_OPENED, ".fif")  # formats whose parts do not share the stem of the first
+
+
+def recording_files(path):
+    """List the files that a recording is read from, each with its role.
+
+    They are the file itself, the further parts that its header names (samples of BrainVision, ``.fdt`` of EEGLAB, parts
+    of a split FIF), markers and head points of KIT, the content of a folder, and its BIDS tables.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    files : list of (str, Path)
+        By role, which does not depend on the name of the recording. Empty if there is no such file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        inside = [file for file in path.rglob("*") if file.is_file()]
+        found = [(file.relative_to(path).as_posix().replace(path.stem, "*"), file) for file in inside]
+    elif path.exists():
+        found = [("main" + path.suffix.lower(), path)]
+        found += [(f"part {number}{file.suffix}", file) for number, file in enumerate(_named_in(path))]
+        found += [(name, file) for name, file in parts_of(path).items() if file.is_file()]
+        if path.suffix.lower() not in ONE_FILE:
+            beside = path.parent.glob(f"{escape(path.stem)}.*")
+            found += [(file.name.removeprefix(path.stem), file) for file in beside if file.is_file()]
+        found += [(role, file) for role, file in head_files(path).items() if file is not None]
+    else:
+        return []
+    found += [(file.name.rpartition("_")[2], file) for file in sidecars_of(path)]
+    distinct = {file: (role, file) for role, file in reversed(found)}  # the first role of a file counts
+    return sorted(distinct.values())
+
+
+def _named_in(path):
+    """Files that the header of a recording names: list of Path. A broken file gets its error when it is opened."""
+    if path.suffix.lower() in NOT_OPENED:
+        return []
+    try:
+        return _opened_files(file_state(path))
+    except (ValueError, OSError):
+        return []
+
+
+@lru_cache(maxsize=65536)
+def _opened_files(state):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        raw = read_raw(state[0])
+    return [
+        Path(name) for name in raw.filenames if name and Path(name).is_file() and Path(name) != Path(state[0])
+    ]
+
+
+def recording_state(path):
+    """Return what changes when a recording is written: tuple, valid within a process only, the path first."""
+    return str(path), recording_type(path), *(file_state(file) for _, file in recording_files(path))
+
+
+def recording_stamp(path):
+    """Digest the present content of all files of a recording (:func:`recording_files`).
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    stamp : str
+        32 hexadecimal digits, equal for equal content under any path or date. Empty if there is no such file, which
+        gets its error when it is opened.
+    """
+    digests = [f"{role} {content_digest(file)}" for role, file in recording_files(path)]
+    if digests and (kind := recording_type(path))[0] not in ("", "continuous"):
+        digests.append(repr(kind))
+    return blake2b("\n".join(digests).encode(), digest_size=16).hexdigest() if digests else ""
+
+
+def stamp_at_path(path):
+    """Digest the content of a recording and its path, which a ``raw_hook`` may look at."""
+    return f"{recording_stamp(path)} {Path(path).absolute()}"

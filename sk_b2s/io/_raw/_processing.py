@@ -1,0 +1,183 @@
+"""Filters, resampling, reference and interpolation of a signal."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import mne
+import numpy as np
+from scipy.signal import firwin, resample_poly
+
+from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._text import shorten
+from sk_b2s.io._sensors import HEAD_CENTRE, NOT_EEG, name_of, sensor_positions
+
+CODE = code_of(__file__)
+ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
+HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
+PAD = 0.1  # share of a recording that may be such a stretch at its beginning and at its end
+
+
+def resampled_length(n_times, sfreq_in, sfreq_out):
+    """Samples after resampling: floor(n_times · sfreq_out / sfreq_in)."""
+    ratio = Fraction(sfreq_out / sfreq_in).limit_denominator(10000)
+    return n_times * ratio.numerator // ratio.denominator
+
+
+def resample(data, sfreq_in, sfreq_out):
+    """Resample the last axis by a polyphase windowed sinc.
+
+    The paper's filter: 24 zero crossings on either side, cut at 0.945 of the new Nyquist frequency
+    (56.7 Hz for 120 Hz), a Hann window, edges continued by their last value.
+
+    Parameters
+    ----------
+    data : ndarray of shape (..., n_times)
+    sfreq_in, sfreq_out : float
+        Rates in Hz.
+
+    Returns
+    -------
+    data : ndarray of shape (..., floor(n_times * sfreq_out / sfreq_in))
+    """
+    ratio = Fraction(sfreq_out / sfreq_in).limit_denominator(10000)
+    up, down = ratio.numerator, ratio.denominator
+    if up == down:
+        return data
+    taps = firwin(2 * 24 * max(up, down) + 1, 0.945 / max(up, down), window="hann")
+    out = resample_poly(data, up, down, axis=-1, window=taps, padtype="edge")
+    return out[..., : resampled_length(data.shape[-1], sfreq_in, sfreq_out)]
+
+
+def process(data, sfreq, processing, parts):
+    """Filter and resample each part of the data by itself, so that no step at a gap rings into the others."""
+    if len(parts) == 1:
+        return resample(_filter(data, sfreq, processing), sfreq, processing.sfreq)
+    ratio = Fraction(processing.sfreq / sfreq).limit_denominator(10000)
+    up, down = ratio.numerator, ratio.denominator
+    n_times = data.shape[1]
+    out = np.zeros((len(data), resampled_length(n_times, sfreq, processing.sfreq)), data.dtype)
+    for start, stop in parts:
+        part = _filter(data[:, start:stop], sfreq, processing)
+        lead = start % down  # a part begins on the grid of the whole
+        part = np.concatenate([np.repeat(part[:, :1], lead, 1), part, np.repeat(part[:, -1:], down, 1)], 1)
+        first, last = -(-start * up // down), min(-(-stop * up // down), out.shape[1])
+        place = first - (start - lead) * up // down
+        out[:, first:last] = resample(part, sfreq, processing.sfreq)[:, place : place + last - first]
+    return out
+
+
+def _filter(data, sfreq, processing):
+    """Notch, then band-pass, as asked."""
+    options = {"phase": processing.phase, "verbose": "ERROR"}
+    if processing.notch is not None:
+        data = mne.filter.notch_filter(data, sfreq, processing.notch, **options)
+    if processing.l_freq is not None or processing.h_freq is not None:
+        data = mne.filter.filter_data(data, sfreq, processing.l_freq, processing.h_freq, **options)
+    return data
+
+
+def reference_channels(raw, names, reference):
+    """Channels whose mean is subtracted; for "average" all good ones like those picked, picked or not."""
+    if reference is None:
+        return []
+    types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    if reference == "average":
+        kinds = {types[name] for name in names} & set(ELECTRIC)
+        if not kinds:
+            return []  # magnetic sensors alone, as in one of several studies
+        good = [name for name in raw.ch_names if types[name] in kinds and name not in raw.info["bads"]]
+        chosen = [name for name in good if not NOT_EEG.match(name)]
+    else:
+        if missing := [name for name in reference if name not in raw.ch_names]:
+            raise ValueError(
+                f"reference={list(reference)!r}: {name_of(raw)} has no channel {missing}; it has "
+                f"{shorten(raw.ch_names)}."
+            )
+        chosen = list(reference)
+    if all(types[name] in ("mag", "grad") for name in chosen):
+        raise ValueError(
+            f"reference={reference!r}: {name_of(raw)} has no good electric channel to take it from; use reference=None."
+        )
+    return chosen
+
+
+def rereference(signal, raw, wanted, reference):
+    """Subtract the mean of the reference channels in place; magnetic sensors have no reference."""
+    if not reference:
+        return
+    types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    electric = np.array([types[name] not in ("mag", "grad") for name in wanted])
+    index = [wanted.index(name) for name in reference]
+    signal[:, electric] -= signal[:, index].mean(1, keepdims=True, dtype=np.float64)
+
+
+def interpolate(signal, raw, names, bads, sfreq):
+    """Replace bad channels by MNE's interpolation in place, from the good channels whose place is known."""
+    known = np.isfinite(sensor_positions(raw.info, names)).all(1)
+    names = np.array(names)
+    if lost := [name for name in names[~known] if name in bads]:
+        raise ValueError(
+            f"bads='interpolate': {name_of(raw)} has no position for the bad channels {lost}; give it by montage=..., "
+            f"or take bads='mask'."
+        )
+    info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names[known]], verbose="ERROR")
+    with info._unlock():
+        info["sfreq"] = sfreq
+        info["lowpass"] = min(info["lowpass"], sfreq / 2)
+    info["bads"] = bads
+    head = [point for point in info["dig"] or () if int(point["kind"]) in HEAD_POINTS]
+    origin = "auto" if len(head) > 3 else tuple(HEAD_CENTRE)
+    located = mne.io.RawArray(signal[:, known].T.astype(float), info, verbose="ERROR")
+    located.interpolate_bads(reset_bads=False, origin=origin, verbose="ERROR")
+    signal[:, np.isin(names, bads)] = located.get_data(picks=[n for n in names if n in bads]).T
+
+
+def check_band(l_freq, h_freq, sfreq, notch=None):
+    """Raise a ValueError if filters contradict each other or the rate that is read at.
+
+    Parameters
+    ----------
+    l_freq, h_freq : float or None
+        Edges of the pass band in Hz.
+    sfreq : float
+        Rate in Hz that recordings are resampled to.
+    notch : tuple of float or None, default=None
+        Line frequencies in Hz.
+    """
+    if notch is not None and not (notch and all(0 < frequency < float("inf") for frequency in notch)):
+        raise ValueError(
+            f"notch must be one or more frequencies above 0 Hz, got {notch!r}. Set notch=None to filter none."
+        )
+    if None not in (l_freq, h_freq) and l_freq >= h_freq:
+        raise ValueError(
+            f"l_freq must be below h_freq, got l_freq={l_freq:g} and h_freq={h_freq:g} Hz: such a filter would remove "
+            f"the band between them instead of keeping one."
+        )
+    if l_freq is not None and l_freq >= sfreq / 2:
+        raise ValueError(
+            f"l_freq must be below half of sfreq, got l_freq={l_freq:g} Hz at sfreq={sfreq:g} Hz, which leaves nothing "
+            f"of the signal. Lower l_freq or raise sfreq."
+        )
+
+
+def check_filters_fit(processing, file_sfreq, name):
+    """Raise a ValueError if a filter lies at or above half of the rate of a recording.
+
+    Parameters
+    ----------
+    processing : Processing
+        ``l_freq, h_freq`` and ``notch`` in Hz.
+    file_sfreq : float
+        Rate of the recording in Hz.
+    name : str
+        The recording, in messages.
+    """
+    edges = [("l_freq", processing.l_freq), ("h_freq", processing.h_freq)]
+    edges += [("notch", frequency) for frequency in processing.notch or ()]
+    for parameter, frequency in edges:
+        if frequency is not None and frequency >= file_sfreq / 2:
+            raise ValueError(
+                f"{parameter}={frequency:g} Hz must be below {file_sfreq / 2:g} Hz, half of the rate of {name}. Lower "
+                f"it or set it to None."
+            )

@@ -1,0 +1,18 @@
+"""Retrieval metrics as plain functions on arrays of similarities.
+
+No estimator and no table of segments is needed, and neither MNE nor a file is read.
+"""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_group_context": ["group_context_bias"],
+        "_null": ["shift_null"],
+        "_ranking": ["balanced_top_k", "chance_level", "median_relative_rank", "ranks", "top_k_accuracy"],
+        "_similarity": ["similarity"],
+        "_word_timing": ["timing_scores"],
+        "_words": ["word_probabilities", "word_scores"],
+    },
+)

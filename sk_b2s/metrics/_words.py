@@ -1,0 +1,158 @@
+"""Word probabilities and scores from segment probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+from scipy.special import softmax
+
+from sk_b2s.metrics._group_context import pieces_of
+from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
+
+
+def word_probabilities(scores, words):
+    """Probability of each word: that of its candidates, summed.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_windows, n_candidates)
+        Logits; their softmax over all candidates is taken.
+    words : array-like of shape (n_candidates,)
+        Word of each candidate, None for none.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n_windows, n_words)
+        Rows sum to one, less what candidates without a word have.
+    vocabulary : ndarray of shape (n_words,)
+        The distinct words, in order of appearance.
+
+    Examples
+    --------
+    >>> probabilities, vocabulary = word_probabilities(np.zeros((1, 4)), ["the", "hare", "the", "end"])
+    >>> dict(zip(vocabulary.tolist(), probabilities[0].tolist()))
+    {'the': 0.5, 'hare': 0.25, 'end': 0.25}
+    """
+    code, vocabulary = pd.factorize(np.asarray(words, dtype=object))
+    spoken = np.flatnonzero(code >= 0)
+    to_words = csr_array(
+        (np.ones(len(spoken)), (code[spoken], spoken)), shape=(len(vocabulary), len(code))
+    )  # (n_words, n_candidates)
+    probabilities = softmax(np.asarray(scores, float), axis=1)
+    return np.ascontiguousarray((to_words @ probabilities.T).T), vocabulary
+
+
+def word_ranks(scores, words, target):
+    """Rank the word that was heard among the vocabulary, by :func:`word_probabilities`.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_windows, n_candidates)
+        Logits.
+    words : array-like of shape (n_candidates,)
+        Word of each candidate, None for none.
+    target : array-like of int of shape (n_windows,)
+        Column of the segment that was heard.
+
+    Returns
+    -------
+    ranks : ndarray of int of shape (n_windows,)
+        How many other words are as probable or more; 0 is best, and -1 stands where the segment heard
+        has no word.
+    n_words : int
+        Size of the vocabulary.
+
+    Raises
+    ------
+    ValueError
+        If a score is NaN.
+    """
+    code, vocabulary = pd.factorize(np.asarray(words, dtype=object))
+    heard = code[np.asarray(target)]
+    found = np.full(len(heard), -1)
+    for piece in pieces_of(scores):
+        rows = np.arange(len(scores))[piece][heard[piece] >= 0]
+        if len(rows):
+            found[rows] = ranks(word_probabilities(scores[rows], words)[0], heard[rows])
+    return found, len(vocabulary)
+
+
+def flat_hits(words, k):
+    r"""How often each word is among the k best if all segments are equally probable and ties broken at random.
+
+    A word is then as probable as it has candidates. With ``a`` words that have more and ``t`` that have as
+    many, itself among them, it is found with probability clip((k - a) / t, 0, 1).
+
+    Parameters
+    ----------
+    words : array-like of shape (n_candidates,)
+        Word of each candidate, None for none.
+    k : int
+        Number of guesses.
+
+    Returns
+    -------
+    hits : Series of shape (n_words,)
+        Indexed by word. They sum to k where there are as many words.
+
+    Examples
+    --------
+    >>> flat_hits(["the", "hare", "the", "end"], k=2).to_dict()
+    {'the': 1.0, 'hare': 0.5, 'end': 0.5}
+    """
+    count = pd.Series(words, dtype=object).value_counts()
+    above = count.rank(method="min", ascending=False) - 1
+    return ((k - above) / count.groupby(count).transform("size")).clip(0, 1)
+
+
+def word_scores(scores, words, target, subject, k):
+    """Top-k accuracy over the vocabulary, each word counting once and each window once, with chance.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_windows, n_candidates)
+        Logits.
+    words : array-like of shape (n_candidates,)
+        Word of each candidate, None for none.
+    target : array-like of int of shape (n_windows,)
+        Column of the segment that was heard.
+    subject : array-like of shape (n_windows,)
+        Subject of each window.
+    k : int
+        Number of guesses.
+
+    Returns
+    -------
+    table : DataFrame of shape (2, 8)
+        Rows "balanced" and "plain", as :meth:`~sk_b2s.Retrieval.words` says.
+
+    Raises
+    ------
+    ValueError
+        If no window heard a word, there are no more words than ``k``, or a score is NaN.
+    """
+    words, target = np.asarray(words, dtype=object), np.asarray(target)
+    found, n_words = word_ranks(scores, words, target)
+    table = pd.DataFrame({"subject": np.asarray(subject), "word": words[target], "rank": found})[found >= 0]
+    if not len(table):
+        raise ValueError("no window heard a segment with a word at its anchor.")
+    table["chance"] = table["word"].map(flat_hits(words, k))
+    of_word = table.groupby(["subject", "word"])["chance"].first()
+    by_subject = table.groupby("subject")
+    measures = {
+        "balanced": (lambda own: balanced_top_k(own["rank"], own["word"], k, n_words), of_word),
+        "plain": (lambda own: top_k_accuracy(own["rank"], k, n_words), table.set_index("subject")["chance"]),
+    }
+    out = {}
+    for weighting, (measure, chance) in measures.items():
+        of_subjects = pd.DataFrame({
+            "top_k": {name: measure(own) for name, own in by_subject},
+            "chance": chance.groupby("subject").mean(),
+        })  # fmt: skip
+        out[weighting] = {
+            "top_k": of_subjects["top_k"].mean(), "sem": of_subjects["top_k"].sem(),
+            "chance": of_subjects["chance"].mean(), "guess": chance_level(k, n_words), "k": k,
+            "n_words": n_words, "n_windows": len(table), "n_wordless": len(found) - len(table),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(out, orient="index")

@@ -1,0 +1,15 @@
+"""Cross-validation splitters that keep each stimulus on one side, and checks for leakage."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_calibration_sentences": ["suggest_calibration"],
+        "_hashed": ["HashedBlockSplit"],
+        "_leakage": ["check_leakage"],
+        "_leakage_report": ["describe_leakage"],
+        "_leave_one_out": ["LeaveOneSessionOut", "LeaveOneStudyOut", "LeaveOneSubjectOut"],
+        "_split": ["StimulusKFold", "StimulusLeakWarning"],
+    },
+)

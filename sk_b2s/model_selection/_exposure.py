@@ -1,0 +1,159 @@
+"""Stimuli that a fitted estimator was trained on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from types import CellType, FunctionType, MethodType, ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s._utils._validation import table_of
+from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.model_selection._split import StimulusLeakWarning
+from sk_b2s.preprocessing._fingerprint import row_hashes
+from sk_b2s.preprocessing._overlaps import EXACT, NEEDED, has_frames
+from sk_b2s.preprocessing._windows import Windows
+
+FOREIGN = ("torch", "numpy", "pandas", "mne", "joblib")  # hold no decoder
+DEEPEST = 20  # levels of attributes, lists and dictionaries
+PLAIN = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    bool,
+    type(None),
+    np.ndarray,
+    np.generic,
+    pd.DataFrame,
+    pd.Series,
+    Windows,
+)
+
+
+class Exposure(NamedTuple):
+    """Rows of ``y`` that a fitted estimator was trained on: a mask, and the attributes that say so."""
+
+    rows: np.ndarray
+    where: list
+
+
+def exposure_of(estimator, y, but=()):
+    """Find the rows whose stimulus a decoder within a fitted estimator was trained on.
+
+    Pipelines, searches, frozen and calibrated estimators, and attributes of any name are searched for the sound that
+    decoders of this package record in ``fit``, ``adapt`` and ``load``. It does not matter how they came there: a
+    decoder that was given as a parameter, or that :func:`~sklearn.base.clone` does not clone, is found as well.
+
+    Parameters
+    ----------
+    estimator : estimator
+    y : DataFrame, Windows or array-like of shape (n_windows, ...)
+        Stimuli.
+    but : sequence of object, default=()
+        Objects within that are left out.
+
+    Returns
+    -------
+    exposure : Exposure
+        ``rows``, ndarray of bool of shape (n_windows,), and ``where``, the attributes that hold these stimuli.
+    """
+    table, hashes, found = table_of(y), None, Exposure(np.zeros(len(y), bool), [])
+    has_sound = table is not None and set(NEEDED) <= set(table)
+    for where, part in _parts(estimator, {id(one) for one in but}):
+        rows = None
+        if isinstance(part, SoundIntervals) and has_sound:
+            rows = part.touches(table, guard=-EXACT)
+        elif (
+            has_frames(y)
+            and isinstance(y, np.ndarray)
+            and isinstance(_own(part).get("segments_"), np.ndarray)
+        ):
+            hashes = row_hashes(y) if hashes is None else hashes
+            known = [row_hashes(part.segments_), _own(part).get("heard_rows_", np.int64([]))]
+            values = y.reshape(len(y), -1)
+            is_sound = (values != values[:, :1]).any(1)  # silence is no stimulus
+            rows = np.isin(hashes, np.concatenate(known)) & is_sound
+        if rows is not None and rows.any():
+            found = Exposure(found.rows | rows, [*found.where, where])
+    return found
+
+
+def _parts(estimator, seen):
+    """Yield what an estimator holds, with the path of attributes to it; each object once."""
+    ahead, kept = [("", estimator, 0)], []
+    while ahead:
+        where, part, depth = ahead.pop()
+        if id(part) in seen or isinstance(part, PLAIN) or depth > DEEPEST:
+            continue
+        seen.add(id(part))
+        kept.append(part)  # so that no other object takes its id meanwhile
+        yield where, part
+        if isinstance(part, SoundIntervals):
+            continue
+        ahead += [(path, one, depth + 1) for path, one in _held(where, part)]
+
+
+def _own(part):
+    """Attributes of an instance itself."""
+    return getattr(part, "__dict__", {})
+
+
+def _held(where, part):
+    """What an object holds, with paths: values of containers, attributes of instances, what functions close over."""
+    if isinstance(part, Mapping):
+        found = [(f"[{key!r}]", one) for key, one in list(part.items()) if not isinstance(one, PLAIN)]
+    elif isinstance(part, (list, tuple, set, frozenset)):
+        found = [(f"[{place}]", one) for place, one in enumerate(part) if not isinstance(one, PLAIN)]
+    elif isinstance(part, (FunctionType, MethodType, partial)):
+        found = [(f".{name}", getattr(part, name, None)) for name in ("__self__", "func", "args", "keywords")]
+        cells = getattr(part, "__closure__", None) or ()
+        found += [(".__closure__", cell.cell_contents) for cell in cells if cell != CellType()]
+    elif isinstance(part, (type, ModuleType)) or _package(type(part)) in FOREIGN:
+        found = []
+    else:
+        kinds = [
+            kind
+            for kind in type(part).__mro__
+            if _package(kind) not in (*FOREIGN, "builtins", "sk_b2s", "sklearn")
+        ]
+        shared = {name: one for kind in kinds for name, one in vars(kind).items() if not callable(one)}
+        found = [(f".{name}", one) for name, one in (shared | _own(part)).items()]
+    return [((where + name).lstrip("."), one) for name, one in found]
+
+
+def _package(kind):
+    return kind.__module__.split(".")[0]
+
+
+def warn_of_exposure(estimator, decoder, y, stacklevel=3):
+    """Warn of stimuli that parts of an estimator other than its decoder were trained on.
+
+    Parameters
+    ----------
+    estimator : estimator
+    decoder : estimator
+        Its last step, which warns by itself.
+    y : DataFrame, Windows or array-like of shape (n_windows, ...)
+    stacklevel : int, default=3
+        As of :func:`warnings.warn`, counted from here.
+
+    Warns
+    -----
+    StimulusLeakWarning
+        If there are any.
+    """
+    found = exposure_of(estimator, y, but=[decoder])
+    if found.where:
+        warnings.warn(
+            f"{np.count_nonzero(found.rows)} of {len(found.rows)} windows scored contain stimuli that a part of this "
+            f"{type(estimator).__name__} was trained on ({', '.join(found.where)}): the score may be memory. Fit that "
+            f"part on the training rows alone.",
+            StimulusLeakWarning,
+            stacklevel=stacklevel,
+        )

@@ -1,0 +1,146 @@
+"""Leakage between training and test rows in words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sk_b2s.events._intervals import GUARD
+from sk_b2s.model_selection._leakage_copies import OTHERS
+from sk_b2s.preprocessing._overlaps import EXACT, NEEDED
+
+SAMPLES = "share samples"
+SAME = 0.75  # share of the tested seconds that is in training with other sound, beyond what pauses explain
+
+
+def describe_leakage(table, guard=GUARD):
+    """Tell in one paragraph what the folds have on both sides, the worst of each kind counting.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_folds, ...)
+        From :func:`check_leakage`.
+    guard : float, default=1.0
+        As given to it.
+
+    Returns
+    -------
+    text : str
+        Folds, rows, and the verdict of the worst: the largest share and count, the least distance.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"n_train": [80, 90], "n_test": [20, 20], "leaking": 0.0, "shared_seconds": 0.0,
+    ...                       "nearest": [1.5, np.inf], "retold": 0, "sounds": 1, "segments": 0})
+    >>> print(describe_leakage(table))
+    2 folds of 80 to 90 training and 20 test rows, the worst of each taken together: no leak: no sound or segment is
+    on both sides; the nearest training sound is 1.5 s away
+    """
+    worst = table.drop(columns=["verdict", "nearest"], errors="ignore").max().to_dict()
+    worst["nearest"] = table["nearest"].min()
+    sizes = [
+        f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+        for low, high in (table[side].agg(["min", "max"]) for side in ("n_train", "n_test"))
+    ]
+    return (
+        f"{len(table)} fold{'s' * (len(table) != 1)} of {sizes[0]} training and {sizes[1]} test rows, the worst of "
+        f"each taken together: {verdict_of(worst, guard)}"
+    )
+
+
+def verdict_of(fold, guard):
+    """Put the counts of a fold into words."""
+    if leaks := _leaks(fold):
+        return "; ".join([f"LEAK: {leaks[0]}", *leaks[1:], *_people(fold)])
+    if np.isnan(fold["leaking"]):
+        return "; ".join([*_of_samples(fold, guard), *_people(fold)])
+    kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
+    words = [f"no {_listed(['sound', *kinds], 'or')} is on both sides"]
+    words += [fold["copies"]] if fold.get("copies") else []
+    if fold.get("sentences"):
+        words.append(f"parts of {fold['sentences']:.0f} sentences are, but none of their sound")
+    close = fold["nearest"] < guard - EXACT
+    if np.isfinite(fold["nearest"]):
+        limit = f", less than {guard:g} s" if close else ""
+        words.append(f"the nearest training sound is {fold['nearest']:.{1 + close}f} s away{limit}")
+    else:
+        words.append("training has no other part of the test's sounds")
+    if fold.get("brain_seconds"):
+        words.append(
+            f"{fold['brain_seconds']:,.1f} s of brain signal are on both sides, each with other sound"
+        )
+    if same := fold.get("brain_share", 0) >= SAME:
+        words.append(
+            f"{_percent(fold['brain_share'])} of the tested seconds are in training with other sound: two talkers at "
+            f"once, or one sound under several names?"
+        )
+    return "; ".join([f"{'CAUTION' if close or same else 'no leak'}: {words[0]}", *words[1:], *_people(fold)])
+
+
+def _of_samples(fold, guard):
+    """Verdict of a fold of which the sound is not known, and nothing is known to be on both sides."""
+    unknown = "sound on both sides was not checked, for y does not have " + _listed(list(NEEDED), "and")
+    if np.isnan(fold.get("brain_leaking", np.nan)):
+        return [
+            "not checked: X does not have recording, onset and duration, so samples on both sides are not seen",
+            unknown,
+        ]
+    close = fold["brain_nearest"] < guard - EXACT
+    words = [f"{'CAUTION' if close else 'no leak'}: no sample of a recording is on both sides"]
+    if np.isfinite(fold["brain_nearest"]):
+        limit = f", less than {guard:g} s" if close else ""
+        words.append(f"the nearest training window is {fold['brain_nearest']:.{1 + close}f} s away{limit}")
+    return [*words, *filter(None, [fold.get("copies")]), unknown]
+
+
+def _leaks(fold):
+    """Say what of the test was in training: list of str, empty where nothing was."""
+    found = []
+    if fold.get("copied"):
+        found.append(
+            f"{_percent(fold['copied'])} of the test windows contain a recording of training, in a part that two sound "
+            f"files share"
+        )
+    if fold["leaking"] > 0:
+        found.append(
+            f"{_percent(fold['leaking'])} of the test windows contain sound of training, "
+            f"{fold['shared_seconds']:,.0f} s of it"
+        )
+    elif fold.get("segments"):
+        found.append(f"{fold['segments']:.0f} segments are on both sides")
+    if np.isnan(fold["leaking"]) and fold.get("brain_leaking", 0) > 0:
+        found.append(
+            f"{_percent(fold['brain_leaking'])} of the test windows {SAMPLES} of their recording with training "
+            f"windows, {fold['brain_seconds']:,.0f} s of them"
+        )
+    if fold["retold"]:
+        found.append(f"the text of {fold['retold']:.0f} blocks is in training in another voice")
+    if OTHERS in fold.get("copies", ""):
+        found.append(fold["copies"])
+    return found
+
+
+def _people(fold):
+    """Say which of recordings, sessions, subjects and studies are on both sides, and which are not."""
+    nouns = [noun for noun in ("studies", "subjects", "sessions", "recordings") if noun in fold]
+    on_both = [noun for noun in nouns if fold[noun]]
+    apart = [noun.replace("ies", "y").removesuffix("s") for noun in nouns if not fold[noun]]
+    if not on_both:
+        return [f"no {_listed(apart, 'or')} is on both sides"] if apart else []
+    besides = f", no {_listed(apart, 'or')} is" if apart else ""
+    said = [f"{_listed(on_both, 'and')} are on both sides{besides}"]
+    if fold.get("subjects") and fold.get("later_minutes", 1) == 0:
+        said.append(
+            f"{fold['own_minutes']:.1f} minutes of whom is tested are in training, of before the test or of other "
+            f"recordings"
+        )
+    return said
+
+
+def _listed(words, last):
+    """Join words as one lists them: "sounds, sentences and segments"."""
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _percent(share):
+    """A share in percent; one that is neither none nor all does not read as such."""
+    return f"{100 * share if share in (0, 1) else np.clip(100 * share, 1, 99):.0f} %"

@@ -1,0 +1,356 @@
+"""Brain module: the convolutional network of the paper.
+
+Every module takes and gives ``(n_windows, n_channels, n_times)``. In memory such a batch is
+time-major, a transposed view whose ``.mT`` is contiguous: what mixes channels is a plain matrix
+product there, and a convolution reads it as an image one pixel high whose channels lie last, the
+layout in which nothing is reordered.
+
+References
+----------
+.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sk_b2s.nn._channel_mixing import (
+    SUBJECT_LAYERS,
+    WAY_OUT,
+    SpatialAttention,
+    SubjectEmbedding,
+    SubjectLayer,
+    mix,
+)
+from sk_b2s.nn.functional import select
+
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+
+
+def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise unless a parameter's value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
+
+
+def _activation(name: str) -> nn.Module:
+    """Return a new activation by its name."""
+    _check_choice("activation", name, list(ACTIVATIONS))
+    return ACTIVATIONS[name]()
+
+
+class _BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation by running statistics where one window of one step has no variance."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each channel over windows and time."""
+        if self.training and x.shape[0] * x.shape[3] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+class ConvBlock(nn.Module):
+    """Convolve over time, normalise, activate, add the input, and gate.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        Numbers of channels.
+    kernel_size, dilation : int
+        Of the convolution, which keeps the length ('same', zeros outside the window).
+    skip : bool
+        Add the input, where the widths agree.
+    glu : bool
+        End with a convolution (kernel 3) to twice the width and a gated linear unit, not residual.
+    activation : {"gelu", "relu"}
+        One of ``ACTIVATIONS``.
+
+    Shape:
+        - Input: `(n_windows, n_inputs, n_times)`
+        - Output: `(n_windows, n_outputs, n_times)`
+
+    Examples
+    --------
+    >>> ConvBlock(270, 320, dilation=2, glu=True)(torch.rand(4, 270, 343)).shape
+    torch.Size([4, 320, 343])
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_outputs: int,
+        kernel_size: int = 3,
+        dilation: int = 1,
+        skip: bool = True,
+        glu: bool = False,
+        activation: str = "gelu",
+    ) -> None:
+        super().__init__()
+        self.skip = skip and n_inputs == n_outputs
+        self.conv = _convolution(n_inputs, n_outputs, kernel_size, dilation)
+        self.norm = _BatchNorm(n_outputs)
+        self.activation = _activation(activation)
+        self.gate = _convolution(n_outputs, 2 * n_outputs, 3) if glu else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output."""
+        x = x.unsqueeze(2)
+        h = self.activation(self.norm(self.conv(x)))
+        if self.skip:
+            # The backward pass of GELU reads its input and not its output, which can be added to in place.
+            in_place = h.dtype == x.dtype and isinstance(self.activation, nn.GELU)
+            h = h.add_(x) if in_place else h + x
+        if self.gate is None:
+            return h.squeeze(2)
+        # Along the last axis, because the gradient of a gate across channels comes out channel-major.
+        return F.glu(self.gate(h).squeeze(2).mT, dim=-1).mT
+
+
+def _convolution(n_inputs: int, n_outputs: int, kernel_size: int, dilation: int = 1) -> nn.Conv2d:
+    """Return a convolution over time, 'same' with zeros, of images one pixel high."""
+    return nn.Conv2d(n_inputs, n_outputs, (1, kernel_size), dilation=(1, dilation), padding="same")
+
+
+def _members(pooling: Sequence[int] | np.ndarray, n_times: int, n_frames: int | None) -> Tensor:
+    """Return which steps belong to which frame, (n_frames, n_times) of zeros and ones."""
+    frames = torch.as_tensor(pooling)
+    if frames.shape != (n_times,):
+        raise ValueError(
+            f"pooling must be the frame of each of n_times={n_times} steps (frame_of_step gives "
+            f"it); got shape {tuple(frames.shape)}."
+        )
+    if n_frames is None:
+        n_frames = int(frames.max()) + 1
+    return (frames == torch.arange(n_frames)[:, None]).float()
+
+
+class BrainModule(nn.Module):
+    """Map windows of the brain to features of speech: the convolutional network of the paper [1]_.
+
+    Spatial attention, a linear map, the person's layer, ``depth`` convolutions with dilations 1, 2,
+    4, 8, 16, 1, ... and a gate after every second one, then a head. At the defaults an output sees
+    135 steps of its window. The mean over each frame's steps is taken before the last linear layer,
+    with whose bias a mean commutes, so the output equals that of pooling at the very end.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of channels. With ``spatial_attention`` any other number may come later.
+    n_outputs : int
+        Number of speech features.
+    n_subjects : int
+        Number of people known.
+    n_averaged : int or None
+        How many of them, from the first, stand for someone unknown. None for all.
+    n_times : int
+        Number of steps in a window.
+    pooling : array-like of int, shape (n_times,) or None
+        Frame of each step (:func:`~sk_b2s.metrics._frames.frame_of_step`). None for one frame per step.
+    n_frames : int or None
+        Frames that come out. None for as many as the steps reach; a last one without a step is zero
+        before the last linear layer.
+    hidden, depth, kernel_size : int
+        Width, number and kernel of the convolutions.
+    n_virtual_channels : int
+        Width between spatial attention and convolutions.
+    spatial_attention : bool
+        Whether to attend to positions (:class:`SpatialAttention`). Without it channels count by
+        their place in the array, and their number and order are those of training.
+    spatial_dropout : float
+        Radius of the spatial dropout.
+    initial_linear : bool
+        Whether a linear map to ``n_virtual_channels``, with bias, comes before the person's layer.
+        Without it and without ``spatial_attention`` the channels go on as they are.
+    subject_layer : {"layer", "embedding"} or None
+        :class:`SubjectLayer`, :class:`SubjectEmbedding`, or everybody alike.
+    subject_dropout : float
+        Share of the windows of a training step whose person is taken for unknown.
+    glu, skip : bool
+        Whether every second convolution is followed by a gate; whether convolutions are residual.
+    head : bool
+        Whether a layer of ``2 * hidden`` units precedes the last linear layer. False is the paper's
+        'no final convs': the frames' means go straight to one linear layer.
+    activation : {"gelu", "relu"}
+        After each convolution and within the head.
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        CPU generator of whom ``subject_dropout`` takes for unknown; None takes torch's global one.
+
+    Shape:
+        - x: `(n_windows, n_channels, n_times)`
+        - subject: `(n_windows,)` int64, -1 for unknown; not read if ``subject_layer`` is None
+        - layout: `(n_windows,)` int64, not read without ``spatial_attention``
+        - positions: `(n_layouts, n_channels, 2)`, not read without ``spatial_attention``
+        - Output: `(n_windows, n_outputs, n_frames)`, a view of time-major memory
+
+    Examples
+    --------
+    >>> from sk_b2s.metrics._frames import frame_of_step
+    >>> frames = frame_of_step(343, 120, 50)
+    >>> module = BrainModule(64, 20, n_subjects=8, n_times=343, pooling=frames, hidden=32)
+    >>> subject, layout = torch.tensor([0, 7, 2, -1]), torch.zeros(4, dtype=torch.int64)
+    >>> module(torch.rand(4, 64, 343), subject, layout, torch.rand(1, 64, 2)).shape
+    torch.Size([4, 20, 143])
+    """
+
+    spatial_attention: SpatialAttention | None
+    initial_linear: nn.Linear | None
+    subject_layer: SubjectLayer | SubjectEmbedding | None
+    members: Tensor | None
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_outputs: int,
+        n_subjects: int,
+        *,
+        n_averaged: int | None = None,
+        n_times: int,
+        pooling: Sequence[int] | np.ndarray | None = None,
+        n_frames: int | None = None,
+        hidden: int = 320,
+        depth: int = 10,
+        kernel_size: int = 3,
+        n_virtual_channels: int = 270,
+        spatial_attention: bool = True,
+        spatial_dropout: float = 0.2,
+        initial_linear: bool = True,
+        subject_layer: str | None = "layer",
+        subject_dropout: float = 0.0,
+        glu: bool = True,
+        skip: bool = True,
+        head: bool = True,
+        activation: str = "gelu",
+    ) -> None:
+        super().__init__()
+        _check_choice("subject_layer", subject_layer, [*SUBJECT_LAYERS, None])
+        self.subject_dropout = subject_dropout
+        self.generator: torch.Generator | None = None
+        self.n_channels, self.n_times = n_channels, n_times
+        members = None if pooling is None else _members(pooling, n_times, n_frames)
+        self.register_buffer("members", members, persistent=False)
+
+        width = n_channels
+        self.spatial_attention = self.initial_linear = self.subject_layer = None
+        if spatial_attention:
+            self.spatial_attention = SpatialAttention(n_virtual_channels, spatial_dropout)
+            width = n_virtual_channels
+        if initial_linear:
+            self.initial_linear = nn.Linear(width, n_virtual_channels)
+            width = n_virtual_channels
+        if subject_layer is not None:
+            self.subject_layer = SUBJECT_LAYERS[subject_layer](width, n_subjects, n_averaged)
+        self.convolutions = nn.Sequential()
+        for i in range(depth):
+            gate = glu and i % 2 == 1
+            block = ConvBlock(width, hidden, kernel_size, 2 ** (i % 5), skip, gate, activation)
+            self.convolutions.append(block)
+            width = hidden
+        self.head: nn.Sequential | None = None
+        if head:
+            self.head = nn.Sequential(nn.Linear(width, 2 * hidden), _activation(activation))
+            width = 2 * hidden
+        self.last = nn.Linear(width, n_outputs)
+
+    def draw_from(self, generator: torch.Generator | None) -> None:
+        """Take a CPU generator for all that training leaves out by chance; None is torch's global one."""
+        self.generator = generator
+        if self.spatial_attention is not None:
+            self.spatial_attention.generator = generator
+
+    def forward(
+        self,
+        x: Tensor,
+        subject: Tensor,
+        layout: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Return the estimated speech features of each window."""
+        self._check(x, layout, positions)
+        if self.training and self.subject_dropout > 0 and self.subject_layer is not None:
+            lost = torch.rand(len(subject), generator=self.generator) < self.subject_dropout
+            subject = subject.masked_fill(lost.to(subject.device), -1)
+        h = self.convolutions(self._mix_channels(x, subject, layout, positions)).mT
+        if self.head is not None:
+            h = self.head(h)
+        return self.last(self._pool(h)).mT
+
+    def virtual_channels(
+        self,
+        x: Tensor,
+        subject: Tensor | None,
+        layout: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Return what the convolutions read of each frame, or, without subjects, what people's layers read.
+
+        Parameters
+        ----------
+        x, subject, layout, positions : Tensor
+            As in a call; a subject of None leaves the person's layer out.
+
+        Returns
+        -------
+        h : Tensor, shape (n_windows, n_virtual_channels, n_frames)
+            Means over the steps of each frame; a view of time-major memory.
+        """
+        self._check(x, layout, positions)
+        return self._pool(self._mix_channels(x, subject, layout, positions).mT).mT
+
+    def _pool(self, h: Tensor) -> Tensor:
+        """Take the mean over each frame's steps of what is (n_windows, n_times, n_channels)."""
+        if self.members is None:
+            return h
+        pooled = self.members @ h
+        return pooled / self.members.sum(1, keepdim=True).clamp(min=1).to(pooled.dtype)
+
+    def _mix_channels(
+        self, x: Tensor, subject: Tensor | None, layout: Tensor | None, positions: Tensor | None
+    ) -> Tensor:
+        """Do all that comes before the first convolution in one product per window.
+
+        Attention A_l, the linear map (W, b) and the person's M_s are linear and blind to time:
+        M_s^T (W A_l x + b) = (M_s^T W A_l) x + M_s^T b, made once per layout and person in the batch.
+        """
+        layer = None if subject is None else self.subject_layer
+        if self.spatial_attention is self.initial_linear is layer is None:
+            return x
+        if layer is None or subject is None:
+            subject = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        if layout is None or self.spatial_attention is None:
+            layout = torch.zeros_like(subject)
+        kinds, which = torch.unique(torch.stack([layout, subject]), dim=1, return_inverse=True)
+        layouts, place = torch.unique(kinds[0], return_inverse=True)
+        if self.spatial_attention is None or positions is None:
+            matrices = torch.eye(x.shape[1], device=x.device)[None]
+        else:
+            matrices = self.spatial_attention.weights(positions, layouts)
+        with torch.autocast(x.device.type, enabled=False):
+            matrices = matrices.to(self.last.weight.dtype)
+            offsets = matrices.new_zeros(matrices.shape[:2])
+            if self.initial_linear is not None:
+                matrices = self.initial_linear.weight @ matrices
+                offsets = self.initial_linear.bias.expand(len(matrices), -1)
+            matrices, offsets = select(matrices, place), select(offsets, place)
+            if layer is not None:
+                matrices, offsets = layer.after(matrices, offsets, kinds[1])
+        return mix(x, matrices, which, offsets)
+
+    def _check(self, x: Tensor, layout: Tensor | None, positions: Tensor | None) -> None:
+        """Raise unless the windows are those the module was built for."""
+        if x.shape[2] != self.n_times:
+            raise ValueError(f"Windows must have n_times={self.n_times} steps; got {x.shape[2]}.")
+        if self.spatial_attention is not None:
+            if layout is None or positions is None:
+                raise ValueError(f"Spatial attention needs layout and positions. {WAY_OUT}")
+            self.spatial_attention.check(x, layout, positions)
+        elif x.shape[1] != self.n_channels:
+            raise ValueError(
+                f"Without spatial attention windows must have n_channels={self.n_channels} "
+                f"channels, as in training; got {x.shape[1]}."
+            )

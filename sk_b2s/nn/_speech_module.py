@@ -1,0 +1,122 @@
+"""Deep Mel: a network on speech features, trained with the brain module.
+
+References
+----------
+.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
+"""
+
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sk_b2s.nn._brain_module import ConvBlock
+from sk_b2s.preprocessing._windows import Windows
+
+MEMORY_BYTES = 2**30  # of encoded candidates that are held in memory; more lie in a temporary file
+
+
+class SpeechModule(nn.Module):
+    """Map features of speech to those that the brain is asked for: the paper's Deep Mel [1]_.
+
+    The convolutions of the :class:`~sk_b2s.nn.BrainModule`, with dilations 1, 2, 4, 8, 16, 1,
+    ... and a gate after every second one, on the other side of the contrast. The last convolution
+    is bare: no normalisation, activation or gate, and not residual.
+
+    It runs at the features' own rate, so what it sees in seconds depends on that: the paper's 120 Hz
+    makes 1.1 s of ten layers, 50 Hz makes 2.7 s. Windows end in zeros, as the brain's do.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of speech features, such as Mel bands.
+    n_outputs : int
+        Number of features that come out, 768 in the paper.
+    hidden, depth, kernel_size : int
+        Width, number and kernel of the convolutions, the last among them.
+    glu, skip : bool
+        Whether every second convolution is followed by a gate; whether convolutions are residual.
+    activation : {"gelu", "relu"}
+        After each convolution but the last.
+
+    Shape:
+        - Input: `(n_segments, n_features, n_frames)`
+        - Output: `(n_segments, n_outputs, n_frames)`, a view of time-major memory
+
+    Examples
+    --------
+    >>> SpeechModule(120, 768, hidden=32)(torch.rand(4, 120, 343)).shape
+    torch.Size([4, 768, 343])
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        *,
+        hidden: int = 320,
+        depth: int = 10,
+        kernel_size: int = 3,
+        glu: bool = True,
+        skip: bool = True,
+        activation: str = "gelu",
+    ) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential()
+        width = n_features
+        for i in range(depth - 1):
+            gate = glu and i % 2 == 1
+            self.convolutions.append(
+                ConvBlock(width, hidden, kernel_size, 2 ** (i % 5), skip, gate, activation)
+            )
+            width = hidden
+        dilation = 2 ** ((depth - 1) % 5)
+        self.last = nn.Conv2d(width, n_outputs, (1, kernel_size), dilation=(1, dilation), padding="same")
+
+    def forward(self, Y: Tensor) -> Tensor:
+        """Return the encoded features of each segment."""
+        # As an image one pixel high it stays time-major, as the blocks leave it.
+        return self.last(self.convolutions(Y).unsqueeze(2)).squeeze(2)
+
+
+def encode_windows(
+    windows: Windows,
+    encode: Callable[[Tensor], Tensor],
+    n_outputs: int,
+    batch_size: int,
+    device: torch.device | str | None = None,
+) -> Windows:
+    """Put each window through a network once, and hold what comes out as Windows.
+
+    Parameters
+    ----------
+    windows : Windows of shape (n_windows, n_features, n_frames)
+    encode : callable
+        ``encode(batch) -> (len(batch), n_outputs, n_frames)``, a Tensor.
+    n_outputs : int
+    batch_size : int
+        Windows at a time.
+    device : torch.device, default=None
+        Where ``encode`` wants its batch.
+
+    Returns
+    -------
+    encoded : Windows of shape (n_windows, n_outputs, n_frames)
+        With the same rows and rate. Up to ``MEMORY_BYTES`` they lie in memory, beyond in a temporary
+        file, which goes when they do.
+    """
+    n_windows, _, n_frames = windows.shape
+    shape = (n_windows * n_frames, n_outputs)
+    if 4 * n_windows * n_frames * n_outputs <= MEMORY_BYTES:
+        signal = np.empty(shape, np.float32)
+    else:
+        signal = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
+    by_window = signal.reshape(n_windows, n_frames, n_outputs)
+    for first in range(0, n_windows, batch_size):
+        rows = np.arange(first, min(first + batch_size, n_windows))
+        encoded = encode(windows.gather(rows, device=device))
+        by_window[rows[0] : rows[-1] + 1] = encoded.float().mT.cpu().numpy()
+    which, start = np.zeros(n_windows, np.int64), np.arange(n_windows) * n_frames
+    return Windows([signal], which, start, n_frames, windows.sfreq, rows=windows.rows)

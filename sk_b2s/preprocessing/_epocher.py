@@ -1,0 +1,453 @@
+"""Windows of filtered, resampled recordings from a table of segments."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache, partial
+from numbers import Real
+from pathlib import Path
+
+import joblib
+import mne
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from sk_b2s._utils._caching import FromFile, importable
+from sk_b2s._utils._validation import check_rows, explained, is_segment_table, window_length
+from sk_b2s.events._intervals import GUARD
+from sk_b2s.io._channel_names import warn_of_spellings
+from sk_b2s.io._raw._identity import recording_stamp, recording_state, stamp_at_path
+from sk_b2s.io._raw._processing import check_band, interpolate, resampled_length
+from sk_b2s.io._raw._recordings import Processing, read_header, read_signal
+from sk_b2s.io._sensors import montage_key, pick_channels, sensor_positions, set_montage
+from sk_b2s.preprocessing._fingerprint import key_of
+from sk_b2s.preprocessing._signals import Signal
+from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
+
+
+class Baseline:
+    """Subtract the mean of the baseline, then crop to the window."""
+
+    def __init__(self, first, last, begin, length):
+        self.first, self.last, self.begin, self.length = first, last, begin, length
+
+    def n_times(self, _):
+        return self.length
+
+    def __call__(self, batch, which):
+        batch -= batch[..., self.first : self.last].mean(-1, keepdim=True)
+        return batch[..., self.begin : self.begin + self.length]
+
+
+@lru_cache(maxsize=4096)
+def _header(path, state, processing):
+    return read_header(path, None, processing)
+
+
+def _in_channels(read, columns, n_channels):
+    """Put a recording's channels into their places among all; channels it lacks are zero."""
+    signal = read()
+    whole = np.zeros((len(signal), n_channels), np.float32)
+    own = np.flatnonzero(np.asarray(columns) >= 0)
+    whole[:, np.asarray(columns)[own]] = signal[:, own]
+    return whole
+
+
+class Epocher(TransformerMixin, BaseEstimator):
+    """Cut the windows of a table of segments out of its recordings.
+
+    Each recording is read, filtered and resampled once as a whole (:func:`~sk_b2s.io._raw._recordings`), held
+    once (or on disk with ``memory``) and windows are cut from it when they are needed, unlike
+    :class:`mne.Epochs`, which holds every overlapping window. Arrays of shape (n_windows,
+    n_channels, n_times) and :class:`~sk_b2s.Windows` pass unchanged, :class:`mne.Epochs` become
+    Windows (by ``picks``, ``montage`` and ``bads``; cut, filtered and resampled they are already), so
+    they enter a pipeline by the same door.
+
+    Parameters
+    ----------
+    sfreq : float, default=120
+        Rate in Hz after anti-aliased resampling; the paper's 120. Must not exceed the recordings'.
+    lag : float, default=0.15
+        Seconds by which the brain is read later than the sound. The paper's 150 ms; search it
+        between 0 and 0.3. Needs ``make_segments(margin=...)`` at least as large.
+    baseline : (float, float) or None, default=(0, 0.5)
+        Stretch whose mean is subtracted from each channel, in seconds from the window's start
+        before the lag is added. In running speech it contains speech: it removes slow drift, not an
+        evoked response's absence. None subtracts nothing.
+    picks : None, str or sequence of str, default=None
+        Types or names of channels. None takes all EEG and MEG sensors, never EXG, EOG, EMG,
+        reference or trigger channels. Without names, recordings with different channels are united:
+        a channel that one lacks is zero there and has no position.
+    reference : None, "average" or sequence of str, default=None
+        What is subtracted from every electric channel: the mean of all good ones of the recording or
+        of those named, which need not be among ``picks`` (mastoids). Magnetic sensors are left as
+        they are, and so are recordings of them alone.
+    l_freq, h_freq : float or None, default=None
+        Edges of a band-pass filter in Hz. The paper filters nothing.
+    notch : float, sequence of float or None, default=None
+        Line frequencies to remove, in Hz.
+    phase : {"zero", "minimum"}, default="zero"
+        Zero-phase filters look ahead; minimum-phase ones are causal, as a live decoder's must be.
+    montage : None, str, Path, mne.channels.DigMontage or dict of str to these, default=None
+        Sensor positions for recordings that hold none: a name ("biosemi64", "easycap-M10", ...) or a
+        file that :func:`mne.channels.read_custom_montage` reads. A dict gives them by study, the others none.
+    bads : {"mask", "interpolate"}, default="mask"
+        Channels marked bad are made zero and lose their position, so that spatial attention does not
+        see them, or are interpolated by MNE from their neighbours.
+    raw_hook : callable or None, default=None
+        ``raw_hook(raw) -> raw`` is called on each opened recording before anything else (ICA, SSS,
+        CTF compensation). An importable function, so that it can be sent to workers. In the cache its own
+        code counts, not that of the functions it calls. It is called for the channels and again for the samples.
+    memory : None, str or joblib.Memory, default=None
+        Folder where processed recordings are kept, for every fold and every process. The key is the content of all
+        files of a recording and all of the above, and not a path or date (with ``raw_hook`` the path counts as well).
+        Each process reads a recording once to digest it. Without ``memory`` each call reads the recordings.
+        The folder holds pickle, which runs code when it is read. Use one that only you can write.
+    n_jobs : int or None, default=None
+        Recordings read at once, in threads. None reads them when their windows are first gathered.
+
+    Attributes
+    ----------
+    ch_names_ : tuple of str
+        Channels of every window, of the recordings or Epochs seen in ``fit``; not there after arrays.
+    n_features_in_ : int
+        Number of columns or channels, for arrays.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a recording does not exist.
+    ValueError
+        If a table lacks a column or a number, rows have different durations, a lag reaches beyond a
+        recording, a rate or a channel is not there, a recording holds NaN, or a hook cannot be keyed.
+
+    Warns
+    -----
+    UserWarning
+        If a zero-phase filter rings for longer than the guard between training and test sound, or a
+        recording in ``transform`` has channels that none in ``fit`` had.
+
+    References
+    ----------
+    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
+       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Epocher().fit_transform(np.zeros((4, 2, 10))).shape  # windows already cut pass
+    (4, 2, 10)
+    """
+
+    _parameter_constraints = {
+        "sfreq": [Interval(Real, 0, None, closed="neither")],
+        "lag": [Interval(Real, None, None, closed="neither")],
+        "baseline": [tuple, list, None],
+        "picks": [str, "array-like", None],
+        "reference": [StrOptions({"average"}), "array-like", None],
+        "l_freq": [Interval(Real, 0, None, closed="neither"), None],
+        "h_freq": [Interval(Real, 0, None, closed="neither"), None],
+        "notch": [Interval(Real, 0, None, closed="neither"), "array-like", None],
+        "phase": [StrOptions({"zero", "minimum"})],
+        "montage": [str, Path, mne.channels.DigMontage, dict, None],
+        "bads": [StrOptions({"mask", "interpolate"})],
+        "raw_hook": [callable, None],
+        "memory": [str, Path, joblib.Memory, None],
+        "n_jobs": [Interval(Real, None, None, closed="neither"), None],
+    }
+
+    def __init__(
+        self,
+        sfreq=120,
+        lag=0.15,
+        baseline=(0, 0.5),
+        picks=None,
+        reference=None,
+        l_freq=None,
+        h_freq=None,
+        notch=None,
+        phase="zero",
+        montage=None,
+        bads="mask",
+        raw_hook=None,
+        memory=None,
+        n_jobs=None,
+    ):
+        self.sfreq = sfreq
+        self.lag = lag
+        self.baseline = baseline
+        self.picks = picks
+        self.reference = reference
+        self.l_freq = l_freq
+        self.h_freq = h_freq
+        self.notch = notch
+        self.phase = phase
+        self.montage = montage
+        self.bads = bads
+        self.raw_hook = raw_hook
+        self.memory = memory
+        self.n_jobs = n_jobs
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn which channels there are.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows, mne.Epochs or array-like of shape (n_windows, n_channels, n_times)
+            A table of segments with ``recording``, ``onset`` and ``duration``, or windows.
+        y : Ignored
+            Here for scikit-learn's sake.
+
+        Returns
+        -------
+        self : Epocher
+        """
+        vars(self).pop("ch_names_", None)
+        check_band(self.l_freq, self.h_freq, self.sfreq, self._processing().notch)
+        if is_segment_table(X):
+            check_rows(X)
+            headers = self._headers(self._processings(X))
+            self._warn_of_tails(next(iter(headers.values())).sfreq)
+            warn_of_spellings({path: header.ch_names for path, header in headers.items()})
+            self.ch_names_ = tuple(
+                dict.fromkeys(name for header in headers.values() for name in header.ch_names)
+            )
+            self.n_features_in_ = X.shape[1]
+        elif isinstance(X, mne.BaseEpochs):
+            self.ch_names_ = self._from_epochs(X).ch_names
+            self.n_features_in_ = len(self.ch_names_)
+        elif isinstance(X, Windows):
+            self.n_features_in_ = X.shape[1]
+        else:
+            with explained(X):
+                validate_data(self, check_equal_shapes(X), allow_nd=True)
+        return self
+
+    def transform(self, X):
+        """Lay windows on the recordings.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows, mne.Epochs or array-like of shape (n_windows, n_channels, n_times)
+            A table of segments, or windows, which pass.
+
+        Returns
+        -------
+        windows : Windows or ndarray of shape (n_windows, n_channels, n_times)
+            One window for each row, in order.
+        """
+        check_is_fitted(self, "n_features_in_")
+        if isinstance(X, Windows):
+            return X
+        if not is_segment_table(X) and not isinstance(X, mne.BaseEpochs):
+            return self._from_array(X)
+        if not hasattr(self, "ch_names_"):
+            raise ValueError(
+                f"this Epocher was fitted on arrays or Windows, which it passes on without learning channels, and "
+                f"cannot transform {'a table of segments' if is_segment_table(X) else 'mne.Epochs'}; fit it on such."
+            )
+        if isinstance(X, mne.BaseEpochs):
+            return self._from_epochs(X, self.ch_names_)
+        check_rows(X)
+        return self._from_table(X)
+
+    def _processing(self):
+        """All that decides a signal, hashable."""
+        picks = self.picks if self.picks is None or isinstance(self.picks, str) else tuple(self.picks)
+        reference = self.reference
+        reference = reference if reference is None or isinstance(reference, str) else tuple(reference)
+        notch = None if self.notch is None else tuple(np.atleast_1d(self.notch).astype(float).tolist())
+        if self.memory is not None and not importable(self.raw_hook):
+            raise ValueError(
+                f"raw_hook={self.raw_hook!r} cannot be keyed in memory={self.memory!r}: with memory it must be an "
+                f"importable function, one defined by def at the top of a module, no lambda and none within another."
+            )
+        return Processing(
+            float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
+            None if isinstance(self.montage, dict) else montage_key(self.montage), self.bads, self.raw_hook,
+            None if self.raw_hook is None else key_of(self.raw_hook),
+        )  # fmt: skip
+
+    def _processings(self, X):
+        """What is done to each distinct recording of the table, in order of appearance."""
+        first, processing = X.drop_duplicates("recording"), self._processing()
+        if not isinstance(self.montage, dict):
+            return {str(path): processing for path in first["recording"]}
+        if "study" not in X:
+            raise ValueError("montage is given by study, but the table of segments has no column 'study'.")
+        return {
+            str(path): processing._replace(montage=montage_key(self.montage.get(study)))
+            for path, study in zip(first["recording"], first["study"], strict=True)
+        }
+
+    def _headers(self, processings):
+        """Header of each recording."""
+        hashable = all(isinstance(how.montage, (str, type(None))) for how in processings.values())
+        if self.memory is None and hashable:
+            return {path: _header(path, recording_state(path), how) for path, how in processings.items()}
+        return {path: self._from_file(read_header, path, how)() for path, how in processings.items()}
+
+    def _from_file(self, function, path, processing):
+        stamp_of = recording_stamp if processing.raw_hook is None else stamp_at_path
+        return FromFile(function, path, stamp_of, self.memory, processing=processing)
+
+    def _from_table(self, X):
+        processings = self._processings(X)
+        headers = self._headers(processings)
+        signals = [self._signal(path, header, processings[path]) for path, header in headers.items()]
+        positions, layout = self._layouts(headers)
+        which = pd.Categorical(X["recording"].map(str), categories=list(headers)).codes
+        start, n_read, steps = self._samples(X, which, signals)
+        windows = Windows(
+            signals, which, start, n_read, float(self.sfreq), rows=X, positions=positions, layout=layout,
+            ch_names=self.ch_names_, extent=self._heard(X, which, signals), steps=steps,
+        )  # fmt: skip
+        if self.n_jobs is not None:
+            joblib.Parallel(self.n_jobs, prefer="threads")(joblib.delayed(s.load)() for s in signals)
+        return windows
+
+    def _signal(self, path, header, processing):
+        read = self._from_file(read_signal, path, processing)
+        n_times = resampled_length(header.n_times, header.sfreq, self.sfreq)
+        if header.ch_names != self.ch_names_:
+            read = partial(_in_channels, read, self._columns(header, path), len(self.ch_names_))
+        return Signal(read, (n_times, len(self.ch_names_)))
+
+    def _columns(self, header, path):
+        """Place of each channel of a recording among ``ch_names_``, -1 for those it alone has."""
+        columns = tuple(pd.Index(self.ch_names_).get_indexer(header.ch_names).tolist())
+        unknown = [name for name, column in zip(header.ch_names, columns, strict=True) if column < 0]
+        if len(unknown) == len(columns):
+            raise ValueError(
+                f"recording {path!r} has none of the channels seen in fit ({', '.join(self.ch_names_[:5])}, ...) "
+                f"but {', '.join(unknown[:5])}, ...; fit on recordings of both kinds."
+            )
+        if unknown:
+            warnings.warn(
+                f"recording {path!r} has {len(unknown)} channels that no recording in fit had; they are not used: "
+                f"{', '.join(unknown[:8])}. Name channels by picks=[...] or fit on such a recording.",
+                stacklevel=5,
+            )
+        return columns
+
+    def _layouts(self, headers):
+        """Distinct sensor layouts of the recordings, and which is whose."""
+        places, index = [], pd.Index(self.ch_names_)
+        for path, header in headers.items():
+            whole = np.full((len(self.ch_names_), 2), np.nan)
+            columns = index.get_indexer(header.ch_names)
+            seen = (columns >= 0) & ~((self.bads == "mask") & np.isin(header.ch_names, header.bads))
+            whole[columns[seen]] = header.positions[seen]
+            places.append(whole.tobytes())
+            if np.isnan(whole).all() and self.bads == "mask" and set(header.bads) == set(header.ch_names):
+                raise ValueError(f"recording {path!r}: every channel is marked bad.")
+        layout, distinct = pd.factorize(pd.Series(places))
+        positions = np.stack([np.frombuffer(place).reshape(-1, 2) for place in distinct])
+        return positions, layout
+
+    def _samples(self, X, which, signals):
+        """First sample, number of samples read, and steps of the windows."""
+        n_times = window_length(X, self.sfreq)
+        lag, begin, end = round(self.lag * self.sfreq), 0, 0
+        first, last, steps = lag, lag + n_times, ()
+        if self.baseline is not None:
+            begin, end = self._baseline_samples()
+            first, last = min(lag, begin), max(lag + n_times, end)
+            steps = (Baseline(begin - first, end - first, lag - first, n_times),)
+        start = np.round(X["onset"].to_numpy(float) * self.sfreq).astype(np.int64) + first
+        length = np.array([signal.shape[0] for signal in signals])[which]
+        beyond = (start < 0) | (start + last - first > length)
+        if beyond.any():
+            row = np.flatnonzero(beyond)[0]
+            raise ValueError(
+                f"with lag={self.lag} and baseline={self.baseline}, {beyond.sum()} windows read beyond their "
+                f"recording, the first being row {X.index.tolist()[row]!r} of {X['recording'].iloc[row]!r} "
+                f"(onset {X['onset'].iloc[row]:.3f} s of {length[row] / self.sfreq:.3f} s). "
+                f"Make the table by make_segments(margin=...) with a margin of at least the lag."
+            )
+        return start, last - first, steps
+
+    def _baseline_samples(self):
+        try:
+            begin, end = (round(float(t) * self.sfreq) for t in self.baseline)
+        except (TypeError, ValueError):
+            begin, end = 0, -1
+        if end < begin:
+            raise ValueError(
+                f"baseline must be (start, stop) in seconds from the window's start or None, got {self.baseline!r}."
+            )
+        return begin, end + 1
+
+    def _heard(self, X, which, signals):
+        """Samples between which each recording plays sound, None where the table does not say."""
+        if not {"heard_start", "heard_stop"} <= set(X.columns):
+            return None
+        extent = np.array([(0, signal.shape[0]) for signal in signals])
+        heard = X[["heard_start", "heard_stop"]].groupby(which).first().dropna()
+        extent[heard.index] = np.round(heard.to_numpy() * self.sfreq)
+        return extent
+
+    def _from_array(self, X):
+        if not hasattr(self, "ch_names_"):
+            with explained(X):
+                return validate_data(self, check_equal_shapes(X), allow_nd=True, reset=False)
+        with explained(X):
+            X = check_array(check_equal_shapes(X), allow_nd=True, estimator=self)
+        if X.ndim != 3 or X.shape[1] != len(self.ch_names_):
+            raise ValueError(
+                f"this Epocher was fitted on recordings of {len(self.ch_names_)} channels; an array of windows must "
+                f"have the shape (n_windows, {len(self.ch_names_)}, n_times), got {X.shape}."
+            )
+        return X
+
+    def _from_epochs(self, epochs, wanted=None):
+        """Wrap the epochs' picked channels, or those wanted, in that order."""
+        if isinstance(self.montage, dict):
+            raise ValueError("montage is given by study, which mne.Epochs do not tell; give one montage.")
+        if self.montage is not None:
+            epochs = set_montage(epochs.copy(), montage_key(self.montage))
+        names = pick_channels(epochs, self.picks)
+        wanted = names if wanted is None else list(wanted)
+        if missing := [name for name in wanted if name not in names]:
+            raise ValueError(
+                f"the Epochs lack {len(missing)} channels seen in fit: {', '.join(missing[:8])}. Fit on Epochs of "
+                f"these channels or name those that all have by picks=[...]."
+            )
+        data = epochs.get_data(picks=wanted, verbose="ERROR")
+        positions = sensor_positions(epochs.info, wanted)
+        bads = [name for name in wanted if name in epochs.info["bads"]]
+        if bads and self.bads == "interpolate":
+            signal = data.transpose(0, 2, 1).reshape(-1, len(wanted))
+            interpolate(signal, epochs, wanted, bads, epochs.info["sfreq"])
+            data = signal.reshape(len(data), -1, len(wanted)).transpose(0, 2, 1)
+        elif bads:
+            data[:, np.isin(wanted, bads)], positions[np.isin(wanted, bads)] = 0.0, np.nan
+        return Windows.from_array(
+            data, rows=epochs.metadata, sfreq=epochs.info["sfreq"], positions=positions, ch_names=wanted
+        )
+
+    def _warn_of_tails(self, sfreq):
+        """Warn where a filter carries brain signal across the guard.
+
+        A notch rings as long, but at the line frequency, where no speech is heard.
+        """
+        if self.phase != "zero" or (self.l_freq is None and self.h_freq is None):
+            return
+        taps = mne.filter.create_filter(None, sfreq, self.l_freq, self.h_freq, verbose="ERROR")
+        tail = len(taps) / 2 / sfreq
+        if tail > GUARD:
+            warnings.warn(
+                f"the zero-phase filter (l_freq={self.l_freq}, h_freq={self.h_freq}) reaches {tail:.1f} s to both "
+                f"sides, beyond the guard of {GUARD:g} s between training and test sound: use a splitter with "
+                f"guard={np.ceil(tail):g} or more, or phase='minimum'.",
+                stacklevel=4,
+            )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags

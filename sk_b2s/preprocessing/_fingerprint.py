@@ -1,0 +1,228 @@
+"""Digests of estimators, functions, tables and windows."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+import sys
+import sysconfig
+from functools import cache, partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from sk_b2s._utils._caching import FromFile
+from sk_b2s.events._stimuli import digests, stable_id
+from sk_b2s.io._raw._identity import recording_stamp
+from sk_b2s.preprocessing._windows import Windows
+
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows: two processes may then do the same work, and that is all
+    fcntl = None  # type: ignore[assignment]
+
+
+IDLE = ("memory", "n_jobs", "verbose")  # parameters that change no result
+HERE = Path(__file__).resolve().parents[1]
+PACKAGE = "sk_b2s."
+INSTALLED = {
+    Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
+}
+
+
+# --- who is who ----------------------------------------------------------------------------------------
+
+
+def key_of(*parts):
+    """Digest whatever identifies a piece of work.
+
+    Parameters
+    ----------
+    *parts : object
+        Given to :func:`describe`.
+
+    Returns
+    -------
+    key : str
+        32 hexadecimal digits, equal in every process.
+    """
+    return hashlib.blake2b(json.dumps(describe(parts)).encode(), digest_size=16).hexdigest()
+
+
+def describe(value):
+    """Say what something is, in lists and texts that are equal in every process.
+
+    Unlike a digest of a pickle it does not depend on which objects are shared, and says of an estimator
+    its class and parameters alone, without those that change no result (``memory, n_jobs, verbose``). Of functions
+    and classes of yours, in no installed package, their own code counts, and not that of functions they call.
+
+    Parameters
+    ----------
+    value : object
+        An estimator, function, array, table or anything that joblib can hash.
+
+    Returns
+    -------
+    description : list or str
+    """
+    if isinstance(value, (str, bytes, bool, int, float, type(None), np.generic)):
+        return repr(value.item() if isinstance(value, np.generic) else value)
+    if isinstance(value, (list, tuple)):
+        return [describe(item) for item in value]
+    if isinstance(value, dict):
+        return ["dict", *sorted([describe(key), describe(item)] for key, item in value.items())]
+    if isinstance(value, (set, frozenset)):
+        return ["set", *sorted(map(str, map(describe, value)))]
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return ["array", str(value.shape), str(value.dtype), _digest(np.ascontiguousarray(value))]
+    if isinstance(value, (np.ndarray, pd.DataFrame, Windows)):
+        rows = np.atleast_1d(value) if isinstance(value, np.ndarray) else value
+        return ["rows", str(np.shape(value)), _digest(row_digests(rows).tobytes())]
+    if isinstance(value, FromFile):
+        return ["from file", *describe(value.identity())]
+    if isinstance(value, partial):
+        return ["partial", describe(value.func), describe(value.args), describe(value.keywords)]
+    if isinstance(value, type):
+        return [f"{value.__module__}.{value.__qualname__}", *_describe_own_classes(value)]
+    if hasattr(value, "get_params"):
+        params = value.get_params(deep=False)
+        return [describe(type(value)), describe({k: v for k, v in params.items() if k not in IDLE})]
+    if hasattr(value, "__code__"):
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        held = [thing for thing in held if thing is not value]  # one that calls itself
+        given = [value.__defaults__, value.__kwdefaults__, held, getattr(value, "__self__", None)]
+        return [f"{value.__module__}.{value.__qualname__}", _describe_code(value.__code__), *describe(given)]
+    return [describe(type(value)), joblib.hash(value)]
+
+
+def _describe_own_classes(kind):
+    """Say what the methods of a class do that is in no installed package, such as one of a notebook's or script's."""
+    own = [base for base in kind.__mro__ if not _is_installed(base)]
+    parts = [(name, getattr(part, "__func__", part)) for base in own for name, part in vars(base).items()]
+    parts = [(name, inspect.unwrap(part)) for name, part in parts if callable(part)]
+    return [
+        [name, _describe_code(part.__code__), describe(part.__defaults__), describe(part.__kwdefaults__)]
+        for name, part in parts
+        if hasattr(part, "__code__")
+    ]
+
+
+def _is_installed(kind):
+    """Whether a class is Python's, of a package installed, or of this one, whose code is digested as a whole."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    if kind.__module__ == "__main__" or file is None:
+        return kind.__module__ != "__main__"
+    path = Path(file).resolve()
+    return HERE in path.parents or any(path.is_relative_to(folder) for folder in INSTALLED)
+
+
+def _describe_code(code):
+    """Say what a function does: its instructions, names and numbers, and those of functions within it."""
+    parts = [_describe_code(part) if hasattr(part, "co_code") else describe(part) for part in code.co_consts]
+    return [_digest(code.co_code), repr(code.co_names), parts]
+
+
+def row_digests(data):
+    """Digest each row of a table, of windows or of an array.
+
+    Parameters
+    ----------
+    data : DataFrame, Windows or array-like of shape (n_rows, ...)
+        Of a table the names of its columns count, and neither their order nor the index; sounds count by their
+        content, and recordings by that of all their files, so that a copy with another path or date is the same.
+
+    Returns
+    -------
+    digests : ndarray of uint64 of shape (n_rows,)
+    """
+    if isinstance(data, Windows):
+        signals = np.array([_signal_digest(signal) for signal in data.signals], np.uint64)
+        how = int(key_of(data.n_read, data.sfreq, data.steps, data.positions, data.ch_names)[:15], 16)
+        table = pd.DataFrame({"signal": signals[data.which], "start": data.start, "how": how})
+        if data.rows is not None:
+            table = pd.concat([table.add_prefix("windows' "), data.rows.reset_index(drop=True)], axis=1)
+        return row_digests(table)
+    if not isinstance(data, pd.DataFrame):
+        data = np.asarray(data)
+        rows = np.ascontiguousarray(data.astype(str) if data.dtype.hasobject else data).reshape(len(data), -1)
+        return np.array([int(_digest(row.tobytes())[:16], 16) for row in rows], np.uint64)
+    data = data.reset_index(drop=True)
+    table = {str(name): _comparable(str(name), column) for name, column in data.items()}
+    table = {name: table[name] for name in sorted(table)}
+    table["\0"] = pd.Series(repr(list(table)), index=data.index, dtype=object)  # no name of a column
+    return pd.util.hash_pandas_object(pd.DataFrame(table, index=data.index), index=False).to_numpy(np.uint64)
+
+
+def _comparable(name, column):
+    """Return a column whose values are equal where they mean the same."""
+    if pd.api.types.is_numeric_dtype(column.dtype) and not column.isna().all():
+        return column  # one without any value may have been a text before it was read from a file
+    if name == "sound":
+        return pd.Series(digests(column), index=column.index)
+    text = column.astype(object).where(column.notna(), "").map(str)
+    if name == "recording":
+        text = text.map({one: _identity(one) for one in text.unique()})
+    return text.astype(object)
+
+
+def _identity(recording):
+    """Digest of a recording's files, its name if there are none."""
+    path = Path(recording)
+    if not (path.suffix or path.is_absolute()):
+        return recording
+    return recording_stamp(path) or path.name
+
+
+def _signal_digest(signal):
+    if isinstance(signal, np.ndarray):
+        return int(_digest(np.ascontiguousarray(signal))[:16], 16)
+    return int(key_of(signal.recipe, signal.shape)[:16], 16)
+
+
+def _digest(content):
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def row_hashes(y):
+    """Hash each row of an array by its values: (n_rows,) int64."""
+    y = np.ascontiguousarray(y).reshape(len(y), -1) + 0.0  # -0 is 0
+    return np.array([stable_id(row.tobytes().hex()) for row in y], dtype=np.int64)
+
+
+@cache
+def code_digest(folder=HERE, module="evaluation._tasks"):
+    """Digest the source files that a result depends on.
+
+    Parameters
+    ----------
+    folder : Path, default=that of this package
+    module : str, default="evaluation._tasks"
+        The module that is digested, together with all modules of the package that it imports, directly or not.
+        Figures, reports and statistics are not among them, so that a change there recomputes nothing.
+
+    Returns
+    -------
+    digest : str
+        16 hexadecimal digits.
+    """
+    return key_of(_sources(folder, module))[:16]
+
+
+def _sources(folder, module):
+    """Sources by module, of a module and of all that it imports of the package."""
+    sources, ahead = {}, [module]
+    while ahead:
+        name = ahead.pop()
+        path = folder.joinpath(*name.split(".")).with_suffix(".py")
+        if name in sources or not path.is_file():
+            continue
+        sources[name] = path.read_bytes()
+        for node in ast.walk(ast.parse(sources[name])):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+                base = node.module[len(PACKAGE) :]
+                ahead += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return sources

@@ -1,0 +1,99 @@
+"""Overlap of windows in time, on stimuli, recordings or samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s._utils._validation import seconds_of, table_of
+from sk_b2s.preprocessing._windows import Windows
+
+NEEDED = ("sound", "sound_onset", "duration")
+HEARD = {"blocks": "block", "sentences": "sequence", "segments": "segment"}  # columns of y
+EXACT = 1e-6  # s; windows that share less only meet
+
+
+def heard_table(X, y):
+    """Return the table of the stimuli; rows of features are known by their values alone."""
+    table, brain = table_of(y), table_of(X)
+    if table is None or not {*NEEDED, *HEARD.values()} & set(table):
+        known = {"segment": _equal_rows(y)} if has_frames(y) else {}
+        return pd.DataFrame(known, index=range(len(y)))
+    if "duration" not in table and brain is not None and "duration" in brain:
+        return table.assign(duration=brain["duration"].to_numpy())
+    return table
+
+
+def has_frames(y):
+    """Return whether y is an array of features over time, whose rows are equal only if the sound is.
+
+    Rows of one frame, such as embeddings of words, are equal wherever the same word is said.
+    """
+    return not isinstance(y, (Windows, pd.DataFrame)) and np.ndim(y) == 3 and np.shape(y)[2] > 1
+
+
+def _equal_rows(y):
+    """Number rows of features so that equal ones have one number; silence and constants have none (NaN)."""
+    values = np.asarray(y)
+    values = (
+        values.reshape(len(values), -1) + 0
+        if values.dtype.kind in "biuf"
+        else values.reshape(len(values), -1)
+    )
+    codes = pd.factorize(pd.Series([row.tobytes() for row in values], dtype=object))[0]
+    return np.where((values == values[:, :1]).all(1), np.nan, codes)
+
+
+def line_of(heard, sound, shift, y):
+    """Lay out the sound of the rows; None where it is not known."""
+    if sound is not None and set(NEEDED) <= set(heard):
+        return Line(sound, seconds_of(heard, "sound_onset") + shift, seconds_of(heard, "duration"))
+    return line_of_windows(y)
+
+
+def line_of_windows(data):
+    """Lay out the samples that Windows read from their signals; None where they were cut elsewhere or are arrays."""
+    if not isinstance(data, Windows) or not len(data):
+        return None
+    lengths = np.array([signal.shape[0] for signal in data.signals])
+    if not (data.start % data.n_read).any() and not (lengths[np.unique(data.which)] % data.n_read).any():
+        return None  # as Windows.from_array lays them: end to end, wherever they came from
+    rate = data.sfreq or 1.0
+    return Line(data.which, data.start / rate, np.full(len(data), data.n_read / rate))
+
+
+class Line:
+    """Windows of many sounds laid out on one axis, so far apart that different sounds never meet."""
+
+    def __init__(self, code, start, duration):
+        start = np.asarray(start, float)
+        stop = start + np.asarray(duration, float)
+        first = pd.Series(start).groupby(code).min().to_numpy()
+        extent = pd.Series(stop).groupby(code).max().to_numpy() - first
+        self.apart = extent.max() + 1.0
+        place = np.cumsum(np.r_[0.0, extent[:-1] + self.apart])
+        self.start, self.stop = start - first[code] + place[code], stop - first[code] + place[code]
+        self.order = np.argsort(self.start, kind="stable")
+
+    def spans(self, mask):
+        """Unite the windows of a mask: sorted, disjoint starts and stops."""
+        rows = self.order[mask[self.order]]
+        start, stop = self.start[rows], np.maximum.accumulate(self.stop[rows])
+        new = np.flatnonzero(np.r_[True, start[1:] > stop[:-1]])
+        return start[new], stop[np.r_[new[1:] - 1, len(stop) - 1]]
+
+    def shared(self, train, test):
+        """Seconds in both: those of each side less those of the two together."""
+        one, two, both = (np.subtract(*self.spans(m)[::-1]).sum() for m in (train, test, train | test))
+        shared = one + two - both
+        return float(shared) if shared > EXACT else 0.0
+
+    def nearest(self, train, test):
+        """Distance of each test window to training sound in seconds, and whether they overlap."""
+        begin, end = self.spans(train)
+        start, stop = self.start[test], self.stop[test]
+        after = np.searchsorted(end, start + EXACT, side="right")
+        ahead = np.r_[begin, np.inf][after] - stop
+        behind = start - np.r_[-np.inf, end][after]
+        distance = np.maximum(np.minimum(ahead, behind), 0.0).round(6)
+        return np.where(distance < self.apart - EXACT, distance, np.inf), ahead < -EXACT

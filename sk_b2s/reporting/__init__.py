@@ -1,0 +1,11 @@
+"""HTML report and methods paragraph of a results table."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_methods": ["methods_paragraph"],
+        "_report": ["write_report"],
+    },
+)

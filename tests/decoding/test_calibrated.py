@@ -1,0 +1,530 @@
+"""A decoder of many people, adapted to one: what it is made of, what is shared, and the curve over minutes."""
+
+import copy
+import sys
+import time
+import warnings
+
+import joblib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from helpers.decoders import planted
+from sk_b2s.adaptation_plots import plot_adaptation
+from sk_b2s.score_plots import plot_scores
+from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import (
+    CalibratedDecoder,
+    CovarianceRecentring,
+    FeatureScaler,
+    LeaveOneSubjectOut,
+    RidgeDecoder,
+    RobustChannelScaler,
+    StimulusKFold,
+    StoredFeatures,
+    benchmark,
+    compare_estimators,
+    mean_and_sem,
+    methods_paragraph,
+    read_results,
+    retrieval_scores,
+    retrieve,
+    run_controls,
+    summarise,
+    write_report,
+)
+from sk_b2s._cli._commands import told_scores
+from sk_b2s._utils._estimators import decoder_of, was_interrupted
+from sk_b2s.decoding._calibrated import _alone
+from sk_b2s.evaluation._controls._inputs import with_speech
+
+FAST = {"k": 5, "n_shifts": 50, "verbose": 0, "n_candidates": None}
+AMOUNTS = [0, 0.3, np.inf]
+
+
+class Adapting(RidgeDecoder):
+    """A ridge that adapts: whoever is new gets coefficients of their own."""
+
+    fits = 0  # of others, where amounts are compared
+    _parameter_constraints = {**RidgeDecoder._parameter_constraints, "unknown_subject": [str]}
+
+    def __init__(self, speech=None, alphas=(1.0,), lags=(0, 0), k=5, unknown_subject="average"):
+        super().__init__(speech=speech, alphas=alphas, lags=lags, k=k, unknown_subject=unknown_subject)
+
+    def fit(self, X, y):
+        Adapting.fits += 1
+        return super().fit(X, y)
+
+    def adapt(self, X, y, method="auto"):
+        new, own = copy.deepcopy(self), RidgeDecoder.fit(clone(self), X, y)
+        new.subjects_ = np.append(self.subjects_, own.subjects_)
+        for name in ("coef_", "intercept_", "mean_"):
+            setattr(new, name, np.concatenate([getattr(self, name), getattr(own, name)]))
+        new.segments_ = pd.concat([self.segments_, own.segments_], ignore_index=True)
+        new.method_ = method
+        return new
+
+
+def speech():
+    return make_pipeline(StoredFeatures(), FeatureScaler())
+
+
+@pytest.fixture(scope="module")
+def listeners():
+    """Three people who heard different things, each seen by sensors that mix in a way of their own."""
+    X, y = planted(0.0, 0.5, n_recordings=3, n=100)
+    rng = np.random.default_rng(1)
+    signals = [(signal @ np.linalg.qr(rng.standard_normal((6, 6)))[0]).astype("f4") for signal in X.signals]
+    X = X._replace(signals=signals, rows=X.rows.assign(subject="s" + X.rows["recording"].str[1:]))
+    return X, y, (X.rows["subject"] == "s2").to_numpy()
+
+
+def made(listeners, own=30):
+    """Rows of training, which of them are the new listener's, and rows to ask about."""
+    new = np.flatnonzero(listeners[2])
+    train = np.r_[np.flatnonzero(~listeners[2]), new[:own]]
+    return train, listeners[2][train], new[50:]
+
+
+KINDS = {
+    "alone": Adapting(speech()),
+    "pipeline": make_pipeline(RobustChannelScaler(), Adapting(speech())),
+    "search": GridSearchCV(
+        make_pipeline(RobustChannelScaler(), Adapting(speech())), {"adapting__alphas": [(1.0,), (1e3,)]},
+        scoring=retrieval_scores, refit="top_k", cv=StimulusKFold(2),
+    ),
+}  # fmt: skip
+
+
+# --- what it is made of ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_the_decoder_of_the_others_adapted(listeners, kind):
+    X, y, _ = listeners
+    train, own, test = made(listeners)
+    decoder = CalibratedDecoder(KINDS[kind], "ridge").fit(X[train], y.iloc[train], calibration=own)
+    base = clone(KINDS[kind]).fit(X[train[~own]], y.iloc[train[~own]])
+    base = getattr(base, "best_estimator_", base)
+    steps, last = (base[:-1], base[-1]) if kind != "alone" else (None, base)
+    through = (lambda X: X) if steps is None else steps.transform
+    adapted = last.adapt(through(X[train[own]]), y.iloc[train[own]], "ridge")
+    asked, heard = through(X[test]), y.iloc[test]
+    np.testing.assert_array_equal(decoder.similarity(X[test], heard), adapted.similarity(asked, heard))
+    np.testing.assert_array_equal(decoder.transform(X[test]), adapted.transform(asked))
+    np.testing.assert_array_equal(decoder.predict(X[test]), adapted.predict(asked))
+    np.testing.assert_array_equal(decoder.predict_proba(X[test], heard), adapted.predict_proba(asked, heard))
+    np.testing.assert_array_equal(decoder.ranks(X[test], heard)[0], adapted.ranks(asked, heard)[0])
+    assert decoder.score(X[test], heard) == adapted.score(asked, heard)
+    assert decoder.decoder_.method_ == "ridge"
+    assert decoder.n_calibration_ == own.sum()
+    assert "s2" not in last.subjects_, "the decoder of the others is left as it was"
+    answers = retrieve(decoder, X[test], heard)
+    np.testing.assert_array_equal(answers.scores, adapted.similarity(asked, heard))
+    assert retrieval_scores(decoder, X[test], heard)["top_k"] == decoder.score(X[test], heard)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_none_is_the_others_alone_and_scratch_the_calibration_alone(listeners, kind):
+    X, y, _ = listeners
+    train, own, test = made(listeners)
+    for method, rows in (("none", train[~own]), ("scratch", train[own])):
+        decoder = CalibratedDecoder(KINDS[kind], method).fit(X[train], y.iloc[train], calibration=own)
+        alone = clone(KINDS[kind]).fit(X[rows], y.iloc[rows])
+        expected = retrieve(alone, X[test], y.iloc[test]).scores
+        np.testing.assert_array_equal(retrieve(decoder, X[test], y.iloc[test]).scores, expected)
+
+
+def test_without_calibration_every_method_is_none_and_scratch_cannot(listeners):
+    X, y, new = listeners
+    expected = CalibratedDecoder(KINDS["alone"], "none").fit(X[~new], y[~new]).transform(X[new])
+    for method in ("auto", "ridge", "layer", "all"):
+        decoder = CalibratedDecoder(KINDS["alone"], method)
+        with pytest.warns(
+            UserWarning, match="nothing is adapted .*: fit was not told .* benchmark.cv=LeaveOneSub"
+        ):
+            decoder.fit(X[~new], y[~new])
+        np.testing.assert_array_equal(decoder.transform(X[new]), expected)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            decoder.fit(X[~new], y[~new], calibration=np.zeros((~new).sum(), bool))
+        np.testing.assert_array_equal(decoder.transform(X[new]), expected)
+    with pytest.raises(ValueError, match="cannot decode after 0 minutes"):
+        CalibratedDecoder(KINDS["alone"], "scratch").fit(X, y)
+
+
+def test_scikit_learns_own_folds_are_warned_of(listeners):
+    X, y, _ = listeners
+    decoder, folds = (
+        CalibratedDecoder(KINDS["alone"], "ridge"),
+        LeaveOneSubjectOut(1, calibration_minutes=0.3),
+    )
+    with pytest.warns(UserWarning, match="cross_validate does not") as said:
+        cross_val_score(decoder, X, y, cv=folds)
+    assert len(said) == 3
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_it_stands_last_in_a_pipeline_too(listeners, routing):
+    X, y, _ = listeners
+    train, own, test = made(listeners)
+    pipe = make_pipeline(RobustChannelScaler(), CalibratedDecoder(Adapting(speech()), "layer"))
+    with sklearn.config_context(enable_metadata_routing=routing):
+        name = "calibration" if routing else "calibrateddecoder__calibration"
+        pipe.fit(X[train], y.iloc[train], **{name: own})
+        found = pipe.predict(X[test], candidates=y.iloc[test])
+    around = CalibratedDecoder(KINDS["pipeline"], "layer").fit(X[train], y.iloc[train], calibration=own)
+    np.testing.assert_array_equal(found, around.predict(X[test], y.iloc[test]))
+
+
+# --- what is shared ----------------------------------------------------------------------------------
+
+
+def test_methods_and_amounts_share_one_fit(listeners, tmp_path):
+    X, y, _ = listeners
+    Adapting.fits = 0
+    for own in (10, 30):
+        train, mask, test = made(listeners, own)
+        for method in ("ridge", "layer", "none"):
+            fit = CalibratedDecoder(KINDS["pipeline"], method, memory=tmp_path).fit
+            kept = fit(X[train], y.iloc[train], calibration=mask)
+            assert Adapting.fits == 1
+            without = CalibratedDecoder(KINDS["pipeline"], method).fit(
+                X[train], y.iloc[train], calibration=mask
+            )
+            Adapting.fits = 1
+            np.testing.assert_array_equal(kept.transform(X[test]), without.transform(X[test]))
+    again = clone(KINDS["pipeline"]).set_params(adapting__alphas=(10.0,))
+    CalibratedDecoder(again, "none", memory=tmp_path).fit(X[train], y.iloc[train], calibration=mask)
+    assert Adapting.fits == 2, "another estimator is another fit"
+    CalibratedDecoder(again, "none", memory=tmp_path).fit(
+        X[train[1:]], y.iloc[train[1:]], calibration=mask[1:]
+    )
+    assert Adapting.fits == 3, "and so are other rows"
+
+
+def write_twice(name, folder):
+    with _alone(folder, 32 * "a"), (folder / "log").open("a", buffering=1) as file:
+        file.write(f"{name} begins\n")
+        time.sleep(0.05)
+        file.write(f"{name} ends\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there processes do not wait for one another")
+def test_a_fit_that_another_process_is_at_is_waited_for(tmp_path):
+    work = joblib.Parallel(2, backend="multiprocessing", batch_size=1)
+    work(joblib.delayed(write_twice)(name, tmp_path) for name in "abcd")
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    assert sorted(name for name, _ in lines[::2]) == list("abcd")
+    assert all(
+        one[0] == two[0] and two[1] == "ends" for one, two in zip(lines[::2], lines[1::2], strict=True)
+    )
+
+
+def test_half_a_training_is_not_kept(listeners, tmp_path):
+    X, y, _ = listeners
+    train, own, _ = made(listeners)
+
+    class Stopped(Adapting):
+        def fit(self, X, y):
+            super().fit(X, y).interrupted_ = True
+            return self
+
+    with pytest.raises(KeyboardInterrupt):
+        CalibratedDecoder(Stopped(speech()), "none", tmp_path).fit(X[train], y.iloc[train], calibration=own)
+    assert not list(tmp_path.rglob("output.pkl"))
+    decoder = CalibratedDecoder(Stopped(speech()), "ridge").fit(X[train], y.iloc[train], calibration=own)
+    assert was_interrupted(decoder)
+
+
+# --- beside the rest of the house --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def curve(listeners, tmp_path_factory):
+    """A benchmark over amounts of calibration."""
+    X, y, _ = listeners
+    folder = tmp_path_factory.mktemp("curve")
+    pipe = make_pipeline(RobustChannelScaler(), CovarianceRecentring(), Adapting(speech()))
+    estimators = {
+        "adapted": CalibratedDecoder(pipe, "ridge", folder),
+        "average": CalibratedDecoder(pipe, "none", folder),
+        "last": make_pipeline(RobustChannelScaler(), CalibratedDecoder(Adapting(speech()), "ridge", folder)),
+        "plain": Adapting(speech()),
+    }
+    cv = LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS)
+    Adapting.fits = 0
+    results = benchmark(estimators, X, y, cv, folder / "results.jsonl", controls=["shifted pairing"], **FAST)
+    return cv, estimators, results, folder
+
+
+def test_the_benchmark_says_who_is_calibrated_to(listeners, curve):
+    X, y, _ = listeners
+    cv, estimators, results, folder = curve
+    for fold, (train, test) in enumerate(cv.split(X, y)):
+        own = X.rows["subject"].to_numpy()[train] == X.rows["subject"].iloc[test[0]]
+        decoder = clone(estimators["adapted"]).fit(X[train], y.iloc[train], calibration=own)
+        mine = results.query(f"estimator == 'adapted' and control == 'decoder' and fold == {fold}")
+        assert mine["top_k"].item() == decoder.score(X[test], y.iloc[test])
+        assert mine["calibration_minutes"].item() == AMOUNTS[fold % 3]
+        assert mine["own_minutes"].item() * 60 <= 60 * AMOUNTS[fold % 3]
+        assert (mine["own_minutes"].item() > 0) == own.any()
+    means = (
+        results.query("control == 'decoder'").groupby(["estimator", "calibration_minutes"])["top_k"].mean()
+    )
+    assert means["adapted", np.inf] > means["adapted", 0] + 0.3
+    np.testing.assert_allclose(means["average"], means["average", 0])
+    assert (results["verdict"] != "error").all()
+    pd.testing.assert_frame_equal(read_results(folder / "results.jsonl"), results)
+
+
+def test_controls_of_a_calibrated_decoder_are_at_chance(listeners, curve):
+    X, y, _ = listeners
+    _, estimators, results, _ = curve
+    assert not results["verdict"].str.startswith("LEAK").any()
+    folds = list(LeaveOneSubjectOut(1, calibration_minutes=np.inf).split(X, y))
+    table = run_controls(
+        estimators["adapted"], X, y, folds, ["decoder", "surrogate", "shifted pairing"], n_shifts=100
+    )
+    assert table.loc["decoder", "verdict"] == "above its null"
+    assert table["verdict"].tolist()[1:] == ["at chance"] * 2
+
+
+def test_unlabelled_recordings_are_named(listeners, curve):
+    X, y, _ = listeners
+    results = curve[2]
+    said = results.drop_duplicates("estimator").set_index("estimator")["unlabelled"]
+    assert said["adapted"] == said["average"] == "RobustChannelScaler, CovarianceRecentring"
+    assert said["last"] == "RobustChannelScaler"
+    assert said["plain"] == ""
+    nearest = make_pipeline(RobustChannelScaler(), Adapting(speech(), unknown_subject="nearest"))
+    both = {
+        "ridge": CalibratedDecoder(nearest, "ridge"),
+        "none": CalibratedDecoder(nearest, "none"),
+        "plain": nearest,
+    }
+    found = benchmark(both, X, y, LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS), controls=False, **FAST)
+    said = found.set_index(["estimator", "calibration_minutes"])["unlabelled"].str.contains(
+        "unknown_subject='nearest'"
+    )
+    assert said["ridge"].groupby("calibration_minutes").all().tolist() == [True, False, False]
+    assert said["none"].all()
+    assert said["plain"].groupby("calibration_minutes").all().tolist() == [True, False, False]
+
+
+def test_unlabelled_is_what_a_search_found_best(listeners):
+    X, y, _ = listeners
+    pipe = make_pipeline(RobustChannelScaler(), "passthrough", Adapting(speech()))
+    grids = {
+        "nearest": {"adapting__unknown_subject": ["nearest"]},
+        "recentred": {"passthrough": [CovarianceRecentring()]},
+        "both, and it is not taken": {"passthrough": [CovarianceRecentring(), "passthrough"]},
+    }
+
+    def no_recentring(estimator, X, y):
+        return -float(isinstance(estimator[1], CovarianceRecentring))
+
+    searches = {
+        name: GridSearchCV(pipe, grid, scoring=no_recentring, cv=StimulusKFold(2))
+        for name, grid in grids.items()
+    }
+    nearest = clone(pipe).set_params(adapting__unknown_subject="nearest")
+    searches["calibrated"] = GridSearchCV(
+        CalibratedDecoder(nearest),
+        {"method": ["none"]},
+        scoring=retrieval_scores,
+        refit="top_k",
+        cv=StimulusKFold(2),
+    )
+    cv = LeaveOneSubjectOut(1, calibration_minutes=np.inf)
+    found = benchmark(searches, X, y, cv, controls=False, only=0, **FAST).set_index("estimator")["unlabelled"]
+    cv = LeaveOneSubjectOut(1)
+    strange = benchmark(searches, X, y, cv, controls=False, only=0, **FAST).set_index("estimator")[
+        "unlabelled"
+    ]
+    assert strange["nearest"] == "RobustChannelScaler, unknown_subject='nearest'"
+    assert strange["recentred"] == "RobustChannelScaler, CovarianceRecentring"
+    assert strange["both, and it is not taken"] == "RobustChannelScaler"
+    assert found["nearest"] == "RobustChannelScaler"
+    assert found["calibrated"] == "RobustChannelScaler, unknown_subject='nearest'"
+
+
+def test_amounts_are_never_averaged_unasked(curve):
+    _, _, results, _ = curve
+    table = summarise(results)
+    mine = table.query("estimator == 'adapted' and control == 'decoder'").set_index("calibration_minutes")
+    assert list(mine.index) == AMOUNTS
+    assert (mine["n_subjects"] == 3).all()
+    for minutes in AMOUNTS:
+        alone = summarise(results[results["calibration_minutes"] == minutes])
+        assert "calibration_minutes" not in alone
+        alone = alone.query("estimator == 'adapted' and control == 'decoder'").iloc[0]
+        pd.testing.assert_series_equal(alone, mine.loc[minutes][alone.index], check_names=False)
+    means = mean_and_sem(results, "top_k")
+    assert means.loc[("adapted", "decoder", "", "all", np.inf), "mean"] == pytest.approx(
+        mine.loc[np.inf, "top_k"]
+    )
+    with pytest.raises(
+        ValueError, match=r"several amounts of calibration, \[0.0, 0.3, inf\] minutes: compare at one"
+    ):
+        compare_estimators(results)
+    assert len(compare_estimators(results[results["calibration_minutes"] == 0.3], score="top_k")) == 6
+    said = methods_paragraph(results)
+    n_windows = results.query("estimator == 'plain' and control == 'decoder' and calibration_minutes == 0")[
+        "n_windows"
+    ]
+    assert f"Decoding was tested on {n_windows.sum()} windows of 3 people" in said
+    assert "seen, without what was heard in them, by RobustChannelScaler and CovarianceRecentring." in said
+    assert "adapted, 0.3 min: top-5 accuracy" in said
+    assert "adapted, all minutes: top-5 accuracy" in said
+    assert "all minutes" in told_scores(table)
+
+
+def test_the_curve_shows_every_amount(curve):
+    _, _, results, _ = curve
+    ax = plot_adaptation(results)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "0.3", "all"]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["95 % of the nulls", "chance", "adapted", "average", "last", "plain"]
+    drawn = {line.get_label(): line for line in ax.containers}
+    means = mean_and_sem(results.query("estimator == 'adapted' and control == 'decoder'"), "top_k")["mean"]
+    np.testing.assert_allclose(drawn["adapted"][0].get_ydata().astype(float), means.to_numpy())
+    assert "adapted, 0.3 min" in [
+        tick.get_text().replace("\n", " ") for tick in plot_scores(results).get_xticklabels()
+    ]
+    with pytest.raises(ValueError, match="do not say minutes"):
+        plot_adaptation(results.drop(columns="calibration_minutes"))
+    plt.close("all")
+
+
+def hollow(line):
+    return line.get_markerfacecolor() == "white"
+
+
+def test_points_that_lack_people_are_seen_to_lack_them(curve):
+    results = curve[2].query("control == 'decoder'")
+    lost = (results["subject"] == "s1") & (results["calibration_minutes"] == np.inf)
+    for some in (
+        results[~(lost & (results["estimator"] == "average"))],
+        results.assign(top_k=results["top_k"].mask(lost & (results["estimator"] == "average"))),
+    ):
+        with pytest.warns(
+            UserWarning, match="1 of 12 points .* fewer than 3 people .* 'average', all minutes, over 2"
+        ):
+            ax = plot_adaptation(some)
+        assert ax.get_title() == "mean ± s.e.m. of 3 people"
+        mine = [bars[0] for bars in ax.containers if bars[0].get_color() == ax.containers[1][0].get_color()]
+        assert [(hollow(line), line.get_linestyle(), len(line.get_xdata())) for line in mine] == [
+            (False, "-", 2), (True, "None", 1)
+        ]  # fmt: skip
+        assert not any(hollow(bars[0]) for bars in ax.containers if bars[0] not in mine)
+    nameless = results.assign(top_k=results["top_k"].mask(results["estimator"] == "plain"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ax = plot_adaptation(nameless)
+    assert "plain" not in [text.get_text() for text in ax.get_legend().get_texts()]
+    plt.close("all")
+
+
+def test_nothing_to_draw_is_said(curve):
+    results = curve[2]
+    with pytest.raises(ValueError, match=r"no score 'top_3'; their columns are \['study', 'estimator'"):
+        plot_adaptation(results, "top_3")
+    with pytest.raises(
+        ValueError, match="of 36 rows none has 'top_k', and 36 are of fits that failed, the first with Oh"
+    ):
+        plot_adaptation(results.assign(error="Oh"))
+    with pytest.raises(ValueError, match="of 0 rows none has"):
+        plot_adaptation(results[:0])
+
+
+def test_the_report_holds_the_curve(curve, tmp_path):
+    results = curve[2]
+    page = write_report(results, tmp_path / "report.html").read_text()
+    assert "Minutes of the person who is tested" in page
+    assert "adapted, all minutes" in page
+    assert "compare at one of them" in page
+    one = write_report(results[results["calibration_minutes"] == 0.3], tmp_path / "one.html").read_text()
+    assert "Minutes of the person who is tested" not in one
+
+
+def test_what_cannot_be_done_is_a_row_that_says_so(listeners):
+    X, y, _ = listeners
+    scratch = {"scratch": CalibratedDecoder(RidgeDecoder(speech(), lags=(0, 0), alphas=(1.0,)), "scratch")}
+    with pytest.warns(FitFailedWarning, match="cannot decode after 0 minutes"):
+        results = benchmark(
+            scratch, X, y, LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS), controls=False, **FAST
+        )
+    assert (results["verdict"] == "error").tolist() == [True, False, False] * 3
+    summary = summarise(results)
+    assert summary["calibration_minutes"].tolist() == [0.3, np.inf]
+    assert [tick.get_text() for tick in plot_adaptation(results).get_xticklabels()] == ["0.3", "all"]
+    plt.close("all")
+
+
+def test_a_network_and_a_new_listener(listening, tiny_pipeline, tmp_path):
+    """The benchmark's rows are those of fit and adapt by hand, and the networks of the others are fitted once."""
+    X, y = listening
+    pipe = tiny_pipeline(max_epochs=3, unknown_subject="nearest")
+    estimators = {name: CalibratedDecoder(pipe, name, tmp_path) for name in ("none", "ridge", "layer", "all")}
+    cv = LeaveOneSubjectOut(1, calibration_minutes=[0, np.inf])
+    results = benchmark(estimators, X, y, cv, controls=False, **FAST)
+    assert len(list(tmp_path.rglob("output.pkl"))) == 2
+    assert (results["error"] == "").all()
+    results = results.groupby(["estimator", "fold"])["top_k"].agg(list)
+    assert results["none"].tolist() == [results["none"][fold - fold % 2] for fold in range(4)]
+    for fold, (train, test) in enumerate(cv.split(X, y)):
+        own = (X["subject"].iloc[train] == X["subject"].iloc[test[0]]).to_numpy()
+        base = clone(pipe).set_params(encoder__random_state=0).fit(X.iloc[train[~own]], y.iloc[train[~own]])
+        if not own.any():
+            assert results["ridge", fold] == results["layer", fold] == results["none", fold]
+            continue
+        windows, heard = base[:-1].transform(X.iloc[train[own]]), y.iloc[train[own]]
+        for method in ("ridge", "layer", "all"):
+            adapted = base[-1].adapt(windows, heard, method=method)
+            answers = retrieve(adapted, base[:-1].transform(X.iloc[test]), y.iloc[test])
+            condition = answers.rows["condition"].fillna("").to_numpy()
+            hits = pd.Series(answers.ranks < 5).groupby(condition, sort=False).mean()
+            assert results[method, fold] == pytest.approx(hits.tolist())
+
+
+def test_the_decoder_within_is_found():
+    decoder, prefix = decoder_of(CalibratedDecoder(KINDS["search"]))
+    assert isinstance(decoder, Adapting)
+    assert prefix == "estimator__estimator__adapting__"
+    other = with_speech(CalibratedDecoder(KINDS["pipeline"], "ridge"), StoredFeatures())
+    assert isinstance(decoder_of(other)[0].speech, StoredFeatures)
+    assert other.k == 5
+
+
+ERRORS = {
+    "rows": (lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=[1, 2]), ValueError,
+             r"True or False of each of 300 rows, got int64 of shape \(2,\)"),
+    "numbers": (lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=new.astype(int)),
+                ValueError, "True or False of each"),
+    "everybody": (lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=new | True),
+                  ValueError, "nobody else to learn from"),
+    "part of a person": (
+        lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=new & (np.arange(300) % 2 == 0)),
+        ValueError, "calibration= marks 50 of 100 rows of subject 's2', .*: mark all rows of a new listener"),
+    "nameless": (lambda X, y, new: CalibratedDecoder(Adapting(k=1)).fit(
+                     np.zeros((300, 2)), np.zeros((300, 2)), calibration=new), ValueError,
+                 r"marks 100 of 300 rows of subject '', .* Windows.from_array\(X, rows="),
+    "no adapt": (lambda X, y, new: CalibratedDecoder(RidgeDecoder(speech())).fit(X, y, calibration=new), TypeError,
+                 "method='auto' needs a decoder that adapts, such as BrainEncoder, and RidgeDecoder does not"),
+    "method": (lambda X, y, new: CalibratedDecoder(Adapting(speech()), "lora").fit(X, y), ValueError, "'method'"),
+    "no decoder": (lambda X, y, new: CalibratedDecoder(FeatureScaler()).fit(X, y), TypeError, "a decoder is needed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_name_the_way_out(listeners, name):
+    function, kind, message = ERRORS[name]
+    with pytest.raises(kind, match=message):
+        function(*listeners)

@@ -1,0 +1,328 @@
+"""What a decoder answered, asked in many ways."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import (
+    Retrieval,
+    RidgeDecoder,
+    StimulusKFold,
+    StimulusLeakWarning,
+    Windows,
+    join_answers,
+    retrieval_scores,
+    retrieve,
+    shift_null,
+)
+from sk_b2s.metrics._ranking import ranks, top_k_accuracy
+
+WORDS = ["The", "the,", "a", "hare", "queen", "of", "Of", "hearts", "ran", "--"]
+
+
+def made_up(signal=2.0, n_subjects=3, n_repeats=2, seed=0):
+    """People who hear sentences of ten words, 40 words in a recording, the last 20 heard by one person only."""
+    rng = np.random.default_rng(seed)
+    segments = np.arange(120)
+    rows, target = [], []
+    for subject in range(n_subjects):
+        for repeat in range(n_repeats):
+            heard = (
+                segments[:40] if subject == 0 else np.r_[segments[:20], segments[20 + 20 * subject :][:20]]
+            )
+            target.append(heard)
+            rows.append(
+                pd.DataFrame({
+                    "subject": f"s{subject}", "recording": f"s{subject}/{repeat}", "duration": 3.0,
+                    "onset": 10.0 + np.arange(40), "segment": 7 * heard, "sound_onset": heard.astype(float),
+                })
+            )  # fmt: skip
+    target, rows = np.concatenate(target), pd.concat(rows, ignore_index=True)
+    candidates = pd.DataFrame({
+        "segment": 7 * segments, "sound": "story.wav", "sound_onset": segments.astype(float),
+        "sequence": [f"sentence {i // 10}" for i in segments], "word": [WORDS[i % 10] for i in segments],
+    })  # fmt: skip
+    rows = rows.assign(**{c: candidates[c].to_numpy()[target] for c in ("sequence", "word")})
+    scores = rng.normal(size=(len(target), len(segments))).astype(np.float32)
+    scores[np.arange(len(target)), target] += signal
+    return Retrieval(scores, target, candidates, rows, k=5)
+
+
+@pytest.fixture
+def answers():
+    return made_up()
+
+
+# How well
+
+
+def test_scores_equal_those_of_the_metrics(answers):
+    found = ranks(answers.scores, answers.target)
+    assert answers.top_k() == top_k_accuracy(found, 5, 120)
+    assert answers.top_k(1) == np.mean(found == 0)
+    assert answers.median_relative_rank() == np.median(found) / 119
+    assert answers.chance == 5 / 120
+    by_hand = [np.mean(found[answers.rows["subject"] == s] < 3) for s in ("s0", "s1", "s2")]
+    assert answers.per_subject(3).tolist() == by_hand
+    summary = answers.summary(3, n_shifts=20)
+    assert summary["top_k"] == np.mean(by_hand)
+    assert summary["top_k_sem"] == pytest.approx(np.std(by_hand, ddof=1) / np.sqrt(3))
+    assert summary["chance"] == 3 / 120
+    assert summary[["n_subjects", "n_windows", "n_candidates", "k"]].tolist() == [3, 240, 120, 3]
+
+
+def test_permuting_candidates_with_their_targets_changes_nothing(answers):
+    order = np.random.default_rng(1).permutation(120)
+    moved = replace(
+        answers, scores=answers.scores[:, order], target=np.argsort(order)[answers.target],
+        candidates=answers.candidates.iloc[order].reset_index(drop=True),
+    )  # fmt: skip
+    pd.testing.assert_series_equal(moved.summary(n_shifts=50), answers.summary(n_shifts=50))
+    pd.testing.assert_frame_equal(moved.within(), answers.within())
+    pd.testing.assert_frame_equal(moved.words(), answers.words())
+    for how in (Retrieval.averaged, Retrieval.pooled):
+        np.testing.assert_allclose(how(moved).scores, how(answers).scores[:, order], rtol=1e-4, atol=1e-4)
+
+
+def test_the_null_is_that_of_the_mean_over_subjects(answers):
+    few = answers.rows.index[(answers.rows["subject"] != "s1") | (answers.rows["recording"] == "s1/0")]
+    some = replace(answers, scores=answers.scores[few], target=answers.target[few],
+                   rows=answers.rows.loc[few].reset_index(drop=True))  # fmt: skip
+    null = some.null(n_shifts=30, random_state=3)
+    weight = 1 / some.rows.groupby("subject")["subject"].transform("size")
+    expected = shift_null(some.scores, some.target, some.rows["recording"], some.rows["onset"], 3.0, k=5,
+                          n_shifts=30, random_state=3, sample_weight=weight)  # fmt: skip
+    np.testing.assert_array_equal(null, expected)
+    summary = some.summary(n_shifts=200)
+    assert summary["null_mean"] == pytest.approx(summary["chance"], abs=0.02)
+    assert summary["top_k"] > summary["null_high"]
+
+
+def test_what_is_unknown_is_said(answers):
+    with pytest.raises(
+        ValueError, match=r"moves labels in time, but the tables lack \['onset'\].*n_shifts=0"
+    ):
+        replace(answers, rows=answers.rows.drop(columns="onset")).summary()
+    with pytest.raises(ValueError, match=r"labels must move by .* summary\(n_shifts=0\) leaves the null out"):
+        replace(answers, rows=answers.rows.assign(duration=30.0)).summary()
+    assert "null_mean" not in replace(answers, rows=answers.rows.drop(columns="onset")).summary(n_shifts=0)
+    with pytest.raises(ValueError, match=r"lack \['word'\]"):
+        replace(answers, candidates=answers.candidates.drop(columns="word")).words()
+    with pytest.raises(ValueError, match=r"lack \['sequence'\]"):
+        replace(answers, candidates=answers.candidates.drop(columns="sequence")).pooled()
+    with pytest.raises(ValueError, match=r"lack \['stream'\]"):
+        answers.within("stream")
+    with pytest.raises(ValueError, match="over must be 'subject' or 'repeat', got 'person'"):
+        answers.averaged("person")
+    with pytest.raises(ValueError, match=r"scores have shape \(240, 120\).*\(239, 240, 120\) entries"):
+        replace(answers, target=answers.target[1:])
+
+
+# Other questions
+
+
+def test_within_equals_restricting_by_hand(answers):
+    pools = answers.within(k=4)
+    assert len(pools) == 6
+    assert (pools["n_candidates"] == 40).all()
+    assert (pools["chance"] == 0.1).all()
+    for _, pool in pools.iterrows():
+        rows = np.flatnonzero(answers.rows["recording"] == pool["recording"])
+        columns = sorted(set(answers.target[rows]))
+        hits = [
+            sum(answers.scores[r, c] >= answers.scores[r, answers.target[r]] for c in columns) - 1 < 4
+            for r in rows
+        ]
+        assert pool["top_k"] == pytest.approx(np.mean(hits))
+    assert not pools.isna().any(axis=None)
+    with pytest.raises(ValueError, match="of recording 's0/0' heard 40 distinct segments, no more than k=40"):
+        answers.within(k=40)
+
+
+def test_within_is_blind_to_what_only_tells_recordings_apart():
+    answers = made_up(signal=0)
+    own = (
+        pd.crosstab(answers.rows["recording"], answers.target)
+        .reindex(columns=range(120), fill_value=0)
+        .to_numpy()
+    )
+    recording = pd.factorize(answers.rows["recording"])[0]
+    told = replace(answers, scores=answers.scores + 5 * own[recording].astype(np.float32))
+    assert told.top_k() > 2 * told.chance
+    pd.testing.assert_frame_equal(told.within(), answers.within())
+
+
+@pytest.mark.parametrize("over", ["repeat", "subject"])
+def test_averages_equal_loops(answers, over):
+    mean = answers.averaged(over)
+    assert len(mean.rows) == (120 if over == "repeat" else len(set(answers.target)))
+    for i, row in mean.rows.iterrows():
+        same = answers.target == mean.target[i]
+        same &= (answers.rows["subject"] == row["subject"]) if over == "repeat" else True
+        np.testing.assert_allclose(mean.scores[i], answers.scores[same].mean(0), rtol=1e-4, atol=1e-5)
+        assert row["n_averaged"] == same.sum()
+        assert row["segment"] == mean.candidates["segment"][mean.target[i]]
+    assert mean.top_k() > answers.top_k() + 0.05
+    assert mean.null(n_shifts=100).mean() == pytest.approx(mean.chance, abs=0.03)
+
+
+def test_averaging_one_repeat_changes_nothing():
+    answers = made_up(n_repeats=1)
+    mean = answers.averaged("repeat")
+    np.testing.assert_array_equal(mean.scores, answers.scores)
+    np.testing.assert_array_equal(mean.ranks, answers.ranks)
+    assert mean.averaged("subject").averaged("subject").top_k() == mean.averaged("subject").top_k()
+
+
+def test_a_sentence_helps_its_windows_and_never_sees_the_target(answers):
+    pooled = answers.pooled(weight=2)
+    assert pooled.top_k() > answers.top_k() + 0.05
+    np.testing.assert_array_equal(answers.pooled(weight=0).scores, answers.scores)
+    elsewhere = replace(answers, target=np.roll(answers.target, 1))
+    np.testing.assert_array_equal(elsewhere.pooled(weight=2).scores, pooled.scores)
+
+
+def test_random_sentences_help_nobody():
+    answers = made_up(n_subjects=1, n_repeats=8)  # all hear the same: a group does not tell the recording
+    answers = replace(answers, scores=answers.scores[:, :40], candidates=answers.candidates[:40])
+    assert answers.pooled().top_k() > answers.top_k() + 0.05
+    timeless = answers.rows.drop(columns="onset")  # or neighbours of one name would still be grouped
+    for seed in range(5):
+        drawn = np.random.default_rng(seed).permutation(answers.rows["sequence"])
+        pooled = replace(answers, rows=timeless.assign(sequence=drawn)).pooled()
+        assert pooled.top_k() < answers.top_k() + 0.01
+
+
+def test_words_are_plain_text_and_chance_is_that_of_equal_scores(answers):
+    table = answers.words(k=2)
+    assert (table["n_words"] == 7).all(), "the, a, hare, queen, of, hearts, ran"
+    assert (table["n_wordless"] == 24).all(), "a dash is no word"
+    assert table.loc["balanced", "top_k"] > table.loc["balanced", "chance"]
+    blank = replace(answers, scores=np.zeros_like(answers.scores)).words(k=2)
+    assert (blank["top_k"] == blank["chance"])[:2].all()
+    assert (blank["chance"] == table["chance"]).all()
+    assert blank.loc["timing alone"].equals(table.loc["timing alone"]), "no EEG/MEG has a say in it"
+    assert blank.loc["balanced", "chance"] == pytest.approx(2 / 7), "'the' and 'of' are twice as common"
+    assert blank.loc["plain", "chance"] == pytest.approx(4 / 9)
+
+
+def test_parts_join_to_the_whole(answers):
+    rng = np.random.default_rng(0)
+    parts = []
+    for name in ("s0", "s1", "s2"):
+        rows, order = np.flatnonzero(answers.rows["subject"] == name), rng.permutation(120)
+        parts.append(Retrieval(
+            answers.scores[np.ix_(rows, order)], np.argsort(order)[answers.target[rows]],
+            answers.candidates.iloc[order].reset_index(drop=True), answers.rows.iloc[rows].reset_index(drop=True),
+            k=5,
+        ))  # fmt: skip
+    whole = join_answers(parts)
+    pd.testing.assert_series_equal(whole.summary(n_shifts=20), answers.summary(n_shifts=20))
+    np.testing.assert_array_equal(whole.ranks, answers.ranks)
+    assert (whole.candidates["segment"].to_numpy()[whole.target] == answers.rows["segment"]).all()
+    with pytest.raises(ValueError, match="part 1 has 120, of which 120 are those, and k=4"):
+        join_answers([parts[0], replace(parts[1], k=4)])
+    fewer = replace(parts[1], scores=parts[1].scores[:, :99], candidates=parts[1].candidates[:99])
+    with pytest.raises(ValueError, match="part 1 has 99, of which 99 are those"):
+        join_answers([parts[0], fewer])
+
+
+# End to end
+
+
+@pytest.fixture(scope="module")
+def heard(listening, tiny_pipeline):
+    X, y = listening
+    train, test = next(StimulusKFold(3).split(X, y))
+    pipe = tiny_pipeline(max_epochs=12).fit(X.iloc[train], y.iloc[train])
+    return pipe, X.iloc[test], y.iloc[test], X.iloc[train], y.iloc[train]
+
+
+def test_retrieve_keeps_what_the_scorer_streams(heard):
+    pipe, X, y, *_ = heard
+    answers = retrieve(pipe, X, y)
+    scores = retrieval_scores(pipe, X, y)
+    assert answers.top_k() == scores["top_k"] == pipe.score(X, y)
+    assert answers.top_k(1) == scores["top_1"]
+    assert answers.median_relative_rank() == scores["median_relative_rank"]
+    assert answers.n_candidates == scores["n_candidates"]
+    assert answers.scores.dtype == np.float32
+    np.testing.assert_array_equal(answers.scores, pipe[-1].similarity(pipe[:-1].transform(X), y))
+    assert (answers.candidates["segment"].to_numpy()[answers.target] == y["segment"].to_numpy()).all()
+    assert answers.rows["subject"].tolist() == X["subject"].tolist()
+    assert {"recording", "onset", "duration", "segment", "sequence", "word"} <= set(answers.rows)
+    assert list(answers.rows.index) == list(range(len(X)))
+
+
+def test_a_real_table_answers_every_question(heard):
+    pipe, X, y, *_ = heard
+    answers = retrieve(pipe, X, y)
+    assert not answers.summary(n_shifts=50).isna().any()
+    assert answers.averaged().top_k(1) >= answers.top_k(1)
+    assert np.isfinite(answers.pooled().scores).all()
+    assert (answers.within()["n_candidates"] == answers.n_candidates).all(), "both heard the same"
+    words = answers.words()
+    assert (words["n_windows"] + words["n_wordless"] == len(X)).all()
+    assert words.loc["balanced", "n_wordless"] == y["word"].isna().sum() > 0
+
+
+def test_retrieve_takes_searches_and_warns_of_leaks(heard, tiny_pipeline):
+    pipe, X, y, X_train, y_train = heard
+    search = GridSearchCV(
+        tiny_pipeline(max_epochs=1), {"encoder__lr": [1e-3]}, cv=StimulusKFold(2), scoring=retrieval_scores,
+        refit="top_k",
+    ).fit(X_train, y_train)  # fmt: skip
+    np.testing.assert_array_equal(
+        retrieve(search, X, y).scores, retrieve(search.best_estimator_, X, y).scores
+    )
+    with pytest.warns(StimulusLeakWarning) as record:
+        retrieve(pipe, X_train, y_train)
+    assert record[0].filename == __file__
+
+
+def test_arrays_are_one_unnamed_listener():
+    rng = np.random.default_rng(0)
+    brain = rng.normal(size=(60, 4, 20)).astype(np.float32)
+    speech = brain[:, :2] + 0.1 * rng.normal(size=(60, 2, 20)).astype(np.float32)
+    decoder = RidgeDecoder(lags=(0, 0), sfreq=10, k=1).fit(brain[:30], speech[:30])
+    answers = retrieve(decoder, brain[30:], speech[30:])
+    assert answers.top_k() == decoder.score(brain[30:], speech[30:])
+    assert answers.per_subject().index.tolist() == [""]
+    assert answers.candidates["segment"].is_unique
+    rows = pd.DataFrame({"subject": "a", "recording": "r", "onset": 3.0 * np.arange(30), "duration": 2.0})
+    windows = Windows.from_array(brain[30:], rows=rows, sfreq=10)
+    assert retrieve(decoder, windows, speech[30:]).null(n_shifts=5).shape == (5,)
+
+
+def test_arrays_are_joined_by_what_was_heard_and_not_by_their_order():
+    rng = np.random.default_rng(0)
+    brain = rng.normal(size=(60, 4, 20)).astype(np.float32)
+    speech = brain[:, :2] + 0.5 * rng.normal(size=(60, 2, 20)).astype(np.float32)
+    decoder = RidgeDecoder(lags=(0, 0), sfreq=10, k=1).fit(brain[:30], speech[:30])
+    first, order = np.arange(30, 45), rng.permutation(np.arange(30, 45))
+    parts = [retrieve(decoder, brain[rows], speech[rows]) for rows in (first, order)]
+    whole = join_answers(parts)
+    np.testing.assert_array_equal(whole.target, np.r_[first, order] - 30)
+    np.testing.assert_array_equal(whole.ranks, np.r_[parts[0].ranks, parts[1].ranks])
+    with pytest.raises(ValueError, match="part 1 has 15, of which 0 are those"):
+        join_answers([parts[0], retrieve(decoder, brain[45:], speech[45:])])
+    nameless = retrieve(decoder, brain[first], Windows.from_array(speech[first], sfreq=10))
+    np.testing.assert_array_equal(nameless.ranks, parts[0].ranks)
+    with pytest.raises(ValueError, match="part 1 does not say which segments .* lack the column 'segment'"):
+        join_answers([parts[0], nameless])
+    with pytest.raises(ValueError, match="needs one part at least"):
+        join_answers([])
+
+
+@pytest.mark.parametrize("ask", [retrieve, retrieval_scores])
+def test_who_is_no_decoder_is_refused(ask):
+    with pytest.raises(TypeError, match=rf"{ask.__name__} needs a decoder .* got Ridge"):
+        ask(make_pipeline(Ridge()), np.eye(3), np.eye(3))
+    with pytest.raises(TypeError, match="got BaseEstimator"):
+        ask(BaseEstimator(), np.eye(3), np.eye(3))

@@ -1,0 +1,167 @@
+"""Results files that are damaged, foreign or no files: skipped line by line with a warning, or refused."""
+
+import base64
+import json
+import os
+import zlib
+
+import numpy as np
+import pytest
+from helpers.decoders import FAST, ONE, people, same
+
+from sk_b2s import StimulusKFold, benchmark, read_results
+from sk_b2s._utils._json_lines import Ledger
+from sk_b2s.evaluation._results._lines import find_problem, pack_array, unpack_array
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A small run with controls: arguments, table and lines of its file."""
+    X, y = people(n_recordings=4, n=40, together=2)
+    arguments = {"estimators": {"one": ONE}, "X": X, "y": y, "cv": StimulusKFold(2), "controls": ["surrogate"], "k": 5,
+                 "n_candidates": None, **FAST}  # fmt: skip
+    path = tmp_path_factory.mktemp("results") / "r.jsonl"
+    results = benchmark(path=path, **arguments)
+    return arguments, results, path.read_bytes().split(b"\n")
+
+
+def bomb(line):
+    line = json.loads(line)
+    zeros = base64.b64encode(zlib.compress(bytes(300_000_000), 1)).decode()
+    line["outcome"]["records"][0]["relative"] = {"shape": [37_500_000], "f8": zeros}
+    return json.dumps(line).encode()
+
+
+DAMAGE = {
+    "Latin-1": lambda line: line.replace(b'"one"', b'"\xf6ne"'),
+    "NUL": lambda line: b"\0" + line,
+    "NUL inside": lambda line: line[:100] + b"\0" + line[101:],
+    "cut": lambda line: line[:200],
+    "first half lost": lambda line: line[len(line) // 2 :],
+    "nested": lambda line: b"[" * 3000,
+    "nested deeper": lambda line: b'{"a":' * 100_000,
+    "digits": lambda line: line.replace(b'"seed": 0', b'"seed": ' + b"9" * 5000),
+    "large": lambda line: line.replace(b'"seed": 0', b'"seed": ' + b"9" * 400),
+    "key alone": lambda line: b'{"key": 1}',
+    "foreign": lambda line: b'{"key": "a"}',
+    "no key": lambda line: b'{"results": []}',
+    "a list": lambda line: b"[1, 2]",
+    "bomb": bomb,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.filterwarnings("ignore:.*(is not complete|the plan of)")
+def test_damaged_lines_are_counted_and_done_again(kind, done, tmp_path):
+    arguments, results, lines = done
+    path, full = tmp_path / "r.jsonl", [n for n, line in enumerate(lines) if line]
+    place = next(n for n in full if b'"records"' in lines[n])
+    damaged = [*lines[:place], DAMAGE[kind](lines[place]), *lines[place + 1 :]]
+    path.write_bytes(b"\n".join(damaged))
+    shown = (
+        rf"r\.jsonl': a line that holds no result was skipped, line {place + 1} .*{len(full) - 1} were read"
+    )
+    with pytest.warns(UserWarning, match=shown):
+        assert len(read_results(path)) < len(results)
+    with pytest.warns(UserWarning, match=rf"line {place + 1} "):
+        same(benchmark(path=path, **arguments), results)
+    with pytest.warns(UserWarning, match=rf"line {place + 1} .*{len(full)} were read"):
+        same(read_results(path), results)
+
+
+def test_many_damaged_lines_are_one_warning(done, tmp_path, recwarn):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"\n".join([*done[2], *[b"junk"] * 30]))
+    read_results(path)
+    said = [str(warning.message) for warning in recwarn if "skipped" in str(warning.message)]
+    assert len(said) == 1
+    assert "30 lines" in said[0]
+    assert "and 20 more" in said[0]
+
+
+@pytest.mark.parametrize("change", [lambda whole: b"\xef\xbb\xbf" + whole, lambda whole: whole.replace(b"\n", b"\r\n"),
+                                    lambda whole: whole + whole, lambda whole: whole.rstrip()])  # fmt: skip
+def test_harmless_changes_are_silent(change, done, tmp_path, recwarn):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(change(b"\n".join(done[2])))
+    same(read_results(path), done[1])
+    assert not [warning for warning in recwarn if "skipped" in str(warning.message)]
+
+
+def places(tree):
+    """Every place in a JSON text, as (holder, key)."""
+    pairs = (
+        list(tree.items()) if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    )
+    for key, value in pairs:
+        yield tree, key
+        yield from places(value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_any_value_of_a_line_may_be_of_another_type(done, tmp_path):
+    """A line is skipped, or read as it stands; nothing but ValueError comes out, with the name of the file."""
+    _, _, lines = done
+    path, rng = tmp_path / "r.jsonl", np.random.default_rng(0)
+    place = next(n for n, line in enumerate(lines) if b'"records"' in line)
+    whole = json.loads(lines[place])
+    n_places, junk = (
+        len(list(places(whole))),
+        [None, -1, "junk", [], {}, 10**30, float("nan"), [[1]], {"a": 1}, True],
+    )
+    for index in rng.choice(n_places, 40, replace=False):
+        line = json.loads(lines[place])
+        holder, key = list(places(line))[index]
+        holder[key] = junk[index % len(junk)]
+        path.write_bytes(b"\n".join([*lines[:place], json.dumps(line).encode(), *lines[place + 1 :]]))
+        try:
+            read_results(path)
+        except ValueError as error:
+            assert "r.jsonl" in str(error) or "done twice" in str(error) or "plan" in str(error)  # noqa: PT017
+
+
+def test_no_line_of_ours_has_a_problem(done):
+    for line in filter(None, done[2]):
+        assert find_problem(json.loads(line)) is None
+
+
+@pytest.mark.parametrize("shape", [[3], [2, 3], [0], []])
+def test_unpack_array_returns_what_was_packed(shape):
+    array = np.random.default_rng(0).standard_normal(shape)
+    item = json.loads(json.dumps(pack_array(array)))
+    np.testing.assert_array_equal(unpack_array(item), array)
+    for wrong in ([4], [-1], [1.5], ["3"], [10**12]):
+        with pytest.raises(ValueError, match="an array"):
+            unpack_array({**item, "shape": wrong})
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs and devices")
+
+
+@pytest.mark.parametrize("kind", ["folder", pytest.param("fifo", marks=posix), pytest.param("/dev/full", marks=posix),
+                                  pytest.param("/dev/zero", marks=posix)])  # fmt: skip
+def test_what_is_no_file_is_refused_before_it_is_read(kind, done, tmp_path):
+    path = tmp_path / "r.jsonl" if kind[0] != "/" else kind
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    shown = "not a regular file, and was not opened: name a file"
+    with pytest.raises(ValueError, match=f"{path}.*{shown}"):
+        benchmark(path=path, **done[0])
+    with pytest.raises(ValueError, match="no results" if kind == "folder" else f"{path}.*{shown}"):
+        read_results(path)
+
+
+@posix
+@pytest.mark.parametrize("most", [0, 100])
+def test_a_full_disk_is_said_with_the_file(most, tmp_path):
+    resource = pytest.importorskip("resource")
+    ledger, before = Ledger(tmp_path / "r.jsonl"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with ledger.claim("a" * 32) as claim:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+        try:
+            with pytest.raises(OSError, match=r"(too large|only 100 of).*make room.*r\.jsonl"):
+                claim.write({"value": "x" * 500})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)

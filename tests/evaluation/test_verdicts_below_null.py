@@ -1,0 +1,151 @@
+"""Verdicts below the null: everywhere that a verdict above it is reported."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.decoders import people, ridge
+from scipy.stats import binom
+from sk_b2s.score_plots import plot_controls
+from test_controls import outcome_of
+
+from sk_b2s import (
+    RidgeDecoder,
+    StimulusKFold,
+    audit,
+    benchmark,
+    methods_paragraph,
+    retrieve,
+    run_controls,
+    shift_test,
+    summarise,
+    write_report,
+)
+from sk_b2s._cli._commands import told_scores
+from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS, against_null, pooled_row, verdicts
+from sk_b2s.reporting._findings import headline, summary_rows, verdict_class
+
+
+class Turned(RidgeDecoder):
+    """A ridge whose estimates have the wrong sign."""
+
+    def _brain(self, X):
+        embed, n_windows = super()._brain(X)
+        return lambda rows: -embed(rows), n_windows
+
+
+def turned():
+    return Turned(**ridge(k=10, alphas=(1.0,)).get_params(deep=False))
+
+
+@pytest.fixture(scope="module")
+def inverted():
+    X, y = people(n_recordings=2, n=120, together=2)
+    return benchmark(
+        {"turned": turned(), "right": ridge(k=10, alphas=(1.0,))}, X, y, StimulusKFold(2),
+        controls=["surrogate"], n_candidates=30, n_shifts=200, verbose=0,
+    )  # fmt: skip
+
+
+def test_both_sides_of_a_null_are_compared():
+    table = pd.DataFrame({
+        "top_k": [0.5, 0.1, 0.02, 0.05, 0.2, 0.0], "null_low": [0.05] * 5 + [np.nan],
+        "null_high": [0.2] * 5 + [np.nan],
+    })  # fmt: skip
+    assert against_null(table).tolist() == [
+        "above its null", "at chance", BELOW, "at chance", "at chance", "no null",
+    ]  # fmt: skip
+    assert against_null(table.drop(columns="null_low")).tolist()[2] == "at chance"
+    rounded = pd.DataFrame({"top_k": [0.1 + 0.2], "null_low": [0.3], "null_high": [0.3]})
+    assert against_null(rounded).tolist() == ["at chance"]
+
+
+def test_benchmark_reports_an_inverted_decoder(inverted):
+    of = inverted[inverted["control"] == "decoder"].groupby("estimator")["verdict"].unique()
+    assert BELOW in of["turned"]
+    assert set(of["right"]) == {"above its null"}
+    summary = summarise(inverted).query("control == 'decoder' and pool == 'all'").set_index("estimator")
+    assert summary["verdict"].to_dict() == {"turned": BELOW, "right": "above its null"}
+    assert (
+        summary.loc["turned", "top_k"]
+        < summary.loc["turned", "null_low"]
+        < summary.loc["turned", "null_mean"]
+    )
+    assert summarise(inverted).query("control != 'decoder'")["verdict"].eq("at chance").all()
+
+
+def test_the_page_the_paragraph_and_the_command_line_say_it_first(inverted, tmp_path):
+    kind, said, _ = headline(summary_rows(inverted), inverted)
+    assert kind == "bad"
+    assert said.startswith(f"turned scored below its null: {BELOW_MEANS}.")
+    assert said.endswith("right reads heard speech better than the null.")
+    assert verdict_class(BELOW) == "bad"
+    page = write_report(inverted, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.index("turned scored below its null") < page.index("<h2>Scores")
+    assert "Below the null of their own: turned" in page
+    text = methods_paragraph(inverted)
+    assert f"; {BELOW}: {BELOW_MEANS}." in text.split("turned: top-10")[1].split("right: top-10")[0]
+    assert BELOW not in text.split("right: top-10")[1]
+    printed = told_scores(summarise(inverted))
+    assert f"  {BELOW}" in printed
+    assert "null from" in printed
+    assert "signs or pairs" in printed
+    one = inverted[inverted["estimator"] == "right"]
+    assert "null from" not in told_scores(summarise(one))
+
+
+def test_similarities_with_the_wrong_sign_are_below_their_null():
+    X, y = people(n_recordings=2, n=120, together=2)
+    train, test = next(StimulusKFold(2).split(X, y))
+    answers = retrieve(ridge(k=10, alphas=(1.0,)).fit(X[train], y.iloc[train]), X[test], y.iloc[test])
+    table = answers.rows.assign(target=answers.target)
+    assert summarise(audit(answers.scores, table))["verdict"].eq("above its null").all()
+    turned = audit(-answers.scores, table)
+    assert summarise(turned)["verdict"].eq(BELOW).all()
+    assert (turned["match_mismatch"] < 0.5).all()
+    test = shift_test(type(answers)(-answers.scores, answers.target, answers.candidates, answers.rows, 10))
+    assert test["p_below"] < 0.01 < 0.99 < test["p"]
+    assert test["null_low"] <= test["null_mean"]
+
+
+def test_run_controls_has_two_sides():
+    X, y = people(n_recordings=2, n=120, together=2)
+    table = run_controls(turned(), X, y, StimulusKFold(2), controls=["decoder", "surrogate"], n_shifts=200)
+    assert table["verdict"].to_dict() == {"decoder": BELOW, "surrogate": "at chance"}
+    assert table["inverted_below"].notna().to_dict() == {"decoder": False, "surrogate": True}
+
+
+def test_an_inverted_control_is_named_and_is_no_leak():
+    null = np.random.default_rng(0).normal(0.7, 0.01, (6, 1000))
+    low = pooled_row(outcome_of(np.ones((6, 6)), null))  # 0.4 where the null is 0.7, and chance 0.1
+    assert low["inverted_below"] == pytest.approx(0.1 - 2.4 * 0.01 / np.sqrt(6), abs=0.005)
+    table = pd.DataFrame({"decoder": low, "surrogate": low | {"leak_above": 0.9}}).T
+    assert verdicts(table)["surrogate"] == "at chance"  # below its null, but not below chance
+    table.loc["surrogate", "inverted_below"] = 0.5
+    assert verdicts(table).to_dict() == {"decoder": BELOW, "surrogate": BELOW}
+
+
+def test_inverted_controls_are_marked_on_page_and_plot(inverted):
+    own = inverted["control"] == "surrogate"
+    marked = inverted.assign(verdict=inverted["verdict"].mask(own, BELOW))
+    rows = summary_rows(marked)
+    assert rows.loc[rows["control"] == "surrogate", "verdict"].eq(BELOW).all()
+    notes = headline(rows, marked)[2]
+    assert notes[0].startswith("surrogate scored below what chance explains. That is no leak")
+    assert BELOW in {text.get_text() for text in plot_controls(marked).texts}
+
+
+def test_noise_is_seldom_on_either_side():
+    rng, n, n_draws = np.random.default_rng(3), 60, 150
+    table = pd.DataFrame({
+        "subject": "a", "recording": "a", "onset": np.arange(n) * 1.0, "duration": 3.0, "segment": np.arange(n),
+    })  # fmt: skip
+    found = []
+    for _ in range(n_draws):
+        brain = rng.standard_normal((n + 2, 12))
+        window = brain[:-2] + brain[1:-1] + brain[2:]  # neighbours overlap
+        found += audit(window @ rng.standard_normal((n, 12)).T, table, n_shifts=80, n_candidates=None)[
+            "verdict"
+        ].tolist()
+    most = binom.isf(0.001, n_draws, 0.04)  # short recordings: 3.8 % above, see summarise
+    assert found.count("above its null") <= most
+    assert 0 < found.count(BELOW) <= most

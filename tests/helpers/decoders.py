@@ -1,0 +1,110 @@
+"""Decoders, tables and recordings that several tests share."""
+
+import os
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import (
+    BrainEncoder,
+    FeatureScaler,
+    RidgeDecoder,
+    SoundArray,
+    StoredFeatures,
+    Windows,
+)
+from sk_b2s.evaluation._results._table import COST
+
+SFREQ, STEP, LENGTH = 8.0, 8, 24  # Hz; steps between windows and in a window
+
+
+def planted(fingerprint, response, n_recordings=6, n=120, seed=0):
+    """One person's recordings of different sounds: a fingerprint in each, a response to the sound, or both.
+
+    The fingerprint is a covariance of the noise, and goes with the mean of the sound's features, a voice.
+    """
+    rng = np.random.default_rng(seed)
+    n_times, n_features, n_channels = STEP * n + LENGTH, 4, 6
+    brains, sounds = [], []
+    for index in range(n_recordings):
+        heard = rng.standard_normal((n_times, n_features)) + fingerprint * rng.standard_normal(n_features)
+        noise = rng.standard_normal((n_times, n_channels)) * np.exp(
+            fingerprint * rng.standard_normal(n_channels)
+        )
+        noise[:, :n_features] += response * heard
+        brains.append(noise.astype(np.float32))
+        sounds.append(SoundArray(heard.astype(np.float32), SFREQ, f"sound {index}"))
+    which, start = np.repeat(np.arange(n_recordings), n), np.tile(np.arange(n) * STEP, n_recordings)
+    seconds = start / SFREQ
+    rows = pd.DataFrame({
+        "subject": "s", "recording": [f"r{i}" for i in which], "onset": seconds, "duration": LENGTH / SFREQ,
+    })  # fmt: skip
+    y = pd.DataFrame({
+        "sound": [sounds[i] for i in which], "sound_onset": seconds, "duration": (LENGTH - 1) / SFREQ,
+        "segment": np.arange(len(rows)), "block": 1000 * which + seconds.astype(int) // 20,
+        "block_start": seconds // 20 * 20, "block_stop": seconds // 20 * 20 + 20,
+    })  # fmt: skip
+    return Windows(brains, which, start, LENGTH, SFREQ, rows=rows), y
+
+
+class Power(TransformerMixin, BaseEstimator):
+    """The logarithm of the power, from which a linear decoder reads a covariance."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return X.then(log_power)
+
+
+def log_power(batch, which):
+    return batch.square_().log1p_()
+
+
+def ridge(**changes):
+    speech = make_pipeline(StoredFeatures(), FeatureScaler())
+    return RidgeDecoder(speech=speech, lags=(0, 0), **changes)
+
+
+def tiny_encoder():
+    return BrainEncoder(
+        speech=make_pipeline(StoredFeatures(), FeatureScaler()), spatial_attention=False, subject_layer=None,
+        n_virtual_channels=8, hidden=16, depth=2, max_epochs=15, lr=3e-3, batch_size=64, validation=None,
+        precision="float32", random_state=0, verbose=0, device="cpu",
+    )  # fmt: skip
+
+
+ONE = ridge(alphas=(1.0,))
+FAST = {"n_shifts": 50, "verbose": 0}
+
+
+def people(fingerprint=0.0, response=0.3, n_recordings=6, n=60, seed=0, together=1):
+    """Planted recordings, ``together`` of which belong to one person."""
+    X, y = planted(fingerprint, response, n_recordings, n, seed)
+    who = X.rows["recording"].str[1:].astype(int) // together
+    X.rows = X.rows.assign(subject=[f"s{i}" for i in who], study="planted")
+    return X, y
+
+
+def same(a, b):
+    """Compare two tables but for what they cost."""
+    pd.testing.assert_frame_equal(a.drop(columns=list(COST)), b.drop(columns=list(COST)))
+
+
+# --- files -------------------------------------------------------------------------------------------
+
+
+class Counting(RidgeDecoder):
+    """A ridge that notes its fits in a file beside this one's results."""
+
+    def fit(self, X, y):
+        with open(os.environ["FITS"], "a") as file:
+            file.write("fit\n")
+        return super().fit(X, y)
+
+
+def counting(**changes):
+    return Counting(**{**ONE.get_params(deep=False), **changes})

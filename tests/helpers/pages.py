@@ -1,0 +1,47 @@
+"""A reader of HTML pages, and texts that try to break them."""
+
+import re
+from html.parser import HTMLParser
+
+EVIL = "<script>alert('x')</script> & \"$\\alpha$\" <img src=http://a.b/c>"
+
+
+class Reader(HTMLParser):
+    """What a browser sees of a page: elements in order, text, and whether all that opens closes."""
+
+    VOID = {"meta", "br", "img", "link"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.words, self.ids, self.within = [], [], [], [], {}
+        self.feed(text)
+        self.close()
+        assert not self.open, "all that opens closes"
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        self.ids += [value for key, value in attributes if key == "id"]
+        if name not in self.VOID:
+            self.open.append(name)
+
+    def handle_startendtag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, text):
+        self.words.append(text)
+        if self.open:
+            self.within.setdefault(self.open[-1], []).append(text)
+
+    def all(self, name):
+        return [attributes for found, attributes in self.elements if found == name]
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    @property
+    def pictures(self):
+        return [a for name, a in self.elements if name in ("svg", "img") or a.get("role") == "img"]

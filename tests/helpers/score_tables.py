@@ -1,0 +1,65 @@
+"""Tables of scores, curves and retrieval results as the evaluation returns them."""
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s.decoding._retrieval_result import Retrieval  # noqa: E402
+from sk_b2s.evaluation._results._table import COLUMNS  # noqa: E402
+
+
+def table_of_scores(estimators=("ridge", "encoder"), people="abcd", leak=None, seed=0):
+    """A table as a benchmark makes it: two folds, two seeds, two pools and a control of each estimator."""
+    rng, rows = np.random.default_rng(seed), []
+    for at, name in enumerate(estimators):
+        for control in ("decoder", "surrogate"):
+            for (fold, s), who in [((f, s), who) for f in (0, 1) for s in (0, 1) for who in people]:
+                for pool, chance in (("all", 0.1), ("50", 0.2)):
+                    score = chance + (0.2 + 0.1 * at) * (control == "decoder") + 0.05 * rng.random()
+                    rows.append(
+                        dict.fromkeys(COLUMNS, 0.0)
+                        | {
+                            "study": "planted", "estimator": name, "control": control, "seed": s, "fold": fold,
+                            "subject": who, "condition": "", "pool": pool, "n_train": 500.0,
+                            "n_windows": int(rng.integers(50, 150)), "n_candidates": int(10 / chance), "k": 10,
+                            "chance": chance, "top_1": score / 4, "top_5": score / 2, "top_10": score, "top_k": score,
+                            "median_relative_rank": 0.3, "match_mismatch": 0.7, "null_mean": chance + 0.001,
+                            "null_low": chance - 0.05, "null_high": chance + 0.06, "peak_mb": 100.0,
+                            "verdict": "above its null" if control == "decoder" else "at chance",
+                            "versions": "sk_b2s 0.1.0 torch 2.4", "error": "", "key": "",
+                            "cv": "StimulusKFold(2)", "leakage": np.nan, "warnings": "",
+                        }
+                    )  # fmt: skip
+    table = pd.DataFrame(rows)
+    if leak is not None:
+        mine = table["estimator"] == leak
+        table.loc[mine & (table["control"] == "decoder"), "verdict"] = "LEAK (surrogate)"
+        table.loc[mine & (table["control"] == "surrogate"), "verdict"] = "LEAK"
+    return table
+
+
+def answers_of(n_words=6, repeats=5, people="ab", seed=0, gain=2.0):
+    """Answers to a sentence of distinct words, heard several times by each person."""
+    rng = np.random.default_rng(seed)
+    n = n_words * repeats
+    candidates = pd.DataFrame({
+        "segment": np.arange(n), "word": [f"w{i % n_words}" for i in range(n)],
+        "sequence": np.arange(n) // n_words,
+    })  # fmt: skip
+    target = np.tile(np.arange(n), len(people))
+    rows = candidates.iloc[target].reset_index(drop=True)
+    rows = rows.assign(subject=np.repeat(list(people), n), recording=np.repeat(list(people), n),
+                       onset=np.tile(3.0 * np.arange(n), len(people)), duration=3.0)  # fmt: skip
+    scores = rng.normal(size=(len(target), n))
+    scores[np.arange(len(target)), target] += gain
+    return Retrieval(scores.astype(np.float32), target, candidates, rows, k=5)
+
+
+# --- curves ------------------------------------------------------------------------------------------
+
+
+def curve_of(column, values):
+    return pd.DataFrame([
+        {column: value, "minutes": np.nan, "n_subjects": 3, "fold": 0, "subject": who, "n_windows": 10 + i, "k": 5,
+         "n_candidates": 50, "chance": 0.1, "top_k": 0.2 + 0.1 * at + 0.01 * i} | ({column: value})
+        for at, value in enumerate(values) for i, who in enumerate("abc")
+    ])  # fmt: skip

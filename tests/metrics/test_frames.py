@@ -1,0 +1,90 @@
+"""What is pooled to the rate of speech is what the paper repeats to the rate of the brain, from a score to a fit."""
+
+import numpy as np
+import pytest
+import torch
+
+from sk_b2s import (
+    BrainEncoder,
+    Epocher,
+    FeatureScaler,
+    MelSpectrogram,
+    RobustChannelScaler,
+    StimulusKFold,
+    Windows,
+    make_segments,
+)
+from sk_b2s.datasets import make_listening
+from sk_b2s.metrics._frames import frame_of_step, frame_weights
+from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._similarity import similarity
+
+N_STEPS, SFREQ_X, SFREQ_Y = 343, 120, 50
+
+
+def reference_scores(Z, Y):
+    """Scores as the paper has them: candidates of one norm, estimates as they are, no temperature."""
+    norms = np.sqrt((Y**2).sum((1, 2), keepdims=True))
+    return np.einsum("bft,oft->bo", Z, Y / (1e-8 + norms))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_scores_are_those_of_the_reference_at_the_size_of_the_paper(dtype):
+    rng = np.random.default_rng(0)
+    frames = frame_of_step(N_STEPS, SFREQ_X, SFREQ_Y)
+    Z = rng.standard_normal((6, 1024, N_STEPS)).astype(dtype)
+    Y = rng.standard_normal((9, 1024, frames[-1] + 1)).astype(dtype)
+    expected = reference_scores(Z.astype(float), Y[:, :, frames].astype(float))
+    pooled = np.stack([Z[:, :, frames == frame].mean(2) for frame in range(frames[-1] + 1)], axis=2)
+    weights = frame_weights(N_STEPS, SFREQ_X, SFREQ_Y)
+    ours = similarity(torch.from_numpy(pooled), torch.from_numpy(Y), torch.from_numpy(weights)).numpy()
+    assert np.abs(ours - expected).max() < 1e-5 * max(1, np.abs(expected).max())
+    target = np.array([0, 3, 8, 8, 1, 5])
+    np.testing.assert_array_equal(ranks(ours, target), ranks(expected, target))
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """Two people, loud and clear: the brain at 60 Hz, and what was heard at 25 Hz and repeated to 60 Hz."""
+    root = tmp_path_factory.mktemp("two_rates")
+    events = make_listening(2, 3, snr_db=-3, n_channels=16, root=root)
+    X, y = make_segments(events, tmin=-0.5, tmax=2.0)
+    split = next(StimulusKFold(4).split(X, y))
+    brain = RobustChannelScaler().fit_transform(Epocher(sfreq=60, lag=0.15).fit_transform(X))
+    features = MelSpectrogram(n_mels=20, sfreq=25).fit(y).transform(y)
+    pooled = FeatureScaler().fit(features[split[0]]).transform(features)
+    return brain, pooled, repeated(pooled, brain), split
+
+
+def repeated(features, brain):
+    """Windows of the features at the rate of the brain, each frame as often as it has steps."""
+    data = np.asarray(features)[:, :, frame_of_step(brain.shape[2], brain.sfreq, features.sfreq)]
+    return Windows.from_array(data, rows=features.rows, sfreq=brain.sfreq)
+
+
+def fitted(experiment, heard, seed):
+    """Train for a few epochs, and score on the speech left out: losses, top-10."""
+    brain, _, _, (train, test) = experiment
+    encoder = BrainEncoder(
+        hidden=24, depth=2, n_virtual_channels=16, batch_size=64, max_epochs=4, lr=3e-3, k=10, precision="float32",
+        random_state=seed, verbose=0,
+    )  # fmt: skip
+    encoder.fit(brain[train], heard[train])
+    losses = np.array([[epoch["train_loss"], epoch["valid_loss"]] for epoch in encoder.history_])
+    return losses, encoder.score(brain[test], heard[test])
+
+
+@pytest.mark.slow
+def test_training_on_pooled_frames_is_training_on_repeated_features(experiment):
+    """Equal seeds take the same path, but for rounding, and end within what another seed changes."""
+    _, pooled, repeats, _ = experiment
+    assert pooled.shape[2] < repeats.shape[2] == experiment[0].shape[2]
+    runs = [fitted(experiment, pooled, seed) for seed in range(3)]
+    losses, score = fitted(experiment, repeats, 0)
+    np.testing.assert_allclose(losses[:, 0], runs[0][0][:, 0], rtol=1e-3)
+    np.testing.assert_allclose(losses[:, 1], runs[0][0][:, 1], rtol=1e-2)
+    scores = [its for _, its in runs]
+    assert min(scores) > 0.3, "there is something to lose"
+    assert abs(score - scores[0]) < np.std(scores, ddof=1)
+    valid = [its[-1, 1] for its, _ in runs]
+    assert abs(losses[-1, 1] - valid[0]) < np.std(valid, ddof=1)

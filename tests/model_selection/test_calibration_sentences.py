@@ -1,0 +1,153 @@
+"""Sentences for a new listener: within the minutes, rich rather than many, new rather than said before."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_b2s import SoundArray, SoundIntervals, suggest_calibration
+from sk_b2s.model_selection._calibration_sentences import _phoneme_counts, greedy_cover
+
+SFREQ = 16.0
+
+
+@pytest.fixture(scope="module")
+def told():
+    """Two sounds of ten sentences each, heard by two people: windows, phonemes, and what each sentence says."""
+    rng = np.random.default_rng(0)
+    rows, spoken, saying = [], [], {}
+    for name in "ab":
+        sound = SoundArray(rng.standard_normal((int(SFREQ) * 100, 3)), SFREQ, name)
+        for index in range(10):
+            key, begin = f"{name}/{index}", 10.0 * index
+            text = rng.choice(list("ptkbdg"), rng.integers(3, 25))
+            saying[key] = list(text)
+            onsets = begin + np.linspace(0.1, 5.9, len(text))
+            spoken.append(
+                pd.DataFrame({"type": "phoneme", "sound": sound, "sound_onset": onsets, "text": text})
+            )
+            block = int(f"{ord(name)}{index}")
+            rows += [
+                {"sound": sound, "sound_onset": begin + step, "duration": 3.0, "sequence": key, "block": block}
+                for _ in range(2) for step in (0.0, 1.0, 2.0, 3.0)
+            ]  # fmt: skip
+    return pd.DataFrame(rows), pd.concat(spoken, ignore_index=True), saying
+
+
+def chosen(y, rows):
+    return list(dict.fromkeys(y["sequence"].iloc[rows]))
+
+
+@pytest.mark.parametrize("minutes", [0.1, 0.33, 1.0, 5.0])
+def test_whole_sentences_within_the_minutes(told, minutes):
+    y, phonemes, _ = told
+    rows = suggest_calibration(y, minutes, phonemes)
+    assert SoundIntervals.from_table(y.iloc[rows]).seconds <= 60 * minutes
+    names = chosen(y, rows)
+    assert sorted(rows) == np.flatnonzero(y["sequence"].isin(names)).tolist()
+    assert len(names) == min(20, int(60 * minutes / 6)), "another one would have fitted in"
+    order = np.random.default_rng(0).permutation(len(y))
+    shuffled = y.iloc[order]
+    assert chosen(shuffled, suggest_calibration(shuffled, minutes, phonemes)) == names
+
+
+def test_phonemes_are_counted_where_they_are_heard(told):
+    y, phonemes, saying = told
+    heard = [SoundIntervals.from_table(part) for _, part in y.groupby("sequence", sort=False)]
+    twice = pd.concat([phonemes, phonemes])  # as in the events of two people
+    silent = phonemes.assign(text="sp", sound_onset=phonemes["sound_onset"] + 0.01)
+    stressed = phonemes.assign(text=phonemes["text"].str.upper() + "1")
+    words = phonemes.assign(type="word", text="word")
+    for table in (phonemes, twice, pd.concat([phonemes, silent, words]), stressed):
+        counts = _phoneme_counts(heard, table)
+        names = sorted(
+            set("".join(map("".join, saying.values()))), key="".join(map("".join, saying.values())).index
+        )
+        expected = [[text.count(name) for name in names] for text in saying.values()]
+        np.testing.assert_array_equal(np.sort(counts, axis=1), np.sort(expected, axis=1))
+        np.testing.assert_array_equal(np.sort(counts.sum(0)), np.sort(np.sum(expected, axis=0)))
+
+
+def test_each_next_sentence_adds_most_per_second(told):
+    y, phonemes, saying = told
+
+    def worth(names):
+        text = [phone for name in names for phone in saying[name]]
+        return sum(np.sqrt(text.count(phone)) for phone in set(text))
+
+    names = chosen(y, suggest_calibration(y, 0.8, phonemes=phonemes))
+    for place, name in enumerate(names):
+        values = {one: worth([*names[:place], one]) for one in saying if one not in names[:place]}
+        assert values[name] == pytest.approx(max(values.values()))
+    sets = list(combinations(saying, 3))
+    best = max(map(worth, sets))
+    assert worth(names[:3]) >= (1 - 1 / np.e) * best, "what a greedy choice is known to reach"
+
+
+def test_what_was_said_before_adds_less(told):
+    story = told[0]["sound"][0]
+    y = pd.DataFrame({
+        "sound": [story] * 3, "sound_onset": [0.0, 10.0, 20.0], "duration": 6.0, "sequence": ["much", "again", "new"],
+    })  # fmt: skip
+    says = {0: "aaaabbbb", 10: "aaaabbb", 20: "cc"}
+    phonemes = pd.DataFrame(
+        [{"type": "phoneme", "sound": story, "sound_onset": begin + 0.5 * i, "text": phone}
+         for begin, text in says.items() for i, phone in enumerate(text)]
+    )  # fmt: skip
+    assert chosen(y, suggest_calibration(y, 0.2, phonemes=phonemes)) == ["much", "again"]
+    rare = phonemes.assign(
+        text=phonemes["text"].where(phonemes["sound_onset"] < 20, ["c", "d"] * 7 + ["c", "d", "e"])
+    )
+    assert chosen(y, suggest_calibration(y, 0.2, phonemes=rare)) == ["much", "new"]
+
+
+def test_blocks_stand_for_sentences_that_are_not_known(told):
+    y, phonemes, _ = told
+    by_block = chosen(y, suggest_calibration(y.assign(sequence=np.nan), 1.0, phonemes=phonemes))
+    assert by_block == chosen(y, suggest_calibration(y.drop(columns="sequence"), 1.0, phonemes=phonemes))
+    assert by_block == chosen(y, suggest_calibration(y, 1.0, phonemes=phonemes))
+
+
+def test_a_greedy_choice_goes_by_what_a_second_adds():
+    def worth(chosen):
+        return 2.0 * len(chosen) + np.array([3.0, 2.0, 1.0])
+
+    assert greedy_cover(worth, np.array([10.0, 1.0, 1.0]), 3.0) == [1, 2]
+    assert greedy_cover(worth, np.array([10.0, 1.0, 1.0]), 0.5) == []
+
+
+ERRORS = {
+    "table": (lambda y, p: suggest_calibration(y.drop(columns="sound"), 1.0, p), r"the columns \['sound'\]"),
+    "minutes": (lambda y, p: suggest_calibration(y, 0, p), "above 0, got 0"),
+    "too few": (lambda y, p: suggest_calibration(y, 0.05, p), "the shortest of 20 sentences, .* has 6.0 s"),
+    "other sounds": (lambda y, p: suggest_calibration(y, 1.0, p[p["sound"] != p["sound"][0]].assign(sound_onset=999.0)),
+                     "none of its rows of type 'phoneme' is heard in y"),
+    "no rows": (lambda y, p: suggest_calibration(y[:0], 1.0, p), "y has no rows"),
+    "no duration": (lambda y, p: suggest_calibration(y.assign(duration=y["duration"].where(y.index != 7, 0)), 1.0, p),
+                    r"row 7 has a duration of 0.0 s \(1 such rows\)"),
+    "unnamed": (lambda y, p: suggest_calibration(y, 1.0, p.assign(text=p["text"].where(p.index != 4))),
+                r"phonemes row 4 says nothing in 'text' \(1 such rows\)"),
+    "no text": (lambda y, p: suggest_calibration(y, 1.0, p.drop(columns=["text", "sound"])),
+                r"in the columns \['sound', 'text'\] which are heard where"),
+    "words alone": (lambda y, p: suggest_calibration(y, 1.0, p.assign(type="word")), "none of its rows of type 'ph"),
+    "no names": (lambda y, p: suggest_calibration(y.drop(columns=["sequence", "block"]), 1.0, p),
+                 "row 0 says neither in 'sequence' nor in 'block'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_name_the_way_out(told, name):
+    function, message = ERRORS[name]
+    with pytest.raises(ValueError, match=message):
+        function(*told[:2])
+
+
+def test_tables_are_asked_for(told):
+    y, phonemes, _ = told
+    with pytest.raises(
+        TypeError, match="phonemes must be an events table .* got NoneType; give the events that y"
+    ):
+        suggest_calibration(y, 1.0, None)
+    with pytest.raises(TypeError, match="y must be the table of what was heard, .* got ndarray"):
+        suggest_calibration(np.zeros((3, 2)), 1.0, phonemes)

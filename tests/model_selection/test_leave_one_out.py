@@ -1,0 +1,562 @@
+"""A person, a session, a study: what is left out is left out with its sound, and the splitter says so."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+
+from sk_b2s import (
+    HashedBlockSplit,
+    LeaveOneSessionOut,
+    LeaveOneStudyOut,
+    LeaveOneSubjectOut,
+    SoundArray,
+    StimulusKFold,
+    Windows,
+    check_leakage,
+    make_segments,
+)
+from sk_b2s.model_selection._calibration import recorded_seconds
+from sk_b2s.model_selection._leave_one_out import LeaveOneOut
+from sk_b2s.model_selection._split import clear_of
+
+PLAN = {  # who hears which stories in which session of which study
+    ("one", "one-a"): {"0": "ab", "1": "ab"},
+    ("one", "one-b"): {"0": "ba", "1": "ab", "2": "a"},
+    ("two", "two-a"): {"0": "cd", "1": "ef"},
+    ("two", "two-b"): {"0": "ce", "1": "df"},
+}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Two studies of two people each: the first repeats its stories in every session, the second does not."""
+    rng = np.random.default_rng(0)
+    stories = {name: SoundArray(rng.standard_normal(90 * 16), 16, name) for name in "abcdef"}
+    rows = []
+    for (study, subject), sessions in PLAN.items():
+        for session, names in sessions.items():
+            common = {
+                "study": study, "subject": subject, "session": session, "recording": f"{subject}-{session}.fif",
+                "recording_duration": 250.0,
+            }  # fmt: skip
+            for place, name in enumerate(names):
+                begin = 3.0 + 110 * place
+                rows.append(
+                    {**common, "type": "sound", "onset": begin, "duration": 0.0, "sound": stories[name]}
+                )
+                rows += [
+                    {**common, "type": "word", "onset": begin + 1.5 * i, "duration": 1.4, "text": f"{name}{i}",
+                     "sequence": f"{name}/{i // 6}", "word_index": i % 6}
+                    for i in range(58)
+                ]  # fmt: skip
+    return make_segments(pd.DataFrame(rows), block=10)
+
+
+LEAVING = {
+    "subject": LeaveOneSubjectOut(2),
+    "session": LeaveOneSessionOut(2),
+    "session, wide": LeaveOneSessionOut(3, guard=3.0, random_state=1),
+    "session, of all": LeaveOneSessionOut(2, within_subject=False),
+    "study": LeaveOneStudyOut(),
+    "study, folds": LeaveOneStudyOut(3, guard=0.0),
+}
+SOUND_STAYS = [LeaveOneSubjectOut(None), LeaveOneSessionOut(None), LeaveOneStudyOut(None)]
+SPLITTERS = {**LEAVING, "sound": StimulusKFold(4)}
+
+
+def only(tables, study):
+    rows = (tables[0]["study"] == study).to_numpy()
+    return tables[0][rows].reset_index(drop=True), tables[1][rows].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_what_is_left_out_is_not_in_training(tables, name):
+    X, y = tables
+    splitter = LEAVING[name]
+    column = splitter._column
+    label = (X["subject"] + "/" + X[column]).to_numpy() if column == "session" else X[column].to_numpy()
+    for train, test in splitter.split(X, y):
+        assert len(set(label[test])) == 1
+        assert not set(label[train]) & set(label[test])
+        for held in ("block", "segment", "sequence"):
+            assert not set(y[held].iloc[train]) & set(y[held].iloc[test])
+
+
+@pytest.mark.parametrize("name", SPLITTERS)
+def test_the_check_finds_what_the_splitter_guarantees(tables, name):
+    splitter = SPLITTERS[name]
+    table = check_leakage(*tables, splitter, guard=splitter.guard)
+    assert table["verdict"].str.startswith("no leak").all()
+    assert (table["nearest"] >= splitter.guard).all()
+    if isinstance(splitter, LeaveOneOut):
+        plural = {"subject": "subjects", "session": "sessions", "study": "studies"}[splitter._column]
+        assert (table[plural] == 0).all()
+        assert f"neither the {splitter._column} nor the sound" in splitter.guarantee
+    for column in ("leaking", "segments", "sentences", "blocks", "retold"):
+        assert (table[column] == 0).all(), column
+
+
+@pytest.mark.parametrize("name", SPLITTERS)
+def test_every_row_is_tested_once(tables, name):
+    X, y = tables
+    folds = list(SPLITTERS[name].split(X, y))
+    np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(len(y)))
+    assert len(folds) == SPLITTERS[name].get_n_splits(X, y)
+
+
+def test_a_session_is_learnt_from_its_person_alone_or_from_all(tables):
+    X, y = tables
+    subject, session = X["subject"].to_numpy(), X["session"].to_numpy()
+    for (alone, test), (with_all, again) in zip(
+        LeaveOneSessionOut(2).split(X, y),
+        LeaveOneSessionOut(2, within_subject=False).split(X, y),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(test, again)
+        assert set(subject[alone]) == set(subject[test])
+        np.testing.assert_array_equal(alone, with_all[subject[with_all] == subject[test][0]])
+        assert set(subject[with_all]) == set(subject)
+        if session[test[0]] != "2":  # which one person alone has
+            assert session[test[0]] in session[with_all], "of that name another person has another session"
+
+
+def test_sessions_of_their_own_sound_lose_no_training_row(tables):
+    """Where each session has sound of its own, all of the other session is learnt from, in one fold or more."""
+    X, y = only(tables, "two")
+    for k in (1, 2):
+        for train, test in LeaveOneSessionOut(k).split(X, y):
+            person = X["subject"].iloc[test[0]]
+            others = (X["subject"] == person) & (X["session"] != X["session"].iloc[test[0]])
+            np.testing.assert_array_equal(train, np.flatnonzero(others))
+
+
+def test_groups_that_heard_the_same_are_dealt_the_same(tables):
+    X, y = only(tables, "one")
+    keep = (X["session"] != "2").to_numpy()
+    X, y = X[keep], y[keep]
+    tested = [frozenset(y["block"].iloc[test]) for _, test in LeaveOneSessionOut(2).split(X, y)]
+    assert len(tested) == 8
+    assert len(set(tested)) == 2
+
+
+def test_a_group_is_dealt_its_own_sound_evenly(tables):
+    X, y = tables
+    sizes = [len(test) for _, test in LeaveOneSessionOut(3).split(X, y)]
+    for of_session in np.reshape(sizes, (-1, 3)):
+        assert np.ptp(of_session) <= y.groupby("block").size().max()
+
+
+def test_a_story_that_two_studies_share_is_not_trained_on(tables):
+    X, y = tables
+    shared = np.array([sound.name in "a" for sound in y["sound"]])
+    study = np.where(shared & (X["subject"] == "one-b"), "three", X["study"])
+    for train, test in LeaveOneStudyOut().split(X.assign(study=study), y):
+        one_side = set(study[test])
+        assert one_side == {"two"} or not shared[train].any()
+    stays = list(LeaveOneStudyOut(None).split(X.assign(study=study), y))
+    assert any(shared[train].any() and shared[test].any() for train, test in stays)
+
+
+@pytest.mark.parametrize("splitter", SOUND_STAYS, ids=lambda s: s._call())
+def test_sound_stays_only_if_asked_by_name(tables, splitter):
+    X, y = only(tables, "one") if not isinstance(splitter, LeaveOneStudyOut) else tables
+    table = check_leakage(X, y, splitter)
+    assert "its sound may be" in splitter.guarantee
+    if not isinstance(splitter, LeaveOneStudyOut):
+        assert table["verdict"].str.startswith("LEAK: 100 %").any()
+        assert (table["leaking"] > 0).all()
+
+
+# --- rows in another order, labels from elsewhere ----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPLITTERS)
+def test_the_order_of_rows_breaks_no_promise(tables, name):
+    X, y = tables
+    order = np.random.default_rng(0).permutation(len(X))
+    X, y = X.iloc[order], y.iloc[order]
+    splitter = SPLITTERS[name]
+    table = check_leakage(X, y, splitter, guard=splitter.guard)
+    assert table["verdict"].str.startswith("no leak").all()
+    assert table["n_test"].sum() == len(X)
+
+
+def test_one_fold_of_sound_is_for_groups_that_heard_different_things(tables):
+    X, y = only(tables, "two")
+    own = (X["subject"] == "two-a") == y["sound"].isin([s for s in y["sound"] if s.name in "cd"])
+    X, y = X[own.to_numpy()], y[own.to_numpy()]
+    table = check_leakage(X, y, LeaveOneSubjectOut(1))
+    assert table["verdict"].str.startswith("no leak").all()
+    assert len(table) == 2
+    assert table["n_train"].tolist() == table["n_test"].tolist()[::-1], "nothing had to be left out"
+
+
+def test_groups_take_the_place_of_the_column(tables):
+    X, y = tables
+    for splitter in (LeaveOneSessionOut(2), LeaveOneStudyOut()):
+        column = splitter._column
+        bare = X.drop(columns=column)
+        for one, two in zip(
+            splitter.split(bare, y, groups=X[column]), splitter.split(X, y), strict=True
+        ):  # fmt: skip
+            np.testing.assert_array_equal(one[0], two[0])
+            np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_arrays_with_groups_are_one_person():
+    X, y, groups = np.zeros((12, 3)), np.arange(12), np.repeat(list("abcd"), 3)
+    for splitter in SOUND_STAYS:
+        folds = list(splitter.split(X, y, groups))
+        assert [set(groups[test]) for _, test in folds] == [{"a"}, {"b"}, {"c"}, {"d"}]
+        assert all(len(train) == 9 for train, _ in folds)
+        assert splitter.get_n_splits(X, y, groups) == 4
+
+
+def test_windows_carry_the_tables(tables):
+    X, y = tables
+    brain = Windows([np.zeros((9, 2), "f4")], np.zeros(len(X)), np.zeros(len(X)), 3, 120.0, rows=X)
+    for splitter in (LeaveOneSessionOut(2), LeaveOneStudyOut()):
+        for one, two in zip(splitter.split(brain, y), splitter.split(X, y), strict=True):
+            np.testing.assert_array_equal(one[0], two[0])
+            np.testing.assert_array_equal(one[1], two[1])
+
+
+def test_the_summary_tells_what_split_does(tables):
+    for splitter in (LeaveOneSessionOut(2), LeaveOneStudyOut(2)):
+        summary, folds = splitter.summary(*tables), list(splitter.split(*tables))
+        assert summary["n_train"].tolist() == [len(train) for train, _ in folds]
+        assert summary["n_test"].tolist() == [len(test) for _, test in folds]
+
+
+# --- minutes of whom is tested -----------------------------------------------------------------------
+
+AMOUNTS = [0, 0.25, 0.5, 1, np.inf]
+CALIBRATED = {
+    "one fold": LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS),
+    "two folds": LeaveOneSubjectOut(2, calibration_minutes=AMOUNTS),
+    "little test": LeaveOneSubjectOut(
+        2, guard=2.0, calibration_minutes=AMOUNTS, test_share=0.3, random_state=0
+    ),
+    "sound stays": LeaveOneSubjectOut(None, calibration_minutes=AMOUNTS),
+    "one amount": LeaveOneSubjectOut(2, calibration_minutes=0.5),
+}
+
+
+@pytest.fixture(scope="module")
+def listeners(tables):
+    """The people of the second study, who heard the same stories in sessions and an order of their own."""
+    return only(tables, "two")
+
+
+def amounts_of(splitter, X, y):
+    """Folds of a splitter, those that differ in their amount together."""
+    folds, n = list(splitter.split(X, y)), len(splitter.amounts)
+    assert len(folds) == splitter.get_n_splits(X, y)
+    return [folds[first : first + n] for first in range(0, len(folds), n)]
+
+
+def parts(X, train, test):
+    """Rows of training of other people, and of whom is tested."""
+    own = (X["subject"].iloc[train] == X["subject"].iloc[test[0]]).to_numpy()
+    assert not np.any(own[:-1] & ~own[1:]), "the others come first"
+    return train[~own], train[own]
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_amounts_differ_in_calibration_alone(listeners, name):
+    X, y = listeners
+    for folds in amounts_of(CALIBRATED[name], X, y):
+        others, own = zip(*(parts(X, *fold) for fold in folds), strict=True)
+        for index, (_, test) in enumerate(folds):
+            np.testing.assert_array_equal(test, folds[0][1])
+            np.testing.assert_array_equal(others[index], others[0])
+            np.testing.assert_array_equal(own[index], own[-1][: len(own[index])])
+        assert sorted(map(len, own)) == list(map(len, own))
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_minutes_are_exact_to_a_window_and_the_first_that_there_are(listeners, name):
+    X, y = listeners
+    splitter = CALIBRATED[name]
+    for folds in amounts_of(splitter, X, y):
+        everything = [parts(X, *fold)[1] for fold in folds][-1]
+        for minutes, fold in zip(splitter.amounts, folds, strict=True):
+            own = parts(X, *fold)[1]
+            seconds = recorded_seconds(X.iloc[own])
+            if minutes < np.inf:
+                assert seconds <= 60 * minutes + 1e-6
+            if len(own) < len(everything):
+                assert recorded_seconds(X.iloc[everything[: len(own) + 1]]) > 60 * minutes
+            assert (
+                np.diff(X["onset"].iloc[own])[np.diff(pd.factorize(X["recording"].iloc[own])[0]) == 0] > 0
+            ).all()
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_calibration_is_over_before_the_test_and_holds_none_of_its_sound(listeners, name):
+    X, y = listeners
+    splitter = CALIBRATED[name]
+    stop, guard = X["onset"] + X["duration"], splitter.guard
+    for train, test in splitter.split(X, y):
+        own = parts(X, train, test)[1]
+        for recording, rows in X.iloc[test].groupby("recording"):
+            mine = own[(X["recording"].iloc[own] == recording).to_numpy()]
+            assert (stop.iloc[mine] <= rows["onset"].min() - guard + 1e-6).all()
+        for held in ("block", "segment", "sequence"):
+            assert not set(y[held].iloc[own]) & set(y[held].iloc[test])
+    table = check_leakage(X, y, splitter, guard=guard)
+    if splitter.stimulus_folds is not None:
+        assert table["verdict"].str.startswith("no leak").all()
+        assert (table["nearest"] >= guard).all()
+    asked = np.tile(splitter.amounts, len(table) // len(splitter.amounts))
+    assert (table["later_minutes"] == 0).all()
+    near = asked < np.inf
+    np.testing.assert_allclose(table["own_minutes"][near], asked[near], atol=(2.85 + 1e-6) / 60)
+    said = table["verdict"].str.contains("minutes of whom is tested are in training, of before the test")
+    np.testing.assert_array_equal(said, asked > 0)
+
+
+@pytest.mark.parametrize(
+    "asked", [np.array(0.5), np.array([0.5]), [0.5], (0.5,), pd.Series([0.5]), np.float32(0.5)], ids=str
+)
+def test_an_amount_may_come_in_any_form(listeners, asked):
+    X, y = listeners
+    folds = LeaveOneSubjectOut(2, calibration_minutes=asked)
+    assert folds.amounts == [0.5]
+    expected = CALIBRATED["one amount"].split(X, y)
+    for one, two in zip(folds.split(X, y), expected, strict=True):
+        np.testing.assert_array_equal(one[0], two[0])
+
+
+@pytest.mark.parametrize("name", ["one fold", "two folds", "little test"])
+def test_the_tested_part_is_the_last_and_tested_once(listeners, name):
+    X, y = listeners
+    splitter = CALIBRATED[name]
+    tested = [folds[0][1] for folds in amounts_of(splitter, X, y)]
+    assert len(np.unique(np.concatenate(tested))) == sum(map(len, tested))
+    for subject, rows in X.groupby("subject"):
+        mine = [test for test in tested if X["subject"].iloc[test[0]] == subject]
+        assert len(mine) == splitter.stimulus_folds
+        last = np.sort(np.concatenate(mine))
+        share = recorded_seconds(X.iloc[last]) / recorded_seconds(rows)
+        assert abs(share - splitter.test_share) < 0.06, "to the nearest block"
+        before = rows.index.difference(last)
+        assert (before.max() < last).all(), "rows are in the order in which they were recorded"
+
+
+def test_without_calibration_all_other_people_are_learnt_from(listeners):
+    X, y = listeners
+    for train, test in LeaveOneSubjectOut(2, calibration_minutes=0).split(X, y):
+        others = (X["subject"] != X["subject"].iloc[test[0]]) & ~y["block"].isin(y["block"].iloc[test])
+        np.testing.assert_array_equal(train, clear_of(y, np.flatnonzero(others), test))
+
+
+def test_repeated_sound_is_learnt_from_where_it_is_not_tested(tables):
+    """People who hear the same in every session learn from the sessions before, other sound than they are tested on."""
+    X, y = only(tables, "one")
+    splitter = LeaveOneSubjectOut(3, calibration_minutes=[0.5, np.inf], test_share=0.4)
+    for train, test in splitter.split(X, y):
+        own = parts(X, train, test)[1]
+        assert not set(y["block"].iloc[own]) & set(y["block"].iloc[test])
+    assert check_leakage(X, y, splitter)["verdict"].str.startswith("no leak").all()
+    with pytest.raises(ValueError, match="nothing is left to learn from where subject 'one-a' is tested"):
+        list(LeaveOneSubjectOut(1, calibration_minutes=0.5, test_share=0.6).split(X, y))
+
+
+def test_runs_follow_one_another_by_number(listeners):
+    X, y = listeners
+    X, y = X[mine := (X["subject"] == "two-a") | (X["session"] == "1")], y[mine]
+    recording = X["recording"].replace({"two-a-0.fif": "run-2.fif", "two-a-1.fif": "run-10.fif"})
+    X = X.assign(recording=recording, session="", run=1)
+
+    def tested(X, y):
+        folds = LeaveOneSubjectOut(1, calibration_minutes=1).split(X, y)
+        return {
+            X["recording"].iloc[row] for _, test in folds for row in test if X["subject"].iloc[row] == "two-a"
+        }
+
+    assert tested(X, y) == {"run-10.fif"}
+    order = np.random.default_rng(0).permutation(len(X))
+    assert tested(X.iloc[order], y.iloc[order]) == {"run-10.fif"}
+    assert tested(X.assign(run=np.where(recording == "run-2.fif", "12", "3")), y) == {"run-2.fif"}
+
+
+def test_the_guarantee_says_which_minutes():
+    splitter = LeaveOneSubjectOut(1, guard=2.0, calibration_minutes=(0, 0.5, np.inf))
+    assert splitter.guarantee == (
+        "of the subject of a test row only minutes before the tested part are in training (0, 0.5 or all of them), "
+        "with 2.0 s of recording between; its sound is not, with 2.0 s of sound between"
+    )
+    assert "its sound may be, heard by others" in LeaveOneSubjectOut(None, calibration_minutes=5).guarantee
+    assert "(5 of them)" in LeaveOneSubjectOut(calibration_minutes=5).guarantee
+    assert LeaveOneSubjectOut(calibration_minutes=0).guarantee == LeaveOneSubjectOut().guarantee
+    assert "calibration" not in repr(LeaveOneSubjectOut(test_share=0.5))
+    assert (
+        "(calibration_minutes=0.5, guard=1.0, random_state=None, stimulus_folds=5, test_share=0.5)"
+        in repr(LeaveOneSubjectOut(calibration_minutes=0.5))
+    )
+
+
+# --- the guarantee -----------------------------------------------------------------------------------
+
+ALL = [
+    *SPLITTERS.values(),
+    *CALIBRATED.values(),
+    *SOUND_STAYS,
+    HashedBlockSplit(),
+    StimulusKFold(guard=0),
+    StimulusKFold(guard=None),
+]
+
+
+@pytest.mark.parametrize("splitter", ALL, ids=lambda s: s._call())
+def test_the_representation_makes_the_splitter_and_says_what_it_guarantees(splitter):
+    names = {type(splitter).__name__: type(splitter)}
+    again = eval(repr(splitter), names)
+    assert vars(again) == vars(splitter)
+    assert repr(again) == repr(splitter)
+    assert splitter.guarantee in repr(splitter)
+    assert "\n" not in splitter.guarantee
+    for other in (clone(splitter, safe=False), copy.deepcopy(splitter)):
+        assert vars(other) == vars(splitter)
+
+
+def test_guarantees_name_the_guard_that_is():
+    assert "2.5 s of sound between" in LeaveOneSubjectOut(guard=2.5).guarantee
+    assert "between" not in LeaveOneSubjectOut(guard=0).guarantee
+    assert "between" not in LeaveOneSubjectOut(None).guarantee
+    assert "nobody else" in LeaveOneSessionOut().guarantee
+    assert "so are other people" in LeaveOneSessionOut(within_subject=False).guarantee
+
+
+def test_a_new_splitter_is_a_few_lines(tables):
+    class LeaveOneRecordingOut(LeaveOneOut):
+        _column = "recording"
+        _advice = "give more recordings."
+
+    splitter = LeaveOneRecordingOut(2)
+    assert splitter.guarantee.startswith("neither the recording nor the sound of a test row is in training")
+    assert repr(splitter).startswith("LeaveOneRecordingOut(guard=1.0, random_state=None, stimulus_folds=2)")
+    table = check_leakage(*tables, splitter)
+    assert (table["recordings"] == 0).all()
+    assert table["verdict"].str.startswith("no leak").all()
+
+
+# --- errors ------------------------------------------------------------------------------------------
+
+
+def with_one_session(X):
+    return X[(X["subject"] != "one-a") | (X["session"] == "0")]
+
+
+ERRORS = {
+    "no session": (lambda X, y: LeaveOneSessionOut().split(X.drop(columns="session"), y), "'session' in X .*groups="),
+    "unnamed": (lambda X, y: LeaveOneSessionOut().split(X.assign(session=""), y),
+                r"subject 'one-a' has one \(4 of 4 people have\): name them in the events' column 'session'"),
+    "one session": (lambda X, y: LeaveOneSessionOut().split(with_one_session(X), y.loc[with_one_session(X).index]),
+                    r"subject 'one-a' has one \(1 of 4 people have\): leave such people out: keep = X.groupby"),
+    "arrays, one session": (lambda X, y: LeaveOneSessionOut(None).split(np.zeros((4, 1)), None, list("aaaa")),
+                            "needs 2 sessions or more, got session 'a': name them"),
+    "missing": (lambda X, y: LeaveOneSessionOut().split(X.assign(session=X["session"].where(X.index != 7)), y),
+                r"the column 'session' of X has none in row 7 \(1 such rows\)"),
+    "one study": (lambda X, y: LeaveOneStudyOut().split(X.assign(study=""), y),
+                  "needs 2 studies or more, got study '': join the events .* LeaveOneSubjectOut"),
+    "no study": (lambda X, y: LeaveOneStudyOut().split(X.drop(columns="study"), y), "needs the column 'study' in X"),
+    "same sound at once": (lambda X, y: LeaveOneSessionOut(1).split(X, y),
+                           "nothing is left to learn from where session '0' of subject 'one-a' is tested, .* "
+                           "Deal the sound to more folds than stimulus_folds=1"),
+    "much calibration": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, 30]).split(X, y),
+                         r"calibration_minutes=30: subject 'one-a' has \d.\d\d minutes before the tested part .*"
+                         "Ask for fewer, or test less than test_share=0.5"),
+    "little calibration": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=0.01).split(X, y),
+                           "calibration_minutes=0.01 are less than a window of 2.85 s"),
+    "negative": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, -1]).split(X, y), "number of minutes of 0"),
+    "NaN": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=np.nan).split(X, y), "minutes of 0 .* got nan"),
+    "no amounts": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[]).split(X, y), "number of minutes of 0"),
+    "a bool": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=True).split(X, y), "of 0 or more, .* got True"),
+    "a text": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes="1").split(X, y), "number of minutes of 0"),
+    "nothing before": (lambda X, y: LeaveOneSubjectOut(1, calibration_minutes=np.inf).split(X, y),
+                       "calibration_minutes=inf: subject 'one-a' has 0.00 minutes before the tested part that hold no"),
+    "all tested": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1, test_share=1).split(X, y), "test_share"),
+    "no times": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1).split(X.drop(columns="onset"), y),
+                 r"counted in recorded time, but X lacks \['onset'\]"),
+    "one block": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1).split(
+                      *(t[((y["block"] == y["block"][0]) & (X["session"] == "0")).to_numpy()] for t in (X, y))),
+                  "subject 'one-a' heard one block of sound, so nothing"),
+    "many folds": (lambda X, y: LeaveOneSessionOut(50).split(X, y), "heard .* blocks of sound, too few for stimulus_f"),
+    "no folds": (lambda X, y: LeaveOneStudyOut(0).split(X, y), "stimulus_folds must be an integer of 1 or more, got 0"),
+    "wide guard": (lambda X, y: LeaveOneSessionOut(2, guard=500.0).split(X, y), "within 500.* s of held-out sound"),
+    "no y": (lambda X, y: LeaveOneStudyOut().split(X), r"LeaveOneStudyOut\(stimulus_folds=...\) needs the column 'bl"),
+    "no count": (lambda X, y: [LeaveOneSessionOut().get_n_splits()], "needs X .with its column 'session'. or groups"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_name_the_way_out(tables, name):
+    function, message = ERRORS[name]
+    with pytest.raises(ValueError, match=message):
+        list(function(*tables))
+
+
+# --- inside scikit-learn -----------------------------------------------------------------------------
+
+
+class Listener(BaseEstimator):
+    """Remembers what it was fitted on; its score is 1 if that has nothing of the test but its person."""
+
+    def __init__(self, setting=0):
+        self.setting = setting
+
+    def fit(self, X, y):
+        self.seen_, self.heard_ = set(X["recording"]), set(y["segment"])
+        return self
+
+    def score(self, X, y):
+        return 1.0 - bool(self.seen_ & set(X["recording"]) or self.heard_ & set(y["segment"])) + self.setting
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("splitter", [LeaveOneSessionOut(2), LeaveOneStudyOut()], ids=lambda s: s._call())
+def test_scores_are_of_what_was_never_met(tables, splitter, routing):
+    with sklearn.config_context(enable_metadata_routing=routing):
+        scores = cross_val_score(Listener(), *tables, cv=splitter)
+    assert scores.tolist() == [1.0] * splitter.get_n_splits(tables[0])
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_calibration_inside_scikit_learn(listeners, routing):
+    """Scores are of what was never heard, though of a person who was met; a search may be nested in each fold."""
+
+    class Calibrated(Listener):
+        def score(self, X, y):
+            return float(bool(self.heard_ & set(y["segment"]))) + 0.5 * bool(self.seen_ & set(X["recording"]))
+
+    splitter = LeaveOneSubjectOut(2, calibration_minutes=[0, np.inf], test_share=0.6)
+    with sklearn.config_context(enable_metadata_routing=routing):
+        scores = cross_val_score(Calibrated(), *listeners, cv=splitter)
+        search = GridSearchCV(Listener(), {"setting": [0, 1]}, cv=StimulusKFold(2))
+        nested = cross_validate(search, *listeners, cv=splitter, return_estimator=True)
+    assert scores.tolist() == [0.0, 0.5] * 4
+    assert {inner.n_splits_ for inner in nested["estimator"]} == {2}
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_nested_search(tables, routing):
+    """Studies outside and sessions inside: the search chooses on sessions of the studies that it may see."""
+    with sklearn.config_context(enable_metadata_routing=routing):
+        search = GridSearchCV(Listener(), {"setting": [0, 1]}, cv=LeaveOneSessionOut(2))
+        result = cross_validate(search, *tables, cv=LeaveOneStudyOut(), return_estimator=True)
+    assert result["test_score"].tolist() == [2.0, 2.0]
+    assert sorted(inner.n_splits_ for inner in result["estimator"]) == [2 * 4, 2 * 5]
+    assert "GridSearchCV(cv=LeaveOneSessionOut(" in repr(search)
+
+
+def test_amounts_of_calibration_are_given_once():
+    cv = LeaveOneSubjectOut(1, calibration_minutes=[0.5, 0.5])
+    with pytest.raises(ValueError, match="several of them, each once"):
+        cv._check()

@@ -1,0 +1,382 @@
+"""Laws of the losses."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, softmax
+
+from sk_b2s.metrics._frames import frame_of_step, frame_weights
+from sk_b2s.metrics._similarity import similarity
+from sk_b2s.nn._losses import LOSSES
+from sk_b2s.nn.functional import (
+    DUPLICATES,
+    calibrated_cross_entropy,
+    clip_loss,
+    cosine,
+    mse_loss,
+    retrieval_cross_entropy,
+    siglip_loss,
+    symmetric_clip_loss,
+)
+
+WEIGHTS = np.array([3, 2, 3, 2, 2])
+
+
+@pytest.fixture
+def pairs():
+    """Estimates and speech in float64, (n_windows, n_features, n_frames)."""
+    generator = torch.Generator().manual_seed(0)
+    Z, Y = torch.randn(2, 6, 4, 5, generator=generator, dtype=torch.float64)
+    return Z.requires_grad_(), Y
+
+
+def test_clip_loss_and_its_gradient_equal_the_formula(pairs):
+    Z, Y = pairs
+    loss = clip_loss(Z, Y, torch.as_tensor(WEIGHTS))
+    loss.backward()
+
+    z, y = Z.detach().numpy(), Y.numpy()
+    candidates = y * WEIGHTS / (1e-8 + np.sqrt((WEIGHTS * y**2).sum((1, 2), keepdims=True)))
+    scores = np.einsum("ift,oft->io", z, candidates)
+    assert loss.item() == pytest.approx(-np.diag(log_softmax(scores, axis=1)).mean(), abs=1e-12)
+    gradient = np.einsum("io,oft->ift", softmax(scores, axis=1) - np.eye(6), candidates) / 6
+    np.testing.assert_allclose(Z.grad, gradient, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_permuting_pairs_together_changes_nothing(pairs, name):
+    Z, Y = pairs
+    loss, order = LOSSES[name](WEIGHTS), torch.tensor([3, 0, 5, 1, 4, 2])
+    assert loss(Z[order], Y[order]).item() == pytest.approx(loss(Z, Y).item(), abs=1e-12)
+    assert loss(Z[order], Y).item() != pytest.approx(loss(Z, Y).item(), abs=1e-3)
+
+
+def test_clip_loss_ignores_the_loudness_of_candidates(pairs):
+    Z, Y = pairs
+    scale = torch.tensor([0.1, 1, 2, 3, 50, 7.0])[:, None, None]
+    assert clip_loss(Z, Y * scale).item() == pytest.approx(clip_loss(Z, Y).item(), abs=1e-6)
+
+
+def test_clip_loss_of_nothing_is_log_n_and_of_loud_truth_is_none(pairs):
+    _, Y = pairs
+    assert clip_loss(torch.zeros_like(Y), Y).item() == pytest.approx(math.log(6))
+    assert clip_loss(1e4 * Y, Y).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_clip_loss_of_pooled_frames_equals_that_of_repeated_features():
+    frames = frame_of_step(36, 120, 50)
+    generator = torch.Generator().manual_seed(1)
+    steps = torch.randn(6, 4, 36, dtype=torch.float64, generator=generator)
+    Y = torch.randn(6, 4, int(frames[-1]) + 1, dtype=torch.float64, generator=generator)
+    means = torch.stack([steps[:, :, frames == j].mean(2) for j in range(Y.shape[2])], dim=2)
+    pooled = clip_loss(means, Y, torch.as_tensor(frame_weights(36, 120, 50)))
+    assert pooled.item() == pytest.approx(clip_loss(steps, Y[:, :, frames]).item(), abs=1e-12)
+
+
+def test_mse_loss_equals_numpy_and_repeated_frames(pairs):
+    Z, Y = pairs
+    errors = (Z.detach().numpy() - Y.numpy()) ** 2
+    assert mse_loss(Z, Y).item() == pytest.approx(errors.mean(), abs=1e-12)
+    repeated = np.repeat(errors, WEIGHTS, axis=2).mean()
+    assert mse_loss(Z, Y, WEIGHTS).item() == pytest.approx(repeated, abs=1e-12)
+    assert mse_loss(Z[:, :, 0], Y[:, :, 0], [4]).item() == pytest.approx(errors[:, :, 0].mean())
+
+
+def test_mse_of_pooled_frames_leaves_out_the_spread_within_a_frame():
+    frames = frame_of_step(36, 120, 50)
+    steps = torch.randn(6, 4, 36, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    Y = torch.zeros(6, 4, int(frames[-1]) + 1, dtype=torch.float64)
+    means = torch.stack([steps[:, :, frames == j].mean(2) for j in range(Y.shape[2])], dim=2)
+    spread = (steps - means[:, :, frames]).square().mean().item()
+    pooled = mse_loss(means, Y, frame_weights(36, 120, 50)).item()
+    assert pooled + spread == pytest.approx(mse_loss(steps, Y[:, :, frames]).item(), abs=1e-12)
+
+
+def test_retrieval_cross_entropy_is_the_clip_loss_when_each_has_its_own_candidate(pairs):
+    Z, Y = pairs
+    scores = similarity(Z, Y)
+    shared = retrieval_cross_entropy(scores, torch.arange(6))
+    assert shared.item() == pytest.approx(clip_loss(Z, Y).item(), abs=1e-15)
+
+
+def test_retrieval_cross_entropy_lets_windows_share_a_candidate(pairs):
+    Z, Y = pairs
+    target = torch.tensor([0, 0, 1, 2, 2, 2])
+    scores = similarity(Z, Y[:3])
+    expected = -log_softmax(scores.detach().numpy(), axis=1)[np.arange(6), target].mean()
+    assert retrieval_cross_entropy(scores, target).item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_float32_under_autocast(pairs, name):
+    Z, Y = (A.detach().to(torch.bfloat16) for A in pairs)
+    loss = LOSSES[name](WEIGHTS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = loss(Z, Y)
+    assert result.dtype == torch.float32
+    assert result.item() == pytest.approx(loss(Z.double(), Y.double()).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_descent_recovers_the_speech(name):
+    """Estimates that are free to move end up nearest to their own speech."""
+    generator = torch.Generator().manual_seed(0)
+    Z, Y = torch.randn(2, 8, 4, 5, generator=generator)
+    Z.requires_grad_()
+    optimiser = torch.optim.Adam([Z], lr=0.1)
+    loss = LOSSES[name](WEIGHTS)
+    for _ in range(100):
+        optimiser.zero_grad()
+        loss(Z, Y).backward()
+        optimiser.step()
+    assert torch.equal(similarity(Z, Y, WEIGHTS).argmax(1), torch.arange(8))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_weights_travel_with_the_module_but_not_in_its_state(name):
+    loss = LOSSES[name](WEIGHTS)
+    assert set(loss.state_dict()) == {key for key, _ in loss.named_parameters()}
+    assert loss.to("meta").weights.is_meta
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_name_shapes_that_do_not_match(name):
+    with pytest.raises(ValueError, match=r"must be pairs.*got \(3, 4, 5\) and \(2, 4, 5\)"):
+        LOSSES[name]()(torch.zeros(3, 4, 5), torch.zeros(2, 4, 5))
+    with pytest.raises(ValueError, match=r"each of 4 frames; got shape \(5,\)"):
+        LOSSES[name](WEIGHTS)(torch.zeros(3, 4, 4), torch.zeros(3, 4, 4))
+
+
+# --- one segment heard by several -------------------------------------------------------------------
+
+CONTRASTIVE = {"clip": clip_loss, "symmetric_clip": symmetric_clip_loss, "siglip": siglip_loss}
+HEARD = torch.tensor([0, 1, 0, 2, 0, 1])  # segment of each of six windows
+
+
+def dot(z, y):
+    return sum(w * z[f, j] * y[f, j] for j, w in enumerate(WEIGHTS) for f in range(len(z)))
+
+
+def scored(z, y, name):
+    """Logit of one window and one sound, by sums."""
+    length = 1 if name == "clip" else math.sqrt(dot(z, z))
+    scale, bias = {"clip": (1, 0), "symmetric_clip": (1 / 0.07, 0), "siglip": (10, -10)}[name]
+    return scale * dot(z, y) / (length * math.sqrt(dot(y, y))) + bias
+
+
+def by_loops(Z, Y, heard, name, duplicates):
+    """Each loss as its sentence says it, a pair at a time, every window with a copy of its sound."""
+    n = len(Z)
+    S = [[scored(Z[i], Y[heard[j]], name) for j in range(n)] for i in range(n)]
+
+    def right(i, j):
+        return i == j or (duplicates == "positive" and heard[i] == heard[j])
+
+    def counts(i, j):
+        return i == j or duplicates != "mask" or heard[i] != heard[j]
+
+    if name == "siglip":
+        pairs = [(i, j) for i in range(n) for j in range(n) if counts(i, j)]
+        return sum(math.log1p(math.exp(-S[i][j] if right(i, j) else S[i][j])) for i, j in pairs) / n
+
+    def picking(score):
+        total = 0.0
+        for i in range(n):
+            among = sum(math.exp(score(i, j)) for j in range(n) if counts(i, j))
+            total -= math.log(sum(math.exp(score(i, j)) for j in range(n) if right(i, j)) / among)
+        return total / n
+
+    forth = picking(lambda i, j: S[i][j])
+    return forth if name == "clip" else (forth + picking(lambda i, j: S[j][i])) / 2
+
+
+@pytest.mark.parametrize("duplicates", DUPLICATES)
+@pytest.mark.parametrize("name", CONTRASTIVE)
+def test_contrastive_losses_equal_their_formula(pairs, name, duplicates):
+    Z, Y = (A.detach() for A in pairs)
+    loss = LOSSES[name](WEIGHTS, duplicates)(Z, Y[:3], HEARD).item()
+    assert loss == pytest.approx(by_loops(Z.numpy(), Y.numpy(), HEARD.tolist(), name, duplicates), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", CONTRASTIVE)
+def test_without_duplicates_nothing_is_to_be_decided(pairs, name):
+    Z, Y = pairs
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    losses = [CONTRASTIVE[name](Z, Y, WEIGHTS, duplicates=mode).item() for mode in DUPLICATES]
+    losses += [CONTRASTIVE[name](Z, Y[order], WEIGHTS, order.argsort()).item()]
+    assert losses == pytest.approx([losses[0]] * 4, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", CONTRASTIVE)
+def test_keep_takes_each_copy_for_a_candidate_of_its_own(pairs, name):
+    """As the paper does: the batch with every sound repeated."""
+    Z, Y = pairs
+    repeated = CONTRASTIVE[name](Z, Y[:3][HEARD])
+    assert CONTRASTIVE[name](Z, Y[:3], target=HEARD).item() == pytest.approx(repeated.item(), abs=1e-12)
+
+
+def test_masking_is_taking_the_columns_out(pairs):
+    Z, Y = pairs
+    scores = similarity(Z, Y).detach().numpy()
+    expected = []
+    for i, own in enumerate(HEARD):
+        others = [scores[i, t] for j, t in enumerate(HEARD) if j != i and t != own]
+        expected.append(-log_softmax([scores[i, own], *others])[0])
+    assert clip_loss(Z, Y[:3], target=HEARD, duplicates="mask").item() == pytest.approx(np.mean(expected))
+
+
+def test_more_right_answers_are_easier(pairs):
+    Z, Y = pairs
+    for loss in (clip_loss, symmetric_clip_loss):
+        keep, mask, positive = (loss(Z, Y[:3], target=HEARD, duplicates=mode).item() for mode in DUPLICATES)
+        assert positive < keep
+        assert mask < keep
+
+
+def test_right_copies_change_the_clip_loss_but_not_its_gradient(pairs):
+    Z, Y = pairs
+    losses = [clip_loss(Z, Y[:3], target=HEARD, duplicates=mode) for mode in ("keep", "positive")]
+    expected = np.log(np.bincount(HEARD)[HEARD]).mean()
+    assert (losses[0] - losses[1]).item() == pytest.approx(expected)
+    first, second = (torch.autograd.grad(loss, Z)[0] for loss in losses)
+    torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("name", CONTRASTIVE)
+def test_copies_stop_pushing_true_matches_apart(name):
+    """Of two who estimate their common segment perfectly, "keep" takes one for the other's error."""
+    Y = torch.nn.functional.normalize(torch.randn(5, 12, generator=torch.Generator().manual_seed(0)).double())
+    heard = torch.tensor([0, 0, 1, 2, 3, 4])
+    loss = {m: LOSSES[name](duplicates=m) for m in DUPLICATES}
+    for m in DUPLICATES if name == "siglip" else ():
+        torch.nn.init.constant_(loss[m].bias, -5.0)  # that of -10 is even between yes and no here
+    loss = {m: loss[m](30 * Y[heard], Y, heard) for m in DUPLICATES}
+    assert loss["keep"] > loss["mask"] + 0.1
+    assert loss["keep"] > loss["positive"] + 0.1
+
+
+# --- laws of the cosine losses ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["symmetric_clip", "siglip"])
+def test_cosine_losses_ignore_every_length(pairs, name):
+    Z, Y = pairs
+    scale = torch.tensor([0.1, 1, 2, 3, 50, 7.0])[:, None, None]
+    expected = CONTRASTIVE[name](Z, Y, WEIGHTS).item()
+    assert CONTRASTIVE[name](Z * scale, Y * scale.flip(0), WEIGHTS).item() == pytest.approx(
+        expected, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("duplicates", DUPLICATES)
+def test_symmetric_clip_does_not_know_who_is_who(pairs, duplicates):
+    Z, Y = pairs
+    forth = symmetric_clip_loss(Z, Y, WEIGHTS, duplicates=duplicates).item()
+    assert symmetric_clip_loss(Y, Z, WEIGHTS, duplicates=duplicates).item() == pytest.approx(forth, abs=1e-6)
+
+
+def test_cosine_is_the_cosine_and_ranks_like_the_similarity(pairs):
+    Z, Y = pairs
+    z, y = ((A.detach().numpy() * WEIGHTS**0.5).reshape(6, -1) for A in (Z, Y))
+    expected = z @ y.T / np.outer(np.linalg.norm(z, axis=1), np.linalg.norm(y, axis=1))
+    np.testing.assert_allclose(cosine(Z, Y, WEIGHTS).detach(), expected, atol=1e-7)
+    assert torch.equal(cosine(Z, Y, WEIGHTS).argsort(1), similarity(Z, Y, WEIGHTS).argsort(1))
+
+
+def test_siglip_is_least_where_right_pairs_agree_and_others_oppose():
+    Y = torch.tensor([[1.0, 0], [-1, 0]]).double()
+    scale, bias = 7.0, 0.5
+    best = siglip_loss(3 * Y, Y, scale=scale, bias=bias).item()
+    assert best == pytest.approx(math.log1p(math.exp(-7.5)) + math.log1p(math.exp(-6.5)))
+    for angle in np.linspace(0.1, 2 * np.pi - 0.1, 20):
+        turned = Y @ torch.tensor([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        assert siglip_loss(turned, Y, scale=scale, bias=bias) > best
+
+
+@pytest.mark.parametrize("name", CONTRASTIVE)
+@pytest.mark.parametrize("duplicates", DUPLICATES)
+def test_silence_and_an_empty_estimate_have_finite_gradients(pairs, name, duplicates):
+    Z, Y = (A.detach().clone() for A in pairs)
+    Z[4], Y[1] = 0, 0
+    Z.requires_grad_(), Y.requires_grad_()
+    LOSSES[name](WEIGHTS, duplicates)(Z, Y, torch.tensor([0, 1, 0, 2, 1, 3])).backward()
+    assert Z.grad.isfinite().all()
+    assert Y.grad.isfinite().all()
+
+
+def test_equal_estimates_say_nothing_to_the_symmetric_loss():
+    Y = torch.randn(1, 4, 5).expand(6, 4, 5)
+    assert symmetric_clip_loss(Y, Y).item() == pytest.approx(math.log(6))
+
+
+@pytest.mark.parametrize("name", ["symmetric_clip", "siglip"])
+def test_scaled_estimates_have_the_logits_for_similarities(pairs, name):
+    Z, Y = (A.detach() for A in pairs)
+    loss = LOSSES[name](WEIGHTS)
+    scores = similarity(loss.as_compared(Z), Y, WEIGHTS)
+    torch.testing.assert_close(scores, loss.scale().detach() * cosine(Z, Y, WEIGHTS))
+
+
+@pytest.mark.parametrize("name", ["symmetric_clip", "siglip"])
+def test_temperature_stays_within_bounds_in_training(pairs, name):
+    Z, Y = pairs
+    loss = LOSSES[name](WEIGHTS)
+    torch.nn.init.constant_(loss.log_scale, 9.0)
+    loss(Z, Y).backward()
+    assert loss.log_scale.exp().item() == pytest.approx(100)
+    assert loss.log_scale.grad.abs() > 0, "it can come back"
+
+
+# --- the cross-entropy at its best temperature ------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_calibrated_cross_entropy_is_the_least_over_temperatures(scale):
+    from scipy.optimize import minimize_scalar
+
+    rng = np.random.default_rng(0)
+    target = rng.integers(7, size=50)
+    scores = rng.standard_normal((50, 7))
+    scores[np.arange(50), target] += 1.0
+    scores *= rng.exponential(size=(50, 1))  # windows differ in how sure they are
+
+    def at(log_beta):
+        return -log_softmax(np.exp(log_beta) * scores, axis=1)[np.arange(50), target].mean()
+
+    found = minimize_scalar(at, bounds=(-10, 10), method="bounded", options={"xatol": 1e-9})
+    loss, beta = calibrated_cross_entropy(torch.from_numpy(scale * scores), torch.from_numpy(target))
+    assert loss.item() == pytest.approx(found.fun, rel=1e-7)
+    assert beta.item() * scale == pytest.approx(np.exp(found.x), rel=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e20, 1e37])
+def test_calibrated_cross_entropy_knows_no_length_in_float32(scale):
+    scores, target = torch.tensor([[8.0, 0.0], [8.0, 0.0], [8.0, 0.0]]), torch.tensor([0, 0, 1])
+    loss, beta = calibrated_cross_entropy(scale * scores, target)
+    assert loss.item() == pytest.approx(math.log(3) - 2 / 3 * math.log(2), rel=1e-5)  # sure by two to one
+    assert 8 * scale * beta.item() == pytest.approx(math.log(2), rel=1e-3)
+
+
+def test_calibrated_cross_entropy_has_bounds():
+    rng = np.random.default_rng(0)
+    target = torch.from_numpy(rng.integers(9, size=40))
+    noise = torch.from_numpy(rng.standard_normal((40, 9)))
+    right = torch.eye(9, dtype=torch.float64)[target]
+    assert calibrated_cross_entropy(noise, target)[0] <= math.log(9) + 1e-12
+    for nothing in (-right, torch.zeros_like(noise)):
+        loss, scale = calibrated_cross_entropy(nothing, target)
+        assert (loss.item(), scale.item()) == (pytest.approx(math.log(9)), 0)
+    assert calibrated_cross_entropy(right, target)[0].item() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_targets_that_do_not_fit_are_named(name):
+    with pytest.raises(ValueError, match=r"got \(3, 4, 5\), \(2, 4, 5\) and \(2,\)"):
+        LOSSES[name]()(torch.zeros(3, 4, 5), torch.zeros(2, 4, 5), torch.tensor([0, 1]))
+
+
+def test_an_unknown_way_with_duplicates_is_named():
+    with pytest.raises(ValueError, match="duplicates must be one of.*got 'drop'"):
+        clip_loss(torch.zeros(3, 4), torch.zeros(3, 4), duplicates="drop")

@@ -1,0 +1,65 @@
+"""Load runs nothing, and asks for little memory and time, whatever a file says."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import ROOT, TESTS
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import (
+    BrainEncoder,
+    Epocher,
+    FeatureScaler,
+    RobustChannelScaler,
+    SoundArray,
+    StoredFeatures,
+    Windows,
+    save,
+)
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bounds its own memory by /proc")
+
+
+def everything(path):
+    """Save a pipeline with nested estimators, tables, sounds, a network, and people who were adapted to."""
+    rng, n = np.random.default_rng(0), 60
+    sounds = [SoundArray(rng.standard_normal((200, 3)), 20, name) for name in "ab"]
+    y = pd.DataFrame({
+        "sound": [sounds[i % 2] for i in range(n)], "sound_onset": np.arange(n) // 2 * 0.25, "duration": 0.45,
+        "segment": np.arange(n), "text": [f"word {i % 7}" for i in range(n)],
+        "place": pd.Categorical(["left", "right"] * (n // 2)), "number": pd.array([1, None, 3] * (n // 3), "Int64"),
+    })  # fmt: skip
+    people = np.repeat(["1", "2", "new"], n // 3)
+    rows = pd.DataFrame({"subject": people, "recording": people})
+    X = Windows.from_array(
+        rng.standard_normal((n, 4, 20)).astype("f4"), rows=rows, sfreq=40, ch_names=list("abcd")
+    )
+    encoder = BrainEncoder(
+        make_pipeline(StoredFeatures(), FeatureScaler()), hidden=4, depth=1, n_virtual_channels=3, k=2, verbose=0,
+        spatial_attention=False, max_epochs=1, validation=None, precision="float32", unknown_subject="nearest",
+        random_state=np.random.RandomState(0),
+    )  # fmt: skip
+    encoder.fit(X[:40], y[:40])
+    pipe = make_pipeline(Epocher(sfreq=40), RobustChannelScaler().fit(X))
+    save(make_pipeline(*pipe, encoder.adapt(X[40:], y[40:], method="ridge")), path)
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_load_survives_hundreds_of_changes(seed, tmp_path):
+    everything(tmp_path / "whole.safetensors")
+    code = [
+        sys.executable,
+        TESTS / "helpers" / "fuzz_load.py",
+        tmp_path / "whole.safetensors",
+        str(seed),
+        "80",
+    ]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    outcome = json.loads(done.stdout)
+    assert outcome["tried"] == 280
+    assert outcome["wrong"] == []

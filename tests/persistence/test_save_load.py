@@ -1,0 +1,831 @@
+"""What is loaded answers as what was saved, to the bit; and a file gets nothing done but that."""
+
+import copy
+import json
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import joblib
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from sklearn import config_context
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
+
+import sk_b2s
+from sk_b2s import (
+    AcousticOnsets,
+    BrainEncoder,
+    CalibratedDecoder,
+    CovarianceRecentring,
+    Envelope,
+    Epocher,
+    EventFeatures,
+    FeatureScaler,
+    FeatureSpaces,
+    ForwardTRF,
+    HashedBlockSplit,
+    MelSpectrogram,
+    RidgeDecoder,
+    RobustChannelScaler,
+    SoundArray,
+    StimulusLeakWarning,
+    StoredFeatures,
+    SurrogateBrain,
+    Windows,
+    make_segments,
+    save,
+)
+from sk_b2s._persistence._registry import ESTIMATORS
+from sk_b2s._persistence._save_load import FORMAT
+
+SMALL = {
+    "hidden": 8, "depth": 2, "n_virtual_channels": 6, "max_epochs": 2, "batch_size": 16, "k": 2, "random_state": 0,
+    "verbose": 0, "validation": None, "precision": "float32",
+}  # fmt: skip
+NAMES = ["Fz", "Cz", "Pz", "Oz"]
+
+
+def load(path, **options):
+    """Load without letting anything be unpickled meanwhile."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("something was unpickled")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in [(pickle, "load"), (pickle, "loads"), (torch, "load"), (joblib, "load")]:
+            patch.setattr(module, name, refuse)
+        return sk_b2s.load(path, **options)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "estimator.safetensors"
+
+
+def there_and_back(estimator, path, **options):
+    """Save and load; what is loaded has equal parameters and makes an equal file."""
+    save(estimator, path, **options)
+    loaded = load(path, **options)
+    again = path.with_suffix(".again")
+    save(loaded, again, **options)
+    assert again.read_bytes() == path.read_bytes()
+    assert repr(clone(loaded)) == repr(clone(estimator))
+    return loaded
+
+
+def assert_same(a, b):
+    """Equal to the bit, with equal types."""
+    assert type(a) is type(b)
+    if isinstance(a, pd.DataFrame):
+        pd.testing.assert_frame_equal(a, b, check_exact=True)
+    elif isinstance(a, (Windows, np.ndarray)):
+        a, b = np.asarray(a), np.asarray(b)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    else:
+        assert a == b
+
+
+def content(path):
+    """Tensors of a file and its JSON, to be changed."""
+    with safe_open(path, "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(file.metadata()["sk_b2s"])
+
+
+def forge(path, tensors, text):
+    save_file(tensors, path, metadata={"sk_b2s": json.dumps(text)})
+
+
+# --- a study in files ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Two people who hear two sounds of a word a second, as tables X and y over real files."""
+    root, rng, events = tmp_path_factory.mktemp("study"), np.random.default_rng(0), []
+    for sound in "ab":
+        soundfile.write(root / f"{sound}.wav", 0.1 * rng.standard_normal(12 * 16000), 16000)
+    for subject in ("1", "2"):
+        info = mne.create_info(NAMES, 100, "eeg").set_montage("biosemi16")
+        raw = mne.io.RawArray(1e-6 * rng.standard_normal((4, 3200)), info, verbose="ERROR")
+        raw.save(root / f"{subject}_raw.fif", verbose="ERROR")
+        for i, sound in enumerate("ab"):
+            names = {"recording": str(root / f"{subject}_raw.fif"), "sound": str(root / f"{sound}.wav")}
+            seconds = range(12)
+            events.append(pd.DataFrame({
+                **names, "subject": subject, "type": ["sound"] + ["word"] * 12, "sound_onset": [0.0, *seconds],
+                "onset": [2.0 + 14 * i, *(2.0 + 14 * i + s for s in seconds)], "duration": [12.0] + [0.5] * 12,
+                "text": [None, *(f"{sound} {s % 7}" for s in seconds)], "sequence": [None] + [sound] * 12,
+                "word_index": [np.nan, *seconds],
+            }))  # fmt: skip
+    events = pd.concat(events, ignore_index=True).assign(study="s", session="0", recording_duration=32.0)
+    return make_segments(events, tmin=0, tmax=1.0)
+
+
+def listener(y, decoder=None, **epochs):
+    """Build the pipeline of the package's front page, small."""
+    speech = make_pipeline(MelSpectrogram(n_mels=5, sfreq=25), FeatureScaler(per_feature=False))
+    return make_pipeline(
+        Epocher(sfreq=50, lag=0.1, baseline=(0, 0.2), **epochs),
+        RobustChannelScaler(clip=5),
+        (decoder or BrainEncoder(**SMALL)).set_params(speech=speech),
+    )
+
+
+@pytest.mark.parametrize("decoder", [BrainEncoder(**SMALL), RidgeDecoder(k=2)])
+@pytest.mark.filterwarnings("ignore::sk_b2s.StimulusLeakWarning")
+def test_a_whole_pipeline_answers_equally(study, path, decoder):
+    X, y = study
+    pipe = listener(y, clone(decoder)).fit(X, y)
+    loaded = there_and_back(pipe, path)
+    for method in ("transform", "predict", "predict_proba"):
+        assert_same(getattr(pipe, method)(X), getattr(loaded, method)(X))
+    some = y.iloc[5:15]
+    assert_same(pipe.predict(X, candidates=some), loaded.predict(X, candidates=some))
+    assert pipe.score(X, y) == loaded.score(X, y)
+    assert_same(pipe[-1].segments_, loaded[-1].segments_)
+
+
+def test_a_published_split_comes_along_and_another_is_named(path):
+    split = HashedBlockSplit("valid", valid_size=0.2, salt=3)
+    save(BrainEncoder(validation=split), path)
+    loaded = load(path).validation
+    assert type(loaded) is HashedBlockSplit
+    assert vars(loaded) == vars(split)
+    with pytest.raises(TypeError, match=r"validation is ShuffleSplit\(.*set it to None before saving"):
+        save(BrainEncoder(validation=ShuffleSplit(1)), path)
+
+
+def test_losses_come_along(path):
+    encoder = BrainEncoder(spatial_attention=False, **{**SMALL, "validation": 0.2}).fit(brain(), features())
+    loaded = there_and_back(encoder, path)
+    assert loaded.history_ == encoder.history_
+    assert loaded.history_[:, "valid_loss"] == encoder.history_[:, "valid_loss"]
+    assert loaded.net_.history is loaded.history_
+
+
+def test_a_loaded_decoder_still_warns_of_the_sound_it_knows(study, path):
+    X, y = study
+    first = (y["sound"] == y["sound"].iloc[0]).to_numpy()
+    save(listener(y).fit(X[first], y[first]), path)
+    loaded = load(path)
+    with pytest.warns(StimulusLeakWarning, match=rf"{first.sum()} of {len(y)} windows"):
+        loaded.score(X, y)
+
+
+def test_fitting_again_gives_what_fitting_gave(study, path):
+    X, y = study
+    pipe = listener(y, BrainEncoder(**{**SMALL, "random_state": np.random.RandomState(3)}))
+    save(pipe, path)
+    loaded = load(path)  # a generator is saved as it stands
+    assert_same(pipe.fit(X, y).transform(X), loaded.fit(X, y).transform(X))
+    save(pipe, path)
+    again = load(path)
+    assert_same(pipe.fit(X, y).transform(X), again.fit(X, y).transform(X))
+
+
+def test_a_file_is_hardly_larger_than_the_weights(study, path):
+    X, y = study
+    pipe = listener(y, BrainEncoder(**{**SMALL, "hidden": 64, "depth": 6})).fit(X, y)
+    weights = sum(w.nbytes for w in pipe[-1].net_.module_.state_dict().values())
+    save(pipe, path)
+    assert weights < path.stat().st_size < weights + 40_000
+
+
+def test_weights_are_named_as_in_the_module(study, path):
+    X, y = study
+    pipe = listener(y).fit(X, y)
+    save(pipe, path)
+    tensors, _ = content(path)
+    weight = pipe[-1].net_.module_.last.weight.detach().numpy()
+    np.testing.assert_array_equal(tensors["steps.brainencoder.weights.last.weight"], weight)
+
+
+def test_caches_stay_at_home(study, path, tmp_path):
+    X, y = study
+    pipe = listener(y, memory=joblib.Memory(tmp_path / "own", verbose=0)).set_params(
+        memory=str(tmp_path / "pipe")
+    )
+    save(pipe, path)
+    assert str(tmp_path / "own") not in path.read_bytes().decode("latin1")
+    loaded = load(path)
+    assert loaded.memory is None
+    assert loaded[0].memory is None
+    loaded = load(path, memory="elsewhere")
+    assert loaded.memory == loaded[0].memory == "elsewhere"
+    assert loaded[-1].speech[0].memory is None  # it had none
+
+
+# --- every estimator by itself ---------------------------------------------------------------------
+
+
+def brain(n_windows=30, seed=0):
+    return np.random.default_rng(seed).standard_normal((n_windows, 4, 20)).astype(np.float32)
+
+
+def features(n_windows=30, seed=1):
+    return np.random.default_rng(seed).standard_normal((n_windows, 3, 10)).astype(np.float32)
+
+
+def flat(n_rows=30, n_columns=6):
+    return np.random.default_rng(2).standard_normal((n_rows, n_columns))
+
+
+ARRAYS = {
+    "Epocher": (Epocher(), brain(), None),
+    "RobustChannelScaler": (RobustChannelScaler(), brain(), None),
+    "CovarianceRecentring": (CovarianceRecentring(), brain(), None),
+    "FeatureScaler": (FeatureScaler(per_feature=False), features(), None),
+    "SurrogateBrain": (SurrogateBrain(), brain(), None),
+    "BrainEncoder": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()),
+    "BrainEncoder with a learned temperature": (
+        BrainEncoder(spatial_attention=False, loss="siglip", duplicates="positive", **{**SMALL, "lr": 0.1}),
+        brain(),
+        features(),
+    ),
+    "BrainEncoder with a network on speech": (
+        BrainEncoder(spatial_attention=False, deep_speech=5, **SMALL),
+        brain(),
+        features(),
+    ),
+    "BrainEncoder on vectors": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()[:, :, 0]),
+    "RidgeDecoder": (RidgeDecoder(sfreq=10, k=2), brain(), features()),
+    "CalibratedDecoder": (CalibratedDecoder(RidgeDecoder(sfreq=10, k=2), "none"), brain(), features()),
+    "ForwardTRF": (ForwardTRF(sfreq=10), features(), features()),
+    "PCA": (PCA(3, random_state=0), flat(), None),
+    "Ridge": (Ridge(), flat(), flat()[:, :2]),
+    "MinMaxScaler": (MinMaxScaler(), flat(), None),
+    "RobustScaler": (RobustScaler(), flat(), None),
+    "StandardScaler": (StandardScaler(), flat(), None),
+    "Pipeline": (Pipeline([("a", StandardScaler()), ("b", "passthrough"), ("c", PCA(2))]), flat(), None),
+    "FeatureUnion": (FeatureUnion([("a", PCA(2)), ("b", "drop"), ("c", MinMaxScaler())]), flat(), None),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.filterwarnings("ignore::sk_b2s.StimulusLeakWarning")
+def test_estimators_of_arrays_answer_equally(name, path):
+    estimator, X, y = ARRAYS[name]
+    there_and_back(clone(estimator), path)
+    estimator = clone(estimator).fit(X, y)
+    loaded = there_and_back(estimator, path)
+    for method in ("transform", "predict", "predict_proba", "similarity"):
+        if hasattr(estimator, method):
+            assert_same(getattr(estimator, method)(X), getattr(loaded, method)(X))
+    if y is not None:
+        assert estimator.score(X, y) == loaded.score(X, y)
+    second = clone(loaded).fit(X, y)
+    method = "transform" if hasattr(estimator, "transform") else "predict"
+    assert_same(getattr(estimator, method)(X), getattr(second, method)(X))
+
+
+@pytest.mark.parametrize("estimator", [
+        Envelope(sfreq=25), MelSpectrogram(n_mels=4, sfreq=25), AcousticOnsets(sfreq=25, n_bands=2),
+        FeatureSpaces([("a", make_pipeline(Envelope(sfreq=25), FeatureScaler())), ("b", AcousticOnsets(sfreq=25))]),
+    ])  # fmt: skip
+def test_features_of_sounds_answer_equally(estimator, study, path):
+    y = study[1]
+    estimator.fit(y)
+    assert_same(estimator.transform(y), there_and_back(estimator, path).transform(y))
+
+
+def test_features_of_events_answer_equally(study, path):
+    y = study[1]
+    events = y[["sound", "sound_onset"]].assign(
+        type="word", duration=0.1, text=np.where(np.arange(len(y)) % 2, "a", "b")
+    )
+    estimator = EventFeatures(events, "word", classes={"a": "a", "both": "a b"}, sfreq=25).fit(y)
+    assert_same(estimator.transform(y), there_and_back(estimator, path).transform(y))
+
+
+def test_every_estimator_of_the_package_can_be_saved_and_is_tested_here():
+    public = {name for name in sk_b2s.__all__ if issubclass_of_estimator(getattr(sk_b2s, name))}
+    assert {f"sk_b2s.{name}" for name in public} == {
+        name for name in ESTIMATORS if name.startswith("sk_b2s.")
+    }
+    alone = {
+        "AcousticOnsets",
+        "Envelope",
+        "EventFeatures",
+        "FeatureSpaces",
+        "MelSpectrogram",
+        "SpeechActivity",
+        "StoredFeatures",
+        "Wav2Vec2Features",
+    }  # they take tables
+    assert {name.rsplit(".", 1)[1] for name in ESTIMATORS} == {
+        name for name in ARRAYS if " " not in name
+    } | alone
+
+
+def issubclass_of_estimator(thing):
+    return isinstance(thing, type) and issubclass(thing, BaseEstimator)
+
+
+def table_of_stored(n_rows=24):
+    """Return a table over two sounds given as features, each heard often."""
+    rng = np.random.default_rng(4)
+    sounds = [SoundArray(rng.standard_normal((400, 3)), 20, name) for name in "ab"]
+    return pd.DataFrame({
+        "sound": [sounds[i % 2] for i in range(n_rows)], "sound_onset": np.arange(n_rows) // 2 * 0.5,
+        "duration": 0.45, "segment": np.arange(n_rows),
+    })  # fmt: skip
+
+
+def test_features_that_stand_in_for_sounds_are_written_once(path):
+    y = table_of_stored()
+    X = Windows.from_array(brain(len(y)), sfreq=40)
+    encoder = BrainEncoder(spatial_attention=False, speech=StoredFeatures(), **SMALL).fit(X, y)
+    loaded = there_and_back(encoder, path)
+    assert_same(encoder.predict(X), loaded.predict(X))
+    assert_same(encoder.segments_, loaded.segments_)
+    tensors, _ = content(path)
+    assert sum(tensor.shape == (400, 3) for tensor in tensors.values()) == 2
+    with pytest.warns(StimulusLeakWarning, match="a, b"):
+        loaded.score(X, y)
+
+
+def test_windows_of_lazy_signals_are_written_with_their_samples(path, study):
+    X, y = study
+    mel = make_pipeline(MelSpectrogram(n_mels=5, sfreq=25), FeatureScaler())
+    targets = mel.fit_transform(y)
+    windows = listener(y)[:2].fit_transform(X)
+    encoder = BrainEncoder(**SMALL).fit(windows[:10], targets[:10])
+    assert len(targets.signals) == 2
+    assert targets.which[:10].max() == 0
+    loaded = there_and_back(encoder, path)
+    assert_same(encoder.predict(windows), loaded.predict(windows))
+    assert_same(encoder.segments_, loaded.segments_)
+    tensors, _ = content(path)
+    written = {name: tensor.shape for name, tensor in tensors.items() if ".signals." in name}
+    assert sorted(written.values()) == [(0, 5), targets.signals[0].shape]
+
+
+def test_windows_with_a_step_of_ones_own_are_refused_with_a_way_out(path):
+    targets = Windows.from_array(features(), sfreq=20).then(_Twice())
+    encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(brain(), targets)
+    with pytest.raises(TypeError, match=r"segments_ is .*Windows\.from_array\(np\.asarray\(y\)"):
+        save(encoder, path)
+
+
+class _Twice:
+    def __call__(self, batch, which):
+        return batch * 2
+
+
+# --- beside a parent ---------------------------------------------------------------------------------
+
+
+def heard_by(*people):
+    """Windows of some people and the table of what they heard, of which each heard another part."""
+    y = table_of_stored(20 * len(people))
+    rows = pd.DataFrame({"subject": np.repeat(people, 20), "recording": np.repeat(people, 20)})
+    return Windows.from_array(brain(len(y), seed=len(people)), rows=rows, sfreq=40), y
+
+
+@pytest.fixture(scope="module")
+def everybody():
+    speech = make_pipeline(StoredFeatures(), FeatureScaler())
+    X, y = heard_by("1", "2", "new")
+    encoder = BrainEncoder(spatial_attention=False, unknown_subject="nearest", speech=speech, **SMALL)
+    return encoder.fit(X[:40], y.iloc[:40])
+
+
+@pytest.fixture
+def family(everybody, tmp_path):
+    """Somebody adapted to, with all windows, and the file of the encoder that was fitted."""
+    X, y = heard_by("1", "2", "new")
+    save(everybody, tmp_path / "parent.safetensors")
+    return everybody.adapt(X[40:], y.iloc[40:], method="ridge"), X, tmp_path / "parent.safetensors"
+
+
+def test_a_parent_is_not_written_over(family, path):
+    new, X, parent = family
+    before = parent.read_bytes()
+    (parent.parent / "link").symlink_to(parent)
+    for name in (parent, str(parent), parent.parent / "link"):
+        with pytest.raises(ValueError, match="path and parent are one file"):
+            save(new, name, parent=parent)
+    assert parent.read_bytes() == before
+    save(new, path, parent=parent)
+    path.replace(parent)  # by hand
+    with pytest.raises(ValueError, match=r"stands where the encoder should be .*parent="):
+        load(parent)
+
+
+def test_a_parent_is_the_one_that_was_fitted(family, path, tmp_path):
+    new, X, parent = family
+    X, y = heard_by("1", "2", "other")
+    both = new.adapt(X[40:], y.iloc[40:], method="ridge")
+    save(new, tmp_path / "whole")
+    save(new, tmp_path / "beside", parent=parent)
+    with pytest.raises(
+        ValueError, match=r"whole' holds an encoder that was itself adapted, .* take the file of that"
+    ):
+        save(both, path, parent=tmp_path / "whole")
+    with pytest.raises(
+        ValueError, match=r"beside' holds only what was added to .*'parent.safetensors': take that"
+    ):
+        save(both, path, parent=tmp_path / "beside")
+    save(both, path, parent=parent)
+    for wrong in ("whole", "beside"):
+        with pytest.raises(ValueError, match="take"):
+            load(path, parent=tmp_path / wrong)
+    assert_same(load(path).transform(X), both.transform(X))
+
+
+@pytest.mark.parametrize("where", ["alone", "around", "last"])
+def test_a_calibrated_decoder_is_saved_beside_what_it_began_with(where, everybody, path, tmp_path):
+    X, y = heard_by("1", "2", "new")
+
+    def decoder(method):
+        if where == "alone":
+            return CalibratedDecoder(everybody, method)
+        if where == "around":
+            return CalibratedDecoder(make_pipeline(RobustChannelScaler(), everybody), method)
+        return make_pipeline(RobustChannelScaler(), CalibratedDecoder(everybody, method))
+
+    save(decoder("none").fit(X[:40], y.iloc[:40]), tmp_path / "parent")
+    mask = "calibrateddecoder__calibration" if where == "last" else "calibration"
+    fitted = decoder("ridge").fit(X, y, **{mask: np.arange(60) >= 40})
+    save(fitted, path, parent=tmp_path / "parent")
+    assert not any("weights" in name for name in content(path)[0])
+    loaded = load(path)
+    assert_same(loaded.transform(X), fitted.transform(X))
+    assert_same(loaded.predict(X), fitted.predict(X))
+    with pytest.raises(ValueError, match=rf"this {type(fitted).__name__} was not adapted"):
+        save(load(tmp_path / "parent"), path, parent=tmp_path / "parent")
+
+
+def with_other(encoder, part):
+    """Copy of an encoder with another of the things it has learnt."""
+    other = copy.deepcopy(encoder)
+    if part == "frame weights":
+        other.frame_weights_ = other.frame_weights_ + 1
+    elif part == "features":
+        other.speech_[1].scale_ = other.speech_[1].scale_ * 2
+    elif part == "shared response":
+        other.response_ = replace(other.response_, pattern=2 * other.response_.pattern)
+    elif part == "covariances":
+        other.covariances_ = other.covariances_[::-1]
+    elif part == "weights":
+        with torch.no_grad():
+            next(other.net_.module_.parameters()).mul_(2)
+    return other
+
+
+@pytest.mark.parametrize("part", ["frame weights", "features", "shared response", "covariances", "weights"])
+def test_another_encoder_does_not_pass_for_the_parent(part, family, everybody, path):
+    new, X, parent = family
+    save(new, path, parent=parent)
+    save(with_other(everybody, "nothing"), parent)
+    assert_same(load(path).transform(X), new.transform(X))
+    save(with_other(everybody, part), parent)
+    for attempt in (lambda: load(path), lambda: save(new, path, parent=parent)):
+        with pytest.raises(ValueError, match="does not hold the encoder that this one was adapted from"):
+            attempt()
+
+
+def test_of_one_person_only_what_is_new_is_written(everybody, path, tmp_path):
+    """A layer, what was told of it, and sound that nobody in fit had heard."""
+    X, y = heard_by("1", "2", "new")
+    events = y[["sound", "sound_onset"]].assign(type="word", text="a", duration=0.1)
+    speech = FeatureSpaces([("stored", StoredFeatures()), ("words", EventFeatures(events, "word", sfreq=20))])
+    encoder = clone(everybody).set_params(speech=speech).fit(X[:40], y.iloc[:40])
+    save(encoder, tmp_path / "parent")
+    story = SoundArray(np.ones((400, 3)), 20, "c")
+    more = pd.concat([y.iloc[:19], y.iloc[19:20].assign(sound=[story])])
+    new = encoder.adapt(X[40:], more, method="ridge")
+    save(new, path, parent=tmp_path / "parent")
+    written = {name: tensor.shape for name, tensor in content(path)[0].items()}
+    assert set(written) == {
+        "layers", "adaptations_.minutes", "adaptations_.n_windows", f"added_sound.{story.digest}",
+    }  # fmt: skip
+    assert written["layers"] == (1, 6, 6)
+    loaded = load(path)
+    assert_same(loaded.transform(X), new.transform(X))
+    ours, theirs = loaded.sound_intervals_.intervals, new.sound_intervals_.intervals
+    assert list(ours) == list(theirs)
+    for sound, spans in theirs.items():
+        assert_same(spans, ours[sound])
+    assert repr(loaded.speech) == repr(new.speech)
+    save(new.set_params(speech=StoredFeatures()), path, parent=tmp_path / "parent")
+    assert type(load(path).speech) is StoredFeatures
+
+
+def test_rows_that_somebody_heard_come_along(path, tmp_path):
+    """Where what was heard is numbers, too, a loaded encoder warns when it is scored on calibration."""
+    X, y = heard_by("1", "2", "new")[0], features(60)
+    encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(X[:40], y[:40])
+    save(encoder, tmp_path / "parent")
+    new = encoder.adapt(X[40:50], y[40:50], method="ridge")
+    save(new, path, parent=tmp_path / "parent")
+    save(new, tmp_path / "whole")
+    for name in (path, tmp_path / "whole"):
+        with pytest.warns(StimulusLeakWarning, match="10 of 20 windows"):
+            load(name).score(X[40:], y[40:])
+
+
+def test_what_is_set_after_fit_leaves_the_digest_as_it_is(everybody):
+    """A file of somebody adapted to outlives new parameters of what computes features."""
+    other = copy.deepcopy(everybody)
+    other.speech_.set_params(memory="elsewhere", featurescaler__per_feature=False)
+    other.set_params(k=1, verbose=1)
+    assert other.digest() == everybody.digest()
+
+
+def test_digests_stay_what_they_are():
+    """Files know their parent by it: if it has to change, raise FORMAT."""
+    encoder, scaler = BrainEncoder(), FeatureScaler()
+    scaler.mean_, scaler.n_features_in_ = np.array([0.5, 1.0]), 2
+    vars(encoder).update(
+        subjects_=np.array(["a", "b"]), n_times_in_=3, architecture_={"n_channels": 2, "pooling": None},
+        speech_architecture_=None, net_=SimpleNamespace(state=lambda: {"w": torch.arange(3.0)}),
+        frame_weights_=np.array([1, 2]), response_=None, speech_=make_pipeline("passthrough", scaler),
+    )  # fmt: skip
+    assert encoder.digest() == "30ce8f44dbd53b5db46099377b74480c71e19e5dff48701d8c0fbf76b180a6a3"
+    assert FORMAT == 2
+
+
+# --- parameters that are more than numbers ---------------------------------------------------------
+
+
+def test_a_montage_comes_back(path):
+    montage = mne.channels.make_dig_montage({"A": [0, 0, 0.1], "B": [0.1, 0, 0]}, nasion=[0, 0.1, 0])
+    assert there_and_back(Epocher(montage=montage), path).montage == montage
+
+
+def test_requests_for_metadata_come_back(path):
+    with config_context(enable_metadata_routing=True):
+        ridge = RidgeDecoder().set_score_request(sample_weight="weight").set_predict_request(candidates=False)
+    loaded = there_and_back(ridge, path)
+    for method in ("score", "predict"):
+        asked = [getattr(e.get_metadata_routing(), method).requests for e in (ridge, loaded)]
+        assert asked[0] == asked[1]
+
+
+def test_callbacks_are_left_out_and_said_so(path):
+    from skorch.callbacks import ProgressBar
+
+    with pytest.warns(UserWarning, match=r"steps\.brainencoder\.callbacks is not saved"):
+        save(make_pipeline(BrainEncoder(callbacks=[ProgressBar()])), path)
+    assert load(path)[0].callbacks is None
+
+
+def test_a_device_that_is_not_there_becomes_auto(path):
+    encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(brain(), features())
+    expected = encoder.transform(brain())
+    save(encoder.set_params(device="cuda:77"), path)
+    with pytest.warns(UserWarning, match="device='cuda:77' is not on this machine"):
+        loaded = load(path)
+    assert loaded.device == "auto"
+    if not torch.cuda.is_available():
+        assert_same(loaded.transform(brain()), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_what_a_gpu_trained_answers_on_a_cpu(path, monkeypatch):
+    encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(brain(), features())
+    assert next(encoder.net_.module_.parameters()).is_cuda
+    loaded = there_and_back(encoder, path)
+    assert next(loaded.net_.module_.parameters()).is_cuda
+    assert_same(loaded.transform(brain()), encoder.transform(brain()))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    on_cpu = load(path)
+    assert not next(on_cpu.net_.module_.parameters()).is_cuda
+    np.testing.assert_allclose(on_cpu.transform(brain()), encoder.transform(brain()), atol=1e-3)
+
+
+# --- what is refused when saving -------------------------------------------------------------------
+
+
+class Holder(BaseEstimator):
+    """Anything as a parameter."""
+
+    def __init__(self, value=None):
+        self.value = value
+
+
+def clean(raw):
+    return raw
+
+
+def test_a_function_is_refused_unless_it_is_trusted_by_name(path):
+    epochs = make_pipeline(Epocher(raw_hook=clean))
+    with pytest.raises(
+        TypeError, match=r"steps\.epocher\.raw_hook is .*None before saving.*trusted={'a name': clean}"
+    ):
+        save(epochs, path)
+    trusted = {"lab.clean": clean}
+    assert there_and_back(epochs, path, trusted=trusted)[0].raw_hook is clean
+    with pytest.raises(ValueError, match=r"'lab\.clean'.*trusted="):
+        load(path)
+
+
+class Doubler(TransformerMixin, BaseEstimator):
+    """An estimator of the user's own."""
+
+    def fit(self, X, y=None):
+        self.factor_ = np.full(3, 2.0)
+        return self
+
+    def transform(self, X):
+        return X * self.factor_[0]
+
+
+def test_an_estimator_of_ones_own_needs_trust(path):
+    pipe = make_pipeline(Doubler(), StandardScaler()).fit(flat())
+    with pytest.raises(TypeError, match=r"steps\.doubler is a Doubler.*trusted={'Doubler': Doubler}"):
+        save(pipe, path)
+    loaded = there_and_back(pipe, path, trusted={"Doubler": Doubler})
+    assert_same(loaded.transform(flat()), pipe.transform(flat()))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (FunctionTransformer(np.log), "FunctionTransformer, which is none of those"),
+        (Holder(), r"trusted={'Holder': Holder}"),
+        (StandardScaler, "the class StandardScaler"),
+        (torch.nn.Linear(1, 1), "instance of an estimator, got Linear"),
+        (Epocher(picks=np.zeros(1, "i4,f4")), "picks is a ndarray of"),
+        (Epocher(picks=np.ma.zeros(1)), "picks is a MaskedArray"),
+        (Epocher(picks={"a"}), "picks is {'a'}"),
+        (Epocher(raw_hook=lambda raw: raw), "raw_hook is .*lambda"),
+    ],
+)
+def test_what_cannot_be_saved_is_named(estimator, message, path):
+    with pytest.raises(TypeError, match=message):
+        save(estimator, path)
+    assert not list(path.parent.iterdir())
+
+
+def test_a_search_points_at_its_best(path):
+    search = GridSearchCV(Ridge(), {"alpha": [1, 2]}).fit(flat(), flat()[:, 0])
+    with pytest.raises(TypeError, match="best_estimator_"):
+        save(search, path)
+    there_and_back(search.best_estimator_, path)
+
+
+def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
+    save(FeatureScaler(), path)
+    before = path.read_bytes()
+
+    def fail(tensors, file, metadata):
+        Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("sk_b2s._persistence._save_load.save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(PCA(), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_missing_folder_or_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        save(FeatureScaler(), tmp_path / "nowhere" / "a.safetensors")
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        load(tmp_path / "nothing.safetensors")
+
+
+# --- what is refused when loading ------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(path):
+    save(make_pipeline(StandardScaler(), PCA(2)).fit(flat()), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "builtins.eval", "builtins.exec", "subprocess.Popen", "__main__.Holder"]
+)
+def test_a_file_cannot_name_what_is_not_known(name, saved):
+    tensors, text = content(saved)
+    for node in (
+        {"estimator": {"class": name, "params": {"command": "touch evil"}, "fitted": []}},
+        {"trusted": name},
+        {"part": {"class": name, "state": []}},
+    ):
+        forge(saved, tensors, {**text, "estimator": node})
+        with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+            load(saved)
+
+
+def test_a_trusted_function_is_not_called(path):
+    save(Epocher(raw_hook=os.system), path, trusted={"hook": os.system})
+    tensors, text = content(path)
+    evil = path.with_name("evil")
+    call = {"class": "hook", "params": {"command": f"touch {evil}"}, "fitted": []}
+    forge(path, tensors, {**text, "estimator": {"estimator": call}})
+    with pytest.raises(ValueError, match="hook is no estimator"):
+        load(path, trusted={"hook": os.system})
+    assert not evil.exists()
+
+
+def test_a_file_cannot_make_objects_out_of_bytes(path):
+    save(Holder(np.zeros(2, complex)), path, trusted={"Holder": Holder})
+    tensors, text = content(path)
+    text["estimator"]["estimator"]["params"]["value"]["array"]["dtype"] = "O"
+    forge(path, tensors, text)
+    with pytest.raises(ValueError, match="no array of object"):
+        load(path, trusted={"Holder": Holder})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_truncated_file_is_refused(saved, share):
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match="not a safetensors file, or truncated"):
+        load(saved)
+
+
+def test_foreign_files_are_refused(path):
+    path.write_bytes(pickle.dumps(FeatureScaler()))
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        load(path)
+    save_file({"a": np.zeros(3)}, path)
+    with pytest.raises(ValueError, match="none that sk_b2s.save wrote"):
+        load(path)
+
+
+def test_another_format_is_refused(saved):
+    tensors, text = content(saved)
+    text["versions"]["sk_b2s"] = "9.1.0"
+    forge(saved, tensors, {**text, "format": 1})
+    with pytest.raises(ValueError, match=r"format is 1, written by sk_b2s 9\.1\.0; .* Install that version"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "warns"),
+    [("sklearn", "0.1.0", True), ("sk_b2s", "0.9.0", False), ("torch", "0.1", False)],
+)
+def test_another_version_of_what_is_in_it_warns(saved, package, version, warns, recwarn):
+    tensors, text = content(saved)
+    text["versions"][package] = version
+    forge(saved, tensors, text)
+    load(saved)
+    assert [str(w.message).count(f"saved by {package} {version}") for w in recwarn] == [1] * warns
+
+
+def test_another_minor_version_of_the_package_warns_and_another_patch_does_not(path, recwarn):
+    save(FeatureScaler(), path)
+    tensors, text = content(path)
+    major, minor, _ = sk_b2s.__version__.split(".")
+    for version, count in ((f"{major}.{minor}.99", 0), (f"{major}.{int(minor) + 1}.0", 1)):
+        text["versions"]["sk_b2s"] = version
+        forge(path, tensors, text)
+        load(path)
+        assert len(recwarn) == count
+
+
+def test_a_parameter_that_is_unknown_here_is_named(saved):
+    tensors, text = content(saved)
+    text["estimator"]["estimator"]["params"]["invented"] = 1
+    forge(saved, tensors, text)
+    with pytest.raises(ValueError, match=r"invented of sklearn\.pipeline\.Pipeline"):
+        load(saved)
+
+
+def nodes(tree):
+    """Every place in a JSON text, as (holder, key)."""
+    pairs = list(
+        tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    )
+    for key, value in pairs:
+        yield tree, key
+        yield from nodes(value)
+
+
+@pytest.mark.parametrize("junk", [None, -1, "junk", [], {}, {"junk": 1}, {"a": 1, "b": 2}])
+def test_damage_anywhere_is_a_value_error_or_harmless(saved, junk):
+    tensors, text = content(saved)
+    refused = 0
+    for place in range(len(list(nodes(text["estimator"])))):
+        damaged = json.loads(json.dumps(text))
+        holder, key = list(nodes(damaged["estimator"]))[place]
+        holder[key] = junk
+        forge(saved, tensors, damaged)
+        try:
+            load(saved)
+        except ValueError as error:
+            refused += str(saved) in str(error)
+    assert refused > 10

@@ -1,0 +1,170 @@
+"""Recordings look alike after recentring, whatever mixed their channels, and what is not there stays away."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.linalg import expm, inv, logm, sqrtm
+
+from sk_b2s import CovarianceRecentring, Windows
+from sk_b2s.preprocessing._covariance_alignment import mean_covariance, whitener
+
+MEANS = ["euclidean", "riemannian"]
+
+
+def recordings(n_recordings=3, n_channels=5, n_times=4000, length=50, seed=0):
+    """Windows of recordings that mix the same kind of sources each in its own way."""
+    rng = np.random.default_rng(seed)
+    signals = [
+        (rng.standard_normal((n_times, n_channels)) @ rng.standard_normal((n_channels, n_channels))).astype(
+            "f4"
+        )
+        for _ in range(n_recordings)
+    ]
+    starts = np.arange(0, n_times - length + 1, length)
+    which = np.repeat(np.arange(n_recordings), len(starts))
+    rows = pd.DataFrame({"subject": which.astype(str), "recording": which.astype(str)})
+    return Windows(signals, which, np.tile(starts, n_recordings), length, 100, rows=rows)
+
+
+def covariance(batch):
+    flat = np.moveaxis(np.asarray(batch), 1, 0).reshape(batch.shape[1], -1)
+    return np.cov(flat, bias=True)
+
+
+def test_each_recording_becomes_white_by_itself():
+    X = recordings()
+    white = CovarianceRecentring(shrinkage=0).fit_transform(X)
+    for index in range(3):
+        mine = white[np.flatnonzero(X.which == index)].gather()
+        np.testing.assert_allclose(covariance(mine), np.eye(5), atol=1e-3)
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_which_rows_are_asked_for_changes_nothing(mean):
+    X = recordings()
+    step = CovarianceRecentring(mean).fit(X[:5])
+    rows = np.array([3, 90, 170])
+    np.testing.assert_allclose(
+        step.transform(X[rows]).gather(), step.transform(X).gather(rows), rtol=1e-5, atol=1e-5
+    )
+    again = pickle.loads(pickle.dumps(step.transform(X)))
+    np.testing.assert_array_equal(again.gather(rows), step.transform(X).gather(rows))
+
+
+def test_a_mixture_of_channels_is_undone_up_to_a_rotation():
+    """With K = (M C Mᵀ)^-1/2 the product K M C^1/2 is orthogonal, whatever M."""
+    rng = np.random.default_rng(0)
+    mixing, root = rng.standard_normal((2, 6, 6))
+    c = root @ root.T
+    rotation = whitener(mixing @ c @ mixing.T, 0) @ mixing @ sqrtm(c).real
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(6), atol=1e-8)
+
+
+def test_the_geometric_mean_is_where_logarithms_cancel():
+    rng = np.random.default_rng(0)
+    roots = rng.standard_normal((7, 4, 9))
+    covariances = roots @ roots.transpose(0, 2, 1)
+    centre = mean_covariance(covariances, "riemannian")
+    inverse = inv(sqrtm(centre).real)
+    tangent = sum(logm(inverse @ c @ inverse).real for c in covariances)
+    np.testing.assert_allclose(tangent, 0, atol=1e-7)
+    mixing = rng.standard_normal((4, 4))
+    mixed = mean_covariance(mixing @ covariances @ mixing.T, "riemannian")
+    np.testing.assert_allclose(mixed, mixing @ centre @ mixing.T, rtol=1e-6)  # affine invariance
+
+
+def test_of_covariances_that_commute_it_is_the_geometric_mean_of_eigenvalues():
+    values = np.array([[1.0, 4.0], [4.0, 16.0]])
+    centre = mean_covariance(np.stack([np.diag(v) for v in values]), "riemannian")
+    np.testing.assert_allclose(centre, np.diag([2.0, 8.0]), rtol=1e-8)
+    np.testing.assert_allclose(expm(np.log(values).mean(0) * np.eye(2)), centre, rtol=1e-8)
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_what_a_reference_took_away_stays_away(mean):
+    X = recordings(n_recordings=2)
+    signals = [signal - signal.mean(1, keepdims=True) for signal in X.signals]
+    signals[1][:, 2] = 0  # a bad channel, masked
+    X = Windows(signals, X.which, X.start, 50, 100)
+    white = CovarianceRecentring(mean).fit_transform(X)
+    first, second = (np.asarray(white[np.flatnonzero(X.which == i)].gather()) for i in range(2))
+    np.testing.assert_allclose(first.mean(1), 0, atol=1e-4)
+    np.testing.assert_allclose(second[:, 2], 0, atol=1e-10)
+    assert 0.5 < first.std() < 1.5
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
+def test_shrinkage_draws_variances_together(shrinkage):
+    matrix = whitener(np.diag([9.0, 1.0]), shrinkage)
+    after = matrix @ np.diag([9.0, 1.0]) @ matrix
+    expected = np.array([9.0, 1.0]) / ((1 - shrinkage) * np.array([9.0, 1.0]) + shrinkage * 5)
+    np.testing.assert_allclose(np.diag(after), expected)
+
+
+def test_arrays_are_one_recording():
+    X = recordings(n_recordings=1)
+    array = X.gather().numpy()
+    step = CovarianceRecentring().fit(array)
+    np.testing.assert_allclose(
+        step.transform(array), CovarianceRecentring().fit_transform(X).gather(), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_an_artefact_weighs_less_in_the_riemannian_mean():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 3, 200))
+    clean = whitener(mean_covariance(X @ X.transpose(0, 2, 1) / 200), 0)
+    X[0, 0] *= 100
+    covariances = X @ X.transpose(0, 2, 1) / 200
+    moved = {mean: abs(whitener(mean_covariance(covariances, mean), 0) - clean).max() for mean in MEANS}
+    assert moved["riemannian"] < 0.3 * moved["euclidean"]
+
+
+def test_errors_name_the_way_out():
+    X = recordings()
+    with pytest.raises(ValueError, match="5 features, but CovarianceRecentring is expecting 4"):
+        CovarianceRecentring().fit(recordings(n_channels=4).gather().numpy()).transform(X.gather().numpy())
+    with pytest.raises(ValueError, match="fit it on an array"):
+        CovarianceRecentring().fit(X).transform(X.gather().numpy())
+    with pytest.raises(ValueError, match="'mean' parameter of CovarianceRecentring"):
+        CovarianceRecentring("median").fit(X)
+
+
+def test_another_cap_is_whitened_by_itself():
+    X = recordings(n_channels=7)
+    white = CovarianceRecentring(shrinkage=0).fit(recordings(n_channels=4)).transform(X)
+    np.testing.assert_allclose(covariance(white[np.flatnonzero(X.which == 1)].gather()), np.eye(7), atol=1e-3)
+
+
+def test_a_new_fit_forgets_the_matrix_of_a_former_one():
+    X = recordings()
+    step = CovarianceRecentring().fit(X.gather().numpy()).fit(X)
+    with pytest.raises(ValueError, match="fit it on an array"):
+        step.transform(X.gather().numpy())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("mean", MEANS)
+def test_what_is_not_finite_is_named_by_recording_and_channel(mean, value):
+    X = recordings()
+    X.signals[1][70, [2, 4]] = value
+    step = CovarianceRecentring(mean).fit(X)
+    with pytest.raises(
+        ValueError, match=r"recording '1' holds NaN .* in 2 of 5 channels: 2, 4; .*Set a bad channel"
+    ):
+        step.transform(X)
+    others = X[np.flatnonzero(X.which != 1)]
+    assert np.isfinite(np.asarray(step.transform(others))).all()
+    named = Windows(X.signals, X.which, X.start, 50, 100, ch_names="ABCDE")
+    with pytest.raises(ValueError, match="recording 1 holds NaN .*channels: C, E;"):
+        step.transform(named)
+
+
+def test_covariances_that_are_not_finite_are_refused():
+    covariance = np.eye(4)
+    covariance[1, 1] = np.nan
+    for ask in (whitener, lambda c: mean_covariance(np.stack([np.eye(4), c]), "riemannian")):
+        with pytest.raises(ValueError, match="covariance holds NaN .* channels 1 by their place"):
+            ask(covariance)

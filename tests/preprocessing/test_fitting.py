@@ -1,0 +1,116 @@
+"""Recordings, subjects and sounds of which no window is left are named, with the numbers compared."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_b2s import SoundArray, make_segments
+from sk_b2s._utils._units import guess_unit
+
+RNG = np.random.default_rng(0)
+STORY, TALE = (SoundArray(RNG.random(20 * 64), sfreq=64, name=name) for name in ("story", "tale"))
+
+
+def table(subjects=("1", "2", "3"), length=60.0):
+    """Events of tables alone: two sounds of 20 s with a word every second."""
+    rows = []
+    for who in subjects:
+        for begin, sound in ((5.0, STORY), (30.0, TALE)):
+            rows.append((who, "sound", begin, 20.0, sound, None))
+            rows += [(who, "word", begin + t, 0.3, None, f"w{t}") for t in range(1, 19)]
+    events = pd.DataFrame(rows, columns=["subject", "type", "onset", "duration", "sound", "text"])
+    return events.assign(recording=events["subject"] + ".fif", recording_duration=length)
+
+
+def told(events, **keywords):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        X, _ = make_segments(events, tmin=0, tmax=1, margin=0, **keywords)
+    return sorted(X["subject"].unique()), " ".join(str(warning.message) for warning in said)
+
+
+def second(events, **changes):
+    return events.assign(
+        **{name: events[name].mask(events["subject"] == "2", v) for name, v in changes.items()}
+    )
+
+
+def test_complete_windows_are_silent():
+    assert told(table()) == (["1", "2", "3"], "")
+
+
+def test_subject_whose_recording_is_short_is_named():
+    kept, text = told(second(table(), recording_duration=2.0))
+    assert kept == ["1", "3"]
+    assert "left out 36 of 108 windows: 36 leave the recording (margin=0 s)" in text
+    assert "No window is left of subject '2'" in text
+    assert "'2.fif' (36 of 36 leave the recording" in text
+    assert "it lasts 2.000 s, its windows are from 6.000 to 49.000 s)" in text
+
+
+def test_subject_under_a_bad_stretch_is_named():
+    bad = pd.DataFrame(
+        {"subject": ["2"], "recording": "2.fif", "type": "bad", "onset": 0.0, "duration": 60.0}
+    )
+    kept, text = told(pd.concat([table(), bad], ignore_index=True))
+    assert kept == ["1", "3"]
+    assert "subject '2'" in text
+    assert "36 of 36 touch a bad stretch" in text
+
+
+@pytest.mark.parametrize("kind", ["word", "sound"])
+def test_subject_without_anchors_is_named(kind):
+    events = table()
+    events = events[(events["subject"] != "2") | (events["type"] != "word")]
+    if kind == "word":
+        kept, text = told(events)
+        assert "'2.fif' has no row of type 'word'" in text
+    else:
+        events = second(events, duration=0.5)
+        kept, text = told(events, anchor=0.5)
+        assert "'2.fif' has no sound as long as a window, the longest lasts 0.50 s" in text
+    assert kept == ["1", "3"]
+    assert "No window is left of subject '2'" in text
+
+
+def test_subject_without_the_stream_is_named():
+    kept, text = told(second(table().assign(stream="attended"), stream="ignored"), stream="attended")
+    assert kept == ["1", "3"]
+    assert "subject '2'" in text
+
+
+def test_sound_without_words_is_named():
+    events = table()
+    kept, text = told(events[(events["type"] == "sound") | (events["onset"] < 25)])
+    assert len(kept) == 3
+    assert "No window is left of the sounds 'tale'." in text
+
+
+def test_recording_that_keeps_few_windows_is_named():
+    _, text = told(second(table(), recording_duration=10.0))
+    assert "Less than half of the windows are left in '2.fif' (3 of 36)" in text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ((12_000, 60.0, 250.0), "samples of 250 Hz"), ((50_000, 60.0, 250.0), "milliseconds"),
+        ((75.0, 60.0, 250.0, 20.0), "20.000 s before the first sample"), ((61.0, 60.0, 250.0), ""), ((50.0, 60.0), ""),
+    ],
+)  # fmt: skip
+def test_guess_unit(numbers, expected):
+    text = guess_unit(*numbers)
+    assert (expected in text) if expected else (text == "")
+
+
+def test_error_without_any_window_compares_numbers():
+    with pytest.raises(
+        ValueError, match=r"none of 108 windows is left.*lasts 2\.000 s, its windows are from"
+    ):
+        told(table(length=2.0))
+    with pytest.raises(ValueError, match=r"margin=500 is in seconds"):
+        make_segments(table(), margin=500)
+    with pytest.raises(ValueError, match=r"window of 30\.000 s, the longest of 6 lasts 20\.000 s"):
+        make_segments(table(), anchor=1.0, tmin=0, tmax=30)

@@ -1,0 +1,162 @@
+"""Imports: order of sub-packages, no cycles, light modules; and what is public, documented and installed."""
+
+import ast
+import dataclasses
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from graphlib import TopologicalSorter
+
+import pytest
+from helpers import ROOT
+from numpydoc.validate import validate
+
+import sk_b2s
+
+PACKAGE = ROOT / "sk_b2s"
+ORDER = [
+    "_utils", "metrics", "events", "io", "preprocessing", "model_selection", "features", "datasets", "nn", "decoding",
+    "evaluation", "plotting", "reporting", "_persistence", "_cli",
+]  # fmt: skip
+MOST_FILES = 17  # of a folder, besides __init__.py
+
+
+def module_of(path):
+    """Dotted name of a file of the package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported(path, everywhere=True):
+    """Modules that a file imports, anywhere in it or at the top level alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def subpackage(module):
+    return module.split(".")[1] if module.startswith("sk_b2s.") else None
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.count(".") > 1])
+def test_subpackages_import_only_earlier_ones(module):
+    own = ORDER.index(subpackage(module))
+    for other in imported(MODULES[module]):
+        assert other != "sk_b2s", f"{module} imports the whole package"
+        if (name := subpackage(other)) is not None:
+            assert ORDER.index(name) <= own, f"{module} imports {other}"
+
+
+def test_modules_import_each_other_without_cycles():
+    graph = {
+        name: {other for other in imported(path) if other in MODULES and other != name}
+        for name, path in MODULES.items()
+        if path.name != "__init__.py"
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError with the modules of the cycle
+
+
+def test_tree_has_few_entries_everywhere():
+    entries = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert entries == {*ORDER, "__init__.py", "__main__.py", "py.typed"}
+    for folder in {path.parent for path in MODULES.values()} - {PACKAGE}:
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= MOST_FILES, folder
+        assert all(path.name.startswith("_") or path.name == "functional.py" for path in files), folder
+
+
+def modules_loaded_by(code):
+    """Names of all modules in a new process that ran some code."""
+    code += "\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import sk_b2s", {"torch", "mne", "pandas", "scipy", "sklearn", "matplotlib", "transformers"}),
+        ("from sk_b2s.events import check_events, StimulusArray", {"torch", "mne", "transformers"}),
+        ("from sk_b2s import read_bids, read_events, events_from_raw", {"torch", "transformers"}),
+        ("from sk_b2s import StimulusKFold, LeaveOneSubjectOut, HashedBlockSplit", {"torch", "mne"}),
+        ("from sk_b2s.datasets import load_gwilliams2022, make_listening", {"torch", "transformers"}),
+        ("from sk_b2s.metrics import similarity, ranks, circular_shift_null", {"mne", "transformers"}),
+        ("from sk_b2s.nn import BrainModule, ClipLoss", {"mne", "transformers"}),
+    ],
+    ids=lambda value: value.split(" import ")[0].split()[-1] if isinstance(value, str) else "",
+)
+def test_import_loads_no_heavy_library(code, absent):
+    assert not absent & modules_loaded_by(code)
+
+
+def public():
+    """Every name a user meets: the flat ones and their methods."""
+    for package in (sk_b2s, sk_b2s.datasets, sk_b2s.plotting):
+        for name in package.__all__:
+            thing = getattr(package, name)
+            if isinstance(thing, dict):  # choices, documented where they are read
+                continue
+            if not dataclasses.is_dataclass(thing):  # its attributes are its parameters
+                yield f"{thing.__module__}.{name}"
+            if inspect.isclass(thing):
+                for owner in [c for c in thing.__mro__ if c.__module__.startswith("sk_b2s")]:
+                    for method, value in vars(owner).items():
+                        if not method.startswith("_") and inspect.isfunction(value):
+                            yield f"{owner.__module__}.{owner.__name__}.{method}"
+
+
+@pytest.mark.parametrize("name", sorted(set(public())))
+def test_public_names_are_documented(name):
+    asked = {"GL08", "PR01", "PR02", "PR03", "PR07", "SS03"}
+    found = [(code, text) for code, text in validate(name)["errors"] if code in asked]
+    assert not found
+
+
+def test_flat_names_are_all_there():
+    assert sk_b2s.__all__ == sorted(sk_b2s.__all__)
+    assert all(hasattr(sk_b2s, name) for name in sk_b2s.__all__)
+
+
+def test_importing_the_package_draws_no_window_and_sets_no_seed():
+    code = (
+        "import torch, numpy as np, sys; torch.manual_seed(3); np.random.seed(3); before = np.random.get_state()[1];"
+        "import sk_b2s; assert torch.initial_seed() == 3; assert (np.random.get_state()[1] == before).all();"
+        "assert 'matplotlib' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_no_path_of_a_machine_is_written_down():
+    for path in [
+        *PACKAGE.rglob("*.py"),
+        *ROOT.glob("*.md"),
+        *ROOT.glob("examples/*.py"),
+        *ROOT.glob("benchmarks/*"),
+    ]:
+        if path.is_file() and path.suffix in {".py", ".md"}:
+            assert not re.search(r"/(root|home|work)/\w+", path.read_text()), path
+
+
+def test_whatever_make_installs_has_a_pin_that_make_keeps():
+    """`make constraints` writes down what its environment holds, so each extra must be in it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = {
+        line.split("==")[0].lower()
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    extras = project["optional-dependencies"]
+    for requirement in [*project["dependencies"], *sum(extras.values(), [])]:
+        assert re.split(r"[\[><=~ ]", requirement)[0].lower() in pins, requirement
+    makefile = (ROOT / "Makefile").read_text()
+    asked = re.search(r"^constraints:(.*)$", makefile, re.MULTILINE)[1]
+    installed = re.search(r'"\.\[(.*?)\]"', makefile)[1].split(",")
+    assert all(extra in installed or f"$(VENV)/.{extra}" in asked.split() for extra in extras)

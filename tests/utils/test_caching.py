@@ -1,0 +1,237 @@
+"""Caches identify files by their content."""
+
+import os
+import pickle
+from functools import partial
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from sk_b2s import Epocher, MelSpectrogram
+from sk_b2s._utils import _caching as caching
+from sk_b2s._utils._caching import FromFile, content_digest, file_state
+from sk_b2s.events._stimuli import file_stamp, sound_duration
+from sk_b2s.preprocessing._fingerprint import key_of, row_digests
+
+CALLS = []
+
+
+def count_bytes(path, stamp, scale):
+    CALLS.append(path)
+    with open(path, "rb") as file:
+        return scale * np.float32(sum(file.read()))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one two three")
+    return path
+
+
+def rewrite(path, content):
+    """Write other bytes of the same size, and put the date back."""
+    before = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def test_content_digest_ignores_path_and_date(file, tmp_path):
+    (tmp_path / "b.wav").write_bytes(file.read_bytes())
+    os.utime(tmp_path / "b.wav", (1, 1))
+    assert content_digest(file) == content_digest(tmp_path / "b.wav")
+
+
+def test_content_digest_sees_same_size_and_date(file):
+    seen = {content_digest(file)}
+    for content in (b"one two thref", b"one two threg", b"one two threh"):  # within one tick of a clock
+        rewrite(file, content)
+        seen.add(content_digest(file))
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("whole_seconds", [False, True])
+def test_content_digest_reads_a_settled_file_once(file, monkeypatch, whole_seconds):
+    now = file.stat().st_ctime_ns // 10**9 * 10**9 if whole_seconds else file.stat().st_ctime_ns
+    real = os.stat
+
+    def stat(path, *args, **kwargs):
+        found = real(path, *args, **kwargs)
+        fields = {name: getattr(found, name) for name in dir(found) if name.startswith("st_")}
+        return type("stat", (), fields | {"st_ctime_ns": now, "st_mtime_ns": now})
+
+    monkeypatch.setattr(caching.os, "stat", stat)
+    limit = caching.SETTLED_COARSE if whole_seconds else caching.SETTLED
+    for later, settled in ((limit / 2, False), (limit * 2, True)):
+        monkeypatch.setattr(caching.time, "time", lambda later=later: now / 1e9 + later)
+        assert (file_state(file) == file_state(file)) == settled
+        before = content_digest(file)
+        with open(file, "r+b") as opened:
+            opened.write(b"ONE" if later < limit else b"One")
+        assert (content_digest(file) == before) == settled
+
+
+def test_content_digest_refuses_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(ValueError, match="must be a regular file"):
+            content_digest(path)
+    with pytest.raises(FileNotFoundError):
+        content_digest(tmp_path / "absent")
+
+
+def test_from_file_keeps_one_entry_per_content(file, tmp_path):
+    CALLS.clear()
+    (tmp_path / "b.bin").write_bytes(file.read_bytes())
+    made = [
+        FromFile(count_bytes, str(path), content_digest, tmp_path / "cache", scale=2)
+        for path in (file, tmp_path / "b.bin", file)
+    ]
+    assert len({float(one()) for one in made}) == 1
+    assert [str(file)] == CALLS
+    rewrite(file, b"one two thref")
+    changed = FromFile(count_bytes, str(file), content_digest, tmp_path / "cache", scale=2)
+    assert changed() == made[0]() + 2
+    assert key_of(changed) != key_of(made[0]) == key_of(made[1])
+
+
+def test_from_file_keeps_nothing_of_a_file_that_changed(file, tmp_path):
+    late = FromFile(count_bytes, str(file), content_digest, tmp_path / "cache", scale=1)
+    late = pickle.loads(pickle.dumps(late))
+    first = file.read_bytes()
+    rewrite(file, b"one two thref")
+    with pytest.raises(ValueError, match=r"a\.bin' has changed since .* Transform the table again"):
+        late()
+    file.write_bytes(first)
+    os.utime(file)
+    assert late() == sum(first), "touched, not changed"
+
+
+def test_from_file_without_memory_digests_only_for_a_key(file, tmp_path):
+    (copy := tmp_path / "copy.bin").write_bytes(file.read_bytes())
+    one, other = (FromFile(count_bytes, str(path), content_digest, scale=1) for path in (file, copy))
+    assert one.stamp is None
+    assert key_of(partial(one, 3)) == key_of(partial(other, 3))
+    kept = FromFile(count_bytes, str(file), content_digest, tmp_path / "cache", scale=1)
+    assert key_of(kept) == key_of(one), "a cache is no part of a result"
+
+
+# --- of the package ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Copies of a recording and of a sound in two folders, with other dates: two tables X and y."""
+    found = []
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        path = str(tmp_path / folder / f"{folder}_raw.fif")
+        data = 1e-5 * np.random.default_rng(0).standard_normal((3, 1600))
+        raw = mne.io.RawArray(data, mne.create_info(["Fz", "Cz", "Pz"], 200.0, "eeg"), verbose="ERROR")
+        raw.save(path, verbose="ERROR")
+        sound = tmp_path / folder / "a.wav"
+        soundfile.write(sound, np.random.default_rng(0).uniform(-0.1, 0.1, 16000 * 4), 16000)
+        X = pd.DataFrame({"recording": [path] * 2, "onset": [2.0, 3.0], "duration": 1.0})
+        y = pd.DataFrame({"sound": [str(sound)] * 2, "sound_onset": [0.0, 1.0], "duration": 1.0})
+        found.append((X, y))
+    os.utime(found[1][0]["recording"][0], (1, 1))
+    return found
+
+
+def entries(memory):
+    return sorted(str(path) for path in memory.rglob("output.pkl"))
+
+
+def test_copies_share_an_entry_of_the_cache(tables, tmp_path):
+    memory = tmp_path / "cache"
+    values, before = [], []
+    for X, y in tables:
+        windows = Epocher(sfreq=50, lag=0, baseline=None, memory=str(memory)).fit_transform(X)
+        features = MelSpectrogram(n_mels=4, sfreq=50, memory=str(memory)).fit_transform(y)
+        values.append((np.asarray(windows), np.asarray(features)))
+        before.append(entries(memory))
+        assert (
+            row_digests(windows) == row_digests(Epocher(sfreq=50, lag=0, baseline=None).fit_transform(X))
+        ).all()
+    assert before[0] == before[1]
+    functions = [Path(entry).parents[1].name for entry in before[0]]
+    assert {"read_header", "read_signal", "mel_spectrogram"} <= set(functions)
+    assert len(set(functions)) == len(functions), "one entry of each"
+    for one, other in zip(*values, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (row_digests(tables[0][0]) == row_digests(tables[1][0])).all()
+
+
+def test_a_table_that_was_written_and_read_has_the_same_digests(tables, tmp_path):
+    X = tables[0][0].assign(session="", run="", place=1.5)
+    X.to_csv(tmp_path / "X.csv", index=False)  # empty texts are read as NaN
+    np.testing.assert_array_equal(
+        row_digests(pd.read_csv(tmp_path / "X.csv", dtype={"subject": str})), row_digests(X)
+    )
+    assert (row_digests(X.assign(place=np.nan)) != row_digests(X)).all()
+
+
+def test_file_stamp_depends_on_content_alone(tables):
+    one, other = (y["sound"][0] for _, y in tables)
+    before, state = file_stamp(one), os.stat(one)
+    assert file_stamp(other) == before
+    with open(one, "r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(b"\x55\x55")
+    os.utime(one, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert file_stamp(one) != before
+
+
+def test_windows_of_copies_have_one_key(tables):
+    digests = [
+        row_digests(
+            Epocher(sfreq=50, lag=0, baseline=None, raw_hook=None).fit_transform(X)._replace(rows=None)
+        )
+        for X, _ in tables
+    ]
+    np.testing.assert_array_equal(*digests)
+
+
+def louder(raw):
+    return raw.load_data().apply_function(lambda data: 2 * data)
+
+
+def test_a_hook_is_known_by_its_code_and_may_look_at_the_path(tables, tmp_path):
+    memory = tmp_path / "cache"
+    settings = {"sfreq": 50, "lag": 0, "baseline": None, "memory": str(memory)}
+    plain = np.asarray(Epocher(**settings).fit_transform(tables[0][0]))
+    for X, _ in tables:
+        hooked = np.asarray(Epocher(**settings, raw_hook=louder).fit_transform(X))
+        np.testing.assert_allclose(hooked, 2 * plain, rtol=1e-5)
+    assert len(entries(memory)) == 6
+    code, louder.__code__ = louder.__code__, (lambda raw: raw).__code__
+    try:
+        edited = np.asarray(Epocher(**settings, raw_hook=louder).fit_transform(tables[0][0]))
+    finally:
+        louder.__code__ = code
+    np.testing.assert_array_equal(edited, plain)
+
+
+def test_a_sound_of_same_size_and_date_is_read_again(tables):
+    path = tables[0][1]["sound"][0]
+    before, state = sound_duration(path), os.stat(path)
+    with open(path, "r+b") as file:  # the header says twice the rate
+        file.seek(24)
+        file.write((32000).to_bytes(4, "little"))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert sound_duration(path) == before / 2
+
+
+def test_workers_use_the_digest_of_the_parent(tables, tmp_path, monkeypatch):
+    windows = Epocher(sfreq=50, lag=0, baseline=None, memory=str(tmp_path / "cache")).fit_transform(
+        tables[0][0]
+    )
+    whole, sent = np.asarray(windows), pickle.dumps(windows)
+    monkeypatch.setattr("sk_b2s.io._raw._identity.content_digest", None)
+    np.testing.assert_array_equal(np.asarray(pickle.loads(sent)), whole)

@@ -1,0 +1,138 @@
+"""Checks of tables of segments: columns, values, and rows of X and y that belong together."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_b2s import SoundArray, Windows, check_leakage
+from sk_b2s._utils._validation import check_in_step
+from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._stimuli import digests
+
+
+def pair(n=60, n_plays=2, seed=0):
+    """Two recordings of one story, with a window at every word."""
+    rng = np.random.default_rng(seed)
+    story = SoundArray(rng.standard_normal(640), sfreq=8)
+    at = np.cumsum(rng.uniform(0.15, 0.6, n))
+    X = pd.DataFrame({
+        "recording": np.repeat([f"{i}.fif" for i in range(n_plays)], n), "subject": "s", "duration": 2.0,
+        "onset": np.tile(at, n_plays) + np.repeat(10.0 * np.arange(1, n_plays + 1), n),
+    })  # fmt: skip
+    y = pd.DataFrame({"sound": story, "sound_onset": np.tile(at, n_plays), "duration": 2.0})
+    y["segment"] = np.tile(np.arange(n), n_plays)
+    return X, y.assign(block=y["segment"] // 20)
+
+
+def fresh(*tables):
+    return [table.reset_index(drop=True) for table in tables]
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "others"),
+    [
+        (slice(0, 100), slice(1, 101)),
+        (slice(0, None, 2), slice(1, None, 2)),
+        (np.arange(80), np.random.default_rng(1).permutation(120)[:80]),
+        (np.arange(120), np.random.default_rng(2).permutation(120)),
+    ],
+    ids=["one row later", "other halves", "sampled apart", "permuted"],
+)
+def test_rows_of_other_windows_are_out_of_step(rows, others, reset):
+    X, y = pair()
+    X, y = X.iloc[rows], y.iloc[others]
+    X, y = fresh(X, y) if reset else (X, y)
+    with pytest.raises(ValueError, match="X and y are out of step"):
+        check_in_step(X, y)
+
+
+@pytest.mark.parametrize("reset", ["neither", "one", "both"])
+@pytest.mark.parametrize("n", [119, 30, 12])
+def test_any_selection_of_both_is_in_step(n, reset):
+    X, y = pair()
+    rows = np.random.default_rng(0).permutation(120)[:n]
+    X, y = X.iloc[rows], y.iloc[rows]
+    if reset != "neither":
+        y = fresh(y)[0]
+    if reset == "both":
+        X = fresh(X)[0]
+    check_in_step(X, y)
+    check_in_step(Windows.from_array(np.zeros((n, 1, 2)), rows=X), y)
+
+
+def test_one_recording_out_of_step_among_many_is_named():
+    """A share over all windows would hide it."""
+    X, y = pair(n_plays=6)
+    rows = np.arange(len(y))
+    rows[120:179], rows[179] = np.arange(121, 180), 120  # the third recording, one row late
+    late = y.iloc[rows].reset_index(drop=True)
+    with pytest.raises(
+        ValueError, match=r"out of step in recording '2.fif': of 5\d pairs .* [0-9]% advance .* row 12\d is"
+    ):
+        check_in_step(X, late)
+    check_in_step(X, y)
+
+
+def test_repeated_short_stimuli_are_in_step():
+    """Sentences heard one after another, in any order and with jittered pauses, have no common pace."""
+    rng = np.random.default_rng(0)
+    words = np.sort(rng.uniform(0, 2.5, (8, 6)), axis=1)  # 8 sentences of 6 words
+    order = rng.integers(0, 8, 50)
+    begin = np.cumsum(3 + rng.uniform(0, 0.5, 50))
+    X = pd.DataFrame({"recording": "a", "onset": (begin[:, None] + words[order]).ravel(), "duration": 2.0})
+    sounds = [SoundArray(np.full(8, i), sfreq=2) for i in range(8)]
+    y = pd.DataFrame({"sound": np.repeat([sounds[i] for i in order], 6), "sound_onset": words[order].ravel()})
+    check_in_step(X, y)
+    few = np.sort(rng.permutation(len(X))[:60])
+    check_in_step(X.iloc[few].reset_index(drop=True), y.iloc[few].reset_index(drop=True))
+
+
+def test_tables_of_two_calls_are_out_of_step(listening):
+    X, y = listening
+    other = y.copy()
+    other.attrs["make_segments"] = 0  # of a call with other windows
+    check_in_step(X.iloc[5:9], y.iloc[5:9])
+    with pytest.raises(ValueError, match="two calls of make_segments"):
+        check_in_step(X, other)
+
+
+@pytest.mark.parametrize("column", ["sound", "sound_onset", "duration"])
+def test_missing_column_is_named(column):
+    _, y = pair()
+    with pytest.raises(ValueError, match=f"needs the column '{column}'"):
+        SoundIntervals.from_table(y.drop(columns=column))
+
+
+@pytest.mark.parametrize("value", [np.nan, None, "1,5", [1], np.inf, pd.NA], ids=repr)
+@pytest.mark.parametrize("column", ["sound_onset", "duration"])
+def test_value_that_is_not_seconds_is_named(column, value):
+    _, y = pair()
+    y[column] = y[column].astype(object)
+    y.at[7, column] = value
+    with pytest.raises(
+        ValueError, match=rf"row 7, column '{column}': expected a number of seconds.*\(1 such rows\)"
+    ):
+        SoundIntervals.from_table(y)
+
+
+@pytest.mark.parametrize("value", [np.nan, None, 3.0, ["a.wav"]], ids=repr)
+def test_sound_that_is_not_one_is_named(value):
+    """A missing sound used to count as the last sound of the column."""
+    _, y = pair()
+    y["sound"] = y["sound"].astype(object)
+    y.at[7, "sound"] = value
+    with pytest.raises(ValueError, match="row 7, column 'sound': expected the path of an audio file"):
+        digests(y["sound"])
+
+
+@pytest.mark.parametrize("table", ["X", "y"])
+@pytest.mark.parametrize("value", [np.inf, "x"], ids=repr)
+def test_check_leakage_names_times_that_are_not_numbers(table, value):
+    X, y = pair()
+    for data, column in ((X, "onset"), (y, "sound_onset")):
+        if (table == "X") == (column == "onset"):
+            data[column] = data[column].astype(object)
+            data.at[7, column] = value
+    with pytest.raises(ValueError, match="row 7, column .*onset': expected a number of seconds"):
+        check_leakage(X, y, [(np.arange(60), np.arange(60, 120))])
