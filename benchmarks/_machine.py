@@ -50,7 +50,7 @@ def threads(n_threads):
 
 
 def best_seconds(function, repeats=5, device="cpu"):
-    """Least seconds of several calls: a busy neighbour can only slow a call."""
+    """Least seconds of several calls: a busy neighbor can only slow a call."""
     wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
     seconds = []
     for _ in range(repeats):
@@ -106,7 +106,7 @@ def training_operations(n_channels=208, n_times=343, n_outputs=1024, hidden=320,
 
 
 def peak_mib():
-    """Most memory this process has had at once since :func:`reset_peak`, in MiB."""
+    """Most memory this process has had at once since :func:`reset_peak_memory`, in MiB."""
     return _status_mib("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,6 +1,6 @@
 """What each part of the method is worth: the paper's ablations, losses and targets on the simulated experiment.
 
-``python benchmarks/bench_ablations.py`` fits each row with three seeds to the same people and sounds, artefacts on, and
+``python benchmarks/bench_ablations.py`` fits each row with three seeds to the same people and sounds, artifacts on, and
 scores it on a fifth of the speech that nobody was trained on. A row is appended to ``ablations.jsonl`` in ``--folder``
 as soon as it is there and is not made again; ``--table`` prints what is there. A difference is beyond the spread where
 it exceeds two standard errors of a difference of means over seeds, 2 sqrt((s² + s_reference²) / n_seeds). Three seeds
@@ -72,7 +72,7 @@ CONTRASTS = {
 # wav2vec 2.0 speaks at 50 Hz, and the brain must not be read slower than that.
 TARGETS = {
     "Mel": {"sfreq": 50},
-    "Deep Mel": {"sfreq": 50, "deep_speech": 64},
+    "Deep Mel": {"sfreq": 50, "speech_embedding_dim": 64},
     "wav2vec 2.0": {"sfreq": 50, "target": "wav2vec 2.0", "layers": (2, 3)},  # of the 4 of the tiny model
 }
 ROWS = {
@@ -106,7 +106,7 @@ class Experiment:
 
     def __init__(self, folder, wav2vec2):
         parameters = {name: value for name, value in EXPERIMENT.items() if name != "simulation"}
-        events = make_listening(**parameters, artefacts=True, root=folder)
+        events = make_listening(**parameters, artifacts=True, root=folder)
         X, self.y = make_segments(events, tmin=-0.5, tmax=2.5)
         self.train, self.test = next(StimulusKFold(5).split(X, self.y))
         self.X, self.memory, self.wav2vec2, self.brains = X, folder / "cache", wav2vec2, {}
@@ -165,7 +165,7 @@ def run(names, seeds, path, folder, wav2vec2):
         print(f"{name}, seed {seed}: top-10 {values['top_k']:.3f}, {values['seconds']:.0f} s", flush=True)
 
 
-def summarise(name, done, seeds):
+def summarize(name, done, seeds):
     """Mean and deviation over seeds of the mean over subjects; None where a seed is missing."""
     rows = [done.get(name_of(key_of(name, seed))) for seed in seeds]
     if any(row is None for row in rows):
@@ -177,14 +177,14 @@ def summarise(name, done, seeds):
 def report(done, seeds):
     """Print a table for each group of rows whose reference is complete."""
     for group, alias in REFERENCE.items():
-        reference = summarise(alias, done, seeds)
+        reference = summarize(alias, done, seeds)
         if reference is None:
             print(f"\n**{group}**: {alias!r} lacks one of the seeds {seeds}.")
             continue
         names = [name for name, (its, _) in ROWS.items() if its == group and name != alias]
         lines = [
             line(alias, reference),
-            *(line(name, summarise(name, done, seeds), reference) for name in names),
+            *(line(name, summarize(name, done, seeds), reference) for name in names),
         ]
         lines = [entry for entry in lines if entry is not None]
         first = next((row for row in reference[2] if "diverged" not in row), None)
@@ -196,7 +196,7 @@ def report(done, seeds):
         )  # of an older row
         print(
             f"\n**{group}**: {EXPERIMENT['n_subjects']} people, {EXPERIMENT['minutes']} minutes, "
-            f"{EXPERIMENT['modality']} at {EXPERIMENT['snr_db']:g} dB with artefacts; {first['n_train']} windows of "
+            f"{EXPERIMENT['modality']} at {EXPERIMENT['snr_db']:g} dB with artifacts; {first['n_train']} windows of "
             f"training, {first['n_candidates']} candidates, chance {first['chance']:.4f}, null 97.5 % "
             f"{first['null_high']:.4f}; {len(seeds)} seeds; {where}.\n"
         )

@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sk_b2s import (
     BrainEncoder,
     CalibratedDecoder,
-    CovarianceRecentring,
+    CovarianceAlignment,
     Epocher,
     FeatureScaler,
     LeaveOneSubjectOut,
@@ -69,7 +69,7 @@ def decoders(memory, recentre=True):
     """Steps of the brain, network and ridge."""
     mel = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=memory), FeatureScaler())
     brain = [("epochs", Epocher(sfreq=50, lag=0.15, memory=memory)), ("scale", RobustChannelScaler(clip=20))]
-    brain += [("recentre", CovarianceRecentring(shrinkage=0.01))] if recentre else []
+    brain += [("recentre", CovarianceAlignment(shrinkage=0.01))] if recentre else []
     encoder = Pipeline([*brain, ("encoder", BrainEncoder(speech=mel, **NETWORK, **TOGETHER))])
     ridge = RidgeDecoder(speech=mel, lags=(-0.15, 0.35), n_components=48)
     return encoder, Pipeline([*brain, ("ridge", ridge)])
@@ -96,7 +96,7 @@ def run(name, folder):
     """Do what is missing of one experiment."""
     X, y = data(name, folder)
     for estimators, minutes in runs(folder / "cache"):
-        cv = LeaveOneSubjectOut(1, calibration_minutes=minutes, test_share=TESTED)
+        cv = LeaveOneSubjectOut(1, calibration_minutes=minutes, test_size=TESTED)
         benchmark(
             estimators, X, y, cv, path=folder / f"results_{name}.jsonl", controls=False, n_candidates=None
         )
@@ -220,7 +220,7 @@ def seconds(name, folder):
     """Seconds of each method by minutes, for one person."""
     X, y = data(name, folder)
     encoder, _ = decoders(folder / "cache")
-    cv = LeaveOneSubjectOut(1, calibration_minutes=FEW, test_share=TESTED)
+    cv = LeaveOneSubjectOut(1, calibration_minutes=FEW, test_size=TESTED)
     rows = {method: [] for method in METHODS}
     fitted = None
     for train, test in folds_of(cv, X, y)[: len(FEW)]:

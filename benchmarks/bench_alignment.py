@@ -1,7 +1,7 @@
 """What ``check_alignment`` says of recordings whose truth is known: aligned, shifted, of another sound, and noise.
 
 ``python benchmarks/bench_alignment.py`` prints the table of this folder's README. Listeners are simulated at the
-levels of real ones (MEG -18 dB, EEG -22 dB) with all usual artefacts, and looked at in parts of five minutes and as
+levels of real ones (MEG -18 dB, EEG -22 dB) with all usual artifacts, and looked at in parts of five minutes and as
 a whole.
 """
 
@@ -67,10 +67,10 @@ def exchanged(sounds):
 def look(modality, recorded, seed, options):
     """What is said of each table of one set of recordings: {name of the table: DataFrame}."""
     how = RECORDED[recorded]
-    artefacts = USUAL + ["earphones"] * how.get("earphones", False)
+    artifacts = USUAL + ["earphones"] * how.get("earphones", False)
     with TemporaryDirectory() as root:
         events = make_listening(
-            options.subjects, options.minutes, modality=modality, artefacts=artefacts, n_channels=64, sfreq=64,
+            options.subjects, options.minutes, modality=modality, artifacts=artifacts, n_channels=64, sfreq=64,
             snr_db=how.get("snr_db"), random_state=seed, root=root,
         )  # fmt: skip
         sounds = events[events["type"] == "sound"]
@@ -98,9 +98,9 @@ def marks(options):
     for modality, n_channels in (("meg", 32), ("eeg", 32), ("meg", 208)):
         for snr_db in (-6, -12, -18):
             row = [f"{modality} {n_channels}", snr_db]
-            for artefacts in (False, ["earphones"]):
+            for artifacts in (False, ["earphones"]):
                 events = make_listening(
-                    12, 4, modality=modality, n_channels=n_channels, snr_db=snr_db, artefacts=artefacts,
+                    12, 4, modality=modality, n_channels=n_channels, snr_db=snr_db, artifacts=artifacts,
                     random_state=options.seeds[0],
                 )  # fmt: skip
                 sounds = events[events["type"] == "sound"]

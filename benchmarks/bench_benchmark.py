@@ -32,7 +32,7 @@ from sk_b2s import (
     make_segments,
     read_results,
 )
-from sk_b2s._utils._json_lines import Ledger
+from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._results._table import COST
 
@@ -111,7 +111,7 @@ def measure(folder, n_folds, n_jobs):
     watch.join()
     return {
         "fits": results["key"].nunique(), "seconds": seconds, "processor": sum(watch.seconds.values()),
-        "together": watch.most, "one": results["peak_mb"].max(), "file": path.stat().st_size / 1024,
+        "together": watch.most, "one": results["peak_memory_mb"].max(), "file": path.stat().st_size / 1024,
     }  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def table_of_kills(folder, seed):
         assert os.waitpid(fork(path, arguments), 0)[1] == 0
         kills += len(hits)
         written = [line for line in path.read_bytes().split(b"\n") if line]
-        whole_lines = Ledger(path).lines()
+        whole_lines = JsonLinesFile(path).lines()
         rows.append([
             len(rows) + 1, len(hits), " ".join(f"{moment:.1f}" for moment in hits), whole["key"].nunique(),
             len(whole_lines), len(written) - len(whole_lines), "yes" if equal(read_results(path), whole) else "NO",

@@ -1,7 +1,7 @@
-"""Which minutes: sentences chosen by suggest_calibration against sentences drawn at random, and against the first.
+"""Which minutes: sentences chosen by select_calibration_sentences against sentences drawn at random, and against the first.
 
 ``python benchmarks/bench_calibration.py`` leaves each simulated person out in turn, tests the last half of what that
-person heard, and calibrates on a few minutes of the first half: those that ``suggest_calibration`` chooses, sentences
+person heard, and calibrates on a few minutes of the first half: those that ``select_calibration_sentences`` chooses, sentences
 drawn at random (``--draws`` times, averaged), or the first that were recorded. The people with EEG are others than
 those with MEG. Decoders are ridge on these minutes alone ("ridge") and the network of the other people,
 adapted in closed form ("network"). A row for each is written to ``--path`` as soon as it is there; ``--table`` prints
@@ -27,12 +27,12 @@ from sk_b2s import (
     MelSpectrogram,
     RidgeDecoder,
     RobustChannelScaler,
-    SoundIntervals,
+    StimulusIntervals,
     compare_estimators,
     make_segments,
     mean_and_sem,
     retrieval_scores,
-    suggest_calibration,
+    select_calibration_sentences,
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._statistics import holm
@@ -64,7 +64,7 @@ def first_minutes(y, minutes, order):
     chosen, left = [], 60 * minutes
     for sentence in order:
         rows = np.flatnonzero(y["sequence"] == sentence)
-        seconds = SoundIntervals.from_table(y.iloc[rows]).seconds
+        seconds = StimulusIntervals.from_table(y.iloc[rows]).seconds
         if seconds <= left:
             chosen.append(rows)
             left -= seconds
@@ -73,7 +73,7 @@ def first_minutes(y, minutes, order):
 
 def choices(y, minutes, phonemes, draws):
     """Rows by how they were chosen; several of the same name are averaged."""
-    yield "suggested", suggest_calibration(y, minutes, phonemes)
+    yield "suggested", select_calibration_sentences(y, minutes, phonemes)
     yield "first", first_minutes(y, minutes, pd.unique(y["sequence"]))
     for draw in range(draws):
         random = np.random.default_rng(draw)
@@ -101,7 +101,7 @@ def run(name, given, path):
                     estimator.fit(windows[used], y.iloc[used], calibration=mask)
                     row = {
                         "experiment": name, "estimator": decoder, "subject": subject, "minutes": minutes,
-                        "choice": choice, "used": SoundIntervals.from_table(y.iloc[pool[rows]]).seconds / 60,
+                        "choice": choice, "used": StimulusIntervals.from_table(y.iloc[pool[rows]]).seconds / 60,
                         **retrieval_scores(estimator, windows[test], y.iloc[test]),
                     }  # fmt: skip
                     pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)

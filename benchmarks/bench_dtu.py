@@ -21,7 +21,7 @@ import pandas as pd
 from _machine import machine, markdown
 from threadpoolctl import threadpool_limits
 
-from sk_b2s import bootstrap_interval, compare_estimators
+from sk_b2s import bootstrap_ci, compare_estimators
 from sk_b2s.metrics._ranking import ranks
 
 EPOCHS = (1, 3, 5, 10)
@@ -74,9 +74,7 @@ def choose_epochs(page, name, people, envelope):
 def interval(values):
     """Crossed interval over people and the sixteen windows, as text in per cent."""
     person, _, half, window = np.indices(values.shape)
-    found = (
-        100 * bootstrap_interval(values.ravel(), person.ravel(), (8 * half + window).ravel())[["low", "high"]]
-    )
+    found = 100 * bootstrap_ci(values.ravel(), person.ravel(), (8 * half + window).ravel())[["low", "high"]]
     return f"{found['low']:.1f} to {found['high']:.1f}"
 
 

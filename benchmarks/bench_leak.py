@@ -29,7 +29,7 @@ from sk_b2s import (
     StimulusKFold,
     benchmark,
     check_leakage,
-    describe_leakage,
+    format_leakage,
     make_segments,
 )
 from sk_b2s.datasets import make_listening
@@ -53,7 +53,7 @@ class Roughness(TransformerMixin, BaseEstimator):
 
 
 def roughness(batch, which):
-    """Log of squared differences of neighbouring steps, the first being zero."""
+    """Log of squared differences of neighboring steps, the first being zero."""
     return torch.diff(batch, dim=2, prepend=batch[:, :, :1]).square_().add_(1e-4).log_()
 
 
@@ -109,7 +109,7 @@ def of_splits(folder, n_subjects, minutes, n_folds):
     lines = []
     for name, folds in make_splits(y).items():
         folds = list(folds)
-        print(f"- {name}: {describe_leakage(check_leakage(X, y, folds))}", flush=True)
+        print(f"- {name}: {format_leakage(check_leakage(X, y, folds))}", flush=True)
         lines += lines_of(name, score(make_decoder(folder), X, y, folds[:n_folds], k=1))
     print("\n" + markdown(["split", "what is decoded", "top-1 of 50, %", "chance", "verdict"], lines))
 
@@ -117,9 +117,9 @@ def of_splits(folder, n_subjects, minutes, n_folds):
 def of_fingerprints(folder, n_subjects, minutes):
     """No response at all, an honest split, and recordings that can be told apart."""
     lines = []
-    for name, artefacts in (("fingerprint", ["fingerprint"]), ("none", False)):
+    for name, artifacts in (("fingerprint", ["fingerprint"]), ("none", False)):
         events = make_listening(
-            n_subjects, minutes, n_channels=64, snr_db=-np.inf, runs=3, artefacts=artefacts, root=folder
+            n_subjects, minutes, n_channels=64, snr_db=-np.inf, runs=3, artifacts=artifacts, root=folder
         )
         X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3)
         folds = list(StimulusKFold(FOLDS).split(X, y))
@@ -127,7 +127,7 @@ def of_fingerprints(folder, n_subjects, minutes):
         lines += lines_of(name, score(decoder, X, y, folds, k=10))
     recordings = X["recording"].nunique()
     print(f"\nFingerprints: {recordings} recordings of {n_subjects} people without any response to sound\n")
-    print(describe_leakage(check_leakage(X, y, folds)))
+    print(format_leakage(check_leakage(X, y, folds)))
     print(
         "\n"
         + markdown(["in the recordings", "what is decoded", "top-10 of 50, %", "chance", "verdict"], lines)

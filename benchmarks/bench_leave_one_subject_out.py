@@ -33,10 +33,10 @@ from sk_b2s import (
     Wav2Vec2Features,
     benchmark,
     compare_estimators,
+    generate_methods_text,
     make_segments,
-    methods_paragraph,
     read_results,
-    summarise,
+    summarize,
 )
 from sk_b2s.datasets import make_listening, oracle_scores
 
@@ -56,7 +56,7 @@ def decoders(folder, wav2vec2=None):
         "ridge": RidgeDecoder(speech=mel, lags=(-0.15, 0.35), n_components=48, per_subject=False),
         "regression, Mel": BrainEncoder(speech=mel, loss="mse", **ENCODER),
         "CLIP, Mel": BrainEncoder(speech=mel, **ENCODER),
-        "CLIP, Deep Mel": BrainEncoder(speech=mel, deep_speech=64, **ENCODER),
+        "CLIP, Deep Mel": BrainEncoder(speech=mel, speech_embedding_dim=64, **ENCODER),
     }
     if wav2vec2 is not None:
         speech = make_pipeline(Wav2Vec2Features(wav2vec2, layers=(2, 3), memory=memory), FeatureScaler())
@@ -97,7 +97,7 @@ def run_and_kill(arguments, n_kills, longest):
 
 def report(results):
     """Print the summary, the controls, the comparisons and the paragraph."""
-    table = summarise(results[results["pool"] == "all"])
+    table = summarize(results[results["pool"] == "all"])
     columns = ["top_1", "top_10", "top_10_sem", "chance", "null_high", "median_relative_rank"]
     columns += ["match_mismatch", "word_top_10", "word_chance"]
     shown = table[["estimator", "control", *columns, "verdict"]].round(3).astype(object)
@@ -105,7 +105,7 @@ def report(results):
     print(markdown(shown.columns, shown.where(shown.notna(), "").itertuples(index=False)), "\n")
     pairs = compare_estimators(results).round(4)
     print(markdown(pairs.columns, pairs.itertuples(index=False)), "\n")
-    print(methods_paragraph(results))
+    print(generate_methods_text(results))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Decoders on the simulated experiment, beside the oracle: who wins, by how much, and what it depends on.
 
 ``python benchmarks/bench_listening.py --modality meg`` fits each decoder to eight people on four fifths of the speech
-and scores it on the rest, with and without artefacts, clipping, and subject layers. Each row goes to a table as soon
+and scores it on the rest, with and without artifacts, clipping, and subject layers. Each row goes to a table as soon
 as it is there, and those that are there are not made again; the tables of ``benchmarks/README.md`` are printed at the
 end.
 
@@ -23,7 +23,7 @@ from sk_b2s import (
     Epocher,
     FeatureScaler,
     MelSpectrogram,
-    Retrieval,
+    RetrievalResult,
     RidgeDecoder,
     RobustChannelScaler,
     StimulusKFold,
@@ -40,7 +40,7 @@ ENCODER = {
     "hidden": 64, "depth": 5, "n_virtual_channels": 64, "lr": 1e-3, "batch_size": 128, "max_epochs": 12, "patience": 4,
     "random_state": 0, "verbose": 0,
 }  # fmt: skip
-# decoder, artefacts, clip: what matters most comes first
+# decoder, artifacts, clip: what matters most comes first
 CASES = [
     ("oracle", True, CLIP),
     ("ridge", True, CLIP),
@@ -83,7 +83,7 @@ def answer(name, clip, folder, model, data, truth):
         found = distinct_segments(y_test)
         rows = X_test.join(y_test[["segment", "word"]]).reset_index(drop=True)
         candidates = y_test.iloc[found.first].reset_index(drop=True)
-        return Retrieval(oracle_scores(truth, X_test, y_test), found.target, candidates, rows), 0.0
+        return RetrievalResult(oracle_scores(truth, X_test, y_test), found.target, candidates, rows), 0.0
     decoder = make_decoder(name, clip, folder, model)
     began = time.perf_counter()
     decoder.fit(X.iloc[train], y.iloc[train])
@@ -94,19 +94,19 @@ def run(modality, minutes, n_subjects, folder, model, cases):
     """Make what is missing of the table of one kind of sensors, and return it."""
     path, experiments = folder / f"{modality}-{n_subjects}-people-{minutes:g}-min-v{VERSION}.csv", {}
     table = pd.read_csv(path, dtype={"subject": str}) if path.exists() else pd.DataFrame()
-    for name, artefacts, clip in cases:
-        case = {"decoder": name, "artefacts": artefacts, "clip": clip or 0.0}
+    for name, artifacts, clip in cases:
+        case = {"decoder": name, "artifacts": artifacts, "clip": clip or 0.0}
         done = len(table) and (table[list(case)] == pd.Series(case)).all(axis=1).any()
         if done or (model is None and "wav2vec" in name):
             continue
-        if artefacts not in experiments:
+        if artifacts not in experiments:
             events, truth = make_listening(
-                n_subjects, minutes, modality=modality, artefacts=artefacts, root=folder, return_truth=True
+                n_subjects, minutes, modality=modality, artifacts=artifacts, root=folder, return_truth=True
             )
             X, y = make_segments(events, tmin=-0.5, tmax=2.5)
-            experiments = {artefacts: ((X, y, *next(StimulusKFold(5).split(X, y))), truth)}  # one at a time
+            experiments = {artifacts: ((X, y, *next(StimulusKFold(5).split(X, y))), truth)}  # one at a time
         try:
-            answers, seconds = answer(name, clip, folder, model, *experiments[artefacts])
+            answers, seconds = answer(name, clip, folder, model, *experiments[artifacts])
         except FloatingPointError as error:  # without clipping a fit may diverge: that is a result
             print(f"{modality} {case}: {error}", flush=True)
             continue
@@ -121,18 +121,18 @@ def run(modality, minutes, n_subjects, folder, model, cases):
 
 def report(table, modality):
     """Print means, standard errors, shares of the oracle, and pairs over subjects."""
-    keys, chance = ["decoder", "artefacts", "clip"], table["chance"].iloc[0]
+    keys, chance = ["decoder", "artifacts", "clip"], table["chance"].iloc[0]
     means = table.groupby(keys, sort=False)
     lines = []
     for key, rows in means:
-        oracle = table[(table["decoder"] == "oracle") & (table["artefacts"] == key[1])].set_index("subject")[
+        oracle = table[(table["decoder"] == "oracle") & (table["artifacts"] == key[1])].set_index("subject")[
             "top_k"
         ]
         ridge = table[
             (table[keys] == pd.Series(dict(zip(keys, ("ridge", *key[1:]), strict=True)))).all(axis=1)
         ]
         own = rows.set_index("subject")
-        line = {"decoder": key[0], "artefacts": "on" if key[1] else "off", "clip": key[2] or "none"}
+        line = {"decoder": key[0], "artifacts": "on" if key[1] else "off", "clip": key[2] or "none"}
         for score in ("top_1", "top_k", "median_relative_rank"):
             line[score] = f"{own[score].mean():.3f} ± {own[score].sem():.3f}"
         line["of the oracle"] = f"{(own['top_k'].mean() - chance) / (oracle.mean() - chance):.0%}"

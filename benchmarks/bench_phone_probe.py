@@ -2,8 +2,8 @@
 
 Run as ``python benchmarks/bench_phone_probe.py --model FOLDER``: a multinomial logistic regression reads the
 phone of single frames (50 Hz, pauses left out, 40 phones) from each layer of the net, from the same net with
-random weights, and from 40 log Mel bands, of the frame alone and with its neighbours. It learns from sounds 1
-to 15, regularisation and the best layer are chosen by sounds 16 to 18, and the accuracies printed are those of
+random weights, and from 40 log Mel bands, of the frame alone and with its neighbors. It learns from sounds 1
+to 15, regularization and the best layer are chosen by sounds 16 to 18, and the accuracies printed are those of
 sounds 19 to 24. No text is in two sounds. "same voices" learns and tests on all three voices, "new voice"
 learns from two and tests on the third, averaged over the three.
 """
@@ -30,7 +30,7 @@ from sk_b2s.datasets import load_speech
 
 SFREQ = 16000
 CHUNK = 15.0  # s of sound that the net sees at once
-CONTEXT = 7  # neighbours on either side: 0.3 s in all
+CONTEXT = 7  # neighbors on either side: 0.3 s in all
 CS = (1e-3, 1e-1)
 TRAIN, VALIDATION, TEST = range(0, 15), range(15, 18), range(18, 24)
 EVERY = 4  # frames of the training sounds are taken one in so many
@@ -52,7 +52,7 @@ def mel_frames(path, seconds):
 
 
 def stacked(frames, reach=CONTEXT):
-    """Each frame with its neighbours: (n_frames, (2 · reach + 1) · n_features)."""
+    """Each frame with its neighbors: (n_frames, (2 · reach + 1) · n_features)."""
     padded = np.pad(frames, ((reach, reach), (0, 0)), mode="edge")
     return np.concatenate([padded[i : i + len(frames)] for i in range(2 * reach + 1)], axis=1)
 
@@ -99,8 +99,8 @@ def collect(nets):
                 labels.setdefault(name, []).append(phone[phone != ""])
             if kind == "mel":
                 alike = (layers[0] - layers[0].mean(0)) / layers[0].std(0)
-                variants = {"mel, context": stacked(layers[0]), "mel, each sound standardised": alike}
-                variants["mel, standardised, context"] = stacked(alike)
+                variants = {"mel, context": stacked(layers[0]), "mel, each sound standardized": alike}
+                variants["mel, standardized, context"] = stacked(alike)
                 for name, frames in variants.items():
                     features.setdefault(name, []).append(frames[phone != ""])
                     labels.setdefault(name, []).append(labels["mel"][-1])

@@ -2,7 +2,7 @@
 
 Run as ``python benchmarks/bench_scaling.py``. Everybody hears the same minutes of speech, so that people are all that
 grows. Each size runs in a process of its own, whose peak of memory is therefore its own; nothing is cached. Seconds are
-the processor's, which a busy neighbour stretches less than the clock's. Memory is read from Linux's ``/proc``.
+the processor's, which a busy neighbor stretches less than the clock's. Memory is read from Linux's ``/proc``.
 """
 
 import argparse

@@ -30,7 +30,7 @@ from studies import (
     mous_stimuli,
 )
 
-from sk_b2s import HashedBlockSplit, PublishedBlocks, check_events, make_segments
+from sk_b2s import HashedBlockSplit, PaperBlocks, check_events, make_segments
 from sk_b2s.datasets import load_brennan2019, load_broderick2019, load_gwilliams2022, load_schoffelen2019
 
 ONCE = ("03", "12", "16", "20", "21")  # came for one session
@@ -60,8 +60,8 @@ def describe(name, events, least=6.0, as_published=False):
     end = (checked["onset"] + checked["duration"]).groupby(checked["recording"]).max()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        X, y = make_segments(checked, margin=0.15, block=PublishedBlocks(least))
-        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PublishedBlocks(least))
+        X, y = make_segments(checked, margin=0.15, block=PaperBlocks(least))
+        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PaperBlocks(least))
     both = pd.concat([y, grid], ignore_index=True)
     part = HashedBlockSplit().assign(both)
     texts = pd.Series(both["block_text"].unique())

@@ -2,7 +2,7 @@
 
 ``python benchmarks/bench_training.py`` fits a ``BrainEncoder`` with its defaults on windows of 343 steps of 208
 channels and 1,024 speech features at 50 Hz, from continuous signals, and times whole epochs: filling the batch,
-forward, backward, optimiser. The limit is two operations for each multiply-add of the *unpooled* network (2.45 G a
+forward, backward, optimizer. The limit is two operations for each multiply-add of the *unpooled* network (2.45 G a
 window forward, thrice that for training) over the best rate of a matrix product measured in the same run. Since the
 package pools before the last layer and mixes channels by one matrix, it does some 5 % less than is counted.
 

@@ -55,8 +55,8 @@ def by_transformers(network, inputs):
 def load(step, folder):
     """Load a network as one step of the history had it."""
     precision, is_lean = STEPS[step]
-    lean = inference.make_lean if is_lean else lambda encoder, layers, dtype: encoder
-    with mock.patch.object(checkpoints, "make_lean", lean):
+    lean = inference.optimize_for_inference if is_lean else lambda encoder, layers, dtype: encoder
+    with mock.patch.object(checkpoints, "optimize_for_inference", lean):
         return checkpoints.network(folder, device="cpu", precision=precision)
 
 

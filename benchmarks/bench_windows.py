@@ -65,7 +65,7 @@ def memory():
 
 
 def rate(function, n_bytes, repeats=5):
-    """Best rate in GB/s: a busy neighbour can only slow a call."""
+    """Best rate in GB/s: a busy neighbor can only slow a call."""
     seconds = []
     for _ in range(repeats):
         begin = time.perf_counter()

@@ -119,7 +119,7 @@ class Experiment:
         return found if minutes is None else found[: int(minutes * 60 * RATE)]
 
     def heard(self, sounds, minutes=None):
-        """Centred Mel of some sounds, at most so many minutes: (n_times, 20)."""
+        """Centered Mel of some sounds, at most so many minutes: (n_times, 20)."""
         mel = np.concatenate([self.mel[i] for i in sounds])
         mel = mel if minutes is None else mel[: int(minutes * 60 * RATE)]
         return mel - mel.mean(0)
@@ -217,21 +217,21 @@ def markdown(table):
     print("\n".join(lines), flush=True)
 
 
-def calibrate(modality, artefacts, root, n_subjects=8):
+def calibrate(modality, artifacts, root, n_subjects=8):
     """Print the tables of one kind of sensors."""
     events, truth = make_listening(
-        n_subjects, None, modality=modality, artefacts=artefacts, root=root, return_truth=True
+        n_subjects, None, modality=modality, artifacts=artifacts, root=root, return_truth=True
     )
     experiment = Experiment(events)
-    people = [Person(rows, truth[name], clip=bool(artefacts)) for name, rows in events.groupby("subject")]
+    people = [Person(rows, truth[name], clip=bool(artifacts)) for name, rows in events.groupby("subject")]
     seconds = {part: sum(len(experiment.mel[i]) for i in s) / RATE
                for part, s in (("train", experiment.train), ("valid", VALID), ("test", TEST))}  # fmt: skip
     print(
-        f"\n## {modality}, artefacts={artefacts}: "
+        f"\n## {modality}, artifacts={artifacts}: "
         + ", ".join(f"{k} {v / 60:.1f} min" for k, v in seconds.items())
     )
     print("SNR of each person:", " ".join(f"{person.snr_db:.1f}" for person in people), "\n", flush=True)
-    if not artefacts:
+    if not artifacts:
         rows = {}
         for level in LEVELS:
             found = []
@@ -256,7 +256,7 @@ def calibrate(modality, artefacts, root, n_subjects=8):
     summary = pd.DataFrame({"mean": frozen.mean(), "lowest": frozen.min(), "highest": frozen.max()})
     markdown(summary.T.rename_axis("8 people"))
     print(f"\nleft out / within envelope r: {others.mean() / frozen['envelope r'].mean():.2f}")
-    if not artefacts:
+    if not artifacts:
         print("\nMinutes of training, top-10 of two people")
         curve = {m: [experiment.scores(backward(experiment, p, d, m))["top-10"]
                      for p, d in list(zip(people, data, strict=True))[:2]] for m in (2, 5, 10, 20, 30)}  # fmt: skip
@@ -272,5 +272,5 @@ if __name__ == "__main__":
     parser.add_argument("--modality", choices=["eeg", "meg"], nargs="*", default=["eeg", "meg"])
     arguments = parser.parse_args()
     for modality in arguments.modality:
-        for artefacts in (False, True):
-            calibrate(modality, artefacts, arguments.root)
+        for artifacts in (False, True):
+            calibrate(modality, artifacts, arguments.root)

@@ -59,14 +59,14 @@ X_train, y_train, X_test, y_test = X.iloc[train], y.iloc[train], X.iloc[test], y
 # %%
 # Two decoders
 # ------------
-# Both see the same brain and estimate the same speech, a mel spectrogram with each band standardised. (Ridge needs
+# Both see the same brain and estimate the same speech, a mel spectrogram with each band standardized. (Ridge needs
 # that: with the paper's one mean for all bands, ``FeatureScaler(per_feature=False)``, it does much worse.)
 # Ridge regression is the classical backward model, one for each person, on the brain from 0 to 500 ms after the
 # sound: its lags count from the windows, which the Epocher has moved by 150 ms already. The encoder is the network
 # of Défossez et al. (2023), here small enough for a laptop, with a layer for each person; it learns to make the
 # segment that was heard more similar than the others of its batch.
-# :func:`~sk_b2s.decoders` makes both by their names; the pipeline is printed so that you see of what.
-decoders = sk_b2s.decoders(["ridge", "clip-mel"], memory=OUT / "cache", verbose=1)
+# :func:`~sk_b2s.make_decoders` makes both by their names; the pipeline is printed so that you see of what.
+decoders = sk_b2s.make_decoders(["ridge", "clip-mel"], memory=OUT / "cache", verbose=1)
 decoders["clip-mel"].set_params(encoder__max_epochs=8, encoder__patience=3, encoder__random_state=0)
 print(decoders["clip-mel"])
 

@@ -13,7 +13,7 @@ segment that this person heard: which was it? Settings are chosen by a grid sear
 # Four simulated people, ten minutes of *Alice's Adventures in Wonderland*, 64 MEG sensors. Their auditory cortices lie
 # and point differently and their responses differ in latency, so a decoder of one is a poor decoder of another. To
 # see something in ten minutes we make the responses four times as large as by default (``snr_db=-6`` instead of -18,
-# the level of real recordings) and leave the artefacts out: the figures below are no forecast for real ones.
+# the level of real recordings) and leave the artifacts out: the figures below are no forecast for real ones.
 import time
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from sk_b2s import (
     MelSpectrogram,
     RidgeDecoder,
     RobustChannelScaler,
-    join_answers,
+    concat_results,
     make_segments,
     retrieval_scores,
     retrieve,
@@ -45,7 +45,7 @@ OUT = Path("demo_output")
 OUT.mkdir(exist_ok=True)
 began = time.perf_counter()
 events = make_listening(
-    4, 10, modality="meg", n_channels=64, snr_db=-6, artefacts=False, root=OUT / "listening"
+    4, 10, modality="meg", n_channels=64, snr_db=-6, artifacts=False, root=OUT / "listening"
 )
 X, y = make_segments(events, anchor="word", tmin=-0.5, tmax=2.5)
 print(f"{len(X)} segments of {X['subject'].nunique()} people, {y['segment'].nunique()} of them distinct\n")
@@ -108,7 +108,7 @@ print(f"after {time.perf_counter() - began:.0f} s\n")
 # labels have moved along in time.
 tests = found["indices"]["test"]
 answers = {
-    "ridge": join_answers(
+    "ridge": concat_results(
         retrieve(found["estimator"][fold], X.iloc[tests[fold]], y.iloc[tests[fold]])
         for fold in range(0, 8, 2)
     )
@@ -127,7 +127,7 @@ parts = []
 for train, test in list(outer.split(X, y))[::2]:
     encoder.fit(X.iloc[train], y.iloc[train])
     parts.append(retrieve(encoder, X.iloc[test], y.iloc[test]))
-answers["encoder"] = join_answers(parts)
+answers["encoder"] = concat_results(parts)
 print(pd.DataFrame({name: a.summary() for name, a in answers.items()}).round(3).to_string(), "\n")
 people = pd.DataFrame({
     name: pd.Series(a.ranks / (a.n_candidates - 1)).groupby(a.rows["subject"]).median() for name, a in answers.items()

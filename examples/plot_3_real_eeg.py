@@ -13,7 +13,7 @@ of its eight stretches of three seconds was heard. Guessing is right in 12.5 % o
 # %%
 # The recordings
 # --------------
-# They are not shipped: their licence is unconfirmed. ``SK_B2S_TEST_DATA`` names the folder that holds
+# They are not shipped: their license is unconfirmed. ``SK_B2S_TEST_DATA`` names the folder that holds
 # ``eeg_dtu``. The EEG comes at 64 Hz, cleaned of blinks, with the envelope of the speech. There are no tables or
 # files MNE could read, just arrays, and that is one of the ways in.
 import os
@@ -25,7 +25,7 @@ import pandas as pd
 from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
 
-from sk_b2s import BrainEncoder, RidgeDecoder, SoundArray, Windows
+from sk_b2s import BrainEncoder, RidgeDecoder, StimulusArray, Windows
 from sk_b2s.metrics._ranking import ranks
 
 SFREQ = 64  # Hz, of the recordings
@@ -99,7 +99,7 @@ def cut(people, envelope, half, step, even_out=None):
     rows = pd.concat(tables, ignore_index=True)
     onset = HALVES[half][0] + rows["first"] * DOWN / SFREQ
     sounds = pd.DataFrame({
-        "sound": [SoundArray(envelope, sfreq=SFREQ)] * len(rows), "sound_onset": onset, "duration": SECONDS,
+        "sound": [StimulusArray(envelope, sfreq=SFREQ)] * len(rows), "sound_onset": onset, "duration": SECONDS,
         "segment": (onset * SFREQ).astype(int), "block": (onset // 8).astype(int),
     })  # fmt: skip
     which = np.repeat(np.arange(len(signals)), len(first))

@@ -10,7 +10,7 @@ their windows and their losses on simulated listeners, with a network small enou
 # %%
 # Blocks of sentences
 # -------------------
-# Four people, twenty minutes of *Alice's Adventures in Wonderland*, 64 MEG sensors, artefacts on. The responses are
+# Four people, twenty minutes of *Alice's Adventures in Wonderland*, 64 MEG sensors, artifacts on. The responses are
 # twice as large as by default (``snr_db=-12`` instead of -18), because twenty minutes are few. The published blocks are
 # made of whole sentences, six seconds or more; a hash of their text decides what each is for, so everybody's split is
 # the same without being written down. Training windows lie on a grid of half a second, test windows at the onsets of
@@ -29,7 +29,7 @@ from sk_b2s import (
     FeatureScaler,
     HashedBlockSplit,
     MelSpectrogram,
-    PublishedBlocks,
+    PaperBlocks,
     RobustChannelScaler,
     make_segments,
     retrieve,
@@ -44,7 +44,7 @@ OUT = Path("demo_output")
 OUT.mkdir(exist_ok=True)
 began = time.perf_counter()
 events = make_listening(4, 20, modality="meg", n_channels=64, snr_db=-12, root=OUT / "listening")
-tables = [make_segments(events, anchor=a, margin=0.15, block=PublishedBlocks()) for a in (0.5, "word")]
+tables = [make_segments(events, anchor=a, margin=0.15, block=PaperBlocks()) for a in (0.5, "word")]
 X, y = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True))
 
 # %%
@@ -79,7 +79,7 @@ encoder = BrainEncoder(
 steps = {
     "regression, Mel": {"loss": "mse"},
     "contrast, Mel": {"loss": "clip"},
-    "contrast, Deep Mel": {"loss": "clip", "deep_speech": 64},
+    "contrast, Deep Mel": {"loss": "clip", "speech_embedding_dim": 64},
 }
 answers = {}
 for name, changes in steps.items():

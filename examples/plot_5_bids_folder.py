@@ -78,10 +78,10 @@ figure.savefig(OUT / "alignment.png", dpi=120)
 # How well it can be read
 # -----------------------
 # The rest is as for any table of events: segments at words, a fifth of the story held out with a second to either side,
-# and a decoder. Ridge regression is the quick answer; ``sk_b2s.decoders(["clip-mel"])`` is the network.
+# and a decoder. Ridge regression is the quick answer; ``sk_b2s.make_decoders(["clip-mel"])`` is the network.
 X, y = sk_b2s.make_segments(events, anchor="word", tmin=-0.5, tmax=2.5)
 train, test = next(sk_b2s.StimulusKFold(n_splits=5).split(X, y))
-decoder = sk_b2s.decoders(["ridge"], memory=OUT / "cache")["ridge"].fit(X.iloc[train], y.iloc[train])
+decoder = sk_b2s.make_decoders(["ridge"], memory=OUT / "cache")["ridge"].fit(X.iloc[train], y.iloc[train])
 answers = sk_b2s.retrieve(decoder, X.iloc[test], y.iloc[test])
 print(pd.Series(answers.summary()).round(3).to_string())
 

@@ -26,7 +26,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sk_b2s import (
     BrainEncoder,
     CalibratedDecoder,
-    CovarianceRecentring,
+    CovarianceAlignment,
     Epocher,
     FeatureScaler,
     LeaveOneSubjectOut,
@@ -55,7 +55,7 @@ print(f"{len(X)} segments of {X['subject'].nunique()} people, {y['segment'].nuni
 # %%
 # The decoder
 # -----------
-# :class:`~sk_b2s.CovarianceRecentring` whitens each recording by its own covariance. It needs no labels and takes away
+# :class:`~sk_b2s.CovarianceAlignment` whitens each recording by its own covariance. It needs no labels and takes away
 # much of what makes people differ, so it stands before anything is learned. The encoder keeps a layer for each person,
 # and beside it what their brains have in common when they hear a sound; by ``subject_dropout`` it trains for strangers.
 memory = OUT / "cache"
@@ -63,7 +63,7 @@ speech = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=memory), Featu
 decoder = Pipeline([
     ("epochs", Epocher(sfreq=50, lag=0.15, memory=memory)),
     ("scale", RobustChannelScaler(clip=20)),
-    ("recentre", CovarianceRecentring(shrinkage=0.01)),
+    ("recentre", CovarianceAlignment(shrinkage=0.01)),
     ("encoder", BrainEncoder(
         speech=speech, hidden=48, depth=5, n_virtual_channels=48, subject_dropout=0.3, lr=1e-3, batch_size=128,
         max_epochs=8, patience=3, random_state=0, verbose=0,
@@ -76,7 +76,7 @@ decoder = Pipeline([
 # ``LeaveOneSubjectOut(calibration_minutes=...)`` deals the rows: the other people, without the sound of the test; then
 # the first minutes of the new person; and, later in the same recording, what is tested. Each person is the new one in
 # turn; here it is the first.
-splitter = LeaveOneSubjectOut(stimulus_folds=1, calibration_minutes=1, test_share=0.3)
+splitter = LeaveOneSubjectOut(stimulus_folds=1, calibration_minutes=1, test_size=0.3)
 train, test = next(splitter.split(X, y))
 new = X["subject"].iloc[test[0]]
 own = (X["subject"].iloc[train] == new).to_numpy()
@@ -126,7 +126,7 @@ runs = [
 ]  # fmt: skip
 results = pd.concat([
     benchmark(
-        ways, X, y, LeaveOneSubjectOut(1, calibration_minutes=amounts, test_share=0.3),
+        ways, X, y, LeaveOneSubjectOut(1, calibration_minutes=amounts, test_size=0.3),
         controls=False, n_candidates=None, verbose=0,
     )
     for ways, amounts in runs

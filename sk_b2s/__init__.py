@@ -27,6 +27,10 @@ _FLAT = (
 )
 
 _public = {name: _import_module(f"{__name__}.{name}").__all__ for name in _FLAT}
-_public |= {"metrics": ["shift_null"], "datasets": ["load_experiment"], "_persistence": ["load", "save"]}
+_public |= {
+    "metrics": ["circular_shift_null"],
+    "datasets": ["load_dataset"],
+    "_persistence": ["load", "save"],
+}
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submodules=_SUBPACKAGES, submod_attrs=_public)
 __all__ = sorted(set(__all__) - set(_SUBPACKAGES))

@@ -69,7 +69,7 @@ def listening(tmp_path_factory):
         modality="eeg",
         n_channels=16,
         snr_db=0,
-        artefacts=False,
+        artifacts=False,
         sfreq=64,
         root=tmp_path_factory.mktemp("listening"),
     )

@@ -6,23 +6,23 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sk_b2s import (
     BrainEncoder,
     CalibratedDecoder,
-    CovarianceRecentring,
+    CovarianceAlignment,
     Epocher,
     FeatureScaler,
     RidgeDecoder,
     RobustChannelScaler,
-    SurrogateBrain,
+    SurrogateRecordings,
 )
 
 ESTIMATORS = [
     Epocher(),
     RobustChannelScaler(),
-    CovarianceRecentring(),
-    CovarianceRecentring("riemannian"),
+    CovarianceAlignment(),
+    CovarianceAlignment("riemannian"),
     FeatureScaler(),
     FeatureScaler(per_feature=False),
-    SurrogateBrain(),
-    SurrogateBrain("white"),
+    SurrogateRecordings(),
+    SurrogateRecordings("white"),
     RidgeDecoder(k=1),
     CalibratedDecoder(RidgeDecoder(k=1), "none"),
     BrainEncoder(
@@ -41,7 +41,7 @@ ESTIMATORS = [
 
 def expected_failures(estimator):
     """Checks that an estimator cannot pass, and why."""
-    if not isinstance(estimator, SurrogateBrain):
+    if not isinstance(estimator, SurrogateRecordings):
         return {}
     reason = "an array is one recording, and its noise that of all its rows together"
     return dict.fromkeys(["check_methods_subset_invariance", "check_methods_sample_order_invariance"], reason)

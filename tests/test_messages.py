@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 
 from sk_b2s import (
     BrainEncoder,
-    CovarianceRecentring,
+    CovarianceAlignment,
     Epocher,
     FeatureScaler,
     ForwardTRF,
@@ -70,7 +70,7 @@ def test_scorer_that_calls_predict_is_named(listening, tiny_pipeline):
     "estimator",
     [
         RidgeDecoder(sfreq=25), ForwardTRF(sfreq=25), BrainEncoder(), Epocher(), RobustChannelScaler(),
-        CovarianceRecentring(), FeatureScaler(),
+        CovarianceAlignment(), FeatureScaler(),
     ],
     ids=lambda e: type(e).__name__,
 )  # fmt: skip
@@ -182,7 +182,7 @@ def planted(n=60, level=1.0, seed=0):
     [
         ({"batch_size": 1}, "batch_size must be 2 or more with loss='clip'"),
         ({"batch_size": 1, "loss": "siglip"}, "batch_size must be 2 or more with loss='siglip'"),
-        ({"deep_speech": 4, "loss": "mse"}, "needs a loss with contrast"),
+        ({"speech_embedding_dim": 4, "loss": "mse"}, "needs a loss with contrast"),
         ({"callbacks": ["early"]}, "callbacks must be skorch callbacks"),
         ({"callbacks": [("name", 3)]}, "callbacks must be skorch callbacks"),
     ],
@@ -197,7 +197,7 @@ def test_encoder_refuses_parameters_that_contradict(parameters, message):
     ("parameters", "named"),
     [
         ({"subject_layer": None, "subject_dropout": 0.5}, "subject_dropout=0.5 has no effect"),
-        ({"subject_layer": None, "unknown_subject": "nearest"}, "unknown_subject='nearest' has no effect"),
+        ({"subject_layer": None, "unseen_subject": "nearest"}, "unseen_subject='nearest' has no effect"),
         ({"loss": "mse", "duplicates": "mask"}, "duplicates='mask' has no effect"),
     ],
     ids=str,

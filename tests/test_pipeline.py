@@ -98,7 +98,7 @@ def test_pickle_keeps_everything_and_stays_small(fitted):
     pipe, X, y, *_ = fitted
     data = pickle.dumps(pipe)
     parameters = 4 * sum(p.numel() for p in pipe[-1].net_.module_.parameters())
-    assert len(data) < parameters + 300_000, "weights and tables, no samples, no optimiser"
+    assert len(data) < parameters + 300_000, "weights and tables, no samples, no optimizer"
     np.testing.assert_array_equal(pickle.loads(data).predict(X, candidates=y), pipe.predict(X, candidates=y))
     windows = pipe[:-1].transform(X)
     assert len(pickle.dumps(windows)) < 0.05 * windows.nbytes

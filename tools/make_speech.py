@@ -6,7 +6,7 @@ versions of flite and of libsndfile stay the same, so that ``git status`` tells 
 changed.
 
 The text is spoken sentence by sentence: a sentence's identity and the times of its words and phones
-are those of the synthesiser and not of an aligner. Each sentence has its own rate, pitch and
+are those of the synthesizer and not of an aligner. Each sentence has its own rate, pitch and
 loudness, so that the same word never sounds the same twice.
 """
 
@@ -61,7 +61,7 @@ class Phone:
     """A segment of an utterance: its name, its end (s), and the word and token it belongs to.
 
     ``word`` and ``token`` are (address, name), None in a pause: the address tells two equal
-    neighbours apart.
+    neighbors apart.
     """
 
     name: str

@@ -49,7 +49,7 @@ def make_config(width=128, depth=4):
 def begin_as_filter_bank(net):
     """Begin the convolutions as a log Mel spectrum.
 
-    First: Gabor filters on the mel scale in three phases, each equalised over the crop by the group norm after
+    First: Gabor filters on the mel scale in three phases, each equalized over the crop by the group norm after
     it; rectified and averaged (second convolution) they are amplitudes a of bands. The second has a copy of each
     band above each of several thresholds, whose weighted sum (third) is near log(a): above threshold
     k its slope is one over threshold k + 1.

@@ -48,7 +48,11 @@ def texts_of_python(source):
             yield node.lineno, node.name.replace("_", " ")
         called = node.func if isinstance(node, ast.Call) else None
         name = getattr(called, "attr", getattr(called, "id", ""))
-        if name.endswith(("Error", "Warning", "warn", "print")) or name in ("info", "warning", "add_argument"):
+        if name.endswith(("Error", "Warning", "warn", "print")) or name in (
+            "info",
+            "warning",
+            "add_argument",
+        ):
             for part in ast.walk(node):
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     yield part.lineno, part.value
@@ -100,7 +104,9 @@ def files_of(paths):
         if path.is_file():
             yield path
         else:
-            yield from sorted(p for p in path.rglob("*") if p.suffix in (".py", ".md", ".rst") and p.is_file())
+            yield from sorted(
+                p for p in path.rglob("*") if p.suffix in (".py", ".md", ".rst") and p.is_file()
+            )
 
 
 def main(arguments=None):
@@ -119,7 +125,9 @@ def main(arguments=None):
             for number, length in long[path]:
                 print(f"{path}:{number}: docstring line of {length} characters")
     n_avoided, n_long = sum(map(len, avoided.values())), sum(map(len, long.values()))
-    print(f"{n_avoided} avoided words, {n_long} docstring lines over {WIDTH} characters in {len(avoided)} files")
+    print(
+        f"{n_avoided} avoided words, {n_long} docstring lines over {WIDTH} characters in {len(avoided)} files"
+    )
     return int(bool(n_avoided or n_long))
 
 

@@ -13,22 +13,22 @@ import pandas as pd
 
 from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import visible
-from sk_b2s.datasets._registry import load_experiment
-from sk_b2s.decoding._presets import decoders
+from sk_b2s.datasets._registry import load_dataset
+from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
 from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS
-from sk_b2s.evaluation._results._amounts import amounts_in, said_minutes
+from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
 from sk_b2s.evaluation._results._plan import UNKNOWN
-from sk_b2s.evaluation._results._table import read_results, summarise
-from sk_b2s.events._paper_blocks import PublishedBlocks
+from sk_b2s.evaluation._results._table import read_results, summarize
+from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.features._base import SpeechFeatures
 from sk_b2s.model_selection._hashed import HashedBlockSplit
 from sk_b2s.model_selection._leakage import check_leakage
-from sk_b2s.model_selection._leakage_report import describe_leakage
+from sk_b2s.model_selection._leakage_report import format_leakage
 from sk_b2s.model_selection._leave_one_out import LeaveOneSessionOut, LeaveOneStudyOut, LeaveOneSubjectOut
 from sk_b2s.model_selection._split import StimulusKFold
 from sk_b2s.preprocessing._segments import make_segments
-from sk_b2s.reporting._methods import methods_paragraph
+from sk_b2s.reporting._methods import generate_methods_text
 from sk_b2s.reporting._report import write_report
 
 # Name -> splitter, and what it calls its number of folds.
@@ -46,7 +46,7 @@ EXPERIMENT_OPTIONS = (
     "kind",
     "snr",
     "sessions",
-    "artefacts",
+    "artifacts",
     "data_seed",
     "root",
     "subjects",
@@ -68,7 +68,7 @@ def _benchmark(args):
     """Do what is asked for, print its summary, and return the table."""
     cv = make_splitter(args.cv, args.folds, args.guard)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
-    estimators = decoders(
+    estimators = make_decoders(
         args.estimator or ["ridge", "clip-mel"], args.size, memory, args.wav2vec2, verbose=int(args.verbose)
     )
     apply_settings(estimators, args.set)
@@ -83,7 +83,7 @@ def _benchmark(args):
         estimators, X, y, cv, path=out, seeds=args.seeds, controls=args.controls, oracle=experiment.oracle,
         only=args.fold, k=args.k, n_candidates=args.pool, n_shifts=args.shifts, n_jobs=args.jobs,
     )  # fmt: skip
-    print(visible(f"\n{told_scores(summarise(results))}\n\nresults: {out}"))
+    print(visible(f"\n{format_scores(summarize(results))}\n\nresults: {out}"))
     return results
 
 
@@ -116,16 +116,16 @@ def run_folds(args):
     leakage = check_leakage(X, y, cv)
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["people tested"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
-    print(visible(f"\n{table.to_string()}\n\n{_filled(describe_leakage(leakage))}"))
+    print(visible(f"\n{table.to_string()}\n\n{_filled(format_leakage(leakage))}"))
     return int(leakage["verdict"].str.startswith("LEAK").any())
 
 
 def run_report(args):
     """Print the summary of one or more files of results, and write it down as a page, and as a table if asked."""
     results = read_results(args.results, args.conflicts)
-    summary = summarise(results)
-    print(visible(told_scores(summary)))
-    print(f"\n{_filled(methods_paragraph(results))}\n")
+    summary = summarize(results)
+    print(visible(format_scores(summary)))
+    print(f"\n{_filled(generate_methods_text(results))}\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
         results.to_csv(args.csv, index=False)
@@ -188,8 +188,8 @@ def _segments(args):
     options = {name: getattr(args, name) for name in EXPERIMENT_OPTIONS if hasattr(args, name)}
     if len(args.anchor) > 1 and args.cv != "hashed":
         raise ValueError("several anchors are for --cv hashed, which trains on a grid and tests at words.")
-    experiment = load_experiment(args.dataset, **options)
-    block = PublishedBlocks() if args.cv == "hashed" else args.block
+    experiment = load_dataset(args.dataset, **options)
+    block = PaperBlocks() if args.cv == "hashed" else args.block
     window = {"tmin": args.tmin, "tmax": args.tmax, "margin": args.margin, "stream": args.stream}
     parts = [make_segments(experiment.events, anchor, block=block, **window) for anchor in args.anchor]
     X, y = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
@@ -265,13 +265,13 @@ def _parsed(setting, estimators):
 # --- what is printed ---------------------------------------------------------------------------------
 
 
-def told_scores(summary):
+def format_scores(summary):
     """Lay out means over people as text, a line for each estimator and control.
 
     Parameters
     ----------
     summary : DataFrame of shape (n_summaries, ...)
-        Of :func:`~sk_b2s.summarise`.
+        Of :func:`~sk_b2s.summarize`.
 
     Returns
     -------
@@ -288,7 +288,7 @@ def told_scores(summary):
     if whole["condition"].nunique() > 1:
         lines["condition"] = whole["condition"]
     for column in amounts_in(summary):
-        lines["calibration"] = [said.removeprefix(", ") for said in said_minutes(whole[column])]
+        lines["calibration"] = [said.removeprefix(", ") for said in format_minutes(whole[column])]
     lines["top-1"] = whole["top_1"].map("{:.3f}".format)
     lines[f"top-{k} ± s.e.m."] = [
         _with_error(*pair) for pair in zip(whole["top_k"], whole["top_k_sem"], strict=True)
@@ -350,6 +350,6 @@ def _aligned(table):
     return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
 
 
-def told_warning(message, category, filename, lineno, file=None, line=None):
+def format_warning(message, category, filename, lineno, file=None, line=None):
     """Print a warning in one line, without the place in the code that it comes from."""
     print(visible(f"sk-b2s: note: {' '.join(str(message).split())}"), file=sys.stderr, flush=True)

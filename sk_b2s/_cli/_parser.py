@@ -14,12 +14,12 @@ import traceback
 import warnings
 from contextlib import contextmanager
 
-from sk_b2s._cli._commands import SPLITTERS, run_benchmark, run_demo, run_folds, run_report, told_warning
+from sk_b2s._cli._commands import SPLITTERS, format_warning, run_benchmark, run_demo, run_folds, run_report
 from sk_b2s._cli._waiting import restart_with_passive_waiting
 from sk_b2s._utils._text import visible
-from sk_b2s._utils._versions import versions_here
-from sk_b2s.datasets._registry import EXPERIMENTS
-from sk_b2s.decoding._presets import RECIPES, SIZES, XLSR
+from sk_b2s._utils._versions import get_versions
+from sk_b2s.datasets._registry import DATASETS
+from sk_b2s.decoding._presets import PRESETS, SIZES, XLSR
 
 MISTAKES = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
@@ -64,7 +64,7 @@ def main(argv=None):
     _behave_in_a_log()
     try:
         with _interruptible(), warnings.catch_warnings():
-            warnings.showwarning = told_warning
+            warnings.showwarning = format_warning
             return args.run(args)
     except (Interrupted, KeyboardInterrupt):
         goes_on = f"; what is done is in {args.out}, and the same command goes on from there" * hasattr(
@@ -161,7 +161,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def _versions():
-    versions = versions_here()
+    versions = get_versions()
     others = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "sklearn", "mne"))
     return f"sk-b2s {versions['sk_b2s']} ({others})"
 
@@ -279,8 +279,8 @@ def _add_options(parser):
     _add_split(parser)
     group = parser.add_argument_group("decoders")
     group.add_argument(
-        "--estimator", metavar="NAME", action="extend", type=_names(RECIPES),
-        help=f"{', '.join(RECIPES)}; several by commas or by repeating it (default: ridge,clip-mel)",
+        "--estimator", metavar="NAME", action="extend", type=_names(PRESETS),
+        help=f"{', '.join(PRESETS)}; several by commas or by repeating it (default: ridge,clip-mel)",
     )  # fmt: skip
     group.add_argument(
         "--size",
@@ -342,7 +342,7 @@ def _add_experiment(parser):
         "--sessions", metavar="N", type=int, help="how often all is heard (default: 1)", **missing
     )
     group.add_argument(
-        "--artefacts",
+        "--artifacts",
         metavar="NAMES",
         type=_all_or_none,
         help="all, none, or names (default: all)",
@@ -442,7 +442,7 @@ def _all_or_none(text):
 
 
 def _told_datasets():
-    lines = [f"  {name:<12} {(load.__doc__ or '').splitlines()[0]}" for name, load in EXPERIMENTS.items()]
+    lines = [f"  {name:<12} {(load.__doc__ or '').splitlines()[0]}" for name, load in DATASETS.items()]
     return "\n".join([
         "DATASET is one of", *lines,
         "  FILE, FOLDER a table of events (.tsv, .csv, .json), or the folder that holds it as events.tsv; its columns",
@@ -451,4 +451,4 @@ def _told_datasets():
 
 
 def _told_decoders():
-    return "\n".join(["decoders:", *(f"  {name:<14} {recipe.summary}" for name, recipe in RECIPES.items())])
+    return "\n".join(["decoders:", *(f"  {name:<14} {recipe.summary}" for name, recipe in PRESETS.items())])

@@ -26,33 +26,33 @@ from sk_b2s.decoding._encoder import BrainEncoder
 from sk_b2s.decoding._forward_trf import ForwardTRF
 from sk_b2s.decoding._ridge_decoder import RidgeDecoder
 from sk_b2s.decoding._shared_response import SharedResponse
-from sk_b2s.evaluation._controls._surrogates import SurrogateBrain
-from sk_b2s.events._audio._files import SoundTrack
-from sk_b2s.events._intervals import SoundIntervals
-from sk_b2s.events._stimuli import SoundArray
+from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
+from sk_b2s.events._audio._files import AudioTrack
+from sk_b2s.events._intervals import StimulusIntervals
+from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.features._events import EventFeatures
-from sk_b2s.features._precomputed import StoredFeatures
+from sk_b2s.features._precomputed import PrecomputedFeatures
 from sk_b2s.features._pretrained import Wav2Vec2Features
 from sk_b2s.features._spectral import AcousticOnsets, Envelope, MelSpectrogram
-from sk_b2s.features._union import FeatureSpaces
+from sk_b2s.features._union import SpeechFeatureUnion
 from sk_b2s.model_selection._hashed import HashedBlockSplit
-from sk_b2s.preprocessing._covariance_alignment import CovarianceRecentring
+from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
 from sk_b2s.preprocessing._epocher import Baseline, Epocher
 from sk_b2s.preprocessing._scalers import Affine, FeatureScaler, RobustChannelScaler
 from sk_b2s.preprocessing._windows import Windows
 
 # What estimators hold, by name: the class, and for each argument of its constructor the attribute.
 PARTS: dict[str, tuple[type, dict[str, str]]] = {
-    "Affine": (Affine, {"centre": "centre", "scale": "scale", "clip": "clip"}),
+    "Affine": (Affine, {"center": "center", "scale": "scale", "clip": "clip"}),
     "Baseline": (Baseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
     "HashedBlockSplit": (HashedBlockSplit, {
         "part": "part", "test_size": "test_size", "valid_size": "valid_size", "salt": "salt",
     }),
     "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
-    "SoundArray": (SoundArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
-    "SoundTrack": (SoundTrack, {"path": "path", "channel": "channel"}),
-    "SoundIntervals": (SoundIntervals, {"intervals": "intervals"}),
+    "StimulusArray": (StimulusArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
+    "AudioTrack": (AudioTrack, {"path": "path", "channel": "channel"}),
+    "StimulusIntervals": (StimulusIntervals, {"intervals": "intervals"}),
     "Windows": (Windows, {
         "signals": "signals", "which": "which", "start": "start", "n_times": "n_read", "sfreq": "sfreq",
         "rows": "rows", "positions": "positions", "layout": "layout", "ch_names": "ch_names",
@@ -91,19 +91,19 @@ ESTIMATORS: dict[str, type] = {
     "sk_b2s.AcousticOnsets": AcousticOnsets,
     "sk_b2s.BrainEncoder": BrainEncoder,
     "sk_b2s.CalibratedDecoder": CalibratedDecoder,
-    "sk_b2s.CovarianceRecentring": CovarianceRecentring,
+    "sk_b2s.CovarianceAlignment": CovarianceAlignment,
     "sk_b2s.Envelope": Envelope,
     "sk_b2s.Epocher": Epocher,
     "sk_b2s.EventFeatures": EventFeatures,
     "sk_b2s.FeatureScaler": FeatureScaler,
-    "sk_b2s.FeatureSpaces": FeatureSpaces,
+    "sk_b2s.SpeechFeatureUnion": SpeechFeatureUnion,
     "sk_b2s.ForwardTRF": ForwardTRF,
     "sk_b2s.MelSpectrogram": MelSpectrogram,
     "sk_b2s.RidgeDecoder": RidgeDecoder,
     "sk_b2s.RobustChannelScaler": RobustChannelScaler,
     "sk_b2s.SpeechActivity": SpeechActivity,
-    "sk_b2s.StoredFeatures": StoredFeatures,
-    "sk_b2s.SurrogateBrain": SurrogateBrain,
+    "sk_b2s.PrecomputedFeatures": PrecomputedFeatures,
+    "sk_b2s.SurrogateRecordings": SurrogateRecordings,
     "sk_b2s.Wav2Vec2Features": Wav2Vec2Features,
     "sklearn.decomposition.PCA": PCA,
     "sklearn.linear_model.Ridge": Ridge,

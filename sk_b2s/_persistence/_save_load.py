@@ -21,12 +21,12 @@ from sklearn.pipeline import Pipeline
 from sk_b2s._persistence._deserialize import Reader, tensor_digest
 from sk_b2s._persistence._registry import ESTIMATORS
 from sk_b2s._persistence._serialize import Writer
-from sk_b2s._utils._estimators import levels
-from sk_b2s._utils._versions import versions_here
+from sk_b2s._utils._estimators import iter_nested
+from sk_b2s._utils._versions import get_versions
 from sk_b2s.decoding._calibrated import CalibratedDecoder
 from sk_b2s.decoding._encoder import BrainEncoder
 
-FORMAT = 2  # raised when an older load could not read the file
+FORMAT = 3  # raised when an older load could not read the file
 LARGEST_HEADER = 90_000_000  # bytes; safetensors refuses to read 100 MB
 MOST_NODES = 2**22  # lists and objects of a header; each takes a hundred times the bytes of its text
 DEVICES = {
@@ -44,7 +44,7 @@ def save(estimator, path, *, parent=None, trusted=None):
     """Write an estimator, fitted or not, to one safetensors file without code in it.
 
     Unlike a pickle the file can be opened without trusting who wrote it, and holds little beyond the
-    weights: a network's optimiser, callbacks and torch objects are not in it. :func:`load` returns an
+    weights: a network's optimizer, callbacks and torch objects are not in it. :func:`load` returns an
     estimator that answers equally to the bit, on the same machine.
 
     Parameters
@@ -85,7 +85,7 @@ def save(estimator, path, *, parent=None, trusted=None):
     Notes
     -----
     Not saved, because they belong to a machine or only to training: ``memory`` (see :func:`load`),
-    ``callbacks`` and what the network's optimiser knew. A ``RandomState`` is saved as it stands.
+    ``callbacks`` and what the network's optimizer knew. A ``RandomState`` is saved as it stands.
 
     A decoder remembers the names of its subjects and its default candidates (``segments_``): words,
     sentences and paths of sounds, from which features are computed anew on ``predict``. On a machine
@@ -109,7 +109,7 @@ def save(estimator, path, *, parent=None, trusted=None):
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist; make it first.")
-    writer, content = Writer(_known(trusted)), {"format": FORMAT, "versions": versions_here()}
+    writer, content = Writer(_known(trusted)), {"format": FORMAT, "versions": get_versions()}
     if parent is not None:
         if _is_one_file(path, parent):
             raise ValueError(
@@ -309,7 +309,7 @@ def _is_one_file(path, other):
 
 def _encoder_of(estimator):
     """The encoder itself, or the one at the end of a Pipeline or a CalibratedDecoder."""
-    *_, last = levels(estimator)
+    *_, last = iter_nested(estimator)
     return last if isinstance(last, BrainEncoder) else None
 
 
@@ -393,14 +393,14 @@ def _read_header(file):
     if content["format"] != FORMAT:
         raise ValueError(
             f"its format is {content['format']!r}, written by sk_b2s {content['versions']['sk_b2s']}; this sk_b2s "
-            f"{versions_here()['sk_b2s']} reads format {FORMAT}. Install that version."
+            f"{get_versions()['sk_b2s']} reads format {FORMAT}. Install that version."
         )
     return content
 
 
 def _warn_of_versions(written, names, path):
     """Say so where another minor version wrote classes of the file."""
-    here = versions_here()
+    here = get_versions()
     for package in ("sk_b2s", "sklearn"):
         used = any(name.startswith(package + ".") for name in names)
         if used and written[package].split(".")[:2] != here[package].split(".")[:2]:

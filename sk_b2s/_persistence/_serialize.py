@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from sk_b2s._persistence._registry import PANDAS_TYPES, PARTS, STEPS, TAGS
-from sk_b2s.events._stimuli import SoundArray
+from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.preprocessing._signals import loaded
 from sk_b2s.preprocessing._windows import Windows
 
@@ -197,7 +197,7 @@ class Writer:
     # --- parts and estimators ----------------------------------------------------------------------
 
     def _part(self, value, where):
-        if isinstance(value, SoundArray):
+        if isinstance(value, StimulusArray):
             value = self.sounds.setdefault(value.digest, value)
         name, arguments = next(((n, a) for n, (cls, a) in PARTS.items() if cls is type(value)), (None, {}))
         lazy = getattr(value, "steps", ())

@@ -14,7 +14,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from sk_b2s.decoding._shared_response import SharedResponse
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.preprocessing._windows import Windows
 
 
@@ -164,7 +164,7 @@ EVERYWHERE = {"_sklearn_output_config": OUTPUT, "feature_names_in_": texts(N, ab
 FEATURES_OUT = {"n_features_out_": COUNT}
 SPEECH = {
     "speech_": of_type(BaseEstimator, none=True),
-    "sound_intervals_": of_type(SoundIntervals, none=True),
+    "sound_intervals_": of_type(StimulusIntervals, none=True),
 }
 DECODER = {
     N: COUNT, "n_times_in_": COUNT, "n_features_out_": COUNT, "n_speech_features_": COUNT,
@@ -179,7 +179,7 @@ REGRESSION = {
 STATES: dict[str, dict[str, Attribute]] = {
     **dict.fromkeys(
         ("sk_b2s.AcousticOnsets", "sk_b2s.Envelope", "sk_b2s.MelSpectrogram", "sk_b2s.SpeechActivity",
-         "sk_b2s.StoredFeatures", "sk_b2s.Wav2Vec2Features"), FEATURES_OUT),
+         "sk_b2s.PrecomputedFeatures", "sk_b2s.Wav2Vec2Features"), FEATURES_OUT),
     "sk_b2s.BrainEncoder": {
         **DECODER, "architecture_": of_type(dict), "speech_architecture_": of_type(dict, none=True),
         "history_": Attribute(_records), "interrupted_": FLAG, "response_": of_type(SharedResponse, none=True),
@@ -192,11 +192,11 @@ STATES: dict[str, dict[str, Attribute]] = {
     "sk_b2s.CalibratedDecoder": {
         "n_calibration_": whole(0), "interrupted_": FLAG, "estimator_": of_type(BaseEstimator),
     },
-    "sk_b2s.CovarianceRecentring": {N: COUNT, "matrix_": numbers(N, N, absent=True)},
+    "sk_b2s.CovarianceAlignment": {N: COUNT, "matrix_": numbers(N, N, absent=True)},
     "sk_b2s.Epocher": {N: COUNT, "ch_names_": texts("n_channels", absent=True)},
     "sk_b2s.EventFeatures": {**FEATURES_OUT, "rows_": of_type(pd.DataFrame)},
     "sk_b2s.FeatureScaler": {N: COUNT, "mean_": numbers(N), "scale_": numbers(N)},
-    "sk_b2s.FeatureSpaces": {
+    "sk_b2s.SpeechFeatureUnion": {
         **FEATURES_OUT, "spaces_": Attribute(_named_estimators), "places_": Attribute(_pairs),
     },
     "sk_b2s.ForwardTRF": {
@@ -216,7 +216,7 @@ STATES: dict[str, dict[str, Attribute]] = {
     "sk_b2s.RobustChannelScaler": {
         N: COUNT, "center_": numbers(N, absent=True), "scale_": numbers(N, absent=True),
     },
-    "sk_b2s.SurrogateBrain": {N: COUNT, "seed_": whole(0)},
+    "sk_b2s.SurrogateRecordings": {N: COUNT, "seed_": whole(0)},
     "sklearn.decomposition.PCA": {
         N: COUNT, "_fit_svd_solver": of_type(str, absent=True), "n_components_": COUNT, "n_samples_": COUNT,
         "mean_": numbers(N),
@@ -252,7 +252,7 @@ ADDED = {
 # Arguments of the parts that estimators hold, by the part's name.
 PART_STATES: dict[str, dict[str, Attribute]] = {
     "Affine": {
-        "centre": numbers("n_signals", "n_channels"), "scale": numbers("n_signals", "n_channels"),
+        "center": numbers("n_signals", "n_channels"), "scale": numbers("n_signals", "n_channels"),
         "clip": of_type(Real, none=True),
     },
     "Baseline": {name: whole(0) for name in ("first", "last", "begin", "length")},
@@ -265,11 +265,11 @@ PART_STATES: dict[str, dict[str, Attribute]] = {
         **dict.fromkeys(("shared", "pattern"), numbers("n_mixed", "n_latents")),
         **dict.fromkeys(("spread", "noise"), numbers("n_latents")),
     },
-    "SoundArray": {
+    "StimulusArray": {
         "data": numbers("n_times", "n_features"), "sfreq": of_type(Real), "name": of_type(str),
     },
-    "SoundIntervals": {"intervals": of_type(dict)},
-    "SoundTrack": {"path": of_type(str), "channel": any_of(whole(0), of_type(str))},
+    "StimulusIntervals": {"intervals": of_type(dict)},
+    "AudioTrack": {"path": of_type(str), "channel": any_of(whole(0), of_type(str))},
     "Windows": {
         "signals": of_type(list), "which": numbers("n_windows", kinds="iu"), "start": numbers("n_windows", kinds="iu"),
         "n_times": whole(1), "sfreq": of_type(Real, none=True), "rows": of_type(pd.DataFrame, none=True),
@@ -392,7 +392,7 @@ def check_part(name, state):
     wrong = None
     if name == "SharedResponse" and len(state["latents"]) != len(state["lags"]) * len(state["components"]):
         wrong = "its latents are not one for each lag and component"
-    elif name == "SoundIntervals":
+    elif name == "StimulusIntervals":
         spans = numbers("n_intervals", 2)
         if any(spans.check(one, {}) or not np.isfinite(one).all() for one in state["intervals"].values()):
             wrong = "its intervals are not pairs of numbers"

@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 
-def levels(estimator):
+def iter_nested(estimator):
     """Go through fitted searches, pipelines and calibrations to what stands at their end.
 
     Parameters
@@ -46,7 +46,7 @@ def decoder_and_windows(estimator, X, owner):
     TypeError
         If there is no decoder at the end.
     """
-    for last in levels(estimator):
+    for last in iter_nested(estimator):
         if len(getattr(last, "steps", ())) > 1:
             X = last[:-1].transform(X)
     if not hasattr(last, "ranks"):
@@ -68,7 +68,7 @@ def was_interrupted(estimator):
     -------
     interrupted : bool
     """
-    return any(getattr(level, "interrupted_", False) for level in levels(estimator))
+    return any(getattr(level, "interrupted_", False) for level in iter_nested(estimator))
 
 
 # --- taking an estimator apart ---------------------------------------------------------------------

@@ -21,7 +21,7 @@ except ImportError:  # no such locks on Windows: two processes may then do the s
 CLAIMS, WRITING = 2**60, 2**59  # bytes far beyond the end of any file, locked in its stead
 
 
-class Ledger:
+class JsonLinesFile:
     """An append-only file of JSON lines, each the result of one piece of work under its key.
 
     Lines that hold no result are skipped, with a warning that names them: a file of results may have come a long way.
@@ -114,12 +114,12 @@ class Ledger:
         file = os.open(self.path, flags, 0o666)
         try:
             mine = _lock(file, CLAIMS + int(key[:13], 16), wait=False)
-            yield Claim(file, key, self) if mine else None
+            yield KeyLock(file, key, self) if mine else None
         finally:
             os.close(file)  # and with it goes the lock
 
 
-class Claim:
+class KeyLock:
     """A piece of work that no other process is at.
 
     It reads by the open file that holds the lock, for the system drops the locks of a process on a file
@@ -131,7 +131,7 @@ class Claim:
         Handle of the open file.
     key : str
         Of the work.
-    ledger : Ledger
+    ledger : JsonLinesFile
         Whose file it is.
     """
 

@@ -21,7 +21,7 @@ _CAUGHT = warnings.catch_warnings()
 
 
 @contextmanager
-def overheard():
+def capture_warnings():
     """Keep the warnings that this thread gives meanwhile, each once, instead of showing them.
 
     Workers in other processes show their warnings to nobody, or once for each of them. What the filters ignore
@@ -36,7 +36,7 @@ def overheard():
 
     Examples
     --------
-    >>> with overheard() as heard:
+    >>> with capture_warnings() as heard:
     ...     for _ in range(3):
     ...         warnings.warn("no convergence", RuntimeWarning)
     >>> heard
@@ -77,13 +77,13 @@ def _hear(show):
     return showwarning
 
 
-def reset_peak():
+def reset_peak_memory():
     """Forget the peak of the work before, where the system lets us (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_mb():
+def peak_memory_mb():
     """Peak of the memory of this process in MB (of all its life, where it cannot be reset); NaN if unknown."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

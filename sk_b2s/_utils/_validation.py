@@ -111,7 +111,7 @@ def check_in_step(X, y):
             raise ValueError(
                 f"X and y are out of step: row {row} is {labels[0]!r} in X and {labels[1]!r} in y. Select, sort and "
                 f"drop rows of both alike, or reset both indices if the rows do belong together. To permute labels, "
-                f"use shift_test or run_controls instead."
+                f"use circular_shift_test or run_controls instead."
             )
     elif not isinstance(one, pd.RangeIndex):
         return
@@ -227,7 +227,7 @@ def check_count(name, value, least=2):
         raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}.")
 
 
-def joined(brain, heard):
+def join_tables(brain, heard):
     """Tables of both sides in one; plain arrays are one unnamed subject and recording."""
     heard = heard.reset_index(drop=True)
     brain = pd.DataFrame(index=heard.index) if brain is None else brain.reset_index(drop=True)

@@ -13,7 +13,7 @@ import skorch
 import torch
 
 
-def versions_here():
+def get_versions():
     """Versions of all that has a say in an estimator's output."""
     package = sys.modules[__package__]  # whole by the time this is called
     modules = {"sklearn": sklearn, "skorch": skorch, "torch": torch, "numpy": np, "pandas": pd, "mne": mne}

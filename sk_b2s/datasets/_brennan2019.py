@@ -3,7 +3,7 @@
 Citation
     Brennan & Hale (2019). Hierarchical structure guides rapid linguistic predictions during naturalistic
     listening. PLOS ONE 14:e0207741. https://doi.org/10.1371/journal.pone.0207741
-Licence
+License
     CC BY 4.0.
 Where
     Deep Blue Data, https://doi.org/10.7302/Z29C6VNH (MATLAB, 56 files: bg257f92t); the same recordings as
@@ -25,7 +25,7 @@ import pandas as pd
 from scipy.io import loadmat
 
 from sk_b2s.datasets._common import as_on_disk, choose, finish, need, study_root, warn_of_missing
-from sk_b2s.events._stimuli import sound_duration
+from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.io._textgrid import textgrid_events
 
 STUDY = "brennan2019"
@@ -64,7 +64,7 @@ def load_brennan2019(
         Folder with ``S01.mat`` ... (or ``S01.vhdr`` ...), ``proc``, ``audio`` and
         ``AliceChapterOne-EEG.csv``.
     subjects : {"authors", "reference", "all"} or sequence of str, default="authors"
-        "authors" are the 33 whom the study's authors analysed, whose files say so; "reference" the 33 of the
+        "authors" are the 33 whom the study's authors analyzed, whose files say so; "reference" the 33 of the
         published decoding code, which keeps four who understood little (S07, S09, S23, S43) and leaves out
         four whose recording begins after the first sound (S26, S34, S35, S36); "all" the 42 with trials. Or
         names such as "S01".
@@ -98,7 +98,7 @@ def load_brennan2019(
     of the sound.
 
     In the trials of eight people whose recording begins after the first sound, the second sound is
-    labelled as the first and has its words, and so on. The intervals between the sounds tell: here every
+    labeled as the first and has its words, and so on. The intervals between the sounds tell: here every
     sound gets its own words, at its onset plus their time in it.
 
     References
@@ -176,7 +176,7 @@ def _words(root, textgrids):
     lacking = [name for name in FURTHER if name not in table]
     warn_of_missing(STUDY, f"{path.name} of this edition does not have, and the events neither", lacking)
     words = words.join(table[[name for name in FURTHER if name in table]].rename(columns=FURTHER))
-    lengths = {number: sound_duration(sound) for number, sound in sounds.items()}
+    lengths = {number: stimulus_duration(sound) for number, sound in sounds.items()}
     for number, of_sound in words.groupby("number"):
         if of_sound["sound_onset"].max() > lengths[number]:
             raise ValueError(

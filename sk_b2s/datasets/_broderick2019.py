@@ -6,7 +6,7 @@ Citation
     https://doi.org/10.1016/j.cub.2018.01.080. Part of the people are those of Di Liberto, O'Sullivan, Lalor (2015).
     Low-frequency cortical entrainment to speech reflects phoneme-level processing. Current Biology 25:2457.
     https://doi.org/10.1016/j.cub.2015.08.030
-Licence
+License
     CC0, both editions.
 Where
     OpenNeuro ds004408 (https://doi.org/10.18112/openneuro.ds004408.v1.0.8; BIDS, 512 Hz, with the sounds and their
@@ -40,7 +40,7 @@ from sk_b2s.datasets._common import (
     warn_of_missing,
 )
 from sk_b2s.datasets._matching import match_sequences
-from sk_b2s.events._stimuli import sound_duration
+from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.io._sidecars import find_sidecar
 from sk_b2s.io._textgrid import textgrid_events
 
@@ -224,7 +224,7 @@ def _heard(stimuli, run, texts, sentence_gap):
     else:
         rows["sequence"] = _numbered(rows)
     rows["sequence"] = run + "/" + rows["sequence"].astype(str)
-    sound = pd.DataFrame([{"type": "sound", "sound_onset": 0.0, "duration": sound_duration(str(wav))}])
+    sound = pd.DataFrame([{"type": "sound", "sound_onset": 0.0, "duration": stimulus_duration(str(wav))}])
     rows = pd.concat([sound, rows], ignore_index=True)
     return rows.assign(sound=str(wav), onset=rows["sound_onset"], condition="sentence")
 

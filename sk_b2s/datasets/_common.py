@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.events._sentences import delay_events
-from sk_b2s.events._stimuli import sound_duration
+from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.io._sidecars import open_table
 
 POINTER = b"annex/objects"  # what git-annex leaves in the place of a file that was not fetched
@@ -233,7 +233,7 @@ def finish(tables, study, need_recordings, audio_delay=0.0):
     events = pd.concat(tables, ignore_index=True).assign(study=study)
     last = events.groupby("sound", sort=False)["sound_onset"].max()
     for sound, onset in last.items():
-        if onset > (length := sound_duration(sound)) + LATE:
+        if onset > (length := stimulus_duration(sound)) + LATE:
             raise ValueError(
                 f"{study}: {sound!r} lasts {length:.3f} s, but its last word begins at {onset:.3f} s; is it "
                 f"whole?"

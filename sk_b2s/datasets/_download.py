@@ -308,7 +308,7 @@ class _Download:
             )
 
 
-def ask(url, *keys, manual=BY_HAND):
+def request_json(url, *keys, manual=BY_HAND):
     """Ask a server for a list that has some keys.
 
     Parameters

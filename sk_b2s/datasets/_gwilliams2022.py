@@ -4,14 +4,14 @@ Citation
     Gwilliams, Flick, Marantz, Pylkkänen, Poeppel, King (2023). Introducing MEG-MASC, a high-quality
     magneto-encephalography dataset for evaluating natural speech processing. Scientific Data 10:862.
     https://doi.org/10.1038/s41597-023-02752-5
-Licence
+License
     CC0.
 Where
     OSF, in four parts that make one folder: ag3kj, h2tzn, u5327 and dr4wy (https://osf.io/ag3kj). A copy is at
     NEMAR, nm000229.
 Size
     106.6 GB, 196 recordings, 57.3 hours: 22 people in two sessions of four stories, five (03, 12, 16, 20 and
-    21) in one. English from a synthesiser, three voices; word lists and pseudo-words between the sentences.
+    21) in one. English from a synthesizer, three voices; word lists and pseudo-words between the sentences.
 By hand
     Nothing: :func:`~sk_b2s.datasets.fetch_gwilliams2022`, or merge the four parts into one folder.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from sk_b2s.datasets._download import Remote, ask
+from sk_b2s.datasets._download import Remote, request_json
 from sk_b2s.datasets._file_names import check_name, check_size, shorten_text
 
 HASHES = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
@@ -31,7 +31,7 @@ def osf_files(url, wanted, manual):
     while ahead:
         url = ahead.pop()
         _check_new(url, seen, manual)
-        page = ask(url, "data", "links", manual=manual)
+        page = request_json(url, "data", "links", manual=manual)
         folders = []
         for entry in _field(page, list, url, manual, "data"):
             path = _field(entry, str, url, manual, "attributes", "materialized_path").strip("/")
@@ -62,7 +62,7 @@ def deep_blue_files(server, work, manual):
     """List the files of a work at Deep Blue Data: list of Remote."""
     url = f"{server}/concern/data_sets/{work}.json"
     files = []
-    for entry in _field(ask(url, "file_sets", manual=manual), list, url, manual, "file_sets"):
+    for entry in _field(request_json(url, "file_sets", manual=manual), list, url, manual, "file_sets"):
         name = _field({"title": _first(_get(entry, "title"))}, str, url, manual, "title")
         number = _field(entry, str, url, manual, "id")
         checksum = _hash(_first(_get(entry, "original_checksum")), None, url)
@@ -74,14 +74,16 @@ def deep_blue_files(server, work, manual):
 def dryad_files(server, doi, manual):
     """List the files of the last version of a data set at Dryad: list of Remote."""
     url = f"{server}/api/v2/datasets/{doi}/versions"
-    versions = _field(ask(url, "_embedded", manual=manual), list, url, manual, "_embedded", "stash:versions")
+    versions = _field(
+        request_json(url, "_embedded", manual=manual), list, url, manual, "_embedded", "stash:versions"
+    )
     if not versions:
         raise _other_form(url, "_embedded.stash:versions", "at least one version", versions, manual)
     version = _field(versions[-1], str, url, manual, "_links", "self", "href")
     url, files, seen = f"{server}{version}/files?per_page=100", [], {}
     while url:
         _check_new(url, seen, manual)
-        page = ask(url, "_embedded", "_links", manual=manual)
+        page = request_json(url, "_embedded", "_links", manual=manual)
         for entry in _field(page, list, url, manual, "_embedded", "stash:files"):
             kinds = ("stash:download", "stash:file-download")
             kind = next((k for k in kinds if k in _field(entry, dict, url, manual, "_links")), kinds[0])

@@ -23,7 +23,7 @@ from sk_b2s.io._events_file import SUFFIXES, read_events
 
 
 @dataclass
-class Experiment:
+class DatasetSpec:
     """What was heard while what was recorded.
 
     Parameters
@@ -42,13 +42,13 @@ class Experiment:
 # --- by name -----------------------------------------------------------------------------------------
 
 
-def _listening(people=4, minutes=10.0, kind="meg", snr=None, sessions=1, artefacts=True, data_seed=0):
+def _listening(people=4, minutes=10.0, kind="meg", snr=None, sessions=1, artifacts=True, data_seed=0):
     """Simulated people who listen to Alice in Wonderland, with the truth for an oracle."""
     events, truth = make_listening(
-        people, minutes, modality=kind, snr_db=snr, sessions=sessions, artefacts=artefacts, random_state=data_seed,
+        people, minutes, modality=kind, snr_db=snr, sessions=sessions, artifacts=artifacts, random_state=data_seed,
         root=cache_folder(), return_truth=True,
     )  # fmt: skip
-    return Experiment(events, partial(oracle_scores, truth))
+    return DatasetSpec(events, partial(oracle_scores, truth))
 
 
 def _study(load, says):
@@ -59,14 +59,14 @@ def _study(load, says):
             raise ValueError(
                 f"give --root, the folder that {load.__name__} reads; see help({load.__name__})."
             )
-        return Experiment(load(root) if subjects is None else load(root, subjects=subjects))
+        return DatasetSpec(load(root) if subjects is None else load(root, subjects=subjects))
 
     loaded.__doc__ = says
     return loaded
 
 
 # Name -> how to load it; the first line of its docstring tells what it is, its parameters are its options.
-EXPERIMENTS: dict[str, Callable] = {
+DATASETS: dict[str, Callable] = {
     "listening": _listening,
     "gwilliams2022": _study(load_gwilliams2022, "MEG-MASC: 27 people, MEG, four stories in English."),
     "schoffelen2019": _study(load_schoffelen2019, "MOUS: 96 people, MEG, sentences and word lists in Dutch."),
@@ -75,18 +75,18 @@ EXPERIMENTS: dict[str, Callable] = {
 }
 
 
-def load_experiment(name, **options):
+def load_dataset(name, **options):
     """Load an experiment by its name, from a table of events, or from a BIDS folder.
 
     Parameters
     ----------
     name : str or Path
-        One of ``EXPERIMENTS``; what :func:`read_events` reads; or a folder with ``dataset_description.json``, for
+        One of ``DATASETS``; what :func:`read_events` reads; or a folder with ``dataset_description.json``, for
         :func:`~sk_b2s.read_bids`.
     **options
         Of the experiment; a table has none. "listening" has those of
         :func:`~sk_b2s.datasets.make_listening`: ``people, minutes, kind`` ("meg" or "eeg"), ``snr`` (dB),
-        ``sessions, artefacts, data_seed``. A study has ``root``, its folder, and ``subjects``; a BIDS folder
+        ``sessions, artifacts, data_seed``. A study has ``root``, its folder, and ``subjects``; a BIDS folder
         ``task`` and ``subjects``.
 
     Returns
@@ -98,18 +98,18 @@ def load_experiment(name, **options):
     ValueError
         If there is no such experiment or file, or it has no such option.
     """
-    if str(name) in EXPERIMENTS:
-        load = EXPERIMENTS[str(name)]
+    if str(name) in DATASETS:
+        load = DATASETS[str(name)]
         known = list(inspect.signature(load).parameters)
     elif _is_bids(name):
         load, known = partial(_from_bids, name), ["task", "subjects"]
     elif Path(name).exists():
         load, known = partial(_from_table, name), []
     else:
-        close = difflib.get_close_matches(str(name), EXPERIMENTS, n=1)
+        close = difflib.get_close_matches(str(name), DATASETS, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ValueError(
-            f"{str(name)!r} is neither the name of an experiment ({', '.join(EXPERIMENTS)}) nor a file or folder "
+            f"{str(name)!r} is neither the name of an experiment ({', '.join(DATASETS)}) nor a file or folder "
             f"that is there{hint}."
         )
     if unknown := [option for option in options if option not in known]:
@@ -129,8 +129,8 @@ def _is_bids(path):
 
 
 def _from_bids(path, task=None, subjects=None):
-    return Experiment(read_bids(path, task, subjects=subjects))
+    return DatasetSpec(read_bids(path, task, subjects=subjects))
 
 
 def _from_table(path):
-    return Experiment(read_events(path))
+    return DatasetSpec(read_events(path))

@@ -3,7 +3,7 @@
 Citation
     Schoffelen, Oostenveld, Lam, Uddén, Hultén, Hagoort (2019). A 204-subject multimodal neuroimaging dataset to
     study language processing. Scientific Data 6:17. https://doi.org/10.1038/s41597-019-0020-y
-Licence
+License
     Data use agreement of Radboud University, for registered users.
 Where
     https://data.ru.nl, collection DSC_3011020.09_236, version 1 (https://doi.org/10.34973/37n0-yc51).
@@ -110,7 +110,7 @@ def load_schoffelen2019(
     Notes
     -----
     Every person heard the sentences in an order of their own, so blocks must not be merged for the published
-    split: ``make_segments(block=PublishedBlocks(least=0))``. The published code takes no delay of the sound
+    split: ``make_segments(block=PaperBlocks(least=0))``. The published code takes no delay of the sound
     into account, nor does this.
 
     References

@@ -8,9 +8,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_calibrated": ["CalibratedDecoder"],
         "_encoder": ["BrainEncoder"],
         "_forward_trf": ["ForwardTRF"],
-        "_presets": ["decoders"],
-        "_retrieval_result": ["Retrieval"],
+        "_presets": ["make_decoders"],
+        "_retrieval_result": ["RetrievalResult"],
         "_ridge_decoder": ["RidgeDecoder"],
-        "_scoring": ["join_answers", "retrieval_scores", "retrieve"],
+        "_scoring": ["concat_results", "retrieval_scores", "retrieve"],
     },
 )

@@ -17,8 +17,8 @@ from sk_b2s._utils._devices import choose_device, choose_precision
 from sk_b2s._utils._validation import check_in_step, table_of
 from sk_b2s.decoding._candidates import distinct_segments
 from sk_b2s.decoding._unseen_subjects import BATCH
-from sk_b2s.events._intervals import SoundIntervals
-from sk_b2s.nn._data import Brain, Pairs
+from sk_b2s.events._intervals import StimulusIntervals
+from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet
 from sk_b2s.preprocessing._fingerprint import row_hashes
@@ -38,7 +38,7 @@ LAYER_NAMES = {"layer": "subject_layer.matrices", "embedding": "subject_layer.ve
 class AdaptingNet(RetrievalNet):
     """A :class:`~sk_b2s.nn._net.RetrievalNet` of which one person's layer is trained, or all.
 
-    Batch normalisation keeps the statistics it has, and no sensors are dropped: minutes of one person are too few
+    Batch normalization keeps the statistics it has, and no sensors are dropped: minutes of one person are too few
     to learn either anew.
 
     Parameters
@@ -74,7 +74,7 @@ class _Calibration:
     """One new person's minutes."""
 
     person: str
-    brain: Brain
+    brain: WindowInputs
     speech: Windows
     targets: Windows  # what estimates are compared with: the features of speech, or what is made of them
     rows: np.ndarray
@@ -216,7 +216,7 @@ class AdaptationMixin:
         """Raise where a parameter that made the network was set to another value since."""
         (loss,) = (name for name, kind in LOSSES.items() if type(self.net_.criterion_) is kind)
         speech = self.speech_architecture_
-        made_by = {**self.architecture_, "loss": loss, "deep_speech": speech and speech["n_outputs"]}
+        made_by = {**self.architecture_, "loss": loss, "speech_embedding_dim": speech and speech["n_outputs"]}
         for name, value in self.get_params(deep=False).items():
             if name in made_by and value != made_by[name]:
                 raise ValueError(
@@ -237,7 +237,7 @@ class AdaptationMixin:
             minutes = np.nan if X.sfreq is None else steps / X.sfreq / 60
             table = table_of(y)
             if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
-                minutes = SoundIntervals.from_table(table.iloc[rows]).seconds / 60
+                minutes = StimulusIntervals.from_table(table.iloc[rows]).seconds / 60
             share = steps / (len(rows) * X.n_read)
             yield _Calibration(person, brain, speech, targets, rows, segments, minutes, share)
 
@@ -324,7 +324,7 @@ class AdaptationMixin:
         )  # fmt: skip
         net.load_state(self.net_.state())
         net.freeze().partial_fit(
-            Pairs(calibration.brain, calibration.targets, calibration.rows, calibration.segments), None
+            PairDataset(calibration.brain, calibration.targets, calibration.rows, calibration.segments), None
         )
         if net.interrupted:
             raise KeyboardInterrupt  # the encoder that was there is still whole
@@ -337,7 +337,7 @@ class AdaptationMixin:
         if isinstance(y, np.ndarray):
             self.heard_rows_ = np.union1d(getattr(self, "heard_rows_", np.int64([])), row_hashes(y))
         if self.sound_intervals_ is not None and table is not None and "sound_onset" in table:
-            self.sound_intervals_ = self.sound_intervals_ | SoundIntervals.from_table(table)
+            self.sound_intervals_ = self.sound_intervals_ | StimulusIntervals.from_table(table)
 
     def _embed(self, brain, indices):
         """Estimate speech features of some windows, those of people with a network of their own by that."""

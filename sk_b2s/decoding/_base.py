@@ -12,12 +12,12 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s._utils._validation import check_in_step, recordings_of, seconds_of, table_of
 from sk_b2s.decoding._candidates import as_target_windows, check_targets_vary, distinct_segments
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.metrics._frames import match_frames
 from sk_b2s.metrics._ranking import ranks, top_k_accuracy
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_estimates, iter_scores
-from sk_b2s.model_selection._split import warn_of_heard, warn_of_leak
+from sk_b2s.model_selection._split import warn_of_leak, warn_of_seen_stimuli
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._fingerprint import row_hashes
 from sk_b2s.preprocessing._windows import Windows, check_equal_shapes, subjects_of
@@ -32,7 +32,7 @@ class RetrievalMixin:
     """Similarity, prediction and score of a decoder that estimates speech features.
 
     A decoder calls ``_check_windows``, ``_check_y``, ``_learn_segments``, ``_learn_sound``, ``_learn_speech`` and
-    ``_learn_frames`` in ``fit``, has the parameters ``speech``, ``k`` and ``unknown_subject``, and
+    ``_learn_frames`` in ``fit``, has the parameters ``speech``, ``k`` and ``unseen_subject``, and
     provides ``_brain(X)``, which validates windows and returns ``embed(indices)``, a function to
     Tensors of shape (len(indices), n_features, n_frames), and their number.
 
@@ -105,14 +105,14 @@ class RetrievalMixin:
             return index
         strangers = sorted(set(subjects[index < 0]))
         self._warn_of_misspelt(strangers)
-        if self.unknown_subject == "error" and strangers:
+        if self.unseen_subject == "error" and strangers:
             more = (
                 ", fit with 'nearest' to use the layer of whoever is most like them, or let adapt learn them from "
                 "minutes of what they heard"
             ) * hasattr(self, "adapt")
             raise ValueError(
                 f"X has subjects that were not in fit: {strangers}; known are {list(self.subjects_)}. Set "
-                f"unknown_subject='average' to use the mean over those{more}."
+                f"unseen_subject='average' to use the mean over those{more}."
             )
         return index
 
@@ -173,12 +173,12 @@ class RetrievalMixin:
         """Note the sound of the rows that ``fit`` used, if only to stop by."""
         table = table_of(y)
         has_sound = table is not None and "sound_onset" in table
-        self.sound_intervals_ = SoundIntervals.from_table(table.iloc[rows]) if has_sound else None
+        self.sound_intervals_ = StimulusIntervals.from_table(table.iloc[rows]) if has_sound else None
 
     def _learn_recordings(self, X):
         """Record which parts of which recordings were in ``fit``, for the warning of :meth:`predict`."""
         spans = _spans_of(X)
-        self.recording_intervals_ = None if spans is None else SoundIntervals.from_spans(*spans)
+        self.recording_intervals_ = None if spans is None else StimulusIntervals.from_spans(*spans)
 
     def _warn_of_default_candidates(self, X):
         """Warn if windows that were not in ``fit`` are compared with the segments of ``fit`` by default."""
@@ -407,7 +407,7 @@ class RetrievalMixin:
         """Say so if a score is asked for on sound of ``fit``."""
         owner = type(self).__name__
         if self.sound_intervals_ is not None and table_of(y) is not None:
-            warn_of_heard(self.sound_intervals_, table_of(y), owner, stacklevel + 1)
+            warn_of_seen_stimuli(self.sound_intervals_, table_of(y), owner, stacklevel + 1)
         elif isinstance(y, np.ndarray):
             heard = [row_hashes(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
             heard.append(getattr(self, "heard_rows_", np.int64([])))  # since fit

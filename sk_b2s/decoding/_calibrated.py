@@ -17,8 +17,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_b2s._utils._caching import cached
-from sk_b2s._utils._estimators import decoder_and_windows, decoder_of, levels, was_interrupted
-from sk_b2s._utils._json_lines import Ledger
+from sk_b2s._utils._estimators import decoder_and_windows, decoder_of, iter_nested, was_interrupted
+from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s._utils._validation import check_in_step, table_of
 from sk_b2s.decoding._adaptation import METHODS
 from sk_b2s.decoding._base import RetrievalMixin
@@ -56,7 +56,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
         With "none" and "scratch" any decoder of the package.
     method : {"auto", "ridge", "layer", "all", "none", "scratch"}, default="auto"
         How it is adapted; the first four are those of :meth:`sk_b2s.BrainEncoder.adapt`. "none" learns from the
-        others alone, and ``unknown_subject`` decides what is done for the new listener, which is also what all of
+        others alone, and ``unseen_subject`` decides what is done for the new listener, which is also what all of
         the four do without calibration. "scratch" learns from the calibration alone.
     memory : None, str, Path or joblib.Memory, default=None
         Where fits on the others are kept. All methods and amounts of calibration, in this process and others, then
@@ -232,7 +232,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
     def decoder_(self):
         """The fitted decoder at the end of ``estimator_``."""
         check_is_fitted(self)
-        return list(levels(self.estimator_))[-1]
+        return list(iter_nested(self.estimator_))[-1]
 
     @property
     def k(self):
@@ -279,7 +279,7 @@ def _fit(key, estimator, X, y):
 def _alone(folder, key):
     """Wait until no other process is at a piece of work."""
     while True:
-        with Ledger(Path(folder) / "fits.jsonl").claim(key) as claim:
+        with JsonLinesFile(Path(folder) / "fits.jsonl").claim(key) as claim:
             if claim is not None:
                 yield
                 return

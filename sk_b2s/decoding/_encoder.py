@@ -18,16 +18,16 @@ from sk_b2s._utils._validation import check_in_step, table_of
 from sk_b2s.decoding._adaptation import AdaptationMixin
 from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._encoder_checks import check_parameters, warn_of_no_learning
-from sk_b2s.decoding._encoder_state import KeptMixin
+from sk_b2s.decoding._encoder_state import EncoderStateMixin
 from sk_b2s.decoding._stimulus_artifacts import warn_of_sound
-from sk_b2s.decoding._unseen_subjects import StrangerMixin
+from sk_b2s.decoding._unseen_subjects import UnseenSubjectMixin
 from sk_b2s.model_selection._split import stimulus_train_test
 from sk_b2s.nn._brain_module import ACTIVATIONS, BrainModule
 from sk_b2s.nn._channel_mixing import SUBJECT_LAYERS
-from sk_b2s.nn._data import Brain, Pairs
+from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
-from sk_b2s.nn._net import RetrievalNet, say
-from sk_b2s.nn._prefetch import keep_on
+from sk_b2s.nn._net import RetrievalNet, log_message
+from sk_b2s.nn._prefetch import keep_on_device
 from sk_b2s.nn._speech_module import SpeechModule
 from sk_b2s.nn._validation import EarlyStop, one_split, validate_on
 from sk_b2s.nn.functional import DUPLICATES
@@ -35,7 +35,7 @@ from sk_b2s.preprocessing._windows import subjects_of
 
 
 class BrainEncoder(
-    KeptMixin, AdaptationMixin, StrangerMixin, RetrievalMixin, TransformerMixin, BaseEstimator
+    EncoderStateMixin, AdaptationMixin, UnseenSubjectMixin, RetrievalMixin, TransformerMixin, BaseEstimator
 ):
     """Estimate the representation of heard speech from EEG or MEG by a contrastive network.
 
@@ -79,7 +79,7 @@ class BrainEncoder(
         Two final convolutions of width one instead of one linear map.
     activation : {"gelu", "relu"}, default="gelu"
         Between layers.
-    deep_speech : int or None, default=None
+    speech_embedding_dim : int or None, default=None
         Number of outputs of a convolutional network on the speech features, trained jointly with
         that of the brain, which then estimates its output: the paper's Deep Mel, with 768 on a
         MelSpectrogram. It has the same ``hidden``, ``depth``, ``kernel_size``, ``glu``, ``skip`` and
@@ -110,7 +110,7 @@ class BrainEncoder(
         rows to watch; rows in neither are left out. None trains for ``max_epochs``.
     k : int, default=10
         ``score`` is top-k accuracy.
-    unknown_subject : {"average", "nearest", "error"}, default="average"
+    unseen_subject : {"average", "nearest", "error"}, default="average"
         What is done for a subject who was not in training: use the mean of the subject layers; or the layer of the
         known subject whose recordings look most alike (:func:`~sk_b2s.preprocessing._covariance_alignment.riemannian_distance` of their
         covariances, without labels), which sees all of the recordings that X is cut from; or raise.
@@ -151,17 +151,17 @@ class BrainEncoder(
     response_ : SharedResponse or None
         What people have in common when they hear a sound, for :meth:`adapt`; with ``subject_layer="layer"``.
     covariances_ : ndarray of shape (n_subjects, n_virtual_channels, n_virtual_channels)
-        Of what subjects' layers read; with ``unknown_subject="nearest"``.
+        Of what subjects' layers read; with ``unseen_subject="nearest"``.
     frame_weights_ : ndarray of shape (n_frames,)
         Steps of the brain in each frame.
-    recording_intervals_ : SoundIntervals or None
+    recording_intervals_ : StimulusIntervals or None
         Parts of recordings in ``fit``, for the warning of ``predict`` without candidates.
-    sound_intervals_ : SoundIntervals or None
+    sound_intervals_ : StimulusIntervals or None
         Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_, n_times_in_ : int
         Channels, features of an estimate, and steps of a window.
     n_speech_features_ : int
-        Features of ``y``; ``n_features_out_`` is another number with ``deep_speech``.
+        Features of ``y``; ``n_features_out_`` is another number with ``speech_embedding_dim``.
 
     Raises
     ------
@@ -210,7 +210,7 @@ class BrainEncoder(
         "skip": ["boolean"],
         "head": ["boolean"],
         "activation": [StrOptions(set(ACTIVATIONS))],
-        "deep_speech": [Interval(Integral, 1, None, closed="left"), None],
+        "speech_embedding_dim": [Interval(Integral, 1, None, closed="left"), None],
         "loss": [StrOptions(set(LOSSES))],
         "duplicates": [StrOptions(set(DUPLICATES))],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -219,7 +219,7 @@ class BrainEncoder(
         "patience": [Interval(Integral, 1, None, closed="left")],
         "validation": [Interval(Real, 0, 1, closed="neither"), HasMethods(["split"]), None],
         "k": [Interval(Integral, 1, None, closed="left")],
-        "unknown_subject": [StrOptions({"average", "nearest", "error"})],
+        "unseen_subject": [StrOptions({"average", "nearest", "error"})],
         "device": [str, torch.device],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "callbacks": [list, None],
@@ -243,7 +243,7 @@ class BrainEncoder(
         skip=True,
         head=True,
         activation="gelu",
-        deep_speech=None,
+        speech_embedding_dim=None,
         loss="clip",
         duplicates="keep",
         lr=3e-4,
@@ -252,7 +252,7 @@ class BrainEncoder(
         patience=10,
         validation=0.1,
         k=10,
-        unknown_subject="average",
+        unseen_subject="average",
         device="auto",
         precision="auto",
         callbacks=None,
@@ -273,7 +273,7 @@ class BrainEncoder(
         self.skip = skip
         self.head = head
         self.activation = activation
-        self.deep_speech = deep_speech
+        self.speech_embedding_dim = speech_embedding_dim
         self.loss = loss
         self.duplicates = duplicates
         self.lr = lr
@@ -282,7 +282,7 @@ class BrainEncoder(
         self.patience = patience
         self.validation = validation
         self.k = k
-        self.unknown_subject = unknown_subject
+        self.unseen_subject = unseen_subject
         self.device = device
         self.precision = precision
         self.callbacks = callbacks
@@ -311,7 +311,7 @@ class BrainEncoder(
         X = self._check_X(X, reset=True)
         y = self._check_y(y)
         check_in_step(X, y)
-        if self.unknown_subject == "nearest":
+        if self.unseen_subject == "nearest":
             self._check_apart(X)
         random = check_random_state(self.random_state)
         segments = self._learn_segments(y).target
@@ -321,12 +321,12 @@ class BrainEncoder(
         targets = self._learn_speech(y, train)
         warn_of_sound(X, y, targets)
         self._learn_shapes(X, y, targets, train)
-        targets, X = keep_on(choose_device(self.device), targets, X)
+        targets, X = keep_on_device(choose_device(self.device), targets, X)
         brain = self._as_brain(X, in_fit=True)
-        held_out = None if valid is None else Pairs(brain, targets, valid, segments)
+        held_out = None if valid is None else PairDataset(brain, targets, valid, segments)
         self.net_ = self._make_net(random, held_out)
         self.net_.partial_fit(
-            Pairs(brain, targets, train, segments), None
+            PairDataset(brain, targets, train, segments), None
         )  # fit would draw the weights again
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         warn_of_no_learning(self, 0 if valid is None else len(valid))
@@ -370,7 +370,7 @@ class BrainEncoder(
     def _learn_shapes(self, X, y, targets, train):
         """Note all that the module is built from."""
         frames = self._learn_frames(X, y, targets)
-        self.n_features_out_ = self.deep_speech or self.n_speech_features_
+        self.n_features_out_ = self.speech_embedding_dim or self.n_speech_features_
         self.subjects_ = np.unique(subjects_of(X)[train])  # nobody else's layer would be learned
         self.architecture_ = {
             "n_channels": X.shape[1],
@@ -383,10 +383,10 @@ class BrainEncoder(
         }
         self.speech_architecture_ = (
             None
-            if self.deep_speech is None
+            if self.speech_embedding_dim is None
             else {
                 "n_features": self.n_speech_features_,
-                "n_outputs": self.deep_speech,
+                "n_outputs": self.speech_embedding_dim,
                 **{name: getattr(self, name) for name in SPEECH_ARCHITECTURE},
             }
         )
@@ -414,7 +414,7 @@ class BrainEncoder(
             "train_split": validate_on(held_out),
             "shuffle": np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
             "callbacks": callbacks + list(self.callbacks or []),
-            **({"callbacks__print_log__sink": say} if self.verbose else {"callbacks__print_log": None}),
+            **({"callbacks__print_log__sink": log_message} if self.verbose else {"callbacks__print_log": None}),
             "precision": Precision(choose_precision(self.precision, device), type(self).__name__),
             "k": self.k,
             "device": str(device),
@@ -438,11 +438,11 @@ class BrainEncoder(
         return lambda indices: self._embed(brain, indices), len(brain)
 
     def _as_brain(self, X, in_fit=False):
-        return Brain(X, self._subject_index(X, in_fit), choose_device(self.device))
+        return WindowInputs(X, self._subject_index(X, in_fit), choose_device(self.device))
 
     def _subject_index(self, X, in_fit=False):
         index = super()._subject_index(X, in_fit)
-        if not in_fit and self.unknown_subject == "nearest" and (index < 0).any():
+        if not in_fit and self.unseen_subject == "nearest" and (index < 0).any():
             like = self.nearest_subjects(X)[subjects_of(X)[index < 0]]
             index[index < 0] = pd.Index(self.subjects_).get_indexer(like)
         return index

@@ -27,10 +27,10 @@ def check_parameters(encoder):
             f"validation must be a share of the rows, a splitter such as HashedBlockSplit('valid'), or None, got "
             f"{encoder.validation!r}."
         )
-    if encoder.deep_speech is not None and encoder.loss == "mse":
+    if encoder.speech_embedding_dim is not None and encoder.loss == "mse":
         raise ValueError(
-            f"deep_speech={encoder.deep_speech} needs a loss with contrast, got loss='mse': two networks that only "
-            f"have to agree can collapse to a constant. Set loss='clip', or deep_speech=None."
+            f"speech_embedding_dim={encoder.speech_embedding_dim} needs a loss with contrast, got loss='mse': two networks that only "
+            f"have to agree can collapse to a constant. Set loss='clip', or speech_embedding_dim=None."
         )
     if encoder.batch_size == 1 and encoder.loss != "mse":
         raise ValueError(
@@ -54,8 +54,8 @@ def _without_effect(encoder):
     """Yield parameters that another one switches off, with the latter."""
     if encoder.subject_layer is None and encoder.subject_dropout > 0:
         yield "subject_dropout", "subject_layer=None"
-    if encoder.subject_layer is None and encoder.unknown_subject == "nearest":
-        yield "unknown_subject", "subject_layer=None"
+    if encoder.subject_layer is None and encoder.unseen_subject == "nearest":
+        yield "unseen_subject", "subject_layer=None"
     if encoder.loss == "mse" and encoder.duplicates != "keep":
         yield "duplicates", "loss='mse'"
 

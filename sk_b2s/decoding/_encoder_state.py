@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from sk_b2s._utils._devices import choose_device
 from sk_b2s.decoding._adaptation import LAYER_NAMES, AdaptingNet, layers_of
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._speech_module import SpeechModule
@@ -31,7 +31,7 @@ MEMBERS = 2**24  # numbers that the matrix of frames and steps may have whatever
 NEW = ("parent_", "adaptations_", "heard_rows_")  # attributes that only adapting gives
 
 
-class KeptMixin:
+class EncoderStateMixin:
     """The state of an encoder as plain data, and back.
 
     The encoder makes nets by ``_make_net`` and adapts as :class:`~sk_b2s.decoding._adaptation.AdaptationMixin` does.
@@ -249,7 +249,7 @@ class KeptMixin:
         new = parent._with(added["added"])
         vars(new).update({**kept, **{name: value for name, value in added.items() if name in NEW}})
         if "added_sound" in added:
-            new.sound_intervals_ = SoundIntervals(
+            new.sound_intervals_ = StimulusIntervals(
                 {**parent.sound_intervals_.intervals, **added["added_sound"]}
             )
         if "layers" in added:

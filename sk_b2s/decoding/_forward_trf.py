@@ -23,17 +23,17 @@ from sk_b2s.decoding._ridge_cv import (
     check_lags,
     check_rate,
     chosen_strength,
-    fit_people,
+    fit_subjects,
     frame_rate,
     pieces,
     warn_of_choice,
 )
 from sk_b2s.decoding._ridge_solver import lagged_moments
 from sk_b2s.decoding._stimulus_artifacts import warn_of_sound
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._frames import match_frames
 from sk_b2s.metrics._null import possible_shifts
-from sk_b2s.model_selection._split import warn_of_heard
+from sk_b2s.model_selection._split import warn_of_seen_stimuli
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._windows import Windows, check_equal_shapes, subjects_of
 
@@ -49,7 +49,7 @@ class ForwardTRF(BaseEstimator):
     and :math:`m_f` the mean of feature f over training, at which features are taken to be before their window
     begins. :class:`~sk_b2s.RidgeDecoder` goes the other way: its weights undo the noise of all channels
     together and say nothing of where a response is; these do [3]_. It cannot name a segment; it says how much of
-    each channel follows speech, as a correlation (:func:`~sk_b2s.forward_prediction`).
+    each channel follows speech, as a correlation (:func:`~sk_b2s.cross_val_encoding`).
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class ForwardTRF(BaseEstimator):
         Subjects of training, sorted.
     speech_ : estimator or None
         The fitted ``speech``.
-    sound_intervals_ : SoundIntervals or None
+    sound_intervals_ : StimulusIntervals or None
         Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_ : int
         Channels, and speech features.
@@ -177,7 +177,7 @@ class ForwardTRF(BaseEstimator):
         self.speech_ = None if self.speech is None else clone(self.speech).fit(table_of(y))
         table = table_of(y)
         has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
-        self.sound_intervals_ = SoundIntervals.from_table(table) if has_sound else None
+        self.sound_intervals_ = StimulusIntervals.from_table(table) if has_sound else None
         targets = self._targets(y)
         check_targets_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
@@ -185,7 +185,7 @@ class ForwardTRF(BaseEstimator):
         warn_of_sound(X, y, targets)
         segments = distinct_segments(table_of(y) if isinstance(y, pd.DataFrame) else y).target
         fit = partial(self._fit_model, X, targets, y, segments)
-        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_people(
+        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_subjects(
             fit, subjects_of(X), self.per_subject
         )
         self.alpha_, self.inner_scores_, beyond = chosen
@@ -297,9 +297,9 @@ class ForwardTRF(BaseEstimator):
             torch.from_numpy(a.mean(0) if index < 0 else a[index])
             for a in (self.coef_, self.intercept_, self.mean_)
         )
-        centred = speech[..., : len(self._weights)] - mean[:, None]
+        centered = speech[..., : len(self._weights)] - mean[:, None]
         # Tap k of a window that begins `last` frames earlier is the feature (last - k) frames before.
-        padded = torch.nn.functional.pad(centred, (int(self._lags[-1]), -int(self._lags[0])))
+        padded = torch.nn.functional.pad(centered, (int(self._lags[-1]), -int(self._lags[0])))
         return torch.nn.functional.conv1d(padded, coef.flip(0).permute(2, 1, 0), intercept)
 
     def correlations(self, X, y, n_shifts=0, random_state=0):
@@ -340,7 +340,7 @@ class ForwardTRF(BaseEstimator):
                 f"{self._shape[0]}."
             )
         if self.sound_intervals_ is not None and table_of(y) is not None:
-            warn_of_heard(self.sound_intervals_, table_of(y), type(self).__name__)
+            warn_of_seen_stimuli(self.sound_intervals_, table_of(y), type(self).__name__)
         subjects, random, parts = subjects_of(X), check_random_state(random_state), []
         for name in pd.unique(subjects):
             rows = np.flatnonzero(subjects == name)
@@ -433,7 +433,7 @@ def _standardised(signal):
 
 
 def _products(one, other):
-    """Mean product of two standardised signals, channel by channel."""
+    """Mean product of two standardized signals, channel by channel."""
     return np.einsum("nct,nct->c", one, other) / (one.shape[0] * one.shape[2])
 
 

@@ -18,24 +18,24 @@ from sk_b2s.preprocessing._scalers import FeatureScaler, RobustChannelScaler
 XLSR = "facebook/wav2vec2-large-xlsr-53"
 
 
-class Size(NamedTuple):
+class ModelSize(NamedTuple):
     """Rates and widths of all that has them."""
 
     sfreq: float  # Hz, of the brain
     mel: dict  # of the Mel spectrogram
-    deep_speech: int  # outputs of Deep Mel
+    speech_embedding_dim: int  # outputs of Deep Mel
     network: dict  # of the encoder
 
 
 SIZES = {
-    "small": Size(
-        sfreq=50.0, mel={"n_mels": 40, "sfreq": 25}, deep_speech=64,
+    "small": ModelSize(
+        sfreq=50.0, mel={"n_mels": 40, "sfreq": 25}, speech_embedding_dim=64,
         network={
             "hidden": 64, "depth": 5, "n_virtual_channels": 64, "lr": 1e-3, "batch_size": 128, "max_epochs": 12,
             "patience": 4,
         },
     ),
-    "paper": Size(sfreq=120.0, mel={}, deep_speech=768, network={}),
+    "paper": ModelSize(sfreq=120.0, mel={}, speech_embedding_dim=768, network={}),
 }  # fmt: skip
 
 
@@ -57,7 +57,9 @@ def _clip_mel(size, memory, wav2vec2):
 
 
 def _clip_deepmel(size, memory, wav2vec2):
-    return "encoder", BrainEncoder(speech=_mel(size, memory), deep_speech=size.deep_speech, **size.network)
+    return "encoder", BrainEncoder(
+        speech=_mel(size, memory), speech_embedding_dim=size.speech_embedding_dim, **size.network
+    )
 
 
 def _clip_wav2vec2(size, memory, wav2vec2):
@@ -65,23 +67,29 @@ def _clip_wav2vec2(size, memory, wav2vec2):
     return "encoder", BrainEncoder(speech=speech, **size.network)
 
 
-class Recipe(NamedTuple):
+class DecoderPreset(NamedTuple):
     """A decoder that has a name."""
 
     summary: str  # for whoever chooses
     last_step: Callable  # (size, memory, wav2vec2) -> name and decoder
 
 
-RECIPES = {
-    "ridge": Recipe("backward ridge regression on Mel bands, each person alone: the classical rival", _ridge),
-    "regression": Recipe("the network with a squared error instead of a contrast, on Mel bands", _regression),
-    "clip-mel": Recipe("the network with the contrastive loss, on Mel bands", _clip_mel),
-    "clip-deepmel": Recipe("the same beside a second network on the Mel bands: Deep Mel", _clip_deepmel),
-    "clip-wav2vec2": Recipe("the contrastive loss on wav2vec 2.0, the paper's best", _clip_wav2vec2),
+PRESETS = {
+    "ridge": DecoderPreset(
+        "backward ridge regression on Mel bands, each person alone: the classical rival", _ridge
+    ),
+    "regression": DecoderPreset(
+        "the network with a squared error instead of a contrast, on Mel bands", _regression
+    ),
+    "clip-mel": DecoderPreset("the network with the contrastive loss, on Mel bands", _clip_mel),
+    "clip-deepmel": DecoderPreset(
+        "the same beside a second network on the Mel bands: Deep Mel", _clip_deepmel
+    ),
+    "clip-wav2vec2": DecoderPreset("the contrastive loss on wav2vec 2.0, the paper's best", _clip_wav2vec2),
 }
 
 
-def decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2vec2=XLSR, verbose=0):
+def make_decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2vec2=XLSR, verbose=0):
     """Make the decoders of the field as pipelines, all of which see the same brain.
 
     An :class:`~sk_b2s.Epocher` that reads the brain 150 ms after the sound (step "epochs"), a
@@ -92,7 +100,7 @@ def decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2vec2=XL
     Parameters
     ----------
     names : str or sequence of str, default=("ridge", "clip-mel")
-        Of ``RECIPES``: "ridge", "regression" (the network with a squared error), "clip-mel", "clip-deepmel"
+        Of ``PRESETS``: "ridge", "regression" (the network with a squared error), "clip-mel", "clip-deepmel"
         (Deep Mel), "clip-wav2vec2".
     size : {"small", "paper"}, default="small"
         "small" learns in minutes on a laptop: the brain at 50 Hz, 40 Mel bands at 25 Hz, five convolutions of
@@ -123,8 +131,8 @@ def decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2vec2=XL
 
     Examples
     --------
-    >>> from sk_b2s import decoders
-    >>> found = decoders(["ridge", "clip-mel"])
+    >>> from sk_b2s import make_decoders
+    >>> found = make_decoders(["ridge", "clip-mel"])
     >>> found["clip-mel"].set_params(encoder__hidden=32)["encoder"].hidden
     32
     >>> list(found["ridge"].named_steps)
@@ -134,11 +142,11 @@ def decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2vec2=XL
         raise ValueError(f"size must be one of {list(SIZES)}, got {size!r}.")
     out = {}
     for name in [names] if isinstance(names, str) else names:
-        if name not in RECIPES:
-            close = difflib.get_close_matches(str(name), RECIPES, n=1)
+        if name not in PRESETS:
+            close = difflib.get_close_matches(str(name), PRESETS, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ValueError(f"there is no decoder {name!r}{hint}; names are {', '.join(RECIPES)}.")
-        step, decoder = RECIPES[name].last_step(SIZES[size], memory, wav2vec2)
+            raise ValueError(f"there is no decoder {name!r}{hint}; names are {', '.join(PRESETS)}.")
+        step, decoder = PRESETS[name].last_step(SIZES[size], memory, wav2vec2)
         if step == "encoder":
             decoder.set_params(verbose=verbose)
         brain = [

@@ -10,14 +10,14 @@ import pandas as pd
 
 from sk_b2s._utils._text import plain_text
 from sk_b2s.metrics._group_context import average_rows, group_context_bias, sentence_groups
-from sk_b2s.metrics._null import shift_null
+from sk_b2s.metrics._null import circular_shift_null
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, ranks, top_k_accuracy
 from sk_b2s.metrics._word_timing import timing_scores
 from sk_b2s.metrics._words import word_scores
 
 
 @dataclass(frozen=True, eq=False)
-class Retrieval:
+class RetrievalResult:
     """Similarities of windows to candidates, with the tables that say what both are.
 
     Made by :func:`retrieve`. :meth:`summary`, :meth:`null` and :meth:`words` are means over subjects of the
@@ -193,7 +193,7 @@ class Retrieval:
         Returns
         -------
         null : ndarray of shape (n_shifts,)
-            See :func:`~sk_b2s.shift_null`.
+            See :func:`~sk_b2s.circular_shift_null`.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class Retrieval:
         """
         self._need(["onset", "duration"], self.rows, "the null moves labels in time")
         subject = self.rows["subject"].to_numpy()
-        return shift_null(
+        return circular_shift_null(
             self.scores, self.target, self.rows["recording"], self.rows["onset"], self.rows["duration"].max(),
             k=self._k(k), n_shifts=n_shifts, random_state=random_state,
             sample_weight=1 / pd.Series(subject).map(pd.Series(subject).value_counts()), subject=subject,
@@ -278,7 +278,7 @@ class Retrieval:
 
         Returns
         -------
-        answers : Retrieval
+        answers : RetrievalResult
             One row for each (subject and) segment, with ``n_averaged``. What was played in many recordings
             has the time of its sound: ``recording`` is subject and sound, ``onset`` is that in the sound.
         """
@@ -319,7 +319,7 @@ class Retrieval:
 
         Returns
         -------
-        answers : Retrieval
+        answers : RetrievalResult
         """
         for table in (self.candidates, self.rows):
             self._need([by], table, f"pooled(by={by!r}) pools the windows that are equal in that column")
@@ -397,13 +397,13 @@ def pools_of(answers, by="recording"):
 
     Parameters
     ----------
-    answers : Retrieval
+    answers : RetrievalResult
     by : str, default="recording"
         Column of ``rows``; windows that are equal in it and in their subject share a pool.
 
     Returns
     -------
-    pools : list of Retrieval
+    pools : list of RetrievalResult
         In order of appearance; candidates are the segments that were heard in the pool.
     """
     pools = []

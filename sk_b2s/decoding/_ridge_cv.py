@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s._utils._validation import table_of
 from sk_b2s.decoding._ridge_solver import heldout_correlation, ridge_path
-from sk_b2s.model_selection._split import assign_folds, clear_of
+from sk_b2s.model_selection._split import assign_folds, exclude_overlap
 
 LONGEST_LAG = 50.0  # s; no window is as long, and no response as late
 BATCH_BYTES = 2**26  # of float64 windows that are held at a time
@@ -100,7 +100,7 @@ def pieces(n_rows, *windows):
 # --- one model for each person, or one for all ------------------------------------------------------
 
 
-def fit_people(fit, subjects, per_subject):
+def fit_subjects(fit, subjects, per_subject):
     """Fit one model to the rows of each person, or one to all rows.
 
     Parameters
@@ -159,7 +159,7 @@ def chosen_strength(moments, rows, y, segments, alphas, n_folds):
         scores = of_folds[:, : len(alphas)].mean(0)
         alpha = max(alpha for alpha, score in zip(alphas, scores, strict=True) if score == scores.max())
         beyond = better_beyond(len(alphas), alpha, tried, of_folds)
-    cov_xx, cov_xy, _ = everything.centred()
+    cov_xx, cov_xy, _ = everything.centered()
     return everything, next(ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores, beyond
 
 
@@ -167,8 +167,8 @@ def _fold_scores(moments, everything, rows, train, test, alphas):
     """Held-out correlation of each strength in one fold."""
     heldout = moments(test)
     kept = everything - heldout - moments(np.setdiff1d(rows, np.concatenate([train, test])))
-    cov_xx, cov_xy, _ = kept.centred()
-    heldout = heldout.centred()
+    cov_xx, cov_xy, _ = kept.centered()
+    heldout = heldout.centered()
     return [heldout_correlation(coef, heldout) for coef in ridge_path(cov_xx, cov_xy, alphas)]
 
 
@@ -179,7 +179,7 @@ def inner_splits(y, segments, rows, n_folds):
     ----------
     y : DataFrame, Windows or ndarray of shape (n_windows, ...)
         What was heard. Blocks of its table make the folds, with the guard of
-        :func:`~sk_b2s.model_selection._split.clear_of`; else contiguous runs of distinct segments do.
+        :func:`~sk_b2s.model_selection._split.exclude_overlap`; else contiguous runs of distinct segments do.
     segments : ndarray of int of shape (n_windows,)
         Identity of each segment.
     rows : ndarray of int
@@ -206,7 +206,7 @@ def inner_splits(y, segments, rows, n_folds):
     empty = True
     for index in range(n_folds):
         test = rows[fold == index]
-        train = clear_of(y, rows[fold != index], test)
+        train = exclude_overlap(y, rows[fold != index], test)
         if len(train):
             empty = False
             yield train, test

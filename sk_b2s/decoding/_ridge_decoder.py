@@ -19,7 +19,7 @@ from sk_b2s.decoding._ridge_cv import (
     check_lags,
     check_rate,
     chosen_strength,
-    fit_people,
+    fit_subjects,
     frame_rate,
     pieces,
     warn_of_choice,
@@ -39,7 +39,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     where :math:`x_c(j)` is the mean of channel c over the steps of the brain in frame j of the speech
     features and :math:`m_c` its mean over training. Beyond the end of its window the brain is taken to
     be at that mean. Unlike :class:`~sk_b2s.BrainEncoder` it is linear, has a closed form, learns each
-    subject alone, and minimises a squared error instead of telling segments apart.
+    subject alone, and minimizes a squared error instead of telling segments apart.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Rate of plain arrays in Hz, by which lags in seconds become frames. Windows know theirs.
     k : int, default=10
         ``score`` is top-k accuracy.
-    unknown_subject : {"average", "error"}, default="average"
+    unseen_subject : {"average", "error"}, default="average"
         What is done for a subject who was not in training: use the mean over subjects of coefficients,
         intercepts and channel means, or raise.
 
@@ -106,9 +106,9 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         The fitted ``speech``.
     frame_weights_ : ndarray of shape (n_frames,)
         Steps of the brain in each frame. They weigh the frames in a score, not in the regression.
-    recording_intervals_ : SoundIntervals or None
+    recording_intervals_ : StimulusIntervals or None
         Parts of recordings in ``fit``, for the warning of ``predict`` without candidates.
-    sound_intervals_ : SoundIntervals or None
+    sound_intervals_ : StimulusIntervals or None
         Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_, n_times_in_ : int
         Channels, speech features, and steps of a window.
@@ -131,7 +131,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     A correlation does not see the scale of an estimate, so a strength may be chosen that makes it longer or shorter
     than least squares would (four times as long, or a ninth, in simulations). No rank sees it either: the similarity
     of a window is linear in its estimate, so that a factor changes no order of candidates, and no top-k accuracy, null
-    or verdict. It is seen where windows or models are added up, in ``unknown_subject="average"``, averages over people
+    or verdict. It is seen where windows or models are added up, in ``unseen_subject="average"``, averages over people
     and probabilities. There the length of least squares is no better: of 5 simulated people at -15 dB (20 mel bands)
     top-10 was 55 % of averaged answers and 4.7 % of new listeners, and 53 and 4.3 % of estimates that were rescaled on
     the inner folds. Strengths chosen by the squared error itself were a hundred times higher or
@@ -167,7 +167,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "sfreq": [Interval(Real, 0, None, closed="neither"), None],
         "k": [Interval(Integral, 1, None, closed="left")],
-        "unknown_subject": [StrOptions({"average", "error"})],
+        "unseen_subject": [StrOptions({"average", "error"})],
     }
 
     def __init__(
@@ -180,7 +180,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         n_components=None,
         sfreq=None,
         k=10,
-        unknown_subject="average",
+        unseen_subject="average",
     ):
         self.speech = speech
         self.lags = lags
@@ -190,7 +190,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self.n_components = n_components
         self.sfreq = sfreq
         self.k = k
-        self.unknown_subject = unknown_subject
+        self.unseen_subject = unseen_subject
 
     # --- fitting -----------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self._frames = self._learn_frames(X, y, targets)
         self._learn_lags(X, targets)
         fit = partial(self._fit_model, X, targets, y, segments)
-        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_people(
+        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_subjects(
             fit, subjects_of(X), self.per_subject
         )
         self.alpha_, self.inner_scores_, beyond = chosen
@@ -297,7 +297,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
             yield brain, targets.gather(rows[part]).double().transpose(1, 2)
 
     def _pool(self, batch, mean):
-        """Centre channels and take the mean of each frame's steps; a frame without a step is at the mean.
+        """Center channels and take the mean of each frame's steps; a frame without a step is at the mean.
 
         (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
         """

@@ -38,7 +38,7 @@ class Moments:
     def __sub__(self, other):
         return Moments(**{name: value - getattr(other, name) for name, value in vars(self).items()})
 
-    def centred(self):
+    def centered(self):
         """Covariance of x, covariance of x with y, and variances of y."""
         x, y = self.x / self.n, self.y / self.n
         return self.xx / self.n - np.outer(x, x), self.xy / self.n - np.outer(x, y), self.yy / self.n - y**2
@@ -145,7 +145,7 @@ def heldout_correlation(coef, heldout):
     ----------
     coef : ndarray of shape (n_columns, n_features)
     heldout : tuple of ndarray
-        What :meth:`Moments.centred` returns of rows that ``coef`` was not fitted on.
+        What :meth:`Moments.centered` returns of rows that ``coef`` was not fitted on.
 
     Returns
     -------

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._estimators import decoder_and_windows
-from sk_b2s._utils._validation import joined, table_of
-from sk_b2s.decoding._retrieval_result import Retrieval
+from sk_b2s._utils._validation import join_tables, table_of
+from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, top_k_accuracy
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.preprocessing._fingerprint import row_hashes
@@ -78,7 +78,7 @@ def retrieve(estimator, X, y):
 
     Returns
     -------
-    answers : Retrieval
+    answers : RetrievalResult
         Of an array ``y`` the column ``segment`` holds a hash of each row's values.
 
     Raises
@@ -99,18 +99,18 @@ def retrieve(estimator, X, y):
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
     for rows, part in pieces:
         scores[rows] = part.cpu().numpy()
-    heard = table_of_heard(y)
+    heard = find_segment_table(y)
     brain = table_of(X) if table_of(X) is not None else table_of(windows)
-    return Retrieval(
+    return RetrievalResult(
         scores=scores,
         target=found.target,
         candidates=heard.iloc[found.first].reset_index(drop=True),
-        rows=joined(brain, heard),
+        rows=join_tables(brain, heard),
         k=decoder.k,
     )
 
 
-def table_of_heard(y):
+def find_segment_table(y):
     """Table of what was heard; a row of an array is known by its values, windows without a table by nothing."""
     table = table_of(y)
     if table is None:
@@ -119,17 +119,17 @@ def table_of_heard(y):
     return table
 
 
-def join_answers(parts):
+def concat_results(parts):
     """Put answers about the same segments into one, such as those of the folds of left-out subjects.
 
     Parameters
     ----------
-    parts : sequence of Retrieval
+    parts : sequence of RetrievalResult
         With equal ``k`` and the same distinct segments, in any order.
 
     Returns
     -------
-    answers : Retrieval
+    answers : RetrievalResult
         All windows, part by part; candidates in the order of the first.
 
     Raises
@@ -140,7 +140,7 @@ def join_answers(parts):
     """
     parts = list(parts)
     if not parts:
-        raise ValueError("join_answers needs one part at least, got none.")
+        raise ValueError("concat_results needs one part at least, got none.")
     for place, part in enumerate(parts):
         if "segment" not in part.candidates:
             raise ValueError(

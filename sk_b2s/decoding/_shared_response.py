@@ -103,7 +103,7 @@ class SharedResponse:
         return (filters @ torch.linalg.solve(_loaded(pattern.T @ filters, SOFT), shared.T)).float()
 
 
-def learn_response(batches, n_subjects, sfreq=None):
+def fit_shared_response(batches, n_subjects, sfreq=None):
     """Learn what people's brains have in common from windows of what they heard.
 
     Parameters

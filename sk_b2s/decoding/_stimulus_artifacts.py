@@ -1,4 +1,4 @@
-"""Copies of the audio signal in EEG/MEG channels."""
+"""StimulusCopies of the audio signal in EEG/MEG channels."""
 
 from __future__ import annotations
 

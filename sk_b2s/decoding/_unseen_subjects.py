@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.decoding._shared_response import learn_response
-from sk_b2s.nn._data import Brain
+from sk_b2s.decoding._shared_response import fit_shared_response
+from sk_b2s.nn._data import WindowInputs
 from sk_b2s.preprocessing._covariance_alignment import riemannian_distance
 from sk_b2s.preprocessing._windows import subjects_of
 
@@ -16,11 +16,11 @@ BATCH = 256  # windows that are mixed at once
 MOST = 8192  # windows that the shared response is learned from
 
 
-class StrangerMixin:
+class UnseenSubjectMixin:
     """What an encoder knows of people it does not know.
 
     The encoder has a fitted ``net_`` around a :class:`~sk_b2s.nn.BrainModule`, ``subjects_`` in the order of its
-    subject layer, and the parameters ``subject_layer`` and ``unknown_subject``.
+    subject layer, and the parameters ``subject_layer`` and ``unseen_subject``.
     """
 
     def _learn_for_strangers(self, brain, targets, rows):
@@ -29,7 +29,7 @@ class StrangerMixin:
         vars(self).pop("covariances_", None)  # of a former fit
         if self.subject_layer == "layer":
             self.response_ = self._shared_response(brain, targets, rows)
-        if self.unknown_subject == "nearest":
+        if self.unseen_subject == "nearest":
             self.covariances_ = np.stack([
                 self._covariance(brain, brain.windows.which[brain.subject.numpy() == index], person)
                 for index, person in enumerate(self.subjects_)
@@ -48,7 +48,7 @@ class StrangerMixin:
                 channels = module.virtual_channels(**inputs)
                 yield targets.gather(part), channels.cpu(), read.cpu(), inputs["subject"].cpu()
 
-        return learn_response(batches, len(self.subjects_), targets.sfreq)
+        return fit_shared_response(batches, len(self.subjects_), targets.sfreq)
 
     # --- who is most like a stranger ---------------------------------------------------------------
 
@@ -68,14 +68,14 @@ class StrangerMixin:
         Raises
         ------
         ValueError
-            If the encoder was fitted without ``unknown_subject="nearest"``, or X has windows of two people in one
+            If the encoder was fitted without ``unseen_subject="nearest"``, or X has windows of two people in one
             recording, or nothing but NaN.
         """
         check_is_fitted(self)
         X = self._check_X(X)
         if getattr(self, "covariances_", None) is None:
             raise ValueError(
-                "unknown_subject='nearest' compares with the covariances of known subjects, which fit notes only if it "
+                "unseen_subject='nearest' compares with the covariances of known subjects, which fit notes only if it "
                 "is set then: set it, and fit again."
             )
         self._check_apart(X)
@@ -92,9 +92,9 @@ class StrangerMixin:
         people = pd.Series(subjects_of(X)).groupby(X.which).unique()
         if (several := people[people.str.len() > 1]).size:
             raise ValueError(
-                f"unknown_subject='nearest' compares people's recordings, and one of X holds windows of subjects "
+                f"unseen_subject='nearest' compares people's recordings, and one of X holds windows of subjects "
                 f"{several.iloc[0].tolist()}: give rows a column 'recording' (Windows.from_array), or set "
-                f"unknown_subject='average'."
+                f"unseen_subject='average'."
             )
 
     @torch.no_grad()
@@ -108,7 +108,7 @@ class StrangerMixin:
             read = read[torch.isfinite(read).flatten(1).all(1)]
             if not len(read):
                 raise ValueError(
-                    f"unknown_subject='nearest' compares people's recordings, and in one of subject {person!r} no "
+                    f"unseen_subject='nearest' compares people's recordings, and in one of subject {person!r} no "
                     f"window is without NaN or infinite values: leave that recording out of X and y alike."
                 )
             read = read - read.mean(2 if read.shape[2] > 1 else 0, keepdim=True)
@@ -129,4 +129,4 @@ def _apart(windows, rows):
 
 def _strangers(windows, device):
     """Windows of nobody in particular."""
-    return Brain(windows, np.full(len(windows), -1), device)
+    return WindowInputs(windows, np.full(len(windows), -1), device)

@@ -11,8 +11,8 @@ import pandas as pd
 from sk_b2s._utils._caching import FromFile
 from sk_b2s.decoding._stimulus_artifacts import leak_score, sound_channels
 from sk_b2s.evaluation._alignment_notes import LEAST_HEARD, compare, judge
-from sk_b2s.events._audio._checks import holds_nothing
-from sk_b2s.events._stimuli import SoundArray, sound_name
+from sk_b2s.events._audio._checks import is_silent
+from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import clock_rate
 from sk_b2s.features._spectral import Envelope
@@ -104,7 +104,7 @@ def check_alignment(
     >>> from sk_b2s import check_alignment
     >>> from sk_b2s.datasets import make_listening
     >>> with TemporaryDirectory() as root:
-    ...     events = make_listening(1, 2, n_channels=32, snr_db=0, artefacts=False, root=root)
+    ...     events = make_listening(1, 2, n_channels=32, snr_db=0, artifacts=False, root=root)
     ...     found = check_alignment(events.assign(onset=events["onset"] - 0.3))
     >>> found["verdict"].tolist()[0][:9]
     'off by +0'
@@ -203,7 +203,7 @@ def _edges_of(sounds, n_times, sfreq, least):
         start = max(0, round(sound.onset * sfreq))
         stop = min(n_times, round((sound.onset + sound.duration * rate) * sfreq))
         if stop - start >= least * sfreq:
-            yield start, stop, sound_name(sound.sound)
+            yield start, stop, stimulus_name(sound.sound)
 
 
 def _nothing(max_offset, sfreq):
@@ -227,7 +227,7 @@ def _laid_out(sounds, n_times, processing, memory):
     for (onset, begun, seconds, sound), rate in zip(
         sounds[names].itertuples(index=False), clock_rate(sounds), strict=True
     ):
-        if holds_nothing(sound, memory):
+        if is_silent(sound, memory):
             silent.append(sound)
             continue
         whole = _envelope(sound, sfreq, memory)
@@ -247,7 +247,7 @@ def _laid_out(sounds, n_times, processing, memory):
 
 def _envelope(sound, sfreq, memory):
     """Envelope of a sound, features that it brings along as their mean: (n_frames,)."""
-    if isinstance(sound, SoundArray):
+    if isinstance(sound, StimulusArray):
         times = np.arange(0, sound.duration, 1 / sfreq)
         return np.interp(times, np.arange(len(sound.data)) / sound.sfreq, sound.data.mean(1))
     row = pd.DataFrame({"sound": [sound], "sound_onset": [0.0], "duration": [1 / sfreq]})

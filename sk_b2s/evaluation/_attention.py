@@ -9,18 +9,18 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from sk_b2s.decoding._scoring import retrieve
-from sk_b2s.evaluation._curves import decision_accuracy
-from sk_b2s.events._streams import heard_beside
+from sk_b2s.evaluation._curves import attention_decision_accuracy
+from sk_b2s.events._streams import concurrent_stream
 from sk_b2s.model_selection._split import folds_of
 
 
-def attention_accuracy(
+def attention_decoding_scores(
     estimator, X, y, cv, events, lengths=(1, 2, 5, 10, 20, 30), stream="ignored", n_jobs=None
 ):
     """How often a decoder trained on the talker attended to tells that talker from the other, by length of a decision.
 
     Of every held-out window it compares what it reads from the brain with what either talker said meanwhile, and
-    sums the similarities over decisions: see :func:`~sk_b2s.decision_accuracy`. Training reads what was
+    sums the similarities over decisions: see :func:`~sk_b2s.attention_decision_accuracy`. Training reads what was
     attended to, and nothing of what played beside it.
 
     Parameters
@@ -73,7 +73,7 @@ def attention_accuracy(
     be attended to in turn. Decisions are counted in held-out stretches of sound, which may be far apart in a
     recording; one is made of the windows that lie in it, however few, and long ones are few.
     """
-    other = heard_beside(X, y, events, stream)
+    other = concurrent_stream(X, y, events, stream)
     folds = folds_of(cv, X, y)
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_decide)(estimator, X, y, other, train, test, lengths) for train, test in folds
@@ -90,4 +90,4 @@ def _decide(estimator, X, y, other, train, test, lengths):
     estimator = clone(estimator).fit(_safe_indexing(X, train), _safe_indexing(y, train))
     own = [retrieve(estimator, X.iloc[test], heard.iloc[test]) for heard in (y, other)]
     attended, ignored = (answers.scores[np.arange(len(test)), answers.target] for answers in own)
-    return decision_accuracy(attended, ignored, X.iloc[test], lengths)
+    return attention_decision_accuracy(attended, ignored, X.iloc[test], lengths)

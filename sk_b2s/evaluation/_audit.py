@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.decoding._candidates import distinct_segments
-from sk_b2s.decoding._retrieval_result import Retrieval
+from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._controls._run import outcome_of
 from sk_b2s.evaluation._controls._verdicts import LEAKS
-from sk_b2s.evaluation._results._lines import packed
+from sk_b2s.evaluation._results._lines import outcome_to_dict
 from sk_b2s.evaluation._results._plan import AUDIT, read_plan
 from sk_b2s.evaluation._results._table import table_of_lines
 from sk_b2s.evaluation._scores import score_rows
 from sk_b2s.metrics._ranking import check_scores
 
 
-def audit(
+def score_similarities(
     similarity, table, candidates=None, controls=None, k=10, n_candidates=50, n_shifts=1000, random_state=0,
     name="similarity",
 ):  # fmt: skip
@@ -64,7 +64,7 @@ def audit(
 
     See Also
     --------
-    summarise : Means over subjects.
+    summarize : Means over subjects.
 
     Notes
     -----
@@ -76,7 +76,7 @@ def audit(
     Examples
     --------
     >>> table = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
-    >>> results = audit(np.eye(60), table)
+    >>> results = score_similarities(np.eye(60), table)
     >>> results[["pool", "n_candidates", "chance", "top_10", "verdict"]]
       pool  n_candidates    chance  top_10         verdict
     0  all            60  0.166667     1.0  above its null
@@ -97,7 +97,7 @@ def audit(
         lines.append({
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
             "rows": score_rows(answers, n_candidates, n_shifts, random_state),
-            "outcome": packed(outcome_of([answers], n_shifts, random_state)) if leaky else None,
+            "outcome": outcome_to_dict(outcome_of([answers], n_shifts, random_state)) if leaky else None,
             "about": {}, "cost": {}, "error": "", "key": "", "plan": read_plan(AUDIT), "made": {},
         })  # fmt: skip
     return table_of_lines(lines)
@@ -149,7 +149,7 @@ def _answers_of(scores, table, candidates, k):
     check_scores(scores, target)
     if scores.shape[1] <= k:
         raise ValueError(f"there are {scores.shape[1]} candidates, no more than k={k}; use a smaller k.")
-    return Retrieval(scores, target, candidates, _named(table), k)
+    return RetrievalResult(scores, target, candidates, _named(table), k)
 
 
 def _whole(column):

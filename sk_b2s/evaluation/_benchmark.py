@@ -10,13 +10,13 @@ import pandas as pd
 from sklearn.exceptions import FitFailedWarning
 
 from sk_b2s._utils._estimators import decoder_of
-from sk_b2s._utils._json_lines import Ledger
-from sk_b2s._utils._validation import check_in_step, is_segment_table, joined, table_of
+from sk_b2s._utils._json_lines import JsonLinesFile
+from sk_b2s._utils._validation import check_in_step, is_segment_table, join_tables, table_of
 from sk_b2s.decoding._candidates import distinct_segments
-from sk_b2s.decoding._scoring import table_of_heard
+from sk_b2s.decoding._scoring import find_segment_table
 from sk_b2s.evaluation._controls._inputs import shift_pairs, with_noise
-from sk_b2s.evaluation._controls._run import brain_rows, wanted_controls
-from sk_b2s.evaluation._controls._surrogates import SurrogateBrain
+from sk_b2s.evaluation._controls._run import sample_rows, select_controls
+from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.evaluation._results._lines import find_problem
 from sk_b2s.evaluation._results._table import table_of_lines
 from sk_b2s.evaluation._tasks import lay_out, run_all
@@ -96,7 +96,7 @@ def benchmark(
         ``leakage``, the verdict of :func:`~sk_b2s.check_leakage`, ``calibration_minutes`` that ``cv`` was asked for
         (infinity is all, NaN where it asks for none) and ``own_minutes``, those recorded from who is tested that are
         in training; ``unlabelled``, which parts of the fitted estimator saw the recordings that are tested, without
-        labels; ``seconds_fit, seconds_score, peak_mb`` (memory
+        labels; ``seconds_fit, seconds_score, peak_memory_mb`` (memory
         of the process), ``versions, warnings`` (of fit and score, one a line) and ``written``, when; ``error``,
         empty unless the fit failed: others go on, and another run tries it again; and ``key``, by which equal
         work is known.
@@ -118,7 +118,7 @@ def benchmark(
 
     See Also
     --------
-    summarise : Means over subjects.
+    summarize : Means over subjects.
     read_results : The table of a file, or of several.
     audit : The same table for similarities that were made elsewhere.
 
@@ -146,13 +146,13 @@ def benchmark(
     cv = LeaveOneSubjectOut() if cv is None else cv
     folds = folds_of(cv, X, y)
     _check_folds(folds, distinct_segments(y).target, k, n_candidates)
-    data = X, y, joined(table_of(X), table_of_heard(y))
+    data = X, y, join_tables(table_of(X), find_segment_table(y))
     chosen = {name: _controls_of(name, one, controls, X, y, oracle) for name, one in named}
     settings = {"k": k, "n_candidates": n_candidates, "n_shifts": n_shifts}
     name_only, fold_only = _only(only, named, folds)
     only = name_only, fold_only
     cells = list(lay_out(named, data, cv, folds, seeds, chosen, oracle, settings, only))
-    lines = run_all(cells, data, None if path is None else Ledger(path, find_problem), n_jobs, verbose)
+    lines = run_all(cells, data, None if path is None else JsonLinesFile(path, find_problem), n_jobs, verbose)
     _warn_of("failed", "error", lines, [line["error"] for line in lines], FitFailedWarning)
     _warn_of("gave warnings", "warnings", lines, [line["cost"]["warnings"] for line in lines], UserWarning)
     return table_of_lines(lines)
@@ -220,7 +220,7 @@ def _controls_of(name, estimator, controls, X, y, oracle):
     """Names of the controls of one estimator, after a look whether they can be run at all."""
     if controls is False or controls is None:
         return []
-    wanted = wanted_controls(None if controls is True else controls, decoder_of(estimator)[0], y, oracle)
+    wanted = select_controls(None if controls is True else controls, decoder_of(estimator)[0], y, oracle)
     if {"decoder", "within recording"} & set(() if controls is True else wanted):
         raise ValueError(
             "controls: the decoder itself is always run, and 'within recording' is for run_controls."
@@ -229,11 +229,11 @@ def _controls_of(name, estimator, controls, X, y, oracle):
     if not wanted:
         return []
     try:
-        rows = brain_rows(X)
+        rows = sample_rows(X)
     except ValueError as error:
         raise ValueError(f"{error} Or set controls=False.") from None
     if {"surrogate", "white noise"} & set(wanted) and is_segment_table(X):
-        with_noise(estimator, SurrogateBrain())
+        with_noise(estimator, SurrogateRecordings())
     if "shifted pairing" in wanted:
         try:
             shift_pairs(rows, y, 0)

@@ -9,13 +9,13 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._validation import recordings_of
-from sk_b2s.decoding._retrieval_result import Retrieval
-from sk_b2s.metrics._null import possible_shifts, shift_null, would_hit
+from sk_b2s.decoding._retrieval_result import RetrievalResult
+from sk_b2s.metrics._null import circular_shift_null, count_hits, possible_shifts
 
 TINY = 1e-12  # a difference of scores that is but rounding
 
 
-def bootstrap_interval(hits, subject, block, level=0.95, n_boot=5000, random_state=0):
+def bootstrap_ci(hits, subject, block, level=0.95, n_boot=5000, random_state=0):
     r"""Interval of a score for other people *and* other sound: people and blocks are drawn anew, crossed.
 
     All people hear the same stretches of sound, so windows succeed together for two reasons: a good listener,
@@ -79,9 +79,9 @@ def bootstrap_interval(hits, subject, block, level=0.95, n_boot=5000, random_sta
 
     Examples
     --------
-    >>> from sk_b2s import bootstrap_interval
+    >>> from sk_b2s import bootstrap_ci
     >>> hits, subject, block = [1, 1, 0, 1, 0, 0, 0, 1], list("aaaabbbb"), [0, 0, 1, 1, 0, 0, 1, 1]
-    >>> bootstrap_interval(hits, subject, block)[["mean", "low", "high"]].tolist()
+    >>> bootstrap_ci(hits, subject, block)[["mean", "low", "high"]].tolist()
     [0.5, 0.0, 1.0]
     """
     hits = np.asarray(hits, float)
@@ -116,12 +116,12 @@ def bootstrap_interval(hits, subject, block, level=0.95, n_boot=5000, random_sta
     })  # fmt: skip
 
 
-def shift_test(answers, k=None, n_shifts=1000, random_state=0):
+def circular_shift_test(answers, k=None, n_shifts=1000, random_state=0):
     r"""Test whether the brain had anything to do with what was heard, over all people together.
 
     The statistic is the mean over people of the top-k accuracy of each. Under the null hypothesis the brain
     is as it would be had something else been played, so that labels may be moved along in time within each
-    recording, in all recordings at once and in each by a shift of its own: see :func:`~sk_b2s.shift_null`.
+    recording, in all recordings at once and in each by a shift of its own: see :func:`~sk_b2s.circular_shift_null`.
     With b of N such shifts that score as high or higher,
 
     .. math:: p = \frac{1 + b}{1 + N}:
@@ -132,7 +132,7 @@ def shift_test(answers, k=None, n_shifts=1000, random_state=0):
 
     Parameters
     ----------
-    answers : Retrieval or sequence of Retrieval
+    answers : RetrievalResult or sequence of RetrievalResult
         What a decoder answered; those of several folds are pooled, a person's windows together.
     k : None or int, default=None
         Number of guesses; the decoder's by default.
@@ -166,7 +166,7 @@ def shift_test(answers, k=None, n_shifts=1000, random_state=0):
     .. [1] Phipson, Smyth (2010). Permutation p-values should never be zero. Statistical Applications in
        Genetics and Molecular Biology 9:39. https://doi.org/10.2202/1544-6115.1585
     """
-    parts = [answers] if isinstance(answers, Retrieval) else list(answers)
+    parts = [answers] if isinstance(answers, RetrievalResult) else list(answers)
     for place, part in enumerate(parts):
         if missing := [name for name in ("onset", "duration") if name not in part.rows]:
             raise ValueError(
@@ -196,7 +196,7 @@ def shift_test(answers, k=None, n_shifts=1000, random_state=0):
 
 def _drawn(part, weight, k, n_shifts, random):
     rows = part.rows
-    return shift_null(
+    return circular_shift_null(
         part.scores, part.target, rows["recording"], rows["onset"], rows["duration"].max(), k, n_shifts, random,
         sample_weight=weight, subject=rows["subject"],
     )  # fmt: skip
@@ -206,7 +206,7 @@ def _every_shift(weighted, k, most):
     """Score of every combination of shifts, None where there are more than ``most``."""
     sums, n = [], 1
     for part, weight in weighted:
-        hit, duration = would_hit(part.scores, k), part.rows["duration"].max()
+        hit, duration = count_hits(part.scores, k), part.rows["duration"].max()
         onset = part.rows["onset"].to_numpy(float)
         for name, rows in part.rows.groupby(recordings_of(part.rows), sort=False).indices.items():
             rows = rows[np.argsort(onset[rows], kind="stable")]

@@ -22,7 +22,7 @@ ROUNDING = 1e-6  # s
 # --- data ------------------------------------------------------------------------------------------
 
 
-def learning_curve(estimator, X, y, cv, minutes=None, subjects=None, random_state=0, n_jobs=None):
+def retrieval_learning_curve(estimator, X, y, cv, minutes=None, subjects=None, random_state=0, n_jobs=None):
     """Scores on the same test windows of decoders trained on more and more minutes, or more and more people.
 
     In each fold the blocks of sound and the people of the training windows are put in a random order, once. A
@@ -30,7 +30,7 @@ def learning_curve(estimator, X, y, cv, minutes=None, subjects=None, random_stat
     until they last m minutes of recording. So sets are nested: whatever a smaller one holds, a larger one with as
     many minutes and as many people or more holds too. The test windows of a fold are always all of them.
 
-    Unlike :func:`sklearn.model_selection.learning_curve` it counts blocks and minutes instead of rows. Windows
+    Unlike :func:`sklearn.model_selection.retrieval_learning_curve` it counts blocks and minutes instead of rows. Windows
     overlap: a tenth of the rows drawn at random touches nearly all of the sound and is no tenth of the data, and
     the first tenth of the rows is the first tenth of the people.
 
@@ -147,7 +147,7 @@ def _training_rows(X, y):
 # --- parameters ------------------------------------------------------------------------------------
 
 
-def accuracy_by(estimator, X, y, cv, parameter, values, n_jobs=None):
+def retrieval_validation_curve(estimator, X, y, cv, parameter, values, n_jobs=None):
     """Scores of refits in which a parameter has one value after the other: by lag, by band, by sensors.
 
     What reviewers ask first is whether the score is where speech is known to be in the brain: some hundred
@@ -190,7 +190,7 @@ def accuracy_by(estimator, X, y, cv, parameter, values, n_jobs=None):
     -----
     The best of many values is too good by chance: to *choose* a lag, search it inside the training rows. If the
     highest mean is at the first or last of several numbers, :func:`~sk_b2s.plotting.plot_curve` states it. A window
-    reads the brain throughout its seconds, so neighbouring lags share nearly all of it; short windows tell
+    reads the brain throughout its seconds, so neighboring lags share nearly all of it; short windows tell
     lags apart better. Zero-phase filters smear in time, the narrower the band the further.
     """
     names = [parameter] if isinstance(parameter, str) else list(parameter)
@@ -240,7 +240,7 @@ def highest_at_end(people):
 # --- length of a decision --------------------------------------------------------------------------
 
 
-def decision_accuracy(attended, ignored, rows, lengths=(1, 2, 5, 10, 20, 30)):
+def attention_decision_accuracy(attended, ignored, rows, lengths=(1, 2, 5, 10, 20, 30)):
     r"""How often the talker attended to is told from the one ignored, by how long one listens.
 
     With :math:`a_i` and :math:`b_i` the similarities of window i to what the talker attended to said then, and to what

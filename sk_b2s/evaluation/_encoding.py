@@ -11,12 +11,12 @@ from sklearn.utils import _safe_indexing
 from sk_b2s.decoding._forward_trf import ForwardTRF
 from sk_b2s.decoding._scoring import retrieve
 from sk_b2s.evaluation._statistics import subject_means
-from sk_b2s.features._union import FeatureSpaces
+from sk_b2s.features._union import SpeechFeatureUnion
 from sk_b2s.model_selection._split import folds_of
 from sk_b2s.preprocessing._scalers import FeatureScaler
 
 
-def forward_prediction(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs=None):
+def cross_val_encoding(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs=None):
     r"""Correlate the brain with what a forward model predicts of it, on held-out sound: a topography.
 
     Parameters
@@ -54,13 +54,13 @@ def forward_prediction(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs
     Notes
     -----
     Of real EEG a correlation of 0.05 is usual and 0.1 is high, for most of the brain's activity has nothing to
-    do with the sound: compare it with its null and its ceiling, not with 1. Artefacts that follow the sound, such
+    do with the sound: compare it with its null and its ceiling, not with 1. Artifacts that follow the sound, such
     as earphones near the sensors, are predicted best of all, and at 0 s.
     """
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
     if not isinstance(last, ForwardTRF):
         raise TypeError(
-            f"forward_prediction needs a ForwardTRF, or a Pipeline that ends in one, got {type(last).__name__}."
+            f"cross_val_encoding needs a ForwardTRF, or a Pipeline that ends in one, got {type(last).__name__}."
         )
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_one_fold)(estimator, X, y, train, test, n_shifts, random_state)
@@ -79,12 +79,12 @@ def _one_fold(estimator, X, y, train, test, n_shifts, random_state):
     return estimator.correlations(X, y, n_shifts, random_state)
 
 
-def score_feature_spaces(estimator, X, y, cv, spaces, n_jobs=None):
+def compare_feature_sets(estimator, X, y, cv, spaces, n_jobs=None):
     """Scores of an estimator on each feature space alone, on all, and on all but each.
 
     A score on one space says that it is about something in the brain, or about something that goes with it: sounds that
     are loud have onsets, phones and words. What the others cannot replace is the difference between all and all but
-    one, see :func:`unique_contributions`.
+    one, see :func:`unique_variance`.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def score_feature_spaces(estimator, X, y, cv, spaces, n_jobs=None):
         The folds, the same for all.
     spaces : dict of str to transformer
         Two or more, of one rate: ``{"envelope": Envelope(sfreq=25), "onsets": AcousticOnsets(sfreq=25), "phones":
-        EventFeatures(events, classes=PHONETIC_FEATURES, sfreq=25)}``. All features are standardised one by one.
+        EventFeatures(events, classes=PHONETIC_FEATURES, sfreq=25)}``. All features are standardized one by one.
     n_jobs : int or None, default=None
         Fits at once.
 
@@ -117,7 +117,7 @@ def score_feature_spaces(estimator, X, y, cv, spaces, n_jobs=None):
 
     Notes
     -----
-    One strength of regularisation is chosen for all spaces together, and similarity counts each feature alike: a
+    One strength of regularization is chosen for all spaces together, and similarity counts each feature alike: a
     space of many features has more weight than one of few.
     """
     names = list(spaces)
@@ -157,11 +157,11 @@ def _speech_of(estimator):
 
 def _scores(estimator, parameter, spaces, X, y, fold):
     """Scores of one fold: a row for each subject."""
-    speech = make_pipeline(FeatureSpaces(spaces), FeatureScaler())
+    speech = make_pipeline(SpeechFeatureUnion(spaces), FeatureScaler())
     estimator = clone(estimator).set_params(**{parameter: speech})
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
     if isinstance(last, ForwardTRF):
-        channels = forward_prediction(estimator, X, y, [fold], n_shifts=0)
+        channels = cross_val_encoding(estimator, X, y, [fold], n_shifts=0)
         return (
             channels.groupby("subject", sort=False)
             .agg(r=("r", "mean"), n_windows=("n_windows", "first"))
@@ -177,13 +177,13 @@ def _scores(estimator, parameter, spaces, X, y, fold):
     )
 
 
-def unique_contributions(scores, score="top_k"):
+def unique_variance(scores, score="top_k"):
     """What each space adds to all the others, person by person.
 
     Parameters
     ----------
     scores : DataFrame
-        From :func:`score_feature_spaces`.
+        From :func:`compare_feature_sets`.
     score : str, default="top_k"
         Column of the scores: "r" of a forward model.
 

@@ -56,7 +56,7 @@ def split_half_reliability(windows, segments, subjects=None, n_splits=20, random
 
     Notes
     -----
-    What comes back is not only speech: the experiment's own artefacts and blinks at the same moment do so too. What
+    What comes back is not only speech: the experiment's own artifacts and blinks at the same moment do so too. What
     differs between presentations, such as attention, counts as noise though it be brain. The ceiling is one
     of a correlation (of a forward model, say), in single channels; a decoder joins channels and times and has
     no such simple bound.

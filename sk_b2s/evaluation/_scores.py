@@ -46,7 +46,7 @@ def score_rows(answers, n_candidates=50, n_shifts=1000, random_state=0):
 
     Parameters
     ----------
-    answers : Retrieval
+    answers : RetrievalResult
         Rows need ``subject`` and ``recording``; ``condition, study, onset, duration`` are used where they are.
     n_candidates : int or None, default=50
         Size of the pools beside all; None, or fewer candidates than that, leaves them out.
@@ -163,7 +163,7 @@ def _words(asked):
 # --- verdicts --------------------------------------------------------------------------------------
 
 
-def judged(results, outcomes):
+def assign_verdicts(results, outcomes):
     """Give every row its verdict: what its null says, unless something leaks.
 
     Parameters

@@ -67,10 +67,10 @@ def subject_means(results, score="top_10", by=(), over=OVER, subject="subject", 
             f"{twice.sum()} rows share their {', '.join(keys)} with another and differ in {differing}: choose one "
             f"kind of row, results[results[...] == ...], or name the column in by= or, to average, in over=."
         )
-    return people_means(results, [score], [*by, subject], weight)[score]
+    return subject_score_means(results, [score], [*by, subject], weight)[score]
 
 
-def people_means(results, scores, person, weight="n_windows"):
+def subject_score_means(results, scores, person, weight="n_windows"):
     """Mean of each score over a person's windows within each seed, and then over seeds: the one way it is done.
 
     Parameters
@@ -104,8 +104,8 @@ def _shares(results, person, weight):
     return of_seed / seed.groupby(keys, sort=False, dropna=False).transform("nunique")
 
 
-def over_people(people, by):
-    """Mean and standard error over people of what :func:`people_means` gives.
+def average_over_subjects(people, by):
+    """Mean and standard error over people of what :func:`subject_score_means` gives.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def over_people(people, by):
     return pd.DataFrame(columns).assign(n_subjects=groups.size())
 
 
-def null_over_people(results, by, weight="n_windows"):
+def null_over_subjects(results, by, weight="n_windows"):
     """Null of the mean over people of ``top_k``, and the mean that is to be held against it.
 
     Nulls of people and folds are independent, so what their quantiles are from their means adds up as standard
@@ -152,7 +152,7 @@ def null_over_people(results, by, weight="n_windows"):
     lost, person = results["null_high"].isna(), [*dict.fromkeys([*by, "subject"])]
     results = results if "fold" in results else results.assign(fold=0)
     known = results[~lost]
-    table = over_people(people_means(known, ["null_mean", "top_k"], person, weight), by)
+    table = average_over_subjects(subject_score_means(known, ["null_mean", "top_k"], person, weight), by)
     keys = [known[column] for column in [*person, "fold"]]
     away = known[["null_low", "null_high"]].sub(known["null_mean"], axis=0)
     away = away.mul(_shares(known, person, weight), axis=0).groupby(keys, sort=False, dropna=False).sum()
@@ -176,7 +176,7 @@ def mean_and_sem(
               \mathrm{s.e.m.} = \sqrt{\frac{1}{S (S - 1)} \sum_s (m_s - m)^2}.
 
     Folds and seeds are no further people: counted as such, they make an error small that is not. Unlike
-    :meth:`~sk_b2s.Retrieval.summary`, which is about one similarity matrix, this is about any table of scores.
+    :meth:`~sk_b2s.RetrievalResult.summary`, which is about one similarity matrix, this is about any table of scores.
 
     Parameters
     ----------
@@ -222,7 +222,9 @@ def mean_and_sem(
     if chance in results:
         columns["chance"] = subject_means(results, chance, by, over, subject, weight)
     people = pd.DataFrame(columns)
-    table = over_people(people if by else pd.concat({score: people}, names=["score"]), by or ["score"])
+    table = average_over_subjects(
+        people if by else pd.concat({score: people}, names=["score"]), by or ["score"]
+    )
     table = table.rename(columns={"mean_sem": "sem"})
     return table[["mean", "sem", "n_subjects", *(["chance"] if chance in results else [])]]
 
@@ -349,7 +351,7 @@ def compare_estimators(
 
     See Also
     --------
-    bootstrap_interval : How large the difference may be; its windows may hold differences.
+    bootstrap_ci : How large the difference may be; its windows may hold differences.
 
     Notes
     -----

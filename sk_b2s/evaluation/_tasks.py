@@ -13,14 +13,14 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from sk_b2s._utils._monitoring import overheard, peak_mb, reset_peak
+from sk_b2s._utils._monitoring import capture_warnings, peak_memory_mb, reset_peak_memory
 from sk_b2s._utils._text import visible
 from sk_b2s._utils._validation import table_of
-from sk_b2s._utils._versions import versions_here
-from sk_b2s.evaluation._controls._run import CONTROLS, Task, outcome_of
+from sk_b2s._utils._versions import get_versions
+from sk_b2s.evaluation._controls._run import CONTROLS, FoldTask, outcome_of
 from sk_b2s.evaluation._controls._verdicts import LEAKS
-from sk_b2s.evaluation._results._lines import packed
-from sk_b2s.evaluation._results._progress import time_left, told
+from sk_b2s.evaluation._results._lines import outcome_to_dict
+from sk_b2s.evaluation._results._progress import format_progress, format_time_left
 from sk_b2s.evaluation._results._provenance import (
     chosen_by,
     data_digests,
@@ -29,19 +29,19 @@ from sk_b2s.evaluation._results._provenance import (
     parameters_of,
 )
 from sk_b2s.evaluation._scores import score_rows
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leakage import check_leakage
-from sk_b2s.preprocessing._covariance_alignment import CovarianceRecentring
+from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
 from sk_b2s.preprocessing._fingerprint import code_digest, describe, key_of, row_digests
 from sk_b2s.preprocessing._overlaps import NEEDED
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
 from sk_b2s.preprocessing._windows import Windows
 
-BY_RECORDING = (RobustChannelScaler, CovarianceRecentring)  # take statistics of each recording from itself
+BY_RECORDING = (RobustChannelScaler, CovarianceAlignment)  # take statistics of each recording from itself
 
 
 @dataclass
-class Cell:
+class BenchmarkTask:
     """One decoder, or one control of it, on one fold: what is to be done, without the data."""
 
     name: str
@@ -61,7 +61,7 @@ class Cell:
 
     def task(self, X, y, rows):
         """Put the data to what is to be done with it."""
-        return Task(
+        return FoldTask(
             self.estimator, X, y, rows, self.train, self.test, self.draw, self.oracle, k=self.settings["k"]
         )
 
@@ -126,7 +126,7 @@ def lay_out(named, data, cv, folds, seeds, controls, oracle, settings, only=(Non
                 for control in ["decoder", *controls[name]]:
                     asked = (oracle, truth) if control == "oracle" else (None, None)
                     key = key_of(name, fold, question, seed, seeded, control, asked[1], settings, here)
-                    yield Cell(
+                    yield BenchmarkTask(
                         name, seeded, seed, fold, control, key, train, test, draw, asked[0],
                         about[fold] | {"place": list(controls).index(name)}, settings, plan, made[name, seed]
                     )  # fmt: skip
@@ -168,7 +168,7 @@ def _about(cv, X, y, folds):
         if pd.notna(row["leaking"]) and table is not None and set(NEEDED) <= set(table):
             about[fold] |= {
                 "n_heard": round(row["leaking"] * row["n_test"]),
-                "train_seconds": SoundIntervals.from_table(table.iloc[folds[fold][0]]).seconds,
+                "train_seconds": StimulusIntervals.from_table(table.iloc[folds[fold][0]]).seconds,
             }  # fmt: skip
     return about
 
@@ -193,7 +193,7 @@ def run_all(cells, data, ledger=None, n_jobs=None, verbose=0):
     cells : list of Cell
     data : tuple of X, y and rows
         As for :func:`lay_out`.
-    ledger : None or Ledger, default=None
+    ledger : None or JsonLinesFile, default=None
         Where lines are kept, and shared with other processes.
     n_jobs : int or None, default=None
         Cells at once, by joblib.
@@ -248,7 +248,7 @@ class _Progress:
 
     def __call__(self, line, done):
         seconds = (time.monotonic() - self.began) / (done - self.before) * (self.n - done)
-        print(visible(f"[{done}/{self.n}] {told(line)}{time_left(seconds)}"), flush=True)
+        print(visible(f"[{done}/{self.n}] {format_progress(line)}{format_time_left(seconds)}"), flush=True)
 
 
 def _run_cell(index, cell, X, y, rows, ledger, start):
@@ -268,13 +268,15 @@ def _run_cell(index, cell, X, y, rows, ledger, start):
 def _line(cell, task):
     """Fit and score: a line of results, or of an error."""
     outcome, error, trace = None, "", ""
-    reset_peak()
-    with overheard() as heard:
+    reset_peak_memory()
+    with capture_warnings() as heard:
         try:
             (answers,) = CONTROLS[cell.control](task)
             scores = score_rows(answers, cell.settings["n_candidates"], cell.settings["n_shifts"], cell.seed)
             if cell.control in LEAKS:
-                outcome = packed(outcome_of([answers], cell.settings["n_shifts"], task.seed, task.n_left_out))
+                outcome = outcome_to_dict(
+                    outcome_of([answers], cell.settings["n_shifts"], task.seed, task.n_left_out)
+                )
         except Exception as caught:  # one fold must not end the others; the row shows it
             error, trace = f"{type(caught).__name__}: {caught}", traceback.format_exc()
             subjects = task.rows["subject"].iloc[task.test].value_counts(sort=False)
@@ -285,8 +287,8 @@ def _line(cell, task):
     if cell.control != "decoder":  # a control that learns nothing is as it should be
         heard = [line for line in heard if not line.startswith("ConvergenceWarning")]
     cost = {
-        "seconds_fit": task.seconds_fit, "seconds_score": task.seconds_score, "peak_mb": peak_mb(),
-        "versions": " ".join(f"{name} {number}" for name, number in versions_here().items()),
+        "seconds_fit": task.seconds_fit, "seconds_score": task.seconds_score, "peak_memory_mb": peak_memory_mb(),
+        "versions": " ".join(f"{name} {number}" for name, number in get_versions().items()),
         "warnings": "\n".join(heard), "written": time.time(), "machine": machine_of(task.estimator),
     }  # fmt: skip
     made = cell.made | {"chosen": "" if task.fitted is None or error else chosen_by(task.fitted)}
@@ -323,8 +325,8 @@ def _unlabelled(task):
         met = met and getattr(step, "method", None) != "none"
         if isinstance(step, BY_RECORDING) and (table_of(task.X) is not None or isinstance(task.X, Windows)):
             saw.append(type(step).__name__)
-        if getattr(step, "unknown_subject", None) == "nearest" and not met:
-            saw.append("unknown_subject='nearest'")
+        if getattr(step, "unseen_subject", None) == "nearest" and not met:
+            saw.append("unseen_subject='nearest'")
     return ", ".join(dict.fromkeys(saw))
 
 

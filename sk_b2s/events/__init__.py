@@ -8,12 +8,12 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
-        "_audio._files": ["SoundTrack"],
+        "_audio._files": ["AudioTrack"],
         "_concat": ["concat_events"],
-        "_intervals": ["SoundIntervals"],
-        "_paper_blocks": ["PublishedBlocks"],
-        "_stimuli": ["SoundArray"],
-        "_streams": ["heard_beside"],
+        "_intervals": ["StimulusIntervals"],
+        "_paper_blocks": ["PaperBlocks"],
+        "_stimuli": ["StimulusArray"],
+        "_streams": ["concurrent_stream"],
         "_table": ["check_events"],
     },
 )

@@ -66,7 +66,7 @@ def cut_blocks(words, duration, block=20.0, pause=0.3):
     return np.array([*edges, float(duration)])
 
 
-def sentences_of_sound(words):
+def sentences_of_stimulus(words):
     """List the sentences of a sound that are told apart from all others by their words.
 
     Parameters
@@ -88,7 +88,7 @@ def sentences_of_sound(words):
     return pd.DataFrame(found, columns=["text", "start", "last"]).sort_values("start", ignore_index=True)
 
 
-def cut_sounds(words, durations, block=20.0):
+def cut_stimuli(words, durations, block=20.0):
     """Cut sounds into blocks, those that tell one story at the same sentences.
 
     A sound that shares no sentence with another is cut by :func:`cut_blocks`. Of those that do, say a story read by
@@ -109,7 +109,7 @@ def cut_sounds(words, durations, block=20.0):
     edges : dict of str to ndarray of shape (n_blocks + 1,)
     """
     nothing = pd.DataFrame(columns=["sound_onset", "duration", "text", "sequence"])
-    sentences = {sound: sentences_of_sound(words[sound]) for sound in durations if sound in words}
+    sentences = {sound: sentences_of_stimulus(words[sound]) for sound in durations if sound in words}
     told = pd.Series([text for found in sentences.values() for text in found["text"].unique()], dtype=object)
     shared = set(told[told.duplicated()])
     edges, marks = {}, set()
@@ -152,20 +152,20 @@ def cut_all(words, lengths, block, place):
     Parameters
     ----------
     words : dict of str to DataFrame
-        The words of each sound, as for :func:`~sk_b2s.events._blocks.cut_sounds`.
+        The words of each sound, as for :func:`~sk_b2s.events._blocks.cut_stimuli`.
     lengths : dict of str to float
         Seconds.
     block : float
         Shortest block in seconds.
     place : dict of str to (str, float)
-        Of :class:`~sk_b2s.events._audio._copies.Copies`.
+        Of :class:`~sk_b2s.events._audio._copies.StimulusCopies`.
 
     Returns
     -------
     blocks : dict of str to (ndarray of shape (n_blocks + 1,), ndarray of int of shape (n_blocks,))
         Edges in seconds, and identities: a hash of the text, or of sound and place.
     """
-    edges = cut_sounds(words, {d: seconds for d, seconds in lengths.items() if d not in place}, block)
+    edges = cut_stimuli(words, {d: seconds for d, seconds in lengths.items() if d not in place}, block)
     blocks = {digest: (cuts, _block_ids(words.get(digest), digest, cuts)) for digest, cuts in edges.items()}
     for digest, (root, shift) in place.items():
         cuts, ids = blocks[root]
@@ -213,7 +213,7 @@ def unite_blocks(rows, words, shared):
     for digest, blocks in of_block:
         if digest not in words:
             continue
-        for text, start, last in sentences_of_sound(words[digest]).itertuples(index=False):
+        for text, start, last in sentences_of_stimulus(words[digest]).itertuples(index=False):
             inside = blocks[(blocks["block_start"] <= last) & (start < blocks["block_stop"])]
             spoken.extend((text, digest, block) for block in inside["block"])
     for index, (first, second, match) in enumerate(shared):

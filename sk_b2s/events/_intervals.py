@@ -6,25 +6,25 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import column_of, seconds_of
-from sk_b2s.events._stimuli import SoundArray, digests, identities
+from sk_b2s.events._stimuli import StimulusArray, digests, identities
 
 
-class SoundIntervals:
+class StimulusIntervals:
     """The stretches of sound that a table of segments contains.
 
     Parameters
     ----------
     intervals : dict of str to ndarray of shape (n_intervals, 2)
-        For each sound (:func:`sound_digest`) sorted, disjoint intervals in seconds.
+        For each sound (:func:`stimulus_digest`) sorted, disjoint intervals in seconds.
     copies : set of str, default=()
         Sounds in ``intervals`` that are copies of others there, whose seconds do not count twice.
 
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> story = SoundArray(np.zeros(640), sfreq=64)
+    >>> story = StimulusArray(np.zeros(640), sfreq=64)
     >>> table = pd.DataFrame({"sound": [story] * 3, "sound_onset": [0.0, 1.0, 6.0], "duration": 2.0})
-    >>> heard = SoundIntervals.from_table(table[:2])
+    >>> heard = StimulusIntervals.from_table(table[:2])
     >>> heard.seconds
     3.0
     >>> heard.touches(table).tolist()
@@ -48,7 +48,7 @@ class SoundIntervals:
 
         Returns
         -------
-        intervals : SoundIntervals
+        intervals : StimulusIntervals
         """
         own = digests(column_of(table, "sound"))
         start = seconds_of(table, "sound_onset")
@@ -62,7 +62,7 @@ class SoundIntervals:
             parts += [(key[copied], (a + shift)[copied], (b + shift)[copied]) for _, a, b in parts]
         new = cls.from_spans(*(np.concatenate(part) for part in zip(*parts, strict=True)), own[copied])
         distinct = table["sound"].reset_index(drop=True).drop_duplicates()
-        new.files = {own[i]: sound for i, sound in distinct.items() if not isinstance(sound, SoundArray)}
+        new.files = {own[i]: sound for i, sound in distinct.items() if not isinstance(sound, StimulusArray)}
         return new
 
     @classmethod
@@ -80,7 +80,7 @@ class SoundIntervals:
 
         Returns
         -------
-        intervals : SoundIntervals
+        intervals : StimulusIntervals
         """
         return cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()}, *parts)
 
@@ -90,7 +90,7 @@ class SoundIntervals:
             key: np.concatenate([part.intervals[key] for part in (self, other) if key in part.intervals])
             for key in self.intervals | other.intervals
         }
-        new = SoundIntervals(
+        new = StimulusIntervals(
             {key: _unite(spans[:, 0], spans[:, 1]) for key, spans in both.items()}, self.copies | other.copies
         )
         new.files = {**self.files, **other.files}

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._stimuli import digests, sound_duration, sound_name, stable_id
+from sk_b2s.events._stimuli import digests, stable_id, stimulus_duration, stimulus_name
 
 NAMELESS = "pseudo_words"  # the condition whose words are in no name
 HALF_STEP = 0.5 / 120  # s; the last of a window's samples at the paper's rate begins before its end
 
 
 @dataclass(frozen=True)
-class PublishedBlocks:
+class PaperBlocks:
     """The blocks that the paper's split is made of, given to ``make_segments(block=...)``.
 
     In each recording by itself, and in *its* time, a sentence lasts from the onset of its first word to
@@ -66,13 +66,13 @@ class PublishedBlocks:
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> from sk_b2s import PublishedBlocks, SoundArray, make_segments
-    >>> story = SoundArray(np.zeros(64 * 40), sfreq=64, name="story")
+    >>> from sk_b2s import PaperBlocks, StimulusArray, make_segments
+    >>> story = StimulusArray(np.zeros(64 * 40), sfreq=64, name="story")
     >>> words = pd.DataFrame({"type": "word", "onset": np.arange(3.0, 38.0), "duration": 0.5,
     ...                       "text": list("abcde") * 7, "word_index": [0, 1, 2, 3, 4] * 7})
     >>> sound = pd.DataFrame({"type": "sound", "onset": [2.0], "duration": 0.0, "sound": [story]})
     >>> events = pd.concat([sound, words]).assign(subject="01", recording="a.fif", recording_duration=60.0)
-    >>> X, y = make_segments(events, block=PublishedBlocks())
+    >>> X, y = make_segments(events, block=PaperBlocks())
     >>> y[["block_start", "block_stop", "block_text"]].drop_duplicates()
         block_start  block_stop           block_text
     0           0.0         6.0            a b c d e
@@ -89,7 +89,7 @@ class PublishedBlocks:
     def __post_init__(self):
         for name, value in [("least", self.least), ("lag", self.lag)]:
             if not value >= 0:
-                raise ValueError(f"PublishedBlocks({name}=...) must be seconds of 0 or more, got {value!r}.")
+                raise ValueError(f"PaperBlocks({name}=...) must be seconds of 0 or more, got {value!r}.")
 
     def place(self, rows, events, heard, tmin):
         """Add to every window its block.
@@ -132,7 +132,7 @@ class PublishedBlocks:
         for key, index in rows.groupby(["recording", "stream"], sort=False).indices.items():
             if key not in blocks:
                 raise ValueError(
-                    f"PublishedBlocks: {key[0]!r} has no words in its stream {key[1]!r}, and blocks are made of "
+                    f"PaperBlocks: {key[0]!r} has no words in its stream {key[1]!r}, and blocks are made of "
                     f"sentences; give its words or leave it out (stream=... takes one stream)."
                 )
             onset = rows["onset"].to_numpy()[index]
@@ -173,7 +173,7 @@ def sentences_of(words, name=""):
     """
     if (silent := words["text"].isna().to_numpy()).any():
         raise ValueError(
-            f"PublishedBlocks names blocks by their words, and {silent.sum()} words of {name!r} have no text, the "
+            f"PaperBlocks names blocks by their words, and {silent.sum()} words of {name!r} have no text, the "
             f"first at {words['onset'][silent].iloc[0]:.3f} s."
         )
     onset = words["onset"].to_numpy(float)
@@ -195,13 +195,13 @@ def _first_words(words, name):
     if index.notna().any():
         if not (index == 0).any():
             raise ValueError(
-                f"PublishedBlocks: a sentence begins at a word with word_index 0, and {name!r} has none; the least "
+                f"PaperBlocks: a sentence begins at a word with word_index 0, and {name!r} has none; the least "
                 f"is {index.min():g}. Count the words of a sentence from 0."
             )
         return (index == 0).to_numpy()
     if sequence.isna().all():
         raise ValueError(
-            f"PublishedBlocks needs to know the sentences of {name!r}: give its words a word_index that is 0 at the "
+            f"PaperBlocks needs to know the sentences of {name!r}: give its words a word_index that is 0 at the "
             f"first word of each, or a sequence."
         )
     known = sequence.ffill().to_numpy(object)
@@ -216,7 +216,7 @@ def _name(words, whole, spoken):
             return str(given[0])
     if spoken.any():
         return " ".join(words["text"][spoken].map(str))
-    return f"{sound_name(words['sound'].iloc[0])} {words['sound_onset'].iloc[0]:.2f}"
+    return f"{stimulus_name(words['sound'].iloc[0])} {words['sound_onset'].iloc[0]:.2f}"
 
 
 def merge_sentences(sentences, least=6.0):
@@ -261,7 +261,7 @@ def _in_sounds(rows, blocks, heard, tmin):
     names = ["block_before", "block_start", "block_stop", "block_after"]
     placed = np.empty((len(rows), 4))
     for digest, index in rows.groupby("digest", sort=False).indices.items():
-        duration = sound_duration(rows["sound"].iloc[index[0]])
+        duration = stimulus_duration(rows["sound"].iloc[index[0]])
         edges = _same_for_all(edges_of.get(digest, np.empty(0)), heard.get(digest))
         edges = np.r_[0.0, edges[(edges > 1e-6) & (edges < duration - 1e-6)], duration]
         at = np.searchsorted(edges, rows["sound_onset"].to_numpy()[index] - tmin + 1e-6, side="right") - 1

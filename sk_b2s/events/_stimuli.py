@@ -12,10 +12,10 @@ import pandas as pd
 from sk_b2s._utils._caching import content_digest, file_state
 from sk_b2s._utils._validation import column_of
 from sk_b2s.events._audio._facts import sound_facts
-from sk_b2s.events._audio._files import SoundTrack, audio_info, audio_path
+from sk_b2s.events._audio._files import AudioTrack, audio_info, audio_path
 
 
-class SoundArray:
+class StimulusArray:
     """A sound given by its features instead of a file.
 
     It stands in the ``sound`` column of an events table where a path would stand, for stimuli whose
@@ -38,7 +38,7 @@ class SoundArray:
     Examples
     --------
     >>> import numpy as np
-    >>> SoundArray(np.zeros((3200, 1)), sfreq=64, name="story").duration
+    >>> StimulusArray(np.zeros((3200, 1)), sfreq=64, name="story").duration
     50.0
     """
 
@@ -48,11 +48,11 @@ class SoundArray:
             data = data[:, None]
         if data.ndim != 2 or not np.isfinite(data).all():
             raise ValueError(
-                f"SoundArray {name!r}: data must be finite and of shape (n_times, n_features); got "
+                f"StimulusArray {name!r}: data must be finite and of shape (n_times, n_features); got "
                 f"shape {data.shape} with {np.count_nonzero(~np.isfinite(data))} non-finite values."
             )
         if not sfreq > 0:
-            raise ValueError(f"SoundArray {name!r}: sfreq must be a positive rate in Hz, got {sfreq}.")
+            raise ValueError(f"StimulusArray {name!r}: sfreq must be a positive rate in Hz, got {sfreq}.")
         self.data, self.sfreq, self.name = data, float(sfreq), name
         self.digest = _digest(data.tobytes(), str(data.shape), str(self.sfreq))
 
@@ -62,14 +62,14 @@ class SoundArray:
         return len(self.data) / self.sfreq
 
     def __eq__(self, other):
-        return isinstance(other, SoundArray) and self.digest == other.digest
+        return isinstance(other, StimulusArray) and self.digest == other.digest
 
     def __hash__(self):
         return hash(self.digest)
 
     def __repr__(self):
         n_times, n_features = self.data.shape
-        return f"SoundArray({self.name!r}, {n_times} x {n_features} at {self.sfreq:g} Hz)"
+        return f"StimulusArray({self.name!r}, {n_times} x {n_features} at {self.sfreq:g} Hz)"
 
 
 def _digest(*parts):
@@ -106,7 +106,7 @@ def _regular_file(sound):
     )
 
 
-def sound_state(sound):
+def stimulus_state(sound):
     """Return what changes when the file of a sound is written, see :func:`~sk_b2s._utils._caching.file_state`."""
     return file_state(_regular_file(sound))
 
@@ -116,12 +116,12 @@ def file_stamp(path):
     return content_digest(_regular_file(path))
 
 
-def sound_digest(sound):
+def stimulus_digest(sound):
     """Identify a sound by its content, so that a copied or moved file is the same sound.
 
     Parameters
     ----------
-    sound : str, Path, SoundTrack or SoundArray
+    sound : str, Path, AudioTrack or StimulusArray
         A sound as it stands in an events table.
 
     Returns
@@ -130,20 +130,20 @@ def sound_digest(sound):
         32 hexadecimal digits, equal for equal content. One track of a file whose tracks differ is another
         sound than the file.
     """
-    if isinstance(sound, SoundArray):
+    if isinstance(sound, StimulusArray):
         return sound.digest
     whole = file_stamp(sound)
-    if not isinstance(sound, SoundTrack) or sound.channel == "mean" or sound_facts(sound, whole).are_equal:
+    if not isinstance(sound, AudioTrack) or sound.channel == "mean" or sound_facts(sound, whole).are_equal:
         return whole
     return _digest(whole, "track", str(sound.channel))
 
 
-def sound_duration(sound):
+def stimulus_duration(sound):
     """Length of a sound in seconds.
 
     Parameters
     ----------
-    sound : str, Path, SoundTrack or SoundArray
+    sound : str, Path, AudioTrack or StimulusArray
         A sound as it stands in an events table.
 
     Returns
@@ -156,20 +156,20 @@ def sound_duration(sound):
     ValueError
         If the file is not audio, or is damaged; see :func:`~sk_b2s.events._audio._files.audio_info`.
     """
-    if isinstance(sound, SoundArray):
+    if isinstance(sound, StimulusArray):
         return sound.duration
-    return audio_info(audio_path(sound), sound_state(sound)).duration
+    return audio_info(audio_path(sound), stimulus_state(sound)).duration
 
 
-def sound_name(sound):
+def stimulus_name(sound):
     """Name a sound in a message."""
-    if isinstance(sound, SoundArray):
+    if isinstance(sound, StimulusArray):
         return sound.name or repr(sound)
-    track = f" (track {sound.channel})" if isinstance(sound, SoundTrack) else ""
+    track = f" (track {sound.channel})" if isinstance(sound, AudioTrack) else ""
     return Path(sound).name + track
 
 
-SOUNDS = (str, Path, SoundTrack, SoundArray)  # what the column 'sound' may hold
+SOUNDS = (str, Path, AudioTrack, StimulusArray)  # what the column 'sound' may hold
 
 
 def digests(sounds):
@@ -183,10 +183,10 @@ def digests(sounds):
     if is_wrong:
         row, sound = next((r, s) for r, s in sounds.items() if not isinstance(s, SOUNDS))
         raise ValueError(
-            f"row {row!r}, column 'sound': expected the path of an audio file or a SoundArray, got {sound!r}. Correct "
+            f"row {row!r}, column 'sound': expected the path of an audio file or a StimulusArray, got {sound!r}. Correct "
             f"this row or drop it from X and y."
         )
-    return np.array([sound_digest(sound) for sound in distinct], dtype=object)[codes]
+    return np.array([stimulus_digest(sound) for sound in distinct], dtype=object)[codes]
 
 
 def identities(table):

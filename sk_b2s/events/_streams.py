@@ -10,7 +10,7 @@ from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import clock_rate
 
 
-def sounds_beside(events, windows, stream):
+def find_concurrent_stimuli(events, windows, stream):
     """Find what another talker said during windows of recordings.
 
     Parameters
@@ -54,7 +54,7 @@ def sounds_beside(events, windows, stream):
     return pd.DataFrame(columns, index=windows.index)
 
 
-def heard_beside(X, y, events, stream="ignored"):
+def concurrent_stream(X, y, events, stream="ignored"):
     """What another talker said during each window.
 
     Parameters
@@ -84,6 +84,6 @@ def heard_beside(X, y, events, stream="ignored"):
     if not ((events["type"] == "sound") & (events["stream"] == stream)).any():
         raise ValueError(f"events has no sound of stream {stream!r}, only {sorted(set(events['stream']))}.")
     windows = X[["recording", "onset"]].assign(duration=y["duration"].to_numpy())
-    other = sounds_beside(events, windows, stream).set_axis(y.index).assign(stream=stream)
+    other = find_concurrent_stimuli(events, windows, stream).set_axis(y.index).assign(stream=stream)
     other.insert(0, "duration", windows["duration"].to_numpy())
     return other

@@ -38,7 +38,7 @@ def check_events(events):
     events : DataFrame
         Columns ``subject``, ``recording`` (path), ``type`` ("sound", "word", "phoneme" or "bad"),
         ``onset`` and ``duration`` (s, in the recording); for sounds ``sound`` (path of an audio file
-        or :class:`~sk_b2s.SoundArray`). May have ``study``, ``session``, ``sound_onset`` (s, in the
+        or :class:`~sk_b2s.StimulusArray`). May have ``study``, ``session``, ``sound_onset`` (s, in the
         sound; default 0 for a sound), ``text``, ``sequence`` (identity of the sentence),
         ``word_index``, ``condition``, ``stream`` (default "single"), ``recording_duration`` (s; else
         read from the file), ``drift_ppm`` of sounds (seconds of the recording in a second of sound, minus
@@ -49,7 +49,7 @@ def check_events(events):
     -------
     events : DataFrame
         A copy with every column filled, sorted by recording and onset, indexed from 0. Where a track is chosen,
-        ``sound`` is a :class:`~sk_b2s.SoundTrack`.
+        ``sound`` is a :class:`~sk_b2s.AudioTrack`.
 
     Raises
     ------
@@ -67,8 +67,8 @@ def check_events(events):
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> from sk_b2s import SoundArray, check_events
-    >>> story = SoundArray(np.zeros(640), sfreq=64, name="story")
+    >>> from sk_b2s import StimulusArray, check_events
+    >>> story = StimulusArray(np.zeros(640), sfreq=64, name="story")
     >>> events = pd.DataFrame({
     ...     "subject": "01", "recording": "a.fif", "type": ["sound", "word"], "onset": [2.0, 3.5],
     ...     "duration": [10.0, 0.4], "sound": [story, None], "text": [None, "once"]})

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._audio._checks import chosen_sounds, length_note, rate_hint, warn_of_tracks
-from sk_b2s.events._audio._files import SoundTrack, audio_path, is_file, shortened
-from sk_b2s.events._stimuli import SoundArray, sound_duration, sound_name
+from sk_b2s.events._audio._checks import length_note, rate_hint, select_tracks, warn_of_tracks
+from sk_b2s.events._audio._files import AudioTrack, audio_path, is_file, shortened
+from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
 from sk_b2s.events._table_rows import LONG, of_each, plain_value, refuse_rows
 
 SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
@@ -22,7 +22,7 @@ def check_sounds_exist(events, is_sound):
         events,
         is_sound & events["sound"].isna(),
         "sound",
-        "the path of an audio file or a SoundArray",
+        "the path of an audio file or a StimulusArray",
     )
     events["sound"] = events["sound"].astype(object)
     known = events["sound"].notna()
@@ -31,7 +31,7 @@ def check_sounds_exist(events, is_sound):
         events["sound"] = events["sound"].map(lambda sound: str(sound) if isinstance(sound, Path) else sound)
         distinct = pd.unique(events.loc[known, "sound"])
     for sound in distinct:
-        if not isinstance(sound, SoundArray) and not is_file(audio_path(sound)):
+        if not isinstance(sound, StimulusArray) and not is_file(audio_path(sound)):
             refuse_rows(events, known & (events["sound"] == sound), "sound", "an existing file")
 
 
@@ -39,10 +39,10 @@ def choose_tracks(events, is_sound):
     """Put the track that ``sound_channel`` names in place of its file, and warn where one should be chosen."""
     if "sound_channel" in events:
         try:
-            events["sound"] = chosen_sounds(events)
+            events["sound"] = select_tracks(events)
         except ValueError as error:
             raise ValueError(f"events {error}") from error
-        chosen = events[is_sound & events["sound"].map(lambda sound: isinstance(sound, SoundTrack))]
+        chosen = events[is_sound & events["sound"].map(lambda sound: isinstance(sound, AudioTrack))]
         tracks = {
             (row.recording, row.stream, row.sound.path): row.sound
             for row in chosen[["recording", "stream", "sound"]].drop_duplicates().itertuples()
@@ -71,14 +71,14 @@ def _name_row(events, is_sound, look):
         return look(events.loc[is_sound, "sound"])
     except (ValueError, OSError) as error:
         for sound in pd.unique(events.loc[is_sound, "sound"]):
-            if not isinstance(sound, SoundArray) and shortened(audio_path(sound)) in str(error):
+            if not isinstance(sound, StimulusArray) and shortened(audio_path(sound)) in str(error):
                 rows = events.index[is_sound & (events["sound"] == sound)].tolist()
                 raise ValueError(f"events row {rows[0]!r}, column 'sound': {error}") from error
         raise
 
 
 def fill_sound_durations(events, is_sound):
-    lengths = _name_row(events, is_sound, lambda sounds: of_each(sounds, sound_duration).astype(float))
+    lengths = _name_row(events, is_sound, lambda sounds: of_each(sounds, stimulus_duration).astype(float))
     sounds = events.loc[is_sound]
     begin = sounds["sound_onset"]
     if (wrong := (begin < 0) | (begin > lengths)).any():
@@ -86,7 +86,7 @@ def fill_sound_durations(events, is_sound):
         mask[np.flatnonzero(is_sound)] = wrong
         refuse_rows(
             events, mask, "sound_onset",
-            f"a time in the sound {sound_name(sounds['sound'].iloc[first])!r} of {lengths[first]:.3f} s",
+            f"a time in the sound {stimulus_name(sounds['sound'].iloc[first])!r} of {lengths[first]:.3f} s",
             guess_unit(begin.iloc[first], lengths[first]),
         )  # fmt: skip
     left = lengths - begin
@@ -105,7 +105,7 @@ def _warn_of_short(sounds, given, left, lengths):
             n_rows = int(np.count_nonzero(short & (sounds["sound"] == sound).to_numpy()))
             last = sounds["sound_onset"].iloc[row] + given.iloc[row]
             found[sound] = (
-                f"{sound_name(sound)!r} lasts {lengths[row]:.1f} s, but row {plain_value(sounds.index[row])!r} uses it up "
+                f"{stimulus_name(sound)!r} lasts {lengths[row]:.1f} s, but row {plain_value(sounds.index[row])!r} uses it up "
                 f"to {last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
             )
             found[sound] += rate_hint(lengths[row] / last) or guess_unit(last, lengths[row])
@@ -114,10 +114,10 @@ def _warn_of_short(sounds, given, left, lengths):
     for row in np.flatnonzero(np.abs(ratios * 44.1 / 48 - 1) < 0.01):
         sound, hint = sounds["sound"].iloc[row], rate_hint(ratios[row], surely=True)
         if sound not in found and hint:
-            found[sound] = f"{sound_name(sound)!r} lasts {lengths[row]:.1f} s{hint}"
+            found[sound] = f"{stimulus_name(sound)!r} lasts {lengths[row]:.1f} s{hint}"
     for sound in pd.unique(sounds["sound"]):
         if sound not in found and (note := length_note(sound)):
-            found[sound] = f"{sound_name(sound)!r}: {note}"
+            found[sound] = f"{stimulus_name(sound)!r}: {note}"
     if found:
         texts = [text.rstrip("?.") for text in found.values()]
         more = f"; and {len(texts) - 5} more" if len(texts) > 5 else ""

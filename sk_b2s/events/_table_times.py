@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._units import guess_factor, guess_unit
-from sk_b2s.events._stimuli import sound_duration, sound_name
+from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.events._table_rows import LONG, of_each, plain_value, refuse_rows
 
 LATE = 0.1  # s by which a word may begin after its sound has ended
@@ -25,8 +25,8 @@ def check_one_sound_at_a_time(sounds):
             row = np.flatnonzero(early)[0]
             first, second = group.iloc[row], group.iloc[row + 1]
             raise ValueError(
-                f"events row {plain_value(second.name)!r}, column 'onset': the sound {sound_name(second['sound'])!r} "
-                f"begins at {second['onset']:.3f} s, before {sound_name(first['sound'])!r} (row "
+                f"events row {plain_value(second.name)!r}, column 'onset': the sound {stimulus_name(second['sound'])!r} "
+                f"begins at {second['onset']:.3f} s, before {stimulus_name(first['sound'])!r} (row "
                 f"{plain_value(first.name)!r}) ends at {first['onset'] + first['duration']:.3f} s in "
                 f"{second['recording']!r}. Sounds that play at once need different values in the column 'stream'."
                 f"{_unit_of_onsets(group, ends)}"
@@ -95,7 +95,7 @@ def _check_times_agree(events, spoken, playing, expected):
     refuse_rows(
         events, wrong, "sound_onset",
         f"the time in the sound that its onset and the row of the sound give, {expected[first]:.3f} s (it begins at "
-        f"{events['onset'].iloc[spoken[first]]:.3f} s, {sound_name(sound['sound'])!r} at {sound['onset']:.3f} s)",
+        f"{events['onset'].iloc[spoken[first]]:.3f} s, {stimulus_name(sound['sound'])!r} at {sound['onset']:.3f} s)",
         guess_factor(ratio),
     )  # fmt: skip
 
@@ -116,7 +116,7 @@ def _check_word_lengths(events, spoken, length):
         first = int(np.argmax(wrong[spoken]))
         refuse_rows(
             events, wrong, "duration",
-            f"a word or phoneme that ends with its sound, {sound_name(events['sound'].iloc[spoken[first]])!r} of "
+            f"a word or phoneme that ends with its sound, {stimulus_name(events['sound'].iloc[spoken[first]])!r} of "
             f"{length[first]:.3f} s", guess_unit(np.quantile(lasts, 0.9), 1.0),
         )  # fmt: skip
     if (long := lasts > LONG).any():
@@ -157,7 +157,7 @@ def place_in_sounds(events):
         last = events.iloc[playing[at]]
         refuse_rows(
             events.set_axis(labels), lost, "sound",
-            f"a sound, given or playing, but the last, {sound_name(last['sound'])!r}, has ended at "
+            f"a sound, given or playing, but the last, {stimulus_name(last['sound'])!r}, has ended at "
             f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, its duration wrong, "
             f"or a sound's row missing? This row begins at {rows['onset'].iloc[at]:.3f} s)",
             guess_unit(rows["onset"].max(), last["onset"] + last["duration"]),
@@ -176,12 +176,12 @@ def place_in_sounds(events):
         )
     begun = events["sound_onset"].to_numpy()[playing]
     events.loc[spoken[untimed], "sound_onset"] = (since + begun)[untimed]
-    length = of_each(events["sound"].iloc[spoken], sound_duration).astype(float)
+    length = of_each(events["sound"].iloc[spoken], stimulus_duration).astype(float)
     beyond = np.zeros(len(events), bool)
     beyond[spoken] = events["sound_onset"].to_numpy()[spoken] > length * (1 + DRIFTS) + LATE
     if beyond.any():
         first = int(np.argmax(beyond[spoken]))
-        name = sound_name(events["sound"].iloc[spoken[first]])
+        name = stimulus_name(events["sound"].iloc[spoken[first]])
         refuse_rows(
             events.set_axis(labels), beyond, "sound_onset",
             f"a time within the sound (is the audio file shorter than its words?), which is {name!r} of "

@@ -7,9 +7,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_activity": ["SpeechActivity"],
         "_events": ["EventFeatures"],
-        "_precomputed": ["StoredFeatures"],
+        "_precomputed": ["PrecomputedFeatures"],
         "_pretrained": ["Wav2Vec2Features"],
         "_spectral": ["AcousticOnsets", "Envelope", "MelSpectrogram"],
-        "_union": ["FeatureSpaces"],
+        "_union": ["SpeechFeatureUnion"],
     },
 )

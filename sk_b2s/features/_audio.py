@@ -8,7 +8,7 @@ import numpy as np
 from sk_b2s._utils._caching import code_of
 from sk_b2s.events._audio import _files as audio_files
 from sk_b2s.events._audio._files import read_samples
-from sk_b2s.events._stimuli import sound_state
+from sk_b2s.events._stimuli import stimulus_state
 
 AUDIO_SFREQ = 16000  # Hz, of every sound before features are taken, as in the paper
 CODE = code_of(__file__, librosa) + code_of(audio_files.__file__)  # of what reads audio
@@ -20,7 +20,7 @@ def read_audio(sound, start=0.0, stop=None):
 
     Parameters
     ----------
-    sound : str or SoundTrack
+    sound : str or AudioTrack
         A file that soundfile reads. Of several tracks the mean is taken, unless one is chosen.
     start, stop : float, default=0.0, None
         The stretch in seconds; None reads to the end. It is cut before it is resampled, so that no
@@ -36,7 +36,7 @@ def read_audio(sound, start=0.0, stop=None):
     ValueError
         If the file cannot be read, or samples are not finite or beyond 1e10. The message names the file.
     """
-    audio, sfreq = read_samples(sound, sound_state(sound), start, stop)
+    audio, sfreq = read_samples(sound, stimulus_state(sound), start, stop)
     return librosa.resample(audio, orig_sr=sfreq, target_sr=AUDIO_SFREQ)
 
 

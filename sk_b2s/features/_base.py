@@ -17,14 +17,14 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s._utils._caching import code_of
 from sk_b2s._utils._validation import window_length
 from sk_b2s.events._audio._checks import (
-    chosen_sounds,
-    facts_of,
-    holds_nothing,
+    is_silent,
     named,
+    select_tracks,
+    stimulus_facts,
     warn_of_level,
     warn_of_tracks,
 )
-from sk_b2s.events._stimuli import SoundArray, digests, sound_digest, sound_duration
+from sk_b2s.events._stimuli import StimulusArray, digests, stimulus_digest, stimulus_duration
 from sk_b2s.features._audio import AUDIO_SFREQ, SILENCE, pad_with_silence
 from sk_b2s.features._audio import CODE as AUDIO_CODE
 from sk_b2s.preprocessing._signals import Signal
@@ -85,7 +85,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_features_out_")
         _check_table(X, type(self).__name__)
-        X = X.assign(sound=chosen_sounds(X)) if "sound_channel" in X else X
+        X = X.assign(sound=select_tracks(X)) if "sound_channel" in X else X
         if (n_features := self._n_features(X["sound"])) != self.n_features_out_:
             raise ValueError(
                 f"the sounds have {n_features} features, those of fit had {self.n_features_out_}."
@@ -108,29 +108,29 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         """Warn of sounds without content, of tracks that differ and of absurd levels."""
         if self._reads_audio:
             for sound in sounds:
-                if not isinstance(sound, SoundArray):
-                    facts_of(sound, self.memory)  # kept where the features are kept
+                if not isinstance(sound, StimulusArray):
+                    stimulus_facts(sound, self.memory)  # kept where the features are kept
         if empty := self._without_content(sounds):
             warnings.warn(
                 f"{self._emptiness(empty)}. Windows of such a sound cannot be told apart and lower every score: "
                 f"leave its rows out, or give the right file.",
                 stacklevel=4,
             )
-        if self._reads_audio and not any(isinstance(sound, SoundArray) for sound in sounds):
+        if self._reads_audio and not any(isinstance(sound, StimulusArray) for sound in sounds):
             warn_of_tracks(sounds, stacklevel=4)
             warn_of_level(sounds, stacklevel=4)
 
     def _without_content(self, sounds):
         """Return the sounds whose features are constant."""
-        stored = [isinstance(sound, SoundArray) for sound in sounds]
+        stored = [isinstance(sound, StimulusArray) for sound in sounds]
         if self._reads_audio and any(stored):
             return []  # refused where they are read
-        return [sound for sound in sounds if holds_nothing(sound)]
+        return [sound for sound in sounds if is_silent(sound)]
 
     def _emptiness(self, sounds):
         """Name sounds whose features are constant, in a sentence."""
         kind = "silent or constant" if self._reads_audio else "constant in all features"
-        cancel = self._reads_audio and any(facts_of(sound).n_tracks > 1 for sound in sounds)
+        cancel = self._reads_audio and any(stimulus_facts(sound).n_tracks > 1 for sound in sounds)
         way_out = " (or their tracks cancel each other: choose one in the column 'sound_channel')" * cancel
         return f"{named(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{way_out}"
 
@@ -139,7 +139,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         return [None] * len(sounds)
 
     def _n_frames(self, sound):
-        return int(np.ceil(round(sound_duration(sound) * self._rate([sound]), 6)))
+        return int(np.ceil(round(stimulus_duration(sound) * self._rate([sound]), 6)))
 
     def _signal(self, sound, pad, part):
         length = self._n_frames(sound) + 2 * pad
@@ -186,12 +186,12 @@ def _check_table(X, owner):
 
 
 def check_is_file(sound, owner):
-    if isinstance(sound, SoundArray):
+    if isinstance(sound, StimulusArray):
         raise ValueError(
-            f"{owner} needs audio files, but {sound!r} holds features already: use StoredFeatures()."
+            f"{owner} needs audio files, but {sound!r} holds features already: use PrecomputedFeatures()."
         )
 
 
 def sound_stamp(path, code):
     """Return what the features of a sound file are kept under: digest of its content and code."""
-    return (sound_digest(path), *code)
+    return (stimulus_digest(path), *code)

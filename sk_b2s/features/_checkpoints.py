@@ -18,7 +18,7 @@ import torch
 from sk_b2s._utils._caching import content_digest, file_state
 from sk_b2s._utils._devices import allowed_threads, choose_device, choose_precision
 from sk_b2s._utils._precision import BOUNDS, deviation, unless_memory, warn_of_fallback, watch_products
-from sk_b2s.features._inference import make_lean, make_twin
+from sk_b2s.features._inference import make_float32_copy, optimize_for_inference
 
 _ALONE = threading.Lock()
 RATE = 16000  # Hz, of the sound that networks read
@@ -273,7 +273,7 @@ class Network:
 
         Hidden state i is the input of layer i, so the network is left when it arrives at the highest
         one. The last one is what transformers makes of the last layer's output, for it alone may be
-        normalised.
+        normalized.
 
         Parameters
         ----------
@@ -425,11 +425,11 @@ def _network(folder, model, identity, device, dtype):
             f"model={model!r}: the layers of {type(whole).__name__} are not where they are in wav2vec 2.0 "
             f"and its like, so that it cannot be read here."
         )
-    exact = None if dtype == torch.float32 else make_twin(encoder)
+    exact = None if dtype == torch.float32 else make_float32_copy(encoder)
 
     def ready(encoder, dtype, exact=None):
         layers = _layers_of(encoder)
-        encoder = make_lean(encoder, layers, dtype).to(device)
+        encoder = optimize_for_inference(encoder, layers, dtype).to(device)
         return Network(extractor, encoder, layers, device, dtype, exact, model)
 
     return ready(encoder, dtype, None if exact is None else ready(exact, torch.float32))

@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._checks import chosen_sounds, named
+from sk_b2s.events._audio._checks import named, select_tracks
 from sk_b2s.events._silence import SILENT
-from sk_b2s.events._stimuli import digests, sound_digest
+from sk_b2s.events._stimuli import digests, stimulus_digest
 from sk_b2s.features._base import SpeechFeatures
 
 # Manner, place and voice of consonants, and height, place and glide of vowels: phones of ARPAbet with each.
@@ -69,8 +69,8 @@ class EventFeatures(SpeechFeatures):
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> from sk_b2s import SoundArray
-    >>> story = SoundArray(np.zeros(64), sfreq=64)
+    >>> from sk_b2s import StimulusArray
+    >>> story = StimulusArray(np.zeros(64), sfreq=64)
     >>> events = pd.DataFrame({"type": "phoneme", "sound": story, "sound_onset": [0.1, 0.5], "duration": 0.1,
     ...                        "text": ["B", "IY1"]})
     >>> y = pd.DataFrame({"sound": [story], "sound_onset": 0.0, "duration": 0.7})
@@ -132,20 +132,20 @@ class EventFeatures(SpeechFeatures):
         out = (
             rows[["sound_onset", "duration"]]
             .astype(float)
-            .assign(sound=digests(chosen_sounds(rows)), text=text)
+            .assign(sound=digests(select_tracks(rows)), text=text)
         )
         return out.drop_duplicates()
 
     def _without_content(self, sounds):
         """Return the sounds in which no event of the kind begins."""
         known = set(self.rows_["sound"])
-        return [sound for sound in sounds if sound_digest(sound) not in known]
+        return [sound for sound in sounds if stimulus_digest(sound) not in known]
 
     def _emptiness(self, sounds):
         return f"the events have no {self.kind} in {named(sounds)}"
 
     def _features(self, sound):
-        rows = self.rows_[self.rows_["sound"] == sound_digest(sound)]
+        rows = self.rows_[self.rows_["sound"] == stimulus_digest(sound)]
         out = np.zeros((self._n_frames(sound), self.n_features_out_), np.float32)
         first = np.floor(rows["sound_onset"].to_numpy() * self.sfreq + 1e-6).astype(int)
         stop = rows["sound_onset"].to_numpy() + rows["duration"].to_numpy()

@@ -13,7 +13,7 @@ NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm)
 PIECE = 1024  # frames; with 512 channels 2 MiB, which stay in the cache from the product to the activation
 
 
-def make_lean(encoder, layers, dtype):
+def optimize_for_inference(encoder, layers, dtype):
     """Prepare a network of transformers for inference, in place.
 
     - Parametrised weights (the weight norm of the positional convolution) are computed once.
@@ -52,7 +52,7 @@ def make_lean(encoder, layers, dtype):
     return encoder.requires_grad_(False)
 
 
-def make_twin(encoder):
+def make_float32_copy(encoder):
     """Copy a network of transformers without copying its weights.
 
     Parameters

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sk_b2s.events._stimuli import SoundArray
+from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.features._base import SpeechFeatures
 
 
-class StoredFeatures(SpeechFeatures):
-    """Features that the sounds bring along as :class:`~sk_b2s.SoundArray`, at their own rate.
+class PrecomputedFeatures(SpeechFeatures):
+    """Features that the sounds bring along as :class:`~sk_b2s.StimulusArray`, at their own rate.
 
     Attributes
     ----------
@@ -27,8 +27,8 @@ class StoredFeatures(SpeechFeatures):
     def _n_features(self, sounds):
         distinct = pd.unique(sounds)
         for sound in distinct:
-            if not isinstance(sound, SoundArray):
-                raise ValueError(f"StoredFeatures needs sounds of type SoundArray, got {sound!r}.")
+            if not isinstance(sound, StimulusArray):
+                raise ValueError(f"PrecomputedFeatures needs sounds of type StimulusArray, got {sound!r}.")
         widths = {sound.data.shape[1] for sound in distinct}
         if len(widths) > 1:
             raise ValueError(f"all sounds must have as many features, got {sorted(widths)}.")

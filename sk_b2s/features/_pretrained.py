@@ -17,7 +17,7 @@ from sk_b2s._utils._caching import FromFile, code_of
 from sk_b2s._utils._devices import choose_device, choose_precision
 from sk_b2s._utils._validation import window_length
 from sk_b2s.events._audio._files import readable
-from sk_b2s.events._stimuli import sound_duration, sound_name
+from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _inference as inference
 from sk_b2s.features._audio import AUDIO_SFREQ, read_audio
@@ -99,7 +99,7 @@ def hidden_features(
     audio = read_audio(path, start, stop)
     rate = AUDIO_SFREQ / shape.hop
     size, overlap = round(chunk * rate), round(overlap * rate)
-    if shape.longest is None:  # what is normalised is the stretch, not the chunk
+    if shape.longest is None:  # what is normalized is the stretch, not the chunk
         audio = network.inputs(audio)[0]
         audio = torch.nn.functional.pad(audio, (0, max(0, shape.reach - len(audio))))
         n_frames = (len(audio) - shape.reach) // shape.hop + 1
@@ -186,7 +186,7 @@ class Wav2Vec2Features(SpeechFeatures):
         lacks a file is named with it.
     ValueError
         If ``layers`` are not there, the architecture is not known, windows reach beyond the
-        neighbouring blocks, or the table's blocks contradict each other.
+        neighboring blocks, or the table's blocks contradict each other.
 
     Warns
     -----
@@ -196,7 +196,7 @@ class Wav2Vec2Features(SpeechFeatures):
     Notes
     -----
     Silence around the sounds is 0. Frame j of a stretch is laid at j / 50 s from its start and sees
-    25 ms from there on (Whisper's is centred there); a frame that rounding leaves at the end of a
+    25 ms from there on (Whisper's is centered there); a frame that rounding leaves at the end of a
     stretch repeats the last.
 
     What is computed are the blocks that the rows touch, from a table of :func:`make_segments`; of any
@@ -327,7 +327,7 @@ class Wav2Vec2Features(SpeechFeatures):
             )
         rate = self._rate(sounds)
         length = np.array([self._n_frames(sound) for sound in sounds])[codes]
-        duration = np.array([sound_duration(sound) for sound in sounds])[codes]
+        duration = np.array([stimulus_duration(sound) for sound in sounds])[codes]
         first = np.round(X["sound_onset"].to_numpy(float) * rate).astype(np.int64)
         begin, end = np.maximum(first, 0), np.minimum(first + window_length(X, rate), length)
         at_end = edges > duration[:, None] - 1e-5  # where rounding would drop the last frame of the sound
@@ -363,7 +363,7 @@ def _distinct(spans, places, touched, sound):
     if len(overlapping):
         one, other = spans[overlapping[0]].tolist(), spans[overlapping[0] + 1].tolist()
         raise ValueError(
-            f"the blocks of the sound {sound_name(sound)!r} contradict each other: one is from {one[0]:g} to "
+            f"the blocks of the sound {stimulus_name(sound)!r} contradict each other: one is from {one[0]:g} to "
             f"{one[1]:g} s, another from {other[0]:g} to {other[1]:g} s. Make the table by one call of make_segments."
         )
     inverse = inverse.ravel()

@@ -90,7 +90,7 @@ class SpectralFeatures(SpeechFeatures):
 
 
 class MelSpectrogram(SpectralFeatures):
-    """Log mel spectrogram: ``log10(mel power + 1e-5)`` of the standardised waveform.
+    """Log mel spectrogram: ``log10(mel power + 1e-5)`` of the standardized waveform.
 
     The paper's 120 bands from windows of 512 samples at 16 kHz. The paper computes 125 frames a
     second and repeats or drops some for 120 Hz; here frames come at a rate of their own, to which

@@ -16,7 +16,7 @@ from sk_b2s.preprocessing._windows import Windows
 # --- several spaces --------------------------------------------------------------------------------
 
 
-class FeatureSpaces(TransformerMixin, _BaseComposition):
+class SpeechFeatureUnion(TransformerMixin, _BaseComposition):
     """Put several spaces of features side by side in every frame.
 
     Unlike :class:`~sklearn.pipeline.FeatureUnion` it keeps windows lazy: a sound is computed once for each space and
@@ -42,13 +42,13 @@ class FeatureSpaces(TransformerMixin, _BaseComposition):
 
     See Also
     --------
-    score_feature_spaces : What each space adds.
+    compare_feature_sets : What each space adds.
 
     Examples
     --------
     >>> from sklearn.pipeline import make_pipeline
-    >>> from sk_b2s import AcousticOnsets, Envelope, FeatureScaler, FeatureSpaces
-    >>> speech = make_pipeline(FeatureSpaces([("level", Envelope()), ("onsets", AcousticOnsets())]), FeatureScaler())
+    >>> from sk_b2s import AcousticOnsets, Envelope, FeatureScaler, SpeechFeatureUnion
+    >>> speech = make_pipeline(SpeechFeatureUnion([("level", Envelope()), ("onsets", AcousticOnsets())]), FeatureScaler())
     """
 
     def __init__(self, spaces):
@@ -78,7 +78,7 @@ class FeatureSpaces(TransformerMixin, _BaseComposition):
 
         Returns
         -------
-        self : FeatureSpaces
+        self : SpeechFeatureUnion
         """
         self._set_params("spaces", **params)
         return self
@@ -95,7 +95,7 @@ class FeatureSpaces(TransformerMixin, _BaseComposition):
 
         Returns
         -------
-        self : FeatureSpaces
+        self : SpeechFeatureUnion
         """
         if not self.spaces:
             raise ValueError("spaces is empty; give pairs of a name and a transformer.")
@@ -125,10 +125,10 @@ class FeatureSpaces(TransformerMixin, _BaseComposition):
         windows : Windows of shape (n_segments, n_features, n_frames)
         """
         check_is_fitted(self)
-        return side_by_side(self._parts(X), [name for name, _ in self.spaces_])
+        return concatenate_features(self._parts(X), [name for name, _ in self.spaces_])
 
 
-def side_by_side(parts, names):
+def concatenate_features(parts, names):
     """Join Windows on the same sounds, feature after feature.
 
     Parameters

@@ -75,7 +75,7 @@ class EventTables:
         Returns
         -------
         events : DataFrame
-            Rows labelled by their file and line.
+            Rows labeled by their file and line.
 
         Raises
         ------

@@ -15,7 +15,7 @@ CODE = code_of(__file__)
 HEADER_LINE = re.compile(r"^\s*(DataFile|MarkerFile)\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
-class Explained(ValueError):
+class RecordingFormatError(ValueError):
     """An error that already tells the user what to do."""
 
 

@@ -34,7 +34,7 @@ NOT_BRAIN = {
     "GSR": "gsr", "TEMP": "temperature", "AUDIO": "misc", "MISC": "misc", "REF": "misc", "EYEGAZE": "misc",
     "PUPIL": "misc", "PPG": "misc", "SYSCLOCK": "misc", "PHOTO": "misc", "OTHER": "misc",
 }  # fmt: skip
-METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+METERS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 # Coordinate systems whose origin lies between the ears: x to the right and y forward, or x forward and y left.
 RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab")
 FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
@@ -285,7 +285,7 @@ def _apply_channels(raw, table, path):
 def _apply_electrodes(raw, table, paths):
     about = read_json(paths["coordsystem"])
     system = str(about.get("EEGCoordinateSystem", "")).lower()
-    unit = METRES.get(about.get("EEGCoordinateUnits"))
+    unit = METERS.get(about.get("EEGCoordinateUnits"))
     if (
         unit is None
         or system not in (*RIGHT_FORWARD, *FORWARD_LEFT)

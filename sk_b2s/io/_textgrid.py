@@ -13,7 +13,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import plain_text
 from sk_b2s.events._silence import SILENCES
-from sk_b2s.events._stimuli import SoundArray, sound_name
+from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.io._annex import check_fetched
 from sk_b2s.io._file_parts import check_regular
 from sk_b2s.io._textgrid_checks import check_tiers, check_whole
@@ -295,7 +295,7 @@ def find_textgrid(sound, folder=None):
     return None
 
 
-def speak_sounds(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
+def expand_textgrids(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
     """Lay the words and phonemes of TextGrids where their sounds were played.
 
     Parameters
@@ -336,18 +336,18 @@ def speak_sounds(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
     return pd.concat(parts, ignore_index=True) if parts else sounds.iloc[:0]
 
 
-def say_silent(sounds, n_found):
+def warn_missing_textgrids(sounds, n_found):
     """Warn of sounds without a TextGrid where others have one.
 
     Parameters
     ----------
-    sounds : sequence of str or SoundArray
+    sounds : sequence of str or StimulusArray
         Those without.
     n_found : int
         Number of those with one.
     """
     if len(sounds) and n_found:
-        names = [sound_name(sound) for sound in sounds]
+        names = [stimulus_name(sound) for sound in sounds]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         warnings.warn(
             f"{len(sounds)} of {len(sounds) + n_found} sounds have no TextGrid, and no words: "
@@ -437,7 +437,7 @@ def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
     found = {
         str(sound): find_textgrid(sound, folder)
         for sound in played["sound"].unique()
-        if not isinstance(sound, SoundArray)
+        if not isinstance(sound, StimulusArray)
     }
     found = {sound: path for sound, path in found.items() if path is not None}
     if folder is not None and len(played) and not found:
@@ -446,6 +446,8 @@ def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
             f"TextGrid for example."
         )
     check_fetched(found.values(), root)
-    say_silent([sound for sound in played["sound"].unique() if str(sound) not in found], len(found))
-    words = speak_sounds(played, found, tiers, sentence_gap)
+    warn_missing_textgrids(
+        [sound for sound in played["sound"].unique() if str(sound) not in found], len(found)
+    )
+    words = expand_textgrids(played, found, tiers, sentence_gap)
     return pd.concat([events, words]) if len(words) else events

@@ -8,7 +8,7 @@ import numpy as np
 
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._audio._files import shortened
-from sk_b2s.events._stimuli import sound_duration
+from sk_b2s.events._stimuli import stimulus_duration
 
 LONG = 10.0  # s that no word lasts
 DIFFERS = 1.0  # s by which a sound and its TextGrid are seldom apart
@@ -152,7 +152,7 @@ def check_whole(sound, rows, source):
     ValueError
         Naming both files.
     """
-    last, length = rows["sound_onset"].max(), sound_duration(str(sound))
+    last, length = rows["sound_onset"].max(), stimulus_duration(str(sound))
     if last > length + LATE:
         raise ValueError(
             f"{str(sound)!r} lasts {length:.3f} s, but its last word begins at {last:.3f} s in {str(source)!r}; is it "

@@ -12,18 +12,18 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._audio._files import SoundTrack, is_file
+from sk_b2s.events._audio._files import AudioTrack, is_file
 from sk_b2s.events._sentences import delay_events, fill_sentences
-from sk_b2s.events._stimuli import SoundArray, sound_duration, sound_name
+from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
 from sk_b2s.events._table import check_events
-from sk_b2s.io._clocks._audio_alignment import align_to_audio, find_sound
+from sk_b2s.io._clocks._audio_alignment import align_to_audio, find_stimulus
 from sk_b2s.io._clocks._clock_fit import FASTEST
 from sk_b2s.io._clocks._sync_marks import fit_sync
 from sk_b2s.io._raw._binary_headers import record_times
 from sk_b2s.io._raw._recordings import open_raw
-from sk_b2s.io._textgrid import find_textgrid, say_silent, speak_sounds
+from sk_b2s.io._textgrid import expand_textgrids, find_textgrid, warn_missing_textgrids
 
-KEPT = (SoundArray, SoundTrack)  # sounds that are not paths
+KEPT = (StimulusArray, AudioTrack)  # sounds that are not paths
 SETTLED = 0.003  # s within which all bits of a code have risen or fallen
 BRIEF = 0.1  # s of a mark on a code that is held
 HEARD = 0.3  # correlation from which a sound without a trigger counts as found
@@ -113,12 +113,12 @@ def events_from_raw(
     played = played.assign(type="sound", recording=path, subject=subject or _who(raw, path), **columns)
     played["sound_onset"] = played.get("sound_onset", pd.Series(0.0, index=played.index)).fillna(0.0)
     if "duration" not in played:
-        played["duration"] = played["sound"].map(sound_duration) - played["sound_onset"]
+        played["duration"] = played["sound"].map(stimulus_duration) - played["sound_onset"]
     found = _textgrids_of(played["sound"], textgrid)
     if sync:
         triggers = read_triggers(raw, list(sync), stim_channel)
         fit_sync(played, triggers, path, sync, raw.info["sfreq"], found, tiers)
-    words = speak_sounds(played, found, tiers, sentence_gap)
+    words = expand_textgrids(played, found, tiers, sentence_gap)
     events = fill_sentences(pd.concat([played, words], ignore_index=True), sentence_gap)
     if audio is not None:
         events = align_to_audio(events, audio)
@@ -214,12 +214,12 @@ def _of_trigger(key, value, times, path):
         streams = sound if isinstance(sound, dict) else {"single": sound}
         for stream, one in streams.items():
             one = one if isinstance(one, KEPT) else os.path.abspath(one)
-            if not isinstance(one, SoundArray) and not is_file(one):
+            if not isinstance(one, StimulusArray) and not is_file(one):
                 raise FileNotFoundError(f"sounds={{{key!r}: ...}}: {one!r} is not a file.")
             rows.append((time, one, stream))
     played = pd.DataFrame(rows, columns=["onset", "sound", "stream"])
     for _, same in played.groupby("stream"):
-        lasts = same["sound"].map(sound_duration).to_numpy()[:-1]
+        lasts = same["sound"].map(stimulus_duration).to_numpy()[:-1]
         gap = np.diff(same["onset"])
         if (early := gap < lasts * (1 - FASTEST) - 0.05).any():
             at = int(np.flatnonzero(early)[0])
@@ -350,20 +350,20 @@ def _find_all(raw, path, sounds, audio):
     data, sfreq = raw.get_data(picks=[name])[0], float(raw.info["sfreq"])
     rows, after = [], 0.0
     for sound in sounds:
-        onset, likeness = find_sound(data, sfreq, sound, start=after)
+        onset, likeness = find_stimulus(data, sfreq, sound, start=after)
         if not likeness >= HEARD:
             raise ValueError(
-                f"{path!r}, channel {name!r}: {sound_name(sound)!r} is not heard after {after:.1f} s (correlation of "
+                f"{path!r}, channel {name!r}: {stimulus_name(sound)!r} is not heard after {after:.1f} s (correlation of "
                 f"the envelopes {max(likeness, 0):.2f}). Are the sounds in the order in which they were played?"
             )
         rows.append((onset, sound if isinstance(sound, KEPT) else os.path.abspath(sound), "single"))
-        after = onset + sound_duration(sound) * (1 - FASTEST) - 0.5
+        after = onset + stimulus_duration(sound) * (1 - FASTEST) - 0.5
     return pd.DataFrame(rows, columns=["onset", "sound", "stream"])
 
 
 def _textgrids_of(sounds, textgrid):
     """The TextGrid of each sound that has one."""
-    files = list(dict.fromkeys(str(sound) for sound in sounds if not isinstance(sound, SoundArray)))
+    files = list(dict.fromkeys(str(sound) for sound in sounds if not isinstance(sound, StimulusArray)))
     if textgrid is False:
         return {}
     if isinstance(textgrid, dict):
@@ -388,5 +388,5 @@ def _textgrids_of(sounds, textgrid):
     for path in found.values():
         if not path.is_file():
             raise FileNotFoundError(f"textgrid: {str(path)!r} is not a file.")
-    say_silent([sound for sound in files if sound not in found], len(found))
+    warn_missing_textgrids([sound for sound in files if sound not in found], len(found))
     return found

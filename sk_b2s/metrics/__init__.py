@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_group_context": ["group_context_bias"],
-        "_null": ["shift_null"],
+        "_null": ["circular_shift_null"],
         "_ranking": ["balanced_top_k", "chance_level", "median_relative_rank", "ranks", "top_k_accuracy"],
         "_similarity": ["similarity"],
         "_word_timing": ["timing_scores"],

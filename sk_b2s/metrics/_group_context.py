@@ -64,9 +64,9 @@ def group_context_bias(scores, candidate_group, window_group, weight=1.0):
     .. math:: s'_{ic} = s_{ic} + \frac{w}{|G(i)| - 1} \sum_{j \in G(i), j \ne i} \ell_{j,g(c)}
 
     By Bayes' rule :math:`w = |G(i)| - 1` would be right if scores were log-probabilities whose errors
-    are independent from window to window. Neighbouring windows overlap, hence the mean, and ``weight``
+    are independent from window to window. Neighboring windows overlap, hence the mean, and ``weight``
     as the number of independent windows it stands for. A window that says nothing (equal scores)
-    adds nothing, and a long sentence is not favoured for its many candidates.
+    adds nothing, and a long sentence is not favored for its many candidates.
 
     Parameters
     ----------

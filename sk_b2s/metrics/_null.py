@@ -10,14 +10,14 @@ from sk_b2s._utils._validation import recordings_of
 from sk_b2s.metrics._ranking import check_k, check_scores
 
 
-def shift_null(
+def circular_shift_null(
     scores, target, recording, onset, duration, k=10, n_shifts=1000, random_state=None, sample_weight=None, subject=None
 ):  # fmt: skip
     """Accuracies that would come about if the brain had nothing to do with what was heard.
 
     Within each recording the true labels are moved along in time, round the end, by a random number
     of windows, far enough that no window keeps sound of its own, and the accuracy is computed in the
-    same similarity matrix. Unlike a binomial interval this keeps what makes neighbouring windows
+    same similarity matrix. Unlike a binomial interval this keeps what makes neighboring windows
     succeed and fail together; with overlapping windows a binomial interval is far too narrow.
 
     Parameters
@@ -61,7 +61,7 @@ def shift_null(
     check_scores(scores, target)
     check_k(k, scores.shape[1])
     return shifted_means(
-        would_hit(scores, k),
+        count_hits(scores, k),
         target,
         recording,
         onset,
@@ -84,14 +84,14 @@ def shifted_means(
     sample_weight=None,
     subject=None,
 ):
-    """Mean worth of the labels after they were moved along each recording, as :func:`shift_null` moves them.
+    """Mean worth of the labels after they were moved along each recording, as :func:`circular_shift_null` moves them.
 
     Parameters
     ----------
     worth : array of shape (n_windows, n_candidates)
         What each window would score if each candidate were the right one.
     target, recording, onset, duration, n_shifts, random_state, sample_weight, subject
-        As in :func:`shift_null`.
+        As in :func:`circular_shift_null`.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def shifted_means(
     return total / weight.sum()
 
 
-def would_hit(scores, k):
+def count_hits(scores, k):
     """Tell for every label whether it would be among the k best of each window: (n_windows, n_candidates)."""
     hit = np.empty(scores.shape, bool)
     for first in range(0, len(scores), 1024):

@@ -14,7 +14,7 @@ def similarity(Z, Y, weights=None, *, norms=None, out=None):
         s_{io} = \frac{\sum_j w_j \langle z_{ij}, y_{oj} \rangle}
                       {10^{-8} + \sqrt{\sum_j w_j |y_{oj}|^2}}
 
-    over frames :math:`j`. Only candidates are normalised: a candidate does not win by being loud,
+    over frames :math:`j`. Only candidates are normalized: a candidate does not win by being loud,
     while the length of an estimate is its confidence (unlike the cosine). If frame j of ``Z`` is
     the mean of :math:`w_j` steps, this equals to rounding the similarity of the unpooled steps to
     features repeated at the brain's rate.

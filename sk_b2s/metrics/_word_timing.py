@@ -89,7 +89,7 @@ def _in_several(code, stretch, n_words):
 
 
 def _stretches(rows):
-    """Divide windows into N_SPLITS parts of neighbouring sound, the same for all who heard it."""
+    """Divide windows into N_SPLITS parts of neighboring sound, the same for all who heard it."""
     if {"sound", "sound_onset"} <= set(rows):
         place = [pd.factorize(rows["sound"].map(str))[0], rows["sound_onset"].to_numpy(float)]
     else:

@@ -125,7 +125,7 @@ def word_scores(scores, words, target, subject, k):
     Returns
     -------
     table : DataFrame of shape (2, 8)
-        Rows "balanced" and "plain", as :meth:`~sk_b2s.Retrieval.words` says.
+        Rows "balanced" and "plain", as :meth:`~sk_b2s.RetrievalResult.words` says.
 
     Raises
     ------

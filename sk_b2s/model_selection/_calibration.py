@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import recordings_of, table_of
-from sk_b2s.model_selection._split import clear_of
+from sk_b2s.model_selection._split import exclude_overlap
 
 ROUNDING = 1e-6  # s
 
@@ -41,7 +41,7 @@ def _gains(recording, start, stop):
     return np.maximum(0.0, stop - np.maximum(start, reached.to_numpy()))
 
 
-class FirstMinutes:
+class CalibrationSplit:
     """What a new listener is learnt from, the first minutes of recording, and what is tested after them.
 
     Recordings follow one another by session, run and name, whose numbers count by size ("2" before "10").
@@ -54,7 +54,7 @@ class FirstMinutes:
         What was heard; with ``block``, ``sound``, ``sound_onset`` and ``duration`` its sound is kept apart.
     amounts : sequence of float
         Minutes, infinity for all.
-    test_share : float
+    test_size : float
         Share of the recorded time that is tested.
     guard : float
         Seconds between, of recording and of sound.
@@ -65,13 +65,13 @@ class FirstMinutes:
         If X does not say when its windows were recorded.
     """
 
-    def __init__(self, X, y, amounts, test_share, guard):
+    def __init__(self, X, y, amounts, test_size, guard):
         table, heard = table_of(X), table_of(y)
         if missing := [c for c in ("recording", "onset", "duration") if table is None or c not in table]:
             raise ValueError(
                 f"calibration_minutes are counted in recorded time, but X lacks {missing} (s); see make_segments."
             )
-        self.amounts, self.test_share, self.guard, self.y = list(amounts), test_share, guard, y
+        self.amounts, self.test_size, self.guard, self.y = list(amounts), test_size, guard, y
         self.start = table["onset"].to_numpy(float)
         self.stop = self.start + table["duration"].to_numpy(float)
         self.recording = _chronological(table)
@@ -108,7 +108,7 @@ class FirstMinutes:
                 f"more sound, or make_segments(block=...) with shorter blocks."
             )
         total = np.cumsum(self._gains(rows))
-        edge = edges[np.argmin(abs(total[edges] - (1 - self.test_share) * total[-1]))]
+        edge = edges[np.argmin(abs(total[edges] - (1 - self.test_size) * total[-1]))]
         return np.sort(rows[edge + 1 :])
 
     def drawn(self, rows, tested, test, name):
@@ -137,7 +137,7 @@ class FirstMinutes:
         begin = pd.Series(self.start[tested]).groupby(self.recording[tested]).min()
         limit = begin.reindex(self.recording[own]).fillna(np.inf).to_numpy() - self.guard
         own = own[self.stop[own] <= limit + ROUNDING]
-        own = clear_of(self.y, own[~np.isin(self.block[own], self.block[test])], test, self.guard)
+        own = exclude_overlap(self.y, own[~np.isin(self.block[own], self.block[test])], test, self.guard)
         total = np.cumsum(self._gains(own))
         return [own[: self._count(total, minutes, own, name)] for minutes in self.amounts]
 
@@ -150,7 +150,7 @@ class FirstMinutes:
         if not len(own) or minutes < np.inf and there < 60 * minutes - window:
             raise ValueError(
                 f"calibration_minutes={minutes:g}: {name} has {there / 60:.2f} minutes before the tested part that "
-                f"hold no sound of the test. Ask for fewer, or test less than test_share={self.test_share:g}; where "
+                f"hold no sound of the test. Ask for fewer, or test less than test_size={self.test_size:g}; where "
                 f"sessions repeat their sound, deal it to more folds by stimulus_folds."
             )
         if minutes == np.inf:

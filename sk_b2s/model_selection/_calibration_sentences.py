@@ -8,14 +8,14 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._silence import SILENT
 from sk_b2s.events._stimuli import digests
 
 SPARE = 0.01  # share of the minutes that may be left without a warning
 
 
-def suggest_calibration(y, minutes, phonemes):
+def select_calibration_sentences(y, minutes, phonemes):
     r"""Choose sentences for a new listener to hear first, so that few minutes tell much.
 
     Sentences differ in how much they have of what the brain answers to: some are slow and full of pauses, and some
@@ -73,13 +73,13 @@ def suggest_calibration(y, minutes, phonemes):
 
     Examples
     --------
-    >>> from sk_b2s import SoundArray, suggest_calibration
-    >>> story = SoundArray(np.zeros((64 * 30, 1)), 64, "story")
+    >>> from sk_b2s import StimulusArray, select_calibration_sentences
+    >>> story = StimulusArray(np.zeros((64 * 30, 1)), 64, "story")
     >>> y = pd.DataFrame({"sound": [story] * 3, "sound_onset": [0.0, 10.0, 20.0], "duration": 6.0,
     ...                   "sequence": ["poor", "rich", "richer"]})
     >>> phonemes = pd.DataFrame({"type": "phoneme", "sound": story, "text": list("aaaaptkptka"),
     ...                          "sound_onset": [0, 1, 2, 3, 10, 11, 12, 20, 21, 22, 23]})
-    >>> suggest_calibration(y, minutes=0.2, phonemes=phonemes)
+    >>> select_calibration_sentences(y, minutes=0.2, phonemes=phonemes)
     array([2, 1])
     """
     _check_heard(y)
@@ -87,7 +87,7 @@ def suggest_calibration(y, minutes, phonemes):
         raise ValueError(f"minutes must be a number above 0, got {minutes!r}.")
     unit = _sentences(y)
     parts = [np.flatnonzero(unit == index) for index in range(unit.max() + 1)]
-    heard = [SoundIntervals.from_table(y.iloc[rows]) for rows in parts]
+    heard = [StimulusIntervals.from_table(y.iloc[rows]) for rows in parts]
     seconds = np.array([one.seconds for one in heard])
     if seconds.min() > 60 * minutes:
         raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import table_of
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._split import StimulusLeakWarning
 from sk_b2s.preprocessing._fingerprint import row_hashes
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED, has_frames
@@ -67,7 +67,7 @@ def exposure_of(estimator, y, but=()):
     has_sound = table is not None and set(NEEDED) <= set(table)
     for where, part in _parts(estimator, {id(one) for one in but}):
         rows = None
-        if isinstance(part, SoundIntervals) and has_sound:
+        if isinstance(part, StimulusIntervals) and has_sound:
             rows = part.touches(table, guard=-EXACT)
         elif (
             has_frames(y)
@@ -94,7 +94,7 @@ def _parts(estimator, seen):
         seen.add(id(part))
         kept.append(part)  # so that no other object takes its id meanwhile
         yield where, part
-        if isinstance(part, SoundIntervals):
+        if isinstance(part, StimulusIntervals):
             continue
         ahead += [(path, one, depth + 1) for path, one in _held(where, part)]
 

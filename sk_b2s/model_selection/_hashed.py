@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import table_of
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._split import StimulusSplitter
 
 PARTS = ("test", "valid", "train")  # in the order of the published code
@@ -48,7 +48,7 @@ class HashedBlockSplit(StimulusSplitter):
     With u of :func:`hashed_uniform` of a block's text, the block is for test if ``u < test_size``, for
     validation if ``u < test_size + valid_size``, and for training otherwise: the same for every subject
     and session, whatever else is in the table. Rows count whose window, and the lag after it, lies inside
-    its block (:class:`~sk_b2s.PublishedBlocks`); the others are in no part. Where ``y`` holds windows of
+    its block (:class:`~sk_b2s.PaperBlocks`); the others are in no part. Where ``y`` holds windows of
     both anchors, those of a grid are for training and validation, and those at words for the test.
 
     It is for replication. :class:`StimulusKFold` and :class:`LeaveOneSubjectOut` say more. They test every
@@ -98,7 +98,7 @@ class HashedBlockSplit(StimulusSplitter):
     --------
     The paper's protocol, with ``events`` of a study::
 
-        segments = [make_segments(events, anchor=a, margin=0.15, block=PublishedBlocks()) for a in (0.5, "word")]
+        segments = [make_segments(events, anchor=a, margin=0.15, block=PaperBlocks()) for a in (0.5, "word")]
         X, y = (pd.concat(tables, ignore_index=True) for tables in zip(*segments))
         pipe = Pipeline([
             ("epochs", Epocher(sfreq=120, lag=0.15, baseline=(0, 0.5))),
@@ -150,7 +150,7 @@ class HashedBlockSplit(StimulusSplitter):
         Parameters
         ----------
         y : DataFrame or Windows of shape (n_rows, ...), or None
-            What was heard, as ``make_segments(block=PublishedBlocks())`` returns it.
+            What was heard, as ``make_segments(block=PaperBlocks())`` returns it.
         groups : array-like of shape (n_rows,), default=None
             Text of each row's block instead.
 
@@ -184,7 +184,7 @@ class HashedBlockSplit(StimulusSplitter):
         counts = {"n_test_left_out": np.count_nonzero(~_inside(y, held_out))}
         if (table := table_of(y)) is not None and "sound_onset" in table:
             ((train, test),) = self.split(X, y, groups)
-            heard = SoundIntervals.from_table(table.iloc[train])
+            heard = StimulusIntervals.from_table(table.iloc[train])
             counts["n_shared"] = np.count_nonzero(heard.touches(table.iloc[test]))
         return super().summary(X, y, groups).assign(**counts)
 
@@ -221,7 +221,7 @@ class HashedBlockSplit(StimulusSplitter):
         table = table_of(y)
         if table is None or "block_text" not in table:
             raise ValueError(
-                f"HashedBlockSplit needs the column 'block_text' in y, as make_segments(block=PublishedBlocks()) "
+                f"HashedBlockSplit needs the column 'block_text' in y, as make_segments(block=PaperBlocks()) "
                 f"returns it, or groups=, the text of each row's block; got {type(y).__name__} without it."
             )
         return table["block_text"]

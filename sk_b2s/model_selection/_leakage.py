@@ -9,8 +9,8 @@ import pandas as pd
 from sklearn.model_selection import check_cv
 
 from sk_b2s._utils._validation import seconds_of, table_of
-from sk_b2s.events._audio._copies import Copies, copied_windows
-from sk_b2s.events._intervals import GUARD, SoundIntervals
+from sk_b2s.events._audio._copies import StimulusCopies, copied_windows
+from sk_b2s.events._intervals import GUARD, StimulusIntervals
 from sk_b2s.events._stimuli import identities
 from sk_b2s.model_selection._calibration import recorded_seconds
 from sk_b2s.model_selection._leakage_copies import OTHERS, RecordingCopies, present_columns
@@ -28,7 +28,7 @@ SEEN = {
 def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
     """Tell what each fold of a split has on both sides, for any splitter.
 
-    Windows of neighbouring words overlap by seconds, so folds of rows, or of sentences, test on sound that
+    Windows of neighboring words overlap by seconds, so folds of rows, or of sentences, test on sound that
     was in training; the score then says what a model remembers. This counts it, in the sound itself: the
     splitter's word is not taken for it.
 
@@ -94,7 +94,7 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
 
     See Also
     --------
-    describe_leakage : The table in one paragraph.
+    format_leakage : The table in one paragraph.
 
     Examples
     --------
@@ -102,8 +102,8 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
 
     >>> import numpy as np, pandas as pd
     >>> from sklearn.model_selection import KFold
-    >>> from sk_b2s import SoundArray, StimulusKFold, check_leakage, make_segments
-    >>> story = SoundArray(np.zeros(64 * 120), sfreq=64, name="story")
+    >>> from sk_b2s import StimulusArray, StimulusKFold, check_leakage, make_segments
+    >>> story = StimulusArray(np.zeros(64 * 120), sfreq=64, name="story")
     >>> events = pd.DataFrame({"type": ["sound"], "onset": 2.0, "duration": 0.0, "sound": [story],
     ...                        "subject": "01", "recording": "a.fif", "recording_duration": 130.0})
     >>> X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3)
@@ -119,7 +119,7 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
     if len(X) != len(y):
         raise ValueError(f"X has {len(X)} rows and y has {len(y)}; they must be the same segments.")
     heard = heard_table(X, y)
-    copies = Copies(heard["sound"] if "sound" in heard else ())
+    copies = StimulusCopies(heard["sound"] if "sound" in heard else ())
     copies.warn("It counts as one sound here.", stacklevel=3)
     rows = _Rows(X, y, copies.mark(heard), copies)
     folds = []
@@ -247,7 +247,7 @@ class _Rows:
 
     def _copied(self, train, test):
         """Share of the test windows that hold a recording of training, in a part that two files share."""
-        heard = SoundIntervals.from_table(self.heard[train])
+        heard = StimulusIntervals.from_table(self.heard[train])
         return float(copied_windows(heard, self.shared, self.heard[test]).mean())
 
     def _samples(self, train, test):

@@ -12,7 +12,7 @@ SAMPLES = "share samples"
 SAME = 0.75  # share of the tested seconds that is in training with other sound, beyond what pauses explain
 
 
-def describe_leakage(table, guard=GUARD):
+def format_leakage(table, guard=GUARD):
     """Tell in one paragraph what the folds have on both sides, the worst of each kind counting.
 
     Parameters
@@ -31,7 +31,7 @@ def describe_leakage(table, guard=GUARD):
     --------
     >>> table = pd.DataFrame({"n_train": [80, 90], "n_test": [20, 20], "leaking": 0.0, "shared_seconds": 0.0,
     ...                       "nearest": [1.5, np.inf], "retold": 0, "sounds": 1, "segments": 0})
-    >>> print(describe_leakage(table))
+    >>> print(format_leakage(table))
     2 folds of 80 to 90 training and 20 test rows, the worst of each taken together: no leak: no sound or segment is
     on both sides; the nearest training sound is 1.5 s away
     """

@@ -11,8 +11,8 @@ import pandas as pd
 
 from sk_b2s._utils._validation import check_count, labels_of, table_of
 from sk_b2s.events._intervals import GUARD
-from sk_b2s.model_selection._calibration import FirstMinutes
-from sk_b2s.model_selection._split import StimulusSplitter, deal
+from sk_b2s.model_selection._calibration import CalibrationSplit
+from sk_b2s.model_selection._split import StimulusSplitter, assign_to_folds
 
 
 class LeaveOneOut(StimulusSplitter):
@@ -112,7 +112,7 @@ class LeaveOneOut(StimulusSplitter):
                 f"{name} heard {len(heard)} blocks of sound, too few for stimulus_folds={self.stimulus_folds}: use "
                 f"fewer folds, or make_segments(block=...) with shorter blocks."
             )
-        fold = deal(size[heard], self.stimulus_folds, self.random_state)[of_row]
+        fold = assign_to_folds(size[heard], self.stimulus_folds, self.random_state)[of_row]
         return [rows[fold == index] for index in range(self.stimulus_folds)]
 
     def _nothing_left(self, name, index):
@@ -131,11 +131,11 @@ class LeaveOneSubjectOut(LeaveOneOut):
 
     Each subject is left out in turn; with ``stimulus_folds=k`` the sound is dealt to k folds as well
     and each is tested on that subject alone, by a model trained on the *other* subjects and the
-    *other* sound: n_subjects · k folds. Leaving out only the subject lets a decoder recognise sounds
+    *other* sound: n_subjects · k folds. Leaving out only the subject lets a decoder recognize sounds
     it was trained on, which is a different and easier question.
 
     With ``calibration_minutes`` it asks what a new listener gains from a few minutes of their own: of the
-    subject that is left out the last ``test_share`` is tested, and the first minutes before it follow the
+    subject that is left out the last ``test_size`` is tested, and the first minutes before it follow the
     rows of the other subjects in training.
 
     Parameters
@@ -155,7 +155,7 @@ class LeaveOneSubjectOut(LeaveOneOut):
         and hold no sound of the test; 0 is none, ``numpy.inf`` all before the tested part. Of a sequence
         there is a fold for each amount, one after the other, with the same test rows and the same rows of other
         people: smaller amounts are part of larger ones. None tests all that a subject heard, without calibration.
-    test_share : float, default=0.5
+    test_size : float, default=0.5
         Share of a subject's recorded time that is tested, the last of it, from the beginning of a block on; used
         with ``calibration_minutes`` alone. Recordings follow one another by session, run and name, numbers in them
         by size.
@@ -189,11 +189,11 @@ class LeaveOneSubjectOut(LeaveOneOut):
     _advice = "give more people, or split one person's sound with StimulusKFold."
 
     def __init__(
-        self, stimulus_folds=5, guard=GUARD, random_state=None, calibration_minutes=None, test_share=0.5
+        self, stimulus_folds=5, guard=GUARD, random_state=None, calibration_minutes=None, test_size=0.5
     ):
         super().__init__(stimulus_folds, guard, random_state)
         self.calibration_minutes = calibration_minutes
-        self.test_share = test_share
+        self.test_size = test_size
 
     @property
     def amounts(self):
@@ -224,7 +224,7 @@ class LeaveOneSubjectOut(LeaveOneOut):
     def _call(self):
         call = " ".join(super()._call().split())
         if self.calibration_minutes is None:
-            call = re.sub(r"(calibration_minutes=None, |, test_share=[^,)]*)", "", call)
+            call = re.sub(r"(calibration_minutes=None, |, test_size=[^,)]*)", "", call)
         return re.sub(r"\binf\b", "float('inf')", call)
 
     @property
@@ -250,13 +250,13 @@ class LeaveOneSubjectOut(LeaveOneOut):
                 f"calibration_minutes must be a number of minutes of 0 or more, several of them, each once, numpy.inf "
                 f"for all, or None; got {self.calibration_minutes!r}."
             )
-        if not (isinstance(self.test_share, Real) and 0 < self.test_share < 1):
-            raise ValueError(f"test_share must be a number between 0 and 1, got {self.test_share!r}.")
+        if not (isinstance(self.test_size, Real) and 0 < self.test_size < 1):
+            raise ValueError(f"test_size must be a number between 0 and 1, got {self.test_size!r}.")
 
     def _calibration(self, X, y):
         if self.calibration_minutes is None:
             return None
-        return FirstMinutes(X, y, self.amounts, self.test_share, self.guard)
+        return CalibrationSplit(X, y, self.amounts, self.test_size, self.guard)
 
 
 class LeaveOneSessionOut(LeaveOneOut):

@@ -13,8 +13,8 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._validation import check_count, labels_of, table_of
 from sk_b2s.events._audio._copies import copied_from
-from sk_b2s.events._intervals import GUARD, SoundIntervals
-from sk_b2s.events._stimuli import sound_name
+from sk_b2s.events._intervals import GUARD, StimulusIntervals
+from sk_b2s.events._stimuli import stimulus_name
 
 logger = logging.getLogger("sk_b2s")
 
@@ -52,10 +52,10 @@ def assign_folds(blocks, n_splits, random_state=None):
             f"n_splits={n_splits} folds need at least as many blocks of sound, got {len(distinct)}: use fewer "
             f"folds, more sound, or make_segments(block=...) with shorter blocks."
         )
-    return deal(np.bincount(codes), n_splits, random_state)[codes]
+    return assign_to_folds(np.bincount(codes), n_splits, random_state)[codes]
 
 
-def deal(counts, n_splits, random_state=None):
+def assign_to_folds(counts, n_splits, random_state=None):
     """Deal blocks of those numbers of rows to folds: the fold of each, as :func:`assign_folds` does."""
     order = np.arange(len(counts))
     if random_state is not None:
@@ -68,7 +68,7 @@ def deal(counts, n_splits, random_state=None):
     return fold
 
 
-def clear_of(y, train, test, guard=GUARD):
+def exclude_overlap(y, train, test, guard=GUARD):
     """Keep the rows of ``train`` that share no sound, guard included, with ``test``.
 
     Parameters
@@ -90,7 +90,7 @@ def clear_of(y, train, test, guard=GUARD):
     table = table_of(y)
     if table is None or "sound_onset" not in table:
         return train[~y.overlaps(train, test)] if hasattr(y, "overlaps") else train
-    held_out = SoundIntervals.from_table(table.iloc[test], blocks=True)
+    held_out = StimulusIntervals.from_table(table.iloc[test], blocks=True)
     return train[~held_out.touches(table.iloc[train], guard)]
 
 
@@ -124,12 +124,12 @@ def folds_of(cv, X, y):
     return [(every[np.asarray(train)], every[np.asarray(test)]) for train, test in pairs]
 
 
-def warn_of_heard(learnt, heard, owner, stacklevel=3):
+def warn_of_seen_stimuli(learnt, heard, owner, stacklevel=3):
     """Say so if a score is asked for on sound of ``fit``.
 
     Parameters
     ----------
-    learnt : SoundIntervals
+    learnt : StimulusIntervals
         Sound of ``fit``.
     heard : DataFrame of shape (n_rows, ...)
         The table of what is scored.
@@ -145,7 +145,7 @@ def warn_of_heard(learnt, heard, owner, stacklevel=3):
     """
     leaking = learnt.touches(heard)
     leaking |= copied_from(learnt, heard)
-    names = sorted({sound_name(sound) for sound in pd.unique(heard["sound"][leaking].astype(object))})
+    names = sorted({stimulus_name(sound) for sound in pd.unique(heard["sound"][leaking].astype(object))})
     warn_of_leak(leaking, names, owner, stacklevel + 1)
 
 
@@ -213,7 +213,7 @@ def stimulus_train_test(y, test_size=0.1, guard=GUARD, random_state=None, groups
     n_test = min(np.searchsorted(share, test_size) + 1, len(distinct) - 1)
     held = np.isin(codes, order[:n_test])
     test = np.flatnonzero(held)
-    train = clear_of(y, np.flatnonzero(~held), test, guard)
+    train = exclude_overlap(y, np.flatnonzero(~held), test, guard)
     if len(train) == 0:
         raise ValueError(
             f"no training row is left {guard:g} s away from the held-out sound; give more sound, or fit with "
@@ -306,14 +306,14 @@ class StimulusSplitter(BaseCrossValidator):
             kept = self._clear(y, train, test)
             row = {"n_train": len(kept), "n_test": len(test), "n_left_out": len(train) - len(kept)}
             if (table := table_of(y)) is not None and "sound_onset" in table:
-                row["train_seconds"] = SoundIntervals.from_table(table.iloc[kept]).seconds
-                row["test_seconds"] = SoundIntervals.from_table(table.iloc[test]).seconds
+                row["train_seconds"] = StimulusIntervals.from_table(table.iloc[kept]).seconds
+                row["test_seconds"] = StimulusIntervals.from_table(table.iloc[test]).seconds
             rows.append(row)
         return pd.DataFrame(rows)
 
     def _clear(self, y, train, test):
         """Rows of ``train`` that may be trained on."""
-        return clear_of(y, train, test, self.guard)
+        return exclude_overlap(y, train, test, self.guard)
 
     def _reason(self):
         """Say why rows are left out of training, and what to do if all are."""
@@ -331,7 +331,7 @@ class StimulusKFold(StimulusSplitter):
 
     Unlike :class:`~sklearn.model_selection.GroupKFold` on sentences, training rows whose window
     reaches within ``guard`` seconds of held-out sound are left out, because a window of three
-    seconds contains its neighbours.
+    seconds contains its neighbors.
 
     Parameters
     ----------

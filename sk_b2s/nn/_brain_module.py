@@ -43,17 +43,17 @@ def _activation(name: str) -> nn.Module:
 
 
 class _BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation by running statistics where one window of one step has no variance."""
+    """Batch normalization by running statistics where one window of one step has no variance."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each channel over windows and time."""
+        """Normalize each channel over windows and time."""
         if self.training and x.shape[0] * x.shape[3] == 1:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(x)
 
 
 class ConvBlock(nn.Module):
-    """Convolve over time, normalise, activate, add the input, and gate.
+    """Convolve over time, normalize, activate, add the input, and gate.
 
     Parameters
     ----------

@@ -159,7 +159,7 @@ class SpatialAttention(nn.Module):
     Attributes
     ----------
     generator : torch.Generator or None
-        CPU generator of the dropout's centres, set by the owner; None takes torch's global one.
+        CPU generator of the dropout's centers, set by the owner; None takes torch's global one.
 
     Shape:
         - x: `(n_windows, n_channels, n_times)`
@@ -218,8 +218,8 @@ class SpatialAttention(nn.Module):
         """Return which channels (n_layouts, n_channels) this call's dropout leaves out."""
         if not self.training or self.dropout == 0:
             return torch.zeros_like(known)
-        centre = torch.rand(2, generator=self.generator).to(positions)
-        near = torch.linalg.vector_norm(positions - centre, dim=-1) <= self.dropout
+        center = torch.rand(2, generator=self.generator).to(positions)
+        near = torch.linalg.vector_norm(positions - center, dim=-1) <= self.dropout
         return near & (known & ~near).any(-1, keepdim=True)
 
     def check(self, x: Tensor, layout: Tensor, positions: Tensor) -> None:

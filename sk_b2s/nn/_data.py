@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Sampler
 HELD_BYTES = 2**27  # of validation scores that are held to find their best temperature
 
 
-class Brain:
+class WindowInputs:
     """Windows of the brain with all that the module wants to know of them.
 
     Parameters
@@ -44,7 +44,7 @@ class Brain:
         return inputs
 
 
-class Pairs(Dataset):
+class PairDataset(Dataset):
     """Windows of the brain and of what was heard, fetched a batch at a time.
 
     Parameters
@@ -88,7 +88,7 @@ class Pairs(Dataset):
         return rows[first[order]], np.argsort(order)[target]
 
 
-class BalancedBatches(Sampler):
+class BalancedBatchSampler(Sampler):
     """Shuffle n rows into ceil(n / batch_size) batches whose sizes differ by at most one.
 
     A short last batch would make an easier contrast, and a batch of one none at all.

@@ -14,7 +14,7 @@ from sk_b2s._utils._devices import allowed_threads
 from sk_b2s._utils._precision import Precision
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._tiled import iter_scores
-from sk_b2s.nn._data import HELD_BYTES, BalancedBatches
+from sk_b2s.nn._data import HELD_BYTES, BalancedBatchSampler
 from sk_b2s.nn._prefetch import fetch_ahead
 from sk_b2s.nn._speech_module import encode_windows
 from sk_b2s.nn._validation import EarlyStop
@@ -23,8 +23,8 @@ from sk_b2s.nn.functional import calibrated_cross_entropy, retrieval_cross_entro
 CHECKED = 8  # windows of a batch that reduced precision is checked on
 
 
-def say(line):
-    """Print a line of the table of epochs, coloured on a terminal and plain in a log."""
+def log_message(line):
+    """Print a line of the table of epochs, colored on a terminal and plain in a log."""
     print(line if sys.stdout.isatty() else re.sub(r"\x1b\[\d+m", "", line), flush=True)
 
 
@@ -53,7 +53,7 @@ class RetrievalNet(NeuralNet):
     speech_module : class of nn.Module or None
         Network that speech features go through before they are compared; its arguments are
         ``speech_module__...``. Nobody's sound goes through it twice in a batch, so a segment that
-        several people heard counts once in the statistics of its batch normalisation.
+        several people heard counts once in the statistics of its batch normalization.
     shuffle : numpy.random.RandomState
         Draws the order of the batches.
     precision : torch.dtype or Precision, default=torch.float32
@@ -85,7 +85,7 @@ class RetrievalNet(NeuralNet):
         """Fetch whole batches instead of one row at a time."""
         if not training:
             return dataset
-        batches = BalancedBatches(len(dataset), self.batch_size, self.shuffle)
+        batches = BalancedBatchSampler(len(dataset), self.batch_size, self.shuffle)
         # A generator of its own, because a loader without one draws from torch's global one.
         return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, generator=torch.Generator())
 

@@ -15,11 +15,11 @@ from sk_b2s.preprocessing._windows import Windows
 SHARE = 0.6  # of a GPU's free memory, for signals; the rest is for weights, activations and scores
 
 
-class Resident(Windows):
+class ResidentWindows(Windows):
     """Windows whose signals lie on a device, one after another, so that a batch is one gather there.
 
     To the outside the same array as before. Subsets share the signals; they are freed with the last of
-    them. :func:`keep_on` makes them where there is room.
+    them. :func:`keep_on_device` makes them where there is room.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Resident(Windows):
     Examples
     --------
     >>> windows = Windows([np.arange(20, dtype="f4").reshape(10, 2)], [0, 0, 0], [0, 2, 7], 3, sfreq=100)
-    >>> Resident(windows, "cpu")[1:].gather([1])
+    >>> ResidentWindows(windows, "cpu")[1:].gather([1])
     tensor([[[14., 16., 18.],
              [15., 17., 19.]]])
     """
@@ -82,7 +82,7 @@ class Resident(Windows):
         torch.index_select(self.memory, 0, samples.flatten(), out=memory.flatten(0, 1))
 
 
-def keep_on(device, *parts, room=None):
+def keep_on_device(device, *parts, room=None):
     """Keep windows on a GPU as long as there is room; what does not fit is sent batch by batch.
 
     Parameters
@@ -97,14 +97,14 @@ def keep_on(device, *parts, room=None):
     Returns
     -------
     parts : list of Windows
-        :class:`Resident` where they fit.
+        :class:`ResidentWindows` where they fit.
     """
     room = _room(device) if room is None else room
     kept = []
     for windows in parts:
         n_bytes = 4 * windows.shape[1] * sum(windows.signals[i].shape[0] for i in np.unique(windows.which))
         if n_bytes <= room:
-            windows, room = Resident(windows, device), room - n_bytes
+            windows, room = ResidentWindows(windows, device), room - n_bytes
         kept.append(windows)
     return kept
 

@@ -23,7 +23,7 @@ class SpeechModule(nn.Module):
 
     The convolutions of the :class:`~sk_b2s.nn.BrainModule`, with dilations 1, 2, 4, 8, 16, 1,
     ... and a gate after every second one, on the other side of the contrast. The last convolution
-    is bare: no normalisation, activation or gate, and not residual.
+    is bare: no normalization, activation or gate, and not residual.
 
     It runs at the features' own rate, so what it sees in seconds depends on that: the paper's 120 Hz
     makes 1.1 s of ten layers, 50 Hz makes 2.7 s. Windows end in zeros, as the brain's do.

@@ -9,7 +9,7 @@ from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 
 from sk_b2s._utils._validation import table_of
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._split import StimulusLeakWarning
 from sk_b2s.preprocessing._fingerprint import row_hashes
 
@@ -82,7 +82,7 @@ def _n_shared(y, train, valid):
     """Count the validation rows whose stimulus is, in part, one of training."""
     table = table_of(y)
     if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
-        return int(SoundIntervals.from_table(table.iloc[train]).touches(table.iloc[valid]).sum())
+        return int(StimulusIntervals.from_table(table.iloc[train]).touches(table.iloc[valid]).sum())
     if isinstance(y, np.ndarray):
         return int(np.isin(row_hashes(y[valid]), row_hashes(y[train])).sum())
     return 0

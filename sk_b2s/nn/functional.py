@@ -181,7 +181,7 @@ def clip_loss(
 
     with :math:`s_{ij}` the :func:`~sk_b2s.metrics.similarity` of window i and the sound of window j,
     :math:`P_i` the right and :math:`N_i` the wrong answers. There is a softmax over candidates only,
-    not over windows, and no temperature: estimates are not normalised, so their length takes its
+    not over windows, and no temperature: estimates are not normalized, so their length takes its
     place.
 
     Equal sounds score equally, so "positive" is "keep" less the logarithm of their number: only

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.plotting._style import COLOURS, MUTED, axes_of, tidy
+from sk_b2s.plotting._style import COLORS, MUTED, axes_of, tidy
 
-HUES = {"aligned": COLOURS[2], "off": COLOURS[1], "cannot tell": MUTED}
+HUES = {"aligned": COLORS[2], "off": COLORS[1], "cannot tell": MUTED}
 
 
 @with_visible_text
@@ -27,7 +27,7 @@ def plot_alignment(found, most=24, ax=None):
     Returns
     -------
     ax : matplotlib.axes.Axes
-        The power of the response by lag, each curve scaled to its largest value, in the colour of its verdict. The band
+        The power of the response by lag, each curve scaled to its largest value, in the color of its verdict. The band
         is where a response to sound belongs; a mark on the curve is its offset from there.
 
     Raises
@@ -56,9 +56,9 @@ def plot_alignment(found, most=24, ax=None):
         ylim=(-0.2, len(shown)), xlim=(lags[0], lags[-1]), xlabel="lag of the brain after the sound (s)",
         title=_title(rows, len(shown)),
     )  # fmt: skip
-    for kind, colour in HUES.items():
+    for kind, color in HUES.items():
         if (shown["verdict"].str.split(" by ").str[0] == kind).any():
-            ax.fill_between([], [], color=colour, alpha=0.7, label=kind)
+            ax.fill_between([], [], color=color, alpha=0.7, label=kind)
     ax.legend(frameon=False, loc="upper right", fontsize="small")
     tidy(ax, grid="x")
     return ax

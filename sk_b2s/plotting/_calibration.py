@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.evaluation._results._amounts import AMOUNT, said_minutes
+from sk_b2s.evaluation._results._amounts import AMOUNT, format_minutes
 from sk_b2s.evaluation._statistics import of_decoders
 from sk_b2s.plotting._scores import named_score, scores_over
-from sk_b2s.plotting._style import COLOURS, MUTED, axes_of, colours, percent, spread, tidy
+from sk_b2s.plotting._style import COLORS, MUTED, axes_of, colors, percent, spread, tidy
 
-MARKERS = "osD^vPX"  # so that lines are told apart without colour
+MARKERS = "osD^vPX"  # so that lines are told apart without color
 
 
 @with_visible_text
@@ -55,10 +55,10 @@ def plot_adaptation(results, score="top_k", ax=None):
     ax = axes_of(ax, figsize=(max(6.4, 1.0 * len(amounts)), 4.8))
     _draw_chance(ax, table, amounts)
     shifts = spread(len(names), 0.24)
-    for at, (name, colour) in enumerate(colours(names).items()):
+    for at, (name, color) in enumerate(colors(names).items()):
         own = table.loc[name].sort_index()
         place = np.searchsorted(amounts, own.index.to_numpy(float)) + shifts[at]
-        style = "-" if at < len(COLOURS) else "--"  # where colours come again
+        style = "-" if at < len(COLORS) else "--"  # where colors come again
         whole, label = (own["n_subjects"] == n_people).to_numpy(), name
         for some, options in ((whole, {}), (~whole, {"markerfacecolor": "white", "linestyle": "none"})):
             if some.any():
@@ -68,7 +68,7 @@ def plot_adaptation(results, score="top_k", ax=None):
                     "label": label,
                     **options,
                 }
-                ax.errorbar(place[some], own["score"][some], own["sem"][some], color=colour, markersize=6,
+                ax.errorbar(place[some], own["score"][some], own["sem"][some], color=color, markersize=6,
                             linewidth=1.8, capsize=3, zorder=3, **options)  # fmt: skip
                 label = None
     places = np.arange(len(amounts))
@@ -115,7 +115,7 @@ def _warn_of_fewer(table, n_people):
         name, minutes = fewer.index[0]
         warnings.warn(
             f"{len(fewer)} of {len(table)} points are means over fewer than {n_people} people and drawn hollow, the "
-            f"first {name!r}{said_minutes([minutes])[0]}, over {fewer['n_subjects'].iloc[0]}: finish the benchmark, or "
+            f"first {name!r}{format_minutes([minutes])[0]}, over {fewer['n_subjects'].iloc[0]}: finish the benchmark, or "
             f"leave the same people out everywhere.",
             stacklevel=3,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sk_b2s.plotting._style import COLOURS, MUTED, axes_of, chance_line, tidy
+from sk_b2s.plotting._style import COLORS, MUTED, axes_of, chance_line, tidy
 
 CROSS_ENTROPY = "cross-entropy (nats)"
 STILL_FALLING = ", the last: it still fell, so a larger max_epochs may be better"
@@ -44,7 +44,7 @@ def plot_history(history, ax=None):
     lines = own.plot(
         epochs,
         history[:, "train_loss"],
-        color=COLOURS[0],
+        color=COLORS[0],
         linewidth=1.8,
         label=f"training {name}, over a batch",
     )
@@ -53,7 +53,7 @@ def plot_history(history, ax=None):
         lines += ax.plot(
             epochs,
             valid,
-            color=COLOURS[1],
+            color=COLORS[1],
             linewidth=1.8,
             label=f"validation {CROSS_ENTROPY}, over {n} segments",
         )
@@ -64,7 +64,7 @@ def plot_history(history, ax=None):
     ax.set(xlabel="epoch", ylabel=CROSS_ENTROPY if own is not ax else name, title="Training")
     tidy(ax)
     if own is not ax:
-        own.set_ylabel(name, color=COLOURS[0])
+        own.set_ylabel(name, color=COLORS[0])
         own.spines["top"].set_visible(False)
     lines += [line for line in ax.lines if line not in lines]
     ax.legend(handles=lines, frameon=False)

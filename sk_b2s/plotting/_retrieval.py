@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import plain_text, with_visible_text
-from sk_b2s.decoding._retrieval_result import Retrieval
+from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._words import word_probabilities
-from sk_b2s.plotting._style import COLOURS, MUTED, axes_of, percent, tidy
+from sk_b2s.plotting._style import COLORS, MUTED, axes_of, percent, tidy
 
 # --- ranks -----------------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ def plot_ranks(answers, bins=20, ax=None):
 
     Parameters
     ----------
-    answers : Retrieval
+    answers : RetrievalResult
         What a decoder answered.
     bins : int, default=20
         Bars, of as equally many ranks as can be.
@@ -61,7 +61,7 @@ def plot_ranks(answers, bins=20, ax=None):
     """
     edges, share, chance = rank_shares(answers.ranks, answers.n_candidates, bins)
     ax = axes_of(ax)
-    ax.bar(edges[:-1], share, np.diff(edges), align="edge", color=COLOURS[0], edgecolor="none", alpha=0.85)
+    ax.bar(edges[:-1], share, np.diff(edges), align="edge", color=COLORS[0], edgecolor="none", alpha=0.85)
     ax.stairs(chance, edges, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.4, baseline=None, label="chance")
     ax.set(xlim=(0, answers.n_candidates), xlabel=f"rank of the segment heard among {answers.n_candidates} (0 is best)",
            ylabel="share of windows", title=f"{len(answers.ranks)} windows, median relative rank "
@@ -78,7 +78,7 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
 
     Parameters
     ----------
-    ranks : Retrieval or array-like of int of shape (n_windows,)
+    ranks : RetrievalResult or array-like of int of shape (n_windows,)
         Answers of a decoder, or ranks of what was heard, 0 is best (:meth:`~sk_b2s.BrainEncoder.ranks`).
     n_candidates : int, default=None
         How many candidates there were; answers know it.
@@ -92,7 +92,7 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
     ax : matplotlib.axes.Axes
         Chance is drawn once for each number of candidates.
     """
-    if isinstance(ranks, Retrieval):
+    if isinstance(ranks, RetrievalResult):
         ranks, n_candidates = ranks.ranks, ranks.n_candidates
     ax = axes_of(ax)
     k = np.arange(1, n_candidates + 1)
@@ -102,7 +102,7 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
         ax.plot(k, k / n_candidates, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.4,
                 label="chance" if not drawn else f"chance, {n_candidates} candidates")  # fmt: skip
     n_curves = len(ax.lines) - len([line for line in ax.lines if line.get_label().startswith("chance")])
-    ax.plot(k, accuracy, label=label, color=COLOURS[n_curves % len(COLOURS)], linewidth=1.8)
+    ax.plot(k, accuracy, label=label, color=COLORS[n_curves % len(COLORS)], linewidth=1.8)
     ax.set(xscale="log", xlabel="k", ylabel="top-k accuracy", ylim=(0, 1), title=f"{n_candidates} candidates")
     ax.xaxis.set_major_formatter("{x:g}")
     percent(ax.yaxis)
@@ -119,7 +119,7 @@ def longest_sentence(answers, by="sequence"):
 
     Parameters
     ----------
-    answers : Retrieval
+    answers : RetrievalResult
     by : str, default="sequence"
         Column that tells sentences apart; without it all windows of a person are one.
 
@@ -145,7 +145,7 @@ def plot_similarity(answers, rows=None, most=24, ax=None):
 
     Parameters
     ----------
-    answers : Retrieval
+    answers : RetrievalResult
         What a decoder answered.
     rows : array-like of int, default=None
         Windows to show; the longest sentence of one person by default.
@@ -158,7 +158,7 @@ def plot_similarity(answers, rows=None, most=24, ax=None):
     -------
     ax : matplotlib.axes.Axes
         A row for each window, a column for each segment of the same sentence in the same order; a ring about what
-        was heard, a dot on the best of the row. Colours are standard deviations from the mean of the window over
+        was heard, a dot on the best of the row. Colors are standard deviations from the mean of the window over
         *all* candidates. The title counts the dots in rings, beside how many a guess would have.
 
     Raises
@@ -208,7 +208,7 @@ def word_confusions(answers, n_words=12):
 
     Parameters
     ----------
-    answers : Retrieval
+    answers : RetrievalResult
         Whose candidates have a ``word``.
     n_words : int, default=12
         Words shown, those heard in most windows.
@@ -242,7 +242,7 @@ def plot_words(answers, n_words=12, ax=None):
 
     Parameters
     ----------
-    answers : Retrieval
+    answers : RetrievalResult
         Whose candidates have a ``word``.
     n_words : int, default=12
         Words shown, those heard in most windows.

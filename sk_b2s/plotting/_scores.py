@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.decoding._retrieval_result import Retrieval
+from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._controls._verdicts import BELOW, LEAKS
 from sk_b2s.evaluation._curves import highest_at_end
-from sk_b2s.evaluation._results._amounts import amounts_in, said_minutes
+from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
 from sk_b2s.evaluation._statistics import (
+    average_over_subjects,
     compare_estimators,
     mean_and_sem,
-    null_over_people,
+    null_over_subjects,
     of_decoders,
-    over_people,
-    people_means,
     subject_means,
+    subject_score_means,
 )
-from sk_b2s.plotting._style import COLOURS, MUTED, axes_of, chance_line, colours, percent, spread, tidy
+from sk_b2s.plotting._style import COLORS, MUTED, axes_of, chance_line, colors, percent, spread, tidy
 
 HALVES = ("median_relative_rank", "match_mismatch", "accuracy")  # whose chance is a half
 UNITS = {
@@ -62,7 +62,7 @@ def named_score(results, score="top_k"):
     return names.get(score, f"top-{n} accuracy" if n.isdigit() else score.replace("_", " "))
 
 
-def labelled(results):
+def labeled(results):
     """Rows that did not fail, with ``label``: the estimator, and condition, k and calibration where there are several.
 
     Parameters
@@ -81,12 +81,12 @@ def labelled(results):
     if "k" in results and results["k"].nunique() > 1:
         label = label + results["k"].map(", k = {:.0f}".format)
     for column in amounts_in(results):
-        label = label + said_minutes(results[column])
+        label = label + format_minutes(results[column])
     return results.assign(label=label)
 
 
 def scores_over(results, score="top_k", by=("label",)):
-    r"""Mean over people of a score, its chance and its null, as :func:`~sk_b2s.summarise` counts them.
+    r"""Mean over people of a score, its chance and its null, as :func:`~sk_b2s.summarize` counts them.
 
     A person counts once, whatever its folds, windows and seeds.
 
@@ -108,12 +108,14 @@ def scores_over(results, score="top_k", by=("label",)):
     """
     by = list(by)
     rows = results.assign(score=results[score], chance=_chance(results, score))
-    table = over_people(people_means(rows, ["score", "chance"], [*dict.fromkeys([*by, "subject"])]), by)
+    table = average_over_subjects(
+        subject_score_means(rows, ["score", "chance"], [*dict.fromkeys([*by, "subject"])]), by
+    )
     table = table.drop(columns="chance_sem").rename(columns={"score_sem": "sem"})
     null = ["null_low", "null_mean", "null_high"]
     if score != "top_k" or not set(null) <= set(rows):
         return table.assign(**dict.fromkeys(null, np.nan))
-    return table.join(null_over_people(rows, by)[null])
+    return table.join(null_over_subjects(rows, by)[null])
 
 
 def _chance(rows, score):
@@ -165,7 +167,7 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
 
     Parameters
     ----------
-    scores : DataFrame or dict of str to Retrieval
+    scores : DataFrame or dict of str to RetrievalResult
         The table of :func:`~sk_b2s.benchmark` (a row for each score, with ``estimator`` and ``subject``); or
         accuracies between 0 and 1, one row for each subject, one column for each decoder; or what each decoder
         answered, with equal ``k`` and as many candidates.
@@ -193,11 +195,11 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
         if len(levels) > 1:
             raise ValueError(f"the answers must have one chance level to be compared, got {sorted(levels)}.")
         chance = levels.pop() if chance is None else chance
-        ks = {answers.k for answers in scores.values() if isinstance(answers, Retrieval)}
+        ks = {answers.k for answers in scores.values() if isinstance(answers, RetrievalResult)}
         name = f"top-{ks.pop()} accuracy" if len(ks) == 1 else name
         scores = pd.DataFrame({label: answers.per_subject() for label, answers in scores.items()})
     elif {"estimator", "subject"} <= set(scores):
-        rows = labelled(of_decoders(scores))
+        rows = labeled(of_decoders(scores))
         null, name = scores_over(rows, score), named_score(rows, score)
         chance = null["chance"].to_numpy() if chance is None else chance
         scores = scores_over(rows, score, ["label", "subject"])["score"].unstack("label")[list(null.index)]
@@ -209,11 +211,11 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
         _null_of(ax, place, null["null_low"], null["null_high"], 0.3)
     _chances(ax, place, np.broadcast_to(chance, len(place)), 0.3)
     ax.plot(place, scores.to_numpy().T, color=MUTED, alpha=0.35, linewidth=0.8, zorder=1.6)
-    for x, (decoder, colour) in zip(place, colours(scores).items(), strict=True):
+    for x, (decoder, color) in zip(place, colors(scores).items(), strict=True):
         values = scores[decoder].to_numpy(float)
-        ax.scatter(np.full(len(values), x), values, s=26, color=colour, alpha=0.65, linewidth=0, zorder=2)
+        ax.scatter(np.full(len(values), x), values, s=26, color=color, alpha=0.65, linewidth=0, zorder=2)
         if len(values) > 1:
-            ax.errorbar(x + 0.14, np.nanmean(values), pd.Series(values).sem(), fmt="D", markersize=6, color=colour,
+            ax.errorbar(x + 0.14, np.nanmean(values), pd.Series(values).sem(), fmt="D", markersize=6, color=color,
                         capsize=4, linewidth=1.8, zorder=3)  # fmt: skip
     ax.set(
         xticks=place, xticklabels=[fill(str(label), 18) for label in scores], xlim=(-0.5, len(place) - 0.5),
@@ -247,17 +249,17 @@ def plot_subjects(results, score="top_k", ax=None):
     -------
     ax : matplotlib.axes.Axes
     """
-    rows = labelled(of_decoders(results))
+    rows = labeled(of_decoders(results))
     table = scores_over(rows, score, ["label", "subject"])
     people, labels = list(pd.unique(rows["subject"])), list(pd.unique(rows["label"]))
     ax = axes_of(ax, figsize=(max(6.0, 1.5 + len(people) * (0.3 + 0.12 * len(labels))), 4.2))
     places, chances = [], []
     width = min(0.22, 0.7 / len(labels))
-    for (label, colour), shift in zip(colours(labels).items(), spread(len(labels), 0.7), strict=True):
+    for (label, color), shift in zip(colors(labels).items(), spread(len(labels), 0.7), strict=True):
         own = table.loc[label].reindex(people)
         place = np.arange(len(people)) + shift
         _null_of(ax, place, own["null_low"], own["null_high"], 0.4 * width)
-        ax.scatter(place, own["score"], s=42, color=colour, linewidth=0, label=label, zorder=3)
+        ax.scatter(place, own["score"], s=42, color=color, linewidth=0, label=label, zorder=3)
         places += list(place)
         chances += list(own["chance"])
     _chances(ax, places, chances, 0.5 * width)
@@ -307,9 +309,9 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
     for at, row in zip(place, table.itertuples(), strict=True):
         difference = (means[row.estimator] - means[row.reference]).to_numpy()
         ax.scatter(
-            difference, at + spread(len(difference), 0.2), s=22, color=COLOURS[0], alpha=0.55, linewidth=0
+            difference, at + spread(len(difference), 0.2), s=22, color=COLORS[0], alpha=0.55, linewidth=0
         )
-        ax.errorbar(row.mean_difference, at + 0.28, xerr=row.sem, fmt="D", markersize=6, color=COLOURS[1], capsize=4,
+        ax.errorbar(row.mean_difference, at + 0.28, xerr=row.sem, fmt="D", markersize=6, color=COLORS[1], capsize=4,
                     linewidth=1.8, zorder=3)  # fmt: skip
         said = f"p = {row.p_holm:.2g} (least possible {row.smallest_p_holm:.2g})"
         said += f"\nbetter in {row.n_better} of {row.n_subjects}"
@@ -340,21 +342,21 @@ def plot_controls(results, ax=None):
         A row for each control. Those at whose score a leak would show are named "must be at chance", those that
         leak or are below their null are marked.
     """
-    rows = labelled(results)
+    rows = labeled(results)
     if "pool" in rows and (rows["pool"] == "all").any():
         rows = rows[rows["pool"] == "all"]
     table = scores_over(rows, "top_k", ["control", "label"])
     names, labels = list(pd.unique(rows["control"])), list(pd.unique(rows["label"]))
     height = min(0.22, 0.7 / len(labels))
     ax = axes_of(ax, figsize=(7.5, 1.3 + len(names) * (0.3 + 0.16 * len(labels))))
-    for (label, colour), shift in zip(colours(labels).items(), spread(len(labels), 0.7), strict=True):
+    for (label, color), shift in zip(colors(labels).items(), spread(len(labels), 0.7), strict=True):
         known = [name for name in names if (name, label) in table.index]
         own = table.loc[[(name, label) for name in known]]
         place = np.array([names.index(name) for name in known]) + shift
         _null_of(ax, place, own["null_low"], own["null_high"], 0.42 * height, across=True)
         ax.vlines(own["chance"], place - 0.5 * height, place + 0.5 * height, color=MUTED, linewidth=2,
                   label="chance" if shift == spread(len(labels), 0.7)[0] else "_chance")  # fmt: skip
-        ax.errorbar(own["score"], place, xerr=own["sem"], fmt="o", markersize=6, color=colour, capsize=3,
+        ax.errorbar(own["score"], place, xerr=own["sem"], fmt="o", markersize=6, color=color, capsize=3,
                     label=label, zorder=3)  # fmt: skip
         verdict = rows[rows["label"] == label].groupby("control")["verdict"].first()
         for name, at, x in zip(known, place, own["score"] + own["sem"].fillna(0), strict=True):
@@ -382,7 +384,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     Parameters
     ----------
     curve : DataFrame of shape (n_rows, ...)
-        Of :func:`~sk_b2s.learning_curve`, :func:`~sk_b2s.accuracy_by` or :func:`~sk_b2s.decision_accuracy`.
+        Of :func:`~sk_b2s.retrieval_learning_curve`, :func:`~sk_b2s.retrieval_validation_curve` or :func:`~sk_b2s.attention_decision_accuracy`.
     x : str, default=None
         Column of the abscissa: "value", "length", "minutes" or "n_subjects", whichever there is by default.
     score : str, default=None
@@ -390,7 +392,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     label : str, default=None
         Name of the curve, where several share the axes.
     ax : matplotlib.axes.Axes, default=None
-        Where to draw; new axes by default. A further curve on the same axes takes the next colour.
+        Where to draw; new axes by default. A further curve on the same axes takes the next color.
 
     Returns
     -------
@@ -418,9 +420,9 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
         people, means = (table.reindex(pd.unique(curve[x])) for table in (people, means))
     new, ax = ax is None or not ax.has_data(), axes_of(ax)
     place = people.index.to_numpy(float) if is_number else np.arange(len(people))
-    colour = COLOURS[len(ax.containers) % len(COLOURS)]
-    ax.plot(place, people.to_numpy(), color=colour, alpha=0.25, linewidth=0.9)
-    ax.errorbar(place, means["mean"], means["sem"], fmt="o-" if is_number else "D", color=colour, markersize=6,
+    color = COLORS[len(ax.containers) % len(COLORS)]
+    ax.plot(place, people.to_numpy(), color=color, alpha=0.25, linewidth=0.9)
+    ax.errorbar(place, means["mean"], means["sem"], fmt="o-" if is_number else "D", color=color, markersize=6,
                 linewidth=1.8, capsize=3, label=label, zorder=3)  # fmt: skip
     if new and means["chance"].notna().all():
         ax.plot(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-# Okabe and Ito's colours, https://jfly.uni-koeln.de/color, without black and yellow: lines on paper and on black.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Okabe and Ito's colors, https://jfly.uni-koeln.de/color, without black and yellow: lines on paper and on black.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MUTED = "#808080"  # seen on white and on black: chance, nulls and single people
 ALPHA = 0.25
 
@@ -28,8 +28,8 @@ def axes_of(ax, **size):
     return plt.subplots(layout="constrained", **size)[1] if ax is None else ax
 
 
-def colours(names):
-    """Give each name a colour; after six they come again.
+def colors(names):
+    """Give each name a color; after six they come again.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ def colours(names):
 
     Returns
     -------
-    colours : dict of str to str
+    colors : dict of str to str
 
     Examples
     --------
-    >>> colours(["ridge", "clip"])
+    >>> colors(["ridge", "clip"])
     {'ridge': '#0072b2', 'clip': '#d55e00'}
     """
-    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
+    return {name: COLORS[place % len(COLORS)] for place, name in enumerate(names)}
 
 
 def chance_line(ax, chance, label=None, **options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._estimators import decoder_of, levels
+from sk_b2s._utils._estimators import decoder_of, iter_nested
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.plotting._style import axes_of
 
@@ -27,7 +27,7 @@ def places_of(values, positions):
     -------
     values : ndarray of shape (n_places,)
     places : ndarray of shape (n_places, 2)
-        In metres from the middle of a head of 9.5 cm.
+        In meters from the middle of a head of 9.5 cm.
 
     Raises
     ------
@@ -62,11 +62,11 @@ def plot_topography(values, positions, label="", limits=None, diverging=None, ax
     positions : array-like of shape (n_channels, 2)
         Places in [0, 1]², as ``Windows.positions[0]`` holds them; NaN where unknown.
     label : str, default=""
-        What the values are, with their unit; stands at the colour bar.
+        What the values are, with their unit; stands at the color bar.
     limits : (float, float), default=None
-        Values of the first and last colour; the range of the values by default.
+        Values of the first and last color; the range of the values by default.
     diverging : bool, default=None
-        Whether zero is the middle of the colours. None: where there are values on either side of it.
+        Whether zero is the middle of the colors. None: where there are values on either side of it.
     ax : matplotlib.axes.Axes, default=None
         Where to draw; new axes by default.
 
@@ -91,7 +91,7 @@ def plot_topography(values, positions, label="", limits=None, diverging=None, ax
     low, high = (values.min(), values.max()) if limits is None else limits
     if diverging and limits is None:
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
-    high = high if high > low else low + 1e-9  # nothing differs: one colour
+    high = high if high > low else low + 1e-9  # nothing differs: one color
     ax = axes_of(ax, figsize=(4.6, 3.8))
     picture, _ = mne.viz.plot_topomap(
         values, places, ch_type="eeg", axes=ax, show=False, cmap="PuOr_r" if diverging else "viridis",
@@ -127,7 +127,7 @@ def attention_map(encoder, positions, virtual=None):
     """
     import torch
 
-    decoder, _ = decoder_of(list(levels(encoder))[-1])
+    decoder, _ = decoder_of(list(iter_nested(encoder))[-1])
     attention = getattr(decoder.net_.module_, "spatial_attention", None) if hasattr(decoder, "net_") else None
     if attention is None:
         raise ValueError(
@@ -164,7 +164,7 @@ def plot_attention(encoder, positions, virtual=None, ax=None):
     Returns
     -------
     ax : matplotlib.axes.Axes
-        Colours are attention times what even attention would give, one.
+        Colors are attention times what even attention would give, one.
 
     Raises
     ------

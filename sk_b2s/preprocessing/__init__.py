@@ -5,7 +5,7 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
-        "_covariance_alignment": ["CovarianceRecentring"],
+        "_covariance_alignment": ["CovarianceAlignment"],
         "_epocher": ["Epocher"],
         "_scalers": ["FeatureScaler", "RobustChannelScaler"],
         "_segments": ["make_segments"],

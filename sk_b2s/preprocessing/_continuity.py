@@ -10,7 +10,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._text import shorten
-from sk_b2s.events._stimuli import sound_name
+from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.events._table_times import clock_rate
 from sk_b2s.io._raw._gaps import describe_gaps
 from sk_b2s.io._raw._identity import recording_state
@@ -172,7 +172,7 @@ def _note(recording, sounds, gaps):
         later &= far
     if not (over | later).any():
         return ""
-    names = np.array([sound_name(sound) for sound in sounds["sound"]], object)
+    names = np.array([stimulus_name(sound) for sound in sounds["sound"]], object)
     texts = [describe_gaps([gap for gap in gaps if gap.onset in places])]
     if over.any():
         texts.append(

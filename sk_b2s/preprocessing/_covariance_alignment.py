@@ -23,7 +23,7 @@ STEPS, CLOSE = 50, 1e-9  # of the iteration for the geometric mean
 class _Mix:
     """Step batch -> K batch, with one matrix for each signal, or one for all."""
 
-    reports_constant = True  # CovarianceRecentring has looked at the channels before they were mixed
+    reports_constant = True  # CovarianceAlignment has looked at the channels before they were mixed
 
     def __init__(self, matrices):
         self.matrices = torch.as_tensor(matrices, dtype=torch.float32)
@@ -40,7 +40,7 @@ def mean_covariance(covariances, mean="euclidean"):
     r"""Mean of covariances: of their entries, or the point nearest to all by the affine-invariant distance.
 
     The Riemannian mean [1]_ is the C for which :math:`\sum_i \log(C^{-1/2} C_i C^{-1/2}) = 0`. Single windows with
-    an artefact weigh less in it. It is taken within the directions that the Euclidean mean has.
+    an artifact weigh less in it. It is taken within the directions that the Euclidean mean has.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ def mean_covariance(covariances, mean="euclidean"):
     values, vectors = np.linalg.eigh(euclidean)
     basis = vectors[:, values > RANK * values[-1]]
     inside = basis.T @ covariances @ basis
-    centre = inside.mean(0)
+    center = inside.mean(0)
     for _ in range(STEPS):
-        root, inverse = _power(centre, 0.5), _power(centre, -0.5)
+        root, inverse = _power(center, 0.5), _power(center, -0.5)
         tangent = _logarithm(inverse @ inside @ inverse).mean(0)
-        centre = root @ _exponential(tangent) @ root
+        center = root @ _exponential(tangent) @ root
         if np.linalg.norm(tangent) < CLOSE * np.sqrt(len(tangent)):
             break
-    return basis @ centre @ basis.T
+    return basis @ center @ basis.T
 
 
 def whitener(covariance, shrinkage=0.1):
@@ -123,7 +123,7 @@ def whitener(covariance, shrinkage=0.1):
 def riemannian_distance(a, b, shrinkage=0.1):
     r"""Affine-invariant distance of two covariances: how unlike two recordings are.
 
-    :math:`\sqrt{\sum_i \log^2 \lambda_i}` with the generalised eigenvalues :math:`\lambda_i` of the two [1]_. It is the
+    :math:`\sqrt{\sum_i \log^2 \lambda_i}` with the generalized eigenvalues :math:`\lambda_i` of the two [1]_. It is the
     same whatever invertible mixture of the channels both are seen through. Both are shrunk towards their mean
     variance first, so that directions which a reference or a projection took away count as quiet, not as far.
 
@@ -154,14 +154,14 @@ def riemannian_distance(a, b, shrinkage=0.1):
     return float(np.linalg.norm(np.log(scipy.linalg.eigvalsh(*shrunk))))
 
 
-class CovarianceRecentring(TransformerMixin, BaseEstimator):
+class CovarianceAlignment(TransformerMixin, BaseEstimator):
     r"""Whiten each recording by the mean covariance of its own windows (Euclidean alignment [1]_ and kin [2]_).
 
     ``x' = R^{-1/2} x``: afterwards the mean covariance of every recording is the identity in the directions
     it has, so what differs between people and days in how strongly and how jointly sensors move is gone before
     anything is learnt. It needs no labels: like :class:`~sk_b2s.RobustChannelScaler` it takes the statistics of a
     recording from windows laid side by side over the part in which sound is heard, a test recording's from
-    itself. Put it after that scaler, whose clipping keeps artefacts out of the covariance. A plain array is one
+    itself. Put it after that scaler, whose clipping keeps artifacts out of the covariance. A plain array is one
     unnamed recording, whose statistics are learnt in ``fit``.
 
     Parameters
@@ -201,7 +201,7 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
     --------
     >>> rng = np.random.default_rng(0)
     >>> X = np.einsum("ij,njt->nit", rng.standard_normal((3, 3)), rng.standard_normal((50, 3, 100)))
-    >>> white = CovarianceRecentring(shrinkage=0).fit_transform(X)
+    >>> white = CovarianceAlignment(shrinkage=0).fit_transform(X)
     >>> np.abs(np.cov(np.moveaxis(white, 1, 0).reshape(3, -1))).round(1)
     array([[1., 0., 0.],
            [0., 1., 0.],
@@ -230,7 +230,7 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        self : CovarianceRecentring
+        self : CovarianceAlignment
         """
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
@@ -265,7 +265,7 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
         X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
         if not hasattr(self, "matrix_"):
             raise ValueError(
-                "this CovarianceRecentring was fitted on Windows; fit it on an array before it transforms one."
+                "this CovarianceAlignment was fitted on Windows; fit it on an array before it transforms one."
             )
         return np.einsum("ij,nj...->ni...", self.matrix_.astype(X.dtype), X)
 
@@ -276,7 +276,7 @@ class CovarianceRecentring(TransformerMixin, BaseEstimator):
         if X.shape[2] < 2:  # rows of one time are windows of a recording all the same
             X = np.moveaxis(X, 0, 2).reshape(1, X.shape[1], -1)
         if X.shape[0] * X.shape[2] < 2:
-            raise ValueError("CovarianceRecentring needs 2 samples of a recording or more, got 1 sample.")
+            raise ValueError("CovarianceAlignment needs 2 samples of a recording or more, got 1 sample.")
         X = X - X.mean((0, 2), keepdims=True)
         covariances = X @ X.transpose(0, 2, 1) / X.shape[2]
         return whitener(mean_covariance(covariances, self.mean), self.shrinkage)

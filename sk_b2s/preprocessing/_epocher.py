@@ -96,7 +96,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         file that :func:`mne.channels.read_custom_montage` reads. A dict gives them by study, the others none.
     bads : {"mask", "interpolate"}, default="mask"
         Channels marked bad are made zero and lose their position, so that spatial attention does not
-        see them, or are interpolated by MNE from their neighbours.
+        see them, or are interpolated by MNE from their neighbors.
     raw_hook : callable or None, default=None
         ``raw_hook(raw) -> raw`` is called on each opened recording before anything else (ICA, SSS,
         CTF compensation). An importable function, so that it can be sent to workers. In the cache its own

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import shorten
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._stimuli import sound_name
+from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.events._table_times import clock_rate
 from sk_b2s.io._raw._gaps import IS_GAP
 from sk_b2s.io._raw._recordings import Extent, read_extent
@@ -210,9 +210,9 @@ def _lost_sounds(events, anchors, free, anchor):
     everywhere = ~played["sound"].isin(set(kept["sound"]))
     pairs = set(zip(kept["sound"], kept["recording"], strict=True))
     here = [pair not in pairs for pair in zip(played["sound"], played["recording"], strict=True)]
-    names = [repr(sound_name(sound)) for sound in pd.unique(played.loc[everywhere, "sound"])]
+    names = [repr(stimulus_name(sound)) for sound in pd.unique(played.loc[everywhere, "sound"])]
     names += [
-        f"{sound_name(row.sound)!r} in {Path(row.recording).name!r}"
+        f"{stimulus_name(row.sound)!r} in {Path(row.recording).name!r}"
         for row in played[~everywhere & np.array(here, bool)].itertuples()
     ]
     return f" No window is left of the sounds {shorten(names, NAMED)}." if names else ""

@@ -18,17 +18,17 @@ BATCH_VALUES = 2**24  # numbers of one batch of features, 128 MiB in double prec
 
 
 class Affine:
-    """Step (batch - centre) / scale, then clip; one row of centre and scale for each signal, or one for all."""
+    """Step (batch - center) / scale, then clip; one row of center and scale for each signal, or one for all."""
 
-    def __init__(self, centre, scale, clip=None, reports_constant=False):
-        self.centre = torch.as_tensor(centre, dtype=torch.float32)
+    def __init__(self, center, scale, clip=None, reports_constant=False):
+        self.center = torch.as_tensor(center, dtype=torch.float32)
         self.scale = torch.as_tensor(scale, dtype=torch.float32)
         self.clip = clip
         self.reports_constant = reports_constant
 
     def __call__(self, batch, which):
-        rows = torch.from_numpy(which) if len(self.centre) > 1 else torch.zeros(1, dtype=torch.int64)
-        batch -= self.centre[rows].to(batch.device)[:, :, None]
+        rows = torch.from_numpy(which) if len(self.center) > 1 else torch.zeros(1, dtype=torch.int64)
+        batch -= self.center[rows].to(batch.device)[:, :, None]
         batch /= self.scale[rows].to(batch.device)[:, :, None]
         return batch if self.clip is None else batch.clamp_(-self.clip, self.clip)
 
@@ -72,7 +72,7 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
     so a test recording is scaled by itself. A plain array is one unnamed recording, whose statistics
     are learnt in ``fit``.
 
-    Clipping is what makes the paper's network learn at all from recordings with artefacts: without
+    Clipping is what makes the paper's network learn at all from recordings with artifacts: without
     it top-10 accuracy fell from 43 to 10 % on average (its Table 4).
 
     Parameters
@@ -167,20 +167,20 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
             raise ValueError(
                 "this scaler was fitted on Windows; fit it on an array before it transforms one."
             )
-        centre, scale = (_column(v, X.ndim).astype(X.dtype) for v in (self.center_, self.scale_))
-        X = (X - centre) / scale
+        center, scale = (_column(v, X.ndim).astype(X.dtype) for v in (self.center_, self.scale_))
+        X = (X - center) / scale
         return X if self.clip is None else np.clip(X, -self.clip, self.clip)
 
     def _step(self, windows):
         n_signals, n_channels = len(windows.signals), windows.shape[1]
-        centre, scale = np.zeros((n_signals, n_channels)), np.ones((n_signals, n_channels))
+        center, scale = np.zeros((n_signals, n_channels)), np.ones((n_signals, n_channels))
         for index in np.unique(windows.which):
             batch = windows.tiles(index).gather().numpy()
             every = max(1, batch.shape[0] * batch.shape[2] // 20_000)  # 20,000 samples fix a median to 1 %
             samples = np.ascontiguousarray(_flat(batch)[:, ::every])
-            centre[index], scale[index] = median_and_iqr(samples, self.quantile_range)
+            center[index], scale[index] = median_and_iqr(samples, self.quantile_range)
         warn_of_constant(windows, stacklevel=4)
-        return Affine(centre, scale, self.clip, reports_constant=True)
+        return Affine(center, scale, self.clip, reports_constant=True)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -189,7 +189,7 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
 
 
 class FeatureScaler(TransformerMixin, BaseEstimator):
-    """Standardise speech features: ``(f - mean) / std``, learnt from the training rows in batches.
+    """Standardize speech features: ``(f - mean) / std``, learnt from the training rows in batches.
 
     Unlike :class:`~sklearn.preprocessing.StandardScaler` it takes windows (n_windows, n_features,
     n_frames) and pools over windows and frames.
@@ -272,9 +272,9 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
             flat = _flat(batch).astype(np.float64)
             flat = flat if self.per_feature else flat.reshape(1, -1)
             n = flat.shape[1]
-            centre = flat.mean(1)
-            shift = centre - mean
-            spread = spread + ((flat - centre[:, None]) ** 2).sum(1) + shift**2 * (count * n / (count + n))
+            center = flat.mean(1)
+            shift = center - mean
+            spread = spread + ((flat - center[:, None]) ** 2).sum(1) + shift**2 * (count * n / (count + n))
             mean = mean + shift * (n / (count + n))
             count += n
         std = np.sqrt(spread / count)
@@ -284,7 +284,7 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         return mean, std, bool(np.any(varying))
 
     def transform(self, X):
-        """Standardise.
+        """Standardize.
 
         Parameters
         ----------

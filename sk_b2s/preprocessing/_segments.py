@@ -7,11 +7,11 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._copies import Copies
+from sk_b2s.events._audio._copies import StimulusCopies
 from sk_b2s.events._blocks import cut_all, unite_blocks
-from sk_b2s.events._paper_blocks import PublishedBlocks
-from sk_b2s.events._stimuli import digests, sound_duration, stable_id
-from sk_b2s.events._streams import sounds_beside
+from sk_b2s.events._paper_blocks import PaperBlocks
+from sk_b2s.events._stimuli import digests, stable_id, stimulus_duration
+from sk_b2s.events._streams import find_concurrent_stimuli
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import clock_rate
 from sk_b2s.preprocessing._continuity import warn_of_acquisition_times, warn_of_gaps
@@ -52,13 +52,13 @@ def make_segments(
     margin : float, default=0.5
         Seconds that every window keeps from the ends of the recording and from bad stretches, so
         that the rows are the same for every ``lag`` searched. A larger lag needs a larger margin.
-    block : float or PublishedBlocks, default=20.0
+    block : float or PaperBlocks, default=20.0
         Shortest stretch of sound, in seconds, that is split as one; see
-        :func:`~sk_b2s.events._blocks.cut_blocks`. :class:`~sk_b2s.PublishedBlocks` makes those of the paper
+        :func:`~sk_b2s.events._blocks.cut_blocks`. :class:`~sk_b2s.PaperBlocks` makes those of the paper
         instead, for comparisons with published figures.
     stream : str, default=None
         Take only what was heard in this stream ("attended", say); None takes all. What the talkers of other
-        streams said meanwhile is kept beside, see below; :func:`~sk_b2s.heard_beside` makes a table of it.
+        streams said meanwhile is kept beside, see below; :func:`~sk_b2s.concurrent_stream` makes a table of it.
     reject_by_annotation : bool, default=True
         Leave out windows that touch an event of type "bad" or an annotation of the recording that
         begins with "bad". Windows across a gap are left out in any case.
@@ -97,7 +97,7 @@ def make_segments(
 
     Notes
     -----
-    Windows of neighbouring words overlap by seconds, so a split by row or by sentence puts the same
+    Windows of neighboring words overlap by seconds, so a split by row or by sentence puts the same
     sound on both sides. Split by ``block`` with a guard instead: the splitters of
     :mod:`sk_b2s.model_selection._split` do.
 
@@ -153,7 +153,7 @@ def _check_window(anchor, tmin, tmax, margin, block):
     if isinstance(anchor, str) and anchor != "word":
         raise ValueError(f"anchor must be 'word' or a step in seconds, got {anchor!r}.")
     seconds = [("margin", margin, 0)]
-    seconds += [] if isinstance(block, PublishedBlocks) else [("block", block, 0)]
+    seconds += [] if isinstance(block, PaperBlocks) else [("block", block, 0)]
     seconds += [] if anchor == "word" else [("anchor", anchor, 1e-6)]
     for name, value, least in seconds:
         if not (isinstance(value, Real) and least <= value < np.inf):
@@ -200,15 +200,15 @@ def _describe_sounds(events, anchors, anchor, tmin, block):
     """Add block, segment and text to every window."""
     anchors["digest"] = digests(anchors["sound"])
     words, empty = _heard_words(events), events.iloc[:0]
-    published = isinstance(block, PublishedBlocks)
+    published = isinstance(block, PaperBlocks)
     heard = anchors.drop_duplicates("digest").set_index("digest")["sound"]
-    copies = Copies(heard)
+    copies = StimulusCopies(heard)
     copies.warn(
         "A copy has the blocks and segments of the sound that it is a copy of, and sounds that share a part are split "
         "together.",
         stacklevel=4,
     )
-    lengths = {} if published else heard.map(sound_duration).to_dict()
+    lengths = {} if published else heard.map(stimulus_duration).to_dict()
     blocks = cut_all(words, lengths, block, copies.place if lengths else {})
     parts = []
     for digest, rows in anchors.groupby("digest", sort=False):
@@ -346,5 +346,7 @@ def _digest_of_windows(X, y):
 def _with_others(y, X, events, stream):
     """Keep beside every window what the talkers of other streams said meanwhile."""
     playing = pd.unique(events.loc[events["type"] == "sound", "stream"])
-    beside = [sounds_beside(events, X, name).add_prefix(f"{name}_") for name in playing if name != stream]
+    beside = [
+        find_concurrent_stimuli(events, X, name).add_prefix(f"{name}_") for name in playing if name != stream
+    ]
     return pd.concat([y.drop(columns=[c for other in beside for c in other if c in y]), *beside], axis=1)

@@ -7,11 +7,11 @@ import pandas as pd
 
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._verdicts import ABOVE, AT_CHANCE, BELOW, BELOW_MEANS, LEAKS
-from sk_b2s.evaluation._results._amounts import amounts_in, one_amount
+from sk_b2s.evaluation._results._amounts import amounts_in, select_amount
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking, plans_that_differ
-from sk_b2s.evaluation._results._table import summarise
+from sk_b2s.evaluation._results._table import summarize
 from sk_b2s.evaluation._statistics import of_decoders
-from sk_b2s.plotting._scores import labelled, named_score
+from sk_b2s.plotting._scores import labeled, named_score
 
 MEANINGS = {
     "surrogate": "Recordings of equal spectrum without any response. Must be at chance.",
@@ -86,7 +86,7 @@ def null_of(row):
 
 
 def verdict_class(verdict):
-    """Tell how a verdict is coloured.
+    """Tell how a verdict is colored.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def verdict_class(verdict):
 
 
 def summary_rows(results):
-    """Rows of :func:`~sk_b2s.summarise` with a ``label``, as :func:`~sk_b2s.plotting._scores.labelled` gives it.
+    """Rows of :func:`~sk_b2s.summarize` with a ``label``, as :func:`~sk_b2s.plotting._scores.labeled` gives it.
 
     Parameters
     ----------
@@ -112,10 +112,10 @@ def summary_rows(results):
     -------
     rows : DataFrame
     """
-    return labelled(summarise(results))
+    return labeled(summarize(results))
 
 
-def facts_of(results):
+def stimulus_facts(results):
     """Say in a line what was tested.
 
     Parameters
@@ -127,7 +127,7 @@ def facts_of(results):
     text : str
     """
     mine = of_decoders(results[results["error"].astype(object).fillna("") == ""])
-    one = one_amount(mine).drop_duplicates(["subject", "fold", "condition"])
+    one = select_amount(mine).drop_duplicates(["subject", "fold", "condition"])
     counts = [
         (one["subject"].nunique(), "person", "people"), (int(one["n_windows"].sum()), "window", "windows"),
         (mine["estimator"].nunique(), "decoder", "decoders"), (mine["fold"].nunique(), "fold", "folds"),
@@ -384,7 +384,7 @@ def fold_rows(results):
         share = own["n_windows"] / own["n_windows"].sum()
         people = pd.unique(own["subject"])
         who = ", ".join(people) if len(people) <= 3 else f"{len(people)} people"
-        numbers = [own[column].iloc[0] for column in ("seconds_fit", "seconds_score", "peak_mb")]
+        numbers = [own[column].iloc[0] for column in ("seconds_fit", "seconds_score", "peak_memory_mb")]
         rows.append([
             str(name), f"{seed}", f"{fold}", who, _whole(own["n_train"].iloc[0]), _whole(own["n_windows"].sum()),
             _whole(own["n_candidates"].iloc[0]), pct((share * own["top_k"]).sum()), pct((share * own["chance"]).sum()),

@@ -10,7 +10,7 @@ from unicodedata import bidirectional
 from zlib import crc32
 
 from sk_b2s._utils._text import visible
-from sk_b2s.plotting._style import COLOURS, MUTED
+from sk_b2s.plotting._style import COLORS, MUTED
 
 INK = "#1c2127"  # of text in pictures; replaced by what the reader's page is written in
 VOID = ("br", "meta")
@@ -165,7 +165,7 @@ def _kind(cell):
 
 @contextmanager
 def drawing():
-    """Draw for a page: plain text, no mathematics in names, in colours that follow the reader's."""
+    """Draw for a page: plain text, no mathematics in names, in colors that follow the reader's."""
     import matplotlib
     import matplotlib.pyplot as plt
 
@@ -202,7 +202,7 @@ def picture(figure, alt, caption=None, fixed=False):
         What it shows, in words and numbers, for those who do not see it.
     caption : str, default=None
     fixed : bool, default=False
-        Whether colours are those of the figure on white paper, as an image needs them, or follow the page's.
+        Whether colors are those of the figure on white paper, as an image needs them, or follow the page's.
 
     Returns
     -------
@@ -230,9 +230,9 @@ def picture(figure, alt, caption=None, fixed=False):
     svg = re.sub(r'\bid="', f'id="{name}-', svg)  # ids of several pictures share a page
     svg = re.sub(r'(url\(#|href="#)', rf"\1{name}-", svg)
     svg = re.sub(r"'DejaVu Sans'[^;\"]*?sans-serif", "var(--font)", svg)
-    colours = {INK: "--ink", MUTED: "--muted"} | {colour: f"--c{i}" for i, colour in enumerate(COLOURS)}
-    for colour, variable in colours.items() if not fixed else ():
-        svg = re.sub(rf"{colour}(?=[;\"])", f"var({variable})", svg, flags=re.IGNORECASE)
+    colors = {INK: "--ink", MUTED: "--muted"} | {color: f"--c{i}" for i, color in enumerate(COLORS)}
+    for color, variable in colors.items() if not fixed else ():
+        svg = re.sub(rf"{color}(?=[;\"])", f"var({variable})", svg, flags=re.IGNORECASE)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(visible(str(alt)))}" ', 1)
     caption = tag("figcaption", caption) if caption else None
     return tag("figure", Html(svg), caption, class_="fixed" if fixed else None)

@@ -7,9 +7,9 @@ import pandas as pd
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS, against_null
-from sk_b2s.evaluation._results._amounts import amounts_in, one_amount, said_minutes
+from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes, select_amount
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking
-from sk_b2s.evaluation._statistics import mean_and_sem, null_over_people, of_decoders
+from sk_b2s.evaluation._statistics import mean_and_sem, null_over_subjects, of_decoders
 
 CONTROLS = {
     "surrogate": "phase-randomised recordings",
@@ -24,7 +24,7 @@ CONTROLS = {
 
 
 @with_visible_text
-def methods_paragraph(results, cv=None):
+def generate_methods_text(results, cv=None):
     """Write how scores were made, as in the methods of a paper, from their table alone.
 
     What the table does not hold is not made up: a last sentence in brackets names it. The rest of a methods section,
@@ -52,10 +52,10 @@ def methods_paragraph(results, cv=None):
     Examples
     --------
     >>> import pandas as pd
-    >>> from sk_b2s import methods_paragraph
+    >>> from sk_b2s import generate_methods_text
     >>> results = pd.DataFrame({"estimator": "ridge", "subject": ["a", "b"], "fold": [0, 1], "n_windows": [80, 90],
     ...                         "n_candidates": [40, 40], "k": 10, "chance": 0.25, "top_k": [0.5, 0.7]})
-    >>> print(methods_paragraph(results, cv="LeaveOneSubjectOut(stimulus_folds=None)").split(". ")[0])
+    >>> print(generate_methods_text(results, cv="LeaveOneSubjectOut(stimulus_folds=None)").split(". ")[0])
     Decoding was tested on 170 windows of 2 people (80 to 90 each), in 2 folds made by
     LeaveOneSubjectOut(stimulus_folds=None), each of which tested one person
     """
@@ -82,7 +82,7 @@ def methods_paragraph(results, cv=None):
 
 
 def _tested(mine, cv):
-    mine = one_amount(mine)
+    mine = select_amount(mine)
     one = mine.drop_duplicates(
         [c for c in ("subject", "fold", "condition") if c in mine]
     )  # an estimator, a seed
@@ -216,7 +216,7 @@ def _scores(mine):
     chance = "chance" if score == "top_k" or "k" not in mine else ""  # whose chance it is
     label = mine["estimator"].astype(str)
     for column in amounts_in(mine):
-        label = label + said_minutes(mine[column])
+        label = label + format_minutes(mine[column])
     mine = mine.assign(estimator=label)
     below = _below(mine)
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
@@ -233,7 +233,7 @@ def _below(mine):
     """Names of the estimators whose mean over people is below its null."""
     if not {"top_k", "null_low", "null_mean", "null_high"} <= set(mine):
         return set()
-    null = null_over_people(mine, ["estimator"])
+    null = null_over_subjects(mine, ["estimator"])
     verdict = against_null(null.assign(top_k=null["top_k_judged"]))
     return set(verdict.index[verdict == BELOW])
 

@@ -14,7 +14,7 @@ from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.evaluation._statistics import compare_estimators, of_decoders
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import (
-    labelled,
+    labeled,
     named_score,
     plot_comparison,
     plot_controls,
@@ -26,19 +26,19 @@ from sk_b2s.reporting._findings import (
     LIMITS,
     MEANINGS,
     card_of,
-    facts_of,
     fold_rows,
     headline,
     leak_reasons,
     null_of,
     pct,
+    stimulus_facts,
     summary_rows,
     verdict_class,
     warnings_of,
 )
 from sk_b2s.reporting._html import Html, drawing, isolated, page, picture, table, tag
-from sk_b2s.reporting._methods import methods_paragraph
-from sk_b2s.reporting._sections import further, made_of
+from sk_b2s.reporting._methods import generate_methods_text
+from sk_b2s.reporting._sections import made_of, make_appendix
 
 OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan")  # said where it is known
 
@@ -55,22 +55,22 @@ def write_report(
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
-        Of :func:`~sk_b2s.benchmark`, :func:`~sk_b2s.read_results` or :func:`~sk_b2s.audit`.
+        Of :func:`~sk_b2s.benchmark`, :func:`~sk_b2s.read_results` or :func:`~sk_b2s.score_similarities`.
     path : str or Path, default="report.html"
         File to write; what is there is replaced, and folders that are not there are made.
     title : str, default=None
         Heading of the page; the studies by default.
     cv : None, splitter or str, default=None
-        How windows were divided, for the methods paragraph, as in :func:`~sk_b2s.methods_paragraph`.
-    answers : dict of str to Retrieval, default=None
+        How windows were divided, for the methods paragraph, as in :func:`~sk_b2s.generate_methods_text`.
+    answers : dict of str to RetrievalResult, default=None
         What decoders answered: ranks, a sentence's similarities and confusions of words are drawn of each.
     encoders : dict of str to estimator, default=None
         Fitted encoders, or Pipelines that end in one: the curves of their training are drawn.
     positions : array-like of shape (n_channels, 2), default=None
         Places of the sensors, ``windows.positions[0]``, to draw where ``encoders`` attend.
     curves : dict of str to DataFrame, default=None
-        Of :func:`~sk_b2s.learning_curve`, :func:`~sk_b2s.accuracy_by` or :func:`~sk_b2s.decision_accuracy`, by the
-        heading of each; or of :func:`~sk_b2s.forward_prediction`, which is drawn on the head.
+        Of :func:`~sk_b2s.retrieval_learning_curve`, :func:`~sk_b2s.retrieval_validation_curve` or :func:`~sk_b2s.attention_decision_accuracy`, by the
+        heading of each; or of :func:`~sk_b2s.cross_val_encoding`, which is drawn on the head.
     pictures : dict of str to (Figure or Axes, str), default=None
         Others of yours by heading, each with a text that says what it shows to those who do not see it.
 
@@ -87,9 +87,9 @@ def write_report(
     Examples
     --------
     >>> from tempfile import mkdtemp
-    >>> from sk_b2s import audit
+    >>> from sk_b2s import score_similarities
     >>> heard = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
-    >>> write_report(audit(np.eye(60), heard), Path(mkdtemp()) / "report.html").name
+    >>> write_report(score_similarities(np.eye(60), heard), Path(mkdtemp()) / "report.html").name
     'report.html'
     """
     cv = None if cv is None else str(cv)
@@ -100,7 +100,7 @@ def write_report(
         body = [
             *_top(rows, results, title), *_table(rows), *_calibrated(results), *_people(results), *_compared(results),
             *_controls(rows, results), *_limits(),
-            *further(answers or {}, encoders or {}, positions, curves or {}, pictures or {}),
+            *make_appendix(answers or {}, encoders or {}, positions, curves or {}, pictures or {}),
             *_folds(results), *_methods(results, cv), *_reading(results),
         ]  # fmt: skip
         text = page(title or _title(results), *body)
@@ -139,7 +139,7 @@ def _top(rows, results, title):
     kind, said, notes = headline(rows, results)
     yield tag("p", "sk_b2s report", class_="small")
     yield tag("h1", isolated(title or _title(results)))
-    yield tag("p", facts_of(results), class_="facts")
+    yield tag("p", stimulus_facts(results), class_="facts")
     yield tag(
         "section", tag("strong", said), *(tag("p", note) for note in notes), class_=f"verdict {kind}",
         aria_label="verdict",
@@ -238,7 +238,7 @@ def _calibrated(results):
     if not amounts_in(results):
         return
     mine = of_decoders(results[results["error"].astype(object).fillna("") == ""])
-    scores = scores_over(labelled(mine))
+    scores = scores_over(labeled(mine))
     name = named_score(mine)
     yield tag("h2", "Minutes of the person who is tested")
     yield picture(plot_adaptation(results).figure, f"{name} by minutes of calibration. {_said(scores)}.",
@@ -246,7 +246,7 @@ def _calibrated(results):
 
 
 def _people(results):
-    rows = labelled(of_decoders(results))
+    rows = labeled(of_decoders(results))
     over, own = scores_over(rows), scores_over(rows, by=["label", "subject"])
     name = named_score(rows)
     yield tag("h2", "People")
@@ -287,7 +287,7 @@ def _people(results):
 
 
 def _compared(results):
-    rows = labelled(of_decoders(results))
+    rows = labeled(of_decoders(results))
     if rows["estimator"].nunique() < 2:
         return
     yield tag("h2", "Decoders against each other")
@@ -321,7 +321,7 @@ def _controls(rows, results):
     if not names:
         yield tag("p", "No control was run. A score above its null does not rule out a leak.")
         return
-    drawn = labelled(results)
+    drawn = labeled(results)
     scores = scores_over(drawn[drawn["pool"] == "all"], by=["control", "label"])
     name = named_score(drawn)
     yield picture(plot_controls(results).figure, f"{name} of controls and decoders. {_said(scores)}.")
@@ -378,7 +378,7 @@ def _folds(results):
 
 def _methods(results, cv):
     yield tag("h2", "Methods, to be copied")
-    yield tag("blockquote", methods_paragraph(results.dropna(axis=1, how="all"), cv))
+    yield tag("blockquote", generate_methods_text(results.dropna(axis=1, how="all"), cv))
     yield from made_of(results)
     versions = [str(text) for text in pd.unique(results["versions"].dropna()) if text]
     if versions:
@@ -394,7 +394,7 @@ def _reading(results):
         "with their number, so scores compare only at equal numbers; ties count against the decoder.",
         "chance": "What a guess scores, the number of guesses over the number of candidates.",
         "null": "What the same decoder scores if the labels are moved in time within each recording. Unlike chance it "
-        "knows that neighbouring windows are alike. Above it means above its 97.5 % quantile, below it below its 2.5 % "
+        "knows that neighboring windows are alike. Above it means above its 97.5 % quantile, below it below its 2.5 % "
         "quantile.",
         BELOW: f"{BELOW_MEANS[0].upper()}{BELOW_MEANS[1:]}.",
         "LEAK": "A control that cannot know what was heard is above chance, or sound of training was tested. The "

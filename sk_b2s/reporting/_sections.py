@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._estimators import decoder_of, levels
+from sk_b2s._utils._estimators import decoder_of, iter_nested
 from sk_b2s.evaluation._curves import highest_at_end
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
@@ -25,7 +25,7 @@ from sk_b2s.reporting._findings import pct
 from sk_b2s.reporting._html import picture, tag
 
 
-def further(answers, encoders, positions, curves, pictures):
+def make_appendix(answers, encoders, positions, curves, pictures):
     """Draw what stands beside a table of scores, each picture with its text.
 
     Parameters
@@ -203,7 +203,7 @@ def _encoders(encoders, positions):
         return
     yield tag("h2", "Training")
     for name, encoder in encoders.items():
-        decoder, _ = decoder_of(list(levels(encoder))[-1])
+        decoder, _ = decoder_of(list(iter_nested(encoder))[-1])
         history = getattr(decoder, "history_", None)
         parts = []
         if history:
@@ -221,7 +221,7 @@ def _encoders(encoders, positions):
             values = attention_map(decoder, positions)
             x, y = np.asarray(positions)[np.nanargmax(values)]
             where = f"{'left' if x < 0.45 else 'right' if x > 0.55 else 'middle'}, " + (
-                "front" if y > 0.55 else "back" if y < 0.45 else "centre"
+                "front" if y > 0.55 else "back" if y < 0.45 else "center"
             )
             alt = (
                 f"Attention of {name} over the head: {np.nanmin(values):.2f} to {np.nanmax(values):.2f} times even, "

@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import StimulusKFold, benchmark, make_segments, read_results, retrieve, summarise
+from sk_b2s import StimulusKFold, benchmark, make_segments, read_results, retrieve, summarize
 from sk_b2s._cli._commands import SPLITTERS, apply_settings, make_splitter
 from sk_b2s._cli._parser import DEMO, main, make_parser
 from sk_b2s._cli._waiting import CHOICES
 from sk_b2s.datasets import make_listening
-from sk_b2s.datasets._registry import load_experiment
-from sk_b2s.decoding._presets import RECIPES, decoders
+from sk_b2s.datasets._registry import load_dataset
+from sk_b2s.decoding._presets import PRESETS, make_decoders
 from sk_b2s.evaluation._results._table import COST
 
-DATA = "listening --people 2 --minutes 1 --kind eeg --snr 10 --artefacts none --block 6".split()
+DATA = "listening --people 2 --minutes 1 --kind eeg --snr 10 --artifacts none --block 6".split()
 SMALL = [*DATA, *"--cv stimulus --folds 3 --estimator ridge --shifts 20 --k 3 --pool 20".split()]
 BARE = [*SMALL, "--controls", "none"]
 NETWORK = "--estimator clip-mel --set encoder__hidden=16 --set encoder__depth=2 --set encoder__validation=None".split()
@@ -58,7 +58,7 @@ def test_help_has_an_example_that_can_be_parsed(command, capsys):
     text = capsys.readouterr().out
     assert any(line.strip().startswith("sk-b2s ") for line in text.splitlines())
     if command == ["benchmark"]:
-        assert all(name in text for name in [*RECIPES, *SPLITTERS, "listening"])
+        assert all(name in text for name in [*PRESETS, *SPLITTERS, "listening"])
 
 
 def test_the_demo_tells_its_own_defaults_and_the_command_that_it_is(tmp_path, capsys, monkeypatch):
@@ -155,10 +155,10 @@ def test_a_value_is_never_run(tmp_path, capsys):
 
 
 def test_it_is_the_librarys_benchmark(done):
-    events = make_listening(2, 1, modality="eeg", snr_db=10, artefacts=False, root=os.environ["SK_B2S_CACHE"])
+    events = make_listening(2, 1, modality="eeg", snr_db=10, artifacts=False, root=os.environ["SK_B2S_CACHE"])
     X, y = make_segments(events, block=6)
     settings = {"k": 3, "n_candidates": 20, "n_shifts": 20, "controls": False, "verbose": 0}
-    by_hand = benchmark(decoders("ridge"), X, y, StimulusKFold(3), **settings)
+    by_hand = benchmark(make_decoders("ridge"), X, y, StimulusKFold(3), **settings)
     found = read_results(done)
     assert found["top_1"].mean() > 0.2  # there is something to agree on
     same(found.drop(columns="key"), by_hand.drop(columns="key"))
@@ -166,7 +166,7 @@ def test_it_is_the_librarys_benchmark(done):
 
 def test_the_ridge_reads_caps_of_few_sensors(tmp_path):
     make_listening(
-        2, 1, modality="eeg", n_channels=16, snr_db=10, artefacts=False, root=tmp_path
+        2, 1, modality="eeg", n_channels=16, snr_db=10, artifacts=False, root=tmp_path
     ).to_csv(tmp_path / "events.csv", index=False)  # fmt: skip
     asked = [*BARE[len(DATA) :], "--block", "6"]
     assert main(["benchmark", str(tmp_path), *asked, "--fold", "0", "--out", str(tmp_path / "r.jsonl")]) == 0
@@ -192,12 +192,12 @@ def test_folds_run_alone_join_to_the_whole(done, tmp_path):
     same(read_results(tmp_path), read_results(done))
 
 
-def test_report_says_what_summarise_says(done, tmp_path, capsys):
+def test_report_says_what_summarize_says(done, tmp_path, capsys):
     table = tmp_path / "scores.csv"
     assert main(["report", str(done), "--csv", str(table), "--page", str(tmp_path / "page.html")]) == 0
     said = capsys.readouterr().out
     results = read_results(done)
-    summary = summarise(results).set_index("pool")
+    summary = summarize(results).set_index("pool")
     for text in (
         f"{summary.top_k['all']:.3f} ± {summary.top_k_sem['all']:.3f}",
         f"{summary.top_k['20']:.3f}",
@@ -255,7 +255,7 @@ def test_the_published_protocol(capsys):
 
 
 def test_settings_go_to_all_that_have_them_or_to_one():
-    found = decoders(["ridge", "clip-mel", "regression"])
+    found = make_decoders(["ridge", "clip-mel", "regression"])
     apply_settings(found, ["encoder__hidden=32", "clip-mel:encoder__loss=siglip", "epochs__lag=0.1"])
     assert {name: one["epochs"].lag for name, one in found.items()} == dict.fromkeys(found, 0.1)
     assert [found[name]["encoder"].hidden for name in ("clip-mel", "regression")] == [32, 32]
@@ -266,7 +266,7 @@ def test_settings_go_to_all_that_have_them_or_to_one():
 def test_networks_learn_and_answer(name, listening):
     X, y = listening
     train, test = next(StimulusKFold(3).split(X, y))
-    found = decoders(name)
+    found = make_decoders(name)
     apply_settings(found, [s for s in NETWORK if "=" in s] + ["encoder__max_epochs=1", "epochs__sfreq=32.0"])
     pipe = found[name].fit(X.iloc[train], y.iloc[train])
     answers = retrieve(pipe, X.iloc[test], y.iloc[test])
@@ -276,7 +276,7 @@ def test_networks_learn_and_answer(name, listening):
 def test_the_size_of_the_paper_is_the_default_of_the_classes():
     from sk_b2s import BrainEncoder, Epocher, MelSpectrogram
 
-    pipe = decoders("clip-mel", size="paper")["clip-mel"]
+    pipe = make_decoders("clip-mel", size="paper")["clip-mel"]
     skipped = {"speech", "verbose"}
     ours, theirs = pipe["encoder"].get_params(deep=False), BrainEncoder().get_params()
     assert {k: v for k, v in ours.items() if k not in skipped} == {
@@ -288,9 +288,9 @@ def test_the_size_of_the_paper_is_the_default_of_the_classes():
 
 def test_an_unknown_recipe_is_told():
     with pytest.raises(ValueError, match="did you mean 'ridge'"):
-        decoders("rigde")
+        make_decoders("rigde")
     with pytest.raises(ValueError, match="size must be one of"):
-        decoders("ridge", size="huge")
+        make_decoders("ridge", size="huge")
 
 
 # --- tables of events --------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_an_unknown_recipe_is_told():
 
 @pytest.mark.parametrize("suffix", [".tsv", ".csv.gz", ".json"])
 def test_a_table_of_events_is_read_as_it_was(suffix, tmp_path):
-    events = make_listening(2, 1, modality="eeg", snr_db=10, artefacts=False, root=os.environ["SK_B2S_CACHE"])
+    events = make_listening(2, 1, modality="eeg", snr_db=10, artifacts=False, root=os.environ["SK_B2S_CACHE"])
     events.loc[events.index[events["type"] == "word"][0], "text"] = "null"  # a word like any other
     relative = events.assign(
         recording=[os.path.relpath(path, tmp_path) for path in events["recording"]],
@@ -310,7 +310,7 @@ def test_a_table_of_events_is_read_as_it_was(suffix, tmp_path):
         relative.to_csv(
             tmp_path / f"events{suffix}", sep="\t" if suffix == ".tsv" else ",", index=False, na_rep="n/a"
         )
-    found = load_experiment(tmp_path).events
+    found = load_dataset(tmp_path).events
     for mine, right in zip(make_segments(found, block=6), make_segments(events, block=6), strict=True):
         for column in right.columns[(right != "").any()]:
             ours, theirs = mine[column], right[column]
@@ -323,21 +323,21 @@ def test_a_table_of_events_is_read_as_it_was(suffix, tmp_path):
 def test_only_experiments_have_options(tmp_path):
     (tmp_path / "events.csv").write_text("subject,onset\n01,1\n")
     with pytest.raises(ValueError, match="has no option 'people'"):
-        load_experiment(tmp_path, people=3)
+        load_dataset(tmp_path, people=3)
     with pytest.raises(ValueError, match=r"has no option 'persons'; it has only people, minutes"):
-        load_experiment("listening", persons=3)
+        load_dataset("listening", persons=3)
 
 
 def test_a_bids_folder_is_known_by_its_description(listening):
     X, _ = listening
     parents = Path(X["recording"].iloc[0]).parents
     folder = next(path for path in parents if (path / "dataset_description.json").is_file())
-    events = load_experiment(folder, subjects=["01"]).events
+    events = load_dataset(folder, subjects=["01"]).events
     assert set(events["subject"]) == {"01"}
     mine, _ = make_segments(events, anchor=1.0, tmin=0, tmax=3, block=8)
     np.testing.assert_allclose(mine["onset"], X.loc[X["subject"] == "01", "onset"], atol=1e-3)
     with pytest.raises(ValueError, match="has no option 'people'; it has only task, subjects"):
-        load_experiment(folder, people=2)
+        load_dataset(folder, people=2)
 
 
 @pytest.mark.parametrize("name", ["gwilliams2022", "schoffelen2019", "broderick2019", "brennan2019"])
@@ -345,7 +345,7 @@ def test_a_study_asks_for_its_folder(name, tmp_path, capsys):
     assert main(["folds", name]) == 1
     assert f"give --root, the folder that load_{name} reads" in capsys.readouterr().err
     with pytest.raises((ValueError, FileNotFoundError), match=str(tmp_path)):
-        load_experiment(name, root=tmp_path)
+        load_dataset(name, root=tmp_path)
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.json", '{"a": 1}'), ("b.json", "["), ("c.csv", "")])

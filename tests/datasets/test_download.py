@@ -17,7 +17,7 @@ from sk_b2s.datasets import _fetching as fetching
 from sk_b2s.datasets import _listings as listings
 from sk_b2s.datasets import fetch_brennan2019, fetch_broderick2019, fetch_gwilliams2022
 from sk_b2s.datasets._archives import BadArchive, unpack
-from sk_b2s.datasets._download import Remote, ask, download
+from sk_b2s.datasets._download import Remote, download, request_json
 from sk_b2s.datasets._file_names import check_name, check_size
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -236,7 +236,7 @@ def test_a_redirect_elsewhere_is_refused_at_once(server, tmp_path, target):
         fetch(remote(server), tmp_path)
     assert len(server.asked) == 1
     with pytest.raises(ConnectionError, match="an address that is not fetched"):
-        ask(f"{server.url}/f.bin", "data")
+        request_json(f"{server.url}/f.bin", "data")
     assert len(server.asked) == 2
 
 

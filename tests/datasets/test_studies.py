@@ -34,7 +34,7 @@ from sklearn.pipeline import make_pipeline
 from sk_b2s import (
     Envelope,
     Epocher,
-    PublishedBlocks,
+    PaperBlocks,
     RidgeDecoder,
     RobustChannelScaler,
     StimulusKFold,
@@ -96,7 +96,7 @@ def test_sound_that_came_late_in_one_session(masc_root, masc):
 
 
 def test_masc_segments_are_the_same_for_both(masc):
-    X, y = make_segments(masc[masc["task"].isin(["0", "1"])], margin=0.15, block=PublishedBlocks())
+    X, y = make_segments(masc[masc["task"].isin(["0", "1"])], margin=0.15, block=PaperBlocks())
     for column in ("segment", "block"):
         one, other = (set(y.loc[X["subject"] == name, column]) for name in ("04", "12"))
         assert one == other
@@ -589,7 +589,7 @@ def test_mous_from_its_folder(mous, monkeypatch):
     )
     assert words.groupby("sequence")["word_index"].max().eq(7).all()
     assert words["condition"].value_counts().to_dict() == {"sentence": 96, "word_list": 96}
-    _, y = make_segments(events, tmin=0.0, tmax=1.0, margin=0.1, block=PublishedBlocks(least=0))
+    _, y = make_segments(events, tmin=0.0, tmax=1.0, margin=0.1, block=PaperBlocks(least=0))
     assert set(y["block_text"]) <= set(words["sequence_uid"])
 
 

@@ -13,9 +13,9 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
-from sk_b2s import BrainEncoder, SoundArray, load, save
+from sk_b2s import BrainEncoder, StimulusArray, load, save
 from sk_b2s.decoding._adaptation import AdaptingNet
-from sk_b2s.features._precomputed import StoredFeatures
+from sk_b2s.features._precomputed import PrecomputedFeatures
 from sk_b2s.model_selection._split import StimulusLeakWarning
 from sk_b2s.preprocessing._covariance_alignment import riemannian_distance
 from sk_b2s.preprocessing._scalers import FeatureScaler, RobustChannelScaler
@@ -58,7 +58,7 @@ def fitted(**changes):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return fitted(unknown_subject="nearest")
+    return fitted(unseen_subject="nearest")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_strangers_are_met_as_before(encoder, method):
 
 
 def average(encoder):
-    return copy.copy(encoder).set_params(unknown_subject="average")
+    return copy.copy(encoder).set_params(unseen_subject="average")
 
 
 def test_others_answers_stay_in_mixed_company():
@@ -118,7 +118,7 @@ def test_others_answers_stay_in_mixed_company():
         batch_size=32,
         max_epochs=1,
         precision="float32",
-        unknown_subject="nearest",
+        unseen_subject="nearest",
     )
     X, _ = people("1", "new", "2", "other")
     order = np.random.default_rng(0).permutation(len(X))[:250]
@@ -323,7 +323,7 @@ def test_another_cap_is_adapted_to():
 
 
 def test_deep_speech_keeps_its_space(tmp_path):
-    encoder = fitted(deep_speech=6, max_epochs=4)
+    encoder = fitted(speech_embedding_dim=6, max_epochs=4)
     new = encoder.adapt(*minutes_of("new"), method="all")
     _, y = person("1")
     for name, value in encoder.net_.state().items():
@@ -351,7 +351,7 @@ def test_a_pipeline_is_adapted_by_its_last_step():
 
 def table_of(heard, sound):
     """A table in which a sound holds some windows side by side."""
-    data = SoundArray(np.moveaxis(heard, 1, 2).reshape(-1, N_FEATURES), SFREQ, name=sound)
+    data = StimulusArray(np.moveaxis(heard, 1, 2).reshape(-1, N_FEATURES), SFREQ, name=sound)
     return pd.DataFrame({
         "sound": [data] * len(heard), "sound_onset": np.arange(len(heard)) * N_TIMES / SFREQ,
         "duration": (N_TIMES - 1) / SFREQ,
@@ -361,7 +361,7 @@ def table_of(heard, sound):
 
 def test_sound_of_calibration_counts_as_heard_and_minutes_are_of_sound():
     (X, y), (new, heard) = people("1", "2", "3"), person("new")
-    speech = make_pipeline(StoredFeatures(), FeatureScaler())
+    speech = make_pipeline(PrecomputedFeatures(), FeatureScaler())
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 2}, speech=speech).fit(X, table_of(y, "old"))
     table = table_of(heard, "new")
     table["segment"] = pd.factorize(table["segment"])[0] + 1000
@@ -424,7 +424,7 @@ def test_covariances_are_the_means_of_recordings():
     )
     X = Windows.from_array(brain, rows=rows.reset_index(drop=True), sfreq=SFREQ)
     y = random.standard_normal((40, N_FEATURES, N_TIMES))
-    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, unknown_subject="nearest").fit(X, y)
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, unseen_subject="nearest").fit(X, y)
 
     def covariance(part):
         with torch.no_grad():
@@ -496,13 +496,14 @@ def test_rates_and_passes_are_checked(encoder, method, name, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("loss", "siglip"), ("hidden", 4), ("deep_speech", 5), ("subject_layer", None)]
+    ("name", "value"),
+    [("loss", "siglip"), ("hidden", 4), ("speech_embedding_dim", 5), ("subject_layer", None)],
 )
 def test_the_network_of_fit_goes_on(encoder, name, value):
     changed = copy.copy(encoder).set_params(**{name: value})
     with pytest.raises(ValueError, match=f"^{name}={value!r} was set after a fit with {name}="):
         changed.adapt(*minutes_of("new"))
-    free = copy.copy(encoder).set_params(k=3, batch_size=20, unknown_subject="average", duplicates="mask")
+    free = copy.copy(encoder).set_params(k=3, batch_size=20, unseen_subject="average", duplicates="mask")
     assert free.adapt(*minutes_of("new")).k == 3
 
 
@@ -579,17 +580,17 @@ def test_the_nearest_is_found_in_what_is_there_of_a_recording(encoder):
 
 def test_nearest_was_not_prepared_for(alike):
     with pytest.raises(ValueError, match="set it, and fit again"):
-        copy.copy(alike).set_params(unknown_subject="nearest").transform(person("new")[0])
+        copy.copy(alike).set_params(unseen_subject="nearest").transform(person("new")[0])
 
 
 def test_a_fit_leaves_no_covariances_of_a_former_one(encoder):
-    again = copy.deepcopy(encoder).set_params(unknown_subject="average", max_epochs=1).fit(*people("1", "2"))
+    again = copy.deepcopy(encoder).set_params(unseen_subject="average", max_epochs=1).fit(*people("1", "2"))
     with pytest.raises(ValueError, match="set it, and fit again"):
         again.nearest_subjects(person("new")[0])
 
 
 def test_error_names_who_is_unknown(encoder):
-    strict = copy.copy(encoder).set_params(unknown_subject="error")
+    strict = copy.copy(encoder).set_params(unseen_subject="error")
     message = "subjects that were not in fit: ['new']"
     with pytest.raises(ValueError, match=f"{re.escape(message)}.*'average'.*'nearest'.*adapt"):
         strict.transform(person("new")[0])

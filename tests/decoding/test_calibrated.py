@@ -21,25 +21,25 @@ from sklearn.pipeline import make_pipeline
 
 from sk_b2s import (
     CalibratedDecoder,
-    CovarianceRecentring,
+    CovarianceAlignment,
     FeatureScaler,
     LeaveOneSubjectOut,
+    PrecomputedFeatures,
     RidgeDecoder,
     RobustChannelScaler,
     StimulusKFold,
-    StoredFeatures,
     benchmark,
     compare_estimators,
+    generate_methods_text,
     mean_and_sem,
-    methods_paragraph,
     read_results,
     retrieval_scores,
     retrieve,
     run_controls,
-    summarise,
+    summarize,
     write_report,
 )
-from sk_b2s._cli._commands import told_scores
+from sk_b2s._cli._commands import format_scores
 from sk_b2s._utils._estimators import decoder_of, was_interrupted
 from sk_b2s.decoding._calibrated import _alone
 from sk_b2s.evaluation._controls._inputs import with_speech
@@ -52,10 +52,10 @@ class Adapting(RidgeDecoder):
     """A ridge that adapts: whoever is new gets coefficients of their own."""
 
     fits = 0  # of others, where amounts are compared
-    _parameter_constraints = {**RidgeDecoder._parameter_constraints, "unknown_subject": [str]}
+    _parameter_constraints = {**RidgeDecoder._parameter_constraints, "unseen_subject": [str]}
 
-    def __init__(self, speech=None, alphas=(1.0,), lags=(0, 0), k=5, unknown_subject="average"):
-        super().__init__(speech=speech, alphas=alphas, lags=lags, k=k, unknown_subject=unknown_subject)
+    def __init__(self, speech=None, alphas=(1.0,), lags=(0, 0), k=5, unseen_subject="average"):
+        super().__init__(speech=speech, alphas=alphas, lags=lags, k=k, unseen_subject=unseen_subject)
 
     def fit(self, X, y):
         Adapting.fits += 1
@@ -72,7 +72,7 @@ class Adapting(RidgeDecoder):
 
 
 def speech():
-    return make_pipeline(StoredFeatures(), FeatureScaler())
+    return make_pipeline(PrecomputedFeatures(), FeatureScaler())
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def curve(listeners, tmp_path_factory):
     """A benchmark over amounts of calibration."""
     X, y, _ = listeners
     folder = tmp_path_factory.mktemp("curve")
-    pipe = make_pipeline(RobustChannelScaler(), CovarianceRecentring(), Adapting(speech()))
+    pipe = make_pipeline(RobustChannelScaler(), CovarianceAlignment(), Adapting(speech()))
     estimators = {
         "adapted": CalibratedDecoder(pipe, "ridge", folder),
         "average": CalibratedDecoder(pipe, "none", folder),
@@ -300,10 +300,10 @@ def test_unlabelled_recordings_are_named(listeners, curve):
     X, y, _ = listeners
     results = curve[2]
     said = results.drop_duplicates("estimator").set_index("estimator")["unlabelled"]
-    assert said["adapted"] == said["average"] == "RobustChannelScaler, CovarianceRecentring"
+    assert said["adapted"] == said["average"] == "RobustChannelScaler, CovarianceAlignment"
     assert said["last"] == "RobustChannelScaler"
     assert said["plain"] == ""
-    nearest = make_pipeline(RobustChannelScaler(), Adapting(speech(), unknown_subject="nearest"))
+    nearest = make_pipeline(RobustChannelScaler(), Adapting(speech(), unseen_subject="nearest"))
     both = {
         "ridge": CalibratedDecoder(nearest, "ridge"),
         "none": CalibratedDecoder(nearest, "none"),
@@ -311,7 +311,7 @@ def test_unlabelled_recordings_are_named(listeners, curve):
     }
     found = benchmark(both, X, y, LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS), controls=False, **FAST)
     said = found.set_index(["estimator", "calibration_minutes"])["unlabelled"].str.contains(
-        "unknown_subject='nearest'"
+        "unseen_subject='nearest'"
     )
     assert said["ridge"].groupby("calibration_minutes").all().tolist() == [True, False, False]
     assert said["none"].all()
@@ -323,12 +323,12 @@ def test_unlabelled_is_what_a_search_found_best(listeners):
     pipe = make_pipeline(RobustChannelScaler(), "passthrough", Adapting(speech()))
     grids = {
         "nearest": {"adapting__unknown_subject": ["nearest"]},
-        "recentred": {"passthrough": [CovarianceRecentring()]},
-        "both, and it is not taken": {"passthrough": [CovarianceRecentring(), "passthrough"]},
+        "recentred": {"passthrough": [CovarianceAlignment()]},
+        "both, and it is not taken": {"passthrough": [CovarianceAlignment(), "passthrough"]},
     }
 
     def no_recentring(estimator, X, y):
-        return -float(isinstance(estimator[1], CovarianceRecentring))
+        return -float(isinstance(estimator[1], CovarianceAlignment))
 
     searches = {
         name: GridSearchCV(pipe, grid, scoring=no_recentring, cv=StimulusKFold(2))
@@ -348,21 +348,21 @@ def test_unlabelled_is_what_a_search_found_best(listeners):
     strange = benchmark(searches, X, y, cv, controls=False, only=0, **FAST).set_index("estimator")[
         "unlabelled"
     ]
-    assert strange["nearest"] == "RobustChannelScaler, unknown_subject='nearest'"
-    assert strange["recentred"] == "RobustChannelScaler, CovarianceRecentring"
+    assert strange["nearest"] == "RobustChannelScaler, unseen_subject='nearest'"
+    assert strange["recentred"] == "RobustChannelScaler, CovarianceAlignment"
     assert strange["both, and it is not taken"] == "RobustChannelScaler"
     assert found["nearest"] == "RobustChannelScaler"
-    assert found["calibrated"] == "RobustChannelScaler, unknown_subject='nearest'"
+    assert found["calibrated"] == "RobustChannelScaler, unseen_subject='nearest'"
 
 
 def test_amounts_are_never_averaged_unasked(curve):
     _, _, results, _ = curve
-    table = summarise(results)
+    table = summarize(results)
     mine = table.query("estimator == 'adapted' and control == 'decoder'").set_index("calibration_minutes")
     assert list(mine.index) == AMOUNTS
     assert (mine["n_subjects"] == 3).all()
     for minutes in AMOUNTS:
-        alone = summarise(results[results["calibration_minutes"] == minutes])
+        alone = summarize(results[results["calibration_minutes"] == minutes])
         assert "calibration_minutes" not in alone
         alone = alone.query("estimator == 'adapted' and control == 'decoder'").iloc[0]
         pd.testing.assert_series_equal(alone, mine.loc[minutes][alone.index], check_names=False)
@@ -375,15 +375,15 @@ def test_amounts_are_never_averaged_unasked(curve):
     ):
         compare_estimators(results)
     assert len(compare_estimators(results[results["calibration_minutes"] == 0.3], score="top_k")) == 6
-    said = methods_paragraph(results)
+    said = generate_methods_text(results)
     n_windows = results.query("estimator == 'plain' and control == 'decoder' and calibration_minutes == 0")[
         "n_windows"
     ]
     assert f"Decoding was tested on {n_windows.sum()} windows of 3 people" in said
-    assert "seen, without what was heard in them, by RobustChannelScaler and CovarianceRecentring." in said
+    assert "seen, without what was heard in them, by RobustChannelScaler and CovarianceAlignment." in said
     assert "adapted, 0.3 min: top-5 accuracy" in said
     assert "adapted, all minutes: top-5 accuracy" in said
-    assert "all minutes" in told_scores(table)
+    assert "all minutes" in format_scores(table)
 
 
 def test_the_curve_shows_every_amount(curve):
@@ -462,7 +462,7 @@ def test_what_cannot_be_done_is_a_row_that_says_so(listeners):
             scratch, X, y, LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS), controls=False, **FAST
         )
     assert (results["verdict"] == "error").tolist() == [True, False, False] * 3
-    summary = summarise(results)
+    summary = summarize(results)
     assert summary["calibration_minutes"].tolist() == [0.3, np.inf]
     assert [tick.get_text() for tick in plot_adaptation(results).get_xticklabels()] == ["0.3", "all"]
     plt.close("all")
@@ -471,7 +471,7 @@ def test_what_cannot_be_done_is_a_row_that_says_so(listeners):
 def test_a_network_and_a_new_listener(listening, tiny_pipeline, tmp_path):
     """The benchmark's rows are those of fit and adapt by hand, and the networks of the others are fitted once."""
     X, y = listening
-    pipe = tiny_pipeline(max_epochs=3, unknown_subject="nearest")
+    pipe = tiny_pipeline(max_epochs=3, unseen_subject="nearest")
     estimators = {name: CalibratedDecoder(pipe, name, tmp_path) for name in ("none", "ridge", "layer", "all")}
     cv = LeaveOneSubjectOut(1, calibration_minutes=[0, np.inf])
     results = benchmark(estimators, X, y, cv, controls=False, **FAST)
@@ -498,8 +498,8 @@ def test_the_decoder_within_is_found():
     decoder, prefix = decoder_of(CalibratedDecoder(KINDS["search"]))
     assert isinstance(decoder, Adapting)
     assert prefix == "estimator__estimator__adapting__"
-    other = with_speech(CalibratedDecoder(KINDS["pipeline"], "ridge"), StoredFeatures())
-    assert isinstance(decoder_of(other)[0].speech, StoredFeatures)
+    other = with_speech(CalibratedDecoder(KINDS["pipeline"], "ridge"), PrecomputedFeatures())
+    assert isinstance(decoder_of(other)[0].speech, PrecomputedFeatures)
     assert other.k == 5
 
 

@@ -10,12 +10,19 @@ from scipy.special import log_softmax
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback, EarlyStopping
 
-from sk_b2s import BrainEncoder, RobustChannelScaler, SoundArray, StimulusLeakWarning, StoredFeatures, Windows
+from sk_b2s import (
+    BrainEncoder,
+    PrecomputedFeatures,
+    RobustChannelScaler,
+    StimulusArray,
+    StimulusLeakWarning,
+    Windows,
+)
 from sk_b2s.decoding import _candidates as candidates
 from sk_b2s.decoding._encoder import ARCHITECTURE
 from sk_b2s.nn import _net as training
 from sk_b2s.nn._brain_module import BrainModule
-from sk_b2s.nn._data import BalancedBatches
+from sk_b2s.nn._data import BalancedBatchSampler
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn.functional import DUPLICATES, calibrated_cross_entropy
 
@@ -173,7 +180,7 @@ def test_a_splitter_may_yield_masks():
 
 def test_only_sound_that_was_used_is_remembered():
     brain, speech = planted(n=60)
-    sound = SoundArray(np.zeros(6400), sfreq=64)
+    sound = StimulusArray(np.zeros(6400), sfreq=64)
     table = pd.DataFrame({"segment": range(60), "sound": sound, "sound_onset": range(60), "duration": 1.0})
     heard = Windows.from_array(speech, rows=table)
     splitter = FixedSplit((np.arange(30), np.arange(40, 55)))
@@ -210,7 +217,7 @@ def test_who_is_only_held_out_is_a_stranger(unknown):
     X = with_rows(brain, ["a"] * 20 + ["b"] * 20 + ["c"] * 20)
     splitter = FixedSplit((np.arange(20), np.arange(20, 40)))  # nothing is done with c
     encoder = BrainEncoder(
-        **{**SMALL, "validation": splitter}, spatial_attention=False, unknown_subject=unknown
+        **{**SMALL, "validation": splitter}, spatial_attention=False, unseen_subject=unknown
     )
     encoder.fit(X, speech)
     assert list(encoder.subjects_) == ["a"]
@@ -337,7 +344,7 @@ def test_validation_loss_is_the_cross_entropy_over_distinct_segments():
 
 def test_batches_differ_by_at_most_one_and_cover_all():
     for n, size in [(10, 3), (256, 256), (257, 256), (7, 100)]:
-        batches = list(BalancedBatches(n, size, np.random.RandomState(0)))
+        batches = list(BalancedBatchSampler(n, size, np.random.RandomState(0)))
         sizes = [len(batch) for batch in batches]
         assert len(batches) == -(-n // size)
         assert max(sizes) - min(sizes) <= 1
@@ -360,9 +367,9 @@ def test_unknown_subject_is_the_mean_layer_or_an_error():
     expected = encoder.transform(stranger)
     module.subject_layer.matrices.data[:] = mean
     np.testing.assert_allclose(encoder.transform(X), expected, rtol=1e-4, atol=1e-5)
-    encoder.set_params(unknown_subject="error")
+    encoder.set_params(unseen_subject="error")
     with pytest.raises(
-        ValueError, match=r"not in fit: \['z'\]; known are \['a', 'b'\].*unknown_subject='average'"
+        ValueError, match=r"not in fit: \['z'\]; known are \['a', 'b'\].*unseen_subject='average'"
     ):
         encoder.transform(stranger)
 
@@ -459,7 +466,7 @@ def test_leak_of_equal_rows_is_warned_of():
 
 def test_stored_features_ride_on_a_table():
     rng = np.random.default_rng(0)
-    story = SoundArray(rng.standard_normal((64 * 60, 2)), 64, "story")
+    story = StimulusArray(rng.standard_normal((64 * 60, 2)), 64, "story")
     onset = np.arange(0, 57, 1.0)
     y = pd.DataFrame({
         "sound": [story] * 57, "sound_onset": onset, "duration": 2.0, "segment": np.arange(57),
@@ -468,7 +475,7 @@ def test_stored_features_ride_on_a_table():
     targets = np.stack([story.data[int(64 * t) : int(64 * t) + 129].T for t in onset])
     brain = np.repeat(targets, 2, axis=1) + 0.1 * rng.standard_normal((57, 4, 129))
     X = Windows.from_array(brain.astype("f4"), sfreq=64)
-    encoder = BrainEncoder(**SMALL, speech=StoredFeatures(), spatial_attention=False).fit(X[:38], y[:38])
+    encoder = BrainEncoder(**SMALL, speech=PrecomputedFeatures(), spatial_attention=False).fit(X[:38], y[:38])
     assert encoder.score(X[40:], y[40:]) == 1.0
     np.testing.assert_array_equal(encoder.predict(X[40:], candidates=y[40:]), y["segment"][40:])
 
@@ -594,7 +601,7 @@ def bad_inputs():
     yield "faster speech", array, brain[..., :5], speech, "24 frames for 5 steps.*raise Epocher"
     yield (
         "no table",
-        {**array, "speech": StoredFeatures()},
+        {**array, "speech": PrecomputedFeatures()},
         brain,
         speech,
         "needs y to be the table of what was heard",

@@ -15,11 +15,11 @@ from sk_b2s import (
     Epocher,
     FeatureScaler,
     ForwardTRF,
-    SoundArray,
+    StimulusArray,
     StimulusKFold,
     StimulusLeakWarning,
     Windows,
-    forward_prediction,
+    cross_val_encoding,
     mean_and_sem,
 )
 
@@ -98,7 +98,7 @@ def test_a_planted_response_is_found_where_and_when_it_is_and_its_correlation_is
 def test_the_strength_chosen_is_the_best_on_held_out_sound():
     rng = np.random.default_rng(0)
     brain, speech = planted(n=40, n_features=1)
-    speech = np.cumsum(speech, axis=2)  # neighbouring lags are alike, so that the strength matters
+    speech = np.cumsum(speech, axis=2)  # neighboring lags are alike, so that the strength matters
     speech = np.concatenate([speech, speech + 0.1 * rng.standard_normal(speech.shape)], axis=1)
     trf = ForwardTRF(lags=(0, 0.5), sfreq=SFREQ).fit(brain, speech)
     best = trf.inner_scores_[0].argmax()
@@ -120,7 +120,7 @@ def of_people():
         "onset": np.tile(second, 2), "duration": 3.0,
     })  # fmt: skip
     heard = pd.DataFrame({
-        "sound": [SoundArray(np.zeros(1800), SFREQ)] * 120, "sound_onset": np.tile(second, 2), "duration": 2.9,
+        "sound": [StimulusArray(np.zeros(1800), SFREQ)] * 120, "sound_onset": np.tile(second, 2), "duration": 2.9,
         "segment": np.tile(np.arange(60), 2), "block": np.tile(np.arange(60) // 10, 2),
     })  # fmt: skip
     places = np.array([[0.1, 0.2], [0.5, 0.5], [np.nan, np.nan]])
@@ -154,7 +154,7 @@ def test_sound_of_fit_is_told():
 
 def test_topographies_have_places_nulls_and_folds():
     X, y = of_people()
-    topography = forward_prediction(ForwardTRF(lags=(0, 0.4)), X, y, StimulusKFold(3, guard=0), n_shifts=50)
+    topography = cross_val_encoding(ForwardTRF(lags=(0, 0.4)), X, y, StimulusKFold(3, guard=0), n_shifts=50)
     assert topography.groupby(["fold", "subject"]).size().tolist() == [3] * 6
     means = mean_and_sem(topography[topography["channel"] != "Oz"], "r", by="channel")
     assert means.loc["Fz", "mean"] > 0.6
@@ -165,10 +165,10 @@ def test_topographies_have_places_nulls_and_folds():
     assert np.isnan(first["r"].iloc[2])
     assert (topography.query("channel == 'Fz'")["r"] > topography.query("channel == 'Fz'")["null_high"]).all()
     assert abs(topography["null_mean"].dropna()).max() < 0.05
-    again = forward_prediction(ForwardTRF(lags=(0, 0.4)), X, y, StimulusKFold(3, guard=0), n_shifts=50)
+    again = cross_val_encoding(ForwardTRF(lags=(0, 0.4)), X, y, StimulusKFold(3, guard=0), n_shifts=50)
     pd.testing.assert_frame_equal(topography, again)
     assert (
-        forward_prediction(clone(ForwardTRF()), X, y, StimulusKFold(3), n_shifts=0)["null_high"].isna().all()
+        cross_val_encoding(clone(ForwardTRF()), X, y, StimulusKFold(3), n_shifts=0)["null_high"].isna().all()
     )
 
 
@@ -177,7 +177,7 @@ def test_a_pipeline_of_tables_finds_the_response_to_the_envelope(listening):
     X, y = listening
     speech = make_pipeline(Envelope(sfreq=32), FeatureScaler())
     pipe = Pipeline([("epochs", Epocher(sfreq=32)), ("trf", ForwardTRF(speech, lags=(0, 0.3)))])
-    topography = forward_prediction(pipe, X, y, StimulusKFold(3), n_shifts=100)
+    topography = cross_val_encoding(pipe, X, y, StimulusKFold(3), n_shifts=100)
     means = topography.groupby(["subject", "channel"])[["r", "null_high"]].mean()
     assert (means["r"] > means["null_high"]).mean() > 0.5
     assert topography[["x", "y"]].notna().all(axis=None)
@@ -199,6 +199,6 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="y has 1 features x 30 frames, but fit saw 2 x 30"):
         trf.predict(speech[:, :1])
     with pytest.raises(TypeError, match="write cv=StimulusKFold"):
-        forward_prediction(trf, brain, speech, cv=3)
+        cross_val_encoding(trf, brain, speech, cv=3)
     with pytest.raises(TypeError, match="needs a ForwardTRF"):
-        forward_prediction(Ridge(), brain, speech, cv=[])
+        cross_val_encoding(Ridge(), brain, speech, cv=[])

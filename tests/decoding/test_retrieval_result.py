@@ -11,15 +11,15 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import (
-    Retrieval,
+    RetrievalResult,
     RidgeDecoder,
     StimulusKFold,
     StimulusLeakWarning,
     Windows,
-    join_answers,
+    circular_shift_null,
+    concat_results,
     retrieval_scores,
     retrieve,
-    shift_null,
 )
 from sk_b2s.metrics._ranking import ranks, top_k_accuracy
 
@@ -51,7 +51,7 @@ def made_up(signal=2.0, n_subjects=3, n_repeats=2, seed=0):
     rows = rows.assign(**{c: candidates[c].to_numpy()[target] for c in ("sequence", "word")})
     scores = rng.normal(size=(len(target), len(segments))).astype(np.float32)
     scores[np.arange(len(target)), target] += signal
-    return Retrieval(scores, target, candidates, rows, k=5)
+    return RetrievalResult(scores, target, candidates, rows, k=5)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_permuting_candidates_with_their_targets_changes_nothing(answers):
     pd.testing.assert_series_equal(moved.summary(n_shifts=50), answers.summary(n_shifts=50))
     pd.testing.assert_frame_equal(moved.within(), answers.within())
     pd.testing.assert_frame_equal(moved.words(), answers.words())
-    for how in (Retrieval.averaged, Retrieval.pooled):
+    for how in (RetrievalResult.averaged, RetrievalResult.pooled):
         np.testing.assert_allclose(how(moved).scores, how(answers).scores[:, order], rtol=1e-4, atol=1e-4)
 
 
@@ -96,7 +96,7 @@ def test_the_null_is_that_of_the_mean_over_subjects(answers):
                    rows=answers.rows.loc[few].reset_index(drop=True))  # fmt: skip
     null = some.null(n_shifts=30, random_state=3)
     weight = 1 / some.rows.groupby("subject")["subject"].transform("size")
-    expected = shift_null(some.scores, some.target, some.rows["recording"], some.rows["onset"], 3.0, k=5,
+    expected = circular_shift_null(some.scores, some.target, some.rows["recording"], some.rows["onset"], 3.0, k=5,
                           n_shifts=30, random_state=3, sample_weight=weight)  # fmt: skip
     np.testing.assert_array_equal(null, expected)
     summary = some.summary(n_shifts=200)
@@ -192,7 +192,7 @@ def test_random_sentences_help_nobody():
     answers = made_up(n_subjects=1, n_repeats=8)  # all hear the same: a group does not tell the recording
     answers = replace(answers, scores=answers.scores[:, :40], candidates=answers.candidates[:40])
     assert answers.pooled().top_k() > answers.top_k() + 0.05
-    timeless = answers.rows.drop(columns="onset")  # or neighbours of one name would still be grouped
+    timeless = answers.rows.drop(columns="onset")  # or neighbors of one name would still be grouped
     for seed in range(5):
         drawn = np.random.default_rng(seed).permutation(answers.rows["sequence"])
         pooled = replace(answers, rows=timeless.assign(sequence=drawn)).pooled()
@@ -217,20 +217,20 @@ def test_parts_join_to_the_whole(answers):
     parts = []
     for name in ("s0", "s1", "s2"):
         rows, order = np.flatnonzero(answers.rows["subject"] == name), rng.permutation(120)
-        parts.append(Retrieval(
+        parts.append(RetrievalResult(
             answers.scores[np.ix_(rows, order)], np.argsort(order)[answers.target[rows]],
             answers.candidates.iloc[order].reset_index(drop=True), answers.rows.iloc[rows].reset_index(drop=True),
             k=5,
         ))  # fmt: skip
-    whole = join_answers(parts)
+    whole = concat_results(parts)
     pd.testing.assert_series_equal(whole.summary(n_shifts=20), answers.summary(n_shifts=20))
     np.testing.assert_array_equal(whole.ranks, answers.ranks)
     assert (whole.candidates["segment"].to_numpy()[whole.target] == answers.rows["segment"]).all()
     with pytest.raises(ValueError, match="part 1 has 120, of which 120 are those, and k=4"):
-        join_answers([parts[0], replace(parts[1], k=4)])
+        concat_results([parts[0], replace(parts[1], k=4)])
     fewer = replace(parts[1], scores=parts[1].scores[:, :99], candidates=parts[1].candidates[:99])
     with pytest.raises(ValueError, match="part 1 has 99, of which 99 are those"):
-        join_answers([parts[0], fewer])
+        concat_results([parts[0], fewer])
 
 
 # End to end
@@ -307,17 +307,17 @@ def test_arrays_are_joined_by_what_was_heard_and_not_by_their_order():
     decoder = RidgeDecoder(lags=(0, 0), sfreq=10, k=1).fit(brain[:30], speech[:30])
     first, order = np.arange(30, 45), rng.permutation(np.arange(30, 45))
     parts = [retrieve(decoder, brain[rows], speech[rows]) for rows in (first, order)]
-    whole = join_answers(parts)
+    whole = concat_results(parts)
     np.testing.assert_array_equal(whole.target, np.r_[first, order] - 30)
     np.testing.assert_array_equal(whole.ranks, np.r_[parts[0].ranks, parts[1].ranks])
     with pytest.raises(ValueError, match="part 1 has 15, of which 0 are those"):
-        join_answers([parts[0], retrieve(decoder, brain[45:], speech[45:])])
+        concat_results([parts[0], retrieve(decoder, brain[45:], speech[45:])])
     nameless = retrieve(decoder, brain[first], Windows.from_array(speech[first], sfreq=10))
     np.testing.assert_array_equal(nameless.ranks, parts[0].ranks)
     with pytest.raises(ValueError, match="part 1 does not say which segments .* lack the column 'segment'"):
-        join_answers([parts[0], nameless])
+        concat_results([parts[0], nameless])
     with pytest.raises(ValueError, match="needs one part at least"):
-        join_answers([])
+        concat_results([])
 
 
 @pytest.mark.parametrize("ask", [retrieve, retrieval_scores])

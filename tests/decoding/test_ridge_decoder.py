@@ -14,8 +14,8 @@ from sk_b2s import RidgeDecoder, Windows
 from sk_b2s.decoding import _ridge_cv as strengths
 from sk_b2s.decoding._ridge_cv import inner_splits
 from sk_b2s.decoding._ridge_solver import heldout_correlation, lagged_moments, ridge_path
-from sk_b2s.events._intervals import SoundIntervals
-from sk_b2s.events._stimuli import SoundArray
+from sk_b2s.events._intervals import StimulusIntervals
+from sk_b2s.events._stimuli import StimulusArray
 
 
 def lagged(x, lags):
@@ -53,7 +53,7 @@ def test_moments_equal_those_of_the_lagged_matrix(lags):
     np.testing.assert_allclose(found.xx, D.T @ D, atol=1e-10)
     np.testing.assert_allclose(found.xy, D.T @ Y, atol=1e-10)
     np.testing.assert_allclose(found.x, D.sum(0), atol=1e-10)
-    cov_xx, cov_xy, var_y = found.centred()
+    cov_xx, cov_xy, var_y = found.centered()
     np.testing.assert_allclose(cov_xx, np.cov(D.T, bias=True), atol=1e-12)
     np.testing.assert_allclose(cov_xy, (D - D.mean(0)).T @ (Y - Y.mean(0)) / len(D), atol=1e-12)
     np.testing.assert_allclose(var_y, Y.var(0), atol=1e-12)
@@ -96,7 +96,7 @@ def test_heldout_correlation_is_pearsons():
     D, Y = lagged(x, range(3)), y.reshape(-1, 2)
     coef = np.random.default_rng(1).standard_normal((9, 2))
     expected = np.mean([np.corrcoef((D @ coef)[:, f], Y[:, f])[0, 1] for f in range(2)])
-    moments = lagged_moments(tensors(x, y), np.arange(3), 3, 2).centred()
+    moments = lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
     assert heldout_correlation(coef, moments) == pytest.approx(expected)
     coef[:, 1] = 0  # a constant estimate correlates with nothing
     expected = np.corrcoef((D @ coef)[:, 0], Y[:, 0])[0, 1] / 2
@@ -216,7 +216,7 @@ def test_stranger_gets_the_mean_of_the_models():
     x = np.asarray(new).swapaxes(1, 2) - ridge.mean_.mean(0)
     expected = lagged(x, ridge.lag_frames_) @ ridge.coef_.mean(0).reshape(-1, 1) + ridge.intercept_.mean(0)
     np.testing.assert_allclose(ridge.transform(new)[:, 0].ravel(), expected.ravel(), atol=1e-5)
-    strict = clone(ridge).set_params(unknown_subject="error").fit(X, y)
+    strict = clone(ridge).set_params(unseen_subject="error").fit(X, y)
     with pytest.raises(ValueError, match=r"not in fit: \['stranger'\].*known are \['s0', 's1', 's2'\]"):
         strict.transform(new)
 
@@ -272,7 +272,7 @@ def test_score_of_training_on_noise_is_chance():
 
 
 def table_of_windows(n_blocks=6, seconds=20.0, step=1.0, duration=3.0):
-    sound = SoundArray(np.zeros(int(n_blocks * seconds)), sfreq=1)
+    sound = StimulusArray(np.zeros(int(n_blocks * seconds)), sfreq=1)
     onset = np.arange(0, n_blocks * seconds - duration + 1e-9, step)
     block = (onset // seconds).astype(int)
     return pd.DataFrame({
@@ -286,7 +286,7 @@ def test_inner_folds_share_no_sound():
     rows = np.flatnonzero(np.arange(len(table)) % 7)
     tested = []
     for train, test in inner_splits(table, table["segment"].to_numpy(), rows, 3):
-        held_out = SoundIntervals.from_table(table.iloc[test], blocks=True)
+        held_out = StimulusIntervals.from_table(table.iloc[test], blocks=True)
         assert not held_out.touches(table.iloc[train], guard=0.999).any()
         assert set(train) | set(test) <= set(rows)
         tested.extend(test)
@@ -314,7 +314,7 @@ def test_neither_the_choice_nor_a_rank_sees_the_scale_of_estimates():
     ridge.coef_, ridge.intercept_ = 64 * ridge.coef_, 64 * ridge.intercept_
     after, _ = ridge.ranks(x[30:].swapaxes(1, 2), y[30:].swapaxes(1, 2))
     np.testing.assert_array_equal(after, before)
-    moments = lagged_moments(tensors(x, y), np.arange(3), 3, 2).centred()
+    moments = lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
     coef = ridge.coef_[0].reshape(9, 2)
     assert heldout_correlation(coef, moments) == pytest.approx(heldout_correlation(coef / 64, moments))
 

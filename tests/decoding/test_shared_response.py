@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sk_b2s.decoding._shared_response import learn_response
+from sk_b2s.decoding._shared_response import fit_shared_response
 
 N_FEATURES, N_CHANNELS, N_FRAMES, SFREQ = 5, 12, 60, 20
 
@@ -35,7 +35,7 @@ class People:
         return features[:, :, 2:], latents[:, :, :-2], read
 
     def batches(self, n_windows=40):
-        """Windows of everybody, as learn_response takes them."""
+        """Windows of everybody, as fit_shared_response takes them."""
         held = []
         for person, (pattern, unmixing) in enumerate(zip(self.patterns, self.unmixing, strict=True)):
             features, _, read = self.hear(pattern, n_windows)
@@ -60,7 +60,7 @@ def recovery(people, response, layer, pattern):
 
 def test_lags_reach_over_the_delay_and_latents_have_unit_variance():
     people = People(level=0.1)
-    response = learn_response(people.batches(), 5, SFREQ)
+    response = fit_shared_response(people.batches(), 5, SFREQ)
     assert response.lags[0] <= 2 <= response.lags[-1]
     assert response.latents.shape == (len(response.lags) * N_FEATURES, response.shared.shape[1])
     # two latents evoke nearly all; they span what the shared channels follow
@@ -73,7 +73,7 @@ def test_lags_reach_over_the_delay_and_latents_have_unit_variance():
 
 def test_a_new_person_is_brought_to_the_shared_response():
     people = People(level=4.0)
-    response = learn_response(people.batches(120), 5, SFREQ)
+    response = fit_shared_response(people.batches(120), 5, SFREQ)
     stranger = people.pattern + people.rng.standard_normal((N_CHANNELS, 2))
     features, _, read = people.hear(stranger, 60)
     own = response.layer([tensors(features, read)])
@@ -86,7 +86,7 @@ def test_a_new_person_is_brought_to_the_shared_response():
 
 def test_more_minutes_come_nearer():
     people = People(level=3.0)
-    response = learn_response(people.batches(120), 5, SFREQ)
+    response = fit_shared_response(people.batches(120), 5, SFREQ)
     stranger = people.pattern + people.rng.standard_normal((N_CHANNELS, 2))
     parts = [people.hear(stranger, n) for n in (2, 20, 200)]
     layers = [response.layer([tensors(part[0], part[2])]) for part in parts]
@@ -96,7 +96,7 @@ def test_more_minutes_come_nearer():
 
 def test_without_a_distinct_frame_the_layer_is_the_filter_of_the_mean_pattern():
     people = People()
-    response = learn_response(people.batches(), 5, SFREQ)
+    response = fit_shared_response(people.batches(), 5, SFREQ)
     features, _, read = people.hear(people.pattern, 10)
     layer = response.layer([tensors(features, read)], share=0.0)
     inside = read[:, :, max(0, response.lags[-1]) : N_FRAMES + min(0, response.lags[0])]
@@ -113,14 +113,14 @@ def test_without_a_distinct_frame_the_layer_is_the_filter_of_the_mean_pattern():
 
 def test_batches_may_be_cut_anywhere():
     people = People()
-    response = learn_response(people.batches(), 5, SFREQ)
+    response = fit_shared_response(people.batches(), 5, SFREQ)
     parts = tensors(*people.hear(people.pattern, 30)[::2])
     halves = [tuple(part[rows] for part in parts) for rows in (slice(0, 7), slice(7, 30))]
     torch.testing.assert_close(response.layer([parts]), response.layer(halves), rtol=1e-4, atol=1e-5)
 
 
 def test_people_who_differ_more_are_less_bound_to_the_mean():
-    spread = [learn_response(People(spread=s).batches(), 5, SFREQ).spread[:2].mean() for s in (0.2, 1.0)]
+    spread = [fit_shared_response(People(spread=s).batches(), 5, SFREQ).spread[:2].mean() for s in (0.2, 1.0)]
     assert spread[0] < spread[1]
 
 
@@ -128,7 +128,7 @@ def test_people_are_never_taken_to_be_more_alike_than_luck_lets_us_see():
     n_windows = 40
     people = People(spread=0.0, level=3.0)
     held = list(people.batches(n_windows)())
-    response = learn_response(lambda: iter(held), 5, SFREQ)
+    response = fit_shared_response(lambda: iter(held), 5, SFREQ)
     inside = slice(max(0, response.lags[-1]), N_FRAMES + min(0, response.lags[0]))
     read = torch.cat([part[2] for part in held])[:, :, inside].double()
     power = (read - read.mean(2, keepdim=True)).square().mean().item()
@@ -137,8 +137,8 @@ def test_people_are_never_taken_to_be_more_alike_than_luck_lets_us_see():
 
 
 def test_luck_counts_how_far_activity_goes_on():
-    """Independent frames tell more than ones that repeat their neighbours."""
-    response = learn_response(People(level=5.0).batches(100), 5, SFREQ)
+    """Independent frames tell more than ones that repeat their neighbors."""
+    response = fit_shared_response(People(level=5.0).batches(100), 5, SFREQ)
     assert response.noise[0] > 2.0  # of white noise and white speech it were 1
 
 
@@ -147,18 +147,18 @@ def test_features_or_channels_that_do_not_vary_teach_nothing(nothing):
     held = [list(part) for part in People().batches()()]
     for part in held:
         part[nothing] = torch.ones_like(part[nothing])
-    assert learn_response(lambda: (tuple(part) for part in held), 5, SFREQ) is None
+    assert fit_shared_response(lambda: (tuple(part) for part in held), 5, SFREQ) is None
 
 
 def test_windows_of_one_frame_teach_nothing():
     """Of what goes on within windows, which is what patterns are made of."""
     held = [(*(part[:, :, :1] for part in parts[:3]), parts[3]) for parts in People().batches()()]
-    assert learn_response(lambda: iter(held), 5) is None
+    assert fit_shared_response(lambda: iter(held), 5) is None
 
 
 def test_a_window_in_which_nothing_happens_leaves_the_mean_pattern():
     people = People()
-    response = learn_response(people.batches(), 5, SFREQ)
+    response = fit_shared_response(people.batches(), 5, SFREQ)
     features, _, read = people.hear(people.pattern, 1)
     assert torch.isfinite(response.layer([tensors(features, np.zeros_like(read))])).all()
     assert torch.isfinite(response.layer([tensors(np.zeros_like(features), np.zeros_like(read))])).all()

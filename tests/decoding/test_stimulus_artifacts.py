@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.signal import butter, sosfilt, sosfiltfilt
 
-from sk_b2s import SoundArray, Windows, check_alignment
+from sk_b2s import StimulusArray, Windows, check_alignment
 from sk_b2s.decoding._stimulus_artifacts import LEAK, leak_score, sound_channels, warn_of_sound
 from sk_b2s.io._sensors import NOT_EEG, pick_channels
 
@@ -111,7 +111,7 @@ def test_check_alignment_names_a_channel_that_holds_the_sound(tmp_path):
     mne.io.RawArray(1e-5 * brain.T, info, verbose="ERROR").save(path, verbose="ERROR")
     events = pd.DataFrame({
         "subject": ["01"], "recording": str(path), "type": "sound", "onset": 0.0, "duration": len(sound) / SFREQ,
-        "sound": [SoundArray(sound[:, None] - sound.min(), SFREQ, name="noise")],
+        "sound": [StimulusArray(sound[:, None] - sound.min(), SFREQ, name="noise")],
     })  # fmt: skip
     found = check_alignment(events, minutes=10)
     assert "channel 'X7' holds the sound" in found["note"][0]
@@ -121,7 +121,7 @@ def test_check_alignment_names_a_channel_that_holds_the_sound(tmp_path):
 def test_ridge_warns_of_a_channel_that_holds_the_sound():
     """Also a fifth of a second late, as an Epocher with a lag makes it."""
     brain, sound = listened(strength=0.2, minutes=2)
-    story = SoundArray(sound[:, None] - sound.min(), SFREQ, name="noise")
+    story = StimulusArray(sound[:, None] - sound.min(), SFREQ, name="noise")
     starts = np.arange(0, 110)
     y = pd.DataFrame(
         {"sound": [story] * 110, "sound_onset": starts.astype(float), "duration": 3.0, "segment": starts}

@@ -10,7 +10,7 @@ import pytest
 from scipy.signal import butter, sosfiltfilt
 from sk_b2s.alignment_plots import plot_alignment
 
-from sk_b2s import SoundArray, check_alignment
+from sk_b2s import StimulusArray, check_alignment
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._alignment_notes import compare
 from sk_b2s.metrics._lag_curve import lag_curve, response_offset, whitened
@@ -28,7 +28,7 @@ def events(tmp_path_factory):
     """Two people who hear three minutes, as a clear recording has them."""
     root = tmp_path_factory.mktemp("listening")
     return make_listening(
-        2, 3, modality="eeg", n_channels=32, snr_db=-8, artefacts=["blinks"], sfreq=64, root=root
+        2, 3, modality="eeg", n_channels=32, snr_db=-8, artifacts=["blinks"], sfreq=64, root=root
     )
 
 
@@ -81,7 +81,7 @@ def test_the_wrong_sound_is_not_aligned(events, memory):
         length = wrong.loc[wrong["sound"] == path, "duration"].iloc[0]
         rng = np.random.default_rng(0)
         course = np.abs(np.convolve(rng.standard_normal(int(50 * length)), np.ones(8) / 8, "same"))[:, None]
-        backwards[path] = SoundArray(course, 50, name="another")
+        backwards[path] = StimulusArray(course, 50, name="another")
     wrong["sound"] = wrong["sound"].astype(object)
     wrong.loc[mine, "sound"] = wrong.loc[mine, "sound"].map(backwards)
     found = check_alignment(wrong, minutes=10, memory=memory).set_index("subject")
@@ -166,7 +166,7 @@ def recorded(tmp_path, brain, sound):
     info = mne.create_info(brain.shape[1], SFREQ, "eeg")
     path = tmp_path / "x_raw.fif"
     mne.io.RawArray(1e-5 * brain.T, info, verbose="ERROR").save(path, overwrite=True, verbose="ERROR")
-    array = SoundArray(sound[:, None] - sound.min(), SFREQ, name="noise")
+    array = StimulusArray(sound[:, None] - sound.min(), SFREQ, name="noise")
     return pd.DataFrame({
         "subject": ["01"], "recording": str(path), "type": "sound", "onset": 0.0, "duration": len(sound) / SFREQ,
         "sound": [array],
@@ -187,7 +187,7 @@ def test_a_leak_beside_a_response_is_named_and_the_response_seen(tmp_path):
 
 def test_earphones_of_a_simulated_listener_are_named(tmp_path):
     events = make_listening(
-        1, 3, modality="eeg", n_channels=32, snr_db=-np.inf, artefacts=["earphones"], sfreq=64, root=tmp_path
+        1, 3, modality="eeg", n_channels=32, snr_db=-np.inf, artifacts=["earphones"], sfreq=64, root=tmp_path
     )
     found = check_alignment(sounds_of(events), minutes=10)
     assert found["verdict"].tolist() == ["cannot tell"]
@@ -285,7 +285,7 @@ def test_a_leak_does_not_hide_a_moved_sound(tmp_path):
     brain, sound = planted([0.0, 0.14, 0.17], minutes=8, strength=0.7)
     events = recorded(tmp_path, brain, sound)
     pieces = np.split(sound[:, None] - sound.min(), 4)
-    sounds = [SoundArray(piece, SFREQ, name=f"s{i}") for i, piece in enumerate(pieces)]
+    sounds = [StimulusArray(piece, SFREQ, name=f"s{i}") for i, piece in enumerate(pieces)]
     onsets = [0.0, 120.2, 240.0, 360.0]
     rows = [
         events.assign(onset=at, duration=119.5, sound=[one]) for at, one in zip(onsets, sounds, strict=True)
@@ -313,7 +313,7 @@ def eight_sounds(tmp_path):
     brain, sound = planted([0.12], minutes=8, strength=0.7)
     events = recorded(tmp_path, brain, sound)
     pieces = np.split(sound[:, None] - sound.min(), 8)
-    rows = [events.assign(onset=60.0 * i, duration=60.0, sound=[SoundArray(piece, SFREQ, name=f"s{i}")])
+    rows = [events.assign(onset=60.0 * i, duration=60.0, sound=[StimulusArray(piece, SFREQ, name=f"s{i}")])
             for i, piece in enumerate(pieces)]  # fmt: skip
     return pd.concat(rows, ignore_index=True)
 

@@ -10,14 +10,14 @@ from sk_b2s import (
     Envelope,
     Epocher,
     FeatureScaler,
+    PrecomputedFeatures,
     RidgeDecoder,
-    SoundArray,
+    StimulusArray,
     StimulusKFold,
     StimulusLeakWarning,
-    StoredFeatures,
     Windows,
-    attention_accuracy,
-    heard_beside,
+    attention_decoding_scores,
+    concurrent_stream,
     make_segments,
     mean_and_sem,
 )
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out", "ignore
 
 
 def test_what_was_said_beside_is_found_by_the_time_in_the_recording():
-    story, other = SoundArray(np.zeros(600), 10, "story"), SoundArray(np.ones(300), 10, "other")
+    story, other = StimulusArray(np.zeros(600), 10, "story"), StimulusArray(np.ones(300), 10, "other")
     events = pd.DataFrame({
         "subject": "a", "recording": ["r1", "r1", "r2", "r2"], "type": "sound", "onset": [5.0, 8.0, 1.0, 2.0],
         "duration": [60.0, 30.0, 60.0, 30.0], "sound": [story, other, story, other],
@@ -39,18 +39,18 @@ def test_what_was_said_beside_is_found_by_the_time_in_the_recording():
     y = pd.DataFrame(
         {"sound": [story] * 4, "sound_onset": [2.9, 3.0, 31.0, 11.5], "duration": 2.0, "word": "w"}
     )
-    found = heard_beside(X, y, events)
+    found = concurrent_stream(X, y, events)
     assert found["sound"].tolist() == [None, other, other, other]
     np.testing.assert_allclose(found["sound_onset"], [np.nan, 0.0, 28.0, 10.5])
     assert found["segment"].nunique() == 4
     assert "word" not in found
     with pytest.raises(ValueError, match=r"no sound of stream 'left', only \['attended', 'ignored'\]"):
-        heard_beside(X, y, events, "left")
+        concurrent_stream(X, y, events, "left")
 
 
 def test_sound_ignored_in_a_test_and_attended_to_in_training_is_warned_of():
     rng = np.random.default_rng(0)
-    stories = [SoundArray(rng.standard_normal((1200, 1)).astype("f4"), 20, name) for name in "ab"]
+    stories = [StimulusArray(rng.standard_normal((1200, 1)).astype("f4"), 20, name) for name in "ab"]
     rows = [("r1", stories[0], "attended"), ("r1", stories[1], "ignored"), ("r2", stories[1], "attended"),
             ("r2", stories[0], "ignored")]  # fmt: skip
     events = pd.DataFrame([
@@ -60,31 +60,33 @@ def test_sound_ignored_in_a_test_and_attended_to_in_training_is_warned_of():
     X, y = make_segments(events, anchor=1.0, tmin=0, tmax=1, stream="attended")
     brain = rng.standard_normal((len(X), 3, 21)).astype("f4")
     cut = FunctionTransformer(lambda rows: Windows.from_array(brain[rows.index], rows, sfreq=20))
-    ridge = RidgeDecoder(make_pipeline(StoredFeatures(), FeatureScaler()), lags=(0, 0.2), alphas=(1.0,), k=1)
+    ridge = RidgeDecoder(
+        make_pipeline(PrecomputedFeatures(), FeatureScaler()), lags=(0, 0.2), alphas=(1.0,), k=1
+    )
     first = (X["recording"] == "r1").to_numpy()
     swapped = [(np.flatnonzero(~first), np.flatnonzero(first))]
     with pytest.warns(StimulusLeakWarning, match=r"windows scored contain sound .* \(b\)"):
-        attention_accuracy(make_pipeline(cut, ridge), X, y, swapped, events, lengths=(2,))
+        attention_decoding_scores(make_pipeline(cut, ridge), X, y, swapped, events, lengths=(2,))
 
 
 @pytest.mark.slow
 def test_a_simulated_listener_is_found_to_listen_to_the_talker_attended(tmp_path):
     events = make_listening(
-        2, 4, modality="eeg", n_channels=16, snr_db=5, sfreq=64, artefacts=["ignored"], root=tmp_path
+        2, 4, modality="eeg", n_channels=16, snr_db=5, sfreq=64, artifacts=["ignored"], root=tmp_path
     )
     X, y = make_segments(events, anchor=1.0, tmin=0, tmax=1, stream="attended")
     speech = make_pipeline(Envelope(sfreq=32), FeatureScaler())
     pipe = Pipeline(
         [("epochs", Epocher(sfreq=32)), ("ridge", RidgeDecoder(speech, lags=(0, 0.4), alphas=(1e-2,)))]
     )
-    scores = attention_accuracy(pipe, X, y, StimulusKFold(2), events, lengths=(1, 5, 20))
+    scores = attention_decoding_scores(pipe, X, y, StimulusKFold(2), events, lengths=(1, 5, 20))
     means = mean_and_sem(scores, "accuracy", by="length", weight="n_decisions")["mean"]
     assert means[1] > 0.55
     assert means[20] > means[5] > means[1]
-    wrong = heard_beside(X, y, events)
+    wrong = concurrent_stream(X, y, events)
     known = wrong["sound_onset"].notna().to_numpy()
     assert known.mean() > 0.5  # the other talker begins later, and may end earlier
     swapped = make_segments(events, anchor=1.0, tmin=0, tmax=1, stream="ignored")
     assert len(swapped[0])
     with pytest.raises(TypeError, match="write cv=StimulusKFold"):
-        attention_accuracy(pipe, X, y, 2, events)
+        attention_decoding_scores(pipe, X, y, 2, events)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import audit
+from sk_b2s import score_similarities
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def test_an_audit_names_what_it_cannot_score(changes, message):
         table.loc[2, "target"] = changes.pop("target")
     table, similarity = table[changes.pop("rows", slice(None))], changes.pop("similarity", np.eye(60))
     with pytest.raises(ValueError, match=message):
-        audit(similarity, table, **changes)
+        score_similarities(similarity, table, **changes)
 
 
 def test_an_audit_names_windows_whose_candidates_are_all_alike():
     table = pd.DataFrame({"target": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
     similarity = np.eye(60)
-    audit(similarity, table, n_shifts=20)
+    score_similarities(similarity, table, n_shifts=20)
     similarity[[3, 7]] = 0.5
     with pytest.warns(UserWarning, match="in 2 of 60 rows of similarity all candidates are equally similar"):
-        audit(similarity, table, n_shifts=20)
+        score_similarities(similarity, table, n_shifts=20)

@@ -22,14 +22,14 @@ from sk_b2s import (
     RidgeDecoder,
     StimulusKFold,
     Windows,
-    audit,
     benchmark,
     read_results,
     retrieve,
     run_controls,
-    summarise,
+    score_similarities,
+    summarize,
 )
-from sk_b2s._utils._json_lines import Ledger
+from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s.evaluation._results._table import ABOUT, COST, MADE
 from sk_b2s.preprocessing._fingerprint import _sources, code_digest, describe, key_of, row_digests
 
@@ -79,7 +79,7 @@ def test_an_audit_of_a_decoder_is_its_rows(done):
     decoder = ridge(alphas=(1.0,)).fit(X[train], y.iloc[train])
     similarity = decoder.similarity(X[test], y.iloc[test])
     table = X.rows.iloc[test].join(y.iloc[test].drop(columns="duration"))
-    audited = audit(similarity, table, n_shifts=50, name="one")
+    audited = score_similarities(similarity, table, n_shifts=50, name="one")
     rows = results.query("estimator == 'one' and control == 'decoder' and fold == 0").reset_index(drop=True)
     cost = [
         *ABOUT,
@@ -94,10 +94,10 @@ def test_an_audit_of_a_decoder_is_its_rows(done):
     # In other words, by columns, with the candidates in another order.
     order = np.random.default_rng(0).permutation(similarity.shape[1])
     names = y.iloc[test].drop_duplicates("segment").iloc[order]
-    same(audit(similarity[:, order], table, names, n_shifts=50, name="one"), audited)
+    same(score_similarities(similarity[:, order], table, names, n_shifts=50, name="one"), audited)
     column = pd.Index(names["segment"]).get_indexer(table["segment"])
     named = table.drop(columns="segment").assign(target=column)
-    same(audit(similarity[:, order], named, names, n_shifts=50, name="one"), audited)
+    same(score_similarities(similarity[:, order], named, names, n_shifts=50, name="one"), audited)
 
 
 def test_a_pool_has_the_right_one_and_as_many_others_in_every_fold(done):
@@ -124,12 +124,12 @@ def test_the_null_is_that_of_shifts_and_of_the_pool():
     X, y = people(n_recordings=2, n=120, together=2)
     train, test = next(StimulusKFold(2).split(X, y))
     answers = retrieve(ONE.fit(X[train], y.iloc[train]), X[test], y.iloc[test])
-    rows = audit(answers.scores, answers.rows, n_shifts=4000).set_index("pool")
+    rows = score_similarities(answers.scores, answers.rows, n_shifts=4000).set_index("pool")
     null = answers.null(n_shifts=4000)
     assert rows.loc["all", "null_mean"] == pytest.approx(null.mean(), abs=0.005)
     assert rows.loc["all", "null_high"] == pytest.approx(np.quantile(null, 0.975), abs=0.02)
     assert rows.loc["50", "null_low"] < 0.2 < rows.loc["50", "null_high"]
-    whole = audit(answers.scores, answers.rows, n_candidates=answers.n_candidates)
+    whole = score_similarities(answers.scores, answers.rows, n_candidates=answers.n_candidates)
     pd.testing.assert_series_equal(  # all of them are a pool too
         whole.loc[0].drop(["pool"]), whole.loc[1].drop(["pool"]), check_names=False
     )
@@ -143,8 +143,8 @@ def test_noise_is_at_chance_by_every_measure():
         "subject": np.repeat(["a", "b", "c"], 200), "recording": np.repeat(["a", "b", "c"], 200),
         "onset": np.tile(np.arange(200) * 0.4, 3), "duration": 3.0, "segment": np.arange(n), "word": words,
     })  # fmt: skip
-    results = audit(random.standard_normal((n, n)), table)
-    rows = summarise(results).set_index("pool")
+    results = score_similarities(random.standard_normal((n, n)), table)
+    rows = summarize(results).set_index("pool")
     assert rows.loc["all", "top_10"] == pytest.approx(10 / n, abs=0.015)
     assert rows.loc["50", "top_10"] == pytest.approx(0.2, abs=0.03)
     assert rows.loc["all", "match_mismatch"] == pytest.approx(0.5, abs=0.03)
@@ -159,11 +159,11 @@ def test_nearly_right_answers_count_within_half_a_second_of_the_same_sound():
     n = len(y)
     table = X.rows.join(y.drop(columns="duration"))
     nearly = np.roll(np.eye(n), 1, axis=1)  # always the next segment
-    row = audit(nearly, table, n_candidates=None, n_shifts=0).iloc[0]
+    row = score_similarities(nearly, table, n_candidates=None, n_shifts=0).iloc[0]
     assert row["top_1"] == 0
     assert row["near"] == (n - 2) / n  # the last of each sound is followed by none of its own
     assert row["near_chance"] == pytest.approx((28 * 3 + 2 * 2) * 2 / n**2)
-    flat = audit(np.ones((n, n)), table, n_candidates=None, n_shifts=0).iloc[0]
+    flat = score_similarities(np.ones((n, n)), table, n_candidates=None, n_shifts=0).iloc[0]
     assert flat["near"] == flat["top_10"] == flat["match_mismatch"] == 0
 
 
@@ -174,7 +174,7 @@ def test_estimators_keep_the_order_in_which_they_were_given(tmp_path):
     results = benchmark(named, path=tmp_path / "all.jsonl", **arguments)
     assert pd.unique(results["estimator"]).tolist() == list(named)
     same(read_results(tmp_path / "all.jsonl"), results)
-    assert pd.unique(summarise(results)["estimator"]).tolist() == list(named)
+    assert pd.unique(summarize(results)["estimator"]).tolist() == list(named)
     for job in reversed(named):
         for fold in (0, 1):
             benchmark(named, path=tmp_path / "jobs" / f"{job}, {fold}.jsonl", only=(job, fold), **arguments)
@@ -195,7 +195,7 @@ def test_conditions_divide_a_subject():
 
 def test_the_summary_is_over_subjects_and_not_over_folds(done):
     _, results, _ = done
-    summary = summarise(results).set_index(["estimator", "control", "pool"])
+    summary = summarize(results).set_index(["estimator", "control", "pool"])
     rows = results.query("estimator == 'one' and control == 'decoder' and pool == 'all'")
     hits = (rows["top_10"] * rows["n_windows"]).groupby(rows["subject"]).sum()
     scores = hits / rows.groupby("subject")["n_windows"].sum()
@@ -213,7 +213,7 @@ def test_the_null_of_a_summary_is_that_of_all_folds_together(done):
         ONE, arguments["X"], arguments["y"], StimulusKFold(3), controls=["surrogate"], n_shifts=2000
     )
     more = benchmark(**{**arguments, "estimators": {"one": ONE}, "controls": False, "n_shifts": 2000})
-    row = summarise(more).set_index("pool").loc["all"]
+    row = summarize(more).set_index("pool").loc["all"]
     table = run_controls(
         ONE, arguments["X"], arguments["y"], StimulusKFold(3), controls=["decoder"], n_shifts=2000
     )
@@ -232,12 +232,12 @@ def test_a_fingerprint_is_named_by_its_control():
     results = benchmark({"power": power}, X, y, StimulusKFold(3), **FAST)
     assert set(results.query("control == 'decoder'")["verdict"]) == {"LEAK (surrogate, shifted pairing)"}
     assert set(results.query("control == 'surrogate'")["verdict"]) == {"LEAK"}
-    summary = summarise(results).set_index(["control", "pool"])
+    summary = summarize(results).set_index(["control", "pool"])
     assert summary.loc[("decoder", "all"), "verdict"] == "LEAK (surrogate, shifted pairing)"
     # The same of similarities alone, with those of the control beside them.
     train, test = next(StimulusKFold(3).split(X, y))
     answers = retrieve(power.fit(X[train], y.iloc[train]), X[test], y.iloc[test])
-    audited = audit(answers.scores, answers.rows, controls={"surrogate": answers.scores})
+    audited = score_similarities(answers.scores, answers.rows, controls={"surrogate": answers.scores})
     assert set(audited["verdict"]) == {"LEAK (surrogate)", "LEAK"}
 
 
@@ -341,11 +341,11 @@ def test_a_failure_is_seen_and_tried_again(fits, tmp_path, monkeypatch):
         assert list(bad["subject"]) == ["s0", "s1"]
         assert bad["top_k"].isna().all()
         with pytest.raises(ValueError, match="all fits failed"):
-            summarise(bad)
+            summarize(bad)
         with pytest.warns(FitFailedWarning):
             assert set(read_results(path)["error"]) == set(benchmark(path=path, only=1, **arguments)["error"])
     mixed = pd.concat([good[good["fold"] == 0], bad], ignore_index=True)
-    assert list(summarise(mixed)["n_failed"]) == [1, 1]
+    assert list(summarize(mixed)["n_failed"]) == [1, 1]
     same(benchmark(path=path, **arguments), good)
     same(read_results(path), good)
 
@@ -524,7 +524,7 @@ def test_code_digest_depends_on_imported_modules_only(tmp_path):
 
 
 def test_lines_begin_anew_after_a_torn_one(tmp_path):
-    ledger = Ledger(tmp_path / "folder" / "r.jsonl")
+    ledger = JsonLinesFile(tmp_path / "folder" / "r.jsonl")
     assert ledger.lines() == []
     with ledger.claim("a" * 32) as claim:
         claim.write({"value": np.float32(0.5)})
@@ -576,27 +576,27 @@ def test_errors_say_what_to_do():
 def test_what_cannot_be_audited_says_why(tmp_path):
     table = pd.DataFrame({"segment": np.arange(20)})
     with pytest.raises(ValueError, match="a row for each of table's 20"):
-        audit(np.eye(19), table)
+        score_similarities(np.eye(19), table)
     with pytest.raises(ValueError, match="'segment' .* or 'target'"):
-        audit(np.eye(20), table.rename(columns={"segment": "x"}))
+        score_similarities(np.eye(20), table.rename(columns={"segment": "x"}))
     with pytest.raises(ValueError, match="20 columns, but there are 19 candidates"):
-        audit(np.eye(20), table, table.iloc[1:])
+        score_similarities(np.eye(20), table, table.iloc[1:])
     with pytest.raises(ValueError, match="row 0: its segment 0 is no candidate"):
-        audit(np.eye(20)[:, 1:], table, table.iloc[1:])
+        score_similarities(np.eye(20)[:, 1:], table, table.iloc[1:])
     with pytest.raises(ValueError, match="stands in several columns"):
-        audit(np.eye(20), table, table.assign(segment=1))
+        score_similarities(np.eye(20), table, table.assign(segment=1))
     with pytest.raises(ValueError, match="NaN in 20"):
-        audit(np.full((20, 20), np.nan), table)
+        score_similarities(np.full((20, 20), np.nan), table)
     with pytest.raises(ValueError, match="no more than k=20"):
-        audit(np.eye(20), table, k=20)
+        score_similarities(np.eye(20), table, k=20)
     with pytest.raises(ValueError, match="'acoustics' is none of"):
-        audit(np.eye(20), table, controls={"acoustics": np.eye(20)})
+        score_similarities(np.eye(20), table, controls={"acoustics": np.eye(20)})
     with pytest.raises(ValueError, match="lacks \\['onset', 'duration'\\]"):
-        audit(np.eye(20), table, controls={"surrogate": np.eye(20)})
-    row = audit(np.eye(20), table, n_candidates=None).iloc[0]
+        score_similarities(np.eye(20), table, controls={"surrogate": np.eye(20)})
+    row = score_similarities(np.eye(20), table, n_candidates=None).iloc[0]
     assert row["verdict"] == "no null"
     late = table.assign(onset=np.arange(20.0), duration=11.0)
-    row = audit(np.eye(20), late, n_candidates=None).iloc[0]
+    row = score_similarities(np.eye(20), late, n_candidates=None).iloc[0]
     assert row["verdict"] == "no null"
     (tmp_path / "r.jsonl").write_text("not a result\n")
     with pytest.raises(ValueError, match="no results in there"):
@@ -616,19 +616,19 @@ def test_recordings_of_two_people_are_two_whatever_their_names():
         "n_shifts": 50,
     }
     scores = rng.normal(size=(80, 40))
-    whole = audit(scores, table.assign(recording=table["subject"] + "1"), **arguments)
+    whole = score_similarities(scores, table.assign(recording=table["subject"] + "1"), **arguments)
     for other in (table, table.assign(recording="run1")):
-        same(audit(scores, other, **arguments), whole)
+        same(score_similarities(scores, other, **arguments), whole)
     for column in ("subject", "onset"):
         with pytest.raises(ValueError, match=f"table row 7 has no {column}"):
-            audit(scores, table.assign(**{column: table[column].where(table.index != 7)}))
+            score_similarities(scores, table.assign(**{column: table[column].where(table.index != 7)}))
 
 
 def test_a_summary_survives_a_table_of_text(done, tmp_path):
     results = done[1]
     results.to_csv(tmp_path / "r.csv", index=False)
     pd.testing.assert_frame_equal(
-        summarise(pd.read_csv(tmp_path / "r.csv")), summarise(results), check_dtype=False
+        summarize(pd.read_csv(tmp_path / "r.csv")), summarize(results), check_dtype=False
     )
 
 
@@ -642,7 +642,7 @@ def test_left_out_subjects_and_seeds():
     pairs = results.pivot_table(index=["fold", "control"], columns="seed", values="top_k")
     assert pairs[0].loc[:, "decoder"].equals(pairs[1].loc[:, "decoder"])  # a ridge draws nothing
     assert not pairs[0].loc[:, "white noise"].equals(pairs[1].loc[:, "white noise"])
-    row = summarise(results).query("control == 'decoder'").iloc[0]
+    row = summarize(results).query("control == 'decoder'").iloc[0]
     assert (row["n_subjects"], row["n_seeds"], row["n_folds"], row["n_windows"]) == (3, 2, 6, 180)
 
 
@@ -656,9 +656,9 @@ def test_scores_do_not_depend_on_the_order_of_windows_within_a_subject():
     )
     columns = ["top_1", "top_10", "match_mismatch", "near", "chance"]
     a, b = (
-        audit(one.scores, one.rows, answers.candidates, n_candidates=20).set_index(["subject", "pool"])[
-            columns
-        ]
+        score_similarities(one.scores, one.rows, answers.candidates, n_candidates=20).set_index(
+            ["subject", "pool"]
+        )[columns]
         for one in (answers, other)
     )
     pd.testing.assert_frame_equal(a, b.loc[a.index])
@@ -666,9 +666,9 @@ def test_scores_do_not_depend_on_the_order_of_windows_within_a_subject():
 
 def test_rows_of_one_fit_are_summed_up_once(done):
     results = done[1]
-    whole = summarise(results)
+    whole = summarize(results)
     with pytest.warns(UserWarning, match="are left out: was a table joined with itself"):
-        twice = summarise(pd.concat([results, results.iloc[:3]]))
+        twice = summarize(pd.concat([results, results.iloc[:3]]))
     pd.testing.assert_frame_equal(whole, twice)
 
 

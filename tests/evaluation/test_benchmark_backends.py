@@ -19,22 +19,22 @@ from skorch.callbacks import Callback
 from sk_b2s import (
     FeatureScaler,
     LeaveOneSubjectOut,
+    PrecomputedFeatures,
     RidgeDecoder,
     StimulusKFold,
-    StoredFeatures,
-    audit,
     benchmark,
     check_leakage,
     compare_estimators,
+    generate_methods_text,
     mean_and_sem,
-    methods_paragraph,
     read_results,
     retrieval_scores,
-    summarise,
+    score_similarities,
+    summarize,
 )
-from sk_b2s._utils._json_lines import Ledger
-from sk_b2s._utils._monitoring import overheard
-from sk_b2s.evaluation._results._table import time_left
+from sk_b2s._utils._json_lines import JsonLinesFile
+from sk_b2s._utils._monitoring import capture_warnings
+from sk_b2s.evaluation._results._table import format_time_left
 
 POOLED = ridge(alphas=(1.0,), per_subject=False)
 
@@ -63,7 +63,7 @@ class Jittered(RidgeDecoder):
 
 
 def speech():
-    return make_pipeline(StoredFeatures(), FeatureScaler())
+    return make_pipeline(PrecomputedFeatures(), FeatureScaler())
 
 
 # --- where it runs -----------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_each_thread_hears_its_own_warnings():
     gate, kept = threading.Barrier(2), {}
 
     def work(name):
-        with overheard() as heard:
+        with capture_warnings() as heard:
             gate.wait()
             for text in (name, name, "both"):
                 warnings.warn(text, UserWarning, stacklevel=1)
@@ -178,9 +178,9 @@ def test_each_thread_hears_its_own_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
-        with overheard() as heard:
+        with capture_warnings() as heard:
             warnings.warn("ignored", RuntimeWarning, stacklevel=1)
-            with overheard() as within:
+            with capture_warnings() as within:
                 warnings.warn("within", UserWarning, stacklevel=1)
             with pytest.raises(FutureWarning):
                 warnings.warn("raised", FutureWarning, stacklevel=1)
@@ -198,8 +198,8 @@ def test_progress_counts_all_folds_and_what_was_done_before(tmp_path, capsys):
     assert counts == [(1, 2), (2, 2), (3, 6), (4, 6), (5, 6), (6, 6)]
     assert lines[3].startswith("6 fits, 2 of which are done already: 1 estimator and its controls on 3 folds")
     assert [("left" in line) for line in lines[4:]] == [True, True, True, False]
-    assert time_left(0) == ""
-    assert [time_left(s)[8:] for s in (0.2, 80, 100, 5000, 6000)] == [
+    assert format_time_left(0) == ""
+    assert [format_time_left(s)[8:] for s in (0.2, 80, 100, 5000, 6000)] == [
         "1 s left", "80 s left", "2 min left", "83 min left", "2 h left",
     ]  # fmt: skip
 
@@ -248,7 +248,7 @@ def test_arrays_are_one_person_without_a_null():
     assert set(results["verdict"]) == {"no null"}
     assert (results["top_k"] > 2 * results["chance"]).all()
     assert results["leakage"].str.startswith("not checked: X does not have recording").all()
-    assert "KFold(n_splits=3" in methods_paragraph(results)
+    assert "KFold(n_splits=3" in generate_methods_text(results)
 
 
 def test_the_table_goes_through_all_statistics(tmp_path):
@@ -259,7 +259,7 @@ def test_the_table_goes_through_all_statistics(tmp_path):
         estimators, X, y, cv, tmp_path / "r.jsonl", (0, 1), ["surrogate"], n_candidates=20, **FAST
     )
     for results in (done, read_results(tmp_path / "r.jsonl")):
-        summary = summarise(results).set_index(["estimator", "control", "condition", "pool"])
+        summary = summarize(results).set_index(["estimator", "control", "condition", "pool"])
         for score in ("top_10", "match_mismatch"):
             means = mean_and_sem(results[results["pool"] == "all"], score)
             for name, row in means.iterrows():
@@ -269,7 +269,7 @@ def test_the_table_goes_through_all_statistics(tmp_path):
         assert (row["n_subjects"], row["smallest_p"]) == (6, 2 / 2**6)
         by = summary.xs("decoder", level="control").xs("all", level="pool")["top_10"].droplevel("condition")
         assert row["mean_difference"] == pytest.approx(by["sharp"] - by["blunt"])
-        text = methods_paragraph(results)
+        text = generate_methods_text(results)
         for part in (
             "360 windows of 6 people", "in 6 folds made by LeaveOneSubjectOut(", "neither the subject nor the sound",
             "with 2 random seeds", "No window tested contained sound of the training windows", "phase-randomised",
@@ -288,11 +288,11 @@ def test_verdicts_on_noise_are_wrong_as_seldom_as_they_say():
     })  # fmt: skip
     for _ in range(60):
         brain = rng.standard_normal((n + 2, 20))
-        window = brain[:-2] + brain[1:-1] + brain[2:]  # neighbours overlap
-        speech = rng.standard_normal((n, 20)) * rng.gamma(1, 1, (n, 1))  # some are everybody's favourites
-        results = audit(window @ speech.T, table, n_shifts=200, n_candidates=None)
+        window = brain[:-2] + brain[1:-1] + brain[2:]  # neighbors overlap
+        speech = rng.standard_normal((n, 20)) * rng.gamma(1, 1, (n, 1))  # some are everybody's favorites
+        results = score_similarities(window @ speech.T, table, n_shifts=200, n_candidates=None)
         wrong["row"] += list(results["verdict"] == "above its null")
-        wrong["summary"] += list(summarise(results)["verdict"] == "above its null")
+        wrong["summary"] += list(summarize(results)["verdict"] == "above its null")
     # Of 120 rows and 60 summaries 2.5 % are meant; 1 in 1000 times it would be more than this.
     assert sum(wrong["row"]) <= 10
     assert sum(wrong["summary"]) <= 7
@@ -314,4 +314,4 @@ def test_half_a_training_is_no_result(tmp_path):
             {"network": decoder}, X, y, StimulusKFold(2), path=tmp_path / "results.jsonl", controls=False,
             n_candidates=None, k=2, **FAST,
         )  # fmt: skip
-    assert not Ledger(tmp_path / "results.jsonl").lines()
+    assert not JsonLinesFile(tmp_path / "results.jsonl").lines()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sk_b2s import Retrieval, bootstrap_interval, shift_test
+from sk_b2s import RetrievalResult, bootstrap_ci, circular_shift_test
 from sk_b2s.metrics._ranking import ranks
 
 # --- bootstrap --------------------------------------------------------------------------------------
@@ -31,7 +31,7 @@ def test_crossed_intervals_cover_and_those_of_windows_or_people_alone_do_not():
         for name, labels in {
             "crossed": (subject, block), "people": (subject, 0 * block), "windows": (each, 0 * block),
         }.items():  # fmt: skip
-            interval = bootstrap_interval(hits, *labels, n_boot=200, random_state=seed)
+            interval = bootstrap_ci(hits, *labels, n_boot=200, random_state=seed)
             covered[name].append(interval["low"] <= 0.4 <= interval["high"])
     assert 0.9 <= np.mean(covered["crossed"]) <= 0.98
     assert np.mean(covered["people"]) < 0.88
@@ -40,7 +40,7 @@ def test_crossed_intervals_cover_and_those_of_windows_or_people_alone_do_not():
 
 def test_with_one_block_it_is_the_bootstrap_over_people():
     hits, subject, _ = crossed(9, 5)
-    interval = bootstrap_interval(hits, subject, np.zeros(len(hits)), n_boot=20_000)
+    interval = bootstrap_ci(hits, subject, np.zeros(len(hits)), n_boot=20_000)
     means = pd.Series(hits.astype(float)).groupby(subject).mean().to_numpy()
     expected = stats.bootstrap(
         (means,), np.mean, method="percentile", n_resamples=20_000, random_state=np.random.default_rng(0)
@@ -55,7 +55,7 @@ def test_a_window_counts_as_often_as_its_person_and_its_block_were_drawn():
     rng = np.random.default_rng(0)
     subject, block, hits = rng.integers(0, 3, 40), rng.integers(0, 4, 40), rng.random(40)
     subject, block = (pd.factorize(labels)[0] for labels in (subject, block))  # in order of appearance
-    interval = bootstrap_interval(hits, subject, block, level=0.5, n_boot=7, random_state=5)
+    interval = bootstrap_ci(hits, subject, block, level=0.5, n_boot=7, random_state=5)
     random, means = np.random.RandomState(5), []
     people = random.multinomial(3, [1 / 3] * 3, size=7)
     blocks = random.multinomial(4, [1 / 4] * 4, size=7)
@@ -70,16 +70,16 @@ def test_a_window_counts_as_often_as_its_person_and_its_block_were_drawn():
 
 def test_names_do_not_matter_and_people_without_drawn_windows_are_left_out():
     hits, subject, block = crossed(4, 6, 2)
-    named = bootstrap_interval(hits, [f"s{s}" for s in subject], [f"b{b}" for b in block])
-    pd.testing.assert_series_equal(named, bootstrap_interval(hits, subject, block))
-    own_sound = bootstrap_interval(hits, subject, subject)  # everybody heard something else
+    named = bootstrap_ci(hits, [f"s{s}" for s in subject], [f"b{b}" for b in block])
+    pd.testing.assert_series_equal(named, bootstrap_ci(hits, subject, block))
+    own_sound = bootstrap_ci(hits, subject, subject)  # everybody heard something else
     assert own_sound["low"] < own_sound["mean"] < own_sound["high"]
     with pytest.raises(ValueError, match="one person and one block"):
-        bootstrap_interval(hits, 0 * subject, 0 * block)
+        bootstrap_ci(hits, 0 * subject, 0 * block)
     with pytest.raises(ValueError, match="one entry for each window"):
-        bootstrap_interval(hits, subject, block[1:])
+        bootstrap_ci(hits, subject, block[1:])
     with pytest.raises(ValueError, match="known of every window"):
-        bootstrap_interval(np.where(subject == 1, np.nan, hits), subject, block)
+        bootstrap_ci(np.where(subject == 1, np.nan, hits), subject, block)
 
 
 # --- the shift null ---------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_names_do_not_matter_and_people_without_drawn_windows_are_left_out():
 def answers_of(scores, target, subject, recording, onset, k=2):
     rows = pd.DataFrame({"subject": subject, "recording": recording, "onset": onset, "duration": 1.0})
     candidates = pd.DataFrame({"segment": np.arange(scores.shape[1])})
-    return Retrieval(np.asarray(scores), np.asarray(target), candidates, rows, k=k)
+    return RetrievalResult(np.asarray(scores), np.asarray(target), candidates, rows, k=k)
 
 
 def two_people(signal=0.0, n=(6, 9), seed=0):
@@ -102,7 +102,7 @@ def two_people(signal=0.0, n=(6, 9), seed=0):
 
 def test_small_cases_are_counted_out():
     answers = two_people(1.0)
-    test = shift_test(answers)
+    test = circular_shift_test(answers)
     null = []
     for first, second in product(range(1, 6), range(1, 9)):
         moved = np.concatenate([np.roll(answers.target[:6], -first), np.roll(answers.target[6:], -second)])
@@ -114,16 +114,16 @@ def test_small_cases_are_counted_out():
     assert test["top_k"] == pytest.approx(found)
     assert test["p"] == pytest.approx((1 + np.sum(np.array(null) >= found - 1e-12)) / 41)
     assert test["null_mean"] == pytest.approx(np.mean(null))
-    drawn = shift_test(answers, n_shifts=39)
+    drawn = circular_shift_test(answers, n_shifts=39)
     assert not drawn["every_shift"]
     assert drawn["smallest_p"] == 1 / 40
 
 
 def test_drawn_shifts_approach_all_of_them():
     answers = two_people(0.5, n=(9, 9), seed=3)
-    every, answers_of_three = shift_test(answers), join(answers, two_people(0.5, n=(9, 9), seed=4))
-    drawn = shift_test(answers_of_three, n_shifts=511)  # of 8 ** 4
-    whole = shift_test(answers_of_three, n_shifts=8**4)
+    every, answers_of_three = circular_shift_test(answers), join(answers, two_people(0.5, n=(9, 9), seed=4))
+    drawn = circular_shift_test(answers_of_three, n_shifts=511)  # of 8 ** 4
+    whole = circular_shift_test(answers_of_three, n_shifts=8**4)
     assert (every["n_shifts"], whole["n_shifts"]) == (64, 8**4)
     assert drawn["p"] == pytest.approx(whole["p"], abs=0.06)
     assert drawn["null_mean"] == pytest.approx(whole["null_mean"], abs=0.02)
@@ -143,15 +143,15 @@ def test_folds_are_pooled_and_no_fold_counts_for_its_own_sake():
     parts = [replace(whole, scores=whole.scores[own], target=whole.target[own],
                      rows=whole.rows[own].reset_index(drop=True))
              for own in (np.arange(18) < 9, np.arange(18) >= 9)]  # fmt: skip
-    pd.testing.assert_series_equal(shift_test(parts), shift_test(whole))
+    pd.testing.assert_series_equal(circular_shift_test(parts), circular_shift_test(whole))
 
 
 def test_p_is_uniform_where_the_brain_knows_nothing_and_least_where_it_knows_all():
-    p = np.array([shift_test(two_people(seed=seed))["p"] for seed in range(300)])
+    p = np.array([circular_shift_test(two_people(seed=seed))["p"] for seed in range(300)])
     for level in (0.05, 0.1, 0.25, 0.5):
         assert np.mean(p <= level) <= level + 2.6 * np.sqrt(level * (1 - level) / 300)
     assert 0.4 < p.mean() < 0.7
-    known = shift_test(two_people(50.0))
+    known = circular_shift_test(two_people(50.0))
     assert known["top_k"] == 1
     assert known["p"] == known["smallest_p"] == 1 / 41
 
@@ -159,4 +159,4 @@ def test_p_is_uniform_where_the_brain_knows_nothing_and_least_where_it_knows_all
 def test_shifts_need_times():
     answers = two_people()
     with pytest.raises(ValueError, match=r"rows of answers 0 lack \['onset'\]"):
-        shift_test(replace(answers, rows=answers.rows.drop(columns="onset")))
+        circular_shift_test(replace(answers, rows=answers.rows.drop(columns="onset")))

@@ -9,15 +9,15 @@ from sklearn.pipeline import Pipeline
 from sk_b2s import (
     Epocher,
     LeaveOneSubjectOut,
+    PrecomputedFeatures,
     RidgeDecoder,
-    SoundArray,
+    StimulusArray,
     StimulusKFold,
-    StoredFeatures,
     Windows,
-    accuracy_by,
-    decision_accuracy,
-    learning_curve,
+    attention_decision_accuracy,
     mean_and_sem,
+    retrieval_learning_curve,
+    retrieval_validation_curve,
     retrieve,
 )  # fmt: skip
 from sk_b2s.evaluation._curves import _Ladder, _training_rows
@@ -42,7 +42,7 @@ def planted(n_subjects=4, n=90, lag=0, noise=1.0, seed=0):
         {"subject": names, "recording": names, "onset": start / SFREQ, "duration": LENGTH / SFREQ}
     )
     y = pd.DataFrame({
-        "sound": [SoundArray(heard, SFREQ, "story")] * len(which), "sound_onset": start / SFREQ,
+        "sound": [StimulusArray(heard, SFREQ, "story")] * len(which), "sound_onset": start / SFREQ,
         "duration": (LENGTH - 1) / SFREQ, "segment": start, "block": start // (10 * STEP),
         "block_start": start // (10 * STEP) * 10.0, "block_stop": (start // (10 * STEP) + 1) * 10.0,
     })  # fmt: skip
@@ -51,7 +51,7 @@ def planted(n_subjects=4, n=90, lag=0, noise=1.0, seed=0):
 
 def ridge(**changes):
     parameters = {
-        "speech": StoredFeatures(),
+        "speech": PrecomputedFeatures(),
         "lags": (0, 0.5),
         "alphas": (1e-2,),
         "per_subject": False,
@@ -97,8 +97,8 @@ def test_seconds_are_those_of_a_raster():
 def test_the_end_of_the_curve_is_the_score_of_all_the_data_and_tests_stay_the_same():
     X, y = planted()
     cv = StimulusKFold(3)
-    curve = learning_curve(ridge(), X, y, cv, minutes=[0.2, 0.4])
-    everything = learning_curve(ridge(), X, y, cv, subjects=None)
+    curve = retrieval_learning_curve(ridge(), X, y, cv, minutes=[0.2, 0.4])
+    everything = retrieval_learning_curve(ridge(), X, y, cv, subjects=None)
     folds = list(cv.split(X, y))
     assert (curve.groupby("fold")["n_windows"].sum() == [2 * len(test) for _, test in folds]).all()
     assert curve["n_candidates"].nunique() == 1
@@ -116,7 +116,7 @@ def test_the_end_of_the_curve_is_the_score_of_all_the_data_and_tests_stay_the_sa
 
 def test_more_people_help_a_new_one_and_those_tested_must_be_new():
     X, y = planted(noise=8.0)
-    curve = learning_curve(ridge(), X, y, LeaveOneSubjectOut(2), subjects=[1, 3])
+    curve = retrieval_learning_curve(ridge(), X, y, LeaveOneSubjectOut(2), subjects=[1, 3])
     assert curve["minutes"].isna().all()
     assert len(curve) == 2 * 8
     means = mean_and_sem(curve, "top_k", by="n_subjects")["mean"]
@@ -127,15 +127,15 @@ def test_more_people_help_a_new_one_and_those_tested_must_be_new():
     expected = retrieve(ridge().fit(X[train], y.iloc[train]), X[test], y.iloc[test]).top_k()
     assert (whole["top_k"], whole["n_train"]) == (expected, len(train))
     with pytest.raises(ValueError, match="needs folds that hold people out"):
-        learning_curve(ridge(), X, y, StimulusKFold(2), subjects=[1])
+        retrieval_learning_curve(ridge(), X, y, StimulusKFold(2), subjects=[1])
     with pytest.raises(ValueError, match="fold 0 has 1 to 3 to train on"):
-        learning_curve(ridge(), X, y, LeaveOneSubjectOut(2), subjects=[4])
+        retrieval_learning_curve(ridge(), X, y, LeaveOneSubjectOut(2), subjects=[4])
     with pytest.raises(ValueError, match=r"99 minutes were asked for, but fold 0 has 0\.\d+ of subject"):
-        learning_curve(ridge(), X, y, StimulusKFold(2), minutes=[99])
+        retrieval_learning_curve(ridge(), X, y, StimulusKFold(2), minutes=[99])
     with pytest.raises(ValueError, match=r"y lacks \['block'\]"):
-        learning_curve(ridge(), X, y.drop(columns="block"), StimulusKFold(2))
+        retrieval_learning_curve(ridge(), X, y.drop(columns="block"), StimulusKFold(2))
     with pytest.raises(TypeError, match=r"StimulusKFold\(5\)"):
-        learning_curve(ridge(), X, y, 5)
+        retrieval_learning_curve(ridge(), X, y, 5)
 
 
 # --- by a parameter ---------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_the_planted_lag_is_where_the_score_is_and_rows_equal_refits_by_hand():
     X, y = planted(n_subjects=2, lag=3, noise=0.5)  # three steps, 0.375 s
     pipe = Pipeline([("epochs", Epocher()), ("ridge", ridge())])
     lags = {"-0.375 s": (-0.375, -0.375), "0 s": (0.0, 0.0), "0.375 s": (0.375, 0.375)}
-    table = accuracy_by(pipe, X, y, StimulusKFold(2), "ridge__lags", lags)
+    table = retrieval_validation_curve(pipe, X, y, StimulusKFold(2), "ridge__lags", lags)
     means = mean_and_sem(table, "top_k", by="value")
     assert means["mean"].idxmax() == "0.375 s"
     assert means["mean"].drop("0.375 s").max() < 3 * means["chance"].iloc[0] < means["mean"].max()
@@ -160,21 +160,23 @@ def test_the_planted_lag_is_where_the_score_is_and_rows_equal_refits_by_hand():
 def test_parameters_may_change_together_and_wrong_names_are_told():
     X, y = planted(n_subjects=1)
     pipe = Pipeline([("epochs", Epocher()), ("ridge", ridge())])
-    both = accuracy_by(
+    both = retrieval_validation_curve(
         pipe, X, y, StimulusKFold(2), ("ridge__k", "ridge__alphas"), [(1, (1.0,)), (3, (0.1,))]
     )
     assert both.groupby("value", sort=False)["k"].first().tolist() == [1, 3]
-    one = accuracy_by(pipe, X, y, StimulusKFold(2), "ridge__k", [1, 3])
+    one = retrieval_validation_curve(pipe, X, y, StimulusKFold(2), "ridge__k", [1, 3])
     assert one["value"].tolist() == [1, 1, 3, 3]
     with pytest.raises(ValueError, match="'lag' is none of Pipeline's. Did you mean 'epochs__lag'?"):
-        accuracy_by(pipe, X, y, StimulusKFold(2), "lag", [0])
+        retrieval_validation_curve(pipe, X, y, StimulusKFold(2), "lag", [0])
     folds = [[np.isin(np.arange(len(X)), rows) for rows in pair] for pair in StimulusKFold(2).split(X, y)]
-    masks = accuracy_by(pipe, X, y, folds, "ridge__k", [3])
-    pd.testing.assert_frame_equal(masks, accuracy_by(pipe, X, y, StimulusKFold(2), "ridge__k", [3]))
+    masks = retrieval_validation_curve(pipe, X, y, folds, "ridge__k", [3])
+    pd.testing.assert_frame_equal(
+        masks, retrieval_validation_curve(pipe, X, y, StimulusKFold(2), "ridge__k", [3])
+    )
     with pytest.raises(TypeError, match="cv must be a splitter"):
-        accuracy_by(pipe, X, y, None, "ridge__k", [3])
+        retrieval_validation_curve(pipe, X, y, None, "ridge__k", [3])
     with pytest.raises(ValueError, match="must have 2 parts"):
-        accuracy_by(pipe, X, y, StimulusKFold(2), ("ridge__k", "ridge__alphas"), [(1,)])
+        retrieval_validation_curve(pipe, X, y, StimulusKFold(2), ("ridge__k", "ridge__alphas"), [(1,)])
 
 
 # --- decisions --------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ def decisions(n=60, step=1.0, duration=1.0, seed=0):
 def test_decisions_are_those_counted_one_by_one(step, duration):
     attended, ignored, rows = decisions(step=step, duration=duration)
     order = np.random.default_rng(1).permutation(len(rows))
-    table = decision_accuracy(attended[order], ignored[order], rows.iloc[order], lengths=(2, 5))
+    table = attention_decision_accuracy(attended[order], ignored[order], rows.iloc[order], lengths=(2, 5))
     for row in table.itertuples():
         right = []
         for name in (f"{row.subject}/1", f"{row.subject}/2"):
@@ -212,18 +214,24 @@ def test_longer_decisions_are_surer_as_normal_theory_says():
     from scipy.stats import norm
 
     attended, ignored, rows = decisions(n=6000)
-    means = decision_accuracy(attended, ignored, rows, (1, 4, 16)).groupby("length")["accuracy"].mean()
+    means = (
+        attention_decision_accuracy(attended, ignored, rows, (1, 4, 16)).groupby("length")["accuracy"].mean()
+    )
     np.testing.assert_allclose(means, norm.cdf(0.3 / np.sqrt(2) * np.sqrt([1, 4, 16])), atol=0.02)
-    swapped = decision_accuracy(ignored, attended, rows, (4,))["accuracy"]
-    np.testing.assert_allclose(1 - swapped, decision_accuracy(attended, ignored, rows, (4,))["accuracy"])
-    assert (decision_accuracy(attended, attended, rows, (4,))["accuracy"] == 0).all(), "a tie is wrong"
+    swapped = attention_decision_accuracy(ignored, attended, rows, (4,))["accuracy"]
+    np.testing.assert_allclose(
+        1 - swapped, attention_decision_accuracy(attended, ignored, rows, (4,))["accuracy"]
+    )
+    assert (attention_decision_accuracy(attended, attended, rows, (4,))["accuracy"] == 0).all(), (
+        "a tie is wrong"
+    )
 
 
 def test_what_cannot_be_decided_is_said():
     attended, ignored, rows = decisions(duration=3.0)
     with pytest.raises(ValueError, match="decision of 1 s cannot hold a window of 3 s"):
-        decision_accuracy(attended, ignored, rows)
+        attention_decision_accuracy(attended, ignored, rows)
     with pytest.raises(ValueError, match=r"columns \['onset'\]"):
-        decision_accuracy(attended, ignored, rows.drop(columns="onset"))
+        attention_decision_accuracy(attended, ignored, rows.drop(columns="onset"))
     with pytest.raises(ValueError, match="each of 240 rows"):
-        decision_accuracy(attended[1:], ignored[1:], rows)
+        attention_decision_accuracy(attended[1:], ignored[1:], rows)

@@ -9,7 +9,14 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
-from sk_b2s import ForwardTRF, RidgeDecoder, SoundArray, Windows, methods_paragraph, suggest_calibration
+from sk_b2s import (
+    ForwardTRF,
+    RidgeDecoder,
+    StimulusArray,
+    Windows,
+    generate_methods_text,
+    select_calibration_sentences,
+)
 from sk_b2s.decoding._ridge_cv import better_beyond, strengths_beyond
 from sk_b2s.evaluation._curves import highest_at_end
 from sk_b2s.evaluation._results._provenance import chosen_by
@@ -162,7 +169,7 @@ def test_highest_at_end_needs_more_than_noise():
 
 
 def test_suggest_calibration_warns_where_there_is_no_choice():
-    story = SoundArray(np.zeros((64 * 30, 1)), 64, "story")
+    story = StimulusArray(np.zeros((64 * 30, 1)), 64, "story")
     y = pd.DataFrame({
         "sound": [story] * 2, "sound_onset": [0.0, 10.0], "duration": 6.0, "sequence": ["one", "two"]
     })  # fmt: skip
@@ -170,18 +177,18 @@ def test_suggest_calibration_warns_where_there_is_no_choice():
         {"type": "phoneme", "sound": story, "text": list("ab"), "sound_onset": [1.0, 11.0]}
     )
     with pytest.warns(UserWarning, match=r"minutes=1, but all 2 sentences of y have 0.20 minutes"):
-        assert len(suggest_calibration(y, 1, phonemes)) == 2
+        assert len(select_calibration_sentences(y, 1, phonemes)) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for minutes in (0.1, 0.2, np.inf):
-            suggest_calibration(y, minutes, phonemes)
+            select_calibration_sentences(y, minutes, phonemes)
 
 
 def test_forward_trf_warns_of_a_channel_that_holds_the_sound():
     rng = np.random.default_rng(0)
     speech = rng.standard_normal((60, 1, 40)).astype("f4")
     brain = rng.standard_normal((60, 6, 40)).astype("f4")
-    sound = SoundArray(np.zeros((4000, 1)), SFREQ, "noise")
+    sound = StimulusArray(np.zeros((4000, 1)), SFREQ, "noise")
     heard = pd.DataFrame({
         "sound": [sound] * 60, "sound_onset": 5.0 * np.arange(60), "duration": 4.0, "segment": np.arange(60)
     })  # fmt: skip
@@ -219,13 +226,13 @@ def test_page_lists_channels_that_hold_the_sound_and_edges(tmp_path):
     assert "ridge, in 2 of 4 fits: Channels of X that hold the sound, counted from 0: 5 (" in top
     assert "alphas end at 0.1, and higher strengths" in top
     assert "6 (correlation" not in top, "controls are not the score"
-    assert "Channels that hold the sound were among the sensors of ridge." in methods_paragraph(results)
+    assert "Channels that hold the sound were among the sensors of ridge." in generate_methods_text(results)
     clean = results.assign(warnings="")
     rows = summary_rows(clean)
     assert leak_reasons(rows, clean) == []
     assert headline(rows, clean)[0] == "good"
     assert "hold the sound" not in str(headline(rows, clean))
-    assert "hold the sound" not in methods_paragraph(clean)
+    assert "hold the sound" not in generate_methods_text(clean)
 
 
 def test_history_states_that_the_last_epoch_was_best():

@@ -11,16 +11,16 @@ from test_controls import outcome_of
 from sk_b2s import (
     RidgeDecoder,
     StimulusKFold,
-    audit,
     benchmark,
-    methods_paragraph,
+    circular_shift_test,
+    generate_methods_text,
     retrieve,
     run_controls,
-    shift_test,
-    summarise,
+    score_similarities,
+    summarize,
     write_report,
 )
-from sk_b2s._cli._commands import told_scores
+from sk_b2s._cli._commands import format_scores
 from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS, against_null, pooled_row, verdicts
 from sk_b2s.reporting._findings import headline, summary_rows, verdict_class
 
@@ -63,14 +63,14 @@ def test_benchmark_reports_an_inverted_decoder(inverted):
     of = inverted[inverted["control"] == "decoder"].groupby("estimator")["verdict"].unique()
     assert BELOW in of["turned"]
     assert set(of["right"]) == {"above its null"}
-    summary = summarise(inverted).query("control == 'decoder' and pool == 'all'").set_index("estimator")
+    summary = summarize(inverted).query("control == 'decoder' and pool == 'all'").set_index("estimator")
     assert summary["verdict"].to_dict() == {"turned": BELOW, "right": "above its null"}
     assert (
         summary.loc["turned", "top_k"]
         < summary.loc["turned", "null_low"]
         < summary.loc["turned", "null_mean"]
     )
-    assert summarise(inverted).query("control != 'decoder'")["verdict"].eq("at chance").all()
+    assert summarize(inverted).query("control != 'decoder'")["verdict"].eq("at chance").all()
 
 
 def test_the_page_the_paragraph_and_the_command_line_say_it_first(inverted, tmp_path):
@@ -82,15 +82,15 @@ def test_the_page_the_paragraph_and_the_command_line_say_it_first(inverted, tmp_
     page = write_report(inverted, tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.index("turned scored below its null") < page.index("<h2>Scores")
     assert "Below the null of their own: turned" in page
-    text = methods_paragraph(inverted)
+    text = generate_methods_text(inverted)
     assert f"; {BELOW}: {BELOW_MEANS}." in text.split("turned: top-10")[1].split("right: top-10")[0]
     assert BELOW not in text.split("right: top-10")[1]
-    printed = told_scores(summarise(inverted))
+    printed = format_scores(summarize(inverted))
     assert f"  {BELOW}" in printed
     assert "null from" in printed
     assert "signs or pairs" in printed
     one = inverted[inverted["estimator"] == "right"]
-    assert "null from" not in told_scores(summarise(one))
+    assert "null from" not in format_scores(summarize(one))
 
 
 def test_similarities_with_the_wrong_sign_are_below_their_null():
@@ -98,11 +98,13 @@ def test_similarities_with_the_wrong_sign_are_below_their_null():
     train, test = next(StimulusKFold(2).split(X, y))
     answers = retrieve(ridge(k=10, alphas=(1.0,)).fit(X[train], y.iloc[train]), X[test], y.iloc[test])
     table = answers.rows.assign(target=answers.target)
-    assert summarise(audit(answers.scores, table))["verdict"].eq("above its null").all()
-    turned = audit(-answers.scores, table)
-    assert summarise(turned)["verdict"].eq(BELOW).all()
+    assert summarize(score_similarities(answers.scores, table))["verdict"].eq("above its null").all()
+    turned = score_similarities(-answers.scores, table)
+    assert summarize(turned)["verdict"].eq(BELOW).all()
     assert (turned["match_mismatch"] < 0.5).all()
-    test = shift_test(type(answers)(-answers.scores, answers.target, answers.candidates, answers.rows, 10))
+    test = circular_shift_test(
+        type(answers)(-answers.scores, answers.target, answers.candidates, answers.rows, 10)
+    )
     assert test["p_below"] < 0.01 < 0.99 < test["p"]
     assert test["null_low"] <= test["null_mean"]
 
@@ -142,10 +144,10 @@ def test_noise_is_seldom_on_either_side():
     found = []
     for _ in range(n_draws):
         brain = rng.standard_normal((n + 2, 12))
-        window = brain[:-2] + brain[1:-1] + brain[2:]  # neighbours overlap
-        found += audit(window @ rng.standard_normal((n, 12)).T, table, n_shifts=80, n_candidates=None)[
-            "verdict"
-        ].tolist()
-    most = binom.isf(0.001, n_draws, 0.04)  # short recordings: 3.8 % above, see summarise
+        window = brain[:-2] + brain[1:-1] + brain[2:]  # neighbors overlap
+        found += score_similarities(
+            window @ rng.standard_normal((n, 12)).T, table, n_shifts=80, n_candidates=None
+        )["verdict"].tolist()
+    most = binom.isf(0.001, n_draws, 0.04)  # short recordings: 3.8 % above, see summarize
     assert found.count("above its null") <= most
     assert 0 < found.count(BELOW) <= most

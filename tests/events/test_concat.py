@@ -118,7 +118,7 @@ def test_every_study_has_its_own_montage(tmp_path):
 def two_studies(tmp_path_factory):
     """Two people each, with caps of 16 and of 32 whose electrodes have other names and places."""
     root = tmp_path_factory.mktemp("studies")
-    options = {"modality": "eeg", "snr_db": 3, "artefacts": False, "sfreq": 64}
+    options = {"modality": "eeg", "snr_db": 3, "artifacts": False, "sfreq": 64}
     one = make_listening(2, 2, n_channels=16, root=root / "one", **options)
     two = make_listening(2, 2, n_channels=32, random_state=7, root=root / "two", **options)
     for path in two["recording"].unique():

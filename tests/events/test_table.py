@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import SoundArray, SoundIntervals, StimulusKFold, check_events, make_segments
+from sk_b2s import StimulusArray, StimulusIntervals, StimulusKFold, check_events, make_segments
 from sk_b2s.events._blocks import cut_blocks
-from sk_b2s.events._stimuli import sound_duration, stable_id
+from sk_b2s.events._stimuli import stable_id, stimulus_duration
 
 
 @pytest.fixture
 def events():
     """Two people who hear two sounds in different order, with words of known times."""
     rng = np.random.default_rng(0)
-    sounds = {name: SoundArray(rng.standard_normal(6400), 64, name) for name in "ab"}  # 100 s each
+    sounds = {name: StimulusArray(rng.standard_normal(6400), 64, name) for name in "ab"}  # 100 s each
     rows = []
     for subject, order in [("1", "ab"), ("2", "ba")]:
         for place, name in enumerate(order):
@@ -89,13 +89,13 @@ def test_every_row_knows_the_blocks_beside_its_own(events):
         assert (spans[1:, 0] == spans[:-1, 1]).all(), "the block before starts where that block does"
         assert (spans[:-1, 3] == spans[1:, 2]).all(), "the block after stops where that block does"
         assert spans[0, 0] == spans[0, 1] == 0
-        assert spans[-1, 3] == spans[-1, 2] == sound_duration(rows["sound"].iloc[0])
+        assert spans[-1, 3] == spans[-1, 2] == stimulus_duration(rows["sound"].iloc[0])
 
 
 def test_blocks_of_equal_text_are_one():
     rng = np.random.default_rng(1)
     sounds = [
-        SoundArray(rng.standard_normal(1280), 64, name) for name in ("low voice", "high voice", "other")
+        StimulusArray(rng.standard_normal(1280), 64, name) for name in ("low voice", "high voice", "other")
     ]
     rows = []
     for i, (sound, text) in enumerate(zip(sounds, ["Same words", "same words!", "other words"], strict=True)):
@@ -192,7 +192,7 @@ def test_streams_may_overlap_and_one_can_be_taken(events):
 
 
 def test_a_word_after_its_sound_has_ended_has_none():
-    story = SoundArray(np.zeros(64 * 20), 64, "story")
+    story = StimulusArray(np.zeros(64 * 20), 64, "story")
     events = pd.DataFrame({
         "subject": "1", "recording": "1.fif", "type": ["sound", "word", "word"], "onset": [2.0, 6.9, 15.0],
         "duration": [5.0, 0.3, 0.3], "sound": [story, None, None], "text": [None, "a", "b"],
@@ -348,7 +348,7 @@ def test_one_story_has_its_blocks_whatever_its_sentences_are_called():
     """Two studies of one story name its sentences in their own ways; nobody trains on what another study tests."""
     rows = []
     for subject, (pace, name) in enumerate([(1.0, "alice/{}"), (1.1, "s{}")]):
-        sound = SoundArray(np.full(64 * 400, float(subject)), 64, f"voice {subject}")
+        sound = StimulusArray(np.full(64 * 400, float(subject)), 64, f"voice {subject}")
         own = {
             "subject": str(subject),
             "recording": f"{subject}.fif",
@@ -376,7 +376,7 @@ def test_two_voices_that_tell_one_story_share_its_blocks():
     rng = np.random.default_rng(0)
     rows = []
     for i, pace in enumerate((1.0, 0.8)):
-        sound = SoundArray(rng.standard_normal(int(64 * 130 * pace)), 64, f"voice {i}")
+        sound = StimulusArray(rng.standard_normal(int(64 * 130 * pace)), 64, f"voice {i}")
         recording = {"subject": str(i), "recording": f"{i}.fif", "recording_duration": 150.0}
         rows.append({**recording, "type": "sound", "onset": 5.0, "duration": 0, "sound": sound})
         for j in range(120):
@@ -406,7 +406,7 @@ def test_no_millisecond_is_shared_on_real_tables(request, table, anchor):
             assert gap.size == 0 or gap.min() >= 1.0 - 1e-6
     sentence = pd.factorize(y["sequence"])[0]
     held = (sentence % 5 == 0) & (sentence >= 0)
-    leaking = SoundIntervals.from_table(y[~held]).touches(y[held]).mean()
+    leaking = StimulusIntervals.from_table(y[~held]).touches(y[held]).mean()
     assert leaking > 0.4, "a split by sentence leaks, so the guard is needed"
 
 

@@ -9,12 +9,12 @@ import pytest
 import soundfile
 from helpers.raw_files import spoken_words, write_textgrid
 
-from sk_b2s import SoundArray, check_events, events_from_raw, make_segments
+from sk_b2s import StimulusArray, check_events, events_from_raw, make_segments
 from sk_b2s.io._clocks._clock_fit import check_fit, fit_clock
 from sk_b2s.io._textgrid import textgrid_events
 
 RNG = np.random.default_rng(0)
-STORY, OTHER = (SoundArray(RNG.standard_normal((64 * 30, 1)), sfreq=64, name=name) for name in ("a", "b"))
+STORY, OTHER = (StimulusArray(RNG.standard_normal((64 * 30, 1)), sfreq=64, name=name) for name in ("a", "b"))
 
 
 def listening(streams=("single",)):
@@ -50,7 +50,7 @@ def test_a_sound_whose_words_one_table_lacks_is_named():
 def test_streams_without_words_are_no_loss():
     events = listening(("attended",))
     ignored = events[events["type"] == "sound"].assign(stream="ignored", sound=[OTHER, STORY] * 2)
-    extra = SoundArray(RNG.standard_normal((64 * 5, 1)), sfreq=64, name="c")
+    extra = StimulusArray(RNG.standard_normal((64 * 5, 1)), sfreq=64, name="c")
     ignored = pd.concat([ignored, ignored.iloc[:1].assign(onset=80.0, duration=5.0, sound=extra)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

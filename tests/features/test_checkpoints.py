@@ -17,7 +17,7 @@ from helpers.servers import Server
 
 from sk_b2s.datasets import _download as downloading
 from sk_b2s.datasets import fetch_brennan2019, fetch_broderick2019, fetch_gwilliams2022
-from sk_b2s.datasets._download import Remote, ask, download
+from sk_b2s.datasets._download import Remote, download, request_json
 from sk_b2s.datasets._servers import final_error, proxy_of
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features._checkpoints import find_file
@@ -122,7 +122,7 @@ def test_a_proxy_that_forbids_a_file_tells_its_place(proxy, tmp_path, monkeypatc
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_wants_a_password(proxy, monkeypatch, scheme):
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy(407, "Proxy Authentication Required"))
-    told(lambda: ask(f"{scheme}://api.osf.io/v2", "data"), PermissionError, "your proxy http://127.0.0.1",
+    told(lambda: request_json(f"{scheme}://api.osf.io/v2", "data"), PermissionError, "your proxy http://127.0.0.1",
          "wants you to log in", "api.osf.io", "HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")  # fmt: skip
     assert len(proxy.asked) == 1
 
@@ -130,14 +130,14 @@ def test_a_proxy_that_wants_a_password(proxy, monkeypatch, scheme):
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
 def test_a_server_that_is_no_proxy(proxy, monkeypatch, status):
     monkeypatch.setenv("HTTPS_PROXY", proxy(status, "No"))
-    told(lambda: ask("https://api.osf.io/v2", "data"), PermissionError, f"({status} No)")
+    told(lambda: request_json("https://api.osf.io/v2", "data"), PermissionError, f"({status} No)")
     assert len(proxy.asked) == 1
 
 
 def test_a_plain_request_that_a_proxy_forbids(proxy, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", proxy(403))
     told(
-        lambda: ask("http://api.osf.io/v2", "data"),
+        lambda: request_json("http://api.osf.io/v2", "data"),
         PermissionError,
         "403 Forbidden by policy",
         "It came through the proxy",
@@ -147,7 +147,11 @@ def test_a_plain_request_that_a_proxy_forbids(proxy, monkeypatch):
 
 def test_a_proxy_in_trouble_is_asked_again(proxy, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy(503, "Busy"))
-    told(lambda: ask("https://api.osf.io/v2", "data"), ConnectionError, "Tunnel connection failed: 503 Busy")
+    told(
+        lambda: request_json("https://api.osf.io/v2", "data"),
+        ConnectionError,
+        "Tunnel connection failed: 503 Busy",
+    )
     assert len(proxy.asked) == downloading.ATTEMPTS
 
 
@@ -166,7 +170,7 @@ def test_a_wrong_proxy_is_told_at_once(monkeypatch, tmp_path, address, text):
     monkeypatch.setattr(downloading, "_attempts", lambda: iter([0]))  # a second one is a failure
     monkeypatch.setenv("HTTPS_PROXY", address.format(port=port))
     said = [
-        told(lambda: ask("https://api.osf.io/v2", "data"), ConnectionError, text.format(port=port)),
+        told(lambda: request_json("https://api.osf.io/v2", "data"), ConnectionError, text.format(port=port)),
         told(lambda: download([Remote("f", "https://files.osf.io/f", 3, None)], tmp_path, progress=False),
              ConnectionError, text.format(port=port)),
     ]  # fmt: skip
@@ -181,7 +185,7 @@ def test_no_proxy_is_obeyed(proxy, monkeypatch):
         server.json("/list", {"data": []})
         monkeypatch.setenv("HTTP_PROXY", proxy(403))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        assert ask(f"{server.url}/list", "data") == {"data": []}
+        assert request_json(f"{server.url}/list", "data") == {"data": []}
         assert proxy_of(server.url) == ""
         assert proxy_of("http://api.osf.io") != ""
     finally:
@@ -198,7 +202,7 @@ def test_a_name_that_nobody_knows_is_final(monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    told(lambda: ask("https://api.osf.io/v2", "data"), ConnectionError, "https://api.osf.io/v2 does not answer",
+    told(lambda: request_json("https://api.osf.io/v2", "data"), ConnectionError, "https://api.osf.io/v2 does not answer",
          "api.osf.io cannot be reached", "Are you online?", "in a browser")  # fmt: skip
     assert asked == ["api.osf.io"]
 
@@ -233,7 +237,7 @@ def secure_server(tmp_path):
 
 def test_a_certificate_that_is_not_trusted_is_final(secure_server):
     server, url = secure_server
-    told(lambda: ask(f"{url}/list", "data"), ConnectionError, "the certificate of localhost is not trusted",
+    told(lambda: request_json(f"{url}/list", "data"), ConnectionError, "the certificate of localhost is not trusted",
          "REQUESTS_CA_BUNDLE", "in a browser")  # fmt: skip
     assert server.asked == []
 
@@ -242,7 +246,7 @@ def test_plain_http_in_the_place_of_https_is_final():
     server = Server()
     try:
         told(
-            lambda: ask(server.url.replace("http", "https") + "/list", "data"),
+            lambda: request_json(server.url.replace("http", "https") + "/list", "data"),
             ConnectionError,
             "is not trusted",
         )

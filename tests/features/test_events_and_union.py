@@ -14,16 +14,16 @@ from sk_b2s import (
     Envelope,
     EventFeatures,
     FeatureScaler,
-    FeatureSpaces,
     ForwardTRF,
     MelSpectrogram,
+    PrecomputedFeatures,
     RidgeDecoder,
-    SoundArray,
+    SpeechFeatureUnion,
+    StimulusArray,
     StimulusKFold,
-    StoredFeatures,
     Windows,
-    score_feature_spaces,
-    unique_contributions,
+    compare_feature_sets,
+    unique_variance,
 )
 from sk_b2s.datasets import load_speech
 from sk_b2s.features._events import PHONETIC_FEATURES
@@ -74,7 +74,7 @@ def test_phones_and_words_are_where_the_events_table_says():
 
 
 def test_an_event_that_is_held_lasts_and_a_class_of_many_texts_has_them_all():
-    sound = SoundArray(np.zeros(100), 10)
+    sound = StimulusArray(np.zeros(100), 10)
     events = pd.DataFrame({
         "type": "phoneme", "sound": [sound] * 3, "sound_onset": [0.12, 0.4, 0.95], "duration": [0.2, 0.1, 0.1],
         "text": ["AA1", "b", "SP"],
@@ -105,7 +105,7 @@ def test_spaces_side_by_side_are_the_spaces_one_by_one(noise):
         ("level", make_pipeline(Envelope(sfreq=25), FeatureScaler())), ("mel", MelSpectrogram(5, sfreq=25)),
         ("onsets", make_pipeline(AcousticOnsets(sfreq=25, n_bands=2), FeatureScaler())),
     ]  # fmt: skip
-    joined = FeatureSpaces(spaces).fit(y)
+    joined = SpeechFeatureUnion(spaces).fit(y)
     assert joined.places_ == {"level": (0, 1), "mel": (1, 6), "onsets": (6, 8)}
     windows = joined.transform(y)
     assert isinstance(windows, Windows)
@@ -124,17 +124,17 @@ def test_spaces_side_by_side_are_the_spaces_one_by_one(noise):
 def test_spaces_that_do_not_fit_are_named(noise):
     y = table([noise[0]], [0.2], 1.5)
     with pytest.raises(ValueError, match="space 'b' has 76 frames at 50.0 Hz, but 'a' has 38 at 25.0 Hz"):
-        FeatureSpaces([("a", Envelope(sfreq=25)), ("b", Envelope(sfreq=50))]).fit_transform(y)
+        SpeechFeatureUnion([("a", Envelope(sfreq=25)), ("b", Envelope(sfreq=50))]).fit_transform(y)
     with pytest.raises(ValueError, match="not unique"):
-        FeatureSpaces([("a", Envelope()), ("a", Envelope())]).fit(y)
+        SpeechFeatureUnion([("a", Envelope()), ("a", Envelope())]).fit(y)
     with pytest.raises(ValueError, match="spaces is empty"):
-        FeatureSpaces([]).fit(y)
+        SpeechFeatureUnion([]).fit(y)
 
 
 # --- what each adds ---------------------------------------------------------------------------------
 
 
-class Column(StoredFeatures):
+class Column(PrecomputedFeatures):
     """One column of what the sounds bring along."""
 
     def __init__(self, column=0):
@@ -162,7 +162,7 @@ def planted(n=80, sfreq=10.0, seed=0):
         "duration": 3.0,
     })  # fmt: skip
     y = pd.DataFrame({
-        "sound": [SoundArray(data, sfreq)] * (2 * n), "sound_onset": start / sfreq, "duration": 2.9, "segment": start,
+        "sound": [StimulusArray(data, sfreq)] * (2 * n), "sound_onset": start / sfreq, "duration": 2.9, "segment": start,
         "block": start // int(30 * sfreq),
     })  # fmt: skip
     return Windows(brain, np.repeat([0, 1], n), start, int(3 * sfreq), sfreq, rows=rows), y
@@ -176,11 +176,11 @@ def test_only_the_space_that_the_brain_follows_is_unique(kind):
     else:
         estimator, score = Pipeline([("ridge", RidgeDecoder(lags=(0, 0.3), alphas=(1e-3,), k=1))]), "top_k"
     spaces = {"true": Column(0), "beside": Column(1), "none": Column(2)}
-    scores = score_feature_spaces(estimator, X, y, StimulusKFold(2, guard=0), spaces)
+    scores = compare_feature_sets(estimator, X, y, StimulusKFold(2, guard=0), spaces)
     assert len(scores) == 7 * 2 * 2
     means = scores.groupby("features")[score].mean()
     assert means["true"] > means["beside"] > means["none"]
-    found = unique_contributions(scores, score)
+    found = unique_variance(scores, score)
     assert list(found.columns) == ["features", "subject", "alone", "without", "all", "unique"]
     if kind == "forward":
         unique = found.groupby("features")["unique"].mean()
@@ -192,7 +192,7 @@ def test_only_the_space_that_the_brain_follows_is_unique(kind):
 def test_of_two_spaces_all_but_one_is_the_other_and_errors_say_what_is_missing():
     X, y = planted(n=40)
     trf = ForwardTRF(lags=(0, 0.3), alphas=(1e-3,))
-    scores = score_feature_spaces(
+    scores = compare_feature_sets(
         trf, X, y, StimulusKFold(2, guard=0), {"true": Column(0), "none": Column(2)}
     )
     one, other = (
@@ -201,8 +201,8 @@ def test_of_two_spaces_all_but_one_is_the_other_and_errors_say_what_is_missing()
     )
     pd.testing.assert_frame_equal(one, other)
     with pytest.raises(ValueError, match="two or more"):
-        score_feature_spaces(trf, X, y, StimulusKFold(2), {"true": Column(0)})
+        compare_feature_sets(trf, X, y, StimulusKFold(2), {"true": Column(0)})
     with pytest.raises(ValueError, match="has no parameter speech"):
-        score_feature_spaces(FeatureScaler(), X, y, StimulusKFold(2), {"a": Column(0), "b": Column(1)})
+        compare_feature_sets(FeatureScaler(), X, y, StimulusKFold(2), {"a": Column(0), "b": Column(1)})
     with pytest.raises(TypeError, match="write cv=StimulusKFold"):
-        score_feature_spaces(trf, X, y, 3, {"a": Column(0), "b": Column(1)})
+        compare_feature_sets(trf, X, y, 3, {"a": Column(0), "b": Column(1)})

@@ -21,7 +21,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 import sk_b2s
-from sk_b2s import FeatureScaler, RidgeDecoder, SoundArray, Wav2Vec2Features, Windows
+from sk_b2s import FeatureScaler, RidgeDecoder, StimulusArray, Wav2Vec2Features, Windows
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _inference as inference
 from sk_b2s.features import _pretrained as pretrained
@@ -718,7 +718,7 @@ WRONG = {
     "chunk": ({"chunk": 0}, {}, "The 'chunk' parameter"),
     "precision": ({"precision": "half"}, {}, "The 'precision' parameter of Wav2Vec2Features"),
     "device": ({"device": "abacus"}, {}, "device='abacus' is not on this machine"),
-    "features": ({}, {"sound": SoundArray(np.zeros(99), 50, "stored")}, "needs audio files, but SoundArray"),
+    "features": ({}, {"sound": StimulusArray(np.zeros(99), 50, "stored")}, "needs audio files, but StimulusArray"),
     "half of the columns": ({}, {"block_before": None}, r"columns of blocks but lacks \['block_before'\]"),
     "unknown blocks": ({}, {"block_stop": np.nan}, "columns of blocks but has rows without them"),
     "long windows": ({}, {"duration": 2.5}, r"y row 0: the window at sound_onset=0.1 s reaches beyond the blocks"),
@@ -735,7 +735,7 @@ def test_errors_name_what_is_wrong(saved, sound, name):
             y.drop(columns=column)
             if value is None
             else y.assign(
-                **{column: [value] * 2 if np.isscalar(value) or isinstance(value, SoundArray) else value}
+                **{column: [value] * 2 if np.isscalar(value) or isinstance(value, StimulusArray) else value}
             )
         )
     with pytest.raises(ValueError, match=message):

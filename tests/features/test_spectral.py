@@ -12,7 +12,7 @@ import scipy.signal
 from helpers.sounds import RATE, filters_by_hand, frame_by_hand, table, write
 from sklearn.base import clone
 
-from sk_b2s import Envelope, MelSpectrogram, SoundArray, StoredFeatures
+from sk_b2s import Envelope, MelSpectrogram, PrecomputedFeatures, StimulusArray
 from sk_b2s.features import _spectral as speech_module
 from sk_b2s.features._spectral import mel_filters, power_spectrogram
 
@@ -78,8 +78,8 @@ def test_a_burst_of_tone_falls_into_its_frame(tmp_path, features, sfreq, at):
     window = clone(features).set_params(sfreq=sfreq).fit_transform(table([path], [0.0], 3.0))[0]
     assert window.sum(0).argmax() == int(at * sfreq)
     if len(window) > 1:
-        centres = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 42)[1:-1] / 2595) - 1)
-        assert window[:, int(at * sfreq)].argmax() == np.abs(centres - 2000).argmin()
+        centers = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 42)[1:-1] / 2595) - 1)
+        assert window[:, int(at * sfreq)].argmax() == np.abs(centers - 2000).argmin()
 
 
 def test_the_envelope_follows_the_loudness(tmp_path):
@@ -209,34 +209,34 @@ def test_real_speech_is_featured(data_folder):
 def test_stored_features_are_cut_as_they_are():
     rng = np.random.default_rng(0)
     data = [rng.standard_normal((640, 3)), rng.standard_normal((400, 3))]
-    sounds = [SoundArray(d, 64, f"s{i}") for i, d in enumerate(data)]
-    windows = StoredFeatures().fit_transform(table([*sounds, sounds[0]], [1.0, -0.5, 9.5], 1.0))
+    sounds = [StimulusArray(d, 64, f"s{i}") for i, d in enumerate(data)]
+    windows = PrecomputedFeatures().fit_transform(table([*sounds, sounds[0]], [1.0, -0.5, 9.5], 1.0))
     assert windows.shape == (3, 3, 65)
     assert len(windows.signals) == 2
     assert windows.sfreq == 64
     np.testing.assert_array_equal(windows[0], data[0][64:129].T.astype("f4"))
     np.testing.assert_array_equal(windows[1], np.pad(data[1], ((32, 0), (0, 0)))[:65].T.astype("f4"))
     np.testing.assert_array_equal(windows[2], np.pad(data[0][608:], ((0, 33), (0, 0))).T.astype("f4"))
-    again = SoundArray(data[0], 64, "under another name")
-    assert len(StoredFeatures().fit_transform(table([sounds[0], again], [0.0, 0.0])).signals) == 1
+    again = StimulusArray(data[0], 64, "under another name")
+    assert len(PrecomputedFeatures().fit_transform(table([sounds[0], again], [0.0, 0.0])).signals) == 1
 
 
 # --- what is said ------------------------------------------------------------------------------------
 
-STORED = SoundArray(np.zeros((640, 2)), 64, "stored")
+STORED = StimulusArray(np.zeros((640, 2)), 64, "stored")
 WRONG = {
     "rate": (MelSpectrogram(sfreq=120), {}, "sfreq must divide 16000 Hz .* got 120"),
     "rate, envelope": (Envelope(sfreq=64.5), {}, "sfreq must divide 16000 Hz"),
     "bands": (MelSpectrogram(n_mels=0), {}, "'n_mels' parameter of MelSpectrogram"),
     "durations": (MelSpectrogram(), {"duration": [1.0, 2.0]}, "all rows must have one duration"),
-    "stored for mel": (MelSpectrogram(), {"sound": STORED}, r"needs audio files, but SoundArray\('stored'.*use Stored"),
+    "stored for mel": (MelSpectrogram(), {"sound": STORED}, r"needs audio files, but StimulusArray\('stored'.*use Stored"),
     "stored for envelope": (Envelope(), {"sound": STORED}, "Envelope needs audio files"),
-    "file for stored": (StoredFeatures(), {}, "needs sounds of type SoundArray, got '.*noise.wav'"),
+    "file for stored": (PrecomputedFeatures(), {}, "needs sounds of type StimulusArray, got '.*noise.wav'"),
     "two rates": (
-        StoredFeatures(), {"sound": [STORED, SoundArray(np.zeros((640, 2)), 32)]}, r"one rate, got \[32.0, 64.0\]",
+        PrecomputedFeatures(), {"sound": [STORED, StimulusArray(np.zeros((640, 2)), 32)]}, r"one rate, got \[32.0, 64.0\]",
     ),
     "two widths": (
-        StoredFeatures(), {"sound": [STORED, SoundArray(np.zeros((640, 3)), 64)]}, r"as many features, got \[2, 3\]",
+        PrecomputedFeatures(), {"sound": [STORED, StimulusArray(np.zeros((640, 3)), 64)]}, r"as many features, got \[2, 3\]",
     ),
 }  # fmt: skip
 
@@ -251,7 +251,7 @@ def test_errors_name_what_is_wrong(noise, name):
         features.fit_transform(X)
 
 
-@pytest.mark.parametrize("features", [MelSpectrogram(), Envelope(), StoredFeatures()])
+@pytest.mark.parametrize("features", [MelSpectrogram(), Envelope(), PrecomputedFeatures()])
 def test_they_need_the_table_of_what_was_heard(features):
     with pytest.raises(ValueError, match=r"needs the table of what was heard .* got ndarray"):
         features.fit(np.zeros((3, 2)))
@@ -260,9 +260,9 @@ def test_they_need_the_table_of_what_was_heard(features):
 
 
 def test_sounds_of_another_width_than_in_fit():
-    features = StoredFeatures().fit(table([STORED], [0.0]))
+    features = PrecomputedFeatures().fit(table([STORED], [0.0]))
     with pytest.raises(ValueError, match="the sounds have 3 features, those of fit had 2"):
-        features.transform(table([SoundArray(np.zeros((640, 3)), 64)], [0.0]))
+        features.transform(table([StimulusArray(np.zeros((640, 3)), 64)], [0.0]))
 
 
 def test_a_file_that_is_no_sound(tmp_path):

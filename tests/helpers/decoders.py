@@ -10,9 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sk_b2s import (
     BrainEncoder,
     FeatureScaler,
+    PrecomputedFeatures,
     RidgeDecoder,
-    SoundArray,
-    StoredFeatures,
+    StimulusArray,
     Windows,
 )
 from sk_b2s.evaluation._results._table import COST
@@ -35,7 +35,7 @@ def planted(fingerprint, response, n_recordings=6, n=120, seed=0):
         )
         noise[:, :n_features] += response * heard
         brains.append(noise.astype(np.float32))
-        sounds.append(SoundArray(heard.astype(np.float32), SFREQ, f"sound {index}"))
+        sounds.append(StimulusArray(heard.astype(np.float32), SFREQ, f"sound {index}"))
     which, start = np.repeat(np.arange(n_recordings), n), np.tile(np.arange(n) * STEP, n_recordings)
     seconds = start / SFREQ
     rows = pd.DataFrame({
@@ -65,13 +65,13 @@ def log_power(batch, which):
 
 
 def ridge(**changes):
-    speech = make_pipeline(StoredFeatures(), FeatureScaler())
+    speech = make_pipeline(PrecomputedFeatures(), FeatureScaler())
     return RidgeDecoder(speech=speech, lags=(0, 0), **changes)
 
 
 def tiny_encoder():
     return BrainEncoder(
-        speech=make_pipeline(StoredFeatures(), FeatureScaler()), spatial_attention=False, subject_layer=None,
+        speech=make_pipeline(PrecomputedFeatures(), FeatureScaler()), spatial_attention=False, subject_layer=None,
         n_virtual_channels=8, hidden=16, depth=2, max_epochs=15, lr=3e-3, batch_size=64, validation=None,
         precision="float32", random_state=0, verbose=0, device="cpu",
     )  # fmt: skip

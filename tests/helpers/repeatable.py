@@ -24,14 +24,14 @@ FITS = {
     "siglip": {"loss": "siglip", "duplicates": "mask"},
     "mse": {"loss": "mse", "subject_dropout": 0.2},
     "embedding": {"subject_layer": "embedding", "spatial_attention": False},
-    "deep_speech": {"deep_speech": 24},
+    "speech_embedding_dim": {"speech_embedding_dim": 24},
     "bfloat16": {"precision": "bfloat16"},
 }
 REPEATED = (
     "clip",
     "positive",
     "embedding",
-    "deep_speech",
+    "speech_embedding_dim",
     "bfloat16",
 )  # in processes of their own
 METHODS = ("ridge", "layer", "all")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._retrieval_result import Retrieval  # noqa: E402
+from sk_b2s.decoding._retrieval_result import RetrievalResult  # noqa: E402
 from sk_b2s.evaluation._results._table import COLUMNS  # noqa: E402
 
 
@@ -23,7 +23,7 @@ def table_of_scores(estimators=("ridge", "encoder"), people="abcd", leak=None, s
                             "n_windows": int(rng.integers(50, 150)), "n_candidates": int(10 / chance), "k": 10,
                             "chance": chance, "top_1": score / 4, "top_5": score / 2, "top_10": score, "top_k": score,
                             "median_relative_rank": 0.3, "match_mismatch": 0.7, "null_mean": chance + 0.001,
-                            "null_low": chance - 0.05, "null_high": chance + 0.06, "peak_mb": 100.0,
+                            "null_low": chance - 0.05, "null_high": chance + 0.06, "peak_memory_mb": 100.0,
                             "verdict": "above its null" if control == "decoder" else "at chance",
                             "versions": "sk_b2s 0.1.0 torch 2.4", "error": "", "key": "",
                             "cv": "StimulusKFold(2)", "leakage": np.nan, "warnings": "",
@@ -51,7 +51,7 @@ def answers_of(n_words=6, repeats=5, people="ab", seed=0, gain=2.0):
                        onset=np.tile(3.0 * np.arange(n), len(people)), duration=3.0)  # fmt: skip
     scores = rng.normal(size=(len(target), n))
     scores[np.arange(len(target)), target] += gain
-    return Retrieval(scores.astype(np.float32), target, candidates, rows, k=5)
+    return RetrievalResult(scores.astype(np.float32), target, candidates, rows, k=5)
 
 
 # --- curves ------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from helpers.raw_files import brain_of, write_ctf, write_speech, write_textgrid
 
+from helpers.raw_files import brain_of, write_ctf, write_speech, write_textgrid
 from sk_b2s import HashedBlockSplit
 from sk_b2s.events._paper_blocks import merge_sentences, sentences_of
 

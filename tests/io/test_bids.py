@@ -35,7 +35,7 @@ def test_what_the_simulation_wrote_is_read_back(tmp_path):
         "sessions": 2,
         "n_channels": 16,
         "modality": "eeg",
-        "artefacts": False,
+        "artifacts": False,
     }
     written = make_listening(root=tmp_path, sfreq=64, **options)
     root = next(path for path in tmp_path.iterdir() if path.is_dir())

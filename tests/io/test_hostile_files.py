@@ -174,9 +174,9 @@ def test_units_of_onsets_are_guessed_where_words_say_their_time(factor, unit):
 
 
 def check_sound():
-    from sk_b2s import SoundArray
+    from sk_b2s import StimulusArray
 
-    return [SoundArray(np.ones(20 * 64), 64, "story")] * 3
+    return [StimulusArray(np.ones(20 * 64), 64, "story")] * 3
 
 
 # --- TextGrids ------------------------------------------------------------------------------------------

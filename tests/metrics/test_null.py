@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sk_b2s.metrics._null import shift_null
+from sk_b2s.metrics._null import circular_shift_null
 from sk_b2s.metrics._ranking import ranks
 
 
@@ -13,12 +13,12 @@ def test_shift_null_is_chance_for_noise_and_spares_what_is_real():
     onset = np.tile(np.arange(100.0), 2)
     target = np.concatenate([rng.permutation(100), rng.permutation(100)])
     noise = rng.standard_normal((200, 100))
-    null = shift_null(noise, target, recording, onset, 3.0, k=10, n_shifts=500, random_state=0)
+    null = circular_shift_null(noise, target, recording, onset, 3.0, k=10, n_shifts=500, random_state=0)
     assert null.shape == (500,)
     assert null.mean() == pytest.approx(0.1, abs=0.02)
     perfect = noise.copy()
     perfect[np.arange(200), target] = 100
-    again = shift_null(perfect, target, recording, onset, 3.0, k=10, n_shifts=500, random_state=0)
+    again = circular_shift_null(perfect, target, recording, onset, 3.0, k=10, n_shifts=500, random_state=0)
     assert again.mean() == pytest.approx(0.1, abs=0.02), "a true decoder does not lift its own null"
 
 
@@ -26,7 +26,9 @@ def test_shift_null_equals_the_ranks_of_moved_labels():
     rng = np.random.default_rng(1)
     scores = rng.integers(0, 6, size=(12, 12)).astype(float)  # many ties
     target = rng.permutation(12)
-    null = shift_null(scores, target, ["a"] * 12, np.arange(12.0), 1.0, k=3, n_shifts=300, random_state=0)
+    null = circular_shift_null(
+        scores, target, ["a"] * 12, np.arange(12.0), 1.0, k=3, n_shifts=300, random_state=0
+    )
     moved = [(ranks(scores, np.roll(target, -shift)) < 3).mean() for shift in range(1, 12)]
     assert set(null.round(9)) == set(np.round(moved, 9))
 
@@ -36,37 +38,39 @@ def test_recordings_of_two_people_are_two_however_they_are_named():
     scores, target = rng.normal(size=(24, 24)), rng.permutation(24)
     subject, onset = np.repeat(["anna", "ben"], 12), np.tile(np.arange(12.0), 2)
     args = {"onset": onset, "duration": 1.0, "k": 3, "n_shifts": 200, "random_state": 0}
-    named = shift_null(scores, target, np.repeat(["one", "two"], 12), **args)
-    np.testing.assert_array_equal(shift_null(scores, target, ["run 1"] * 24, subject=subject, **args), named)
+    named = circular_shift_null(scores, target, np.repeat(["one", "two"], 12), **args)
+    np.testing.assert_array_equal(
+        circular_shift_null(scores, target, ["run 1"] * 24, subject=subject, **args), named
+    )
     with pytest.raises(ValueError, match="recording 'anna, run 1' has 12 windows"):
-        shift_null(scores, target, ["run 1"] * 24, subject=subject, **args | {"duration": 7.0})
+        circular_shift_null(scores, target, ["run 1"] * 24, subject=subject, **args | {"duration": 7.0})
 
 
 def test_shift_null_needs_room():
     with pytest.raises(ValueError, match="recording 'a' has 4 windows, and labels must move by 3"):
-        shift_null(np.eye(4), np.arange(4), ["a"] * 4, np.arange(4.0), 3.0, k=1)
+        circular_shift_null(np.eye(4), np.arange(4), ["a"] * 4, np.arange(4.0), 3.0, k=1)
 
 
 def test_shift_null_never_lays_a_repeated_sound_upon_itself():
     target = np.r_[np.arange(8), np.arange(8)]  # eight windows heard twice
     args = np.eye(8)[target], target, ["a"] * 16, 3.0 * np.arange(16), 3.0
-    assert shift_null(*args, k=1, random_state=0).max() == 0, (
+    assert circular_shift_null(*args, k=1, random_state=0).max() == 0, (
         "a perfect decoder is never right of moved labels"
     )
     with pytest.raises(ValueError, match="repeats its sounds so often"):
-        shift_null(np.eye(2)[[0] * 8], [0] * 8, ["a"] * 8, 3.0 * np.arange(8), 3.0, k=1)
+        circular_shift_null(np.eye(2)[[0] * 8], [0] * 8, ["a"] * 8, 3.0 * np.arange(8), 3.0, k=1)
 
 
 @pytest.mark.parametrize(("k", "scores"), [(8, np.eye(8)), (10, np.eye(8)), (1, np.full((8, 8), np.nan))])
 def test_shift_null_refuses_what_cannot_be_scored(k, scores):
     with pytest.raises(ValueError, match="more candidates than k|NaN in 8 of 8"):
-        shift_null(scores, np.arange(8), ["a"] * 8, 3.0 * np.arange(8), 3.0, k=k)
+        circular_shift_null(scores, np.arange(8), ["a"] * 8, 3.0 * np.arange(8), 3.0, k=k)
 
 
 def test_shift_null_of_a_weighted_mean_equals_the_ranks_of_moved_labels():
     rng = np.random.default_rng(2)
     scores, target, weight = rng.normal(size=(9, 9)), rng.permutation(9), rng.random(9)
-    null = shift_null(
+    null = circular_shift_null(
         scores,
         target,
         ["a"] * 9,

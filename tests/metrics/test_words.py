@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from sk_b2s import Retrieval
+from sk_b2s import RetrievalResult
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._word_timing import timing_scores
 from sk_b2s.metrics._words import word_probabilities, word_ranks, word_scores
@@ -118,7 +118,7 @@ def test_what_cannot_be_scored_is_refused(rng):
 
 
 def spoken(random, n=300, n_words=24, told=True, subjects="ab"):
-    """Words whose intervals are their own, if ``told``, heard by several people."""
+    """Words whose intervals are their own, if ``format_progress``, heard by several people."""
     word = random.integers(0, n_words, n)
     length = (
         np.exp(0.7 * random.standard_normal(n_words))[word]
@@ -163,7 +163,7 @@ def test_words_have_a_row_of_timing_alone():
     random = np.random.default_rng(2)
     rows = spoken(random, subjects="a").assign(segment=np.arange(300), duration=3.0)
     rows.loc[:4, "word"] = None
-    answers = Retrieval(random.standard_normal((300, 300)), np.arange(300), rows, rows, 5)
+    answers = RetrievalResult(random.standard_normal((300, 300)), np.arange(300), rows, rows, 5)
     table = answers.words()
     assert list(table.index) == ["balanced", "plain", "timing alone"]
     row = table.loc["timing alone"]
@@ -172,7 +172,7 @@ def test_words_have_a_row_of_timing_alone():
     assert (table["n_wordless"] == 5).all()
     assert answers.words(train=rows).loc["timing alone", "top_k"] > row["top_k"]
     assert list(answers.words(timing=False).index) == ["balanced", "plain"]
-    blind = Retrieval(answers.scores, answers.target, rows, rows.drop(columns="onset"), 5).words()
+    blind = RetrievalResult(answers.scores, answers.target, rows, rows.drop(columns="onset"), 5).words()
     assert np.isnan(blind.loc["timing alone", "top_k"])
     with pytest.raises(ValueError, match="timing is learned from train, but the tables lack"):
         answers.words(train=rows.drop(columns="word"))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import SoundArray, SoundIntervals, suggest_calibration
+from sk_b2s import StimulusArray, StimulusIntervals, select_calibration_sentences
 from sk_b2s.model_selection._calibration_sentences import _phoneme_counts, greedy_cover
 
 SFREQ = 16.0
@@ -18,7 +18,7 @@ def told():
     rng = np.random.default_rng(0)
     rows, spoken, saying = [], [], {}
     for name in "ab":
-        sound = SoundArray(rng.standard_normal((int(SFREQ) * 100, 3)), SFREQ, name)
+        sound = StimulusArray(rng.standard_normal((int(SFREQ) * 100, 3)), SFREQ, name)
         for index in range(10):
             key, begin = f"{name}/{index}", 10.0 * index
             text = rng.choice(list("ptkbdg"), rng.integers(3, 25))
@@ -42,19 +42,19 @@ def chosen(y, rows):
 @pytest.mark.parametrize("minutes", [0.1, 0.33, 1.0, 5.0])
 def test_whole_sentences_within_the_minutes(told, minutes):
     y, phonemes, _ = told
-    rows = suggest_calibration(y, minutes, phonemes)
-    assert SoundIntervals.from_table(y.iloc[rows]).seconds <= 60 * minutes
+    rows = select_calibration_sentences(y, minutes, phonemes)
+    assert StimulusIntervals.from_table(y.iloc[rows]).seconds <= 60 * minutes
     names = chosen(y, rows)
     assert sorted(rows) == np.flatnonzero(y["sequence"].isin(names)).tolist()
     assert len(names) == min(20, int(60 * minutes / 6)), "another one would have fitted in"
     order = np.random.default_rng(0).permutation(len(y))
     shuffled = y.iloc[order]
-    assert chosen(shuffled, suggest_calibration(shuffled, minutes, phonemes)) == names
+    assert chosen(shuffled, select_calibration_sentences(shuffled, minutes, phonemes)) == names
 
 
 def test_phonemes_are_counted_where_they_are_heard(told):
     y, phonemes, saying = told
-    heard = [SoundIntervals.from_table(part) for _, part in y.groupby("sequence", sort=False)]
+    heard = [StimulusIntervals.from_table(part) for _, part in y.groupby("sequence", sort=False)]
     twice = pd.concat([phonemes, phonemes])  # as in the events of two people
     silent = phonemes.assign(text="sp", sound_onset=phonemes["sound_onset"] + 0.01)
     stressed = phonemes.assign(text=phonemes["text"].str.upper() + "1")
@@ -76,7 +76,7 @@ def test_each_next_sentence_adds_most_per_second(told):
         text = [phone for name in names for phone in saying[name]]
         return sum(np.sqrt(text.count(phone)) for phone in set(text))
 
-    names = chosen(y, suggest_calibration(y, 0.8, phonemes=phonemes))
+    names = chosen(y, select_calibration_sentences(y, 0.8, phonemes=phonemes))
     for place, name in enumerate(names):
         values = {one: worth([*names[:place], one]) for one in saying if one not in names[:place]}
         assert values[name] == pytest.approx(max(values.values()))
@@ -95,18 +95,20 @@ def test_what_was_said_before_adds_less(told):
         [{"type": "phoneme", "sound": story, "sound_onset": begin + 0.5 * i, "text": phone}
          for begin, text in says.items() for i, phone in enumerate(text)]
     )  # fmt: skip
-    assert chosen(y, suggest_calibration(y, 0.2, phonemes=phonemes)) == ["much", "again"]
+    assert chosen(y, select_calibration_sentences(y, 0.2, phonemes=phonemes)) == ["much", "again"]
     rare = phonemes.assign(
         text=phonemes["text"].where(phonemes["sound_onset"] < 20, ["c", "d"] * 7 + ["c", "d", "e"])
     )
-    assert chosen(y, suggest_calibration(y, 0.2, phonemes=rare)) == ["much", "new"]
+    assert chosen(y, select_calibration_sentences(y, 0.2, phonemes=rare)) == ["much", "new"]
 
 
 def test_blocks_stand_for_sentences_that_are_not_known(told):
     y, phonemes, _ = told
-    by_block = chosen(y, suggest_calibration(y.assign(sequence=np.nan), 1.0, phonemes=phonemes))
-    assert by_block == chosen(y, suggest_calibration(y.drop(columns="sequence"), 1.0, phonemes=phonemes))
-    assert by_block == chosen(y, suggest_calibration(y, 1.0, phonemes=phonemes))
+    by_block = chosen(y, select_calibration_sentences(y.assign(sequence=np.nan), 1.0, phonemes=phonemes))
+    assert by_block == chosen(
+        y, select_calibration_sentences(y.drop(columns="sequence"), 1.0, phonemes=phonemes)
+    )
+    assert by_block == chosen(y, select_calibration_sentences(y, 1.0, phonemes=phonemes))
 
 
 def test_a_greedy_choice_goes_by_what_a_second_adds():
@@ -118,20 +120,20 @@ def test_a_greedy_choice_goes_by_what_a_second_adds():
 
 
 ERRORS = {
-    "table": (lambda y, p: suggest_calibration(y.drop(columns="sound"), 1.0, p), r"the columns \['sound'\]"),
-    "minutes": (lambda y, p: suggest_calibration(y, 0, p), "above 0, got 0"),
-    "too few": (lambda y, p: suggest_calibration(y, 0.05, p), "the shortest of 20 sentences, .* has 6.0 s"),
-    "other sounds": (lambda y, p: suggest_calibration(y, 1.0, p[p["sound"] != p["sound"][0]].assign(sound_onset=999.0)),
+    "table": (lambda y, p: select_calibration_sentences(y.drop(columns="sound"), 1.0, p), r"the columns \['sound'\]"),
+    "minutes": (lambda y, p: select_calibration_sentences(y, 0, p), "above 0, got 0"),
+    "too few": (lambda y, p: select_calibration_sentences(y, 0.05, p), "the shortest of 20 sentences, .* has 6.0 s"),
+    "other sounds": (lambda y, p: select_calibration_sentences(y, 1.0, p[p["sound"] != p["sound"][0]].assign(sound_onset=999.0)),
                      "none of its rows of type 'phoneme' is heard in y"),
-    "no rows": (lambda y, p: suggest_calibration(y[:0], 1.0, p), "y has no rows"),
-    "no duration": (lambda y, p: suggest_calibration(y.assign(duration=y["duration"].where(y.index != 7, 0)), 1.0, p),
+    "no rows": (lambda y, p: select_calibration_sentences(y[:0], 1.0, p), "y has no rows"),
+    "no duration": (lambda y, p: select_calibration_sentences(y.assign(duration=y["duration"].where(y.index != 7, 0)), 1.0, p),
                     r"row 7 has a duration of 0.0 s \(1 such rows\)"),
-    "unnamed": (lambda y, p: suggest_calibration(y, 1.0, p.assign(text=p["text"].where(p.index != 4))),
+    "unnamed": (lambda y, p: select_calibration_sentences(y, 1.0, p.assign(text=p["text"].where(p.index != 4))),
                 r"phonemes row 4 says nothing in 'text' \(1 such rows\)"),
-    "no text": (lambda y, p: suggest_calibration(y, 1.0, p.drop(columns=["text", "sound"])),
+    "no text": (lambda y, p: select_calibration_sentences(y, 1.0, p.drop(columns=["text", "sound"])),
                 r"in the columns \['sound', 'text'\] which are heard where"),
-    "words alone": (lambda y, p: suggest_calibration(y, 1.0, p.assign(type="word")), "none of its rows of type 'ph"),
-    "no names": (lambda y, p: suggest_calibration(y.drop(columns=["sequence", "block"]), 1.0, p),
+    "words alone": (lambda y, p: select_calibration_sentences(y, 1.0, p.assign(type="word")), "none of its rows of type 'ph"),
+    "no names": (lambda y, p: select_calibration_sentences(y.drop(columns=["sequence", "block"]), 1.0, p),
                  "row 0 says neither in 'sequence' nor in 'block'"),
 }  # fmt: skip
 
@@ -148,6 +150,6 @@ def test_tables_are_asked_for(told):
     with pytest.raises(
         TypeError, match="phonemes must be an events table .* got NoneType; give the events that y"
     ):
-        suggest_calibration(y, 1.0, None)
+        select_calibration_sentences(y, 1.0, None)
     with pytest.raises(TypeError, match="y must be the table of what was heard, .* got ndarray"):
-        suggest_calibration(np.zeros((3, 2)), 1.0, phonemes)
+        select_calibration_sentences(np.zeros((3, 2)), 1.0, phonemes)

@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sk_b2s import (
     RidgeDecoder,
-    SoundArray,
+    StimulusArray,
     StimulusKFold,
     StimulusLeakWarning,
     Windows,
@@ -122,7 +122,7 @@ def test_the_attribute_is_named_and_saved_decoders_remember(study, tmp_path):
         assert exposure_of(Shared().fit(X), table).rows.all()
     finally:
         Shared.found = None
-    elsewhere = table.assign(sound=SoundArray(np.zeros(100), 10, "other"))
+    elsewhere = table.assign(sound=StimulusArray(np.zeros(100), 10, "other"))
     assert not exposure_of(decoder, elsewhere).where
     assert not exposure_of(decoder, np.zeros((5, 3))).rows.any()
 
@@ -220,7 +220,7 @@ def test_random_folds_of_overlapping_windows_share_samples(halves):
 def test_fewer_columns_are_judged_by_samples(halves, drop):
     W, F = halves
     shuffled = KFold(5, shuffle=True, random_state=0)
-    sounds = [SoundArray(np.zeros(50) + i, 10, str(i)) for i in range(2)]
+    sounds = [StimulusArray(np.zeros(50) + i, 10, str(i)) for i in range(2)]
     y = pd.DataFrame({"sound": np.repeat(pd.Series(sounds, dtype=object), 80).to_numpy(),
                       "sound_onset": np.tile(np.arange(80) * 1.0, 2), "duration": 2.0,
                       "segment": np.arange(160)})  # fmt: skip
@@ -266,7 +266,7 @@ def test_neighbours_are_a_caution_and_arrays_are_not_checked(halves):
 def test_one_sound_under_several_names_is_a_caution(halves):
     W, _ = halves
     cut = [
-        SoundArray(np.full(20, i), 10, str(i)) for i in range(160)
+        StimulusArray(np.full(20, i), 10, str(i)) for i in range(160)
     ]  # each window was cut into a sound of its own
     y = pd.DataFrame({"sound": pd.Series(cut, dtype=object), "sound_onset": 0.0, "duration": 2.0})
     table = check_leakage(W, y, KFold(5, shuffle=True, random_state=0))
@@ -284,7 +284,7 @@ def test_reasons_are_named_once():
 
 
 def test_folds_of_sound_stay_honest_for_features():
-    sounds = [SoundArray(np.zeros(600) + i, 10, str(i)) for i in range(4)]
+    sounds = [StimulusArray(np.zeros(600) + i, 10, str(i)) for i in range(4)]
     rows = [{"type": "sound", "onset": 2.0 + 65 * i, "duration": 60.0, "sound": sounds[i],
              "subject": "a", "recording": "a.fif", "recording_duration": 300.0} for i in range(4)]  # fmt: skip
     X, y = make_segments(pd.DataFrame(rows), anchor=1.0, tmin=0, tmax=3)

@@ -19,9 +19,9 @@ from sk_b2s import (
     BrainEncoder,
     Epocher,
     HashedBlockSplit,
-    PublishedBlocks,
+    PaperBlocks,
     RobustChannelScaler,
-    SoundArray,
+    StimulusArray,
     StimulusKFold,
     StimulusLeakWarning,
     Wav2Vec2Features,
@@ -38,7 +38,7 @@ SALT = 3  # one that gives each of the few blocks here a part
 
 def both(events, **parameters):
     """Windows of a grid and at words in one table, as the paper trains and tests."""
-    parameters = {"margin": 0.15, "block": PublishedBlocks(), **parameters}
+    parameters = {"margin": 0.15, "block": PaperBlocks(), **parameters}
     segments = [make_segments(events, anchor=anchor, **parameters) for anchor in ANCHORS]
     X, y = (pd.concat(tables, ignore_index=True) for tables in zip(*segments, strict=True))
     return X, y
@@ -74,7 +74,7 @@ def heard_by(subject, recording, begins, stories, jitter=0.0, seed=0):
 @pytest.fixture(scope="module")
 def stories():
     rng = np.random.default_rng(0)
-    return [SoundArray(rng.standard_normal(120 * 16), 16, name) for name in ("a", "bb", "ccc")]
+    return [StimulusArray(rng.standard_normal(120 * 16), 16, name) for name in ("a", "bb", "ccc")]
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_blocks_are_those_told_word_by_word(seed):
                 "condition": condition if index else "sentence", "sequence": str(sentence), "sequence_uid": uid,
             })  # fmt: skip
             onset += rng.uniform(0.2, 0.8)
-    table = pd.DataFrame(words).assign(sound=SoundArray(np.zeros(9), 1, "z"), sound_onset=0.0)
+    table = pd.DataFrame(words).assign(sound=StimulusArray(np.zeros(9), 1, "z"), sound_onset=0.0)
     last = table.index[table["word_index"] == 0]
     table.loc[last, "duration"] = 0.05  # each sentence has a word that counts
     blocks = merge_sentences(sentences_of(table))
@@ -181,7 +181,7 @@ def test_without_word_index_a_new_sequence_is_a_sentence():
 def test_a_sentence_without_words_is_named_by_its_place():
     words = pd.DataFrame({"onset": [1.0, 4.0], "duration": 0.5, "text": ["ba", "b"], "word_index": 0,
                           "condition": ["pseudo_words", "sentence"], "sequence": "1", "sound_onset": [0.5, 3.5],
-                          "sound": SoundArray(np.zeros(9), 1, "z")})  # fmt: skip
+                          "sound": StimulusArray(np.zeros(9), 1, "z")})  # fmt: skip
     assert sentences_of(words)["text"].tolist() == ["z 0.50", "b"]
 
 
@@ -261,21 +261,21 @@ def test_edges_in_a_sound_are_the_same_for_everybody(tables, events):
 def test_sentences_by_themselves_go_by_their_own_name(events):
     """Nothing is joined, and what is before the first sentence is in no block."""
     named = events.assign(sequence_uid=events["sequence"].map("uid {}".format, na_action="ignore"))
-    X, y = make_segments(named, block=PublishedBlocks(least=0), tmin=0.0, tmax=1.0)
+    X, y = make_segments(named, block=PaperBlocks(least=0), tmin=0.0, tmax=1.0)
     assert (y["block_text"] == "uid " + y["sequence"]).all()
     assert y["block_inside"].any()
     for recording, rows in X.groupby("recording"):
         starts = named["onset"][(named["recording"] == recording) & (named["word_index"] == 0)].to_numpy()
         reached = [((starts > t + 1e-6) & (starts <= t + 1.15 - 0.5 / 120)).any() for t in rows["onset"]]
         np.testing.assert_array_equal(y["block_inside"][rows.index], ~np.array(reached))
-    early = make_segments(named, anchor=0.25, block=PublishedBlocks(least=0), tmin=0.0, tmax=0.5)
+    early = make_segments(named, anchor=0.25, block=PaperBlocks(least=0), tmin=0.0, tmax=0.5)
     before = early[0]["onset"] < early[0].groupby("recording")["heard_start"].transform("first") + 0.98
     assert before.any()
     assert not early[1]["block_inside"][before].any()
 
 
 def test_a_lag_of_its_own_is_kept_inside(events):
-    near, far = (make_segments(events, block=PublishedBlocks(lag=lag))[1] for lag in (0.0, 2.0))
+    near, far = (make_segments(events, block=PaperBlocks(lag=lag))[1] for lag in (0.0, 2.0))
     assert far["block_inside"].sum() < near["block_inside"].sum()
     assert not (far["block_inside"] & ~near["block_inside"]).any()
 
@@ -398,7 +398,7 @@ ERRORS = {
     "share": (lambda X, y: HashedBlockSplit(test_size=-0.1).split(X, y), "test_size must be a share .* got -0.1"),
     "sum": (lambda X, y: HashedBlockSplit(test_size=0.7, valid_size=0.4).split(X, y), r"below 1.* got 0\.7 \+ 0\.4"),
     "salt": (lambda X, y: HashedBlockSplit(salt="12").split(X, y), "salt must be an integer, got '12'"),
-    "our blocks": (lambda X, y: HashedBlockSplit().split(X, y.drop(columns="block_text")), r"PublishedBlocks\(\)\)"),
+    "our blocks": (lambda X, y: HashedBlockSplit().split(X, y.drop(columns="block_text")), r"PaperBlocks\(\)\)"),
     "no y": (lambda X, y: HashedBlockSplit().split(X), "got NoneType without it"),
     "a lost text": (lambda X, y: HashedBlockSplit().split(X, y.assign(block_text=None)), "row 0 has no text"),
     "one block": (
@@ -425,21 +425,19 @@ def test_tables_without_sentences_are_refused(events):
     with pytest.raises(
         ValueError, match=r"needs to know the sentences of '0\.fif': give .* word_index .* or a seq"
     ):
-        make_segments(bare, block=PublishedBlocks())
+        make_segments(bare, block=PaperBlocks())
     with pytest.raises(
         ValueError, match=r"word_index 0, and '0\.fif' has none; the least is 1\. Count .* from 0"
     ):
-        make_segments(events.assign(word_index=events["word_index"] + 1), block=PublishedBlocks())
+        make_segments(events.assign(word_index=events["word_index"] + 1), block=PaperBlocks())
     silent = events[(events["type"] == "sound") | (events["subject"] != "s1")]
     with pytest.raises(ValueError, match=r"'1\.fif' has no words in its stream 'single'"):
-        make_segments(silent, anchor=0.5, block=PublishedBlocks())
+        make_segments(silent, anchor=0.5, block=PaperBlocks())
     lost = events.index[events["type"] == "word"][3]
     with pytest.raises(ValueError, match=r"1 words of '0\.fif' have no text, the first at \d+\.\d+ s"):
-        make_segments(events.assign(text=events["text"].drop(lost)), block=PublishedBlocks())
-    with pytest.raises(
-        ValueError, match=r"PublishedBlocks\(least=...\) must be seconds of 0 or more, got -1"
-    ):
-        PublishedBlocks(least=-1)
+        make_segments(events.assign(text=events["text"].drop(lost)), block=PaperBlocks())
+    with pytest.raises(ValueError, match=r"PaperBlocks\(least=...\) must be seconds of 0 or more, got -1"):
+        PaperBlocks(least=-1)
     with pytest.raises(ValueError, match="block must be a number of seconds"):
         make_segments(events, block="published")
 
@@ -501,7 +499,7 @@ def test_the_papers_preprocessing_by_hand(tmp_path):
     )
     path = str(tmp_path / "noise_raw.fif")
     raw.save(path, fmt="double", verbose="ERROR")
-    begin, story = 5.0, SoundArray(np.zeros(45 * 16), 16, "story")
+    begin, story = 5.0, StimulusArray(np.zeros(45 * 16), 16, "story")
     common = {"subject": "1", "recording": path}
     events = pd.DataFrame([{**common, "type": "sound", "onset": begin, "duration": 0.0, "sound": story}] + [
         {**common, "type": "word", "onset": begin + 1 + 43 * i / 70, "duration": 0.3, "text": f"w{i}",
@@ -518,10 +516,10 @@ def test_the_papers_preprocessing_by_hand(tmp_path):
         return (epoch - epoch[:, :61].mean(1, keepdims=True))[:, 18:]
 
     tiles = np.concatenate([cut(600 + 361 * i) for i in range(45 * 120 // 361)], axis=1)
-    low, centre, high = np.percentile(tiles, [25, 50, 75], axis=1)
+    low, center, high = np.percentile(tiles, [25, 50, 75], axis=1)
     anchor = X["onset"].to_numpy() + 0.5
     expected = np.stack([cut(round((t - 0.5) * 120)) for t in anchor])
-    expected = np.clip((expected - centre[:, None]) / (high - low)[:, None], -20, 20)
+    expected = np.clip((expected - center[:, None]) / (high - low)[:, None], -20, 20)
     assert found.shape == (len(X), n_channels, 343)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert np.abs(found).max() == 20
@@ -535,7 +533,7 @@ def test_the_papers_preprocessing_by_hand(tmp_path):
 def test_the_papers_protocol_runs(tiny_pipeline, tmp_path):
     """Train on a grid, stop on validation blocks, test at words, in one cross_validate."""
     events = make_listening(
-        1, 4, modality="eeg", n_channels=16, snr_db=0, artefacts=False, sfreq=64, root=tmp_path
+        1, 4, modality="eeg", n_channels=16, snr_db=0, artifacts=False, sfreq=64, root=tmp_path
     )
     X, y = both(events)
     split, valid = (HashedBlockSplit(part, test_size=0.3, valid_size=0.3) for part in ("test", "valid"))
@@ -556,7 +554,7 @@ def test_the_papers_protocol_runs(tiny_pipeline, tmp_path):
 
 
 def test_a_search_that_holds_out_what_validation_would_hears_the_way_out():
-    sound = SoundArray(np.zeros(64 * 300), sfreq=64)
+    sound = StimulusArray(np.zeros(64 * 300), sfreq=64)
     onset = np.arange(0, 290, 5.0)
     table = pd.DataFrame({
         "segment": range(58), "sound": sound, "sound_onset": onset, "duration": 3.0,
@@ -581,7 +579,7 @@ def brennan(brennan_root):
 
 @pytest.mark.filterwarnings("ignore:make_segments left out")
 def test_brennan_has_the_published_blocks_and_test_segments(brennan):
-    X, y = make_segments(brennan, margin=0.15, block=PublishedBlocks())
+    X, y = make_segments(brennan, margin=0.15, block=PaperBlocks())
     assert X["subject"].nunique() == 33
     part = parts_of(y)
     of_person = y.groupby([X["subject"], part])["block"].nunique().unstack()
@@ -602,7 +600,7 @@ def test_brennan_as_the_published_code_lays_its_windows(brennan):
 
 @pytest.mark.filterwarnings("ignore:make_segments left out")
 def test_masc_has_the_published_blocks_and_anchors(masc_events):
-    X, y = make_segments(masc_events, margin=0.15, block=PublishedBlocks())
+    X, y = make_segments(masc_events, margin=0.15, block=PaperBlocks())
     part = parts_of(y)
     counts = y.groupby([X["recording"], part])["block"].nunique().unstack()[["train", "valid", "test"]]
     assert counts.to_numpy().tolist() == [[21, 3, 4], [49, 8, 14], [68, 16, 29], [100, 22, 31]]

@@ -10,11 +10,11 @@ from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 
 from sk_b2s import (
     LeaveOneSubjectOut,
-    SoundArray,
+    StimulusArray,
     StimulusKFold,
     Windows,
     check_leakage,
-    describe_leakage,
+    format_leakage,
     make_segments,
 )
 
@@ -23,7 +23,7 @@ from sk_b2s import (
 def tables():
     """Three people who hear two stories, one of them with a pause in its sentences, in two sessions."""
     rng = np.random.default_rng(0)
-    stories = {name: SoundArray(rng.standard_normal(100 * 16), 16, name) for name in "ab"}
+    stories = {name: StimulusArray(rng.standard_normal(100 * 16), 16, name) for name in "ab"}
     rows = []
     for subject in range(3):
         for session in "01":
@@ -162,7 +162,7 @@ def test_arrays_are_judged_by_what_was_heard(tables):
 def planted(*rows):
     """A table of windows of 3 s from (sound name, onset, block, sequence, segment)."""
     rng = np.random.default_rng(0)
-    sounds = {name: SoundArray(rng.standard_normal(160), 16, name) for name in "abc"}
+    sounds = {name: StimulusArray(rng.standard_normal(160), 16, name) for name in "abc"}
     y = pd.DataFrame(rows, columns=["sound", "sound_onset", "block", "sequence", "segment"])
     return y.assign(sound=y["sound"].map(sounds), duration=3.0)
 
@@ -221,7 +221,7 @@ def test_a_block_another_voice_reads_is_found_by_its_text():
     rows = []
     for place, name in enumerate("ab"):
         common = {"subject": "s", "recording": "r.fif", "recording_duration": 120.0}
-        voice = SoundArray(rng.standard_normal(40 * 16), 16, name)
+        voice = StimulusArray(rng.standard_normal(40 * 16), 16, name)
         rows.append({**common, "type": "sound", "onset": 2.0 + 60 * place, "duration": 0.0, "sound": voice})
         rows += [
             {**common, "type": "word", "onset": 2.5 + 60 * place + (1.0 + 0.1 * place) * i, "duration": 0.5,
@@ -261,14 +261,14 @@ def test_the_people_are_named(tables):
 def test_the_paragraph_tells_the_worst(tables):
     X, y = tables
     clean, leaking = StimulusKFold(3), KFold(3, shuffle=True, random_state=0)
-    text = describe_leakage(check_leakage(X, y, clean))
+    text = format_leakage(check_leakage(X, y, clean))
     assert "no leak: no sound" in text
     both = check_leakage(X, y, [*clean.split(X, y), *leaking.split(X, y)])
-    text = describe_leakage(both)
+    text = format_leakage(both)
     assert text.startswith("6 folds of ")
     assert "LEAK: " in text
     assert f"{both['shared_seconds'].max():,.0f} s of it" in text
-    assert describe_leakage(check_leakage(X, y, StimulusKFold(2, guard=0)), guard=0).count("no leak") == 1
+    assert format_leakage(check_leakage(X, y, StimulusKFold(2, guard=0)), guard=0).count("no leak") == 1
 
 
 ERRORS = {
@@ -313,7 +313,7 @@ def rows_of(paths):
         for subject, path in paths
     ]
     y = pd.DataFrame({
-        "sound": [SoundArray(np.zeros(64 * 20), 64, "story")] * 10 + [SoundArray(np.ones(64 * 20), 64, "other")] * 10,
+        "sound": [StimulusArray(np.zeros(64 * 20), 64, "story")] * 10 + [StimulusArray(np.ones(64 * 20), 64, "other")] * 10,
         "sound_onset": [*np.arange(10) * 1.5] * 2, "duration": 1.0,
     })  # fmt: skip
     return pd.concat(parts, ignore_index=True), pd.concat([y] * len(paths), ignore_index=True)
@@ -343,7 +343,7 @@ def test_check_leakage_finds_a_recording_under_two_subjects(tmp_path, how):
     paths = [("01", one), ("02", two), ("03", copy)]
     table = check_leakage(*rows_of(paths), folds_of_subjects_and_sounds(3))
     assert table["recordings"].tolist() == [1]
-    for text in (table["verdict"][0], describe_leakage(table)):
+    for text in (table["verdict"][0], format_leakage(table)):
         assert (
             f"LEAK: {str(one)!r} of subject 01 in training is the recording of another subject, {str(copy)!r}"
             in text

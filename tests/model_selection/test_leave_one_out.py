@@ -14,7 +14,7 @@ from sk_b2s import (
     LeaveOneSessionOut,
     LeaveOneStudyOut,
     LeaveOneSubjectOut,
-    SoundArray,
+    StimulusArray,
     StimulusKFold,
     Windows,
     check_leakage,
@@ -22,7 +22,7 @@ from sk_b2s import (
 )
 from sk_b2s.model_selection._calibration import recorded_seconds
 from sk_b2s.model_selection._leave_one_out import LeaveOneOut
-from sk_b2s.model_selection._split import clear_of
+from sk_b2s.model_selection._split import exclude_overlap
 
 PLAN = {  # who hears which stories in which session of which study
     ("one", "one-a"): {"0": "ab", "1": "ab"},
@@ -36,7 +36,7 @@ PLAN = {  # who hears which stories in which session of which study
 def tables():
     """Two studies of two people each: the first repeats its stories in every session, the second does not."""
     rng = np.random.default_rng(0)
-    stories = {name: SoundArray(rng.standard_normal(90 * 16), 16, name) for name in "abcdef"}
+    stories = {name: StimulusArray(rng.standard_normal(90 * 16), 16, name) for name in "abcdef"}
     rows = []
     for (study, subject), sessions in PLAN.items():
         for session, names in sessions.items():
@@ -240,7 +240,7 @@ CALIBRATED = {
     "one fold": LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS),
     "two folds": LeaveOneSubjectOut(2, calibration_minutes=AMOUNTS),
     "little test": LeaveOneSubjectOut(
-        2, guard=2.0, calibration_minutes=AMOUNTS, test_share=0.3, random_state=0
+        2, guard=2.0, calibration_minutes=AMOUNTS, test_size=0.3, random_state=0
     ),
     "sound stays": LeaveOneSubjectOut(None, calibration_minutes=AMOUNTS),
     "one amount": LeaveOneSubjectOut(2, calibration_minutes=0.5),
@@ -344,7 +344,7 @@ def test_the_tested_part_is_the_last_and_tested_once(listeners, name):
         assert len(mine) == splitter.stimulus_folds
         last = np.sort(np.concatenate(mine))
         share = recorded_seconds(X.iloc[last]) / recorded_seconds(rows)
-        assert abs(share - splitter.test_share) < 0.06, "to the nearest block"
+        assert abs(share - splitter.test_size) < 0.06, "to the nearest block"
         before = rows.index.difference(last)
         assert (before.max() < last).all(), "rows are in the order in which they were recorded"
 
@@ -353,19 +353,19 @@ def test_without_calibration_all_other_people_are_learnt_from(listeners):
     X, y = listeners
     for train, test in LeaveOneSubjectOut(2, calibration_minutes=0).split(X, y):
         others = (X["subject"] != X["subject"].iloc[test[0]]) & ~y["block"].isin(y["block"].iloc[test])
-        np.testing.assert_array_equal(train, clear_of(y, np.flatnonzero(others), test))
+        np.testing.assert_array_equal(train, exclude_overlap(y, np.flatnonzero(others), test))
 
 
 def test_repeated_sound_is_learnt_from_where_it_is_not_tested(tables):
     """People who hear the same in every session learn from the sessions before, other sound than they are tested on."""
     X, y = only(tables, "one")
-    splitter = LeaveOneSubjectOut(3, calibration_minutes=[0.5, np.inf], test_share=0.4)
+    splitter = LeaveOneSubjectOut(3, calibration_minutes=[0.5, np.inf], test_size=0.4)
     for train, test in splitter.split(X, y):
         own = parts(X, train, test)[1]
         assert not set(y["block"].iloc[own]) & set(y["block"].iloc[test])
     assert check_leakage(X, y, splitter)["verdict"].str.startswith("no leak").all()
     with pytest.raises(ValueError, match="nothing is left to learn from where subject 'one-a' is tested"):
-        list(LeaveOneSubjectOut(1, calibration_minutes=0.5, test_share=0.6).split(X, y))
+        list(LeaveOneSubjectOut(1, calibration_minutes=0.5, test_size=0.6).split(X, y))
 
 
 def test_runs_follow_one_another_by_number(listeners):
@@ -395,10 +395,9 @@ def test_the_guarantee_says_which_minutes():
     assert "its sound may be, heard by others" in LeaveOneSubjectOut(None, calibration_minutes=5).guarantee
     assert "(5 of them)" in LeaveOneSubjectOut(calibration_minutes=5).guarantee
     assert LeaveOneSubjectOut(calibration_minutes=0).guarantee == LeaveOneSubjectOut().guarantee
-    assert "calibration" not in repr(LeaveOneSubjectOut(test_share=0.5))
-    assert (
-        "(calibration_minutes=0.5, guard=1.0, random_state=None, stimulus_folds=5, test_share=0.5)"
-        in repr(LeaveOneSubjectOut(calibration_minutes=0.5))
+    assert "calibration" not in repr(LeaveOneSubjectOut(test_size=0.5))
+    assert "(calibration_minutes=0.5, guard=1.0, random_state=None, stimulus_folds=5, test_size=0.5)" in repr(
+        LeaveOneSubjectOut(calibration_minutes=0.5)
     )
 
 
@@ -472,7 +471,7 @@ ERRORS = {
                            "Deal the sound to more folds than stimulus_folds=1"),
     "much calibration": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, 30]).split(X, y),
                          r"calibration_minutes=30: subject 'one-a' has \d.\d\d minutes before the tested part .*"
-                         "Ask for fewer, or test less than test_share=0.5"),
+                         "Ask for fewer, or test less than test_size=0.5"),
     "little calibration": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=0.01).split(X, y),
                            "calibration_minutes=0.01 are less than a window of 2.85 s"),
     "negative": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, -1]).split(X, y), "number of minutes of 0"),
@@ -482,7 +481,7 @@ ERRORS = {
     "a text": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes="1").split(X, y), "number of minutes of 0"),
     "nothing before": (lambda X, y: LeaveOneSubjectOut(1, calibration_minutes=np.inf).split(X, y),
                        "calibration_minutes=inf: subject 'one-a' has 0.00 minutes before the tested part that hold no"),
-    "all tested": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1, test_share=1).split(X, y), "test_share"),
+    "all tested": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1, test_size=1).split(X, y), "test_size"),
     "no times": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1).split(X.drop(columns="onset"), y),
                  r"counted in recorded time, but X lacks \['onset'\]"),
     "one block": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1).split(
@@ -536,7 +535,7 @@ def test_calibration_inside_scikit_learn(listeners, routing):
         def score(self, X, y):
             return float(bool(self.heard_ & set(y["segment"]))) + 0.5 * bool(self.seen_ & set(X["recording"]))
 
-    splitter = LeaveOneSubjectOut(2, calibration_minutes=[0, np.inf], test_share=0.6)
+    splitter = LeaveOneSubjectOut(2, calibration_minutes=[0, np.inf], test_size=0.6)
     with sklearn.config_context(enable_metadata_routing=routing):
         scores = cross_val_score(Calibrated(), *listeners, cv=splitter)
         search = GridSearchCV(Listener(), {"setting": [0, 1]}, cv=StimulusKFold(2))

@@ -7,8 +7,8 @@ import sklearn
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 
-from sk_b2s import LeaveOneSubjectOut, SoundArray, StimulusKFold, Windows, make_segments
-from sk_b2s.model_selection._split import assign_folds, clear_of, stimulus_train_test
+from sk_b2s import LeaveOneSubjectOut, StimulusArray, StimulusKFold, Windows, make_segments
+from sk_b2s.model_selection._split import assign_folds, exclude_overlap, stimulus_train_test
 
 N_SUBJECTS = 4
 SPLITTERS = [
@@ -23,7 +23,7 @@ SPLITTERS = [
 def tables():
     """Four people who hear two stories of 160 s, with a sentence every 7 s; the second story skips one person."""
     rng = np.random.default_rng(0)
-    stories = {name: SoundArray(rng.standard_normal(160 * 16), 16, name) for name in "ab"}
+    stories = {name: StimulusArray(rng.standard_normal(160 * 16), 16, name) for name in "ab"}
     rows = []
     for subject in range(N_SUBJECTS):
         for place, (name, story) in enumerate(stories.items()):
@@ -214,7 +214,7 @@ def test_a_single_split_holds_out_about_the_share_asked(tables, guard, seed):
 
 def test_clear_of_leaves_arrays_alone():
     train = np.array([3, 1])
-    np.testing.assert_array_equal(clear_of(np.zeros(5), train, np.array([0])), train)
+    np.testing.assert_array_equal(exclude_overlap(np.zeros(5), train, np.array([0])), train)
 
 
 # --- errors ------------------------------------------------------------------------------------------

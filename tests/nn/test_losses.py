@@ -125,12 +125,12 @@ def test_descent_recovers_the_speech(name):
     generator = torch.Generator().manual_seed(0)
     Z, Y = torch.randn(2, 8, 4, 5, generator=generator)
     Z.requires_grad_()
-    optimiser = torch.optim.Adam([Z], lr=0.1)
+    optimizer = torch.optim.Adam([Z], lr=0.1)
     loss = LOSSES[name](WEIGHTS)
     for _ in range(100):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss(Z, Y).backward()
-        optimiser.step()
+        optimizer.step()
     assert torch.equal(similarity(Z, Y, WEIGHTS).argmax(1), torch.arange(8))
 
 

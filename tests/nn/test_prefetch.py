@@ -11,7 +11,7 @@ from sk_b2s import BrainEncoder, Windows
 from sk_b2s._utils._devices import choose_precision, free_bytes
 from sk_b2s.decoding import _candidates as candidates
 from sk_b2s.nn import _prefetch as feeding
-from sk_b2s.nn._prefetch import Resident, fetch_ahead, keep_on
+from sk_b2s.nn._prefetch import ResidentWindows, fetch_ahead, keep_on_device
 from sk_b2s.preprocessing._signals import Signal
 
 N_CHANNELS, N_TIMES = 5, 11
@@ -45,7 +45,7 @@ def windows():
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_resident_windows_are_the_windows(windows, device):
-    resident = Resident(windows, device)
+    resident = ResidentWindows(windows, device)
     order = np.random.default_rng(1).integers(0, 40, 100)
     for indices in (None, order, np.flatnonzero(windows.which == 1), windows.which == 2, []):
         batch, expected = resident.gather(indices), windows.gather(indices)
@@ -59,7 +59,7 @@ def test_resident_windows_are_the_windows(windows, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_subsets_and_steps_share_the_signals_on_the_device(windows, device):
-    resident = Resident(windows, device)
+    resident = ResidentWindows(windows, device)
     some = resident[[30, 2, 2]].then(Add([0.5] * 4))
     assert some.memory is resident.memory
     assert torch.equal(some.gather().cpu(), windows[[30, 2, 2]].then(Add([0.5] * 4)).gather())
@@ -67,15 +67,15 @@ def test_subsets_and_steps_share_the_signals_on_the_device(windows, device):
 
 
 def test_only_signals_that_are_read_move(windows):
-    resident = Resident(windows, "cpu")
+    resident = ResidentWindows(windows, "cpu")
     assert len(resident.memory) == 300 + 90 + 170
-    assert len(Resident(windows[windows.which == 1], "cpu").memory) == 90
+    assert len(ResidentWindows(windows[windows.which == 1], "cpu").memory) == 90
     with pytest.raises(RuntimeError, match="signal 3 was left behind"):
         resident.tiles(3).gather()
 
 
 def test_a_buffer_is_filled_where_it_lies(windows):
-    resident = Resident(windows, "cpu")
+    resident = ResidentWindows(windows, "cpu")
     out = resident.empty(3)
     resident.gather([5, 1, 7], out=out)
     plain = windows.empty(3)
@@ -93,11 +93,11 @@ def test_windows_stay_on_the_device_while_there_is_room(windows):
         (2 * size - 1, [True, False]),
         (size - 1, [False, False]),
     ]:
-        kept = keep_on(device, windows, windows[::-1], room=room)
-        assert [isinstance(part, Resident) for part in kept] == expected
+        kept = keep_on_device(device, windows, windows[::-1], room=room)
+        assert [isinstance(part, ResidentWindows) for part in kept] == expected
         for part, plain in zip(kept, (windows, windows[::-1]), strict=True):
             assert torch.equal(part.gather([0, 1]), plain.gather([0, 1]))
-    assert keep_on(device, windows) == [windows], "a CPU reads them where they lie"
+    assert keep_on_device(device, windows) == [windows], "a CPU reads them where they lie"
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -18,7 +18,7 @@ from sk_b2s.nn._speech_module import SpeechModule, encode_windows
 SMALL = {
     "hidden": 32, "depth": 2, "n_virtual_channels": 8, "lr": 3e-3, "batch_size": 64, "max_epochs": 8,
     "validation": None, "k": 1, "precision": "float32", "random_state": 0, "verbose": 0, "spatial_attention": False,
-    "deep_speech": 8,
+    "speech_embedding_dim": 8,
 }  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def fitted():
 
 
 def test_parameters_counted_by_hand():
-    """The paper's sizes: ten convolutions, normalised but the last, and four gates between them."""
+    """The paper's sizes: ten convolutions, normalized but the last, and four gates between them."""
     count = sum(p.numel() for p in SpeechModule(120, 768).parameters())
     first, others = 3 * 120 * 320 + 3 * 320, 8 * (3 * 320**2 + 3 * 320)
     assert count == first + others + 4 * (3 * 320 * 640 + 640) + (3 * 320 * 768 + 768)
@@ -103,7 +103,7 @@ def test_it_finds_what_the_features_do_not_say(fitted):
     assert encoder.transform(brain).shape == (50, 8, 24)
     assert (encoder.n_features_out_, encoder.n_speech_features_) == (8, 3)
     train = squared()
-    plain = clone(encoder).set_params(deep_speech=None).fit(train[0][:250], train[1][:250])
+    plain = clone(encoder).set_params(speech_embedding_dim=None).fit(train[0][:250], train[1][:250])
     assert plain.score(brain, speech) < 0.5
 
 
@@ -202,14 +202,14 @@ def test_it_meets_the_brain_at_the_features_rate():
 def test_regression_on_a_free_target_is_refused():
     brain, speech = squared(40)
     with pytest.raises(
-        ValueError, match="deep_speech=8 needs a loss with contrast, got loss='mse'.*loss='clip'"
+        ValueError, match="speech_embedding_dim=8 needs a loss with contrast, got loss='mse'.*loss='clip'"
     ):
         BrainEncoder(**SMALL, loss="mse").fit(brain, speech)
 
 
 def test_the_controls_refit_both_networks(listening, tiny_pipeline):
     X, y = listening
-    pipe = tiny_pipeline(deep_speech=8, max_epochs=2, duplicates="mask")
+    pipe = tiny_pipeline(speech_embedding_dim=8, max_epochs=2, duplicates="mask")
     folds = [next(StimulusKFold(2).split(X, y))]
     controls = ["decoder", "surrogate", "within recording", "acoustics only"]
     table = run_controls(pipe, X, y, cv=folds, controls=controls, n_shifts=20)

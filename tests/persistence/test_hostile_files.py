@@ -18,24 +18,24 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from sk_b2s import (
     BrainEncoder,
-    CovarianceRecentring,
+    CovarianceAlignment,
     FeatureScaler,
     ForwardTRF,
     MelSpectrogram,
+    PrecomputedFeatures,
     RidgeDecoder,
     RobustChannelScaler,
-    SoundArray,
-    StoredFeatures,
+    StimulusArray,
     Windows,
     load,
     save,
 )
-from sk_b2s.events._stimuli import sound_digest, sound_duration
+from sk_b2s.events._stimuli import stimulus_digest, stimulus_duration
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs and devices")
 
 
-@pytest.mark.parametrize("question", [sound_digest, sound_duration])
+@pytest.mark.parametrize("question", [stimulus_digest, stimulus_duration])
 @pytest.mark.parametrize("kind", [pytest.param("fifo", marks=posix), pytest.param("device", marks=posix),
                                   "folder", "missing", "NUL", "long"])  # fmt: skip
 def test_sounds_must_be_regular_files(question, kind, tmp_path):
@@ -64,7 +64,7 @@ def features(n_windows=30, seed=1):
 
 
 FITTED = {
-    "CovarianceRecentring": (CovarianceRecentring(), brain(), None),
+    "CovarianceAlignment": (CovarianceAlignment(), brain(), None),
     "FeatureScaler": (FeatureScaler(), features(), None),
     "ForwardTRF": (ForwardTRF(sfreq=10), features(), features()),
     "MinMaxScaler": (MinMaxScaler(), brain()[:, :, 0], None),
@@ -344,14 +344,15 @@ def test_load_reads_files_without_a_checksum(forged):
 @pytest.mark.parametrize("kind", ["fifo", "device", "missing"])
 def test_predict_does_not_wait_for_sounds_that_a_file_names(kind, tmp_path):
     sounds = [
-        SoundArray(np.random.default_rng(seed).standard_normal((400, 3)), 20, str(seed)) for seed in range(2)
+        StimulusArray(np.random.default_rng(seed).standard_normal((400, 3)), 20, str(seed))
+        for seed in range(2)
     ]
     y = pd.DataFrame({
         "sound": [sounds[i % 2] for i in range(24)], "sound_onset": np.arange(24) // 2 * 0.5, "duration": 0.45,
         "segment": np.arange(24),
     })  # fmt: skip
     X = Windows.from_array(brain(24), sfreq=40)
-    decoder = RidgeDecoder(speech=make_pipeline(StoredFeatures(), FeatureScaler()), k=2).fit(X, y)
+    decoder = RidgeDecoder(speech=make_pipeline(PrecomputedFeatures(), FeatureScaler()), k=2).fit(X, y)
     fifo = tmp_path / "a.wav"
     if kind == "fifo":
         os.mkfifo(fifo)

@@ -14,9 +14,9 @@ from sk_b2s import (
     BrainEncoder,
     Epocher,
     FeatureScaler,
+    PrecomputedFeatures,
     RobustChannelScaler,
-    SoundArray,
-    StoredFeatures,
+    StimulusArray,
     Windows,
     save,
 )
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bo
 def everything(path):
     """Save a pipeline with nested estimators, tables, sounds, a network, and people who were adapted to."""
     rng, n = np.random.default_rng(0), 60
-    sounds = [SoundArray(rng.standard_normal((200, 3)), 20, name) for name in "ab"]
+    sounds = [StimulusArray(rng.standard_normal((200, 3)), 20, name) for name in "ab"]
     y = pd.DataFrame({
         "sound": [sounds[i % 2] for i in range(n)], "sound_onset": np.arange(n) // 2 * 0.25, "duration": 0.45,
         "segment": np.arange(n), "text": [f"word {i % 7}" for i in range(n)],
@@ -39,8 +39,8 @@ def everything(path):
         rng.standard_normal((n, 4, 20)).astype("f4"), rows=rows, sfreq=40, ch_names=list("abcd")
     )
     encoder = BrainEncoder(
-        make_pipeline(StoredFeatures(), FeatureScaler()), hidden=4, depth=1, n_virtual_channels=3, k=2, verbose=0,
-        spatial_attention=False, max_epochs=1, validation=None, precision="float32", unknown_subject="nearest",
+        make_pipeline(PrecomputedFeatures(), FeatureScaler()), hidden=4, depth=1, n_virtual_channels=3, k=2, verbose=0,
+        spatial_attention=False, max_epochs=1, validation=None, precision="float32", unseen_subject="nearest",
         random_state=np.random.RandomState(0),
     )  # fmt: skip
     encoder.fit(X[:40], y[:40])

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from sk_b2s._persistence._deserialize import Reader
 from sk_b2s._persistence._serialize import Writer
-from sk_b2s.events._stimuli import SoundArray
+from sk_b2s.events._stimuli import StimulusArray
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_arrays_come_back_as_they_were(dtype, shape, path):
     assert loaded.dtype == value.dtype.newbyteorder("=")
     assert loaded.shape == value.shape
     np.testing.assert_array_equal(loaded, value)
-    assert loaded.flags.writeable
+    assert loaded.flags.writable
 
 
 def test_arrays_keep_their_order_in_memory(path):
@@ -85,7 +85,7 @@ def test_one_array_in_two_places_is_written_once(path):
 
 
 def test_equal_sounds_are_written_once(path):
-    sounds = [SoundArray(np.ones(100), 20, "a") for _ in range(2)]
+    sounds = [StimulusArray(np.ones(100), 20, "a") for _ in range(2)]
     loaded = there_and_back(sounds, path)
     assert loaded == sounds
     with safe_open(path, "numpy") as file:

@@ -30,21 +30,21 @@ from sk_b2s import (
     AcousticOnsets,
     BrainEncoder,
     CalibratedDecoder,
-    CovarianceRecentring,
+    CovarianceAlignment,
     Envelope,
     Epocher,
     EventFeatures,
     FeatureScaler,
-    FeatureSpaces,
     ForwardTRF,
     HashedBlockSplit,
     MelSpectrogram,
+    PrecomputedFeatures,
     RidgeDecoder,
     RobustChannelScaler,
-    SoundArray,
+    SpeechFeatureUnion,
+    StimulusArray,
     StimulusLeakWarning,
-    StoredFeatures,
-    SurrogateBrain,
+    SurrogateRecordings,
     Windows,
     make_segments,
     save,
@@ -249,9 +249,9 @@ def flat(n_rows=30, n_columns=6):
 ARRAYS = {
     "Epocher": (Epocher(), brain(), None),
     "RobustChannelScaler": (RobustChannelScaler(), brain(), None),
-    "CovarianceRecentring": (CovarianceRecentring(), brain(), None),
+    "CovarianceAlignment": (CovarianceAlignment(), brain(), None),
     "FeatureScaler": (FeatureScaler(per_feature=False), features(), None),
-    "SurrogateBrain": (SurrogateBrain(), brain(), None),
+    "SurrogateRecordings": (SurrogateRecordings(), brain(), None),
     "BrainEncoder": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()),
     "BrainEncoder with a learned temperature": (
         BrainEncoder(spatial_attention=False, loss="siglip", duplicates="positive", **{**SMALL, "lr": 0.1}),
@@ -259,7 +259,7 @@ ARRAYS = {
         features(),
     ),
     "BrainEncoder with a network on speech": (
-        BrainEncoder(spatial_attention=False, deep_speech=5, **SMALL),
+        BrainEncoder(spatial_attention=False, speech_embedding_dim=5, **SMALL),
         brain(),
         features(),
     ),
@@ -296,7 +296,7 @@ def test_estimators_of_arrays_answer_equally(name, path):
 
 @pytest.mark.parametrize("estimator", [
         Envelope(sfreq=25), MelSpectrogram(n_mels=4, sfreq=25), AcousticOnsets(sfreq=25, n_bands=2),
-        FeatureSpaces([("a", make_pipeline(Envelope(sfreq=25), FeatureScaler())), ("b", AcousticOnsets(sfreq=25))]),
+        SpeechFeatureUnion([("a", make_pipeline(Envelope(sfreq=25), FeatureScaler())), ("b", AcousticOnsets(sfreq=25))]),
     ])  # fmt: skip
 def test_features_of_sounds_answer_equally(estimator, study, path):
     y = study[1]
@@ -322,10 +322,10 @@ def test_every_estimator_of_the_package_can_be_saved_and_is_tested_here():
         "AcousticOnsets",
         "Envelope",
         "EventFeatures",
-        "FeatureSpaces",
+        "SpeechFeatureUnion",
         "MelSpectrogram",
         "SpeechActivity",
-        "StoredFeatures",
+        "PrecomputedFeatures",
         "Wav2Vec2Features",
     }  # they take tables
     assert {name.rsplit(".", 1)[1] for name in ESTIMATORS} == {
@@ -340,7 +340,7 @@ def issubclass_of_estimator(thing):
 def table_of_stored(n_rows=24):
     """Return a table over two sounds given as features, each heard often."""
     rng = np.random.default_rng(4)
-    sounds = [SoundArray(rng.standard_normal((400, 3)), 20, name) for name in "ab"]
+    sounds = [StimulusArray(rng.standard_normal((400, 3)), 20, name) for name in "ab"]
     return pd.DataFrame({
         "sound": [sounds[i % 2] for i in range(n_rows)], "sound_onset": np.arange(n_rows) // 2 * 0.5,
         "duration": 0.45, "segment": np.arange(n_rows),
@@ -350,7 +350,7 @@ def table_of_stored(n_rows=24):
 def test_features_that_stand_in_for_sounds_are_written_once(path):
     y = table_of_stored()
     X = Windows.from_array(brain(len(y)), sfreq=40)
-    encoder = BrainEncoder(spatial_attention=False, speech=StoredFeatures(), **SMALL).fit(X, y)
+    encoder = BrainEncoder(spatial_attention=False, speech=PrecomputedFeatures(), **SMALL).fit(X, y)
     loaded = there_and_back(encoder, path)
     assert_same(encoder.predict(X), loaded.predict(X))
     assert_same(encoder.segments_, loaded.segments_)
@@ -400,9 +400,9 @@ def heard_by(*people):
 
 @pytest.fixture(scope="module")
 def everybody():
-    speech = make_pipeline(StoredFeatures(), FeatureScaler())
+    speech = make_pipeline(PrecomputedFeatures(), FeatureScaler())
     X, y = heard_by("1", "2", "new")
-    encoder = BrainEncoder(spatial_attention=False, unknown_subject="nearest", speech=speech, **SMALL)
+    encoder = BrainEncoder(spatial_attention=False, unseen_subject="nearest", speech=speech, **SMALL)
     return encoder.fit(X[:40], y.iloc[:40])
 
 
@@ -505,10 +505,12 @@ def test_of_one_person_only_what_is_new_is_written(everybody, path, tmp_path):
     """A layer, what was told of it, and sound that nobody in fit had heard."""
     X, y = heard_by("1", "2", "new")
     events = y[["sound", "sound_onset"]].assign(type="word", text="a", duration=0.1)
-    speech = FeatureSpaces([("stored", StoredFeatures()), ("words", EventFeatures(events, "word", sfreq=20))])
+    speech = SpeechFeatureUnion(
+        [("stored", PrecomputedFeatures()), ("words", EventFeatures(events, "word", sfreq=20))]
+    )
     encoder = clone(everybody).set_params(speech=speech).fit(X[:40], y.iloc[:40])
     save(encoder, tmp_path / "parent")
-    story = SoundArray(np.ones((400, 3)), 20, "c")
+    story = StimulusArray(np.ones((400, 3)), 20, "c")
     more = pd.concat([y.iloc[:19], y.iloc[19:20].assign(sound=[story])])
     new = encoder.adapt(X[40:], more, method="ridge")
     save(new, path, parent=tmp_path / "parent")
@@ -524,8 +526,8 @@ def test_of_one_person_only_what_is_new_is_written(everybody, path, tmp_path):
     for sound, spans in theirs.items():
         assert_same(spans, ours[sound])
     assert repr(loaded.speech) == repr(new.speech)
-    save(new.set_params(speech=StoredFeatures()), path, parent=tmp_path / "parent")
-    assert type(load(path).speech) is StoredFeatures
+    save(new.set_params(speech=PrecomputedFeatures()), path, parent=tmp_path / "parent")
+    assert type(load(path).speech) is PrecomputedFeatures
 
 
 def test_rows_that_somebody_heard_come_along(path, tmp_path):

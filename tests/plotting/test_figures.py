@@ -16,12 +16,12 @@ from sk_b2s.answer_plots import plot_history, plot_rank_curve, plot_ranks, plot_
 from sk_b2s.score_plots import plot_comparison, plot_controls, plot_curve, plot_scores, plot_subjects
 from sk_b2s.topographies import plot_attention, plot_topography
 
-from sk_b2s import mean_and_sem, summarise  # noqa: E402
-from sk_b2s.decoding._retrieval_result import Retrieval  # noqa: E402
+from sk_b2s import mean_and_sem, summarize  # noqa: E402
+from sk_b2s.decoding._retrieval_result import RetrievalResult  # noqa: E402
 from sk_b2s.evaluation._statistics import compare_estimators  # noqa: E402
 from sk_b2s.plotting._retrieval import longest_sentence, rank_shares, word_confusions  # noqa: E402
 from sk_b2s.plotting._scores import scores_over  # noqa: E402
-from sk_b2s.plotting._style import COLOURS  # noqa: E402
+from sk_b2s.plotting._style import COLORS  # noqa: E402
 from sk_b2s.plotting._topomap import attention_map, places_of  # noqa: E402
 
 
@@ -54,7 +54,7 @@ def test_rank_curve_is_the_accuracy_at_every_k():
 def test_answers_bring_what_is_plotted():
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"subject": np.repeat(["a", "b", "c"], 20)})
-    answers = Retrieval(
+    answers = RetrievalResult(
         rng.normal(size=(60, 20)), np.tile(np.arange(20), 3), pd.DataFrame(index=range(20)), rows, k=5
     )
     ax = plot_scores({"encoder": answers})
@@ -103,7 +103,7 @@ def test_history_marks_the_best_epoch():
 
 def test_scores_over_people_are_those_of_the_summary():
     results = table_of_scores()
-    said = summarise(results).set_index(["estimator", "control", "pool"])
+    said = summarize(results).set_index(["estimator", "control", "pool"])
     drawn = scores_over(results, by=["estimator", "control", "pool"]).loc[said.index]
     names = {
         "score": "top_k",
@@ -115,7 +115,7 @@ def test_scores_over_people_are_those_of_the_summary():
     for mine, theirs in names.items():
         np.testing.assert_allclose(drawn[mine], said[theirs], rtol=1e-12)
     one = results[(results["subject"] == "b") & (results["estimator"] == "ridge")]
-    said = summarise(one).set_index(["control", "pool"]).loc[("decoder", "all")]
+    said = summarize(one).set_index(["control", "pool"]).loc[("decoder", "all")]
     row = scores_over(results, by=["estimator", "control", "pool", "subject"]).loc[
         ("ridge", "decoder", "all", "b")
     ]
@@ -132,7 +132,7 @@ def test_all_ways_to_a_mean_over_people_are_one():
         lambda rows: np.average(rows["top_k"], weights=rows["n_windows"])
     )
     means = means.groupby("subject").mean()
-    said, drawn = summarise(results).iloc[0], scores_over(results, by=["estimator"]).iloc[0]
+    said, drawn = summarize(results).iloc[0], scores_over(results, by=["estimator"]).iloc[0]
     row = mean_and_sem(results, "top_k").iloc[0]
     assert [said["top_k"], drawn["score"], row["mean"]] == pytest.approx([means.mean()] * 3, rel=1e-12)
     assert [said["top_k_sem"], drawn["sem"], row["sem"]] == pytest.approx([means.sem()] * 3, rel=1e-12)
@@ -144,8 +144,8 @@ def test_one_recording_too_short_for_a_null_leaves_the_verdict_to_the_others():
     partly = results.assign(
         **{name: results[name].mask(short) for name in ("null_mean", "null_low", "null_high")}
     )
-    rows, rest = (summarise(table).set_index(["control", "pool"]) for table in (partly, results[~short]))
-    whole = summarise(results).set_index(["control", "pool"])
+    rows, rest = (summarize(table).set_index(["control", "pool"]) for table in (partly, results[~short]))
+    whole = summarize(results).set_index(["control", "pool"])
     assert rows["verdict"].tolist() == whole["verdict"].tolist() == ["above its null"] * 2 + ["at chance"] * 2
     assert rows["n_without_null"].tolist() == [1] * 4
     assert whole["n_without_null"].tolist() == [0] * 4
@@ -155,7 +155,7 @@ def test_one_recording_too_short_for_a_null_leaves_the_verdict_to_the_others():
     np.testing.assert_allclose(rest["top_k_judged"], rest["top_k"])
     drawn = scores_over(partly, by=["control", "pool"]).loc[rows.index]
     np.testing.assert_allclose(drawn["null_high"], rows["null_high"])
-    nobody = summarise(results.assign(null_low=np.nan, null_mean=np.nan, null_high=np.nan))
+    nobody = summarize(results.assign(null_low=np.nan, null_mean=np.nan, null_high=np.nan))
     assert set(nobody["verdict"]) == {"no null"}
     assert nobody["top_k"].notna().all()
 
@@ -166,20 +166,20 @@ def test_the_score_that_is_judged_is_that_of_those_who_have_a_null():
     results = results.assign(
         top_k=np.where(strong, 0.9, results["null_mean"]), null_high=results["null_high"].mask(strong)
     )
-    row = summarise(results).iloc[0]
+    row = summarize(results).iloc[0]
     assert row["top_k"] > row["null_high"], "the one who is not judged lifts the mean"
     assert (row["verdict"], row["n_without_null"]) == ("at chance", 2)
 
 
 def test_a_summary_keeps_the_order_and_refuses_to_mix_several_k():
     results = table_of_scores(("ridge", "encoder", "clip"))
-    assert pd.unique(summarise(results)["estimator"]).tolist() == ["ridge", "encoder", "clip"]
+    assert pd.unique(summarize(results)["estimator"]).tolist() == ["ridge", "encoder", "clip"]
     other = results.assign(k=results["k"].mask(results["estimator"] == "clip", 5))
-    assert summarise(other).groupby("estimator")["k"].unique().explode().to_dict() == {
+    assert summarize(other).groupby("estimator")["k"].unique().explode().to_dict() == {
         "ridge": 10, "encoder": 10, "clip": 5
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"of 'encoder' is of k = \[5, 10\]"):
-        summarise(
+        summarize(
             results.assign(
                 k=results["k"].mask((results["estimator"] == "encoder") & (results["fold"] == 1), 5)
             )
@@ -266,7 +266,7 @@ def test_a_curve_is_the_mean_of_its_people_beside_chance(column, values, scale):
     assert ax.get_xscale() == scale
     assert len([line for line in ax.lines if line.get_alpha()]) == 3, "a line for each person"
     plot_curve(curve.assign(top_k=0.5), label="other", ax=ax)
-    assert ax.containers[1][0].get_color() == COLOURS[1]
+    assert ax.containers[1][0].get_color() == COLORS[1]
     assert sum(line.get_label() == "chance" for line in ax.lines) == 1
     if isinstance(values[0], str):
         assert [tick.get_text() for tick in ax.get_xticklabels()] == values, "names keep their order"

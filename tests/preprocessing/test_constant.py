@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import BrainEncoder, CovarianceRecentring, ForwardTRF, RidgeDecoder, RobustChannelScaler, Windows
+from sk_b2s import BrainEncoder, CovarianceAlignment, ForwardTRF, RidgeDecoder, RobustChannelScaler, Windows
 
 
 def windows(flat=(), n_windows=40):
@@ -28,7 +28,7 @@ DECODERS = {
         random_state=0, k=1,
     ),
 }  # fmt: skip
-STEPS = {"none": None, "scaler": RobustChannelScaler(), "recentring": CovarianceRecentring()}
+STEPS = {"none": None, "scaler": RobustChannelScaler(), "recentring": CovarianceAlignment()}
 
 
 def said_of(call):

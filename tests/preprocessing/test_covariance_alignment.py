@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.linalg import expm, inv, logm, sqrtm
 
-from sk_b2s import CovarianceRecentring, Windows
+from sk_b2s import CovarianceAlignment, Windows
 from sk_b2s.preprocessing._covariance_alignment import mean_covariance, whitener
 
 MEANS = ["euclidean", "riemannian"]
@@ -35,7 +35,7 @@ def covariance(batch):
 
 def test_each_recording_becomes_white_by_itself():
     X = recordings()
-    white = CovarianceRecentring(shrinkage=0).fit_transform(X)
+    white = CovarianceAlignment(shrinkage=0).fit_transform(X)
     for index in range(3):
         mine = white[np.flatnonzero(X.which == index)].gather()
         np.testing.assert_allclose(covariance(mine), np.eye(5), atol=1e-3)
@@ -44,7 +44,7 @@ def test_each_recording_becomes_white_by_itself():
 @pytest.mark.parametrize("mean", MEANS)
 def test_which_rows_are_asked_for_changes_nothing(mean):
     X = recordings()
-    step = CovarianceRecentring(mean).fit(X[:5])
+    step = CovarianceAlignment(mean).fit(X[:5])
     rows = np.array([3, 90, 170])
     np.testing.assert_allclose(
         step.transform(X[rows]).gather(), step.transform(X).gather(rows), rtol=1e-5, atol=1e-5
@@ -66,20 +66,20 @@ def test_the_geometric_mean_is_where_logarithms_cancel():
     rng = np.random.default_rng(0)
     roots = rng.standard_normal((7, 4, 9))
     covariances = roots @ roots.transpose(0, 2, 1)
-    centre = mean_covariance(covariances, "riemannian")
-    inverse = inv(sqrtm(centre).real)
+    center = mean_covariance(covariances, "riemannian")
+    inverse = inv(sqrtm(center).real)
     tangent = sum(logm(inverse @ c @ inverse).real for c in covariances)
     np.testing.assert_allclose(tangent, 0, atol=1e-7)
     mixing = rng.standard_normal((4, 4))
     mixed = mean_covariance(mixing @ covariances @ mixing.T, "riemannian")
-    np.testing.assert_allclose(mixed, mixing @ centre @ mixing.T, rtol=1e-6)  # affine invariance
+    np.testing.assert_allclose(mixed, mixing @ center @ mixing.T, rtol=1e-6)  # affine invariance
 
 
 def test_of_covariances_that_commute_it_is_the_geometric_mean_of_eigenvalues():
     values = np.array([[1.0, 4.0], [4.0, 16.0]])
-    centre = mean_covariance(np.stack([np.diag(v) for v in values]), "riemannian")
-    np.testing.assert_allclose(centre, np.diag([2.0, 8.0]), rtol=1e-8)
-    np.testing.assert_allclose(expm(np.log(values).mean(0) * np.eye(2)), centre, rtol=1e-8)
+    center = mean_covariance(np.stack([np.diag(v) for v in values]), "riemannian")
+    np.testing.assert_allclose(center, np.diag([2.0, 8.0]), rtol=1e-8)
+    np.testing.assert_allclose(expm(np.log(values).mean(0) * np.eye(2)), center, rtol=1e-8)
 
 
 @pytest.mark.parametrize("mean", MEANS)
@@ -88,7 +88,7 @@ def test_what_a_reference_took_away_stays_away(mean):
     signals = [signal - signal.mean(1, keepdims=True) for signal in X.signals]
     signals[1][:, 2] = 0  # a bad channel, masked
     X = Windows(signals, X.which, X.start, 50, 100)
-    white = CovarianceRecentring(mean).fit_transform(X)
+    white = CovarianceAlignment(mean).fit_transform(X)
     first, second = (np.asarray(white[np.flatnonzero(X.which == i)].gather()) for i in range(2))
     np.testing.assert_allclose(first.mean(1), 0, atol=1e-4)
     np.testing.assert_allclose(second[:, 2], 0, atol=1e-10)
@@ -106,13 +106,13 @@ def test_shrinkage_draws_variances_together(shrinkage):
 def test_arrays_are_one_recording():
     X = recordings(n_recordings=1)
     array = X.gather().numpy()
-    step = CovarianceRecentring().fit(array)
+    step = CovarianceAlignment().fit(array)
     np.testing.assert_allclose(
-        step.transform(array), CovarianceRecentring().fit_transform(X).gather(), rtol=1e-3, atol=1e-3
+        step.transform(array), CovarianceAlignment().fit_transform(X).gather(), rtol=1e-3, atol=1e-3
     )
 
 
-def test_an_artefact_weighs_less_in_the_riemannian_mean():
+def test_an_artifact_weighs_less_in_the_riemannian_mean():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((40, 3, 200))
     clean = whitener(mean_covariance(X @ X.transpose(0, 2, 1) / 200), 0)
@@ -124,23 +124,23 @@ def test_an_artefact_weighs_less_in_the_riemannian_mean():
 
 def test_errors_name_the_way_out():
     X = recordings()
-    with pytest.raises(ValueError, match="5 features, but CovarianceRecentring is expecting 4"):
-        CovarianceRecentring().fit(recordings(n_channels=4).gather().numpy()).transform(X.gather().numpy())
+    with pytest.raises(ValueError, match="5 features, but CovarianceAlignment is expecting 4"):
+        CovarianceAlignment().fit(recordings(n_channels=4).gather().numpy()).transform(X.gather().numpy())
     with pytest.raises(ValueError, match="fit it on an array"):
-        CovarianceRecentring().fit(X).transform(X.gather().numpy())
-    with pytest.raises(ValueError, match="'mean' parameter of CovarianceRecentring"):
-        CovarianceRecentring("median").fit(X)
+        CovarianceAlignment().fit(X).transform(X.gather().numpy())
+    with pytest.raises(ValueError, match="'mean' parameter of CovarianceAlignment"):
+        CovarianceAlignment("median").fit(X)
 
 
 def test_another_cap_is_whitened_by_itself():
     X = recordings(n_channels=7)
-    white = CovarianceRecentring(shrinkage=0).fit(recordings(n_channels=4)).transform(X)
+    white = CovarianceAlignment(shrinkage=0).fit(recordings(n_channels=4)).transform(X)
     np.testing.assert_allclose(covariance(white[np.flatnonzero(X.which == 1)].gather()), np.eye(7), atol=1e-3)
 
 
 def test_a_new_fit_forgets_the_matrix_of_a_former_one():
     X = recordings()
-    step = CovarianceRecentring().fit(X.gather().numpy()).fit(X)
+    step = CovarianceAlignment().fit(X.gather().numpy()).fit(X)
     with pytest.raises(ValueError, match="fit it on an array"):
         step.transform(X.gather().numpy())
 
@@ -150,7 +150,7 @@ def test_a_new_fit_forgets_the_matrix_of_a_former_one():
 def test_what_is_not_finite_is_named_by_recording_and_channel(mean, value):
     X = recordings()
     X.signals[1][70, [2, 4]] = value
-    step = CovarianceRecentring(mean).fit(X)
+    step = CovarianceAlignment(mean).fit(X)
     with pytest.raises(
         ValueError, match=r"recording '1' holds NaN .* in 2 of 5 channels: 2, 4; .*Set a bad channel"
     ):

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from sk_b2s import Epocher, SoundArray, Windows, make_segments
+from sk_b2s import Epocher, StimulusArray, Windows, make_segments
 from sk_b2s._utils._caching import cached
 from sk_b2s.io._raw._processing import resample
 
@@ -279,7 +279,7 @@ def test_segments_fit_for_every_lag_within_their_margin(one):
     events = pd.DataFrame([
         {"subject": "1", "recording": one["recording"].iloc[0], "type": "sound", "onset": 0.0, "duration": 30.0}
     ])  # fmt: skip
-    events["sound"] = [SoundArray(np.random.default_rng(0).standard_normal(64 * 30), 64)]
+    events["sound"] = [StimulusArray(np.random.default_rng(0).standard_normal(64 * 30), 64)]
     with pytest.warns(UserWarning, match="leave the recording"):
         X, _ = make_segments(events, anchor=0.5, tmin=0, tmax=2, margin=0.5)
     assert X["onset"].min() == 0.5

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import SoundArray, make_segments
+from sk_b2s import StimulusArray, make_segments
 from sk_b2s._utils._units import guess_unit
 
 RNG = np.random.default_rng(0)
-STORY, TALE = (SoundArray(RNG.random(20 * 64), sfreq=64, name=name) for name in ("story", "tale"))
+STORY, TALE = (StimulusArray(RNG.random(20 * 64), sfreq=64, name=name) for name in ("story", "tale"))
 
 
 def table(subjects=("1", "2", "3"), length=60.0):

@@ -20,7 +20,7 @@ def recording(seed, n_times=6000):
     signal = rng.standard_normal((n_times, N_CHANNELS)) * 10.0 ** rng.uniform(-13, -5, N_CHANNELS)
     signal += signal.std(0) * rng.uniform(-3, 3, N_CHANNELS)
     signal[-1000:] *= 100
-    signal[rng.integers(0, n_times, 20)] *= 1000  # artefacts
+    signal[rng.integers(0, n_times, 20)] *= 1000  # artifacts
     return signal.astype(np.float32)
 
 

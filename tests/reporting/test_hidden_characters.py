@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib.pyplot")
 from helpers.pages import EVIL, Reader  # noqa: E402
 from helpers.score_tables import answers_of, curve_of, table_of_scores  # noqa: E402
 
-from sk_b2s import methods_paragraph, plotting, write_report  # noqa: E402
+from sk_b2s import generate_methods_text, plotting, write_report  # noqa: E402
 from sk_b2s._utils._text import HIDDEN, visible, visible_in  # noqa: E402
 from sk_b2s.reporting._html import page, picture, tag  # noqa: E402
 
@@ -105,7 +105,7 @@ def test_figures_show_any_name():
 @pytest.mark.parametrize("name", NAMES)
 def test_methods_paragraph_takes_any_name(name):
     text = NAMES[name] or "x"
-    said = methods_paragraph(table_of_scores((text,)).assign(study=text, versions=text), cv=text)
+    said = generate_methods_text(table_of_scores((text,)).assign(study=text, versions=text), cv=text)
     said.encode()
     assert visible(text) in said
     assert not HIDDEN.search(said)

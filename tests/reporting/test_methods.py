@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import audit, mean_and_sem, methods_paragraph
+from sk_b2s import generate_methods_text, mean_and_sem, score_similarities
 from sk_b2s.evaluation._results._plan import AUDIT
 
 
@@ -31,7 +31,7 @@ def results():
 
 
 def test_every_number_is_the_table_s(results):
-    text = methods_paragraph(results, cv="LeaveOneSubjectOut(stimulus_folds=5)")
+    text = generate_methods_text(results, cv="LeaveOneSubjectOut(stimulus_folds=5)")
     assert "tested on 363 windows of 3 people (120 to 122 each) (story)" in text
     assert "in 3 folds made by LeaveOneSubjectOut(stimulus_folds=5), each of which tested one person." in text
     assert "ridge and clip were each fitted on 400 to 402 windows with 2 random seeds." in text
@@ -51,7 +51,9 @@ def test_every_number_is_the_table_s(results):
 
 
 def test_what_the_table_lacks_is_not_made_up_but_named(results):
-    text = methods_paragraph(results[["estimator", "subject", "top_k", "seed", "fold", "pool", "control"]])
+    text = generate_methods_text(
+        results[["estimator", "subject", "top_k", "seed", "fold", "pool", "control"]]
+    )
     for word in ("candidates (", "circularly", "Software", "chance", "contained sound", "top-10"):
         assert word not in text
     unsaid = re.search(r"\[The table does not tell: (.*)\.\]", text).group(1)
@@ -75,7 +77,7 @@ def test_leaks_and_failures_are_not_kept_quiet(results):
         "ValueError: no",
         np.nan,
     ]
-    text = methods_paragraph(results)
+    text = generate_methods_text(results)
     assert (
         "contained sound of the training windows in 1 of 3 folds, so these are not scores on unheard" in text
     )
@@ -84,20 +86,20 @@ def test_leaks_and_failures_are_not_kept_quiet(results):
 
 
 def test_one_person_has_no_error(results):
-    text = methods_paragraph(results[results["subject"] == "s0"])
+    text = generate_methods_text(results[results["subject"] == "s0"])
     assert "±" not in text
     assert "Scores are those of one person" in text
 
 
 def test_a_table_without_scores_raises(results):
     with pytest.raises(ValueError, match="no rows but those of failed fits"):
-        methods_paragraph(results.assign(error="MemoryError: "))
+        generate_methods_text(results.assign(error="MemoryError: "))
     with pytest.raises(ValueError, match=r"must have the columns \['subject'\]"):
-        methods_paragraph(results.drop(columns="subject"))
+        generate_methods_text(results.drop(columns="subject"))
 
 
 def test_an_audit_has_methods_too():
     heard = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
-    text = methods_paragraph(audit(np.eye(60), heard))
+    text = generate_methods_text(score_similarities(np.eye(60), heard))
     assert "60 windows of 1 person" in text
     assert "does not tell: how folds were made, numbers of windows" in text

@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib.pyplot")
 
 from helpers.score_tables import answers_of, curve_of, table_of_scores  # noqa: E402
 
-from sk_b2s import audit, summarise, write_report  # noqa: E402
+from sk_b2s import score_similarities, summarize, write_report  # noqa: E402
 from sk_b2s.reporting._findings import headline, leak_reasons, summary_rows, warnings_of  # noqa: E402
 from sk_b2s.reporting._html import Html, page, picture, table, tag  # noqa: E402
 
@@ -47,7 +47,7 @@ def read(full):
 def test_numbers_of_the_page_are_those_of_the_summary(tmp_path):
     results = table_of_scores()
     seen = Reader(write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")).text
-    for row in summarise(results).query("control == 'decoder'").to_dict("records"):
+    for row in summarize(results).query("control == 'decoder'").to_dict("records"):
         for name in ("top_k", "top_1", "top_5", "match_mismatch"):
             assert f"{100 * row[name]:.1f}\xa0% ± {100 * row[f'{name}_sem']:.1f}".replace("\xa0", " ") in seen
         assert f"{100 * row['null_high']:.1f} %" in seen
@@ -68,7 +68,11 @@ def test_an_audit_has_a_page(tmp_path):
         (np.eye(60), "similarity reads heard speech better than its null"),
         (rng.normal(size=(60, 60)), "No decoder reads heard speech better than its null"),
     ):
-        seen = Reader(write_report(audit(similarity, heard), tmp_path / "r.html").read_text(encoding="utf-8"))
+        seen = Reader(
+            write_report(score_similarities(similarity, heard), tmp_path / "r.html").read_text(
+                encoding="utf-8"
+            )
+        )
         assert said in seen.text
         assert "a leak is not ruled out" in seen.text
         assert "not known whether sound of training was tested" in seen.text

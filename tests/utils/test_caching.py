@@ -14,7 +14,7 @@ import soundfile
 from sk_b2s import Epocher, MelSpectrogram
 from sk_b2s._utils import _caching as caching
 from sk_b2s._utils._caching import FromFile, content_digest, file_state
-from sk_b2s.events._stimuli import file_stamp, sound_duration
+from sk_b2s.events._stimuli import file_stamp, stimulus_duration
 from sk_b2s.preprocessing._fingerprint import key_of, row_digests
 
 CALLS = []
@@ -127,7 +127,7 @@ def test_from_file_without_memory_digests_only_for_a_key(file, tmp_path):
 
 @pytest.fixture
 def tables(tmp_path):
-    """Copies of a recording and of a sound in two folders, with other dates: two tables X and y."""
+    """StimulusCopies of a recording and of a sound in two folders, with other dates: two tables X and y."""
     found = []
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
@@ -220,12 +220,12 @@ def test_a_hook_is_known_by_its_code_and_may_look_at_the_path(tables, tmp_path):
 
 def test_a_sound_of_same_size_and_date_is_read_again(tables):
     path = tables[0][1]["sound"][0]
-    before, state = sound_duration(path), os.stat(path)
+    before, state = stimulus_duration(path), os.stat(path)
     with open(path, "r+b") as file:  # the header says twice the rate
         file.seek(24)
         file.write((32000).to_bytes(4, "little"))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert sound_duration(path) == before / 2
+    assert stimulus_duration(path) == before / 2
 
 
 def test_workers_use_the_digest_of_the_parent(tables, tmp_path, monkeypatch):

@@ -223,9 +223,9 @@ def test_adapt_falls_back_from_a_wrong_kernel(plant, fallbacks, method):
 
 @pytest.mark.parametrize("how", ["garbage", "wrong gradient"])
 def test_deep_mel_falls_back_from_a_wrong_kernel(plant, fallbacks, how):
-    expected = encoder_of("float32", deep_speech=5).fit(X, Y)
+    expected = encoder_of("float32", speech_embedding_dim=5).fit(X, Y)
     plant(how, ["conv2d"])
-    encoder = encoder_of(deep_speech=5).fit(X, Y)
+    encoder = encoder_of(speech_embedding_dim=5).fit(X, Y)
     assert encoder.score(X, Y) == expected.score(X, Y)
     assert_equal_state(weights(encoder), weights(expected))
     assert len(fallbacks()) == 1
@@ -235,7 +235,7 @@ def test_deep_mel_falls_back_from_a_wrong_kernel(plant, fallbacks, how):
     "changes",
     [
         {},
-        {"deep_speech": 5},
+        {"speech_embedding_dim": 5},
         {"activation": "relu", "depth": 10},
         {"loss": "mse"},
         {"hidden": 1},
@@ -255,7 +255,7 @@ def test_right_kernels_are_silent_and_used(fallbacks, changes):
 def test_comparison_is_made_once_and_changes_nothing(monkeypatch):
     made, compare = [], Precision._compare
     monkeypatch.setattr(Precision, "_compare", lambda self, *a: made.append(a) or compare(self, *a))
-    settings = {"deep_speech": 5, "subject_dropout": 0.5, "max_epochs": 3}
+    settings = {"speech_embedding_dim": 5, "subject_dropout": 0.5, "max_epochs": 3}
     checked = encoder_of(**settings).fit(X, Y)
     checked.transform(X)
     assert len(made) == 3, "training, estimates and encoded speech"

@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import SoundArray, Windows, check_leakage
+from sk_b2s import StimulusArray, Windows, check_leakage
 from sk_b2s._utils._validation import check_in_step
-from sk_b2s.events._intervals import SoundIntervals
+from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import digests
 
 
 def pair(n=60, n_plays=2, seed=0):
     """Two recordings of one story, with a window at every word."""
     rng = np.random.default_rng(seed)
-    story = SoundArray(rng.standard_normal(640), sfreq=8)
+    story = StimulusArray(rng.standard_normal(640), sfreq=8)
     at = np.cumsum(rng.uniform(0.15, 0.6, n))
     X = pd.DataFrame({
         "recording": np.repeat([f"{i}.fif" for i in range(n_plays)], n), "subject": "s", "duration": 2.0,
@@ -81,7 +81,7 @@ def test_repeated_short_stimuli_are_in_step():
     order = rng.integers(0, 8, 50)
     begin = np.cumsum(3 + rng.uniform(0, 0.5, 50))
     X = pd.DataFrame({"recording": "a", "onset": (begin[:, None] + words[order]).ravel(), "duration": 2.0})
-    sounds = [SoundArray(np.full(8, i), sfreq=2) for i in range(8)]
+    sounds = [StimulusArray(np.full(8, i), sfreq=2) for i in range(8)]
     y = pd.DataFrame({"sound": np.repeat([sounds[i] for i in order], 6), "sound_onset": words[order].ravel()})
     check_in_step(X, y)
     few = np.sort(rng.permutation(len(X))[:60])
@@ -101,7 +101,7 @@ def test_tables_of_two_calls_are_out_of_step(listening):
 def test_missing_column_is_named(column):
     _, y = pair()
     with pytest.raises(ValueError, match=f"needs the column '{column}'"):
-        SoundIntervals.from_table(y.drop(columns=column))
+        StimulusIntervals.from_table(y.drop(columns=column))
 
 
 @pytest.mark.parametrize("value", [np.nan, None, "1,5", [1], np.inf, pd.NA], ids=repr)
@@ -113,7 +113,7 @@ def test_value_that_is_not_seconds_is_named(column, value):
     with pytest.raises(
         ValueError, match=rf"row 7, column '{column}': expected a number of seconds.*\(1 such rows\)"
     ):
-        SoundIntervals.from_table(y)
+        StimulusIntervals.from_table(y)
 
 
 @pytest.mark.parametrize("value", [np.nan, None, 3.0, ["a.wav"]], ids=repr)

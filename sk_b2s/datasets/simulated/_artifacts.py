@@ -1,6 +1,6 @@
 """Simulated artifacts: blinks, jumps, line noise, drifts.
 
-Each is a name of ``ARTEFACTS``. Some change how the brain's answer comes about and are read where that is
+Each is a name of ``ARTIFACTS``. Some change how the brain's answer comes about and are read where that is
 simulated (``scene.py``); the others are added to the recording by the functions of ``ADDED``, drawn from a generator of
 their own each, so that turning one on or off leaves everything else as it was.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-ARTEFACTS = {
+ARTIFACTS = {
     "blinks": "10 to 20 a minute, 60 to 150 µV at the front (1 to 2.5 pT in MEG)",
     "jumps": "sensors that jump by 20 to 1,000 s.d. and creep back, one at a time, 0.5 % of the time",
     "bursts": "movements of 20 to 1,000 s.d. in all sensors, 0.5 % of the time",
@@ -25,7 +25,7 @@ ARTEFACTS = {
     "ignored": "a second talker is heard and not listened to, with a response of 0.4 times the strength",
 }
 # The last three are traps and another experiment, and are never meant by True.
-USUAL = tuple(name for name in ARTEFACTS if name not in ("fingerprint", "earphones", "ignored"))
+USUAL = tuple(name for name in ARTIFACTS if name not in ("fingerprint", "earphones", "ignored"))
 SHARE = 0.005  # of the time, of jumps and of bursts
 AMPLITUDE = (20.0, 1000.0)  # noise s.d.
 BLINK = {"eeg": (60e-6, 150e-6), "meg": (1e-12, 2.5e-12)}  # V, T at the channel that sees most
@@ -33,8 +33,8 @@ ATTENTION = (0.5, 1.3)
 EARPHONES = 0.2  # noise s.d. at the channel that sees most, root mean square while sound is on
 
 
-class Bench(NamedTuple):
-    """What the added artefacts need to know of a recording.
+class SimulationContext(NamedTuple):
+    """What the added artifacts need to know of a recording.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Bench(NamedTuple):
     noise_sd : ndarray of shape (n_channels,)
         Standard deviation of the noise of each channel, in T or V.
     directions : ndarray of shape (n_channels, 3)
-        Of the sensors from the head's centre, of length 1.
+        Of the sensors from the head's center, of length 1.
     eyes : ndarray of shape (n_channels,)
         Pattern of a blink.
     loudness : ndarray of shape (n_times,)
@@ -59,12 +59,12 @@ class Bench(NamedTuple):
     loudness: np.ndarray
 
 
-def check_artefacts(artefacts):
-    """Turn what the user gave into the names that are on, in the order of ``ARTEFACTS``.
+def check_artifacts(artifacts):
+    """Turn what the user gave into the names that are on, in the order of ``ARTIFACTS``.
 
     Parameters
     ----------
-    artefacts : bool, str or list of str
+    artifacts : bool, str or list of str
         True is ``USUAL``.
 
     Returns
@@ -76,28 +76,28 @@ def check_artefacts(artefacts):
     ValueError
         If a name is not known.
     """
-    if isinstance(artefacts, bool):
-        return list(USUAL) if artefacts else []
-    named = list(artefacts) if isinstance(artefacts, list | tuple | set) else [artefacts]
+    if isinstance(artifacts, bool):
+        return list(USUAL) if artifacts else []
+    named = list(artifacts) if isinstance(artifacts, list | tuple | set) else [artifacts]
     for name in named:
-        if not isinstance(name, str) or name not in ARTEFACTS:
+        if not isinstance(name, str) or name not in ARTIFACTS:
             raise ValueError(
-                f"artefacts must be True, False or names out of {list(ARTEFACTS)}; got {name!r}. True is {list(USUAL)}."
+                f"artifacts must be True, False or names out of {list(ARTIFACTS)}; got {name!r}. True is {list(USUAL)}."
             )
-    return [name for name in ARTEFACTS if name in named]
+    return [name for name in ARTIFACTS if name in named]
 
 
-def add_artefacts(data, names, make_rng, bench):
-    """Add to a recording those artefacts that can be added, in place.
+def add_artifacts(data, names, make_rng, bench):
+    """Add to a recording those artifacts that can be added, in place.
 
     Parameters
     ----------
     data : ndarray of shape (n_channels, n_times)
         T or V.
     names : list of str
-        Out of ``ARTEFACTS``; those not in ``ADDED`` are none of its business.
+        Out of ``ARTIFACTS``; those not in ``ADDED`` are none of its business.
     make_rng : callable
-        From a name to a Generator: equal ones draw equal artefacts.
+        From a name to a Generator: equal ones draw equal artifacts.
     bench : Bench
     """
     for name, add in ADDED.items():

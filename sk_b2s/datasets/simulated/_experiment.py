@@ -5,7 +5,7 @@ free voices; text and speech free to use, see ``data/speech/README.md``). Their 
 the sound's onsets and its envelope, the classes of its phones and the beginnings of its words, with the delays
 known from the literature [1]_ [2]_; a spherical head carries that to the sensors, and ongoing brain activity,
 alpha and sensor noise bury it as deep as real recordings do. Blinks, jumping sensors, a head that moves
-between sessions and other artefacts are switches.
+between sessions and other artifacts are switches.
 
 The signal-to-noise ratio is frozen where a plain linear decoder reconstructs the envelope about as
 well as it does from real recordings; ``benchmarks/calibrate_listening.py`` prints the table. How much of a
@@ -36,10 +36,10 @@ import pandas as pd
 import pooch
 import soundfile as sf
 
-from sk_b2s.datasets.simulated._artifacts import check_artefacts
+from sk_b2s.datasets.simulated._artifacts import check_artifacts
 from sk_b2s.datasets.simulated._ground_truth import (
-    ListenerTruth,
     RecordingTruth,
+    SubjectTruth,
     make_rng,
     read_truth,
     write_truth,
@@ -72,7 +72,7 @@ def make_listening(
     snr_db=None,
     sessions=1,
     runs=1,
-    artefacts=True,
+    artifacts=True,
     n_channels=None,
     sfreq=128.0,
     random_state=0,
@@ -81,7 +81,7 @@ def make_listening(
 ):
     """Simulate people who listen to speech, and write their recordings as FIF files.
 
-    A recording is ``patterns.T @ sources + noise + artefacts``. Each source is a feature of the sound convolved
+    A recording is ``patterns.T @ sources + noise + artifacts``. Each source is a feature of the sound convolved
     with a kernel: the rise of its eight-band Mel envelope (power to the 0.3), that envelope itself, a pulse
     at each phone, weighed by the phone's class (which a Mel spectrum does not hold), and a pulse at each word.
     They lie in and beside the auditory cortex of both hemispheres. Noise is 1/f^1.2 in power, from 150 dipoles
@@ -104,22 +104,22 @@ def make_listening(
     modality : "meg" or "eeg", default="meg"
         208 axial gradiometers in a spherical helmet, or a BioSemi cap of 128 with average reference.
     snr_db : float, default=None
-        Mean over subjects of the signal-to-noise ratio (:class:`ListenerTruth`). None is -18 for MEG
+        Mean over subjects of the signal-to-noise ratio (:class:`SubjectTruth`). None is -18 for MEG
         and -22 for EEG, where single subjects are as hard to decode as real ones; 10 and more make
         a test quick, and easier than any real data; -inf is no response at all.
     sessions : int, default=1
         How often everything is heard, each time with the head at another place and another gain if those
-        artefacts are on.
+        artifacts are on.
     runs : int, default=1
         Recordings of each session, among which the sounds are dealt by voice: the same sounds in the same run
         for everybody.
-    artefacts : bool or list of str, default=True
+    artifacts : bool or list of str, default=True
         What spoils the recordings. True is what all real ones have, "blinks", "jumps", "bursts", "shift",
         "gain", "attention", "line", "drift", "clock" and "jitter"; False is nothing; a list names them. By name
         alone come two traps, "fingerprint" (brain noise that tells recordings apart) and "earphones" (the sound
         leaks into the sensors), and "ignored", a second talker whom nobody listens to. Each is drawn by itself:
-        people, noise and the other artefacts stay as they were drawn when one is turned on or off.
-        ``sk_b2s.datasets.ARTEFACTS`` says what each does.
+        people, noise and the other artifacts stay as they were drawn when one is turned on or off.
+        ``sk_b2s.datasets.ARTIFACTS`` says what each does.
     n_channels : int, default=None
         Fewer sensors, evenly spread: any number from 4 to 208 for MEG; 16, 32, 64 or 128 for EEG.
     sfreq : float, default=128.0
@@ -140,7 +140,7 @@ def make_listening(
         recording), ``sound`` (path), ``sound_onset`` (s, in the sound), ``text``, ``sequence``,
         ``word_index``, ``condition``, ``speaker``, ``language``, ``stream`` ("single", or "attended" and
         "ignored") and ``recording_duration`` (s).
-    truth : dict of str to ListenerTruth
+    truth : dict of str to SubjectTruth
         By subject; only if ``return_truth``.
 
     Raises
@@ -159,7 +159,7 @@ def make_listening(
     """
     parameters = _check_parameters(
         n_subjects=n_subjects, minutes=minutes, modality=modality, snr_db=snr_db, sessions=sessions, runs=runs,
-        artefacts=artefacts, n_channels=n_channels, sfreq=sfreq, random_state=random_state,
+        artifacts=artifacts, n_channels=n_channels, sfreq=sfreq, random_state=random_state,
     )  # fmt: skip
     root = Path(root or os.environ.get("SK_B2S_CACHE") or pooch.os_cache("sk_b2s")).absolute()
     key = json.dumps(parameters, sort_keys=True)
@@ -183,7 +183,7 @@ def _is_number(value):
     return isinstance(value, Real) and np.isfinite(value)
 
 
-def _check_parameters(minutes, modality, snr_db, artefacts, n_channels, **others):
+def _check_parameters(minutes, modality, snr_db, artifacts, n_channels, **others):
     """Check the parameters and fill in the defaults; the result is the folder's key."""
     speech = load_speech(minutes)
     if modality not in MODALITIES:
@@ -209,15 +209,15 @@ def _check_parameters(minutes, modality, snr_db, artefacts, n_channels, **others
     ]:  # fmt: skip
         if not valid:
             raise ValueError(f"{name} must be {expected}; got {value!r} (modality={modality!r}).")
-    names = check_artefacts(artefacts)
+    names = check_artifacts(artifacts)
     if "ignored" in names and speech.loc[speech["type"] == "sound", "speaker"].nunique() < 2:
         raise ValueError(
-            f"artefacts={artefacts!r}: an ignored talker needs sounds in two voices, and minutes={minutes} takes but "
+            f"artifacts={artifacts!r}: an ignored talker needs sounds in two voices, and minutes={minutes} takes but "
             f"one; give more minutes."
         )
     return {
         "version": VERSION, "modality": modality, "n_subjects": int(n_subjects), "sessions": int(sessions),
-        "runs": int(runs), "artefacts": names, "snr_db": float(snr_db), "n_channels": int(n_channels),
+        "runs": int(runs), "artifacts": names, "snr_db": float(snr_db), "n_channels": int(n_channels),
         "sfreq": float(sfreq), "minutes": minutes and float(minutes), "random_state": int(random_state),
     }  # fmt: skip
 
@@ -307,7 +307,7 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
     """Write all recordings of one subject, with their tables and their truth."""
     seed, modality, sfreq = [parameters["random_state"], index], parameters["modality"], parameters["sfreq"]
     listener = draw_listener(make_rng(seed, "listener"), parameters["snr_db"])
-    truth = ListenerTruth(*listener[:5])
+    truth = SubjectTruth(*listener[:5])
     write_truth(_truth_file(folder, f"sub-{index + 1:02d}"), truth)
     scale = None
     for (session, run), stem in _stems(folder, index, parameters).items():
@@ -316,7 +316,7 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
         events, schedule, seconds = _plan(own_seed, sounds, features, parameters)
         n_times = int(np.ceil(seconds * sfreq))
         data, truth, scale = simulate_recording(
-            own_seed, listener, sensors, modality, parameters["artefacts"], features, schedule, n_times, scale
+            own_seed, listener, sensors, modality, parameters["artifacts"], features, schedule, n_times, scale
         )
         raw = mne.io.RawArray(data, sensors[0].copy(), verbose="ERROR")
         raw.save(f"{stem}_{modality}.fif", fmt="single", verbose="ERROR")
@@ -345,10 +345,10 @@ def _plan(seed, sounds, features, parameters):
     placed, seconds = _draw_schedule(make_rng(seed, "schedule"), lengths)
     onsets = np.full(len(sounds), np.nan)
     onsets[mine] = placed
-    attended = "attended" if "ignored" in parameters["artefacts"] else "single"
+    attended = "attended" if "ignored" in parameters["artifacts"] else "single"
     events = [_place(sounds[i], onsets[i], attended) for i in mine]
     schedule = {"onsets": onsets}
-    if "ignored" in parameters["artefacts"]:
+    if "ignored" in parameters["artifacts"]:
         schedule["ignored"], schedule["ignored_onsets"], beside = _plan_ignored(
             mine, onsets, sounds, features
         )
@@ -420,7 +420,7 @@ def _read_events(folder, stem, modality):
 
 
 def _read_truth(folder, index, stems, modality):
-    truth = read_truth(_truth_file(folder, f"sub-{index + 1:02d}"), ListenerTruth)
+    truth = read_truth(_truth_file(folder, f"sub-{index + 1:02d}"), SubjectTruth)
     for stem in stems:
         path = _truth_file(folder, stem.name)
         truth.recordings[f"{stem}_{modality}.fif"] = read_truth(path, RecordingTruth)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sk_b2s.datasets.simulated._artifacts import Bench, add_artefacts
+from sk_b2s.datasets.simulated._artifacts import SimulationContext, add_artifacts
 from sk_b2s.datasets.simulated._noise import NoiseModel
 
 
@@ -29,7 +29,7 @@ def make_rng(seed, purpose):
 class RecordingTruth:
     """What one recording was made from.
 
-    The recording is ``patterns.T @ sources`` plus noise plus :meth:`artefacts`, in the order of its channels.
+    The recording is ``patterns.T @ sources`` plus noise plus :meth:`artifacts`, in the order of its channels.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class RecordingTruth:
     noise : NoiseModel
         Of brain noise, alpha and sensors.
     names : list of str
-        Artefacts that are on.
+        Artifacts that are on.
     seed : list of int
         From which the added ones are drawn.
     bench : Bench
@@ -57,30 +57,30 @@ class RecordingTruth:
     noise: NoiseModel
     names: list
     seed: list
-    bench: Bench
+    bench: SimulationContext
 
-    def artefacts(self):
-        """Draw the added artefacts again: (n_channels, n_times), float32, in T or V."""
+    def artifacts(self):
+        """Draw the added artifacts again: (n_channels, n_times), float32, in T or V."""
         data = np.zeros((self.patterns.shape[1], self.sources.shape[1]), np.float32)
-        add_artefacts(data, self.names, lambda name: make_rng(self.seed, name), self.bench)
+        add_artifacts(data, self.names, lambda name: make_rng(self.seed, name), self.bench)
         return data
 
 
 @dataclass
-class ListenerTruth:
+class SubjectTruth:
     """What a simulated listener's recordings were made from.
 
     Attributes
     ----------
     snr_db : float
         20 log10 of evoked over noise amplitude (root mean square, 0.5 to 20 Hz, evoked while sound was
-        heard, without artefacts) at the channel where it is largest, in the listener's first recording.
+        heard, without artifacts) at the channel where it is largest, in the listener's first recording.
     lags : ndarray of shape (n_lags,)
         Lags of the kernels after the sound, in s.
     kernels : dict of str to ndarray of shape (n_lags,)
         By source ("onset", "envelope", "phonetic", "word"), without unit.
     latencies : dict of str to ndarray of shape (n_bumps,)
-        Centres of the bumps of each kernel, in s.
+        Centers of the bumps of each kernel, in s.
     weights : dict of str to ndarray of shape (n_courses, n_features)
         Of the eight bands of onsets and envelope, and the twelve phonetic classes in either hemisphere.
     recordings : dict of str to RecordingTruth
@@ -101,7 +101,7 @@ def write_truth(path, truth):
     for name, value in vars(truth).items():
         if isinstance(value, dict):
             arrays.update({f"{name}/{key}": array for key, array in value.items()})
-        elif isinstance(value, NoiseModel | Bench):
+        elif isinstance(value, NoiseModel | SimulationContext):
             arrays.update({f"{name}/{key}": array for key, array in value._asdict().items()})
         elif isinstance(value, list):
             arrays[name] = json.dumps(value)
@@ -112,7 +112,7 @@ def write_truth(path, truth):
 
 
 def read_truth(path, kind):
-    """Read what :func:`write_truth` wrote; ``kind`` is ListenerTruth or RecordingTruth."""
+    """Read what :func:`write_truth` wrote; ``kind`` is SubjectTruth or RecordingTruth."""
     fields, groups = {}, {}
     with np.load(path) as file:
         for name in file.files:
@@ -125,5 +125,5 @@ def read_truth(path, kind):
                 fields[first] = json.loads(value) if isinstance(value, str) else value
     if kind is RecordingTruth:
         fields.setdefault("expected", fields["sources"])
-        groups = {"noise": NoiseModel(**groups["noise"]), "bench": Bench(**groups["bench"])}
+        groups = {"noise": NoiseModel(**groups["noise"]), "bench": SimulationContext(**groups["bench"])}
     return kind(**fields, **groups)

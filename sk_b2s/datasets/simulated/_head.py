@@ -57,7 +57,7 @@ def _cap(n_points, lowest=-0.2):
 
 
 def sensor_directions(info):
-    """Direction of each sensor from the head's centre: (n_channels, 3), of length 1."""
+    """Direction of each sensor from the head's center: (n_channels, 3), of length 1."""
     return unit(np.array([channel["loc"][:3] for channel in info["chs"]]) - HEAD_CENTRE)
 
 
@@ -67,15 +67,15 @@ def inside_skull(positions):
     return positions * np.minimum(1, 0.85 * HEAD_RADIUS / radius)
 
 
-def move(rng, positions, orientations, metres=0.005, degrees=5.0):
+def move(rng, positions, orientations, meters=0.005, degrees=5.0):
     """Move a head under its sensors, or its brain under a cap, in a random direction.
 
     Parameters
     ----------
     rng : Generator
     positions, orientations : ndarray of shape (n_dipoles, 3)
-        In m from the head's centre; of length 1.
-    metres, degrees : float, default=0.005, 5.0
+        In m from the head's center; of length 1.
+    meters, degrees : float, default=0.005, 5.0
         How far, and by what angle around a random axis.
 
     Returns
@@ -85,7 +85,7 @@ def move(rng, positions, orientations, metres=0.005, degrees=5.0):
     axis, angle = unit(rng.standard_normal(3)), np.deg2rad(degrees)
     cross = np.cross(np.eye(3), axis)  # Rodrigues' formula
     rotation = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    step = metres * unit(rng.standard_normal(3))
+    step = meters * unit(rng.standard_normal(3))
     return inside_skull(positions @ rotation + step), orientations @ rotation
 
 
@@ -97,7 +97,7 @@ def lead_field(info, sphere, positions, orientations):
     info, sphere : Info, ConductorModel
         From :func:`make_sensors`.
     positions, orientations : ndarray of shape (n_dipoles, 3)
-        In m from the head's centre; of length 1.
+        In m from the head's center; of length 1.
 
     Returns
     -------

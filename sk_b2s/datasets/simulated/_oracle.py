@@ -24,7 +24,7 @@ def oracle_scores(truth, X, y, lag=0.15):
 
     Parameters
     ----------
-    truth : dict of str to ListenerTruth
+    truth : dict of str to SubjectTruth
         From ``make_listening(return_truth=True)``.
     X, y : DataFrame of shape (n_windows, ...)
         From :func:`~sk_b2s.make_segments`. Each listener must have heard each candidate, in any recording.
@@ -76,7 +76,7 @@ def _score_recording(path, of_listener, X, heard, lag):
     planted = of_listener[path]
     raw = mne.io.read_raw(path, verbose="ERROR")
     sfreq, n_times = raw.info["sfreq"], round(X["duration"].iloc[0] * raw.info["sfreq"])
-    data = raw.get_data().astype(np.float32) - planted.artefacts()
+    data = raw.get_data().astype(np.float32) - planted.artifacts()
     places = list(pd.unique(heard["recording"]))
     lengths = [of_listener[place].expected.shape[1] + n_times for place in places]
     expected = [np.pad(of_listener[place].expected, ((0, 0), (0, n_times))) for place in places]
@@ -88,9 +88,9 @@ def _score_recording(path, of_listener, X, heard, lag):
         return courses[:, first[:, None] + np.arange(n_times)].transpose(1, 0, 2).reshape(len(first), -1)
 
     responses = cut(expected, first)
-    through = weigh(expected, planted.patterns, planted.noise, sfreq)
+    through = weight_sources(expected, planted.patterns, planted.noise, sfreq)
     energy = np.einsum("ct,ct->c", responses, cut(through, first))
-    seen = np.pad(see(data, planted.patterns, planted.noise, sfreq), ((0, 0), (0, n_times)))
+    seen = np.pad(project_recording(data, planted.patterns, planted.noise, sfreq), ((0, 0), (0, n_times)))
     return cut(seen, _samples(X["onset"], lag, sfreq)) @ responses.T - energy / 2
 
 
@@ -124,7 +124,7 @@ class _Precision:
             yield i, 1 / (value * self.shape + self.white)
 
 
-def see(data, patterns, noise, sfreq):
+def project_recording(data, patterns, noise, sfreq):
     r"""Reduce a recording to what the responses of its sources are compared with.
 
     Parameters
@@ -151,7 +151,7 @@ def see(data, patterns, noise, sfreq):
     return irfft(seen, n_fft)[:, : data.shape[1]].astype(np.float32)
 
 
-def weigh(sources, patterns, noise, sfreq):
+def weight_sources(sources, patterns, noise, sfreq):
     r"""Weigh courses by how well the sensors see them.
 
     Parameters

@@ -3,11 +3,17 @@
 import numpy as np
 from scipy.fft import irfft, rfft
 
-from sk_b2s.datasets.simulated._artifacts import Bench, add_artefacts, attention_walk
+from sk_b2s.datasets.simulated._artifacts import SimulationContext, add_artifacts, attention_walk
 from sk_b2s.datasets.simulated._ground_truth import RecordingTruth, make_rng
 from sk_b2s.datasets.simulated._head import lead_field, move, sensor_directions
 from sk_b2s.datasets.simulated._noise import BAND, EXPONENT, band_rms, draw_noise, inside
-from sk_b2s.datasets.simulated._sources import FEATURE_RATE, draw_noise_dipoles, levels, respond, split_gain
+from sk_b2s.datasets.simulated._sources import (
+    FEATURE_RATE,
+    draw_noise_dipoles,
+    iter_nested,
+    respond,
+    split_gain,
+)
 
 NOISE_LEVEL = {"meg": 150e-15, "eeg": 8e-6}  # T, V: brain noise, 0.5 to 20 Hz
 GAIN = (0.7, 1.4)
@@ -29,7 +35,7 @@ def simulate_recording(seed, listener, sensors, modality, names, features, sched
         From :func:`~sk_b2s.datasets.simulated._head.make_sensors`.
     modality : "meg" or "eeg"
     names : list of str
-        Artefacts that are on.
+        Artifacts that are on.
     features : list of dict
         By sound, from :func:`~sk_b2s.datasets.simulated._sources.sound_features`.
     schedule : dict
@@ -58,7 +64,7 @@ def simulate_recording(seed, listener, sensors, modality, names, features, sched
     noise_level = strength * NOISE_LEVEL[modality]
     data, noise = draw_noise(make_rng(seed, "noise"), noise_gain, noise_level, n_times, sfreq, exponent)
     patterns, onsets = strength * patterns, schedule["onsets"]
-    level = levels(listener, features)
+    level = iter_nested(listener, features)
     expected = respond(listener, features, onsets, n_times, sfreq, level)
     if scale is None:
         heard = _heard(features, onsets, n_times, sfreq)
@@ -70,10 +76,12 @@ def simulate_recording(seed, listener, sensors, modality, names, features, sched
         )
     sources = _as_it_happens(seed, names, sources, schedule["sentences"], sfreq)
     loudness = _loudness(features, onsets, n_times, sfreq)
-    bench = Bench(modality, sfreq, data.std(axis=1), sensor_directions(sensors[0]), eyes, loudness)
+    bench = SimulationContext(
+        modality, sfreq, data.std(axis=1), sensor_directions(sensors[0]), eyes, loudness
+    )
     truth = RecordingTruth(scale * patterns, sources, expected, noise, names, seed, bench)
     data += truth.patterns.T.astype(np.float32) @ sources
-    add_artefacts(data, names, lambda name: make_rng(seed, name), bench)
+    add_artifacts(data, names, lambda name: make_rng(seed, name), bench)
     return data, truth, scale
 
 

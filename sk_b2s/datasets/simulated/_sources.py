@@ -17,7 +17,7 @@ FEATURE_RATE = 250  # Hz
 N_BANDS = 8
 KERNEL_SECONDS = 0.6
 
-# Positions (mm) are relative to the centre of the spherical head, right hemisphere; +x right, +y front.
+# Positions (mm) are relative to the center of the spherical head, right hemisphere; +x right, +y front.
 # A bump of a kernel is its latency (s), width (s) and weight.
 SOURCES = {
     "onset": {"position": (48, 5, 12), "amplitude": 1.0,
@@ -45,7 +45,7 @@ N_NOISE_DIPOLES, N_ALPHA_DIPOLES = 150, 6
 EYES = np.array([[-0.032, 0.070, -0.020], [0.032, 0.070, -0.020]])  # m
 
 
-class Listener(NamedTuple):
+class SimulatedSubject(NamedTuple):
     """Who a subject is: the traits that do not depend on sensors, sounds or length."""
 
     snr_db: float
@@ -55,7 +55,7 @@ class Listener(NamedTuple):
     weights: dict  # source: (n_courses, n_features)
     positions: (
         np.ndarray
-    )  # (n_dipoles, 3), m from the head's centre: left, right of each source; noise; alpha; eyes
+    )  # (n_dipoles, 3), m from the head's center: left, right of each source; noise; alpha; eyes
     orientations: np.ndarray  # (n_dipoles, 3), of length 1
 
 
@@ -95,7 +95,7 @@ def draw_listener(rng, snr_db):
     noise = draw_noise_dipoles(rng)
     positions = inside_skull(np.concatenate([positions, noise[0], EYES]))
     orientations = np.concatenate([orientations, noise[1], np.tile(unit(np.array([0.0, 1.0, 0.6])), (2, 1))])
-    return Listener(snr_db, lags, kernels, latencies, weights, positions, orientations)
+    return SimulatedSubject(snr_db, lags, kernels, latencies, weights, positions, orientations)
 
 
 def draw_noise_dipoles(rng):
@@ -163,7 +163,7 @@ def sound_features(path, stop, spoken=None):
     return {"onset": rise, "envelope": envelope, "phonetic": phonetic, "word": word}
 
 
-def levels(listener, features):
+def iter_nested(listener, features):
     """Find how strong the sources answer before they are scaled: root mean square over sounds, {source: float}."""
     answers = {name: [_answer(listener, name, f) for f in features] for name in SOURCES}
     return {name: np.sqrt(np.mean(np.concatenate(a, axis=1) ** 2)) for name, a in answers.items()}
@@ -189,7 +189,7 @@ def respond(listener, features, onsets, n_times, sfreq, level):
     sfreq : float
         Its rate.
     level : dict of str to float
-        From :func:`levels` of all sounds of the experiment.
+        From :func:`iter_nested` of all sounds of the experiment.
 
     Returns
     -------

@@ -27,7 +27,7 @@ def with_noise(estimator, noise):
     ----------
     estimator : estimator
         Not changed.
-    noise : SurrogateBrain
+    noise : SurrogateRecordings
 
     Returns
     -------
@@ -90,7 +90,7 @@ def with_speech(estimator, speech):
     return estimator.set_params(**{name: speech})
 
 
-def in_the_place_of(speech, feature):
+def replacement_features(speech, feature):
     """Chain a feature and a scaler, at the rate and with the memory of the features that a decoder has.
 
     Parameters
@@ -167,7 +167,7 @@ def shift_pairs(rows, y, random_state=None, least=LEAST_SHIFT):
     return order
 
 
-def moved(y, order):
+def reorder_rows(y, order):
     """Put the rows of y in another order, under the old index, which says whose they are now.
 
     Parameters
@@ -185,7 +185,7 @@ def moved(y, order):
     return other.set_axis(y.index) if isinstance(y, pd.DataFrame) else other
 
 
-def clear_of_brain(rows, train, test, guard=GUARD):
+def exclude_shared_samples(rows, train, test, guard=GUARD):
     """Keep the training rows whose brain window stays clear of all test windows of its recording.
 
     Parameters

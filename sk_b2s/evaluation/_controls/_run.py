@@ -18,22 +18,22 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sk_b2s._utils._estimators import calibration_params, decoder_of, was_interrupted
 from sk_b2s._utils._validation import check_in_step, is_segment_table, recordings_of, table_of
 from sk_b2s.decoding._candidates import distinct_segments
-from sk_b2s.decoding._retrieval_result import Retrieval, pools_of
+from sk_b2s.decoding._retrieval_result import RetrievalResult, pools_of
 from sk_b2s.decoding._scoring import retrieve
 from sk_b2s.evaluation._controls._inputs import (
-    clear_of_brain,
-    in_the_place_of,
-    moved,
+    exclude_shared_samples,
+    reorder_rows,
+    replacement_features,
     shift_pairs,
     with_noise,
     with_speech,
 )
-from sk_b2s.evaluation._controls._surrogates import SurrogateBrain
-from sk_b2s.evaluation._controls._verdicts import LEAKS, Outcome, pooled_row, verdicts
-from sk_b2s.events._stimuli import SoundArray
+from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
+from sk_b2s.evaluation._controls._verdicts import LEAKS, ControlOutcome, pooled_row, verdicts
+from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.features._spectral import Envelope
-from sk_b2s.metrics._null import shift_null, would_hit
+from sk_b2s.metrics._null import circular_shift_null, count_hits
 from sk_b2s.model_selection._exposure import exposure_of
 from sk_b2s.model_selection._leakage import check_leakage, leaks_in
 from sk_b2s.model_selection._split import StimulusKFold, folds_of
@@ -42,7 +42,7 @@ from sk_b2s.model_selection._split import StimulusKFold, folds_of
 
 
 @dataclass
-class Task:
+class FoldTask:
     """One fold, and all that a control needs to answer it."""
 
     estimator: Any
@@ -96,7 +96,7 @@ class Task:
         k = self.k or decoder_of(self.estimator)[0].k
         known = table is not None and "segment" in table
         names = table.iloc[found.first] if known else pd.DataFrame({"segment": found.ids})
-        return Retrieval(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)
+        return RetrievalResult(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)
 
 
 def _decoder(task):
@@ -105,7 +105,7 @@ def _decoder(task):
 
 
 def _noise(task, kind):
-    noise = SurrogateBrain(kind, random_state=task.seed)
+    noise = SurrogateRecordings(kind, random_state=task.seed)
     if is_segment_table(task.X):
         return [task.refit(with_noise(task.estimator, noise))]
     return [task.refit(X=noise.fit_transform(task.X))]
@@ -128,14 +128,14 @@ def _shifted(task):
     side = np.zeros(len(order), int)
     side[task.train], side[task.test] = 1, 2
     train, test = np.flatnonzero(side[order] == 1), np.flatnonzero(side[order] == 2)
-    kept = clear_of_brain(task.rows, train, test)
+    kept = exclude_shared_samples(task.rows, train, test)
     task.n_left_out = len(train) - len(kept)
     if not len(kept):
         raise ValueError(
             "shifted pairing: every training window lies beside a test window of its recording once the sound is "
             "moved; take longer recordings or longer blocks."
         )
-    return [task.refit(y=moved(task.y, order), train=kept, test=test)]
+    return [task.refit(y=reorder_rows(task.y, order), train=kept, test=test)]
 
 
 def _within(task):
@@ -147,7 +147,7 @@ def _silence(task):
     """Retrieve by the true pauses of each window: what perfect knowledge of them gives."""
     speech = decoder_of(task.estimator)[0].speech
     heard = _safe_indexing(task.y, task.test)
-    feature = in_the_place_of(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
+    feature = replacement_features(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
     mask = np.asarray(feature.fit_transform(table_of(heard)))[:, 0]
     own = mask[distinct_segments(heard).first]
     # Minus the number of frames in which two masks differ: whole numbers, so that equal masks tie.
@@ -165,13 +165,17 @@ def _acoustics(task):
 
 
 def _other_speech(task, feature):
-    return with_speech(task.estimator, in_the_place_of(decoder_of(task.estimator)[0].speech, feature))
+    return with_speech(task.estimator, replacement_features(decoder_of(task.estimator)[0].speech, feature))
 
 
 def _oracle(task):
     """Ask whoever knows the truth."""
     answers = task.oracle(*(_table_or_all(_safe_indexing(data, task.test)) for data in (task.X, task.y)))
-    return [task.with_rows(answers, task.test) if isinstance(answers, Retrieval) else task.of_scores(answers)]
+    return [
+        task.with_rows(answers, task.test)
+        if isinstance(answers, RetrievalResult)
+        else task.of_scores(answers)
+    ]
 
 
 def _table_or_all(data):
@@ -180,7 +184,7 @@ def _table_or_all(data):
     return data if table is None else table
 
 
-# Name -> what answers it: a list of Retrieval, each with candidates of its own.
+# Name -> what answers it: a list of RetrievalResult, each with candidates of its own.
 CONTROLS = {
     "decoder": _decoder,
     "surrogate": _phase,
@@ -214,7 +218,7 @@ def outcome_of(parts, n_shifts=1000, random_state=None, n_left_out=0):
 
     Parameters
     ----------
-    parts : list of Retrieval
+    parts : list of RetrievalResult
         Each with candidates of its own; rows with ``subject, recording, onset, duration``.
     n_shifts : int, default=1000
         Shifts of which each null is made.
@@ -229,7 +233,7 @@ def outcome_of(parts, n_shifts=1000, random_state=None, n_left_out=0):
     """
     random = check_random_state(random_state)
     records = [record for part in parts for record in _records(part, n_shifts, random)]
-    return Outcome(records, [_across(part) for part in parts], n_left_out)
+    return ControlOutcome(records, [_across(part) for part in parts], n_left_out)
 
 
 def _records(answers, n_shifts, random):
@@ -239,7 +243,7 @@ def _records(answers, n_shifts, random):
         own = np.flatnonzero(recording == name)
         rows, ranks = answers.rows.iloc[own], answers.ranks[own]
         try:
-            null = shift_null(
+            null = circular_shift_null(
                 answers.scores[own], answers.target[own], rows["recording"], rows["onset"],
                 rows["duration"].max(), answers.k, n_shifts, random,
             )  # fmt: skip
@@ -256,7 +260,7 @@ def _records(answers, n_shifts, random):
 def _across(answers):
     """Hits that each recording would have with labels drawn from each: names, (n_recordings, n_recordings)."""
     codes, names = pd.factorize(recordings_of(answers.rows), sort=True)
-    hit = would_hit(answers.scores, answers.k)
+    hit = count_hits(answers.scores, answers.k)
     mine = np.stack([hit[codes == code].sum(0) for code in range(len(names))])
     return tuple(names), np.stack(
         [mine[:, answers.target[codes == code]].mean(1) for code in range(len(names))], axis=1
@@ -295,7 +299,7 @@ def run_controls(
         Names in ``CONTROLS``. None takes all that apply: "silence only", "silence from the brain" and
         "acoustics only" need audio files and a decoder with ``speech``, "oracle" needs ``oracle``.
     oracle : None or callable, default=None
-        ``oracle(X_test, y_test)`` returns a :class:`~sk_b2s.Retrieval`, or similarities of shape
+        ``oracle(X_test, y_test)`` returns a :class:`~sk_b2s.RetrievalResult`, or similarities of shape
         (n_windows, n_candidates) to the distinct segments of ``y_test`` in order of appearance: what
         one who knows the truth of a simulation would score. Windows are given to it as their tables.
         It must read the brain as much later than the sound as the decoder does: with
@@ -316,7 +320,7 @@ def run_controls(
     table : DataFrame of shape (n_controls, ...)
         Indexed by ``control``; columns ``top_1, top_k, sem, median_relative_rank`` (means over subjects;
         the standard error is that of ``top_k``), ``n_subjects, n_windows, n_candidates, chance``,
-        ``null_mean, null_low, null_high`` (mean, 2.5 and 97.5 % quantile of :func:`~sk_b2s.shift_null` in
+        ``null_mean, null_low, null_high`` (mean, 2.5 and 97.5 % quantile of :func:`~sk_b2s.circular_shift_null` in
         this row's own similarities), ``leak_above`` and ``fingerprint`` (``top_k`` above the one, or 0.83 % or
         less of the other, is a leak, see Notes; NaN where none is looked for, and the other also where fewer
         than five recordings are scored together), ``inverted_below`` (the mirrored limit: such a control below both it
@@ -340,11 +344,11 @@ def run_controls(
     See Also
     --------
     retrieve : The similarities behind one score.
-    SurrogateBrain : The noise.
+    SurrogateRecordings : The noise.
 
     Notes
     -----
-    ``surrogate`` and ``white noise`` put :class:`~sk_b2s.SurrogateBrain` right after the Epocher (before
+    ``surrogate`` and ``white noise`` put :class:`~sk_b2s.SurrogateRecordings` right after the Epocher (before
     everything, if X is Windows), so every later step is the same code. ``shifted pairing`` moves what was
     heard along each recording by 10 s or more; folds move with it, so no sound comes to both sides. A
     decoder that learns from the brain is at chance on all three. If it is not, it knows recordings, not
@@ -376,8 +380,8 @@ def run_controls(
     """
     last, _ = decoder_of(estimator)
     check_in_step(X, y)
-    rows = brain_rows(X)
-    names = wanted_controls(controls, last, y, oracle)
+    rows = sample_rows(X)
+    names = select_controls(controls, last, y, oracle)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     folds = [next(StimulusKFold(5).split(X, y))] if cv is None else folds_of(cv, X, y)
     if "within recording" in names:
@@ -391,7 +395,7 @@ def run_controls(
     jobs = [(job, index) for job in jobs for index in range(len(folds))]
     results = joblib.Parallel(n_jobs, return_as="generator")(
         joblib.delayed(_run)(
-            job, Task(estimator, X, y, rows, *folds[index], seed + index, oracle, k=k), n_shifts
+            job, FoldTask(estimator, X, y, rows, *folds[index], seed + index, oracle, k=k), n_shifts
         )
         for job, index in jobs
     )
@@ -416,7 +420,7 @@ def run_controls(
     return table.assign(verdict=verdicts(table, reasons))
 
 
-def brain_rows(X):
+def sample_rows(X):
     """Recording, subject and time of each window."""
     table = table_of(X)
     missing = ["recording", "onset", "duration"]
@@ -430,11 +434,11 @@ def brain_rows(X):
     return rows[["subject", "recording", "onset", "duration"]].reset_index(drop=True)
 
 
-def wanted_controls(controls, decoder, y, oracle):
+def select_controls(controls, decoder, y, oracle):
     """Names of the controls to run, in the order of CONTROLS where none are named."""
     table = table_of(y)
     spoken = table is not None and "sound" in table and getattr(decoder, "speech", None) is not None
-    spoken = spoken and not any(isinstance(sound, SoundArray) for sound in pd.unique(table["sound"]))
+    spoken = spoken and not any(isinstance(sound, StimulusArray) for sound in pd.unique(table["sound"]))
     missing = {} if spoken else dict.fromkeys(OF_SOUND, "audio files in y and a decoder with speech=")
     missing |= {} if oracle is not None else {"oracle": "oracle=, one who knows the truth"}
     if controls is None:

@@ -18,7 +18,7 @@ from sk_b2s.preprocessing._signals import Signal, loaded
 from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
 
 
-def phase_randomised(signal, seed):
+def phase_randomized(signal, seed):
     r"""Give the spectrum of a signal new phases, the same for all channels.
 
     .. math:: \hat x'_c(f) = \hat x_c(f) \, e^{i \varphi(f)}, \qquad \varphi(f) \sim U(0, 2 \pi)
@@ -49,7 +49,7 @@ def phase_randomised(signal, seed):
     --------
     >>> import numpy as np
     >>> signal = np.random.default_rng(0).standard_normal((500, 2))
-    >>> surrogate = phase_randomised(signal, seed=1)
+    >>> surrogate = phase_randomized(signal, seed=1)
     >>> np.allclose(np.cov(surrogate.T), np.cov(signal.T), rtol=1e-4)
     True
     """
@@ -70,7 +70,7 @@ def phase_randomised(signal, seed):
 def white_noise(signal, seed):
     """Draw Gaussian noise of unit variance, independent over channels and times.
 
-    Unlike :func:`phase_randomised` it keeps nothing of the signal, channels that are zero included:
+    Unlike :func:`phase_randomized` it keeps nothing of the signal, channels that are zero included:
     which ones are bad tells one recording from another.
 
     Parameters
@@ -92,7 +92,7 @@ def white_noise(signal, seed):
 
 
 # What may stand for the brain: signal, seed -> surrogate.
-SURROGATES = {"phase": phase_randomised, "white": white_noise}
+SURROGATES = {"phase": phase_randomized, "white": white_noise}
 
 
 def _surrogate(source, kind, seed):
@@ -100,7 +100,7 @@ def _surrogate(source, kind, seed):
     return SURROGATES[kind](loaded(source, keep=False), seed)
 
 
-class SurrogateBrain(TransformerMixin, BaseEstimator):
+class SurrogateRecordings(TransformerMixin, BaseEstimator):
     """Replace each recording by noise, everything else left as it is.
 
     Put right after the step that lays windows on recordings, it answers what the very same pipeline
@@ -118,9 +118,9 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
     ----------
     kind : {"phase", "white"}, default="phase"
         "phase" keeps the spectrum of every channel and all cross-spectra
-        (:func:`~sk_b2s.evaluation._controls._surrogates.phase_randomised`): all by which one recording may be told from
+        (:func:`~sk_b2s.evaluation._controls._surrogates.phase_randomized`): all by which one recording may be told from
         another. "white" keeps nothing (:func:`~sk_b2s.evaluation._controls._surrogates.white_noise`). A decoder above
-        chance on the first and at chance on the second recognises recordings, not speech.
+        chance on the first and at chance on the second recognizes recordings, not speech.
     random_state : None, int or RandomState, default=0
         Draws the noise. With None or a RandomState every ``fit`` draws other noise.
 
@@ -136,13 +136,13 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
     Sensor positions and subjects ride along with windows, and a network with spatial attention or a
     subject layer reads them. Noise of either kind does not hide them.
 
-    Artefacts are spread by "phase" over their whole recording, and clipping meets none of them.
+    Artifacts are spread by "phase" over their whole recording, and clipping meets none of them.
 
     Examples
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).standard_normal((20, 3, 50))
-    >>> noise = SurrogateBrain().fit_transform(X)
+    >>> noise = SurrogateRecordings().fit_transform(X)
     >>> noise.shape, bool(np.isclose(noise.std(), X.std())), bool(np.allclose(noise, X, atol=1))
     ((20, 3, 50), True, False)
     """
@@ -166,7 +166,7 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        self : SurrogateBrain
+        self : SurrogateRecordings
         """
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
@@ -205,7 +205,7 @@ class SurrogateBrain(TransformerMixin, BaseEstimator):
             return np.moveaxis(noise.reshape(flat.shape), -1, 1).astype(X.dtype)
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
-                f"X has {X.shape[1]} channels, but SurrogateBrain was fitted on {self.n_features_in_}."
+                f"X has {X.shape[1]} channels, but SurrogateRecordings was fitted on {self.n_features_in_}."
             )
         signals = [
             Signal(partial(_surrogate, signal, self.kind, stable_id(self.seed_, *who)), signal.shape)

@@ -25,7 +25,7 @@ DEALS = 10_000  # that are drawn where there are more
 
 
 @dataclass
-class Outcome:
+class ControlOutcome:
     """What one control scored in one fold.
 
     Parameters
@@ -60,7 +60,7 @@ def pooled_row(outcomes, random_state=0):
     held against c. What T may exceed c by without a leak is luck in either bracket. The first is as wide
     as the null. The second is zero where all recordings hold the same candidates; where they do not, a
     decoder that prefers some candidates throughout a recording may by luck prefer that recording's own,
-    as much as recordings do that are dealt each other's labels: see :func:`dealt_scores`. The limit of T is
+    as much as recordings do that are dealt each other's labels: see :func:`permuted_label_scores`. The limit of T is
     :math:`c + \sqrt{(q - \sum w_r m_r)^2 + b^2}`, q and b being the quantiles of the null and of those deals
     (from their mean) that leave 2.5 % to all of ``LEAKS`` together. The second bracket is the fingerprint
     itself and far less noisy than T, so it is looked at alone as well: ``fingerprint`` is the share of deals
@@ -102,7 +102,7 @@ def pooled_row(outcomes, random_state=0):
     records = table.to_dict("records")
     allowed = sum(w * _null_or_widest(record, random) for w, record in zip(weight, records, strict=True))
     luck = np.quantile(allowed, 1 - ALARM) - allowed.mean()
-    dealt = dealt_scores(outcomes, weight.groupby(table["recording"]).first(), random)
+    dealt = permuted_label_scores(outcomes, weight.groupby(table["recording"]).first(), random)
     between = np.quantile(dealt, 1 - ALARM, method="higher") - dealt.mean()
     down = (
         allowed.mean() - np.quantile(allowed, ALARM),
@@ -132,7 +132,7 @@ def _null_or_widest(record, random):
     )
 
 
-def dealt_scores(outcomes, weight, random):
+def permuted_label_scores(outcomes, weight, random):
     r"""Scores of the recordings if they are dealt each other's labels, the true deal first.
 
     With :math:`a_{rq}` the weighted hits of recording r under random labels of recording q, the score under

@@ -26,7 +26,7 @@ def amounts_in(results):
     return [AMOUNT] if AMOUNT in results and results[AMOUNT].nunique(dropna=False) > 1 else []
 
 
-def one_amount(results):
+def select_amount(results):
     """Rows of one amount of calibration, where there are several that were asked the same.
 
     Parameters
@@ -41,7 +41,7 @@ def one_amount(results):
     return results[results[AMOUNT] == results[AMOUNT].iloc[0]] if amounts_in(results) else results
 
 
-def said_minutes(amounts):
+def format_minutes(amounts):
     """Say amounts of calibration, to stand behind the name of an estimator.
 
     Parameters
@@ -55,7 +55,7 @@ def said_minutes(amounts):
 
     Examples
     --------
-    >>> said_minutes([0.5, np.inf, np.nan])
+    >>> format_minutes([0.5, np.inf, np.nan])
     [', 0.5 min', ', all minutes', '']
     """
     names = {np.inf: ", all minutes"}

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from sk_b2s.evaluation._controls._verdicts import Outcome
+from sk_b2s.evaluation._controls._verdicts import ControlOutcome
 from sk_b2s.evaluation._scores import SCORES
 
 ROOM = 2**26, 64  # bytes that the arrays of a line may have, and for each letter of it
@@ -112,7 +112,7 @@ LINE = {
 }  # fmt: skip
 COMMON = {"estimator": str, "control": str, "seed": Integral, "fold": Integral, "n_train": Integral}
 COSTS = {
-    **dict.fromkeys(("seconds_fit", "seconds_score", "peak_mb", "written"), Real), "versions": str, "warnings": str,
+    **dict.fromkeys(("seconds_fit", "seconds_score", "peak_memory_mb", "written"), Real), "versions": str, "warnings": str,
 }  # fmt: skip
 ABOUT = {"place": Integral, **dict.fromkeys(TEXTS, str), **dict.fromkeys(AMOUNTS, Real)}
 ROW = {**dict.fromkeys(("study", "subject", "condition"), NAME), "pool": str, "n_windows": Integral}
@@ -173,7 +173,7 @@ def _problem_of_outcome(line):
     return _problem("outcome", outcome, {"n_left_out": Integral}) or next(filter(None, problems), None)
 
 
-def packed(outcome):
+def outcome_to_dict(outcome):
     """Turn an Outcome into what JSON can hold."""
     records = [
         {key: pack_array(value) if isinstance(value, np.ndarray) else value for key, value in record.items()}
@@ -183,11 +183,11 @@ def packed(outcome):
     return {"records": records, "across": across, "n_left_out": outcome.n_left_out}
 
 
-def unpacked(outcome):
+def outcome_from_dict(outcome):
     arrays = ("null", "relative")
     records = [
         {key: unpack_array(value) if key in arrays else value for key, value in record.items()}
         for record in outcome["records"]
     ]
     across = [(tuple(names), unpack_array(hits)) for names, hits in outcome["across"]]
-    return Outcome(records, across, outcome["n_left_out"])
+    return ControlOutcome(records, across, outcome["n_left_out"])

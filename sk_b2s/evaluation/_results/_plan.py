@@ -6,7 +6,7 @@ import json
 
 import pandas as pd
 
-from sk_b2s.evaluation._results._amounts import said_minutes
+from sk_b2s.evaluation._results._amounts import format_minutes
 
 UNKNOWN = "plan unknown"
 AUDIT = '{"audit": true}'  # similarities that are scored at once, without folds
@@ -267,7 +267,7 @@ def lacking(results, by=("estimator", "control")):
     for (name, control, *minutes), text in missing.items():
         if control == "decoder" or missing.get((name, "decoder", *minutes), "") != text:
             whose = name if control == "decoder" else f"{control} of {name}"
-            said[whose + "".join(said_minutes(minutes))] = text
+            said[whose + "".join(format_minutes(minutes))] = text
     lost = missing_estimators(results)
     return [f"{name}: {text}" for name, text in said.items()] + [f"no result of {name}" for name in lost]
 

@@ -6,10 +6,10 @@ from textwrap import shorten
 
 import numpy as np
 
-from sk_b2s.evaluation._results._amounts import said_minutes
+from sk_b2s.evaluation._results._amounts import format_minutes
 
 
-def told(line):
+def format_progress(line):
     """Say in a line what was done."""
     common, cost = line["common"], line["cost"]
     what = (
@@ -17,7 +17,7 @@ def told(line):
         if common["control"] == "decoder"
         else f"{common['estimator']} · {common['control']}"
     )
-    minutes = said_minutes([line["about"].get("calibration_minutes", np.nan)])[0]
+    minutes = format_minutes([line["about"].get("calibration_minutes", np.nan)])[0]
     said = f"{what}{minutes}, seed {common['seed']}, fold {common['fold']}: "
     if line["error"]:
         return f"{said}FAILED, {shorten(line['error'], 300)}"
@@ -29,7 +29,7 @@ def told(line):
     return f"{said}top-{rows[0]['k']} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s{warned}"
 
 
-def time_left(seconds):
+def format_time_left(seconds):
     """Say how long it will take, as exactly as one can know it; nothing where nothing is left."""
     if not seconds:
         return ""

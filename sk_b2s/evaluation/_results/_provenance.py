@@ -11,9 +11,9 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator
 
 from sk_b2s._utils._devices import choose_device, choose_precision
-from sk_b2s._utils._estimators import decoder_of, levels
+from sk_b2s._utils._estimators import decoder_of, iter_nested
 from sk_b2s._utils._validation import table_of
-from sk_b2s.events._stimuli import digests, sound_name
+from sk_b2s.events._stimuli import digests, stimulus_name
 from sk_b2s.preprocessing._fingerprint import key_of
 
 LONGEST = 4000  # characters of a description
@@ -80,7 +80,7 @@ def chosen_by(estimator):
         lowest or highest of three or more, and better than the next one, are marked.
     """
     said = []
-    for level in levels(estimator):
+    for level in iter_nested(estimator):
         own = getattr(level, "__dict__", {})
         if "best_params_" in own:
             said.append(f"best_params_: {own['best_params_']}{_ends(level)}")
@@ -129,7 +129,7 @@ def machine_of(estimator):
     text : str
     """
     said = [f"threads {torch.get_num_threads()}"]
-    last = list(levels(estimator))[-1]
+    last = list(iter_nested(estimator))[-1]
     if getattr(last, "device", None) is not None:
         device = choose_device(last.device)
         said.append(f"device {device}")
@@ -157,7 +157,7 @@ def data_digests(brain, heard, y):
     if table is None or "sound" not in table:
         return data
     sounds = pd.unique(table["sound"].dropna().astype(object))
-    found = dict(zip(map(sound_name, sounds), map(str, digests(pd.Series(sounds))), strict=True))
+    found = dict(zip(map(stimulus_name, sounds), map(str, digests(pd.Series(sounds))), strict=True))
     if len(found) > MOST:
         return data | {"sounds": {f"all {len(found)}": key_of(sorted(found.values()))[:16]}}
     return data | {"sounds": {name: digest[:16] for name, digest in found.items()}}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s._utils._json_lines import Ledger
+from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s.evaluation._controls._verdicts import AT_CHANCE, BELOW, CONTEXT, LEAKS, against_null
 from sk_b2s.evaluation._results._amounts import amounts_in
-from sk_b2s.evaluation._results._lines import find_problem, unpacked
+from sk_b2s.evaluation._results._lines import find_problem, outcome_from_dict
 from sk_b2s.evaluation._results._plan import (  # fmt: skip
     UNKNOWN,
     describe_differences,
@@ -22,14 +22,19 @@ from sk_b2s.evaluation._results._plan import (  # fmt: skip
     unite,
     write_plan,
 )
-from sk_b2s.evaluation._scores import SCORES, judged
-from sk_b2s.evaluation._statistics import KINDS, null_over_people, over_people, people_means
+from sk_b2s.evaluation._scores import SCORES, assign_verdicts
+from sk_b2s.evaluation._statistics import (
+    KINDS,
+    average_over_subjects,
+    null_over_subjects,
+    subject_score_means,
+)
 
 ABOUT = (  # of the fold, and what the estimator makes of it
     "cv", "leakage", "n_heard", "train_seconds", "calibration_minutes", "own_minutes", "unlabelled",
 )  # fmt: skip
 COST = (  # may differ between equal results
-    "seconds_fit", "seconds_score", "peak_mb", "versions", "machine", "warnings", "written",
+    "seconds_fit", "seconds_score", "peak_memory_mb", "versions", "machine", "warnings", "written",
 )  # fmt: skip
 MADE = ("parameters", "features", "chosen")  # what was fitted
 COLUMNS = (
@@ -90,8 +95,8 @@ def table_of_lines(lines):
         if line["outcome"] is not None:
             name = tuple(line["common"][column] for column in ("estimator", "seed", "control"))
             name += (line["about"].get("calibration_minutes"),)
-            outcomes.setdefault(name, []).append(unpacked(line["outcome"]))
-    return judged(results, outcomes)[list(COLUMNS)]
+            outcomes.setdefault(name, []).append(outcome_from_dict(line["outcome"]))
+    return assign_verdicts(results, outcomes)[list(COLUMNS)]
 
 
 def _made_of(line):
@@ -156,7 +161,7 @@ def read_results(paths, conflicts="raise"):
         if not path.exists():
             raise FileNotFoundError(f"there is no file of results {str(path)!r}.")
         for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
-            lines += Ledger(file, find_problem).lines()
+            lines += JsonLinesFile(file, find_problem).lines()
     if not lines:
         raise ValueError(f"{_shown(paths)}: no results in there; were they written by benchmark(path=...)?")
     lines = sorted(lines, key=lambda line: line["cost"]["written"])
@@ -275,7 +280,7 @@ def _conflict(before, line):
 # --- over subjects -----------------------------------------------------------------------------------
 
 
-def summarise(results):
+def summarize(results):
     """Mean and standard error over subjects of each estimator, with chance, null and verdict.
 
     The score of a subject is the mean over its windows in all folds, then over seeds. Standard errors are
@@ -284,7 +289,7 @@ def summarise(results):
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
-        Of :func:`~sk_b2s.benchmark`, :func:`~sk_b2s.read_results` or :func:`~sk_b2s.audit`, or some of its rows.
+        Of :func:`~sk_b2s.benchmark`, :func:`~sk_b2s.read_results` or :func:`~sk_b2s.score_similarities`, or some of its rows.
 
     Returns
     -------
@@ -324,8 +329,10 @@ def summarise(results):
         first = f": all fits failed, the first with {results['error'].iloc[0]}" if len(results) else "."
         raise ValueError(f"there are no results to sum up{first}")
     counts = pd.DataFrame([_counts(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
-    scores = over_people(people_means(done, [*MEANS, *CHANCES, "n_candidates"], [*by, "subject"]), by)
-    null = null_over_people(done, by)
+    scores = average_over_subjects(
+        subject_score_means(done, [*MEANS, *CHANCES, "n_candidates"], [*by, "subject"]), by
+    )
+    null = null_over_subjects(done, by)
     of = [*by[:2], *by[len(KINDS) :]]
     failed = results[results["error"] != ""].drop_duplicates(CELL).groupby(of, dropna=False).size()
     table = counts.join(scores, on=by).join(null, on=by).join(failed.rename("n_failed"), on=of)

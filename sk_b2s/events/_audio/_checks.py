@@ -9,8 +9,8 @@ import pandas as pd
 
 from sk_b2s._utils._caching import content_digest
 from sk_b2s.events._audio._facts import sound_facts
-from sk_b2s.events._audio._files import SoundTrack, audio_info, audio_path, check_track, track_number
-from sk_b2s.events._stimuli import SoundArray, sound_name, sound_state
+from sk_b2s.events._audio._files import AudioTrack, audio_info, audio_path, check_track, track_number
+from sk_b2s.events._stimuli import StimulusArray, stimulus_name, stimulus_state
 
 ALIKE = 0.99  # correlation of tracks above which their mean stands for each
 OPPOSITE = -0.9  # below it one track is said to be inverted
@@ -20,22 +20,22 @@ LOUD = 100.0  # samples beyond it are no fractions of full scale
 
 def named(sounds, most=5):
     """List the names of distinct sounds in a message, the first few of many: str."""
-    names = list(dict.fromkeys(map(sound_name, sounds)))
+    names = list(dict.fromkeys(map(stimulus_name, sounds)))
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(map(repr, names[:most]))}{more}"
 
 
-def facts_of(sound, memory=None):
+def stimulus_facts(sound, memory=None):
     """Return what the samples of a sound file are like, see :func:`~sk_b2s.events._audio._facts.sound_facts`."""
     return sound_facts(sound, content_digest(audio_path(sound)), memory)
 
 
 def length_note(sound):
     """Return how the header of a sound file differs from its samples, "" if it does not."""
-    if isinstance(sound, SoundArray):
+    if isinstance(sound, StimulusArray):
         return ""
     path = audio_path(sound)
-    return audio_info(path, sound_state(path)).note
+    return audio_info(path, stimulus_state(path)).note
 
 
 def rate_hint(ratio, surely=False):
@@ -66,14 +66,14 @@ def rate_hint(ratio, surely=False):
     return ""
 
 
-def holds_nothing(sound, memory=None):
+def is_silent(sound, memory=None):
     """Return whether a sound, or each of its stored features, is constant from beginning to end."""
-    if isinstance(sound, SoundArray):
+    if isinstance(sound, StimulusArray):
         return len(sound.data) == 0 or not np.ptp(sound.data, axis=0).any()
-    return facts_of(sound, memory).is_silent
+    return stimulus_facts(sound, memory).is_silent
 
 
-def chosen_sounds(table):
+def select_tracks(table):
     """Return the sounds of a table with the tracks that its column ``sound_channel`` chooses.
 
     Parameters
@@ -116,14 +116,14 @@ def chosen_sounds(table):
 def _track(sound, channel):
     """Return one track of a sound, or the sound itself if it has but one."""
     number = track_number(channel)
-    if isinstance(sound, SoundArray):
+    if isinstance(sound, StimulusArray):
         raise ValueError(f"{sound!r} holds features and has no tracks; leave the column empty there.")
-    if isinstance(sound, SoundTrack):
+    if isinstance(sound, AudioTrack):
         if sound.channel != number:
             raise ValueError(f"{sound!r} is another track than {channel!r}.")
         return sound
-    from_path = SoundTrack(sound, number)
-    info = check_track(from_path, sound_state(sound))
+    from_path = AudioTrack(sound, number)
+    info = check_track(from_path, stimulus_state(sound))
     return from_path if info.n_tracks > 1 else sound
 
 
@@ -132,7 +132,7 @@ def warn_of_tracks(sounds, stacklevel=3):
 
     Parameters
     ----------
-    sounds : iterable of str, Path, SoundTrack or SoundArray
+    sounds : iterable of str, Path, AudioTrack or StimulusArray
         Distinct sounds.
     stacklevel : int, default=3
         As of :func:`warnings.warn`, counted from here.
@@ -144,12 +144,15 @@ def warn_of_tracks(sounds, stacklevel=3):
     """
     differ = []
     for sound in sounds:
-        if isinstance(sound, (SoundArray, SoundTrack)) or check_track(sound, sound_state(sound)).n_tracks < 2:
+        if (
+            isinstance(sound, (StimulusArray, AudioTrack))
+            or check_track(sound, stimulus_state(sound)).n_tracks < 2
+        ):
             continue
-        if (facts := facts_of(sound)).correlation < ALIKE:
+        if (facts := stimulus_facts(sound)).correlation < ALIKE:
             inverted = ", one is inverted" if facts.correlation < OPPOSITE else ""
             silent = ": their mean is silence" if facts.is_silent else ""
-            differ.append(f"{sound_name(sound)!r} (correlation {facts.correlation:.2f}{inverted}{silent})")
+            differ.append(f"{stimulus_name(sound)!r} (correlation {facts.correlation:.2f}{inverted}{silent})")
     if differ:
         more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
         warnings.warn(
@@ -165,7 +168,7 @@ def warn_of_level(sounds, stacklevel=3):
 
     Parameters
     ----------
-    sounds : iterable of str, Path, SoundTrack or SoundArray
+    sounds : iterable of str, Path, AudioTrack or StimulusArray
         Distinct sounds.
     stacklevel : int, default=3
         As of :func:`warnings.warn`, counted from here.
@@ -175,7 +178,7 @@ def warn_of_level(sounds, stacklevel=3):
     UserWarning
         If samples are above 100.
     """
-    peaks = {sound: facts_of(sound).peak for sound in sounds if not isinstance(sound, SoundArray)}
+    peaks = {sound: stimulus_facts(sound).peak for sound in sounds if not isinstance(sound, StimulusArray)}
     if loud := [sound for sound, peak in peaks.items() if peak > LOUD]:
         warnings.warn(
             f"The samples of {named(loud)} reach {max(peaks.values()):.4g}, where the full scale of a sound file is 1. "

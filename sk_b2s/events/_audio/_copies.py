@@ -7,11 +7,18 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._checks import facts_of
+from sk_b2s.events._audio._checks import stimulus_facts
 from sk_b2s.events._audio._files import audio_path, is_file
 from sk_b2s.events._audio._fingerprints import find_matches
-from sk_b2s.events._intervals import SoundIntervals
-from sk_b2s.events._stimuli import SoundArray, digests, sound_digest, sound_duration, sound_name, stable_id
+from sk_b2s.events._intervals import StimulusIntervals
+from sk_b2s.events._stimuli import (
+    StimulusArray,
+    digests,
+    stable_id,
+    stimulus_digest,
+    stimulus_duration,
+    stimulus_name,
+)
 
 MEET = 0.1  # s, of a stretch that windows only meet in
 MOST = 256  # sets of sounds whose matches a process remembers
@@ -24,7 +31,7 @@ def copied_windows(heard, matches, table):
 
     Parameters
     ----------
-    heard : SoundIntervals
+    heard : StimulusIntervals
         What was heard, in the time of its own sounds.
     matches : list of (str, str, Match)
         Digests of two sounds, and the stretch that they share.
@@ -42,7 +49,7 @@ def copied_windows(heard, matches, table):
             spans = np.clip(heard.intervals.get(here, np.empty((0, 2))), low, low + match.stop - match.start)
             spans = spans[spans[:, 1] - spans[:, 0] > MEET] - shift
             if len(spans):
-                mask |= SoundIntervals({there: spans}).touches(table)
+                mask |= StimulusIntervals({there: spans}).touches(table)
     return mask
 
 
@@ -51,7 +58,7 @@ def copied_from(learnt, table):
 
     Parameters
     ----------
-    learnt : SoundIntervals
+    learnt : StimulusIntervals
         What was heard; its files are compared as far as this process knows them.
     table : DataFrame of shape (n_windows, ...)
         ``sound, sound_onset, duration``.
@@ -61,17 +68,21 @@ def copied_from(learnt, table):
     mask : ndarray of bool of shape (n_windows,)
     """
     distinct = table["sound"].drop_duplicates()
-    new = {sound_digest(sound): sound for sound in distinct if sound_digest(sound) not in learnt.intervals}
+    new = {
+        stimulus_digest(sound): sound for sound in distinct if stimulus_digest(sound) not in learnt.intervals
+    }
     known = [sound for sound in learnt.files.values() if is_file(audio_path(sound))]
-    if not known or all(isinstance(sound, SoundArray) for sound in new.values()):
+    if not known or all(isinstance(sound, StimulusArray) for sound in new.values()):
         return np.zeros(len(table), bool)
     matches = [
-        found for found in Copies([*known, *new.values()]).matches if (found[0] in new) != (found[1] in new)
+        found
+        for found in StimulusCopies([*known, *new.values()]).matches
+        if (found[0] in new) != (found[1] in new)
     ]
     return copied_windows(learnt, matches, table)
 
 
-class Copies:
+class StimulusCopies:
     """Which of several sounds hold the same recording, known by their acoustic fingerprints.
 
     Format, level, sampling rate, a delay and cut ends make no difference. Files that cannot be read and arrays of
@@ -79,12 +90,12 @@ class Copies:
 
     Parameters
     ----------
-    sounds : array-like of str, SoundTrack or SoundArray
+    sounds : array-like of str, AudioTrack or StimulusArray
         Distinct sounds, or equal ones.
 
     Attributes
     ----------
-    sounds : dict of str to str or SoundTrack
+    sounds : dict of str to str or AudioTrack
         The sounds by digest.
     matches : list of (str, str, Match)
         Digests of two sounds, and the stretch that they share.
@@ -96,10 +107,10 @@ class Copies:
     def __init__(self, sounds):
         self.sounds, prints = {}, []
         distinct = pd.Series(sounds, dtype=object).unique()
-        files = {sound_digest(sound): sound for sound in distinct if not isinstance(sound, SoundArray)}
+        files = {stimulus_digest(sound): sound for sound in distinct if not isinstance(sound, StimulusArray)}
         for digest in sorted(files) if len(files) > 1 else ():
             try:
-                prints.append(facts_of(files[digest]).fingerprint)
+                prints.append(stimulus_facts(files[digest]).fingerprint)
                 self.sounds[digest] = files[digest]
             except (ValueError, OSError):  # named where its features are computed
                 continue
@@ -120,7 +131,7 @@ class Copies:
                 near.setdefault(first, {}).setdefault(second, match.shift)
                 near.setdefault(second, {}).setdefault(first, -match.shift)
         place: dict = {}
-        longest = sorted(near, key=lambda digest: (-sound_duration(self.sounds[digest]), digest))
+        longest = sorted(near, key=lambda digest: (-stimulus_duration(self.sounds[digest]), digest))
         for root in longest:
             reached = [root] if root not in place else []
             place.setdefault(root, (root, 0.0))
@@ -190,7 +201,7 @@ class Copies:
 
     def describe(self):
         """Say which files hold one recording: list of str, empty if none do."""
-        names = {digest: repr(sound_name(sound)) for digest, sound in self.sounds.items()}
+        names = {digest: repr(stimulus_name(sound)) for digest, sound in self.sounds.items()}
         whole = [
             f"{names[digest]} is in {names[root]} from {shift:+.2f} s on"
             for digest, (root, shift) in self.place.items()

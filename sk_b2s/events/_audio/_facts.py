@@ -49,7 +49,7 @@ def sound_facts(sound, stamp, memory=None):
 
     Parameters
     ----------
-    sound : str, Path or SoundTrack
+    sound : str, Path or AudioTrack
     stamp : hashable
         As for :func:`audio_info`; with ``memory`` a digest of the content.
     memory : None, str, Path or joblib.Memory, default=None

@@ -25,11 +25,11 @@ PIECE = 2**18  # frames that are read at a time
 
 
 @dataclass(frozen=True)
-class SoundTrack:
+class AudioTrack:
     """One track of an audio file with several, in place of the file's path.
 
     A path alone stands for the mean of all tracks. In an events table the column ``sound_channel``
-    has the same effect: :func:`~sk_b2s.check_events` makes a SoundTrack of both.
+    has the same effect: :func:`~sk_b2s.check_events` makes a AudioTrack of both.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class SoundTrack:
         The audio file.
     channel : int, "left", "right" or "mean", default=0
         The track, counted from 0. "left" is 0, "right" is 1. "mean" is the mean of all tracks, as
-        without a SoundTrack, but chosen, so that no warning names the file.
+        without a AudioTrack, but chosen, so that no warning names the file.
 
     Raises
     ------
@@ -46,9 +46,9 @@ class SoundTrack:
 
     Examples
     --------
-    >>> from sk_b2s import SoundTrack
-    >>> SoundTrack("dialogue.wav", "right")
-    SoundTrack(path='dialogue.wav', channel=1)
+    >>> from sk_b2s import AudioTrack
+    >>> AudioTrack("dialog.wav", "right")
+    AudioTrack(path='dialogue.wav', channel=1)
     """
 
     path: str
@@ -84,12 +84,12 @@ def track_number(channel):
 
 def audio_path(sound):
     """Return the path of a sound that is an audio file: str."""
-    return sound.path if isinstance(sound, SoundTrack) else str(sound)
+    return sound.path if isinstance(sound, AudioTrack) else str(sound)
 
 
 def readable(sound):
-    """Return a sound file as :func:`read_samples` takes it and a cache identifies it: str or SoundTrack."""
-    return sound if isinstance(sound, SoundTrack) else str(sound)
+    """Return a sound file as :func:`read_samples` takes it and a cache identifies it: str or AudioTrack."""
+    return sound if isinstance(sound, AudioTrack) else str(sound)
 
 
 def is_file(path):
@@ -172,7 +172,7 @@ def audio_info(path, stamp):
     ----------
     path : str
     stamp : hashable
-        Identity of the file's content, see :func:`~sk_b2s.events._stimuli.sound_state`; the file is read once for
+        Identity of the file's content, see :func:`~sk_b2s.events._stimuli.stimulus_state`; the file is read once for
         each.
 
     Returns
@@ -306,7 +306,7 @@ def read_samples(sound, stamp, start=0.0, stop=None):
 
     Parameters
     ----------
-    sound : str, Path or SoundTrack
+    sound : str, Path or AudioTrack
         The mean of the tracks is taken where none is chosen.
     stamp : hashable
         As for :func:`audio_info`.
@@ -336,7 +336,7 @@ def check_track(sound, stamp):
 
     Parameters
     ----------
-    sound : str, Path or SoundTrack
+    sound : str, Path or AudioTrack
     stamp : hashable
         As for :func:`audio_info`.
 

@@ -59,8 +59,8 @@ def _bands():
     """Triangles between logarithmic edges: (n_bins, N_BITS + 1)."""
     freqs = np.fft.rfftfreq(WINDOW, 1 / RATE)[:, None]
     edges = np.geomspace(*BAND, N_BITS + 2)
-    centre, width = np.sqrt(edges[:-1] * edges[1:]), np.diff(edges)
-    return np.clip(1 - np.abs(freqs - centre) / width, 0, None).astype(np.float32)
+    center, width = np.sqrt(edges[:-1] * edges[1:]), np.diff(edges)
+    return np.clip(1 - np.abs(freqs - center) / width, 0, None).astype(np.float32)
 
 
 def fingerprint(samples, rate):
@@ -139,7 +139,7 @@ def _candidates(prints):
         same = np.flatnonzero((bits[:-step] == bits[step:]) & (sound[:-step] != sound[step:]))
         pairs.append(np.column_stack([sound[same], sound[same + step], frame[same] - frame[same + step]]))
     pairs = np.concatenate(pairs)
-    pairs[:, 2] //= 2  # neighbours count together
+    pairs[:, 2] //= 2  # neighbors count together
     found, hits = np.unique(pairs, axis=0, return_counts=True)
     for first, second, offset in found[hits >= HITS].tolist():
         yield first, second, 2 * offset
@@ -227,7 +227,7 @@ def _trimmed(covered, differ, valid):
 
 
 def _distinct(matches):
-    """Leave out matches that were found twice, from neighbouring candidates."""
+    """Leave out matches that were found twice, from neighboring candidates."""
     kept: dict = {}
     for match in sorted(matches, key=lambda match: -match.share):
         key = match.first, match.second, round(match.start)

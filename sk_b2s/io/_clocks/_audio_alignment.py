@@ -13,7 +13,7 @@ import numpy as np
 from scipy.signal import correlate, firwin, oaconvolve
 
 from sk_b2s.events._audio._files import read_samples
-from sk_b2s.events._stimuli import SoundArray, sound_duration, sound_name, sound_state
+from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name, stimulus_state
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import playing_sound
 from sk_b2s.io._clocks._clock_fit import WORST, check_fit, fit_clock
@@ -41,11 +41,11 @@ def _smooth(signal, rate):
 
 def _references(sound, sfreq, rate):
     """Envelopes of a sound as a channel may hold them: of what passes its rate, and of all."""
-    if isinstance(sound, SoundArray):
+    if isinstance(sound, StimulusArray):
         raise ValueError(
-            f"{sound_name(sound)!r} is an array of features; an audio channel needs the sound's file."
+            f"{stimulus_name(sound)!r} is an array of features; an audio channel needs the sound's file."
         )
-    samples, file_rate = read_samples(sound, sound_state(sound))
+    samples, file_rate = read_samples(sound, stimulus_state(sound))
     samples = samples.astype(float)
     whole = resample(np.abs(samples), file_rate, rate)
     if sfreq >= file_rate:
@@ -74,7 +74,7 @@ def _likeness(reference, signal):
     return product / np.sqrt(power * max(float(reference @ reference), 1e-300))
 
 
-def find_sound(channel, sfreq, sound, start=0.0, stop=np.inf):
+def find_stimulus(channel, sfreq, sound, start=0.0, stop=np.inf):
     """Find where a sound begins in a recorded audio channel; where it was played twice, the first time.
 
     Parameters
@@ -107,7 +107,7 @@ def find_sound(channel, sfreq, sound, start=0.0, stop=np.inf):
     return best
 
 
-def heard_at(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.0):
+def measure_onset(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.0):
     """Find stretches of a sound in a recorded audio channel.
 
     Parameters
@@ -132,7 +132,7 @@ def heard_at(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.
     """
     rate = min(RATE, float(sfreq))
     left = max(onset - search - 2, 0.0) // 1  # whole seconds before the part of the channel that is needed
-    lasts = min(duration, sound_duration(sound) - begun)
+    lasts = min(duration, stimulus_duration(sound) - begun)
     part = np.asarray(channel, float)[round(left * sfreq) : round((onset + lasts + search + 2) * sfreq)]
     if len(part) < sfreq:
         return np.empty(0), np.empty(0), np.empty(0)
@@ -277,13 +277,13 @@ def _fit_recording(sounds, recording, names, search):
     data, sfreq = raw.get_data(picks=[name])[0], float(raw.info["sfreq"])
     marks = []
     for k, row in enumerate(sounds.itertuples()):
-        s, r, alike = heard_at(data, sfreq, row.sound, row.onset, row.sound_onset, row.duration, search)
+        s, r, alike = measure_onset(data, sfreq, row.sound, row.onset, row.sound_onset, row.duration, search)
         marks.append((np.full(len(s), k), s, r, alike))
     which, s, r, alike = (np.concatenate(parts) for parts in zip(*marks, strict=True))
     onset, begun = (sounds[name].to_numpy(float) for name in ("onset", "sound_onset"))
     lasts = np.minimum(CHUNK, sounds["duration"].to_numpy(float))
     sure = alike >= _enough(lasts)[which]
-    if len(np.unique(which[sure])) < FEW:  # what is found by chance is not moved as its neighbours are
+    if len(np.unique(which[sure])) < FEW:  # what is found by chance is not moved as its neighbors are
         moved = r - onset[which] - (s - begun[which])
         alike_enough = alike >= ALIKE
         common = np.median(moved[alike_enough]) if alike_enough.any() else 0.0
@@ -305,7 +305,7 @@ def _fit_recording(sounds, recording, names, search):
         unlike = [k for k in lost if lasts[k] >= HOP and alike[which == k].max(initial=0) < typical / 2]
         if len(found) < FEW or np.median(abs(moved - np.median(moved))) > WORST or unlike:
             _refuse_lost(sounds.iloc[unlike or lost], name, search)
-        names = ", ".join(dict.fromkeys(map(sound_name, sounds["sound"].iloc[lost[:8]])))
+        names = ", ".join(dict.fromkeys(map(stimulus_name, sounds["sound"].iloc[lost[:8]])))
         warnings.warn(
             f"{name}: {len(lost)} of {len(sounds)} sounds are too short or soft to be found, or are others than the "
             f"table says: {names}. They were moved by {np.median(moved) * 1e3:+.0f} ms, as the {len(found)} that were "
@@ -322,7 +322,7 @@ def _fit_recording(sounds, recording, names, search):
 def _refuse_lost(lost, name, search):
     first = lost.iloc[0]
     raise ValueError(
-        f"{name}: the sound {sound_name(first['sound'])!r} is not heard within {search:g} s of {first['onset']:.2f} s "
+        f"{name}: the sound {stimulus_name(first['sound'])!r} is not heard within {search:g} s of {first['onset']:.2f} s "
         f"({len(lost)} such sounds). Is it another sound, too short or soft, a channel of something else, or an onset "
         f"that is off by more (search=...)?"
     )

@@ -20,7 +20,7 @@ STRAY = 0.06  # s off the straight line, and 6 times the median distance, beyond
 FEW = 3  # marks more than unknowns, without which nothing is looked for
 
 
-class Bend(NamedTuple):
+class ClockBreak(NamedTuple):
     """A place where the relation between two clocks changes.
 
     Attributes
@@ -37,7 +37,7 @@ class Bend(NamedTuple):
     size: float
 
 
-def find_bends(which, in_sound, in_recording, line, resolution=0.0, overlap=1):
+def find_clock_breaks(which, in_sound, in_recording, line, resolution=0.0, overlap=1):
     r"""Find where marks leave a straight line together.
 
     The model is :math:`r = o_k + (1 + d) s + \sum_i a_i (r - t_i)_+ + \sum_j b_j [r > t_j, k = k_j]`: one slope for
@@ -60,7 +60,7 @@ def find_bends(which, in_sound, in_recording, line, resolution=0.0, overlap=1):
 
     Returns
     -------
-    bends : tuple of Bend
+    bends : tuple of ClockBreak
         In order of time, empty if the line is straight.
     worst : float
         Largest distance of the bent line from the straight one at the marks, in seconds.
@@ -87,7 +87,9 @@ def find_bends(which, in_sound, in_recording, line, resolution=0.0, overlap=1):
     if not chosen or worst < least:
         return (), 0.0
     sizes = search.solve(chosen)[-len(chosen) :]
-    return tuple(sorted(Bend(*terms[i], float(size)) for i, size in zip(chosen, sizes, strict=True))), worst
+    return tuple(
+        sorted(ClockBreak(*terms[i], float(size)) for i, size in zip(chosen, sizes, strict=True))
+    ), worst
 
 
 def _thinned(which, s, r, line):
@@ -200,12 +202,12 @@ class _Search:
                 yield tuple(int(among[j]) for j in np.unravel_index(i, gain.shape))
 
 
-def describe_bends(bends):
+def format_clock_breaks(bends):
     """Write where a clock bends, and how much.
 
     Parameters
     ----------
-    bends : sequence of Bend
+    bends : sequence of ClockBreak
 
     Returns
     -------
@@ -213,7 +215,7 @@ def describe_bends(bends):
 
     Examples
     --------
-    >>> describe_bends([Bend(188.0, "rate", 600e-6), Bend(428.0, "jump", -0.02)])
+    >>> format_clock_breaks([ClockBreak(188.0, "rate", 600e-6), ClockBreak(428.0, "jump", -0.02)])
     'at 188.0 s its rate changes by +600 ppm, at 428.0 s it jumps by -20.0 ms'
     """
     return ", ".join(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sk_b2s._utils._units import guess_factor
-from sk_b2s.io._clocks._change_points import describe_bends, find_bends
+from sk_b2s.io._clocks._change_points import find_clock_breaks, format_clock_breaks
 
 WORST = 0.020  # s of residual above which times are refused
 USUAL = 100e-6  # drift above which two clocks are seldom apart
@@ -35,8 +35,8 @@ class ClockFit(NamedTuple):
         Marks that count.
     drift_error : float
         Standard error of ``drift``. Where the residual is NaN, that of marks with a jitter of 1 ms.
-    bends : tuple of Bend
-        Where the marks leave the line together, see :func:`~sk_b2s.io._clocks._change_points.find_bends`.
+    bends : tuple of ClockBreak
+        Where the marks leave the line together, see :func:`~sk_b2s.io._clocks._change_points.find_clock_breaks`.
     worst : float
         Largest distance of the bent line from the straight one, in seconds; 0 without bends.
     n_false : int
@@ -56,7 +56,7 @@ class ClockFit(NamedTuple):
 def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     r"""Fit one drift and the onset of each sound, whatever a minority of marks says.
 
-    First :math:`o_k` and :math:`d` minimise :math:`\sum_i |r_i - o_{k_i} - (1 + d) s_i|`, then the
+    First :math:`o_k` and :math:`d` minimize :math:`\sum_i |r_i - o_{k_i} - (1 + d) s_i|`, then the
     sum of squares over the marks within 3 robust standard deviations (2 ms or ``resolution`` at least) of that line.
 
     Parameters
@@ -102,7 +102,7 @@ def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     mean_s = np.bincount(which[used], s[used], n_sounds) / np.maximum(marks, 1)
     spread = np.sqrt(((s - mean_s[which])[used] ** 2).sum())
     noise = max(JITTER, resolution) if np.isnan(residual) else residual
-    bends, worst = find_bends(which, s, r, onsets[which] + (1 + drift) * s, resolution, overlap)
+    bends, worst = find_clock_breaks(which, s, r, onsets[which] + (1 + drift) * s, resolution, overlap)
     off = np.abs(r - s - onsets[which] - drift * s)
     n_false = np.count_nonzero(off > max(FALSE, 5 * 1.4826 * float(np.median(off))))
     return ClockFit(
@@ -160,7 +160,7 @@ def check_fit(fit, name):
         10 ms.
     """
     off, n_marks = np.count_nonzero(~fit.used), len(fit.used)
-    bends = describe_bends(fit.bends)
+    bends = format_clock_breaks(fit.bends)
     if fit.residual > WORST or off > n_marks / 3:
         raise ValueError(
             f"{name}: the marks of its sounds are {fit.residual * 1e3:.1f} ms off a straight line (r.m.s.; {off} of "

@@ -8,7 +8,7 @@ from numbers import Real
 import numpy as np
 
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._stimuli import sound_name
+from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.io._clocks._clock_fit import WORST, check_fit, fit_clock, follow_marks
 from sk_b2s.io._textgrid import textgrid_events
 
@@ -88,7 +88,7 @@ def _say_moved(sounds, moved, name):
         first = int(np.argmax(far))
         warnings.warn(
             f"{name}: the first trigger of {far.sum()} of {len(moved)} sounds is not where the others put it, that of "
-            f"{sound_name(sounds.iloc[first])!r} by {moved[first]:+.3f} s. Onsets follow the others. Check which of "
+            f"{stimulus_name(sounds.iloc[first])!r} by {moved[first]:+.3f} s. Onsets follow the others. Check which of "
             f"them comes with the sound.",
             stacklevel=4,
         )
@@ -96,7 +96,7 @@ def _say_moved(sounds, moved, name):
 
 def _say_lost(sounds, n_expected, n_found, name):
     """Warn of sync triggers that are not where they are expected."""
-    empty = [sound_name(sound) for sound in sounds[(n_expected > 0) & (n_found == 0)]]
+    empty = [stimulus_name(sound) for sound in sounds[(n_expected > 0) & (n_found == 0)]]
     n_lost = (n_expected - n_found).sum()
     if empty or n_lost > max(1, LOST * n_expected.sum()):
         names = f", none in {', '.join(map(repr, empty[:5]))}{', ...' * (len(empty) > 5)}" if empty else ""
@@ -115,7 +115,7 @@ def _expected(key, when, row, textgrids, tiers):
     if isinstance(when, str) and when == "word":
         if row.sound not in textgrids:
             raise ValueError(
-                f"sync={{{key!r}: 'word'}}: {sound_name(row.sound)!r} has no TextGrid to tell its words."
+                f"sync={{{key!r}: 'word'}}: {stimulus_name(row.sound)!r} has no TextGrid to tell its words."
             )
         words = textgrid_events(textgrids[row.sound], tiers)
         times = words.loc[words["type"] == "word", "sound_onset"].to_numpy()

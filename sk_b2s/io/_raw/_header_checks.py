@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from sk_b2s.io._file_parts import Explained, parts_of
+from sk_b2s.io._file_parts import RecordingFormatError, parts_of
 
 BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 LINE = r"^[ \t]*{name}[ \t]*=[ \t]*(\S+)"
@@ -35,7 +35,9 @@ def check_header(path):
     path = Path(path)
     ending = path.suffix.lower()
     if ending in (".eeg", ".vmrk", ".dat") and (header := path.with_suffix(".vhdr")).is_file():
-        raise Explained(f"recording {str(path)!r} is a part of {header.name!r}: give that file, the header.")
+        raise RecordingFormatError(
+            f"recording {str(path)!r} is a part of {header.name!r}: give that file, the header."
+        )
     if ending == ".vhdr" and path.is_file():
         _check_brainvision(path)
     if ending in (".edf", ".bdf") and path.is_file():
@@ -47,7 +49,7 @@ def _check_edf(path, ending):
         first = file.read(8)
     true = {b"\xffBIOSEMI": ".bdf", b"0       ": ".edf"}.get(first, ending)
     if true != ending:
-        raise Explained(
+        raise RecordingFormatError(
             f"recording {str(path)!r} is {true[1:].upper()} by its first bytes and {ending[1:].upper()} by its name, "
             f"and the two have samples of another size. Rename it to {path.with_suffix(true).name!r}."
         )
@@ -57,7 +59,7 @@ def _check_brainvision(path):
     text = _text_of(path)
     said, names = _value(text, "NumberOfChannels"), _channels(text)
     if said.isdigit() and names and int(said) != len(names):
-        raise Explained(
+        raise RecordingFormatError(
             f"recording {str(path)!r}: its header says NumberOfChannels={said} and names {len(names)} channels. "
             f"Samples would be those of other channels: correct the header."
         )
@@ -66,7 +68,7 @@ def _check_brainvision(path):
         return
     n_bytes, width = samples.stat().st_size, BYTES.get(_value(text, "BinaryFormat").upper())
     if n_bytes == 0:
-        raise Explained(
+        raise RecordingFormatError(
             f"recording {str(path)!r}: its samples {samples.name!r} are empty (0 bytes). Copy it again."
         )
     if width and names and _value(text, "DataFormat").upper() == "BINARY" and n_bytes % (width * len(names)):

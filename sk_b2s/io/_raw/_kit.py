@@ -10,7 +10,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import code_of
-from sk_b2s.io._file_parts import Explained, check_regular
+from sk_b2s.io._file_parts import RecordingFormatError, check_regular
 
 CODE = code_of(__file__)
 KIT = (".con", ".sqd")
@@ -75,12 +75,12 @@ def read_fastscan(path):
     Parameters
     ----------
     path : str or Path
-        Lines of three numbers in millimetres, and comments that begin with ``%``, whatever the file's suffix.
+        Lines of three numbers in millimeters, and comments that begin with ``%``, whatever the file's suffix.
 
     Returns
     -------
     points : ndarray of shape (n_points, 3)
-        In metres.
+        In meters.
 
     Raises
     ------
@@ -96,10 +96,10 @@ def read_fastscan(path):
         try:
             x, y, z = map(float, fields)
         except ValueError as error:
-            raise Explained(
+            raise RecordingFormatError(
                 f"{str(path)!r}, line {number}: expected the three coordinates of a point in mm, got {line.strip()!r}."
             ) from error
         points.append((x, y, z))
     if not points:
-        raise Explained(f"{str(path)!r} holds no points; is it a FastSCAN text file?")
+        raise RecordingFormatError(f"{str(path)!r} holds no points; is it a FastSCAN text file?")
     return np.array(points) / 1000

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat, whosmat
 
 from sk_b2s._utils._caching import code_of
-from sk_b2s.io._file_parts import Explained
+from sk_b2s.io._file_parts import RecordingFormatError
 from sk_b2s.io._sensors import NOT_EEG
 
 CODE = code_of(__file__)
@@ -20,7 +20,7 @@ UNITS = {
     "ft/cm": 1e-13,
 }  # fmt: skip
 MAGNETIC = re.compile(r"M[LRZ][CFOPT]\d\d(-\d+)?$|MEG ?\d{3,4}$")
-METRES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
+METERS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
 FIELDTRIP_TYPES = {
     "eeg": "eeg", "eog": "eog", "ecg": "ecg", "emg": "emg", "trigger": "stim", "megmag": "mag", "meggrad": "mag",
     "megaxial": "mag", "megplanar": "grad", "refmag": "ref_meg", "refgrad": "ref_meg",
@@ -37,7 +37,7 @@ def _variables(path):
     try:
         return {name for name, _, _ in whosmat(path)}
     except NotImplementedError as error:
-        raise Explained(
+        raise RecordingFormatError(
             f"recording {str(path)!r} is a MATLAB file of version 7.3, which is not read; save it by save(..., '-v7') "
             f"or as FIF by FieldTrip's fieldtrip2fiff."
         ) from error
@@ -65,14 +65,14 @@ def read_broderick(path):
     held = loadmat(path, variable_names=["eegData", "mastoids", "fs"])
     montage = mne.channels.make_standard_montage("biosemi128")
     if missing := {"eegData", "fs"} - set(held):
-        raise Explained(f"recording {str(path)!r} lacks the variables {sorted(missing)}.")
+        raise RecordingFormatError(f"recording {str(path)!r} lacks the variables {sorted(missing)}.")
     data = np.asarray(held["eegData"], float).T
     if len(data) != len(montage.ch_names):
-        raise Explained(
+        raise RecordingFormatError(
             f"recording {str(path)!r}: eegData must be (n_times, 128), got {held['eegData'].shape}."
         )
     if 0 < (spread := float(np.median(data.std(axis=1)))) < FAINT:
-        raise Explained(
+        raise RecordingFormatError(
             f"recording {str(path)!r}: eegData is to be in microvolts, but its channels vary by {spread:.1g}; if that "
             f"is volt, save it multiplied by 1e6."
         )
@@ -109,7 +109,7 @@ def read_fieldtrip(path):
     held = loadmat(path, squeeze_me=True, simplify_cells=True)
     found = [value for value in held.values() if isinstance(value, dict) and {"label", "trial"} <= set(value)]
     if len(found) != 1:
-        raise Explained(
+        raise RecordingFormatError(
             f"recording {str(path)!r} must hold one FieldTrip struct with 'label' and 'trial', or 'eegData' and 'fs'; "
             f"it holds {sorted(name for name in held if not name.startswith('__'))}."
         )
@@ -119,7 +119,7 @@ def read_fieldtrip(path):
     data = _one_piece(struct, len(names), path)
     sfreq = struct.get("fsample", header.get("Fs"))
     if sfreq is None:
-        raise Explained(f"recording {str(path)!r} has no rate: neither 'fsample' nor 'hdr.Fs'.")
+        raise RecordingFormatError(f"recording {str(path)!r} has no rate: neither 'fsample' nor 'hdr.Fs'.")
     magnetic = _labels_of(struct.get("grad") or header.get("grad"))
     kinds = [
         _type_of(name, kind, magnetic)
@@ -149,7 +149,7 @@ def _one_piece(struct, n_channels, path):
     if len(trials) > 1:
         info = np.atleast_2d(struct.get("sampleinfo", np.empty((0, 2))))
         if len(info) != len(trials) or (info[1:, 0] != info[:-1, 1] + 1).any():
-            raise Explained(
+            raise RecordingFormatError(
                 f"recording {str(path)!r} holds {len(trials)} trials with gaps between them; continuous recordings are "
                 f"cut here, so save the data before ft_definetrial, or hand over mne.Epochs or an array of windows."
             )
@@ -187,7 +187,7 @@ def _scale_of(unit, kind, path):
     try:
         return UNITS[str(unit).lower()]
     except KeyError as error:
-        raise Explained(
+        raise RecordingFormatError(
             f"recording {str(path)!r}: unit {str(unit)!r} is none of {', '.join(UNITS)}."
         ) from error
 
@@ -198,11 +198,11 @@ def _place(raw, struct, header):
         sensors = struct.get(field) or header.get(field)
         if not isinstance(sensors, dict) or "label" not in sensors:
             continue
-        metres = METRES.get(str(sensors.get("unit", "m")), 1.0)
+        meters = METERS.get(str(sensors.get("unit", "m")), 1.0)
         places = sensors.get("chanpos", sensors.get("elecpos", sensors.get("pnt")))
         for name, place in zip(sensors["label"], np.atleast_2d(places), strict=False):
             if str(name) in raw.ch_names:
-                raw.info["chs"][raw.ch_names.index(str(name))]["loc"][:3] = metres * place
+                raw.info["chs"][raw.ch_names.index(str(name))]["loc"][:3] = meters * place
         return
     electrodes = [
         name for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True) if kind == "eeg"

@@ -11,7 +11,13 @@ import numpy as np
 
 from sk_b2s._utils._caching import code_of
 from sk_b2s.io._file_parts import CODE as PARTS
-from sk_b2s.io._file_parts import Explained, check_content, check_parts, check_regular, describe_size
+from sk_b2s.io._file_parts import (
+    RecordingFormatError,
+    check_content,
+    check_parts,
+    check_regular,
+    describe_size,
+)
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
 from sk_b2s.io._raw._binary_headers import previous_fif, record_times
 from sk_b2s.io._raw._header_checks import check_header, hint_of_header
@@ -79,7 +85,7 @@ def read_raw(path):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             raw = READERS.get(path.suffix.lower(), _read_any)(path)
-    except Explained:
+    except RecordingFormatError:
         raise
     except Exception as error:  # readers fail on broken bytes in every possible way
         raise _explained(path, error) from error
@@ -137,14 +143,14 @@ def refuse_4d(path):
     """
     path = Path(path)
     if path.is_dir() and path.suffix == "":
-        raise Explained(
+        raise RecordingFormatError(
             f"recording {str(path)!r} is a folder without an ending, as of 4D Neuroimaging (BTi), which is not read. "
             f"Make a FIF of it: mne.io.read_raw_bti('{path.name}/c,rfDC', '{path.name}/config', '{path.name}/hs_file')"
             f".save('{path.name}.fif')."
         )
 
 
-def say_truncated(raw, error):
+def raise_truncated(raw, error):
     """Turn what a reader raised among the samples into an error that names the file."""
     files = getattr(raw, "filenames", None)
     path = Path(files[0]) if files and files[0] else None

@@ -14,7 +14,7 @@ from sk_b2s.io._sensors import HEAD_CENTRE, NOT_EEG, name_of, sensor_positions
 
 CODE = code_of(__file__)
 ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
-HEAD_POINTS = (3, 4)  # FIFF's numbers for digitised electrodes and extra points
+HEAD_POINTS = (3, 4)  # FIFF's numbers for digitized electrodes and extra points
 PAD = 0.1  # share of a recording that may be such a stretch at its beginning and at its end
 
 

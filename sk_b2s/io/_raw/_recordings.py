@@ -16,7 +16,7 @@ from sk_b2s.io._raw._gaps import CODE as GAPS
 from sk_b2s.io._raw._gaps import Gap, gaps_of, mark_gaps, recording_type
 from sk_b2s.io._raw._identity import recording_state
 from sk_b2s.io._raw._open import CODE as FORMATS
-from sk_b2s.io._raw._open import read_raw, say_truncated
+from sk_b2s.io._raw._open import raise_truncated, read_raw
 from sk_b2s.io._raw._processing import CODE as PROCESSING
 from sk_b2s.io._raw._processing import (
     PAD,
@@ -281,7 +281,7 @@ def _samples(raw, names):
     try:
         return raw.get_data(picks=names, verbose="ERROR")
     except (ValueError, OSError, RuntimeError) as error:
-        raise say_truncated(raw, error) from error
+        raise raise_truncated(raw, error) from error
 
 
 def _check_finite(data, raw, names):

@@ -7,11 +7,11 @@ import pytest
 from scipy.fft import rfft, rfftfreq
 
 from sk_b2s import check_events, make_segments
-from sk_b2s.datasets import ListenerTruth, load_speech, make_listening, oracle_scores
-from sk_b2s.datasets.simulated._artifacts import ADDED, ARTEFACTS, USUAL, attention_walk, check_artefacts
+from sk_b2s.datasets import SubjectTruth, load_speech, make_listening, oracle_scores
+from sk_b2s.datasets.simulated._artifacts import ADDED, ARTIFACTS, USUAL, attention_walk, check_artifacts
 from sk_b2s.datasets.simulated._experiment import VERSION
 from sk_b2s.datasets.simulated._head import HEAD_RADIUS, move
-from sk_b2s.datasets.simulated._oracle import see, weigh
+from sk_b2s.datasets.simulated._oracle import project_recording, weight_sources
 from sk_b2s.datasets.simulated._recording import _as_it_happens
 from sk_b2s.metrics._ranking import ranks
 
@@ -20,11 +20,11 @@ SMALL = {"n_subjects": 1, "minutes": 2, "n_channels": 16}
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory):
-    """Make one listener with some artefacts: the data of the recordings, their truth, and the events."""
-    root = tmp_path_factory.mktemp("artefacts")
+    """Make one listener with some artifacts: the data of the recordings, their truth, and the events."""
+    root = tmp_path_factory.mktemp("artifacts")
 
-    def make(artefacts, **changes):
-        events, truth = make_listening(**(SMALL | changes), artefacts=artefacts, root=root, return_truth=True)
+    def make(artifacts, **changes):
+        events, truth = make_listening(**(SMALL | changes), artifacts=artifacts, root=root, return_truth=True)
         data = {
             path: mne.io.read_raw(path, verbose="ERROR").get_data() for path in events["recording"].unique()
         }
@@ -42,18 +42,18 @@ def only(found):
 
 @pytest.mark.parametrize("name", ADDED)
 @pytest.mark.parametrize("modality", ["meg", "eeg"])
-def test_an_added_artefact_is_all_that_changes(make, name, modality):
+def test_an_added_artifact_is_all_that_changes(make, name, modality):
     clean, _ = only(make(False, modality=modality))
     spoilt, truth = only(make([name], modality=modality))
     tolerance = 1e-4 * clean.std() + 1e-6 * np.abs(spoilt).max()  # the files are float32
-    np.testing.assert_allclose(spoilt - clean, truth.artefacts(), atol=tolerance)
+    np.testing.assert_allclose(spoilt - clean, truth.artifacts(), atol=tolerance)
     if name not in ("jumps", "bursts"):  # which two minutes need not have
-        assert np.abs(truth.artefacts()).max() > 0.1 * clean.std()
+        assert np.abs(truth.artifacts()).max() > 0.1 * clean.std()
 
 
 def test_blinks_are_frontal_and_as_frequent_and_high_as_said(make):
     _, truth = only(make(["blinks"], modality="eeg"))
-    course = truth.artefacts()
+    course = truth.artifacts()
     front = np.argmax(np.abs(course).max(axis=1))
     assert truth.bench.directions[front, 1] > 0.7  # y is to the front
     peaks = np.abs(course[front])
@@ -65,7 +65,7 @@ def test_blinks_are_frontal_and_as_frequent_and_high_as_said(make):
 @pytest.mark.parametrize(("name", "touched"), [("jumps", 1), ("bursts", 16)])
 def test_jumps_are_one_channels_and_bursts_everybodys(make, name, touched):
     _, truth = only(make([name], minutes=10))
-    course = np.abs(truth.artefacts())
+    course = np.abs(truth.artifacts())
     assert 0.0005 < np.mean((course > 0).any(axis=0)) < 0.03
     first = np.flatnonzero((course > 0).any(axis=0))[3]
     assert np.count_nonzero(course[:, first]) == touched
@@ -75,7 +75,7 @@ def test_jumps_are_one_channels_and_bursts_everybodys(make, name, touched):
 def test_line_noise_is_at_fifty_hertz_and_drift_is_slow(make):
     for name, band in (("line", (49.5, 50.5)), ("drift", (0, 0.2))):
         _, truth = only(make([name]))
-        power = np.abs(rfft(truth.artefacts()[0])) ** 2
+        power = np.abs(rfft(truth.artifacts()[0])) ** 2
         frequency = rfftfreq(truth.sources.shape[1], 1 / 128)
         kept = (frequency >= band[0]) & (frequency <= band[1])
         assert power[kept].sum() > 0.9 * power.sum(), name
@@ -83,7 +83,7 @@ def test_line_noise_is_at_fifty_hertz_and_drift_is_slow(make):
 
 def test_earphones_leak_the_envelope_without_delay(make):
     data, truth = only(make(["earphones"]))
-    leak = truth.artefacts()
+    leak = truth.artifacts()
     ear = np.argmax(leak.std(axis=1))
     assert abs(truth.bench.directions[ear, 0]) > 0.7  # at one side
     lags = range(-20, 21)
@@ -198,16 +198,16 @@ def test_runs_have_a_voice_and_sessions_repeat_all(make):
     assert events.groupby("recording")["onset"].apply(lambda o: o.is_monotonic_increasing).all()
 
 
-def test_names_of_artefacts():
-    assert check_artefacts(True) == list(USUAL)
-    assert check_artefacts(False) == []
-    assert check_artefacts("line") == ["line"]
-    assert check_artefacts(["line", "blinks"]) == ["blinks", "line"]
-    assert set(ADDED) < set(ARTEFACTS)
-    with pytest.raises(ValueError, match=r"artefacts must be True, False or names out of .* got 'blink'"):
-        check_artefacts(["blink"])
+def test_names_of_artifacts():
+    assert check_artifacts(True) == list(USUAL)
+    assert check_artifacts(False) == []
+    assert check_artifacts("line") == ["line"]
+    assert check_artifacts(["line", "blinks"]) == ["blinks", "line"]
+    assert set(ADDED) < set(ARTIFACTS)
+    with pytest.raises(ValueError, match=r"artifacts must be True, False or names out of .* got 'blink'"):
+        check_artifacts(["blink"])
     with pytest.raises(ValueError, match="got None"):
-        check_artefacts(None)
+        check_artifacts(None)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_names_of_artefacts():
     [
         ({"sessions": 0}, "sessions must be an integer above 0; got 0"),
         ({"runs": 9}, "runs must be an integer from 1 to 2, the sounds there are in minutes=2; got 9"),
-        ({"artefacts": "ignored", "minutes": 1}, "an ignored talker needs sounds in two voices"),
+        ({"artifacts": "ignored", "minutes": 1}, "an ignored talker needs sounds in two voices"),
     ],
 )
 def test_errors_name_the_parameter(tmp_path, wrong, message):
@@ -232,8 +232,8 @@ def test_whitening_is_that_of_the_covariance_at_each_frequency(make, modality):
     data, truth = only(make(False, modality=modality))
     data = data[:, :12800].astype(np.float32)
     sources = truth.expected[:, 2560:15360]
-    seen = see(data, truth.patterns, truth.noise, 128.0)
-    gram = weigh(sources, truth.patterns, truth.noise, 128.0)
+    seen = project_recording(data, truth.patterns, truth.noise, 128.0)
+    gram = weight_sources(sources, truth.patterns, truth.noise, 128.0)
     frequency = rfftfreq(12800, 1 / 128)
     for hertz in (0.5, 3.0, 10.0, 31.0):
         bin_ = np.argmin(np.abs(frequency - hertz))
@@ -266,7 +266,7 @@ def test_the_oracle_takes_a_candidate_from_another_run(tmp_path):
 
 def test_the_oracle_says_what_it_does_not_know(make):
     _, truths, events = make(["ignored"], minutes=4)
-    truth = {"01": ListenerTruth(0.0, None, {}, {}, {}, truths)}
+    truth = {"01": SubjectTruth(0.0, None, {}, {}, {}, truths)}
     X, y = make_segments(events)
     with pytest.raises(ValueError, match="rows of stream 'ignored'.*stream='attended'"):
         oracle_scores(truth, X, y)
@@ -275,7 +275,7 @@ def test_the_oracle_says_what_it_does_not_know(make):
     with pytest.raises(ValueError, match="truth has no recording"):
         oracle_scores({}, X, y)
     other = X.assign(recording=["elsewhere.fif"] * 5 + X["recording"].tolist()[5:])
-    truth["02"] = ListenerTruth(0.0, None, {}, {}, {}, {"elsewhere.fif": None})
+    truth["02"] = SubjectTruth(0.0, None, {}, {}, {}, {"elsewhere.fif": None})
     with pytest.raises(ValueError, match="was never heard by the listener of"):
         oracle_scores(truth, other, y)
 
@@ -291,7 +291,7 @@ def test_the_simulation_of_this_version_is_frozen(make):
         data, truth = only(make(True, modality=modality))
         found[modality] = [
             data[3].std() / unit, np.median(np.abs(data)) / unit, truth.noise.sensor_sd[0] / unit,
-            np.abs(truth.patterns[0]).max() / unit, truth.sources[3].std(), truth.artefacts()[5].std() / unit,
+            np.abs(truth.patterns[0]).max() / unit, truth.sources[3].std(), truth.artifacts()[5].std() / unit,
         ]  # fmt: skip
     expected = {
         "meg": [0.72473, 0.74711, 0.10501, 0.0070439, 0.77293, 1.0982],

@@ -16,7 +16,7 @@ from sk_b2s.datasets.simulated import _experiment as simulated
 from sk_b2s.datasets.simulated import _head as head
 from sk_b2s.datasets.simulated import _sources as listener_module
 
-TINY = {"n_subjects": 2, "minutes": 1, "n_channels": 16, "artefacts": False}
+TINY = {"n_subjects": 2, "minutes": 1, "n_channels": 16, "artifacts": False}
 
 
 @pytest.fixture(scope="module")

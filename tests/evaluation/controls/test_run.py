@@ -21,21 +21,28 @@ from sk_b2s import (
     FeatureScaler,
     LeaveOneSubjectOut,
     MelSpectrogram,
+    PrecomputedFeatures,
     RidgeDecoder,
-    SoundArray,
     SpeechActivity,
+    StimulusArray,
     StimulusKFold,
-    StoredFeatures,
-    SurrogateBrain,
+    SurrogateRecordings,
     Windows,
+    circular_shift_test,
     retrieval_scores,
     retrieve,
     run_controls,
-    shift_test,
 )
-from sk_b2s.evaluation._controls._inputs import clear_of_brain, shift_pairs, with_noise, with_speech
+from sk_b2s.evaluation._controls._inputs import exclude_shared_samples, shift_pairs, with_noise, with_speech
 from sk_b2s.evaluation._controls._run import CONTROLS
-from sk_b2s.evaluation._controls._verdicts import ALARM, LEAKS, Outcome, dealt_scores, pooled_row, verdicts
+from sk_b2s.evaluation._controls._verdicts import (
+    ALARM,
+    LEAKS,
+    ControlOutcome,
+    permuted_label_scores,
+    pooled_row,
+    verdicts,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 
@@ -75,7 +82,7 @@ def test_an_offset_of_each_recording_is_a_fingerprint_too():
     offsets = np.random.default_rng(5).standard_normal((len(X.signals), X.shape[1])).astype(np.float32)
     voices = offsets[:, :4]
     X = X._replace(signals=[signal + offset for signal, offset in zip(X.signals, offsets, strict=True)])
-    sounds = {s: SoundArray(s.data + v, SFREQ) for s, v in zip(pd.unique(y["sound"]), voices, strict=True)}
+    sounds = {s: StimulusArray(s.data + v, SFREQ) for s, v in zip(pd.unique(y["sound"]), voices, strict=True)}
     y = y.assign(sound=y["sound"].map(sounds))
     table = run_controls(ridge(), X, y, cv=StimulusKFold(3), controls=LEAKS, n_shifts=200)
     assert list(table["verdict"]) == ["LEAK", "at chance", "LEAK"]
@@ -203,7 +210,7 @@ def test_shifted_pairs_keep_no_sound_of_their_own():
     assert (abs(onset[order] - onset) >= 10).all()
     place = y["sound_onset"].to_numpy()
     assert (abs(place[order] - place) >= 10).all()
-    assert (np.diff(order[:60]) % 60 == 1).all()  # circular: neighbours stay neighbours
+    assert (np.diff(order[:60]) % 60 == 1).all()  # circular: neighbors stay neighbors
     assert not (order == shift_pairs(X.rows, y, random_state=4)).all()
 
 
@@ -229,8 +236,12 @@ def test_answers_of_people_with_equal_names_have_the_null_of_unequal_ones():
         for name in (who.to_numpy() + "'s", "run 1")
     )
     np.testing.assert_array_equal(one.null(n_shifts=50), other.null(n_shifts=50))
-    pd.testing.assert_series_equal(shift_test(one, n_shifts=50), shift_test(other, n_shifts=50))
-    pd.testing.assert_series_equal(shift_test(one, n_shifts=5000), shift_test(other, n_shifts=5000))
+    pd.testing.assert_series_equal(
+        circular_shift_test(one, n_shifts=50), circular_shift_test(other, n_shifts=50)
+    )
+    pd.testing.assert_series_equal(
+        circular_shift_test(one, n_shifts=5000), circular_shift_test(other, n_shifts=5000)
+    )
 
 
 def test_a_recording_that_cannot_be_shifted_is_named():
@@ -243,9 +254,9 @@ def test_training_windows_beside_the_brain_of_a_test_window_are_dropped():
     rows = pd.DataFrame({
         "recording": ["a"] * 4 + ["b"], "onset": [0.0, 3.9, 4.0, 20.0, 0.0], "duration": 3.0,
     })  # fmt: skip
-    kept = clear_of_brain(rows, np.array([1, 2, 3, 4]), np.array([0]), guard=1.0)
+    kept = exclude_shared_samples(rows, np.array([1, 2, 3, 4]), np.array([0]), guard=1.0)
     assert kept.tolist() == [2, 3, 4]
-    assert clear_of_brain(rows, np.array([0, 1, 4]), np.array([2, 3])).tolist() == [0, 4]
+    assert exclude_shared_samples(rows, np.array([0, 1, 4]), np.array([2, 3])).tolist() == [0, 4]
 
 
 def test_shifted_pairing_keeps_sound_and_brain_apart():
@@ -261,7 +272,7 @@ def test_shifted_pairing_keeps_sound_and_brain_apart():
             seen["test"] = X.rows, y
             return super()._compare(X, y, stacklevel)
 
-    spy = Spy(speech=StoredFeatures(), lags=(0, 0), k=3)
+    spy = Spy(speech=PrecomputedFeatures(), lags=(0, 0), k=3)
     table = run_controls(spy, X, y, cv=StimulusKFold(3), controls=["shifted pairing"], n_shifts=20)
     (brain, heard), (test_brain, test_heard) = seen["train"], seen["test"]
     assert not set(heard["block"]) & set(test_heard["block"])
@@ -277,7 +288,7 @@ def test_shifted_pairing_keeps_sound_and_brain_apart():
 
 
 def test_the_noise_stands_right_after_the_epocher(tiny_pipeline):
-    pipe, noise = tiny_pipeline(), SurrogateBrain()
+    pipe, noise = tiny_pipeline(), SurrogateRecordings()
     expected = ["epochs", "surrogate_brain", "scale", "encoder"]
     assert list(with_noise(pipe, noise).named_steps) == expected
     search = with_noise(GridSearchCV(pipe, {"encoder__lr": [1e-3]}), noise)
@@ -314,7 +325,7 @@ def outcome_of(across, null):
          "null": 10 * null[i], "relative": np.full(10, 0.3), "n_candidates": 60}
         for i, name in enumerate(names)
     ]  # fmt: skip
-    return [Outcome(records, [(names, across)], 0)]
+    return [ControlOutcome(records, [(names, across)], 0)]
 
 
 def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings():
@@ -375,7 +386,7 @@ def test_recordings_without_a_fingerprint_are_marked_as_often_as_said(n_recordin
         if kind == "one label":
             across = 0.1 * across
             across[np.arange(n_recordings), rng.integers(0, n_recordings, n_recordings)] += 5
-        dealt = dealt_scores([Outcome([], [(names, across)], 0)], weight, rng)
+        dealt = permuted_label_scores([ControlOutcome([], [(names, across)], 0)], weight, rng)
         marks += np.mean(dealt >= dealt[0] - 1e-9) <= ALARM + 1e-9
     assert marks <= 18  # 8 of 1000 are expected; 19 or more come about once in a thousand
 
@@ -403,7 +414,7 @@ def test_speech_activity_finds_the_pauses(tmp_path):
     assert set(np.unique(mask)) == {0, 1}
     assert abs(mask - expected).sum() <= 4  # one frame at each edge
     with pytest.raises(ValueError, match="SpeechActivity needs audio files"):
-        SpeechActivity().fit_transform(y.assign(sound=[SoundArray(np.zeros((200, 1)), 50)]))
+        SpeechActivity().fit_transform(y.assign(sound=[StimulusArray(np.zeros((200, 1)), 50)]))
 
 
 def test_equal_pauses_cannot_be_told_apart(listening, monkeypatch):
@@ -432,7 +443,7 @@ def test_the_oracle_is_asked_before_anything_is_fitted_and_sees_tables():
         assert isinstance(y, pd.DataFrame)
         raise ValueError("no truth about these recordings")
 
-    features = StoredFeatures().fit_transform(y)
+    features = PrecomputedFeatures().fit_transform(y)
     heard = features._replace(rows=y)
     decoder = NeverFitted(speech=None, lags=(0, 0), k=3)
     with pytest.raises(ValueError, match="no truth about these"):
@@ -447,7 +458,7 @@ def test_the_oracle_is_asked_before_anything_is_fitted_and_sees_tables():
 
 def test_wrong_input_is_named():
     X, y = planted(0, 0.5, n_recordings=2, n=60)
-    estimator, features = ridge(k=3), np.asarray(StoredFeatures().fit_transform(y))
+    estimator, features = ridge(k=3), np.asarray(PrecomputedFeatures().fit_transform(y))
     with pytest.raises(ValueError, match="'noise' is none of"):
         run_controls(estimator, X, y, controls=["noise"])
     with pytest.raises(TypeError, match="must be a list of names"):
@@ -463,6 +474,6 @@ def test_wrong_input_is_named():
     with pytest.raises(TypeError, match="a decoder is needed.*got Ridge"):
         run_controls(Ridge(), X, y)
     with pytest.raises(ValueError, match="right after an Epocher"):
-        with_noise(make_pipeline(Power(), ridge()), SurrogateBrain())
+        with_noise(make_pipeline(Power(), ridge()), SurrogateRecordings())
     with pytest.raises(ValueError, match="within recording: 'r0' has"):
         run_controls(ridge(k=30), X, y, cv=StimulusKFold(3), controls=["within recording"])

@@ -8,14 +8,14 @@ import pytest
 import scipy.signal
 from sklearn.base import clone
 
-from sk_b2s import Epocher, RobustChannelScaler, SurrogateBrain, Windows, load, save
+from sk_b2s import Epocher, RobustChannelScaler, SurrogateRecordings, Windows, load, save
 from sk_b2s.evaluation._controls._surrogates import SURROGATES
 from sk_b2s.preprocessing._signals import Signal
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 
 
-def coloured(n_times, n_channels, seed):
+def colored(n_times, n_channels, seed):
     """Correlated channels with a 1/f spectrum and offsets, in volts."""
     rng = np.random.default_rng(seed)
     signal = np.cumsum(rng.standard_normal((n_times, n_channels)), 0) @ rng.standard_normal(
@@ -26,14 +26,14 @@ def coloured(n_times, n_channels, seed):
 
 @pytest.fixture
 def windows():
-    signals = [coloured(1001, 4, 0), coloured(800, 4, 1)]
+    signals = [colored(1001, 4, 0), colored(800, 4, 1)]
     rows = pd.DataFrame({"recording": ["a"] * 5 + ["b"] * 3, "subject": "s"})
     return Windows(signals, [0] * 5 + [1] * 3, [0, 40, 80, 120, 900, 0, 30, 700], 100, 50.0, rows=rows)
 
 
 @pytest.mark.parametrize("n_times", [1000, 1001])
 def test_phase_keeps_spectra_and_cross_spectra(n_times):
-    signal = coloured(n_times, 4, 0)
+    signal = colored(n_times, 4, 0)
     surrogate = SURROGATES["phase"](signal, 3)
     before, after = (np.fft.rfft(x.astype(float), axis=0) for x in (signal, surrogate))
     cross = [f[:, :, None] * f[:, None].conj() for f in (before, after)]
@@ -45,7 +45,7 @@ def test_phase_keeps_spectra_and_cross_spectra(n_times):
 
 @pytest.mark.parametrize("kind", SURROGATES)
 def test_nothing_is_left_of_what_happened_when(kind):
-    signal = np.diff(coloured(20_001, 3, 2), axis=0)  # white, so that chance correlations are small
+    signal = np.diff(colored(20_001, 3, 2), axis=0)  # white, so that chance correlations are small
     surrogate = SURROGATES[kind](signal, 0)
     for channel in range(3):
         correlation = scipy.signal.correlate(
@@ -55,7 +55,7 @@ def test_nothing_is_left_of_what_happened_when(kind):
 
 
 def test_white_noise_knows_nothing_of_the_recording():
-    signal = coloured(20_000, 3, 0)
+    signal = colored(20_000, 3, 0)
     signal[:, 1] = 0  # a bad channel
     surrogate = SURROGATES["white"](signal, 0)
     np.testing.assert_array_equal(surrogate, SURROGATES["white"](np.ones_like(signal), 0))
@@ -67,12 +67,12 @@ def test_white_noise_knows_nothing_of_the_recording():
 
 @pytest.mark.parametrize("kind", SURROGATES)
 def test_any_subset_of_rows_sees_the_same_noise(windows, kind):
-    surrogate = SurrogateBrain(kind).fit(windows)
+    surrogate = SurrogateRecordings(kind).fit(windows)
     whole = np.asarray(surrogate.transform(windows))
     for rows in ([6, 0], [7], np.arange(5), np.array([0, 1, 0, 0, 0, 1, 0, 1], bool)):
         np.testing.assert_array_equal(np.asarray(surrogate.transform(windows[rows])), whole[rows])
     np.testing.assert_array_equal(whole[0][:, 40:], whole[1][:, :60])  # windows overlap as they did
-    again = SurrogateBrain(kind).fit(windows[5:])  # other rows in fit
+    again = SurrogateRecordings(kind).fit(windows[5:])  # other rows in fit
     np.testing.assert_array_equal(np.asarray(again.transform(windows)), whole)
 
 
@@ -80,13 +80,13 @@ def test_any_subset_of_rows_sees_the_same_noise(windows, kind):
 def test_recordings_and_seeds_differ(windows, kind):
     twin = Windows([windows.signals[0]] * 2, [0, 1], [0, 0], 100, 50.0,
                    rows=pd.DataFrame({"recording": ["a", "b"]}))  # fmt: skip
-    first, second = np.asarray(SurrogateBrain(kind).fit_transform(twin))
+    first, second = np.asarray(SurrogateRecordings(kind).fit_transform(twin))
     assert abs(first - second).max() > 1e-6
-    other = np.asarray(SurrogateBrain(kind, random_state=1).fit_transform(twin))[0]
+    other = np.asarray(SurrogateRecordings(kind, random_state=1).fit_transform(twin))[0]
     assert abs(first - other).max() > 1e-6
-    np.testing.assert_array_equal(np.asarray(SurrogateBrain(kind).fit_transform(twin))[0], first)
+    np.testing.assert_array_equal(np.asarray(SurrogateRecordings(kind).fit_transform(twin))[0], first)
     unnamed = Windows(twin.signals, twin.which, twin.start, 100, 50.0)
-    first, second = np.asarray(SurrogateBrain(kind).fit_transform(unnamed))
+    first, second = np.asarray(SurrogateRecordings(kind).fit_transform(unnamed))
     assert abs(first - second).max() > 1e-6
 
 
@@ -95,7 +95,7 @@ def test_a_copy_in_another_folder_gets_the_noise_of_the_first(windows, kind):
     def noise(*names, **columns):
         rows = pd.DataFrame({"recording": names, "subject": "s"}).assign(**columns)
         twin = Windows([windows.signals[0]] * 2, [0, 1], [0, 0], 100, 50.0, rows=rows)
-        return np.asarray(SurrogateBrain(kind).fit_transform(twin))
+        return np.asarray(SurrogateRecordings(kind).fit_transform(twin))
 
     here = noise("/here/a_eeg.fif", "/here/b_eeg.fif")
     for names in (("/there/in/a_eeg.fif", "/there/b_eeg.fif"), ("a_eeg.fif", "there/b_eeg.fif")):
@@ -113,7 +113,7 @@ def test_all_but_the_signals_stays(windows):
         positions=positions, ch_names=list("wxyz"), extent=np.array([[5, 900], [0, 700]])
     )
     scaled = RobustChannelScaler().fit_transform(windows)
-    surrogate = SurrogateBrain().fit_transform(scaled)
+    surrogate = SurrogateRecordings().fit_transform(scaled)
     assert surrogate.rows.equals(windows.rows)
     assert surrogate.steps == scaled.steps
     assert surrogate.ch_names == windows.ch_names
@@ -125,16 +125,18 @@ def test_white_noise_knows_nothing_of_what_was_done_to_the_recordings(windows):
     """A scaler divides by the scales of real recordings: 1e-13 T would clip all, and tell which is which."""
     tiny = windows._replace(signals=[signal * np.float32(1e-9) for signal in windows.signals])
     scaled = RobustChannelScaler().fit_transform(tiny).then(LastHalf())
-    noise = SurrogateBrain("white").fit_transform(scaled)
+    noise = SurrogateRecordings("white").fit_transform(scaled)
     assert noise.shape == scaled.shape == (8, 4, 50)
     assert noise.rows.equals(scaled.rows)
     values = np.asarray(noise)
     np.testing.assert_allclose(values.std((0, 2)), 1, atol=0.15)
     other = tiny._replace(signals=[tiny.signals[0] * 7, tiny.signals[1][:, ::-1]])
-    again = SurrogateBrain("white").fit_transform(RobustChannelScaler().fit_transform(other).then(LastHalf()))
+    again = SurrogateRecordings("white").fit_transform(
+        RobustChannelScaler().fit_transform(other).then(LastHalf())
+    )
     np.testing.assert_array_equal(np.asarray(again), values)
     # Phases keep the scales that the scaler was fitted on.
-    phase = np.asarray(SurrogateBrain("phase").fit_transform(scaled))
+    phase = np.asarray(SurrogateRecordings("phase").fit_transform(scaled))
     assert phase.shape == values.shape
     assert abs(phase).max() < 20
     assert 0.1 < phase.std() < 3
@@ -155,10 +157,10 @@ def test_made_when_read_held_once_and_pickled_as_a_recipe(windows):
 
     def recipe():
         calls.append(1)
-        return coloured(1001, 4, 0)
+        return colored(1001, 4, 0)
 
     lazy = Windows([Signal(recipe, (1001, 4))], [0, 0], [0, 10], 100, 50.0)
-    surrogate = SurrogateBrain().fit_transform(lazy)
+    surrogate = SurrogateRecordings().fit_transform(lazy)
     assert not calls
     first = np.asarray(surrogate)
     np.testing.assert_array_equal(np.asarray(surrogate[1:])[0], first[1])
@@ -169,7 +171,7 @@ def test_made_when_read_held_once_and_pickled_as_a_recipe(windows):
 def test_pickle_of_a_table_pipeline_holds_no_samples(listening, tmp_path):
     X, _ = listening
     windows = Epocher(sfreq=32, memory=str(tmp_path)).fit_transform(X)
-    surrogate = SurrogateBrain().fit_transform(windows)
+    surrogate = SurrogateRecordings().fit_transform(windows)
     first = np.asarray(surrogate[:3])
     assert not np.allclose(first, np.asarray(windows[:3]))
     content = pickle.dumps(surrogate)
@@ -182,35 +184,37 @@ def test_nan_channels_stay_nan(kind):
     X = np.random.default_rng(0).standard_normal((6, 3, 20))
     X[:, 1] = np.nan
     for given in (X, Windows.from_array(X)):
-        noise = np.asarray(SurrogateBrain(kind).fit_transform(given))
+        noise = np.asarray(SurrogateRecordings(kind).fit_transform(given))
         assert np.isnan(noise[:, 1]).all()
         assert np.isfinite(noise[:, [0, 2]]).all()
 
 
 def test_an_array_is_one_recording():
     X = np.random.default_rng(0).standard_normal((6, 3, 20)).astype(np.float32)
-    from_array = SurrogateBrain().fit_transform(X)
-    np.testing.assert_allclose(from_array, np.asarray(SurrogateBrain().fit_transform(Windows.from_array(X))))
+    from_array = SurrogateRecordings().fit_transform(X)
+    np.testing.assert_allclose(
+        from_array, np.asarray(SurrogateRecordings().fit_transform(Windows.from_array(X)))
+    )
     flat, noise = (np.moveaxis(x, 1, 2).reshape(-1, 3) for x in (X, from_array))
     np.testing.assert_allclose(np.cov(noise.T), np.cov(flat.T), rtol=1e-4)
 
 
 def test_clone_pickle_and_file_give_equal_noise(windows, tmp_path):
-    fitted = SurrogateBrain("white", random_state=np.random.RandomState(5)).fit(windows)
+    fitted = SurrogateRecordings("white", random_state=np.random.RandomState(5)).fit(windows)
     expected = np.asarray(fitted.transform(windows))
     np.testing.assert_array_equal(np.asarray(pickle.loads(pickle.dumps(fitted)).transform(windows)), expected)
     save(fitted, tmp_path / "noise.safetensors")
     np.testing.assert_array_equal(
         np.asarray(load(tmp_path / "noise.safetensors").transform(windows)), expected
     )
-    seeded = SurrogateBrain(random_state=3)
+    seeded = SurrogateRecordings(random_state=3)
     np.testing.assert_array_equal(
         np.asarray(clone(seeded).fit_transform(windows)), np.asarray(seeded.fit_transform(windows))
     )
 
 
 def test_wrong_parameters_and_channels_are_named(windows):
-    with pytest.raises(ValueError, match="'kind' parameter of SurrogateBrain must be a str among"):
-        SurrogateBrain("pink").fit(windows)
-    with pytest.raises(ValueError, match="X has 4 channels, but SurrogateBrain was fitted on 2"):
-        SurrogateBrain().fit(np.zeros((3, 2, 10))).transform(windows)
+    with pytest.raises(ValueError, match="'kind' parameter of SurrogateRecordings must be a str among"):
+        SurrogateRecordings("pink").fit(windows)
+    with pytest.raises(ValueError, match="X has 4 channels, but SurrogateRecordings was fitted on 2"):
+        SurrogateRecordings().fit(np.zeros((3, 2, 10))).transform(windows)

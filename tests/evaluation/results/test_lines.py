@@ -10,7 +10,7 @@ import pytest
 from helpers.decoders import FAST, ONE, people, same
 
 from sk_b2s import StimulusKFold, benchmark, read_results
-from sk_b2s._utils._json_lines import Ledger
+from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s.evaluation._results._lines import find_problem, pack_array, unpack_array
 
 
@@ -157,7 +157,7 @@ def test_what_is_no_file_is_refused_before_it_is_read(kind, done, tmp_path):
 @pytest.mark.parametrize("most", [0, 100])
 def test_a_full_disk_is_said_with_the_file(most, tmp_path):
     resource = pytest.importorskip("resource")
-    ledger, before = Ledger(tmp_path / "r.jsonl"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    ledger, before = JsonLinesFile(tmp_path / "r.jsonl"), resource.getrlimit(resource.RLIMIT_FSIZE)
     with ledger.claim("a" * 32) as claim:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
         try:

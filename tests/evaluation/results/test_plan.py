@@ -12,15 +12,15 @@ from helpers.decoders import FAST, people, ridge
 from sk_b2s import (
     LeaveOneSubjectOut,
     StimulusKFold,
-    audit,
     benchmark,
     compare_estimators,
-    methods_paragraph,
+    generate_methods_text,
     read_results,
-    summarise,
+    score_similarities,
+    summarize,
     write_report,
 )
-from sk_b2s._cli._commands import told_scores
+from sk_b2s._cli._commands import format_scores
 from sk_b2s.evaluation._results._plan import UNKNOWN, missing_of, read_plan, unite
 from sk_b2s.reporting._findings import headline, summary_rows
 
@@ -89,10 +89,10 @@ def test_a_whole_run_says_nothing(whole, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results = read_results(whole[1])
-    assert (summarise(results)["missing"] == "").all()
+    assert (summarize(results)["missing"] == "").all()
     assert not headline(summary_rows(results), results)[1].startswith("Not complete")
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
-    texts = (methods_paragraph(results), told_scores(summarise(results)), page)
+    texts = (generate_methods_text(results), format_scores(summarize(results)), page)
     assert not any("missing:" in text or "unfinished" in text or "plan unknown" in text for text in texts)
 
 
@@ -101,12 +101,14 @@ def test_a_killed_run_names_who_is_missing_everywhere(whole, tmp_path):
     path = kept(whole, tmp_path, lambda common: common["fold"] < 4)
     with pytest.warns(UserWarning, match=f"not complete. one: {said}. two: {said}. Call benchmark again"):
         results = read_results(path)
-    summary = summarise(results)
+    summary = summarize(results)
     assert set(summary["missing"]) == {said}
     assert headline(summary_rows(results), results)[1].startswith(f"Not complete: one: {said}; two: {said}. ")
-    assert f"unfinished benchmark: one: {said}; two: {said}." in methods_paragraph(results)
-    assert f"Not complete, one: {said}." in told_scores(summary).replace("\n", " ")
-    assert told_scores(summary).count("Not complete") == 2  # controls that lack the same are not listed again
+    assert f"unfinished benchmark: one: {said}; two: {said}." in generate_methods_text(results)
+    assert f"Not complete, one: {said}." in format_scores(summary).replace("\n", " ")
+    assert (
+        format_scores(summary).count("Not complete") == 2
+    )  # controls that lack the same are not listed again
     with pytest.warns(UserWarning, match=f"^{re.escape(repr(str(path)))} is not complete"):
         read_results([path])  # as the command line does
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
@@ -120,7 +122,7 @@ def test_uneven_estimators_and_controls_are_told_apart(whole, tmp_path):
     said = "surrogate of one: 3 of 4 people, 6 of 8 folds; missing: s3. no result of two."
     with pytest.warns(UserWarning, match=said):
         results = read_results(path)
-    missing = summarise(results).set_index("control")["missing"]
+    missing = summarize(results).set_index("control")["missing"]
     assert missing["decoder"] == ""
     assert missing["surrogate"].endswith("missing: s3")
     assert "no result of two" in headline(summary_rows(results), results)[1]
@@ -134,7 +136,7 @@ def test_a_failed_fold_is_missing(whole, tmp_path):
                                                           "n_windows": 30}]}  # fmt: skip
     with pytest.warns(UserWarning, match=r"7 of 8 folds; missing: fold 7 \(s3\)"):
         results = read_results(write(tmp_path / "r.jsonl", lines))
-    assert summarise(results)["n_failed"].tolist() == [1, 1]
+    assert summarize(results)["n_failed"].tolist() == [1, 1]
 
 
 def test_jobs_of_an_array_know_the_whole(study, tmp_path):
@@ -187,7 +189,7 @@ def test_estimators_of_two_plans_are_named_and_not_compared(study, tmp_path):
         compare_estimators(results)
     same = results.assign(estimator="one")
     with pytest.raises(ValueError, match="the results of 'one' are of 2 plans, which differ in folds"):
-        summarise(same)
+        summarize(same)
 
 
 def test_a_plan_that_grows_is_one(study, tmp_path):
@@ -199,7 +201,7 @@ def test_a_plan_that_grows_is_one(study, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results = read_results(path)
-    assert (summarise(results)["missing"] == "").all()
+    assert (summarize(results)["missing"] == "").all()
     grown = unite([PLAN, PLAN | {"questions": list("abcdefghi"), "work": {"ridge": {"decoder": [[1], 9]}}}])
     assert grown["work"] == {"ridge": {"decoder": [[0, 1], 9]}}
 
@@ -223,9 +225,9 @@ def test_a_file_without_its_plan_is_read_and_says_so(whole, tmp_path):
         UserWarning, match="does not have the plan of 'one', 'two', for an older version wrote it"
     ):
         results = read_results(write(tmp_path / "r.jsonl", lines))
-    assert set(summarise(results)["missing"]) == {UNKNOWN}
+    assert set(summarize(results)["missing"]) == {UNKNOWN}
     assert "does not have its plan" in headline(summary_rows(results), results)[2][-1]
-    assert "whether people or folds are missing" in methods_paragraph(results)
+    assert "whether people or folds are missing" in generate_methods_text(results)
     mixed = write(tmp_path / "m.jsonl", [*lines[:2], *lines_of(whole[1])[2:]])
     with pytest.raises(ValueError, match="written without its plan"):
         read_results(mixed)
@@ -242,17 +244,17 @@ def test_what_is_no_plan_is_unknown(plan):
 
 def test_audits_have_nothing_missing():
     table = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
-    both = pd.concat([audit(np.eye(60), table.assign(subject=who)) for who in "ab"])
-    assert (summarise(both)["missing"] == "").all()
+    both = pd.concat([score_similarities(np.eye(60), table.assign(subject=who)) for who in "ab"])
+    assert (summarize(both)["missing"] == "").all()
 
 
 def test_what_was_run_is_in_the_file(whole, tmp_path):
     results, path = whole
     read = read_results(path)
     first = read[read["estimator"] == "two"].iloc[0]
-    for word in ("RidgeDecoder", "alphas=(1.0, 100.0)", "per_subject=False", "StoredFeatures"):
+    for word in ("RidgeDecoder", "alphas=(1.0, 100.0)", "per_subject=False", "PrecomputedFeatures"):
         assert word in first["parameters"]
-    assert first["features"].startswith("StoredFeatures, FeatureScaler")
+    assert first["features"].startswith("PrecomputedFeatures, FeatureScaler")
     assert "; digest " in first["features"]
     assert first["chosen"].startswith("alpha_: 1")
     assert read.query("estimator == 'one' and fold == 0")["chosen"].iloc[0] == "alpha_: s1 1, s2 1, s3 1"

@@ -15,34 +15,34 @@ from sklearn.pipeline import make_pipeline
 
 from sk_b2s import (
     AcousticOnsets,
+    AudioTrack,
     Envelope,
     EventFeatures,
     FeatureScaler,
     LeaveOneSubjectOut,
     MelSpectrogram,
+    PrecomputedFeatures,
     RidgeDecoder,
-    SoundArray,
-    SoundIntervals,
-    SoundTrack,
     SpeechActivity,
+    StimulusArray,
+    StimulusIntervals,
     StimulusKFold,
     StimulusLeakWarning,
-    StoredFeatures,
     Windows,
     align_to_audio,
     check_alignment,
     check_events,
     check_leakage,
-    describe_leakage,
+    format_leakage,
     load,
     make_segments,
     save,
 )
 from sk_b2s.datasets.simulated._speech import SPEECH
-from sk_b2s.events._audio._copies import Copies
+from sk_b2s.events._audio._copies import StimulusCopies
 from sk_b2s.events._audio._fingerprints import find_matches, fingerprint
-from sk_b2s.events._stimuli import sound_digest, sound_duration
-from sk_b2s.io._clocks._audio_alignment import find_sound
+from sk_b2s.events._stimuli import stimulus_digest, stimulus_duration
+from sk_b2s.io._clocks._audio_alignment import find_stimulus
 
 RATE = 16000
 
@@ -76,7 +76,7 @@ def heard(sounds, subject="01", **columns):
     rows, onset = [], 2.0
     for sound in sounds:
         rows.append({"type": "sound", "onset": onset, "duration": 0.0, "sound": sound})
-        onset += sound_duration(sound) + 2
+        onset += stimulus_duration(sound) + 2
     return pd.DataFrame(rows).assign(
         subject=subject, recording=f"{subject}.fif", recording_duration=onset + 5, **columns
     )
@@ -105,7 +105,7 @@ def test_differing_tracks_are_named_and_can_be_chosen(tmp_path, talks, other, sa
         warnings.simplefilter("error")
         for choice in (0, "0", "left", 0.0):
             np.testing.assert_array_equal(envelope(path, sound_channel=choice), alone)
-        np.testing.assert_array_equal(envelope(SoundTrack(path, "left")), alone)
+        np.testing.assert_array_equal(envelope(AudioTrack(path, "left")), alone)
         np.testing.assert_array_equal(envelope(path, sound_channel="mean") if mean.any() else mean, mean)
 
 
@@ -143,18 +143,18 @@ def test_check_events_puts_tracks_in_place_of_files(tmp_path, talks, silent_warn
         checked = check_events(check_events(table))
         assert set(checked["sound"].map(str)) == {path, mono}
         rows = checked["sound"].map(str) == path
-        assert set(checked.loc[rows, "sound"]) == {SoundTrack(path, 1)}
+        assert set(checked.loc[rows, "sound"]) == {AudioTrack(path, 1)}
         assert set(checked.loc[rows, "sound_channel"]) == {1}
     both = pd.concat(
         [heard([path]).assign(stream=s, sound_channel=c) for s, c in (("attended", 1), ("ignored", 0))]
     )
     _, y = make_segments(both, anchor=1.0, stream="attended")
-    assert set(y["sound"]) == {SoundTrack(path, 1)}
-    assert set(y["ignored_sound"]) == {SoundTrack(path, 0)}
-    direct = check_events(heard([SoundTrack(path, "right"), mono]))
-    assert direct["sound"].tolist() == [SoundTrack(path, 1), mono]
+    assert set(y["sound"]) == {AudioTrack(path, 1)}
+    assert set(y["ignored_sound"]) == {AudioTrack(path, 0)}
+    direct = check_events(heard([AudioTrack(path, "right"), mono]))
+    assert direct["sound"].tolist() == [AudioTrack(path, 1), mono]
     _, y = make_segments(heard([path], sound_channel="right"), anchor=1.0)
-    assert set(y["sound"]) == {SoundTrack(path, 1)}
+    assert set(y["sound"]) == {AudioTrack(path, 1)}
     _, other = make_segments(heard([path], sound_channel=0), anchor=1.0)
     assert not set(y["segment"]) & set(other["segment"])
     assert not set(y["block"]) & set(other["block"])
@@ -171,16 +171,16 @@ def test_wrong_tracks_are_refused(tmp_path, talks, channel, message):
     with pytest.raises(ValueError, match=message):
         envelope(path, sound_channel=channel)
     with pytest.raises(ValueError, match="holds features and has no tracks"):
-        check_events(heard([SoundArray(np.arange(99.0), 10)], sound_channel=1))
+        check_events(heard([StimulusArray(np.arange(99.0), 10)], sound_channel=1))
 
 
 def test_digest_of_a_track_is_that_of_what_is_heard(tmp_path, talks):
     two, same = np.stack(talks[:2], 1), np.stack([talks[0], talks[0]], 1)
     two, same = write(tmp_path / "two.wav", two), write(tmp_path / "same.wav", same)
-    one, other = (sound_digest(SoundTrack(two, channel)) for channel in (0, 1))
-    assert len({one, other, sound_digest(two)}) == 3
-    assert sound_digest(SoundTrack(two, "mean")) == sound_digest(two)
-    assert {sound_digest(SoundTrack(same, channel)) for channel in (0, 1)} == {sound_digest(same)}
+    one, other = (stimulus_digest(AudioTrack(two, channel)) for channel in (0, 1))
+    assert len({one, other, stimulus_digest(two)}) == 3
+    assert stimulus_digest(AudioTrack(two, "mean")) == stimulus_digest(two)
+    assert {stimulus_digest(AudioTrack(same, channel)) for channel in (0, 1)} == {stimulus_digest(same)}
 
 
 def test_find_sound_hears_the_chosen_track(tmp_path, talks):
@@ -188,10 +188,10 @@ def test_find_sound_hears_the_chosen_track(tmp_path, talks):
     channel = np.r_[
         np.zeros(5 * 500), librosa.resample(talks[0], orig_sr=RATE, target_sr=500), np.zeros(1500)
     ]
-    onset, likeness = find_sound(channel, 500, SoundTrack(path, 0))
+    onset, likeness = find_stimulus(channel, 500, AudioTrack(path, 0))
     assert onset == pytest.approx(5.0, abs=0.02)
     assert likeness > 0.95
-    assert find_sound(channel, 500, SoundTrack(path, 1))[1] < 0.4
+    assert find_stimulus(channel, 500, AudioTrack(path, 1))[1] < 0.4
     raw = mne.io.RawArray(channel[None], mne.create_info(["MISC 001"], 500, "misc"), verbose="ERROR")
     raw.save(tmp_path / "01_raw.fif", verbose="ERROR")
     events = heard([path], sound_channel=0).assign(recording=str(tmp_path / "01_raw.fif"), onset=4.6)
@@ -205,7 +205,7 @@ def test_save_keeps_the_track(tmp_path, talks):
     speech = make_pipeline(Envelope(sfreq=10), FeatureScaler())
     X = np.random.default_rng(0).standard_normal((len(y), 3, 29)).astype("f4")
     save(RidgeDecoder(speech=speech, sfreq=10, alphas=(1.0,)).fit(X, y), tmp_path / "model")
-    assert set(load(tmp_path / "model").segments_["sound"]) == {SoundTrack(path, 1)}
+    assert set(load(tmp_path / "model").segments_["sound"]) == {AudioTrack(path, 1)}
 
 
 # --- nothing to hear -------------------------------------------------------------------------------
@@ -234,11 +234,11 @@ def test_noise_floors_and_pauses_do_not_warn(tmp_path, talks, silent_warnings):
 
 def test_features_without_content_are_named(tmp_path):
     one, other = (
-        SoundArray(np.ones((640, 2)), 64, "flat"),
-        SoundArray(np.arange(1300.0).reshape(650, 2), 64, "ramp"),
+        StimulusArray(np.ones((640, 2)), 64, "flat"),
+        StimulusArray(np.arange(1300.0).reshape(650, 2), 64, "ramp"),
     )
     with pytest.warns(UserWarning, match="'flat' is constant in all features"):
-        StoredFeatures().fit_transform(segments([one, other], duration=3.0))
+        PrecomputedFeatures().fit_transform(segments([one, other], duration=3.0))
     events = pd.DataFrame({"type": "word", "sound": [one], "sound_onset": 1.0, "duration": 0.2, "text": "a"})
     with pytest.warns(UserWarning, match="no word in 'ramp'"):
         EventFeatures(events, kind="word").fit_transform(segments([one, other], duration=3.0))
@@ -266,8 +266,8 @@ def test_check_alignment_names_silent_sounds(tmp_path):
     brain = rng.standard_normal((3, 64 * 100))
     raw = mne.io.RawArray(1e-6 * brain, mne.create_info(3, 64, "eeg"), verbose="ERROR")
     raw.save(tmp_path / "01_raw.fif", verbose="ERROR")
-    story = SoundArray(np.abs(rng.standard_normal(64 * 45)), 64, "story")
-    silent = SoundArray(np.zeros(64 * 40), 64, "nothing")
+    story = StimulusArray(np.abs(rng.standard_normal(64 * 45)), 64, "story")
+    silent = StimulusArray(np.zeros(64 * 40), 64, "nothing")
     for sounds in ([story, silent], [silent]):
         events = heard(sounds).assign(recording=str(tmp_path / "01_raw.fif"), recording_duration=100.0)
         with warnings.catch_warnings():
@@ -297,7 +297,7 @@ def test_samples_that_are_no_sound_are_refused_by_name(tmp_path, talks, name, me
     with pytest.raises(ValueError, match=rf"{name}.wav.*{message}"):
         MelSpectrogram(8, sfreq=25).fit_transform(segments(path, duration=5.0))
     with pytest.raises(ValueError, match=rf"{name}.wav.*{message}"):
-        find_sound(np.ones(5000), 100, path)
+        find_stimulus(np.ones(5000), 100, path)
 
 
 def test_integers_written_as_floats_are_named(tmp_path, talks):
@@ -370,7 +370,7 @@ def test_holes_in_the_middle_are_refused(tmp_path, talks, name):
     with pytest.raises(ValueError, match=rf"{name}' is (damaged: .* of its 40.00 s|not an audio file)"):
         envelope(str(path))
     with pytest.raises(ValueError, match=name):
-        find_sound(np.ones(5000), 100, path)
+        find_stimulus(np.ones(5000), 100, path)
 
 
 def test_mp3_without_a_count_of_frames_is_named(tmp_path, talks):
@@ -381,7 +381,7 @@ def test_mp3_without_a_count_of_frames_is_named(tmp_path, talks):
     at = whole.find(b"Xing")
     whole[at : at + 4] = b"none"
     path.write_bytes(whole)
-    if sound_duration(str(path)) > 39:
+    if stimulus_duration(str(path)) > 39:
         pytest.skip("this libsndfile reads it whole")
     with pytest.warns(UserWarning, match=r"'a.mp3': its frames last 40.\d s, but only"):
         check_events(heard([str(path)]))
@@ -396,7 +396,7 @@ def test_rows_longer_than_their_files_are_named(tmp_path, talks):
         ):
             events = check_events(twice.assign(duration=seconds))
         assert events["duration"].tolist() == [40.0, 40.0]
-    array = SoundArray(np.arange(100.0), 10, "ramp")
+    array = StimulusArray(np.arange(100.0), 10, "ramp")
     with pytest.warns(UserWarning, match="'ramp' lasts 10.0 s, but row 0"):
         make_segments(heard([array]).assign(duration=12.0), anchor=1.0)
 
@@ -417,7 +417,7 @@ def test_excerpts_and_honest_files_are_silent(tmp_path, talks, silent_warnings, 
 
 
 def test_names_that_are_no_sounds_are_refused_in_short(tmp_path):
-    good = heard([SoundArray(np.arange(99.0), 10)])
+    good = heard([StimulusArray(np.arange(99.0), 10)])
     for name in ("x" * 5000, "a\0b", str(tmp_path), "/dev/zero"):
         with pytest.raises(ValueError, match="row 0, column 'sound': expected an existing file") as told:
             check_events(good.assign(sound=name))
@@ -533,12 +533,10 @@ def test_copies_leak_and_are_split_together(copied, talks, how):
     for table in (y, plain):
         assert check_leakage(X, table, folds)["leaking"].tolist() == [1.0]
         assert (
-            describe_leakage(check_leakage(X, table, LeaveOneSubjectOut(stimulus_folds=1))).count(
-                "LEAK: 100 %"
-            )
+            format_leakage(check_leakage(X, table, LeaveOneSubjectOut(stimulus_folds=1))).count("LEAK: 100 %")
             == 1
         )
-    assert SoundIntervals.from_table(y[subject == "01"]).touches(y[subject == "02"]).all()
+    assert StimulusIntervals.from_table(y[subject == "01"]).touches(y[subject == "02"]).all()
     assert y["block"].nunique() == y.loc[subject == "01", "block"].nunique()
     for cv in (StimulusKFold(3), LeaveOneSubjectOut(stimulus_folds=3)):
         found = check_leakage(X, plain, list(cv.split(X, y)))
@@ -568,10 +566,10 @@ def test_intervals_know_copies_with_and_without_their_names(copied, talks):
     one, other = (y[y["sound"].map(lambda sound, name=name: name in sound)] for name in ("story", "other"))
     plain = [table.drop(columns=["copy_of", "copy_shift"]) for table in (one, other)]
     for part in (one, other):
-        intervals = SoundIntervals.from_table(part)
+        intervals = StimulusIntervals.from_table(part)
         for table in (one, other, plain[part is other]):
             assert intervals.touches(table).all()
-        assert intervals.seconds == pytest.approx(SoundIntervals.from_table(plain[part is other]).seconds)
+        assert intervals.seconds == pytest.approx(StimulusIntervals.from_table(plain[part is other]).seconds)
 
 
 @pytest.mark.filterwarnings("ignore:Different sound files")
@@ -603,5 +601,5 @@ def test_different_stories_of_one_voice_are_no_copies(copied, silent_warnings):
 def test_copies_name_files_and_offsets(copied, talks):
     folder, first = copied
     late = write(folder / "late.wav", np.r_[np.zeros(2 * RATE, "f4"), talks[0]])
-    copies = Copies([*first, late, SoundArray(np.zeros(9), 10)])
+    copies = StimulusCopies([*first, late, StimulusArray(np.zeros(9), 10)])
     assert copies.describe() == ["'story0.flac' is in 'late.wav' from +2.00 s on"]

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from scipy.signal import decimate
 
-from sk_b2s import SoundArray, align_to_audio, events_from_raw, heard_beside, make_segments
-from sk_b2s.io._clocks._audio_alignment import find_sound
+from sk_b2s import StimulusArray, align_to_audio, concurrent_stream, events_from_raw, make_segments
+from sk_b2s.io._clocks._audio_alignment import find_stimulus
 from sk_b2s.io._clocks._clock_fit import check_fit, fit_clock, follow_marks
 from sk_b2s.io._triggers import read_triggers
 
@@ -331,10 +331,10 @@ def test_a_sound_cut_and_restarted_is_off_the_line(tmp_path, wavs):
 
 def test_a_sound_is_found_without_any_trigger(tmp_path, wavs):
     channel = both(wavs)
-    onset, likeness = find_sound(channel, RATE, wavs[1])
+    onset, likeness = find_stimulus(channel, RATE, wavs[1])
     assert abs(onset - 75) < 0.02
     assert likeness > 0.8
-    assert find_sound(np.random.default_rng(4).standard_normal(70_000), RATE, wavs[1])[1] < 0.3
+    assert find_stimulus(np.random.default_rng(4).standard_normal(70_000), RATE, wavs[1])[1] < 0.3
     path = planted(tmp_path, wavs, channel)["recording"][0]
     events = events_from_raw(path, wavs, audio="MISC 001")
     np.testing.assert_allclose(events["onset"], [4.0, 75.0], atol=0.002)
@@ -490,7 +490,7 @@ def test_a_sound_played_twice_is_found_the_first_time(tmp_path, wavs):
     samples = soundfile.read(wavs[1])[0]
     noise = 0.2 * samples.std() * np.random.default_rng(0).standard_normal(RATE * 200)
     channel = recorded(0.95 * samples, 5.3, 0, 200) + recorded(samples, 100.0, 0, 200) + noise
-    assert abs(find_sound(channel, RATE, wavs[1])[0] - 5.3) < 0.02
+    assert abs(find_stimulus(channel, RATE, wavs[1])[0] - 5.3) < 0.02
 
 
 def test_a_sound_shorter_than_its_words_is_named(tmp_path, wavs):
@@ -607,14 +607,14 @@ def test_triggers_of_real_recordings(data_folder):
 
 
 def test_the_talker_beside_runs_by_the_same_clock():
-    attended, ignored = (SoundArray(np.full(64 * 40, level), sfreq=64) for level in (0.0, 1.0))
+    attended, ignored = (StimulusArray(np.full(64 * 40, level), sfreq=64) for level in (0.0, 1.0))
     events = pd.DataFrame({
         "subject": "01", "recording": "a.fif", "recording_duration": 60.0, "type": "sound",
         "onset": [5.0, 7.5], "duration": [0, 20.0], "sound": [attended, ignored], "sound_onset": [0.0, 3.0],
         "stream": ["attended", "ignored"], "drift_ppm": [0.0, 1000.0],
     })  # fmt: skip
     X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3, stream="attended")
-    other = heard_beside(X, y, events)
+    other = concurrent_stream(X, y, events)
     beside = other["sound"].notna()
     assert (beside == ((X["onset"] >= 7.5) & (X["onset"] + 3 <= 27.52))).all()
     np.testing.assert_allclose(other["sound_onset"][beside], 3 + (X["onset"][beside] - 7.5) / 1.001)
@@ -622,7 +622,7 @@ def test_the_talker_beside_runs_by_the_same_clock():
 
 def test_what_other_talkers_say_is_kept_beside():
     """Each window of the table has the columns that the table of that talker has."""
-    talkers = {name: SoundArray(np.full(64 * 40, level), 64, name) for level, name in enumerate("abc")}
+    talkers = {name: StimulusArray(np.full(64 * 40, level), 64, name) for level, name in enumerate("abc")}
     events = pd.DataFrame({
         "subject": ["01"] * 3 + ["02"] * 2, "recording": ["1.fif"] * 3 + ["2.fif"] * 2, "recording_duration": 60.0,
         "type": "sound", "onset": [5.0, 7.5, 20.0, 5.0, 5.2], "duration": [0, 20.0, 12.0, 0, 0],
@@ -633,7 +633,7 @@ def test_what_other_talkers_say_is_kept_beside():
     alone = make_segments(events[events["stream"] == "attended"], anchor=1.0, tmin=0, tmax=3)[1]
     pd.testing.assert_frame_equal(y[alone.columns], alone)
     for stream in ("ignored", "radio"):
-        other = heard_beside(X, y, events, stream)
+        other = concurrent_stream(X, y, events, stream)
         for column in ("sound", "sound_onset", "segment"):
             pd.testing.assert_series_equal(y[f"{stream}_{column}"], other[column], check_names=False)
     radio = (X["recording"] == "1.fif") & (X["onset"] >= 20) & (X["onset"] + 3 <= 32)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.raw_files import write_brainvision, write_edf
 
-from sk_b2s.events._stimuli import sound_duration
+from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.io._bids_files import find_recordings
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._raw._recordings import Processing, read_signal
@@ -130,4 +130,4 @@ def test_two_runs_of_one_number_are_refused(tmp_path):
 def test_what_stands_in_the_place_of_a_sound_is_named(tmp_path, content, match):
     (tmp_path / "a.wav").write_bytes(content)
     with pytest.raises(ValueError, match=match):
-        sound_duration(str(tmp_path / "a.wav"))
+        stimulus_duration(str(tmp_path / "a.wav"))

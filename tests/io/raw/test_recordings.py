@@ -481,7 +481,7 @@ def test_a_hook_comes_before_everything(save):
 @pytest.mark.parametrize("cropped", [True, False])
 def test_bad_stretches_lie_where_they_were_marked(tmp_path, dated, first_samp, cropped):
     data = noise()
-    data[:, 1000:1250] += 1.0  # the artefact itself, from 4 to 5 s
+    data[:, 1000:1250] += 1.0  # the artifact itself, from 4 to 5 s
     raw = mne.io.RawArray(data, mne.create_info(3, SFREQ, "eeg"), first_samp=first_samp, verbose="ERROR")
     if dated:
         raw.set_meas_date(datetime(2020, 1, 1, tzinfo=UTC))
