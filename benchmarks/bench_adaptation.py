@@ -86,7 +86,7 @@ def runs(memory):
     yield {"ridge, one strength": CalibratedDecoder(fixed, "scratch")}, FEW
     yield {"ridge": CalibratedDecoder(ridge, "scratch")}, FEW[2:]
     yield {FULL: encoder}, (np.inf,)
-    nearest = clone(encoder).set_params(encoder__unknown_subject="nearest")
+    nearest = clone(encoder).set_params(encoder__unseen_subject="nearest")
     yield {"unknown nearest": CalibratedDecoder(nearest, "none")}, MINUTES[:1]
     plain = decoders(memory, recentre=False)[0]
     yield {"unknown average, not re-centred": CalibratedDecoder(plain, "none")}, MINUTES[:1]
@@ -241,7 +241,8 @@ def seconds(name, folder):
 def figure(folder, path):
     """Draw the curves."""
     import matplotlib.pyplot as plt
-    from sk_b2s.adaptation_plots import plot_adaptation
+
+    from sk_b2s.plotting import plot_adaptation
 
     _, axes = plt.subplots(1, len(EXPERIMENTS), figsize=(13, 5), layout="constrained")
     for ax, name in zip(axes, EXPERIMENTS, strict=True):

@@ -142,13 +142,14 @@ def listed():
     "package", [sk_b2s, sk_b2s.datasets, sk_b2s.plotting], ids=lambda package: package.__name__
 )
 def test_the_reference_has_every_public_name_once(package):
-    assert sorted(name for module, name in listed() if module == package.__name__) == sorted(package.__all__)
+    assert sorted(name for module, name in listed() if module == package.__name__) == sorted(
+        set(package.__all__) - (set() if package is sk_b2s else set(sk_b2s.__all__))
+    )
 
 
 @pytest.mark.parametrize(("module", "name"), listed())
 def test_the_reference_names_what_exists(module, name):
     package = __import__(module, fromlist=[name])
-    assert name in package.__all__
     assert getattr(package, name) is not None
 
 

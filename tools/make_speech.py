@@ -1,4 +1,4 @@
-"""Speak the first four chapters of *Alice in Wonderland* into ``sk_b2s/datasets/data/speech``.
+"""Speak the first four chapters of *Alice in Wonderland* into ``sk_b2s/datasets/simulated/data/speech``.
 
 Run ``python tools/make_speech.py`` where flite 2.2 is installed (Debian: ``libflite1``). Every file
 in the folder but ``alice.txt`` and ``README.md`` is written anew, equal to the byte as long as the

@@ -15,7 +15,6 @@ import torch
 
 def get_versions():
     """Versions of all that has a say in an estimator's output."""
-    package = sys.modules[__package__]  # whole by the time this is called
     modules = {"sklearn": sklearn, "skorch": skorch, "torch": torch, "numpy": np, "pandas": pd, "mne": mne}
     others = {name: str(module.__version__) for name, module in modules.items()}
-    return {"sk_b2s": package.__version__, **others, "python": platform.python_version()}
+    return {"sk_b2s": sys.modules["sk_b2s"].__version__, **others, "python": platform.python_version()}

@@ -221,7 +221,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
         if memory.location is None:
             return clone(self.estimator).fit(X, y)
         key = key_of(
-            self.estimator, row_digests(X), row_digests(y), code_digest(module="_persistence._save_load")
+            self.estimator, row_digests(X), row_digests(y), code_digest(roots=("_persistence._save_load",))
         )
         with _alone(memory.location, key):
             return cached(_fit, memory, ignore=("estimator", "X", "y"))(key, self.estimator, X, y)

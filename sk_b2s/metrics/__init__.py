@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_group_context": ["group_context_bias"],
         "_null": ["circular_shift_null"],
         "_ranking": ["balanced_top_k", "chance_level", "median_relative_rank", "ranks", "top_k_accuracy"],
-        "_similarity": ["similarity"],
+        "_similarity": ["similarity", "weighted_norms"],
         "_word_timing": ["timing_scores"],
         "_words": ["word_probabilities", "word_scores"],
     },

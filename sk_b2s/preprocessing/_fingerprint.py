@@ -194,27 +194,29 @@ def row_hashes(y):
 
 
 @cache
-def code_digest(folder=HERE, module="evaluation._tasks"):
+def code_digest(folder=HERE, roots=("evaluation._tasks", "_persistence._registry")):
     """Digest the source files that a result depends on.
 
     Parameters
     ----------
     folder : Path, default=that of this package
-    module : str, default="evaluation._tasks"
-        The module that is digested, together with all modules of the package that it imports, directly or not.
-        Figures, reports and statistics are not among them, so that a change there recomputes nothing.
+    roots : tuple of str, default=("evaluation._tasks", "_persistence._registry")
+        Modules that are digested, together with all modules of the package
+        that they import, directly or not. The registry imports every
+        estimator. Figures, reports and statistics are not among them, so that
+        a change there recomputes nothing.
 
     Returns
     -------
     digest : str
         16 hexadecimal digits.
     """
-    return key_of(_sources(folder, module))[:16]
+    return key_of(_sources(folder, roots))[:16]
 
 
-def _sources(folder, module):
-    """Sources by module, of a module and of all that it imports of the package."""
-    sources, ahead = {}, [module]
+def _sources(folder, roots):
+    """Return the sources of modules and of all that they import of the package, by module."""
+    sources, ahead = {}, list(roots)
     while ahead:
         name = ahead.pop()
         path = folder.joinpath(*name.split(".")).with_suffix(".py")

@@ -222,7 +222,7 @@ def test_controls_stand_beside_and_changed_results_are_told(tmp_path, capsys):
 
 
 def test_a_failed_fit_is_status_1_and_the_others_are_shown(tmp_path, capsys):
-    argv = [*BARE, *NETWORK, "--set", "encoder__max_epochs=1", "--set", "encoder__deep_speech=4"]
+    argv = [*BARE, *NETWORK, "--set", "encoder__max_epochs=1", "--set", "encoder__speech_embedding_dim=4"]
     out = ["--fold", "0", "--out", str(tmp_path / "r.jsonl"), "--set", "encoder__loss=mse"]
     assert main(["benchmark", *argv, *out]) == 1
     told = capsys.readouterr()

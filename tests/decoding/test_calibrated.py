@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 import sklearn
 from helpers.decoders import planted
-from sk_b2s.adaptation_plots import plot_adaptation
-from sk_b2s.score_plots import plot_scores
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -43,6 +41,7 @@ from sk_b2s._cli._commands import format_scores
 from sk_b2s._utils._estimators import decoder_of, was_interrupted
 from sk_b2s.decoding._calibrated import _alone
 from sk_b2s.evaluation._controls._inputs import with_speech
+from sk_b2s.plotting import plot_adaptation, plot_scores
 
 FAST = {"k": 5, "n_shifts": 50, "verbose": 0, "n_candidates": None}
 AMOUNTS = [0, 0.3, np.inf]
@@ -322,7 +321,7 @@ def test_unlabelled_is_what_a_search_found_best(listeners):
     X, y, _ = listeners
     pipe = make_pipeline(RobustChannelScaler(), "passthrough", Adapting(speech()))
     grids = {
-        "nearest": {"adapting__unknown_subject": ["nearest"]},
+        "nearest": {"adapting__unseen_subject": ["nearest"]},
         "recentred": {"passthrough": [CovarianceAlignment()]},
         "both, and it is not taken": {"passthrough": [CovarianceAlignment(), "passthrough"]},
     }
@@ -334,7 +333,7 @@ def test_unlabelled_is_what_a_search_found_best(listeners):
         name: GridSearchCV(pipe, grid, scoring=no_recentring, cv=StimulusKFold(2))
         for name, grid in grids.items()
     }
-    nearest = clone(pipe).set_params(adapting__unknown_subject="nearest")
+    nearest = clone(pipe).set_params(adapting__unseen_subject="nearest")
     searches["calibrated"] = GridSearchCV(
         CalibratedDecoder(nearest),
         {"method": ["none"]},

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from sk_b2s import Windows
-from sk_b2s.decoding import _candidates as candidates
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._similarity import similarity
 from sk_b2s.metrics._tiled import check_estimates, iter_scores
@@ -72,9 +71,9 @@ BUDGETS = {
 @pytest.fixture(params=BUDGETS)
 def budget(request, monkeypatch):
     chunk, held = (int(N_BYTES * n) for n in BUDGETS[request.param])
-    monkeypatch.setattr(candidates, "CHUNK_BYTES", chunk)
-    monkeypatch.setattr(candidates, "TILE_BYTES", chunk)
-    monkeypatch.setattr(candidates, "HELD_BYTES", held)
+    monkeypatch.setattr("sk_b2s.metrics._tiled.CHUNK_BYTES", chunk)
+    monkeypatch.setattr("sk_b2s.metrics._tiled.TILE_BYTES", chunk)
+    monkeypatch.setattr("sk_b2s.metrics._tiled.HELD_BYTES", held)
     return chunk, held
 
 
@@ -118,13 +117,13 @@ def test_what_fits_is_cut_once_and_the_rest_once_for_each_block(budget):
 
 
 def test_blocks_are_as_few_as_the_bound_allows(monkeypatch):
-    monkeypatch.setattr(candidates, "HELD_BYTES", 20 * N_BYTES)
+    monkeypatch.setattr("sk_b2s.metrics._tiled.HELD_BYTES", 20 * N_BYTES)
     _, came = collect(estimates_of(50), heard(21))
     assert sorted(map(len, came)) == [16, 17, 17]
 
 
 def test_scores_that_were_given_are_not_written_again(monkeypatch):
-    monkeypatch.setattr(candidates, "HELD_BYTES", 8 * N_BYTES)
+    monkeypatch.setattr("sk_b2s.metrics._tiled.HELD_BYTES", 8 * N_BYTES)
     Z, targets = estimates_of(20), heard(30)
     kept = [(scores, scores.clone()) for _, scores in iter_scores(lambda rows: Z[rows], 20, targets)]
     assert len(kept) == 3

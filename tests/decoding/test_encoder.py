@@ -18,7 +18,6 @@ from sk_b2s import (
     StimulusLeakWarning,
     Windows,
 )
-from sk_b2s.decoding import _candidates as candidates
 from sk_b2s.decoding._encoder import ARCHITECTURE
 from sk_b2s.nn import _net as training
 from sk_b2s.nn._brain_module import BrainModule
@@ -135,7 +134,7 @@ def test_what_a_loss_learns_belongs_to_the_fit(loss):
 def test_of_many_validation_scores_evenly_spread_windows_are_held(monkeypatch):
     brain, speech = planted(n=50, noise=2.0)
     monkeypatch.setattr(training, "HELD_BYTES", 4 * 20 * 20 // 4)
-    monkeypatch.setattr(candidates, "CHUNK_BYTES", 7 * 4 * 4 * 24)  # seven windows at a time
+    monkeypatch.setattr("sk_b2s.metrics._tiled.CHUNK_BYTES", 7 * 4 * 4 * 24)  # seven windows at a time
     split = FixedSplit((np.arange(30), np.arange(30, 50)))
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 2, "validation": split}, spatial_attention=False)
     scores = encoder.fit(brain, speech).similarity(brain[30:], speech[30:])

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.signal import butter, sosfiltfilt
-from sk_b2s.alignment_plots import plot_alignment
 
 from sk_b2s import StimulusArray, check_alignment
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._alignment_notes import compare
 from sk_b2s.metrics._lag_curve import lag_curve, response_offset, whitened
+from sk_b2s.plotting import plot_alignment
 
 SFREQ = 64
 

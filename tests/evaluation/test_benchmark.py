@@ -513,7 +513,7 @@ def test_code_digest_depends_on_imported_modules_only(tmp_path):
     assert digest() == first
     (tmp_path / "metrics" / "_similarity.py").write_text("similarity = 2")
     assert digest() != first
-    modules = set(_sources(Path(sk_b2s.__file__).parent, "evaluation._tasks"))
+    modules = set(_sources(Path(sk_b2s.__file__).parent, ["evaluation._tasks", "_persistence._registry"]))
     assert {
         "decoding._encoder",
         "decoding._ridge_decoder",

@@ -34,7 +34,7 @@ from sk_b2s import (
 )
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s._utils._monitoring import capture_warnings
-from sk_b2s.evaluation._results._table import format_time_left
+from sk_b2s.evaluation._results._progress import format_time_left
 
 POOLED = ridge(alphas=(1.0,), per_subject=False)
 

@@ -237,8 +237,9 @@ def test_page_lists_channels_that_hold_the_sound_and_edges(tmp_path):
 
 def test_history_states_that_the_last_epoch_was_best():
     pytest.importorskip("matplotlib").use("Agg")
-    from sk_b2s.answer_plots import plot_history
     from skorch.history import History
+
+    from sk_b2s.plotting import plot_history
 
     def legend(losses):
         history = History()

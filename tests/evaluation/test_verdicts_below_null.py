@@ -3,10 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.decoders import people, ridge
+from helpers.decoders import control_outcome, people, ridge
 from scipy.stats import binom
-from sk_b2s.score_plots import plot_controls
-from test_controls import outcome_of
 
 from sk_b2s import (
     RidgeDecoder,
@@ -22,6 +20,7 @@ from sk_b2s import (
 )
 from sk_b2s._cli._commands import format_scores
 from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS, against_null, pooled_row, verdicts
+from sk_b2s.plotting import plot_controls
 from sk_b2s.reporting._findings import headline, summary_rows, verdict_class
 
 
@@ -118,7 +117,7 @@ def test_run_controls_has_two_sides():
 
 def test_an_inverted_control_is_named_and_is_no_leak():
     null = np.random.default_rng(0).normal(0.7, 0.01, (6, 1000))
-    low = pooled_row(outcome_of(np.ones((6, 6)), null))  # 0.4 where the null is 0.7, and chance 0.1
+    low = pooled_row(control_outcome(np.ones((6, 6)), null))  # 0.4 where the null is 0.7, and chance 0.1
     assert low["inverted_below"] == pytest.approx(0.1 - 2.4 * 0.01 / np.sqrt(6), abs=0.005)
     table = pd.DataFrame({"decoder": low, "surrogate": low | {"leak_above": 0.9}}).T
     assert verdicts(table)["surrogate"] == "at chance"  # below its null, but not below chance

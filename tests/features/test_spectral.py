@@ -229,7 +229,7 @@ WRONG = {
     "rate, envelope": (Envelope(sfreq=64.5), {}, "sfreq must divide 16000 Hz"),
     "bands": (MelSpectrogram(n_mels=0), {}, "'n_mels' parameter of MelSpectrogram"),
     "durations": (MelSpectrogram(), {"duration": [1.0, 2.0]}, "all rows must have one duration"),
-    "stored for mel": (MelSpectrogram(), {"sound": STORED}, r"needs audio files, but StimulusArray\('stored'.*use Stored"),
+    "stored for mel": (MelSpectrogram(), {"sound": STORED}, r"needs audio files, but StimulusArray\('stored'.*use Precomputed"),
     "stored for envelope": (Envelope(), {"sound": STORED}, "Envelope needs audio files"),
     "file for stored": (PrecomputedFeatures(), {}, "needs sounds of type StimulusArray, got '.*noise.wav'"),
     "two rates": (

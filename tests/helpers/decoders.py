@@ -15,6 +15,7 @@ from sk_b2s import (
     StimulusArray,
     Windows,
 )
+from sk_b2s.evaluation._controls._verdicts import ControlOutcome
 from sk_b2s.evaluation._results._table import COST
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24  # Hz; steps between windows and in a window
@@ -108,3 +109,14 @@ class Counting(RidgeDecoder):
 
 def counting(**changes):
     return Counting(**{**ONE.get_params(deep=False), **changes})
+
+
+def control_outcome(across, null):
+    """Make an outcome of recordings of ten windows at chance 0.1, each with a score of 0.4."""
+    names = tuple(f"r{i}" for i in range(len(across)))
+    records = [
+        {"subject": "s", "recording": name, "n": 10, "top_1": 1, "top_k": 4, "chance": 1.0,
+         "null": 10 * null[i], "relative": np.full(10, 0.3), "n_candidates": 60}
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+    return [ControlOutcome(records, [(names, across)], 0)]

@@ -9,7 +9,7 @@ import torch
 
 from sk_b2s import BrainEncoder, Windows
 from sk_b2s._utils._devices import choose_precision, free_bytes
-from sk_b2s.decoding import _candidates as candidates
+from sk_b2s.metrics import _tiled
 from sk_b2s.nn import _prefetch as feeding
 from sk_b2s.nn._prefetch import ResidentWindows, fetch_ahead, keep_on_device
 from sk_b2s.preprocessing._signals import Signal
@@ -234,7 +234,7 @@ def test_what_torch_holds_in_store_is_free(monkeypatch):
     device = torch.device("cuda")
     assert free_bytes(device) == 60
     assert feeding._room(device) == 36
-    assert candidates._held_bytes(device) == 15
+    assert _tiled._held_bytes(device) == 15
 
 
 def test_bfloat16_needs_a_chip_that_multiplies_it(monkeypatch):

@@ -64,7 +64,7 @@ def test_arrays_come_back_as_they_were(dtype, shape, path):
     assert loaded.dtype == value.dtype.newbyteorder("=")
     assert loaded.shape == value.shape
     np.testing.assert_array_equal(loaded, value)
-    assert loaded.flags.writable
+    assert loaded.flags.writeable
 
 
 def test_arrays_keep_their_order_in_memory(path):

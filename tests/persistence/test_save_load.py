@@ -561,7 +561,7 @@ def test_digests_stay_what_they_are():
         frame_weights_=np.array([1, 2]), response_=None, speech_=make_pipeline("passthrough", scaler),
     )  # fmt: skip
     assert encoder.digest() == "30ce8f44dbd53b5db46099377b74480c71e19e5dff48701d8c0fbf76b180a6a3"
-    assert FORMAT == 2
+    assert FORMAT == 3
 
 
 # --- parameters that are more than numbers ---------------------------------------------------------

@@ -12,13 +12,23 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 pytest.importorskip("matplotlib.pyplot")
 
-from sk_b2s.answer_plots import plot_history, plot_rank_curve, plot_ranks, plot_similarity, plot_words
-from sk_b2s.score_plots import plot_comparison, plot_controls, plot_curve, plot_scores, plot_subjects
-from sk_b2s.topographies import plot_attention, plot_topography
-
 from sk_b2s import mean_and_sem, summarize  # noqa: E402
 from sk_b2s.decoding._retrieval_result import RetrievalResult  # noqa: E402
 from sk_b2s.evaluation._statistics import compare_estimators  # noqa: E402
+from sk_b2s.plotting import (  # noqa: E402
+    plot_attention,
+    plot_comparison,
+    plot_controls,
+    plot_curve,
+    plot_history,
+    plot_rank_curve,
+    plot_ranks,
+    plot_scores,
+    plot_similarity,
+    plot_subjects,
+    plot_topography,
+    plot_words,
+)
 from sk_b2s.plotting._retrieval import longest_sentence, rank_shares, word_confusions  # noqa: E402
 from sk_b2s.plotting._scores import scores_over  # noqa: E402
 from sk_b2s.plotting._style import COLORS  # noqa: E402

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from helpers.decoders import SFREQ, Power, planted, ridge, tiny_encoder
+from helpers.decoders import SFREQ, Power, control_outcome, planted, ridge, tiny_encoder
 from scipy.stats import norm
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
@@ -317,21 +317,10 @@ def test_a_search_is_refitted_as_a_whole():
     assert table.loc["decoder", "top_k"] > 0.5 > table.loc["surrogate", "top_k"]
 
 
-def outcome_of(across, null):
-    """Make an outcome of recordings of ten windows at chance 0.1, each with a score of 0.4."""
-    names = tuple(f"r{i}" for i in range(len(across)))
-    records = [
-        {"subject": "s", "recording": name, "n": 10, "top_1": 1, "top_k": 4, "chance": 1.0,
-         "null": 10 * null[i], "relative": np.full(10, 0.3), "n_candidates": 60}
-        for i, name in enumerate(names)
-    ]  # fmt: skip
-    return [ControlOutcome(records, [(names, across)], 0)]
-
-
 def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings():
     rng, z = np.random.default_rng(0), norm.isf(ALARM)
     null = rng.normal(0.4, 0.05, (6, 20_000))
-    same = pooled_row(outcome_of(np.ones((6, 6)), null))
+    same = pooled_row(control_outcome(np.ones((6, 6)), null))
     assert same["top_k"] == pytest.approx(0.4)
     assert same["null_mean"] == pytest.approx(0.4, abs=0.01)
     assert same["leak_above"] == pytest.approx(0.1 + z * 0.05 / np.sqrt(6), rel=0.05)
@@ -339,7 +328,7 @@ def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings
     # By hand: the score when recordings are dealt each other's labels, over all permutations.
     across = rng.random((6, 6)) + 0.2 * np.eye(6)
     scores = [across[np.arange(6), list(order)].sum() / 60 for order in permutations(range(6))]
-    row = pooled_row(outcome_of(across, null))
+    row = pooled_row(control_outcome(across, null))
     best = np.sort(scores)[-6] - np.mean(scores)  # 5 of 720 are above, 0.7 %
     assert row["leak_above"] - 0.1 == pytest.approx(np.hypot(same["leak_above"] - 0.1, best))
     assert row["fingerprint"] == pytest.approx(np.mean(np.array(scores) >= np.trace(across) / 60 - 1e-9))
@@ -347,29 +336,29 @@ def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings
 
 def test_a_recording_too_short_for_a_null_does_not_hide_a_leak():
     null = np.random.default_rng(0).normal(0.1, 0.02, (12, 1000))
-    whole = pooled_row(outcome_of(np.ones((12, 12)), null))
+    whole = pooled_row(control_outcome(np.ones((12, 12)), null))
     null[3] = np.nan
-    row = pooled_row(outcome_of(np.ones((12, 12)), null))
+    row = pooled_row(control_outcome(np.ones((12, 12)), null))
     assert np.isnan(row["null_high"])  # nothing is made up in the table
     assert whole["leak_above"] < row["leak_above"] < row["top_k"] == pytest.approx(0.4)
     assert verdicts(pd.DataFrame({"surrogate": row}).T)["surrogate"] == "LEAK"
     # Where all are too short, each of four recordings may be right or wrong as a whole.
-    few = pooled_row(outcome_of(np.ones((4, 4)), np.full((4, 20_000), np.nan)))
+    few = pooled_row(control_outcome(np.ones((4, 4)), np.full((4, 20_000), np.nan)))
     assert few["leak_above"] == pytest.approx(2 / 4, abs=0.01)  # two of them, seldom three
 
 
 def test_deals_that_are_drawn_come_to_those_that_are_counted(monkeypatch):
     rng = np.random.default_rng(1)
     across, null = rng.random((7, 7)) + 0.3 * np.eye(7), rng.normal(0.4, 0.05, (7, 100))
-    counted = pooled_row(outcome_of(across, null))
+    counted = pooled_row(control_outcome(across, null))
     monkeypatch.setattr("sk_b2s.evaluation._controls._verdicts.DEALS", 5000)  # fewer than 7!
-    drawn = pooled_row(outcome_of(across, null), random_state=3)
-    assert drawn == pytest.approx(pooled_row(outcome_of(across, null), random_state=3), nan_ok=True)
+    drawn = pooled_row(control_outcome(across, null), random_state=3)
+    assert drawn == pytest.approx(pooled_row(control_outcome(across, null), random_state=3), nan_ok=True)
     assert 0.001 < counted["fingerprint"] < 0.2
     assert drawn["fingerprint"] == pytest.approx(counted["fingerprint"], rel=0.2)
     assert drawn["leak_above"] == pytest.approx(counted["leak_above"], rel=0.03)
     # However clear, a drawn share is never zero: the true deal is one of them.
-    assert pooled_row(outcome_of(np.eye(12), np.zeros((12, 100))))["fingerprint"] == 1 / 5000
+    assert pooled_row(control_outcome(np.eye(12), np.zeros((12, 100))))["fingerprint"] == 1 / 5000
 
 
 @pytest.mark.parametrize("kind", ["normal", "one label", "heavy"])
@@ -393,7 +382,7 @@ def test_recordings_without_a_fingerprint_are_marked_as_often_as_said(n_recordin
 
 def test_four_recordings_are_not_judged_by_their_labels():
     across = np.ones((4, 4)) + np.eye(4)
-    row = pooled_row(outcome_of(across, np.full((4, 100), 0.4)))
+    row = pooled_row(control_outcome(across, np.full((4, 100), 0.4)))
     assert np.isnan(row["fingerprint"])
     assert row["leak_above"] == pytest.approx(0.1)
 
