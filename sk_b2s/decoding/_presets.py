@@ -6,14 +6,7 @@ import difflib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sklearn.pipeline import Pipeline, make_pipeline
-
-from sk_b2s.decoding._encoder import BrainEncoder
-from sk_b2s.decoding._ridge_decoder import RidgeDecoder
-from sk_b2s.features._pretrained import Wav2Vec2Features
-from sk_b2s.features._spectral import MelSpectrogram
-from sk_b2s.preprocessing._epocher import Epocher
-from sk_b2s.preprocessing._scalers import FeatureScaler, RobustChannelScaler
+# Estimators are imported where they are made: the command line reads the names without loading torch.
 
 XLSR = "facebook/wav2vec2-large-xlsr-53"
 
@@ -39,32 +32,48 @@ SIZES = {
 }  # fmt: skip
 
 
+def _encoder(**params):
+    from sk_b2s.decoding._encoder import BrainEncoder
+
+    return "encoder", BrainEncoder(**params)
+
+
 def _mel(size, memory):
+    from sklearn.pipeline import make_pipeline
+
+    from sk_b2s.features._spectral import MelSpectrogram
+    from sk_b2s.preprocessing._scalers import FeatureScaler
+
     return make_pipeline(MelSpectrogram(**size.mel, memory=memory), FeatureScaler())
 
 
 def _ridge(size, memory, wav2vec2):
+    from sk_b2s.decoding._ridge_decoder import RidgeDecoder
+
     # In the windows as the Epocher cuts them, 0.15 s late: the brain from 0 to 0.5 s after the sound.
     return "ridge", RidgeDecoder(speech=_mel(size, memory), lags=(-0.15, 0.35), n_components=48)
 
 
 def _regression(size, memory, wav2vec2):
-    return "encoder", BrainEncoder(speech=_mel(size, memory), loss="mse", **size.network)
+    return _encoder(speech=_mel(size, memory), loss="mse", **size.network)
 
 
 def _clip_mel(size, memory, wav2vec2):
-    return "encoder", BrainEncoder(speech=_mel(size, memory), **size.network)
+    return _encoder(speech=_mel(size, memory), **size.network)
 
 
 def _clip_deepmel(size, memory, wav2vec2):
-    return "encoder", BrainEncoder(
-        speech=_mel(size, memory), speech_embedding_dim=size.speech_embedding_dim, **size.network
-    )
+    return _encoder(speech=_mel(size, memory), speech_embedding_dim=size.speech_embedding_dim, **size.network)
 
 
 def _clip_wav2vec2(size, memory, wav2vec2):
+    from sklearn.pipeline import make_pipeline
+
+    from sk_b2s.features._pretrained import Wav2Vec2Features
+    from sk_b2s.preprocessing._scalers import FeatureScaler
+
     speech = make_pipeline(Wav2Vec2Features(wav2vec2, memory=memory), FeatureScaler())
-    return "encoder", BrainEncoder(speech=speech, **size.network)
+    return _encoder(speech=speech, **size.network)
 
 
 class DecoderPreset(NamedTuple):
@@ -138,6 +147,11 @@ def make_decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2ve
     >>> list(found["ridge"].named_steps)
     ['epochs', 'scale', 'ridge']
     """
+    from sklearn.pipeline import Pipeline
+
+    from sk_b2s.preprocessing._epocher import Epocher
+    from sk_b2s.preprocessing._scalers import RobustChannelScaler
+
     if size not in SIZES:
         raise ValueError(f"size must be one of {list(SIZES)}, got {size!r}.")
     out = {}
