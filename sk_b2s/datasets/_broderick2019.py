@@ -27,12 +27,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s._utils._text import plain_text
 from sk_b2s.datasets._common import (
     as_on_disk,
     choose,
     finish,
-    is_pointer,
     need,
     read_json,
     seconds_of,
@@ -211,7 +211,7 @@ def _heard(stimuli, run, texts, sentence_gap):
     number = int(run)
     wav = _either(stimuli, f"audio{run}.wav", f"audio{number}.wav")
     grid = as_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
-    if grid.exists() or is_pointer(grid):
+    if grid.exists() or is_placeholder(grid):
         rows = textgrid_events(need(grid, STUDY, HINT), sentence_gap=sentence_gap)
     else:
         rows = _gentle(

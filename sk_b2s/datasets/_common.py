@@ -12,9 +12,9 @@ import pandas as pd
 
 from sk_b2s.events._sentences import delay_events
 from sk_b2s.events._stimuli import stimulus_duration
+from sk_b2s.io._annex import check_content
 from sk_b2s.io._sidecars import open_table
 
-POINTER = b"annex/objects"  # what git-annex leaves in the place of a file that was not fetched
 LATE = 0.1  # s by which a word may begin after its sound has ended
 MOST_NAMED = 20  # of what is missing
 AFTER = 10.0  # s that a recording which is not there is taken to last after its last event
@@ -59,11 +59,10 @@ def need(path, study, hint):
         If it is not there, or git-annex has not fetched what is in it.
     """
     path = as_on_disk(path)
-    if is_pointer(path):
-        raise FileNotFoundError(
-            f"{study}: {str(path)!r} is a link to what git-annex has not fetched; in the study's folder, run "
-            f"`datalad get {path.name}` or `git annex get {path.name}` with its path."
-        )
+    try:
+        check_content(path, "file")
+    except OSError as error:
+        raise type(error)(f"{study}: {error}") from error
     if not path.exists():
         raise FileNotFoundError(f"{study}: {str(path)!r} does not exist. {hint}")
     return path
@@ -126,15 +125,6 @@ def warn_of_missing(study, what, names):
             len(names) > MOST_NAMED
         )
         warnings.warn(f"{study}: {what}: {shown}.", stacklevel=3)
-
-
-def is_pointer(path):
-    """Tell whether a path is a link of git-annex that leads to nothing: bool."""
-    if path.is_symlink() and not path.exists():
-        return True
-    if not path.is_file() or path.stat().st_size > 1024:
-        return False
-    return POINTER in path.read_bytes()
 
 
 def choose(name, asked, available, study):

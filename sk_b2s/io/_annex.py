@@ -1,4 +1,4 @@
-"""Placeholders of git-annex and DataLad for files not yet fetched."""
+"""Errors for git-annex and DataLad files whose content was not fetched."""
 
 from __future__ import annotations
 
@@ -6,35 +6,37 @@ import os
 import re
 from pathlib import Path
 
-# A link, or a small file with a key in it.
-POINTER = re.compile(rb"(/annex/objects/|(\.\./)*\.git/annex/objects/)")
+from sk_b2s._utils._placeholders import is_link_loop, is_placeholder
 
 
 def check_fetched(paths, root):
-    """Raise if files are stand-ins of git-annex whose content is elsewhere.
+    """Raise if the content of a file, or of a file of the same stem, is missing.
 
     Parameters
     ----------
     paths : sequence of path-like
+        Files, or folders that are searched.
     root : path-like
-        The data set, which the command is for.
+        Folder of the data set, for the command in the message.
 
     Raises
     ------
     FileNotFoundError
-        Naming the first such file, their number, and the command that fetches them.
+        With the first such file, their number, and the command that fetches
+        them.
     """
-    lost = []
+    missing = []
     for path in map(Path, paths):
         files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{_escape(path.stem)}.*")
-        lost += [file for file in sorted({path, *files}) if _is_pointer(file)]
-    if lost:
-        place = os.path.relpath(lost[0], root)
+        missing += [file for file in sorted({path, *files}) if is_placeholder(file)]
+    if missing:
+        file = os.path.relpath(missing[0], root)
         raise FileNotFoundError(
-            f"{place!r} in {str(root)!r} is a link of git-annex whose content has not been fetched"
-            f"{f' ({len(lost) - 1} more such files)' if len(lost) > 1 else ''}. Fetch it by\n"
-            f"    datalad get -d {root} {place}\nor, in that folder, by\n    git annex get {place}\n"
-            f"and the others likewise (a folder fetches all in it), or read what is there by subjects=[...]."
+            f"The content of {file!r} in {str(root)!r} has not been fetched: the file is a git-annex placeholder or "
+            f"a broken link{f' ({len(missing) - 1} more such files)' if len(missing) > 1 else ''}. Fetch it with\n"
+            f"    datalad get -d {root} {file}\nor, in that folder, with\n    git annex get {file}\n"
+            f"A folder in place of the file fetches all files in it. To read only subjects whose files are complete, "
+            f"pass subjects=[...]."
         )
 
 
@@ -42,10 +44,28 @@ def _escape(stem):
     return re.sub(r"([\[\]*?])", r"[\1]", stem)
 
 
-def _is_pointer(path):
-    if path.is_symlink():
-        return not path.exists() and "annex" in os.readlink(path)
-    if not path.is_file() or path.stat().st_size > 32768:
-        return False
-    with path.open("rb") as file:
-        return POINTER.match(file.read(200)) is not None
+def check_content(path, what="recording"):
+    """Raise if a file is a placeholder or a link that leads to no file.
+
+    Parameters
+    ----------
+    path : Path
+    what : str, default="recording"
+        Kind of file in the message.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the command that fetches the content.
+    OSError
+        If the path is a loop of links.
+    """
+    if path.is_symlink() and is_link_loop(path):
+        raise OSError(
+            f"{what} {str(path)!r} is a link that leads back to itself. Copy the file there instead."
+        )
+    if is_placeholder(path):
+        raise FileNotFoundError(
+            f"The content of {what} {str(path)!r} has not been fetched: the file is a git-annex placeholder or a "
+            f"broken link. Run `datalad get {path.name!r}` or `git annex get {path.name!r}` in {str(path.parent)!r}."
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sk_b2s._utils._caching import code_of
 from sk_b2s.events._audio._files import shortened
+from sk_b2s.io._annex import check_content
 
 CODE = code_of(__file__)
 HEADER_LINE = re.compile(r"^\s*(DataFile|MarkerFile)\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -25,43 +26,6 @@ def describe_size(path):
         return "absent"
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     return f"{sum(file.stat().st_size for file in files):,} bytes"
-
-
-def check_content(path, what="recording"):
-    """Raise for a file that git-annex or DataLad left as a placeholder, or a link that leads nowhere.
-
-    Parameters
-    ----------
-    path : Path
-    what : str, default="recording"
-        Name of the kind of file in the message.
-
-    Raises
-    ------
-    FileNotFoundError
-        With the command that fetches its content.
-    OSError
-        If the path is a loop of links.
-    """
-    if path.is_symlink() and not path.exists():
-        try:
-            path.resolve(strict=True)
-        except FileNotFoundError:
-            pass
-        except (OSError, RuntimeError) as error:
-            raise OSError(
-                f"{what} {str(path)!r} is a link that leads back to itself. Copy the file there instead."
-            ) from error
-        raise _not_fetched(path, what)
-    if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(b"/annex/objects"):
-        raise _not_fetched(path, what)
-
-
-def _not_fetched(path, what):
-    return FileNotFoundError(
-        f"{what} {str(path)!r} is a link to content that has not been fetched: run `datalad get {path.name!r}` "
-        f"or `git annex get {path.name!r}` in {str(path.parent)!r}."
-    )
 
 
 def check_regular(path, what="file"):

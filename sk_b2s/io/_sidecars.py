@@ -23,9 +23,10 @@ import pandas as pd
 
 from sk_b2s._utils._caching import code_of
 from sk_b2s._utils._text import shorten
+from sk_b2s.io._annex import check_content
 from sk_b2s.io._channel_names import CODE as NAMES
 from sk_b2s.io._channel_names import match_names
-from sk_b2s.io._file_parts import check_content, check_regular, decode_utf8, read_json
+from sk_b2s.io._file_parts import check_regular, decode_utf8, read_json
 
 CODE = f"{code_of(__file__)}-{NAMES}"
 # What channels.tsv calls that which files often take for EEG, in MNE's words; the others become "misc".

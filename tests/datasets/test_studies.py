@@ -197,7 +197,7 @@ def test_what_git_annex_did_not_fetch(tiny_masc, tmp_path):
         wav.unlink()
         target = "../.git/annex/objects/kp/4k/SHA256E-s31--61.wav/SHA256E-s31--61.wav"
         wav.symlink_to(target) if pointer == "link" else wav.write_text(target)
-        with pytest.raises(FileNotFoundError, match=r"not fetched; .*git annex get lw1_0\.wav"):
+        with pytest.raises(FileNotFoundError, match=r"not been fetched.*git annex get .lw1_0\.wav"):
             tiny_masc()
 
 

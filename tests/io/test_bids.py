@@ -421,7 +421,7 @@ def test_a_bad_channel_that_is_not_there_is_not_another(folder):
         open_raw(folder.recording)
     folder.tell("/annex/objects/SHA256E-s5--ab.tsv\n", suffix="channels.tsv")
     with pytest.raises(
-        FileNotFoundError, match=r"table '.*channels\.tsv' is a link to content .*git annex get"
+        FileNotFoundError, match=r"table '.*channels\.tsv' has not been fetched.*git annex get"
     ):
         open_raw(folder.recording)
 

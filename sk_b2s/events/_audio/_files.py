@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s.events._audio._headers import doubt_header
 
 SLOWEST, SLOW, FASTEST = 100, 1000, 1_000_000  # Hz; sampling rates that are refused, warned of, refused
@@ -140,7 +141,7 @@ def _is_no_audio(path):
         first = file.read(200).lstrip().lower()
     if first.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS whose content has not been fetched: git lfs pull"
-    if b"annex/objects/" in first:
+    if is_placeholder(path):
         return "a pointer of git-annex whose content has not been fetched: datalad get, or git annex get"
     if first.startswith((b"<!doctype html", b"<html", b"<?xml")):
         return "a page of a web server, as of a login or an error: download the sound again"

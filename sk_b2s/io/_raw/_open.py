@@ -10,10 +10,10 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import code_of
+from sk_b2s.io._annex import check_content
 from sk_b2s.io._file_parts import CODE as PARTS
 from sk_b2s.io._file_parts import (
     RecordingFormatError,
-    check_content,
     check_parts,
     check_regular,
     describe_size,
