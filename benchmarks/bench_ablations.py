@@ -145,7 +145,7 @@ class Experiment:
             **told.astype(float).to_dict(),
             "n_candidates": answers.n_candidates,
             "n_train": len(self.train),
-            "top_k_by_subject": answers.per_subject().round(5).to_dict(),
+            "top_k_by_subject": answers.by_subject()["top_k"].round(5).to_dict(),
             "valid_loss": [round(float(epoch["valid_loss"]), 4) for epoch in encoder.history_],
             "seconds": round(seconds, 1),
         }  # fmt: skip

@@ -150,9 +150,9 @@ rows = {}
 for name, single in answers.items():
     ways = {
         "single segments": single,
-        "pooled over a sentence": single.pooled(),
-        "averaged over people": single.averaged("subject"),
-        "both": single.averaged("subject").pooled(),
+        "pooled over a sentence": single.pool_groups(),
+        "averaged over people": single.average("subject"),
+        "both": single.average("subject").pool_groups(),
     }
     for way, a in ways.items():
         summary = a.summary(n_shifts=200)
@@ -171,7 +171,7 @@ print(pd.DataFrame(rows).T.round(3).to_string(), "\n")
 # Which word was said at the anchor? The probabilities of all segments of a word are summed. Naming the commonest
 # words whatever the brain does is a good guess over windows (``chance`` of "plain") and a poor one over words, so
 # "balanced" is the line to quote.
-print(answers["encoder"].words().round(3).to_string(), "\n")
+print(answers["encoder"].score_words().round(3).to_string(), "\n")
 
 # %%
 # The picture
@@ -181,6 +181,6 @@ plot_scores(answers, ax=axes[0])
 axes[0].set_ylabel("top-10 accuracy")
 for name, single in answers.items():
     plot_rank_curve(single, label=name, ax=axes[1])
-    plot_rank_curve(single.averaged("subject"), label=f"{name}, averaged over people", ax=axes[1])
+    plot_rank_curve(single.average("subject"), label=f"{name}, averaged over people", ax=axes[1])
 figure.savefig(OUT / "strangers.png", dpi=120)
 print(f"{OUT}/strangers.png, in {time.perf_counter() - began:.0f} s")

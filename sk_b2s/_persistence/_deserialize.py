@@ -20,7 +20,7 @@ from sk_b2s._persistence._states import (
     check_part,
     check_state,
     described,
-    nonfinite_names,
+    find_nonfinite,
 )
 
 ROOM = 2**26, 16  # bytes that may be made of any file, and for each of its own
@@ -29,7 +29,7 @@ MOST_JOBS = 1024  # workers that a file may ask for
 LISTS = ("steps", "transformer_list", "spaces")  # parameters that are lists of names and estimators
 
 
-def tensor_digest(array):
+def compute_tensor_digest(array):
     """Digest a tensor of a file.
 
     Parameters
@@ -167,7 +167,7 @@ class Reader:
     def _read(self, name):
         """Read a tensor, and note its digest."""
         array = self.tensor(name)
-        self.digests[name] = tensor_digest(array)
+        self.digests[name] = compute_tensor_digest(array)
         return array
 
     def _numbers(self, node):
@@ -273,7 +273,7 @@ class Reader:
         expected = described(name, state)
         check_state(name, expected, state, {})
         check_frames(name, state)
-        self.doubts += [f"{found} of {name}" for found in nonfinite_names(expected, state)]
+        self.doubts += [f"{found} of {name}" for found in find_nonfinite(expected, state)]
         if requests is not None:
             state["_metadata_request"] = _routing(estimator, requests)
         if hasattr(estimator, "_set_saved_state"):

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 
-from sk_b2s._persistence._deserialize import Reader, tensor_digest
+from sk_b2s._persistence._deserialize import Reader, compute_tensor_digest
 from sk_b2s._persistence._registry import ESTIMATORS
 from sk_b2s._persistence._serialize import Writer
 from sk_b2s._utils._estimators import iter_nested
@@ -120,7 +120,7 @@ def save(estimator, path, *, parent=None, trusted=None):
         content["parent"] = Path(os.path.relpath(parent, path.parent)).as_posix()
     content["estimator"] = writer.encode(estimator, ())
     content["checksum"] = _checksum(
-        content["estimator"], {name: tensor_digest(array) for name, array in writer.tensors.items()}
+        content["estimator"], {name: compute_tensor_digest(array) for name, array in writer.tensors.items()}
     )
     header = json.dumps(content, allow_nan=False, separators=(",", ":"))
     if len(header) > LARGEST_HEADER or header.count("[") + header.count("{") > MOST_NODES:

@@ -164,7 +164,7 @@ EVERYWHERE = {"_sklearn_output_config": OUTPUT, "feature_names_in_": texts(N, ab
 FEATURES_OUT = {"n_features_out_": COUNT}
 SPEECH = {
     "speech_": of_type(BaseEstimator, none=True),
-    "sound_intervals_": of_type(StimulusIntervals, none=True),
+    "stimulus_intervals_": of_type(StimulusIntervals, none=True),
 }
 DECODER = {
     N: COUNT, "n_times_in_": COUNT, "n_features_out_": COUNT, "n_speech_features_": COUNT,
@@ -172,7 +172,7 @@ DECODER = {
     "frame_weights_": numbers("n_frames", kinds="iu"), "_flat_targets": FLAG, "subjects_": texts("n_subjects"),
 }  # fmt: skip
 REGRESSION = {
-    "alpha_": numbers("n_models", finite=False), "inner_scores_": numbers("n_models", "n_alphas", finite=False),
+    "alpha_": numbers("n_models", finite=False), "cv_scores_": numbers("n_models", "n_alphas", finite=False),
 }  # fmt: skip
 
 # Fitted attributes by the name that a class has in a file. Others whose names end in "_" are taken as they are.
@@ -182,12 +182,12 @@ STATES: dict[str, dict[str, Attribute]] = {
          "sk_b2s.PrecomputedFeatures", "sk_b2s.Wav2Vec2Features"), FEATURES_OUT),
     "sk_b2s.BrainEncoder": {
         **DECODER, "architecture_": of_type(dict), "speech_architecture_": of_type(dict, none=True),
-        "history_": Attribute(_records), "interrupted_": FLAG, "response_": of_type(SharedResponse, none=True),
+        "history_": Attribute(_records), "interrupted_": FLAG, "shared_response_": of_type(SharedResponse, none=True),
         "covariances_": numbers("n_fitted", "n_mixed", "n_mixed", absent=True),
         "weights": Attribute(_weights, finite=True),
         "own_weights": Attribute(_weights_by_person, absent=True, finite=True),
         "parent_": of_type(str, absent=True, none=True), "adaptations_": of_type(pd.DataFrame, absent=True, none=True),
-        "heard_rows_": numbers("n_heard", kinds="i", absent=True),
+        "adaptation_rows_": numbers("n_heard", kinds="i", absent=True),
     },
     "sk_b2s.CalibratedDecoder": {
         "n_calibration_": whole(0), "interrupted_": FLAG, "estimator_": of_type(BaseEstimator),
@@ -243,7 +243,7 @@ STATES: dict[str, dict[str, Attribute]] = {
 
 # What an adapted encoder has when it is saved next to its parent, in place of the rest.
 ADDED = {
-    "parent_": of_type(str), "adaptations_": of_type(pd.DataFrame), "heard_rows_": numbers("n_heard", kinds="i",
+    "parent_": of_type(str), "adaptations_": of_type(pd.DataFrame), "adaptation_rows_": numbers("n_heard", kinds="i",
     absent=True), "added": texts("n_added"), "shared": texts("n_shared"),
     "added_weights": Attribute(_weights_by_person, finite=True), "added_sound": of_type(dict, absent=True),
     "layers": of_type(torch.Tensor, absent=True, finite=True),
@@ -419,7 +419,7 @@ def _wrong_windows(state):
     return None
 
 
-def nonfinite_names(expected, state):
+def find_nonfinite(expected, state):
     """List the attributes that hold NaN or infinity where a fit leaves none."""
     return [
         name for name, attribute in expected.items()

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._devices import choose_device, choose_precision
 from sk_b2s._utils._validation import check_in_step, table_of
-from sk_b2s.decoding._candidates import distinct_segments
+from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._unseen_subjects import BATCH
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._data import PairDataset, WindowInputs
@@ -56,14 +56,14 @@ class AdaptingNet(RetrievalNet):
         """Leave trainable what is to be trained, and nothing else: not the space that candidates lie in."""
         for part in self._parts().values():
             part.requires_grad_(False)
-        (layers_of(self) if self.layer_only else self.module_).requires_grad_(True)
+        (get_subject_layers(self) if self.layer_only else self.module_).requires_grad_(True)
         return self
 
     def _set_training(self, training=True):
         super()._set_training(False)
 
 
-def layers_of(net):
+def get_subject_layers(net):
     """Return the layers of all people that a net knows, one parameter: (n_subjects, ...)."""
     (layers,) = net.module_.subject_layer.parameters()
     return layers
@@ -179,7 +179,7 @@ class AdaptationMixin:
         check_in_step(X, y)
         people = pd.unique(subjects_of(X))
         new = self._with(people)
-        self._warn_of_misspelt(people)
+        self._warn_misspelled_subjects(people)
         random = check_random_state(copy.deepcopy(self.random_state))  # yours stays where it is
         for calibration in self._calibrations(X, y):
             chosen = self._choose(calibration) if method == "auto" else method
@@ -192,7 +192,7 @@ class AdaptationMixin:
     def _check_method(self, method):
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
-        if method == "ridge" and self.response_ is None:
+        if method == "ridge" and self.shared_response_ is None:
             raise ValueError(
                 f"method='ridge' finds the layer of a new person, and this encoder (subject_layer="
                 f"{self.subject_layer!r}) has no such layers, or learned from windows that do not vary, or of one "
@@ -206,7 +206,7 @@ class AdaptationMixin:
 
     def _choose(self, calibration):
         """Method that is best for so much."""
-        if self.response_ is None:
+        if self.shared_response_ is None:
             return "all" if self.subject_layer is None else "layer"
         if calibration.n_segments < 2:
             return "ridge"
@@ -227,9 +227,13 @@ class AdaptationMixin:
     def _calibrations(self, X, y):
         """Each new person's minutes."""
         speech = self._targets(y)
-        self._check_target_shape(speech)
+        self._check_targets_shape(speech)
         targets = self._as_compared(speech)
-        brain, segments, people = self._as_brain(X, in_fit=True), distinct_segments(y).target, subjects_of(X)
+        brain, segments, people = (
+            self._as_brain(X, in_fit=True),
+            find_distinct_segments(y).target,
+            subjects_of(X),
+        )
         for place, person in enumerate(pd.unique(people)):
             rows = np.flatnonzero(people == person)
             brain.subject[rows] = len(self.subjects_) + place
@@ -260,7 +264,7 @@ class AdaptationMixin:
         new.parent_ = getattr(self, "parent_", None) or self.digest()
         new.subjects_ = np.append(self.subjects_, people)
         new.adaptations_ = getattr(self, "adaptations_", None)
-        new.own_nets_ = dict(getattr(self, "own_nets_", {}))
+        new.subject_nets_ = dict(getattr(self, "subject_nets_", {}))
         new.architecture_ = {
             **self.architecture_,
             "n_subjects": len(new.subjects_),
@@ -284,16 +288,16 @@ class AdaptationMixin:
         """Learn one new person."""
         calibration.check_finite()
         index = list(self.subjects_).index(calibration.person)
-        if self.response_ is not None:
+        if self.shared_response_ is not None:
             with torch.no_grad():
-                layer = self.response_.layer(calibration.batches(self.net_.module_), calibration.share)
+                layer = self.shared_response_.layer(calibration.batches(self.net_.module_), calibration.share)
             self._set_layer(index, layer)
         if method != "ridge":
             net = self._train(calibration, method, lr, max_epochs, random)
             if method == "all":
-                self.own_nets_[calibration.person] = net
+                self.subject_nets_[calibration.person] = net
             else:
-                self._set_layer(index, layers_of(net)[index])
+                self._set_layer(index, get_subject_layers(net)[index])
         told = {
             "subject": calibration.person, "method": method, "minutes": calibration.minutes,
             "n_windows": len(calibration.rows),
@@ -303,13 +307,13 @@ class AdaptationMixin:
 
     @torch.no_grad()
     def _set_layer(self, index, values):
-        layers = layers_of(self.net_)
+        layers = get_subject_layers(self.net_)
         layers[index] = values.to(layers.device)
 
     def _train(self, calibration, method, lr, max_epochs, random):
         """Train a copy of the net on a new person: their layer, or all of it."""
         if calibration.n_segments < 2:
-            instead = "" if self.response_ is None else ", or use method='ridge'"
+            instead = "" if self.shared_response_ is None else ", or use method='ridge'"
             raise ValueError(
                 f"method={method!r} learns by telling segments apart, and subject {calibration.person!r} heard one; "
                 f"give more of X and y{instead}."
@@ -335,13 +339,13 @@ class AdaptationMixin:
         """Count what was heard in the calibration as heard."""
         table = table_of(y)
         if isinstance(y, np.ndarray):
-            self.heard_rows_ = np.union1d(getattr(self, "heard_rows_", np.int64([])), row_hashes(y))
-        if self.sound_intervals_ is not None and table is not None and "sound_onset" in table:
-            self.sound_intervals_ = self.sound_intervals_ | StimulusIntervals.from_table(table)
+            self.adaptation_rows_ = np.union1d(getattr(self, "adaptation_rows_", np.int64([])), row_hashes(y))
+        if self.stimulus_intervals_ is not None and table is not None and "sound_onset" in table:
+            self.stimulus_intervals_ = self.stimulus_intervals_ | StimulusIntervals.from_table(table)
 
     def _embed(self, brain, indices):
         """Estimate speech features of some windows, those of people with a network of their own by that."""
-        own = getattr(self, "own_nets_", None)
+        own = getattr(self, "subject_nets_", None)
         if not own:
             return self.net_.embed(brain, indices)
         place = brain.subject[torch.from_numpy(np.asarray(indices))].numpy()
@@ -356,5 +360,5 @@ class AdaptationMixin:
 
     def _forget_adaptations(self):
         """Forget the people who were adapted to, as ``fit`` begins anew."""
-        for name in ("parent_", "adaptations_", "own_nets_", "heard_rows_"):
+        for name in ("parent_", "adaptations_", "subject_nets_", "adaptation_rows_"):
             vars(self).pop(name, None)

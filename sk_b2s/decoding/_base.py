@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s._utils._validation import check_in_step, recordings_of, seconds_of, table_of
-from sk_b2s.decoding._candidates import as_target_windows, check_targets_vary, distinct_segments
+from sk_b2s.decoding._candidates import check_targets_vary, find_distinct_segments, make_target_windows
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.metrics._frames import match_frames
@@ -31,8 +31,8 @@ def _plain_name(subject):
 class RetrievalMixin:
     """Similarity, prediction and score of a decoder that estimates speech features.
 
-    A decoder calls ``_check_windows``, ``_check_y``, ``_learn_segments``, ``_learn_sound``, ``_learn_speech`` and
-    ``_learn_frames`` in ``fit``, has the parameters ``speech``, ``k`` and ``unseen_subject``, and
+    A decoder calls ``_check_windows``, ``_check_y``, ``_fit_segments``, ``_fit_stimulus_intervals``, ``_fit_speech`` and
+    ``_fit_frames`` in ``fit``, has the parameters ``speech``, ``k`` and ``unseen_subject``, and
     provides ``_brain(X)``, which validates windows and returns ``embed(indices)``, a function to
     Tensors of shape (len(indices), n_features, n_frames), and their number.
 
@@ -58,11 +58,11 @@ class RetrievalMixin:
             check_not_constant(X, type(self).__name__, stacklevel=5)
             self.sfreq_in_, self.ch_names_in_ = X.sfreq, X.ch_names
             return X
-        self._check_as_in_fit(X, any_channels)
+        self._check_matches_fit(X, any_channels)
         warn_of_constant(X, stacklevel=5)
         return X
 
-    def _check_as_in_fit(self, X, any_channels):
+    def _check_matches_fit(self, X, any_channels):
         """Raise where windows differ from those of fit in rate, length or channels."""
         if None not in (X.sfreq, self.sfreq_in_) and not np.isclose(X.sfreq, self.sfreq_in_):
             raise ValueError(
@@ -88,7 +88,7 @@ class RetrievalMixin:
                 f"{known!r}), but {type(self).__name__} knows them by their place: use one fitted Epocher for both."
             )
 
-    def _learn_frames(self, X, y, targets):
+    def _fit_frames(self, X, y, targets):
         """Note the shapes of windows, and return the frame of each step of the brain."""
         frames = match_frames(X, targets)
         self.n_times_in_, self.n_speech_features_ = X.shape[2], targets.shape[1]
@@ -97,14 +97,14 @@ class RetrievalMixin:
         self._flat_targets = isinstance(y, np.ndarray) and y.ndim < 3
         return frames
 
-    def _subject_index(self, X, in_fit=False):
+    def _get_subject_index(self, X, in_fit=False):
         """Index of each window's subject among ``subjects_``, -1 for a stranger, who may be held out in fit."""
         subjects = subjects_of(X)
         index = pd.Index(self.subjects_).get_indexer(subjects)
         if in_fit:
             return index
         strangers = sorted(set(subjects[index < 0]))
-        self._warn_of_misspelt(strangers)
+        self._warn_misspelled_subjects(strangers)
         if self.unseen_subject == "error" and strangers:
             more = (
                 ", fit with 'nearest' to use the layer of whoever is most like them, or let adapt learn them from "
@@ -116,7 +116,7 @@ class RetrievalMixin:
             )
         return index
 
-    def _warn_of_misspelt(self, strangers):
+    def _warn_misspelled_subjects(self, strangers):
         """Say so if a stranger's name is that of somebody known but for zeros."""
         known = {_plain_name(subject): subject for subject in self.subjects_}
         if misspelt := [subject for subject in strangers if _plain_name(subject) in known]:
@@ -155,9 +155,9 @@ class RetrievalMixin:
             check_equal_shapes(y, "y"), ensure_2d=False, allow_nd=True, dtype=np.float32, input_name="y"
         )
 
-    def _learn_segments(self, y):
+    def _fit_segments(self, y):
         """Note the distinct segments, the default candidates."""
-        candidates = distinct_segments(y)
+        candidates = find_distinct_segments(y)
         if len(candidates.ids) < 2:
             raise ValueError(
                 f"{type(self).__name__} learns to tell segments apart and needs 2 distinct ones or more in y, got "
@@ -169,18 +169,18 @@ class RetrievalMixin:
             self.segments_ = y[candidates.first]
         return candidates
 
-    def _learn_sound(self, y, rows=slice(None)):
+    def _fit_stimulus_intervals(self, y, rows=slice(None)):
         """Note the sound of the rows that ``fit`` used, if only to stop by."""
         table = table_of(y)
         has_sound = table is not None and "sound_onset" in table
-        self.sound_intervals_ = StimulusIntervals.from_table(table.iloc[rows]) if has_sound else None
+        self.stimulus_intervals_ = StimulusIntervals.from_table(table.iloc[rows]) if has_sound else None
 
-    def _learn_recordings(self, X):
+    def _fit_recording_intervals(self, X):
         """Record which parts of which recordings were in ``fit``, for the warning of :meth:`predict`."""
         spans = _spans_of(X)
         self.recording_intervals_ = None if spans is None else StimulusIntervals.from_spans(*spans)
 
-    def _warn_of_default_candidates(self, X):
+    def _warn_default_candidates(self, X):
         """Warn if windows that were not in ``fit`` are compared with the segments of ``fit`` by default."""
         spans, known = _spans_of(X), getattr(self, "recording_intervals_", None)
         if spans is None or known is None:
@@ -196,7 +196,7 @@ class RetrievalMixin:
                 stacklevel=3,
             )
 
-    def _learn_speech(self, y, train):
+    def _fit_speech(self, y, train):
         """Fit ``speech`` on the training rows, and return everybody's features."""
         self.speech_ = None if self.speech is None else clone(self.speech).fit(y.iloc[train])
         targets = self._targets(y)
@@ -208,11 +208,11 @@ class RetrievalMixin:
     def _targets(self, y):
         """Features of what was heard: Windows (n_rows, n_features, n_frames)."""
         if self.speech_ is None:
-            return y if isinstance(y, Windows) else as_target_windows(y)
+            return y if isinstance(y, Windows) else make_target_windows(y)
         targets = self.speech_.transform(y)
-        return targets if isinstance(targets, Windows) else as_target_windows(targets)
+        return targets if isinstance(targets, Windows) else make_target_windows(targets)
 
-    def _check_target_shape(self, targets):
+    def _check_targets_shape(self, targets):
         expected = (self.n_speech_features_, len(self.frame_weights_))
         if targets.shape[1:] != expected:
             raise ValueError(
@@ -223,10 +223,10 @@ class RetrievalMixin:
     def _candidates(self, candidates):
         """Identities and features of the candidates."""
         y = self.segments_ if candidates is None else self._check_y(candidates)
-        found = distinct_segments(y)
+        found = find_distinct_segments(y)
         y = y.iloc[found.first] if isinstance(y, pd.DataFrame) else y[found.first]
         targets = self._targets(y)
-        self._check_target_shape(targets)
+        self._check_targets_shape(targets)
         return found, self._as_compared(targets)
 
     def _as_compared(self, targets):
@@ -308,7 +308,7 @@ class RetrievalMixin:
         """
         check_is_fitted(self)
         if candidates is None:
-            self._warn_of_default_candidates(X)
+            self._warn_default_candidates(X)
         found, targets = self._candidates(candidates)
         best = [scores.argmax(1).cpu().numpy() for _, scores in self._scores(X, targets)]
         return found.ids[np.concatenate(best)] if best else found.ids[:0]
@@ -330,7 +330,7 @@ class RetrievalMixin:
         """
         check_is_fitted(self)
         if candidates is None:
-            self._warn_of_default_candidates(X)
+            self._warn_default_candidates(X)
         scores = torch.from_numpy(self.similarity(X, candidates))
         return torch.softmax(scores.double(), dim=1).numpy()
 
@@ -406,11 +406,11 @@ class RetrievalMixin:
     def _warn_of_leak(self, y, stacklevel):
         """Say so if a score is asked for on sound of ``fit``."""
         owner = type(self).__name__
-        if self.sound_intervals_ is not None and table_of(y) is not None:
-            warn_of_seen_stimuli(self.sound_intervals_, table_of(y), owner, stacklevel + 1)
+        if self.stimulus_intervals_ is not None and table_of(y) is not None:
+            warn_of_seen_stimuli(self.stimulus_intervals_, table_of(y), owner, stacklevel + 1)
         elif isinstance(y, np.ndarray):
             heard = [row_hashes(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
-            heard.append(getattr(self, "heard_rows_", np.int64([])))  # since fit
+            heard.append(getattr(self, "adaptation_rows_", np.int64([])))  # since fit
             leaking = np.isin(row_hashes(y), np.concatenate(heard))
             warn_of_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)
 

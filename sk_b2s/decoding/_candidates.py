@@ -31,7 +31,7 @@ class Candidates(NamedTuple):
     target: np.ndarray
 
 
-def distinct_segments(y):
+def find_distinct_segments(y):
     """Find the distinct segments of what was heard.
 
     Parameters
@@ -103,7 +103,7 @@ def check_targets_vary(targets, rows, owner):
         )
 
 
-def as_target_windows(y):
+def make_target_windows(y):
     """Wrap numbers (n,), (n, n_features) or (n, n_features, n_frames) as Windows."""
     y = np.asarray(y, np.float32)
     return Windows.from_array(y.reshape(len(y), -1, y.shape[2] if y.ndim == 3 else 1))

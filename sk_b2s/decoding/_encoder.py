@@ -17,9 +17,9 @@ from sk_b2s._utils._precision import Precision
 from sk_b2s._utils._validation import check_in_step, table_of
 from sk_b2s.decoding._adaptation import AdaptationMixin
 from sk_b2s.decoding._base import RetrievalMixin
-from sk_b2s.decoding._encoder_checks import check_parameters, warn_of_no_learning
+from sk_b2s.decoding._encoder_checks import check_parameters, warn_no_learning
 from sk_b2s.decoding._encoder_state import EncoderStateMixin
-from sk_b2s.decoding._stimulus_artifacts import warn_of_sound
+from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
 from sk_b2s.decoding._unseen_subjects import UnseenSubjectMixin
 from sk_b2s.model_selection._split import stimulus_train_test
 from sk_b2s.nn._brain_module import ACTIVATIONS, BrainModule
@@ -148,7 +148,7 @@ class BrainEncoder(
         The distinct segments of ``fit``, the default candidates.
     speech_ : estimator or None
         The fitted ``speech``.
-    response_ : SharedResponse or None
+    shared_response_ : SharedResponse or None
         What people have in common when they hear a sound, for :meth:`adapt`; with ``subject_layer="layer"``.
     covariances_ : ndarray of shape (n_subjects, n_virtual_channels, n_virtual_channels)
         Of what subjects' layers read; with ``unseen_subject="nearest"``.
@@ -156,7 +156,7 @@ class BrainEncoder(
         Steps of the brain in each frame.
     recording_intervals_ : StimulusIntervals or None
         Parts of recordings in ``fit``, for the warning of ``predict`` without candidates.
-    sound_intervals_ : StimulusIntervals or None
+    stimulus_intervals_ : StimulusIntervals or None
         Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_, n_times_in_ : int
         Channels, features of an estimate, and steps of a window.
@@ -314,13 +314,13 @@ class BrainEncoder(
         if self.unseen_subject == "nearest":
             self._check_apart(X)
         random = check_random_state(self.random_state)
-        segments = self._learn_segments(y).target
+        segments = self._fit_segments(y).target
         train, valid = self._split(X, y, segments, random)
-        self._learn_sound(y, train if valid is None else np.concatenate([train, valid]))
-        self._learn_recordings(X)
-        targets = self._learn_speech(y, train)
-        warn_of_sound(X, y, targets)
-        self._learn_shapes(X, y, targets, train)
+        self._fit_stimulus_intervals(y, train if valid is None else np.concatenate([train, valid]))
+        self._fit_recording_intervals(X)
+        targets = self._fit_speech(y, train)
+        warn_audio_channels(X, y, targets)
+        self._fit_shapes(X, y, targets, train)
         targets, X = keep_on_device(choose_device(self.device), targets, X)
         brain = self._as_brain(X, in_fit=True)
         held_out = None if valid is None else PairDataset(brain, targets, valid, segments)
@@ -329,10 +329,10 @@ class BrainEncoder(
             PairDataset(brain, targets, train, segments), None
         )  # fit would draw the weights again
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
-        warn_of_no_learning(self, 0 if valid is None else len(valid))
+        warn_no_learning(self, 0 if valid is None else len(valid))
         self._forget_training()
         self._forget_adaptations()
-        self._learn_for_strangers(brain, targets, train)
+        self._fit_unseen_subjects(brain, targets, train)
         return self
 
     def _check_X(self, X, reset=False):
@@ -367,9 +367,9 @@ class BrainEncoder(
             return without, None
         return train, valid
 
-    def _learn_shapes(self, X, y, targets, train):
+    def _fit_shapes(self, X, y, targets, train):
         """Note all that the module is built from."""
-        frames = self._learn_frames(X, y, targets)
+        frames = self._fit_frames(X, y, targets)
         self.n_features_out_ = self.speech_embedding_dim or self.n_speech_features_
         self.subjects_ = np.unique(subjects_of(X)[train])  # nobody else's layer would be learned
         self.architecture_ = {
@@ -438,10 +438,10 @@ class BrainEncoder(
         return lambda indices: self._embed(brain, indices), len(brain)
 
     def _as_brain(self, X, in_fit=False):
-        return WindowInputs(X, self._subject_index(X, in_fit), choose_device(self.device))
+        return WindowInputs(X, self._get_subject_index(X, in_fit), choose_device(self.device))
 
-    def _subject_index(self, X, in_fit=False):
-        index = super()._subject_index(X, in_fit)
+    def _get_subject_index(self, X, in_fit=False):
+        index = super()._get_subject_index(X, in_fit)
         if not in_fit and self.unseen_subject == "nearest" and (index < 0).any():
             like = self.nearest_subjects(X)[subjects_of(X)[index < 0]]
             index[index < 0] = pd.Index(self.subjects_).get_indexer(like)

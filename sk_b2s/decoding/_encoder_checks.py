@@ -60,7 +60,7 @@ def _without_effect(encoder):
         yield "duplicates", "loss='mse'"
 
 
-def warn_of_no_learning(encoder, n_valid):
+def warn_no_learning(encoder, n_valid):
     """Warn if training was interrupted or learned nothing, by its validation or else its training loss.
 
     With validation windows, the cross-entropy at its best temperature is compared with that of a guess among the

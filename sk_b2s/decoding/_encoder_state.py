@@ -19,7 +19,7 @@ from skorch.history import History
 from torch.overrides import TorchFunctionMode
 
 from sk_b2s._utils._devices import choose_device
-from sk_b2s.decoding._adaptation import LAYER_NAMES, AdaptingNet, layers_of
+from sk_b2s.decoding._adaptation import LAYER_NAMES, AdaptingNet, get_subject_layers
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._losses import LOSSES
@@ -28,7 +28,7 @@ from sk_b2s.preprocessing._fingerprint import describe
 
 COUNT = [Interval(Integral, 1, None, closed="left")]
 MEMBERS = 2**24  # numbers that the matrix of frames and steps may have whatever the weights, 64 MiB
-NEW = ("parent_", "adaptations_", "heard_rows_")  # attributes that only adapting gives
+NEW = ("parent_", "adaptations_", "adaptation_rows_")  # attributes that only adapting gives
 
 
 class EncoderStateMixin:
@@ -55,7 +55,7 @@ class EncoderStateMixin:
             "shapes": [self.n_times_in_, self.architecture_, self.speech_architecture_],
             "weights": {name: value.cpu().numpy() for name, value in self.net_.state().items()},
             "frame_weights": self.frame_weights_,
-            "response": None if self.response_ is None else vars(self.response_),
+            "response": None if self.shared_response_ is None else vars(self.shared_response_),
             "covariances": getattr(self, "covariances_", None),
             "speech": _learnt(self.speech_),
         }
@@ -70,7 +70,7 @@ class EncoderStateMixin:
         if "net_" in state:
             state["weights"] = state.pop("net_").state()
             state["history_"] = list(self.history_)
-        if own := state.pop("own_nets_", None):
+        if own := state.pop("subject_nets_", None):
             state["own_weights"] = {person: net.state() for person, net in own.items()}
         return state
 
@@ -91,7 +91,7 @@ class EncoderStateMixin:
             self.net_.history = self.history_ = History(state["history_"])
             self._forget_training()
         if "own_weights" in nets:
-            self.own_nets_ = {
+            self.subject_nets_ = {
                 person: self._own_net(weights) for person, weights in nets["own_weights"].items()
             }
 
@@ -126,7 +126,10 @@ class EncoderStateMixin:
         check_weights(weights, self._shapes(weights))
         mixed = made["initial_linear"] or made["spatial_attention"]
         wanted = self.n_speech_features_, made["n_virtual_channels"] if mixed else self.n_features_in_
-        if self.response_ is not None and wanted != (len(self.response_.mean), len(self.response_.shared)):
+        if self.shared_response_ is not None and wanted != (
+            len(self.shared_response_.mean),
+            len(self.shared_response_.shared),
+        ):
             raise ValueError(f"the shared response is not of {wanted[0]} features and {wanted[1]} channels.")
 
     def _shapes(self, weights, hears=True):
@@ -191,16 +194,16 @@ class EncoderStateMixin:
         n_known = self.architecture_["n_averaged"]
         state = {name: value for name, value in vars(self).items() if name in NEW}
         state |= {"added": list(self.subjects_[n_known:]), "shared": shared, "added_weights": {}}
-        if self.sound_intervals_ is not None:
-            known = parent.sound_intervals_.intervals
+        if self.stimulus_intervals_ is not None:
+            known = parent.stimulus_intervals_.intervals
             state["added_sound"] = {
                 sound: spans
-                for sound, spans in self.sound_intervals_.intervals.items()
+                for sound, spans in self.stimulus_intervals_.intervals.items()
                 if not np.array_equal(spans, known.get(sound))
             }
         if self.subject_layer is not None:
-            state["layers"] = layers_of(self.net_)[n_known:].detach().cpu()
-        for person, net in getattr(self, "own_nets_", {}).items():
+            state["layers"] = get_subject_layers(self.net_)[n_known:].detach().cpu()
+        for person, net in getattr(self, "subject_nets_", {}).items():
             weights = net.state()
             if self.subject_layer is not None:
                 name = LAYER_NAMES[self.subject_layer]
@@ -236,7 +239,7 @@ class EncoderStateMixin:
             check_weights(weights, shapes)
         if "added_sound" in vars(self):
             spans = {sound: np.asarray(one, float) for sound, one in self.added_sound.items()}
-            if parent.sound_intervals_ is None or any(
+            if parent.stimulus_intervals_ is None or any(
                 one.ndim != 2 or one.shape[1] != 2 for one in spans.values()
             ):
                 raise ValueError("the intervals of sound that were added are not pairs of seconds.")
@@ -249,19 +252,19 @@ class EncoderStateMixin:
         new = parent._with(added["added"])
         vars(new).update({**kept, **{name: value for name, value in added.items() if name in NEW}})
         if "added_sound" in added:
-            new.sound_intervals_ = StimulusIntervals(
-                {**parent.sound_intervals_.intervals, **added["added_sound"]}
+            new.stimulus_intervals_ = StimulusIntervals(
+                {**parent.stimulus_intervals_.intervals, **added["added_sound"]}
             )
         if "layers" in added:
             with torch.no_grad():
-                layers_of(new.net_)[-len(added["layers"]) :] = added["layers"]
+                get_subject_layers(new.net_)[-len(added["layers"]) :] = added["layers"]
         for person, weights in added["added_weights"].items():
             if self.subject_layer is not None:
                 name = LAYER_NAMES[self.subject_layer]
                 rows = new.net_.state()[name].clone()
                 rows[list(new.subjects_).index(person)] = weights[name]
                 weights[name] = rows
-            new.own_nets_[person] = new._own_net(weights)
+            new.subject_nets_[person] = new._own_net(weights)
         return new
 
 

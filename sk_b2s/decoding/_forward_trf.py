@@ -15,21 +15,21 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sk_b2s._utils._validation import check_in_step, table_of
-from sk_b2s.decoding._candidates import as_target_windows, check_targets_vary, distinct_segments
+from sk_b2s.decoding._candidates import check_targets_vary, find_distinct_segments, make_target_windows
 from sk_b2s.decoding._ridge_cv import (
     ALPHAS,
     check_alphas,
     check_finite,
     check_lags,
     check_rate,
-    chosen_strength,
     fit_subjects,
-    frame_rate,
+    get_frame_rate,
     pieces,
-    warn_of_choice,
+    select_alpha,
+    warn_alpha_choice,
 )
-from sk_b2s.decoding._ridge_solver import lagged_moments
-from sk_b2s.decoding._stimulus_artifacts import warn_of_sound
+from sk_b2s.decoding._ridge_solver import compute_lagged_moments
+from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._frames import match_frames
 from sk_b2s.metrics._null import possible_shifts
@@ -65,7 +65,7 @@ class ForwardTRF(BaseEstimator):
         Strengths tried, in units of the mean eigenvalue of the lagged features' covariance. A single one is
         used as it is. Of three or more, strengths beyond both ends are scored as well, and a warning names the
         subjects for whom they are better.
-    inner_folds : int, default=3
+    cv : int, default=3
         Folds of the training sound on which the strength is chosen, by the mean correlation over channels: whole
         blocks where the table has them, as in :class:`~sk_b2s.RidgeDecoder`. A correlation does not see how long
         predictions are, nor does any score of this class; ``predict`` is as long as the strength makes it.
@@ -84,7 +84,7 @@ class ForwardTRF(BaseEstimator):
         m.
     alpha_ : ndarray of shape (n_models,)
         Strength chosen.
-    inner_scores_ : ndarray of shape (n_models, n_alphas)
+    cv_scores_ : ndarray of shape (n_models, n_alphas)
         Correlation, mean over channels and inner folds, by which it was chosen; NaN where there was no choice.
     lags_ : ndarray of shape (n_lags,)
         Lags in seconds.
@@ -92,7 +92,7 @@ class ForwardTRF(BaseEstimator):
         Subjects of training, sorted.
     speech_ : estimator or None
         The fitted ``speech``.
-    sound_intervals_ : StimulusIntervals or None
+    stimulus_intervals_ : StimulusIntervals or None
         Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_ : int
         Channels, and speech features.
@@ -137,18 +137,16 @@ class ForwardTRF(BaseEstimator):
         "speech": [HasMethods(["fit", "transform"]), None],
         "lags": ["array-like"],
         "alphas": ["array-like"],
-        "inner_folds": [Interval(Integral, 2, None, closed="left")],
+        "cv": [Interval(Integral, 2, None, closed="left"), HasMethods(["split"])],
         "per_subject": ["boolean"],
         "sfreq": [Interval(Real, 0, None, closed="neither"), None],
     }
 
-    def __init__(
-        self, speech=None, lags=(-0.1, 0.5), alphas=ALPHAS, inner_folds=3, per_subject=True, sfreq=None
-    ):
+    def __init__(self, speech=None, lags=(-0.1, 0.5), alphas=ALPHAS, cv=3, per_subject=True, sfreq=None):
         self.speech = speech
         self.lags = lags
         self.alphas = alphas
-        self.inner_folds = inner_folds
+        self.cv = cv
         self.per_subject = per_subject
         self.sfreq = sfreq
 
@@ -177,19 +175,19 @@ class ForwardTRF(BaseEstimator):
         self.speech_ = None if self.speech is None else clone(self.speech).fit(table_of(y))
         table = table_of(y)
         has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
-        self.sound_intervals_ = StimulusIntervals.from_table(table) if has_sound else None
+        self.stimulus_intervals_ = StimulusIntervals.from_table(table) if has_sound else None
         targets = self._targets(y)
         check_targets_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
-        self._learn_frames(X, targets)
-        warn_of_sound(X, y, targets)
-        segments = distinct_segments(table_of(y) if isinstance(y, pd.DataFrame) else y).target
+        self._fit_frames(X, targets)
+        warn_audio_channels(X, y, targets)
+        segments = find_distinct_segments(table_of(y) if isinstance(y, pd.DataFrame) else y).target
         fit = partial(self._fit_model, X, targets, y, segments)
         self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_subjects(
             fit, subjects_of(X), self.per_subject
         )
-        self.alpha_, self.inner_scores_, beyond = chosen
-        warn_of_choice(self, beyond)
+        self.alpha_, self.cv_scores_, beyond = chosen
+        warn_alpha_choice(self, beyond)
         return self
 
     def _targets(self, y):
@@ -200,17 +198,17 @@ class ForwardTRF(BaseEstimator):
                     "y is a table, but ForwardTRF(speech=None) expects features: set speech=make_pipeline(Envelope(), "
                     "FeatureScaler()), for example."
                 )
-            return y if isinstance(y, Windows) else as_target_windows(_numbers(y, "y"))
+            return y if isinstance(y, Windows) else make_target_windows(_numbers(y, "y"))
         targets = self.speech_.transform(table_of(y))
-        return targets if isinstance(targets, Windows) else as_target_windows(targets)
+        return targets if isinstance(targets, Windows) else make_target_windows(targets)
 
-    def _learn_frames(self, X, targets):
+    def _fit_frames(self, X, targets):
         """Note the frame of each step, and turn lags in seconds into frames that occur in a window."""
         frames = match_frames(X, targets)
         self._shape = X.shape[2], targets.shape[2]
         self._frames, self._weights = torch.from_numpy(frames), torch.from_numpy(np.bincount(frames))
         check_rate(self.sfreq, X)
-        n_frames, rate = len(self._weights), frame_rate(X, targets, self)
+        n_frames, rate = len(self._weights), get_frame_rate(X, targets, self)
         first, last = np.round(check_lags(self.lags) * rate).astype(int)
         if first >= n_frames or last <= -n_frames:
             raise ValueError(
@@ -227,9 +225,9 @@ class ForwardTRF(BaseEstimator):
 
         def moments(rows):
             batches = ((speech - mean, brain - offset) for brain, speech in self._batches(X, targets, rows))
-            return lagged_moments(batches, -self._lags[::-1], *shape[1:])
+            return compute_lagged_moments(batches, -self._lags[::-1], *shape[1:])
 
-        everything, coef, *chosen = chosen_strength(moments, rows, y, segments, self.alphas, self.inner_folds)
+        everything, coef, *chosen = select_alpha(moments, rows, y, segments, self.alphas, self.cv)
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         coef = coef.reshape(shape)[::-1]  # of rising lags of the brain after the sound
         return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen
@@ -339,8 +337,8 @@ class ForwardTRF(BaseEstimator):
                 f"X has {X.shape[1]} channels x {X.shape[2]} steps, but fit saw {self.n_features_in_} x "
                 f"{self._shape[0]}."
             )
-        if self.sound_intervals_ is not None and table_of(y) is not None:
-            warn_of_seen_stimuli(self.sound_intervals_, table_of(y), type(self).__name__)
+        if self.stimulus_intervals_ is not None and table_of(y) is not None:
+            warn_of_seen_stimuli(self.stimulus_intervals_, table_of(y), type(self).__name__)
         subjects, random, parts = subjects_of(X), check_random_state(random_state), []
         for name in pd.unique(subjects):
             rows = np.flatnonzero(subjects == name)
@@ -443,7 +441,7 @@ def _shifted(predicted, brain, X, y, rows, n_shifts, random):
     nothing = np.full((1, X.shape[1]), np.nan)
     if not n_shifts or not {"recording", "onset", "duration"} <= set(table):
         return nothing
-    labels = distinct_segments(_safe_indexing(y, rows)).target
+    labels = find_distinct_segments(_safe_indexing(y, rows)).target
     onset, recording = table["onset"].to_numpy(float), table["recording"].to_numpy(dtype=object)
     total = np.zeros((n_shifts, X.shape[1]))
     for name in pd.unique(recording):

@@ -20,7 +20,7 @@ from sk_b2s.metrics._words import word_scores
 class RetrievalResult:
     """Similarities of windows to candidates, with the tables that say what both are.
 
-    Made by :func:`retrieve`. :meth:`summary`, :meth:`null` and :meth:`words` are means over subjects of the
+    Made by :func:`retrieve`. :meth:`summary`, :meth:`null` and :meth:`score_words` are means over subjects of the
     mean over the windows of each; :meth:`top_k` and :meth:`median_relative_rank` are over all windows, as is a
     decoder's ``score``. Ties count against, as everywhere.
 
@@ -96,21 +96,6 @@ class RetrievalResult:
             0 is best, 0.5 is chance.
         """
         return median_relative_rank(self.ranks, self.n_candidates)
-
-    def per_subject(self, k=None):
-        """Top-k accuracy of each subject.
-
-        Parameters
-        ----------
-        k : int, default=None
-            Number of guesses; the decoder's by default.
-
-        Returns
-        -------
-        accuracy : Series of shape (n_subjects,)
-            Indexed by subject.
-        """
-        return self.by_subject(k)["top_k"]
 
     def by_subject(self, k=None):
         """All scores of each subject.
@@ -218,7 +203,7 @@ class RetrievalResult:
 
     # --- other questions ---------------------------------------------------------------------------
 
-    def within(self, by="recording", k=None):
+    def score_within_recording(self, by="recording", k=None):
         """Score among only the segments that were heard in the window's own recording.
 
         A decoder that has learnt which recording a window is from, by its noise say, and nothing of the
@@ -245,9 +230,9 @@ class RetrievalResult:
             If a pool has no more candidates than ``k``.
         """
         k = self._k(k)
-        self._need([by], self.rows, f"within(by={by!r}) divides the windows by that column")
+        self._need([by], self.rows, f"score_within_recording(by={by!r}) divides the windows by that column")
         pools = []
-        for pool in pools_of(self, by):
+        for pool in split_pools(self, by):
             subject, name = pool.rows[["subject", by]].iloc[0]
             if pool.n_candidates <= k:
                 raise ValueError(
@@ -261,7 +246,7 @@ class RetrievalResult:
             })  # fmt: skip
         return pd.DataFrame(pools)
 
-    def averaged(self, over="subject"):
+    def average(self, over="subject"):
         """Average the similarities of windows that heard the same segment.
 
         This assumes that we know which windows heard the same sound, as in an experiment that plays it
@@ -298,7 +283,7 @@ class RetrievalResult:
             )
         return replace(self, scores=average_rows(self.scores, codes), target=target, rows=rows)
 
-    def pooled(self, by="sequence", weight=1.0):
+    def pool_groups(self, by="sequence", weight=1.0):
         """Let the windows of a sentence help each other: Group Context Bias.
 
         This assumes that windows come grouped by sentence, as where pauses or a trigger tell one from the
@@ -322,13 +307,13 @@ class RetrievalResult:
         answers : RetrievalResult
         """
         for table in (self.candidates, self.rows):
-            self._need([by], table, f"pooled(by={by!r}) pools the windows that are equal in that column")
+            self._need([by], table, f"pool_groups(by={by!r}) pools the windows that are equal in that column")
         sentence = pd.factorize(self.candidates[by].to_numpy(dtype=object), use_na_sentinel=False)[0]
         return replace(
             self, scores=group_context_bias(self.scores, sentence, sentence_groups(self.rows, by), weight)
         )
 
-    def words(self, k=None, timing=True, train=None):
+    def score_words(self, k=None, timing=True, train=None):
         """Which word was said at the anchor? Probabilities of segments, summed for each word.
 
         Parameters
@@ -367,7 +352,7 @@ class RetrievalResult:
             If there are no more words than ``k``, or no table with words.
         """
         k = self._k(k)
-        self._need(["word"], self.candidates, "words() sums over the segments of a word")
+        self._need(["word"], self.candidates, "score_words() sums over the segments of a word")
         words = [plain_text([word]) or None for word in self.candidates["word"]]
         table = word_scores(self.scores, words, self.target, self.rows["subject"], k)
         return self._with_timing(table, words, k, train) if timing else table
@@ -392,7 +377,7 @@ class RetrievalResult:
         return pd.concat([table, pd.DataFrame(row, index=["timing alone"])]).astype(table.dtypes)
 
 
-def pools_of(answers, by="recording"):
+def split_pools(answers, by="recording"):
     """Divide answers so that each window chooses among the segments of its own pool.
 
     Parameters

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._validation import table_of
-from sk_b2s.decoding._ridge_solver import heldout_correlation, ridge_path
+from sk_b2s.decoding._ridge_solver import compute_heldout_correlation, iter_ridge_path
 from sk_b2s.model_selection._split import assign_folds, exclude_overlap
 
 LONGEST_LAG = 50.0  # s; no window is as long, and no response as late
@@ -47,7 +48,7 @@ def check_rate(sfreq, X):
         )
 
 
-def frame_rate(X, targets, estimator):
+def get_frame_rate(X, targets, estimator):
     """Tell the rate of the frames, by which lags in seconds become frames.
 
     Parameters
@@ -123,7 +124,7 @@ def fit_subjects(fit, subjects, per_subject):
     return names, *(np.stack(parts) for parts in zip(*models, strict=True))
 
 
-def chosen_strength(moments, rows, y, segments, alphas, n_folds):
+def select_alpha(moments, rows, y, segments, alphas, cv):
     """Regress with the strength that correlates best on held-out sound.
 
     Parameters
@@ -132,12 +133,13 @@ def chosen_strength(moments, rows, y, segments, alphas, n_folds):
         ``moments(rows)`` gives the :class:`~sk_b2s.decoding._ridge_solver.Moments` of some rows.
     rows : ndarray of int
     y : DataFrame, Windows or ndarray of shape (n_windows, ...)
-        What was heard, by which :func:`inner_splits` splits.
+        What was heard, by which :func:`iter_inner_splits` splits.
     segments : ndarray of int of shape (n_windows,)
         Identity of each segment.
     alphas : sequence of float
         Strengths; the highest of equally good ones is taken, and a single one as it is.
-    n_folds : int
+    cv : int or splitter
+        Number of folds, or a splitter with ``split(X, y)``.
 
     Returns
     -------
@@ -149,18 +151,18 @@ def chosen_strength(moments, rows, y, segments, alphas, n_folds):
         Mean correlation over features and folds; NaN where there was no choice.
     beyond : tuple of float
         A strength beyond the ends of ``alphas`` that is better, and its correlation, see
-        :func:`~sk_b2s.decoding._ridge_cv.better_beyond`. NaN where there is none.
+        :func:`~sk_b2s.decoding._ridge_cv.find_better_alpha`. NaN where there is none.
     """
     everything, alpha, scores = moments(rows), alphas[0], np.full(len(alphas), np.nan)
     beyond = NOTHING
     if len(alphas) > 1:
-        tried, folds = [*alphas, *strengths_beyond(alphas)], inner_splits(y, segments, rows, n_folds)
+        tried, folds = [*alphas, *extend_alphas(alphas)], iter_inner_splits(y, segments, rows, cv)
         of_folds = np.array([_fold_scores(moments, everything, rows, *fold, tried) for fold in folds])
         scores = of_folds[:, : len(alphas)].mean(0)
         alpha = max(alpha for alpha, score in zip(alphas, scores, strict=True) if score == scores.max())
-        beyond = better_beyond(len(alphas), alpha, tried, of_folds)
+        beyond = find_better_alpha(len(alphas), alpha, tried, of_folds)
     cov_xx, cov_xy, _ = everything.centered()
-    return everything, next(ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores, beyond
+    return everything, next(iter_ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores, beyond
 
 
 def _fold_scores(moments, everything, rows, train, test, alphas):
@@ -169,10 +171,10 @@ def _fold_scores(moments, everything, rows, train, test, alphas):
     kept = everything - heldout - moments(np.setdiff1d(rows, np.concatenate([train, test])))
     cov_xx, cov_xy, _ = kept.centered()
     heldout = heldout.centered()
-    return [heldout_correlation(coef, heldout) for coef in ridge_path(cov_xx, cov_xy, alphas)]
+    return [compute_heldout_correlation(coef, heldout) for coef in iter_ridge_path(cov_xx, cov_xy, alphas)]
 
 
-def inner_splits(y, segments, rows, n_folds):
+def iter_inner_splits(y, segments, rows, cv):
     """Split rows so that no stimulus is on both sides.
 
     Parameters
@@ -184,8 +186,9 @@ def inner_splits(y, segments, rows, n_folds):
         Identity of each segment.
     rows : ndarray of int
         Rows to split.
-    n_folds : int
-        At most so many folds; as many as there are blocks or segments, where they are fewer.
+    cv : int or splitter
+        At most this number of folds, as many as there are blocks or segments where these are fewer. A splitter
+        is given the rows of ``y`` as X and y.
 
     Yields
     ------
@@ -197,11 +200,15 @@ def inner_splits(y, segments, rows, n_folds):
     ValueError
         If there is no fold.
     """
+    if hasattr(cv, "split"):
+        part = _safe_indexing(y, rows)
+        yield from ((rows[train], rows[test]) for train, test in cv.split(part, part))
+        return
     table = table_of(y)
     has_blocks = table is not None and "block" in table
     labels = table["block"].to_numpy()[rows] if has_blocks else segments[rows]
     codes, distinct = pd.factorize(labels)
-    n_folds = min(n_folds, len(distinct))
+    n_folds = min(cv, len(distinct))
     fold = assign_folds(codes, n_folds) if has_blocks else codes * n_folds // len(distinct)
     empty = True
     for index in range(n_folds):
@@ -226,7 +233,7 @@ GAIN = 0.05  # share of a correlation by which a strength beyond the ends must b
 NOTHING = (np.nan, np.nan)
 
 
-def strengths_beyond(alphas):
+def extend_alphas(alphas):
     """Return strengths beyond both ends of those tried, to see whether the search was wide enough.
 
     Parameters
@@ -240,7 +247,7 @@ def strengths_beyond(alphas):
 
     Examples
     --------
-    >>> [f"{alpha:.0e}" for alpha in strengths_beyond((1e-6, 1.0, 1e3))]
+    >>> [f"{alpha:.0e}" for alpha in extend_alphas((1e-6, 1.0, 1e3))]
     ['1e-09', '1e-07', '1e+04', '1e+06']
     """
     if len(set(alphas)) < LEAST:
@@ -251,7 +258,7 @@ def strengths_beyond(alphas):
     return sorted({float(alpha) for alpha in beyond if WITHIN[0] <= alpha <= WITHIN[1]})
 
 
-def better_beyond(n_alphas, chosen, tried, scores):
+def find_better_alpha(n_alphas, chosen, tried, scores):
     """Find a strength beyond the ends that is better than the chosen one in every inner fold.
 
     Parameters
@@ -260,7 +267,7 @@ def better_beyond(n_alphas, chosen, tried, scores):
         Number of strengths to choose from.
     chosen : float
     tried : list of float
-        Strengths to choose from, then those of :func:`strengths_beyond`.
+        Strengths to choose from, then those of :func:`extend_alphas`.
     scores : ndarray of shape (n_folds, n_tried)
         Held-out correlations.
 
@@ -278,22 +285,22 @@ def better_beyond(n_alphas, chosen, tried, scores):
     return (tried[best], float(means[best])) if is_better else NOTHING
 
 
-def warn_of_choice(estimator, beyond):
+def warn_alpha_choice(estimator, beyond):
     """Warn of subjects without a relation of X and y, and of alphas that end before the best strength.
 
     Parameters
     ----------
     estimator : RidgeDecoder or ForwardTRF
-        With ``alphas, alpha_, inner_scores_`` and ``subjects_``.
+        With ``alphas, alpha_, cv_scores_`` and ``subjects_``.
     beyond : ndarray of shape (n_models, 2)
-        What :func:`better_beyond` found for each model.
+        What :func:`find_better_alpha` found for each model.
 
     Warns
     -----
     ConvergenceWarning
         Naming the subjects, at most once for each of both.
     """
-    names, best = _models(estimator), estimator.inner_scores_.max(1)
+    names, best = _models(estimator), estimator.cv_scores_.max(1)
     is_short = np.isfinite(beyond[:, 0])
     if (is_nothing := (best <= 0) & ~is_short).any():
         said = ", ".join(f"{names[i]} ({best[i]:.3f})" for i in np.flatnonzero(is_nothing))

@@ -18,14 +18,14 @@ from sk_b2s.decoding._ridge_cv import (
     check_finite,
     check_lags,
     check_rate,
-    chosen_strength,
     fit_subjects,
-    frame_rate,
+    get_frame_rate,
     pieces,
-    warn_of_choice,
+    select_alpha,
+    warn_alpha_choice,
 )
-from sk_b2s.decoding._ridge_solver import lagged_moments
-from sk_b2s.decoding._stimulus_artifacts import warn_of_sound
+from sk_b2s.decoding._ridge_solver import compute_lagged_moments
+from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
 from sk_b2s.preprocessing._windows import subjects_of
 
 
@@ -57,7 +57,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Strengths tried, in units of the mean eigenvalue of the lagged brain's covariance, so that they
         mean the same for any unit of ``X`` and any number of windows. A single one is used as it is. Of three or more,
         strengths beyond both ends are scored as well, and a warning names the subjects for whom they are better.
-    inner_folds : int, default=3
+    cv : int, default=3
         Folds of the training sound on which the strength is chosen: whole blocks with the guard of
         :class:`~sk_b2s.StimulusKFold` where ``y`` is, or carries, a table with blocks. Otherwise
         contiguous runs of distinct segments, in order of appearance: nothing is known of time there,
@@ -90,7 +90,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         m.
     alpha_ : ndarray of shape (n_models,)
         Strength chosen.
-    inner_scores_ : ndarray of shape (n_models, n_alphas)
+    cv_scores_ : ndarray of shape (n_models, n_alphas)
         Correlation of estimate and truth, mean over features and inner folds, by which it was chosen; NaN
         where there was no choice. A correlation, because it changes smoothly where a top-k accuracy of
         a few segments jumps, and follows from sums over frames alone.
@@ -108,7 +108,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         Steps of the brain in each frame. They weigh the frames in a score, not in the regression.
     recording_intervals_ : StimulusIntervals or None
         Parts of recordings in ``fit``, for the warning of ``predict`` without candidates.
-    sound_intervals_ : StimulusIntervals or None
+    stimulus_intervals_ : StimulusIntervals or None
         Sound of ``fit``, for the warning when it is scored.
     n_features_in_, n_features_out_, n_times_in_ : int
         Channels, speech features, and steps of a window.
@@ -162,7 +162,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         "speech": [HasMethods(["fit", "transform"]), None],
         "lags": ["array-like"],
         "alphas": ["array-like"],
-        "inner_folds": [Interval(Integral, 2, None, closed="left")],
+        "cv": [Interval(Integral, 2, None, closed="left"), HasMethods(["split"])],
         "per_subject": ["boolean"],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "sfreq": [Interval(Real, 0, None, closed="neither"), None],
@@ -175,7 +175,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         speech=None,
         lags=(0.0, 0.5),
         alphas=ALPHAS,
-        inner_folds=3,
+        cv=3,
         per_subject=True,
         n_components=None,
         sfreq=None,
@@ -185,7 +185,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         self.speech = speech
         self.lags = lags
         self.alphas = alphas
-        self.inner_folds = inner_folds
+        self.cv = cv
         self.per_subject = per_subject
         self.n_components = n_components
         self.sfreq = sfreq
@@ -214,19 +214,19 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         y = self._check_y(y)
         check_in_step(X, y)
         self._check_parameters(X)
-        segments = self._learn_segments(y).target
-        self._learn_sound(y)
-        self._learn_recordings(X)
-        targets = self._learn_speech(y, np.arange(len(y)))
-        warn_of_sound(X, y, targets)
-        self._frames = self._learn_frames(X, y, targets)
-        self._learn_lags(X, targets)
+        segments = self._fit_segments(y).target
+        self._fit_stimulus_intervals(y)
+        self._fit_recording_intervals(X)
+        targets = self._fit_speech(y, np.arange(len(y)))
+        warn_audio_channels(X, y, targets)
+        self._frames = self._fit_frames(X, y, targets)
+        self._fit_lags(X, targets)
         fit = partial(self._fit_model, X, targets, y, segments)
         self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_subjects(
             fit, subjects_of(X), self.per_subject
         )
-        self.alpha_, self.inner_scores_, beyond = chosen
-        warn_of_choice(self, beyond)
+        self.alpha_, self.cv_scores_, beyond = chosen
+        warn_alpha_choice(self, beyond)
         return self
 
     def _check_parameters(self, X):
@@ -234,13 +234,13 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         check_lags(self.lags)
         check_rate(self.sfreq, X)
 
-    def _learn_lags(self, X, targets):
+    def _fit_lags(self, X, targets):
         """Turn lags in seconds into frames that occur in a window."""
         n_frames = targets.shape[2]
         if n_frames == 1:
             self.lag_frames_, self.lags_ = np.zeros(1, int), np.zeros(1)
             return
-        rate = frame_rate(X, targets, self)
+        rate = get_frame_rate(X, targets, self)
         first, last = np.round(check_lags(self.lags) * rate).astype(int)
         first, last = max(first, 1 - n_frames), min(last, n_frames - 1)
         if first > last:
@@ -260,9 +260,9 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
                 (brain @ components, speech - offset)
                 for brain, speech in self._batches(X, targets, rows, mean)
             )
-            return lagged_moments(batches, self.lag_frames_, *shape[1:])
+            return compute_lagged_moments(batches, self.lag_frames_, *shape[1:])
 
-        everything, coef, *chosen = chosen_strength(moments, rows, y, segments, self.alphas, self.inner_folds)
+        everything, coef, *chosen = select_alpha(moments, rows, y, segments, self.alphas, self.cv)
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         coef = components.numpy() @ coef.reshape(shape)
         return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen
@@ -311,7 +311,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
 
     def _brain(self, X):
         X = self._check_windows(X)
-        model = self._subject_index(X)
+        model = self._get_subject_index(X)
         if not self.per_subject:
             model = np.zeros_like(model)
         models = [

@@ -44,7 +44,7 @@ class Moments:
         return self.xx / self.n - np.outer(x, x), self.xy / self.n - np.outer(x, y), self.yy / self.n - y**2
 
 
-def lagged_moments(batches, lags, n_channels, n_features):
+def compute_lagged_moments(batches, lags, n_channels, n_features):
     r"""Sum the second moments of lagged windows without ever holding a lagged window.
 
     Column (l, c) of frame j is channel c at frame j + lags[l] of the same window, 0 beyond it. Write
@@ -109,7 +109,7 @@ def _along_diagonals(top, ends):
     return xx
 
 
-def ridge_path(cov_xx, cov_xy, alphas):
+def iter_ridge_path(cov_xx, cov_xy, alphas):
     r"""Solve a ridge regression for many strengths by one eigendecomposition.
 
     .. math:: B_\alpha = (C_{xx} + \alpha \bar\lambda I)^{-1} C_{xy}
@@ -138,7 +138,7 @@ def ridge_path(cov_xx, cov_xy, alphas):
         yield vectors @ (rotated / (values + alpha * scale)[:, None])
 
 
-def heldout_correlation(coef, heldout):
+def compute_heldout_correlation(coef, heldout):
     """Correlate estimate and truth over held-out frames, from their moments alone.
 
     Parameters

@@ -23,7 +23,7 @@ ABOVE = 4.0  # times what most channels have
 HOLD_SOUND = "Channels of X that hold the sound"  # how the warning begins
 
 
-def leak_score(brain, sound, sfreq, heard):
+def compute_leak_score(brain, sound, sfreq, heard):
     r"""Score a component that follows the sound at 0 s with no delay, in s.d. of its null.
 
     A leak is an impulse at 0 s in the temporal response function, with a pattern :math:`w = W(0)` over channels
@@ -91,7 +91,7 @@ def _score(halves, lag, sfreq):
     return sum(scores) / np.sqrt(2)
 
 
-def sound_channels(signal, sound, sfreq):
+def find_audio_channels(signal, sound, sfreq):
     """Find channels that hold the sound: their correlation with the envelope is largest within 16 ms of 0 s.
 
     Parameters
@@ -125,7 +125,7 @@ def sound_channels(signal, sound, sfreq):
     return [(int(channel), float(most[channel])) for channel in found]
 
 
-def warn_of_sound(X, y, targets):
+def warn_audio_channels(X, y, targets):
     """Warn of channels that hold the sound, which no sensor of a brain does.
 
     Parameters

@@ -23,12 +23,12 @@ class UnseenSubjectMixin:
     subject layer, and the parameters ``subject_layer`` and ``unseen_subject``.
     """
 
-    def _learn_for_strangers(self, brain, targets, rows):
+    def _fit_unseen_subjects(self, brain, targets, rows):
         """Note what people have in common when they hear a sound, and how each one's recordings look."""
-        self.response_ = None
+        self.shared_response_ = None
         vars(self).pop("covariances_", None)  # of a former fit
         if self.subject_layer == "layer":
-            self.response_ = self._shared_response(brain, targets, rows)
+            self.shared_response_ = self._shared_response(brain, targets, rows)
         if self.unseen_subject == "nearest":
             self.covariances_ = np.stack([
                 self._covariance(brain, brain.windows.which[brain.subject.numpy() == index], person)

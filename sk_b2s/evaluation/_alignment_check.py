@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._caching import FromFile
-from sk_b2s.decoding._stimulus_artifacts import leak_score, sound_channels
+from sk_b2s.decoding._stimulus_artifacts import compute_leak_score, find_audio_channels
 from sk_b2s.evaluation._alignment_notes import LEAST_HEARD, compare, judge
 from sk_b2s.events._audio._checks import is_silent
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
@@ -89,7 +89,7 @@ def check_alignment(
     those that are elsewhere than the recording, and those in which nothing is seen where more than half of the others
     show a clear response. Of a recording that cannot be read one "cannot tell", and ``note`` says why.
 
-    All problems seen are noted, whatever else is. A component at 0 s alone is named (:func:`~sk_b2s.decoding._stimulus_artifacts.leak_score`):
+    All problems seen are noted, whatever else is. A component at 0 s alone is named (:func:`~sk_b2s.decoding._stimulus_artifacts.compute_leak_score`):
     earphones, triggers or cables answer at once, brains do not. So is a channel whose own correlation with the envelope
     is largest at 0 s and far above those of most others. Parts whose offsets lie on a line are a drift, given in ppm.
     Others that differ are named, and the whole recording is never at an offset outside of those of its parts.
@@ -172,7 +172,11 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
         lags, power = lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
         found = response_offset(lags, power, max_offset)
         part = slice(start, stop)
-        return {**row, **found, "leak": leak_score(brain[part], sound[part], processing.sfreq, heard[part])}
+        return {
+            **row,
+            **found,
+            "leak": compute_leak_score(brain[part], sound[part], processing.sfreq, heard[part]),
+        }
 
     whole = {**look(0, 0, len(brain)), "silent": silent, "holders": _holders(path, signal, sound, processing)}
     least = max(LEAST_HEARD, least_seconds(max_offset) + 1)
@@ -189,7 +193,7 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
 
 def _holders(path, signal, sound, processing):
     """Names of the channels that hold the sound, with their correlation."""
-    found = sound_channels(signal, sound, processing.sfreq)
+    found = find_audio_channels(signal, sound, processing.sfreq)
     if not found:
         return []
     names = pick_channels(open_raw(path, processing), processing.picks)

@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._candidates import distinct_segments
+from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._controls._run import outcome_of
 from sk_b2s.evaluation._controls._verdicts import LEAKS
@@ -134,7 +134,7 @@ def _answers_of(scores, table, candidates, k):
         )
     if candidates is None:
         known = "segment" in table and "target" not in table
-        first = distinct_segments(table).first if known else None
+        first = find_distinct_segments(table).first if known else None
         candidates = table.iloc[first] if known else pd.DataFrame(index=range(scores.shape[1]))
     candidates = candidates.reset_index(drop=True)
     if len(candidates) != scores.shape[1]:

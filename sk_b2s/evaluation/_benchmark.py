@@ -12,7 +12,7 @@ from sklearn.exceptions import FitFailedWarning
 from sk_b2s._utils._estimators import decoder_of
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s._utils._validation import check_in_step, is_segment_table, join_tables, table_of
-from sk_b2s.decoding._candidates import distinct_segments
+from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._scoring import find_segment_table
 from sk_b2s.evaluation._controls._inputs import shift_pairs, with_noise
 from sk_b2s.evaluation._controls._run import sample_rows, select_controls
@@ -145,7 +145,7 @@ def benchmark(
     check_in_step(X, y)
     cv = LeaveOneSubjectOut() if cv is None else cv
     folds = folds_of(cv, X, y)
-    _check_folds(folds, distinct_segments(y).target, k, n_candidates)
+    _check_folds(folds, find_distinct_segments(y).target, k, n_candidates)
     data = X, y, join_tables(table_of(X), find_segment_table(y))
     chosen = {name: _controls_of(name, one, controls, X, y, oracle) for name, one in named}
     settings = {"k": k, "n_candidates": n_candidates, "n_shifts": n_shifts}

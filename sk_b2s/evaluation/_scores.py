@@ -154,7 +154,7 @@ def _words(asked):
     if "word" not in asked.candidates:
         return np.nan, np.nan
     try:
-        table = asked.words(k=10, timing=False)
+        table = asked.score_words(k=10, timing=False)
     except ValueError:  # ten words or fewer, or none heard
         return np.nan, np.nan
     return float(table.loc["balanced", "top_k"]), float(table.loc["balanced", "chance"])

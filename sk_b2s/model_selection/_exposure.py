@@ -75,7 +75,7 @@ def exposure_of(estimator, y, but=()):
             and isinstance(_own(part).get("segments_"), np.ndarray)
         ):
             hashes = row_hashes(y) if hashes is None else hashes
-            known = [row_hashes(part.segments_), _own(part).get("heard_rows_", np.int64([]))]
+            known = [row_hashes(part.segments_), _own(part).get("adaptation_rows_", np.int64([]))]
             values = y.reshape(len(y), -1)
             is_sound = (values != values[:, :1]).any(1)  # silence is no stimulus
             rows = np.isin(hashes, np.concatenate(known)) & is_sound

@@ -197,7 +197,7 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
         chance = levels.pop() if chance is None else chance
         ks = {answers.k for answers in scores.values() if isinstance(answers, RetrievalResult)}
         name = f"top-{ks.pop()} accuracy" if len(ks) == 1 else name
-        scores = pd.DataFrame({label: answers.per_subject() for label, answers in scores.items()})
+        scores = pd.DataFrame({label: answers.by_subject()["top_k"] for label, answers in scores.items()})
     elif {"estimator", "subject"} <= set(scores):
         rows = labeled(of_decoders(scores))
         null, name = scores_over(rows, score), named_score(rows, score)

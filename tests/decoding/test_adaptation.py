@@ -401,7 +401,7 @@ def test_what_is_only_watched_teaches_nothing_about_people():
 
     y[watched] += 100
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1, "validation": Split()}).fit(X, y)
-    np.testing.assert_allclose(encoder.response_.mean, y[~watched].mean((0, 2)), atol=1e-4)
+    np.testing.assert_allclose(encoder.shared_response_.mean, y[~watched].mean((0, 2)), atol=1e-4)
 
 
 def test_windows_that_overlap_teach_once_about_people():
@@ -409,7 +409,7 @@ def test_windows_that_overlap_teach_once_about_people():
     twice = np.r_[np.arange(len(y)), np.arange(len(y))]
     unmoved = {**SMALL, "max_epochs": 1, "lr": 1e-12}
     once, again = (
-        BrainEncoder(**unmoved).fit(X[rows], y[rows]).response_ for rows in (twice[: len(y)], twice)
+        BrainEncoder(**unmoved).fit(X[rows], y[rows]).shared_response_ for rows in (twice[: len(y)], twice)
     )
     for name in ("mean", "spread", "noise"):
         np.testing.assert_allclose(getattr(again, name), getattr(once, name), rtol=1e-4, atol=1e-6)
@@ -535,7 +535,7 @@ def test_fit_forgets_whom_it_was_adapted_to(encoder):
         assert list(one.subjects_) == ["1", "2"]
         assert not hasattr(one, "adaptations_")
         assert not hasattr(one, "parent_")
-        assert not hasattr(one, "heard_rows_")
+        assert not hasattr(one, "adaptation_rows_")
     np.testing.assert_array_equal(new.transform(person("1")[0]), again.transform(person("1")[0]))
 
 

@@ -184,8 +184,8 @@ def test_only_sound_that_was_used_is_remembered():
     heard = Windows.from_array(speech, rows=table)
     splitter = FixedSplit((np.arange(30), np.arange(40, 55)))
     encoder = BrainEncoder(**{**SMALL, "validation": splitter}, spatial_attention=False).fit(brain, heard)
-    assert encoder.sound_intervals_.seconds == 45
-    assert not encoder.sound_intervals_.touches(table.iloc[30:40]).any()
+    assert encoder.stimulus_intervals_.seconds == 45
+    assert not encoder.stimulus_intervals_.touches(table.iloc[30:40]).any()
 
 
 def test_windows_of_speech_that_overlap_are_not_on_both_sides():

@@ -101,9 +101,9 @@ def test_the_strength_chosen_is_the_best_on_held_out_sound():
     speech = np.cumsum(speech, axis=2)  # neighboring lags are alike, so that the strength matters
     speech = np.concatenate([speech, speech + 0.1 * rng.standard_normal(speech.shape)], axis=1)
     trf = ForwardTRF(lags=(0, 0.5), sfreq=SFREQ).fit(brain, speech)
-    best = trf.inner_scores_[0].argmax()
+    best = trf.cv_scores_[0].argmax()
     assert trf.alpha_[0] == trf.alphas[best]
-    assert np.ptp(trf.inner_scores_[0]) > 0.01
+    assert np.ptp(trf.cv_scores_[0]) > 0.01
     alone = ForwardTRF(lags=(0, 0.5), alphas=(trf.alphas[best],), sfreq=SFREQ).fit(brain, speech)
     np.testing.assert_array_equal(trf.coef_, alone.coef_)
 

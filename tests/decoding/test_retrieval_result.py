@@ -69,7 +69,7 @@ def test_scores_equal_those_of_the_metrics(answers):
     assert answers.median_relative_rank() == np.median(found) / 119
     assert answers.chance == 5 / 120
     by_hand = [np.mean(found[answers.rows["subject"] == s] < 3) for s in ("s0", "s1", "s2")]
-    assert answers.per_subject(3).tolist() == by_hand
+    assert answers.by_subject(3)["top_k"].tolist() == by_hand
     summary = answers.summary(3, n_shifts=20)
     assert summary["top_k"] == np.mean(by_hand)
     assert summary["top_k_sem"] == pytest.approx(np.std(by_hand, ddof=1) / np.sqrt(3))
@@ -84,9 +84,9 @@ def test_permuting_candidates_with_their_targets_changes_nothing(answers):
         candidates=answers.candidates.iloc[order].reset_index(drop=True),
     )  # fmt: skip
     pd.testing.assert_series_equal(moved.summary(n_shifts=50), answers.summary(n_shifts=50))
-    pd.testing.assert_frame_equal(moved.within(), answers.within())
-    pd.testing.assert_frame_equal(moved.words(), answers.words())
-    for how in (RetrievalResult.averaged, RetrievalResult.pooled):
+    pd.testing.assert_frame_equal(moved.score_within_recording(), answers.score_within_recording())
+    pd.testing.assert_frame_equal(moved.score_words(), answers.score_words())
+    for how in (RetrievalResult.average, RetrievalResult.pool_groups):
         np.testing.assert_allclose(how(moved).scores, how(answers).scores[:, order], rtol=1e-4, atol=1e-4)
 
 
@@ -113,13 +113,13 @@ def test_what_is_unknown_is_said(answers):
         replace(answers, rows=answers.rows.assign(duration=30.0)).summary()
     assert "null_mean" not in replace(answers, rows=answers.rows.drop(columns="onset")).summary(n_shifts=0)
     with pytest.raises(ValueError, match=r"lack \['word'\]"):
-        replace(answers, candidates=answers.candidates.drop(columns="word")).words()
+        replace(answers, candidates=answers.candidates.drop(columns="word")).score_words()
     with pytest.raises(ValueError, match=r"lack \['sequence'\]"):
-        replace(answers, candidates=answers.candidates.drop(columns="sequence")).pooled()
+        replace(answers, candidates=answers.candidates.drop(columns="sequence")).pool_groups()
     with pytest.raises(ValueError, match=r"lack \['stream'\]"):
-        answers.within("stream")
+        answers.score_within_recording("stream")
     with pytest.raises(ValueError, match="over must be 'subject' or 'repeat', got 'person'"):
-        answers.averaged("person")
+        answers.average("person")
     with pytest.raises(ValueError, match=r"scores have shape \(240, 120\).*\(239, 240, 120\) entries"):
         replace(answers, target=answers.target[1:])
 
@@ -128,7 +128,7 @@ def test_what_is_unknown_is_said(answers):
 
 
 def test_within_equals_restricting_by_hand(answers):
-    pools = answers.within(k=4)
+    pools = answers.score_within_recording(k=4)
     assert len(pools) == 6
     assert (pools["n_candidates"] == 40).all()
     assert (pools["chance"] == 0.1).all()
@@ -142,7 +142,7 @@ def test_within_equals_restricting_by_hand(answers):
         assert pool["top_k"] == pytest.approx(np.mean(hits))
     assert not pools.isna().any(axis=None)
     with pytest.raises(ValueError, match="of recording 's0/0' heard 40 distinct segments, no more than k=40"):
-        answers.within(k=40)
+        answers.score_within_recording(k=40)
 
 
 def test_within_is_blind_to_what_only_tells_recordings_apart():
@@ -155,12 +155,12 @@ def test_within_is_blind_to_what_only_tells_recordings_apart():
     recording = pd.factorize(answers.rows["recording"])[0]
     told = replace(answers, scores=answers.scores + 5 * own[recording].astype(np.float32))
     assert told.top_k() > 2 * told.chance
-    pd.testing.assert_frame_equal(told.within(), answers.within())
+    pd.testing.assert_frame_equal(told.score_within_recording(), answers.score_within_recording())
 
 
 @pytest.mark.parametrize("over", ["repeat", "subject"])
 def test_averages_equal_loops(answers, over):
-    mean = answers.averaged(over)
+    mean = answers.average(over)
     assert len(mean.rows) == (120 if over == "repeat" else len(set(answers.target)))
     for i, row in mean.rows.iterrows():
         same = answers.target == mean.target[i]
@@ -174,37 +174,37 @@ def test_averages_equal_loops(answers, over):
 
 def test_averaging_one_repeat_changes_nothing():
     answers = made_up(n_repeats=1)
-    mean = answers.averaged("repeat")
+    mean = answers.average("repeat")
     np.testing.assert_array_equal(mean.scores, answers.scores)
     np.testing.assert_array_equal(mean.ranks, answers.ranks)
-    assert mean.averaged("subject").averaged("subject").top_k() == mean.averaged("subject").top_k()
+    assert mean.average("subject").average("subject").top_k() == mean.average("subject").top_k()
 
 
 def test_a_sentence_helps_its_windows_and_never_sees_the_target(answers):
-    pooled = answers.pooled(weight=2)
+    pooled = answers.pool_groups(weight=2)
     assert pooled.top_k() > answers.top_k() + 0.05
-    np.testing.assert_array_equal(answers.pooled(weight=0).scores, answers.scores)
+    np.testing.assert_array_equal(answers.pool_groups(weight=0).scores, answers.scores)
     elsewhere = replace(answers, target=np.roll(answers.target, 1))
-    np.testing.assert_array_equal(elsewhere.pooled(weight=2).scores, pooled.scores)
+    np.testing.assert_array_equal(elsewhere.pool_groups(weight=2).scores, pooled.scores)
 
 
 def test_random_sentences_help_nobody():
     answers = made_up(n_subjects=1, n_repeats=8)  # all hear the same: a group does not tell the recording
     answers = replace(answers, scores=answers.scores[:, :40], candidates=answers.candidates[:40])
-    assert answers.pooled().top_k() > answers.top_k() + 0.05
+    assert answers.pool_groups().top_k() > answers.top_k() + 0.05
     timeless = answers.rows.drop(columns="onset")  # or neighbors of one name would still be grouped
     for seed in range(5):
         drawn = np.random.default_rng(seed).permutation(answers.rows["sequence"])
-        pooled = replace(answers, rows=timeless.assign(sequence=drawn)).pooled()
+        pooled = replace(answers, rows=timeless.assign(sequence=drawn)).pool_groups()
         assert pooled.top_k() < answers.top_k() + 0.01
 
 
 def test_words_are_plain_text_and_chance_is_that_of_equal_scores(answers):
-    table = answers.words(k=2)
+    table = answers.score_words(k=2)
     assert (table["n_words"] == 7).all(), "the, a, hare, queen, of, hearts, ran"
     assert (table["n_wordless"] == 24).all(), "a dash is no word"
     assert table.loc["balanced", "top_k"] > table.loc["balanced", "chance"]
-    blank = replace(answers, scores=np.zeros_like(answers.scores)).words(k=2)
+    blank = replace(answers, scores=np.zeros_like(answers.scores)).score_words(k=2)
     assert (blank["top_k"] == blank["chance"])[:2].all()
     assert (blank["chance"] == table["chance"]).all()
     assert blank.loc["timing alone"].equals(table.loc["timing alone"]), "no EEG/MEG has a say in it"
@@ -264,10 +264,12 @@ def test_a_real_table_answers_every_question(heard):
     pipe, X, y, *_ = heard
     answers = retrieve(pipe, X, y)
     assert not answers.summary(n_shifts=50).isna().any()
-    assert answers.averaged().top_k(1) >= answers.top_k(1)
-    assert np.isfinite(answers.pooled().scores).all()
-    assert (answers.within()["n_candidates"] == answers.n_candidates).all(), "both heard the same"
-    words = answers.words()
+    assert answers.average().top_k(1) >= answers.top_k(1)
+    assert np.isfinite(answers.pool_groups().scores).all()
+    assert (answers.score_within_recording()["n_candidates"] == answers.n_candidates).all(), (
+        "both heard the same"
+    )
+    words = answers.score_words()
     assert (words["n_windows"] + words["n_wordless"] == len(X)).all()
     assert words.loc["balanced", "n_wordless"] == y["word"].isna().sum() > 0
 
@@ -293,7 +295,7 @@ def test_arrays_are_one_unnamed_listener():
     decoder = RidgeDecoder(lags=(0, 0), sfreq=10, k=1).fit(brain[:30], speech[:30])
     answers = retrieve(decoder, brain[30:], speech[30:])
     assert answers.top_k() == decoder.score(brain[30:], speech[30:])
-    assert answers.per_subject().index.tolist() == [""]
+    assert answers.by_subject()["top_k"].index.tolist() == [""]
     assert answers.candidates["segment"].is_unique
     rows = pd.DataFrame({"subject": "a", "recording": "r", "onset": 3.0 * np.arange(30), "duration": 2.0})
     windows = Windows.from_array(brain[30:], rows=rows, sfreq=10)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
 
-from sk_b2s import RidgeDecoder, Windows
+from sk_b2s import RidgeDecoder, StimulusKFold, Windows
 from sk_b2s.decoding import _ridge_cv as strengths
-from sk_b2s.decoding._ridge_cv import inner_splits
-from sk_b2s.decoding._ridge_solver import heldout_correlation, lagged_moments, ridge_path
+from sk_b2s.decoding._ridge_cv import iter_inner_splits
+from sk_b2s.decoding._ridge_solver import compute_heldout_correlation, compute_lagged_moments, iter_ridge_path
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray
 
@@ -48,7 +49,7 @@ LAGS = [range(0, 1), range(0, 5), range(-3, 4), range(2, 6), range(-6, -2), rang
 def test_moments_equal_those_of_the_lagged_matrix(lags):
     x, y = draw()
     lags = np.array(lags)
-    found = lagged_moments(tensors(x, y), lags, 3, 2)
+    found = compute_lagged_moments(tensors(x, y), lags, 3, 2)
     D, Y = lagged(x, lags), y.reshape(-1, 2)
     np.testing.assert_allclose(found.xx, D.T @ D, atol=1e-10)
     np.testing.assert_allclose(found.xy, D.T @ Y, atol=1e-10)
@@ -63,11 +64,13 @@ def test_moments_equal_those_of_the_lagged_matrix(lags):
 def test_moments_of_rows_are_subtracted_as_the_rows_are():
     x, y = draw()
     lags = np.arange(4)
-    rest = lagged_moments(tensors(x, y), lags, 3, 2) - lagged_moments(tensors(x[:7], y[:7]), lags, 3, 2)
-    direct = lagged_moments(tensors(x[7:], y[7:]), lags, 3, 2)
+    rest = compute_lagged_moments(tensors(x, y), lags, 3, 2) - compute_lagged_moments(
+        tensors(x[:7], y[:7]), lags, 3, 2
+    )
+    direct = compute_lagged_moments(tensors(x[7:], y[7:]), lags, 3, 2)
     for name, value in vars(direct).items():
         np.testing.assert_allclose(getattr(rest, name), value, atol=1e-10)
-    nothing = lagged_moments([], lags, 3, 2)
+    nothing = compute_lagged_moments([], lags, 3, 2)
     assert nothing.n == 0
     assert nothing.xx.shape == (12, 12)
 
@@ -79,7 +82,7 @@ def test_path_equals_sklearn_and_a_direct_solve():
     cov_xx, cov_xy = D.T @ D / len(D), D.T @ Y / len(D)
     alphas = (1e-4, 1e-1, 10.0)
     scale = np.trace(cov_xx) / len(cov_xx)
-    for alpha, coef in zip(alphas, ridge_path(cov_xx, cov_xy, alphas), strict=True):
+    for alpha, coef in zip(alphas, iter_ridge_path(cov_xx, cov_xy, alphas), strict=True):
         direct = np.linalg.solve(cov_xx + alpha * scale * np.eye(len(cov_xx)), cov_xy)
         np.testing.assert_allclose(coef, direct, atol=1e-12)
         reference = Ridge(alpha=alpha * scale * len(D), solver="cholesky").fit(D, Y)
@@ -87,7 +90,7 @@ def test_path_equals_sklearn_and_a_direct_solve():
 
 
 def test_path_gives_constant_columns_nothing():
-    coef = next(ridge_path(np.zeros((3, 3)), np.zeros((3, 1)), [1e-3]))
+    coef = next(iter_ridge_path(np.zeros((3, 3)), np.zeros((3, 1)), [1e-3]))
     np.testing.assert_array_equal(coef, 0)
 
 
@@ -96,11 +99,11 @@ def test_heldout_correlation_is_pearsons():
     D, Y = lagged(x, range(3)), y.reshape(-1, 2)
     coef = np.random.default_rng(1).standard_normal((9, 2))
     expected = np.mean([np.corrcoef((D @ coef)[:, f], Y[:, f])[0, 1] for f in range(2)])
-    moments = lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
-    assert heldout_correlation(coef, moments) == pytest.approx(expected)
+    moments = compute_lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
+    assert compute_heldout_correlation(coef, moments) == pytest.approx(expected)
     coef[:, 1] = 0  # a constant estimate correlates with nothing
     expected = np.corrcoef((D @ coef)[:, 0], Y[:, 0])[0, 1] / 2
-    assert heldout_correlation(coef, moments) == pytest.approx(expected)
+    assert compute_heldout_correlation(coef, moments) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("lags", [(0.0, 0.2), (-0.1, 0.1), (0.1, 0.3)])
@@ -240,13 +243,13 @@ def test_strength_means_the_same_in_volts():
     first, second = (RidgeDecoder(lags=(0, 0.2), sfreq=20, k=1).fit(x, y) for x in (np.asarray(X), volts))
     assert first.alpha_ == second.alpha_
     np.testing.assert_allclose(first.coef_, second.coef_ * 1e-6, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(first.inner_scores_, second.inner_scores_, atol=1e-6)
+    np.testing.assert_allclose(first.cv_scores_, second.cv_scores_, atol=1e-6)
 
 
 def test_strength_is_chosen_by_an_inner_cross_validation():
     X, y = planted(1, n_windows=30, noise=5.0)
     alphas = (1e-4, 1e-2, 1.0, 100.0)
-    ridge = RidgeDecoder(lags=(0, 0.2), alphas=alphas, inner_folds=3, k=1).fit(X, y)
+    ridge = RidgeDecoder(lags=(0, 0.2), alphas=alphas, cv=3, k=1).fit(X, y)
     x = np.asarray(X).swapaxes(1, 2)
     D = lagged(x - x.mean((0, 1)), range(5)).reshape(30, 40, -1)
     expected = np.zeros((3, 4))
@@ -256,7 +259,7 @@ def test_strength_is_chosen_by_an_inner_cross_validation():
         for index, alpha in enumerate(alphas):
             model = Ridge(alpha=alpha * A.var(0).mean() * len(A)).fit(A, b)
             expected[fold, index] = np.corrcoef(model.predict(D[test].reshape(-1, 40)), y[test].ravel())[0, 1]
-    np.testing.assert_allclose(ridge.inner_scores_[0], expected.mean(0), atol=1e-4)
+    np.testing.assert_allclose(ridge.cv_scores_[0], expected.mean(0), atol=1e-4)
     assert ridge.alpha_[0] == alphas[expected.mean(0).argmax()]
 
 
@@ -264,7 +267,7 @@ def test_score_of_training_on_noise_is_chance():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((400, 6, 20)), rng.standard_normal((400, 1, 20))
     ridge = RidgeDecoder(lags=(0, 0.1), sfreq=20, k=10).fit(X[:200], y[:200])
-    assert np.abs(ridge.inner_scores_).max() < 0.1
+    assert np.abs(ridge.cv_scores_).max() < 0.1
     assert ridge.score(X[200:], y[200:]) < 0.12  # 10 of 200
 
 
@@ -285,7 +288,7 @@ def test_inner_folds_share_no_sound():
     table = table_of_windows()
     rows = np.flatnonzero(np.arange(len(table)) % 7)
     tested = []
-    for train, test in inner_splits(table, table["segment"].to_numpy(), rows, 3):
+    for train, test in iter_inner_splits(table, table["segment"].to_numpy(), rows, 3):
         held_out = StimulusIntervals.from_table(table.iloc[test], blocks=True)
         assert not held_out.touches(table.iloc[train], guard=0.999).any()
         assert set(train) | set(test) <= set(rows)
@@ -295,9 +298,31 @@ def test_inner_folds_share_no_sound():
 
 def test_inner_folds_of_arrays_are_runs_of_distinct_segments():
     segments = np.repeat(np.arange(7), 2)
-    folds = [test for _, test in inner_splits(np.zeros(14), segments, np.arange(14), 3)]
+    folds = [test for _, test in iter_inner_splits(np.zeros(14), segments, np.arange(14), 3)]
     assert [np.unique(segments[f]).tolist() for f in folds] == [[0, 1, 2], [3, 4], [5, 6]]
-    assert len(list(inner_splits(np.zeros(14), segments, np.arange(4), 3))) == 2  # no more than segments
+    assert len(list(iter_inner_splits(np.zeros(14), segments, np.arange(4), 3))) == 2  # no more than segments
+
+
+def test_iter_inner_splits_accepts_splitters():
+    table = table_of_windows()
+    rows, segments = np.flatnonzero(np.arange(len(table)) % 7), table["segment"].to_numpy()
+    for given, cv in ((table, StimulusKFold(3)), (np.zeros(len(table)), KFold(2))):
+        expected = list(iter_inner_splits(given, segments, rows, cv.get_n_splits()))
+        for found, own in zip(iter_inner_splits(given, segments, rows, cv), expected, strict=True):
+            np.testing.assert_array_equal(found[0], own[0])
+            np.testing.assert_array_equal(found[1], own[1])
+
+
+def test_ridge_decoder_cv_accepts_splitters():
+    X, y = planted(2)
+    alphas = (1e-3, 1e-1, 10.0)
+    by_number, by_splitter = (
+        RidgeDecoder(lags=(0, 0.2), alphas=alphas, cv=cv, k=1).fit(X, y).cv_scores_ for cv in (3, KFold(3))
+    )
+    assert by_splitter.shape == by_number.shape
+    assert np.isfinite(by_splitter).all()
+    with pytest.raises(ValueError, match="'cv' parameter"):
+        RidgeDecoder(cv=1, k=1).fit(X, y)
 
 
 def test_more_components_than_channels_are_all():
@@ -314,9 +339,11 @@ def test_neither_the_choice_nor_a_rank_sees_the_scale_of_estimates():
     ridge.coef_, ridge.intercept_ = 64 * ridge.coef_, 64 * ridge.intercept_
     after, _ = ridge.ranks(x[30:].swapaxes(1, 2), y[30:].swapaxes(1, 2))
     np.testing.assert_array_equal(after, before)
-    moments = lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
+    moments = compute_lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
     coef = ridge.coef_[0].reshape(9, 2)
-    assert heldout_correlation(coef, moments) == pytest.approx(heldout_correlation(coef / 64, moments))
+    assert compute_heldout_correlation(coef, moments) == pytest.approx(
+        compute_heldout_correlation(coef / 64, moments)
+    )
 
 
 def test_one_block_leaves_no_choice_of_strength():
@@ -326,7 +353,7 @@ def test_one_block_leaves_no_choice_of_strength():
     brain = Windows.from_array(rng.standard_normal((len(table), 2, 30)), sfreq=10)
     with pytest.raises(ValueError, match=r"got 1 block\(s\) in 18 windows.*one alpha"):
         RidgeDecoder(k=1).fit(brain, speech)
-    assert np.isnan(RidgeDecoder(alphas=(1.0,), k=1).fit(brain, speech).inner_scores_).all()
+    assert np.isnan(RidgeDecoder(alphas=(1.0,), k=1).fit(brain, speech).cv_scores_).all()
 
 
 # --- windows and persistence -----------------------------------------------------------------------
@@ -342,7 +369,7 @@ def test_windows_array_order_and_batches_give_equal_estimates(monkeypatch):
     np.testing.assert_allclose(ridge.transform(X), whole, atol=1e-6)
     again = clone(ridge).fit(X, y)
     np.testing.assert_allclose(again.coef_, ridge.coef_, atol=1e-6)
-    np.testing.assert_allclose(again.inner_scores_, ridge.inner_scores_, atol=1e-9)
+    np.testing.assert_allclose(again.cv_scores_, ridge.cv_scores_, atol=1e-9)
 
 
 def test_pickle_keeps_the_estimates():

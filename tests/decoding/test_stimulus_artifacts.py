@@ -9,7 +9,12 @@ import pytest
 from scipy.signal import butter, sosfilt, sosfiltfilt
 
 from sk_b2s import StimulusArray, Windows, check_alignment
-from sk_b2s.decoding._stimulus_artifacts import LEAK, leak_score, sound_channels, warn_of_sound
+from sk_b2s.decoding._stimulus_artifacts import (
+    LEAK,
+    compute_leak_score,
+    find_audio_channels,
+    warn_audio_channels,
+)
 from sk_b2s.io._sensors import NOT_EEG, pick_channels
 
 SFREQ = 64
@@ -75,17 +80,17 @@ COPIES = {
 def test_sound_channels_finds_a_copy(copy):
     brain, sound = listened(strength=0.2)
     brain[:, 5] = COPIES[copy](sound)
-    assert [channel for channel, _ in sound_channels(brain, sound, SFREQ)] == [5]
+    assert [channel for channel, _ in find_audio_channels(brain, sound, SFREQ)] == [5]
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 3.0])
 def test_sound_channels_is_silent_about_responses(strength):
-    assert sound_channels(*listened(strength=strength), SFREQ) == []
+    assert find_audio_channels(*listened(strength=strength), SFREQ) == []
 
 
 def test_leak_score_of_noise_is_standard_normal():
     scores = [
-        leak_score(*listened(seed, strength=0, minutes=2), SFREQ, np.ones(120 * SFREQ, bool))
+        compute_leak_score(*listened(seed, strength=0, minutes=2), SFREQ, np.ones(120 * SFREQ, bool))
         for seed in range(40)
     ]
     assert abs(np.mean(scores)) < 0.5
@@ -95,7 +100,7 @@ def test_leak_score_of_noise_is_standard_normal():
 def test_leak_score_tells_a_leak_from_a_response():
     heard = np.ones(180 * SFREQ, bool)
     score = {
-        delays: leak_score(*listened(delays=delays), SFREQ, heard)
+        delays: compute_leak_score(*listened(delays=delays), SFREQ, heard)
         for delays in [(0.0,), (0.0, 0.14), (0.09, 0.14)]
     }
     assert score[0.0,] > LEAK < score[0.0, 0.14]
@@ -137,9 +142,9 @@ def test_ridge_warns_of_a_channel_that_holds_the_sound():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_sound(of(brain), y, targets)
+        warn_audio_channels(of(brain), y, targets)
     brain[:, 5] = np.roll(sound, -13)
     with pytest.warns(
         UserWarning, match=r"Channels of X that hold the sound, counted from 0: 5 \(correlation"
     ):
-        warn_of_sound(of(brain), y, targets)
+        warn_audio_channels(of(brain), y, targets)

@@ -59,7 +59,7 @@ def test_rows_are_what_retrieval_says_of_each_fold(done):
         rows = rows.set_index("subject")
         for name in ("top_1", "top_k", "median_relative_rank"):
             np.testing.assert_allclose(rows[name], said[name].loc[rows.index])
-        np.testing.assert_allclose(rows["top_5"], answers.per_subject(5).loc[rows.index])
+        np.testing.assert_allclose(rows["top_5"], answers.by_subject(5)["top_k"].loc[rows.index])
         assert rows["top_k"].mean() == pytest.approx(answers.summary(n_shifts=0)["top_k"])
         relative = pd.Series(answers.ranks / (answers.n_candidates - 1)).groupby(
             answers.rows["subject"].to_numpy()

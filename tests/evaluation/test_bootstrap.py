@@ -108,7 +108,7 @@ def test_small_cases_are_counted_out():
         moved = np.concatenate([np.roll(answers.target[:6], -first), np.roll(answers.target[6:], -second)])
         hits = ranks(answers.scores, moved) < 2
         null.append((hits[:6].mean() + hits[6:].mean()) / 2)
-    found = answers.per_subject().mean()
+    found = answers.by_subject()["top_k"].mean()
     assert test["every_shift"]
     assert test["n_shifts"] == 40
     assert test["top_k"] == pytest.approx(found)

@@ -110,7 +110,7 @@ def test_the_end_of_the_curve_is_the_score_of_all_the_data_and_tests_stay_the_sa
     assert whole, "the fold with the least data gives all of it"
     for fold in whole:
         train, test = folds[fold]
-        by_hand = retrieve(ridge().fit(X[train], y.iloc[train]), X[test], y.iloc[test]).per_subject()
+        by_hand = retrieve(ridge().fit(X[train], y.iloc[train]), X[test], y.iloc[test]).by_subject()["top_k"]
         assert last[last["fold"] == fold].set_index("subject")["top_k"].to_dict() == by_hand.to_dict()
 
 
@@ -151,7 +151,7 @@ def test_the_planted_lag_is_where_the_score_is_and_rows_equal_refits_by_hand():
     assert means["mean"].drop("0.375 s").max() < 3 * means["chance"].iloc[0] < means["mean"].max()
     train, test = list(StimulusKFold(2).split(X, y))[1]
     model = clone(pipe).set_params(ridge__lags=(0.375, 0.375)).fit(X[train], y.iloc[train])
-    expected = retrieve(model, X[test], y.iloc[test]).per_subject()
+    expected = retrieve(model, X[test], y.iloc[test]).by_subject()["top_k"]
     mine = table[(table["value"] == "0.375 s") & (table["fold"] == 1)].set_index("subject")["top_k"]
     assert mine.to_dict() == expected.to_dict()
     assert pipe.get_params()["ridge__lags"] == (0, 0.5), "the estimator given is not changed"

@@ -17,7 +17,7 @@ from sk_b2s import (
     generate_methods_text,
     select_calibration_sentences,
 )
-from sk_b2s.decoding._ridge_cv import better_beyond, strengths_beyond
+from sk_b2s.decoding._ridge_cv import extend_alphas, find_better_alpha
 from sk_b2s.evaluation._curves import highest_at_end
 from sk_b2s.evaluation._results._provenance import chosen_by
 
@@ -74,7 +74,7 @@ def test_fit_warns_where_alphas_end_too_early(kind, alphas, word):
     assert outside.all(), "the right strength is outside"
     assert f"{word} strengths than the" in text
     assert f"Add {word} values" in text
-    for subject, score, alpha in zip("ab", estimator.inner_scores_.max(1), estimator.alpha_, strict=True):
+    for subject, score, alpha in zip("ab", estimator.cv_scores_.max(1), estimator.alpha_, strict=True):
         assert f"subject {subject!r} ({score:.3f} at alpha={alpha:g}, " in text
 
 
@@ -121,21 +121,23 @@ def test_fit_warns_of_no_relation(kind):
 
 
 def test_strengths_beyond_stay_within_what_rounding_allows():
-    assert strengths_beyond((1e-12, 1.0, 1e12)) == []
-    assert strengths_beyond((1e-300, 1e-200, 1e-100))[0] >= 1e-12
-    assert strengths_beyond((1.0, 1.0, 1.0, 2.0)) == []
+    assert extend_alphas((1e-12, 1.0, 1e12)) == []
+    assert extend_alphas((1e-300, 1e-200, 1e-100))[0] >= 1e-12
+    assert extend_alphas((1.0, 1.0, 1.0, 2.0)) == []
 
 
 def test_better_beyond_needs_every_fold_and_five_percent():
     tried = [1.0, 2.0, 3.0, 0.1, 30.0]
 
     def found(*beyond):
-        return better_beyond(3, 3.0, tried, np.array([[0.1, 0.2, 0.3, 0.0, score] for score in beyond]))
+        return find_better_alpha(3, 3.0, tried, np.array([[0.1, 0.2, 0.3, 0.0, score] for score in beyond]))
 
     assert found(0.4, 0.5) == (30.0, pytest.approx(0.45))
     assert np.isnan(found(0.29, 0.9)).all(), "one fold is worse"
     assert np.isnan(found(0.31, 0.31)).all(), "flat"
-    assert np.isnan(better_beyond(3, 3.0, tried, -np.array([[0.1, 0.2, 0.3, 0.4, 0.05]]))).all(), "nothing"
+    assert np.isnan(find_better_alpha(3, 3.0, tried, -np.array([[0.1, 0.2, 0.3, 0.4, 0.05]]))).all(), (
+        "nothing"
+    )
 
 
 # --- tables, curves and pages --------------------------------------------------------------------------

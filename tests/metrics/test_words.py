@@ -164,15 +164,15 @@ def test_words_have_a_row_of_timing_alone():
     rows = spoken(random, subjects="a").assign(segment=np.arange(300), duration=3.0)
     rows.loc[:4, "word"] = None
     answers = RetrievalResult(random.standard_normal((300, 300)), np.arange(300), rows, rows, 5)
-    table = answers.words()
+    table = answers.score_words()
     assert list(table.index) == ["balanced", "plain", "timing alone"]
     row = table.loc["timing alone"]
     assert row["top_k"] > 2 * row["chance"]
     assert row["chance"] == row["guess"] == pytest.approx(5 / 24)
     assert (table["n_wordless"] == 5).all()
-    assert answers.words(train=rows).loc["timing alone", "top_k"] > row["top_k"]
-    assert list(answers.words(timing=False).index) == ["balanced", "plain"]
-    blind = RetrievalResult(answers.scores, answers.target, rows, rows.drop(columns="onset"), 5).words()
+    assert answers.score_words(train=rows).loc["timing alone", "top_k"] > row["top_k"]
+    assert list(answers.score_words(timing=False).index) == ["balanced", "plain"]
+    blind = RetrievalResult(answers.scores, answers.target, rows, rows.drop(columns="onset"), 5).score_words()
     assert np.isnan(blind.loc["timing alone", "top_k"])
     with pytest.raises(ValueError, match="timing is learned from train, but the tables lack"):
-        answers.words(train=rows.drop(columns="word"))
+        answers.score_words(train=rows.drop(columns="word"))

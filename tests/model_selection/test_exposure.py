@@ -115,7 +115,7 @@ def test_the_attribute_is_named_and_saved_decoders_remember(study, tmp_path):
     X, y, decoder = study
     table = y.iloc[:5]
     found = exposure_of(make_pipeline(Given(), FrozenEstimator(saved(decoder, tmp_path))), table)
-    assert found.where == ["steps[1][1].estimator.sound_intervals_"]
+    assert found.where == ["steps[1][1].estimator.stimulus_intervals_"]
     assert found.rows.all()
     Shared.found = decoder
     try:

@@ -544,8 +544,8 @@ def test_the_papers_protocol_runs(tiny_pipeline, tmp_path):
     assert 0 <= result["test_score"][0] <= 1
     fitted = result["estimator"][0]["encoder"]
     ((train, _),) = valid.split(X, y)
-    assert not fitted.sound_intervals_.touches(y[split.assign(y) == "test"]).any()
-    assert fitted.sound_intervals_.seconds == pytest.approx(split.summary(X, y)["train_seconds"][0])
+    assert not fitted.stimulus_intervals_.touches(y[split.assign(y) == "test"]).any()
+    assert fitted.stimulus_intervals_.seconds == pytest.approx(split.summary(X, y)["train_seconds"][0])
     assert len(train) < split.summary(X, y)["n_train"][0]
     assert "valid_loss" in fitted.history_[-1]
 

@@ -330,7 +330,7 @@ def test_load_notices_a_changed_bit_anywhere(files, tmp_path):
 )
 def test_load_notices_another_shape_type_or_value(change, files, tmp_path):
     tensors, text = content(files / "RidgeDecoder")
-    tensors["inner_scores_"] = change(tensors["inner_scores_"])
+    tensors["cv_scores_"] = change(tensors["cv_scores_"])
     save_file(tensors, tmp_path / "a", metadata={"sk_b2s": json.dumps(text)})
     with pytest.raises(ValueError, match=r"a cannot be loaded: .*(checksum|must be)"):
         load(tmp_path / "a")

@@ -480,7 +480,7 @@ def with_other(encoder, part):
     elif part == "features":
         other.speech_[1].scale_ = other.speech_[1].scale_ * 2
     elif part == "shared response":
-        other.response_ = replace(other.response_, pattern=2 * other.response_.pattern)
+        other.shared_response_ = replace(other.shared_response_, pattern=2 * other.shared_response_.pattern)
     elif part == "covariances":
         other.covariances_ = other.covariances_[::-1]
     elif part == "weights":
@@ -521,7 +521,7 @@ def test_of_one_person_only_what_is_new_is_written(everybody, path, tmp_path):
     assert written["layers"] == (1, 6, 6)
     loaded = load(path)
     assert_same(loaded.transform(X), new.transform(X))
-    ours, theirs = loaded.sound_intervals_.intervals, new.sound_intervals_.intervals
+    ours, theirs = loaded.stimulus_intervals_.intervals, new.stimulus_intervals_.intervals
     assert list(ours) == list(theirs)
     for sound, spans in theirs.items():
         assert_same(spans, ours[sound])
@@ -558,7 +558,7 @@ def test_digests_stay_what_they_are():
     vars(encoder).update(
         subjects_=np.array(["a", "b"]), n_times_in_=3, architecture_={"n_channels": 2, "pooling": None},
         speech_architecture_=None, net_=SimpleNamespace(state=lambda: {"w": torch.arange(3.0)}),
-        frame_weights_=np.array([1, 2]), response_=None, speech_=make_pipeline("passthrough", scaler),
+        frame_weights_=np.array([1, 2]), shared_response_=None, speech_=make_pipeline("passthrough", scaler),
     )  # fmt: skip
     assert encoder.digest() == "30ce8f44dbd53b5db46099377b74480c71e19e5dff48701d8c0fbf76b180a6a3"
     assert FORMAT == 3

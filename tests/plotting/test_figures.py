@@ -69,13 +69,13 @@ def test_answers_bring_what_is_plotted():
     )
     ax = plot_scores({"encoder": answers})
     assert "chance 25.0 %" in ax.get_legend_handles_labels()[1]
-    np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 1], answers.per_subject())
+    np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 1], answers.by_subject()["top_k"])
     curve = plot_rank_curve(answers, label="encoder").lines[-1].get_ydata()
     np.testing.assert_allclose(curve, [np.mean(answers.ranks < k) for k in range(1, 21)])
     with pytest.raises(ValueError, match="one chance level"):
         plot_scores({"encoder": answers, "other": replace(answers, k=4)})
     with pytest.raises(ValueError, match="chance must be given"):
-        plot_scores(pd.DataFrame({"encoder": answers.per_subject()}))
+        plot_scores(pd.DataFrame({"encoder": answers.by_subject()["top_k"]}))
 
 
 def test_history_marks_the_best_epoch():

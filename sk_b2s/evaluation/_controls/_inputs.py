@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s._utils._estimators import decoder_of
 from sk_b2s._utils._validation import recordings_of, table_of
-from sk_b2s.decoding._candidates import distinct_segments
+from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.events._intervals import GUARD
 from sk_b2s.events._stimuli import digests
 from sk_b2s.preprocessing._epocher import Epocher
@@ -142,7 +142,7 @@ def shift_pairs(rows, y, random_state=None, least=LEAST_SHIFT):
     random = check_random_state(random_state)
     onset, recording = rows["onset"].to_numpy(float), recordings_of(rows)
     least = max(least, float(rows["duration"].max()))
-    segment, table = distinct_segments(y).target, table_of(y)
+    segment, table = find_distinct_segments(y).target, table_of(y)
     has_sound = table is not None and {"sound", "sound_onset"} <= set(table.columns)
     sound = pd.factorize(digests(table["sound"]))[0] if has_sound else segment
     place = table["sound_onset"].to_numpy(float) if has_sound else np.zeros(len(rows))

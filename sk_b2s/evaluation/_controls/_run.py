@@ -17,8 +17,8 @@ from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s._utils._estimators import calibration_params, decoder_of, was_interrupted
 from sk_b2s._utils._validation import check_in_step, is_segment_table, recordings_of, table_of
-from sk_b2s.decoding._candidates import distinct_segments
-from sk_b2s.decoding._retrieval_result import RetrievalResult, pools_of
+from sk_b2s.decoding._candidates import find_distinct_segments
+from sk_b2s.decoding._retrieval_result import RetrievalResult, split_pools
 from sk_b2s.decoding._scoring import retrieve
 from sk_b2s.evaluation._controls._inputs import (
     exclude_shared_samples,
@@ -92,7 +92,7 @@ class FoldTask:
     def of_scores(self, scores):
         """Make answers of similarities to the distinct segments of the test rows."""
         heard = _safe_indexing(self.y, self.test)
-        found, table = distinct_segments(heard), table_of(heard)
+        found, table = find_distinct_segments(heard), table_of(heard)
         k = self.k or decoder_of(self.estimator)[0].k
         known = table is not None and "segment" in table
         names = table.iloc[found.first] if known else pd.DataFrame({"segment": found.ids})
@@ -140,7 +140,7 @@ def _shifted(task):
 
 def _within(task):
     """Ask the decoder among the candidates of the same recording only."""
-    return pools_of(task.answers)
+    return split_pools(task.answers)
 
 
 def _silence(task):
@@ -149,7 +149,7 @@ def _silence(task):
     heard = _safe_indexing(task.y, task.test)
     feature = replacement_features(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
     mask = np.asarray(feature.fit_transform(table_of(heard)))[:, 0]
-    own = mask[distinct_segments(heard).first]
+    own = mask[find_distinct_segments(heard).first]
     # Minus the number of frames in which two masks differ: whole numbers, so that equal masks tie.
     return [task.of_scores(mask @ own.T + (1 - mask) @ (1 - own).T - mask.shape[1])]
 
@@ -385,7 +385,7 @@ def run_controls(
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     folds = [next(StimulusKFold(5).split(X, y))] if cv is None else folds_of(cv, X, y)
     if "within recording" in names:
-        _check_pools(rows, distinct_segments(y).target, folds, k or last.k)
+        _check_pools(rows, find_distinct_segments(y).target, folds, k or last.k)
     if "shifted pairing" in names:
         shift_pairs(rows, y, seed)  # raises now rather than after hours
     together = [name for name in ("decoder", "within recording") if name in names]
