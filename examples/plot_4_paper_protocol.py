@@ -51,7 +51,7 @@ X, y = (pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=Tru
 # Train, valid, test
 # ------------------
 # A window counts only if it and its 150 ms of delay lie within one block of its part, so a quarter of the words are
-# never asked for. The rule has no guard either: clocks of recordings differ by milliseconds, so 14 of the 1,878 test
+# never asked for. The rule has no gap either: clocks of recordings differ by milliseconds, so 14 of the 1,878 test
 # windows touch sound of training (``n_shared``), and ``fit`` and ``score`` will say so. That is the price of comparing
 # with published figures; for questions of your own take ``StimulusKFold``, which tests every word and keeps a second
 # of sound between.

@@ -66,7 +66,7 @@ def run_benchmark(args):
 
 def _benchmark(args):
     """Do what is asked for, print its summary, and return the table."""
-    cv = make_splitter(args.cv, args.folds, args.guard)
+    cv = make_splitter(args.cv, args.folds, args.gap)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
     estimators = make_decoders(
         args.estimator or ["ridge", "clip-mel"], args.size, memory, args.wav2vec2, verbose=int(args.verbose)
@@ -109,7 +109,7 @@ def run_demo(args):
 
 def run_folds(args):
     """Print the folds of a splitter, their sizes, and what training and test have in common."""
-    cv = make_splitter(args.cv, args.folds, args.guard)
+    cv = make_splitter(args.cv, args.folds, args.gap)
     _, X, y = _segments(args)
     _say_what(args, X, y, cv)
     table = cv.summary(X, y).rename_axis("fold").round(1)
@@ -138,7 +138,7 @@ def run_report(args):
 # --- what they are made of ---------------------------------------------------------------------------
 
 
-def make_splitter(name, folds=None, guard=None):
+def make_splitter(name, folds=None, gap=None):
     """Make a splitter by its name.
 
     Parameters
@@ -147,7 +147,7 @@ def make_splitter(name, folds=None, guard=None):
         Of ``SPLITTERS``.
     folds : int, "none" or None, default=None
         Folds of the sound; None is the splitter's default, and "none" leaves the sound in training.
-    guard : float or None, default=None
+    gap : float or None, default=None
         Seconds of sound between training and test; None is the splitter's default.
 
     Returns
@@ -161,14 +161,12 @@ def make_splitter(name, folds=None, guard=None):
     """
     kind, counts = SPLITTERS[name]
     given = {}
-    if guard is not None:
-        given["guard"] = guard
+    if gap is not None:
+        given["gap"] = gap
     if folds is not None:
         given[str(counts)] = None if folds == "none" else folds
     if given and counts is None:
-        raise ValueError(
-            f"--cv {name} makes one fold, the published one; --folds and --guard are for others."
-        )
+        raise ValueError(f"--cv {name} makes one fold, the published one; --folds and --gap are for others.")
     if folds == "none" and counts == "n_splits":
         raise ValueError(f"--cv {name} divides the sound and nothing else; --folds none is for others.")
     return kind(**given)

@@ -387,7 +387,7 @@ def _add_split(parser):
         "--folds", metavar="N", type=_folds, help="of the sound, or none: the sound stays in training"
     )
     group.add_argument(
-        "--guard", metavar="S", type=float, help="of sound between training and test (default: 1)"
+        "--gap", metavar="S", type=float, help="of sound between training and test (default: 1)"
     )
     if parser.prog.split()[-1] != "folds":
         group.add_argument("--fold", metavar="I", type=int, help="run this one alone, counted from 0")

@@ -105,7 +105,7 @@ class BrainEncoder(
         the temperature that suits it best. The paper watches the training loss itself, on batches:
         it rises while estimates grow too long, though they may still rank better.
     validation : float, splitter or None, default=0.1
-        Share of the windows held out to watch, whole blocks of sound with a guard, so that no
+        Share of the windows held out to watch, whole blocks of sound with a gap, so that no
         stimulus is on both sides. Or a splitter that yields one split of X and y, training rows and
         rows to watch; rows in neither are left out. None trains for ``max_epochs``.
     k : int, default=10

@@ -180,7 +180,7 @@ def iter_inner_splits(y, segments, rows, cv):
     Parameters
     ----------
     y : DataFrame, Windows or ndarray of shape (n_windows, ...)
-        What was heard. Blocks of its table make the folds, with the guard of
+        What was heard. Blocks of its table make the folds, with the gap of
         :func:`~sk_b2s.model_selection._split.exclude_overlap`; else contiguous runs of distinct segments do.
     segments : ndarray of int of shape (n_windows,)
         Identity of each segment.
@@ -193,7 +193,7 @@ def iter_inner_splits(y, segments, rows, cv):
     Yields
     ------
     train, test : ndarray of int
-        Rows. A fold whose training rows all lie within the guard is left out.
+        Rows. A fold whose training rows all lie within the gap is left out.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def iter_inner_splits(y, segments, rows, cv):
     if empty:
         raise ValueError(
             f"choosing among several alphas needs two or more stretches of sound for each model, apart by more than "
-            f"the guard; got {len(distinct)} {'block' if has_blocks else 'segment'}(s) in {len(rows)} windows. Give "
+            f"the gap; got {len(distinct)} {'block' if has_blocks else 'segment'}(s) in {len(rows)} windows. Give "
             f"more sound, shorter blocks (make_segments(block=...)), per_subject=False, or one alpha."
         )
 

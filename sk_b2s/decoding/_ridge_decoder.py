@@ -58,7 +58,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         mean the same for any unit of ``X`` and any number of windows. A single one is used as it is. Of three or more,
         strengths beyond both ends are scored as well, and a warning names the subjects for whom they are better.
     cv : int, default=3
-        Folds of the training sound on which the strength is chosen: whole blocks with the guard of
+        Folds of the training sound on which the strength is chosen: whole blocks with the gap of
         :class:`~sk_b2s.StimulusKFold` where ``y`` is, or carries, a table with blocks. Otherwise
         contiguous runs of distinct segments, in order of appearance: nothing is known of time there,
         and windows that overlap across the border of two runs are on both sides. Fewer blocks or

@@ -102,14 +102,14 @@ class StimulusIntervals:
         distinct = (spans for key, spans in self.intervals.items() if key not in self.copies)
         return float(sum(np.diff(spans, axis=1).sum() for spans in distinct))
 
-    def touches(self, table, guard=0.0):
+    def touches(self, table, gap=0.0):
         """Tell which windows share sound with the intervals.
 
         Parameters
         ----------
         table : DataFrame of shape (n_windows, ...)
             Columns ``sound``, ``sound_onset`` and ``duration``.
-        guard : float, default=0.0
+        gap : float, default=0.0
             Windows within so many seconds of an interval count as well.
 
         Returns
@@ -117,8 +117,8 @@ class StimulusIntervals:
         mask : ndarray of bool of shape (n_windows,)
         """
         own, (key, shift) = digests(column_of(table, "sound")), identities(table)
-        start = seconds_of(table, "sound_onset") - guard
-        length = seconds_of(table, "duration") + 2 * guard
+        start = seconds_of(table, "sound_onset") - gap
+        length = seconds_of(table, "duration") + 2 * gap
         mask = self.overlap_spans(own, start, start + length)
         if (copied := key != own).any():
             start = start[copied] + shift[copied]
@@ -163,4 +163,4 @@ def _unite(start, stop):
     return np.column_stack([start[new], stop[np.r_[np.flatnonzero(new)[1:] - 1, len(stop) - 1]]])
 
 
-GUARD = 1.0  # s
+GAP = 1.0  # s

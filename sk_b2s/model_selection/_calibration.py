@@ -56,7 +56,7 @@ class CalibrationSplit:
         Minutes, infinity for all.
     test_size : float
         Share of the recorded time that is tested.
-    guard : float
+    gap : float
         Seconds between, of recording and of sound.
 
     Raises
@@ -65,13 +65,13 @@ class CalibrationSplit:
         If X does not say when its windows were recorded.
     """
 
-    def __init__(self, X, y, amounts, test_size, guard):
+    def __init__(self, X, y, amounts, test_size, gap):
         table, heard = table_of(X), table_of(y)
         if missing := [c for c in ("recording", "onset", "duration") if table is None or c not in table]:
             raise ValueError(
                 f"calibration_minutes are counted in recorded time, but X lacks {missing} (s); see make_segments."
             )
-        self.amounts, self.test_size, self.guard, self.y = list(amounts), test_size, guard, y
+        self.amounts, self.test_size, self.gap, self.y = list(amounts), test_size, gap, y
         self.start = table["onset"].to_numpy(float)
         self.stop = self.start + table["duration"].to_numpy(float)
         self.recording = _chronological(table)
@@ -135,9 +135,9 @@ class CalibrationSplit:
         """
         own = self._in_time(np.setdiff1d(rows, tested))
         begin = pd.Series(self.start[tested]).groupby(self.recording[tested]).min()
-        limit = begin.reindex(self.recording[own]).fillna(np.inf).to_numpy() - self.guard
+        limit = begin.reindex(self.recording[own]).fillna(np.inf).to_numpy() - self.gap
         own = own[self.stop[own] <= limit + ROUNDING]
-        own = exclude_overlap(self.y, own[~np.isin(self.block[own], self.block[test])], test, self.guard)
+        own = exclude_overlap(self.y, own[~np.isin(self.block[own], self.block[test])], test, self.gap)
         total = np.cumsum(self._gains(own))
         return [own[: self._count(total, minutes, own, name)] for minutes in self.amounts]
 

@@ -68,7 +68,7 @@ def exposure_of(estimator, y, but=()):
     for where, part in _parts(estimator, {id(one) for one in but}):
         rows = None
         if isinstance(part, StimulusIntervals) and has_sound:
-            rows = part.touches(table, guard=-EXACT)
+            rows = part.touches(table, gap=-EXACT)
         elif (
             has_frames(y)
             and isinstance(y, np.ndarray)

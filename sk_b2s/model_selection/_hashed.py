@@ -54,7 +54,7 @@ class HashedBlockSplit(StimulusSplitter):
     It is for replication. :class:`StimulusKFold` and :class:`LeaveOneSubjectOut` say more. They test every
     word, while here most of the sound is not tested at all, the first 0.5 s and the last 2.5 s of a block
     never (a quarter of the words of MEG-MASC), and parts are of the size that chance gives them. They keep
-    a guard of sound between the parts, and stay honest where two people hear sounds in another order: the
+    a gap of sound between the parts, and stay honest where two people hear sounds in another order: the
     joining of sentences depends on it, and where blocks differ between people, the same sound can be on
     both sides here (:meth:`summary` counts it, an encoder's ``score`` warns). A few test segments also
     share their text with one of training.
@@ -111,7 +111,7 @@ class HashedBlockSplit(StimulusSplitter):
     >>> split = HashedBlockSplit()
     >>> split
     HashedBlockSplit(part='test', salt=12, test_size=0.2, valid_size=0.1)  # the block of a test row, known by its
-    text, is not in training, with no guard of sound between; its subject may be
+    text, is not in training, with no gap of sound between; its subject may be
     >>> split.assign(None, groups=["ceci est", "un test"]).tolist()
     ['train', 'test']
     """
@@ -126,7 +126,7 @@ class HashedBlockSplit(StimulusSplitter):
     def guarantee(self):
         """What is held apart, in words that fit into a sentence of one's methods."""
         return (
-            "the block of a test row, known by its text, is not in training, with no guard of sound between; "
+            "the block of a test row, known by its text, is not in training, with no gap of sound between; "
             "its subject may be"
         )
 

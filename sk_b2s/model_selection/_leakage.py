@@ -10,7 +10,7 @@ from sklearn.model_selection import check_cv
 
 from sk_b2s._utils._validation import seconds_of, table_of
 from sk_b2s.events._audio._copies import StimulusCopies, copied_windows
-from sk_b2s.events._intervals import GUARD, StimulusIntervals
+from sk_b2s.events._intervals import GAP, StimulusIntervals
 from sk_b2s.events._stimuli import identities
 from sk_b2s.model_selection._calibration import recorded_seconds
 from sk_b2s.model_selection._leakage_copies import OTHERS, RecordingCopies, present_columns
@@ -25,7 +25,7 @@ SEEN = {
 }  # fmt: skip ; columns of X
 
 
-def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
+def check_leakage(X, y, cv=None, groups=None, gap=GAP):
     """Tell what each fold of a split has on both sides, for any splitter.
 
     Windows of neighboring words overlap by seconds, so folds of rows, or of sentences, test on sound that
@@ -46,7 +46,7 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
         rows, None is five of them; any splitter; rows as indices or masks.
     groups : array-like of shape (n_rows,), default=None
         For the splitter.
-    guard : float, default=1.0
+    gap : float, default=1.0
         Seconds between training and test sound below which the verdict is a caution.
 
     Returns
@@ -60,7 +60,7 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
           (known by its acoustic fingerprint), if there are such files. A file that is a copy as a whole, in another
           format, level or rate, counts as the same sound in everything else.
         * ``shared_seconds``: seconds of sound in training windows and test windows both.
-        * ``nearest``: seconds between the nearest training and test windows of one sound, the guard that
+        * ``nearest``: seconds between the nearest training and test windows of one sound, the gap that
           really is; 0 if they overlap, infinite if no sound has windows on both sides.
         * ``brain_seconds``: seconds of recording on both sides. Without shared sound these are the pauses
           between sounds, or talkers who speak at the same time. ``brain_share`` is their share of the tested seconds,
@@ -77,9 +77,9 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
         * ``retold``: how many blocks are on both sides in different sounds: another voice says the same.
         * ``verdict``: all that in words. It begins with "LEAK" if test sound, a segment or its text was in
           training, or if a recording of a tested subject is in training under the name of another subject, with
-          "CAUTION" if it was not but training sound is nearer than ``guard``, and with
+          "CAUTION" if it was not but training sound is nearer than ``gap``, and with
           "no leak" otherwise. Where ``y`` does not have the sound it is "LEAK" if test windows share samples of their
-          recording with training windows, "CAUTION" if they are nearer than ``guard``, and "not checked" where
+          recording with training windows, "CAUTION" if they are nearer than ``gap``, and "not checked" where
           ``X`` does not have the times of its windows either.
 
     Raises
@@ -126,7 +126,7 @@ def check_leakage(X, y, cv=None, groups=None, guard=GUARD):
     for index, (train, test) in enumerate(_split(check_cv(cv), X, y, groups, copies)):
         sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
         fold = rows.compare(*sides)
-        folds.append({**fold, "verdict": verdict_of(fold, guard)})
+        folds.append({**fold, "verdict": verdict_of(fold, gap)})
     return pd.DataFrame(folds).rename_axis("fold")
 
 

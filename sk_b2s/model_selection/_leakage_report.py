@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sk_b2s.events._intervals import GUARD
+from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._leakage_copies import OTHERS
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED
 
@@ -12,14 +12,14 @@ SAMPLES = "share samples"
 SAME = 0.75  # share of the tested seconds that is in training with other sound, beyond what pauses explain
 
 
-def format_leakage(table, guard=GUARD):
+def format_leakage(table, gap=GAP):
     """Tell in one paragraph what the folds have on both sides, the worst of each kind counting.
 
     Parameters
     ----------
     table : DataFrame of shape (n_folds, ...)
         From :func:`check_leakage`.
-    guard : float, default=1.0
+    gap : float, default=1.0
         As given to it.
 
     Returns
@@ -43,24 +43,24 @@ def format_leakage(table, guard=GUARD):
     ]
     return (
         f"{len(table)} fold{'s' * (len(table) != 1)} of {sizes[0]} training and {sizes[1]} test rows, the worst of "
-        f"each taken together: {verdict_of(worst, guard)}"
+        f"each taken together: {verdict_of(worst, gap)}"
     )
 
 
-def verdict_of(fold, guard):
+def verdict_of(fold, gap):
     """Put the counts of a fold into words."""
     if leaks := _leaks(fold):
         return "; ".join([f"LEAK: {leaks[0]}", *leaks[1:], *_people(fold)])
     if np.isnan(fold["leaking"]):
-        return "; ".join([*_of_samples(fold, guard), *_people(fold)])
+        return "; ".join([*_of_samples(fold, gap), *_people(fold)])
     kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
     words = [f"no {_listed(['sound', *kinds], 'or')} is on both sides"]
     words += [fold["copies"]] if fold.get("copies") else []
     if fold.get("sentences"):
         words.append(f"parts of {fold['sentences']:.0f} sentences are, but none of their sound")
-    close = fold["nearest"] < guard - EXACT
+    close = fold["nearest"] < gap - EXACT
     if np.isfinite(fold["nearest"]):
-        limit = f", less than {guard:g} s" if close else ""
+        limit = f", less than {gap:g} s" if close else ""
         words.append(f"the nearest training sound is {fold['nearest']:.{1 + close}f} s away{limit}")
     else:
         words.append("training has no other part of the test's sounds")
@@ -76,7 +76,7 @@ def verdict_of(fold, guard):
     return "; ".join([f"{'CAUTION' if close or same else 'no leak'}: {words[0]}", *words[1:], *_people(fold)])
 
 
-def _of_samples(fold, guard):
+def _of_samples(fold, gap):
     """Verdict of a fold of which the sound is not known, and nothing is known to be on both sides."""
     unknown = "sound on both sides was not checked, for y does not have " + _listed(list(NEEDED), "and")
     if np.isnan(fold.get("brain_leaking", np.nan)):
@@ -84,10 +84,10 @@ def _of_samples(fold, guard):
             "not checked: X does not have recording, onset and duration, so samples on both sides are not seen",
             unknown,
         ]
-    close = fold["brain_nearest"] < guard - EXACT
+    close = fold["brain_nearest"] < gap - EXACT
     words = [f"{'CAUTION' if close else 'no leak'}: no sample of a recording is on both sides"]
     if np.isfinite(fold["brain_nearest"]):
-        limit = f", less than {guard:g} s" if close else ""
+        limit = f", less than {gap:g} s" if close else ""
         words.append(f"the nearest training window is {fold['brain_nearest']:.{1 + close}f} s away{limit}")
     return [*words, *filter(None, [fold.get("copies")]), unknown]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import check_count, labels_of, table_of
-from sk_b2s.events._intervals import GUARD
+from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._calibration import CalibrationSplit
 from sk_b2s.model_selection._split import StimulusSplitter, assign_to_folds
 
@@ -25,9 +25,9 @@ class LeaveOneOut(StimulusSplitter):
     _column: str
     _advice: str
 
-    def __init__(self, stimulus_folds=5, guard=GUARD, random_state=None):
+    def __init__(self, stimulus_folds=5, gap=GAP, random_state=None):
         self.stimulus_folds = stimulus_folds
-        self.guard = guard
+        self.gap = gap
         self.random_state = random_state
 
     def get_n_splits(self, X=None, y=None, groups=None):
@@ -145,7 +145,7 @@ class LeaveOneSubjectOut(LeaveOneOut):
         that is tested: for people who heard different things, or with calibration, where it costs one base
         decoder for each person and the others' training the sound of the tested part. None leaves the sound in
         training on purpose.
-    guard : float, default=1.0
+    gap : float, default=1.0
         Seconds of sound between a training window and held-out sound; and of the recording between calibration and
         the tested part.
     random_state : None, int or RandomState, default=None
@@ -176,7 +176,7 @@ class LeaveOneSubjectOut(LeaveOneOut):
     Examples
     --------
     >>> LeaveOneSubjectOut()
-    LeaveOneSubjectOut(guard=1.0, random_state=None, stimulus_folds=5)  # neither the subject nor the sound of a test
+    LeaveOneSubjectOut(gap=1.0, random_state=None, stimulus_folds=5)  # neither the subject nor the sound of a test
     row is in training, with 1.0 s of sound between
     >>> LeaveOneSubjectOut(stimulus_folds=None).guarantee
     'the subject of a test row is not in training; its sound may be'
@@ -188,10 +188,8 @@ class LeaveOneSubjectOut(LeaveOneOut):
     _column = "subject"
     _advice = "give more people, or split one person's sound with StimulusKFold."
 
-    def __init__(
-        self, stimulus_folds=5, guard=GUARD, random_state=None, calibration_minutes=None, test_size=0.5
-    ):
-        super().__init__(stimulus_folds, guard, random_state)
+    def __init__(self, stimulus_folds=5, gap=GAP, random_state=None, calibration_minutes=None, test_size=0.5):
+        super().__init__(stimulus_folds, gap, random_state)
         self.calibration_minutes = calibration_minutes
         self.test_size = test_size
 
@@ -234,10 +232,10 @@ class LeaveOneSubjectOut(LeaveOneOut):
             return super().guarantee
         said = ["all" if amount == np.inf else f"{amount:g}" for amount in self.amounts]
         said = " or ".join(filter(None, [", ".join(said[:-1]), said[-1]]))
-        gap = f", with {self.guard} s of recording between" if self.guard else ""
-        sound = f"not, with {self.guard} s of sound between" if self.guard else "not"
+        between = f", with {self.gap} s of recording between" if self.gap else ""
+        sound = f"not, with {self.gap} s of sound between" if self.gap else "not"
         return (
-            f"of the subject of a test row only minutes before the tested part are in training ({said} of them){gap}; "
+            f"of the subject of a test row only minutes before the tested part are in training ({said} of them){between}; "
             f"its sound {'may be, heard by others' if self.stimulus_folds is None else f'is {sound}'}"
         )
 
@@ -256,7 +254,7 @@ class LeaveOneSubjectOut(LeaveOneOut):
     def _calibration(self, X, y):
         if self.calibration_minutes is None:
             return None
-        return CalibrationSplit(X, y, self.amounts, self.test_size, self.guard)
+        return CalibrationSplit(X, y, self.amounts, self.test_size, self.gap)
 
 
 class LeaveOneSessionOut(LeaveOneOut):
@@ -273,7 +271,7 @@ class LeaveOneSessionOut(LeaveOneOut):
         otherwise the answers would be in training. Where every session has sound of its own, 1 is enough: it
         holds out the session in one fold, and what it may share with others all the same. None leaves the
         sound in training on purpose.
-    guard : float, default=1.0
+    gap : float, default=1.0
         Seconds of sound between a training window and held-out sound.
     random_state : None, int or RandomState, default=None
         Deals the blocks differently; None deals them by size alone, always the same way.
@@ -301,8 +299,8 @@ class LeaveOneSessionOut(LeaveOneOut):
     _column = "session"
     _advice = "name them in the events' column 'session', or split the sound of one with StimulusKFold."
 
-    def __init__(self, stimulus_folds=5, guard=GUARD, random_state=None, within_subject=True):
-        super().__init__(stimulus_folds, guard, random_state)
+    def __init__(self, stimulus_folds=5, gap=GAP, random_state=None, within_subject=True):
+        super().__init__(stimulus_folds, gap, random_state)
         self.within_subject = within_subject
 
     def _shared(self):
@@ -350,7 +348,7 @@ class LeaveOneStudyOut(LeaveOneOut):
         Folds of the study's sound. 1 holds out all that it heard at once, which is right where studies have
         sounds of their own: what two studies share, the same audiobook say, is not trained on. Where all
         heard the same, 2 or more leave some of it to train on. None leaves shared sound in training.
-    guard : float, default=1.0
+    gap : float, default=1.0
         Seconds of sound between a training window and held-out sound.
     random_state : None, int or RandomState, default=None
         Deals the blocks differently; None deals them by size alone, always the same way.
@@ -373,8 +371,8 @@ class LeaveOneStudyOut(LeaveOneOut):
         "people with LeaveOneSubjectOut."
     )
 
-    def __init__(self, stimulus_folds=1, guard=GUARD, random_state=None):
-        super().__init__(stimulus_folds, guard, random_state)
+    def __init__(self, stimulus_folds=1, gap=GAP, random_state=None):
+        super().__init__(stimulus_folds, gap, random_state)
 
 
 def _plural(noun):

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._validation import check_count, labels_of, table_of
 from sk_b2s.events._audio._copies import copied_from
-from sk_b2s.events._intervals import GUARD, StimulusIntervals
+from sk_b2s.events._intervals import GAP, StimulusIntervals
 from sk_b2s.events._stimuli import stimulus_name
 
 logger = logging.getLogger("sk_b2s")
@@ -68,8 +68,8 @@ def assign_to_folds(counts, n_splits, random_state=None):
     return fold
 
 
-def exclude_overlap(y, train, test, guard=GUARD):
-    """Keep the rows of ``train`` that share no sound, guard included, with ``test``.
+def exclude_overlap(y, train, test, gap=GAP):
+    """Keep the rows of ``train`` that share no sound, gap included, with ``test``.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def exclude_overlap(y, train, test, guard=GUARD):
         anything else is taken to be held apart by its groups alone.
     train, test : ndarray of int
         Rows.
-    guard : float, default=1.0
+    gap : float, default=1.0
         Seconds of sound that must lie between a training window and held-out sound: the test
         windows and their whole blocks.
 
@@ -91,7 +91,7 @@ def exclude_overlap(y, train, test, guard=GUARD):
     if table is None or "sound_onset" not in table:
         return train[~y.overlaps(train, test)] if hasattr(y, "overlaps") else train
     held_out = StimulusIntervals.from_table(table.iloc[test], blocks=True)
-    return train[~held_out.touches(table.iloc[train], guard)]
+    return train[~held_out.touches(table.iloc[train], gap)]
 
 
 def folds_of(cv, X, y):
@@ -177,7 +177,7 @@ def warn_of_leak(leaking, names, owner, stacklevel=3):
         )
 
 
-def stimulus_train_test(y, test_size=0.1, guard=GUARD, random_state=None, groups=None):
+def stimulus_train_test(y, test_size=0.1, gap=GAP, random_state=None, groups=None):
     """Split rows once so that no stimulus is on both sides.
 
     Parameters
@@ -186,7 +186,7 @@ def stimulus_train_test(y, test_size=0.1, guard=GUARD, random_state=None, groups
         The table of what was heard, with ``block``; anything else needs ``groups``.
     test_size : float, default=0.1
         Share of the rows that is held out: blocks are drawn at random until it is reached.
-    guard : float, default=1.0
+    gap : float, default=1.0
         Seconds of sound between a training window and held-out sound.
     random_state : None, int or RandomState, default=None
     groups : array-like of shape (n_rows,), default=None
@@ -195,7 +195,7 @@ def stimulus_train_test(y, test_size=0.1, guard=GUARD, random_state=None, groups
     Returns
     -------
     train, test : ndarray of int
-        Rows; those within ``guard`` of the held-out sound are in neither.
+        Rows; those within ``gap`` of the held-out sound are in neither.
 
     Raises
     ------
@@ -213,17 +213,17 @@ def stimulus_train_test(y, test_size=0.1, guard=GUARD, random_state=None, groups
     n_test = min(np.searchsorted(share, test_size) + 1, len(distinct) - 1)
     held = np.isin(codes, order[:n_test])
     test = np.flatnonzero(held)
-    train = exclude_overlap(y, np.flatnonzero(~held), test, guard)
+    train = exclude_overlap(y, np.flatnonzero(~held), test, gap)
     if len(train) == 0:
         raise ValueError(
-            f"no training row is left {guard:g} s away from the held-out sound; give more sound, or fit with "
+            f"no training row is left {gap:g} s away from the held-out sound; give more sound, or fit with "
             f"validation=None."
         )
     return train, test
 
 
 class StimulusSplitter(BaseCrossValidator):
-    """Common to the splitters: guard, counting, the guarantee, and groups that sklearn's routing may pass.
+    """Common to the splitters: gap, counting, the guarantee, and groups that sklearn's routing may pass.
 
     Each yields the rows of its folds from ``_folds`` and names what they hold apart in ``_apart``.
     """
@@ -244,8 +244,8 @@ class StimulusSplitter(BaseCrossValidator):
         named = f"the {nouns[0]}" if len(nouns) == 1 else f"neither the {nouns[0]} nor the {nouns[1]}"
         verb = "is not" if len(nouns) == 1 else "is"
         text = f"{named} of a test row {verb} in training"
-        if "sound" in nouns and self.guard:
-            text += f", with {self.guard} s of sound between"
+        if "sound" in nouns and self.gap:
+            text += f", with {self.gap} s of sound between"
         return text + self._shared()
 
     def _shared(self):
@@ -267,7 +267,7 @@ class StimulusSplitter(BaseCrossValidator):
         Yields
         ------
         train, test : ndarray of int
-            Rows. Training rows that come within ``guard`` seconds of held-out sound are left out.
+            Rows. Training rows that come within ``gap`` seconds of held-out sound are left out.
 
         Raises
         ------
@@ -298,7 +298,7 @@ class StimulusSplitter(BaseCrossValidator):
         -------
         table : DataFrame of shape (n_folds, ...)
             ``n_train, n_test, n_left_out`` rows, the last being those of other sound and subjects
-            that only the guard keeps from training, and ``train_seconds, test_seconds`` of distinct
+            that only the gap keeps from training, and ``train_seconds, test_seconds`` of distinct
             sound where ``y`` is a table of segments.
         """
         rows = []
@@ -313,31 +313,29 @@ class StimulusSplitter(BaseCrossValidator):
 
     def _clear(self, y, train, test):
         """Rows of ``train`` that may be trained on."""
-        return exclude_overlap(y, train, test, self.guard)
+        return exclude_overlap(y, train, test, self.gap)
 
     def _reason(self):
         """Say why rows are left out of training, and what to do if all are."""
-        return (
-            f"come within {self.guard:g} s of held-out sound. Use more sound, fewer folds or a smaller guard."
-        )
+        return f"come within {self.gap:g} s of held-out sound. Use more sound, fewer folds or a smaller gap."
 
     def _check(self):
-        if not (isinstance(self.guard, numbers.Real) and self.guard >= 0):
-            raise ValueError(f"guard must be a number of seconds of 0 or more, got {self.guard!r}.")
+        if not (isinstance(self.gap, numbers.Real) and self.gap >= 0):
+            raise ValueError(f"gap must be a number of seconds of 0 or more, got {self.gap!r}.")
 
 
 class StimulusKFold(StimulusSplitter):
     """K folds of sound: every block of sound is tested once, by a model that never heard it.
 
     Unlike :class:`~sklearn.model_selection.GroupKFold` on sentences, training rows whose window
-    reaches within ``guard`` seconds of held-out sound are left out, because a window of three
+    reaches within ``gap`` seconds of held-out sound are left out, because a window of three
     seconds contains its neighbors.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds.
-    guard : float, default=1.0
+    gap : float, default=1.0
         Seconds of sound between a training window and held-out sound.
     random_state : None, int or RandomState, default=None
         Deals the blocks differently; None deals them by size alone, always the same way.
@@ -345,13 +343,13 @@ class StimulusKFold(StimulusSplitter):
     Examples
     --------
     >>> StimulusKFold(3)
-    StimulusKFold(guard=1.0, n_splits=3, random_state=None)  # the sound of a test row is not in training, with
+    StimulusKFold(gap=1.0, n_splits=3, random_state=None)  # the sound of a test row is not in training, with
     1.0 s of sound between; its subject may be
     """
 
-    def __init__(self, n_splits=5, guard=GUARD, random_state=None):
+    def __init__(self, n_splits=5, gap=GAP, random_state=None):
         self.n_splits = n_splits
-        self.guard = guard
+        self.gap = gap
         self.random_state = random_state
 
     def get_n_splits(self, X=None, y=None, groups=None):

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s._utils._caching import FromFile, importable
 from sk_b2s._utils._validation import check_rows, explained, is_segment_table, window_length
-from sk_b2s.events._intervals import GUARD
+from sk_b2s.events._intervals import GAP
 from sk_b2s.io._channel_names import warn_of_spellings
 from sk_b2s.io._raw._identity import recording_stamp, recording_state, stamp_at_path
 from sk_b2s.io._raw._processing import check_band, interpolate, resampled_length
@@ -127,7 +127,7 @@ class Epocher(TransformerMixin, BaseEstimator):
     Warns
     -----
     UserWarning
-        If a zero-phase filter rings for longer than the guard between training and test sound, or a
+        If a zero-phase filter rings for longer than the gap between training and test sound, or a
         recording in ``transform`` has channels that none in ``fit`` had.
 
     References
@@ -431,7 +431,7 @@ class Epocher(TransformerMixin, BaseEstimator):
         )
 
     def _warn_of_tails(self, sfreq):
-        """Warn where a filter carries brain signal across the guard.
+        """Warn where a filter carries brain signal across the gap.
 
         A notch rings as long, but at the line frequency, where no speech is heard.
         """
@@ -439,11 +439,11 @@ class Epocher(TransformerMixin, BaseEstimator):
             return
         taps = mne.filter.create_filter(None, sfreq, self.l_freq, self.h_freq, verbose="ERROR")
         tail = len(taps) / 2 / sfreq
-        if tail > GUARD:
+        if tail > GAP:
             warnings.warn(
                 f"the zero-phase filter (l_freq={self.l_freq}, h_freq={self.h_freq}) reaches {tail:.1f} s to both "
-                f"sides, beyond the guard of {GUARD:g} s between training and test sound: use a splitter with "
-                f"guard={np.ceil(tail):g} or more, or phase='minimum'.",
+                f"sides, beyond the gap of {GAP:g} s between training and test sound: use a splitter with "
+                f"gap={np.ceil(tail):g} or more, or phase='minimum'.",
                 stacklevel=4,
             )
 

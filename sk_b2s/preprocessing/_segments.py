@@ -98,7 +98,7 @@ def make_segments(
     Notes
     -----
     Windows of neighboring words overlap by seconds, so a split by row or by sentence puts the same
-    sound on both sides. Split by ``block`` with a guard instead: the splitters of
+    sound on both sides. Split by ``block`` with a gap instead: the splitters of
     :mod:`sk_b2s.model_selection._split` do.
 
     References

@@ -332,7 +332,7 @@ def leak_reasons(rows, results):
         reasons.append(
             f"{name}: {own['n_heard'].sum():.0f} windows tested contain sound of training, in "
             f"{own['fold'].nunique()} of {n_folds} folds. They may be remembered rather than decoded: "
-            f"divide whole blocks, with a guard, as StimulusKFold and LeaveOneSubjectOut do."
+            f"divide whole blocks, with a gap, as StimulusKFold and LeaveOneSubjectOut do."
         )
     return reasons
 

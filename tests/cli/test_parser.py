@@ -243,7 +243,7 @@ def test_splitters_have_their_defaults_and_take_what_they_have(name):
     assert vars(make_splitter(name)) == vars(kind())
     if counts:
         changed = vars(make_splitter(name, 3, 0.5))
-        assert (changed[counts], changed["guard"]) == (3, 0.5)
+        assert (changed[counts], changed["gap"]) == (3, 0.5)
 
 
 def test_the_published_protocol(capsys):

@@ -148,13 +148,13 @@ def test_sound_of_fit_is_told():
         trf.fit(X[:60], y[:60]).score(X[60:], y[60:])  # the other heard the same
     with warnings.catch_warnings():
         warnings.simplefilter("error", StimulusLeakWarning)
-        for train, test in StimulusKFold(3, guard=0).split(X, y):
+        for train, test in StimulusKFold(3, gap=0).split(X, y):
             trf.fit(X[train], y[train]).score(X[test], y[test])
 
 
 def test_topographies_have_places_nulls_and_folds():
     X, y = of_people()
-    topography = cross_val_encoding(ForwardTRF(lags=(0, 0.4)), X, y, StimulusKFold(3, guard=0), n_shifts=50)
+    topography = cross_val_encoding(ForwardTRF(lags=(0, 0.4)), X, y, StimulusKFold(3, gap=0), n_shifts=50)
     assert topography.groupby(["fold", "subject"]).size().tolist() == [3] * 6
     means = mean_and_sem(topography[topography["channel"] != "Oz"], "r", by="channel")
     assert means.loc["Fz", "mean"] > 0.6
@@ -165,7 +165,7 @@ def test_topographies_have_places_nulls_and_folds():
     assert np.isnan(first["r"].iloc[2])
     assert (topography.query("channel == 'Fz'")["r"] > topography.query("channel == 'Fz'")["null_high"]).all()
     assert abs(topography["null_mean"].dropna()).max() < 0.05
-    again = cross_val_encoding(ForwardTRF(lags=(0, 0.4)), X, y, StimulusKFold(3, guard=0), n_shifts=50)
+    again = cross_val_encoding(ForwardTRF(lags=(0, 0.4)), X, y, StimulusKFold(3, gap=0), n_shifts=50)
     pd.testing.assert_frame_equal(topography, again)
     assert (
         cross_val_encoding(clone(ForwardTRF()), X, y, StimulusKFold(3), n_shifts=0)["null_high"].isna().all()

@@ -290,7 +290,7 @@ def test_inner_folds_share_no_sound():
     tested = []
     for train, test in iter_inner_splits(table, table["segment"].to_numpy(), rows, 3):
         held_out = StimulusIntervals.from_table(table.iloc[test], blocks=True)
-        assert not held_out.touches(table.iloc[train], guard=0.999).any()
+        assert not held_out.touches(table.iloc[train], gap=0.999).any()
         assert set(train) | set(test) <= set(rows)
         tested.extend(test)
     assert sorted(tested) == rows.tolist()

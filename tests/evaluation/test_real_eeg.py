@@ -42,7 +42,7 @@ def test_halves_are_apart_and_do_not_see_each_other(page, recordings):
     people, envelope = recordings
     people = {"S1": people["S1"]}
     (X, y), (_, y_test) = (page.cut(people, envelope, half, 0.5, "first") for half in ("first", "second"))
-    assert not StimulusIntervals.from_table(y_test.rows).touches(y.rows, guard=1.49).any()
+    assert not StimulusIntervals.from_table(y_test.rows).touches(y.rows, gap=1.49).any()
     other, changed = people["S1"].copy(), envelope.copy()
     other[:, int(25.5 * page.SFREQ) :] = 7
     changed[int(25.5 * page.SFREQ) :] = 7

@@ -407,7 +407,7 @@ def test_no_millisecond_is_shared_on_real_tables(request, table, anchor):
     sentence = pd.factorize(y["sequence"])[0]
     held = (sentence % 5 == 0) & (sentence >= 0)
     leaking = StimulusIntervals.from_table(y[~held]).touches(y[held]).mean()
-    assert leaking > 0.4, "a split by sentence leaks, so the guard is needed"
+    assert leaking > 0.4, "a split by sentence leaks, so the gap is needed"
 
 
 def test_real_masc_table_has_its_known_counts(masc_events):

@@ -176,7 +176,7 @@ def test_only_the_space_that_the_brain_follows_is_unique(kind):
     else:
         estimator, score = Pipeline([("ridge", RidgeDecoder(lags=(0, 0.3), alphas=(1e-3,), k=1))]), "top_k"
     spaces = {"true": Column(0), "beside": Column(1), "none": Column(2)}
-    scores = compare_feature_sets(estimator, X, y, StimulusKFold(2, guard=0), spaces)
+    scores = compare_feature_sets(estimator, X, y, StimulusKFold(2, gap=0), spaces)
     assert len(scores) == 7 * 2 * 2
     means = scores.groupby("features")[score].mean()
     assert means["true"] > means["beside"] > means["none"]
@@ -192,9 +192,7 @@ def test_only_the_space_that_the_brain_follows_is_unique(kind):
 def test_of_two_spaces_all_but_one_is_the_other_and_errors_say_what_is_missing():
     X, y = planted(n=40)
     trf = ForwardTRF(lags=(0, 0.3), alphas=(1e-3,))
-    scores = compare_feature_sets(
-        trf, X, y, StimulusKFold(2, guard=0), {"true": Column(0), "none": Column(2)}
-    )
+    scores = compare_feature_sets(trf, X, y, StimulusKFold(2, gap=0), {"true": Column(0), "none": Column(2)})
     one, other = (
         scores[scores["features"] == name].reset_index(drop=True).drop(columns="features")
         for name in ("none", "all but true")

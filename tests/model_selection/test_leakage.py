@@ -85,7 +85,7 @@ CASES = {
     "rows in turn": KFold(4),
     "few rows": ShuffleSplit(3, train_size=15, test_size=10, random_state=1),
     "folds of sound": StimulusKFold(3),
-    "no guard": StimulusKFold(3, guard=0),
+    "no gap": StimulusKFold(3, gap=0),
     "people": LeaveOneSubjectOut(2),
 }
 
@@ -268,7 +268,7 @@ def test_the_paragraph_tells_the_worst(tables):
     assert text.startswith("6 folds of ")
     assert "LEAK: " in text
     assert f"{both['shared_seconds'].max():,.0f} s of it" in text
-    assert format_leakage(check_leakage(X, y, StimulusKFold(2, guard=0)), guard=0).count("no leak") == 1
+    assert format_leakage(check_leakage(X, y, StimulusKFold(2, gap=0)), gap=0).count("no leak") == 1
 
 
 ERRORS = {

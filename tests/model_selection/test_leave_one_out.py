@@ -60,10 +60,10 @@ def tables():
 LEAVING = {
     "subject": LeaveOneSubjectOut(2),
     "session": LeaveOneSessionOut(2),
-    "session, wide": LeaveOneSessionOut(3, guard=3.0, random_state=1),
+    "session, wide": LeaveOneSessionOut(3, gap=3.0, random_state=1),
     "session, of all": LeaveOneSessionOut(2, within_subject=False),
     "study": LeaveOneStudyOut(),
-    "study, folds": LeaveOneStudyOut(3, guard=0.0),
+    "study, folds": LeaveOneStudyOut(3, gap=0.0),
 }
 SOUND_STAYS = [LeaveOneSubjectOut(None), LeaveOneSessionOut(None), LeaveOneStudyOut(None)]
 SPLITTERS = {**LEAVING, "sound": StimulusKFold(4)}
@@ -90,9 +90,9 @@ def test_what_is_left_out_is_not_in_training(tables, name):
 @pytest.mark.parametrize("name", SPLITTERS)
 def test_the_check_finds_what_the_splitter_guarantees(tables, name):
     splitter = SPLITTERS[name]
-    table = check_leakage(*tables, splitter, guard=splitter.guard)
+    table = check_leakage(*tables, splitter, gap=splitter.gap)
     assert table["verdict"].str.startswith("no leak").all()
-    assert (table["nearest"] >= splitter.guard).all()
+    assert (table["nearest"] >= splitter.gap).all()
     if isinstance(splitter, LeaveOneOut):
         plural = {"subject": "subjects", "session": "sessions", "study": "studies"}[splitter._column]
         assert (table[plural] == 0).all()
@@ -181,7 +181,7 @@ def test_the_order_of_rows_breaks_no_promise(tables, name):
     order = np.random.default_rng(0).permutation(len(X))
     X, y = X.iloc[order], y.iloc[order]
     splitter = SPLITTERS[name]
-    table = check_leakage(X, y, splitter, guard=splitter.guard)
+    table = check_leakage(X, y, splitter, gap=splitter.gap)
     assert table["verdict"].str.startswith("no leak").all()
     assert table["n_test"].sum() == len(X)
 
@@ -239,9 +239,7 @@ AMOUNTS = [0, 0.25, 0.5, 1, np.inf]
 CALIBRATED = {
     "one fold": LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS),
     "two folds": LeaveOneSubjectOut(2, calibration_minutes=AMOUNTS),
-    "little test": LeaveOneSubjectOut(
-        2, guard=2.0, calibration_minutes=AMOUNTS, test_size=0.3, random_state=0
-    ),
+    "little test": LeaveOneSubjectOut(2, gap=2.0, calibration_minutes=AMOUNTS, test_size=0.3, random_state=0),
     "sound stays": LeaveOneSubjectOut(None, calibration_minutes=AMOUNTS),
     "one amount": LeaveOneSubjectOut(2, calibration_minutes=0.5),
 }
@@ -301,18 +299,18 @@ def test_minutes_are_exact_to_a_window_and_the_first_that_there_are(listeners, n
 def test_calibration_is_over_before_the_test_and_holds_none_of_its_sound(listeners, name):
     X, y = listeners
     splitter = CALIBRATED[name]
-    stop, guard = X["onset"] + X["duration"], splitter.guard
+    stop, gap = X["onset"] + X["duration"], splitter.gap
     for train, test in splitter.split(X, y):
         own = parts(X, train, test)[1]
         for recording, rows in X.iloc[test].groupby("recording"):
             mine = own[(X["recording"].iloc[own] == recording).to_numpy()]
-            assert (stop.iloc[mine] <= rows["onset"].min() - guard + 1e-6).all()
+            assert (stop.iloc[mine] <= rows["onset"].min() - gap + 1e-6).all()
         for held in ("block", "segment", "sequence"):
             assert not set(y[held].iloc[own]) & set(y[held].iloc[test])
-    table = check_leakage(X, y, splitter, guard=guard)
+    table = check_leakage(X, y, splitter, gap=gap)
     if splitter.stimulus_folds is not None:
         assert table["verdict"].str.startswith("no leak").all()
-        assert (table["nearest"] >= guard).all()
+        assert (table["nearest"] >= gap).all()
     asked = np.tile(splitter.amounts, len(table) // len(splitter.amounts))
     assert (table["later_minutes"] == 0).all()
     near = asked < np.inf
@@ -387,7 +385,7 @@ def test_runs_follow_one_another_by_number(listeners):
 
 
 def test_the_guarantee_says_which_minutes():
-    splitter = LeaveOneSubjectOut(1, guard=2.0, calibration_minutes=(0, 0.5, np.inf))
+    splitter = LeaveOneSubjectOut(1, gap=2.0, calibration_minutes=(0, 0.5, np.inf))
     assert splitter.guarantee == (
         "of the subject of a test row only minutes before the tested part are in training (0, 0.5 or all of them), "
         "with 2.0 s of recording between; its sound is not, with 2.0 s of sound between"
@@ -396,7 +394,7 @@ def test_the_guarantee_says_which_minutes():
     assert "(5 of them)" in LeaveOneSubjectOut(calibration_minutes=5).guarantee
     assert LeaveOneSubjectOut(calibration_minutes=0).guarantee == LeaveOneSubjectOut().guarantee
     assert "calibration" not in repr(LeaveOneSubjectOut(test_size=0.5))
-    assert "(calibration_minutes=0.5, guard=1.0, random_state=None, stimulus_folds=5, test_size=0.5)" in repr(
+    assert "(calibration_minutes=0.5, gap=1.0, random_state=None, stimulus_folds=5, test_size=0.5)" in repr(
         LeaveOneSubjectOut(calibration_minutes=0.5)
     )
 
@@ -408,8 +406,8 @@ ALL = [
     *CALIBRATED.values(),
     *SOUND_STAYS,
     HashedBlockSplit(),
-    StimulusKFold(guard=0),
-    StimulusKFold(guard=None),
+    StimulusKFold(gap=0),
+    StimulusKFold(gap=None),
 ]
 
 
@@ -426,8 +424,8 @@ def test_the_representation_makes_the_splitter_and_says_what_it_guarantees(split
 
 
 def test_guarantees_name_the_guard_that_is():
-    assert "2.5 s of sound between" in LeaveOneSubjectOut(guard=2.5).guarantee
-    assert "between" not in LeaveOneSubjectOut(guard=0).guarantee
+    assert "2.5 s of sound between" in LeaveOneSubjectOut(gap=2.5).guarantee
+    assert "between" not in LeaveOneSubjectOut(gap=0).guarantee
     assert "between" not in LeaveOneSubjectOut(None).guarantee
     assert "nobody else" in LeaveOneSessionOut().guarantee
     assert "so are other people" in LeaveOneSessionOut(within_subject=False).guarantee
@@ -440,7 +438,7 @@ def test_a_new_splitter_is_a_few_lines(tables):
 
     splitter = LeaveOneRecordingOut(2)
     assert splitter.guarantee.startswith("neither the recording nor the sound of a test row is in training")
-    assert repr(splitter).startswith("LeaveOneRecordingOut(guard=1.0, random_state=None, stimulus_folds=2)")
+    assert repr(splitter).startswith("LeaveOneRecordingOut(gap=1.0, random_state=None, stimulus_folds=2)")
     table = check_leakage(*tables, splitter)
     assert (table["recordings"] == 0).all()
     assert table["verdict"].str.startswith("no leak").all()
@@ -489,7 +487,7 @@ ERRORS = {
                   "subject 'one-a' heard one block of sound, so nothing"),
     "many folds": (lambda X, y: LeaveOneSessionOut(50).split(X, y), "heard .* blocks of sound, too few for stimulus_f"),
     "no folds": (lambda X, y: LeaveOneStudyOut(0).split(X, y), "stimulus_folds must be an integer of 1 or more, got 0"),
-    "wide guard": (lambda X, y: LeaveOneSessionOut(2, guard=500.0).split(X, y), "within 500.* s of held-out sound"),
+    "wide gap": (lambda X, y: LeaveOneSessionOut(2, gap=500.0).split(X, y), "within 500.* s of held-out sound"),
     "no y": (lambda X, y: LeaveOneStudyOut().split(X), r"LeaveOneStudyOut\(stimulus_folds=...\) needs the column 'bl"),
     "no count": (lambda X, y: [LeaveOneSessionOut().get_n_splits()], "needs X .with its column 'session'. or groups"),
 }  # fmt: skip

@@ -13,9 +13,9 @@ from sk_b2s.model_selection._split import assign_folds, exclude_overlap, stimulu
 N_SUBJECTS = 4
 SPLITTERS = [
     StimulusKFold(5),
-    StimulusKFold(3, guard=3.0, random_state=1),
+    StimulusKFold(3, gap=3.0, random_state=1),
     LeaveOneSubjectOut(3),
-    LeaveOneSubjectOut(2, guard=0.0, random_state=0),
+    LeaveOneSubjectOut(2, gap=0.0, random_state=0),
 ]
 
 
@@ -60,7 +60,7 @@ def nearest(one, two):
 def test_held_out_sound_is_a_guard_away(tables, splitter):
     X, y = tables
     for train, test in splitter.split(X, y):
-        assert nearest(spans(y, np.unique(train)), spans(y, test)) >= splitter.guard - 1e-6
+        assert nearest(spans(y, np.unique(train)), spans(y, test)) >= splitter.gap - 1e-6
         assert not set(y["block"].iloc[train]) & set(y["block"].iloc[test])
         assert not set(y["segment"].iloc[train]) & set(y["segment"].iloc[test])
         assert not set(y["sequence"].iloc[train]) & set(y["sequence"].iloc[test])
@@ -90,7 +90,7 @@ def test_blocks_are_held_out_whole(tables):
     """Where a table has few windows of a block, training keeps away from all of the block none the less."""
     rows = np.random.default_rng(0).random(len(tables[1])) < 0.1
     X, y = tables[0][rows], tables[1][rows]
-    for train, test in StimulusKFold(4, guard=2.0).split(X, y):
+    for train, test in StimulusKFold(4, gap=2.0).split(X, y):
         blocks = {}
         for sound, start, stop in y.iloc[test][["sound", "block_start", "block_stop"]].itertuples(
             index=False
@@ -118,19 +118,19 @@ def test_folds_are_balanced(tables):
         assert np.ptp(np.bincount(fold)) <= counts.max()
 
 
-@pytest.mark.parametrize("guard", [0.0, 1.0, 4.0])
-def test_only_what_the_guard_asks_for_is_left_out(tables, guard):
-    """A row is left out exactly when its window comes within the guard of a held-out window or block."""
+@pytest.mark.parametrize("gap", [0.0, 1.0, 4.0])
+def test_split_drops_only_rows_within_gap(tables, gap):
+    """A row is left out exactly when its window comes within the gap of a held-out window or block."""
     X, y = tables
     blocks = y["block"].to_numpy()
-    for train, test in StimulusKFold(4, guard=guard).split(X, y):
+    for train, test in StimulusKFold(4, gap=gap).split(X, y):
         held = spans(y, test)
         for sound, start, stop in y.iloc[test][["sound", "block_start", "block_stop"]].itertuples(
             index=False
         ):
             held[sound.name].append((start, stop))
         others = np.setdiff1d(np.flatnonzero(~np.isin(blocks, blocks[test])), train)
-        assert all(nearest(spans(y, [row]), held) < guard for row in others)
+        assert all(nearest(spans(y, [row]), held) < gap for row in others)
 
 
 @pytest.mark.parametrize("splitter", [*SPLITTERS, LeaveOneSubjectOut(None)], ids=repr)
@@ -166,7 +166,7 @@ def test_groups_take_the_place_of_the_columns(tables):
     story = np.array([sound.name for sound in y["sound"]])
     for train, test in StimulusKFold(2).split(X, y, groups=story):
         assert set(story[train]) & set(story[test]) == set()
-        assert len(train) + len(test) == len(y), "two stories share no sound: no guard is needed"
+        assert len(train) + len(test) == len(y), "two stories share no sound: no gap is needed"
     pairs = np.where(X["subject"].isin(["s0", "s1"]), "first", "second")
     folds = list(LeaveOneSubjectOut(2).split(X, y, groups=pairs))
     assert len(folds) == 4
@@ -201,14 +201,14 @@ def test_row_labels_mean_nothing(tables):
             np.testing.assert_array_equal(one[1], two[1])
 
 
-@pytest.mark.parametrize("guard", [1.0, 0.0])
+@pytest.mark.parametrize("gap", [1.0, 0.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_single_split_holds_out_about_the_share_asked(tables, guard, seed):
+def test_a_single_split_holds_out_about_the_share_asked(tables, gap, seed):
     _, y = tables
-    train, test = stimulus_train_test(y, test_size=0.2, guard=guard, random_state=seed)
+    train, test = stimulus_train_test(y, test_size=0.2, gap=gap, random_state=seed)
     assert 0.2 <= len(test) / len(y) <= 0.2 + y.groupby("block").size().max() / len(y)
-    assert nearest(spans(y, train), spans(y, test)) >= guard - 1e-6
-    again = stimulus_train_test(y, test_size=0.2, guard=guard, random_state=seed)
+    assert nearest(spans(y, train), spans(y, test)) >= gap - 1e-6
+    again = stimulus_train_test(y, test_size=0.2, gap=gap, random_state=seed)
     np.testing.assert_array_equal(again[0], train)
 
 
@@ -230,11 +230,11 @@ ERRORS = {
     "no count": (lambda X, y: [LeaveOneSubjectOut().get_n_splits()], "needs X"),
     "one fold": (lambda X, y: StimulusKFold(1).split(X, y), "n_splits must be an integer of 2 or more, got 1"),
     "half folds": (lambda X, y: LeaveOneSubjectOut(2.5).split(X, y), "stimulus_folds must be an integer"),
-    "guard": (lambda X, y: StimulusKFold(guard=-1).split(X, y), "guard must be a number of seconds of 0 or more"),
-    "wide guard": (lambda X, y: StimulusKFold(2, guard=500.0).split(X, y), "all .* come within 500 s of held-out"),
+    "gap": (lambda X, y: StimulusKFold(gap=-1).split(X, y), "gap must be a number of seconds of 0 or more"),
+    "wide gap": (lambda X, y: StimulusKFold(2, gap=500.0).split(X, y), "all .* come within 500 s of held-out"),
     "unheard": (lambda X, y: LeaveOneSubjectOut(10).split(X, y), "'s3' heard 8 blocks of sound, too few"),
     "one block": (lambda X, y: stimulus_train_test(y[y["block"] == y["block"].iloc[0]]), "2 blocks of sound or more"),
-    "nothing left": (lambda X, y: stimulus_train_test(y[X["onset"] < 150], guard=500.0), "no training row is left 500"),
+    "nothing left": (lambda X, y: stimulus_train_test(y[X["onset"] < 150], gap=500.0), "no training row is left 500"),
 }  # fmt: skip
 
 

@@ -214,7 +214,7 @@ def one(table):
 @pytest.mark.parametrize("name", [*CHANGES, "average", "phase"])
 def test_every_parameter_changes_the_signal_and_its_key(table, tmp_path, name, monkeypatch):
     """A parameter that were not in the key would be answered from the cache of another."""
-    monkeypatch.setattr("sk_b2s.preprocessing._epocher.GUARD", 99.0)  # tails are tested elsewhere
+    monkeypatch.setattr("sk_b2s.preprocessing._epocher.GAP", 99.0)  # tails are tested elsewhere
     change = {"average": {"reference": "average"}, "phase": {"phase": "minimum"}}.get(name) or {
         name: CHANGES[name]
     }
@@ -320,7 +320,7 @@ def test_nan_is_named_when_its_windows_are_read(tmp_path):
 
 def test_long_zero_phase_tails_are_told(one):
     with pytest.warns(
-        UserWarning, match=r"reaches 16\.5 s to both sides, beyond the guard of 1 s .*guard=17 or more"
+        UserWarning, match=r"reaches 16\.5 s to both sides, beyond the gap of 1 s .*gap=17 or more"
     ):
         Epocher(l_freq=0.1).fit(one)
     with warnings.catch_warnings():

@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sk_b2s._utils._estimators import decoder_of
 from sk_b2s._utils._validation import recordings_of, table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
-from sk_b2s.events._intervals import GUARD
+from sk_b2s.events._intervals import GAP
 from sk_b2s.events._stimuli import digests
 from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.preprocessing._scalers import FeatureScaler
@@ -185,7 +185,7 @@ def reorder_rows(y, order):
     return other.set_axis(y.index) if isinstance(y, pd.DataFrame) else other
 
 
-def exclude_shared_samples(rows, train, test, guard=GUARD):
+def exclude_shared_samples(rows, train, test, gap=GAP):
     """Keep the training rows whose brain window stays clear of all test windows of its recording.
 
     Parameters
@@ -194,7 +194,7 @@ def exclude_shared_samples(rows, train, test, guard=GUARD):
         ``recording, onset, duration`` of each window, and ``subject`` where there are several.
     train, test : ndarray of int
         Rows.
-    guard : float, default=1.0
+    gap : float, default=1.0
         Seconds of the recording that must lie between.
 
     Returns
@@ -203,7 +203,7 @@ def exclude_shared_samples(rows, train, test, guard=GUARD):
         The rows kept.
     """
     onset, recording = rows["onset"].to_numpy(float), recordings_of(rows)
-    reach = float(rows["duration"].max()) + guard
+    reach = float(rows["duration"].max()) + gap
     near = np.zeros(len(train), bool)
     for name in pd.unique(recording[test]):
         at = np.sort(onset[test[recording[test] == name]])

@@ -254,7 +254,7 @@ def test_training_windows_beside_the_brain_of_a_test_window_are_dropped():
     rows = pd.DataFrame({
         "recording": ["a"] * 4 + ["b"], "onset": [0.0, 3.9, 4.0, 20.0, 0.0], "duration": 3.0,
     })  # fmt: skip
-    kept = exclude_shared_samples(rows, np.array([1, 2, 3, 4]), np.array([0]), guard=1.0)
+    kept = exclude_shared_samples(rows, np.array([1, 2, 3, 4]), np.array([0]), gap=1.0)
     assert kept.tolist() == [2, 3, 4]
     assert exclude_shared_samples(rows, np.array([0, 1, 4]), np.array([2, 3])).tolist() == [0, 4]
 
@@ -281,7 +281,7 @@ def test_shifted_pairing_keeps_sound_and_brain_apart():
             brain["onset"][brain["recording"] == name].to_numpy(),
             test_brain["onset"][test_brain["recording"] == name].to_numpy(),
         )
-        assert abs(apart).min() >= 4  # a window of 3 s and the guard
+        assert abs(apart).min() >= 4  # a window of 3 s and the gap
     onset = y["sound_onset"].to_numpy()[heard["segment"]]
     assert (abs(onset - brain["onset"]) >= 10).all()
     assert table["n_left_out"].iloc[0] > 0
