@@ -31,6 +31,7 @@ _public |= {
     "metrics": ["circular_shift_null"],
     "datasets": ["load_dataset"],
     "_persistence": ["load", "save"],
+    "_utils": ["sys_info"],
 }
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submodules=_SUBPACKAGES, submod_attrs=_public)
 __all__ = sorted(set(__all__) - set(_SUBPACKAGES))

@@ -1,0 +1,39 @@
+"""Tests of versions and of the system information."""
+
+import io
+import platform
+
+import torch
+
+import sk_b2s
+from sk_b2s._utils import _versions
+from sk_b2s._utils._versions import get_versions, sys_info
+
+
+def test_get_versions_of_deciding_libraries():
+    versions = get_versions()
+    assert versions["sk_b2s"] == sk_b2s.__version__
+    assert versions["torch"] == str(torch.__version__)
+    assert versions["python"] == platform.python_version()
+    assert set(versions) == {"sk_b2s", "sklearn", "skorch", "torch", "numpy", "pandas", "mne", "python"}
+
+
+def test_sys_info_names_system_and_libraries(capsys, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    sys_info()
+    printed = capsys.readouterr().out
+    rows = dict(line.split(maxsplit=1) for line in printed.splitlines() if line)
+    assert rows["Python"].startswith(platform.python_version())
+    assert rows["torch"] == str(torch.__version__)
+    assert rows["sk_b2s"] == sk_b2s.__version__
+    assert "OMP_WAIT_POLICY=PASSIVE" in rows["Environment"]
+    assert "device" in rows["Default"]
+    file = io.StringIO()
+    sys_info(file)
+    assert file.getvalue() == printed
+
+
+def test_sys_info_names_absent_libraries(capsys, monkeypatch):
+    monkeypatch.setattr(_versions, "requires", lambda name: ["numpy>=1", "absent>=2; extra == 'plot'"])
+    sys_info()
+    assert "not installed (optional)" in capsys.readouterr().out
