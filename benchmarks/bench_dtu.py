@@ -62,7 +62,7 @@ def hits(scores, averaged=False, shifts=(0, 0)):
 
 def choose_epochs(page, name, people, envelope):
     """Epochs at which single windows of made-up people are right most often."""
-    made_up = page.made_up(people, envelope)
+    made_up = page.simulate_subjects(people, envelope)
     found = {n: hits(similarities(page, name, made_up, envelope, n)).mean() for n in EPOCHS}
     print(
         f"{name}, made-up people: " + ", ".join(f"{n} epochs {share:.1%}" for n, share in found.items()),
@@ -135,7 +135,7 @@ if __name__ == "__main__":
             f"No recordings in {page.data_folder()}: set SK_B2S_TEST_DATA to the folder that holds eeg_dtu."
         )
     with threadpool_limits(1):
-        people, envelope = page.load_people(page.data_folder())
+        people, envelope = page.load_subjects(page.data_folder())
         epochs = {name: choose_epochs(page, name, people, envelope) for name in DECODERS[1:]} | {
             "ridge": None
         }

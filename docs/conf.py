@@ -1,6 +1,7 @@
-"""How the pages are built: `make docs`."""
+"""Configuration of Sphinx, run by `make docs`."""
 
 import contextlib
+import importlib
 import inspect
 import os
 import pkgutil
@@ -42,10 +43,10 @@ html_theme_options = {
     "show_nav_level": 2,
     "navigation_with_keys": False,
     "show_prev_next": True,
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 8,
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars = {"index": [], "changes": [], "measured": []}
+html_sidebars = {"index": [], "changes": [], "measured": [], "contributing": []}
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -59,7 +60,7 @@ add_module_names = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# Other projects' pages are linked to if asked for, `DOCS_ONLINE=1 make docs`: the build needs no network.
+# Links to other projects need a network: `DOCS_ONLINE=1 make docs`.
 OTHERS = {
     "joblib": "https://joblib.readthedocs.io/en/stable/",
     "matplotlib": "https://matplotlib.org/stable/",
@@ -80,7 +81,7 @@ nitpick_ignore_regex = [(r"py:.*", rf"({'|'.join(OTHERS)}|functools)(\..*)?")]
 CITATION = re.compile(r"\[(\d)\]_")
 WORK = re.compile(r"\.\. \[(\d)\] ([^,]+),.*?(doi|arXiv):(\S+?)\.?$", re.M)
 
-# Shown and not run: half an hour, and recordings that are not shipped, where they are not at hand.
+# Shown without output: half an hour of computation, and recordings that are not part of the package.
 SHOWN_ONLY = ["4_paper_protocol"]
 DATA = Path(os.environ.get("SK_B2S_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 if (DATA / "eeg_dtu").is_dir():
@@ -102,14 +103,14 @@ sphinx_gallery_conf = {
 }
 
 
-def only_our_members(app, what, name, thing, skip, options):
-    """Leave out what a class has from scikit-learn, which documents it."""
+def skip_inherited_members(app, what, name, thing, skip, options):
+    """Skip members of a class that scikit-learn documents."""
     home = getattr(inspect.unwrap(thing) if callable(thing) else thing, "__module__", None)
     return True if home is not None and not str(home).startswith("sk_b2s") else None
 
 
 def link_citations(app, what, name, thing, options, lines):
-    """Turn ``[1]_`` into a link where the list of references is that of the module, on a page of its own."""
+    """Replace ``[1]_`` with a link if the module has the reference."""
     if "References" in lines or not any(CITATION.search(line) for line in lines):
         return
     module = sys.modules[getattr(thing, "__module__", None) or name]
@@ -117,15 +118,37 @@ def link_citations(app, what, name, thing, options, lines):
         number: f"`{who} <{'https://doi.org/' if kind == 'doi' else 'https://arxiv.org/abs/'}{where}>`__"
         for number, who, kind, where in WORK.findall(module.__doc__ or "")
     }
-    lines[:] = [CITATION.sub(lambda found: f"({works[found[1]]})", line) for line in lines]
+    lines[:] = [
+        CITATION.sub(lambda found: f"({works[found[1]]})" if found[1] in works else "", line)
+        for line in lines
+    ]
 
 
-def name_what_has_no_page(app, env, node, contnode):
-    """Leave a reference to something of ours without a page as it is written, if it exists."""
+# Sub-package of each public name: docstrings refer to names of the package, pages are those of the sub-packages.
+HOMES = {
+    name: f"sk_b2s.{package}"
+    for package in sk_b2s._SUBPACKAGES
+    for name in importlib.import_module(f"sk_b2s.{package}").__all__
+}
+
+
+def resolve_public_name(app, env, node, contnode):
+    """Link ``sk_b2s.X``, or ``X``, to the page of X in its sub-package."""
+    target = node["reftarget"].lstrip("~").removeprefix("sk_b2s.")
+    home = HOMES.get(target.partition(".")[0])
+    if home is None or node.get("refdomain") != "py":
+        return None
+    return env.get_domain("py").resolve_xref(
+        env, node["refdoc"], app.builder, node["reftype"], f"{home}.{target}", node, contnode
+    )
+
+
+def keep_private_name(app, env, node, contnode):
+    """Keep a reference to an object without a page as plain text."""
     target = node["reftarget"].lstrip("~")
-    rooms = [sys.modules[node["py:module"]]] if node.get("py:module") in sys.modules else []
-    for room in rooms + [sys.modules[name] for name in sorted(sys.modules) if name.startswith("sk_b2s")]:
-        if target.partition(".")[0] in vars(room):
+    modules = [sys.modules[node["py:module"]]] if node.get("py:module") in sys.modules else []
+    for module in modules + [sys.modules[name] for name in sorted(sys.modules) if name.startswith("sk_b2s")]:
+        if target.partition(".")[0] in vars(module):
             return contnode
     with contextlib.suppress(ImportError, AttributeError):
         if target.startswith("sk_b2s."):
@@ -136,6 +159,7 @@ def name_what_has_no_page(app, env, node, contnode):
 
 def setup(app):
     """Connect the hooks."""
-    app.connect("autodoc-skip-member", only_our_members)
+    app.connect("autodoc-skip-member", skip_inherited_members)
     app.connect("autodoc-process-docstring", link_citations, priority=400)  # before numpydoc
-    app.connect("missing-reference", name_what_has_no_page)
+    app.connect("missing-reference", resolve_public_name, priority=400)
+    app.connect("missing-reference", keep_private_name)

@@ -1,23 +1,24 @@
 """
-Which of these segments was heard?
-==================================
+Decode segments of a story from simulated MEG
+=============================================
 
-Four simulated people listen to spoken *Alice's Adventures in Wonderland* while 208 MEG sensors record. We cut
-the recordings into three-second segments, one at each word, train on four fifths of the story and ask, for
-every segment of the remaining fifth: which of its segments did this person hear? The answer is a ranking of a
-few hundred candidates, and guessing puts the right one among the first ten in a few per cent of cases.
+Four simulated subjects listen to spoken *Alice's Adventures in Wonderland*
+while 208 MEG sensors record. We cut the recordings into three-second segments,
+one at each word, train on four fifths of the story and rank the segments of
+the remaining fifth for each test window. With a few hundred candidates, the
+chance level of the top-10 accuracy is a few per cent.
 
-The command ``sk-b2s demo`` asks the same people the same question, without the explanations.
+``sk-b2s demo`` runs the same experiment without the explanations.
 """
 
 # %%
 # The experiment
 # --------------
-# A recording is a file, and what was heard is a table: one row for each sound, word and phoneme. The simulated
-# experiment has the shape of a real one, and what spoils real ones: blinks, sensors that jump, movements, mains, a
-# response that waxes and wanes. Unlike a real one it comes with the truth, for an oracle to decode with. And since ten
-# minutes are few to learn from, the responses are twice as large as by default (``snr_db=-12`` instead of -18, the
-# level of real recordings): the figures below are no forecast for real ones.
+# A recording is a file. The events are a table with one row for each stimulus, word and phoneme. The
+# simulated experiment has the same format as a real one, and the same artifacts: blinks, jumping sensors,
+# movements, line noise and responses of varying strength. It also has a ground truth, which the oracle uses.
+# Ten minutes are little data, so the responses are twice as large as by default (``snr_db=-12`` instead of
+# -18, the level of real recordings). Do not expect these scores on real recordings.
 import time
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ OUT = Path("demo_output")
 OUT.mkdir(exist_ok=True)
 began = time.perf_counter()
 
-print("Writing the recordings of four simulated listeners ...")
+print("Writing the recordings of four simulated subjects ...")
 events, truth = make_listening(
     n_subjects=4, minutes=10, modality="meg", snr_db=-12, root=OUT / "listening", return_truth=True
 )
@@ -46,10 +47,10 @@ print(events.groupby("type").size().to_string(), "\n")
 # %%
 # A segment is a row
 # ------------------
-# ``X`` says what the brain did (which recording, from when), ``y`` what was heard (which sound, from when, which
-# words). Both stay tables until they are needed, so scikit-learn can split them like any other table. Segments
-# overlap by seconds, so we do not split segments: we split *blocks* of sound of twenty seconds and more, and no
-# training segment comes within a second of held-out sound.
+# ``X`` describes the EEG/MEG windows (recording and onset), and ``y`` the stimulus segments (stimulus, onset
+# and words). Both stay tables until the signals are needed, so scikit-learn can split them like any other
+# table. Segments overlap by seconds. Therefore *blocks* of at least twenty seconds of audio are assigned to
+# folds, and no training segment is within a second of held-out audio.
 X, y = sk_b2s.make_segments(events, anchor="word", tmin=-0.5, tmax=2.5)
 splitter = sk_b2s.StimulusKFold(n_splits=5)
 print(splitter.summary(X, y).head(1).to_string(index=False), "\n")
@@ -59,44 +60,47 @@ X_train, y_train, X_test, y_test = X.iloc[train], y.iloc[train], X.iloc[test], y
 # %%
 # Two decoders
 # ------------
-# Both see the same brain and estimate the same speech, a mel spectrogram with each band standardized. (Ridge needs
-# that: with the paper's one mean for all bands, ``FeatureScaler(per_feature=False)``, it does much worse.)
-# Ridge regression is the classical backward model, one for each person, on the brain from 0 to 500 ms after the
-# sound: its lags count from the windows, which the Epocher has moved by 150 ms already. The encoder is the network
-# of Défossez et al. (2023), here small enough for a laptop, with a layer for each person; it learns to make the
-# segment that was heard more similar than the others of its batch.
-# :func:`~sk_b2s.make_decoders` makes both by their names; the pipeline is printed so that you see of what.
+# Both decoders estimate the same speech features from the same windows: a mel spectrogram with each band
+# standardized. (Ridge regression needs this. With one mean for all bands as in the paper,
+# ``FeatureScaler(per_feature=False)``, its score is much lower.) Ridge regression is the classical backward
+# model, one per subject, with lags of 0 to 500 ms. The lags count from the windows, which the Epocher has
+# already shifted by 150 ms. The encoder is the network of Défossez et al. (2023), here small enough for a
+# laptop, with one layer per subject. It learns to make the target segment more similar than the other
+# segments of its batch. :func:`~sk_b2s.make_decoders` makes both by name. The printed pipeline shows the
+# steps.
 decoders = sk_b2s.make_decoders(["ridge", "clip-mel"], memory=OUT / "cache", verbose=1)
 decoders["clip-mel"].set_params(encoder__max_epochs=8, encoder__patience=3, encoder__random_state=0)
 print(decoders["clip-mel"])
 
 # %%
-# Scores, with what they need to be read
-# --------------------------------------
-# Top-10 accuracy among all distinct segments of the held-out sound, one score for each person. Beside it stand
-# the number of candidates, chance, and the null: what the same similarities give if the labels are moved along in
-# time, the score of a decoder to which the brain says nothing.
-answers, seconds = {}, {}
+# Scores
+# ------
+# The score is top-10 accuracy among all distinct segments of the held-out stimuli, one score per subject. The
+# table also has the number of candidates, the chance level and the null distribution: the score of the same
+# similarities after the labels are shifted circularly in time, which is the score without neural information.
+results, seconds = {}, {}
 for name, decoder in decoders.items():
     print(f"\nFitting {name} ...")
     start = time.perf_counter()
     decoder.fit(X_train, y_train)
     seconds[name] = time.perf_counter() - start
-    answers[name] = sk_b2s.retrieve(decoder, X_test, y_test)
-table = pd.DataFrame({name: a.summary() for name, a in answers.items()}).T.assign(fit_seconds=seconds)
+    results[name] = sk_b2s.retrieve(decoder, X_test, y_test)
+table = pd.DataFrame({name: result.summary() for name, result in results.items()}).T.assign(
+    fit_seconds=seconds
+)
 print("\n" + table.round(3).T.to_string())
 table.to_csv(OUT / "scores.csv")
 
 # %%
-# What else it could be
-# ---------------------
-# A score this far above chance can still be wrong in kind. So the encoder is fitted and scored again on what must
-# not be decodable: on *surrogates* (each recording with random phases, which keeps its spectra and its covariance),
-# on white noise, and on the right brain beside the wrong sound, moved by ten seconds or more. If one of them is
-# above chance, something leaks, and the table says LEAK. The other rows say what the score may be made of: the pauses,
-# whose places alone, if they were known to the frame, would name three segments in four; the pauses as this brain gives
-# them away; loudness; and what the *oracle* reads, who knows how the recordings were made.
-print("\nControls of the encoder, each fitted anew ...")
+# Controls
+# --------
+# A score far above the chance level can still have another cause. The encoder is therefore fitted and scored
+# again on inputs that contain nothing to decode: *surrogate* recordings with random phases, which keep
+# spectra and covariance, white noise, and recordings with labels shifted by ten seconds or more. A control
+# above the chance level is a leak, and the verdict is LEAK. Other rows show what the score may consist of.
+# Exact silences alone would identify three segments in four. The remaining rows decode silences and loudness
+# from the recordings, and the *oracle* uses the ground truth.
+print("\nControls of the encoder, each refitted ...")
 encoder = decoders["clip-mel"].set_params(encoder__verbose=0)
 controls = sk_b2s.run_controls(encoder, X, y, oracle=partial(oracle_scores, truth), verbose=1)
 columns = ["top_1", "top_k", "sem", "n_candidates", "chance", "null_high", "share_of_oracle", "verdict"]
@@ -104,60 +108,62 @@ print("\n" + controls[columns].round(3).to_string())
 controls.to_csv(OUT / "controls.csv")
 
 # %%
-# The three that must be at chance are. The pauses give nothing away here, and loudness alone as much as the whole
-# spectrogram: on ten minutes that is what the encoder learns. The oracle reads nearly everything, so most of what
-# these recordings hold is still to be had.
+# The three controls are at chance, as they must be. Decoded silences explain nothing here. Loudness explains
+# as much as the whole spectrogram: with ten minutes of data, the encoder learns mainly loudness. The oracle
+# decodes nearly everything, so most of the information in these recordings remains unused.
 
 # %%
-# What else is known
-# ------------------
-# No decoder is trained anew for this; each line assumes something, and says so. That we know which segments belong
-# to one *sentence*: then they may help each other. That we know which *people* heard the same: then their
-# similarities may be averaged. And a question of its own: which *word* was said at the segment's anchor?
-# Naming common words is right often and says nothing, so words count equally, and chance is that of a decoder
-# that finds all segments equally likely.
-single = answers["clip-mel"]
+# Additional information
+# ----------------------
+# The next rows use the same fitted decoder with an additional assumption each. If the segments of a
+# *sentence* are known, their similarities can be pooled. If *subjects* are known to have had the same
+# stimulus, their similarities can be averaged. The last table scores the *word* at the anchor. Always naming
+# frequent words is often correct but carries no information, so words are weighted equally, and the chance
+# level is that of equal segment probabilities.
+single = results["clip-mel"]
 ways = {
-    "single segments": single, "pooled over a sentence": single.pool_groups(),
-    "averaged over people": single.average("subject"), "averaged and pooled": single.average("subject").pool_groups(),
+    "single segments": single, "pooled over a sentence": single.pooled(),
+    "averaged over subjects": single.averaged("subject"), "averaged and pooled": single.averaged("subject").pooled(),
 }  # fmt: skip
-known = pd.DataFrame({way: a.summary(n_shifts=200) for way, a in ways.items()}).T
+known = pd.DataFrame({way: result.summary(n_shifts=200) for way, result in ways.items()}).T
 print("\n" + known[["top_1", "top_k", "median_relative_rank", "n_candidates", "chance"]].round(3).to_string())
-print("\nWords\n" + single.score_words().round(3).to_string())
+print("\nWords\n" + single.words().round(3).to_string())
 
 # %%
-# The picture
-# -----------
-# Left, each person under both decoders. Middle, accuracy at every k. Right, how the encoder learned.
+# Figure
+# ------
+# Left: each subject with both decoders. Middle: accuracy for every k. Right: training of the encoder.
 figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-plot_scores(answers, ax=axes[0])
+plot_scores(results, ax=axes[0])
 axes[0].set_ylabel("top-10 accuracy")
 ks = np.arange(1, single.n_candidates + 1)
 axes[1].plot(ks, ks / single.n_candidates, color="tab:red", linestyle="--", label="chance")
 for name in decoders:
-    plot_rank_curve(answers[name], label=name, ax=axes[1])
+    plot_rank_curve(results[name], label=name, ax=axes[1])
 plot_history(encoder[-1], ax=axes[2])
 figure.savefig(OUT / "scores.png", dpi=120)
 
 # %%
-# What was heard
-# --------------
-# The words of a few held-out segments, and those of the segment that the encoder takes them for.
-heard = y_test.drop_duplicates("segment").set_index("segment")["text"]
+# Target and prediction
+# ---------------------
+# The words of a few held-out segments, and the words of the segments that the encoder predicts.
+texts = y_test.drop_duplicates("segment").set_index("segment")["text"]
 few = np.random.default_rng(0).choice(len(X_test), 5, replace=False)
 print()
-for right, guess in zip(
+for target, predicted in zip(
     y_test["segment"].iloc[few], encoder.predict(X_test.iloc[few], candidates=y_test), strict=True
 ):
-    print(f"{'=' if right == guess else ' '} heard: {heard[right]!r}\n  taken: {heard[guess]!r}")
+    print(f"{'=' if target == predicted else ' '} target:    {texts[target]!r}")
+    print(f"  predicted: {texts[predicted]!r}")
 
 # %%
-# The model, kept
-# ---------------
-# The whole pipeline goes into one file of weights and plain text, without pickle, and comes back equal.
+# Save the model
+# --------------
+# The whole pipeline is saved in one file of weights and plain text, without pickle. The loaded pipeline gives
+# equal scores.
 sk_b2s.save(encoder, OUT / "encoder.safetensors")
-again = sk_b2s.load(OUT / "encoder.safetensors")
-assert again.score(X_test, y_test) == encoder.score(X_test, y_test)
+loaded = sk_b2s.load(OUT / "encoder.safetensors")
+assert loaded.score(X_test, y_test) == encoder.score(X_test, y_test)
 print(
     f"\n{OUT}/: scores.csv, controls.csv, scores.png, encoder.safetensors, in {time.perf_counter() - began:.0f} s"
 )

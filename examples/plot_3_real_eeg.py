@@ -1,21 +1,23 @@
 """
-Which three seconds of a story did this brain hear?
-===================================================
+Decode three seconds of a story from real EEG
+=============================================
 
-Eight people listened to the same 50 seconds of a story, ten times each, while 64 electrodes recorded their EEG
-[1]_. We train on one half of the story, show the decoder three seconds of EEG from the other half, and ask which
-of its eight stretches of three seconds was heard. Guessing is right in 12.5 % of cases.
+Eight participants listened to the same 50 seconds of a story, ten times each,
+while 64 electrodes recorded their EEG [1]_. We train on one half of the story
+and decode three-second windows of the other half, with its eight segments of
+three seconds as candidates. The chance level is 12.5 %.
 
-.. [1] Fuglsang, Wong, Hjortkjær (2018). EEG and audio dataset for auditory attention decoding. Zenodo.
-   https://doi.org/10.5281/zenodo.1199011
+.. [1] Fuglsang, Wong, Hjortkjær (2018). EEG and audio dataset for auditory
+   attention decoding. Zenodo. https://doi.org/10.5281/zenodo.1199011
 """
 
 # %%
 # The recordings
 # --------------
-# They are not shipped: their license is unconfirmed. ``SK_B2S_TEST_DATA`` names the folder that holds
-# ``eeg_dtu``. The EEG comes at 64 Hz, cleaned of blinks, with the envelope of the speech. There are no tables or
-# files MNE could read, just arrays, and that is one of the ways in.
+# They are not part of the package, because their license is unconfirmed. ``SK_B2S_TEST_DATA`` names the
+# folder that contains ``eeg_dtu``. The EEG is sampled at 64 Hz, without blinks, together with the speech
+# envelope. The only files are arrays, without events
+# tables or recordings that MNE reads.
 import os
 import sys
 from pathlib import Path
@@ -34,67 +36,71 @@ HALVES = {"first": (0.0, 24.0), "second": (25.5, 49.5)}  # s, of the story
 
 
 def data_folder():
-    """Folder of the recordings."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data" if "__file__" in globals() else "data"
-    return Path(os.environ.get("SK_B2S_TEST_DATA", beside)) / "eeg_dtu"
+    """Return the folder of the recordings."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data" if "__file__" in globals() else "data"
+    return Path(os.environ.get("SK_B2S_TEST_DATA", default)) / "eeg_dtu"
 
 
-def load_people(folder, n_people=8):
-    """EEG in microvolts of each person, (10 repeats, 3200 times, 64 channels), and the envelope, (3200,)."""
-    people = {}
-    for person in range(1, n_people + 1):
-        with np.load(Path(folder) / f"DTU_S{person}.npz") as file:
-            people[f"S{person}"] = (file["eeg_int16"] * file["eeg_scale"]).astype(np.float32)
+def load_subjects(folder, n_subjects=8):
+    """Load the EEG (µV; repeats, times, channels) and the envelope."""
+    subjects = {}
+    for subject in range(1, n_subjects + 1):
+        with np.load(Path(folder) / f"DTU_S{subject}.npz") as file:
+            subjects[f"S{subject}"] = (file["eeg_int16"] * file["eeg_scale"]).astype(np.float32)
             envelope = file["envelope"][:, 0]
-    return people, envelope
+    return subjects, envelope
 
 
 # %%
-# The only honest split
-# ---------------------
-# All repeats are of one stimulus. A split by repeat or by person would train and test on the same sound, so we
-# split the story: 24 s to train on, 24 s to test on, a second and a half between them, and then the other way
-# round. Each half is filtered by itself (1 to 8 Hz), so that no filter carries the one into the other, and kept
-# at 32 Hz. The brain is read an eighth of a second after the sound, as ``Epocher(lag=0.125)`` would.
+# A valid split
+# -------------
+# All repeats have the same stimulus. A split by repeat or by subject would train and test on the same audio.
+# We therefore split the story: 24 s for training, 24 s for the test and a gap of 1.5 s, and then the other
+# way round. Each half is filtered separately (1 to 8 Hz), so that no filter carries signal from one half to
+# the other, and resampled to 32 Hz. The EEG windows begin an eighth of a second after the stimulus, as with
+# ``Epocher(lag=0.125)``.
 #
-# For the network the channels of each person are decorrelated by the covariance of the *training* half, whose weak
-# directions are left weak. That uses no labels, nor the test half of anybody. Ridge regression has a closed form and
-# takes the channels as they are; a network that makes a few hundred steps would spend them on the strongest.
+# For the network, the channels of each subject are decorrelated by the covariance of the *training* half, and
+# weak directions stay weak. This uses no labels and no test data. Ridge regression has a closed form and uses
+# the channels as they are. A network with a few hundred steps would spend them on the strongest channels.
 LAG = 8  # steps
 DOWN = 2
 
 
-def prepare(signal, axis):
-    """Band-pass 1 to 8 Hz."""
+def filter_signal(signal, axis):
+    """Filter a signal from 1 to 8 Hz."""
     return sosfiltfilt(butter(2, (1, 8), "bandpass", fs=SFREQ, output="sos"), signal, axis=axis)
 
 
-def brain_of(eeg, half):
-    """EEG of one half in units of each channel's deviation: (10 repeats, 768 times, 64 channels)."""
+def read_half(eeg, half):
+    """Return the standardized EEG of one half: (repeats, times, channels)."""
     start, stop = (int(t * SFREQ) for t in HALVES[half])
-    signal = prepare(eeg[:, start : stop + LAG], axis=1)[:, LAG::DOWN]
+    signal = filter_signal(eeg[:, start : stop + LAG], axis=1)[:, LAG::DOWN]
     return signal / signal.std(axis=1, keepdims=True)
 
 
-def decorrelation(brain, floor=0.1):
-    """Symmetric matrix that evens out the channels' covariance, (64, 64)."""
+def compute_decorrelation(brain, floor=0.1):
+    """Compute the symmetric matrix that decorrelates channels."""
     values, vectors = np.linalg.eigh(np.cov(brain.reshape(-1, brain.shape[-1]).T))
     return vectors / np.sqrt(values + floor * values.mean()) @ vectors.T
 
 
-def cut(people, envelope, half, step, even_out=None):
-    """Windows of brain and envelope, every ``step`` s of each repeat; channels evened out as in one half, or not."""
+def cut(subjects, envelope, half, step, even_out=None):
+    """Cut windows of EEG and envelope, every ``step`` s of each repeat.
+
+    ``even_out`` is the half whose covariance decorrelates the channels.
+    """
     start, stop = (int(t * SFREQ) for t in HALVES[half])
-    heard = prepare(envelope[start:stop], axis=0)[::DOWN, None]
+    stimulus = filter_signal(envelope[start:stop], axis=0)[::DOWN, None]
     n_times = SECONDS * SFREQ // DOWN
-    first = np.arange(0, len(heard) - n_times + 1, int(step * SFREQ / DOWN))
+    first = np.arange(0, len(stimulus) - n_times + 1, int(step * SFREQ / DOWN))
     signals, tables = [], []
-    for person, eeg in people.items():
-        mix = np.eye(64) if even_out is None else decorrelation(brain_of(eeg, even_out))
-        for repeat, signal in enumerate(brain_of(eeg, half) @ mix):
+    for subject, eeg in subjects.items():
+        mix = np.eye(64) if even_out is None else compute_decorrelation(read_half(eeg, even_out))
+        for repeat, signal in enumerate(read_half(eeg, half) @ mix):
             signals.append(np.ascontiguousarray(signal, np.float32))
             tables.append(
-                pd.DataFrame({"subject": person, "recording": f"{person}/{repeat}", "first": first})
+                pd.DataFrame({"subject": subject, "recording": f"{subject}/{repeat}", "first": first})
             )
     rows = pd.concat(tables, ignore_index=True)
     onset = HALVES[half][0] + rows["first"] * DOWN / SFREQ
@@ -103,29 +109,30 @@ def cut(people, envelope, half, step, even_out=None):
         "segment": (onset * SFREQ).astype(int), "block": (onset // 8).astype(int),
     })  # fmt: skip
     which = np.repeat(np.arange(len(signals)), len(first))
-    heard = np.ascontiguousarray(heard / heard.std(), np.float32)
+    stimulus = np.ascontiguousarray(stimulus / stimulus.std(), np.float32)
     X = Windows(signals, which, rows["first"], n_times, SFREQ / DOWN, rows=rows)
-    y = Windows([heard], np.zeros(len(rows), int), rows["first"], n_times, SFREQ / DOWN, rows=sounds)
+    y = Windows([stimulus], np.zeros(len(rows), int), rows["first"], n_times, SFREQ / DOWN, rows=sounds)
     return X, y
 
 
 # %%
 # Two decoders
 # ------------
-# Ridge regression reads the brain from 0 to 250 ms after each frame; an eighth of a second of that is the windows'
-# own lag, the rest is the decoder's. Its strength is chosen inside the training half. ``within`` fits one model for
-# each person; for a stranger one model is fitted on all the others.
+# Ridge regression uses lags of 0 to 250 ms after each frame. An eighth of a second is the lag of the windows,
+# and the decoder adds the rest. Its regularization parameter is selected inside the training half. For known
+# subjects it fits one model per subject, and for an unseen subject one model of all the others.
 #
-# The encoder has to be small: 25 s of speech are very little. It is one network for all people, without subject
-# layers, seeing a window every quarter of a second: 85 sounds, each heard eighty times. The same sound
-# twice in a batch costs the contrastive loss nothing but a constant, since equal candidates score equally and no
-# estimate can prefer one; but *overlapping* sounds are each other's negatives, and batches of 64 have many. There is no
-# room for a validation split, so the number of epochs has to come from elsewhere: see below.
+# The encoder must be small, because 25 s of speech are very little data. It is one network for all subjects,
+# without subject layers, with a window every quarter of a second: 85 segments, each presented eighty times.
+# The same segment twice in a batch only adds a constant to the contrastive loss: equal candidates have equal
+# scores, and no estimate can prefer one of them. *Overlapping* segments, however, are negatives of each
+# other, and batches of 64 contain many. A validation split would need more data, so the number of epochs is
+# selected in another way, see below.
 EPOCHS = 3
 
 
 def make_decoder(name, left_out=False, epochs=EPOCHS):
-    """Ridge or encoder, for people it knows or for a stranger."""
+    """Make a ridge decoder or an encoder, for known or unseen subjects."""
     if name == "ridge":
         return RidgeDecoder(lags=(-0.125, 0.125), per_subject=not left_out, k=1)
     return BrainEncoder(
@@ -134,40 +141,40 @@ def make_decoder(name, left_out=False, epochs=EPOCHS):
     )  # fmt: skip
 
 
-def similarities(name, people, envelope, left_out=False, step=None, **settings):
-    """Similarity of each window to the eight candidates of its half: (n_people, 10, 2 halves, 8, 8)."""
+def similarities(name, subjects, envelope, left_out=False, step=None, **settings):
+    """Compute similarities: (subjects, 10, halves, 8 windows, 8)."""
     step = step or {"ridge": 1.5, "encoder": 0.25}[name]
     found = []
     for train_half, test_half in (("second", "first"), ("first", "second")):
         even_out = train_half if name == "encoder" else None
-        X, y = cut(people, envelope, train_half, step, even_out)
-        X_test, y_test = cut(people, envelope, test_half, SECONDS, even_out)
+        X, y = cut(subjects, envelope, train_half, step, even_out)
+        X_test, y_test = cut(subjects, envelope, test_half, SECONDS, even_out)
         known, tested = X.rows["subject"].to_numpy(), X_test.rows["subject"].to_numpy()
         scores = []
         if not left_out:
             scores.append(make_decoder(name, **settings).fit(X, y).similarity(X_test, y_test))
-        for person in people if left_out else ():
-            decoder = make_decoder(name, left_out, **settings).fit(X[known != person], y[known != person])
-            scores.append(decoder.similarity(X_test[tested == person], y_test[tested == person]))
-        found.append(np.concatenate(scores).reshape(len(people), -1, 8, 8))
+        for subject in subjects if left_out else ():
+            decoder = make_decoder(name, left_out, **settings).fit(X[known != subject], y[known != subject])
+            scores.append(decoder.similarity(X_test[tested == subject], y_test[tested == subject]))
+        found.append(np.concatenate(scores).reshape(len(subjects), -1, 8, 8))
     return np.stack(found, axis=2)
 
 
 # %%
-# How to read a score
-# -------------------
-# ``single`` is the share of single windows whose stretch was named. ``averaged`` first takes the mean of the ten
-# repeats' similarities: for ridge, which is linear, that is the answer to the averaged EEG. Both are shares for one
-# person, and the table has their mean and standard error over people.
+# Scores
+# ------
+# ``single`` is the share of single windows with the correct best candidate. ``averaged`` first averages the
+# similarities of the ten repeats. For ridge regression, which is linear, this equals decoding the averaged
+# EEG. Both are computed per subject, and the table has mean and standard error over subjects.
 #
-# The null keeps everything, the similarities too, but moves the labels along in time, by 1 to 7 windows in either
-# half, *equally for everybody*, because all heard the same and confuse the same stretches: 49 shifts. If a decoder
-# is right in a share p of cases, exactly the rest of its guesses is spread over the seven shifts, so the mean of the
-# null is (1 - p) / 7, a little below chance.
+# The null distribution keeps the similarities and shifts the labels in time, by 1 to 7 windows in each half,
+# *equally for all subjects*: 49 shifts. Subjects share the stimulus and therefore confuse the same segments.
+# If a decoder is correct with probability p, the rest of its predictions is spread over the seven shifts. The
+# mean of the null is then (1 - p) / 7, slightly below the chance level.
 
 
 def accuracies(scores, shifts=(0, 0)):
-    """Share of windows that are right, one by one and averaged over repeats, for each person."""
+    """Compute the accuracies of each subject, single and averaged."""
     shape = scores.shape
     target = np.stack([(np.arange(8) + shift) % 8 for shift in shifts])
     out = []
@@ -179,7 +186,7 @@ def accuracies(scores, shifts=(0, 0)):
 
 
 def summary(scores):
-    """Table of both accuracies in per cent, with the null."""
+    """Return both accuracies in per cent with the null distribution."""
     found = 100 * accuracies(scores)
     null = np.array([100 * accuracies(scores, (a, b)).mean(1) for a in range(1, 8) for b in range(1, 8)])
     return pd.DataFrame({
@@ -189,20 +196,20 @@ def summary(scores):
 
 
 # %%
-# How long to train
-# -----------------
-# The number of epochs, and the few settings above, were chosen on made-up people: the real EEG with its phases drawn
-# anew, so that every trace of the story is gone while spectra and the channels' covariance stay, plus a planted
-# response to the envelope, as deep in the noise as makes ridge right in one case of four.
+# Number of epochs
+# ----------------
+# The number of epochs and the settings above were selected on simulated subjects: the real EEG with random
+# phases, which removes all traces of the story and keeps spectra and channel covariance, plus a simulated
+# response to the envelope. Its level is such that ridge regression is correct in one case of four.
 
 
-def made_up(people, envelope, gain=0.018, seed=0):
-    """People with the noise of these and a response that is known."""
+def simulate_subjects(subjects, envelope, gain=0.018, seed=0):
+    """Simulate subjects with the noise of these and a known response."""
     random = np.random.default_rng(seed)
     times = np.arange(26) / SFREQ
     common = random.standard_normal(64)
     out = {}
-    for person, eeg in people.items():
+    for subject, eeg in subjects.items():
         spectrum = np.fft.rfft(eeg, axis=1)
         phase = np.exp(2j * np.pi * random.random((len(eeg), spectrum.shape[1], 1)))
         noise = np.fft.irfft(spectrum * phase, n=eeg.shape[1], axis=1)
@@ -213,48 +220,48 @@ def made_up(people, envelope, gain=0.018, seed=0):
         bumps = [(0.05, 0.015, 0.5), (0.1, 0.025, -1.2), (0.2, 0.04, 1.0)]  # latency s, width s, weight
         kernel = sum(w * np.exp(-0.5 * ((times - t - late) / s) ** 2) for t, s, w in bumps)
         response = np.convolve(envelope - envelope.mean(), kernel)[: len(envelope)]
-        out[person] = (noise + gain * (response / response.std())[:, None] * pattern).astype(np.float32)
+        out[subject] = (noise + gain * (response / response.std())[:, None] * pattern).astype(np.float32)
     return out
 
 
 if __name__ == "__main__":
     if not data_folder().is_dir():
         sys.exit(f"No recordings in {data_folder()}: set SK_B2S_TEST_DATA to the folder that holds eeg_dtu.")
-    threadpool_limits(1)  # matrices as small as these are not worth sharing between cores
-    people, envelope = load_people(data_folder())
-    planted = made_up(people, envelope)
-    print("Made-up people, ridge\n", summary(similarities("ridge", planted, envelope)).round(1), "\n")
+    threadpool_limits(1)  # several threads do not pay off for small matrices
+    subjects, envelope = load_subjects(data_folder())
+    planted = simulate_subjects(subjects, envelope)
+    print("Simulated subjects, ridge\n", summary(similarities("ridge", planted, envelope)).round(1), "\n")
     learning = {
         epochs: 100 * accuracies(similarities("encoder", planted, envelope, epochs=epochs)).mean(1)
         for epochs in (1, 3, 5)
     }
     learning = pd.DataFrame(learning, index=["single", "averaged"]).rename_axis(columns="epochs")
-    print("Made-up people, encoder\n", learning.round(1), "\n")
+    print("Simulated subjects, encoder\n", learning.round(1), "\n")
 
 # %%
-# One epoch is too few, and then the network starts to learn the noise: three it is.
+# One epoch is too few, and with five the network learns noise, so three are used.
 #
-# Real people
-# -----------
-# Each decoder on the half it was not trained on, both halves in turn, for people it was trained on and for a person
-# left out; and the first once more with the envelope moved by 21 s, fitted and tested anew. That last row should be
-# at chance, 12.5 %: there is nothing to find.
+# Real recordings
+# ---------------
+# Each decoder is tested on the half that it was not trained on, both halves in turn, for known subjects and
+# for a held-out subject. It is also fitted and tested with the envelope shifted by 21 s. This last row should
+# be at the chance level, 12.5 %.
 if __name__ == "__main__":
     found = {
-        (name, listener): similarities(name, people, envelope, left_out=listener == "new")
-        for listener in ("known", "new")
+        (name, group): similarities(name, subjects, envelope, left_out=group == "unseen")
+        for group in ("known", "unseen")
         for name in ("ridge", "encoder")
     }
-    moved = np.roll(envelope, 21 * SFREQ)
+    shifted = np.roll(envelope, 21 * SFREQ)
     for name in ("ridge", "encoder"):
-        found[name, "moved"] = similarities(name, people, moved)
+        found[name, "shifted"] = similarities(name, subjects, shifted)
     table = pd.concat(
-        {key: summary(scores) for key, scores in found.items()}, names=["decoder", "listener", ""]
+        {key: summary(scores) for key, scores in found.items()}, names=["decoder", "subjects", ""]
     )
-    print(f"Per cent right among 8, mean over {len(people)} people\n{table.round(1).to_string()}")
+    print(f"Accuracy in per cent among 8, mean over {len(subjects)} subjects\n{table.round(1).to_string()}")
 
 # %%
-# Every point is a person.
+# Each point is a subject.
 if __name__ == "__main__":
     import matplotlib
 
@@ -264,25 +271,27 @@ if __name__ == "__main__":
     from sk_b2s.plotting import plot_scores
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    columns = {f"{name}\n{listener}": accuracies(s) for (name, listener), s in found.items()}
+    columns = {f"{name}\n{group}": accuracies(s) for (name, group), s in found.items()}
     for axis, index, title in zip(axes, (0, 1), ("single windows", "ten repeats averaged"), strict=True):
         plot_scores(
-            pd.DataFrame({c: v[index] for c, v in columns.items()}, index=list(people)), 1 / 8, ax=axis
+            pd.DataFrame({c: v[index] for c, v in columns.items()}, index=list(subjects)), 1 / 8, ax=axis
         )
-        axis.set(title=title, ylabel="share right among 8")
+        axis.set(title=title, ylabel="accuracy among 8")
     out = Path("demo_output")
     out.mkdir(exist_ok=True)
     figure.savefig(out / "real_eeg.png", dpi=120)
 
 # %%
-# What this shows, and what it cannot
-# -----------------------------------
-# Both decoders find the story in real EEG, in a half of it they never heard and in people they never met, and find
-# nothing where nothing is. Three seconds of a single recording are right about one time in five; the average of ten
-# recordings two times in five to every second time. Made-up people, whose response is linear and nearly the same in
-# everybody, are kinder to the network than real ones: settings that won there need not win here.
-# (Given the network's decorrelated channels, ridge is right in 22.7 ± 1.4 and 43.8 ± 9.0 % for people it knows: its
-# strength, chosen on 24 s, is chosen badly.)
+# Conclusions and limits
+# ----------------------
+# Both decoders find the story in real EEG, in a half that was not in training and in unseen subjects, and
+# nothing with a shifted envelope. Three seconds of a single recording are correct about one time in five, the
+# average of ten recordings two times in five to every second time. Simulated subjects have a linear response
+# that is nearly the same for all. They favor the network more than real subjects, so settings that were
+# better there are not necessarily better here. (With the decorrelated channels of the network, ridge
+# regression is correct for 22.7 ± 1.4 and 43.8 ± 9.0 % with known subjects. Its regularization parameter,
+# selected on 24 s, is then a bad choice.)
 #
-# It cannot show that one decoder is better than the other. There are sixteen distinct windows, of one story: eight
-# people and ten repeats make their answers steadier, not more. Which of the two wins would need other stories.
+# The data cannot show that one decoder is better than the other. There are sixteen distinct windows of one
+# story. Eight subjects and ten repeats reduce noise but add no stimuli. A comparison would need other
+# stories.

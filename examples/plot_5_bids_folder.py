@@ -1,17 +1,18 @@
 """
-A BIDS folder from nothing but its path
-=======================================
+Decode a BIDS folder from its path
+==================================
 
-Somebody gives you a folder. It is laid out after BIDS, people in it listened to speech, and you know no more than where
-it is. Is there speech in these recordings, is it where the tables say, and how well can it be read?
+A BIDS folder contains recordings of participants who listened to speech.
+Nothing but its path is given. Do the recordings contain a response to speech,
+is it at the times of the events tables, and how well can it be decoded?
 """
 
 # %%
 # A folder
 # --------
-# So that this page runs without a download, the folder is written here: four simulated people, ten minutes of *Alice's
-# Adventures in Wonderland*, 64 MEG sensors, responses twice as large as by default. What the call returns is thrown
-# away. From here on there is a path.
+# To avoid a download, this page writes the folder: four simulated subjects, ten minutes of *Alice's
+# Adventures in Wonderland*, 64 MEG sensors, responses twice as large as by default. The return value is
+# ignored, and only the path is used from here on.
 import time
 from pathlib import Path
 
@@ -34,29 +35,29 @@ for path in sorted(folder.glob("*")) + sorted((folder / "sub-01").rglob("*.*")):
     print(path.relative_to(folder))
 
 # %%
-# What was heard
-# --------------
-# One row for each sound, word and phoneme, over all recordings. Channels, bad ones among them, rates and places of
-# sensors stay in the files until they are needed. A folder whose columns have other names takes
-# ``read_bids(columns={...}, types={...})``, one whose words are in TextGrids finds those beside the sounds.
+# Events
+# ------
+# The events table has one row for each stimulus, word and phoneme, over all recordings. Channels, bad
+# channels, sampling rates and sensor positions stay in the files until they are needed. Map other column
+# names with ``read_bids(columns={...}, types={...})``. TextGrids are found next to the audio files.
 events = sk_b2s.read_bids(folder, task="listening")
 print("\n", events.groupby(["subject", "type"]).size().unstack().to_string(), "\n")
 
 # %%
-# Is it where the table says?
-# ---------------------------
-# A wrong trigger, a delay of the sound card or the sounds of another person cost a week of training before anybody
-# looks. So look first: in each recording, and in every five minutes of it, the response to the envelope should begin
-# with the sound and be largest near 0.1 s.
+# Check the alignment
+# -------------------
+# A wrong trigger, a delay of the sound card or the stimuli of another subject can waste a week of training.
+# Check the alignment first: in each recording, and in every five minutes of it, the response to the envelope
+# should begin with the stimulus and peak near 0.1 s.
 found = sk_b2s.check_alignment(events, memory=OUT / "cache")
 columns = ["subject", "part", "heard", "verdict", "offset", "p"]
 print(found[columns].round(4).to_string(index=False), "\n")
 
 # %%
-# What a mistake looks like
-# -------------------------
-# Person 02 gets onsets that are 0.3 s too early, as when the offset of an epoch was forgotten (Brennan's published
-# reader has that one), and person 03 the sounds in another order.
+# What an error looks like
+# ------------------------
+# Subject 02 gets onsets that are 0.3 s too early, as if the offset of an epoch had been forgotten (Brennan's
+# published reader has this error). Subject 03 gets the stimuli in another order.
 wrong = events[events["type"] == "sound"].copy()
 wrong.loc[wrong["subject"] == "02", "onset"] -= 0.3
 of_third = wrong["subject"] == "03"
@@ -75,17 +76,18 @@ axes[1].set_title("02 shifted, 03 with the wrong sounds")
 figure.savefig(OUT / "alignment.png", dpi=120)
 
 # %%
-# How well it can be read
-# -----------------------
-# The rest is as for any table of events: segments at words, a fifth of the story held out with a second to either side,
-# and a decoder. Ridge regression is the quick answer; ``sk_b2s.make_decoders(["clip-mel"])`` is the network.
+# Decode
+# ------
+# The rest is as for any events table: segments at words, a held-out fifth of the story with a gap of a
+# second, and a decoder. Ridge regression is the fast option, and ``sk_b2s.make_decoders(["clip-mel"])`` is
+# the network.
 X, y = sk_b2s.make_segments(events, anchor="word", tmin=-0.5, tmax=2.5)
 train, test = next(sk_b2s.StimulusKFold(n_splits=5).split(X, y))
 decoder = sk_b2s.make_decoders(["ridge"], memory=OUT / "cache")["ridge"].fit(X.iloc[train], y.iloc[train])
-answers = sk_b2s.retrieve(decoder, X.iloc[test], y.iloc[test])
-print(pd.Series(answers.summary()).round(3).to_string())
+result = sk_b2s.retrieve(decoder, X.iloc[test], y.iloc[test])
+print(pd.Series(result.summary()).round(3).to_string())
 
 figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
-plot_rank_curve(answers, label="ridge", ax=ax)
+plot_rank_curve(result, label="ridge", ax=ax)
 figure.savefig(OUT / "bids_ranks.png", dpi=120)
 print(f"\n{OUT}/: alignment.png, bids_ranks.png, in {time.perf_counter() - began:.0f} s")

@@ -1,6 +1,8 @@
-"""The pages: what they show runs and prints what they say, what they name exists, and all of them are found."""
+"""Check the documentation: code blocks, printed output, names, links and tables of contents."""
 
 import contextlib
+import importlib
+import inspect
 import io
 import re
 from pathlib import Path
@@ -10,8 +12,6 @@ import numpy as np
 import pytest
 
 import sk_b2s
-import sk_b2s.datasets
-import sk_b2s.plotting
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -34,14 +34,14 @@ def name_of(path):
 
 
 def blocks_of(path):
-    """Blocks of code of a page: the line they begin at, the code, what it prints, and why it is not run."""
+    """Yield line, code, printed text and the reason not to run it of each block."""
     text = path.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
         line = text[: found.start("code")].count("\n")
         yield line, found["code"], found["printed"], found["reason"]
 
 
-SLOW = {"from_mne.md", "controls.md", "decoders.md", "scores.md", "benchmarks.md"}
+SLOW = {"from_mne.md", "controls.md", "decoding.md", "retrieval.md", "benchmarks.md"}
 WITH_CODE = [
     pytest.param(path, marks=[pytest.mark.slow] if path.name in SLOW else [], id=name_of(path))
     for path in PAGES
@@ -50,9 +50,10 @@ WITH_CODE = [
 
 
 def differs(printed, expected):
-    """Tell how what was printed differs from what the page says, up to 0.05 or 5 % in numbers with a point.
+    """Describe how printed text differs from a page.
 
-    Blanks do not count, and "..." stands for anything.
+    Decimal numbers may differ by 0.05 or 5 %. White space is ignored, and
+    "..." matches anything.
     """
     pattern = [WORD.findall(part) for part in expected.split("...")]
     words, at = WORD.findall(printed), 0
@@ -60,23 +61,23 @@ def differs(printed, expected):
         places = range(at, len(words) - len(part) + 1) if i else [0]
         if i == len(pattern) - 1 and (part or i == 0):
             places = [len(words) - len(part)]
-        start = next((p for p in places if p >= at and alike(words[p : p + len(part)], part)), None)
+        start = next((p for p in places if p >= at and is_close(words[p : p + len(part)], part)), None)
         if start is None or (i == 0 and start):
-            return f"the page says\n{expected}\nbut there came\n{printed}"
+            return f"The page shows\n{expected}\nbut the code printed\n{printed}"
         at = start + len(part)
     return ""
 
 
-def alike(words, expected):
+def is_close(words, expected):
     if len(words) != len(expected):
         return False
-    for came, said in zip(words, expected, strict=True):
-        if "." in said[1:] and re.fullmatch(r"-?\d+\.\d+(e[-+]\d+)?", said):
-            if not re.fullmatch(r"-?\d+\.?\d*(e[-+]\d+)?", came):
+    for printed, shown in zip(words, expected, strict=True):
+        if "." in shown[1:] and re.fullmatch(r"-?\d+\.\d+(e[-+]\d+)?", shown):
+            if not re.fullmatch(r"-?\d+\.?\d*(e[-+]\d+)?", printed):
                 return False
-            if not np.isclose(float(came), float(said), rtol=0.05, atol=0.05):
+            if not np.isclose(float(printed), float(shown), rtol=0.05, atol=0.05):
                 return False
-        elif came != said:
+        elif printed != shown:
             return False
     return True
 
@@ -95,25 +96,25 @@ def alike(words, expected):
         ("", "something", False),
     ],
 )
-def test_what_is_printed_is_compared_up_to_small_differences(printed, expected, same):
+def test_differs_allows_small_differences(printed, expected, same):
     assert (differs(printed, expected) == "") is same
 
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory):
-    """Folder in which all pages find the experiment that the first has written."""
+    """Cache folder with the simulated experiment, shared by all pages."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.mark.parametrize("path", WITH_CODE)
-def test_what_a_page_shows_runs(path, shared_cache, tmp_path, monkeypatch):
+def test_page_code_runs_and_prints_its_output(path, shared_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("SK_B2S_CACHE", str(shared_cache))
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")
     names = {"__name__": "page"}
     for line, code, expected, reason in blocks_of(path):
         if reason is not None:
-            assert len(reason.split()) > 1, f"{name_of(path)}, line {line}: why is it not run?"
+            assert len(reason.split()) > 1, f"{name_of(path)}, line {line}: give the reason"
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -128,38 +129,48 @@ def test_what_a_page_shows_runs(path, shared_cache, tmp_path, monkeypatch):
 
 
 def listed():
-    """Names on the reference page, by module."""
-    module, names = None, []
-    for line in (DOCS / "api.rst").read_text().splitlines():
-        if found := re.match(r"\.\. currentmodule:: (\S+)", line):
-            module = found[1]
-        elif found := re.fullmatch(r"   (\w+)", line):
-            names.append((module, found[1]))
+    """List (module, name) of all names on the API pages."""
+    names = []
+    for path in sorted((DOCS / "api").glob("*.rst")):
+        module = None
+        for line in path.read_text().splitlines():
+            if found := re.match(r"\.\. currentmodule:: (\S+)", line):
+                module = found[1]
+            elif (found := re.fullmatch(r"   (\w+)", line)) and path.stem != "index":
+                names.append((module, found[1]))
     return names
 
 
-@pytest.mark.parametrize(
-    "package", [sk_b2s, sk_b2s.datasets, sk_b2s.plotting], ids=lambda package: package.__name__
-)
-def test_the_reference_has_every_public_name_once(package):
-    assert sorted(name for module, name in listed() if module == package.__name__) == sorted(
-        set(package.__all__) - (set() if package is sk_b2s else set(sk_b2s.__all__))
-    )
+@pytest.mark.parametrize("package", sk_b2s._SUBPACKAGES)
+def test_api_page_lists_public_names_once(package):
+    module = importlib.import_module(f"sk_b2s.{package}")
+    public = [name for name in module.__all__ if not inspect.ismodule(getattr(module, name))]
+    assert sorted(name for where, name in listed() if where == module.__name__) == sorted(public)
+
+
+def test_api_pages_list_every_flat_name():
+    assert set(sk_b2s.__all__) <= {name for _, name in listed()}
 
 
 @pytest.mark.parametrize(("module", "name"), listed())
-def test_the_reference_names_what_exists(module, name):
-    package = __import__(module, fromlist=[name])
-    assert getattr(package, name) is not None
+def test_api_page_lists_existing_names(module, name):
+    assert getattr(importlib.import_module(module), name) is not None
+
+
+def test_api_index_lists_the_subpackages():
+    entries = [entry.removeprefix("api/") for entry in trees() if entry.startswith("api/")]
+    pages = [entry for entry in entries if entry not in ("index", "persistence")]
+    assert sorted(pages) == sorted(sk_b2s._SUBPACKAGES)
 
 
 def trees():
-    """Entries of all tables of contents, as paths of pages without their suffix."""
+    """Yield the entries of all tables of contents, as paths without suffix."""
+    markdown, rst = r"^```\{toctree\}\n(.*?)^```", r"^\.\. toctree::\n((?:   .*\n|\n)*)"
     for path in PAGES:
-        for found in re.finditer(r"^```\{toctree\}\n(.*?)^```", path.read_text(), re.M | re.S):
-            for line in found[1].splitlines():
+        for found in re.finditer(rst if path.suffix == ".rst" else markdown, path.read_text(), re.M | re.S):
+            for line in map(str.strip, found[1].splitlines()):
                 if line and not line.startswith(":"):
-                    entry = re.sub(r".*<(.*)>", r"\1", line.strip())
+                    entry = re.sub(r".*<(.*)>", r"\1", line)
                     yield (path.parent / entry).relative_to(DOCS).as_posix()
 
 
@@ -168,8 +179,8 @@ def test_every_page_is_in_one_table_of_contents():
     assert sorted(trees()) == sorted(pages | {"auto_examples/index"})
 
 
-@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md", ROOT / "CHANGES.md"], ids=name_of)
-def test_local_links_lead_somewhere(path):
+@pytest.mark.parametrize("path", [*PAGES, *ROOT.glob("*.md")], ids=name_of)
+def test_local_links_exist(path):
     text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", text):
         if re.match(r"https?://|mailto:", target):
@@ -182,7 +193,7 @@ def test_local_links_lead_somewhere(path):
             assert (path.parent / target).exists(), f"{name_of(path)} links to {target}"
 
 
-def test_every_example_has_its_page_and_its_line_in_the_readme():
+def test_readme_lists_every_example():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     examples = sorted((ROOT / "examples").glob("plot_*.py"))
     assert examples

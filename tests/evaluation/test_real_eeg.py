@@ -27,7 +27,7 @@ def recordings(page, data_folder):
     if not (data_folder / "eeg_dtu").is_dir():
         pytest.skip("the real EEG is absent: no eeg_dtu in the development data")
     with threadpool_limits(1):  # as the page does: its matrices are small
-        yield page.load_people(data_folder / "eeg_dtu")
+        yield page.load_subjects(data_folder / "eeg_dtu")
 
 
 def test_mean_of_the_null_is_the_rest_of_the_guesses(page):
