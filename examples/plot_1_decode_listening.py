@@ -122,12 +122,12 @@ controls.to_csv(OUT / "controls.csv")
 # level is that of equal segment probabilities.
 single = results["clip-mel"]
 ways = {
-    "single segments": single, "pooled over a sentence": single.pooled(),
-    "averaged over subjects": single.averaged("subject"), "averaged and pooled": single.averaged("subject").pooled(),
+    "single segments": single, "pooled over a sentence": single.pool_groups(),
+    "averaged over subjects": single.average("subject"), "averaged and pooled": single.average("subject").pool_groups(),
 }  # fmt: skip
 known = pd.DataFrame({way: result.summary(n_shifts=200) for way, result in ways.items()}).T
 print("\n" + known[["top_1", "top_k", "median_relative_rank", "n_candidates", "chance"]].round(3).to_string())
-print("\nWords\n" + single.words().round(3).to_string())
+print("\nWords\n" + single.score_words().round(3).to_string())
 
 # %%
 # Figure

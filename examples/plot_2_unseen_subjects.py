@@ -159,9 +159,9 @@ rows = {}
 for name, single in results.items():
     ways = {
         "single segments": single,
-        "pooled over a sentence": single.pooled(),
-        "averaged over subjects": single.averaged("subject"),
-        "both": single.averaged("subject").pooled(),
+        "pooled over a sentence": single.pool_groups(),
+        "averaged over subjects": single.average("subject"),
+        "both": single.average("subject").pool_groups(),
     }
     for way, result in ways.items():
         summary = result.summary(n_shifts=200)
@@ -181,7 +181,7 @@ print(pd.DataFrame(rows).T.round(3).to_string(), "\n")
 # The probabilities of all segments with the same word at the anchor are summed. Always naming the most
 # frequent words is a good guess over windows (``chance`` of "plain") and a poor one over words, so report
 # "balanced".
-print(results["encoder"].words().round(3).to_string(), "\n")
+print(results["encoder"].score_words().round(3).to_string(), "\n")
 
 # %%
 # Figure
@@ -191,6 +191,6 @@ plot_scores(results, ax=axes[0])
 axes[0].set_ylabel("top-10 accuracy")
 for name, single in results.items():
     plot_rank_curve(single, label=name, ax=axes[1])
-    plot_rank_curve(single.averaged("subject"), label=f"{name}, averaged over subjects", ax=axes[1])
+    plot_rank_curve(single.average("subject"), label=f"{name}, averaged over subjects", ax=axes[1])
 figure.savefig(OUT / "unseen_subjects.png", dpi=120)
 print(f"{OUT}/unseen_subjects.png, in {time.perf_counter() - began:.0f} s")
