@@ -1,4 +1,4 @@
-"""Check the documentation: code blocks, printed output, names, links and tables of contents."""
+"""Tests of the documentation pages, their code, names and links."""
 
 import contextlib
 import importlib
@@ -34,7 +34,7 @@ def name_of(path):
 
 
 def blocks_of(path):
-    """Yield line, code, printed text and the reason not to run it of each block."""
+    """Yield line, code, printed text and reason not to run of each block."""
     text = path.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
         line = text[: found.start("code")].count("\n")
