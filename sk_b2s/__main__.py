@@ -1,4 +1,4 @@
-"""Run the command line: ``python -m sk_b2s``."""
+"""Run the command line with ``python -m sk_b2s``."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""The command line ``sk-b2s``."""
+"""Command line ``sk-b2s``: argument parser and commands."""

@@ -42,10 +42,10 @@ class DatasetSpec:
 # --- by name -----------------------------------------------------------------------------------------
 
 
-def _listening(people=4, minutes=10.0, kind="meg", snr=None, sessions=1, artifacts=True, data_seed=0):
+def _listening(n_subjects=4, minutes=10.0, modality="meg", snr=None, sessions=1, artifacts=True, data_seed=0):
     """Simulated people who listen to Alice in Wonderland, with the truth for an oracle."""
     events, truth = make_listening(
-        people, minutes, modality=kind, snr_db=snr, sessions=sessions, artifacts=artifacts, random_state=data_seed,
+        n_subjects, minutes, modality=modality, snr_db=snr, sessions=sessions, artifacts=artifacts, random_state=data_seed,
         root=cache_folder(), return_truth=True,
     )  # fmt: skip
     return DatasetSpec(events, partial(oracle_scores, truth))
@@ -85,7 +85,7 @@ def load_dataset(name, **options):
         :func:`~sk_b2s.read_bids`.
     **options
         Of the experiment; a table has none. "listening" has those of
-        :func:`~sk_b2s.datasets.make_listening`: ``people, minutes, kind`` ("meg" or "eeg"), ``snr`` (dB),
+        :func:`~sk_b2s.datasets.make_listening`: ``n_subjects, minutes, modality`` ("meg" or "eeg"), ``snr`` (dB),
         ``sessions, artifacts, data_seed``. A study has ``root``, its folder, and ``subjects``; a BIDS folder
         ``task`` and ``subjects``.
 

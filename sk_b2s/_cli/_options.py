@@ -1,0 +1,218 @@
+"""Options of ``sk-b2s``, their types, and lists of names in the help."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+
+from sk_b2s.decoding._presets import PRESETS, SIZES, XLSR
+
+DEBUG = "SK_B2S_DEBUG"  # environment variable
+# Name -> class in sk_b2s.model_selection, and its parameter for the number of stimulus folds.
+SPLITTERS = {
+    "loso": ("LeaveOneSubjectOut", "stimulus_folds"),
+    "stimulus": ("StimulusKFold", "n_splits"),
+    "session": ("LeaveOneSessionOut", "stimulus_folds"),
+    "study": ("LeaveOneStudyOut", "stimulus_folds"),
+    "hashed": ("HashedBlockSplit", None),
+}
+
+
+# --- options ---------------------------------------------------------------------------------------
+
+
+def add_dataset(parser):
+    parser.add_argument("dataset", metavar="DATASET", help="name of a data set, or path of an events table")
+
+
+def add_options(parser):
+    """Add the options of a benchmark."""
+    add_data(parser)
+    add_split(parser)
+    group = parser.add_argument_group("decoders")
+    group.add_argument(
+        "--estimator", metavar="NAME", action="extend", type=_make_names_type(PRESETS),
+        help=f"{', '.join(PRESETS)}; several separated by commas, or repeat the option (default: ridge,clip-mel)",
+    )  # fmt: skip
+    group.add_argument(
+        "--size", choices=list(SIZES), default="small",
+        help="sampling rates and layer sizes, for a laptop or as published (default: small)",
+    )  # fmt: skip
+    group.add_argument(
+        "--wav2vec2", metavar="MODEL", default=XLSR,
+        help=f"model name or folder for clip-wav2vec2 (default: {XLSR})",
+    )  # fmt: skip
+    group.add_argument(
+        "--set", metavar="[NAME:]PARAMETER=VALUE", action="append", default=[],
+        help="set a parameter of all pipelines that have it, or of one: encoder__lr=1e-4, ridge:epochs__lag=0.2",
+    )  # fmt: skip
+    group.add_argument(
+        "--seeds", metavar="I", type=_parse_integers, default=[0],
+        help="random seeds separated by commas (default: 0)",
+    )  # fmt: skip
+    group = parser.add_argument_group("scores")
+    group.add_argument(
+        "--k",
+        type=int,
+        default=10,
+        help="k of the top-k accuracy that is compared with its null (default: 10)",
+    )
+    group.add_argument(
+        "--pool", metavar="N", type=_parse_count_or_none, default=50,
+        help="also score candidate pools of this size, or none (default: 50)",
+    )  # fmt: skip
+    group.add_argument(
+        "--shifts", metavar="N", type=int, default=1000, help="circular shifts for the null (default: 1000)"
+    )
+    group.add_argument(
+        "--controls", metavar="NAMES", type=_parse_all_or_none, default=True,
+        help="all, none, or names separated by commas (default: all)",
+    )  # fmt: skip
+    group = parser.add_argument_group("execution")
+    group.add_argument(
+        "--out", metavar="FILE", default="results.jsonl", help="results file (default: results.jsonl)"
+    )
+    group.add_argument("--n-jobs", metavar="N", type=int, help="number of parallel fits (default: 1)")
+    group.add_argument(
+        "--cache", metavar="FOLDER",
+        help="cache of processed recordings and speech features, or none (default: $SK_B2S_CACHE or the user cache)",
+    )  # fmt: skip
+    group.add_argument("--verbose", action="store_true", help="print one line for each training epoch")
+    add_debug(group)
+
+
+def add_data(parser):
+    """Add the options of data sets and of windows."""
+    group = parser.add_argument_group("the simulated data set 'listening'")
+    unset = {"default": argparse.SUPPRESS}
+    group.add_argument("--n-subjects", metavar="N", type=int, help="number of subjects (default: 4)", **unset)
+    group.add_argument(
+        "--minutes",
+        metavar="M",
+        type=_parse_float_or_all,
+        help="minutes of speech, or all (default: 10)",
+        **unset,
+    )
+    group.add_argument("--modality", choices=["meg", "eeg"], help="type of sensors (default: meg)", **unset)
+    group.add_argument(
+        "--snr", metavar="DB", type=float,
+        help="signal-to-noise ratio in dB (default: as in real recordings, -18 for MEG, -22 for EEG)", **unset,
+    )  # fmt: skip
+    group.add_argument(
+        "--sessions", metavar="N", type=int, help="sessions with the same stimuli (default: 1)", **unset
+    )
+    group.add_argument(
+        "--artifacts", metavar="NAMES", type=_parse_all_or_none,
+        help="all, none, or names separated by commas (default: all)", **unset,
+    )  # fmt: skip
+    group.add_argument(
+        "--data-seed", metavar="I", type=int, help="seed of the simulation (default: 0)", **unset
+    )
+    group = parser.add_argument_group("a published study, or a BIDS folder")
+    group.add_argument("--root", metavar="FOLDER", help="folder of the study", **unset)
+    group.add_argument("--task", metavar="NAME", help="task of a BIDS folder that has several", **unset)
+    group.add_argument(
+        "--subjects", metavar="NAMES", type=lambda text: text.split(","),
+        help="subject labels separated by commas (default: all)", **unset,
+    )  # fmt: skip
+    group = parser.add_argument_group("windows")
+    group.add_argument(
+        "--anchor", metavar="WHERE", type=_parse_anchors, default=["word"],
+        help="word, for a window at each word, or seconds between windows; 0.5,word with --cv hashed (default: word)",
+    )  # fmt: skip
+    for name, default, text in (
+        ("tmin", -0.5, "start of a window in s, relative to its anchor"),
+        ("tmax", 2.35, "end of a window in s, relative to its anchor"),
+        ("margin", 0.5, "seconds left out at both ends of a recording"),
+        ("block", 20.0, "minimum duration in s of the stimulus blocks that are split"),
+    ):
+        group.add_argument(
+            f"--{name}", metavar="S", type=float, default=default, help=f"{text} (default: {default:g})"
+        )
+    group.add_argument("--stream", metavar="NAME", help="use only this one of several concurrent streams")
+
+
+def add_split(parser):
+    group = parser.add_argument_group("folds")
+    group.add_argument(
+        "--cv", choices=list(SPLITTERS), default="loso",
+        help="leave out subjects and stimuli (loso), stimuli, sessions or studies, or the published split "
+        "(default: loso)",
+    )  # fmt: skip
+    group.add_argument(
+        "--folds", metavar="N", type=_parse_folds,
+        help="number of stimulus folds, or none to keep all stimuli in the training set",
+    )  # fmt: skip
+    group.add_argument(
+        "--gap",
+        metavar="S",
+        type=float,
+        help="seconds of stimulus between training and test set (default: 1)",
+    )
+    if parser.prog.split()[-1] != "folds":
+        group.add_argument("--fold", metavar="I", type=int, help="run only this fold, counted from 0")
+
+
+def add_debug(parser):
+    parser.add_argument(
+        "--debug", action="store_true", help=f"show the full traceback of an error, as {DEBUG}=1 does"
+    )
+
+
+# --- types of values -------------------------------------------------------------------------------
+
+
+def _make_names_type(known):
+    """Make an argparse type for known names separated by commas."""
+
+    def parse_names(text):
+        for name in (found := text.split(",")):
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+                raise argparse.ArgumentTypeError(f"unknown name {name!r}: {hint}")
+        return found
+
+    return parse_names
+
+
+def _parse_integers(text):
+    return [int(part) for part in text.split(",")]
+
+
+def _parse_anchors(text):
+    return [part if part == "word" else float(part) for part in text.split(",")]
+
+
+def _parse_folds(text):
+    return text if text == "none" else int(text)
+
+
+def _parse_count_or_none(text):
+    return None if text == "none" else int(text)
+
+
+def _parse_float_or_all(text):
+    return None if text == "all" else float(text)
+
+
+def _parse_all_or_none(text):
+    return {"all": True, "none": False}.get(text) if text in ("all", "none") else text.split(",")
+
+
+# --- lists in the help -----------------------------------------------------------------------------
+
+
+def list_datasets():
+    from sk_b2s.datasets._registry import DATASETS
+
+    lines = [f"  {name:<14} {(load.__doc__ or '').splitlines()[0]}" for name, load in DATASETS.items()]
+    return "\n".join([
+        "DATASET is one of", *lines,
+        "  FILE or FOLDER a table of events (.tsv, .csv, .json), or a folder that holds one as events.tsv, with the",
+        "                 columns of sk_b2s.check_events. Paths in the table are relative to it.",
+    ])  # fmt: skip
+
+
+def list_decoders():
+    return "\n".join(["decoders:", *(f"  {name:<14} {preset.summary}" for name, preset in PRESETS.items())])

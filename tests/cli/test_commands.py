@@ -1,0 +1,245 @@
+"""Commands: same results as the library, reports, logs, interruption."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_b2s import StimulusKFold, benchmark, make_segments, model_selection, read_results, summarize
+from sk_b2s._cli._commands import apply_settings, make_splitter
+from sk_b2s._cli._options import SPLITTERS
+from sk_b2s._cli._parser import DEMO, WAIT_SETTINGS, main
+from sk_b2s.datasets import make_listening
+from sk_b2s.decoding._presets import make_decoders
+from sk_b2s.evaluation._results._table import COST
+
+DATA = "listening --n-subjects 2 --minutes 1 --modality eeg --snr 10 --artifacts none --block 6".split()
+SMALL = [*DATA, *"--cv stimulus --folds 3 --estimator ridge --shifts 20 --k 3 --pool 20".split()]
+BARE = [*SMALL, "--controls", "none"]
+NETWORK = "--estimator clip-mel --set encoder__hidden=16 --set encoder__depth=2 --set encoder__validation=None".split()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Results file of all folds, without controls."""
+    path = tmp_path_factory.mktemp("whole") / "results.jsonl"
+    assert main(["benchmark", *BARE, "--out", str(path)]) == 0
+    return path
+
+
+def assert_same_results(a, b):
+    """Compare two results tables, except for columns of computing cost."""
+    pd.testing.assert_frame_equal(a.drop(columns=list(COST)), b.drop(columns=list(COST)))
+
+
+# --- benchmark -------------------------------------------------------------------------------------
+
+
+def test_benchmark_equals_library(done):
+    events = make_listening(2, 1, modality="eeg", snr_db=10, artifacts=False, root=os.environ["SK_B2S_CACHE"])
+    X, y = make_segments(events, block=6)
+    settings = {"k": 3, "n_candidates": 20, "n_shifts": 20, "controls": False, "verbose": 0}
+    expected = benchmark(make_decoders("ridge"), X, y, StimulusKFold(3), **settings)
+    found = read_results(done)
+    assert found["top_1"].mean() > 0.2, "the data has a response to decode"
+    assert_same_results(found.drop(columns="key"), expected.drop(columns="key"))
+
+
+def test_benchmark_accepts_few_sensors(tmp_path):
+    make_listening(
+        2, 1, modality="eeg", n_channels=16, snr_db=10, artifacts=False, root=tmp_path
+    ).to_csv(tmp_path / "events.csv", index=False)  # fmt: skip
+    options = [*BARE[len(DATA) :], "--block", "6"]
+    assert (
+        main(["benchmark", str(tmp_path), *options, "--fold", "0", "--out", str(tmp_path / "r.jsonl")]) == 0
+    )
+
+
+def test_benchmark_skips_finished_fits(done, capsys):
+    before = done.read_bytes()
+    assert main(["benchmark", *BARE, "--out", str(done)]) == 0
+    assert done.read_bytes() == before
+    assert "3 fits, 3 of which" in capsys.readouterr().out
+
+
+def test_benchmark_of_single_folds_joins_to_all(done, tmp_path):
+    for fold in range(3):
+        assert main(["benchmark", *BARE, "--fold", str(fold), "--out", str(tmp_path / f"{fold}.jsonl")]) == 0
+    assert_same_results(read_results(tmp_path), read_results(done))
+
+
+def test_benchmark_checks_features_before_fits(tmp_path, capsys):
+    out = tmp_path / "r.jsonl"
+    argv = ["benchmark", *DATA, "--estimator", "clip-wav2vec2", "--wav2vec2", "./nowhere", "--out", str(out)]
+    assert main(argv) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_benchmark_runs_controls(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "r.jsonl")]
+    controls = ["--controls", "surrogate,silence only", "--fold", "0"]
+    assert main(["benchmark", *SMALL, *controls, *out]) == 0
+    printed = capsys.readouterr().out
+    assert "surrogate" in printed
+    assert "silence only" in printed
+    assert main(["benchmark", *SMALL, *controls, *out, "--set", "ridge__n_components=4"]) == 0
+    assert main(["report", *out[1:], "--page", "none"]) == 1
+    assert "with other parameters" in capsys.readouterr().err
+    assert main(["report", *out[1:], "--page", "none", "--conflicts", "last"]) == 0
+
+
+def test_benchmark_has_status_1_if_fit_fails(tmp_path, capsys):
+    argv = [*BARE, *NETWORK, "--set", "encoder__max_epochs=1", "--set", "encoder__speech_embedding_dim=4"]
+    out = ["--fold", "0", "--out", str(tmp_path / "r.jsonl"), "--set", "encoder__loss=mse"]
+    assert main(["benchmark", *argv, *out]) == 1
+    printed = capsys.readouterr()
+    assert "1 of 2 fits failed" in printed.err
+    assert "ridge" in printed.out.split("results file: ")[1]
+
+
+# --- report and folds ------------------------------------------------------------------------------
+
+
+def test_report_makes_folders(done, tmp_path):
+    page, table = tmp_path / "pages" / "all.html", tmp_path / "tables" / "all.csv"
+    assert main(["report", str(done), "--page", str(page), "--csv", str(table)]) == 0
+    assert page.exists()
+    assert len(pd.read_csv(table)) == len(read_results(done))
+
+
+def test_report_prints_summary(done, tmp_path, capsys):
+    table = tmp_path / "scores.csv"
+    assert main(["report", str(done), "--csv", str(table), "--page", str(tmp_path / "page.html")]) == 0
+    printed = capsys.readouterr().out
+    results = read_results(done)
+    summary = summarize(results).set_index("pool")
+    for text in (
+        f"{summary.top_k['all']:.3f} ± {summary.top_k_sem['all']:.3f}",
+        f"{summary.top_k['20']:.3f}",
+    ):
+        assert text in printed
+    assert summary["verdict"]["all"] in printed
+    assert "<html" in (tmp_path / "page.html").read_text()
+    np.testing.assert_allclose(pd.read_csv(table)["top_k"], results["top_k"])
+
+
+def test_folds_reports_leakage(capsys):
+    assert main(["folds", *DATA, "--cv", "stimulus", "--folds", "3"]) == 0
+    assert "no leak" in capsys.readouterr().out
+    assert main(["folds", *DATA, "--folds", "none"]) == 1
+    assert "LEAK: 100 %" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_folds_accepts_published_split(capsys):
+    assert main(["folds", *DATA[:-2], "--cv", "hashed", "--anchor", "0.5,word"]) == 0
+    assert "1 fold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["gwilliams2022", "schoffelen2019", "broderick2019", "brennan2019"])
+def test_folds_requires_root_of_study(name, capsys):
+    assert main(["folds", name]) == 1
+    assert "--root" in (error := capsys.readouterr().err)
+    assert f"load_{name}" in error
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.json", '{"a": 1}'), ("b.json", "["), ("c.csv", "")])
+def test_folds_names_invalid_file(name, content, tmp_path, capsys):
+    (tmp_path / name).write_text(content)
+    assert main(["folds", str(tmp_path / name)]) == 1
+    assert name in capsys.readouterr().err
+
+
+# --- splitters and settings ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPLITTERS)
+def test_make_splitter_uses_defaults(name):
+    class_name, folds_parameter = SPLITTERS[name]
+    default = getattr(model_selection, class_name)()
+    assert type(make_splitter(name)) is type(default)
+    assert vars(make_splitter(name)) == vars(default)
+    if folds_parameter:
+        changed = vars(make_splitter(name, 3, 0.5))
+        assert (changed[folds_parameter], changed["gap"]) == (3, 0.5)
+
+
+def test_apply_settings_to_all_or_one():
+    found = make_decoders(["ridge", "clip-mel", "regression"])
+    apply_settings(found, ["encoder__hidden=32", "clip-mel:encoder__loss=siglip", "epochs__lag=0.1"])
+    assert {name: one["epochs"].lag for name, one in found.items()} == dict.fromkeys(found, 0.1)
+    assert [found[name]["encoder"].hidden for name in ("clip-mel", "regression")] == [32, 32]
+    assert [found[name]["encoder"].loss for name in ("clip-mel", "regression")] == ["siglip", "mse"]
+
+
+def test_apply_settings_runs_no_code(tmp_path, capsys):
+    trap = tmp_path / "ran"
+    setting = f"ridge__k=__import__('pathlib').Path({str(trap)!r}).touch()"
+    assert main(["benchmark", *SMALL, "--set", setting]) == 1
+    assert "The 'k' parameter" in capsys.readouterr().err
+    assert not trap.exists()
+
+
+# --- as a process ----------------------------------------------------------------------------------
+
+
+def start(*argv, **kwargs):
+    """Start the command in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "sk_b2s", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, encoding="utf-8", **kwargs,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_process_writes_plain_log(tmp_path, done):
+    narrow = {**os.environ, "PYTHONIOENCODING": "ascii"}  # a log that cannot encode every character
+    options = [*BARE, *NETWORK, "--set", "encoder__max_epochs=1", "--verbose", "--fold", "0"]
+    process = start("benchmark", *options, cwd=tmp_path, env=narrow)
+    out, err = process.communicate(timeout=1200)
+    assert process.returncode == 0, err
+    assert not set("\r\x1b") & set(out + err)
+    assert "[2/2]" in out
+    assert (tmp_path / "results.jsonl").exists()
+    assert start("report", "nowhere.jsonl").wait(timeout=1200) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to interrupt")
+def test_process_interrupted_keeps_no_result(tmp_path):
+    out = tmp_path / "r.jsonl"
+    argv = ["benchmark", *BARE, *NETWORK, "--fold", "0", "--out", str(out), "--verbose"]
+    unset = {name: value for name, value in os.environ.items() if name not in WAIT_SETTINGS}
+    process = start(*argv, "--set", "encoder__max_epochs=100000", env=unset)
+    for line in process.stdout:
+        if line.split()[:1] == ["4"]:  # the fourth epoch; other lines begin with 2 or 3
+            break
+    environment = Path(f"/proc/{process.pid}/environ")
+    assert not environment.exists() or b"OMP_WAIT_POLICY=PASSIVE" in environment.read_bytes()
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=1200)
+    assert process.returncode == 130
+    assert "interrupted. Finished results are in" in err
+    assert "Traceback" not in err
+    assert set(read_results(out)["estimator"]) == {"ridge"}
+
+
+@pytest.mark.slow
+def test_demo_writes_report_of_its_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [*DATA[1:], *"--estimator ridge --shifts 20 --k 3 --pool 20 --folds 3".split()]
+    assert main(["demo", *options, "--set", "ridge__n_components=8"]) == 0
+    folder = (tmp_path / DEMO["out"]).parent
+    assert set(read_results(folder / "results.jsonl")["control"]) >= {"decoder", "surrogate", "oracle"}
+    page = (folder / "report.html").read_text()
+    assert "<html" in page
+    assert main(["demo", *options, "--set", "ridge__n_components=2"]) == 0
+    assert (folder / "report.html").read_text() != page
+    # The file now holds both. The page shows only results of its own command.
+    assert main(["demo", *options, "--set", "ridge__n_components=8"]) == 0
+    assert (folder / "report.html").read_text() == page
