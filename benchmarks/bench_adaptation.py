@@ -40,7 +40,7 @@ from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._results._amounts import AMOUNT
 from sk_b2s.evaluation._statistics import subject_means
 from sk_b2s.model_selection._split import folds_of
-from sk_b2s.plotting._scores import scores_over
+from sk_b2s.plotting._scores import average_scores
 
 EXPERIMENTS = {  # of other people than those on whom the constants of adaptation were chosen (random_state=0)
     "meg": {"modality": "meg", "snr_db": -12.0, "n_channels": 104, "random_state": 1},
@@ -114,7 +114,7 @@ def table(results):
         return
     names, columns = list(pd.unique(rows["estimator"])), [*map(_said, MINUTES)]
     n_people = rows["subject"].nunique()
-    found = scores_over(rows, by=["estimator", AMOUNT])
+    found = average_scores(rows, by=["estimator", AMOUNT])
     shown = [[name, *[_cell(found, (name, minutes), n_people) for minutes in MINUTES]] for name in names]
     print(markdown(["top-10, %", *columns], shown), "\n")
     chance, null, counts = 100 * rows["chance"].mean(), 100 * found["null_high"], rows["n_candidates"]
@@ -157,7 +157,7 @@ def _beside(rows, name, minutes, other, others_minutes):
     if not both:
         return None
     parts = [part[part["subject"].isin(both)] for part in parts]
-    one, other = (scores_over(part, by=["estimator"]).iloc[0] for part in parts)
+    one, other = (average_scores(part, by=["estimator"]).iloc[0] for part in parts)
     between = subject_means(parts[0], "top_k") - subject_means(parts[1], "top_k")
     above = [each["score"] > each["null_high"] for each in (one, other)]
     return {"one": one, "other": other, "mean": between.mean(), "sem": between.sem(), "above": above}

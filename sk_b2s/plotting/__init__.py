@@ -1,6 +1,6 @@
 """Figures of scores, retrieval results, alignment and topographies.
 
-Arrays and tables go in, matplotlib Axes come out.
+Functions take arrays and tables, and return matplotlib Axes.
 """
 
 import lazy_loader as _lazy
@@ -10,9 +10,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_alignment": ["plot_alignment"],
         "_calibration": ["plot_adaptation"],
-        "_history": ["plot_history"],
+        "_curves": ["plot_curve", "plot_history"],
         "_retrieval": ["plot_rank_curve", "plot_ranks", "plot_similarity", "plot_words"],
-        "_scores": ["plot_comparison", "plot_controls", "plot_curve", "plot_scores", "plot_subjects"],
+        "_scores": ["plot_comparison", "plot_controls", "plot_scores", "plot_subjects"],
         "_topomap": ["plot_attention", "plot_topography"],
     },
 )

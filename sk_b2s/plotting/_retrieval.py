@@ -8,13 +8,13 @@ import pandas as pd
 from sk_b2s._utils._text import plain_text, with_visible_text
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._words import word_probabilities
-from sk_b2s.plotting._style import COLORS, MUTED, axes_of, percent, tidy
+from sk_b2s.plotting._style import COLORS, DASHED, format_as_percent, get_axes, style_axes
 
 # --- ranks -----------------------------------------------------------------------------------------
 
 
-def rank_shares(ranks, n_candidates, bins=20):
-    """Share of windows, and of guesses, whose rank lies in each of some bins as equal as can be.
+def bin_ranks(ranks, n_candidates, bins=20):
+    """Compute the share of windows, and of random guesses, in bins of ranks.
 
     Parameters
     ----------
@@ -22,6 +22,7 @@ def rank_shares(ranks, n_candidates, bins=20):
         0 is best.
     n_candidates : int
     bins : int, default=20
+        Number of bins, of approximately equal size.
 
     Returns
     -------
@@ -32,7 +33,7 @@ def rank_shares(ranks, n_candidates, bins=20):
 
     Examples
     --------
-    >>> edges, share, chance = rank_shares([0, 0, 1, 9], 10, bins=2)
+    >>> edges, share, chance = bin_ranks([0, 0, 1, 9], 10, bins=2)
     >>> edges.tolist(), share.tolist(), chance.tolist()
     ([0, 5, 10], [0.75, 0.25], [0.5, 0.5])
     """
@@ -42,50 +43,51 @@ def rank_shares(ranks, n_candidates, bins=20):
 
 
 @with_visible_text
-def plot_ranks(answers, bins=20, ax=None):
-    """Plot how often the segment heard came at which rank, beside chance.
+def plot_ranks(result, bins=20, ax=None):
+    """Plot a histogram of the ranks of the target segments, with chance.
 
     Parameters
     ----------
-    answers : RetrievalResult
-        What a decoder answered.
+    result : RetrievalResult
+        Retrieval result of a decoder.
     bins : int, default=20
-        Bars, of as equally many ranks as can be.
+        Number of bars, of approximately as many ranks each.
     ax : matplotlib.axes.Axes, default=None
-        Where to draw; new axes by default.
+        Axes to draw on. If None, new axes are made.
 
     Returns
     -------
     ax : matplotlib.axes.Axes
-        Bars add up to one; a guess has all ranks equally often.
+        Bars sum to one. At chance level all ranks are equally frequent.
     """
-    edges, share, chance = rank_shares(answers.ranks, answers.n_candidates, bins)
-    ax = axes_of(ax)
+    edges, share, chance = bin_ranks(result.ranks, result.n_candidates, bins)
+    ax = get_axes(ax)
     ax.bar(edges[:-1], share, np.diff(edges), align="edge", color=COLORS[0], edgecolor="none", alpha=0.85)
-    ax.stairs(chance, edges, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.4, baseline=None, label="chance")
-    ax.set(xlim=(0, answers.n_candidates), xlabel=f"rank of the segment heard among {answers.n_candidates} (0 is best)",
-           ylabel="share of windows", title=f"{len(answers.ranks)} windows, median relative rank "
-           f"{answers.median_relative_rank():.2f} (chance 0.50)")  # fmt: skip
-    percent(ax.yaxis)
-    tidy(ax)
+    ax.stairs(chance, edges, **DASHED, baseline=None, label="chance")
+    ax.set(xlim=(0, result.n_candidates), xlabel=f"rank of the target segment among {result.n_candidates} (0 is best)",
+           ylabel="share of windows", title=f"{len(result.ranks)} windows, median relative rank "
+           f"{result.median_relative_rank():.2f} (chance 0.50)")  # fmt: skip
+    format_as_percent(ax.yaxis)
+    style_axes(ax)
     ax.legend(frameon=False)
     return ax
 
 
 @with_visible_text
 def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
-    """Plot top-k accuracy over all k, beside chance.
+    """Plot the top-k accuracy for all k, with chance.
 
     Parameters
     ----------
     ranks : RetrievalResult or array-like of int of shape (n_windows,)
-        Answers of a decoder, or ranks of what was heard, 0 is best (:meth:`~sk_b2s.BrainEncoder.ranks`).
+        Retrieval result of a decoder, or ranks of the target segments, as
+        :meth:`~sk_b2s.BrainEncoder.ranks` returns them. 0 is best.
     n_candidates : int, default=None
-        How many candidates there were; answers know it.
+        Number of candidates. Not needed with a retrieval result.
     label : str, default=None
-        Name of the curve.
+        Label of the curve in the legend.
     ax : matplotlib.axes.Axes, default=None
-        Where to draw; new axes by default.
+        Axes to draw on. If None, new axes are made.
 
     Returns
     -------
@@ -94,104 +96,110 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
     """
     if isinstance(ranks, RetrievalResult):
         ranks, n_candidates = ranks.ranks, ranks.n_candidates
-    ax = axes_of(ax)
+    ax = get_axes(ax)
     k = np.arange(1, n_candidates + 1)
     accuracy = np.cumsum(np.bincount(np.asarray(ranks), minlength=n_candidates)) / len(ranks)
     drawn = [line for line in ax.lines if line.get_label().startswith("chance")]
+    n_curves = len(ax.lines) - len(drawn)
     if n_candidates not in [len(line.get_xdata()) for line in drawn]:
-        ax.plot(k, k / n_candidates, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.4,
-                label="chance" if not drawn else f"chance, {n_candidates} candidates")  # fmt: skip
-    n_curves = len(ax.lines) - len([line for line in ax.lines if line.get_label().startswith("chance")])
+        chance_label = f"chance, {n_candidates} candidates" if drawn else "chance"
+        ax.plot(k, k / n_candidates, **DASHED, label=chance_label)
     ax.plot(k, accuracy, label=label, color=COLORS[n_curves % len(COLORS)], linewidth=1.8)
     ax.set(xscale="log", xlabel="k", ylabel="top-k accuracy", ylim=(0, 1), title=f"{n_candidates} candidates")
     ax.xaxis.set_major_formatter("{x:g}")
-    percent(ax.yaxis)
-    tidy(ax, "both")
+    format_as_percent(ax.yaxis)
+    style_axes(ax, "both")
     ax.legend(frameon=False)
     return ax
 
 
-# --- a sentence ------------------------------------------------------------------------------------
+# --- sentences -------------------------------------------------------------------------------------
 
 
-def longest_sentence(answers, by="sequence"):
-    """Rows and columns of the sentence of which one person heard most segments.
+def find_longest_sentence(result, by="sequence"):
+    """Find the sentence with most distinct segments presented to one subject.
 
     Parameters
     ----------
-    answers : RetrievalResult
+    result : RetrievalResult
     by : str, default="sequence"
-        Column that tells sentences apart; without it all windows of a person are one.
+        Column of the sentence. Without it, all windows of a subject are one.
 
     Returns
     -------
     rows : ndarray of int of shape (n_windows,)
-        Windows of one person in one recording, in order of time.
+        Windows of one subject in one recording, in order of time.
     columns : ndarray of int of shape (n_candidates,)
-        The segments that these heard, in the same order.
+        Target segments of these windows, in the same order.
     """
-    keys = [name for name in ("subject", "recording", by) if name in answers.rows]
-    groups = answers.rows.assign(target=answers.target).groupby(keys, sort=False, dropna=True)
+    keys = [name for name in ("subject", "recording", by) if name in result.rows]
+    groups = result.rows.assign(target=result.target).groupby(keys, sort=False, dropna=True)
     name = groups["target"].nunique().idxmax()
     rows = groups.indices[name]
-    if "onset" in answers.rows:
-        rows = rows[np.argsort(answers.rows["onset"].to_numpy()[rows], kind="stable")]
-    return rows, pd.unique(answers.target[rows])
+    if "onset" in result.rows:
+        rows = rows[np.argsort(result.rows["onset"].to_numpy()[rows], kind="stable")]
+    return rows, pd.unique(result.target[rows])
 
 
 @with_visible_text
-def plot_similarity(answers, rows=None, most=24, ax=None):
-    """Plot how similar each segment of a sentence is to what was decoded from each of its windows.
+def plot_similarity(result, rows=None, max_windows=24, ax=None):
+    """Plot the similarities between windows and segments of one sentence.
 
     Parameters
     ----------
-    answers : RetrievalResult
-        What a decoder answered.
+    result : RetrievalResult
+        Retrieval result of a decoder.
     rows : array-like of int, default=None
-        Windows to show; the longest sentence of one person by default.
-    most : int, default=24
-        Windows that are shown at most.
+        Windows to show. If None, those of the sentence with most segments that
+        were presented to one subject.
+    max_windows : int, default=24
+        Maximum number of windows.
     ax : matplotlib.axes.Axes, default=None
-        Where to draw; new axes by default.
+        Axes to draw on. If None, new axes are made.
 
     Returns
     -------
     ax : matplotlib.axes.Axes
-        A row for each window, a column for each segment of the same sentence in the same order; a ring about what
-        was heard, a dot on the best of the row. Colors are standard deviations from the mean of the window over
-        *all* candidates. The title counts the dots in rings, beside how many a guess would have.
+        A row for each window and a column for each segment of the sentence, in
+        order of time. A ring marks the target segment, a dot the best segment
+        of the row. Colors are standard deviations from the mean of the window
+        over *all* candidates. The title gives the number of correct windows
+        and the number expected by chance.
 
     Raises
     ------
     ValueError
         If there are fewer than two segments to show.
     """
-    rows = longest_sentence(answers)[0] if rows is None else np.asarray(rows)
-    rows = rows[:most]
-    columns = pd.unique(answers.target[rows])
+    rows = find_longest_sentence(result)[0] if rows is None else np.asarray(rows)
+    rows = rows[:max_windows]
+    columns = pd.unique(result.target[rows])
     if len(columns) < 2:
-        raise ValueError("rows must be windows that heard two distinct segments at least.")
-    scores = answers.scores[rows].astype(float)
+        raise ValueError(
+            "The 'rows' parameter of plot_similarity must be windows with at least two distinct segments. "
+            f"Got {len(columns)} instead. Pass more rows."
+        )
+    scores = result.scores[rows].astype(float)
     part = (scores - scores.mean(1, keepdims=True)) / np.maximum(scores.std(1, keepdims=True), 1e-12)
-    part, target = part[:, columns], pd.Index(columns).get_indexer(answers.target[rows])
+    part, target = part[:, columns], pd.Index(columns).get_indexer(result.target[rows])
     best = part.argmax(1)
-    ax = axes_of(ax, figsize=(6.5, 5.5))
+    ax = get_axes(ax, figsize=(6.5, 5.5))
     limit = max(float(np.abs(part).max()), 1e-9)
-    picture = ax.imshow(part, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-    ax.figure.colorbar(picture, ax=ax, label="similarity (s.d. from the window's mean)", shrink=0.85)
+    image = ax.imshow(part, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    ax.figure.colorbar(image, ax=ax, label="similarity (s.d. from the window's mean)", shrink=0.85)
     place = np.arange(len(rows))
-    ax.scatter(target, place, s=70, facecolor="none", edgecolor="black", linewidth=1.2, label="heard")
+    ax.scatter(target, place, s=70, facecolor="none", edgecolor="black", linewidth=1.2, label="target")
     ax.scatter(best, place, s=12, color="black", linewidth=0, label="best of the row")
-    words = answers.candidates["word"].to_numpy(object)[columns] if "word" in answers.candidates else None
-    if words is not None and len(columns) <= most:
+    words = result.candidates["word"].to_numpy(object)[columns] if "word" in result.candidates else None
+    if words is not None and len(columns) <= max_windows:
         names = [word if isinstance(word, str) else "·" for word in words]
         ax.set_xticks(range(len(columns)), names, rotation=90)
         ax.set_yticks(place, [names[column] for column in target])
-    who = answers.rows["subject"].iloc[rows[0]] if "subject" in answers.rows else ""
+    subject = result.rows["subject"].iloc[rows[0]] if "subject" in result.rows else ""
     hits = int((best == target).sum())
-    ax.set(xlabel="segment of the sentence", ylabel="window of the brain")
-    said = f"{who}: {hits} of {len(rows)} right, {len(rows) / len(columns):.1f} by chance".lstrip(": ")
-    ax.set_title(said, pad=26)
+    ax.set(xlabel="segment of the sentence", ylabel="EEG/MEG window")
+    title = f"{subject}: {hits} of {len(rows)} correct, {len(rows) / len(columns):.1f} by chance"
+    ax.set_title(title.lstrip(": "), pad=26)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     return ax
 
@@ -199,75 +207,77 @@ def plot_similarity(answers, rows=None, most=24, ax=None):
 # --- words -----------------------------------------------------------------------------------------
 
 
-def word_confusions(answers, n_words=12):
-    r"""How many times more probable a word becomes when a certain word is heard, for the words heard most.
+def compute_word_confusions(result, n_words=12):
+    r"""Compute how much each presented word changes the probability of words.
 
-    With :math:`p_i(v)` the probability of word v in window i (:func:`~sk_b2s.metrics.word_probabilities`), the entry
-    (w, v) is the mean of :math:`p_i(v)` over the windows that heard w, divided by its mean over all words heard,
-    each word counting once. One is chance: whatever is common is common in all rows.
+    With :math:`p_i(v)` the probability of word v in window i
+    (:func:`~sk_b2s.metrics.word_probabilities`), the entry (w, v) is the mean
+    of :math:`p_i(v)` over the windows with target word w, divided by its mean
+    over all target words, with equal weights of words. Chance is 1, however
+    frequent a word is.
 
     Parameters
     ----------
-    answers : RetrievalResult
-        Whose candidates have a ``word``.
+    result : RetrievalResult
+        Its candidates must have a column ``word``.
     n_words : int, default=12
-        Words shown, those heard in most windows.
+        Number of words, those of most windows.
 
     Returns
     -------
     table : DataFrame of shape (n_words, n_words)
-        Heard words in rows, decoded words in columns.
-
-    Raises
-    ------
-    ValueError
-        If fewer than two words were heard.
+        Presented words in rows, decoded words in columns.
     """
-    words = answers.candidates["word"] if "word" in answers.candidates else [None] * answers.n_candidates
+    words = result.candidates["word"] if "word" in result.candidates else [None] * result.n_candidates
     words = np.array(
         [plain_text([word]) or None if isinstance(word, str) else None for word in words], object
     )
-    probabilities, vocabulary = word_probabilities(answers.scores, words)
-    heard = pd.Series(words[answers.target])
-    often = heard.value_counts(sort=True).index[:n_words]
-    if len(often) < 2:
-        raise ValueError("answers must be about two words at least; give y with a column 'word'.")
-    mean = pd.DataFrame(probabilities, columns=list(vocabulary)).groupby(heard.to_numpy()).mean()
-    return (mean / mean.mean()).loc[often, often].rename_axis(index="heard", columns="decoded")
+    probabilities, vocabulary = word_probabilities(result.scores, words)
+    presented = pd.Series(words[result.target])
+    frequent = presented.value_counts(sort=True).index[:n_words]
+    if len(frequent) < 2:
+        raise ValueError(
+            f"The candidates of 'result' must have at least two words. Got {len(frequent)} instead. Pass y with a "
+            f"column 'word' to retrieve."
+        )
+    mean = pd.DataFrame(probabilities, columns=list(vocabulary)).groupby(presented.to_numpy()).mean()
+    return (mean / mean.mean()).loc[frequent, frequent].rename_axis(index="presented", columns="decoded")
 
 
 @with_visible_text
-def plot_words(answers, n_words=12, ax=None):
-    """Plot which words are taken for which: how many times more probable each is than when other words are heard.
+def plot_words(result, n_words=12, ax=None):
+    """Plot confusions between the most frequent words.
 
     Parameters
     ----------
-    answers : RetrievalResult
-        Whose candidates have a ``word``.
+    result : RetrievalResult
+        Its candidates must have a column ``word``.
     n_words : int, default=12
-        Words shown, those heard in most windows.
+        Number of words, those of most windows.
     ax : matplotlib.axes.Axes, default=None
-        Where to draw; new axes by default.
+        Axes to draw on. If None, new axes are made.
 
     Returns
     -------
     ax : matplotlib.axes.Axes
-        Words that are told apart have a dark diagonal. White is chance, a factor of one.
+        Colors are factors: how many times more probable a decoded word is in
+        windows of a presented word than on average. White is chance, a factor
+        of 1. Words that are decoded have a dark diagonal.
 
     Raises
     ------
     ValueError
-        If fewer than two words were heard.
+        If there are fewer than two target words.
     """
     from matplotlib.colors import LogNorm
 
-    table = word_confusions(answers, n_words)
-    ax = axes_of(ax, figsize=(6.5, 5.5))
+    table = compute_word_confusions(result, n_words)
+    ax = get_axes(ax, figsize=(6.5, 5.5))
     limit = max(float(np.abs(np.log(np.maximum(table.to_numpy(), 1e-3))).max()), np.log(1.1))
     norm = LogNorm(np.exp(-limit), np.exp(limit))
-    picture = ax.imshow(np.maximum(table.to_numpy(), 1e-3), cmap="PuOr_r", norm=norm, interpolation="nearest")
+    image = ax.imshow(np.maximum(table.to_numpy(), 1e-3), cmap="PuOr_r", norm=norm, interpolation="nearest")
     bar = ax.figure.colorbar(
-        picture, ax=ax, label="times as probable as on average (1 is chance)", shrink=0.85
+        image, ax=ax, label="probability relative to its mean (1 is chance)", shrink=0.85
     )
     factors = (
         (1, 1.1, 1.25, 1.5) if limit < np.log(2) else (1, 2, 4) if limit < np.log(10) else (1, 3, 10, 100)
@@ -280,5 +290,5 @@ def plot_words(answers, n_words=12, ax=None):
     place = range(len(table))
     ax.set_xticks(place, table.columns, rotation=90)
     ax.set_yticks(place, table.index)
-    ax.set(xlabel="word decoded", ylabel="word heard", title=f"the {len(table)} words heard most")
+    ax.set(xlabel="decoded word", ylabel="presented word", title=f"the {len(table)} most frequent words")
     return ax

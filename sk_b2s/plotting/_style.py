@@ -1,104 +1,59 @@
-"""Axes, colors and chance line of all figures."""
+"""Axes, colors and chance level shared by all figures."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Okabe and Ito's colors, https://jfly.uni-koeln.de/color, without black and yellow: lines on paper and on black.
+# Colors of Okabe and Ito, https://jfly.uni-koeln.de/color, without black and yellow.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MUTED = "#808080"  # seen on white and on black: chance, nulls and single people
+MUTED = "#808080"  # visible on white and on black: chance, nulls and single subjects
 ALPHA = 0.25
+DASHED = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1.4, "zorder": 1.5}  # lines of chance
 
 
-def axes_of(ax, **size):
-    """Give axes, new ones where there are none.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes or None
-    **size : dict
-        ``figsize`` of new ones, in inches.
-
-    Returns
-    -------
-    ax : matplotlib.axes.Axes
-    """
+def get_axes(ax, **size):
+    """Return ``ax``, or create new axes if ``ax is None``."""
     import matplotlib.pyplot as plt
 
     return plt.subplots(layout="constrained", **size)[1] if ax is None else ax
 
 
-def colors(names):
-    """Give each name a color; after six they come again.
-
-    Parameters
-    ----------
-    names : iterable of str
-
-    Returns
-    -------
-    colors : dict of str to str
+def assign_colors(names):
+    """Assign a color to each name. Colors repeat after six names.
 
     Examples
     --------
-    >>> colors(["ridge", "clip"])
+    >>> assign_colors(["ridge", "clip"])
     {'ridge': '#0072b2', 'clip': '#d55e00'}
     """
     return {name: COLORS[place % len(COLORS)] for place, name in enumerate(names)}
 
 
-def chance_line(ax, chance, label=None, **options):
-    """Draw chance, a dashed line across the axes.
+def draw_chance(ax, chance, label=None):
+    """Draw the chance level as a dashed line across the axes.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
     chance : float
     label : str, default=None
-        Its name in the legend; None says the percentage, "" nothing.
-    **options : dict
-        Of the line.
+        Label in the legend. If None, the chance level in percent.
     """
-    label = f"chance {100 * chance:.1f} %" if label is None else label or "_chance"
-    ax.axhline(chance, **{"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1.4, "zorder": 1.5, **options},
-               label=label)  # fmt: skip
+    ax.axhline(chance, **DASHED, label=f"chance {100 * chance:.1f} %" if label is None else label)
 
 
-def percent(axis):
-    """Write an axis of shares in per cent.
-
-    Parameters
-    ----------
-    axis : matplotlib.axis.Axis
-    """
+def format_as_percent(axis):
+    """Format the tick labels of a matplotlib axis in percent."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %".replace("-", "−"))
 
 
-def tidy(ax, grid="y"):
-    """Take away the frame where nothing is, and lay a faint grid under the numbers.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    grid : {"x", "y", "both"}, default="y"
-        Which lines.
-    """
+def style_axes(ax, grid="y"):
+    """Remove the top and right spines and add a light grid."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_axisbelow(True)
     ax.grid(True, axis=grid, color=MUTED, alpha=ALPHA, linewidth=0.6)
 
 
-def spread(n, width=0.5):
-    """Places of n things side by side about 0.
-
-    Parameters
-    ----------
-    n : int
-    width : float, default=0.5
-        From the first to the last, if there are many.
-
-    Returns
-    -------
-    places : ndarray of shape (n,)
-    """
+def spread_positions(n, width=0.5):
+    """Return n evenly spaced positions around 0, at most ``width`` apart."""
     return (np.arange(n) - (n - 1) / 2) * min(width / max(n - 1, 1), 0.22)

@@ -11,7 +11,7 @@ from sk_b2s.evaluation._results._amounts import amounts_in, select_amount
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking, plans_that_differ
 from sk_b2s.evaluation._results._table import summarize
 from sk_b2s.evaluation._statistics import of_decoders
-from sk_b2s.plotting._scores import labeled, named_score
+from sk_b2s.plotting._scores import add_labels, get_score_label
 
 MEANINGS = {
     "surrogate": "Recordings of equal spectrum without any response. Must be at chance.",
@@ -102,7 +102,7 @@ def verdict_class(verdict):
 
 
 def summary_rows(results):
-    """Rows of :func:`~sk_b2s.summarize` with a ``label``, as :func:`~sk_b2s.plotting._scores.labeled` gives it.
+    """Rows of :func:`~sk_b2s.summarize` with a ``label``, as :func:`~sk_b2s.plotting._scores.add_labels` gives it.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def summary_rows(results):
     -------
     rows : DataFrame
     """
-    return labeled(summarize(results))
+    return add_labels(summarize(results))
 
 
 def stimulus_facts(results):
@@ -377,7 +377,7 @@ def fold_rows(results):
     rows : list of list of str
     """
     mine = of_decoders(results[results["error"].astype(object).fillna("") == ""])
-    score, rows = named_score(mine), []
+    score, rows = get_score_label(mine), []
     columns = ["decoder", "seed", "fold", "people", "trained on", "tested", "candidates", score, "chance"]
     columns += ["fit, s", "scored, s", "memory, MB"]
     for (name, seed, fold), own in mine.groupby(["estimator", "seed", "fold"], sort=False, dropna=False):

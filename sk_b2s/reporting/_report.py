@@ -14,13 +14,13 @@ from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.evaluation._statistics import compare_estimators, of_decoders
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import (
-    labeled,
-    named_score,
+    add_labels,
+    average_scores,
+    get_score_label,
     plot_comparison,
     plot_controls,
     plot_scores,
     plot_subjects,
-    scores_over,
 )
 from sk_b2s.reporting._findings import (
     LIMITS,
@@ -238,17 +238,17 @@ def _calibrated(results):
     if not amounts_in(results):
         return
     mine = of_decoders(results[results["error"].astype(object).fillna("") == ""])
-    scores = scores_over(labeled(mine))
-    name = named_score(mine)
+    scores = average_scores(add_labels(mine))
+    name = get_score_label(mine)
     yield tag("h2", "Minutes of the person who is tested")
     yield picture(plot_adaptation(results).figure, f"{name} by minutes of calibration. {_said(scores)}.",
                   "All amounts are asked the same; what is calibrated with was recorded before.")  # fmt: skip
 
 
 def _people(results):
-    rows = labeled(of_decoders(results))
-    over, own = scores_over(rows), scores_over(rows, by=["label", "subject"])
-    name = named_score(rows)
+    rows = add_labels(of_decoders(results))
+    over, own = average_scores(rows), average_scores(rows, by=["label", "subject"])
+    name = get_score_label(rows)
     yield tag("h2", "People")
     known = own[own["null_high"].notna()]
     above = (known["score"] > known["null_high"]).groupby("label", sort=False).agg(["sum", "size"])
@@ -287,7 +287,7 @@ def _people(results):
 
 
 def _compared(results):
-    rows = labeled(of_decoders(results))
+    rows = add_labels(of_decoders(results))
     if rows["estimator"].nunique() < 2:
         return
     yield tag("h2", "Decoders against each other")
@@ -304,7 +304,7 @@ def _compared(results):
         f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
         for row in found.itertuples()
     )
-    yield picture(plot_comparison(rows).figure, f"Differences in {named_score(rows)}: {said}.")
+    yield picture(plot_comparison(rows).figure, f"Differences in {get_score_label(rows)}: {said}.")
     columns = ["comparison", "difference", "better", "worse", "p", "p, corrected", "least possible"]
     body = [
         [f"{row.estimator} − {row.reference}",
@@ -312,7 +312,7 @@ def _compared(results):
          f"{row.n_better}", f"{row.n_worse}", f"{row.p:.2g}", f"{row.p_holm:.2g}", f"{row.smallest_p_holm:.2g}"]
         for row in found.itertuples()
     ]  # fmt: skip
-    yield table(columns, body, f"Differences in {named_score(rows)}, percentage points")
+    yield table(columns, body, f"Differences in {get_score_label(rows)}, percentage points")
 
 
 def _controls(rows, results):
@@ -321,9 +321,9 @@ def _controls(rows, results):
     if not names:
         yield tag("p", "No control was run. A score above its null does not rule out a leak.")
         return
-    drawn = labeled(results)
-    scores = scores_over(drawn[drawn["pool"] == "all"], by=["control", "label"])
-    name = named_score(drawn)
+    drawn = add_labels(results)
+    scores = average_scores(drawn[drawn["pool"] == "all"], by=["control", "label"])
+    name = get_score_label(drawn)
     yield picture(plot_controls(results).figure, f"{name} of controls and decoders. {_said(scores)}.")
     cells = {
         (row["control"], row["label"]): Html(_cell(row, "top_k") + tag("small", _badge(row["verdict"])))

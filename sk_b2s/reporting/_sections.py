@@ -9,18 +9,18 @@ from sk_b2s._utils._estimators import decoder_of, iter_nested
 from sk_b2s.evaluation._curves import highest_at_end
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
-from sk_b2s.plotting._history import CROSS_ENTROPY, LOSS_NAMES, STILL_FALLING, plot_history
+from sk_b2s.plotting._curves import CROSS_ENTROPY, LOSS_LABELS, STILL_FALLING, plot_curve, plot_history
 from sk_b2s.plotting._retrieval import (
-    longest_sentence,
+    bin_ranks,
+    compute_word_confusions,
+    find_longest_sentence,
     plot_rank_curve,
     plot_ranks,
     plot_similarity,
     plot_words,
-    rank_shares,
-    word_confusions,
 )
-from sk_b2s.plotting._scores import named_score, plot_curve
-from sk_b2s.plotting._topomap import attention_map, plot_attention, plot_topography
+from sk_b2s.plotting._scores import get_score_label
+from sk_b2s.plotting._topomap import compute_attention_map, plot_attention, plot_topography
 from sk_b2s.reporting._findings import pct
 from sk_b2s.reporting._html import picture, tag
 
@@ -113,7 +113,7 @@ def _answers(answers):
     yield picture(ax.figure, f"Top-k accuracy over all k. {said}.", "Accuracy at every number of guesses.")
     for name, one in answers.items():
         yield tag("h3", name)
-        edges, share, chance = rank_shares(one.ranks, one.n_candidates)
+        edges, share, chance = bin_ranks(one.ranks, one.n_candidates)
         alt = (
             f"Histogram of ranks of {name}: {pct(share[0])} of windows in the best {edges[1]} of {one.n_candidates} "
             f"ranks, chance {pct(chance[0])}; median relative rank {one.median_relative_rank():.2f}, chance 0.50."
@@ -128,7 +128,7 @@ def _answers(answers):
 
 
 def _sentence(name, one):
-    rows = longest_sentence(one)[0][:24]
+    rows = find_longest_sentence(one)[0][:24]
     columns = pd.unique(one.target[rows])
     if len(columns) < 2:
         return
@@ -142,7 +142,7 @@ def _sentence(name, one):
 
 def _words(name, one):
     try:
-        found = word_confusions(one)
+        found = compute_word_confusions(one)
     except ValueError:  # no words
         return
     own = pd.Series(np.diag(found), index=found.index)
@@ -175,7 +175,7 @@ def _curves(curves):
             else ""
         )
         yield tag("h2", heading)
-        alt = f"{named_score(curve, score)} by {ax.get_xlabel()}, mean over people. {said}.{chance}"
+        alt = f"{get_score_label(curve, score)} by {ax.get_xlabel()}, mean over people. {said}.{chance}"
         yield picture(ax.figure, f"{alt} {end}".strip(), end or None)
 
 
@@ -207,7 +207,7 @@ def _encoders(encoders, positions):
         history = getattr(decoder, "history_", None)
         parts = []
         if history:
-            loss = LOSS_NAMES.get(decoder.loss, "loss")
+            loss = LOSS_LABELS.get(decoder.loss, "loss")
             said = f"training {loss} {history[0, 'train_loss']:.2f} to {history[-1, 'train_loss']:.2f}"
             if "valid_loss" in history[0]:
                 losses = history[:, "valid_loss"]
@@ -218,7 +218,7 @@ def _encoders(encoders, positions):
                 said += STILL_FALLING if np.argmin(losses) == len(losses) - 1 else ""
             parts.append(picture(plot_history(decoder).figure, f"{name}, {len(history)} epochs: {said}."))
         if positions is not None and getattr(decoder, "spatial_attention", False):
-            values = attention_map(decoder, positions)
+            values = compute_attention_map(decoder, positions)
             x, y = np.asarray(positions)[np.nanargmax(values)]
             where = f"{'left' if x < 0.45 else 'right' if x > 0.55 else 'middle'}, " + (
                 "front" if y > 0.55 else "back" if y < 0.45 else "center"

@@ -211,12 +211,12 @@ def test_forward_trf_warns_of_a_channel_that_holds_the_sound():
 
 def test_page_lists_channels_that_hold_the_sound_and_edges(tmp_path):
     pytest.importorskip("matplotlib").use("Agg")
-    from helpers.score_tables import table_of_scores
+    from helpers.score_tables import make_score_table
 
     from sk_b2s import write_report
     from sk_b2s.reporting._findings import headline, leak_reasons, summary_rows
 
-    results = table_of_scores(("ridge",), people="ab")
+    results = make_score_table(("ridge",), subjects="ab")
     decoder = results["control"] == "decoder"
     holds = "UserWarning: Channels of X that hold the sound, counted from 0: 5 (correlation 0.74). A score."
     edge = "ConvergenceWarning: alphas end at 0.1, and higher strengths than the highest are better for subject 'a'."

@@ -1,4 +1,4 @@
-"""A reader of HTML pages, and texts that try to break them."""
+"""Parser of HTML pages, and a text that tries to break them."""
 
 import re
 from html.parser import HTMLParser
@@ -7,7 +7,7 @@ EVIL = "<script>alert('x')</script> & \"$\\alpha$\" <img src=http://a.b/c>"
 
 
 class Reader(HTMLParser):
-    """What a browser sees of a page: elements in order, text, and whether all that opens closes."""
+    """Parse a page into elements, texts and ids, and check that tags are closed."""
 
     VOID = {"meta", "br", "img", "link"}
 
@@ -16,7 +16,7 @@ class Reader(HTMLParser):
         self.elements, self.open, self.words, self.ids, self.within = [], [], [], [], {}
         self.feed(text)
         self.close()
-        assert not self.open, "all that opens closes"
+        assert not self.open, "all tags are closed"
 
     def handle_starttag(self, name, attributes):
         self.elements.append((name, dict(attributes)))

@@ -1,4 +1,4 @@
-"""Tables of scores, curves and retrieval results as the evaluation returns them."""
+"""Score tables, curves and retrieval results, as evaluation returns them."""
 
 import numpy as np
 import pandas as pd
@@ -7,12 +7,12 @@ from sk_b2s.decoding._retrieval_result import RetrievalResult  # noqa: E402
 from sk_b2s.evaluation._results._table import COLUMNS  # noqa: E402
 
 
-def table_of_scores(estimators=("ridge", "encoder"), people="abcd", leak=None, seed=0):
-    """A table as a benchmark makes it: two folds, two seeds, two pools and a control of each estimator."""
+def make_score_table(estimators=("ridge", "encoder"), subjects="abcd", leak=None, seed=0):
+    """Make benchmark results: two folds, seeds and pools, and a control."""
     rng, rows = np.random.default_rng(seed), []
     for at, name in enumerate(estimators):
         for control in ("decoder", "surrogate"):
-            for (fold, s), who in [((f, s), who) for f in (0, 1) for s in (0, 1) for who in people]:
+            for (fold, s), who in [((f, s), who) for f in (0, 1) for s in (0, 1) for who in subjects]:
                 for pool, chance in (("all", 0.1), ("50", 0.2)):
                     score = chance + (0.2 + 0.1 * at) * (control == "decoder") + 0.05 * rng.random()
                     rows.append(
@@ -37,18 +37,18 @@ def table_of_scores(estimators=("ridge", "encoder"), people="abcd", leak=None, s
     return table
 
 
-def answers_of(n_words=6, repeats=5, people="ab", seed=0, gain=2.0):
-    """Answers to a sentence of distinct words, heard several times by each person."""
+def make_retrieval_result(n_words=6, repeats=5, subjects="ab", seed=0, gain=2.0):
+    """Make a retrieval result of one sentence, presented several times."""
     rng = np.random.default_rng(seed)
     n = n_words * repeats
     candidates = pd.DataFrame({
         "segment": np.arange(n), "word": [f"w{i % n_words}" for i in range(n)],
         "sequence": np.arange(n) // n_words,
     })  # fmt: skip
-    target = np.tile(np.arange(n), len(people))
+    target = np.tile(np.arange(n), len(subjects))
     rows = candidates.iloc[target].reset_index(drop=True)
-    rows = rows.assign(subject=np.repeat(list(people), n), recording=np.repeat(list(people), n),
-                       onset=np.tile(3.0 * np.arange(n), len(people)), duration=3.0)  # fmt: skip
+    rows = rows.assign(subject=np.repeat(list(subjects), n), recording=np.repeat(list(subjects), n),
+                       onset=np.tile(3.0 * np.arange(n), len(subjects)), duration=3.0)  # fmt: skip
     scores = rng.normal(size=(len(target), n))
     scores[np.arange(len(target)), target] += gain
     return RetrievalResult(scores.astype(np.float32), target, candidates, rows, k=5)
@@ -57,7 +57,8 @@ def answers_of(n_words=6, repeats=5, people="ab", seed=0, gain=2.0):
 # --- curves ------------------------------------------------------------------------------------------
 
 
-def curve_of(column, values):
+def make_curve(column, values):
+    """Make a learning or validation curve of three subjects."""
     return pd.DataFrame([
         {column: value, "minutes": np.nan, "n_subjects": 3, "fold": 0, "subject": who, "n_windows": 10 + i, "k": 5,
          "n_candidates": 50, "chance": 0.1, "top_k": 0.2 + 0.1 * at + 0.01 * i} | ({column: value})

@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 pytest.importorskip("matplotlib.pyplot")
 
 from helpers.pages import EVIL, Reader  # noqa: E402
-from helpers.score_tables import answers_of, curve_of, table_of_scores  # noqa: E402
+from helpers.score_tables import make_curve, make_retrieval_result, make_score_table  # noqa: E402
 
 from sk_b2s import generate_methods_text, plotting, write_report  # noqa: E402
 from sk_b2s._utils._text import HIDDEN, visible, visible_in  # noqa: E402
@@ -50,20 +50,20 @@ SLOW = ("lone surrogate", "override", "long")  # alone; what is in all of them t
 def test_write_report_takes_any_text_in_any_place(text, tmp_path):
     """Two pages for each text: the table's columns all at once, and all that is given beside it."""
     shown = visible(text)
-    results = table_of_scores(("ridge", text))
+    results = make_score_table(("ridge", text))
     columns = {column: text for column in ("study", "condition", "warnings", "versions", "cv", "leakage")}
     results = results.assign(**columns, subject=results["subject"].map(lambda subject: f"{subject}{text}"))
     results["control"] = results["control"].replace("surrogate", text)
     results.loc[(results["estimator"] == "ridge") & (results["fold"] == 1), "error"] = f"ValueError: {text}"
-    answers = answers_of()
+    answers = make_retrieval_result()
     given = {
         "title": text,
         "cv": text,
         "answers": {text: answers},
-        "curves": {text: curve_of("value", [0.0, 0.1])},
+        "curves": {text: make_curve("value", [0.0, 0.1])},
     }
     for number, more in enumerate(({}, given)):
-        table = results if not number else table_of_scores(("ridge",))
+        table = results if not number else make_score_table(("ridge",))
         whole = write_report(table, tmp_path / f"{number}.html", **more).read_bytes().decode("utf-8")
         assert not HIDDEN.search(whole)
         read = Reader(whole)
@@ -73,7 +73,7 @@ def test_write_report_takes_any_text_in_any_place(text, tmp_path):
 
 
 def test_names_that_run_from_right_to_left_are_isolated(tmp_path):
-    results = table_of_scores((NAMES["Hebrew"],))
+    results = make_score_table((NAMES["Hebrew"],))
     read = Reader(
         write_report(results, tmp_path / "r.html", title=NAMES["Hebrew"]).read_text(encoding="utf-8")
     )
@@ -85,7 +85,7 @@ def test_names_that_run_from_right_to_left_are_isolated(tmp_path):
 @pytest.mark.filterwarnings("ignore:Glyph", "ignore:.*layout")
 def test_figures_show_any_name():
     text = "".join(NAMES[name] for name in ("lone surrogate", "NUL", "escape", "override", "isolates"))
-    results = table_of_scores(("ridge", text))
+    results = make_score_table(("ridge", text))
     results["subject"] = results["subject"].map(lambda subject: f"{subject}{text}")
     for draw in (
         plotting.plot_scores,
@@ -98,14 +98,14 @@ def test_figures_show_any_name():
         shown = " ".join(found.get_text() for found in figure.findobj(matplotlib.text.Text)).replace("\n", "")
         assert visible(text) in shown
         assert not HIDDEN.search(shown)
-    plotting.plot_rank_curve(answers_of(), label=text).figure.canvas.draw()
+    plotting.plot_rank_curve(make_retrieval_result(), label=text).figure.canvas.draw()
     matplotlib.pyplot.close("all")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_methods_paragraph_takes_any_name(name):
     text = NAMES[name] or "x"
-    said = generate_methods_text(table_of_scores((text,)).assign(study=text, versions=text), cv=text)
+    said = generate_methods_text(make_score_table((text,)).assign(study=text, versions=text), cv=text)
     said.encode()
     assert visible(text) in said
     assert not HIDDEN.search(said)

@@ -13,7 +13,7 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 pytest.importorskip("matplotlib.pyplot")
 
-from helpers.score_tables import answers_of, curve_of, table_of_scores  # noqa: E402
+from helpers.score_tables import make_curve, make_retrieval_result, make_score_table  # noqa: E402
 
 from sk_b2s import score_similarities, summarize, write_report  # noqa: E402
 from sk_b2s.reporting._findings import headline, leak_reasons, summary_rows, warnings_of  # noqa: E402
@@ -23,14 +23,14 @@ from sk_b2s.reporting._html import Html, page, picture, table, tag  # noqa: E402
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     """A page with all that there can be, its path and table."""
-    results = table_of_scores(("ridge", "encoder"), leak="ridge")
+    results = make_score_table(("ridge", "encoder"), leak="ridge")
     results.loc[(results["estimator"] == "encoder") & (results["control"] == "surrogate") & (results["fold"] == 1),
                 "error"] = f"ValueError: {EVIL}"  # fmt: skip
     figure = matplotlib.figure.Figure()
     figure.subplots().plot([1, 2, 3])
     path = write_report(
         results, tmp_path_factory.mktemp("report") / "report.html", title=f"All of it {EVIL}", cv="StimulusKFold(2)",
-        answers={"ridge": answers_of(), EVIL: answers_of(seed=1)}, curves={"Lag": curve_of("value", [0.0, 0.1])},
+        answers={"ridge": make_retrieval_result(), EVIL: make_retrieval_result(seed=1)}, curves={"Lag": make_curve("value", [0.0, 0.1])},
         pictures={"Mine": (figure, "A line from 1 to 3.")},
     )  # fmt: skip
     return path, results
@@ -45,7 +45,7 @@ def read(full):
 
 
 def test_numbers_of_the_page_are_those_of_the_summary(tmp_path):
-    results = table_of_scores()
+    results = make_score_table()
     seen = Reader(write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")).text
     for row in summarize(results).query("control == 'decoder'").to_dict("records"):
         for name in ("top_k", "top_1", "top_5", "match_mismatch"):
@@ -86,7 +86,7 @@ def test_an_audit_has_a_page(tmp_path):
     (("LEAK (surrogate)", "above its null"), "bad", "There is a leak: what ridge scored is no evidence"),
 ])  # fmt: skip
 def test_the_headline_follows_the_verdicts(verdicts, kind, said):
-    results = table_of_scores()
+    results = make_score_table()
     rows = summary_rows(results)
     for name, verdict in zip(("ridge", "encoder"), verdicts, strict=True):
         rows.loc[(rows["estimator"] == name) & (rows["control"] == "decoder"), "verdict"] = verdict
@@ -96,7 +96,7 @@ def test_the_headline_follows_the_verdicts(verdicts, kind, said):
 
 
 def test_a_control_that_was_not_judged_is_not_said_to_be_at_chance():
-    results = table_of_scores(("ridge",))
+    results = make_score_table(("ridge",))
     notes = headline(summary_rows(results), results)[2]
     assert notes[0] == "What must be at chance is at chance: surrogate."
     control = results["control"] == "surrogate"
@@ -118,7 +118,7 @@ def test_a_leak_is_said_before_any_score(full):
 
 
 def test_sound_of_training_is_said():
-    results = table_of_scores()
+    results = make_score_table()
     results.loc[results["estimator"] == "ridge", "n_heard"] = 12.0
     reasons = leak_reasons(summary_rows(results), results)
     assert len(reasons) == 1
@@ -126,7 +126,7 @@ def test_sound_of_training_is_said():
 
 
 def test_a_fold_that_leaks_is_said_whatever_was_scored(tmp_path):
-    results = table_of_scores(("ridge",)).assign(leakage="nothing is shared")
+    results = make_score_table(("ridge",)).assign(leakage="nothing is shared")
     assert headline(summary_rows(results), results)[0] == "good"
     results.loc[results["fold"] == 1, "leakage"] = "LEAK: 30 % of the test sound was in training"
     rows = summary_rows(results)
@@ -147,7 +147,7 @@ def test_a_forward_model_is_drawn_on_the_head(tmp_path):
         {"subject": who, "channel": f"C{i}", "x": x, "y": y, "r": 0.01 * i + shift, "null_high": 0.02, "fold": 0}
         for who, shift in (("a", 0.0), ("b", 0.02)) for i, (x, y) in enumerate(place)
     ])  # fmt: skip
-    path = write_report(table_of_scores(("ridge",)), tmp_path / "r.html", curves={"Forward": heads})
+    path = write_report(make_score_table(("ridge",)), tmp_path / "r.html", curves={"Forward": heads})
     alt = Reader(path.read_text(encoding="utf-8")).all("svg")[-1]["aria-label"]
     assert "mean of 2 people: 0.010 to 0.090, highest at C8; chance is 0, null up to 0.020" in alt
 
@@ -159,13 +159,13 @@ def test_folds_of_a_head_weigh_by_their_windows(tmp_path):
         for fold, (r, n) in enumerate([(0.1, 30), (0.3, 10)]) for i, (x, y) in enumerate(place)
     ])  # fmt: skip
     heads.loc[0, "r"] = np.nan  # constant in one fold
-    path = write_report(table_of_scores(("ridge",)), tmp_path / "r.html", curves={"Forward": heads})
+    path = write_report(make_score_table(("ridge",)), tmp_path / "r.html", curves={"Forward": heads})
     alt = Reader(path.read_text(encoding="utf-8")).all("svg")[-1]["aria-label"]
     assert "mean of 1 person: 0.150 to 0.300, highest at C0; chance is 0." in alt
 
 
 def test_a_person_without_a_null_is_said_and_the_others_are_judged(tmp_path):
-    results = table_of_scores(("ridge",))
+    results = make_score_table(("ridge",))
     nulls = ["null_mean", "null_low", "null_high"]
     short = (results["subject"] == "b") & (results["fold"] == 0)
     results = results.assign(**{name: results[name].mask(short) for name in nulls})
@@ -177,7 +177,7 @@ def test_a_person_without_a_null_is_said_and_the_others_are_judged(tmp_path):
 
 
 def test_several_k_are_told_apart(tmp_path):
-    results = table_of_scores()
+    results = make_score_table()
     results["k"] = results["k"].mask(results["estimator"] == "encoder", 5)
     seen = Reader(write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")).text
     for text in ("ridge, k = 10", "encoder, k = 5", "top-5 accuracy among", "They cannot be compared"):
@@ -185,7 +185,7 @@ def test_several_k_are_told_apart(tmp_path):
 
 
 def test_a_warning_is_counted_once_for_each_fit():
-    results = table_of_scores(("ridge",)).assign(warnings="")
+    results = make_score_table(("ridge",)).assign(warnings="")
     results.loc[results["fold"] == 1, "warnings"] = "a\nb\na"
     results.loc[
         (results["fold"] == 0) & (results["seed"] == 0) & (results["control"] == "decoder"), "warnings"
@@ -194,7 +194,7 @@ def test_a_warning_is_counted_once_for_each_fit():
 
 
 def test_conditions_are_told_apart(tmp_path):
-    results = table_of_scores(("ridge",))
+    results = make_score_table(("ridge",))
     both = pd.concat(
         [results.assign(condition="attended"), results.assign(condition="ignored")], ignore_index=True
     )
@@ -207,10 +207,10 @@ def test_what_is_no_table_of_scores_is_refused(tmp_path):
     with pytest.raises(ValueError, match="lacks the columns"):
         write_report(pd.DataFrame({"top_k": [1.0]}), tmp_path / "r.html")
     with pytest.raises(ValueError, match="no rows but those of failed fits: ValueError: x"):
-        write_report(table_of_scores().assign(error="ValueError: x"), tmp_path / "r.html")
+        write_report(make_score_table().assign(error="ValueError: x"), tmp_path / "r.html")
     with pytest.raises(ValueError, match="alternative text"):
         write_report(
-            table_of_scores(), tmp_path / "r.html", pictures={"x": (matplotlib.figure.Figure(), " ")}
+            make_score_table(), tmp_path / "r.html", pictures={"x": (matplotlib.figure.Figure(), " ")}
         )
     assert not (tmp_path / "r.html").exists()
 
@@ -272,7 +272,7 @@ def test_elements_escape_what_is_no_html():
 
 def test_equal_tables_give_equal_pages_and_leave_no_figure(tmp_path):
     before = dict(matplotlib.rcParams), matplotlib.pyplot.get_fignums()
-    results = table_of_scores(("ridge",))
+    results = make_score_table(("ridge",))
     first = write_report(results, tmp_path / "a.html").read_bytes()
     assert write_report(results, str(tmp_path / "b.html")).read_bytes() == first
     assert (dict(matplotlib.rcParams), matplotlib.pyplot.get_fignums()) == before

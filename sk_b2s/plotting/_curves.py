@@ -1,0 +1,160 @@
+"""Figures of curves: training history, and scores by a parameter."""
+
+from __future__ import annotations
+
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s._utils._text import with_visible_text
+from sk_b2s.evaluation._curves import highest_at_end
+from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
+from sk_b2s.plotting._scores import get_chance, get_score_label
+from sk_b2s.plotting._style import COLORS, DASHED, MUTED, draw_chance, format_as_percent, get_axes, style_axes
+
+CROSS_ENTROPY = "cross-entropy (nats)"
+STILL_FALLING = ", the last: the loss still decreases, consider a larger max_epochs"
+LOSS_LABELS = {
+    "clip": CROSS_ENTROPY,
+    "symmetric_clip": CROSS_ENTROPY,
+    "siglip": "pairwise loss (nats)",
+    "mse": "mean squared error",
+}
+
+UNITS = {
+    "minutes": "minutes of training for each subject",
+    "n_subjects": "subjects in the training set",
+    "length": "seconds of a decision",
+}
+
+
+# --- training --------------------------------------------------------------------------------------
+
+
+def plot_history(history, ax=None):
+    """Plot the training and validation losses by epoch.
+
+    Parameters
+    ----------
+    history : BrainEncoder or skorch.history.History
+        Fitted encoder, or its ``history_``, which does not name its loss.
+    ax : matplotlib.axes.Axes, default=None
+        Axes to draw on. If None, new axes are made.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        The best validation epoch is marked, and the cross-entropy at chance
+        level is drawn. The validation loss is always a cross-entropy. If the
+        training loss is not, it has its own axis on the right.
+    """
+    name = LOSS_LABELS.get(getattr(history, "loss", None), "loss")
+    history = getattr(history, "history_", history)
+    ax, epochs = get_axes(ax), history[:, "epoch"]
+    has_validation = "valid_loss" in history[0]
+    train_ax = ax.twinx() if has_validation and name not in (CROSS_ENTROPY, "loss") else ax
+    label = f"training {name}, over a batch"
+    lines = train_ax.plot(epochs, history[:, "train_loss"], color=COLORS[0], linewidth=1.8, label=label)
+    if has_validation:
+        losses, n = history[:, "valid_loss"], history[-1, "valid_candidates"]
+        label = f"validation {CROSS_ENTROPY}, over {n} segments"
+        lines += ax.plot(epochs, losses, color=COLORS[1], linewidth=1.8, label=label)
+        draw_chance(ax, np.log(n), f"chance level of {n} segments")
+        best = epochs[int(np.argmin(losses))]
+        label = f"best state, epoch {best}, restored" + (STILL_FALLING if best == epochs[-1] else "")
+        ax.axvline(best, color=MUTED, linestyle=":", label=label)
+    ax.set(xlabel="epoch", ylabel=CROSS_ENTROPY if train_ax is not ax else name, title="Training")
+    style_axes(ax)
+    if train_ax is not ax:
+        train_ax.set_ylabel(name, color=COLORS[0])
+        train_ax.spines["top"].set_visible(False)
+    lines += [line for line in ax.lines if line not in lines]
+    ax.legend(handles=lines, frameon=False)
+    return ax
+
+
+# --- scores by a parameter ----------------------------------------------------------------------------
+
+
+@with_visible_text
+def plot_curve(curve, x=None, score=None, label=None, ax=None):
+    """Plot a score by training duration, number of subjects, or a parameter.
+
+    Parameters
+    ----------
+    curve : DataFrame of shape (n_rows, ...)
+        Table returned by :func:`~sk_b2s.retrieval_learning_curve`,
+        :func:`~sk_b2s.retrieval_validation_curve` or
+        :func:`~sk_b2s.attention_decision_accuracy`.
+    x : str, default=None
+        Column of the x-axis. If None, the first of "value", "length",
+        "minutes" and "n_subjects" that varies.
+    score : str, default=None
+        Column of the score. If None, "accuracy" of decisions, or "top_k".
+    label : str, default=None
+        Label of the curve in the legend.
+    ax : matplotlib.axes.Axes, default=None
+        Axes to draw on. If None, new axes are made. Another curve on the same
+        axes has the next color.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        A thin line for each subject, mean ± s.e.m., and chance. The x-axis is
+        logarithmic for positive numbers over a large range, and categorical
+        for texts. If the highest mean is at the first or last of at least
+        three values, the title notes it. Call ``ax.set_xlabel`` to name a
+        "value".
+
+    Raises
+    ------
+    ValueError
+        If a column is missing.
+    """
+    x = _choose_x(curve) if x is None else x
+    score = ("accuracy" if "accuracy" in curve else "top_k") if score is None else score
+    if missing := [name for name in (x, score, "subject") if name not in curve]:
+        raise ValueError(
+            f"The 'curve' parameter of plot_curve must have the columns {missing}. Got {list(curve.columns)} "
+            f"instead. Choose other columns by x and score."
+        )
+    curve = curve.assign(chance=get_chance(curve, score))
+    weight = "n_windows" if score != "accuracy" else "n_decisions"
+    subjects = subject_means(curve, score, [x], weight=weight).unstack("subject").sort_index()
+    means = mean_and_sem(curve, score, x, weight=weight).reindex(subjects.index)
+    if not (is_number := pd.api.types.is_numeric_dtype(curve[x])):
+        subjects, means = (table.reindex(pd.unique(curve[x])) for table in (subjects, means))
+    is_first, ax = ax is None or not ax.has_data(), get_axes(ax)
+    place = subjects.index.to_numpy(float) if is_number else np.arange(len(subjects))
+    color = COLORS[len(ax.containers) % len(COLORS)]
+    ax.plot(place, subjects.to_numpy(), color=color, alpha=0.25, linewidth=0.9)
+    ax.errorbar(place, means["mean"], means["sem"], fmt="o-" if is_number else "D", color=color, markersize=6,
+                linewidth=1.8, capsize=3, label=label, zorder=3)  # fmt: skip
+    if is_first and means["chance"].notna().all():
+        ax.plot(place, means["chance"], **DASHED, label="chance")
+    if is_number and (place > 0).all() and place.max() > 3 * place.min():
+        ax.set_xscale("log")
+        ax.minorticks_off()
+    ax.set_xticks(place, [f"{at:.3g}" for at in place] if is_number else list(subjects.index))
+    title, note = (
+        f"mean ± s.e.m. of {subjects.shape[1]} subjects",
+        highest_at_end(subjects) if x == "value" else "",
+    )
+    ax.set(xlabel=UNITS.get(x, x), ylabel=get_score_label(curve, score), ylim=(0, None),
+           title=fill(f"{title}. {note}", 60) if note else title)  # fmt: skip
+    format_as_percent(ax.yaxis)
+    style_axes(ax)
+    ax.legend(frameon=False)
+    return ax
+
+
+def _choose_x(curve):
+    """Choose the column of the x-axis: the one that varies."""
+    for name in ("value", "length"):
+        if name in curve:
+            return name
+    minutes_vary = "minutes" in curve and (
+        curve["minutes"].nunique() > 1 or curve["n_subjects"].nunique() == 1
+    )
+    return "minutes" if minutes_vary else "n_subjects"
