@@ -56,7 +56,7 @@ def get_score_label(results, score="top_k"):
 
 
 def add_labels(results):
-    """Select rows without errors, and label estimator, condition, k, minutes."""
+    """Select rows without errors, and label estimator, condition, k, time."""
     if "error" in results:
         results = results[results["error"].astype(object).fillna("") == ""]
     label = results["estimator"].astype(str)

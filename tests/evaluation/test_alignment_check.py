@@ -383,7 +383,7 @@ def test_the_picture_shows_every_recording(tmp_path, events, memory):
     one = found[found["subject"] == "01"]
     ax = plot_alignment(one)
     assert len(ax.get_yticks()) == len(one) > 2
-    with pytest.raises(ValueError, match="found must be the table that check_alignment returned"):
+    with pytest.raises(ValueError, match="must be the table returned by check_alignment"):
         plot_alignment(pd.DataFrame({"part": [0]}))
 
 

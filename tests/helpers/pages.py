@@ -7,7 +7,7 @@ EVIL = "<script>alert('x')</script> & \"$\\alpha$\" <img src=http://a.b/c>"
 
 
 class Reader(HTMLParser):
-    """Parse a page into elements, texts and ids, and check that tags are closed."""
+    """Parse a page into elements, texts and ids, with all tags closed."""
 
     VOID = {"meta", "br", "img", "link"}
 
