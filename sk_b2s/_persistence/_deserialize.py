@@ -26,7 +26,7 @@ from sk_b2s._persistence._states import (
 ROOM = 2**26, 16  # bytes that may be made of any file, and for each of its own
 LONGEST = 1024  # letters that texts of a fixed width may have beyond those that are there
 MOST_JOBS = 1024  # workers that a file may ask for
-LISTS = ("steps", "transformer_list", "spaces")  # parameters that are lists of names and estimators
+LISTS = ("steps", "transformer_list")  # parameters that are lists of names and estimators
 
 
 def compute_tensor_digest(array):

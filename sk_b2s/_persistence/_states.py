@@ -197,7 +197,7 @@ STATES: dict[str, dict[str, Attribute]] = {
     "sk_b2s.EventFeatures": {**FEATURES_OUT, "rows_": of_type(pd.DataFrame)},
     "sk_b2s.FeatureScaler": {N: COUNT, "mean_": numbers(N), "scale_": numbers(N)},
     "sk_b2s.SpeechFeatureUnion": {
-        **FEATURES_OUT, "spaces_": Attribute(_named_estimators), "places_": Attribute(_pairs),
+        **FEATURES_OUT, "transformer_list_": Attribute(_named_estimators), "feature_ranges_": Attribute(_pairs),
     },
     "sk_b2s.ForwardTRF": {
         **SPEECH, N: COUNT, "n_features_out_": COUNT, "subjects_": texts("n_subjects"), **REGRESSION,

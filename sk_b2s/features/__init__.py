@@ -1,4 +1,9 @@
-"""Speech features: mel spectrogram, envelope, onsets, words and phonemes, and wav2vec 2.0."""
+"""Speech features of stimuli: transformers from stimulus tables to windows.
+
+Acoustic features (mel spectrogram, envelope, onsets, speech activity), words
+and phonemes of an events table, hidden states of pretrained speech models such
+as wav2vec 2.0, precomputed features, and unions of several features.
+"""
 
 import lazy_loader as _lazy
 

@@ -1,4 +1,4 @@
-"""Speech activity: whether somebody speaks."""
+"""Speech activity: speech or silence in each frame."""
 
 from __future__ import annotations
 
@@ -10,55 +10,60 @@ from sklearn.utils._param_validation import Interval
 from sk_b2s._utils._caching import code_of
 from sk_b2s.features._audio import read_audio
 from sk_b2s.features._spectral import CODE as SPEECH_CODE
-from sk_b2s.features._spectral import SpectralFeatures, power_spectrogram
+from sk_b2s.features._spectral import SpectralFeatures, compute_power_spectrogram
 
 CODE = code_of(__file__)
-LOUD = 95  # percentile of a sound's frames that the threshold is counted from
+REFERENCE_PERCENTILE = 95  # of the frames of a stimulus; the threshold is relative to it
 
 
-def speech_activity(path, stamp, sfreq, threshold, pause, n_fft):
-    """Speech or silence of a sound file, see :class:`SpeechActivity`: (n_frames, 1)."""
-    energy = power_spectrogram(read_audio(path), sfreq, n_fft).sum(0)
-    loud = np.percentile(energy, LOUD)
-    active = energy > loud * 10 ** (threshold / 10)
+def compute_speech_activity(path, stamp, sfreq, threshold, pause, n_fft):
+    """Compute speech activity of an audio file, of shape (n_frames, 1)."""
+    energy = compute_power_spectrogram(read_audio(path), sfreq, n_fft).sum(0)
+    reference = np.percentile(energy, REFERENCE_PERCENTILE)
+    active = energy > reference * 10 ** (threshold / 10)
     edges = np.flatnonzero(np.diff(active, prepend=not active[0], append=not active[-1]))
     for first, last in zip(edges[:-1], edges[1:], strict=True):
         if not active[first] and last - first < pause * sfreq and 0 < first and last < len(active):
-            active[first:last] = True  # the closure of a plosive is no pause
+            active[first:last] = True  # the closure of a plosive is not a silence
     return active.astype(np.float32)[:, None]
 
 
 class SpeechActivity(SpectralFeatures):
-    """One where there is speech and zero in a pause, from the short-time energy of the sound.
+    """Compute speech activity from the short-time energy of the audio.
 
-    A frame is silent if its energy is ``threshold`` dB below the loud frames of its sound (their 95th
-    percentile); silences shorter than ``pause``, such as the closure of a plosive, count as speech.
-    Given to a decoder as ``speech=`` it tells how far the pauses alone carry.
+    The feature is 1 in speech and 0 in silence. A frame is silent if its
+    energy is ``threshold`` dB below the 95th percentile of the energy of its
+    stimulus. Silences shorter than ``pause``, such as the closure of a
+    plosive, count as speech. As the ``speech`` parameter of a decoder it
+    measures how much the silences alone contribute to a score.
 
     Parameters
     ----------
     sfreq : float, default=50
-        Frames per second; must divide 16,000.
+        Frames per second. Must divide 16,000.
     threshold : float, default=-30
-        In dB. Raise it for recordings with background noise, where nothing is ever silent.
+        Energy threshold in dB, relative to the loud frames of the stimulus.
+        Raise it for stimuli with background noise, which are never silent.
     pause : float, default=0.1
         Shortest silence in seconds.
     n_fft : int, default=512
-        Samples of 1/16000 s in a frame.
+        Length of a frame in samples at 16 kHz.
     memory : None, str or joblib.Memory, default=None
-        Folder where the activity of each sound is kept.
-        The folder holds pickle, which runs code when it is read. Use one that only you can write.
+        Cache folder for the activity of each stimulus. If None, nothing is
+        cached. The folder contains pickle files, which can run code when they
+        are read. Use a folder that only you can write to.
 
     Attributes
     ----------
     n_features_out_ : int
+        Number of features, 1.
 
     Notes
     -----
-    Beyond the ends of a sound there is silence, 0.
+    Frames beyond the ends of a stimulus are silence, 0.
     """
 
-    _compute, _code = staticmethod(speech_activity), (SPEECH_CODE, CODE)
+    _compute, _code = staticmethod(compute_speech_activity), (SPEECH_CODE, CODE)
     _parameter_constraints = {
         **SpectralFeatures._parameter_constraints,
         "threshold": [Interval(Real, None, 0, closed="neither")],

@@ -1,4 +1,4 @@
-"""Base class of speech features: from stimulus segments to windows."""
+"""Base class of speech features."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ from sk_b2s.events._audio._checks import (
     warn_of_tracks,
 )
 from sk_b2s.events._stimuli import StimulusArray, digests, stimulus_digest, stimulus_duration
-from sk_b2s.features._audio import AUDIO_SFREQ, SILENCE, pad_with_silence
+from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_with_silence
 from sk_b2s.features._audio import CODE as AUDIO_CODE
 from sk_b2s.preprocessing._signals import Signal
 from sk_b2s.preprocessing._windows import Windows
 
-CODE = AUDIO_CODE + code_of(__file__)  # of what all features run
+CODE = AUDIO_CODE + code_of(__file__)  # digest of the code of all features
 
 
 class SpeechFeatures(TransformerMixin, BaseEstimator):
-    """Common to the features: each distinct sound once, silence around it, windows on it."""
+    """Base class that cuts windows from features of each distinct stimulus.
+
+    Each distinct stimulus is computed once and padded with silence.
+    """
 
     _parameter_constraints: dict = {
         "sfreq": [Interval(Real, 0, None, closed="neither")],
@@ -45,18 +48,20 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Check the parameters; nothing is learnt.
+        """Check the parameters. Nothing is learned from the data.
 
         Parameters
         ----------
-        X : DataFrame of shape (n_segments, ...)
-            The table of what was heard: ``sound``, ``sound_onset`` and ``duration``.
-        y : Ignored
-            Here for scikit-learn's sake.
+        X : DataFrame of shape (n_segments, n_columns)
+            Stimulus table, the ``y`` of :func:`~sk_b2s.make_segments`, with
+            the columns ``sound``, ``sound_onset`` and ``duration`` (seconds).
+        y : None
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         self : object
+            The fitted transformer.
         """
         _check_table(X, type(self).__name__)
         self._check_rate()
@@ -64,38 +69,43 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Lay windows on the features of the sounds.
+        """Cut windows from the features of the stimuli.
 
         Parameters
         ----------
-        X : DataFrame of shape (n_segments, ...)
-            The table of what was heard.
+        X : DataFrame of shape (n_segments, n_columns)
+            Stimulus table.
 
         Returns
         -------
         windows : Windows of shape (n_segments, n_features, n_frames)
-            ``floor(duration · sfreq) + 1`` frames each; silence beyond the ends of a sound. One
-            signal for each distinct sound, however many people heard it.
+            Lazy windows of ``floor(duration · sfreq) + 1`` frames, with
+            silence beyond the ends of a stimulus. They hold one signal for
+            each distinct stimulus, regardless of the number of subjects.
 
         Warns
         -----
         UserWarning
-            If features of a sound are constant from beginning to end, tracks of a file differ and none is
-            chosen (column ``sound_channel``), or samples are far beyond full scale. Each names the file.
+            If the features of a stimulus are constant, if the tracks of an
+            audio file differ and none is selected in the column
+            ``sound_channel``, or if samples are far beyond full scale. The
+            message names the file.
         """
         check_is_fitted(self, "n_features_out_")
         _check_table(X, type(self).__name__)
         X = X.assign(sound=select_tracks(X)) if "sound_channel" in X else X
         if (n_features := self._n_features(X["sound"])) != self.n_features_out_:
             raise ValueError(
-                f"the sounds have {n_features} features, those of fit had {self.n_features_out_}."
+                f"The stimuli have {n_features} features, but those passed to fit had {self.n_features_out_}. "
+                f"Fit {type(self).__name__} again."
             )
         codes, _ = pd.factorize(digests(X["sound"]))
         sounds = X["sound"].iloc[np.unique(codes, return_index=True)[1]]
         self._check_content(list(sounds))
         n_frames = window_length(X, self._rate(sounds))
         sfreq = self._rate(sounds)
-        reach = SILENCE * np.ceil(n_frames / sfreq / SILENCE)  # no window reaches further than itself
+        # A window reaches at most its own length beyond a stimulus.
+        reach = PADDING_STEP * np.ceil(n_frames / sfreq / PADDING_STEP)
         pad = int(round(reach * sfreq))
         parts = self._parts(X, codes, sounds)
         signals = [self._signal(sound, pad, part) for sound, part in zip(sounds, parts, strict=True)]
@@ -105,37 +115,37 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         return Windows(signals, codes, start, n_frames, sfreq, rows=X, extent=extent)
 
     def _check_content(self, sounds):
-        """Warn of sounds without content, of tracks that differ and of absurd levels."""
+        """Warn of constant features, differing tracks or implausible levels."""
         if self._reads_audio:
             for sound in sounds:
                 if not isinstance(sound, StimulusArray):
-                    stimulus_facts(sound, self.memory)  # kept where the features are kept
-        if empty := self._without_content(sounds):
+                    stimulus_facts(sound, self.memory)  # same cache as the features
+        if empty := self._find_constant(sounds):
             warnings.warn(
-                f"{self._emptiness(empty)}. Windows of such a sound cannot be told apart and lower every score: "
-                f"leave its rows out, or give the right file.",
+                f"{self._describe_constant(empty)}. All windows of such a stimulus are identical, which lowers every "
+                f"score. Remove its rows, or correct the file.",
                 stacklevel=4,
             )
         if self._reads_audio and not any(isinstance(sound, StimulusArray) for sound in sounds):
             warn_of_tracks(sounds, stacklevel=4)
             warn_of_level(sounds, stacklevel=4)
 
-    def _without_content(self, sounds):
-        """Return the sounds whose features are constant."""
+    def _find_constant(self, sounds):
+        """Return the stimuli whose features are constant."""
         stored = [isinstance(sound, StimulusArray) for sound in sounds]
         if self._reads_audio and any(stored):
-            return []  # refused where they are read
+            return []  # an error is raised when they are read
         return [sound for sound in sounds if is_silent(sound)]
 
-    def _emptiness(self, sounds):
-        """Name sounds whose features are constant, in a sentence."""
+    def _describe_constant(self, sounds):
+        """Describe stimuli with constant features for a warning."""
         kind = "silent or constant" if self._reads_audio else "constant in all features"
         cancel = self._reads_audio and any(stimulus_facts(sound).n_tracks > 1 for sound in sounds)
-        way_out = " (or their tracks cancel each other: choose one in the column 'sound_channel')" * cancel
-        return f"{named(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{way_out}"
+        fix = " (or the tracks cancel each other: select one in the column 'sound_channel')" * cancel
+        return f"{named(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
 
     def _parts(self, X, codes, sounds):
-        """Say of each sound in which stretches it is computed; None is the whole in one."""
+        """Return the intervals of each stimulus to compute, or None."""
         return [None] * len(sounds)
 
     def _n_frames(self, sound):
@@ -143,8 +153,8 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
 
     def _signal(self, sound, pad, part):
         length = self._n_frames(sound) + 2 * pad
-        recipe = partial(pad_with_silence, self._features(sound), pad, self._silence)
-        return Signal(partial(fitted_length, recipe, length), (length, self.n_features_out_))
+        compute = partial(pad_with_silence, self._features(sound), pad, self._silence)
+        return Signal(partial(adjust_length, compute, length), (length, self.n_features_out_))
 
     def _rate(self, sounds):
         return float(self.sfreq)
@@ -152,8 +162,8 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
     def _check_rate(self):
         if AUDIO_SFREQ % self.sfreq:
             raise ValueError(
-                f"sfreq must divide {AUDIO_SFREQ} Hz so that frames fall on samples (20, 25, 32, 40, 50, 64, 80, "
-                f"100, 125 do), got {self.sfreq!r}."
+                f"The 'sfreq' parameter of {type(self).__name__} must divide {AUDIO_SFREQ} Hz, so that frames begin "
+                f"at samples. Got {self.sfreq!r} instead. Use for example 20, 25, 32, 40, 50, 64, 80, 100 or 125."
             )
 
     @staticmethod
@@ -162,14 +172,15 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         if beyond.any():
             row = np.flatnonzero(beyond)[0]
             raise ValueError(
-                f"y row {X.index.tolist()[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s reaches "
-                f"more than {reach:g} s off its sound {X['sound'].iloc[row]!r} ({beyond.sum()} such rows)."
+                f"y row {X.index.tolist()[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s extends "
+                f"more than {reach:g} s beyond its stimulus {X['sound'].iloc[row]!r} ({beyond.sum()} such rows). "
+                f"Correct sound_onset, or remove these rows."
             )
 
 
-def fitted_length(recipe, n_frames):
-    """Cut or repeat the last frame where decoding and rounding differ by a frame."""
-    signal = recipe() if callable(recipe) else recipe
+def adjust_length(signal, n_frames):
+    """Cut frames or repeat the last one, as rounding can differ by a frame."""
+    signal = signal() if callable(signal) else signal
     if len(signal) < n_frames:
         signal = np.pad(signal, ((0, n_frames - len(signal)), (0, 0)), mode="edge")
     return np.ascontiguousarray(signal[:n_frames])
@@ -178,20 +189,20 @@ def fitted_length(recipe, n_frames):
 def _check_table(X, owner):
     needed = ["sound", "sound_onset", "duration"]
     if not isinstance(X, pd.DataFrame) or (missing := [c for c in needed if c not in X]):
-        came = f"a table without {missing}" if isinstance(X, pd.DataFrame) else type(X).__name__
+        found = f"a DataFrame without {missing}" if isinstance(X, pd.DataFrame) else type(X).__name__
         raise ValueError(
-            f"{owner} needs the table of what was heard (the y of make_segments, with {', '.join(needed)}), "
-            f"got {came}."
+            f"{owner} requires a stimulus table with the columns {', '.join(needed)}, the y of make_segments. "
+            f"Got {found} instead."
         )
 
 
 def check_is_file(sound, owner):
     if isinstance(sound, StimulusArray):
         raise ValueError(
-            f"{owner} needs audio files, but {sound!r} holds features already: use PrecomputedFeatures()."
+            f"{owner} requires audio files, but {sound!r} holds precomputed features. Use PrecomputedFeatures()."
         )
 
 
-def sound_stamp(path, code):
-    """Return what the features of a sound file are kept under: digest of its content and code."""
+def make_stamp(path, code):
+    """Return the cache key of an audio file, digests of content and code."""
     return (stimulus_digest(path), *code)

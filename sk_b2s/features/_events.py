@@ -12,7 +12,7 @@ from sk_b2s.events._silence import SILENT
 from sk_b2s.events._stimuli import digests, stimulus_digest
 from sk_b2s.features._base import SpeechFeatures
 
-# Manner, place and voice of consonants, and height, place and glide of vowels: phones of ARPAbet with each.
+# Phones in ARPAbet by manner, place and voicing of consonants, and by height, place and glide of vowels.
 PHONETIC_FEATURES = {
     "plosive": "p t k b d g", "fricative": "f v th dh s z sh zh hh", "affricate": "ch jh", "nasal": "m n ng",
     "approximant": "l r w y", "voiced": "b d g v dh z zh jh m n ng l r w y", "labial": "p b m f v w",
@@ -23,58 +23,73 @@ PHONETIC_FEATURES = {
 
 
 class EventFeatures(SpeechFeatures):
-    """What the events table says of a sound: phones by their classes, or the beginnings of words.
+    """Encode phonemes by class, or word onsets, from an events table.
 
-    Feature f of a frame is 1 if an event with that feature begins in it (or lasts in it, with ``hold``), else 0. Unlike
-    features of the sound they know what was said, not how it sounded.
+    A feature is 1 in the frame where an event of its class begins, and 0
+    elsewhere. With ``hold`` it is 1 in all frames of the event. Unlike
+    acoustic features, these features describe the linguistic content of the
+    speech, such as its phonetic features [1]_.
 
     Parameters
     ----------
     events : DataFrame
-        The events table, of one person or of all: ``type, sound, sound_onset, duration`` and, with ``classes``,
-        ``text``. :func:`~sk_b2s.check_events` fills in sounds and times that are missing. The same event, heard by
-        many, counts once.
+        Events table of one or of all subjects, with the columns ``type``,
+        ``sound``, ``sound_onset`` and ``duration``, and ``text`` if
+        ``classes`` is given. :func:`~sk_b2s.check_events` fills in missing
+        stimuli and times. An event that was presented to several subjects
+        counts once.
     kind : str, default="phoneme"
-        Type of the events: "phoneme" or "word".
+        Type of the events, "phoneme" or "word".
     classes : None or dict of str to str or list of str, default=None
-        Features, and the texts of events that have each, in a list or one string with spaces; a text may be in
-        several. ``sk_b2s.features._events.PHONETIC_FEATURES`` is such a dict for phones in ARPAbet. None is one feature, which
-        every event has. Texts are compared in lower case and without the digit of stress.
+        Name of each feature, with the texts of its events as a list or as one
+        string separated by spaces. A text may belong to several features.
+        ``sk_b2s.features._events.PHONETIC_FEATURES`` is such a dict for phones
+        in ARPAbet. If None, there is one feature, which includes every event.
+        Texts are compared in lower case and without the digit of stress.
     hold : bool, default=False
-        A feature stays 1 for as long as the event lasts.
+        If True, a feature is 1 for the whole duration of the event.
     sfreq : float, default=50
         Frames per second.
 
     Attributes
     ----------
     n_features_out_ : int
-    rows_ : DataFrame
-        Distinct events: ``sound`` (digest), ``sound_onset, duration, text``.
+        Number of features.
+    rows_ : DataFrame of shape (n_events, 4)
+        Distinct events: ``sound`` (digest), ``sound_onset``, ``duration`` and
+        ``text``.
 
     Warns
     -----
     UserWarning
-        If texts are in no class, pauses aside.
+        If texts belong to no class, except for labels of silence.
 
     Raises
     ------
     ValueError
-        If the table lacks a column or value, or holds no event of that kind.
+        If ``events`` lacks a column or value, or has no event of this type.
 
     References
     ----------
-    .. [1] Di Liberto, O'Sullivan, Lalor (2015). Low-frequency cortical entrainment to speech reflects phoneme-level
-       processing. Current Biology 25:2457. https://doi.org/10.1016/j.cub.2015.08.030
+    .. [1] Di Liberto, O'Sullivan, Lalor (2015). Low-frequency cortical
+       entrainment to speech reflects phoneme-level processing. Current Biology
+       25:2457. https://doi.org/10.1016/j.cub.2015.08.030
 
     Examples
     --------
     >>> import numpy as np, pandas as pd
     >>> from sk_b2s import StimulusArray
     >>> story = StimulusArray(np.zeros(64), sfreq=64)
-    >>> events = pd.DataFrame({"type": "phoneme", "sound": story, "sound_onset": [0.1, 0.5], "duration": 0.1,
-    ...                        "text": ["B", "IY1"]})
-    >>> y = pd.DataFrame({"sound": [story], "sound_onset": 0.0, "duration": 0.7})
-    >>> np.asarray(EventFeatures(events, classes={"stop": "b p", "vowel": "iy ae"}, sfreq=10).fit_transform(y))[0]
+    >>> events = pd.DataFrame(
+    ...     {"type": "phoneme", "sound": story, "sound_onset": [0.1, 0.5],
+    ...      "duration": 0.1, "text": ["B", "IY1"]}
+    ... )
+    >>> y = pd.DataFrame(
+    ...     {"sound": [story], "sound_onset": 0.0, "duration": 0.7}
+    ... )
+    >>> classes = {"stop": "b p", "vowel": "iy ae"}
+    >>> features = EventFeatures(events, classes=classes, sfreq=10)
+    >>> np.asarray(features.fit_transform(y))[0]
     array([[0., 1., 0., 0., 0., 0., 0., 0.],
            [0., 0., 0., 0., 0., 1., 0., 0.]], dtype=float32)
     """
@@ -100,33 +115,35 @@ class EventFeatures(SpeechFeatures):
         return 1 if self.classes is None else len(self.classes)
 
     def _check_rate(self):
-        """Look at the table, where others look at their rate: any rate will do here."""
-        self.rows_ = rows = self._rows()
+        """Check the events table. Every rate is valid."""
+        self.rows_ = rows = self._select_rows()
         if self.classes is None:
             return
-        known = set().union(*map(_texts, self.classes.values())) | SILENT
-        strange = rows.loc[~rows["text"].isin(known), "text"].value_counts()
-        if len(strange):
+        known = set().union(*map(_split_texts, self.classes.values())) | SILENT
+        unknown = rows.loc[~rows["text"].isin(known), "text"].value_counts()
+        if len(unknown):
             warnings.warn(
-                f"{strange.sum()} of {len(rows)} events of type {self.kind!r} have a text that is in no class: "
-                f"{', '.join(strange.index[:8])}. They have no feature; add them to classes, or their like in "
+                f"{unknown.sum()} of {len(rows)} events of type {self.kind!r} have a text that belongs to no class: "
+                f"{', '.join(unknown.index[:8])}. They are ignored. Add these texts to 'classes', or convert them to "
                 f"ARPAbet.",
                 stacklevel=3,
             )
 
-    def _rows(self):
-        """Distinct events of the kind: digest of the sound, onset, duration, text."""
+    def _select_rows(self):
+        """Select the distinct events of the type."""
         needed = ["type", "sound", "sound_onset", "duration", *(["text"] if self.classes is not None else [])]
         if missing := [column for column in needed if column not in self.events]:
-            raise ValueError(f"events lacks {missing}; check_events(events) returns what may be left out.")
+            raise ValueError(
+                f"'events' is missing required columns {missing}. Pass the output of check_events(events)."
+            )
         rows = self.events[self.events["type"] == self.kind]
         if not len(rows):
             kinds = sorted(map(str, self.events["type"].unique()))
-            raise ValueError(f"events has no row of type {self.kind!r}, only {kinds}.")
+            raise ValueError(f"'events' has no row of type {self.kind!r}, only {kinds}.")
         if (lost := rows[["sound", "sound_onset"]].isna().any(axis=1)).any():
             raise ValueError(
-                f"events row {rows.index[lost][0]!r} says not in which sound it is, or when ({lost.sum()} such "
-                f"rows): give check_events(events)."
+                f"events row {rows.index[lost][0]!r} has no value of sound or sound_onset ({lost.sum()} such rows). "
+                f"Pass the output of check_events(events)."
             )
         text = rows["text"].astype(str).str.lower().str.rstrip("012") if self.classes is not None else ""
         out = (
@@ -136,13 +153,13 @@ class EventFeatures(SpeechFeatures):
         )
         return out.drop_duplicates()
 
-    def _without_content(self, sounds):
-        """Return the sounds in which no event of the kind begins."""
+    def _find_constant(self, sounds):
+        """Return the stimuli in which no event of the type begins."""
         known = set(self.rows_["sound"])
         return [sound for sound in sounds if stimulus_digest(sound) not in known]
 
-    def _emptiness(self, sounds):
-        return f"the events have no {self.kind} in {named(sounds)}"
+    def _describe_constant(self, sounds):
+        return f"'events' has no {self.kind} in {named(sounds)}"
 
     def _features(self, sound):
         rows = self.rows_[self.rows_["sound"] == stimulus_digest(sound)]
@@ -152,12 +169,12 @@ class EventFeatures(SpeechFeatures):
         last = np.ceil(stop * self.sfreq - 1e-6).astype(int) if self.hold else first + 1
         classes = [None] if self.classes is None else list(self.classes.values())
         for column, texts in enumerate(classes):
-            own = slice(None) if texts is None else np.flatnonzero(rows["text"].isin(_texts(texts)))
+            own = slice(None) if texts is None else np.flatnonzero(rows["text"].isin(_split_texts(texts)))
             for begin, end in zip(first[own], np.maximum(last, first + 1)[own], strict=True):
                 out[begin:end, column] = 1
         return out
 
 
-def _texts(texts):
-    """Texts of a class: set of str."""
+def _split_texts(texts):
+    """Return the texts of a class as a set in lower case."""
     return {text.lower() for text in (texts.split() if isinstance(texts, str) else texts)}

@@ -1,4 +1,4 @@
-"""Speech features that were computed before."""
+"""Precomputed speech features."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from sk_b2s.features._base import SpeechFeatures
 
 
 class PrecomputedFeatures(SpeechFeatures):
-    """Features that the sounds bring along as :class:`~sk_b2s.StimulusArray`, at their own rate.
+    """Cut windows from features stored in :class:`~sk_b2s.StimulusArray`.
+
+    The windows have the sampling rate of the arrays.
 
     Attributes
     ----------
     n_features_out_ : int
-        Number of features, equal in all sounds.
+        Number of features, equal in all stimuli.
 
     Notes
     -----
-    Silence is 0.
+    Frames beyond the ends of a stimulus are 0.
     """
 
     _parameter_constraints: dict = {}
@@ -28,16 +30,19 @@ class PrecomputedFeatures(SpeechFeatures):
         distinct = pd.unique(sounds)
         for sound in distinct:
             if not isinstance(sound, StimulusArray):
-                raise ValueError(f"PrecomputedFeatures needs sounds of type StimulusArray, got {sound!r}.")
+                raise ValueError(
+                    f"PrecomputedFeatures requires stimuli of type StimulusArray. Got {sound!r} instead. Use another "
+                    f"speech feature, such as MelSpectrogram, for audio files."
+                )
         widths = {sound.data.shape[1] for sound in distinct}
         if len(widths) > 1:
-            raise ValueError(f"all sounds must have as many features, got {sorted(widths)}.")
+            raise ValueError(f"All stimuli must have the same number of features. Got {sorted(widths)} instead.")
         return widths.pop()
 
     def _rate(self, sounds):
         rates = {sound.sfreq for sound in sounds}
         if len(rates) > 1:
-            raise ValueError(f"all sounds must have one rate, got {sorted(rates)} Hz.")
+            raise ValueError(f"All stimuli must have the same sampling rate. Got {sorted(rates)} Hz instead.")
         return rates.pop()
 
     def _check_rate(self):

@@ -13,169 +13,186 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s.preprocessing._signals import Signal, loaded
 from sk_b2s.preprocessing._windows import Windows
 
-# --- several spaces --------------------------------------------------------------------------------
-
 
 class SpeechFeatureUnion(TransformerMixin, _BaseComposition):
-    """Put several spaces of features side by side in every frame.
+    """Concatenate several sets of speech features in every frame.
 
-    Unlike :class:`~sklearn.pipeline.FeatureUnion` it keeps windows lazy: a sound is computed once for each space and
-    nothing is cut before it is needed.
+    Unlike :class:`~sklearn.pipeline.FeatureUnion` it returns lazy windows.
+    Each transformer computes each distinct stimulus once, and windows are cut
+    when they are needed.
 
     Parameters
     ----------
-    spaces : list of (str, transformer)
-        Names, and transformers of the table of what was heard into Windows of one rate.
+    transformer_list : list of (str, transformer)
+        Names and transformers. Each transformer turns the stimulus table into
+        :class:`~sk_b2s.Windows`, and all windows have the same rate.
 
     Attributes
     ----------
-    spaces_ : list of (str, transformer)
-        Fitted.
-    places_ : dict of str to (int, int)
-        First feature of each space, and the one after its last.
+    transformer_list_ : list of (str, transformer)
+        The fitted transformers.
+    feature_ranges_ : dict of str to (int, int)
+        First feature of each transformer, and one past its last feature.
     n_features_out_ : int
+        Number of features of all transformers.
 
     Raises
     ------
     ValueError
-        If names are not unique, or rates or windows differ between spaces.
+        If names are not unique, or if rates or windows differ between
+        transformers.
 
     See Also
     --------
-    compare_feature_sets : What each space adds.
+    compare_feature_sets : Score of each feature set, alone and left out.
 
     Examples
     --------
     >>> from sklearn.pipeline import make_pipeline
-    >>> from sk_b2s import AcousticOnsets, Envelope, FeatureScaler, SpeechFeatureUnion
-    >>> speech = make_pipeline(SpeechFeatureUnion([("level", Envelope()), ("onsets", AcousticOnsets())]), FeatureScaler())
+    >>> from sk_b2s import AcousticOnsets, Envelope, FeatureScaler
+    >>> from sk_b2s import SpeechFeatureUnion
+    >>> union = SpeechFeatureUnion(
+    ...     [("envelope", Envelope()), ("onsets", AcousticOnsets())]
+    ... )
+    >>> speech = make_pipeline(union, FeatureScaler())
     """
 
-    def __init__(self, spaces):
-        self.spaces = spaces
+    def __init__(self, transformer_list):
+        self.transformer_list = transformer_list
 
     def get_params(self, deep=True):
-        """Parameters, with those of the spaces under their names.
+        """Get the parameters of the union and of its transformers.
 
         Parameters
         ----------
         deep : bool, default=True
-            With those of the spaces.
+            If True, also return the transformers and their parameters.
 
         Returns
         -------
         params : dict
+            Parameter names mapped to their values.
         """
-        return self._get_params("spaces", deep=deep)
+        return self._get_params("transformer_list", deep=deep)
 
     def set_params(self, **params):
-        """Set parameters; a space's name sets the space, "name__parameter" one of its own.
+        """Set parameters of the union or of its transformers.
 
         Parameters
         ----------
         **params : dict
-            Names and values.
+            ``name`` replaces a transformer. ``name__parameter`` sets one of
+            its parameters.
 
         Returns
         -------
         self : SpeechFeatureUnion
+            The union.
         """
-        self._set_params("spaces", **params)
+        self._set_params("transformer_list", **params)
         return self
 
     def fit(self, X, y=None):
-        """Fit every space.
+        """Fit every transformer.
 
         Parameters
         ----------
-        X : DataFrame of shape (n_segments, ...)
-            The table of what was heard.
-        y : Ignored
-            Here for scikit-learn's sake.
+        X : DataFrame of shape (n_segments, n_columns)
+            Stimulus table, the ``y`` of :func:`~sk_b2s.make_segments`.
+        y : None
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         self : SpeechFeatureUnion
+            The fitted union.
         """
-        if not self.spaces:
-            raise ValueError("spaces is empty; give pairs of a name and a transformer.")
-        self._validate_names([name for name, _ in self.spaces])
-        self.spaces_ = [(name, clone(space).fit(X)) for name, space in self.spaces]
-        edges = np.cumsum([0, *(part.shape[1] for part in self._parts(X))])
-        names = [name for name, _ in self.spaces_]
-        self.places_ = {
-            name: (int(a), int(b)) for name, a, b in zip(names, edges[:-1], edges[1:], strict=True)
-        }
-        self.n_features_out_ = int(edges[-1])
+        if not self.transformer_list:
+            raise ValueError(
+                "The 'transformer_list' parameter of SpeechFeatureUnion is empty. Give pairs of a name and a "
+                "transformer."
+            )
+        self._validate_names([name for name, _ in self.transformer_list])
+        self.transformer_list_ = [(name, clone(one).fit(X)) for name, one in self.transformer_list]
+        edges = np.cumsum([0, *(part.shape[1] for part in self._transform_each(X))]).tolist()
+        names = [name for name, _ in self.transformer_list_]
+        self.feature_ranges_ = dict(zip(names, zip(edges[:-1], edges[1:], strict=True), strict=True))
+        self.n_features_out_ = edges[-1]
         return self
 
-    def _parts(self, X):
-        return [space.transform(X) for _, space in self.spaces_]
+    def _transform_each(self, X):
+        return [transformer.transform(X) for _, transformer in self.transformer_list_]
 
     def transform(self, X):
-        """Lay windows on the features of all spaces.
+        """Compute windows with the features of all transformers.
 
         Parameters
         ----------
-        X : DataFrame of shape (n_segments, ...)
-            The table of what was heard.
+        X : DataFrame of shape (n_segments, n_columns)
+            Stimulus table.
 
         Returns
         -------
         windows : Windows of shape (n_segments, n_features, n_frames)
+            Lazy windows of all features.
         """
         check_is_fitted(self)
-        return concatenate_features(self._parts(X), [name for name, _ in self.spaces_])
+        return concatenate_features(self._transform_each(X), [name for name, _ in self.transformer_list_])
 
 
 def concatenate_features(parts, names):
-    """Join Windows on the same sounds, feature after feature.
+    """Concatenate windows on the same stimuli along the feature axis.
 
     Parameters
     ----------
-    parts : list of Windows of shape (n_windows, ..., n_frames)
+    parts : list of Windows of shape (n_windows, n_features, n_frames)
+        Windows of equal rate and length, at the same places.
     names : list of str
-        What messages call them.
+        Names of the parts for error messages.
 
     Returns
     -------
-    windows : Windows of shape (n_windows, n_features of all, n_frames)
-
-    Raises
-    ------
-    ValueError
-        If they are not Windows of one rate, length and place.
+    windows : Windows of shape (n_windows, n_features of all parts, n_frames)
     """
-    one = parts[0]
+    reference = parts[0]
     for name, part in zip(names, parts, strict=True):
-        if not isinstance(part, Windows):
-            raise ValueError(
-                f"space {name!r} gives {type(part).__name__}, not Windows, which only can stand side by side."
-            )
-        if part.sfreq != one.sfreq or part.n_times != one.n_times or part.n_read != one.n_read:
-            raise ValueError(
-                f"space {name!r} has {part.n_times} frames at {part.sfreq} Hz, but {names[0]!r} has "
-                f"{one.n_times} at {one.sfreq} Hz: give all spaces one sfreq."
-            )
-        if not np.array_equal(part.which, one.which):
-            raise ValueError(
-                f"spaces {names[0]!r} and {name!r} order their sounds differently and cannot be joined."
-            )
+        _check_compatible(name, part, names[0], reference)
     widths = tuple(part.shape[1] for part in parts)
-    firsts = np.unique(one.which, return_index=True)
-    signals = list(one.signals)
-    for index, row in zip(*firsts, strict=True):
-        length = one.signals[index].shape[0]
-        sources = [(part.signals[index], int(part.start[row] - one.start[row])) for part in parts]
-        signals[index] = Signal(partial(_beside, sources, length), (length, sum(widths)))
-    steps = (_Apart([part.steps for part in parts], widths),) if any(part.steps for part in parts) else ()
+    indices, rows = np.unique(reference.which, return_index=True)
+    signals = list(reference.signals)
+    for index, row in zip(indices, rows, strict=True):
+        length = reference.signals[index].shape[0]
+        sources = [(part.signals[index], int(part.start[row] - reference.start[row])) for part in parts]
+        signals[index] = Signal(partial(_concatenate_signals, sources, length), (length, sum(widths)))
+    has_steps = any(part.steps for part in parts)
+    steps = (_ApplyStepsSeparately([part.steps for part in parts], widths),) if has_steps else ()
     return Windows(
-        signals, one.which, one.start, one.n_read, one.sfreq, rows=one.rows, extent=one.extent, steps=steps
-    )
+        signals, reference.which, reference.start, reference.n_read, reference.sfreq, rows=reference.rows,
+        extent=reference.extent, steps=steps,
+    )  # fmt: skip
 
 
-def _beside(sources, length):
-    """Signals side by side, each from its own first sample on; what one lacks repeats its ends."""
+def _check_compatible(name, part, first_name, reference):
+    """Raise if windows cannot be concatenated with the first ones."""
+    if not isinstance(part, Windows):
+        raise ValueError(
+            f"Transformer {name!r} must return Windows. Got {type(part).__name__} instead. Use a speech feature "
+            f"of sk_b2s, or a pipeline that begins with one."
+        )
+    if part.sfreq != reference.sfreq or part.n_times != reference.n_times or part.n_read != reference.n_read:
+        raise ValueError(
+            f"Transformer {name!r} returns {part.n_times} frames at {part.sfreq} Hz, but {first_name!r} returns "
+            f"{reference.n_times} at {reference.sfreq} Hz. Set the same sfreq for all transformers."
+        )
+    if not np.array_equal(part.which, reference.which):
+        raise ValueError(
+            f"Transformers {first_name!r} and {name!r} return their stimuli in different orders, so their "
+            f"windows cannot be concatenated."
+        )
+
+
+def _concatenate_signals(sources, length):
+    """Concatenate signals, each from its own first sample, edges repeated."""
     out = []
     for signal, first in sources:
         data = loaded(signal, keep=False)
@@ -183,8 +200,8 @@ def _beside(sources, length):
     return np.concatenate(out, axis=1)
 
 
-class _Apart:
-    """Put each space's features through the steps of that space."""
+class _ApplyStepsSeparately:
+    """Apply to the features of each transformer its own lazy steps."""
 
     def __init__(self, steps, widths):
         self.steps, self.widths = steps, widths
@@ -192,7 +209,7 @@ class _Apart:
     def __call__(self, batch, which):
         parts = []
         for steps, part in zip(self.steps, batch.split(self.widths, dim=1), strict=True):
-            part = part.transpose(1, 2).contiguous().transpose(1, 2)  # steps may write into it, time-major
+            part = part.transpose(1, 2).contiguous().transpose(1, 2)  # time-major: steps may write into it
             for step in steps:
                 part = step(part, which)
             parts.append(part.transpose(1, 2))

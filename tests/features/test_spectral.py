@@ -1,4 +1,4 @@
-"""Speech features fall where their sound does."""
+"""Tests of spectral and precomputed speech features and of their base class."""
 
 import os
 import pickle
@@ -12,14 +12,14 @@ import scipy.signal
 from helpers.sounds import RATE, filters_by_hand, frame_by_hand, table, write
 from sklearn.base import clone
 
-from sk_b2s import Envelope, MelSpectrogram, PrecomputedFeatures, StimulusArray
+from sk_b2s import AcousticOnsets, Envelope, MelSpectrogram, PrecomputedFeatures, StimulusArray
 from sk_b2s.features import _spectral as speech_module
-from sk_b2s.features._spectral import mel_filters, power_spectrogram
+from sk_b2s.features._spectral import compute_power_spectrogram, make_mel_filters
 
 
 @pytest.fixture
 def noise(tmp_path):
-    """A wav of 4.1 s of noise whose loudness changes, and its samples."""
+    """Audio file of 4.1 s of noise with varying level, and its samples."""
     rng = np.random.default_rng(0)
     audio = (
         0.1 * rng.standard_normal(int(4.1 * RATE)) * (1 + np.sin(np.arange(int(4.1 * RATE)) / 9000))
@@ -28,15 +28,15 @@ def noise(tmp_path):
 
 
 @pytest.mark.parametrize(("n_fft", "n_mels"), [(512, 120), (512, 28), (1024, 40)])
-def test_mel_filters_are_htk_triangles(n_fft, n_mels):
-    np.testing.assert_allclose(mel_filters(n_fft, n_mels), filters_by_hand(n_fft, n_mels), atol=1e-5)
+def test_make_mel_filters_equals_htk_triangles(n_fft, n_mels):
+    np.testing.assert_allclose(make_mel_filters(n_fft, n_mels), filters_by_hand(n_fft, n_mels), atol=1e-5)
 
 
 @pytest.mark.parametrize("sfreq", [50.0, 100.0, 20.0])
 @pytest.mark.parametrize("n_fft", [512, 1024])
-def test_power_is_that_of_each_frame_around_its_middle(noise, sfreq, n_fft):
+def test_compute_power_spectrogram_centers_frames(noise, sfreq, n_fft):
     _, audio = noise
-    power = power_spectrogram(audio, sfreq, n_fft)
+    power = compute_power_spectrogram(audio, sfreq, n_fft)
     assert power.shape == (n_fft // 2 + 1, np.ceil(4.1 * sfreq))
     for index in (0, 1, 37, power.shape[1] - 1):
         expected = frame_by_hand(audio, index, sfreq, n_fft)
@@ -44,24 +44,24 @@ def test_power_is_that_of_each_frame_around_its_middle(noise, sfreq, n_fft):
 
 
 @pytest.mark.parametrize("sfreq", [50, 125, 32])
-def test_mel_spectrogram_equals_scipys(noise, sfreq):
+def test_mel_spectrogram_equals_scipy(noise, sfreq):
     path, audio = noise
     X = table([path], [1.0])
     window = MelSpectrogram(n_mels=20, sfreq=sfreq).fit_transform(X)[0]
     assert window.shape == (20, 2 * sfreq + 1)
     z = (audio - audio.mean()) / audio.std()
     hop = RATE // sfreq
-    begin = sfreq * hop + hop // 2 - 256  # of the first frame, at 1 s
+    begin = sfreq * hop + hop // 2 - 256  # first frame, at 1 s
     _, _, spectrum = scipy.signal.stft(
         z[begin:], window="hann", nperseg=512, noverlap=512 - hop, boundary=None, padded=False
-    )  # scaled by the window's sum
+    )  # scaled by the sum of the window
     hann = scipy.signal.windows.hann(512, sym=False)
     power = np.abs(spectrum[:, : 2 * sfreq + 1]) ** 2 * hann.sum() ** 2 / (hann**2).sum()
     expected = np.log10(filters_by_hand(512, 20) @ power + 1e-5)
     np.testing.assert_allclose(window, expected, atol=2e-3)
 
 
-def test_loudness_of_the_recording_does_not_matter(noise, tmp_path):
+def test_mel_spectrogram_ignores_level_and_offset(noise, tmp_path):
     path, audio = noise
     quiet = write(tmp_path / "quiet.wav", 0.01 * audio + 0.2)
     loud, soft = (np.asarray(MelSpectrogram().fit_transform(table([p], [1.0]))) for p in (path, quiet))
@@ -71,7 +71,7 @@ def test_loudness_of_the_recording_does_not_matter(noise, tmp_path):
 @pytest.mark.parametrize("features", [MelSpectrogram(n_mels=40), Envelope()])
 @pytest.mark.parametrize("sfreq", [50, 100])
 @pytest.mark.parametrize("at", [0.035, 1.015, 2.995])
-def test_a_burst_of_tone_falls_into_its_frame(tmp_path, features, sfreq, at):
+def test_transform_places_tone_burst_in_its_frame(tmp_path, features, sfreq, at):
     times = np.arange(3 * RATE) / RATE
     audio = np.where(np.abs(times - at) < 0.005, np.sin(2 * np.pi * 2000 * times), 0)
     path = write(tmp_path / "burst.wav", audio)
@@ -82,7 +82,7 @@ def test_a_burst_of_tone_falls_into_its_frame(tmp_path, features, sfreq, at):
         assert window[:, int(at * sfreq)].argmax() == np.abs(centers - 2000).argmin()
 
 
-def test_the_envelope_follows_the_loudness(tmp_path):
+def test_envelope_follows_level(tmp_path):
     rng = np.random.default_rng(1)
     slow = scipy.signal.sosfiltfilt(
         scipy.signal.butter(2, 4, fs=RATE, output="sos"), rng.standard_normal(20 * RATE)
@@ -96,7 +96,7 @@ def test_the_envelope_follows_the_loudness(tmp_path):
     assert abs(shifted) < 0.5
 
 
-def test_the_envelope_compresses_amplitudes_of_bands(noise, tmp_path):
+def test_envelope_compresses_band_amplitudes(noise, tmp_path):
     path, audio = noise
     envelope = Envelope(n_bands=12, exponent=0.6).fit_transform(table([path], [1.0]))[0]
     amplitude = np.sqrt([filters_by_hand(512, 12) @ frame_by_hand(audio, j, 50, 512) for j in range(50, 151)])
@@ -105,17 +105,37 @@ def test_the_envelope_compresses_amplitudes_of_bands(noise, tmp_path):
     np.testing.assert_allclose(louder, 4**0.6 * envelope, rtol=1e-4)
 
 
-# --- silence and edges -------------------------------------------------------------------------------
+@pytest.fixture
+def late_noise(tmp_path):
+    """Audio file of 3 s with noise in the second second, and its samples."""
+    audio = np.zeros(3 * RATE)
+    audio[RATE : 2 * RATE] = 0.1 * np.random.default_rng(0).standard_normal(RATE)
+    return write(tmp_path / "noise.wav", audio), audio
+
+
+
+
+def test_acoustic_onsets_equal_band_increases(late_noise):
+    path, audio = late_noise
+    onsets = np.asarray(AcousticOnsets(sfreq=50, n_bands=4).fit_transform(table([path], [0.9], 0.5)))[0]
+    power = np.stack([frame_by_hand(audio, 44 + i, 50, 512) for i in range(27)], axis=1)
+    bands = (filters_by_hand(512, 4) @ power) ** 0.3
+    np.testing.assert_allclose(onsets, np.maximum(np.diff(bands, axis=1), 0), rtol=1e-3, atol=1e-5)
+    assert (onsets[:, :4] == 0).all()
+    assert onsets.sum(0).argmax() in (5, 6), "at 1 s"
+
+
+# --- silence and edges ---
 
 SILENT = {"mel": (MelSpectrogram(n_mels=10), -5.0), "envelope": (Envelope(), 0.0)}
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_windows_may_overhang_both_ends(tmp_path, name):
+def test_transform_pads_both_ends_with_silence(tmp_path, name):
     features, silence = SILENT[name]
     rng = np.random.default_rng(0)
     path = write(tmp_path / "short.wav", 0.1 * rng.standard_normal(RATE))  # 1 s
-    inside = clone(features).fit_transform(table([path], [0.0], 0.98))[0]  # its 50 frames
+    inside = clone(features).fit_transform(table([path], [0.0], 0.98))[0]  # all 50 frames
     assert inside.shape[1] == 50
     window = clone(features).fit_transform(table([path], [-1.2], 4.0))[0]
     assert window.shape[1] == 201
@@ -125,7 +145,7 @@ def test_windows_may_overhang_both_ends(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_silence_in_a_sound_is_the_silence_around_it(tmp_path, name):
+def test_transform_silence_equals_padding(tmp_path, name):
     features, silence = SILENT[name]
     audio = np.zeros(3 * RATE)
     audio[: RATE // 2] = np.random.default_rng(0).standard_normal(RATE // 2)
@@ -137,17 +157,17 @@ def test_silence_in_a_sound_is_the_silence_around_it(tmp_path, name):
 
 
 @pytest.mark.parametrize("onset", [-5.2, 7.5, 60.0])
-def test_a_window_off_its_sound_is_refused(noise, onset):
+def test_transform_rejects_distant_window(noise, onset):
     with pytest.raises(
-        ValueError, match=rf"y row 1: the window at sound_onset={onset} s reaches more than 5 s off"
+        ValueError, match=rf"y row 1: the window at sound_onset={onset} s extends more than 5 s beyond"
     ):
         MelSpectrogram().fit_transform(table([noise[0]] * 2, [0.0, onset]))
 
 
-# --- each sound once ---------------------------------------------------------------------------------
+# --- one signal for each distinct stimulus ---
 
 
-def test_each_distinct_sound_is_one_signal(noise, tmp_path):
+def test_transform_computes_distinct_sounds_once(noise, tmp_path):
     path, audio = noise
     copied = shutil.copy(path, tmp_path / "copied.wav")
     other = write(tmp_path / "other.wav", audio[::-1])
@@ -160,7 +180,7 @@ def test_each_distinct_sound_is_one_signal(noise, tmp_path):
 
 
 @pytest.mark.parametrize("features", [MelSpectrogram(n_mels=8), Envelope()])
-def test_a_cached_sound_is_not_computed_again(noise, tmp_path, features, monkeypatch):
+def test_transform_reads_cached_features(noise, tmp_path, features, monkeypatch):
     path, audio = noise
     memory = joblib.Memory(tmp_path / "cache", verbose=0, mmap_mode="c")
     features = clone(features).set_params(memory=memory)
@@ -170,12 +190,12 @@ def test_a_cached_sound_is_not_computed_again(noise, tmp_path, features, monkeyp
     for rows in ([0.0], [0.0, 1.0], [2.0]):
         before = len(calls)
         windows = clone(features).fit_transform(table([path] * len(rows), rows))
-        assert len(calls) == before, "nothing is read before windows are gathered"
+        assert len(calls) == before, "audio is read when windows are gathered"
         np.asarray(windows)
     assert calls == [path]
     np.testing.assert_array_equal(np.asarray(clone(features).fit_transform(table([path], [0.0]))), plain)
     np.asarray(clone(features).set_params(sfreq=100).fit_transform(table([path], [0.0])))
-    assert calls == [path] * 2, "another rate is another entry"
+    assert calls == [path] * 2, "another rate is another cache entry"
     write(path, audio[::-1])
     os.utime(path, ns=(1, 1))
     changed = np.asarray(clone(features).fit_transform(table([path], [0.0])))
@@ -183,7 +203,7 @@ def test_a_cached_sound_is_not_computed_again(noise, tmp_path, features, monkeyp
     assert not np.allclose(changed, plain)
 
 
-def test_other_rates_and_stereo_are_read(noise, tmp_path):
+def test_transform_reads_other_rates_and_stereo(noise, tmp_path):
     path, _ = noise
     times = np.arange(3 * 44100) / 44100
     tone = 0.3 * np.sin(2 * np.pi * 1000 * times)
@@ -194,7 +214,7 @@ def test_other_rates_and_stereo_are_read(noise, tmp_path):
     np.testing.assert_allclose(one.max(0), two.max(0), atol=0.01)
 
 
-def test_real_speech_is_featured(data_folder):
+def test_transform_of_real_speech(data_folder):
     sounds = sorted(str(p) for p in (data_folder / "speech").rglob("*") if p.suffix in (".wav", ".flac"))[:3]
     assert len(sounds) == 3
     for features in (MelSpectrogram(), Envelope(sfreq=64)):
@@ -203,10 +223,10 @@ def test_real_speech_is_featured(data_folder):
         assert (np.asarray(windows).std(axis=(1, 2)) > 0).all()
 
 
-# --- stored features ---------------------------------------------------------------------------------
+# --- precomputed features ---
 
 
-def test_stored_features_are_cut_as_they_are():
+def test_precomputed_features_cut_stored_arrays():
     rng = np.random.default_rng(0)
     data = [rng.standard_normal((640, 3)), rng.standard_normal((400, 3))]
     sounds = [StimulusArray(d, 64, f"s{i}") for i, d in enumerate(data)]
@@ -217,32 +237,32 @@ def test_stored_features_are_cut_as_they_are():
     np.testing.assert_array_equal(windows[0], data[0][64:129].T.astype("f4"))
     np.testing.assert_array_equal(windows[1], np.pad(data[1], ((32, 0), (0, 0)))[:65].T.astype("f4"))
     np.testing.assert_array_equal(windows[2], np.pad(data[0][608:], ((0, 33), (0, 0))).T.astype("f4"))
-    again = StimulusArray(data[0], 64, "under another name")
+    again = StimulusArray(data[0], 64, "another name")
     assert len(PrecomputedFeatures().fit_transform(table([sounds[0], again], [0.0, 0.0])).signals) == 1
 
 
-# --- what is said ------------------------------------------------------------------------------------
+# --- errors ---
 
 STORED = StimulusArray(np.zeros((640, 2)), 64, "stored")
 WRONG = {
-    "rate": (MelSpectrogram(sfreq=120), {}, "sfreq must divide 16000 Hz .* got 120"),
-    "rate, envelope": (Envelope(sfreq=64.5), {}, "sfreq must divide 16000 Hz"),
+    "rate": (MelSpectrogram(sfreq=120), {}, "'sfreq' parameter of MelSpectrogram must divide 16000 Hz, .* Got 120"),
+    "rate, envelope": (Envelope(sfreq=64.5), {}, "'sfreq' parameter of Envelope must divide 16000 Hz"),
     "bands": (MelSpectrogram(n_mels=0), {}, "'n_mels' parameter of MelSpectrogram"),
     "durations": (MelSpectrogram(), {"duration": [1.0, 2.0]}, "all rows must have one duration"),
-    "stored for mel": (MelSpectrogram(), {"sound": STORED}, r"needs audio files, but StimulusArray\('stored'.*use Precomputed"),
-    "stored for envelope": (Envelope(), {"sound": STORED}, "Envelope needs audio files"),
-    "file for stored": (PrecomputedFeatures(), {}, "needs sounds of type StimulusArray, got '.*noise.wav'"),
+    "stored for mel": (MelSpectrogram(), {"sound": STORED}, r"requires audio files, but StimulusArray\('stored'.*Use Precomputed"),
+    "stored for envelope": (Envelope(), {"sound": STORED}, "Envelope requires audio files"),
+    "file for stored": (PrecomputedFeatures(), {}, "requires stimuli of type StimulusArray. Got '.*noise.wav'"),
     "two rates": (
-        PrecomputedFeatures(), {"sound": [STORED, StimulusArray(np.zeros((640, 2)), 32)]}, r"one rate, got \[32.0, 64.0\]",
+        PrecomputedFeatures(), {"sound": [STORED, StimulusArray(np.zeros((640, 2)), 32)]}, r"sampling rate. Got \[32.0, 64.0\]",
     ),
     "two widths": (
-        PrecomputedFeatures(), {"sound": [STORED, StimulusArray(np.zeros((640, 3)), 64)]}, r"as many features, got \[2, 3\]",
+        PrecomputedFeatures(), {"sound": [STORED, StimulusArray(np.zeros((640, 3)), 64)]}, r"number of features. Got \[2, 3\]",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_errors_name_what_is_wrong(noise, name):
+def test_fit_transform_describes_invalid_input(noise, name):
     features, change, message = WRONG[name]
     X = table([noise[0]] * 2, [0.0, 1.0])
     for column, value in change.items():
@@ -252,41 +272,41 @@ def test_errors_name_what_is_wrong(noise, name):
 
 
 @pytest.mark.parametrize("features", [MelSpectrogram(), Envelope(), PrecomputedFeatures()])
-def test_they_need_the_table_of_what_was_heard(features):
-    with pytest.raises(ValueError, match=r"needs the table of what was heard .* got ndarray"):
+def test_fit_rejects_other_tables(features):
+    with pytest.raises(ValueError, match=r"requires a stimulus table .* Got ndarray"):
         features.fit(np.zeros((3, 2)))
-    with pytest.raises(ValueError, match=r"got a table without \['sound', 'sound_onset'\]"):
+    with pytest.raises(ValueError, match=r"Got a DataFrame without \['sound', 'sound_onset'\]"):
         features.fit(pd.DataFrame({"recording": ["a"], "onset": 0.0, "duration": 1.0}))
 
 
-def test_sounds_of_another_width_than_in_fit():
+def test_transform_rejects_other_number_of_features():
     features = PrecomputedFeatures().fit(table([STORED], [0.0]))
-    with pytest.raises(ValueError, match="the sounds have 3 features, those of fit had 2"):
+    with pytest.raises(ValueError, match="The stimuli have 3 features, but those passed to fit had 2"):
         features.transform(table([StimulusArray(np.zeros((640, 3)), 64)], [0.0]))
 
 
-def test_a_file_that_is_no_sound(tmp_path):
+def test_transform_rejects_text_file(tmp_path):
     path = tmp_path / "text.wav"
-    path.write_text("no sound")
+    path.write_text("not audio")
     with pytest.raises(ValueError, match="text.wav' is not an audio file soundfile can read"):
         MelSpectrogram().fit_transform(table([str(path)], [0.0]))
 
 
-# --- the table is only a table -----------------------------------------------------------------------
+# --- rows, order and index of the table ---
 
 TABLES = {
     "shuffled": lambda y: y.sample(frac=1, random_state=3),
-    "a subset": lambda y: y.iloc[1:9:3],
-    "one row": lambda y: y.iloc[[5]],
-    "a string index": lambda y: y.set_index(np.array([f"r{i}" for i in range(len(y))])),
-    "a doubled index": lambda y: y.set_index(np.zeros(len(y), int)),
+    "subset": lambda y: y.iloc[1:9:3],
+    "single row": lambda y: y.iloc[[5]],
+    "string index": lambda y: y.set_index(np.array([f"r{i}" for i in range(len(y))])),
+    "duplicated index": lambda y: y.set_index(np.zeros(len(y), int)),
     "extra columns": lambda y: y.assign(note="x", onset=3.0),
 }
 
 
 @pytest.mark.parametrize("features", [MelSpectrogram(n_mels=8), Envelope()])
 @pytest.mark.parametrize("name", TABLES)
-def test_rows_decide_and_nothing_else(noise, tmp_path, features, name):
+def test_transform_depends_on_rows_only(noise, tmp_path, features, name):
     path, audio = noise
     other = write(tmp_path / "other.wav", audio[::-1])
     y = table([path, other] * 6, np.linspace(-1, 3, 12)).assign(row=np.arange(12))

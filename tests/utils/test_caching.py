@@ -161,7 +161,7 @@ def test_copies_share_an_entry_of_the_cache(tables, tmp_path):
         ).all()
     assert before[0] == before[1]
     functions = [Path(entry).parents[1].name for entry in before[0]]
-    assert {"read_header", "read_signal", "mel_spectrogram"} <= set(functions)
+    assert {"read_header", "read_signal", "compute_mel_spectrogram"} <= set(functions)
     assert len(set(functions)) == len(functions), "one entry of each"
     for one, other in zip(*values, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -402,7 +402,7 @@ def test_speech_activity_finds_the_pauses(tmp_path):
     expected[int(3.1 * 50) :] = 0
     assert set(np.unique(mask)) == {0, 1}
     assert abs(mask - expected).sum() <= 4  # one frame at each edge
-    with pytest.raises(ValueError, match="SpeechActivity needs audio files"):
+    with pytest.raises(ValueError, match="SpeechActivity requires audio files"):
         SpeechActivity().fit_transform(y.assign(sound=[StimulusArray(np.zeros((200, 1)), 50)]))
 
 
