@@ -57,7 +57,7 @@ def load(step, folder):
     precision, is_lean = STEPS[step]
     lean = inference.optimize_for_inference if is_lean else lambda encoder, layers, dtype: encoder
     with mock.patch.object(checkpoints, "optimize_for_inference", lean):
-        return checkpoints.network(folder, device="cpu", precision=precision)
+        return checkpoints.load_model(folder, device="cpu", precision=precision)
 
 
 def measure(step, folder, seconds, n_threads, repeats):
@@ -66,8 +66,8 @@ def measure(step, folder, seconds, n_threads, repeats):
     before = reset_peak()
     network = load(step, folder)
     audio = np.random.default_rng(0).standard_normal(round(16000 * seconds)).astype(np.float32)
-    inputs = network.inputs(audio)
-    ask = by_transformers if step == "transformers, all layers" else type(network).mean_of_layers
+    inputs = network.prepare_inputs(audio)
+    ask = by_transformers if step == "transformers, all layers" else type(network).average_layers
     arguments = (network, inputs) if ask is by_transformers else (network, inputs, LAYERS)
     features = ask(*arguments)  # not counted
     taken = best_seconds(lambda: ask(*arguments), repeats)

@@ -115,7 +115,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         return Windows(signals, codes, start, n_frames, sfreq, rows=X, extent=extent)
 
     def _check_content(self, sounds):
-        """Warn of constant features, differing tracks or implausible levels."""
+        """Warn of constant features, differing tracks or extreme levels."""
         if self._reads_audio:
             for sound in sounds:
                 if not isinstance(sound, StimulusArray):

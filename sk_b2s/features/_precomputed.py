@@ -36,7 +36,9 @@ class PrecomputedFeatures(SpeechFeatures):
                 )
         widths = {sound.data.shape[1] for sound in distinct}
         if len(widths) > 1:
-            raise ValueError(f"All stimuli must have the same number of features. Got {sorted(widths)} instead.")
+            raise ValueError(
+                f"All stimuli must have the same number of features. Got {sorted(widths)} instead."
+            )
         return widths.pop()
 
     def _rate(self, sounds):

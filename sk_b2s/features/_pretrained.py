@@ -1,4 +1,4 @@
-"""Speech features of pretrained networks such as wav2vec 2.0."""
+"""Hidden states of pretrained speech models such as wav2vec 2.0."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from sk_b2s.events._audio._files import readable
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _inference as inference
+from sk_b2s.features import _model_files as model_files
 from sk_b2s.features._audio import AUDIO_SFREQ, read_audio
 from sk_b2s.features._base import CODE as BASE_CODE
-from sk_b2s.features._base import SpeechFeatures, check_is_file, fitted_length, sound_stamp
+from sk_b2s.features._base import SpeechFeatures, adjust_length, check_is_file, make_stamp
 from sk_b2s.preprocessing._signals import Signal
 
 CODE = (
     code_of(__file__, torch)
     + code_of(checkpoints.__file__)
+    + code_of(model_files.__file__)
     + code_of(inference.__file__)
     + code_of(precision_check.__file__)
     + BASE_CODE
@@ -36,188 +38,206 @@ CODE = (
 BLOCK_EDGES = ("block_before", "block_start", "block_stop", "block_after")
 
 
-def chunks_of(n_frames, size, overlap):
-    """Cut a stretch into equal, overlapping chunks and share out its frames.
+def split_into_chunks(n_frames, size, overlap):
+    """Split an interval into chunks of equal size with an overlap.
 
     Parameters
     ----------
     n_frames : int
-        Of the stretch.
+        Number of frames of the interval.
     size : int
-        Frames of a chunk; a stretch of no more is one chunk.
+        Number of frames of a chunk. A shorter interval is one chunk.
     overlap : int
-        Least frames that two chunks have in common; less than ``size``.
+        Minimum number of frames shared by two chunks, less than ``size``.
 
     Returns
     -------
     chunks : list of tuple (first, last, begin, end)
-        Frames [first, last) are computed together, and of those [begin, end) are kept: two chunks are
-        joined in the middle of what they have in common.
+        Frames [first, last) are computed together, and [begin, end) of them
+        are used. Chunks are joined in the middle of their overlap.
 
     Examples
     --------
-    >>> chunks_of(100, size=48, overlap=20)
+    >>> split_into_chunks(100, size=48, overlap=20)
     [(0, 48, 0, 37), (26, 74, 37, 63), (52, 100, 63, 100)]
     """
     if n_frames <= size:
         return [(0, n_frames, 0, n_frames)]
     n_chunks = -(-(n_frames - overlap) // (size - overlap))
     first = np.round(np.linspace(0, n_frames - size, n_chunks)).astype(int)
-    seams = [0, *((first[1:] + first[:-1] + size) // 2).tolist(), n_frames]
-    return [(a, a + size, seams[i], seams[i + 1]) for i, a in enumerate(first.tolist())]
+    edges = [0, *((first[1:] + first[:-1] + size) // 2).tolist(), n_frames]
+    return [(a, a + size, edges[i], edges[i + 1]) for i, a in enumerate(first.tolist())]
 
 
-def hidden_features(
+def compute_hidden_states(
     path, stamp, identity, layers, start, stop, chunk, overlap, precision, model, revision, device
 ):
-    """Mean hidden state of a stretch of a sound file, see :class:`Wav2Vec2Features`.
+    """Compute the mean hidden state of an interval of an audio file.
 
     Parameters
     ----------
     path : str
-        The sound.
+        Audio file.
     stamp, identity : tuple
-        Of the sound and of the network, for the cache.
+        Cache keys of the audio file and of the model.
     layers : tuple of int
-        Rising hidden states.
+        Indices of hidden states in ascending order.
     start, stop : float
-        Of the stretch in seconds; a ``stop`` of None is the end.
+        Interval in seconds, to the end of the audio if ``stop`` is not given.
     chunk, overlap : float
         Seconds.
     precision : str
         "float32" or "bfloat16".
     model, revision, device : str
-        Where the network is and runs.
+        Model and device.
 
     Returns
     -------
     features : ndarray of shape (n_frames, n_features)
-        float32.
+        Features as float32.
     """
-    shape = checkpoints.architecture(model, revision)
-    network = checkpoints.network(model, revision, device, precision)
+    architecture = checkpoints.read_architecture(model, revision)
+    speech_model = checkpoints.load_model(model, revision, device, precision)
     audio = read_audio(path, start, stop)
-    rate = AUDIO_SFREQ / shape.hop
+    hop, frame_length, max_frames = architecture.hop, architecture.frame_length, architecture.max_frames
+    rate = AUDIO_SFREQ / hop
     size, overlap = round(chunk * rate), round(overlap * rate)
-    if shape.longest is None:  # what is normalized is the stretch, not the chunk
-        audio = network.inputs(audio)[0]
-        audio = torch.nn.functional.pad(audio, (0, max(0, shape.reach - len(audio))))
-        n_frames = (len(audio) - shape.reach) // shape.hop + 1
+    if max_frames is None:  # normalize the whole interval, not each chunk
+        audio = speech_model.prepare_inputs(audio)[0]
+        audio = torch.nn.functional.pad(audio, (0, max(0, frame_length - len(audio))))
+        n_frames = (len(audio) - frame_length) // hop + 1
     else:
-        n_frames, size = -(-len(audio) // shape.hop), min(size, shape.longest)
+        n_frames, size = -(-len(audio) // hop), min(size, max_frames)
         overlap = min(overlap, size // 2)
-    features = np.empty((n_frames, shape.n_features), np.float32)
-    for first, last, begin, end in chunks_of(n_frames, size, overlap):
-        whole = first == 0 and last == n_frames
-        piece = audio if whole else audio[first * shape.hop : (last - 1) * shape.hop + shape.reach]
-        inputs = piece[None] if shape.longest is None else network.inputs(piece)
-        states = network.mean_of_layers(inputs, layers)
-        if shape.longest is None and len(states) != last - first:
+    features = np.empty((n_frames, architecture.n_features), np.float32)
+    for first, last, begin, end in split_into_chunks(n_frames, size, overlap):
+        is_single = first == 0 and last == n_frames
+        part = audio if is_single else audio[first * hop : (last - 1) * hop + frame_length]
+        inputs = part[None] if max_frames is None else speech_model.prepare_inputs(part)
+        states = speech_model.average_layers(inputs, layers)
+        if max_frames is None and len(states) != last - first:
             raise ValueError(
-                f"model={model!r} made {len(states)} frames where its convolutions make {last - first}; networks "
-                f"that change the rate between their layers cannot be read here."
+                f"model={model!r} returned {len(states)} frames, but its convolutions return {last - first}. Models "
+                f"that change the frame rate between layers are not supported."
             )
         features[begin:end] = states[begin - first : end - first]
     return features
 
 
-def _laid_out(compute, stretches, length, pad, n_features):
-    """Lay the features of stretches where they belong, silence everywhere else."""
+def _assemble_signal(compute, intervals, length, pad, n_features):
+    """Compute the features of intervals, with silence everywhere else."""
     signal = np.zeros((length + 2 * pad, n_features), np.float32)
-    for (start, stop), (first, last) in stretches:
+    for (start, stop), (first, last) in intervals:
         if last > first:
-            signal[pad + first : pad + last] = fitted_length(compute(start=start, stop=stop), last - first)
+            signal[pad + first : pad + last] = adjust_length(compute(start=start, stop=stop), last - first)
     return signal
 
 
 class Wav2Vec2Features(SpeechFeatures):
-    """Mean of hidden states of wav2vec 2.0, or of another speech network of transformers.
+    """Average hidden states of wav2vec 2.0 or another pretrained speech model.
 
-    ``(1 / n) Σ hidden_states[i]`` over n ``layers``, as the paper [1]_ takes it of XLSR-53 [2]_: the
-    sound as mono at 16 kHz, made zero mean and unit variance by the model's own feature extractor,
-    one frame each 20 ms, (n_frames, 1024). Unlike :class:`MelSpectrogram` a frame knows its context:
-    therefore each block of sound (``block_start`` to ``block_stop`` of :func:`make_segments`) goes
-    through the network alone, and nothing that is held out is heard in training.
+    The features are ``(1 / n) Σ hidden_states[i]`` over n ``layers``, as the
+    paper [1]_ computes them from XLSR-53 [2]_. The audio is converted to mono
+    at 16 kHz and normalized by the feature extractor of the model. There is
+    one frame every 20 ms, of 1024 features in XLSR-53.
+
+    Unlike in :class:`MelSpectrogram`, a frame depends on its context. Each
+    block of a stimulus (``block_start`` to ``block_stop`` of
+    :func:`~sk_b2s.make_segments`) is therefore processed separately, so that
+    held-out audio never influences the features used in training.
 
     Parameters
     ----------
     model : str or Path, default="facebook/wav2vec2-large-xlsr-53"
-        A folder that ``save_pretrained`` wrote, or a name on the Hugging Face hub, whose files are
-        fetched once. wav2vec 2.0 (also conformers), HuBERT, WavLM, Data2Vec, UniSpeech and others
-        with convolutions on samples are read, and the encoder of Whisper.
+        Folder written by ``save_pretrained``, or name of a model on the
+        Hugging Face hub, which is downloaded once. Supported are wav2vec 2.0
+        (also conformers), HuBERT, WavLM, Data2Vec, UniSpeech and other models
+        with convolutions on samples, and the encoder of Whisper.
     layers : int or sequence of int, default=(14, 15, 16, 17, 18)
-        Hidden states that are averaged, counted as transformers does: 0 is the input of the first
-        layer, i the output of layer i, and negative ones count from the last. No layer above the
-        highest is computed. A network of 12 layers needs other numbers than the default.
+        Hidden states to average, counted as in transformers: 0 is the input of
+        the first layer, i the output of layer i, and negative numbers count
+        from the last layer. Layers above the highest one are not computed. The
+        default requires at least 18 layers. Change it for smaller models.
     revision : str, default=None
-        Branch, tag or commit of a model on the hub. Give the commit to get the same weights for ever;
-        None takes what the cache has, else the newest.
+        Branch, tag or commit of a model on the hub. Pass the commit to always
+        get the same weights. If None, use the cached version, else the newest.
     chunk : float, default=40.0
-        Longest stretch, in seconds, that is computed in one piece; bounds the memory. Whisper's is 30
-        at most.
+        Longest interval in seconds that is computed at once, which limits the
+        memory. Whisper is limited to 30 s.
     overlap : float, default=10.0
-        Least seconds that two chunks of a longer stretch have in common; they are joined in its
-        middle.
+        Minimum overlap in seconds of two chunks of a longer interval. Chunks
+        are joined in the middle of their overlap.
     device : str, default="auto"
-        Where the network runs; "auto" takes the GPU where there is one.
+        Device of the model. "auto" uses a GPU if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the products in the network; sums from layer to layer, norms and what comes out are float32.
-        "auto" takes bfloat16 where the processor multiplies it natively, which takes half of the time
-        and moves features by 2 % of their deviation from the mean over frames (the mean of layers 14
-        to 18 at the size of XLSR-53, measured with random weights). "float32" gives features that
-        are the same on every machine, to rounding. Convolutions of fewer than 16 channels per group are
-        always float32. The first sound's loudest second (Whisper: its first 30 s) is also computed in
-        float32. If hidden states differ by more than 10 % of their deviation from the mean over frames, or
-        one product by more than 2 %, the network runs in float32, with a warning.
+        Precision of the products in the model. Residual sums, norms and the
+        output are float32. "auto" selects bfloat16 if the processor supports
+        it natively, which halves the time and changes features by 2 % of their
+        deviation from the mean over frames (mean of layers 14 to 18 at the
+        size of XLSR-53, measured with random weights). "float32" gives the
+        same features on every machine, up to rounding. Convolutions of fewer
+        than 16 channels per group are always float32. The loudest second of
+        the first audio (Whisper: its first 30 s) is also computed in float32.
+        If hidden states differ by more than 10 % of their deviation from the
+        mean over frames, or one product by more than 2 %, the model switches
+        to float32 with a warning.
     memory : None, str or joblib.Memory, default=None
-        Folder where the features of each stretch are kept. Without it every ``fit`` and every
-        ``predict`` runs the network anew.
-        The folder holds pickle, which runs code when it is read. Use one that only you can write.
+        Cache folder for the features of each interval. If None, every ``fit``
+        and every ``predict`` runs the model again. The folder contains pickle
+        files, which can run code when they are read. Use a folder that only
+        you can write to.
 
     Attributes
     ----------
     n_features_out_ : int
-        Width of the hidden states.
+        Number of features, the width of the hidden states.
 
     Raises
     ------
     OSError
-        If the model is neither here nor to be fetched; the message says how to get it. A folder that
-        lacks a file is named with it.
+        If the model is not on this computer and cannot be downloaded, or if
+        its folder lacks a file. The message describes how to get it.
     ValueError
-        If ``layers`` are not there, the architecture is not known, windows reach beyond the
-        neighboring blocks, or the table's blocks contradict each other.
+        If ``layers`` do not exist, if the architecture is not supported, if
+        windows extend beyond the neighboring blocks, or if blocks of the table
+        contradict each other.
 
     Warns
     -----
     UserWarning
-        If bfloat16 is wrong on this machine and float32 is used instead.
+        If bfloat16 is inaccurate on this machine and float32 is used instead.
 
     Notes
-    -----
-    Silence around the sounds is 0. Frame j of a stretch is laid at j / 50 s from its start and sees
-    25 ms from there on (Whisper's is centered there); a frame that rounding leaves at the end of a
-    stretch repeats the last.
+    ----- Silence around the stimuli is 0. Frame j of an interval begins j / 50
+    s after its start and depends on the following 25 ms (in Whisper it is
+    centered there). If rounding leaves a frame at the end of an interval, it
+    repeats the last one.
 
-    What is computed are the blocks that the rows touch, from a table of :func:`make_segments`; of any
-    other, each sound as one. A stretch of up to ``chunk`` seconds equals ``output_hidden_states`` of
-    transformers. A longer one does not, as every frame of such a network hears the whole of what it is
-    given: here its chunk, and of that at least ``overlap / 2`` seconds on either side. What enters the
-    first layer is the same to rounding in XLSR-53 and its like, where the overlap exceeds the
-    positional convolution (2.6 s); networks with group norm (wav2vec2-base, HuBERT base) take its
-    statistics from the chunk. The *last* hidden state is what the installed transformers says it is:
-    before version 5 it is layer-normed in networks like XLSR-53, and now it is not; all others are the
-    same.
+    With the blocks of :func:`~sk_b2s.make_segments`, the blocks that the rows
+    touch are computed. Without these columns, each stimulus is one interval.
+    An interval of up to ``chunk`` seconds equals ``output_hidden_states`` of
+    transformers. A longer one does not, because every frame depends on its
+    whole input, which is then the chunk, with at least ``overlap / 2`` seconds
+    on either side. The input of the first layer is still equal to rounding in
+    XLSR-53 and similar models, if the overlap exceeds the positional
+    convolution (2.6 s). Models with group norm (wav2vec2-base, HuBERT base)
+    compute its statistics from the chunk. The *last* hidden state depends on
+    the version of transformers: before version 5 it is layer-normalized in
+    models like XLSR-53, and since then it is not. All other hidden states are
+    the same.
 
-    The network is loaded when first needed, kept once in a process, and is in no pickle. Weights are
-    read from safetensors or, where a model has none, by ``torch.load(weights_only=True)``.
+    The model is loaded when it is first needed, once in a process, and is not
+    part of pickles. Weights are read from safetensors or, if a model has none,
+    by ``torch.load(weights_only=True)``.
 
     References
     ----------
-    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
-       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
-    .. [2] Conneau et al. (2021). Unsupervised cross-lingual representation learning for speech
-       recognition. Interspeech 2021:2426. https://doi.org/10.21437/Interspeech.2021-329
+    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive
+       brain recordings. Nature Machine Intelligence 5:1097.
+       https://doi.org/10.1038/s42256-023-00714-5
+    .. [2] Conneau et al. (2021). Unsupervised cross-lingual representation
+       learning for speech recognition. Interspeech 2021:2426.
+       https://doi.org/10.21437/Interspeech.2021-329
     """
 
     _parameter_constraints = {
@@ -251,52 +271,55 @@ class Wav2Vec2Features(SpeechFeatures):
         self.precision = precision
         self.memory = memory
 
-    def _shape(self):
-        return checkpoints.architecture(self.model, self.revision)
+    def _architecture(self):
+        return checkpoints.read_architecture(self.model, self.revision)
 
     def _n_features(self, sounds):
         for sound in sounds.unique():
             check_is_file(sound, "Wav2Vec2Features")
-        return self._shape().n_features
+        return self._architecture().n_features
 
     def _rate(self, sounds):
-        return AUDIO_SFREQ / self._shape().hop
+        return AUDIO_SFREQ / self._architecture().hop
 
     def _check_rate(self):
-        """Check what depends on the model and on two parameters at once."""
-        rate = AUDIO_SFREQ / self._shape().hop
+        """Check parameters that depend on the model or on each other."""
+        rate = AUDIO_SFREQ / self._architecture().hop
         size, overlap = round(self.chunk * rate), round(self.overlap * rate)
         if not overlap < size:
             raise ValueError(
-                f"overlap must be less than chunk, got overlap={self.overlap!r} and chunk={self.chunk!r} s, which are "
-                f"{overlap} and {size} frames of {1 / rate:g} s; make chunk longer."
+                f"'overlap' must be less than 'chunk'. Got overlap={self.overlap!r} and chunk={self.chunk!r} s, which "
+                f"are {overlap} and {size} frames of {1 / rate:g} s. Use a longer chunk."
             )
         choose_device(self.device)
-        self._layers()
-        checkpoints.identity(self.model, self.revision)
+        self._select_layers()
+        model_files.identify_model(self.model, self.revision)
 
-    def _layers(self):
-        """Return the hidden states, rising, without repeats and counted from 0."""
+    def _select_layers(self):
+        """Return sorted distinct indices of hidden states, counted from 0."""
         given = np.atleast_1d(np.asarray(self.layers))
-        n_layers = self._shape().n_layers
+        n_layers = self._architecture().n_layers
         if given.ndim > 1 or given.size == 0 or given.dtype.kind not in "iu":
-            raise ValueError(f"layers must be one integer or several, got {self.layers!r}.")
+            raise ValueError(
+                f"The 'layers' parameter of Wav2Vec2Features must be an integer or a sequence of integers. Got "
+                f"{self.layers!r} instead."
+            )
         if given.min() < -n_layers - 1 or given.max() > n_layers:
             raise ValueError(
-                f"layers={self.layers!r}: {str(self.model)!r} has {n_layers} layers, so that its hidden states are 0 "
-                f"(the input) to {n_layers}, or {-n_layers - 1} to -1."
+                f"layers={self.layers!r}: {str(self.model)!r} has {n_layers} layers, so its hidden states are 0 (the "
+                f"input) to {n_layers}, or {-n_layers - 1} to -1."
             )
         return tuple(np.unique(np.where(given < 0, given + n_layers + 1, given)).tolist())
 
     def _features(self, sound):
         return FromFile(
-            hidden_features,
+            compute_hidden_states,
             readable(sound),
-            partial(sound_stamp, code=(CODE,)),
+            partial(make_stamp, code=(CODE,)),
             self.memory,
             ignore=("model", "revision", "device"),
-            identity=checkpoints.identity(self.model, self.revision),
-            layers=self._layers(),
+            identity=model_files.identify_model(self.model, self.revision),
+            layers=self._select_layers(),
             chunk=float(self.chunk),
             overlap=float(self.overlap),
             precision=str(choose_precision(self.precision, choose_device(self.device))).removeprefix(
@@ -310,36 +333,43 @@ class Wav2Vec2Features(SpeechFeatures):
     def _signal(self, sound, pad, part):
         length, compute = self._n_frames(sound), self._features(sound)
         part = [((0.0, None), (0, length))] if part is None else part
-        recipe = partial(_laid_out, compute, part, length, pad, self.n_features_out_)
-        return Signal(recipe, (length + 2 * pad, self.n_features_out_))
+        assemble = partial(_assemble_signal, compute, part, length, pad, self.n_features_out_)
+        return Signal(assemble, (length + 2 * pad, self.n_features_out_))
 
     def _parts(self, X, codes, sounds):
-        """Find the blocks that windows touch, [((start, stop) in s, (first, last) frame)] per sound."""
+        """Find the blocks of each stimulus that windows touch.
+
+        Each block is a pair of (start, stop) in seconds and (first, last)
+        frame.
+        """
         missing = [column for column in BLOCK_EDGES if column not in X]
         if len(missing) == len(BLOCK_EDGES):
             return [None] * len(sounds)
         edges = X[[c for c in BLOCK_EDGES if c in X]].to_numpy(float).round(6)
         if missing or not np.isfinite(edges).all():
-            what = f"lacks {missing}" if missing else "has rows without them"
+            problem = f"lacks {missing}" if missing else "has rows without values"
             raise ValueError(
-                f"y has columns of blocks but {what}: {', '.join(BLOCK_EDGES)} say what goes through the network "
-                f"together. Make it by make_segments, or drop these columns to take each sound as one."
+                f"y has columns of block edges but {problem}. The columns {', '.join(BLOCK_EDGES)} define the "
+                f"intervals that the model processes separately. Use the y of make_segments, or drop these columns to "
+                f"process each stimulus as one interval."
             )
         rate = self._rate(sounds)
         length = np.array([self._n_frames(sound) for sound in sounds])[codes]
         duration = np.array([stimulus_duration(sound) for sound in sounds])[codes]
         first = np.round(X["sound_onset"].to_numpy(float) * rate).astype(np.int64)
         begin, end = np.maximum(first, 0), np.minimum(first + window_length(X, rate), length)
-        at_end = edges > duration[:, None] - 1e-5  # where rounding would drop the last frame of the sound
+        at_end = edges > duration[:, None] - 1e-5  # rounding would drop the last frame of the stimulus
         frames = np.where(at_end, length[:, None], np.round(edges * rate).astype(np.int64))
         self._check_reach(X, begin, end, frames)
-        # Three blocks for each row: the one before, its own and the one after.
+        # Three blocks for each row: the previous one, its own and the next one.
         spans = np.stack([edges[:, :-1], edges[:, 1:]], axis=2)
         places = np.stack([frames[:, :-1], frames[:, 1:]], axis=2)
         touched = (begin[:, None] < places[..., 1]) & (end[:, None] > places[..., 0])
         rows = [codes == code for code in range(len(sounds))]
         return [
-            _distinct(spans[mine].reshape(-1, 2), places[mine].reshape(-1, 2), touched[mine].ravel(), sound)
+            _select_touched(
+                spans[mine].reshape(-1, 2), places[mine].reshape(-1, 2), touched[mine].ravel(), sound
+            )
             for mine, sound in zip(rows, sounds, strict=True)
         ]
 
@@ -348,14 +378,14 @@ class Wav2Vec2Features(SpeechFeatures):
         if beyond.any():
             row = np.flatnonzero(beyond)[0]
             raise ValueError(
-                f"y row {X.index.tolist()[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s reaches "
-                f"beyond the blocks beside its own ({beyond.sum()} such rows); make_segments(block=...) must be no "
-                f"shorter than a window."
+                f"y row {X.index.tolist()[row]!r}: the window at sound_onset={X['sound_onset'].iloc[row]} s extends "
+                f"beyond the blocks next to its own ({beyond.sum()} such rows). Use make_segments with blocks at least "
+                f"as long as a window."
             )
 
 
-def _distinct(spans, places, touched, sound):
-    """Check that stretches of a sound are equal or apart, and return those that are touched."""
+def _select_touched(spans, places, touched, sound):
+    """Select touched blocks of a stimulus, which must not overlap."""
     filled = spans[:, 1] > spans[:, 0]
     spans, places, touched = spans[filled], places[filled], touched[filled]
     spans, inverse = np.unique(spans, axis=0, return_inverse=True)
@@ -363,7 +393,7 @@ def _distinct(spans, places, touched, sound):
     if len(overlapping):
         one, other = spans[overlapping[0]].tolist(), spans[overlapping[0] + 1].tolist()
         raise ValueError(
-            f"the blocks of the sound {stimulus_name(sound)!r} contradict each other: one is from {one[0]:g} to "
+            f"The blocks of stimulus {stimulus_name(sound)!r} contradict each other: one is from {one[0]:g} to "
             f"{one[1]:g} s, another from {other[0]:g} to {other[1]:g} s. Make the table by one call of make_segments."
         )
     inverse = inverse.ravel()

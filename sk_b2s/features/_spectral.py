@@ -36,7 +36,7 @@ def compute_power_spectrogram(audio, sfreq, n_fft):
 
 
 def make_mel_filters(n_fft, n_mels):
-    """Make triangular HTK mel filters up to 8 kHz, (n_mels, n_fft // 2 + 1).
+    """Make triangular HTK mel filters, of shape (n_mels, n_fft // 2 + 1).
 
     With the paper's 120 bands on 257 bins the lowest filters contain no bin,
     so their output is constant.
@@ -47,7 +47,7 @@ def make_mel_filters(n_fft, n_mels):
 
 
 def compute_mel_spectrogram(path, stamp, sfreq, n_mels, n_fft):
-    """Compute the log mel spectrogram of an audio file, (n_frames, n_mels)."""
+    """Compute the log mel spectrum of an audio file, (n_frames, n_mels)."""
     audio = read_audio(path)
     audio = (audio - audio.mean()) / (audio.std() or 1.0)
     window_power = (np.hanning(n_fft + 1)[:-1] ** 2).sum()

@@ -100,7 +100,7 @@ def test_download_stops_at_the_known_size(server, tmp_path, monkeypatch, announc
     ):
         fetch(remote(server), tmp_path)
     assert time.monotonic() - began < SECONDS
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     assert files_in(tmp_path) == []
     assert (announced == 10**9) == (not written), "what is announced as too long is not begun"
 
@@ -145,7 +145,7 @@ def test_download_refuses_packed_bodies(server, tmp_path, size, packing):
     ):
         fetch(remote(server, size), tmp_path)
     assert files_in(tmp_path) == []
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("where", ["body", "head"])
@@ -223,7 +223,7 @@ def test_a_final_status_is_asked_once(server, tmp_path, status):
     server.status["/f.bin"] = status
     with pytest.raises(OSError, match=rf"f\.bin answered {status} .*in a browser"):
         fetch(remote(server), tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 # --- addresses -----------------------------------------------------------------------------------------
@@ -234,10 +234,10 @@ def test_a_redirect_elsewhere_is_refused_at_once(server, tmp_path, target):
     server.special["/f.bin"] = lambda request: head(request, 302, Location=target, Content_Length="0")
     with pytest.raises(ConnectionError, match=r"/f\.bin is, or leads to, an address that is not fetched"):
         fetch(remote(server), tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     with pytest.raises(ConnectionError, match="an address that is not fetched"):
         request_json(f"{server.url}/f.bin", "data")
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_a_redirect_in_a_circle_is_refused_at_once(server, tmp_path):
@@ -272,7 +272,7 @@ def test_check_name_refuses_on_every_platform(name, server, tmp_path):
     with pytest.raises(ValueError, match=f"names .*{outside}.*nothing was fetched"):
         fetch(remote(server, path=name), tmp_path / "study")
     assert not (tmp_path / "study").exists()
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("name", USABLE)
@@ -286,7 +286,7 @@ def test_check_name_passes_honest_names(name):
 def test_sizes_are_numbers_of_bytes(server, tmp_path, size):
     with pytest.raises(ValueError, match=r"names the size .* for 'a/f\.bin'; expected a number of bytes"):
         fetch(remote(server, size=size), tmp_path / "study")
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_check_size_passes_honest_sizes():
@@ -304,7 +304,7 @@ def test_check_size_passes_honest_sizes():
 def test_checksums_are_checked_before_anything_comes(server, tmp_path, checksum):
     with pytest.raises(ValueError, match="names the checksum .* which is not one"):
         fetch(remote(server, checksum=checksum), tmp_path)
-    assert server.asked == []
+    assert server.requests == []
 
 
 # --- what lies in the way ------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_a_link_to_the_whole_file_is_the_file(server, tmp_path):
     (tmp_path / "kept").write_bytes(CONTENT)
     (tmp_path / "a/f.bin").symlink_to(tmp_path / "kept")
     fetch(remote(server), tmp_path)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_files_and_folders_in_the_way_are_named(server, tmp_path):
@@ -417,7 +417,7 @@ def test_ask_names_the_address_of_a_list_that_is_none(server, osf, tmp_path, bod
     ):
         fetch_gwilliams2022(tmp_path / "study", progress=False)
     assert not (tmp_path / "study").exists()
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe\x00", b"{", b"<html>", b"9" * 5000])
@@ -470,7 +470,7 @@ def test_lists_in_a_circle_are_refused(server, osf, tmp_path, length):
         server.json(name, {"data": [], "links": {"next": server.url + following}})
     with pytest.raises(ValueError, match="is a list that goes on with itself; nothing was fetched"):
         fetch_gwilliams2022(tmp_path, progress=False)
-    assert len(server.asked) <= length + 1
+    assert len(server.requests) <= length + 1
 
 
 def test_a_folder_that_holds_itself_is_refused(server, osf, tmp_path):
@@ -501,7 +501,7 @@ def test_a_list_of_endless_size_is_refused(server, osf, tmp_path, monkeypatch, p
     server.special[osf] = answer
     with pytest.raises(ConnectionError, match="sent a list of more than 1 MB"):
         fetch_gwilliams2022(tmp_path, progress=False)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_list_that_trickles_is_given_up(server, osf, tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ def test_a_file_comes_once(server, remote, tmp_path):
     for _ in range(2):
         root = download([remote], tmp_path / "study", progress=False)
     assert (root / remote.path).read_bytes() == CONTENT
-    assert server.asked == [("/story.wav", None)]
+    assert server.requests == [("/story.wav", None)]
     assert [path.name for path in root.rglob("*") if path.is_file()] == ["story.wav"]
 
 
@@ -50,7 +50,7 @@ def test_a_dropped_connection_is_resumed(server, remote, tmp_path):
     server.drops = 3
     download([remote], tmp_path, progress=False)
     assert (tmp_path / remote.path).read_bytes() == CONTENT
-    begins = [int(wanted[6:-1]) for _, wanted in server.asked[1:]]
+    begins = [int(wanted[6:-1]) for _, wanted in server.requests[1:]]
     assert begins == sorted(begins)
     assert len(set(begins)) == 3
     assert begins[0] >= len(CONTENT) // 3
@@ -68,7 +68,7 @@ def test_what_came_is_kept_for_the_next_time(server, remote, tmp_path):
     come = part.stat().st_size
     assert part.read_bytes() == CONTENT[:come]
     download([remote], tmp_path, progress=False)
-    assert server.asked[-1] == ("/story.wav", f"bytes={come}-")
+    assert server.requests[-1] == ("/story.wav", f"bytes={come}-")
     assert (tmp_path / remote.path).read_bytes() == CONTENT
 
 
@@ -107,7 +107,7 @@ def test_a_refusal_is_final(server, tmp_path, status, error, message):
     server.status["/gone"] = status
     with pytest.raises(error, match=message):
         download([Remote("gone", f"{server.url}/gone", None, None)], tmp_path, progress=False)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_server_in_trouble_is_asked_again(server, tmp_path):
@@ -116,7 +116,7 @@ def test_a_server_in_trouble_is_asked_again(server, tmp_path):
         ConnectionError, match="the server answered 503 Service Unavailable, 6 attempts in all"
     ):
         download([Remote("busy", f"{server.url}/busy", None, None)], tmp_path, progress=False)
-    assert len(server.asked) == downloading.ATTEMPTS
+    assert len(server.requests) == downloading.ATTEMPTS
 
 
 def test_a_page_in_the_place_of_a_file_is_no_file(server, remote, tmp_path):
@@ -152,7 +152,7 @@ def test_a_part_that_is_whole_is_the_file_where_no_size_is_known(server, remote,
 def test_nothing_is_written_elsewhere(server, remote, tmp_path, path):
     with pytest.raises(ValueError, match="names a file outside the study's folder"):
         download([remote._replace(path=path)], tmp_path / "study", progress=False)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_full_disk_is_said_before_anything_comes(server, remote, tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_a_full_disk_is_said_before_anything_comes(server, remote, tmp_path, mon
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2_000_000))
     with pytest.raises(OSError, match=r"0\.0 GB are to come, but only 0\.0 GB are free.*subjects=\[\.\.\.\]"):
         download([remote], tmp_path / "new" / "study", progress=False)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_progress_names_the_file(remote, tmp_path, capsys):
@@ -228,7 +228,7 @@ def test_few_people_of_masc(server, masc_server, tmp_path):
     assert fetched(tmp_path) == {
         path: body for path, body in masc_server.items() if path[:6] in ("partic", "stimul", "sub-02")
     }
-    assert not any("sub-01" in path or "sub-27" in path for path, _ in server.asked), "no list of others"
+    assert not any("sub-01" in path or "sub-27" in path for path, _ in server.requests), "no list of others"
     with pytest.raises(
         ValueError, match=r"subjects names \['99'\], which the server does not have; it has *\."
     ):

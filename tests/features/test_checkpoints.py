@@ -1,366 +1,352 @@
-"""Proxies that forbid, are wrong, or want a password, and certificates and names that cannot be trusted."""
+"""Tests of loading and running pretrained models."""
 
 import http.server
 import json
 import os
 import shutil
-import socket
-import ssl
 import subprocess
 import sys
 import threading
-import time
+from functools import partial
+from pathlib import Path
 
+import joblib
+import numpy as np
 import pytest
-import requests
-from helpers.servers import Server
-
-from sk_b2s.datasets import _download as downloading
-from sk_b2s.datasets import fetch_brennan2019, fetch_broderick2019, fetch_gwilliams2022
-from sk_b2s.datasets._download import Remote, download, request_json
-from sk_b2s.datasets._servers import final_error, proxy_of
-from sk_b2s.features import _checkpoints as checkpoints
-from sk_b2s.features._checkpoints import find_file
-
-NAMES = (
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
+import torch
+from helpers.sounds import write
+from helpers.speech_models import (
+    KINDS,
+    N_LAYERS,
+    RATE,
+    compute_all_frames,
+    compute_with_transformers,
+    float32_features,
+    make_audio,
+    make_table,
 )
-CERTIFICATE_FOR = "localhost"
 
-
-@pytest.fixture(autouse=True)
-def no_proxy_of_this_machine(monkeypatch):
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(downloading, "WAIT", 0.01)
-
-
-@pytest.fixture
-def proxy():
-    """Proxies that answer with a status: function of it, returning the address. ``asked`` lists what came."""
-    servers, asked = [], []
-
-    def start(status, reason="Forbidden by policy"):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def log_message(self, *args):
-                pass
-
-            def do_CONNECT(self):
-                asked.append(self.path)
-                self.send_error(status, reason)
-
-            do_GET = do_HEAD = do_CONNECT
-
-        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-
-    start.asked = asked
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def unused_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def told(call, error, *texts):
-    """Call what must fail at once with an error that holds the texts."""
-    began = time.monotonic()
-    with pytest.raises(error) as caught:
-        call()
-    assert time.monotonic() - began < 20, "not after waits of a minute"
-    for text in texts:
-        assert text in str(caught.value)
-    return caught.value
-
-
-@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_that_forbids_is_asked_once(proxy, tmp_path, monkeypatch, variable):
-    address = proxy(403)
-    monkeypatch.setenv(variable, address)
-    fetchers = [
-        (lambda: fetch_gwilliams2022(tmp_path, progress=False), "api.osf.io", "https://osf.io/ag3kj"),
-        (
-            lambda: fetch_brennan2019(tmp_path, progress=False),
-            "deepblue.lib.umich.edu",
-            "/concern/data_sets/bg257f92t",
-        ),
-        (
-            lambda: fetch_broderick2019(tmp_path, edition="dryad", progress=False),
-            "datadryad.org",
-            "/dataset/doi:10.5061/dryad.070jc",
-        ),
-    ]
-    for index, (fetch, host, page) in enumerate(fetchers, 1):
-        texts = (f"your proxy {address} (set by ", f"forbids {host} (403 Forbidden by policy)")
-        told(fetch, PermissionError, *texts, f"{page} in a browser", repr(str(tmp_path)))
-        assert len(proxy.asked) == index
-    assert proxy.asked[0] == "api.osf.io:443"
-
-
-def test_a_proxy_that_forbids_a_file_tells_its_place(proxy, tmp_path, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", proxy(403))
-    file = Remote("stimuli/a.wav", "https://files.osf.io/a", 3, None)
-    told(lambda: download([file], tmp_path, progress=False), PermissionError, "forbids files.osf.io",
-         "Open https://files.osf.io/a in a browser, save the file into the study's folder as",
-         "a.wav")  # fmt: skip
-    assert len(proxy.asked) == 1
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_wants_a_password(proxy, monkeypatch, scheme):
-    monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy(407, "Proxy Authentication Required"))
-    told(lambda: request_json(f"{scheme}://api.osf.io/v2", "data"), PermissionError, "your proxy http://127.0.0.1",
-         "wants you to log in", "api.osf.io", "HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")  # fmt: skip
-    assert len(proxy.asked) == 1
-
-
-@pytest.mark.parametrize("status", [400, 404, 405, 501])
-def test_a_server_that_is_no_proxy(proxy, monkeypatch, status):
-    monkeypatch.setenv("HTTPS_PROXY", proxy(status, "No"))
-    told(lambda: request_json("https://api.osf.io/v2", "data"), PermissionError, f"({status} No)")
-    assert len(proxy.asked) == 1
-
-
-def test_a_plain_request_that_a_proxy_forbids(proxy, monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", proxy(403))
-    told(
-        lambda: request_json("http://api.osf.io/v2", "data"),
-        PermissionError,
-        "403 Forbidden by policy",
-        "It came through the proxy",
-    )
-    assert len(proxy.asked) == 1
-
-
-def test_a_proxy_in_trouble_is_asked_again(proxy, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", proxy(503, "Busy"))
-    told(
-        lambda: request_json("https://api.osf.io/v2", "data"),
-        ConnectionError,
-        "Tunnel connection failed: 503 Busy",
-    )
-    assert len(proxy.asked) == downloading.ATTEMPTS
-
-
-@pytest.mark.parametrize(("address", "text"), [
-    ("http://127.0.0.1:{port}", "no proxy answers at http://127.0.0.1:{port} (set by HTTPS_PROXY)"),
-    ("127.0.0.1:{port}", "no proxy answers at 127.0.0.1:{port} (set by HTTPS_PROXY)"),
-    ("http://me:secret@127.0.0.1:{port}", "no proxy answers at http://...@127.0.0.1:{port}"),
-    ("http://proxy.invalid:80", "no proxy answers at http://proxy.invalid:80"),
-    ("htp://127.0.0.1:9", "the proxy htp://127.0.0.1:9 (set by HTTPS_PROXY) cannot be used"),
-    ("http://[bad", "the proxy http://[bad (set by HTTPS_PROXY) cannot be used"),
-    ("http://127.0.0.1:abc", "the proxy http://127.0.0.1:abc (set by HTTPS_PROXY) cannot be used"),
-    ("http://", "the proxy http:// (set by HTTPS_PROXY) cannot be used"),
-])  # fmt: skip
-def test_a_wrong_proxy_is_told_at_once(monkeypatch, tmp_path, address, text):
-    port = unused_port()
-    monkeypatch.setattr(downloading, "_attempts", lambda: iter([0]))  # a second one is a failure
-    monkeypatch.setenv("HTTPS_PROXY", address.format(port=port))
-    said = [
-        told(lambda: request_json("https://api.osf.io/v2", "data"), ConnectionError, text.format(port=port)),
-        told(lambda: download([Remote("f", "https://files.osf.io/f", 3, None)], tmp_path, progress=False),
-             ConnectionError, text.format(port=port)),
-    ]  # fmt: skip
-    assert not any(
-        "secret" in str(one) or "attempts in all" in str(one) or "Are you online" in str(one) for one in said
-    )
-
-
-def test_no_proxy_is_obeyed(proxy, monkeypatch):
-    server = Server()
-    try:
-        server.json("/list", {"data": []})
-        monkeypatch.setenv("HTTP_PROXY", proxy(403))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        assert request_json(f"{server.url}/list", "data") == {"data": []}
-        assert proxy_of(server.url) == ""
-        assert proxy_of("http://api.osf.io") != ""
-    finally:
-        server.http.shutdown()
-        server.http.server_close()
-    assert proxy.asked == []
-
-
-def test_a_name_that_nobody_knows_is_final(monkeypatch):
-    asked = []
-
-    def unknown(*args, **kwargs):
-        asked.append(args[0])
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    told(lambda: request_json("https://api.osf.io/v2", "data"), ConnectionError, "https://api.osf.io/v2 does not answer",
-         "api.osf.io cannot be reached", "Are you online?", "in a browser")  # fmt: skip
-    assert asked == ["api.osf.io"]
-
-
-def test_a_name_that_is_lost_on_the_way_is_asked_again():
-    error = requests.ConnectionError(
-        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-    )
-    assert isinstance(final_error(error, "https://h/x", ""), ConnectionError)
-    assert final_error(error, "https://h/x", "", begun=True) is None
-
-
-@pytest.fixture
-def secure_server(tmp_path):
-    """A server with a certificate that it signed itself: its address."""
-    made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "key", "-out",
-         tmp_path / "cert",
-         "-subj", f"/CN={CERTIFICATE_FOR}", "-addext", f"subjectAltName=DNS:{CERTIFICATE_FOR}", "-days", "1"],
-        capture_output=True,
-    ) if shutil.which("openssl") else None  # fmt: skip
-    if made is None or made.returncode:
-        pytest.skip("needs openssl, to make a certificate")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
-    server = Server()
-    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
-    yield server, f"https://localhost:{server.http.server_port}"
-    server.http.shutdown()
-    server.http.server_close()
-
-
-def test_a_certificate_that_is_not_trusted_is_final(secure_server):
-    server, url = secure_server
-    told(lambda: request_json(f"{url}/list", "data"), ConnectionError, "the certificate of localhost is not trusted",
-         "REQUESTS_CA_BUNDLE", "in a browser")  # fmt: skip
-    assert server.asked == []
-
-
-def test_plain_http_in_the_place_of_https_is_final():
-    server = Server()
-    try:
-        told(
-            lambda: request_json(server.url.replace("http", "https") + "/list", "data"),
-            ConnectionError,
-            "is not trusted",
-        )
-    finally:
-        server.http.shutdown()
-        server.http.server_close()
-
-
-# --- weights -------------------------------------------------------------------------------------------
-
-
-def hub_errors():
-    """Errors that the client of the hub raises, in the versions at hand, and some that it might."""
-    import huggingface_hub.errors as hub
-
-    try:
-        import httpx2 as web
-    except ImportError:
-        import httpx as web
-    request = web.Request("GET", "https://huggingface.co/m")
-    answer = web.Response(403, request=request)
-    yield from (web.ProxyError("403 Forbidden by policy"), web.ConnectError("refused"), web.ReadTimeout("slow"),
-                web.InvalidURL("bad proxy"), web.RemoteProtocolError("broken"))  # fmt: skip
-    for name in ("HfHubHTTPError", "RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError",
-                 "DisabledRepoError"):  # fmt: skip
-        if hasattr(hub, name):
-            yield getattr(hub, name)("no", response=answer)
-    yield from (hub.LocalEntryNotFoundError("not here"), hub.OfflineModeIsEnabled("offline"),
-                json.JSONDecodeError("Expecting value", "<html>", 0), requests.ConnectionError("x"), OSError("x"),
-                ssl.SSLError("certificate"), TimeoutError(), RuntimeError("closed"), KeyError("x"),
-                ValueError("Unknown scheme for proxy URL"), AssertionError())  # fmt: skip
-
-
-@pytest.mark.parametrize("revision", [None, "v2"])
-def test_find_file_raises_oserror_for_every_failure_of_the_hub(monkeypatch, tmp_path, revision):
-    import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    failures = list(hub_errors())
-    assert len(failures) > 15
-    for failure in failures:
-
-        def fail(*args, local_files_only=False, failure=failure, **kwargs):
-            raise LocalEntryNotFoundError("not in the cache") if local_files_only else failure
-
-        monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-        option = f" --revision {revision}" if revision else ""
-        with pytest.raises(OSError, match=rf"cannot be fetched \({type(failure).__name__}.*") as caught:
-            find_file("some/model", "config.json", revision)
-        assert f"hf download some/model{option} --local-dir FOLDER" in str(caught.value)
-
-
-def test_find_file_names_a_proxy_and_hides_its_password(monkeypatch):
-    import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    def fail(*args, local_files_only=False, **kwargs):
-        if local_files_only:
-            raise LocalEntryNotFoundError("not in the cache")
-        raise RuntimeError("no proxy at http://me:secret@proxy:80")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    monkeypatch.setenv("https_proxy", "http://me:secret@proxy:80")
-    with pytest.raises(OSError, match="A proxy is set by https_proxy") as caught:
-        find_file("some/model", "config.json")
-    assert "secret" not in str(caught.value)
-
-
-def test_find_file_returns_none_for_a_file_that_a_model_lacks(monkeypatch):
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    def fail(*args, local_files_only=False, **kwargs):
-        raise (
-            LocalEntryNotFoundError("not here")
-            if local_files_only
-            else EntryNotFoundError.__new__(EntryNotFoundError)
-        )
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    assert find_file("some/model", "model.safetensors") is None
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 5}', '{"weight_map": {"a": "../x"}}', "[" * 10**5,
-                                  '{"weight_map": {"a": null}}'])  # fmt: skip
-def test_an_index_of_weights_that_is_none_names_its_file(tmp_path, text):
-    for name in ("config.json", "preprocessor_config.json"):
-        (tmp_path / name).write_text("{}")
-    (tmp_path / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(OSError, match=r"model\.safetensors\.index\.json'.*Fetch it again"):
-        checkpoints.identity(str(tmp_path))
-
-
-ASK = """
-import sys, time, pandas as pd
+import sk_b2s
 from sk_b2s import Wav2Vec2Features
-y = pd.DataFrame({"sound": ["a.wav"], "sound_onset": [0.1], "duration": 0.5})
-began = time.monotonic()
-try:
-    Wav2Vec2Features("some/network").fit(y)
-except OSError as error:
-    print(time.monotonic() - began, str(error))
+from sk_b2s.features import _checkpoints as checkpoints
+
+EDGES = [0.0, 1.21, 2.4, 3.3]  # s, of blocks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_average_layers_equals_transformers(model_folder, tmp_path, kind):
+    folder, audio = model_folder(kind), make_audio(1.5)
+    path = write(tmp_path / "noise.wav", audio)
+    expected = compute_with_transformers(folder, audio)
+    assert len(expected) == N_LAYERS + 1
+    n_frames = 75 if kind == "whisper" else 74
+    for layer in range(N_LAYERS + 1):
+        frames = compute_all_frames(float32_features(folder, layers=layer), path, 1.5)
+        assert frames.shape == (75, 16)
+        assert np.abs(frames[:n_frames] - expected[layer, :n_frames]).max() < 3e-5
+        np.testing.assert_array_equal(frames[n_frames:], frames[n_frames - 1 : n_frames][: 75 - n_frames])
+    several = compute_all_frames(float32_features(folder, layers=(0, 2, -1)), path, 1.5)
+    assert np.abs(several[:n_frames] - expected[[0, 2, -1], :n_frames].mean(0)).max() < 3e-5
+    assert np.abs(expected[1:] - expected[:-1]).max() > 0.1, "layers differ"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_average_layers_stops_at_highest_layer(model_folder, tmp_path, kind, monkeypatch):
+    path = write(tmp_path / "noise.wav", make_audio(1.5))
+    stack, run = checkpoints.load_model(model_folder(kind)).layers, []
+    assert len(stack) == N_LAYERS
+    for index, layer in enumerate(stack):
+        monkeypatch.setattr(
+            layer, "forward", lambda *a, _i=index, _f=layer.forward, **k: run.append(_i) or _f(*a, **k)
+        )
+    for layers in [(0,), (1,), (1, 2), (0, 1), (3,)]:
+        run.clear()
+        compute_all_frames(float32_features(model_folder(kind), layers=layers), path, 1.5)
+        assert run == list(range(max(layers)))
+
+
+def test_load_model_keeps_random_state(model_folder, tmp_path):
+    path = write(tmp_path / "noise.wav", make_audio(1.5))
+    features = float32_features(model_folder("wav2vec2"), layers=3)
+    checkpoints._load_model.cache_clear()
+    state = torch.random.get_rng_state()
+    one, two = compute_all_frames(features, path, 1.5), compute_all_frames(features, path, 1.5)
+    np.testing.assert_array_equal(one, two)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    network = checkpoints.load_model(model_folder("wav2vec2"))
+    assert not network.encoder.training
+    assert all(parameter.grad is None for parameter in network.encoder.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_average_layers_bfloat16_is_close(model_folder, tmp_path, kind):
+    path = write(tmp_path / "noise.wav", make_audio(1.5))
+    for layers in (0, (1, 2), 3):
+        expected = compute_all_frames(float32_features(model_folder(kind), layers=layers), path, 1.5)
+        features = compute_all_frames(
+            Wav2Vec2Features(model_folder(kind), layers=layers, precision="bfloat16"), path, 1.5
+        )
+        error = np.linalg.norm(features - expected) / np.linalg.norm(expected - expected.mean(0))
+        assert features.dtype == np.float32
+        assert 1e-5 < error < 0.05
+        assert np.corrcoef(features.ravel(), expected.ravel())[0, 1] > 0.999
+
+
+def change_kernel(how):
+    """Return a function that corrupts the result of a kernel."""
+    if how == "not implemented":
+        raise RuntimeError("\"kernel\" not implemented for 'BFloat16'")
+    random = torch.Generator().manual_seed(1)
+    changes = {
+        "garbage": lambda x: torch.randn(x.shape, generator=random).to(x),
+        "NaN": lambda x: x * np.nan,
+        "a tenth too large": lambda x: x * 1.1,
+    }
+    return changes[how]
+
+
+@pytest.mark.parametrize("how", ["garbage", "NaN", "a tenth too large", "not implemented"])
+@pytest.mark.parametrize("kind", ["wav2vec2, stable norm", "conformer", "whisper"])
+def test_average_layers_falls_back_to_float32(model_folder, tmp_path, monkeypatch, kind, how):
+    paths = [write(tmp_path / f"{i}.wav", make_audio(1.5, i)) for i in range(2)]
+    choices = (0, (1, 2), 3)
+    expected = [
+        compute_all_frames(float32_features(model_folder(kind), layers=layers), path, 1.5)
+        for layers in choices
+        for path in paths
+    ]
+    right = torch.nn.functional.linear
+
+    def wrong(*args, **kwargs):
+        out = right(*args, **kwargs)
+        return change_kernel(how)(out) if out.dtype == torch.bfloat16 else out
+
+    monkeypatch.setattr(torch.nn.functional, "linear", wrong)
+    checkpoints._load_model.cache_clear()
+    low = [Wav2Vec2Features(model_folder(kind), layers=layers, precision="bfloat16") for layers in choices]
+    with pytest.warns(UserWarning, match="float32 instead") as caught:
+        found = [compute_all_frames(features, path, 1.5) for features in low for path in paths]
+    np.testing.assert_array_equal(found, expected)
+    (message,) = [str(w.message) for w in caught]
+    assert model_folder(kind) in message
+    assert "precision='float32'" in message
+    checkpoints._load_model.cache_clear()
+
+
+def test_average_layers_keeps_accurate_bfloat16(model_folder, tmp_path, recwarn):
+    """Audio may begin with silence, be silent, or be too short to compare."""
+    silent, short = np.zeros(RATE, "f4"), make_audio(0.2)
+    for kind in ("wav2vec2", "wavlm, stable norm", "whisper"):
+        checkpoints._load_model.cache_clear()
+        features = partial(Wav2Vec2Features, model_folder(kind), precision="bfloat16")
+        compute_all_frames(features(layers=2), write(tmp_path / "none.wav", silent), 1.0)
+        compute_all_frames(features(layers=2), write(tmp_path / "short.wav", short), 0.2)
+        path = write(tmp_path / "late.wav", np.r_[silent, silent, make_audio(1.5)])
+        expected = compute_all_frames(float32_features(model_folder(kind), layers=3), path, 3.5)
+        checkpoints._load_model.cache_clear()
+        found = compute_all_frames(features(layers=3), path, 3.5)
+        assert 1e-5 < np.abs(found - expected).max()
+        network = checkpoints.load_model(model_folder(kind), precision="bfloat16")
+        assert network.reference is None, "released after the comparison"
+        assert network.dtype == torch.bfloat16
+    assert not [w for w in recwarn if "float32 instead" in str(w.message)]
+
+
+def test_load_model_loads_once(model_folder, sound):
+    path, _ = sound
+    checkpoints._load_model.cache_clear()
+    for layers in (1, 2, (0, 3)):
+        y = make_table([path] * 3, [0.1, 1.0, 2.0], 0.5, EDGES)
+        np.asarray(float32_features(model_folder("wav2vec2"), layers=layers).fit_transform(y))
+    assert checkpoints._load_model.cache_info().misses == 1
+
+
+def test_load_model_is_shared_by_threads(model_folder, tmp_path):
+    path = write(tmp_path / "noise.wav", make_audio(1.5))
+    features = [
+        float32_features(model_folder("wav2vec2"), layers=layers) for layers in [0, 1, 2, 3, (1, 3)] * 4
+    ]
+    alone = [compute_all_frames(f, path, 1.5) for f in features]
+    together = joblib.Parallel(n_jobs=4, backend="threading")(
+        joblib.delayed(compute_all_frames)(f, path, 1.5) for f in features
+    )
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_load_model_loads_once_for_threads(model_folder):
+    checkpoints._load_model.cache_clear()
+    at_once, found = threading.Barrier(4), []
+
+    def load():
+        at_once.wait()
+        found.append(checkpoints.load_model(model_folder("wav2vec2")))
+
+    model_folder("wav2vec2")
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len({id(network) for network in found}) == 1
+    assert checkpoints._load_model.cache_info().misses == 1
+
+
+def test_fit_describes_missing_files(model_folder, sound, tmp_path):
+    y = make_table([sound[0]], [0.1])
+    for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+        folder = shutil.copytree(model_folder("wav2vec2"), tmp_path / name)
+        (folder / name).unlink()
+        with pytest.raises(FileNotFoundError, match=rf"lacks {name}. The folder of a model contains"):
+            float32_features(str(folder), layers=1).fit(y)
+    for model in (tmp_path / "nowhere", "./nowhere", "a/b/c"):
+        with pytest.raises(FileNotFoundError, match="nowhere|a/b/c.*this folder does not exist"):
+            float32_features(model).fit(y)
+
+
+def test_fit_without_network_describes_download(sound, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    y = make_table([sound[0]], [0.1])
+    message = (
+        r"(?s)'facebook/wav2vec2-large-xlsr-53' .*cannot be downloaded \(.*"
+        r"hf download facebook/wav2vec2-large-xlsr-53 --local-dir FOLDER\n.*model='FOLDER'.*HF_HOME"
+    )
+    with pytest.raises(OSError, match=message):
+        float32_features().fit(y)
+    with pytest.raises(OSError, match="hf download some/model --revision v2 --local-dir FOLDER"):
+        float32_features("some/model", revision="v2").fit(y)
+    with pytest.raises(ValueError, match="'what is this' must be a folder or the name of a model on the hub"):
+        float32_features("what is this").fit(y)
+
+
+def test_load_model_rejects_other_models(model_folder, sound, tmp_path):
+    y = make_table([sound[0]], [0.1])
+
+    def config(**content):
+        folder = shutil.copytree(model_folder("wav2vec2"), tmp_path / f"c{len(list(tmp_path.iterdir()))}")
+        (folder / "config.json").write_text(json.dumps(content))
+        return float32_features(str(folder), layers=1)
+
+    with pytest.raises(ValueError, match="is a BertConfig, which is not a supported speech model"):
+        config(model_type="bert").fit(y)
+    with pytest.raises(ValueError, match="transformers cannot read its config.json"):
+        config(model_type="no such thing").fit(y)
+    content = json.loads((Path(model_folder("wav2vec2")) / "config.json").read_text())
+    taller = config(**{**content, "num_hidden_layers": 4}).fit(y)
+    with pytest.raises(ValueError, match=r"lacks the weights .*layers\.3.* which would be random"):
+        np.asarray(taller.transform(y))
+    damaged = shutil.copytree(model_folder("wav2vec2"), tmp_path / "damaged")
+    (damaged / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(OSError, match="transformers cannot load it from .*damaged"):
+        np.asarray(float32_features(str(damaged), layers=1).fit_transform(y))
+
+
+def test_load_model_requires_known_layers(model_folder, monkeypatch):
+    import transformers
+
+    class Elsewhere(torch.nn.Linear):
+        config = transformers.PretrainedConfig()
+
+    load = lambda *args, **kwargs: (Elsewhere(2, 2), {"missing_keys": []})  # noqa: E731
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", load)
+    checkpoints._load_model.cache_clear()
+    with pytest.raises(ValueError, match="Elsewhere does not store its layers where wav2vec 2.0"):
+        checkpoints.load_model(model_folder("wav2vec2"))
+
+
+class Bomb:
+    """Object that writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_load_model_of_pickle_runs_no_code(model_folder, sound, tmp_path):
+    from safetensors.torch import load_file
+
+    path, _ = sound
+    folder = shutil.copytree(model_folder("wav2vec2"), tmp_path / "old")
+    new_names = {
+        "parametrizations.weight.original0": "weight_g",
+        "parametrizations.weight.original1": "weight_v",
+    }
+    weights = {"quantizer.codevectors": torch.zeros(1, 4, 2)}  # used in pretraining, as in XLSR-53
+    for name, value in load_file(folder / "model.safetensors").items():
+        for new, old in new_names.items():
+            name = name.replace(new, old)
+        weights[f"wav2vec2.{name}"] = value
+    assert any("weight_g" in name for name in weights)
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    y = make_table([path], [0.1])
+    old = np.asarray(float32_features(str(folder), layers=2).fit_transform(y))
+    np.testing.assert_array_equal(
+        old, np.asarray(float32_features(model_folder("wav2vec2"), layers=2).fit_transform(y))
+    )
+    torch.save({**weights, "bomb": Bomb(tmp_path / "exploded")}, folder / "pytorch_model.bin")
+    with pytest.raises(OSError, match="transformers cannot load it"):
+        np.asarray(float32_features(str(folder), layers=2).fit_transform(y))
+    assert not (tmp_path / "exploded").exists()
+
+
+SCRIPT = """
+import numpy as np, pandas as pd, sys
+from sk_b2s import Wav2Vec2Features
+assert "transformers" not in sys.modules and "huggingface_hub" not in sys.modules
+y = pd.DataFrame({"sound": [sys.argv[1]], "sound_onset": [0.1], "duration": 0.5})
+np.save(sys.argv[2], np.asarray(Wav2Vec2Features("some/network", layers=2, precision="float32").fit_transform(y)))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", [403, 407])
-def test_weights_behind_a_proxy_that_forbids(proxy, tmp_path, status):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    environment |= {"HTTPS_PROXY": proxy(status), "HF_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert f"{status} Forbidden by policy" in done.stdout, done.stderr
-    assert "hf download some/network --local-dir FOLDER" in done.stdout
-    assert "A proxy is set by HTTPS_PROXY" in done.stdout
-    assert proxy.asked[0] == "huggingface.co:443"
+def test_load_model_downloads_once(model_folder, sound, tmp_path):
+    """The model is read from the cache after the local hub server stopped."""
+    commit, requests = "0123456789" * 4, []
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            requests.append((self.command, self.path))
+            path = Path(model_folder("wav2vec2")) / Path(self.path).name
+            found = path.is_file() and self.path.startswith("/some/network/resolve/")
+            body = path.read_bytes() if found else b""
+            self.send_response(200 if found else 404)
+            if not found:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Repo-Commit", commit)
+            self.send_header("ETag", f'"{path.name}"')
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_GET = do_HEAD
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()
+    }
+    environment |= {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hub"),
+        "PYTHONPATH": str(Path(sk_b2s.__file__).parents[1]), "HF_HUB_DISABLE_XET": "1",
+    }  # fmt: skip
+    y = make_table([sound[0]], [0.1])
+    expected = np.asarray(float32_features(model_folder("wav2vec2"), layers=2).fit_transform(y))
+    for attempt in ("first", "again"):
+        result = tmp_path / f"{attempt}.npy"
+        command = [sys.executable, "-c", SCRIPT, sound[0], str(result)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert np.abs(np.load(result) - expected).max() < 1e-6
+        if attempt == "first":
+            fetched = {Path(path).name for method, path in requests if method == "GET"}
+            assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= fetched
+            server.shutdown()
+            server.server_close()

@@ -1,4 +1,4 @@
-"""Tests of spectral and precomputed speech features and of their base class."""
+"""Tests of spectral and precomputed features and of their base class."""
 
 import os
 import pickle
@@ -111,8 +111,6 @@ def late_noise(tmp_path):
     audio = np.zeros(3 * RATE)
     audio[RATE : 2 * RATE] = 0.1 * np.random.default_rng(0).standard_normal(RATE)
     return write(tmp_path / "noise.wav", audio), audio
-
-
 
 
 def test_acoustic_onsets_equal_band_increases(late_noise):

@@ -45,7 +45,9 @@ def test_union_equals_concatenated_transformers(noise):
 
 def test_union_rejects_incompatible_transformers(noise):
     y = table([noise[0]], [0.2], 1.5)
-    with pytest.raises(ValueError, match="Transformer 'b' returns 76 frames at 50.0 Hz, but 'a' returns 38 at 25.0 Hz"):
+    with pytest.raises(
+        ValueError, match="Transformer 'b' returns 76 frames at 50.0 Hz, but 'a' returns 38 at 25.0 Hz"
+    ):
         SpeechFeatureUnion([("a", Envelope(sfreq=25)), ("b", Envelope(sfreq=50))]).fit_transform(y)
     with pytest.raises(ValueError, match="not unique"):
         SpeechFeatureUnion([("a", Envelope()), ("a", Envelope())]).fit(y)

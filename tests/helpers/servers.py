@@ -1,17 +1,18 @@
-"""A server on this machine that behaves as badly as servers do."""
+"""Local HTTP servers and proxies that simulate failures."""
 
 import json
 import re
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote
 
 
 class Server:
-    """Serves ``files``; drops the connection half-way through what it sends, ``drops`` times."""
+    """Server that drops the connection halfway, ``drops`` times."""
 
     def __init__(self):
-        self.files, self.drops, self.ranges, self.asked, self.status = {}, 0, True, [], {}
+        self.files, self.drops, self.ranges, self.requests, self.status = {}, 0, True, [], {}
         self.kinds: dict = {}
         self.special: dict = {}  # functions of the request, by path
         server = self
@@ -21,15 +22,15 @@ class Server:
                 pass
 
             def do_GET(self):
-                server.answer(self)
+                server.respond(self)
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
-    def answer(self, request):
+    def respond(self, request):
         path, wanted = unquote(request.path), request.headers.get("Range")
-        self.asked.append((path, wanted))
+        self.requests.append((path, wanted))
         if path in self.special:
             return self.special[path](request)
         if path not in self.files:
@@ -54,3 +55,45 @@ class Server:
 
     def json(self, path, value):
         self.files[path] = json.dumps(value).encode()
+
+
+PROXY_VARIABLES = (
+    "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy",
+)  # fmt: skip
+
+
+def remove_proxies(monkeypatch):
+    """Remove the proxies of this machine from the environment."""
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@contextmanager
+def start_proxies():
+    """Yield a function that starts a proxy and returns its address.
+
+    The proxy replies to every request with a status. The attribute
+    ``requests`` of the function lists the requested paths.
+    """
+    servers, requests = [], []
+
+    def start(status, reason="Forbidden by policy"):
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *args):
+                pass
+
+            def do_CONNECT(self):
+                requests.append(self.path)
+                self.send_error(status, reason)
+
+            do_GET = do_HEAD = do_CONNECT
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    start.requests = requests
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,138 @@
+"""Files of pretrained speech models in folders and on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from sk_b2s._utils._caching import content_digest
+
+PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+CONFIG, EXTRACTOR = "config.json", "preprocessor_config.json"
+# In order of preference. Pickled weights are read by torch.load(weights_only=True), which runs no code.
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def find_file(model, name, revision=None):
+    """Find a file of a model in its folder, in the hub cache or on the hub.
+
+    Parameters
+    ----------
+    model : str or Path
+        Folder, or name of a model on the hub.
+    name : str
+        Name of the file.
+    revision : str, default=None
+        Branch, tag or commit on the hub. The cache takes precedence over the
+        hub.
+
+    Returns
+    -------
+    path : Path or None
+        None if the model does not have the file.
+
+    Raises
+    ------
+    OSError
+        If the model is not a folder, not in the cache and cannot be
+        downloaded.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    if folder.is_absolute() or str(model).startswith((".", "~")) or str(model).count("/") > 1:
+        raise FileNotFoundError(f"model={str(model)!r}: this folder does not exist.")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(str(model), name, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    except ValueError as error:
+        raise ValueError(
+            f"model={model!r} must be a folder or the name of a model on the hub: {error}"
+        ) from error
+    except Exception as error:
+        raise _make_download_error(model, revision, error) from error
+    try:
+        return Path(hf_hub_download(str(model), name, revision=revision))
+    except Exception as error:  # types differ between versions of the hub client, and not all are OSErrors
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return None
+        raise _make_download_error(model, revision, error) from error
+
+
+def _make_download_error(model, revision, error):
+    """Make an error that describes how to get the model elsewhere."""
+    option = f" --revision {revision}" if revision else ""
+    cause = re.sub(r"//[^/@\s]*@", "//...@", " ".join(str(error).split()))[:300]  # hides proxy passwords
+    proxies = [name for name in PROXY_VARIABLES if os.environ.get(name)]
+    hint = f" A proxy is set by {', '.join(proxies)}. Correct or remove it if it is wrong." if proxies else ""
+    return OSError(
+        f"model={str(model)!r} is not a folder, is not in the cache of huggingface_hub and cannot be downloaded "
+        f"({type(error).__name__}: {cause}). On a computer with network access, run\n"
+        f"    hf download {model}{option} --local-dir FOLDER\n"
+        f"copy the folder to this computer and pass model='FOLDER', or set HF_HOME to a cache that contains the "
+        f"model. Check the name, and set HF_TOKEN if the model is private.{hint}"
+    )
+
+
+def need_file(model, name, revision):
+    """Find a file of a model, or raise an error that names it."""
+    if (path := find_file(model, name, revision)) is None:
+        raise FileNotFoundError(
+            f"model={str(model)!r} lacks {name}. The folder of a model contains {CONFIG}, {EXTRACTOR} and "
+            f"{WEIGHTS[0]}, as written by save_pretrained of the model and of its feature extractor."
+        )
+    return path
+
+
+def find_weights(model, revision):
+    """Find the weights of a model, downloading them if needed."""
+    folder = need_file(model, CONFIG, revision).parent
+    local = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+    if local or folder == Path(model):
+        path = local[0] if local else need_file(model, WEIGHTS[0], revision)
+    else:
+        found = (find_file(model, name, folder.name) for name in WEIGHTS)
+        path = next((p for p in found if p is not None), None) or need_file(model, WEIGHTS[0], folder.name)
+    if path.suffix == ".json":
+        for part in _read_index(path, model):
+            need_file(model, part, revision if folder == Path(model) else folder.name)
+    return path
+
+
+def _read_index(index, model):
+    """Read the names of the weight files from their index."""
+    try:
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise OSError(
+            f"model={str(model)!r}: {str(index)!r} is not an index of weights: {type(error).__name__}: "
+            f"{error}. Download it again."
+        ) from error
+    if wrong := [part for part in parts if not isinstance(part, str) or Path(part).name != part]:
+        raise OSError(
+            f"model={str(model)!r}: {str(index)!r} lists files outside of the folder of the model: {wrong[:3]}. "
+            f"Download it again."
+        )
+    return sorted(parts)
+
+
+def identify_model(model, revision=None):
+    """Return digests of the files of a model, or its name and commit."""
+    config = need_file(model, CONFIG, revision)
+    if config.parent != Path(model):
+        return str(model), config.parent.name  # huggingface_hub names a snapshot by its commit
+    weights = find_weights(model, revision)
+    parts = sorted(config.parent.glob("*.safetensors" if "safetensors" in weights.name else "*.bin"))
+    files = [config, need_file(model, EXTRACTOR, revision), *parts]
+    return tuple(content_digest(file) for file in files)

@@ -1,0 +1,133 @@
+"""Tests of finding the files of pretrained models."""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+
+import pytest
+import requests
+from helpers.servers import remove_proxies, start_proxies
+
+from sk_b2s.features._model_files import find_file, identify_model
+
+
+@pytest.fixture
+def proxy():
+    """Start local proxies that reply with a status."""
+    with start_proxies() as start:
+        yield start
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    remove_proxies(monkeypatch)
+
+
+def iter_hub_errors():
+    """Yield errors of the installed hub client, and some of other versions."""
+    import huggingface_hub.errors as hub
+
+    try:
+        import httpx2 as web
+    except ImportError:
+        import httpx as web
+    request = web.Request("GET", "https://huggingface.co/m")
+    answer = web.Response(403, request=request)
+    yield from (web.ProxyError("403 Forbidden by policy"), web.ConnectError("refused"), web.ReadTimeout("slow"),
+                web.InvalidURL("bad proxy"), web.RemoteProtocolError("broken"))  # fmt: skip
+    for name in ("HfHubHTTPError", "RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError",
+                 "DisabledRepoError"):  # fmt: skip
+        if hasattr(hub, name):
+            yield getattr(hub, name)("no", response=answer)
+    yield from (hub.LocalEntryNotFoundError("not here"), hub.OfflineModeIsEnabled("offline"),
+                json.JSONDecodeError("Expecting value", "<html>", 0), requests.ConnectionError("x"), OSError("x"),
+                ssl.SSLError("certificate"), TimeoutError(), RuntimeError("closed"), KeyError("x"),
+                ValueError("Unknown scheme for proxy URL"), AssertionError())  # fmt: skip
+
+
+@pytest.mark.parametrize("revision", [None, "v2"])
+def test_find_file_converts_hub_errors(monkeypatch, tmp_path, revision):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    failures = list(iter_hub_errors())
+    assert len(failures) > 15
+    for failure in failures:
+
+        def fail(*args, local_files_only=False, failure=failure, **kwargs):
+            raise LocalEntryNotFoundError("not in the cache") if local_files_only else failure
+
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+        option = f" --revision {revision}" if revision else ""
+        with pytest.raises(OSError, match=rf"cannot be downloaded \({type(failure).__name__}.*") as caught:
+            find_file("some/model", "config.json", revision)
+        assert f"hf download some/model{option} --local-dir FOLDER" in str(caught.value)
+
+
+def test_find_file_hides_proxy_password(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fail(*args, local_files_only=False, **kwargs):
+        if local_files_only:
+            raise LocalEntryNotFoundError("not in the cache")
+        raise RuntimeError("no proxy at http://me:secret@proxy:80")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    monkeypatch.setenv("https_proxy", "http://me:secret@proxy:80")
+    with pytest.raises(OSError, match="A proxy is set by https_proxy") as caught:
+        find_file("some/model", "config.json")
+    assert "secret" not in str(caught.value)
+
+
+def test_find_file_of_missing_file(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def fail(*args, local_files_only=False, **kwargs):
+        raise (
+            LocalEntryNotFoundError("not here")
+            if local_files_only
+            else EntryNotFoundError.__new__(EntryNotFoundError)
+        )
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    assert find_file("some/model", "model.safetensors") is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 5}', '{"weight_map": {"a": "../x"}}', "[" * 10**5,
+                                  '{"weight_map": {"a": null}}'])  # fmt: skip
+def test_identify_model_rejects_invalid_index(tmp_path, text):
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(OSError, match=r"model\.safetensors\.index\.json'.*Download it again"):
+        identify_model(str(tmp_path))
+
+
+SCRIPT = """
+import sys, time, pandas as pd
+from sk_b2s import Wav2Vec2Features
+y = pd.DataFrame({"sound": ["a.wav"], "sound_onset": [0.1], "duration": 0.5})
+began = time.monotonic()
+try:
+    Wav2Vec2Features("some/network").fit(y)
+except OSError as error:
+    print(time.monotonic() - began, str(error))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [403, 407])
+def test_fit_behind_blocking_proxy(proxy, tmp_path, status):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    environment |= {"HTTPS_PROXY": proxy(status), "HF_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert f"{status} Forbidden by policy" in done.stdout, done.stderr
+    assert "hf download some/network --local-dir FOLDER" in done.stdout
+    assert "A proxy is set by HTTPS_PROXY" in done.stdout
+    assert proxy.requests[0] == "huggingface.co:443"
