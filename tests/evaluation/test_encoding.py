@@ -76,9 +76,7 @@ def test_unique_variance_finds_simulated_feature(kind):
 def test_compare_feature_sets_of_two_and_errors():
     X, y = simulate_response(n=40)
     trf = ForwardTRF(lags=(0, 0.3), alphas=(1e-3,))
-    scores = compare_feature_sets(
-        trf, X, y, StimulusKFold(2, gap=0), {"true": Column(0), "none": Column(2)}
-    )
+    scores = compare_feature_sets(trf, X, y, StimulusKFold(2, gap=0), {"true": Column(0), "none": Column(2)})
     one, other = (
         scores[scores["features"] == name].reset_index(drop=True).drop(columns="features")
         for name in ("none", "all but true")
