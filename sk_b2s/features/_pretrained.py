@@ -208,7 +208,8 @@ class Wav2Vec2Features(SpeechFeatures):
         If bfloat16 is inaccurate on this machine and float32 is used instead.
 
     Notes
-    ----- Silence around the stimuli is 0. Frame j of an interval begins j / 50
+    -----
+    Silence around the stimuli is 0. Frame j of an interval begins j / 50
     s after its start and depends on the following 25 ms (in Whisper it is
     centered there). If rounding leaves a frame at the end of an interval, it
     repeats the last one.
