@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import shlex
 import sys
 import textwrap
@@ -14,7 +13,7 @@ import pandas as pd
 from sk_b2s import model_selection
 from sk_b2s._cli._options import SPLITTERS
 from sk_b2s._utils._caching import cache_folder
-from sk_b2s._utils._text import visible
+from sk_b2s._utils._text import suggest_name, visible
 from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
@@ -218,10 +217,9 @@ def apply_settings(estimators, settings):
         matching = [one for one in chosen.values() if parameter in one.get_params()]
         if not matching:
             known = sorted({key for one in chosen.values() for key in one.get_params()})
-            close = difflib.get_close_matches(parameter, known, n=3)
-            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            hint = suggest_name(parameter, known, n=3)
             raise ValueError(
-                f"--set {setting}: {', '.join(chosen)} must have the parameter {parameter!r}, but does not.{hint}"
+                f"--set {setting}: {', '.join(chosen)} must have the parameter {parameter!r}, but does not{hint}."
             )
         for estimator in matching:
             estimator.set_params(**{parameter: value})

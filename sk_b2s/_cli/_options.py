@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 
+from sk_b2s._utils._text import suggest_name
 from sk_b2s.decoding._presets import PRESETS, SIZES, XLSR
 
 DEBUG = "SK_B2S_DEBUG"  # environment variable
@@ -168,9 +168,8 @@ def _make_names_type(known):
     def parse_names(text):
         for name in (found := text.split(",")):
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
-                raise argparse.ArgumentTypeError(f"unknown name {name!r}: {hint}")
+                hint = suggest_name(name, known) or f"; choose from {', '.join(known)}"
+                raise argparse.ArgumentTypeError(f"unknown name {name!r}{hint}")
         return found
 
     return parse_names

@@ -208,5 +208,5 @@ def _lock(file, byte, wait):
 
 
 def _plain(value):
-    """Numbers of numpy's as Python's, anything else as text."""
+    """Represent in JSON what it has no type for."""
     return value.item() if isinstance(value, np.generic) else str(value)

@@ -1,13 +1,16 @@
-"""Text for messages: hidden characters made visible, shortened lists."""
+"""Text for messages: visible characters, joined, shortened and suggested names.
+
+numpy and pandas are imported in functions, because the command line reads names without them.
+"""
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from dataclasses import fields, is_dataclass, replace
 from functools import wraps
-
-import pandas as pd
+from pathlib import PurePath
 
 # Control characters but tab and line break, overrides and isolates of direction, lone surrogates, and noncharacters.
 HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -53,6 +56,8 @@ def visible_in(thing):
     thing : object
         The same one where nothing in it is hidden, else a copy.
     """
+    import pandas as pd
+
     if type(thing) is str:
         return visible(thing)
     if isinstance(thing, (pd.Series, pd.Index)):
@@ -88,6 +93,8 @@ def _visible_text(value):
 
 def _has_hidden(column):
     """Whether a column or index has text to be changed; distinct values alone are looked at."""
+    import pandas as pd
+
     if isinstance(column, pd.MultiIndex) or pd.api.types.is_numeric_dtype(column.dtype):
         return False
     values = column.categories if isinstance(column, pd.CategoricalIndex) else column
@@ -119,10 +126,77 @@ def with_visible_text(function):
 
 def plain_text(words):
     """Lower-case words without punctuation, joined: what makes two texts equal. Missing words say nothing."""
+    import pandas as pd
+
     return " ".join(re.sub(r"[^\w']+", "", str(word).lower()) for word in words if pd.notna(word)).strip()
 
 
-def shorten(names, most=8):
-    """Write the first of many names."""
+def shorten_list(names, most=8):
+    """Join the first of many names with commas and count the rest."""
     names = list(map(str, names))
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def shorten_text(value, length=200):
+    """Represent a value, without its middle if it is longer than ``length``.
+
+    Examples
+    --------
+    >>> shorten_text("a" * 50, length=20)
+    "'aaaaaaaaa...aaaa' (50 characters)"
+    """
+    text = repr(str(value)) if isinstance(value, (str, PurePath)) else repr(value)
+    if len(text) <= length:
+        return text
+    return f"{text[: length // 2]}...{text[-length // 4 :]} ({len(str(value)):,} characters)"
+
+
+def join_words(words, last="and"):
+    """Join distinct words into an English list.
+
+    Examples
+    --------
+    >>> join_words(["sounds", "sentences", "segments"], "or")
+    'sounds, sentences or segments'
+    """
+    words = list(dict.fromkeys(map(str, words)))
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def format_percent(share, decimals=1, clip=False):
+    """Write a share as a percentage.
+
+    If ``clip`` is True, shares between 0 and 1 are not rounded to 0 % or 100 %.
+
+    Examples
+    --------
+    >>> format_percent(0.1234), format_percent(0.001, decimals=0, clip=True)
+    ('12.3 %', '1 %')
+    """
+    percent = 100 * share
+    if clip and share not in (0, 1):
+        percent = min(max(percent, 10.0**-decimals), 100 - 10.0**-decimals)
+    return f"{percent:.{decimals}f} %"
+
+
+def unwrap_scalar(value):
+    """Convert a numpy scalar to the Python object that prints without its type."""
+    import numpy as np
+
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def suggest_name(name, known, n=1, cutoff=0.6):
+    """Return a hint with the known names most like ``name``, or "" if none is.
+
+    Examples
+    --------
+    >>> suggest_name("rigde", ["ridge", "clip"])
+    " (did you mean 'ridge'?)"
+    """
+    return format_suggestion(difflib.get_close_matches(str(name), list(map(str, known)), n=n, cutoff=cutoff))
+
+
+def format_suggestion(names):
+    """Return a hint that suggests names, or "" if there are none."""
+    return f" (did you mean {join_words(map(repr, names), 'or')}?)" if names else ""

@@ -10,8 +10,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets._download import check_room
-from sk_b2s.datasets._file_names import check_name, check_part, open_new, shorten_text
+from sk_b2s.datasets._file_names import check_name, check_part, open_new
 
 MOST_MEMBERS = 20_000
 MOST_RATIO, LEAST_BOUND = 50, 10**8  # an archive unpacks to 50 times its size, or 0.1 GB, at most
@@ -65,7 +66,7 @@ def unpack(archive, root, place, source=""):
             raise
         raise BadArchive(f"{str(archive)!r}{came} cannot be unpacked: {error}. {again}") from error
     if left_out:
-        shown = ", ".join(f"{shorten_text(name)} ({why})" for name, why in left_out[:5])
+        shown = ", ".join(f"{shorten_text(name, 80)} ({why})" for name, why in left_out[:5])
         warnings.warn(
             f"{str(archive)!r}: left out {len(left_out)} of {len(left_out) + len(members)} members: {shown}. "
             f"Unpack them by hand if they are needed.",

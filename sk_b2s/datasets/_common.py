@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import warnings
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._text import shorten_list, suggest_name
 from sk_b2s.events._sentences import delay_events
 from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.io._annex import check_content
@@ -121,10 +121,7 @@ def warn_of_missing(study, what, names):
         Nothing is said if it is empty.
     """
     if names := list(dict.fromkeys(names)):
-        shown = ", ".join(names[:MOST_NAMED]) + f" and {len(names) - MOST_NAMED} more" * (
-            len(names) > MOST_NAMED
-        )
-        warnings.warn(f"{study}: {what}: {shown}.", stacklevel=3)
+        warnings.warn(f"{study}: {what}: {shorten_list(names, MOST_NAMED)}.", stacklevel=3)
 
 
 def choose(name, asked, available, study):
@@ -154,8 +151,7 @@ def choose(name, asked, available, study):
     chosen = [str(one).removeprefix("sub-").removeprefix("ses-") for one in listed]
     for one in chosen:
         if one not in available:
-            close = difflib.get_close_matches(one, available, n=1, cutoff=0.4)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = suggest_name(one, available, cutoff=0.4)
             raise ValueError(
                 f"{study}: {name}={asked!r} names {one!r}, which is not there{hint}; there "
                 f"{'are' if len(available) != 1 else 'is'} {', '.join(available) or 'none'}."

@@ -18,13 +18,13 @@ from typing import NamedTuple
 import requests
 from tqdm import tqdm
 
+from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets._file_names import (
     UnusableAddress,
     check_name,
     check_part,
     check_size,
     open_part,
-    shorten_text,
 )
 from sk_b2s.datasets._servers import Stalled, check_answer, final_error, length_of, open_answer, pieces_of
 
@@ -87,11 +87,11 @@ def download(files, root, progress=True):
 
 def _checked(file):
     """Check what a list says of a file, before anything is asked for or written."""
-    source = f"the list of the server of {shorten_text(file.url)}"
+    source = f"the list of the server of {shorten_text(file.url, 80)}"
     check_name(file.path, source)
     if not isinstance(file.url, str) or not re.match(r"https?://[^/]", file.url):
         raise UnusableAddress(
-            f"{file.path!r}: the list names the address {shorten_text(file.url)}, which is not http or "
+            f"{file.path!r}: the list names the address {shorten_text(file.url, 80)}, which is not http or "
             f"https; nothing was fetched. Fetch the study by hand, and tell the maintainers of the data set."
         )
     if file.checksum is not None:
@@ -99,7 +99,7 @@ def _checked(file):
         known = kind in hashlib.algorithms_guaranteed and not kind.startswith("shake")
         if not known or not re.fullmatch(f"[0-9a-fA-F]{{{2 * hashlib.new(kind).digest_size}}}", digest):
             raise ValueError(
-                f"{source} names the checksum {shorten_text(file.checksum)} for {file.path!r}, which is not "
+                f"{source} names the checksum {shorten_text(file.checksum, 80)} for {file.path!r}, which is not "
                 f"one; nothing was fetched. Fetch the study by hand, and tell the maintainers of the data "
                 f"set."
             )
@@ -303,7 +303,7 @@ class _Download:
         packing = answer.headers.get("Content-Encoding", "").strip().lower()
         if packing not in ("", "identity"):
             raise UnusableAddress(
-                f"{self.file.path!r}: {self.file.url} sent it packed ({shorten_text(packing)}), although it "
+                f"{self.file.path!r}: {self.file.url} sent it packed ({shorten_text(packing, 80)}), although it "
                 f"was asked not to; nothing of it was kept. {self.manual}"
             )
 
@@ -374,7 +374,7 @@ def _parsed(text, url, keys, manual):
         ) from error
     if not isinstance(said, dict):
         raise ValueError(
-            f"{url} sent a list of another form than it had: {shorten_text(said)} where {', '.join(keys)} "
+            f"{url} sent a list of another form than it had: {shorten_text(said, 80)} where {', '.join(keys)} "
             f"should be. {manual} Please tell the maintainers of this package."
         )
     if missing := [key for key in keys if key not in said]:

@@ -7,6 +7,8 @@ import stat
 import unicodedata
 from pathlib import PureWindowsPath
 
+from sk_b2s._utils._text import shorten_text
+
 MOST_BYTES = 240  # of a part of a name, so that ".part" fits into the 255 of most file systems
 MOST_TOTAL = 1000  # bytes of a whole name
 RESERVED = {
@@ -23,12 +25,6 @@ FORBIDDEN = set('\\:*?"<>|')  # in names on Windows; a backslash separates folde
 
 class UnusableAddress(ConnectionError, ValueError):
     """An address, or what it sent, that cannot be used, however often it is tried."""
-
-
-def shorten_text(value, length=80):
-    """Show the beginning of a text from elsewhere in a message, with control characters escaped."""
-    text = repr(value)
-    return text if len(text) <= length else f"{text[: length - 10]}... ({len(text):,} characters)"
 
 
 def check_name(name, source):
@@ -59,7 +55,7 @@ def check_name(name, source):
     if wrong := _wrong(name):
         outside = "a file outside the study's folder, " if wrong.startswith("leads") else ""
         raise ValueError(
-            f"{source} names {outside}{shorten_text(name)}, which {wrong}; nothing was fetched. Fetch the "
+            f"{source} names {outside}{shorten_text(name, 80)}, which {wrong}; nothing was fetched. Fetch the "
             f"study by hand, and tell the maintainers of the data set."
         )
     return tuple(name.split("/"))
@@ -104,7 +100,7 @@ def check_size(size, name, source):
         size = int(size)
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise ValueError(
-            f"{source} names the size {shorten_text(size)} for {shorten_text(name)}; expected a number of "
+            f"{source} names the size {shorten_text(size, 80)} for {shorten_text(name, 80)}; expected a number of "
             f"bytes. Nothing was fetched. Fetch the study by hand, and tell the maintainers of the data set."
         )
     return size

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import shorten
+from sk_b2s._utils._text import shorten_list
 from sk_b2s.datasets._common import choose, finish, need, read_tsv, seconds_of, study_root, warn_of_missing
 
 STUDY = "gwilliams2022"
@@ -150,7 +150,7 @@ def _check_alike(events):
             for name, task, rows in short[["recording", "task", "rows"]].values
         ]
         warnings.warn(
-            f"{STUDY}: {len(short)} tables have fewer rows than that of their story, {shorten(each, 30)}; were they "
+            f"{STUDY}: {len(short)} tables have fewer rows than that of their story, {shorten_list(each, 30)}; were they "
             "cut off?",
             stacklevel=3,
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets._download import Remote, request_json
-from sk_b2s.datasets._file_names import check_name, check_size, shorten_text
+from sk_b2s.datasets._file_names import check_name, check_size
 
 HASHES = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
 MOST_PAGES = 5000  # of all folders of a study
@@ -140,7 +141,7 @@ def _field(value, kind, url, manual, *keys, optional=False):
 def _other_form(url, name, expected, found, manual):
     return ValueError(
         f"{url} sent a list of another form than it had: {name} must be {expected}, got "
-        f"{shorten_text(found)}. Nothing was fetched. {manual} Please tell the maintainers of this package."
+        f"{shorten_text(found, 80)}. Nothing was fetched. {manual} Please tell the maintainers of this package."
     )
 
 
@@ -152,7 +153,7 @@ def _hash(digest, kind, url):
     name = str(kind).replace("-", "").lower()
     if name not in HASHES.values():
         raise ValueError(
-            f"{url} names a checksum of an unknown kind, {shorten_text(kind)}: {shorten_text(digest)}; "
+            f"{url} names a checksum of an unknown kind, {shorten_text(kind, 80)}: {shorten_text(digest, 80)}; "
             f"nothing was fetched. Fetch the study by hand."
         )
     return f"{name}:{digest}"

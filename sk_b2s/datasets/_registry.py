@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s._utils._caching import cache_folder
+from sk_b2s._utils._text import suggest_name
 from sk_b2s.datasets._brennan2019 import load_brennan2019
 from sk_b2s.datasets._broderick2019 import load_broderick2019
 from sk_b2s.datasets._gwilliams2022 import load_gwilliams2022
@@ -106,8 +106,7 @@ def load_dataset(name, **options):
     elif Path(name).exists():
         load, known = partial(_from_table, name), []
     else:
-        close = difflib.get_close_matches(str(name), DATASETS, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = suggest_name(name, DATASETS)
         raise ValueError(
             f"{str(name)!r} is neither the name of an experiment ({', '.join(DATASETS)}) nor a file or folder "
             f"that is there{hint}."

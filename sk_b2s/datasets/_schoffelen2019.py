@@ -28,7 +28,7 @@ import pandas as pd
 from scipy.stats import theilslopes
 
 from sk_b2s._utils._caching import FromFile
-from sk_b2s._utils._text import plain_text, shorten
+from sk_b2s._utils._text import plain_text, shorten_list
 from sk_b2s.datasets._common import choose, finish, need, study_root, warn_of_missing
 from sk_b2s.datasets._matching import match_sequences, match_times
 from sk_b2s.io._clocks._clock_fit import FASTEST
@@ -155,7 +155,7 @@ def load_schoffelen2019(
         ]
         warnings.warn(
             f"{STUDY}: left out {some['n_left_out'].sum()} of {some['n_sounds'].sum()} sounds of {len(some)} people, "
-            f"{shorten(each, 30)}, that began before the recording's first trigger or after its last.",
+            f"{shorten_list(each, 30)}, that began before the recording's first trigger or after its last.",
             stacklevel=2,
         )
     events = finish(tables, STUDY, True, audio_delay)

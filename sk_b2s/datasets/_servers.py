@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from sk_b2s.datasets._file_names import UnusableAddress, shorten_text
+from sk_b2s._utils._text import shorten_text
+from sk_b2s.datasets._file_names import UnusableAddress
 
 CHUNK = 2**16  # bytes read at a time; no more are lost when a connection drops
 CONNECT = 15  # s at most until a server or proxy takes a connection
@@ -34,7 +35,7 @@ def proxy_of(url):
     if not proxy:
         return ""
     names = [name for name in SET_BY if os.environ.get(name) == proxy]
-    shown = shorten_text(re.sub(r"//[^/@]*@", "//...@", proxy))[1:-1]
+    shown = shorten_text(re.sub(r"//[^/@]*@", "//...@", proxy), 80)[1:-1]
     return f"{shown} (set by {names[0]})" if names else f"{shown} (set by your system)"
 
 

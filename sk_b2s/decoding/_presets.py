@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import NamedTuple
+
+from sk_b2s._utils._text import suggest_name
 
 # Estimators are imported where they are made: the command line reads the names without loading torch.
 
@@ -157,8 +158,7 @@ def make_decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2ve
     out = {}
     for name in [names] if isinstance(names, str) else names:
         if name not in PRESETS:
-            close = difflib.get_close_matches(str(name), PRESETS, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = suggest_name(name, PRESETS)
             raise ValueError(f"there is no decoder {name!r}{hint}; names are {', '.join(PRESETS)}.")
         step, decoder = PRESETS[name].last_step(SIZES[size], memory, wav2vec2)
         if step == "encoder":

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import plain_text, shorten
+from sk_b2s._utils._text import plain_text, shorten_list
 
 
 def fill_sentences(events, sentence_gap=0.4):
@@ -69,7 +69,7 @@ def fill_sentences(events, sentence_gap=0.4):
     if untold:
         names = [repr(Path(recording).name) for recording in dict.fromkeys(map(str, untold))]
         warnings.warn(
-            f"{len(untold)} recordings, {shorten(names, 30)}, have words without a duration, a sentence or a place in "
+            f"{len(untold)} recordings, {shorten_list(names, 30)}, have words without a duration, a sentence or a place in "
             f"it, so where sentences begin cannot be told; columns={{'duration': ...}}, 'sequence' or "
             f"'word_index' says where these are.",
             stacklevel=3,

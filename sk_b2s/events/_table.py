@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._text import suggest_name
 from sk_b2s.events._table_rows import of_each, refuse_rows
 from sk_b2s.events._table_stimuli import (
     check_sounds_exist,
@@ -167,6 +166,5 @@ def _check_types(events):
     unknown = ~events["type"].isin(EVENT_TYPES)
     if unknown.any():
         came = str(events.loc[unknown, "type"].iloc[0])
-        close = difflib.get_close_matches(came, EVENT_TYPES, n=1, cutoff=0.4)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = suggest_name(came, EVENT_TYPES, cutoff=0.4)
         refuse_rows(events, unknown, "type", f"one of {', '.join(EVENT_TYPES)}{hint}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._files import shortened
+from sk_b2s._utils._text import shorten_text, unwrap_scalar
 
 LONG = 10.0  # s that no word lasts, and from which the length of a sound tells its sampling rate
 
@@ -17,19 +17,14 @@ def refuse_rows(events, wrong, column, expected, hint=""):
         row = np.flatnonzero(wrong)[0]
         more = f" ({wrong.sum() - 1} more such rows)" if wrong.sum() > 1 else ""
         raise ValueError(
-            f"events row {plain_value(events.index[row])!r}, column {column!r}: expected {expected}, got "
+            f"events row {unwrap_scalar(events.index[row])!r}, column {column!r}: expected {expected}, got "
             f"{_shown(events[column].iloc[row])}{more}.{hint}"
         )
 
 
 def _shown(value):
     """Represent a value in a message, a long text by its ends."""
-    return shortened(value) if isinstance(value, str) else repr(plain_value(value))
-
-
-def plain_value(value):
-    """A numpy scalar as the number a user would write."""
-    return value.item() if isinstance(value, np.generic) else value
+    return shorten_text(value) if isinstance(value, str) else repr(unwrap_scalar(value))
 
 
 def of_each(column, function, missing=np.nan):

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._text import shorten_text, unwrap_scalar
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._audio._checks import length_note, rate_hint, select_tracks, warn_of_tracks
-from sk_b2s.events._audio._files import AudioTrack, audio_path, is_file, shortened
+from sk_b2s.events._audio._files import AudioTrack, audio_path, is_file
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
-from sk_b2s.events._table_rows import LONG, of_each, plain_value, refuse_rows
+from sk_b2s.events._table_rows import LONG, of_each, refuse_rows
 
 SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
 
@@ -71,7 +72,7 @@ def _name_row(events, is_sound, look):
         return look(events.loc[is_sound, "sound"])
     except (ValueError, OSError) as error:
         for sound in pd.unique(events.loc[is_sound, "sound"]):
-            if not isinstance(sound, StimulusArray) and shortened(audio_path(sound)) in str(error):
+            if not isinstance(sound, StimulusArray) and shorten_text(audio_path(sound)) in str(error):
                 rows = events.index[is_sound & (events["sound"] == sound)].tolist()
                 raise ValueError(f"events row {rows[0]!r}, column 'sound': {error}") from error
         raise
@@ -105,7 +106,7 @@ def _warn_of_short(sounds, given, left, lengths):
             n_rows = int(np.count_nonzero(short & (sounds["sound"] == sound).to_numpy()))
             last = sounds["sound_onset"].iloc[row] + given.iloc[row]
             found[sound] = (
-                f"{stimulus_name(sound)!r} lasts {lengths[row]:.1f} s, but row {plain_value(sounds.index[row])!r} uses it up "
+                f"{stimulus_name(sound)!r} lasts {lengths[row]:.1f} s, but row {unwrap_scalar(sounds.index[row])!r} uses it up "
                 f"to {last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
             )
             found[sound] += rate_hint(lengths[row] / last) or guess_unit(last, lengths[row])

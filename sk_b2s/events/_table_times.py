@@ -7,9 +7,10 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._text import unwrap_scalar
 from sk_b2s._utils._units import guess_factor, guess_unit
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
-from sk_b2s.events._table_rows import LONG, of_each, plain_value, refuse_rows
+from sk_b2s.events._table_rows import LONG, of_each, refuse_rows
 
 LATE = 0.1  # s by which a word may begin after its sound has ended
 BEYOND = 5.0  # s by which a word may end after the file of its sound, as its last pause
@@ -25,9 +26,9 @@ def check_one_sound_at_a_time(sounds):
             row = np.flatnonzero(early)[0]
             first, second = group.iloc[row], group.iloc[row + 1]
             raise ValueError(
-                f"events row {plain_value(second.name)!r}, column 'onset': the sound {stimulus_name(second['sound'])!r} "
+                f"events row {unwrap_scalar(second.name)!r}, column 'onset': the sound {stimulus_name(second['sound'])!r} "
                 f"begins at {second['onset']:.3f} s, before {stimulus_name(first['sound'])!r} (row "
-                f"{plain_value(first.name)!r}) ends at {first['onset'] + first['duration']:.3f} s in "
+                f"{unwrap_scalar(first.name)!r}) ends at {first['onset'] + first['duration']:.3f} s in "
                 f"{second['recording']!r}. Sounds that play at once need different values in the column 'stream'."
                 f"{_unit_of_onsets(group, ends)}"
             )
@@ -123,7 +124,7 @@ def _check_word_lengths(events, spoken, length):
         row = events.iloc[spoken[int(np.argmax(long))]]
         warnings.warn(
             f"{long.sum()} of {len(spoken)} words and phonemes last longer than {LONG:g} s, the first in events row "
-            f"{plain_value(row.name)!r}: {row['text']!r} at {row['onset']:.3f} s lasts {row['duration']:.3f} s. Correct the "
+            f"{unwrap_scalar(row.name)!r}: {row['text']!r} at {row['onset']:.3f} s lasts {row['duration']:.3f} s. Correct the "
             f"column 'duration', or leave such rows out.",
             stacklevel=4,
         )

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import shorten
-from sk_b2s.events._audio._files import is_file, shortened
+from sk_b2s._utils._text import format_suggestion, shorten_list, shorten_text, suggest_name
+from sk_b2s.events._audio._files import is_file
 from sk_b2s.events._table import EVENT_TYPES
 from sk_b2s.io._annex import check_fetched
 from sk_b2s.io._raw._gaps import IS_GAP
@@ -101,13 +101,13 @@ class EventTables:
         if silent:
             warnings.warn(
                 f"read_bids left out {len(silent)} of {len(recordings)} recordings, whose tables have no row that is "
-                f"known: {shorten(silent, 30)}.",
+                f"known: {shorten_list(silent, 30)}.",
                 stacklevel=3,
             )
         if self.outside:
             warnings.warn(
                 f"read_bids takes {len(self.outside)} sounds from outside of the data set, as its tables name them by "
-                f"absolute paths: {shorten(map(shortened, self.outside))}. If they are the right files, name them by "
+                f"absolute paths: {shorten_list(map(shorten_text, self.outside))}. If they are the right files, name them by "
                 f"sounds={{name: path}}, which silences this warning.",
                 stacklevel=3,
             )
@@ -202,7 +202,7 @@ class EventTables:
             return [column for column in usual if column in table]
         theirs = [self.asked[ours]] if isinstance(self.asked[ours], str) else list(self.asked[ours])
         if missing := [column for column in theirs if column not in table]:
-            hint = _meant(difflib.get_close_matches(missing[0], table.columns, n=1))
+            hint = suggest_name(missing[0], table.columns)
             raise ValueError(
                 f"columns={{{ours!r}: {self.asked[ours]!r}}}: {str(path)!r} has no column {missing[0]!r}{hint}; it has "
                 f"{list(table.columns)}."
@@ -252,9 +252,9 @@ class EventTables:
                 return str(path)
         if not inside:
             raise ValueError(
-                f"{where}: the sound {shortened(name)} is outside of the data set {str(self.root)!r}, at "
-                f"{shortened(os.path.normpath(places[0]))}. If it is the right file, name it by "
-                f"sounds={{{shortened(asked)}: '...'}}, or give its folder by stimuli=..."
+                f"{where}: the sound {shorten_text(name)} is outside of the data set {str(self.root)!r}, at "
+                f"{shorten_text(os.path.normpath(places[0]))}. If it is the right file, name it by "
+                f"sounds={{{shorten_text(asked)}: '...'}}, or give its folder by stimuli=..."
             )
         there = [path.name for path in self.stimuli.glob("*") if path.is_file()]
         close = [
@@ -262,9 +262,9 @@ class EventTables:
         ]
         close = close or difflib.get_close_matches(Path(name).name[:200], there, n=1, cutoff=0.8)
         raise FileNotFoundError(
-            f"{where}: the sound {shortened(name)} is not there{_meant(close)}; looked for "
-            f"{', '.join(shortened(path) for path in places)}. Where sounds are elsewhere, give stimuli=...; "
-            f"where files have other names, sounds={{{shortened(asked)}: '...'}}, or None there for words of the "
+            f"{where}: the sound {shorten_text(name)} is not there{format_suggestion(close)}; looked for "
+            f"{', '.join(shorten_text(path) for path in places)}. Where sounds are elsewhere, give stimuli=...; "
+            f"where files have other names, sounds={{{shorten_text(asked)}: '...'}}, or None there for words of the "
             f"sound that is playing."
         )
 
@@ -299,7 +299,7 @@ def _check_columns(columns):
     columns = dict(columns or {})
     for key in columns:
         if key not in COLUMNS:
-            hint = _meant(difflib.get_close_matches(str(key), COLUMNS, n=1))
+            hint = suggest_name(key, COLUMNS)
             raise ValueError(
                 f"columns={columns!r}: {key!r}{hint} is none of {list(COLUMNS)}, the columns of ours."
             )
@@ -314,10 +314,6 @@ def _check_types(types):
                 f"types={{{value!r}: {kind!r}}}: {kind!r} is none of {', '.join(EVENT_TYPES)}, None."
             )
     return types
-
-
-def _meant(close):
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _seconds(texts, column):

@@ -7,7 +7,7 @@ import re
 import warnings
 from pathlib import Path
 
-from sk_b2s._utils._text import shorten
+from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._bids_events import FORMATS, VERSIONS
 from sk_b2s.io._file_parts import parts_of
 from sk_b2s.io._raw._open import read_raw
@@ -323,7 +323,7 @@ def _warn_of_subjects(base, found, wanted, passed):
     }
     for what, lost in groups.items():
         if lost:
-            names = shorten(sorted(name.removeprefix("sub-") for name in lost), 30)
+            names = shorten_list(sorted(name.removeprefix("sub-") for name in lost), 30)
             warnings.warn(f"read_bids left out {len(lost)} people {what}: {names}.", stacklevel=4)
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from sk_b2s._utils._caching import code_of
-from sk_b2s._utils._text import shorten
+from sk_b2s._utils._text import shorten_list
 
 CODE = code_of(__file__)
 SITE = re.compile(
@@ -66,7 +66,7 @@ def match_names(told, names, table):
     twice = sorted(name for name, count in Counter(told).items() if count > 1 and name)
     if twice:
         warnings.warn(
-            f"{str(table)!r} has {len(twice)} names in several rows, {shorten(twice)}. A channel is bad if one of its "
+            f"{str(table)!r} has {len(twice)} names in several rows, {shorten_list(twice)}. A channel is bad if one of its "
             f"rows says so. Correct the table.",
             stacklevel=6,
         )
@@ -86,8 +86,8 @@ def match_names(told, names, table):
     untold = [name for name in names if name not in set(matched)]
     if lost and untold:
         warnings.warn(
-            f"{str(table)!r} has {len(lost)} names that the recording does not have, {shorten(lost)}, and the "
-            f"recording {len(untold)} channels that the table does not have, {shorten(untold)}. What the table says of "
+            f"{str(table)!r} has {len(lost)} names that the recording does not have, {shorten_list(lost)}, and the "
+            f"recording {len(untold)} channels that the table does not have, {shorten_list(untold)}. What the table says of "
             f"the former is not used. Spell them alike if they are the same.",
             stacklevel=6,
         )
@@ -121,7 +121,7 @@ def warn_of_spellings(names_of, stacklevel=3):
             )
     if twins:
         warnings.warn(
-            f"{len(twins)} channels are spelled in several ways, {shorten(twins)}. Each spelling is a channel of its "
+            f"{len(twins)} channels are spelled in several ways, {shorten_list(twins)}. Each spelling is a channel of its "
             f"own, which is zero in the other recordings. Rename them alike by raw_hook=, with raw.rename_channels.",
             stacklevel=stacklevel,
         )

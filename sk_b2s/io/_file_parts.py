@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from sk_b2s._utils._caching import code_of
-from sk_b2s.events._audio._files import shortened
+from sk_b2s._utils._text import shorten_text
 from sk_b2s.io._annex import check_content
 
 CODE = code_of(__file__)
@@ -43,7 +43,7 @@ def check_regular(path, what="file"):
         Of the class that fits, with what to do.
     """
     path = Path(path)
-    start = f"{what} {shortened(path)}"
+    start = f"{what} {shorten_text(path)}"
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:

@@ -10,7 +10,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import code_of
-from sk_b2s._utils._text import shorten
+from sk_b2s._utils._text import shorten_list
 
 CODE = code_of(__file__)
 # Channels that files often type as EEG although they are none: other physiology, triggers, and recorded sound.
@@ -37,7 +37,7 @@ def set_montage(inst, montage):
         if lost:
             warnings.warn(
                 f"montage={montage if isinstance(montage, str) else '...'} has no place for {len(lost)} of "
-                f"{len(electrodes)} electrodes of {name_of(inst)}, {shorten(lost)}; spatial attention does not see "
+                f"{len(electrodes)} electrodes of {name_of(inst)}, {shorten_list(lost)}; spatial attention does not see "
                 "them.",
                 stacklevel=3,
             )
@@ -96,7 +96,7 @@ def pick_channels(raw, picks=None):
         except ValueError as error:
             raise ValueError(
                 f"picks={picks!r} names channels or types that {name_of(raw)} does not have; it has "
-                f"{shorten(raw.ch_names)}."
+                f"{shorten_list(raw.ch_names)}."
             ) from error
     types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
     names = [n for n in names if n in asked or types[n] not in SENSORS or not NOT_EEG.match(n)]

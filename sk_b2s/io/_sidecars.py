@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._caching import code_of
-from sk_b2s._utils._text import shorten
+from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._annex import check_content
 from sk_b2s.io._channel_names import CODE as NAMES
 from sk_b2s.io._channel_names import match_names
@@ -270,7 +270,7 @@ def _apply_channels(raw, table, path):
         said = table["status"].str.strip().str.lower()
         if len(odd := sorted(set(said.dropna()) - {"good", "bad", ""})):
             warnings.warn(
-                f"{str(path)!r}, column 'status': expected good, bad or n/a, got {shorten(map(repr, odd))}, taken for "
+                f"{str(path)!r}, column 'status': expected good, bad or n/a, got {shorten_list(map(repr, odd))}, taken for "
                 f"good. Write 'bad' where a channel is not to be used.",
                 stacklevel=5,
             )

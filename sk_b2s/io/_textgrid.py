@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import plain_text
+from sk_b2s._utils._text import plain_text, shorten_list
 from sk_b2s.events._silence import SILENCES
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.io._annex import check_fetched
@@ -348,10 +348,9 @@ def warn_missing_textgrids(sounds, n_found):
     """
     if len(sounds) and n_found:
         names = [stimulus_name(sound) for sound in sounds]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         warnings.warn(
             f"{len(sounds)} of {len(sounds) + n_found} sounds have no TextGrid, and no words: "
-            f"{', '.join(names[:NAMED])}{more}.",
+            f"{shorten_list(names, NAMED)}.",
             stacklevel=4,
         )
 

@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 
+from sk_b2s._utils._text import shorten_text
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._audio._files import shortened
 from sk_b2s.events._stimuli import stimulus_duration
 
 LONG = 10.0  # s that no word lasts
@@ -58,7 +58,7 @@ def check_tiers(path, words, phonemes=None, all_words=None, all_phonemes=None):
 def _of_words(words, tier):
     if words.empty:
         texts = [] if tier is None else list(tier["text"])
-        distinct = shortened(", ".join(sorted(set(texts))))
+        distinct = shorten_text(", ".join(sorted(set(texts))))
         yield (
             f"its tier of words holds no word, only {len(texts)} entries {distinct}. Align the sound "
             f"again, or name another tier by tiers={{'word': ...}}."
@@ -68,7 +68,7 @@ def _of_words(words, tier):
     if long.any():
         row = words.iloc[int(np.argmax(long))]
         yield (
-            f"{long.sum()} of {len(words)} words last longer than {LONG:g} s, the first, {shortened(row['text'])} at "
+            f"{long.sum()} of {len(words)} words last longer than {LONG:g} s, the first, {shorten_text(row['text'])} at "
             f"{row['onset']:.3f} s, {row['duration']:.3f} s. Did the alignment fail, or does the tier hold sentences?"
         )
     lasts, steps = words["duration"].to_numpy(float), np.diff(words["onset"])
@@ -82,7 +82,7 @@ def _of_words(words, tier):
     unknown = words["text"].str.lower().isin(UNKNOWN)
     if 2 * unknown.sum() > len(words):
         yield (
-            f"{unknown.sum()} of {len(words)} words are {shortened(words.loc[unknown, 'text'].iloc[0])}, which "
+            f"{unknown.sum()} of {len(words)} words are {shorten_text(words.loc[unknown, 'text'].iloc[0])}, which "
             f"aligners write for unknown words. Is the dictionary of the language of the sound?"
         )
 
@@ -98,13 +98,13 @@ def _of_content(words, tier):
     texts = words["text"].str.strip()
     if 2 * (several := int(texts.str.contains(r"\s").sum())) > len(words):
         yield (
-            f"{several} of {len(words)} entries of its tier of words are several words, {shortened(texts.iloc[0])}. "
+            f"{several} of {len(words)} entries of its tier of words are several words, {shorten_text(texts.iloc[0])}. "
             f"Does it hold sentences? Name the tier of words by tiers={{'word': ...}}."
         )
     elif texts.nunique() == 1:
-        yield f"all {len(words)} words are {shortened(texts.iloc[0])}. Is it the right tier?"
+        yield f"all {len(words)} words are {shorten_text(texts.iloc[0])}. Is it the right tier?"
     elif len(words) >= MANY and texts.str.fullmatch(PHONEME).mean() > 0.5:
-        yield f"most of its words are {shortened(', '.join(texts[:3]))}, phonemes of ARPAbet. Are the tiers swapped?"
+        yield f"most of its words are {shorten_text(', '.join(texts[:3]))}, phonemes of ARPAbet. Are the tiers swapped?"
     stop = tier.attrs.get("stop", 0.0) if tier is not None else 0.0
     begins, ends = (np.r_[0.0, words["onset"] + words["duration"]], np.r_[words["onset"], stop])
     if (ends - begins).max() > max(EMPTY, stop / 3):
@@ -131,7 +131,7 @@ def _of_phonemes(words, phonemes, tier):
     elif 2 * without > len(words):
         most = "" if tier is None else ", ".join(tier["text"].value_counts().index[:3])
         yield (
-            f"{without} of {len(words)} words have no phoneme; most entries of that tier are {shortened(most)}. Was "
+            f"{without} of {len(words)} words have no phoneme; most entries of that tier are {shorten_text(most)}. Was "
             f"the dictionary of another language? tiers={{'phoneme': None}} leaves the tier out."
         )
 

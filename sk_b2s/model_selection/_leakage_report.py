@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sk_b2s._utils._text import format_percent, join_words
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._leakage_copies import OTHERS
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED
@@ -54,7 +55,7 @@ def verdict_of(fold, gap):
     if np.isnan(fold["leaking"]):
         return "; ".join([*_of_samples(fold, gap), *_people(fold)])
     kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
-    words = [f"no {_listed(['sound', *kinds], 'or')} is on both sides"]
+    words = [f"no {join_words(['sound', *kinds], 'or')} is on both sides"]
     words += [fold["copies"]] if fold.get("copies") else []
     if fold.get("sentences"):
         words.append(f"parts of {fold['sentences']:.0f} sentences are, but none of their sound")
@@ -70,7 +71,7 @@ def verdict_of(fold, gap):
         )
     if same := fold.get("brain_share", 0) >= SAME:
         words.append(
-            f"{_percent(fold['brain_share'])} of the tested seconds are in training with other sound: two talkers at "
+            f"{format_percent(fold['brain_share'], 0, clip=True)} of the tested seconds are in training with other sound: two talkers at "
             f"once, or one sound under several names?"
         )
     return "; ".join([f"{'CAUTION' if close or same else 'no leak'}: {words[0]}", *words[1:], *_people(fold)])
@@ -78,7 +79,7 @@ def verdict_of(fold, gap):
 
 def _of_samples(fold, gap):
     """Verdict of a fold of which the sound is not known, and nothing is known to be on both sides."""
-    unknown = "sound on both sides was not checked, for y does not have " + _listed(list(NEEDED), "and")
+    unknown = "sound on both sides was not checked, for y does not have " + join_words(list(NEEDED), "and")
     if np.isnan(fold.get("brain_leaking", np.nan)):
         return [
             "not checked: X does not have recording, onset and duration, so samples on both sides are not seen",
@@ -97,19 +98,19 @@ def _leaks(fold):
     found = []
     if fold.get("copied"):
         found.append(
-            f"{_percent(fold['copied'])} of the test windows contain a recording of training, in a part that two sound "
+            f"{format_percent(fold['copied'], 0, clip=True)} of the test windows contain a recording of training, in a part that two sound "
             f"files share"
         )
     if fold["leaking"] > 0:
         found.append(
-            f"{_percent(fold['leaking'])} of the test windows contain sound of training, "
+            f"{format_percent(fold['leaking'], 0, clip=True)} of the test windows contain sound of training, "
             f"{fold['shared_seconds']:,.0f} s of it"
         )
     elif fold.get("segments"):
         found.append(f"{fold['segments']:.0f} segments are on both sides")
     if np.isnan(fold["leaking"]) and fold.get("brain_leaking", 0) > 0:
         found.append(
-            f"{_percent(fold['brain_leaking'])} of the test windows {SAMPLES} of their recording with training "
+            f"{format_percent(fold['brain_leaking'], 0, clip=True)} of the test windows {SAMPLES} of their recording with training "
             f"windows, {fold['brain_seconds']:,.0f} s of them"
         )
     if fold["retold"]:
@@ -125,22 +126,12 @@ def _people(fold):
     on_both = [noun for noun in nouns if fold[noun]]
     apart = [noun.replace("ies", "y").removesuffix("s") for noun in nouns if not fold[noun]]
     if not on_both:
-        return [f"no {_listed(apart, 'or')} is on both sides"] if apart else []
-    besides = f", no {_listed(apart, 'or')} is" if apart else ""
-    said = [f"{_listed(on_both, 'and')} are on both sides{besides}"]
+        return [f"no {join_words(apart, 'or')} is on both sides"] if apart else []
+    besides = f", no {join_words(apart, 'or')} is" if apart else ""
+    said = [f"{join_words(on_both, 'and')} are on both sides{besides}"]
     if fold.get("subjects") and fold.get("later_minutes", 1) == 0:
         said.append(
             f"{fold['own_minutes']:.1f} minutes of whom is tested are in training, of before the test or of other "
             f"recordings"
         )
     return said
-
-
-def _listed(words, last):
-    """Join words as one lists them: "sounds, sentences and segments"."""
-    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def _percent(share):
-    """A share in percent; one that is neither none nor all does not read as such."""
-    return f"{100 * share if share in (0, 1) else np.clip(100 * share, 1, 99):.0f} %"

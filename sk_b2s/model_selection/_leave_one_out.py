@@ -9,6 +9,7 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._text import join_words, unwrap_scalar
 from sk_b2s._utils._validation import check_count, labels_of, table_of
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._calibration import CalibrationSplit
@@ -65,7 +66,7 @@ class LeaveOneOut(StimulusSplitter):
     def _groups(self, X, groups):
         """Which group each row is of, what messages call them, and the rows that learn together (or None)."""
         codes, labels = pd.factorize(labels_of(X, self._column, groups, type(self).__name__, "X"))
-        return codes, [f"{self._column} {_plain(label)!r}" for label in labels], None
+        return codes, [f"{self._column} {unwrap_scalar(label)!r}" for label in labels], None
 
     def _check(self):
         super()._check()
@@ -231,7 +232,7 @@ class LeaveOneSubjectOut(LeaveOneOut):
         if not any(self.amounts):
             return super().guarantee
         said = ["all" if amount == np.inf else f"{amount:g}" for amount in self.amounts]
-        said = " or ".join(filter(None, [", ".join(said[:-1]), said[-1]]))
+        said = join_words(said, "or")
         between = f", with {self.gap} s of recording between" if self.gap else ""
         sound = f"not, with {self.gap} s of sound between" if self.gap else "not"
         return (
@@ -315,7 +316,7 @@ class LeaveOneSessionOut(LeaveOneOut):
         pairs = pd.DataFrame({"subject": people, "session": sessions})
         by_pair = pairs.groupby(["subject", "session"], sort=False)
         names = [
-            f"session {_plain(session)!r}" + f" of subject {_plain(subject)!r}" * known
+            f"session {unwrap_scalar(session)!r}" + f" of subject {unwrap_scalar(subject)!r}" * known
             for subject, session in pairs.drop_duplicates().itertuples(index=False)
         ]
         together = pd.factorize(people)[0] if self.within_subject else None
@@ -329,7 +330,7 @@ class LeaveOneSessionOut(LeaveOneOut):
                 keep = "keep = X.groupby('subject')['session'].transform('nunique') > 1."
                 way_out = self._advice if len(single) == len(sessions) else f"leave such people out: {keep}"
                 raise ValueError(
-                    f"LeaveOneSessionOut needs 2 sessions or more of everybody, but subject {_plain(single[0])!r} has "
+                    f"LeaveOneSessionOut needs 2 sessions or more of everybody, but subject {unwrap_scalar(single[0])!r} has "
                     f"one ({len(single)} of {len(sessions)} people have): {way_out}"
                 )
         yield from super()._folds(X, y, groups)
@@ -377,8 +378,3 @@ class LeaveOneStudyOut(LeaveOneOut):
 
 def _plural(noun):
     return "studies" if noun == "study" else f"{noun}s"
-
-
-def _plain(label):
-    """A numpy scalar as the label that a user would write."""
-    return label.item() if isinstance(label, np.generic) else label

@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import check_count, labels_of, table_of
 from sk_b2s.events._audio._copies import copied_from
 from sk_b2s.events._intervals import GAP, StimulusIntervals
@@ -167,10 +168,9 @@ def warn_of_leak(leaking, names, owner, stacklevel=3):
     StimulusLeakWarning
     """
     if leaking.any():
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         warnings.warn(
             f"{np.count_nonzero(leaking)} of {len(leaking)} windows scored contain sound this {owner} was fitted on "
-            f"({', '.join(names[:5])}{more}): the score says how well it remembers, not how well it decodes. Split by "
+            f"({shorten_list(names, 5)}): the score says how well it remembers, not how well it decodes. Split by "
             f"blocks of sound: cv=StimulusKFold() or LeaveOneSubjectOut().",
             StimulusLeakWarning,
             stacklevel=stacklevel,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sk_b2s._utils._text import format_percent
+
 # Colors of Okabe and Ito, https://jfly.uni-koeln.de/color, without black and yellow.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MUTED = "#808080"  # visible on white and on black: chance, nulls and single subjects
@@ -39,7 +41,7 @@ def draw_chance(ax, chance, label=None):
     label : str, default=None
         Label in the legend. If None, the chance level in percent.
     """
-    ax.axhline(chance, **DASHED, label=f"chance {100 * chance:.1f} %" if label is None else label)
+    ax.axhline(chance, **DASHED, label=f"chance {format_percent(chance)}" if label is None else label)
 
 
 def format_as_percent(axis):

@@ -9,7 +9,7 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from sk_b2s._utils._text import shorten
+from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.events._table_times import clock_rate
 from sk_b2s.io._raw._gaps import describe_gaps
@@ -72,7 +72,7 @@ def warn_of_acquisition_times(events, stacklevel=3):
     if late:
         warnings.warn(
             f"sounds of {len(late)} recordings begin later than their triggers or annotations by the time between the "
-            f"start of the acquisition and the first sample: {shorten(late, NAMED)}. Subtract raw.first_time from "
+            f"start of the acquisition and the first sample: {shorten_list(late, NAMED)}. Subtract raw.first_time from "
             f"their onsets, which count from the first sample.",
             stacklevel=stacklevel,
         )
@@ -188,7 +188,7 @@ def _note(recording, sounds, gaps):
 
 
 def _listed(names):
-    return shorten(dict.fromkeys(map(repr, names)))
+    return shorten_list(dict.fromkeys(map(repr, names)))
 
 
 @lru_cache(maxsize=4096)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._caching import FromFile
+from sk_b2s._utils._text import unwrap_scalar
 from sk_b2s.events._stimuli import digests, stable_id
 from sk_b2s.io._raw._identity import recording_stamp
 from sk_b2s.preprocessing._windows import Windows
@@ -70,7 +71,7 @@ def describe(value):
     description : list or str
     """
     if isinstance(value, (str, bytes, bool, int, float, type(None), np.generic)):
-        return repr(value.item() if isinstance(value, np.generic) else value)
+        return repr(unwrap_scalar(value))
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
     if isinstance(value, dict):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import shorten
+from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.events._table_times import clock_rate
@@ -158,7 +158,7 @@ def _lost(events, anchors, reasons, free, extents, anchor, margin):
     texts = []
     if gone and left:
         texts.append(
-            f"No window is left of subject{'s' * (len(gone) > 1)} {shorten(map(repr, gone), NAMED)}."
+            f"No window is left of subject{'s' * (len(gone) > 1)} {shorten_list(map(repr, gone), NAMED)}."
         )
     if causes:
         named = [f"{Path(recording).name!r} {cause}" for recording, cause in list(causes.items())[:NAMED]]
@@ -167,7 +167,7 @@ def _lost(events, anchors, reasons, free, extents, anchor, margin):
             f"No window is left in {len(causes)} of {len(people)} recordings{more}: {'; '.join(named)}."
         )
     if few:
-        texts.append(f"Less than half of the windows are left in {shorten(few, NAMED)}.")
+        texts.append(f"Less than half of the windows are left in {shorten_list(few, NAMED)}.")
     return "".join(f" {text}" for text in texts)
 
 
@@ -215,4 +215,4 @@ def _lost_sounds(events, anchors, free, anchor):
         f"{stimulus_name(row.sound)!r} in {Path(row.recording).name!r}"
         for row in played[~everywhere & np.array(here, bool)].itertuples()
     ]
-    return f" No window is left of the sounds {shorten(names, NAMED)}." if names else ""
+    return f" No window is left of the sounds {shorten_list(names, NAMED)}." if names else ""

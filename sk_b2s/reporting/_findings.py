@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._text import join_words
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._verdicts import ABOVE, AT_CHANCE, BELOW, BELOW_MEANS, LEAKS
 from sk_b2s.evaluation._results._amounts import amounts_in, select_amount
@@ -182,12 +183,12 @@ def headline(rows, results):
     if len(_leaking_folds(results)):
         kind, said = "bad", "Training and test are not apart: what was scored is no evidence."
     elif len(leaks):
-        kind, said = "bad", f"There is a leak: what {_list(leaks)} scored is no evidence."
+        kind, said = "bad", f"There is a leak: what {join_words(leaks)} scored is no evidence."
     elif holds := list(_said_by_fits(results, f"UserWarning: {HOLD_SOUND}")):
         kind, said = (
             "bad",
             (
-                f"Channels of the recordings hold the sound: what {_list(holds)} scored may be read from them and not "
+                f"Channels of the recordings hold the sound: what {join_words(holds)} scored may be read from them and not "
                 f"from a brain."
             ),
         )
@@ -199,13 +200,13 @@ def headline(rows, results):
             if n == 1
             else "read heard speech better than their nulls"
         )
-        kind, said = "good", f"{_list(good)} {reads}."
+        kind, said = "good", f"{join_words(good)} {reads}."
     elif len(good):
-        others = _list(mine.loc[~mine.index.isin(good.index), "label"])
+        others = join_words(mine.loc[~mine.index.isin(good.index), "label"])
         reads = "reads" if len(good) == 1 else "read"
         kind, said = (
             "so",
-            f"{_list(good)} {reads} heard speech better than the null; {others} cannot be said to.",
+            f"{join_words(good)} {reads} heard speech better than the null; {others} cannot be said to.",
         )
     elif (mine["verdict"] == "no null").all():
         kind, said = (
@@ -232,12 +233,12 @@ def _inverted(below, good, mine):
     """State that decoders are below their null, and then what the others are."""
     own = "its null" if below.nunique() == 1 else "their nulls"
     others = mine.loc[~mine.index.isin([*below.index, *good.index]), "label"]
-    said = [f"{_list(below)} scored below {own}: {BELOW_MEANS}."]
+    said = [f"{join_words(below)} scored below {own}: {BELOW_MEANS}."]
     if len(good):
         reads = "reads" if good.nunique() == 1 else "read"
-        said.append(f"{_list(good)} {reads} heard speech better than the null.")
+        said.append(f"{join_words(good)} {reads} heard speech better than the null.")
     if len(others):
-        said.append(f"{_list(others)} cannot be said to read heard speech.")
+        said.append(f"{join_words(others)} cannot be said to read heard speech.")
     return " ".join(said)
 
 
@@ -255,12 +256,12 @@ def _notes(mine, rows, results):
         notes = ["No control for leaks was run, so a leak is not ruled out."]
     elif not controls["verdict"].str.startswith("LEAK").any():
         if at_chance:
-            notes = [f"What must be at chance is at chance: {_list(at_chance)}."]
+            notes = [f"What must be at chance is at chance: {join_words(at_chance)}."]
         if inverted:
-            notes.append(f"{_list(inverted)} scored below what chance explains. That is no leak, but either the folds "
+            notes.append(f"{join_words(inverted)} scored below what chance explains. That is no leak, but either the folds "
                          f"predict the opposite of what they test, or a leak is read with the wrong sign.")  # fmt: skip
         if unknown := [name for name in run if name not in [*at_chance, *inverted]]:
-            notes.append(f"Whether all of {_list(unknown)} is at chance cannot be said: fits failed, or recordings "
+            notes.append(f"Whether all of {join_words(unknown)} is at chance cannot be said: fits failed, or recordings "
                          f"are too short for a null.")  # fmt: skip
     if results["n_heard"].isna().any():
         notes.append("It is not known whether sound of training was tested.")
@@ -395,8 +396,3 @@ def fold_rows(results):
 
 def _whole(number):
     return f"{number:.0f}" if np.isfinite(number) else "–"
-
-
-def _list(names):
-    names = list(dict.fromkeys(names))
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sk_b2s._utils._text import with_visible_text
+from sk_b2s._utils._text import format_percent, join_words, with_visible_text
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS, against_null
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes, select_amount
@@ -92,7 +92,7 @@ def _tested(mine, cv):
         n = one.groupby("subject")["n_windows"].sum()
         text = f"{int(n.sum())} windows of {text}" + (f" ({_range(n)} each)" if people > 1 else "")
     studies = [str(name) for name in pd.unique(one["study"].dropna()) if name] if "study" in one else []
-    text = f"Decoding was tested on {text}" + (f" ({_list(studies)})" if studies else "")
+    text = f"Decoding was tested on {text}" + (f" ({join_words(studies)})" if studies else "")
     if "fold" not in one:
         return f"{text}."
     n_folds = one["fold"].nunique()
@@ -114,12 +114,12 @@ def _missing(results):
 def _how(one, cv):
     if cv is not None:
         return str(cv)
-    return _list([str(name) for name in pd.unique(one["cv"].dropna())]) if "cv" in one else ""
+    return join_words([str(name) for name in pd.unique(one["cv"].dropna())]) if "cv" in one else ""
 
 
 def _trained(mine):
     names = [str(name) for name in pd.unique(mine["estimator"])]
-    text = f"{_list(names)} {'was' if len(names) == 1 else 'were each'} fitted"
+    text = f"{join_words(names)} {'was' if len(names) == 1 else 'were each'} fitted"
     if "n_train" in mine and mine["n_train"].notna().all():
         text += f" on {_range(mine['n_train'])} windows"
     if "seed" in mine and mine["seed"].nunique() > 1:
@@ -154,7 +154,7 @@ def _holding(mine):
         return ""
     holds = mine["warnings"].astype(object).fillna("").astype(str).str.contains(HOLD_SOUND, regex=False)
     names = [str(name) for name in pd.unique(mine.loc[holds, "estimator"])]
-    return f"Channels that hold the sound were among the sensors of {_list(names)}." if names else ""
+    return f"Channels that hold the sound were among the sensors of {join_words(names)}." if names else ""
 
 
 def _unlabelled(mine):
@@ -162,7 +162,7 @@ def _unlabelled(mine):
     names = list(dict.fromkeys(name for text in said for name in str(text).split(", ") if name))
     if not names:
         return ""
-    return f"The recordings tested were seen, without what was heard in them, by {_list(names)}."
+    return f"The recordings tested were seen, without what was heard in them, by {join_words(names)}."
 
 
 def _averaged(mine):
@@ -175,7 +175,7 @@ def _averaged(mine):
     ]
     return (
         f"Scores were averaged over the windows of each person"
-        f"{f', all {_list(parts)} together,' if parts else ''} and are given as mean ± s.e.m. over people."
+        f"{f', all {join_words(parts)} together,' if parts else ''} and are given as mean ± s.e.m. over people."
     )
 
 
@@ -200,7 +200,7 @@ def _controls(good):
     names = [str(name) for name in pd.unique(good["control"]) if name != "decoder"]
     if not names:
         return ""
-    return f"The same code was run on controls: {_list([CONTROLS.get(name, name) for name in names])}."
+    return f"The same code was run on controls: {join_words([CONTROLS.get(name, name) for name in names])}."
 
 
 def _scores(mine):
@@ -220,13 +220,13 @@ def _scores(mine):
     mine = mine.assign(estimator=label)
     below = _below(mine)
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
-        text = f"{label}: top-{k} accuracy {_percent(row['mean'])}"
-        text += f" ± {_percent(row['sem'])}" if row["n_subjects"] > 1 else ""
-        text += f", chance {_percent(row['chance'])}" if "chance" in row else ""
+        text = f"{label}: top-{k} accuracy {format_percent(row['mean'])}"
+        text += f" ± {format_percent(row['sem'])}" if row["n_subjects"] > 1 else ""
+        text += f", chance {format_percent(row['chance'])}" if "chance" in row else ""
         own = mine.loc[mine["estimator"] == label, "verdict"] if "verdict" in mine else []
         leaks = [verdict for verdict in pd.unique(own) if str(verdict).startswith("LEAK")] if len(own) else []
         inverted = f"; {BELOW}: {BELOW_MEANS}" if label in below else ""
-        yield f"{text}{f'; {_list(leaks)}' if leaks else inverted}."
+        yield f"{text}{f'; {join_words(leaks)}' if leaks else inverted}."
 
 
 def _below(mine):
@@ -264,17 +264,9 @@ def _unsaid(good, cv):
         "versions": "versions" not in good or good["versions"].isna().all(),
     }
     names = [name for name, is_so in unsaid.items() if is_so]
-    return f"[The table does not tell: {_list(names)}.]" if names else ""
+    return f"[The table does not tell: {join_words(names)}.]" if names else ""
 
 
 def _range(numbers):
     low, high = (int(round(number)) for number in (numbers.min(), numbers.max()))
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _percent(share):
-    return f"{100 * share:.1f} %"
-
-
-def _list(names):
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""

@@ -86,7 +86,7 @@ def test_usage_error_has_status_2(argv, text, capsys):
         (["benchmark", "listning"], "did you mean 'listening'?"),
         (["folds", __file__], __file__),
         (["folds", str(Path(__file__).parent)], str(Path(__file__).parent)),
-        (["benchmark", *SMALL, "--set", "ridge__alpha=(1.0,)"], "Did you mean ridge__alphas"),
+        (["benchmark", *SMALL, "--set", "ridge__alpha=(1.0,)"], "did you mean 'ridge__alphas'"),
         (["benchmark", *SMALL, "--set", "ridge__k=0"], "The 'k' parameter of RidgeDecoder must be"),
         (["benchmark", *SMALL, "--set", "ridge__alphas=(1.0"], "must be a Python literal"),
         (["benchmark", *SMALL, "--set", "clip:ridge__k=3"], "must be one of ridge. Got 'clip'"),

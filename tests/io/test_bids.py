@@ -643,7 +643,7 @@ def test_read_bids_refuses_sounds_outside_its_folder(folder):
     folder.tell(EVENTS.replace("story.wav", str(outside)))
     assert read_bids(folder.root)["sound"].unique().tolist() == [str(outside)]
     folder.tell(EVENTS.replace("story.wav", "x" * 5000))
-    with pytest.raises(FileNotFoundError, match=r"5,000 letters") as told:
+    with pytest.raises(FileNotFoundError, match=r"5,000 characters") as told:
         read_bids(folder.root)
     assert len(str(told.value)) < 1500
     (folder.root / "stimuli/sub").mkdir()

@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 
+from sk_b2s._utils._text import shorten_list
 from sk_b2s.evaluation._results._amounts import format_minutes
 
 UNKNOWN = "plan unknown"
@@ -193,7 +194,7 @@ def missing_of(plan, done, name, control="decoder", minutes=None):
     seen = {who for fold in finished for who in tests[fold]}
     lost = [who for who in people if who not in seen]
     others = [fold for fold in folds if fold not in finished and seen & set(tests[fold])]
-    said = [_listed(lost)] if lost else []
+    said = [_name_first(lost)] if lost else []
     if others:
         said.append(_folds(others, tests if len(people) > 1 else {}))
     for seed in seeds:
@@ -206,12 +207,11 @@ def missing_of(plan, done, name, control="decoder", minutes=None):
 def _folds(folds, tests):
     """Name folds, with the subject of each that tests one alone."""
     names = [f"{fold} ({tests[fold][0]})" if len(tests.get(fold, ())) == 1 else str(fold) for fold in folds]
-    return f"fold{'s' * (len(folds) > 1)} {_listed(names)}"
+    return f"fold{'s' * (len(folds) > 1)} {_name_first(names)}"
 
 
-def _listed(names):
-    names = [str(name) or "unnamed" for name in names]
-    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+def _name_first(names):
+    return shorten_list([str(name) or "unnamed" for name in names], MOST)
 
 
 def missing_rows(results, by=("estimator", "control")):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s._utils._json_lines import JsonLinesFile
+from sk_b2s._utils._text import shorten_list
 from sk_b2s.evaluation._controls._verdicts import AT_CHANCE, BELOW, CONTEXT, LEAKS, against_null
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._lines import find_problem, outcome_from_dict
@@ -184,8 +185,7 @@ def read_results(paths, conflicts="raise"):
 def _shown(paths):
     """Name files in messages: str."""
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-    return ", ".join(repr(str(path)) for path in paths[:5]) + more
+    return shorten_list((repr(str(path)) for path in paths), 5)
 
 
 def _of_last_plans(lines, conflicts="last"):

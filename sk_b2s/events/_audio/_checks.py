@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._caching import content_digest
+from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._audio._facts import sound_facts
 from sk_b2s.events._audio._files import AudioTrack, audio_info, audio_path, check_track, track_number
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name, stimulus_state
@@ -20,9 +21,7 @@ LOUD = 100.0  # samples beyond it are no fractions of full scale
 
 def named(sounds, most=5):
     """List the names of distinct sounds in a message, the first few of many: str."""
-    names = list(dict.fromkeys(map(stimulus_name, sounds)))
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(map(repr, names[:most]))}{more}"
+    return shorten_list(map(repr, dict.fromkeys(map(stimulus_name, sounds))), most)
 
 
 def stimulus_facts(sound, memory=None):
@@ -154,9 +153,8 @@ def warn_of_tracks(sounds, stacklevel=3):
             silent = ": their mean is silence" if facts.is_silent else ""
             differ.append(f"{stimulus_name(sound)!r} (correlation {facts.correlation:.2f}{inverted}{silent})")
     if differ:
-        more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
         warnings.warn(
-            f"The tracks of {len(differ)} sound file{'s' * (len(differ) > 1)} differ: {', '.join(differ[:5])}{more}. "
+            f"The tracks of {len(differ)} sound file{'s' * (len(differ) > 1)} differ: {shorten_list(differ, 5)}. "
             f"The mean of all tracks is used. Choose a track in the column 'sound_channel' of the table (0 or 'left', "
             f"1 or 'right', ...), or 'mean' to use the mean without this warning.",
             stacklevel=stacklevel,

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 from sk_b2s._utils._placeholders import is_placeholder
+from sk_b2s._utils._text import shorten_text
 from sk_b2s.events._audio._headers import doubt_header
 
 SLOWEST, SLOW, FASTEST = 100, 1000, 1_000_000  # Hz; sampling rates that are refused, warned of, refused
@@ -125,16 +126,6 @@ class AudioInfo(NamedTuple):
         return self.n_frames / self.rate
 
 
-def shortened(name, most=200):
-    """Return the representation of a name, cut in its middle if it is long."""
-    text = repr(str(name))
-    return (
-        text
-        if len(text) <= most
-        else f"{text[: most // 2]}...{text[-most // 4 :]} ({len(str(name)):,} letters)"
-    )
-
-
 def _is_no_audio(path):
     """Name what stands in the place of a sound's content, with the way out; "" if it is nothing known."""
     with open(path, "rb") as file:
@@ -152,7 +143,7 @@ def _is_no_audio(path):
 def _opened(path):
     """Open an audio file, and name it in every error of libsndfile."""
     if not is_file(path):
-        raise FileNotFoundError(f"sound {shortened(path)} is not an existing file.")
+        raise FileNotFoundError(f"sound {shorten_text(path)} is not an existing file.")
     try:
         with soundfile.SoundFile(path) as file:
             yield file
