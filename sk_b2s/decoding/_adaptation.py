@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
+from sk_b2s._utils._chunks import split_rows
 from sk_b2s._utils._devices import choose_device, choose_precision
 from sk_b2s._utils._validation import check_in_step, table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
@@ -89,7 +90,7 @@ class _Calibration:
 
     def _parts(self):
         """Rows that are read at once."""
-        return np.array_split(self.rows, -(-len(self.rows) // BATCH))
+        return split_rows(self.rows, BATCH)
 
     def check_finite(self):
         """Raise where a number is none: one would spoil all of a layer."""

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from sk_b2s._utils._chunks import count_rows, slice_rows
 from sk_b2s._utils._validation import check_in_step, recordings_of, seconds_of, table_of
 from sk_b2s.decoding._candidates import check_targets_vary, find_distinct_segments, make_target_windows
 from sk_b2s.events._intervals import StimulusIntervals
@@ -251,9 +252,8 @@ class RetrievalMixin:
         check_is_fitted(self)
         embed, n_windows = self._brain(X)
         out = np.empty((n_windows, self.n_features_out_, len(self.frame_weights_)), np.float32)
-        step = max(1, CHUNK_BYTES // (4 * out[0].size)) if n_windows else 1
-        for first in range(0, n_windows, step):
-            rows = np.arange(first, min(first + step, n_windows))
+        for part in slice_rows(n_windows, count_rows(CHUNK_BYTES, *out.shape[1:])):
+            rows = np.arange(part.start, part.stop)
             estimates = embed(rows)
             check_estimates(estimates, rows)
             out[rows] = estimates.cpu().numpy()

@@ -24,8 +24,8 @@ from sk_b2s.decoding._ridge_cv import (
     check_rate,
     fit_subjects,
     get_frame_rate,
-    pieces,
     select_alpha,
+    slice_windows,
     warn_alpha_choice,
 )
 from sk_b2s.decoding._ridge_solver import compute_lagged_moments
@@ -245,7 +245,7 @@ class ForwardTRF(BaseEstimator):
     def _batches(self, X, targets, rows):
         """Yield (brain, speech) of some rows, (n, n_frames, ...) float64, a bounded number at a time."""
         rows = rows[np.argsort(X.which[rows], kind="stable")]  # gathered without a detour
-        for piece in pieces(len(rows), X, targets):
+        for piece in slice_windows(len(rows), X, targets):
             part = rows[piece]
             speech = targets.gather(part).double().transpose(1, 2)
             yield self._pool(X.gather(part).double()), speech[:, : len(self._weights)]

@@ -10,6 +10,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 
+from sk_b2s._utils._chunks import count_rows, slice_rows
 from sk_b2s._utils._validation import table_of
 from sk_b2s.decoding._ridge_solver import compute_heldout_correlation, iter_ridge_path
 from sk_b2s.model_selection._split import assign_folds, exclude_overlap
@@ -92,10 +93,10 @@ def check_finite(**means):
             )
 
 
-def pieces(n_rows, *windows):
-    """Slices of rows whose windows together stay below BATCH_BYTES."""
-    step = max(1, BATCH_BYTES // (8 * sum(w.shape[1] * w.shape[2] for w in windows)))
-    return [slice(first, min(first + step, n_rows)) for first in range(0, n_rows, step)]
+def slice_windows(n_rows, *windows):
+    """Return slices of rows whose windows together stay below BATCH_BYTES."""
+    n_values = sum(w.shape[1] * w.shape[2] for w in windows)
+    return slice_rows(n_rows, count_rows(BATCH_BYTES, n_values, itemsize=8))
 
 
 # --- one model for each person, or one for all ------------------------------------------------------

@@ -20,8 +20,8 @@ from sk_b2s.decoding._ridge_cv import (
     check_rate,
     fit_subjects,
     get_frame_rate,
-    pieces,
     select_alpha,
+    slice_windows,
     warn_alpha_choice,
 )
 from sk_b2s.decoding._ridge_solver import compute_lagged_moments
@@ -292,7 +292,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
     def _batches(self, X, targets, rows, mean):
         """Yield (brain, speech) of some rows, time-major float64, a bounded number at a time."""
         rows = rows[np.argsort(X.which[rows], kind="stable")]  # gathered without a detour
-        for part in pieces(len(rows), X, targets):
+        for part in slice_windows(len(rows), X, targets):
             brain = self._pool(X.gather(rows[part]).double(), mean)
             yield brain, targets.gather(rows[part]).double().transpose(1, 2)
 
@@ -322,7 +322,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
 
         def embed(indices):
             out = torch.empty(len(indices), self.n_features_out_, len(self.frame_weights_))
-            for part in pieces(len(indices), X, out):
+            for part in slice_windows(len(indices), X, out):
                 rows = indices[part]
                 batch, of_rows = X.gather(rows), model[rows]
                 for index in np.unique(of_rows):

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from sk_b2s._utils._chunks import split_rows
 from sk_b2s.decoding._shared_response import fit_shared_response
 from sk_b2s.nn._data import WindowInputs
 from sk_b2s.preprocessing._covariance_alignment import riemannian_distance
@@ -42,7 +43,7 @@ class UnseenSubjectMixin:
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int))]
 
         def batches():
-            for part in np.array_split(rows, -(-len(rows) // BATCH)):
+            for part in split_rows(rows, BATCH):
                 inputs = brain.inputs(part)
                 read = module.virtual_channels(**{**inputs, "subject": None})
                 channels = module.virtual_channels(**inputs)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from sk_b2s._utils._chunks import count_rows
 from sk_b2s.metrics._group_context import average_rows
 from sk_b2s.preprocessing._windows import Windows, subjects_of
 
@@ -218,7 +219,7 @@ def _take(windows, rows):
 
 def _chunks(windows, rows, codes, wanted):
     """Rows of the segments that are wanted, a bounded number of windows and whole segments at a time."""
-    most = max(1, CHUNK_BYTES // (8 * windows.shape[1] * windows.shape[2]))
+    most = count_rows(CHUNK_BYTES, *windows.shape[1:], itemsize=8)
     order = np.argsort(codes, kind="stable")
     order = order[np.isin(codes[order], wanted)]
     begins = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])

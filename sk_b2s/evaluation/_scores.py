@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
+from sk_b2s._utils._chunks import slice_rows
 from sk_b2s.evaluation._controls._verdicts import (
     ABOVE,
     AT_CHANCE,
@@ -139,9 +140,8 @@ def _near(asked):
     sound = pd.factorize(digests(names["sound"]))[0]
     onset = names["sound_onset"].to_numpy(float)
     hits, chance = [], []
-    for first in range(0, len(asked.target), 1024):
-        right = asked.target[first : first + 1024]
-        scores = asked.scores[first : first + 1024]
+    for part in slice_rows(len(asked.target), 1024):
+        right, scores = asked.target[part], asked.scores[part]
         near = (sound[right, None] == sound) & (abs(onset[right, None] - onset) <= NEAR + 1e-9)
         best = np.where(near, scores, -np.inf).max(1), np.where(near, -np.inf, scores).max(1)
         hits.append(best[0] > best[1])  # a tie counts against

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import welch
 
+from sk_b2s._utils._chunks import slice_rows
+
 RESPONSE = 0.12  # s after which the response to an envelope is largest, as a rule
 REACH = 0.45  # s until which it lasts
 CLIP = 5.0  # interquartile ranges
@@ -80,8 +82,8 @@ def lag_curve(brain, sound, sfreq):
         return lags, np.zeros(n_times)  # silence has no spectrum to divide by
     weight = lag_weights(sound, sfreq, n_times)
     power = np.zeros(n_times)
-    for first in range(0, brain.shape[1], GROUP):
-        channels = rfft(brain[:, first : first + GROUP], n_times, axis=0)
+    for part in slice_rows(brain.shape[1], GROUP):
+        channels = rfft(brain[:, part], n_times, axis=0)
         power += (irfft(channels * weight[:, None], n_times, axis=0) ** 2).sum(1)
     return lags, np.roll(power, n_times // 2)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from sk_b2s._utils._chunks import slice_rows
 from sk_b2s._utils._validation import recordings_of
 from sk_b2s.metrics._ranking import check_k, check_scores
 
@@ -113,22 +114,21 @@ def shifted_means(
         rows = rows[np.argsort(onset[rows], kind="stable")]
         labels = target[rows]
         shifts = random.choice(possible_shifts(name, labels, onset[rows], duration), size=n_shifts)
-        for first in range(0, n_shifts, 256):
-            some = shifts[first : first + 256, None]
-            moved = (np.arange(len(rows)) + some) % len(rows)
-            total[first : first + 256] += worth[rows, labels[moved]] @ weight[rows]
+        for part in slice_rows(n_shifts, 256):
+            moved = (np.arange(len(rows)) + shifts[part, None]) % len(rows)
+            total[part] += worth[rows, labels[moved]] @ weight[rows]
     return total / weight.sum()
 
 
 def count_hits(scores, k):
     """Tell for every label whether it would be among the k best of each window: (n_windows, n_candidates)."""
     hit = np.empty(scores.shape, bool)
-    for first in range(0, len(scores), 1024):
-        block = scores[first : first + 1024]
+    for part in slice_rows(len(scores), 1024):
+        block = scores[part]
         kth = np.partition(block, -k, axis=1)[:, -k, None]
         at_least = block >= kth
         # A tie at the edge counts against, as in ``ranks``.
-        hit[first : first + 1024] = at_least & ((at_least.sum(1, keepdims=True) <= k) | (block > kth))
+        hit[part] = at_least & ((at_least.sum(1, keepdims=True) <= k) | (block > kth))
     return hit
 
 

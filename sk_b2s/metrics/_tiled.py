@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from sk_b2s._utils._chunks import split_rows
 from sk_b2s._utils._devices import free_bytes
 from sk_b2s.metrics._similarity import similarity, weighted_norms
 
@@ -45,11 +46,11 @@ def iter_scores(embed, n_windows, targets, weights=None, device=None):
     n_candidates, n_bytes = len(targets), 4 * targets.shape[1] * targets.shape[2]
     candidates = _Tiles(targets, weights, device, n_candidates * n_bytes <= held_bytes)
     most = TILE_BYTES if candidates.are_held else held_bytes
-    blocks = _equal_parts(n_windows, min(most // n_bytes, CHUNK_BYTES // (4 * max(1, n_candidates))))
+    blocks = split_rows(np.arange(n_windows), min(most // n_bytes, CHUNK_BYTES // (4 * max(1, n_candidates))))
     estimates = torch.empty(max(map(len, blocks), default=0), *targets.shape[:0:-1], device=device)
     for rows in blocks:
         block = estimates[: len(rows)].transpose(1, 2)
-        for part in _equal_parts(len(rows), CHUNK_BYTES // n_bytes):
+        for part in split_rows(np.arange(len(rows)), CHUNK_BYTES // n_bytes):
             _weigh(embed(rows[part]), rows[part], weights, out=block[part[0] : part[-1] + 1])
         yield rows, candidates.compare(block)
 
@@ -57,11 +58,6 @@ def iter_scores(embed, n_windows, targets, weights=None, device=None):
 def _held_bytes(device):
     """Bytes that may be held for long on a device."""
     return free_bytes(device) // 4 if device.type == "cuda" else HELD_BYTES
-
-
-def _equal_parts(n, most):
-    """Cut 0 .. n - 1 into the fewest parts of at most ``most``, of nearly equal length."""
-    return np.array_split(np.arange(n), -(-n // max(1, most))) if n else []
 
 
 @torch.no_grad()
@@ -94,7 +90,7 @@ class _Tiles:
     def __init__(self, targets, weights, device, are_held):
         self.targets, self.weights, self.device, self.are_held = targets, weights, device, are_held
         n_candidates, n_features, n_frames = targets.shape
-        self.parts = _equal_parts(n_candidates, TILE_BYTES // (4 * n_features * n_frames))
+        self.parts = split_rows(np.arange(n_candidates), TILE_BYTES // (4 * n_features * n_frames))
         self.norms = [None] * len(self.parts)
         self.held = [None] * len(self.parts)
         # A ready buffer saves the kernel's zeroing of new pages; a device has memory of its own.

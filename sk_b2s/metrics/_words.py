@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
-from sk_b2s.metrics._group_context import pieces_of
+from sk_b2s.metrics._group_context import slice_scores
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
 
 
@@ -71,7 +71,7 @@ def word_ranks(scores, words, target):
     code, vocabulary = pd.factorize(np.asarray(words, dtype=object))
     heard = code[np.asarray(target)]
     found = np.full(len(heard), -1)
-    for piece in pieces_of(scores):
+    for piece in slice_scores(scores):
         rows = np.arange(len(scores))[piece][heard[piece] >= 0]
         if len(rows):
             found[rows] = ranks(word_probabilities(scores[rows], words)[0], heard[rows])

@@ -10,6 +10,7 @@ import torch
 from skorch import NeuralNet
 from torch.utils.data import DataLoader
 
+from sk_b2s._utils._chunks import slice_rows
 from sk_b2s._utils._devices import allowed_threads
 from sk_b2s._utils._precision import Precision
 from sk_b2s.metrics._ranking import ranks
@@ -188,8 +189,7 @@ class RetrievalNet(NeuralNet):
     @allowed_threads()
     def embed(self, brain, indices):
         """Estimate speech features of some windows: (len(indices), n_features, n_frames) float32."""
-        starts = range(0, len(indices), self.batch_size)
-        batches = (brain.inputs(indices[first : first + self.batch_size]) for first in starts)
+        batches = (brain.inputs(indices[part]) for part in slice_rows(len(indices), self.batch_size))
         self.module_.eval()
         with torch.no_grad():
             return torch.cat([

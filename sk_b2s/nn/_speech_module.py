@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sk_b2s._utils._chunks import slice_rows
 from sk_b2s.nn._brain_module import ConvBlock
 from sk_b2s.preprocessing._windows import Windows
 
@@ -114,9 +115,8 @@ def encode_windows(
     else:
         signal = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
     by_window = signal.reshape(n_windows, n_frames, n_outputs)
-    for first in range(0, n_windows, batch_size):
-        rows = np.arange(first, min(first + batch_size, n_windows))
-        encoded = encode(windows.gather(rows, device=device))
-        by_window[rows[0] : rows[-1] + 1] = encoded.float().mT.cpu().numpy()
+    for part in slice_rows(n_windows, batch_size):
+        encoded = encode(windows.gather(np.arange(part.start, part.stop), device=device))
+        by_window[part] = encoded.float().mT.cpu().numpy()
     which, start = np.zeros(n_windows, np.int64), np.arange(n_windows) * n_frames
     return Windows([signal], which, start, n_frames, windows.sfreq, rows=windows.rows)

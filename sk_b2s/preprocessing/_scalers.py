@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
+from sk_b2s._utils._chunks import count_rows, slice_rows
 from sk_b2s.preprocessing._constant import warn_of_constant
 from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
 
@@ -247,8 +248,8 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         """
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
-            size = max(1, BATCH_VALUES // (X.shape[1] * X.shape[2]))
-            batches = (X.gather(np.arange(i, min(i + size, len(X)))).numpy() for i in range(0, len(X), size))
+            parts = slice_rows(len(X), count_rows(BATCH_VALUES, *X.shape[1:], itemsize=1))
+            batches = (X.gather(np.arange(part.start, part.stop)).numpy() for part in parts)
         else:
             batches = [validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)]
         self.mean_, self.scale_, varies = self._moments(batches)

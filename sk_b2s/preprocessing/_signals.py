@@ -7,6 +7,8 @@ import warnings
 import numpy as np
 import torch
 
+from sk_b2s._utils._chunks import count_rows, slice_rows
+
 PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece stays in the cache
 
 
@@ -105,11 +107,11 @@ def fill(memory, signals, which, start):
                 torch.index_select(_sliding(signals[which[first]], n_times), 0, starts, out=flat[first:last])
         return
     # torch cannot select into scattered rows; numpy can, by way of a piece in the cache.
-    rows_of_piece = max(1, PIECE_BYTES // (4 * flat.shape[1]))
+    max_rows = count_rows(PIECE_BYTES, flat.shape[1])
     for index in np.unique(which):
         view, rows = _sliding(signals[index], n_times).numpy(), np.flatnonzero(which == index)
-        for first in range(0, len(rows), rows_of_piece):
-            piece = rows[first : first + rows_of_piece]
+        for part in slice_rows(len(rows), max_rows):
+            piece = rows[part]
             flat.numpy()[piece] = view[start[piece]]
 
 

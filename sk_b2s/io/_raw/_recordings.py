@@ -12,6 +12,7 @@ import numpy as np
 import scipy
 
 from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._chunks import count_rows, slice_rows
 from sk_b2s.io._raw._gaps import CODE as GAPS
 from sk_b2s.io._raw._gaps import Gap, gaps_of, mark_gaps, recording_type
 from sk_b2s.io._raw._identity import recording_state
@@ -259,14 +260,13 @@ def read_signal(path, stamp, processing):
     sfreq = float(raw.info["sfreq"])
     signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
     unheard = [name for name in bads if name not in reference]  # replaced below, whatever they hold
-    step = max(1, CHUNK_BYTES // (8 * max(1, raw.n_times)))
     parts, flat = _parts_in_time(raw), np.ones(max(raw.n_times - 1, 0), bool)
-    for first in range(0, len(wanted), step):
-        data = _samples(raw, wanted[first : first + step])
-        data[np.isin(wanted[first : first + step], unheard)] = 0.0
-        _check_finite(data, raw, wanted[first : first + step])
+    for part in slice_rows(len(wanted), count_rows(CHUNK_BYTES, raw.n_times, itemsize=8)):
+        data = _samples(raw, wanted[part])
+        data[np.isin(wanted[part], unheard)] = 0.0
+        _check_finite(data, raw, wanted[part])
         flat &= (data[:, 1:] == data[:, :-1]).all(0)
-        signal[:, first : first + step] = process(data, sfreq, processing, parts).T
+        signal[:, part] = process(data, sfreq, processing, parts).T
     _warn_of_flat(flat, raw)
     rereference(signal, raw, wanted, reference)
     signal = signal[:, : len(names)]
