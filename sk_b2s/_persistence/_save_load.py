@@ -6,7 +6,6 @@ Arrays and weights are the file's tensors. All else is a JSON text in its header
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -15,15 +14,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import safetensors
 from safetensors.numpy import save_file
-from sklearn.base import BaseEstimator, clone
-from sklearn.pipeline import Pipeline
+from sklearn.base import BaseEstimator
 
 from sk_b2s._persistence._deserialize import Reader, compute_tensor_digest
 from sk_b2s._persistence._registry import ESTIMATORS
 from sk_b2s._persistence._serialize import Writer
-from sk_b2s._utils._estimators import iter_nested
+from sk_b2s._utils._estimators import find_last, replace_last
 from sk_b2s._utils._versions import get_versions
-from sk_b2s.decoding._calibrated import CalibratedDecoder
 from sk_b2s.decoding._encoder import BrainEncoder
 
 FORMAT = 3  # raised when an older load could not read the file
@@ -308,23 +305,9 @@ def _is_one_file(path, other):
 
 
 def _encoder_of(estimator):
-    """The encoder itself, or the one at the end of a Pipeline or a CalibratedDecoder."""
-    *_, last = iter_nested(estimator)
+    """Return the BrainEncoder at the end of a fitted estimator, or None."""
+    last, _ = find_last(estimator, fitted=True)
     return last if isinstance(last, BrainEncoder) else None
-
-
-def _replaced(estimator, encoder):
-    """Copy of an estimator with another encoder in its place."""
-    if isinstance(estimator, BrainEncoder):
-        return encoder
-    new = copy.copy(estimator)
-    if isinstance(estimator, Pipeline):
-        *before, (name, last) = estimator.steps
-        new.steps = [*before, (name, _replaced(last, encoder))]
-    elif isinstance(estimator, CalibratedDecoder):
-        new.estimator = clone(estimator.estimator)  # it may have been fitted, for nothing
-        new.estimator_ = _replaced(estimator.estimator_, encoder)
-    return new
 
 
 def _beside(estimator, parent, path, names):
@@ -337,7 +320,7 @@ def _beside(estimator, parent, path, names):
         )
     _check_parent(encoder, known, path)
     shared = ["speech"] if _is_written_alike(encoder.speech, known.speech, names) else []
-    return _replaced(estimator, encoder._beside(known, shared))
+    return replace_last(estimator, encoder._beside(known, shared))
 
 
 def _is_written_alike(one, other, names):
@@ -358,7 +341,7 @@ def _joined(estimator, parent, path, parent_path):
         )
     _check_parent(encoder, known, parent_path)
     try:
-        return _replaced(estimator, encoder._join_parent(known))
+        return replace_last(estimator, encoder._join_parent(known))
     except (ValueError, *DAMAGE) as error:
         raise ValueError(
             f"{path} cannot be loaded: it is damaged, {type(error).__name__}: {_brief(error)}"

@@ -1,132 +1,137 @@
-"""Walk through nested estimators to the decoder that they hold."""
+"""Walk through nested estimators: pipelines, searches, frozen and calibrated ones.
+
+A TransformedTargetRegressor is not walked into. Its decoder compares transformed targets, and candidates are not
+transformed.
+"""
 
 from __future__ import annotations
 
+import copy
+
 from sklearn import get_config
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 
-def iter_nested(estimator):
-    """Go through fitted searches, pipelines and calibrations to what stands at their end.
+def get_inner(estimator, fitted=False):
+    """Return name and estimator of the last step or wrapped estimator, or None at the end.
 
-    Parameters
-    ----------
-    estimator : estimator
-
-    Yields
-    ------
-    estimator : estimator
-        The one given, the one within, and so on; the last holds no other.
+    If ``fitted`` is True, the name is that of the attribute that ``fit`` sets, such as "best_estimator_".
     """
-    while estimator is not None:
+    if isinstance(estimator, Pipeline):
+        return estimator.steps[-1]
+    if isinstance(estimator, FrozenEstimator):  # first: it has the attributes of the estimator in it
+        return "estimator", estimator.estimator
+    for name in ("best_estimator_", "estimator_") if fitted else ("estimator",):
+        if hasattr(inner := getattr(estimator, name, None), "fit"):
+            return name, inner
+    return None
+
+
+def iter_nested(estimator, fitted=True):
+    """Yield an estimator, the one at its end, and so on to the one that wraps no other."""
+    while True:
         yield estimator
-        inner = getattr(estimator, "best_estimator_", None) or getattr(estimator, "estimator_", None)
-        estimator = estimator.steps[-1][1] if hasattr(estimator, "steps") else inner
+        if (found := get_inner(estimator, fitted)) is None:
+            return
+        estimator = found[1]
 
 
-def decoder_and_windows(estimator, X, owner):
-    """Find the fitted decoder at the end of searches, pipelines and calibrations, and take X along.
+def iter_parts(estimator):
+    """Yield an estimator and all steps and wrapped estimators in it, outermost first, fitted ones if there are."""
+    yield estimator
+    if isinstance(estimator, Pipeline):
+        parts = [step for _, step in estimator.steps]
+    else:
+        found = get_inner(estimator, fitted=True) or get_inner(estimator)
+        parts = [found[1]] if found else []
+    for part in parts:
+        if hasattr(part, "fit"):
+            yield from iter_parts(part)
 
-    Parameters
-    ----------
-    estimator : estimator
-    X : DataFrame, Windows or array-like of shape (n_windows, ...)
-    owner : str
-        What messages call the caller.
 
-    Returns
-    -------
-    decoder : estimator
-    X : Windows or array-like of shape (n_windows, ...)
-        As the decoder takes it.
+def find_last(estimator, fitted=False):
+    """Return the estimator that wraps no other, and the prefix of its parameters in ``set_params``."""
+    prefix = ""
+    while (found := get_inner(estimator, fitted)) is not None:
+        prefix, estimator = f"{prefix}{found[0]}__", found[1]
+    return estimator, prefix
+
+
+def find_decoder(estimator, fitted=False):
+    """Return the decoder at the end of an estimator, and the prefix of its parameters.
 
     Raises
     ------
     TypeError
-        If there is no decoder at the end.
+        If the last step is not a decoder.
     """
-    for last in iter_nested(estimator):
-        if len(getattr(last, "steps", ())) > 1:
-            X = last[:-1].transform(X)
+    last, prefix = find_last(estimator, fitted)
     if not hasattr(last, "ranks"):
         raise TypeError(
-            f"{owner} needs a decoder such as BrainEncoder or RidgeDecoder, or a Pipeline that ends in one; got "
-            f"{type(last).__name__}."
+            f"The estimator must be a decoder, such as BrainEncoder or RidgeDecoder, or a Pipeline or search that "
+            f"ends in one. Got {type(last).__name__} instead."
         )
+    return last, prefix
+
+
+def unwrap_last(estimator, X):
+    """Return the fitted estimator that wraps no other, and X transformed by the steps before it."""
+    for last in iter_nested(estimator):
+        if isinstance(last, Pipeline) and len(last.steps) > 1:
+            X = last[:-1].transform(X)
     return last, X
 
 
-def was_interrupted(estimator):
-    """Tell whether Ctrl-C ended the training of a fitted decoder, whatever it stands in.
-
-    Parameters
-    ----------
-    estimator : estimator
-
-    Returns
-    -------
-    interrupted : bool
-    """
-    return any(getattr(level, "interrupted_", False) for level in iter_nested(estimator))
-
-
-# --- taking an estimator apart ---------------------------------------------------------------------
-
-
-def decoder_of(estimator):
-    """Find the decoder at the end of a pipeline, or within a search or calibration.
-
-    Parameters
-    ----------
-    estimator : estimator
-
-    Returns
-    -------
-    decoder : estimator
-    prefix : str
-        What stands before its parameters' names in ``set_params``: "encoder__", say.
+def unwrap_decoder(estimator, X, owner):
+    """Return the fitted decoder at the end of an estimator, and X as it takes it.
 
     Raises
     ------
     TypeError
-        If the last step is no decoder.
+        If the last step is not a decoder. The message begins with ``owner``.
     """
-    prefix = ""
-    while True:
-        if isinstance(estimator, Pipeline):
-            prefix, estimator = f"{prefix}{estimator.steps[-1][0]}__", estimator.steps[-1][1]
-        elif hasattr(getattr(estimator, "estimator", None), "fit"):
-            prefix, estimator = f"{prefix}estimator__", estimator.estimator
-        elif hasattr(estimator, "ranks"):
-            return estimator, prefix
-        else:
-            raise TypeError(
-                f"a decoder is needed, such as BrainEncoder or RidgeDecoder, or a Pipeline or search that ends in one; "
-                f"got {type(estimator).__name__}."
-            )
+    *_, last = iter_nested(estimator)
+    if not hasattr(last, "ranks"):
+        raise TypeError(
+            f"{owner} needs a decoder, such as BrainEncoder or RidgeDecoder, or a Pipeline or search that ends in "
+            f"one. Got {type(last).__name__} instead."
+        )
+    return unwrap_last(estimator, X)
 
 
-def calibration_params(estimator, calibration):
-    """Parameters of ``fit`` that tell an estimator which training rows are of whom it will be asked about.
+def replace_last(estimator, last):
+    """Copy a fitted estimator with another one at its end. A search is replaced by its best estimator."""
+    if (found := get_inner(estimator, fitted=True)) is None:
+        return last
+    name, inner = found
+    new = replace_last(inner, last)
+    if name == "best_estimator_":
+        return new
+    copied = copy.copy(estimator)
+    if isinstance(estimator, Pipeline):
+        copied.steps = [*estimator.steps[:-1], (name, new)]
+        return copied
+    if name == "estimator_":
+        copied.estimator = clone(estimator.estimator)  # the parameter may hold a fitted estimator
+    setattr(copied, name, new)
+    return copied
 
-    Parameters
-    ----------
-    estimator : estimator
-        One whose ``fit`` takes ``calibration``, or a Pipeline or search that ends in one; others get nothing.
-    calibration : ndarray of bool of shape (n_windows,)
 
-    Returns
-    -------
-    params : dict
-    """
+def was_interrupted(estimator):
+    """Return whether Ctrl-C ended the training of a fitted estimator or of one in it."""
+    return any(getattr(level, "interrupted_", False) for level in iter_nested(estimator))
+
+
+def make_calibration_params(estimator, calibration):
+    """Return the parameters of ``fit`` that mark calibration rows, if the estimator takes them: dict."""
     prefix = ""
     while not has_fit_parameter(estimator, "calibration"):
-        if isinstance(estimator, Pipeline):
-            prefix, estimator = f"{prefix}{estimator.steps[-1][0]}__", estimator.steps[-1][1]
-        elif hasattr(getattr(estimator, "estimator", None), "fit"):
-            estimator = estimator.estimator
-        else:
+        if (found := get_inner(estimator)) is None:
             return {}
+        prefix += f"{found[0]}__" if isinstance(estimator, Pipeline) else ""  # searches pass names on
+        estimator = found[1]
     routed = get_config()["enable_metadata_routing"]
     return {"calibration" if routed else f"{prefix}calibration": calibration}

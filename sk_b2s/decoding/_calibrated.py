@@ -11,13 +11,19 @@ from pathlib import Path
 import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
-from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_b2s._utils._caching import cached
-from sk_b2s._utils._estimators import decoder_and_windows, decoder_of, iter_nested, was_interrupted
+from sk_b2s._utils._estimators import (
+    find_decoder,
+    find_last,
+    replace_last,
+    unwrap_decoder,
+    unwrap_last,
+    was_interrupted,
+)
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s._utils._validation import check_in_step, table_of
 from sk_b2s.decoding._adaptation import METHODS
@@ -34,7 +40,7 @@ def _asked(question):
     @wraps(getattr(RetrievalMixin, question))
     def ask(self, X, *args, **kwargs):
         check_is_fitted(self)
-        decoder, X = decoder_and_windows(self.estimator_, X, type(self).__name__)
+        decoder, X = unwrap_decoder(self.estimator_, X, type(self).__name__)
         return getattr(decoder, question)(X, *args, **kwargs)
 
     return ask
@@ -162,7 +168,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
             self.estimator_ = base
         else:
             rows = np.flatnonzero(own)
-            self.estimator_ = _adapted(base, _safe_indexing(X, rows), _safe_indexing(y, rows), self.method)
+            self.estimator_ = _adapt_last(base, _safe_indexing(X, rows), _safe_indexing(y, rows), self.method)
         return self
 
     def _mask(self, calibration, n_rows):
@@ -187,7 +193,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
 
     def _check_adapts(self, X, own, unasked):
         """Raise unless there is a decoder that adapts, and people who are wholly new to it."""
-        decoder = decoder_of(self.estimator)[0]
+        decoder = find_decoder(self.estimator)[0]
         if not hasattr(decoder, "adapt"):
             raise TypeError(
                 f"method={self.method!r} needs a decoder that adapts, such as BrainEncoder, and "
@@ -232,12 +238,12 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
     def decoder_(self):
         """The fitted decoder at the end of ``estimator_``."""
         check_is_fitted(self)
-        return list(iter_nested(self.estimator_))[-1]
+        return find_last(self.estimator_, fitted=True)[0]
 
     @property
     def k(self):
         """The decoder's: ``score`` is top-k accuracy."""
-        return decoder_of(self.estimator)[0].k
+        return find_decoder(self.estimator)[0].k
 
     @property
     def n_features_in_(self):
@@ -286,12 +292,7 @@ def _alone(folder, key):
         time.sleep(WAIT)
 
 
-def _adapted(fitted, X, y, method):
+def _adapt_last(fitted, X, y, method):
     """Adapt the decoder at the end of a fitted estimator, which is not changed."""
-    if hasattr(fitted, "best_estimator_"):
-        return _adapted(fitted.best_estimator_, X, y, method)
-    if isinstance(fitted, Pipeline):
-        *before, (name, last) = fitted.steps
-        X = fitted[:-1].transform(X) if before else X
-        return Pipeline([*before, (name, _adapted(last, X, y, method))])
-    return fitted.adapt(X, y, method=method)
+    decoder, X = unwrap_last(fitted, X)
+    return replace_last(fitted, decoder.adapt(X, y, method=method))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._estimators import decoder_and_windows
+from sk_b2s._utils._estimators import unwrap_decoder
 from sk_b2s._utils._validation import join_tables, table_of
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, top_k_accuracy
@@ -50,7 +50,7 @@ def retrieval_scores(estimator, X, y):
     retrieve : Keeps the similarities themselves, for all other questions.
     """
     whole = estimator
-    estimator, X = decoder_and_windows(whole, X, "retrieval_scores")
+    estimator, X = unwrap_decoder(whole, X, "retrieval_scores")
     found, n_candidates = estimator.ranks(X, y)
     warn_of_exposure(whole, estimator, y)
     return {
@@ -93,7 +93,7 @@ def retrieve(estimator, X, y):
     StimulusLeakWarning
         If ``y`` contains sound that the decoder was fitted on.
     """
-    decoder, windows = decoder_and_windows(estimator, X, "retrieve")
+    decoder, windows = unwrap_decoder(estimator, X, "retrieve")
     found, pieces = decoder._compare(windows, y, stacklevel=4)
     warn_of_exposure(estimator, decoder, y)
     scores = np.empty((len(found.target), len(found.ids)), np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import FitFailedWarning
 
-from sk_b2s._utils._estimators import decoder_of
+from sk_b2s._utils._estimators import find_decoder
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s._utils._validation import check_in_step, is_segment_table, join_tables, table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
@@ -182,14 +182,14 @@ def _warn_of(what, column, lines, texts, category):
 def _named(estimators):
     """Pairs of name and estimator, checked."""
     if hasattr(estimators, "fit"):
-        estimators = {type(decoder_of(estimators)[0]).__name__: estimators}
+        estimators = {type(find_decoder(estimators)[0]).__name__: estimators}
     named = list(estimators.items() if isinstance(estimators, dict) else estimators)
     if not named:
         raise ValueError("estimators is empty; give {'ridge': RidgeDecoder(...)}, for example.")
     for pair in named:
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TypeError(f"estimators must be a dict or pairs of a name and an estimator, got {pair!r}.")
-        decoder_of(pair[1])
+        find_decoder(pair[1])
     names = pd.Index([name for name, _ in named])
     if not names.is_unique:
         raise ValueError(
@@ -220,7 +220,7 @@ def _controls_of(name, estimator, controls, X, y, oracle):
     """Names of the controls of one estimator, after a look whether they can be run at all."""
     if controls is False or controls is None:
         return []
-    wanted = select_controls(None if controls is True else controls, decoder_of(estimator)[0], y, oracle)
+    wanted = select_controls(None if controls is True else controls, find_decoder(estimator)[0], y, oracle)
     if {"decoder", "within recording"} & set(() if controls is True else wanted):
         raise ValueError(
             "controls: the decoder itself is always run, and 'within recording' is for run_controls."

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import _safe_indexing
 
+from sk_b2s._utils._estimators import find_last, unwrap_last
 from sk_b2s.decoding._forward_trf import ForwardTRF
 from sk_b2s.decoding._scoring import retrieve
 from sk_b2s.evaluation._statistics import subject_means
@@ -57,7 +58,7 @@ def cross_val_encoding(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs
     do with the sound: compare it with its null and its ceiling, not with 1. Artifacts that follow the sound, such
     as earphones near the sensors, are predicted best of all, and at 0 s.
     """
-    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    last, _ = find_last(estimator)
     if not isinstance(last, ForwardTRF):
         raise TypeError(
             f"cross_val_encoding needs a ForwardTRF, or a Pipeline that ends in one, got {type(last).__name__}."
@@ -73,10 +74,8 @@ def _one_fold(estimator, X, y, train, test, n_shifts, random_state):
     """Topography of one fold."""
     estimator = clone(estimator).fit(_safe_indexing(X, train), _safe_indexing(y, train))
     X, y = _safe_indexing(X, test), _safe_indexing(y, test)
-    if hasattr(estimator, "steps"):
-        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
-        estimator = estimator[-1]
-    return estimator.correlations(X, y, n_shifts, random_state)
+    forward, X = unwrap_last(estimator, X)
+    return forward.correlations(X, y, n_shifts, random_state)
 
 
 def compare_feature_sets(estimator, X, y, cv, spaces, n_jobs=None):
@@ -125,7 +124,7 @@ def compare_feature_sets(estimator, X, y, cv, spaces, n_jobs=None):
         raise ValueError(f"spaces must be two or more to be compared, got {names}.")
     wanted = {name: (name,) for name in names} | {"all": tuple(names)}
     wanted |= {f"all but {name}": tuple(other for other in names if other != name) for name in names}
-    parameter = _speech_of(estimator)
+    parameter = _name_speech(estimator)
     folds = folds_of(cv, X, y)
     distinct = list(dict.fromkeys(wanted.values()))  # of two spaces, all but one is the other
     tasks = [(chosen, fold) for chosen in distinct for fold in range(len(folds))]
@@ -144,23 +143,22 @@ def compare_feature_sets(estimator, X, y, cv, spaces, n_jobs=None):
     )
 
 
-def _speech_of(estimator):
-    """Name of the parameter that holds the features."""
-    names = [name for name in estimator.get_params() if name.rsplit("__", 1)[-1] == "speech"]
-    if not names:
+def _name_speech(estimator):
+    """Return the name of the parameter that holds the speech features."""
+    last, prefix = find_last(estimator)
+    if "speech" not in last.get_params(deep=False):
         raise ValueError(
-            f"{type(estimator).__name__} has no parameter speech, where the spaces would go: give a decoder or "
-            f"ForwardTRF, or a Pipeline that ends in one."
+            f"{type(last).__name__} has no parameter 'speech' for the features to compare. Pass a decoder, a "
+            f"ForwardTRF, or a Pipeline or search that ends in one."
         )
-    return min(names, key=len)
+    return f"{prefix}speech"
 
 
 def _scores(estimator, parameter, spaces, X, y, fold):
     """Scores of one fold: a row for each subject."""
     speech = make_pipeline(SpeechFeatureUnion(spaces), FeatureScaler())
     estimator = clone(estimator).set_params(**{parameter: speech})
-    last = estimator[-1] if hasattr(estimator, "steps") else estimator
-    if isinstance(last, ForwardTRF):
+    if isinstance(find_last(estimator)[0], ForwardTRF):
         channels = cross_val_encoding(estimator, X, y, [fold], n_shifts=0)
         return (
             channels.groupby("subject", sort=False)

@@ -11,8 +11,8 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 
+from sk_b2s._utils._estimators import iter_parts
 from sk_b2s._utils._monitoring import capture_warnings, peak_memory_mb, reset_peak_memory
 from sk_b2s._utils._text import visible
 from sk_b2s._utils._validation import table_of
@@ -321,20 +321,10 @@ def _unlabelled(task):
     """Say what of an estimator, as fitted, saw the recordings that are tested, without what was heard in them."""
     subject, saw = task.rows["subject"].to_numpy(), []
     met = np.isin(subject[task.test], subject[task.train]).all()
-    for step in _steps(task.estimator if task.fitted is None else task.fitted):
+    for step in iter_parts(task.estimator if task.fitted is None else task.fitted):
         met = met and getattr(step, "method", None) != "none"
         if isinstance(step, BY_RECORDING) and (table_of(task.X) is not None or isinstance(task.X, Windows)):
             saw.append(type(step).__name__)
         if getattr(step, "unseen_subject", None) == "nearest" and not met:
             saw.append("unseen_subject='nearest'")
     return ", ".join(dict.fromkeys(saw))
-
-
-def _steps(estimator):
-    """An estimator and all that it is made of, outermost first; of a fitted search what it found best."""
-    yield estimator
-    held = [getattr(estimator, name, None) for name in ("best_estimator_", "estimator_", "estimator")]
-    inner = [one for one in held if hasattr(one, "fit")][:1]
-    for step in [one for _, one in estimator.steps] if isinstance(estimator, Pipeline) else inner:
-        if hasattr(step, "fit"):
-            yield from _steps(step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._estimators import decoder_of, iter_nested
+from sk_b2s._utils._estimators import find_decoder
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.plotting._style import get_axes
 
@@ -126,7 +126,7 @@ def compute_attention_map(encoder, positions, virtual=None):
     """
     import torch
 
-    decoder, _ = decoder_of(list(iter_nested(encoder))[-1])
+    decoder, _ = find_decoder(encoder, fitted=True)
     attention = getattr(decoder.net_.module_, "spatial_attention", None) if hasattr(decoder, "net_") else None
     if attention is None:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._estimators import decoder_of, iter_nested
+from sk_b2s._utils._estimators import find_decoder
 from sk_b2s.evaluation._curves import highest_at_end
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
@@ -203,7 +203,7 @@ def _encoders(encoders, positions):
         return
     yield tag("h2", "Training")
     for name, encoder in encoders.items():
-        decoder, _ = decoder_of(list(iter_nested(encoder))[-1])
+        decoder, _ = find_decoder(encoder, fitted=True)
         history = getattr(decoder, "history_", None)
         parts = []
         if history:

@@ -38,7 +38,7 @@ from sk_b2s import (
     write_report,
 )
 from sk_b2s._cli._commands import format_scores
-from sk_b2s._utils._estimators import decoder_of, was_interrupted
+from sk_b2s._utils._estimators import find_decoder, was_interrupted
 from sk_b2s.decoding._calibrated import _alone
 from sk_b2s.evaluation._controls._inputs import with_speech
 from sk_b2s.plotting import plot_adaptation, plot_scores
@@ -492,11 +492,11 @@ def test_a_network_and_a_new_listener(listening, tiny_pipeline, tmp_path):
 
 
 def test_the_decoder_within_is_found():
-    decoder, prefix = decoder_of(CalibratedDecoder(KINDS["search"]))
+    decoder, prefix = find_decoder(CalibratedDecoder(KINDS["search"]))
     assert isinstance(decoder, Adapting)
     assert prefix == "estimator__estimator__adapting__"
     other = with_speech(CalibratedDecoder(KINDS["pipeline"], "ridge"), PrecomputedFeatures())
-    assert isinstance(decoder_of(other)[0].speech, PrecomputedFeatures)
+    assert isinstance(find_decoder(other)[0].speech, PrecomputedFeatures)
     assert other.k == 5
 
 
@@ -516,7 +516,7 @@ ERRORS = {
     "no adapt": (lambda X, y, new: CalibratedDecoder(RidgeDecoder(speech())).fit(X, y, calibration=new), TypeError,
                  "method='auto' needs a decoder that adapts, such as BrainEncoder, and RidgeDecoder does not"),
     "method": (lambda X, y, new: CalibratedDecoder(Adapting(speech()), "lora").fit(X, y), ValueError, "'method'"),
-    "no decoder": (lambda X, y, new: CalibratedDecoder(FeatureScaler()).fit(X, y), TypeError, "a decoder is needed"),
+    "no decoder": (lambda X, y, new: CalibratedDecoder(FeatureScaler()).fit(X, y), TypeError, "must be a decoder"),
 }  # fmt: skip
 
 

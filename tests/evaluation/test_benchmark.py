@@ -547,7 +547,7 @@ def test_errors_say_what_to_do():
         benchmark([("a", ONE), ("a", ridge())], X, y, cv)
     with pytest.raises(TypeError, match="a dict or pairs of a name and an estimator"):
         benchmark([ONE], X, y, cv)
-    with pytest.raises(TypeError, match="decoder is needed.*got Ridge"):
+    with pytest.raises(TypeError, match="must be a decoder.*Got Ridge"):
         benchmark({"a": Ridge()}, X, y, cv)
     with pytest.raises(ValueError, match="cv has no folds"):
         benchmark(ONE, X, y, [])

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 
-from sk_b2s._utils._estimators import decoder_of
+from sk_b2s._utils._estimators import find_decoder, iter_parts
 from sk_b2s._utils._validation import recordings_of, table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.events._intervals import GAP
@@ -40,7 +40,7 @@ def with_noise(estimator, noise):
         If there is no Epocher.
     """
     estimator = clone(estimator)
-    if not _insert(estimator, noise):
+    if not _insert_after_epocher(estimator, noise):
         raise ValueError(
             "X is a table, and surrogate input takes the place of the recordings right after an Epocher, but the "
             f"estimator has none: {type(estimator).__name__}. Give X as Windows, or put an Epocher into the Pipeline."
@@ -48,17 +48,14 @@ def with_noise(estimator, noise):
     return estimator
 
 
-def _insert(estimator, noise):
-    if isinstance(estimator, Pipeline):
-        for place, (_, step) in enumerate(estimator.steps):
+def _insert_after_epocher(estimator, noise):
+    """Insert a step after the first Epocher of an unfitted estimator, in place, and return whether there is one."""
+    for part in iter_parts(estimator):
+        for place, (_, step) in enumerate(part.steps if isinstance(part, Pipeline) else ()):
             if isinstance(step, Epocher):
-                estimator.steps.insert(place + 1, ("surrogate_brain", noise))
+                part.steps.insert(place + 1, ("surrogate_brain", noise))
                 return True
-            if _insert(step, noise):
-                return True
-        return False
-    inner = getattr(estimator, "estimator", None)
-    return inner is not None and _insert(inner, noise)
+    return False
 
 
 def with_speech(estimator, speech):
@@ -76,7 +73,7 @@ def with_speech(estimator, speech):
         A clone; what a search would have tried for the features it had is left out of its grid.
     """
     estimator = clone(estimator)
-    name = decoder_of(estimator)[1] + "speech"
+    name = find_decoder(estimator)[1] + "speech"
     for grid in ("param_grid", "param_distributions"):
         if hasattr(estimator, grid):
             inner = name.removeprefix("estimator__")

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing, check_random_state
 
-from sk_b2s._utils._estimators import calibration_params, decoder_of, was_interrupted
+from sk_b2s._utils._estimators import find_decoder, make_calibration_params, was_interrupted
 from sk_b2s._utils._validation import check_in_step, is_segment_table, recordings_of, table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._retrieval_result import RetrievalResult, split_pools
@@ -65,7 +65,7 @@ class FoldTask:
         train, test = self.train if train is None else train, self.test if test is None else test
         estimator = clone(self.estimator if estimator is None else estimator)
         subject = self.rows["subject"].to_numpy()
-        params = calibration_params(estimator, np.isin(subject[train], subject[test]))
+        params = make_calibration_params(estimator, np.isin(subject[train], subject[test]))
         start = perf_counter()
         estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train), **params)
         if was_interrupted(estimator):  # half a training is no result
@@ -93,7 +93,7 @@ class FoldTask:
         """Make answers of similarities to the distinct segments of the test rows."""
         heard = _safe_indexing(self.y, self.test)
         found, table = find_distinct_segments(heard), table_of(heard)
-        k = self.k or decoder_of(self.estimator)[0].k
+        k = self.k or find_decoder(self.estimator)[0].k
         known = table is not None and "segment" in table
         names = table.iloc[found.first] if known else pd.DataFrame({"segment": found.ids})
         return RetrievalResult(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)
@@ -145,7 +145,7 @@ def _within(task):
 
 def _silence(task):
     """Retrieve by the true pauses of each window: what perfect knowledge of them gives."""
-    speech = decoder_of(task.estimator)[0].speech
+    speech = find_decoder(task.estimator)[0].speech
     heard = _safe_indexing(task.y, task.test)
     feature = replacement_features(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
     mask = np.asarray(feature.fit_transform(table_of(heard)))[:, 0]
@@ -165,7 +165,7 @@ def _acoustics(task):
 
 
 def _other_speech(task, feature):
-    return with_speech(task.estimator, replacement_features(decoder_of(task.estimator)[0].speech, feature))
+    return with_speech(task.estimator, replacement_features(find_decoder(task.estimator)[0].speech, feature))
 
 
 def _oracle(task):
@@ -378,7 +378,7 @@ def run_controls(
     ``silence from the brain`` and ``acoustics only`` decode that mask, and loudness, and nothing else. All
     three may exceed chance honestly; they say what a score may be made of.
     """
-    last, _ = decoder_of(estimator)
+    last, _ = find_decoder(estimator)
     check_in_step(X, y)
     rows = sample_rows(X)
     names = select_controls(controls, last, y, oracle)

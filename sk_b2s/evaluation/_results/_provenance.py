@@ -11,7 +11,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator
 
 from sk_b2s._utils._devices import choose_device, choose_precision
-from sk_b2s._utils._estimators import decoder_of, iter_nested
+from sk_b2s._utils._estimators import find_decoder, iter_nested
 from sk_b2s._utils._validation import table_of
 from sk_b2s.events._stimuli import digests, stimulus_name
 from sk_b2s.preprocessing._fingerprint import key_of
@@ -53,7 +53,7 @@ def features_of(estimator, y):
     -------
     text : str
     """
-    speech = getattr(decoder_of(estimator)[0], "speech", None)
+    speech = getattr(find_decoder(estimator)[0], "speech", None)
     if speech is None:
         rate = getattr(y, "sfreq", None)
         shape = " x ".join(map(str, np.shape(y)[1:]))

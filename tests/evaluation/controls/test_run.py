@@ -460,7 +460,7 @@ def test_wrong_input_is_named():
         run_controls(estimator, X, y, cv=5)
     with pytest.raises(ValueError, match="X lacks \\['recording', 'onset', 'duration'\\]"):
         run_controls(estimator, np.asarray(X), features)
-    with pytest.raises(TypeError, match="a decoder is needed.*got Ridge"):
+    with pytest.raises(TypeError, match="must be a decoder.*Got Ridge"):
         run_controls(Ridge(), X, y)
     with pytest.raises(ValueError, match="right after an Epocher"):
         with_noise(make_pipeline(Power(), ridge()), SurrogateRecordings())

@@ -1,0 +1,142 @@
+"""Walk through nested estimators."""
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_b2s import CalibratedDecoder, RidgeDecoder
+from sk_b2s._utils._estimators import (
+    find_decoder,
+    find_last,
+    iter_nested,
+    iter_parts,
+    make_calibration_params,
+    replace_last,
+    unwrap_decoder,
+    unwrap_last,
+)
+
+FOLDS = [(np.arange(10), np.arange(10, 20)), (np.arange(10, 20), np.arange(10))]
+WRAPPERS = {
+    "decoder": lambda d: d,
+    "pipeline": lambda d: make_pipeline(Doubled(), d),
+    "pipeline of one step": lambda d: make_pipeline(d),
+    "nested pipelines": lambda d: make_pipeline(Doubled(), make_pipeline(Doubled(), d)),
+    "search": lambda d: GridSearchCV(d, {"k": [2, 3]}, cv=FOLDS),
+    "search of a pipeline": lambda d: GridSearchCV(make_pipeline(Doubled(), d), {"ridgedecoder__k": [2]}, cv=FOLDS),
+    "pipeline of a search": lambda d: make_pipeline(Doubled(), GridSearchCV(d, {"k": [2]}, cv=FOLDS)),
+    "calibrated": lambda d: CalibratedDecoder(d, "none"),
+    "calibrated pipeline": lambda d: CalibratedDecoder(make_pipeline(Doubled(), d), "none"),
+}  # fmt: skip
+N_DOUBLED = {"pipeline": 1, "nested pipelines": 2, "search of a pipeline": 1, "pipeline of a search": 1,
+             "calibrated pipeline": 1}  # fmt: skip
+
+
+class Doubled(TransformerMixin, BaseEstimator):
+    """Double X."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return 2 * X
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 3, 12))
+    return X, X[:, :2] + 0.1
+
+
+@pytest.fixture(scope="module", params=WRAPPERS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def fitted(name, data):
+    return WRAPPERS[name](RidgeDecoder(lags=(0, 0), alphas=[1.0], sfreq=10.0, k=2)).fit(*data)
+
+
+@pytest.fixture(params=["as fitted", "frozen"])
+def wrapped(request, fitted):
+    return FrozenEstimator(fitted) if request.param == "frozen" else fitted
+
+
+def test_find_decoder_of_fitted_wrapper(wrapped):
+    decoder, prefix = find_decoder(wrapped, fitted=True)
+    assert type(decoder) is RidgeDecoder
+    assert decoder.alpha_ is not None
+    assert decoder is list(iter_nested(wrapped))[-1] is find_last(wrapped, fitted=True)[0]
+    assert not prefix or prefix.endswith("__")
+
+
+def test_find_decoder_of_unfitted_wrapper(fitted):
+    estimator = clone(fitted)
+    decoder, prefix = find_decoder(estimator)
+    assert not hasattr(decoder, "alpha_")
+    assert f"{prefix}k" in estimator.get_params()
+    estimator.set_params(**{f"{prefix}k": 7})
+    assert find_decoder(estimator)[0].k == 7
+
+
+def test_unwrap_decoder_transforms_windows(wrapped, name, data):
+    decoder, X = unwrap_decoder(wrapped, data[0], "it")
+    np.testing.assert_array_equal(X, data[0] * 2 ** N_DOUBLED.get(name, 0))
+    assert type(decoder) is RidgeDecoder
+    np.testing.assert_array_equal(decoder.ranks(X, data[1])[0], wrapped_ranks(wrapped, data))
+
+
+def wrapped_ranks(wrapped, data):
+    last, X = unwrap_last(wrapped, data[0])
+    return last.ranks(X, data[1])[0]
+
+
+def test_iter_parts_ends_at_decoder(wrapped):
+    parts = list(iter_parts(wrapped))
+    assert parts[0] is wrapped
+    assert parts[-1] is find_last(wrapped, fitted=True)[0]
+
+
+def test_replace_last_keeps_original(wrapped, data):
+    decoder, _ = find_last(wrapped, fitted=True)
+    other = clone(decoder).set_params(k=5).fit(*data)
+    copied = replace_last(wrapped, other)
+    assert find_last(copied, fitted=True)[0] is other
+    assert find_last(wrapped, fitted=True)[0] is decoder
+
+
+@pytest.mark.parametrize("wrap", ["transformed target", "ridge", "passthrough"])
+def test_find_decoder_refuses_others(wrap, data):
+    estimator = {
+        "transformed target": TransformedTargetRegressor(RidgeDecoder(), transformer=StandardScaler()),
+        "ridge": make_pipeline(StandardScaler(), Ridge()),
+        "passthrough": Pipeline([("none", "passthrough")]),
+    }[wrap]
+    with pytest.raises(TypeError, match="must be a decoder"):
+        find_decoder(estimator)
+    with pytest.raises(TypeError, match="score needs a decoder"):
+        unwrap_decoder(estimator, data[0], "score")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "expected"),
+    [
+        (lambda d: d, "calibration"),
+        (lambda d: make_pipeline(Doubled(), d), "calibrateddecoder__calibration"),
+        (lambda d: GridSearchCV(make_pipeline(Doubled(), d), {}), "calibrateddecoder__calibration"),
+        (lambda d: d.estimator, None),
+    ],
+    ids=["calibrated", "pipeline", "search of a pipeline", "decoder"],
+)
+def test_make_calibration_params_prefix(wrap, expected):
+    params = make_calibration_params(wrap(CalibratedDecoder(RidgeDecoder())), np.ones(2, bool))
+    assert list(params) == ([] if expected is None else [expected])

@@ -1,0 +1,67 @@
+"""Join, shorten and suggest names in messages."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sk_b2s._utils._text import (
+    format_percent,
+    join_words,
+    shorten_list,
+    shorten_text,
+    suggest_name,
+    unwrap_scalar,
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c", "b"], "a, b and c")],
+)
+def test_join_words(words, expected):
+    assert join_words(words) == expected
+
+
+def test_shorten_list_counts_rest():
+    assert shorten_list("abc", 2) == "a, b and 1 more"
+    assert shorten_list(range(2), 2) == "0, 1"
+
+
+@pytest.mark.parametrize("value", ["a" * 500, Path("b" * 500)], ids=["text", "path"])
+def test_shorten_text_keeps_both_ends(value):
+    text = shorten_text(value, 80)
+    assert text.startswith(f"'{str(value)[:30]}")
+    assert text.endswith("' (500 characters)")
+    assert len(text) < 110
+
+
+def test_shorten_text_of_short_values():
+    assert shorten_text("a\n") == r"'a\n'"
+    assert shorten_text(Path("a")) == "'a'"
+    assert shorten_text(3) == "3"
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0, "0 %"), (1, "100 %"), (1e-4, "1 %"), (0.9999, "99 %"), (0.254, "25 %")]
+)
+def test_format_percent_clips(share, expected):
+    assert format_percent(share, 0, clip=True) == expected
+
+
+def test_format_percent_rounds():
+    assert format_percent(1e-4) == "0.0 %"
+    assert format_percent(0.12345) == "12.3 %"
+
+
+def test_suggest_name():
+    assert suggest_name("ridg", ["ridge", "clip"]) == " (did you mean 'ridge'?)"
+    assert suggest_name("zzz", ["ridge", "clip"]) == ""
+    assert "'ab' or 'ac'" in suggest_name("aa", ["ab", "ac"], n=2, cutoff=0.4).replace(
+        "'ac' or 'ab'", "'ab' or 'ac'"
+    )
+
+
+def test_unwrap_scalar():
+    assert repr(unwrap_scalar(np.int64(3))) == "3"
+    assert unwrap_scalar("a") == "a"
