@@ -65,7 +65,7 @@ ABLATIONS = {
 # The paper's loss has the same gradient for "positive" and "keep": equal sounds score equally.
 CONTRASTS = {
     f"{loss}, duplicates {what}": {"loss": loss, "duplicates": what}
-    for loss in ("clip", "symmetric_clip", "siglip")
+    for loss in (name for name, spec in LOSSES.items() if spec.is_contrastive)
     for what in ("keep", "mask", "positive")
     if (loss, what) != ("clip", "positive")
 }

@@ -215,7 +215,7 @@ class AdaptationMixin:
 
     def _check_as_fitted(self):
         """Raise where a parameter that made the network was set to another value since."""
-        (loss,) = (name for name, kind in LOSSES.items() if type(self.net_.criterion_) is kind)
+        (loss,) = (name for name, spec in LOSSES.items() if type(self.net_.criterion_) is spec.module)
         speech = self.speech_architecture_
         made_by = {**self.architecture_, "loss": loss, "speech_embedding_dim": speech and speech["n_outputs"]}
         for name, value in self.get_params(deep=False).items():

@@ -420,7 +420,7 @@ class BrainEncoder(
             "device": str(device),
             "verbose": self.verbose,
         }  # fmt: skip
-        net = kind(BrainModule, LOSSES[self.loss], **{**arguments, **changes})
+        net = kind(BrainModule, LOSSES[self.loss].module, **{**arguments, **changes})
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             net.initialize()

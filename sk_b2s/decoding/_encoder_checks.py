@@ -7,6 +7,8 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from sk_b2s.nn._losses import LOSSES
+
 LEAST_GAIN = 1e-3  # share of the loss of a guess by which the training loss must fall below it
 NULL_GAIN = 3.0  # nats over all validation windows that the best temperature gains without information
 
@@ -27,12 +29,12 @@ def check_parameters(encoder):
             f"validation must be a share of the rows, a splitter such as HashedBlockSplit('valid'), or None, got "
             f"{encoder.validation!r}."
         )
-    if encoder.speech_embedding_dim is not None and encoder.loss == "mse":
+    if encoder.speech_embedding_dim is not None and not LOSSES[encoder.loss].is_contrastive:
         raise ValueError(
-            f"speech_embedding_dim={encoder.speech_embedding_dim} needs a loss with contrast, got loss='mse': two networks that only "
+            f"speech_embedding_dim={encoder.speech_embedding_dim} needs a loss with contrast, got loss={encoder.loss!r}: two networks that only "
             f"have to agree can collapse to a constant. Set loss='clip', or speech_embedding_dim=None."
         )
-    if encoder.batch_size == 1 and encoder.loss != "mse":
+    if encoder.batch_size == 1 and LOSSES[encoder.loss].is_contrastive:
         raise ValueError(
             f"batch_size must be 2 or more with loss={encoder.loss!r}, got 1: the other windows of a batch are the "
             f"contrast. Raise batch_size or set loss='mse'."
@@ -56,8 +58,8 @@ def _without_effect(encoder):
         yield "subject_dropout", "subject_layer=None"
     if encoder.subject_layer is None and encoder.unseen_subject == "nearest":
         yield "unseen_subject", "subject_layer=None"
-    if encoder.loss == "mse" and encoder.duplicates != "keep":
-        yield "duplicates", "loss='mse'"
+    if not LOSSES[encoder.loss].is_contrastive and encoder.duplicates != "keep":
+        yield "duplicates", f"loss={encoder.loss!r}"
 
 
 def warn_no_learning(encoder, n_valid):
@@ -103,7 +105,7 @@ def _no_learning(history, loss, n_valid):
             )
         return None
     now, first, chance = last["train_loss"], history[0]["train_loss"], None
-    if loss in ("clip", "symmetric_clip"):
+    if LOSSES[loss].is_cross_entropy:
         chance = float(np.mean(history[-1, "batches", :, "train_chance"]))
         if now > chance * (1 - LEAST_GAIN):
             return (

@@ -154,7 +154,7 @@ class EncoderStateMixin:
                 state = kind(**made).state_dict()
             shapes |= {prefix + name: (tuple(weight.shape), weight.dtype) for name, weight in state.items()}
         weights = torch.as_tensor(self.frame_weights_, dtype=torch.float32)
-        loss = LOSSES[self.loss](weights=weights, duplicates=self.duplicates)
+        loss = LOSSES[self.loss].module(weights=weights, duplicates=self.duplicates)
         return shapes | {
             f"loss.{name}": (tuple(one.shape), one.dtype) for name, one in loss.state_dict().items()
         }

@@ -1,4 +1,4 @@
-"""Loss modules, with the parameters that are learned with them.
+"""Loss modules with their learned parameters, and the registry of losses.
 
 References
 ----------
@@ -6,6 +6,8 @@ References
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +15,12 @@ from torch import Tensor, nn
 from sk_b2s.metrics._similarity import weighted_norms
 from sk_b2s.nn.functional import clip_loss, mse_loss, siglip_loss, symmetric_clip_loss
 
-LARGEST_SCALE = 100.0  # of a learned temperature, as in CLIP [1]_: beyond it training is unstable
+MAX_SCALE = 100.0  # of a learned temperature, as in CLIP [1]_: training is unstable beyond it
+CROSS_ENTROPY = "cross-entropy (nats)"
 
 
 class _Loss(nn.Module):
-    """A loss that carries the frames' weights, and what it learns, to the device it runs on.
-
-    Parameters
-    ----------
-    weights : array-like, shape (n_frames,), or None
-        Steps in each frame.
-    duplicates : {"keep", "mask", "positive"}
-        What a segment is where another window of the batch heard it too: wrong, left out or right.
-        Regression does not read it.
-    """
+    """Base class of losses: holds the frame weights and the rule for duplicates."""
 
     weights: Tensor | None
 
@@ -37,19 +31,19 @@ class _Loss(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def as_compared(self, Z: Tensor) -> Tensor:
-        """Give estimates the length at which their similarities are this loss's logits."""
+        """Scale estimates so that their similarities are the logits of this loss."""
         return Z
 
 
 class ClipLoss(_Loss):
-    """The loss :func:`clip_loss` as a module.
+    """Contrastive loss of the paper, :func:`~sk_b2s.nn.functional.clip_loss`.
 
     Parameters
     ----------
     weights : array-like, shape (n_frames,), or None
-        Steps in each frame.
+        Number of EEG/MEG samples in each frame.
     duplicates : {"keep", "mask", "positive"}
-        What the other copies of a window's segment are.
+        Role of other windows of the batch with the same segment.
 
     Shape:
         - Z: `(n_windows, n_features, n_frames)`
@@ -64,12 +58,12 @@ class ClipLoss(_Loss):
     """
 
     def forward(self, Z: Tensor, Y: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch."""
+        """Compute the loss of a batch."""
         return clip_loss(Z, Y, self.weights, target, self.duplicates)
 
 
 class _CosineLoss(_Loss):
-    """A loss on cosines that learns how sharply to read them."""
+    """Base class of losses on cosines, with a learned temperature."""
 
     first_scale: float
 
@@ -78,32 +72,34 @@ class _CosineLoss(_Loss):
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.first_scale)))
 
     def scale(self) -> Tensor:
-        """Return one over the temperature; in training it is kept from growing beyond 100."""
+        """Return the inverse temperature. Training limits it to ``MAX_SCALE``."""
         if self.training:
-            with torch.no_grad():  # in place, so that the gradient can bring it back
-                self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
+            with torch.no_grad():  # in place, so that the gradient can reduce it again
+                self.log_scale.clamp_(max=math.log(MAX_SCALE))
         return self.log_scale.exp()
 
     def as_compared(self, Z: Tensor) -> Tensor:
-        """Give estimates the length at which their similarities are this loss's logits."""
+        """Scale estimates so that their similarities are the logits of this loss."""
         scale = self.log_scale.exp() / (1e-8 + weighted_norms(Z, self.weights))
         return Z * scale.reshape(-1, *[1] * (Z.ndim - 1))
 
 
 class SymmetricClipLoss(_CosineLoss):
-    """The loss :func:`symmetric_clip_loss` as a module that learns its temperature, at first 0.07.
+    """CLIP loss in both directions with a learned temperature, initially 0.07.
+
+    It is :func:`~sk_b2s.nn.functional.symmetric_clip_loss` as a module.
 
     Parameters
     ----------
     weights : array-like, shape (n_frames,), or None
-        Steps in each frame.
+        Number of EEG/MEG samples in each frame.
     duplicates : {"keep", "mask", "positive"}
-        What the other copies of a window's segment are.
+        Role of other windows of the batch with the same segment.
 
     Attributes
     ----------
     log_scale : Parameter
-        Logarithm of one over the temperature.
+        Logarithm of the inverse temperature.
 
     Shape:
         - Z: `(n_windows, n_features, n_frames)`
@@ -120,24 +116,26 @@ class SymmetricClipLoss(_CosineLoss):
     first_scale = 1 / 0.07
 
     def forward(self, Z: Tensor, Y: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch."""
+        """Compute the loss of a batch."""
         return symmetric_clip_loss(Z, Y, self.weights, target, self.duplicates, self.scale())
 
 
 class SigLIPLoss(_CosineLoss):
-    """The loss :func:`siglip_loss` as a module that learns its temperature, at first 0.1, and bias, -10.
+    """Pairwise SigLIP loss with learned temperature, initially 0.1, and bias, -10.
+
+    It is :func:`~sk_b2s.nn.functional.siglip_loss` as a module.
 
     Parameters
     ----------
     weights : array-like, shape (n_frames,), or None
-        Steps in each frame.
+        Number of EEG/MEG samples in each frame.
     duplicates : {"keep", "mask", "positive"}
-        What the other copies of a window's segment are.
+        Role of other windows of the batch with the same segment.
 
     Attributes
     ----------
     log_scale : Parameter
-        Logarithm of one over the temperature.
+        Logarithm of the inverse temperature.
     bias : Parameter
         Added to every logit.
 
@@ -160,19 +158,19 @@ class SigLIPLoss(_CosineLoss):
         self.bias = nn.Parameter(torch.tensor(-10.0))
 
     def forward(self, Z: Tensor, Y: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch."""
+        """Compute the loss of a batch."""
         return siglip_loss(Z, Y, self.weights, target, self.duplicates, self.scale(), self.bias)
 
 
 class MSELoss(_Loss):
-    """The loss :func:`mse_loss` as a module.
+    """Mean squared error, :func:`~sk_b2s.nn.functional.mse_loss`.
 
     Parameters
     ----------
     weights : array-like, shape (n_frames,), or None
-        Steps in each frame.
+        Number of EEG/MEG samples in each frame.
     duplicates : {"keep", "mask", "positive"}
-        Not read: a pair does not know of the others.
+        Not used, present for API consistency by convention.
 
     Shape:
         - Z: `(n_windows, n_features, n_frames)`
@@ -187,8 +185,50 @@ class MSELoss(_Loss):
     """
 
     def forward(self, Z: Tensor, Y: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch."""
+        """Compute the loss of a batch."""
         return mse_loss(Z, Y, self.weights, target)
 
 
-LOSSES = {"clip": ClipLoss, "symmetric_clip": SymmetricClipLoss, "siglip": SigLIPLoss, "mse": MSELoss}
+@dataclass(frozen=True)
+class LossSpec:
+    """Entry of the registry of losses.
+
+    To add a loss, write its module above and one entry in ``LOSSES``.
+
+    Parameters
+    ----------
+    name : str
+        Value of ``BrainEncoder(loss=...)``.
+    module : type
+        Class of the loss, with the arguments ``weights`` and ``duplicates``.
+    function : callable
+        Function that the module calls.
+    label : str
+        Name with unit in figures and reports.
+    is_contrastive : bool, default=True
+        Whether other segments of the batch are negatives. If not, the loss
+        takes batches of one window, ignores ``duplicates`` and cannot train
+        a speech network.
+    is_cross_entropy : bool, default=False
+        Whether a guess among n segments has the loss log(n).
+    """
+
+    name: str
+    module: type[nn.Module]
+    function: Callable[..., Tensor]
+    label: str
+    is_contrastive: bool = True
+    is_cross_entropy: bool = False
+
+
+LOSSES = {
+    spec.name: spec
+    for spec in (
+        LossSpec("clip", ClipLoss, clip_loss, CROSS_ENTROPY, is_cross_entropy=True),
+        LossSpec(
+            "symmetric_clip", SymmetricClipLoss, symmetric_clip_loss, CROSS_ENTROPY, is_cross_entropy=True
+        ),
+        LossSpec("siglip", SigLIPLoss, siglip_loss, "loss of pairs (nats)"),
+        LossSpec("mse", MSELoss, mse_loss, "mean squared error", is_contrastive=False),
+    )
+}

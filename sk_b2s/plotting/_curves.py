@@ -10,17 +10,11 @@ import pandas as pd
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._curves import highest_at_end
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
+from sk_b2s.nn._losses import CROSS_ENTROPY, LOSSES
 from sk_b2s.plotting._scores import get_chance, get_score_label
 from sk_b2s.plotting._style import COLORS, DASHED, MUTED, draw_chance, format_as_percent, get_axes, style_axes
 
-CROSS_ENTROPY = "cross-entropy (nats)"
 STILL_FALLING = ", the last: the loss still decreases, consider a larger max_epochs"
-LOSS_LABELS = {
-    "clip": CROSS_ENTROPY,
-    "symmetric_clip": CROSS_ENTROPY,
-    "siglip": "pairwise loss (nats)",
-    "mse": "mean squared error",
-}
 
 UNITS = {
     "minutes": "minutes of training for each subject",
@@ -30,6 +24,11 @@ UNITS = {
 
 
 # --- training --------------------------------------------------------------------------------------
+
+
+def label_loss(name):
+    """Return the label of a loss, or "loss" if its name is not known."""
+    return LOSSES[name].label if name in LOSSES else "loss"
 
 
 def plot_history(history, ax=None):
@@ -49,7 +48,7 @@ def plot_history(history, ax=None):
         level is drawn. The validation loss is always a cross-entropy. If the
         training loss is not, it has its own axis on the right.
     """
-    name = LOSS_LABELS.get(getattr(history, "loss", None), "loss")
+    name = label_loss(getattr(history, "loss", None))
     history = getattr(history, "history_", history)
     ax, epochs = get_axes(ax), history[:, "epoch"]
     has_validation = "valid_loss" in history[0]

@@ -9,7 +9,8 @@ from sk_b2s._utils._estimators import find_decoder
 from sk_b2s.evaluation._curves import highest_at_end
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
-from sk_b2s.plotting._curves import CROSS_ENTROPY, LOSS_LABELS, STILL_FALLING, plot_curve, plot_history
+from sk_b2s.nn._losses import CROSS_ENTROPY
+from sk_b2s.plotting._curves import STILL_FALLING, label_loss, plot_curve, plot_history
 from sk_b2s.plotting._retrieval import (
     bin_ranks,
     compute_word_confusions,
@@ -207,7 +208,7 @@ def _encoders(encoders, positions):
         history = getattr(decoder, "history_", None)
         parts = []
         if history:
-            loss = LOSS_LABELS.get(decoder.loss, "loss")
+            loss = label_loss(decoder.loss)
             said = f"training {loss} {history[0, 'train_loss']:.2f} to {history[-1, 'train_loss']:.2f}"
             if "valid_loss" in history[0]:
                 losses = history[:, "valid_loss"]

@@ -103,7 +103,7 @@ def test_what_several_heard_is_looked_up_by_its_identity(duplicates):
     encoder.set_params(callbacks=[("look", Look())]).fit(brain, speech)
     heard, target = seen["heard"]
     assert len(heard) == 24, "nobody's sound is repeated"
-    expected = LOSSES["clip"](duplicates=duplicates)(seen["Z"], heard, target)
+    expected = LOSSES["clip"].module(duplicates=duplicates)(seen["Z"], heard, target)
     assert seen["loss"] == pytest.approx(expected.item(), rel=1e-6)
     np.testing.assert_array_equal(heard[target].numpy(), speech)
 

@@ -1,14 +1,17 @@
 """Laws of the losses."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
+from sk_b2s import BrainEncoder, nn
 from sk_b2s.metrics._frames import frame_of_step, frame_weights
 from sk_b2s.metrics._similarity import similarity
+from sk_b2s.nn import functional
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn.functional import (
     DUPLICATES,
@@ -48,7 +51,7 @@ def test_clip_loss_and_its_gradient_equal_the_formula(pairs):
 @pytest.mark.parametrize("name", LOSSES)
 def test_permuting_pairs_together_changes_nothing(pairs, name):
     Z, Y = pairs
-    loss, order = LOSSES[name](WEIGHTS), torch.tensor([3, 0, 5, 1, 4, 2])
+    loss, order = LOSSES[name].module(WEIGHTS), torch.tensor([3, 0, 5, 1, 4, 2])
     assert loss(Z[order], Y[order]).item() == pytest.approx(loss(Z, Y).item(), abs=1e-12)
     assert loss(Z[order], Y).item() != pytest.approx(loss(Z, Y).item(), abs=1e-3)
 
@@ -112,7 +115,7 @@ def test_retrieval_cross_entropy_lets_windows_share_a_candidate(pairs):
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_float32_under_autocast(pairs, name):
     Z, Y = (A.detach().to(torch.bfloat16) for A in pairs)
-    loss = LOSSES[name](WEIGHTS)
+    loss = LOSSES[name].module(WEIGHTS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         result = loss(Z, Y)
     assert result.dtype == torch.float32
@@ -126,7 +129,7 @@ def test_descent_recovers_the_speech(name):
     Z, Y = torch.randn(2, 8, 4, 5, generator=generator)
     Z.requires_grad_()
     optimizer = torch.optim.Adam([Z], lr=0.1)
-    loss = LOSSES[name](WEIGHTS)
+    loss = LOSSES[name].module(WEIGHTS)
     for _ in range(100):
         optimizer.zero_grad()
         loss(Z, Y).backward()
@@ -136,7 +139,7 @@ def test_descent_recovers_the_speech(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_weights_travel_with_the_module_but_not_in_its_state(name):
-    loss = LOSSES[name](WEIGHTS)
+    loss = LOSSES[name].module(WEIGHTS)
     assert set(loss.state_dict()) == {key for key, _ in loss.named_parameters()}
     assert loss.to("meta").weights.is_meta
 
@@ -144,9 +147,9 @@ def test_weights_travel_with_the_module_but_not_in_its_state(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_name_shapes_that_do_not_match(name):
     with pytest.raises(ValueError, match=r"must be pairs.*got \(3, 4, 5\) and \(2, 4, 5\)"):
-        LOSSES[name]()(torch.zeros(3, 4, 5), torch.zeros(2, 4, 5))
+        LOSSES[name].module()(torch.zeros(3, 4, 5), torch.zeros(2, 4, 5))
     with pytest.raises(ValueError, match=r"each of 4 frames; got shape \(5,\)"):
-        LOSSES[name](WEIGHTS)(torch.zeros(3, 4, 4), torch.zeros(3, 4, 4))
+        LOSSES[name].module(WEIGHTS)(torch.zeros(3, 4, 4), torch.zeros(3, 4, 4))
 
 
 # --- one segment heard by several -------------------------------------------------------------------
@@ -196,7 +199,7 @@ def by_loops(Z, Y, heard, name, duplicates):
 @pytest.mark.parametrize("name", CONTRASTIVE)
 def test_contrastive_losses_equal_their_formula(pairs, name, duplicates):
     Z, Y = (A.detach() for A in pairs)
-    loss = LOSSES[name](WEIGHTS, duplicates)(Z, Y[:3], HEARD).item()
+    loss = LOSSES[name].module(WEIGHTS, duplicates)(Z, Y[:3], HEARD).item()
     assert loss == pytest.approx(by_loops(Z.numpy(), Y.numpy(), HEARD.tolist(), name, duplicates), rel=1e-6)
 
 
@@ -249,7 +252,7 @@ def test_copies_stop_pushing_true_matches_apart(name):
     """Of two who estimate their common segment perfectly, "keep" takes one for the other's error."""
     Y = torch.nn.functional.normalize(torch.randn(5, 12, generator=torch.Generator().manual_seed(0)).double())
     heard = torch.tensor([0, 0, 1, 2, 3, 4])
-    loss = {m: LOSSES[name](duplicates=m) for m in DUPLICATES}
+    loss = {m: LOSSES[name].module(duplicates=m) for m in DUPLICATES}
     for m in DUPLICATES if name == "siglip" else ():
         torch.nn.init.constant_(loss[m].bias, -5.0)  # that of -10 is even between yes and no here
     loss = {m: loss[m](30 * Y[heard], Y, heard) for m in DUPLICATES}
@@ -301,7 +304,7 @@ def test_silence_and_an_empty_estimate_have_finite_gradients(pairs, name, duplic
     Z, Y = (A.detach().clone() for A in pairs)
     Z[4], Y[1] = 0, 0
     Z.requires_grad_(), Y.requires_grad_()
-    LOSSES[name](WEIGHTS, duplicates)(Z, Y, torch.tensor([0, 1, 0, 2, 1, 3])).backward()
+    LOSSES[name].module(WEIGHTS, duplicates)(Z, Y, torch.tensor([0, 1, 0, 2, 1, 3])).backward()
     assert Z.grad.isfinite().all()
     assert Y.grad.isfinite().all()
 
@@ -314,7 +317,7 @@ def test_equal_estimates_say_nothing_to_the_symmetric_loss():
 @pytest.mark.parametrize("name", ["symmetric_clip", "siglip"])
 def test_scaled_estimates_have_the_logits_for_similarities(pairs, name):
     Z, Y = (A.detach() for A in pairs)
-    loss = LOSSES[name](WEIGHTS)
+    loss = LOSSES[name].module(WEIGHTS)
     scores = similarity(loss.as_compared(Z), Y, WEIGHTS)
     torch.testing.assert_close(scores, loss.scale().detach() * cosine(Z, Y, WEIGHTS))
 
@@ -322,7 +325,7 @@ def test_scaled_estimates_have_the_logits_for_similarities(pairs, name):
 @pytest.mark.parametrize("name", ["symmetric_clip", "siglip"])
 def test_temperature_stays_within_bounds_in_training(pairs, name):
     Z, Y = pairs
-    loss = LOSSES[name](WEIGHTS)
+    loss = LOSSES[name].module(WEIGHTS)
     torch.nn.init.constant_(loss.log_scale, 9.0)
     loss(Z, Y).backward()
     assert loss.log_scale.exp().item() == pytest.approx(100)
@@ -374,9 +377,17 @@ def test_calibrated_cross_entropy_has_bounds():
 @pytest.mark.parametrize("name", LOSSES)
 def test_targets_that_do_not_fit_are_named(name):
     with pytest.raises(ValueError, match=r"got \(3, 4, 5\), \(2, 4, 5\) and \(2,\)"):
-        LOSSES[name]()(torch.zeros(3, 4, 5), torch.zeros(2, 4, 5), torch.tensor([0, 1]))
+        LOSSES[name].module()(torch.zeros(3, 4, 5), torch.zeros(2, 4, 5), torch.tensor([0, 1]))
 
 
 def test_an_unknown_way_with_duplicates_is_named():
     with pytest.raises(ValueError, match="duplicates must be one of.*got 'drop'"):
         clip_loss(torch.zeros(3, 4), torch.zeros(3, 4), duplicates="drop")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_documented(name):
+    assert LOSSES[name].name == name
+    assert f'"{name}"' in re.search(r"\n    loss : \{(.*?)\}", BrainEncoder.__doc__)[1]
+    assert LOSSES[name].function.__name__ in functional.__all__
+    assert LOSSES[name].module.__name__ in nn.__all__
