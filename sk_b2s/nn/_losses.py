@@ -228,7 +228,7 @@ LOSSES = {
         LossSpec(
             "symmetric_clip", SymmetricClipLoss, symmetric_clip_loss, CROSS_ENTROPY, is_cross_entropy=True
         ),
-        LossSpec("siglip", SigLIPLoss, siglip_loss, "loss of pairs (nats)"),
+        LossSpec("siglip", SigLIPLoss, siglip_loss, "pairwise loss (nats)"),
         LossSpec("mse", MSELoss, mse_loss, "mean squared error", is_contrastive=False),
     )
 }
