@@ -40,6 +40,7 @@ from sk_b2s.datasets._common import (
     warn_of_missing,
 )
 from sk_b2s.datasets._matching import match_sequences
+from sk_b2s.events._sentences import number_sentences
 from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.io._sidecars import find_sidecar
 from sk_b2s.io._textgrid import textgrid_events
@@ -259,8 +260,8 @@ def _gentle(path, sentence_gap):
     if not words:
         raise ValueError(f"{STUDY}: {str(path)!r}: Gentle aligned no word of it.")
     words = pd.DataFrame(words, columns=["sound_onset", "duration", "text"])
-    ends = (words["sound_onset"] + words["duration"]).to_numpy()[:-1]
-    sentence = np.r_[0, np.cumsum(words["sound_onset"].to_numpy()[1:] - ends >= sentence_gap)]
+    stop = words["sound_onset"] + words["duration"]
+    sentence = number_sentences(words["sound_onset"], stop, sentence_gap)
     words["word_index"] = words.groupby(sentence).cumcount().astype(float)
     phonemes = pd.DataFrame(phonemes, columns=["sound_onset", "duration", "text", "word"])
     phonemes["word_index"] = words["word_index"].to_numpy()[phonemes.pop("word")]

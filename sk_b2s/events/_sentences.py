@@ -11,6 +11,27 @@ import pandas as pd
 
 from sk_b2s._utils._text import plain_text, shorten_list
 
+ROUNDING = 1e-9  # s by which a silent gap may be shorter than asked for
+
+
+def number_sentences(onset, stop, sentence_gap=0.4):
+    """Number words by sentence, where a silent gap ends a sentence.
+
+    Parameters
+    ----------
+    onset, stop : array-like of shape (n_words,)
+        Seconds, in temporal order.
+    sentence_gap : float, default=0.4
+        Shortest silence between two sentences, in seconds.
+
+    Returns
+    -------
+    number : ndarray of int of shape (n_words,)
+    """
+    onset, stop = np.asarray(onset, float), np.asarray(stop, float)
+    is_first = onset[1:] - stop[:-1] >= sentence_gap - ROUNDING
+    return np.r_[0, np.cumsum(is_first)][: len(onset)]
+
 
 def fill_sentences(events, sentence_gap=0.4):
     """Tell the sentences of recordings whose words name none.
@@ -57,11 +78,10 @@ def fill_sentences(events, sentence_gap=0.4):
                 untold.append(recording)
                 continue
             onset = words["onset"].to_numpy(float)
-            ends = np.where(lasts[:-1] > 0, onset[:-1] + lasts[:-1], onset[1:])
-            new = onset[1:] - ends >= sentence_gap - 1e-9
+            stop = np.where(lasts > 0, onset + lasts, np.r_[onset[1:], np.inf])
+            sentence = number_sentences(onset, stop, sentence_gap)
         else:
-            new = ~(place[1:] > place[:-1])
-        sentence = np.r_[0, np.cumsum(new)]
+            sentence = np.r_[0, np.cumsum(~(place[1:] > place[:-1]))]
         of_sentence = words.groupby(sentence)["text"]
         events.loc[words.index, "sequence"] = of_sentence.transform(plain_text).astype(object)
         if np.isnan(place).all():

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-SILENT = {"", "sp", "sil", "spn", "pau", "nan", "<sil>"}  # labels of pauses in aligners' tables
+# Labels that aligners write for silence, in lower case: Praat's users,
+# Prosodylab and HTK, Kaldi and MFA, MAUS, TIMIT. "nan" is a missing text.
+SILENCE_LABELS = frozenset(
+    {"", "sp", "sil", "spn", "pau", "nan", "<sil>", "<silence>", "[sil]"}
+    | {"<eps>", "<p:>", "{sl}", "{ns}", "#", "_"}
+)
 
-# What aligners write where nobody speaks: Praat's users, Prosodylab and HTK, Kaldi and MFA, MAUS.
-SILENCES = {"", "sp", "sil", "spn", "<sil>", "<silence>", "[sil]", "<eps>", "<p:>", "{sl}", "{ns}", "#", "_"}
+
+def is_silence(texts):
+    """Return whether each text of a Series is a label of silence."""
+    return texts.astype(str).str.strip().str.lower().isin(SILENCE_LABELS)

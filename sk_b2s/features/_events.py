@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.events._audio._checks import named, select_tracks
-from sk_b2s.events._silence import SILENT
+from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import digests, stimulus_digest
 from sk_b2s.features._base import SpeechFeatures
 
@@ -119,8 +119,8 @@ class EventFeatures(SpeechFeatures):
         self.rows_ = rows = self._select_rows()
         if self.classes is None:
             return
-        known = set().union(*map(_split_texts, self.classes.values())) | SILENT
-        unknown = rows.loc[~rows["text"].isin(known), "text"].value_counts()
+        known = set().union(*map(_split_texts, self.classes.values()))
+        unknown = rows.loc[~(rows["text"].isin(known) | is_silence(rows["text"])), "text"].value_counts()
         if len(unknown):
             warnings.warn(
                 f"{unknown.sum()} of {len(rows)} events of type {self.kind!r} have a text that belongs to no class: "

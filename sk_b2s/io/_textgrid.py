@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import plain_text, shorten_list
-from sk_b2s.events._silence import SILENCES
+from sk_b2s.events._sentences import number_sentences
+from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.io._annex import check_fetched
 from sk_b2s.io._file_parts import check_regular
@@ -252,13 +253,10 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     check_tiers(path, words, phonemes, found[names["word"]], found.get(names.get("phoneme")))
     if "sentence" in names:
         starts = found[names["sentence"]]
-        starts = starts.loc[_is_said(starts), "onset"].to_numpy()
+        starts = starts.loc[~is_silence(starts["text"]), "onset"].to_numpy()
         sentence = np.searchsorted(starts, words["onset"].to_numpy() + TOLERANCE, side="right")
     else:
-        ends = (words["onset"] + words["duration"]).to_numpy()[:-1]
-        sentence = np.r_[0, np.cumsum(words["onset"].to_numpy()[1:] - ends >= sentence_gap - 1e-9)][
-            : len(words)
-        ]
+        sentence = number_sentences(words["onset"], words["onset"] + words["duration"], sentence_gap)
     by_sentence = words.groupby(sentence)["text"]
     words["sequence"] = by_sentence.transform(plain_text).astype(object)
     words["word_index"] = by_sentence.cumcount().astype(float)
@@ -385,13 +383,9 @@ def _find_tiers(path, found, tiers):
     return names
 
 
-def _is_said(tier):
-    return ~tier["text"].str.lower().isin(SILENCES)
-
-
 def _spoken(tier):
     """The entries of a tier in which somebody speaks."""
-    return tier[_is_said(tier)].reset_index(drop=True)
+    return tier[~is_silence(tier["text"])].reset_index(drop=True)
 
 
 def _of_words(phonemes, words):

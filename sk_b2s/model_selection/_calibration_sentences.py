@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.events._silence import SILENT
+from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import digests
 
 SPARE = 0.01  # share of the minutes that may be left without a warning
@@ -204,7 +204,7 @@ def _phoneme_counts(heard, phonemes):
             "text": text.to_numpy(),
         }
     )
-    rows = rows[~rows["text"].isin(SILENT)].drop_duplicates().sort_values("onset")
+    rows = rows[~is_silence(rows["text"])].drop_duplicates().sort_values("onset")
     code, names = pd.factorize(rows["text"])
     of_sound = rows.groupby("sound").indices
     counts = np.zeros((len(heard), len(names)))
