@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s._utils._validation import table_of
 from sk_b2s.decoding._scoring import retrieve
-from sk_b2s.model_selection._calibration import recorded_seconds
+from sk_b2s.events._intervals import recorded_seconds
 from sk_b2s.model_selection._split import folds_of
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1)  # of the minutes that everybody has

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import column_of, seconds_of
+from sk_b2s._utils._validation import column_of, recordings_of, seconds_of
 from sk_b2s.events._stimuli import StimulusArray, digests, identities
 
 
@@ -82,7 +82,13 @@ class StimulusIntervals:
         -------
         intervals : StimulusIntervals
         """
-        return cls({k: _unite(start[rows], stop[rows]) for k, rows in _rows_of_each(key).items()}, *parts)
+        return cls(
+            {
+                k: np.column_stack(unite_intervals(start[rows], stop[rows]))
+                for k, rows in _rows_of_each(key).items()
+            },
+            *parts,
+        )
 
     def __or__(self, other):
         """Unite with others."""
@@ -91,7 +97,8 @@ class StimulusIntervals:
             for key in self.intervals | other.intervals
         }
         new = StimulusIntervals(
-            {key: _unite(spans[:, 0], spans[:, 1]) for key, spans in both.items()}, self.copies | other.copies
+            {key: np.column_stack(unite_intervals(*spans.T)) for key, spans in both.items()},
+            self.copies | other.copies,
         )
         new.files = {**self.files, **other.files}
         return new
@@ -155,12 +162,55 @@ def _rows_of_each(key):
     return pd.Series(key, dtype=object).groupby(key, sort=False).indices
 
 
-def _unite(start, stop):
-    """Merge intervals into sorted, disjoint ones."""
+def unite_intervals(start, stop):
+    """Merge one or more intervals into sorted, disjoint starts and stops."""
     order = np.argsort(start, kind="stable")
     start, stop = start[order], np.maximum.accumulate(stop[order])
-    new = np.r_[True, start[1:] > stop[:-1]]
-    return np.column_stack([start[new], stop[np.r_[np.flatnonzero(new)[1:] - 1, len(stop) - 1]]])
+    new = np.flatnonzero(np.r_[True, start[1:] > stop[:-1]])
+    return start[new], stop[np.r_[new[1:] - 1, len(stop) - 1]]
+
+
+def count_new_seconds(group, start, stop):
+    """Compute the seconds that each interval adds to the earlier intervals.
+
+    Parameters
+    ----------
+    group : ndarray of shape (n_intervals,)
+        Recording of each interval. Intervals are sorted by group and start.
+    start, stop : ndarray of shape (n_intervals,)
+        Seconds.
+
+    Returns
+    -------
+    seconds : ndarray of shape (n_intervals,)
+        Their sum is the length of the union.
+    """
+    reached = pd.Series(stop).groupby(group).cummax().groupby(group).shift().fillna(-np.inf)
+    return np.maximum(0.0, stop - np.maximum(start, reached.to_numpy()))
+
+
+def recorded_seconds(rows):
+    """Compute the recorded time that windows cover, without counting it twice.
+
+    Parameters
+    ----------
+    rows : DataFrame of shape (n_windows, ...)
+        ``recording``, ``onset`` and ``duration`` in seconds, and ``subject``
+        if recordings of several subjects have the same name.
+
+    Returns
+    -------
+    seconds : float
+
+    Examples
+    --------
+    >>> windows = pd.DataFrame({"recording": list("aab"), "onset": [0.0, 1.0, 0.0]})
+    >>> recorded_seconds(windows.assign(duration=3.0))
+    7.0
+    """
+    start, code = rows["onset"].to_numpy(float), pd.factorize(recordings_of(rows))[0]
+    stop, order = start + rows["duration"].to_numpy(float), np.lexsort([start, code])
+    return float(count_new_seconds(code[order], start[order], stop[order]).sum())
 
 
 GAP = 1.0  # s

@@ -8,37 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import recordings_of, table_of
+from sk_b2s.events._intervals import count_new_seconds
 from sk_b2s.model_selection._split import exclude_overlap
 
 ROUNDING = 1e-6  # s
-
-
-def recorded_seconds(rows):
-    """Distinct time that windows cover in their recordings, added up over these.
-
-    Parameters
-    ----------
-    rows : DataFrame of shape (n_windows, ...)
-        ``recording``, ``onset`` and ``duration`` in seconds; ``subject`` where there are several.
-
-    Returns
-    -------
-    seconds : float
-
-    Examples
-    --------
-    >>> recorded_seconds(pd.DataFrame({"recording": list("aab"), "onset": [0.0, 1.0, 0.0], "duration": 3.0}))
-    7.0
-    """
-    start, code = rows["onset"].to_numpy(float), pd.factorize(recordings_of(rows))[0]
-    stop, order = start + rows["duration"].to_numpy(float), np.lexsort([start, code])
-    return float(_gains(code[order], start[order], stop[order]).sum())
-
-
-def _gains(recording, start, stop):
-    """Seconds that each window adds to those before it; windows in the order of recording and start."""
-    reached = pd.Series(stop).groupby(recording).cummax().groupby(recording).shift().fillna(-np.inf)
-    return np.maximum(0.0, stop - np.maximum(start, reached.to_numpy()))
 
 
 class CalibrationSplit:
@@ -163,7 +136,7 @@ class CalibrationSplit:
         return rows[np.lexsort([self.start[rows], self.recording[rows]])]
 
     def _gains(self, rows):
-        return _gains(self.recording[rows], self.start[rows], self.stop[rows])
+        return count_new_seconds(self.recording[rows], self.start[rows], self.stop[rows])
 
 
 def _chronological(table):

@@ -10,9 +10,8 @@ from sklearn.model_selection import check_cv
 
 from sk_b2s._utils._validation import seconds_of, table_of
 from sk_b2s.events._audio._copies import StimulusCopies, copied_windows
-from sk_b2s.events._intervals import GAP, StimulusIntervals
+from sk_b2s.events._intervals import GAP, StimulusIntervals, recorded_seconds
 from sk_b2s.events._stimuli import identities
-from sk_b2s.model_selection._calibration import recorded_seconds
 from sk_b2s.model_selection._leakage_copies import OTHERS, RecordingCopies, present_columns
 from sk_b2s.model_selection._leakage_report import SAMPLES, verdict_of
 from sk_b2s.preprocessing._overlaps import EXACT, HEARD, NEEDED, Line, heard_table, line_of, line_of_windows

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import seconds_of, table_of
+from sk_b2s.events._intervals import unite_intervals
 from sk_b2s.preprocessing._windows import Windows
 
 NEEDED = ("sound", "sound_onset", "duration")
@@ -78,9 +79,7 @@ class Line:
     def spans(self, mask):
         """Unite the windows of a mask: sorted, disjoint starts and stops."""
         rows = self.order[mask[self.order]]
-        start, stop = self.start[rows], np.maximum.accumulate(self.stop[rows])
-        new = np.flatnonzero(np.r_[True, start[1:] > stop[:-1]])
-        return start[new], stop[np.r_[new[1:] - 1, len(stop) - 1]]
+        return unite_intervals(self.start[rows], self.stop[rows])
 
     def shared(self, train, test):
         """Seconds in both: those of each side less those of the two together."""

@@ -21,7 +21,7 @@ from sk_b2s import (
     retrieve,
 )  # fmt: skip
 from sk_b2s.evaluation._curves import _Ladder, _training_rows
-from sk_b2s.model_selection._calibration import recorded_seconds
+from sk_b2s.events._intervals import recorded_seconds
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24
 

@@ -20,7 +20,7 @@ from sk_b2s import (
     check_leakage,
     make_segments,
 )
-from sk_b2s.model_selection._calibration import recorded_seconds
+from sk_b2s.events._intervals import recorded_seconds
 from sk_b2s.model_selection._leave_one_out import LeaveOneOut
 from sk_b2s.model_selection._split import exclude_overlap
 
