@@ -26,6 +26,7 @@ from scipy.io import loadmat
 
 from sk_b2s.datasets._common import as_on_disk, choose, finish, need, study_root, warn_of_missing
 from sk_b2s.events._stimuli import stimulus_duration
+from sk_b2s.events._table_times import check_last_word
 from sk_b2s.io._textgrid import textgrid_events
 
 STUDY = "brennan2019"
@@ -178,11 +179,7 @@ def _words(root, textgrids):
     words = words.join(table[[name for name in FURTHER if name in table]].rename(columns=FURTHER))
     lengths = {number: stimulus_duration(sound) for number, sound in sounds.items()}
     for number, of_sound in words.groupby("number"):
-        if of_sound["sound_onset"].max() > lengths[number]:
-            raise ValueError(
-                f"{STUDY}: {sounds[number]!r} lasts {lengths[number]:.3f} s, but its last word begins at "
-                f"{of_sound['sound_onset'].max():.3f} s; is it whole?"
-            )
+        check_last_word(sounds[number], of_sound["sound_onset"].max(), STUDY)
     heard = pd.DataFrame({"type": "sound", "number": list(sounds), "sound": list(sounds.values()),
                           "sound_onset": 0.0, "duration": list(lengths.values())})  # fmt: skip
     parts = [heard, words]

@@ -11,11 +11,10 @@ import pandas as pd
 
 from sk_b2s._utils._text import shorten_list, suggest_name
 from sk_b2s.events._sentences import delay_events
-from sk_b2s.events._stimuli import stimulus_duration
+from sk_b2s.events._table_times import check_last_word
 from sk_b2s.io._annex import check_content
 from sk_b2s.io._sidecars import open_table
 
-LATE = 0.1  # s by which a word may begin after its sound has ended
 MOST_NAMED = 20  # of what is missing
 AFTER = 10.0  # s that a recording which is not there is taken to last after its last event
 
@@ -219,9 +218,5 @@ def finish(tables, study, need_recordings, audio_delay=0.0):
     events = pd.concat(tables, ignore_index=True).assign(study=study)
     last = events.groupby("sound", sort=False)["sound_onset"].max()
     for sound, onset in last.items():
-        if onset > (length := stimulus_duration(sound)) + LATE:
-            raise ValueError(
-                f"{study}: {sound!r} lasts {length:.3f} s, but its last word begins at {onset:.3f} s; is it "
-                f"whole?"
-            )
+        check_last_word(sound, onset, study)
     return events if audio_delay == 0 else delay_events(events, audio_delay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,34 @@ from sk_b2s._utils._units import guess_factor, guess_unit
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.events._table_rows import LONG, of_each, refuse_rows
 
-LATE = 0.1  # s by which a word may begin after its sound has ended
+LATE = 0.1  # s by which a word may begin after the end of its audio file
 BEYOND = 5.0  # s by which a word may end after the file of its sound, as its last pause
 DRIFTS = 200e-6  # s in a second by which two clocks whose drift is unknown may be apart
+
+
+def is_after_end(onset, duration):
+    """Return whether words begin after the end of their audio files."""
+    return onset > duration * (1 + DRIFTS) + LATE
+
+
+def check_last_word(stimulus, onset, source):
+    """Raise if the last word begins after the end of its audio file.
+
+    Parameters
+    ----------
+    stimulus : str, AudioTrack or StimulusArray
+    onset : float
+        Onset of the last word in the stimulus, in seconds.
+    source : str
+        File or study that the onset was read from, for the message.
+    """
+    if is_after_end(onset, duration := stimulus_duration(stimulus)):
+        name = str(stimulus) if isinstance(stimulus, (str, Path)) else stimulus_name(stimulus)
+        raise ValueError(
+            f"The audio file {name!r} has {duration:.3f} s, but its last word begins at {onset:.3f} s in {source}. "
+            f"Check that the audio file is complete and that both belong to the same stimulus."
+            f"{guess_unit(onset, duration)}"
+        )
 
 
 def check_one_sound_at_a_time(sounds):
@@ -151,7 +177,7 @@ def place_in_sounds(events):
         )  # fmt: skip
     since = rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]
     since = since / clock_rate(events)[playing]
-    ended = without & (since > events["duration"].to_numpy()[playing] * (1 + DRIFTS) + LATE)
+    ended = without & is_after_end(since, events["duration"].to_numpy()[playing])
     if ended.any():
         lost[spoken[ended]] = True
         at = int(np.argmax(ended))
@@ -179,7 +205,7 @@ def place_in_sounds(events):
     events.loc[spoken[untimed], "sound_onset"] = (since + begun)[untimed]
     length = of_each(events["sound"].iloc[spoken], stimulus_duration).astype(float)
     beyond = np.zeros(len(events), bool)
-    beyond[spoken] = events["sound_onset"].to_numpy()[spoken] > length * (1 + DRIFTS) + LATE
+    beyond[spoken] = is_after_end(events["sound_onset"].to_numpy()[spoken], length)
     if beyond.any():
         first = int(np.argmax(beyond[spoken]))
         name = stimulus_name(events["sound"].iloc[spoken[first]])

@@ -9,10 +9,10 @@ import numpy as np
 from sk_b2s._utils._text import shorten_text
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._stimuli import stimulus_duration
+from sk_b2s.events._table_times import check_last_word
 
 LONG = 10.0  # s that no word lasts
 DIFFERS = 1.0  # s by which a sound and its TextGrid are seldom apart
-LATE = 0.1  # s by which a word may begin after its sound has ended
 SAME = 1e-3  # s by which intervals of one length differ
 FEW = 10  # words of which nothing is said
 MANY = 30  # words among which phonemes are known
@@ -152,12 +152,8 @@ def check_whole(sound, rows, source):
     ValueError
         Naming both files.
     """
-    last, length = rows["sound_onset"].max(), stimulus_duration(str(sound))
-    if last > length + LATE:
-        raise ValueError(
-            f"{str(sound)!r} lasts {length:.3f} s, but its last word begins at {last:.3f} s in {str(source)!r}; is it "
-            f"whole, and are they of one sound?{guess_unit(last, length)}"
-        )
+    check_last_word(str(sound), rows["sound_onset"].max(), repr(str(source)))
+    length = stimulus_duration(str(sound))
     if abs((stop := rows.attrs.get("stop", length)) - length) > DIFFERS:
         warnings.warn(
             f"{str(source)!r} says that its sound lasts {stop:.1f} s, but {str(sound)!r} lasts {length:.1f} s; are "

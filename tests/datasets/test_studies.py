@@ -319,7 +319,7 @@ def test_a_csv_of_alice_with_decimal_commas(tiny_alice):
 def test_a_sound_of_alice_that_was_cut_off(tiny_alice):
     write_noise(tiny_alice.root / "audio/DownTheRabbitHoleFinal_SoundFile7.wav", 20)
     with pytest.raises(
-        ValueError, match=r"SoundFile7\.wav' lasts 20\.000 s, but its last word begins at 6\d\.\d+ s"
+        ValueError, match=r"SoundFile7\.wav' has 20\.000 s, but its last word begins at 6\d\.\d+ s"
     ):
         tiny_alice()
     (tiny_alice.root / "audio/DownTheRabbitHoleFinal_SoundFile7.wav").unlink()

@@ -499,7 +499,7 @@ def test_a_sound_shorter_than_its_words_is_named(tmp_path, wavs):
     short = tmp_path / "short.wav"
     soundfile.write(short, talk(50.0), 4000)
     with pytest.raises(
-        ValueError, match=r"short\.wav' lasts 50\.000 s, but its last word begins at 55\.000 s in .*a\.Text"
+        ValueError, match=r"short\.wav' has 50\.000 s, but its last word begins at 55\.000 s in .*a\.Text"
     ):
         events_from_raw(path, {1: short}, textgrid={short: tmp_path / "a.TextGrid"})
 
