@@ -53,15 +53,15 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def describe(name, events, least=6.0, as_published=False):
+def describe(name, events, min_duration=6.0, as_published=False):
     """Rows by type, people, hours, segments and split of one study."""
     checked = check_events(events)
     types = checked["type"].value_counts()
     end = (checked["onset"] + checked["duration"]).groupby(checked["recording"]).max()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        X, y = make_segments(checked, margin=0.15, block=PaperBlocks(least))
-        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PaperBlocks(least))
+        X, y = make_segments(checked, margin=0.15, block=PaperBlocks(min_duration))
+        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PaperBlocks(min_duration))
     both = pd.concat([y, grid], ignore_index=True)
     part = HashedBlockSplit().assign(both)
     texts = pd.Series(both["block_text"].unique())
@@ -75,7 +75,7 @@ def describe(name, events, least=6.0, as_published=False):
         **{f"segments {kind}": both["segment"][part == kind].nunique() for kind in ("train", "valid", "test")},
     }  # fmt: skip
     if as_published:
-        theirs = count_as_published(checked, least)
+        theirs = count_as_published(checked, min_duration)
         found |= {f"{' '.join(what.split()[::-1])}, their windows": count for what, count in theirs.items()}
     return {name: found}
 
@@ -116,7 +116,7 @@ def describe_mous(data, root, people=4, n_sounds=120):
         lose = np.random.default_rng(person).choice(4 * n_sounds // 3, 6, replace=False)
         mous_listener(data, root, n_sounds, f"A20{person + 2:02d}", lose, seed=person)
     events, report = load_schoffelen2019(root, return_report=True)
-    described = describe(MOUS, events, least=0)
+    described = describe(MOUS, events, min_duration=0)
     described[MOUS] |= {
         "triggers in the logs": report["n_log"].sum(), "triggers matched": report["n_matched"].sum(),
         "largest residual, ms": f"{report['largest'].max():.2f}",

@@ -110,7 +110,7 @@ def load_schoffelen2019(
     Notes
     -----
     Every person heard the sentences in an order of their own, so blocks must not be merged for the published
-    split: ``make_segments(block=PaperBlocks(least=0))``. The published code takes no delay of the sound
+    split: ``make_segments(block=PaperBlocks(min_duration=0))``. The published code takes no delay of the sound
     into account, nor does this.
 
     References

@@ -19,7 +19,7 @@ class PaperBlocks:
 
     In each recording by itself, and in *its* time, a sentence lasts from the onset of its first word to
     that of the next sentence. From 0 s on, sentences are joined until the end of the last one is more than
-    ``least`` seconds after the start of the first, so that the blocks tile the recording; a block is named
+    ``min_duration`` seconds after the start of the first, so that the blocks tile the recording; a block is named
     by the texts of its sentences. :class:`~sk_b2s.HashedBlockSplit` draws its part from this name.
 
     Meant for comparisons with published figures. The blocks of ``make_segments(block=20.0)`` are the better
@@ -28,7 +28,7 @@ class PaperBlocks:
 
     Parameters
     ----------
-    least : float, default=6.0
+    min_duration : float, default=6.0
         Blocks last longer than this many seconds (the last of a recording need not). 0 leaves every
         sentence by itself, which is the rule for studies that shuffle their sentences for each person.
     lag : float, default=0.15
@@ -83,11 +83,11 @@ class PaperBlocks:
     26
     """
 
-    least: float = 6.0
+    min_duration: float = 6.0
     lag: float = 0.15
 
     def __post_init__(self):
-        for name, value in [("least", self.least), ("lag", self.lag)]:
+        for name, value in [("min_duration", self.min_duration), ("lag", self.lag)]:
             if not value >= 0:
                 raise ValueError(f"PaperBlocks({name}=...) must be seconds of 0 or more, got {value!r}.")
 
@@ -122,7 +122,7 @@ class PaperBlocks:
         words = words.sort_values("onset", kind="stable")
         sentences = sentences_of(words, name=key[0])
         first = words.drop_duplicates("onset").set_index("onset")
-        blocks = merge_sentences(sentences, self.least)
+        blocks = merge_sentences(sentences, self.min_duration)
         where = first.reindex(blocks["start"])[["digest", "sound_onset"]]  # missing where none starts, at 0 s
         return blocks.assign(digest=where["digest"].to_numpy(), edge=where["sound_onset"].to_numpy())
 
@@ -219,14 +219,14 @@ def _name(words, whole, spoken):
     return f"{stimulus_name(words['sound'].iloc[0])} {words['sound_onset'].iloc[0]:.2f}"
 
 
-def merge_sentences(sentences, least=6.0):
-    """Join sentences to blocks that last longer than ``least`` seconds.
+def merge_sentences(sentences, min_duration=6.0):
+    """Join sentences to blocks that last longer than ``min_duration`` seconds.
 
     Parameters
     ----------
     sentences : DataFrame of shape (n_sentences, ...)
         ``start, stop, text``, in their order.
-    least : float, default=6.0
+    min_duration : float, default=6.0
         A block ends with the first sentence that stops later than so many seconds after the block's start;
         0 joins nothing.
 
@@ -243,12 +243,12 @@ def merge_sentences(sentences, least=6.0):
     0    0.0   7.0    a
     1    7.0   inf  b,c
     """
-    if least == 0:
+    if min_duration == 0:
         return sentences
     blocks, texts, start = [], [], 0.0
     for index, sentence in enumerate(sentences.itertuples()):
         texts.append(sentence.text)
-        if sentence.stop > start + least or index == len(sentences) - 1:
+        if sentence.stop > start + min_duration or index == len(sentences) - 1:
             blocks.append((start, sentence.stop, ",".join(texts)))
             texts, start = [], sentence.stop
     return pd.DataFrame(blocks, columns=["start", "stop", "text"])

@@ -589,7 +589,7 @@ def test_mous_from_its_folder(mous, monkeypatch):
     )
     assert words.groupby("sequence")["word_index"].max().eq(7).all()
     assert words["condition"].value_counts().to_dict() == {"sentence": 96, "word_list": 96}
-    _, y = make_segments(events, tmin=0.0, tmax=1.0, margin=0.1, block=PaperBlocks(least=0))
+    _, y = make_segments(events, tmin=0.0, tmax=1.0, margin=0.1, block=PaperBlocks(min_duration=0))
     assert set(y["block_text"]) <= set(words["sequence_uid"])
 
 

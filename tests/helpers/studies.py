@@ -148,7 +148,7 @@ def mous_listener(
     return played
 
 
-def count_as_published(events, least=6.0):
+def count_as_published(events, min_duration=6.0):
     """Count segments and words as the published code lays its windows.
 
     A grid in each recording's own time, windows over two sounds, and segments named by the word at sample 62.
@@ -162,7 +162,7 @@ def count_as_published(events, least=6.0):
         end = onset + words["duration"].to_numpy()
         name = list(zip(words["sequence"], words["word_index"], strict=True))
         grid = np.arange(0.5, onset[-1] + 7.5, 0.5)
-        for start, stop, uid in merge_sentences(sentences_of(words), least).itertuples(index=False):
+        for start, stop, uid in merge_sentences(sentences_of(words), min_duration).itertuples(index=False):
             part = HashedBlockSplit().assign(None, groups=[uid])[0]
             anchors = {"train": grid, "test": onset}.get(part, [])
             for t in [t for t in anchors if t - 0.5 >= start and t + 2.5 - 0.5 / 120 < stop]:

@@ -167,7 +167,8 @@ def test_blocks_are_those_told_word_by_word(seed):
     np.testing.assert_array_equal(start[1:], stop[:-1])
     assert (stop - start > 6).all()
     assert (
-        merge_sentences(sentences_of(table), least=0)["text"].tolist() == sentences_of(table)["text"].tolist()
+        merge_sentences(sentences_of(table), min_duration=0)["text"].tolist()
+        == sentences_of(table)["text"].tolist()
     )
 
 
@@ -261,14 +262,14 @@ def test_edges_in_a_sound_are_the_same_for_everybody(tables, events):
 def test_sentences_by_themselves_go_by_their_own_name(events):
     """Nothing is joined, and what is before the first sentence is in no block."""
     named = events.assign(sequence_uid=events["sequence"].map("uid {}".format, na_action="ignore"))
-    X, y = make_segments(named, block=PaperBlocks(least=0), tmin=0.0, tmax=1.0)
+    X, y = make_segments(named, block=PaperBlocks(min_duration=0), tmin=0.0, tmax=1.0)
     assert (y["block_text"] == "uid " + y["sequence"]).all()
     assert y["block_inside"].any()
     for recording, rows in X.groupby("recording"):
         starts = named["onset"][(named["recording"] == recording) & (named["word_index"] == 0)].to_numpy()
         reached = [((starts > t + 1e-6) & (starts <= t + 1.15 - 0.5 / 120)).any() for t in rows["onset"]]
         np.testing.assert_array_equal(y["block_inside"][rows.index], ~np.array(reached))
-    early = make_segments(named, anchor=0.25, block=PaperBlocks(least=0), tmin=0.0, tmax=0.5)
+    early = make_segments(named, anchor=0.25, block=PaperBlocks(min_duration=0), tmin=0.0, tmax=0.5)
     before = early[0]["onset"] < early[0].groupby("recording")["heard_start"].transform("first") + 0.98
     assert before.any()
     assert not early[1]["block_inside"][before].any()
@@ -436,8 +437,10 @@ def test_tables_without_sentences_are_refused(events):
     lost = events.index[events["type"] == "word"][3]
     with pytest.raises(ValueError, match=r"1 words of '0\.fif' have no text, the first at \d+\.\d+ s"):
         make_segments(events.assign(text=events["text"].drop(lost)), block=PaperBlocks())
-    with pytest.raises(ValueError, match=r"PaperBlocks\(least=...\) must be seconds of 0 or more, got -1"):
-        PaperBlocks(least=-1)
+    with pytest.raises(
+        ValueError, match=r"PaperBlocks\(min_duration=...\) must be seconds of 0 or more, got -1"
+    ):
+        PaperBlocks(min_duration=-1)
     with pytest.raises(ValueError, match="block must be a number of seconds"):
         make_segments(events, block="published")
 
