@@ -2,9 +2,15 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from sk_b2s.events._intervals import count_new_seconds, recorded_seconds, unite_intervals
 from sk_b2s.preprocessing._overlaps import Line
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 def covered(start, stop, step=0.5):
