@@ -14,7 +14,7 @@ import torch
 
 from sk_b2s._persistence._registry import PANDAS_TYPES, PARTS, STEPS, TAGS
 from sk_b2s.events._stimuli import StimulusArray
-from sk_b2s.preprocessing._signals import loaded
+from sk_b2s.preprocessing._signals import load_signal
 from sk_b2s.preprocessing._windows import Windows
 
 
@@ -263,6 +263,6 @@ def _samples(windows):
     """Read the signals that windows are cut from; one that none is cut from counts as empty."""
     used = set(windows.which.tolist())
     return [
-        loaded(signal) if index in used else np.empty((0, signal.shape[1]), np.float32)
+        load_signal(signal) if index in used else np.empty((0, signal.shape[1]), np.float32)
         for index, signal in enumerate(windows.signals)
     ]

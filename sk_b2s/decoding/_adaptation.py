@@ -22,7 +22,7 @@ from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet
-from sk_b2s.preprocessing._fingerprint import row_hashes
+from sk_b2s.preprocessing._fingerprint import hash_rows
 from sk_b2s.preprocessing._windows import Windows, subjects_of
 
 METHODS = ("auto", "ridge", "layer", "all")
@@ -340,7 +340,7 @@ class AdaptationMixin:
         """Count what was heard in the calibration as heard."""
         table = table_of(y)
         if isinstance(y, np.ndarray):
-            self.adaptation_rows_ = np.union1d(getattr(self, "adaptation_rows_", np.int64([])), row_hashes(y))
+            self.adaptation_rows_ = np.union1d(getattr(self, "adaptation_rows_", np.int64([])), hash_rows(y))
         if self.stimulus_intervals_ is not None and table is not None and "sound_onset" in table:
             self.stimulus_intervals_ = self.stimulus_intervals_ | StimulusIntervals.from_table(table)
 

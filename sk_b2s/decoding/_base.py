@@ -20,7 +20,7 @@ from sk_b2s.metrics._ranking import ranks, top_k_accuracy
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_estimates, iter_scores
 from sk_b2s.model_selection._split import warn_of_leak, warn_of_seen_stimuli
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
-from sk_b2s.preprocessing._fingerprint import row_hashes
+from sk_b2s.preprocessing._fingerprint import hash_rows
 from sk_b2s.preprocessing._windows import Windows, check_equal_shapes, subjects_of
 
 
@@ -409,9 +409,9 @@ class RetrievalMixin:
         if self.stimulus_intervals_ is not None and table_of(y) is not None:
             warn_of_seen_stimuli(self.stimulus_intervals_, table_of(y), owner, stacklevel + 1)
         elif isinstance(y, np.ndarray):
-            heard = [row_hashes(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
+            heard = [hash_rows(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
             heard.append(getattr(self, "adaptation_rows_", np.int64([])))  # since fit
-            leaking = np.isin(row_hashes(y), np.concatenate(heard))
+            leaking = np.isin(hash_rows(y), np.concatenate(heard))
             warn_of_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)
 
 

@@ -28,7 +28,7 @@ from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s._utils._validation import check_in_step, table_of
 from sk_b2s.decoding._adaptation import METHODS
 from sk_b2s.decoding._base import RetrievalMixin
-from sk_b2s.preprocessing._fingerprint import code_digest, key_of, row_digests
+from sk_b2s.preprocessing._fingerprint import digest_code, digest_rows, key_of
 
 WITHOUT = ("none", "scratch")  # methods that ask nothing of the decoder
 WAIT = 0.5  # s between looks at a fit that another process is at
@@ -227,7 +227,7 @@ class CalibratedDecoder(TransformerMixin, BaseEstimator):
         if memory.location is None:
             return clone(self.estimator).fit(X, y)
         key = key_of(
-            self.estimator, row_digests(X), row_digests(y), code_digest(roots=("_persistence._save_load",))
+            self.estimator, digest_rows(X), digest_rows(y), digest_code(roots=("_persistence._save_load",))
         )
         with _alone(memory.location, key):
             return cached(_fit, memory, ignore=("estimator", "X", "y"))(key, self.estimator, X, y)

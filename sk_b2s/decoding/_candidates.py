@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import table_of
-from sk_b2s.preprocessing._fingerprint import row_hashes
-from sk_b2s.preprocessing._signals import loaded
+from sk_b2s.preprocessing._fingerprint import hash_rows
+from sk_b2s.preprocessing._signals import load_signal
 from sk_b2s.preprocessing._windows import Windows
 
 
@@ -60,7 +60,7 @@ def find_distinct_segments(y):
     elif isinstance(y, Windows):
         keys = y.which * (1 + max(signal.shape[0] for signal in y.signals)) + y.start
     else:
-        keys = row_hashes(y)
+        keys = hash_rows(y)
     if pd.isna(keys).any():
         row = int(np.flatnonzero(pd.isna(keys))[0])
         raise ValueError(
@@ -92,7 +92,7 @@ def check_targets_vary(targets, rows, owner):
     """
     used = np.unique(targets.which[rows])
     for index in used.tolist():
-        data = loaded(targets.signals[index])
+        data = load_signal(targets.signals[index])
         first, last = (0, len(data)) if targets.extent is None else targets.extent[index]
         if len(part := data[int(first) : int(last)]) and np.ptp(part, axis=0).any():
             return

@@ -12,7 +12,7 @@ from sk_b2s._utils._validation import join_tables, table_of
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, top_k_accuracy
 from sk_b2s.model_selection._exposure import warn_of_exposure
-from sk_b2s.preprocessing._fingerprint import row_hashes
+from sk_b2s.preprocessing._fingerprint import hash_rows
 from sk_b2s.preprocessing._windows import Windows
 
 
@@ -114,7 +114,7 @@ def find_segment_table(y):
     """Table of what was heard; a row of an array is known by its values, windows without a table by nothing."""
     table = table_of(y)
     if table is None:
-        known = {} if isinstance(y, Windows) else {"segment": row_hashes(y)}
+        known = {} if isinstance(y, Windows) else {"segment": hash_rows(y)}
         table = pd.DataFrame(known, index=range(len(y)))
     return table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s.decoding._stimulus_artifacts import LEAK
-from sk_b2s.events._audio._checks import named
+from sk_b2s.events._audio._checks import format_names
 from sk_b2s.metrics._lag_curve import BESIDE
 
 BEFORE = (-0.4, -0.1)  # s in which nothing answers that hears
@@ -57,7 +57,7 @@ def _judge(part, max_offset, tolerance, level):
     moved = list(_odd_sounds(singles, usual, tolerance, level))
     leak = max([leak, *(one[4] for one in singles if abs(one[1] - usual) <= tolerance)], key=np.nan_to_num)
     early = curve[(lags >= BEFORE[0]) & (lags <= BEFORE[1])].max()
-    notes = [f"{named(silent)} {'is' if len(silent) == 1 else 'are'} silent"] if silent else []
+    notes = [f"{format_names(silent)} {'is' if len(silent) == 1 else 'are'} silent"] if silent else []
     notes += [f"channel {name!r} holds the sound: its envelope is in it at 0 ms (correlation {likeness:.2f}). Leave it "
               "out by picks, or set its type to 'misc'" for name, likeness in holders]  # fmt: skip
     if error is not None:

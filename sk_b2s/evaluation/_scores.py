@@ -19,7 +19,7 @@ from sk_b2s.evaluation._controls._verdicts import (
     pooled_row,
     verdicts,
 )
-from sk_b2s.events._stimuli import digests, stable_id
+from sk_b2s.events._stimuli import digest_stimuli, stable_id
 from sk_b2s.metrics._null import shifted_means
 from sk_b2s.metrics._ranking import median_relative_rank
 from sk_b2s.model_selection._leakage import leaks_in
@@ -137,7 +137,7 @@ def _near(asked):
     names = asked.candidates
     if not {"sound", "sound_onset"} <= set(names):
         return np.nan, np.nan
-    sound = pd.factorize(digests(names["sound"]))[0]
+    sound = pd.factorize(digest_stimuli(names["sound"]))[0]
     onset = names["sound_onset"].to_numpy(float)
     hits, chance = [], []
     for part in slice_rows(len(asked.target), 1024):

@@ -32,7 +32,7 @@ from sk_b2s.evaluation._scores import score_rows
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leakage import check_leakage
 from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
-from sk_b2s.preprocessing._fingerprint import code_digest, describe, key_of, row_digests
+from sk_b2s.preprocessing._fingerprint import describe, digest_code, digest_rows, key_of
 from sk_b2s.preprocessing._overlaps import NEEDED
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
 from sk_b2s.preprocessing._windows import Windows
@@ -103,7 +103,7 @@ def lay_out(named, data, cv, folds, seeds, controls, oracle, settings, only=(Non
     cell : Cell
     """
     X, y, rows = data
-    brain, heard, here, truth = row_digests(X), row_digests(y), code_digest(), describe(oracle)
+    brain, heard, here, truth = digest_rows(X), digest_rows(y), digest_code(), describe(oracle)
     questions = [key_of(brain[train], heard[train], brain[test], heard[test]) for train, test in folds]
     chosen = {fold: pair for fold, pair in enumerate(folds) if only[1] in (None, fold)}
     about = _about(cv, X, y, chosen)

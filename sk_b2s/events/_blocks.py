@@ -66,7 +66,7 @@ def cut_blocks(words, duration, block=20.0, pause=0.3):
     return np.array([*edges, float(duration)])
 
 
-def sentences_of_stimulus(words):
+def list_sentences(words):
     """List the sentences of a sound that are told apart from all others by their words.
 
     Parameters
@@ -109,7 +109,7 @@ def cut_stimuli(words, durations, block=20.0):
     edges : dict of str to ndarray of shape (n_blocks + 1,)
     """
     nothing = pd.DataFrame(columns=["sound_onset", "duration", "text", "sequence"])
-    sentences = {sound: sentences_of_stimulus(words[sound]) for sound in durations if sound in words}
+    sentences = {sound: list_sentences(words[sound]) for sound in durations if sound in words}
     told = pd.Series([text for found in sentences.values() for text in found["text"].unique()], dtype=object)
     shared = set(told[told.duplicated()])
     edges, marks = {}, set()
@@ -146,7 +146,7 @@ def _cut_at(starts, words, duration, block):
 MEET = 0.1  # s by which blocks may reach into each other and only meet
 
 
-def cut_all(words, lengths, block, place):
+def cut_stimuli_and_copies(words, lengths, block, place):
     """Cut sounds into blocks, and copies where the sounds that they are copies of are cut.
 
     Parameters
@@ -190,7 +190,7 @@ def _block_ids(words, digest, edges):
     )
 
 
-def unite_blocks(rows, words, shared):
+def merge_blocks(rows, words, shared):
     """Make blocks one whose sounds say the same sentence, or share a stretch of recording.
 
     Another voice reads a sentence at another pace.
@@ -213,7 +213,7 @@ def unite_blocks(rows, words, shared):
     for digest, blocks in of_block:
         if digest not in words:
             continue
-        for text, start, last in sentences_of_stimulus(words[digest]).itertuples(index=False):
+        for text, start, last in list_sentences(words[digest]).itertuples(index=False):
             inside = blocks[(blocks["block_start"] <= last) & (start < blocks["block_stop"])]
             spoken.extend((text, digest, block) for block in inside["block"])
     for index, (first, second, match) in enumerate(shared):

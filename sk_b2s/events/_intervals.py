@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import column_of, recordings_of, seconds_of
-from sk_b2s.events._stimuli import StimulusArray, digests, identities
+from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, identify_stimuli
 
 
 class StimulusIntervals:
@@ -50,13 +50,13 @@ class StimulusIntervals:
         -------
         intervals : StimulusIntervals
         """
-        own = digests(column_of(table, "sound"))
+        own = digest_stimuli(column_of(table, "sound"))
         start = seconds_of(table, "sound_onset")
         stop = start + seconds_of(table, "duration")
         parts = [(own, start, stop)]
         if blocks and {"block_start", "block_stop"} <= set(table.columns):
             parts.append((own, table["block_start"].to_numpy(float), table["block_stop"].to_numpy(float)))
-        key, shift = identities(table)
+        key, shift = identify_stimuli(table)
         copied = key != own
         if copied.any():  # both in their own time and in that of the sound that they are copies of
             parts += [(key[copied], (a + shift)[copied], (b + shift)[copied]) for _, a, b in parts]
@@ -123,7 +123,7 @@ class StimulusIntervals:
         -------
         mask : ndarray of bool of shape (n_windows,)
         """
-        own, (key, shift) = digests(column_of(table, "sound")), identities(table)
+        own, (key, shift) = digest_stimuli(column_of(table, "sound")), identify_stimuli(table)
         start = seconds_of(table, "sound_onset") - gap
         length = seconds_of(table, "duration") + 2 * gap
         mask = self.overlap_spans(own, start, start + length)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._stimuli import digests, stable_id, stimulus_duration, stimulus_name
+from sk_b2s.events._stimuli import digest_stimuli, stable_id, stimulus_duration, stimulus_name
 
 NAMELESS = "pseudo_words"  # the condition whose words are in no name
 HALF_STEP = 0.5 / 120  # s; the last of a window's samples at the paper's rate begins before its end
@@ -110,7 +110,7 @@ class PaperBlocks:
         rows : DataFrame of shape (n_segments, ...)
         """
         words = events[events["type"] == "word"]
-        words = words.assign(digest=digests(words["sound"]))
+        words = words.assign(digest=digest_stimuli(words["sound"]))
         blocks = {
             key: self._blocks(key, group) for key, group in words.groupby(["recording", "stream"], sort=False)
         }
@@ -120,7 +120,7 @@ class PaperBlocks:
     def _blocks(self, key, words):
         """Blocks of one recording: ``start, stop, text`` and the place in a sound where it starts."""
         words = words.sort_values("onset", kind="stable")
-        sentences = sentences_of(words, name=key[0])
+        sentences = find_sentences(words, name=key[0])
         first = words.drop_duplicates("onset").set_index("onset")
         blocks = merge_sentences(sentences, self.min_duration)
         where = first.reindex(blocks["start"])[["digest", "sound_onset"]]  # missing where none starts, at 0 s
@@ -150,7 +150,7 @@ class PaperBlocks:
         )
 
 
-def sentences_of(words, name=""):
+def find_sentences(words, name=""):
     """Find the sentences of one recording and their names.
 
     Parameters

@@ -97,7 +97,7 @@ def fill_sentences(events, sentence_gap=0.4):
     return events.set_axis(labels)
 
 
-def part_sequences(events, stimuli):
+def disambiguate_sequences(events, stimuli):
     """Put the sound before the number of a sentence, and before a name that means other words in another sound.
 
     Tables that number their sentences often begin anew with each run. The name of a sentence is to be one for all who

@@ -11,8 +11,8 @@ import pandas as pd
 
 from sk_b2s._utils._caching import content_digest, file_state
 from sk_b2s._utils._validation import column_of
-from sk_b2s.events._audio._facts import sound_facts
-from sk_b2s.events._audio._files import AudioTrack, audio_info, audio_path
+from sk_b2s.events._audio._facts import measure_audio
+from sk_b2s.events._audio._files import AudioTrack, audio_path, read_audio_info
 
 
 class StimulusArray:
@@ -133,7 +133,7 @@ def stimulus_digest(sound):
     if isinstance(sound, StimulusArray):
         return sound.digest
     whole = file_stamp(sound)
-    if not isinstance(sound, AudioTrack) or sound.channel == "mean" or sound_facts(sound, whole).are_equal:
+    if not isinstance(sound, AudioTrack) or sound.channel == "mean" or measure_audio(sound, whole).are_equal:
         return whole
     return _digest(whole, "track", str(sound.channel))
 
@@ -154,11 +154,11 @@ def stimulus_duration(sound):
     Raises
     ------
     ValueError
-        If the file is not audio, or is damaged; see :func:`~sk_b2s.events._audio._files.audio_info`.
+        If the file is not audio, or is damaged; see :func:`~sk_b2s.events._audio._files.read_audio_info`.
     """
     if isinstance(sound, StimulusArray):
         return sound.duration
-    return audio_info(audio_path(sound), stimulus_state(sound)).duration
+    return read_audio_info(audio_path(sound), stimulus_state(sound)).duration
 
 
 def stimulus_name(sound):
@@ -172,7 +172,7 @@ def stimulus_name(sound):
 SOUNDS = (str, Path, AudioTrack, StimulusArray)  # what the column 'sound' may hold
 
 
-def digests(sounds):
+def digest_stimuli(sounds):
     """Digest of every entry of a column, each distinct entry once: (n_rows,) array of str."""
     sounds = pd.Series(sounds, dtype=object)
     try:
@@ -189,7 +189,7 @@ def digests(sounds):
     return np.array([stimulus_digest(sound) for sound in distinct], dtype=object)[codes]
 
 
-def identities(table):
+def identify_stimuli(table):
     """Identify the sound of each row of a table of segments, one sound for all copies of one recording.
 
     Parameters
@@ -204,7 +204,7 @@ def identities(table):
     shift : ndarray of float of shape (n_rows,)
         Seconds to add to times in the sound of the row for times in the sound of ``key``.
     """
-    key, shift = digests(column_of(table, "sound")), np.zeros(len(table))
+    key, shift = digest_stimuli(column_of(table, "sound")), np.zeros(len(table))
     if {"copy_of", "copy_shift"} <= set(table.columns):
         copied = table["copy_of"].notna().to_numpy()
         key[copied] = table["copy_of"].to_numpy(object)[copied]

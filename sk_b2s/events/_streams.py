@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._stimuli import digests, stable_id
+from sk_b2s.events._stimuli import digest_stimuli, stable_id
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import clock_rate
 
@@ -48,7 +48,7 @@ def find_concurrent_stimuli(events, windows, stream):
     segment = np.full(len(windows), -1, np.int64)
     segment[known] = [
         stable_id("beside", digest, round(p, 2))
-        for digest, p in zip(digests(sound[known]), place[known].tolist(), strict=True)
+        for digest, p in zip(digest_stimuli(sound[known]), place[known].tolist(), strict=True)
     ]
     columns = {"sound": sound, "sound_onset": place, "segment": segment}
     return pd.DataFrame(columns, index=windows.index)

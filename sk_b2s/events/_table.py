@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import suggest_name
-from sk_b2s.events._table_rows import of_each, refuse_rows
+from sk_b2s.events._table_rows import map_distinct, raise_for_rows
 from sk_b2s.events._table_stimuli import (
-    check_sounds_exist,
+    check_stimuli_exist,
     choose_tracks,
-    fill_sound_durations,
+    fill_durations,
     name_tracks,
 )
-from sk_b2s.events._table_times import check_one_sound_at_a_time, place_in_sounds
+from sk_b2s.events._table_times import check_no_overlap, place_words
 
 FASTEST = 2e4  # ppm beyond which no clock or sampling rate is off
 TIMES = {"onset", "duration", "sound_onset", "drift_ppm", "recording_duration"}
@@ -90,32 +90,32 @@ def check_events(events):
         if column not in events.columns:
             events[column] = pd.Series(default, index=events.index, dtype=object if default is None else None)
     events["stream"] = events["stream"].astype(object).where(events["stream"].notna(), "single")
-    refuse_rows(events, events["recording"].isna(), "recording", "the path of a recording")
-    events["recording"] = of_each(events["recording"], str)
+    raise_for_rows(events, events["recording"].isna(), "recording", "the path of a recording")
+    events["recording"] = map_distinct(events["recording"], str)
     for column in TIMES & set(events.columns):
         events[column] = _numbers(events, column)
     events["sequence"] = name_sequences(events["sequence"])
     is_sound = events["type"] == "sound"
     _check_types(events)
-    refuse_rows(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
+    raise_for_rows(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
     _check_clocks(events)
     _check_people(events)
-    check_sounds_exist(events, is_sound)
+    check_stimuli_exist(events, is_sound)
     choose_tracks(events, is_sound)
     events.loc[is_sound & events["sound_onset"].isna(), "sound_onset"] = 0.0
-    fill_sound_durations(events, is_sound)
-    refuse_rows(
+    fill_durations(events, is_sound)
+    raise_for_rows(
         events, ~((events["duration"] >= 0) & np.isfinite(events["duration"])), "duration",
         "a number of seconds of 0 or more",
     )  # fmt: skip
-    check_one_sound_at_a_time(events[is_sound])
-    events = name_tracks(place_in_sounds(events))
+    check_no_overlap(events[is_sound])
+    events = name_tracks(place_words(events))
     return events.sort_values(["recording", "onset"], kind="stable", ignore_index=True)
 
 
 def name_sequences(names):
     """Name the sentences of a table by texts: array of objects, None where there is none."""
-    return of_each(names, _as_text, missing=None)
+    return map_distinct(names, _as_text, missing=None)
 
 
 def _as_text(name):
@@ -125,7 +125,7 @@ def _as_text(name):
 
 def _check_people(events):
     """Raise unless every recording has one subject, and every subject one study."""
-    refuse_rows(events, events["subject"].isna(), "subject", "the name of a subject")
+    raise_for_rows(events, events["subject"].isna(), "subject", "the name of a subject")
     for column, owner, advice in [
         ("subject", "recording", "a recording is of one person"),
         (
@@ -136,29 +136,29 @@ def _check_people(events):
     ]:
         first = events.groupby(owner)[column].transform("first")
         differs = events[column].notna() & (events[column] != first)
-        refuse_rows(events, differs, column, f"one {column} for each {owner} ({advice})")
+        raise_for_rows(events, differs, column, f"one {column} for each {owner} ({advice})")
     same = [c for c in ("recording", "stream", "type", "onset", "duration", "text") if c in events]
-    refuse_rows(events, events[same].duplicated(), "onset", "each event once")
+    raise_for_rows(events, events[same].duplicated(), "onset", "each event once")
 
 
 def _check_clocks(events):
     """Raise where a recording lasts no time, or a drift is one of no clock."""
     if "recording_duration" in events:
-        refuse_rows(
+        raise_for_rows(
             events, events["recording_duration"] <= 0, "recording_duration", "seconds above 0, or none"
         )
     if "drift_ppm" in events:
         expected = f"parts per million, {FASTEST:g} at most (real clocks are 100 apart)"
-        refuse_rows(events, events["drift_ppm"].abs() > FASTEST, "drift_ppm", expected)
+        raise_for_rows(events, events["drift_ppm"].abs() > FASTEST, "drift_ppm", expected)
 
 
 def _numbers(events, column):
     if pd.api.types.is_timedelta64_dtype(events[column]):
         return events[column].dt.total_seconds()
     is_date = pd.api.types.is_datetime64_any_dtype(events[column])
-    refuse_rows(events, events[column].notna() & is_date, column, "a number of seconds and no date")
+    raise_for_rows(events, events[column].notna() & is_date, column, "a number of seconds and no date")
     numbers = pd.to_numeric(events[column], errors="coerce").astype(float)
-    refuse_rows(events, numbers.isna() & events[column].notna(), column, "a number")
+    raise_for_rows(events, numbers.isna() & events[column].notna(), column, "a number")
     return numbers
 
 
@@ -167,4 +167,4 @@ def _check_types(events):
     if unknown.any():
         came = str(events.loc[unknown, "type"].iloc[0])
         hint = suggest_name(came, EVENT_TYPES, cutoff=0.4)
-        refuse_rows(events, unknown, "type", f"one of {', '.join(EVENT_TYPES)}{hint}")
+        raise_for_rows(events, unknown, "type", f"one of {', '.join(EVENT_TYPES)}{hint}")

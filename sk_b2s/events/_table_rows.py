@@ -10,7 +10,7 @@ from sk_b2s._utils._text import shorten_text, unwrap_scalar
 LONG = 10.0  # s that no word lasts, and from which the length of a sound tells its sampling rate
 
 
-def refuse_rows(events, wrong, column, expected, hint=""):
+def raise_for_rows(events, wrong, column, expected, hint=""):
     """Raise for the first wrong row."""
     wrong = np.asarray(wrong, bool)
     if wrong.any():
@@ -27,7 +27,7 @@ def _shown(value):
     return shorten_text(value) if isinstance(value, str) else repr(unwrap_scalar(value))
 
 
-def of_each(column, function, missing=np.nan):
+def map_distinct(column, function, missing=np.nan):
     """Map each distinct value once, as there are few among millions of rows: array of objects."""
     codes, distinct = pd.factorize(column)
     return np.array([*map(function, distinct), missing], object)[codes]  # -1, a missing one, takes the last

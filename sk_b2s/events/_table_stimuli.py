@@ -10,16 +10,16 @@ import pandas as pd
 
 from sk_b2s._utils._text import shorten_text, unwrap_scalar
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._audio._checks import length_note, rate_hint, select_tracks, warn_of_tracks
+from sk_b2s.events._audio._checks import describe_length, describe_ratio, select_tracks, warn_of_tracks
 from sk_b2s.events._audio._files import AudioTrack, audio_path, is_file
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
-from sk_b2s.events._table_rows import LONG, of_each, refuse_rows
+from sk_b2s.events._table_rows import LONG, map_distinct, raise_for_rows
 
 SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
 
 
-def check_sounds_exist(events, is_sound):
-    refuse_rows(
+def check_stimuli_exist(events, is_sound):
+    raise_for_rows(
         events,
         is_sound & events["sound"].isna(),
         "sound",
@@ -33,7 +33,7 @@ def check_sounds_exist(events, is_sound):
         distinct = pd.unique(events.loc[known, "sound"])
     for sound in distinct:
         if not isinstance(sound, StimulusArray) and not is_file(audio_path(sound)):
-            refuse_rows(events, known & (events["sound"] == sound), "sound", "an existing file")
+            raise_for_rows(events, known & (events["sound"] == sound), "sound", "an existing file")
 
 
 def choose_tracks(events, is_sound):
@@ -78,14 +78,16 @@ def _name_row(events, is_sound, look):
         raise
 
 
-def fill_sound_durations(events, is_sound):
-    lengths = _name_row(events, is_sound, lambda sounds: of_each(sounds, stimulus_duration).astype(float))
+def fill_durations(events, is_sound):
+    lengths = _name_row(
+        events, is_sound, lambda sounds: map_distinct(sounds, stimulus_duration).astype(float)
+    )
     sounds = events.loc[is_sound]
     begin = sounds["sound_onset"]
     if (wrong := (begin < 0) | (begin > lengths)).any():
         first, mask = int(np.argmax(wrong)), np.zeros(len(events), bool)
         mask[np.flatnonzero(is_sound)] = wrong
-        refuse_rows(
+        raise_for_rows(
             events, mask, "sound_onset",
             f"a time in the sound {stimulus_name(sounds['sound'].iloc[first])!r} of {lengths[first]:.3f} s",
             guess_unit(begin.iloc[first], lengths[first]),
@@ -109,15 +111,15 @@ def _warn_of_short(sounds, given, left, lengths):
                 f"{stimulus_name(sound)!r} lasts {lengths[row]:.1f} s, but row {unwrap_scalar(sounds.index[row])!r} uses it up "
                 f"to {last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
             )
-            found[sound] += rate_hint(lengths[row] / last) or guess_unit(last, lengths[row])
+            found[sound] += describe_ratio(lengths[row] / last) or guess_unit(last, lengths[row])
     whole = (sounds["sound_onset"] == 0) & (given > LONG)
     ratios = (lengths / given).where(whole, 1.0).to_numpy()
     for row in np.flatnonzero(np.abs(ratios * 44.1 / 48 - 1) < 0.01):
-        sound, hint = sounds["sound"].iloc[row], rate_hint(ratios[row], surely=True)
+        sound, hint = sounds["sound"].iloc[row], describe_ratio(ratios[row], surely=True)
         if sound not in found and hint:
             found[sound] = f"{stimulus_name(sound)!r} lasts {lengths[row]:.1f} s{hint}"
     for sound in pd.unique(sounds["sound"]):
-        if sound not in found and (note := length_note(sound)):
+        if sound not in found and (note := describe_length(sound)):
             found[sound] = f"{stimulus_name(sound)!r}: {note}"
     if found:
         texts = [text.rstrip("?.") for text in found.values()]

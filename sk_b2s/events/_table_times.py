@@ -11,7 +11,7 @@ import pandas as pd
 from sk_b2s._utils._text import unwrap_scalar
 from sk_b2s._utils._units import guess_factor, guess_unit
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
-from sk_b2s.events._table_rows import LONG, of_each, refuse_rows
+from sk_b2s.events._table_rows import LONG, map_distinct, raise_for_rows
 
 LATE = 0.1  # s by which a word may begin after the end of its audio file
 BEYOND = 5.0  # s by which a word may end after the file of its sound, as its last pause
@@ -43,7 +43,7 @@ def check_last_word(stimulus, onset, source):
         )
 
 
-def check_one_sound_at_a_time(sounds):
+def check_no_overlap(sounds):
     for _, group in sounds.groupby(["recording", "stream"], sort=False):
         group = group.sort_values("onset")
         ends = (group["onset"] + group["duration"] * clock_rate(group)).to_numpy()
@@ -85,7 +85,7 @@ def clock_rate(events):
     return 1 + events["drift_ppm"].fillna(0).to_numpy(float) * 1e-6
 
 
-def playing_sound(events, rows):
+def find_playing_stimulus(events, rows):
     """Tell which sound plays at some events: the last one begun in the recording and stream.
 
     Parameters
@@ -119,7 +119,7 @@ def _check_times_agree(events, spoken, playing, expected):
     first, sound = int(np.argmax(wrong[spoken])), events.iloc[playing[int(np.argmax(wrong[spoken]))]]
     at = wrong[spoken] & (given != 0)
     ratio = np.median(expected[at] / given[at]) if at.any() else 1.0
-    refuse_rows(
+    raise_for_rows(
         events, wrong, "sound_onset",
         f"the time in the sound that its onset and the row of the sound give, {expected[first]:.3f} s (it begins at "
         f"{events['onset'].iloc[spoken[first]]:.3f} s, {stimulus_name(sound['sound'])!r} at {sound['onset']:.3f} s)",
@@ -141,7 +141,7 @@ def _check_word_lengths(events, spoken, length):
     wrong[spoken] = begins + lasts > length + BEYOND
     if wrong.any():
         first = int(np.argmax(wrong[spoken]))
-        refuse_rows(
+        raise_for_rows(
             events, wrong, "duration",
             f"a word or phoneme that ends with its sound, {stimulus_name(events['sound'].iloc[spoken[first]])!r} of "
             f"{length[first]:.3f} s", guess_unit(np.quantile(lasts, 0.9), 1.0),
@@ -156,12 +156,12 @@ def _check_word_lengths(events, spoken, length):
         )
 
 
-def place_in_sounds(events):
+def place_words(events):
     """Give every word and phoneme its sound and its time in it."""
     labels, events = events.index, events.reset_index(drop=True)
     spoken = np.flatnonzero(events["type"].isin(("word", "phoneme")))
     rows = events.iloc[spoken]
-    playing = playing_sound(events, rows)
+    playing = find_playing_stimulus(events, rows)
     without = rows["sound"].isna().to_numpy()
     lost = np.zeros(len(events), bool)
     lost[spoken[without & (playing < 0)]] = True
@@ -170,7 +170,7 @@ def place_in_sounds(events):
         inside = events[(events["type"] == "sound") & (events["recording"] == row["recording"])]
         first = inside.loc[inside["stream"] == row["stream"], "onset"].min()
         begins = "has none" if np.isnan(first) else f"has its first at {first:.3f} s"
-        refuse_rows(
+        raise_for_rows(
             events.set_axis(labels), lost, "sound",
             f"a sound, given or playing in the recording (a row of type 'sound'), which {begins} in stream "
             f"{row['stream']!r}, where this row begins at {row['onset']:.3f} s",
@@ -182,7 +182,7 @@ def place_in_sounds(events):
         lost[spoken[ended]] = True
         at = int(np.argmax(ended))
         last = events.iloc[playing[at]]
-        refuse_rows(
+        raise_for_rows(
             events.set_axis(labels), lost, "sound",
             f"a sound, given or playing, but the last, {stimulus_name(last['sound'])!r}, has ended at "
             f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, its duration wrong, "
@@ -195,7 +195,7 @@ def place_in_sounds(events):
     other = events["sound"].to_numpy()[spoken] != events["sound"].to_numpy()[playing]
     if (bad := untimed & ((playing < 0) | other)).any():
         lost[spoken[bad]] = True
-        refuse_rows(
+        raise_for_rows(
             events.set_axis(labels),
             lost,
             "sound_onset",
@@ -203,13 +203,13 @@ def place_in_sounds(events):
         )
     begun = events["sound_onset"].to_numpy()[playing]
     events.loc[spoken[untimed], "sound_onset"] = (since + begun)[untimed]
-    length = of_each(events["sound"].iloc[spoken], stimulus_duration).astype(float)
+    length = map_distinct(events["sound"].iloc[spoken], stimulus_duration).astype(float)
     beyond = np.zeros(len(events), bool)
     beyond[spoken] = is_after_end(events["sound_onset"].to_numpy()[spoken], length)
     if beyond.any():
         first = int(np.argmax(beyond[spoken]))
         name = stimulus_name(events["sound"].iloc[spoken[first]])
-        refuse_rows(
+        raise_for_rows(
             events.set_axis(labels), beyond, "sound_onset",
             f"a time within the sound (is the audio file shorter than its words?), which is {name!r} of "
             f"{length[first]:.3f} s", _unit_in_sound(events.iloc[spoken], length),

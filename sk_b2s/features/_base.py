@@ -17,14 +17,14 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s._utils._caching import code_of
 from sk_b2s._utils._validation import window_length
 from sk_b2s.events._audio._checks import (
+    format_names,
     is_silent,
-    named,
+    measure_stimulus,
     select_tracks,
-    stimulus_facts,
     warn_of_level,
     warn_of_tracks,
 )
-from sk_b2s.events._stimuli import StimulusArray, digests, stimulus_digest, stimulus_duration
+from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, stimulus_digest, stimulus_duration
 from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_with_silence
 from sk_b2s.features._audio import CODE as AUDIO_CODE
 from sk_b2s.preprocessing._signals import Signal
@@ -99,7 +99,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
                 f"The stimuli have {n_features} features, but those passed to fit had {self.n_features_out_}. "
                 f"Fit {type(self).__name__} again."
             )
-        codes, _ = pd.factorize(digests(X["sound"]))
+        codes, _ = pd.factorize(digest_stimuli(X["sound"]))
         sounds = X["sound"].iloc[np.unique(codes, return_index=True)[1]]
         self._check_content(list(sounds))
         n_frames = window_length(X, self._rate(sounds))
@@ -119,7 +119,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         if self._reads_audio:
             for sound in sounds:
                 if not isinstance(sound, StimulusArray):
-                    stimulus_facts(sound, self.memory)  # same cache as the features
+                    measure_stimulus(sound, self.memory)  # same cache as the features
         if empty := self._find_constant(sounds):
             warnings.warn(
                 f"{self._describe_constant(empty)}. All windows of such a stimulus are identical, which lowers every "
@@ -140,9 +140,11 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
     def _describe_constant(self, sounds):
         """Describe stimuli with constant features for a warning."""
         kind = "silent or constant" if self._reads_audio else "constant in all features"
-        cancel = self._reads_audio and any(stimulus_facts(sound).n_tracks > 1 for sound in sounds)
+        cancel = self._reads_audio and any(measure_stimulus(sound).n_tracks > 1 for sound in sounds)
         fix = " (or the tracks cancel each other: select one in the column 'sound_channel')" * cancel
-        return f"{named(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
+        return (
+            f"{format_names(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
+        )
 
     def _parts(self, X, codes, sounds):
         """Return the intervals of each stimulus to compute, or None."""

@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._checks import named, select_tracks
+from sk_b2s.events._audio._checks import format_names, select_tracks
 from sk_b2s.events._silence import is_silence
-from sk_b2s.events._stimuli import digests, stimulus_digest
+from sk_b2s.events._stimuli import digest_stimuli, stimulus_digest
 from sk_b2s.features._base import SpeechFeatures
 
 # Phones in ARPAbet by manner, place and voicing of consonants, and by height, place and glide of vowels.
@@ -149,7 +149,7 @@ class EventFeatures(SpeechFeatures):
         out = (
             rows[["sound_onset", "duration"]]
             .astype(float)
-            .assign(sound=digests(select_tracks(rows)), text=text)
+            .assign(sound=digest_stimuli(select_tracks(rows)), text=text)
         )
         return out.drop_duplicates()
 
@@ -159,7 +159,7 @@ class EventFeatures(SpeechFeatures):
         return [sound for sound in sounds if stimulus_digest(sound) not in known]
 
     def _describe_constant(self, sounds):
-        return f"'events' has no {self.kind} in {named(sounds)}"
+        return f"'events' has no {self.kind} in {format_names(sounds)}"
 
     def _features(self, sound):
         rows = self.rows_[self.rows_["sound"] == stimulus_digest(sound)]

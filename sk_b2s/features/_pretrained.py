@@ -16,7 +16,7 @@ from sk_b2s._utils import _precision as precision_check
 from sk_b2s._utils._caching import FromFile, code_of
 from sk_b2s._utils._devices import choose_device, choose_precision
 from sk_b2s._utils._validation import window_length
-from sk_b2s.events._audio._files import readable
+from sk_b2s.events._audio._files import to_audio_key
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _inference as inference
@@ -315,7 +315,7 @@ class Wav2Vec2Features(SpeechFeatures):
     def _features(self, sound):
         return FromFile(
             compute_hidden_states,
-            readable(sound),
+            to_audio_key(sound),
             partial(make_stamp, code=(CODE,)),
             self.memory,
             ignore=("model", "revision", "device"),

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from sk_b2s._utils._caching import FromFile, code_of
-from sk_b2s.events._audio._files import readable
+from sk_b2s.events._audio._files import to_audio_key
 from sk_b2s.features._audio import AUDIO_SFREQ, read_audio
 from sk_b2s.features._base import CODE as BASE_CODE
 from sk_b2s.features._base import SpeechFeatures, check_is_file, make_stamp
@@ -75,7 +75,7 @@ class SpectralFeatures(SpeechFeatures):
         check_is_file(sound, type(self).__name__)
         parameters = self.get_params(deep=False)
         stamp_of = partial(make_stamp, code=self._code)
-        return FromFile(self._compute, readable(sound), stamp_of, **parameters)
+        return FromFile(self._compute, to_audio_key(sound), stamp_of, **parameters)
 
 
 class MelSpectrogram(SpectralFeatures):

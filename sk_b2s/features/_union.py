@@ -10,7 +10,7 @@ from sklearn.base import TransformerMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.preprocessing._signals import Signal, loaded
+from sk_b2s.preprocessing._signals import Signal, load_signal
 from sk_b2s.preprocessing._windows import Windows
 
 
@@ -195,7 +195,7 @@ def _concatenate_signals(sources, length):
     """Concatenate signals, each from its own first sample, edges repeated."""
     out = []
     for signal, first in sources:
-        data = loaded(signal, keep=False)
+        data = load_signal(signal, keep=False)
         out.append(data[np.clip(np.arange(first, first + length), 0, len(data) - 1)])
     return np.concatenate(out, axis=1)
 

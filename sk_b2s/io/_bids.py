@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s.events._sentences import delay_events, fill_sentences, part_sequences
+from sk_b2s.events._sentences import delay_events, disambiguate_sequences, fill_sentences
 from sk_b2s.events._table import check_events
 from sk_b2s.io._annex import check_fetched
 from sk_b2s.io._bids_events import EventTables
@@ -136,7 +136,7 @@ def read_bids(
     events["study"] = root.name if study is None else study
     first = ["study", "subject", "session", "task", "run", "recording", "type", "onset", "duration", "sound",
              "sound_onset", "text", "sequence", "word_index", "condition", "stream"]  # fmt: skip
-    events = part_sequences(check_events(events), root / stimuli)
+    events = disambiguate_sequences(check_events(events), root / stimuli)
     return events[[*first, *(column for column in events if column not in first)]]
 
 

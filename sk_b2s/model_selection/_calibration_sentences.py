@@ -10,7 +10,7 @@ import pandas as pd
 
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._silence import is_silence
-from sk_b2s.events._stimuli import digests
+from sk_b2s.events._stimuli import digest_stimuli
 
 SPARE = 0.01  # share of the minutes that may be left without a warning
 
@@ -188,7 +188,7 @@ def _sentences(y):
             f"y row {y.index[lost].tolist()[0]!r} says neither in 'sequence' nor in 'block' what it is part of "
             f"({lost.sum()} such rows); see make_segments."
         )
-    names = pd.DataFrame({"sound": digests(y["sound"]), "sequence": sequence.to_numpy()})
+    names = pd.DataFrame({"sound": digest_stimuli(y["sound"]), "sequence": sequence.to_numpy()})
     names["block"] = block.where(sequence.isna(), -1).to_numpy()
     return names.groupby(["sound", "sequence", "block"], sort=False, dropna=False).ngroup().to_numpy()
 
@@ -199,7 +199,7 @@ def _phoneme_counts(heard, phonemes):
     text = rows["text"].astype(str).str.lower().str.rstrip("012")
     rows = pd.DataFrame(
         {
-            "sound": digests(rows["sound"]),
+            "sound": digest_stimuli(rows["sound"]),
             "onset": rows["sound_onset"].to_numpy(float),
             "text": text.to_numpy(),
         }

@@ -9,12 +9,20 @@ import pandas as pd
 from sklearn.model_selection import check_cv
 
 from sk_b2s._utils._validation import seconds_of, table_of
-from sk_b2s.events._audio._copies import StimulusCopies, copied_windows
+from sk_b2s.events._audio._copies import StimulusCopies, find_copied_windows
 from sk_b2s.events._intervals import GAP, StimulusIntervals, recorded_seconds
-from sk_b2s.events._stimuli import identities
+from sk_b2s.events._stimuli import identify_stimuli
 from sk_b2s.model_selection._leakage_copies import OTHERS, RecordingCopies, present_columns
 from sk_b2s.model_selection._leakage_report import SAMPLES, verdict_of
-from sk_b2s.preprocessing._overlaps import EXACT, HEARD, NEEDED, Line, heard_table, line_of, line_of_windows
+from sk_b2s.preprocessing._overlaps import (
+    EXACT,
+    HEARD,
+    NEEDED,
+    TimeLine,
+    make_line,
+    make_line_of_windows,
+    make_stimulus_table,
+)
 
 SEEN = {
     "recordings": ["recording"],
@@ -117,7 +125,7 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
     """
     if len(X) != len(y):
         raise ValueError(f"X has {len(X)} rows and y has {len(y)}; they must be the same segments.")
-    heard = heard_table(X, y)
+    heard = make_stimulus_table(X, y)
     copies = StimulusCopies(heard["sound"] if "sound" in heard else ())
     copies.warn("It counts as one sound here.", stacklevel=3)
     rows = _Rows(X, y, copies.mark(heard), copies)
@@ -188,14 +196,14 @@ class _Rows:
     def __init__(self, X, y, heard, copies):
         brain, sound, shift = table_of(X), None, 0.0
         if "sound" in heard:
-            key, shift = identities(heard)
+            key, shift = identify_stimuli(heard)
             sound = pd.factorize(key)[0]
-        self.sound = line_of(heard, sound, shift, y)
+        self.sound = make_line(heard, sound, shift, y)
         self.shared = copies.partial if set(NEEDED) <= set(heard) else []
         self.heard = heard[[column for column in NEEDED if column in heard]]
         self.names = {} if sound is None else {"sounds": sound}
         self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
-        self.brain = None if brain is not None and "recording" in brain else line_of_windows(X)
+        self.brain = None if brain is not None and "recording" in brain else make_line_of_windows(X)
         self.times = self.copies = None
         if brain is not None:
             if "recording" in brain:
@@ -209,7 +217,7 @@ class _Rows:
             self._drop_what_tells_nothing()
             if {"recording", "onset", "duration"} <= set(brain):
                 times = seconds_of(brain, "onset", "X"), seconds_of(brain, "duration", "X")
-                self.brain = Line(self.names["recordings"], *times)
+                self.brain = TimeLine(self.names["recordings"], *times)
                 self.times = brain[["recording", "onset", "duration"]].reset_index(drop=True)
         sound = np.zeros(len(heard), int) if sound is None else sound
         block = self.names.get("blocks", sound)
@@ -247,7 +255,7 @@ class _Rows:
     def _copied(self, train, test):
         """Share of the test windows that hold a recording of training, in a part that two files share."""
         heard = StimulusIntervals.from_table(self.heard[train])
-        return float(copied_windows(heard, self.shared, self.heard[test]).mean())
+        return float(find_copied_windows(heard, self.shared, self.heard[test]).mean())
 
     def _samples(self, train, test):
         """What samples of recordings are on both sides."""

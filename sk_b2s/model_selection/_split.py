@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import check_count, labels_of, table_of
-from sk_b2s.events._audio._copies import copied_from
+from sk_b2s.events._audio._copies import find_windows_of_copies
 from sk_b2s.events._intervals import GAP, StimulusIntervals
 from sk_b2s.events._stimuli import stimulus_name
 
@@ -145,7 +145,7 @@ def warn_of_seen_stimuli(learnt, heard, owner, stacklevel=3):
         If they share sound.
     """
     leaking = learnt.touches(heard)
-    leaking |= copied_from(learnt, heard)
+    leaking |= find_windows_of_copies(learnt, heard)
     names = sorted({stimulus_name(sound) for sound in pd.unique(heard["sound"][leaking].astype(object))})
     warn_of_leak(leaking, names, owner, stacklevel + 1)
 

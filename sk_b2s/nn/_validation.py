@@ -11,7 +11,7 @@ from skorch.helper import predefined_split
 from sk_b2s._utils._validation import table_of
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._split import StimulusLeakWarning
-from sk_b2s.preprocessing._fingerprint import row_hashes
+from sk_b2s.preprocessing._fingerprint import hash_rows
 
 
 class EarlyStop(EarlyStopping):
@@ -84,7 +84,7 @@ def _n_shared(y, train, valid):
     if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
         return int(StimulusIntervals.from_table(table.iloc[train]).touches(table.iloc[valid]).sum())
     if isinstance(y, np.ndarray):
-        return int(np.isin(row_hashes(y[valid]), row_hashes(y[train])).sum())
+        return int(np.isin(hash_rows(y[valid]), hash_rows(y[train])).sum())
     return 0
 
 

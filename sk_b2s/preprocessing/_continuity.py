@@ -36,7 +36,7 @@ def warn_of_gaps(events, stacklevel=3):
     UserWarning
         With the time and length of the gaps, the sounds concerned and what to do.
     """
-    if notes := gap_notes(events):
+    if notes := describe_gaps_by_recording(events):
         texts = [f"{Path(recording).name!r}: {note}" for recording, note in list(notes.items())[:NAMED]]
         more = f"\nand {len(notes) - NAMED} more recordings" if len(notes) > NAMED else ""
         warnings.warn(
@@ -96,7 +96,7 @@ def _has_mark(raw, times):
     return found
 
 
-def gap_notes(events):
+def describe_gaps_by_recording(events):
     """Describe for each recording the gaps over which sounds play, or after which they begin.
 
     A sound that begins after a gap is right if its time counts samples, as that of a trigger does, and wrong if it is
@@ -138,10 +138,10 @@ def add_gap_notes(found, events):
     Returns
     -------
     found : DataFrame
-        The same, with the note of :func:`gap_notes` at each whole recording and at those of its parts of which nothing
+        The same, with the note of :func:`describe_gaps_by_recording` at each whole recording and at those of its parts of which nothing
         can be told.
     """
-    said = gap_notes(events)
+    said = describe_gaps_by_recording(events)
     notes = found["recording"].map(lambda recording: said.get(recording, ""))
     told = (notes != "") & ((found["part"] == 0) | (found["verdict"] == "cannot tell"))
     found.loc[told, "note"] = [

@@ -36,7 +36,7 @@ class _Mix:
         return torch.bmm(by_time, matrices.transpose(1, 2)).transpose(1, 2)
 
 
-def mean_covariance(covariances, mean="euclidean"):
+def compute_mean_covariance(covariances, mean="euclidean"):
     r"""Mean of covariances: of their entries, or the point nearest to all by the affine-invariant distance.
 
     The Riemannian mean [1]_ is the C for which :math:`\sum_i \log(C^{-1/2} C_i C^{-1/2}) = 0`. Single windows with
@@ -79,7 +79,7 @@ def mean_covariance(covariances, mean="euclidean"):
     return basis @ center @ basis.T
 
 
-def whitener(covariance, shrinkage=0.1):
+def compute_whitener(covariance, shrinkage=0.1):
     r"""Symmetric inverse root of a covariance, within the directions that it has.
 
     :math:`((1 - s) C + s \bar\lambda P)^{-1/2}`, with P the projection on the range of C and
@@ -105,7 +105,7 @@ def whitener(covariance, shrinkage=0.1):
 
     Examples
     --------
-    >>> whitener(np.diag([4.0, 1.0, 0.0]), shrinkage=0)
+    >>> compute_whitener(np.diag([4.0, 1.0, 0.0]), shrinkage=0)
     array([[0.5, 0. , 0. ],
            [0. , 1. , 0. ],
            [0. , 0. , 0. ]])
@@ -167,9 +167,9 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     mean : {"euclidean", "riemannian"}, default="euclidean"
-        Which mean of the covariances of windows; see :func:`~sk_b2s.preprocessing._covariance_alignment.mean_covariance`.
+        Which mean of the covariances of windows; see :func:`~sk_b2s.preprocessing._covariance_alignment.compute_mean_covariance`.
     shrinkage : float, default=0.1
-        Towards equal variances, between 0 and 1; see :func:`~sk_b2s.preprocessing._covariance_alignment.whitener`.
+        Towards equal variances, between 0 and 1; see :func:`~sk_b2s.preprocessing._covariance_alignment.compute_whitener`.
 
     Attributes
     ----------
@@ -279,7 +279,7 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
             raise ValueError("CovarianceAlignment needs 2 samples of a recording or more, got 1 sample.")
         X = X - X.mean((0, 2), keepdims=True)
         covariances = X @ X.transpose(0, 2, 1) / X.shape[2]
-        return whitener(mean_covariance(covariances, self.mean), self.shrinkage)
+        return compute_whitener(compute_mean_covariance(covariances, self.mean), self.shrinkage)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

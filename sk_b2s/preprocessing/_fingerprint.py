@@ -17,7 +17,7 @@ import pandas as pd
 
 from sk_b2s._utils._caching import FromFile
 from sk_b2s._utils._text import unwrap_scalar
-from sk_b2s.events._stimuli import digests, stable_id
+from sk_b2s.events._stimuli import digest_stimuli, stable_id
 from sk_b2s.io._raw._identity import recording_stamp
 from sk_b2s.preprocessing._windows import Windows
 
@@ -82,7 +82,7 @@ def describe(value):
         return ["array", str(value.shape), str(value.dtype), _digest(np.ascontiguousarray(value))]
     if isinstance(value, (np.ndarray, pd.DataFrame, Windows)):
         rows = np.atleast_1d(value) if isinstance(value, np.ndarray) else value
-        return ["rows", str(np.shape(value)), _digest(row_digests(rows).tobytes())]
+        return ["rows", str(np.shape(value)), _digest(digest_rows(rows).tobytes())]
     if isinstance(value, FromFile):
         return ["from file", *describe(value.identity())]
     if isinstance(value, partial):
@@ -127,7 +127,7 @@ def _describe_code(code):
     return [_digest(code.co_code), repr(code.co_names), parts]
 
 
-def row_digests(data):
+def digest_rows(data):
     """Digest each row of a table, of windows or of an array.
 
     Parameters
@@ -146,7 +146,7 @@ def row_digests(data):
         table = pd.DataFrame({"signal": signals[data.which], "start": data.start, "how": how})
         if data.rows is not None:
             table = pd.concat([table.add_prefix("windows' "), data.rows.reset_index(drop=True)], axis=1)
-        return row_digests(table)
+        return digest_rows(table)
     if not isinstance(data, pd.DataFrame):
         data = np.asarray(data)
         rows = np.ascontiguousarray(data.astype(str) if data.dtype.hasobject else data).reshape(len(data), -1)
@@ -163,7 +163,7 @@ def _comparable(name, column):
     if pd.api.types.is_numeric_dtype(column.dtype) and not column.isna().all():
         return column  # one without any value may have been a text before it was read from a file
     if name == "sound":
-        return pd.Series(digests(column), index=column.index)
+        return pd.Series(digest_stimuli(column), index=column.index)
     text = column.astype(object).where(column.notna(), "").map(str)
     if name == "recording":
         text = text.map({one: _identity(one) for one in text.unique()})
@@ -188,14 +188,14 @@ def _digest(content):
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def row_hashes(y):
+def hash_rows(y):
     """Hash each row of an array by its values: (n_rows,) int64."""
     y = np.ascontiguousarray(y).reshape(len(y), -1) + 0.0  # -0 is 0
     return np.array([stable_id(row.tobytes().hex()) for row in y], dtype=np.int64)
 
 
 @cache
-def code_digest(folder=HERE, roots=("evaluation._tasks", "_persistence._registry")):
+def digest_code(folder=HERE, roots=("evaluation._tasks", "_persistence._registry")):
     """Digest the source files that a result depends on.
 
     Parameters

@@ -19,7 +19,7 @@ LAST_STEP = 0.05  # s; a window of d seconds has floor(d · sfreq) + 1 steps, th
 NAMED = 20  # recordings that a message names, at most
 
 
-def fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word", everything=None):
+def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word", everything=None):
     """Find the windows that fit, and warn of the others.
 
     Parameters

@@ -14,7 +14,7 @@ HEARD = {"blocks": "block", "sentences": "sequence", "segments": "segment"}  # c
 EXACT = 1e-6  # s; windows that share less only meet
 
 
-def heard_table(X, y):
+def make_stimulus_table(X, y):
     """Return the table of the stimuli; rows of features are known by their values alone."""
     table, brain = table_of(y), table_of(X)
     if table is None or not {*NEEDED, *HEARD.values()} & set(table):
@@ -45,14 +45,14 @@ def _equal_rows(y):
     return np.where((values == values[:, :1]).all(1), np.nan, codes)
 
 
-def line_of(heard, sound, shift, y):
+def make_line(heard, sound, shift, y):
     """Lay out the sound of the rows; None where it is not known."""
     if sound is not None and set(NEEDED) <= set(heard):
-        return Line(sound, seconds_of(heard, "sound_onset") + shift, seconds_of(heard, "duration"))
-    return line_of_windows(y)
+        return TimeLine(sound, seconds_of(heard, "sound_onset") + shift, seconds_of(heard, "duration"))
+    return make_line_of_windows(y)
 
 
-def line_of_windows(data):
+def make_line_of_windows(data):
     """Lay out the samples that Windows read from their signals; None where they were cut elsewhere or are arrays."""
     if not isinstance(data, Windows) or not len(data):
         return None
@@ -60,10 +60,10 @@ def line_of_windows(data):
     if not (data.start % data.n_read).any() and not (lengths[np.unique(data.which)] % data.n_read).any():
         return None  # as Windows.from_array lays them: end to end, wherever they came from
     rate = data.sfreq or 1.0
-    return Line(data.which, data.start / rate, np.full(len(data), data.n_read / rate))
+    return TimeLine(data.which, data.start / rate, np.full(len(data), data.n_read / rate))
 
 
-class Line:
+class TimeLine:
     """Windows of many sounds laid out on one axis, so far apart that different sounds never meet."""
 
     def __init__(self, code, start, duration):

@@ -44,7 +44,7 @@ def _column(vector, ndim):
     return vector if ndim == 2 else vector[:, None]
 
 
-def median_and_iqr(samples, quantile_range=(25.0, 75.0)):
+def compute_median_and_iqr(samples, quantile_range=(25.0, 75.0)):
     """Median and interquartile range along the last axis.
 
     Parameters
@@ -144,7 +144,7 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
             self.n_features_in_ = X.shape[1]
         else:
             X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)
-            self.center_, self.scale_ = median_and_iqr(_flat(X), self.quantile_range)
+            self.center_, self.scale_ = compute_median_and_iqr(_flat(X), self.quantile_range)
         return self
 
     def transform(self, X):
@@ -179,7 +179,7 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
             batch = windows.tiles(index).gather().numpy()
             every = max(1, batch.shape[0] * batch.shape[2] // 20_000)  # 20,000 samples fix a median to 1 %
             samples = np.ascontiguousarray(_flat(batch)[:, ::every])
-            center[index], scale[index] = median_and_iqr(samples, self.quantile_range)
+            center[index], scale[index] = compute_median_and_iqr(samples, self.quantile_range)
         warn_of_constant(windows, stacklevel=4)
         return Affine(center, scale, self.clip, reports_constant=True)
 

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.events._audio._copies import StimulusCopies
-from sk_b2s.events._blocks import cut_all, unite_blocks
+from sk_b2s.events._blocks import cut_stimuli_and_copies, merge_blocks
 from sk_b2s.events._paper_blocks import PaperBlocks
-from sk_b2s.events._stimuli import digests, stable_id, stimulus_duration
+from sk_b2s.events._stimuli import digest_stimuli, stable_id, stimulus_duration
 from sk_b2s.events._streams import find_concurrent_stimuli
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import clock_rate
 from sk_b2s.preprocessing._continuity import warn_of_acquisition_times, warn_of_gaps
-from sk_b2s.preprocessing._fitting import fitting_windows
+from sk_b2s.preprocessing._fitting import find_fitting_windows
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
 RECORDING_COLUMNS = ("recording", "subject", "session", "study", "task", "run")
@@ -120,7 +120,7 @@ def make_segments(
     anchors["onset"] += tmin
     anchors["sound_onset"] = (anchors["sound_onset"] + tmin).round(6)
     anchors["duration"] = round(tmax - tmin, 6)
-    keep = fitting_windows(events, anchors, margin, reject_by_annotation, anchor, everything)
+    keep = find_fitting_windows(events, anchors, margin, reject_by_annotation, anchor, everything)
     warn_of_gaps(events)
     warn_of_acquisition_times(events)
     anchors = anchors[keep].reset_index(drop=True)
@@ -186,7 +186,7 @@ def _grid_anchors(events, step, tmin, tmax):
 def _heard_words(events):
     """The distinct words of every sound over all who heard it: {digest: words sorted by time}."""
     words = events[events["type"] == "word"]
-    words = words.assign(digest=digests(words["sound"]))
+    words = words.assign(digest=digest_stimuli(words["sound"]))
     same = words.groupby(["digest", "text", "sequence", "word_index"], dropna=False, sort=False).ngroup()
     order = np.lexsort([words["sound_onset"], same])
     same, onset = same.to_numpy()[order], words["sound_onset"].to_numpy()[order]
@@ -198,7 +198,7 @@ def _heard_words(events):
 
 def _describe_sounds(events, anchors, anchor, tmin, block):
     """Add block, segment and text to every window."""
-    anchors["digest"] = digests(anchors["sound"])
+    anchors["digest"] = digest_stimuli(anchors["sound"])
     words, empty = _heard_words(events), events.iloc[:0]
     published = isinstance(block, PaperBlocks)
     heard = anchors.drop_duplicates("digest").set_index("digest")["sound"]
@@ -209,7 +209,7 @@ def _describe_sounds(events, anchors, anchor, tmin, block):
         stacklevel=4,
     )
     lengths = {} if published else heard.map(stimulus_duration).to_dict()
-    blocks = cut_all(words, lengths, block, copies.place if lengths else {})
+    blocks = cut_stimuli_and_copies(words, lengths, block, copies.place if lengths else {})
     parts = []
     for digest, rows in anchors.groupby("digest", sort=False):
         of_sound = words.get(digest, empty)
@@ -225,7 +225,7 @@ def _describe_sounds(events, anchors, anchor, tmin, block):
     if published:
         rows = block.place(rows, events, words, tmin)
         return rows.assign(anchor="word" if anchor == "word" else "grid")
-    return rows.assign(block=unite_blocks(rows, words, copies.partial))
+    return rows.assign(block=merge_blocks(rows, words, copies.partial))
 
 
 def _blocks_of(rows, tmin, edges, ids):

@@ -37,7 +37,7 @@ class Signal:
                 raise RuntimeError(
                     f"a signal announced as {self.shape} came as {data.shape}: {self.recipe!r}."
                 )
-            self._data = time_major(data)
+            self._data = to_time_major(data)
         return self._data
 
     def __getstate__(self):
@@ -47,7 +47,7 @@ class Signal:
         return f"Signal({self.shape[0]} x {self.shape[1]}{'' if self._data is None else ', loaded'})"
 
 
-def loaded(signal, keep=True):
+def load_signal(signal, keep=True):
     """Return the samples of a signal, whether it is made or not yet.
 
     Parameters
@@ -65,7 +65,7 @@ def loaded(signal, keep=True):
     return signal.load() if keep else Signal(signal.recipe, signal.shape).load()
 
 
-def time_major(signal):
+def to_time_major(signal):
     """Return a signal as windows read it: float32, times one after another in memory."""
     return np.ascontiguousarray(signal, dtype=np.float32)
 
@@ -74,10 +74,10 @@ def as_tensor(signal):
     """Return a signal as a tensor that is only read: (n_times, n_channels)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")
-        return torch.from_numpy(loaded(signal))
+        return torch.from_numpy(load_signal(signal))
 
 
-def fill(memory, signals, which, start):
+def copy_windows(memory, signals, which, start):
     """Copy stretches of signals side by side, signal by signal.
 
     Parameters
@@ -92,7 +92,7 @@ def fill(memory, signals, which, start):
     Examples
     --------
     >>> memory = torch.empty(2, 3, 1)
-    >>> fill(memory, [np.arange(9, dtype="f4")[:, None]], np.array([0, 0]), np.array([5, 1]))
+    >>> copy_windows(memory, [np.arange(9, dtype="f4")[:, None]], np.array([0, 0]), np.array([5, 1]))
     >>> memory[..., 0]
     tensor([[5., 6., 7.],
             [1., 2., 3.]])

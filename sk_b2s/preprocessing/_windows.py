@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from sk_b2s._utils._validation import recordings_of
-from sk_b2s.preprocessing._signals import Signal, fill, time_major
+from sk_b2s.preprocessing._signals import Signal, copy_windows, to_time_major
 
 
 class Windows:
@@ -66,7 +66,7 @@ class Windows:
         self, signals, which, start, n_times, sfreq, *, rows=None, positions=None, layout=None,
         ch_names=None, extent=None, steps=(),
     ):  # fmt: skip
-        self.signals = [s if isinstance(s, Signal) else time_major(s) for s in signals]
+        self.signals = [s if isinstance(s, Signal) else to_time_major(s) for s in signals]
         self.which = np.asarray(which, dtype=np.int64)
         self.start = np.array(start, dtype=np.int64)  # a copy, for torch refuses columns of pandas
         self.n_read = int(n_times)
@@ -156,7 +156,7 @@ class Windows:
         for index in range(which.max(initial=-1) + 1):
             mine = np.flatnonzero(which == index)
             block = data if len(mine) == n_windows else data[mine]
-            signals.append(time_major(block.transpose(0, 2, 1)).reshape(len(mine) * n_times, n_channels))
+            signals.append(to_time_major(block.transpose(0, 2, 1)).reshape(len(mine) * n_times, n_channels))
             start[mine] = np.arange(len(mine)) * n_times
         if positions is not None:
             positions = np.asarray(positions, float)[None]
@@ -325,7 +325,7 @@ class Windows:
         return batch
 
     def _fill(self, memory, which, start):
-        fill(memory, self.signals, which, start)
+        copy_windows(memory, self.signals, which, start)
 
     def overlaps(self, indices, others):
         """Tell which of some windows read samples that others read as well.

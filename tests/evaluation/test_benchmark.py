@@ -31,7 +31,7 @@ from sk_b2s import (
 )
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s.evaluation._results._table import ABOUT, COST, MADE
-from sk_b2s.preprocessing._fingerprint import _sources, code_digest, describe, key_of, row_digests
+from sk_b2s.preprocessing._fingerprint import _sources, describe, digest_code, digest_rows, key_of
 
 
 @pytest.fixture(scope="module")
@@ -466,14 +466,14 @@ def test_a_key_is_of_the_values_and_not_of_the_objects():
 
 def test_rows_are_told_apart_by_all_that_they_hold():
     X, y = people(n_recordings=2)
-    assert len(np.unique(row_digests(X))) == len(X)
-    np.testing.assert_array_equal(row_digests(X)[[5, 3]], row_digests(X[[5, 3]]))
-    np.testing.assert_array_equal(row_digests(y)[7:9], row_digests(y.iloc[7:9].set_axis(["a", "b"])))
+    assert len(np.unique(digest_rows(X))) == len(X)
+    np.testing.assert_array_equal(digest_rows(X)[[5, 3]], digest_rows(X[[5, 3]]))
+    np.testing.assert_array_equal(digest_rows(y)[7:9], digest_rows(y.iloc[7:9].set_axis(["a", "b"])))
     louder = X._replace(signals=[2 * X.signals[0], X.signals[1]])
-    assert np.flatnonzero(row_digests(X) != row_digests(louder)).tolist() == list(range(60))
-    assert (row_digests(np.eye(3)) != row_digests(np.ones((3, 3)))).all()
-    assert (row_digests(y) == row_digests(y[list(y.columns[::-1])])).all()
-    assert not (row_digests(y) == row_digests(y.rename(columns={"block": "black"}))).any()
+    assert np.flatnonzero(digest_rows(X) != digest_rows(louder)).tolist() == list(range(60))
+    assert (digest_rows(np.eye(3)) != digest_rows(np.ones((3, 3)))).all()
+    assert (digest_rows(y) == digest_rows(y[list(y.columns[::-1])])).all()
+    assert not (digest_rows(y) == digest_rows(y.rename(columns={"block": "black"}))).any()
 
 
 def test_recordings_are_known_wherever_they_are_kept(tmp_path):
@@ -482,13 +482,13 @@ def test_recordings_are_known_wherever_they_are_kept(tmp_path):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "01.fif").write_text(content)
         tables.append(
-            row_digests(pd.DataFrame({"recording": [str(tmp_path / folder / "01.fif")], "onset": 0.0}))
+            digest_rows(pd.DataFrame({"recording": [str(tmp_path / folder / "01.fif")], "onset": 0.0}))
         )
     assert tables[0] == tables[1] != tables[2] != tables[3]  # of the last two the size is the same
     (tmp_path / "header.vhdr").write_text("unchanged")
     for content in ("before", "filter"):
         (tmp_path / "header.eeg").write_text(content)
-        tables.append(row_digests(pd.DataFrame({"recording": [str(tmp_path / "header.vhdr")]})))
+        tables.append(digest_rows(pd.DataFrame({"recording": [str(tmp_path / "header.vhdr")]})))
     assert tables[4] != tables[5]
 
 
@@ -503,8 +503,8 @@ def test_code_digest_depends_on_imported_modules_only(tmp_path):
         (tmp_path / f"{name}.py").write_text(text)
 
     def digest():
-        code_digest.cache_clear()
-        return code_digest(tmp_path)
+        digest_code.cache_clear()
+        return digest_code(tmp_path)
 
     first = digest()
     (tmp_path / "evaluation" / "_statistics.py").write_text(

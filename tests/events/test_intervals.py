@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s.events._intervals import count_new_seconds, recorded_seconds, unite_intervals
-from sk_b2s.preprocessing._overlaps import Line
+from sk_b2s.preprocessing._overlaps import TimeLine
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_unite_intervals_covers_the_same_time(rng):
     first, last = unite_intervals(start, stop)
     np.testing.assert_array_equal(covered(first, last), covered(start, stop))
     assert (first[1:] > last[:-1]).all()
-    line = Line(np.zeros(12, int), start, stop - start)
+    line = TimeLine(np.zeros(12, int), start, stop - start)
     np.testing.assert_allclose(np.subtract(*line.spans(np.ones(12, bool))[::-1]), last - first)
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.linalg import expm, inv, logm, sqrtm
 
 from sk_b2s import CovarianceAlignment, Windows
-from sk_b2s.preprocessing._covariance_alignment import mean_covariance, whitener
+from sk_b2s.preprocessing._covariance_alignment import compute_mean_covariance, compute_whitener
 
 MEANS = ["euclidean", "riemannian"]
 
@@ -58,7 +58,7 @@ def test_a_mixture_of_channels_is_undone_up_to_a_rotation():
     rng = np.random.default_rng(0)
     mixing, root = rng.standard_normal((2, 6, 6))
     c = root @ root.T
-    rotation = whitener(mixing @ c @ mixing.T, 0) @ mixing @ sqrtm(c).real
+    rotation = compute_whitener(mixing @ c @ mixing.T, 0) @ mixing @ sqrtm(c).real
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(6), atol=1e-8)
 
 
@@ -66,18 +66,18 @@ def test_the_geometric_mean_is_where_logarithms_cancel():
     rng = np.random.default_rng(0)
     roots = rng.standard_normal((7, 4, 9))
     covariances = roots @ roots.transpose(0, 2, 1)
-    center = mean_covariance(covariances, "riemannian")
+    center = compute_mean_covariance(covariances, "riemannian")
     inverse = inv(sqrtm(center).real)
     tangent = sum(logm(inverse @ c @ inverse).real for c in covariances)
     np.testing.assert_allclose(tangent, 0, atol=1e-7)
     mixing = rng.standard_normal((4, 4))
-    mixed = mean_covariance(mixing @ covariances @ mixing.T, "riemannian")
+    mixed = compute_mean_covariance(mixing @ covariances @ mixing.T, "riemannian")
     np.testing.assert_allclose(mixed, mixing @ center @ mixing.T, rtol=1e-6)  # affine invariance
 
 
 def test_of_covariances_that_commute_it_is_the_geometric_mean_of_eigenvalues():
     values = np.array([[1.0, 4.0], [4.0, 16.0]])
-    center = mean_covariance(np.stack([np.diag(v) for v in values]), "riemannian")
+    center = compute_mean_covariance(np.stack([np.diag(v) for v in values]), "riemannian")
     np.testing.assert_allclose(center, np.diag([2.0, 8.0]), rtol=1e-8)
     np.testing.assert_allclose(expm(np.log(values).mean(0) * np.eye(2)), center, rtol=1e-8)
 
@@ -97,7 +97,7 @@ def test_what_a_reference_took_away_stays_away(mean):
 
 @pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
 def test_shrinkage_draws_variances_together(shrinkage):
-    matrix = whitener(np.diag([9.0, 1.0]), shrinkage)
+    matrix = compute_whitener(np.diag([9.0, 1.0]), shrinkage)
     after = matrix @ np.diag([9.0, 1.0]) @ matrix
     expected = np.array([9.0, 1.0]) / ((1 - shrinkage) * np.array([9.0, 1.0]) + shrinkage * 5)
     np.testing.assert_allclose(np.diag(after), expected)
@@ -115,10 +115,13 @@ def test_arrays_are_one_recording():
 def test_an_artifact_weighs_less_in_the_riemannian_mean():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((40, 3, 200))
-    clean = whitener(mean_covariance(X @ X.transpose(0, 2, 1) / 200), 0)
+    clean = compute_whitener(compute_mean_covariance(X @ X.transpose(0, 2, 1) / 200), 0)
     X[0, 0] *= 100
     covariances = X @ X.transpose(0, 2, 1) / 200
-    moved = {mean: abs(whitener(mean_covariance(covariances, mean), 0) - clean).max() for mean in MEANS}
+    moved = {
+        mean: abs(compute_whitener(compute_mean_covariance(covariances, mean), 0) - clean).max()
+        for mean in MEANS
+    }
     assert moved["riemannian"] < 0.3 * moved["euclidean"]
 
 
@@ -165,6 +168,6 @@ def test_what_is_not_finite_is_named_by_recording_and_channel(mean, value):
 def test_covariances_that_are_not_finite_are_refused():
     covariance = np.eye(4)
     covariance[1, 1] = np.nan
-    for ask in (whitener, lambda c: mean_covariance(np.stack([np.eye(4), c]), "riemannian")):
+    for ask in (compute_whitener, lambda c: compute_mean_covariance(np.stack([np.eye(4), c]), "riemannian")):
         with pytest.raises(ValueError, match="covariance holds NaN .* channels 1 by their place"):
             ask(covariance)

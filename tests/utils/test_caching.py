@@ -15,7 +15,7 @@ from sk_b2s import Epocher, MelSpectrogram
 from sk_b2s._utils import _caching as caching
 from sk_b2s._utils._caching import FromFile, content_digest, file_state
 from sk_b2s.events._stimuli import file_stamp, stimulus_duration
-from sk_b2s.preprocessing._fingerprint import key_of, row_digests
+from sk_b2s.preprocessing._fingerprint import digest_rows, key_of
 
 CALLS = []
 
@@ -157,7 +157,7 @@ def test_copies_share_an_entry_of_the_cache(tables, tmp_path):
         values.append((np.asarray(windows), np.asarray(features)))
         before.append(entries(memory))
         assert (
-            row_digests(windows) == row_digests(Epocher(sfreq=50, lag=0, baseline=None).fit_transform(X))
+            digest_rows(windows) == digest_rows(Epocher(sfreq=50, lag=0, baseline=None).fit_transform(X))
         ).all()
     assert before[0] == before[1]
     functions = [Path(entry).parents[1].name for entry in before[0]]
@@ -165,16 +165,16 @@ def test_copies_share_an_entry_of_the_cache(tables, tmp_path):
     assert len(set(functions)) == len(functions), "one entry of each"
     for one, other in zip(*values, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert (row_digests(tables[0][0]) == row_digests(tables[1][0])).all()
+    assert (digest_rows(tables[0][0]) == digest_rows(tables[1][0])).all()
 
 
 def test_a_table_that_was_written_and_read_has_the_same_digests(tables, tmp_path):
     X = tables[0][0].assign(session="", run="", place=1.5)
     X.to_csv(tmp_path / "X.csv", index=False)  # empty texts are read as NaN
     np.testing.assert_array_equal(
-        row_digests(pd.read_csv(tmp_path / "X.csv", dtype={"subject": str})), row_digests(X)
+        digest_rows(pd.read_csv(tmp_path / "X.csv", dtype={"subject": str})), digest_rows(X)
     )
-    assert (row_digests(X.assign(place=np.nan)) != row_digests(X)).all()
+    assert (digest_rows(X.assign(place=np.nan)) != digest_rows(X)).all()
 
 
 def test_file_stamp_depends_on_content_alone(tables):
@@ -190,7 +190,7 @@ def test_file_stamp_depends_on_content_alone(tables):
 
 def test_windows_of_copies_have_one_key(tables):
     digests = [
-        row_digests(
+        digest_rows(
             Epocher(sfreq=50, lag=0, baseline=None, raw_hook=None).fit_transform(X)._replace(rows=None)
         )
         for X, _ in tables

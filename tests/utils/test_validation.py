@@ -7,7 +7,7 @@ import pytest
 from sk_b2s import StimulusArray, Windows, check_leakage
 from sk_b2s._utils._validation import check_in_step
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.events._stimuli import digests
+from sk_b2s.events._stimuli import digest_stimuli
 
 
 def pair(n=60, n_plays=2, seed=0):
@@ -123,7 +123,7 @@ def test_sound_that_is_not_one_is_named(value):
     y["sound"] = y["sound"].astype(object)
     y.at[7, "sound"] = value
     with pytest.raises(ValueError, match="row 7, column 'sound': expected the path of an audio file"):
-        digests(y["sound"])
+        digest_stimuli(y["sound"])
 
 
 @pytest.mark.parametrize("table", ["X", "y"])

@@ -12,7 +12,7 @@ from sk_b2s._utils._estimators import find_decoder, iter_parts
 from sk_b2s._utils._validation import recordings_of, table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.events._intervals import GAP
-from sk_b2s.events._stimuli import digests
+from sk_b2s.events._stimuli import digest_stimuli
 from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.preprocessing._scalers import FeatureScaler
 from sk_b2s.preprocessing._windows import Windows
@@ -141,7 +141,7 @@ def shift_pairs(rows, y, random_state=None, least=LEAST_SHIFT):
     least = max(least, float(rows["duration"].max()))
     segment, table = find_distinct_segments(y).target, table_of(y)
     has_sound = table is not None and {"sound", "sound_onset"} <= set(table.columns)
-    sound = pd.factorize(digests(table["sound"]))[0] if has_sound else segment
+    sound = pd.factorize(digest_stimuli(table["sound"]))[0] if has_sound else segment
     place = table["sound_onset"].to_numpy(float) if has_sound else np.zeros(len(rows))
     order = np.arange(len(rows))
     for name in pd.unique(recording):

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
 from sk_b2s.events._stimuli import stable_id
-from sk_b2s.preprocessing._signals import Signal, loaded
+from sk_b2s.preprocessing._signals import Signal, load_signal
 from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
 
 
@@ -97,7 +97,7 @@ SURROGATES = {"phase": phase_randomized, "white": white_noise}
 
 def _surrogate(source, kind, seed):
     """Make the surrogate of a signal, holding no more of the signal than it held."""
-    return SURROGATES[kind](loaded(source, keep=False), seed)
+    return SURROGATES[kind](load_signal(source, keep=False), seed)
 
 
 class SurrogateRecordings(TransformerMixin, BaseEstimator):

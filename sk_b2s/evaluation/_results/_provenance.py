@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sk_b2s._utils._devices import choose_device, choose_precision
 from sk_b2s._utils._estimators import find_decoder, iter_nested
 from sk_b2s._utils._validation import table_of
-from sk_b2s.events._stimuli import digests, stimulus_name
+from sk_b2s.events._stimuli import digest_stimuli, stimulus_name
 from sk_b2s.preprocessing._fingerprint import key_of
 
 LONGEST = 4000  # characters of a description
@@ -157,7 +157,7 @@ def data_digests(brain, heard, y):
     if table is None or "sound" not in table:
         return data
     sounds = pd.unique(table["sound"].dropna().astype(object))
-    found = dict(zip(map(stimulus_name, sounds), map(str, digests(pd.Series(sounds))), strict=True))
+    found = dict(zip(map(stimulus_name, sounds), map(str, digest_stimuli(pd.Series(sounds))), strict=True))
     if len(found) > MOST:
         return data | {"sounds": {f"all {len(found)}": key_of(sorted(found.values()))[:16]}}
     return data | {"sounds": {name: digest[:16] for name, digest in found.items()}}

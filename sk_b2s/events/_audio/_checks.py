@@ -9,8 +9,8 @@ import pandas as pd
 
 from sk_b2s._utils._caching import content_digest
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.events._audio._facts import sound_facts
-from sk_b2s.events._audio._files import AudioTrack, audio_info, audio_path, check_track, track_number
+from sk_b2s.events._audio._facts import measure_audio
+from sk_b2s.events._audio._files import AudioTrack, audio_path, check_track, parse_channel, read_audio_info
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name, stimulus_state
 
 ALIKE = 0.99  # correlation of tracks above which their mean stands for each
@@ -19,25 +19,25 @@ SAME_RATIO = 3e-4  # by which a ratio of lengths may differ from one of sampling
 LOUD = 100.0  # samples beyond it are no fractions of full scale
 
 
-def named(sounds, most=5):
+def format_names(sounds, most=5):
     """List the names of distinct sounds in a message, the first few of many: str."""
     return shorten_list(map(repr, dict.fromkeys(map(stimulus_name, sounds))), most)
 
 
-def stimulus_facts(sound, memory=None):
-    """Return what the samples of a sound file are like, see :func:`~sk_b2s.events._audio._facts.sound_facts`."""
-    return sound_facts(sound, content_digest(audio_path(sound)), memory)
+def measure_stimulus(sound, memory=None):
+    """Return what the samples of a sound file are like, see :func:`~sk_b2s.events._audio._facts.measure_audio`."""
+    return measure_audio(sound, content_digest(audio_path(sound)), memory)
 
 
-def length_note(sound):
+def describe_length(sound):
     """Return how the header of a sound file differs from its samples, "" if it does not."""
     if isinstance(sound, StimulusArray):
         return ""
     path = audio_path(sound)
-    return audio_info(path, stimulus_state(path)).note
+    return read_audio_info(path, stimulus_state(path)).note
 
 
-def rate_hint(ratio, surely=False):
+def describe_ratio(ratio, surely=False):
     """Return a remark on a file that is longer or shorter than its row by the ratio of two sampling rates.
 
     Parameters
@@ -69,7 +69,7 @@ def is_silent(sound, memory=None):
     """Return whether a sound, or each of its stored features, is constant from beginning to end."""
     if isinstance(sound, StimulusArray):
         return len(sound.data) == 0 or not np.ptp(sound.data, axis=0).any()
-    return stimulus_facts(sound, memory).is_silent
+    return measure_stimulus(sound, memory).is_silent
 
 
 def select_tracks(table):
@@ -114,7 +114,7 @@ def select_tracks(table):
 
 def _track(sound, channel):
     """Return one track of a sound, or the sound itself if it has but one."""
-    number = track_number(channel)
+    number = parse_channel(channel)
     if isinstance(sound, StimulusArray):
         raise ValueError(f"{sound!r} holds features and has no tracks; leave the column empty there.")
     if isinstance(sound, AudioTrack):
@@ -148,7 +148,7 @@ def warn_of_tracks(sounds, stacklevel=3):
             or check_track(sound, stimulus_state(sound)).n_tracks < 2
         ):
             continue
-        if (facts := stimulus_facts(sound)).correlation < ALIKE:
+        if (facts := measure_stimulus(sound)).correlation < ALIKE:
             inverted = ", one is inverted" if facts.correlation < OPPOSITE else ""
             silent = ": their mean is silence" if facts.is_silent else ""
             differ.append(f"{stimulus_name(sound)!r} (correlation {facts.correlation:.2f}{inverted}{silent})")
@@ -176,10 +176,10 @@ def warn_of_level(sounds, stacklevel=3):
     UserWarning
         If samples are above 100.
     """
-    peaks = {sound: stimulus_facts(sound).peak for sound in sounds if not isinstance(sound, StimulusArray)}
+    peaks = {sound: measure_stimulus(sound).peak for sound in sounds if not isinstance(sound, StimulusArray)}
     if loud := [sound for sound, peak in peaks.items() if peak > LOUD]:
         warnings.warn(
-            f"The samples of {named(loud)} reach {max(peaks.values()):.4g}, where the full scale of a sound file is 1. "
+            f"The samples of {format_names(loud)} reach {max(peaks.values()):.4g}, where the full scale of a sound file is 1. "
             f"Were integers written as floating-point numbers? The level of such a file outweighs that of others: "
             f"divide its samples by 32768 (16 bits).",
             stacklevel=stacklevel,

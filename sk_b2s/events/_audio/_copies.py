@@ -7,13 +7,13 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._checks import stimulus_facts
+from sk_b2s.events._audio._checks import measure_stimulus
 from sk_b2s.events._audio._files import audio_path, is_file
 from sk_b2s.events._audio._fingerprints import find_matches
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import (
     StimulusArray,
-    digests,
+    digest_stimuli,
     stable_id,
     stimulus_digest,
     stimulus_duration,
@@ -26,7 +26,7 @@ _FOUND: dict = {}
 WHOLE = 0.95  # share of a sound that must be found in another for it to count as a copy of that
 
 
-def copied_windows(heard, matches, table):
+def find_copied_windows(heard, matches, table):
     """Return which windows hold a recording that was heard in another file.
 
     Parameters
@@ -53,7 +53,7 @@ def copied_windows(heard, matches, table):
     return mask
 
 
-def copied_from(learnt, table):
+def find_windows_of_copies(learnt, table):
     """Return which windows hold a recording that was heard in a file that the table does not name.
 
     Parameters
@@ -79,7 +79,7 @@ def copied_from(learnt, table):
         for found in StimulusCopies([*known, *new.values()]).matches
         if (found[0] in new) != (found[1] in new)
     ]
-    return copied_windows(learnt, matches, table)
+    return find_copied_windows(learnt, matches, table)
 
 
 class StimulusCopies:
@@ -110,7 +110,7 @@ class StimulusCopies:
         files = {stimulus_digest(sound): sound for sound in distinct if not isinstance(sound, StimulusArray)}
         for digest in sorted(files) if len(files) > 1 else ():
             try:
-                prints.append(stimulus_facts(files[digest]).fingerprint)
+                prints.append(measure_stimulus(files[digest]).fingerprint)
                 self.sounds[digest] = files[digest]
             except (ValueError, OSError):  # named where its features are computed
                 continue
@@ -170,7 +170,7 @@ class StimulusCopies:
         table = table.drop(columns=["copy_of", "copy_shift"], errors="ignore")
         if not self.place:
             return table
-        found = [self.place.get(digest, (None, 0.0)) for digest in digests(table["sound"])]
+        found = [self.place.get(digest, (None, 0.0)) for digest in digest_stimuli(table["sound"])]
         return table.assign(
             copy_of=np.array([root for root, _ in found], object), copy_shift=[shift for _, shift in found]
         )
@@ -192,7 +192,7 @@ class StimulusCopies:
         table = table.drop(columns=["copy_of", "copy_shift"], errors="ignore")
         if not {"block", "block_start"} <= set(table.columns):
             return table
-        key = digests(table["sound"])
+        key = digest_stimuli(table["sound"])
         copied = np.isin(key, [digest for first, second, _ in self.matches for digest in (first, second)])
         start = table["block_start"].to_numpy()
         block = table["block"].to_numpy(copy=True)

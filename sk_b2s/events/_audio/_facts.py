@@ -9,7 +9,7 @@ import numpy as np
 from sk_b2s._utils._caching import cached, code_of
 from sk_b2s.events._audio import _files as audio
 from sk_b2s.events._audio import _fingerprints as fingerprints
-from sk_b2s.events._audio._files import audio_path, check_track, mixed, read_pieces, readable
+from sk_b2s.events._audio._files import audio_path, check_track, mix_tracks, read_pieces, to_audio_key
 
 CODE = code_of(__file__) + code_of(audio.__file__) + code_of(fingerprints.__file__)
 SILENT = 1e-12  # range of samples that counts as none
@@ -17,7 +17,7 @@ MOST_FACTS = 2**13  # sounds whose facts a process remembers
 _FACTS: dict = {}
 
 
-class SoundFacts(NamedTuple):
+class AudioFacts(NamedTuple):
     """What the samples of a sound file are like.
 
     Attributes
@@ -33,7 +33,7 @@ class SoundFacts(NamedTuple):
     are_equal : bool
         Whether all tracks are the same.
     fingerprint : ndarray of uint32
-        Of the track that is chosen or the mean, see :func:`~sk_b2s.events._audio._fingerprints.fingerprint`.
+        Of the track that is chosen or the mean, see :func:`~sk_b2s.events._audio._fingerprints.compute_fingerprint`.
     """
 
     peak: float
@@ -44,21 +44,21 @@ class SoundFacts(NamedTuple):
     fingerprint: np.ndarray
 
 
-def sound_facts(sound, stamp, memory=None):
+def measure_audio(sound, stamp, memory=None):
     """Read a whole sound file and look at its samples, once for each content.
 
     Parameters
     ----------
     sound : str, Path or AudioTrack
     stamp : hashable
-        As for :func:`audio_info`; with ``memory`` a digest of the content.
+        As for :func:`read_audio_info`; with ``memory`` a digest of the content.
     memory : None, str, Path or joblib.Memory, default=None
         Where the facts are kept from one process to the next.
         The folder holds pickle, which runs code when it is read. Use one that only you can write.
 
     Returns
     -------
-    facts : SoundFacts
+    facts : AudioFacts
 
     Raises
     ------
@@ -70,7 +70,7 @@ def sound_facts(sound, stamp, memory=None):
         if len(_FACTS) >= MOST_FACTS:
             _FACTS.clear()
         measure = cached(_measured, memory, ignore=["sound"])
-        _FACTS[key] = measure(readable(sound), (*key, CODE))
+        _FACTS[key] = measure(to_audio_key(sound), (*key, CODE))
     return _FACTS[key]
 
 
@@ -80,10 +80,10 @@ def _measured(sound, stamp):
     tracks, samples = _Tracks(info.n_tracks), []
     for piece in read_pieces(audio_path(sound), info):
         tracks.add(piece)
-        samples.append(mixed(piece, channel))
+        samples.append(mix_tracks(piece, channel))
     samples = np.concatenate(samples)
     spread, least = float(np.ptp(samples)), 1e-4 * float(tracks.spread.max()) if info.n_tracks > 1 else 0.0
-    return SoundFacts(
+    return AudioFacts(
         float(max(tracks.high.max(), -tracks.low.min())),
         spread <= max(SILENT, least),
         info.n_tracks,

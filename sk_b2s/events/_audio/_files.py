@@ -15,7 +15,7 @@ import soundfile
 
 from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s._utils._text import shorten_text
-from sk_b2s.events._audio._headers import doubt_header
+from sk_b2s.events._audio._headers import compare_header
 
 SLOWEST, SLOW, FASTEST = 100, 1000, 1_000_000  # Hz; sampling rates that are refused, warned of, refused
 LOUDEST = (
@@ -58,7 +58,7 @@ class AudioTrack:
 
     def __post_init__(self):
         object.__setattr__(self, "path", str(self.path))
-        object.__setattr__(self, "channel", track_number(self.channel))
+        object.__setattr__(self, "channel", parse_channel(self.channel))
 
     def __fspath__(self):
         return self.path
@@ -67,7 +67,7 @@ class AudioTrack:
         return self.path
 
 
-def track_number(channel):
+def parse_channel(channel):
     """Return the number of a track, or "mean"; raise ValueError if it is neither."""
     name = channel.strip().lower() if isinstance(channel, str) else channel
     name = {"left": 0, "right": 1}.get(name, name) if isinstance(name, str) else name
@@ -89,7 +89,7 @@ def audio_path(sound):
     return sound.path if isinstance(sound, AudioTrack) else str(sound)
 
 
-def readable(sound):
+def to_audio_key(sound):
     """Return a sound file as :func:`read_samples` takes it and a cache identifies it: str or AudioTrack."""
     return sound if isinstance(sound, AudioTrack) else str(sound)
 
@@ -157,7 +157,7 @@ def _opened(path):
         ) from error
 
 
-def audio_info(path, stamp):
+def read_audio_info(path, stamp):
     """Read the length of an audio file, and check that the samples are there.
 
     Parameters
@@ -196,7 +196,7 @@ def _info(path, stamp):
     if abs(said - n_frames) > CLOSE * rate:
         note = f"its header says {said / rate:.1f} s, but {n_frames / rate:.1f} s can be read"
     else:
-        note = doubt_header(path, kind, n_frames / rate)
+        note = compare_header(path, kind, n_frames / rate)
     return AudioInfo(rate, n_frames, n_tracks, note)
 
 
@@ -288,7 +288,7 @@ def _check_samples(path, data, start, rate):
     )
 
 
-def mixed(data, channel):
+def mix_tracks(data, channel):
     """Return one track of several, or their mean: ndarray of shape (n_samples,)."""
     return data.mean(1) if channel is None or channel == "mean" else data[:, channel]
 
@@ -301,7 +301,7 @@ def read_samples(sound, stamp, start=0.0, stop=None):
     sound : str, Path or AudioTrack
         The mean of the tracks is taken where none is chosen.
     stamp : hashable
-        As for :func:`audio_info`.
+        As for :func:`read_audio_info`.
     start, stop : float, default=0.0, None
         The stretch in seconds; None reads to the end.
 
@@ -315,10 +315,10 @@ def read_samples(sound, stamp, start=0.0, stop=None):
     Raises
     ------
     ValueError
-        As for :func:`audio_info`, and if samples are not finite or beyond 1e10, or the track is not there.
+        As for :func:`read_audio_info`, and if samples are not finite or beyond 1e10, or the track is not there.
     """
     info = check_track(sound, stamp)
-    return mixed(
+    return mix_tracks(
         read_tracks(audio_path(sound), info, start, stop), getattr(sound, "channel", None)
     ), info.rate
 
@@ -330,13 +330,13 @@ def check_track(sound, stamp):
     ----------
     sound : str, Path or AudioTrack
     stamp : hashable
-        As for :func:`audio_info`.
+        As for :func:`read_audio_info`.
 
     Returns
     -------
     info : AudioInfo
     """
-    info, channel = audio_info(audio_path(sound), stamp), getattr(sound, "channel", None)
+    info, channel = read_audio_info(audio_path(sound), stamp), getattr(sound, "channel", None)
     if isinstance(channel, int) and channel >= info.n_tracks:
         raise ValueError(
             f"sound {audio_path(sound)!r} has {info.n_tracks} track{'s' * (info.n_tracks > 1)}, counted from 0, and "

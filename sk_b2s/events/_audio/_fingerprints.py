@@ -63,7 +63,7 @@ def _bands():
     return np.clip(1 - np.abs(freqs - center) / width, 0, None).astype(np.float32)
 
 
-def fingerprint(samples, rate):
+def compute_fingerprint(samples, rate):
     """Compute the fingerprint of a sound.
 
     Parameters

@@ -40,7 +40,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets.simulated._speech import SPEECH
 from sk_b2s.events._audio._copies import StimulusCopies
-from sk_b2s.events._audio._fingerprints import find_matches, fingerprint
+from sk_b2s.events._audio._fingerprints import compute_fingerprint, find_matches
 from sk_b2s.events._stimuli import stimulus_digest, stimulus_duration
 from sk_b2s.io._clocks._audio_alignment import find_stimulus
 
@@ -469,8 +469,8 @@ def changed(talk, how):
 )  # fmt: skip
 def test_find_matches_knows_a_recording_in_another_form(talks, how):
     samples, rate, shift = changed(talks[1], how)
-    prints = [fingerprint(talk, RATE) for talk in talks]
-    found = find_matches([*prints, fingerprint(np.asarray(samples, np.float32), rate)])
+    prints = [compute_fingerprint(talk, RATE) for talk in talks]
+    found = find_matches([*prints, compute_fingerprint(np.asarray(samples, np.float32), rate)])
     assert {(match.first, match.second) for match in found} == {(1, 3)}
     assert found[0].shift == pytest.approx(shift, abs=0.012)
     assert found[0].share > 0.95
@@ -478,7 +478,7 @@ def test_find_matches_knows_a_recording_in_another_form(talks, how):
 
 def test_find_matches_of_a_part(talks):
     joined = np.r_[talks[0][10 * RATE : 20 * RATE], talks[2][: 20 * RATE]]
-    found = find_matches([fingerprint(samples, RATE) for samples in (talks[0], talks[1], joined)])
+    found = find_matches([compute_fingerprint(samples, RATE) for samples in (talks[0], talks[1], joined)])
     assert [(match.first, match.second) for match in found] == [(0, 2)]
     assert found[0].shift == pytest.approx(10.0, abs=0.01)
     assert (found[0].start, found[0].stop) == pytest.approx((10.0, 20.0), abs=1.5)
@@ -491,13 +491,15 @@ def test_find_matches_tells_tones_and_noise_apart():
     sounds = [np.sin(2 * np.pi * 440 * times), np.sin(2 * np.pi * 880 * times), beat * np.sin(2 * np.pi * 440 * times),
               beat * np.sin(2 * np.pi * 880 * times), rng.standard_normal(len(times)), rng.standard_normal(len(times)),
               beat * rng.standard_normal(len(times)), 0 * times, 0 * times + 1, times % 0.25 == 0]  # fmt: skip
-    assert find_matches([fingerprint(np.asarray(sound, np.float32), RATE) for sound in sounds]) == []
+    assert find_matches([compute_fingerprint(np.asarray(sound, np.float32), RATE) for sound in sounds]) == []
 
 
 @pytest.mark.slow
 def test_find_matches_takes_no_story_for_another():
     """One voice reads several stories, with the refrains of songs."""
-    prints = [fingerprint(*soundfile.read(path, dtype="float32")) for path in sorted(SPEECH.glob("*.ogg"))]
+    prints = [
+        compute_fingerprint(*soundfile.read(path, dtype="float32")) for path in sorted(SPEECH.glob("*.ogg"))
+    ]
     assert len(prints) > 20
     assert find_matches(prints) == []
 
