@@ -1,4 +1,4 @@
-"""Blocks and sentences that a stimulus is cut into."""
+"""Blocks and sentences of stimuli."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from scipy.sparse.csgraph import connected_components
 from sk_b2s._utils._text import plain_text
 from sk_b2s.events._stimuli import stable_id
 
-SENTENCE = 5  # words; shorter sentences ("Oh dear!") may be said anywhere
+MIN_WORDS = 5  # of a sentence; a shorter one ("Oh dear!") may occur anywhere
+MIN_OVERLAP = 0.1  # s; blocks that share less are separate
 
 
 def cut_blocks(words, duration, block=20.0, pause=0.3):
-    """Cut a sound into blocks that end at a sentence or a pause.
+    """Cut a stimulus into blocks that end at a sentence or a silence.
 
-    Going through the sound, the next cut is the first place at least ``block`` seconds after the last
-    one where a sentence ends or nobody speaks for ``pause`` seconds; the cut lies in the middle of the
-    gap between two words. What is left at the end joins the last block, so every block of a sound
-    longer than ``block`` has at least that length. Without words the cuts are ``block`` apart.
+    Each cut is the first sentence end, or silence of ``pause`` seconds, that
+    is at least ``block`` seconds after the cut before it. It lies in the
+    middle of the gap between two words. A shorter rest at the end joins the
+    last block. Without words the cuts are ``block`` seconds apart.
 
     Parameters
     ----------
     words : DataFrame of shape (n_words, ...)
-        Columns ``sound_onset`` and ``duration`` in seconds, and ``sequence``, the sentence of each
-        word (missing where unknown).
+        Columns ``sound_onset`` and ``duration`` in seconds, and ``sequence``,
+        the sentence of each word (missing if unknown).
     duration : float
-        Length of the sound in seconds.
+        Duration of the stimulus in seconds.
     block : float, default=20.0
-        Shortest block in seconds.
+        Minimum duration of a block in seconds.
     pause : float, default=0.3
-        Shortest silence between two words, in seconds, at which a block may end.
+        Shortest silence between two words that may end a block, in seconds.
 
     Returns
     -------
     edges : ndarray of shape (n_blocks + 1,)
-        Edges in seconds from the start of the sound; the first is 0, the last ``duration``.
+        Seconds from the start of the stimulus, from 0 to ``duration``.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> words = pd.DataFrame({"sound_onset": [0.0, 9.0, 21.0, 30.0, 44.0], "duration": 1.0,
+    >>> onset = [0.0, 9.0, 21.0, 30.0, 44.0]
+    >>> words = pd.DataFrame({"sound_onset": onset, "duration": 1.0,
     ...                       "sequence": ["a", "a", "b", "b", "c"]})
     >>> cut_blocks(words, duration=50.0).tolist()
     [0.0, 26.0, 50.0]
@@ -67,7 +69,7 @@ def cut_blocks(words, duration, block=20.0, pause=0.3):
 
 
 def list_sentences(words):
-    """List the sentences of a sound that are told apart from all others by their words.
+    """List the sentences of a stimulus that have five words or more.
 
     Parameters
     ----------
@@ -77,57 +79,61 @@ def list_sentences(words):
     Returns
     -------
     sentences : DataFrame of shape (n_sentences, 3)
-        ``text`` (plain), ``start`` and ``last`` (s, the onsets of its first and last word) of those of five words or
-        more; "Oh dear!" may be said anywhere.
+        ``text`` (plain), ``start`` and ``last``, the onsets of its first and
+        last word in seconds.
     """
     found = []
     for _, sentence in words.groupby("sequence", sort=False):
         text = plain_text(sentence["text"])
-        if text.count(" ") + 1 >= SENTENCE:
+        if text.count(" ") + 1 >= MIN_WORDS:
             found.append((text, sentence["sound_onset"].min(), sentence["sound_onset"].max()))
     return pd.DataFrame(found, columns=["text", "start", "last"]).sort_values("start", ignore_index=True)
 
 
 def cut_stimuli(words, durations, block=20.0):
-    """Cut sounds into blocks, those that tell one story at the same sentences.
+    """Cut stimuli into blocks, versions of one story at the same sentences.
 
-    A sound that shares no sentence with another is cut by :func:`cut_blocks`. Of those that do, say a story read by
-    two voices, the first is cut at sentences alone and the others at the same ones, so that its blocks have the same
-    text in every voice; a stretch in between that is as long as two blocks is cut further.
+    A stimulus that shares no sentence with another is cut by
+    :func:`cut_blocks`. If several stimuli share sentences, for example a
+    story read by two voices, the first is cut at sentences only and the
+    others at the same sentences. A block then has the same text in every
+    voice. A stretch between two shared sentences that is as long as two
+    blocks is cut again.
 
     Parameters
     ----------
     words : dict of str to DataFrame
-        The words of each sound: ``sound_onset, duration, text, sequence``.
+        Words of each stimulus: ``sound_onset, duration, text, sequence``.
     durations : dict of str to float
-        Length of each sound, in seconds; those without words too.
+        Duration in seconds of each stimulus, including those without words.
     block : float, default=20.0
-        Shortest block in seconds; of the further voices of a story, in the pace of the first.
+        Minimum duration of a block in seconds. In another voice the block
+        may be shorter, because it has the same words.
 
     Returns
     -------
     edges : dict of str to ndarray of shape (n_blocks + 1,)
     """
-    nothing = pd.DataFrame(columns=["sound_onset", "duration", "text", "sequence"])
-    sentences = {sound: list_sentences(words[sound]) for sound in durations if sound in words}
-    told = pd.Series([text for found in sentences.values() for text in found["text"].unique()], dtype=object)
-    shared = set(told[told.duplicated()])
-    edges, marks = {}, set()
-    for sound in sorted(durations):  # whatever order they come in
-        spoken, known = words.get(sound, nothing), sentences.get(sound)
+    no_words = pd.DataFrame(columns=["sound_onset", "duration", "text", "sequence"])
+    sentences = {digest: list_sentences(words[digest]) for digest in durations if digest in words}
+    texts = pd.Series([text for found in sentences.values() for text in found["text"].unique()], dtype=object)
+    shared = set(texts[texts.duplicated()])
+    edges, cut_before = {}, set()
+    for digest in sorted(durations):  # the result does not depend on their order
+        own, known = words.get(digest, no_words), sentences.get(digest)
         if known is None or not known["text"].isin(shared).any():
-            edges[sound] = cut_blocks(spoken, durations[sound], block)
+            edges[digest] = cut_blocks(own, durations[digest], block)
             continue
-        spoken = spoken.sort_values("sound_onset")
-        same = known.loc[known["text"].isin(marks), "start"]
-        edges[sound] = _cut_at(same, spoken, durations[sound], block)
-        after = np.searchsorted(known["start"], edges[sound][1:-1])
-        marks |= set(known["text"].iloc[after[after < len(known)]]) & shared
+        own = own.sort_values("sound_onset")
+        same = known.loc[known["text"].isin(cut_before), "start"]
+        edges[digest] = _cut_at(same, own, durations[digest], block)
+        after = np.searchsorted(known["start"], edges[digest][1:-1])
+        cut_before |= set(known["text"].iloc[after[after < len(known)]]) & shared
     return edges
 
 
 def _cut_at(starts, words, duration, block):
-    """Cut a sound before some of its sentences, and further, at sentences, where that leaves two blocks' length."""
+    """Cut before given sentences, and at others in stretches of two blocks."""
     onset = words["sound_onset"].to_numpy(float)
     ends = np.r_[0.0, np.maximum.accumulate(onset + words["duration"].to_numpy(float))]
     starts = np.array([start for start in starts if start > 0], float)
@@ -143,41 +149,39 @@ def _cut_at(starts, words, duration, block):
     return np.array([*cuts, duration], float)
 
 
-MEET = 0.1  # s by which blocks may reach into each other and only meet
-
-
 def cut_stimuli_and_copies(words, lengths, block, place):
-    """Cut sounds into blocks, and copies where the sounds that they are copies of are cut.
+    """Cut stimuli into blocks, and copies at the same places as originals.
 
     Parameters
     ----------
     words : dict of str to DataFrame
-        The words of each sound, as for :func:`~sk_b2s.events._blocks.cut_stimuli`.
+        Words of each stimulus, as for :func:`cut_stimuli`.
     lengths : dict of str to float
         Seconds.
     block : float
-        Shortest block in seconds.
+        Minimum duration of a block in seconds.
     place : dict of str to (str, float)
-        Of :class:`~sk_b2s.events._audio._copies.StimulusCopies`.
+        Attribute of :class:`~sk_b2s.events._audio._copies.StimulusCopies`.
 
     Returns
     -------
-    blocks : dict of str to (ndarray of shape (n_blocks + 1,), ndarray of int of shape (n_blocks,))
-        Edges in seconds, and identities: a hash of the text, or of sound and place.
+    blocks : dict of str to (ndarray, ndarray of int)
+        Edges in seconds, of shape (n_blocks + 1,), and an integer per block:
+        a hash of its text or, without words, of stimulus and position.
     """
     edges = cut_stimuli(words, {d: seconds for d, seconds in lengths.items() if d not in place}, block)
     blocks = {digest: (cuts, _block_ids(words.get(digest), digest, cuts)) for digest, cuts in edges.items()}
     for digest, (root, shift) in place.items():
         cuts, ids = blocks[root]
-        inner = cuts[(cuts > shift + MEET) & (cuts < shift + lengths[digest] - MEET)]
-        first = max(np.searchsorted(cuts, shift + MEET, side="right") - 1, 0)
+        inner = cuts[(cuts > shift + MIN_OVERLAP) & (cuts < shift + lengths[digest] - MIN_OVERLAP)]
+        first = max(np.searchsorted(cuts, shift + MIN_OVERLAP, side="right") - 1, 0)
         inner = inner[: len(ids) - first - 1] - shift
         blocks[digest] = np.r_[0.0, inner, lengths[digest]], ids[first : first + len(inner) + 1]
     return blocks
 
 
 def _block_ids(words, digest, edges):
-    """Identities of the blocks of a sound: their text, else their place."""
+    """Compute the integer of each block of a stimulus."""
     if words is None:
         return np.array([stable_id("sound", digest, i) for i in range(len(edges) - 1)])
     onset = words["sound_onset"].to_numpy(float)
@@ -191,43 +195,41 @@ def _block_ids(words, digest, edges):
 
 
 def merge_blocks(rows, words, shared):
-    """Make blocks one whose sounds say the same sentence, or share a stretch of recording.
-
-    Another voice reads a sentence at another pace.
+    """Merge blocks of different stimuli that share a sentence or a recording.
 
     Parameters
     ----------
     rows : DataFrame of shape (n_rows, ...)
         ``digest, block, block_start, block_stop``.
     words : dict of str to DataFrame
-        The words of each sound by digest.
+        Words of each stimulus by digest.
     shared : list of (str, str, Match)
-        Digests of two sounds, and the stretch that they share.
+        Digests of two stimuli and the stretch that they share.
 
     Returns
     -------
     block : ndarray of int of shape (n_rows,)
     """
-    spoken = []
+    content = []
     of_block = rows.drop_duplicates(["digest", "block"]).groupby("digest")
     for digest, blocks in of_block:
         if digest not in words:
             continue
         for text, start, last in list_sentences(words[digest]).itertuples(index=False):
             inside = blocks[(blocks["block_start"] <= last) & (start < blocks["block_stop"])]
-            spoken.extend((text, digest, block) for block in inside["block"])
+            content.extend((text, digest, block) for block in inside["block"])
     for index, (first, second, match) in enumerate(shared):
         for digest, shift in ((first, 0.0), (second, match.shift)):
             blocks = rows[rows["digest"] == digest].drop_duplicates("block")
-            inside = (blocks["block_start"] + shift < match.stop - MEET) & (
-                match.start + MEET < blocks["block_stop"] + shift
+            inside = (blocks["block_start"] + shift < match.stop - MIN_OVERLAP) & (
+                match.start + MIN_OVERLAP < blocks["block_stop"] + shift
             )
-            spoken.extend((f"\0{index}", digest, block) for block in blocks.loc[inside, "block"])
-    spoken = pd.DataFrame(spoken, columns=["text", "digest", "block"])
-    spoken = spoken[spoken.groupby("text")["digest"].transform("nunique") > 1]
+            content.extend((f"\0{index}", digest, block) for block in blocks.loc[inside, "block"])
+    content = pd.DataFrame(content, columns=["text", "digest", "block"])
+    content = content[content.groupby("text")["digest"].transform("nunique") > 1]
     blocks, block_codes = np.unique(rows["block"].to_numpy(), return_inverse=True)
-    sentence = spoken.groupby("text").ngroup().to_numpy()
-    place = np.searchsorted(blocks, spoken["block"].to_numpy(np.int64))
+    sentence = content.groupby("text").ngroup().to_numpy()
+    place = np.searchsorted(blocks, content["block"].to_numpy(np.int64))
     n_blocks, n_nodes = len(blocks), len(blocks) + (sentence.max() + 1 if len(sentence) else 0)
     edges = coo_array((np.ones(len(place)), (place, n_blocks + sentence)), shape=(n_nodes, n_nodes))
     component = connected_components(edges, directed=False)[1][:n_blocks]

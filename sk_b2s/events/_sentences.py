@@ -11,7 +11,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import plain_text, shorten_list
 
-ROUNDING = 1e-9  # s by which a silent gap may be shorter than asked for
+ROUNDING = 1e-9  # s by which a silent gap may be shorter than ``sentence_gap``
 
 
 def number_sentences(onset, stop, sentence_gap=0.4):
@@ -34,12 +34,13 @@ def number_sentences(onset, stop, sentence_gap=0.4):
 
 
 def fill_sentences(events, sentence_gap=0.4):
-    """Tell the sentences of recordings whose words name none.
+    """Fill in the sentences of recordings whose words have none.
 
-    With a ``word_index`` a sentence begins where it does not rise, without where nobody speaks for
-    ``sentence_gap`` seconds; it is named by its text. Words that name their sentence and not their place
-    in it are counted. A word without a duration lasts until the next one begins; of recordings in which no
-    word has any, and none an index, sentences are not told.
+    If words have a ``word_index``, a sentence begins where it does not
+    increase, otherwise after a silence of ``sentence_gap`` seconds. The name
+    of a sentence is its text. Words that have a sentence but no index are
+    numbered. A word without a duration lasts until the next word. A recording
+    without any index or duration stays without sentences.
 
     Parameters
     ----------
@@ -56,9 +57,9 @@ def fill_sentences(events, sentence_gap=0.4):
     Warns
     -----
     UserWarning
-        If sentences cannot be told.
+        If sentences of a recording cannot be found.
     """
-    labels, events, untold = events.index, events.reset_index(drop=True), []
+    labels, events, unknown = events.index, events.reset_index(drop=True), []
     for column, empty in [("text", None), ("sequence", None), ("word_index", np.nan), ("stream", "single")]:
         if column not in events:
             events[column] = pd.Series(empty, index=events.index, dtype=float if empty is np.nan else object)
@@ -75,7 +76,7 @@ def fill_sentences(events, sentence_gap=0.4):
         place, lasts = words["word_index"].to_numpy(float), words["duration"].to_numpy(float)
         if np.isnan(place).all():
             if len(words) > 1 and not (lasts > 0).any():
-                untold.append(recording)
+                unknown.append(recording)
                 continue
             onset = words["onset"].to_numpy(float)
             stop = np.where(lasts > 0, onset + lasts, np.r_[onset[1:], np.inf])
@@ -86,38 +87,39 @@ def fill_sentences(events, sentence_gap=0.4):
         events.loc[words.index, "sequence"] = of_sentence.transform(plain_text).astype(object)
         if np.isnan(place).all():
             events.loc[words.index, "word_index"] = of_sentence.cumcount().astype(float)
-    if untold:
-        names = [repr(Path(recording).name) for recording in dict.fromkeys(map(str, untold))]
+    if unknown:
+        names = [repr(Path(recording).name) for recording in dict.fromkeys(map(str, unknown))]
         warnings.warn(
-            f"{len(untold)} recordings, {shorten_list(names, 30)}, have words without a duration, a sentence or a place in "
-            f"it, so where sentences begin cannot be told; columns={{'duration': ...}}, 'sequence' or "
-            f"'word_index' says where these are.",
+            f"The sentences of {len(unknown)} recordings cannot be found, because their words have no duration, sentence "
+            f"or word index: {shorten_list(names, 30)}. Name the column that has one of them, for example "
+            f"columns={{'duration': ...}}, 'sequence' or 'word_index'.",
             stacklevel=3,
         )
     return events.set_axis(labels)
 
 
 def disambiguate_sequences(events, stimuli):
-    """Put the sound before the number of a sentence, and before a name that means other words in another sound.
+    """Prefix sentence names that are ambiguous with the stimulus name.
 
-    Tables that number their sentences often begin anew with each run. The name of a sentence is to be one for all who
-    heard it, and for no other sentence, whatever else is read with it; so a number is always that of its sound.
+    These are all numbers, because tables often restart them in each run, and
+    names that have other words in another stimulus.
 
     Parameters
     ----------
     events : DataFrame
-        Checked, with ``recording, type, onset, text, sequence`` and the path of the ``sound``.
+        Checked, with ``recording, type, onset, text, sequence`` and the path
+        in ``sound``.
     stimuli : path-like
-        Folder of the sounds; their names are those in it.
+        Folder of the stimuli. Names are relative to it.
 
     Returns
     -------
     events : DataFrame
     """
     words = events[(events["type"] == "word") & events["sequence"].notna()]
-    said = words.groupby(["sequence", "sound", "recording", "stream"], sort=False)["text"].agg(plain_text)
-    whole = said.str.len().groupby(level=[0, 1], sort=False).idxmax()  # somebody's recording may be cut
-    texts = said[whole].groupby(level="sequence").nunique()
+    found = words.groupby(["sequence", "sound", "recording", "stream"], sort=False)["text"].agg(plain_text)
+    whole = found.str.len().groupby(level=[0, 1], sort=False).idxmax()  # a recording may end in the sentence
+    texts = found[whole].groupby(level="sequence").nunique()
     clash = [name for name, n_texts in texts.items() if n_texts > 1 or name.removeprefix("-").isdigit()]
     sounds = events["sound"].dropna().unique()
     names = {sound: str(Path(os.path.relpath(sound, stimuli)).with_suffix("")) for sound in sounds}
@@ -126,15 +128,18 @@ def disambiguate_sequences(events, stimuli):
 
 
 def delay_events(events, audio_delay):
-    """Move what was heard later by the time the sound took to the ear.
+    """Delay events by the time between trigger and sound at the ear.
+
+    Bad stretches of the recording are not delayed.
 
     Parameters
     ----------
     events : DataFrame
         With ``recording, type, onset``.
     audio_delay : float or dict of str to float
-        Seconds, or seconds for each recording by the beginning of its file's name ("sub-01",
-        "sub-01_ses-02"); the longest that fits counts, 0 where none does.
+        Seconds. The keys of a dict are beginnings of recording file names
+        ("sub-01", "sub-01_ses-02"). The longest key that fits is used, and 0
+        if no key fits.
 
     Returns
     -------
@@ -144,15 +149,18 @@ def delay_events(events, audio_delay):
     Raises
     ------
     ValueError
-        If a delay is no finite number, or an entry fits no recording.
+        If a delay is not a finite number or a key fits no recording.
     """
     table = audio_delay if isinstance(audio_delay, dict) else {"": audio_delay}
     for name, delay in table.items():
         if not (isinstance(delay, (int, float, np.number)) and np.isfinite(delay)):
-            raise ValueError(f"audio_delay must be seconds, or a dict of seconds; got {audio_delay!r}.")
+            raise ValueError(
+                f"audio_delay must be a finite number of seconds or a dict of them. Got {audio_delay!r}."
+            )
         if abs(delay) > 5:
             raise ValueError(
-                f"audio_delay is in seconds, got {delay!r} for {name!r}: were milliseconds meant?"
+                f"audio_delay must be at most 5 seconds. Got {delay!r} for {name!r}. Divide by 1000 if it is in "
+                f"milliseconds."
             )
     delays, fits = {}, set()
     for recording in events["recording"].unique():
@@ -161,6 +169,9 @@ def delay_events(events, audio_delay):
         fits |= set(names)
         delays[recording] = table[max(names, key=len)] if names else 0.0
     if lost := sorted(set(table) - fits):
-        raise ValueError(f"audio_delay has an entry {lost[0]!r} that no recording's name begins with.")
-    moved = events["onset"] + events["recording"].map(delays).astype(float)
-    return events.assign(onset=events["onset"].where(events["type"] == "bad", moved))
+        raise ValueError(
+            f"audio_delay has the key {lost[0]!r}, but no recording has a file name that begins with it. Correct or "
+            f"remove the key."
+        )
+    delayed = events["onset"] + events["recording"].map(delays).astype(float)
+    return events.assign(onset=events["onset"].where(events["type"] == "bad", delayed))

@@ -11,22 +11,23 @@ from sk_b2s.events._table_times import clock_rate
 
 
 def find_concurrent_stimuli(events, windows, stream):
-    """Find what another talker said during windows of recordings.
+    """Find what a concurrent stream played during windows of recordings.
 
     Parameters
     ----------
     events : DataFrame
         A checked events table.
     windows : DataFrame of shape (n_windows, ...)
-        ``recording``, ``onset`` and ``duration`` (s, in the recording).
+        ``recording``, ``onset`` and ``duration`` in seconds.
     stream : str
-        The other talker's.
+        Name of the concurrent stream.
 
     Returns
     -------
-    beside : DataFrame of shape (n_windows, 3)
-        ``sound, sound_onset`` (s, in the sound) and ``segment``, an integer equal for equal stretches of sound,
-        to 10 ms. A window that does not lie in one of that talker's sounds as a whole has None, NaN and -1.
+    found : DataFrame of shape (n_windows, 3)
+        ``sound``, ``sound_onset`` in seconds and ``segment``, an integer that
+        is equal for equal stretches to 10 ms. A window that is not completely
+        inside a stimulus of the stream has None, NaN and -1.
     """
     sounds = events[(events["type"] == "sound") & (events["stream"] == stream)].sort_values("onset")
     sound, place = np.full(len(windows), None, dtype=object), np.full(len(windows), np.nan)
@@ -55,34 +56,41 @@ def find_concurrent_stimuli(events, windows, stream):
 
 
 def concurrent_stream(X, y, events, stream="ignored"):
-    """What another talker said during each window.
+    """Return the segments of a concurrent stream during each window.
+
+    In experiments with two talkers, ``y`` has the segments of the attended
+    talker. This function returns those of the other talker, for
+    :func:`~sk_b2s.attention_decision_accuracy` or as candidates.
 
     Parameters
     ----------
     X : DataFrame of shape (n_windows, ...)
-        What the brain did: ``recording`` and ``onset``.
+        EEG/MEG windows with ``recording`` and ``onset``.
     y : DataFrame of shape (n_windows, ...)
-        What was attended to, row by row.
+        Attended segments, one row per window.
     events : DataFrame
-        The events table both were made of, with sounds of another ``stream``.
+        Events table that ``X`` and ``y`` were made from, with stimuli of
+        another ``stream``.
     stream : str, default="ignored"
-        The other talker's.
+        Name of the concurrent stream.
 
     Returns
     -------
     other : DataFrame of shape (n_windows, ...)
-        Like ``y``, but ``sound, sound_onset, segment`` and ``stream`` are those of the other talker, and what is
-        said of words, blocks and sentences is gone. A window that does not lie in one of that talker's sounds as
-        a whole has None and NaN.
+        ``duration, sound, sound_onset, segment`` and ``stream``, with the
+        index of ``y``. A window that is not completely inside a stimulus of
+        the stream has the sound None, the onset NaN and the segment -1.
 
     Raises
     ------
     ValueError
-        If no sound is of that stream.
+        If ``events`` has no stimulus of the stream.
     """
     events = check_events(events)
     if not ((events["type"] == "sound") & (events["stream"] == stream)).any():
-        raise ValueError(f"events has no sound of stream {stream!r}, only {sorted(set(events['stream']))}.")
+        raise ValueError(
+            f"events has no stimulus in the stream {stream!r}. It has the streams {sorted(set(events['stream']))}."
+        )
     windows = X[["recording", "onset"]].assign(duration=y["duration"].to_numpy())
     other = find_concurrent_stimuli(events, windows, stream).set_axis(y.index).assign(stream=stream)
     other.insert(0, "duration", windows["duration"].to_numpy())

@@ -1,4 +1,4 @@
-"""Several studies as one table: nobody is taken for somebody else, and one encoder serves all."""
+"""Test the concatenation of studies and one encoder fitted on two of them."""
 
 import mne
 import numpy as np
@@ -17,7 +17,7 @@ def table(recording, subject="01", sequence="0", text=("once", "more"), **column
     })  # fmt: skip
 
 
-def test_people_of_one_number_are_two_people():
+def test_concat_events_separates_equal_numbers():
     events = concat_events({"meg": table("a.fif"), "eeg": table("b.fif", extra=3)})
     assert events.groupby("recording")["subject"].unique().str[0].to_dict() == {
         "a.fif": "meg-01",
@@ -28,22 +28,22 @@ def test_people_of_one_number_are_two_people():
     assert events.index.tolist() == [0, 1, 2, 3]
 
 
-def test_joining_in_two_steps_is_joining_at_once():
+def test_concat_events_is_associative():
     parts = [table(f"{name}.fif", study=name) for name in "abc"]
     at_once = concat_events(parts)
     pd.testing.assert_frame_equal(concat_events([concat_events(parts[:2]), parts[2]]), at_once)
     pd.testing.assert_frame_equal(concat_events(dict(zip("abc", parts, strict=True))), at_once)
-    assert parts[0]["subject"].tolist() == ["01", "01"], "the user's table stays what it was"
+    assert parts[0]["subject"].tolist() == ["01", "01"], "the input is not modified"
 
 
-def test_people_stay_two_where_one_is_named_like_the_study():
+def test_concat_events_separates_prefixed_names():
     table = pd.DataFrame({"subject": ["a-x", "x"], "recording": ["1.fif", "2.fif"]})
     joined = concat_events({"a": table})
     assert joined["subject"].tolist() == ["a-a-x", "a-x"]
     assert concat_events([joined])["subject"].tolist() == ["a-a-x", "a-x"]
 
 
-def test_numbers_and_punctuation_make_no_difference_to_a_sentence():
+def test_concat_events_ignores_punctuation():
     one = pd.DataFrame({
         "subject": "1", "recording": "1.fif", "type": "word", "onset": [0.0, 1.0, 2.0], "text": ["The", "dog,", "ran"],
         "sequence": [1, 1, 2],
@@ -53,7 +53,7 @@ def test_numbers_and_punctuation_make_no_difference_to_a_sentence():
     assert joined["sequence"].tolist() == ["1", "1", "x/2", "1", "1", "y/2"]
 
 
-def test_a_sentence_is_its_words():
+def test_concat_events_prefixes_ambiguous_sentences():
     other = concat_events({"a": table("a.fif"), "b": table("b.fif", text=("not", "so"))})
     assert other["sequence"].tolist() == ["a/0"] * 2 + ["b/0"] * 2
     same = concat_events({"a": table("a.fif"), "b": table("b.fif", text=("Once", "more"))})
@@ -65,23 +65,23 @@ def test_a_sentence_is_its_words():
 @pytest.mark.parametrize(
     ("tables", "studies", "message"),
     [
-        ([table("a.fif"), table("b.fif")], None, "table 0 does not say its study in every row"),
-        ([table("a.fif", study="x"), table("b.fif", study="x")], None, "tables 0 and 1 are both of the study 'x'"),
-        ([table("a.fif"), table("a.fif")], ["x", "y"], "tables 0 and 1 both have the recording 'a.fif'"),
-        ([table("a.fif")], ["x", "y"], "got 2 for 1"),
-        ([table("a.fif").drop(columns="subject")], ["x"], r"table 0 lacks the columns \['subject'\]"),
-        ([table("a.fif", subject=None)], ["x"], "table 0 has 2 rows without a subject"),
+        ([table("a.fif"), table("b.fif")], None, "Table 0 has rows without a value in the column 'study'"),
+        ([table("a.fif", study="x"), table("b.fif", study="x")], None, "Tables 0 and 1 have the same study 'x'"),
+        ([table("a.fif"), table("a.fif")], ["x", "y"], "Tables 0 and 1 both have the recording 'a.fif'"),
+        ([table("a.fif")], ["x", "y"], "Got 2 names for 1 tables"),
+        ([table("a.fif").drop(columns="subject")], ["x"], r"Table 0 lacks the columns \['subject'\]"),
+        ([table("a.fif", subject=None)], ["x"], "Table 0 has 2 rows without a subject"),
         ([table("a.fif", subject="b-1"), table("b.fif", subject="1")], ["a", "a-b"],
-         r"subject 'a-b-1' would be of the studies \['a', 'a-b'\]"),
+         r"Subject 'a-b-1' would be in the studies \['a', 'a-b'\]"),
     ],
 )  # fmt: skip
-def test_what_would_collide_is_told(tables, studies, message):
+def test_concat_events_checks_tables(tables, studies, message):
     with pytest.raises(ValueError, match=message):
         concat_events(tables, studies)
 
 
-def test_what_is_no_table_is_told():
-    with pytest.raises(TypeError, match="table 1 must be a pandas DataFrame, got list"):
+def test_concat_events_requires_data_frames():
+    with pytest.raises(TypeError, match="Table 1 must be a pandas DataFrame. Got list"):
         concat_events([table("a.fif"), []], ["x", "y"])
 
 
@@ -91,7 +91,7 @@ def write(path, names, seed):
     return str(path)
 
 
-def test_every_study_has_its_own_montage(tmp_path):
+def test_epocher_uses_one_montage_per_study(tmp_path):
     names = {"one": ["Cz", "Pz"], "two": ["1", "2", "3"]}
     rows = [
         {"recording": write(tmp_path / f"{study}_raw.fif", names[study], seed), "study": study, "subject": study,
@@ -116,7 +116,7 @@ def test_every_study_has_its_own_montage(tmp_path):
 
 @pytest.fixture(scope="module")
 def two_studies(tmp_path_factory):
-    """Two people each, with caps of 16 and of 32 whose electrodes have other names and places."""
+    """Two studies of two subjects with 16 and 32 channels of other names."""
     root = tmp_path_factory.mktemp("studies")
     options = {"modality": "eeg", "snr_db": 3, "artifacts": False, "sfreq": 64}
     one = make_listening(2, 2, n_channels=16, root=root / "one", **options)
@@ -129,7 +129,7 @@ def two_studies(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_one_encoder_learns_from_two_studies(two_studies, tiny_pipeline):
+def test_brain_encoder_learns_from_two_studies(two_studies, tiny_pipeline):
     X, y = make_segments(two_studies, anchor=1.0, tmin=0, tmax=3, block=8)
     assert sorted(X["subject"].unique()) == ["one-01", "one-02", "two-01", "two-02"]
     late = y["sound_onset"] > y["sound_onset"].quantile(0.7)
@@ -143,8 +143,8 @@ def test_one_encoder_learns_from_two_studies(two_studies, tiny_pipeline):
         assert pipe.score(X[rows], y[rows]) > 2.5 * chance
 
 
-def test_a_study_can_be_left_out(two_studies):
-    """Both heard the same, so that sound is dealt to folds as well."""
+def test_leave_one_study_out_separates_studies(two_studies):
+    # both studies have the same stimuli, which are therefore assigned to folds
     X, y = make_segments(two_studies, anchor=1.0, tmin=0, tmax=3, block=8)
     folds = list(LeaveOneStudyOut(stimulus_folds=3).split(X, y))
     assert len(folds) == 6

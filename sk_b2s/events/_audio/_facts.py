@@ -89,7 +89,7 @@ def _measured(sound, stamp):
         info.n_tracks,
         tracks.correlation(),
         tracks.are_equal,
-        fingerprints.fingerprint(samples, info.rate),
+        fingerprints.compute_fingerprint(samples, info.rate),
     )
 
 
