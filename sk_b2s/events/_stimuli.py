@@ -1,4 +1,4 @@
-"""Stimuli: identity, duration, name and samples."""
+"""Stimuli: identity by content, duration and name."""
 
 from __future__ import annotations
 
@@ -16,24 +16,33 @@ from sk_b2s.events._audio._files import AudioTrack, audio_path, read_audio_info
 
 
 class StimulusArray:
-    """A sound given by its features instead of a file.
+    """Stimulus given by its features instead of an audio file.
 
-    It stands in the ``sound`` column of an events table where a path would stand, for stimuli whose
-    waveform may not be shared but whose envelope, say, is at hand.
+    It takes the place of a path in the ``sound`` column of an events table,
+    for stimuli whose audio may not be shared but whose features, such as the
+    envelope, are available.
 
     Parameters
     ----------
     data : array-like of shape (n_times, n_features) or (n_times,)
-        The features, one row per time step.
+        Features, one row per time step.
     sfreq : float
-        Their rate in Hz.
+        Sampling rate of the features in Hz.
     name : str, default=""
-        What messages call it.
+        Name in messages.
+
+    Attributes
+    ----------
+    data : ndarray of shape (n_times, n_features)
+        float32.
+    digest : str
+        Hash of data and rate, which identifies the stimulus.
 
     Raises
     ------
     ValueError
-        If ``data`` is not one- or two-dimensional, holds NaN or infinity, or ``sfreq`` is not positive.
+        If ``data`` is not one- or two-dimensional, has NaN or infinite
+        values, or ``sfreq`` is not positive.
 
     Examples
     --------
@@ -48,17 +57,17 @@ class StimulusArray:
             data = data[:, None]
         if data.ndim != 2 or not np.isfinite(data).all():
             raise ValueError(
-                f"StimulusArray {name!r}: data must be finite and of shape (n_times, n_features); got "
+                f"The data of StimulusArray {name!r} must be finite and of shape (n_times, n_features). Got "
                 f"shape {data.shape} with {np.count_nonzero(~np.isfinite(data))} non-finite values."
             )
         if not sfreq > 0:
-            raise ValueError(f"StimulusArray {name!r}: sfreq must be a positive rate in Hz, got {sfreq}.")
+            raise ValueError(f"sfreq of StimulusArray {name!r} must be a positive rate in Hz. Got {sfreq}.")
         self.data, self.sfreq, self.name = data, float(sfreq), name
         self.digest = _digest(data.tobytes(), str(data.shape), str(self.sfreq))
 
     @property
     def duration(self):
-        """Length in seconds."""
+        """Duration in seconds."""
         return len(self.data) / self.sfreq
 
     def __eq__(self, other):
@@ -73,7 +82,7 @@ class StimulusArray:
 
 
 def _digest(*parts):
-    """Hash bytes and texts to 32 hexadecimal digits."""
+    """Hash bytes and strings to 32 hexadecimal digits."""
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
         hasher.update(part if isinstance(part, bytes) else part.encode())
@@ -82,18 +91,18 @@ def _digest(*parts):
 
 
 def stable_id(*parts):
-    """Hash texts to an integer that is the same everywhere.
+    """Hash values to an integer that does not depend on the process.
 
-    52 bits, so that a float64 on its way through somebody's table keeps it whole; two of 100,000 ids
-    collide with probability 1e-6.
+    It has 52 bits, so that a column of float64 represents it exactly. Two of
+    100,000 hashes collide with probability 1e-6.
     """
     return int(_digest(*map(str, parts))[:13], 16)
 
 
 def _regular_file(sound):
-    """Return the path of a sound, which must be a regular file because others may never end."""
-    sound = audio_path(sound)
-    wrong = "is not a regular file, and was not opened"
+    """Return the path of a stimulus, which must be a regular file."""
+    sound = audio_path(sound)  # a pipe or device could block for ever
+    wrong = "is not a regular file"
     try:
         if stat.S_ISREG(Path(sound).stat().st_mode):
             return sound
@@ -101,34 +110,34 @@ def _regular_file(sound):
         wrong = f"cannot be opened ({getattr(error, 'strerror', None) or error})"
     text = str(sound)
     raise FileNotFoundError(
-        f"sound {text[:200] + '...' * (len(text) > 200)!r} {wrong}. Correct the column 'sound', or put the file there. "
-        f"If a decoder names it among the segments of its fit, give candidates= with sounds of this machine."
+        f"The audio file {text[:200] + '...' * (len(text) > 200)!r} {wrong}. Correct the column 'sound' or restore the "
+        f"file. If a loaded decoder needs it, give candidates= with files of this computer."
     )
 
 
 def stimulus_state(sound):
-    """Return what changes when the file of a sound is written, see :func:`~sk_b2s._utils._caching.file_state`."""
+    """Return path, size and times of the audio file of a stimulus."""
     return file_state(_regular_file(sound))
 
 
 def file_stamp(path):
-    """Digest the content of the file of a sound, whatever its path and date: str."""
+    """Hash the content of an audio file, independent of path and date: str."""
     return content_digest(_regular_file(path))
 
 
 def stimulus_digest(sound):
-    """Identify a sound by its content, so that a copied or moved file is the same sound.
+    """Hash the content of a stimulus.
 
     Parameters
     ----------
     sound : str, Path, AudioTrack or StimulusArray
-        A sound as it stands in an events table.
+        Entry of the column ``sound`` of an events table.
 
     Returns
     -------
     digest : str
-        32 hexadecimal digits, equal for equal content. One track of a file whose tracks differ is another
-        sound than the file.
+        32 hexadecimal digits, equal for equal content whatever the path. A
+        track differs from its file if the tracks of the file differ.
     """
     if isinstance(sound, StimulusArray):
         return sound.digest
@@ -139,22 +148,22 @@ def stimulus_digest(sound):
 
 
 def stimulus_duration(sound):
-    """Length of a sound in seconds.
+    """Return the duration of a stimulus in seconds.
 
     Parameters
     ----------
     sound : str, Path, AudioTrack or StimulusArray
-        A sound as it stands in an events table.
+        Entry of the column ``sound`` of an events table.
 
     Returns
     -------
     duration : float
-        Seconds, of the samples that can be read.
+        Of the samples that can be read.
 
     Raises
     ------
     ValueError
-        If the file is not audio, or is damaged; see :func:`~sk_b2s.events._audio._files.read_audio_info`.
+        If the file is not an audio file or is damaged.
     """
     if isinstance(sound, StimulusArray):
         return sound.duration
@@ -162,7 +171,7 @@ def stimulus_duration(sound):
 
 
 def stimulus_name(sound):
-    """Name a sound in a message."""
+    """Return the name of a stimulus in messages: str."""
     if isinstance(sound, StimulusArray):
         return sound.name or repr(sound)
     track = f" (track {sound.channel})" if isinstance(sound, AudioTrack) else ""
@@ -173,36 +182,37 @@ SOUNDS = (str, Path, AudioTrack, StimulusArray)  # what the column 'sound' may h
 
 
 def digest_stimuli(sounds):
-    """Digest of every entry of a column, each distinct entry once: (n_rows,) array of str."""
+    """Hash each entry of a column of stimuli: (n_rows,) array of str."""
     sounds = pd.Series(sounds, dtype=object)
     try:
         codes, distinct = pd.factorize(sounds)
         is_wrong = (codes < 0).any() or not all(isinstance(s, SOUNDS) for s in distinct)
-    except TypeError:  # a list, which has no hash
+    except TypeError:  # a list is not hashable
         is_wrong = True
     if is_wrong:
         row, sound = next((r, s) for r, s in sounds.items() if not isinstance(s, SOUNDS))
         raise ValueError(
-            f"row {row!r}, column 'sound': expected the path of an audio file or a StimulusArray, got {sound!r}. Correct "
-            f"this row or drop it from X and y."
+            f"Row {row!r}, column 'sound': expected the path of an audio file or a StimulusArray. Got {sound!r}. "
+            f"Correct this row or remove it from X and y."
         )
     return np.array([stimulus_digest(sound) for sound in distinct], dtype=object)[codes]
 
 
 def identify_stimuli(table):
-    """Identify the sound of each row of a table of segments, one sound for all copies of one recording.
+    """Return the original stimulus of each row, and the shift to its time.
 
     Parameters
     ----------
     table : DataFrame of shape (n_rows, ...)
-        ``sound``, and where there are copies ``copy_of`` and ``copy_shift``, as :func:`make_segments` adds them.
+        ``sound`` and, if there are copies, ``copy_of`` and ``copy_shift`` as
+        :func:`~sk_b2s.make_segments` adds them.
 
     Returns
     -------
     key : ndarray of str of shape (n_rows,)
-        Digests.
+        Digests. All copies of one recording have the same digest.
     shift : ndarray of float of shape (n_rows,)
-        Seconds to add to times in the sound of the row for times in the sound of ``key``.
+        Seconds to add to a time in ``sound`` for the time in the original.
     """
     key, shift = digest_stimuli(column_of(table, "sound")), np.zeros(len(table))
     if {"copy_of", "copy_shift"} <= set(table.columns):

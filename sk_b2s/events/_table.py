@@ -1,4 +1,4 @@
-"""Events table: one row per stimulus, word, phoneme or bad stretch."""
+"""Events table with one row per stimulus, word, phoneme or bad stretch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sk_b2s.events._table_stimuli import (
 )
 from sk_b2s.events._table_times import check_no_overlap, place_words
 
-FASTEST = 2e4  # ppm beyond which no clock or sampling rate is off
-TIMES = {"onset", "duration", "sound_onset", "drift_ppm", "recording_duration"}
+MAX_DRIFT = 2e4  # ppm, more than any clock or sampling rate is off
+TIME_COLUMNS = {"onset", "duration", "sound_onset", "drift_ppm", "recording_duration"}
 EVENT_TYPES = ("sound", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
 DEFAULTS = {
@@ -26,42 +26,63 @@ DEFAULTS = {
 
 
 def check_events(events):
-    """Check an events table and fill in what may be left out.
+    """Check an events table and fill in optional columns.
 
-    One row per sound, word, phoneme or bad stretch, over all recordings. Sounds of one recording
-    must not overlap in time unless their ``stream`` differs. A word or phoneme that names no sound
-    takes it, and its time in the sound, from the sound that is playing.
+    The table has one row per stimulus ("sound"), word, phoneme or bad
+    stretch, over all recordings. Stimuli of one recording must not overlap in
+    time unless their ``stream`` differs. The stimulus of a word or phoneme,
+    and its time in the stimulus, are taken from the stimulus that is playing
+    if they are missing.
 
     Parameters
     ----------
     events : DataFrame
-        Columns ``subject``, ``recording`` (path), ``type`` ("sound", "word", "phoneme" or "bad"),
-        ``onset`` and ``duration`` (s, in the recording); for sounds ``sound`` (path of an audio file
-        or :class:`~sk_b2s.StimulusArray`). May have ``study``, ``session``, ``sound_onset`` (s, in the
-        sound; default 0 for a sound), ``text``, ``sequence`` (identity of the sentence),
-        ``word_index``, ``condition``, ``stream`` (default "single"), ``recording_duration`` (s; else
-        read from the file), ``drift_ppm`` of sounds (seconds of the recording in a second of sound, minus
-        1, in 1e-6; default 0) and any others, which are carried along. A sound whose duration is
-        missing or 0 lasts as long as its file.
+        Required columns:
+
+        * ``subject``;
+        * ``recording``, a path;
+        * ``type``, "sound", "word", "phoneme" or "bad";
+        * ``onset`` and ``duration`` in seconds, in the recording. A stimulus
+          whose duration is missing or 0 lasts as long as its file;
+        * ``sound`` in rows of type "sound", the path of an audio file or a
+          :class:`~sk_b2s.StimulusArray`.
+
+        Optional columns:
+
+        * ``study``, ``session``;
+        * ``sound_onset``, seconds in the stimulus (0 in rows of type
+          "sound");
+        * ``sound_channel``, a track, see :class:`~sk_b2s.AudioTrack`;
+        * ``text``, and ``sequence``, the identity of the sentence, and
+          ``word_index``, the position of a word in it;
+        * ``condition``;
+        * ``stream`` ("single" if missing);
+        * ``recording_duration`` in seconds (that of the file if missing);
+        * ``drift_ppm`` of stimuli, by how many parts per million they play
+          slower than the clock of the recording (0 if missing).
+
+        Other columns are passed through.
 
     Returns
     -------
     events : DataFrame
-        A copy with every column filled, sorted by recording and onset, indexed from 0. Where a track is chosen,
-        ``sound`` is a :class:`~sk_b2s.AudioTrack`.
+        A copy with all columns, sorted by recording and onset, indexed from
+        0. If a track is selected, ``sound`` is a
+        :class:`~sk_b2s.AudioTrack`.
 
     Raises
     ------
     TypeError
         If ``events`` is not a DataFrame.
     ValueError
-        Naming the first row and the column that is wrong, what was expected and what came.
+        If a value is wrong. The message has its row and column, what was
+        expected and what was found.
 
     Warns
     -----
     UserWarning
-        If a file is more than 1 s shorter than its row or its own header says, or its tracks differ and none is
-        chosen.
+        If an audio file is more than 1 s shorter than its row or its header,
+        or its tracks differ and no track is selected.
 
     Examples
     --------
@@ -69,22 +90,23 @@ def check_events(events):
     >>> from sk_b2s import StimulusArray, check_events
     >>> story = StimulusArray(np.zeros(640), sfreq=64, name="story")
     >>> events = pd.DataFrame({
-    ...     "subject": "01", "recording": "a.fif", "type": ["sound", "word"], "onset": [2.0, 3.5],
-    ...     "duration": [10.0, 0.4], "sound": [story, None], "text": [None, "once"]})
+    ...     "subject": "01", "recording": "a.fif", "type": ["sound", "word"],
+    ...     "onset": [2.0, 3.5], "duration": [10.0, 0.4],
+    ...     "sound": [story, None], "text": [None, "once"]})
     >>> check_events(events)[["type", "onset", "sound_onset"]]
         type  onset  sound_onset
     0  sound    2.0          0.0
     1   word    3.5          1.5
     """
     if not isinstance(events, pd.DataFrame):
-        raise TypeError(f"events must be a pandas DataFrame, got {type(events).__name__}.")
+        raise TypeError(f"events must be a pandas DataFrame. Got {type(events).__name__}.")
     if missing := [column for column in REQUIRED if column not in events.columns]:
         raise ValueError(
-            f"events lacks the column{'s' * (len(missing) > 1)} {missing}; it has "
-            f"{list(events.columns)}. See check_events for what each holds."
+            f"events lacks the column{'s' * (len(missing) > 1)} {missing}. It has "
+            f"{list(events.columns)}. See check_events for all columns."
         )
     if len(events) == 0:
-        raise ValueError("events has no rows.")
+        raise ValueError("events must have at least one row. Got an empty table.")
     events = events.copy()
     for column, default in DEFAULTS.items():
         if column not in events.columns:
@@ -92,21 +114,21 @@ def check_events(events):
     events["stream"] = events["stream"].astype(object).where(events["stream"].notna(), "single")
     raise_for_rows(events, events["recording"].isna(), "recording", "the path of a recording")
     events["recording"] = map_distinct(events["recording"], str)
-    for column in TIMES & set(events.columns):
+    for column in TIME_COLUMNS & set(events.columns):
         events[column] = _numbers(events, column)
     events["sequence"] = name_sequences(events["sequence"])
     is_sound = events["type"] == "sound"
     _check_types(events)
     raise_for_rows(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
     _check_clocks(events)
-    _check_people(events)
+    _check_subjects(events)
     check_stimuli_exist(events, is_sound)
     choose_tracks(events, is_sound)
     events.loc[is_sound & events["sound_onset"].isna(), "sound_onset"] = 0.0
     fill_durations(events, is_sound)
     raise_for_rows(
         events, ~((events["duration"] >= 0) & np.isfinite(events["duration"])), "duration",
-        "a number of seconds of 0 or more",
+        "a number of seconds of at least 0",
     )  # fmt: skip
     check_no_overlap(events[is_sound])
     events = name_tracks(place_words(events))
@@ -114,25 +136,22 @@ def check_events(events):
 
 
 def name_sequences(names):
-    """Name the sentences of a table by texts: array of objects, None where there is none."""
+    """Convert names of sentences to strings or None: array of objects."""
     return map_distinct(names, _as_text, missing=None)
 
 
 def _as_text(name):
-    """A name as text: a column of integers with gaps, which pandas makes floats, keeps its names."""
+    """Convert a name to a string."""
+    # pandas converts a column of integers with missing values to floats
     return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
 
 
-def _check_people(events):
-    """Raise unless every recording has one subject, and every subject one study."""
+def _check_subjects(events):
+    """Raise unless recordings have one subject, and subjects one study."""
     raise_for_rows(events, events["subject"].isna(), "subject", "the name of a subject")
     for column, owner, advice in [
-        ("subject", "recording", "a recording is of one person"),
-        (
-            "study",
-            "subject",
-            "subjects of different studies need different names: prefix them by their study",
-        ),
+        ("subject", "recording", "a recording has one subject"),
+        ("study", "subject", "prefix subjects of different studies with their study"),
     ]:
         first = events.groupby(owner)[column].transform("first")
         differs = events[column].notna() & (events[column] != first)
@@ -142,21 +161,21 @@ def _check_people(events):
 
 
 def _check_clocks(events):
-    """Raise where a recording lasts no time, or a drift is one of no clock."""
+    """Raise if a duration is not positive or a drift is impossibly large."""
     if "recording_duration" in events:
         raise_for_rows(
-            events, events["recording_duration"] <= 0, "recording_duration", "seconds above 0, or none"
+            events, events["recording_duration"] <= 0, "recording_duration", "a positive number of seconds"
         )
     if "drift_ppm" in events:
-        expected = f"parts per million, {FASTEST:g} at most (real clocks are 100 apart)"
-        raise_for_rows(events, events["drift_ppm"].abs() > FASTEST, "drift_ppm", expected)
+        expected = f"at most {MAX_DRIFT:g} parts per million (clocks usually differ by less than 100)"
+        raise_for_rows(events, events["drift_ppm"].abs() > MAX_DRIFT, "drift_ppm", expected)
 
 
 def _numbers(events, column):
     if pd.api.types.is_timedelta64_dtype(events[column]):
         return events[column].dt.total_seconds()
     is_date = pd.api.types.is_datetime64_any_dtype(events[column])
-    raise_for_rows(events, events[column].notna() & is_date, column, "a number of seconds and no date")
+    raise_for_rows(events, events[column].notna() & is_date, column, "a number of seconds instead of a date")
     numbers = pd.to_numeric(events[column], errors="coerce").astype(float)
     raise_for_rows(events, numbers.isna() & events[column].notna(), column, "a number")
     return numbers

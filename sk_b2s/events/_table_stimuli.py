@@ -15,10 +15,11 @@ from sk_b2s.events._audio._files import AudioTrack, audio_path, is_file
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
 from sk_b2s.events._table_rows import LONG, map_distinct, raise_for_rows
 
-SHORTER = 1.0  # s by which a file may be shorter than its row says, without a warning
+MAX_SHORTER = 1.0  # s by which a file may be shorter than its row, without a warning
 
 
 def check_stimuli_exist(events, is_sound):
+    """Raise unless rows of stimuli have an existing file or an array."""
     raise_for_rows(
         events,
         is_sound & events["sound"].isna(),
@@ -37,7 +38,7 @@ def check_stimuli_exist(events, is_sound):
 
 
 def choose_tracks(events, is_sound):
-    """Put the track that ``sound_channel`` names in place of its file, and warn where one should be chosen."""
+    """Replace files by selected tracks, and warn of differing tracks."""
     if "sound_channel" in events:
         try:
             events["sound"] = select_tracks(events)
@@ -49,16 +50,16 @@ def choose_tracks(events, is_sound):
             for row in chosen[["recording", "stream", "sound"]].drop_duplicates().itertuples()
         }
         lost = ~is_sound & events["sound"].map(lambda sound: isinstance(sound, str))
-        if tracks and lost.any():  # words that name the file are heard in the track that played
+        if tracks and lost.any():  # words with the path of the file belong to the track that played
             rows = events.loc[lost, ["recording", "stream", "sound"]].itertuples(index=False)
             events.loc[lost, "sound"] = pd.Series(
                 [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[lost], dtype=object
             )
-    _name_row(events, is_sound, lambda sounds: warn_of_tracks(pd.unique(sounds), stacklevel=6))
+    _call_with_row(events, is_sound, lambda sounds: warn_of_tracks(pd.unique(sounds), stacklevel=6))
 
 
 def name_tracks(events):
-    """Fill ``sound_channel`` of words and phonemes, which have the track of their sound."""
+    """Fill in ``sound_channel`` of words and phonemes from their stimulus."""
     if "sound_channel" not in events:
         return events
     track = events["sound"].map(lambda sound: getattr(sound, "channel", None), na_action="ignore")
@@ -66,10 +67,10 @@ def name_tracks(events):
     return events.assign(sound_channel=given.where(given.notna(), track))
 
 
-def _name_row(events, is_sound, look):
-    """Call a function of the column of sounds, and name the row of the sound that it refuses."""
+def _call_with_row(events, is_sound, function):
+    """Call a function of the stimuli, and add the row to its errors."""
     try:
-        return look(events.loc[is_sound, "sound"])
+        return function(events.loc[is_sound, "sound"])
     except (ValueError, OSError) as error:
         for sound in pd.unique(events.loc[is_sound, "sound"]):
             if not isinstance(sound, StimulusArray) and shorten_text(audio_path(sound)) in str(error):
@@ -79,7 +80,8 @@ def _name_row(events, is_sound, look):
 
 
 def fill_durations(events, is_sound):
-    lengths = _name_row(
+    """Fill in the durations of stimuli, at most to the end of their files."""
+    lengths = _call_with_row(
         events, is_sound, lambda sounds: map_distinct(sounds, stimulus_duration).astype(float)
     )
     sounds = events.loc[is_sound]
@@ -89,7 +91,7 @@ def fill_durations(events, is_sound):
         mask[np.flatnonzero(is_sound)] = wrong
         raise_for_rows(
             events, mask, "sound_onset",
-            f"a time in the sound {stimulus_name(sounds['sound'].iloc[first])!r} of {lengths[first]:.3f} s",
+            f"a time in the audio file {stimulus_name(sounds['sound'].iloc[first])!r} of {lengths[first]:.3f} s",
             guess_unit(begin.iloc[first], lengths[first]),
         )  # fmt: skip
     left = lengths - begin
@@ -99,25 +101,25 @@ def fill_durations(events, is_sound):
 
 
 def _warn_of_short(sounds, given, left, lengths):
-    """Warn of files that are shorter than their rows or their headers say."""
+    """Warn of files that are shorter than their rows or headers."""
     found = {}
-    short = (given > left + SHORTER).to_numpy()
+    short = (given > left + MAX_SHORTER).to_numpy()
     for row in np.flatnonzero(short):
         sound = sounds["sound"].iloc[row]
         if sound not in found:
             n_rows = int(np.count_nonzero(short & (sounds["sound"] == sound).to_numpy()))
             last = sounds["sound_onset"].iloc[row] + given.iloc[row]
             found[sound] = (
-                f"{stimulus_name(sound)!r} lasts {lengths[row]:.1f} s, but row {unwrap_scalar(sounds.index[row])!r} uses it up "
-                f"to {last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
+                f"{stimulus_name(sound)!r} has {lengths[row]:.1f} s, but row {unwrap_scalar(sounds.index[row])!r} ends at "
+                f"{last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
             )
             found[sound] += describe_ratio(lengths[row] / last) or guess_unit(last, lengths[row])
     whole = (sounds["sound_onset"] == 0) & (given > LONG)
     ratios = (lengths / given).where(whole, 1.0).to_numpy()
     for row in np.flatnonzero(np.abs(ratios * 44.1 / 48 - 1) < 0.01):
-        sound, hint = sounds["sound"].iloc[row], describe_ratio(ratios[row], surely=True)
+        sound, hint = sounds["sound"].iloc[row], describe_ratio(ratios[row], only_audio_rates=True)
         if sound not in found and hint:
-            found[sound] = f"{stimulus_name(sound)!r} lasts {lengths[row]:.1f} s{hint}"
+            found[sound] = f"{stimulus_name(sound)!r} has {lengths[row]:.1f} s{hint}"
     for sound in pd.unique(sounds["sound"]):
         if sound not in found and (note := describe_length(sound)):
             found[sound] = f"{stimulus_name(sound)!r}: {note}"
@@ -125,7 +127,7 @@ def _warn_of_short(sounds, given, left, lengths):
         texts = [text.rstrip("?.") for text in found.values()]
         more = f"; and {len(texts) - 5} more" if len(texts) > 5 else ""
         warnings.warn(
-            f"{'; '.join(texts[:5])}{more}. Is each file whole, and of the right sound? Windows are laid within "
-            f"what can be read; copy the files again, or correct the durations.",
+            f"{'; '.join(texts[:5])}{more}. Check that each file is complete and belongs to its row. Copy the files "
+            f"again or correct the durations. Windows are taken only where samples can be read.",
             stacklevel=4,
         )

@@ -13,14 +13,14 @@ from sk_b2s._utils._units import guess_factor, guess_unit
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.events._table_rows import LONG, map_distinct, raise_for_rows
 
-LATE = 0.1  # s by which a word may begin after the end of its audio file
-BEYOND = 5.0  # s by which a word may end after the file of its sound, as its last pause
-DRIFTS = 200e-6  # s in a second by which two clocks whose drift is unknown may be apart
+MAX_LATE = 0.1  # s by which a word may begin after the end of its audio file
+MAX_BEYOND = 5.0  # s by which a word may end after its audio file, if it includes the last silence
+MAX_DRIFT = 200e-6  # s per second between two clocks whose drift is unknown
 
 
 def is_after_end(onset, duration):
     """Return whether words begin after the end of their audio files."""
-    return onset > duration * (1 + DRIFTS) + LATE
+    return onset > duration * (1 + MAX_DRIFT) + MAX_LATE
 
 
 def check_last_word(stimulus, onset, source):
@@ -44,41 +44,44 @@ def check_last_word(stimulus, onset, source):
 
 
 def check_no_overlap(sounds):
+    """Raise if two stimuli of one recording and stream overlap."""
     for _, group in sounds.groupby(["recording", "stream"], sort=False):
         group = group.sort_values("onset")
         ends = (group["onset"] + group["duration"] * clock_rate(group)).to_numpy()
-        early = group["onset"].to_numpy()[1:] < ends[:-1] - 0.01 - DRIFTS * group["duration"].to_numpy()[:-1]
+        early = (
+            group["onset"].to_numpy()[1:] < ends[:-1] - 0.01 - MAX_DRIFT * group["duration"].to_numpy()[:-1]
+        )
         if early.any():
             row = np.flatnonzero(early)[0]
             first, second = group.iloc[row], group.iloc[row + 1]
             raise ValueError(
-                f"events row {unwrap_scalar(second.name)!r}, column 'onset': the sound {stimulus_name(second['sound'])!r} "
-                f"begins at {second['onset']:.3f} s, before {stimulus_name(first['sound'])!r} (row "
-                f"{unwrap_scalar(first.name)!r}) ends at {first['onset'] + first['duration']:.3f} s in "
-                f"{second['recording']!r}. Sounds that play at once need different values in the column 'stream'."
-                f"{_unit_of_onsets(group, ends)}"
+                f"events row {unwrap_scalar(second.name)!r}, column 'onset': the stimulus "
+                f"{stimulus_name(second['sound'])!r} begins at {second['onset']:.3f} s, before "
+                f"{stimulus_name(first['sound'])!r} (row {unwrap_scalar(first.name)!r}) ends at "
+                f"{first['onset'] + first['duration']:.3f} s in {second['recording']!r}. Give stimuli that play at the "
+                f"same time different values in the column 'stream'.{_guess_minutes(group, ends)}"
             )
 
 
-def _unit_of_onsets(group, ends):
-    """Ask whether onsets are in minutes, if all sounds follow each other then."""
+def _guess_minutes(group, ends):
+    """Suggest that onsets are in minutes, if stimuli would not overlap."""
     onset = group["onset"].to_numpy()
     fits = (60 * np.diff(onset) >= (ends - onset)[:-1] - 0.5).all()
-    return " Are onsets in minutes?" if fits and (np.diff(onset) < (ends - onset)[:-1]).all() else ""
+    return " The onsets may be in minutes." if fits and (np.diff(onset) < (ends - onset)[:-1]).all() else ""
 
 
 def clock_rate(events):
-    """Tell the seconds of the recording in a second of sound.
+    """Return the seconds of a recording per second of the stimulus.
 
     Parameters
     ----------
     events : DataFrame of shape (n_events, ...)
-        May have ``drift_ppm``.
+        With ``drift_ppm``, if it is known.
 
     Returns
     -------
     rate : ndarray of shape (n_events,)
-        1 where no drift is known.
+        1 where the drift is unknown.
     """
     if "drift_ppm" not in events:
         return np.ones(len(events))
@@ -86,34 +89,36 @@ def clock_rate(events):
 
 
 def find_playing_stimulus(events, rows):
-    """Tell which sound plays at some events: the last one begun in the recording and stream.
+    """Find the stimulus that began last at or before each event.
 
     Parameters
     ----------
     events : DataFrame
         An events table indexed from 0.
     rows : DataFrame of shape (n_rows, ...)
-        Some of its rows.
+        Rows of it.
 
     Returns
     -------
     position : ndarray of int of shape (n_rows,)
-        Row of the sound in ``events``, -1 where none has begun.
+        Row of the stimulus in ``events``, in the same recording and stream.
+        -1 if no stimulus began before.
     """
     keys = ["recording", "stream"]
     sounds = events.loc[events["type"] == "sound", [*keys, "onset"]].sort_values("onset")
-    asked = rows[[*keys, "onset"]].assign(row=np.arange(len(rows))).sort_values("onset")
-    asked["onset"] += 1e-6  # a word that begins with its sound
-    found = pd.merge_asof(asked, sounds.assign(position=sounds.index), on="onset", by=keys)
+    wanted = rows[[*keys, "onset"]].assign(row=np.arange(len(rows))).sort_values("onset")
+    wanted["onset"] += 1e-6  # a word may begin with its stimulus
+    found = pd.merge_asof(wanted, sounds.assign(position=sounds.index), on="onset", by=keys)
     return found.set_index("row")["position"].reindex(range(len(rows))).fillna(-1).astype(int).to_numpy()
 
 
 def _check_times_agree(events, spoken, playing, expected):
-    """Raise where a word's time in its sound contradicts the sound's row by more than half a second and a drift."""
+    """Raise if a word's time in its stimulus contradicts their onsets."""
+    # half a second and a drift are tolerated
     same = (playing >= 0) & (events["sound"].to_numpy()[spoken] == events["sound"].to_numpy()[playing])
     wrong = np.zeros(len(events), bool)
     given = events["sound_onset"].to_numpy()[spoken]
-    wrong[spoken] = same & (np.abs(given - expected) > 0.5 + DRIFTS * np.abs(expected))
+    wrong[spoken] = same & (np.abs(given - expected) > 0.5 + MAX_DRIFT * np.abs(expected))
     if not wrong.any():
         return
     first, sound = int(np.argmax(wrong[spoken])), events.iloc[playing[int(np.argmax(wrong[spoken]))]]
@@ -121,43 +126,43 @@ def _check_times_agree(events, spoken, playing, expected):
     ratio = np.median(expected[at] / given[at]) if at.any() else 1.0
     raise_for_rows(
         events, wrong, "sound_onset",
-        f"the time in the sound that its onset and the row of the sound give, {expected[first]:.3f} s (it begins at "
+        f"the time in the stimulus that follows from the onsets, {expected[first]:.3f} s (the word begins at "
         f"{events['onset'].iloc[spoken[first]]:.3f} s, {stimulus_name(sound['sound'])!r} at {sound['onset']:.3f} s)",
         guess_factor(ratio),
     )  # fmt: skip
 
 
-def _unit_in_sound(rows, length):
-    """Guess why times in sounds are later than their ends."""
+def _guess_unit_in_stimulus(rows, length):
+    """Suggest why times in stimuli are later than the ends of the stimuli."""
     if (rows["sound_onset"] == rows["onset"]).all():
-        return " All are equal to the column 'onset': do they count from the beginning of the recording?"
+        return " All values are equal to the column 'onset'. They may be times in the recording."
     return guess_unit(float((rows["sound_onset"] / length).max()), 1.0)
 
 
 def _check_word_lengths(events, spoken, length):
-    """Raise where a word lasts beyond its sound, and warn of words that last longer than any does."""
+    """Raise if a word ends after its stimulus, and warn of very long words."""
     lasts, begins = (events[name].to_numpy(float)[spoken] for name in ("duration", "sound_onset"))
     wrong = np.zeros(len(events), bool)
-    wrong[spoken] = begins + lasts > length + BEYOND
+    wrong[spoken] = begins + lasts > length + MAX_BEYOND
     if wrong.any():
         first = int(np.argmax(wrong[spoken]))
         raise_for_rows(
             events, wrong, "duration",
-            f"a word or phoneme that ends with its sound, {stimulus_name(events['sound'].iloc[spoken[first]])!r} of "
+            f"a word or phoneme that ends with its stimulus, {stimulus_name(events['sound'].iloc[spoken[first]])!r} of "
             f"{length[first]:.3f} s", guess_unit(np.quantile(lasts, 0.9), 1.0),
         )  # fmt: skip
     if (long := lasts > LONG).any():
         row = events.iloc[spoken[int(np.argmax(long))]]
         warnings.warn(
-            f"{long.sum()} of {len(spoken)} words and phonemes last longer than {LONG:g} s, the first in events row "
-            f"{unwrap_scalar(row.name)!r}: {row['text']!r} at {row['onset']:.3f} s lasts {row['duration']:.3f} s. Correct the "
-            f"column 'duration', or leave such rows out.",
+            f"{long.sum()} of {len(spoken)} words and phonemes last longer than {LONG:g} s. The first is events row "
+            f"{unwrap_scalar(row.name)!r}: {row['text']!r} at {row['onset']:.3f} s lasts {row['duration']:.3f} s. "
+            f"Correct the column 'duration' or remove such rows.",
             stacklevel=4,
         )
 
 
 def place_words(events):
-    """Give every word and phoneme its sound and its time in it."""
+    """Fill in the stimulus of words and phonemes, and their times in it."""
     labels, events = events.index, events.reset_index(drop=True)
     spoken = np.flatnonzero(events["type"].isin(("word", "phoneme")))
     rows = events.iloc[spoken]
@@ -169,11 +174,11 @@ def place_words(events):
         row = events.iloc[int(np.argmax(lost))]
         inside = events[(events["type"] == "sound") & (events["recording"] == row["recording"])]
         first = inside.loc[inside["stream"] == row["stream"], "onset"].min()
-        begins = "has none" if np.isnan(first) else f"has its first at {first:.3f} s"
+        begins = "has no stimulus" if np.isnan(first) else f"has its first stimulus at {first:.3f} s"
         raise_for_rows(
             events.set_axis(labels), lost, "sound",
-            f"a sound, given or playing in the recording (a row of type 'sound'), which {begins} in stream "
-            f"{row['stream']!r}, where this row begins at {row['onset']:.3f} s",
+            f"a stimulus, given or playing in the recording (a row of type 'sound'). The recording {begins} in stream "
+            f"{row['stream']!r}, but this row begins at {row['onset']:.3f} s",
         )  # fmt: skip
     since = rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]
     since = since / clock_rate(events)[playing]
@@ -184,9 +189,9 @@ def place_words(events):
         last = events.iloc[playing[at]]
         raise_for_rows(
             events.set_axis(labels), lost, "sound",
-            f"a sound, given or playing, but the last, {stimulus_name(last['sound'])!r}, has ended at "
-            f"{last['onset'] + last['duration']:.3f} s (is the audio file shorter than its words, its duration wrong, "
-            f"or a sound's row missing? This row begins at {rows['onset'].iloc[at]:.3f} s)",
+            f"a stimulus, given or playing. The last one, {stimulus_name(last['sound'])!r}, has ended at "
+            f"{last['onset'] + last['duration']:.3f} s, and this row begins at {rows['onset'].iloc[at]:.3f} s (the "
+            f"audio file may be incomplete, its duration wrong, or the row of a stimulus missing)",
             guess_unit(rows["onset"].max(), last["onset"] + last["duration"]),
         )  # fmt: skip
     fill = spoken[without]
@@ -199,7 +204,7 @@ def place_words(events):
             events.set_axis(labels),
             lost,
             "sound_onset",
-            "a time in the sound that it names, or a row of type 'sound' in which that sound is playing",
+            "a time in its stimulus, or a row of type 'sound' in which that stimulus is playing",
         )
     begun = events["sound_onset"].to_numpy()[playing]
     events.loc[spoken[untimed], "sound_onset"] = (since + begun)[untimed]
@@ -211,8 +216,8 @@ def place_words(events):
         name = stimulus_name(events["sound"].iloc[spoken[first]])
         raise_for_rows(
             events.set_axis(labels), beyond, "sound_onset",
-            f"a time within the sound (is the audio file shorter than its words?), which is {name!r} of "
-            f"{length[first]:.3f} s", _unit_in_sound(events.iloc[spoken], length),
+            f"a time within the stimulus {name!r} of {length[first]:.3f} s (the audio file may be incomplete)",
+            _guess_unit_in_stimulus(events.iloc[spoken], length),
         )  # fmt: skip
     _check_word_lengths(events.set_axis(labels), spoken, length)
     _check_times_agree(events.set_axis(labels), spoken, playing, since + begun)

@@ -149,7 +149,7 @@ def test_word_of_twelve_seconds_is_named(folder):
 
 
 @pytest.mark.parametrize(
-    ("begin", "message"), [(-3.0, "a time in the sound"), (25.0, "'story.wav' of 20.000 s")]
+    ("begin", "message"), [(-3.0, "a time in the audio file"), (25.0, "'story.wav' of 20.000 s")]
 )
 def test_sound_that_begins_outside_of_its_file_is_refused(begin, message, folder):
     folder.tell(f"onset\tduration\ttrial_type\tstim_file\tsound_onset\n2.0\tn/a\tsound\tstory.wav\t{begin}\n")

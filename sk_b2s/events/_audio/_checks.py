@@ -37,14 +37,14 @@ def describe_length(sound):
     return read_audio_info(path, stimulus_state(path)).note
 
 
-def describe_ratio(ratio, surely=False):
+def describe_ratio(ratio, only_audio_rates=False):
     """Return a remark on a file that is longer or shorter than its row by the ratio of two sampling rates.
 
     Parameters
     ----------
     ratio : float
         Length of the file over that of the row.
-    surely : bool, default=False
+    only_audio_rates : bool, default=False
         Only consider 44.1 and 48 kHz. Half or a third of a file may well be played.
 
     Returns
@@ -53,7 +53,9 @@ def describe_ratio(ratio, surely=False):
         "" if the ratio is another one.
     """
     pairs = (
-        [(48, 44.1)] if surely else [(48, 44.1), (2, 1), (3, 1), (4, 1), (44.1, 16), (44.1, 32), (44.1, 24)]
+        [(48, 44.1)]
+        if only_audio_rates
+        else [(48, 44.1), (2, 1), (3, 1), (4, 1), (44.1, 16), (44.1, 32), (44.1, 24)]
     )
     for high, low in pairs:
         for one, other in ((high, low), (low, high)):

@@ -391,9 +391,7 @@ def test_rows_longer_than_their_files_are_named(tmp_path, talks):
     path = write(tmp_path / "short.wav", talks[0])
     twice = pd.concat([heard([path], "01"), heard([path], "02")], ignore_index=True)
     for seconds in (118.0, 1e9):
-        with pytest.warns(
-            UserWarning, match=r"'short.wav' lasts 40.0 s, but row 0 uses it up to .* \(2 such rows\)"
-        ):
+        with pytest.warns(UserWarning, match=r"'short.wav' has 40.0 s, but row 0 ends at .* \(2 such rows\)"):
             events = check_events(twice.assign(duration=seconds))
         assert events["duration"].tolist() == [40.0, 40.0]
     array = StimulusArray(np.arange(100.0), 10, "ramp")
