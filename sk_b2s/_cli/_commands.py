@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s import model_selection
-from sk_b2s._cli._options import SPLITTERS
 from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import suggest_name, visible
 from sk_b2s.datasets._registry import load_dataset
@@ -25,6 +23,7 @@ from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.features._base import SpeechFeatures
 from sk_b2s.model_selection._leakage import check_leakage
 from sk_b2s.model_selection._leakage_report import format_leakage
+from sk_b2s.model_selection._registry import SPLITTERS
 from sk_b2s.preprocessing._segments import make_segments
 from sk_b2s.reporting._methods import generate_methods_text
 from sk_b2s.reporting._report import write_report
@@ -141,17 +140,16 @@ def make_splitter(name, folds=None, gap=None):
     ValueError
         If the splitter has no such parameter.
     """
-    class_name, folds_parameter = SPLITTERS[name]
-    params = {}
+    spec, params = SPLITTERS[name], {}
     if gap is not None:
         params["gap"] = gap
     if folds is not None:
-        params[str(folds_parameter)] = None if folds == "none" else folds
-    if params and folds_parameter is None:
+        params[str(spec.folds_parameter)] = None if folds == "none" else folds
+    if params and spec.folds_parameter is None:
         raise ValueError(f"--cv {name} makes the one published fold. Remove --folds and --gap.")
-    if folds == "none" and folds_parameter == "n_splits":
+    if folds == "none" and spec.folds_parameter == "n_splits":
         raise ValueError(f"--cv {name} must split the stimuli. Remove --folds none, or use another --cv.")
-    return getattr(model_selection, class_name)(**params)
+    return spec.load()(**params)
 
 
 def _write_page(results, path, title=None):

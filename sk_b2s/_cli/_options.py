@@ -6,16 +6,9 @@ import argparse
 
 from sk_b2s._utils._text import suggest_name
 from sk_b2s.decoding._presets import PRESETS, SIZES, XLSR
+from sk_b2s.model_selection._registry import SPLITTERS
 
 DEBUG = "SK_B2S_DEBUG"  # environment variable
-# Name -> class in sk_b2s.model_selection, and its parameter for the number of stimulus folds.
-SPLITTERS = {
-    "loso": ("LeaveOneSubjectOut", "stimulus_folds"),
-    "stimulus": ("StimulusKFold", "n_splits"),
-    "session": ("LeaveOneSessionOut", "stimulus_folds"),
-    "study": ("LeaveOneStudyOut", "stimulus_folds"),
-    "hashed": ("HashedBlockSplit", None),
-}
 
 
 # --- options ---------------------------------------------------------------------------------------
@@ -136,8 +129,7 @@ def add_split(parser):
     group = parser.add_argument_group("folds")
     group.add_argument(
         "--cv", choices=list(SPLITTERS), default="loso",
-        help="leave out subjects and stimuli (loso), stimuli, sessions or studies, or the published split "
-        "(default: loso)",
+        help=f"hold out {', '.join(f'{spec.label} ({name})' for name, spec in SPLITTERS.items())} (default: loso)",
     )  # fmt: skip
     group.add_argument(
         "--folds", metavar="N", type=_parse_folds,

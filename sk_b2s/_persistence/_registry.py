@@ -9,6 +9,7 @@ there: it imports nothing, unpickles nothing and evaluates nothing.
 from __future__ import annotations
 
 from dataclasses import fields
+from inspect import signature
 from pathlib import PurePath
 
 import mne
@@ -36,7 +37,7 @@ from sk_b2s.features._precomputed import PrecomputedFeatures
 from sk_b2s.features._pretrained import Wav2Vec2Features
 from sk_b2s.features._spectral import AcousticOnsets, Envelope, MelSpectrogram
 from sk_b2s.features._union import SpeechFeatureUnion
-from sk_b2s.model_selection._hashed import HashedBlockSplit
+from sk_b2s.model_selection._registry import SPLITTERS
 from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
 from sk_b2s.preprocessing._epocher import Baseline, Epocher
 from sk_b2s.preprocessing._scalers import Affine, FeatureScaler, RobustChannelScaler
@@ -46,9 +47,6 @@ from sk_b2s.preprocessing._windows import Windows
 PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "Affine": (Affine, {"center": "center", "scale": "scale", "clip": "clip"}),
     "Baseline": (Baseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
-    "HashedBlockSplit": (HashedBlockSplit, {
-        "part": "part", "test_size": "test_size", "valid_size": "valid_size", "salt": "salt",
-    }),
     "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
     "StimulusArray": (StimulusArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
     "AudioTrack": (AudioTrack, {"path": "path", "channel": "channel"}),
@@ -59,6 +57,12 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
         "extent": "extent", "steps": "steps",
     }),
 }  # fmt: skip
+# Splitters of one fold, which an encoder may validate on.
+PARTS |= {
+    spec.class_name: (spec.load(), {name: name for name in signature(spec.load()).parameters})
+    for spec in SPLITTERS.values()
+    if spec.folds_parameter is None
+}
 
 STEPS = (Affine, Baseline)  # those of windows that are plain data
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s import StimulusKFold, benchmark, make_segments, model_selection, read_results, summarize
+from sk_b2s import StimulusKFold, benchmark, make_segments, read_results, summarize
 from sk_b2s._cli._commands import apply_settings, make_splitter
-from sk_b2s._cli._options import SPLITTERS
 from sk_b2s._cli._parser import DEMO, WAIT_SETTINGS, main
 from sk_b2s.datasets import make_listening
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._results._table import COST
+from sk_b2s.model_selection._registry import SPLITTERS
 
 DATA = "listening --n-subjects 2 --minutes 1 --modality eeg --snr 10 --artifacts none --block 6".split()
 SMALL = [*DATA, *"--cv stimulus --folds 3 --estimator ridge --shifts 20 --k 3 --pool 20".split()]
@@ -160,8 +160,7 @@ def test_folds_names_invalid_file(name, content, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", SPLITTERS)
 def test_make_splitter_uses_defaults(name):
-    class_name, folds_parameter = SPLITTERS[name]
-    default = getattr(model_selection, class_name)()
+    folds_parameter, default = SPLITTERS[name].folds_parameter, SPLITTERS[name].load()()
     assert type(make_splitter(name)) is type(default)
     assert vars(make_splitter(name)) == vars(default)
     if folds_parameter:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sk_b2s._cli import _parser
-from sk_b2s._cli._options import SPLITTERS
 from sk_b2s._cli._parser import WAIT_SETTINGS, main, make_parser, restart_with_passive_waiting
 from sk_b2s.decoding._presets import PRESETS
+from sk_b2s.model_selection._registry import SPLITTERS
 
 DATA = "listening --n-subjects 2 --minutes 1 --modality eeg --snr 10 --artifacts none --block 6".split()
 SMALL = [*DATA, *"--cv stimulus --folds 3 --estimator ridge --shifts 20 --k 3 --pool 20".split()]

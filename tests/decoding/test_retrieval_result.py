@@ -326,5 +326,5 @@ def test_arrays_are_joined_by_what_was_heard_and_not_by_their_order():
 def test_who_is_no_decoder_is_refused(ask):
     with pytest.raises(TypeError, match=rf"{ask.__name__} needs a decoder, .* Got Ridge"):
         ask(make_pipeline(Ridge()), np.eye(3), np.eye(3))
-    with pytest.raises(TypeError, match="got BaseEstimator"):
+    with pytest.raises(TypeError, match="Got BaseEstimator"):
         ask(BaseEstimator(), np.eye(3), np.eye(3))
