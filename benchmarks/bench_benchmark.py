@@ -51,7 +51,7 @@ def arguments_of(folder, n_folds):
         ("scale", RobustChannelScaler(clip=20)),
         ("decoder", RidgeDecoder(speech=speech, lags=(-0.15, 0.35), n_components=16)),
     ])  # fmt: skip
-    controls = ["surrogate", "shifted pairing"]
+    controls = ["phase_randomized", "shifted_labels"]
     return {
         "estimators": {"ridge": ridge},
         "X": X,

@@ -35,7 +35,7 @@ from sk_b2s import (
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._statistics import mean_and_sem
 
-CONTROLS = ["surrogate", "white noise", "shifted pairing"]
+CONTROLS = ["phase_randomized", "white_noise", "shifted_labels"]
 FOLDS = 5
 
 

@@ -41,7 +41,7 @@ from sk_b2s import (
 from sk_b2s.datasets import make_listening, oracle_scores
 
 EXPERIMENT = {"n_subjects": 8, "minutes": 12, "modality": "meg", "snr_db": -12.0, "n_channels": 104}
-CONTROLS = ("surrogate", "shifted pairing", "silence only", "acoustics only", "oracle")
+CONTROLS = ("phase_randomized", "shifted_labels", "silence_truth", "envelope_only", "oracle")
 ENCODER = {
     "hidden": 48, "depth": 5, "n_virtual_channels": 64, "lr": 1e-3, "batch_size": 64, "max_epochs": 4, "patience": 4,
     "random_state": 0, "verbose": 0,

@@ -103,7 +103,7 @@ table.to_csv(OUT / "scores.csv")
 print("\nControls of the encoder, each refitted ...")
 encoder = decoders["clip-mel"].set_params(encoder__verbose=0)
 controls = sk_b2s.run_controls(encoder, X, y, oracle=partial(oracle_scores, truth), verbose=1)
-columns = ["top_1", "top_k", "sem", "n_candidates", "chance", "null_high", "share_of_oracle", "verdict"]
+columns = ["top_1", "top_k", "top_k_sem", "n_candidates", "chance", "null_high", "share_of_oracle", "verdict"]
 print("\n" + controls[columns].round(3).to_string())
 controls.to_csv(OUT / "controls.csv")
 

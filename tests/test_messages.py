@@ -274,5 +274,5 @@ def test_controls_that_learn_nothing_are_silent():
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         run_controls(
-            small_encoder(max_epochs=20), X, y, folds, controls=["decoder", "white noise"], verbose=0
+            small_encoder(max_epochs=20), X, y, folds, controls=["decoder", "white_noise"], verbose=0
         )

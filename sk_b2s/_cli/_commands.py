@@ -15,13 +15,13 @@ from sk_b2s._utils._text import suggest_name, visible
 from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
-from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS
+from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
 from sk_b2s.evaluation._results._plan import UNKNOWN
 from sk_b2s.evaluation._results._table import read_results, summarize
 from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.features._base import SpeechFeatures
-from sk_b2s.model_selection._leakage import check_leakage
+from sk_b2s.model_selection._leakage import check_leakage, leaks_in
 from sk_b2s.model_selection._leakage_report import format_leakage
 from sk_b2s.model_selection._registry import SPLITTERS
 from sk_b2s.preprocessing._segments import make_segments
@@ -97,7 +97,7 @@ def run_folds(args):
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["test subjects"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
     print(visible(f"\n{table.to_string()}\n\n{_wrap(format_leakage(leakage))}"))
-    return int(leakage["verdict"].str.startswith("LEAK").any())
+    return int(bool(leaks_in(leakage["verdict"])))
 
 
 def run_report(args):
@@ -284,16 +284,16 @@ def format_scores(summary):
         for mean, sem in zip(whole["top_k"], whole["top_k_sem"], strict=True)
     ]
     lines["chance"] = _format_numbers(whole["chance"])
-    is_low = (whole["verdict"] == BELOW).any()
+    is_low = (whole["verdict"] == Verdict.BELOW_NULL).any()
     if is_low:
         lines["null from"] = _format_numbers(whole["null_low"])
     lines["null to"] = _format_numbers(whole["null_high"])
     lines["of"] = whole["n_candidates"].map("{:,.0f}".format)
     for pool, rows in summary[summary["pool"] != "all"].groupby("pool", sort=False):
         lines[f"top-{k} of {pool}"] = _format_numbers(rows.set_index(columns)["top_k"].reindex(lines.index))
-    lines["verdict"] = whole["verdict"] + whole["n_failed"].map(lambda n: f", {n} failed" if n else "")
+    lines["verdict"] = whole["verdict_text"] + whole["n_failed"].map(lambda n: f", {n} failed" if n else "")
     lines["verdict"] += whole["n_without_null"].map(lambda n: f", {n} without null" if n else "")
-    notes = [f"{BELOW}: {BELOW_MEANS}."] if is_low else []
+    notes = [f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}."] if is_low else []
     notes += _list_unfinished(whole)
     return "\n".join([_align_columns(lines), "", _describe_means(whole), *map(_wrap, notes)])
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._retrieval_result import RetrievalResult
+from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._run import outcome_of
-from sk_b2s.evaluation._controls._verdicts import LEAKS
 from sk_b2s.evaluation._results._lines import outcome_to_dict
 from sk_b2s.evaluation._results._plan import AUDIT, read_plan
 from sk_b2s.evaluation._results._table import table_of_lines
@@ -38,7 +38,7 @@ def score_similarities(
         What the columns are: ``segment``, and ``sound, sound_onset`` (s) and ``word`` for the questions that
         need them. None are the distinct segments of ``table`` in order of first appearance.
     controls : dict of str to array-like of shape (n_windows, n_candidates), default=None
-        Similarities from the same training on what cannot be decoded: "surrogate", "white noise", "shifted
+        Similarities from the same training on what cannot be decoded: "phase_randomized", "white_noise", "shifted
         pairing". If one is not at chance, there is a leak. They cannot be made from ``similarity``.
     k : int, default=10
         Null and verdict are those of top-k.
@@ -78,12 +78,12 @@ def score_similarities(
     >>> table = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
     >>> results = score_similarities(np.eye(60), table)
     >>> results[["pool", "n_candidates", "chance", "top_10", "verdict"]]
-      pool  n_candidates    chance  top_10         verdict
-    0  all            60  0.166667     1.0  above its null
-    1   50            50  0.200000     1.0  above its null
+      pool  n_candidates    chance  top_10     verdict
+    0  all            60  0.166667     1.0  above_null
+    1   50            50  0.200000     1.0  above_null
     """
-    if wrong := [control for control in controls or {} if control not in LEAKS]:
-        raise ValueError(f"controls: {wrong[0]!r} is none of {list(LEAKS)}.")
+    if wrong := [control for control in controls or {} if control not in LEAK_TESTS]:
+        raise ValueError(f"controls: {wrong[0]!r} is none of {list(LEAK_TESTS)}.")
     for parameter, value, least in (("k", k, 1), ("n_shifts", n_shifts, 0)):
         if isinstance(value, bool) or not (isinstance(value, Integral) and value >= least):
             raise ValueError(f"{parameter} must be an integer of {least} or more, got {value!r}.")
@@ -93,7 +93,7 @@ def score_similarities(
     _warn_of_ties(similarity)
     for control, scores in {"decoder": similarity, **(controls or {})}.items():
         answers = _answers_of(np.asarray(scores), table, candidates, k)
-        leaky = control in LEAKS
+        leaky = control in LEAK_TESTS
         lines.append({
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
             "rows": score_rows(answers, n_candidates, n_shifts, random_state),

@@ -15,6 +15,7 @@ from sk_b2s._utils._validation import check_in_step, is_segment_table, join_tabl
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._scoring import find_segment_table
 from sk_b2s.evaluation._controls._inputs import shift_pairs, with_noise
+from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._run import sample_rows, select_controls
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.evaluation._results._lines import find_problem
@@ -22,8 +23,6 @@ from sk_b2s.evaluation._results._table import table_of_lines
 from sk_b2s.evaluation._tasks import lay_out, run_all
 from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
 from sk_b2s.model_selection._split import folds_of
-
-BESIDE = ("surrogate", "shifted pairing", "silence only", "acoustics only", "oracle")  # controls=True
 
 
 def benchmark(
@@ -63,7 +62,7 @@ def benchmark(
         Each is given to every parameter of an estimator that is named ``random_state``, whatever it was, in
         pipelines and searches too, and draws noise, shifts and nulls.
     controls : bool or sequence of str, default=True
-        True takes those of "surrogate", "shifted pairing", "silence only", "acoustics only" and "oracle" that
+        True takes those of "phase_randomized", "shifted_labels", "silence_truth", "envelope_only" and "oracle" that
         apply; see :func:`~sk_b2s.run_controls` for these and others. Each fitted one costs a fit for each fold.
     oracle : None or callable, default=None
         As in :func:`~sk_b2s.run_controls`.
@@ -89,13 +88,13 @@ def benchmark(
         ``subject``, ``condition`` and ``pool`` ("all" candidates or "50"), with ``n_train, n_windows,
         n_candidates``; ``top_1, top_5, top_10, top_k``, ``k`` and ``chance`` of ``top_k``;
         ``median_relative_rank`` (chance 0.5) and ``match_mismatch``, how often the right candidate beats
-        another (0.5); ``near`` and ``near_chance``, how often the best candidate begins within 0.5 s of the right
+        another (0.5); ``top_1_within_500ms`` and ``top_1_within_500ms_chance``, how often the best candidate begins within 0.5 s of the right
         one; ``word_top_10`` and ``word_chance``, each word counting once; ``null_mean, null_low, null_high``,
         mean, 2.5 and 97.5 % quantile of the null of ``top_k``; ``verdict``; of the fold ``cv`` and its guarantee,
-        ``train_seconds`` of distinct sound, ``n_heard``, windows tested that contain sound of training,
+        ``train_seconds`` of distinct sound, ``n_train_overlap``, windows tested that contain sound of training,
         ``leakage``, the verdict of :func:`~sk_b2s.check_leakage`, ``calibration_minutes`` that ``cv`` was asked for
-        (infinity is all, NaN where it asks for none) and ``own_minutes``, those recorded from who is tested that are
-        in training; ``unlabelled``, which parts of the fitted estimator saw the recordings that are tested, without
+        (infinity is all, NaN where it asks for none) and ``calibration_minutes_used``, those recorded from who is tested that are
+        in training; ``transductive_steps``, which parts of the fitted estimator saw the recordings that are tested, without
         labels; ``seconds_fit, seconds_score, peak_memory_mb`` (memory
         of the process), ``versions, warnings`` (of fit and score, one a line) and ``written``, when; ``error``,
         empty unless the fit failed: others go on, and another run tries it again; and ``key``, by which equal
@@ -221,27 +220,27 @@ def _controls_of(name, estimator, controls, X, y, oracle):
     if controls is False or controls is None:
         return []
     wanted = select_controls(None if controls is True else controls, find_decoder(estimator)[0], y, oracle)
-    if {"decoder", "within recording"} & set(() if controls is True else wanted):
+    if {"decoder", "within_recording"} & set(() if controls is True else wanted):
         raise ValueError(
-            "controls: the decoder itself is always run, and 'within recording' is for run_controls."
+            "controls: the decoder itself is always run, and 'within_recording' is for run_controls."
         )
-    wanted = [control for control in wanted if controls is not True or control in BESIDE]
+    wanted = [control for control in wanted if controls is not True or CONTROLS[control].in_benchmark]
     if not wanted:
         return []
     try:
         rows = sample_rows(X)
     except ValueError as error:
         raise ValueError(f"{error} Or set controls=False.") from None
-    if {"surrogate", "white noise"} & set(wanted) and is_segment_table(X):
+    if {"phase_randomized", "white_noise"} & set(wanted) and is_segment_table(X):
         with_noise(estimator, SurrogateRecordings())
-    if "shifted pairing" in wanted:
+    if "shifted_labels" in wanted:
         try:
             shift_pairs(rows, y, 0)
         except ValueError as error:
             if controls is not True:
                 raise
             warnings.warn(f"{name} has no such control. {error}", stacklevel=3)
-            wanted.remove("shifted pairing")
+            wanted.remove("shifted_labels")
     return wanted
 
 

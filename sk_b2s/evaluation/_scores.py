@@ -1,214 +1,280 @@
-"""Scores, null and verdict of each subject."""
+"""Registry of scores and the score table of a retrieval result."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
-from sk_b2s._utils._chunks import slice_rows
-from sk_b2s.evaluation._controls._verdicts import (
-    ABOVE,
-    AT_CHANCE,
-    BELOW,
-    CONTEXT,
-    LEAKS,
-    against_null,
-    pooled_row,
-    verdicts,
-)
 from sk_b2s.events._stimuli import digest_stimuli, stable_id
 from sk_b2s.metrics._null import shifted_means
 from sk_b2s.metrics._ranking import median_relative_rank
-from sk_b2s.model_selection._leakage import leaks_in
 
-NEAR = 0.5  # s; an answer that begins so near the right one is nearly right
-SCORES = (
-    "k", "chance", "top_1", "top_5", "top_10", "top_k", "median_relative_rank", "near", "near_chance",
-    "match_mismatch", "word_top_10", "word_chance", "null_mean", "null_low", "null_high",
-)  # fmt: skip
+NEAR = 0.5  # s, largest distance of top_1_within_500ms
+CHUNK = 1024  # windows whose candidates are compared at a time
 
 
-# --- one row for each subject, condition and pool ---------------------------------------------------
+# --- the scores --------------------------------------------------------------------------------------
 
 
-def score_rows(answers, n_candidates=50, n_shifts=1000, random_state=0):
-    r"""Score each subject and condition among all candidates, and among a number that is always the same.
+@dataclass(frozen=True)
+class ScoreSpec:
+    """One score of a retrieval result.
 
-    A score among all candidates falls with their number, which differs from fold to fold. Beside it stands
-    the mean over *all* pools of n of them, the right one always among them: if r of the N - 1 others score
-    as high or higher, then
-
-    .. math:: P(\text{hit}) = P(H \le k - 1), \quad H \sim \mathrm{Hypergeometric}(N - 1, r, n - 1)
-
-    No pool is drawn, so none is lucky, and every estimator has the same.
+    To add a score, write its ``function`` and add one entry to ``SCORES``.
 
     Parameters
     ----------
-    answers : RetrievalResult
-        Rows need ``subject`` and ``recording``; ``condition, study, onset, duration`` are used where they are.
-    n_candidates : int or None, default=50
-        Size of the pools beside all; None, or fewer candidates than that, leaves them out.
-    n_shifts : int, default=1000
-        Shifts of which each null is made.
-    random_state : int, default=0
-        Draws the shifts, equal ones for equal questions.
-
-    Returns
-    -------
-    rows : list of dict
-        ``study, subject, condition, pool, n_windows, n_candidates`` and ``SCORES``.
+    name : str
+        Column of score tables.
+    function : callable
+        ``function(result, n_candidates)`` returns the mean over the windows of
+        a :class:`~sk_b2s.RetrievalResult` in pools of ``n_candidates``, NaN if
+        it is undefined. With ``chance_column`` it returns a pair of the score
+        and its chance level.
+    chance : callable
+        ``chance(table)`` returns the chance level of each row of a score
+        table, or of one row given as a mapping. NaN if it is unknown.
+    label : str
+        Noun phrase for texts and figures. "{k}" is replaced by the number of
+        guesses.
+    chance_column : None or str, default=None
+        Column of the chance level, if it is computed with the score.
+    higher_is_better : bool, default=True
     """
-    sizes = {"all": answers.n_candidates}
-    if n_candidates is not None and n_candidates <= answers.n_candidates:
-        sizes[str(n_candidates)] = n_candidates
-    table = answers.rows.reset_index(drop=True)
-    condition = table["condition"] if "condition" in table else pd.Series("", index=table.index)
-    condition = condition.astype(object).where(condition.notna(), "")
-    out = []
-    for subject, mine in table.groupby("subject", sort=False).indices.items():
-        own = _part(answers, mine)
-        worth = rankdata(-own.scores, method="max", axis=1).astype(np.int64) - 1
-        for name in pd.unique(condition[mine]):
-            chosen = (condition[mine] == name).to_numpy()
-            asked = _part(own, np.flatnonzero(chosen))
-            study = table["study"].iloc[mine[0]] if "study" in table else ""
-            for pool, size in sizes.items():
-                null = _null(own, worth, size, chosen, n_shifts, random_state)
-                out.append({
-                    "study": study, "subject": subject, "condition": name, "pool": pool,
-                    "n_windows": len(asked.rows), "n_candidates": size, **_scores(asked, size, null),
-                })  # fmt: skip
-    return out
+
+    name: str
+    function: Callable[[Any, int], Any]
+    chance: Callable[[Any], Any]
+    label: str
+    chance_column: str | None = None
+    higher_is_better: bool = True
+
+    @property
+    def columns(self):
+        """Columns of the score: its name and that of its chance level."""
+        return (self.name,) if self.chance_column is None else (self.name, self.chance_column)
+
+    def compute(self, result, n_candidates):
+        """Compute the columns of one row as a dict."""
+        values = self.function(result, n_candidates)
+        values = values if self.chance_column else (values,)
+        return dict(zip(self.columns, values, strict=True))
 
 
-def _part(answers, rows):
-    """Answers to some of the windows."""
-    return replace(
-        answers, scores=answers.scores[rows], target=answers.target[rows],
-        rows=answers.rows.iloc[rows].reset_index(drop=True),
-    )  # fmt: skip
+def _hit_probability(n_candidates, size, k):
+    """Return the proportion of pools in which each rank is a hit.
 
-
-def _worth(n_candidates, size, k):
-    """Share of pools in which a window is a hit, for each of its ranks: (n_candidates,)."""
+    Array of shape (n_candidates,).
+    """
     if size <= k:
         return np.full(n_candidates, np.nan)
     return hypergeom.cdf(k - 1, n_candidates - 1, np.arange(n_candidates), size - 1)
 
 
-def _null(own, ranks, size, chosen, n_shifts, random_state):
-    """Null of the chosen windows' top-k accuracy in pools of a size; NaN where none can be made."""
-    nothing = np.full(max(n_shifts, 1), np.nan)
-    if not {"onset", "duration"} <= set(own.rows) or not n_shifts:
-        return nothing
-    rows = own.rows
-    heard = pd.factorize(own.target)[0].tolist()  # however the columns are ordered
-    seed = stable_id(random_state, heard, rows["onset"].tolist()) % 2**32
-    try:
-        return shifted_means(
-            _worth(own.n_candidates, size, own.k)[ranks], own.target, rows["recording"], rows["onset"],
-            rows["duration"].max(), n_shifts, seed, sample_weight=chosen,
-        )  # fmt: skip
-    except ValueError:  # a recording too short to move its labels; the row says so
-        return nothing
+def _top(k):
+    """Make the function of top-k accuracy, of the ``k`` of the result if None."""
+
+    def accuracy(result, n_candidates):
+        n_guesses = result.k if k is None else k
+        return float(_hit_probability(result.n_candidates, n_candidates, n_guesses)[result.ranks].mean())
+
+    return accuracy
 
 
-def _scores(asked, size, null):
-    """Scores of some windows in pools of a size."""
-    top = {k: float(_worth(asked.n_candidates, size, k)[asked.ranks].mean()) for k in (1, 5, 10, asked.k)}
-    is_all = size == asked.n_candidates
-    low, high = np.quantile(null, [0.025, 0.975])
-    return {
-        "k": asked.k, "chance": asked.k / size if size > asked.k else np.nan,
-        "top_1": top[1], "top_5": top[5], "top_10": top[10], "top_k": top[asked.k],
-        "median_relative_rank": median_relative_rank(asked.ranks, asked.n_candidates),
-        "match_mismatch": float(1 - asked.ranks.mean() / (asked.n_candidates - 1)),
-        **dict(zip(("near", "near_chance"), _near(asked) if is_all else (np.nan, np.nan), strict=True)),
-        **dict(zip(("word_top_10", "word_chance"), _words(asked) if is_all else (np.nan, np.nan), strict=True)),
-        "null_mean": null.mean(), "null_low": low, "null_high": high,
-    }  # fmt: skip
+def _median_rank(result, n_candidates):
+    return median_relative_rank(result.ranks, result.n_candidates)
 
 
-def _near(asked):
-    """How often the best candidate begins within NEAR of the right one in its sound, and how often by chance."""
-    names = asked.candidates
-    if not {"sound", "sound_onset"} <= set(names):
+def _match_mismatch(result, n_candidates):
+    """Proportion of other candidates that score below the target."""
+    return float(1 - result.ranks.mean() / (result.n_candidates - 1))
+
+
+def _near(result, n_candidates):
+    """Proportion of windows whose best candidate is close to the target.
+
+    The onsets of both are at most ``NEAR`` apart in the same stimulus. Ties
+    count against the decoder.
+    """
+    names = result.candidates
+    if n_candidates != result.n_candidates or not {"sound", "sound_onset"} <= set(names):
         return np.nan, np.nan
     sound = pd.factorize(digest_stimuli(names["sound"]))[0]
     onset = names["sound_onset"].to_numpy(float)
     hits, chance = [], []
-    for part in slice_rows(len(asked.target), 1024):
-        right, scores = asked.target[part], asked.scores[part]
-        near = (sound[right, None] == sound) & (abs(onset[right, None] - onset) <= NEAR + 1e-9)
+    for first in range(0, len(result.target), CHUNK):
+        target = result.target[first : first + CHUNK]
+        scores = result.scores[first : first + CHUNK]
+        near = (sound[target, None] == sound) & (abs(onset[target, None] - onset) <= NEAR + 1e-9)
         best = np.where(near, scores, -np.inf).max(1), np.where(near, -np.inf, scores).max(1)
-        hits.append(best[0] > best[1])  # a tie counts against
+        hits.append(best[0] > best[1])
         chance.append(near.mean(1))
     return float(np.concatenate(hits).mean()), float(np.concatenate(chance).mean())
 
 
-def _words(asked):
-    """Balanced top-10 accuracy of words with its chance; NaN without words enough to choose from."""
-    if "word" not in asked.candidates:
+def _words(result, n_candidates):
+    """Balanced top-10 accuracy of words, NaN with ten words or fewer."""
+    if n_candidates != result.n_candidates or "word" not in result.candidates:
         return np.nan, np.nan
     try:
-        table = asked.score_words(k=10, timing=False)
-    except ValueError:  # ten words or fewer, or none heard
+        table = result.score_words(k=10, timing=False)
+    except ValueError:
         return np.nan, np.nan
     return float(table.loc["balanced", "top_k"]), float(table.loc["balanced", "chance"])
 
 
-# --- verdicts --------------------------------------------------------------------------------------
+def _chance_of(k):
+    return lambda table: k / table["n_candidates"] if "n_candidates" in table else np.nan
 
 
-def assign_verdicts(results, outcomes):
-    """Give every row its verdict: what its null says, unless something leaks.
+def _chance_in(column):
+    return lambda table: table[column] if column in table else np.nan
+
+
+def _half(table):
+    return 0.5
+
+
+SCORES = {
+    spec.name: spec
+    for spec in (
+        ScoreSpec("top_1", _top(1), _chance_of(1), "top-1 accuracy"),
+        ScoreSpec("top_5", _top(5), _chance_of(5), "top-5 accuracy"),
+        ScoreSpec("top_10", _top(10), _chance_of(10), "top-10 accuracy"),
+        ScoreSpec("top_k", _top(None), _chance_in("chance"), "top-{k} accuracy"),
+        ScoreSpec("median_relative_rank", _median_rank, _half, "median relative rank", higher_is_better=False),
+        ScoreSpec(
+            "top_1_within_500ms", _near, _chance_in("top_1_within_500ms_chance"), "best candidate within 0.5 s",
+            "top_1_within_500ms_chance",
+        ),
+        ScoreSpec("match_mismatch", _match_mismatch, _half, "match-mismatch accuracy"),
+        ScoreSpec(
+            "word_top_10", _words, _chance_in("word_chance"), "top-10 accuracy of words, each with equal weight",
+            "word_chance",
+        ),
+    )
+}  # fmt: skip
+CHANCE_COLUMNS = ("chance", *(spec.chance_column for spec in SCORES.values() if spec.chance_column))
+NULL_COLUMNS = ("null_mean", "null_low", "null_high")
+SCORE_COLUMNS = (
+    "k", "chance", *(column for spec in SCORES.values() for column in spec.columns), *NULL_COLUMNS,
+)  # fmt: skip
+VERDICT_COLUMNS = ("verdict", "leak_sources", "verdict_text")
+
+
+def label_of_score(name, k=None):
+    """Return the label of a score, or its name in words if it is unknown.
+
+    Examples
+    --------
+    >>> label_of_score("top_k", 10), label_of_score("top_k"), label_of_score("top_3")
+    ('top-10 accuracy', 'top-k accuracy', 'top-3 accuracy')
+    """
+    if name in SCORES:
+        return SCORES[name].label.format(k="k" if k is None else k)
+    n = name.removeprefix("top_")
+    return f"top-{n} accuracy" if n.isdigit() else name.replace("_", " ")
+
+
+def chance_of_score(table, name):
+    """Return the chance level of each row of a table of scores.
+
+    Scores that are not registered take the column "chance". NaN if unknown.
+    """
+    chance = SCORES[name].chance if name in SCORES else _chance_in("chance")
+    return pd.Series(chance(table), index=table.index, dtype=float)
+
+
+# --- one row per subject, condition and pool ---------------------------------------------------------
+
+
+def score_rows(result, n_candidates=50, n_shifts=1000, random_state=0):
+    r"""Score each subject and condition among all candidates and in pools.
+
+    A score among all candidates decreases with their number, which differs
+    between folds. Therefore the mean over *all* pools of n candidates that
+    include the target is computed as well. If r of the other N - 1 candidates
+    score as high or higher, then
+
+    .. math:: P(\text{hit}) = P(H \le k - 1), \quad H \sim \mathrm{Hypergeometric}(N - 1, r, n - 1)
+
+    No pool is drawn, so all estimators have the same pools.
 
     Parameters
     ----------
-    results : DataFrame of shape (n_rows, ...)
-        With ``estimator, seed, control, calibration_minutes, top_k, null_low, null_high, n_heard, leakage, error``.
-    outcomes : dict of (estimator, seed, control, minutes) to list of Outcome
-        Of the controls in ``LEAKS``, one for each fold; of each amount of calibration alone, as all of them have
-        the same test. None is no amount.
+    result : RetrievalResult
+        Its rows need ``subject`` and ``recording``. ``condition, study, onset,
+        duration`` are used if present.
+    n_candidates : int or None, default=50
+        Size of the pools. None, or fewer candidates than that, omits them.
+    n_shifts : int, default=1000
+        Circular shifts of each null.
+    random_state : int, default=0
+        Draws the shifts, equal ones for equal test rows.
 
     Returns
     -------
-    results : DataFrame of shape (n_rows, ...)
-        With ``verdict``: "above its null", "below its null", "at chance", "context" (no brain was asked), "no null"
-        (recordings are too short for one, or times unknown), "error", or "LEAK": of a control that is not at chance
-        over its folds, and, with their names in brackets, of the decoder it stands beside; what else is in the
-        brackets ("sound of training", or its "text" in another voice, or "segments" of it under other sounds, or
-        "samples" of its recordings) is on both sides of a fold.
+    rows : list of dict
+        ``study, subject, condition, pool, n_windows, n_candidates`` and
+        ``SCORE_COLUMNS``.
     """
-    verdict = against_null(results)
-    verdict[results["control"].isin(CONTEXT)] = "context"
-    verdict[results["control"].isin(LEAKS) & verdict.isin([ABOVE, BELOW])] = (
-        AT_CHANCE  # judged over all folds
-    )
-    said_of = results["leakage"].astype(str)
-    keys = ["estimator", "seed", "calibration_minutes"]
-    for (name, seed, minutes), rows in results.groupby(keys, sort=False, dropna=False).indices.items():
-        minutes = None if pd.isna(minutes) else minutes
-        found = {
-            control: outcomes[name, seed, control, minutes]
-            for control in LEAKS
-            if (name, seed, control, minutes) in outcomes
-        }
-        reasons = []
-        if found:
-            pooled = pd.DataFrame({control: pooled_row(parts) for control, parts in found.items()}).T
-            said = verdicts(pooled)
-            reasons = list(said.index[said == "LEAK"])
-        rows = results.index[rows]
-        control = results.loc[rows, "control"]
-        if found:
-            verdict[rows[control.isin(said.index[said == BELOW])]] = BELOW
-        verdict[rows[control.isin(reasons)]] = "LEAK"
-        reasons += leaks_in(said_of[rows], results.loc[rows, "n_heard"].max())
-        if reasons:
-            verdict[rows[control == "decoder"]] = f"LEAK ({', '.join(reasons)})"
-    verdict[results["error"] != ""] = "error"
-    return results.assign(verdict=verdict)
+    sizes = {"all": result.n_candidates}
+    if n_candidates is not None and n_candidates <= result.n_candidates:
+        sizes[str(n_candidates)] = n_candidates
+    table = result.rows.reset_index(drop=True)
+    condition = table["condition"] if "condition" in table else pd.Series("", index=table.index)
+    condition = condition.astype(object).where(condition.notna(), "")
+    out = []
+    for subject, of_subject in table.groupby("subject", sort=False).indices.items():
+        own = _take_rows(result, of_subject)
+        ranks = rankdata(-own.scores, method="max", axis=1).astype(np.int64) - 1
+        for name in pd.unique(condition[of_subject]):
+            chosen = (condition[of_subject] == name).to_numpy()
+            part = _take_rows(own, np.flatnonzero(chosen))
+            study = table["study"].iloc[of_subject[0]] if "study" in table else ""
+            for pool, size in sizes.items():
+                null = _null_of_pool(own, ranks, size, chosen, n_shifts, random_state)
+                out.append({
+                    "study": study, "subject": subject, "condition": name, "pool": pool,
+                    "n_windows": len(part.rows), "n_candidates": size, **_score_columns(part, size, null),
+                })  # fmt: skip
+    return out
+
+
+def _take_rows(result, rows):
+    """Return the result of some of the windows."""
+    return replace(
+        result, scores=result.scores[rows], target=result.target[rows],
+        rows=result.rows.iloc[rows].reset_index(drop=True),
+    )  # fmt: skip
+
+
+def _null_of_pool(own, ranks, size, chosen, n_shifts, random_state):
+    """Compute the null of top-k accuracy in pools, NaN if there is none."""
+    missing = np.full(max(n_shifts, 1), np.nan)
+    if not {"onset", "duration"} <= set(own.rows) or not n_shifts:
+        return missing
+    rows = own.rows
+    target = pd.factorize(own.target)[0].tolist()  # independent of the order of the columns
+    seed = stable_id(random_state, target, rows["onset"].tolist()) % 2**32
+    try:
+        return shifted_means(
+            _hit_probability(own.n_candidates, size, own.k)[ranks], own.target, rows["recording"], rows["onset"],
+            rows["duration"].max(), n_shifts, seed, sample_weight=chosen,
+        )  # fmt: skip
+    except ValueError:  # a recording is too short to shift its labels
+        return missing
+
+
+def _score_columns(result, size, null):
+    """Compute all scores of some windows in pools of a size, with the null."""
+    low, high = np.quantile(null, [0.025, 0.975])
+    row = {"k": result.k, "chance": result.k / size if size > result.k else np.nan}
+    for spec in SCORES.values():
+        row |= spec.compute(result, size)
+    return row | {"null_mean": null.mean(), "null_low": low, "null_high": high}

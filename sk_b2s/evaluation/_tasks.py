@@ -17,8 +17,9 @@ from sk_b2s._utils._monitoring import capture_warnings, peak_memory_mb, reset_pe
 from sk_b2s._utils._text import visible
 from sk_b2s._utils._validation import table_of
 from sk_b2s._utils._versions import get_versions
-from sk_b2s.evaluation._controls._run import CONTROLS, FoldTask, outcome_of
-from sk_b2s.evaluation._controls._verdicts import LEAKS
+from sk_b2s.evaluation._controls._fold_task import FoldTask
+from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
+from sk_b2s.evaluation._controls._run import outcome_of
 from sk_b2s.evaluation._results._lines import outcome_to_dict
 from sk_b2s.evaluation._results._progress import format_progress, format_time_left
 from sk_b2s.evaluation._results._provenance import (
@@ -30,7 +31,7 @@ from sk_b2s.evaluation._results._provenance import (
 )
 from sk_b2s.evaluation._scores import score_rows
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.model_selection._leakage import check_leakage
+from sk_b2s.model_selection._leakage import check_leakage, leaks_in
 from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
 from sk_b2s.preprocessing._fingerprint import describe, digest_code, digest_rows, key_of
 from sk_b2s.preprocessing._overlaps import NEEDED
@@ -164,10 +165,13 @@ def _about(cv, X, y, folds):
     table = table_of(y)
     found = check_leakage(X, y, list(folds.values())).set_axis(list(folds))
     for fold, row in found.iterrows():
-        about[fold] |= {"leakage": row["verdict"], "own_minutes": row.get("own_minutes")}
+        about[fold] |= {
+            "leakage": row["verdict"],
+            "calibration_minutes_used": row.get("calibration_minutes_used"),
+        }
         if pd.notna(row["leaking"]) and table is not None and set(NEEDED) <= set(table):
             about[fold] |= {
-                "n_heard": round(row["leaking"] * row["n_test"]),
+                "n_train_overlap": round(row["leaking"] * row["n_test"]),
                 "train_seconds": StimulusIntervals.from_table(table.iloc[folds[fold][0]]).seconds,
             }  # fmt: skip
     return about
@@ -271,9 +275,9 @@ def _line(cell, task):
     reset_peak_memory()
     with capture_warnings() as heard:
         try:
-            (answers,) = CONTROLS[cell.control](task)
+            (answers,) = CONTROLS[cell.control].factory(task)
             scores = score_rows(answers, cell.settings["n_candidates"], cell.settings["n_shifts"], cell.seed)
-            if cell.control in LEAKS:
+            if cell.control in LEAK_TESTS:
                 outcome = outcome_to_dict(
                     outcome_of([answers], cell.settings["n_shifts"], task.seed, task.n_left_out)
                 )
@@ -292,7 +296,7 @@ def _line(cell, task):
         "warnings": "\n".join(heard), "written": time.time(), "machine": machine_of(task.estimator),
     }  # fmt: skip
     made = cell.made | {"chosen": "" if task.fitted is None or error else chosen_by(task.fitted)}
-    about = cell.about | {"unlabelled": _unlabelled(task)}
+    about = cell.about | {"transductive_steps": _unlabelled(task)}
     if cell.control == "decoder" and not error:
         about |= _heard(task, about)
     return {
@@ -304,14 +308,14 @@ def _line(cell, task):
 def _heard(task, about):
     """What the fitted estimator was trained on, beyond what the fold's training rows say."""
     found = task.exposure()
-    n, known = int(found.rows.sum()), about.get("n_heard")
+    n, known = int(found.rows.sum()), about.get("n_train_overlap")
     if not n or (known is not None and n <= known):
         return {}
     by_rows = str(about.get("leakage"))
-    if by_rows.startswith("LEAK"):  # the training rows explain it
-        return {"n_heard": n}
+    if leaks_in([by_rows]):  # the training rows explain it
+        return {"n_train_overlap": n}
     return {
-        "n_heard": n,
+        "n_train_overlap": n,
         "leakage": f"LEAK: {n} of {len(found.rows)} test windows contain stimuli that the fitted estimator was trained "
         f"on ({', '.join(found.where)}), outside the training rows of the fold; by rows: {by_rows}",
     }

@@ -74,7 +74,7 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
           ``brain_leaking`` the share of test windows that share samples with a training window, ``brain_nearest``
           the seconds between the nearest windows of one recording. Of :class:`~sk_b2s.Windows` without rows these are
           counted in the samples that they read; of plain arrays they are not there.
-        * ``own_minutes``: minutes of training recorded from people who are tested, and ``later_minutes``, those
+        * ``calibration_minutes_used``: minutes of training recorded from people who are tested, and ``test_period_minutes``, those
           of them that were not over when the test of their recording began. Calibration of a new listener has none.
         * ``sounds, blocks, sentences, segments, recordings, sessions, subjects, studies``: how many of them
           have rows on both sides. Sounds are known by their recording, whatever its file, sessions by subject and
@@ -277,7 +277,7 @@ class _Rows:
         later = (mine["onset"] + mine["duration"]).to_numpy() > begin + EXACT
         return {
             name: recorded_seconds(rows) / 60
-            for name, rows in (("own_minutes", mine), ("later_minutes", mine[later]))
+            for name, rows in (("calibration_minutes_used", mine), ("test_period_minutes", mine[later]))
         }
 
     def _retold(self, train, test):

@@ -129,9 +129,9 @@ def _people(fold):
         return [f"no {join_words(apart, 'or')} is on both sides"] if apart else []
     besides = f", no {join_words(apart, 'or')} is" if apart else ""
     said = [f"{join_words(on_both, 'and')} are on both sides{besides}"]
-    if fold.get("subjects") and fold.get("later_minutes", 1) == 0:
+    if fold.get("subjects") and fold.get("test_period_minutes", 1) == 0:
         said.append(
-            f"{fold['own_minutes']:.1f} minutes of whom is tested are in training, of before the test or of other "
+            f"{fold['calibration_minutes_used']:.1f} minutes of whom is tested are in training, of before the test or of other "
             f"recordings"
         )
     return said

@@ -9,9 +9,10 @@ import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._curves import highest_at_end
+from sk_b2s.evaluation._scores import chance_of_score
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
 from sk_b2s.nn._losses import CROSS_ENTROPY, LOSSES
-from sk_b2s.plotting._scores import get_chance, get_score_label
+from sk_b2s.plotting._scores import get_score_label
 from sk_b2s.plotting._style import COLORS, DASHED, MUTED, draw_chance, format_as_percent, get_axes, style_axes
 
 STILL_FALLING = ", the last: the loss still decreases, consider a larger max_epochs"
@@ -118,7 +119,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
             f"The 'curve' parameter of plot_curve must have the columns {missing}. Got {list(curve.columns)} "
             f"instead. Choose other columns by x and score."
         )
-    curve = curve.assign(chance=get_chance(curve, score))
+    curve = curve.assign(chance=chance_of_score(curve, score))
     weight = "n_windows" if score != "accuracy" else "n_decisions"
     subjects = subject_means(curve, score, [x], weight=weight).unstack("subject").sort_index()
     means = mean_and_sem(curve, score, x, weight=weight).reindex(subjects.index)

@@ -9,8 +9,10 @@ import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.decoding._retrieval_result import RetrievalResult
-from sk_b2s.evaluation._controls._verdicts import BELOW, LEAKS
+from sk_b2s.evaluation._controls._registry import LEAK_TESTS
+from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
+from sk_b2s.evaluation._scores import chance_of_score, label_of_score
 from sk_b2s.evaluation._statistics import (
     average_over_subjects,
     compare_estimators,
@@ -31,9 +33,6 @@ from sk_b2s.plotting._style import (
     style_axes,
 )
 
-HALF_CHANCE = ("median_relative_rank", "match_mismatch", "accuracy")  # scores with a chance level of 0.5
-
-
 # --- numbers that are drawn ------------------------------------------------------------------------
 
 
@@ -46,13 +45,7 @@ def get_score_label(results, score="top_k"):
     'top-10 accuracy'
     """
     k = results["k"].dropna().unique() if "k" in results else []
-    names = {
-        "top_k": f"top-{int(k[0])} accuracy" if len(k) == 1 else "top-k accuracy",
-        "near": "best segment within 0.5 s", "word_top_10": "top-10 word accuracy, mean over words",
-        "median_relative_rank": "median relative rank", "match_mismatch": "match-mismatch accuracy",
-    }  # fmt: skip
-    n = score.removeprefix("top_")
-    return names.get(score, f"top-{n} accuracy" if n.isdigit() else score.replace("_", " "))
+    return label_of_score(score, int(k[0]) if len(k) == 1 else None)
 
 
 def add_labels(results):
@@ -92,7 +85,7 @@ def average_scores(results, score="top_k", by=("label",)):
         have one, and NaN for other scores.
     """
     by = list(by)
-    rows = results.assign(score=results[score], chance=get_chance(results, score))
+    rows = results.assign(score=results[score], chance=chance_of_score(results, score))
     table = average_over_subjects(
         subject_score_means(rows, ["score", "chance"], [*dict.fromkeys([*by, "subject"])]), by
     )
@@ -101,17 +94,6 @@ def average_scores(results, score="top_k", by=("label",)):
     if score != "top_k" or not set(null) <= set(rows):
         return table.assign(**dict.fromkeys(null, np.nan))
     return table.join(null_over_subjects(rows, by)[null])
-
-
-def get_chance(rows, score):
-    """Return the chance level of each row, NaN if unknown."""
-    if score in HALF_CHANCE:
-        return pd.Series(0.5, index=rows.index)
-    column = {"near": "near_chance", "word_top_10": "word_chance"}.get(score, "chance")
-    k = score.removeprefix("top_")
-    if k.isdigit() and "n_candidates" in rows:
-        return int(k) / rows["n_candidates"]
-    return rows[column] if column in rows else pd.Series(np.nan, index=rows.index)
 
 
 # --- chance, null and legend -----------------------------------------------------------------------
@@ -376,11 +358,11 @@ def plot_controls(results, ax=None):
                     label=label, zorder=3)  # fmt: skip
         verdicts = rows[rows["label"] == label].groupby("control")["verdict"].first()
         for name, at, x in zip(known, place, own["score"] + own["sem"].fillna(0), strict=True):
-            if mark := _get_mark(str(verdicts[name])):
+            if mark := _get_mark(verdicts[name]):
                 ax.annotate(
                     mark, (x, at), xytext=(8, 0), textcoords="offset points", va="center", weight="bold"
                 )
-    ticks = [f"{name}\n(must be at chance)" if name in LEAKS else name for name in names]
+    ticks = [f"{name}\n(must be at chance)" if name in LEAK_TESTS else name for name in names]
     ax.set(yticks=range(len(names)), yticklabels=ticks, ylim=(len(names) - 0.4, -0.6), xlim=(0, None),
            xlabel=f"{get_score_label(rows)}, mean ± s.e.m. over subjects")  # fmt: skip
     format_as_percent(ax.xaxis)
@@ -391,4 +373,4 @@ def plot_controls(results, ax=None):
 
 def _get_mark(verdict):
     """Return the text that marks a score with a problem, or an empty text."""
-    return "LEAK" if verdict.startswith("LEAK") else BELOW if verdict == BELOW else ""
+    return TEXTS[Verdict(verdict)] if verdict in (Verdict.LEAK, Verdict.BELOW_NULL) else ""

@@ -7,23 +7,15 @@ import pandas as pd
 
 from sk_b2s._utils._text import join_words
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
-from sk_b2s.evaluation._controls._verdicts import ABOVE, AT_CHANCE, BELOW, BELOW_MEANS, LEAKS
+from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
+from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in, select_amount
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking, plans_that_differ
 from sk_b2s.evaluation._results._table import summarize
 from sk_b2s.evaluation._statistics import of_decoders
+from sk_b2s.model_selection._leakage import leaks_in
 from sk_b2s.plotting._scores import add_labels, get_score_label
 
-MEANINGS = {
-    "surrogate": "Recordings of equal spectrum without any response. Must be at chance.",
-    "white noise": "Noise in place of the recordings. Must be at chance.",
-    "shifted pairing": "Recordings paired with sound of another time. Must be at chance.",
-    "within recording": "Candidates of the window's own recording alone: no fingerprint helps.",
-    "silence only": "Speech and pause alone, compared with the truth: what the task gives away. No brain was asked.",
-    "silence from the brain": "Speech and pause, decoded: how much of the score that explains.",
-    "acoustics only": "Loudness, decoded: how much of the score that explains.",
-    "oracle": "One who knows the simulated truth: the ceiling.",
-}
 LIMITS = (  # what similarities do not show, whatever their null and controls
     "Choice by the test: an epoch, seed, parameter, channel, band or estimator that was kept because it scored best on "
     "the windows tested. The best of 60 decoders of noise is above its null. Choose on validation windows of the "
@@ -38,11 +30,6 @@ LIMITS = (  # what similarities do not show, whatever their null and controls
     "Timing: where words come at their own intervals, the times of the windows alone give words away.",
 )
 MOST_NOTES = 5  # warnings of one decoder that are notes
-LEAK_MEANS = {
-    "surrogate": "recordings without any response were decoded, so a fingerprint of the recording is enough",
-    "white noise": "noise was decoded, so the answer is somewhere in the tables or the folds",
-    "shifted pairing": "sound of another time was decoded, so what is read is not bound to what was heard then",
-}
 
 
 def pct(share):
@@ -97,9 +84,9 @@ def verdict_class(verdict):
     -------
     name : {"good", "bad", "so"}
     """
-    if str(verdict).startswith(("LEAK", "error", BELOW)):
+    if verdict in (Verdict.LEAK, Verdict.ERROR, Verdict.BELOW_NULL):
         return "bad"
-    return "good" if verdict == ABOVE else "so"
+    return "good" if verdict == Verdict.ABOVE_NULL else "so"
 
 
 def summary_rows(results):
@@ -146,7 +133,9 @@ def card_of(row):
 
     Returns
     -------
-    number, beside, verdict : str
+    number, beside : str
+    row : dict
+        The row itself, with its verdict.
     """
     error = f"± {100 * row['top_k_sem']:.1f} s.e.m., " if np.isfinite(row["top_k_sem"]) else ""
     null = f", null {null_of(row)}" if np.isfinite(row["null_high"]) else ""
@@ -154,7 +143,7 @@ def card_of(row):
         f"top-{int(row['k'])} accuracy among {row['n_candidates']:.0f} candidates, {error}"
         f"chance {pct(row['chance'])}{null}"
     )
-    return pct(row["top_k"]), beside, row["verdict"]
+    return pct(row["top_k"]), beside, row
 
 
 def headline(rows, results):
@@ -176,9 +165,9 @@ def headline(rows, results):
         What must be known beside it.
     """
     mine = rows[(rows["pool"] == "all") & (rows["control"] == "decoder")]
-    leaks = mine[mine["verdict"].str.startswith("LEAK")]["label"]
-    good = mine[mine["verdict"] == ABOVE]["label"]
-    below = mine[mine["verdict"] == BELOW]["label"]
+    leaks = mine[mine["verdict"] == Verdict.LEAK]["label"]
+    good = mine[mine["verdict"] == Verdict.ABOVE_NULL]["label"]
+    below = mine[mine["verdict"] == Verdict.BELOW_NULL]["label"]
     n = len(mine)
     if len(_leaking_folds(results)):
         kind, said = "bad", "Training and test are not apart: what was scored is no evidence."
@@ -208,7 +197,7 @@ def headline(rows, results):
             "so",
             f"{join_words(good)} {reads} heard speech better than the null; {others} cannot be said to.",
         )
-    elif (mine["verdict"] == "no null").all():
+    elif (mine["verdict"] == Verdict.NO_NULL).all():
         kind, said = (
             "so",
             "Nothing can be said: no null could be made, for recordings are too short or times unknown.",
@@ -244,17 +233,17 @@ def _inverted(below, good, mine):
 
 def _notes(mine, rows, results):
     """What else a verdict hangs on."""
-    controls = rows[rows["control"].isin(LEAKS) & (rows["pool"] == "all")]
-    run = [name for name in pd.unique(results["control"]) if name in LEAKS]
+    controls = rows[rows["control"].isin(LEAK_TESTS) & (rows["pool"] == "all")]
+    run = [name for name in pd.unique(results["control"]) if name in LEAK_TESTS]
     at_chance = [
         name for name in run
-        if (own := controls.loc[controls["control"] == name, "verdict"]).eq(AT_CHANCE).all() and len(own)
+        if (own := controls.loc[controls["control"] == name, "verdict"]).eq(Verdict.AT_NULL).all() and len(own)
     ]  # fmt: skip
-    inverted = list(pd.unique(controls.loc[controls["verdict"] == BELOW, "control"]))
+    inverted = list(pd.unique(controls.loc[controls["verdict"] == Verdict.BELOW_NULL, "control"]))
     notes = []
     if not run:
         notes = ["No control for leaks was run, so a leak is not ruled out."]
-    elif not controls["verdict"].str.startswith("LEAK").any():
+    elif not controls["verdict"].eq(Verdict.LEAK).any():
         if at_chance:
             notes = [f"What must be at chance is at chance: {join_words(at_chance)}."]
         if inverted:
@@ -263,9 +252,9 @@ def _notes(mine, rows, results):
         if unknown := [name for name in run if name not in [*at_chance, *inverted]]:
             notes.append(f"Whether all of {join_words(unknown)} is at chance cannot be said: fits failed, or recordings "
                          f"are too short for a null.")  # fmt: skip
-    if results["n_heard"].isna().any():
+    if results["n_train_overlap"].isna().any():
         notes.append("It is not known whether sound of training was tested.")
-    elif not (results["n_heard"] > 0).any():
+    elif not (results["n_train_overlap"] > 0).any():
         notes.append("No window tested contained sound of training.")
     judged = mine[mine["null_high"].notna()]
     if n := int(judged["n_without_null"].max() if len(judged) else 0):
@@ -314,10 +303,10 @@ def leak_reasons(rows, results):
     -------
     reasons : list of str
     """
-    leaks = rows["verdict"].str.startswith("LEAK") & rows["control"].isin(LEAKS) & (rows["pool"] == "all")
+    leaks = rows["verdict"].eq(Verdict.LEAK) & rows["control"].isin(LEAK_TESTS) & (rows["pool"] == "all")
     reasons = [
         f"{row['label']}, {row['control']}: {pct(row['top_k'])} where chance is {pct(row['chance'])}; "
-        f"{LEAK_MEANS[row['control']]}."
+        f"{CONTROLS[row['control']].leak_meaning}."
         for row in rows[leaks].to_dict("records")
     ]
     folds, n_folds = _leaking_folds(results), results["fold"].nunique()
@@ -328,10 +317,10 @@ def leak_reasons(rows, results):
     for name, (texts, n, n_fits) in _said_by_fits(results, f"UserWarning: {HOLD_SOUND}").items():
         reasons.append(f"{name}, in {n} of {n_fits} fits: {texts[0].removeprefix('UserWarning: ')}")
     mine = of_decoders(results)
-    heard = mine[mine["n_heard"] > 0].drop_duplicates(["estimator", "fold"])
+    heard = mine[mine["n_train_overlap"] > 0].drop_duplicates(["estimator", "fold"])
     for name, own in heard.groupby("estimator", sort=False):
         reasons.append(
-            f"{name}: {own['n_heard'].sum():.0f} windows tested contain sound of training, in "
+            f"{name}: {own['n_train_overlap'].sum():.0f} windows tested contain sound of training, in "
             f"{own['fold'].nunique()} of {n_folds} folds. They may be remembered rather than decoded: "
             f"divide whole blocks, with a gap, as StimulusKFold and LeaveOneSubjectOut do."
         )
@@ -342,7 +331,7 @@ def _leaking_folds(results):
     """Folds of which check_leakage says so, whatever was scored on them."""
     if "leakage" not in results:
         return results.iloc[:0]
-    return results[results["leakage"].astype(str).str.startswith("LEAK")].drop_duplicates("fold")
+    return results[[bool(leaks_in([text])) for text in results["leakage"]]].drop_duplicates("fold")
 
 
 def warnings_of(results):

@@ -6,21 +6,11 @@ import pandas as pd
 
 from sk_b2s._utils._text import format_percent, join_words, with_visible_text
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
-from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS, against_null
+from sk_b2s.evaluation._controls._registry import label_of_control
+from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, against_null
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes, select_amount
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking
 from sk_b2s.evaluation._statistics import mean_and_sem, null_over_subjects, of_decoders
-
-CONTROLS = {
-    "surrogate": "phase-randomised recordings",
-    "white noise": "white noise in place of the recordings",
-    "shifted pairing": "recordings paired with sound from another time of theirs",
-    "within recording": "candidates of the window's own recording alone",
-    "silence only": "speech and pause alone in place of the speech features, compared with the truth",
-    "silence from the brain": "speech and pause decoded in place of the speech features",
-    "acoustics only": "loudness decoded in place of the speech features",
-    "oracle": "one who knows the simulated truth",
-}
 
 
 @with_visible_text
@@ -35,7 +25,7 @@ def generate_methods_text(results, cv=None):
     results : DataFrame of shape (n_rows, ...)
         As :func:`~sk_b2s.benchmark` returns: ``estimator`` and ``subject``, and where they are ``study, control,
         seed, fold, condition, pool, n_train, n_windows, n_candidates, k, chance, top_1, top_5, top_10,
-        top_k, null_mean, null_high, n_heard, verdict, versions`` and ``error``.
+        top_k, null_mean, null_high, n_train_overlap, verdict, versions`` and ``error``.
     cv : None, splitter or str, default=None
         How windows were divided: its ``repr``, or your words. A table with a column ``cv`` says it itself.
 
@@ -137,9 +127,9 @@ def _asked(mine):
 
 
 def _leaks(mine):
-    if "n_heard" not in mine or mine["n_heard"].isna().any():
+    if "n_train_overlap" not in mine or mine["n_train_overlap"].isna().any():
         return ""
-    leaking = mine[mine["n_heard"] > 0]
+    leaking = mine[mine["n_train_overlap"] > 0]
     if not len(leaking):
         return "No window tested contained sound of the training windows."
     where = (
@@ -158,7 +148,7 @@ def _holding(mine):
 
 
 def _unlabelled(mine):
-    said = mine["unlabelled"].dropna().unique() if "unlabelled" in mine else ()
+    said = mine["transductive_steps"].dropna().unique() if "transductive_steps" in mine else ()
     names = list(dict.fromkeys(name for text in said for name in str(text).split(", ") if name))
     if not names:
         return ""
@@ -200,7 +190,7 @@ def _controls(good):
     names = [str(name) for name in pd.unique(good["control"]) if name != "decoder"]
     if not names:
         return ""
-    return f"The same code was run on controls: {join_words([CONTROLS.get(name, name) for name in names])}."
+    return f"The same code was run on controls: {join_words([label_of_control(name) for name in names])}."
 
 
 def _scores(mine):
@@ -223,10 +213,16 @@ def _scores(mine):
         text = f"{label}: top-{k} accuracy {format_percent(row['mean'])}"
         text += f" ± {format_percent(row['sem'])}" if row["n_subjects"] > 1 else ""
         text += f", chance {format_percent(row['chance'])}" if "chance" in row else ""
-        own = mine.loc[mine["estimator"] == label, "verdict"] if "verdict" in mine else []
-        leaks = [verdict for verdict in pd.unique(own) if str(verdict).startswith("LEAK")] if len(own) else []
-        inverted = f"; {BELOW}: {BELOW_MEANS}" if label in below else ""
+        leaks = _leak_texts(mine[mine["estimator"] == label])
+        inverted = f"; {TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}" if label in below else ""
         yield f"{text}{f'; {join_words(leaks)}' if leaks else inverted}."
+
+
+def _leak_texts(own):
+    """Texts of the leaks of an estimator."""
+    if not {"verdict", "verdict_text"} <= set(own):
+        return []
+    return list(pd.unique(own.loc[own["verdict"] == Verdict.LEAK, "verdict_text"]))
 
 
 def _below(mine):
@@ -235,7 +231,7 @@ def _below(mine):
         return set()
     null = null_over_subjects(mine, ["estimator"])
     verdict = against_null(null.assign(top_k=null["top_k_judged"]))
-    return set(verdict.index[verdict == BELOW])
+    return set(verdict.index[verdict == Verdict.BELOW_NULL])
 
 
 def _failed(failed):
@@ -258,7 +254,8 @@ def _unsaid(good, cv):
         or "n_train" not in good
         or good["n_train"].isna().any(),
         "the number of candidates": "n_candidates" not in good,
-        "whether sound of training was tested": "n_heard" not in good or good["n_heard"].isna().any(),
+        "whether sound of training was tested": "n_train_overlap" not in good
+        or good["n_train_overlap"].isna().any(),
         "a null": "null_mean" not in good or good["null_mean"].isna().all(),
         "controls": "control" not in good or (good["control"] == "decoder").all(),
         "versions": "versions" not in good or good["versions"].isna().all(),

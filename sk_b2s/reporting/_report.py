@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import visible_in
-from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS
+from sk_b2s.evaluation._controls._registry import CONTROLS
+from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
+from sk_b2s.evaluation._scores import SCORES
 from sk_b2s.evaluation._statistics import compare_estimators, of_decoders
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import (
@@ -24,7 +26,6 @@ from sk_b2s.plotting._scores import (
 )
 from sk_b2s.reporting._findings import (
     LIMITS,
-    MEANINGS,
     card_of,
     fold_rows,
     headline,
@@ -154,7 +155,7 @@ def _top(rows, results, title):
 
 
 def _card(row):
-    number, beside, verdict = card_of(row)
+    number, beside, row = card_of(row)
     bar = tag(
         "div", tag("span", class_="score", style=f"width: {100 * row['top_k']:.2f}%"),
         tag("span", class_="chance", style=f"left: {100 * row['chance']:.2f}%"), class_="bar", role="img",
@@ -162,12 +163,12 @@ def _card(row):
     )  # fmt: skip
     return tag(
         "article", tag("h3", isolated(row["label"])), tag("div", number, class_="number"), bar,
-        tag("div", beside, class_="small"), tag("p", _badge(verdict)), class_="card",
+        tag("div", beside, class_="small"), tag("p", _badge(row)), class_="card",
     )  # fmt: skip
 
 
-def _badge(verdict):
-    return tag("span", verdict, class_=f"badge {verdict_class(verdict)}")
+def _badge(row):
+    return tag("span", row["verdict_text"], class_=f"badge {verdict_class(row['verdict'])}")
 
 
 def _table(rows):
@@ -178,7 +179,11 @@ def _table(rows):
         among = f"{n.min():.0f}" if np.ptp(n) < 0.5 else f"{n.min():.0f} to {n.max():.0f}"
         among += " candidates" + (", the mean over all such pools" if pool != "all" else ", all there are")
         shown = {"top_k": f"top-{k}"} | {f"top_{i}": f"top-{i}" for i in (1, 5, 10) if i != k}
-        shown |= {"match_mismatch": "match", "near": "within 0.5 s", "word_top_10": "top-10 words"}
+        shown |= {
+            "match_mismatch": "match",
+            "top_1_within_500ms": "within 0.5 s",
+            "word_top_10": "top-10 words",
+        }
         shown = {name: label for name, label in shown.items() if own[name].notna().any()}
         columns = [
             "decoder",
@@ -190,7 +195,7 @@ def _table(rows):
             "people",
         ]
         body = [
-            [row["label"], _cell(row, "top_k"), null_of(row), _badge(row["verdict"]),
+            [row["label"], _cell(row, "top_k"), null_of(row), _badge(row),
              *(_cell(row, name) for name in shown), _under(f"{row['median_relative_rank']:.2f}", "chance 0.50"),
              _under(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
             for row in own.to_dict("records")
@@ -210,10 +215,7 @@ def _cell(row, name):
         return "–"
     error = row[f"{name}_sem"]
     text = pct(row[name]) + (f" ± {100 * error:.1f}" if np.isfinite(error) else "")
-    chances = {"top_k": row["chance"], "near": row["near_chance"], "word_top_10": row["word_chance"]}
-    chance = chances.get(name, 0.5 if name == "match_mismatch" else int(name[4:] or 0) / row["n_candidates"]
-                         if name.startswith("top_") and name != "top_k" else np.nan)  # fmt: skip
-    return _under(text, f"chance {pct(chance)}")
+    return _under(text, f"chance {pct(SCORES[name].chance(row))}")
 
 
 def _under(text, below):
@@ -326,12 +328,16 @@ def _controls(rows, results):
     name = get_score_label(drawn)
     yield picture(plot_controls(results).figure, f"{name} of controls and decoders. {_said(scores)}.")
     cells = {
-        (row["control"], row["label"]): Html(_cell(row, "top_k") + tag("small", _badge(row["verdict"])))
+        (row["control"], row["label"]): Html(_cell(row, "top_k") + tag("small", _badge(row)))
         for row in rows[rows["pool"] == "all"].to_dict("records")
     }
     labels = list(dict.fromkeys(label for _, label in cells))
     body = [
-        [control, *(cells.get((control, label), "–") for label in labels), MEANINGS.get(control, "")]
+        [
+            control,
+            *(cells.get((control, label), "–") for label in labels),
+            CONTROLS[control].meaning if control in CONTROLS else "",
+        ]
         for control in names
     ]
     yield table(["control", *labels, "what it is"], body, f"{name} of controls, under the same code")
@@ -396,7 +402,7 @@ def _reading(results):
         "null": "What the same decoder scores if the labels are moved in time within each recording. Unlike chance it "
         "knows that neighboring windows are alike. Above it means above its 97.5 % quantile, below it below its 2.5 % "
         "quantile.",
-        BELOW: f"{BELOW_MEANS[0].upper()}{BELOW_MEANS[1:]}.",
+        TEXTS[Verdict.BELOW_NULL]: MEANINGS[Verdict.BELOW_NULL],
         "LEAK": "A control that cannot know what was heard is above chance, or sound of training was tested. The "
         "score beside it is then no evidence, however high.",
         "mean ± s.e.m.": "Over people. Folds and seeds of a person are averaged first; they are no further people.",

@@ -83,11 +83,11 @@ def test_benchmark_checks_features_before_fits(tmp_path, capsys):
 
 def test_benchmark_runs_controls(tmp_path, capsys):
     out = ["--out", str(tmp_path / "r.jsonl")]
-    controls = ["--controls", "surrogate,silence only", "--fold", "0"]
+    controls = ["--controls", "phase_randomized,silence_truth", "--fold", "0"]
     assert main(["benchmark", *SMALL, *controls, *out]) == 0
     printed = capsys.readouterr().out
-    assert "surrogate" in printed
-    assert "silence only" in printed
+    assert "phase_randomized" in printed
+    assert "silence_truth" in printed
     assert main(["benchmark", *SMALL, *controls, *out, "--set", "ridge__n_components=4"]) == 0
     assert main(["report", *out[1:], "--page", "none"]) == 1
     assert "with other parameters" in capsys.readouterr().err
@@ -234,7 +234,7 @@ def test_demo_writes_report_of_its_command(tmp_path, monkeypatch):
     options = [*DATA[1:], *"--estimator ridge --shifts 20 --k 3 --pool 20 --folds 3".split()]
     assert main(["demo", *options, "--set", "ridge__n_components=8"]) == 0
     folder = (tmp_path / DEMO["out"]).parent
-    assert set(read_results(folder / "results.jsonl")["control"]) >= {"decoder", "surrogate", "oracle"}
+    assert set(read_results(folder / "results.jsonl")["control"]) >= {"decoder", "phase_randomized", "oracle"}
     page = (folder / "report.html").read_text()
     assert "<html" in page
     assert main(["demo", *options, "--set", "ridge__n_components=2"]) == 0

@@ -150,7 +150,7 @@ def test_noise_is_at_chance_by_every_measure():
     assert rows.loc["all", "match_mismatch"] == pytest.approx(0.5, abs=0.03)
     assert rows.loc["all", "median_relative_rank"] == pytest.approx(0.5, abs=0.05)
     assert rows.loc["all", "word_top_10"] == pytest.approx(rows.loc["all", "word_chance"], abs=0.06)
-    assert list(rows["verdict"]) == ["at chance"] * 2
+    assert list(rows["verdict"]) == ["at_null"] * 2
 
 
 def test_nearly_right_answers_count_within_half_a_second_of_the_same_sound():
@@ -161,10 +161,10 @@ def test_nearly_right_answers_count_within_half_a_second_of_the_same_sound():
     nearly = np.roll(np.eye(n), 1, axis=1)  # always the next segment
     row = score_similarities(nearly, table, n_candidates=None, n_shifts=0).iloc[0]
     assert row["top_1"] == 0
-    assert row["near"] == (n - 2) / n  # the last of each sound is followed by none of its own
-    assert row["near_chance"] == pytest.approx((28 * 3 + 2 * 2) * 2 / n**2)
+    assert row["top_1_within_500ms"] == (n - 2) / n  # the last of each sound is followed by none of its own
+    assert row["top_1_within_500ms_chance"] == pytest.approx((28 * 3 + 2 * 2) * 2 / n**2)
     flat = score_similarities(np.ones((n, n)), table, n_candidates=None, n_shifts=0).iloc[0]
-    assert flat["near"] == flat["top_10"] == flat["match_mismatch"] == 0
+    assert flat["top_1_within_500ms"] == flat["top_10"] == flat["match_mismatch"] == 0
 
 
 def test_estimators_keep_the_order_in_which_they_were_given(tmp_path):
@@ -203,14 +203,16 @@ def test_the_summary_is_over_subjects_and_not_over_folds(done):
     assert one["top_10"] == pytest.approx(scores.mean())
     assert one["top_10_sem"] == pytest.approx(scores.std() / np.sqrt(3))
     assert (one["n_subjects"], one["n_folds"], one["n_windows"]) == (3, 3, 360)
-    assert summary.loc[("pooled", "decoder", "all"), "verdict"] == "above its null"
-    assert (summary.loc[("pooled", ["surrogate", "shifted pairing"], "all"), "verdict"] == "at chance").all()
+    assert summary.loc[("pooled", "decoder", "all"), "verdict"] == "above_null"
+    assert (
+        summary.loc[("pooled", ["phase_randomized", "shifted_labels"], "all"), "verdict"] == "at_null"
+    ).all()
 
 
 def test_the_null_of_a_summary_is_that_of_all_folds_together(done):
     arguments, results, _ = done
     controls = run_controls(
-        ONE, arguments["X"], arguments["y"], StimulusKFold(3), controls=["surrogate"], n_shifts=2000
+        ONE, arguments["X"], arguments["y"], StimulusKFold(3), controls=["phase_randomized"], n_shifts=2000
     )
     more = benchmark(**{**arguments, "estimators": {"one": ONE}, "controls": False, "n_shifts": 2000})
     row = summarize(more).set_index("pool").loc["all"]
@@ -220,7 +222,7 @@ def test_the_null_of_a_summary_is_that_of_all_folds_together(done):
     assert row["top_k"] == pytest.approx(table.loc["decoder", "top_k"])
     assert row["null_mean"] == pytest.approx(table.loc["decoder", "null_mean"], abs=0.003)
     assert row["null_high"] == pytest.approx(table.loc["decoder", "null_high"], abs=0.01)
-    assert controls.loc["surrogate", "verdict"] == "at chance"
+    assert controls.loc["phase_randomized", "verdict"] == "at_null"
 
 
 # --- verdicts ----------------------------------------------------------------------------------------
@@ -230,15 +232,19 @@ def test_a_fingerprint_is_named_by_its_control():
     X, y = people(fingerprint=1.0, response=0.0, n=120, together=6)
     power = make_pipeline(Power(), ONE)
     results = benchmark({"power": power}, X, y, StimulusKFold(3), **FAST)
-    assert set(results.query("control == 'decoder'")["verdict"]) == {"LEAK (surrogate, shifted pairing)"}
-    assert set(results.query("control == 'surrogate'")["verdict"]) == {"LEAK"}
+    decoder = results.query("control == 'decoder'")
+    assert set(decoder["verdict"]) == {"leak"}
+    assert set(decoder["leak_sources"]) == {"phase_randomized, shifted_labels"}
+    assert set(results.query("control == 'phase_randomized'")["verdict"]) == {"leak"}
     summary = summarize(results).set_index(["control", "pool"])
-    assert summary.loc[("decoder", "all"), "verdict"] == "LEAK (surrogate, shifted pairing)"
+    assert summary.loc[("decoder", "all"), "verdict"] == "leak"
+    assert summary.loc[("decoder", "all"), "leak_sources"] == "phase_randomized, shifted_labels"
     # The same of similarities alone, with those of the control beside them.
     train, test = next(StimulusKFold(3).split(X, y))
     answers = retrieve(power.fit(X[train], y.iloc[train]), X[test], y.iloc[test])
-    audited = score_similarities(answers.scores, answers.rows, controls={"surrogate": answers.scores})
-    assert set(audited["verdict"]) == {"LEAK (surrogate)", "LEAK"}
+    audited = score_similarities(answers.scores, answers.rows, controls={"phase_randomized": answers.scores})
+    assert set(audited["verdict"]) == {"leak"}
+    assert set(audited["leak_sources"]) == {"phase_randomized", ""}
 
 
 def test_sound_of_training_is_named():
@@ -247,8 +253,9 @@ def test_sound_of_training_is_named():
     folds = [(np.sort(rows[120:]), np.sort(rows[:120]))]  # windows of three seconds, one a second
     with pytest.warns(UserWarning, match="contain sound"):
         results = benchmark({"one": ONE}, X, y, folds, controls=False, **FAST)
-    assert set(results["verdict"]) == {"LEAK (sound of training)"}
-    assert (results["n_heard"] > 100).all()
+    assert set(results["verdict"]) == {"leak"}
+    assert set(results["leak_sources"]) == {"sound of training"}
+    assert (results["n_train_overlap"] > 100).all()
 
 
 @pytest.fixture
@@ -561,8 +568,8 @@ def test_errors_say_what_to_do():
         benchmark(ONE, X, y, cv, k=70)
     with pytest.raises(ValueError, match="'noise' is none of"):
         benchmark(ONE, X, y, cv, controls=["noise"])
-    with pytest.raises(ValueError, match="'within recording' is for run_controls"):
-        benchmark(ONE, X, y, cv, controls=["within recording"])
+    with pytest.raises(ValueError, match="'within_recording' is for run_controls"):
+        benchmark(ONE, X, y, cv, controls=["within_recording"])
     with pytest.raises(ValueError, match="Or set controls=False"):
         benchmark(ONE, Windows(X.signals, X.which, X.start, X.n_read, X.sfreq), y, cv)
     with pytest.raises(ValueError, match="there are folds 0 to 1"):
@@ -592,7 +599,7 @@ def test_what_cannot_be_audited_says_why(tmp_path):
     with pytest.raises(ValueError, match="'acoustics' is none of"):
         score_similarities(np.eye(20), table, controls={"acoustics": np.eye(20)})
     with pytest.raises(ValueError, match="lacks \\['onset', 'duration'\\]"):
-        score_similarities(np.eye(20), table, controls={"surrogate": np.eye(20)})
+        score_similarities(np.eye(20), table, controls={"phase_randomized": np.eye(20)})
     row = score_similarities(np.eye(20), table, n_candidates=None).iloc[0]
     assert row["verdict"] == "no null"
     late = table.assign(onset=np.arange(20.0), duration=11.0)
@@ -610,7 +617,7 @@ def test_recordings_of_two_people_are_two_whatever_their_names():
         "segment": np.tile(np.arange(40), 2),
     })  # fmt: skip
     arguments = {
-        "controls": {"surrogate": rng.normal(size=(80, 40))},
+        "controls": {"phase_randomized": rng.normal(size=(80, 40))},
         "k": 5,
         "n_candidates": None,
         "n_shifts": 50,
@@ -636,12 +643,12 @@ def test_left_out_subjects_and_seeds():
     X, y = people(n_recordings=3, n=60)
     results = benchmark(
         {"pooled": ridge(alphas=(1.0,), per_subject=False)}, X, y, LeaveOneSubjectOut(stimulus_folds=2),
-        controls=["white noise"], seeds=(0, 1), n_candidates=None, **FAST,
+        controls=["white_noise"], seeds=(0, 1), n_candidates=None, **FAST,
     )  # fmt: skip
     assert len(results) == 3 * 2 * 2 * 2
     pairs = results.pivot_table(index=["fold", "control"], columns="seed", values="top_k")
     assert pairs[0].loc[:, "decoder"].equals(pairs[1].loc[:, "decoder"])  # a ridge draws nothing
-    assert not pairs[0].loc[:, "white noise"].equals(pairs[1].loc[:, "white noise"])
+    assert not pairs[0].loc[:, "white_noise"].equals(pairs[1].loc[:, "white_noise"])
     row = summarize(results).query("control == 'decoder'").iloc[0]
     assert (row["n_subjects"], row["n_seeds"], row["n_folds"], row["n_windows"]) == (3, 2, 6, 180)
 
@@ -654,7 +661,7 @@ def test_scores_do_not_depend_on_the_order_of_windows_within_a_subject():
     other = replace(
         answers, scores=answers.scores[order], target=answers.target[order], rows=answers.rows.iloc[order]
     )
-    columns = ["top_1", "top_10", "match_mismatch", "near", "chance"]
+    columns = ["top_1", "top_10", "match_mismatch", "top_1_within_500ms", "chance"]
     a, b = (
         score_similarities(one.scores, one.rows, answers.candidates, n_candidates=20).set_index(
             ["subject", "pool"]

@@ -75,7 +75,7 @@ def test_equal_tables_on_a_cluster(tmp_path):
     X, y = people(n_recordings=4, n=60, together=2)
     arguments = {
         "estimators": {"one": ONE, "pooled": POOLED}, "X": X, "y": y, "cv": StimulusKFold(2),
-        "controls": ["shifted pairing"], "n_candidates": 30, **FAST,
+        "controls": ["shifted_labels"], "n_candidates": 30, **FAST,
     }  # fmt: skip
     here = benchmark(path=tmp_path / "here.jsonl", **arguments)
     with (
@@ -96,7 +96,7 @@ def test_a_network_makes_equal_tables_at_equal_numbers_of_threads():
         "X": X,
         "y": y,
         "cv": StimulusKFold(2),
-        "controls": ["surrogate"],
+        "controls": ["phase_randomized"],
         "n_candidates": 30,
         **FAST,
     }
@@ -189,7 +189,7 @@ def test_each_thread_hears_its_own_warnings():
 
 def test_progress_counts_all_folds_and_what_was_done_before(tmp_path, capsys):
     X, y = people(n_recordings=2, n=60, together=2)
-    arguments = {"cv": StimulusKFold(3), "controls": ["surrogate"], "n_candidates": 30, "n_shifts": 50}
+    arguments = {"cv": StimulusKFold(3), "controls": ["phase_randomized"], "n_candidates": 30, "n_shifts": 50}
     benchmark({"one": ONE}, X, y, path=tmp_path / "r.jsonl", only=1, **arguments)
     benchmark({"one": ONE}, X, y, path=tmp_path / "r.jsonl", **arguments)
     lines = capsys.readouterr().out.splitlines()
@@ -215,7 +215,7 @@ def test_what_folds_have_on_both_sides_stands_in_the_table():
     checked, summary = check_leakage(X, y, cv), cv.summary(X, y)
     assert results["leakage"].equals(checked["verdict"].loc[results.index].rename("leakage"))
     np.testing.assert_allclose(results["train_seconds"], summary["train_seconds"].loc[results.index])
-    assert (results["n_heard"] == 0).all()
+    assert (results["n_train_overlap"] == 0).all()
     alone = benchmark(ONE, X, y, cv, controls=False, n_candidates=None, only=1, **FAST).iloc[0]
     assert alone["leakage"] == checked.loc[1, "verdict"]
     # Rows say no splitter's name, and masks are rows too.
@@ -232,8 +232,9 @@ def test_text_in_another_voice_is_a_leak():
     which = X.rows["recording"].to_numpy() == "r0"
     folds = [(np.flatnonzero(which), np.flatnonzero(~which))]
     results = benchmark(POOLED, X, y, folds, controls=False, **FAST)
-    assert set(results["verdict"]) == {"LEAK (text of training)"}
-    assert (results["n_heard"] == 0).all()
+    assert set(results["verdict"]) == {"leak"}
+    assert set(results["leak_sources"]) == {"text of training"}
+    assert (results["n_train_overlap"] == 0).all()
 
 
 # --- in the hands of the statistics ------------------------------------------------------------------
@@ -256,7 +257,7 @@ def test_the_table_goes_through_all_statistics(tmp_path):
     estimators = {"sharp": POOLED, "blunt": ridge(alphas=(1.0,), n_components=1, per_subject=False)}
     cv = LeaveOneSubjectOut(stimulus_folds=1)
     done = benchmark(
-        estimators, X, y, cv, tmp_path / "r.jsonl", (0, 1), ["surrogate"], n_candidates=20, **FAST
+        estimators, X, y, cv, tmp_path / "r.jsonl", (0, 1), ["phase_randomized"], n_candidates=20, **FAST
     )
     for results in (done, read_results(tmp_path / "r.jsonl")):
         summary = summarize(results).set_index(["estimator", "control", "condition", "pool"])
@@ -291,8 +292,8 @@ def test_verdicts_on_noise_are_wrong_as_seldom_as_they_say():
         window = brain[:-2] + brain[1:-1] + brain[2:]  # neighbors overlap
         speech = rng.standard_normal((n, 20)) * rng.gamma(1, 1, (n, 1))  # some are everybody's favorites
         results = score_similarities(window @ speech.T, table, n_shifts=200, n_candidates=None)
-        wrong["row"] += list(results["verdict"] == "above its null")
-        wrong["summary"] += list(summarize(results)["verdict"] == "above its null")
+        wrong["row"] += list(results["verdict"] == "above_null")
+        wrong["summary"] += list(summarize(results)["verdict"] == "above_null")
     # Of 120 rows and 60 summaries 2.5 % are meant; 1 in 1000 times it would be more than this.
     assert sum(wrong["row"]) <= 10
     assert sum(wrong["summary"]) <= 7

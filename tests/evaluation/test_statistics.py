@@ -66,12 +66,14 @@ def test_a_person_is_the_mean_over_windows_not_over_folds():
 def test_controls_and_smaller_pools_have_rows_of_their_own_and_are_no_part_of_a_comparison():
     scores = np.random.default_rng(0).random((2, 6))
     real = results_of(scores).assign(control="decoder", pool="all")
-    others = [real.assign(**changes, top_10=0.0) for changes in ({"control": "surrogate"}, {"pool": "50"})]
+    others = [
+        real.assign(**changes, top_10=0.0) for changes in ({"control": "phase_randomized"}, {"pool": "50"})
+    ]
     everything = pd.concat([real, *others], ignore_index=True)
     means = mean_and_sem(everything)["mean"]
     assert len(means) == 6
     assert means["a", "decoder", "all"] == pytest.approx(scores[0].mean())
-    assert means["a", "surrogate", "all"] == means["b", "decoder", "50"] == 0
+    assert means["a", "phase_randomized", "all"] == means["b", "decoder", "50"] == 0
     pd.testing.assert_frame_equal(compare_estimators(everything), compare_estimators(real))
 
 

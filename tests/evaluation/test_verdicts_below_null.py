@@ -19,9 +19,12 @@ from sk_b2s import (
     write_report,
 )
 from sk_b2s._cli._commands import format_scores
-from sk_b2s.evaluation._controls._verdicts import BELOW, BELOW_MEANS, against_null, pooled_row, verdicts
+from sk_b2s.evaluation._controls._leak_test import pooled_row
+from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, against_null, control_verdicts
 from sk_b2s.plotting import plot_controls
 from sk_b2s.reporting._findings import headline, summary_rows, verdict_class
+
+BELOW = Verdict.BELOW_NULL
 
 
 class Turned(RidgeDecoder):
@@ -41,7 +44,7 @@ def inverted():
     X, y = people(n_recordings=2, n=120, together=2)
     return benchmark(
         {"turned": turned(), "right": ridge(k=10, alphas=(1.0,))}, X, y, StimulusKFold(2),
-        controls=["surrogate"], n_candidates=30, n_shifts=200, verbose=0,
+        controls=["phase_randomized"], n_candidates=30, n_shifts=200, verbose=0,
     )  # fmt: skip
 
 
@@ -51,25 +54,25 @@ def test_both_sides_of_a_null_are_compared():
         "null_high": [0.2] * 5 + [np.nan],
     })  # fmt: skip
     assert against_null(table).tolist() == [
-        "above its null", "at chance", BELOW, "at chance", "at chance", "no null",
+        "above_null", "at_null", "below_null", "at_null", "at_null", "no_null",
     ]  # fmt: skip
-    assert against_null(table.drop(columns="null_low")).tolist()[2] == "at chance"
+    assert against_null(table.drop(columns="null_low")).tolist()[2] == "at_null"
     rounded = pd.DataFrame({"top_k": [0.1 + 0.2], "null_low": [0.3], "null_high": [0.3]})
-    assert against_null(rounded).tolist() == ["at chance"]
+    assert against_null(rounded).tolist() == ["at_null"]
 
 
 def test_benchmark_reports_an_inverted_decoder(inverted):
     of = inverted[inverted["control"] == "decoder"].groupby("estimator")["verdict"].unique()
     assert BELOW in of["turned"]
-    assert set(of["right"]) == {"above its null"}
+    assert set(of["right"]) == {"above_null"}
     summary = summarize(inverted).query("control == 'decoder' and pool == 'all'").set_index("estimator")
-    assert summary["verdict"].to_dict() == {"turned": BELOW, "right": "above its null"}
+    assert summary["verdict"].to_dict() == {"turned": BELOW, "right": "above_null"}
     assert (
         summary.loc["turned", "top_k"]
         < summary.loc["turned", "null_low"]
         < summary.loc["turned", "null_mean"]
     )
-    assert summarize(inverted).query("control != 'decoder'")["verdict"].eq("at chance").all()
+    assert summarize(inverted).query("control != 'decoder'")["verdict"].eq("at_null").all()
 
 
 def test_the_page_the_paragraph_and_the_command_line_say_it_first(inverted, tmp_path):
@@ -82,10 +85,10 @@ def test_the_page_the_paragraph_and_the_command_line_say_it_first(inverted, tmp_
     assert page.index("turned scored below its null") < page.index("<h2>Scores")
     assert "Below the null of their own: turned" in page
     text = generate_methods_text(inverted)
-    assert f"; {BELOW}: {BELOW_MEANS}." in text.split("turned: top-10")[1].split("right: top-10")[0]
-    assert BELOW not in text.split("right: top-10")[1]
+    assert f"; below its null: {BELOW_MEANS}." in text.split("turned: top-10")[1].split("right: top-10")[0]
+    assert "below its null" not in text.split("right: top-10")[1]
     printed = format_scores(summarize(inverted))
-    assert f"  {BELOW}" in printed
+    assert "  below its null" in printed
     assert "null from" in printed
     assert "signs or pairs" in printed
     one = inverted[inverted["estimator"] == "right"]
@@ -97,7 +100,7 @@ def test_similarities_with_the_wrong_sign_are_below_their_null():
     train, test = next(StimulusKFold(2).split(X, y))
     answers = retrieve(ridge(k=10, alphas=(1.0,)).fit(X[train], y.iloc[train]), X[test], y.iloc[test])
     table = answers.rows.assign(target=answers.target)
-    assert summarize(score_similarities(answers.scores, table))["verdict"].eq("above its null").all()
+    assert summarize(score_similarities(answers.scores, table))["verdict"].eq("above_null").all()
     turned = score_similarities(-answers.scores, table)
     assert summarize(turned)["verdict"].eq(BELOW).all()
     assert (turned["match_mismatch"] < 0.5).all()
@@ -110,29 +113,33 @@ def test_similarities_with_the_wrong_sign_are_below_their_null():
 
 def test_run_controls_has_two_sides():
     X, y = people(n_recordings=2, n=120, together=2)
-    table = run_controls(turned(), X, y, StimulusKFold(2), controls=["decoder", "surrogate"], n_shifts=200)
-    assert table["verdict"].to_dict() == {"decoder": BELOW, "surrogate": "at chance"}
-    assert table["inverted_below"].notna().to_dict() == {"decoder": False, "surrogate": True}
+    table = run_controls(
+        turned(), X, y, StimulusKFold(2), controls=["decoder", "phase_randomized"], n_shifts=200
+    )
+    assert table["verdict"].to_dict() == {"decoder": BELOW, "phase_randomized": "at_null"}
+    assert table["inverted_below"].notna().to_dict() == {"decoder": False, "phase_randomized": True}
 
 
 def test_an_inverted_control_is_named_and_is_no_leak():
     null = np.random.default_rng(0).normal(0.7, 0.01, (6, 1000))
     low = pooled_row(control_outcome(np.ones((6, 6)), null))  # 0.4 where the null is 0.7, and chance 0.1
     assert low["inverted_below"] == pytest.approx(0.1 - 2.4 * 0.01 / np.sqrt(6), abs=0.005)
-    table = pd.DataFrame({"decoder": low, "surrogate": low | {"leak_above": 0.9}}).T
-    assert verdicts(table)["surrogate"] == "at chance"  # below its null, but not below chance
-    table.loc["surrogate", "inverted_below"] = 0.5
-    assert verdicts(table).to_dict() == {"decoder": BELOW, "surrogate": BELOW}
+    table = pd.DataFrame({"decoder": low, "phase_randomized": low | {"leak_threshold": 0.9}}).T
+    assert (
+        control_verdicts(table)["verdict"]["phase_randomized"] == "at_null"
+    )  # below its null, but not below chance
+    table.loc["phase_randomized", "inverted_below"] = 0.5
+    assert control_verdicts(table)["verdict"].to_dict() == {"decoder": BELOW, "phase_randomized": BELOW}
 
 
 def test_inverted_controls_are_marked_on_page_and_plot(inverted):
-    own = inverted["control"] == "surrogate"
+    own = inverted["control"] == "phase_randomized"
     marked = inverted.assign(verdict=inverted["verdict"].mask(own, BELOW))
     rows = summary_rows(marked)
-    assert rows.loc[rows["control"] == "surrogate", "verdict"].eq(BELOW).all()
+    assert rows.loc[rows["control"] == "phase_randomized", "verdict"].eq(BELOW).all()
     notes = headline(rows, marked)[2]
-    assert notes[0].startswith("surrogate scored below what chance explains. That is no leak")
-    assert BELOW in {text.get_text() for text in plot_controls(marked).texts}
+    assert notes[0].startswith("phase_randomized scored below what chance explains. That is no leak")
+    assert TEXTS[BELOW] in {text.get_text() for text in plot_controls(marked).texts}
 
 
 def test_noise_is_seldom_on_either_side():
@@ -148,5 +155,5 @@ def test_noise_is_seldom_on_either_side():
             window @ rng.standard_normal((n, 12)).T, table, n_shifts=80, n_candidates=None
         )["verdict"].tolist()
     most = binom.isf(0.001, n_draws, 0.04)  # short recordings: 3.8 % above, see summarize
-    assert found.count("above its null") <= most
+    assert found.count("above_null") <= most
     assert 0 < found.count(BELOW) <= most

@@ -15,7 +15,7 @@ from sk_b2s import (
     StimulusArray,
     Windows,
 )
-from sk_b2s.evaluation._controls._verdicts import ControlOutcome
+from sk_b2s.evaluation._controls._leak_test import ControlOutcome
 from sk_b2s.evaluation._results._table import COST
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24  # Hz; steps between windows and in a window

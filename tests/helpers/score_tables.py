@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.decoding._retrieval_result import RetrievalResult  # noqa: E402
+from sk_b2s.evaluation._controls._verdicts import add_verdict_texts
 from sk_b2s.evaluation._results._table import COLUMNS  # noqa: E402
 
 
@@ -11,7 +12,7 @@ def make_score_table(estimators=("ridge", "encoder"), subjects="abcd", leak=None
     """Make benchmark results: two folds, seeds and pools, and a control."""
     rng, rows = np.random.default_rng(seed), []
     for at, name in enumerate(estimators):
-        for control in ("decoder", "surrogate"):
+        for control in ("decoder", "phase_randomized"):
             for (fold, s), who in [((f, s), who) for f in (0, 1) for s in (0, 1) for who in subjects]:
                 for pool, chance in (("all", 0.1), ("50", 0.2)):
                     score = chance + (0.2 + 0.1 * at) * (control == "decoder") + 0.05 * rng.random()
@@ -24,7 +25,7 @@ def make_score_table(estimators=("ridge", "encoder"), subjects="abcd", leak=None
                             "chance": chance, "top_1": score / 4, "top_5": score / 2, "top_10": score, "top_k": score,
                             "median_relative_rank": 0.3, "match_mismatch": 0.7, "null_mean": chance + 0.001,
                             "null_low": chance - 0.05, "null_high": chance + 0.06, "peak_memory_mb": 100.0,
-                            "verdict": "above its null" if control == "decoder" else "at chance",
+                            "verdict": "above_null" if control == "decoder" else "at_null", "leak_sources": "",
                             "versions": "sk_b2s 0.1.0 torch 2.4", "error": "", "key": "",
                             "cv": "StimulusKFold(2)", "leakage": np.nan, "warnings": "",
                         }
@@ -32,9 +33,9 @@ def make_score_table(estimators=("ridge", "encoder"), subjects="abcd", leak=None
     table = pd.DataFrame(rows)
     if leak is not None:
         mine = table["estimator"] == leak
-        table.loc[mine & (table["control"] == "decoder"), "verdict"] = "LEAK (surrogate)"
-        table.loc[mine & (table["control"] == "surrogate"), "verdict"] = "LEAK"
-    return table
+        table.loc[mine, "verdict"] = "leak"
+        table.loc[mine & (table["control"] == "decoder"), "leak_sources"] = "phase_randomized"
+    return add_verdict_texts(table)
 
 
 def make_retrieval_result(n_words=6, repeats=5, subjects="ab", seed=0, gain=2.0):

@@ -92,21 +92,24 @@ def test_a_decoder_that_heard_the_test_is_a_leak_wherever_it_is(study, name):
     X, y, decoder = study
     results = benchmark({"held": HOLDERS[name](decoder)}, X, y, StimulusKFold(2), **QUIET)
     assert (results["error"] == "").all(), results["error"].iloc[0]
-    assert set(results["verdict"]) == {"LEAK (sound of training)"}
-    folds = results.groupby("fold")[["n_windows", "n_heard"]].agg({"n_windows": "sum", "n_heard": "first"})
-    assert (folds["n_heard"] == folds["n_windows"]).all()
+    assert set(results["verdict"]) == {"leak"}
+    assert set(results["leak_sources"]) == {"sound of training"}
+    folds = results.groupby("fold")[["n_windows", "n_train_overlap"]].agg(
+        {"n_windows": "sum", "n_train_overlap": "first"}
+    )
+    assert (folds["n_train_overlap"] == folds["n_windows"]).all()
     assert results["leakage"].str.contains(r"the fitted estimator was trained on \(").all()
 
 
 def test_honest_folds_are_as_they_were(study):
     X, y, decoder = study
     results = benchmark({"one": make_pipeline(Given(ONE), ONE)}, X, y, StimulusKFold(2), **QUIET)
-    assert (results["n_heard"] == 0).all()
-    assert set(results["verdict"]) == {"above its null"}
+    assert (results["n_train_overlap"] == 0).all()
+    assert set(results["verdict"]) == {"above_null"}
     train, test = next(StimulusKFold(2).split(X, y))
     elsewhere = ridge(k=3, alphas=(1.0,)).fit(X[train], y.iloc[train])  # trained on other sound alone
     held = benchmark({"held": FrozenEstimator(elsewhere)}, X, y, [(train, test)], **QUIET)
-    assert set(held["verdict"]) == {"above its null"}
+    assert set(held["verdict"]) == {"above_null"}
     random = benchmark(ONE, X, y, KFold(2, shuffle=True, random_state=0), **QUIET)
     assert random["leakage"].str.match(r"LEAK: \d+ % of the test windows contain sound").all()
 
@@ -143,7 +146,7 @@ def test_equal_embeddings_of_words_are_no_leak():
     decoder = RidgeDecoder(lags=(0, 0), alphas=(1.0,), sfreq=8, k=3)
     results = benchmark(decoder, brain.mean(2), heard, KFold(2), **QUIET)
     assert (results["error"] == "").all(), results["error"].iloc[0]
-    assert not results["verdict"].str.startswith("LEAK").any()
+    assert not results["verdict"].eq("leak").any()
 
 
 def test_retrieve_and_scores_warn_of_parts(study):
@@ -162,11 +165,11 @@ def test_run_controls_names_what_was_heard(study):
     X, y, decoder = study
     options = {"controls": ["decoder"], "k": 3, "n_shifts": 50}
     held = run_controls(make_pipeline(Given(), FrozenEstimator(decoder)), X, y, StimulusKFold(2), **options)
-    assert held["verdict"].tolist() == ["LEAK (sound of training)"]
+    assert held["leak_sources"].tolist() == ["sound of training"]
     random = run_controls(ONE, X, y, KFold(2, shuffle=True, random_state=0), **options)
-    assert random["verdict"].tolist() == ["LEAK (sound of training)"]
+    assert random["leak_sources"].tolist() == ["sound of training"]
     honest = run_controls(ONE, X, y, StimulusKFold(2), **options)
-    assert honest["verdict"].tolist() == ["above its null"]
+    assert honest["verdict"].tolist() == ["above_null"]
 
 
 # --- samples of recordings ---------------------------------------------------------------------------
@@ -199,9 +202,10 @@ def test_random_folds_of_overlapping_windows_share_samples(halves):
     shuffled = KFold(5, shuffle=True, random_state=0)
     decoder = RidgeDecoder(lags=(0, 0), alphas=(1.0,), k=3)
     results = benchmark(decoder, W, F, shuffled, **QUIET)
-    assert set(results["verdict"]) == {"LEAK (samples of training)"}
+    assert set(results["verdict"]) == {"leak"}
+    assert set(results["leak_sources"]) == {"samples of training"}
     honest = benchmark(decoder, W, F, blocks(W.rows, 3), **QUIET)
-    assert set(honest["verdict"]) == {"above its null"}
+    assert set(honest["verdict"]) == {"above_null"}
     assert (
         honest["leakage"]
         .str.startswith("no leak: no sample of a recording is on both sides; the nearest")

@@ -312,9 +312,9 @@ def test_calibration_is_over_before_the_test_and_holds_none_of_its_sound(listene
         assert table["verdict"].str.startswith("no leak").all()
         assert (table["nearest"] >= gap).all()
     asked = np.tile(splitter.amounts, len(table) // len(splitter.amounts))
-    assert (table["later_minutes"] == 0).all()
+    assert (table["test_period_minutes"] == 0).all()
     near = asked < np.inf
-    np.testing.assert_allclose(table["own_minutes"][near], asked[near], atol=(2.85 + 1e-6) / 60)
+    np.testing.assert_allclose(table["calibration_minutes_used"][near], asked[near], atol=(2.85 + 1e-6) / 60)
     said = table["verdict"].str.contains("minutes of whom is tested are in training, of before the test")
     np.testing.assert_array_equal(said, asked > 0)
 

@@ -211,7 +211,7 @@ def test_the_controls_refit_both_networks(listening, tiny_pipeline):
     X, y = listening
     pipe = tiny_pipeline(speech_embedding_dim=8, max_epochs=2, duplicates="mask")
     folds = [next(StimulusKFold(2).split(X, y))]
-    controls = ["decoder", "surrogate", "within recording", "acoustics only"]
+    controls = ["decoder", "phase_randomized", "within_recording", "envelope_only"]
     table = run_controls(pipe, X, y, cv=folds, controls=controls, n_shifts=20)
     assert list(table.index) == controls
     assert table["top_k"].between(0, 1).all()

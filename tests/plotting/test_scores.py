@@ -86,7 +86,7 @@ def test_summarize_ignores_recordings_without_null():
     )
     rows, rest = (summarize(table).set_index(["control", "pool"]) for table in (partly, results[~short]))
     whole = summarize(results).set_index(["control", "pool"])
-    assert rows["verdict"].tolist() == whole["verdict"].tolist() == ["above its null"] * 2 + ["at chance"] * 2
+    assert rows["verdict"].tolist() == whole["verdict"].tolist() == ["above_null"] * 2 + ["at_null"] * 2
     assert rows["n_without_null"].tolist() == [1] * 4
     assert whole["n_without_null"].tolist() == [0] * 4
     np.testing.assert_allclose(rows["top_k"], whole["top_k"])
@@ -96,7 +96,7 @@ def test_summarize_ignores_recordings_without_null():
     drawn = average_scores(partly, by=["control", "pool"]).loc[rows.index]
     np.testing.assert_allclose(drawn["null_high"], rows["null_high"])
     without = summarize(results.assign(null_low=np.nan, null_mean=np.nan, null_high=np.nan))
-    assert set(without["verdict"]) == {"no null"}
+    assert set(without["verdict"]) == {"no_null"}
     assert without["top_k"].notna().all()
 
 
@@ -108,7 +108,7 @@ def test_summarize_verdict_needs_null_of_subject():
     )
     row = summarize(results).iloc[0]
     assert row["top_k"] > row["null_high"], "the subject without a null raises the mean"
-    assert (row["verdict"], row["n_without_null"]) == ("at chance", 2)
+    assert (row["verdict"], row["n_without_null"]) == ("at_null", 2)
 
 
 def test_summarize_keeps_order_and_rejects_several_k():
@@ -185,7 +185,7 @@ def test_plot_controls_marks_leak():
     ax = plot_controls(make_score_table(leak="ridge"))
     assert [text.get_text() for text in ax.texts] == ["LEAK", "LEAK"]  # the decoder and its control
     assert not plot_controls(make_score_table()).texts
-    assert "surrogate\n(must be at chance)" in [tick.get_text() for tick in ax.get_yticklabels()]
+    assert "phase_randomized\n(must be at chance)" in [tick.get_text() for tick in ax.get_yticklabels()]
 
 
 # --- hidden characters -----------------------------------------------------------------------------

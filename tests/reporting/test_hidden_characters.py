@@ -53,7 +53,7 @@ def test_write_report_takes_any_text_in_any_place(text, tmp_path):
     results = make_score_table(("ridge", text))
     columns = {column: text for column in ("study", "condition", "warnings", "versions", "cv", "leakage")}
     results = results.assign(**columns, subject=results["subject"].map(lambda subject: f"{subject}{text}"))
-    results["control"] = results["control"].replace("surrogate", text)
+    results["control"] = results["control"].replace("phase_randomized", text)
     results.loc[(results["estimator"] == "ridge") & (results["fold"] == 1), "error"] = f"ValueError: {text}"
     answers = make_retrieval_result()
     given = {

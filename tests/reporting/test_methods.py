@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s import generate_methods_text, mean_and_sem, score_similarities
+from sk_b2s.evaluation._controls._verdicts import describe_verdict
 from sk_b2s.evaluation._results._plan import AUDIT
 
 
@@ -15,7 +16,7 @@ def results():
     """Table as of a benchmark: 2 estimators, a control, 3 people and folds, 2 seeds, 2 pools."""
     rng, rows = np.random.default_rng(0), []
     for estimator in ("ridge", "clip"):
-        for control in ("decoder", "surrogate"):
+        for control in ("decoder", "phase_randomized"):
             for fold in range(3):
                 for seed in range(2):
                     for pool, n_candidates in (("all", 100 + fold), ("50", 50)):
@@ -23,8 +24,8 @@ def results():
                             "study": "story", "estimator": estimator, "control": control, "seed": seed, "fold": fold,
                             "subject": f"s{fold}", "condition": "", "pool": pool, "n_train": 400 + fold, "k": 10,
                             "n_windows": 120 + fold, "n_candidates": n_candidates, "chance": 10 / n_candidates,
-                            "top_k": rng.random(), "null_mean": 0.1, "null_high": 0.2, "n_heard": 0.0,
-                            "verdict": "above its null", "versions": "sk_b2s 0.1.0 numpy 2.0", "error": "",
+                            "top_k": rng.random(), "null_mean": 0.1, "null_high": 0.2, "n_train_overlap": 0.0,
+                            "verdict": "above_null", "leak_sources": "", "verdict_text": "above its null", "versions": "sk_b2s 0.1.0 numpy 2.0", "error": "",
                             "plan": AUDIT,
                         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -38,7 +39,7 @@ def test_every_number_is_the_table_s(results):
     assert "among the distinct segments of its test set (100 to 102)" in text
     assert "No window tested contained sound of the training windows." in text
     assert "moving the labels circularly in time" in text
-    assert "controls: phase-randomised recordings." in text
+    assert "controls: phase-randomized recordings." in text
     assert text.endswith("Software: sk_b2s 0.1.0 numpy 2.0.")
     assert "does not tell" not in text
     means = mean_and_sem(results[results["pool"] == "all"], "top_k")
@@ -69,10 +70,10 @@ def test_what_the_table_lacks_is_not_made_up_but_named(results):
 
 
 def test_leaks_and_failures_are_not_kept_quiet(results):
-    results.loc[(results["estimator"] == "clip") & (results["control"] == "decoder"), "verdict"] = (
-        "LEAK (surrogate)"
-    )
-    results.loc[results["fold"] == 1, "n_heard"] = 5.0
+    leaking = (results["estimator"] == "clip") & (results["control"] == "decoder")
+    text = describe_verdict("leak", "phase_randomized")
+    results.loc[leaking, ["verdict", "verdict_text"]] = ["leak", text]
+    results.loc[results["fold"] == 1, "n_train_overlap"] = 5.0
     results.loc[(results["estimator"] == "ridge") & (results["fold"] == 2), ["error", "top_k"]] = [
         "ValueError: no",
         np.nan,
@@ -81,7 +82,9 @@ def test_leaks_and_failures_are_not_kept_quiet(results):
     assert (
         "contained sound of the training windows in 1 of 3 folds, so these are not scores on unheard" in text
     )
-    assert re.search(r"clip: [^.]*\.\d % ± [^.]*\.\d %, chance 9\.9 %; LEAK \(surrogate\)\.", text)
+    assert re.search(
+        r"clip: [^.]*\.\d % ± [^.]*\.\d %, chance 9\.9 %; LEAK \(phase-randomized recordings\)\.", text
+    )
     assert "4 fits failed and are missing here." in text
 
 

@@ -24,7 +24,7 @@ from sk_b2s.reporting._html import Html, page, picture, table, tag  # noqa: E402
 def full(tmp_path_factory):
     """A page with all that there can be, its path and table."""
     results = make_score_table(("ridge", "encoder"), leak="ridge")
-    results.loc[(results["estimator"] == "encoder") & (results["control"] == "surrogate") & (results["fold"] == 1),
+    results.loc[(results["estimator"] == "encoder") & (results["control"] == "phase_randomized") & (results["fold"] == 1),
                 "error"] = f"ValueError: {EVIL}"  # fmt: skip
     figure = matplotlib.figure.Figure()
     figure.subplots().plot([1, 2, 3])
@@ -79,11 +79,11 @@ def test_an_audit_has_a_page(tmp_path):
 
 
 @pytest.mark.parametrize(("verdicts", "kind", "said"), [
-    (("above its null", "above its null"), "good", "read heard speech better than their nulls"),
-    (("above its null", "at chance"), "so", "encoder cannot be said to"),
-    (("at chance", "at chance"), "so", "No decoder reads"),
-    (("no null", "no null"), "so", "no null could be made"),
-    (("LEAK (surrogate)", "above its null"), "bad", "There is a leak: what ridge scored is no evidence"),
+    (("above_null", "above_null"), "good", "read heard speech better than their nulls"),
+    (("above_null", "at_null"), "so", "encoder cannot be said to"),
+    (("at_null", "at_null"), "so", "No decoder reads"),
+    (("no_null", "no_null"), "so", "no null could be made"),
+    (("leak", "above_null"), "bad", "There is a leak: what ridge scored is no evidence"),
 ])  # fmt: skip
 def test_the_headline_follows_the_verdicts(verdicts, kind, said):
     results = make_score_table()
@@ -98,8 +98,8 @@ def test_the_headline_follows_the_verdicts(verdicts, kind, said):
 def test_a_control_that_was_not_judged_is_not_said_to_be_at_chance():
     results = make_score_table(("ridge",))
     notes = headline(summary_rows(results), results)[2]
-    assert notes[0] == "What must be at chance is at chance: surrogate."
-    control = results["control"] == "surrogate"
+    assert notes[0] == "What must be at chance is at chance: phase_randomized."
+    control = results["control"] == "phase_randomized"
     nulls = ["null_mean", "null_low", "null_high"]
     for changed in (
         results.assign(**{name: results[name].mask(control) for name in nulls}),
@@ -107,19 +107,19 @@ def test_a_control_that_was_not_judged_is_not_said_to_be_at_chance():
     ):
         notes = headline(summary_rows(changed), changed)[2]
         assert not any("What must be at chance is at chance" in note for note in notes)
-        assert notes[0].startswith("Whether all of surrogate is at chance cannot be said")
+        assert notes[0].startswith("Whether all of phase_randomized is at chance cannot be said")
 
 
 def test_a_leak_is_said_before_any_score(full):
     text = full[0].read_text(encoding="utf-8")
     body = text[text.index("<body>") :]
     assert body.index("There is a leak") < body.index("What leaks") < body.index('class="number"')
-    assert "fingerprint of the recording" in body[: body.index('class="number"')]
+    assert "differences between recordings are enough" in body[: body.index('class="number"')]
 
 
 def test_sound_of_training_is_said():
     results = make_score_table()
-    results.loc[results["estimator"] == "ridge", "n_heard"] = 12.0
+    results.loc[results["estimator"] == "ridge", "n_train_overlap"] = 12.0
     reasons = leak_reasons(summary_rows(results), results)
     assert len(reasons) == 1
     assert reasons[0].startswith("ridge: 24 windows tested contain sound of training, in 2 of 2 folds")

@@ -158,7 +158,7 @@ def shift_pairs(rows, y, random_state=None, least=LEAST_SHIFT):
             raise ValueError(
                 f"shifted pairing: the {len(own)} windows of recording {rows['recording'].iloc[own[0]]!r} cannot be "
                 f"moved by {least:g} s or more without meeting their own sound again: it is too short or repeats "
-                f"itself. Leave 'shifted pairing' out of controls, or take longer recordings."
+                f"itself. Leave 'shifted_labels' out of controls, or take longer recordings."
             )
         order[own] = np.roll(own, -random.choice(possible))
     return order

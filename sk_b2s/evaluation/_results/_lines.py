@@ -9,13 +9,14 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from sk_b2s.evaluation._controls._verdicts import ControlOutcome
-from sk_b2s.evaluation._scores import SCORES
+from sk_b2s.evaluation._controls._leak_test import ControlOutcome
+from sk_b2s.evaluation._results._former import upgrade_line
+from sk_b2s.evaluation._scores import SCORE_COLUMNS
 
 ROOM = 2**26, 64  # bytes that the arrays of a line may have, and for each letter of it
 NAME = object  # a text or number, as tables of users have them
-TEXTS, AMOUNTS = ("cv", "leakage", "unlabelled"), (
-    "n_heard", "train_seconds", "calibration_minutes", "own_minutes",
+TEXTS, AMOUNTS = ("cv", "leakage", "transductive_steps"), (
+    "n_train_overlap", "train_seconds", "calibration_minutes", "calibration_minutes_used",
 )  # fmt: skip
 
 
@@ -77,18 +78,21 @@ def _is(kind, value):
 
 
 def find_problem(line):
-    """Find out why a line is not a result of :func:`~sk_b2s.benchmark`.
+    """Return why a line is not a result of :func:`~sk_b2s.benchmark`.
+
+    Former names of columns and controls are renamed in place first.
 
     Parameters
     ----------
     line : dict
-        As JSON has it.
+        Parsed from JSON.
 
     Returns
     -------
     problem : str or None
-        None if it is one.
+        None if the line is valid.
     """
+    upgrade_line(line)
     try:
         for name, kinds in LINE.items():
             if name not in line:
@@ -116,7 +120,7 @@ COSTS = {
 }  # fmt: skip
 ABOUT = {"place": Integral, **dict.fromkeys(TEXTS, str), **dict.fromkeys(AMOUNTS, Real)}
 ROW = {**dict.fromkeys(("study", "subject", "condition"), NAME), "pool": str, "n_windows": Integral}
-SCORED = {**dict.fromkeys(SCORES, Real), "k": Integral, "n_candidates": Integral}
+SCORED = {**dict.fromkeys(SCORE_COLUMNS, Real), "k": Integral, "n_candidates": Integral}
 RECORD = {
     **dict.fromkeys(("subject", "recording"), NAME),
     **dict.fromkeys(("n", "top_1", "top_k", "chance", "n_candidates"), Real),

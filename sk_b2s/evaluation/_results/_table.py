@@ -9,8 +9,10 @@ import pandas as pd
 
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.evaluation._controls._verdicts import AT_CHANCE, BELOW, CONTEXT, LEAKS, against_null
+from sk_b2s.evaluation._controls._registry import CONTEXT, LEAK_TESTS
+from sk_b2s.evaluation._controls._verdicts import Verdict, add_verdict_texts, against_null, assign_verdicts
 from sk_b2s.evaluation._results._amounts import amounts_in
+from sk_b2s.evaluation._results._former import refuse_former_columns
 from sk_b2s.evaluation._results._lines import find_problem, outcome_from_dict
 from sk_b2s.evaluation._results._plan import (  # fmt: skip
     UNKNOWN,
@@ -23,7 +25,7 @@ from sk_b2s.evaluation._results._plan import (  # fmt: skip
     unite,
     write_plan,
 )
-from sk_b2s.evaluation._scores import SCORES, assign_verdicts
+from sk_b2s.evaluation._scores import CHANCE_COLUMNS, SCORE_COLUMNS, SCORES, VERDICT_COLUMNS
 from sk_b2s.evaluation._statistics import (
     KINDS,
     average_over_subjects,
@@ -32,7 +34,7 @@ from sk_b2s.evaluation._statistics import (
 )
 
 ABOUT = (  # of the fold, and what the estimator makes of it
-    "cv", "leakage", "n_heard", "train_seconds", "calibration_minutes", "own_minutes", "unlabelled",
+    "cv", "leakage", "n_train_overlap", "train_seconds", "calibration_minutes", "calibration_minutes_used", "transductive_steps",
 )  # fmt: skip
 COST = (  # may differ between equal results
     "seconds_fit", "seconds_score", "peak_memory_mb", "versions", "machine", "warnings", "written",
@@ -40,11 +42,9 @@ COST = (  # may differ between equal results
 MADE = ("parameters", "features", "chosen")  # what was fitted
 COLUMNS = (
     "study", "estimator", "control", "seed", "fold", "subject", "condition", "pool", "n_train", "n_windows",
-    "n_candidates", *SCORES, "verdict", *ABOUT, *MADE, *COST, "error", "key", "plan",
+    "n_candidates", *SCORE_COLUMNS, *VERDICT_COLUMNS, *ABOUT, *MADE, *COST, "error", "key", "plan",
 )  # fmt: skip
 CELL = ["estimator", "seed", "fold", "control"]  # what a line is of
-MEANS = ("top_1", "top_5", "top_10", "top_k", "median_relative_rank", "near", "match_mismatch", "word_top_10")
-CHANCES = ("chance", "near_chance", "word_chance")
 
 
 def table_of_lines(lines):
@@ -64,7 +64,7 @@ def table_of_lines(lines):
     for line in lines:
         name = line["common"]["estimator"]
         first[name] = min(line["about"].get("place", 0), first.get(name, len(lines)))
-    order = {control: place for place, control in enumerate(["decoder", *LEAKS])}
+    order = {control: place for place, control in enumerate(["decoder", *LEAK_TESTS])}
     place = [
         (
             first[c["estimator"]],
@@ -86,9 +86,15 @@ def table_of_lines(lines):
         for line, plan in zip(lines, plans, strict=True)
         for row in line["rows"]
     ]  # fmt: skip
-    results = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "verdict"])
-    numbers = ("n_candidates", "n_heard", "train_seconds", "calibration_minutes", "own_minutes")
-    results = results.astype({name: float for name in (*SCORES, *numbers)})
+    results = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in VERDICT_COLUMNS])
+    numbers = (
+        "n_candidates",
+        "n_train_overlap",
+        "train_seconds",
+        "calibration_minutes",
+        "calibration_minutes_used",
+    )
+    results = results.astype({name: float for name in (*SCORE_COLUMNS, *numbers)})
     whole = [name for name in ("k", "n_candidates") if results[name].notna().all()]  # not so of errors
     results = results.astype(dict.fromkeys(whole, int))
     outcomes: dict[tuple, list] = {}
@@ -321,6 +327,7 @@ def summarize(results):
     recording had 80 windows, and 2.1 % where it had 300 (2.5 % are meant; labels cannot move by less than a window,
     which tells in short recordings). Of the summaries it was 1.5 and 0 % (of 200 and 100 draws).
     """
+    refuse_former_columns(results)
     # Files of other kinds do not keep texts without a letter, nor pools that are texts.
     texts = {name: results[name].astype(object).fillna("") for name in ("condition", "error")}
     results = _once(results.assign(**texts, pool=results["pool"].astype(str)))
@@ -330,7 +337,7 @@ def summarize(results):
         raise ValueError(f"there are no results to sum up{first}")
     counts = pd.DataFrame([_counts(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
     scores = average_over_subjects(
-        subject_score_means(done, [*MEANS, *CHANCES, "n_candidates"], [*by, "subject"]), by
+        subject_score_means(done, [*SCORES, *CHANCE_COLUMNS, "n_candidates"], [*by, "subject"]), by
     )
     null = null_over_subjects(done, by)
     of = [*by[:2], *by[len(KINDS) :]]
@@ -339,14 +346,19 @@ def summarize(results):
     table = table.join(missing_rows(results, of).rename("missing"), on=of)
     table = table.fillna({"n_failed": 0})
     verdict = against_null(table.assign(top_k=table["top_k_judged"]))
-    of_leaks = table["control"].isin(LEAKS)  # judged over all folds together, by a limit of their own
-    verdict[of_leaks & (verdict != "no null")] = table["inverted"].map({True: BELOW, False: AT_CHANCE})
-    verdict[table["control"].isin(CONTEXT)] = "context"
-    table["verdict"] = verdict.where(table["leak"] == "", table["leak"])
+    is_leak_test = table["control"].isin(LEAK_TESTS) & (
+        verdict != Verdict.NO_NULL
+    )  # tested over all folds together
+    verdict[is_leak_test] = table["inverted"].map(
+        {True: Verdict.BELOW_NULL.value, False: Verdict.AT_NULL.value}
+    )
+    verdict[table["control"].isin(CONTEXT)] = Verdict.CONTEXT.value
+    table["verdict"] = verdict.mask(table["is_leak"], Verdict.LEAK.value)
+    table = add_verdict_texts(table)
     columns = [
         *by, "n_subjects", "n_folds", "n_seeds", "n_windows", "k",
-        *(column for name in MEANS for column in (name, f"{name}_sem")), *CHANCES, "n_candidates", *null,
-        "n_failed", "missing", "verdict",
+        *(column for name in SCORES for column in (name, f"{name}_sem")), *CHANCE_COLUMNS, "n_candidates", *null,
+        "n_failed", "missing", *VERDICT_COLUMNS,
     ]  # fmt: skip
     place = {name: {one: at for at, one in enumerate(pd.unique(results[name]))} for name in by[:2]}
     return table.astype({"n_failed": int}).sort_values(
@@ -377,10 +389,10 @@ def _counts(rows, by):
             f"top_k of {name['estimator']!r} is of k = {sorted(map(int, rows['k'].unique()))} in different rows, which "
             f"have no mean: sum up one kind, results[results['k'] == ...]."
         )
-    leaks = rows["verdict"][rows["verdict"].str.startswith("LEAK")]
+    leaks = rows["leak_sources"][rows["verdict"] == Verdict.LEAK]
     n_seeds = rows["seed"].nunique()
     return name | {
         "n_folds": rows["fold"].nunique(), "n_seeds": n_seeds, "n_windows": int(rows["n_windows"].sum() / n_seeds),
-        "k": rows["k"].iloc[0], "leak": "" if leaks.empty else leaks.iloc[0],
-        "inverted": bool((rows["verdict"] == BELOW).any()),
+        "k": rows["k"].iloc[0], "is_leak": len(leaks) > 0, "leak_sources": "" if leaks.empty else leaks.iloc[0],
+        "inverted": bool((rows["verdict"] == Verdict.BELOW_NULL).any()),
     }  # fmt: skip

@@ -34,15 +34,9 @@ from sk_b2s import (
     run_controls,
 )
 from sk_b2s.evaluation._controls._inputs import exclude_shared_samples, shift_pairs, with_noise, with_speech
-from sk_b2s.evaluation._controls._run import CONTROLS
-from sk_b2s.evaluation._controls._verdicts import (
-    ALARM,
-    LEAKS,
-    ControlOutcome,
-    permuted_label_scores,
-    pooled_row,
-    verdicts,
-)
+from sk_b2s.evaluation._controls._leak_test import ControlOutcome, permuted_label_scores, pooled_row
+from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_ALPHA, LEAK_TESTS
+from sk_b2s.evaluation._controls._verdicts import control_verdicts
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 
@@ -64,16 +58,23 @@ decoders = pytest.mark.parametrize(
 def test_a_fingerprint_is_caught_by_all_but_white_noise(estimator):
     X, y = planted(fingerprint=1.0, response=0.0)
     table = run_controls(estimator, X, y, cv=folds_for(estimator, X, y), n_shifts=200)
-    assert list(table.index) == ["decoder", "surrogate", "white noise", "shifted pairing", "within recording"]
+    assert list(table.index) == [
+        "decoder",
+        "phase_randomized",
+        "white_noise",
+        "shifted_labels",
+        "within_recording",
+    ]
     assert (
-        table.loc[["decoder", "surrogate", "shifted pairing"], "top_k"] > 1.5 * table["chance"].iloc[0]
+        table.loc[["decoder", "phase_randomized", "shifted_labels"], "top_k"] > 1.5 * table["chance"].iloc[0]
     ).all()
-    assert (table.loc[["surrogate", "shifted pairing"], "verdict"] == "LEAK").all()
-    assert table.loc["decoder", "verdict"] == "LEAK (surrogate, shifted pairing)"
-    assert (table.loc[["white noise", "within recording"], "verdict"] == "at chance").all()
-    assert (table.loc[["surrogate", "shifted pairing"], "fingerprint"] <= ALARM).all()
+    assert (table.loc[["phase_randomized", "shifted_labels"], "verdict"] == "leak").all()
+    assert table.loc["decoder", "verdict"] == "leak"
+    assert table.loc["decoder", "leak_sources"] == "phase_randomized, shifted_labels"
+    assert (table.loc[["white_noise", "within_recording"], "verdict"] == "at_null").all()
+    assert (table.loc[["phase_randomized", "shifted_labels"], "recording_identity_p"] <= LEAK_ALPHA).all()
     # The null within recordings is lifted as well: compared with it nothing would have been found.
-    assert table.loc["surrogate", "top_k"] < table.loc["surrogate", "null_high"]
+    assert table.loc["phase_randomized", "top_k"] < table.loc["phase_randomized", "null_high"]
     assert table.loc["decoder", "top_k"] < table.loc["decoder", "null_high"]
 
 
@@ -84,8 +85,8 @@ def test_an_offset_of_each_recording_is_a_fingerprint_too():
     X = X._replace(signals=[signal + offset for signal, offset in zip(X.signals, offsets, strict=True)])
     sounds = {s: StimulusArray(s.data + v, SFREQ) for s, v in zip(pd.unique(y["sound"]), voices, strict=True)}
     y = y.assign(sound=y["sound"].map(sounds))
-    table = run_controls(ridge(), X, y, cv=StimulusKFold(3), controls=LEAKS, n_shifts=200)
-    assert list(table["verdict"]) == ["LEAK", "at chance", "LEAK"]
+    table = run_controls(ridge(), X, y, cv=StimulusKFold(3), controls=LEAK_TESTS, n_shifts=200)
+    assert list(table["verdict"]) == ["leak", "at_null", "leak"]
 
 
 @decoders
@@ -94,12 +95,12 @@ def test_a_response_without_fingerprint_passes(estimator):
         estimator = estimator[-1]  # the response is linear
     X, y = planted(fingerprint=0.0, response=0.5)
     table = run_controls(estimator, X, y, cv=folds_for(estimator, X, y), n_shifts=200, random_state=1)
-    assert (table.loc[["decoder", "within recording"], "top_k"] > 0.5).all()
-    assert table.loc["within recording", "verdict"] == "above its null"
-    assert (table.loc[list(LEAKS), "top_k"] < 0.15).all()
+    assert (table.loc[["decoder", "within_recording"], "top_k"] > 0.5).all()
+    assert table.loc["within_recording", "verdict"] == "above_null"
+    assert (table.loc[list(LEAK_TESTS), "top_k"] < 0.15).all()
     if isinstance(estimator, RidgeDecoder):  # one fold of the encoder is little enough for luck
-        assert (table.loc[list(LEAKS), "verdict"] == "at chance").all()
-        assert table.loc["decoder", "verdict"] == "above its null"
+        assert (table.loc[list(LEAK_TESTS), "verdict"] == "at_null").all()
+        assert table.loc["decoder", "verdict"] == "above_null"
 
 
 def test_an_honest_decoder_is_rarely_accused():
@@ -107,9 +108,15 @@ def test_an_honest_decoder_is_rarely_accused():
     for seed in range(12):
         X, y = planted(fingerprint=0.0, response=0.5, n_recordings=4, n=60, seed=seed)
         table = run_controls(
-            ridge(alphas=(1.0,)), X, y, cv=StimulusKFold(2), controls=LEAKS, n_shifts=100, random_state=seed
+            ridge(alphas=(1.0,)),
+            X,
+            y,
+            cv=StimulusKFold(2),
+            controls=LEAK_TESTS,
+            n_shifts=100,
+            random_state=seed,
         )
-        marks += list(table["verdict"] == "LEAK")
+        marks += list(table["verdict"] == "leak")
     assert sum(marks) <= 3  # of 36, at 1 to 3 % each
 
 
@@ -136,19 +143,19 @@ def full(listening, tiny_pipeline):
 def test_all_controls_beside_a_table_pipeline(full):
     table, *_ = full
     assert list(table.index) == list(CONTROLS)
-    assert (table.loc[["decoder", "within recording"], "verdict"] == "above its null").all()
-    assert (table.loc[list(LEAKS), "verdict"] == "at chance").all()
-    assert (table.loc[["silence only", "oracle"], "verdict"] == "context").all()
+    assert (table.loc[["decoder", "within_recording"], "verdict"] == "above_null").all()
+    assert (table.loc[list(LEAK_TESTS), "verdict"] == "at_null").all()
+    assert (table.loc[["silence_truth", "oracle"], "verdict"] == "context").all()
     assert (table["n_subjects"] == 2).all()
-    assert (table["n_left_out"].drop("shifted pairing") == 0).all()
-    assert table["leak_above"].notna().sum() == len(LEAKS)
+    assert (table["n_left_out"].drop("shifted_labels") == 0).all()
+    assert table["leak_threshold"].notna().sum() == len(LEAK_TESTS)
     chance = table["chance"]
-    assert chance["within recording"] == pytest.approx(chance["decoder"])  # both heard the same
+    assert chance["within_recording"] == pytest.approx(chance["decoder"])  # both heard the same
     # The oracle knows one of two people's: half, exactly, and its share is one.
     assert table.loc["oracle", "top_k"] == 0.5
     assert table.loc["oracle", "share_of_oracle"] == 1
     expected = (table["top_k"] - chance) / (0.5 - chance)
-    expected["within recording"] = np.nan  # it chooses among other candidates
+    expected["within_recording"] = np.nan  # it chooses among other candidates
     np.testing.assert_allclose(table["share_of_oracle"], expected)
 
 
@@ -165,7 +172,7 @@ def test_scores_are_pooled_over_folds_and_then_over_people(full):
     hits = pd.Series(ranks < 5).groupby(who).mean()
     row = table.loc["decoder"]
     assert row["top_k"] == pytest.approx(hits.mean())
-    assert row["sem"] == pytest.approx(hits.std() / np.sqrt(2))
+    assert row["top_k_sem"] == pytest.approx(hits.std() / np.sqrt(2))
     assert row["top_1"] == pytest.approx(pd.Series(ranks < 1).groupby(who).mean().mean())
     assert row["n_windows"] == len(ranks)
     assert row["n_candidates"] == pytest.approx(n_candidates.mean())
@@ -174,7 +181,12 @@ def test_scores_are_pooled_over_folds_and_then_over_people(full):
 
 def test_equal_seeds_give_equal_tables_at_any_number_of_jobs():
     X, y = planted(fingerprint=1.0, response=0.3, n_recordings=3, n=60)
-    arguments = {"cv": StimulusKFold(2), "controls": ["surrogate", "shifted pairing"], "n_shifts": 50, "k": 3}
+    arguments = {
+        "cv": StimulusKFold(2),
+        "controls": ["phase_randomized", "shifted_labels"],
+        "n_shifts": 50,
+        "k": 3,
+    }
     first = run_controls(ridge(), X, y, **arguments)
     with joblib.parallel_config("threading"):  # processes take seconds to start
         pd.testing.assert_frame_equal(run_controls(ridge(), X, y, n_jobs=2, **arguments), first)
@@ -188,9 +200,9 @@ def test_each_subject_and_unseen_subjects(listening):
     pipe = Pipeline([("epochs", Epocher(sfreq=32)), ("ridge", ridge(k=3, alphas=(1.0,), per_subject=False))])
     pipe.set_params(ridge__speech=make_pipeline(MelSpectrogram(n_mels=8, sfreq=32), FeatureScaler()))
     cv = LeaveOneSubjectOut(stimulus_folds=2)
-    table = run_controls(pipe, X, y, cv=cv, controls=["surrogate", "within recording"], n_shifts=50)
+    table = run_controls(pipe, X, y, cv=cv, controls=["phase_randomized", "within_recording"], n_shifts=50)
     assert (table["n_windows"] == len(X)).all()
-    assert table.loc["surrogate", "verdict"] == "at chance"
+    assert table.loc["phase_randomized", "verdict"] == "at_null"
 
 
 # --- the parts -----------------------------------------------------------------------------------------
@@ -218,7 +230,7 @@ def test_people_may_name_their_recordings_alike():
     X, y = planted(0.6, 0.3, n=40)
     who = X.rows["recording"].str.replace("r", "s")
     tables = [X.rows.assign(subject=who, recording=name) for name in (who + "'s", "run 1")]
-    asked = {"controls": ["decoder", "shifted pairing", "within recording"], "k": 5, "n_shifts": 100}
+    asked = {"controls": ["decoder", "shifted_labels", "within_recording"], "k": 5, "n_shifts": 100}
     pooled, data = ridge(per_subject=False), np.asarray(X)
     one, other = (
         run_controls(pooled, Windows.from_array(data, rows, sfreq=SFREQ), y, **asked) for rows in tables
@@ -273,7 +285,7 @@ def test_shifted_pairing_keeps_sound_and_brain_apart():
             return super()._compare(X, y, stacklevel)
 
     spy = Spy(speech=PrecomputedFeatures(), lags=(0, 0), k=3)
-    table = run_controls(spy, X, y, cv=StimulusKFold(3), controls=["shifted pairing"], n_shifts=20)
+    table = run_controls(spy, X, y, cv=StimulusKFold(3), controls=["shifted_labels"], n_shifts=20)
     (brain, heard), (test_brain, test_heard) = seen["train"], seen["test"]
     assert not set(heard["block"]) & set(test_heard["block"])
     for name in set(test_brain["recording"]):
@@ -313,25 +325,29 @@ def test_a_search_is_refitted_as_a_whole():
     X, y = planted(fingerprint=0, response=0.5, n_recordings=2, n=60)
     search = GridSearchCV(ridge(k=3), {"alphas": [(0.1,), (1e3,)]}, cv=StimulusKFold(2), scoring=retrieval_scores,
                           refit="top_k")  # fmt: skip
-    table = run_controls(search, X, y, cv=StimulusKFold(2), controls=["decoder", "surrogate"], n_shifts=50)
-    assert table.loc["decoder", "top_k"] > 0.5 > table.loc["surrogate", "top_k"]
+    table = run_controls(
+        search, X, y, cv=StimulusKFold(2), controls=["decoder", "phase_randomized"], n_shifts=50
+    )
+    assert table.loc["decoder", "top_k"] > 0.5 > table.loc["phase_randomized", "top_k"]
 
 
 def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings():
-    rng, z = np.random.default_rng(0), norm.isf(ALARM)
+    rng, z = np.random.default_rng(0), norm.isf(LEAK_ALPHA)
     null = rng.normal(0.4, 0.05, (6, 20_000))
     same = pooled_row(control_outcome(np.ones((6, 6)), null))
     assert same["top_k"] == pytest.approx(0.4)
     assert same["null_mean"] == pytest.approx(0.4, abs=0.01)
-    assert same["leak_above"] == pytest.approx(0.1 + z * 0.05 / np.sqrt(6), rel=0.05)
-    assert same["fingerprint"] == 1
+    assert same["leak_threshold"] == pytest.approx(0.1 + z * 0.05 / np.sqrt(6), rel=0.05)
+    assert same["recording_identity_p"] == 1
     # By hand: the score when recordings are dealt each other's labels, over all permutations.
     across = rng.random((6, 6)) + 0.2 * np.eye(6)
     scores = [across[np.arange(6), list(order)].sum() / 60 for order in permutations(range(6))]
     row = pooled_row(control_outcome(across, null))
     best = np.sort(scores)[-6] - np.mean(scores)  # 5 of 720 are above, 0.7 %
-    assert row["leak_above"] - 0.1 == pytest.approx(np.hypot(same["leak_above"] - 0.1, best))
-    assert row["fingerprint"] == pytest.approx(np.mean(np.array(scores) >= np.trace(across) / 60 - 1e-9))
+    assert row["leak_threshold"] - 0.1 == pytest.approx(np.hypot(same["leak_threshold"] - 0.1, best))
+    assert row["recording_identity_p"] == pytest.approx(
+        np.mean(np.array(scores) >= np.trace(across) / 60 - 1e-9)
+    )
 
 
 def test_a_recording_too_short_for_a_null_does_not_hide_a_leak():
@@ -340,32 +356,34 @@ def test_a_recording_too_short_for_a_null_does_not_hide_a_leak():
     null[3] = np.nan
     row = pooled_row(control_outcome(np.ones((12, 12)), null))
     assert np.isnan(row["null_high"])  # nothing is made up in the table
-    assert whole["leak_above"] < row["leak_above"] < row["top_k"] == pytest.approx(0.4)
-    assert verdicts(pd.DataFrame({"surrogate": row}).T)["surrogate"] == "LEAK"
+    assert whole["leak_threshold"] < row["leak_threshold"] < row["top_k"] == pytest.approx(0.4)
+    assert (
+        control_verdicts(pd.DataFrame({"phase_randomized": row}).T)["verdict"]["phase_randomized"] == "leak"
+    )
     # Where all are too short, each of four recordings may be right or wrong as a whole.
     few = pooled_row(control_outcome(np.ones((4, 4)), np.full((4, 20_000), np.nan)))
-    assert few["leak_above"] == pytest.approx(2 / 4, abs=0.01)  # two of them, seldom three
+    assert few["leak_threshold"] == pytest.approx(2 / 4, abs=0.01)  # two of them, seldom three
 
 
 def test_deals_that_are_drawn_come_to_those_that_are_counted(monkeypatch):
     rng = np.random.default_rng(1)
     across, null = rng.random((7, 7)) + 0.3 * np.eye(7), rng.normal(0.4, 0.05, (7, 100))
     counted = pooled_row(control_outcome(across, null))
-    monkeypatch.setattr("sk_b2s.evaluation._controls._verdicts.DEALS", 5000)  # fewer than 7!
+    monkeypatch.setattr("sk_b2s.evaluation._controls._leak_test.N_PERMUTATIONS", 5000)  # fewer than 7!
     drawn = pooled_row(control_outcome(across, null), random_state=3)
     assert drawn == pytest.approx(pooled_row(control_outcome(across, null), random_state=3), nan_ok=True)
-    assert 0.001 < counted["fingerprint"] < 0.2
-    assert drawn["fingerprint"] == pytest.approx(counted["fingerprint"], rel=0.2)
-    assert drawn["leak_above"] == pytest.approx(counted["leak_above"], rel=0.03)
+    assert 0.001 < counted["recording_identity_p"] < 0.2
+    assert drawn["recording_identity_p"] == pytest.approx(counted["recording_identity_p"], rel=0.2)
+    assert drawn["leak_threshold"] == pytest.approx(counted["leak_threshold"], rel=0.03)
     # However clear, a drawn share is never zero: the true deal is one of them.
-    assert pooled_row(control_outcome(np.eye(12), np.zeros((12, 100))))["fingerprint"] == 1 / 5000
+    assert pooled_row(control_outcome(np.eye(12), np.zeros((12, 100))))["recording_identity_p"] == 1 / 5000
 
 
 @pytest.mark.parametrize("kind", ["normal", "one label", "heavy"])
 @pytest.mark.parametrize("n_recordings", [5, 8])
 def test_recordings_without_a_fingerprint_are_marked_as_often_as_said(n_recordings, kind, monkeypatch):
     """Whatever hits look like; a normal quantile marks 4 % of eight recordings with heavy tails."""
-    monkeypatch.setattr("sk_b2s.evaluation._controls._verdicts.DEALS", 1000)
+    monkeypatch.setattr("sk_b2s.evaluation._controls._leak_test.N_PERMUTATIONS", 1000)
     rng, marks, names = np.random.default_rng(0), 0, tuple("abcdefgh"[:n_recordings])
     weight = pd.Series(1.0, index=list(names))
     for _ in range(1000):
@@ -376,15 +394,15 @@ def test_recordings_without_a_fingerprint_are_marked_as_often_as_said(n_recordin
             across = 0.1 * across
             across[np.arange(n_recordings), rng.integers(0, n_recordings, n_recordings)] += 5
         dealt = permuted_label_scores([ControlOutcome([], [(names, across)], 0)], weight, rng)
-        marks += np.mean(dealt >= dealt[0] - 1e-9) <= ALARM + 1e-9
+        marks += np.mean(dealt >= dealt[0] - 1e-9) <= LEAK_ALPHA + 1e-9
     assert marks <= 18  # 8 of 1000 are expected; 19 or more come about once in a thousand
 
 
 def test_four_recordings_are_not_judged_by_their_labels():
     across = np.ones((4, 4)) + np.eye(4)
     row = pooled_row(control_outcome(across, np.full((4, 100), 0.4)))
-    assert np.isnan(row["fingerprint"])
-    assert row["leak_above"] == pytest.approx(0.1)
+    assert np.isnan(row["recording_identity_p"])
+    assert row["leak_threshold"] == pytest.approx(0.1)
 
 
 def test_speech_activity_finds_the_pauses(tmp_path):
@@ -410,13 +428,13 @@ def test_equal_pauses_cannot_be_told_apart(listening, monkeypatch):
     X, y = listening
     pipe = Pipeline([("epochs", Epocher(sfreq=32)), ("ridge", ridge(k=3))])
     pipe.set_params(ridge__speech=MelSpectrogram(n_mels=8, sfreq=32))
-    table = run_controls(pipe, X, y, controls=["silence only"], n_shifts=20)
+    table = run_controls(pipe, X, y, controls=["silence_truth"], n_shifts=20)
     assert table["top_k"].iloc[0] > table["chance"].iloc[0]
     # A threshold below any noise knows no pause: all candidates tie, which counts against each.
     monkeypatch.setattr(
-        "sk_b2s.evaluation._controls._run.SpeechActivity", lambda: SpeechActivity(threshold=-1000)
+        "sk_b2s.evaluation._controls._registry.SpeechActivity", lambda: SpeechActivity(threshold=-1000)
     )
-    table = run_controls(pipe, X, y, controls=["silence only"], n_shifts=20)
+    table = run_controls(pipe, X, y, controls=["silence_truth"], n_shifts=20)
     assert table["top_k"].iloc[0] < 0.5
 
 
@@ -448,12 +466,12 @@ def test_the_oracle_is_asked_before_anything_is_fitted_and_sees_tables():
 def test_wrong_input_is_named():
     X, y = planted(0, 0.5, n_recordings=2, n=60)
     estimator, features = ridge(k=3), np.asarray(PrecomputedFeatures().fit_transform(y))
-    with pytest.raises(ValueError, match="'noise' is none of"):
+    with pytest.raises(ValueError, match="'noise' is not one of"):
         run_controls(estimator, X, y, controls=["noise"])
     with pytest.raises(TypeError, match="must be a list of names"):
-        run_controls(estimator, X, y, controls="surrogate")
-    with pytest.raises(ValueError, match="'acoustics only' needs audio files"):
-        run_controls(estimator, X, y, controls=["acoustics only"])
+        run_controls(estimator, X, y, controls="phase_randomized")
+    with pytest.raises(ValueError, match="'envelope_only' needs audio files"):
+        run_controls(estimator, X, y, controls=["envelope_only"])
     with pytest.raises(ValueError, match="'oracle' needs oracle="):
         run_controls(estimator, X, y, controls=["oracle"])
     with pytest.raises(TypeError, match=r"write cv=StimulusKFold\(5\)"):
@@ -464,5 +482,5 @@ def test_wrong_input_is_named():
         run_controls(Ridge(), X, y)
     with pytest.raises(ValueError, match="right after an Epocher"):
         with_noise(make_pipeline(Power(), ridge()), SurrogateRecordings())
-    with pytest.raises(ValueError, match="within recording: 'r0' has"):
-        run_controls(ridge(k=30), X, y, cv=StimulusKFold(3), controls=["within recording"])
+    with pytest.raises(ValueError, match="'within_recording': recording 'r0' has"):
+        run_controls(ridge(k=30), X, y, cv=StimulusKFold(3), controls=["within_recording"])

@@ -6,11 +6,13 @@ import os
 import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.decoders import FAST, ONE, people, same
 
-from sk_b2s import StimulusKFold, benchmark, read_results
+from sk_b2s import StimulusKFold, benchmark, read_results, summarize
 from sk_b2s._utils._json_lines import JsonLinesFile
+from sk_b2s.evaluation._results._former import FORMER_COLUMNS
 from sk_b2s.evaluation._results._lines import find_problem, pack_array, unpack_array
 
 
@@ -18,7 +20,7 @@ from sk_b2s.evaluation._results._lines import find_problem, pack_array, unpack_a
 def done(tmp_path_factory):
     """A small run with controls: arguments, table and lines of its file."""
     X, y = people(n_recordings=4, n=40, together=2)
-    arguments = {"estimators": {"one": ONE}, "X": X, "y": y, "cv": StimulusKFold(2), "controls": ["surrogate"], "k": 5,
+    arguments = {"estimators": {"one": ONE}, "X": X, "y": y, "cv": StimulusKFold(2), "controls": ["phase_randomized"], "k": 5,
                  "n_candidates": None, **FAST}  # fmt: skip
     path = tmp_path_factory.mktemp("results") / "r.jsonl"
     results = benchmark(path=path, **arguments)
@@ -165,3 +167,22 @@ def test_a_full_disk_is_said_with_the_file(most, tmp_path):
                 claim.write({"value": "x" * 500})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_read_results_renames_former_names(tmp_path):
+    X, y = people(n_recordings=2, n=40, together=2)
+    arguments = {"cv": StimulusKFold(2), "controls": ["phase_randomized"], "n_candidates": 30, **FAST}
+    path = tmp_path / "new.jsonl"
+    expected = benchmark({"one": ONE}, X, y, path=path, **arguments)
+    former = path.read_text().replace("phase_randomized", "surrogate")
+    for old, new in FORMER_COLUMNS.items():
+        former = former.replace(f'"{new}":', f'"{old}":')
+    (tmp_path / "former.jsonl").write_text(former)
+    assert '"surrogate"' in former
+    assert '"near"' in former
+    same(read_results(tmp_path / "former.jsonl"), expected)
+
+
+def test_summarize_refuses_former_columns():
+    with pytest.raises(ValueError, match=r"'near'.*earlier version.*read_results.*'top_1_within_500ms'"):
+        summarize(pd.DataFrame({"near": [0.5], "estimator": "one"}))

@@ -52,7 +52,9 @@ def whole(study, tmp_path_factory):
     """A finished benchmark of two estimators on eight folds, and its file."""
     path = tmp_path_factory.mktemp("plans") / "r.jsonl"
     cv = LeaveOneSubjectOut(stimulus_folds=2)
-    return benchmark({"one": ONE, "two": TWO}, *study, cv, path, **QUIET | {"controls": ["surrogate"]}), path
+    return benchmark(
+        {"one": ONE, "two": TWO}, *study, cv, path, **QUIET | {"controls": ["phase_randomized"]}
+    ), path
 
 
 def kept(whole, tmp_path, keep):
@@ -124,7 +126,7 @@ def test_uneven_estimators_and_controls_are_told_apart(whole, tmp_path):
         results = read_results(path)
     missing = summarize(results).set_index("control")["missing"]
     assert missing["decoder"] == ""
-    assert missing["surrogate"].endswith("missing: s3")
+    assert missing["phase_randomized"].endswith("missing: s3")
     assert "no result of two" in headline(summary_rows(results), results)[1]
 
 

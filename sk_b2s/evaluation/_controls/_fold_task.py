@@ -1,0 +1,74 @@
+"""One fold of a benchmark or control analysis with its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import _safe_indexing
+
+from sk_b2s._utils._estimators import find_decoder
+from sk_b2s._utils._validation import table_of
+from sk_b2s.decoding._candidates import find_distinct_segments
+from sk_b2s.decoding._retrieval_result import RetrievalResult
+from sk_b2s.evaluation._fit_score import fit_and_score_fold
+from sk_b2s.model_selection._exposure import exposure_of
+
+
+@dataclass
+class FoldTask:
+    """One fold with all data that a control needs.
+
+    ``fitted`` is the estimator of the last fit, ``n_left_out`` the number of
+    training windows that the control excluded.
+    """
+
+    estimator: Any
+    X: Any
+    y: Any
+    rows: pd.DataFrame
+    train: np.ndarray
+    test: np.ndarray
+    seed: int
+    oracle: Any = None
+    n_left_out: int = 0
+    k: int | None = None
+    seconds_fit: float = 0.0
+    seconds_score: float = 0.0
+    fitted: Any = None
+
+    def refit(self, estimator=None, X=None, y=None, train=None, test=None):
+        """Fit a clone on the training rows and retrieve the test rows."""
+        X, y = self.X if X is None else X, self.y if y is None else y
+        train, test = self.train if train is None else train, self.test if test is None else test
+        estimator = self.estimator if estimator is None else estimator
+        fold = fit_and_score_fold(estimator, X, y, train, test, subject=self.rows["subject"])
+        self.fitted = fold.estimator
+        self.seconds_fit += fold.seconds_fit
+        self.seconds_score += fold.seconds_score
+        return self.with_rows(fold.result, test)
+
+    def exposure(self):
+        """Find test rows on which the fitted estimator was trained anywhere."""
+        return exposure_of(self.fitted, _safe_indexing(self.y, self.test))
+
+    def with_rows(self, result, test):
+        """Give a retrieval result the rows and the ``k`` of this task."""
+        return replace(result, rows=self.rows.iloc[test], k=self.k or result.k)
+
+    @cached_property
+    def decoded(self):
+        """Retrieval result of the decoder itself."""
+        return self.refit()
+
+    def result_of_scores(self, scores):
+        """Make a result of similarities to the distinct test segments."""
+        stimuli = _safe_indexing(self.y, self.test)
+        found, table = find_distinct_segments(stimuli), table_of(stimuli)
+        k = self.k or find_decoder(self.estimator)[0].k
+        has_names = table is not None and "segment" in table
+        names = table.iloc[found.first] if has_names else pd.DataFrame({"segment": found.ids})
+        return RetrievalResult(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)

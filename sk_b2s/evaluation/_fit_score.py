@@ -1,0 +1,95 @@
+"""Fit an estimator on the training rows of a fold and score its test rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import _safe_indexing
+
+from sk_b2s._utils._estimators import make_calibration_params, was_interrupted
+from sk_b2s._utils._validation import table_of
+from sk_b2s.decoding._retrieval_result import RetrievalResult
+from sk_b2s.decoding._scoring import retrieve
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """Fitted estimator, retrieval result and durations (s) of one fold."""
+
+    estimator: Any
+    result: RetrievalResult
+    seconds_fit: float
+    seconds_score: float
+
+
+def fit_fold(estimator, X, y, train, test, params=None, subject=None):
+    """Fit a clone on the training rows of a fold.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not changed.
+    X, y : DataFrame, Windows or array-like of shape (n_windows, ...)
+        EEG/MEG windows and their stimuli, all rows.
+    train, test : ndarray of int
+        Rows. An estimator whose ``fit`` takes ``calibration`` gets the mask of
+        the training rows whose subject is tested.
+    params : None or dict, default=None
+        Parameters of the clone that differ from those of ``estimator``.
+    subject : None or array-like of shape (n_windows,), default=None
+        Subject of each row. If None, that of the table of ``X``.
+
+    Returns
+    -------
+    estimator : estimator
+        Fitted.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the training was interrupted, because an unfinished training is not
+        a result.
+    """
+    estimator = clone(estimator)
+    if params:
+        estimator.set_params(**params)
+    subject = _subjects_of_rows(X) if subject is None else np.asarray(subject)
+    calibration = make_calibration_params(estimator, np.isin(subject[train], subject[test]))
+    estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train), **calibration)
+    if was_interrupted(estimator):
+        raise KeyboardInterrupt
+    return estimator
+
+
+def fit_and_score_fold(estimator, X, y, train, test, params=None, subject=None):
+    """Fit a clone on the training rows and retrieve the test rows.
+
+    Parameters are those of :func:`fit_fold`. Returns a :class:`FoldResult`.
+    """
+    start = perf_counter()
+    estimator = fit_fold(estimator, X, y, train, test, params, subject)
+    fitted = perf_counter()
+    result = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test))
+    return FoldResult(estimator, result, fitted - start, perf_counter() - fitted)
+
+
+def subject_rows(result):
+    """Return the scores of each subject in a retrieval result as dicts."""
+    counts = result.rows["subject"].value_counts()
+    common = {"n_candidates": result.n_candidates, "k": result.k, "chance": result.chance}
+    return [
+        {"subject": subject, "n_windows": int(counts[subject]), **common, **scores}
+        for subject, scores in result.by_subject().to_dict("index").items()
+    ]
+
+
+def _subjects_of_rows(X):
+    """Return the subject of each row, "" where the rows have no subject."""
+    table = table_of(X)
+    if table is None or "subject" not in table:
+        return np.full(len(X), "", dtype=object)
+    return table["subject"].to_numpy()
