@@ -121,7 +121,7 @@ def test_uneven_estimators_and_controls_are_told_apart(whole, tmp_path):
     path = kept(
         whole, tmp_path, lambda c: c["estimator"] == "one" and (c["control"] == "decoder" or c["fold"] < 6)
     )
-    said = "surrogate of one: 3 of 4 people, 6 of 8 folds; missing: s3. no result of two."
+    said = "phase_randomized of one: 3 of 4 people, 6 of 8 folds; missing: s3. no result of two."
     with pytest.warns(UserWarning, match=said):
         results = read_results(path)
     missing = summarize(results).set_index("control")["missing"]
