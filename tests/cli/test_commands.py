@@ -124,7 +124,7 @@ def test_report_prints_summary(done, tmp_path, capsys):
         f"{summary.top_k['20']:.3f}",
     ):
         assert text in printed
-    assert summary["verdict"]["all"] in printed
+    assert summary["verdict_text"]["all"] in printed
     assert "<html" in (tmp_path / "page.html").read_text()
     np.testing.assert_allclose(pd.read_csv(table)["top_k"], results["top_k"])
 
