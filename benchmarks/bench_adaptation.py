@@ -39,8 +39,8 @@ from sk_b2s import (
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._results._amounts import AMOUNT
 from sk_b2s.evaluation._statistics import subject_means
+from sk_b2s.evaluation._summary import average_scores
 from sk_b2s.model_selection._split import folds_of
-from sk_b2s.plotting._scores import average_scores
 
 EXPERIMENTS = {  # of other people than those on whom the constants of adaptation were chosen (random_state=0)
     "meg": {"modality": "meg", "snr_db": -12.0, "n_channels": 104, "random_state": 1},

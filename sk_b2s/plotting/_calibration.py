@@ -10,7 +10,7 @@ import pandas as pd
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._results._amounts import AMOUNT, format_minutes
 from sk_b2s.evaluation._statistics import of_decoders
-from sk_b2s.plotting._scores import average_scores, get_score_label
+from sk_b2s.evaluation._summary import average_scores, get_score_label
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,

@@ -11,8 +11,8 @@ from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._curves import highest_at_end
 from sk_b2s.evaluation._scores import chance_of_score
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
+from sk_b2s.evaluation._summary import get_score_label
 from sk_b2s.nn._losses import CROSS_ENTROPY, LOSSES
-from sk_b2s.plotting._scores import get_score_label
 from sk_b2s.plotting._style import COLORS, DASHED, MUTED, draw_chance, format_as_percent, get_axes, style_axes
 
 STILL_FALLING = ", the last: the loss still decreases, consider a larger max_epochs"

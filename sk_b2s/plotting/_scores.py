@@ -11,16 +11,8 @@ from sk_b2s._utils._text import with_visible_text
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
-from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
-from sk_b2s.evaluation._scores import chance_of_score, label_of_score
-from sk_b2s.evaluation._statistics import (
-    average_over_subjects,
-    compare_estimators,
-    null_over_subjects,
-    of_decoders,
-    subject_means,
-    subject_score_means,
-)
+from sk_b2s.evaluation._statistics import compare_estimators, of_decoders, subject_means
+from sk_b2s.evaluation._summary import add_labels, average_scores, get_score_label
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
@@ -32,69 +24,6 @@ from sk_b2s.plotting._style import (
     spread_positions,
     style_axes,
 )
-
-# --- numbers that are drawn ------------------------------------------------------------------------
-
-
-def get_score_label(results, score="top_k"):
-    """Return the label of a score for axes and tables.
-
-    Examples
-    --------
-    >>> get_score_label(pd.DataFrame({"k": [10, 10]}))
-    'top-10 accuracy'
-    """
-    k = results["k"].dropna().unique() if "k" in results else []
-    return label_of_score(score, int(k[0]) if len(k) == 1 else None)
-
-
-def add_labels(results):
-    """Select rows without errors, and label estimator, condition, k, time."""
-    if "error" in results:
-        results = results[results["error"].astype(object).fillna("") == ""]
-    label = results["estimator"].astype(str)
-    if "condition" in results and results["condition"].nunique() > 1:
-        label = label + ", " + results["condition"].astype(str).replace("", "no condition")
-    if "k" in results and results["k"].nunique() > 1:
-        label = label + results["k"].map(", k = {:.0f}".format)
-    for column in amounts_in(results):
-        label = label + format_minutes(results[column])
-    return results.assign(label=label)
-
-
-def average_scores(results, score="top_k", by=("label",)):
-    """Average a score, its chance and null over subjects, as `summarize` does.
-
-    All subjects have the same weight, whatever their folds, windows and seeds.
-
-    Parameters
-    ----------
-    results : DataFrame of shape (n_rows, ...)
-        With ``subject`` and the score. Optional columns: ``seed, fold,
-        n_windows, n_candidates, chance, null_mean, null_low, null_high``.
-    score : str, default="top_k"
-        Column.
-    by : sequence of str, default=("label",)
-        Columns. Each combination gets a row, in order of appearance.
-
-    Returns
-    -------
-    table : DataFrame
-        ``score, sem, chance, null_low, null_mean, null_high, n_subjects``,
-        indexed by ``by``. The null is the null of ``top_k`` over subjects that
-        have one, and NaN for other scores.
-    """
-    by = list(by)
-    rows = results.assign(score=results[score], chance=chance_of_score(results, score))
-    table = average_over_subjects(
-        subject_score_means(rows, ["score", "chance"], [*dict.fromkeys([*by, "subject"])]), by
-    )
-    table = table.drop(columns="chance_sem").rename(columns={"score_sem": "sem"})
-    null = ["null_low", "null_mean", "null_high"]
-    if score != "top_k" or not set(null) <= set(rows):
-        return table.assign(**dict.fromkeys(null, np.nan))
-    return table.join(null_over_subjects(rows, by)[null])
-
 
 # --- chance, null and legend -----------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from sk_b2s.evaluation._results._amounts import amounts_in, select_amount
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking, plans_that_differ
 from sk_b2s.evaluation._results._table import summarize
 from sk_b2s.evaluation._statistics import of_decoders
+from sk_b2s.evaluation._summary import add_labels, get_score_label
 from sk_b2s.model_selection._leakage import leaks_in
-from sk_b2s.plotting._scores import add_labels, get_score_label
 
 LIMITS = (  # what similarities do not show, whatever their null and controls
     "Choice by the test: an epoch, seed, parameter, channel, band or estimator that was kept because it scored best on "
@@ -90,7 +90,7 @@ def verdict_class(verdict):
 
 
 def summary_rows(results):
-    """Rows of :func:`~sk_b2s.summarize` with a ``label``, as :func:`~sk_b2s.plotting._scores.add_labels` gives it.
+    """Rows of :func:`~sk_b2s.summarize` with a ``label``, as :func:`~sk_b2s.evaluation._summary.add_labels` gives it.
 
     Parameters
     ----------

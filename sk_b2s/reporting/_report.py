@@ -14,11 +14,9 @@ from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.evaluation._scores import SCORES
 from sk_b2s.evaluation._statistics import compare_estimators, of_decoders
+from sk_b2s.evaluation._summary import add_labels, average_scores, get_score_label
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import (
-    add_labels,
-    average_scores,
-    get_score_label,
     plot_comparison,
     plot_controls,
     plot_scores,

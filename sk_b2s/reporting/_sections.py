@@ -9,6 +9,7 @@ from sk_b2s._utils._estimators import find_decoder
 from sk_b2s.evaluation._curves import highest_at_end
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
+from sk_b2s.evaluation._summary import get_score_label
 from sk_b2s.nn._losses import CROSS_ENTROPY
 from sk_b2s.plotting._curves import STILL_FALLING, label_loss, plot_curve, plot_history
 from sk_b2s.plotting._retrieval import (
@@ -20,7 +21,6 @@ from sk_b2s.plotting._retrieval import (
     plot_similarity,
     plot_words,
 )
-from sk_b2s.plotting._scores import get_score_label
 from sk_b2s.plotting._topomap import compute_attention_map, plot_attention, plot_topography
 from sk_b2s.reporting._findings import pct
 from sk_b2s.reporting._html import picture, tag

@@ -12,8 +12,8 @@ from sk_b2s import mean_and_sem, summarize
 from sk_b2s._utils._text import HIDDEN, visible
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._statistics import compare_estimators, of_decoders
+from sk_b2s.evaluation._summary import average_scores
 from sk_b2s.plotting import plot_comparison, plot_controls, plot_rank_curve, plot_scores, plot_subjects
-from sk_b2s.plotting._scores import average_scores
 
 
 def test_plot_scores_shows_subjects_and_chance():
