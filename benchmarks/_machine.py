@@ -1,4 +1,4 @@
-"""What every benchmark says of the machine it ran on, and the limit that the others are measured against."""
+"""Describe the machine of a benchmark and measure its matrix rate."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FEATURES = {
     "avx512f": "AVX-512",
     "avx512_bf16": "AVX512-BF16",
     "amx_bf16": "AMX-BF16",
-}  # as /proc/cpuinfo names them
+}  # names in /proc/cpuinfo
 
 
 def _cpuinfo(field):
-    """First line of /proc/cpuinfo that begins with ``field``, "" where there is none."""
+    """Return the first line of /proc/cpuinfo that begins with ``field``."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
 
 
 def machine():
-    """Name of the machine: processor, how it multiplies, cores, threads that torch may use, torch, GPU."""
+    """Describe processor, instruction sets, threads, torch and GPU."""
     flags = _cpuinfo("flags").split()
     known = [name for flag, name in FEATURES.items() if flag in flags]
     parts = [_cpuinfo("model name") or platform.processor() or platform.machine(), *known]
@@ -40,7 +40,7 @@ def machine():
 
 @contextlib.contextmanager
 def threads(n_threads):
-    """Let torch use so many threads for a while; None changes nothing."""
+    """Set the number of threads of torch, None for no change."""
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads or before)
     try:
@@ -50,7 +50,10 @@ def threads(n_threads):
 
 
 def best_seconds(function, repeats=5, device="cpu"):
-    """Least seconds of several calls: a busy neighbor can only slow a call."""
+    """Return the shortest time of several calls.
+
+    Other processes can only slow a call.
+    """
     wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
     seconds = []
     for _ in range(repeats):
@@ -63,16 +66,18 @@ def best_seconds(function, repeats=5, device="cpu"):
 
 
 def matrix_rate(dtype=torch.float32, n_threads=None, device="cpu", sizes=(2048, 3072), repeats=5):
-    """Best rate of large matrix products, in operations a second: two for each multiply-add.
+    """Measure the rate of large matrix products in operations per second.
+
+    Each multiply-add counts as two operations.
 
     Parameters
     ----------
     dtype : torch.dtype, default=torch.float32
     n_threads : int, default=None
-        Threads for the product; None takes what torch has.
+        Threads for the product. If None, the setting of torch.
     device : str or torch.device, default="cpu"
     sizes : sequence of int, default=(2048, 3072)
-        Sides of square matrices; the best of them counts.
+        Sides of square matrices. The best of them counts.
     repeats : int, default=5
         Calls of each size, after one that is not counted.
 
@@ -95,9 +100,10 @@ def matrix_rate(dtype=torch.float32, n_threads=None, device="cpu", sizes=(2048, 
 
 
 def training_operations(n_channels=208, n_times=343, n_outputs=1024, hidden=320, virtual=270, depth=10):
-    """Operations to train the network on one window, two for each multiply-add of it without pooling.
+    """Count the operations of training on one window, without pooling.
 
-    The backward pass takes two products for each of the forward pass, hence the factor of three.
+    The backward pass takes two products for each of the forward pass, hence
+    the factor of three.
     """
     mixing = n_channels * virtual + 2 * virtual**2
     convolutions = 3 * (virtual * hidden + (depth - 1) * hidden**2 + depth // 2 * 2 * hidden**2)
@@ -106,20 +112,20 @@ def training_operations(n_channels=208, n_times=343, n_outputs=1024, hidden=320,
 
 
 def peak_mib():
-    """Most memory this process has had at once since :func:`reset_peak_memory`, in MiB."""
+    """Return the peak memory since :func:`reset_peak`, in MiB."""
     return _status_mib("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def reset_peak():
-    """Forget the peak, where the system lets us, and return the memory that is held now, in MiB."""
+    """Reset the peak, where possible, and return the memory in use in MiB."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _status_mib("VmRSS")
 
 
 def held_mib():
-    """Memory that is in use, in MiB, once the system has back what is free."""
-    with contextlib.suppress(AttributeError, OSError):  # not glibc
+    """Return the memory in use in MiB, after free memory is returned."""
+    with contextlib.suppress(AttributeError, OSError):  # other C library than glibc
         ctypes.CDLL(None).malloc_trim(0)
     return _status_mib("VmRSS")
 
@@ -131,6 +137,6 @@ def _status_mib(field):
 
 
 def markdown(columns, rows):
-    """Lay out a table."""
+    """Format a table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

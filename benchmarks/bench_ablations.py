@@ -1,14 +1,18 @@
-"""What each part of the method is worth: the paper's ablations, losses and targets on the simulated experiment.
+"""Ablations of the paper, losses and speech features on simulated data.
 
-``python benchmarks/bench_ablations.py`` fits each row with three seeds to the same people and sounds, artifacts on, and
-scores it on a fifth of the speech that nobody was trained on. A row is appended to ``ablations.jsonl`` in ``--folder``
-as soon as it is there and is not made again; ``--table`` prints what is there. A difference is beyond the spread where
-it exceeds two standard errors of a difference of means over seeds, 2 sqrt((s² + s_reference²) / n_seeds). Three seeds
-fix a deviation badly, so a "yes" close to the border says little.
+``python benchmarks/bench_ablations.py`` fits each row with three seeds to the
+same subjects and stimuli, with artifacts, and scores it on a held-out fifth of
+the speech. A row is appended to ``ablations.jsonl`` in ``--folder`` as soon as
+it exists and is not computed again. ``--table`` prints the existing rows. A
+difference is beyond the spread if it exceeds two standard errors of a
+difference of means over seeds, 2 sqrt((s² + s_reference²) / n_seeds). Three
+seeds estimate a deviation badly, so a "yes" close to the limit is weak
+evidence.
 
-Every fit has the same budget of epochs, of which a tenth of the training blocks picks the best. Nothing was chosen on
-the test blocks. The network is small enough for a minute a fit on one core, so what the table shows is which
-differences exceed the spread over seeds *here*; it is no measure of their size in the paper's network.
+Every fit has the same budget of epochs, and a tenth of the training blocks
+selects the best. Nothing was selected on the test blocks. The network needs a
+minute per fit on one core. The table shows which differences exceed the spread
+over seeds *here*, not their size in the network of the paper.
 """
 
 import argparse
@@ -46,7 +50,7 @@ ENCODER = {
     "precision": "bfloat16",
 }  # fmt: skip
 
-# The paper's Table 4, by what is changed.
+# Table 4 of the paper, by the changed setting.
 ABLATIONS = {
     "reference": {},
     "no subject layer": {"subject_layer": None},
@@ -60,20 +64,24 @@ ABLATIONS = {
     "subject embedding": {"subject_layer": "embedding"},
     "no spatial dropout": {"spatial_dropout": 0.0},
     "clamp 100": {"clip": 100.0},
-    "float32": {"precision": "float32"},  # of no interest to the paper: what bfloat16 costs
+    "float32": {"precision": "float32"},  # not in the paper: the cost of bfloat16
 }
-# The paper's loss has the same gradient for "positive" and "keep": equal sounds score equally.
+# The paper's loss has the same gradient for "positive" and "keep": equal segments have equal scores.
 CONTRASTS = {
     f"{loss}, duplicates {what}": {"loss": loss, "duplicates": what}
     for loss in (name for name, spec in LOSSES.items() if spec.is_contrastive)
     for what in ("keep", "mask", "positive")
     if (loss, what) != ("clip", "positive")
 }
-# wav2vec 2.0 speaks at 50 Hz, and the brain must not be read slower than that.
+# wav2vec 2.0 has 50 Hz, and the MEG must not be slower.
 TARGETS = {
     "Mel": {"sfreq": 50},
     "Deep Mel": {"sfreq": 50, "speech_embedding_dim": 64},
-    "wav2vec 2.0": {"sfreq": 50, "target": "wav2vec 2.0", "layers": (2, 3)},  # of the 4 of the tiny model
+    "wav2vec 2.0": {
+        "sfreq": 50,
+        "target": "wav2vec 2.0",
+        "layers": (2, 3),
+    },  # of the four layers of the small model
 }
 ROWS = {
     **{name: ("ablations", changes) for name, changes in ABLATIONS.items()},
@@ -81,12 +89,15 @@ ROWS = {
     **{name: ("losses", changes) for name, changes in CONTRASTS.items()},
     **{name: ("targets", changes) for name, changes in TARGETS.items()},
 }
-# What the others of a group are compared with; the first two are one fit under two names.
+# Reference of each group. The first two are one fit with two names.
 REFERENCE = {"ablations": "reference", "losses": "clip, duplicates keep", "targets": "Mel"}
 
 
 def key_of(name, seed):
-    """Full settings of a fit; what is as it is by default is left out, so that a new choice keeps old rows."""
+    """Return the settings of a fit without defaults.
+
+    Rows of earlier runs stay valid when a new option is added.
+    """
     defaults = {name: p.default for name, p in inspect.signature(BrainEncoder).parameters.items()}
     settings = {**BRAIN, **SPEECH, **ENCODER, **ROWS[name][1]}
     kept = {k: v for k, v in settings.items() if k not in defaults or v != defaults[k]}
@@ -94,7 +105,7 @@ def key_of(name, seed):
 
 
 def is_possible(name, wav2vec2):
-    """Whether this version of the package, and what was given, can fit a row."""
+    """Return whether the package and the arguments allow a row."""
     changes = ROWS[name][1]
     known = {*inspect.signature(BrainEncoder).parameters, "sfreq", "clip", "target", "layers"}
     wanted = changes.get("target") != "wav2vec 2.0" or wav2vec2 is not None
@@ -102,7 +113,7 @@ def is_possible(name, wav2vec2):
 
 
 class Experiment:
-    """Recordings, rows and folds, read once; brains are scaled by clip."""
+    """Recordings, rows and folds, read once."""
 
     def __init__(self, folder, wav2vec2):
         parameters = {name: value for name, value in EXPERIMENT.items() if name != "simulation"}
@@ -112,7 +123,7 @@ class Experiment:
         self.X, self.memory, self.wav2vec2, self.brains = X, folder / "cache", wav2vec2, {}
 
     def brain(self, sfreq, lag, clip):
-        """Windows of the brain scaled and clipped."""
+        """Return scaled and clipped EEG/MEG windows."""
         asked = sfreq, lag, clip
         if asked not in self.brains:
             windows = Epocher(sfreq=sfreq, lag=lag, memory=self.memory).fit_transform(self.X)
@@ -120,7 +131,7 @@ class Experiment:
         return self.brains[asked]
 
     def speech(self, target, layers):
-        """Turn the table of what was heard into the target."""
+        """Convert the stimulus table to features."""
         if target == "wav2vec 2.0":
             features = Wav2Vec2Features(self.wav2vec2, layers=layers, memory=self.memory)
         else:
@@ -128,13 +139,13 @@ class Experiment:
         return make_pipeline(features, FeatureScaler())
 
     def fit(self, sfreq, lag, clip, target, layers=None, **parameters):
-        """Fit and answer: what is told of a row."""
+        """Fit, score and return the entries of a row."""
         brain, y = self.brain(sfreq, lag, clip), self.y
         encoder = BrainEncoder(speech=self.speech(target, layers), verbose=0, **parameters)
         began = time.perf_counter()
         try:
             encoder.fit(brain[self.train], y.iloc[self.train])
-        except FloatingPointError as error:  # without clipping a fit may diverge: that is a result
+        except FloatingPointError as error:  # without clipping a fit can diverge, which is a result
             chance = 10 / y["segment"].iloc[self.test].nunique()
             seconds = round(time.perf_counter() - began, 1)
             return {"top_1": chance / 10, "top_k": chance, "diverged": str(error), "seconds": seconds}
@@ -152,7 +163,7 @@ class Experiment:
 
 
 def run(names, seeds, path, folder, wav2vec2):
-    """Make the rows that are missing: every row with the first seed before any with the second."""
+    """Compute missing rows, the first seed of each row first."""
     done, experiment = read_rows(path), None
     for seed, name in [(seed, name) for seed in seeds for name in names]:
         key = key_of(name, seed)
@@ -166,7 +177,7 @@ def run(names, seeds, path, folder, wav2vec2):
 
 
 def summarize(name, done, seeds):
-    """Mean and deviation over seeds of the mean over subjects; None where a seed is missing."""
+    """Return mean and deviation over seeds, None if a seed is missing."""
     rows = [done.get(name_of(key_of(name, seed))) for seed in seeds]
     if any(row is None for row in rows):
         return None
@@ -175,11 +186,11 @@ def summarize(name, done, seeds):
 
 
 def report(done, seeds):
-    """Print a table for each group of rows whose reference is complete."""
+    """Print a table for each group with a complete reference."""
     for group, alias in REFERENCE.items():
         reference = summarize(alias, done, seeds)
         if reference is None:
-            print(f"\n**{group}**: {alias!r} lacks one of the seeds {seeds}.")
+            print(f"\n**{group}**: {alias!r} has no row for one of the seeds {seeds}.")
             continue
         names = [name for name, (its, _) in ROWS.items() if its == group and name != alias]
         lines = [
@@ -193,9 +204,9 @@ def report(done, seeds):
             continue
         where = (
             first.get("machine") or f"torch {first['torch']}, {first['threads']} thread(s)"
-        )  # of an older row
+        )  # row of an earlier version
         print(
-            f"\n**{group}**: {EXPERIMENT['n_subjects']} people, {EXPERIMENT['minutes']} minutes, "
+            f"\n**{group}**: {EXPERIMENT['n_subjects']} subjects, {EXPERIMENT['minutes']} minutes, "
             f"{EXPERIMENT['modality']} at {EXPERIMENT['snr_db']:g} dB with artifacts; {first['n_train']} windows of "
             f"training, {first['n_candidates']} candidates, chance {first['chance']:.4f}, null 97.5 % "
             f"{first['null_high']:.4f}; {len(seeds)} seeds; {where}.\n"
@@ -204,7 +215,7 @@ def report(done, seeds):
 
 
 def line(name, found, reference=None):
-    """One row of a table, None where it is incomplete; the reference is compared with nothing."""
+    """Return one row of a table, None if it is incomplete."""
     if found is None:
         return None
     mean, sd, rows = found
@@ -229,11 +240,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
-    parser.add_argument("--folder", type=Path, default=Path("bench_ablations"), help="of recordings and rows")
     parser.add_argument(
-        "--wav2vec2", help="folder or name of a pretrained model; without it there is no such row"
+        "--folder", type=Path, default=Path("bench_ablations"), help="folder of recordings and rows"
     )
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument(
+        "--wav2vec2", help="folder or name of a pretrained model; without it, this row is left out"
+    )
+    parser.add_argument("--table", action="store_true", help="only print existing rows")
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)
     path = given.folder / "ablations.jsonl"

@@ -1,12 +1,15 @@
-"""A new listener: top-10 against minutes of calibration, for every way to use them, and their seconds.
+"""Calibration to an unseen subject: top-10 accuracy by minutes and method.
 
-``python benchmarks/bench_adaptation.py`` leaves each of eight simulated people out in turn, MEG and EEG, anatomy and
-latencies spread as always. The last quarter of what a person hears is tested, in sound that nobody learned from; the
-first minutes before it are calibration. Compared are strangers without calibration (the mean of the known people's
-layers, and the layer of who looks most alike), the three methods of ``adapt``, the network and ridge trained from
-scratch on the same minutes, and the network trained with everybody, the new person's minutes included. A row is
-written to ``results.jsonl`` in ``--folder`` as soon as it is there; a second call goes on, and several share the work.
-``--table`` prints what is there, ``--figure FILE`` draws it.
+``python benchmarks/bench_adaptation.py`` holds out each of eight simulated
+subjects, MEG and EEG. The last quarter of a subject's stimuli is the test set,
+which no decoder was trained on, and the first minutes are calibration data.
+Compared are unseen subjects without calibration (mean of the subject layers,
+layer of the most similar subject), the three methods of ``adapt``, network and
+ridge trained on the same minutes alone, and the network trained with all
+subjects, the minutes of the new one included. A row is written to
+``results.jsonl`` in ``--folder`` as soon as it exists. A second call resumes,
+and several processes can share the work. ``--table`` prints the existing rows,
+``--figure FILE`` plots them.
 """
 
 from __future__ import annotations
@@ -42,11 +45,11 @@ from sk_b2s.evaluation._statistics import subject_means
 from sk_b2s.evaluation._summary import average_scores
 from sk_b2s.model_selection._split import folds_of
 
-EXPERIMENTS = {  # of other people than those on whom the constants of adaptation were chosen (random_state=0)
+EXPERIMENTS = {  # other subjects than those that the constants were selected on (random_state=0)
     "meg": {"modality": "meg", "snr_db": -12.0, "n_channels": 104, "random_state": 1},
     "eeg": {"modality": "eeg", "snr_db": -14.0, "n_channels": 64, "random_state": 2},
 }
-PEOPLE, LASTING, TESTED = 8, 20, 0.25  # minutes, and the share that is tested
+PEOPLE, LASTING, TESTED = 8, 20, 0.25  # minutes, and the test share
 MINUTES = (0, 0.5, 1, 2, 5, 10, np.inf)
 FEW = MINUTES[1:]
 NETWORK = {
@@ -54,19 +57,19 @@ NETWORK = {
     "random_state": 0, "verbose": 0,
 }  # fmt: skip
 TOGETHER = {"max_epochs": 5, "patience": 3}
-ALONE = {"max_epochs": 60, "patience": 10}  # passes are short where minutes are few
+ALONE = {"max_epochs": 60, "patience": 10}  # few minutes give short passes
 METHODS = {"closed form": "ridge", "frozen trunk": "layer", "full fine-tuning": "all"}
 FULL, SCRATCH = "trained with everybody", "network from scratch"
 
 
 def data(name, folder):
-    """Segments of one experiment."""
+    """Make the segments of one experiment."""
     events = make_listening(PEOPLE, LASTING, **EXPERIMENTS[name], root=folder)
     return make_segments(events, anchor=0.5, tmin=-0.5, tmax=2.5)
 
 
 def decoders(memory, recentre=True):
-    """Steps of the brain, network and ridge."""
+    """Make the preprocessing steps, the network and ridge."""
     mel = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=memory), FeatureScaler())
     brain = [("epochs", Epocher(sfreq=50, lag=0.15, memory=memory)), ("scale", RobustChannelScaler(clip=20))]
     brain += [("recentre", CovarianceAlignment(shrinkage=0.01))] if recentre else []
@@ -76,13 +79,13 @@ def decoders(memory, recentre=True):
 
 
 def runs(memory):
-    """What is compared, with the minutes it is compared at: pairs of a dict of decoders and amounts."""
+    """List pairs of decoders and amounts of calibration."""
     encoder, ridge = decoders(memory)
     alone = clone(encoder).set_params(**{f"encoder__{name}": value for name, value in ALONE.items()})
     adapted = {name: CalibratedDecoder(encoder, method, memory) for name, method in METHODS.items()}
     yield {"unknown average": CalibratedDecoder(encoder, "none", memory)}, MINUTES[:1]
     yield {**adapted, SCRATCH: CalibratedDecoder(alone, "scratch")}, FEW
-    fixed = clone(ridge).set_params(ridge__alphas=(0.03,))  # none can be chosen on a block or two
+    fixed = clone(ridge).set_params(ridge__alphas=(0.03,))  # one or two blocks cannot select it
     yield {"ridge, one strength": CalibratedDecoder(fixed, "scratch")}, FEW
     yield {"ridge": CalibratedDecoder(ridge, "scratch")}, FEW[2:]
     yield {FULL: encoder}, (np.inf,)
@@ -93,7 +96,7 @@ def runs(memory):
 
 
 def run(name, folder):
-    """Do what is missing of one experiment."""
+    """Compute the missing rows of one experiment."""
     X, y = data(name, folder)
     for estimators, minutes in runs(folder / "cache"):
         cv = LeaveOneSubjectOut(1, calibration_minutes=minutes, test_size=TESTED)
@@ -103,14 +106,14 @@ def run(name, folder):
 
 
 def table(results):
-    """Print means over people by decoder and minutes, and what they say by rules that were set beforehand.
+    """Print means over subjects and conclusions by rules fixed in advance.
 
-    Of two means inside their nulls, those of means over as many people, neither is the better one. Two decoders are
-    compared on the people whom both have done.
+    If two means are within the null of a mean over as many subjects, neither
+    is better. Two decoders are compared on the subjects of both.
     """
     rows = results[results["error"] == ""]
     if not len(rows):
-        print("Nothing is there yet.\n")
+        print("No rows yet.\n")
         return
     names, columns = list(pd.unique(rows["estimator"])), [*map(_said, MINUTES)]
     n_people = rows["subject"].nunique()
@@ -119,7 +122,7 @@ def table(results):
     print(markdown(["top-10, %", *columns], shown), "\n")
     chance, null, counts = 100 * rows["chance"].mean(), 100 * found["null_high"], rows["n_candidates"]
     print(
-        f"Mean ± s.e.m. of {n_people} people, in brackets where not above the null. Chance {chance:.1f}, 97.5 % of "
+        f"Mean ± s.e.m. of {n_people} subjects, in parentheses where not above the null. Chance {chance:.1f}, 97.5 % of "
         f"the null of a mean over people {null.min():.1f} to {null.max():.1f}; "
         f"{counts.min():.0f} to {counts.max():.0f} candidates.\n"
     )
@@ -140,7 +143,7 @@ def table(results):
 
 
 def _cell(found, key, n_people):
-    """A mean of the table, as text."""
+    """Format a mean of the table."""
     if key not in found.index:
         return ""
     one = found.loc[key]
@@ -150,7 +153,7 @@ def _cell(found, key, n_people):
 
 
 def _beside(rows, name, minutes, other, others_minutes):
-    """Means of one decoder and another over the people who have both, and of what is between; None without such."""
+    """Compare two decoders on the subjects of both, None without any."""
     asked = [(name, minutes), (other, others_minutes)]
     parts = [rows[(rows["estimator"] == name) & (rows[AMOUNT] == amount)] for name, amount in asked]
     both = set(parts[0]["subject"]) & set(parts[1]["subject"])
@@ -164,21 +167,21 @@ def _beside(rows, name, minutes, other, others_minutes):
 
 
 def _points(beside):
-    """A difference, as text."""
+    """Format a difference."""
     if beside is None:
         return ""
     return f"{100 * beside['mean']:+.1f} ± {100 * beside['sem']:.1f}" if any(beside["above"]) else "tie"
 
 
 def _share(beside):
-    """Score above chance as a share of the other one's; NaN where that is missing, or inside its null."""
+    """Return a score above chance as a share of another, or NaN."""
     if beside is None or not beside["above"][1]:
         return np.nan
     return np.divide(*[each["score"] - each["chance"] for each in (beside["one"], beside["other"])])
 
 
 def _against_scratch(beside):
-    """Say how a method does beside training from scratch, at the amounts up to ten minutes."""
+    """Compare a method with training from scratch, up to ten minutes."""
     kinds: dict[str, list[str]] = {}
     for minutes, one in zip(FEW, beside, strict=True):
         if minutes <= 10:
@@ -187,7 +190,7 @@ def _against_scratch(beside):
 
 
 def _kind(beside):
-    """Which of two means is above, if any."""
+    """Return which of two means is higher."""
     if beside is None:
         return "nothing yet"
     return (
@@ -196,7 +199,7 @@ def _kind(beside):
 
 
 def _enough(shares):
-    """Say after how much a method has four fifths of what training with everybody gives."""
+    """Return the amount that reaches four fifths of the reference."""
     if np.isnan(shares).all():
         return f"{FULL} is missing or inside its null, so that nothing can be 80 % of it"
     enough = [_said(minutes) for minutes, share in zip(FEW, shares, strict=True) if share >= 0.8]
@@ -204,7 +207,7 @@ def _enough(shares):
 
 
 def _best(found, methods, minutes):
-    """Say which method has the highest mean after so many minutes."""
+    """Return the method with the highest mean at an amount."""
     there = found.loc[[(name, minutes) for name in methods if (name, minutes) in found.index]]
     if not len(there):
         return f"{_said(minutes)}: missing"
@@ -217,7 +220,7 @@ def _said(minutes):
 
 
 def seconds(name, folder):
-    """Seconds of each method by minutes, for one person."""
+    """Measure the seconds of each method by minutes."""
     X, y = data(name, folder)
     encoder, _ = decoders(folder / "cache")
     cv = LeaveOneSubjectOut(1, calibration_minutes=FEW, test_size=TESTED)
@@ -239,7 +242,7 @@ def seconds(name, folder):
 
 
 def figure(folder, path):
-    """Draw the curves."""
+    """Plot the curves."""
     import matplotlib.pyplot as plt
 
     from sk_b2s.plotting import plot_adaptation
@@ -253,17 +256,19 @@ def figure(folder, path):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", default="bench_adaptation", help="of recordings, cache and rows (2 GB)")
+    parser.add_argument(
+        "--folder", default="bench_adaptation", help="folder of recordings, cache and rows (2 GB)"
+    )
     parser.add_argument("--experiment", nargs="+", default=list(EXPERIMENTS), choices=list(EXPERIMENTS))
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--table", action="store_true", help="only print existing rows")
     parser.add_argument("--seconds", action="store_true", help="only measure seconds to adapt")
-    parser.add_argument("--figure", help="file of the figure, drawn of what is there")
+    parser.add_argument("--figure", help="file of the figure, plotted from existing rows")
     given = parser.parse_args()
     folder = Path(given.folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     if given.figure:
         figure(folder, given.figure)
-    print(f"{machine()}\n{PEOPLE} people, {LASTING} minutes each, {torch.get_num_threads()} threads\n")
+    print(f"{machine()}\n{PEOPLE} subjects, {LASTING} minutes each, {torch.get_num_threads()} threads\n")
     for name in given.experiment:
         if given.seconds:
             seconds(name, folder)

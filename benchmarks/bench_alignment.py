@@ -1,8 +1,9 @@
-"""What ``check_alignment`` says of recordings whose truth is known: aligned, shifted, of another sound, and noise.
+"""Verdicts of ``check_alignment`` for recordings with known truth.
 
-``python benchmarks/bench_alignment.py`` prints the table of this folder's README. Listeners are simulated at the
-levels of real ones (MEG -18 dB, EEG -22 dB) with all usual artifacts, and looked at in parts of five minutes and as
-a whole.
+``python benchmarks/bench_alignment.py`` prints the table of this folder's
+README. Subjects are simulated at the levels of real ones (MEG -18 dB, EEG -22
+dB) with all usual artifacts, and tested in parts of five minutes and as whole
+recordings.
 """
 
 import argparse
@@ -41,7 +42,7 @@ USUAL = ["blinks", "jumps", "bursts", "shift", "gain", "attention", "line", "dri
 
 
 def swapped(sounds):
-    """Say that each sound was the next of its voice's list, as long as both last."""
+    """Replace each stimulus with the next of its voice."""
     names = sounds.groupby("sound")["duration"].max()
     other = dict(zip(names.index, np.roll(names.index, 1), strict=True))
     heard = sounds["sound"].map(other)
@@ -50,12 +51,12 @@ def swapped(sounds):
 
 
 def place_of(sounds):
-    """Count the sounds of each recording from 0."""
+    """Number the stimuli of each recording from 0."""
     return sounds.groupby("recording")["onset"].rank().astype(int) - 1
 
 
 def exchanged(sounds):
-    """Say that the second sound of each recording was its third, and the other way round."""
+    """Exchange the second and the third stimulus of each recording."""
     sounds, place = sounds.copy(), place_of(sounds)
     for _, rows in sounds.groupby("recording"):
         two = [rows.index[place[rows.index] == at][0] for at in (1, 2)]
@@ -65,7 +66,7 @@ def exchanged(sounds):
 
 
 def look(modality, recorded, seed, options):
-    """What is said of each table of one set of recordings: {name of the table: DataFrame}."""
+    """Check each table of one set of recordings."""
     how = RECORDED[recorded]
     artifacts = USUAL + ["earphones"] * how.get("earphones", False)
     with TemporaryDirectory() as root:
@@ -81,7 +82,7 @@ def look(modality, recorded, seed, options):
 
 
 def summary(found, truth):
-    """Count verdicts and notes: of parts of five minutes, and of whole recordings."""
+    """Count verdicts and notes of parts and of whole recordings."""
     for name, rows in (("parts", found[found["part"] > 0]), ("whole", found[found["part"] == 0])):
         kind = rows["verdict"].str.split(" by ").str[0]
         named = rows["offset"].dropna()
@@ -94,7 +95,7 @@ def summary(found, truth):
 
 
 def marks(options):
-    """Count recordings that the mark at 0 s accuses, without and with earphones, and moved stories named."""
+    """Count marks at 0 s without and with earphones, and shifted stories."""
     for modality, n_channels in (("meg", 32), ("eeg", 32), ("meg", 208)):
         for snr_db in (-6, -12, -18):
             row = [f"{modality} {n_channels}", snr_db]
@@ -121,8 +122,8 @@ def main():
     parser.add_argument("--modalities", nargs="+", default=["meg", "eeg"])
     parser.add_argument("--recorded", nargs="+", default=list(RECORDED), choices=list(RECORDED))
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
-    parser.add_argument("--marks", action="store_true", help="count what the mark at 0 s accuses instead")
-    parser.add_argument("--keep", help="also keep all that was found in this file, as a pickle")
+    parser.add_argument("--marks", action="store_true", help="count marks at 0 s instead")
+    parser.add_argument("--keep", help="also save all results in this file, as a pickle")
     options = parser.parse_args()
     began = time.perf_counter()
     print(machine(), flush=True)

@@ -1,9 +1,12 @@
-"""What `benchmark` costs with folds and workers, and whether it survives: peak memory, time, and twenty kills.
+"""Cost of `benchmark` by folds and workers, and resuming after interruption.
 
-Run as ``python benchmarks/bench_benchmark.py``. A ridge on two simulated people, beside two controls. Each size of
-the first table runs in a process of its own, and all its processes are watched together: memory that they share counts
-once (PSS), seconds are the clock's and the processors'. For the second a run is killed by ``kill -9`` at moments drawn
-at random, taken up again, and its table held against that of a run nobody disturbed. Both need Linux.
+Run as ``python benchmarks/bench_benchmark.py``. The decoder is ridge with two
+controls on two simulated subjects. Each size of the first table runs in a
+process of its own, and memory and time of all its processes are measured:
+shared memory counts once (PSS), and times are wall time and processor time.
+For the second table a run is interrupted by ``kill -9`` at random moments and
+resumed, and its table is compared with that of an uninterrupted run. Both need
+Linux.
 """
 
 import argparse
@@ -42,7 +45,7 @@ KILLS, FOLDS_KILLED = 20, 3
 
 
 def arguments_of(folder, n_folds):
-    """What is run: a dict."""
+    """Return the arguments of the benchmark."""
     events = make_listening(PEOPLE, MINUTES, modality="eeg", n_channels=16, root=folder)
     X, y = make_segments(events, tmin=-0.5, tmax=2.5)
     speech = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=folder / "cache"), FeatureScaler())
@@ -61,25 +64,25 @@ def arguments_of(folder, n_folds):
     }
 
 
-# --- what it costs -----------------------------------------------------------------------------------
+# --- cost --------------------------------------------------------------------------------------------
 
 
 class Family(threading.Thread):
-    """Watch this process and all below it: the most memory together (MiB), and their processors' seconds."""
+    """Monitor peak memory (MiB) and processor time of a process tree."""
 
     def __init__(self):
         super().__init__(daemon=True)
         self.most, self.seconds, self.over = 0.0, {}, threading.Event()
 
     def run(self):
-        """Look ten times a second."""
+        """Measure ten times per second."""
         while not self.over.wait(0.1):
             together = 0.0
             for pid in family(os.getpid()):
                 try:
                     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
                     stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                except OSError:  # gone meanwhile
+                except OSError:  # the process has ended
                     continue
                 together += next(int(line.split()[1]) for line in rollup.splitlines() if line[:4] == "Pss:")
                 self.seconds[pid] = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
@@ -87,7 +90,7 @@ class Family(threading.Thread):
 
 
 def family(pid):
-    """Yield a process and all below it."""
+    """Yield a process and its descendants."""
     yield pid
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -99,7 +102,7 @@ def family(pid):
 
 
 def measure(folder, n_folds, n_jobs):
-    """Run it once and say what it took: a dict."""
+    """Run once and return time and memory."""
     arguments = arguments_of(folder, n_folds)
     path = folder / f"{n_folds} folds, {n_jobs} workers.jsonl"
     path.unlink(missing_ok=True)
@@ -116,7 +119,7 @@ def measure(folder, n_folds, n_jobs):
 
 
 def in_own_process(folder, n_folds, n_jobs):
-    """Let a fresh interpreter measure."""
+    """Measure in a new interpreter."""
     command = [sys.executable, __file__, "--folder", str(folder), "--one", str(n_folds), str(n_jobs)]
     one = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=one)
@@ -147,15 +150,15 @@ def table_of_cost(folder):
 
 
 def equal(a, b):
-    """Tell whether two tables differ in nothing but what they cost."""
+    """Return whether two tables are equal except for their cost."""
     return a.drop(columns=list(COST)).equals(b.drop(columns=list(COST)))
 
 
-# --- whether it survives -----------------------------------------------------------------------------
+# --- interruption ----------------------------------------------------------------------------------
 
 
 def fork(path, arguments):
-    """Run it in a process of its own, which has all libraries at once; its id."""
+    """Run in a forked process and return its id."""
     child = os.fork()
     if not child:
         with open(os.devnull, "w") as nowhere:
@@ -166,9 +169,9 @@ def fork(path, arguments):
 
 
 def table_of_kills(folder, seed):
-    """Kill runs at random moments until twenty kills hit, take them up again, and print what became of them."""
+    """Interrupt and resume runs at random moments and print the outcome."""
     random.seed(seed)
-    torch.set_num_threads(1)  # and nothing is computed here, so that no thread is lost by a fork
+    torch.set_num_threads(1)  # no computation before, because a fork loses threads
     arguments = arguments_of(folder, FOLDS_KILLED)
     for path in folder.glob("killed*.jsonl"):
         path.unlink()
@@ -184,7 +187,7 @@ def table_of_kills(folder, seed):
             time.sleep(moment)
             os.kill(child, signal.SIGKILL)
             if not os.WIFSIGNALED(os.waitpid(child, 0)[1]):
-                break  # it had come to its end
+                break  # the run had finished
             hits.append(moment)
         assert os.waitpid(fork(path, arguments), 0)[1] == 0
         kills += len(hits)
@@ -195,7 +198,7 @@ def table_of_kills(folder, seed):
             len(whole_lines), len(written) - len(whole_lines), "yes" if equal(read_results(path), whole) else "NO",
         ])  # fmt: skip
         print(*rows[-1], file=sys.stderr, flush=True)
-    print(f"An undisturbed run took {seconds:.1f} s.\n")
+    print(f"An uninterrupted run took {seconds:.1f} s.\n")
     columns = [
         "run", "kills", "after (s)", "fits asked", "fits written", "torn lines", "table of the undisturbed run",
     ]  # fmt: skip
@@ -204,8 +207,10 @@ def table_of_kills(folder, seed):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("bench_benchmark"), help="of recordings (0.1 GB)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("bench_benchmark"), help="folder of recordings (0.1 GB)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     parser.add_argument("--one", type=int, nargs=2, metavar=("FOLDS", "WORKERS"), help="measure this here")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -213,8 +218,8 @@ if __name__ == "__main__":
     if given.one is not None:
         print(json.dumps(measure(folder, *given.one)))
     else:
-        in_own_process(folder, FOLDS[0], 1)  # makes recordings and caches
-        print(f"{machine()}\n{PEOPLE} people, {MINUTES} minutes each, a thread for each fit\n")
+        in_own_process(folder, FOLDS[0], 1)  # write recordings and caches
+        print(f"{machine()}\n{PEOPLE} subjects, {MINUTES} minutes each, one thread per fit\n")
         table_of_cost(folder)
         print()
         table_of_kills(folder, given.seed)

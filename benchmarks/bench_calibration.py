@@ -1,11 +1,13 @@
-"""Which minutes: sentences chosen by select_calibration_sentences against sentences drawn at random, and against the first.
+"""Selected, random or first sentences as calibration data.
 
-``python benchmarks/bench_calibration.py`` leaves each simulated person out in turn, tests the last half of what that
-person heard, and calibrates on a few minutes of the first half: those that ``select_calibration_sentences`` chooses, sentences
-drawn at random (``--draws`` times, averaged), or the first that were recorded. The people with EEG are others than
-those with MEG. Decoders are ridge on these minutes alone ("ridge") and the network of the other people,
-adapted in closed form ("network"). A row for each is written to ``--path`` as soon as it is there; ``--table`` prints
-what is there.
+``python benchmarks/bench_calibration.py`` holds out each simulated subject,
+tests the last half of the stimuli, and calibrates on a few minutes of the
+first half: those of ``select_calibration_sentences``, random sentences
+(``--draws`` times, averaged), or the first that were recorded. The subjects
+with EEG are others than those with MEG. Decoders are ridge on these minutes
+alone ("ridge") and the network of the other subjects, adapted in closed form
+("network"). A row is written to ``--path`` as soon as it exists, and
+``--table`` prints the existing rows.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from sk_b2s.evaluation._statistics import holm
 
 EXPERIMENTS = {
     "meg": {"modality": "meg", "n_channels": 52, "snr_db": -12.0, "random_state": 1},
-    "eeg": {"modality": "eeg", "n_channels": 32, "snr_db": -14.0, "random_state": 2},  # other people
+    "eeg": {"modality": "eeg", "n_channels": 32, "snr_db": -14.0, "random_state": 2},  # other subjects
 }
 ENCODER = {
     "hidden": 48, "depth": 5, "n_virtual_channels": 48, "lr": 1e-3, "batch_size": 64, "max_epochs": 6, "patience": 3,
@@ -48,9 +50,9 @@ ENCODER = {
 
 
 def decoders(memory, names):
-    """Decoders by name; of the sound all see the same."""
+    """Make the decoders by name, all with the same speech features."""
     mel = make_pipeline(MelSpectrogram(n_mels=20, sfreq=32, memory=memory), FeatureScaler())
-    # One strength: half a minute is one block of sound, on which none can be chosen.
+    # One alpha: half a minute is one block, which cannot select it.
     ridge = RidgeDecoder(speech=mel, lags=(-0.15, 0.35), n_components=32, alphas=(0.03,))
     found = {
         "ridge": CalibratedDecoder(ridge, "scratch"),
@@ -60,7 +62,7 @@ def decoders(memory, names):
 
 
 def first_minutes(y, minutes, order):
-    """Rows of whole sentences in an order, as many as fit into the minutes."""
+    """Select whole sentences in an order, up to the minutes."""
     chosen, left = [], 60 * minutes
     for sentence in order:
         rows = np.flatnonzero(y["sequence"] == sentence)
@@ -72,7 +74,7 @@ def first_minutes(y, minutes, order):
 
 
 def choices(y, minutes, phonemes, draws):
-    """Rows by how they were chosen; several of the same name are averaged."""
+    """Select rows in each way. Several of one name are averaged."""
     yield "suggested", select_calibration_sentences(y, minutes, phonemes)
     yield "first", first_minutes(y, minutes, pd.unique(y["sequence"]))
     for draw in range(draws):
@@ -81,7 +83,7 @@ def choices(y, minutes, phonemes, draws):
 
 
 def run(name, given, path):
-    """Write a row for each decoder, person, amount and choice."""
+    """Write a row per decoder, subject, amount and selection."""
     root = Path(given.folder)
     events = make_listening(given.subjects, 16, **EXPERIMENTS[name], sfreq=64, root=root)
     X, y = make_segments(events, tmin=-0.5, tmax=2.5)
@@ -109,7 +111,7 @@ def run(name, given, path):
 
 
 def report(path):
-    """Print means over people, and the differences from random sentences."""
+    """Print means over subjects and differences from random sentences."""
     results = pd.read_csv(path, dtype={"subject": str})
     keys = ["experiment", "estimator", "subject", "minutes", "choice"]
     results = results.groupby(keys, as_index=False, sort=False).mean()
@@ -138,7 +140,7 @@ def report(path):
 
 
 def overall(decoder, results):
-    """Print the differences from random sentences over all people, whichever recordings they have."""
+    """Print differences from random sentences over all subjects."""
     tests = {
         minutes: compare_estimators(part, "random", "top_k", over=(), estimator="choice", weight=None)
         for minutes, part in results.groupby("minutes")
@@ -151,20 +153,20 @@ def overall(decoder, results):
                 choice, f"{test['minutes']:g}", f"{100 * test['mean_difference']:+.1f} ± {100 * test['sem']:.1f}",
                 f"{test['n_better']} of {test['n_subjects']}", f"{test['p']:.3f}", f"{p:.3f}",
             ])  # fmt: skip
-    print(f"\n{decoder}, all people, less random\n")
+    print(f"\n{decoder}, all subjects, minus random\n")
     print(markdown(["choice", "minutes", "points of top-10", "better in", "p", "p, Holm"], rows))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", default="bench_calibration", help="of recordings and cache (1 GB)")
+    parser.add_argument("--folder", default="bench_calibration", help="folder of recordings and cache (1 GB)")
     parser.add_argument("--path", default="bench_calibration.csv", help="file of results")
     parser.add_argument("--experiment", nargs="+", default=list(EXPERIMENTS), choices=list(EXPERIMENTS))
     parser.add_argument("--subjects", type=int, default=8)
     parser.add_argument("--draws", type=int, default=4, help="random sets of sentences")
     parser.add_argument("--minutes", nargs="+", type=float, default=[0.5, 1.0, 2.0, 4.0])
     parser.add_argument("--decoders", nargs="+", default=["ridge", "network"], choices=["ridge", "network"])
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--table", action="store_true", help="only print existing rows")
     given = parser.parse_args()
     if not given.table:
         for name in given.experiment:

@@ -1,12 +1,15 @@
-"""Eight people of real EEG, each half of a story by the other: ridge, a regressing and a contrastive network.
+"""Real EEG of eight participants: ridge, regression and contrastive loss.
 
-``SK_B2S_TEST_DATA=folder python benchmarks/bench_dtu.py`` reads ``eeg_dtu`` as ``examples/plot_3_real_eeg.py`` does,
-and cuts, trains and tests as that page does: the envelope at 32 Hz, windows of three seconds, eight candidates in
-either half (k=1), the mean over ten repeats beside single ones. "regression" is the network of "CLIP" with
-``loss="mse"``. How many epochs either learns was chosen on made-up people, whose scores are printed first, never on
-real ones.
+``SK_B2S_TEST_DATA=folder python benchmarks/bench_dtu.py`` reads ``eeg_dtu``
+like ``examples/plot_3_real_eeg.py``, and cuts, trains and tests like that
+page: the envelope at 32 Hz, windows of three seconds, eight candidates in
+either half (k=1), single windows and the mean over ten repeats. "regression"
+is the network of "CLIP" with ``loss="mse"``. The number of epochs of both was
+selected on simulated subjects, whose scores are printed first, never on real
+ones.
 
-Nothing is claimed of which decoder is best: there are sixteen windows of one story, and the intervals say so.
+Sixteen windows of one story cannot show which decoder is best, and the
+intervals show that.
 """
 
 import argparse
@@ -26,11 +29,11 @@ from sk_b2s.metrics._ranking import ranks
 
 EPOCHS = (1, 3, 5, 10)
 DECODERS = ("ridge", "regression", "CLIP")
-SHIFTS = list(product(range(1, 8), repeat=2))  # windows, in either half, the same for everybody
+SHIFTS = list(product(range(1, 8), repeat=2))  # windows of each half, equal for all subjects
 
 
 def load_page():
-    """The example as a module."""
+    """Import the example as a module."""
     path = Path(__file__).resolve().parents[1] / "examples" / "plot_3_real_eeg.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -39,7 +42,7 @@ def load_page():
 
 
 def similarities(page, name, people, envelope, epochs):
-    """Similarity of each window to the eight candidates of its half: (n_people, 10, 2 halves, 8, 8)."""
+    """Compute similarities: (subjects, 10, halves, 8 windows, 8)."""
     if name == "ridge":
         return page.similarities("ridge", people, envelope)
     found = []
@@ -53,7 +56,7 @@ def similarities(page, name, people, envelope, epochs):
 
 
 def hits(scores, averaged=False, shifts=(0, 0)):
-    """Whether each window is right: (n_people, n_repeats, 2 halves, 8)."""
+    """Return whether windows are correct: (subjects, repeats, halves, 8)."""
     scores = scores.mean(1, keepdims=True) if averaged else scores
     target = np.stack([(np.arange(8) + shift) % 8 for shift in shifts])
     labels = np.broadcast_to(target, scores.shape[:-1])
@@ -61,25 +64,25 @@ def hits(scores, averaged=False, shifts=(0, 0)):
 
 
 def choose_epochs(page, name, people, envelope):
-    """Epochs at which single windows of made-up people are right most often."""
+    """Select the epochs with the best score on simulated subjects."""
     made_up = page.simulate_subjects(people, envelope)
     found = {n: hits(similarities(page, name, made_up, envelope, n)).mean() for n in EPOCHS}
     print(
-        f"{name}, made-up people: " + ", ".join(f"{n} epochs {share:.1%}" for n, share in found.items()),
+        f"{name}, simulated subjects: " + ", ".join(f"{n} epochs {share:.1%}" for n, share in found.items()),
         flush=True,
     )
     return max(found, key=found.get)
 
 
 def interval(values):
-    """Crossed interval over people and the sixteen windows, as text in per cent."""
+    """Format the interval over subjects and windows in per cent."""
     person, _, half, window = np.indices(values.shape)
     found = 100 * bootstrap_ci(values.ravel(), person.ravel(), (8 * half + window).ravel())[["low", "high"]]
     return f"{found['low']:.1f} to {found['high']:.1f}"
 
 
 def report(found, averaged):
-    """Two tables: each decoder beside its null, and pairs of decoders."""
+    """Print a table of decoders with their null, and one of pairs."""
     right = {name: hits(scores, averaged) for name, scores in found.items()}
     lines = []
     for name, scores in found.items():
@@ -147,5 +150,5 @@ if __name__ == "__main__":
     print()
     for name in DECODERS:
         share = hits(found[f"{name}, sound moved 21 s"]).mean()
-        print(f"{name}, fitted and tested anew with the sound moved by 21 s: {share:.1%} of single windows")
+        print(f"{name}, fitted and tested with the stimulus shifted by 21 s: {share:.1%} of single windows")
     print(f"\n{time.process_time():.0f} s of one core on {machine()}")

@@ -1,11 +1,14 @@
-"""An epoch of a study of 56 hours and 27 people on a GPU, as a share of what its matrix products reach.
+"""One epoch of a study of 56 hours and 27 subjects on a GPU.
 
-``python benchmarks/bench_gpu.py`` trains the paper's network (208 channels x 343 steps, 320 wide, 1,024 outputs at 50
-Hz) for two epochs on noise, of which the second counts: with the signals on the device and with each batch sent, in
-bfloat16 and float32. Without a CUDA device it says so and measures nothing; ``--device cpu --hours 0.02`` only runs it.
+``python benchmarks/bench_gpu.py`` trains the network of the paper (208
+channels x 343 samples, width 320, 1,024 outputs at 50 Hz) for two epochs on
+noise, of which the second counts: with the signals on the device and with each
+batch sent, in bfloat16 and float32. Without a CUDA device it prints a message
+and measures nothing. ``--device cpu --hours 0.02`` only runs the code.
 
-The limit is two operations for each multiply-add of the network without pooling, 2.45 G a window forward and three
-times as many in training, at the rate of matrix products measured in the same run.
+The limit is two operations for each multiply-add of the network without
+pooling, 2.45 G per window forward and three times as many in training, at the
+rate of matrix products in the same run.
 """
 
 import argparse
@@ -25,9 +28,10 @@ GIB = 2**30
 
 
 def simulate(hours):
-    """Windows of the brain and of what was heard, the same for everybody, every half second.
+    """Make windows of noise every half second, with shared stimuli.
 
-    The host holds one recording, which stands for all; the device holds as many as there are people.
+    The host holds one recording for all subjects. The device holds one per
+    subject.
     """
     rng = np.random.default_rng(0)
     seconds = 3600 * hours / N_SUBJECTS
@@ -45,7 +49,7 @@ def simulate(hours):
 
 
 def measure(brain, heard, device, precision, resident, batch_size):
-    """Seconds of the second epoch, and the most memory of the device in GiB."""
+    """Return seconds of the second epoch and peak memory in GiB."""
     encoder = BrainEncoder(
         batch_size=batch_size, max_epochs=2, validation=None, device=device, precision=precision, random_state=0,
         verbose=0,
@@ -76,7 +80,7 @@ def main(device, hours, batch_size):
                 f"{limit / 1e12:.1f}", f"{rate * operations / limit:.0%}", f"{gib:.1f}",
             ])  # fmt: skip
     print(
-        f"{machine()}; {len(brain):,} windows of {hours:g} hours and {N_SUBJECTS} people, batches of {batch_size}\n"
+        f"{machine()}; {len(brain):,} windows of {hours:g} hours and {N_SUBJECTS} subjects, batches of {batch_size}\n"
     )
     columns = [
         "precision",

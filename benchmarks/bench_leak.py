@@ -1,9 +1,10 @@
-"""What a leak does to a score: splits that mix overlapping windows, and recordings that can be told apart.
+"""Effect of leakage: overlapping windows and identifiable recordings.
 
-``python benchmarks/bench_leak.py`` prints the tables of ``docs/leakage.md``, in five minutes on one core. Part one
-scores one decoder on one small experiment under four splits, with what :func:`sk_b2s.check_leakage` says of each and
-what the controls say of the scores. Part two has no response to speech in it at all, only a fingerprint of each
-recording.
+``python benchmarks/bench_leak.py`` prints the tables of ``docs/leakage.md``,
+in five minutes on one core. Part one scores one decoder on one small
+experiment under four splits, with the results of :func:`sk_b2s.check_leakage`
+and of the controls. Part two contains no response to speech, only a
+fingerprint of each recording.
 """
 
 import argparse
@@ -40,25 +41,28 @@ FOLDS = 5
 
 
 class Roughness(TransformerMixin, BaseEstimator):
-    """Logarithm of the power of differences in time, by which a linear decoder can tell one spectrum from another."""
+    """Logarithm of the power of temporal differences.
+
+    It allows a linear decoder to distinguish spectra.
+    """
 
     def fit(self, X, y=None):
-        """Learn nothing."""
+        """Do nothing."""
         self.fitted_ = True
         return self
 
     def transform(self, X):
-        """Add the step to Windows."""
+        """Append the step to Windows."""
         return X.then(roughness)
 
 
 def roughness(batch, which):
-    """Log of squared differences of neighboring steps, the first being zero."""
+    """Compute the log of squared differences of samples, the first zero."""
     return torch.diff(batch, dim=2, prepend=batch[:, :, :1]).square_().add_(1e-4).log_()
 
 
 def make_decoder(folder, *between, lags=(-0.15, 0.35)):
-    """Ridge on a Mel spectrogram."""
+    """Make ridge regression on a mel spectrogram."""
     speech = make_pipeline(MelSpectrogram(n_mels=20, sfreq=25, memory=folder / "cache"), FeatureScaler())
     return Pipeline([
         ("epochs", Epocher(sfreq=50, lag=0.15, memory=folder / "cache")),
@@ -69,7 +73,7 @@ def make_decoder(folder, *between, lags=(-0.15, 0.35)):
 
 
 def make_splits(y):
-    """Four ways to divide the rows, from one that knows nothing of sound to one that knows all."""
+    """Make four splits, from random rows to blocks of stimuli."""
     rows = np.zeros(len(y))
     groups = GroupKFold(FOLDS, shuffle=True, random_state=0)
     return {
@@ -81,11 +85,11 @@ def make_splits(y):
 
 
 def score(decoder, X, y, folds, k):
-    """Means over people, among all pools of fifty candidates: a row for the decoder and each control."""
+    """Return means over subjects, for pools of fifty candidates."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", FitFailedWarning
-        )  # no sound can be moved where all of it is in training
+        )  # stimuli cannot be shifted if all of them are in training
         results = benchmark(decoder, X, y, folds, controls=CONTROLS, k=k, n_shifts=200, verbose=0)
     results = results[(results["pool"] == "50") & (results["error"] == "")]
     means = mean_and_sem(results, f"top_{k}", by="control")
@@ -93,7 +97,7 @@ def score(decoder, X, y, folds, k):
 
 
 def lines_of(name, means):
-    """Rows of a printed table, in per cent."""
+    """Format rows of a printed table, in per cent."""
     for control, row in means.iterrows():
         share = f"{100 * row['mean']:.1f} ± {100 * row['sem']:.1f}"
         yield [name, control, share, f"{100 * row['chance']:.0f}", row["verdict"]]
@@ -101,11 +105,11 @@ def lines_of(name, means):
 
 
 def of_splits(folder, n_subjects, minutes, n_folds):
-    """One experiment with a response, and four splits."""
+    """Run one experiment with a response and four splits."""
     events = make_listening(n_subjects, minutes, n_channels=64, snr_db=-12, root=folder)
     X, y = make_segments(events, anchor="word", tmin=-0.5, tmax=2.5)
     people = X["subject"].nunique()
-    print(f"\nSplits: {people} people, {minutes:g} minutes of speech, {len(X):,} windows of 3 s\n")
+    print(f"\nSplits: {people} subjects, {minutes:g} minutes of speech, {len(X):,} windows of 3 s\n")
     lines = []
     for name, folds in make_splits(y).items():
         folds = list(folds)
@@ -115,7 +119,7 @@ def of_splits(folder, n_subjects, minutes, n_folds):
 
 
 def of_fingerprints(folder, n_subjects, minutes):
-    """No response at all, an honest split, and recordings that can be told apart."""
+    """Run an experiment without a response, with fingerprints."""
     lines = []
     for name, artifacts in (("fingerprint", ["fingerprint"]), ("none", False)):
         events = make_listening(
@@ -126,7 +130,7 @@ def of_fingerprints(folder, n_subjects, minutes):
         decoder = make_decoder(folder, ("roughness", Roughness()), lags=(0, 0))
         lines += lines_of(name, score(decoder, X, y, folds, k=10))
     recordings = X["recording"].nunique()
-    print(f"\nFingerprints: {recordings} recordings of {n_subjects} people without any response to sound\n")
+    print(f"\nFingerprints: {recordings} recordings of {n_subjects} subjects without a response to speech\n")
     print(format_leakage(check_leakage(X, y, folds)))
     print(
         "\n"
@@ -136,10 +140,12 @@ def of_fingerprints(folder, n_subjects, minutes):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("bench_leak"), help="of the recordings (0.2 GB)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("bench_leak"), help="folder of recordings (0.2 GB)"
+    )
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--subjects", type=int, default=4)
-    parser.add_argument("--folds", type=int, default=1, help="of five that are scored")
+    parser.add_argument("--folds", type=int, default=1, help="number of folds that are scored, of five")
     arguments = parser.parse_args()
     given = arguments.folder, arguments.subjects, arguments.minutes, arguments.folds
     arguments.folder.mkdir(exist_ok=True, parents=True)

@@ -1,11 +1,13 @@
-"""Strangers: the table of leave-one-subject-out with controls and statistics, and what killing its run does to it.
+"""Unseen subjects: leave-one-subject-out with controls and statistics.
 
-``python benchmarks/bench_leave_one_subject_out.py`` decodes each of eight simulated people by decoders trained on the
-seven others and on the other half of the sound: ridge, the network with a regression loss, with the contrastive loss
-on Mel, with Deep Mel, and, with ``--wav2vec2 FOLDER``, on wav2vec 2.0. Each stands beside its controls. A row is
-written to ``results.jsonl`` in ``--folder`` as soon as it is there; a second call goes on. ``--kills N`` runs the same
-in a process of its own that is killed (SIGKILL) at N random moments and started again each time; ``--table`` prints
-what is there.
+``python benchmarks/bench_leave_one_subject_out.py`` decodes each of eight
+simulated subjects by decoders that were trained on the seven others and on the
+other half of the stimuli: ridge, the network with a regression loss, with the
+contrastive loss on mel, with Deep Mel, and, with ``--wav2vec2 FOLDER``, on
+wav2vec 2.0, each with its controls. A row is written to ``results.jsonl`` in
+``--folder`` as soon as it exists, and a second call resumes. ``--kills N``
+runs the same in a process that is interrupted (SIGKILL) at N random moments
+and resumed each time. ``--table`` prints the existing rows.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ ENCODER = {
 
 
 def decoders(folder, wav2vec2=None):
-    """Pipelines by name; all see the same brain."""
+    """Make the pipelines by name, with the same preprocessing."""
     memory = folder / "cache"
     mel = make_pipeline(MelSpectrogram(n_mels=40, sfreq=25, memory=memory), FeatureScaler())
     steps = {
@@ -66,7 +68,7 @@ def decoders(folder, wav2vec2=None):
 
 
 def run(folder, wav2vec2, n_jobs):
-    """Do what is missing, and return the table."""
+    """Compute missing rows and return the table."""
     events, truth = make_listening(**EXPERIMENT, root=folder, return_truth=True)
     X, y = make_segments(events, tmin=-0.5, tmax=2.5)
     return benchmark(
@@ -76,7 +78,7 @@ def run(folder, wav2vec2, n_jobs):
 
 
 def run_and_kill(arguments, n_kills, longest):
-    """Run in a process of its own, and kill it at random moments before it may end: lines written at each kill."""
+    """Interrupt a run at random moments, return lines written each time."""
     command = [sys.executable, __file__, *arguments]
     random.seed(0)
     lines = []
@@ -84,19 +86,19 @@ def run_and_kill(arguments, n_kills, longest):
         process = subprocess.Popen(command, start_new_session=True)
         try:
             process.wait(random.uniform(5, longest))
-            break  # it was done before
+            break  # it had finished before
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         path = Path(arguments[arguments.index("--folder") + 1]) / "results.jsonl"
         lines.append(len(path.read_bytes().splitlines()) if path.exists() else 0)
-        print(f"kill {kill + 1} of {n_kills}, {lines[-1]} lines so far", flush=True)
+        print(f"interruption {kill + 1} of {n_kills}, {lines[-1]} lines so far", flush=True)
     subprocess.run(command, check=True)
     return lines
 
 
 def report(results):
-    """Print the summary, the controls, the comparisons and the paragraph."""
+    """Print summary, controls, comparisons and methods paragraph."""
     table = summarize(results[results["pool"] == "all"])
     columns = ["top_1", "top_10", "top_10_sem", "chance", "null_high", "median_relative_rank"]
     columns += ["match_mismatch", "word_top_10", "word_chance"]
@@ -114,12 +116,14 @@ if __name__ == "__main__":
         "--folder", default="bench_leave_one_subject_out", help="of recordings and rows (1 GB)"
     )
     parser.add_argument(
-        "--wav2vec2", help="folder or name of a pretrained model; without it there is no such row"
+        "--wav2vec2", help="folder or name of a pretrained model; without it, this row is left out"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="fits at once")
-    parser.add_argument("--kills", type=int, default=0, help="how often a run is killed before one may end")
-    parser.add_argument("--longest", type=float, default=120.0, help="seconds before a kill at most")
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--jobs", type=int, default=1, help="number of parallel fits")
+    parser.add_argument("--kills", type=int, default=0, help="number of interruptions")
+    parser.add_argument(
+        "--longest", type=float, default=120.0, help="longest time before an interruption, in seconds"
+    )
+    parser.add_argument("--table", action="store_true", help="only print existing rows")
     given = parser.parse_args()
     folder = Path(given.folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,14 @@
-"""Decoders on the simulated experiment, beside the oracle: who wins, by how much, and what it depends on.
+"""Decoders and the oracle on the simulated experiment.
 
-``python benchmarks/bench_listening.py --modality meg`` fits each decoder to eight people on four fifths of the speech
-and scores it on the rest, with and without artifacts, clipping, and subject layers. Each row goes to a table as soon
-as it is there, and those that are there are not made again; the tables of ``benchmarks/README.md`` are printed at the
-end.
+``python benchmarks/bench_listening.py --modality meg`` fits each decoder to
+eight subjects on four fifths of the speech and scores it on the rest, with and
+without artifacts, clipping and subject layers. Each row is written as soon as
+it exists, and existing rows are not computed again. The tables of
+``benchmarks/README.md`` are printed at the end.
 
-Nothing was chosen on these test blocks: ridge picks its strength among 10 by three inner folds, the encoder its epoch
-by a tenth of the training blocks; its settings are those of the demo.
+Nothing was selected on these test blocks: ridge selects its ``alpha`` from 10
+values by three inner folds, the encoder its epoch on a tenth of the training
+blocks, with the settings of the demo.
 """
 
 import argparse
@@ -40,7 +42,7 @@ ENCODER = {
     "hidden": 64, "depth": 5, "n_virtual_channels": 64, "lr": 1e-3, "batch_size": 128, "max_epochs": 12, "patience": 4,
     "random_state": 0, "verbose": 0,
 }  # fmt: skip
-# decoder, artifacts, clip: what matters most comes first
+# decoder, artifacts, clip: the most important cases first
 CASES = [
     ("oracle", True, CLIP),
     ("ridge", True, CLIP),
@@ -60,7 +62,7 @@ CASES = [
 
 
 def make_decoder(name, clip, folder, model):
-    """Pipeline of a decoder; all see the same brain."""
+    """Make the pipeline of a decoder, with the same preprocessing."""
     memory = folder / "cache"
     if name == "CLIP, wav2vec 2.0":
         speech = make_pipeline(Wav2Vec2Features(model, memory=memory), FeatureScaler())
@@ -76,7 +78,7 @@ def make_decoder(name, clip, folder, model):
 
 
 def answer(name, clip, folder, model, data, truth):
-    """Fit a decoder on the first fold's training rows and let it answer the others; and the seconds of fit."""
+    """Fit a decoder on the first fold and return its results and seconds."""
     X, y, train, test = data
     X_test, y_test = X.iloc[test], y.iloc[test]
     if name == "oracle":
@@ -91,7 +93,7 @@ def answer(name, clip, folder, model, data, truth):
 
 
 def run(modality, minutes, n_subjects, folder, model, cases):
-    """Make what is missing of the table of one kind of sensors, and return it."""
+    """Compute and return the missing rows of one kind of sensors."""
     path, experiments = folder / f"{modality}-{n_subjects}-people-{minutes:g}-min-v{VERSION}.csv", {}
     table = pd.read_csv(path, dtype={"subject": str}) if path.exists() else pd.DataFrame()
     for name, artifacts, clip in cases:
@@ -107,7 +109,7 @@ def run(modality, minutes, n_subjects, folder, model, cases):
             experiments = {artifacts: ((X, y, *next(StimulusKFold(5).split(X, y))), truth)}  # one at a time
         try:
             answers, seconds = answer(name, clip, folder, model, *experiments[artifacts])
-        except FloatingPointError as error:  # without clipping a fit may diverge: that is a result
+        except FloatingPointError as error:  # without clipping a fit can diverge, which is a result
             print(f"{modality} {case}: {error}", flush=True)
             continue
         scores = answers.by_subject().reset_index()
@@ -120,7 +122,7 @@ def run(modality, minutes, n_subjects, folder, model, cases):
 
 
 def report(table, modality):
-    """Print means, standard errors, shares of the oracle, and pairs over subjects."""
+    """Print means, standard errors, shares of the oracle, and paired tests."""
     keys, chance = ["decoder", "artifacts", "clip"], table["chance"].iloc[0]
     means = table.groupby(keys, sort=False)
     lines = []
@@ -146,7 +148,7 @@ def report(table, modality):
         lines.append(line)
     first = table.iloc[0]
     print(
-        f"\n### {modality}, {table['subject'].nunique()} people, {first['n_candidates']:.0f} candidates, "
+        f"\n### {modality}, {table['subject'].nunique()} subjects, {first['n_candidates']:.0f} candidates, "
         f"chance {chance:.3f}, null 97.5 % at most {table['null_high'].max():.3f}\n"
     )
     lines = pd.DataFrame(lines).fillna("")
@@ -159,13 +161,13 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--subjects", type=int, default=8)
     parser.add_argument(
-        "--folder", type=Path, default=Path("bench_listening"), help="of recordings and tables (5 GB)"
+        "--folder", type=Path, default=Path("bench_listening"), help="folder of recordings and tables (5 GB)"
     )
     parser.add_argument(
-        "--wav2vec2", help="name or folder of a pretrained model; without it there is no such row"
+        "--wav2vec2", help="name or folder of a pretrained model; without it, this row is left out"
     )
     parser.add_argument(
-        "--cases", type=int, default=len(CASES), help="how many rows, those that matter most first"
+        "--cases", type=int, default=len(CASES), help="number of rows, the most important first"
     )
     arguments = parser.parse_args()
     arguments.folder.mkdir(exist_ok=True, parents=True)

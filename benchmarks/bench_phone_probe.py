@@ -1,11 +1,14 @@
-"""Which phone is it? A linear probe on features of the shipped speech, wav2vec 2.0 against Mel.
+"""Linear phone classification from wav2vec 2.0 and mel features.
 
-Run as ``python benchmarks/bench_phone_probe.py --model FOLDER``: a multinomial logistic regression reads the
-phone of single frames (50 Hz, pauses left out, 40 phones) from each layer of the net, from the same net with
-random weights, and from 40 log Mel bands, of the frame alone and with its neighbors. It learns from sounds 1
-to 15, regularization and the best layer are chosen by sounds 16 to 18, and the accuracies printed are those of
-sounds 19 to 24. No text is in two sounds. "same voices" learns and tests on all three voices, "new voice"
-learns from two and tests on the third, averaged over the three.
+Run as ``python benchmarks/bench_phone_probe.py --model FOLDER``. A multinomial
+logistic regression classifies the phone of single frames (50 Hz, without
+silences, 40 phones) from each layer of the network, from the same network with
+random weights, and from 40 log mel bands, of the frame alone and with its
+neighbors. It is trained on audio files 1 to 15. Regularization and the best
+layer are selected on files 16 to 18, and the printed accuracies are those of
+files 19 to 24. No text is in two files. "same voices" trains and tests on all
+three voices. "new voice" trains on two and tests on the third, averaged over
+the three.
 """
 
 from __future__ import annotations
@@ -29,15 +32,15 @@ from sk_b2s import MelSpectrogram
 from sk_b2s.datasets import load_speech
 
 SFREQ = 16000
-CHUNK = 15.0  # s of sound that the net sees at once
+CHUNK = 15.0  # s of audio per call of the network
 CONTEXT = 7  # neighbors on either side: 0.3 s in all
 CS = (1e-3, 1e-1)
 TRAIN, VALIDATION, TEST = range(0, 15), range(15, 18), range(18, 24)
-EVERY = 4  # frames of the training sounds are taken one in so many
+EVERY = 4  # step between training frames
 
 
 def phone_at(phones, times):
-    """Name the phone of one sound at each of ``times`` (s); "" in a pause."""
+    """Return the phone at each of ``times`` (s), "" in a silence."""
     index = np.searchsorted(phones["sound_onset"], times, side="right") - 1
     ends = (phones["sound_onset"] + phones["duration"]).to_numpy()
     inside = (index >= 0) & (times < ends[index])
@@ -45,21 +48,21 @@ def phone_at(phones, times):
 
 
 def mel_frames(path, seconds):
-    """Log Mel spectrogram of a sound, [(n_frames, 40)], and the middles of its frames (s)."""
+    """Compute log mel features, (n_frames, 40), and frame times (s)."""
     table = pd.DataFrame({"sound": [path], "sound_onset": 0.0, "duration": seconds})
     frames = np.asarray(MelSpectrogram(n_mels=40).fit_transform(table))[0].T
     return [frames], (np.arange(len(frames)) + 0.5) / 50
 
 
 def stacked(frames, reach=CONTEXT):
-    """Each frame with its neighbors: (n_frames, (2 · reach + 1) · n_features)."""
+    """Stack each frame with its neighbors."""
     padded = np.pad(frames, ((reach, reach), (0, 0)), mode="edge")
     return np.concatenate([padded[i : i + len(frames)] for i in range(2 * reach + 1)], axis=1)
 
 
 @torch.inference_mode()
 def net_frames(path, seconds, net, extractor):
-    """Convolutional features and hidden states of a sound, [(n_frames, n_features)], and the frames' middles."""
+    """Compute convolutional features, hidden states and frame times."""
     audio, _ = soundfile.read(path, dtype="float32")
     audio = extractor(audio, sampling_rate=SFREQ, return_tensors="pt").input_values[0]
     stride = int(np.prod(net.config.conv_stride))
@@ -76,14 +79,14 @@ def net_frames(path, seconds, net, extractor):
 
 
 def random_twin(net, seed=0):
-    """The same net with weights as transformers draws them."""
+    """Make the same network with random weights of transformers."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return AutoModel.from_config(net.config).eval()
 
 
 def collect(nets):
-    """Features of all sounds: {name: [(n_frames, n_features)]}, phones [(n_frames,)] and speakers."""
+    """Collect features, phones and speakers of all audio files."""
     speech = load_speech()
     sounds = speech[speech["type"] == "sound"]
     kinds = {"mel": mel_frames} | nets
@@ -108,7 +111,7 @@ def collect(nets):
 
 
 def probe(features, labels, train, validation, test):
-    """Accuracy on validation and test sounds of the regression that serves the validation best."""
+    """Return validation and test accuracy of the best regression."""
 
     def take(of, sounds, every=1):
         return np.concatenate([of[i][::every] for i in sounds])
@@ -125,7 +128,7 @@ def probe(features, labels, train, validation, test):
 
 
 def same_and_new_voice(features, labels, speakers):
-    """Validation and test accuracy with the same voices, and with a new voice (mean over voices)."""
+    """Return accuracies with the same voices and with a new voice."""
     same = probe(features, labels, TRAIN, VALIDATION, TEST)
     new = []
     for voice in sorted(set(speakers)):

@@ -1,8 +1,10 @@
-"""What one more person costs: time and memory of preparing, training and scoring, for 1 to 16 people.
+"""Cost of one more subject in time and memory, for 1 to 16 subjects.
 
-Run as ``python benchmarks/bench_scaling.py``. Everybody hears the same minutes of speech, so that people are all that
-grows. Each size runs in a process of its own, whose peak of memory is therefore its own; nothing is cached. Seconds are
-the processor's, which a busy neighbor stretches less than the clock's. Memory is read from Linux's ``/proc``.
+Run as ``python benchmarks/bench_scaling.py``. All subjects listen to the same
+minutes of speech, so only the number of subjects grows. Each size runs in a
+process of its own with its own peak memory, and nothing is cached. Times are
+processor seconds, which depend less on other processes than wall time. Memory
+is read from Linux's ``/proc``.
 """
 
 import argparse
@@ -33,7 +35,7 @@ MEMORY = ("signals MiB", "if cut MiB", "held MiB", "prepare MiB", "epoch MiB", "
 
 
 class Stages:
-    """Processor seconds of each stage, and the most memory during it beyond what the libraries take."""
+    """Processor time and peak memory of each stage, without the libraries."""
 
     def __init__(self):
         self.before, self.row = held_mib(), {}
@@ -53,7 +55,7 @@ class Stages:
 
 
 def prepare(X, y, train):
-    """Make windows, those scaled, and what was heard."""
+    """Make windows, scaled windows and stimulus segments."""
     windows = Epocher(sfreq=SFREQ, lag=0.15).fit_transform(X)
     brain = RobustChannelScaler(clip=20).fit_transform(windows)
     features = MelSpectrogram(n_mels=40, sfreq=50).fit(y).transform(y)
@@ -61,11 +63,11 @@ def prepare(X, y, train):
 
 
 def measure(n_subjects, folder):
-    """Prepare half an experiment, train for an epoch, and score the other half: a dict."""
+    """Prepare one half, train for an epoch, and score the other half."""
     events = make_listening(n_subjects, MINUTES, root=folder)
     X, y = make_segments(events, anchor=STEP, tmin=-0.5, tmax=2.5)
     train, test = next(StimulusKFold(2).split(X, y))
-    prepare(X[:1], y[:1], [0])  # what the libraries take on first use is nobody's
+    prepare(X[:1], y[:1], [0])  # the memory of libraries at first use does not count
     stages = Stages()
     windows, brain, heard = prepare(X, y, train)
     stages.end("prepare")
@@ -85,7 +87,7 @@ def measure(n_subjects, folder):
 
 
 def in_own_process(n_subjects, folder):
-    """Let a fresh interpreter measure."""
+    """Measure in a new interpreter."""
     command = [sys.executable, __file__, "--folder", str(folder), "--one", str(n_subjects)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -103,7 +105,7 @@ def main(folder):
         rows[-1] += [f"{row[name]:,.0f}" for name in MEMORY]
         rows[-1] += [f"{sum(row[f'{stage} s'] for stage in STAGES) / n_subjects:.1f}"]
         print(f"{n_subjects}: {row}", file=sys.stderr, flush=True)
-    print(f"{machine()}\n{MINUTES} minutes of 208 channels for each person, {SFREQ} Hz\n")
+    print(f"{machine()}\n{MINUTES} minutes of 208 channels per subject, {SFREQ} Hz\n")
     columns = [
         "people",
         "windows",
@@ -121,7 +123,9 @@ def main(folder):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("bench_scaling"), help="of recordings (0.6 GB)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("bench_scaling"), help="folder of recordings (0.6 GB)"
+    )
     parser.add_argument("--one", type=int, help="measure this size here and print it")
     given = parser.parse_args()
     if given.one is None:

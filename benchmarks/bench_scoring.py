@@ -1,6 +1,8 @@
-"""Windows scored against candidates: operations a second as a share of the matrix rate, memory, and the same ranks.
+"""Speed and memory of scoring windows against many candidates.
 
-Run as ``python benchmarks/bench_scoring.py [--quick]``; it prints one table, all of whose numbers are of that run.
+Run as ``python benchmarks/bench_scoring.py [--quick]``. It prints operations
+per second as a share of the matrix rate, memory, and whether ranks are equal.
+All numbers of the table are of one run.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from sk_b2s.metrics._frames import frame_weights
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._similarity import similarity
 
-HOP = 43  # frames from candidate to candidate, as of words: 0.36 s at 120 Hz
-SIGNAL = 3.0  # how far the right candidate stands out, in standard deviations of the others' scores
+HOP = 43  # frames between candidates, like words: 0.36 s at 120 Hz
+SIGNAL = 3.0  # distance of the target from the other scores, in standard deviations
 
 
 def sounds(n_candidates, n_features, n_frames, seed=0):
-    """Candidates that overlap in one long sound, filled in place so that nothing but itself is held."""
+    """Make candidates that overlap in one long stimulus, filled in place."""
     rng = np.random.default_rng(seed)
     signal = np.empty(((n_candidates - 1) * HOP + n_frames, n_features), np.float32)
     for first in range(0, len(signal), 4096):
@@ -33,7 +35,7 @@ def sounds(n_candidates, n_features, n_frames, seed=0):
 
 
 class Listener:
-    """Estimates: noise, and a little of what was heard. Counts the seconds that it takes."""
+    """Estimates of noise and some signal, with a count of their time."""
 
     def __init__(self, targets, n_windows, seed=1):
         n_candidates, n_features, n_frames = targets.shape
@@ -46,7 +48,7 @@ class Listener:
         self.seconds = 0.0
 
     def __call__(self, rows):
-        """Estimate what was heard in some windows."""
+        """Estimate the stimulus of some windows."""
         begin = time.perf_counter()
         estimates = self.noise.gather(rows).add_(self.targets.gather(self.heard[rows]), alpha=self.level)
         self.seconds += time.perf_counter() - begin
@@ -54,7 +56,7 @@ class Listener:
 
 
 def naive(embed, n_windows, targets, weights):
-    """All candidates cut, weighed and measured anew for every chunk of windows, as it was done before."""
+    """Cut, weight and normalize all candidates for every chunk of windows."""
     step = max(1, candidates.CHUNK_BYTES // (4 * targets.shape[1] * targets.shape[2]))
     chunks = [np.arange(i, min(i + step, len(targets))) for i in range(0, len(targets), step)]
     for first in range(0, n_windows, step):
@@ -64,7 +66,7 @@ def naive(embed, n_windows, targets, weights):
 
 
 def measure(way, listener, weights, n_windows):
-    """Score windows one way: seconds without those of the estimates, and each window's rank."""
+    """Score windows in one way, return seconds and ranks."""
     listener.seconds, found = 0.0, np.empty(n_windows, np.int64)
     begin = time.perf_counter()
     for rows, scores in way(listener, n_windows, listener.targets, weights):
@@ -73,7 +75,7 @@ def measure(way, listener, weights, n_windows):
 
 
 def report(arguments, n_threads):
-    """Rows of the table for one number of threads."""
+    """Return rows of the table for one number of threads."""
     n_features, n_frames = arguments.features, arguments.frames
     targets = sounds(arguments.candidates, n_features, n_frames)
     listener = Listener(targets, arguments.windows)
@@ -81,8 +83,8 @@ def report(arguments, n_threads):
     first = min(arguments.windows, 2 * max(1, candidates.CHUNK_BYTES // (4 * n_features * n_frames)))
     chunk, tile, held = candidates.CHUNK_BYTES, candidates.TILE_BYTES, candidates.HELD_BYTES
     steps = [
-        ("candidates cut, weighed and measured anew for each chunk", first, naive, chunk, chunk),
-        ("measured once, estimates weighed once", first, candidates.iter_scores, chunk, chunk),
+        ("candidates cut, weighted and normalized for each chunk", first, naive, chunk, chunk),
+        ("normalized once, estimates weighted once", first, candidates.iter_scores, chunk, chunk),
         ("larger tiles and blocks", arguments.windows, candidates.iter_scores, tile, held),
     ]
     rows, all_ranks = [], []

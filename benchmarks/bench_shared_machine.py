@@ -1,8 +1,9 @@
-"""What busy neighbors cost a training, by how threads wait for each other.
+"""Cost of other processes for training, by OpenMP wait policy.
 
-Run as ``python benchmarks/bench_shared_machine.py``. Each policy is a set of environment variables, read by OpenMP when
-torch loads it, so that each measurement is a process of its own. The neighbors are processes that only count, one of
-which takes one core. The best of several repetitions counts.
+Run as ``python benchmarks/bench_shared_machine.py``. Each policy is a set of
+environment variables. OpenMP reads them when torch loads it, so each
+measurement is a process of its own. The other processes only count, and each
+takes one core. The best of several repetitions counts.
 """
 
 import argparse
@@ -36,7 +37,7 @@ VARIABLES = {name for policy in POLICIES.values() for name in policy}
 
 
 def openmp():
-    """File names of the OpenMP libraries in this process."""
+    """Return the file names of the OpenMP libraries in this process."""
     with contextlib.suppress(ImportError):
         from threadpoolctl import threadpool_info
 
@@ -47,7 +48,7 @@ def openmp():
 
 
 def measure(size, repeats):
-    """Train an epoch again and again: the best rate in windows per second."""
+    """Return the best training rate in windows per second."""
     n_windows, n_channels, n_times, n_features, n_frames, parameters = SIZES[size]
     rng = np.random.default_rng(0)
     brain = rng.standard_normal((n_windows, n_channels, n_times), dtype=np.float32)
@@ -57,12 +58,12 @@ def measure(size, repeats):
     encoder = BrainEncoder(
         **parameters, max_epochs=1 + repeats, validation=None, precision="float32", random_state=0, verbose=0
     )
-    seconds = encoder.fit(X, speech).history_[1:, "dur"]  # without the first, which sets up
+    seconds = encoder.fit(X, speech).history_[1:, "dur"]  # without the first, which includes the setup
     return n_windows / min(seconds), n_windows / float(np.median(seconds))
 
 
 def in_own_process(policy, size, repeats):
-    """Let a fresh interpreter measure under a policy."""
+    """Measure in a new interpreter under a policy."""
     environment = {k: v for k, v in os.environ.items() if k not in VARIABLES} | POLICIES[policy]
     command = [sys.executable, __file__, "--one", size, "--repeats", str(repeats)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -83,21 +84,21 @@ def neighbors(n_processes):
             process.wait()
 
 
-def main(sizes, policies, beside, repeats):
-    """Measure all and print the table."""
+def main(sizes, policies, busy, repeats):
+    """Measure all cases and print the table."""
     print(f"{machine()}, {', '.join(openmp())}\nwindows per second, best and (median) epoch of {repeats}\n")
     rows = []
     for size in sizes:
         for policy in policies:
             row = [size, policy]
-            for n_processes in beside:
+            for n_processes in busy:
                 with neighbors(n_processes):
                     time.sleep(0.2)
                     best, median = in_own_process(policy, size, repeats)
                 row.append(f"{best:,.0f} ({median:,.0f})" if best > 20 else f"{best:.1f} ({median:.1f})")
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
-    names = ["alone" if n == 0 else f"beside {n} busy process{'es' * (n > 1)}" for n in beside]
+    names = ["no other load" if n == 0 else f"with {n} busy process{'es' * (n > 1)}" for n in busy]
     print(markdown(["network", "environment", *names], rows))
 
 
@@ -105,11 +106,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=POLICIES)
-    parser.add_argument("--beside", nargs="+", type=int, default=[0, 1, 2], help="numbers of busy processes")
+    parser.add_argument("--busy", nargs="+", type=int, default=[0, 1, 2], help="numbers of busy processes")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--one", choices=SIZES, help="measure this size here and print it")
     given = parser.parse_args()
     if given.one is None:
-        main(given.sizes, given.policies, given.beside, given.repeats)
+        main(given.sizes, given.policies, given.busy, given.repeats)
     else:
         print(json.dumps(measure(given.one, given.repeats)))

@@ -1,11 +1,12 @@
-"""The studies as their loaders read them, beside what was published; and MEG-MASC as large as it is.
+"""Counts of the studies of the paper as their loaders read them.
 
-The tables of the real studies are needed: ``--data`` is a folder with ``meg_masc``, ``brennan2019``, ``broderick_bids``
-and ``formats``; recordings and sounds are not. Sounds are noise of the right length, and what is said to be
-"in its layout" has words of another text.
+The tables of the real studies are needed: ``--data`` is a folder with
+``meg_masc``, ``brennan2019``, ``broderick_bids`` and ``formats``. Recordings
+and audio files are not needed. The audio is noise of the right duration, and a
+study marked "layout" has words of another text.
 
     python benchmarks/bench_studies.py --data ../shared/data
-    python benchmarks/bench_studies.py --data ../shared/data --whole   # 196 recordings: time and memory
+    python benchmarks/bench_studies.py --data ../shared/data --whole
 """
 
 import argparse
@@ -33,7 +34,7 @@ from studies import (
 from sk_b2s import HashedBlockSplit, PaperBlocks, check_events, make_segments
 from sk_b2s.datasets import load_brennan2019, load_broderick2019, load_gwilliams2022, load_schoffelen2019
 
-ONCE = ("03", "12", "16", "20", "21")  # came for one session
+ONCE = ("03", "12", "16", "20", "21")  # has one session
 MASC, ALICE = "gwilliams2022", "brennan2019, published"
 AUTHORS, OLD_MAN, MOUS = "brennan2019, authors", "broderick2019 (layout)", "schoffelen2019 (layout)"
 PUBLISHED = {
@@ -53,15 +54,15 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def describe(name, events, min_duration=6.0, as_published=False):
-    """Rows by type, people, hours, segments and split of one study."""
+def describe(name, events, least=6.0, as_published=False):
+    """Count rows, subjects, hours, segments and blocks of one study."""
     checked = check_events(events)
     types = checked["type"].value_counts()
     end = (checked["onset"] + checked["duration"]).groupby(checked["recording"]).max()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        X, y = make_segments(checked, margin=0.15, block=PaperBlocks(min_duration))
-        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PaperBlocks(min_duration))
+        X, y = make_segments(checked, margin=0.15, block=PaperBlocks(least))
+        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PaperBlocks(least))
     both = pd.concat([y, grid], ignore_index=True)
     part = HashedBlockSplit().assign(both)
     texts = pd.Series(both["block_text"].unique())
@@ -75,13 +76,13 @@ def describe(name, events, min_duration=6.0, as_published=False):
         **{f"segments {kind}": both["segment"][part == kind].nunique() for kind in ("train", "valid", "test")},
     }  # fmt: skip
     if as_published:
-        theirs = count_as_published(checked, min_duration)
+        theirs = count_as_published(checked, least)
         found |= {f"{' '.join(what.split()[::-1])}, their windows": count for what, count in theirs.items()}
     return {name: found}
 
 
 def table(described):
-    """A row for each thing that is counted, a column for each study; what was published in brackets."""
+    """Make a table with one row per count and one column per study."""
     names = list(dict.fromkeys(key for found in described.values() for key in found))
     rows = []
     for key in names:
@@ -94,7 +95,7 @@ def table(described):
 
 
 def whole_masc(data, root):
-    """MEG-MASC in its 196 recordings: the four tables of sub-04 for everybody."""
+    """Make the 196 recordings of MEG-MASC from the tables of sub-04."""
     masc_folder(data, root, ("04",))
     source = root / "sub-04/ses-0/meg"
     for number in range(1, 28):
@@ -110,7 +111,7 @@ def whole_masc(data, root):
 
 
 def describe_mous(data, root, people=4, n_sounds=120):
-    """Listeners of MOUS with logs and recordings of their own, each in another order; some triggers are lost."""
+    """Count a simulated MOUS folder with logs and missing triggers."""
     mous_stimuli(root, n_sounds)
     for person in range(people):
         lose = np.random.default_rng(person).choice(4 * n_sounds // 3, 6, replace=False)
@@ -126,7 +127,7 @@ def describe_mous(data, root, people=4, n_sounds=120):
 
 
 def time_whole(data):
-    """Seconds and MiB to read the events of all 196 recordings, to check them and to cut them into segments."""
+    """Measure reading, checking and cutting all 196 recordings."""
     rows = []
 
     def timed(name, step):

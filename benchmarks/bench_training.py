@@ -1,15 +1,20 @@
-"""How near training at the paper's size comes to the limit of the machine.
+"""Training speed at the size of the paper, compared with the machine's limit.
 
-``python benchmarks/bench_training.py`` fits a ``BrainEncoder`` with its defaults on windows of 343 steps of 208
-channels and 1,024 speech features at 50 Hz, from continuous signals, and times whole epochs: filling the batch,
-forward, backward, optimizer. The limit is two operations for each multiply-add of the *unpooled* network (2.45 G a
-window forward, thrice that for training) over the best rate of a matrix product measured in the same run. Since the
-package pools before the last layer and mixes channels by one matrix, it does some 5 % less than is counted.
+``python benchmarks/bench_training.py`` fits a ``BrainEncoder`` with its
+defaults on windows of 343 samples of 208 channels and 1,024 speech features at
+50 Hz, from continuous signals, and times whole epochs: filling the batch,
+forward, backward, optimizer. The limit is two operations for each multiply-add
+of the *unpooled* network (2.45 G per window forward, three times that for
+training) over the best rate of a matrix product in the same run. The package
+pools before the last layer and mixes channels by one matrix, which saves some
+5 % of the counted operations.
 
-With ``--profile`` a table follows that lists what one step of training spends its time on, by kinds of operations.
+With ``--profile`` a second table lists the shares of a training step by kind
+of operation.
 
-The same network is also written down as one would without care ("plain torch"): channel-major, attention and subject
-matrices applied to each window, features repeated to 120 Hz. Its step is timed without any feeding.
+"plain torch" is a straightforward implementation of the same network:
+channel-major, attention and subject matrices applied to each window, features
+repeated to 120 Hz. Its step is timed without data loading.
 """
 
 import argparse
@@ -30,7 +35,7 @@ from sk_b2s.preprocessing._windows import Windows
 
 N_CHANNELS, N_TIMES, N_OUTPUTS, N_FRAMES, SFREQ, FRAMES_PER_SECOND = 208, 343, 1024, 143, 120.0, 50.0
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-KINDS = {  # of operations, by parts of their names; the first that fits counts
+KINDS = {  # kinds of operations by parts of their names, the first match counts
     "convolutions": ("conv",),
     "matrix products": ("::mm", "::bmm", "addmm", "baddbmm", "linear"),
     "GELU": ("gelu",),
@@ -44,7 +49,7 @@ KINDS = {  # of operations, by parts of their names; the first that fits counts
 
 
 def experiment(n_windows, n_subjects, rng):
-    """Windows of the brain and of what was heard, cut from continuous noise: one recording a subject."""
+    """Make windows of noise and features, one recording per subject."""
     n_each = -(-n_windows // n_subjects)
     n_steps, step = N_TIMES + 60 * n_each, 60
     which = np.repeat(np.arange(n_subjects), n_each)[:n_windows]
@@ -67,7 +72,7 @@ def experiment(n_windows, n_subjects, rng):
 
 
 def fitted_rate(precision, args):
-    """Windows a second of the best epoch of a fit, all that an epoch does included."""
+    """Return windows per second of the best epoch of a fit."""
     brain, speech = experiment(args.batches * args.batch, args.subjects, np.random.default_rng(0))
     encoder = BrainEncoder(
         batch_size=args.batch, max_epochs=args.epochs, validation=None, precision=precision, device=args.device,
@@ -84,7 +89,7 @@ class StepProfile(Callback):
         self.device = device
 
     def on_train_begin(self, net, **kwargs):
-        """Begin to count steps."""
+        """Start counting steps."""
         self.n_steps, self.profile_ = 0, None
 
     def on_batch_begin(self, net, **kwargs):
@@ -94,12 +99,12 @@ class StepProfile(Callback):
             self.profile_ = torch.profiler.profile().__enter__()
 
     def on_batch_end(self, net, **kwargs):
-        """Stop after it."""
+        """Stop after the third step."""
         if self.n_steps == 3:
             self.profile_.__exit__(None, None, None)
 
     def shares(self):
-        """Return the share of each kind of operations in the time of the step."""
+        """Return the share of each kind of operation in the step."""
         kind_of_time = "self_cpu_time_total" if self.device == "cpu" else "self_device_time_total"
         spent = dict.fromkeys([*KINDS, "rest"], 0.0)
         for event in self.profile_.key_averages():
@@ -110,7 +115,7 @@ class StepProfile(Callback):
 
 
 def step_shares(precision, args):
-    """Return what one step of training spends its time on."""
+    """Return the share of each kind of operation in a training step."""
     brain, speech = experiment(3 * args.batch, args.subjects, np.random.default_rng(0))
     profile = StepProfile(args.device)
     encoder = BrainEncoder(
@@ -122,7 +127,7 @@ def step_shares(precision, args):
 
 
 class PlainModule(nn.Module):
-    """The paper's network written down plainly."""
+    """Straightforward implementation of the network of the paper."""
 
     def __init__(self, n_subjects, hidden=320, virtual=270, depth=10):
         super().__init__()
@@ -140,7 +145,7 @@ class PlainModule(nn.Module):
         )
 
     def forward(self, x, subject, positions):
-        """Return features at the brain's rate, (n_windows, n_outputs, n_times)."""
+        """Return features, (n_windows, n_outputs, n_times)."""
         scores = torch.einsum("od,bcd->boc", self.heads, fourier_positions(positions))
         h = torch.einsum("boc,bct->bot", scores.softmax(-1), x)
         h = torch.einsum("bct,bcd->bdt", self.initial(h), self.people[subject])
@@ -153,7 +158,7 @@ class PlainModule(nn.Module):
 
 
 def plain_rate(precision, args):
-    """Windows a second of plain torch: a step on one batch that lies ready."""
+    """Return windows per second of plain torch on a fixed batch."""
     device = torch.device(args.device)
     module = PlainModule(args.subjects).to(device)
     optimizer = torch.optim.Adam(module.parameters(), lr=3e-4)
@@ -180,7 +185,7 @@ def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--batches", type=int, default=4, help="of an epoch")
+    parser.add_argument("--batches", type=int, default=4, help="batches per epoch")
     parser.add_argument("--epochs", type=int, default=4, help="the first is not counted")
     parser.add_argument("--subjects", type=int, default=27)
     parser.add_argument("--threads", type=int, default=None)

@@ -1,7 +1,8 @@
-"""wav2vec 2.0 of the size of XLSR-53: seconds for a minute of sound, beside transformers, and how far features move.
+"""Speed, memory and precision of wav2vec 2.0 at the size of XLSR-53.
 
-Run as ``python benchmarks/bench_wav2vec2.py [--quick]``. Weights are random, for time does not depend on them; each
-row is a process of its own, so that its peak of memory is its own. The error is that of the mean of the layers wanted,
+Run as ``python benchmarks/bench_wav2vec2.py [--quick]``. Weights are random,
+because time does not depend on them. Each row is a process of its own with its
+own peak memory. The error is that of the mean of the requested layers,
 relative to its deviation from the mean over frames.
 """
 
@@ -27,7 +28,7 @@ LARGE = {
     "do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True,
 }  # fmt: skip
 LAYERS = (14, 15, 16, 17, 18)
-STEPS = {  # precision, and whether the network is made lean
+STEPS = {  # precision, and whether the network is optimized
     "transformers, all layers": ("float32", False),
     "left at the highest layer wanted": ("float32", False),
     "convolutions as products, in the cache": ("float32", True),
@@ -37,7 +38,7 @@ STEPS = {  # precision, and whether the network is made lean
 
 
 def save_network(folder):
-    """Write a network of random weights, as one finds it on the hub."""
+    """Save a network of random weights in the format of the hub."""
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
     torch.manual_seed(0)
@@ -46,14 +47,14 @@ def save_network(folder):
 
 
 def by_transformers(network, inputs):
-    """Run all layers and average afterwards, as one does without the package."""
+    """Run all layers and average them, without the package."""
     with torch.inference_mode():
         states = network.encoder(inputs, output_hidden_states=True).hidden_states
     return torch.stack([states[i] for i in LAYERS]).mean(0)[0].numpy()
 
 
 def load(step, folder):
-    """Load a network as one step of the history had it."""
+    """Load a network with some of the optimizations."""
     precision, is_lean = STEPS[step]
     lean = inference.optimize_for_inference if is_lean else lambda encoder, layers, dtype: encoder
     with mock.patch.object(checkpoints, "optimize_for_inference", lean):
@@ -61,7 +62,7 @@ def load(step, folder):
 
 
 def measure(step, folder, seconds, n_threads, repeats):
-    """Print the seconds of one block of sound and the peak of memory, and save the features."""
+    """Print seconds and peak memory of one block, and save the features."""
     torch.set_num_threads(n_threads)
     before = reset_peak()
     network = load(step, folder)

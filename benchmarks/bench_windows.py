@@ -1,6 +1,7 @@
-"""What windows cost: memory beyond the recording, and speed against a plain copy.
+"""Memory of windows, and speed of gathering compared with a plain copy.
 
-Run as ``python benchmarks/bench_windows.py``; every number it prints comes from that run.
+Run as ``python benchmarks/bench_windows.py``. All printed numbers are of one
+run.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import torch
 
 from sk_b2s import Windows
 
-SFREQ, HOUR, N_CHANNELS, N_TIMES = 120, 3600, 208, 361  # 3 s and the last step, as Epocher cuts them
+SFREQ, HOUR, N_CHANNELS, N_TIMES = 120, 3600, 208, 361  # 3 s and the last sample, like Epocher
 N_WINDOWS, BATCH, N_RECORDINGS = 100_000, 256, 8
 MIB = 2**20
 
 
 def processor():
-    """Name of the machine's processor."""
+    """Return the name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     named = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -29,12 +30,12 @@ def processor():
 
 
 def peak():
-    """Most memory this process has had at once, in MiB."""
+    """Return the peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def one_hour(rng):
-    """One hour at 120 Hz, filled in place so that nothing but itself is ever held."""
+    """Make one hour at 120 Hz, filled in place."""
     signal = np.empty((SFREQ * HOUR, N_CHANNELS), np.float32)
     for first in range(0, len(signal), 4096):
         block = signal[first : first + 4096]
@@ -43,9 +44,9 @@ def one_hour(rng):
 
 
 def memory():
-    """Lay 100,000 windows on one hour and go through all of them in batches: rows of the table."""
+    """Measure the memory of 100,000 windows of one hour."""
     rng = np.random.default_rng(0)
-    torch.zeros(1).clone()  # what the libraries take on first use is not the windows'
+    torch.zeros(1).clone()  # the memory of libraries at first use does not count
     before = peak()
     signal = one_hour(rng)
     hour = peak() - before
@@ -57,15 +58,15 @@ def memory():
     batch = out.numel() * 4 / MIB
     extra = peak() - before - hour
     return [
-        ("the hour (float32)", f"{hour:.0f} MiB"),
+        ("one hour (float32)", f"{hour:.0f} MiB"),
         (f"{N_WINDOWS:,} windows if cut", f"{windows.nbytes / MIB:,.0f} MiB"),
         (f"one batch of {BATCH}", f"{batch:.0f} MiB"),
-        ("peak beyond the hour", f"{extra:.0f} MiB ({extra - batch:+.0f} beyond the batch)"),
+        ("peak beyond the signals", f"{extra:.0f} MiB ({extra - batch:+.0f} beyond the batch)"),
     ]
 
 
 def rate(function, n_bytes, repeats=5):
-    """Best rate in GB/s: a busy neighbor can only slow a call."""
+    """Return the best rate in GB/s."""
     seconds = []
     for _ in range(repeats):
         begin = time.perf_counter()
@@ -75,7 +76,7 @@ def rate(function, n_bytes, repeats=5):
 
 
 def speed(n_threads, n_signals, ordered):
-    """Rate of gathering into a ready buffer, and of copying as many bytes: one row of the table."""
+    """Compare the rates of gathering and of copying the same bytes."""
     torch.set_num_threads(n_threads)
     rng = np.random.default_rng(1)
     signals = [

@@ -1,10 +1,12 @@
-"""Calibrate the simulated listeners against what is published about real ones.
+"""Calibrate the simulated subjects against published results of real ones.
 
-``python benchmarks/calibrate_listening.py [--root FOLDER]`` prints the tables of ``benchmarks/README.md``: a plain
-linear decoder, written here from scratch and continuous in time, on 36 minutes of training speech, at each
-signal-to-noise ratio and at the frozen one. The level, and how much people differ, were chosen once, from these tables
-and the anchors beside them (envelope r of .1 to .2 in EEG; leave-one-subject-out over within-subject r of .5 to .85),
-not by any other decoder's scores.
+``python benchmarks/calibrate_listening.py [--root FOLDER]`` prints the tables
+of ``benchmarks/README.md``: a plain linear decoder of this script, continuous
+in time, on 36 minutes of training speech, at each signal-to-noise ratio and at
+the final one. The level and the variation between subjects were selected once,
+from these tables and the published ranges (envelope r of .1 to .2 in EEG;
+leave-one-subject-out over within-subject r of .5 to .85), not by the scores of
+another decoder.
 """
 
 import argparse
@@ -29,7 +31,7 @@ LEVELS = (-30, -25, -20, -15, -10, -5)  # dB
 
 
 def mel_of(path):
-    """Mel power to the 0.3 in 20 bands at 32 Hz: (n_times, 20)."""
+    """Compute mel power to the 0.3 in 20 bands at 32 Hz: (n_times, 20)."""
     samples, rate = sf.read(path, dtype="float32")
     mel = librosa.feature.melspectrogram(
         y=samples, sr=rate, n_fft=1024, hop_length=rate // RATE, n_mels=N_MELS
@@ -38,7 +40,7 @@ def mel_of(path):
 
 
 class Person:
-    """One recording at 32 Hz, 0.5 to 15 Hz: evoked and the rest apart, and where each sound begins."""
+    """Recording at 32 Hz, 0.5 to 15 Hz, with separate evoked signal."""
 
     def __init__(self, events, truth, clip):
         path = events["recording"].iloc[0]
@@ -59,7 +61,7 @@ class Person:
         return raw.get_data().T.astype(np.float32)
 
     def at(self, snr_db=None):
-        """Recording as if the level were another: (n_times, n_channels), in units of each channel's spread."""
+        """Return the standardized recording at another level."""
         gain = 1.0 if snr_db is None else 10 ** ((snr_db - self.snr_db) / 20)
         data = self.noise + gain * self.courses @ self.patterns
         low, middle, high = np.percentile(data, [25, 50, 75], axis=0)
@@ -68,7 +70,7 @@ class Person:
 
 
 def lagged(data, sign):
-    """Stack lags 0 to 437 ms: of the brain after the sound (1) or of the sound before the brain (-1)."""
+    """Stack lags 0 to 437 ms of the recording (1) or of the stimulus (-1)."""
     n_times, n_columns = data.shape
     out = np.zeros((n_times, len(LAGS), n_columns), np.float32)
     for lag in LAGS:
@@ -80,12 +82,12 @@ def lagged(data, sign):
 
 
 def moments(inputs, outputs):
-    """Second moments of inputs, and of inputs with outputs."""
+    """Compute second moments of inputs, and of inputs with outputs."""
     return inputs.T @ inputs, inputs.T @ outputs
 
 
 def solve(xx, xy, inputs, outputs):
-    """Ridge whose strength does best on the validation rows: (n_inputs, n_outputs)."""
+    """Fit ridge regression with the best alpha on validation rows."""
     values, vectors = np.linalg.eigh(xx.astype(float))
     rotated, scale = vectors.T @ xy, values.mean()
     fits = [vectors @ (rotated / (np.maximum(values, 0) + a * scale / 100)[:, None]) for a in ALPHAS]
@@ -93,13 +95,13 @@ def solve(xx, xy, inputs, outputs):
 
 
 def correlation(a, b):
-    """Correlation of each column."""
+    """Compute the correlation of each column."""
     a, b = a - a.mean(0), b - b.mean(0)
     return (a * b).sum(0) / np.sqrt((a**2).sum(0) * (b**2).sum(0) + 1e-30)
 
 
 class Experiment:
-    """The sounds, who heard them when, and the words to find."""
+    """Stimuli, their onsets in the recordings, and the test words."""
 
     def __init__(self, events):
         first = events[events["subject"] == events["subject"].iloc[0]]
@@ -114,18 +116,18 @@ class Experiment:
         self.train = [i for i in range(len(names)) if i not in TEST + VALID]
 
     def rows(self, person, sounds, minutes=None):
-        """Times of some sounds in a recording, at most so many minutes."""
+        """Return the times of some stimuli in a recording."""
         found = np.concatenate([person.begin[i] + np.arange(len(self.mel[i])) for i in sounds])
         return found if minutes is None else found[: int(minutes * 60 * RATE)]
 
     def heard(self, sounds, minutes=None):
-        """Centered Mel of some sounds, at most so many minutes: (n_times, 20)."""
+        """Return centered mel features of some stimuli: (n_times, 20)."""
         mel = np.concatenate([self.mel[i] for i in sounds])
         mel = mel if minutes is None else mel[: int(minutes * 60 * RATE)]
         return mel - mel.mean(0)
 
     def windows(self, estimates):
-        """Windows at the words of the test sounds, of estimates and of the truth: (n, n_times * 20) each."""
+        """Return windows of estimates and truth at the test words."""
         begin, stop = (round(t * RATE) for t in WINDOW)
         cut = [[], []]
         offset = 0
@@ -139,7 +141,7 @@ class Experiment:
         return [np.concatenate(part) for part in cut]
 
     def scores(self, estimates):
-        """Envelope r, match against mismatch, top-1, top-10 of estimates on the test sounds."""
+        """Return envelope r, match-mismatch, top-1 and top-10 accuracy."""
         truth = self.heard(TEST)
         guess, target = self.windows(estimates)
         similarity = guess @ (target / np.linalg.norm(target, axis=1, keepdims=True)).T
@@ -154,7 +156,7 @@ class Experiment:
 
 
 def backward(experiment, person, data, minutes=None, shift=0):
-    """Estimates of the test sounds by a decoder of one's own: (n_times, 20)."""
+    """Estimate the test stimuli by a decoder of the subject: (n_times, 20)."""
     rows = experiment.rows(person, experiment.train, minutes)
     components = np.linalg.eigh(np.cov(data[rows].T))[1][:, -N_COMPONENTS:].astype("f4")
     inputs = lagged(data @ components, 1)
@@ -167,7 +169,7 @@ def backward(experiment, person, data, minutes=None, shift=0):
 
 
 def forward(experiment, person, data):
-    """Correlation of each channel with what the sound predicts of it, the best one."""
+    """Return the largest correlation of a channel with its prediction."""
 
     def inputs(sounds):
         return np.concatenate([lagged(experiment.mel[i] - experiment.mel[i].mean(0), -1) for i in sounds])
@@ -178,7 +180,7 @@ def forward(experiment, person, data):
 
 
 def left_out(experiment, people, data):
-    """Envelope r of each person by a decoder of the others."""
+    """Return the envelope r of each subject by a decoder of the others."""
     covariances = [
         np.cov(d[experiment.rows(p, experiment.train)].T) for p, d in zip(people, data, strict=True)
     ]
@@ -230,7 +232,7 @@ def calibrate(modality, artifacts, root, n_subjects=8):
         f"\n## {modality}, artifacts={artifacts}: "
         + ", ".join(f"{k} {v / 60:.1f} min" for k, v in seconds.items())
     )
-    print("SNR of each person:", " ".join(f"{person.snr_db:.1f}" for person in people), "\n", flush=True)
+    print("SNR of each subject:", " ".join(f"{person.snr_db:.1f}" for person in people), "\n", flush=True)
     if not artifacts:
         rows = {}
         for level in LEVELS:

@@ -1,13 +1,15 @@
-"""Speak the first four chapters of *Alice in Wonderland* into ``sk_b2s/datasets/simulated/data/speech``.
+"""Synthesize the first four chapters of *Alice in Wonderland* with flite.
 
-Run ``python tools/make_speech.py`` where flite 2.2 is installed (Debian: ``libflite1``). Every file
-in the folder but ``alice.txt`` and ``README.md`` is written anew, equal to the byte as long as the
-versions of flite and of libsndfile stay the same, so that ``git status`` tells whether anything
-changed.
+Run ``python tools/make_speech.py`` where flite 2.2 is installed (Debian:
+``libflite1``). Every file of ``sk_b2s/datasets/simulated/data/speech`` except
+``alice.txt`` and ``README.md`` is written again. The files are equal to the
+byte as long as the versions of flite and libsndfile stay the same, so ``git
+status`` shows any change.
 
-The text is spoken sentence by sentence: a sentence's identity and the times of its words and phones
-are those of the synthesizer and not of an aligner. Each sentence has its own rate, pitch and
-loudness, so that the same word never sounds the same twice.
+The text is synthesized sentence by sentence. The identity of a sentence and
+the times of its words and phones come from the synthesizer and not from an
+aligner. Each sentence has its own rate, pitch and loudness, so the same word
+never has the same audio twice.
 """
 
 import argparse
@@ -29,17 +31,17 @@ VOICES = (
     "slt",
     "rms",
     "awb",
-)  # a woman and a man from the US and a man from Scotland, sound by sound
-SOUND_SECONDS = 104.0  # a sound ends at the first paragraph's end after this ...
-LONGEST_SECONDS = 122.0  # ... or at the first sentence's end after this
-N_SOUNDS = 24  # eight a voice; two minutes of chapter four are left unspoken
+)  # US woman, US man and Scottish man, in turn
+SOUND_SECONDS = 104.0  # a file ends at the first end of a paragraph after this ...
+LONGEST_SECONDS = 122.0  # ... or at the first end of a sentence after this
+N_SOUNDS = 24  # eight per voice, without two minutes of chapter four
 LOUDNESS = 0.08  # root mean square over the speech, of full scale
 COMPRESSION = 0.94  # libsndfile's 0 (256 kbit/s) to 1 (6 kbit/s) for one channel
 SEED = 1865
 
 
 class _Wave(ctypes.Structure):
-    """The head of flite's ``cst_wave``."""
+    """Header of flite's ``cst_wave``."""
 
     _fields_ = [
         ("type", ctypes.c_char_p),
@@ -51,17 +53,17 @@ class _Wave(ctypes.Structure):
 
 
 class _Voice(ctypes.Structure):
-    """The head of flite's ``cst_voice``."""
+    """Header of flite's ``cst_voice``."""
 
     _fields_ = [("name", ctypes.c_char_p), ("features", ctypes.c_void_p)]
 
 
 @dataclass
 class Phone:
-    """A segment of an utterance: its name, its end (s), and the word and token it belongs to.
+    """Phone of an utterance with its name, end (s), word and token.
 
-    ``word`` and ``token`` are (address, name), None in a pause: the address tells two equal
-    neighbors apart.
+    ``word`` and ``token`` are (address, name), None in a silence. The address
+    distinguishes two equal neighbors.
     """
 
     name: str
@@ -71,7 +73,7 @@ class Phone:
 
 
 class Flite:
-    """The few functions of libflite that speak a sentence and tell when each phone ended."""
+    """Functions of libflite that synthesize a sentence with phone times."""
 
     def __init__(self, voices=VOICES):
         self._lib = ctypes.CDLL("libflite.so.1", ctypes.RTLD_GLOBAL)
@@ -104,7 +106,7 @@ class Flite:
         return register(None)
 
     def speak(self, text, voice, stretch=1.0, pitch=1.0):
-        """Return the samples (float64, full scale 1, 16 kHz) of `text` and its list of `Phone`."""
+        """Return samples (float64, 16 kHz) of ``text`` and its phones."""
         voice = self._voices[voice]
         self._lib.flite_feat_set_float(voice.contents.features, b"duration_stretch", stretch)
         self._lib.flite_feat_set_float(voice.contents.features, b"f0_shift", pitch)
@@ -133,11 +135,12 @@ class Flite:
 
 
 def read_paragraphs(text):
-    """Return the paragraphs of the book, each a list of sentences as flite is to speak them.
+    """Return the paragraphs of the book as lists of sentences.
 
-    A sentence ends with a full stop, question or exclamation mark and closing quotes before a wide
-    space (the book sets two after a sentence) or a line's end with a capital after it; sentences
-    shorter than four words join the next one.
+    A sentence ends with a full stop, question or exclamation mark and closing
+    quotes before a wide space (the book has two after a sentence) or a line
+    end with a capital after it. Sentences of fewer than four words join the
+    next one.
     """
     text = re.sub(r"^[\s*]*\*$", "", text, flags=re.MULTILINE)
     text = text.replace("CHAPTER I:", "Chapter one.  ")
@@ -158,7 +161,7 @@ def read_paragraphs(text):
 
 
 def _speakable(sentence):
-    """Take out what flite would read aloud or spell: quotes, dashes, brackets, capitals."""
+    """Remove characters that flite would read or spell."""
     sentence = re.sub(r"-{2,}:?-*|[()]", ", ", sentence)
     sentence = re.sub(r"[`\"_]|(?<![A-Za-z])'|'(?![A-Za-z])", "", sentence)
     sentence = re.sub(r"\b[A-Z]['A-Z]*[A-Z]\b|\bA\b", lambda found: found[0].lower(), sentence)
@@ -184,10 +187,10 @@ def _join_short(sentences, n_words=4):
 
 
 def time_words(phones):
-    """Return word and phone rows (onset, duration, text, word_index) of one utterance.
+    """Return word and phone rows of one utterance.
 
-    Pauses have no row. Clitics (Alice + 's), which flite keeps as words of their own, stay with
-    their word.
+    Rows are (onset, duration, text, word_index). Silences have no row. Clitics
+    (Alice + 's), which flite keeps as separate words, stay with their word.
     """
     words, sounds, previous, start = [], [], None, 0.0
     for phone in phones:
@@ -211,7 +214,7 @@ def time_words(phones):
 
 
 def make_sounds(text, flite, seed=SEED):
-    """Speak `text`; yield samples, word rows and phone rows (the tables without ``sound``) of each sound."""
+    """Synthesize ``text`` and yield samples, word rows and phone rows."""
     rng = np.random.default_rng(seed)
     names, n_done = {}, 0
     samples, words, phones, seconds = [], [], [], 0.0
@@ -243,7 +246,7 @@ def _spoken(wave, rows):
 
 
 def write_opus(path, samples, serial):
-    """Write `samples` as Opus in Ogg; `serial` replaces the stream number drawn from the clock."""
+    """Write ``samples`` as Opus in Ogg, with a fixed stream number."""
     with sf.SoundFile(
         path, "w", SFREQ, 1, format="OGG", subtype="OPUS", compression_level=COMPRESSION
     ) as file:
@@ -260,7 +263,7 @@ def write_opus(path, samples, serial):
 
 
 def _ogg_checksum(page):
-    """CRC-32 as RFC 3533 has it: polynomial 0x04c11db7, nothing reflected, nothing inverted."""
+    """Compute the CRC-32 of RFC 3533."""
     crc = 0
     for byte in page:
         crc = ((crc << 8) & 0xFFFFFFFF) ^ _CRC_TABLE[(crc >> 24) ^ byte]
@@ -278,7 +281,7 @@ _CRC_TABLE = [_crc_row(byte) for byte in range(256)]
 
 
 def main(folder):
-    """Write the sounds and the two tables into `folder`."""
+    """Write the audio files and the two tables into ``folder``."""
     text = (DATA / "alice.txt").read_text("ascii")
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("alice-*.ogg"):

@@ -1,15 +1,18 @@
-"""Pre-train a small wav2vec 2.0 on the speech that ships with the package, by the objective of transformers.
+"""Pretrain a small wav2vec 2.0 on the speech of the package.
 
-Run ``python tools/pretrain_wav2vec2.py --folder OUT`` (with ``transformers`` installed; some 15 minutes on one
-core). The net is ``transformers.Wav2Vec2ForPreTraining``: it tells the quantised features of hidden frames from
-those of other hidden frames of the same crop (contrastive loss), and uses all codewords (diversity loss). It
-hears all 45 minutes, neither phones, words nor any brain. OUT is read by ``AutoModel.from_pretrained``.
+Run ``python tools/pretrain_wav2vec2.py --folder OUT`` (with ``transformers``
+installed, some 15 minutes on one core). The network is
+``transformers.Wav2Vec2ForPreTraining``. It distinguishes the quantized
+features of masked frames from those of other masked frames of the same crop
+(contrastive loss), and uses all codewords (diversity loss). It is trained on
+all 45 minutes of audio, without phones, words or EEG/MEG.
+``AutoModel.from_pretrained`` reads OUT.
 
-The convolutions are a log Mel spectrum, written down and then left as they are: trained with the rest, they
-forget phones for whatever is easy to predict.
+The convolutions compute a log mel spectrum and are not trained. When they are
+trained, they lose information about phones.
 
-No weights ship with the package, because they have not earned it: ``benchmarks/bench_phone_probe.py`` asks whether
-a layer tells phones better than Mel bands do, and ``benchmarks/README.md`` has the answer.
+The package contains no weights, because their features are not better than mel
+bands: see ``benchmarks/bench_phone_probe.py`` and ``benchmarks/README.md``.
 """
 
 import argparse
@@ -25,13 +28,23 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 SPEECH = Path(__file__).parents[1] / "sk_b2s" / "datasets" / "data" / "speech"
 SFREQ = 16000
 N_BANDS = 32
-THRESHOLDS = (0.0, 0.4, 1.2, 4.0, 12.0)  # of a band's amplitude, whose root mean square over a crop is GAIN
+THRESHOLDS = (
+    0.0,
+    0.4,
+    1.2,
+    4.0,
+    12.0,
+)  # thresholds of a band's amplitude, with a root mean square of GAIN over a crop
 GAIN = 30.0
 PRINT_EVERY = 50
 
 
 def make_config(width=128, depth=4):
-    """Three convolutions, 400 samples wide and 320 apart like those of every wav2vec 2.0, and a transformer."""
+    """Configure three convolutions and a transformer.
+
+    The convolutions have 400 samples in width and 320 in step, as in every
+    wav2vec 2.0.
+    """
     return Wav2Vec2Config(
         hidden_size=width, num_hidden_layers=depth, num_attention_heads=width // 32, intermediate_size=4 * width,
         conv_dim=(3 * N_BANDS, len(THRESHOLDS) * N_BANDS, 3 * N_BANDS),
@@ -47,12 +60,14 @@ def make_config(width=128, depth=4):
 
 @torch.no_grad()
 def begin_as_filter_bank(net):
-    """Begin the convolutions as a log Mel spectrum.
+    """Set the convolutions to a log mel spectrum.
 
-    First: Gabor filters on the mel scale in three phases, each equalized over the crop by the group norm after
-    it; rectified and averaged (second convolution) they are amplitudes a of bands. The second has a copy of each
-    band above each of several thresholds, whose weighted sum (third) is near log(a): above threshold
-    k its slope is one over threshold k + 1.
+    The first convolution has Gabor filters on the mel scale in three phases,
+    each normalized over the crop by the group norm that follows. Rectified and
+    averaged by the second convolution, they are amplitudes a of bands. The
+    second has a copy of each band above each of several thresholds, whose
+    weighted sum (third) is near log(a): above threshold k its slope is one
+    over threshold k + 1.
     """
     first, second, third = (layer.conv for layer in net.wav2vec2.feature_extractor.conv_layers)
     n_taps, n_averaged = first.weight.shape[-1], second.weight.shape[-1]
@@ -82,12 +97,12 @@ def begin_as_filter_bank(net):
 
 
 def read_speech():
-    """Read all sounds, float32 at 16 kHz."""
+    """Read all audio files, float32 at 16 kHz."""
     return [soundfile.read(path, dtype="float32")[0] for path in sorted(SPEECH.glob("alice-*.ogg"))]
 
 
 def draw_crops(rng, sounds, n_crops, n_samples):
-    """Draw stretches of sounds, each played at a speed of its own, with a tilt and noise of its own."""
+    """Draw crops of random speed, spectral tilt and noise."""
     crops = np.empty((n_crops, n_samples), np.float32)
     for crop in crops:
         sound, speed = sounds[rng.integers(len(sounds))], np.exp(rng.uniform(-0.2, 0.2))
@@ -104,7 +119,7 @@ def draw_crops(rng, sounds, n_crops, n_samples):
 
 
 def draw_masks(net, n_crops, n_samples):
-    """Draw which frames are hidden, and against which others each is told apart."""
+    """Draw masked frames and the negatives of each."""
     shape = (n_crops, int(net._get_feat_extract_output_lengths(n_samples)))
     config = net.config
     hidden = _compute_mask_indices(shape, config.mask_time_prob, config.mask_time_length, min_masks=2)
@@ -113,7 +128,7 @@ def draw_masks(net, n_crops, n_samples):
 
 
 def train(net, sounds, steps, lr, n_crops, seconds, seed):
-    """Train for so many steps, printing the losses."""
+    """Train for a number of steps and print the losses."""
     rng = np.random.default_rng(seed)
     np.random.seed(seed)  # noqa: NPY002 - transformers draws masks and negatives from the global state
     net.freeze_feature_encoder()
@@ -149,7 +164,7 @@ def train(net, sounds, steps, lr, n_crops, seconds, seed):
 
 
 def save(net, folder):
-    """Write the net, without what only pre-training needs, in half precision, as transformers reads it."""
+    """Save the network without pretraining parts, in half precision."""
     encoder = net.wav2vec2
     state = {name: value.half() for name, value in encoder.state_dict().items()}
     encoder.save_pretrained(folder, state_dict=state)

@@ -1,7 +1,8 @@
-"""Find avoided words and long docstring lines; the rules are in CONTRIBUTING.md.
+"""Find avoided words and long docstring lines.
 
-Run as ``python tools/prose.py [PATH ...]``, with files or folders, by default the whole project. The exit status is 1
-where something was found. ``--count`` prints the numbers only.
+The rules are in CONTRIBUTING.md. Run as ``python tools/prose.py [PATH ...]``
+with files or folders, by default the whole project. The exit status is 1 if a
+word or line was found. ``--count`` prints only the numbers.
 """
 
 import argparse
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("sk_b2s", "tests", "examples", "benchmarks", "tools", "docs")
 WIDTH = 79  # characters of a docstring line
 
-# What is avoided in text, and what is written instead. Code in backticks and quoted names are not text.
+# Avoided words and their replacements. Code in backticks is not checked.
 AVOIDED = {
     r"somebody|nobody|anybody|everybody|whoever|whom": "a noun: subject, user, estimator",
     r"people|persons?|person's": "subject (participant in prose about a study)",
@@ -38,7 +39,7 @@ CODE = re.compile(r"``.*?``|`[^`]*`|\w*_\w*|https?:\S+|>>> .*|\.\.\. .*", re.DOT
 
 
 def texts_of_python(source):
-    """Texts of a Python file: (line number, text) of docstrings, comments, messages and names of tests."""
+    """Yield (line number, text) of docstrings, comments and messages."""
     tree = ast.parse(source)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
@@ -72,7 +73,7 @@ def texts_of_markdown(source):
 
 
 def find_avoided(path):
-    """Find avoided words of a file: list of (line number, word)."""
+    """Find avoided words of a file as list of (line number, word)."""
     source = path.read_text()
     texts = texts_of_python(source) if path.suffix == ".py" else texts_of_markdown(source)
     found = []
@@ -83,7 +84,7 @@ def find_avoided(path):
 
 
 def find_long_lines(path):
-    """Find docstring lines of more than 79 characters: list of (line number, length)."""
+    """Find docstring lines over 79 characters as list of (line, length)."""
     if path.suffix != ".py":
         return []
     source = path.read_text()
@@ -110,7 +111,7 @@ def files_of(paths):
 
 
 def main(arguments=None):
-    """Print what was found; return the exit status."""
+    """Print the findings and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--count", action="store_true", help="print the numbers only")
