@@ -54,15 +54,15 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def describe(name, events, least=6.0, as_published=False):
+def describe(name, events, min_duration=6.0, as_published=False):
     """Count rows, subjects, hours, segments and blocks of one study."""
     checked = check_events(events)
     types = checked["type"].value_counts()
     end = (checked["onset"] + checked["duration"]).groupby(checked["recording"]).max()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        X, y = make_segments(checked, margin=0.15, block=PaperBlocks(least))
-        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PaperBlocks(least))
+        X, y = make_segments(checked, margin=0.15, block=PaperBlocks(min_duration))
+        grid_X, grid = make_segments(checked, anchor=0.5, margin=0.15, block=PaperBlocks(min_duration))
     both = pd.concat([y, grid], ignore_index=True)
     part = HashedBlockSplit().assign(both)
     texts = pd.Series(both["block_text"].unique())
@@ -76,7 +76,7 @@ def describe(name, events, least=6.0, as_published=False):
         **{f"segments {kind}": both["segment"][part == kind].nunique() for kind in ("train", "valid", "test")},
     }  # fmt: skip
     if as_published:
-        theirs = count_as_published(checked, least)
+        theirs = count_as_published(checked, min_duration)
         found |= {f"{' '.join(what.split()[::-1])}, their windows": count for what, count in theirs.items()}
     return {name: found}
 
