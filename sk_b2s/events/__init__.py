@@ -1,6 +1,7 @@
 """The events table, its stimuli, and intervals and blocks of stimuli.
 
-An events table has one row per stimulus, word, phoneme or bad stretch. Stimuli are known by their content.
+An events table has one row per stimulus, word, phoneme or bad stretch.
+Stimuli are identified by their content.
 """
 
 import lazy_loader as _lazy

@@ -10,41 +10,49 @@ from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, identify_stimu
 
 
 class StimulusIntervals:
-    """The stretches of sound that a table of segments contains.
+    """Stretches of stimuli that a table of segments contains.
 
     Parameters
     ----------
     intervals : dict of str to ndarray of shape (n_intervals, 2)
-        For each sound (:func:`stimulus_digest`) sorted, disjoint intervals in seconds.
+        Sorted, disjoint intervals in seconds for the digest of each stimulus.
     copies : set of str, default=()
-        Sounds in ``intervals`` that are copies of others there, whose seconds do not count twice.
+        Digests of copies of other stimuli in ``intervals``. Their seconds are
+        not counted again.
+
+    Attributes
+    ----------
+    files : dict of str to str
+        Audio file of each digest, on this computer only.
 
     Examples
     --------
     >>> import numpy as np, pandas as pd
     >>> story = StimulusArray(np.zeros(640), sfreq=64)
-    >>> table = pd.DataFrame({"sound": [story] * 3, "sound_onset": [0.0, 1.0, 6.0], "duration": 2.0})
-    >>> heard = StimulusIntervals.from_table(table[:2])
-    >>> heard.seconds
+    >>> table = pd.DataFrame({"sound": [story] * 3, "duration": 2.0,
+    ...                       "sound_onset": [0.0, 1.0, 6.0]})
+    >>> training = StimulusIntervals.from_table(table[:2])
+    >>> training.seconds
     3.0
-    >>> heard.touches(table).tolist()
+    >>> training.touches(table).tolist()
     [True, True, False]
     """
 
     def __init__(self, intervals, copies=()):
         self.intervals, self.copies = intervals, set(copies)
-        self.files = {}  # by digest, in this process alone
+        self.files = {}  # not saved
 
     @classmethod
     def from_table(cls, table, blocks=False):
-        """Unite the windows of a table of segments.
+        """Compute the union of the segments of a table.
 
         Parameters
         ----------
         table : DataFrame
             Columns ``sound``, ``sound_onset`` and ``duration``.
         blocks : bool, default=False
-            Add the whole block of every row (``block_start`` to ``block_stop``).
+            If True, add the whole block of each row (``block_start`` to
+            ``block_stop``).
 
         Returns
         -------
@@ -58,7 +66,7 @@ class StimulusIntervals:
             parts.append((own, table["block_start"].to_numpy(float), table["block_stop"].to_numpy(float)))
         key, shift = identify_stimuli(table)
         copied = key != own
-        if copied.any():  # both in their own time and in that of the sound that they are copies of
+        if copied.any():  # in their own time and in that of the original
             parts += [(key[copied], (a + shift)[copied], (b + shift)[copied]) for _, a, b in parts]
         new = cls.from_spans(*(np.concatenate(part) for part in zip(*parts, strict=True)), own[copied])
         distinct = table["sound"].reset_index(drop=True).drop_duplicates()
@@ -67,16 +75,16 @@ class StimulusIntervals:
 
     @classmethod
     def from_spans(cls, key, start, stop, *parts):
-        """Unite stretches of time.
+        """Compute the union of intervals.
 
         Parameters
         ----------
         key : ndarray of str of shape (n_spans,)
-            What each is a stretch of.
+            Digest of the stimulus of each interval.
         start, stop : ndarray of shape (n_spans,)
-            In seconds.
+            Seconds.
         *parts : tuple
-            Further arguments of the constructor.
+            Other arguments of the constructor.
 
         Returns
         -------
@@ -91,7 +99,7 @@ class StimulusIntervals:
         )
 
     def __or__(self, other):
-        """Unite with others."""
+        """Compute the union with other intervals."""
         both = {
             key: np.concatenate([part.intervals[key] for part in (self, other) if key in part.intervals])
             for key in self.intervals | other.intervals
@@ -105,19 +113,19 @@ class StimulusIntervals:
 
     @property
     def seconds(self):
-        """Seconds of distinct sound."""
+        """Total duration in seconds, without copies."""
         distinct = (spans for key, spans in self.intervals.items() if key not in self.copies)
         return float(sum(np.diff(spans, axis=1).sum() for spans in distinct))
 
     def touches(self, table, gap=0.0):
-        """Tell which windows share sound with the intervals.
+        """Return which windows overlap the intervals.
 
         Parameters
         ----------
         table : DataFrame of shape (n_windows, ...)
             Columns ``sound``, ``sound_onset`` and ``duration``.
         gap : float, default=0.0
-            Windows within so many seconds of an interval count as well.
+            Windows within this many seconds of an interval also count.
 
         Returns
         -------
@@ -133,21 +141,21 @@ class StimulusIntervals:
         return mask
 
     def overlap_spans(self, key, start, stop):
-        """Return which stretches of time overlap the intervals.
+        """Return which stretches of stimuli overlap the intervals.
 
         Parameters
         ----------
         key : ndarray of str of shape (n_spans,)
-            What each is a stretch of.
+            Digest of the stimulus of each stretch.
         start, stop : ndarray of shape (n_spans,)
-            In seconds.
+            Seconds.
 
         Returns
         -------
         mask : ndarray of bool of shape (n_spans,)
         """
         mask = np.zeros(len(key), bool)
-        tolerance = 1e-9  # two windows that only meet share no sound
+        tolerance = 1e-9  # adjacent windows do not overlap
         for digest, rows in _rows_of_each(key).items():
             if (spans := self.intervals.get(digest)) is None:
                 continue
@@ -158,7 +166,7 @@ class StimulusIntervals:
 
 
 def _rows_of_each(key):
-    """Row numbers of each distinct value, in one pass: dict."""
+    """Return the row numbers of each distinct value: dict."""
     return pd.Series(key, dtype=object).groupby(key, sort=False).indices
 
 
@@ -204,7 +212,8 @@ def recorded_seconds(rows):
 
     Examples
     --------
-    >>> windows = pd.DataFrame({"recording": list("aab"), "onset": [0.0, 1.0, 0.0]})
+    >>> windows = pd.DataFrame({"recording": list("aab"),
+    ...                         "onset": [0.0, 1.0, 0.0]})
     >>> recorded_seconds(windows.assign(duration=3.0))
     7.0
     """
@@ -213,4 +222,4 @@ def recorded_seconds(rows):
     return float(count_new_seconds(code[order], start[order], stop[order]).sum())
 
 
-GAP = 1.0  # s
+GAP = 1.0  # s between training and test stimuli

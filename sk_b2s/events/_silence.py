@@ -11,5 +11,5 @@ SILENCE_LABELS = frozenset(
 
 
 def is_silence(texts):
-    """Return whether each text of a Series is missing or a label of silence."""
+    """Return whether texts of a Series are missing or labels of silence."""
     return texts.isna() | texts.astype(str).str.strip().str.lower().isin(SILENCE_LABELS)

@@ -142,7 +142,7 @@ def _split(cv, X, y, groups, copies):
     try:
         return list(cv.split(X, y, groups))
     except ValueError as error:
-        apart = copies.apart(table_of(y))
+        apart = copies.separate(table_of(y))
         if apart is None or not isinstance(y, pd.DataFrame):
             raise
         try:

@@ -58,9 +58,9 @@ def compute_mean_covariance(covariances, mean="euclidean"):
 
     References
     ----------
-    .. [1] Barachant, Bonnet, Congedo, Jutten (2012). Multiclass brain-computer interface classification by
-       Riemannian geometry. IEEE Transactions on Biomedical Engineering 59:920.
-       https://doi.org/10.1109/TBME.2011.2172210
+    .. [1] Barachant, Bonnet, Congedo, Jutten (2012). Multiclass brain-computer
+       interface classification by Riemannian geometry. IEEE Transactions on
+       Biomedical Engineering 59:920. https://doi.org/10.1109/TBME.2011.2172210
     """
     euclidean = covariances.mean(0)
     _check_finite(euclidean)
@@ -139,8 +139,9 @@ def riemannian_distance(a, b, shrinkage=0.1):
 
     References
     ----------
-    .. [1] Barachant, Bonnet, Congedo, Jutten (2012). Multiclass brain-computer interface classification by
-       Riemannian geometry. IEEE Transactions on Biomedical Engineering 59:920, eq. 4.
+    .. [1] Barachant, Bonnet, Congedo, Jutten (2012). Multiclass brain-computer
+       interface classification by Riemannian geometry. IEEE Transactions on
+       Biomedical Engineering 59:920, eq. 4.
        https://doi.org/10.1109/TBME.2011.2172210
 
     Examples
@@ -191,11 +192,13 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
 
     References
     ----------
-    .. [1] He & Wu (2020). Transfer learning for brain-computer interfaces: a Euclidean space data alignment
-       approach. IEEE Transactions on Biomedical Engineering 67:399. https://doi.org/10.1109/TBME.2019.2913914
-    .. [2] Zanini, Congedo, Jutten, Said, Berthoumieu (2018). Transfer learning: a Riemannian geometry framework
-       with applications to brain-computer interfaces. IEEE Transactions on Biomedical Engineering 65:1107.
-       https://doi.org/10.1109/TBME.2017.2742541
+    .. [1] He & Wu (2020). Transfer learning for brain-computer interfaces: a
+       Euclidean space data alignment approach. IEEE Transactions on Biomedical
+       Engineering 67:399. https://doi.org/10.1109/TBME.2019.2913914
+    .. [2] Zanini, Congedo, Jutten, Said, Berthoumieu (2018). Transfer
+       learning: a Riemannian geometry framework with applications to
+       brain-computer interfaces. IEEE Transactions on Biomedical Engineering
+       65:1107. https://doi.org/10.1109/TBME.2017.2742541
 
     Examples
     --------

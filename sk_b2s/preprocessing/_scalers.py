@@ -97,8 +97,9 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
 
     References
     ----------
-    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
-       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
+    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive
+       brain recordings. Nature Machine Intelligence 5:1097.
+       https://doi.org/10.1038/s42256-023-00714-5
 
     Examples
     --------
@@ -216,8 +217,9 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
 
     References
     ----------
-    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
-       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
+    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive
+       brain recordings. Nature Machine Intelligence 5:1097.
+       https://doi.org/10.1038/s42256-023-00714-5
 
     Examples
     --------

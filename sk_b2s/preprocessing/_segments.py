@@ -103,8 +103,9 @@ def make_segments(
 
     References
     ----------
-    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
-       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
+    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive
+       brain recordings. Nature Machine Intelligence 5:1097.
+       https://doi.org/10.1038/s42256-023-00714-5
     """
     _check_window(anchor, tmin, tmax, margin, block)
     events = everything = check_events(events)

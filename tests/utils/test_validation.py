@@ -122,7 +122,7 @@ def test_sound_that_is_not_one_is_named(value):
     _, y = pair()
     y["sound"] = y["sound"].astype(object)
     y.at[7, "sound"] = value
-    with pytest.raises(ValueError, match="row 7, column 'sound': expected the path of an audio file"):
+    with pytest.raises(ValueError, match="Row 7, column 'sound': expected the path of an audio file"):
         digest_stimuli(y["sound"])
 
 

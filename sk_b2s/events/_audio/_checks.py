@@ -13,24 +13,24 @@ from sk_b2s.events._audio._facts import measure_audio
 from sk_b2s.events._audio._files import AudioTrack, audio_path, check_track, parse_channel, read_audio_info
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name, stimulus_state
 
-ALIKE = 0.99  # correlation of tracks above which their mean stands for each
-OPPOSITE = -0.9  # below it one track is said to be inverted
-SAME_RATIO = 3e-4  # by which a ratio of lengths may differ from one of sampling rates
-LOUD = 100.0  # samples beyond it are no fractions of full scale
+MIN_CORRELATION = 0.99  # of tracks whose mean may be used without a warning
+MAX_INVERTED = -0.9  # correlation below which one track is probably inverted
+RATIO_TOLERANCE = 3e-4  # between a ratio of durations and one of sampling rates
+MAX_PEAK = 100.0  # larger samples are not fractions of full scale
 
 
 def format_names(sounds, most=5):
-    """List the names of distinct sounds in a message, the first few of many: str."""
+    """Format the names of the first few distinct stimuli: str."""
     return shorten_list(map(repr, dict.fromkeys(map(stimulus_name, sounds))), most)
 
 
 def measure_stimulus(sound, memory=None):
-    """Return what the samples of a sound file are like, see :func:`~sk_b2s.events._audio._facts.measure_audio`."""
+    """Measure an audio file, see :func:`measure_audio`."""
     return measure_audio(sound, content_digest(audio_path(sound)), memory)
 
 
 def describe_length(sound):
-    """Return how the header of a sound file differs from its samples, "" if it does not."""
+    """Describe how the header of an audio file differs from its samples."""
     if isinstance(sound, StimulusArray):
         return ""
     path = audio_path(sound)
@@ -38,14 +38,15 @@ def describe_length(sound):
 
 
 def describe_ratio(ratio, only_audio_rates=False):
-    """Return a remark on a file that is longer or shorter than its row by the ratio of two sampling rates.
+    """Describe a ratio of durations if it is one of two sampling rates.
 
     Parameters
     ----------
     ratio : float
-        Length of the file over that of the row.
+        Duration of the file divided by that of the row.
     only_audio_rates : bool, default=False
-        Only consider 44.1 and 48 kHz. Half or a third of a file may well be played.
+        If True, consider only 44.1 and 48 kHz. Half of a file may be played
+        on purpose.
 
     Returns
     -------
@@ -59,28 +60,29 @@ def describe_ratio(ratio, only_audio_rates=False):
     )
     for high, low in pairs:
         for one, other in ((high, low), (low, high)):
-            if abs(ratio * other / one - 1) < SAME_RATIO:
+            if abs(ratio * other / one - 1) < RATIO_TOLERANCE:
                 return (
-                    f", {ratio:.4f} times what its row says, as {one:g} to {other:g}: is the sampling rate in its "
-                    f"header right?"
+                    f", {ratio:.4f} times the duration in its row, the ratio of {one:g} to {other:g}. Check the sampling "
+                    f"rate in its header."
                 )
     return ""
 
 
 def is_silent(sound, memory=None):
-    """Return whether a sound, or each of its stored features, is constant from beginning to end."""
+    """Return whether a stimulus, or each of its features, is constant."""
     if isinstance(sound, StimulusArray):
         return len(sound.data) == 0 or not np.ptp(sound.data, axis=0).any()
     return measure_stimulus(sound, memory).is_silent
 
 
 def select_tracks(table):
-    """Return the sounds of a table with the tracks that its column ``sound_channel`` chooses.
+    """Return stimuli with the tracks that ``sound_channel`` selects.
 
     Parameters
     ----------
     table : DataFrame of shape (n_rows, ...)
-        ``sound``, and maybe ``sound_channel``: a number from 0, "left", "right" or "mean", or missing.
+        ``sound`` and, optionally, ``sound_channel``: a number from 0, "left",
+        "right", "mean" or missing.
 
     Returns
     -------
@@ -89,7 +91,8 @@ def select_tracks(table):
     Raises
     ------
     ValueError
-        If a value is none of these, or there is no such track. The message names row and column.
+        If a value is invalid or the file does not have the track. The message
+        has the row.
     """
     sounds = table["sound"]
     if "sound_channel" not in table:
@@ -104,7 +107,7 @@ def select_tracks(table):
     tracks = np.empty(len(first), object)
     for place, row in enumerate(where[first]):
         try:
-            tracks[place] = _track(out[row], channels[row])
+            tracks[place] = _select_track(out[row], channels[row])
         except ValueError as error:
             raise ValueError(
                 f"row {table.index.tolist()[row]!r}, column 'sound_channel': {error} "
@@ -114,14 +117,14 @@ def select_tracks(table):
     return pd.Series(out, index=sounds.index, name="sound", dtype=object)
 
 
-def _track(sound, channel):
-    """Return one track of a sound, or the sound itself if it has but one."""
+def _select_track(sound, channel):
+    """Return a track of a stimulus, or the stimulus if it has one track."""
     number = parse_channel(channel)
     if isinstance(sound, StimulusArray):
-        raise ValueError(f"{sound!r} holds features and has no tracks; leave the column empty there.")
+        raise ValueError(f"{sound!r} has features instead of tracks. Leave the column empty in this row.")
     if isinstance(sound, AudioTrack):
         if sound.channel != number:
-            raise ValueError(f"{sound!r} is another track than {channel!r}.")
+            raise ValueError(f"{sound!r} contradicts the value {channel!r}. Remove one of them.")
         return sound
     from_path = AudioTrack(sound, number)
     info = check_track(from_path, stimulus_state(sound))
@@ -129,19 +132,19 @@ def _track(sound, channel):
 
 
 def warn_of_tracks(sounds, stacklevel=3):
-    """Warn of files whose tracks differ and of which none was chosen.
+    """Warn of files with differing tracks if no track is selected.
 
     Parameters
     ----------
     sounds : iterable of str, Path, AudioTrack or StimulusArray
-        Distinct sounds.
+        Distinct stimuli.
     stacklevel : int, default=3
-        As of :func:`warnings.warn`, counted from here.
+        As in :func:`warnings.warn`.
 
     Warns
     -----
     UserWarning
-        If the correlation of two tracks, in a file of which the mean is taken, is below .99.
+        If the correlation of two tracks is below .99.
     """
     differ = []
     for sound in sounds:
@@ -150,14 +153,14 @@ def warn_of_tracks(sounds, stacklevel=3):
             or check_track(sound, stimulus_state(sound)).n_tracks < 2
         ):
             continue
-        if (facts := measure_stimulus(sound)).correlation < ALIKE:
-            inverted = ", one is inverted" if facts.correlation < OPPOSITE else ""
+        if (facts := measure_stimulus(sound)).correlation < MIN_CORRELATION:
+            inverted = ", one is inverted" if facts.correlation < MAX_INVERTED else ""
             silent = ": their mean is silence" if facts.is_silent else ""
             differ.append(f"{stimulus_name(sound)!r} (correlation {facts.correlation:.2f}{inverted}{silent})")
     if differ:
         warnings.warn(
-            f"The tracks of {len(differ)} sound file{'s' * (len(differ) > 1)} differ: {shorten_list(differ, 5)}. "
-            f"The mean of all tracks is used. Choose a track in the column 'sound_channel' of the table (0 or 'left', "
+            f"The tracks of {len(differ)} audio file{'s' * (len(differ) > 1)} differ: {shorten_list(differ, 5)}. "
+            f"The mean of all tracks is used. Select a track in the column 'sound_channel' of the table (0 or 'left', "
             f"1 or 'right', ...), or 'mean' to use the mean without this warning.",
             stacklevel=stacklevel,
         )
@@ -169,9 +172,9 @@ def warn_of_level(sounds, stacklevel=3):
     Parameters
     ----------
     sounds : iterable of str, Path, AudioTrack or StimulusArray
-        Distinct sounds.
+        Distinct stimuli.
     stacklevel : int, default=3
-        As of :func:`warnings.warn`, counted from here.
+        As in :func:`warnings.warn`.
 
     Warns
     -----
@@ -179,10 +182,10 @@ def warn_of_level(sounds, stacklevel=3):
         If samples are above 100.
     """
     peaks = {sound: measure_stimulus(sound).peak for sound in sounds if not isinstance(sound, StimulusArray)}
-    if loud := [sound for sound, peak in peaks.items() if peak > LOUD]:
+    if loud := [sound for sound, peak in peaks.items() if peak > MAX_PEAK]:
         warnings.warn(
-            f"The samples of {format_names(loud)} reach {max(peaks.values()):.4g}, where the full scale of a sound file is 1. "
-            f"Were integers written as floating-point numbers? The level of such a file outweighs that of others: "
-            f"divide its samples by 32768 (16 bits).",
+            f"The samples of {format_names(loud)} reach {max(peaks.values()):.4g}, but the full scale of an audio file is "
+            f"1. Integers were probably written as floating-point numbers, and features of such a file outweigh others. "
+            f"Divide its samples by 32768 (16 bits).",
             stacklevel=stacklevel,
         )

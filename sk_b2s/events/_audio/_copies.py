@@ -1,4 +1,4 @@
-"""Audio files of one recording (copies), and their common time line."""
+"""Audio files with the same recording (copies), and their common time."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from sk_b2s.events._stimuli import (
     stimulus_name,
 )
 
-MEET = 0.1  # s, of a stretch that windows only meet in
-MOST = 256  # sets of sounds whose matches a process remembers
-_FOUND: dict = {}
-WHOLE = 0.95  # share of a sound that must be found in another for it to count as a copy of that
+MIN_OVERLAP = 0.1  # s of a copied stretch that a window must contain
+MIN_SHARE = 0.95  # of a stimulus that must be found in another for a copy
+MAX_MATCHES = 256  # sets of stimuli whose matches are kept in memory
+_MATCHES: dict = {}
 
 
-def find_copied_windows(heard, matches, table):
-    """Return which windows hold a recording that was heard in another file.
+def find_copied_windows(intervals, matches, table):
+    """Return which windows have a recording that is in ``intervals``.
 
     Parameters
     ----------
-    heard : StimulusIntervals
-        What was heard, in the time of its own sounds.
+    intervals : StimulusIntervals
+        Stretches of other files.
     matches : list of (str, str, Match)
-        Digests of two sounds, and the stretch that they share.
+        Digests of two stimuli, and the stretch that they share.
     table : DataFrame of shape (n_windows, ...)
         ``sound, sound_onset, duration``.
 
@@ -46,20 +46,22 @@ def find_copied_windows(heard, matches, table):
     for first, second, match in matches:
         for here, there, shift in ((first, second, match.shift), (second, first, -match.shift)):
             low = match.start if here == first else match.start - match.shift
-            spans = np.clip(heard.intervals.get(here, np.empty((0, 2))), low, low + match.stop - match.start)
-            spans = spans[spans[:, 1] - spans[:, 0] > MEET] - shift
+            spans = np.clip(
+                intervals.intervals.get(here, np.empty((0, 2))), low, low + match.stop - match.start
+            )
+            spans = spans[spans[:, 1] - spans[:, 0] > MIN_OVERLAP] - shift
             if len(spans):
                 mask |= StimulusIntervals({there: spans}).touches(table)
     return mask
 
 
-def find_windows_of_copies(learnt, table):
-    """Return which windows hold a recording that was heard in a file that the table does not name.
+def find_windows_of_copies(intervals, table):
+    """Return which windows have a recording of a file not in the table.
 
     Parameters
     ----------
-    learnt : StimulusIntervals
-        What was heard; its files are compared as far as this process knows them.
+    intervals : StimulusIntervals
+        Training stimuli, compared as far as their files are known.
     table : DataFrame of shape (n_windows, ...)
         ``sound, sound_onset, duration``.
 
@@ -69,9 +71,11 @@ def find_windows_of_copies(learnt, table):
     """
     distinct = table["sound"].drop_duplicates()
     new = {
-        stimulus_digest(sound): sound for sound in distinct if stimulus_digest(sound) not in learnt.intervals
+        stimulus_digest(sound): sound
+        for sound in distinct
+        if stimulus_digest(sound) not in intervals.intervals
     }
-    known = [sound for sound in learnt.files.values() if is_file(audio_path(sound))]
+    known = [sound for sound in intervals.files.values() if is_file(audio_path(sound))]
     if not known or all(isinstance(sound, StimulusArray) for sound in new.values()):
         return np.zeros(len(table), bool)
     matches = [
@@ -79,29 +83,30 @@ def find_windows_of_copies(learnt, table):
         for found in StimulusCopies([*known, *new.values()]).matches
         if (found[0] in new) != (found[1] in new)
     ]
-    return find_copied_windows(learnt, matches, table)
+    return find_copied_windows(intervals, matches, table)
 
 
 class StimulusCopies:
-    """Which of several sounds hold the same recording, known by their acoustic fingerprints.
+    """Stimuli with the same recording, found by acoustic fingerprints.
 
-    Format, level, sampling rate, a delay and cut ends make no difference. Files that cannot be read and arrays of
-    features have no fingerprint and are left out.
+    Format, level, sampling rate, a delay and missing ends make no difference.
+    Files that cannot be read and arrays of features have no fingerprint and
+    are ignored.
 
     Parameters
     ----------
     sounds : array-like of str, AudioTrack or StimulusArray
-        Distinct sounds, or equal ones.
+        Stimuli.
 
     Attributes
     ----------
     sounds : dict of str to str or AudioTrack
-        The sounds by digest.
+        Stimuli by digest.
     matches : list of (str, str, Match)
-        Digests of two sounds, and the stretch that they share.
+        Digests of two stimuli, and the stretch that they share.
     place : dict of str to (str, float)
-        For each sound that is a copy of another, or a part of it: the digest of that, and the seconds to add to
-        a time in the copy for the time in the other.
+        For each copy: the digest of the original, and the seconds to add to a
+        time in the copy for the time in the original.
     """
 
     def __init__(self, sounds):
@@ -112,22 +117,22 @@ class StimulusCopies:
             try:
                 prints.append(measure_stimulus(files[digest]).fingerprint)
                 self.sounds[digest] = files[digest]
-            except (ValueError, OSError):  # named where its features are computed
+            except (ValueError, OSError):  # raised with the row when features are computed
                 continue
         names = tuple(self.sounds)
-        if names not in _FOUND:
-            if len(_FOUND) >= MOST:
-                _FOUND.clear()
-            _FOUND[names] = find_matches(prints) if len(prints) > 1 else []
-        found = _FOUND[names]
+        if names not in _MATCHES:
+            if len(_MATCHES) >= MAX_MATCHES:
+                _MATCHES.clear()
+            _MATCHES[names] = find_matches(prints) if len(prints) > 1 else []
+        found = _MATCHES[names]
         self.matches = [(names[match.first], names[match.second], match) for match in found]
-        self.place = self._places() if self.matches else {}
+        self.place = self._place_copies() if self.matches else {}
 
-    def _places(self):
-        """Put every copy on the time line of the longest sound that it is a copy of."""
+    def _place_copies(self):
+        """Compute the time of each copy in the longest original."""
         near: dict = {}
         for first, second, match in sorted(self.matches, key=lambda found: -found[2].share):
-            if match.share >= WHOLE:
+            if match.share >= MIN_SHARE:
                 near.setdefault(first, {}).setdefault(second, match.shift)
                 near.setdefault(second, {}).setdefault(first, -match.shift)
         place: dict = {}
@@ -145,7 +150,7 @@ class StimulusCopies:
 
     @property
     def partial(self):
-        """Matches of sounds that have no common time line."""
+        """Matches of stimuli that are not copies as a whole."""
         origin = {digest: self.place.get(digest, (digest, 0.0)) for digest in self.sounds}
         return [
             (first, second, match)
@@ -155,7 +160,7 @@ class StimulusCopies:
         ]
 
     def mark(self, table):
-        """Name in a table of segments the sound that each copy is a copy of.
+        """Add the original of each copy to a table of segments.
 
         Parameters
         ----------
@@ -164,8 +169,8 @@ class StimulusCopies:
         Returns
         -------
         table : DataFrame of shape (n_rows, ...)
-            With ``copy_of`` (digest; None where a sound is no copy) and ``copy_shift`` (s), or as it was if there are
-            no copies.
+            With ``copy_of``, a digest or None, and ``copy_shift`` in seconds
+            if there are copies.
         """
         table = table.drop(columns=["copy_of", "copy_shift"], errors="ignore")
         if not self.place:
@@ -175,8 +180,8 @@ class StimulusCopies:
             copy_of=np.array([root for root, _ in found], object), copy_shift=[shift for _, shift in found]
         )
 
-    def apart(self, table):
-        """Return a table in which copies are different sounds again, None if there are none.
+    def separate(self, table):
+        """Treat copies as different stimuli.
 
         Parameters
         ----------
@@ -186,6 +191,7 @@ class StimulusCopies:
         Returns
         -------
         table : DataFrame of shape (n_rows, ...) or None
+            None if no copy was found.
         """
         if not self.matches:
             return None
@@ -200,7 +206,7 @@ class StimulusCopies:
         return table.assign(block=block)
 
     def describe(self):
-        """Say which files hold one recording: list of str, empty if none do."""
+        """Describe each copy and each shared stretch: list of str."""
         names = {digest: repr(stimulus_name(sound)) for digest, sound in self.sounds.items()}
         whole = [
             f"{names[digest]} is in {names[root]} from {shift:+.2f} s on"
@@ -215,19 +221,19 @@ class StimulusCopies:
         ]
 
     def warn(self, consequence, stacklevel=3):
-        """Warn of sounds that hold the same recording, if there are any.
+        """Warn of files with the same recording, if there are any.
 
         Parameters
         ----------
         consequence : str
-            A sentence that says what was done.
+            A sentence about what was done.
         stacklevel : int, default=3
-            As of :func:`warnings.warn`, counted from here.
+            As in :func:`warnings.warn`.
         """
         if found := self.describe():
             more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
             warnings.warn(
-                f"Different sound files hold the same recording: {'; '.join(found[:5])}{more}. {consequence} To avoid "
-                f"this warning, name one file for one recording in the events table.",
+                f"Different audio files contain the same recording: {'; '.join(found[:5])}{more}. {consequence} To avoid "
+                f"this warning, use one file per recording in the events table.",
                 stacklevel=stacklevel,
             )

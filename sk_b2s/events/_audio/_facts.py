@@ -1,4 +1,4 @@
-"""Level, silence, differing tracks and fingerprint of audio files."""
+"""Level, silence, differing tracks and fingerprints of audio files."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from sk_b2s.events._audio import _fingerprints as fingerprints
 from sk_b2s.events._audio._files import audio_path, check_track, mix_tracks, read_pieces, to_audio_key
 
 CODE = code_of(__file__) + code_of(audio.__file__) + code_of(fingerprints.__file__)
-SILENT = 1e-12  # range of samples that counts as none
-MOST_FACTS = 2**13  # sounds whose facts a process remembers
+MAX_SILENCE = 1e-12  # range of the samples of a silent track
+MAX_FACTS = 2**13  # stimuli whose facts are kept in memory
 _FACTS: dict = {}
 
 
 class AudioFacts(NamedTuple):
-    """What the samples of a sound file are like.
+    """Properties of the samples of an audio file.
 
     Attributes
     ----------
     peak : float
         Largest absolute value of any track.
     is_silent : bool
-        Whether the samples of the track that is chosen, or of the mean of all, are constant, or tracks cancel each
-        other to less than a ten-thousandth.
+        Whether the selected track, or the mean of all, is constant, or tracks
+        cancel each other to less than a ten-thousandth.
     n_tracks : int
     correlation : float
-        Smallest correlation between two tracks that are not constant; 1 if there are no two.
+        Smallest correlation between two tracks that are not constant, 1 if
+        there is one such track.
     are_equal : bool
-        Whether all tracks are the same.
+        Whether all tracks are equal.
     fingerprint : ndarray of uint32
-        Of the track that is chosen or the mean, see :func:`~sk_b2s.events._audio._fingerprints.compute_fingerprint`.
+        Of the selected track or the mean, see
+        :func:`~sk_b2s.events._audio._fingerprints.compute_fingerprint`.
     """
 
     peak: float
@@ -45,16 +47,17 @@ class AudioFacts(NamedTuple):
 
 
 def measure_audio(sound, stamp, memory=None):
-    """Read a whole sound file and look at its samples, once for each content.
+    """Measure the samples of an audio file, once per content.
 
     Parameters
     ----------
     sound : str, Path or AudioTrack
     stamp : hashable
-        As for :func:`read_audio_info`; with ``memory`` a digest of the content.
+        As in :func:`read_audio_info`. With ``memory``, a digest of the
+        content.
     memory : None, str, Path or joblib.Memory, default=None
-        Where the facts are kept from one process to the next.
-        The folder holds pickle, which runs code when it is read. Use one that only you can write.
+        Folder in which results are cached. It contains pickle files, which
+        execute code when they are read. Use a folder that only you can write.
 
     Returns
     -------
@@ -63,19 +66,19 @@ def measure_audio(sound, stamp, memory=None):
     Raises
     ------
     ValueError
-        As for :func:`read_samples`.
+        As in :func:`read_samples`.
     """
     key = stamp, getattr(sound, "channel", None)
     if key not in _FACTS:
-        if len(_FACTS) >= MOST_FACTS:
+        if len(_FACTS) >= MAX_FACTS:
             _FACTS.clear()
-        measure = cached(_measured, memory, ignore=["sound"])
+        measure = cached(_measure, memory, ignore=["sound"])
         _FACTS[key] = measure(to_audio_key(sound), (*key, CODE))
     return _FACTS[key]
 
 
-def _measured(sound, stamp):
-    """Facts of a sound, read piece by piece; only the track that is wanted is held as a whole."""
+def _measure(sound, stamp):
+    """Measure a file piece by piece."""
     info, channel = check_track(sound, stamp), getattr(sound, "channel", None)
     tracks, samples = _Tracks(info.n_tracks), []
     for piece in read_pieces(audio_path(sound), info):
@@ -85,7 +88,7 @@ def _measured(sound, stamp):
     spread, least = float(np.ptp(samples)), 1e-4 * float(tracks.spread.max()) if info.n_tracks > 1 else 0.0
     return AudioFacts(
         float(max(tracks.high.max(), -tracks.low.min())),
-        spread <= max(SILENT, least),
+        spread <= max(MAX_SILENCE, least),
         info.n_tracks,
         tracks.correlation(),
         tracks.are_equal,
@@ -94,7 +97,7 @@ def _measured(sound, stamp):
 
 
 class _Tracks:
-    """Range of each track and the products of two, added up over pieces."""
+    """Ranges of tracks and products of two tracks, accumulated over pieces."""
 
     def __init__(self, n_tracks):
         self.low, self.high = np.full(n_tracks, np.inf), np.full(n_tracks, -np.inf)
@@ -115,8 +118,8 @@ class _Tracks:
         return self.high - self.low
 
     def correlation(self):
-        """Smallest correlation between two tracks that are not constant, 1 if there are no two."""
-        varying = self.spread > SILENT
+        """Return the smallest correlation of tracks that are not constant."""
+        varying = self.spread > MAX_SILENCE
         if np.count_nonzero(varying) < 2:
             return 1.0
         mean = self.sums[varying] / self.count

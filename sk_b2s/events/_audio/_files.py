@@ -1,4 +1,4 @@
-"""Audio files: length, tracks and samples, read with checks."""
+"""Audio files: duration, tracks and checked samples."""
 
 from __future__ import annotations
 
@@ -17,40 +17,39 @@ from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s._utils._text import shorten_text
 from sk_b2s.events._audio._headers import compare_header
 
-SLOWEST, SLOW, FASTEST = 100, 1000, 1_000_000  # Hz; sampling rates that are refused, warned of, refused
-LOUDEST = (
-    1e10  # samples beyond it are refused: 32-bit integers reach 2e9, and the square must fit into float32
-)
+MIN_RATE, SPEECH_RATE, MAX_RATE = 100, 1000, 1_000_000  # Hz; the second is the minimum for speech
+MAX_SAMPLE = 1e10  # 32-bit integers reach 2e9, and the square must fit into float32
 TAIL = 1000  # frames at the end that must be readable
-CLOSE = 0.1  # s by which a header may differ from the samples
+HEADER_TOLERANCE = 0.1  # s between header and samples
 PIECE = 2**18  # frames that are read at a time
 
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """One track of an audio file with several, in place of the file's path.
+    """One track of an audio file with several tracks.
 
-    A path alone stands for the mean of all tracks. In an events table the column ``sound_channel``
-    has the same effect: :func:`~sk_b2s.check_events` makes a AudioTrack of both.
+    It takes the place of a path, which stands for the mean of all tracks. In
+    an events table the column ``sound_channel`` has the same effect, see
+    :func:`~sk_b2s.check_events`.
 
     Parameters
     ----------
     path : str or Path
-        The audio file.
+        Audio file.
     channel : int, "left", "right" or "mean", default=0
-        The track, counted from 0. "left" is 0, "right" is 1. "mean" is the mean of all tracks, as
-        without a AudioTrack, but chosen, so that no warning names the file.
+        Track, counted from 0. "left" is 0 and "right" is 1. "mean" is the
+        mean of all tracks, without a warning if they differ.
 
     Raises
     ------
     ValueError
-        If ``channel`` is none of these.
+        If ``channel`` is not one of these.
 
     Examples
     --------
     >>> from sk_b2s import AudioTrack
     >>> AudioTrack("dialog.wav", "right")
-    AudioTrack(path='dialogue.wav', channel=1)
+    AudioTrack(path='dialog.wav', channel=1)
     """
 
     path: str
@@ -68,7 +67,7 @@ class AudioTrack:
 
 
 def parse_channel(channel):
-    """Return the number of a track, or "mean"; raise ValueError if it is neither."""
+    """Convert a channel to a track number or "mean"."""
     name = channel.strip().lower() if isinstance(channel, str) else channel
     name = {"left": 0, "right": 1}.get(name, name) if isinstance(name, str) else name
     if isinstance(name, str) and name.removesuffix(".0").isdigit():
@@ -80,22 +79,22 @@ def parse_channel(channel):
     if isinstance(name, Integral) and not isinstance(name, bool) and name >= 0:
         return int(name)
     raise ValueError(
-        f"channel must be the number of a track, counted from 0, or 'left', 'right' or 'mean'; got {channel!r}."
+        f"channel must be the number of a track, counted from 0, or 'left', 'right' or 'mean'. Got {channel!r}."
     )
 
 
 def audio_path(sound):
-    """Return the path of a sound that is an audio file: str."""
+    """Return the path of an audio file or track: str."""
     return sound.path if isinstance(sound, AudioTrack) else str(sound)
 
 
 def to_audio_key(sound):
-    """Return a sound file as :func:`read_samples` takes it and a cache identifies it: str or AudioTrack."""
+    """Convert a path to str, as caches identify it, and keep a track."""
     return sound if isinstance(sound, AudioTrack) else str(sound)
 
 
 def is_file(path):
-    """Return whether a name, however long or odd, is that of an existing file."""
+    """Return whether a file exists, also for invalid paths."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
@@ -103,7 +102,7 @@ def is_file(path):
 
 
 class AudioInfo(NamedTuple):
-    """Length and tracks of an audio file, as far as its samples can be read.
+    """Duration and tracks of the readable part of an audio file.
 
     Attributes
     ----------
@@ -112,7 +111,7 @@ class AudioInfo(NamedTuple):
     n_frames : int
     n_tracks : int
     note : str
-        How the header differs from the samples; "" if it does not.
+        How the header differs from the samples, "" if it does not.
     """
 
     rate: int
@@ -122,50 +121,51 @@ class AudioInfo(NamedTuple):
 
     @property
     def duration(self):
-        """Length in seconds."""
+        """Duration in seconds."""
         return self.n_frames / self.rate
 
 
-def _is_no_audio(path):
-    """Name what stands in the place of a sound's content, with the way out; "" if it is nothing known."""
+def _describe_other_content(path):
+    """Describe a file that is not audio and how to fix it, "" if unknown."""
     with open(path, "rb") as file:
         first = file.read(200).lstrip().lower()
     if first.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS whose content has not been fetched: git lfs pull"
+        return "a pointer of Git LFS whose content has not been fetched. Run git lfs pull"
     if is_placeholder(path):
-        return "a pointer of git-annex whose content has not been fetched: datalad get, or git annex get"
+        return "a pointer of git-annex whose content has not been fetched. Run datalad get or git annex get"
     if first.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return "a page of a web server, as of a login or an error: download the sound again"
+        return "a web page, for example of a login or an error. Download the audio file again"
     return ""
 
 
 @contextmanager
-def _opened(path):
-    """Open an audio file, and name it in every error of libsndfile."""
+def _open(path):
+    """Open an audio file, with its path in errors of libsndfile."""
     if not is_file(path):
-        raise FileNotFoundError(f"sound {shorten_text(path)} is not an existing file.")
+        raise FileNotFoundError(f"The audio file {shorten_text(path)} does not exist.")
     try:
         with soundfile.SoundFile(path) as file:
             yield file
     except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError, TypeError) as error:
         size = Path(path).stat().st_size
-        if kind := _is_no_audio(path):
-            raise ValueError(f"sound {path!r} is no audio, but {kind} ({size:,} bytes).") from error
+        if kind := _describe_other_content(path):
+            raise ValueError(f"The file {path!r} is not audio but {kind} ({size:,} bytes).") from error
         raise ValueError(
-            f"sound {path!r} is not an audio file soundfile can read: {str(error).rstrip('.')}. If it was cut "
-            f"off or damaged on its way here ({size:,} bytes), copy it again; otherwise convert it to WAV or FLAC."
+            f"The file {path!r} is not an audio file that soundfile can read: {str(error).rstrip('.')}. If it was "
+            f"truncated or damaged ({size:,} bytes), copy it again. Otherwise convert it to WAV or FLAC."
         ) from error
 
 
 def read_audio_info(path, stamp):
-    """Read the length of an audio file, and check that the samples are there.
+    """Read the duration of an audio file, and check that samples exist.
 
     Parameters
     ----------
     path : str
     stamp : hashable
-        Identity of the file's content, see :func:`~sk_b2s.events._stimuli.stimulus_state`; the file is read once for
-        each.
+        Identity of the content, see
+        :func:`~sk_b2s.events._stimuli.stimulus_state`. The file is read once
+        per stamp.
 
     Returns
     -------
@@ -174,61 +174,61 @@ def read_audio_info(path, stamp):
     Raises
     ------
     ValueError
-        If the file is not audio, holds no samples, has an absurd sampling rate, or is cut off in a way
-        that leaves nothing readable. The message names the file.
+        If the file is not audio, has no readable samples or an invalid
+        sampling rate.
     """
-    return _info(str(path), stamp)
+    return _read_info(str(path), stamp)
 
 
 @lru_cache(maxsize=65536)
-def _info(path, stamp):
-    with _opened(path) as file:
-        rate, said, n_tracks = file.samplerate, file.frames, file.channels
+def _read_info(path, stamp):
+    with _open(path) as file:
+        rate, n_in_header, n_tracks = file.samplerate, file.frames, file.channels
         kind = file.format
         _check_rate(path, rate)
-        n_frames = _readable_frames(path, file)
+        n_frames = _count_frames(path, file)
     if n_frames == 0:
-        stream = (
-            " Its header may be that of a stream, without a length: write it anew, for example with ffmpeg."
-        )
+        stream = " Its header may be that of a stream, without a duration. Rewrite the file, for example with ffmpeg."
         long = stream * (Path(path).stat().st_size > 4096)
-        raise ValueError(f"sound {path!r} holds no samples ({Path(path).stat().st_size:,} bytes).{long}")
-    if abs(said - n_frames) > CLOSE * rate:
-        note = f"its header says {said / rate:.1f} s, but {n_frames / rate:.1f} s can be read"
+        raise ValueError(
+            f"The audio file {path!r} has no samples ({Path(path).stat().st_size:,} bytes).{long}"
+        )
+    if abs(n_in_header - n_frames) > HEADER_TOLERANCE * rate:
+        note = f"its header has {n_in_header / rate:.1f} s, but {n_frames / rate:.1f} s can be read"
     else:
         note = compare_header(path, kind, n_frames / rate)
     return AudioInfo(rate, n_frames, n_tracks, note)
 
 
 def _check_rate(path, rate):
-    if not SLOWEST <= rate <= FASTEST:
+    if not MIN_RATE <= rate <= MAX_RATE:
         raise ValueError(
-            f"sound {path!r} has a sampling rate of {rate:,} Hz in its header; expected {SLOWEST} to {FASTEST:,} Hz. "
-            f"Write the file anew at its true rate."
+            f"The audio file {path!r} has a sampling rate of {rate:,} Hz in its header. It must be {MIN_RATE} to "
+            f"{MAX_RATE:,} Hz. Rewrite the file at its true rate."
         )
-    if rate < SLOW:
+    if rate < SPEECH_RATE:
         warnings.warn(
-            f"sound {path!r} has a sampling rate of {rate} Hz in its header: speech needs {SLOW:,} Hz or more. If the "
-            f"header is wrong, write the file anew at its true rate.",
+            f"The audio file {path!r} has a sampling rate of {rate} Hz in its header, but speech requires at least "
+            f"{SPEECH_RATE:,} Hz. If the header is wrong, rewrite the file at its true rate.",
             stacklevel=2,
         )
 
 
-def _readable_frames(path, file):
-    """Count the frames of an open file, by its header if the last ones can be read, else one after the other."""
-    said = file.frames
-    if said == 0:
+def _count_frames(path, file):
+    """Count the readable frames of an open file."""
+    n_in_header = file.frames
+    if n_in_header == 0:
         return 0
     try:
-        file.seek(max(0, said - TAIL))
-        if len(file.read(min(TAIL, said), dtype="float32")) == min(TAIL, said):
-            return said
+        file.seek(max(0, n_in_header - TAIL))
+        if len(file.read(min(TAIL, n_in_header), dtype="float32")) == min(TAIL, n_in_header):
+            return n_in_header
         file.seek(0)
     except soundfile.LibsndfileError as error:
-        known = f"{said / file.samplerate:,.1f} s" if said < 2**40 else "no length"
+        known = f"{n_in_header / file.samplerate:,.1f} s" if n_in_header < 2**40 else "no length"
         raise ValueError(
-            f"sound {path!r} cannot be read to its end: {error} Its header says {known}; is it whole "
-            f"({Path(path).stat().st_size:,} bytes)? Copy it again or, if it plays, convert it to WAV."
+            f"The audio file {path!r} cannot be read to its end: {error} Its header has {known}. Check that the file is "
+            f"complete ({Path(path).stat().st_size:,} bytes). Copy it again or, if it plays, convert it to WAV."
         ) from error
     count = 0
     while n_read := len(file.read(PIECE, dtype="float32", always_2d=True)):
@@ -237,23 +237,27 @@ def _readable_frames(path, file):
 
 
 def read_tracks(path, info, start=0.0, stop=None):
-    """Read the tracks of a sound file, checked: ndarray of shape (n_samples, n_tracks), float32.
+    """Read and check the tracks of an audio file.
 
     Parameters
     ----------
     path : str
     info : AudioInfo
     start, stop : float, default=0.0, None
-        Seconds; None is the end.
+        Seconds. If ``stop`` is None, read to the end.
+
+    Returns
+    -------
+    samples : ndarray of float32 of shape (n_samples, n_tracks)
 
     Raises
     ------
     ValueError
-        If samples cannot be read, are not finite or are absurdly large. The message names the file.
+        If samples cannot be read, are not finite or are implausibly large.
     """
     first = min(round(start * info.rate), info.n_frames)
     last = info.n_frames if stop is None else min(round(stop * info.rate), info.n_frames)
-    with _opened(path) as file:
+    with _open(path) as file:
         if first:
             file.seek(first)
         data = file.read(max(last - first, 0), dtype="float32", always_2d=True)
@@ -263,59 +267,59 @@ def read_tracks(path, info, start=0.0, stop=None):
 
 
 def _check_count(path, missing, info):
-    """Raise if a decoder leaves out samples in the middle, so that all that follow are early."""
-    if missing > CLOSE * info.rate:
+    """Raise if the decoder omits samples, which shifts the following ones."""
+    if missing > HEADER_TOLERANCE * info.rate:
         raise ValueError(
-            f"sound {path!r} is damaged: {missing / info.rate:.2f} of its {info.duration:.2f} s cannot be decoded, and "
-            f"what follows would be early. Copy it again."
+            f"The audio file {path!r} is damaged. {missing / info.rate:.2f} of its {info.duration:.2f} s cannot be "
+            f"decoded, and the following samples would be early. Copy it again."
         )
 
 
 def _check_samples(path, data, start, rate):
-    """Raise if samples are not finite or are absurdly large."""
-    if not data.size or max(data.max(), -data.min()) <= LOUDEST:
+    """Raise if samples are not finite or are implausibly large."""
+    if not data.size or max(data.max(), -data.min()) <= MAX_SAMPLE:
         return
     wrong = ~np.isfinite(data).all(1)
     if wrong.any():
-        what = "samples are NaN or infinite"
+        problem = "samples are NaN or infinite"
         at = int(np.argmax(wrong))
     else:
         at = int(np.argmax(np.abs(data).max(1)))
-        what = f"samples reach {np.abs(data[at]).max():.3g}, where the full scale is 1"
+        problem = f"samples reach {np.abs(data[at]).max():.3g}, but the full scale is 1"
     raise ValueError(
-        f"sound {path!r}: {what} (the first at {start + at / rate:.3f} s). Its features would be wrong or missing: "
-        f"write the file anew."
+        f"In the audio file {path!r}, {problem} (the first at {start + at / rate:.3f} s). Features would be wrong or "
+        f"missing. Rewrite the file."
     )
 
 
 def mix_tracks(data, channel):
-    """Return one track of several, or their mean: ndarray of shape (n_samples,)."""
+    """Return one track or the mean of all: ndarray of shape (n_samples,)."""
     return data.mean(1) if channel is None or channel == "mean" else data[:, channel]
 
 
 def read_samples(sound, stamp, start=0.0, stop=None):
-    """Read a sound file, or a stretch of it, as one track at the file's own rate.
+    """Read one track of an audio file, or a part of it, at its own rate.
 
     Parameters
     ----------
     sound : str, Path or AudioTrack
-        The mean of the tracks is taken where none is chosen.
+        If it is a path, the mean of the tracks is returned.
     stamp : hashable
-        As for :func:`read_audio_info`.
+        As in :func:`read_audio_info`.
     start, stop : float, default=0.0, None
-        The stretch in seconds; None reads to the end.
+        Seconds. If ``stop`` is None, read to the end.
 
     Returns
     -------
-    samples : ndarray of shape (n_samples,)
-        float32.
+    samples : ndarray of float32 of shape (n_samples,)
     rate : int
         In Hz.
 
     Raises
     ------
     ValueError
-        As for :func:`read_audio_info`, and if samples are not finite or beyond 1e10, or the track is not there.
+        As in :func:`read_audio_info`, and if samples are not finite or beyond
+        1e10, or the track does not exist.
     """
     info = check_track(sound, stamp)
     return mix_tracks(
@@ -324,13 +328,13 @@ def read_samples(sound, stamp, start=0.0, stop=None):
 
 
 def check_track(sound, stamp):
-    """Read the length of a sound file, and raise ValueError if the track that is chosen is not there.
+    """Read the duration of an audio file, and check that a track exists.
 
     Parameters
     ----------
     sound : str, Path or AudioTrack
     stamp : hashable
-        As for :func:`read_audio_info`.
+        As in :func:`read_audio_info`.
 
     Returns
     -------
@@ -339,22 +343,16 @@ def check_track(sound, stamp):
     info, channel = read_audio_info(audio_path(sound), stamp), getattr(sound, "channel", None)
     if isinstance(channel, int) and channel >= info.n_tracks:
         raise ValueError(
-            f"sound {audio_path(sound)!r} has {info.n_tracks} track{'s' * (info.n_tracks > 1)}, counted from 0, and "
-            f"no track {channel}."
+            f"The audio file {audio_path(sound)!r} has {info.n_tracks} track{'s' * (info.n_tracks > 1)}, counted from 0, "
+            f"but track {channel} is selected."
         )
     return info
 
 
 def read_pieces(path, info):
-    """Yield the samples of a sound file in pieces, checked: ndarrays of shape (n_samples, n_tracks).
-
-    Parameters
-    ----------
-    path : str
-    info : AudioInfo
-    """
+    """Yield checked samples of an audio file, (n_samples, n_tracks) each."""
     count = 0
-    with _opened(path) as file:
+    with _open(path) as file:
         for first in range(0, info.n_frames, PIECE):
             piece = file.read(min(PIECE, info.n_frames - first), dtype="float32", always_2d=True)
             count += len(piece)

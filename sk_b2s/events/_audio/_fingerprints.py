@@ -1,8 +1,9 @@
 """Acoustic fingerprints that find one recording in several audio files.
 
-Each 20 ms of a sound have 24 bits: whether the level of a band rises faster than that of the next one, over
-160 ms. Encoding, resampling and level change few of the bits (Haitsma & Kalker, 2002). Another reading of the
-same text, by the same voice, has other timing and agrees no better than chance.
+Each 20 ms of audio have 24 bits. A bit is set if the level of a band rises
+faster over 160 ms than that of the next band. Encoding, resampling and level
+change few of the bits (Haitsma & Kalker, 2002). Another reading of the same
+text by the same voice has other timing and agrees at chance level.
 """
 
 from __future__ import annotations
@@ -16,35 +17,36 @@ from scipy.ndimage import convolve1d
 
 RATE, HOP, WINDOW = 8000, 160, 1024  # Hz and samples
 FRAME = HOP / RATE  # s
-BAND = (200.0, 3200.0)  # Hz; a copy at 8 kHz still has it
+BAND = (200.0, 3200.0)  # Hz, still present in a copy at 8 kHz
 N_BITS = 24
 SMOOTHING, LAG = 15, 8  # frames
-FLOOR = 10**-4.5  # of the energy of loud frames; softer frames do not count
-STEADY = 0.05  # deviation of the rises (nepers) below which a frame is a steady tone and has no course
-VALID = 1 << N_BITS  # set in frames that count
-LENGTH, SHORTEST = 150, 75  # frames that must agree, and those of a sound that is shorter
-DIFFER, DIFFER_SHORT = 0.18, 0.12  # share of bits that may differ where a copy is most alike
-AROUND = 0.25  # share that may differ around such a stretch, for one with noise or gaps
-NEAR = 25  # frames around one by which the ends of a stretch are found
+FLOOR = 10**-4.5  # of the energy of loud frames; softer frames are ignored
+STEADY = 0.05  # standard deviation of the rises (nepers) below which a frame is a steady tone and is ignored
+VALID = 1 << N_BITS  # set in frames that are not ignored
+LENGTH, SHORTEST = 150, 75  # frames that must agree, and the minimum for shorter stimuli
+DIFFER, DIFFER_SHORT = 0.18, 0.12  # share of bits that may differ in the most similar stretch
+AROUND = 0.25  # share that may differ around such a stretch, because of noise or gaps
+NEAR = 25  # frames around a frame that determine the ends of a stretch
 MANY = 30  # frames of equal bits that are compared with each other
-HITS = 4  # equal frames at one offset from which all frames are compared
+HITS = 4  # equal frames at one offset that start a full comparison
 BATCH = 4096
 
 
 class Match(NamedTuple):
-    """A stretch of recording that two sounds have in common.
+    """Stretch of recording that two stimuli share.
 
     Attributes
     ----------
     first, second : int
-        The sounds.
+        Positions of the stimuli.
     shift : float
-        Seconds from a moment in the second sound to the same moment in the first: ``time_in_first =
-        time_in_second + shift``.
+        Seconds to add to a time in the second stimulus for the time in the
+        first.
     start, stop : float
-        The stretch in the first sound, in seconds.
+        Seconds in the first stimulus.
     share : float
-        Share of the audible frames of the shorter sound that lies in such stretches at this shift.
+        Share of the audible frames of the shorter stimulus that match at this
+        shift.
     """
 
     first: int
@@ -55,8 +57,8 @@ class Match(NamedTuple):
     share: float
 
 
-def _bands():
-    """Triangles between logarithmic edges: (n_bins, N_BITS + 1)."""
+def _make_bands():
+    """Make triangular filters at logarithmic distances."""
     freqs = np.fft.rfftfreq(WINDOW, 1 / RATE)[:, None]
     edges = np.geomspace(*BAND, N_BITS + 2)
     center, width = np.sqrt(edges[:-1] * edges[1:]), np.diff(edges)
@@ -64,25 +66,24 @@ def _bands():
 
 
 def compute_fingerprint(samples, rate):
-    """Compute the fingerprint of a sound.
+    """Compute the fingerprint of an audio track.
 
     Parameters
     ----------
-    samples : ndarray of shape (n_samples,)
-        float32.
+    samples : ndarray of float32 of shape (n_samples,)
     rate : int
         In Hz.
 
     Returns
     -------
     bits : ndarray of uint32 of shape (n_frames,)
-        24 bits for each 20 ms, and one more where the frame is audible.
+        24 bits for each 20 ms, and another one if the frame is audible.
     """
     if rate != RATE:
         samples = librosa.resample(samples, orig_sr=rate, target_sr=RATE, res_type="soxr_mq")
     n_frames = len(samples) // HOP + 1
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, (WINDOW // 2, WINDOW)), WINDOW)
-    frames, taper, bands = frames[::HOP][:n_frames], np.hanning(WINDOW).astype(np.float32), _bands()
+    frames, taper, bands = frames[::HOP][:n_frames], np.hanning(WINDOW).astype(np.float32), _make_bands()
     level = np.empty((n_frames, N_BITS + 1), np.float32)
     for first in range(0, n_frames, BATCH):
         spectrum = rfft(frames[first : first + BATCH] * taper, axis=1)
@@ -102,42 +103,46 @@ def compute_fingerprint(samples, rate):
 
 
 def find_matches(prints):
-    """Find the stretches of recording that two sounds have in common.
+    """Find stretches of recording that two stimuli share.
 
-    Frames with equal bits, in different sounds and at one offset from each other, are candidates. There all frames
-    are compared. A stretch of 3 s (or a shorter sound as a whole) is the same recording if no more than 18 % of its
-    bits differ. A copy in MP3 differs in 3 %, one with noise 20 dB below in 14 %, the same phrase by one synthetic
-    voice in 24 % or more, other sounds in 40 to 50 %.
+    Frames with equal bits in different stimuli, at one offset, are
+    candidates. At that offset all frames are compared. A stretch of 3 s, or a
+    shorter stimulus as a whole, is the same recording if at most 18 % of its
+    bits differ. A copy in MP3 differs in 3 %, a copy with noise 20 dB below
+    in 14 %, the same phrase by one synthetic voice in 24 % or more, other
+    stimuli in 40 to 50 %.
 
     Parameters
     ----------
     prints : list of ndarray of uint32
-        Fingerprints of distinct sounds.
+        Fingerprints of distinct stimuli.
 
     Returns
     -------
     matches : list of Match
     """
     matches = []
-    for first, second, offset in _candidates(prints):
-        at, differing = _best_offset(prints[first], prints[second], offset)
+    for first, second, offset in _find_candidates(prints):
+        at, differing = _find_best_offset(prints[first], prints[second], offset)
         if at is not None:
-            matches += _stretches(first, second, prints, at, _part_of_frame(*differing))
-    return _distinct(matches)
+            matches += _make_matches(first, second, prints, at, _interpolate_offset(*differing))
+    return _remove_duplicates(matches)
 
 
-def _candidates(prints):
-    """Pairs of sounds and offsets (frame in the first less that in the second) with several equal frames."""
-    sound = np.repeat(np.arange(len(prints)), [len(bits) for bits in prints])
+def _find_candidates(prints):
+    """Yield pairs of stimuli and offsets with several equal frames."""
+    stimulus = np.repeat(np.arange(len(prints)), [len(bits) for bits in prints])
     frame = np.concatenate([np.arange(len(bits)) for bits in prints])
     bits = np.concatenate(prints)
     keep = np.flatnonzero(bits & VALID)
-    keep = keep[np.argsort(bits[keep], kind="stable")]  # so that equal bits of one sound lie together
-    bits, sound, frame = bits[keep], sound[keep], frame[keep]
+    keep = keep[np.argsort(bits[keep], kind="stable")]  # equal bits of one stimulus are adjacent
+    bits, stimulus, frame = bits[keep], stimulus[keep], frame[keep]
     pairs = []
     for step in range(1, MANY):
-        same = np.flatnonzero((bits[:-step] == bits[step:]) & (sound[:-step] != sound[step:]))
-        pairs.append(np.column_stack([sound[same], sound[same + step], frame[same] - frame[same + step]]))
+        same = np.flatnonzero((bits[:-step] == bits[step:]) & (stimulus[:-step] != stimulus[step:]))
+        pairs.append(
+            np.column_stack([stimulus[same], stimulus[same + step], frame[same] - frame[same + step]])
+        )
     pairs = np.concatenate(pairs)
     pairs[:, 2] //= 2  # neighbors count together
     found, hits = np.unique(pairs, axis=0, return_counts=True)
@@ -145,8 +150,8 @@ def _candidates(prints):
         yield first, second, 2 * offset
 
 
-def _compared(one, other, offset):
-    """Differing bits and audible frames where two fingerprints overlap, and the first frame of that in ``one``."""
+def _compare(one, other, offset):
+    """Count differing bits of audible frames where fingerprints overlap."""
     begin = max(0, offset)
     stop = min(len(one), len(other) + offset)
     a, b = one[begin:stop], other[begin - offset : max(stop - offset, 0)]
@@ -154,22 +159,22 @@ def _compared(one, other, offset):
     return np.bitwise_count((a ^ b) & (VALID - 1)) * valid, valid, begin
 
 
-def _best_offset(one, other, offset):
-    """The offset near a candidate at which the most alike stretch differs least, and that difference around it."""
+def _find_best_offset(one, other, offset):
+    """Find the best offset near a candidate, and the differences around it."""
     length = min(LENGTH, len(one), len(other))
     allowed = DIFFER if length == LENGTH else DIFFER_SHORT
     if length < SHORTEST:
         return None, None
-    tried = [_least(one, other, offset + step, length) for step in range(-2, 4)]
+    tried = [_min_share(one, other, offset + step, length) for step in range(-2, 4)]
     best = int(np.argmin(tried))
     if tried[best] > allowed:
         return None, None
     at = offset - 2 + best
-    return at, [_least(one, other, at + step, length) for step in (-1, 0, 1)]
+    return at, [_min_share(one, other, at + step, length) for step in (-1, 0, 1)]
 
 
-def _running(differ, valid, length):
-    """Share of bits that differ in each stretch of ``length`` frames; 1 where most of it is inaudible."""
+def _share_of_differing_bits(differ, valid, length):
+    """Compute the share of differing bits in each stretch, 1 if inaudible."""
     if len(differ) < length:
         return np.ones(0)
     wrong, count = (np.cumsum(np.r_[0, part], dtype=float) for part in (differ, valid))
@@ -177,29 +182,31 @@ def _running(differ, valid, length):
     return np.where(count >= 0.5 * length, wrong / np.maximum(count, 1) / N_BITS, 1.0)
 
 
-def _least(one, other, offset, length):
-    differ, valid, _ = _compared(one, other, offset)
-    return float(_running(differ, valid, length).min(initial=1.0))
+def _min_share(one, other, offset, length):
+    differ, valid, _ = _compare(one, other, offset)
+    return float(_share_of_differing_bits(differ, valid, length).min(initial=1.0))
 
 
-def _part_of_frame(before, at, after):
-    """Frames from a whole offset to the best one, by the two lines through the differences around it."""
+def _interpolate_offset(before, at, after):
+    """Interpolate the best offset between frames, by two lines."""
     rise = max(before, after) - at
     return 0.5 * (before - after) / rise if rise > 0 else 0.0
 
 
-def _stretches(first, second, prints, offset, part):
-    """Matches of two sounds at one offset."""
+def _make_matches(first, second, prints, offset, part):
+    """Make the matches of two stimuli at one offset."""
     one, other = prints[first], prints[second]
     length = min(LENGTH, len(one), len(other))
-    differ, valid, begin = _compared(one, other, offset)
-    alike = _running(differ, valid, length) <= (AROUND if length == LENGTH else DIFFER_SHORT)
+    differ, valid, begin = _compare(one, other, offset)
+    similar = _share_of_differing_bits(differ, valid, length) <= (
+        AROUND if length == LENGTH else DIFFER_SHORT
+    )
     covered = np.zeros(len(differ) + 1, int)
-    np.add.at(covered, np.flatnonzero(alike), 1)
-    np.add.at(covered, np.flatnonzero(alike) + length, -1)
+    np.add.at(covered, np.flatnonzero(similar), 1)
+    np.add.at(covered, np.flatnonzero(similar) + length, -1)
     covered = np.cumsum(covered)[:-1] > 0
     if length == LENGTH:
-        covered = _trimmed(covered, differ, valid)
+        covered = _trim(covered, differ, valid)
     shorter = one if len(one) <= len(other) else other
     share = np.count_nonzero(covered & valid) / max(np.count_nonzero(shorter & VALID), 1)
     edges = np.flatnonzero(np.diff(np.r_[False, covered, False].astype(int)))
@@ -211,23 +218,23 @@ def _stretches(first, second, prints, offset, part):
     ]
 
 
-def _trimmed(covered, differ, valid):
-    """Cut from the ends of stretches what is alike only on average with what is inside."""
+def _trim(covered, differ, valid):
+    """Remove ends of stretches that do not match by themselves."""
     wrong, count = (
         convolve1d(part.astype(float), np.ones(NEAR), mode="constant") for part in (differ, valid)
     )
-    alike = covered & (wrong <= AROUND * N_BITS * count)
+    similar = covered & (wrong <= AROUND * N_BITS * count)
     edges = np.flatnonzero(np.diff(np.r_[False, covered, False].astype(int))).reshape(-1, 2)
     out = np.zeros_like(covered)
     for begin, stop in edges.tolist():
-        inside = begin + np.flatnonzero(alike[begin:stop])
+        inside = begin + np.flatnonzero(similar[begin:stop])
         if len(inside):
             out[inside[0] : inside[-1] + 1] = True
     return out
 
 
-def _distinct(matches):
-    """Leave out matches that were found twice, from neighboring candidates."""
+def _remove_duplicates(matches):
+    """Remove matches that were found from several candidates."""
     kept: dict = {}
     for match in sorted(matches, key=lambda match: -match.share):
         key = match.first, match.second, round(match.start)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-STREAM = 0x7FFF0000  # bytes from which the length of a WAV file is that of a stream, which nobody knew
-LESS = 0.1  # s of samples that a header may be off by
-END = 2**17  # bytes at the end of an Ogg file in which its last page begins
+STREAM_SIZE = 0x7FFF0000  # bytes; a larger size in a WAV header means a stream of unknown length
+TOLERANCE = 0.1  # s between header and samples
+OGG_TAIL = 2**17  # bytes at the end of an Ogg file that include the start of its last page
 BITRATES = {  # kbit/s of layer III by version and index
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0),
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
@@ -16,56 +16,57 @@ RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8
 
 
 def compare_header(path, kind, duration):
-    """Hold the header of an audio file against its bytes, where libsndfile believes it.
+    """Compare the header of an audio file with the bytes of the file.
 
     Parameters
     ----------
     path : str
     kind : str
-        Format, as soundfile names it.
+        Format, as in soundfile.
     duration : float
         Seconds that libsndfile reads.
 
     Returns
     -------
     note : str
-        How they differ, "" if they do not or nothing is known.
+        The difference, "" if they agree or the format is unknown.
     """
     if kind in ("WAV", "WAVEX"):
-        return _doubt_wav(path, duration)
+        return _compare_wav(path, duration)
     if kind == "MP3":
-        seconds = _seconds_of_mp3(path)
+        seconds = _measure_mp3(path)
         if seconds > 1.02 * duration + 1:
             return (
-                f"its frames last {seconds:.1f} s, but only {duration:.1f} s can be read; convert it to WAV"
+                f"its frames have {seconds:.1f} s, but only {duration:.1f} s can be read. Convert it to WAV"
             )
-    if kind == "OGG" and not _has_end(path):
-        return f"the mark of its end is missing after {duration:.1f} s"
+    if kind == "OGG" and not _has_last_page(path):
+        return f"its end mark is missing after {duration:.1f} s"
     return ""
 
 
-def _doubt_wav(path, duration):
-    said = held = foreign = 0
-    for name, length, left in _chunks(path):
-        if not held and name == b"data":
-            said, held = length, min(length, left)
-        elif held and not (length <= left and name.strip().isalnum()):
-            foreign = left + 8  # no chunk: samples that the header does not count
+def _compare_wav(path, duration):
+    """Compare the size of the data chunk with the size of the file."""
+    in_header = in_file = uncounted = 0
+    for name, length, left in _iter_chunks(path):
+        if not in_file and name == b"data":
+            in_header, in_file = length, min(length, left)
+        elif in_file and not (length <= left and name.strip().isalnum()):
+            uncounted = left + 8  # not a chunk but samples that the header does not count
             break
-    if not held:
+    if not in_file:
         return ""
-    if held < said < STREAM and (said - held) * duration > LESS * held:
-        return f"its header says {said / held * duration:.1f} s, but {duration:.1f} s can be read"
-    if foreign * duration > LESS * held:
+    if in_file < in_header < STREAM_SIZE and (in_header - in_file) * duration > TOLERANCE * in_file:
+        return f"its header has {in_header / in_file * duration:.1f} s, but {duration:.1f} s can be read"
+    if uncounted * duration > TOLERANCE * in_file:
         return (
-            f"its header says {duration:.1f} s, but bytes for {foreign / held * duration:.1f} s more follow "
-            f"its samples"
+            f"its header has {duration:.1f} s, but another {uncounted / in_file * duration:.1f} s of bytes follow its "
+            f"samples"
         )
     return ""
 
 
-def _chunks(path):
-    """Yield name and length of the chunks of a WAV file, and the bytes that are left after each header."""
+def _iter_chunks(path):
+    """Yield name, length and remaining bytes of each chunk of a WAV file."""
     size, at = Path(path).stat().st_size, 12
     with open(path, "rb") as file:
         riff = file.read(4) == b"RIFF"
@@ -76,17 +77,17 @@ def _chunks(path):
             at += 8 + length + length % 2
 
 
-def _has_end(path):
-    """Return whether the last page of an Ogg file is marked as the last of a stream."""
+def _has_last_page(path):
+    """Return whether the last page of an Ogg file is marked as the last."""
     with open(path, "rb") as file:
-        file.seek(max(0, Path(path).stat().st_size - END))
+        file.seek(max(0, Path(path).stat().st_size - OGG_TAIL))
         tail = file.read()
     at = tail.rfind(b"OggS")
     return at < 0 or at + 5 >= len(tail) or bool(tail[at + 5] & 4)
 
 
-def _seconds_of_mp3(path):
-    """Add up the frames of an MP3 file (layer III); 0 if the first of them is not found."""
+def _measure_mp3(path):
+    """Return the duration of all frames of an MP3 file, 0 if not found."""
     data = Path(path).read_bytes()
     at, seconds = 0, 0.0
     if data[:3] == b"ID3" and len(data) > 10:
