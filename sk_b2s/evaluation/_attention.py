@@ -5,89 +5,168 @@ from __future__ import annotations
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
-from sklearn.utils import _safe_indexing
 
 from sk_b2s.decoding._scoring import retrieve
-from sk_b2s.evaluation._curves import attention_decision_accuracy
+from sk_b2s.evaluation._fit_score import fit_fold
 from sk_b2s.events._streams import concurrent_stream
 from sk_b2s.model_selection._split import folds_of
+
+ROUNDING = 1e-6  # s
 
 
 def attention_decoding_scores(
     estimator, X, y, cv, events, lengths=(1, 2, 5, 10, 20, 30), stream="ignored", n_jobs=None
 ):
-    """How often a decoder trained on the talker attended to tells that talker from the other, by length of a decision.
+    """Score how often a decoder identifies the attended of two talkers.
 
-    Of every held-out window it compares what it reads from the brain with what either talker said meanwhile, and
-    sums the similarities over decisions: see :func:`~sk_b2s.attention_decision_accuracy`. Training reads what was
-    attended to, and nothing of what played beside it.
+    The decoder is trained on the attended talker. In each held-out window its
+    estimate is compared with the speech of both talkers, and the similarities
+    are summed over decisions, see :func:`~sk_b2s.attention_decision_accuracy`.
+    The other talker is not used in training.
 
     Parameters
     ----------
     estimator : estimator
-        A decoder with ``speech``, or a Pipeline that ends in one. It is cloned.
+        A decoder with ``speech``, or a Pipeline that ends in one. It is
+        cloned.
     X : DataFrame of shape (n_windows, ...)
-        What the brain did.
+        EEG/MEG windows.
     y : DataFrame of shape (n_windows, ...)
-        What was attended to: ``make_segments(events, stream="attended", ...)``.
+        Attended stimulus: ``make_segments(events, stream="attended", ...)``.
     cv : splitter or iterable of (train, test)
-        Folds by sound.
+        Folds by stimulus.
     events : DataFrame
-        The events table, with the other talker's sounds.
+        Events table with the stimuli of the other talker.
     lengths : sequence of float, default=(1, 2, 5, 10, 20, 30)
-        Seconds of a decision. None may be shorter than a window: windows of one second need
-        ``make_segments(tmin=0, tmax=1)``.
+        Durations of a decision in seconds, none shorter than a window.
+        Windows of one second need ``make_segments(tmin=0, tmax=1)``.
     stream : str, default="ignored"
-        The other talker's.
+        Stream of the other talker.
     n_jobs : int or None, default=None
-        Folds at once.
+        Number of folds run in parallel.
 
     Returns
     -------
     scores : DataFrame of shape (n_lengths * n_folds * n_subjects, ...)
-        ``fold, length, subject, accuracy, n_decisions`` and ``chance``, 0.5. Means: ``mean_and_sem(scores,
-        "accuracy", by="length", weight="n_decisions")``.
+        ``fold, length, subject, accuracy, n_decisions`` and ``chance``, 0.5.
+        Means: ``mean_and_sem(scores, "accuracy", by="length",
+        weight="n_decisions")``.
 
     Raises
     ------
     ValueError
-        If there is no such talker, or windows are longer than a decision.
+        If there is no such stream, or a window is longer than a decision.
 
     Warns
     -----
     StimulusLeakWarning
-        If sound that is ignored in a test was attended to in training.
+        If a stimulus that is ignored in the test rows was attended in
+        training.
 
     Notes
     -----
-    Folds hold out what is attended to. Where stories change roles, from recording to recording or from person to
-    person, the sound ignored in a test may have been attended to in training, and a decoder that remembers sound is
-    then no fair judge between one it knows and one it does not; which way it errs is not known beforehand. Folds of
-    whole stories together with those that played beside them, given as ``cv``, keep both out.
+    Folds hold out the attended stimulus. If stories change roles between
+    recordings or subjects, the stimulus ignored in the test rows may have been
+    attended in training. A decoder that remembers stimuli is then biased in an
+    unknown direction. Folds of whole stories together with their concurrent
+    stories, passed as ``cv``, hold out both.
 
-    Accuracy has two sides: one that stays below 0.5 means that the decoder follows the other talker, as it does if the
-    streams of the events table are swapped.
+    An accuracy below 0.5 means that the decoder follows the other talker, for
+    example because the streams of the events table are swapped.
 
-    If a talker is always of one voice or on one side, a decoder may know the talker and not the attention: let both
-    be attended to in turn. Decisions are counted in held-out stretches of sound, which may be far apart in a
-    recording; one is made of the windows that lie in it, however few, and long ones are few.
+    If a talker always has the same voice or side, a decoder may identify the
+    talker instead of the attention. Let subjects attend to both in turn.
+    Decisions are counted in held-out stretches of the stimulus, which may be
+    far apart in a recording. A decision consists of all windows in it, however
+    few, and there are few long decisions.
     """
     other = concurrent_stream(X, y, events, stream)
     folds = folds_of(cv, X, y)
     parts = joblib.Parallel(n_jobs)(
-        joblib.delayed(_decide)(estimator, X, y, other, train, test, lengths) for train, test in folds
+        joblib.delayed(_score_fold)(estimator, X, y, other, train, test, lengths) for train, test in folds
     )
     return pd.concat([part.assign(fold=fold) for fold, part in enumerate(parts)], ignore_index=True)
 
 
-def _decide(estimator, X, y, other, train, test, lengths):
-    """Decisions of one fold."""
+def _score_fold(estimator, X, y, other, train, test, lengths):
+    """Compute the accuracy of decisions of one fold."""
     test = np.asarray(test)
     test = test[other["sound_onset"].notna().to_numpy()[test]]
     if not len(test):
-        raise ValueError("no held-out window lies in a sound of the other talker as a whole.")
-    estimator = clone(estimator).fit(_safe_indexing(X, train), _safe_indexing(y, train))
-    own = [retrieve(estimator, X.iloc[test], heard.iloc[test]) for heard in (y, other)]
-    attended, ignored = (answers.scores[np.arange(len(test)), answers.target] for answers in own)
+        raise ValueError("No held-out window lies completely within a stimulus of the other talker.")
+    estimator = fit_fold(estimator, X, y, train, test)
+    results = [retrieve(estimator, X.iloc[test], stimuli.iloc[test]) for stimuli in (y, other)]
+    attended, ignored = (result.scores[np.arange(len(test)), result.target] for result in results)
     return attention_decision_accuracy(attended, ignored, X.iloc[test], lengths)
+
+
+def attention_decision_accuracy(attended, ignored, rows, lengths=(1, 2, 5, 10, 20, 30)):
+    r"""Compute the accuracy of attention decisions by their duration.
+
+    Let :math:`a_i` and :math:`b_i` be the similarities of window i to the
+    attended and the ignored speech at that time. A decision of L seconds is
+    correct if
+
+    .. math:: \sum_{i \in L} a_i - b_i > 0
+
+    over the windows within it [1]_. Decisions follow one another without
+    overlap from the first window of a recording. A decision without a window
+    is not counted. A tie is wrong.
+
+    Parameters
+    ----------
+    attended, ignored : array-like of shape (n_windows,)
+        Similarities of each window to both talkers.
+    rows : DataFrame of shape (n_windows, ...)
+        ``subject, recording, onset`` and ``duration`` (s) of each window.
+    lengths : sequence of float, default=(1, 2, 5, 10, 20, 30)
+        Durations of a decision in seconds, none shorter than a window.
+
+    Returns
+    -------
+    scores : DataFrame of shape (n_lengths * n_subjects, ...)
+        ``length, subject, accuracy, n_decisions`` and ``chance``, 0.5. Means:
+        ``mean_and_sem(scores, "accuracy", by="length", weight=None)``.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a column is missing, a similarity is NaN, or a
+        window is longer than a decision.
+
+    References
+    ----------
+    .. [1] O'Sullivan, Power, Mesgarani et al. (2015). Attentional selection in
+       a cocktail party environment can be decoded from single-trial EEG.
+       Cerebral Cortex 25:1697. https://doi.org/10.1093/cercor/bht355
+    """
+    difference = np.asarray(attended, float) - np.asarray(ignored, float)
+    if missing := [name for name in ("subject", "recording", "onset", "duration") if name not in rows]:
+        raise ValueError(f"rows lacks the columns {missing}.")
+    if difference.shape != (len(rows),) or np.isnan(difference).any():
+        raise ValueError(
+            f"attended and ignored must have one number without NaN for each of {len(rows)} rows. Got shape "
+            f"{difference.shape} with {np.isnan(difference).sum()} NaN."
+        )
+    if min(lengths) < rows["duration"].max() - ROUNDING:
+        raise ValueError(
+            f"A decision of {min(lengths):g} s is shorter than a window of {rows['duration'].max():g} s. Use longer "
+            f"decisions, or make_segments(tmin=..., tmax=...) with shorter windows."
+        )
+    table = rows[["subject", "recording"]].reset_index(drop=True).assign(difference=difference)
+    onset = rows["onset"].reset_index(drop=True)
+    since = onset - onset.groupby([table["subject"], table["recording"]]).transform("min")
+    out = []
+    for length in lengths:
+        index = np.floor((since + ROUNDING) / length)
+        inside = since + rows["duration"].to_numpy() <= (index + 1) * length + ROUNDING
+        keys = [table["subject"], table["recording"], index.rename("decision")]
+        total = table["difference"].where(inside).groupby(keys, sort=False).sum(min_count=1).dropna()
+        correct = (total > 0).groupby("subject", sort=False).agg(["mean", "size"])
+        out.append(
+            pd.DataFrame({
+                "length": length, "subject": correct.index, "accuracy": correct["mean"].to_numpy(),
+                "n_decisions": correct["size"].to_numpy(), "chance": 0.5,
+            })
+        )  # fmt: skip
+    return pd.concat(out, ignore_index=True)

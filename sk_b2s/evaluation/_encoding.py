@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import find_last, unwrap_last
 from sk_b2s.decoding._forward_trf import ForwardTRF
-from sk_b2s.decoding._scoring import retrieve
+from sk_b2s.evaluation._fit_score import fit_and_score_fold, fit_fold, subject_rows
 from sk_b2s.evaluation._statistics import subject_means
 from sk_b2s.features._union import SpeechFeatureUnion
 from sk_b2s.model_selection._split import folds_of
@@ -18,179 +18,187 @@ from sk_b2s.preprocessing._scalers import FeatureScaler
 
 
 def cross_val_encoding(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs=None):
-    r"""Correlate the brain with what a forward model predicts of it, on held-out sound: a topography.
+    r"""Correlate held-out EEG/MEG with the prediction of a forward model.
 
     Parameters
     ----------
     estimator : estimator
-        A :class:`~sk_b2s.ForwardTRF`, or a Pipeline that ends in one. It is cloned and fitted anew in each fold.
+        A :class:`~sk_b2s.ForwardTRF`, or a Pipeline that ends in one. It is
+        cloned and fitted in each fold.
     X : DataFrame, Windows or array-like of shape (n_windows, ...)
-        What the brain did.
+        EEG/MEG windows.
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
-        What was heard.
+        Stimulus segments or features, one row per window.
     cv : splitter or iterable of (train, test)
-        Folds by sound, such as ``StimulusKFold(5)``.
+        Folds by stimulus, for example ``StimulusKFold(5)``.
     n_shifts : int, default=100
-        Shifts of each null.
+        Number of circular shifts of each null.
     random_state : int, default=0
-        Draws them.
+        Draws the shifts.
     n_jobs : int or None, default=None
-        Folds at once.
+        Number of folds run in parallel.
 
     Returns
     -------
     topography : DataFrame of shape (n_folds * n_subjects * n_channels, ...)
-        ``fold`` and what :meth:`~sk_b2s.ForwardTRF.correlations` gives. Mean of each channel over people:
-        ``mean_and_sem(topography, "r", by="channel")``.
+        ``fold`` and the columns of :meth:`~sk_b2s.ForwardTRF.correlations`.
+        Mean of each channel over subjects: ``mean_and_sem(topography, "r",
+        by="channel")``.
 
     Raises
     ------
     TypeError
-        If the estimator is or ends in none, or ``cv`` is a number, which would split overlapping windows.
+        If the estimator does not end in a ForwardTRF, or ``cv`` is a number,
+        which would split overlapping windows.
 
     See Also
     --------
-    sk_b2s.split_half_reliability : The highest correlation there could be, where sounds are repeated.
+    sk_b2s.split_half_reliability : Noise ceiling with repeated stimuli.
 
     Notes
     -----
-    Of real EEG a correlation of 0.05 is usual and 0.1 is high, for most of the brain's activity has nothing to
-    do with the sound: compare it with its null and its ceiling, not with 1. Artifacts that follow the sound, such
-    as earphones near the sensors, are predicted best of all, and at 0 s.
+    In EEG, a correlation of 0.05 is usual and 0.1 is high, because most
+    activity is unrelated to the stimulus. Compare it with its null and its
+    noise ceiling, not with 1. Artifacts that follow the stimulus, such as
+    earphones near the sensors, are predicted best, at a lag of 0 s.
     """
     last, _ = find_last(estimator)
     if not isinstance(last, ForwardTRF):
         raise TypeError(
-            f"cross_val_encoding needs a ForwardTRF, or a Pipeline that ends in one, got {type(last).__name__}."
+            f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}."
         )
     parts = joblib.Parallel(n_jobs)(
-        joblib.delayed(_one_fold)(estimator, X, y, train, test, n_shifts, random_state)
+        joblib.delayed(_correlate_fold)(estimator, X, y, train, test, n_shifts, random_state)
         for train, test in folds_of(cv, X, y)
     )
     return pd.concat([part.assign(fold=fold) for fold, part in enumerate(parts)], ignore_index=True)
 
 
-def _one_fold(estimator, X, y, train, test, n_shifts, random_state):
-    """Topography of one fold."""
-    estimator = clone(estimator).fit(_safe_indexing(X, train), _safe_indexing(y, train))
+def _correlate_fold(estimator, X, y, train, test, n_shifts, random_state):
+    """Compute the correlations of one fold."""
+    estimator = fit_fold(estimator, X, y, train, test)
     X, y = _safe_indexing(X, test), _safe_indexing(y, test)
     forward, X = unwrap_last(estimator, X)
     return forward.correlations(X, y, n_shifts, random_state)
 
 
-def compare_feature_sets(estimator, X, y, cv, spaces, n_jobs=None):
-    """Scores of an estimator on each feature space alone, on all, and on all but each.
+def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None):
+    """Score an estimator on each feature set, on all, and on all but each.
 
-    A score on one space says that it is about something in the brain, or about something that goes with it: sounds that
-    are loud have onsets, phones and words. What the others cannot replace is the difference between all and all but
-    one, see :func:`unique_variance`.
+    A score on one feature set shows that it, or something correlated with it,
+    is represented: loud stimuli have onsets, phonemes and words. The
+    difference between all sets and all but one is the unique contribution of
+    that set, see :func:`unique_variance`.
 
     Parameters
     ----------
     estimator : estimator
-        A decoder, a :class:`~sk_b2s.ForwardTRF`, or a Pipeline that ends in one. It is cloned, and its parameter
-        ``speech`` replaced.
+        A decoder, a :class:`~sk_b2s.ForwardTRF`, or a Pipeline that ends in
+        one. It is cloned, and its parameter ``speech`` is replaced.
     X : DataFrame or Windows of shape (n_windows, ...)
-        What the brain did.
+        EEG/MEG windows.
     y : DataFrame of shape (n_windows, ...)
-        What was heard.
+        Stimulus segments.
     cv : splitter or iterable of (train, test)
-        The folds, the same for all.
-    spaces : dict of str to transformer
-        Two or more, of one rate: ``{"envelope": Envelope(sfreq=25), "onsets": AcousticOnsets(sfreq=25), "phones":
-        EventFeatures(events, classes=PHONETIC_FEATURES, sfreq=25)}``. All features are standardized one by one.
+        The folds, the same for all feature sets.
+    feature_sets : dict of str to transformer
+        Two or more, of the same sampling rate: ``{"envelope":
+        Envelope(sfreq=25), "onsets": AcousticOnsets(sfreq=25)}``. Each feature
+        is standardized.
     n_jobs : int or None, default=None
-        Fits at once.
+        Number of fits run in parallel.
 
     Returns
     -------
     scores : DataFrame of shape (n_rows, ...)
-        A row for each of ``features`` ("envelope", ..., "all", "all but envelope", ...), ``fold`` and ``subject``,
-        with ``n_windows``; of a decoder ``n_candidates, k, chance, top_1, top_k, median_relative_rank``; of a forward
-        model ``r``, mean over channels. Means: ``mean_and_sem(scores, "r", by="features")``.
+        One row per ``features`` ("envelope", ..., "all", "all but envelope",
+        ...), ``fold`` and ``subject``, with ``n_windows``. Of a decoder also
+        ``n_candidates, k, chance, top_1, top_k, median_relative_rank``, of a
+        forward model ``r``, the mean over channels. Means:
+        ``mean_and_sem(scores, "r", by="features")``.
 
     Raises
     ------
     ValueError
-        If there are fewer than two spaces, or no parameter ``speech``.
+        If there are fewer than two feature sets, or the estimator has no
+        parameter ``speech``.
 
     Notes
     -----
-    One strength of regularization is chosen for all spaces together, and similarity counts each feature alike: a
-    space of many features has more weight than one of few.
+    One regularization parameter is chosen for all feature sets together, and
+    similarity gives each feature equal weight. A set of many features has more
+    weight than one of few.
     """
-    names = list(spaces)
+    names = list(feature_sets)
     if len(names) < 2:
-        raise ValueError(f"spaces must be two or more to be compared, got {names}.")
-    wanted = {name: (name,) for name in names} | {"all": tuple(names)}
-    wanted |= {f"all but {name}": tuple(other for other in names if other != name) for name in names}
-    parameter = _name_speech(estimator)
+        raise ValueError(f"feature_sets must have two entries or more. Got {names}.")
+    chosen_of = {name: (name,) for name in names} | {"all": tuple(names)}
+    chosen_of |= {f"all but {name}": tuple(other for other in names if other != name) for name in names}
+    parameter = _find_speech_parameter(estimator)
     folds = folds_of(cv, X, y)
-    distinct = list(dict.fromkeys(wanted.values()))  # of two spaces, all but one is the other
+    distinct = list(dict.fromkeys(chosen_of.values()))  # with two sets, all but one is the other
     tasks = [(chosen, fold) for chosen in distinct for fold in range(len(folds))]
     found = joblib.Parallel(n_jobs)(
-        joblib.delayed(_scores)(estimator, parameter, [(n, spaces[n]) for n in chosen], X, y, folds[fold])
+        joblib.delayed(_score_features)(
+            estimator, parameter, [(name, feature_sets[name]) for name in chosen], X, y, folds[fold]
+        )
         for chosen, fold in tasks
     )
     tables = {task: table.assign(fold=task[1]) for task, table in zip(tasks, found, strict=True)}
     return pd.concat(
         [
             tables[chosen, fold].assign(features=label)
-            for label, chosen in wanted.items()
+            for label, chosen in chosen_of.items()
             for fold in range(len(folds))
         ],
         ignore_index=True,
     )
 
 
-def _name_speech(estimator):
-    """Return the name of the parameter that holds the speech features."""
+def _find_speech_parameter(estimator):
+    """Return the name of the parameter that holds the features."""
     last, prefix = find_last(estimator)
     if "speech" not in last.get_params(deep=False):
         raise ValueError(
-            f"{type(last).__name__} has no parameter 'speech' for the features to compare. Pass a decoder, a "
-            f"ForwardTRF, or a Pipeline or search that ends in one."
+            f"{type(last).__name__} has no parameter 'speech' for the feature sets. Use a decoder, a ForwardTRF, or a "
+            f"Pipeline or search that ends in one."
         )
     return f"{prefix}speech"
 
 
-def _scores(estimator, parameter, spaces, X, y, fold):
-    """Scores of one fold: a row for each subject."""
-    speech = make_pipeline(SpeechFeatureUnion(spaces), FeatureScaler())
-    estimator = clone(estimator).set_params(**{parameter: speech})
+def _score_features(estimator, parameter, feature_sets, X, y, fold):
+    """Score one fold: a DataFrame with one row per subject."""
+    params = {parameter: make_pipeline(SpeechFeatureUnion(feature_sets), FeatureScaler())}
+    train, test = fold
     if isinstance(find_last(estimator)[0], ForwardTRF):
-        channels = cross_val_encoding(estimator, X, y, [fold], n_shifts=0)
+        channels = _correlate_fold(clone(estimator).set_params(**params), X, y, train, test, 0, 0)
         return (
             channels.groupby("subject", sort=False)
             .agg(r=("r", "mean"), n_windows=("n_windows", "first"))
             .reset_index()
         )
-    train, test = fold
-    estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train))
-    answers = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test))
-    table = answers.by_subject().rename_axis("subject").reset_index()
-    counts = table["subject"].map(answers.rows["subject"].value_counts())
-    return table.assign(
-        n_windows=counts, n_candidates=answers.n_candidates, k=answers.k, chance=answers.chance
-    )
+    return pd.DataFrame(subject_rows(fit_and_score_fold(estimator, X, y, train, test, params).result))
 
 
 def unique_variance(scores, score="top_k"):
-    """What each space adds to all the others, person by person.
+    """Compute the unique contribution of each feature set per subject.
 
     Parameters
     ----------
     scores : DataFrame
-        From :func:`compare_feature_sets`.
+        Return value of :func:`compare_feature_sets`.
     score : str, default="top_k"
-        Column of the scores: "r" of a forward model.
+        Column of the scores, "r" of a forward model.
 
     Returns
     -------
-    contributions : DataFrame of shape (n_spaces * n_subjects, ...)
-        ``features`` (the space), ``subject, alone, without, all`` and ``unique``, all minus without; means over folds,
-        windows counting alike. Whether it is above zero: ``signed_rank_p(contributions.query(...)["unique"])`` of
-        :mod:`sk_b2s.evaluation._statistics`, corrected for the number of spaces by ``holm``.
+    contributions : DataFrame of shape (n_feature_sets * n_subjects, ...)
+        ``features`` (the feature set), ``subject, alone, without, all`` and
+        ``unique``, which is ``all`` minus ``without``. Means over folds,
+        weighted by windows. Test whether it differs from zero with
+        ``signed_rank_p(contributions.query(...)["unique"])`` of
+        :mod:`sk_b2s.evaluation._statistics`, and correct for the number of
+        feature sets with ``holm``.
     """
     means = subject_means(scores, score, ["features"])
     names = [name for name in pd.unique(scores["features"]) if f"all but {name}" in set(scores["features"])]

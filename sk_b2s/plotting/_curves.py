@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.evaluation._curves import highest_at_end
+from sk_b2s.evaluation._curves import describe_edge_maximum
 from sk_b2s.evaluation._scores import chance_of_score
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
 from sk_b2s.evaluation._summary import get_score_label
@@ -139,7 +139,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     ax.set_xticks(place, [f"{at:.3g}" for at in place] if is_number else list(subjects.index))
     title, note = (
         f"mean ± s.e.m. of {subjects.shape[1]} subjects",
-        highest_at_end(subjects) if x == "value" else "",
+        describe_edge_maximum(subjects) if x == "value" else "",
     )
     ax.set(xlabel=UNITS.get(x, x), ylabel=get_score_label(curve, score), ylim=(0, None),
            title=fill(f"{title}. {note}", 60) if note else title)  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._estimators import find_decoder
-from sk_b2s.evaluation._curves import highest_at_end
+from sk_b2s.evaluation._curves import describe_edge_maximum
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
 from sk_b2s.evaluation._summary import get_score_label
@@ -171,7 +171,7 @@ def _curves(curves):
         )
         chance = f" Chance {pct(curve['chance'].mean())}." if "chance" in curve else ""
         end = (
-            highest_at_end(subject_means(curve, score, ["value"]).unstack("subject"))
+            describe_edge_maximum(subject_means(curve, score, ["value"]).unstack("subject"))
             if "value" in curve
             else ""
         )

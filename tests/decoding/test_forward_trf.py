@@ -200,5 +200,5 @@ def test_what_does_not_fit_is_named():
         trf.predict(speech[:, :1])
     with pytest.raises(TypeError, match="write cv=StimulusKFold"):
         cross_val_encoding(trf, brain, speech, cv=3)
-    with pytest.raises(TypeError, match="needs a ForwardTRF"):
+    with pytest.raises(TypeError, match="requires a ForwardTRF"):
         cross_val_encoding(Ridge(), brain, speech, cv=[])

@@ -1,4 +1,4 @@
-"""Curves: nested training sets, refits that equal those by hand, decisions counted one by one."""
+"""Learning curves and validation curves."""
 
 import numpy as np
 import pandas as pd
@@ -14,20 +14,22 @@ from sk_b2s import (
     StimulusArray,
     StimulusKFold,
     Windows,
-    attention_decision_accuracy,
     mean_and_sem,
     retrieval_learning_curve,
     retrieval_validation_curve,
     retrieve,
 )  # fmt: skip
-from sk_b2s.evaluation._curves import _Ladder, _training_rows
+from sk_b2s.evaluation._curves import _NestedSets, _training_rows
 from sk_b2s.events._intervals import recorded_seconds
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24
 
 
 def planted(n_subjects=4, n=90, lag=0, noise=1.0, seed=0):
-    """People who hear one sound of 90 s in blocks of 10 s, and answer to it ``lag`` steps later."""
+    """Simulate responses to one stimulus of 90 s in blocks of 10 s.
+
+    Subjects respond ``lag`` steps after the stimulus.
+    """
     rng = np.random.default_rng(seed)
     n_times = STEP * n + LENGTH
     heard = rng.standard_normal((n_times, 2)).astype(np.float32)
@@ -63,28 +65,28 @@ def ridge(**changes):
 # --- learning curves --------------------------------------------------------------------------------
 
 
-def test_sets_are_nested_in_minutes_and_in_people_and_made_of_whole_blocks():
+def test_nested_sets_consist_of_whole_blocks():
     X, y = planted()
     rows, blocks = _training_rows(X, y)
     train, _ = next(LeaveOneSubjectOut(3).split(X, y))
-    ladder = _Ladder(rows, blocks, train, np.random.RandomState(0))
-    sets = {(n, m): set(ladder.rows(n, m, 0)[0]) for n in (1, 2, 3) for m in (0.1, 0.3, 0.5, None)}
+    nested = _NestedSets(rows, blocks, train, np.random.RandomState(0))
+    sets = {(n, m): set(nested.rows(n, m, 0)[0]) for n in (1, 2, 3) for m in (0.1, 0.3, 0.5, None)}
     order = [0.1, 0.3, 0.5, None]
     for (n, m), own in sets.items():
         for (other_n, other_m), larger in sets.items():
             if n <= other_n and order.index(m) <= order.index(other_m):
                 assert own <= larger
-        people = rows["subject"].to_numpy()
-        assert len(set(people[list(own)])) == n
-        for person in set(people[list(own)]):
-            mine = [i for i in own if people[i] == person]
-            whole = [i for i in train if people[i] == person and blocks[i] in set(blocks[mine])]
+        subjects = rows["subject"].to_numpy()
+        assert len(set(subjects[list(own)])) == n
+        for subject in set(subjects[list(own)]):
+            mine = [i for i in own if subjects[i] == subject]
+            whole = [i for i in train if subjects[i] == subject and blocks[i] in set(blocks[mine])]
             assert set(mine) == set(whole)
             assert m is None or recorded_seconds(rows.iloc[mine]) >= 60 * m - 1e-6
     assert sets[3, None] == set(train)
 
 
-def test_seconds_are_those_of_a_raster():
+def test_recorded_seconds_counts_overlaps_once():
     rng = np.random.default_rng(0)
     onset, duration = rng.integers(0, 60, 40) / 4, rng.integers(1, 12, 40) / 4
     recording = rng.integers(0, 3, 40)
@@ -94,7 +96,7 @@ def test_seconds_are_those_of_a_raster():
     assert recorded_seconds(rows) == pytest.approx(len(covered) / 4)
 
 
-def test_the_end_of_the_curve_is_the_score_of_all_the_data_and_tests_stay_the_same():
+def test_learning_curve_ends_at_score_of_all_data():
     X, y = planted()
     cv = StimulusKFold(3)
     curve = retrieval_learning_curve(ridge(), X, y, cv, minutes=[0.2, 0.4])
@@ -107,14 +109,14 @@ def test_the_end_of_the_curve_is_the_score_of_all_the_data_and_tests_stay_the_sa
     last = everything[everything["minutes"] == everything["minutes"].max()]
     n_train = last.groupby("fold")["n_train"].first()
     whole = [fold for fold, (train, _) in enumerate(folds) if n_train[fold] == len(train)]
-    assert whole, "the fold with the least data gives all of it"
+    assert whole, "the smallest fold uses all its data"
     for fold in whole:
         train, test = folds[fold]
         by_hand = retrieve(ridge().fit(X[train], y.iloc[train]), X[test], y.iloc[test]).by_subject()["top_k"]
         assert last[last["fold"] == fold].set_index("subject")["top_k"].to_dict() == by_hand.to_dict()
 
 
-def test_more_people_help_a_new_one_and_those_tested_must_be_new():
+def test_learning_curve_over_subjects_and_errors():
     X, y = planted(noise=8.0)
     curve = retrieval_learning_curve(ridge(), X, y, LeaveOneSubjectOut(2), subjects=[1, 3])
     assert curve["minutes"].isna().all()
@@ -126,11 +128,13 @@ def test_more_people_help_a_new_one_and_those_tested_must_be_new():
     train, test = cv[5]
     expected = retrieve(ridge().fit(X[train], y.iloc[train]), X[test], y.iloc[test]).top_k()
     assert (whole["top_k"], whole["n_train"]) == (expected, len(train))
-    with pytest.raises(ValueError, match="needs folds that hold people out"):
+    with pytest.raises(ValueError, match="needs folds that hold subjects out"):
         retrieval_learning_curve(ridge(), X, y, StimulusKFold(2), subjects=[1])
-    with pytest.raises(ValueError, match="fold 0 has 1 to 3 to train on"):
+    with pytest.raises(ValueError, match="fold 0 has 3 training subjects. Use 1 to 3"):
         retrieval_learning_curve(ridge(), X, y, LeaveOneSubjectOut(2), subjects=[4])
-    with pytest.raises(ValueError, match=r"99 minutes were asked for, but fold 0 has 0\.\d+ of subject"):
+    with pytest.raises(
+        ValueError, match=r"minutes=99 was requested, but fold 0 has only 0\.\d+ training minutes of"
+    ):
         retrieval_learning_curve(ridge(), X, y, StimulusKFold(2), minutes=[99])
     with pytest.raises(ValueError, match=r"y lacks \['block'\]"):
         retrieval_learning_curve(ridge(), X, y.drop(columns="block"), StimulusKFold(2))
@@ -141,7 +145,7 @@ def test_more_people_help_a_new_one_and_those_tested_must_be_new():
 # --- by a parameter ---------------------------------------------------------------------------------
 
 
-def test_the_planted_lag_is_where_the_score_is_and_rows_equal_refits_by_hand():
+def test_validation_curve_recovers_simulated_lag():
     X, y = planted(n_subjects=2, lag=3, noise=0.5)  # three steps, 0.375 s
     pipe = Pipeline([("epochs", Epocher()), ("ridge", ridge())])
     lags = {"-0.375 s": (-0.375, -0.375), "0 s": (0.0, 0.0), "0.375 s": (0.375, 0.375)}
@@ -154,10 +158,10 @@ def test_the_planted_lag_is_where_the_score_is_and_rows_equal_refits_by_hand():
     expected = retrieve(model, X[test], y.iloc[test]).by_subject()["top_k"]
     mine = table[(table["value"] == "0.375 s") & (table["fold"] == 1)].set_index("subject")["top_k"]
     assert mine.to_dict() == expected.to_dict()
-    assert pipe.get_params()["ridge__lags"] == (0, 0.5), "the estimator given is not changed"
+    assert pipe.get_params()["ridge__lags"] == (0, 0.5), "the estimator is not modified"
 
 
-def test_parameters_may_change_together_and_wrong_names_are_told():
+def test_validation_curve_of_two_parameters_and_errors():
     X, y = planted(n_subjects=1)
     pipe = Pipeline([("epochs", Epocher()), ("ridge", ridge())])
     both = retrieval_validation_curve(
@@ -166,7 +170,7 @@ def test_parameters_may_change_together_and_wrong_names_are_told():
     assert both.groupby("value", sort=False)["k"].first().tolist() == [1, 3]
     one = retrieval_validation_curve(pipe, X, y, StimulusKFold(2), "ridge__k", [1, 3])
     assert one["value"].tolist() == [1, 1, 3, 3]
-    with pytest.raises(ValueError, match="'lag' is none of Pipeline's. Did you mean 'epochs__lag'?"):
+    with pytest.raises(ValueError, match="'lag' is not a parameter of Pipeline. Did you mean 'epochs__lag'?"):
         retrieval_validation_curve(pipe, X, y, StimulusKFold(2), "lag", [0])
     folds = [[np.isin(np.arange(len(X)), rows) for rows in pair] for pair in StimulusKFold(2).split(X, y)]
     masks = retrieval_validation_curve(pipe, X, y, folds, "ridge__k", [3])
@@ -177,61 +181,3 @@ def test_parameters_may_change_together_and_wrong_names_are_told():
         retrieval_validation_curve(pipe, X, y, None, "ridge__k", [3])
     with pytest.raises(ValueError, match="must have 2 parts"):
         retrieval_validation_curve(pipe, X, y, StimulusKFold(2), ("ridge__k", "ridge__alphas"), [(1,)])
-
-
-# --- decisions --------------------------------------------------------------------------------------
-
-
-def decisions(n=60, step=1.0, duration=1.0, seed=0):
-    rng = np.random.default_rng(seed)
-    onset = np.tile(5 + step * np.arange(n), 4)
-    names = np.repeat(["a/1", "a/2", "b/1", "b/2"], n)
-    rows = pd.DataFrame(
-        {"recording": names, "subject": [name[0] for name in names], "onset": onset, "duration": duration}
-    )
-    return 0.3 + rng.normal(size=4 * n), rng.normal(size=4 * n), rows
-
-
-@pytest.mark.parametrize(("step", "duration"), [(1.0, 1.0), (0.5, 2.0), (0.7, 1.3)])
-def test_decisions_are_those_counted_one_by_one(step, duration):
-    attended, ignored, rows = decisions(step=step, duration=duration)
-    order = np.random.default_rng(1).permutation(len(rows))
-    table = attention_decision_accuracy(attended[order], ignored[order], rows.iloc[order], lengths=(2, 5))
-    for row in table.itertuples():
-        right = []
-        for name in (f"{row.subject}/1", f"{row.subject}/2"):
-            own = np.flatnonzero(rows["recording"] == name)
-            onset = rows["onset"].to_numpy()[own]
-            for first in np.arange(5.0, onset.max() + 1, row.length):
-                inside = own[(onset > first - 1e-6) & (onset + duration < first + row.length + 1e-6)]
-                if len(inside):
-                    right.append(attended[inside].sum() > ignored[inside].sum())
-        assert row.accuracy == pytest.approx(np.mean(right))
-        assert row.n_decisions == len(right)
-
-
-def test_longer_decisions_are_surer_as_normal_theory_says():
-    from scipy.stats import norm
-
-    attended, ignored, rows = decisions(n=6000)
-    means = (
-        attention_decision_accuracy(attended, ignored, rows, (1, 4, 16)).groupby("length")["accuracy"].mean()
-    )
-    np.testing.assert_allclose(means, norm.cdf(0.3 / np.sqrt(2) * np.sqrt([1, 4, 16])), atol=0.02)
-    swapped = attention_decision_accuracy(ignored, attended, rows, (4,))["accuracy"]
-    np.testing.assert_allclose(
-        1 - swapped, attention_decision_accuracy(attended, ignored, rows, (4,))["accuracy"]
-    )
-    assert (attention_decision_accuracy(attended, attended, rows, (4,))["accuracy"] == 0).all(), (
-        "a tie is wrong"
-    )
-
-
-def test_what_cannot_be_decided_is_said():
-    attended, ignored, rows = decisions(duration=3.0)
-    with pytest.raises(ValueError, match="decision of 1 s cannot hold a window of 3 s"):
-        attention_decision_accuracy(attended, ignored, rows)
-    with pytest.raises(ValueError, match=r"columns \['onset'\]"):
-        attention_decision_accuracy(attended, ignored, rows.drop(columns="onset"))
-    with pytest.raises(ValueError, match="each of 240 rows"):
-        attention_decision_accuracy(attended[1:], ignored[1:], rows)

@@ -18,7 +18,7 @@ from sk_b2s import (
     select_calibration_sentences,
 )
 from sk_b2s.decoding._ridge_cv import extend_alphas, find_better_alpha
-from sk_b2s.evaluation._curves import highest_at_end
+from sk_b2s.evaluation._curves import describe_edge_maximum
 from sk_b2s.evaluation._results._provenance import chosen_by
 
 SFREQ = 10
@@ -160,14 +160,14 @@ def scores_over(values, means, people=4):
         pytest.param([0.0, 0.1, 0.2], [0.1, 0.2, np.nan], "", id="unknown"),
     ],
 )
-def test_highest_at_end_is_of_numbers(values, means, note):
-    assert highest_at_end(scores_over(values, means)).startswith(note)
-    assert bool(highest_at_end(scores_over(values, means))) == bool(note)
+def test_describe_edge_maximum_is_of_numbers(values, means, note):
+    assert describe_edge_maximum(scores_over(values, means)).startswith(note)
+    assert bool(describe_edge_maximum(scores_over(values, means))) == bool(note)
 
 
-def test_highest_at_end_needs_more_than_noise():
+def test_describe_edge_maximum_needs_more_than_noise():
     people = pd.DataFrame([[0.1, 0.1], [0.2, 0.2], [0.1, 0.31]], index=[0.0, 0.1, 0.2])
-    assert highest_at_end(people) == "", "one of two people is lower there"
+    assert describe_edge_maximum(people) == "", "one of two people is lower there"
 
 
 def test_suggest_calibration_warns_where_there_is_no_choice():

@@ -82,7 +82,7 @@ def test_compare_feature_sets_of_two_and_errors():
         for name in ("none", "all but true")
     )
     pd.testing.assert_frame_equal(one, other)
-    with pytest.raises(ValueError, match="two or more"):
+    with pytest.raises(ValueError, match="two entries or more"):
         compare_feature_sets(trf, X, y, StimulusKFold(2), {"true": Column(0)})
     with pytest.raises(ValueError, match="has no parameter 'speech'"):
         compare_feature_sets(FeatureScaler(), X, y, StimulusKFold(2), {"a": Column(0), "b": Column(1)})
