@@ -45,7 +45,9 @@ def test_concurrent_stream_matches_recording_time():
     np.testing.assert_allclose(found["sound_onset"], [np.nan, 0.0, 28.0, 10.5])
     assert found["segment"].nunique() == 4
     assert "word" not in found
-    with pytest.raises(ValueError, match=r"no stimulus in the stream 'left'. It has the streams \['attended', 'ignored'\]"):
+    with pytest.raises(
+        ValueError, match=r"no stimulus in the stream 'left'. It has the streams \['attended', 'ignored'\]"
+    ):
         concurrent_stream(X, y, events, "left")
 
 
