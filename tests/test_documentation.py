@@ -12,6 +12,12 @@ import numpy as np
 import pytest
 
 import sk_b2s
+from sk_b2s.datasets._registry import DATASETS
+from sk_b2s.decoding._presets import PRESETS
+from sk_b2s.evaluation._controls._registry import CONTROLS
+from sk_b2s.evaluation._scores import SCORES
+from sk_b2s.model_selection._registry import SPLITTERS
+from sk_b2s.nn._losses import LOSSES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -198,3 +204,38 @@ def test_readme_lists_every_example():
     examples = sorted((ROOT / "examples").glob("plot_*.py"))
     assert examples
     assert all(f"(examples/{path.name})" in readme for path in examples)
+
+
+# --- registries --------------------------------------------------------------------------------------
+
+
+def registered():
+    """List (chapter, name that it must contain) of all registries."""
+    features = [name for name in sk_b2s.features.__all__ if name != "SpeechFeatures"]
+    chapters = {
+        "decoding.md": [f'"{name}"' for name in LOSSES],
+        "retrieval.md": list(SCORES),
+        "controls.md": [name for name in CONTROLS if name != "decoder"],
+        "model_selection.md": [spec.class_name for spec in SPLITTERS.values()],
+        "features.md": features,
+        "datasets.md": [name for name in DATASETS if name != "listening"],
+        "command_line.md": list(PRESETS),
+    }
+    return [(chapter, name) for chapter, names in chapters.items() for name in names]
+
+
+@pytest.mark.parametrize(("chapter", "name"), registered())
+def test_guide_names_every_registry_entry(chapter, name):
+    assert name in (DOCS / "guide" / chapter).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [("loss", "LOSSES"), ("score", "SCORES"), ("control", "CONTROLS"), ("splitter", "SPLITTERS"),
+     ("dataset", "DATASETS"), ("preset", "PRESETS")],
+)  # fmt: skip
+def test_contributing_page_names_its_registry(page, name):
+    text = (DOCS / "contributing" / f"{page}.md").read_text(encoding="utf-8")
+    file = re.search(rf"`{name}` in `(sk_b2s/\S+\.py)`", text)
+    assert file, "name the registry and its file"
+    assert re.search(rf"^{name}\b", (ROOT / file[1]).read_text(encoding="utf-8"), re.M)
