@@ -21,6 +21,7 @@ ORDER = [
     "evaluation", "plotting", "reporting", "_persistence", "_cli",
 ]  # fmt: skip
 MOST_FILES = 17  # of a folder, besides __init__.py
+MOST_LINES = 450
 
 
 def module_of(path):
@@ -160,3 +161,23 @@ def test_whatever_make_installs_has_a_pin_that_make_keeps():
     asked = re.search(r"^constraints:(.*)$", makefile, re.MULTILINE)[1]
     installed = re.search(r'"\.\[(.*?)\]"', makefile)[1].split(",")
     assert all(extra in installed or f"$(VENV)/.{extra}" in asked.split() for extra in extras)
+
+
+def test_wheel_holds_all_packages_and_data():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert settings["packages"]["find"]["include"] == ["sk_b2s*"]
+    folders = {path.parent for path in MODULES.values()}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
+    data = {
+        path
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert files - set(MODULES.values()) <= data
+
+
+def test_files_have_at_most_450_lines():
+    longest = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert not {name: n for name, n in longest.items() if n > MOST_LINES}
