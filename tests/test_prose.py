@@ -24,12 +24,16 @@ def written():
 def documented(path):
     """Modules, classes and functions of a file that have a docstring: (name, line, docstring)."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
+            text := ast.get_docstring(node)
+        ):
             yield getattr(node, "name", path.stem), node.body[0].lineno, text
 
 
 def test_files_hold_no_avoided_words():
-    found = [f"{path.relative_to(ROOT)}:{line}: {word}" for path in written() for line, word in find_avoided(path)]
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {word}" for path in written() for line, word in find_avoided(path)
+    ]
     assert not found, "\n".join(found)
 
 
@@ -53,7 +57,11 @@ def test_test_names_are_short():
     found = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and len(node.name) > LONGEST_NAME:
+            if (
+                isinstance(node, ast.FunctionDef)
+                and node.name.startswith("test_")
+                and len(node.name) > LONGEST_NAME
+            ):
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}")
     assert not found, "\n".join(found)
 

@@ -1,20 +1,18 @@
 """Measure how easy the package is to find one's way in.
 
 Run as ``python tools/measure_package.py [ROOT]``, where ROOT is a checkout, by
-default the one of this file. It prints the entries of each folder, lines, time
-of import, docstring lines over 79 characters, avoided words, and how many test
-names and first lines of docstrings break the rules of CONTRIBUTING.md.
+default the one of this file. It prints the entries of each folder, lines,
+docstring lines over 79 characters, avoided words, and how many test names and
+first lines of docstrings break the rules of CONTRIBUTING.md. The time of
+imports is in benchmarks/bench_import.py.
 """
 
 import ast
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from prose import find_avoided, find_long_lines
 
-RUNS = 5  # of which the fastest import counts
 MOST_TEST_NAME = 50
 
 
@@ -30,16 +28,6 @@ def count_entries(package):
         ]
         if entries:
             yield folder, len([path for path in entries if not path.name.startswith("__")])
-
-
-def seconds_of(code, root):
-    """Least seconds that a new Python process takes for some code."""
-    seconds = []
-    for _ in range(RUNS):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, *code], check=True, cwd=root, capture_output=True)
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
 
 
 def first_lines(path):
@@ -67,17 +55,6 @@ def main(root):
     for folder, n in entries.items():
         print(f"  {folder.relative_to(package)}: {n}")
     print(f"files: {len(files)}, lines: {sum(lines)}, longest: {max(lines)}")
-    bare = seconds_of(["-c", "pass"], root)
-    for name, code in {
-        "python -c pass": ["-c", "pass"],
-        "import sk_b2s": ["-c", "import sk_b2s"],
-        "from sk_b2s import check_events": ["-c", "from sk_b2s import check_events"],
-        "from sk_b2s import StimulusKFold": ["-c", "from sk_b2s import StimulusKFold"],
-        "from sk_b2s import BrainEncoder": ["-c", "from sk_b2s import BrainEncoder"],
-        "sk-b2s --help": ["-m", "sk_b2s", "--help"],
-    }.items():
-        seconds = seconds_of(code, root)
-        print(f"seconds of {name}: {seconds:.2f} ({seconds - bare:.2f} beyond Python)")
     long = sum(len(find_long_lines(path)) for path in files)
     firsts = [line for path in files for line in first_lines(path)]
     bad_firsts = [line for line in firsts if len(line) > 79 or not line.endswith(".")]
