@@ -1,4 +1,4 @@
-"""Helpers of all sub-packages: caching, devices, precision, validation and text."""
+"""Helpers of all sub-packages: caching, devices, validation and text."""
 
 import lazy_loader as _lazy
 

@@ -27,8 +27,10 @@ _DIGESTS: dict = {}
 def file_state(path):
     """Return what changes when a file is written, without reading it.
 
-    The time of change (ctime) cannot be set by programs such as ``rsync`` or ``tar``, unlike the date. Valid within a
-    process only, because a file system image may repeat all of it. Use :func:`content_digest` for a cache on disk.
+    Programs such as ``rsync`` or ``tar`` cannot set the time of change
+    (ctime), unlike the date. The state is valid within a process only,
+    because a file system image may repeat all of it. Use
+    :func:`content_digest` for a cache on disk.
 
     Parameters
     ----------
@@ -37,13 +39,13 @@ def file_state(path):
     Returns
     -------
     state : tuple
-        The path first. Equal states are the same content. A file that was written a moment ago has another state at
-        each call.
+        The path comes first. Equal states mean equal content. A file that was
+        written a moment ago has another state at each call.
 
     Raises
     ------
     OSError
-        If there is no such file.
+        If the file does not exist.
     """
     found = os.stat(path)
     age = time.time() - max(found.st_mtime_ns, found.st_ctime_ns) / 1e9
@@ -55,7 +57,9 @@ def file_state(path):
 
 
 def content_digest(path):
-    """Digest the whole content of a file. Unchanged files are read once in a process.
+    """Compute a digest of the whole content of a file.
+
+    Unchanged files are read once in a process.
 
     Parameters
     ----------
@@ -91,9 +95,10 @@ def content_digest(path):
 
 
 class FromFile:
-    """Computation on the content of a file, kept on disk if there is a memory.
+    """Computation on the content of a file, cached on disk with a memory.
 
-    The cache entry depends on the content and the settings, and not on the path or date of the file.
+    The cache entry depends on the content and the settings, not on the path or
+    the date of the file.
 
     Parameters
     ----------
@@ -103,7 +108,8 @@ class FromFile:
     stamp_of : callable
         Importable. Returns the identity of the content at a path.
     memory : None, str, Path or joblib.Memory, default=None
-        As in :func:`cached`. Without it the content is only digested where it is asked for.
+        As in :func:`cached`. If None, the digest of the content is computed
+        only where it is needed.
     ignore : sequence of str, default=()
         Settings that do not change the result.
     **settings : object
@@ -132,7 +138,7 @@ class FromFile:
             return self.function(path=self.path, stamp=None, **self.settings, **more)
         compute = cached(self.function, self.memory, ignore=("path", *self.ignore))
         arguments = {"path": self.path, "stamp": self.stamp, **self.settings, **more}
-        # A changed file must not be kept under the content that it had.
+        # A changed file must not be cached under the digest of its old content.
         if not compute.check_call_in_cache(**arguments) and self.stamp_of(self.path) != self.stamp:
             raise ValueError(
                 f"{self.path!r} has changed since the table it belongs to was transformed. Transform the table again."
@@ -140,7 +146,7 @@ class FromFile:
         return compute(**arguments)
 
     def identity(self):
-        """Return what decides the result, in place of the path: list."""
+        """Return the content and settings that decide the result: list."""
         stamp = self.stamp_of(self.path) if self.stamp is None else self.stamp
         return [self.function, stamp, {k: v for k, v in self.settings.items() if k not in self.ignore}]
 
@@ -149,16 +155,17 @@ class FromFile:
 
 
 def code_of(path, *libraries):
-    """Digest a source file and versions of libraries, so that a cache is renewed when either changes.
+    """Compute a digest of a source file and of versions of libraries.
 
-    joblib looks at the source of the cached function alone, not at what it calls.
+    As part of a cache key it renews the cache when either changes. joblib
+    compares the source of the cached function only, not of those it calls.
 
     Parameters
     ----------
     path : str
         The source file, ``__file__``.
     *libraries : module
-        With a ``__version__``.
+        Each has a ``__version__``.
 
     Returns
     -------
@@ -170,14 +177,15 @@ def code_of(path, *libraries):
 
 
 def cached(function, memory, ignore=()):
-    """Cache a function on disk, its arrays memory-mapped when they are read back.
+    """Cache a function on disk, with memory-mapped arrays.
 
     Parameters
     ----------
     function : callable
     memory : None, str, Path or joblib.Memory
-        As in scikit-learn; None does not cache. The folder holds pickle, which runs code when it is read. Use one that
-        only you can write.
+        As in scikit-learn. If None, nothing is cached. The folder holds pickle
+        files, which run code when they are read. Use a folder that only you
+        can write.
     ignore : sequence of str, default=()
         Arguments that do not change the result.
 
@@ -188,7 +196,8 @@ def cached(function, memory, ignore=()):
     Warns
     -----
     UserWarning
-        If others can write the folder. Each folder is looked at once in a process.
+        If other users can write the folder. Each folder is checked once in a
+        process.
     """
     if memory is None:
         return function
@@ -196,14 +205,14 @@ def cached(function, memory, ignore=()):
     if isinstance(folder, (str, os.PathLike)):
         _warn_of_others(os.fspath(folder))
     if not isinstance(memory, joblib.Memory):
-        # Copy-on-write maps share their pages with every process and are writable for torch's sake.
+        # Copy-on-write maps share their pages among processes, and torch needs writable arrays.
         memory = joblib.Memory(memory, mmap_mode="c", verbose=0)
     return memory.cache(function, ignore=list(ignore))
 
 
 @lru_cache(maxsize=1024)
 def _warn_of_others(folder):
-    """Warn if others can write a cache folder, or replace it, on systems with POSIX permissions."""
+    """Warn if other users can write or replace a cache folder (POSIX)."""
     if os.name != "posix":
         return
     folder = Path(os.path.realpath(folder))
@@ -216,9 +225,9 @@ def _warn_of_others(folder):
         why = _why_foreign(found, path not in inside)
         if why:
             warnings.warn(
-                f"the cache folder {str(folder)!r} is not safe: {str(path)!r} {why}. A cache holds pickle, which runs "
-                f"code when it is read, so whoever can write there can run code as you. Use a folder that only you can "
-                f"write, or take the permission away (chmod go-w), or silence this by "
+                f"the cache folder {str(folder)!r} is not safe: {str(path)!r} {why}. A cache holds pickle files, which "
+                f"run code when they are read, so a user who can write there can run code as you. Use a folder that "
+                f"only you can write, remove the permission (chmod go-w), or silence this warning with "
                 f"warnings.filterwarnings('ignore', 'the cache folder').",
                 stacklevel=4,
             )
@@ -226,20 +235,23 @@ def _warn_of_others(folder):
 
 
 def _why_foreign(found, is_parent):
-    """Say who else may write into a folder; in a parent that is sticky nobody can replace what is ours."""
+    """Return why other users may write a folder, or None if they may not.
+
+    In a sticky parent folder, users cannot replace the files of others.
+    """
     if found.st_uid not in (0, os.geteuid()):
         return f"belongs to another user (uid {found.st_uid})"
     if is_parent and found.st_mode & stat.S_ISVTX:
         return None
     if found.st_mode & stat.S_IWOTH:
-        return f"can be written by everybody (mode {stat.S_IMODE(found.st_mode):o})"
+        return f"can be written by all users (mode {stat.S_IMODE(found.st_mode):o})"
     if found.st_mode & stat.S_IWGRP and found.st_gid != 0 and not _is_own_group(found.st_gid):
         return f"can be written by the group {found.st_gid} (mode {stat.S_IMODE(found.st_mode):o})"
     return None
 
 
 def _is_own_group(gid):
-    """Whether a group is that of this user alone, as many systems make one for each user."""
+    """Return whether a group has this user as its only member."""
     try:
         import grp
         import pwd
@@ -251,16 +263,7 @@ def _is_own_group(gid):
 
 
 def importable(function):
-    """Tell whether a function can be sent to another process, and be named in a cache.
-
-    Parameters
-    ----------
-    function : callable
-
-    Returns
-    -------
-    importable : bool
-    """
+    """Return whether a function can be imported by name."""
     try:
         pickle.dumps(function)
     except (pickle.PicklingError, AttributeError, TypeError):
@@ -269,10 +272,5 @@ def importable(function):
 
 
 def cache_folder():
-    """Folder for what can be computed again: the environment's ``SK_B2S_CACHE``, or else the user's cache.
-
-    Returns
-    -------
-    folder : Path
-    """
+    """Return the folder in ``SK_B2S_CACHE``, or the user's cache folder."""
     return Path(os.environ.get("SK_B2S_CACHE") or pooch.os_cache("sk_b2s"))

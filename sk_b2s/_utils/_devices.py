@@ -9,7 +9,7 @@ import torch
 
 
 def choose_device(device):
-    """Resolve "auto" to the GPU where there is one, and check that another is there: a torch.device."""
+    """Return a torch.device, the GPU for "auto" if there is one."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -17,13 +17,13 @@ def choose_device(device):
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device={str(device)!r} is not on this machine; 'auto' takes what is there."
+            f"device={str(device)!r} is not available on this machine. Use device='auto' to take an available one."
         ) from error
     return device
 
 
 def choose_precision(precision, device):
-    """Resolve "auto" to bfloat16 where the chip multiplies it natively: a torch.dtype."""
+    """Return a torch.dtype, for "auto" bfloat16 if the chip supports it."""
     if precision != "auto":
         return getattr(torch, precision)
     if device.type == "cuda":
@@ -37,11 +37,12 @@ def choose_precision(precision, device):
 
 @contextlib.contextmanager
 def allowed_threads():
-    """Compute with no more threads of torch than this process may use processors.
+    """Limit the threads of torch to the processors that this process may use.
 
-    Torch counts the processors of the machine. Affinity and the quota of a container may allow fewer, and threads
-    beyond those wait for each other at every operation. Fewer threads are left as they are, and so is the number
-    afterwards. As a decorator it does so in each call.
+    Torch counts the processors of the machine. Affinity and the quota of a
+    container may allow fewer, and threads beyond those wait for each other at
+    every operation. The number of threads is never raised, and is restored
+    afterwards. Can be used as a decorator.
     """
     before, allowed = torch.get_num_threads(), max(1, joblib.cpu_count())
     if before <= allowed:
@@ -55,6 +56,6 @@ def allowed_threads():
 
 
 def free_bytes(device):
-    """Bytes of a GPU that are free, with those that torch holds in store for tensors to come."""
+    """Return the free bytes of a GPU, with those that torch reserves."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -16,75 +16,76 @@ except ImportError:  # Windows
 
 
 _LOCK, _OWN = threading.Lock(), threading.local()
-_LISTENING: list[list] = []
+_COLLECTING: list[list] = []
 _CAUGHT = warnings.catch_warnings()
 
 
 @contextmanager
 def capture_warnings():
-    """Keep the warnings that this thread gives meanwhile, each once, instead of showing them.
+    """Collect the warnings of this thread, each once, instead of showing them.
 
-    Workers in other processes show their warnings to nobody, or once for each of them. What the filters ignore
-    is not kept, and what they turn into errors is raised. Unlike :class:`warnings.catch_warnings`, which changes
-    what all threads see, it may be used in several at once: each keeps its own, and those of a thread that
-    does not listen are shown as ever.
+    Warnings of worker processes would be lost, or shown once per worker.
+    Warnings that filters ignore are not collected, and those that filters
+    turn into errors are raised. Unlike :class:`warnings.catch_warnings`,
+    which changes all threads, it can be used in several threads at once.
+    Warnings of other threads are shown as usual.
 
     Yields
     ------
-    heard : list of str
-        ``"Category: message"``, in the order they came.
+    collected : list of str
+        ``"Category: message"``, in order of occurrence.
 
     Examples
     --------
-    >>> with capture_warnings() as heard:
+    >>> with capture_warnings() as collected:
     ...     for _ in range(3):
     ...         warnings.warn("no convergence", RuntimeWarning)
-    >>> heard
+    >>> collected
     ['RuntimeWarning: no convergence']
     """
     global _CAUGHT
-    heard: list[str] = []
-    before, _OWN.heard = getattr(_OWN, "heard", None), heard
+    collected: list[str] = []
+    before, _OWN.collected = getattr(_OWN, "collected", None), collected
     with _LOCK:
-        if not _LISTENING:
+        if not _COLLECTING:
             _CAUGHT = warnings.catch_warnings()
             _CAUGHT.__enter__()
-            # Behind all other filters: else a place in the code warns once, whoever is listening.
+            # After all other filters. By default a line of code warns only once, in whatever thread.
             warnings.simplefilter("always", append=True)
-            warnings.showwarning = _hear(warnings.showwarning)
-        _LISTENING.append(heard)
+            warnings.showwarning = _collect_or_show(warnings.showwarning)
+        _COLLECTING.append(collected)
     try:
-        yield heard
+        yield collected
     finally:
-        _OWN.heard = before
+        _OWN.collected = before
         with _LOCK:
-            _LISTENING[:] = [other for other in _LISTENING if other is not heard]
-            if not _LISTENING:
+            _COLLECTING[:] = [other for other in _COLLECTING if other is not collected]
+            if not _COLLECTING:
                 _CAUGHT.__exit__(None, None, None)
 
 
-def _hear(show):
-    """Keep a warning for whoever listens in this thread, or show it."""
+def _collect_or_show(show):
+    """Make a ``showwarning`` that collects warnings of collecting threads."""
 
     def showwarning(message, category, filename, lineno, file=None, line=None):
-        heard = getattr(_OWN, "heard", None)
-        if heard is None:
+        collected = getattr(_OWN, "collected", None)
+        if collected is None:
             return show(message, category, filename, lineno, file, line)
         text = f"{category.__name__}: {message}"
-        if text not in heard:
-            heard.append(text)
+        if text not in collected:
+            collected.append(text)
 
     return showwarning
 
 
 def reset_peak_memory():
-    """Forget the peak of the work before, where the system lets us (Linux)."""
+    """Reset the peak memory of this process (Linux only)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mb():
-    """Peak of the memory of this process in MB (of all its life, where it cannot be reset); NaN if unknown."""
+    """Return the peak memory of this process in MB, NaN if unknown."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

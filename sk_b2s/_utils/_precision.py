@@ -1,8 +1,9 @@
 """Comparison of reduced precision with float32, and the fallback to it.
 
-Kernels of some processors return wrong values in bfloat16, for example grouped convolutions of few
-channels on processors with AMX. A network is therefore computed in both precisions once, on the first
-batch of each task, before its reduced precision is used.
+Kernels of some processors return wrong values in bfloat16, for example grouped
+convolutions of few channels on processors with AMX. A network is therefore
+computed in both precisions once, on the first batch of each task, before its
+reduced precision is used.
 """
 
 from __future__ import annotations
@@ -26,21 +27,22 @@ CONVOLUTION = nn.modules.conv._ConvNd
 
 
 def deviation(reduced, exact, dims=None):
-    """Compute how far values are from exact ones, relative to how much these vary.
+    """Compute the deviation of values from exact ones, relative to their size.
 
     Parameters
     ----------
     reduced, exact : Tensor
         Of one shape. Values that are not finite in ``exact`` are left out.
     dims : tuple of int, default=None
-        Axes over which ``exact`` varies. The denominator is the norm of its deviation from the mean over
-        them, and at least a tenth of its norm. If None, it is the norm.
+        Axes over which ``exact`` varies. The denominator is the norm of its
+        deviation from the mean over them, and at least a tenth of its norm. If
+        None, it is the norm.
 
     Returns
     -------
     deviation : float or None
-        Infinite where ``reduced`` is not finite and ``exact`` is. None if ``exact`` is zero or nowhere
-        finite, so that nothing can be compared.
+        Infinite where ``reduced`` is not finite and ``exact`` is. None if
+        ``exact`` is zero or nowhere finite, so that nothing can be compared.
     """
     exact, reduced = exact.detach().double(), reduced.detach().double()
     known = exact.isfinite()
@@ -81,13 +83,15 @@ def warn_of_fallback(dtype, place, what, measured):
 
 
 def keep_narrow_in_float32(network):
-    """Compute convolutions of few channels per group in float32, also within ``torch.autocast``.
+    """Compute convolutions of few channels per group in float32.
+
+    This holds within ``torch.autocast``, too.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Changed in place. Concerned are convolutions of several groups with fewer than 16 input or output
-        channels in each.
+        Changed in place, in its convolutions of several groups with fewer than
+        16 input or output channels per group.
 
     Returns
     -------
@@ -114,11 +118,13 @@ def _forward_in_float32(forward, x, *args, **kwargs):
 
 @contextmanager
 def watch_products(network, dtype, found):
-    """Measure how far the products of a network are from exact ones while it runs in float32.
+    """Measure how far products of a network are from exact ones.
 
-    The first call of each linear layer and convolution is repeated with input and weights rounded to
-    ``dtype``, in that precision and in float32, so that nothing but the kernels differs. Where gradients
-    are enabled, those of the input and of trainable weights are compared, too.
+    Within this context the network must run in float32. The first call of each
+    linear layer and convolution is repeated with input and weights rounded to
+    ``dtype``, in that precision and in float32, so that only the kernels
+    differ. If gradients are enabled, those of the input and of trainable
+    weights are compared, too.
 
     Parameters
     ----------
@@ -162,7 +168,7 @@ def _product_apart(module, x, dtype):
 
 
 def _gradients_of(outputs, leaves):
-    """Compute gradients of the sum of outputs, weighted by random numbers that are always the same."""
+    """Compute gradients of a sum of outputs with fixed random weights."""
     if not (torch.is_grad_enabled() and leaves):
         return []
     random = torch.Generator().manual_seed(0)
@@ -176,7 +182,8 @@ def unless_memory(error):
     Parameters
     ----------
     error : Exception
-        It is raised again if memory is lacking, as then float32 cannot be computed either.
+        It is raised again if memory is lacking, because float32 cannot be
+        computed either in that case.
 
     Returns
     -------
@@ -192,7 +199,7 @@ def unless_memory(error):
 
 
 class Precision:
-    """Precision of a network, which falls back to float32 where the reduced one is wrong.
+    """Precision of a network, with a fallback to float32.
 
     Parameters
     ----------
@@ -215,7 +222,7 @@ class Precision:
         return {**vars(self), "_passed": set()}  # another machine has to compare again
 
     def renewed(self, wanted):
-        """Return the precision of another network of the same kind, which is still to be checked.
+        """Return an unchecked precision for another network of the same kind.
 
         Parameters
         ----------
@@ -250,12 +257,12 @@ class Precision:
         Parameters
         ----------
         task : str
-            Each one is compared once, as soon as there is anything to compare.
+            Each task is compared once, at the first output that varies.
         networks : list of torch.nn.Module
             Buffers and generators stay as they are.
         compute : callable
-            ``compute() -> outputs``, a list of Tensors of shape (n_windows, n_features, n_frames), in the
-            precision in use.
+            ``compute() -> outputs``, a list of Tensors of shape (n_windows,
+            n_features, n_frames), in the precision in use.
         gradients : bool, default=False
             Whether gradients of trainable weights are compared, too.
         """
@@ -307,7 +314,7 @@ def _flat(tensors):
 
 @contextmanager
 def _unchanged(networks):
-    """Restore buffers and generators of networks and torch's own generator, and call no hooks of others."""
+    """Restore buffers and random generators at the end, and disable hooks."""
     modules = [module for network in networks for module in network.modules()]
     hooks = [(vars(module), name, vars(module)[name]) for module in modules for name in HOOKS]
     buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers(recurse=False)]

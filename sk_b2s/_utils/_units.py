@@ -11,7 +11,7 @@ def guess_unit(time, limit, sfreq=None, start=0.0):
     time : float
         The latest time, in what should be seconds.
     limit : float
-        What it may be at most, in seconds.
+        Largest possible time, in seconds.
     sfreq : float, default=None
         Rate of the recording in Hz, if samples may have been meant.
     start : float, default=0.0
@@ -20,7 +20,8 @@ def guess_unit(time, limit, sfreq=None, start=0.0):
     Returns
     -------
     text : str
-        A sentence, " Are times in milliseconds?", that begins with a space. Empty if no unit explains the time.
+        A sentence such as " Are times in milliseconds?", which begins with a
+        space. Empty if no unit explains the time.
     """
     if not limit > 0 or not limit < time:
         return ""
@@ -46,7 +47,7 @@ def guess_factor(ratio):
     Returns
     -------
     text : str
-        A sentence that begins with a space, empty if no unit has such a factor.
+        A sentence that begins with a space. Empty if no unit has this factor.
     """
     units = {
         1000: "milliseconds",

@@ -20,7 +20,7 @@ INSTRUCTIONS = {
 
 
 def get_versions():
-    """Return the versions of everything that decides the output of an estimator."""
+    """Return the versions of all that decides the output of an estimator."""
     others = {name: str(import_module(module).__version__) for name, module in DECISIVE.items()}
     return {"sk_b2s": sys.modules["sk_b2s"].__version__, **others, "python": platform.python_version()}
 
@@ -76,7 +76,7 @@ def _processor():
 
 
 def _memory():
-    """Physical memory in GiB, where the system tells."""
+    """Return the physical memory in GiB, if known."""
     try:
         n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
@@ -85,7 +85,7 @@ def _memory():
 
 
 def _torch_rows():
-    """Rows about torch: threads, OpenMP settings, devices and reduced precision."""
+    """Rows about torch: threads, environment, devices and precision."""
     import torch
 
     from sk_b2s._utils._devices import choose_device, choose_precision
@@ -122,7 +122,7 @@ def _library_rows():
 
 
 def _name_of(requirement):
-    """Name of the distribution in a requirement such as ``"mne>=1.8; extra == 'plot'"``."""
+    """Name of the distribution in a requirement such as ``"mne>=1.8"``."""
     return "".join(letter if letter.isalnum() or letter in "-_." else " " for letter in requirement).split()[
         0
     ]

@@ -1,4 +1,4 @@
-"""StimulusCopies of the audio signal in EEG/MEG channels."""
+"""Copies of the audio signal in EEG/MEG channels."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_content_digest_reads_a_settled_file_once(file, monkeypatch, whole_secon
         assert (content_digest(file) == before) == settled
 
 
-def test_content_digest_refuses_what_is_no_file(tmp_path):
+def test_content_digest_refuses_devices_and_folders(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
         with pytest.raises(ValueError, match="must be a regular file"):
@@ -86,7 +86,7 @@ def test_content_digest_refuses_what_is_no_file(tmp_path):
         content_digest(tmp_path / "absent")
 
 
-def test_from_file_keeps_one_entry_per_content(file, tmp_path):
+def test_from_file_caches_one_entry_per_content(file, tmp_path):
     CALLS.clear()
     (tmp_path / "b.bin").write_bytes(file.read_bytes())
     made = [
@@ -101,7 +101,7 @@ def test_from_file_keeps_one_entry_per_content(file, tmp_path):
     assert key_of(changed) != key_of(made[0]) == key_of(made[1])
 
 
-def test_from_file_keeps_nothing_of_a_file_that_changed(file, tmp_path):
+def test_from_file_refuses_changed_file(file, tmp_path):
     late = FromFile(count_bytes, str(file), content_digest, tmp_path / "cache", scale=1)
     late = pickle.loads(pickle.dumps(late))
     first = file.read_bytes()
@@ -113,7 +113,7 @@ def test_from_file_keeps_nothing_of_a_file_that_changed(file, tmp_path):
     assert late() == sum(first), "touched, not changed"
 
 
-def test_from_file_without_memory_digests_only_for_a_key(file, tmp_path):
+def test_from_file_without_memory_digests_for_key(file, tmp_path):
     (copy := tmp_path / "copy.bin").write_bytes(file.read_bytes())
     one, other = (FromFile(count_bytes, str(path), content_digest, scale=1) for path in (file, copy))
     assert one.stamp is None
@@ -127,7 +127,7 @@ def test_from_file_without_memory_digests_only_for_a_key(file, tmp_path):
 
 @pytest.fixture
 def tables(tmp_path):
-    """StimulusCopies of a recording and of a sound in two folders, with other dates: two tables X and y."""
+    """Return X and y of two copies of a recording and an audio file."""
     found = []
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
@@ -148,7 +148,7 @@ def entries(memory):
     return sorted(str(path) for path in memory.rglob("output.pkl"))
 
 
-def test_copies_share_an_entry_of_the_cache(tables, tmp_path):
+def test_epocher_copies_share_cache_entry(tables, tmp_path):
     memory = tmp_path / "cache"
     values, before = [], []
     for X, y in tables:
@@ -168,7 +168,7 @@ def test_copies_share_an_entry_of_the_cache(tables, tmp_path):
     assert (digest_rows(tables[0][0]) == digest_rows(tables[1][0])).all()
 
 
-def test_a_table_that_was_written_and_read_has_the_same_digests(tables, tmp_path):
+def test_row_digests_survive_csv(tables, tmp_path):
     X = tables[0][0].assign(session="", run="", place=1.5)
     X.to_csv(tmp_path / "X.csv", index=False)  # empty texts are read as NaN
     np.testing.assert_array_equal(
@@ -188,7 +188,7 @@ def test_file_stamp_depends_on_content_alone(tables):
     assert file_stamp(one) != before
 
 
-def test_windows_of_copies_have_one_key(tables):
+def test_key_of_windows_ignores_path(tables):
     digests = [
         digest_rows(
             Epocher(sfreq=50, lag=0, baseline=None, raw_hook=None).fit_transform(X)._replace(rows=None)
@@ -202,7 +202,7 @@ def louder(raw):
     return raw.load_data().apply_function(lambda data: 2 * data)
 
 
-def test_a_hook_is_known_by_its_code_and_may_look_at_the_path(tables, tmp_path):
+def test_epocher_hook_is_cached_by_its_code(tables, tmp_path):
     memory = tmp_path / "cache"
     settings = {"sfreq": 50, "lag": 0, "baseline": None, "memory": str(memory)}
     plain = np.asarray(Epocher(**settings).fit_transform(tables[0][0]))
@@ -218,17 +218,17 @@ def test_a_hook_is_known_by_its_code_and_may_look_at_the_path(tables, tmp_path):
     np.testing.assert_array_equal(edited, plain)
 
 
-def test_a_sound_of_same_size_and_date_is_read_again(tables):
+def test_features_read_changed_file_of_same_size(tables):
     path = tables[0][1]["sound"][0]
     before, state = stimulus_duration(path), os.stat(path)
-    with open(path, "r+b") as file:  # the header says twice the rate
+    with open(path, "r+b") as file:  # the header has twice the rate
         file.seek(24)
         file.write((32000).to_bytes(4, "little"))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert stimulus_duration(path) == before / 2
 
 
-def test_workers_use_the_digest_of_the_parent(tables, tmp_path, monkeypatch):
+def test_workers_use_digest_of_parent(tables, tmp_path, monkeypatch):
     windows = Epocher(sfreq=50, lag=0, baseline=None, memory=str(tmp_path / "cache")).fit_transform(
         tables[0][0]
     )

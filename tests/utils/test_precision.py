@@ -20,7 +20,7 @@ N_FEATURES, N_CHANNELS, N_TIMES = 4, 6, 30
 
 
 def windows(n_windows, subject, seed):
-    """Return windows of one subject and the stimulus features that are mixed in them."""
+    """Return windows of a subject and the features that are mixed in them."""
     rng = np.random.default_rng(seed)
     speech = rng.standard_normal((n_windows, N_FEATURES, N_TIMES)).astype("f4")
     mixing = np.random.default_rng(9).standard_normal((N_CHANNELS, N_FEATURES))
@@ -86,7 +86,7 @@ def plant(monkeypatch):
 
 @pytest.fixture
 def fallbacks():
-    """Collect the warnings of a test that tell of a fallback."""
+    """Collect the warnings of a fallback to float32."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
 
@@ -121,7 +121,7 @@ def test_deviation_is_relative_to_what_varies():
     assert deviation(far * 1.01, far, (0, 2)) == pytest.approx(0.1, rel=1e-3)
 
 
-def test_deviation_of_values_that_are_not_finite():
+def test_deviation_of_nonfinite_values():
     exact = torch.tensor([1.0, math.nan, 2.0, math.inf])
     assert deviation(torch.tensor([1.0, 5.0, 2.0, 0.0]), exact) == 0
     assert deviation(torch.tensor([math.nan, 5.0, 2.0, 0.0]), exact) == math.inf
@@ -147,7 +147,7 @@ def test_deviation_of_values_that_are_not_finite():
     ],
     ids=str,
 )
-def test_narrow_grouped_convolutions_stay_float32(layer, is_narrow):
+def test_narrow_convolutions_stay_float32(layer, is_narrow):
     network = nn.Sequential(copy.deepcopy(layer))
     assert keep_narrow_in_float32(network) == (set(network) if is_narrow else set())
     x = torch.randn(2, layer.in_channels, *[1] * isinstance(layer, nn.Conv2d), 20)
@@ -243,7 +243,7 @@ def test_deep_mel_falls_back_from_a_wrong_kernel(plant, fallbacks, how):
     ],
     ids=str,
 )
-def test_right_kernels_are_silent_and_used(fallbacks, changes):
+def test_fit_uses_right_kernels_silently(fallbacks, changes):
     encoder = encoder_of(**changes).fit(X, Y)
     encoder.score(X, Y)
     encoder.adapt(X_NEW, Y_NEW, "all").transform(X_NEW)
@@ -252,7 +252,7 @@ def test_right_kernels_are_silent_and_used(fallbacks, changes):
     assert np.abs(encoder.transform(X) - encoder_of("float32", **changes).fit(X, Y).transform(X)).max() > 0
 
 
-def test_comparison_is_made_once_and_changes_nothing(monkeypatch):
+def test_precision_compares_once_without_effect(monkeypatch):
     made, compare = [], Precision._compare
     monkeypatch.setattr(Precision, "_compare", lambda self, *a: made.append(a) or compare(self, *a))
     settings = {"speech_embedding_dim": 5, "subject_dropout": 0.5, "max_epochs": 3}
@@ -265,7 +265,7 @@ def test_comparison_is_made_once_and_changes_nothing(monkeypatch):
     np.testing.assert_array_equal(checked.transform(X), unchecked.transform(X))
 
 
-def test_windows_that_tell_nothing_are_not_the_comparison(monkeypatch):
+def test_precision_skips_constant_windows(monkeypatch):
     encoder = encoder_of().fit(X, Y)
     encoder = pickle.loads(pickle.dumps(encoder))
     nothing = np.full((3, N_CHANNELS, N_TIMES), math.nan, "f4")
@@ -277,11 +277,11 @@ def test_windows_that_tell_nothing_are_not_the_comparison(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["cpu", "mps", "xpu"])
-def test_auto_precision_asks_the_cpu_for_the_cpu_alone(monkeypatch, kind):
+def test_choose_precision_per_device(monkeypatch, kind):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     expected = torch.bfloat16 if kind == "cpu" else torch.float32
     assert choose_precision("auto", torch.device(kind)) == expected
 
 
-def test_bounds_are_above_rounding_and_below_garbage():
+def test_bounds_lie_between_rounding_and_error():
     assert all(0.01 < bound < 1 for bound in precision.BOUNDS.values())

@@ -1,4 +1,4 @@
-"""Checks of tables of segments: columns, values, and rows of X and y that belong together."""
+"""Tests of the validation of tables of segments."""
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def fresh(*tables):
     ],
     ids=["one row later", "other halves", "sampled apart", "permuted"],
 )
-def test_rows_of_other_windows_are_out_of_step(rows, others, reset):
+def test_check_in_step_of_other_windows(rows, others, reset):
     X, y = pair()
     X, y = X.iloc[rows], y.iloc[others]
     X, y = fresh(X, y) if reset else (X, y)
@@ -49,7 +49,7 @@ def test_rows_of_other_windows_are_out_of_step(rows, others, reset):
 
 @pytest.mark.parametrize("reset", ["neither", "one", "both"])
 @pytest.mark.parametrize("n", [119, 30, 12])
-def test_any_selection_of_both_is_in_step(n, reset):
+def test_check_in_step_of_same_selection(n, reset):
     X, y = pair()
     rows = np.random.default_rng(0).permutation(120)[:n]
     X, y = X.iloc[rows], y.iloc[rows]
@@ -61,7 +61,7 @@ def test_any_selection_of_both_is_in_step(n, reset):
     check_in_step(Windows.from_array(np.zeros((n, 1, 2)), rows=X), y)
 
 
-def test_one_recording_out_of_step_among_many_is_named():
+def test_check_in_step_names_one_recording():
     """A share over all windows would hide it."""
     X, y = pair(n_plays=6)
     rows = np.arange(len(y))
@@ -74,8 +74,8 @@ def test_one_recording_out_of_step_among_many_is_named():
     check_in_step(X, y)
 
 
-def test_repeated_short_stimuli_are_in_step():
-    """Sentences heard one after another, in any order and with jittered pauses, have no common pace."""
+def test_check_in_step_of_repeated_stimuli():
+    """Sentences in random order with jittered pauses have no common pace."""
     rng = np.random.default_rng(0)
     words = np.sort(rng.uniform(0, 2.5, (8, 6)), axis=1)  # 8 sentences of 6 words
     order = rng.integers(0, 8, 50)
@@ -88,7 +88,7 @@ def test_repeated_short_stimuli_are_in_step():
     check_in_step(X.iloc[few].reset_index(drop=True), y.iloc[few].reset_index(drop=True))
 
 
-def test_tables_of_two_calls_are_out_of_step(listening):
+def test_check_in_step_of_two_calls(listening):
     X, y = listening
     other = y.copy()
     other.attrs["make_segments"] = 0  # of a call with other windows
@@ -98,7 +98,7 @@ def test_tables_of_two_calls_are_out_of_step(listening):
 
 
 @pytest.mark.parametrize("column", ["sound", "sound_onset", "duration"])
-def test_missing_column_is_named(column):
+def test_column_of_names_missing_column(column):
     _, y = pair()
     with pytest.raises(ValueError, match=f"needs the column '{column}'"):
         StimulusIntervals.from_table(y.drop(columns=column))
@@ -106,7 +106,7 @@ def test_missing_column_is_named(column):
 
 @pytest.mark.parametrize("value", [np.nan, None, "1,5", [1], np.inf, pd.NA], ids=repr)
 @pytest.mark.parametrize("column", ["sound_onset", "duration"])
-def test_value_that_is_not_seconds_is_named(column, value):
+def test_seconds_of_names_first_row(column, value):
     _, y = pair()
     y[column] = y[column].astype(object)
     y.at[7, column] = value
@@ -117,7 +117,7 @@ def test_value_that_is_not_seconds_is_named(column, value):
 
 
 @pytest.mark.parametrize("value", [np.nan, None, 3.0, ["a.wav"]], ids=repr)
-def test_sound_that_is_not_one_is_named(value):
+def test_digests_name_invalid_sound(value):
     """A missing sound used to count as the last sound of the column."""
     _, y = pair()
     y["sound"] = y["sound"].astype(object)
@@ -128,7 +128,7 @@ def test_sound_that_is_not_one_is_named(value):
 
 @pytest.mark.parametrize("table", ["X", "y"])
 @pytest.mark.parametrize("value", [np.inf, "x"], ids=repr)
-def test_check_leakage_names_times_that_are_not_numbers(table, value):
+def test_check_leakage_names_invalid_times(table, value):
     X, y = pair()
     for data, column in ((X, "onset"), (y, "sound_onset")):
         if (table == "X") == (column == "onset"):
