@@ -1,4 +1,4 @@
-"""HTML report and methods paragraph of a results table."""
+"""HTML report and methods text of benchmark results."""
 
 import lazy_loader as _lazy
 

@@ -1,7 +1,8 @@
-"""Methods paragraph of a results table."""
+"""Methods text of a results table."""
 
 from __future__ import annotations
 
+import jinja2
 import pandas as pd
 
 from sk_b2s._utils._text import format_percent, join_words, with_visible_text
@@ -11,23 +12,28 @@ from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, a
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes, select_amount
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking
 from sk_b2s.evaluation._statistics import mean_and_sem, null_over_subjects, of_decoders
+from sk_b2s.reporting._findings import format_count
 
 
 @with_visible_text
 def generate_methods_text(results, cv=None):
-    """Write how scores were made, as in the methods of a paper, from their table alone.
+    """Generate a paragraph for a methods section from a results table.
 
-    What the table does not hold is not made up: a last sentence in brackets names it. The rest of a methods section,
-    preprocessing and the parameters of the estimators, is in no table of scores and left to the author.
+    Facts that the table does not contain are listed in a last sentence in
+    brackets. Preprocessing and parameters of estimators are not in a score
+    table and must be added by the author.
 
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
-        As :func:`~sk_b2s.benchmark` returns: ``estimator`` and ``subject``, and where they are ``study, control,
-        seed, fold, condition, pool, n_train, n_windows, n_candidates, k, chance, top_1, top_5, top_10,
-        top_k, null_mean, null_high, n_train_overlap, verdict, versions`` and ``error``.
+        Results of :func:`~sk_b2s.benchmark`. Required columns: ``estimator,
+        subject``. Optional columns: ``study, control, seed, fold, condition,
+        pool, n_train, n_windows, n_candidates, k, chance, top_1, top_5,
+        top_10, top_k, null_low, null_mean, null_high, n_train_overlap,
+        verdict, verdict_text, versions, error``.
     cv : None, splitter or str, default=None
-        How windows were divided: its ``repr``, or your words. A table with a column ``cv`` says it itself.
+        Splitter, or a description of the split. If None, the column ``cv`` of
+        the results.
 
     Returns
     -------
@@ -37,7 +43,7 @@ def generate_methods_text(results, cv=None):
     Raises
     ------
     ValueError
-        If the table has no rows, or none that did not fail, or no subjects and estimators.
+        If there are no rows, all fits failed, or a required column is missing.
 
     Examples
     --------
@@ -46,155 +52,119 @@ def generate_methods_text(results, cv=None):
     >>> results = pd.DataFrame({"estimator": "ridge", "subject": ["a", "b"], "fold": [0, 1], "n_windows": [80, 90],
     ...                         "n_candidates": [40, 40], "k": 10, "chance": 0.25, "top_k": [0.5, 0.7]})
     >>> print(generate_methods_text(results, cv="LeaveOneSubjectOut(stimulus_folds=None)").split(". ")[0])
-    Decoding was tested on 170 windows of 2 people (80 to 90 each), in 2 folds made by
-    LeaveOneSubjectOut(stimulus_folds=None), each of which tested one person
+    Decoding was tested on 170 windows of 2 subjects (80 to 90 each), in 2 folds made by
+    LeaveOneSubjectOut(stimulus_folds=None), each of which tested one subject
     """
     if missing := [column for column in ("estimator", "subject") if column not in results]:
-        raise ValueError(f"results must have the columns {missing}, but has {list(results.columns)}.")
-    failed = (
-        results["error"].astype(object).fillna("") != ""
-        if "error" in results
-        else pd.Series(False, index=results.index)
-    )
+        raise ValueError(
+            f"The 'results' parameter of generate_methods_text must have the columns {missing}. Got "
+            f"{list(results.columns)} instead. Pass the table returned by benchmark."
+        )
+    failed = pd.Series(False, index=results.index)
+    if "error" in results:
+        failed = results["error"].astype(object).fillna("") != ""
     good = results[~failed]
     if not len(good):
-        raise ValueError(f"results has no rows{' but those of failed fits' if len(results) else ''}.")
+        raise ValueError(
+            f"results must have at least one row without an error. Got {len(results)} rows"
+            f"{', all of fits that failed' if len(results) else ''}."
+        )
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sk_b2s.reporting"), autoescape=False, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters |= {"join_words": join_words, "count_of": format_count}
+    facts = {
+        **_describe_data(good, cv),
+        "missing": _find_missing(results),
+        "n_failed": _count_fits(results[failed]),
+    }
+    text = environment.get_template("methods.txt.j2").render(facts)
+    return " ".join(line.strip() for line in text.split("\n") if line.strip())
+
+
+def _describe_data(good, cv):
+    """Collect what the template needs from rows without errors."""
     mine = of_decoders(good)
-    said = [
-        _tested(mine, cv), _missing(results), _trained(mine), _asked(mine), _leaks(mine), _holding(mine),
-        _unlabelled(mine), _averaged(mine), _null(mine), _controls(good), *_scores(mine), _failed(results[failed]),
-        _versions(good), _unsaid(good, cv),
-    ]  # fmt: skip
-    return " ".join(sentence for sentence in said if sentence)
+    return {
+        **_describe_tests(mine, cv),
+        "estimators": [str(name) for name in pd.unique(mine["estimator"])],
+        "n_train": _format_range(mine, "n_train"),
+        "n_seeds": mine["seed"].nunique() if "seed" in mine else 1,
+        "n_candidates": _format_range(mine, "n_candidates"),
+        "overlap": _describe_overlap(mine),
+        "with_audio_channels": _find_audio_channels(mine),
+        "transductive": _list_texts(mine, "transductive_steps", ", "),
+        "averaged": [
+            name for name, column in (("folds", "fold"), ("seeds", "seed"))
+            if column in mine and mine[column].nunique() > 1
+        ],
+        "null": _describe_null(mine),
+        "controls": [label_of_control(name) for name in _list_texts(good, "control") if name != "decoder"],
+        "scores": list(_describe_scores(mine)),
+        "versions": _list_texts(good, "versions"),
+        "unknown": _list_unknown(good, cv),
+    }  # fmt: skip
 
 
-# --- one sentence each -----------------------------------------------------------------------------
-
-
-def _tested(mine, cv):
+def _describe_tests(mine, cv):
+    """Describe windows, subjects and folds that were tested."""
     mine = select_amount(mine)
-    one = mine.drop_duplicates(
-        [c for c in ("subject", "fold", "condition") if c in mine]
-    )  # an estimator, a seed
-    people = one["subject"].nunique()
-    text = f"{people} {'person' if people == 1 else 'people'}"
-    if "n_windows" in one:
-        n = one.groupby("subject")["n_windows"].sum()
-        text = f"{int(n.sum())} windows of {text}" + (f" ({_range(n)} each)" if people > 1 else "")
-    studies = [str(name) for name in pd.unique(one["study"].dropna()) if name] if "study" in one else []
-    text = f"Decoding was tested on {text}" + (f" ({join_words(studies)})" if studies else "")
-    if "fold" not in one:
-        return f"{text}."
-    n_folds = one["fold"].nunique()
-    how = _how(one, cv)
-    text += f", in {n_folds} fold{'s' if n_folds > 1 else ''}{f' made by {how}' if how else ''}"
-    alone = (one.groupby("fold")["subject"].nunique() == 1).all() and people > 1
-    return f"{text}, each of which tested one person." if alone else f"{text}."
+    keys = [column for column in ("subject", "fold", "condition") if column in mine]
+    tested = mine.drop_duplicates(keys)  # one estimator and seed
+    n_subjects, has_folds = tested["subject"].nunique(), "fold" in tested
+    facts = {
+        "n_subjects": n_subjects, "n_windows": None, "windows_each": None, "studies": _list_texts(tested, "study"),
+        "n_folds": tested["fold"].nunique() if has_folds else None,
+        "cv": str(cv) if cv is not None else join_words(_list_texts(tested, "cv")),
+        "is_one_subject_per_fold": has_folds
+        and n_subjects > 1
+        and bool((tested.groupby("fold")["subject"].nunique() == 1).all()),
+    }  # fmt: skip
+    if "n_windows" in tested:
+        n = tested.groupby("subject", as_index=False)["n_windows"].sum()
+        facts |= {"n_windows": int(n["n_windows"].sum()), "windows_each": _format_range(n, "n_windows")}
+    return facts
 
 
-def _missing(results):
-    """Name what is not done of the plan; nothing where all is."""
+def _find_missing(results):
+    """List what is missing from the plan of the benchmark."""
     if not {"control", "fold", "seed", "error", "plan"} <= set(results):
-        return ""
+        return []
     lacks = lacking(results, ["estimator", "control", *amounts_in(results)])
-    lacks = [text for text in lacks if not text.endswith(UNKNOWN)]
-    return f"These are results of an unfinished benchmark: {'; '.join(lacks)}." if lacks else ""
+    return [text for text in lacks if not text.endswith(UNKNOWN)]
 
 
-def _how(one, cv):
-    if cv is not None:
-        return str(cv)
-    return join_words([str(name) for name in pd.unique(one["cv"].dropna())]) if "cv" in one else ""
-
-
-def _trained(mine):
-    names = [str(name) for name in pd.unique(mine["estimator"])]
-    text = f"{join_words(names)} {'was' if len(names) == 1 else 'were each'} fitted"
-    if "n_train" in mine and mine["n_train"].notna().all():
-        text += f" on {_range(mine['n_train'])} windows"
-    if "seed" in mine and mine["seed"].nunique() > 1:
-        text += f" with {mine['seed'].nunique()} random seeds"
-    return f"{text}." if text[-6:] != "fitted" else ""
-
-
-def _asked(mine):
-    if "n_candidates" not in mine:
-        return ""
-    return (
-        f"For each window the segment heard was ranked among the distinct segments of its test set "
-        f"({_range(mine['n_candidates'])}) by its similarity to what was decoded; ties counted against the decoder."
-    )
-
-
-def _leaks(mine):
+def _describe_overlap(mine):
+    """Describe where training stimuli were tested: "none", a place, or None if unknown."""
     if "n_train_overlap" not in mine or mine["n_train_overlap"].isna().any():
-        return ""
+        return None
     leaking = mine[mine["n_train_overlap"] > 0]
     if not len(leaking):
-        return "No window tested contained sound of the training windows."
-    where = (
-        f"in {leaking['fold'].nunique()} of {mine['fold'].nunique()} folds" if "fold" in mine else "in some"
-    )
-    return f"Windows tested contained sound of the training windows {where}, so these are not scores on unheard sound."
+        return "none"
+    if "fold" not in mine:
+        return "in some rows"
+    return f"in {leaking['fold'].nunique()} of {mine['fold'].nunique()} folds"
 
 
-def _holding(mine):
-    """State that channels of the recordings hold the sound, by the warnings of the fits."""
+def _find_audio_channels(mine):
+    """List estimators with a warning of channels that contain the stimulus."""
     if "warnings" not in mine:
-        return ""
-    holds = mine["warnings"].astype(object).fillna("").astype(str).str.contains(HOLD_SOUND, regex=False)
-    names = [str(name) for name in pd.unique(mine.loc[holds, "estimator"])]
-    return f"Channels that hold the sound were among the sensors of {join_words(names)}." if names else ""
+        return []
+    has_warning = mine["warnings"].astype(object).fillna("").astype(str).str.contains(HOLD_SOUND, regex=False)
+    return [str(name) for name in pd.unique(mine.loc[has_warning, "estimator"])]
 
 
-def _unlabelled(mine):
-    said = mine["transductive_steps"].dropna().unique() if "transductive_steps" in mine else ()
-    names = list(dict.fromkeys(name for text in said for name in str(text).split(", ") if name))
-    if not names:
-        return ""
-    return f"The recordings tested were seen, without what was heard in them, by {join_words(names)}."
-
-
-def _averaged(mine):
-    if mine["subject"].nunique() == 1:
-        return "Scores are those of one person, and there is no error over people."
-    parts = [
-        name
-        for name, column in (("folds", "fold"), ("seeds", "seed"))
-        if column in mine and mine[column].nunique() > 1
-    ]
-    return (
-        f"Scores were averaged over the windows of each person"
-        f"{f', all {join_words(parts)} together,' if parts else ''} and are given as mean ± s.e.m. over people."
-    )
-
-
-def _null(mine):
+def _describe_null(mine):
+    """Return "complete", the proportion of rows without a null, or None."""
     if "null_mean" not in mine or mine["null_mean"].isna().all():
-        return ""
-    text = (
-        "The null distribution was made by moving the labels circularly in time within each recording, by a window or "
-        "more, and scoring them in the same similarities"
-    )
+        return None
     missing = mine["null_mean"].isna().mean()
-    return (
-        f"{text}."
-        if not missing
-        else f"{text} (recordings were too short for that in {missing:.0%} of the rows)."
-    )
+    return f"{missing:.0%}" if missing else "complete"
 
 
-def _controls(good):
-    if "control" not in good:
-        return ""
-    names = [str(name) for name in pd.unique(good["control"]) if name != "decoder"]
-    if not names:
-        return ""
-    return f"The same code was run on controls: {join_words([label_of_control(name) for name in names])}."
-
-
-def _scores(mine):
-    """Say the headline score of each estimator."""
+def _describe_scores(mine):
+    """Describe the main score of each estimator."""
     known = [
         name for name in ("top_k", "top_10", "top_5", "top_1") if name in mine and mine[name].notna().all()
     ]
@@ -203,30 +173,34 @@ def _scores(mine):
     score, k = known[0], known[0].removeprefix("top_")
     if k == "k" and "k" in mine and mine["k"].nunique() == 1:
         k = int(mine["k"].iloc[0])
-    chance = "chance" if score == "top_k" or "k" not in mine else ""  # whose chance it is
+    chance = (
+        "chance" if score == "top_k" or "k" not in mine else ""
+    )  # the column is the chance level of top_k
     label = mine["estimator"].astype(str)
     for column in amounts_in(mine):
         label = label + format_minutes(mine[column])
     mine = mine.assign(estimator=label)
-    below = _below(mine)
+    below = _find_below_null(mine)
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
-        text = f"{label}: top-{k} accuracy {format_percent(row['mean'])}"
-        text += f" ± {format_percent(row['sem'])}" if row["n_subjects"] > 1 else ""
-        text += f", chance {format_percent(row['chance'])}" if "chance" in row else ""
-        leaks = _leak_texts(mine[mine["estimator"] == label])
-        inverted = f"; {TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}" if label in below else ""
-        yield f"{text}{f'; {join_words(leaks)}' if leaks else inverted}."
+        problem = join_words(_list_leaks(mine[mine["estimator"] == label]))
+        if not problem and label in below:
+            problem = f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}"
+        yield {
+            "label": label, "k": k, "mean": format_percent(row["mean"]),
+            "sem": format_percent(row["sem"]) if row["n_subjects"] > 1 else None,
+            "chance": format_percent(row["chance"]) if "chance" in row else None, "problem": problem,
+        }  # fmt: skip
 
 
-def _leak_texts(own):
-    """Texts of the leaks of an estimator."""
+def _list_leaks(own):
+    """List the texts of leaks of an estimator."""
     if not {"verdict", "verdict_text"} <= set(own):
         return []
     return list(pd.unique(own.loc[own["verdict"] == Verdict.LEAK, "verdict_text"]))
 
 
-def _below(mine):
-    """Names of the estimators whose mean over people is below its null."""
+def _find_below_null(mine):
+    """Return the estimators whose mean over subjects is below its null."""
     if not {"top_k", "null_low", "null_mean", "null_high"} <= set(mine):
         return set()
     null = null_over_subjects(mine, ["estimator"])
@@ -234,36 +208,43 @@ def _below(mine):
     return set(verdict.index[verdict == Verdict.BELOW_NULL])
 
 
-def _failed(failed):
-    n = len(failed[[c for c in ("estimator", "control", "seed", "fold") if c in failed]].drop_duplicates())
-    return f"{n} fit{'s' if n > 1 else ''} failed and {'are' if n > 1 else 'is'} missing here." if n else ""
+def _count_fits(rows):
+    keys = [column for column in ("estimator", "control", "seed", "fold") if column in rows]
+    return len(rows[keys].drop_duplicates())
 
 
-def _versions(good):
-    if "versions" not in good:
-        return ""
-    versions = [str(v) for v in pd.unique(good["versions"].dropna())]
-    return f"Software: {'; or '.join(versions)}." if versions else ""
+def _list_unknown(good, cv):
+    """List facts that the table does not contain."""
 
+    def is_missing(column, any_row=True):
+        return column not in good or (good[column].isna().any() if any_row else good[column].isna().all())
 
-def _unsaid(good, cv):
-    unsaid = {
-        "how folds were made": cv is None and ("cv" not in good or good["cv"].isna().any()),
-        "whether people or folds are missing": "plan" not in good or good["plan"].isna().any(),
-        "numbers of windows": "n_windows" not in good
-        or "n_train" not in good
-        or good["n_train"].isna().any(),
+    unknown = {
+        "how folds were made": cv is None and is_missing("cv"),
+        "whether subjects or folds are missing": is_missing("plan"),
+        "numbers of windows": "n_windows" not in good or is_missing("n_train"),
         "the number of candidates": "n_candidates" not in good,
-        "whether sound of training was tested": "n_train_overlap" not in good
-        or good["n_train_overlap"].isna().any(),
-        "a null": "null_mean" not in good or good["null_mean"].isna().all(),
+        "whether training stimuli were tested": is_missing("n_train_overlap"),
+        "a null": is_missing("null_mean", any_row=False),
         "controls": "control" not in good or (good["control"] == "decoder").all(),
-        "versions": "versions" not in good or good["versions"].isna().all(),
+        "versions": is_missing("versions", any_row=False),
     }
-    names = [name for name, is_so in unsaid.items() if is_so]
-    return f"[The table does not tell: {join_words(names)}.]" if names else ""
+    return [name for name, is_unknown in unknown.items() if is_unknown]
 
 
-def _range(numbers):
-    low, high = (int(round(number)) for number in (numbers.min(), numbers.max()))
+def _list_texts(rows, column, separator=None):
+    """List distinct texts of a column that are not empty."""
+    if column not in rows:
+        return []
+    texts = [str(text) for text in pd.unique(rows[column].dropna())]
+    if separator is not None:
+        texts = [part for text in texts for part in text.split(separator)]
+    return [text for text in dict.fromkeys(texts) if text]
+
+
+def _format_range(rows, column):
+    """Format the range of whole numbers, None if any is unknown."""
+    if column not in rows or rows[column].isna().any():
+        return None
+    low, high = (int(round(number)) for number in (rows[column].min(), rows[column].max()))
     return str(low) if low == high else f"{low} to {high}"

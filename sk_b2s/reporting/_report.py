@@ -24,386 +24,423 @@ from sk_b2s.plotting._scores import (
 )
 from sk_b2s.reporting._findings import (
     LIMITS,
-    card_of,
-    fold_rows,
-    headline,
-    leak_reasons,
-    null_of,
-    pct,
-    stimulus_facts,
-    summary_rows,
-    verdict_class,
-    warnings_of,
+    count_warnings,
+    describe_counts,
+    explain_leaks,
+    format_count,
+    format_null,
+    format_share,
+    get_style,
+    label_summary,
+    list_folds,
+    select_decoders,
+    write_headline,
 )
-from sk_b2s.reporting._html import Html, drawing, isolated, page, picture, table, tag
+from sk_b2s.reporting._html import (
+    badge,
+    cell,
+    details,
+    figure,
+    figure_style,
+    heading,
+    items,
+    paragraph,
+    render_page,
+    table,
+)
 from sk_b2s.reporting._methods import generate_methods_text
-from sk_b2s.reporting._sections import made_of, make_appendix
+from sk_b2s.reporting._sections import make_appendix, show_parameters
 
-OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan")  # said where it is known
+OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan")  # columns that a table may lack
 
 
 def write_report(
-    results, path="report.html", title=None, *, cv=None, answers=None, encoders=None, positions=None, curves=None,
-    pictures=None,
+    results, path="report.html", title=None, *, cv=None, results_by_decoder=None, encoders=None, positions=None,
+    curves=None, figures=None,
 ):  # fmt: skip
-    """Write a table of scores as one HTML page that a person would rather look at than the table.
+    """Write benchmark results to a self-contained HTML report.
 
-    The page says first, in words, what the scores are evidence of; a leak is said before any score. It holds its
-    pictures, loads nothing, runs no script, follows the reader's light or dark mode and can be printed.
+    The page begins with a headline of what the scores are evidence of, and
+    reports leaks before any score. It contains its figures, loads nothing,
+    runs no script, follows the light or dark mode of the reader, and can be
+    printed.
 
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
-        Of :func:`~sk_b2s.benchmark`, :func:`~sk_b2s.read_results` or :func:`~sk_b2s.score_similarities`.
+        Results of :func:`~sk_b2s.benchmark`, :func:`~sk_b2s.read_results` or
+        :func:`~sk_b2s.score_similarities`.
     path : str or Path, default="report.html"
-        File to write; what is there is replaced, and folders that are not there are made.
+        Output file. It is replaced if it exists, and missing folders are made.
     title : str, default=None
-        Heading of the page; the studies by default.
+        Title of the page. If None, the names of the studies.
     cv : None, splitter or str, default=None
-        How windows were divided, for the methods paragraph, as in :func:`~sk_b2s.generate_methods_text`.
-    answers : dict of str to RetrievalResult, default=None
-        What decoders answered: ranks, a sentence's similarities and confusions of words are drawn of each.
+        Splitter, for the methods text, as in
+        :func:`~sk_b2s.generate_methods_text`.
+    results_by_decoder : dict of str to RetrievalResult, default=None
+        Retrieval results by name of the decoder. Ranks, similarities in one
+        sentence, and word confusions are drawn for each.
     encoders : dict of str to estimator, default=None
-        Fitted encoders, or Pipelines that end in one: the curves of their training are drawn.
+        Fitted encoders, or Pipelines that end in one, by name. Their training
+        curves are drawn.
     positions : array-like of shape (n_channels, 2), default=None
-        Places of the sensors, ``windows.positions[0]``, to draw where ``encoders`` attend.
+        Sensor positions, ``windows.positions[0]``, to draw the spatial
+        attention of ``encoders``.
     curves : dict of str to DataFrame, default=None
-        Of :func:`~sk_b2s.retrieval_learning_curve`, :func:`~sk_b2s.retrieval_validation_curve` or :func:`~sk_b2s.attention_decision_accuracy`, by the
-        heading of each; or of :func:`~sk_b2s.cross_val_encoding`, which is drawn on the head.
-    pictures : dict of str to (Figure or Axes, str), default=None
-        Others of yours by heading, each with a text that says what it shows to those who do not see it.
+        Tables by heading, returned by
+        :func:`~sk_b2s.retrieval_learning_curve`,
+        :func:`~sk_b2s.retrieval_validation_curve`,
+        :func:`~sk_b2s.attention_decision_accuracy`, or
+        :func:`~sk_b2s.cross_val_encoding`, which is drawn on the head.
+    figures : dict of str to (Figure or Axes, str), default=None
+        Other matplotlib figures by heading, each with an alternative text that
+        describes it.
 
     Returns
     -------
     path : Path
-        The file written.
+        Output file.
 
     Raises
     ------
     ValueError
-        If the table lacks columns or has no rows but those of failed fits, or a picture has no text.
+        If the table lacks columns or rows without errors, or a figure has no
+        alternative text.
 
     Examples
     --------
     >>> from tempfile import mkdtemp
     >>> from sk_b2s import score_similarities
-    >>> heard = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
-    >>> write_report(score_similarities(np.eye(60), heard), Path(mkdtemp()) / "report.html").name
+    >>> y = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
+    >>> write_report(score_similarities(np.eye(60), y), Path(mkdtemp()) / "report.html").name
     'report.html'
     """
     cv = None if cv is None else str(cv)
-    results, *given = map(visible_in, (_checked(results), title, cv, answers, encoders, curves))
-    title, cv, answers, encoders, curves = given
-    rows = summary_rows(results)
-    with drawing():
-        body = [
-            *_top(rows, results, title), *_table(rows), *_calibrated(results), *_people(results), *_compared(results),
-            *_controls(rows, results), *_limits(),
-            *make_appendix(answers or {}, encoders or {}, positions, curves or {}, pictures or {}),
-            *_folds(results), *_methods(results, cv), *_reading(results),
+    results = visible_in(_check_results(results))
+    title, cv, results_by_decoder, encoders, curves = map(
+        visible_in, (title, cv, results_by_decoder or {}, encoders or {}, curves or {})
+    )
+    rows = label_summary(results)
+    with figure_style():
+        blocks = [
+            *_show_findings(rows, results), *_show_scores(rows), *_show_calibration(results), *_show_subjects(results),
+            *_show_comparison(results), *_show_controls(rows, results), *_show_limits(),
+            *make_appendix(results_by_decoder, encoders, positions, curves, figures or {}),
+            *_show_folds(results), *_show_methods(results, cv), *_show_help(results),
         ]  # fmt: skip
-        text = page(title or _title(results), *body)
+    text = render_page(title or _make_title(results), describe_counts(results), blocks)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.write_text(text, encoding="utf-8")
-    except OSError as error:  # which names no file where the disk is full
+    except OSError as error:  # without a file name if the disk is full
         raise OSError(error.errno, error.strerror, str(path)) from error
     return path
 
 
-def _checked(results):
-    """Take a table that a benchmark could have made; people without a name get one."""
+def _check_results(results):
+    """Check columns and rows of results. Subjects without a name get one."""
     known = set(getattr(results, "columns", ()))
     if missing := [name for name in COLUMNS if name not in known | set(OPTIONAL)]:
         raise ValueError(
-            f"results must be a table of benchmark(), read_results() or audit(); it lacks the columns {missing}."
+            f"The 'results' parameter of write_report must be a table of benchmark, read_results or "
+            f"score_similarities. It lacks the columns {missing}."
         )
     if not (results["error"].astype(object).fillna("") == "").any():
-        first = f": {results['error'].iloc[0]}" if len(results) else ""
-        raise ValueError(f"results has no rows{' but those of failed fits' + first if len(results) else ''}.")
+        first = (
+            f", all of fits that failed, the first with {results['error'].iloc[0]}" if len(results) else ""
+        )
+        raise ValueError(
+            f"results must have at least one row without an error. Got {len(results)} rows{first}."
+        )
     results = results.assign(**{name: np.nan for name in OPTIONAL if name not in known})
     return results.assign(subject=results["subject"].astype(str).replace("", "unnamed"))
 
 
-def _title(results):
+def _make_title(results):
     studies = [str(name) for name in pd.unique(results["study"].dropna()) if name]
-    return f"Heard speech read from the brain{': ' + ', '.join(studies) if studies else ''}"
+    return f"Speech decoding{': ' + ', '.join(studies) if studies else ''}"
 
 
-# --- what it comes to ------------------------------------------------------------------------------
+# --- findings and scores ---------------------------------------------------------------------------
 
 
-def _top(rows, results, title):
-    kind, said, notes = headline(rows, results)
-    yield tag("p", "sk_b2s report", class_="small")
-    yield tag("h1", isolated(title or _title(results)))
-    yield tag("p", stimulus_facts(results), class_="facts")
-    yield tag(
-        "section", tag("strong", said), *(tag("p", note) for note in notes), class_=f"verdict {kind}",
-        aria_label="verdict",
-    )  # fmt: skip
-    if reasons := leak_reasons(rows, results):
-        yield tag(
-            "section", tag("strong", "What leaks"), tag("ul", *(tag("li", reason) for reason in reasons)),
-            class_="verdict bad", aria_label="leaks",
-        )  # fmt: skip
-    mine = rows[(rows["control"] == "decoder") & (rows["pool"] == "all")]
-    yield tag("div", *(_card(row) for row in mine.to_dict("records")), class_="cards")
+def _show_findings(rows, results):
+    """Show the headline, leaks, and the main score of each decoder."""
+    style, text, notes = write_headline(rows, results)
+    statement = {"kind": "statement", "code": False}
+    yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
+    if reasons := explain_leaks(rows, results):
+        yield {**statement, "label": "leaks", "style": "bad", "text": "Leaks", "notes": [], "texts": reasons}
+    yield {"kind": "cards", "cards": [_make_card(row) for row in select_decoders(rows).to_dict("records")]}
 
 
-def _card(row):
-    number, beside, row = card_of(row)
-    bar = tag(
-        "div", tag("span", class_="score", style=f"width: {100 * row['top_k']:.2f}%"),
-        tag("span", class_="chance", style=f"left: {100 * row['chance']:.2f}%"), class_="bar", role="img",
-        aria_label=f"A bar of {number} with chance at {pct(row['chance'])}.",
-    )  # fmt: skip
-    return tag(
-        "article", tag("h3", isolated(row["label"])), tag("div", number, class_="number"), bar,
-        tag("div", beside, class_="small"), tag("p", _badge(row)), class_="card",
-    )  # fmt: skip
+def _make_card(row):
+    """Make a card with the main score of one decoder."""
+    number = format_share(row["top_k"])
+    sem = f"± {100 * row['top_k_sem']:.1f} s.e.m., " if np.isfinite(row["top_k_sem"]) else ""
+    null = f", null {format_null(row)}" if np.isfinite(row["null_high"]) else ""
+    return {
+        "label": row["label"], "number": number, "badge": _make_badge(row),
+        "score": f"{100 * row['top_k']:.2f}", "chance": f"{100 * row['chance']:.2f}",
+        "bar_text": f"A bar of {number} with chance at {format_share(row['chance'])}.",
+        "details": f"top-{int(row['k'])} accuracy among {row['n_candidates']:.0f} candidates, {sem}"
+        f"chance {format_share(row['chance'])}{null}",
+    }  # fmt: skip
 
 
-def _badge(row):
-    return tag("span", row["verdict_text"], class_=f"badge {verdict_class(row['verdict'])}")
+def _make_badge(row):
+    return badge(row["verdict_text"], get_style(row["verdict"]))
 
 
-def _table(rows):
-    yield tag("h2", "Scores")
-    yield tag("p", "Means ± standard errors over people, and below them what a guess would score.")
+def _show_scores(rows):
+    """Show tables of all scores, one for each pool of candidates."""
+    yield heading("Scores")
+    yield paragraph("Means ± standard errors over subjects, with the chance level below.")
     for pool, own in rows[rows["control"] == "decoder"].groupby("pool", sort=False):
-        n, k = own["n_candidates"], _k_of(own)
-        among = f"{n.min():.0f}" if np.ptp(n) < 0.5 else f"{n.min():.0f} to {n.max():.0f}"
-        among += " candidates" + (", the mean over all such pools" if pool != "all" else ", all there are")
-        shown = {"top_k": f"top-{k}"} | {f"top_{i}": f"top-{i}" for i in (1, 5, 10) if i != k}
-        shown |= {
-            "match_mismatch": "match",
-            "top_1_within_500ms": "within 0.5 s",
-            "word_top_10": "top-10 words",
-        }
-        shown = {name: label for name, label in shown.items() if own[name].notna().any()}
+        k = own["k"].dropna().unique()
+        names = [name for name, spec in SCORES.items() if spec.higher_is_better and own[name].notna().any()]
+        names = [
+            "top_k",
+            *(name for name in names if name not in ("top_k", *(f"top_{n}" for n in k[:1] if len(k) == 1))),
+        ]
+        labels = {name: get_score_label(own, name).replace(" accuracy", "") for name in names}
         columns = [
             "decoder",
-            shown.pop("top_k"),
+            labels.pop("top_k"),
             "null",
             "verdict",
-            *shown.values(),
+            *labels.values(),
             "median rank",
-            "people",
+            "subjects",
         ]
         body = [
-            [row["label"], _cell(row, "top_k"), null_of(row), _badge(row),
-             *(_cell(row, name) for name in shown), _under(f"{row['median_relative_rank']:.2f}", "chance 0.50"),
-             _under(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
+            [row["label"], _make_score_cell(row, "top_k"), format_null(row), cell(badge=_make_badge(row)),
+             *(_make_score_cell(row, name) for name in labels),
+             cell(f"{row['median_relative_rank']:.2f}", "chance 0.50"),
+             cell(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
             for row in own.to_dict("records")
         ]  # fmt: skip
-        yield table([*columns], body, f"Among {among}")
+        yield table(columns, body, _describe_pool(pool, own["n_candidates"]))
 
 
-def _k_of(rows):
-    """Write what k stands for; of several it remains k."""
-    found = rows["k"].dropna().unique()
-    return int(found[0]) if len(found) == 1 else "k"
+def _describe_pool(pool, n):
+    """Describe the candidates of a table of scores."""
+    among = f"{n.min():.0f}" if np.ptp(n) < 0.5 else f"{n.min():.0f} to {n.max():.0f}"
+    return f"Among {among} candidates, " + (
+        "all that exist" if pool == "all" else "the mean over all such pools"
+    )
 
 
-def _cell(row, name):
-    """A score with its error, and chance below."""
+def _make_score_cell(row, name, badge=None):
+    """Make a cell with a score, its standard error and chance level."""
     if not np.isfinite(row[name]):
-        return "–"
+        return cell("–", badge=badge)
     error = row[f"{name}_sem"]
-    text = pct(row[name]) + (f" ± {100 * error:.1f}" if np.isfinite(error) else "")
-    return _under(text, f"chance {pct(SCORES[name].chance(row))}")
+    text = format_share(row[name]) + (f" ± {100 * error:.1f}" if np.isfinite(error) else "")
+    return cell(text, f"chance {format_share(SCORES[name].chance(row))}", badge)
 
 
-def _under(text, below):
-    return Html(tag("span", text) + tag("small", below))
+# --- subjects, decoders, controls ------------------------------------------------------------------
 
 
-# --- people, estimators, controls ------------------------------------------------------------------
-
-
-def _said(scores):
-    """Say a table of scores in words."""
+def _describe_scores(scores):
+    """Describe a table of scores in words, for an alternative text."""
     parts = []
     for name, row in scores.iterrows():
         name = " of ".join(map(str, name)) if isinstance(name, tuple) else name
-        error = f" ± {pct(row['sem'])}" if np.isfinite(row["sem"]) else ""
-        null = f", null {null_of(row)}" if np.isfinite(row["null_high"]) else ""
-        parts.append(f"{name} {pct(row['score'])}{error} (chance {pct(row['chance'])}{null})")
+        error = f" ± {format_share(row['sem'])}" if np.isfinite(row["sem"]) else ""
+        null = f", null {format_null(row)}" if np.isfinite(row["null_high"]) else ""
+        parts.append(
+            f"{name} {format_share(row['score'])}{error} (chance {format_share(row['chance'])}{null})"
+        )
     return "; ".join(parts)
 
 
-def _calibrated(results):
+def _show_calibration(results):
+    """Show scores by calibration minutes, if there are several."""
     if not amounts_in(results):
         return
-    mine = of_decoders(results[results["error"].astype(object).fillna("") == ""])
-    scores = average_scores(add_labels(mine))
-    name = get_score_label(mine)
-    yield tag("h2", "Minutes of the person who is tested")
-    yield picture(plot_adaptation(results).figure, f"{name} by minutes of calibration. {_said(scores)}.",
-                  "All amounts are asked the same; what is calibrated with was recorded before.")  # fmt: skip
-
-
-def _people(results):
     rows = add_labels(of_decoders(results))
-    over, own = average_scores(rows), average_scores(rows, by=["label", "subject"])
+    yield heading("Calibration to the test subject")
+    alt = f"{get_score_label(rows)} by minutes of calibration. {_describe_scores(average_scores(rows))}."
+    caption = "All durations are tested on the same windows. Calibration data were recorded before them."
+    yield figure(plot_adaptation(results).figure, alt, caption)
+
+
+def _show_subjects(results):
+    """Show scores, chance and null of each subject."""
+    rows = add_labels(of_decoders(results))
+    means, own = average_scores(rows), average_scores(rows, by=["label", "subject"])
     name = get_score_label(rows)
-    yield tag("h2", "People")
-    known = own[own["null_high"].notna()]
-    above = (known["score"] > known["null_high"]).groupby("label", sort=False).agg(["sum", "size"])
-    counts = [f"{label}: {n['sum']} of {n['size']} people" for label, n in above.iterrows()]
-    if counts:
-        yield tag("p", f"Above the null of their own, by themselves: {'; '.join(counts)}. Of 40 people who are at "
-                  f"chance one is expected there.")  # fmt: skip
-    low = (known["score"] < known["null_low"]).groupby("label", sort=False).agg(["sum", "size"])
-    if counts := [
-        f"{label}: {n['sum']} of {n['size']} people" for label, n in low[low["sum"] > 0].iterrows()
-    ]:
-        yield tag("p", f"Below the null of their own: {'; '.join(counts)}. Of 40 people who are at chance one is "
-                  f"expected there; more of them mean that labels, signs or pairs are wrong.")  # fmt: skip
-    parts = [picture(plot_scores(results).figure, f"{name} of each decoder, mean over people. {_said(over)}.",
-                     "A point for each person, mean ± s.e.m.; the null is that of the mean.")]  # fmt: skip
+    yield heading("Subjects")
+    yield from _count_significant(own[own["null_high"].notna()])
+    yield figure(
+        plot_scores(results).figure, f"{name} of each decoder, mean over subjects. {_describe_scores(means)}.",
+        "A point for each subject, mean ± s.e.m. The null is the null of the mean.",
+    )  # fmt: skip
     if own["score"].groupby("label").size().max() > 1:
         text = "; ".join(
-            f"{label}: " + ", ".join(f"{who} {pct(score)}" for (_, who), score in part["score"].items())
+            f"{label}: "
+            + ", ".join(f"{who} {format_share(score)}" for (_, who), score in part["score"].items())
             for label, part in own.groupby("label", sort=False)
         )
-        parts.append(picture(plot_subjects(results).figure, f"{name} of each person. {text}.",
-                             "Each person's score over that person's own null."))  # fmt: skip
-    yield from parts
+        alt = f"{name} of each subject. {text}."
+        yield figure(plot_subjects(results).figure, alt, "Score of each subject over its own null.")
     body = [
-        [
-            who,
-            label,
-            pct(row["score"]),
-            pct(row["chance"]),
-            null_of(row),
-        ]
-        for (label, who), row in own.iterrows()
+        [subject, label, format_share(row["score"]), format_share(row["chance"]), format_null(row)]
+        for (label, subject), row in own.iterrows()
     ]
-    yield tag("details", tag("summary", "The numbers of each person"),
-              table(["person", "decoder", name, "chance", "95 % of the null"], body, name))  # fmt: skip
+    columns = ["subject", "decoder", name, "chance", "95 % of the null"]
+    yield details("Scores of each subject", table(columns, body, name))
 
 
-def _compared(results):
+def _count_significant(known):
+    """Count the subjects above and below their own null."""
+
+    def count(is_outside, all_labels=True):
+        table = is_outside.groupby("label", sort=False).agg(["sum", "size"])
+        return "; ".join(
+            f"{label}: {n['sum']} of {format_count(n['size'], 'subject')}"
+            for label, n in table.iterrows() if all_labels or n["sum"]
+        )  # fmt: skip
+
+    if above := count(known["score"] > known["null_high"]):
+        yield paragraph(
+            f"Subjects above their own null: {above}. At chance level, 1 in 40 subjects is expected."
+        )
+    if below := count(known["score"] < known["null_low"], all_labels=False):
+        yield paragraph(
+            f"Subjects below their own null: {below}. At chance level, 1 in 40 subjects is expected. More of them "
+            f"indicate wrong labels, signs or pairs."
+        )
+
+
+def _show_comparison(results):
+    """Show differences between decoders with signed-rank tests."""
     rows = add_labels(of_decoders(results))
     if rows["estimator"].nunique() < 2:
         return
-    yield tag("h2", "Decoders against each other")
+    yield heading("Comparison of decoders")
     try:
         found = compare_estimators(rows, score="top_k")
     except ValueError as error:
-        yield tag("p", f"They cannot be compared: {error}")
+        yield paragraph(f"The decoders cannot be compared: {error}")
         return
-    yield tag("p", "Wilcoxon's signed-rank test, paired over people, corrected for the number of comparisons by Holm's "
-              "rule. Where the least p that so many people can give is 0.05 or above, nothing could have been "
-              "significant.")  # fmt: skip
-    said = "; ".join(
+    yield paragraph(
+        "Wilcoxon signed-rank tests, paired over subjects, Holm-corrected for the number of comparisons. If the "
+        "smallest possible p of so many subjects is 0.05 or above, no difference can be significant."
+    )
+    name = get_score_label(rows)
+    text = "; ".join(
         f"{row.estimator} minus {row.reference} {100 * row.mean_difference:+.1f} points, better in {row.n_better} of "
         f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
         for row in found.itertuples()
     )
-    yield picture(plot_comparison(rows).figure, f"Differences in {get_score_label(rows)}: {said}.")
-    columns = ["comparison", "difference", "better", "worse", "p", "p, corrected", "least possible"]
+    yield figure(plot_comparison(rows).figure, f"Differences in {name}: {text}.")
+    columns = ["comparison", "difference", "better", "worse", "p", "p, corrected", "smallest possible"]
     body = [
         [f"{row.estimator} − {row.reference}",
          f"{100 * row.mean_difference:+.1f}".replace("-", "−") + (f" ± {100 * row.sem:.1f}" if row.sem >= 0 else ""),
          f"{row.n_better}", f"{row.n_worse}", f"{row.p:.2g}", f"{row.p_holm:.2g}", f"{row.smallest_p_holm:.2g}"]
         for row in found.itertuples()
     ]  # fmt: skip
-    yield table(columns, body, f"Differences in {get_score_label(rows)}, percentage points")
+    yield table(columns, body, f"Differences in {name}, percentage points")
 
 
-def _controls(rows, results):
+def _show_controls(rows, results):
+    """Show the scores of all controls and what they mean."""
     names = [name for name in pd.unique(results["control"]) if name != "decoder"]
-    yield tag("h2", "Controls")
+    yield heading("Controls")
     if not names:
-        yield tag("p", "No control was run. A score above its null does not rule out a leak.")
+        yield paragraph("No control was run. A score above its null does not exclude a leak.")
         return
     drawn = add_labels(results)
     scores = average_scores(drawn[drawn["pool"] == "all"], by=["control", "label"])
     name = get_score_label(drawn)
-    yield picture(plot_controls(results).figure, f"{name} of controls and decoders. {_said(scores)}.")
+    alt = f"{name} of controls and decoders. {_describe_scores(scores)}."
+    yield figure(plot_controls(results).figure, alt)
     cells = {
-        (row["control"], row["label"]): Html(_cell(row, "top_k") + tag("small", _badge(row)))
+        (row["control"], row["label"]): _make_score_cell(row, "top_k", _make_badge(row))
         for row in rows[rows["pool"] == "all"].to_dict("records")
     }
     labels = list(dict.fromkeys(label for _, label in cells))
     body = [
-        [
-            control,
-            *(cells.get((control, label), "–") for label in labels),
-            CONTROLS[control].meaning if control in CONTROLS else "",
-        ]
+        [control, *(cells.get((control, label), "–") for label in labels),
+         CONTROLS[control].meaning if control in CONTROLS else ""]
         for control in names
-    ]
-    yield table(["control", *labels, "what it is"], body, f"{name} of controls, under the same code")
+    ]  # fmt: skip
+    yield table(["control", *labels, "meaning"], body, f"{name} of controls, computed with the same code")
 
 
-def _limits():
-    yield tag("h2", "What this is no evidence against")
-    yield tag("p", "A null and controls are made of similarities. They do not see what was done before:")
-    yield tag("ul", *(tag("li", limit) for limit in LIMITS))
+def _show_limits():
+    yield heading("What controls do not detect")
+    yield paragraph(
+        "The null and the controls are computed from similarities. They do not detect these problems:"
+    )
+    yield items(LIMITS)
 
 
-# --- how it was made -------------------------------------------------------------------------------
+# --- folds, methods, help --------------------------------------------------------------------------
 
 
-def _folds(results):
+def _show_folds(results):
+    """Show failed fits, folds, leakage and warnings."""
     failed = results[results["error"].astype(object).fillna("") != ""]
     failed = failed.drop_duplicates(["estimator", "control", "seed", "fold"])
-    yield tag("h2", "Folds")
-    if len(failed):
+    yield heading("Folds")
+    if n := len(failed):
         body = [
-            [row.estimator, str(row.control), f"{row.seed}", f"{row.fold}", tag("code", row.error)]
+            [row.estimator, str(row.control), f"{row.seed}", f"{row.fold}", cell(row.error, is_code=True)]
             for row in failed.itertuples()
         ]
-        yield tag(
-            "p", tag("span", f"{len(failed)} fits failed", class_="badge bad"), " and are in no mean above."
-        )
-        yield table(["decoder", "control", "seed", "fold", "error"], body, "Fits that failed")
-    columns, body = fold_rows(results)
-    inner = table(columns, body, "Decoders, all candidates; a fold in each row")
-    yield inner if len(body) <= 12 else tag("details", tag("summary", f"All {len(body)} rows"), inner)
+        count = badge(f"{format_count(n, 'fit')} failed", "bad")
+        yield paragraph(f"and {'is' if n == 1 else 'are'} not included in any mean.", badge=count)
+        yield table(["decoder", "control", "seed", "fold", "error"], body, "Failed fits")
+    columns, body = list_folds(results)
+    folds = table(columns, body, "Decoders, all candidates, one row for each fold")
+    yield folds if len(body) <= 12 else details(f"All {len(body)} rows", folds)
+    overlap = results.dropna(subset=["leakage"]).drop_duplicates("fold")
     lists = {
-        "What is on both sides of each fold": [
-            f"Fold {row.fold}: {row.leakage}"
-            for row in results.dropna(subset=["leakage"]).drop_duplicates("fold").itertuples()
+        "What training and test sets share": [
+            f"Fold {row.fold}: {row.leakage}" for row in overlap.itertuples()
         ],
         "Warnings of fits": [
-            f"{said} ({n} {'fit' if n == 1 else 'fits'})" for said, n in warnings_of(results).items()
+            f"{text} ({format_count(n, 'fit')})" for text, n in count_warnings(results).items()
         ],
     }
-    for heading, items in lists.items():
-        if items:
-            yield tag("details", tag("summary", heading), tag("ul", *(tag("li", item) for item in items)))
+    for title, texts in lists.items():
+        if texts:
+            yield details(title, items(texts))
 
 
-def _methods(results, cv):
-    yield tag("h2", "Methods, to be copied")
-    yield tag("blockquote", generate_methods_text(results.dropna(axis=1, how="all"), cv))
-    yield from made_of(results)
+def _show_methods(results, cv):
+    """Show the methods text, parameters and versions."""
+    yield heading("Methods text")
+    yield {"kind": "quote", "text": generate_methods_text(results.dropna(axis=1, how="all"), cv)}
+    yield from show_parameters(results)
     versions = [str(text) for text in pd.unique(results["versions"].dropna()) if text]
     if versions:
-        yield tag("h2", "Versions")
-        yield from (tag("p", tag("code", text)) for text in versions)
+        yield heading("Versions")
+        yield items(versions, code=True)
 
 
-def _reading(results):
-    yield tag("h2", "How to read this")
-    k = _k_of(results)
-    words = {
-        f"top-{k} accuracy": f"How often the segment heard is among the {k} most similar of the candidates. It falls "
-        "with their number, so scores compare only at equal numbers; ties count against the decoder.",
-        "chance": "What a guess scores, the number of guesses over the number of candidates.",
-        "null": "What the same decoder scores if the labels are moved in time within each recording. Unlike chance it "
-        "knows that neighboring windows are alike. Above it means above its 97.5 % quantile, below it below its 2.5 % "
-        "quantile.",
+def _show_help(results):
+    """Show the meaning of the terms of the report."""
+    k = results["k"].dropna().unique()
+    k = int(k[0]) if len(k) == 1 else "k"
+    yield heading("How to read this report")
+    terms = {
+        f"top-{k} accuracy": f"Proportion of windows whose target segment is among the {k} most similar candidates. It "
+        "decreases with the number of candidates, so only scores with the same number can be compared. Ties count "
+        "against the decoder.",
+        "chance": "Expected score of random guesses: the number of guesses divided by the number of candidates.",
+        "null": "Scores of the same decoder with labels that are circularly shifted in time within each recording. In "
+        "contrast to chance, the null includes the similarity of neighboring windows. A score above its null is above "
+        "the 97.5 % quantile, a score below its null is below the 2.5 % quantile.",
         TEXTS[Verdict.BELOW_NULL]: MEANINGS[Verdict.BELOW_NULL],
-        "LEAK": "A control that cannot know what was heard is above chance, or sound of training was tested. The "
-        "score beside it is then no evidence, however high.",
-        "mean ± s.e.m.": "Over people. Folds and seeds of a person are averaged first; they are no further people.",
+        TEXTS[Verdict.LEAK]: MEANINGS[Verdict.LEAK],
+        "mean ± s.e.m.": "Mean and standard error over subjects. Folds and seeds of a subject are averaged first and do "
+        "not increase the number of subjects.",
     }
-    inner = [part for word, text in words.items() for part in (tag("dt", word), tag("dd", text))]
-    yield tag("dl", *inner) if inner else Html("")
+    yield {"kind": "terms", "terms": terms}

@@ -380,8 +380,8 @@ def test_amounts_are_never_averaged_unasked(curve):
     n_windows = results.query("estimator == 'plain' and control == 'decoder' and calibration_minutes == 0")[
         "n_windows"
     ]
-    assert f"Decoding was tested on {n_windows.sum()} windows of 3 people" in said
-    assert "seen, without what was heard in them, by RobustChannelScaler and CovarianceAlignment." in said
+    assert f"Decoding was tested on {n_windows.sum()} windows of 3 subjects" in said
+    assert "used without labels to fit RobustChannelScaler and CovarianceAlignment." in said
     assert "adapted, 0.3 min: top-5 accuracy" in said
     assert "adapted, all minutes: top-5 accuracy" in said
     assert "all minutes" in format_scores(table)
@@ -446,11 +446,11 @@ def test_nothing_to_draw_is_said(curve):
 def test_the_report_holds_the_curve(curve, tmp_path):
     results = curve[2]
     page = write_report(results, tmp_path / "report.html").read_text()
-    assert "Minutes of the person who is tested" in page
+    assert "Calibration to the test subject" in page
     assert "adapted, all minutes" in page
     assert "compare at one of them" in page
     one = write_report(results[results["calibration_minutes"] == 0.3], tmp_path / "one.html").read_text()
-    assert "Minutes of the person who is tested" not in one
+    assert "Calibration to the test subject" not in one
 
 
 def test_what_cannot_be_done_is_a_row_that_says_so(listeners):

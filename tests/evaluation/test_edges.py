@@ -214,7 +214,7 @@ def test_page_lists_channels_that_hold_the_sound_and_edges(tmp_path):
     from helpers.score_tables import make_score_table
 
     from sk_b2s import write_report
-    from sk_b2s.reporting._findings import headline, leak_reasons, summary_rows
+    from sk_b2s.reporting._findings import explain_leaks, label_summary, write_headline
 
     results = make_score_table(("ridge",), subjects="ab")
     decoder = results["control"] == "decoder"
@@ -224,17 +224,23 @@ def test_page_lists_channels_that_hold_the_sound_and_edges(tmp_path):
     results.loc[~decoder, "warnings"] = holds.replace("5 (", "6 (")
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
     top = page[page.index("<h1") : page.index('class="cards"')]
-    assert "Channels of the recordings hold the sound: what ridge scored may be read from them" in top
+    assert (
+        "Channels of the recordings contain the stimulus audio. The score of ridge may come from these channels"
+        in top
+    )
     assert "ridge, in 2 of 4 fits: Channels of X that hold the sound, counted from 0: 5 (" in top
     assert "alphas end at 0.1, and higher strengths" in top
     assert "6 (correlation" not in top, "controls are not the score"
-    assert "Channels that hold the sound were among the sensors of ridge." in generate_methods_text(results)
+    assert (
+        "Channels that contain the stimulus audio were among the sensors of ridge."
+        in generate_methods_text(results)
+    )
     clean = results.assign(warnings="")
-    rows = summary_rows(clean)
-    assert leak_reasons(rows, clean) == []
-    assert headline(rows, clean)[0] == "good"
-    assert "hold the sound" not in str(headline(rows, clean))
-    assert "hold the sound" not in generate_methods_text(clean)
+    rows = label_summary(clean)
+    assert explain_leaks(rows, clean) == []
+    assert write_headline(rows, clean)[0] == "good"
+    assert "Channels" not in str(write_headline(rows, clean))
+    assert "Channels" not in generate_methods_text(clean)
 
 
 def test_history_states_that_the_last_epoch_was_best():

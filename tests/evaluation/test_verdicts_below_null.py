@@ -22,7 +22,7 @@ from sk_b2s._cli._commands import format_scores
 from sk_b2s.evaluation._controls._leak_test import pooled_row
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, against_null, control_verdicts
 from sk_b2s.plotting import plot_controls
-from sk_b2s.reporting._findings import headline, summary_rows, verdict_class
+from sk_b2s.reporting._findings import get_style, label_summary, write_headline
 
 BELOW = Verdict.BELOW_NULL
 
@@ -76,14 +76,14 @@ def test_benchmark_reports_an_inverted_decoder(inverted):
 
 
 def test_the_page_the_paragraph_and_the_command_line_say_it_first(inverted, tmp_path):
-    kind, said, _ = headline(summary_rows(inverted), inverted)
+    kind, said, _ = write_headline(label_summary(inverted), inverted)
     assert kind == "bad"
     assert said.startswith(f"turned scored below its null: {BELOW_MEANS}.")
-    assert said.endswith("right reads heard speech better than the null.")
-    assert verdict_class(BELOW) == "bad"
+    assert said.endswith("right decodes speech better than the null.")
+    assert get_style(BELOW) == "bad"
     page = write_report(inverted, tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.index("turned scored below its null") < page.index("<h2>Scores")
-    assert "Below the null of their own: turned" in page
+    assert "Subjects below their own null: turned" in page
     text = generate_methods_text(inverted)
     assert f"; below its null: {BELOW_MEANS}." in text.split("turned: top-10")[1].split("right: top-10")[0]
     assert "below its null" not in text.split("right: top-10")[1]
@@ -135,10 +135,10 @@ def test_an_inverted_control_is_named_and_is_no_leak():
 def test_inverted_controls_are_marked_on_page_and_plot(inverted):
     own = inverted["control"] == "phase_randomized"
     marked = inverted.assign(verdict=inverted["verdict"].mask(own, BELOW))
-    rows = summary_rows(marked)
+    rows = label_summary(marked)
     assert rows.loc[rows["control"] == "phase_randomized", "verdict"].eq(BELOW).all()
-    notes = headline(rows, marked)[2]
-    assert notes[0].startswith("phase_randomized scored below what chance explains. That is no leak")
+    notes = write_headline(rows, marked)[2]
+    assert notes[0].startswith("phase_randomized scored further below chance than sampling error explains")
     assert TEXTS[BELOW] in {text.get_text() for text in plot_controls(marked).texts}
 
 

@@ -26,6 +26,7 @@ class Reader(HTMLParser):
 
     def handle_startendtag(self, name, attributes):
         self.elements.append((name, dict(attributes)))
+        self.ids += [value for key, value in attributes if key == "id"]
 
     def handle_endtag(self, name):
         assert self.open.pop() == name

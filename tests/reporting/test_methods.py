@@ -1,19 +1,22 @@
-"""The methods paragraph says what the table says, and no more."""
+"""Methods text: numbers of the table, and a list of what is unknown."""
 
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.hidden import NAMES
+from helpers.score_tables import make_score_table
 
 from sk_b2s import generate_methods_text, mean_and_sem, score_similarities
+from sk_b2s._utils._text import HIDDEN, visible
 from sk_b2s.evaluation._controls._verdicts import describe_verdict
 from sk_b2s.evaluation._results._plan import AUDIT
 
 
 @pytest.fixture
 def results():
-    """Table as of a benchmark: 2 estimators, a control, 3 people and folds, 2 seeds, 2 pools."""
+    """Make results: 2 estimators, a control, 3 subjects and folds, 2 seeds, 2 pools."""
     rng, rows = np.random.default_rng(0), []
     for estimator in ("ridge", "clip"):
         for control in ("decoder", "phase_randomized"):
@@ -31,17 +34,19 @@ def results():
     return pd.DataFrame(rows)
 
 
-def test_every_number_is_the_table_s(results):
+def test_generate_methods_text_has_numbers_of_table(results):
     text = generate_methods_text(results, cv="LeaveOneSubjectOut(stimulus_folds=5)")
-    assert "tested on 363 windows of 3 people (120 to 122 each) (story)" in text
-    assert "in 3 folds made by LeaveOneSubjectOut(stimulus_folds=5), each of which tested one person." in text
+    assert "tested on 363 windows of 3 subjects (120 to 122 each) (story)" in text
+    assert (
+        "in 3 folds made by LeaveOneSubjectOut(stimulus_folds=5), each of which tested one subject." in text
+    )
     assert "ridge and clip were each fitted on 400 to 402 windows with 2 random seeds." in text
-    assert "among the distinct segments of its test set (100 to 102)" in text
-    assert "No window tested contained sound of the training windows." in text
-    assert "moving the labels circularly in time" in text
+    assert "the distinct segments of its test set (100 to 102) were ranked" in text
+    assert "No test window contained a stimulus of the training windows." in text
+    assert "circular shifts of the labels within each recording" in text
     assert "controls: phase-randomized recordings." in text
     assert text.endswith("Software: sk_b2s 0.1.0 numpy 2.0.")
-    assert "does not tell" not in text
+    assert "does not contain" not in text
     means = mean_and_sem(results[results["pool"] == "all"], "top_k")
     for name in ("ridge", "clip"):
         row = means.loc[(name, "decoder", "", "all")]
@@ -51,13 +56,13 @@ def test_every_number_is_the_table_s(results):
         assert expected in text
 
 
-def test_what_the_table_lacks_is_not_made_up_but_named(results):
+def test_generate_methods_text_lists_unknown_facts(results):
     text = generate_methods_text(
         results[["estimator", "subject", "top_k", "seed", "fold", "pool", "control"]]
     )
-    for word in ("candidates (", "circularly", "Software", "chance", "contained sound", "top-10"):
+    for word in ("set (", "circular", "Software", "chance", "contained a stimulus", "top-10"):
         assert word not in text
-    unsaid = re.search(r"\[The table does not tell: (.*)\.\]", text).group(1)
+    unknown = re.search(r"\[The table does not contain: (.*)\.\]", text).group(1)
     for name in (
         "how folds were made",
         "numbers of windows",
@@ -65,11 +70,11 @@ def test_what_the_table_lacks_is_not_made_up_but_named(results):
         "a null",
         "versions",
     ):
-        assert name in unsaid
-    assert "controls" not in unsaid
+        assert name in unknown
+    assert "controls" not in unknown
 
 
-def test_leaks_and_failures_are_not_kept_quiet(results):
+def test_generate_methods_text_reports_leaks(results):
     leaking = (results["estimator"] == "clip") & (results["control"] == "decoder")
     text = describe_verdict("leak", "phase_randomized")
     results.loc[leaking, ["verdict", "verdict_text"]] = ["leak", text]
@@ -79,30 +84,38 @@ def test_leaks_and_failures_are_not_kept_quiet(results):
         np.nan,
     ]
     text = generate_methods_text(results)
-    assert (
-        "contained sound of the training windows in 1 of 3 folds, so these are not scores on unheard" in text
-    )
+    assert "contained stimuli of the training windows in 1 of 3 folds, so these scores do not measure" in text
     assert re.search(
         r"clip: [^.]*\.\d % ± [^.]*\.\d %, chance 9\.9 %; LEAK \(phase-randomized recordings\)\.", text
     )
-    assert "4 fits failed and are missing here." in text
+    assert "4 fits failed and are not included." in text
 
 
-def test_one_person_has_no_error(results):
+def test_generate_methods_text_of_one_subject(results):
     text = generate_methods_text(results[results["subject"] == "s0"])
     assert "±" not in text
-    assert "Scores are those of one person" in text
+    assert "Scores are from one subject" in text
 
 
-def test_a_table_without_scores_raises(results):
-    with pytest.raises(ValueError, match="no rows but those of failed fits"):
+def test_generate_methods_text_rejects_empty_table(results):
+    with pytest.raises(ValueError, match="all of fits that failed"):
         generate_methods_text(results.assign(error="MemoryError: "))
     with pytest.raises(ValueError, match=r"must have the columns \['subject'\]"):
         generate_methods_text(results.drop(columns="subject"))
 
 
-def test_an_audit_has_methods_too():
-    heard = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
-    text = generate_methods_text(score_similarities(np.eye(60), heard))
-    assert "60 windows of 1 person" in text
-    assert "does not tell: how folds were made, numbers of windows" in text
+def test_generate_methods_text_of_similarities():
+    y = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
+    text = generate_methods_text(score_similarities(np.eye(60), y))
+    assert "60 windows of 1 subject" in text
+    assert "does not contain: how folds were made, numbers of windows" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_generate_methods_text_accepts_any_name(name):
+    text = NAMES[name] or "x"
+    table = make_score_table((text,), subjects="ab").assign(study=text, versions=text)
+    found = generate_methods_text(table, cv=text)
+    found.encode()
+    assert visible(text) in found
+    assert not HIDDEN.search(found)

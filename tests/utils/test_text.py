@@ -1,17 +1,23 @@
-"""Join, shorten and suggest names in messages."""
+"""Join, shorten and suggest names in messages, and show hidden characters."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from helpers.hidden import NAMES
 
 from sk_b2s._utils._text import (
+    HIDDEN,
     format_percent,
     join_words,
     shorten_list,
     shorten_text,
     suggest_name,
     unwrap_scalar,
+    visible,
+    visible_in,
 )
 
 
@@ -65,3 +71,36 @@ def test_suggest_name():
 def test_unwrap_scalar():
     assert repr(unwrap_scalar(np.int64(3))) == "3"
     assert unwrap_scalar("a") == "a"
+
+
+# --- hidden characters -----------------------------------------------------------------------------
+
+
+def test_visible_keeps_other_text_and_is_unique():
+    for text in (
+        "ridge",
+        "Jörg's α, 2 % of\n3\t4",
+        NAMES["emoji"],
+        NAMES["Hebrew"],
+        NAMES["stacked accents"],
+        "\u200f\u200d",
+    ):
+        assert visible(text) == text
+    hidden = [chr(code) for code in range(0x110000) if HIDDEN.match(chr(code))]
+    assert len({visible(letter) for letter in hidden}) == len(hidden) > 2000
+    visible("".join(hidden)).encode()
+
+
+def test_visible_in_copies_only_changes():
+    table = pd.DataFrame({"a": ["x", "y"], "b": [1.0, np.nan]})
+    assert visible_in(table) is table
+    changed = visible_in({"k\0": [table.assign(a=["x\0", None])]})
+    assert list(changed) == ["k␀"]
+    assert changed["k␀"][0]["a"].tolist()[0] == "x␀"
+    assert table["a"].tolist() == ["x", "y"]
+
+
+def test_visible_in_changes_names_in_plans():
+    table = pd.DataFrame({"subject": ["a\x1b"], "plan": [json.dumps({"subjects": ["a\x1b"]})]})
+    changed = visible_in(table)
+    assert json.loads(changed["plan"][0])["subjects"] == changed["subject"].tolist() == ["a␛"]

@@ -1,0 +1,37 @@
+"""Matplotlib without a display, and a page with all sections."""
+
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+pytest.importorskip("matplotlib.pyplot")
+
+from helpers.pages import EVIL, Reader  # noqa: E402
+from helpers.score_tables import make_curve, make_retrieval_result, make_score_table  # noqa: E402
+
+from sk_b2s import write_report  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def full_page(tmp_path_factory):
+    """Write a page with all sections, a leak and an HTML injection; return its path."""
+    results = make_score_table(("ridge", "encoder"), leak="ridge")
+    failed = (
+        (results["estimator"] == "encoder")
+        & (results["control"] == "phase_randomized")
+        & (results["fold"] == 1)
+    )
+    results.loc[failed, "error"] = f"ValueError: {EVIL}"
+    figure = matplotlib.figure.Figure()
+    figure.subplots().plot([1, 2, 3])
+    return write_report(
+        results, tmp_path_factory.mktemp("report") / "report.html", title=f"All of it {EVIL}", cv="StimulusKFold(2)",
+        results_by_decoder={"ridge": make_retrieval_result(), EVIL: make_retrieval_result(seed=1)},
+        curves={"Lag": make_curve("value", [0.0, 0.1])}, figures={"Mine": (figure, "A line from 1 to 3.")},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def parsed_page(full_page):
+    """Parse the page with all sections."""
+    return Reader(full_page.read_text(encoding="utf-8"))

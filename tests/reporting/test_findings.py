@@ -1,0 +1,80 @@
+"""Headline, notes and leaks follow from the verdicts of the table."""
+
+import numpy as np
+import pytest
+from helpers.score_tables import make_score_table
+
+from sk_b2s.reporting._findings import count_warnings, explain_leaks, label_summary, write_headline
+
+NULLS = ["null_mean", "null_low", "null_high"]
+
+
+@pytest.mark.parametrize(("verdicts", "style", "text"), [
+    (("above_null", "above_null"), "good", "ridge and encoder decode speech better than their nulls."),
+    (("above_null", "at_null"), "neutral", "For encoder, there is no evidence of decoding."),
+    (("at_null", "at_null"), "neutral", "No decoder scored above its null."),
+    (("no_null", "no_null"), "neutral", "There is no verdict, because there is no null."),
+    (("leak", "above_null"), "bad", "There is a leak. The score of ridge is not evidence of decoding."),
+    (("below_null", "above_null"), "bad", "encoder decodes speech better than the null."),
+], ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")  # fmt: skip
+def test_write_headline_follows_verdicts(verdicts, style, text):
+    results = make_score_table()
+    rows = label_summary(results)
+    for name, verdict in zip(("ridge", "encoder"), verdicts, strict=True):
+        rows.loc[(rows["estimator"] == name) & (rows["control"] == "decoder"), "verdict"] = verdict
+    found = write_headline(rows, results)
+    assert found[0] == style
+    assert text in found[1]
+
+
+def test_write_headline_notes_unknown_controls():
+    results = make_score_table(("ridge",))
+    notes = write_headline(label_summary(results), results)[2]
+    assert notes[0] == "Controls that must be at chance are at chance: phase_randomized."
+    control = results["control"] == "phase_randomized"
+    for changed in (
+        results.assign(**{name: results[name].mask(control) for name in NULLS}),
+        results.assign(error=np.where(control, "ValueError: no", "")),
+    ):
+        notes = write_headline(label_summary(changed), changed)[2]
+        assert not any("are at chance" in note for note in notes)
+        assert notes[0].startswith("For phase_randomized, it is unknown whether the score is at chance.")
+
+
+def test_write_headline_notes_missing_null():
+    results = make_score_table(("ridge",))
+    short = (results["subject"] == "b") & (results["fold"] == 0)
+    results = results.assign(**{name: results[name].mask(short) for name in NULLS})
+    style, text, notes = write_headline(label_summary(results), results)
+    assert (style, text) == ("good", "ridge decodes speech better than its null.")
+    assert any(note.startswith("1 fold of single subjects is without a null") for note in notes)
+
+
+def test_explain_leaks_counts_training_stimuli():
+    results = make_score_table()
+    results.loc[results["estimator"] == "ridge", "n_train_overlap"] = 12.0
+    reasons = explain_leaks(label_summary(results), results)
+    assert len(reasons) == 1
+    assert reasons[0].startswith("ridge: 24 test windows contain training stimuli, in 2 of 2 folds")
+
+
+def test_leaking_fold_is_reported_for_any_score():
+    results = make_score_table(("ridge",)).assign(leakage="no leak: nothing is shared")
+    assert write_headline(label_summary(results), results)[0] == "good"
+    results.loc[results["fold"] == 1, "leakage"] = "LEAK: 30 % of the test sound was in training"
+    rows = label_summary(results)
+    assert write_headline(rows, results)[:2] == (
+        "bad",
+        "Training and test sets overlap, so the scores are not evidence of decoding.",
+    )
+    assert explain_leaks(rows, results) == [
+        "In 1 of 2 folds; fold 1: LEAK: 30 % of the test sound was in training"
+    ]
+
+
+def test_count_warnings_counts_fits():
+    results = make_score_table(("ridge",)).assign(warnings="")
+    results.loc[results["fold"] == 1, "warnings"] = "a\nb\na"
+    one = (results["fold"] == 0) & (results["seed"] == 0) & (results["control"] == "decoder")
+    results.loc[one, "warnings"] = "a"
+    assert count_warnings(results) == {"a": 5, "b": 4}  # two seeds of decoder and control, and one more

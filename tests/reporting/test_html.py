@@ -1,0 +1,135 @@
+"""Blocks and figures of the page: any text is escaped, visible and isolated."""
+
+import re
+
+import matplotlib
+import pytest
+from helpers.hidden import NAMES
+from helpers.pages import Reader
+
+from sk_b2s._utils._text import HIDDEN, visible
+from sk_b2s.plotting._style import COLORS, MUTED
+from sk_b2s.reporting._html import (
+    INK,
+    badge,
+    cell,
+    details,
+    figure,
+    figure_style,
+    heading,
+    items,
+    pair,
+    paragraph,
+    render_page,
+    table,
+)  # fmt: skip
+
+
+def make_blocks(text):
+    """Make one block of each kind with a text in all places."""
+    mark = badge(text, "bad")
+    card = dict.fromkeys(("label", "number", "bar_text", "score", "chance", "details"), text) | {
+        "badge": mark
+    }
+    return [
+        heading(text), paragraph(text, badge=mark, code=text), items([text]), items([text], code=True),
+        table([text, text], [[text, cell(text, text, mark)], [text, cell(text, is_code=True)]], text),
+        details(text, paragraph(text)), pair(heading(text, 3)), {"kind": "quote", "text": text},
+        {"kind": "terms", "terms": {text: text}}, {"kind": "cards", "cards": [card]},
+        {"kind": "statement", "label": text, "style": "bad", "text": text, "notes": [text], "texts": [text],
+         "code": False},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_render_page_escapes_any_text(name):
+    text = NAMES[name]
+    page = render_page(text, text, make_blocks(text))
+    page.encode()
+    assert not HIDDEN.search(page)
+    read, plain = Reader(page), Reader(render_page("x", "x", make_blocks("x")))
+    read.elements = [element for element in read.elements if element[0] != "bdi"]
+    assert [name for name, _ in read.elements] == [name for name, _ in plain.elements] or not text
+    assert read.all("section")[0]["aria-label"] == visible(text)
+    assert re.sub(r"\s+", " ", visible(text)).strip() in read.text
+
+
+def test_render_page_isolates_right_to_left_names():
+    text = NAMES["Hebrew"]
+    read = Reader(render_page(text, "x", make_blocks(text)))
+    assert set(read.within["bdi"]) == {text}
+    assert text not in read.within.get("h1", []), "in bdi only"
+    assert "unicode-bidi: isolate" in read.within["style"][0]
+
+
+def test_table_aligns_words_and_numbers():
+    block = table(["a", "b"], [["<i>", cell("1.5", "2")], ["x", cell("3")]], "c")
+    assert block["styles"] == [False, False]
+    assert table(["a", "b"], [["x", cell("1.5", "chance 2")]], "c")["styles"] == [False, True]
+    assert "&lt;i&gt;" in render_page("t", "f", [block])
+
+
+def make_line(color="#0072b2", label=""):
+    """Draw a line in a color."""
+    drawn = matplotlib.figure.Figure()
+    drawn.subplots().plot([0, 1], color=color)
+    drawn.axes[0].set_title(label)
+    return drawn
+
+
+def test_figure_colors_follow_the_page():
+    page = render_page("t", "f", [figure(make_line(), "0 to 1")])
+    style = Reader(page).within["style"][0]
+    for color in (INK, MUTED, *COLORS):
+        for kind in ("fill", "stroke"):
+            rule = rf'figure:not\(\.fixed\) svg \[style\*="{kind}: {color}"\] {{ {kind}: var\(--\w+\) !important }}'
+            assert re.search(rule, style)
+    svg = page[page.index("<svg") :]
+    assert f"stroke: {COLORS[0]}" in svg, "as the rule expects it"
+    assert '<figure class="fixed">' in render_page("t", "f", [figure(make_line(), "0 to 1", fixed=True)])
+
+
+def test_figure_style_draws_text_in_ink():
+    before = dict(matplotlib.rcParams), matplotlib.pyplot.get_fignums()
+    with figure_style():
+        ax = matplotlib.pyplot.subplots()[1]
+        ax.set_title("$a$")
+        svg = figure(ax.figure, "a title")["svg"]
+    assert f"fill: {INK}" in svg
+    assert "$a$" in svg, "no mathematics in names"
+    assert (dict(matplotlib.rcParams), matplotlib.pyplot.get_fignums()) == before
+
+
+def test_figure_ids_are_unique_in_a_page():
+    blocks = [figure(make_line(color), "0 to 1") for color in ("#0072b2", "#d55e00")]
+    read = Reader(render_page("t", "f", blocks))
+    assert len(read.ids) == len(set(read.ids)) > 20
+    links = [value for _, found in read.elements for name, value in found.items() if name == "xlink:href"]
+    assert links
+    assert {link.removeprefix("#") for link in links} <= set(read.ids)
+    clips = re.findall(r"url\(#(.*?)\)", " ".join(str(found) for _, found in read.elements))
+    assert clips
+    assert set(clips) <= set(read.ids)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize("text", ['id="x" url(#y)', "a\0b\x1b\u202ec", "<script>", "a\ufffeb"])
+def test_figure_keeps_text_of_labels(text):
+    with figure_style():
+        page = render_page("t", "f", [figure(make_line(label=text), f"Alt {text}")])
+    assert not HIDDEN.search(page)
+    read = Reader(page)
+    assert visible(text) in "".join(read.words)
+    assert read.all("svg")[0]["aria-label"] == f"Alt {visible(text)}"
+
+
+def test_figure_requires_text():
+    with pytest.raises(ValueError, match="alternative text"):
+        figure(matplotlib.figure.Figure(), " ")
+
+
+def test_figure_with_invalid_label_is_named():
+    drawn = matplotlib.figure.Figure()
+    drawn.subplots().set_title("a\udc80")
+    with pytest.raises(ValueError, match="figure 'My figure' has text that cannot be drawn"):
+        figure(drawn, "My figure")
