@@ -54,8 +54,8 @@ def format_null(row):
 
     Examples
     --------
-    >>> format_null({"null_low": 0.016, "null_high": 0.043}).replace("\N{NO-BREAK SPACE}", " ")
-    '1.6 % to 4.3 %'
+    >>> format_null({"null_low": 0.016, "null_high": 0.043}).split()
+    ['1.6', '%', 'to', '4.3', '%']
     """
     if not np.isfinite(row["null_high"]):
         return "–"

@@ -38,7 +38,7 @@ def paragraph(text, badge=None, code=None):
 
 
 def badge(text, style):
-    """Make a badge of style "good", "bad" or "neutral", for a cell or paragraph."""
+    """Make a badge of style "good", "bad" or "neutral"."""
     return {"text": text, "style": style}
 
 
@@ -90,7 +90,7 @@ def _has_words(text):
 
 @contextmanager
 def figure_style():
-    """Draw figures for the page: plain text without math, closed at the end."""
+    """Draw figures in the style of the page, and close them at the end."""
     import matplotlib
     import matplotlib.pyplot as plt
 
@@ -131,7 +131,7 @@ def figure(drawn, alt, caption=None, fixed=False):
 
 
 def _draw_svg(drawn, alt):
-    """Draw a figure as SVG markup, whose ids begin with a digest of the figure."""
+    """Draw a figure as SVG markup with ids of its own."""
     text = io.StringIO()
     try:
         drawn.savefig(
@@ -152,7 +152,7 @@ def _draw_svg(drawn, alt):
 
 
 def _prefix_ids(svg, prefix):
-    """Make ids unique in a page with several figures, and references to them."""
+    """Add a prefix to all ids of an SVG element and to their references."""
     for element in [svg, *svg.getElementsByTagName("*")]:
         for name, value in list(element.attributes.items()):
             if name == "id":

@@ -43,17 +43,21 @@ def generate_methods_text(results, cv=None):
     Raises
     ------
     ValueError
-        If there are no rows, all fits failed, or a required column is missing.
+        If the table is empty, all fits failed, or a required column is
+        missing.
 
     Examples
     --------
     >>> import pandas as pd
     >>> from sk_b2s import generate_methods_text
-    >>> results = pd.DataFrame({"estimator": "ridge", "subject": ["a", "b"], "fold": [0, 1], "n_windows": [80, 90],
-    ...                         "n_candidates": [40, 40], "k": 10, "chance": 0.25, "top_k": [0.5, 0.7]})
-    >>> print(generate_methods_text(results, cv="LeaveOneSubjectOut(stimulus_folds=None)").split(". ")[0])
-    Decoding was tested on 170 windows of 2 subjects (80 to 90 each), in 2 folds made by
-    LeaveOneSubjectOut(stimulus_folds=None), each of which tested one subject
+    >>> results = pd.DataFrame({
+    ...     "estimator": "ridge", "subject": ["a", "b"], "fold": [0, 1],
+    ...     "n_windows": [80, 90], "k": 10, "chance": 0.2, "top_k": [0.5, 0.7],
+    ... })
+    >>> text = generate_methods_text(results, cv="LeaveOneSubjectOut(None)")
+    >>> print(text.split(". ")[0])
+    Decoding was tested on 170 windows of 2 subjects (80 to 90 each), in 2
+    folds made by LeaveOneSubjectOut(None), each of which tested one subject
     """
     if missing := [column for column in ("estimator", "subject") if column not in results]:
         raise ValueError(
@@ -136,7 +140,7 @@ def _find_missing(results):
 
 
 def _describe_overlap(mine):
-    """Describe where training stimuli were tested: "none", a place, or None if unknown."""
+    """Describe where training stimuli were tested, None if unknown."""
     if "n_train_overlap" not in mine or mine["n_train_overlap"].isna().any():
         return None
     leaking = mine[mine["n_train_overlap"] > 0]

@@ -111,8 +111,11 @@ def write_report(
     --------
     >>> from tempfile import mkdtemp
     >>> from sk_b2s import score_similarities
-    >>> y = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
-    >>> write_report(score_similarities(np.eye(60), y), Path(mkdtemp()) / "report.html").name
+    >>> y = pd.DataFrame({
+    ...     "segment": range(60), "onset": np.arange(0, 180, 3.0), "duration": 3,
+    ... })
+    >>> results = score_similarities(np.eye(60), y)
+    >>> write_report(results, Path(mkdtemp()) / "report.html").name
     'report.html'
     """
     cv = None if cv is None else str(cv)

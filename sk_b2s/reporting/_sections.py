@@ -83,7 +83,7 @@ def _collect_parameters(own):
 
 
 def _show_retrieval(results_by_decoder):
-    """Show rank curves of all decoders, and ranks, sentence and words of each."""
+    """Show rank curves, and ranks, sentence and words of each decoder."""
     if not results_by_decoder:
         return
     yield heading("Retrieval results")

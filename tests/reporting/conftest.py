@@ -14,7 +14,7 @@ from sk_b2s import write_report  # noqa: E402
 
 @pytest.fixture(scope="session")
 def full_page(tmp_path_factory):
-    """Write a page with all sections, a leak and an HTML injection; return its path."""
+    """Write a page with all sections, a leak and an HTML injection."""
     results = make_score_table(("ridge", "encoder"), leak="ridge")
     failed = (
         (results["estimator"] == "encoder")

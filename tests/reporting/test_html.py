@@ -1,4 +1,4 @@
-"""Blocks and figures of the page: any text is escaped, visible and isolated."""
+"""Blocks and figures of the page: texts are escaped and visible."""
 
 import re
 

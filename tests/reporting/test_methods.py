@@ -16,7 +16,7 @@ from sk_b2s.evaluation._results._plan import AUDIT
 
 @pytest.fixture
 def results():
-    """Make results: 2 estimators, a control, 3 subjects and folds, 2 seeds, 2 pools."""
+    """Make results of 2 estimators, 2 seeds, 3 subjects and folds."""
     rng, rows = np.random.default_rng(0), []
     for estimator in ("ridge", "clip"):
         for control in ("decoder", "phase_randomized"):

@@ -90,7 +90,7 @@ def test_write_report_counts_subjects_with_null(tmp_path):
 
 
 def make_topography(rows):
-    """Make a table of `cross_val_encoding` from (subject, fold, n_windows, r of each channel)."""
+    """Make encoding scores from (subject, fold, n_windows, values of r)."""
     place = np.random.default_rng(0).uniform(0.2, 0.8, (9, 2))
     return pd.DataFrame([
         {"subject": subject, "channel": f"C{i}", "x": x, "y": y, "r": r, "fold": fold, "n_windows": n}
@@ -177,7 +177,6 @@ SLOW = ("lone surrogate", "override", "long")  # alone; ALL_NAMES contains the o
 ])  # fmt: skip
 @pytest.mark.filterwarnings("ignore:Glyph", "ignore:.*layout", "ignore:.*(plan|complete)")
 def test_write_report_accepts_any_text(text, tmp_path):
-    """All columns of the table and all arguments of one page contain the text."""
     results = make_score_table(("ridge", text), subjects=[f"a{text}", f"b{text}"])
     columns = ("study", "condition", "warnings", "versions", "cv", "leakage")
     results = results.assign(**dict.fromkeys(columns, text))
