@@ -112,7 +112,7 @@ def write_report(
     >>> from tempfile import mkdtemp
     >>> from sk_b2s import score_similarities
     >>> y = pd.DataFrame({
-    ...     "segment": range(60), "onset": np.arange(0, 180, 3.0), "duration": 3,
+    ...     "segment": range(60), "onset": np.arange(60) * 3.0, "duration": 3,
     ... })
     >>> results = score_similarities(np.eye(60), y)
     >>> write_report(results, Path(mkdtemp()) / "report.html").name

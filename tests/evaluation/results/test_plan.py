@@ -268,7 +268,7 @@ def test_what_was_run_is_in_the_file(whole, tmp_path):
     assert len(plan["data"]["sounds"]) >= 1
     assert plan["data"]["n_rows"] == 240
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "What was run" in page
+    assert "Parameters and data" in page
     assert "alphas=(1.0, 100.0)" in page
     assert plan["data"]["X"] in page
     size = max(len(json.dumps([line["plan"], line["made"]])) for line in lines_of(path))
