@@ -1,14 +1,16 @@
 """Registry of the types that a file may hold, and of their tags.
 
-Numbers, texts and lists stand for themselves; anything else is an object with one key, its tag
-(``TAGS``), which names the method of :class:`~sk_b2s._persistence._serialize.Writer` and :class:`~sk_b2s._persistence._deserialize.Reader`
-that deals with it. A class is written by its name in a dict that both are given. The reader looks it up
-there: it imports nothing, unpickles nothing and evaluates nothing.
+Numbers, strings and lists are written as they are. Any other object is written
+as a JSON object with one key, its tag (``TAGS``). The tag names the method of
+``Writer`` and ``Reader`` that handles the type. A class is written by its name
+in a dict that both share. The reader looks the name up there: it imports,
+unpickles and evaluates nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
+from importlib import import_module
 from inspect import signature
 from pathlib import PurePath
 
@@ -22,28 +24,17 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from sk_b2s.decoding._calibrated import CalibratedDecoder
-from sk_b2s.decoding._encoder import BrainEncoder
-from sk_b2s.decoding._forward_trf import ForwardTRF
-from sk_b2s.decoding._ridge_decoder import RidgeDecoder
+from sk_b2s import _SUBPACKAGES as SUBPACKAGES
 from sk_b2s.decoding._shared_response import SharedResponse
-from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.events._audio._files import AudioTrack
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray
-from sk_b2s.features._activity import SpeechActivity
-from sk_b2s.features._events import EventFeatures
-from sk_b2s.features._precomputed import PrecomputedFeatures
-from sk_b2s.features._pretrained import Wav2Vec2Features
-from sk_b2s.features._spectral import AcousticOnsets, Envelope, MelSpectrogram
-from sk_b2s.features._union import SpeechFeatureUnion
 from sk_b2s.model_selection._registry import SPLITTERS
-from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
-from sk_b2s.preprocessing._epocher import Baseline, Epocher
-from sk_b2s.preprocessing._scalers import Affine, FeatureScaler, RobustChannelScaler
+from sk_b2s.preprocessing._epocher import Baseline
+from sk_b2s.preprocessing._scalers import Affine
 from sk_b2s.preprocessing._windows import Windows
 
-# What estimators hold, by name: the class, and for each argument of its constructor the attribute.
+# Classes that estimators hold, by name, with the attribute of each argument of the constructor.
 PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "Affine": (Affine, {"center": "center", "scale": "scale", "clip": "clip"}),
     "Baseline": (Baseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
@@ -57,16 +48,16 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
         "extent": "extent", "steps": "steps",
     }),
 }  # fmt: skip
-# Splitters of one fold, which an encoder may validate on.
+# Splitters of one fold, which may be the parameter `validation` of an encoder.
 PARTS |= {
     spec.class_name: (spec.load(), {name: name for name in signature(spec.load()).parameters})
     for spec in SPLITTERS.values()
     if spec.folds_parameter is None
 }
 
-STEPS = (Affine, Baseline)  # those of windows that are plain data
+STEPS = (Affine, Baseline)  # steps of Windows that are plain data
 
-# The tag of each type that JSON has not; those of Python's own must match exactly.
+# The tag of each type that JSON cannot represent. Built-in types must match exactly.
 TAGS: dict[type | tuple[type, ...], str] = {
     float: "float",
     tuple: "tuple",
@@ -85,35 +76,34 @@ TAGS: dict[type | tuple[type, ...], str] = {
 }
 READABLE = {*TAGS.values(), "memory", "trusted"}
 
-# Types of pandas' own whose columns are written as objects and made again by name.
+# Extension types of pandas. Their columns are written as objects and restored by name.
 PANDAS_TYPES = {"str", "string", "boolean", "Float32", "Float64"} | {
     f"{sign}nt{bits}" for sign in ("I", "UI") for bits in (8, 16, 32, 64)
 }
 
-# Every estimator that can be saved, by the name it has in a file.
-ESTIMATORS: dict[str, type] = {
-    "sk_b2s.AcousticOnsets": AcousticOnsets,
-    "sk_b2s.BrainEncoder": BrainEncoder,
-    "sk_b2s.CalibratedDecoder": CalibratedDecoder,
-    "sk_b2s.CovarianceAlignment": CovarianceAlignment,
-    "sk_b2s.Envelope": Envelope,
-    "sk_b2s.Epocher": Epocher,
-    "sk_b2s.EventFeatures": EventFeatures,
-    "sk_b2s.FeatureScaler": FeatureScaler,
-    "sk_b2s.SpeechFeatureUnion": SpeechFeatureUnion,
-    "sk_b2s.ForwardTRF": ForwardTRF,
-    "sk_b2s.MelSpectrogram": MelSpectrogram,
-    "sk_b2s.RidgeDecoder": RidgeDecoder,
-    "sk_b2s.RobustChannelScaler": RobustChannelScaler,
-    "sk_b2s.SpeechActivity": SpeechActivity,
-    "sk_b2s.PrecomputedFeatures": PrecomputedFeatures,
-    "sk_b2s.SurrogateRecordings": SurrogateRecordings,
-    "sk_b2s.Wav2Vec2Features": Wav2Vec2Features,
-    "sklearn.decomposition.PCA": PCA,
-    "sklearn.linear_model.Ridge": Ridge,
-    "sklearn.pipeline.FeatureUnion": FeatureUnion,
-    "sklearn.pipeline.Pipeline": Pipeline,
-    "sklearn.preprocessing.MinMaxScaler": MinMaxScaler,
-    "sklearn.preprocessing.RobustScaler": RobustScaler,
-    "sklearn.preprocessing.StandardScaler": StandardScaler,
+SKLEARN = {
+    "decomposition": (PCA,), "linear_model": (Ridge,), "pipeline": (FeatureUnion, Pipeline),
+    "preprocessing": (MinMaxScaler, RobustScaler, StandardScaler),
+}  # fmt: skip
+
+
+def find_estimators():
+    """Find the estimators that public sub-packages export, by their names in a file.
+
+    Only names of classes are imported, so that no module of functions such as figures is.
+    """
+    found = {}
+    for subpackage in SUBPACKAGES:
+        module = import_module(f"sk_b2s.{subpackage}")
+        for name in module.__all__:
+            if name[0].isupper() and not name.isupper():
+                thing = getattr(module, name)
+                if isinstance(thing, type) and issubclass(thing, BaseEstimator):
+                    found[f"sk_b2s.{name}"] = thing
+    return found
+
+
+# Every estimator that can be saved, by its name in a file.
+ESTIMATORS: dict[str, type] = find_estimators() | {
+    f"sklearn.{module}.{cls.__name__}": cls for module, classes in SKLEARN.items() for cls in classes
 }

@@ -322,7 +322,7 @@ class AdaptationMixin:
         rate, epochs = TUNING[method]
         n_batches = -(-len(calibration.rows) // self.batch_size)
         net = self._make_net(
-            random, kind=AdaptingNet, hears=False, layer_only=method == "layer", callbacks=[],
+            random, kind=AdaptingNet, with_speech=False, layer_only=method == "layer", callbacks=[],
             precision=self.net_.guard,
             lr=rate if lr is None else lr,
             max_epochs=max(epochs, -(-STEPS // n_batches)) if max_epochs is None else max_epochs,

@@ -1,4 +1,4 @@
-"""Brain encoder of the paper as an estimator."""
+"""Brain encoder of Défossez et al. (2023) as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -37,161 +37,229 @@ from sk_b2s.preprocessing._windows import subjects_of
 class BrainEncoder(
     EncoderStateMixin, AdaptationMixin, UnseenSubjectMixin, RetrievalMixin, TransformerMixin, BaseEstimator
 ):
-    """Estimate the representation of heard speech from EEG or MEG by a contrastive network.
+    """Convolutional encoder that maps EEG/MEG windows to speech features.
 
-    The convolutional encoder of Défossez et al. [1]_: spatial attention over the sensors, a layer of
-    each subject's own, dilated convolutions. It is trained so that the estimate of a window is more
-    similar to the speech that was heard than to the other speech of the batch. Unlike
-    :class:`~sk_b2s.RidgeDecoder` it is not linear, and learns from all subjects together.
+    The encoder of Défossez et al. [1]_ consists of spatial attention over the
+    sensors, one linear layer per subject and dilated convolutions. It is
+    trained with a contrastive loss: the output for a window becomes more
+    similar to the speech presented in that window than to the other speech
+    segments of the batch. The same similarity ranks candidate segments in
+    :meth:`predict` and :meth:`score`.
+
+    All subjects share one network. :class:`RidgeDecoder` is the linear
+    alternative, with one model per subject by default.
 
     Parameters
     ----------
     speech : estimator or None, default=None
-        Turns the table of what was heard into features, such as
-        ``make_pipeline(MelSpectrogram(), FeatureScaler())``; fitted on the training rows alone. Its
-        parameters are searched as ``speech__...``. None if ``y`` is numbers or Windows already.
+        Transformer from the table of stimulus segments to speech features, for
+        example ``make_pipeline(MelSpectrogram(), FeatureScaler())``. It is
+        fitted on the training rows only, and its parameters can be searched as
+        ``speech__...``. If None, ``y`` must contain the features.
     hidden : int, default=320
-        Width of the convolutions.
+        Number of channels of the convolutions.
     depth : int, default=10
-        Number of convolutions, dilated by 1, 2, 4, 8, 16, 1, ...; ten see 1.1 s at 120 Hz.
+        Number of convolutions. Their dilations are 1, 2, 4, 8, 16, 1, and so
+        on. Ten convolutions have a receptive field of 1.1 s at 120 Hz.
     kernel_size : int, default=3
-        Steps of a convolution; odd.
+        Kernel size of the convolutions in samples. Must be odd.
     n_virtual_channels : int, default=270
-        Channels after spatial attention.
+        Number of output channels of the spatial attention, which are also the
+        channels of the subject layers.
     spatial_attention : bool, default=True
-        Mix sensors by their position. It needs positions; without them, or to learn a weight for
-        each channel by its place in the array, set False.
+        If True, combine sensors with weights that depend on their positions,
+        which X must provide. If False, learn one weight per channel. Channels
+        must then be the same in every recording.
     spatial_dropout : float, default=0.2
-        Sensors within this distance (of a layout of side 1) of a random point are not attended to in
-        a training step.
+        Radius of the spatial dropout, for a sensor layout of side length 1. In
+        each training step, sensors within this distance of a random point are
+        left out. Only used with ``spatial_attention=True``.
     initial_linear : bool, default=True
-        A linear map before the subject layer.
+        If True, add a linear layer before the subject layer.
     subject_layer : {"layer", "embedding"} or None, default="layer"
-        A matrix for each subject, or a vector, which needs fewer minutes of each, or nothing.
+        Parameters of each subject. "layer" is one matrix per subject.
+        "embedding" is one vector per subject, which needs less data. If None,
+        all parameters are shared.
     subject_dropout : float, default=0.0
-        Share of the windows of a training step whose subject is taken for a stranger's, so that the network learns to
-        make do with the mean of the layers; for decoders that are to meet new people. Not in the paper.
+        Fraction of training windows that are treated as windows of an unseen
+        subject, so that the network learns to work with the average subject
+        layer. Useful for decoders of unseen subjects. Not part of [1]_.
     glu : bool, default=True
-        Gated convolutions after every second one.
+        If True, add a gated linear unit after every second convolution.
     skip : bool, default=True
-        Residual connections.
+        If True, add residual connections.
     head : bool, default=True
-        Two final convolutions of width one instead of one linear map.
+        If True, end with two convolutions of kernel size 1. If False, end with
+        one linear map.
     activation : {"gelu", "relu"}, default="gelu"
-        Between layers.
+        Activation function between layers.
     speech_embedding_dim : int or None, default=None
-        Number of outputs of a convolutional network on the speech features, trained jointly with
-        that of the brain, which then estimates its output: the paper's Deep Mel, with 768 on a
-        MelSpectrogram. It has the same ``hidden``, ``depth``, ``kernel_size``, ``glu``, ``skip`` and
-        ``activation``. None compares with the features themselves.
+        Number of output features of a second convolutional network, which is
+        applied to the speech features and trained together with the encoder.
+        With 768 outputs and a :class:`MelSpectrogram` it is the Deep Mel model
+        of [1]_. It uses the values of ``hidden``, ``depth``, ``kernel_size``,
+        ``glu``, ``skip`` and ``activation``, and requires a contrastive loss.
+        If None, outputs are compared with the speech features themselves.
     loss : {"clip", "symmetric_clip", "siglip", "mse"}, default="clip"
-        Contrast with the other windows of the batch: the paper's; CLIP's own, on cosines in both
-        directions with a learned temperature; SigLIP's yes or no for each pair. Or regression. The
-        formulas are in :mod:`sk_b2s.nn.functional`. After training on cosines all estimates have
-        the length at which their similarities are the loss's logits.
+        Training loss, see :mod:`sk_b2s.nn.functional` for the formulas.
+
+        - "clip" is the contrastive loss of [1]_: cross-entropy over the
+          segments of the batch, on unscaled similarities.
+        - "symmetric_clip" is the loss of CLIP: cross-entropy in both
+          directions, on cosine similarities with a learned temperature.
+        - "siglip" is the loss of SigLIP: one binary decision for each pair of
+          window and segment, on cosine similarities with a learned
+          temperature and bias.
+        - "mse" is the mean squared error, without a contrast.
+
+        After training on cosine similarities, estimates are scaled so that
+        their similarities equal the logits of the loss.
     duplicates : {"keep", "mask", "positive"}, default="keep"
-        What a window's segment is where others in the batch heard it too: a wrong answer, as in the
-        paper, left out, or a right answer. Set it where several people heard the same.
+        Treatment of windows in the batch that have the same segment as the
+        window in question. "keep" treats them as negatives, as in [1]_,
+        "mask" leaves them out, and "positive" treats them as positives. Set it
+        if several subjects listened to the same stimuli. Not used with
+        ``loss="mse"``.
     lr : float, default=3e-4
-        Rate of Adam. Lower it if a fit diverges.
+        Learning rate of Adam. Lower it if training diverges.
     batch_size : int, default=256
-        Largest batch; the windows of a batch are each other's contrast, so smaller ones make an
-        easier task. n rows make ceil(n / batch_size) batches of equal size, give or take one.
+        Maximum number of windows in a batch. A smaller batch has fewer
+        negatives, which makes the contrastive task easier. Batches have equal
+        sizes, up to one window.
     max_epochs : int, default=200
-        Passes over the data at most.
+        Maximum number of passes over the training data.
     patience : int, default=10
-        Epochs without a better validation loss after which training stops; the best state is
-        restored. This is the cross-entropy of all held-out windows over their distinct segments, at
-        the temperature that suits it best. The paper watches the training loss itself, on batches:
-        it rises while estimates grow too long, though they may still rank better.
+        Number of epochs without a lower validation loss after which training
+        stops. The best weights are restored. The validation loss is the
+        cross-entropy of all held-out windows over their distinct segments, at
+        its best temperature. The authors of [1]_ used the training loss
+        instead, which can rise while the ranking of segments still improves.
     validation : float, splitter or None, default=0.1
-        Share of the windows held out to watch, whole blocks of sound with a gap, so that no
-        stimulus is on both sides. Or a splitter that yields one split of X and y, training rows and
-        rows to watch; rows in neither are left out. None trains for ``max_epochs``.
+        Data for early stopping. A float is the fraction of windows to hold
+        out, in whole stimulus blocks with a gap, so that no stimulus is in
+        both parts. A splitter must yield one split of X and y. If None, train
+        for ``max_epochs``.
     k : int, default=10
-        ``score`` is top-k accuracy.
+        Number of candidates that count as a hit in :meth:`score`.
     unseen_subject : {"average", "nearest", "error"}, default="average"
-        What is done for a subject who was not in training: use the mean of the subject layers; or the layer of the
-        known subject whose recordings look most alike (:func:`~sk_b2s.preprocessing._covariance_alignment.riemannian_distance` of their
-        covariances, without labels), which sees all of the recordings that X is cut from; or raise.
-        :meth:`adapt` does better with minutes of what they heard.
-    device : str, default="auto"
-        "cpu", "cuda", ...; "auto" takes the GPU where there is one.
+        Prediction for subjects that are not in the training data. "average"
+        uses the mean of the subject layers. "nearest" uses the layer of the
+        training subject with the smallest Riemannian distance between
+        covariances. It needs no labels, but all of the recordings from which
+        the windows of X are cut. "error" raises. With labeled calibration
+        data, :meth:`adapt` is more accurate.
+    device : str or torch.device, default="auto"
+        Device of the network, for example "cpu" or "cuda". "auto" uses a GPU
+        if one is available.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the forward pass; weights and losses stay float32. "auto" takes bfloat16 where the chip
-        multiplies it natively. Eight windows of the first batch that is trained on, estimated or encoded
-        are also computed in float32. If one product or its gradient differs by more than 2 %, estimates by
-        20 % of their deviation from the mean or all gradients by 70 %, the network runs in float32 from there
-        on, with a warning. The comparison itself changes no result.
+        Precision of the forward pass. Weights and losses are always float32.
+        "auto" uses bfloat16 if the device supports it natively. With bfloat16,
+        eight windows of the first batch are also computed in float32. If the
+        results differ too much, the network continues in float32 with a
+        warning (see Notes).
     callbacks : list of skorch callbacks or None, default=None
-        Called during training, after the package's own. Validation is scored in one piece and not batch by
-        batch, so an ``EpochScoring`` of your own needs ``use_caching=False``.
+        Additional callbacks, called after those of this package. The
+        validation set is scored at once and not in batches, so an
+        ``EpochScoring`` callback needs ``use_caching=False``.
     random_state : None, int or RandomState, default=None
-        Initial weights, batch order, dropout and the validation split. On a CPU equal seeds give
-        weights that are equal to the bit, whatever else runs on the machine. This needs an equal number of threads
-        (``torch.get_num_threads()``), processor and version of torch. On a GPU the order of sums is not fixed.
+        Seed of the initial weights, the order of batches, dropout and the
+        validation split. On a CPU, the same seed gives the same weights to the
+        bit for the same number of threads, processor and version of torch. On
+        a GPU, the order of summation is not fixed.
     verbose : int, default=1
-        1 prints a line for each epoch: losses and the validation top-k.
+        If 1, print the losses and the validation accuracy of each epoch.
 
     Attributes
     ----------
     net_ : RetrievalNet
-        The fitted skorch net; ``net_.module_`` is the torch module.
+        Fitted skorch net. ``net_.module_`` is the torch module.
     history_ : skorch.history.History
-        Losses and validation accuracy of each epoch; ``valid_cross_entropy`` is ``valid_loss`` without
-        a temperature.
+        Losses and validation accuracy of each epoch. ``valid_cross_entropy``
+        is ``valid_loss`` without a temperature.
     interrupted_ : bool
-        Whether Ctrl-C ended the training; the best state until then is kept.
+        Whether training was interrupted by Ctrl-C. The encoder then has its
+        best weights until the interruption.
     subjects_ : ndarray of shape (n_subjects,)
-        Subjects of the training rows, sorted; who was only held out to watch is unknown.
+        Sorted subjects of the training rows. Subjects that occur only in the
+        validation rows are not included.
     segments_ : DataFrame, Windows or ndarray
-        The distinct segments of ``fit``, the default candidates.
+        Distinct segments of ``fit``, the default candidates of
+        :meth:`predict`.
     speech_ : estimator or None
-        The fitted ``speech``.
+        Fitted ``speech``.
     shared_response_ : SharedResponse or None
-        What people have in common when they hear a sound, for :meth:`adapt`; with ``subject_layer="layer"``.
-    covariances_ : ndarray of shape (n_subjects, n_virtual_channels, n_virtual_channels)
-        Of what subjects' layers read; with ``unseen_subject="nearest"``.
+        Response to speech that the subjects have in common, used by
+        :meth:`adapt`. None unless ``subject_layer="layer"``.
+    covariances_ : ndarray of shape (n_subjects, n_virtual_channels, \
+n_virtual_channels)
+        Covariance of the inputs of each subject layer. Only with
+        ``unseen_subject="nearest"``.
     frame_weights_ : ndarray of shape (n_frames,)
-        Steps of the brain in each frame.
+        Number of EEG/MEG samples in each frame of the speech features.
     recording_intervals_ : StimulusIntervals or None
-        Parts of recordings in ``fit``, for the warning of ``predict`` without candidates.
+        Intervals of the recordings in ``fit``. :meth:`predict` without
+        candidates warns about other intervals.
     stimulus_intervals_ : StimulusIntervals or None
-        Sound of ``fit``, for the warning when it is scored.
+        Intervals of the stimuli in ``fit``. :meth:`score` warns if it is
+        given the same stimuli.
     n_features_in_, n_features_out_, n_times_in_ : int
-        Channels, features of an estimate, and steps of a window.
+        Number of channels, of output features and of samples in a window.
     n_speech_features_ : int
-        Features of ``y``; ``n_features_out_`` is another number with ``speech_embedding_dim``.
+        Number of features of ``y``. Differs from ``n_features_out_`` if
+        ``speech_embedding_dim`` is set.
 
     Raises
     ------
     ValueError
-        If X and y do not fit together, positions are missing, or there is but one segment.
+        If X and y do not match, sensor positions are missing, or ``y`` has
+        only one distinct segment.
     FloatingPointError
         If the loss becomes NaN or infinite.
 
     Warns
     -----
     ConvergenceWarning
-        If training learned nothing, by its validation or else its training loss, or was interrupted.
+        If training was interrupted, or if neither the validation loss nor the
+        training loss is below that of a guess.
     UserWarning
-        If a parameter has no effect with another one, recordings or channels are constant, or bfloat16 is wrong on
-        this machine and float32 is used instead.
+        If a parameter has no effect because of another parameter, recordings
+        or channels are constant, a channel of X contains the audio signal, or
+        bfloat16 is inaccurate on this device.
+
+    See Also
+    --------
+    RidgeDecoder : Linear decoder with the same methods.
+    CalibratedDecoder : Pretrain on other subjects and adapt to a new one.
+    make_decoders : Pipelines with the settings of [1]_.
+
+    Notes
+    -----
+    The comparison of bfloat16 with float32 covers the first batch that is
+    trained on, estimated or encoded. The network switches to float32 if a
+    matrix product or its gradient differs by more than 2 %, estimates differ
+    by more than 20 % of their deviation from the mean, or all gradients
+    together differ by more than 70 %. The comparison itself does not change
+    any result.
 
     References
     ----------
-    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
-       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
+    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive
+       brain recordings. Nature Machine Intelligence 5:1097.
+       https://doi.org/10.1038/s42256-023-00714-5
 
     Examples
     --------
     >>> import numpy as np
+    >>> from sk_b2s.decoding import BrainEncoder
     >>> rng = np.random.default_rng(0)
-    >>> speech = rng.standard_normal((64, 4, 30)).astype("f4")
-    >>> brain = np.repeat(speech, 2, axis=1) + 0.1 * rng.standard_normal((64, 8, 30)).astype("f4")
-    >>> encoder = BrainEncoder(hidden=16, depth=2, n_virtual_channels=8, spatial_attention=False,
-    ...                        max_epochs=8, lr=3e-3, validation=None, random_state=0, verbose=0)
-    >>> encoder.fit(brain[:48], speech[:48]).score(brain[48:], speech[48:]) > 0.9  # chance is 10 of 16
+    >>> speech = rng.standard_normal((64, 4, 30)).astype("float32")
+    >>> noise = rng.standard_normal((64, 8, 30)).astype("float32")
+    >>> eeg = np.repeat(speech, 2, axis=1) + 0.1 * noise
+    >>> encoder = BrainEncoder(
+    ...     hidden=16, depth=2, n_virtual_channels=8, spatial_attention=False,
+    ...     max_epochs=8, lr=3e-3, validation=None, random_state=0, verbose=0,
+    ... )
+    >>> encoder.fit(eeg[:48], speech[:48]).score(eeg[48:], speech[48:]) > 0.9
     True
     """
 
@@ -298,14 +366,17 @@ class BrainEncoder(
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            What the brain did. Windows carry subjects and positions; a plain array is one unnamed
-            subject without positions.
-        y : DataFrame, Windows or array-like of shape (n_windows[, n_features[, n_frames]])
-            What was heard: the table of segments for ``speech``, else features.
+            EEG/MEG windows. ``Windows`` provide subjects and sensor positions.
+            An array has one unnamed subject and no positions.
+        y : DataFrame, Windows or array-like of shape \
+(n_windows[, n_features[, n_frames]])
+            Stimulus segments for ``speech``, or features without ``speech``.
+            One row per window.
 
         Returns
         -------
         self : BrainEncoder
+            The fitted encoder.
         """
         check_parameters(self)
         X = self._check_X(X, reset=True)
@@ -325,9 +396,8 @@ class BrainEncoder(
         brain = self._as_brain(X, in_fit=True)
         held_out = None if valid is None else PairDataset(brain, targets, valid, segments)
         self.net_ = self._make_net(random, held_out)
-        self.net_.partial_fit(
-            PairDataset(brain, targets, train, segments), None
-        )  # fit would draw the weights again
+        # fit would draw the weights again
+        self.net_.partial_fit(PairDataset(brain, targets, train, segments), None)
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         warn_no_learning(self, 0 if valid is None else len(valid))
         self._forget_training()
@@ -336,22 +406,22 @@ class BrainEncoder(
         return self
 
     def _check_X(self, X, reset=False):
-        """Validate windows and, for spatial attention, that their sensors have positions."""
+        """Check windows and, for spatial attention, their sensor positions."""
         X = self._check_windows(X, reset, any_channels=self.spatial_attention)
         if self.spatial_attention and X.positions is None:
             raise ValueError(
-                "spatial_attention=True needs the sensors' positions, and X has none: set Epocher(montage=...), "
-                "wrap an array by Windows.from_array(X, positions=...), or set spatial_attention=False."
+                "spatial_attention=True requires sensor positions, and X has none. Set Epocher(montage=...), wrap an "
+                "array with Windows.from_array(X, positions=...), or set spatial_attention=False."
             )
         return X
 
     def _split(self, X, y, segments, random):
-        """Rows to train on and rows to watch."""
+        """Return training rows and validation rows."""
         if self.validation is None:
             return np.arange(len(y)), None
         if hasattr(self.validation, "split"):
             train, valid = one_split(self.validation, X, y)
-            without = train  # what a splitter holds out is not learned from in any case
+            without = train  # rows that the splitter leaves out stay out
         else:
             without = np.arange(len(y))
             table = table_of(y)
@@ -359,19 +429,19 @@ class BrainEncoder(
             train, valid = stimulus_train_test(y, self.validation, random_state=random, groups=groups)
         if len(np.unique(segments[valid])) < 2:
             warnings.warn(
-                f"validation={self.validation} would hold out {len(valid)} windows of a single segment, which nothing "
-                f"can be told from, so the fit runs for max_epochs={self.max_epochs} without validation. Raise "
-                f"validation, give more sound, or set validation=None.",
+                f"validation={self.validation} would hold out {len(valid)} windows of a single segment, which cannot "
+                f"be ranked. Training runs for max_epochs={self.max_epochs} without validation. Increase validation, "
+                f"use more stimuli, or set validation=None.",
                 stacklevel=4,
             )
             return without, None
         return train, valid
 
     def _fit_shapes(self, X, y, targets, train):
-        """Note all that the module is built from."""
+        """Set the subjects and the arguments of the networks."""
         frames = self._fit_frames(X, y, targets)
         self.n_features_out_ = self.speech_embedding_dim or self.n_speech_features_
-        self.subjects_ = np.unique(subjects_of(X)[train])  # nobody else's layer would be learned
+        self.subjects_ = np.unique(subjects_of(X)[train])  # other layers would not be trained
         self.architecture_ = {
             "n_channels": X.shape[1],
             "n_outputs": self.n_features_out_,
@@ -391,12 +461,12 @@ class BrainEncoder(
             }
         )
 
-    def _make_net(self, random, held_out=None, kind=RetrievalNet, hears=True, **changes):
-        """Build a skorch net with fresh weights drawn from ``random``.
+    def _make_net(self, random, held_out=None, kind=RetrievalNet, with_speech=True, **changes):
+        """Build a skorch net with weights drawn from ``random``.
 
-        Without ``hears`` there is none on the speech features; ``changes`` are to its arguments.
+        ``with_speech`` adds the speech network, ``changes`` replace arguments.
         """
-        speech = self.speech_architecture_ if hears else None
+        speech = self.speech_architecture_ if with_speech else None
         device = choose_device(self.device)
         callbacks = [] if held_out is None else [("early_stopping", EarlyStop(self.patience))]
         seed, dropout_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
@@ -431,7 +501,7 @@ class BrainEncoder(
         self.net_.drop_training()
         self.net_.module_.draw_from(None)
 
-    # --- what RetrievalMixin asks for --------------------------------------------------------------
+    # --- hooks of RetrievalMixin -------------------------------------------------------------------
 
     def _brain(self, X):
         brain = self._as_brain(self._check_X(X))
@@ -456,13 +526,13 @@ class BrainEncoder(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = []  # float32 comes out whatever went in
+        tags.transformer_tags.preserves_dtype = []  # the output is always float32
         tags.target_tags.required = True
         tags.non_deterministic = self.random_state is None
         return tags
 
 
-# Parameters of BrainEncoder that are those of its module.
+# Parameters of BrainEncoder that are passed to its modules.
 ARCHITECTURE = (
     "hidden", "depth", "kernel_size", "n_virtual_channels", "spatial_attention", "spatial_dropout", "initial_linear",
     "subject_layer", "subject_dropout", "glu", "skip", "head", "activation",

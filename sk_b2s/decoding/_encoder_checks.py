@@ -1,4 +1,4 @@
-"""Checks of the parameters and of the training of a brain encoder."""
+"""Checks of the parameters and the training of BrainEncoder."""
 
 from __future__ import annotations
 
@@ -9,40 +9,35 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s.nn._losses import LOSSES
 
-LEAST_GAIN = 1e-3  # share of the loss of a guess by which the training loss must fall below it
+LEAST_GAIN = 1e-3  # relative decrease of the training loss, compared with a guess
 NULL_GAIN = 3.0  # nats over all validation windows that the best temperature gains without information
 
 
 def check_parameters(encoder):
-    """Raise a ValueError for parameters that cannot work together, and warn of those without an effect.
-
-    Parameters
-    ----------
-    encoder : BrainEncoder
-    """
+    """Raise for incompatible parameters, and warn about unused ones."""
     if encoder.kernel_size % 2 == 0:
         raise ValueError(
-            f"kernel_size must be odd, with as much before a step as after, got {encoder.kernel_size}."
+            f"kernel_size must be odd, so that a kernel is centered on its sample. Got {encoder.kernel_size}."
         )
-    if isinstance(encoder.validation, str):  # which has a method split, too
+    if isinstance(encoder.validation, str):  # str has a method split, too
         raise ValueError(
-            f"validation must be a share of the rows, a splitter such as HashedBlockSplit('valid'), or None, got "
+            f"validation must be a fraction of the rows, a splitter such as HashedBlockSplit('valid'), or None. Got "
             f"{encoder.validation!r}."
         )
     if encoder.speech_embedding_dim is not None and not LOSSES[encoder.loss].is_contrastive:
         raise ValueError(
-            f"speech_embedding_dim={encoder.speech_embedding_dim} needs a loss with contrast, got loss={encoder.loss!r}: two networks that only "
-            f"have to agree can collapse to a constant. Set loss='clip', or speech_embedding_dim=None."
+            f"speech_embedding_dim={encoder.speech_embedding_dim} requires a contrastive loss. With loss={encoder.loss!r} "
+            f"both networks can collapse to a constant. Set loss='clip' or speech_embedding_dim=None."
         )
     if encoder.batch_size == 1 and LOSSES[encoder.loss].is_contrastive:
         raise ValueError(
-            f"batch_size must be 2 or more with loss={encoder.loss!r}, got 1: the other windows of a batch are the "
-            f"contrast. Raise batch_size or set loss='mse'."
+            f"batch_size must be at least 2 with loss={encoder.loss!r}, because the other windows of a batch are the "
+            f"negatives. Got 1. Increase batch_size or set loss='mse'."
         )
     for callback in encoder.callbacks or ():
         if not hasattr(callback[1] if isinstance(callback, tuple) else callback, "on_train_begin"):
             raise ValueError(
-                f"callbacks must be skorch callbacks or pairs of a name and one, got {callback!r} in the list."
+                f"callbacks must contain skorch callbacks or (name, callback) tuples. Got {callback!r}."
             )
     for parameter, reason in _without_effect(encoder):
         warnings.warn(
@@ -53,7 +48,7 @@ def check_parameters(encoder):
 
 
 def _without_effect(encoder):
-    """Yield parameters that another one switches off, with the latter."""
+    """Yield unused parameters and the parameter that makes them unused."""
     if encoder.subject_layer is None and encoder.subject_dropout > 0:
         yield "subject_dropout", "subject_layer=None"
     if encoder.subject_layer is None and encoder.unseen_subject == "nearest":
@@ -63,45 +58,40 @@ def _without_effect(encoder):
 
 
 def warn_no_learning(encoder, n_valid):
-    """Warn if training was interrupted or learned nothing, by its validation or else its training loss.
+    """Warn if training was interrupted or learned nothing.
 
-    With validation windows, the cross-entropy at its best temperature is compared with that of a guess among the
-    candidates. Without them, or with so few that even perfect answers would hardly differ from guesses, a contrastive
-    training loss is compared with that of a guess within the batch, and any loss with its first epoch.
-
-    Parameters
-    ----------
-    encoder : BrainEncoder
-        Fitted, with ``history_`` and ``interrupted_``.
-    n_valid : int
-        Number of validation windows.
+    With validation windows, the cross-entropy at its best temperature is
+    compared with that of a guess among the candidates. Without them, or with
+    too few to distinguish perfect estimates from guesses, a contrastive
+    training loss is compared with that of a guess within the batch, and any
+    loss with its first epoch.
     """
     history = encoder.history_
     if encoder.interrupted_:
         warnings.warn(
-            f"the training was interrupted in epoch {len(history)} of at most {encoder.max_epochs}, and the encoder "
-            f"has its best state until then. Fit again to complete it.",
+            f"training was interrupted in epoch {len(history)} of at most {encoder.max_epochs}, and the encoder "
+            f"has its best weights until then. Fit again to complete the training.",
             ConvergenceWarning,
             stacklevel=4,
         )
     elif finding := _no_learning(history, encoder.loss, n_valid):
         warnings.warn(
-            f"{finding}. Check that X and y belong together and vary. Try another lr, a larger max_epochs, more data, "
-            f"or RobustChannelScaler(clip=20) before the encoder.",
+            f"{finding}. Check that X and y match and vary. Try another lr, a larger max_epochs, more data, or "
+            f"RobustChannelScaler(clip=20) before the encoder.",
             ConvergenceWarning,
             stacklevel=4,
         )
 
 
 def _no_learning(history, loss, n_valid):
-    """Return what shows that nothing was learned, None if something was."""
+    """Describe why nothing was learned, or return None if something was."""
     last = history[-1]
     if "valid_loss" in last and n_valid * np.log(last["valid_candidates"]) > 2 * NULL_GAIN:
         best, n_candidates = min(history[:, "valid_loss"]), last["valid_candidates"]
         if best > np.log(n_candidates) - NULL_GAIN / n_valid:
             return (
                 f"the validation cross-entropy of {best:.3f} is not below the {np.log(n_candidates):.3f} of a guess "
-                f"among {n_candidates} candidates, so the encoder learned nothing that holds on other stimuli"
+                f"among {n_candidates} candidates, so the encoder learned nothing that generalizes to other stimuli"
             )
         return None
     now, first, chance = last["train_loss"], history[0]["train_loss"], None
@@ -114,7 +104,7 @@ def _no_learning(history, loss, n_valid):
             )
     if len(history) > 1 and now > first - LEAST_GAIN * abs(first) and (chance is None or now > 0.9 * chance):
         return (
-            f"the training loss did not fall, from {first:.4g} in the first epoch to {now:.4g} in the last, so the "
+            f"the training loss did not decrease, from {first:.4g} in the first epoch to {now:.4g} in the last, so the "
             f"encoder learned nothing"
         )
     return None

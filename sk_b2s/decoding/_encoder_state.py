@@ -82,7 +82,7 @@ class EncoderStateMixin:
         for name, weights in nets.items():
             self._check_state(weights if name == "weights" else nets["weights"])
             for own in weights.values() if name == "own_weights" else ():
-                check_weights(own, self._shapes(own, hears=False))
+                check_weights(own, self._shapes(own, with_speech=False))
         if not set(nets.get("own_weights", ())) <= set(getattr(self, "subjects_", ())):
             raise ValueError("it has networks of subjects that it does not know.")
         if "weights" in nets:
@@ -132,11 +132,11 @@ class EncoderStateMixin:
         ):
             raise ValueError(f"the shared response is not of {wanted[0]} features and {wanted[1]} channels.")
 
-    def _shapes(self, weights, hears=True):
+    def _shapes(self, weights, with_speech=True):
         """Shape and type of each weight of the network, without making one."""
         constraints = self._parameter_constraints
         shapes, modules = {}, [("", BrainModule, {**self.architecture_, "pooling": None})]
-        if hears and self.speech_architecture_ is not None:
+        if with_speech and self.speech_architecture_ is not None:
             modules.append(("speech.", SpeechModule, self.speech_architecture_))
         for prefix, kind, made in modules:
             counts = {name: COUNT for name in made if name.startswith("n_") and name not in constraints}
@@ -174,7 +174,7 @@ class EncoderStateMixin:
     def _own_net(self, weights):
         """Make a person's own network around its weights."""
         random, precision = np.random.RandomState(0), self.net_.guard
-        net = self._make_net(random, kind=AdaptingNet, hears=False, precision=precision)
+        net = self._make_net(random, kind=AdaptingNet, with_speech=False, precision=precision)
         net.load_state(weights)
         net.drop_training()
         return net
@@ -226,7 +226,10 @@ class EncoderStateMixin:
             raise ValueError(
                 f"subject_layer={self.subject_layer!r}, and its parent has {made['subject_layer']!r}."
             )
-        shapes, name = parent._shapes(parent.net_.state(), hears=False), LAYER_NAMES.get(self.subject_layer)
+        shapes, name = (
+            parent._shapes(parent.net_.state(), with_speech=False),
+            LAYER_NAMES.get(self.subject_layer),
+        )
         if name is not None:
             (_, *layer), kind = shapes[name]
             shapes[name] = tuple(layer), kind

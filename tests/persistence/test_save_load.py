@@ -27,11 +27,9 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScale
 
 import sk_b2s
 from sk_b2s import (
-    AcousticOnsets,
     BrainEncoder,
     CalibratedDecoder,
     CovarianceAlignment,
-    Envelope,
     Epocher,
     EventFeatures,
     FeatureScaler,
@@ -49,8 +47,9 @@ from sk_b2s import (
     make_segments,
     save,
 )
-from sk_b2s._persistence._registry import ESTIMATORS
+from sk_b2s._persistence._registry import ESTIMATORS, find_estimators
 from sk_b2s._persistence._save_load import FORMAT
+from tests.helpers.estimators import EXAMPLES
 
 SMALL = {
     "hidden": 8, "depth": 2, "n_virtual_channels": 6, "max_epochs": 2, "batch_size": 16, "k": 2, "random_state": 0,
@@ -76,7 +75,7 @@ def path(tmp_path):
     return tmp_path / "estimator.safetensors"
 
 
-def there_and_back(estimator, path, **options):
+def save_and_load(estimator, path, **options):
     """Save and load; what is loaded has equal parameters and makes an equal file."""
     save(estimator, path, **options)
     loaded = load(path, **options)
@@ -152,7 +151,7 @@ def listener(y, decoder=None, **epochs):
 def test_a_whole_pipeline_answers_equally(study, path, decoder):
     X, y = study
     pipe = listener(y, clone(decoder)).fit(X, y)
-    loaded = there_and_back(pipe, path)
+    loaded = save_and_load(pipe, path)
     for method in ("transform", "predict", "predict_proba"):
         assert_same(getattr(pipe, method)(X), getattr(loaded, method)(X))
     some = y.iloc[5:15]
@@ -173,7 +172,7 @@ def test_a_published_split_comes_along_and_another_is_named(path):
 
 def test_losses_come_along(path):
     encoder = BrainEncoder(spatial_attention=False, **{**SMALL, "validation": 0.2}).fit(brain(), features())
-    loaded = there_and_back(encoder, path)
+    loaded = save_and_load(encoder, path)
     assert loaded.history_ == encoder.history_
     assert loaded.history_[:, "valid_loss"] == encoder.history_[:, "valid_loss"]
     assert loaded.net_.history is loaded.history_
@@ -281,9 +280,9 @@ ARRAYS = {
 @pytest.mark.filterwarnings("ignore::sk_b2s.StimulusLeakWarning")
 def test_estimators_of_arrays_answer_equally(name, path):
     estimator, X, y = ARRAYS[name]
-    there_and_back(clone(estimator), path)
+    save_and_load(clone(estimator), path)
     estimator = clone(estimator).fit(X, y)
-    loaded = there_and_back(estimator, path)
+    loaded = save_and_load(estimator, path)
     for method in ("transform", "predict", "predict_proba", "similarity"):
         if hasattr(estimator, method):
             assert_same(getattr(estimator, method)(X), getattr(loaded, method)(X))
@@ -294,47 +293,21 @@ def test_estimators_of_arrays_answer_equally(name, path):
     assert_same(getattr(estimator, method)(X), getattr(second, method)(X))
 
 
-@pytest.mark.parametrize("estimator", [
-        Envelope(sfreq=25), MelSpectrogram(n_mels=4, sfreq=25), AcousticOnsets(sfreq=25, n_bands=2),
-        SpeechFeatureUnion([("a", make_pipeline(Envelope(sfreq=25), FeatureScaler())), ("b", AcousticOnsets(sfreq=25))]),
-    ])  # fmt: skip
-def test_features_of_sounds_answer_equally(estimator, study, path):
-    y = study[1]
-    estimator.fit(y)
-    assert_same(estimator.transform(y), there_and_back(estimator, path).transform(y))
-
-
-def test_features_of_events_answer_equally(study, path):
-    y = study[1]
-    events = y[["sound", "sound_onset"]].assign(
-        type="word", duration=0.1, text=np.where(np.arange(len(y)) % 2, "a", "b")
+@pytest.mark.parametrize("name", sorted(name.rpartition(".")[2] for name in find_estimators()))
+def test_save_load_every_estimator(name, path, tmp_path):
+    estimator, arguments = EXAMPLES[name].make(tmp_path)
+    save_and_load(clone(estimator), path)
+    loaded = save_and_load(estimator.fit(*arguments), path)
+    method, data = (
+        ("transform", arguments[0]) if hasattr(estimator, "transform") else ("predict", arguments[1])
     )
-    estimator = EventFeatures(events, "word", classes={"a": "a", "both": "a b"}, sfreq=25).fit(y)
-    assert_same(estimator.transform(y), there_and_back(estimator, path).transform(y))
+    assert_same(getattr(estimator, method)(data), getattr(loaded, method)(data))
+    assert_same(getattr(clone(loaded).fit(*arguments), method)(data), getattr(estimator, method)(data))
 
 
-def test_every_estimator_of_the_package_can_be_saved_and_is_tested_here():
-    public = {name for name in sk_b2s.__all__ if issubclass_of_estimator(getattr(sk_b2s, name))}
-    assert {f"sk_b2s.{name}" for name in public} == {
-        name for name in ESTIMATORS if name.startswith("sk_b2s.")
-    }
-    alone = {
-        "AcousticOnsets",
-        "Envelope",
-        "EventFeatures",
-        "SpeechFeatureUnion",
-        "MelSpectrogram",
-        "SpeechActivity",
-        "PrecomputedFeatures",
-        "Wav2Vec2Features",
-    }  # they take tables
-    assert {name.rsplit(".", 1)[1] for name in ESTIMATORS} == {
-        name for name in ARRAYS if " " not in name
-    } | alone
-
-
-def issubclass_of_estimator(thing):
-    return isinstance(thing, type) and issubclass(thing, BaseEstimator)
+def test_save_load_examples_cover_sklearn():
+    tested = {type(estimator).__name__ for estimator, *_ in ARRAYS.values()}
+    assert {name.rpartition(".")[2] for name in ESTIMATORS if name.startswith("sklearn.")} <= tested
 
 
 def table_of_stored(n_rows=24):
@@ -351,7 +324,7 @@ def test_features_that_stand_in_for_sounds_are_written_once(path):
     y = table_of_stored()
     X = Windows.from_array(brain(len(y)), sfreq=40)
     encoder = BrainEncoder(spatial_attention=False, speech=PrecomputedFeatures(), **SMALL).fit(X, y)
-    loaded = there_and_back(encoder, path)
+    loaded = save_and_load(encoder, path)
     assert_same(encoder.predict(X), loaded.predict(X))
     assert_same(encoder.segments_, loaded.segments_)
     tensors, _ = content(path)
@@ -368,7 +341,7 @@ def test_windows_of_lazy_signals_are_written_with_their_samples(path, study):
     encoder = BrainEncoder(**SMALL).fit(windows[:10], targets[:10])
     assert len(targets.signals) == 2
     assert targets.which[:10].max() == 0
-    loaded = there_and_back(encoder, path)
+    loaded = save_and_load(encoder, path)
     assert_same(encoder.predict(windows), loaded.predict(windows))
     assert_same(encoder.segments_, loaded.segments_)
     tensors, _ = content(path)
@@ -569,13 +542,13 @@ def test_digests_stay_what_they_are():
 
 def test_a_montage_comes_back(path):
     montage = mne.channels.make_dig_montage({"A": [0, 0, 0.1], "B": [0.1, 0, 0]}, nasion=[0, 0.1, 0])
-    assert there_and_back(Epocher(montage=montage), path).montage == montage
+    assert save_and_load(Epocher(montage=montage), path).montage == montage
 
 
 def test_requests_for_metadata_come_back(path):
     with config_context(enable_metadata_routing=True):
         ridge = RidgeDecoder().set_score_request(sample_weight="weight").set_predict_request(candidates=False)
-    loaded = there_and_back(ridge, path)
+    loaded = save_and_load(ridge, path)
     for method in ("score", "predict"):
         asked = [getattr(e.get_metadata_routing(), method).requests for e in (ridge, loaded)]
         assert asked[0] == asked[1]
@@ -605,7 +578,7 @@ def test_a_device_that_is_not_there_becomes_auto(path):
 def test_what_a_gpu_trained_answers_on_a_cpu(path, monkeypatch):
     encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(brain(), features())
     assert next(encoder.net_.module_.parameters()).is_cuda
-    loaded = there_and_back(encoder, path)
+    loaded = save_and_load(encoder, path)
     assert next(loaded.net_.module_.parameters()).is_cuda
     assert_same(loaded.transform(brain()), encoder.transform(brain()))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -635,7 +608,7 @@ def test_a_function_is_refused_unless_it_is_trusted_by_name(path):
     ):
         save(epochs, path)
     trusted = {"lab.clean": clean}
-    assert there_and_back(epochs, path, trusted=trusted)[0].raw_hook is clean
+    assert save_and_load(epochs, path, trusted=trusted)[0].raw_hook is clean
     with pytest.raises(ValueError, match=r"'lab\.clean'.*trusted="):
         load(path)
 
@@ -655,7 +628,7 @@ def test_an_estimator_of_ones_own_needs_trust(path):
     pipe = make_pipeline(Doubler(), StandardScaler()).fit(flat())
     with pytest.raises(TypeError, match=r"steps\.doubler is a Doubler.*trusted={'Doubler': Doubler}"):
         save(pipe, path)
-    loaded = there_and_back(pipe, path, trusted={"Doubler": Doubler})
+    loaded = save_and_load(pipe, path, trusted={"Doubler": Doubler})
     assert_same(loaded.transform(flat()), pipe.transform(flat()))
 
 
@@ -682,7 +655,7 @@ def test_a_search_points_at_its_best(path):
     search = GridSearchCV(Ridge(), {"alpha": [1, 2]}).fit(flat(), flat()[:, 0])
     with pytest.raises(TypeError, match="best_estimator_"):
         save(search, path)
-    there_and_back(search.best_estimator_, path)
+    save_and_load(search.best_estimator_, path)
 
 
 def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
