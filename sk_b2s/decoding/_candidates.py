@@ -1,4 +1,4 @@
-"""Candidate segments of a retrieval, and checks of targets."""
+"""Candidate segments of retrieval, and checks of targets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sk_b2s.preprocessing._windows import Windows
 
 
 class Candidates(NamedTuple):
-    """Distinct segments to choose from.
+    """Distinct segments among which windows are ranked.
 
     Attributes
     ----------
     ids : ndarray of int of shape (n_candidates,)
-        Their identities: the column ``segment`` of a table, else their order of appearance.
+        Column ``segment`` of a table, else the order of appearance.
     first : ndarray of int of shape (n_candidates,)
-        Row of ``y`` in which each appears first.
+        First row of ``y`` with each segment.
     target : ndarray of int of shape (n_rows,)
         Candidate of each row of ``y``.
     """
@@ -32,30 +32,17 @@ class Candidates(NamedTuple):
 
 
 def find_distinct_segments(y):
-    """Find the distinct segments of what was heard.
+    """Find the distinct segments of targets, in order of first appearance.
 
-    Parameters
-    ----------
-    y : DataFrame, Windows or ndarray of shape (n_rows, ...)
-        A table (or Windows with one) is told apart by its column ``segment``, other Windows by their
-        place in their signals, arrays by their values.
-
-    Returns
-    -------
-    candidates : Candidates
-        In order of first appearance.
-
-    Raises
-    ------
-    ValueError
-        If a table has no column ``segment``.
+    Tables (and Windows with one) are distinguished by the column ``segment``,
+    other Windows by their position in the signals, arrays by their values.
     """
     table = table_of(y)
     if table is not None and "segment" in table:
         keys = table["segment"].to_numpy()
     elif isinstance(y, pd.DataFrame):
         raise ValueError(
-            f"y needs the column 'segment', as make_segments returns it; it has {list(y.columns)[:8]}."
+            f"y requires the column 'segment', as returned by make_segments. Its columns are {list(y.columns)[:8]}."
         )
     elif isinstance(y, Windows):
         keys = y.which * (1 + max(signal.shape[0] for signal in y.signals)) + y.start
@@ -64,8 +51,8 @@ def find_distinct_segments(y):
     if pd.isna(keys).any():
         row = int(np.flatnonzero(pd.isna(keys))[0])
         raise ValueError(
-            f"y row {table.index[row]!r}, column 'segment': expected the identity of a segment, got {keys[row]!r} "
-            f"({np.count_nonzero(pd.isna(keys))} such rows); drop them from X and y alike."
+            f"y, row {table.index[row]!r}, column 'segment' must identify a segment. Got {keys[row]!r} "
+            f"({np.count_nonzero(pd.isna(keys))} such rows). Remove these rows from X and y."
         )
     target, distinct = pd.factorize(keys)
     first = np.unique(target, return_index=True)[1]
@@ -74,21 +61,9 @@ def find_distinct_segments(y):
 
 
 def check_targets_vary(targets, rows, owner):
-    """Raise if no feature of the sounds changes over time, so that there is nothing to learn.
+    """Raise if all features of all stimuli of some rows are constant.
 
-    Parameters
-    ----------
-    targets : Windows of shape (n_rows, n_features, n_frames)
-        Features, of sounds that count within ``extent``.
-    rows : array-like of int
-        Those to learn from.
-    owner : str
-        What the message calls the estimator.
-
-    Raises
-    ------
-    ValueError
-        If every feature of every sound of ``rows`` is constant.
+    ``targets`` are Windows of features. ``owner`` names the estimator.
     """
     used = np.unique(targets.which[rows])
     for index in used.tolist():
@@ -98,12 +73,12 @@ def check_targets_vary(targets, rows, owner):
             return
     if len(used):
         raise ValueError(
-            f"{owner}: all features of all {len(used)} sounds in y are constant from beginning to end, so there is "
-            f"nothing to learn. Are the sounds silent, or the wrong ones?"
+            f"{owner}: all features of all {len(used)} stimuli in y are constant. Check that the audio files are "
+            f"correct and not silent."
         )
 
 
 def make_target_windows(y):
-    """Wrap numbers (n,), (n, n_features) or (n, n_features, n_frames) as Windows."""
+    """Make Windows of an array with one, two or three dimensions."""
     y = np.asarray(y, np.float32)
     return Windows.from_array(y.reshape(len(y), -1, y.shape[2] if y.ndim == 3 else 1))

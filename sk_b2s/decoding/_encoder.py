@@ -383,7 +383,7 @@ n_virtual_channels)
         y = self._check_y(y)
         check_in_step(X, y)
         if self.unseen_subject == "nearest":
-            self._check_apart(X)
+            self._check_one_subject_per_recording(X)
         random = check_random_state(self.random_state)
         segments = self._fit_segments(y).target
         train, valid = self._split(X, y, segments, random)
@@ -393,15 +393,15 @@ n_virtual_channels)
         warn_audio_channels(X, y, targets)
         self._fit_shapes(X, y, targets, train)
         targets, X = keep_on_device(choose_device(self.device), targets, X)
-        brain = self._as_brain(X, in_fit=True)
+        brain = self._make_inputs(X, in_fit=True)
         held_out = None if valid is None else PairDataset(brain, targets, valid, segments)
         self.net_ = self._make_net(random, held_out)
         # fit would draw the weights again
         self.net_.partial_fit(PairDataset(brain, targets, train, segments), None)
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         warn_no_learning(self, 0 if valid is None else len(valid))
-        self._forget_training()
-        self._forget_adaptations()
+        self._drop_training()
+        self._drop_adaptations()
         self._fit_unseen_subjects(brain, targets, train)
         return self
 
@@ -497,17 +497,17 @@ n_virtual_channels)
         net.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
         return net
 
-    def _forget_training(self):
+    def _drop_training(self):
         self.net_.drop_training()
         self.net_.module_.draw_from(None)
 
     # --- hooks of RetrievalMixin -------------------------------------------------------------------
 
-    def _brain(self, X):
-        brain = self._as_brain(self._check_X(X))
+    def _make_embedder(self, X):
+        brain = self._make_inputs(self._check_X(X))
         return lambda indices: self._embed(brain, indices), len(brain)
 
-    def _as_brain(self, X, in_fit=False):
+    def _make_inputs(self, X, in_fit=False):
         return WindowInputs(X, self._get_subject_index(X, in_fit), choose_device(self.device))
 
     def _get_subject_index(self, X, in_fit=False):
@@ -517,7 +517,7 @@ n_virtual_channels)
             index[index < 0] = pd.Index(self.subjects_).get_indexer(like)
         return index
 
-    def _as_compared(self, targets):
+    def _embed_targets(self, targets):
         return self.net_.encode(targets)
 
     def _device(self):

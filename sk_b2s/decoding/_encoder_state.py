@@ -89,7 +89,7 @@ class EncoderStateMixin:
             self.net_ = self._make_net(np.random.RandomState(0))
             self.net_.load_state(nets["weights"])
             self.net_.history = self.history_ = History(state["history_"])
-            self._forget_training()
+            self._drop_training()
         if "own_weights" in nets:
             self.subject_nets_ = {
                 person: self._own_net(weights) for person, weights in nets["own_weights"].items()
@@ -252,7 +252,7 @@ class EncoderStateMixin:
         self._check_added(parent)
         added = vars(self)
         kept = {**self.get_params(deep=False), **{name: getattr(parent, name) for name in added["shared"]}}
-        new = parent._with(added["added"])
+        new = parent._with_subjects(added["added"])
         vars(new).update({**kept, **{name: value for name, value in added.items() if name in NEW}})
         if "added_sound" in added:
             new.stimulus_intervals_ = StimulusIntervals(

@@ -18,25 +18,26 @@ from sk_b2s.metrics._words import word_scores
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """Similarities of windows to candidates, with the tables that say what both are.
+    """Similarities of windows to candidate segments, with their tables.
 
-    Made by :func:`retrieve`. :meth:`summary`, :meth:`null` and :meth:`score_words` are means over subjects of the
-    mean over the windows of each; :meth:`top_k` and :meth:`median_relative_rank` are over all windows, as is a
-    decoder's ``score``. Ties count against, as everywhere.
+    Returned by :func:`retrieve`. :meth:`summary`, :meth:`null` and
+    :meth:`score_words` average over the windows of each subject and then over
+    subjects. :meth:`top_k` and :meth:`median_relative_rank` are computed over
+    all windows, like the ``score`` of a decoder. Ties count as errors.
 
     Parameters
     ----------
     scores : ndarray of shape (n_windows, n_candidates)
         Similarities, float32.
     target : ndarray of int of shape (n_windows,)
-        Column of the segment that was heard.
+        Column of the target segment of each window.
     candidates : DataFrame of shape (n_candidates, ...)
-        The distinct segments, in the order of the columns.
+        Distinct segments, in the order of the columns of ``scores``.
     rows : DataFrame of shape (n_windows, ...)
-        Of each window, what the tables of the brain (recording, subject, session, onset, duration ...) and
-        of what was heard (segment, sequence, word ...) say.
+        Metadata of each window: recording, subject, session, onset, duration,
+        and the columns of its target segment such as sequence and word.
     k : int
-        Number of guesses, the decoder's.
+        Number of candidates that count as a hit, as set in the decoder.
     """
 
     scores: np.ndarray
@@ -50,65 +51,70 @@ class RetrievalResult:
         lengths = (len(self.target), len(self.rows), len(self.candidates))
         if lengths != (n_windows, n_windows, n_candidates):
             raise ValueError(
-                f"scores have shape {self.scores.shape}, but target, rows and candidates have {lengths} entries."
+                f"scores have the shape {self.scores.shape}, but target, rows and candidates have {lengths} entries."
             )
 
-    # --- how well ----------------------------------------------------------------------------------
+    # --- scores ------------------------------------------------------------------------------------
 
     @property
     def n_candidates(self):
-        """Number of distinct segments to choose from."""
+        """Number of distinct segments among which each window is ranked."""
         return self.scores.shape[1]
 
     @property
     def chance(self):
-        """Top-k accuracy of a guess, k / n_candidates."""
+        """Chance level of the top-k accuracy, k / n_candidates."""
         return chance_level(self.k, self.n_candidates)
 
     @cached_property
     def ranks(self):
-        """How many other candidates score as high as the segment heard, or higher: (n_windows,)."""
+        """Number of other candidates with at least the target's similarity."""
         return ranks(self.scores, self.target)
 
     def _k(self, k):
         return self.k if k is None else k
 
     def top_k(self, k=None):
-        """Share of all windows whose segment is among the k best.
+        """Compute the top-k accuracy over all windows.
 
         Parameters
         ----------
         k : int, default=None
-            Number of guesses; the decoder's by default.
+            Number of candidates that count as a hit. If None, use the ``k`` of
+            the decoder.
 
         Returns
         -------
         accuracy : float
+            Fraction of windows whose target is among the k most similar
+            candidates.
         """
         return top_k_accuracy(self.ranks, self._k(k), self.n_candidates)
 
     def median_relative_rank(self):
-        """Median over all windows of rank / (n_candidates - 1).
+        """Compute the median of rank / (n_candidates - 1) over all windows.
 
         Returns
         -------
         median : float
-            0 is best, 0.5 is chance.
+            0 is best, 0.5 is the chance level.
         """
         return median_relative_rank(self.ranks, self.n_candidates)
 
     def by_subject(self, k=None):
-        """All scores of each subject.
+        """Compute the scores of each subject.
 
         Parameters
         ----------
         k : int, default=None
-            Number of guesses; the decoder's by default.
+            Number of candidates that count as a hit. If None, use the ``k`` of
+            the decoder.
 
         Returns
         -------
         scores : DataFrame of shape (n_subjects, 3)
-            ``top_1, top_k, median_relative_rank``, indexed by subject.
+            Columns ``top_1``, ``top_k`` and ``median_relative_rank``, indexed
+            by subject.
         """
         k = self._k(k)
         return pd.DataFrame({
@@ -121,29 +127,34 @@ class RetrievalResult:
         }).T.rename_axis("subject")  # fmt: skip
 
     def summary(self, k=None, n_shifts=1000, random_state=0):
-        """Scores over subjects, with all that is needed to read them.
+        """Compute scores over subjects, with chance level and null.
 
         Parameters
         ----------
         k : int, default=None
-            Number of guesses; the decoder's by default.
+            Number of candidates that count as a hit. If None, use the ``k`` of
+            the decoder.
         n_shifts : int, default=1000
-            Shifts of which the null is made; 0 leaves it out.
+            Number of circular shifts for the null distribution. If 0, do not
+            compute it.
         random_state : None, int or RandomState, default=0
-            Draws the shifts.
+            Seed of the shifts.
 
         Returns
         -------
         summary : Series
-            ``top_1, top_k, median_relative_rank``, means over subjects, each with its standard error
-            ``..._sem`` (NaN for a single subject); ``k, n_subjects, n_windows, n_candidates, chance``;
-            ``null_low, null_mean`` and ``null_high``, 2.5 % quantile, mean and 97.5 % quantile of :meth:`null` of
-            ``top_k``.
+            Means over subjects ``top_1``, ``top_k`` and
+            ``median_relative_rank``, each with its standard error ``..._sem``
+            (NaN for a single subject). ``k``, ``n_subjects``, ``n_windows``,
+            ``n_candidates`` and ``chance``. ``null_low``, ``null_mean`` and
+            ``null_high``, the 2.5 % quantile, mean and 97.5 % quantile of
+            :meth:`null`.
 
         Raises
         ------
         ValueError
-            If there are no more candidates than ``k``, or no null can be made and ``n_shifts`` is not 0.
+            If there are at most ``k`` candidates, or if ``n_shifts`` is not 0
+            and the null cannot be computed.
         """
         k = self._k(k)
         subjects = self.by_subject(k)
@@ -158,34 +169,36 @@ class RetrievalResult:
             try:
                 null = self.null(k, n_shifts, random_state)
             except ValueError as error:
-                raise ValueError(f"{error} summary(n_shifts=0) leaves the null out.") from error
+                raise ValueError(f"{error} Use summary(n_shifts=0) to skip the null.") from error
             low, high = np.quantile(null, [0.025, 0.975])
             out |= {"null_low": low, "null_mean": null.mean(), "null_high": high}
         return pd.Series(out)
 
     def null(self, k=None, n_shifts=1000, random_state=0):
-        """Top-k accuracies, means over subjects, of labels moved along within each recording.
+        """Compute top-k accuracies of labels shifted within each recording.
 
         Parameters
         ----------
         k : int, default=None
-            Number of guesses; the decoder's by default.
+            Number of candidates that count as a hit. If None, use the ``k`` of
+            the decoder.
         n_shifts : int, default=1000
-            How many times the labels are moved.
+            Number of circular shifts.
         random_state : None, int or RandomState, default=0
-            Draws the shifts.
+            Seed of the shifts.
 
         Returns
         -------
         null : ndarray of shape (n_shifts,)
-            See :func:`~sk_b2s.circular_shift_null`.
+            Means over subjects, see :func:`circular_shift_null`.
 
         Raises
         ------
         ValueError
-            If it is unknown when the windows were, or a recording is too short to move labels in.
+            If the times of the windows are unknown, or if a recording is too
+            short for a shift.
         """
-        self._need(["onset", "duration"], self.rows, "the null moves labels in time")
+        self._check_columns(["onset", "duration"], self.rows, "The null shifts labels in time")
         subject = self.rows["subject"].to_numpy()
         return circular_shift_null(
             self.scores, self.target, self.rows["recording"], self.rows["onset"], self.rows["duration"].max(),
@@ -193,51 +206,57 @@ class RetrievalResult:
             sample_weight=1 / pd.Series(subject).map(pd.Series(subject).value_counts()), subject=subject,
         )  # fmt: skip
 
-    def _need(self, columns, table, why):
-        """Raise where a table lacks what a question is about."""
+    def _check_columns(self, columns, table, purpose):
+        """Raise if a table lacks columns."""
         if missing := [column for column in columns if column not in table]:
             raise ValueError(
-                f"{why}, but the tables lack {missing}; give X and y as make_segments returns them, or "
-                f"Windows with such rows."
+                f"{purpose}, but columns {missing} are missing. Pass X and y as returned by make_segments, or Windows "
+                f"with these columns in rows."
             )
 
-    # --- other questions ---------------------------------------------------------------------------
+    # --- other candidates, averages, groups and words ----------------------------------------------
 
     def score_within_recording(self, by="recording", k=None):
-        """Score among only the segments that were heard in the window's own recording.
+        """Score with candidates from the window's own recording only.
 
-        A decoder that has learnt which recording a window is from, by its noise say, and nothing of the
-        speech, gains among all segments and is at chance here.
+        A decoder that identifies the recording, for example by its noise, and
+        not the speech, is above the chance level among all candidates and at
+        the chance level here.
 
         Parameters
         ----------
         by : str, default="recording"
-            Column of ``rows``; windows that are equal in it and in their subject share a pool.
+            Column of ``rows``. Windows with equal values in it and the same
+            subject share their candidates.
         k : int, default=None
-            Number of guesses; the decoder's by default.
+            Number of candidates that count as a hit. If None, use the ``k`` of
+            the decoder.
 
         Returns
         -------
         pools : DataFrame of shape (n_pools, 8)
-            ``subject``, ``by``, ``n_windows``, ``n_candidates`` and ``chance`` (they differ from pool to
-            pool), ``top_1, top_k, median_relative_rank``. The mean over subjects, with its chance, is
-            ``pools.groupby("subject")[["top_k", "chance"]].mean().mean()`` where the pools of a subject
-            are about equally long.
+            Columns ``subject``, ``by``, ``n_windows``, ``n_candidates``,
+            ``chance``, ``top_1``, ``top_k`` and ``median_relative_rank``.
+            ``n_candidates`` and ``chance`` differ between pools. If the pools
+            of a subject have similar sizes, the mean over subjects is
+            ``pools.groupby("subject")[["top_k", "chance"]].mean().mean()``.
 
         Raises
         ------
         ValueError
-            If a pool has no more candidates than ``k``.
+            If a pool has at most ``k`` candidates.
         """
         k = self._k(k)
-        self._need([by], self.rows, f"score_within_recording(by={by!r}) divides the windows by that column")
+        self._check_columns(
+            [by], self.rows, f"score_within_recording(by={by!r}) groups windows by that column"
+        )
         pools = []
         for pool in split_pools(self, by):
             subject, name = pool.rows[["subject", by]].iloc[0]
             if pool.n_candidates <= k:
                 raise ValueError(
-                    f"the windows of {by} {name!r} heard {pool.n_candidates} distinct segments, no more than k={k}: "
-                    f"every guess would be right. Score more windows of it together, or ask with a smaller k."
+                    f"The windows of {by} {name!r} have {pool.n_candidates} distinct segments, so top-{k} accuracy is "
+                    f"always 1. Score more windows of it together, or use a smaller k."
                 )
             pools.append({
                 "subject": subject, by: name, "n_windows": len(pool.rows), "n_candidates": pool.n_candidates,
@@ -247,28 +266,30 @@ class RetrievalResult:
         return pd.DataFrame(pools)
 
     def average(self, over="subject"):
-        """Average the similarities of windows that heard the same segment.
+        """Average the similarities of windows with the same target segment.
 
-        This assumes that we know which windows heard the same sound, as in an experiment that plays it
-        again, and it answers another question: what can be read from several brains, or several times.
-
-        The similarity is linear in the estimate: the mean of similarities is the similarity of the mean
-        estimate, and a listener whose estimates are longer, that is surer, weighs more.
+        This requires knowledge of which windows had the same stimulus, as in
+        an experiment that repeats it. The score is then the accuracy of
+        several subjects or repetitions together. Similarities are linear in
+        the estimate, so that their mean is the similarity of the mean
+        estimate. Subjects with larger estimates have a larger weight.
 
         Parameters
         ----------
-        over : "subject" or "repeat", default="subject"
-            "repeat" merges the windows of one subject, "subject" those of all, who become the one subject
-            "average"; then there is no standard error over subjects.
+        over : {"subject", "repeat"}, default="subject"
+            "repeat" averages the windows of each subject. "subject" averages
+            the windows of all subjects, which become one subject "average"
+            without a standard error over subjects.
 
         Returns
         -------
-        answers : RetrievalResult
-            One row for each (subject and) segment, with ``n_averaged``. What was played in many recordings
-            has the time of its sound: ``recording`` is subject and sound, ``onset`` is that in the sound.
+        result : RetrievalResult
+            One row per segment (and subject), with the column ``n_averaged``.
+            Stimuli may come from several recordings, so ``recording`` becomes
+            subject and stimulus, and ``onset`` the time in the stimulus.
         """
         if over not in ("subject", "repeat"):
-            raise ValueError(f"over must be 'subject' or 'repeat', got {over!r}.")
+            raise ValueError(f"over must be 'subject' or 'repeat'. Got {over!r} instead.")
         subject = self.rows["subject"] if over == "repeat" else pd.Series("average", index=self.rows.index)
         codes = self.rows.groupby([subject, self.target], sort=False).ngroup().to_numpy()
         first = np.unique(codes, return_index=True)[1]
@@ -276,83 +297,101 @@ class RetrievalResult:
         rows = self.rows.iloc[first].assign(subject=subject.iloc[first], n_averaged=np.bincount(codes))
         rows = rows.reset_index(drop=True).drop(columns=["onset"], errors="ignore")
         if {"sound", "sound_onset"} <= set(self.candidates):
-            heard = self.candidates.iloc[target].reset_index(drop=True)
+            segments = self.candidates.iloc[target].reset_index(drop=True)
             rows = rows.assign(
-                recording=rows["subject"].astype(str) + ", " + heard["sound"].astype(str),
-                onset=heard["sound_onset"],
+                recording=rows["subject"].astype(str) + ", " + segments["sound"].astype(str),
+                onset=segments["sound_onset"],
             )
         return replace(self, scores=average_rows(self.scores, codes), target=target, rows=rows)
 
     def pool_groups(self, by="sequence", weight=1.0):
-        """Let the windows of a sentence help each other: Group Context Bias.
+        """Combine the windows of each sentence by Group Context Bias.
 
-        This assumes that windows come grouped by sentence, as where pauses or a trigger tell one from the
-        next. Which sentence it is nobody tells: see :func:`~sk_b2s.metrics.group_context_bias` for the
-        formula. Nothing is trained, and what was heard is not looked at beyond the grouping. Where the
-        candidates come from several recordings, part of the gain is that a group tells the recording: the
-        gain of groups drawn at random within each recording is that part.
+        This requires knowledge of which windows belong to one sentence, for
+        example from silences or triggers, but not of which sentence it is. No
+        parameter is trained, and targets are used only for the grouping. See
+        :func:`sk_b2s.metrics.group_context_bias` for the formula. If
+        candidates come from several recordings, a part of the gain comes from
+        identifying the recording. That part is the gain of groups drawn at
+        random within each recording.
 
         Parameters
         ----------
         by : str, default="sequence"
-            Column of both tables that tells sentences apart. Windows are grouped that are equal in it and
-            in subject and recording, and follow each other without a gap as long as a window; a sentence
-            that is played again is a group of its own. Windows without one are left as they are.
+            Column of both tables that identifies sentences. Windows form a
+            group if they have the same value, subject and recording and follow
+            each other with a gap of less than one window. A repeated sentence
+            is a separate group. Windows without a value are not changed.
         weight : float, default=1.0
-            How much the mean of the others counts beside the window itself: how many independent windows
-            it is worth. Long sentences and noisy windows bear more.
+            Weight of the mean of the other windows, relative to the window
+            itself. Longer sentences and noisier windows allow larger weights.
 
         Returns
         -------
-        answers : RetrievalResult
+        result : RetrievalResult
+            With the combined similarities.
         """
         for table in (self.candidates, self.rows):
-            self._need([by], table, f"pool_groups(by={by!r}) pools the windows that are equal in that column")
+            self._check_columns(
+                [by], table, f"pool_groups(by={by!r}) combines windows that are equal in that column"
+            )
         sentence = pd.factorize(self.candidates[by].to_numpy(dtype=object), use_na_sentinel=False)[0]
         return replace(
             self, scores=group_context_bias(self.scores, sentence, sentence_groups(self.rows, by), weight)
         )
 
     def score_words(self, k=None, timing=True, train=None):
-        """Which word was said at the anchor? Probabilities of segments, summed for each word.
+        """Score words by the summed probabilities of their segments.
 
         Parameters
         ----------
         k : int, default=None
-            Number of guesses; the decoder's by default.
+            Number of words that count as a hit. If None, use the ``k`` of the
+            decoder.
         timing : bool, default=True
-            Whether the row "timing alone" is computed.
+            If True, compute the row "timing alone".
         train : DataFrame, default=None
-            Training rows with ``subject, recording, onset`` and ``word``, such as ``X.join(y["word"])``, on which
-            the classifier of timing is fitted. If None, each of five stretches of the windows here is predicted from
-            the other four.
+            Training rows with the columns ``subject``, ``recording``,
+            ``onset`` and ``word``, for example ``X.join(y["word"])``, to fit
+            the classifier of timing. If None, each fifth of the windows is
+            predicted from the other four fifths.
 
         Returns
         -------
         scores : DataFrame of shape (3, 8)
-            Rows "balanced", the headline, the mean over the distinct words heard of the mean over the
-            windows of each, and "plain", the mean over windows. ``top_k`` and ``chance`` are means over
-            subjects, with ``sem``. ``chance`` is the expected score of equal segment probabilities, which
-            rank words by how many candidates they have, with ties broken at random, as noise breaks them.
-            With real words it is far above ``guess``, k / n_words, in "plain". There it is the chance of a
-            flat posterior; noise that is peaked, sure of itself, knows less of how common words are and
-            scores below it. In "balanced" it is ``guess`` wherever each subject heard all the words,
-            however peaked. In ``top_k`` itself ties count against. Words are equal in lower case without
-            punctuation; ``n_words`` is their number among the candidates. ``n_wordless`` windows at whose
-            anchor nothing was said, of ``n_windows + n_wordless``, are left out.
-
-            The row "timing alone" is the balanced score of a classifier that has no EEG/MEG, only when windows began:
-            the intervals to the two onsets before and after, and the number of words since a pause. Its ``chance``
-            is ``guess``, which it has for words at equal intervals. A decoder that scores no higher may have decoded
-            nothing but rhythm. ``top_k`` is NaN if ``onset`` is not known.
+            Row "balanced" is the main result: the mean over distinct words of
+            the mean over their windows. Row "plain" is the mean over windows.
+            Row "timing alone" is the balanced score of a classifier without
+            EEG/MEG (see Notes). ``top_k`` and ``chance`` are means over
+            subjects, ``sem`` is the standard error of ``top_k``. ``guess`` is
+            k / n_words. Words are compared in lower case without punctuation.
+            ``n_words`` is their number among the candidates. ``n_wordless``
+            windows without a word at their anchor, of
+            ``n_windows + n_wordless``, are left out.
 
         Raises
         ------
         ValueError
-            If there are no more words than ``k``, or no table with words.
+            If there are at most ``k`` words, or no column ``word``.
+
+        Notes
+        -----
+        ``chance`` is the expected score if all segments have the same
+        probability. Words are then ranked by their number of candidates, with
+        ties broken at random. In row "plain" it is far above ``guess`` for
+        natural speech. Probabilities that are noisy but not flat score below
+        it, since they reflect word frequency less. In row "balanced" it equals
+        ``guess`` if each subject was presented all words. In ``top_k`` itself,
+        ties count as errors.
+
+        The classifier of row "timing alone" receives the intervals to the two
+        preceding and the two following window onsets and the number of words
+        since a silence. Its ``chance`` is ``guess``, the score for words at
+        equal intervals. A decoder that scores no higher may have decoded only
+        rhythm. ``top_k`` is NaN if ``onset`` is unknown.
         """
         k = self._k(k)
-        self._need(["word"], self.candidates, "score_words() sums over the segments of a word")
+        self._check_columns(["word"], self.candidates, "score_words() sums over the segments of each word")
         words = [plain_text([word]) or None for word in self.candidates["word"]]
         table = word_scores(self.scores, words, self.target, self.rows["subject"], k)
         return self._with_timing(table, words, k, train) if timing else table
@@ -361,45 +400,36 @@ class RetrievalResult:
         """Add the row "timing alone" to a table of words."""
         of_subjects = pd.Series(dtype=float)
         if {"subject", "recording", "onset"} <= set(self.rows):
-            said = np.asarray(words, dtype=object)[self.target]
+            targets = np.asarray(words, dtype=object)[self.target]
             if train is not None:
-                self._need(["subject", "recording", "onset", "word"], train, "timing is learned from train")
+                self._check_columns(
+                    ["subject", "recording", "onset", "word"], train, "The timing is fitted on train"
+                )
                 train = train.assign(word=[plain_text([word]) or None for word in train["word"]])
             rows = self.rows.reset_index(drop=True)
-            hits = timing_scores(rows, said, sorted({word for word in words if word}), k, train)
-            of_words = hits.groupby(
-                [rows["subject"], pd.Series(said, dtype=object)]
-            ).mean()  # without wordless
-            of_subjects = of_words.groupby(level=0).mean()
+            hits = timing_scores(rows, targets, sorted({word for word in words if word}), k, train)
+            groups = [rows["subject"], pd.Series(targets, dtype=object)]
+            of_subjects = hits.groupby(groups).mean().groupby(level=0).mean()  # without wordless windows
         row = table.loc["balanced"].to_dict() | {
             "top_k": of_subjects.mean(), "sem": of_subjects.sem(), "chance": table.loc["balanced", "guess"],
         }  # fmt: skip
         return pd.concat([table, pd.DataFrame(row, index=["timing alone"])]).astype(table.dtypes)
 
 
-def split_pools(answers, by="recording"):
-    """Divide answers so that each window chooses among the segments of its own pool.
+def split_pools(result, by="recording"):
+    """Split a result by subject and a column, with the candidates of each part.
 
-    Parameters
-    ----------
-    answers : RetrievalResult
-    by : str, default="recording"
-        Column of ``rows``; windows that are equal in it and in their subject share a pool.
-
-    Returns
-    -------
-    pools : list of RetrievalResult
-        In order of appearance; candidates are the segments that were heard in the pool.
+    Returns a list of RetrievalResult in order of appearance.
     """
     pools = []
-    groups = answers.rows.groupby(["subject", by], sort=False, dropna=False)
+    groups = result.rows.groupby(["subject", by], sort=False, dropna=False)
     for rows in groups.indices.values():
-        columns, target = np.unique(answers.target[rows], return_inverse=True)
+        columns, target = np.unique(result.target[rows], return_inverse=True)
         pools.append(
             replace(
-                answers, scores=answers.scores[np.ix_(rows, columns)], target=target,
-                candidates=answers.candidates.iloc[columns].reset_index(drop=True),
-                rows=answers.rows.iloc[rows].reset_index(drop=True),
+                result, scores=result.scores[np.ix_(rows, columns)], target=target,
+                candidates=result.candidates.iloc[columns].reset_index(drop=True),
+                rows=result.rows.iloc[rows].reset_index(drop=True),
             )
         )  # fmt: skip
     return pools

@@ -309,7 +309,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
 
     # --- what RetrievalMixin asks for --------------------------------------------------------------
 
-    def _brain(self, X):
+    def _make_embedder(self, X):
         X = self._check_windows(X)
         model = self._get_subject_index(X)
         if not self.per_subject:

@@ -17,37 +17,41 @@ from sk_b2s.preprocessing._windows import Windows
 
 
 def retrieval_scores(estimator, X, y):
-    """Score a fitted decoder in all ways at once, by one pass over the windows.
+    """Compute all retrieval scores of a fitted decoder in one pass.
 
-    This is *the* scorer: give it as ``scoring=`` to :func:`~sklearn.model_selection.cross_validate`
-    or, with ``refit="top_k"``, to :class:`~sklearn.model_selection.GridSearchCV`.
+    Use it as ``scoring`` of :func:`~sklearn.model_selection.cross_validate`
+    or, with ``refit="top_k"``, of
+    :class:`~sklearn.model_selection.GridSearchCV`.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted decoder of the package, a Pipeline that ends in one, or a fitted search over either.
+        Fitted decoder, a Pipeline that ends in one, or a fitted search over
+        either.
     X : DataFrame, Windows or array-like of shape (n_windows, ...)
-        What the brain did, as the estimator takes it.
+        EEG/MEG windows, as the estimator expects them.
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
-        What was heard.
+        Target segments, one row per window.
 
     Returns
     -------
     scores : dict of str to float
-        ``top_1`` and ``top_k``, the share of windows whose segment is the best or among the ``k`` best
-        (the decoder's ``k``) of the distinct segments of ``y``; ``median_relative_rank`` (0 is best,
-        0.5 is chance); ``n_candidates``; ``chance``, that of ``top_k``.
+        ``top_1`` and ``top_k``, the fraction of windows whose target is the
+        most similar or among the ``k`` most similar of the distinct segments
+        of ``y``, with the ``k`` of the decoder. ``median_relative_rank``,
+        where 0 is best and 0.5 is the chance level. ``n_candidates`` and
+        ``chance``, the chance level of ``top_k``.
 
     Raises
     ------
     TypeError
-        If the last step is no decoder.
+        If the last step is not a decoder.
     ValueError
-        If there are no more candidates than ``k``.
+        If there are at most ``k`` candidates.
 
     See Also
     --------
-    retrieve : Keeps the similarities themselves, for all other questions.
+    retrieve : Return the similarities, for all other scores.
     """
     whole = estimator
     estimator, X = unwrap_decoder(whole, X, "retrieval_scores")
@@ -63,35 +67,36 @@ def retrieval_scores(estimator, X, y):
 
 
 def retrieve(estimator, X, y):
-    """Let a fitted decoder say, of every window, how similar each distinct segment of ``y`` is to it.
-
-    One pass: the brain is transformed once, and every further question is put to the matrix.
+    """Compute the similarities of all windows to all distinct segments.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted decoder of the package, a Pipeline that ends in one, or a fitted search over either.
+        Fitted decoder, a Pipeline that ends in one, or a fitted search over
+        either.
     X : DataFrame, Windows or array-like of shape (n_windows, ...)
-        What the brain did, as the estimator takes it.
+        EEG/MEG windows, as the estimator expects them.
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
-        What was heard, row by row. Its distinct segments are the candidates.
+        Target segments, one row per window. The distinct segments are the
+        candidates.
 
     Returns
     -------
-    answers : RetrievalResult
-        Of an array ``y`` the column ``segment`` holds a hash of each row's values.
+    result : RetrievalResult
+        Similarities and tables, from which all scores are computed. For an
+        array ``y``, the column ``segment`` contains a hash of each row.
 
     Raises
     ------
     TypeError
-        If the last step is no decoder.
+        If the last step is not a decoder.
     ValueError
-        If X and y are out of step or do not fit the decoder.
+        If X and y do not match each other or the decoder.
 
     Warns
     -----
     StimulusLeakWarning
-        If ``y`` contains sound that the decoder was fitted on.
+        If ``y`` contains stimuli that the decoder was fitted on.
     """
     decoder, windows = unwrap_decoder(estimator, X, "retrieve")
     found, pieces = decoder._compare(windows, y, stacklevel=4)
@@ -99,19 +104,19 @@ def retrieve(estimator, X, y):
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
     for rows, part in pieces:
         scores[rows] = part.cpu().numpy()
-    heard = find_segment_table(y)
-    brain = table_of(X) if table_of(X) is not None else table_of(windows)
+    segments = find_segment_table(y)
+    table = table_of(X) if table_of(X) is not None else table_of(windows)
     return RetrievalResult(
         scores=scores,
         target=found.target,
-        candidates=heard.iloc[found.first].reset_index(drop=True),
-        rows=join_tables(brain, heard),
+        candidates=segments.iloc[found.first].reset_index(drop=True),
+        rows=join_tables(table, segments),
         k=decoder.k,
     )
 
 
 def find_segment_table(y):
-    """Table of what was heard; a row of an array is known by its values, windows without a table by nothing."""
+    """Return the table of segments, for arrays a table of row hashes."""
     table = table_of(y)
     if table is None:
         known = {} if isinstance(y, Windows) else {"segment": hash_rows(y)}
@@ -120,33 +125,36 @@ def find_segment_table(y):
 
 
 def concat_results(parts):
-    """Put answers about the same segments into one, such as those of the folds of left-out subjects.
+    """Concatenate retrieval results with the same candidate segments.
+
+    Use it to combine the folds of left-out subjects.
 
     Parameters
     ----------
     parts : sequence of RetrievalResult
-        With equal ``k`` and the same distinct segments, in any order.
+        Results with the same ``k`` and the same distinct segments in any
+        order.
 
     Returns
     -------
-    answers : RetrievalResult
-        All windows, part by part; candidates in the order of the first.
+    result : RetrievalResult
+        All windows, with the candidates in the order of the first part.
 
     Raises
     ------
     ValueError
-        If there are no parts, the parts have other segments to choose from or another ``k``, so that their
-        scores would not compare, or it is unknown which segments they are.
+        If ``parts`` is empty, or if the parts differ in segments or ``k``, or
+        lack the column ``segment`` that identifies segments.
     """
     parts = list(parts)
     if not parts:
-        raise ValueError("concat_results needs one part at least, got none.")
+        raise ValueError("concat_results requires at least one part. Got an empty sequence.")
     for place, part in enumerate(parts):
         if "segment" not in part.candidates:
             raise ValueError(
-                f"part {place} does not say which segments it chose from: its candidates lack the column 'segment', so "
-                f"they cannot be matched with those of another part. Give y as make_segments returns it, as an array, "
-                f"or as Windows whose rows have that column."
+                f"The candidates of part {place} lack the column 'segment', so that they cannot be matched to the "
+                f"segments of the other parts. Pass y as returned by make_segments, as an array, or as Windows whose "
+                f"rows have that column."
             )
     segments = pd.Index(parts[0].candidates["segment"])
     scores, target = [], []
@@ -155,9 +163,9 @@ def concat_results(parts):
         order = own.get_indexer(segments)
         if len(own) != len(segments) or (order < 0).any() or part.k != parts[0].k:
             raise ValueError(
-                f"answers can be joined if they choose from the same segments with the same k: part 0 has "
-                f"{len(segments)} and k={parts[0].k}, part {place} has {len(own)}, of which {np.sum(order >= 0)} are "
-                f"those, and k={part.k}."
+                f"All parts must have the same segments and the same k. Part 0 has {len(segments)} segments and "
+                f"k={parts[0].k}. Part {place} has {len(own)} segments, {np.sum(order >= 0)} of them in part 0, and "
+                f"k={part.k}."
             )
         scores.append(part.scores[:, order])
         target.append(segments.get_indexer(own)[part.target])

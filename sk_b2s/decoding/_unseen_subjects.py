@@ -13,33 +13,33 @@ from sk_b2s.nn._data import WindowInputs
 from sk_b2s.preprocessing._covariance_alignment import riemannian_distance
 from sk_b2s.preprocessing._windows import subjects_of
 
-BATCH = 256  # windows that are mixed at once
-MOST = 8192  # windows that the shared response is learned from
+BATCH = 256  # windows whose channels are mixed at once
+MOST = 8192  # windows for the shared response
 
 
 class UnseenSubjectMixin:
-    """What an encoder knows of people it does not know.
+    """Encoder methods for subjects that were not in the training data.
 
-    The encoder has a fitted ``net_`` around a :class:`~sk_b2s.nn.BrainModule`, ``subjects_`` in the order of its
+    The encoder has a fitted ``net_``, ``subjects_`` in the order of its
     subject layer, and the parameters ``subject_layer`` and ``unseen_subject``.
     """
 
     def _fit_unseen_subjects(self, brain, targets, rows):
-        """Note what people have in common when they hear a sound, and how each one's recordings look."""
+        """Fit the shared response and the covariance of each subject."""
         self.shared_response_ = None
-        vars(self).pop("covariances_", None)  # of a former fit
+        vars(self).pop("covariances_", None)  # of an earlier fit
         if self.subject_layer == "layer":
             self.shared_response_ = self._shared_response(brain, targets, rows)
         if self.unseen_subject == "nearest":
             self.covariances_ = np.stack([
-                self._covariance(brain, brain.windows.which[brain.subject.numpy() == index], person)
-                for index, person in enumerate(self.subjects_)
+                self._covariance(brain, brain.windows.which[brain.subject.numpy() == index], subject)
+                for index, subject in enumerate(self.subjects_)
             ])  # fmt: skip
 
     @torch.no_grad()
     def _shared_response(self, brain, targets, rows):
-        """Learn what people have in common from windows that do not overlap."""
-        module, rows = self.net_.module_.eval(), _apart(brain.windows, rows)
+        """Fit the shared response on windows that do not overlap."""
+        module, rows = self.net_.module_.eval(), _select_disjoint(brain.windows, rows)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int))]
 
         def batches():
@@ -51,74 +51,79 @@ class UnseenSubjectMixin:
 
         return fit_shared_response(batches, len(self.subjects_), targets.sfreq)
 
-    # --- who is most like a stranger ---------------------------------------------------------------
+    # --- nearest training subject ------------------------------------------------------------------
 
     def nearest_subjects(self, X):
-        """Find the known subject whose recordings look most like those of each stranger in X.
+        """Find the training subject most similar to each unseen subject.
+
+        Subjects are compared by the Riemannian distance between the
+        covariances of their recordings.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            What the brain did. All of a recording counts, whichever windows of it X holds, but for stretches with NaN.
+            EEG/MEG windows. The covariance covers the complete recordings from
+            which they are cut, without samples that are NaN.
 
         Returns
         -------
-        nearest : Series of shape (n_strangers,)
-            The known subject, by stranger.
+        nearest : Series of shape (n_unseen_subjects,)
+            Nearest training subject, indexed by unseen subject.
 
         Raises
         ------
         ValueError
-            If the encoder was fitted without ``unseen_subject="nearest"``, or X has windows of two people in one
-            recording, or nothing but NaN.
+            If the encoder was fitted without ``unseen_subject="nearest"``, if
+            a recording in X has windows of several subjects, or if it has no
+            finite values.
         """
         check_is_fitted(self)
         X = self._check_X(X)
         if getattr(self, "covariances_", None) is None:
             raise ValueError(
-                "unseen_subject='nearest' compares with the covariances of known subjects, which fit notes only if it "
-                "is set then: set it, and fit again."
+                "unseen_subject='nearest' requires the covariances of the training subjects, which fit computes only "
+                "with this setting. Set unseen_subject='nearest' and fit again."
             )
-        self._check_apart(X)
-        brain, people = self._as_brain(X, in_fit=True), subjects_of(X)
+        self._check_one_subject_per_recording(X)
+        brain, subjects = self._make_inputs(X, in_fit=True), subjects_of(X)
         found = {}
-        for stranger in pd.unique(people[brain.subject.numpy() < 0]):
-            own = self._covariance(brain, X.which[people == stranger], stranger)
+        for unseen in pd.unique(subjects[brain.subject.numpy() < 0]):
+            own = self._covariance(brain, X.which[subjects == unseen], unseen)
             distances = [riemannian_distance(own, known) for known in self.covariances_]
-            found[stranger] = self.subjects_[int(np.argmin(distances))]
+            found[unseen] = self.subjects_[int(np.argmin(distances))]
         return pd.Series(found, dtype=object, name="nearest")
 
-    def _check_apart(self, X):
-        """Raise where a recording is of two people, as then it looks like neither."""
-        people = pd.Series(subjects_of(X)).groupby(X.which).unique()
-        if (several := people[people.str.len() > 1]).size:
+    def _check_one_subject_per_recording(self, X):
+        """Raise if a recording has windows of several subjects."""
+        subjects = pd.Series(subjects_of(X)).groupby(X.which).unique()
+        if (several := subjects[subjects.str.len() > 1]).size:
             raise ValueError(
-                f"unseen_subject='nearest' compares people's recordings, and one of X holds windows of subjects "
-                f"{several.iloc[0].tolist()}: give rows a column 'recording' (Windows.from_array), or set "
+                f"unseen_subject='nearest' compares the recordings of subjects, and a recording of X has windows of "
+                f"subjects {several.iloc[0].tolist()}. Add a column 'recording' to rows (Windows.from_array), or set "
                 f"unseen_subject='average'."
             )
 
     @torch.no_grad()
-    def _covariance(self, brain, which, person):
-        """Covariance of what a person's layer reads, over all of some recordings."""
+    def _covariance(self, brain, which, subject):
+        """Compute the covariance of the subject layer's inputs over recordings."""
         covariances = []
         for index in np.unique(which):
-            tiles = _strangers(brain.windows.tiles(index), brain.device)
+            tiles = _drop_subjects(brain.windows.tiles(index), brain.device)
             inputs = {**tiles.inputs(np.arange(len(tiles))), "subject": None}
             read = self.net_.module_.eval().virtual_channels(**inputs).double()
             read = read[torch.isfinite(read).flatten(1).all(1)]
             if not len(read):
                 raise ValueError(
-                    f"unseen_subject='nearest' compares people's recordings, and in one of subject {person!r} no "
-                    f"window is without NaN or infinite values: leave that recording out of X and y alike."
+                    f"unseen_subject='nearest' compares the recordings of subjects, and a recording of subject "
+                    f"{subject!r} has no window without NaN or infinite values. Remove it from X and y."
                 )
             read = read - read.mean(2 if read.shape[2] > 1 else 0, keepdim=True)
             covariances.append(((read @ read.mT).sum(0) / (len(read) * read.shape[2])).cpu().numpy())
         return np.mean(covariances, 0)
 
 
-def _apart(windows, rows):
-    """Those of some windows that, going through each signal, begin where the one before has ended."""
+def _select_disjoint(windows, rows):
+    """Select windows of each signal that do not overlap, from the first on."""
     rows = rows[np.lexsort((windows.start[rows], windows.which[rows]))]
     keep, signal, stop = [], -1, 0
     for row in rows:
@@ -128,6 +133,6 @@ def _apart(windows, rows):
     return np.asarray(keep)
 
 
-def _strangers(windows, device):
-    """Windows of nobody in particular."""
+def _drop_subjects(windows, device):
+    """Make inputs without a subject."""
     return WindowInputs(windows, np.full(len(windows), -1), device)

@@ -30,8 +30,8 @@ BELOW = Verdict.BELOW_NULL
 class Turned(RidgeDecoder):
     """A ridge whose estimates have the wrong sign."""
 
-    def _brain(self, X):
-        embed, n_windows = super()._brain(X)
+    def _make_embedder(self, X):
+        embed, n_windows = super()._make_embedder(X)
         return lambda rows: -embed(rows), n_windows
 
 
