@@ -5,6 +5,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+from helpers.estimators import EXAMPLES
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -12,7 +13,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sk_b2s import ForwardTRF, SurrogateRecordings
 from sk_b2s._persistence._registry import find_estimators
 from sk_b2s._persistence._states import STATES
-from tests.helpers.estimators import EXAMPLES
 
 NAMES = sorted(name.rpartition(".")[2] for name in find_estimators())
 OF_MATRICES = """

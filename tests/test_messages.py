@@ -55,7 +55,7 @@ def test_predict_warns_that_default_candidates_are_those_of_fit(ridge_on):
 
 def test_cross_val_predict_is_not_silent(ridge_on):
     ridge, X, y = ridge_on
-    with pytest.warns(UserWarning, match="every prediction is wrong"):
+    with pytest.warns(UserWarning, match="all predictions are wrong"):
         cross_val_predict(ridge, X, y, cv=StimulusKFold(2))
 
 
@@ -180,11 +180,11 @@ def planted(n=60, level=1.0, seed=0):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"batch_size": 1}, "batch_size must be 2 or more with loss='clip'"),
-        ({"batch_size": 1, "loss": "siglip"}, "batch_size must be 2 or more with loss='siglip'"),
-        ({"speech_embedding_dim": 4, "loss": "mse"}, "needs a loss with contrast"),
-        ({"callbacks": ["early"]}, "callbacks must be skorch callbacks"),
-        ({"callbacks": [("name", 3)]}, "callbacks must be skorch callbacks"),
+        ({"batch_size": 1}, "batch_size must be at least 2 with loss='clip'"),
+        ({"batch_size": 1, "loss": "siglip"}, "batch_size must be at least 2 with loss='siglip'"),
+        ({"speech_embedding_dim": 4, "loss": "mse"}, "requires a contrastive loss"),
+        ({"callbacks": ["early"]}, "callbacks must contain skorch callbacks"),
+        ({"callbacks": [("name", 3)]}, "callbacks must contain skorch callbacks"),
     ],
     ids=str,
 )
@@ -212,10 +212,10 @@ def test_forward_trf_checks_rate_and_lags():
     X = Windows.from_array(X, sfreq=20)
     with pytest.raises(ValueError, match="lie outside the window of 1.000 s"):
         ForwardTRF(lags=(2, 3)).fit(X, y)
-    with pytest.raises(ValueError, match="sfreq=50, but X says 20 Hz"):
+    with pytest.raises(ValueError, match="sfreq=50, but X has a sampling rate of 20 Hz"):
         ForwardTRF(sfreq=50).fit(X, y)
     for model in (ForwardTRF(lags=(-100, 500)), RidgeDecoder(lags=(0, 500), k=2)):
-        with pytest.raises(ValueError, match="were milliseconds meant"):
+        with pytest.raises(ValueError, match="Convert milliseconds to"):
             model.fit(X, y)
 
 
@@ -243,7 +243,9 @@ def test_validation_at_chance_is_named():
         warnings.simplefilter("error", ConvergenceWarning)
         small_encoder(validation=0.3).fit(X, y)
     noise = np.random.default_rng(1).standard_normal(X.shape).astype("f4")
-    with pytest.warns(ConvergenceWarning, match="of a guess among 60 candidates.*holds on other stimuli"):
+    with pytest.warns(
+        ConvergenceWarning, match="of a guess among 60 candidates.*generalizes to other stimuli"
+    ):
         small_encoder(validation=0.3).fit(noise, y)
 
 

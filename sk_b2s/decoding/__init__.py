@@ -1,4 +1,4 @@
-"""Decoders: the brain encoder, ridge regression, adaptation to unseen subjects, retrieval results."""
+"""Decoders of speech from EEG/MEG, adaptation and retrieval results."""
 
 import lazy_loader as _lazy
 

@@ -105,7 +105,7 @@ class _Calibration:
                     )
 
     def batches(self, module):
-        """Yield features and channels, as ``SharedResponse.layer`` takes them."""
+        """Yield the arguments of ``SharedResponse.layer``."""
         for rows in self._parts():
             inputs = {**self.brain.inputs(rows), "subject": None}
             yield self.speech.gather(rows), module.eval().virtual_channels(**inputs).cpu()  # without dropout
@@ -330,7 +330,7 @@ class AdaptationMixin:
         layers[index] = values.to(layers.device)
 
     def _train(self, calibration, method, lr, max_epochs, random):
-        """Train a copy of the net for a new subject, its layer or all of it."""
+        """Train a copy of the net, or only the layer, for a new subject."""
         if calibration.n_segments < 2:
             instead = "" if self.shared_response_ is None else ", or use method='ridge'"
             raise ValueError(
@@ -363,7 +363,7 @@ class AdaptationMixin:
             self.stimulus_intervals_ = self.stimulus_intervals_ | StimulusIntervals.from_table(table)
 
     def _embed(self, brain, indices):
-        """Estimate features, with the own networks of subjects that have one."""
+        """Estimate features, with the subject's own network if there is one."""
         own = getattr(self, "subject_nets_", None)
         if not own:
             return self.net_.embed(brain, indices)

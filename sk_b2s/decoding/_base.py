@@ -66,7 +66,7 @@ class RetrievalMixin:
         return X
 
     def _check_matches_fit(self, X, any_channels):
-        """Raise if windows differ from those in fit in rate, length or channels."""
+        """Raise if the rate, length or channels of windows differ from fit."""
         if None not in (X.sfreq, self.sfreq_in_) and not np.isclose(X.sfreq, self.sfreq_in_):
             raise ValueError(
                 f"X has windows at {X.sfreq:g} Hz, but fit was given {self.sfreq_in_:g} Hz. Resample X to that rate."
@@ -101,7 +101,7 @@ class RetrievalMixin:
         return frames
 
     def _get_subject_index(self, X, in_fit=False):
-        """Return the index of each window's subject, -1 for unseen subjects."""
+        """Return the subject index of each window, -1 for unseen subjects."""
         subjects = subjects_of(X)
         index = pd.Index(self.subjects_).get_indexer(subjects)
         if in_fit:
@@ -183,7 +183,7 @@ class RetrievalMixin:
         self.recording_intervals_ = None if spans is None else StimulusIntervals.from_spans(*spans)
 
     def _warn_default_candidates(self, X):
-        """Warn if windows of new recordings are compared with segments of fit."""
+        """Warn if new recordings are compared with the segments of fit."""
         spans, known = _spans_of(X), getattr(self, "recording_intervals_", None)
         if spans is None or known is None:
             return
@@ -208,7 +208,7 @@ class RetrievalMixin:
         return targets
 
     def _targets(self, y):
-        """Compute the features of targets: Windows (n_rows, n_features, n_frames)."""
+        """Compute target features: Windows (n_rows, n_features, n_frames)."""
         if self.speech_ is None:
             return y if isinstance(y, Windows) else make_target_windows(y)
         targets = self.speech_.transform(y)
@@ -232,7 +232,7 @@ class RetrievalMixin:
         return found, self._embed_targets(targets)
 
     def _embed_targets(self, targets):
-        """Return targets as compared with estimates. Subclasses may embed them."""
+        """Return targets for the comparison. Subclasses may embed them."""
         return targets
 
     # --- predictions -------------------------------------------------------------------------------
@@ -306,8 +306,8 @@ class RetrievalMixin:
         Warns
         -----
         UserWarning
-            If ``candidates`` is None and X has recordings that were not in
-            ``fit``.
+            If X has recordings that were not in ``fit``, and no ``candidates``
+            are passed.
         """
         check_is_fitted(self)
         if candidates is None:
@@ -336,8 +336,8 @@ class RetrievalMixin:
         Warns
         -----
         UserWarning
-            If ``candidates`` is None and X has recordings that were not in
-            ``fit``.
+            If X has recordings that were not in ``fit``, and no ``candidates``
+            are passed.
         """
         check_is_fitted(self)
         if candidates is None:
@@ -346,7 +346,7 @@ class RetrievalMixin:
         return torch.softmax(scores.double(), dim=1).numpy()
 
     def ranks(self, X, y):
-        """Compute the rank of each target among the distinct segments of ``y``.
+        """Compute the rank of each target among the segments of ``y``.
 
         Parameters
         ----------
@@ -406,7 +406,7 @@ class RetrievalMixin:
         return float(top_k_accuracy(found, self.k, n_candidates, sample_weight))
 
     def _compare(self, X, y, stacklevel=5):
-        """Return the candidates of targets, and an iterator of (rows, scores)."""
+        """Return the candidates, and an iterator of (rows, scores)."""
         check_is_fitted(self)
         y = self._check_y(y)
         check_in_step(X, y)

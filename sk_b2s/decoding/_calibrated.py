@@ -91,8 +91,9 @@ default="auto"
     Raises
     ------
     ValueError
-        If ``calibration`` is not a mask of the rows, if it marks only a part of
-        the rows of a subject that is adapted to, or if no rows are left to fit.
+        If ``calibration`` is not a mask of the rows, if it marks only a part
+        of the rows of a subject that is adapted to, or if no rows are left to
+        fit.
     TypeError
         If the decoder has no method ``adapt`` and ``method`` requires it.
 
@@ -117,7 +118,7 @@ default="auto"
     are used together with the other subjects. Use :func:`benchmark`, or pass
     the mask with ``search.fit(X, y, calibration=mask)``.
 
-    Set ``random_state`` of the decoder for reproducible fits. If it is None,
+    Set ``random_state`` of the decoder for reproducible fits. Without it,
     ``memory`` returns the first fit.
 
     Examples
@@ -164,8 +165,8 @@ default="auto"
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
             Target segments, one row per window.
         calibration : array-like of bool of shape (n_windows,), default=None
-            Mask of the rows of the new subject. If None, no row is. Pass a mask
-            that is False everywhere if there is no new subject.
+            Mask of the rows of the new subject. If None, no row is. Pass a
+            mask that is False everywhere if all subjects are known.
 
         Returns
         -------
@@ -198,7 +199,7 @@ default="auto"
             )
         if self.method == "scratch" and not own.any():
             raise ValueError(
-                "method='scratch' fits the calibration rows only, and there are none. Leave 0 minutes out for this "
+                "method='scratch' fits the calibration rows only, and calibration marks no rows. Leave 0 minutes out for this "
                 "method, or pass calibration, a mask of the rows."
             )
         if self.method != "scratch" and own.all():
@@ -220,7 +221,7 @@ default="auto"
             warnings.warn(
                 f"Nothing is adapted (method={self.method!r}), because fit got no calibration rows. It uses all rows "
                 f"for the fit. benchmark(cv=LeaveOneSubjectOut(calibration_minutes=...)) passes them, cross_validate "
-                f"does not. Pass calibration=(X['subject'] == 'new').to_numpy(). If there is no new subject, pass "
+                f"does not. Pass calibration=(X['subject'] == 'new').to_numpy(). If all subjects are known, pass "
                 f"calibration with all rows False.",
                 stacklevel=4,
             )
@@ -286,7 +287,7 @@ default="auto"
 
 
 def _get_subjects(X, n_rows):
-    """Return the subject of each row, "" if unnamed: (n_rows,) array of str."""
+    """Return the subject of each row, "" if unnamed."""
     table = table_of(X)
     if table is None or "subject" not in table:
         return np.full(n_rows, "", dtype=object)

@@ -34,15 +34,18 @@ NEW = ("parent_", "adaptations_", "adaptation_rows_")  # attributes that only ad
 class EncoderStateMixin:
     """The state of an encoder as plain data, and back.
 
-    The encoder makes nets by ``_make_net`` and adapts as :class:`~sk_b2s.decoding._adaptation.AdaptationMixin` does.
+    The encoder makes nets by ``_make_net`` and adapts as
+    :class:`~sk_b2s.decoding._adaptation.AdaptationMixin` does.
     """
 
     def digest(self):
         """Hash of all that was learnt and that answers come from, equal for encoders fitted alike.
 
-        That is the network and its architecture, the subjects, the frames and their weights, the shared response,
-        covariances of subjects, and what the steps of ``speech_`` have learnt. What these steps were set to is not in
-        it, nor the default candidates: a file is to be the same encoder still when a step has got a new parameter.
+        That is the network and its architecture, the subjects, the frames and
+        their weights, the shared response, covariances of subjects, and what
+        the steps of ``speech_`` have learnt. What these steps were set to is
+        not in it, nor the default candidates: a file is to be the same encoder
+        still when a step has got a new parameter.
 
         Returns
         -------
@@ -304,7 +307,8 @@ def _said(weight):
 def _learnt(thing, fitted=True):
     """Say what an estimator and those within it have learnt, in lists that are equal in every process.
 
-    Learnt is an attribute whose name ends in ``_``; ``fitted`` says whether ``thing``, if it is no estimator, is one.
+    Learnt is an attribute whose name ends in ``_``; ``fitted`` says whether
+    ``thing``, if it is no estimator, is one.
     """
     if isinstance(thing, BaseEstimator):
         parts = {name: part for name, part in sorted(vars(thing).items()) if not name.startswith("_")}

@@ -1,33 +1,20 @@
-"""Forward temporal response function: EEG/MEG predicted from speech."""
+"""Forward temporal response function fitted by ridge regression."""
 
 from __future__ import annotations
 
 import warnings
-from functools import partial
-from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sk_b2s._utils._validation import check_in_step, table_of
 from sk_b2s.decoding._candidates import check_targets_vary, find_distinct_segments, make_target_windows
-from sk_b2s.decoding._ridge_cv import (
-    ALPHAS,
-    check_alphas,
-    check_finite,
-    check_lags,
-    check_rate,
-    fit_subjects,
-    get_frame_rate,
-    select_alpha,
-    slice_windows,
-    warn_alpha_choice,
-)
+from sk_b2s.decoding._ridge_base import RidgeMixin, select_lags, sum_frames
+from sk_b2s.decoding._ridge_cv import ALPHAS, check_alphas, check_finite, check_rate, get_frame_rate
 from sk_b2s.decoding._ridge_solver import compute_lagged_moments
 from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
 from sk_b2s.events._intervals import StimulusIntervals
@@ -38,109 +25,129 @@ from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._windows import Windows, check_equal_shapes, subjects_of
 
 
-class ForwardTRF(BaseEstimator):
-    r"""Predict every channel of the brain by a linear map of the speech before it.
+class ForwardTRF(RidgeMixin, BaseEstimator):
+    r"""Forward temporal response function fitted by ridge regression.
 
-    The forward temporal response function of the auditory field [1]_ [2]_:
+    The model predicts each EEG/MEG channel from lagged speech features
+    [1]_ [2]_:
 
     .. math:: \hat x_c(j) = b_c + \sum_{l, f} W_{lfc} \, (y_f(j - l) - m_f)
 
-    where :math:`x_c(j)` is the mean of channel c over the steps of the brain in frame j of the speech features,
-    and :math:`m_f` the mean of feature f over training, at which features are taken to be before their window
-    begins. :class:`~sk_b2s.RidgeDecoder` goes the other way: its weights undo the noise of all channels
-    together and say nothing of where a response is; these do [3]_. It cannot name a segment; it says how much of
-    each channel follows speech, as a correlation (:func:`~sk_b2s.cross_val_encoding`).
+    where :math:`x_c(j)` is the mean of channel c over the samples in frame j
+    of the speech features, and :math:`m_f` is the training mean of feature f,
+    which replaces features before the beginning of the window.
+
+    The weights show where and when a channel follows speech. The weights of
+    :class:`RidgeDecoder`, in contrast, also remove noise and cannot be
+    interpreted in this way [3]_. This class does not rank segments. Its score
+    is the correlation of each channel with its prediction, see
+    :func:`~sk_b2s.cross_val_encoding`.
 
     Parameters
     ----------
     speech : estimator or None, default=None
-        Turns the table of what was heard into features, such as ``make_pipeline(Envelope(), FeatureScaler())``;
-        fitted on the training rows alone. None if ``y`` is numbers or Windows already. Features should have one
-        scale, for they share one strength.
+        Transformer from the table of stimulus segments to speech features, for
+        example ``make_pipeline(Envelope(), FeatureScaler())``, fitted on the
+        training rows only. If None, ``y`` must contain the features. Features
+        should have equal scales, because they share one regularization
+        parameter.
     lags : (float, float), default=(-0.1, 0.5)
-        Earliest and latest brain that a frame may act on, in seconds after it, rounded to frames. It adds to
-        ``Epocher(lag=...)``, which is best left at 0. Weights before 0 s should be small: they show what chance,
-        filters and the sound's own regularity make.
+        First and last lag of EEG/MEG after the stimulus in seconds, rounded to
+        frames. Lags add to ``Epocher(lag=...)``, which should be 0. Weights at
+        negative lags should be small. They show the effect of sampling error,
+        filters and the autocorrelation of the stimulus.
     alphas : tuple of float, default=(1e-6, 1e-5, ..., 1e3)
-        Strengths tried, in units of the mean eigenvalue of the lagged features' covariance. A single one is
-        used as it is. Of three or more, strengths beyond both ends are scored as well, and a warning names the
-        subjects for whom they are better.
-    cv : int, default=3
-        Folds of the training sound on which the strength is chosen, by the mean correlation over channels: whole
-        blocks where the table has them, as in :class:`~sk_b2s.RidgeDecoder`. A correlation does not see how long
-        predictions are, nor does any score of this class; ``predict`` is as long as the strength makes it.
+        Candidate regularization parameters, in units of the mean eigenvalue of
+        the covariance of the lagged features. A single value is used without
+        selection. For three or more, values beyond both ends are also scored,
+        and a warning names the subjects with better scores there.
+    cv : int or splitter, default=3
+        Cross-validation that selects ``alpha_`` by the mean correlation over
+        channels. An int is the number of folds: stimulus blocks with a gap if
+        ``y`` has a table with blocks, as in :class:`RidgeDecoder`. A splitter
+        must have a method ``split(X, y)`` and is given the rows of ``y`` of
+        each model.
     per_subject : bool, default=True
-        Fit each subject alone. False pools all.
+        If True, fit one model per subject. If False, fit one model to all.
     sfreq : float or None, default=None
-        Rate of plain arrays in Hz, by which lags in seconds become frames. Windows know theirs.
+        Sampling rate of arrays in Hz, which converts lags to frames.
+        ``Windows`` provide it.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_models, n_lags, n_features, n_channels)
-        W, in the units of channels and features; one model for each of ``subjects_``, or one for all.
+        Weights W, in the units of channels and features. One model for each of
+        ``subjects_``, or one for all.
     intercept_ : ndarray of shape (n_models, n_channels)
-        b.
+        Intercepts b.
     mean_ : ndarray of shape (n_models, n_features)
-        m.
+        Training means m of the features.
     alpha_ : ndarray of shape (n_models,)
-        Strength chosen.
+        Selected regularization parameters.
     cv_scores_ : ndarray of shape (n_models, n_alphas)
-        Correlation, mean over channels and inner folds, by which it was chosen; NaN where there was no choice.
+        Mean correlation over channels and folds for each of ``alphas``. NaN
+        without selection.
     lags_ : ndarray of shape (n_lags,)
         Lags in seconds.
     subjects_ : ndarray of shape (n_subjects,)
-        Subjects of training, sorted.
+        Sorted training subjects.
     speech_ : estimator or None
-        The fitted ``speech``.
+        Fitted ``speech``.
     stimulus_intervals_ : StimulusIntervals or None
-        Sound of ``fit``, for the warning when it is scored.
+        Intervals of the stimuli in ``fit``. Scores on them raise a warning.
     n_features_in_, n_features_out_ : int
-        Channels, and speech features.
+        Number of channels and of speech features.
 
     Raises
     ------
     ValueError
-        If X and y do not fit together, a rate or block is missing, or a value is NaN.
+        If X and y do not match, a sampling rate or stimulus blocks are
+        missing, or a value is NaN.
 
     Warns
     -----
     ConvergenceWarning
-        If no strength has an inner correlation above 0, or one beyond the ends of ``alphas`` has one that is higher
-        by more than 5 % in every inner fold. Both name the subjects.
+        If no correlation in cross-validation is above 0, or if a value beyond
+        the ends of ``alphas`` is better by more than 5 % in every fold. The
+        message names the subjects.
     UserWarning
-        If a channel of X holds the sound.
+        If a channel of X contains the audio signal.
+
+    See Also
+    --------
+    RidgeDecoder : Predict speech features from EEG/MEG.
+
+    Notes
+    -----
+    Correlations do not depend on the amplitude of predictions. The amplitude
+    of :meth:`predict` therefore depends on the selected ``alpha_``.
 
     References
     ----------
-    .. [1] Lalor, Foxe (2010). Neural responses to uninterrupted natural speech can be extracted with precise
-       temporal resolution. European Journal of Neuroscience 31:189. https://doi.org/10.1111/j.1460-9568.2009.07055.x
-    .. [2] Crosse, Di Liberto, Bednar, Lalor (2016). The multivariate temporal response function (mTRF)
-       toolbox. Frontiers in Human Neuroscience 10:604. https://doi.org/10.3389/fnhum.2016.00604
-    .. [3] Haufe, Meinecke, Görgen et al. (2014). On the interpretation of weight vectors of linear models in
-       multivariate neuroimaging. NeuroImage 87:96. https://doi.org/10.1016/j.neuroimage.2013.10.067
+    .. [1] Lalor, Foxe (2010). Neural responses to uninterrupted natural speech
+       can be extracted with precise temporal resolution. European Journal of
+       Neuroscience 31:189. https://doi.org/10.1111/j.1460-9568.2009.07055.x
+    .. [2] Crosse, Di Liberto, Bednar, Lalor (2016). The multivariate temporal
+       response function (mTRF) toolbox. Frontiers in Human Neuroscience
+       10:604. https://doi.org/10.3389/fnhum.2016.00604
+    .. [3] Haufe, Meinecke, Görgen et al. (2014). On the interpretation of
+       weight vectors of linear models in multivariate neuroimaging. NeuroImage
+       87:96. https://doi.org/10.1016/j.neuroimage.2013.10.067
 
     Examples
     --------
     >>> import numpy as np
+    >>> from sk_b2s.decoding import ForwardTRF
     >>> rng = np.random.default_rng(0)
     >>> speech = rng.standard_normal((40, 1, 30))
-    >>> brain = rng.standard_normal((40, 2, 30))
-    >>> brain[:, :1] += np.roll(speech, 2, axis=2)  # one channel follows by two steps
-    >>> trf = ForwardTRF(lags=(0, 0.3), sfreq=10).fit(brain[:30], speech[:30])
+    >>> eeg = rng.standard_normal((40, 2, 30))
+    >>> eeg[:, :1] += np.roll(speech, 2, axis=2)  # a lag of 0.2 s
+    >>> trf = ForwardTRF(lags=(0, 0.3), sfreq=10).fit(eeg[:30], speech[:30])
     >>> float(trf.lags_[abs(trf.coef_[0, :, 0, 0]).argmax()])
     0.2
-    >>> float(trf.correlations(brain[30:], speech[30:])["r"].round(1)[0])
+    >>> float(trf.correlations(eeg[30:], speech[30:])["r"].round(1)[0])
     0.6
     """
-
-    _parameter_constraints = {
-        "speech": [HasMethods(["fit", "transform"]), None],
-        "lags": ["array-like"],
-        "alphas": ["array-like"],
-        "cv": [Interval(Integral, 2, None, closed="left"), HasMethods(["split"])],
-        "per_subject": ["boolean"],
-        "sfreq": [Interval(Real, 0, None, closed="neither"), None],
-    }
 
     def __init__(self, speech=None, lags=(-0.1, 0.5), alphas=ALPHAS, cv=3, per_subject=True, sfreq=None):
         self.speech = speech
@@ -154,19 +161,21 @@ class ForwardTRF(BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
-        """Fit the regression of each subject, or of all.
+        """Fit one model per subject, or one for all.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels, n_times)
-            What the brain did. Windows carry subjects and their rate; a plain array is one unnamed
-            subject at the rate ``sfreq``.
-        y : DataFrame, Windows or array-like of shape (n_windows, n_features, n_frames)
-            What was heard: the table of segments for ``speech``, else features.
+            EEG/MEG windows. ``Windows`` provide subjects and their sampling
+            rate. An array has one unnamed subject and the rate ``sfreq``.
+        y : DataFrame, Windows or array-like of shape \
+(n_windows, n_features, n_frames)
+            Stimulus segments for ``speech``, or features without ``speech``.
 
         Returns
         -------
         self : ForwardTRF
+            The fitted model.
         """
         X = _as_windows(X)
         check_in_step(X, y)
@@ -182,101 +191,89 @@ class ForwardTRF(BaseEstimator):
         self._fit_frames(X, targets)
         warn_audio_channels(X, y, targets)
         segments = find_distinct_segments(table_of(y) if isinstance(y, pd.DataFrame) else y).target
-        fit = partial(self._fit_model, X, targets, y, segments)
-        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_subjects(
-            fit, subjects_of(X), self.per_subject
-        )
-        self.alpha_, self.cv_scores_, beyond = chosen
-        warn_alpha_choice(self, beyond)
+        self._fit_models(X, targets, y, segments)
         return self
 
     def _targets(self, y):
-        """Features of what was heard: Windows."""
+        """Compute the features of targets: Windows."""
         if self.speech_ is None:
             if isinstance(y, pd.DataFrame):
                 raise ValueError(
-                    "y is a table, but ForwardTRF(speech=None) expects features: set speech=make_pipeline(Envelope(), "
-                    "FeatureScaler()), for example."
+                    "y is a table, but ForwardTRF(speech=None) expects features. Set for example "
+                    "speech=make_pipeline(Envelope(), FeatureScaler())."
                 )
-            return y if isinstance(y, Windows) else make_target_windows(_numbers(y, "y"))
+            return y if isinstance(y, Windows) else make_target_windows(_check_numbers(y, "y"))
         targets = self.speech_.transform(table_of(y))
         return targets if isinstance(targets, Windows) else make_target_windows(targets)
 
     def _fit_frames(self, X, targets):
-        """Note the frame of each step, and turn lags in seconds into frames that occur in a window."""
+        """Set the frame of each sample, and the lags in frames."""
         frames = match_frames(X, targets)
         self._shape = X.shape[2], targets.shape[2]
         self._frames, self._weights = torch.from_numpy(frames), torch.from_numpy(np.bincount(frames))
         check_rate(self.sfreq, X)
         n_frames, rate = len(self._weights), get_frame_rate(X, targets, self)
-        first, last = np.round(check_lags(self.lags) * rate).astype(int)
-        if first >= n_frames or last <= -n_frames:
-            raise ValueError(
-                f"lags={self.lags!r} lie outside the window of {n_frames / rate:.3f} s. Use smaller lags or longer "
-                f"windows."
-            )
-        self._lags = np.arange(max(first, 1 - n_frames), min(last, n_frames - 1) + 1)
+        self._lags = select_lags(self.lags, rate, n_frames)
         self.lags_ = self._lags / rate
 
     def _fit_model(self, X, targets, y, segments, rows):
-        """Fit one model: coefficients, intercept, feature means, strength, inner scores."""
+        """Fit one model: coefficients, intercept, means, alpha, scores."""
         mean, offset = self._means(X, targets, rows)
         shape = len(self._lags), self.n_features_out_, self.n_features_in_
 
         def moments(rows):
-            batches = ((speech - mean, brain - offset) for brain, speech in self._batches(X, targets, rows))
+            batches = (
+                (speech - mean, eeg - offset) for eeg, speech in self._pooled_batches(X, targets, rows)
+            )
             return compute_lagged_moments(batches, -self._lags[::-1], *shape[1:])
 
-        everything, coef, *chosen = select_alpha(moments, rows, y, segments, self.alphas, self.cv)
-        intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
-        coef = coef.reshape(shape)[::-1]  # of rising lags of the brain after the sound
+        coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
+        coef = coef.reshape(shape)[::-1]  # from the first lag to the last
         return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen
 
     def _means(self, X, targets, rows):
-        """Means of features and channels over frames: float64 Tensors."""
+        """Compute the means of features and channels: float64 Tensors."""
         sums = [torch.zeros(n).double() for n in (self.n_features_out_, self.n_features_in_)]
-        for brain, speech in self._batches(X, targets, rows):
+        for eeg, speech in self._pooled_batches(X, targets, rows):
             sums[0] += speech.sum((0, 1))
-            sums[1] += brain.sum((0, 1))
+            sums[1] += eeg.sum((0, 1))
         means = [total / (len(rows) * len(self._weights)) for total in sums]
         check_finite(y=means[0], X=means[1])
         return means
 
-    def _batches(self, X, targets, rows):
-        """Yield (brain, speech) of some rows, (n, n_frames, ...) float64, a bounded number at a time."""
-        rows = rows[np.argsort(X.which[rows], kind="stable")]  # gathered without a detour
-        for piece in slice_windows(len(rows), X, targets):
-            part = rows[piece]
-            speech = targets.gather(part).double().transpose(1, 2)
-            yield self._pool(X.gather(part).double()), speech[:, : len(self._weights)]
+    def _pooled_batches(self, X, targets, rows):
+        """Yield batches of EEG/MEG frames and features, float64."""
+        for eeg, speech in self._iter_batches(X, targets, rows):
+            yield self._pool(eeg), speech[:, : len(self._weights)]
 
     def _pool(self, batch):
-        """Mean of each frame's steps: (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)."""
-        sums = batch.new_zeros(len(batch), len(self._weights), batch.shape[1])
-        return sums.index_add_(1, self._frames, batch.transpose(1, 2)) / self._weights[:, None]
+        """Average the samples of each frame, see :func:`sum_frames`."""
+        return sum_frames(batch, self._frames, len(self._weights)) / self._weights[:, None]
 
     # --- prediction --------------------------------------------------------------------------------
 
     def predict(self, y, subjects=None):
-        """Predict the brain of what was heard.
+        """Predict EEG/MEG from speech.
 
         Parameters
         ----------
-        y : DataFrame, Windows or array-like of shape (n_windows, n_features, n_frames)
-            What was heard.
+        y : DataFrame, Windows or array-like of shape \
+(n_windows, n_features, n_frames)
+            Stimulus segments or features.
         subjects : None or array-like of shape (n_windows,), default=None
-            Whose brain. The mean over the models stands for those who were not in training, and for None.
+            Subject of each window. The mean over models is used for subjects
+            that were not in training. If None, use it for all windows.
 
         Returns
         -------
-        brain : ndarray of shape (n_windows, n_channels, n_frames)
-            At the rate of the speech features, float32.
+        eeg : ndarray of shape (n_windows, n_channels, n_frames)
+            Predicted channels at the rate of the speech features, float32.
         """
         check_is_fitted(self)
         targets = self._targets(y)
         if targets.shape[1:] != (self.n_features_out_, self._shape[1]):
             raise ValueError(
-                f"y has {targets.shape[1]} features x {targets.shape[2]} frames, but fit saw {self.n_features_out_} x "
+                f"y has {targets.shape[1]} features x {targets.shape[2]} frames, but fit was given {self.n_features_out_} x "
                 f"{self._shape[1]}."
             )
         named = np.full(len(targets), None) if subjects is None else np.asarray(subjects).astype(str)
@@ -290,7 +287,10 @@ class ForwardTRF(BaseEstimator):
         return out
 
     def _estimate(self, speech, index):
-        """Apply one model, -1 their mean: (n, n_features, n_frames) -> (n, n_channels, n_frames)."""
+        """Apply one model, or their mean if the index is -1.
+
+        (n, n_features, n_frames) -> (n, n_channels, n_frames)
+        """
         coef, intercept, mean = (
             torch.from_numpy(a.mean(0) if index < 0 else a[index])
             for a in (self.coef_, self.intercept_, self.mean_)
@@ -301,40 +301,44 @@ class ForwardTRF(BaseEstimator):
         return torch.nn.functional.conv1d(padded, coef.flip(0).permute(2, 1, 0), intercept)
 
     def correlations(self, X, y, n_shifts=0, random_state=0):
-        r"""Correlate prediction and brain, channel by channel, over all frames of each subject's windows.
+        r"""Correlate each channel with its prediction.
+
+        Correlations are computed over all frames of the windows of a subject.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels, n_times)
-            What the brain did, on sound that was not in ``fit``.
+            EEG/MEG windows, with stimuli that were not in ``fit``.
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What was heard.
+            Stimulus segments or features.
         n_shifts : int, default=0
-            Shifts of a null: predictions are moved along each recording, by more than a window, and correlated
-            anew.
+            Number of circular shifts for a null distribution. Predictions are
+            shifted within each recording by more than one window.
         random_state : None, int or RandomState, default=0
-            Draws shifts.
+            Seed of the shifts.
 
         Returns
         -------
         topography : DataFrame of shape (n_subjects * n_channels, ...)
-            ``subject, channel`` (name, or number where unnamed), ``x, y`` (place on the unit square, NaN where
-            unknown), ``r`` (Pearson's, NaN where a channel is constant), ``null_low, null_mean, null_high`` (mean,
-            2.5 and 97.5 % quantile of the null, below which a channel is predicted with the wrong sign; NaN without
-            shifts, and where a recording is too short or unknown) and ``n_windows``. Windows that overlap count as
-            often as they are there.
+            ``subject`` and ``channel`` (a number if unnamed). ``x`` and ``y``,
+            the position on the unit square, NaN if unknown. ``r``, Pearson's
+            correlation, NaN for constant channels. ``null_low``, ``null_mean``
+            and ``null_high``, the 2.5 % quantile, mean and 97.5 % quantile of
+            the null, NaN without shifts and if a recording is too short or
+            unknown. A channel below ``null_low`` is predicted with the wrong
+            sign. ``n_windows``, where overlapping windows count separately.
 
         Warns
         -----
         StimulusLeakWarning
-            If ``y`` contains sound of ``fit``.
+            If ``y`` contains stimuli of ``fit``.
         """
         X = _as_windows(X)
         check_in_step(X, y)
         warn_of_constant(X)
         if X.shape[1:] != (self.n_features_in_, self._shape[0]):
             raise ValueError(
-                f"X has {X.shape[1]} channels x {X.shape[2]} steps, but fit saw {self.n_features_in_} x "
+                f"X has {X.shape[1]} channels x {X.shape[2]} samples, but fit was given {self.n_features_in_} x "
                 f"{self._shape[0]}."
             )
         if self.stimulus_intervals_ is not None and table_of(y) is not None:
@@ -342,101 +346,99 @@ class ForwardTRF(BaseEstimator):
         subjects, random, parts = subjects_of(X), check_random_state(random_state), []
         for name in pd.unique(subjects):
             rows = np.flatnonzero(subjects == name)
-            predicted = _standardised(self.predict(_safe_indexing(y, rows), subjects[rows]))
-            brain = _standardised(self._pool(X.gather(rows)).transpose(1, 2).numpy())
-            null = _shifted(predicted, brain, X, y, rows, n_shifts, random)
+            predicted = _standardize(self.predict(_safe_indexing(y, rows), subjects[rows]))
+            eeg = _standardize(self._pool(X.gather(rows)).transpose(1, 2).numpy())
+            null = _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random)
             place = np.full((X.shape[1], 2), np.nan)
             if X.positions is not None:
                 place = X.positions[X.layout[X.which[rows[0]]]]
             parts.append(
                 pd.DataFrame({
                     "subject": name, "channel": X.ch_names or range(X.shape[1]), "x": place[:, 0], "y": place[:, 1],
-                    "r": _products(predicted, brain), "null_low": np.quantile(null, 0.025, axis=0),
+                    "r": _correlate(predicted, eeg), "null_low": np.quantile(null, 0.025, axis=0),
                     "null_mean": null.mean(0), "null_high": np.quantile(null, 0.975, axis=0), "n_windows": len(rows),
                 })
             )  # fmt: skip
         return pd.concat(parts, ignore_index=True)
 
     def score(self, X, y):
-        """Mean correlation of prediction and brain, over channels and then over people.
+        """Compute the mean correlation over channels and then over subjects.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels, n_times)
-            What the brain did.
+            EEG/MEG windows.
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
-            What was heard.
+            Stimulus segments or features.
 
         Returns
         -------
         r : float
-            Over the subjects with a channel that varies.
+            Mean over the subjects with a channel that is not constant.
 
         Raises
         ------
         ValueError
-            If no subject has a channel that varies.
+            If all channels of all subjects are constant.
 
         Warns
         -----
         StimulusLeakWarning
-            If ``y`` contains sound of ``fit``.
+            If ``y`` contains stimuli of ``fit``.
         UserWarning
-            If a subject has no channel that varies, in the recording or in the prediction.
+            If all channels of a subject are constant, in X or in the
+            prediction.
         """
         of_subject = self.correlations(X, y).groupby("subject", sort=False)["r"].mean()
         without = of_subject.index[of_subject.isna()].tolist()
         if len(without) == len(of_subject):
             raise ValueError(
-                "X holds nothing to score: for every subject, all channels or their predictions are constant. Check "
-                "the files that X was read from."
+                "The score is undefined, because all channels of all subjects or their predictions are constant. Check "
+                "the files of X."
             )
         if without:
             warnings.warn(
-                f"the score is the mean over {len(of_subject) - len(without)} of {len(of_subject)} subjects: all "
+                f"The score is the mean over {len(of_subject) - len(without)} of {len(of_subject)} subjects. All "
                 f"channels of {', '.join(map(repr, without))}, or their predictions, are constant.",
                 stacklevel=2,
             )
         return float(of_subject.mean())
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.target_tags.required = True
-        return tags
-
 
 # --- arrays ----------------------------------------------------------------------------------------
 
 
-def _numbers(data, name):
+def _check_numbers(data, name):
     data = check_equal_shapes(data, name)
     data = check_array(data, ensure_2d=False, allow_nd=True, dtype=np.float32, input_name=name)
     if data.ndim != 3:
         raise ValueError(
-            f"{name} must have the shape (n_windows, channels or features, times), got {data.shape}."
+            f"{name} must have the shape (n_windows, channels or features, times). Got {data.shape} instead."
         )
     return data
 
 
 def _as_windows(X):
-    return X if isinstance(X, Windows) else Windows.from_array(_numbers(X, "X"))
+    return X if isinstance(X, Windows) else Windows.from_array(_check_numbers(X, "X"))
 
 
-def _standardised(signal):
-    """Each channel with mean 0 and mean square 1 over windows and frames; a constant one is NaN."""
+def _standardize(signal):
+    """Scale channels to mean 0 and variance 1. Constant ones are NaN."""
     signal = signal - signal.mean((0, 2), keepdims=True, dtype=float)
     scale = np.sqrt(np.square(signal).mean((0, 2), keepdims=True))
     return signal / np.where(scale > 0, scale, np.nan)
 
 
-def _products(one, other):
-    """Mean product of two standardized signals, channel by channel."""
+def _correlate(one, other):
+    """Average the product of two standardized signals for each channel."""
     return np.einsum("nct,nct->c", one, other) / (one.shape[0] * one.shape[2])
 
 
-def _shifted(predicted, brain, X, y, rows, n_shifts, random):
-    """Correlations after predictions were moved along their recordings: (n_shifts or 1, n_channels)."""
+def _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random):
+    """Correlate predictions that are shifted within recordings.
+
+    Returns an array of shape (n_shifts or 1, n_channels).
+    """
     table = X.rows.iloc[rows] if X.rows is not None else pd.DataFrame()
     nothing = np.full((1, X.shape[1]), np.nan)
     if not n_shifts or not {"recording", "onset", "duration"} <= set(table):
@@ -449,8 +451,8 @@ def _shifted(predicted, brain, X, y, rows, n_shifts, random):
         own = own[np.argsort(onset[own], kind="stable")]
         try:
             possible = possible_shifts(name, labels[own], onset[own], table["duration"].max())
-        except ValueError:  # too short a recording has no null, but its correlation
+        except ValueError:  # a recording may be too short for a null
             return nothing
         for index, shift in enumerate(random.choice(possible, size=n_shifts)):
-            total[index] += len(own) * _products(np.roll(predicted[own], shift, axis=0), brain[own])
+            total[index] += len(own) * _correlate(np.roll(predicted[own], shift, axis=0), eeg[own])
     return total / len(rows)

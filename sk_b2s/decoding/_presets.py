@@ -102,24 +102,28 @@ PRESETS = {
 def make_decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2vec2=XLSR, verbose=0):
     """Make the decoders of the field as pipelines, all of which see the same brain.
 
-    An :class:`~sk_b2s.Epocher` that reads the brain 150 ms after the sound (step "epochs"), a
-    :class:`~sk_b2s.RobustChannelScaler` that clips at 20 ("scale"), and the decoder, a
-    :class:`~sk_b2s.RidgeDecoder` ("ridge") or a :class:`~sk_b2s.BrainEncoder` ("encoder"). They compare
-    with the paper's Table 2 [1]_: regression, CLIP, Deep Mel and wav2vec 2.0, beside ridge.
+    An :class:`~sk_b2s.Epocher` that reads the brain 150 ms after the sound
+    (step "epochs"), a :class:`~sk_b2s.RobustChannelScaler` that clips at 20
+    ("scale"), and the decoder, a :class:`~sk_b2s.RidgeDecoder` ("ridge") or a
+    :class:`~sk_b2s.BrainEncoder` ("encoder"). They compare with the paper's
+    Table 2 [1]_: regression, CLIP, Deep Mel and wav2vec 2.0, beside ridge.
 
     Parameters
     ----------
     names : str or sequence of str, default=("ridge", "clip-mel")
-        Of ``PRESETS``: "ridge", "regression" (the network with a squared error), "clip-mel", "clip-deepmel"
-        (Deep Mel), "clip-wav2vec2".
+        Of ``PRESETS``: "ridge", "regression" (the network with a squared
+        error), "clip-mel", "clip-deepmel" (Deep Mel), "clip-wav2vec2".
     size : {"small", "paper"}, default="small"
-        "small" learns in minutes on a laptop: the brain at 50 Hz, 40 Mel bands at 25 Hz, five convolutions of
-        width 64. "paper" has the numbers of the paper, for a GPU.
+        "small" learns in minutes on a laptop: the brain at 50 Hz, 40 Mel bands
+        at 25 Hz, five convolutions of width 64. "paper" has the numbers of the
+        paper, for a GPU.
     memory : None, str, Path or joblib.Memory, default=None
-        Folder where recordings and features of sounds are kept once they are computed; all decoders share it.
-        The folder holds pickle, which runs code when it is read. Use one that only you can write.
+        Folder where recordings and features of sounds are kept once they are
+        computed; all decoders share it. The folder holds pickle, which runs
+        code when it is read. Use one that only you can write.
     wav2vec2 : str or Path, default="facebook/wav2vec2-large-xlsr-53"
-        Network of "clip-wav2vec2": a name on the hub or a folder; its layers are set by
+        Network of "clip-wav2vec2": a name on the hub or a folder; its layers
+        are set by
         ``set_params(encoder__speech__wav2vec2features__layers=...)``.
     verbose : int, default=0
         1 prints a line for each epoch of a network.
@@ -137,7 +141,8 @@ def make_decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2ve
     References
     ----------
     .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
-       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
+       Nature Machine Intelligence 5:1097.
+       https://doi.org/10.1038/s42256-023-00714-5
 
     Examples
     --------

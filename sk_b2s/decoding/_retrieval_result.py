@@ -417,7 +417,7 @@ class RetrievalResult:
 
 
 def split_pools(result, by="recording"):
-    """Split a result by subject and a column, with the candidates of each part.
+    """Split a result by subject and a column, with own candidates.
 
     Returns a list of RetrievalResult in order of appearance.
     """

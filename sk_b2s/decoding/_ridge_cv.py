@@ -1,4 +1,4 @@
-"""Lags and cross-validated regularization of ridge models."""
+"""Cross-validated regularization of ridge models, and their lags."""
 
 from __future__ import annotations
 
@@ -15,67 +15,55 @@ from sk_b2s._utils._validation import table_of
 from sk_b2s.decoding._ridge_solver import compute_heldout_correlation, iter_ridge_path
 from sk_b2s.model_selection._split import assign_folds, exclude_overlap
 
-LONGEST_LAG = 50.0  # s; no window is as long, and no response as late
-BATCH_BYTES = 2**26  # of float64 windows that are held at a time
+LONGEST_LAG = 50.0  # s, longer than any window or response
+BATCH_BYTES = 2**26  # of float64 windows in memory
 
 
 # --- parameters ------------------------------------------------------------------------------------
 
 
 def check_alphas(alphas):
-    """Raise unless there are strengths, all above 0."""
+    """Raise unless alphas are finite numbers above 0."""
     numbers = np.asarray(alphas, float)
     if numbers.ndim != 1 or not len(numbers) or not np.all((numbers > 0) & np.isfinite(numbers)):
-        raise ValueError(f"alphas must be one or more finite numbers above 0, got {alphas!r}.")
+        raise ValueError(f"alphas must be one or more finite numbers above 0. Got {alphas!r} instead.")
 
 
 def check_lags(lags):
     """Return the first and the last lag in seconds: ndarray of shape (2,)."""
     seconds = np.asarray(lags, float)
     if seconds.shape != (2,) or not np.isfinite(seconds).all() or seconds[0] > seconds[1]:
-        raise ValueError(f"lags must be two rising numbers of seconds, got {lags!r}.")
+        raise ValueError(f"lags must be two rising numbers of seconds. Got {lags!r} instead.")
     if np.abs(seconds).max() >= LONGEST_LAG:
         raise ValueError(
-            f"lags must be two rising numbers of seconds below {LONGEST_LAG:g}, got {lags!r}: were milliseconds meant?"
+            f"lags must be two rising numbers of seconds below {LONGEST_LAG:g}. Got {lags!r}. Convert milliseconds to "
+            f"seconds."
         )
     return seconds
 
 
 def check_rate(sfreq, X):
-    """Raise a ValueError if windows have another rate than the parameter ``sfreq``, where both are known."""
+    """Raise if ``sfreq`` and the rate of X are known and differ."""
     if None not in (sfreq, X.sfreq) and not np.isclose(sfreq, X.sfreq):
         raise ValueError(
-            f"sfreq={sfreq:g}, but X says {X.sfreq:g} Hz; sfreq=None takes the rate of the windows."
+            f"sfreq={sfreq:g}, but X has a sampling rate of {X.sfreq:g} Hz. Set sfreq=None to use the rate of X."
         )
 
 
 def get_frame_rate(X, targets, estimator):
-    """Tell the rate of the frames, by which lags in seconds become frames.
+    """Return the rate of frames in Hz, which converts lags to frames.
 
-    Parameters
-    ----------
-    X, targets : Windows of shape (n_windows, n_channels, n_times) and (n_windows, n_features, n_frames)
-    estimator : estimator
-        With ``lags``, and ``sfreq``, the rate of arrays.
-
-    Returns
-    -------
-    rate : float
-        In Hz.
-
-    Raises
-    ------
-    ValueError
-        If neither windows nor the estimator know it.
+    ``estimator`` has the parameters ``lags`` and ``sfreq``, the rate of
+    arrays.
     """
     if targets.sfreq is not None:
         return targets.sfreq
     sfreq = estimator.sfreq if X.sfreq is None else X.sfreq
     if sfreq is None:
         raise ValueError(
-            f"lags={estimator.lags!r} are seconds, but X and y are arrays of {X.shape[2]} steps and {targets.shape[2]} "
-            f"frames without a rate: set {type(estimator).__name__}(sfreq=...), the rate of X in Hz, or wrap X by "
-            f"Windows.from_array(X, sfreq=...)."
+            f"lags={estimator.lags!r} are in seconds, but X and y are arrays of {X.shape[2]} samples and "
+            f"{targets.shape[2]} frames without a sampling rate. Set {type(estimator).__name__}(sfreq=...), the rate "
+            f"of X in Hz, or pass Windows.from_array(X, sfreq=...)."
         )
     return sfreq * targets.shape[2] / X.shape[2]
 
@@ -84,63 +72,50 @@ def get_frame_rate(X, targets, estimator):
 
 
 def check_finite(**means):
-    """Raise where the mean of a channel of ``X``, or of a feature of ``y``, is not finite."""
+    """Raise if the mean of a channel or feature is not finite."""
     for name, mean in means.items():
         if len(lost := torch.nonzero(~torch.isfinite(mean))[:8, 0].tolist()):
             raise ValueError(
                 f"{name} contains NaN or infinity in {'channels' if name == 'X' else 'features'} {lost}. Mark bad "
-                f"stretches or channels ('bad' events, info['bads']) before fit."
+                f"segments or channels ('bad' events, info['bads']) before fit."
             )
 
 
 def slice_windows(n_rows, *windows):
-    """Return slices of rows whose windows together stay below BATCH_BYTES."""
+    """Slice rows so that their windows together need at most BATCH_BYTES."""
     n_values = sum(w.shape[1] * w.shape[2] for w in windows)
     return slice_rows(n_rows, count_rows(BATCH_BYTES, n_values, itemsize=8))
 
 
-# --- one model for each person, or one for all ------------------------------------------------------
+# --- models --------------------------------------------------------------------------------------
 
 
 def fit_subjects(fit, subjects, per_subject):
-    """Fit one model to the rows of each person, or one to all rows.
+    """Fit one model per subject, or one to all rows.
 
-    Parameters
-    ----------
-    fit : callable
-        ``fit(rows)`` returns a tuple of arrays.
-    subjects : ndarray of shape (n_windows,)
-    per_subject : bool
-
-    Returns
-    -------
-    names : ndarray of shape (n_subjects,)
-        Sorted.
-    *parts : ndarray of shape (n_models, ...)
-        What ``fit`` returned, stacked.
+    Returns the sorted subjects, and what ``fit(rows)`` returned, stacked.
     """
     names = np.unique(subjects)
-    people = [subjects == name for name in names] if per_subject else [subjects == subjects]
-    models = [fit(np.flatnonzero(rows)) for rows in people]
+    masks = [subjects == name for name in names] if per_subject else [subjects == subjects]
+    models = [fit(np.flatnonzero(mask)) for mask in masks]
     return names, *(np.stack(parts) for parts in zip(*models, strict=True))
 
 
 def select_alpha(moments, rows, y, segments, alphas, cv):
-    """Regress with the strength that correlates best on held-out sound.
+    """Regress with the alpha of the highest held-out correlation.
 
     Parameters
     ----------
     moments : callable
-        ``moments(rows)`` gives the :class:`~sk_b2s.decoding._ridge_solver.Moments` of some rows.
+        ``moments(rows)`` returns the ``Moments`` of some rows.
     rows : ndarray of int
     y : DataFrame, Windows or ndarray of shape (n_windows, ...)
-        What was heard, by which :func:`iter_inner_splits` splits.
     segments : ndarray of int of shape (n_windows,)
-        Identity of each segment.
     alphas : sequence of float
-        Strengths; the highest of equally good ones is taken, and a single one as it is.
+        The highest of equally good values is selected. A single value is not
+        scored.
     cv : int or splitter
-        Number of folds, or a splitter with ``split(X, y)``.
+        See :func:`iter_inner_splits`.
 
     Returns
     -------
@@ -149,10 +124,9 @@ def select_alpha(moments, rows, y, segments, alphas, cv):
     coef : ndarray of shape (n_columns, n_features)
     alpha : float
     scores : ndarray of shape (n_alphas,)
-        Mean correlation over features and folds; NaN where there was no choice.
+        Mean correlation over features and folds. NaN without selection.
     beyond : tuple of float
-        A strength beyond the ends of ``alphas`` that is better, and its correlation, see
-        :func:`~sk_b2s.decoding._ridge_cv.find_better_alpha`. NaN where there is none.
+        See :func:`find_better_alpha`.
     """
     everything, alpha, scores = moments(rows), alphas[0], np.full(len(alphas), np.nan)
     beyond = NOTHING
@@ -167,7 +141,7 @@ def select_alpha(moments, rows, y, segments, alphas, cv):
 
 
 def _fold_scores(moments, everything, rows, train, test, alphas):
-    """Held-out correlation of each strength in one fold."""
+    """Compute the held-out correlation of each alpha in one fold."""
     heldout = moments(test)
     kept = everything - heldout - moments(np.setdiff1d(rows, np.concatenate([train, test])))
     cov_xx, cov_xy, _ = kept.centered()
@@ -176,30 +150,12 @@ def _fold_scores(moments, everything, rows, train, test, alphas):
 
 
 def iter_inner_splits(y, segments, rows, cv):
-    """Split rows so that no stimulus is on both sides.
+    """Split rows so that no stimulus is in both training and test rows.
 
-    Parameters
-    ----------
-    y : DataFrame, Windows or ndarray of shape (n_windows, ...)
-        What was heard. Blocks of its table make the folds, with the gap of
-        :func:`~sk_b2s.model_selection._split.exclude_overlap`; else contiguous runs of distinct segments do.
-    segments : ndarray of int of shape (n_windows,)
-        Identity of each segment.
-    rows : ndarray of int
-        Rows to split.
-    cv : int or splitter
-        At most this number of folds, as many as there are blocks or segments where these are fewer. A splitter
-        is given the rows of ``y`` as X and y.
-
-    Yields
-    ------
-    train, test : ndarray of int
-        Rows. A fold whose training rows all lie within the gap is left out.
-
-    Raises
-    ------
-    ValueError
-        If there is no fold.
+    Folds are stimulus blocks with a gap if ``y`` has a table with blocks, else
+    contiguous runs of distinct ``segments``. There are at most ``cv`` of them.
+    A splitter is given the rows of ``y`` as X and y. Folds whose training rows
+    are all within the gap are left out.
     """
     if hasattr(cv, "split"):
         part = _safe_indexing(y, rows)
@@ -220,31 +176,24 @@ def iter_inner_splits(y, segments, rows, cv):
             yield train, test
     if empty:
         raise ValueError(
-            f"choosing among several alphas needs two or more stretches of sound for each model, apart by more than "
-            f"the gap; got {len(distinct)} {'block' if has_blocks else 'segment'}(s) in {len(rows)} windows. Give "
-            f"more sound, shorter blocks (make_segments(block=...)), per_subject=False, or one alpha."
+            f"Selection among several alphas requires at least two stimulus intervals for each model, separated by "
+            f"more than the gap. Got {len(distinct)} {'block' if has_blocks else 'segment'}(s) in {len(rows)} windows. "
+            f"Use more stimuli, shorter blocks (make_segments(block=...)), per_subject=False, or one alpha."
         )
 
 
 ALPHAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
-LEAST = 3  # strengths that make a search, fewer are a comparison
-BEYOND = (10.0, 1000.0)  # factors beyond the lowest and the highest strength
-WITHIN = (1e-12, 1e12)  # beyond which rounding decides, or nothing changes any more
-GAIN = 0.05  # share of a correlation by which a strength beyond the ends must be better
+LEAST = 3  # alphas that make a search, fewer are a comparison
+BEYOND = (10.0, 1000.0)  # factors beyond the lowest and the highest alpha
+WITHIN = (1e-12, 1e12)  # limits of rounding and of any effect
+GAIN = 0.05  # relative increase of a correlation that an alpha beyond the ends must have
 NOTHING = (np.nan, np.nan)
 
 
 def extend_alphas(alphas):
-    """Return strengths beyond both ends of those tried, to see whether the search was wide enough.
+    """Return rising alphas beyond both ends, empty for fewer than three.
 
-    Parameters
-    ----------
-    alphas : sequence of float
-
-    Returns
-    -------
-    beyond : list of float
-        Rising. Empty where ``alphas`` are fewer than three.
+    They show whether the search was wide enough.
 
     Examples
     --------
@@ -260,23 +209,23 @@ def extend_alphas(alphas):
 
 
 def find_better_alpha(n_alphas, chosen, tried, scores):
-    """Find a strength beyond the ends that is better than the chosen one in every inner fold.
+    """Find an alpha beyond the ends that is better in every fold.
 
     Parameters
     ----------
     n_alphas : int
-        Number of strengths to choose from.
+        Number of alphas to select from.
     chosen : float
     tried : list of float
-        Strengths to choose from, then those of :func:`extend_alphas`.
+        Alphas to select from, then those of :func:`extend_alphas`.
     scores : ndarray of shape (n_folds, n_tried)
         Held-out correlations.
 
     Returns
     -------
     better : tuple of float
-        Strength and mean correlation. NaN where nothing beyond the ends is better by more than 5 %. The curve is then
-        flat there or falls, and a wider search would change nothing, whether or not ``chosen`` is at an end.
+        Alpha and mean correlation. NaN if no alpha beyond the ends is better
+        by more than 5 %. A wider search would then change nothing.
     """
     if len(tried) == n_alphas:
         return NOTHING
@@ -286,31 +235,21 @@ def find_better_alpha(n_alphas, chosen, tried, scores):
     return (tried[best], float(means[best])) if is_better else NOTHING
 
 
-def warn_alpha_choice(estimator, beyond):
-    """Warn of subjects without a relation of X and y, and of alphas that end before the best strength.
+def warn_alpha_choice(estimator, beyond, stacklevel=4):
+    """Warn about models without a correlation, and about a search too narrow.
 
-    Parameters
-    ----------
-    estimator : RidgeDecoder or ForwardTRF
-        With ``alphas, alpha_, cv_scores_`` and ``subjects_``.
-    beyond : ndarray of shape (n_models, 2)
-        What :func:`find_better_alpha` found for each model.
-
-    Warns
-    -----
-    ConvergenceWarning
-        Naming the subjects, at most once for each of both.
+    ``beyond`` holds the result of :func:`find_better_alpha` for each model.
     """
     names, best = _models(estimator), estimator.cv_scores_.max(1)
     is_short = np.isfinite(beyond[:, 0])
     if (is_nothing := (best <= 0) & ~is_short).any():
-        said = ", ".join(f"{names[i]} ({best[i]:.3f})" for i in np.flatnonzero(is_nothing))
+        models = ", ".join(f"{names[i]} ({best[i]:.3f})" for i in np.flatnonzero(is_nothing))
         warnings.warn(
-            f"inner cross-validation found no relation between X and y for {said}: the best correlation of all alphas, "
-            f"in brackets, is not above 0, so estimates are guesses. Check that X and y belong together and vary, or "
-            f"give more data.",
+            f"Cross-validation found no relation between X and y for {models}. The best correlation of all alphas, in "
+            f"parentheses, is not above 0, so estimates are guesses. Check that X and y match and vary, or use more "
+            f"data.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
     ways = []
     for edge, word, end in (
@@ -319,19 +258,19 @@ def warn_alpha_choice(estimator, beyond):
     ):
         is_mine = is_short & ((beyond[:, 0] > edge) if word == "higher" else (beyond[:, 0] < edge))
         if is_mine.any():
-            said = ", ".join(
+            models = ", ".join(
                 f"{names[i]} ({best[i]:.3f} at alpha={estimator.alpha_[i]:g}, {beyond[i, 1]:.3f} at "
                 f"{beyond[i, 0]:g})"
                 for i in np.flatnonzero(is_mine)
             )
             ways.append(
-                f"alphas end at {edge:g}, and {word} strengths than the {end} have a better correlation in inner "
-                f"cross-validation for {said}. Add {word} values to alphas."
+                f"alphas end at {edge:g}, and {word} values than the {end} have a better correlation in "
+                f"cross-validation for {models}. Add {word} values to alphas."
             )
     if ways:
         text = " Also, ".join(ways)
         warnings.warn(
-            f"{text} A single alpha is not searched and not judged.", ConvergenceWarning, stacklevel=4
+            f"{text} A single alpha is used without this check.", ConvergenceWarning, stacklevel=stacklevel
         )
 
 

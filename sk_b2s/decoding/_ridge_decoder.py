@@ -2,170 +2,192 @@
 
 from __future__ import annotations
 
-from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from sk_b2s._utils._validation import check_in_step
 from sk_b2s.decoding._base import RetrievalMixin
+from sk_b2s.decoding._ridge_base import RidgeMixin, select_lags, sum_frames
 from sk_b2s.decoding._ridge_cv import (
     ALPHAS,
     check_alphas,
     check_finite,
     check_lags,
     check_rate,
-    fit_subjects,
     get_frame_rate,
-    select_alpha,
     slice_windows,
-    warn_alpha_choice,
 )
 from sk_b2s.decoding._ridge_solver import compute_lagged_moments
 from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
-from sk_b2s.preprocessing._windows import subjects_of
 
 
-class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
-    r"""Estimate speech features by a linear map of the brain in the half second after them.
+class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
+    r"""Backward temporal response function fitted by ridge regression.
 
-    The backward temporal response function of the auditory field [1]_ [2]_:
+    The model estimates each speech feature from lagged EEG/MEG channels
+    [1]_ [2]_:
 
     .. math:: \hat y_f(j) = b_f + \sum_{l, c} B_{lcf} \, (x_c(j + l) - m_c)
 
-    where :math:`x_c(j)` is the mean of channel c over the steps of the brain in frame j of the speech
-    features and :math:`m_c` its mean over training. Beyond the end of its window the brain is taken to
-    be at that mean. Unlike :class:`~sk_b2s.BrainEncoder` it is linear, has a closed form, learns each
-    subject alone, and minimizes a squared error instead of telling segments apart.
+    where :math:`x_c(j)` is the mean of channel c over the samples in frame j
+    of the speech features, and :math:`m_c` is its training mean, which
+    replaces samples beyond the end of the window.
+
+    In contrast to :class:`BrainEncoder`, the model is linear, is fitted in
+    closed form with one model per subject by default, and minimizes a squared
+    error instead of a contrastive loss.
 
     Parameters
     ----------
     speech : estimator or None, default=None
-        Turns the table of what was heard into features, such as
-        ``make_pipeline(MelSpectrogram(), FeatureScaler())``; fitted on the training rows alone. None if
-        ``y`` is numbers or Windows already.
+        Transformer from the table of stimulus segments to speech features, for
+        example ``make_pipeline(MelSpectrogram(), FeatureScaler())``, fitted on
+        the training rows only. If None, ``y`` must contain the features.
     lags : (float, float), default=(0.0, 0.5)
-        Earliest and latest brain used for a frame, in seconds after it *within the windows as cut*,
-        rounded to frames. It adds to ``Epocher(lag=...)``: at a lag of 0.15 s there, the default reads
-        the brain from 0.15 to 0.65 s after the sound. Lags may be negative; those that no frame of the
-        window has are left out. Where ``y`` is one vector for a window there is one frame, the mean of
-        the window, and no lag but 0.
+        First and last lag of EEG/MEG after the stimulus in seconds, rounded to
+        frames. Lags add to ``Epocher(lag=...)``. With a lag of 0.15 s there,
+        the default uses EEG/MEG from 0.15 to 0.65 s after the stimulus. Lags
+        may be negative. Lags that no frame of the window has are left out. If
+        ``y`` has one vector per window, the window is one frame and the only
+        lag is 0.
     alphas : tuple of float, default=(1e-6, 1e-5, ..., 1e3)
-        Strengths tried, in units of the mean eigenvalue of the lagged brain's covariance, so that they
-        mean the same for any unit of ``X`` and any number of windows. A single one is used as it is. Of three or more,
-        strengths beyond both ends are scored as well, and a warning names the subjects for whom they are better.
-    cv : int, default=3
-        Folds of the training sound on which the strength is chosen: whole blocks with the gap of
-        :class:`~sk_b2s.StimulusKFold` where ``y`` is, or carries, a table with blocks. Otherwise
-        contiguous runs of distinct segments, in order of appearance: nothing is known of time there,
-        and windows that overlap across the border of two runs are on both sides. Fewer blocks or
-        segments make as many folds as they are.
+        Candidate regularization parameters, in units of the mean eigenvalue of
+        the covariance of the lagged channels, so that they do not depend on
+        the unit of X or the number of windows. A single value is used without
+        selection. For three or more, values beyond both ends are also scored,
+        and a warning names the subjects with better scores there.
+    cv : int or splitter, default=3
+        Cross-validation that selects ``alpha_`` by the mean correlation over
+        features. An int is the number of folds. Folds are stimulus blocks with
+        the gap of :class:`StimulusKFold` if ``y`` has a table with blocks.
+        Otherwise they are contiguous runs of distinct segments in order of
+        appearance, so that overlapping windows can be on both sides of a
+        border. There are fewer folds if there are fewer blocks or segments. A
+        splitter must have a method ``split(X, y)`` and is given the rows of
+        ``y`` of each model.
     per_subject : bool, default=True
-        Fit each subject alone. False pools all subjects in one model, which suits a new listener, and
-        subjects with too little data of their own.
+        If True, fit one model per subject. If False, fit one model to all
+        subjects, which suits unseen subjects and small amounts of data.
     n_components : int or None, default=None
-        Principal components of the channels, per model, that the regression sees; None is all
-        channels, and so is a number as high as theirs. Time and memory grow with the cube and the
-        square of components times lags: hundreds of sensors need it, and 48 lose little of what a
-        linear decoder can use.
+        Number of principal components of the channels that each model uses. If
+        None, or not below the number of channels, use all channels. Memory
+        grows with the square and time with the cube of components times lags.
+        With hundreds of sensors, 48 components lose little of the linearly
+        decodable information.
     sfreq : float or None, default=None
-        Rate of plain arrays in Hz, by which lags in seconds become frames. Windows know theirs.
+        Sampling rate of arrays in Hz, which converts lags to frames.
+        ``Windows`` provide it.
     k : int, default=10
-        ``score`` is top-k accuracy.
+        Number of candidates that count as a hit in :meth:`score`.
     unseen_subject : {"average", "error"}, default="average"
-        What is done for a subject who was not in training: use the mean over subjects of coefficients,
-        intercepts and channel means, or raise.
+        Prediction for subjects that are not in the training data. "average"
+        uses the mean over subjects of coefficients, intercepts and channel
+        means. "error" raises.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_models, n_lags, n_channels, n_features)
-        B, in the units of channels and features, whether or not components were used; one model for
+        Coefficients B, in the units of channels and features. One model for
         each of ``subjects_``, or one for all.
     intercept_ : ndarray of shape (n_models, n_features)
-        b.
+        Intercepts b.
     mean_ : ndarray of shape (n_models, n_channels)
-        m.
+        Training means m of the channels.
     alpha_ : ndarray of shape (n_models,)
-        Strength chosen.
+        Selected regularization parameters.
     cv_scores_ : ndarray of shape (n_models, n_alphas)
-        Correlation of estimate and truth, mean over features and inner folds, by which it was chosen; NaN
-        where there was no choice. A correlation, because it changes smoothly where a top-k accuracy of
-        a few segments jumps, and follows from sums over frames alone.
+        Mean correlation over features and folds for each of ``alphas``. NaN
+        without selection.
     lags_ : ndarray of shape (n_lags,)
-        Lags in seconds; 0 where there is one frame.
+        Lags in seconds.
     lag_frames_ : ndarray of int of shape (n_lags,)
         Lags in frames of the speech features.
     subjects_ : ndarray of shape (n_subjects,)
-        Subjects of training, sorted.
+        Sorted training subjects.
     segments_ : DataFrame, Windows or ndarray
-        The distinct segments of ``fit``, the default candidates.
+        Distinct segments of ``fit``, the default candidates of
+        :meth:`predict`.
     speech_ : estimator or None
-        The fitted ``speech``.
+        Fitted ``speech``.
     frame_weights_ : ndarray of shape (n_frames,)
-        Steps of the brain in each frame. They weigh the frames in a score, not in the regression.
+        Number of EEG/MEG samples in each frame. Similarities are weighted by
+        it, the regression is not.
     recording_intervals_ : StimulusIntervals or None
-        Parts of recordings in ``fit``, for the warning of ``predict`` without candidates.
+        Intervals of the recordings in ``fit``. :meth:`predict` without
+        candidates warns about other intervals.
     stimulus_intervals_ : StimulusIntervals or None
-        Sound of ``fit``, for the warning when it is scored.
+        Intervals of the stimuli in ``fit``. :meth:`score` warns if it is
+        given the same stimuli.
     n_features_in_, n_features_out_, n_times_in_ : int
-        Channels, speech features, and steps of a window.
+        Number of channels, of speech features and of samples in a window.
 
     Raises
     ------
     ValueError
-        If X and y do not fit together, a rate or block is missing, or a value is NaN.
+        If X and y do not match, a sampling rate or stimulus blocks are
+        missing, or a value is NaN.
 
     Warns
     -----
     ConvergenceWarning
-        If no strength has an inner correlation above 0, or one beyond the ends of ``alphas`` has one that is higher
-        by more than 5 % in every inner fold. Both name the subjects.
+        If no correlation in cross-validation is above 0, or if a value beyond
+        the ends of ``alphas`` is better by more than 5 % in every fold. The
+        message names the subjects.
     UserWarning
-        If a channel of X holds the sound.
+        If a channel of X contains the audio signal.
+
+    See Also
+    --------
+    BrainEncoder : Convolutional decoder with the same methods.
+    ForwardTRF : Predict EEG/MEG from speech features.
 
     Notes
     -----
-    A correlation does not see the scale of an estimate, so a strength may be chosen that makes it longer or shorter
-    than least squares would (four times as long, or a ninth, in simulations). No rank sees it either: the similarity
-    of a window is linear in its estimate, so that a factor changes no order of candidates, and no top-k accuracy, null
-    or verdict. It is seen where windows or models are added up, in ``unseen_subject="average"``, averages over people
-    and probabilities. There the length of least squares is no better: of 5 simulated people at -15 dB (20 mel bands)
-    top-10 was 55 % of averaged answers and 4.7 % of new listeners, and 53 and 4.3 % of estimates that were rescaled on
-    the inner folds. Strengths chosen by the squared error itself were a hundred times higher or
-    more and halved the accuracy, 9 % instead of 17 % of single windows.
+    ``alpha_`` is selected by a correlation because it changes smoothly,
+    whereas the top-k accuracy of a few segments does not. Correlations do not
+    depend on the amplitude of the estimate, which can thus differ from that of
+    least squares, by factors between 1/9 and 4 in simulations. Ranks do not
+    depend on it either, because similarities are linear in the estimate. The
+    amplitude matters for probabilities and for averages over windows, subjects
+    or models. In simulations with 5 subjects at -15 dB and 20 mel bands,
+    top-10 accuracy was 55 % for averages over subjects and 4.7 % for unseen
+    subjects, compared with 53 % and 4.3 % for estimates scaled to least
+    squares in cross-validation. Selection by the squared error gave values of
+    ``alpha_`` at least a hundred times higher and an accuracy of 9 % instead
+    of 17 %.
 
     References
     ----------
-    .. [1] Crosse, Di Liberto, Bednar, Lalor (2016). The multivariate temporal response function (mTRF)
-       toolbox. Frontiers in Human Neuroscience 10:604. https://doi.org/10.3389/fnhum.2016.00604
-    .. [2] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
-       Nature Machine Intelligence 5:1097. https://doi.org/10.1038/s42256-023-00714-5
+    .. [1] Crosse, Di Liberto, Bednar, Lalor (2016). The multivariate temporal
+       response function (mTRF) toolbox. Frontiers in Human Neuroscience
+       10:604. https://doi.org/10.3389/fnhum.2016.00604
+    .. [2] Défossez et al. (2023). Decoding speech perception from non-invasive
+       brain recordings. Nature Machine Intelligence 5:1097.
+       https://doi.org/10.1038/s42256-023-00714-5
 
     Examples
     --------
     >>> import numpy as np
+    >>> from sk_b2s.decoding import RidgeDecoder
     >>> rng = np.random.default_rng(0)
-    >>> speech = rng.standard_normal((40, 1, 30)).astype("f4")
-    >>> brain = np.roll(np.repeat(speech, 4, axis=1), 2, axis=2)  # follows by two steps
-    >>> brain += rng.standard_normal(brain.shape).astype("f4")
-    >>> ridge = RidgeDecoder(lags=(0, 0.3), sfreq=10, k=1).fit(brain[:30], speech[:30])
+    >>> speech = rng.standard_normal((40, 1, 30)).astype("float32")
+    >>> eeg = np.roll(np.repeat(speech, 4, axis=1), 2, axis=2)  # 0.2 s
+    >>> eeg += rng.standard_normal(eeg.shape).astype("float32")
+    >>> ridge = RidgeDecoder(lags=(0, 0.3), sfreq=10, k=1)
+    >>> ridge = ridge.fit(eeg[:30], speech[:30])
     >>> float(ridge.lags_[abs(ridge.coef_).sum((0, 2, 3)).argmax()])
     0.2
-    >>> ridge.score(brain[30:], speech[30:])
+    >>> ridge.score(eeg[30:], speech[30:])
     1.0
     """
 
     _parameter_constraints = {
-        "speech": [HasMethods(["fit", "transform"]), None],
-        "lags": ["array-like"],
-        "alphas": ["array-like"],
-        "cv": [Interval(Integral, 2, None, closed="left"), HasMethods(["split"])],
-        "per_subject": ["boolean"],
+        **RidgeMixin._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
-        "sfreq": [Interval(Real, 0, None, closed="neither"), None],
         "k": [Interval(Integral, 1, None, closed="left")],
         "unseen_subject": [StrOptions({"average", "error"})],
     }
@@ -196,19 +218,22 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
-        """Fit the regression of each subject, or of all.
+        """Fit one model per subject, or one for all.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            What the brain did. Windows carry subjects and their rate; a plain array is one unnamed
-            subject at the rate ``sfreq``.
-        y : DataFrame, Windows or array-like of shape (n_windows[, n_features[, n_frames]])
-            What was heard: the table of segments for ``speech``, else features.
+            EEG/MEG windows. ``Windows`` provide subjects and their sampling
+            rate. An array has one unnamed subject and the rate ``sfreq``.
+        y : DataFrame, Windows or array-like of shape \
+(n_windows[, n_features[, n_frames]])
+            Stimulus segments for ``speech``, or features without ``speech``.
+            One row per window.
 
         Returns
         -------
         self : RidgeDecoder
+            The fitted decoder.
         """
         X = self._check_windows(X, reset=True)
         y = self._check_y(y)
@@ -221,12 +246,7 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         warn_audio_channels(X, y, targets)
         self._frames = self._fit_frames(X, y, targets)
         self._fit_lags(X, targets)
-        fit = partial(self._fit_model, X, targets, y, segments)
-        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_subjects(
-            fit, subjects_of(X), self.per_subject
-        )
-        self.alpha_, self.cv_scores_, beyond = chosen
-        warn_alpha_choice(self, beyond)
+        self._fit_models(X, targets, y, segments)
         return self
 
     def _check_parameters(self, X):
@@ -235,46 +255,39 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         check_rate(self.sfreq, X)
 
     def _fit_lags(self, X, targets):
-        """Turn lags in seconds into frames that occur in a window."""
+        """Set the lags that occur in a window, in frames and in seconds."""
         n_frames = targets.shape[2]
         if n_frames == 1:
             self.lag_frames_, self.lags_ = np.zeros(1, int), np.zeros(1)
             return
         rate = get_frame_rate(X, targets, self)
-        first, last = np.round(check_lags(self.lags) * rate).astype(int)
-        first, last = max(first, 1 - n_frames), min(last, n_frames - 1)
-        if first > last:
-            raise ValueError(
-                f"lags={self.lags!r} lie outside the window of {n_frames / rate:.3f} s: no frame has brain so late."
-            )
-        self.lag_frames_ = np.arange(first, last + 1)
+        self.lag_frames_ = select_lags(self.lags, rate, n_frames)
         self.lags_ = self.lag_frames_ / rate
 
     def _fit_model(self, X, targets, y, segments, rows):
-        """Fit one model: coefficients, intercept, channel means, strength, inner scores."""
-        mean, components, offset = self._centre(X, targets, rows)
+        """Fit one model: coefficients, intercept, means, alpha, scores."""
+        mean, components, offset = self._compute_means(X, targets, rows)
         shape = len(self.lag_frames_), components.shape[1], self.n_features_out_
 
         def moments(rows):
             batches = (
-                (brain @ components, speech - offset)
-                for brain, speech in self._batches(X, targets, rows, mean)
+                (self._pool(eeg, mean) @ components, speech - offset)
+                for eeg, speech in self._iter_batches(X, targets, rows)
             )
             return compute_lagged_moments(batches, self.lag_frames_, *shape[1:])
 
-        everything, coef, *chosen = select_alpha(moments, rows, y, segments, self.alphas, self.cv)
-        intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
+        coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
         coef = components.numpy() @ coef.reshape(shape)
         return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen
 
-    def _centre(self, X, targets, rows):
-        """Mean and components of the channels, and mean of the features: float64 Tensors."""
+    def _compute_means(self, X, targets, rows):
+        """Return channel means, components and feature means."""
         n_channels = X.shape[1]
         reduce = self.n_components is not None and self.n_components < n_channels
         x_sum, y_sum = torch.zeros(n_channels).double(), torch.zeros(self.n_features_out_).double()
         products = torch.zeros(n_channels, n_channels).double()
-        for brain, speech in self._batches(X, targets, rows, torch.zeros(n_channels)):
-            flat = brain.reshape(-1, n_channels)
+        for eeg, speech in self._iter_batches(X, targets, rows):
+            flat = self._pool(eeg, torch.zeros(n_channels)).reshape(-1, n_channels)
             x_sum += flat.sum(0)
             y_sum += speech.sum((0, 1))
             if reduce:
@@ -287,27 +300,16 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         covariance = products / n_frames - torch.outer(mean, mean)
         return mean, torch.linalg.eigh(covariance).eigenvectors[:, -self.n_components :], offset
 
-    # --- windows, pooled to the frames of the speech features --------------------------------------
-
-    def _batches(self, X, targets, rows, mean):
-        """Yield (brain, speech) of some rows, time-major float64, a bounded number at a time."""
-        rows = rows[np.argsort(X.which[rows], kind="stable")]  # gathered without a detour
-        for part in slice_windows(len(rows), X, targets):
-            brain = self._pool(X.gather(rows[part]).double(), mean)
-            yield brain, targets.gather(rows[part]).double().transpose(1, 2)
-
     def _pool(self, batch, mean):
-        """Center channels and take the mean of each frame's steps; a frame without a step is at the mean.
+        """Center channels and average each frame, 0 without samples.
 
         (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
         """
-        batch = batch.transpose(1, 2)
         weights = torch.from_numpy(self.frame_weights_).to(batch)[:, None]
-        sums = batch.new_zeros(len(batch), len(weights), batch.shape[2])
-        sums.index_add_(1, torch.from_numpy(self._frames), batch)
+        sums = sum_frames(batch, torch.from_numpy(self._frames), len(weights))
         return (sums - weights * mean) / weights.clamp(min=1)
 
-    # --- what RetrievalMixin asks for --------------------------------------------------------------
+    # --- hooks of RetrievalMixin -------------------------------------------------------------------
 
     def _make_embedder(self, X):
         X = self._check_windows(X)
@@ -333,15 +335,16 @@ class RidgeDecoder(RetrievalMixin, TransformerMixin, BaseEstimator):
         return embed, len(X)
 
     def _estimate(self, batch, coef, intercept, mean):
-        """Apply one model: (n_windows, n_channels, n_times) -> (n_windows, n_features, n_frames)."""
-        brain = self._pool(batch, mean).transpose(1, 2)
+        """Apply one model.
+
+        (n_windows, n_channels, n_times) -> (n_windows, n_features, n_frames)
+        """
+        eeg = self._pool(batch, mean).transpose(1, 2)
         reach = -int(self.lag_frames_[0]), int(self.lag_frames_[-1])
-        padded = torch.nn.functional.pad(brain, reach)
+        padded = torch.nn.functional.pad(eeg, reach)
         return torch.nn.functional.conv1d(padded, coef.permute(2, 1, 0), intercept)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = []  # float32 comes out whatever went in
-        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = []  # the output is always float32
         return tags

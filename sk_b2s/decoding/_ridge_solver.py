@@ -10,9 +10,9 @@ import torch
 
 @dataclass
 class Moments:
-    """Sums over frames, from which every ridge regression on them follows.
+    """Sums over frames that determine every ridge regression on them.
 
-    Those of some rows are taken away by subtraction, so that folds cost no second pass.
+    Subtraction removes the frames of a fold without a second pass.
 
     Attributes
     ----------
@@ -39,32 +39,35 @@ class Moments:
         return Moments(**{name: value - getattr(other, name) for name, value in vars(self).items()})
 
     def centered(self):
-        """Covariance of x, covariance of x with y, and variances of y."""
+        """Return cov(x, x), cov(x, y) and var(y)."""
         x, y = self.x / self.n, self.y / self.n
         return self.xx / self.n - np.outer(x, x), self.xy / self.n - np.outer(x, y), self.yy / self.n - y**2
 
 
 def compute_lagged_moments(batches, lags, n_channels, n_features):
-    r"""Sum the second moments of lagged windows without ever holding a lagged window.
+    r"""Sum the second moments of lagged windows without a lagged matrix.
 
-    Column (l, c) of frame j is channel c at frame j + lags[l] of the same window, 0 beyond it. Write
-    G(a, b) for the sum over windows and their n frames of x(j + a) x(j + b)'. One step in both lags
-    only moves the sum along by a frame,
+    Column (l, c) of frame j is channel c at frame j + lags[l] of the same
+    window, 0 beyond it. Let G(a, b) be the sum over windows and their n frames
+    of x(j + a) x(j + b)'. Increasing both lags by one shifts the sum by a
+    frame,
 
-    .. math:: G(a + 1, b + 1) = G(a, b) - \sum x(a) x(b)^\top + \sum x(n + a) x(n + b)^\top,
+    .. math:: G(a + 1, b + 1) = G(a, b) - \sum x(a) x(b)^\top
+       + \sum x(n + a) x(n + b)^\top,
 
-    so that G is summed for the first lag alone and the rest follows from the ends of the windows:
-    n_lags times less work than products of lagged matrices.
+    so that G is summed for the first lag only, and the rest follows from the
+    ends of the windows. This takes n_lags times fewer operations than products
+    of lagged matrices.
 
     Parameters
     ----------
     batches : iterable of (x, y)
-        Tensors of shape (n_windows, n_frames, n_channels) and (n_windows, n_frames, n_features),
-        multiplied in their own precision.
+        Tensors of shape (n_windows, n_frames, n_channels) and (n_windows,
+        n_frames, n_features).
     lags : ndarray of int of shape (n_lags,)
-        Consecutive frames, rising.
+        Consecutive rising frames.
     n_channels, n_features : int
-        Shapes, known even where there is no batch.
+        Shapes, for the case that ``batches`` is empty.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def compute_lagged_moments(batches, lags, n_channels, n_features):
         float64, with n_columns = n_lags * n_channels, channels fastest.
     """
     n_lags = len(lags)
-    reach = -int(lags[0]), int(lags[-1])  # frames added, or taken away, before and after
+    reach = -int(lags[0]), int(lags[-1])  # frames of padding before and after, negative to crop
     x_sum, xy = np.zeros((n_lags, n_channels)), np.zeros((n_lags, n_channels, n_features))
     top = np.zeros((n_channels, n_lags, n_channels))
     ends = np.zeros(((n_lags - 1) * n_channels,) * 2)
@@ -99,7 +102,11 @@ def compute_lagged_moments(batches, lags, n_channels, n_features):
 
 
 def _along_diagonals(top, ends):
-    """Continue the moments of the first lag: (n_channels, n_lags, n_channels) -> twice (n_lags, n_channels)."""
+    """Extend the moments of the first lag to all.
+
+    (n_channels, n_lags, n_channels) ->
+    (n_lags, n_channels, n_lags, n_channels)
+    """
     n_channels, n_lags = top.shape[:2]
     ends = ends.reshape(n_lags - 1, n_channels, n_lags - 1, n_channels)
     xx = np.empty((n_lags, n_channels, n_lags, n_channels))
@@ -110,47 +117,28 @@ def _along_diagonals(top, ends):
 
 
 def iter_ridge_path(cov_xx, cov_xy, alphas):
-    r"""Solve a ridge regression for many strengths by one eigendecomposition.
+    r"""Yield ridge coefficients for many alphas by one eigendecomposition.
 
     .. math:: B_\alpha = (C_{xx} + \alpha \bar\lambda I)^{-1} C_{xy}
 
-    with :math:`\bar\lambda` the mean eigenvalue of :math:`C_{xx}`, so that a strength means the same in
-    volts and in microvolts. It equals :class:`sklearn.linear_model.Ridge` on n rows with the strength
+    with :math:`\bar\lambda` the mean eigenvalue of :math:`C_{xx}`, so that
+    alphas do not depend on the unit of x. The result equals
+    :class:`sklearn.linear_model.Ridge` on n rows with
     :math:`n \alpha \bar\lambda`.
-
-    Parameters
-    ----------
-    cov_xx : ndarray of shape (n_columns, n_columns)
-    cov_xy : ndarray of shape (n_columns, n_features)
-    alphas : sequence of float
-        Above 0.
-
-    Yields
-    ------
-    coef : ndarray of shape (n_columns, n_features)
-        One for each strength, in order.
     """
     values, vectors = np.linalg.eigh(cov_xx)
-    values = np.maximum(values, 0)  # below it is rounding
+    values = np.maximum(values, 0)  # negative values are rounding errors
     rotated = vectors.T @ cov_xy
-    scale = values.mean() or 1.0  # constant columns have no scale and get the coefficient 0 from any
+    scale = values.mean() or 1.0  # coefficients of constant columns are 0 for any scale
     for alpha in alphas:
         yield vectors @ (rotated / (values + alpha * scale)[:, None])
 
 
 def compute_heldout_correlation(coef, heldout):
-    """Correlate estimate and truth over held-out frames, from their moments alone.
+    """Compute the mean Pearson correlation over features from moments.
 
-    Parameters
-    ----------
-    coef : ndarray of shape (n_columns, n_features)
-    heldout : tuple of ndarray
-        What :meth:`Moments.centered` returns of rows that ``coef`` was not fitted on.
-
-    Returns
-    -------
-    correlation : float
-        Pearson's, mean over features; 0 for a feature whose estimate or truth is constant.
+    ``heldout`` is the result of ``Moments.centered``. Features whose estimate
+    or target is constant count as 0.
     """
     cov_xx, cov_xy, var_y = heldout
     cov = (coef * cov_xy).sum(0)

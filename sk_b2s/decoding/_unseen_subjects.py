@@ -105,7 +105,7 @@ class UnseenSubjectMixin:
 
     @torch.no_grad()
     def _covariance(self, brain, which, subject):
-        """Compute the covariance of the subject layer's inputs over recordings."""
+        """Compute the covariance of the inputs of the subject layer."""
         covariances = []
         for index in np.unique(which):
             tiles = _drop_subjects(brain.windows.tiles(index), brain.device)

@@ -161,7 +161,7 @@ def test_auto_has_an_answer_where_minutes_or_segments_are_lacking(encoder, embed
     assert np.isnan(told["minutes"][0])
     assert told["method"][0] == "layer"
     assert encoder.adapt(X[:1], y[:1]).adaptations_["method"].tolist() == ["ridge"]
-    with pytest.raises(ValueError, match="heard one; give more of X and y[.]"):
+    with pytest.raises(ValueError, match="has one. Use more calibration data[.]"):
         embedded.adapt(X[:1], y[:1])
 
 
@@ -279,7 +279,7 @@ def test_windows_of_one_frame_are_learned_from_by_gradient(n_times):
     for method in ("layer", "all", "auto"):
         adapted = encoder.adapt(new, heard, method, lr=3e-3, max_epochs=12)
         assert np.diag(adapted.predict_proba(new, heard)).mean() > before
-    with pytest.raises(ValueError, match="windows that do not vary, or of one frame: use method='all'"):
+    with pytest.raises(ValueError, match="constant or have one frame. Use method='all'"):
         encoder.adapt(new, heard, "ridge")
 
 
@@ -304,7 +304,7 @@ def test_embedding_and_no_layer_have_methods_of_their_own(embedded, alike):
     assert embedded.adapt(*minutes_of("new")).adaptations_["method"].tolist() == ["layer"]
     assert alike.adapt(*minutes_of("new")).adaptations_["method"].tolist() == ["all"]
     for encoder, method in ((embedded, "ridge"), (alike, "ridge"), (alike, "layer")):
-        with pytest.raises(ValueError, match="use method='all'"):
+        with pytest.raises(ValueError, match="Use method='all'"):
             encoder.adapt(*minutes_of("new"), method=method)
 
 
@@ -452,8 +452,8 @@ def spoilt(row=None, of=0, **columns):
 @pytest.mark.parametrize(
     ("calibration", "method", "message"),
     [
-        (lambda: people("1", "new"), "ridge", r"X has subjects that the encoder knows: \['1'\]"),
-        (lambda: minutes_of("new"), "gradient", "method must be one of .*'ridge'.* got 'gradient'"),
+        (lambda: people("1", "new"), "ridge", r"X has subjects that the encoder was fitted on: \['1'\]"),
+        (lambda: minutes_of("new"), "gradient", "method must be one of .*'ridge'.* Got 'gradient'"),
         (
             lambda: (minutes_of("new")[0], minutes_of("new")[1][:-1]),
             "ridge",
@@ -462,9 +462,9 @@ def spoilt(row=None, of=0, **columns):
         (
             lambda: (minutes_of("new")[0], minutes_of("new")[1][:, :3]),
             "ridge",
-            "3 features x 60 frames, but fit saw 4 x 60",
+            "3 features x 60 frames, but fit was given 4 x 60",
         ),
-        (lambda: minutes_of("new", slice(0, 1)), "layer", "subject 'new' heard one.* use method='ridge'"),
+        (lambda: minutes_of("new", slice(0, 1)), "layer", "subject 'new' has one.* use method='ridge'"),
         (lambda: minutes_of("new", slice(0, 0)), "ridge", "X has no windows"),
         (
             lambda: spoilt(subject=None),
@@ -472,12 +472,12 @@ def spoilt(row=None, of=0, **columns):
             r"X row 0, column 'subject': expected a name, got .* \(50 such rows\)",
         ),
         (lambda: spoilt(subject=[*["new"] * 49, np.nan]), "auto", "X row 49, column .subject.*.1 such"),
-        (lambda: spoilt(row=7), "ridge", "X holds NaN or infinite values in row 7, of subject 'new'"),
-        (lambda: spoilt(row=7), "all", "X holds NaN or infinite values in row 7, of subject 'new'"),
+        (lambda: spoilt(row=7), "ridge", "X contains NaN or infinite values in row 7 of subject 'new'"),
+        (lambda: spoilt(row=7), "all", "X contains NaN or infinite values in row 7 of subject 'new'"),
         (
             lambda: (minutes_of("new")[0], spoilt(row=3, of=1)),
             "layer",
-            "y holds NaN or infinite values in row 3, of subject 'new'",
+            "y contains NaN or infinite values in row 3 of subject 'new'",
         ),
     ],
 )
@@ -511,7 +511,7 @@ def test_people_without_a_name_are_told_apart_by_one():
     X, y = person("1")
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}).fit(np.asarray(X), y)
     new, heard = minutes_of("new")
-    with pytest.raises(ValueError, match=r"name the new one, by Windows.from_array\(X, rows="):
+    with pytest.raises(ValueError, match=r"Name the new subject with Windows.from_array\(X, rows="):
         encoder.adapt(np.asarray(new), heard)
     rows = pd.DataFrame({"subject": ["new"] * len(new)})
     assert list(encoder.adapt(Windows.from_array(np.asarray(new), rows=rows), heard).subjects_) == ["", "new"]
@@ -522,7 +522,7 @@ def test_names_that_are_nearly_known_are_told_of(encoder):
     for strange in ("01", "2.0"):
         renamed = Windows.from_array(np.asarray(X), rows=X.rows.assign(subject=strange), sfreq=SFREQ)
         with pytest.warns(
-            UserWarning, match=f"subject '{strange}' was not in fit, but '{strange.strip('0.')}' was"
+            UserWarning, match=f"Subject '{strange}' was not in fit, but '{strange.strip('0.')}' was"
         ):
             encoder.adapt(renamed, y, "ridge")
 
@@ -559,12 +559,10 @@ def test_a_recording_is_of_one_person(encoder):
     X, y = people("1", "2", "3")
     rows = X.rows[["subject"]]
     together = Windows.from_array(np.asarray(X), rows=rows, sfreq=SFREQ)
-    with pytest.raises(
-        ValueError, match=r"windows of subjects \['1', '2', '3'\]: give rows a column 'recording'"
-    ):
+    with pytest.raises(ValueError, match=r"windows of subjects \['1', '2', '3'\]. Add a column 'recording'"):
         clone(encoder).fit(together, y)
     strangers = Windows.from_array(np.asarray(X), rows="stranger " + rows, sfreq=SFREQ)
-    with pytest.raises(ValueError, match="one of X holds windows of subjects"):
+    with pytest.raises(ValueError, match="a recording of X has windows of subjects"):
         encoder.transform(strangers)
     assert encoder.transform(together).shape == y.shape  # everybody is known
 
@@ -574,18 +572,18 @@ def test_the_nearest_is_found_in_what_is_there_of_a_recording(encoder):
     rows = pd.DataFrame({"subject": "other", "recording": "other"}, index=range(len(data)))
     data[5, 3, 7] = np.nan
     assert encoder.nearest_subjects(Windows.from_array(data, rows=rows)).to_dict() == {"other": "2"}
-    with pytest.raises(ValueError, match="in one of subject 'other' no window is without NaN"):
+    with pytest.raises(ValueError, match="a recording of subject 'other' has no window without NaN"):
         encoder.nearest_subjects(Windows.from_array(data * np.nan, rows=rows))
 
 
 def test_nearest_was_not_prepared_for(alike):
-    with pytest.raises(ValueError, match="set it, and fit again"):
+    with pytest.raises(ValueError, match="Set unseen_subject='nearest' and fit again"):
         copy.copy(alike).set_params(unseen_subject="nearest").transform(person("new")[0])
 
 
 def test_a_fit_leaves_no_covariances_of_a_former_one(encoder):
     again = copy.deepcopy(encoder).set_params(unseen_subject="average", max_epochs=1).fit(*people("1", "2"))
-    with pytest.raises(ValueError, match="set it, and fit again"):
+    with pytest.raises(ValueError, match="Set unseen_subject='nearest' and fit again"):
         again.nearest_subjects(person("new")[0])
 
 

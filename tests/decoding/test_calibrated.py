@@ -1,9 +1,9 @@
 """A decoder of many people, adapted to one: what it is made of, what is shared, and the curve over minutes."""
 
 import copy
-import sys
 import time
 import warnings
+from pathlib import Path
 
 import joblib
 import matplotlib.pyplot as plt
@@ -39,7 +39,6 @@ from sk_b2s import (
 )
 from sk_b2s._cli._commands import format_scores
 from sk_b2s._utils._estimators import find_decoder, was_interrupted
-from sk_b2s.decoding._calibrated import _alone
 from sk_b2s.evaluation._controls._inputs import with_speech
 from sk_b2s.plotting import plot_adaptation, plot_scores
 
@@ -146,7 +145,7 @@ def test_without_calibration_every_method_is_none_and_scratch_cannot(listeners):
     for method in ("auto", "ridge", "layer", "all"):
         decoder = CalibratedDecoder(KINDS["alone"], method)
         with pytest.warns(
-            UserWarning, match="nothing is adapted .*: fit was not told .* benchmark.cv=LeaveOneSub"
+            UserWarning, match="Nothing is adapted .*, because fit got no .* benchmark.cv=LeaveOneSub"
         ):
             decoder.fit(X[~new], y[~new])
         np.testing.assert_array_equal(decoder.transform(X[new]), expected)
@@ -154,7 +153,7 @@ def test_without_calibration_every_method_is_none_and_scratch_cannot(listeners):
             warnings.simplefilter("error")
             decoder.fit(X[~new], y[~new], calibration=np.zeros((~new).sum(), bool))
         np.testing.assert_array_equal(decoder.transform(X[new]), expected)
-    with pytest.raises(ValueError, match="cannot decode after 0 minutes"):
+    with pytest.raises(ValueError, match="Leave 0 minutes out"):
         CalibratedDecoder(KINDS["alone"], "scratch").fit(X, y)
 
 
@@ -208,22 +207,32 @@ def test_methods_and_amounts_share_one_fit(listeners, tmp_path):
     assert Adapting.fits == 3, "and so are other rows"
 
 
-def write_twice(name, folder):
-    with _alone(folder, 32 * "a"), (folder / "log").open("a", buffering=1) as file:
-        file.write(f"{name} begins\n")
-        time.sleep(0.05)
-        file.write(f"{name} ends\n")
+class LoggedRidge(RidgeDecoder):
+    """Ridge decoder that writes down each fit."""
+
+    def __init__(self, log=None, k=1):
+        super().__init__(k=k)
+        self.log = log
+
+    def fit(self, X, y):
+        with Path(self.log).open("a") as file:
+            file.write("fit\n")
+        time.sleep(0.2)
+        return super().fit(X, y)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there processes do not wait for one another")
-def test_a_fit_that_another_process_is_at_is_waited_for(tmp_path):
-    work = joblib.Parallel(2, backend="multiprocessing", batch_size=1)
-    work(joblib.delayed(write_twice)(name, tmp_path) for name in "abcd")
-    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
-    assert sorted(name for name, _ in lines[::2]) == list("abcd")
-    assert all(
-        one[0] == two[0] and two[1] == "ends" for one, two in zip(lines[::2], lines[1::2], strict=True)
-    )
+def fit_cached(folder):
+    X, y = (np.random.default_rng(seed).standard_normal((12, 3)) for seed in range(2))
+    decoder = CalibratedDecoder(LoggedRidge(str(folder / "log")), "none", folder)
+    return decoder.fit(X, y, calibration=np.arange(12) > 8).transform(X)
+
+
+def test_calibrated_decoder_fits_once_among_processes(tmp_path):
+    work = joblib.Parallel(3, backend="multiprocessing", batch_size=1)
+    first, *others = work(joblib.delayed(fit_cached)(tmp_path) for _ in range(3))
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+    assert (tmp_path / "log").read_text() == "fit\n"
 
 
 def test_half_a_training_is_not_kept(listeners, tmp_path):
@@ -456,7 +465,7 @@ def test_the_report_holds_the_curve(curve, tmp_path):
 def test_what_cannot_be_done_is_a_row_that_says_so(listeners):
     X, y, _ = listeners
     scratch = {"scratch": CalibratedDecoder(RidgeDecoder(speech(), lags=(0, 0), alphas=(1.0,)), "scratch")}
-    with pytest.warns(FitFailedWarning, match="cannot decode after 0 minutes"):
+    with pytest.warns(FitFailedWarning, match="Leave 0 minutes out"):
         results = benchmark(
             scratch, X, y, LeaveOneSubjectOut(1, calibration_minutes=AMOUNTS), controls=False, **FAST
         )
@@ -504,19 +513,19 @@ def test_the_decoder_within_is_found():
 
 ERRORS = {
     "rows": (lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=[1, 2]), ValueError,
-             r"True or False of each of 300 rows, got int64 of shape \(2,\)"),
+             r"boolean mask of 300 rows. Got int64 of shape \(2,\)"),
     "numbers": (lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=new.astype(int)),
-                ValueError, "True or False of each"),
+                ValueError, "boolean mask of 300 rows"),
     "everybody": (lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=new | True),
-                  ValueError, "nobody else to learn from"),
+                  ValueError, "no rows of other subjects are left"),
     "part of a person": (
         lambda X, y, new: CalibratedDecoder(Adapting(speech())).fit(X, y, calibration=new & (np.arange(300) % 2 == 0)),
-        ValueError, "calibration= marks 50 of 100 rows of subject 's2', .*: mark all rows of a new listener"),
+        ValueError, "calibration marks 50 of 100 rows of subject 's2', .* Mark all rows of a new subject"),
     "nameless": (lambda X, y, new: CalibratedDecoder(Adapting(k=1)).fit(
                      np.zeros((300, 2)), np.zeros((300, 2)), calibration=new), ValueError,
                  r"marks 100 of 300 rows of subject '', .* Windows.from_array\(X, rows="),
     "no adapt": (lambda X, y, new: CalibratedDecoder(RidgeDecoder(speech())).fit(X, y, calibration=new), TypeError,
-                 "method='auto' needs a decoder that adapts, such as BrainEncoder, and RidgeDecoder does not"),
+                 "method='auto' requires a decoder with a method adapt, .* RidgeDecoder does not have it"),
     "method": (lambda X, y, new: CalibratedDecoder(Adapting(speech()), "lora").fit(X, y), ValueError, "'method'"),
     "no decoder": (lambda X, y, new: CalibratedDecoder(FeatureScaler()).fit(X, y), TypeError, "must be a decoder"),
 }  # fmt: skip

@@ -368,7 +368,7 @@ def test_unknown_subject_is_the_mean_layer_or_an_error():
     np.testing.assert_allclose(encoder.transform(X), expected, rtol=1e-4, atol=1e-5)
     encoder.set_params(unseen_subject="error")
     with pytest.raises(
-        ValueError, match=r"not in fit: \['z'\]; known are \['a', 'b'\].*unseen_subject='average'"
+        ValueError, match=r"not in fit: \['z'\]. Subjects in fit: \['a', 'b'\].*unseen_subject='average'"
     ):
         encoder.transform(stranger)
 
@@ -529,7 +529,7 @@ def test_a_segment_without_identity_is_refused():
     brain, _ = planted(n=40)
     heard = pd.DataFrame({"segment": np.r_[np.nan, np.arange(39)]})
     y = Windows.from_array(np.ones((40, 2, 24)), rows=heard)
-    with pytest.raises(ValueError, match="y row 0, column 'segment': expected the identity"):
+    with pytest.raises(ValueError, match="y, row 0, column 'segment' must identify a segment"):
         BrainEncoder(**SMALL, spatial_attention=False).fit(brain, y)
 
 
@@ -556,14 +556,14 @@ def test_channels_known_by_place_must_keep_it():
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False).fit(X, speech)
     with pytest.raises(ValueError, match="channel 0 is 'f', in fit 'a'"):
         encoder.transform(Windows.from_array(brain[:, ::-1], ch_names=list("fedcba"), sfreq=100))
-    with pytest.raises(ValueError, match="windows at 1000 Hz, but fit saw 100 Hz"):
+    with pytest.raises(ValueError, match="windows at 1000 Hz, but fit was given 100 Hz"):
         encoder.transform(Windows.from_array(brain, sfreq=1000))
 
 
 def test_a_subject_spelt_otherwise_is_asked_about():
     brain, speech = planted(n=40)
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}).fit(with_rows(brain, [1, 2] * 20), speech)
-    with pytest.warns(UserWarning, match="subject '01' was not in fit, but '1' was"):
+    with pytest.warns(UserWarning, match="Subject '01' was not in fit, but '1' was"):
         encoder.transform(with_rows(brain, ["01"] * 40))
 
 
@@ -595,7 +595,7 @@ def bad_inputs():
         array,
         brain,
         np.repeat(speech[:1], 40, 0),
-        "needs 2 distinct ones or more in y, got 1",
+        "requires at least 2 distinct segments in y. Got 1",
     )
     yield "faster speech", array, brain[..., :5], speech, "24 frames for 5 steps.*raise Epocher"
     yield (
@@ -603,11 +603,23 @@ def bad_inputs():
         {**array, "speech": PrecomputedFeatures()},
         brain,
         speech,
-        "needs y to be the table of what was heard",
+        "requires y to be the table of segments",
     )
-    yield "table", array, brain, pd.DataFrame({"segment": range(40)}), "expects numbers: set speech="
+    yield (
+        "table",
+        array,
+        brain,
+        pd.DataFrame({"segment": range(40)}),
+        "expects features. Set for example speech=",
+    )
     yield "nan", array, np.where(brain > 3, np.nan, brain), speech, "NaN"
-    yield "text", {**array, "validation": "valid"}, brain, speech, "validation must be a share.*got 'valid'"
+    yield (
+        "text",
+        {**array, "validation": "valid"},
+        brain,
+        speech,
+        "validation must be a fraction.*Got 'valid'",
+    )
     yield "no y", array, brain, None, "requires y to be passed"
     yield "typo", {**array, "loss": "clop"}, brain, speech, "'loss' parameter of BrainEncoder must be"
     yield (
@@ -643,9 +655,9 @@ def test_no_more_candidates_than_k_raises():
 def test_other_windows_than_in_fit_are_named():
     brain, speech = planted(n=40)
     encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(Windows.from_array(brain), speech)
-    with pytest.raises(ValueError, match="windows of 20 steps, but fit saw 24"):
+    with pytest.raises(ValueError, match="windows of 20 samples, but fit was given 24"):
         encoder.transform(Windows.from_array(brain[..., :20]))
     with pytest.raises(ValueError, match="X has 5 channels, but BrainEncoder was fitted on 6"):
         encoder.transform(Windows.from_array(brain[:, :5]))
-    with pytest.raises(ValueError, match="candidates have 3 features x 24 frames, but fit saw 4 x 24"):
+    with pytest.raises(ValueError, match="candidates have 3 features x 24 frames, but fit was given 4 x 24"):
         encoder.predict(brain, candidates=speech[:, :3])

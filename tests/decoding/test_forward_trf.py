@@ -185,7 +185,7 @@ def test_a_pipeline_of_tables_finds_the_response_to_the_envelope(listening):
 
 def test_what_does_not_fit_is_named():
     brain, speech = planted()
-    with pytest.raises(ValueError, match="30 frames without a rate: set ForwardTRF"):
+    with pytest.raises(ValueError, match="30 frames without a sampling rate. Set ForwardTRF"):
         ForwardTRF().fit(brain, speech)
     with pytest.raises(ValueError, match="two rising numbers"):
         ForwardTRF(lags=(0.3, 0.1), sfreq=SFREQ).fit(brain, speech)
@@ -194,9 +194,9 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="y is a table"):
         ForwardTRF(sfreq=SFREQ).fit(brain, pd.DataFrame({"segment": range(60)}))
     trf = ForwardTRF(sfreq=SFREQ).fit(brain, speech)
-    with pytest.raises(ValueError, match="X has 2 channels x 30 steps, but fit saw 3 x 30"):
+    with pytest.raises(ValueError, match="X has 2 channels x 30 samples, but fit was given 3 x 30"):
         trf.correlations(brain[:, :2], speech)
-    with pytest.raises(ValueError, match="y has 1 features x 30 frames, but fit saw 2 x 30"):
+    with pytest.raises(ValueError, match="y has 1 features x 30 frames, but fit was given 2 x 30"):
         trf.predict(speech[:, :1])
     with pytest.raises(TypeError, match="write cv=StimulusKFold"):
         cross_val_encoding(trf, brain, speech, cv=3)

@@ -106,21 +106,21 @@ def test_the_null_is_that_of_the_mean_over_subjects(answers):
 
 def test_what_is_unknown_is_said(answers):
     with pytest.raises(
-        ValueError, match=r"moves labels in time, but the tables lack \['onset'\].*n_shifts=0"
+        ValueError, match=r"shifts labels in time, but columns \['onset'\] are missing.*n_shifts=0"
     ):
         replace(answers, rows=answers.rows.drop(columns="onset")).summary()
-    with pytest.raises(ValueError, match=r"labels must move by .* summary\(n_shifts=0\) leaves the null out"):
+    with pytest.raises(ValueError, match=r"labels must move by .* summary\(n_shifts=0\) to skip the null"):
         replace(answers, rows=answers.rows.assign(duration=30.0)).summary()
     assert "null_mean" not in replace(answers, rows=answers.rows.drop(columns="onset")).summary(n_shifts=0)
-    with pytest.raises(ValueError, match=r"lack \['word'\]"):
+    with pytest.raises(ValueError, match=r"columns \['word'\] are missing"):
         replace(answers, candidates=answers.candidates.drop(columns="word")).score_words()
-    with pytest.raises(ValueError, match=r"lack \['sequence'\]"):
+    with pytest.raises(ValueError, match=r"columns \['sequence'\] are missing"):
         replace(answers, candidates=answers.candidates.drop(columns="sequence")).pool_groups()
-    with pytest.raises(ValueError, match=r"lack \['stream'\]"):
+    with pytest.raises(ValueError, match=r"columns \['stream'\] are missing"):
         answers.score_within_recording("stream")
-    with pytest.raises(ValueError, match="over must be 'subject' or 'repeat', got 'person'"):
+    with pytest.raises(ValueError, match="over must be 'subject' or 'repeat'. Got 'person'"):
         answers.average("person")
-    with pytest.raises(ValueError, match=r"scores have shape \(240, 120\).*\(239, 240, 120\) entries"):
+    with pytest.raises(ValueError, match=r"scores have the shape \(240, 120\).*\(239, 240, 120\) entries"):
         replace(answers, target=answers.target[1:])
 
 
@@ -141,7 +141,7 @@ def test_within_equals_restricting_by_hand(answers):
         ]
         assert pool["top_k"] == pytest.approx(np.mean(hits))
     assert not pools.isna().any(axis=None)
-    with pytest.raises(ValueError, match="of recording 's0/0' heard 40 distinct segments, no more than k=40"):
+    with pytest.raises(ValueError, match="of recording 's0/0' have 40 distinct segments, so top-40 accuracy"):
         answers.score_within_recording(k=40)
 
 
@@ -226,10 +226,10 @@ def test_parts_join_to_the_whole(answers):
     pd.testing.assert_series_equal(whole.summary(n_shifts=20), answers.summary(n_shifts=20))
     np.testing.assert_array_equal(whole.ranks, answers.ranks)
     assert (whole.candidates["segment"].to_numpy()[whole.target] == answers.rows["segment"]).all()
-    with pytest.raises(ValueError, match="part 1 has 120, of which 120 are those, and k=4"):
+    with pytest.raises(ValueError, match="Part 1 has 120 segments, 120 of them in part 0, and k=4"):
         concat_results([parts[0], replace(parts[1], k=4)])
     fewer = replace(parts[1], scores=parts[1].scores[:, :99], candidates=parts[1].candidates[:99])
-    with pytest.raises(ValueError, match="part 1 has 99, of which 99 are those"):
+    with pytest.raises(ValueError, match="Part 1 has 99 segments, 99 of them in part 0"):
         concat_results([parts[0], fewer])
 
 
@@ -312,13 +312,13 @@ def test_arrays_are_joined_by_what_was_heard_and_not_by_their_order():
     whole = concat_results(parts)
     np.testing.assert_array_equal(whole.target, np.r_[first, order] - 30)
     np.testing.assert_array_equal(whole.ranks, np.r_[parts[0].ranks, parts[1].ranks])
-    with pytest.raises(ValueError, match="part 1 has 15, of which 0 are those"):
+    with pytest.raises(ValueError, match="Part 1 has 15 segments, 0 of them in part 0"):
         concat_results([parts[0], retrieve(decoder, brain[45:], speech[45:])])
     nameless = retrieve(decoder, brain[first], Windows.from_array(speech[first], sfreq=10))
     np.testing.assert_array_equal(nameless.ranks, parts[0].ranks)
-    with pytest.raises(ValueError, match="part 1 does not say which segments .* lack the column 'segment'"):
+    with pytest.raises(ValueError, match="candidates of part 1 lack the column 'segment'"):
         concat_results([parts[0], nameless])
-    with pytest.raises(ValueError, match="needs one part at least"):
+    with pytest.raises(ValueError, match="requires at least one part"):
         concat_results([])
 
 

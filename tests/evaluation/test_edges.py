@@ -72,7 +72,7 @@ def test_fit_warns_where_alphas_end_too_early(kind, alphas, word):
     assert said_by(wide, X, y) == []
     outside = wide.alpha_ > max(alphas) if word == "higher" else wide.alpha_ < min(alphas)
     assert outside.all(), "the right strength is outside"
-    assert f"{word} strengths than the" in text
+    assert f"{word} values than the" in text
     assert f"Add {word} values" in text
     for subject, score, alpha in zip("ab", estimator.cv_scores_.max(1), estimator.alpha_, strict=True):
         assert f"subject {subject!r} ({score:.3f} at alpha={alpha:g}, " in text

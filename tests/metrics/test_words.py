@@ -174,5 +174,5 @@ def test_words_have_a_row_of_timing_alone():
     assert list(answers.score_words(timing=False).index) == ["balanced", "plain"]
     blind = RetrievalResult(answers.scores, answers.target, rows, rows.drop(columns="onset"), 5).score_words()
     assert np.isnan(blind.loc["timing alone", "top_k"])
-    with pytest.raises(ValueError, match="timing is learned from train, but the tables lack"):
+    with pytest.raises(ValueError, match="timing is fitted on train, but columns"):
         answers.score_words(train=rows.drop(columns="word"))

@@ -127,7 +127,7 @@ def test_answers_compare_with_the_encoded_candidates(fitted):
     np.testing.assert_array_equal(encoder.predict(brain, candidates=speech), expected.argmax(1))
     np.testing.assert_allclose(retrieve(encoder, brain, speech).scores, expected, rtol=1e-4, atol=1e-4)
     assert encoder.predict_proba(brain).shape == (50, 250)
-    with pytest.raises(ValueError, match="candidates have 2 features x 24 frames, but fit saw 3 x 24"):
+    with pytest.raises(ValueError, match="candidates have 2 features x 24 frames, but fit was given 3 x 24"):
         encoder.predict(brain, candidates=speech[:, :2])
 
 
@@ -202,7 +202,7 @@ def test_it_meets_the_brain_at_the_features_rate():
 def test_regression_on_a_free_target_is_refused():
     brain, speech = squared(40)
     with pytest.raises(
-        ValueError, match="speech_embedding_dim=8 needs a loss with contrast, got loss='mse'.*loss='clip'"
+        ValueError, match="speech_embedding_dim=8 requires a contrastive loss. With loss='mse'.*loss='clip'"
     ):
         BrainEncoder(**SMALL, loss="mse").fit(brain, speech)
 

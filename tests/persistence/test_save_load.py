@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from helpers.estimators import EXAMPLES
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn import config_context
@@ -49,7 +50,6 @@ from sk_b2s import (
 )
 from sk_b2s._persistence._registry import ESTIMATORS, find_estimators
 from sk_b2s._persistence._save_load import FORMAT
-from tests.helpers.estimators import EXAMPLES
 
 SMALL = {
     "hidden": 8, "depth": 2, "n_virtual_channels": 6, "max_epochs": 2, "batch_size": 16, "k": 2, "random_state": 0,
