@@ -320,7 +320,7 @@ def _beside(estimator, parent, path, names):
         )
     _check_parent(encoder, known, path)
     shared = ["speech"] if _is_written_alike(encoder.speech, known.speech, names) else []
-    return replace_last(estimator, encoder._beside(known, shared))
+    return replace_last(estimator, encoder._make_relative(known, shared))
 
 
 def _is_written_alike(one, other, names):

@@ -245,7 +245,7 @@ STATES: dict[str, dict[str, Attribute]] = {
 ADDED = {
     "parent_": of_type(str), "adaptations_": of_type(pd.DataFrame), "adaptation_rows_": numbers("n_heard", kinds="i",
     absent=True), "added": texts("n_added"), "shared": texts("n_shared"),
-    "added_weights": Attribute(_weights_by_person, finite=True), "added_sound": of_type(dict, absent=True),
+    "added_weights": Attribute(_weights_by_person, finite=True), "added_intervals": of_type(dict, absent=True),
     "layers": of_type(torch.Tensor, absent=True, finite=True),
 }  # fmt: skip
 

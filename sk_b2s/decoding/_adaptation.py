@@ -363,7 +363,7 @@ class AdaptationMixin:
             self.stimulus_intervals_ = self.stimulus_intervals_ | StimulusIntervals.from_table(table)
 
     def _embed(self, brain, indices):
-        """Estimate features, with the subject's own network if there is one."""
+        """Estimate features with the subject's own network, if any."""
         own = getattr(self, "subject_nets_", None)
         if not own:
             return self.net_.embed(brain, indices)

@@ -27,58 +27,54 @@ from sk_b2s.nn._speech_module import SpeechModule
 from sk_b2s.preprocessing._fingerprint import describe
 
 COUNT = [Interval(Integral, 1, None, closed="left")]
-MEMBERS = 2**24  # numbers that the matrix of frames and steps may have whatever the weights, 64 MiB
-NEW = ("parent_", "adaptations_", "adaptation_rows_")  # attributes that only adapting gives
+MEMBERS = 2**24  # elements of the matrix of frames and samples that any file may have, 64 MiB
+ADDED = ("parent_", "adaptations_", "adaptation_rows_")  # attributes that adapt sets
 
 
 class EncoderStateMixin:
-    """The state of an encoder as plain data, and back.
-
-    The encoder makes nets by ``_make_net`` and adapts as
-    :class:`~sk_b2s.decoding._adaptation.AdaptationMixin` does.
-    """
+    """Conversion of the state of an encoder to plain data and back."""
 
     def digest(self):
-        """Hash of all that was learnt and that answers come from, equal for encoders fitted alike.
+        """Compute a hash of all fitted values that determine the results.
 
-        That is the network and its architecture, the subjects, the frames and
-        their weights, the shared response, covariances of subjects, and what
-        the steps of ``speech_`` have learnt. What these steps were set to is
-        not in it, nor the default candidates: a file is to be the same encoder
-        still when a step has got a new parameter.
+        It covers the network and its architecture, subjects, frame weights,
+        shared response, covariances and the fitted values of ``speech_``. It
+        does not cover the parameters of ``speech_`` and the default
+        candidates, so that the hash stays the same if a step gets a new
+        parameter.
 
         Returns
         -------
         digest : str
-            SHA-256 in hexadecimal digits.
+            SHA-256 in hexadecimal digits. Equal for encoders with equal fits.
         """
         check_is_fitted(self)
-        said = {
+        content = {
             "subjects": list(map(str, self.subjects_)),
             "shapes": [self.n_times_in_, self.architecture_, self.speech_architecture_],
             "weights": {name: value.cpu().numpy() for name, value in self.net_.state().items()},
             "frame_weights": self.frame_weights_,
             "response": None if self.shared_response_ is None else vars(self.shared_response_),
             "covariances": getattr(self, "covariances_", None),
-            "speech": _learnt(self.speech_),
+            "speech": _list_fitted(self.speech_),
         }
-        return hashlib.sha256(json.dumps(describe(said)).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(describe(content)).encode()).hexdigest()
 
     def _get_saved_state(self):
-        """Fitted attributes, with weights and losses in place of the nets."""
+        """Return fitted attributes, with weights instead of nets."""
         params = self.get_params(deep=False)
         state = {name: value for name, value in vars(self).items() if name not in params}
-        if "saved_beside_" in state:
-            return self._added_state(*state["saved_beside_"])
+        if "relative_to_" in state:
+            return self._get_added_state(*state["relative_to_"])
         if "net_" in state:
             state["weights"] = state.pop("net_").state()
             state["history_"] = list(self.history_)
         if own := state.pop("subject_nets_", None):
-            state["own_weights"] = {person: net.state() for person, net in own.items()}
+            state["own_weights"] = {subject: net.state() for subject, net in own.items()}
         return state
 
     def _set_saved_state(self, state):
-        """Take up such a state; the nets are built anew around their weights."""
+        """Set fitted attributes, and build nets with their weights."""
         nets = {name: state.pop(name) for name in ("weights", "own_weights") if name in state}
         vars(self).update(state)
         self._check_device()
@@ -87,7 +83,7 @@ class EncoderStateMixin:
             for own in weights.values() if name == "own_weights" else ():
                 check_weights(own, self._shapes(own, with_speech=False))
         if not set(nets.get("own_weights", ())) <= set(getattr(self, "subjects_", ())):
-            raise ValueError("it has networks of subjects that it does not know.")
+            raise ValueError("it has networks of subjects that are not in subjects_.")
         if "weights" in nets:
             self.net_ = self._make_net(np.random.RandomState(0))
             self.net_.load_state(nets["weights"])
@@ -95,11 +91,11 @@ class EncoderStateMixin:
             self._drop_training()
         if "own_weights" in nets:
             self.subject_nets_ = {
-                person: self._own_net(weights) for person, weights in nets["own_weights"].items()
+                subject: self._make_subject_net(weights) for subject, weights in nets["own_weights"].items()
             }
 
     def _check_state(self, weights):
-        """Raise unless the architecture is that of the weights; a network of another size is never built."""
+        """Raise unless the architecture matches the weights."""
         made, n_steps, n_frames = self.architecture_, self.n_times_in_, len(self.frame_weights_)
         known = {
             "n_channels": self.n_features_in_, "n_outputs": self.n_features_out_, "n_subjects": len(self.subjects_),
@@ -108,7 +104,7 @@ class EncoderStateMixin:
         for name, length in known.items():
             if made.get(name) != length:
                 raise ValueError(
-                    f"the architecture has {name}={str(made.get(name))[:80]}, and its attributes {length}."
+                    f"the architecture has {name}={str(made.get(name))[:80]}, but its attributes have {length}."
                 )
         averaged = made.get("n_averaged")
         if averaged is not None and not 1 <= averaged <= len(self.subjects_):
@@ -121,10 +117,10 @@ class EncoderStateMixin:
         else:
             fits = len(frames) == n_steps and all(type(one) is int and 0 <= one < n_frames for one in frames)
         if not fits:
-            raise ValueError(f"pooling in the architecture must be one of {n_frames} frames for each step.")
+            raise ValueError(f"pooling in the architecture must be one of {n_frames} frames for each sample.")
         if n_frames * n_steps > MEMBERS + 16 * sum(weight.numel() for weight in weights.values()):
             raise ValueError(
-                f"windows of {n_steps} steps and {n_frames} frames are far larger than its weights."
+                f"windows of {n_steps} samples and {n_frames} frames are far larger than its weights."
             )
         check_weights(weights, self._shapes(weights))
         mixed = made["initial_linear"] or made["spatial_attention"]
@@ -133,10 +129,10 @@ class EncoderStateMixin:
             len(self.shared_response_.mean),
             len(self.shared_response_.shared),
         ):
-            raise ValueError(f"the shared response is not of {wanted[0]} features and {wanted[1]} channels.")
+            raise ValueError(f"the shared response must have {wanted[0]} features and {wanted[1]} channels.")
 
     def _shapes(self, weights, with_speech=True):
-        """Shape and type of each weight of the network, without making one."""
+        """Return the shape and type of each weight, without a net."""
         constraints = self._parameter_constraints
         shapes, modules = {}, [("", BrainModule, {**self.architecture_, "pooling": None})]
         if with_speech and self.speech_architecture_ is not None:
@@ -146,14 +142,14 @@ class EncoderStateMixin:
             rules = {**constraints, **counts, "n_averaged": [*COUNT, None], "pooling": [None]}
             if strange := sorted(set(made) - set(inspect.signature(kind).parameters)):
                 raise ValueError(
-                    f"the architecture has {', '.join(strange)[:80]}, which no network here has."
+                    f"the architecture has {', '.join(strange)[:80]}, which are not arguments of {kind.__name__}."
                 )
             validate_parameter_constraints(rules, made, kind.__name__)
             if made["depth"] > len(weights):
                 raise ValueError(
-                    f"the architecture has depth={made['depth']}, and {len(weights)} weights in all."
+                    f"the architecture has depth={made['depth']}, but only {len(weights)} weights."
                 )
-            with torch.device("meta"), _Unmade():
+            with torch.device("meta"), _OnMetaDevice():
                 state = kind(**made).state_dict()
             shapes |= {prefix + name: (tuple(weight.shape), weight.dtype) for name, weight in state.items()}
         weights = torch.as_tensor(self.frame_weights_, dtype=torch.float32)
@@ -163,119 +159,114 @@ class EncoderStateMixin:
         }
 
     def _check_device(self):
-        """Fall back on "auto" where the device does not exist on this machine."""
+        """Set the device to "auto" if it does not exist on this machine."""
         try:
             choose_device(self.device)
         except ValueError:
             warnings.warn(
-                f"device={self.device!r} is not on this machine; it is set to 'auto'.", stacklevel=2
+                f"device={self.device!r} does not exist on this machine. It is set to 'auto'.", stacklevel=2
             )
             self.device = "auto"
 
-    # --- beside a parent ----------------------------------------------------------------------------
+    # --- state relative to a parent -----------------------------------------------------------------
 
-    def _own_net(self, weights):
-        """Make a person's own network around its weights."""
+    def _make_subject_net(self, weights):
+        """Make the own network of a subject with its weights."""
         random, precision = np.random.RandomState(0), self.net_.guard
         net = self._make_net(random, kind=AdaptingNet, with_speech=False, precision=precision)
         net.load_state(weights)
         net.drop_training()
         return net
 
-    def _beside(self, parent, shared=()):
-        """Copy of an adapted encoder that is saved without what the one that was fitted has.
+    def _make_relative(self, parent, shared=()):
+        """Copy an adapted encoder, to save it relative to its parent.
 
-        ``shared`` names parameters that are to be had from that one.
+        ``shared`` names parameters that are equal to those of the parent.
         """
-        light = copy.copy(self)
-        light.saved_beside_ = parent, list(shared)
-        vars(light).update(dict.fromkeys(shared))
-        return light
+        relative = copy.copy(self)
+        relative.relative_to_ = parent, list(shared)
+        vars(relative).update(dict.fromkeys(shared))
+        return relative
 
-    def _added_state(self, parent, shared):
-        """What an adapted encoder has beyond the one that was fitted."""
+    def _get_added_state(self, parent, shared):
+        """Return what an adapted encoder has in addition to its parent."""
         n_known = self.architecture_["n_averaged"]
-        state = {name: value for name, value in vars(self).items() if name in NEW}
+        state = {name: value for name, value in vars(self).items() if name in ADDED}
         state |= {"added": list(self.subjects_[n_known:]), "shared": shared, "added_weights": {}}
         if self.stimulus_intervals_ is not None:
             known = parent.stimulus_intervals_.intervals
-            state["added_sound"] = {
-                sound: spans
-                for sound, spans in self.stimulus_intervals_.intervals.items()
-                if not np.array_equal(spans, known.get(sound))
+            state["added_intervals"] = {
+                stimulus: spans
+                for stimulus, spans in self.stimulus_intervals_.intervals.items()
+                if not np.array_equal(spans, known.get(stimulus))
             }
-        if self.subject_layer is not None:
+        name = LAYER_NAMES.get(self.subject_layer)
+        if name:
             state["layers"] = get_subject_layers(self.net_)[n_known:].detach().cpu()
-        for person, net in getattr(self, "subject_nets_", {}).items():
+        for subject, net in getattr(self, "subject_nets_", {}).items():
             weights = net.state()
-            if self.subject_layer is not None:
-                name = LAYER_NAMES[self.subject_layer]
-                weights[name] = weights[name][list(self.subjects_).index(person)]
-            state["added_weights"][person] = weights
+            if name:
+                weights[name] = weights[name][list(self.subjects_).index(subject)]
+            state["added_weights"][subject] = weights
         return state
 
     def _check_added(self, parent):
-        """Raise unless what was added fits the encoder that it was added to; nothing is made before."""
-        people, made = list(self.added), parent.architecture_
-        if len(set(people)) < len(people) or not set(self.added_weights) <= set(people):
+        """Raise unless the added state fits the parent."""
+        subjects, made = list(self.added), parent.architecture_
+        if len(set(subjects)) < len(subjects) or not set(self.added_weights) <= set(subjects):
             raise ValueError(
-                "the names of new subjects are not distinct, or others have networks of their own."
+                "the names of new subjects are not distinct, or other subjects have their own networks."
             )
         if not set(self.shared) <= {"speech"}:
             raise ValueError(
-                f"it takes {', '.join(self.shared)[:80]} from its parent, and may take 'speech' alone."
+                f"it takes {', '.join(self.shared)[:80]} from its parent. Only 'speech' is possible."
             )
         if self.subject_layer != made["subject_layer"]:
             raise ValueError(
-                f"subject_layer={self.subject_layer!r}, and its parent has {made['subject_layer']!r}."
+                f"subject_layer={self.subject_layer!r}, but its parent has {made['subject_layer']!r}."
             )
-        shapes, name = (
-            parent._shapes(parent.net_.state(), with_speech=False),
-            LAYER_NAMES.get(self.subject_layer),
-        )
-        if name is not None:
+        shapes = parent._shapes(parent.net_.state(), with_speech=False)
+        if name := LAYER_NAMES.get(self.subject_layer):
             (_, *layer), kind = shapes[name]
             shapes[name] = tuple(layer), kind
-            if tuple(self.layers.shape) != (len(people), *layer):
+            if tuple(self.layers.shape) != (len(subjects), *layer):
                 raise ValueError(
-                    f"{len(people)} new subjects need layers of {(len(people), *layer)}, got "
+                    f"{len(subjects)} new subjects need layers of {(len(subjects), *layer)}, got "
                     f"{tuple(self.layers.shape)}."
                 )
         for weights in self.added_weights.values():
             check_weights(weights, shapes)
-        if "added_sound" in vars(self):
-            spans = {sound: np.asarray(one, float) for sound, one in self.added_sound.items()}
-            if parent.stimulus_intervals_ is None or any(
-                one.ndim != 2 or one.shape[1] != 2 for one in spans.values()
-            ):
-                raise ValueError("the intervals of sound that were added are not pairs of seconds.")
+        if "added_intervals" in vars(self):
+            spans = [np.asarray(one, float) for one in self.added_intervals.values()]
+            if parent.stimulus_intervals_ is None or any(one.ndim != 2 or one.shape[1] != 2 for one in spans):
+                raise ValueError("the added intervals of stimuli are not pairs of seconds.")
 
     def _join_parent(self, parent):
-        """Complete an encoder whose state is :meth:`_added_state` by the one that it was adapted from."""
+        """Combine the added state of this encoder with its parent."""
         self._check_added(parent)
         added = vars(self)
-        kept = {**self.get_params(deep=False), **{name: getattr(parent, name) for name in added["shared"]}}
+        params = {**self.get_params(deep=False), **{name: getattr(parent, name) for name in added["shared"]}}
         new = parent._with_subjects(added["added"])
-        vars(new).update({**kept, **{name: value for name, value in added.items() if name in NEW}})
-        if "added_sound" in added:
+        vars(new).update({**params, **{name: value for name, value in added.items() if name in ADDED}})
+        if "added_intervals" in added:
             new.stimulus_intervals_ = StimulusIntervals(
-                {**parent.stimulus_intervals_.intervals, **added["added_sound"]}
+                {**parent.stimulus_intervals_.intervals, **added["added_intervals"]}
             )
+        name = LAYER_NAMES.get(self.subject_layer)
         if "layers" in added:
             with torch.no_grad():
                 get_subject_layers(new.net_)[-len(added["layers"]) :] = added["layers"]
-        for person, weights in added["added_weights"].items():
-            if self.subject_layer is not None:
-                name = LAYER_NAMES[self.subject_layer]
+        for subject, weights in added["added_weights"].items():
+            if name:
                 rows = new.net_.state()[name].clone()
-                rows[list(new.subjects_).index(person)] = weights[name]
+                rows[list(new.subjects_).index(subject)] = weights[name]
                 weights[name] = rows
-            new.subject_nets_[person] = new._own_net(weights)
+            new.subject_nets_[subject] = new._make_subject_net(weights)
         return new
 
 
-class _Unmade(TorchFunctionMode):
-    """Let modules be built for their shapes on torch's meta device, without what torch first imports there for it."""
+class _OnMetaDevice(TorchFunctionMode):
+    """Build modules on the meta device without its slow imports."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is torch.randn:
@@ -286,38 +277,34 @@ class _Unmade(TorchFunctionMode):
 
 
 def check_weights(weights, shapes):
-    """Raise unless weights are as many, and of such shapes and types, as a network has.
-
-    Parameters
-    ----------
-    weights : dict of str to Tensor
-    shapes : dict of str to (tuple, dtype)
-    """
+    """Raise unless weights have the expected names and shapes."""
     for name in [*shapes, *(name for name in weights if not name.startswith("loss."))]:
         expected, came = shapes.get(name), weights.get(name)
         came = None if came is None else (tuple(came.shape), came.dtype)
         if expected != came:
-            raise ValueError(f"the weight {name[:80]!r} should be {_said(expected)}, and is {_said(came)}.")
+            raise ValueError(
+                f"the weight {name[:80]!r} should be {_format_weight(expected)}, and is {_format_weight(came)}."
+            )
 
 
-def _said(weight):
+def _format_weight(weight):
     return "missing" if weight is None else f"{str(weight[1]).removeprefix('torch.')} of shape {weight[0]}"
 
 
-def _learnt(thing, fitted=True):
-    """Say what an estimator and those within it have learnt, in lists that are equal in every process.
+def _list_fitted(thing, is_fitted=True):
+    """List fitted values of an estimator and its parts, for a hash.
 
-    Learnt is an attribute whose name ends in ``_``; ``fitted`` says whether
-    ``thing``, if it is no estimator, is one.
+    Fitted values are attributes whose names end in ``_``. ``is_fitted``
+    applies to a ``thing`` that is not an estimator.
     """
     if isinstance(thing, BaseEstimator):
         parts = {name: part for name, part in sorted(vars(thing).items()) if not name.startswith("_")}
-        said = [[name, _learnt(part, name.endswith("_"))] for name, part in parts.items()]
-        return [type(thing).__name__, *(part for part in said if part[1])]
+        values = [[name, _list_fitted(part, name.endswith("_"))] for name, part in parts.items()]
+        return [type(thing).__name__, *(value for value in values if value[1])]
     if isinstance(thing, (list, tuple)):
-        return [said for said in (_learnt(part, fitted) for part in thing) if said]
-    if isinstance(thing, pd.DataFrame):  # of which describe would look for the files it names
+        return [value for value in (_list_fitted(part, is_fitted) for part in thing) if value]
+    if isinstance(thing, pd.DataFrame):  # describe would look for the files that it names
         thing = thing.to_dict("list")
     if isinstance(thing, dict):
-        return _learnt(list(thing.items()), fitted)
-    return describe(thing) if fitted else ""
+        return _list_fitted(list(thing.items()), is_fitted)
+    return describe(thing) if is_fitted else ""

@@ -1,4 +1,4 @@
-"""Ready pipelines by name."""
+"""Presets of decoders as complete pipelines."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 from sk_b2s._utils._text import suggest_name
 
-# Estimators are imported where they are made: the command line reads the names without loading torch.
+# Estimators are imported inside functions, so that the command line reads names without importing torch.
 
 XLSR = "facebook/wav2vec2-large-xlsr-53"
 
 
 class ModelSize(NamedTuple):
-    """Rates and widths of all that has them."""
+    """Sampling rates and sizes of a preset."""
 
-    sfreq: float  # Hz, of the brain
-    mel: dict  # of the Mel spectrogram
+    sfreq: float  # Hz, EEG/MEG
+    mel: dict  # parameters of MelSpectrogram
     speech_embedding_dim: int  # outputs of Deep Mel
-    network: dict  # of the encoder
+    network: dict  # parameters of BrainEncoder
 
 
 SIZES = {
@@ -51,7 +51,7 @@ def _mel(size, memory):
 def _ridge(size, memory, wav2vec2):
     from sk_b2s.decoding._ridge_decoder import RidgeDecoder
 
-    # In the windows as the Epocher cuts them, 0.15 s late: the brain from 0 to 0.5 s after the sound.
+    # Lags add to those of the Epocher, 0.15 s, so that EEG/MEG from 0 to 0.5 s after the stimulus is used.
     return "ridge", RidgeDecoder(speech=_mel(size, memory), lags=(-0.15, 0.35), n_components=48)
 
 
@@ -78,60 +78,57 @@ def _clip_wav2vec2(size, memory, wav2vec2):
 
 
 class DecoderPreset(NamedTuple):
-    """A decoder that has a name."""
+    """Decoder with a name."""
 
-    summary: str  # for whoever chooses
-    last_step: Callable  # (size, memory, wav2vec2) -> name and decoder
+    summary: str  # one line for the command line and the documentation
+    make_last_step: Callable  # (size, memory, wav2vec2) -> name and decoder
 
 
 PRESETS = {
-    "ridge": DecoderPreset(
-        "backward ridge regression on Mel bands, each person alone: the classical rival", _ridge
-    ),
-    "regression": DecoderPreset(
-        "the network with a squared error instead of a contrast, on Mel bands", _regression
-    ),
-    "clip-mel": DecoderPreset("the network with the contrastive loss, on Mel bands", _clip_mel),
+    "ridge": DecoderPreset("backward ridge regression on Mel bands, one model per subject", _ridge),
+    "regression": DecoderPreset("BrainEncoder with a squared error on Mel bands", _regression),
+    "clip-mel": DecoderPreset("BrainEncoder with the contrastive loss on Mel bands", _clip_mel),
     "clip-deepmel": DecoderPreset(
-        "the same beside a second network on the Mel bands: Deep Mel", _clip_deepmel
+        "the same with a second network on the Mel bands (Deep Mel)", _clip_deepmel
     ),
-    "clip-wav2vec2": DecoderPreset("the contrastive loss on wav2vec 2.0, the paper's best", _clip_wav2vec2),
+    "clip-wav2vec2": DecoderPreset("BrainEncoder with the contrastive loss on wav2vec 2.0", _clip_wav2vec2),
 }
 
 
 def make_decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2vec2=XLSR, verbose=0):
-    """Make the decoders of the field as pipelines, all of which see the same brain.
+    """Make pipelines of the decoders of Défossez et al. (2023) and of ridge.
 
-    An :class:`~sk_b2s.Epocher` that reads the brain 150 ms after the sound
-    (step "epochs"), a :class:`~sk_b2s.RobustChannelScaler` that clips at 20
-    ("scale"), and the decoder, a :class:`~sk_b2s.RidgeDecoder` ("ridge") or a
-    :class:`~sk_b2s.BrainEncoder` ("encoder"). They compare with the paper's
-    Table 2 [1]_: regression, CLIP, Deep Mel and wav2vec 2.0, beside ridge.
+    All pipelines have the steps "epochs", an :class:`~sk_b2s.Epocher` with a
+    lag of 150 ms, and "scale", a :class:`~sk_b2s.RobustChannelScaler` that
+    clips at 20. The last step is "ridge", a :class:`RidgeDecoder`, or
+    "encoder", a :class:`BrainEncoder`. The decoders correspond to Table 2 of
+    [1]_, with ridge regression in addition.
 
     Parameters
     ----------
     names : str or sequence of str, default=("ridge", "clip-mel")
-        Of ``PRESETS``: "ridge", "regression" (the network with a squared
-        error), "clip-mel", "clip-deepmel" (Deep Mel), "clip-wav2vec2".
+        Presets to make:
+
+        {presets}
     size : {"small", "paper"}, default="small"
-        "small" learns in minutes on a laptop: the brain at 50 Hz, 40 Mel bands
-        at 25 Hz, five convolutions of width 64. "paper" has the numbers of the
-        paper, for a GPU.
+        "small" trains in minutes on a laptop, with EEG/MEG at 50 Hz, 40 Mel
+        bands at 25 Hz and five convolutions with 64 channels. "paper" uses the
+        settings of [1]_ and requires a GPU.
     memory : None, str, Path or joblib.Memory, default=None
-        Folder where recordings and features of sounds are kept once they are
-        computed; all decoders share it. The folder holds pickle, which runs
-        code when it is read. Use one that only you can write.
+        Cache folder for recordings and speech features, shared by all
+        decoders. The folder contains pickle files, which can execute code. Use
+        a folder that only you can write to.
     wav2vec2 : str or Path, default="facebook/wav2vec2-large-xlsr-53"
-        Network of "clip-wav2vec2": a name on the hub or a folder; its layers
-        are set by
+        Model of "clip-wav2vec2", a name on the Hugging Face hub or a folder.
+        Set its layers with
         ``set_params(encoder__speech__wav2vec2features__layers=...)``.
     verbose : int, default=0
-        1 prints a line for each epoch of a network.
+        If 1, print a line for each epoch of a network.
 
     Returns
     -------
     estimators : dict of str to Pipeline
-        In the order of ``names``, as :func:`~sk_b2s.benchmark` takes them.
+        Pipelines in the order of ``names``, for :func:`~sk_b2s.benchmark`.
 
     Raises
     ------
@@ -140,17 +137,17 @@ def make_decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2ve
 
     References
     ----------
-    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive brain recordings.
-       Nature Machine Intelligence 5:1097.
+    .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive
+       brain recordings. Nature Machine Intelligence 5:1097.
        https://doi.org/10.1038/s42256-023-00714-5
 
     Examples
     --------
-    >>> from sk_b2s import make_decoders
-    >>> found = make_decoders(["ridge", "clip-mel"])
-    >>> found["clip-mel"].set_params(encoder__hidden=32)["encoder"].hidden
+    >>> from sk_b2s.decoding import make_decoders
+    >>> decoders = make_decoders(["ridge", "clip-mel"])
+    >>> decoders["clip-mel"].set_params(encoder__hidden=32)["encoder"].hidden
     32
-    >>> list(found["ridge"].named_steps)
+    >>> list(decoders["ridge"].named_steps)
     ['epochs', 'scale', 'ridge']
     """
     from sklearn.pipeline import Pipeline
@@ -159,18 +156,28 @@ def make_decoders(names=("ridge", "clip-mel"), size="small", memory=None, wav2ve
     from sk_b2s.preprocessing._scalers import RobustChannelScaler
 
     if size not in SIZES:
-        raise ValueError(f"size must be one of {list(SIZES)}, got {size!r}.")
+        raise ValueError(f"size must be one of {list(SIZES)}. Got {size!r} instead.")
     out = {}
     for name in [names] if isinstance(names, str) else names:
         if name not in PRESETS:
             hint = suggest_name(name, PRESETS)
-            raise ValueError(f"there is no decoder {name!r}{hint}; names are {', '.join(PRESETS)}.")
-        step, decoder = PRESETS[name].last_step(SIZES[size], memory, wav2vec2)
+            raise ValueError(f"Unknown decoder {name!r}{hint}. Known decoders are {', '.join(PRESETS)}.")
+        step, decoder = PRESETS[name].make_last_step(SIZES[size], memory, wav2vec2)
         if step == "encoder":
             decoder.set_params(verbose=verbose)
-        brain = [
+        windows = [
             ("epochs", Epocher(sfreq=SIZES[size].sfreq, lag=0.15, memory=memory)),
             ("scale", RobustChannelScaler(clip=20)),
         ]
-        out[name] = Pipeline([*brain, (step, decoder)])
+        out[name] = Pipeline([*windows, (step, decoder)])
     return out
+
+
+def _list_presets(text):
+    """Replace "{presets}" in a docstring by a list of the registry."""
+    before, _, after = text.partition("{presets}")
+    indent = before[before.rfind("\n") :]
+    return before + indent.join(f'- "{name}": {preset.summary}.' for name, preset in PRESETS.items()) + after
+
+
+make_decoders.__doc__ = _list_presets(make_decoders.__doc__ or "")

@@ -92,9 +92,9 @@ class SharedResponse:
         References
         ----------
         .. [1] Van Veen, van Drongelen, Yuchtman, Suzuki (1997). Localization
-           of brain electrical activity via linearly constrained minimum variance
-           spatial filtering. IEEE Transactions on Biomedical Engineering
-           44:867. https://doi.org/10.1109/10.623056
+           of brain electrical activity via linearly constrained minimum
+           variance spatial filtering. IEEE Transactions on Biomedical
+           Engineering 44:867. https://doi.org/10.1109/10.623056
         """
         latents, shared, pattern = map(torch.as_tensor, (self.latents, self.shared, self.pattern))
         n, gram, cross, covariance = 0, 0.0, 0.0, 0.0

@@ -618,7 +618,7 @@ def test_distance_is_one():
 
 @pytest.mark.parametrize("method", ["ridge", "layer", "all"])
 @pytest.mark.parametrize("kind", ["encoder", "embedded"])
-def test_only_what_is_new_is_saved_beside_the_parent(request, tmp_path, kind, method):
+def test_only_what_is_new_is_relative_to_the_parent(request, tmp_path, kind, method):
     parent = request.getfixturevalue(kind)
     if (kind, method) == ("embedded", "ridge"):
         pytest.skip("an embedding has no layer to find in closed form")
@@ -640,7 +640,7 @@ def test_only_what_is_new_is_saved_beside_the_parent(request, tmp_path, kind, me
         assert list(more.subjects_) == ["1", "2", "3", "new", "other"]
 
 
-def test_grandchildren_are_saved_beside_the_first(encoder, tmp_path):
+def test_grandchildren_are_relative_to_the_first(encoder, tmp_path):
     grandchild = encoder.adapt(*minutes_of("new"), method="all").adapt(*minutes_of("other"), method="ridge")
     save(encoder, tmp_path / "parent.safetensors")
     save(grandchild, tmp_path / "both.safetensors", parent=tmp_path / "parent.safetensors")
@@ -648,7 +648,7 @@ def test_grandchildren_are_saved_beside_the_first(encoder, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "both.safetensors").transform(X), grandchild.transform(X))
 
 
-def test_pipelines_are_saved_beside_pipelines(encoder, tmp_path):
+def test_pipelines_are_relative_to_pipelines(encoder, tmp_path):
     scaler = RobustChannelScaler().fit(person("1")[0])
     save(make_pipeline(scaler, encoder), tmp_path / "parent.safetensors")
     new = make_pipeline(scaler, encoder.adapt(*minutes_of("new"), method="ridge"))

@@ -661,3 +661,8 @@ def test_other_windows_than_in_fit_are_named():
         encoder.transform(Windows.from_array(brain[:, :5]))
     with pytest.raises(ValueError, match="candidates have 3 features x 24 frames, but fit was given 4 x 24"):
         encoder.predict(brain, candidates=speech[:, :3])
+
+
+def test_brain_encoder_documents_every_loss():
+    for name in LOSSES:
+        assert f'- "{name}" is ' in BrainEncoder.__doc__

@@ -3,7 +3,7 @@
 import pytest
 
 from sk_b2s import StimulusKFold, retrieve
-from sk_b2s.decoding._presets import make_decoders
+from sk_b2s.decoding._presets import PRESETS, make_decoders
 
 
 @pytest.mark.parametrize("name", ["regression", "clip-mel", "clip-deepmel"])
@@ -39,3 +39,8 @@ def test_make_decoders_rejects_unknown_names():
         make_decoders("rigde")
     with pytest.raises(ValueError, match="size must be one of"):
         make_decoders("ridge", size="huge")
+
+
+def test_make_decoders_documents_every_preset():
+    for name, preset in PRESETS.items():
+        assert f'- "{name}": {preset.summary}.' in make_decoders.__doc__

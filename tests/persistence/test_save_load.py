@@ -423,7 +423,7 @@ def test_a_parent_is_the_one_that_was_fitted(family, path, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["alone", "around", "last"])
-def test_a_calibrated_decoder_is_saved_beside_what_it_began_with(where, everybody, path, tmp_path):
+def test_a_calibrated_decoder_is_relative_to_what_it_began_with(where, everybody, path, tmp_path):
     X, y = heard_by("1", "2", "new")
 
     def decoder(method):
@@ -489,7 +489,7 @@ def test_of_one_person_only_what_is_new_is_written(everybody, path, tmp_path):
     save(new, path, parent=tmp_path / "parent")
     written = {name: tensor.shape for name, tensor in content(path)[0].items()}
     assert set(written) == {
-        "layers", "adaptations_.minutes", "adaptations_.n_windows", f"added_sound.{story.digest}",
+        "layers", "adaptations_.minutes", "adaptations_.n_windows", f"added_intervals.{story.digest}",
     }  # fmt: skip
     assert written["layers"] == (1, 6, 6)
     loaded = load(path)
