@@ -24,7 +24,6 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from sk_b2s import _SUBPACKAGES as SUBPACKAGES
 from sk_b2s.decoding._shared_response import SharedResponse
 from sk_b2s.events._audio._files import AudioTrack
 from sk_b2s.events._intervals import StimulusIntervals
@@ -93,7 +92,7 @@ def find_estimators():
     Only names of classes are imported, so that no module of functions such as figures is.
     """
     found = {}
-    for subpackage in SUBPACKAGES:
+    for subpackage in import_module("sk_b2s")._SUBPACKAGES:
         module = import_module(f"sk_b2s.{subpackage}")
         for name in module.__all__:
             if name[0].isupper() and not name.isupper():
