@@ -13,8 +13,16 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from sk_b2s._utils._validation import check_in_step, table_of
 from sk_b2s.decoding._candidates import check_targets_vary, find_distinct_segments, make_target_windows
-from sk_b2s.decoding._ridge_base import RidgeMixin, select_lags, sum_frames
-from sk_b2s.decoding._ridge_cv import ALPHAS, check_alphas, check_finite, check_rate, get_frame_rate
+from sk_b2s.decoding._ridge_base import (
+    ALPHAS,
+    RidgeMixin,
+    check_alphas,
+    check_finite,
+    check_rate,
+    get_frame_rate,
+    select_lags,
+    sum_frames,
+)
 from sk_b2s.decoding._ridge_solver import compute_lagged_moments
 from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
 from sk_b2s.events._intervals import StimulusIntervals

@@ -1,21 +1,26 @@
-"""Code that the ridge estimators of both directions share."""
+"""Lags, cross-validated regularization and models of ridge estimators."""
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
+import pandas as pd
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from sk_b2s.decoding._ridge_cv import (
-    check_lags,
-    fit_subjects,
-    select_alpha,
-    slice_windows,
-    warn_alpha_choice,
-)
+from sk_b2s._utils._chunks import count_rows, slice_rows
+from sk_b2s._utils._validation import table_of
+from sk_b2s.decoding._ridge_solver import compute_heldout_correlation, iter_ridge_path
+from sk_b2s.model_selection._split import assign_folds, exclude_overlap
 from sk_b2s.preprocessing._windows import subjects_of
+
+LONGEST_LAG = 50.0  # s, longer than any window or response
+BATCH_BYTES = 2**26  # of float64 windows in memory
 
 
 class RidgeMixin:
@@ -63,13 +68,27 @@ class RidgeMixin:
         return tags
 
 
-def sum_frames(batch, frames, n_frames):
-    """Sum the samples of each frame.
+# --- parameters ------------------------------------------------------------------------------------
 
-    (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
-    """
-    sums = batch.new_zeros(len(batch), n_frames, batch.shape[1])
-    return sums.index_add_(1, frames, batch.transpose(1, 2))
+
+def check_alphas(alphas):
+    """Raise unless alphas are finite numbers above 0."""
+    numbers = np.asarray(alphas, float)
+    if numbers.ndim != 1 or not len(numbers) or not np.all((numbers > 0) & np.isfinite(numbers)):
+        raise ValueError(f"alphas must be one or more finite numbers above 0. Got {alphas!r} instead.")
+
+
+def check_lags(lags):
+    """Return the first and the last lag in seconds: ndarray of shape (2,)."""
+    seconds = np.asarray(lags, float)
+    if seconds.shape != (2,) or not np.isfinite(seconds).all() or seconds[0] > seconds[1]:
+        raise ValueError(f"lags must be two rising numbers of seconds. Got {lags!r} instead.")
+    if np.abs(seconds).max() >= LONGEST_LAG:
+        raise ValueError(
+            f"lags must be two rising numbers of seconds below {LONGEST_LAG:g}. Got {lags!r}. Convert milliseconds to "
+            f"seconds."
+        )
+    return seconds
 
 
 def select_lags(lags, rate, n_frames):
@@ -80,3 +99,251 @@ def select_lags(lags, rate, n_frames):
             f"lags={lags!r} lie outside the window of {n_frames / rate:.3f} s. Use smaller lags or longer windows."
         )
     return np.arange(max(first, 1 - n_frames), min(last, n_frames - 1) + 1)
+
+
+def check_rate(sfreq, X):
+    """Raise if ``sfreq`` and the rate of X are known and differ."""
+    if None not in (sfreq, X.sfreq) and not np.isclose(sfreq, X.sfreq):
+        raise ValueError(
+            f"sfreq={sfreq:g}, but X has a sampling rate of {X.sfreq:g} Hz. Set sfreq=None to use the rate of X."
+        )
+
+
+def get_frame_rate(X, targets, estimator):
+    """Return the rate of frames in Hz, which converts lags to frames.
+
+    ``estimator`` has the parameters ``lags`` and ``sfreq``, the rate of
+    arrays.
+    """
+    if targets.sfreq is not None:
+        return targets.sfreq
+    sfreq = estimator.sfreq if X.sfreq is None else X.sfreq
+    if sfreq is None:
+        raise ValueError(
+            f"lags={estimator.lags!r} are in seconds, but X and y are arrays of {X.shape[2]} samples and "
+            f"{targets.shape[2]} frames without a sampling rate. Set {type(estimator).__name__}(sfreq=...), the rate "
+            f"of X in Hz, or pass Windows.from_array(X, sfreq=...)."
+        )
+    return sfreq * targets.shape[2] / X.shape[2]
+
+
+# --- data ------------------------------------------------------------------------------------------
+
+
+def check_finite(**means):
+    """Raise if the mean of a channel or feature is not finite."""
+    for name, mean in means.items():
+        if len(lost := torch.nonzero(~torch.isfinite(mean))[:8, 0].tolist()):
+            raise ValueError(
+                f"{name} contains NaN or infinity in {'channels' if name == 'X' else 'features'} {lost}. Mark bad "
+                f"segments or channels ('bad' events, info['bads']) before fit."
+            )
+
+
+def slice_windows(n_rows, *windows):
+    """Slice rows so that their windows together need at most BATCH_BYTES."""
+    n_values = sum(w.shape[1] * w.shape[2] for w in windows)
+    return slice_rows(n_rows, count_rows(BATCH_BYTES, n_values, itemsize=8))
+
+
+def sum_frames(batch, frames, n_frames):
+    """Sum the samples of each frame.
+
+    (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
+    """
+    sums = batch.new_zeros(len(batch), n_frames, batch.shape[1])
+    return sums.index_add_(1, frames, batch.transpose(1, 2))
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+def fit_subjects(fit, subjects, per_subject):
+    """Fit one model per subject, or one to all rows.
+
+    Returns the sorted subjects, and what ``fit(rows)`` returned, stacked.
+    """
+    names = np.unique(subjects)
+    masks = [subjects == name for name in names] if per_subject else [subjects == subjects]
+    models = [fit(np.flatnonzero(mask)) for mask in masks]
+    return names, *(np.stack(parts) for parts in zip(*models, strict=True))
+
+
+def select_alpha(moments, rows, y, segments, alphas, cv):
+    """Regress with the alpha of the highest held-out correlation.
+
+    Parameters
+    ----------
+    moments : callable
+        ``moments(rows)`` returns the ``Moments`` of some rows.
+    rows : ndarray of int
+    y : DataFrame, Windows or ndarray of shape (n_windows, ...)
+    segments : ndarray of int of shape (n_windows,)
+    alphas : sequence of float
+        The highest of equally good values is selected. A single value is not
+        scored.
+    cv : int or splitter
+        See :func:`iter_inner_splits`.
+
+    Returns
+    -------
+    everything : Moments
+        Of all rows.
+    coef : ndarray of shape (n_columns, n_features)
+    alpha : float
+    scores : ndarray of shape (n_alphas,)
+        Mean correlation over features and folds. NaN without selection.
+    beyond : tuple of float
+        See :func:`find_better_alpha`.
+    """
+    everything, alpha, scores = moments(rows), alphas[0], np.full(len(alphas), np.nan)
+    beyond = NOTHING
+    if len(alphas) > 1:
+        tried, folds = [*alphas, *extend_alphas(alphas)], iter_inner_splits(y, segments, rows, cv)
+        of_folds = np.array([_fold_scores(moments, everything, rows, *fold, tried) for fold in folds])
+        scores = of_folds[:, : len(alphas)].mean(0)
+        alpha = max(alpha for alpha, score in zip(alphas, scores, strict=True) if score == scores.max())
+        beyond = find_better_alpha(len(alphas), alpha, tried, of_folds)
+    cov_xx, cov_xy, _ = everything.centered()
+    return everything, next(iter_ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores, beyond
+
+
+def _fold_scores(moments, everything, rows, train, test, alphas):
+    """Compute the held-out correlation of each alpha in one fold."""
+    heldout = moments(test)
+    kept = everything - heldout - moments(np.setdiff1d(rows, np.concatenate([train, test])))
+    cov_xx, cov_xy, _ = kept.centered()
+    heldout = heldout.centered()
+    return [compute_heldout_correlation(coef, heldout) for coef in iter_ridge_path(cov_xx, cov_xy, alphas)]
+
+
+def iter_inner_splits(y, segments, rows, cv):
+    """Split rows so that no stimulus is in both training and test rows.
+
+    Folds are stimulus blocks with a gap if ``y`` has a table with blocks, else
+    contiguous runs of distinct ``segments``. There are at most ``cv`` of them.
+    A splitter is given the rows of ``y`` as X and y. Folds whose training rows
+    are all within the gap are left out.
+    """
+    if hasattr(cv, "split"):
+        part = _safe_indexing(y, rows)
+        yield from ((rows[train], rows[test]) for train, test in cv.split(part, part))
+        return
+    table = table_of(y)
+    has_blocks = table is not None and "block" in table
+    labels = table["block"].to_numpy()[rows] if has_blocks else segments[rows]
+    codes, distinct = pd.factorize(labels)
+    n_folds = min(cv, len(distinct))
+    fold = assign_folds(codes, n_folds) if has_blocks else codes * n_folds // len(distinct)
+    empty = True
+    for index in range(n_folds):
+        test = rows[fold == index]
+        train = exclude_overlap(y, rows[fold != index], test)
+        if len(train):
+            empty = False
+            yield train, test
+    if empty:
+        raise ValueError(
+            f"Selection among several alphas requires at least two stimulus intervals for each model, separated by "
+            f"more than the gap. Got {len(distinct)} {'block' if has_blocks else 'segment'}(s) in {len(rows)} windows. "
+            f"Use more stimuli, shorter blocks (make_segments(block=...)), per_subject=False, or one alpha."
+        )
+
+
+ALPHAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
+LEAST = 3  # alphas that make a search, fewer are a comparison
+BEYOND = (10.0, 1000.0)  # factors beyond the lowest and the highest alpha
+WITHIN = (1e-12, 1e12)  # limits of rounding and of any effect
+GAIN = 0.05  # relative increase of a correlation that an alpha beyond the ends must have
+NOTHING = (np.nan, np.nan)
+
+
+def extend_alphas(alphas):
+    """Return rising alphas beyond both ends, empty for fewer than three.
+
+    They show whether the search was wide enough.
+
+    Examples
+    --------
+    >>> [f"{alpha:.0e}" for alpha in extend_alphas((1e-6, 1.0, 1e3))]
+    ['1e-09', '1e-07', '1e+04', '1e+06']
+    """
+    if len(set(alphas)) < LEAST:
+        return []
+    low, high = min(alphas), max(alphas)
+    beyond = [edge for factor in BEYOND for edge in (low / factor, high * factor)]
+    beyond += [alpha for alpha in ALPHAS if not low <= alpha <= high]
+    return sorted({float(alpha) for alpha in beyond if WITHIN[0] <= alpha <= WITHIN[1]})
+
+
+def find_better_alpha(n_alphas, chosen, tried, scores):
+    """Find an alpha beyond the ends that is better in every fold.
+
+    Parameters
+    ----------
+    n_alphas : int
+        Number of alphas to select from.
+    chosen : float
+    tried : list of float
+        Alphas to select from, then those of :func:`extend_alphas`.
+    scores : ndarray of shape (n_folds, n_tried)
+        Held-out correlations.
+
+    Returns
+    -------
+    better : tuple of float
+        Alpha and mean correlation. NaN if no alpha beyond the ends is better
+        by more than 5 %. A wider search would then change nothing.
+    """
+    if len(tried) == n_alphas:
+        return NOTHING
+    means, at = scores.mean(0), tried.index(chosen)
+    best = n_alphas + int(np.argmax(means[n_alphas:]))
+    is_better = means[best] - means[at] > GAIN * means[best] > 0 and (scores[:, best] > scores[:, at]).all()
+    return (tried[best], float(means[best])) if is_better else NOTHING
+
+
+def warn_alpha_choice(estimator, beyond, stacklevel=4):
+    """Warn about models without a correlation, and about a search too narrow.
+
+    ``beyond`` holds the result of :func:`find_better_alpha` for each model.
+    """
+    names, best = _models(estimator), estimator.cv_scores_.max(1)
+    is_short = np.isfinite(beyond[:, 0])
+    if (is_nothing := (best <= 0) & ~is_short).any():
+        models = ", ".join(f"{names[i]} ({best[i]:.3f})" for i in np.flatnonzero(is_nothing))
+        warnings.warn(
+            f"Cross-validation found no relation between X and y for {models}. The best correlation of all alphas, in "
+            f"parentheses, is not above 0, so estimates are guesses. Check that X and y match and vary, or use more "
+            f"data.",
+            ConvergenceWarning,
+            stacklevel=stacklevel,
+        )
+    ways = []
+    for edge, word, end in (
+        (max(estimator.alphas), "higher", "highest"),
+        (min(estimator.alphas), "lower", "lowest"),
+    ):
+        is_mine = is_short & ((beyond[:, 0] > edge) if word == "higher" else (beyond[:, 0] < edge))
+        if is_mine.any():
+            models = ", ".join(
+                f"{names[i]} ({best[i]:.3f} at alpha={estimator.alpha_[i]:g}, {beyond[i, 1]:.3f} at "
+                f"{beyond[i, 0]:g})"
+                for i in np.flatnonzero(is_mine)
+            )
+            ways.append(
+                f"alphas end at {edge:g}, and {word} values than the {end} have a better correlation in "
+                f"cross-validation for {models}. Add {word} values to alphas."
+            )
+    if ways:
+        text = " Also, ".join(ways)
+        warnings.warn(
+            f"{text} A single alpha is used without this check.", ConvergenceWarning, stacklevel=stacklevel
+        )
+
+
+def _models(estimator):
+    """Name the models of an estimator."""
+    if len(estimator.alpha_) != len(estimator.subjects_):
+        return ["all subjects together"]
+    return [f"subject {str(name)!r}" if name != "" else "all rows" for name in estimator.subjects_]

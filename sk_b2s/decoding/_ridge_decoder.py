@@ -11,15 +11,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sk_b2s._utils._validation import check_in_step
 from sk_b2s.decoding._base import RetrievalMixin
-from sk_b2s.decoding._ridge_base import RidgeMixin, select_lags, sum_frames
-from sk_b2s.decoding._ridge_cv import (
+from sk_b2s.decoding._ridge_base import (
     ALPHAS,
+    RidgeMixin,
     check_alphas,
     check_finite,
     check_lags,
     check_rate,
     get_frame_rate,
+    select_lags,
     slice_windows,
+    sum_frames,
 )
 from sk_b2s.decoding._ridge_solver import compute_lagged_moments
 from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels

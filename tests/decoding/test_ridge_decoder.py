@@ -12,8 +12,8 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
 from sk_b2s import RidgeDecoder, StimulusKFold, Windows
-from sk_b2s.decoding import _ridge_cv as strengths
-from sk_b2s.decoding._ridge_cv import iter_inner_splits
+from sk_b2s.decoding import _ridge_base as strengths
+from sk_b2s.decoding._ridge_base import iter_inner_splits
 from sk_b2s.decoding._ridge_solver import compute_heldout_correlation, compute_lagged_moments, iter_ridge_path
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray

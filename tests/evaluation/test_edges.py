@@ -17,7 +17,7 @@ from sk_b2s import (
     generate_methods_text,
     select_calibration_sentences,
 )
-from sk_b2s.decoding._ridge_cv import extend_alphas, find_better_alpha
+from sk_b2s.decoding._ridge_base import extend_alphas, find_better_alpha
 from sk_b2s.evaluation._curves import describe_edge_maximum
 from sk_b2s.evaluation._results._provenance import chosen_by
 
