@@ -10,11 +10,11 @@ import pandas as pd
 
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._retrieval_result import RetrievalResult
-from sk_b2s.evaluation._controls._registry import LEAK_TESTS
+from sk_b2s.evaluation._controls._registry import LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._run import outcome_of
 from sk_b2s.evaluation._results._lines import outcome_to_dict
 from sk_b2s.evaluation._results._plan import AUDIT, read_plan
-from sk_b2s.evaluation._results._table import table_of_lines
+from sk_b2s.evaluation._results._table import make_table
 from sk_b2s.evaluation._scores import score_rows
 from sk_b2s.metrics._ranking import check_scores
 
@@ -23,44 +23,51 @@ def score_similarities(
     similarity, table, candidates=None, controls=None, k=10, n_candidates=50, n_shifts=1000, random_state=0,
     name="similarity",
 ):  # fmt: skip
-    """Score anybody's similarities as :func:`~sk_b2s.benchmark` scores a decoder's: same table, null, verdict.
+    """Score a precomputed similarity matrix like :func:`~sk_b2s.benchmark`.
 
     Parameters
     ----------
     similarity : array-like of shape (n_windows, n_candidates)
         Higher is more similar.
     table : DataFrame of shape (n_windows, ...)
-        Of each window ``segment``, the identity of what was heard, or ``target``, its column in ``similarity``.
-        ``subject`` and ``recording`` where there are several (recordings of two people are two, however they
-        are named; without names each person has one); ``onset`` and ``duration`` in the recording (s), without
-        which there is no null; ``condition`` and ``study`` where known.
+        One row per window with ``segment``, the identity of its target, or
+        ``target``, the column of its target in ``similarity``. ``subject`` and
+        ``recording`` if there are several. Recordings of two subjects are
+        different even if they have the same name, and without names each
+        subject has one. ``onset`` and ``duration`` (s) in the recording are
+        needed for a null. ``condition`` and ``study`` if known.
     candidates : DataFrame of shape (n_candidates, ...), default=None
-        What the columns are: ``segment``, and ``sound, sound_onset`` (s) and ``word`` for the questions that
-        need them. None are the distinct segments of ``table`` in order of first appearance.
+        One row per column of ``similarity``: ``segment``, and ``sound,
+        sound_onset`` (s) and ``word`` for the scores that need them. If None,
+        the distinct segments of ``table`` in order of first appearance.
     controls : dict of str to array-like of shape (n_windows, n_candidates), default=None
-        Similarities from the same training on what cannot be decoded: "phase_randomized", "white_noise", "shifted
-        pairing". If one is not at chance, there is a leak. They cannot be made from ``similarity``.
+        Similarities of the same decoder, trained on data that cannot be
+        decoded: "phase_randomized", "white_noise", "shifted_labels", see
+        :func:`~sk_b2s.run_controls`. If one is above chance, there is a leak.
     k : int, default=10
-        Null and verdict are those of top-k.
+        Number of guesses of ``top_k``, its null and its verdict.
     n_candidates : int or None, default=50
-        Size of the pools beside all; left out where there are fewer candidates.
+        Size of the candidate pools, which are omitted if there are fewer
+        candidates.
     n_shifts : int, default=1000
-        Shifts of which the null is made.
+        Number of circular shifts of the null.
     random_state : int, default=0
         Draws the shifts.
     name : str, default="similarity"
-        Stands in the column ``estimator``.
+        Value of the column ``estimator``.
 
     Returns
     -------
     results : DataFrame of shape (n_rows, ...)
-        As :func:`~sk_b2s.benchmark` returns, of one fold; what it cannot know is NaN.
+        As :func:`~sk_b2s.benchmark` returns, of one fold. Unknown values are
+        NaN.
 
     Raises
     ------
     ValueError
-        If the tables do not fit the similarities, a score, subject, recording or time is missing, or there are no
-        more candidates than ``k``.
+        If the tables do not match the similarities, a score, subject,
+        recording or time is missing, or there are no more than ``k``
+        candidates.
 
     See Also
     --------
@@ -68,10 +75,11 @@ def score_similarities(
 
     Notes
     -----
-    The null and the controls are made of similarities and do not see how these came about. A choice of epoch, seed,
-    parameter or estimator by the test is not seen: the best of 60 decoders of noise is above its null. Neither is state
-    that an estimator of one's own keeps from fold to fold, nor preprocessing that was fitted on test windows before
-    the folds were made.
+    Nulls and controls are computed from similarities. They do not detect the
+    choice of an epoch, seed, parameter or estimator on the test data: the best
+    of 60 decoders of noise is above its null. They do not detect state that a
+    custom estimator keeps between folds, or preprocessing that was fitted on
+    test windows before the folds were made.
 
     Examples
     --------
@@ -82,113 +90,117 @@ def score_similarities(
     0  all            60  0.166667     1.0  above_null
     1   50            50  0.200000     1.0  above_null
     """
-    if wrong := [control for control in controls or {} if control not in LEAK_TESTS]:
-        raise ValueError(f"controls: {wrong[0]!r} is none of {list(LEAK_TESTS)}.")
-    for parameter, value, least in (("k", k, 1), ("n_shifts", n_shifts, 0)):
-        if isinstance(value, bool) or not (isinstance(value, Integral) and value >= least):
-            raise ValueError(f"{parameter} must be an integer of {least} or more, got {value!r}.")
+    for control in controls or {}:
+        if control not in LEAK_TESTS:
+            find_control(control)
+            raise ValueError(f"controls: {control!r} is not one of {list(LEAK_TESTS)}.")
+    for parameter, value, lowest in (("k", k, 1), ("n_shifts", n_shifts, 0)):
+        if isinstance(value, bool) or not (isinstance(value, Integral) and value >= lowest):
+            raise ValueError(f"{parameter} must be an integer of at least {lowest}. Got {value!r}.")
     if controls and (missing := [column for column in ("onset", "duration") if column not in table]):
-        raise ValueError(f"controls need to know when the windows were, but table lacks {missing} (s).")
+        raise ValueError(
+            f"controls need the times of the windows, but table lacks the columns {missing} (s)."
+        )
     lines = []
     _warn_of_ties(similarity)
     for control, scores in {"decoder": similarity, **(controls or {})}.items():
-        answers = _answers_of(np.asarray(scores), table, candidates, k)
-        leaky = control in LEAK_TESTS
+        result = _make_result(np.asarray(scores), table, candidates, k)
+        is_leak_test = control in LEAK_TESTS
         lines.append({
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
-            "rows": score_rows(answers, n_candidates, n_shifts, random_state),
-            "outcome": outcome_to_dict(outcome_of([answers], n_shifts, random_state)) if leaky else None,
+            "rows": score_rows(result, n_candidates, n_shifts, random_state),
+            "outcome": outcome_to_dict(outcome_of([result], n_shifts, random_state)) if is_leak_test else None,
             "about": {}, "cost": {}, "error": "", "key": "", "plan": read_plan(AUDIT), "made": {},
         })  # fmt: skip
-    return table_of_lines(lines)
+    return make_table(lines)
 
 
 def _warn_of_ties(similarity):
-    """Warn of windows whose similarities are all equal, which say nothing of what was heard."""
+    """Warn of windows whose similarities are all equal."""
     scores = np.asarray(similarity)
     if scores.ndim != 2 or scores.shape[1] < 2:
         return
     if n := int((scores == scores[:, :1]).all(1).sum()):
         warnings.warn(
-            f"in {n} of {len(scores)} rows of similarity all candidates are equally similar: ties count against the "
-            f"decoder, so these windows are wrong answers. Look for windows, sounds or estimates that are constant.",
+            f"All candidates have the same similarity in {n} of {len(scores)} rows. Ties count against the decoder, so "
+            f"these windows are wrong. Check for constant windows, stimuli or estimates.",
             stacklevel=3,
         )
 
 
-def _answers_of(scores, table, candidates, k):
-    """Make answers of similarities and tables, or say why they do not fit."""
+def _make_result(scores, table, candidates, k):
+    """Make a RetrievalResult, or raise if the tables do not match."""
     if scores.ndim != 2 or len(table) != len(scores):
         raise ValueError(
-            f"similarity must be (n_windows, n_candidates) with a row for each of table's {len(table)}; got shape "
-            f"{scores.shape}."
+            f"similarity must have shape (n_windows, n_candidates) with one row for each of the {len(table)} rows of "
+            f"table. Got shape {scores.shape}."
         )
     if not len(scores):
-        raise ValueError(
-            "similarity and table have no rows, so there is nothing to score; give one window at least."
-        )
+        raise ValueError("similarity and table have no rows. Pass at least one window.")
     if not {"segment", "target"} & set(table):
         raise ValueError(
-            f"table must say what was heard in the column 'segment' (an identity) or 'target' (a column of "
-            f"similarity); it has {list(table.columns)[:8]}."
+            f"table must have the column 'segment' (identity of the target) or 'target' (its column in similarity). It "
+            f"has {list(table.columns)[:8]}."
         )
     if candidates is None:
-        known = "segment" in table and "target" not in table
-        first = find_distinct_segments(table).first if known else None
-        candidates = table.iloc[first] if known else pd.DataFrame(index=range(scores.shape[1]))
+        has_names = "segment" in table and "target" not in table
+        first = find_distinct_segments(table).first if has_names else None
+        candidates = table.iloc[first] if has_names else pd.DataFrame(index=range(scores.shape[1]))
     candidates = candidates.reset_index(drop=True)
     if len(candidates) != scores.shape[1]:
         raise ValueError(
-            f"similarity has {scores.shape[1]} columns, but there are {len(candidates)} candidates; give candidates=, "
-            f"a table of one row for each column, in their order."
+            f"similarity has {scores.shape[1]} columns, but there are {len(candidates)} candidates. Pass candidates, a "
+            f"table with one row per column in the same order."
         )
     if "target" in table:
-        target = _whole(table["target"])
+        target = _check_targets(table["target"])
     else:
-        target = _columns_of(table["segment"], candidates)
+        target = _find_targets(table["segment"], candidates)
     check_scores(scores, target)
     if scores.shape[1] <= k:
-        raise ValueError(f"there are {scores.shape[1]} candidates, no more than k={k}; use a smaller k.")
-    return RetrievalResult(scores, target, candidates, _named(table), k)
-
-
-def _whole(column):
-    """Columns of similarity as integers, or raise a ValueError that names the first row without one."""
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
-    if lost := np.flatnonzero(~np.isfinite(numbers) | (numbers % 1 != 0)).tolist():
         raise ValueError(
-            f"table row {column.index.tolist()[lost[0]]!r}, column 'target': expected the number of a column of "
-            f"similarity, got {column.tolist()[lost[0]]!r} ({len(lost)} such rows). Correct these rows, or leave them "
-            f"out of table and similarity."
+            f"There are {scores.shape[1]} candidates, which is not more than k={k}. Use a smaller k."
+        )
+    return RetrievalResult(scores, target, candidates, _check_rows(table), k)
+
+
+def _check_targets(column):
+    """Return columns of similarity as integers, or raise for invalid rows."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
+    if invalid := np.flatnonzero(~np.isfinite(numbers) | (numbers % 1 != 0)).tolist():
+        raise ValueError(
+            f"table row {column.index.tolist()[invalid[0]]!r}, column 'target': expected the number of a column of "
+            f"similarity, got {column.tolist()[invalid[0]]!r} ({len(invalid)} such rows). Correct these rows, or remove "
+            f"them from table and similarity."
         )
     return numbers.astype(np.int64)
 
 
-def _named(table):
-    """Table whose windows all have a subject and a recording."""
+def _check_rows(table):
+    """Return a table in which all windows have a subject and a recording."""
     for column in ("subject", "recording", "onset", "duration"):
-        if column in table and (lost := table.index[table[column].isna()].tolist()):
+        if column in table and (invalid := table.index[table[column].isna()].tolist()):
             raise ValueError(
-                f"table row {lost[0]!r} has no {column} ({len(lost)} such rows): fill it in, or leave the rows out of "
-                f"table and similarity."
+                f"table row {invalid[0]!r} has no {column} ({len(invalid)} such rows). Fill it in, or remove the rows "
+                f"from table and similarity."
             )
     unnamed = {column: "" for column in ("subject", "recording") if column not in table}
     return table.assign(**unnamed).reset_index(drop=True)
 
 
-def _columns_of(segment, candidates):
-    """Column of each window's segment."""
+def _find_targets(segment, candidates):
+    """Return the column of the segment of each window."""
     names = pd.Index(candidates["segment"])
     if not names.is_unique:
         raise ValueError(
-            f"candidates: segment {names[names.duplicated()][0]!r} stands in several columns, so none is the right "
-            f"one; keep one of each."
+            f"candidates: segment {names[names.duplicated()][0]!r} has several columns, so the target is ambiguous. "
+            f"Keep one of each."
         )
     target = names.get_indexer(segment)
     if (target < 0).any():
         row = int(np.flatnonzero(target < 0)[0])
         raise ValueError(
-            f"table row {segment.index.tolist()[row]!r}: its segment {segment.tolist()[row]!r} is no candidate "
-            f"({np.count_nonzero(target < 0)} such rows)."
+            f"table row {segment.index.tolist()[row]!r}: its segment {segment.tolist()[row]!r} is not a candidate "
+            f"({np.count_nonzero(target < 0)} such rows). Add it to candidates and similarity, or remove the rows."
         )
     return target

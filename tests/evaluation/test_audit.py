@@ -10,9 +10,9 @@ from sk_b2s import score_similarities
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"k": 0}, "k must be an integer of 1 or more, got 0"),
+        ({"k": 0}, "k must be an integer of at least 1. Got 0"),
         ({"k": 2.5}, "k must be an integer"),
-        ({"n_shifts": -1}, "n_shifts must be an integer of 0 or more"),
+        ({"n_shifts": -1}, "n_shifts must be an integer of at least 0"),
         ({"similarity": np.ones((0, 60)), "rows": slice(0, 0)}, "have no rows"),
         ({"target": np.nan}, "row 2, column 'target': expected the number of a column"),
         ({"target": 1.5}, "row 2, column 'target': .* got 1.5"),
@@ -33,5 +33,5 @@ def test_an_audit_names_windows_whose_candidates_are_all_alike():
     similarity = np.eye(60)
     score_similarities(similarity, table, n_shifts=20)
     similarity[[3, 7]] = 0.5
-    with pytest.warns(UserWarning, match="in 2 of 60 rows of similarity all candidates are equally similar"):
+    with pytest.warns(UserWarning, match="same similarity in 2 of 60 rows"):
         score_similarities(similarity, table, n_shifts=20)

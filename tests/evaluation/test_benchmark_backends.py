@@ -196,7 +196,7 @@ def test_progress_counts_all_folds_and_what_was_done_before(tmp_path, capsys):
     counts = [re.match(r"\[(\d+)/(\d+)\] one", line) for line in lines]
     counts = [tuple(map(int, count.groups())) for count in counts if count]
     assert counts == [(1, 2), (2, 2), (3, 6), (4, 6), (5, 6), (6, 6)]
-    assert lines[3].startswith("6 fits, 2 of which are done already: 1 estimator and its controls on 3 folds")
+    assert lines[3].startswith("6 fits, 2 of them finished before: 1 estimator and its controls on 3 folds")
     assert [("left" in line) for line in lines[4:]] == [True, True, True, False]
     assert format_time_left(0) == ""
     assert [format_time_left(s)[8:] for s in (0.2, 80, 100, 5000, 6000)] == [
@@ -246,7 +246,7 @@ def test_arrays_are_one_person_without_a_null():
     heard = brain[:, :4, ::2] + rng.standard_normal((120, 4, 12)).astype("f4")
     decoder = RidgeDecoder(lags=(0, 0), alphas=(1.0,), sfreq=8)
     results = benchmark(decoder, brain, heard, KFold(3), controls=False, n_candidates=30, **FAST)
-    assert set(results["verdict"]) == {"no null"}
+    assert set(results["verdict"]) == {"no_null"}
     assert (results["top_k"] > 2 * results["chance"]).all()
     assert results["leakage"].str.startswith("not checked: X does not have recording").all()
     assert "KFold(n_splits=3" in generate_methods_text(results)
@@ -273,7 +273,7 @@ def test_the_table_goes_through_all_statistics(tmp_path):
         text = generate_methods_text(results)
         for part in (
             "360 windows of 6 people", "in 6 folds made by LeaveOneSubjectOut(", "neither the subject nor the sound",
-            "with 2 random seeds", "No window tested contained sound of the training windows", "phase-randomised",
+            "with 2 random seeds", "No window tested contained sound of the training windows", "phase-randomized",
             "mean ± s.e.m. over people", "sharp: top-10 accuracy", "blunt: top-10 accuracy", "sk_b2s 0",
         ):  # fmt: skip
             assert part in text, part

@@ -17,22 +17,21 @@ from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.preprocessing._scalers import FeatureScaler
 from sk_b2s.preprocessing._windows import Windows
 
-LEAST_SHIFT = 10.0  # s, of sound against brain
+MIN_SHIFT = 10.0  # s, of the stimulus against the recording
 
 
 def with_noise(estimator, noise):
-    """Insert a step right after the Epocher of a pipeline, within a search too.
+    """Return a clone with a step right after the Epocher of its pipeline.
 
     Parameters
     ----------
     estimator : estimator
-        Not changed.
+        A Pipeline, or a search over one.
     noise : SurrogateRecordings
 
     Returns
     -------
     estimator : estimator
-        A clone with one more step.
 
     Raises
     ------
@@ -42,35 +41,36 @@ def with_noise(estimator, noise):
     estimator = clone(estimator)
     if not _insert_after_epocher(estimator, noise):
         raise ValueError(
-            "X is a table, and surrogate input takes the place of the recordings right after an Epocher, but the "
-            f"estimator has none: {type(estimator).__name__}. Give X as Windows, or put an Epocher into the Pipeline."
+            f"X is a table, so surrogate recordings are inserted right after an Epocher, but {type(estimator).__name__} "
+            f"has no Epocher. Pass X as Windows, or add an Epocher to the Pipeline."
         )
     return estimator
 
 
 def _insert_after_epocher(estimator, noise):
-    """Insert a step after the first Epocher of an unfitted estimator, in place, and return whether there is one."""
+    """Insert a step in place, and return whether there is an Epocher."""
     for part in iter_parts(estimator):
         for place, (_, step) in enumerate(part.steps if isinstance(part, Pipeline) else ()):
             if isinstance(step, Epocher):
-                part.steps.insert(place + 1, ("surrogate_brain", noise))
+                part.steps.insert(place + 1, ("surrogate_recordings", noise))
                 return True
     return False
 
 
 def with_speech(estimator, speech):
-    """Give the decoder of a pipeline or search other speech features.
+    """Return a clone with other speech features.
 
     Parameters
     ----------
     estimator : estimator
-        Not changed.
+        A decoder, or a Pipeline or search that ends in one.
     speech : estimator
 
     Returns
     -------
     estimator : estimator
-        A clone; what a search would have tried for the features it had is left out of its grid.
+        Values that a search would try for the former features are removed from
+        its grid.
     """
     estimator = clone(estimator)
     name = find_decoder(estimator)[1] + "speech"
@@ -88,14 +88,14 @@ def with_speech(estimator, speech):
 
 
 def replacement_features(speech, feature):
-    """Chain a feature and a scaler, at the rate and with the memory of the features that a decoder has.
+    """Make a pipeline of a feature and a scaler in place of other features.
 
     Parameters
     ----------
     speech : estimator
-        What the decoder has.
+        Features of the decoder, whose ``sfreq`` and ``memory`` are used.
     feature : estimator
-        What is to stand there; it is changed.
+        Replacement. Modified in place.
 
     Returns
     -------
@@ -108,37 +108,39 @@ def replacement_features(speech, feature):
     return make_pipeline(feature, FeatureScaler())
 
 
-# --- moving what was heard against what the brain did -----------------------------------------------
+# --- shifted pairs -----------------------------------------------------------------------------------
 
 
-def shift_pairs(rows, y, random_state=None, least=LEAST_SHIFT):
-    """Move what was heard circularly along each recording, so that no window keeps sound of its own.
+def shift_pairs(rows, y, random_state=None, min_shift=MIN_SHIFT):
+    """Shift stimuli circularly within each recording.
 
     Parameters
     ----------
     rows : DataFrame of shape (n_windows, ...)
-        ``recording, onset, duration`` of each window, and ``subject`` where there are several.
+        ``recording, onset, duration`` of each window, and ``subject`` if there
+        are several.
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
-        What was heard.
+        Stimuli of the windows.
     random_state : None, int or RandomState, default=None
-        Draws one shift for each recording, in windows, among those that move every window by ``least``
-        seconds or more, in the recording and where it is the same sound in the sound.
-    least : float, default=10
-        In seconds; at least a window in any case.
+        Draws one shift per recording, in windows, among those that shift every
+        window by at least ``min_shift`` in the recording, and in the stimulus
+        if it is the same one.
+    min_shift : float, default=10
+        Seconds, at least the duration of a window.
 
     Returns
     -------
     order : ndarray of int of shape (n_windows,)
-        The row of ``y`` that window i gets.
+        Row of ``y`` for each window.
 
     Raises
     ------
     ValueError
-        If a recording is too short, or repeats its sound so often that there is no such shift.
+        If no shift of a recording is possible.
     """
     random = check_random_state(random_state)
     onset, recording = rows["onset"].to_numpy(float), recordings_of(rows)
-    least = max(least, float(rows["duration"].max()))
+    min_shift = max(min_shift, float(rows["duration"].max()))
     segment, table = find_distinct_segments(y).target, table_of(y)
     has_sound = table is not None and {"sound", "sound_onset"} <= set(table.columns)
     sound = pd.factorize(digest_stimuli(table["sound"]))[0] if has_sound else segment
@@ -147,35 +149,25 @@ def shift_pairs(rows, y, random_state=None, least=LEAST_SHIFT):
     for name in pd.unique(recording):
         own = np.flatnonzero(recording == name)
         own = own[np.argsort(onset[own], kind="stable")]
-        t, heard, at = onset[own], sound[own], place[own]
+        times, own_sound, at = onset[own], sound[own], place[own]
         possible = []
         for shift in range(1, len(own)):
-            far = abs(np.roll(t, -shift) - t) >= least
-            other = (np.roll(heard, -shift) != heard) | (abs(np.roll(at, -shift) - at) >= least)
+            far = abs(np.roll(times, -shift) - times) >= min_shift
+            other = (np.roll(own_sound, -shift) != own_sound) | (abs(np.roll(at, -shift) - at) >= min_shift)
             if (far & other).all() and (np.roll(segment[own], -shift) != segment[own]).all():
                 possible.append(shift)
         if not possible:
             raise ValueError(
-                f"shifted pairing: the {len(own)} windows of recording {rows['recording'].iloc[own[0]]!r} cannot be "
-                f"moved by {least:g} s or more without meeting their own sound again: it is too short or repeats "
-                f"itself. Leave 'shifted_labels' out of controls, or take longer recordings."
+                f"Control 'shifted_labels': no circular shift of recording {rows['recording'].iloc[own[0]]!r} by "
+                f"{min_shift:g} s or more pairs all its {len(own)} windows with other stimuli, because it is too short or "
+                f"repeats its stimuli. Remove 'shifted_labels' from controls, or use longer recordings."
             )
         order[own] = np.roll(own, -random.choice(possible))
     return order
 
 
 def reorder_rows(y, order):
-    """Put the rows of y in another order, under the old index, which says whose they are now.
-
-    Parameters
-    ----------
-    y : DataFrame, Windows or array-like of shape (n_windows, ...)
-    order : ndarray of int of shape (n_windows,)
-
-    Returns
-    -------
-    y : as given
-    """
+    """Return the rows of y in another order under the same index."""
     other = _safe_indexing(y, order)
     if isinstance(y, Windows) and y.rows is not None:
         other.rows = other.rows.set_axis(y.rows.index)
@@ -183,30 +175,31 @@ def reorder_rows(y, order):
 
 
 def exclude_shared_samples(rows, train, test, gap=GAP):
-    """Keep the training rows whose brain window stays clear of all test windows of its recording.
+    """Exclude training windows close to a test window of their recording.
 
     Parameters
     ----------
     rows : DataFrame of shape (n_windows, ...)
-        ``recording, onset, duration`` of each window, and ``subject`` where there are several.
+        ``recording, onset, duration`` of each window, and ``subject`` if there
+        are several.
     train, test : ndarray of int
         Rows.
     gap : float, default=1.0
-        Seconds of the recording that must lie between.
+        Minimum seconds of the recording between training and test windows.
 
     Returns
     -------
     train : ndarray of int
-        The rows kept.
+        The remaining rows.
     """
     onset, recording = rows["onset"].to_numpy(float), recordings_of(rows)
     reach = float(rows["duration"].max()) + gap
     near = np.zeros(len(train), bool)
     for name in pd.unique(recording[test]):
         at = np.sort(onset[test[recording[test] == name]])
-        mine = np.flatnonzero(recording[train] == name)
-        t = onset[train[mine]]
-        after = np.searchsorted(at, t)
-        gap = np.minimum(abs(at[np.minimum(after, len(at) - 1)] - t), abs(at[np.maximum(after - 1, 0)] - t))
-        near[mine] = gap < reach - 1e-9
+        own = np.flatnonzero(recording[train] == name)
+        times = onset[train[own]]
+        after = np.searchsorted(at, times)
+        following, preceding = at[np.minimum(after, len(at) - 1)], at[np.maximum(after - 1, 0)]
+        near[own] = np.minimum(abs(following - times), abs(preceding - times)) < reach - 1e-9
     return train[~near]

@@ -19,18 +19,19 @@ from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
 
 
 def phase_randomized(signal, seed):
-    r"""Give the spectrum of a signal new phases, the same for all channels.
+    r"""Randomize the phases of a signal, equally in all channels.
 
     .. math:: \hat x'_c(f) = \hat x_c(f) \, e^{i \varphi(f)}, \qquad \varphi(f) \sim U(0, 2 \pi)
 
-    As :math:`\varphi` does not depend on the channel, :math:`\hat x'_a \overline{\hat x'_b} = \hat x_a
-    \overline{\hat x_b}`: every spectrum, every cross-spectrum, and so the covariance of the channels are
-    those of the signal, while nothing is left of what happened when.
+    Because :math:`\varphi` does not depend on the channel, :math:`\hat x'_a
+    \overline{\hat x'_b} = \hat x_a \overline{\hat x_b}`. All spectra,
+    cross-spectra and covariances of the channels are preserved, and all timing
+    information is removed.
 
     Parameters
     ----------
     signal : ndarray of shape (n_times, n_channels)
-        A channel that is NaN anywhere is NaN throughout what comes back.
+        A channel with NaN is NaN throughout the surrogate.
     seed : int
         Draws the phases.
 
@@ -41,9 +42,9 @@ def phase_randomized(signal, seed):
 
     References
     ----------
-    .. [1] Prichard, Theiler (1994). Generating surrogate data for time series with several
-       simultaneously measured variables. Physical Review Letters 73:951.
-       https://doi.org/10.1103/PhysRevLett.73.951
+    .. [1] Prichard, Theiler (1994). Generating surrogate data for time series
+       with several simultaneously measured variables. Physical Review Letters
+       73:951. https://doi.org/10.1103/PhysRevLett.73.951
 
     Examples
     --------
@@ -58,25 +59,26 @@ def phase_randomized(signal, seed):
     random = np.random.default_rng(seed)
     turn = np.exp(2j * np.pi * random.random(n_times // 2 + 1))
     turn[0] = 1.0
-    if n_times % 2 == 0:  # the Nyquist frequency of a real signal has a sign, no phase
+    if n_times % 2 == 0:  # the Nyquist frequency of a real signal has a sign instead of a phase
         turn[-1] = random.choice([-1.0, 1.0])
     out = np.empty((n_times, n_channels), np.float32)
-    for channel in range(n_channels):  # one at a time: the spectra of all would need four times the memory
+    for channel in range(n_channels):  # one by one, because all spectra need four times the memory
         spectrum = scipy.fft.rfft(signal[:, channel].astype(np.float64))
         out[:, channel] = scipy.fft.irfft(spectrum * turn, n_times)
     return out
 
 
 def white_noise(signal, seed):
-    """Draw Gaussian noise of unit variance, independent over channels and times.
+    """Draw Gaussian noise of unit variance, independent in all samples.
 
-    Unlike :func:`phase_randomized` it keeps nothing of the signal, channels that are zero included:
-    which ones are bad tells one recording from another.
+    Unlike :func:`phase_randomized`, it preserves nothing of the signal. Even
+    channels that are zero are replaced, because bad channels identify a
+    recording.
 
     Parameters
     ----------
     signal : ndarray of shape (n_times, n_channels)
-        A channel that is NaN anywhere is NaN throughout what comes back.
+        A channel with NaN is NaN throughout the surrogate.
     seed : int
         Draws the noise.
 
@@ -91,52 +93,60 @@ def white_noise(signal, seed):
     return out
 
 
-# What may stand for the brain: signal, seed -> surrogate.
+# kind -> function of signal and seed
 SURROGATES = {"phase": phase_randomized, "white": white_noise}
 
 
-def _surrogate(source, kind, seed):
-    """Make the surrogate of a signal, holding no more of the signal than it held."""
+def _make_surrogate(source, kind, seed):
+    """Load a signal without caching it and make its surrogate."""
     return SURROGATES[kind](load_signal(source, keep=False), seed)
 
 
 class SurrogateRecordings(TransformerMixin, BaseEstimator):
-    """Replace each recording by noise, everything else left as it is.
+    """Replace each recording by noise and leave everything else unchanged.
 
-    Put right after the step that lays windows on recordings, it answers what the very same pipeline
-    scores when the brain says nothing. Windows, rows and positions stay; only the continuous
-    signal beneath them is exchanged, as a whole, so that windows overlap as they did. Steps that Windows
-    already carry, such as a scaler, stay with "phase", which fits their scales; "white" takes the place of
-    what comes out of them, for they would give each recording its own scale again. The noise of a
-    recording is drawn from ``random_state`` and what tells it from others wherever it is kept, its study,
-    subject, session, file name and length: any subset of its rows, in ``fit`` and in ``predict``, sees the
-    same, and so does a copy in another folder. A plain array is one unnamed recording, its windows laid
-    end to end; there another set of rows is another recording, so replace the whole array before it
-    is split, as :func:`~sk_b2s.run_controls` does.
+    Inserted right after the Epocher, it shows the score of the same pipeline
+    without neural information. Windows, rows and positions are unchanged. The
+    continuous signal is replaced as a whole, so windows overlap as before.
+    Steps that Windows already carry, such as a scaler, are kept with "phase",
+    which preserves the scale. With "white" their output is replaced, because
+    they would restore the scale of each recording.
+
+    The noise of a recording is drawn from ``random_state`` and its study,
+    subject, session, file name and length. So it is the same for any subset of
+    its rows, in ``fit`` and in ``predict``, and for a copy in another folder. A
+    plain array is one unnamed recording of concatenated windows. Its noise
+    depends on its rows, so replace the whole array before it is split, as
+    :func:`~sk_b2s.run_controls` does.
 
     Parameters
     ----------
     kind : {"phase", "white"}, default="phase"
-        "phase" keeps the spectrum of every channel and all cross-spectra
-        (:func:`~sk_b2s.evaluation._controls._surrogates.phase_randomized`): all by which one recording may be told from
-        another. "white" keeps nothing (:func:`~sk_b2s.evaluation._controls._surrogates.white_noise`). A decoder above
-        chance on the first and at chance on the second recognizes recordings, not speech.
+        "phase" preserves the spectrum of every channel and all cross-spectra,
+        and so all differences between recordings, see
+        :func:`~sk_b2s.evaluation._controls._surrogates.phase_randomized`.
+        "white" preserves nothing, see
+        :func:`~sk_b2s.evaluation._controls._surrogates.white_noise`. A decoder
+        that is above chance with the first and at chance with the second
+        identifies recordings instead of stimuli.
     random_state : None, int or RandomState, default=0
-        Draws the noise. With None or a RandomState every ``fit`` draws other noise.
+        Draws the noise. With None or a RandomState, each ``fit`` draws other
+        noise.
 
     Attributes
     ----------
     seed_ : int
-        From which, with what identifies a recording, its noise is drawn.
+        Seed of the noise, together with the identity of a recording.
     n_features_in_ : int
         Number of channels.
 
     Notes
     -----
-    Sensor positions and subjects ride along with windows, and a network with spatial attention or a
-    subject layer reads them. Noise of either kind does not hide them.
+    Sensor positions and subjects stay in the windows. A network with spatial
+    attention or a subject layer uses them with noise of either kind.
 
-    Artifacts are spread by "phase" over their whole recording, and clipping meets none of them.
+    "phase" spreads artifacts over the whole recording, where clipping does not
+    remove them.
 
     Examples
     --------
@@ -155,14 +165,14 @@ class SurrogateRecordings(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Draw the seed; nothing is learnt from the data.
+        """Draw the seed. Nothing is learned from the data.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            Windows of one kind.
+            EEG/MEG windows.
         y : Ignored
-            Here for scikit-learn's sake.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
@@ -178,17 +188,18 @@ class SurrogateRecordings(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Exchange the signals.
+        """Replace the signals.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            Windows of one kind.
+            EEG/MEG windows.
 
         Returns
         -------
-        X : Windows or ndarray, as given
-            Of Windows the noise is made when it is first read.
+        X : Windows or ndarray
+            As the input. The noise of Windows is computed when it is first
+            read.
         """
         check_is_fitted(self)
         if not isinstance(X, Windows):
@@ -208,7 +219,7 @@ class SurrogateRecordings(TransformerMixin, BaseEstimator):
                 f"X has {X.shape[1]} channels, but SurrogateRecordings was fitted on {self.n_features_in_}."
             )
         signals = [
-            Signal(partial(_surrogate, signal, self.kind, stable_id(self.seed_, *who)), signal.shape)
+            Signal(partial(_make_surrogate, signal, self.kind, stable_id(self.seed_, *who)), signal.shape)
             for signal, who in zip(X.signals, _identities(X), strict=True)
         ]
         if self.kind == "phase":
@@ -223,9 +234,9 @@ class SurrogateRecordings(TransformerMixin, BaseEstimator):
 
 
 def _identities(windows):
-    """What tells each signal's recording from others, wherever it is kept: list of tuple.
+    """Return a tuple per signal that identifies its recording.
 
-    Unnamed ones are told apart by their place.
+    It does not depend on the folder. Unnamed recordings are numbered.
     """
     out = [(index,) for index in range(len(windows.signals))]
     if windows.rows is None or "recording" not in windows.rows:
@@ -233,13 +244,13 @@ def _identities(windows):
     columns = [name for name in ("study", "subject", "session") if name in windows.rows]
     first = np.flatnonzero(~pd.Series(windows.which).duplicated())
     table = windows.rows[[*columns, "recording"]].iloc[first]
-    for index, (*whose, name) in zip(windows.which[first], table.itertuples(index=False), strict=True):
-        known = ["" if pd.isna(part) else part for part in whose]
+    for index, (*columns_of, name) in zip(windows.which[first], table.itertuples(index=False), strict=True):
+        known = ["" if pd.isna(part) else part for part in columns_of]
         out[index] = (*known, _file_name(str(name)), windows.signals[index].shape[0])
     return out
 
 
 def _file_name(recording):
-    """Name of a recording's file or folder without those above it; a name that is no path is left as it is."""
+    """Return the last part of a path, or a name that is not a path."""
     path = Path(recording)
     return path.name if path.suffix or path.is_absolute() else recording

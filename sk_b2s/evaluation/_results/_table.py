@@ -47,7 +47,7 @@ COLUMNS = (
 CELL = ["estimator", "seed", "fold", "control"]  # what a line is of
 
 
-def table_of_lines(lines):
+def make_table(lines):
     """Put lines of results into one table, with verdicts over the folds that there are.
 
     Parameters
@@ -183,7 +183,7 @@ def read_results(paths, conflicts="raise"):
                 raise ValueError(_conflict(before, line))
             kept[cell] = line
     lines = _of_last_plans(list(kept.values()), "raise")
-    results = table_of_lines(lines)
+    results = make_table(lines)
     _warn_of_plans(results, _shown(paths))
     return results
 
@@ -329,7 +329,7 @@ def summarize(results):
     """
     refuse_former_columns(results)
     # Files of other kinds do not keep texts without a letter, nor pools that are texts.
-    texts = {name: results[name].astype(object).fillna("") for name in ("condition", "error")}
+    texts = {name: results[name].astype(object).fillna("") for name in ("condition", "error", "leak_sources")}
     results = _once(results.assign(**texts, pool=results["pool"].astype(str)))
     done, by = results[results["error"] == ""], [*KINDS, *amounts_in(results)]
     if not len(done):

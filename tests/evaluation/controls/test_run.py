@@ -258,7 +258,7 @@ def test_answers_of_people_with_equal_names_have_the_null_of_unequal_ones():
 
 def test_a_recording_that_cannot_be_shifted_is_named():
     X, y = planted(0, 0, n_recordings=2, n=15)
-    with pytest.raises(ValueError, match="the 15 windows of recording 'r0' cannot be moved by 10 s"):
+    with pytest.raises(ValueError, match="shift of recording 'r0' by 10 s or more pairs all its 15 windows"):
         shift_pairs(X.rows, y, random_state=0)
 
 
@@ -301,7 +301,7 @@ def test_shifted_pairing_keeps_sound_and_brain_apart():
 
 def test_the_noise_stands_right_after_the_epocher(tiny_pipeline):
     pipe, noise = tiny_pipeline(), SurrogateRecordings()
-    expected = ["epochs", "surrogate_brain", "scale", "encoder"]
+    expected = ["epochs", "surrogate_recordings", "scale", "encoder"]
     assert list(with_noise(pipe, noise).named_steps) == expected
     search = with_noise(GridSearchCV(pipe, {"encoder__lr": [1e-3]}), noise)
     assert list(search.estimator.named_steps) == expected
