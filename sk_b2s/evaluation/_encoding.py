@@ -197,7 +197,7 @@ def unique_variance(scores, score="top_k"):
         ``unique``, which is ``all`` minus ``without``. Means over folds,
         weighted by windows. Test whether it differs from zero with
         ``signed_rank_p(contributions.query(...)["unique"])`` of
-        :mod:`sk_b2s.evaluation._statistics`, and correct for the number of
+        :mod:`sk_b2s.evaluation._comparison`, and correct for the number of
         feature sets with ``holm``.
     """
     means = subject_means(scores, score, ["features"])

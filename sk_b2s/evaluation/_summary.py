@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from sk_b2s.evaluation._comparison import compare_estimators
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking, plans_that_differ
@@ -15,9 +16,8 @@ from sk_b2s.evaluation._results._table import summarize
 from sk_b2s.evaluation._scores import chance_of_score, label_of_score
 from sk_b2s.evaluation._statistics import (
     average_over_subjects,
-    compare_estimators,
     null_over_subjects,
-    of_decoders,
+    select_decoders,
     subject_score_means,
 )
 from sk_b2s.model_selection._leakage import leaks_in
@@ -89,7 +89,7 @@ class BenchmarkSummary:
 
     @cached_property
     def decoders(self):
-        return of_decoders(self.rows)
+        return select_decoders(self.rows)
 
     @cached_property
     def failed(self):

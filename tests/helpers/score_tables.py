@@ -65,3 +65,21 @@ def make_curve(column, values):
          "n_candidates": 50, "chance": 0.1, "top_k": 0.2 + 0.1 * at + 0.01 * i} | ({column: value})
         for at, value in enumerate(values) for i, who in enumerate("abc")
     ])  # fmt: skip
+
+
+# --- comparisons -------------------------------------------------------------------------------------
+
+
+def make_results(scores, names=("a", "b"), n_folds=3, n_seeds=2, seed=0):
+    """Make a table with the mean ``scores[e, s]`` of estimator e, subject s."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, own in zip(names, np.asarray(scores), strict=True):
+        for subject, score in enumerate(own):
+            noise = rng.normal(size=(n_folds, n_seeds))
+            noise -= noise.mean()
+            rows += [
+                {"estimator": name, "subject": f"s{subject}", "fold": f, "seed": r, "top_10": score + noise[f, r]}
+                for f in range(n_folds) for r in range(n_seeds)
+            ]  # fmt: skip
+    return pd.DataFrame(rows).assign(chance=0.1)
