@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from sk_b2s.evaluation._results._amounts import AMOUNT, amounts_in
 from sk_b2s.evaluation._results._plan import describe_differences, read_plan
-from sk_b2s.evaluation._statistics import OVER, select_decoders, subject_means
+from sk_b2s.evaluation._statistics import OVER, select_decoder_rows, subject_means
 
 
 def compare_estimators(
@@ -100,7 +100,7 @@ def compare_estimators(
     >>> table[["n_better", "p", "smallest_p"]].to_dict("records")
     [{'n_better': 5, 'p': 0.0625, 'smallest_p': 0.0625}]
     """
-    results = select_decoders(results)
+    results = select_decoder_rows(results)
     if amounts_in(results):
         amounts = sorted(results[AMOUNT].unique().tolist())
         raise ValueError(

@@ -219,7 +219,7 @@ def null_over_subjects(results, by, weight="n_windows"):
     }).reindex(groups).assign(n_without_null=without.reindex(groups, fill_value=0))  # fmt: skip
 
 
-def select_decoders(results):
+def select_decoder_rows(results):
     """Select the rows of the decoders themselves, among all candidates.
 
     Rows are selected by ``control`` and ``pool`` if the table has them.

@@ -17,7 +17,7 @@ from sk_b2s.evaluation._scores import chance_of_score, label_of_score
 from sk_b2s.evaluation._statistics import (
     average_over_subjects,
     null_over_subjects,
-    select_decoders,
+    select_decoder_rows,
     subject_score_means,
 )
 from sk_b2s.model_selection._leakage import leaks_in
@@ -89,7 +89,7 @@ class BenchmarkSummary:
 
     @cached_property
     def decoders(self):
-        return select_decoders(self.rows)
+        return select_decoder_rows(self.rows)
 
     @cached_property
     def failed(self):

@@ -12,7 +12,7 @@ from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._comparison import compare_estimators
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
-from sk_b2s.evaluation._statistics import select_decoders, subject_means
+from sk_b2s.evaluation._statistics import select_decoder_rows, subject_means
 from sk_b2s.evaluation._summary import add_labels, average_scores, get_score_label
 from sk_b2s.plotting._style import (
     COLORS,
@@ -139,7 +139,7 @@ def _collect_scores(scores, chance, score):
         name = f"top-{ks.pop()} accuracy" if len(ks) == 1 else name
         scores = pd.DataFrame({label: result.by_subject()["top_k"] for label, result in scores.items()})
     elif {"estimator", "subject"} <= set(scores):
-        rows = add_labels(select_decoders(scores))
+        rows = add_labels(select_decoder_rows(scores))
         null, name = average_scores(rows, score), get_score_label(rows, score)
         chance = null["chance"].to_numpy() if chance is None else chance
         scores = average_scores(rows, score, ["label", "subject"])["score"].unstack("label")[list(null.index)]
@@ -173,7 +173,7 @@ def plot_subjects(results, score="top_k", ax=None):
     -------
     ax : matplotlib.axes.Axes
     """
-    rows = add_labels(select_decoders(results))
+    rows = add_labels(select_decoder_rows(results))
     table = average_scores(rows, score, ["label", "subject"])
     subjects, labels = list(pd.unique(rows["subject"])), list(pd.unique(rows["label"]))
     ax = get_axes(ax, figsize=(max(6.0, 1.5 + len(subjects) * (0.3 + 0.12 * len(labels))), 4.2))
@@ -227,7 +227,7 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         mean ± s.e.m., Holm-corrected p, and the smallest p that is possible
         with so many subjects. A difference of zero is dashed.
     """
-    rows = select_decoders(results)
+    rows = select_decoder_rows(results)
     table = compare_estimators(rows, reference, score)
     means = subject_means(rows, score, ["estimator"])
     ax = get_axes(ax, figsize=(7.5, 1.2 + 0.75 * len(table)))

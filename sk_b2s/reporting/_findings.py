@@ -12,7 +12,7 @@ from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in, select_amount
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking, plans_that_differ
 from sk_b2s.evaluation._results._table import summarize
-from sk_b2s.evaluation._statistics import select_decoders
+from sk_b2s.evaluation._statistics import select_decoder_rows
 from sk_b2s.evaluation._summary import add_labels, get_score_label
 from sk_b2s.model_selection._leakage import leaks_in
 
@@ -80,7 +80,7 @@ def get_style(verdict):
 
 def describe_counts(results):
     """Describe in one line how much data was tested."""
-    mine = select_decoders(_select_successful(results))
+    mine = select_decoder_rows(_select_successful(results))
     tested = select_amount(mine).drop_duplicates(["subject", "fold", "condition"])
     counts = [(tested["subject"].nunique(), "subject"), (int(tested["n_windows"].sum()), "window")]
     counts += [(mine[f"{name}"].nunique(), noun) for name, noun in
@@ -293,7 +293,7 @@ def explain_leaks(rows, results):
         reasons.append(f"In {len(folds)} of {n_folds} folds; fold {first['fold']}: {first['leakage']}")
     for name, (texts, n, n_fits) in _collect_warnings(results, f"UserWarning: {HOLD_SOUND}").items():
         reasons.append(f"{name}, in {n} of {n_fits} fits: {texts[0].removeprefix('UserWarning: ')}")
-    mine = select_decoders(results)
+    mine = select_decoder_rows(results)
     overlapping = mine[mine["n_train_overlap"] > 0].drop_duplicates(["estimator", "fold"])
     for name, own in overlapping.groupby("estimator", sort=False):
         reasons.append(
@@ -333,7 +333,7 @@ def count_warnings(results):
 
 def list_folds(results):
     """List the folds of decoders as columns and rows of texts."""
-    mine = select_decoders(_select_successful(results))
+    mine = select_decoder_rows(_select_successful(results))
     columns = ["decoder", "seed", "fold", "subjects", "training windows", "test windows", "candidates",
                get_score_label(mine), "chance", "fit, s", "score, s", "memory, MB"]  # fmt: skip
     rows = []

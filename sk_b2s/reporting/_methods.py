@@ -11,7 +11,7 @@ from sk_b2s.evaluation._controls._registry import label_of_control
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, against_null
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes, select_amount
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking
-from sk_b2s.evaluation._statistics import mean_and_sem, null_over_subjects, select_decoders
+from sk_b2s.evaluation._statistics import mean_and_sem, null_over_subjects, select_decoder_rows
 from sk_b2s.reporting._findings import format_count
 
 
@@ -89,7 +89,7 @@ def generate_methods_text(results, cv=None):
 
 def _describe_data(good, cv):
     """Collect what the template needs from rows without errors."""
-    mine = select_decoders(good)
+    mine = select_decoder_rows(good)
     return {
         **_describe_tests(mine, cv),
         "estimators": [str(name) for name in pd.unique(mine["estimator"])],

@@ -14,7 +14,7 @@ from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.evaluation._scores import SCORES
-from sk_b2s.evaluation._statistics import select_decoders
+from sk_b2s.evaluation._statistics import select_decoder_rows
 from sk_b2s.evaluation._summary import add_labels, average_scores, get_score_label
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import (
@@ -265,7 +265,7 @@ def _show_calibration(results):
     """Show scores by calibration minutes, if there are several."""
     if not amounts_in(results):
         return
-    rows = add_labels(select_decoders(results))
+    rows = add_labels(select_decoder_rows(results))
     yield heading("Calibration to the test subject")
     alt = f"{get_score_label(rows)} by minutes of calibration. {_describe_scores(average_scores(rows))}."
     caption = "All durations are tested on the same windows. Calibration data were recorded before them."
@@ -274,7 +274,7 @@ def _show_calibration(results):
 
 def _show_subjects(results):
     """Show scores, chance and null of each subject."""
-    rows = add_labels(select_decoders(results))
+    rows = add_labels(select_decoder_rows(results))
     means, own = average_scores(rows), average_scores(rows, by=["label", "subject"])
     name = get_score_label(rows)
     yield heading("Subjects")
@@ -322,7 +322,7 @@ def _count_significant(known):
 
 def _show_comparison(results):
     """Show differences between decoders with signed-rank tests."""
-    rows = add_labels(select_decoders(results))
+    rows = add_labels(select_decoder_rows(results))
     if rows["estimator"].nunique() < 2:
         return
     yield heading("Comparison of decoders")
