@@ -27,8 +27,8 @@ from studies import (
     broderick_folder,
     count_as_published,
     masc_folder,
-    mous_listener,
-    mous_stimuli,
+    write_mous_stimuli,
+    write_mous_subject,
 )
 
 from sk_b2s import HashedBlockSplit, PaperBlocks, check_events, make_segments
@@ -112,10 +112,10 @@ def whole_masc(data, root):
 
 def describe_mous(data, root, people=4, n_sounds=120):
     """Count a simulated MOUS folder with logs and missing triggers."""
-    mous_stimuli(root, n_sounds)
+    write_mous_stimuli(root, n_sounds)
     for person in range(people):
         lose = np.random.default_rng(person).choice(4 * n_sounds // 3, 6, replace=False)
-        mous_listener(data, root, n_sounds, f"A20{person + 2:02d}", lose, seed=person)
+        write_mous_subject(data, root, n_sounds, f"A20{person + 2:02d}", lose, seed=person)
     events, report = load_schoffelen2019(root, return_report=True)
     described = describe(MOUS, events, min_duration=0)
     described[MOUS] |= {

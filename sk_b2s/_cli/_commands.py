@@ -162,7 +162,7 @@ def _write_page(results, path, title=None):
 
 
 def _load_windows(args):
-    """Load a data set and cut its windows: DatasetSpec, X and y."""
+    """Load a data set and cut its windows: Dataset, X and y."""
     options = {name: getattr(args, name) for name in DATASET_OPTIONS if hasattr(args, name)}
     if len(args.anchor) > 1 and args.cv != "hashed":
         raise ValueError(

@@ -197,7 +197,7 @@ def _parse_all_or_none(text):
 def list_datasets():
     from sk_b2s.datasets._registry import DATASETS
 
-    lines = [f"  {name:<14} {(load.__doc__ or '').splitlines()[0]}" for name, load in DATASETS.items()]
+    lines = [f"  {spec.name:<14} {spec.summary}" for spec in DATASETS.values()]
     return "\n".join([
         "DATASET is one of", *lines,
         "  FILE or FOLDER a table of events (.tsv, .csv, .json), or a folder that holds one as events.tsv, with the",

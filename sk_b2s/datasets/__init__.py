@@ -1,6 +1,9 @@
-"""Published studies of listening to speech, and a simulated one.
+"""Data sets of listening to speech, published and simulated.
 
-Each study has a ``load_`` function, and a ``fetch_`` function where its server allows it.
+Each study has a function ``load_<study>``, which returns an events table, and
+a function ``fetch_<study>`` if it can be downloaded. :func:`load_dataset`
+loads a data set by name, and :func:`make_listening` simulates recordings with
+known ground truth.
 """
 
 import lazy_loader as _lazy
@@ -8,15 +11,9 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
-        "_brennan2019": ["load_brennan2019"],
-        "_broderick2019": ["load_broderick2019"],
-        "_fetching": [
-            "fetch_brennan2019",
-            "fetch_broderick2019",
-            "fetch_gwilliams2022",
-            "fetch_schoffelen2019",
-        ],
-        "_gwilliams2022": ["load_gwilliams2022"],
+        "_brennan2019": ["fetch_brennan2019", "load_brennan2019"],
+        "_broderick2019": ["fetch_broderick2019", "load_broderick2019"],
+        "_gwilliams2022": ["fetch_gwilliams2022", "load_gwilliams2022"],
         "_registry": ["load_dataset"],
         "_schoffelen2019": ["load_schoffelen2019"],
         "simulated._artifacts": ["ARTIFACTS"],

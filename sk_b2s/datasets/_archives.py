@@ -1,4 +1,4 @@
-"""Zip archives of data sets, unpacked within bounds."""
+"""Unpacking of zip archives with limits on size and paths."""
 
 from __future__ import annotations
 
@@ -11,73 +11,78 @@ import zlib
 from pathlib import Path
 
 from sk_b2s._utils._text import shorten_text
-from sk_b2s.datasets._download import check_room
+from sk_b2s.datasets._download import check_disk_space
 from sk_b2s.datasets._file_names import check_name, check_part, open_new
 
-MOST_MEMBERS = 20_000
-MOST_RATIO, LEAST_BOUND = 50, 10**8  # an archive unpacks to 50 times its size, or 0.1 GB, at most
+MAX_MEMBERS = 20_000
+MAX_RATIO, MIN_LIMIT = 50, 10**8  # limit of the unpacked size: 50 times the archive, or 0.1 GB
 
 
-class BadArchive(zipfile.BadZipFile, ValueError):
-    """A zip archive that cannot be unpacked, or should not be."""
+class InvalidArchiveError(zipfile.BadZipFile, ValueError):
+    """Error of a zip archive that is damaged or exceeds the limits."""
 
 
-def unpack(archive, root, place, source=""):
-    """Unpack a zip archive, leaving out what is there already with the same size.
+def unpack(archive, root, choose_path, source=""):
+    """Unpack a zip archive, except for existing files of the same size.
 
     Parameters
     ----------
     archive : Path
+        The archive.
     root : Path
         Folder of the study.
-    place : callable
-        Given the name of a member, returns where it goes in ``root``, or None to leave it out.
+    choose_path : callable
+        Function of the name of a member, which returns its path in ``root``,
+        or None to omit it.
     source : str, default=""
-        Address that the archive came from, for messages.
+        Address of the archive for messages.
 
     Returns
     -------
     paths : list of Path
-        Where the members are.
+        Paths of the members.
 
     Raises
     ------
-    BadArchive
-        If it is not a zip archive, is damaged or encrypted, or would unpack to very much more than its size.
+    InvalidArchiveError
+        If the archive is damaged, encrypted or exceeds the limits.
     OSError
-        If the disk does not have enough room, or something else has the name of a file.
+        If the disk is full, or if something else has the name of a file.
 
     Warns
     -----
     UserWarning
-        Naming members that are left out, because they are links, lead out of the folder or have the name of another.
+        If members are omitted because they are links, leave the folder or have
+        the same path as another member.
     """
-    came = f", from {source}," if source else ""
-    again = "Remove it and fetch it again. If it comes so again, tell the maintainers of the data set."
+    origin = f", from {source}," if source else ""
+    advice = "Remove it and download it again. If the error persists, contact the data set's maintainers."
     try:
         with zipfile.ZipFile(archive) as packed:
-            members, left_out = _members(packed, place)
-            _check_bounds(packed, [member for member, _ in members], archive, came, again)
-            check_room(root, sum(m.file_size for m, where in members if not _is_there(root / where, m)))
+            members, omitted = _select_members(packed, choose_path)
+            _check_limits(packed, [member for member, _ in members], archive, origin, advice)
+            check_disk_space(root, sum(m.file_size for m, where in members if not _is_there(root / where, m)))
             for member, where in members:
                 _extract(packed, member, root / where)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        if isinstance(error, BadArchive):
+        if isinstance(error, InvalidArchiveError):
             raise
-        raise BadArchive(f"{str(archive)!r}{came} cannot be unpacked: {error}. {again}") from error
-    if left_out:
-        shown = ", ".join(f"{shorten_text(name, 80)} ({why})" for name, why in left_out[:5])
+        raise InvalidArchiveError(
+            f"{str(archive)!r}{origin} cannot be unpacked: {error}. {advice}"
+        ) from error
+    if omitted:
+        shown = ", ".join(f"{shorten_text(name, 80)} ({reason})" for name, reason in omitted[:5])
         warnings.warn(
-            f"{str(archive)!r}: left out {len(left_out)} of {len(left_out) + len(members)} members: {shown}. "
-            f"Unpack them by hand if they are needed.",
+            f"{str(archive)!r}: omitted {len(omitted)} of {len(omitted) + len(members)} members: {shown}. Unpack "
+            f"them manually if they are needed.",
             stacklevel=4,
         )
     return [root / where for _, where in members]
 
 
-def _members(packed, place):
-    """List what is to be unpacked, (member, place), and what is left out, (name, reason)."""
-    members, left_out, taken = [], [], {}
+def _select_members(packed, choose_path):
+    """Return pairs (member, path) to unpack, and (name, reason) to omit."""
+    members, omitted, taken = [], [], {}
     for member in packed.infolist():
         if member.is_dir():
             continue
@@ -85,29 +90,29 @@ def _members(packed, place):
         try:
             check_name(name, "the archive")
         except ValueError as error:
-            left_out.append((name, str(error).partition(", which ")[2].partition("; ")[0]))
+            omitted.append((name, str(error).partition(", which ")[2].partition(". ")[0]))
             continue
-        if (where := place(name)) is None:
+        if (where := choose_path(name)) is None:
             continue
         if stat.S_ISLNK(member.external_attr >> 16):
-            left_out.append((name, "is a link"))
+            omitted.append((name, "is a link"))
         elif (other := taken.setdefault(where.casefold(), member)) is not member:
             if (other.CRC, other.file_size) != (member.CRC, member.file_size):
-                left_out.append((name, f"has the same place as {other.filename!r}"))
+                omitted.append((name, f"has the same path as {other.filename!r}"))
         else:
             members.append((member, where))
-    return members, left_out
+    return members, omitted
 
 
-def _check_bounds(packed, members, archive, came, again):
-    """Raise for an archive that is made to fill a disk."""
+def _check_limits(packed, members, archive, origin, advice):
+    """Raise for an archive whose content is suspiciously large."""
     size, total = Path(archive).stat().st_size, sum(member.file_size for member in members)
-    most = max(MOST_RATIO * size, LEAST_BOUND)
-    if total > most or len(packed.infolist()) > MOST_MEMBERS:
-        raise BadArchive(
-            f"{str(archive)!r}{came} has {size:,} bytes and would unpack to {total:,} in "
-            f"{len(packed.infolist()):,} files; at most {most:,} bytes and {MOST_MEMBERS:,} files are "
-            f"unpacked. Nothing was unpacked. {again}"
+    limit = max(MAX_RATIO * size, MIN_LIMIT)
+    if total > limit or len(packed.infolist()) > MAX_MEMBERS:
+        raise InvalidArchiveError(
+            f"{str(archive)!r}{origin} has {size:,} bytes and would unpack to {total:,} bytes in "
+            f"{len(packed.infolist()):,} files. The limit is {limit:,} bytes and {MAX_MEMBERS:,} files. Nothing was "
+            f"unpacked. {advice}"
         )
 
 
@@ -119,7 +124,9 @@ def _extract(packed, member, target):
     if _is_there(target, member):
         return
     if target.is_dir():
-        raise IsADirectoryError(f"{str(target)!r} is a folder where a file is to be; remove or rename it.")
+        raise IsADirectoryError(
+            f"{str(target)!r} is a folder, but a file of the archive belongs there. Remove or rename the folder."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     check_part(part)

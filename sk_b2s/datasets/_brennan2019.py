@@ -1,48 +1,75 @@
-"""Alice in Wonderland, chapter one: 49 people listen for 12 minutes, with 60 channels of EEG.
+"""Alice in Wonderland (Brennan & Hale, 2019): EEG of 49 participants.
+
+Participants listened to chapter one for 12 minutes, with 60 EEG channels.
 
 Citation
-    Brennan & Hale (2019). Hierarchical structure guides rapid linguistic predictions during naturalistic
-    listening. PLOS ONE 14:e0207741. https://doi.org/10.1371/journal.pone.0207741
+    Brennan & Hale (2019). Hierarchical structure guides rapid linguistic
+    predictions during naturalistic listening. PLOS ONE 14:e0207741.
+    https://doi.org/10.1371/journal.pone.0207741
 License
     CC BY 4.0.
-Where
-    Deep Blue Data, https://doi.org/10.7302/Z29C6VNH (MATLAB, 56 files: bg257f92t); the same recordings as
-    BrainVision files: bn999738r, by Globus.
+Source
+    Deep Blue Data, https://doi.org/10.7302/Z29C6VNH (MATLAB, 56 files:
+    bg257f92t). The same recordings as BrainVision files are bn999738r, by
+    Globus.
 Size
-    About 9 GB of ``S01.mat`` ... ``S49.mat``, with ``audio.zip``, ``proc.zip``, ``AliceChapterOne-EEG.csv``.
-By hand
-    ``proc.zip`` and ``audio.zip`` must be unpacked in the folder; :func:`~sk_b2s.datasets.fetch_brennan2019`
-    does it.
+    About 9 GB of ``S01.mat`` ... ``S49.mat``, with ``audio.zip``, ``proc.zip``
+    and ``AliceChapterOne-EEG.csv``.
+Manual steps
+    None. :func:`~sk_b2s.datasets.fetch_brennan2019` also unpacks ``proc.zip``
+    and ``audio.zip`` in the folder.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
-from sk_b2s.datasets._common import as_on_disk, choose, finish, need, study_root, warn_of_missing
+from sk_b2s.datasets._archives import unpack
+from sk_b2s.datasets._common import (
+    check_root,
+    combine_tables,
+    find_on_disk,
+    require_file,
+    select_names,
+    warn_missing,
+)
+from sk_b2s.datasets._download import check_subjects, describe_manual_download, download, strip_subjects
+from sk_b2s.datasets._listings import list_deep_blue_files
 from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.events._table_times import check_last_word
 from sk_b2s.io._textgrid import textgrid_events
 
 STUDY = "brennan2019"
-HINT = "Fetch it by sk_b2s.datasets.fetch_brennan2019."
+HINT = "Download it with sk_b2s.datasets.fetch_brennan2019."
+DEEP_BLUE = "https://deepblue.lib.umich.edu/data"
+DEEP_BLUE_WORK = "bg257f92t"
 SFREQ = 500.0
-BEFORE = 150  # samples by which a trial begins before its word; the trials' third column says so
-PUBLISHED_SHIFT = -0.298  # s; the published code took the trial's first sample for the word's, counted from 1
+N_BEFORE = 150  # samples from the begin of a trial to its word, as in the third column of the trials
+PUBLISHED_SHIFT = -0.298  # s; the published code uses the first sample of a trial, counted from 1
 LOW_SCORES = ("S07", "S09", "S23", "S24", "S27", "S30", "S32", "S43")
 ALL = tuple(f"S{number:02d}" for number in [*range(1, 28), 30, 32, *range(34, 46), 48])  # with trials
-LATE = ("S24", "S26", "S27", "S30", "S32", "S34", "S35", "S36")  # recorded from the second sound on
+LATE_START = (
+    "S24",
+    "S26",
+    "S27",
+    "S30",
+    "S32",
+    "S34",
+    "S35",
+    "S36",
+)  # recorded from the second audio file on
 SUBJECTS = {
     "authors": tuple(name for name in ALL if name not in (*LOW_SCORES, "S02")),
-    "reference": tuple(name for name in ALL if name not in (*LATE, "S02")),
+    "reference": tuple(name for name in ALL if name not in (*LATE_START, "S02")),
     "all": ALL,
 }
-FURTHER = {
+OPTIONAL_COLUMNS = {
     "Order": "order",
     "LogFreq": "log_freq",
     "SndPower": "snd_power",
@@ -50,118 +77,131 @@ FURTHER = {
     "NGRAM": "ngram",
     "RNN": "rnn",
     "CFG": "cfg",
-}  # fmt: skip ; columns of the csv that are not needed
-SLACK = 0.3  # s by which two sounds may follow each other faster or slower than the first lasts
+}  # fmt: skip
+MAX_INTERVAL_ERROR = 0.3  # s, difference between the interval of two audio files and the first duration
 
 
 def load_brennan2019(
     root, subjects="authors", onset_shift=0.0, textgrids=None, need_recordings=True
 ):  # fmt: skip
-    """Read the events of Brennan & Hale's Alice.
+    """Load the events of Alice in Wonderland (Brennan & Hale, 2019).
 
     Parameters
     ----------
     root : path-like
-        Folder with ``S01.mat`` ... (or ``S01.vhdr`` ...), ``proc``, ``audio`` and
-        ``AliceChapterOne-EEG.csv``.
-    subjects : {"authors", "reference", "all"} or sequence of str, default="authors"
-        "authors" are the 33 whom the study's authors analyzed, whose files say so; "reference" the 33 of the
-        published decoding code, which keeps four who understood little (S07, S09, S23, S43) and leaves out
-        four whose recording begins after the first sound (S26, S34, S35, S36); "all" the 42 with trials. Or
-        names such as "S01".
+        Folder with ``S01.mat`` ... (or ``S01.vhdr`` ...), ``proc``, ``audio``
+        and ``AliceChapterOne-EEG.csv``.
+    subjects : {"authors", "reference", "all"} or sequence of str, \
+            default="authors"
+        "authors" are the 33 subjects in the analysis of the study. "reference"
+        are the 33 subjects of the published decoding code, which includes four
+        with low comprehension scores (S07, S09, S23, S43) and excludes four
+        whose recording begins after the first audio file (S26, S34, S35, S36).
+        "all" are the 42 subjects with trials. Otherwise, labels such as "S01".
     onset_shift : float, default=0.0
-        Seconds added to the onset of everything. Trials begin 150 samples before their word; the published
-        code took that for the word, which ``onset_shift=-0.298`` repeats.
+        Seconds added to all onsets. Trials begin 150 samples before their
+        word. The published code takes the begin of the trial for the onset of
+        the word, which ``onset_shift=-0.298`` reproduces.
     textgrids : path-like, default=None
-        Folder of ``DownTheRabbitHoleFinal_SoundFile1.TextGrid`` ...; with it the events have phonemes.
+        Folder of ``DownTheRabbitHoleFinal_SoundFile1.TextGrid`` ..., to load
+        phonemes. If None, there are no phonemes.
     need_recordings : bool, default=True
-        False also reads the trials of people whose recording was not fetched, to plan or to count; it is
-        taken to last 10 s after the last event.
+        If False, also load trials of subjects whose recording was not
+        downloaded. Such a recording ends 10 s after the last event.
 
     Returns
     -------
     events : DataFrame
-        An events table (:func:`~sk_b2s.check_events`). ``sequence`` is "alice/number of the sentence", the
-        same for all people; ``word_index`` counts from 0; further columns are those of the study's csv:
-        ``order, log_freq, snd_power, is_lexical, ngram, rnn, cfg``.
+        Events table, see :func:`~sk_b2s.check_events`. ``sequence`` is
+        "alice/number of the sentence", equal for all subjects. ``word_index``
+        counts from 0. Additional columns from the csv file are ``order``,
+        ``log_freq``, ``snd_power``, ``is_lexical``, ``ngram``, ``rnn`` and
+        ``cfg``.
 
     Raises
     ------
     FileNotFoundError
-        If a file is not there.
+        If a file does not exist.
     ValueError
-        If trials do not fit the words, or who was asked for is not there.
+        If trials do not match the words, or if a subject does not exist.
+
+    See Also
+    --------
+    fetch_brennan2019 : Download the study.
 
     Notes
     -----
-    A trial gives its word's time in the recording and in the sound, so each gives the time at which the
-    sound began. Those of one sound agree to 2 ms, the rounding to samples; their median is the onset
-    of the sound.
+    A trial has the time of its word in the recording and in the audio, and
+    thereby the onset of the audio. These onsets agree up to 2 ms, the duration
+    of a sample. Their median is the onset of the audio.
 
-    In the trials of eight people whose recording begins after the first sound, the second sound is
-    labeled as the first and has its words, and so on. The intervals between the sounds tell: here every
-    sound gets its own words, at its onset plus their time in it.
+    In the trials of eight subjects whose recording begins after the first
+    audio file, the second file is labeled as the first one and has its words,
+    and so on. This loader identifies audio files by the intervals between
+    them, and assigns each its own words, at its onset plus their time in the
+    audio.
 
     References
     ----------
-    .. [1] Brennan & Hale (2019). Hierarchical structure guides rapid linguistic predictions during
-       naturalistic listening. PLOS ONE 14:e0207741. https://doi.org/10.1371/journal.pone.0207741
+    .. [1] Brennan & Hale (2019). Hierarchical structure guides rapid
+       linguistic predictions during naturalistic listening. PLOS ONE
+       14:e0207741. https://doi.org/10.1371/journal.pone.0207741
     """
-    root = study_root(root, STUDY, HINT)
-    folder = _unpacked(root, "proc", "S*.mat")
-    people = sorted(
+    root = check_root(root, STUDY, HINT)
+    folder = _find_unpacked(root, "proc", "S*.mat")
+    available = sorted(
         path.stem.upper() for path in folder.iterdir() if re.fullmatch(r"(?i)s\d+\.mat", path.name)
     )
     if isinstance(subjects, str) and subjects in SUBJECTS:
         subjects = SUBJECTS[subjects]
-    spoken, lengths = _words(root, textgrids)
+    stimuli, durations = _read_stimuli(root, textgrids)
     tables = []
-    for subject in choose("subjects", subjects, people, STUDY):
-        recording = _recording(root, subject)
+    for subject in select_names("subjects", subjects, available, STUDY):
+        recording = _find_recording(root, subject)
         if need_recordings:
-            need(recording, STUDY, f"{HINT} To read the trials only, pass need_recordings=False.")
-        trials = _trials(folder / f"{subject}.mat")
-        begun = _begun(trials, lengths, folder / f"{subject}.mat")
-        table = _events(spoken, trials, begun, onset_shift, folder / f"{subject}.mat")
+            require_file(recording, STUDY, f"{HINT} To load only the trials, pass need_recordings=False.")
+        trials = _read_trials(folder / f"{subject}.mat")
+        onsets = _find_audio_onsets(trials, durations, folder / f"{subject}.mat")
+        table = _place_events(stimuli, trials, onsets, onset_shift, folder / f"{subject}.mat")
         tables.append(table.assign(subject=subject, recording=str(recording)))
-    return finish(tables, STUDY, need_recordings)
+    return combine_tables(tables, STUDY, need_recordings)
 
 
-def _unpacked(root, name, pattern):
-    """Folder of an archive, also where unpacking has put it into another of its name: Path."""
-    folder = need(root / name, STUDY, f"Unpack {name}.zip into it. {HINT}")
-    inner = as_on_disk(folder / name)
+def _find_unpacked(root, name, pattern):
+    """Return the folder of an archive, or its inner folder of that name."""
+    folder = require_file(root / name, STUDY, f"Unpack {name}.zip into it. {HINT}")
+    inner = find_on_disk(folder / name)
     return inner if inner.is_dir() and not any(folder.glob(pattern)) else folder
 
 
-def _recording(root, subject):
-    """Path of a recording: of the BrainVision edition, or of the MATLAB one, which is taken if none is there."""
-    paths = [as_on_disk(root / f"{subject}{suffix}") for suffix in (".vhdr", ".mat")]
+def _find_recording(root, subject):
+    """Return the path of a recording in BrainVision or MATLAB format."""
+    paths = [find_on_disk(root / f"{subject}{suffix}") for suffix in (".vhdr", ".mat")]
     return next((path for path in paths if path.exists()), root / f"{subject}.mat")
 
 
-def _words(root, textgrids):
-    """Everything heard, by sound and time in it, and the seconds of each sound."""
-    path = need(root / "AliceChapterOne-EEG.csv", STUDY, HINT)
+def _read_stimuli(root, textgrids):
+    """Read the events in each audio file, and the durations of the files."""
+    path = require_file(root / "AliceChapterOne-EEG.csv", STUDY, HINT)
     table = pd.read_csv(path, keep_default_na=False, encoding="utf-8-sig")
-    wanted = ["Word", "Segment", "onset", "offset", "Position", "Sentence"]
-    known = {name.casefold(): name for name in (*wanted, *FURTHER)}
+    required = ["Word", "Segment", "onset", "offset", "Position", "Sentence"]
+    known = {name.casefold(): name for name in (*required, *OPTIONAL_COLUMNS)}
     table = table.rename(columns=lambda name: known.get(name.strip().casefold(), name))
-    if missing := [column for column in wanted if column not in table]:
-        raise ValueError(f"{STUDY}: {str(path)!r} lacks the columns {missing}; it has {list(table)}.")
-    for column in set(wanted) - {"Word"}:
+    if missing := [column for column in required if column not in table]:
+        raise ValueError(f"{STUDY}: {str(path)!r} lacks the columns {missing}. It has {list(table)}.")
+    for column in set(required) - {"Word"}:
         wrong = pd.to_numeric(table[column], errors="coerce").isna()
         if wrong.any():
             row = int(wrong.idxmax())
             raise ValueError(
-                f"{STUDY}: {str(path)!r}, line {row + 2}, column {column!r}: expected a number, got "
-                f"{table[column][row]!r}; was the file cut off, or written with decimal commas?"
+                f"{STUDY}: {str(path)!r}, line {row + 2}, column {column!r}: expected a number. Got "
+                f"{table[column][row]!r} instead. Check that the file is complete and has no decimal commas."
             )
         table[column] = pd.to_numeric(table[column])
-    audio = _unpacked(root, "audio", "*.wav")
+    audio = _find_unpacked(root, "audio", "*.wav")
     sounds = {
         number: str(
-            need(
+            require_file(
                 audio / f"DownTheRabbitHoleFinal_SoundFile{number}.wav",
                 STUDY,
                 f"Unpack audio.zip into it. {HINT}",
@@ -174,108 +214,165 @@ def _words(root, textgrids):
         "sound_onset": table["onset"], "duration": table["offset"] - table["onset"], "text": table["Word"],
         "sequence": table["Sentence"].map("alice/{}".format), "word_index": table["Position"] - 1.0,
     })  # fmt: skip
-    lacking = [name for name in FURTHER if name not in table]
-    warn_of_missing(STUDY, f"{path.name} of this edition does not have, and the events neither", lacking)
-    words = words.join(table[[name for name in FURTHER if name in table]].rename(columns=FURTHER))
-    lengths = {number: stimulus_duration(sound) for number, sound in sounds.items()}
-    for number, of_sound in words.groupby("number"):
-        check_last_word(sounds[number], of_sound["sound_onset"].max(), STUDY)
-    heard = pd.DataFrame({"type": "sound", "number": list(sounds), "sound": list(sounds.values()),
-                          "sound_onset": 0.0, "duration": list(lengths.values())})  # fmt: skip
-    parts = [heard, words]
+    missing = [name for name in OPTIONAL_COLUMNS if name not in table]
+    warn_missing(STUDY, f"{path.name} of this edition and the events lack", missing)
+    optional = [name for name in OPTIONAL_COLUMNS if name in table]
+    words = words.join(table[optional].rename(columns=OPTIONAL_COLUMNS))
+    for number, onset in words.groupby("number")["sound_onset"].max().items():
+        check_last_word(sounds[number], onset, STUDY)
+    durations = {number: stimulus_duration(sound) for number, sound in sounds.items()}
+    audio_rows = pd.DataFrame({"type": "sound", "number": list(sounds), "sound": list(sounds.values()),
+                          "sound_onset": 0.0, "duration": list(durations.values())})  # fmt: skip
+    parts = [audio_rows, words]
     if textgrids is not None:
-        parts += [_phonemes(textgrids, number, sounds[number], words) for number in sounds]
-    return pd.concat(parts, ignore_index=True).assign(language="en"), lengths
+        parts += [_read_phonemes(textgrids, number, sounds[number], words) for number in sounds]
+    return pd.concat(parts, ignore_index=True).assign(language="en"), durations
 
 
-def _phonemes(folder, number, sound, words):
-    """Phonemes of one sound, each of the word of the csv in which it begins."""
-    path = need(
+def _read_phonemes(folder, number, sound, words):
+    """Read the phonemes of an audio file, with the word of each."""
+    path = require_file(
         Path(folder) / f"DownTheRabbitHoleFinal_SoundFile{number}.TextGrid",
         STUDY,
-        "Phonemes are read of all sounds or of none, by textgrids=None.",
+        "Provide a TextGrid for every audio file, or omit phonemes with textgrids=None.",
     )
     rows = textgrid_events(path)
     rows = rows[rows["type"] == "phoneme"].drop(columns=["sequence", "word_index"])
     words = words[words["number"] == number].sort_values("sound_onset")
-    at = np.searchsorted(words["sound_onset"].to_numpy(), rows["sound_onset"].to_numpy() + 1e-3, side="right")
-    named = words[["sequence", "word_index"]].iloc[np.maximum(at - 1, 0)].set_axis(rows.index)
-    return rows.assign(number=number, sound=sound).join(named)
+    after = np.searchsorted(
+        words["sound_onset"].to_numpy(), rows["sound_onset"].to_numpy() + 1e-3, side="right"
+    )
+    word = words[["sequence", "word_index"]].iloc[np.maximum(after - 1, 0)].set_axis(rows.index)
+    return rows.assign(number=number, sound=sound).join(word)
 
 
-def _trials(path):
-    """Trials of a recording: ``label`` of the sound, ``onset`` in the recording and ``tmin`` in the sound (s)."""
-    path = need(path, STUDY, HINT)
+def _read_trials(path):
+    """Read the trials of a recording.
+
+    Columns are ``label`` of the audio file, and the ``onset`` of the word in
+    the recording and ``tmin`` in the audio file (s).
+    """
+    path = require_file(path, STUDY, HINT)
     try:
         proc = loadmat(path, squeeze_me=True, simplify_cells=True)["proc"]
         trials, names = np.atleast_2d(proc["trl"]), [str(name) for name in np.atleast_1d(proc["varnames"])]
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(
-            f"{STUDY}: {str(path)!r}: expected a struct 'proc' with 'trl' and 'varnames', but it lacks {error}."
+            f"{STUDY}: {str(path)!r}: expected a struct 'proc' with 'trl' and 'varnames', but it lacks {error}. {HINT}"
         ) from error
-    except Exception as error:  # scipy fails on broken bytes in every possible way
+    except Exception as error:  # scipy raises many types of errors for invalid bytes
         raise ValueError(
-            f"{STUDY}: {str(path)!r} cannot be read: {type(error).__name__}: {error}. Is it whole, and of a MATLAB "
-            f"version below 7.3?"
+            f"{STUDY}: {str(path)!r} cannot be read: {type(error).__name__}: {error}. Check that it is complete, and "
+            f"of a MATLAB version below 7.3."
         ) from error
-    names = names[: trials.shape[1] - 3]  # S02 names three more
+    names = names[: trials.shape[1] - 3]  # S02 lists three more
     if not {"segment", "tmin"} <= set(names):
         raise ValueError(
-            f"{STUDY}: {str(path)!r}: expected begin, end, offset and then 'segment' and 'tmin' among the columns of "
-            f"'trl'; got {names} after the first three."
+            f"{STUDY}: {str(path)!r}: the columns of 'trl' must be begin, end, offset, and include 'segment' and 'tmin'. "
+            f"Got {names} after the first three."
         )
-    if (trials[:, 2] != -BEFORE).any():
+    if (trials[:, 2] != -N_BEFORE).any():
         raise ValueError(
-            f"{STUDY}: {str(path)!r}: trials are to begin {BEFORE} samples before their word, got an offset of "
-            f"{trials[trials[:, 2] != -BEFORE, 2][0]:g}."
+            f"{STUDY}: {str(path)!r}: trials must begin {N_BEFORE} samples before their word. Got an offset of "
+            f"{trials[trials[:, 2] != -N_BEFORE, 2][0]:g} instead."
         )
     label, tmin = (trials[:, 3 + names.index(name)] for name in ("segment", "tmin"))
-    onset = (trials[:, 0] - 1 + BEFORE) / SFREQ  # samples are counted from 1
+    onset = (trials[:, 0] - 1 + N_BEFORE) / SFREQ  # samples are counted from 1
     return pd.DataFrame({"label": label.astype(int), "onset": onset, "tmin": tmin})
 
 
-def _begun(trials, lengths, path):
-    """When each sound began in a recording: {number of the sound: s}."""
-    begun = (trials["onset"] - trials["tmin"]).groupby(trials["label"])
-    if (spread := begun.max() - begun.min()).max() > 0.01:
+def _find_audio_onsets(trials, durations, path):
+    """Find the onset (s) in the recording of each audio file."""
+    onsets = (trials["onset"] - trials["tmin"]).groupby(trials["label"])
+    if (spread := onsets.max() - onsets.min()).max() > 0.01:
         raise ValueError(
-            f"{STUDY}: {str(path)!r}: the trials of sound {spread.idxmax()} place its beginning "
-            f"{spread.max():.3f} s apart; words and trials do not belong together."
+            f"{STUDY}: {str(path)!r}: the onset of audio file {spread.idxmax()} differs by {spread.max():.3f} s between "
+            f"trials. Check that words and trials belong to the same edition."
         )
-    return _identify(begun.median(), lengths, path)
+    return _identify_audio(onsets.median(), durations, path)
 
 
-def _identify(begun, lengths, path):
-    """Tell by the intervals between them which sounds these are."""
-    numbers, intervals = np.array(sorted(lengths)), np.diff(begun.to_numpy())
-    seconds = np.array([lengths[number] for number in numbers])
-    off = []
-    for first in range(len(numbers) - len(begun) + 1):
+def _identify_audio(onsets, durations, path):
+    """Identify audio files by the intervals between their onsets."""
+    numbers, intervals = np.array(sorted(durations)), np.diff(onsets.to_numpy())
+    seconds = np.array([durations[number] for number in numbers])
+    errors = []
+    for first in range(len(numbers) - len(onsets) + 1):
         expected = seconds[first : first + len(intervals)]
-        off.append(np.abs(intervals - expected).max(initial=0.0))
-    if not off or min(off) > SLACK:
-        best = f", {min(off):.3f} s off at best" if off else ""
+        errors.append(np.abs(intervals - expected).max(initial=0.0))
+    if not errors or min(errors) > MAX_INTERVAL_ERROR:
+        best = f", with a smallest error of {min(errors):.3f} s" if errors else ""
         raise ValueError(
-            f"{STUDY}: {str(path)!r}: its {len(begun)} sounds do not follow each other as the {len(numbers)} audio "
-            f"files last{best} ({SLACK} s allowed)."
+            f"{STUDY}: {str(path)!r}: the intervals of {len(onsets)} audio onsets do not match the durations of "
+            f"{len(numbers)} audio files{best} ({MAX_INTERVAL_ERROR} s is allowed). Check that all files are complete."
         )
-    first = int(np.argmin(off))
-    return dict(zip(numbers[first : first + len(begun)], begun, strict=True))
+    first = int(np.argmin(errors))
+    return dict(zip(numbers[first : first + len(onsets)], onsets, strict=True))
 
 
-def _events(spoken, trials, begun, shift, path):
-    """Everything heard in one recording: at its trial, or after the onset of its sound where it has none."""
-    events = spoken[spoken["number"].isin(list(begun))]
-    onset = events["number"].map(begun) + events["sound_onset"]
+def _place_events(stimuli, trials, onsets, shift, path):
+    """Place events at their trials, or after the onset of their audio."""
+    events = stimuli[stimuli["number"].isin(list(onsets))]
+    onset = events["number"].map(onsets) + events["sound_onset"]
     words = events.index[events["type"] == "word"]
-    if len(trials) == len(words) and begun.keys() == set(trials["label"]):
-        off = np.abs(trials["tmin"].to_numpy() - events.loc[words, "sound_onset"])
-        if (wrong := (off > 1e-3).to_numpy()).any():
+    if len(trials) == len(words) and onsets.keys() == set(trials["label"]):
+        error = np.abs(trials["tmin"].to_numpy() - events.loc[words, "sound_onset"])
+        if (wrong := (error > 1e-3).to_numpy()).any():
             first = int(np.argmax(wrong))
             raise ValueError(
-                f"{STUDY}: {str(path)!r} and AliceChapterOne-EEG.csv contradict each other: word {first + 1}, "
-                f"{events['text'][words[first]]!r}, is {off.iloc[first]:.3f} s elsewhere in its sound; are they of one "
-                f"version?"
+                f"{STUDY}: {str(path)!r} and AliceChapterOne-EEG.csv contradict each other: the onset of word "
+                f"{first + 1}, {events['text'][words[first]]!r}, differs by {error.iloc[first]:.3f} s. Check that both "
+                f"belong to the same edition."
             )
         onset[words] = trials["onset"].to_numpy()
     return events.drop(columns="number").assign(onset=onset + shift)
+
+
+# --- download ----------------------------------------------------------------------------------------
+
+
+def fetch_brennan2019(root, subjects=None, progress=True):
+    """Download Alice in Wonderland from Deep Blue Data, and unpack it.
+
+    The study has about 9 GB. The license is CC BY 4.0.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder of the study. Complete files are not downloaded again, and
+        partial downloads are resumed.
+    subjects : str or sequence of str, default=None
+        Subjects whose recordings are downloaded, "S01" to "S49". If None,
+        download all. Trials, audio and words are always downloaded.
+    progress : bool, default=True
+        Show a progress bar for each file.
+
+    Returns
+    -------
+    root : Path
+        Folder for :func:`load_brennan2019`.
+
+    Raises
+    ------
+    ConnectionError, PermissionError, ValueError, OSError
+        As in :func:`fetch_gwilliams2022`.
+    """
+    requested = strip_subjects(subjects)
+    page = f"{DEEP_BLUE}/concern/data_sets/{DEEP_BLUE_WORK}"
+    files = list_deep_blue_files(DEEP_BLUE, DEEP_BLUE_WORK, describe_manual_download(page, root))
+    recordings = {Path(f.path).stem for f in files if f.path.startswith("S") and f.path.endswith(".mat")}
+    check_subjects(requested, recordings)
+    if requested is not None:
+        files = [f for f in files if Path(f.path).stem not in recordings - requested]
+    root = download(files, root, progress)
+    sources = {file.path: file.url for file in files}
+    for folder in ("audio", "proc"):
+        if (archive := root / f"{folder}.zip").is_file():
+            unpack(archive, root, partial(_choose_path, folder), sources.get(archive.name, ""))
+    return root
+
+
+def _choose_path(folder, name):
+    """Return the path of a member, whose name may include the folder."""
+    path = PurePosixPath(name)
+    return None if "__MACOSX" in path.parts or path.name.startswith(".") else f"{folder}/{path.name}"

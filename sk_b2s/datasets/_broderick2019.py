@@ -1,44 +1,60 @@
-"""The Old Man and the Sea: 19 people listen for an hour, with 128 channels of EEG.
+"""The Old Man and the Sea (Broderick et al., 2018): EEG of 19 participants.
+
+Participants listened for an hour, with 128 EEG channels.
 
 Citation
-    Broderick, Anderson, Di Liberto, Crosse, Lalor (2018). Electrophysiological correlates of semantic
-    dissimilarity reflect the comprehension of natural, narrative speech. Current Biology 28:803.
-    https://doi.org/10.1016/j.cub.2018.01.080. Part of the people are those of Di Liberto, O'Sullivan, Lalor (2015).
-    Low-frequency cortical entrainment to speech reflects phoneme-level processing. Current Biology 25:2457.
-    https://doi.org/10.1016/j.cub.2015.08.030
+    Broderick, Anderson, Di Liberto, Crosse, Lalor (2018). Electrophysiological
+    correlates of semantic dissimilarity reflect the comprehension of natural,
+    narrative speech. Current Biology 28:803.
+    https://doi.org/10.1016/j.cub.2018.01.080. Some of the participants are
+    those of Di Liberto, O'Sullivan, Lalor (2015). Low-frequency cortical
+    entrainment to speech reflects phoneme-level processing. Current Biology
+    25:2457. https://doi.org/10.1016/j.cub.2015.08.030
 License
     CC0, both editions.
-Where
-    OpenNeuro ds004408 (https://doi.org/10.18112/openneuro.ds004408.v1.0.8; BIDS, 512 Hz, with the sounds and their
-    words), the edition read by default; Dryad, https://doi.org/10.5061/dryad.070jc ("Natural Speech", MATLAB, 128 Hz,
-    without the sounds), which the paper used.
+Source
+    OpenNeuro ds004408 (https://doi.org/10.18112/openneuro.ds004408.v1.0.8,
+    BIDS, 512 Hz, with audio and words) is the default. The paper used the
+    edition of Dryad (https://doi.org/10.5061/dryad.070jc, "Natural Speech",
+    MATLAB, 128 Hz, without audio).
 Size
-    19 people in 20 runs of about three minutes; 19 GB at OpenNeuro.
-By hand
-    Nothing for OpenNeuro: :func:`~sk_b2s.datasets.fetch_broderick2019`. Dryad's edition also needs the sounds
-    and their words, of OpenNeuro's ``stimuli`` or your own.
+    19 participants in 20 runs of about three minutes. 19 GB at OpenNeuro.
+Manual steps
+    None for OpenNeuro with :func:`~sk_b2s.datasets.fetch_broderick2019`. The
+    edition of Dryad also needs audio and words, for example the folder
+    ``stimuli`` of OpenNeuro.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s._utils._text import plain_text
+from sk_b2s.datasets._archives import unpack
 from sk_b2s.datasets._common import (
-    as_on_disk,
-    choose,
-    finish,
-    need,
+    check_root,
+    combine_tables,
+    find_on_disk,
+    read_duration,
     read_json,
-    seconds_of,
-    study_root,
-    warn_of_missing,
+    require_file,
+    select_names,
+    warn_missing,
 )
+from sk_b2s.datasets._download import (
+    check_disk_space,
+    check_subjects,
+    describe_manual_download,
+    download,
+    strip_subjects,
+)
+from sk_b2s.datasets._listings import list_dryad_files
 from sk_b2s.datasets._matching import match_sequences
 from sk_b2s.events._sentences import number_sentences
 from sk_b2s.events._stimuli import stimulus_duration
@@ -46,15 +62,20 @@ from sk_b2s.io._sidecars import find_sidecar
 from sk_b2s.io._textgrid import textgrid_events
 
 STUDY = "broderick2019"
-HINT = "Fetch it by sk_b2s.datasets.fetch_broderick2019."
+HINT = "Download it with sk_b2s.datasets.fetch_broderick2019."
+DRYAD = "https://datadryad.org"
+DRYAD_DOI = "doi:10.5061/dryad.070jc"
+OPENNEURO = ("ds004408", "1.0.8")  # data set and version
+SUBJECT_BYTES = 1.1e9  # of a subject at OpenNeuro, a little more than the true size
+MAX_NESTED_ZIPS = 2
 RUNS = tuple(f"{run:02d}" for run in range(1, 21))
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]*[A-Z])")
-FORMATS = (".vhdr", ".set", ".bdf", ".edf", ".fif")  # of recordings, the published one first
+FORMATS = (".vhdr", ".set", ".bdf", ".edf", ".fif")  # of recordings, the published format first
 NAME = re.compile(
     r"sub-([a-zA-Z0-9]+)(?:_ses-[a-zA-Z0-9]+)?_task-listening_run-(\d+)"
     r"(_channels\.tsv|_eeg\.json|_eeg\.(?:vhdr|set|bdf|edf|fif))"
 )
-MATCHED = 0.8  # share of a run's words that must be in its text
+MIN_MATCHED = 0.8  # share of the words of a run that must be in its text
 
 
 def load_broderick2019(
@@ -68,96 +89,116 @@ def load_broderick2019(
     need_recordings=True,
     audio_delay=0.0,
 ):
-    """Read the events of "The Old Man and the Sea".
+    """Load the events of The Old Man and the Sea (Broderick et al., 2018).
 
     Parameters
     ----------
     root : path-like
-        Folder of OpenNeuro's ds004408, with ``sub-001`` ...; or that of Dryad, with ``Natural Speech``, or the latter,
-        with ``EEG``.
+        Folder of OpenNeuro ds004408 with ``sub-001`` ..., or of Dryad with
+        ``Natural Speech``, or the latter folder with ``EEG``.
     subjects : str or sequence of str, default=None
-        "001" to "019", of either edition; None takes everybody there is.
+        Subjects, "001" to "019" in both editions. If None, load all that
+        exist.
     runs : str or sequence of str, default=None
-        "01" to "20"; None takes all there are.
+        Runs, "01" to "20". If None, load all that exist.
     edition : {"openneuro", "dryad"}, default="openneuro"
+        Edition in ``root``.
     stimuli : path-like, default=None
-        Folder of ``audio01.wav`` (or ``audio1.wav``) ... and, for each, ``audio01.TextGrid`` or Gentle's
-        ``align1.json``. None is ``stimuli`` in ``root``; Dryad has none.
+        Folder of ``audio01.wav`` (or ``audio1.wav``) ... and, for each,
+        ``audio01.TextGrid`` or ``align1.json`` of Gentle. If None, the folder
+        ``stimuli`` in ``root``, which the edition of Dryad does not have.
     texts : path-like, default=None
-        Folder of the text of each run (``oldman_run1.txt`` or ``01.txt`` ...). With it, sentences are
-        those of the text; its words are matched with those heard by edit distance. None begins a new sentence
-        after a pause.
+        Folder of the text of each run (``oldman_run1.txt`` or ``01.txt`` ...).
+        Sentences are those of the text, whose words are matched with the
+        aligned words by edit distance. If None, a silence begins a new
+        sentence.
     sentence_gap : float, default=0.4
-        Seconds of silence after which a sentence begins, without ``texts``.
+        Duration of silence in seconds that begins a sentence, without
+        ``texts``.
     need_recordings : bool, default=True
-        False also lists runs whose recording was not fetched, to plan or to count; at OpenNeuro their length
-        is that of ``eeg.json``.
+        If False, also load runs whose recording was not downloaded. The
+        duration of such a recording is read from its ``eeg.json`` (OpenNeuro).
     audio_delay : float or dict, default=0.0
-        Seconds by which sound reached the ear later than the tables say, for all or, as in
-        :func:`~sk_b2s.read_bids`, by the beginning of the recording's name.
+        Delay in seconds of the audio relative to the tables, for all
+        recordings or, as in :func:`~sk_b2s.read_bids`, by the beginning of
+        their names.
 
     Returns
     -------
     events : DataFrame
-        An events table (:func:`~sk_b2s.check_events`). ``sequence`` is "run/number of the sentence", the
-        same for all people; further columns are ``run`` and ``language``.
+        Events table, see :func:`~sk_b2s.check_events`. ``sequence`` is
+        "run/number of the sentence", equal for all subjects. Additional
+        columns are ``run`` and ``language``.
 
     Raises
     ------
     FileNotFoundError
-        If a file is not there.
+        If a file does not exist.
     ValueError
-        If a file is malformed, or who or what was asked for is not there.
+        If a file is invalid, or if a requested subject or run does not exist.
+
+    See Also
+    --------
+    fetch_broderick2019 : Download the study.
 
     Notes
     -----
-    Sound and recording of a run begin together. The published decoding code read Dryad's edition with words
-    that Gentle aligned, which are not public; near 170 s of run 15 that alignment is off.
+    Audio and recording of a run begin at the same time. The published decoding
+    code used the edition of Dryad with words aligned by Gentle, which are not
+    public. That alignment is wrong near 170 s of run 15.
 
-    Both editions are recorded against no reference: take ``Epocher(reference="average")``, or for Dryad's the
-    mastoids, ``["M1", "M2"]``. OpenNeuro's does not say where the electrodes are: ``montage="biosemi128"`` does.
-    Its bad channels are marked, and read with the recording.
+    Both editions have no reference. Use ``Epocher(reference="average")``, or
+    for Dryad the mastoids, ``["M1", "M2"]``. The edition of OpenNeuro lacks
+    electrode positions, so use ``montage="biosemi128"``. Its bad channels are
+    marked, and read with the recording.
 
     References
     ----------
-    .. [1] Broderick et al. (2018). Electrophysiological correlates of semantic dissimilarity reflect the
-       comprehension of natural, narrative speech. Current Biology 28:803.
-       https://doi.org/10.1016/j.cub.2018.01.080
+    .. [1] Broderick et al. (2018). Electrophysiological correlates of semantic
+       dissimilarity reflect the comprehension of natural, narrative speech.
+       Current Biology 28:803. https://doi.org/10.1016/j.cub.2018.01.080
     """
-    root = study_root(root, STUDY, HINT)
+    root = check_root(root, STUDY, HINT)
     if edition not in ("openneuro", "dryad"):
-        raise ValueError(f"{STUDY}: edition must be 'openneuro' or 'dryad', got {edition!r}.")
+        raise ValueError(f"{STUDY}: 'edition' must be 'openneuro' or 'dryad'. Got {edition!r} instead.")
     if stimuli is None and edition == "dryad":
         raise ValueError(
-            f"{STUDY}: Dryad's edition has no sounds; give stimuli=, such as the folder 'stimuli' of "
+            f"{STUDY}: the edition of Dryad has no audio. Pass 'stimuli', for example the folder 'stimuli' of OpenNeuro "
             f"ds004408."
         )
     stimuli = Path(root / "stimuli" if stimuli is None else stimuli)
-    there = find_openneuro(root) if edition == "openneuro" else _dryad(root)
-    people = sorted({subject for subject, _ in there})
-    heard: dict[str, pd.DataFrame] = {}
+    found = find_openneuro(root) if edition == "openneuro" else _find_dryad(root)
+    available = sorted({subject for subject, _ in found})
+    stimuli_by_run: dict[str, pd.DataFrame] = {}
     tables, missing = [], []
-    for subject in choose("subjects", subjects, people, STUDY):
-        for run in choose("runs", runs, sorted({run for _, run in there}), STUDY):
-            if (subject, run) not in there:
+    for subject in select_names("subjects", subjects, available, STUDY):
+        for run in select_names("runs", runs, sorted({run for _, run in found}), STUDY):
+            if (subject, run) not in found:
                 missing.append(f"sub-{subject} run-{run}")
                 continue
-            recording, about = there[subject, run]
+            recording, columns = found[subject, run]
             if need_recordings:
-                need(recording, STUDY, f"{HINT} To read the tables only, pass need_recordings=False.")
-            if run not in heard:
-                heard[run] = _heard(stimuli, run, texts, sentence_gap)
-            tables.append(
-                heard[run].assign(subject=subject, run=run, recording=str(recording), language="en", **about)
-            )
+                require_file(recording, STUDY, f"{HINT} To load only the tables, pass need_recordings=False.")
+            if run not in stimuli_by_run:
+                stimuli_by_run[run] = _read_stimulus(stimuli, run, texts, sentence_gap)
+            columns = {
+                "subject": subject,
+                "run": run,
+                "recording": str(recording),
+                "language": "en",
+                **columns,
+            }
+            tables.append(stimuli_by_run[run].assign(**columns))
     if not tables:
-        raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no run that was asked for. {HINT}")
-    warn_of_missing(STUDY, "no recording is there of runs that others have or that were asked for", missing)
-    return finish(tables, STUDY, need_recordings, audio_delay)
+        raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no requested run. {HINT}")
+    warn_missing(
+        STUDY, "no recording exists for runs that were requested or that other subjects have", missing
+    )
+    return combine_tables(tables, STUDY, need_recordings, audio_delay)
 
 
 def find_openneuro(root):
-    """Recordings of the BIDS edition: {(subject, run): (path, what the tables beside it say)}."""
+    """Find BIDS recordings as {(subject, run): (path, columns)}."""
     found: dict = {}
     others = []
     for path in sorted(root.glob("sub-*/**/eeg/sub-*_*")):
@@ -169,30 +210,30 @@ def find_openneuro(root):
         recording = next((p for suffix in FORMATS if (p := Path(f"{stem}_eeg{suffix}")).exists()), None)
         if key in found and found[key][0].parent != stem.parent:
             raise ValueError(
-                f"{STUDY}: sub-{key[0]} has run {key[1]} twice, {found[key][0]} and {path}; keep one."
+                f"{STUDY}: sub-{key[0]} has run {key[1]} twice, {found[key][0]} and {path}. Keep one."
             )
-        seconds = seconds_of(f"{stem}_eeg.json", STUDY)
-        about = {} if np.isnan(seconds) else {"recording_duration": seconds}
-        found[key] = recording or Path(f"{stem}_eeg.vhdr"), about
+        seconds = read_duration(f"{stem}_eeg.json", STUDY)
+        columns = {} if np.isnan(seconds) else {"recording_duration": seconds}
+        found[key] = recording or Path(f"{stem}_eeg.vhdr"), columns
     if not found:
-        named = f" There are recordings of other names: {', '.join(others[:3])}." if others else ""
+        named = f" It has recordings with other names: {', '.join(others[:3])}." if others else ""
         raise FileNotFoundError(
             f"{STUDY}: {str(root)!r} has no sub-*/eeg/sub-*_task-listening_run-*_eeg.vhdr or "
-            f"..._channels.tsv.{named} {HINT} Dryad's files need edition='dryad'."
+            f"..._channels.tsv.{named} {HINT} For files of Dryad, pass edition='dryad'."
         )
-    warn_of_missing(STUDY, "recordings of other names are not read", others)
+    warn_missing(STUDY, "recordings with other names are ignored", others)
     unmarked = [path.name for path, _ in found.values() if not _has_channels(path)]
-    warn_of_missing(STUDY, "no channels.tsv says which channels are bad in", unmarked)
+    warn_missing(STUDY, "no channels.tsv lists bad channels of", unmarked)
     return found
 
 
 def _has_channels(recording):
-    """Tell whether there is a table of channels, which may lie in an outer folder: bool."""
+    """Return whether a channel table exists, possibly in an outer folder."""
     return find_sidecar(recording, "channels.tsv", root=recording.parents[2]) is not None
 
 
-def _dryad(root):
-    """Recordings of the MATLAB edition: {(subject, run): (path, {})}."""
+def _find_dryad(root):
+    """Find recordings of the MATLAB edition, {(subject, run): (path, {})}."""
     folders = [folder for folder in (root / "Natural Speech/EEG", root / "EEG", root) if folder.is_dir()]
     found: dict = {}
     for path in sorted(folders[0].glob("[Ss]ubject*/[Ss]ubject*_[Rr]un*.mat")):
@@ -201,54 +242,60 @@ def _dryad(root):
     if not found:
         raise FileNotFoundError(
             f"{STUDY}: {str(root)!r} has no 'Natural Speech/EEG/Subject1/Subject1_Run1.mat' ... (nor "
-            f"'EEG/Subject1' ...; Dryad's other folders are of other experiments). {HINT} OpenNeuro's files "
-            f"need edition='openneuro'."
+            f"'EEG/Subject1' ...). Other folders of Dryad contain other experiments. {HINT} For files of OpenNeuro, "
+            f"pass edition='openneuro'."
         )
     return found
 
 
-def _heard(stimuli, run, texts, sentence_gap):
-    """What is heard in a run, beginning with its recording."""
+def _read_stimulus(stimuli, run, texts, sentence_gap):
+    """Read audio, words and phonemes of a run."""
     number = int(run)
-    wav = _either(stimuli, f"audio{run}.wav", f"audio{number}.wav")
-    grid = as_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
+    wav = _find_either(stimuli, f"audio{run}.wav", f"audio{number}.wav")
+    grid = find_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
     if grid.exists() or is_placeholder(grid):
-        rows = textgrid_events(need(grid, STUDY, HINT), sentence_gap=sentence_gap)
+        rows = textgrid_events(require_file(grid, STUDY, HINT), sentence_gap=sentence_gap)
     else:
-        rows = _gentle(
-            _either(stimuli, wav.with_suffix(".TextGrid").name, f"align{run}.json", f"align{number}.json"),
+        rows = _read_gentle(
+            _find_either(
+                stimuli, wav.with_suffix(".TextGrid").name, f"align{run}.json", f"align{number}.json"
+            ),
             sentence_gap,
         )
     if texts is not None:
-        text = _either(Path(texts), f"oldman_run{number}.txt", f"oldman_run{run}.txt", f"{run}.txt")
-        rows = _sentences(rows, text)
+        text = _find_either(Path(texts), f"oldman_run{number}.txt", f"oldman_run{run}.txt", f"{run}.txt")
+        rows = _assign_sentences(rows, text)
     else:
-        rows["sequence"] = _numbered(rows)
+        rows["sequence"] = _number_sentences(rows)
     rows["sequence"] = run + "/" + rows["sequence"].astype(str)
     sound = pd.DataFrame([{"type": "sound", "sound_onset": 0.0, "duration": stimulus_duration(str(wav))}])
     rows = pd.concat([sound, rows], ignore_index=True)
     return rows.assign(sound=str(wav), onset=rows["sound_onset"], condition="sentence")
 
 
-def _either(folder, *names):
-    """The file of the first name there is."""
-    found = [path for name in names if (path := as_on_disk(folder / name)).exists()]
-    return need(found[0] if found else folder / names[0], STUDY, f"It may also be {names[-1]!r}. {HINT}")
+def _find_either(folder, *names):
+    """Return the first existing file of several names."""
+    found = [path for name in names if (path := find_on_disk(folder / name)).exists()]
+    return require_file(
+        found[0] if found else folder / names[0], STUDY, f"Its name may also be {names[-1]!r}. {HINT}"
+    )
 
 
-def _numbered(rows):
-    """Number the sentences of a run: a short one may be said again with other words around it."""
+def _number_sentences(rows):
+    """Number the sentences of a run in order. A sentence may be repeated."""
     words = rows[rows["type"] == "word"]
     number = pd.Series((words["word_index"] == 0).cumsum() - 1, words.index)
     return number.reindex(rows.index).ffill().fillna(0).astype(int)
 
 
-def _gentle(path, sentence_gap):
-    """Words and phonemes that Gentle aligned, as rows of a TextGrid's events."""
+def _read_gentle(path, sentence_gap):
+    """Read words and phonemes aligned by Gentle as TextGrid events."""
     words, phonemes = [], []
     entries = read_json(path, STUDY).get("words")
     if not isinstance(entries, list):
-        raise ValueError(f"{STUDY}: {str(path)!r} lacks the list 'words' of Gentle.")
+        raise ValueError(
+            f"{STUDY}: {str(path)!r} lacks the list 'words' of Gentle. Check that the file is complete."
+        )
     for entry in entries:
         if entry["case"] != "success":
             continue
@@ -258,7 +305,9 @@ def _gentle(path, sentence_gap):
             phonemes.append((begin, phone["duration"], phone["phone"], len(words) - 1))
             begin += phone["duration"]
     if not words:
-        raise ValueError(f"{STUDY}: {str(path)!r}: Gentle aligned no word of it.")
+        raise ValueError(
+            f"{STUDY}: {str(path)!r} has no aligned words. Check the text and audio passed to Gentle."
+        )
     words = pd.DataFrame(words, columns=["sound_onset", "duration", "text"])
     stop = words["sound_onset"] + words["duration"]
     sentence = number_sentences(words["sound_onset"], stop, sentence_gap)
@@ -269,16 +318,19 @@ def _gentle(path, sentence_gap):
     return rows.sort_values("sound_onset", kind="stable", ignore_index=True)
 
 
-def _sentences(rows, path):
-    """Take the sentences of the text: words heard that are not in it belong to the sentence before."""
+def _assign_sentences(rows, path):
+    """Assign words to the sentences of a text.
+
+    An unmatched word belongs to the sentence of the previous word.
+    """
     sentences = SENTENCE_END.split(path.read_text(encoding="utf-8").strip())
     written = [(plain_text([w]), n) for n, s in enumerate(sentences) for w in s.split() if plain_text([w])]
     words = rows[rows["type"] == "word"]
     pairs = match_sequences(words["text"].map(lambda text: plain_text([text])), [word for word, _ in written])
-    if len(pairs) < MATCHED * len(words):
+    if len(pairs) < MIN_MATCHED * len(words):
         raise ValueError(
-            f"{STUDY}: only {len(pairs)} of {len(words)} words heard are in {str(path)!r}; is it the text of "
-            f"this run?"
+            f"{STUDY}: only {len(pairs)} of {len(words)} aligned words are in {str(path)!r}. Check that it is the text "
+            f"of this run."
         )
     number = pd.Series(np.nan, words.index)
     number.iloc[pairs[:, 0]] = [written[place][1] for place in pairs[:, 1]]
@@ -286,3 +338,99 @@ def _sentences(rows, path):
     index = number.groupby(number).cumcount().astype(float)
     placed = pd.DataFrame({"sequence": number, "word_index": index}).reindex(rows.index).ffill().bfill()
     return rows.assign(sequence=placed["sequence"].astype(int), word_index=placed["word_index"])
+
+
+# --- download ----------------------------------------------------------------------------------------
+
+
+def fetch_broderick2019(root, subjects=None, edition="openneuro", progress=True):
+    """Download The Old Man and the Sea from OpenNeuro or Dryad.
+
+    OpenNeuro ds004408 has about 1 GB for each subject. The license is CC0.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder of the study. Complete files are not downloaded again.
+    subjects : str or sequence of str, default=None
+        Subjects, "001" to "019". If None, download all. Audio and words are
+        always downloaded. Dryad has a single archive of all subjects.
+    edition : {"openneuro", "dryad"}, default="openneuro"
+        Edition to download.
+    progress : bool, default=True
+        Show a progress bar for each file. The client of OpenNeuro always does.
+
+    Returns
+    -------
+    root : Path
+        Folder for :func:`load_broderick2019`.
+
+    Raises
+    ------
+    ImportError
+        If openneuro-py is not installed.
+    ConnectionError, PermissionError, ValueError, OSError
+        As in :func:`fetch_gwilliams2022`.
+    """
+    requested, root = strip_subjects(subjects), Path(root)
+    if edition == "dryad":
+        if requested is not None:
+            raise ValueError(
+                "fetch_broderick2019: Dryad has a single archive of all subjects. Pass subjects=None, or use the "
+                "edition 'openneuro'."
+            )
+        return _fetch_dryad(root, progress)
+    if edition != "openneuro":
+        raise ValueError(f"'edition' must be 'openneuro' or 'dryad'. Got {edition!r} instead.")
+    available = {f"{number:03d}" for number in range(1, 20)}
+    check_subjects(requested, available)
+    try:
+        import openneuro
+    except ImportError as error:
+        raise ImportError(
+            "fetch_broderick2019 requires openneuro-py. Install it with `pip install 'sk_b2s[fetch]'` or "
+            "`pip install openneuro-py`."
+        ) from error
+    names = sorted(available if requested is None else requested)
+    n_missing = sum(not (root / f"sub-{name}").is_dir() for name in names)
+    check_disk_space(root, n_missing * SUBJECT_BYTES)
+    dataset, tag = OPENNEURO
+    include = [*(f"sub-{name}" for name in names), "stimuli"]
+    page = f"https://openneuro.org/datasets/{dataset}/versions/{tag}"
+    try:
+        openneuro.download(
+            dataset=dataset, tag=tag, target_dir=root, include=include, max_concurrent_downloads=1
+        )
+    except Exception as error:  # openneuro-py raises errors of several libraries
+        raise ConnectionError(
+            f"openneuro-py could not download {dataset}, version {tag}: {type(error).__name__}: {str(error)[:300]}. "
+            f"Run the download again to resume. {describe_manual_download(page, root)}"
+        ) from error
+    return root
+
+
+def _fetch_dryad(root, progress):
+    """Download natural speech from Dryad, and unpack nested archives."""
+    manual = describe_manual_download(f"{DRYAD}/dataset/{DRYAD_DOI}", root)
+    files = list_dryad_files(DRYAD, quote(DRYAD_DOI, safe=""), manual)
+    files = [file for file in files if _is_natural_speech(file.path)] or files
+    root = download(files, root, progress)
+    pending = [(root / file.path, file.url, 0) for file in files if file.path.endswith(".zip")]
+    while pending:
+        archive, url, depth = pending.pop(0)
+        inner = unpack(archive, root, _choose_path, url)
+        if depth < MAX_NESTED_ZIPS:
+            source = f"{url}, {archive.name}"
+            pending += [(path, source, depth + 1) for path in inner if path.suffix == ".zip"]
+    return root
+
+
+def _choose_path(name):
+    """Return the path of a member, None for archives of other experiments."""
+    return None if name.endswith(".zip") and not _is_natural_speech(name) else name
+
+
+def _is_natural_speech(path):
+    """Return whether a file of Dryad contains forward natural speech."""
+    name = Path(path).name.lower().replace("_", " ")
+    return name.startswith("natural speech") and "reverse" not in name

@@ -1,13 +1,12 @@
-"""Downloads of files, resumed after an interruption and checked.
+"""Downloads that resume after an interruption and verify checksums.
 
-openneuro-py, which the extra ``[fetch]`` installs, brings niquests and with it urllib3-future, a package that takes the
-name and place of urllib3. What is here, by requests, works with either of the two.
+The optional openneuro-py installs niquests and urllib3-future, which replaces
+urllib3. This module uses requests, which works with both.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -20,139 +19,135 @@ from tqdm import tqdm
 
 from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets._file_names import (
-    UnusableAddress,
+    UnusableDownloadError,
     check_name,
     check_part,
     check_size,
     open_part,
 )
-from sk_b2s.datasets._servers import Stalled, check_answer, final_error, length_of, open_answer, pieces_of
-
-ATTEMPTS = 6  # times that a connection may drop
-WAIT = 2.0  # s before the second attempt; doubled before each further one
-TIMEOUT = 60  # s without a byte, or with fewer than 1000 bytes a second
-SPARE = 1.02  # share of the bytes to come that must be free
-LEFT = 0.95  # share of the free disk that a file of unknown size may take
-MOST_LIST = 2**26  # bytes of a list
-BY_HAND = (
-    "Open the address in a browser, save the file into the study's folder and run it again; files that are "
-    "there are not fetched again."
+from sk_b2s.datasets._servers import (
+    StalledError,
+    check_response,
+    iter_body,
+    make_final_error,
+    open_response,
+    read_content_length,
 )
 
+ATTEMPTS = 6  # attempts for each file
+WAIT = 2.0  # s before the second attempt, doubled before each later one
+TIMEOUT = 60  # s without a byte, or with less than 1000 bytes per second
+DISK_MARGIN = 1.02  # free space needed, relative to the bytes to download
+MAX_DISK_SHARE = 0.95  # share of the free space that a file of unknown size may take
 
-class Remote(NamedTuple):
-    """A file at its server."""
 
-    path: str  # in the study's folder
+class RemoteFile(NamedTuple):
+    """A file on a server."""
+
+    path: str  # in the folder of the study
     url: str
     size: int | None  # bytes
     checksum: str | None  # "sha256:..."
 
 
 def download(files, root, progress=True):
-    """Fetch files one at a time, going on with what was cut off, and check them.
+    """Download files one at a time, resume partial downloads and verify them.
 
     Parameters
     ----------
-    files : sequence of Remote
+    files : sequence of RemoteFile
+        Files of a study.
     root : path-like
+        Folder of the study.
     progress : bool, default=True
-        Show a bar for each file.
+        Show a progress bar for each file.
 
     Returns
     -------
     root : Path
+        Folder of the study.
 
     Raises
     ------
     ConnectionError
-        If a connection dropped for good, or a server stalls. What came is kept, to be resumed. Also if an address is
-        not http or https, or a server sends something else than its list says.
+        If the connection is lost or the server stalls in all attempts. Partial
+        files are kept and resumed by the next call. Also if an address is not
+        http or https, or if the server sends something else than it listed.
     PermissionError, FileNotFoundError
-        If a server or proxy refuses, sends a page instead, or has no such file.
+        If a server or proxy refuses access, sends a web page instead, or does
+        not have the file.
     ValueError
-        If a file does not have its checksum, or its list names it in a way that cannot be used.
+        If a file does not match its checksum, or if its name is not valid.
     OSError
-        If the disk does not have enough room, or something else has the name of a file.
+        If the disk is full, or if something else has the name of a file.
     """
-    root, files = Path(root), [_checked(file) for file in files]
+    root, files = Path(root), [_check_entry(file) for file in files]
     root.mkdir(parents=True, exist_ok=True)
-    missing = [file for file in files if not _is_there(file, root)]
-    come = sum(_come(_part(root / file.path)) for file in missing)
-    check_room(root, sum(file.size or 0 for file in missing) - come)
+    missing = [file for file in files if not _is_complete(file, root)]
+    n_bytes = sum(_downloaded_bytes(_part_path(root / file.path)) for file in missing)
+    check_disk_space(root, sum(file.size or 0 for file in missing) - n_bytes)
     for index, file in enumerate(missing, start=1):
         _Download(file, root, f"{index} of {len(missing)}: {file.path}", progress).run()
     return root
 
 
-def _checked(file):
-    """Check what a list says of a file, before anything is asked for or written."""
+def _check_entry(file):
+    """Check the name, address, checksum and size that a server listed."""
     source = f"the list of the server of {shorten_text(file.url, 80)}"
     check_name(file.path, source)
     if not isinstance(file.url, str) or not re.match(r"https?://[^/]", file.url):
-        raise UnusableAddress(
-            f"{file.path!r}: the list names the address {shorten_text(file.url, 80)}, which is not http or "
-            f"https; nothing was fetched. Fetch the study by hand, and tell the maintainers of the data set."
+        raise UnusableDownloadError(
+            f"{file.path!r}: the server lists the address {shorten_text(file.url, 80)}, which is not http or https. "
+            f"Nothing was downloaded. Download the study manually, and contact the data set's maintainers."
         )
     if file.checksum is not None:
         kind, _, digest = str(file.checksum).partition(":")
         known = kind in hashlib.algorithms_guaranteed and not kind.startswith("shake")
         if not known or not re.fullmatch(f"[0-9a-fA-F]{{{2 * hashlib.new(kind).digest_size}}}", digest):
             raise ValueError(
-                f"{source} names the checksum {shorten_text(file.checksum, 80)} for {file.path!r}, which is not "
-                f"one; nothing was fetched. Fetch the study by hand, and tell the maintainers of the data "
-                f"set."
+                f"{source} has the invalid checksum {shorten_text(file.checksum, 80)} for {file.path!r}. Nothing was "
+                f"downloaded. Download the study manually, and contact the data set's maintainers."
             )
     return file._replace(size=check_size(file.size, file.path, source))
 
 
-def _is_there(file, root):
-    """Tell whether a file is there already, by its size: it was checked when it came, unless put there by hand."""
+def _is_complete(file, root):
+    """Return whether a file exists with the listed size.
+
+    Its checksum was verified when it was downloaded.
+    """
     path = root / file.path
     if path.is_dir():
         raise IsADirectoryError(
-            f"{str(path)!r} is a folder where the file of {file.url} is to be; remove or rename it, and run "
-            f"it again."
+            f"{str(path)!r} is a folder, but the file {file.url} belongs there. Remove or rename the folder, and "
+            f"run the download again."
         )
     return path.is_file() and (file.size is None or path.stat().st_size == file.size)
 
 
-def _part(path):
+def _part_path(path):
     return path.with_name(path.name + ".part")
 
 
-def _come(part):
-    """Bytes of a part, which must be one."""
+def _downloaded_bytes(part):
+    """Return the size of a partial file, 0 if it does not exist."""
     check_part(part)
     return part.stat().st_size if part.exists() else 0
 
 
-def check_room(root, size):
-    """Raise unless the disk has room for so many bytes.
-
-    Parameters
-    ----------
-    root : Path
-        Folder they are for, which need not be there yet.
-    size : float
-        Bytes to come.
-
-    Raises
-    ------
-    OSError
-        If there is too little.
-    """
-    there = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    if size * SPARE > free:
+def check_disk_space(root, size):
+    """Raise if the disk of a folder, which may not exist yet, is full."""
+    existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if size * DISK_MARGIN > free:
         raise OSError(
-            f"{size / 1e9:.1f} GB are to come, but only {free / 1e9:.1f} GB are free in {str(root)!r}. Make "
-            f"room, choose another root, or fetch fewer participants by subjects=[...]."
+            f"The download needs {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free in {str(root)!r}. Free "
+            f"disk space, choose another root, or download fewer participants with subjects=[...]."
         )
 
 
-def _attempts():
-    """Count attempts, resting before each further one for longer."""
+def iter_attempts():
+    """Count attempts, and wait before each further one."""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(WAIT * 2 ** (attempt - 1))
@@ -160,43 +155,43 @@ def _attempts():
 
 
 class _Download:
-    """One file on its way: what came is kept in a part beside its place, and the rest is asked for."""
+    """Download of one file that resumes a partial file."""
 
     def __init__(self, file, root, title, progress):
         self.file, self.root, self.title, self.progress = file, root, title, progress
         self.target = root / file.path
-        self.part = _part(self.target)
+        self.part = _part_path(self.target)
         self.manual = (
-            f"Open {file.url} in a browser, save the file into the study's folder as {str(self.target)!r} "
-            f"and run it again; files that are there are not fetched again."
+            f"Open {file.url} in a browser, save the file as {str(self.target)!r} and run the download again. "
+            f"Existing files are not downloaded again."
         )
 
     def run(self):
-        """Fetch, check and put into its place."""
+        """Download, verify and rename the file."""
         self._make_folder()
-        begun = False
-        for _ in _attempts():
+        has_begun = False
+        for _ in iter_attempts():
             try:
-                if self._go_on():
+                if self._fetch_rest():
                     break
-                trouble = "the connection dropped"
+                problem = "the connection was lost"
             except requests.HTTPError as error:
-                trouble = f"the server answered {error.response.status_code} {error.response.reason}"
-            except Stalled as error:
-                trouble = f"the server stalled ({error})"
+                problem = f"the server returned {error.response.status_code} {error.response.reason}"
+            except StalledError as error:
+                problem = f"the server stalled ({error})"
             except requests.RequestException as error:
-                begun = begun or _come(self.part) > 0
-                if (final := final_error(error, self.file.url, self.manual, begun)) is not None:
+                has_begun = has_begun or _downloaded_bytes(self.part) > 0
+                if (final := make_final_error(error, self.file.url, self.manual, has_begun)) is not None:
                     raise final from error
-                trouble = f"the connection dropped ({type(error).__name__})"  # what came is in the file
+                problem = f"the connection was lost ({type(error).__name__})"
         else:
             raise ConnectionError(
-                f"{self.file.path!r}, from {self.file.url}: {trouble}, {ATTEMPTS} attempts in all. "
-                f"{_come(self.part):,} bytes of it are kept; run it again to go on from there."
+                f"{self.file.path!r}, from {self.file.url}: {problem}, after {ATTEMPTS} attempts. The "
+                f"{_downloaded_bytes(self.part):,} bytes received are kept. Run the download again to resume."
             )
-        self._check_content()
+        self._verify_checksum()
         check_part(self.part)
-        os.replace(self.part, self.target)  # a link of that name is replaced, not followed
+        os.replace(self.part, self.target)  # replaces a link of that name without following it
 
     def _make_folder(self):
         folder = self.target.parent
@@ -204,11 +199,11 @@ class _Download:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise NotADirectoryError(
-                f"{str(folder)!r} is to be a folder for {self.file.path!r}, but there is a file with its "
-                f"name, or with that of a folder around it; remove or rename it, and run it again."
+                f"{str(folder)!r} must be a folder for {self.file.path!r}, but it or one of its parents is a file. "
+                f"Remove or rename that file, and run the download again."
             ) from error
 
-    def _check_content(self):
+    def _verify_checksum(self):
         if self.file.checksum is None:
             return
         kind, _, digest = self.file.checksum.partition(":")
@@ -217,169 +212,125 @@ class _Download:
         if found != digest.lower():
             self.part.unlink()
             raise ValueError(
-                f"{self.file.path!r} came from {self.file.url} with another checksum than the server names "
-                f"({self.file.checksum}) and was thrown away. Run it again; if it comes so again, the file "
-                f"at the server has changed; tell the maintainers of the data set."
+                f"{self.file.path!r} from {self.file.url} does not have the listed checksum "
+                f"({self.file.checksum}) and was deleted. Run the download again. If the error persists, the file "
+                f"on the server has changed: contact the data set's maintainers."
             )
 
-    def _go_on(self):
-        """Fetch the rest; tell whether the file is whole now."""
-        file, come = self.file, _come(self.part)
-        if file.size is not None and come >= file.size and (come or self.part.exists()):
-            if come == file.size:
+    def _fetch_rest(self):
+        """Download the rest of the file, and return whether it is complete."""
+        file, n_bytes = self.file, _downloaded_bytes(self.part)
+        if file.size is not None and n_bytes >= file.size and (n_bytes or self.part.exists()):
+            if n_bytes == file.size:
                 return True
             self.part.unlink()
-            come = 0
-        # A packed answer would have another length than the file.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={come}-"} if come else {})
-        with open_answer(file.url, headers, TIMEOUT) as answer:
-            if answer.status_code == 416:  # the part is whole already, or none of this file
-                whole = answer.headers.get("Content-Range") == f"bytes */{come}" and file.size is None
-                if not whole:
+            n_bytes = 0
+        # A compressed response would have another length than the file.
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={n_bytes}-"} if n_bytes else {})
+        with open_response(file.url, headers, TIMEOUT) as response:
+            if response.status_code == 416:  # the partial file is complete, or belongs to another file
+                is_complete = (
+                    response.headers.get("Content-Range") == f"bytes */{n_bytes}" and file.size is None
+                )
+                if not is_complete:
                     self.part.unlink(missing_ok=True)
-                return whole
-            check_answer(answer, file.url, self.manual)
-            self._check_is_file(answer)
-            resumed = answer.status_code == 206
-            if resumed and not self._is_the_rest(answer, come):
+                return is_complete
+            check_response(response, file.url, self.manual)
+            self._check_is_file(response)
+            is_partial = response.status_code == 206
+            if is_partial and not self._continues_part(response, n_bytes):
                 self.part.unlink(missing_ok=True)
                 return False
-            begin, rest = (come, length_of(answer)) if resumed else (0, length_of(answer))
-            whole = None if rest is None else begin + rest
-            if whole is not None and file.size is not None and whole > file.size:
-                raise self._other_size(f"offers {whole:,} bytes")
-            self._write(answer, begin)
-        come = _come(self.part)
-        if whole is not None and come == whole and file.size not in (None, whole):
-            raise self._other_size(f"sent {whole:,} bytes")
-        expected = whole if file.size is None else file.size
-        return expected is None or come == expected
+            begin, rest = (n_bytes if is_partial else 0), read_content_length(response)
+            total = None if rest is None else begin + rest
+            if total is not None and file.size is not None and total > file.size:
+                raise self._make_size_error(f"announces {total:,} bytes")
+            self._write(response, begin)
+        n_bytes = _downloaded_bytes(self.part)
+        if total is not None and n_bytes == total and file.size not in (None, total):
+            raise self._make_size_error(f"sent {total:,} bytes")
+        expected = total if file.size is None else file.size
+        return expected is None or n_bytes == expected
 
-    def _write(self, answer, begin):
-        """Write what comes, and no more than there is to be."""
+    def _write(self, response, begin):
+        """Write the body of a response, up to the size of the file."""
         size = self.file.size
-        most = begin + int(shutil.disk_usage(self.part.parent).free * LEFT) if size is None else size
+        limit = (
+            begin + int(shutil.disk_usage(self.part.parent).free * MAX_DISK_SHARE) if size is None else size
+        )
         bar = tqdm(
             desc=self.title, total=size, initial=begin, unit="B", unit_scale=True, disable=not self.progress
         )
         with open_part(self.part, append=begin > 0) as sink, bar:
-            come = begin
-            for piece in pieces_of(answer, TIMEOUT):
-                sink.write(piece[: most - come])
-                come += len(piece)
-                bar.update(len(piece))
-                if come > most:
+            n_bytes = begin
+            for chunk in iter_body(response, TIMEOUT):
+                sink.write(chunk[: limit - n_bytes])
+                n_bytes += len(chunk)
+                bar.update(len(chunk))
+                if n_bytes > limit:
                     break
-        if come > most and size is None:
+        if n_bytes > limit and size is None:
             self.part.unlink()
             raise OSError(
-                f"{self.file.path!r}: {self.file.url} has sent {come / 1e9:.1f} GB without an end, as much "
-                f"as is free in {str(self.root)!r}; it was thrown away. {self.manual}"
+                f"{self.file.path!r}: {self.file.url} sent {n_bytes / 1e9:.1f} GB without an end, which fills the "
+                f"disk of {str(self.root)!r}. The file was deleted. {self.manual}"
             )
-        if come > most:
-            raise self._other_size(f"sends more than {size:,} bytes")
+        if n_bytes > limit:
+            raise self._make_size_error(f"sends more than {size:,} bytes")
 
-    def _other_size(self, what):
+    def _make_size_error(self, problem):
         self.part.unlink(missing_ok=True)
-        return UnusableAddress(
-            f"{self.file.path!r}: {self.file.url} {what}, but its list says {self.file.size:,}; it was "
-            f"thrown away. Run it again; if it comes so again, the file at the server has changed; tell the "
-            f"maintainers of the data set."
+        return UnusableDownloadError(
+            f"{self.file.path!r}: {self.file.url} {problem}, but the listed size is {self.file.size:,}. The file was "
+            f"deleted. Run the download again. If the error persists, the file on the server has changed: contact "
+            f"the data set's maintainers."
         )
 
-    def _is_the_rest(self, answer, come):
-        """Tell whether a partial answer begins where the part ends; servers that do not say so are believed."""
-        said = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-        return come > 0 and (said is None or int(said[1]) == come)
+    def _continues_part(self, response, n_bytes):
+        """Return whether a response begins where the partial file ends.
 
-    def _check_is_file(self, answer):
-        """Raise for a web page in the place of a file, as of a network that wants a log-in, or a packed file."""
-        is_page = answer.headers.get("Content-Type", "").lower().startswith("text/html")
+        A response without a Content-Range is assumed to do so.
+        """
+        found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        return n_bytes > 0 and (found is None or int(found[1]) == n_bytes)
+
+    def _check_is_file(self, response):
+        """Raise if the server sends a web page or compresses the file."""
+        is_page = response.headers.get("Content-Type", "").lower().startswith("text/html")
         if is_page and Path(self.file.path).suffix.lower() not in (".html", ".htm"):
             raise PermissionError(
-                f"{answer.url} sent a web page instead of {self.file.path!r}: a network or server that wants "
-                f"you to log in, or blocks programs. {self.manual}"
+                f"{response.url} sent a web page instead of {self.file.path!r}. The network or server may require a "
+                f"login, or block programs. {self.manual}"
             )
-        packing = answer.headers.get("Content-Encoding", "").strip().lower()
-        if packing not in ("", "identity"):
-            raise UnusableAddress(
-                f"{self.file.path!r}: {self.file.url} sent it packed ({shorten_text(packing, 80)}), although it "
-                f"was asked not to; nothing of it was kept. {self.manual}"
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in ("", "identity"):
+            raise UnusableDownloadError(
+                f"{self.file.path!r}: {self.file.url} sent the file compressed ({shorten_text(encoding, 80)}), although "
+                f"the request excludes this. Nothing was kept. {self.manual}"
             )
 
 
-def request_json(url, *keys, manual=BY_HAND):
-    """Ask a server for a list that has some keys.
-
-    Parameters
-    ----------
-    url : str
-        Of an answer in JSON.
-    *keys : str
-        What it must hold.
-    manual : str, default="Open the address in a browser ..."
-        What can be done by hand, for messages.
-
-    Returns
-    -------
-    said : dict
-
-    Raises
-    ------
-    ConnectionError
-        If the server does not answer, stalls, or sends a list without end.
-    PermissionError, FileNotFoundError
-        If it or a proxy refuses, sends a page, or has no such address.
-    ValueError
-        If a key is missing, or the list is nested too deeply.
-    """
-    for _ in _attempts():
-        try:
-            with open_answer(url, {"Accept": "application/json"}, TIMEOUT) as answer:
-                check_answer(answer, url, manual)
-                text = _text_of(answer, url, manual)
-            return _parsed(text, url, keys, manual)
-        except requests.RequestException as error:
-            if (final := final_error(error, url, manual)) is not None:
-                raise final from error
-            last = error
-    raise ConnectionError(f"{url} does not answer: {last}. Are you online? {manual}") from last
+# --- helpers of the fetch functions ---------------------------------------------------------------
 
 
-def _text_of(answer, url, manual):
-    """Read the body of a list: bytes, unpacked."""
-    text = bytearray()
-    for piece in pieces_of(answer, TIMEOUT, decode=True):
-        text += piece
-        if len(text) > MOST_LIST:
-            raise UnusableAddress(
-                f"{url} sent a list of more than {MOST_LIST / 1e6:.0f} MB, which has no end. {manual}"
-            )
-    expected = None if answer.headers.get("Content-Encoding") else length_of(answer)
-    if expected is not None and len(text) < expected:
-        raise requests.ConnectionError(f"only {len(text):,} of {expected:,} bytes came")
-    return bytes(text)
+def describe_manual_download(page, root):
+    """Return a sentence for errors on how to download files in a browser."""
+    return f"Open {page} in a browser, and save its files into {str(root)!r} under their original names."
 
 
-def _parsed(text, url, keys, manual):
-    try:
-        said = json.loads(text)
-    except RecursionError as error:
-        raise ValueError(f"{url} sent a list that is nested too deeply to be read. {manual}") from error
-    except ValueError as error:
-        begin = text[:60].decode(errors="replace").strip()
-        raise PermissionError(
-            f"{url} sent no list but {begin!r}: a network or server that wants you to log in, or blocks "
-            f"programs. {manual}"
-        ) from error
-    if not isinstance(said, dict):
+def strip_subjects(subjects):
+    """Return subject labels without "sub-" as a set, or None for all."""
+    if subjects is None:
+        return None
+    subjects = [subjects] if isinstance(subjects, (str, int)) else subjects
+    return {str(subject).removeprefix("sub-") for subject in subjects}
+
+
+def check_subjects(requested, available):
+    """Raise if the server does not have a requested subject."""
+    if requested is not None and (missing := requested - available):
+        known = sorted(one for one in available if one is not None)
         raise ValueError(
-            f"{url} sent a list of another form than it had: {shorten_text(said, 80)} where {', '.join(keys)} "
-            f"should be. {manual} Please tell the maintainers of this package."
+            f"subjects contains {sorted(missing)}, which the server does not have. Available are "
+            f"{', '.join(known)}."
         )
-    if missing := [key for key in keys if key not in said]:
-        raise ValueError(
-            f"{url} sent a list of another form than it had: {missing} are missing. {manual} Please tell the "
-            f"maintainers of this package."
-        )
-    return said

@@ -1,100 +1,113 @@
-"""Lists of files that the servers of data sets publish."""
+"""File lists of the data set servers OSF, Deep Blue Data and Dryad."""
 
 from __future__ import annotations
 
+import json
 from pathlib import PurePosixPath
 
+import requests
+
 from sk_b2s._utils._text import shorten_text
-from sk_b2s.datasets._download import Remote, request_json
-from sk_b2s.datasets._file_names import check_name, check_size
+from sk_b2s.datasets import _download as downloads
+from sk_b2s.datasets._download import RemoteFile
+from sk_b2s.datasets._file_names import UnusableDownloadError, check_name, check_size
+from sk_b2s.datasets._servers import (
+    check_response,
+    iter_body,
+    make_final_error,
+    open_response,
+    read_content_length,
+)
 
-HASHES = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
-MOST_PAGES = 5000  # of all folders of a study
+CHECKSUMS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}  # by number of hexadecimal digits
+MAX_PAGES = 5000  # of the list of a study
+MAX_LIST_BYTES = 2**26
 
 
-def osf_files(url, wanted, manual):
-    """List the files of a folder at OSF and of those below it.
+def list_osf_files(url, subjects, manual):
+    """List the files of a folder at OSF and of its subfolders.
 
     Parameters
     ----------
     url : str
-        Of the first page.
-    wanted : None or set of str
-        Participants. Files of others are left out.
+        Address of the first page.
+    subjects : None or set of str
+        Files of other subjects are omitted.
     manual : str
-        What can be done by hand, for messages.
+        Sentence for errors on how to download the files manually.
 
     Returns
     -------
-    files : list of Remote
+    files : list of RemoteFile
+        Files of the selected subjects, and files without a subject.
     """
-    files, ahead, seen = [], [url], {}
-    while ahead:
-        url = ahead.pop()
+    files, pending, seen = [], [url], {}
+    while pending:
+        url = pending.pop()
         _check_new(url, seen, manual)
         page = request_json(url, "data", "links", manual=manual)
         folders = []
-        for entry in _field(page, list, url, manual, "data"):
-            path = _field(entry, str, url, manual, "attributes", "materialized_path").strip("/")
+        for entry in _get_field(page, list, url, manual, "data"):
+            path = _get_field(entry, str, url, manual, "attributes", "materialized_path").strip("/")
             check_name(path, url)
-            if wanted is not None and person_of(path) not in {None, *wanted}:
+            if subjects is not None and subject_of_path(path) not in {None, *subjects}:
                 continue
-            if _field(entry, str, url, manual, "attributes", "kind") == "folder":
+            if _get_field(entry, str, url, manual, "attributes", "kind") == "folder":
                 below = ("relationships", "files", "links", "related", "href")
-                folders.append(_field(entry, str, url, manual, *below))
+                folders.append(_get_field(entry, str, url, manual, *below))
                 continue
-            link = _field(entry, str, url, manual, "links", "download")
-            extra = _field(entry, dict, url, manual, "attributes", "extra", optional=True) or {}
-            checksum = _field(extra, str, url, manual, "hashes", "sha256", optional=True)
+            link = _get_field(entry, str, url, manual, "links", "download")
+            extra = _get_field(entry, dict, url, manual, "attributes", "extra", optional=True) or {}
+            checksum = _get_field(extra, str, url, manual, "hashes", "sha256", optional=True)
             size = check_size(entry["attributes"].get("size"), path, url)
-            files.append(Remote(path, link, size, f"sha256:{checksum}" if checksum else None))
-        following = _field(page, str, url, manual, "links", "next", optional=True)
-        ahead += [*([following] if following else []), *reversed(folders)]
+            files.append(RemoteFile(path, link, size, f"sha256:{checksum}" if checksum else None))
+        following = _get_field(page, str, url, manual, "links", "next", optional=True)
+        pending += [*([following] if following else []), *reversed(folders)]
     return files
 
 
-def person_of(path):
-    """Name of the participant whose file it is, None for what belongs to all."""
+def subject_of_path(path):
+    """Return the subject of a path, or None for a common file."""
     first = PurePosixPath(path).parts[0] if path else ""
     return first.removeprefix("sub-") if first.startswith("sub-") else None
 
 
-def deep_blue_files(server, work, manual):
-    """List the files of a work at Deep Blue Data: list of Remote."""
+def list_deep_blue_files(server, work, manual):
+    """List the files of a data set at Deep Blue Data."""
     url = f"{server}/concern/data_sets/{work}.json"
     files = []
-    for entry in _field(request_json(url, "file_sets", manual=manual), list, url, manual, "file_sets"):
-        name = _field({"title": _first(_get(entry, "title"))}, str, url, manual, "title")
-        number = _field(entry, str, url, manual, "id")
-        checksum = _hash(_first(_get(entry, "original_checksum")), None, url)
+    for entry in _get_field(request_json(url, "file_sets", manual=manual), list, url, manual, "file_sets"):
+        name = _get_field({"title": _first(_get(entry, "title"))}, str, url, manual, "title")
+        number = _get_field(entry, str, url, manual, "id")
+        checksum = _parse_checksum(_first(_get(entry, "original_checksum")), None, url)
         size = check_size(_first(_get(entry, "file_size")), name, url)
-        files.append(Remote(name, f"{server}/downloads/{number}", size, checksum))
+        files.append(RemoteFile(name, f"{server}/downloads/{number}", size, checksum))
     return files
 
 
-def dryad_files(server, doi, manual):
-    """List the files of the last version of a data set at Dryad: list of Remote."""
+def list_dryad_files(server, doi, manual):
+    """List the files of the last version of a data set at Dryad."""
     url = f"{server}/api/v2/datasets/{doi}/versions"
-    versions = _field(
+    versions = _get_field(
         request_json(url, "_embedded", manual=manual), list, url, manual, "_embedded", "stash:versions"
     )
     if not versions:
-        raise _other_form(url, "_embedded.stash:versions", "at least one version", versions, manual)
-    version = _field(versions[-1], str, url, manual, "_links", "self", "href")
+        raise _make_format_error(url, "_embedded.stash:versions", "at least one version", versions, manual)
+    version = _get_field(versions[-1], str, url, manual, "_links", "self", "href")
     url, files, seen = f"{server}{version}/files?per_page=100", [], {}
     while url:
         _check_new(url, seen, manual)
         page = request_json(url, "_embedded", "_links", manual=manual)
-        for entry in _field(page, list, url, manual, "_embedded", "stash:files"):
+        for entry in _get_field(page, list, url, manual, "_embedded", "stash:files"):
             kinds = ("stash:download", "stash:file-download")
-            kind = next((k for k in kinds if k in _field(entry, dict, url, manual, "_links")), kinds[0])
-            link = _field(entry, str, url, manual, "_links", kind, "href")
-            name = _field(entry, str, url, manual, "path")
+            kind = next((k for k in kinds if k in _get_field(entry, dict, url, manual, "_links")), kinds[0])
+            link = _get_field(entry, str, url, manual, "_links", kind, "href")
+            name = _get_field(entry, str, url, manual, "path")
             size = check_size(entry.get("size"), name, url)
-            checksum = _hash(entry.get("digest"), entry.get("digestType"), url)
-            files.append(Remote(name, f"{server}{link}", size, checksum))
-        further = _field(page, str, url, manual, "_links", "next", "href", optional=True)
-        url = f"{server}{further}" if further else None
+            checksum = _parse_checksum(entry.get("digest"), entry.get("digestType"), url)
+            files.append(RemoteFile(name, f"{server}{link}", size, checksum))
+        next_page = _get_field(page, str, url, manual, "_links", "next", "href", optional=True)
+        url = f"{server}{next_page}" if next_page else None
     return files
 
 
@@ -107,53 +120,113 @@ def _get(entry, key):
 
 
 def _check_new(url, seen, manual):
-    """Raise for a list that goes on with itself, or without an end."""
+    """Raise for a list with a loop of pages, or with too many pages."""
     if url in seen:
-        raise ValueError(f"{url} is a list that goes on with itself; nothing was fetched. {manual}")
+        raise ValueError(f"{url}: the pages of this list form a loop. Nothing was downloaded. {manual}")
     seen[url] = len(seen)
-    if len(seen) > MOST_PAGES:
+    if len(seen) > MAX_PAGES:
         raise ValueError(
-            f"the list of {next(iter(seen))} has more than {MOST_PAGES} pages, up to {url}; nothing was "
-            f"fetched. {manual}"
+            f"The list at {next(iter(seen))} has more than {MAX_PAGES} pages, up to {url}. Nothing was downloaded. "
+            f"{manual}"
         )
 
 
-def _field(value, kind, url, manual, *keys, optional=False):
-    """Return what a list holds under some keys.
-
-    Raises
-    ------
-    ValueError
-        If it is not there, and not optional, or of another type.
-    """
+def _get_field(value, kind, url, manual, *keys, optional=False):
+    """Return a nested field of a list, and check its type."""
     whole = value
     for key in keys:
         if optional and (value is None or (isinstance(value, dict) and value.get(key) is None)):
             return None
         if not isinstance(value, dict) or key not in value:
-            raise _other_form(url, ".".join(keys), f"a {kind.__name__}", whole, manual)
+            raise _make_format_error(url, ".".join(keys), f"a {kind.__name__}", whole, manual)
         value = value[key]
     if not isinstance(value, kind):
-        raise _other_form(url, ".".join(keys), f"a {kind.__name__}", value, manual)
+        raise _make_format_error(url, ".".join(keys), f"a {kind.__name__}", value, manual)
     return value
 
 
-def _other_form(url, name, expected, found, manual):
+def _make_format_error(url, name, expected, found, manual):
     return ValueError(
-        f"{url} sent a list of another form than it had: {name} must be {expected}, got "
-        f"{shorten_text(found, 80)}. Nothing was fetched. {manual} Please tell the maintainers of this package."
+        f"{url} sent a list in an unexpected format: {name} must be {expected}. Got {shorten_text(found, 80)} instead. "
+        f"Nothing was downloaded. {manual} Please report this to the maintainers of this package."
     )
 
 
-def _hash(digest, kind, url):
-    """Write a digest as hashlib names it. Its length tells what it is where the server does not."""
+def _parse_checksum(digest, kind, url):
+    """Return a checksum as "kind:digest". The length gives a missing kind."""
     if not digest:
         return None
-    kind = kind or HASHES.get(len(str(digest)))
+    kind = kind or CHECKSUMS.get(len(str(digest)))
     name = str(kind).replace("-", "").lower()
-    if name not in HASHES.values():
+    if name not in CHECKSUMS.values():
         raise ValueError(
-            f"{url} names a checksum of an unknown kind, {shorten_text(kind, 80)}: {shorten_text(digest, 80)}; "
-            f"nothing was fetched. Fetch the study by hand."
+            f"{url} lists a checksum of an unknown kind, {shorten_text(kind, 80)}: {shorten_text(digest, 80)}. Nothing was "
+            f"downloaded. Download the study manually."
         )
     return f"{name}:{digest}"
+
+
+# --- lists in JSON -----------------------------------------------------------------------------------
+
+
+def request_json(url, *keys, manual):
+    """Request a list in JSON that contains some keys.
+
+    Parameters
+    ----------
+    url : str
+        Address of the list.
+    *keys : str
+        Required keys.
+    manual : str
+        Sentence for errors on how to download the files manually.
+
+    Returns
+    -------
+    content : dict
+        The list.
+    """
+    for _ in downloads.iter_attempts():
+        try:
+            with open_response(url, {"Accept": "application/json"}, downloads.TIMEOUT) as response:
+                check_response(response, url, manual)
+                text = _read_list(response, url, manual)
+            return _parse_list(text, url, keys, manual)
+        except requests.RequestException as error:
+            if (final := make_final_error(error, url, manual)) is not None:
+                raise final from error
+            last = error
+    raise ConnectionError(f"{url} does not respond: {last}. Check the network connection. {manual}") from last
+
+
+def _read_list(response, url, manual):
+    """Read the decompressed body of a list."""
+    text = bytearray()
+    for chunk in iter_body(response, downloads.TIMEOUT, decode=True):
+        text += chunk
+        if len(text) > MAX_LIST_BYTES:
+            raise UnusableDownloadError(
+                f"{url} sent a list of more than {MAX_LIST_BYTES / 1e6:.0f} MB, which seems to have no end. {manual}"
+            )
+    expected = None if response.headers.get("Content-Encoding") else read_content_length(response)
+    if expected is not None and len(text) < expected:
+        raise requests.ConnectionError(f"received only {len(text):,} of {expected:,} bytes")
+    return bytes(text)
+
+
+def _parse_list(text, url, keys, manual):
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{url} sent a list that is nested too deeply. {manual}") from error
+    except ValueError as error:
+        begin = text[:60].decode(errors="replace").strip()
+        raise PermissionError(
+            f"{url} sent {begin!r} instead of a list. The network or server may require a login, or block programs. "
+            f"{manual}"
+        ) from error
+    if not isinstance(content, dict):
+        raise _make_format_error(url, ", ".join(keys), "in a dict", content, manual)
+    if missing := [key for key in keys if key not in content]:
+        raise _make_format_error(url, ", ".join(missing), "in the list", list(content), manual)
+    return content

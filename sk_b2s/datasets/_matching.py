@@ -1,4 +1,4 @@
-"""Matching of two incomplete lists of the same entries."""
+"""Matching of two incomplete sequences of the same events."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 def match_sequences(first, second):
-    """Pair the entries that two sequences share, in order, by the fewest edits.
+    """Pair equal entries of two sequences, in order, by the fewest edits.
 
-    Levenshtein's distance: an entry that is inserted, left out or replaced costs 1. Replaced entries are paired
-    with nothing.
+    Edits are counted by the Levenshtein distance: an inserted, deleted or
+    replaced entry costs 1. Replaced entries are not paired.
 
     Parameters
     ----------
     first, second : sequence
-        Entries that can be compared.
+        Sequences to compare.
 
     Returns
     -------
     pairs : ndarray of int of shape (n_pairs, 2)
-        Positions of equal entries, rising in both columns.
+        Indices of equal entries, ascending in both columns.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def match_sequences(first, second):
     for row in range(n):
         best = cost[row] + 1
         best[1:] = np.minimum(best[1:], cost[row, :-1] + different[row])
-        # Leaving out entries of ``second`` costs 1 each: the least over all places to the left, plus the way.
+        # Deleting entries of ``second`` costs 1 each: the minimum over all places to the left, plus the distance.
         cost[row + 1] = np.minimum.accumulate(best - steps) + steps
     pairs, i, j = [], n, m
     while i and j:
@@ -51,26 +51,27 @@ def match_sequences(first, second):
 
 
 def match_times(first, second, within):
-    """Pair times of one clock with the nearest of another, each at most once.
+    """Pair each time with the nearest one of another sequence, at most once.
 
     Parameters
     ----------
     first, second : ndarray of shape (n_first,), (n_second,)
-        Rising times in seconds, on one clock.
+        Ascending times in seconds.
     within : float
         Largest difference of a pair in seconds.
 
     Returns
     -------
     pairs : ndarray of int of shape (n_pairs, 2)
+        Indices of paired times.
     """
     if len(first) == 0 or len(second) == 0:
         return np.empty((0, 2), int)
     right = np.clip(np.searchsorted(second, first), 1, max(len(second) - 1, 1)) % max(len(second), 1)
     left = np.maximum(right - 1, 0)
     nearest = np.where(np.abs(second[left] - first) <= np.abs(second[right] - first), left, right)
-    off = np.abs(second[nearest] - first)
-    order = np.lexsort([off, nearest])
-    once = np.r_[True, nearest[order][1:] != nearest[order][:-1]]
-    kept = np.sort(order[once & (off[order] <= within)])
+    distance = np.abs(second[nearest] - first)
+    order = np.lexsort([distance, nearest])
+    is_first = np.r_[True, nearest[order][1:] != nearest[order][:-1]]
+    kept = np.sort(order[is_first & (distance[order] <= within)])
     return np.column_stack([kept, nearest[kept]])

@@ -1,4 +1,4 @@
-"""Data sets by name."""
+"""Registry of data sets, and loading by name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pandas as pd
 
 from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import suggest_name
-from sk_b2s.datasets._brennan2019 import load_brennan2019
-from sk_b2s.datasets._broderick2019 import load_broderick2019
-from sk_b2s.datasets._gwilliams2022 import load_gwilliams2022
+from sk_b2s.datasets._brennan2019 import fetch_brennan2019, load_brennan2019
+from sk_b2s.datasets._broderick2019 import fetch_broderick2019, load_broderick2019
+from sk_b2s.datasets._gwilliams2022 import fetch_gwilliams2022, load_gwilliams2022
 from sk_b2s.datasets._schoffelen2019 import load_schoffelen2019
 from sk_b2s.datasets.simulated._experiment import make_listening
 from sk_b2s.datasets.simulated._oracle import oracle_scores
@@ -22,16 +22,16 @@ from sk_b2s.io._bids import read_bids
 from sk_b2s.io._events_file import SUFFIXES, read_events
 
 
-@dataclass
-class DatasetSpec:
-    """What was heard while what was recorded.
+@dataclass(frozen=True)
+class Dataset:
+    """Events of a data set.
 
     Parameters
     ----------
     events : DataFrame
-        An events table, see :func:`~sk_b2s.check_events`.
+        Events table, see :func:`~sk_b2s.check_events`.
     oracle : callable or None, default=None
-        Similarities of one who knows how the recordings were made, where somebody does; see
+        Scores of a decoder that uses the ground truth of a simulation, for
         :func:`~sk_b2s.run_controls`.
     """
 
@@ -39,81 +39,128 @@ class DatasetSpec:
     oracle: Callable | None = None
 
 
-# --- by name -----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Entry of the registry of data sets.
 
+    Parameters
+    ----------
+    name : str
+        Name of the data set for :func:`load_dataset` and the command line.
+    loader : callable
+        Function that returns the events table, or a :class:`Dataset`. Its
+        parameters are the options of the data set.
+    fetcher : callable or None
+        Function that downloads the data set, None if this is not possible.
+    citation : str
+        Address of the publication, "" for simulated data.
+    summary : str
+        One line on participants, modality and stimuli.
+    """
 
-def _listening(n_subjects=4, minutes=10.0, modality="meg", snr=None, sessions=1, artifacts=True, data_seed=0):
-    """Simulated people who listen to Alice in Wonderland, with the truth for an oracle."""
-    events, truth = make_listening(
-        n_subjects, minutes, modality=modality, snr_db=snr, sessions=sessions, artifacts=artifacts, random_state=data_seed,
-        root=cache_folder(), return_truth=True,
-    )  # fmt: skip
-    return DatasetSpec(events, partial(oracle_scores, truth))
+    name: str
+    loader: Callable
+    fetcher: Callable | None
+    citation: str
+    summary: str
 
+    @property
+    def options(self):
+        """Names of the parameters of the loader."""
+        return list(inspect.signature(self.loader).parameters)
 
-def _study(load, says):
-    """Let a study of the paper be loaded from the folder ``root``."""
-
-    def loaded(root=None, subjects=None):
-        if root is None:
+    def load(self, **options):
+        """Load the data set."""
+        if "root" in self.options and options.get("root") is None:
+            fetch = f" Download the study with {self.fetcher.__name__}." if self.fetcher else ""
             raise ValueError(
-                f"give --root, the folder that {load.__name__} reads; see help({load.__name__})."
+                f"The data set {self.name!r} requires the option 'root' (--root), the folder of the study.{fetch} See "
+                f"help({self.loader.__name__})."
             )
-        return DatasetSpec(load(root) if subjects is None else load(root, subjects=subjects))
-
-    loaded.__doc__ = says
-    return loaded
+        loaded = self.loader(**options)
+        return loaded if isinstance(loaded, Dataset) else Dataset(loaded)
 
 
-# Name -> how to load it; the first line of its docstring tells what it is, its parameters are its options.
-DATASETS: dict[str, Callable] = {
-    "listening": _listening,
-    "gwilliams2022": _study(load_gwilliams2022, "MEG-MASC: 27 people, MEG, four stories in English."),
-    "schoffelen2019": _study(load_schoffelen2019, "MOUS: 96 people, MEG, sentences and word lists in Dutch."),
-    "broderick2019": _study(load_broderick2019, "19 people, EEG, The Old Man and the Sea."),
-    "brennan2019": _study(load_brennan2019, "33 people, EEG, a chapter of Alice in Wonderland."),
-}
+def load_listening(
+    n_subjects=4, minutes=10.0, modality="meg", snr=None, sessions=1, artifacts=True, data_seed=0
+):
+    """Simulate a listening experiment, with an oracle."""
+    events, truth = make_listening(
+        n_subjects, minutes, modality=modality, snr_db=snr, sessions=sessions, artifacts=artifacts,
+        random_state=data_seed, root=cache_folder(), return_truth=True,
+    )  # fmt: skip
+    return Dataset(events, partial(oracle_scores, truth))
+
+
+SPECS = (
+    DatasetSpec(
+        "listening", load_listening, None, "",
+        "Simulated MEG or EEG of subjects who listen to Alice in Wonderland, with ground truth.",
+    ),
+    DatasetSpec(
+        "gwilliams2022", load_gwilliams2022, fetch_gwilliams2022, "https://doi.org/10.1038/s41597-023-02752-5",
+        "MEG-MASC: 27 participants, MEG, four stories in English.",
+    ),
+    DatasetSpec(
+        "schoffelen2019", load_schoffelen2019, None, "https://doi.org/10.1038/s41597-019-0020-y",
+        "MOUS: 96 participants, MEG, sentences and word lists in Dutch.",
+    ),
+    DatasetSpec(
+        "broderick2019", load_broderick2019, fetch_broderick2019, "https://doi.org/10.1016/j.cub.2018.01.080",
+        "19 participants, EEG, The Old Man and the Sea.",
+    ),
+    DatasetSpec(
+        "brennan2019", load_brennan2019, fetch_brennan2019, "https://doi.org/10.1371/journal.pone.0207741",
+        "33 participants, EEG, a chapter of Alice in Wonderland.",
+    ),
+)  # fmt: skip
+DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in SPECS}
 
 
 def load_dataset(name, **options):
-    """Load an experiment by its name, from a table of events, or from a BIDS folder.
+    """Load a data set by its name, from an events table or from a BIDS folder.
 
     Parameters
     ----------
     name : str or Path
-        One of ``DATASETS``; what :func:`read_events` reads; or a folder with ``dataset_description.json``, for
-        :func:`~sk_b2s.read_bids`.
+        Name of a registered data set ("listening", "gwilliams2022",
+        "schoffelen2019", "broderick2019", "brennan2019"), a file or folder for
+        :func:`~sk_b2s.read_events`, or a folder with
+        ``dataset_description.json`` for :func:`~sk_b2s.read_bids`.
     **options
-        Of the experiment; a table has none. "listening" has those of
-        :func:`~sk_b2s.datasets.make_listening`: ``n_subjects, minutes, modality`` ("meg" or "eeg"), ``snr`` (dB),
-        ``sessions, artifacts, data_seed``. A study has ``root``, its folder, and ``subjects``; a BIDS folder
-        ``task`` and ``subjects``.
+        Options of the data set. "listening" has ``n_subjects``, ``minutes``,
+        ``modality`` ("meg" or "eeg"), ``snr`` (dB), ``sessions``,
+        ``artifacts`` and ``data_seed``, as
+        :func:`~sk_b2s.datasets.make_listening`. A study has the parameters of
+        its loader, such as ``root`` and ``subjects``. A BIDS folder has
+        ``task`` and ``subjects``. An events table has no options.
 
     Returns
     -------
-    experiment : Experiment
+    dataset : Dataset
+        Object with the attribute ``events``, an events table, and the
+        attribute ``oracle``, a function or None.
 
     Raises
     ------
     ValueError
-        If there is no such experiment or file, or it has no such option.
+        If the data set, file or folder does not exist, or has no such option.
     """
     if str(name) in DATASETS:
-        load = DATASETS[str(name)]
-        known = list(inspect.signature(load).parameters)
+        spec = DATASETS[str(name)]
+        load, known = spec.load, spec.options
     elif _is_bids(name):
-        load, known = partial(_from_bids, name), ["task", "subjects"]
+        load, known = partial(_load_bids, name), ["task", "subjects"]
     elif Path(name).exists():
-        load, known = partial(_from_table, name), []
+        load, known = partial(_load_table, name), []
     else:
-        hint = suggest_name(name, DATASETS)
         raise ValueError(
-            f"{str(name)!r} is neither the name of an experiment ({', '.join(DATASETS)}) nor a file or folder "
-            f"that is there{hint}."
+            f"{str(name)!r} must be the name of a data set ({', '.join(DATASETS)}), or an existing file or "
+            f"folder{suggest_name(name, DATASETS)}."
         )
     if unknown := [option for option in options if option not in known]:
-        has = f"has only {', '.join(known)}" if known else "has no options: it is as it was written"
-        raise ValueError(f"{str(name)!r} has no option {unknown[0]!r}; it {has}.")
+        available = f"has only {', '.join(known)}" if known else "is an events table, which has no options"
+        raise ValueError(f"{str(name)!r} has no option {unknown[0]!r}. It {available}.")
     return load(**options)
 
 
@@ -121,15 +168,15 @@ def load_dataset(name, **options):
 
 
 def _is_bids(path):
-    """Tell a BIDS folder from one that holds a table of events."""
+    """Return whether a path is a BIDS folder without an events table in it."""
     return (Path(path) / "dataset_description.json").is_file() and not any(
         (Path(path) / f"events{suffix}").is_file() for suffix in SUFFIXES
     )
 
 
-def _from_bids(path, task=None, subjects=None):
-    return DatasetSpec(read_bids(path, task, subjects=subjects))
+def _load_bids(path, task=None, subjects=None):
+    return Dataset(read_bids(path, task, subjects=subjects))
 
 
-def _from_table(path):
-    return DatasetSpec(read_events(path))
+def _load_table(path):
+    return Dataset(read_events(path))

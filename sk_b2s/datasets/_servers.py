@@ -1,4 +1,4 @@
-"""Connections to servers: proxies, certificates, stalls and errors."""
+"""Connections to servers, and errors of proxies, certificates and networks."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ import requests
 import urllib3
 
 from sk_b2s._utils._text import shorten_text
-from sk_b2s.datasets._file_names import UnusableAddress
+from sk_b2s.datasets._file_names import UnusableDownloadError
 
-CHUNK = 2**16  # bytes read at a time; no more are lost when a connection drops
-CONNECT = 15  # s at most until a server or proxy takes a connection
-FLOOR = 1000  # bytes/s; a server that sends fewer has stalled
-TRANSIENT = (408, 425, 429)  # of the statuses from 400 to 499
-SET_BY = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+CHUNK = 2**16  # bytes read at a time, the most that are lost with a connection
+CONNECT_TIMEOUT = 15  # s until a server or proxy accepts a connection
+MIN_RATE = 1000  # bytes per second, below which a server has stalled
+TRANSIENT = (408, 425, 429)  # status codes from 400 to 499 worth another attempt
+PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 UNREACHABLE = {"ENETUNREACH", "EHOSTUNREACH", "ENETDOWN"}
 
 
-class Stalled(requests.Timeout):
-    """A server that sends next to nothing."""
+class StalledError(requests.Timeout):
+    """Error of a server that sends too slowly."""
 
 
-def proxy_of(url):
-    """Describe the proxy that an address is reached through, without its password: str, empty without a proxy."""
+def describe_proxy(url):
+    """Return the proxy of an address without its password, or ""."""
     proxy = _proxy(url)
     if not proxy:
         return ""
-    names = [name for name in SET_BY if os.environ.get(name) == proxy]
+    names = [name for name in PROXY_VARIABLES if os.environ.get(name) == proxy]
     shown = shorten_text(re.sub(r"//[^/@]*@", "//...@", proxy), 80)[1:-1]
     return f"{shown} (set by {names[0]})" if names else f"{shown} (set by your system)"
 
@@ -46,197 +46,210 @@ def _proxy(url):
         return ""
 
 
-def open_answer(url, headers, timeout):
-    """Ask a server, and return when the head of its answer is there.
+def open_response(url, headers, timeout):
+    """Send a request, and return the response without reading its body.
 
     Parameters
     ----------
     url : str
+        Address.
     headers : dict
+        Headers of the request.
     timeout : float
-        Seconds without a byte. The whole head must come within three times as long.
+        Longest wait in seconds for a byte. The header of the response must
+        arrive within three times as long.
 
     Returns
     -------
-    answer : requests.Response
-        Its body is not read yet.
+    response : requests.Response
+        Response whose body can be read with :func:`iter_body`.
     """
-    answers: list = []
+    results: list = []
 
-    def ask():
+    def send():
         try:
-            limits = (min(CONNECT, timeout), timeout)
-            answers.append(requests.get(url, headers=headers, stream=True, timeout=limits))
+            limits = (min(CONNECT_TIMEOUT, timeout), timeout)
+            results.append(requests.get(url, headers=headers, stream=True, timeout=limits))
         except (ValueError, urllib3.exceptions.HTTPError, HTTPException) as error:
             wrapped = isinstance(error, requests.RequestException)
-            answers.append(error if wrapped else requests.exceptions.InvalidURL(str(error)))
-        except BaseException as error:  # handed to the thread that waits
-            answers.append(error)
+            results.append(error if wrapped else requests.exceptions.InvalidURL(str(error)))
+        except BaseException as error:  # raised by the waiting thread
+            results.append(error)
 
-    # A head that comes byte by byte never runs into the timeout, which is for each byte.
-    thread = threading.Thread(target=ask, daemon=True)
+    # The timeout applies to each byte, so a slow header would never exceed it.
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     thread.join(3 * timeout)
-    if not answers:
-        raise Stalled(f"{url} has not begun to answer in {3 * timeout:g} s")
-    if isinstance(answers[0], BaseException):
-        raise answers[0]
-    return answers[0]
+    if not results:
+        raise StalledError(f"{url} did not respond within {3 * timeout:g} s")
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]
 
 
-def pieces_of(answer, timeout, decode=False):
-    """Yield the body of an answer as it comes.
+def iter_body(response, timeout, decode=False):
+    """Iterate over the body of a response as it arrives.
 
     Parameters
     ----------
-    answer : requests.Response
+    response : requests.Response
+        Response of :func:`open_response`.
     timeout : float
-        Seconds over which the least rate is measured.
+        Duration in seconds over which the rate is measured.
     decode : bool, default=False
-        Unpack what the server has packed.
+        If True, decompress the body.
 
     Yields
     ------
-    piece : bytes
+    chunk : bytes
+        Next bytes of the body.
 
     Raises
     ------
-    Stalled
-        If fewer than 1000 bytes a second come.
+    StalledError
+        If fewer than 1000 bytes per second arrive.
     requests.ConnectionError
-        If the connection drops.
+        If the connection is lost.
     """
-    raw = answer.raw
-    # read1 returns what is there; read waits until all that was asked for has come, however slowly.
+    raw = response.raw
+    # read1 returns the available bytes, while read waits for all requested bytes.
     read = getattr(raw, "read1", None)
-    since, come = time.monotonic(), 0
+    since, n_bytes = time.monotonic(), 0
     while True:
         try:
-            piece = (
+            chunk = (
                 raw.read(1024, decode_content=decode) if read is None else read(CHUNK, decode_content=decode)
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise requests.ConnectionError(f"{type(error).__name__}: {error}") from error
-        if not piece:
+        if not chunk:
             return
-        yield piece
-        come += len(piece)
+        yield chunk
+        n_bytes += len(chunk)
         elapsed = time.monotonic() - since
         if elapsed > timeout:
-            if come < FLOOR * elapsed:
-                raise Stalled(f"only {come:,} bytes came in {elapsed:.0f} s")
-            since, come = time.monotonic(), 0
+            if n_bytes < MIN_RATE * elapsed:
+                raise StalledError(f"received only {n_bytes:,} bytes in {elapsed:.0f} s")
+            since, n_bytes = time.monotonic(), 0
 
 
-def length_of(answer):
-    """Return the bytes of the body that an answer announces: int, or None if it names no proper number."""
-    text = answer.headers.get("Content-Length", "").strip()
+def read_content_length(response):
+    """Return the announced size of a body, or None."""
+    text = response.headers.get("Content-Length", "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def check_answer(answer, url, manual):
-    """Raise for an answer that asking again would not change, and an HTTPError for others that are not the file.
+def check_response(response, url, manual):
+    """Raise for an error status, an HTTPError if another attempt may succeed.
 
     Parameters
     ----------
-    answer : requests.Response
+    response : requests.Response
+        Response of a server or proxy.
     url : str
+        Address for the message.
     manual : str
-        What can be done by hand, a sentence for the message.
+        Sentence for errors on how to download the files manually.
     """
-    code, said = answer.status_code, f"{answer.status_code} {answer.reason}"
-    proxy = proxy_of(url)
+    code, status = response.status_code, f"{response.status_code} {response.reason}"
+    proxy = describe_proxy(url)
     if code == 407:
-        raise _needs_password(url, proxy, manual)
+        raise _make_password_error(url, proxy, manual)
     if code in (401, 403, 451, 511):
-        by = f" It came through the proxy {proxy}, which may be what refuses." if proxy else ""
+        hint = f" The request used the proxy {proxy}, which may have refused it." if proxy else ""
         raise PermissionError(
-            f"{url} answered {said}: the server wants you to log in, or blocks programs.{by} {manual}"
+            f"{url} returned {status}: the server requires a login, or blocks programs.{hint} {manual}"
         )
     if code in (404, 410):
-        raise FileNotFoundError(f"{url} answered {said}: it has moved; see the study's page. {manual}")
+        raise FileNotFoundError(
+            f"{url} returned {status}: the file has moved. See the page of the study. {manual}"
+        )
     if 400 <= code < 500 and code not in TRANSIENT or code == 501:
-        raise UnusableAddress(f"{url} answered {said}, which asking again would not change. {manual}")
+        raise UnusableDownloadError(
+            f"{url} returned {status}, which another attempt would not change. {manual}"
+        )
     if code not in (200, 206):
-        raise requests.HTTPError(f"{said} for url: {url}", response=answer)
+        raise requests.HTTPError(f"{status} for url: {url}", response=response)
 
 
-def _needs_password(url, proxy, manual):
+def _make_password_error(url, proxy, manual):
     return PermissionError(
-        f"your proxy {proxy} wants you to log in before it lets you to {urlsplit(url).hostname} (407 Proxy "
-        f"Authentication Required). Set HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT, or add the server to "
-        f"NO_PROXY. {manual}"
+        f"The proxy {proxy} requires a login for {urlsplit(url).hostname} (407 Proxy Authentication Required). Set "
+        f"HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT, or add the server to NO_PROXY. {manual}"
     )
 
 
-def final_error(error, url, manual, begun=False):
-    """Return the error to raise at once, or None if the failure may pass.
+def make_final_error(error, url, manual, has_begun=False):
+    """Make the error for a permanent failure, or None if it may be temporary.
 
     Parameters
     ----------
     error : Exception
-        Of requests.
+        Error of requests.
     url : str
+        Address for the message.
     manual : str
-        What can be done by hand, a sentence for the message.
-    begun : bool, default=False
-        Bytes have come from this server, so that its name and the network were right.
+        Sentence for errors on how to download the files manually.
+    has_begun : bool, default=False
+        Whether the server has sent bytes, so its name and the network are
+        correct.
 
     Returns
     -------
     error : PermissionError, ConnectionError or None
+        The error to raise.
     """
-    causes = list(_causes(error))
-    proxy, host = proxy_of(url), urlsplit(url).hostname
+    causes = list(_iter_causes(error))
+    proxy, host = describe_proxy(url), urlsplit(url).hostname
     if isinstance(error, requests.exceptions.InvalidProxyURL) or (
         isinstance(error, ValueError) and proxy and _is_unusable(_proxy(url))
     ):
-        return UnusableAddress(
-            f"the proxy {proxy or 'of your system'} cannot be used: {_brief(error)}. Give it as "
+        return UnusableDownloadError(
+            f"The proxy {proxy or 'of your system'} cannot be used: {_shorten_error(error)}. Set it as "
             f"http://HOST:PORT, or remove it. {manual}"
         )
     if isinstance(
         error, (ValueError, requests.TooManyRedirects)
     ):  # requests' errors of addresses are ValueErrors
-        return UnusableAddress(
-            f"{url} is, or leads to, an address that is not fetched, because it is not http or https, is "
-            f"malformed, or leads in a circle: {_brief(error)}. {manual}"
+        return UnusableDownloadError(
+            f"{url} is, or redirects to, an address that cannot be used, because it is not http or https, is "
+            f"malformed, or redirects in a loop: {_shorten_error(error)}. {manual}"
         )
     for cause in causes:
         if tunnel := re.search(r"Tunnel connection failed: (\d+) ?(.*)", str(cause)):
             code, reason = int(tunnel[1]), tunnel[2].strip("')\" ")
             if code == 407:
-                return _needs_password(url, proxy, manual)
+                return _make_password_error(url, proxy, manual)
             if code < 500 or code == 501:
-                return PermissionError(f"your proxy {proxy} forbids {host} ({code} {reason[:80]}). {manual}")
+                return PermissionError(f"The proxy {proxy} blocks {host} ({code} {reason[:80]}). {manual}")
             return None
     if isinstance(error, requests.exceptions.ProxyError) or (
         proxy and isinstance(error, requests.ConnectTimeout)
     ):
         return ConnectionError(
-            f"no proxy answers at {proxy}: {_brief(causes[-1])}. Correct or remove it, or add {host} to "
-            f"NO_PROXY. {manual}"
+            f"The proxy {proxy} does not respond: {_shorten_error(causes[-1])}. Correct or remove it, or add {host} "
+            f"to NO_PROXY. {manual}"
         )
     text = " ".join(map(str, causes))
     if isinstance(error, requests.exceptions.SSLError) and re.search(
         r"CERTIFICATE|certificate|WRONG_VERSION|doesn't match", text
     ):
         return ConnectionError(
-            f"the certificate of {host} is not trusted: {_brief(causes[-1])}. Is the date of this computer "
-            f"right? In a network that opens encrypted connections, set REQUESTS_CA_BUNDLE to its "
-            f"certificate. {manual}"
-        )
-    unknown = any(isinstance(cause, socket.gaierror) for cause in causes) or "NameResolution" in text
-    if not begun and (unknown or any(_is_unreachable(cause) for cause in causes)):
-        return ConnectionError(
-            f"{url} does not answer: {host} cannot be reached ({_brief(causes[-1])}). Are you online? "
+            f"The certificate of {host} is not trusted: {_shorten_error(causes[-1])}. Check the date of this "
+            f"computer. If your network inspects encrypted connections, set REQUESTS_CA_BUNDLE to its certificate. "
             f"{manual}"
+        )
+    is_unknown = any(isinstance(cause, socket.gaierror) for cause in causes) or "NameResolution" in text
+    if not has_begun and (is_unknown or any(_is_unreachable(cause) for cause in causes)):
+        return ConnectionError(
+            f"{url} does not respond: {host} cannot be reached ({_shorten_error(causes[-1])}). Check the network "
+            f"connection. {manual}"
         )
     return None
 
 
 def _is_unusable(proxy):
-    """Tell whether a proxy has no address that requests can use."""
+    """Return whether the address of a proxy cannot be used by requests."""
     try:
         parsed = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
     except urllib3.exceptions.LocationParseError:
@@ -248,8 +261,8 @@ def _is_unreachable(cause):
     return isinstance(cause, OSError) and errno.errorcode.get(cause.errno or 0) in UNREACHABLE
 
 
-def _causes(error):
-    """Yield an error and what it came from, the first cause last."""
+def _iter_causes(error):
+    """Iterate over an error and its causes, the first cause last."""
     seen: set = set()
     while isinstance(error, BaseException) and id(error) not in seen:
         seen.add(id(error))
@@ -258,5 +271,5 @@ def _causes(error):
         error = next((one for one in inner if isinstance(one, BaseException)), None)
 
 
-def _brief(error):
+def _shorten_error(error):
     return shorten_text(" ".join(str(error).split()), 200)

@@ -1,4 +1,4 @@
-"""Proxies that forbid, are wrong, or want a password, and certificates and names that cannot be trusted."""
+"""Tests of connections, proxies, certificates and host names."""
 
 import shutil
 import socket
@@ -12,10 +12,12 @@ from helpers.servers import Server, remove_proxies, start_proxies
 
 from sk_b2s.datasets import _download as downloading
 from sk_b2s.datasets import fetch_brennan2019, fetch_broderick2019, fetch_gwilliams2022
-from sk_b2s.datasets._download import Remote, download, request_json
-from sk_b2s.datasets._servers import final_error, proxy_of
+from sk_b2s.datasets._download import RemoteFile, download
+from sk_b2s.datasets._listings import request_json
+from sk_b2s.datasets._servers import describe_proxy, make_final_error
 
-CERTIFICATE_FOR = "localhost"
+CERTIFICATE_HOST = "localhost"
+MANUAL = "Open the page in a browser."
 
 
 @pytest.fixture(autouse=True)
@@ -31,25 +33,25 @@ def proxy():
         yield start
 
 
-def unused_port():
+def find_unused_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
 
 
-def told(call, error, *texts):
-    """Call what must fail at once with an error that holds the texts."""
+def check_error(call, error, *texts):
+    """Check that a call fails quickly, with an error that contains the texts."""
     began = time.monotonic()
     with pytest.raises(error) as caught:
         call()
-    assert time.monotonic() - began < 20, "not after waits of a minute"
+    assert time.monotonic() - began < 20, "without the waits between attempts"
     for text in texts:
         assert text in str(caught.value)
     return caught.value
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_that_forbids_is_asked_once(proxy, tmp_path, monkeypatch, variable):
+def test_fetch_stops_at_blocking_proxy(proxy, tmp_path, monkeypatch, variable):
     address = proxy(403)
     monkeypatch.setenv(variable, address)
     fetchers = [
@@ -66,51 +68,55 @@ def test_a_proxy_that_forbids_is_asked_once(proxy, tmp_path, monkeypatch, variab
         ),
     ]
     for index, (fetch, host, page) in enumerate(fetchers, 1):
-        texts = (f"your proxy {address} (set by ", f"forbids {host} (403 Forbidden by policy)")
-        told(fetch, PermissionError, *texts, f"{page} in a browser", repr(str(tmp_path)))
+        texts = (f"The proxy {address} (set by ", f"blocks {host} (403 Forbidden by policy)")
+        check_error(fetch, PermissionError, *texts, f"{page} in a browser", repr(str(tmp_path)))
         assert len(proxy.requests) == index
     assert proxy.requests[0] == "api.osf.io:443"
 
 
-def test_a_proxy_that_forbids_a_file_tells_its_place(proxy, tmp_path, monkeypatch):
+def test_download_behind_blocking_proxy(proxy, tmp_path, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy(403))
-    file = Remote("stimuli/a.wav", "https://files.osf.io/a", 3, None)
-    told(lambda: download([file], tmp_path, progress=False), PermissionError, "forbids files.osf.io",
-         "Open https://files.osf.io/a in a browser, save the file into the study's folder as",
+    file = RemoteFile("stimuli/a.wav", "https://files.osf.io/a", 3, None)
+    check_error(lambda: download([file], tmp_path, progress=False), PermissionError, "blocks files.osf.io",
+         "Open https://files.osf.io/a in a browser, save the file as",
          "a.wav")  # fmt: skip
     assert len(proxy.requests) == 1
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_wants_a_password(proxy, monkeypatch, scheme):
+def test_request_json_describes_proxy_login(proxy, monkeypatch, scheme):
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy(407, "Proxy Authentication Required"))
-    told(lambda: request_json(f"{scheme}://api.osf.io/v2", "data"), PermissionError, "your proxy http://127.0.0.1",
-         "wants you to log in", "api.osf.io", "HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")  # fmt: skip
+    check_error(lambda: request_json(f"{scheme}://api.osf.io/v2", "data", manual=MANUAL), PermissionError, "The proxy http://127.0.0.1",
+         "requires a login", "api.osf.io", "HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")  # fmt: skip
     assert len(proxy.requests) == 1
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
-def test_a_server_that_is_no_proxy(proxy, monkeypatch, status):
+def test_request_json_describes_proxy_error(proxy, monkeypatch, status):
     monkeypatch.setenv("HTTPS_PROXY", proxy(status, "No"))
-    told(lambda: request_json("https://api.osf.io/v2", "data"), PermissionError, f"({status} No)")
-    assert len(proxy.requests) == 1
-
-
-def test_a_plain_request_that_a_proxy_forbids(proxy, monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", proxy(403))
-    told(
-        lambda: request_json("http://api.osf.io/v2", "data"),
+    check_error(
+        lambda: request_json("https://api.osf.io/v2", "data", manual=MANUAL),
         PermissionError,
-        "403 Forbidden by policy",
-        "It came through the proxy",
+        f"({status} No)",
     )
     assert len(proxy.requests) == 1
 
 
-def test_a_proxy_in_trouble_is_asked_again(proxy, monkeypatch):
+def test_request_json_of_http_is_blocked(proxy, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", proxy(403))
+    check_error(
+        lambda: request_json("http://api.osf.io/v2", "data", manual=MANUAL),
+        PermissionError,
+        "403 Forbidden by policy",
+        "The request used the proxy",
+    )
+    assert len(proxy.requests) == 1
+
+
+def test_request_json_repeats_after_proxy_error(proxy, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy(503, "Busy"))
-    told(
-        lambda: request_json("https://api.osf.io/v2", "data"),
+    check_error(
+        lambda: request_json("https://api.osf.io/v2", "data", manual=MANUAL),
         ConnectionError,
         "Tunnel connection failed: 503 Busy",
     )
@@ -118,76 +124,79 @@ def test_a_proxy_in_trouble_is_asked_again(proxy, monkeypatch):
 
 
 @pytest.mark.parametrize(("address", "text"), [
-    ("http://127.0.0.1:{port}", "no proxy answers at http://127.0.0.1:{port} (set by HTTPS_PROXY)"),
-    ("127.0.0.1:{port}", "no proxy answers at 127.0.0.1:{port} (set by HTTPS_PROXY)"),
-    ("http://me:secret@127.0.0.1:{port}", "no proxy answers at http://...@127.0.0.1:{port}"),
-    ("http://proxy.invalid:80", "no proxy answers at http://proxy.invalid:80"),
-    ("htp://127.0.0.1:9", "the proxy htp://127.0.0.1:9 (set by HTTPS_PROXY) cannot be used"),
-    ("http://[bad", "the proxy http://[bad (set by HTTPS_PROXY) cannot be used"),
-    ("http://127.0.0.1:abc", "the proxy http://127.0.0.1:abc (set by HTTPS_PROXY) cannot be used"),
-    ("http://", "the proxy http:// (set by HTTPS_PROXY) cannot be used"),
+    ("http://127.0.0.1:{port}", "The proxy http://127.0.0.1:{port} (set by HTTPS_PROXY) does not respond"),
+    ("127.0.0.1:{port}", "The proxy 127.0.0.1:{port} (set by HTTPS_PROXY) does not respond"),
+    ("http://me:secret@127.0.0.1:{port}", "The proxy http://...@127.0.0.1:{port}"),
+    ("http://proxy.invalid:80", "The proxy http://proxy.invalid:80"),
+    ("htp://127.0.0.1:9", "The proxy htp://127.0.0.1:9 (set by HTTPS_PROXY) cannot be used"),
+    ("http://[bad", "The proxy http://[bad (set by HTTPS_PROXY) cannot be used"),
+    ("http://127.0.0.1:abc", "The proxy http://127.0.0.1:abc (set by HTTPS_PROXY) cannot be used"),
+    ("http://", "The proxy http:// (set by HTTPS_PROXY) cannot be used"),
 ])  # fmt: skip
-def test_a_wrong_proxy_is_told_at_once(monkeypatch, tmp_path, address, text):
-    port = unused_port()
-    monkeypatch.setattr(downloading, "_attempts", lambda: iter([0]))  # a second one is a failure
+def test_make_final_error_of_invalid_proxy(monkeypatch, tmp_path, address, text):
+    port = find_unused_port()
+    monkeypatch.setattr(downloading, "iter_attempts", lambda: iter([0]))  # a second attempt fails
     monkeypatch.setenv("HTTPS_PROXY", address.format(port=port))
-    said = [
-        told(lambda: request_json("https://api.osf.io/v2", "data"), ConnectionError, text.format(port=port)),
-        told(lambda: download([Remote("f", "https://files.osf.io/f", 3, None)], tmp_path, progress=False),
+    errors = [
+        check_error(lambda: request_json("https://api.osf.io/v2", "data", manual=MANUAL), ConnectionError, text.format(port=port)),
+        check_error(lambda: download([RemoteFile("f", "https://files.osf.io/f", 3, None)], tmp_path, progress=False),
              ConnectionError, text.format(port=port)),
     ]  # fmt: skip
     assert not any(
-        "secret" in str(one) or "attempts in all" in str(one) or "Are you online" in str(one) for one in said
+        "secret" in str(one)
+        or f"{downloading.ATTEMPTS} attempts" in str(one)
+        or "network connection" in str(one)
+        for one in errors
     )
 
 
-def test_no_proxy_is_obeyed(proxy, monkeypatch):
+def test_describe_proxy_respects_no_proxy(proxy, monkeypatch):
     server = Server()
     try:
         server.json("/list", {"data": []})
         monkeypatch.setenv("HTTP_PROXY", proxy(403))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        assert request_json(f"{server.url}/list", "data") == {"data": []}
-        assert proxy_of(server.url) == ""
-        assert proxy_of("http://api.osf.io") != ""
+        assert request_json(f"{server.url}/list", "data", manual=MANUAL) == {"data": []}
+        assert describe_proxy(server.url) == ""
+        assert describe_proxy("http://api.osf.io") != ""
     finally:
         server.http.shutdown()
         server.http.server_close()
     assert proxy.requests == []
 
 
-def test_a_name_that_nobody_knows_is_final(monkeypatch):
-    asked = []
+def test_make_final_error_of_unknown_host(monkeypatch):
+    hosts = []
 
     def unknown(*args, **kwargs):
-        asked.append(args[0])
+        hosts.append(args[0])
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    told(lambda: request_json("https://api.osf.io/v2", "data"), ConnectionError, "https://api.osf.io/v2 does not answer",
-         "api.osf.io cannot be reached", "Are you online?", "in a browser")  # fmt: skip
-    assert asked == ["api.osf.io"]
+    check_error(lambda: request_json("https://api.osf.io/v2", "data", manual=MANUAL), ConnectionError, "https://api.osf.io/v2 does not respond",
+         "api.osf.io cannot be reached", "Check the network connection", "in a browser")  # fmt: skip
+    assert hosts == ["api.osf.io"]
 
 
-def test_a_name_that_is_lost_on_the_way_is_asked_again():
+def test_make_final_error_after_begin():
     error = requests.ConnectionError(
         socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     )
-    assert isinstance(final_error(error, "https://h/x", ""), ConnectionError)
-    assert final_error(error, "https://h/x", "", begun=True) is None
+    assert isinstance(make_final_error(error, "https://h/x", ""), ConnectionError)
+    assert make_final_error(error, "https://h/x", "", has_begun=True) is None
 
 
 @pytest.fixture
 def secure_server(tmp_path):
-    """A server with a certificate that it signed itself: its address."""
+    """Server with a self-signed certificate, and its address."""
     made = subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "key", "-out",
          tmp_path / "cert",
-         "-subj", f"/CN={CERTIFICATE_FOR}", "-addext", f"subjectAltName=DNS:{CERTIFICATE_FOR}", "-days", "1"],
+         "-subj", f"/CN={CERTIFICATE_HOST}", "-addext", f"subjectAltName=DNS:{CERTIFICATE_HOST}", "-days", "1"],
         capture_output=True,
     ) if shutil.which("openssl") else None  # fmt: skip
     if made is None or made.returncode:
-        pytest.skip("needs openssl, to make a certificate")
+        pytest.skip("requires openssl to make a certificate")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
     server = Server()
@@ -197,18 +206,18 @@ def secure_server(tmp_path):
     server.http.server_close()
 
 
-def test_a_certificate_that_is_not_trusted_is_final(secure_server):
+def test_make_final_error_of_certificate(secure_server):
     server, url = secure_server
-    told(lambda: request_json(f"{url}/list", "data"), ConnectionError, "the certificate of localhost is not trusted",
+    check_error(lambda: request_json(f"{url}/list", "data", manual=MANUAL), ConnectionError, "The certificate of localhost is not trusted",
          "REQUESTS_CA_BUNDLE", "in a browser")  # fmt: skip
     assert server.requests == []
 
 
-def test_plain_http_in_the_place_of_https_is_final():
+def test_make_final_error_of_http_for_https():
     server = Server()
     try:
-        told(
-            lambda: request_json(server.url.replace("http", "https") + "/list", "data"),
+        check_error(
+            lambda: request_json(server.url.replace("http", "https") + "/list", "data", manual=MANUAL),
             ConnectionError,
             "is not trusted",
         )

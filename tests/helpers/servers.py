@@ -1,11 +1,19 @@
 """Local HTTP servers and proxies that simulate failures."""
 
+import hashlib
+import io
 import json
 import re
+import time
+import zipfile
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote
+
+import numpy as np
+
+from sk_b2s.datasets._download import RemoteFile, download
 
 
 class Server:
@@ -97,3 +105,60 @@ def start_proxies():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+# --- content and downloads ---
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+MAX_SECONDS = 5  # of sending
+
+
+def send_head(request, status=200, **headers):
+    request.send_response(status)
+    for name, value in headers.items():
+        request.send_header(name.replace("_", "-"), value)
+    request.end_headers()
+
+
+def send_slowly(request, chunks, pause=0.0):
+    """Send chunks until the client disconnects, or time is up."""
+    until = time.monotonic() + MAX_SECONDS
+    try:
+        for chunk in chunks:
+            request.wfile.write(chunk)
+            request.wfile.flush()
+            time.sleep(pause)
+            if time.monotonic() > until:
+                return
+    except OSError:
+        return
+
+
+def list_files(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+
+
+def iter_endless():
+    while True:
+        yield 10_000 * b"x"
+
+
+def make_zip(members, kind=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", kind) as packed:
+        for name, body in members.items():
+            packed.writestr(name, body)
+    return buffer.getvalue()
+
+
+def read_files(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def make_file(server, size=300_000, checksum=SHA, path="a/f.bin"):
+    return RemoteFile(path, f"{server.url}/f.bin", size, checksum)
+
+
+def download_file(file, root):
+    return download([file], root, progress=False)

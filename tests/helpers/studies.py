@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from helpers.raw_files import brain_of, write_ctf, write_speech, write_textgrid
-from sk_b2s import HashedBlockSplit
+from sk_b2s import Envelope, Epocher, HashedBlockSplit, check_events, make_segments
 from sk_b2s.events._paper_blocks import find_sentences, merge_sentences
 
 AFTER = 10.0  # s that stand-in recordings last after their last event
@@ -92,7 +92,7 @@ LOG_HEAD = ["Subject", "Trial", "Event Type", "Code", "Time", "TTime", "Uncertai
             "ReqTime", "ReqDur", "Stim Type", "Pair Index"]  # fmt: skip
 
 
-def mous_stimuli(root, n_sounds):
+def write_mous_stimuli(root, n_sounds):
     """Sounds of MOUS in its layout: noise of 4.5 s, eight words each, and their lines of text."""
     texts = []
     for number in range(1, n_sounds + 1):
@@ -104,7 +104,7 @@ def mous_stimuli(root, n_sounds):
     (root / "stimuli/stimuli.txt").write_text("\n".join(texts))
 
 
-def mous_listener(
+def write_mous_subject(
     data, root, n_sounds, subject="A2002", lose=(), add=(), scale=1.0 - 40e-6, sfreq=1200.0, seed=0
 ):
     """A listener of MOUS: log, CTF recording with triggers, and a brain that follows the sounds.
@@ -174,3 +174,31 @@ def count_as_published(events, min_duration=6.0):
                 words_of[part].update(text[heard])
     counts = {f"{part} segments": len(segments) for part, segments in found.items()}
     return {**counts, **{f"{part} words": len(words) for part, words in words_of.items()}}
+
+
+LAG, SECONDS, N_CHANNELS = 0.1, 60.0, 12
+
+
+def find_response_lag(events, **epocher):
+    """Return the lag (s) of the largest covariance of recordings and envelope."""
+    X, y = make_segments(events, anchor=1.0, tmin=0.0, tmax=4.0, margin=0.1, block=8.0)
+    data = np.asarray(Epocher(sfreq=100, lag=0.0, baseline=None, **epocher).fit_transform(X), float)
+    sound = np.asarray(Envelope(sfreq=100).fit_transform(y), float)[:, 0]
+    data -= data.mean(2, keepdims=True)
+    sound -= sound.mean(1, keepdims=True)
+    power = {}
+    for step in range(-60, 61):
+        a, b = max(step, 0), min(step, 0)
+        stimulus, response = sound[:, -b : sound.shape[1] - a], data[:, :, a : data.shape[2] + b]
+        n_times = min(stimulus.shape[1], response.shape[2])
+        covariance = np.einsum("nt,nct->c", stimulus[:, :n_times], response[:, :, :n_times]) / n_times
+        power[step / 100] = (covariance**2).sum()
+    return max(power, key=power.get)
+
+
+def check_lag(events, **epocher):
+    """Check that the simulated lag is found, and not with onsets 300 ms late."""
+    check_events(events)
+    assert abs(find_response_lag(events, **epocher) - LAG) <= 0.02
+    late = events.assign(onset=events["onset"] + 0.3)
+    assert abs(find_response_lag(late, **epocher) - LAG) > 0.2

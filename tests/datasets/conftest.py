@@ -1,0 +1,34 @@
+"""Fixtures of local servers, and of warnings."""
+
+import warnings
+
+import pytest
+from helpers.servers import Server
+
+from sk_b2s.datasets import _download as downloading
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Local server, with short waits between attempts."""
+    monkeypatch.setattr(downloading, "WAIT", 0.01)
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture
+def impatient_server(server, monkeypatch):
+    """Local server, with two attempts and a short timeout."""
+    monkeypatch.setattr(downloading, "ATTEMPTS", 2)
+    monkeypatch.setattr(downloading, "TIMEOUT", 5.0)
+    return server
+
+
+@pytest.fixture
+def no_other_warnings():
+    """Turn unexpected warnings into errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
