@@ -1,4 +1,7 @@
-"""From an events table to windows of EEG/MEG: segments, epochs, scalers and covariance alignment."""
+"""Segments, windows of EEG/MEG, scalers and covariance alignment.
+
+Segments are cut from an events table and read from the recordings.
+"""
 
 import lazy_loader as _lazy
 

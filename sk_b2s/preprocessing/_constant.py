@@ -8,7 +8,7 @@ import numpy as np
 
 
 def check_not_constant(windows, owner, stacklevel=3):
-    """Warn of recordings with constant channels, and raise if nothing in them varies.
+    """Warn of constant channels, and raise if all data are constant.
 
     Parameters
     ----------
@@ -16,57 +16,54 @@ def check_not_constant(windows, owner, stacklevel=3):
     owner : str
         Name of the estimator in messages.
     stacklevel : int, default=3
-        As of :func:`warnings.warn`, counted from here.
-
-    Raises
-    ------
-    ValueError
-        If every channel of every recording is constant.
+        As in :func:`warnings.warn`.
     """
     if windows.shape[2] * len(windows) < 2:  # a single sample is always constant
         return
-    dead = warn_of_constant(windows, stacklevel + 1)
-    if dead == len(np.unique(windows.which)):
+    n_constant = warn_of_constant(windows, stacklevel + 1)
+    if n_constant == len(np.unique(windows.which)):
         raise ValueError(
-            f"X holds nothing to learn from: every channel of every recording is constant. Check the files that X was "
-            f"read from before fitting {owner}."
+            f"{owner} cannot be fitted, because every channel of every recording in X is constant. Check the files "
+            f"that X was read from."
         )
 
 
 def warn_of_constant(windows, stacklevel=3):
-    """Warn of constant channels, once for each recording, unless an earlier step has done so.
+    """Warn of constant channels, once per recording.
 
-    Channels without a position are masked or absent and count only if all channels are constant. So do the channels
-    of an array, which is no recording.
+    Channels without a position are masked or missing and matter only if all
+    channels are constant. The same holds for the channels of an array, which
+    is not a recording.
 
     Parameters
     ----------
     windows : Windows of shape (n_windows, n_channels, n_times)
-        A step with a true attribute ``reports_constant`` has looked at them already.
+        If a step has a true attribute ``reports_constant``, it has warned
+        before.
     stacklevel : int, default=3
-        As of :func:`warnings.warn`, counted from here.
+        As in :func:`warnings.warn`.
 
     Returns
     -------
-    n_dead : int
-        Recordings in which every channel is constant.
+    n_constant : int
+        Number of recordings in which every channel is constant.
     """
-    is_reported, n_dead = any(getattr(step, "reports_constant", False) for step in windows.steps), 0
+    is_reported, n_constant = any(getattr(step, "reports_constant", False) for step in windows.steps), 0
     for index in np.unique(windows.which):
-        is_flat = _constant_channels(windows, index)
-        if is_dead := bool(is_flat.all()):
-            n_dead += 1
+        is_flat = _find_constant_channels(windows, index)
+        if is_all := bool(is_flat.all()):
+            n_constant += 1
         elif windows.rows is None or "recording" not in windows.rows:
             continue  # an array may have a constant column, as any estimator's input
         elif windows.positions is not None:
             is_flat &= np.isfinite(windows.positions[windows.layout[index]]).all(1)
         if is_flat.any() and not is_reported:
-            warnings.warn(_message(windows, index, is_flat, is_dead), stacklevel=stacklevel)
-    return n_dead
+            warnings.warn(_format_warning(windows, index, is_flat, is_all), stacklevel=stacklevel)
+    return n_constant
 
 
-def _constant_channels(windows, index):
-    """Return which channels of a signal are constant, reading no more of it than needed: (n_channels,) bool."""
+def _find_constant_channels(windows, index):
+    """Return which channels of a signal are constant: (n_channels,) bool."""
     tiles = windows.tiles(index)
     low = high = None
     for first in range(len(tiles)):
@@ -78,23 +75,23 @@ def _constant_channels(windows, index):
     return low == high
 
 
-def _message(windows, index, is_flat, is_dead):
+def _format_warning(windows, index, is_flat, is_all):
     names = windows.ch_names or [str(i) for i in range(len(is_flat))]
     flat = [name for name, flat in zip(names, is_flat, strict=True) if flat]
-    where = _recording(windows, index)
-    if is_dead:
+    where = _format_recording(windows, index)
+    if is_all:
         return (
-            f"all {len(flat)} channels of {where} are constant: nothing can be decoded from it, and its scores are at "
-            f"chance. Check the file, or leave this recording out."
+            f"All {len(flat)} channels of {where} are constant. Its scores will be at chance level. Check the file or "
+            f"exclude the recording."
         )
     return (
-        f"{len(flat)} constant channel{'s' * (len(flat) > 1)} in {where}: {', '.join(flat[:8])}. They carry nothing "
-        f"and stay at zero; mark them bad so that no attention is paid to them."
+        f"{len(flat)} constant channel{'s' * (len(flat) > 1)} in {where}: {', '.join(flat[:8])}. They contain no "
+        f"information and stay at zero. Mark them as bad, so that spatial attention ignores them."
     )
 
 
-def _recording(windows, index):
-    """Name the recording of a signal, with its subject where the file does not say it."""
+def _format_recording(windows, index):
+    """Format the recording of a signal and its subject."""
     rows = windows.rows
     if rows is None or "recording" not in rows:
         return "the data"

@@ -14,16 +14,14 @@ from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_dat
 from sk_b2s.preprocessing._constant import warn_of_constant
 from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
 
-RANK = (
-    1e-6  # eigenvalues below so much of the largest are directions that a reference or a projection took away
-)
-STEPS, CLOSE = 50, 1e-9  # of the iteration for the geometric mean
+MIN_EIGENVALUE = 1e-6  # of the largest; smaller ones are directions that a reference or projection removed
+MAX_ITER, TOLERANCE = 50, 1e-9  # of the Riemannian mean
 
 
 class _Mix:
-    """Step batch -> K batch, with one matrix for each signal, or one for all."""
+    """Step that multiplies channels by a matrix per signal, or one for all."""
 
-    reports_constant = True  # CovarianceAlignment has looked at the channels before they were mixed
+    reports_constant = True  # CovarianceAlignment has checked the channels before they are mixed
 
     def __init__(self, matrices):
         self.matrices = torch.as_tensor(matrices, dtype=torch.float32)
@@ -37,10 +35,12 @@ class _Mix:
 
 
 def compute_mean_covariance(covariances, mean="euclidean"):
-    r"""Mean of covariances: of their entries, or the point nearest to all by the affine-invariant distance.
+    r"""Compute the Euclidean or Riemannian mean of covariance matrices.
 
-    The Riemannian mean [1]_ is the C for which :math:`\sum_i \log(C^{-1/2} C_i C^{-1/2}) = 0`. Single windows with
-    an artifact weigh less in it. It is taken within the directions that the Euclidean mean has.
+    The Riemannian mean [1]_ is the C for which
+    :math:`\sum_i \log(C^{-1/2} C_i C^{-1/2}) = 0`. It minimizes the
+    affine-invariant distance to all matrices, so windows with an artifact
+    have less weight. It is computed in the range of the Euclidean mean.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def compute_mean_covariance(covariances, mean="euclidean"):
     Raises
     ------
     ValueError
-        If they hold NaN or infinite values.
+        If the matrices have NaN or infinite values.
 
     References
     ----------
@@ -67,41 +67,42 @@ def compute_mean_covariance(covariances, mean="euclidean"):
     if mean == "euclidean" or not euclidean.any():
         return euclidean
     values, vectors = np.linalg.eigh(euclidean)
-    basis = vectors[:, values > RANK * values[-1]]
+    basis = vectors[:, values > MIN_EIGENVALUE * values[-1]]
     inside = basis.T @ covariances @ basis
     center = inside.mean(0)
-    for _ in range(STEPS):
+    for _ in range(MAX_ITER):
         root, inverse = _power(center, 0.5), _power(center, -0.5)
         tangent = _logarithm(inverse @ inside @ inverse).mean(0)
         center = root @ _exponential(tangent) @ root
-        if np.linalg.norm(tangent) < CLOSE * np.sqrt(len(tangent)):
+        if np.linalg.norm(tangent) < TOLERANCE * np.sqrt(len(tangent)):
             break
     return basis @ center @ basis.T
 
 
 def compute_whitener(covariance, shrinkage=0.1):
-    r"""Symmetric inverse root of a covariance, within the directions that it has.
+    r"""Compute the symmetric whitening matrix of a covariance.
 
-    :math:`((1 - s) C + s \bar\lambda P)^{-1/2}`, with P the projection on the range of C and
-    :math:`\bar\lambda` the mean of its eigenvalues there. What an average reference, ICA or SSS has taken away
-    stays away, instead of being blown up. Of all whitening matrices this one moves channels least, so sensors
-    keep their places.
+    It is :math:`((1 - s) C + s \bar\lambda P)^{-1/2}` in the range of C,
+    where P is the projection on the range and :math:`\bar\lambda` the mean
+    of the eigenvalues there. Directions that an average reference, ICA or SSS
+    has removed stay zero instead of being amplified. Of all whitening
+    matrices it changes the channels least, so sensors keep their positions.
 
     Parameters
     ----------
     covariance : ndarray of shape (n_channels, n_channels)
     shrinkage : float, default=0.1
-        s, between 0 and 1; with 1 channels are only scaled, all alike.
+        s, between 0 and 1. With 1 all channels are scaled by one factor.
 
     Returns
     -------
     matrix : ndarray of shape (n_channels, n_channels)
-        Symmetric. Zero if the covariance is.
+        Symmetric. Zero if the covariance is zero.
 
     Raises
     ------
     ValueError
-        If the covariance holds NaN or infinite values.
+        If the covariance has NaN or infinite values.
 
     Examples
     --------
@@ -112,26 +113,29 @@ def compute_whitener(covariance, shrinkage=0.1):
     """
     _check_finite(covariance)
     values, vectors = np.linalg.eigh(covariance)
-    there = values > RANK * max(values[-1], 0.0)
-    if not there.any():
+    in_range = values > MIN_EIGENVALUE * max(values[-1], 0.0)
+    if not in_range.any():
         return np.zeros_like(covariance)
-    values, vectors = values[there], vectors[:, there]
+    values, vectors = values[in_range], vectors[:, in_range]
     values = (1 - shrinkage) * values + shrinkage * values.mean()
     return (vectors / np.sqrt(values)) @ vectors.T
 
 
 def riemannian_distance(a, b, shrinkage=0.1):
-    r"""Affine-invariant distance of two covariances: how unlike two recordings are.
+    r"""Compute the affine-invariant distance of two covariance matrices.
 
-    :math:`\sqrt{\sum_i \log^2 \lambda_i}` with the generalized eigenvalues :math:`\lambda_i` of the two [1]_. It is the
-    same whatever invertible mixture of the channels both are seen through. Both are shrunk towards their mean
-    variance first, so that directions which a reference or a projection took away count as quiet, not as far.
+    It is :math:`\sqrt{\sum_i \log^2 \lambda_i}` with the generalized
+    eigenvalues :math:`\lambda_i` of both matrices [1]_, and does not change
+    if the channels of both recordings are mixed by the same invertible
+    matrix. Both matrices are shrunk towards their mean variance first, so
+    that directions which a reference or projection has removed do not
+    dominate.
 
     Parameters
     ----------
     a, b : ndarray of shape (n_channels, n_channels)
     shrinkage : float, default=0.1
-        Between 0 and 1; above 0 where a rank is lacking.
+        Between 0 and 1. It must be positive for rank-deficient matrices.
 
     Returns
     -------
@@ -146,7 +150,8 @@ def riemannian_distance(a, b, shrinkage=0.1):
 
     Examples
     --------
-    >>> round(riemannian_distance(np.eye(2), np.e * np.eye(2), shrinkage=0) ** 2, 6)  # two logarithms of 1
+    >>> distance = riemannian_distance(np.eye(2), np.e * np.eye(2), shrinkage=0)
+    >>> round(distance**2, 6)  # two logarithms of 1
     2.0
     """
     shrunk = [
@@ -156,46 +161,52 @@ def riemannian_distance(a, b, shrinkage=0.1):
 
 
 class CovarianceAlignment(TransformerMixin, BaseEstimator):
-    r"""Whiten each recording by the mean covariance of its own windows (Euclidean alignment [1]_ and kin [2]_).
+    r"""Whiten each recording by the mean covariance of its own windows.
 
-    ``x' = R^{-1/2} x``: afterwards the mean covariance of every recording is the identity in the directions
-    it has, so what differs between people and days in how strongly and how jointly sensors move is gone before
-    anything is learnt. It needs no labels: like :class:`~sk_b2s.RobustChannelScaler` it takes the statistics of a
-    recording from windows laid side by side over the part in which sound is heard, a test recording's from
-    itself. Put it after that scaler, whose clipping keeps artifacts out of the covariance. A plain array is one
-    unnamed recording, whose statistics are learnt in ``fit``.
+    Euclidean [1]_ or Riemannian [2]_ alignment: ``x' = R^{-1/2} x`` with the
+    mean covariance R of the recording. Afterwards the mean covariance of each
+    recording is the identity within its range, which removes differences of
+    amplitude and correlation between subjects and sessions. No labels are
+    used. As in :class:`~sk_b2s.RobustChannelScaler`, the statistics of a
+    recording, including a test recording, come from adjacent windows over the
+    part of it in which stimuli play. Use it after that scaler, because
+    clipping limits the influence of artifacts on the covariance. A plain
+    array is one recording, whose statistics are estimated in ``fit``.
 
     Parameters
     ----------
     mean : {"euclidean", "riemannian"}, default="euclidean"
-        Which mean of the covariances of windows; see :func:`~sk_b2s.preprocessing._covariance_alignment.compute_mean_covariance`.
+        Mean of the covariances of windows.
     shrinkage : float, default=0.1
-        Towards equal variances, between 0 and 1; see :func:`~sk_b2s.preprocessing._covariance_alignment.compute_whitener`.
+        Shrinkage towards equal variances, between 0 and 1.
 
     Attributes
     ----------
     matrix_ : ndarray of shape (n_channels, n_channels)
-        Of an array; Windows are whitened by their recordings' own.
+        Whitening matrix of an array. Not set by Windows, which are whitened
+        per recording.
     n_features_in_ : int
         Number of channels.
 
     Raises
     ------
     ValueError
-        If X holds NaN; or is an array and has other channels than in ``fit``, or that was on Windows. Windows may
-        have any channels, since nothing is learnt from those of ``fit``.
+        If X has NaN, or is an array with other channels than in ``fit`` or
+        after a ``fit`` on Windows. Windows may have any channels, because
+        nothing is estimated in ``fit``.
 
     Notes
     -----
-    A recording should last minutes: with n_channels² / 2 numbers to estimate, shrinkage stands in for what is
-    lacking. In an online session ``fit`` on what has been heard so far.
+    A recording should last minutes, because n_channels² / 2 values are
+    estimated. Shrinkage compensates for short recordings. In an online
+    session call ``fit`` on the data so far.
 
     References
     ----------
     .. [1] He & Wu (2020). Transfer learning for brain-computer interfaces: a
        Euclidean space data alignment approach. IEEE Transactions on Biomedical
        Engineering 67:399. https://doi.org/10.1109/TBME.2019.2913914
-    .. [2] Zanini, Congedo, Jutten, Said, Berthoumieu (2018). Transfer
+    .. [2] Zanini et al. (2018). Transfer
        learning: a Riemannian geometry framework with applications to
        brain-computer interfaces. IEEE Transactions on Biomedical Engineering
        65:1107. https://doi.org/10.1109/TBME.2017.2742541
@@ -203,7 +214,9 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> X = np.einsum("ij,njt->nit", rng.standard_normal((3, 3)), rng.standard_normal((50, 3, 100)))
+    >>> sources = rng.standard_normal((50, 3, 100))
+    >>> mixing = rng.standard_normal((3, 3))
+    >>> X = np.einsum("ij,njt->nit", mixing, sources)
     >>> white = CovarianceAlignment(shrinkage=0).fit_transform(X)
     >>> np.abs(np.cov(np.moveaxis(white, 1, 0).reshape(3, -1))).round(1)
     array([[1., 0., 0.],
@@ -222,14 +235,16 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Learn the covariance of an array; those of Windows are their recordings' own.
+        """Estimate the whitening matrix of an array.
+
+        Nothing is estimated from Windows, which are whitened per recording.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            Windows of one kind.
+            EEG/MEG windows.
         y : Ignored
-            Here for scikit-learn's sake.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
@@ -237,24 +252,24 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
         """
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
-            vars(self).pop("matrix_", None)  # of a former fit
+            vars(self).pop("matrix_", None)  # of an earlier fit
         else:
             X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)
-            self.matrix_ = self._matrix(X)
+            self.matrix_ = self._compute_matrix(X)
         return self
 
     def transform(self, X):
-        """Whiten.
+        """Whiten each recording.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            Windows of one kind.
+            EEG/MEG windows.
 
         Returns
         -------
-        X : Windows or ndarray, as given
-            Windows whiten lazily, batch by batch.
+        X : Windows or ndarray
+            Of the type of the input. Windows are whitened lazily.
         """
         check_is_fitted(self, "n_features_in_")
         if isinstance(X, Windows):
@@ -263,23 +278,23 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
             for index in np.unique(X.which):
                 batch = X.tiles(index).gather().numpy()
                 _check_recording(batch, X, index)
-                matrices[index] = self._matrix(batch)
+                matrices[index] = self._compute_matrix(batch)
             return X.then(_Mix(matrices))
         X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
         if not hasattr(self, "matrix_"):
             raise ValueError(
-                "this CovarianceAlignment was fitted on Windows; fit it on an array before it transforms one."
+                "This CovarianceAlignment was fitted on Windows. Call fit with an array before transforming an array."
             )
         return np.einsum("ij,nj...->ni...", self.matrix_.astype(X.dtype), X)
 
-    def _matrix(self, X):
-        """Whitener of windows of one recording: (n_channels, n_channels)."""
+    def _compute_matrix(self, X):
+        """Compute the whitening matrix of one recording."""
         X = X.astype(np.float64)
         X = X[..., None] if X.ndim == 2 else X
-        if X.shape[2] < 2:  # rows of one time are windows of a recording all the same
+        if X.shape[2] < 2:  # windows of one time are samples of one recording
             X = np.moveaxis(X, 0, 2).reshape(1, X.shape[1], -1)
         if X.shape[0] * X.shape[2] < 2:
-            raise ValueError("CovarianceAlignment needs 2 samples of a recording or more, got 1 sample.")
+            raise ValueError("CovarianceAlignment requires at least 2 samples per recording. Got 1 sample.")
         X = X - X.mean((0, 2), keepdims=True)
         covariances = X @ X.transpose(0, 2, 1) / X.shape[2]
         return compute_whitener(compute_mean_covariance(covariances, self.mean), self.shrinkage)
@@ -291,7 +306,7 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
 
 
 def _check_recording(batch, windows, index):
-    """Raise if what a recording's covariance would be taken from is not finite, naming it and its channels."""
+    """Raise if samples of a recording are not finite."""
     bad = np.flatnonzero(~np.isfinite(batch).all((0, 2)))
     if not len(bad):
         return
@@ -299,9 +314,9 @@ def _check_recording(batch, windows, index):
     named = rows is not None and "recording" in rows
     recording = repr(rows["recording"].iloc[np.argmax(windows.which == index)]) if named else index
     raise ValueError(
-        f"recording {recording} holds NaN or infinite samples in {len(bad)} of {batch.shape[1]} channels: "
-        f"{', '.join(names[i] for i in bad[:8])}; no covariance can be taken of them. Set a bad channel to 0 "
-        f"throughout the recording, interpolate short gaps, or leave out windows that have them."
+        f"The recording {recording} has NaN or infinite samples in {len(bad)} of {batch.shape[1]} channels: "
+        f"{', '.join(names[i] for i in bad[:8])}. Its covariance cannot be computed. Set a bad channel to 0 in the "
+        f"whole recording, interpolate short gaps or exclude the windows."
     )
 
 
@@ -309,8 +324,8 @@ def _check_finite(covariance):
     bad = np.flatnonzero(~np.isfinite(covariance.diagonal()))
     if len(bad) or not np.isfinite(covariance).all():
         raise ValueError(
-            f"covariance holds NaN or infinite values, in channels {', '.join(map(str, bad[:8]))} by their place: "
-            f"interpolate these or set them to 0 before it is taken."
+            f"The covariance has NaN or infinite values in the channels with index {', '.join(map(str, bad[:8]))}. "
+            f"Interpolate these channels or set them to 0 before computing the covariance."
         )
 
 
@@ -327,7 +342,7 @@ def _power(matrix, exponent):
 def _logarithm(matrices):
     # a single window may have fewer samples than channels, and a logarithm of zero has no mean
     return _spectral(
-        lambda values: np.log(np.maximum(values, RANK * values.max(-1, keepdims=True))), matrices
+        lambda values: np.log(np.maximum(values, MIN_EIGENVALUE * values.max(-1, keepdims=True))), matrices
     )
 
 

@@ -11,14 +11,14 @@ from sk_b2s.preprocessing._windows import Windows
 
 NEEDED = ("sound", "sound_onset", "duration")
 HEARD = {"blocks": "block", "sentences": "sequence", "segments": "segment"}  # columns of y
-EXACT = 1e-6  # s; windows that share less only meet
+EXACT = 1e-6  # s; windows that share less are adjacent
 
 
 def make_stimulus_table(X, y):
-    """Return the table of the stimuli; rows of features are known by their values alone."""
+    """Return the table of stimuli, or hashes of the rows of features."""
     table, brain = table_of(y), table_of(X)
     if table is None or not {*NEEDED, *HEARD.values()} & set(table):
-        known = {"segment": _equal_rows(y)} if has_frames(y) else {}
+        known = {"segment": _number_equal_rows(y)} if has_frames(y) else {}
         return pd.DataFrame(known, index=range(len(y)))
     if "duration" not in table and brain is not None and "duration" in brain:
         return table.assign(duration=brain["duration"].to_numpy())
@@ -26,15 +26,16 @@ def make_stimulus_table(X, y):
 
 
 def has_frames(y):
-    """Return whether y is an array of features over time, whose rows are equal only if the sound is.
+    """Return whether y is an array of features over time.
 
-    Rows of one frame, such as embeddings of words, are equal wherever the same word is said.
+    Equal rows then mean equal stimuli. Rows of one frame, such as embeddings
+    of words, are equal for each occurrence of a word.
     """
     return not isinstance(y, (Windows, pd.DataFrame)) and np.ndim(y) == 3 and np.shape(y)[2] > 1
 
 
-def _equal_rows(y):
-    """Number rows of features so that equal ones have one number; silence and constants have none (NaN)."""
+def _number_equal_rows(y):
+    """Number distinct rows of features, NaN for constant rows."""
     values = np.asarray(y)
     values = (
         values.reshape(len(values), -1) + 0
@@ -46,25 +47,25 @@ def _equal_rows(y):
 
 
 def make_line(heard, sound, shift, y):
-    """Lay out the sound of the rows; None where it is not known."""
+    """Make the time line of the stimuli of rows, None if unknown."""
     if sound is not None and set(NEEDED) <= set(heard):
         return TimeLine(sound, seconds_of(heard, "sound_onset") + shift, seconds_of(heard, "duration"))
     return make_line_of_windows(y)
 
 
 def make_line_of_windows(data):
-    """Lay out the samples that Windows read from their signals; None where they were cut elsewhere or are arrays."""
+    """Make the time line of Windows, None if their times are unknown."""
     if not isinstance(data, Windows) or not len(data):
         return None
     lengths = np.array([signal.shape[0] for signal in data.signals])
     if not (data.start % data.n_read).any() and not (lengths[np.unique(data.which)] % data.n_read).any():
-        return None  # as Windows.from_array lays them: end to end, wherever they came from
+        return None  # Windows.from_array concatenates windows of unknown times
     rate = data.sfreq or 1.0
     return TimeLine(data.which, data.start / rate, np.full(len(data), data.n_read / rate))
 
 
 class TimeLine:
-    """Windows of many sounds laid out on one axis, so far apart that different sounds never meet."""
+    """Windows of several stimuli on one time axis, with gaps between them."""
 
     def __init__(self, code, start, duration):
         start = np.asarray(start, float)
@@ -77,18 +78,18 @@ class TimeLine:
         self.order = np.argsort(self.start, kind="stable")
 
     def spans(self, mask):
-        """Unite the windows of a mask: sorted, disjoint starts and stops."""
+        """Compute the union of the windows of a mask: starts and stops."""
         rows = self.order[mask[self.order]]
         return unite_intervals(self.start[rows], self.stop[rows])
 
     def shared(self, train, test):
-        """Seconds in both: those of each side less those of the two together."""
+        """Compute the seconds that both masks share."""
         one, two, both = (np.subtract(*self.spans(m)[::-1]).sum() for m in (train, test, train | test))
         shared = one + two - both
         return float(shared) if shared > EXACT else 0.0
 
     def nearest(self, train, test):
-        """Distance of each test window to training sound in seconds, and whether they overlap."""
+        """Compute the distance of test windows to training, and any overlap."""
         begin, end = self.spans(train)
         start, stop = self.start[test], self.stop[test]
         after = np.searchsorted(end, start + EXACT, side="right")

@@ -19,7 +19,7 @@ BATCH_VALUES = 2**24  # numbers of one batch of features, 128 MiB in double prec
 
 
 class Affine:
-    """Step (batch - center) / scale, then clip; one row of center and scale for each signal, or one for all."""
+    """Step (batch - center) / scale, then clip, per signal or for all."""
 
     def __init__(self, center, scale, clip=None, reports_constant=False):
         self.center = torch.as_tensor(center, dtype=torch.float32)
@@ -34,18 +34,18 @@ class Affine:
         return batch if self.clip is None else batch.clamp_(-self.clip, self.clip)
 
 
-def _flat(X):
-    """(n_windows, n_channels[, n_times]) -> (n_channels, n_samples)."""
+def _flatten(X):
+    """Reshape (n_windows, n_channels[, n_times]) to (n_channels, n_samples)."""
     return np.moveaxis(X, 1, 0).reshape(X.shape[1], -1)
 
 
-def _column(vector, ndim):
-    """Shape a vector over channels so that it broadcasts over windows and times."""
+def _to_column(vector, ndim):
+    """Reshape a vector over channels to the dimensions of windows."""
     return vector if ndim == 2 else vector[:, None]
 
 
 def compute_median_and_iqr(samples, quantile_range=(25.0, 75.0)):
-    """Median and interquartile range along the last axis.
+    """Compute the median and interquartile range of each channel.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def compute_median_and_iqr(samples, quantile_range=(25.0, 75.0)):
     Returns
     -------
     median, iqr : ndarray of shape (n_channels,)
-        A range of 0, of a constant channel, is returned as 1, as in the paper.
+        The range of a constant channel is 1, as in the paper.
     """
     low, median, high = np.percentile(samples, [quantile_range[0], 50, quantile_range[1]], axis=-1)
     iqr = high - low
@@ -64,29 +64,32 @@ def compute_median_and_iqr(samples, quantile_range=(25.0, 75.0)):
 
 
 class RobustChannelScaler(TransformerMixin, BaseEstimator):
-    """Scale each channel of each recording by its median and interquartile range, then clip.
+    """Scale channels of each recording by median and IQR, then clip.
 
-    ``x' = clip((x - median) / IQR)``. Unlike :class:`~sklearn.preprocessing.RobustScaler` the
-    statistics are those of a *channel* over all its times, and of each *recording* by itself: they
-    are taken from windows laid side by side over the part of the recording in which sound is heard,
-    never from the rows asked for, so any subset of rows gives the same output. They use no labels,
-    so a test recording is scaled by itself. A plain array is one unnamed recording, whose statistics
-    are learnt in ``fit``.
+    ``x' = clip((x - median) / IQR)``. In contrast to
+    :class:`~sklearn.preprocessing.RobustScaler` the statistics are those of a
+    *channel* over all its samples, separately for each *recording*. They come
+    from adjacent windows over the part of the recording in which stimuli
+    play, and never from the selected rows, so the output does not depend on
+    the subset of rows. No labels are used, so a test recording is scaled by
+    its own statistics. A plain array is one recording, whose statistics are
+    estimated in ``fit``.
 
-    Clipping is what makes the paper's network learn at all from recordings with artifacts: without
-    it top-10 accuracy fell from 43 to 10 % on average (its Table 4).
+    Clipping limits artifacts. Without it the mean top-10 accuracy of the
+    paper's network fell from 43 to 10 % (its Table 4).
 
     Parameters
     ----------
     clip : float or None, default=20
-        Largest absolute value left, in interquartile ranges. None leaves everything.
+        Largest absolute value in interquartile ranges. If None, values are
+        not clipped.
     quantile_range : (float, float), default=(25, 75)
         Percentiles whose difference is the scale.
 
     Attributes
     ----------
     center_, scale_ : ndarray of shape (n_channels,)
-        Statistics of a plain array; not set for Windows.
+        Statistics of a plain array. Not set by Windows.
     n_features_in_ : int
         Number of channels.
 
@@ -120,14 +123,16 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Learn the statistics of an array; those of Windows are their recordings' own.
+        """Estimate the statistics of an array.
+
+        Nothing is estimated from Windows, which are scaled per recording.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            Windows of one kind.
+            EEG/MEG windows.
         y : Ignored
-            Here for scikit-learn's sake.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
@@ -135,51 +140,55 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
         """
         low, high = self.quantile_range
         if not 0 <= low < high <= 100:
-            raise ValueError(f"quantile_range must be two rising percentiles, got {self.quantile_range!r}.")
+            raise ValueError(
+                f"quantile_range must be two increasing percentiles. Got {self.quantile_range!r}."
+            )
         if high <= 1:
             raise ValueError(
-                f"quantile_range is in percent, from 0 to 100, got {self.quantile_range!r}: were shares meant? "
-                f"Write {(100 * low, 100 * high)!r}."
+                f"quantile_range must be in percent, from 0 to 100. Got {self.quantile_range!r}. Use "
+                f"{(100 * low, 100 * high)!r} instead of fractions."
             )
         if isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
         else:
             X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)
-            self.center_, self.scale_ = compute_median_and_iqr(_flat(X), self.quantile_range)
+            self.center_, self.scale_ = compute_median_and_iqr(_flatten(X), self.quantile_range)
         return self
 
     def transform(self, X):
-        """Scale and clip.
+        """Scale and clip each recording.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            Windows of one kind.
+            EEG/MEG windows.
 
         Returns
         -------
-        X : Windows or ndarray, as given
-            Windows scale lazily, batch by batch.
+        X : Windows or ndarray
+            Of the type of the input. Windows are scaled lazily.
         """
         check_is_fitted(self, "n_features_in_")
         if isinstance(X, Windows):
-            return X.then(self._step(X))
+            return X.then(self._make_step(X))
         X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
         if not hasattr(self, "center_"):
             raise ValueError(
-                "this scaler was fitted on Windows; fit it on an array before it transforms one."
+                "This RobustChannelScaler was fitted on Windows. Call fit with an array before transforming an array."
             )
-        center, scale = (_column(v, X.ndim).astype(X.dtype) for v in (self.center_, self.scale_))
+        center, scale = (_to_column(v, X.ndim).astype(X.dtype) for v in (self.center_, self.scale_))
         X = (X - center) / scale
         return X if self.clip is None else np.clip(X, -self.clip, self.clip)
 
-    def _step(self, windows):
+    def _make_step(self, windows):
         n_signals, n_channels = len(windows.signals), windows.shape[1]
         center, scale = np.zeros((n_signals, n_channels)), np.ones((n_signals, n_channels))
         for index in np.unique(windows.which):
             batch = windows.tiles(index).gather().numpy()
-            every = max(1, batch.shape[0] * batch.shape[2] // 20_000)  # 20,000 samples fix a median to 1 %
-            samples = np.ascontiguousarray(_flat(batch)[:, ::every])
+            every = max(
+                1, batch.shape[0] * batch.shape[2] // 20_000
+            )  # 20,000 samples determine a median to 1 %
+            samples = np.ascontiguousarray(_flatten(batch)[:, ::every])
             center[index], scale[index] = compute_median_and_iqr(samples, self.quantile_range)
         warn_of_constant(windows, stacklevel=4)
         return Affine(center, scale, self.clip, reports_constant=True)
@@ -191,24 +200,26 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
 
 
 class FeatureScaler(TransformerMixin, BaseEstimator):
-    """Standardize speech features: ``(f - mean) / std``, learnt from the training rows in batches.
+    """Standardize speech features by mean and standard deviation.
 
-    Unlike :class:`~sklearn.preprocessing.StandardScaler` it takes windows (n_windows, n_features,
-    n_frames) and pools over windows and frames.
+    In contrast to :class:`~sklearn.preprocessing.StandardScaler` it accepts
+    windows of shape (n_windows, n_features, n_frames), pools windows and
+    frames, and reads the training rows in batches.
 
     Parameters
     ----------
     per_feature : bool, default=True
-        Give each feature a mean and deviation of its own. False gives all features one mean and one
-        deviation, as the paper does. A network does as well with either, but a regression is lost
-        with one: what all candidates have in common, their mean spectrum, then outweighs in the
-        similarity what tells them apart.
+        If True, each feature has its own mean and standard deviation. If
+        False, all features share them, as in the paper. A neural network
+        works with both, but a regression needs True: otherwise the mean
+        spectrum, which all candidates share, dominates the similarity.
 
     Attributes
     ----------
     mean_, scale_ : ndarray of shape (n_features,)
-        A deviation of 0 is kept as 1.
+        The scale of a constant feature is 1.
     n_features_in_ : int
+        Number of features.
 
     Warns
     -----
@@ -224,7 +235,8 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> FeatureScaler(per_feature=False).fit_transform(np.array([[[1.0, 3.0]], [[5.0, 7.0]]])).ravel()
+    >>> X = np.array([[[1.0, 3.0]], [[5.0, 7.0]]])
+    >>> FeatureScaler(per_feature=False).fit_transform(X).ravel()
     array([-1.34164079, -0.4472136 ,  0.4472136 ,  1.34164079])
     """
 
@@ -235,14 +247,14 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Learn mean and deviation.
+        """Estimate mean and standard deviation.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_features[, n_frames])
-            Windows of one kind.
+            Speech features.
         y : Ignored
-            Here for scikit-learn's sake.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
@@ -254,25 +266,26 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
             batches = (X.gather(np.arange(part.start, part.stop)).numpy() for part in parts)
         else:
             batches = [validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)]
-        self.mean_, self.scale_, varies = self._moments(batches)
+        self.mean_, self.scale_, varies = self._compute_moments(batches)
         if wrong := np.flatnonzero(~np.isfinite(self.mean_)).tolist():
             raise ValueError(
-                f"FeatureScaler: {len(wrong)} of {self.n_features_in_} features hold NaN or infinite values, feature "
-                f"{wrong[0]} first. Compute them anew or leave their windows out."
+                f"FeatureScaler requires finite values, but {len(wrong)} of {self.n_features_in_} features hold NaN or "
+                f"infinite values, the first is feature {wrong[0]}. Compute them again or exclude these windows."
             )
         if not varies:
             warnings.warn(
-                f"FeatureScaler: every one of {self.n_features_in_} features is constant over all windows of fit. No "
-                f"decoder can learn from them. Is the sound silent, or the wrong one?",
+                f"FeatureScaler: every one of {self.n_features_in_} features is constant in all windows of fit. A decoder "
+                f"cannot learn from them. Check that the audio files are not silent.",
                 stacklevel=3,
             )
         return self
 
-    def _moments(self, batches):
-        """Mean and deviation by Chan's merging of batches, which cancels nothing, and whether any feature varies."""
+    def _compute_moments(self, batches):
+        """Compute mean and deviation, and whether any feature varies."""
+        # Chan's update of batches avoids cancellation.
         count, mean, spread = 0, 0.0, 0.0
         for batch in batches:
-            flat = _flat(batch).astype(np.float64)
+            flat = _flatten(batch).astype(np.float64)
             flat = flat if self.per_feature else flat.reshape(1, -1)
             n = flat.shape[1]
             center = flat.mean(1)
@@ -287,23 +300,23 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         return mean, std, bool(np.any(varying))
 
     def transform(self, X):
-        """Standardize.
+        """Standardize features.
 
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_features[, n_frames])
-            Windows of one kind.
+            Speech features.
 
         Returns
         -------
-        X : Windows or ndarray, as given
-            Windows of one kind.
+        X : Windows or ndarray
+            Of the type of the input. Windows are scaled lazily.
         """
         check_is_fitted(self)
         if isinstance(X, Windows):
             return X.then(Affine(self.mean_[None], self.scale_[None]))
         X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
-        mean, scale = (_column(v, X.ndim).astype(X.dtype) for v in (self.mean_, self.scale_))
+        mean, scale = (_to_column(v, X.ndim).astype(X.dtype) for v in (self.mean_, self.scale_))
         return (X - mean) / scale
 
     def __sklearn_tags__(self):

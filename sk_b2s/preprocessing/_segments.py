@@ -31,75 +31,92 @@ def make_segments(
     stream=None,
     reject_by_annotation=True,
 ):
-    """Cut recordings into segments: EEG/MEG windows (X) and what was heard in them (y), row by row.
+    """Cut recordings into segments: EEG/MEG windows X and stimulus segments y.
 
-    This function alone decides the windows; no later step drops a row. Windows that leave the recording, cross a gap
-    (a pause, a removed stretch or a join, where time is not continuous), touch a bad stretch or contain a second sound
-    of their stream are left out. A warning counts them and names recordings, subjects and sounds of which no window is
-    left.
+    Only this function selects windows. Later steps keep all rows. Windows are
+    excluded if they leave the recording, cross a gap (a pause, a removed
+    stretch or a join, where time is not continuous), touch a bad stretch or
+    contain a second stimulus of their stream. A warning reports their number,
+    and recordings, subjects and stimuli without any window.
 
     Parameters
     ----------
     events : DataFrame
         An events table, see :func:`check_events`.
     anchor : "word" or float, default="word"
-        Where windows are laid: at the onset of each word, or every so many seconds of *sound* time,
-        so that the anchors are the same for everybody who heard the sound. The paper trains on a
-        grid of 0.5 s and tests at words. Windows at words may reach into the silence around their
-        sound, windows of a grid lie inside it.
+        Positions of windows: the onset of each word, or a grid with this step
+        in seconds. The grid is in stimulus time, so that it is the same for
+        all recordings of a stimulus. The paper trains on a grid of 0.5 s and
+        tests at words. Windows at word onsets may extend beyond the stimulus,
+        windows of a grid do not.
     tmin, tmax : float, default=-0.5, 2.35
-        The window around its anchor in seconds; 343 steps at 120 Hz, as in the paper.
+        Limits of the window relative to its anchor in seconds. The default
+        has 343 samples at 120 Hz, as in the paper.
     margin : float, default=0.5
-        Seconds that every window keeps from the ends of the recording and from bad stretches, so
-        that the rows are the same for every ``lag`` searched. A larger lag needs a larger margin.
+        Minimum distance in seconds of windows from the ends of the recording
+        and from bad stretches. The rows are then equal for all values of
+        ``lag`` up to the margin.
     block : float or PaperBlocks, default=20.0
-        Shortest stretch of sound, in seconds, that is split as one; see
-        :func:`~sk_b2s.events._blocks.cut_blocks`. :class:`~sk_b2s.PaperBlocks` makes those of the paper
-        instead, for comparisons with published figures.
+        Minimum duration in seconds of a block, the unit that splitters keep
+        on one side, see :func:`~sk_b2s.events._blocks.cut_blocks`.
+        :class:`~sk_b2s.PaperBlocks` makes those of the paper, for comparisons
+        with has_paper_blocks results.
     stream : str, default=None
-        Take only what was heard in this stream ("attended", say); None takes all. What the talkers of other
-        streams said meanwhile is kept beside, see below; :func:`~sk_b2s.concurrent_stream` makes a table of it.
+        Select segments of this stream, for example "attended". If None, all
+        streams are used. Segments of concurrent streams are added to ``y``,
+        see below and :func:`~sk_b2s.concurrent_stream`.
     reject_by_annotation : bool, default=True
-        Leave out windows that touch an event of type "bad" or an annotation of the recording that
-        begins with "bad". Windows across a gap are left out in any case.
+        If True, exclude windows that touch an event of type "bad" or an
+        annotation that begins with "bad". Windows across a gap are always
+        excluded.
 
     Returns
     -------
     X : DataFrame of shape (n_segments, ...)
-        ``recording, subject, session, study, onset, duration``: the window in the recording, its
-        start and length in seconds; ``heard_start, heard_stop``: where in the recording sound is
-        heard at all.
+        * ``recording, subject, session, study``;
+        * ``onset, duration``, the window in seconds of the recording;
+        * ``heard_start, heard_stop``, between which stimuli play in the
+          recording, in seconds.
     y : DataFrame of shape (n_segments, ...)
-        ``sound, sound_onset, duration``: the window in the sound; ``block`` (an integer, equal for
-        blocks of equal sound or text, and for blocks of different sounds that share a sentence of
-        five words or more) with ``block_start, block_stop`` in the sound, and ``block_before,
-        block_after``, where the block before it starts and the one after it stops (its own start and
-        stop where there is none); ``segment``, the integer
-        identity of the candidate: equal for all who heard the same stretch of the same sound, cut
-        by the same window, in any table (or of a copy of it in the same table, whose rows have the digest of the
-        other sound in ``copy_of`` and the seconds to add to their times in ``copy_shift``); ``sequence, word,
-        word_index, condition, stream`` of the word at the anchor; ``text``, the words that begin in the window;
-        further columns of the events. With
-        ``stream``, for each other stream, "ignored" say, ``ignored_sound, ignored_sound_onset,
-        ignored_segment``: the same window in that talker's sound, None, NaN and -1 where it does not lie in
-        one as a whole.
+        * ``sound, sound_onset, duration``, the segment of the stimulus;
+        * ``block``, an integer that is equal for blocks of the same stimulus,
+          of equal text, or of different stimuli that share a sentence of five
+          words or more;
+        * ``block_start, block_stop``, the block in seconds of the stimulus,
+          and ``block_before, block_after``, the start of the previous and the
+          stop of the next block (or its own);
+        * ``segment``, the integer identity of the candidate. It is equal for
+          all subjects with the same stretch of the same stimulus and the same
+          window, in all tables;
+        * ``copy_of, copy_shift``, the digest of the original and the seconds
+          to add to times, if the audio file is a copy of another;
+        * ``sequence, word, word_index, condition, stream`` of the word at the
+          anchor;
+        * ``text``, the words that begin in the window;
+        * other columns of the events;
+        * with ``stream``, for each concurrent stream, for example "ignored",
+          ``ignored_sound, ignored_sound_onset, ignored_segment`` of the same
+          window. They are None, NaN and -1 if the window is not completely
+          inside one of its stimuli.
 
     Raises
     ------
     ValueError
-        If the table is wrong (:func:`check_events`), a parameter is, or no window is left.
+        If the table (see :func:`check_events`) or a parameter is invalid, or
+        no window remains.
 
     Warns
     -----
     UserWarning
-        If windows are left out, a sound plays over a gap or begins after one at a time that no trigger or annotation
-        of the recording confirms, or different sound files hold the same recording.
+        If windows are excluded, a stimulus plays over a gap or begins after
+        one without a trigger or annotation, or different audio files contain
+        the same recording.
 
     Notes
     -----
-    Windows of neighboring words overlap by seconds, so a split by row or by sentence puts the same
-    sound on both sides. Split by ``block`` with a gap instead: the splitters of
-    :mod:`sk_b2s.model_selection._split` do.
+    Windows of neighboring words overlap by seconds, so a split by row or by
+    sentence has the same audio on both sides. Split by ``block`` with a gap
+    instead, as :class:`~sk_b2s.StimulusKFold` does.
 
     References
     ----------
@@ -112,12 +129,18 @@ def make_segments(
     if stream is not None:
         if stream not in set(events["stream"]):
             raise ValueError(
-                f"stream={stream!r} is none of the streams in events: {sorted(set(events['stream']))}."
+                f"events has no stream {stream!r}. It has the streams {sorted(set(events['stream']))}."
             )
         events = events[(events["stream"] == stream) | (events["type"] == "bad")].reset_index(drop=True)
-    anchors = _word_anchors(events) if anchor == "word" else _grid_anchors(events, float(anchor), tmin, tmax)
+    anchors = (
+        _make_word_anchors(events)
+        if anchor == "word"
+        else _make_grid_anchors(events, float(anchor), tmin, tmax)
+    )
     if len(anchors) == 0:
-        raise ValueError(f"anchor={anchor!r}: events has no {_wanted(events, anchor, tmin, tmax)}.")
+        raise ValueError(
+            f"make_segments(anchor={anchor!r}) requires {_describe_missing(events, anchor, tmin, tmax)}."
+        )
     anchors["onset"] += tmin
     anchors["sound_onset"] = (anchors["sound_onset"] + tmin).round(6)
     anchors["duration"] = round(tmax - tmin, 6)
@@ -125,52 +148,50 @@ def make_segments(
     warn_of_gaps(events)
     warn_of_acquisition_times(events)
     anchors = anchors[keep].reset_index(drop=True)
-    described = _describe_sounds(events, anchors, anchor, tmin, block)
-    X, y = _two_tables(events, described)
-    y = y if stream is None else _with_others(y, X, everything, stream)
-    X.attrs["make_segments"] = y.attrs["make_segments"] = _digest_of_windows(X, y)  # for check_in_step
+    described = _describe_stimuli(events, anchors, anchor, tmin, block)
+    X, y = _make_tables(events, described)
+    y = y if stream is None else _add_concurrent_streams(y, X, everything, stream)
+    X.attrs["make_segments"] = y.attrs["make_segments"] = _digest_windows(X, y)  # checked by check_in_step
     return X, y
 
 
-def _wanted(events, anchor, tmin, tmax):
-    """Say what is missing where no window can be laid, with the numbers compared."""
+def _describe_missing(events, anchor, tmin, tmax):
+    """Describe what is missing for a window."""
     if anchor == "word":
-        return f"rows of type 'word'; it has {events['type'].value_counts().to_dict()}"
+        return f"rows of type 'word'. events has {events['type'].value_counts().to_dict()}"
     sounds = events.loc[events["type"] == "sound", "duration"]
     if len(sounds) and sounds.max() >= tmax - tmin:
         return (
-            f"sound of {sounds.max():.3f} s or less in which a window fits at a multiple of {anchor:g} s. anchor is in "
-            f"seconds"
+            f"a stimulus in which a window fits at a multiple of {anchor:g} s. The longest one has {sounds.max():.3f} s. "
+            f"anchor is in seconds"
         )
     longest = (
-        f"the longest of {len(sounds)} lasts {sounds.max():.3f} s" if len(sounds) else "it has no sounds"
+        f"The longest of {len(sounds)} has {sounds.max():.3f} s" if len(sounds) else "events has no stimuli"
     )
-    return (
-        f"sounds as long as a window of {tmax - tmin:.3f} s, {longest}. Give shorter windows by tmin and tmax"
-    )
+    return f"stimuli as long as a window of {tmax - tmin:.3f} s. {longest}. Make windows shorter with tmin and tmax"
 
 
 def _check_window(anchor, tmin, tmax, margin, block):
     if isinstance(anchor, str) and anchor != "word":
-        raise ValueError(f"anchor must be 'word' or a step in seconds, got {anchor!r}.")
+        raise ValueError(f"anchor must be 'word' or a step in seconds. Got {anchor!r}.")
     seconds = [("margin", margin, 0)]
     seconds += [] if isinstance(block, PaperBlocks) else [("block", block, 0)]
     seconds += [] if anchor == "word" else [("anchor", anchor, 1e-6)]
-    for name, value, least in seconds:
-        if not (isinstance(value, Real) and least <= value < np.inf):
-            raise ValueError(f"{name} must be a number of seconds of {least:g} or more, got {value!r}.")
+    for name, value, minimum in seconds:
+        if not (isinstance(value, Real) and minimum <= value < np.inf):
+            raise ValueError(f"{name} must be a number of seconds of at least {minimum:g}. Got {value!r}.")
     if not (tmax > tmin and np.isfinite([tmin, tmax]).all()):
         raise ValueError(
-            f"tmin and tmax must be finite seconds, and tmax later than tmin, got tmin={tmin!r} and tmax={tmax!r}."
+            f"tmin and tmax must be finite seconds, and tmax later than tmin. Got tmin={tmin!r} and tmax={tmax!r}."
         )
 
 
-def _word_anchors(events):
+def _make_word_anchors(events):
     return events[events["type"] == "word"].copy()
 
 
-def _grid_anchors(events, step, tmin, tmax):
-    """Anchors at multiples of ``step`` in sound time whose windows lie inside their sound."""
+def _make_grid_anchors(events, step, tmin, tmax):
+    """Make anchors at multiples of ``step`` whose windows fit into stimuli."""
     sounds = events[events["type"] == "sound"]
     begin = sounds["sound_onset"].to_numpy()
     first = np.ceil((begin - tmin) / step - 1e-6).astype(int)
@@ -184,8 +205,8 @@ def _grid_anchors(events, step, tmin, tmax):
     return anchors
 
 
-def _heard_words(events):
-    """The distinct words of every sound over all who heard it: {digest: words sorted by time}."""
+def _find_distinct_words(events):
+    """Return the distinct words of each stimulus in all recordings, by digest."""
     words = events[events["type"] == "word"]
     words = words.assign(digest=digest_stimuli(words["sound"]))
     same = words.groupby(["digest", "text", "sequence", "word_index"], dropna=False, sort=False).ngroup()
@@ -197,39 +218,38 @@ def _heard_words(events):
     return dict(iter(words.groupby("digest")))
 
 
-def _describe_sounds(events, anchors, anchor, tmin, block):
+def _describe_stimuli(events, anchors, anchor, tmin, block):
     """Add block, segment and text to every window."""
     anchors["digest"] = digest_stimuli(anchors["sound"])
-    words, empty = _heard_words(events), events.iloc[:0]
-    published = isinstance(block, PaperBlocks)
+    words, empty = _find_distinct_words(events), events.iloc[:0]
+    has_paper_blocks = isinstance(block, PaperBlocks)
     heard = anchors.drop_duplicates("digest").set_index("digest")["sound"]
     copies = StimulusCopies(heard)
     copies.warn(
-        "A copy has the blocks and segments of the sound that it is a copy of, and sounds that share a part are split "
-        "together.",
+        "A copy has the blocks and segments of its original, and stimuli that share a part are split together.",
         stacklevel=4,
     )
-    lengths = {} if published else heard.map(stimulus_duration).to_dict()
+    lengths = {} if has_paper_blocks else heard.map(stimulus_duration).to_dict()
     blocks = cut_stimuli_and_copies(words, lengths, block, copies.place if lengths else {})
     parts = []
     for digest, rows in anchors.groupby("digest", sort=False):
-        of_sound = words.get(digest, empty)
-        if not published:
-            rows = _blocks_of(rows, tmin, *blocks[digest])
-        rows = _text_of(rows, of_sound)
+        own_words = words.get(digest, empty)
+        if not has_paper_blocks:
+            rows = _add_blocks(rows, tmin, *blocks[digest])
+        rows = _add_text(rows, own_words)
         if anchor != "word":
-            rows = _word_at(rows, of_sound, tmin)
+            rows = _add_words(rows, own_words, tmin)
         place = copies.place.get(digest, (digest, 0.0))
-        rows["segment"] = _segment_ids(rows, of_sound, place, tmin, by_word=anchor == "word")
+        rows["segment"] = _compute_segment_ids(rows, own_words, place, tmin, by_word=anchor == "word")
         parts.append(rows)
     rows = copies.mark(pd.concat(parts).sort_index())
-    if published:
+    if has_paper_blocks:
         rows = block.place(rows, events, words, tmin)
         return rows.assign(anchor="word" if anchor == "word" else "grid")
     return rows.assign(block=merge_blocks(rows, words, copies.partial))
 
 
-def _blocks_of(rows, tmin, edges, ids):
+def _add_blocks(rows, tmin, edges, ids):
     at = np.clip(np.searchsorted(edges, rows["sound_onset"] - tmin, side="right") - 1, 0, len(ids) - 1)
     return rows.assign(
         block=ids[at],
@@ -240,7 +260,7 @@ def _blocks_of(rows, tmin, edges, ids):
     )
 
 
-def _text_of(rows, words):
+def _add_text(rows, words):
     """Add the words that begin in each window."""
     words = words[words["text"].notna()]
     onset, text = words["sound_onset"].to_numpy(float), words["text"].map(str).to_numpy(object)
@@ -252,8 +272,8 @@ def _text_of(rows, words):
     return rows.assign(word=word, text=[spoken[span] for span in zip(first, last, strict=True)])
 
 
-def _word_at(rows, words, tmin):
-    """Name the word that is being spoken at each anchor of a grid."""
+def _add_words(rows, words, tmin):
+    """Add the word at each anchor of a grid."""
     if len(words) == 0:
         return rows
     at = rows["sound_onset"].to_numpy() - tmin
@@ -269,16 +289,16 @@ def _word_at(rows, words, tmin):
     return rows
 
 
-def _segment_ids(rows, words, place, tmin, by_word):
-    """Hash the identity of each window of one sound: its place, and what it takes in around it.
+def _compute_segment_ids(rows, words, place, tmin, by_word):
+    """Hash the identity of each window of one stimulus.
 
-    ``place`` is the sound, and the seconds to add; of a copy those of the sound that it is a copy of.
+    ``place`` is the digest of the original and the seconds to add.
     """
     digest, shift = place
     at = rows["sound_onset"] - tmin
     tick = ((at + shift) * 100).round().astype(int)
     window = f"{tmin:g}", f"{rows['duration'].iloc[0]:g}"
-    begun = _times_of_names(words) if by_word else {}
+    begun = _find_word_times(words) if by_word else {}
     stretch = (
         rows.assign(tick=tick)
         .groupby(["sequence", "word_index", "tick"], dropna=False, sort=False)
@@ -297,12 +317,13 @@ def _segment_ids(rows, words, place, tmin, by_word):
     return ids[stretch]
 
 
-def _times_of_names(words):
-    """When each named word of a sound begins: {(sequence, word_index): rising times}.
+def _find_word_times(words):
+    """Return the onsets of each word of a stimulus, by sequence and index.
 
-    Tables may time one word a little apart; a second word of that name (the pseudo-words of MEG-MASC
-    take the place of a real one) stands further away. Numbering them among all words of the sound,
-    whether or not their windows fit, gives them the same number in every table that has them all.
+    Tables may differ slightly in the onset of a word. Another word with the
+    same name, such as a pseudo-word of MEG-MASC, has a larger distance. Words
+    without a window count as well, so that the number of a word does not
+    depend on the table.
     """
     begun: dict = {}
     named = words.dropna(subset=["sequence", "word_index"]).sort_values("sound_onset")
@@ -313,15 +334,16 @@ def _times_of_names(words):
     return begun
 
 
-def _two_tables(events, rows):
-    heard = events[events["type"] == "sound"].assign(
+def _make_tables(events, rows):
+    """Divide rows into a table of recordings and a table of stimuli."""
+    played = events[events["type"] == "sound"].assign(
         stop=lambda e: e["onset"] + e["duration"] * clock_rate(e)
     )
-    heard = heard.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))
-    if heard.empty:
-        heard = heard.reindex(pd.unique(rows["recording"]))
-    brain = [column for column in RECORDING_COLUMNS if column in rows]
-    X = rows[[*brain, "onset", "duration"]].join(heard, on="recording")
+    played = played.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))
+    if played.empty:
+        played = played.reindex(pd.unique(rows["recording"]))
+    columns = [column for column in RECORDING_COLUMNS if column in rows]
+    X = rows[[*columns, "onset", "duration"]].join(played, on="recording")
     first = ["sound", "sound_onset", "duration", "block", "block_start", "block_stop", "block_before",
              "block_after", "segment", "sequence", "word", "word_index", "text", "condition", "stream"]  # fmt: skip
     hidden = {
@@ -338,16 +360,16 @@ def _two_tables(events, rows):
     return X.reset_index(drop=True), y.reset_index(drop=True)
 
 
-def _digest_of_windows(X, y):
-    """Hash what X and y are row by row, so that tables of two calls are not taken for one pair."""
+def _digest_windows(X, y):
+    """Hash the rows of X and y, to detect tables of different calls."""
     times = np.ascontiguousarray(np.column_stack([X["onset"], y["sound_onset"], X["duration"]]), float)
     return stable_id(times.tobytes().hex(), *pd.unique(X["recording"]))
 
 
-def _with_others(y, X, events, stream):
-    """Keep beside every window what the talkers of other streams said meanwhile."""
+def _add_concurrent_streams(y, X, events, stream):
+    """Add the segments of concurrent streams."""
     playing = pd.unique(events.loc[events["type"] == "sound", "stream"])
-    beside = [
+    others = [
         find_concurrent_stimuli(events, X, name).add_prefix(f"{name}_") for name in playing if name != stream
     ]
-    return pd.concat([y.drop(columns=[c for other in beside for c in other if c in y]), *beside], axis=1)
+    return pd.concat([y.drop(columns=[c for other in others for c in other if c in y]), *others], axis=1)

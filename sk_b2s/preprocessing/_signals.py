@@ -13,15 +13,18 @@ PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece st
 
 
 class Signal:
-    """A continuous signal that is made on first use and pickled as its recipe.
+    """Continuous signal that is computed on first use.
+
+    A pickle contains the recipe instead of the samples.
 
     Parameters
     ----------
     recipe : callable
-        Called without arguments, returns a float32 array of shape ``shape``. A
-        :func:`functools.partial` over an importable function pickles to a few hundred bytes.
+        Called without arguments. Returns a float32 array of shape ``shape``.
+        A :func:`functools.partial` of an importable function is pickled to a
+        few hundred bytes.
     shape : tuple (n_times, n_channels)
-        What it will return.
+        Shape of the result.
     """
 
     def __init__(self, recipe, shape):
@@ -30,12 +33,12 @@ class Signal:
         self._data = None
 
     def load(self):
-        """Return the signal, making it the first time: (n_times, n_channels) float32."""
+        """Return the samples, computed once: (n_times, n_channels) float32."""
         if self._data is None:
             data = self.recipe()
             if data.shape != self.shape:
                 raise RuntimeError(
-                    f"a signal announced as {self.shape} came as {data.shape}: {self.recipe!r}."
+                    f"A signal must have the shape {self.shape}. Got {data.shape} from {self.recipe!r}."
                 )
             self._data = to_time_major(data)
         return self._data
@@ -48,13 +51,13 @@ class Signal:
 
 
 def load_signal(signal, keep=True):
-    """Return the samples of a signal, whether it is made or not yet.
+    """Return the samples of a signal.
 
     Parameters
     ----------
     signal : ndarray or Signal of shape (n_times, n_channels)
     keep : bool, default=True
-        False makes a :class:`Signal` anew for the caller alone, and holds no more of it than it held.
+        If False, do not store the samples in the :class:`Signal`.
 
     Returns
     -------
@@ -66,33 +69,35 @@ def load_signal(signal, keep=True):
 
 
 def to_time_major(signal):
-    """Return a signal as windows read it: float32, times one after another in memory."""
+    """Convert a signal to C-contiguous float32."""
     return np.ascontiguousarray(signal, dtype=np.float32)
 
 
 def as_tensor(signal):
-    """Return a signal as a tensor that is only read: (n_times, n_channels)."""
+    """Return a read-only tensor of a signal: (n_times, n_channels)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")
         return torch.from_numpy(load_signal(signal))
 
 
 def copy_windows(memory, signals, which, start):
-    """Copy stretches of signals side by side, signal by signal.
+    """Copy windows of signals into a buffer.
 
     Parameters
     ----------
     memory : Tensor of shape (n_windows, n_times, n_channels)
-        Contiguous; what is in it is written over.
-    signals : sequence of ndarray or Signal of shape (n_times_of_signal, n_channels)
-        Those that no stretch is of are not made.
+        Contiguous buffer, which is overwritten.
+    signals : sequence of ndarray or Signal of shape (n_times, n_channels)
+        Signals without a window are not loaded.
     which, start : ndarray of int64 of shape (n_windows,)
-        Signal of each stretch, and its first sample there. It is fastest ordered by signal.
+        Signal and first sample of each window. Windows sorted by signal are
+        copied fastest.
 
     Examples
     --------
     >>> memory = torch.empty(2, 3, 1)
-    >>> copy_windows(memory, [np.arange(9, dtype="f4")[:, None]], np.array([0, 0]), np.array([5, 1]))
+    >>> signal = np.arange(9, dtype="f4")[:, None]
+    >>> copy_windows(memory, [signal], np.array([0, 0]), np.array([5, 1]))
     >>> memory[..., 0]
     tensor([[5., 6., 7.],
             [1., 2., 3.]])
@@ -104,19 +109,21 @@ def copy_windows(memory, signals, which, start):
         for first, last in zip(edges[:-1], edges[1:], strict=True):
             if first < last:
                 starts = torch.from_numpy(start[first:last])
-                torch.index_select(_sliding(signals[which[first]], n_times), 0, starts, out=flat[first:last])
+                torch.index_select(
+                    _view_windows(signals[which[first]], n_times), 0, starts, out=flat[first:last]
+                )
         return
-    # torch cannot select into scattered rows; numpy can, by way of a piece in the cache.
+    # torch cannot select into scattered rows. numpy can, with pieces that fit into the cache.
     max_rows = count_rows(PIECE_BYTES, flat.shape[1])
     for index in np.unique(which):
-        view, rows = _sliding(signals[index], n_times).numpy(), np.flatnonzero(which == index)
+        view, rows = _view_windows(signals[index], n_times).numpy(), np.flatnonzero(which == index)
         for part in slice_rows(len(rows), max_rows):
             piece = rows[part]
             flat.numpy()[piece] = view[start[piece]]
 
 
-def _sliding(signal, n_times):
-    """View a signal as all stretches of a length, one in a row: (n_starts, n_times * n_channels)."""
+def _view_windows(signal, n_times):
+    """View all windows of a signal: (n_starts, n_times * n_channels)."""
     data = as_tensor(signal)
     n_channels = data.shape[1]
     shape = (len(data) - n_times + 1, n_times * n_channels)

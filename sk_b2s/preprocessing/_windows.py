@@ -1,4 +1,4 @@
-"""Windows on a few continuous signals, cut only when needed."""
+"""Windows of continuous signals, cut only when needed."""
 
 from __future__ import annotations
 
@@ -11,48 +11,52 @@ from sk_b2s.preprocessing._signals import Signal, copy_windows, to_time_major
 
 
 class Windows:
-    """Equal-length windows of continuous signals: the one array-like of the package.
+    """Lazy array of equal-length windows of continuous signals.
 
-    To the outside an array of shape ``(n_windows, n_channels, n_times)``, inside a few continuous
-    signals and, for each window, which signal it is cut from and where it starts. Ten thousand
-    overlapping windows of an hour need no more memory than the hour, subsets are free, and a pickle
-    holds recipes instead of samples. Signals are time-major, so that a window is one contiguous
-    block of memory and a batch is filled at the speed of copying.
+    It behaves like an array of shape ``(n_windows, n_channels, n_times)``,
+    but holds a few continuous signals and, for each window, its signal and
+    first sample. Ten thousand overlapping windows of one hour need no more
+    memory than the hour, subsets share the signals, and a pickle contains
+    recipes instead of samples. Signals are time-major, so that a window is
+    contiguous in memory and a batch is copied at full speed.
 
     Parameters
     ----------
-    signals : sequence of ndarray or Signal of shape (n_times_of_signal, n_channels)
-        Continuous signals with equal channels; arrays that are not C-contiguous float32 are copied.
+    signals : sequence of ndarray or Signal of shape (n_times, n_channels)
+        Continuous signals with equal channels. Arrays that are not
+        C-contiguous float32 are copied.
     which : array-like of int of shape (n_windows,)
         Signal of each window.
     start : array-like of int of shape (n_windows,)
         First sample of each window in its signal.
     n_times : int
-        Samples that are read for a window.
+        Number of samples that are read for a window.
     sfreq : float or None
-        Rate in Hz; None where unknown (plain arrays).
+        Sampling rate in Hz. None if unknown, as for plain arrays.
     rows : DataFrame of shape (n_windows, ...), default=None
-        The table's rows that the windows belong to.
+        Row of the table of segments of each window.
     positions : ndarray of shape (n_layouts, n_channels, 2), default=None
-        Sensor layouts on the unit square, NaN where a position is unknown.
+        Sensor layouts on the unit square, NaN for unknown positions.
     layout : array-like of int of shape (n_signals,), default=None
-        Layout of each signal; all the first by default.
+        Layout of each signal. If None, all have the first one.
     ch_names : sequence of str of length n_channels, default=None
-        Names of the channels.
+        Names of channels.
     extent : array-like of int of shape (n_signals, 2), default=None
-        First and last sample of each signal that counts for its statistics; all of it by default.
+        First and last sample of each signal for its statistics. If None, the
+        whole signal is used.
     steps : tuple of callables, default=()
-        What is done to every batch, see :meth:`then`.
+        Functions that are applied to each batch, see :meth:`then`.
 
     Raises
     ------
     ValueError
-        If a window leaves its signal or the parts do not fit together.
+        If a window exceeds its signal or the arguments do not match.
 
     Examples
     --------
     >>> import numpy as np
-    >>> windows = Windows([np.arange(20, dtype="f4").reshape(10, 2)], [0, 0, 0], [0, 2, 7], 3, sfreq=100)
+    >>> signal = np.arange(20, dtype="f4").reshape(10, 2)
+    >>> windows = Windows([signal], [0, 0, 0], [0, 2, 7], 3, sfreq=100)
     >>> windows
     Windows(3 windows x 2 channels x 3 times, 100 Hz, 1 signal)
     >>> windows[1:].shape
@@ -68,7 +72,9 @@ class Windows:
     ):  # fmt: skip
         self.signals = [s if isinstance(s, Signal) else to_time_major(s) for s in signals]
         self.which = np.asarray(which, dtype=np.int64)
-        self.start = np.array(start, dtype=np.int64)  # a copy, for torch refuses columns of pandas
+        self.start = np.array(
+            start, dtype=np.int64
+        )  # a copy, because torch rejects read-only columns of pandas
         self.n_read = int(n_times)
         self.sfreq = sfreq
         self.rows = rows
@@ -81,53 +87,64 @@ class Windows:
         self._check()
 
     def _check(self):
+        """Raise if the arguments do not match."""
         lengths = np.array([signal.shape[0] for signal in self.signals])
         if len({signal.shape[1] for signal in self.signals}) > 1:
-            raise ValueError(f"signals must have equal channels, got {[s.shape[1] for s in self.signals]}.")
+            raise ValueError(
+                f"signals must have the same number of channels. Got {[s.shape[1] for s in self.signals]}."
+            )
         if len(self.which) != len(self.start):
-            raise ValueError(f"which and start differ in length: {len(self.which)} and {len(self.start)}.")
+            raise ValueError(
+                f"which and start must have the same length. Got {len(self.which)} and {len(self.start)}."
+            )
         if self.rows is not None and len(self.rows) != len(self.which):
-            raise ValueError(f"rows has {len(self.rows)} rows for {len(self.which)} windows.")
+            raise ValueError(
+                f"rows must have one row per window. Got {len(self.rows)} rows for {len(self.which)} windows."
+            )
         n_signals, n_channels = len(self.signals), self.signals[0].shape[1]
-        for name, came, wanted in [
+        for name, shape, expected in [
             ("positions", np.shape(self.positions)[1:], (n_channels, 2)),
             ("layout", np.shape(self.layout), (n_signals,)),
             ("ch_names", np.shape(self.ch_names), (n_channels,)),
             ("extent", np.shape(self.extent), (n_signals, 2)),
         ]:
-            if getattr(self, name) is not None and came != wanted:
+            if getattr(self, name) is not None and shape != expected:
                 raise ValueError(
-                    f"{name} must have the shape {wanted} for {n_signals} signals of {n_channels} channels"
-                    f"{' and each layout' * (name == 'positions')}, got {came}."
+                    f"{name} must have the shape {expected} for {n_signals} signals of {n_channels} channels"
+                    f"{' and each layout' * (name == 'positions')}. Got {shape}."
                 )
         if len(self.which):
             if self.which.min() < 0 or self.which.max() >= n_signals:
                 row = np.flatnonzero((self.which < 0) | (self.which >= n_signals))[0]
-                raise ValueError(f"window {row} is of signal {self.which[row]}, but there are {n_signals}.")
+                raise ValueError(
+                    f"Window {row} has the signal {self.which[row]}, but there are {n_signals} signals."
+                )
             beyond = (self.start < 0) | (self.start + self.n_read > lengths[self.which])
             if beyond.any():
                 row = np.flatnonzero(beyond)[0]
                 raise ValueError(
-                    f"window {row} reads samples {self.start[row]} to {self.start[row] + self.n_read} of a signal "
-                    f"of {lengths[self.which[row]]} ({beyond.sum()} such windows)."
+                    f"Window {row} reads samples {self.start[row]} to {self.start[row] + self.n_read} of a signal "
+                    f"of {lengths[self.which[row]]} samples ({beyond.sum()} such windows)."
                 )
 
     @classmethod
     def from_array(cls, data, rows=None, positions=None, sfreq=None, ch_names=None):
-        """Wrap windows that are already cut.
+        """Make Windows of an array.
 
         Parameters
         ----------
         data : array-like of shape (n_windows, n_channels, n_times)
-            Converted to time-major float32. With a column ``recording`` in ``rows`` the windows of
-            each recording of a subject form one signal, else all form one.
+            Converted to time-major float32. If ``rows`` has a column
+            ``recording``, the windows of each recording of a subject form one
+            signal, otherwise all windows form one signal.
         rows : DataFrame of shape (n_windows, ...), default=None
-            ``subject``, ``recording`` and whatever else is known of them.
+            ``subject``, ``recording`` and other columns.
         positions : array-like of shape (n_channels, 2), default=None
-            Sensors on the unit square; NaN where unknown.
+            Sensor positions on the unit square, NaN if unknown.
         sfreq : float, default=None
-            Rate in Hz.
+            Sampling rate in Hz.
         ch_names : sequence of str, default=None
+            Names of channels.
 
         Returns
         -------
@@ -136,16 +153,18 @@ class Windows:
         Raises
         ------
         ValueError
-            If ``data`` has not three dimensions.
+            If ``data`` does not have three dimensions.
         """
         data = np.asarray(check_equal_shapes(data, "data"))
         if data.ndim != 3:
             raise ValueError(
-                f"data must have the shape (n_windows, n_channels, n_times), got {data.shape}; add the missing axis."
+                f"data must have the shape (n_windows, n_channels, n_times). Got {data.shape}. Add the missing axis."
             )
         n_windows, n_channels, n_times = data.shape
         if rows is not None and len(rows) != n_windows:
-            raise ValueError(f"rows has {len(rows)} rows for {n_windows} windows.")
+            raise ValueError(
+                f"rows must have one row per window. Got {len(rows)} rows for {n_windows} windows."
+            )
         of_recording = rows is not None and "recording" in rows
         which = (
             pd.factorize(recordings_of(rows), use_na_sentinel=False)[0]
@@ -163,7 +182,7 @@ class Windows:
         signals = signals or [np.empty((0, n_channels), np.float32)]
         return cls(signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names)
 
-    # --- an array to the outside -------------------------------------------------------------------
+    # --- array interface ---------------------------------------------------------------------------
 
     ndim = 3
     dtype = np.dtype(np.float32)
@@ -188,7 +207,7 @@ class Windows:
 
     @property
     def nbytes(self):
-        """Bytes that the windows would need if materialised."""
+        """Bytes of an array of all windows."""
         return 4 * self.size
 
     def __len__(self):
@@ -199,12 +218,12 @@ class Windows:
             key, *rest = key
             if any(not (r is Ellipsis or (isinstance(r, slice) and r == slice(None))) for r in rest):
                 raise IndexError(
-                    "Windows are indexed along their first axis; for channels or times take "
-                    "np.asarray(windows)[...] or choose them in Epocher(picks=...)."
+                    "Windows support indexing of the first axis only. For channels or times use "
+                    "np.asarray(windows)[...] or select channels with Epocher(picks=...)."
                 )
         if isinstance(key, (int, np.integer)):
             if not -len(self) <= key < len(self):
-                raise IndexError(f"window {key} of {len(self)}.")
+                raise IndexError(f"Index {key} is out of bounds for {len(self)} windows.")
             return self.gather([key % len(self)])[0].cpu().numpy()
         if not isinstance(key, slice):
             key = np.asarray(key)
@@ -217,7 +236,9 @@ class Windows:
 
     def __array__(self, dtype=None, copy=None):
         if copy is False:
-            raise ValueError("Windows hold no array of their own, so np.asarray must be allowed to copy.")
+            raise ValueError(
+                "Windows cannot be converted to an array without a copy. Use copy=None or copy=True."
+            )
         array = np.ascontiguousarray(self.gather().cpu().numpy())
         return array if dtype is None else array.astype(dtype, copy=False)
 
@@ -243,15 +264,17 @@ class Windows:
     # --- reading -----------------------------------------------------------------------------------
 
     def then(self, step):
-        """Add a lazy step.
+        """Add a function that is applied to each batch.
 
         Parameters
         ----------
         step : callable
-            ``step(batch, which) -> batch`` with a float32 tensor of shape (n_windows, n_channels,
-            n_times), fresh so that it may be changed in place, on the device it was gathered for,
-            and the signal of each window, (n_windows,) int64. A step that changes the number of
-            times has a method ``n_times(n_times) -> n_times``. It must pickle.
+            ``step(batch, which) -> batch``. ``batch`` is a float32 tensor of
+            shape (n_windows, n_channels, n_times), which may be modified in
+            place, on the device of the batch. ``which`` is the signal of each
+            window, (n_windows,) int64. A step that changes the number of
+            samples needs a method ``n_times(n_times) -> n_times``. It must be
+            picklable.
 
         Returns
         -------
@@ -266,11 +289,11 @@ class Windows:
         Parameters
         ----------
         n_windows : int
-            How many windows it is for.
+            Number of windows.
         device : str or torch.device, default=None
-            Where it lies; the processor's memory by default.
+            Device of the buffer. If None, the CPU.
         pinned : bool, default=False
-            Whether a GPU may read it by itself, while the processor goes on.
+            If True, use page-locked memory, which a GPU reads asynchronously.
 
         Returns
         -------
@@ -281,44 +304,45 @@ class Windows:
         return torch.empty(shape, device=device, pin_memory=pinned).transpose(1, 2)
 
     def gather(self, indices=None, out=None, device=None):
-        """Cut windows and put them through the steps.
+        """Read windows and apply the steps.
 
         Parameters
         ----------
         indices : array-like of int or mask, default=None
-            Windows, in the order wanted; None takes all. A batch ordered by signal is filled
-            fastest.
-        out : Tensor of shape (len(indices), n_channels, n_times_read), default=None
-            Buffer from :meth:`empty` to read into; the batch returned shares its memory.
+            Windows in the order of the batch. If None, all windows. Batches
+            sorted by signal are read fastest.
+        out : Tensor of shape (n_indices, n_channels, n_times_read), default=None
+            Buffer from :meth:`empty`. The batch shares its memory.
         device : str or torch.device, default=None
-            Where the steps run and the batch is wanted.
+            Device of the steps and the batch.
 
         Returns
         -------
         batch : Tensor of shape (len(indices), n_channels, n_times)
-            float32; time-major in memory: ``batch.transpose(1, 2)`` has its channels side by side, and is
-            contiguous where no step crops.
+            float32, time-major in memory: the channels of
+            ``batch.transpose(1, 2)`` are adjacent, and it is contiguous if no
+            step crops.
 
         Raises
         ------
         ValueError
-            If ``out`` does not fit.
+            If ``out`` has the wrong shape or layout.
         """
         indices = slice(None) if indices is None else np.asarray(indices)
         if getattr(indices, "size", 1) == 0:
             indices = np.zeros(0, np.int64)
         which, start = self.which[indices], self.start[indices]
         if out is None:
-            # torch keeps a pinned buffer from being used anew until it is sent
+            # torch does not reuse a pinned buffer before it has been sent
             out = self.empty(len(which), pinned=device is not None and torch.device(device).type == "cuda")
         memory = out.transpose(1, 2)
         if memory.shape != (len(which), self.n_read, self.shape[1]) or not memory.is_contiguous():
             raise ValueError(
-                f"out must come from empty({len(which)}), a time-major buffer of shape "
-                f"{(len(which), self.shape[1], self.n_read)}; got {tuple(out.shape)} with strides {out.stride()}."
+                f"out must be made by empty({len(which)}), a time-major buffer of shape "
+                f"{(len(which), self.shape[1], self.n_read)}. Got {tuple(out.shape)} with strides {out.stride()}."
             )
         self._fill(memory, which, start)
-        # What comes from a GPU is waited for, because the processor does not know when it has arrived.
+        # Copies from a GPU block, because the CPU would not notice when they are complete.
         batch = out if device is None else out.to(device, non_blocking=torch.device(device).type != "cpu")
         for step in self.steps:
             batch = step(batch, which)
@@ -328,12 +352,12 @@ class Windows:
         copy_windows(memory, self.signals, which, start)
 
     def overlaps(self, indices, others):
-        """Tell which of some windows read samples that others read as well.
+        """Return which windows share samples with other windows.
 
         Parameters
         ----------
         indices, others : array-like of int
-            Windows.
+            Indices of windows.
 
         Returns
         -------
@@ -342,12 +366,13 @@ class Windows:
         Examples
         --------
         >>> import numpy as np
-        >>> windows = Windows([np.zeros((10, 1), "f4")] * 2, [0, 0, 0, 1], [0, 2, 3, 0], 3, sfreq=100)
+        >>> signals = [np.zeros((10, 1), "f4")] * 2
+        >>> windows = Windows(signals, [0, 0, 0, 1], [0, 2, 3, 0], 3, sfreq=100)
         >>> windows.overlaps([0, 1, 3], [2])
         array([False,  True, False])
         """
         longest = max(signal.shape[0] for signal in self.signals)
-        place = self.which * (longest + self.n_read) + self.start  # windows of two signals are never near
+        place = self.which * (longest + self.n_read) + self.start  # windows of two signals are never close
         others = np.r_[np.iinfo(np.int64).min // 2, np.sort(place[others]), np.iinfo(np.int64).max // 2]
         after = np.searchsorted(others, place[indices])
         gap = np.minimum(others[after] - place[indices], place[indices] - others[after - 1])
@@ -355,34 +380,36 @@ class Windows:
 
     @property
     def n_distinct(self):
-        """Number of distinct samples that the windows read: those that several share count once."""
+        """Number of distinct samples that the windows read."""
         order = np.lexsort((self.start, self.which))
         which, start = self.which[order], self.start[order]
         new = np.diff(start, append=0)
         new[np.flatnonzero(np.diff(which, append=-1))] = self.n_read  # the last of each signal
         return int(np.minimum(new, self.n_read).sum())
 
-    # --- what statistics are taken from ------------------------------------------------------------
+    # --- statistics --------------------------------------------------------------------------------
 
     def tiles(self, index, most=200):
-        """Lay windows side by side over the part of a signal that counts.
+        """Return adjacent windows of a signal, for its statistics.
 
         Parameters
         ----------
         index : int
             Signal.
         most : int, default=200
-            At most so many, evenly spread. The paper's scaler saw 200 windows of each recording.
+            Maximum number of windows, evenly distributed. The scaler of the
+            paper used 200 windows of each recording.
 
         Returns
         -------
         windows : Windows
-            Through the same steps; the same whatever windows ``self`` holds.
+            With the same steps, within ``extent``. They do not depend on the
+            windows of ``self``.
         """
         length = self.signals[index].shape[0]
         first, last = (0, length) if self.extent is None else self.extent[index]
         first, last = max(int(first), 0), min(int(last), length)
-        if last - first < self.n_read:  # the heard part is shorter than a window
+        if last - first < self.n_read:  # the extent is shorter than a window
             first, last = 0, length
         count = max((last - first) // self.n_read, 1)
         start = first + self.n_read * np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
@@ -390,36 +417,25 @@ class Windows:
 
 
 def check_equal_shapes(X, name="X"):
-    """Return X as it is, or raise a ValueError if it is a sequence of windows of different shapes.
-
-    Parameters
-    ----------
-    X : object
-    name : str, default="X"
-        Name of X in the message.
-
-    Returns
-    -------
-    X : object
-    """
+    """Return X, or raise if it is a sequence of windows of different shapes."""
     if not isinstance(X, (list, tuple)) and not (isinstance(X, np.ndarray) and X.dtype == object):
         return X
     shapes = []
     for window in X:
         try:
             shapes.append(np.shape(window))
-        except ValueError:  # ragged itself
+        except ValueError:  # ragged
             shapes.append(None)
         if shapes[-1] != shapes[0] or shapes[0] is None:
             raise ValueError(
-                f"all windows of {name} must have one shape (n_channels, n_times), got {shapes[0]} in window 0 and "
-                f"{shapes[-1]} in window {len(shapes) - 1}. Cut or pad them to one length."
+                f"All windows of {name} must have the same shape (n_channels, n_times). Got {shapes[0]} in window 0 and "
+                f"{shapes[-1]} in window {len(shapes) - 1}. Cut or pad them to the same length."
             )
     return X
 
 
 def subjects_of(windows):
-    """Subject of each window, "" where unnamed: (n_windows,) array of str."""
+    """Return the subject of each window, "" if unknown: (n_windows,) array."""
     rows = windows.rows
     if rows is None or "subject" not in rows:
         return np.full(len(windows), "", dtype=object)
@@ -427,7 +443,7 @@ def subjects_of(windows):
     if unnamed.any():
         raise ValueError(
             f"X row {rows.index[unnamed.argmax()]!r}, column 'subject': expected a name, got "
-            f"{rows['subject'].iloc[unnamed.argmax()]!r} ({unnamed.sum()} such rows); name them, or drop them from X "
-            f"and y alike."
+            f"{rows['subject'].iloc[unnamed.argmax()]!r} ({unnamed.sum()} such rows). Fill in the column, or remove "
+            f"these rows from X and y."
         )
     return rows["subject"].astype(str).to_numpy(dtype=object)
