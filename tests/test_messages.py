@@ -77,18 +77,18 @@ def test_scorer_that_calls_predict_is_named(listening, tiny_pipeline):
 def test_windows_of_different_lengths_are_named(estimator):
     X = [np.zeros((4, 50 + i)) for i in range(30)]
     with pytest.raises(
-        ValueError, match=r"one shape \(n_channels, n_times\), got \(4, 50\) in window 0 and \(4, 51\)"
+        ValueError, match=r"same shape \(n_channels, n_times\)\. Got \(4, 50\) in window 0 and \(4, 51\)"
     ):
         estimator.fit(X, np.zeros((30, 2, 50)))
 
 
 def test_features_of_different_lengths_are_named():
-    with pytest.raises(ValueError, match="all windows of y must have one shape"):
+    with pytest.raises(ValueError, match="All windows of y must have the same shape"):
         RidgeDecoder(sfreq=25).fit(
             np.random.default_rng(0).random((3, 4, 50)),
             [np.zeros((2, 5)), np.zeros((2, 6)), np.zeros((2, 5))],
         )
-    with pytest.raises(ValueError, match="all windows of data must have one shape"):
+    with pytest.raises(ValueError, match="All windows of data must have the same shape"):
         Windows.from_array([np.zeros((2, 5)), np.zeros((2, 6))])
 
 

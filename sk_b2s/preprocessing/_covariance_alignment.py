@@ -19,7 +19,7 @@ MAX_ITER, TOLERANCE = 50, 1e-9  # of the Riemannian mean
 
 
 class _Mix:
-    """Step that multiplies channels by a matrix per signal, or one for all."""
+    """Step that multiplies channels by a matrix per signal or for all."""
 
     reports_constant = True  # CovarianceAlignment has checked the channels before they are mixed
 
@@ -150,7 +150,8 @@ def riemannian_distance(a, b, shrinkage=0.1):
 
     Examples
     --------
-    >>> distance = riemannian_distance(np.eye(2), np.e * np.eye(2), shrinkage=0)
+    >>> one = np.eye(2)
+    >>> distance = riemannian_distance(one, np.e * one, shrinkage=0)
     >>> round(distance**2, 6)  # two logarithms of 1
     2.0
     """

@@ -29,7 +29,7 @@ from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
 
 
 class Baseline:
-    """Subtract the mean of the baseline, then crop to the window."""
+    """Step that subtracts the mean of the baseline, then crops."""
 
     def __init__(self, first, last, begin, length):
         self.first, self.last, self.begin, self.length = first, last, begin, length
@@ -43,12 +43,12 @@ class Baseline:
 
 
 @lru_cache(maxsize=4096)
-def _header(path, state, processing):
+def _read_header(path, state, processing):
     return read_header(path, None, processing)
 
 
-def _in_channels(read, columns, n_channels):
-    """Put a recording's channels into their places among all; channels it lacks are zero."""
+def _place_channels(read, columns, n_channels):
+    """Return a signal with all channels, zero if the recording lacks them."""
     signal = read()
     whole = np.zeros((len(signal), n_channels), np.float32)
     own = np.flatnonzero(np.asarray(columns) >= 0)
@@ -57,78 +57,97 @@ def _in_channels(read, columns, n_channels):
 
 
 class Epocher(TransformerMixin, BaseEstimator):
-    """Cut the windows of a table of segments out of its recordings.
+    """Cut the windows of a table of segments from recordings.
 
-    Each recording is read, filtered and resampled once as a whole (:func:`~sk_b2s.io._raw._recordings`), held
-    once (or on disk with ``memory``) and windows are cut from it when they are needed, unlike
-    :class:`mne.Epochs`, which holds every overlapping window. Arrays of shape (n_windows,
-    n_channels, n_times) and :class:`~sk_b2s.Windows` pass unchanged, :class:`mne.Epochs` become
-    Windows (by ``picks``, ``montage`` and ``bads``; cut, filtered and resampled they are already), so
-    they enter a pipeline by the same door.
+    Each recording is read, filtered and resampled once as a whole and kept in
+    memory (or on disk with ``memory``). Windows are cut when they are needed,
+    in contrast to :class:`mne.Epochs`, which stores each overlapping window.
+    Arrays of shape (n_windows, n_channels, n_times) and
+    :class:`~sk_b2s.Windows` are returned unchanged. :class:`mne.Epochs` are
+    converted to Windows, with ``picks``, ``montage`` and ``bads``. All of
+    them can therefore use the same pipeline.
 
     Parameters
     ----------
     sfreq : float, default=120
-        Rate in Hz after anti-aliased resampling; the paper's 120. Must not exceed the recordings'.
+        Sampling rate in Hz after resampling with an anti-aliasing filter, as
+        in the paper. It must not exceed the rate of the recordings.
     lag : float, default=0.15
-        Seconds by which the brain is read later than the sound. The paper's 150 ms; search it
-        between 0 and 0.3. Needs ``make_segments(margin=...)`` at least as large.
+        Seconds by which EEG/MEG is read later than the stimulus, as in the
+        paper. Values between 0 and 0.3 are useful. It requires
+        ``make_segments(margin=...)`` of at least this value.
     baseline : (float, float) or None, default=(0, 0.5)
-        Stretch whose mean is subtracted from each channel, in seconds from the window's start
-        before the lag is added. In running speech it contains speech: it removes slow drift, not an
-        evoked response's absence. None subtracts nothing.
+        Limits of the baseline in seconds from the start of the window, before
+        the lag is added. Its mean is subtracted from each channel. During
+        continuous speech it contains speech, so it removes slow drifts only.
+        If None, nothing is subtracted.
     picks : None, str or sequence of str, default=None
-        Types or names of channels. None takes all EEG and MEG sensors, never EXG, EOG, EMG,
-        reference or trigger channels. Without names, recordings with different channels are united:
-        a channel that one lacks is zero there and has no position.
+        Types or names of channels. If None, all EEG and MEG channels are
+        used, but no EXG, EOG, EMG, reference or trigger channels. Without
+        names, the union of the channels of all recordings is used. A channel
+        that a recording lacks is zero there and has no position.
     reference : None, "average" or sequence of str, default=None
-        What is subtracted from every electric channel: the mean of all good ones of the recording or
-        of those named, which need not be among ``picks`` (mastoids). Magnetic sensors are left as
-        they are, and so are recordings of them alone.
+        EEG reference: the mean of all good channels of the recording, or of
+        the named channels, such as mastoids, which need not be in ``picks``.
+        MEG channels are not changed.
     l_freq, h_freq : float or None, default=None
-        Edges of a band-pass filter in Hz. The paper filters nothing.
+        Limits of a band-pass filter in Hz. The paper does not filter.
     notch : float, sequence of float or None, default=None
         Line frequencies to remove, in Hz.
     phase : {"zero", "minimum"}, default="zero"
-        Zero-phase filters look ahead; minimum-phase ones are causal, as a live decoder's must be.
-    montage : None, str, Path, mne.channels.DigMontage or dict of str to these, default=None
-        Sensor positions for recordings that hold none: a name ("biosemi64", "easycap-M10", ...) or a
-        file that :func:`mne.channels.read_custom_montage` reads. A dict gives them by study, the others none.
+        Phase of the filters. Zero-phase filters use future samples.
+        Minimum-phase filters are causal, as online decoding requires.
+    montage : None, str, Path, DigMontage or dict of str to these, default=None
+        Sensor positions of recordings without positions: a name
+        ("biosemi64", "easycap-M10", ...), a file for
+        :func:`mne.channels.read_custom_montage` or a
+        :class:`mne.channels.DigMontage`. The keys of a dict are studies, and
+        other studies have no montage.
     bads : {"mask", "interpolate"}, default="mask"
-        Channels marked bad are made zero and lose their position, so that spatial attention does not
-        see them, or are interpolated by MNE from their neighbors.
+        If "mask", bad channels are set to zero without a position, so that
+        spatial attention ignores them. If "interpolate", MNE interpolates
+        them from neighboring channels.
     raw_hook : callable or None, default=None
-        ``raw_hook(raw) -> raw`` is called on each opened recording before anything else (ICA, SSS,
-        CTF compensation). An importable function, so that it can be sent to workers. In the cache its own
-        code counts, not that of the functions it calls. It is called for the channels and again for the samples.
+        ``raw_hook(raw) -> raw`` is called on each opened recording before
+        other steps, for example for ICA, SSS or CTF compensation. It must be
+        importable, so that it can be sent to workers. The cache depends on
+        its own code, but not on that of functions it calls. It is called once
+        for the channels and once for the samples.
     memory : None, str or joblib.Memory, default=None
-        Folder where processed recordings are kept, for every fold and every process. The key is the content of all
-        files of a recording and all of the above, and not a path or date (with ``raw_hook`` the path counts as well).
-        Each process reads a recording once to digest it. Without ``memory`` each call reads the recordings.
-        The folder holds pickle, which runs code when it is read. Use one that only you can write.
+        Folder in which processed recordings are cached for all folds and
+        processes. The key is the content of all files of a recording and the
+        parameters above. Path and date have no influence (except for the path
+        with ``raw_hook``). Each process reads a recording once to hash it.
+        Without ``memory`` each call reads the recordings. The folder contains
+        pickle files, which execute code when they are read. Use a folder that
+        only you can write.
     n_jobs : int or None, default=None
-        Recordings read at once, in threads. None reads them when their windows are first gathered.
+        Number of recordings that are read in parallel, in threads. If None,
+        recordings are read when their windows are first needed.
 
     Attributes
     ----------
     ch_names_ : tuple of str
-        Channels of every window, of the recordings or Epochs seen in ``fit``; not there after arrays.
+        Channels of all windows, from the recordings or Epochs in ``fit``. Not
+        set by arrays.
     n_features_in_ : int
-        Number of columns or channels, for arrays.
+        Number of columns or channels.
 
     Raises
     ------
     FileNotFoundError
         If a recording does not exist.
     ValueError
-        If a table lacks a column or a number, rows have different durations, a lag reaches beyond a
-        recording, a rate or a channel is not there, a recording holds NaN, or a hook cannot be keyed.
+        If a table lacks a column or number, rows have different durations, a
+        window exceeds its recording, a rate or channel is not available, a
+        recording has NaN, or ``raw_hook`` cannot be cached.
 
     Warns
     -----
     UserWarning
-        If a zero-phase filter rings for longer than the gap between training and test sound, or a
-        recording in ``transform`` has channels that none in ``fit`` had.
+        If a zero-phase filter is longer than the gap between training and
+        test stimuli, or a recording in ``transform`` has channels that no
+        recording in ``fit`` had.
 
     References
     ----------
@@ -139,7 +158,7 @@ class Epocher(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> Epocher().fit_transform(np.zeros((4, 2, 10))).shape  # windows already cut pass
+    >>> Epocher().fit_transform(np.zeros((4, 2, 10))).shape
     (4, 2, 10)
     """
 
@@ -194,25 +213,27 @@ class Epocher(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Learn which channels there are.
+        """Find the channels of all recordings.
 
         Parameters
         ----------
-        X : DataFrame, Windows, mne.Epochs or array-like of shape (n_windows, n_channels, n_times)
-            A table of segments with ``recording``, ``onset`` and ``duration``, or windows.
+        X : DataFrame, Windows, mne.Epochs or array-like
+            A table of segments with ``recording``, ``onset`` and
+            ``duration``, or windows of shape (n_windows, n_channels,
+            n_times).
         y : Ignored
-            Here for scikit-learn's sake.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
         self : Epocher
         """
         vars(self).pop("ch_names_", None)
-        check_band(self.l_freq, self.h_freq, self.sfreq, self._processing().notch)
+        check_band(self.l_freq, self.h_freq, self.sfreq, self._make_processing().notch)
         if is_segment_table(X):
             check_rows(X)
-            headers = self._headers(self._processings(X))
-            self._warn_of_tails(next(iter(headers.values())).sfreq)
+            headers = self._read_headers(self._make_processings(X))
+            self._warn_of_filter_length(next(iter(headers.values())).sfreq)
             warn_of_spellings({path: header.ch_names for path, header in headers.items()})
             self.ch_names_ = tuple(
                 dict.fromkeys(name for header in headers.values() for name in header.ch_names)
@@ -229,17 +250,18 @@ class Epocher(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Lay windows on the recordings.
+        """Cut windows from recordings.
 
         Parameters
         ----------
-        X : DataFrame, Windows, mne.Epochs or array-like of shape (n_windows, n_channels, n_times)
-            A table of segments, or windows, which pass.
+        X : DataFrame, Windows, mne.Epochs or array-like
+            A table of segments, or windows of shape (n_windows, n_channels,
+            n_times), which are returned unchanged.
 
         Returns
         -------
         windows : Windows or ndarray of shape (n_windows, n_channels, n_times)
-            One window for each row, in order.
+            One window per row, in the same order.
         """
         check_is_fitted(self, "n_features_in_")
         if isinstance(X, Windows):
@@ -248,24 +270,24 @@ class Epocher(TransformerMixin, BaseEstimator):
             return self._from_array(X)
         if not hasattr(self, "ch_names_"):
             raise ValueError(
-                f"this Epocher was fitted on arrays or Windows, which it passes on without learning channels, and "
-                f"cannot transform {'a table of segments' if is_segment_table(X) else 'mne.Epochs'}; fit it on such."
+                f"This Epocher was fitted on arrays or Windows, so it has no channels to transform "
+                f"{'a table of segments' if is_segment_table(X) else 'mne.Epochs'}. Call fit with these first."
             )
         if isinstance(X, mne.BaseEpochs):
             return self._from_epochs(X, self.ch_names_)
         check_rows(X)
         return self._from_table(X)
 
-    def _processing(self):
-        """All that decides a signal, hashable."""
+    def _make_processing(self):
+        """Return all parameters that a signal depends on, hashable."""
         picks = self.picks if self.picks is None or isinstance(self.picks, str) else tuple(self.picks)
         reference = self.reference
         reference = reference if reference is None or isinstance(reference, str) else tuple(reference)
         notch = None if self.notch is None else tuple(np.atleast_1d(self.notch).astype(float).tolist())
         if self.memory is not None and not importable(self.raw_hook):
             raise ValueError(
-                f"raw_hook={self.raw_hook!r} cannot be keyed in memory={self.memory!r}: with memory it must be an "
-                f"importable function, one defined by def at the top of a module, no lambda and none within another."
+                f"raw_hook must be an importable function if memory={self.memory!r} is given. Got {self.raw_hook!r}. "
+                f"Define it with def at the top level of a module."
             )
         return Processing(
             float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
@@ -273,23 +295,26 @@ class Epocher(TransformerMixin, BaseEstimator):
             None if self.raw_hook is None else key_of(self.raw_hook),
         )  # fmt: skip
 
-    def _processings(self, X):
-        """What is done to each distinct recording of the table, in order of appearance."""
-        first, processing = X.drop_duplicates("recording"), self._processing()
+    def _make_processings(self, X):
+        """Return the parameters of each recording, in order of appearance."""
+        first, processing = X.drop_duplicates("recording"), self._make_processing()
         if not isinstance(self.montage, dict):
             return {str(path): processing for path in first["recording"]}
         if "study" not in X:
-            raise ValueError("montage is given by study, but the table of segments has no column 'study'.")
+            raise ValueError(
+                "montage is a dict of studies, but the table of segments has no column 'study'. Add it or give one "
+                "montage."
+            )
         return {
             str(path): processing._replace(montage=montage_key(self.montage.get(study)))
             for path, study in zip(first["recording"], first["study"], strict=True)
         }
 
-    def _headers(self, processings):
-        """Header of each recording."""
+    def _read_headers(self, processings):
+        """Read the header of each recording."""
         hashable = all(isinstance(how.montage, (str, type(None))) for how in processings.values())
         if self.memory is None and hashable:
-            return {path: _header(path, recording_state(path), how) for path, how in processings.items()}
+            return {path: _read_header(path, recording_state(path), how) for path, how in processings.items()}
         return {path: self._from_file(read_header, path, how)() for path, how in processings.items()}
 
     def _from_file(self, function, path, processing):
@@ -297,46 +322,46 @@ class Epocher(TransformerMixin, BaseEstimator):
         return FromFile(function, path, stamp_of, self.memory, processing=processing)
 
     def _from_table(self, X):
-        processings = self._processings(X)
-        headers = self._headers(processings)
-        signals = [self._signal(path, header, processings[path]) for path, header in headers.items()]
-        positions, layout = self._layouts(headers)
+        processings = self._make_processings(X)
+        headers = self._read_headers(processings)
+        signals = [self._make_signal(path, header, processings[path]) for path, header in headers.items()]
+        positions, layout = self._make_layouts(headers)
         which = pd.Categorical(X["recording"].map(str), categories=list(headers)).codes
-        start, n_read, steps = self._samples(X, which, signals)
+        start, n_read, steps = self._find_samples(X, which, signals)
         windows = Windows(
             signals, which, start, n_read, float(self.sfreq), rows=X, positions=positions, layout=layout,
-            ch_names=self.ch_names_, extent=self._heard(X, which, signals), steps=steps,
+            ch_names=self.ch_names_, extent=self._find_extent(X, which, signals), steps=steps,
         )  # fmt: skip
         if self.n_jobs is not None:
             joblib.Parallel(self.n_jobs, prefer="threads")(joblib.delayed(s.load)() for s in signals)
         return windows
 
-    def _signal(self, path, header, processing):
+    def _make_signal(self, path, header, processing):
         read = self._from_file(read_signal, path, processing)
         n_times = resampled_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
-            read = partial(_in_channels, read, self._columns(header, path), len(self.ch_names_))
+            read = partial(_place_channels, read, self._find_columns(header, path), len(self.ch_names_))
         return Signal(read, (n_times, len(self.ch_names_)))
 
-    def _columns(self, header, path):
-        """Place of each channel of a recording among ``ch_names_``, -1 for those it alone has."""
+    def _find_columns(self, header, path):
+        """Return the index of channels in ``ch_names_``, -1 if missing."""
         columns = tuple(pd.Index(self.ch_names_).get_indexer(header.ch_names).tolist())
         unknown = [name for name, column in zip(header.ch_names, columns, strict=True) if column < 0]
         if len(unknown) == len(columns):
             raise ValueError(
-                f"recording {path!r} has none of the channels seen in fit ({', '.join(self.ch_names_[:5])}, ...) "
-                f"but {', '.join(unknown[:5])}, ...; fit on recordings of both kinds."
+                f"The recording {path!r} has none of the channels seen in fit ({', '.join(self.ch_names_[:5])}, ...) "
+                f"but {', '.join(unknown[:5])}, ... Call fit with recordings of both kinds."
             )
         if unknown:
             warnings.warn(
-                f"recording {path!r} has {len(unknown)} channels that no recording in fit had; they are not used: "
-                f"{', '.join(unknown[:8])}. Name channels by picks=[...] or fit on such a recording.",
+                f"The recording {path!r} has {len(unknown)} channels that no recording in fit had. They are not used: "
+                f"{', '.join(unknown[:8])}. Select channels with picks=[...] or include such a recording in fit.",
                 stacklevel=5,
             )
         return columns
 
-    def _layouts(self, headers):
-        """Distinct sensor layouts of the recordings, and which is whose."""
+    def _make_layouts(self, headers):
+        """Return distinct sensor layouts and the layout of each recording."""
         places, index = [], pd.Index(self.ch_names_)
         for path, header in headers.items():
             whole = np.full((len(self.ch_names_), 2), np.nan)
@@ -345,18 +370,20 @@ class Epocher(TransformerMixin, BaseEstimator):
             whole[columns[seen]] = header.positions[seen]
             places.append(whole.tobytes())
             if np.isnan(whole).all() and self.bads == "mask" and set(header.bads) == set(header.ch_names):
-                raise ValueError(f"recording {path!r}: every channel is marked bad.")
+                raise ValueError(
+                    f"All channels of the recording {path!r} are marked as bad. Exclude it or correct its bad channels."
+                )
         layout, distinct = pd.factorize(pd.Series(places))
         positions = np.stack([np.frombuffer(place).reshape(-1, 2) for place in distinct])
         return positions, layout
 
-    def _samples(self, X, which, signals):
-        """First sample, number of samples read, and steps of the windows."""
+    def _find_samples(self, X, which, signals):
+        """Return first samples, number of samples and steps of windows."""
         n_times = window_length(X, self.sfreq)
         lag, begin, end = round(self.lag * self.sfreq), 0, 0
         first, last, steps = lag, lag + n_times, ()
         if self.baseline is not None:
-            begin, end = self._baseline_samples()
+            begin, end = self._find_baseline()
             first, last = min(lag, begin), max(lag + n_times, end)
             steps = (Baseline(begin - first, end - first, lag - first, n_times),)
         start = np.round(X["onset"].to_numpy(float) * self.sfreq).astype(np.int64) + first
@@ -365,31 +392,31 @@ class Epocher(TransformerMixin, BaseEstimator):
         if beyond.any():
             row = np.flatnonzero(beyond)[0]
             raise ValueError(
-                f"with lag={self.lag} and baseline={self.baseline}, {beyond.sum()} windows read beyond their "
-                f"recording, the first being row {X.index.tolist()[row]!r} of {X['recording'].iloc[row]!r} "
+                f"With lag={self.lag} and baseline={self.baseline}, {beyond.sum()} windows read beyond their "
+                f"recording. The first is row {X.index.tolist()[row]!r} of {X['recording'].iloc[row]!r} "
                 f"(onset {X['onset'].iloc[row]:.3f} s of {length[row] / self.sfreq:.3f} s). "
-                f"Make the table by make_segments(margin=...) with a margin of at least the lag."
+                f"Make the table with make_segments(margin=...) and a margin of at least the lag."
             )
         return start, last - first, steps
 
-    def _baseline_samples(self):
+    def _find_baseline(self):
         try:
             begin, end = (round(float(t) * self.sfreq) for t in self.baseline)
         except (TypeError, ValueError):
             begin, end = 0, -1
         if end < begin:
             raise ValueError(
-                f"baseline must be (start, stop) in seconds from the window's start or None, got {self.baseline!r}."
+                f"baseline must be None or (start, stop) in seconds from the start of the window. Got {self.baseline!r}."
             )
         return begin, end + 1
 
-    def _heard(self, X, which, signals):
-        """Samples between which each recording plays sound, None where the table does not say."""
+    def _find_extent(self, X, which, signals):
+        """Return the samples between which stimuli play, None if unknown."""
         if not {"heard_start", "heard_stop"} <= set(X.columns):
             return None
         extent = np.array([(0, signal.shape[0]) for signal in signals])
-        heard = X[["heard_start", "heard_stop"]].groupby(which).first().dropna()
-        extent[heard.index] = np.round(heard.to_numpy() * self.sfreq)
+        played = X[["heard_start", "heard_stop"]].groupby(which).first().dropna()
+        extent[played.index] = np.round(played.to_numpy() * self.sfreq)
         return extent
 
     def _from_array(self, X):
@@ -400,23 +427,23 @@ class Epocher(TransformerMixin, BaseEstimator):
             X = check_array(check_equal_shapes(X), allow_nd=True, estimator=self)
         if X.ndim != 3 or X.shape[1] != len(self.ch_names_):
             raise ValueError(
-                f"this Epocher was fitted on recordings of {len(self.ch_names_)} channels; an array of windows must "
-                f"have the shape (n_windows, {len(self.ch_names_)}, n_times), got {X.shape}."
+                f"This Epocher was fitted on recordings of {len(self.ch_names_)} channels. An array of windows must "
+                f"have the shape (n_windows, {len(self.ch_names_)}, n_times). Got {X.shape}."
             )
         return X
 
     def _from_epochs(self, epochs, wanted=None):
-        """Wrap the epochs' picked channels, or those wanted, in that order."""
+        """Convert Epochs with the picked channels or those in ``wanted``."""
         if isinstance(self.montage, dict):
-            raise ValueError("montage is given by study, which mne.Epochs do not tell; give one montage.")
+            raise ValueError("montage is a dict of studies, but mne.Epochs have no study. Give one montage.")
         if self.montage is not None:
             epochs = set_montage(epochs.copy(), montage_key(self.montage))
         names = pick_channels(epochs, self.picks)
         wanted = names if wanted is None else list(wanted)
         if missing := [name for name in wanted if name not in names]:
             raise ValueError(
-                f"the Epochs lack {len(missing)} channels seen in fit: {', '.join(missing[:8])}. Fit on Epochs of "
-                f"these channels or name those that all have by picks=[...]."
+                f"The Epochs lack {len(missing)} channels seen in fit: {', '.join(missing[:8])}. Call fit with Epochs of "
+                f"these channels or select common channels with picks=[...]."
             )
         data = epochs.get_data(picks=wanted, verbose="ERROR")
         positions = sensor_positions(epochs.info, wanted)
@@ -431,10 +458,10 @@ class Epocher(TransformerMixin, BaseEstimator):
             data, rows=epochs.metadata, sfreq=epochs.info["sfreq"], positions=positions, ch_names=wanted
         )
 
-    def _warn_of_tails(self, sfreq):
-        """Warn where a filter carries brain signal across the gap.
+    def _warn_of_filter_length(self, sfreq):
+        """Warn if a filter is longer than the gap between stimuli.
 
-        A notch rings as long, but at the line frequency, where no speech is heard.
+        A notch filter is as long, but affects only the line frequency.
         """
         if self.phase != "zero" or (self.l_freq is None and self.h_freq is None):
             return
@@ -442,8 +469,8 @@ class Epocher(TransformerMixin, BaseEstimator):
         tail = len(taps) / 2 / sfreq
         if tail > GAP:
             warnings.warn(
-                f"the zero-phase filter (l_freq={self.l_freq}, h_freq={self.h_freq}) reaches {tail:.1f} s to both "
-                f"sides, beyond the gap of {GAP:g} s between training and test sound: use a splitter with "
+                f"The zero-phase filter (l_freq={self.l_freq}, h_freq={self.h_freq}) extends {tail:.1f} s to both sides, "
+                f"beyond the gap of {GAP:g} s between training and test stimuli. Use a splitter with "
                 f"gap={np.ceil(tail):g} or more, or phase='minimum'.",
                 stacklevel=4,
             )

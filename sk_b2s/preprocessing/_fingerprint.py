@@ -21,13 +21,7 @@ from sk_b2s.events._stimuli import digest_stimuli, stable_id
 from sk_b2s.io._raw._identity import recording_stamp
 from sk_b2s.preprocessing._windows import Windows
 
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows: two processes may then do the same work, and that is all
-    fcntl = None  # type: ignore[assignment]
-
-
-IDLE = ("memory", "n_jobs", "verbose")  # parameters that change no result
+IGNORED = ("memory", "n_jobs", "verbose")  # parameters that do not change results
 HERE = Path(__file__).resolve().parents[1]
 PACKAGE = "sk_b2s."
 INSTALLED = {
@@ -35,36 +29,30 @@ INSTALLED = {
 }
 
 
-# --- who is who ----------------------------------------------------------------------------------------
-
-
 def key_of(*parts):
-    """Digest whatever identifies a piece of work.
-
-    Parameters
-    ----------
-    *parts : object
-        Given to :func:`describe`.
+    """Hash the description of objects, see :func:`describe`.
 
     Returns
     -------
     key : str
-        32 hexadecimal digits, equal in every process.
+        32 hexadecimal digits, equal in all processes.
     """
     return hashlib.blake2b(json.dumps(describe(parts)).encode(), digest_size=16).hexdigest()
 
 
 def describe(value):
-    """Say what something is, in lists and texts that are equal in every process.
+    """Describe an object by lists and strings, equal in all processes.
 
-    Unlike a digest of a pickle it does not depend on which objects are shared, and says of an estimator
-    its class and parameters alone, without those that change no result (``memory, n_jobs, verbose``). Of functions
-    and classes of yours, in no installed package, their own code counts, and not that of functions they call.
+    In contrast to a hash of a pickle, the result does not depend on shared
+    objects. An estimator is described by its class and parameters, without
+    those that do not change results (``memory, n_jobs, verbose``). Functions
+    and classes outside of installed packages are described by their own code,
+    without the code of functions they call.
 
     Parameters
     ----------
     value : object
-        An estimator, function, array, table or anything that joblib can hash.
+        Estimator, function, array, table or an object that joblib can hash.
 
     Returns
     -------
@@ -91,17 +79,17 @@ def describe(value):
         return [f"{value.__module__}.{value.__qualname__}", *_describe_own_classes(value)]
     if hasattr(value, "get_params"):
         params = value.get_params(deep=False)
-        return [describe(type(value)), describe({k: v for k, v in params.items() if k not in IDLE})]
+        return [describe(type(value)), describe({k: v for k, v in params.items() if k not in IGNORED})]
     if hasattr(value, "__code__"):
         held = [cell.cell_contents for cell in value.__closure__ or ()]
-        held = [thing for thing in held if thing is not value]  # one that calls itself
+        held = [cell for cell in held if cell is not value]  # a recursive function
         given = [value.__defaults__, value.__kwdefaults__, held, getattr(value, "__self__", None)]
         return [f"{value.__module__}.{value.__qualname__}", _describe_code(value.__code__), *describe(given)]
     return [describe(type(value)), joblib.hash(value)]
 
 
 def _describe_own_classes(kind):
-    """Say what the methods of a class do that is in no installed package, such as one of a notebook's or script's."""
+    """Describe the methods of a class that no installed package defines."""
     own = [base for base in kind.__mro__ if not _is_installed(base)]
     parts = [(name, getattr(part, "__func__", part)) for base in own for name, part in vars(base).items()]
     parts = [(name, inspect.unwrap(part)) for name, part in parts if callable(part)]
@@ -113,7 +101,7 @@ def _describe_own_classes(kind):
 
 
 def _is_installed(kind):
-    """Whether a class is Python's, of a package installed, or of this one, whose code is digested as a whole."""
+    """Return whether a class belongs to this or an installed package."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     if kind.__module__ == "__main__" or file is None:
         return kind.__module__ != "__main__"
@@ -122,19 +110,19 @@ def _is_installed(kind):
 
 
 def _describe_code(code):
-    """Say what a function does: its instructions, names and numbers, and those of functions within it."""
+    """Describe the instructions, names and constants of a function."""
     parts = [_describe_code(part) if hasattr(part, "co_code") else describe(part) for part in code.co_consts]
     return [_digest(code.co_code), repr(code.co_names), parts]
 
 
 def digest_rows(data):
-    """Digest each row of a table, of windows or of an array.
+    """Hash each row of a table, of windows or of an array.
 
     Parameters
     ----------
     data : DataFrame, Windows or array-like of shape (n_rows, ...)
-        Of a table the names of its columns count, and neither their order nor the index; sounds count by their
-        content, and recordings by that of all their files, so that a copy with another path or date is the same.
+        The order of columns and the index of a table are ignored. Stimuli and
+        recordings are hashed by content, so that path and date are ignored.
 
     Returns
     -------
@@ -154,14 +142,14 @@ def digest_rows(data):
     data = data.reset_index(drop=True)
     table = {str(name): _comparable(str(name), column) for name, column in data.items()}
     table = {name: table[name] for name in sorted(table)}
-    table["\0"] = pd.Series(repr(list(table)), index=data.index, dtype=object)  # no name of a column
+    table["\0"] = pd.Series(repr(list(table)), index=data.index, dtype=object)  # not the name of a column
     return pd.util.hash_pandas_object(pd.DataFrame(table, index=data.index), index=False).to_numpy(np.uint64)
 
 
 def _comparable(name, column):
-    """Return a column whose values are equal where they mean the same."""
+    """Convert a column so that equivalent values are equal."""
     if pd.api.types.is_numeric_dtype(column.dtype) and not column.isna().all():
-        return column  # one without any value may have been a text before it was read from a file
+        return column  # a column without values may have been text in another file format
     if name == "sound":
         return pd.Series(digest_stimuli(column), index=column.index)
     text = column.astype(object).where(column.notna(), "").map(str)
@@ -171,7 +159,7 @@ def _comparable(name, column):
 
 
 def _identity(recording):
-    """Digest of a recording's files, its name if there are none."""
+    """Hash the files of a recording, or return its name."""
     path = Path(recording)
     if not (path.suffix or path.is_absolute()):
         return recording
@@ -196,16 +184,17 @@ def hash_rows(y):
 
 @cache
 def digest_code(folder=HERE, roots=("evaluation._tasks", "_persistence._registry")):
-    """Digest the source files that a result depends on.
+    """Hash the source files that a result depends on.
 
     Parameters
     ----------
-    folder : Path, default=that of this package
-    roots : tuple of str, default=("evaluation._tasks", "_persistence._registry")
-        Modules that are digested, together with all modules of the package
-        that they import, directly or not. The registry imports every
-        estimator. Figures, reports and statistics are not among them, so that
-        a change there recomputes nothing.
+    folder : Path, default=folder of this package
+    roots : tuple of str, \
+            default=("evaluation._tasks", "_persistence._registry")
+        Modules that are hashed together with all modules of the package that
+        they import directly or indirectly. The registry imports all
+        estimators. Figures, reports and statistics are not included, so that
+        their changes do not require new results.
 
     Returns
     -------
@@ -216,7 +205,7 @@ def digest_code(folder=HERE, roots=("evaluation._tasks", "_persistence._registry
 
 
 def _sources(folder, roots):
-    """Return the sources of modules and of all that they import of the package, by module."""
+    """Return the sources of modules and their imports, by module: dict."""
     sources, ahead = {}, list(roots)
     while ahead:
         name = ahead.pop()

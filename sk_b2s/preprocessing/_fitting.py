@@ -15,12 +15,14 @@ from sk_b2s.events._table_times import clock_rate
 from sk_b2s.io._raw._gaps import IS_GAP
 from sk_b2s.io._raw._recordings import Extent, read_extent
 
-LAST_STEP = 0.05  # s; a window of d seconds has floor(d · sfreq) + 1 steps, the last may begin as it ends
-NAMED = 20  # recordings that a message names, at most
+LAST_STEP = (
+    0.05  # s; a window of d seconds has floor(d · sfreq) + 1 samples, so the last one may begin at its end
+)
+MAX_NAMED = 20  # recordings in a message
 
 
 def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word", everything=None):
-    """Find the windows that fit, and warn of the others.
+    """Find the windows that can be read, and warn of the others.
 
     Parameters
     ----------
@@ -29,13 +31,16 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     anchors : DataFrame of shape (n_windows, ...)
         Windows: ``recording, subject, stream, sound, onset, duration``.
     margin : float, default=0.5
-        Seconds that windows keep from ends, bad stretches and gaps.
+        Minimum distance of windows from ends, bad stretches and gaps, in
+        seconds.
     reject : bool, default=True
-        Leave out windows that touch a bad stretch. Windows that cross a gap are always left out.
+        If True, exclude windows that touch a bad stretch. Windows that cross
+        a gap are always excluded.
     anchor : "word" or float, default="word"
         For messages.
     everything : DataFrame, default=None
-        The table before a stream was chosen, whose recordings are to have windows. None is ``events``.
+        Table before the selection of a stream, for messages about recordings
+        without windows. If None, ``events``.
 
     Returns
     -------
@@ -44,24 +49,19 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     Raises
     ------
     ValueError
-        If no window fits, with the numbers that were compared.
-
-    Warns
-    -----
-    UserWarning
-        If windows are left out, with the names of recordings and subjects of which none is left.
+        If no window remains.
     """
     anchors = anchors.reset_index(drop=True)
-    extents, stretches, gaps = _lengths_and_bad(events, anchors)
-    masks = _masks(events, anchors, margin, reject, extents, stretches, gaps)
+    extents, stretches, gaps = _read_extents(events, anchors)
+    masks = _find_reasons(events, anchors, margin, reject, extents, stretches, gaps)
     reasons, free = {}, np.ones(len(anchors), bool)
     for reason, mask in masks.items():
         reasons[reason] = mask & free
         free &= ~mask
     counts = ", ".join(f"{mask.sum()} {reason}" for reason, mask in reasons.items() if mask.any())
     everything = events if everything is None else everything
-    lost = _lost(everything, anchors, reasons, free, extents, anchor, margin)
-    lost += _lost_sounds(events, anchors, free, anchor)
+    lost = _describe_excluded(everything, anchors, reasons, free, extents, anchor, margin)
+    lost += _describe_excluded_stimuli(events, anchors, free, anchor)
     if not free.any():
         raise ValueError(
             f"make_segments(anchor={anchor!r}): none of {len(anchors)} windows is left: {counts}.{lost}"
@@ -75,8 +75,8 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     return free
 
 
-def _masks(events, anchors, margin, reject, extents, stretches, gaps):
-    """Mark the windows that do not fit, by reason."""
+def _find_reasons(events, anchors, margin, reject, extents, stretches, gaps):
+    """Return a mask of excluded windows for each reason: dict."""
     start = anchors["onset"].to_numpy()
     stop = start + anchors["duration"].to_numpy()
     outside, across, bad = (np.zeros(len(anchors), bool) for _ in range(3))
@@ -91,15 +91,15 @@ def _masks(events, anchors, margin, reject, extents, stretches, gaps):
         f"leave the recording (margin={margin:g} s)": outside,
         "cross a gap": across,
         "touch a bad stretch": bad,
-        "contain a second sound": _contains_second_sound(events, anchors),
+        "contain a second stimulus": _contains_second_stimulus(events, anchors),
     }
 
 
-def _lengths_and_bad(events, anchors):
-    """Extent of each recording, as the table says or the file has, its bad stretches and gaps: three dicts."""
-    said = {}
+def _read_extents(events, anchors):
+    """Return extents, bad stretches and gaps of recordings: three dicts."""
+    in_table = {}
     if "recording_duration" in events:
-        said = events.groupby("recording", sort=False)["recording_duration"].first().dropna().to_dict()
+        in_table = events.groupby("recording", sort=False)["recording_duration"].first().dropna().to_dict()
     rows = events[events["type"] == "bad"]
     is_gap = rows["text"].map(
         lambda text: isinstance(text, str) and IS_GAP.fullmatch(text.strip()) is not None
@@ -109,17 +109,17 @@ def _lengths_and_bad(events, anchors):
     joints = {key: part["onset"].to_numpy() for key, part in rows[is_gap].groupby("recording")}
     extents, stretches, gaps = {}, {}, {}
     for recording in pd.unique(anchors["recording"]):
-        there = recording not in said or Path(recording).exists()
-        extent = read_extent(recording) if there else Extent(np.inf, (), ())
-        length = min(float(said.get(recording, np.inf)), extent.duration)  # the file may have been cut off
+        is_readable = recording not in in_table or Path(recording).exists()
+        extent = read_extent(recording) if is_readable else Extent(np.inf, (), ())
+        length = min(float(in_table.get(recording, np.inf)), extent.duration)  # the file may be truncated
         extents[recording] = extent._replace(duration=length, file_duration=extent.duration)
         stretches[recording] = [*marked.get(recording, ()), *extent.bad]
         gaps[recording] = [*joints.get(recording, ()), *(gap.onset for gap in extent.gaps)]
     return extents, stretches, gaps
 
 
-def _contains_second_sound(events, anchors):
-    """Mark windows that reach into the sound before or after their own in the same stream."""
+def _contains_second_stimulus(events, anchors):
+    """Return which windows contain another stimulus of the same stream."""
     sounds = events[events["type"] == "sound"]
     second = np.zeros(len(anchors), bool)
     keys = ["recording", "stream"]
@@ -132,79 +132,79 @@ def _contains_second_sound(events, anchors):
         end = onset + group["duration"].to_numpy() * clock_rate(group)
         start = anchors["onset"].to_numpy()[rows]
         stop = start + anchors["duration"].to_numpy()[rows]
-        heard = np.searchsorted(onset, stop - 1e-6) - np.searchsorted(end, start + 1e-6, side="right")
-        second[rows] = heard > 1
+        n_stimuli = np.searchsorted(onset, stop - 1e-6) - np.searchsorted(end, start + 1e-6, side="right")
+        second[rows] = n_stimuli > 1
     return second
 
 
-# --- names of what is left out -------------------------------------------------------------------------
+# --- messages about excluded recordings ----------------------------------------------------------------
 
 
-def _lost(events, anchors, reasons, free, extents, anchor, margin):
-    """Name recordings, subjects and sounds of which nothing is left: a text that begins with a space, or ""."""
-    people = events.drop_duplicates("recording").set_index("recording")["subject"]
+def _describe_excluded(events, anchors, reasons, free, extents, anchor, margin):
+    """Describe recordings and subjects without windows: str."""
+    subjects = events.drop_duplicates("recording").set_index("recording")["subject"]
     rows = anchors.groupby("recording", sort=False).indices
     causes, few = {}, []
-    for recording in people.index:
+    for recording in subjects.index:
         own = rows.get(recording, np.array([], int))
         if not len(own):
-            causes[recording] = _without_anchor(events[events["recording"] == recording], anchor)
+            causes[recording] = _explain_no_anchor(events[events["recording"] == recording], anchor)
         elif not free[own].any():
-            causes[recording] = _without_window(own, anchors, reasons, extents[recording], margin)
+            causes[recording] = _explain_no_window(own, anchors, reasons, extents[recording], margin)
         elif 2 * free[own].sum() < len(own):
             few.append(f"{Path(recording).name!r} ({free[own].sum()} of {len(own)})")
-    left = set(people.drop(list(causes)))
-    gone = [who for who in pd.unique(people) if who not in left]
+    left = set(subjects.drop(list(causes)))
+    gone = [subject for subject in pd.unique(subjects) if subject not in left]
     texts = []
     if gone and left:
         texts.append(
-            f"No window is left of subject{'s' * (len(gone) > 1)} {shorten_list(map(repr, gone), NAMED)}."
+            f"No window is left of subject{'s' * (len(gone) > 1)} {shorten_list(map(repr, gone), MAX_NAMED)}."
         )
     if causes:
-        named = [f"{Path(recording).name!r} {cause}" for recording, cause in list(causes.items())[:NAMED]]
-        more = f" (and {len(causes) - NAMED} more)" if len(causes) > NAMED else ""
+        named = [f"{Path(recording).name!r} {cause}" for recording, cause in list(causes.items())[:MAX_NAMED]]
+        more = f" (and {len(causes) - MAX_NAMED} more)" if len(causes) > MAX_NAMED else ""
         texts.append(
-            f"No window is left in {len(causes)} of {len(people)} recordings{more}: {'; '.join(named)}."
+            f"No window is left in {len(causes)} of {len(subjects)} recordings{more}: {'; '.join(named)}."
         )
     if few:
-        texts.append(f"Less than half of the windows are left in {shorten_list(few, NAMED)}.")
+        texts.append(f"Less than half of the windows are left in {shorten_list(few, MAX_NAMED)}.")
     return "".join(f" {text}" for text in texts)
 
 
-def _without_anchor(rows, anchor):
+def _explain_no_anchor(rows, anchor):
     sounds = rows[rows["type"] == "sound"]
     if anchor == "word":
         return "has no row of type 'word'"
     if sounds.empty:
         return "has no row of type 'sound'"
-    return f"has no sound as long as a window, the longest lasts {sounds['duration'].max():.2f} s"
+    return f"has no stimulus as long as a window, the longest has {sounds['duration'].max():.2f} s"
 
 
-def _without_window(own, anchors, reasons, extent, margin):
+def _explain_no_window(own, anchors, reasons, extent, margin):
     counts = [
         f"{mask[own].sum()} of {len(own)} {reason}" for reason, mask in reasons.items() if mask[own].any()
     ]
     start = anchors["onset"].to_numpy()[own]
     stop = start + anchors["duration"].to_numpy()[own]
-    is_said = np.isfinite(extent.file_duration) and extent.duration < extent.file_duration - LAST_STEP
-    text = f"({', '.join(counts)}; it lasts {extent.duration:.3f} s"
-    if is_said:
-        text += f" by the column recording_duration, {extent.file_duration:.3f} s by its file"
-    text += f", its windows are from {start.min():.3f} to {stop.max():.3f} s"
+    is_in_table = np.isfinite(extent.file_duration) and extent.duration < extent.file_duration - LAST_STEP
+    text = f"({', '.join(counts)}. It has {extent.duration:.3f} s"
+    if is_in_table:
+        text += f" in the column recording_duration, but {extent.file_duration:.3f} s in its file"
+    text += f", and windows are from {start.min():.3f} to {stop.max():.3f} s"
     if (lasts := float((stop - start)[0])) > extent.duration:
-        return f"{text}; a window lasts {lasts:.3f} s, tmin and tmax are in seconds)"
+        return f"{text}. A window has {lasts:.3f} s, tmin and tmax are in seconds)"
     if (margin >= 30 or 2 * margin >= extent.duration) and start.min() < extent.duration:
-        text += f"; margin={margin:g} is in seconds"
-    hint = "" if is_said else guess_unit(stop.max(), extent.duration, extent.sfreq, extent.first_time)
+        text += f". margin={margin:g} is in seconds"
+    hint = "" if is_in_table else guess_unit(stop.max(), extent.duration, extent.sfreq, extent.first_time)
     return f"{text}.{hint})" if hint else f"{text})"
 
 
-def _lost_sounds(events, anchors, free, anchor):
-    """Name sounds of which no window is left, in no recording or in some that have windows of other sounds."""
+def _describe_excluded_stimuli(events, anchors, free, anchor):
+    """Describe stimuli without windows in recordings with other windows."""
     inside = events[events["recording"].isin(anchors.loc[free, "recording"])]
-    inside = inside[inside["stream"].isin(anchors["stream"])]  # nobody wrote down the words of another talker
+    inside = inside[inside["stream"].isin(anchors["stream"])]  # words of another talker may be unknown
     played = inside.loc[inside["type"] == "sound", ["sound", "recording"]].drop_duplicates()
-    if anchor != "word":  # sounds that are shorter than a window have none
+    if anchor != "word":  # a stimulus may be shorter than a window
         played = played[played["sound"].isin(set(anchors["sound"]))]
     kept = anchors.loc[free, ["sound", "recording"]]
     everywhere = ~played["sound"].isin(set(kept["sound"]))
@@ -215,4 +215,4 @@ def _lost_sounds(events, anchors, free, anchor):
         f"{stimulus_name(row.sound)!r} in {Path(row.recording).name!r}"
         for row in played[~everywhere & np.array(here, bool)].itertuples()
     ]
-    return f" No window is left of the sounds {shorten_list(names, NAMED)}." if names else ""
+    return f" No window is left of the stimuli {shorten_list(names, MAX_NAMED)}." if names else ""

@@ -89,7 +89,7 @@ class TimeLine:
         return float(shared) if shared > EXACT else 0.0
 
     def nearest(self, train, test):
-        """Compute the distance of test windows to training, and any overlap."""
+        """Compute distances of test windows to training, and any overlap."""
         begin, end = self.spans(train)
         start, stop = self.start[test], self.stop[test]
         after = np.searchsorted(end, start + EXACT, side="right")

@@ -35,7 +35,7 @@ class Affine:
 
 
 def _flatten(X):
-    """Reshape (n_windows, n_channels[, n_times]) to (n_channels, n_samples)."""
+    """Reshape windows to (n_channels, n_samples)."""
     return np.moveaxis(X, 1, 0).reshape(X.shape[1], -1)
 
 

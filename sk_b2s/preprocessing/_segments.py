@@ -60,7 +60,7 @@ def make_segments(
         Minimum duration in seconds of a block, the unit that splitters keep
         on one side, see :func:`~sk_b2s.events._blocks.cut_blocks`.
         :class:`~sk_b2s.PaperBlocks` makes those of the paper, for comparisons
-        with has_paper_blocks results.
+        with published results.
     stream : str, default=None
         Select segments of this stream, for example "attended". If None, all
         streams are used. Segments of concurrent streams are added to ``y``,
@@ -96,8 +96,8 @@ def make_segments(
         * other columns of the events;
         * with ``stream``, for each concurrent stream, for example "ignored",
           ``ignored_sound, ignored_sound_onset, ignored_segment`` of the same
-          window. They are None, NaN and -1 if the window is not completely
-          inside one of its stimuli.
+          window. The values are ``None``, NaN and -1 if the window is not
+          completely inside one of its stimuli.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def _make_grid_anchors(events, step, tmin, tmax):
 
 
 def _find_distinct_words(events):
-    """Return the distinct words of each stimulus in all recordings, by digest."""
+    """Return the distinct words of each stimulus, by digest."""
     words = events[events["type"] == "word"]
     words = words.assign(digest=digest_stimuli(words["sound"]))
     same = words.groupby(["digest", "text", "sequence", "word_index"], dropna=False, sort=False).ngroup()

@@ -311,7 +311,7 @@ class Windows:
         indices : array-like of int or mask, default=None
             Windows in the order of the batch. If None, all windows. Batches
             sorted by signal are read fastest.
-        out : Tensor of shape (n_indices, n_channels, n_times_read), default=None
+        out : Tensor of shape (n_indices, n_channels, n_read), default=None
             Buffer from :meth:`empty`. The batch shares its memory.
         device : str or torch.device, default=None
             Device of the steps and the batch.
@@ -367,7 +367,8 @@ class Windows:
         --------
         >>> import numpy as np
         >>> signals = [np.zeros((10, 1), "f4")] * 2
-        >>> windows = Windows(signals, [0, 0, 0, 1], [0, 2, 3, 0], 3, sfreq=100)
+        >>> which, start = [0, 0, 0, 1], [0, 2, 3, 0]
+        >>> windows = Windows(signals, which, start, 3, sfreq=100)
         >>> windows.overlaps([0, 1, 3], [2])
         array([False,  True, False])
         """
@@ -417,7 +418,7 @@ class Windows:
 
 
 def check_equal_shapes(X, name="X"):
-    """Return X, or raise if it is a sequence of windows of different shapes."""
+    """Return X, or raise if its windows have different shapes."""
     if not isinstance(X, (list, tuple)) and not (isinstance(X, np.ndarray) and X.dtype == object):
         return X
     shapes = []
@@ -435,7 +436,7 @@ def check_equal_shapes(X, name="X"):
 
 
 def subjects_of(windows):
-    """Return the subject of each window, "" if unknown: (n_windows,) array."""
+    """Return the subject of each window, "" if unknown."""
     rows = windows.rows
     if rows is None or "subject" not in rows:
         return np.full(len(windows), "", dtype=object)

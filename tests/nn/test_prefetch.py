@@ -81,7 +81,7 @@ def test_a_buffer_is_filled_where_it_lies(windows):
     plain = windows.empty(3)
     windows.gather([5, 1, 7], out=plain)
     assert torch.equal(out, plain)
-    with pytest.raises(ValueError, match=r"out must come from empty\(2\)"):
+    with pytest.raises(ValueError, match=r"out must be made by empty\(2\)"):
         resident.gather([1, 2], out=out)
 
 

@@ -1,4 +1,4 @@
-"""Recordings look alike after recentring, whatever mixed their channels, and what is not there stays away."""
+"""Test covariance alignment and its Riemannian geometry."""
 
 import pickle
 
@@ -14,7 +14,7 @@ MEANS = ["euclidean", "riemannian"]
 
 
 def recordings(n_recordings=3, n_channels=5, n_times=4000, length=50, seed=0):
-    """Windows of recordings that mix the same kind of sources each in its own way."""
+    """Make recordings with different mixtures of the same kind of sources."""
     rng = np.random.default_rng(seed)
     signals = [
         (rng.standard_normal((n_times, n_channels)) @ rng.standard_normal((n_channels, n_channels))).astype(
@@ -33,7 +33,7 @@ def covariance(batch):
     return np.cov(flat, bias=True)
 
 
-def test_each_recording_becomes_white_by_itself():
+def test_transform_whitens_each_recording():
     X = recordings()
     white = CovarianceAlignment(shrinkage=0).fit_transform(X)
     for index in range(3):
@@ -42,7 +42,7 @@ def test_each_recording_becomes_white_by_itself():
 
 
 @pytest.mark.parametrize("mean", MEANS)
-def test_which_rows_are_asked_for_changes_nothing(mean):
+def test_transform_does_not_depend_on_other_rows(mean):
     X = recordings()
     step = CovarianceAlignment(mean).fit(X[:5])
     rows = np.array([3, 90, 170])
@@ -53,8 +53,8 @@ def test_which_rows_are_asked_for_changes_nothing(mean):
     np.testing.assert_array_equal(again.gather(rows), step.transform(X).gather(rows))
 
 
-def test_a_mixture_of_channels_is_undone_up_to_a_rotation():
-    """With K = (M C Mᵀ)^-1/2 the product K M C^1/2 is orthogonal, whatever M."""
+def test_whitener_inverts_mixing_up_to_a_rotation():
+    """With K = (M C Mᵀ)^-1/2 the product K M C^1/2 is orthogonal for all M."""
     rng = np.random.default_rng(0)
     mixing, root = rng.standard_normal((2, 6, 6))
     c = root @ root.T
@@ -62,7 +62,7 @@ def test_a_mixture_of_channels_is_undone_up_to_a_rotation():
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(6), atol=1e-8)
 
 
-def test_the_geometric_mean_is_where_logarithms_cancel():
+def test_riemannian_mean_has_zero_mean_logarithm():
     rng = np.random.default_rng(0)
     roots = rng.standard_normal((7, 4, 9))
     covariances = roots @ roots.transpose(0, 2, 1)
@@ -75,7 +75,7 @@ def test_the_geometric_mean_is_where_logarithms_cancel():
     np.testing.assert_allclose(mixed, mixing @ center @ mixing.T, rtol=1e-6)  # affine invariance
 
 
-def test_of_covariances_that_commute_it_is_the_geometric_mean_of_eigenvalues():
+def test_riemannian_mean_of_diagonal_matrices():
     values = np.array([[1.0, 4.0], [4.0, 16.0]])
     center = compute_mean_covariance(np.stack([np.diag(v) for v in values]), "riemannian")
     np.testing.assert_allclose(center, np.diag([2.0, 8.0]), rtol=1e-8)
@@ -83,7 +83,7 @@ def test_of_covariances_that_commute_it_is_the_geometric_mean_of_eigenvalues():
 
 
 @pytest.mark.parametrize("mean", MEANS)
-def test_what_a_reference_took_away_stays_away(mean):
+def test_transform_keeps_removed_directions_at_zero(mean):
     X = recordings(n_recordings=2)
     signals = [signal - signal.mean(1, keepdims=True) for signal in X.signals]
     signals[1][:, 2] = 0  # a bad channel, masked
@@ -96,14 +96,14 @@ def test_what_a_reference_took_away_stays_away(mean):
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
-def test_shrinkage_draws_variances_together(shrinkage):
+def test_whitener_shrinks_variances(shrinkage):
     matrix = compute_whitener(np.diag([9.0, 1.0]), shrinkage)
     after = matrix @ np.diag([9.0, 1.0]) @ matrix
     expected = np.array([9.0, 1.0]) / ((1 - shrinkage) * np.array([9.0, 1.0]) + shrinkage * 5)
     np.testing.assert_allclose(np.diag(after), expected)
 
 
-def test_arrays_are_one_recording():
+def test_array_is_one_recording():
     X = recordings(n_recordings=1)
     array = X.gather().numpy()
     step = CovarianceAlignment().fit(array)
@@ -112,62 +112,65 @@ def test_arrays_are_one_recording():
     )
 
 
-def test_an_artifact_weighs_less_in_the_riemannian_mean():
+def test_riemannian_mean_is_robust_to_an_artifact():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((40, 3, 200))
     clean = compute_whitener(compute_mean_covariance(X @ X.transpose(0, 2, 1) / 200), 0)
     X[0, 0] *= 100
     covariances = X @ X.transpose(0, 2, 1) / 200
-    moved = {
+    change = {
         mean: abs(compute_whitener(compute_mean_covariance(covariances, mean), 0) - clean).max()
         for mean in MEANS
     }
-    assert moved["riemannian"] < 0.3 * moved["euclidean"]
+    assert change["riemannian"] < 0.3 * change["euclidean"]
 
 
-def test_errors_name_the_way_out():
+def test_covariance_alignment_checks_input():
     X = recordings()
     with pytest.raises(ValueError, match="5 features, but CovarianceAlignment is expecting 4"):
         CovarianceAlignment().fit(recordings(n_channels=4).gather().numpy()).transform(X.gather().numpy())
-    with pytest.raises(ValueError, match="fit it on an array"):
+    with pytest.raises(ValueError, match="Call fit with an array"):
         CovarianceAlignment().fit(X).transform(X.gather().numpy())
     with pytest.raises(ValueError, match="'mean' parameter of CovarianceAlignment"):
         CovarianceAlignment("median").fit(X)
 
 
-def test_another_cap_is_whitened_by_itself():
+def test_transform_accepts_other_channels():
     X = recordings(n_channels=7)
     white = CovarianceAlignment(shrinkage=0).fit(recordings(n_channels=4)).transform(X)
     np.testing.assert_allclose(covariance(white[np.flatnonzero(X.which == 1)].gather()), np.eye(7), atol=1e-3)
 
 
-def test_a_new_fit_forgets_the_matrix_of_a_former_one():
+def test_fit_removes_the_matrix_of_an_earlier_fit():
     X = recordings()
     step = CovarianceAlignment().fit(X.gather().numpy()).fit(X)
-    with pytest.raises(ValueError, match="fit it on an array"):
+    with pytest.raises(ValueError, match="Call fit with an array"):
         step.transform(X.gather().numpy())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("mean", MEANS)
-def test_what_is_not_finite_is_named_by_recording_and_channel(mean, value):
+def test_transform_names_recording_with_nan(mean, value):
     X = recordings()
     X.signals[1][70, [2, 4]] = value
     step = CovarianceAlignment(mean).fit(X)
     with pytest.raises(
-        ValueError, match=r"recording '1' holds NaN .* in 2 of 5 channels: 2, 4; .*Set a bad channel"
+        ValueError, match=r"recording '1' has NaN .* in 2 of 5 channels: 2, 4\. .*Set a bad channel"
     ):
         step.transform(X)
     others = X[np.flatnonzero(X.which != 1)]
     assert np.isfinite(np.asarray(step.transform(others))).all()
     named = Windows(X.signals, X.which, X.start, 50, 100, ch_names="ABCDE")
-    with pytest.raises(ValueError, match="recording 1 holds NaN .*channels: C, E;"):
+    with pytest.raises(ValueError, match=r"recording 1 has NaN .*channels: C, E\."):
         step.transform(named)
 
 
-def test_covariances_that_are_not_finite_are_refused():
+def test_means_and_whitener_reject_nan():
     covariance = np.eye(4)
     covariance[1, 1] = np.nan
-    for ask in (compute_whitener, lambda c: compute_mean_covariance(np.stack([np.eye(4), c]), "riemannian")):
-        with pytest.raises(ValueError, match="covariance holds NaN .* channels 1 by their place"):
-            ask(covariance)
+    for function in (
+        compute_whitener,
+        lambda c: compute_mean_covariance(np.stack([np.eye(4), c]), "riemannian"),
+    ):
+        with pytest.raises(ValueError, match="covariance has NaN .* channels with index 1"):
+            function(covariance)

@@ -1,4 +1,4 @@
-"""Recordings, subjects and sounds of which no window is left are named, with the numbers compared."""
+"""Test the selection of windows and messages about excluded windows."""
 
 import warnings
 
@@ -14,47 +14,47 @@ STORY, TALE = (StimulusArray(RNG.random(20 * 64), sfreq=64, name=name) for name 
 
 
 def table(subjects=("1", "2", "3"), length=60.0):
-    """Events of tables alone: two sounds of 20 s with a word every second."""
+    """Make events of two stimuli of 20 s with a word per second."""
     rows = []
-    for who in subjects:
+    for subject in subjects:
         for begin, sound in ((5.0, STORY), (30.0, TALE)):
-            rows.append((who, "sound", begin, 20.0, sound, None))
-            rows += [(who, "word", begin + t, 0.3, None, f"w{t}") for t in range(1, 19)]
+            rows.append((subject, "sound", begin, 20.0, sound, None))
+            rows += [(subject, "word", begin + t, 0.3, None, f"w{t}") for t in range(1, 19)]
     events = pd.DataFrame(rows, columns=["subject", "type", "onset", "duration", "sound", "text"])
     return events.assign(recording=events["subject"] + ".fif", recording_duration=length)
 
 
-def told(events, **keywords):
-    with warnings.catch_warnings(record=True) as said:
+def segment(events, **keywords):
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         X, _ = make_segments(events, tmin=0, tmax=1, margin=0, **keywords)
-    return sorted(X["subject"].unique()), " ".join(str(warning.message) for warning in said)
+    return sorted(X["subject"].unique()), " ".join(str(warning.message) for warning in caught)
 
 
-def second(events, **changes):
+def change_second(events, **changes):
     return events.assign(
         **{name: events[name].mask(events["subject"] == "2", v) for name, v in changes.items()}
     )
 
 
-def test_complete_windows_are_silent():
-    assert told(table()) == (["1", "2", "3"], "")
+def test_make_segments_does_not_warn_if_all_fit():
+    assert segment(table()) == (["1", "2", "3"], "")
 
 
-def test_subject_whose_recording_is_short_is_named():
-    kept, text = told(second(table(), recording_duration=2.0))
+def test_subject_of_short_recording_is_named():
+    kept, text = segment(change_second(table(), recording_duration=2.0))
     assert kept == ["1", "3"]
     assert "left out 36 of 108 windows: 36 leave the recording (margin=0 s)" in text
     assert "No window is left of subject '2'" in text
     assert "'2.fif' (36 of 36 leave the recording" in text
-    assert "it lasts 2.000 s, its windows are from 6.000 to 49.000 s)" in text
+    assert "It has 2.000 s, and windows are from 6.000 to 49.000 s)" in text
 
 
-def test_subject_under_a_bad_stretch_is_named():
+def test_subject_with_bad_stretch_is_named():
     bad = pd.DataFrame(
         {"subject": ["2"], "recording": "2.fif", "type": "bad", "onset": 0.0, "duration": 60.0}
     )
-    kept, text = told(pd.concat([table(), bad], ignore_index=True))
+    kept, text = segment(pd.concat([table(), bad], ignore_index=True))
     assert kept == ["1", "3"]
     assert "subject '2'" in text
     assert "36 of 36 touch a bad stretch" in text
@@ -65,31 +65,33 @@ def test_subject_without_anchors_is_named(kind):
     events = table()
     events = events[(events["subject"] != "2") | (events["type"] != "word")]
     if kind == "word":
-        kept, text = told(events)
+        kept, text = segment(events)
         assert "'2.fif' has no row of type 'word'" in text
     else:
-        events = second(events, duration=0.5)
-        kept, text = told(events, anchor=0.5)
-        assert "'2.fif' has no sound as long as a window, the longest lasts 0.50 s" in text
+        events = change_second(events, duration=0.5)
+        kept, text = segment(events, anchor=0.5)
+        assert "'2.fif' has no stimulus as long as a window, the longest has 0.50 s" in text
     assert kept == ["1", "3"]
     assert "No window is left of subject '2'" in text
 
 
 def test_subject_without_the_stream_is_named():
-    kept, text = told(second(table().assign(stream="attended"), stream="ignored"), stream="attended")
+    kept, text = segment(
+        change_second(table().assign(stream="attended"), stream="ignored"), stream="attended"
+    )
     assert kept == ["1", "3"]
     assert "subject '2'" in text
 
 
-def test_sound_without_words_is_named():
+def test_stimulus_without_words_is_named():
     events = table()
-    kept, text = told(events[(events["type"] == "sound") | (events["onset"] < 25)])
+    kept, text = segment(events[(events["type"] == "sound") | (events["onset"] < 25)])
     assert len(kept) == 3
-    assert "No window is left of the sounds 'tale'." in text
+    assert "No window is left of the stimuli 'tale'." in text
 
 
-def test_recording_that_keeps_few_windows_is_named():
-    _, text = told(second(table(), recording_duration=10.0))
+def test_recording_with_few_windows_is_named():
+    _, text = segment(change_second(table(), recording_duration=10.0))
     assert "Less than half of the windows are left in '2.fif' (3 of 36)" in text
 
 
@@ -100,17 +102,15 @@ def test_recording_that_keeps_few_windows_is_named():
         ((75.0, 60.0, 250.0, 20.0), "20.000 s before the first sample"), ((61.0, 60.0, 250.0), ""), ((50.0, 60.0), ""),
     ],
 )  # fmt: skip
-def test_guess_unit(numbers, expected):
+def test_guess_unit_suggests_units(numbers, expected):
     text = guess_unit(*numbers)
     assert (expected in text) if expected else (text == "")
 
 
-def test_error_without_any_window_compares_numbers():
-    with pytest.raises(
-        ValueError, match=r"none of 108 windows is left.*lasts 2\.000 s, its windows are from"
-    ):
-        told(table(length=2.0))
+def test_make_segments_raises_if_no_window_fits():
+    with pytest.raises(ValueError, match=r"none of 108 windows is left.*has 2\.000 s, and windows are from"):
+        segment(table(length=2.0))
     with pytest.raises(ValueError, match=r"margin=500 is in seconds"):
         make_segments(table(), margin=500)
-    with pytest.raises(ValueError, match=r"window of 30\.000 s, the longest of 6 lasts 20\.000 s"):
+    with pytest.raises(ValueError, match=r"window of 30\.000 s\. The longest of 6 has 20\.000 s"):
         make_segments(table(), anchor=1.0, tmin=0, tmax=30)

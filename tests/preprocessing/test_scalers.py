@@ -1,4 +1,4 @@
-"""Scalers say what numpy says, and never let one row change another."""
+"""Test scalers of channels and features."""
 
 import pickle
 import warnings
@@ -15,7 +15,7 @@ N_TIMES, N_CHANNELS = 50, 4
 
 
 def recording(seed, n_times=6000):
-    """Noise with a scale and an offset of its own in every channel, and a loud stretch nobody listened in."""
+    """Noise of different scales and offsets, with a loud part at the end."""
     rng = np.random.default_rng(seed)
     signal = rng.standard_normal((n_times, N_CHANNELS)) * 10.0 ** rng.uniform(-13, -5, N_CHANNELS)
     signal += signal.std(0) * rng.uniform(-3, 3, N_CHANNELS)
@@ -38,7 +38,7 @@ def windows():
 
 @pytest.mark.parametrize("quantile_range", [(25.0, 75.0), (5, 95)])
 @pytest.mark.parametrize("clip", [20, 3.0, None])
-def test_windows_are_scaled_by_their_recording(windows, clip, quantile_range):
+def test_robust_channel_scaler_equals_numpy(windows, clip, quantile_range):
     scaled = RobustChannelScaler(clip=clip, quantile_range=quantile_range).fit_transform(windows)
     expected = np.asarray(windows).astype(float)
     for index, signal in enumerate(windows.signals):
@@ -52,8 +52,8 @@ def test_windows_are_scaled_by_their_recording(windows, clip, quantile_range):
     np.testing.assert_allclose(np.asarray(scaled), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_long_recording_is_sampled_evenly():
-    """200 windows of the paper's size give the statistics of the hour to a few percent."""
+def test_robust_channel_scaler_samples_long_recordings():
+    """200 windows of 3 s estimate statistics of an hour to a few percent."""
     rng = np.random.default_rng(0)
     signal = (rng.standard_normal((200_000, 3)) * [1, 5, 9] + [0, 1, 2]).astype(np.float32)
     windows = Windows([signal], [0], [7], 343, 120.0)
@@ -65,7 +65,7 @@ def test_a_long_recording_is_sampled_evenly():
 @pytest.mark.parametrize(
     "rows", [[3], [70, 3, 3, 12], slice(0, 80, 7), np.arange(79, -1, -1), "one recording"], ids=str
 )
-def test_any_subset_of_rows_gives_the_same_output(windows, rows):
+def test_scaling_does_not_depend_on_other_rows(windows, rows):
     rows = np.flatnonzero(windows.which == 1) if isinstance(rows, str) else rows
     scaler = RobustChannelScaler().fit(windows)
     whole = np.asarray(scaler.transform(windows))
@@ -74,7 +74,7 @@ def test_any_subset_of_rows_gives_the_same_output(windows, rows):
     np.testing.assert_array_equal(np.asarray(RobustChannelScaler().fit_transform(windows[rows])), whole[rows])
 
 
-def test_another_set_of_recordings_changes_nothing(windows):
+def test_scaling_does_not_depend_on_recordings_in_fit(windows):
     alone = windows[windows.which == 2]
     fewer = Windows(
         [windows.signals[2]], np.zeros(len(alone)), alone.start, N_TIMES, 120.0, extent=[(200, 5000)]
@@ -85,8 +85,8 @@ def test_another_set_of_recordings_changes_nothing(windows):
     )
 
 
-def test_earlier_steps_count(windows):
-    """Statistics are those of what the scaler is given: after a step that doubles, the output is the same."""
+def test_scaling_includes_earlier_steps(windows):
+    """The output does not change after a step that doubles the input."""
 
     def plus_one_volt(batch, which):
         return batch.mul_(2).add_(1e-7)
@@ -97,11 +97,11 @@ def test_earlier_steps_count(windows):
     assert heard_well.any()
 
 
-def test_a_dead_channel_is_named(windows):
+def test_robust_channel_scaler_warns_of_constant(windows):
     windows.signals[1][:, 2] = 3e-6
     scaler = RobustChannelScaler().fit(windows)
     with pytest.warns(
-        UserWarning, match=r"1 constant channel in recording '1\.fif': Pz\. .*mark them bad"
+        UserWarning, match=r"1 constant channel in recording '1\.fif': Pz\. .*Mark them as bad"
     ) as caught:
         scaled = scaler.transform(windows)
     assert len(caught) == 1
@@ -111,7 +111,7 @@ def test_a_dead_channel_is_named(windows):
         scaler.transform(windows[windows.which != 1])
 
 
-def test_a_masked_channel_is_no_surprise(windows):
+def test_masked_channels_do_not_warn(windows):
     windows.signals[1][:, 2] = 0.0
     positions = np.random.default_rng(0).random((2, N_CHANNELS, 2))
     positions[1, 2] = np.nan
@@ -125,7 +125,7 @@ def test_a_masked_channel_is_no_surprise(windows):
 
 
 @pytest.mark.parametrize("shape", [(30, 5, 20), (300, 5)])
-def test_a_plain_array_is_one_recording_learnt_in_fit(shape):
+def test_array_is_scaled_by_the_statistics_of_fit(shape):
     rng = np.random.default_rng(0)
     X, other = (rng.standard_normal(shape) * 4 + 2 for _ in range(2))
     scaler = RobustChannelScaler(clip=1.5).fit(X)
@@ -135,19 +135,19 @@ def test_a_plain_array_is_one_recording_learnt_in_fit(shape):
     np.testing.assert_allclose(scaler.center_, median.ravel())
 
 
-def test_a_scaler_of_windows_knows_no_array(windows):
-    with pytest.raises(ValueError, match="fitted on Windows; fit it on an array"):
+def test_transform_rejects_array_after_windows(windows):
+    with pytest.raises(ValueError, match="fitted on Windows. Call fit with an array"):
         RobustChannelScaler().fit(windows).transform(np.zeros((2, N_CHANNELS, N_TIMES)))
 
 
 @pytest.mark.parametrize("quantile_range", [(75, 25), (-1, 50), (25, 101), (50, 50)])
-def test_percentiles_must_rise(quantile_range):
-    with pytest.raises(ValueError, match="two rising percentiles"):
+def test_fit_checks_the_order_of_percentiles(quantile_range):
+    with pytest.raises(ValueError, match="two increasing percentiles"):
         RobustChannelScaler(quantile_range=quantile_range).fit(np.zeros((3, 2)))
 
 
-def test_shares_are_no_percentiles():
-    with pytest.raises(ValueError, match=r"in percent.*were shares meant\? Write \(25.0, 75.0\)"):
+def test_fit_rejects_fractions_as_percentiles():
+    with pytest.raises(ValueError, match=r"in percent.*Use \(25.0, 75.0\)"):
         RobustChannelScaler(quantile_range=(0.25, 0.75)).fit(np.zeros((3, 2)))
 
 
@@ -163,7 +163,7 @@ def features():
 
 @pytest.mark.parametrize("per_feature", [True, False])
 @pytest.mark.parametrize("batch", [1, 30 * 6 * 7, 2**24])
-def test_merged_batches_equal_numpy_over_all(features, per_feature, batch, monkeypatch):
+def test_feature_scaler_batches_equal_numpy(features, per_feature, batch, monkeypatch):
     monkeypatch.setattr("sk_b2s.preprocessing._scalers.BATCH_VALUES", batch)
     scaler = FeatureScaler(per_feature=per_feature).fit(features)
     whole = np.asarray(features).astype(float)
@@ -178,14 +178,14 @@ def test_merged_batches_equal_numpy_over_all(features, per_feature, batch, monke
     )
 
 
-def test_per_feature_on_a_matrix_is_the_standard_scaler():
+def test_feature_scaler_equals_standard_scaler():
     X = np.random.default_rng(0).standard_normal((100, 4)) * [1, 2, 3, 0] + 7
     np.testing.assert_allclose(
         FeatureScaler(per_feature=True).fit_transform(X), StandardScaler().fit_transform(X), atol=1e-12
     )
 
 
-def test_only_training_rows_count(features):
+def test_feature_scaler_uses_training_rows(features):
     half = FeatureScaler(per_feature=False).fit(features[:250])
     np.testing.assert_allclose(half.mean_[0], np.asarray(features[:250]).mean(dtype=float), rtol=1e-6)
     np.testing.assert_array_equal(
@@ -193,13 +193,13 @@ def test_only_training_rows_count(features):
     )
 
 
-def test_a_huge_mean_cancels_nothing():
+def test_feature_scaler_avoids_cancellation():
     X = 1e8 + np.random.default_rng(0).standard_normal((1000, 1, 20))
     np.testing.assert_allclose(FeatureScaler(per_feature=False).fit(X).scale_, X.std(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("scaler", [RobustChannelScaler(clip=3), FeatureScaler(per_feature=True)])
-def test_clone_and_pickle(windows, scaler):
+def test_scalers_clone_and_pickle(windows, scaler):
     fitted = clone(scaler).fit(windows)
     expected = np.asarray(fitted.transform(windows))
     np.testing.assert_array_equal(np.asarray(pickle.loads(pickle.dumps(fitted)).transform(windows)), expected)

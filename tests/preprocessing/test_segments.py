@@ -82,7 +82,7 @@ def test_windows_with_two_stimuli_are_excluded(events):
     close.loc[(close["subject"] == "1") & (close["onset"] > 105), "onset"] -= (
         9.5  # second stimulus at 103.5 s
     )
-    with pytest.warns(UserWarning, match="contain a second sound"):
+    with pytest.warns(UserWarning, match="contain a second stimulus"):
         X, _ = make_segments(close)
     of_it = X[X["subject"] == "1"]
     crosses = (of_it["onset"] < 103.5 - 1e-6) & (of_it["onset"] + of_it["duration"] > 103.5)
@@ -96,7 +96,7 @@ def test_make_segments_selects_a_stream(events):
     X, y = make_segments(both, stream="attended")
     assert set(y["stream"]) == {"attended"}
     assert len(X) == len(make_segments(events)[0])
-    with pytest.raises(ValueError, match=r"stream='heard' is none of the streams .*attended"):
+    with pytest.raises(ValueError, match=r"no stream 'heard'\. It has the streams .*attended"):
         make_segments(both, stream="heard")
 
 
@@ -108,7 +108,7 @@ def test_make_segments_selects_a_stream(events):
         ({"tmin": 1, "tmax": 1}, "tmax later than tmin"),
         ({"margin": -1}, "margin must be"),
         ({"anchor": None}, "anchor must be"),
-        ({"block": None}, "block must be a number of seconds of 0 or more, got None"),
+        ({"block": None}, "block must be a number of seconds of at least 0. Got None"),
         ({"tmax": 500.0}, "none of 396 windows is left"),
     ],
 )
@@ -120,11 +120,11 @@ def test_make_segments_checks_parameters(events, parameters, message):
 @pytest.mark.parametrize(
     ("parameters", "match"),
     [
-        ({"margin": np.inf}, "margin must be a number of seconds of 0 or more, got inf"),
+        ({"margin": np.inf}, "margin must be a number of seconds of at least 0. Got inf"),
         ({"anchor": np.inf}, "anchor must be a number of seconds"),
         ({"tmin": -np.inf}, "tmin and tmax must be finite seconds"),
-        ({"anchor": 500}, "multiple of 500 s. anchor is in seconds"),
-        ({"tmin": -500, "tmax": 2350}, "a window lasts 2850.000 s, tmin and tmax are in seconds"),
+        ({"anchor": 500}, "multiple of 500 s. .*anchor is in seconds"),
+        ({"tmin": -500, "tmax": 2350}, "A window has 2850.000 s, tmin and tmax are in seconds"),
     ],
 )
 def test_make_segments_suggests_other_units(parameters, match):
@@ -180,7 +180,7 @@ def test_ids_depend_on_the_window(events):
 def test_excluded_stimulus_is_named_with_recording(anchor):
     events = make_two_stimuli()
     bad = {"subject": "02", "recording": "02.fif", "type": "bad", "onset": 40.0, "duration": 45.0}
-    with pytest.warns(UserWarning, match=r"No window is left of the sounds 'b' in '02.fif'\."):
+    with pytest.warns(UserWarning, match=r"No window is left of the stimuli 'b' in '02.fif'\."):
         make_segments(pd.concat([events, pd.DataFrame([bad])]), anchor=anchor)
 
 

@@ -1,4 +1,4 @@
-"""Windows behave as the array they stand for."""
+"""Test Windows against arrays."""
 
 import pickle
 import warnings
@@ -17,12 +17,12 @@ N_CHANNELS, N_TIMES = 5, 11
 
 
 def noise(n_times, seed, n_channels=N_CHANNELS):
-    """Make a signal again and again: (n_times, n_channels)."""
+    """Make a signal: (n_times, n_channels)."""
     return np.random.default_rng(seed).standard_normal((n_times, n_channels), dtype=np.float32)
 
 
 class Scale:
-    """Multiply by a factor of each signal."""
+    """Multiply by a factor per signal."""
 
     def __init__(self, factors):
         self.factors = torch.tensor(factors, dtype=torch.float32)
@@ -32,7 +32,7 @@ class Scale:
 
 
 class Shift:
-    """Add a number and drop the first times."""
+    """Add a number and remove the first samples."""
 
     def __init__(self, by, drop=0):
         self.by, self.drop = by, drop
@@ -62,7 +62,7 @@ def windows(signals):
 
 
 def cut(windows):
-    """Slice every window by hand."""
+    """Slice each window with numpy."""
     return np.stack([
         windows.signals[w][s : s + windows.n_read].T for w, s in zip(windows.which, windows.start, strict=True)
     ])  # fmt: skip
@@ -91,7 +91,7 @@ def test_gather_in_pieces_equals_slicing(windows, monkeypatch):
     np.testing.assert_array_equal(windows.gather(order).numpy(), cut(windows)[order])
 
 
-def test_gather_takes_masks_and_nothing(windows):
+def test_gather_accepts_masks_and_empty_indices(windows):
     mask = windows.which == 2
     np.testing.assert_array_equal(windows.gather(mask).numpy(), cut(windows)[mask])
     assert windows.gather([]).shape == (0, N_CHANNELS, N_TIMES)
@@ -100,7 +100,7 @@ def test_gather_takes_masks_and_nothing(windows):
 
 
 @pytest.mark.parametrize("indices", [[3, 2, 50, 8], [8, 7, 6, 5]])
-def test_gather_fills_the_memory_it_is_given(windows, indices):
+def test_gather_fills_the_buffer(windows, indices):
     out = windows.empty(4)
     place = out.data_ptr()
     batch = windows.gather(indices, out=out)
@@ -116,12 +116,12 @@ def test_gather_fills_the_memory_it_is_given(windows, indices):
         torch.empty(4, N_TIMES, N_CHANNELS + 1).transpose(1, 2),
     ],
 )
-def test_a_buffer_that_does_not_fit_is_refused(windows, wrong):
-    with pytest.raises(ValueError, match=r"out must come from empty\(4\)"):
+def test_gather_rejects_other_buffers(windows, wrong):
+    with pytest.raises(ValueError, match=r"out must be made by empty\(4\)"):
         windows.gather([0, 1, 2, 3], out=wrong)
 
 
-def test_it_is_an_array_to_the_outside(windows):
+def test_windows_have_the_array_interface(windows):
     whole = cut(windows)
     assert windows.shape == whole.shape
     assert (len(windows), windows.ndim, windows.dtype) == (60, 3, np.float32)
@@ -131,7 +131,7 @@ def test_it_is_an_array_to_the_outside(windows):
     assert np.asarray(windows).flags.c_contiguous
     np.testing.assert_array_equal(windows[-1], whole[-1])
     np.testing.assert_array_equal(np.stack(list(windows)), whole)
-    with pytest.raises(IndexError, match="window 60 of 60"):
+    with pytest.raises(IndexError, match="Index 60 is out of bounds for 60 windows"):
         windows[60]
 
 
@@ -147,7 +147,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
-def test_subsets_equal_those_of_the_array(windows, key):
+def test_subsets_equal_array_subsets(windows, key):
     subset, plain = windows[key], np.asarray(key, int) if isinstance(key, list) and not key else key
     np.testing.assert_array_equal(np.asarray(subset), cut(windows)[plain])
     np.testing.assert_array_equal(subset.rows["row"], np.arange(60)[plain])
@@ -156,7 +156,7 @@ def test_subsets_equal_those_of_the_array(windows, key):
     np.testing.assert_array_equal(np.asarray(windows[key, :, :]), np.asarray(subset))
 
 
-def test_subset_of_subset(windows):
+def test_subset_of_a_subset(windows):
     once, twice = np.array([50, 3, 3, 20, 11]), [4, 0, 1]
     subset = windows[once][twice]
     np.testing.assert_array_equal(np.asarray(subset), cut(windows)[once[twice]])
@@ -164,16 +164,16 @@ def test_subset_of_subset(windows):
 
 
 @pytest.mark.parametrize("key", [[5, 0], np.array([2, 1]), slice(3, 9), np.arange(60) < 4])
-def test_sklearn_takes_rows(windows, key):
+def test_sklearn_selects_rows(windows, key):
     np.testing.assert_array_equal(np.asarray(_safe_indexing(windows, key)), cut(windows)[key])
 
 
-def test_other_axes_are_not_indexed(windows):
+def test_indexing_rejects_other_axes(windows):
     with pytest.raises(IndexError, match="first axis"):
         windows[:, 0]
 
 
-def test_steps_run_lazily_in_order_and_on_every_way_out(windows):
+def test_steps_run_lazily_in_order(windows):
     calls = []
 
     def spy(batch, which):
@@ -196,7 +196,7 @@ def test_steps_run_lazily_in_order_and_on_every_way_out(windows):
     np.testing.assert_array_equal(np.asarray(windows), cut(windows), "the windows themselves are as before")
 
 
-def test_a_pickle_holds_recipes():
+def test_pickle_contains_recipes():
     signals = [Signal(partial(noise, n, seed), (n, N_CHANNELS)) for seed, n in enumerate([100_000, 70_000])]
     windows = Windows(signals, [1, 0, 1], [5, 99_000, 60_000], N_TIMES, 120.0).then(Scale([2.0, 3.0]))
     before = np.asarray(windows)
@@ -205,7 +205,7 @@ def test_a_pickle_holds_recipes():
     np.testing.assert_array_equal(np.asarray(pickle.loads(message)), before)
 
 
-def test_a_signal_is_made_once_and_must_keep_its_word():
+def test_signal_is_computed_once_with_its_shape():
     calls = []
 
     def recipe():
@@ -216,7 +216,7 @@ def test_a_signal_is_made_once_and_must_keep_its_word():
     assert calls == []
     np.asarray(windows), windows[1:][0], windows.tiles(0).gather()
     assert calls == [1]
-    with pytest.raises(RuntimeError, match=r"announced as \(21, 2\) came as \(20, 2\)"):
+    with pytest.raises(RuntimeError, match=r"must have the shape \(21, 2\)\. Got \(20, 2\)"):
         Signal(recipe, (21, 2)).load()
 
 
@@ -234,7 +234,7 @@ def test_from_array_round_trip(with_recording):
     assert np.asarray(Windows.from_array(data[:0])).shape == (0, 3, 7)
 
 
-def test_from_array_takes_windows_of_no_recording_together():
+def test_from_array_merges_unnamed_recordings():
     data = np.random.default_rng(3).standard_normal((4, 3, 7)).astype("f4")
     windows = Windows.from_array(data, rows=pd.DataFrame({"recording": ["a", None, "a", None]}))
     np.testing.assert_array_equal(np.asarray(windows), data)
@@ -250,7 +250,7 @@ def test_from_array_takes_windows_of_no_recording_together():
     ],
     ids=["Fortran", "double", "big-endian", "strided"],
 )
-def test_signals_of_any_memory_order(signal):
+def test_signals_have_any_memory_order(signal):
     windows = Windows([signal], [0, 0], [3, 39], N_TIMES, None)
     expected = np.stack([noise(50, 0)[3:14].T, noise(50, 0)[39:50].T])
     np.testing.assert_array_equal(np.asarray(windows), expected)
@@ -259,7 +259,7 @@ def test_signals_of_any_memory_order(signal):
 
 
 @pytest.mark.parametrize("mode", ["r", "c"])
-def test_memory_maps_are_read_where_they_lie(tmp_path, mode):
+def test_memory_maps_are_not_copied(tmp_path, mode):
     signal = noise(1000, 3)
     np.save(tmp_path / "signal.npy", signal)
     mapped = np.load(tmp_path / "signal.npy", mmap_mode=mode)
@@ -276,34 +276,34 @@ def test_memory_maps_are_read_where_they_lie(tmp_path, mode):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"start": [0, 40]}, r"window 1 reads samples 40 to 51 of a signal of 50 \(1 such"),
-        ({"start": [-1, 0]}, "window 0 reads samples -1"),
-        ({"which": [0, 2]}, "window 1 is of signal 2, but there are 2"),
-        ({"which": [-1, 0]}, "window 0 is of signal -1"),
-        ({"which": [0, 0, 0]}, "which and start differ in length: 3 and 2"),
-        ({"rows": pd.DataFrame({"a": [1]})}, "rows has 1 rows for 2 windows"),
+        ({"start": [0, 40]}, r"Window 1 reads samples 40 to 51 of a signal of 50 samples \(1 such"),
+        ({"start": [-1, 0]}, "Window 0 reads samples -1"),
+        ({"which": [0, 2]}, "Window 1 has the signal 2, but there are 2"),
+        ({"which": [-1, 0]}, "Window 0 has the signal -1"),
+        ({"which": [0, 0, 0]}, "which and start must have the same length. Got 3 and 2"),
+        ({"rows": pd.DataFrame({"a": [1]})}, "Got 1 rows for 2 windows"),
         ({"positions": np.zeros((5, 2))}, r"positions must have the shape \(5, 2\)"),
         ({"layout": [0]}, r"layout must have the shape \(2,\)"),
         ({"ch_names": ["a"]}, r"ch_names must have the shape \(5,\)"),
         ({"extent": [(0, 50)]}, r"extent must have the shape \(2, 2\)"),
-        ({"signals": [noise(50, 0), noise(50, 0, 4)]}, r"equal channels, got \[5, 4\]"),
+        ({"signals": [noise(50, 0), noise(50, 0, 4)]}, r"same number of channels\. Got \[5, 4\]"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(change, message):
+def test_windows_check_their_arguments(change, message):
     parts = {"signals": [noise(50, 0), noise(50, 1)], "which": [0, 1], "start": [0, 39], "n_times": N_TIMES}
     Windows(**parts, sfreq=120.0)
     with pytest.raises(ValueError, match=message):
         Windows(**{**parts, **change}, sfreq=120.0)
 
 
-def test_from_array_names_what_is_wrong():
-    with pytest.raises(ValueError, match=r"\(n_windows, n_channels, n_times\), got \(3, 4\)"):
+def test_from_array_checks_shapes():
+    with pytest.raises(ValueError, match=r"\(n_windows, n_channels, n_times\)\. Got \(3, 4\)"):
         Windows.from_array(np.zeros((3, 4)))
-    with pytest.raises(ValueError, match="rows has 2 rows for 3 windows"):
+    with pytest.raises(ValueError, match="Got 2 rows for 3 windows"):
         Windows.from_array(np.zeros((3, 4, 5)), rows=pd.DataFrame({"recording": ["a", "b"]}))
 
 
-def test_tiles_lie_side_by_side_in_the_part_that_counts(signals):
+def test_tiles_are_adjacent_within_extent(signals):
     windows = Windows(signals, [0], [0], N_TIMES, None, extent=[(50, 200), (0, 90), (-5, 999)])
     tiles = windows.tiles(0)
     assert tiles.start.tolist() == list(range(50, 200 - N_TIMES + 1, N_TIMES))

@@ -244,7 +244,7 @@ def read_tracks(path, info, start=0.0, stop=None):
     path : str
     info : AudioInfo
     start, stop : float, default=0.0, None
-        Seconds. If ``stop`` is None, read to the end.
+        Seconds. If ``stop`` is ``None``, read to the end.
 
     Returns
     -------
@@ -307,7 +307,7 @@ def read_samples(sound, stamp, start=0.0, stop=None):
     stamp : hashable
         As in :func:`read_audio_info`.
     start, stop : float, default=0.0, None
-        Seconds. If ``stop`` is None, read to the end.
+        Seconds. If ``stop`` is ``None``, read to the end.
 
     Returns
     -------

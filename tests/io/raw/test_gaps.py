@@ -113,7 +113,7 @@ def test_gap_is_found_and_windows_across_it_are_left_out(name, tmp_path, brain, 
     assert "3 cross a gap" in text
     assert "bad stretch" not in text
     length = "an unknown time" if np.isnan(missing) else "15.0 s"
-    assert f"{length} missing at 40.0 s. Sounds that play over it: 's.wav'" in text
+    assert f"{length} missing at 40.0 s. Stimuli that play over it: 's.wav'" in text
     kept, _ = make_segments(table_of(path, sound), anchor=1.0, reject_by_annotation=False)
     pd.testing.assert_frame_equal(kept, X)
 
@@ -176,7 +176,7 @@ def test_sound_after_a_gap_is_confirmed_by_a_trigger(marked, tmp_path, brain, so
     short = sound.with_name("short.wav")
     write_speech(short, 20.0, 2)
     _, text = told(make_segments, table_of(path, short, 45.0), anchor=1.0)
-    assert ("Sounds that begin after it, where no trigger or annotation is: 'short.wav'" in text) != marked
+    assert ("Stimuli that begin after it without a trigger or annotation: 'short.wav'" in text) != marked
 
 
 def test_table_that_continues_a_sound_after_the_gap_is_silent(tmp_path, brain, sound):
@@ -259,7 +259,7 @@ def test_gap_moves_with_a_crop(tmp_path, brain):
 def test_check_alignment_names_the_gap(tmp_path, brain, sound):
     events = table_of(brainvision(tmp_path, brain), sound)
     found = check_alignment(events, sfreq=50, h_freq=10, max_offset=1.0)
-    assert "15.0 s missing at 40.0 s. Sounds that play over it: 's.wav'" in found["note"][0]
+    assert "15.0 s missing at 40.0 s. Stimuli that play over it: 's.wav'" in found["note"][0]
 
 
 @pytest.mark.parametrize("marked", ["annotation", "trigger", "neither"])
