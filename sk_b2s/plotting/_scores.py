@@ -13,7 +13,7 @@ from sk_b2s.evaluation._comparison import compare_estimators
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
 from sk_b2s.evaluation._statistics import select_decoder_rows, subject_means
-from sk_b2s.evaluation._summary import add_labels, average_scores, get_score_label
+from sk_b2s.evaluation._summary import BenchmarkSummary, get_score_label
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
@@ -127,6 +127,8 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
 def _collect_scores(scores, chance, score):
     """Collect accuracies by subject and decoder, chance, label and null."""
     null, name = None, "accuracy"
+    if isinstance(scores, pd.DataFrame) and {"estimator", "subject"} <= set(scores):
+        scores = BenchmarkSummary(scores)
     if isinstance(scores, dict):
         levels = {result.chance for result in scores.values()}
         if len(levels) > 1:
@@ -138,11 +140,10 @@ def _collect_scores(scores, chance, score):
         ks = {result.k for result in scores.values() if isinstance(result, RetrievalResult)}
         name = f"top-{ks.pop()} accuracy" if len(ks) == 1 else name
         scores = pd.DataFrame({label: result.by_subject()["top_k"] for label, result in scores.items()})
-    elif {"estimator", "subject"} <= set(scores):
-        rows = add_labels(select_decoder_rows(scores))
-        null, name = average_scores(rows, score), get_score_label(rows, score)
+    elif isinstance(scores, BenchmarkSummary):
+        null, name = scores.means(score), scores.label_score(score)
         chance = null["chance"].to_numpy() if chance is None else chance
-        scores = average_scores(rows, score, ["label", "subject"])["score"].unstack("label")[list(null.index)]
+        scores = scores.means(score, ("label", "subject"))["score"].unstack("label")[list(null.index)]
     if chance is None:
         raise ValueError(
             "The 'chance' parameter of plot_scores must be given with a table of accuracies. "
@@ -173,9 +174,9 @@ def plot_subjects(results, score="top_k", ax=None):
     -------
     ax : matplotlib.axes.Axes
     """
-    rows = add_labels(select_decoder_rows(results))
-    table = average_scores(rows, score, ["label", "subject"])
-    subjects, labels = list(pd.unique(rows["subject"])), list(pd.unique(rows["label"]))
+    summary = BenchmarkSummary.of(results)
+    table = summary.means(score, ("label", "subject"))
+    labels, subjects = (list(pd.unique(table.index.get_level_values(name))) for name in table.index.names)
     ax = get_axes(ax, figsize=(max(6.0, 1.5 + len(subjects) * (0.3 + 0.12 * len(labels))), 4.2))
     places, chances = [], []
     width = min(0.22, 0.7 / len(labels))
@@ -190,7 +191,7 @@ def plot_subjects(results, score="top_k", ax=None):
     _draw_chances(ax, places, chances, 0.5 * width)
     ax.set(
         xticks=range(len(subjects)), xticklabels=subjects, xlim=(-0.6, len(subjects) - 0.4), ylim=(0, None),
-        xlabel="subject", ylabel=get_score_label(rows, score),
+        xlabel="subject", ylabel=summary.label_score(score),
     )  # fmt: skip
     if max(len(str(name)) for name in subjects) * len(subjects) > 70:
         ax.tick_params(axis="x", labelrotation=90)
@@ -227,8 +228,11 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         mean ± s.e.m., Holm-corrected p, and the smallest p that is possible
         with so many subjects. A difference of zero is dashed.
     """
-    rows = select_decoder_rows(results)
-    table = compare_estimators(rows, reference, score)
+    if isinstance(results, BenchmarkSummary):
+        rows, table = results.decoders, results.compare(reference, score)
+    else:
+        rows = select_decoder_rows(results)
+        table = compare_estimators(rows, reference, score)
     means = subject_means(rows, score, ["estimator"])
     ax = get_axes(ax, figsize=(7.5, 1.2 + 0.75 * len(table)))
     place = np.arange(len(table))
@@ -269,11 +273,10 @@ def plot_controls(results, ax=None):
         A row for each control. Controls that detect leaks are labeled "must be
         at chance". Controls that leak or are below their null are marked.
     """
-    rows = add_labels(results)
-    if "pool" in rows and (rows["pool"] == "all").any():
-        rows = rows[rows["pool"] == "all"]
-    table = average_scores(rows, "top_k", ["control", "label"])
-    names, labels = list(pd.unique(rows["control"])), list(pd.unique(rows["label"]))
+    summary = BenchmarkSummary.of(results)
+    table = summary.means(by=("control", "label"), decoders_only=False)
+    names, labels = (list(pd.unique(table.index.get_level_values(name))) for name in table.index.names)
+    verdicts = _select_verdicts(summary.rows)
     height = min(0.22, 0.7 / len(labels))
     ax = get_axes(ax, figsize=(7.5, 1.3 + len(names) * (0.3 + 0.16 * len(labels))))
     shifts = spread_positions(len(labels), 0.7)
@@ -286,19 +289,25 @@ def plot_controls(results, ax=None):
                   label="chance" if shift == shifts[0] else "_chance")  # fmt: skip
         ax.errorbar(own["score"], place, xerr=own["sem"], fmt="o", markersize=6, color=color, capsize=3,
                     label=label, zorder=3)  # fmt: skip
-        verdicts = rows[rows["label"] == label].groupby("control")["verdict"].first()
         for name, at, x in zip(known, place, own["score"] + own["sem"].fillna(0), strict=True):
-            if mark := _get_mark(verdicts[name]):
+            if mark := _get_mark(verdicts[name, label]):
                 ax.annotate(
                     mark, (x, at), xytext=(8, 0), textcoords="offset points", va="center", weight="bold"
                 )
     ticks = [f"{name}\n(must be at chance)" if name in LEAK_TESTS else name for name in names]
     ax.set(yticks=range(len(names)), yticklabels=ticks, ylim=(len(names) - 0.4, -0.6), xlim=(0, None),
-           xlabel=f"{get_score_label(rows)}, mean ± s.e.m. over subjects")  # fmt: skip
+           xlabel=f"{summary.score_label}, mean ± s.e.m. over subjects")  # fmt: skip
     format_as_percent(ax.xaxis)
     style_axes(ax, "x")
     _add_legend(ax, table["null_high"].notna().any(), loc="upper left", bbox_to_anchor=(1, 1))
     return ax
+
+
+def _select_verdicts(rows):
+    """Return the verdict of each control and label, with all candidates if known."""
+    if "pool" in rows and (rows["pool"] == "all").any():
+        rows = rows[rows["pool"] == "all"]
+    return rows.groupby(["control", "label"], sort=False)["verdict"].first()
 
 
 def _get_mark(verdict):

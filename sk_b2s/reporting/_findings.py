@@ -9,12 +9,8 @@ from sk_b2s._utils._text import format_percent, join_words
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, Verdict
-from sk_b2s.evaluation._results._amounts import amounts_in, select_amount
-from sk_b2s.evaluation._results._plan import UNKNOWN, lacking, plans_that_differ
-from sk_b2s.evaluation._results._table import summarize
+from sk_b2s.evaluation._results._amounts import select_amount
 from sk_b2s.evaluation._statistics import select_decoder_rows
-from sk_b2s.evaluation._summary import add_labels, get_score_label
-from sk_b2s.model_selection._leakage import leaks_in
 
 LIMITS = (  # problems that nulls and controls do not detect
     "Selection on test data: an epoch, seed, parameter, channel, frequency band or estimator was chosen because it "
@@ -29,6 +25,7 @@ LIMITS = (  # problems that nulls and controls do not detect
     "are decoded like a response, and controls of the recordings do not detect them.",
     "Timing: if words begin at characteristic intervals, the times of the windows alone identify words.",
 )
+AUDIO_CHANNELS = f"UserWarning: {HOLD_SOUND}"  # beginning of a warning
 MAX_NOTES = 5  # warnings of one decoder that are shown as notes
 STYLES = {
     Verdict.ABOVE_NULL: "good", Verdict.LEAK: "bad", Verdict.ERROR: "bad", Verdict.BELOW_NULL: "bad",
@@ -78,9 +75,9 @@ def get_style(verdict):
     return STYLES.get(verdict, "neutral")
 
 
-def describe_counts(results):
+def describe_counts(summary):
     """Describe in one line how much data was tested."""
-    mine = select_decoder_rows(_select_successful(results))
+    mine = summary.decoders
     tested = select_amount(mine).drop_duplicates(["subject", "fold", "condition"])
     counts = [(tested["subject"].nunique(), "subject"), (int(tested["n_windows"].sum()), "window")]
     counts += [(mine[f"{name}"].nunique(), noun) for name, noun in
@@ -88,32 +85,15 @@ def describe_counts(results):
     return " · ".join(format_count(n, noun) for n, noun in counts)
 
 
-def label_summary(results):
-    """Return the rows of :func:`~sk_b2s.summarize` with a ``label``."""
-    return add_labels(summarize(results))
-
-
-def select_decoders(rows):
-    """Select the rows of decoders with all candidates."""
-    return rows[(rows["pool"] == "all") & (rows["control"] == "decoder")]
-
-
-def _select_successful(results):
-    return results[results["error"].astype(object).fillna("") == ""]
-
-
 # --- headline --------------------------------------------------------------------------------------
 
 
-def write_headline(rows, results):
+def write_headline(summary):
     """Write what the scores are evidence of.
 
     Parameters
     ----------
-    rows : DataFrame
-        Table of :func:`label_summary`.
-    results : DataFrame of shape (n_rows, ...)
-        Results of which ``rows`` are the summary.
+    summary : BenchmarkSummary
 
     Returns
     -------
@@ -123,52 +103,46 @@ def write_headline(rows, results):
     notes : list of str
         Restrictions of the headline.
     """
-    mine = select_decoders(rows)
-    style, text = _judge(mine, results)
-    lacks = lacking(results, ["estimator", "control", *amounts_in(results)])
-    if unfinished := [lack for lack in lacks if not lack.endswith(UNKNOWN)]:
+    style, text = _judge(summary)
+    if summary.unfinished:
         style = "neutral" if style == "good" else style
-        text = f"Not complete: {'; '.join(unfinished)}. {text}"
+        text = f"Not complete: {'; '.join(summary.unfinished)}. {text}"
     notes = [
-        *_note_leak_tests(rows, results), *_note_overlap(results), *_note_missing(mine), *_note_convergence(results),
+        *_note_leak_tests(summary), *_note_overlap(summary.results), *_note_missing(summary.scored),
+        *_note_convergence(summary),
     ]  # fmt: skip
-    if len(unfinished) < len(lacks):
+    if not summary.is_plan_known:
         notes.append(
             "The results do not contain their plan, so missing subjects or folds cannot be detected."
         )
-    if differ := plans_that_differ(results):
+    if differ := summary.plan_differences:
         notes.insert(0, f"These results are of several plans, and their scores cannot be compared: {differ}.")
     return style, text, notes
 
 
-def _judge(mine, results):
+def _judge(summary):
     """Return style and text of the headline of a complete benchmark."""
-    labels = {verdict: list(rows["label"]) for verdict, rows in mine.groupby("verdict", sort=False)}
-    leaks, above, below = (
-        labels.get(verdict, []) for verdict in (Verdict.LEAK, Verdict.ABOVE_NULL, Verdict.BELOW_NULL)
-    )
-    others = [label for label in mine["label"] if label not in [*above, *below]]
-    if len(_select_leaking_folds(results)):
+    above, below = summary.labels_with(Verdict.ABOVE_NULL), summary.labels_with(Verdict.BELOW_NULL)
+    others = [label for label in summary.scored["label"] if label not in [*above, *below]]
+    if len(summary.leaking_folds):
         return "bad", "Training and test sets overlap, so the scores are not evidence of decoding."
-    if leaks:
+    if leaks := summary.labels_with(Verdict.LEAK):
         return "bad", f"There is a leak. The score of {join_words(leaks)} is not evidence of decoding."
-    if names := list(_collect_warnings(results, f"UserWarning: {HOLD_SOUND}")):
+    if names := summary.warnings_of_decoders(AUDIO_CHANNELS):
         return "bad", (
             f"Channels of the recordings contain the stimulus audio. The score of {join_words(names)} may come from "
             f"these channels and not from a neural response."
         )
+    no_evidence = f"For {join_words(others)}, there is no evidence of decoding."
     if below:
-        return "bad", " ".join([
-            f"{join_words(below)} scored below {_format_null_owner(below)}: {BELOW_MEANS}.",
-            *([f"{_decode(above)} speech better than the null."] if above else []),
-            *([f"For {join_words(others)}, there is no evidence of decoding."] if others else []),
-        ])  # fmt: skip
-    if len(above) == len(mine):
+        texts = [f"{join_words(below)} scored below {_format_null_owner(below)}: {BELOW_MEANS}."]
+        texts += [f"{_decode(above)} speech better than the null."] if above else []
+        return "bad", " ".join([*texts, no_evidence] if others else texts)
+    if above and not others:
         return "good", f"{_decode(above)} speech better than {_format_null_owner(above)}."
     if above:
-        text = f"{_decode(above)} speech better than the null."
-        return "neutral", f"{text} For {join_words(others)}, there is no evidence of decoding."
-    if (mine["verdict"] == Verdict.NO_NULL).all():
+        return "neutral", f"{_decode(above)} speech better than the null. {no_evidence}"
+    if (summary.scored["verdict"] == Verdict.NO_NULL).all():
         return "neutral", (
             "There is no verdict, because there is no null. Recordings are too short, or the times of windows are "
             "unknown."
@@ -177,27 +151,26 @@ def _judge(mine, results):
 
 
 def _decode(labels):
-    return f"{join_words(labels)} decode{'s' * int(len(set(labels)) == 1)}"
+    return f"{join_words(labels)} decode{'s' * int(len(labels) == 1)}"
 
 
 def _format_null_owner(labels):
-    return "its null" if len(set(labels)) == 1 else "their nulls"
+    return "its null" if len(labels) == 1 else "their nulls"
 
 
 # --- notes -----------------------------------------------------------------------------------------
 
 
-def _note_leak_tests(rows, results):
+def _note_leak_tests(summary):
     """List the results of controls that must be at chance."""
-    controls = rows[rows["control"].isin(LEAK_TESTS) & (rows["pool"] == "all")]
-    run = [name for name in pd.unique(results["control"]) if name in LEAK_TESTS]
+    run = [name for name in pd.unique(summary.results["control"]) if name in LEAK_TESTS]
     if not run:
         return ["No control for leaks was run, so a leak cannot be excluded."]
-    if (controls["verdict"] == Verdict.LEAK).any():
+    if summary.controls_with(Verdict.LEAK):
         return []
-    verdicts = {name: own["verdict"] for name, own in controls.groupby("control", sort=False)}
-    at_chance = [name for name in run if name in verdicts and verdicts[name].eq(Verdict.AT_NULL).all()]
-    inverted = [name for name, own in verdicts.items() if own.eq(Verdict.BELOW_NULL).any()]
+    inverted = summary.controls_with(Verdict.BELOW_NULL)
+    others = summary.controls_with(*(verdict for verdict in Verdict if verdict != Verdict.AT_NULL))
+    at_chance = [name for name in summary.controls_with(Verdict.AT_NULL) if name not in others]
     notes = []
     if at_chance:
         notes.append(f"Controls that must be at chance are at chance: {join_words(at_chance)}.")
@@ -238,62 +211,34 @@ def _be(n):
     return "is" if n == 1 else "are"
 
 
-def _note_convergence(results):
+def _note_convergence(summary):
     """List convergence warnings of decoders."""
     notes = []
-    for name, (texts, n, n_fits) in _collect_warnings(results, "ConvergenceWarning: ").items():
+    for name, (texts, n, n_fits) in summary.warnings_of_decoders("ConvergenceWarning: ").items():
         notes += [f"{name}: {text.removeprefix('ConvergenceWarning: ')}" for text in texts[:MAX_NOTES]]
         if len(texts) > MAX_NOTES:
             notes.append(f"{name}: {n} of {n_fits} fits have such warnings. See 'Warnings of fits' for all.")
     return notes
 
 
-def _collect_warnings(results, beginning):
-    """Return distinct warnings of decoders: {name: (texts, n, n_fits)}."""
-    if "warnings" not in results:
-        return {}
-    found = {}
-    fits = results[results["control"] == "decoder"].drop_duplicates(["estimator", "seed", "fold"])
-    for name, own in fits.groupby("estimator", sort=False):
-        lines = [
-            [line for line in text.splitlines() if line.startswith(beginning)]
-            for text in own["warnings"].astype(object).fillna("").astype(str)
-        ]
-        if texts := list(dict.fromkeys(line for each in lines for line in each)):
-            found[name] = texts, sum(map(bool, lines)), len(own)
-    return found
+# --- leaks and folds -------------------------------------------------------------------------------
 
 
-# --- leaks, warnings, folds ------------------------------------------------------------------------
-
-
-def explain_leaks(rows, results):
-    """Explain each leak: what leaks, and how much.
-
-    Parameters
-    ----------
-    rows, results
-        As in :func:`write_headline`.
-
-    Returns
-    -------
-    reasons : list of str
-    """
-    leaks = rows[
-        (rows["verdict"] == Verdict.LEAK) & rows["control"].isin(LEAK_TESTS) & (rows["pool"] == "all")
-    ]
+def explain_leaks(summary):
+    """Explain what leaks, and how much, in one text for each leak."""
+    tests = summary.leak_tests
     reasons = [
         f"{row['label']}, {row['control']}: {format_share(row['top_k'])} with a chance level of "
         f"{format_share(row['chance'])}; {CONTROLS[row['control']].leak_meaning}."
-        for row in leaks.to_dict("records")
+        for row in tests[tests["verdict"] == Verdict.LEAK].to_dict("records")
     ]
-    folds, n_folds = _select_leaking_folds(results), results["fold"].nunique()
+    folds, n_folds = summary.leaking_folds, summary.results["fold"].nunique()
     if len(folds):
         first = folds.iloc[0]
         reasons.append(f"In {len(folds)} of {n_folds} folds; fold {first['fold']}: {first['leakage']}")
-    for name, (texts, n, n_fits) in _collect_warnings(results, f"UserWarning: {HOLD_SOUND}").items():
+    for name, (texts, n, n_fits) in summary.warnings_of_decoders(AUDIO_CHANNELS).items():
         reasons.append(f"{name}, in {n} of {n_fits} fits: {texts[0].removeprefix('UserWarning: ')}")
-    mine = select_decoder_rows(results)
+    mine = select_decoder_rows(summary.results)
     overlapping = mine[mine["n_train_overlap"] > 0].drop_duplicates(["estimator", "fold"])
     for name, own in overlapping.groupby("estimator", sort=False):
         reasons.append(
@@ -304,40 +249,14 @@ def explain_leaks(rows, results):
     return reasons
 
 
-def _select_leaking_folds(results):
-    """Select one row for each fold in which check_leakage found a leak."""
-    if "leakage" not in results:
-        return results.iloc[:0]
-    return results[[bool(leaks_in([text])) for text in results["leakage"]]].drop_duplicates("fold")
-
-
-def count_warnings(results):
-    """Count the fits with each warning.
-
-    Parameters
-    ----------
-    results : DataFrame of shape (n_rows, ...)
-        With ``warnings``, one per line.
-
-    Returns
-    -------
-    counts : dict of str to int
-        Most frequent first.
-    """
-    fits = results.dropna(subset=["warnings"]).drop_duplicates(["estimator", "control", "seed", "fold"])
-    lines = (
-        fits["warnings"].astype(str).map(lambda text: sorted({line for line in text.splitlines() if line}))
-    )
-    return lines.explode().value_counts().to_dict()
-
-
-def list_folds(results):
+def list_folds(summary):
     """List the folds of decoders as columns and rows of texts."""
-    mine = select_decoder_rows(_select_successful(results))
     columns = ["decoder", "seed", "fold", "subjects", "training windows", "test windows", "candidates",
-               get_score_label(mine), "chance", "fit, s", "score, s", "memory, MB"]  # fmt: skip
+               summary.score_label, "chance", "fit, s", "score, s", "memory, MB"]  # fmt: skip
     rows = []
-    for (name, seed, fold), own in mine.groupby(["estimator", "seed", "fold"], sort=False, dropna=False):
+    for (name, seed, fold), own in summary.decoders.groupby(
+        ["estimator", "seed", "fold"], sort=False, dropna=False
+    ):
         weight = own["n_windows"] / own["n_windows"].sum()
         subjects = pd.unique(own["subject"])
         cost = [own[column].iloc[0] for column in ("seconds_fit", "seconds_score", "peak_memory_mb")]

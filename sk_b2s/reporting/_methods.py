@@ -10,8 +10,8 @@ from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import label_of_control
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, against_null
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes, select_amount
-from sk_b2s.evaluation._results._plan import UNKNOWN, lacking
-from sk_b2s.evaluation._statistics import mean_and_sem, null_over_subjects, select_decoder_rows
+from sk_b2s.evaluation._statistics import mean_and_sem, null_over_subjects
+from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import format_count
 
 
@@ -64,11 +64,8 @@ def generate_methods_text(results, cv=None):
             f"The 'results' parameter of generate_methods_text must have the columns {missing}. Got "
             f"{list(results.columns)} instead. Pass the table returned by benchmark."
         )
-    failed = pd.Series(False, index=results.index)
-    if "error" in results:
-        failed = results["error"].astype(object).fillna("") != ""
-    good = results[~failed]
-    if not len(good):
+    summary = BenchmarkSummary(results)
+    if not len(summary.rows):
         raise ValueError(
             f"results must have at least one row without an error. Got {len(results)} rows"
             f"{', all of fits that failed' if len(results) else ''}."
@@ -78,18 +75,16 @@ def generate_methods_text(results, cv=None):
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"join_words": join_words, "count_of": format_count}
-    facts = {
-        **_describe_data(good, cv),
-        "missing": _find_missing(results),
-        "n_failed": _count_fits(results[failed]),
-    }
+    has_plan = {"control", "fold", "seed", "error", "plan"} <= set(results)
+    facts = _describe_data(summary, cv)
+    facts |= {"missing": summary.unfinished if has_plan else [], "n_failed": len(summary.failed)}
     text = environment.get_template("methods.txt.j2").render(facts)
     return " ".join(line.strip() for line in text.split("\n") if line.strip())
 
 
-def _describe_data(good, cv):
+def _describe_data(summary, cv):
     """Collect what the template needs from rows without errors."""
-    mine = select_decoder_rows(good)
+    good, mine = summary.rows, summary.decoders
     return {
         **_describe_tests(mine, cv),
         "estimators": [str(name) for name in pd.unique(mine["estimator"])],
@@ -129,14 +124,6 @@ def _describe_tests(mine, cv):
         n = tested.groupby("subject", as_index=False)["n_windows"].sum()
         facts |= {"n_windows": int(n["n_windows"].sum()), "windows_each": _format_range(n, "n_windows")}
     return facts
-
-
-def _find_missing(results):
-    """List what is missing from the plan of the benchmark."""
-    if not {"control", "fold", "seed", "error", "plan"} <= set(results):
-        return []
-    lacks = lacking(results, ["estimator", "control", *amounts_in(results)])
-    return [text for text in lacks if not text.endswith(UNKNOWN)]
 
 
 def _describe_overlap(mine):
@@ -210,11 +197,6 @@ def _find_below_null(mine):
     null = null_over_subjects(mine, ["estimator"])
     verdict = against_null(null.assign(top_k=null["top_k_judged"]))
     return set(verdict.index[verdict == Verdict.BELOW_NULL])
-
-
-def _count_fits(rows):
-    keys = [column for column in ("estimator", "control", "seed", "fold") if column in rows]
-    return len(rows[keys].drop_duplicates())
 
 
 def _list_unknown(good, cv):

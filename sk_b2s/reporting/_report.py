@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import visible_in
-from sk_b2s.evaluation._comparison import compare_estimators
 from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.evaluation._scores import SCORES
-from sk_b2s.evaluation._statistics import select_decoder_rows
-from sk_b2s.evaluation._summary import add_labels, average_scores, get_score_label
+from sk_b2s.evaluation._summary import BenchmarkSummary, get_score_label
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import (
     plot_comparison,
@@ -25,16 +23,13 @@ from sk_b2s.plotting._scores import (
 )
 from sk_b2s.reporting._findings import (
     LIMITS,
-    count_warnings,
     describe_counts,
     explain_leaks,
     format_count,
     format_null,
     format_share,
     get_style,
-    label_summary,
     list_folds,
-    select_decoders,
     write_headline,
 )
 from sk_b2s.reporting._html import (
@@ -120,19 +115,18 @@ def write_report(
     'report.html'
     """
     cv = None if cv is None else str(cv)
-    results = visible_in(_check_results(results))
+    summary = BenchmarkSummary(visible_in(_check_results(results)))
     title, cv, results_by_decoder, encoders, curves = map(
         visible_in, (title, cv, results_by_decoder or {}, encoders or {}, curves or {})
     )
-    rows = label_summary(results)
     with figure_style():
         blocks = [
-            *_show_findings(rows, results), *_show_scores(rows), *_show_calibration(results), *_show_subjects(results),
-            *_show_comparison(results), *_show_controls(rows, results), *_show_limits(),
+            *_show_findings(summary), *_show_scores(summary.table), *_show_calibration(summary),
+            *_show_subjects(summary), *_show_comparison(summary), *_show_controls(summary), *_show_limits(),
             *make_appendix(results_by_decoder, encoders, positions, curves, figures or {}),
-            *_show_folds(results), *_show_methods(results, cv), *_show_help(results),
+            *_show_folds(summary), *_show_methods(summary.results, cv), *_show_help(summary.k),
         ]  # fmt: skip
-    text = render_page(title or _make_title(results), describe_counts(results), blocks)
+    text = render_page(title or _make_title(summary.results), describe_counts(summary), blocks)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -169,14 +163,14 @@ def _make_title(results):
 # --- findings and scores ---------------------------------------------------------------------------
 
 
-def _show_findings(rows, results):
+def _show_findings(summary):
     """Show the headline, leaks, and the main score of each decoder."""
-    style, text, notes = write_headline(rows, results)
+    style, text, notes = write_headline(summary)
     statement = {"kind": "statement", "code": False}
     yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
-    if reasons := explain_leaks(rows, results):
+    if reasons := explain_leaks(summary):
         yield {**statement, "label": "leaks", "style": "bad", "text": "Leaks", "notes": [], "texts": reasons}
-    yield {"kind": "cards", "cards": [_make_card(row) for row in select_decoders(rows).to_dict("records")]}
+    yield {"kind": "cards", "cards": [_make_card(row) for row in summary.scored.to_dict("records")]}
 
 
 def _make_card(row):
@@ -197,11 +191,11 @@ def _make_badge(row):
     return badge(row["verdict_text"], get_style(row["verdict"]))
 
 
-def _show_scores(rows):
+def _show_scores(means):
     """Show tables of all scores, one for each pool of candidates."""
     yield heading("Scores")
     yield paragraph("Means ± standard errors over subjects, with the chance level below.")
-    for pool, own in rows[rows["control"] == "decoder"].groupby("pool", sort=False):
+    for pool, own in means[means["control"] == "decoder"].groupby("pool", sort=False):
         k = own["k"].dropna().unique()
         names = [name for name, spec in SCORES.items() if spec.higher_is_better and own[name].notna().any()]
         names = [
@@ -261,26 +255,23 @@ def _describe_scores(scores):
     return "; ".join(parts)
 
 
-def _show_calibration(results):
+def _show_calibration(summary):
     """Show scores by calibration minutes, if there are several."""
-    if not amounts_in(results):
+    if not amounts_in(summary.results):
         return
-    rows = add_labels(select_decoder_rows(results))
     yield heading("Calibration to the test subject")
-    alt = f"{get_score_label(rows)} by minutes of calibration. {_describe_scores(average_scores(rows))}."
+    alt = f"{summary.score_label} by minutes of calibration. {_describe_scores(summary.means())}."
     caption = "All durations are tested on the same windows. Calibration data were recorded before them."
-    yield figure(plot_adaptation(results).figure, alt, caption)
+    yield figure(plot_adaptation(summary.results).figure, alt, caption)
 
 
-def _show_subjects(results):
+def _show_subjects(summary):
     """Show scores, chance and null of each subject."""
-    rows = add_labels(select_decoder_rows(results))
-    means, own = average_scores(rows), average_scores(rows, by=["label", "subject"])
-    name = get_score_label(rows)
+    means, own, name = summary.means(), summary.means(by=("label", "subject")), summary.score_label
     yield heading("Subjects")
     yield from _count_significant(own[own["null_high"].notna()])
     yield figure(
-        plot_scores(results).figure, f"{name} of each decoder, mean over subjects. {_describe_scores(means)}.",
+        plot_scores(summary).figure, f"{name} of each decoder, mean over subjects. {_describe_scores(means)}.",
         "A point for each subject, mean ± s.e.m. The null is the null of the mean.",
     )  # fmt: skip
     if own["score"].groupby("label").size().max() > 1:
@@ -290,7 +281,7 @@ def _show_subjects(results):
             for label, part in own.groupby("label", sort=False)
         )
         alt = f"{name} of each subject. {text}."
-        yield figure(plot_subjects(results).figure, alt, "Score of each subject over its own null.")
+        yield figure(plot_subjects(summary).figure, alt, "Score of each subject over its own null.")
     body = [
         [subject, label, format_share(row["score"]), format_share(row["chance"]), format_null(row)]
         for (label, subject), row in own.iterrows()
@@ -320,14 +311,13 @@ def _count_significant(known):
         )
 
 
-def _show_comparison(results):
+def _show_comparison(summary):
     """Show differences between decoders with signed-rank tests."""
-    rows = add_labels(select_decoder_rows(results))
-    if rows["estimator"].nunique() < 2:
+    if summary.decoders["estimator"].nunique() < 2:
         return
     yield heading("Comparison of decoders")
     try:
-        found = compare_estimators(rows, score="top_k")
+        found = summary.compare()
     except ValueError as error:
         yield paragraph(f"The decoders cannot be compared: {error}")
         return
@@ -335,13 +325,13 @@ def _show_comparison(results):
         "Wilcoxon signed-rank tests, paired over subjects, Holm-corrected for the number of comparisons. If the "
         "smallest possible p of so many subjects is 0.05 or above, no difference can be significant."
     )
-    name = get_score_label(rows)
+    name = summary.score_label
     text = "; ".join(
         f"{row.estimator} minus {row.reference} {100 * row.mean_difference:+.1f} points, better in {row.n_better} of "
         f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
         for row in found.itertuples()
     )
-    yield figure(plot_comparison(rows).figure, f"Differences in {name}: {text}.")
+    yield figure(plot_comparison(summary).figure, f"Differences in {name}: {text}.")
     columns = ["comparison", "difference", "better", "worse", "p", "p, corrected", "smallest possible"]
     body = [
         [f"{row.estimator} − {row.reference}",
@@ -352,21 +342,19 @@ def _show_comparison(results):
     yield table(columns, body, f"Differences in {name}, percentage points")
 
 
-def _show_controls(rows, results):
+def _show_controls(summary):
     """Show the scores of all controls and what they mean."""
-    names = [name for name in pd.unique(results["control"]) if name != "decoder"]
+    names = [name for name in pd.unique(summary.results["control"]) if name != "decoder"]
     yield heading("Controls")
     if not names:
         yield paragraph("No control was run. A score above its null does not exclude a leak.")
         return
-    drawn = add_labels(results)
-    scores = average_scores(drawn[drawn["pool"] == "all"], by=["control", "label"])
-    name = get_score_label(drawn)
+    name, scores = summary.score_label, summary.means(by=("control", "label"), decoders_only=False)
     alt = f"{name} of controls and decoders. {_describe_scores(scores)}."
-    yield figure(plot_controls(results).figure, alt)
+    yield figure(plot_controls(summary).figure, alt)
     cells = {
         (row["control"], row["label"]): _make_score_cell(row, "top_k", _make_badge(row))
-        for row in rows[rows["pool"] == "all"].to_dict("records")
+        for row in pd.concat([summary.scored, summary.controls]).to_dict("records")
     }
     labels = list(dict.fromkeys(label for _, label in cells))
     body = [
@@ -388,29 +376,27 @@ def _show_limits():
 # --- folds, methods, help --------------------------------------------------------------------------
 
 
-def _show_folds(results):
+def _show_folds(summary):
     """Show failed fits, folds, leakage and warnings."""
-    failed = results[results["error"].astype(object).fillna("") != ""]
-    failed = failed.drop_duplicates(["estimator", "control", "seed", "fold"])
     yield heading("Folds")
-    if n := len(failed):
+    if n := len(summary.failed):
         body = [
             [row.estimator, str(row.control), f"{row.seed}", f"{row.fold}", cell(row.error, is_code=True)]
-            for row in failed.itertuples()
+            for row in summary.failed.itertuples()
         ]
         count = badge(f"{format_count(n, 'fit')} failed", "bad")
         yield paragraph(f"and {'is' if n == 1 else 'are'} not included in any mean.", badge=count)
         yield table(["decoder", "control", "seed", "fold", "error"], body, "Failed fits")
-    columns, body = list_folds(results)
+    columns, body = list_folds(summary)
     folds = table(columns, body, "Decoders, all candidates, one row for each fold")
     yield folds if len(body) <= 12 else details(f"All {len(body)} rows", folds)
-    overlap = results.dropna(subset=["leakage"]).drop_duplicates("fold")
+    overlap = summary.results.dropna(subset=["leakage"]).drop_duplicates("fold")
     lists = {
         "What training and test sets share": [
             f"Fold {row.fold}: {row.leakage}" for row in overlap.itertuples()
         ],
         "Warnings of fits": [
-            f"{text} ({format_count(n, 'fit')})" for text, n in count_warnings(results).items()
+            f"{text} ({format_count(n, 'fit')})" for text, n in summary.count_warnings().items()
         ],
     }
     for title, texts in lists.items():
@@ -429,10 +415,9 @@ def _show_methods(results, cv):
         yield items(versions, code=True)
 
 
-def _show_help(results):
+def _show_help(k):
     """Show the meaning of the terms of the report."""
-    k = results["k"].dropna().unique()
-    k = int(k[0]) if len(k) == 1 else "k"
+    k = "k" if k is None else k
     yield heading("How to read this report")
     terms = {
         f"top-{k} accuracy": f"Proportion of windows whose target segment is among the {k} most similar candidates. It "

@@ -214,7 +214,8 @@ def test_page_lists_channels_that_hold_the_sound_and_edges(tmp_path):
     from helpers.score_tables import make_score_table
 
     from sk_b2s import write_report
-    from sk_b2s.reporting._findings import explain_leaks, label_summary, write_headline
+    from sk_b2s.evaluation._summary import BenchmarkSummary
+    from sk_b2s.reporting._findings import explain_leaks, write_headline
 
     results = make_score_table(("ridge",), subjects="ab")
     decoder = results["control"] == "decoder"
@@ -236,10 +237,10 @@ def test_page_lists_channels_that_hold_the_sound_and_edges(tmp_path):
         in generate_methods_text(results)
     )
     clean = results.assign(warnings="")
-    rows = label_summary(clean)
-    assert explain_leaks(rows, clean) == []
-    assert write_headline(rows, clean)[0] == "good"
-    assert "Channels" not in str(write_headline(rows, clean))
+    summary = BenchmarkSummary(clean)
+    assert explain_leaks(summary) == []
+    assert write_headline(summary)[0] == "good"
+    assert "Channels" not in str(write_headline(summary))
     assert "Channels" not in generate_methods_text(clean)
 
 

@@ -21,8 +21,9 @@ from sk_b2s import (
 from sk_b2s._cli._commands import format_scores
 from sk_b2s.evaluation._controls._leak_test import pooled_row
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, against_null, control_verdicts
+from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.plotting import plot_controls
-from sk_b2s.reporting._findings import get_style, label_summary, write_headline
+from sk_b2s.reporting._findings import get_style, write_headline
 
 BELOW = Verdict.BELOW_NULL
 
@@ -76,7 +77,7 @@ def test_benchmark_reports_an_inverted_decoder(inverted):
 
 
 def test_the_page_the_paragraph_and_the_command_line_say_it_first(inverted, tmp_path):
-    kind, said, _ = write_headline(label_summary(inverted), inverted)
+    kind, said, _ = write_headline(BenchmarkSummary(inverted))
     assert kind == "bad"
     assert said.startswith(f"turned scored below its null: {BELOW_MEANS}.")
     assert said.endswith("right decodes speech better than the null.")
@@ -135,9 +136,10 @@ def test_an_inverted_control_is_named_and_is_no_leak():
 def test_inverted_controls_are_marked_on_page_and_plot(inverted):
     own = inverted["control"] == "phase_randomized"
     marked = inverted.assign(verdict=inverted["verdict"].mask(own, BELOW))
-    rows = label_summary(marked)
+    summary = BenchmarkSummary(marked)
+    rows = summary.table
     assert rows.loc[rows["control"] == "phase_randomized", "verdict"].eq(BELOW).all()
-    notes = write_headline(rows, marked)[2]
+    notes = write_headline(summary)[2]
     assert notes[0].startswith("phase_randomized scored further below chance than sampling error explains")
     assert TEXTS[BELOW] in {text.get_text() for text in plot_controls(marked).texts}
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from helpers.score_tables import make_score_table
 
-from sk_b2s.reporting._findings import count_warnings, explain_leaks, label_summary, write_headline
+from sk_b2s.evaluation._summary import BenchmarkSummary
+from sk_b2s.reporting._findings import explain_leaks, write_headline
 
 NULLS = ["null_mean", "null_low", "null_high"]
 
@@ -18,25 +19,25 @@ NULLS = ["null_mean", "null_low", "null_high"]
     (("below_null", "above_null"), "bad", "encoder decodes speech better than the null."),
 ], ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")  # fmt: skip
 def test_write_headline_follows_verdicts(verdicts, style, text):
-    results = make_score_table()
-    rows = label_summary(results)
+    summary = BenchmarkSummary(make_score_table())
+    rows = summary.table
     for name, verdict in zip(("ridge", "encoder"), verdicts, strict=True):
         rows.loc[(rows["estimator"] == name) & (rows["control"] == "decoder"), "verdict"] = verdict
-    found = write_headline(rows, results)
+    found = write_headline(summary)
     assert found[0] == style
     assert text in found[1]
 
 
 def test_write_headline_notes_unknown_controls():
     results = make_score_table(("ridge",))
-    notes = write_headline(label_summary(results), results)[2]
+    notes = write_headline(BenchmarkSummary(results))[2]
     assert notes[0] == "Controls that must be at chance are at chance: phase_randomized."
     control = results["control"] == "phase_randomized"
     for changed in (
         results.assign(**{name: results[name].mask(control) for name in NULLS}),
         results.assign(error=np.where(control, "ValueError: no", "")),
     ):
-        notes = write_headline(label_summary(changed), changed)[2]
+        notes = write_headline(BenchmarkSummary(changed))[2]
         assert not any("are at chance" in note for note in notes)
         assert notes[0].startswith("For phase_randomized, it is unknown whether the score is at chance.")
 
@@ -45,7 +46,7 @@ def test_write_headline_notes_missing_null():
     results = make_score_table(("ridge",))
     short = (results["subject"] == "b") & (results["fold"] == 0)
     results = results.assign(**{name: results[name].mask(short) for name in NULLS})
-    style, text, notes = write_headline(label_summary(results), results)
+    style, text, notes = write_headline(BenchmarkSummary(results))
     assert (style, text) == ("good", "ridge decodes speech better than its null.")
     assert any(note.startswith("1 fold of single subjects is without a null") for note in notes)
 
@@ -53,23 +54,21 @@ def test_write_headline_notes_missing_null():
 def test_explain_leaks_counts_training_stimuli():
     results = make_score_table()
     results.loc[results["estimator"] == "ridge", "n_train_overlap"] = 12.0
-    reasons = explain_leaks(label_summary(results), results)
+    reasons = explain_leaks(BenchmarkSummary(results))
     assert len(reasons) == 1
     assert reasons[0].startswith("ridge: 24 test windows contain training stimuli, in 2 of 2 folds")
 
 
 def test_leaking_fold_is_reported_for_any_score():
     results = make_score_table(("ridge",)).assign(leakage="no leak: nothing is shared")
-    assert write_headline(label_summary(results), results)[0] == "good"
+    assert write_headline(BenchmarkSummary(results))[0] == "good"
     results.loc[results["fold"] == 1, "leakage"] = "LEAK: 30 % of the test sound was in training"
-    rows = label_summary(results)
-    assert write_headline(rows, results)[:2] == (
+    summary = BenchmarkSummary(results)
+    assert write_headline(summary)[:2] == (
         "bad",
         "Training and test sets overlap, so the scores are not evidence of decoding.",
     )
-    assert explain_leaks(rows, results) == [
-        "In 1 of 2 folds; fold 1: LEAK: 30 % of the test sound was in training"
-    ]
+    assert explain_leaks(summary) == ["In 1 of 2 folds; fold 1: LEAK: 30 % of the test sound was in training"]
 
 
 def test_count_warnings_counts_fits():
@@ -77,4 +76,7 @@ def test_count_warnings_counts_fits():
     results.loc[results["fold"] == 1, "warnings"] = "a\nb\na"
     one = (results["fold"] == 0) & (results["seed"] == 0) & (results["control"] == "decoder")
     results.loc[one, "warnings"] = "a"
-    assert count_warnings(results) == {"a": 5, "b": 4}  # two seeds of decoder and control, and one more
+    assert BenchmarkSummary(results).count_warnings() == {
+        "a": 5,
+        "b": 4,
+    }  # two seeds of decoder and control, and one more

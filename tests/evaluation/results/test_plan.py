@@ -22,7 +22,8 @@ from sk_b2s import (
 )
 from sk_b2s._cli._commands import format_scores
 from sk_b2s.evaluation._results._plan import UNKNOWN, missing_of, read_plan, unite
-from sk_b2s.reporting._findings import label_summary, write_headline
+from sk_b2s.evaluation._summary import BenchmarkSummary
+from sk_b2s.reporting._findings import write_headline
 
 ONE, TWO = ridge(alphas=(1.0,)), ridge(alphas=(1.0, 100.0), per_subject=False)
 QUIET = {"n_candidates": None, "controls": False, **FAST}
@@ -92,7 +93,7 @@ def test_a_whole_run_says_nothing(whole, tmp_path):
         warnings.simplefilter("error")
         results = read_results(whole[1])
     assert (summarize(results)["missing"] == "").all()
-    assert not write_headline(label_summary(results), results)[1].startswith("Not complete")
+    assert not write_headline(BenchmarkSummary(results))[1].startswith("Not complete")
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
     texts = (generate_methods_text(results), format_scores(summarize(results)), page)
     assert not any("missing:" in text or "unfinished" in text or "plan unknown" in text for text in texts)
@@ -105,7 +106,7 @@ def test_a_killed_run_names_who_is_missing_everywhere(whole, tmp_path):
         results = read_results(path)
     summary = summarize(results)
     assert set(summary["missing"]) == {said}
-    assert write_headline(label_summary(results), results)[1].startswith(
+    assert write_headline(BenchmarkSummary(results))[1].startswith(
         f"Not complete: one: {said}; two: {said}. "
     )
     assert f"unfinished benchmark: one: {said}; two: {said}." in generate_methods_text(results)
@@ -129,7 +130,7 @@ def test_uneven_estimators_and_controls_are_told_apart(whole, tmp_path):
     missing = summarize(results).set_index("control")["missing"]
     assert missing["decoder"] == ""
     assert missing["phase_randomized"].endswith("missing: s3")
-    assert "no result of two" in write_headline(label_summary(results), results)[1]
+    assert "no result of two" in write_headline(BenchmarkSummary(results))[1]
 
 
 def test_a_failed_fold_is_missing(whole, tmp_path):
@@ -188,7 +189,7 @@ def test_estimators_of_two_plans_are_named_and_not_compared(study, tmp_path):
     benchmark({"two": ONE}, X, y, StimulusKFold(2, random_state=1), path, **QUIET)
     with pytest.warns(UserWarning, match="several plans: 'one' and 'two' differ in folds made by"):
         results = read_results(path)
-    assert "results are of several plans" in write_headline(label_summary(results), results)[2][0]
+    assert "results are of several plans" in write_headline(BenchmarkSummary(results))[2][0]
     with pytest.raises(ValueError, match="'one' and 'two' were scored on other folds or data"):
         compare_estimators(results)
     same = results.assign(estimator="one")
@@ -230,7 +231,7 @@ def test_a_file_without_its_plan_is_read_and_says_so(whole, tmp_path):
     ):
         results = read_results(write(tmp_path / "r.jsonl", lines))
     assert set(summarize(results)["missing"]) == {UNKNOWN}
-    assert "do not contain their plan" in write_headline(label_summary(results), results)[2][-1]
+    assert "do not contain their plan" in write_headline(BenchmarkSummary(results))[2][-1]
     assert "whether subjects or folds are missing" in generate_methods_text(results)
     mixed = write(tmp_path / "m.jsonl", [*lines[:2], *lines_of(whole[1])[2:]])
     with pytest.raises(ValueError, match="written without its plan"):
