@@ -87,9 +87,10 @@ SKLEARN = {
 
 
 def find_estimators():
-    """Find the estimators that public sub-packages export, by their names in a file.
+    """Find the exported estimators, by their names in a file.
 
-    Only names of classes are imported, so that no module of functions such as figures is.
+    Only names of classes are resolved, so that modules with functions such as
+    figures are not imported.
     """
     found = {}
     for subpackage in import_module("sk_b2s")._SUBPACKAGES:

@@ -1,7 +1,8 @@
-"""Estimators saved to and loaded from safetensors files without code.
+"""Save estimators to safetensors files without code, and load them.
 
-Arrays and weights are the file's tensors. All else is a JSON text in its header under the key
-``sk_b2s``, in which a class stands by its name in ``ESTIMATORS``.
+Arrays and weights are the tensors of the file. Everything else is JSON text in
+its header under the key ``sk_b2s``. A class is written by its name in
+``ESTIMATORS``.
 """
 
 from __future__ import annotations
@@ -23,107 +24,124 @@ from sk_b2s._utils._estimators import find_last, replace_last
 from sk_b2s._utils._versions import get_versions
 from sk_b2s.decoding._encoder import BrainEncoder
 
-FORMAT = 3  # raised when an older load could not read the file
-LARGEST_HEADER = 90_000_000  # bytes; safetensors refuses to read 100 MB
-MOST_NODES = 2**22  # lists and objects of a header; each takes a hundred times the bytes of its text
+FORMAT = 3  # increased if an older version cannot read new files
+LARGEST_HEADER = 90_000_000  # bytes, safetensors does not read 100 MB
+MOST_NODES = 2**22  # lists and objects of a header, each needs a hundred times the memory of its text
 DEVICES = {
     "CON",
     "PRN",
     "AUX",
     "NUL",
     *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10)),
-}  # of Windows
-# What making objects from damaged nodes may raise beside ValueError.
+}  # reserved names on Windows
+# Errors in addition to ValueError when objects are made from damaged nodes.
 DAMAGE = (TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
 
 
 def save(estimator, path, *, parent=None, trusted=None):
-    """Write an estimator, fitted or not, to one safetensors file without code in it.
+    """Save an estimator, fitted or not, to a safetensors file without code.
 
-    Unlike a pickle the file can be opened without trusting who wrote it, and holds little beyond the
-    weights: a network's optimizer, callbacks and torch objects are not in it. :func:`load` returns an
-    estimator that answers equally to the bit, on the same machine.
+    Unlike a pickle file, the file is safe to load from an untrusted source.
+    :func:`load` returns an estimator with the same results to the bit on the
+    same machine. The state of the optimizer and callbacks are not saved.
 
     Parameters
     ----------
     estimator : estimator
-        One of ``sk_b2s._persistence.ESTIMATORS``, which holds the estimators of this package and a few
-        of scikit-learn, or a Pipeline or FeatureUnion of them.
+        Estimator of this package, one of the supported estimators of
+        scikit-learn, or a Pipeline or FeatureUnion of them.
     path : path-like
-        The file, by custom ``*.safetensors``. An existing one is replaced once the new one is whole.
+        Path of the file, by convention ``*.safetensors``. An existing file is
+        replaced after the new one is complete.
     parent : path-like, default=None
-        File of the encoder that this one was adapted from (:meth:`~sk_b2s.BrainEncoder.adapt`), saved before by
-        itself, in a Pipeline or in a CalibratedDecoder; also of an encoder adapted twice it is that of the one that
-        was fitted. Keep it in the folder of ``path``, the one above, or one in these; else load needs its ``parent=``.
-        Only what is new is written then, and a reference to that file. For each person, at 270 virtual
-        channels and 1024 features, with all else at its default: 0.29 MB after "ridge" or "layer", a layer of
-        n_virtual_channels² numbers (with ``subject_layer="embedding"`` 3 kB, a vector); 31 MB after "all", which
-        "auto" takes from 2 minutes on, a network of their own, and a parent of 27 people has 41 MB.
+        File of the encoder from which :meth:`BrainEncoder.adapt` made this
+        one. Only the difference to it and its relative path are then saved
+        (see Notes). If the encoder was adapted several times, pass the file of
+        the encoder that was fitted. It may be inside a Pipeline or
+        CalibratedDecoder. The parent should be in the folder of ``path`` or
+        its parent folder, or in subfolders of these.
     trusted : dict of str to class or function, default=None
-        Further estimators, and functions that are parameters (``Epocher(raw_hook=...)``), under names
-        of your choice. The same dict must be given to :func:`load`.
+        Additional estimators, and functions used as parameters, such as
+        ``Epocher(raw_hook=...)``, under names of your choice. :func:`load`
+        requires the same dict.
 
     Raises
     ------
     TypeError
-        If ``estimator`` is none, or something in it cannot be saved; the message says what and where.
+        If ``estimator`` is not an estimator or holds an object that cannot be
+        saved.
     FileNotFoundError
-        If the folder does not exist, or ``parent``.
+        If the folder of ``path`` or the file ``parent`` does not exist.
     OSError
         If the file cannot be written.
     ValueError
-        If ``parent`` is not what this encoder was adapted from, or the same file as ``path``.
+        If this encoder was not adapted from ``parent``, if both are the same
+        file, or if tables are too large.
 
     Warns
     -----
     UserWarning
-        If a list of ``callbacks`` is left out.
+        If ``callbacks`` are left out.
+
+    See Also
+    --------
+    load : Load the estimator.
 
     Notes
     -----
-    Not saved, because they belong to a machine or only to training: ``memory`` (see :func:`load`),
-    ``callbacks`` and what the network's optimizer knew. A ``RandomState`` is saved as it stands.
+    ``memory``, ``callbacks`` and the state of the optimizer are not saved,
+    because they belong to one machine or to training. A ``RandomState`` is
+    saved in its current state.
 
-    A decoder remembers the names of its subjects and its default candidates (``segments_``): words,
-    sentences and paths of sounds, from which features are computed anew on ``predict``. On a machine
-    without these sounds give ``candidates``. With ``speech=None`` the features themselves are saved;
-    of Windows all sound that is in them, read from its files if need be.
+    The file of a decoder contains the names of its subjects and its default
+    candidates (``segments_``) with words, sentences and paths of audio files,
+    from which ``predict`` computes features. On a machine without these files,
+    pass ``candidates``. With ``speech=None`` the features themselves are
+    saved.
+
+    With ``parent`` and default parameters at 1024 features, each new subject
+    takes 0.29 MB after "ridge" or "layer" (3 kB with
+    ``subject_layer="embedding"``), and 31 MB after "all", compared with 41 MB
+    for a parent of 27 subjects.
 
     Examples
     --------
     >>> import numpy as np, tempfile
     >>> from pathlib import Path
-    >>> from sk_b2s import FeatureScaler
+    >>> from sk_b2s import FeatureScaler, load, save
     >>> scaler = FeatureScaler().fit(np.array([[1.0], [5.0]]))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(scaler, Path(folder) / "scaler.safetensors")
-    ...     load(Path(folder) / "scaler.safetensors").transform(np.array([[7.0]]))
+    ...     loaded = load(Path(folder) / "scaler.safetensors")
+    >>> loaded.transform(np.array([[7.0]]))
     array([[2.]])
     """
     if not isinstance(estimator, BaseEstimator):
         what = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
-        raise TypeError(f"estimator must be an instance of an estimator, got {what}.")
+        raise TypeError(f"estimator must be an instance of an estimator. Got {what} instead.")
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist; make it first.")
-    writer, content = Writer(_known(trusted)), {"format": FORMAT, "versions": get_versions()}
+        raise FileNotFoundError(f"The folder {str(path.parent)!r} does not exist. Create it first.")
+    writer, content = Writer(_merge_trusted(trusted)), {"format": FORMAT, "versions": get_versions()}
     if parent is not None:
         if _is_one_file(path, parent):
             raise ValueError(
-                f"path and parent are one file, {str(path)!r}: the encoder in it is needed beside what is new; save to "
-                f"another file."
+                f"path and parent are the same file, {str(path)!r}. The encoder in it is required to load the "
+                f"difference. Save to another file."
             )
-        estimator = _beside(estimator, _whole(parent, None, trusted), parent, _known(trusted))
+        estimator = _make_relative(
+            estimator, _read_parent(parent, None, trusted), parent, _merge_trusted(trusted)
+        )
         content["parent"] = Path(os.path.relpath(parent, path.parent)).as_posix()
     content["estimator"] = writer.encode(estimator, ())
-    content["checksum"] = _checksum(
+    content["checksum"] = _compute_checksum(
         content["estimator"], {name: compute_tensor_digest(array) for name, array in writer.tensors.items()}
     )
     header = json.dumps(content, allow_nan=False, separators=(",", ":"))
     if len(header) > LARGEST_HEADER or header.count("[") + header.count("{") > MOST_NODES:
         raise ValueError(
-            f"the tables and texts of this {type(estimator).__name__} take {len(header) / 1e6:.0f} MB, more than a "
-            f"file can have beside its arrays; drop columns of y that are not needed, such as text."
+            f"Tables and strings of this {type(estimator).__name__} take {len(header) / 1e6:.0f} MB, which is more "
+            f"than the header of a file can hold. Remove unnecessary columns of y, such as text."
         )
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -131,171 +149,186 @@ def save(estimator, path, *, parent=None, trusted=None):
         os.replace(unfinished, path)
     except safetensors.SafetensorError as error:
         raise OSError(
-            f"{path} cannot be written: {error}. Is the disk full? What was there is as it was."
+            f"{path} cannot be written: {error}. Check the free disk space. An existing file was not changed."
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def load(path, *, parent=None, memory=None, trusted=None):
-    """Read an estimator that :func:`save` wrote.
+    """Load an estimator from a file of :func:`save`.
 
-    It runs no code of the file's choosing, whoever made the file: classes are those of ``ESTIMATORS`` and
-    ``trusted`` alone. It asks for no more memory than the file's tensors need: names, types, shapes and the
-    architecture of networks are checked before anything is built. What is loaded can be fitted again. An encoder
-    trained on a GPU is loaded on a CPU and the other way round.
+    The file cannot execute code, even if it comes from an untrusted source.
+    Only classes in ``ESTIMATORS`` and ``trusted`` are created. Names, types,
+    shapes and the architecture of networks are checked before objects are
+    built, and the memory is limited by the size of the file. Loaded estimators
+    can be fitted again. An encoder trained on a GPU can be loaded on a CPU,
+    and vice versa.
 
     Parameters
     ----------
     path : path-like
-        The file.
+        Path of the file.
     parent : path-like, default=None
-        Where the file is that an adapted encoder was saved beside, if it is no longer where it was as seen from
-        ``path``; without meaning for others. Needed where it is outside the folder of ``path`` and the one above: of
-        names in a file, load follows no others.
+        File of the parent encoder, for files saved with ``parent``. If None,
+        use the relative path in the file. Required if that is outside of the
+        folder of ``path`` and its parent folder.
     memory : None, str or joblib.Memory, default=None
-        ``memory`` of every step that had one when it was saved. A file does not bring its own, since
-        reading a cache is unpickling: name a folder that only you write to.
+        ``memory`` of all steps that had one when they were saved. It is not
+        read from the file, because caches contain pickle files. Use a folder
+        that only you can write to.
     trusted : dict of str to class or function, default=None
-        As in :func:`save`.
+        The dict that was passed to :func:`save`.
 
     Returns
     -------
     estimator : estimator
+        The loaded estimator.
 
     Raises
     ------
     ValueError
-        If the file is truncated or changed, not one of :func:`save`, of a newer format, names a class that is
-        neither known nor trusted, or holds parameters or arrays that do not fit together; or if ``parent`` holds
-        another encoder than the one that was adapted.
+        If the file is truncated, damaged, has another format, names an unknown
+        class, or holds parameters or arrays that do not match. If ``parent``
+        holds another encoder than the one that was adapted.
     FileNotFoundError
-        If there is no such file, or not the one that it was saved beside.
+        If the file or its parent does not exist.
     MemoryError
         If its tensors do not fit into memory.
 
     Warns
     -----
     UserWarning
-        If another minor version of sk_b2s wrote it (or of scikit-learn, where an estimator of that is
-        in it), the device it names is not there, or its weights are NaN or infinite.
+        If another minor version of sk_b2s, or of scikit-learn if the file has
+        its estimators, wrote the file. If its device does not exist or its
+        weights are NaN or infinite.
+
+    See Also
+    --------
+    save : Save an estimator.
 
     Notes
     -----
-    What a file may say of the world outside it:
+    A file can refer to the following external objects:
 
-    - ``memory``: nothing. It is that of ``memory=`` here, or None.
-    - ``callbacks``: nothing. They are None.
-    - ``raw_hook``, other functions, and classes that are not of this package: names in ``trusted`` alone.
-    - ``validation`` and other estimators: those of ``ESTIMATORS``, with parameters that ``fit`` takes.
-    - The parent of an adapted encoder: a file in the folder of ``path``, the one above, or one in these; regular, and
-      read as this one is.
-    - Recordings, sounds, a ``montage`` and a speech ``model``: paths and names as text. load opens none of them.
-      ``transform`` and ``predict`` read them as data, as they do the paths of your own tables: sounds if they are
-      regular files, models without code of theirs. Give ``candidates`` to ``predict`` if you do not want the sounds
-      that a file names to be read, and look at ``segments_["sound"]`` and the parameters of a file from a stranger.
+    - ``memory`` and ``callbacks``: none. The file does not set them.
+    - Functions such as ``raw_hook`` and other classes: names in ``trusted``.
+    - ``validation`` and other estimators: names in ``ESTIMATORS``, with valid
+      parameters.
+    - The parent of an adapted encoder: a regular file in the folder of ``path``,
+      its parent folder, or subfolders of these. It is read with the same
+      checks.
+    - Recordings, audio files, a ``montage`` and a speech ``model``: paths and
+      names. :func:`load` does not open them. ``transform`` and ``predict``
+      read them as data, like the paths in your own tables. For files from
+      untrusted sources, pass ``candidates`` to ``predict``, and check
+      ``segments_["sound"]`` and the parameters.
 
-    A checksum tells damage on the way, but not what somebody changed who wrote a new one: it is no signature.
+    A checksum detects accidental damage. It is not a signature, and does not
+    detect intentional changes.
     """
     path = Path(path)
-    estimator, beside = _read(path, memory, trusted)
-    if beside is None:
+    estimator, parent_name = _read_file(path, memory, trusted)
+    if parent_name is None:
         return estimator
-    parent = path.parent / _inside(beside, path) if parent is None else Path(parent)
+    parent = path.parent / _check_parent_name(parent_name, path) if parent is None else Path(parent)
     if not parent.is_file():
         raise FileNotFoundError(
-            f"{path} holds what was added to the encoder of {beside!r}, and there is no file {str(parent)!r}: put it "
-            f"there, or say where it is by parent=."
+            f"{path} was saved relative to the encoder in {parent_name!r}, but the file {str(parent)!r} does not "
+            f"exist. Copy it there, or pass its location with parent=."
         )
     if _is_one_file(path, parent):
         raise ValueError(
-            f"{path} cannot be loaded: it stands where the encoder should be that it was saved beside; say where that "
-            f"is by parent=."
+            f"{path} cannot be loaded: it was saved relative to a parent encoder, but the path of the parent is this "
+            f"file itself. Pass the location of the parent with parent=."
         )
-    return _joined(estimator, _whole(parent, memory, trusted), path, parent)
+    return _join_parent(estimator, _read_parent(parent, memory, trusted), path, parent)
 
 
-def _read(path, memory, trusted):
-    """What stands in a file, and the name of the file that it was saved beside, or None."""
+def _read_file(path, memory, trusted):
+    """Read the estimator of a file, and the name of its parent or None."""
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}.")
-    known = _known(trusted)
+        raise FileNotFoundError(f"The file {str(path)!r} does not exist.")
+    known = _merge_trusted(trusted)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             content = _read_header(file)
             reader = Reader(file.get_tensor, known, memory, path.stat().st_size)
             estimator = reader.decode(content["estimator"])
             if not isinstance(estimator, BaseEstimator):
-                raise ValueError("it is damaged, and holds no estimator.")
-            if content.get("checksum", "") not in ("", _checksum(content["estimator"], reader.digests)):
+                raise ValueError("it is damaged and contains no estimator.")
+            if content.get("checksum", "") not in (
+                "",
+                _compute_checksum(content["estimator"], reader.digests),
+            ):
                 raise ValueError(
-                    "its checksum is not that of its content, so that a byte or more of it has changed since it was "
-                    "saved. Copy it anew from where it came, or save the estimator again."
+                    "its checksum does not match its content, so the file was changed after it was saved. Copy it "
+                    "again from its source, or save the estimator again."
                 )
-            _warn_of_versions(content["versions"], reader.names, path)
+            _warn_versions(content["versions"], reader.names, path)
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"{path} is not a safetensors file, or truncated or damaged: {_brief(error)}."
+            f"{path} is not a safetensors file, or truncated or damaged: {_truncate(error)}."
         ) from error
     except MemoryError as error:
         raise MemoryError(
             f"{path} has {path.stat().st_size / 1e6:,.0f} MB, and there is not enough memory to load it: "
-            f"{_brief(error)}"
+            f"{_truncate(error)}"
         ) from error
     except (ValueError, *DAMAGE) as error:
         what = error if type(error) is ValueError else f"it is damaged, {type(error).__name__}: {error}"
-        raise ValueError(f"{path} cannot be loaded: {_brief(what)}") from error
-    for doubt in reader.doubts:
+        raise ValueError(f"{path} cannot be loaded: {_truncate(what)}") from error
+    for nonfinite in reader.nonfinite:
         warnings.warn(
-            f"{path}: the {doubt} holds NaN or infinite values, and so will what it returns: fit again on data without "
-            f"such values.",
+            f"{path}: the {nonfinite} contains NaN or infinite values, which lead to NaN or infinite results. Fit again "
+            f"on data without such values.",
             stacklevel=3,
         )
     return estimator, content.get("parent")
 
 
-def _brief(error, most=2000):
-    """Text of an error that may repeat what a file holds."""
+def _truncate(error, most=2000):
+    """Truncate the text of an error, which may repeat content of a file."""
     text = str(error)
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
-def _checksum(node, digests):
-    """Checksum of what a file holds, by which it is known that no byte of it has changed by accident."""
+def _compute_checksum(node, digests):
+    """Compute a checksum of the content, to detect accidental changes."""
     text = json.dumps([node, digests], sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _inside(beside, path):
-    """Name of a parent's file as another file gives it, if it leads no further up than to the folder above."""
+def _check_parent_name(name, path):
+    """Return the relative path of a parent, if it is in an allowed folder."""
     wrong = None
-    if not isinstance(beside, str) or not beside or "\0" in beside:
+    if not isinstance(name, str) or not name or "\0" in name:
         wrong = "is not the name of a file"
     else:
-        ways = PurePosixPath(beside), PureWindowsPath(beside)  # it may have been written on another system
+        ways = PurePosixPath(name), PureWindowsPath(name)  # the file may come from another system
         stem = ways[1].name.split(".")[0].rstrip(" ").upper()
         up = any(way.anchor or ".." in way.parts[1:] for way in ways)
-        if up or ":" in beside or stem in DEVICES or not ways[0].name.strip("."):
-            wrong = "leads elsewhere than into its folder, the one above, or one in these"
+        if up or ":" in name or stem in DEVICES or not ways[0].name.strip("."):
+            wrong = "is outside of its folder and the parent folder"
     if wrong:
         raise ValueError(
-            f"{path} cannot be loaded: the file that it was saved next to, {repr(beside)[:200]}, {wrong}, and load "
-            f"follows no such names. If you know that file, say where it is by parent=."
+            f"{path} cannot be loaded: its parent file, {repr(name)[:200]}, {wrong}, where load does not open files. "
+            f"If you trust that file, pass its location with parent=."
         )
     return ways[0]
 
 
-# --- beside a parent ---------------------------------------------------------------------------------
+# --- files relative to a parent ----------------------------------------------------------------------
 
 
-def _whole(path, memory, trusted):
-    """What stands in a parent's file, which has no parent itself."""
+def _read_parent(path, memory, trusted):
+    """Read the estimator of a parent file, which has no parent itself."""
     path = Path(path)
-    estimator, beside = _read(path, memory, trusted)
-    if beside is not None:
+    estimator, parent_name = _read_file(path, memory, trusted)
+    if parent_name is not None:
         raise ValueError(
-            f"{str(path)!r} holds only what was added to the encoder of {beside!r}: take that file, of the encoder "
-            f"that was fitted, as parent."
+            f"{str(path)!r} contains only the difference to the encoder in {parent_name!r}. Pass that file, of the "
+            f"encoder that was fitted, as parent."
         )
     return estimator
 
@@ -304,98 +337,99 @@ def _is_one_file(path, other):
     return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
 
 
-def _encoder_of(estimator):
+def _get_encoder(estimator):
     """Return the BrainEncoder at the end of a fitted estimator, or None."""
     last, _ = find_last(estimator, fitted=True)
     return last if isinstance(last, BrainEncoder) else None
 
 
-def _beside(estimator, parent, path, names):
-    """Copy of an adapted estimator that is saved without what its parent's file holds."""
-    encoder, known = _encoder_of(estimator), _encoder_of(parent)
+def _make_relative(estimator, parent, path, names):
+    """Copy an adapted estimator without the state that its parent has."""
+    encoder, known = _get_encoder(estimator), _get_encoder(parent)
     if getattr(encoder, "parent_", None) is None:
         raise ValueError(
-            f"parent={str(path)!r} is for an encoder that came of adapt, or a Pipeline or CalibratedDecoder that ends "
-            f"in one; this {type(estimator).__name__} was not adapted. Save it without parent."
+            f"parent={str(path)!r} is only for an encoder returned by adapt, or a Pipeline or CalibratedDecoder that "
+            f"ends in one, and this {type(estimator).__name__} was not adapted. Save it without parent."
         )
     _check_parent(encoder, known, path)
-    shared = ["speech"] if _is_written_alike(encoder.speech, known.speech, names) else []
+    shared = ["speech"] if _encode_equally(encoder.speech, known.speech, names) else []
     return replace_last(estimator, encoder._make_relative(known, shared))
 
 
-def _is_written_alike(one, other, names):
-    """Whether two parameters come to the same in a file: their texts, and their arrays to the bit."""
+def _encode_equally(one, other, names):
+    """Return whether two parameters have equal text and arrays in a file."""
     writers = Writer(names), Writer(names)
     texts = [writer.encode(value, ()) for writer, value in zip(writers, (one, other), strict=True)]
     arrays = [{name: array.tobytes() for name, array in writer.tensors.items()} for writer in writers]
     return texts[0] == texts[1] and arrays[0] == arrays[1]
 
 
-def _joined(estimator, parent, path, parent_path):
-    """What was saved beside its parent, completed."""
-    encoder, known = _encoder_of(estimator), _encoder_of(parent)
+def _join_parent(estimator, parent, path, parent_path):
+    """Combine the difference in a file with the encoder of its parent."""
+    encoder, known = _get_encoder(estimator), _get_encoder(parent)
     if getattr(encoder, "parent_", None) is None or not hasattr(encoder, "added"):
         raise ValueError(
-            f"{path} cannot be loaded: it names {str(parent_path)!r} as the file that it was saved next to, and holds "
-            f"no encoder that was adapted. It is damaged; save it again."
+            f"{path} cannot be loaded: it has the parent file {str(parent_path)!r}, but contains no adapted encoder. "
+            f"It is damaged. Save it again."
         )
     _check_parent(encoder, known, parent_path)
     try:
         return replace_last(estimator, encoder._join_parent(known))
     except (ValueError, *DAMAGE) as error:
         raise ValueError(
-            f"{path} cannot be loaded: it is damaged, {type(error).__name__}: {_brief(error)}"
+            f"{path} cannot be loaded: it is damaged, {type(error).__name__}: {_truncate(error)}"
         ) from error
 
 
 def _check_parent(encoder, parent, path):
-    """Raise unless an encoder was adapted from this one."""
+    """Raise unless an encoder was adapted from this parent."""
     if parent is not None and hasattr(parent, "net_") and parent.digest() == encoder.parent_:
         return
     if getattr(parent, "parent_", None) == encoder.parent_:
         raise ValueError(
-            f"{str(path)!r} holds an encoder that was itself adapted, from the same one: take the file of that, the "
-            f"encoder that was fitted, as parent."
+            f"{str(path)!r} contains an encoder that was itself adapted from the same parent. Pass the file of that "
+            f"parent, the encoder that was fitted."
         )
     raise ValueError(
-        f"{str(path)!r} does not hold the encoder that this one was adapted from (digest {encoder.parent_[:9]}): "
-        f"take the file that was saved of it, not of one fitted anew."
+        f"{str(path)!r} does not contain the encoder that this one was adapted from (digest {encoder.parent_[:9]}). "
+        f"Pass the file of that encoder. An encoder that was fitted again has another digest."
     )
 
 
 def _read_header(file):
-    """Parse the JSON text and make sure that it can be read on."""
+    """Parse the JSON text of the header, and check its size and format."""
     text = (file.metadata() or {}).get("sk_b2s")
     if text is None:
-        raise ValueError("it is a safetensors file, but none that sk_b2s.save wrote.")
+        raise ValueError("it is a safetensors file, but was not written by sk_b2s.save.")
     if text.count("[") + text.count("{") > MOST_NODES:
         raise ValueError(
-            f"its tables and texts have more than {MOST_NODES:,} parts, which no file of save has."
+            f"its tables and strings have more than {MOST_NODES:,} parts, which is more than save writes."
         )
     content = json.loads(text)
     if content["format"] != FORMAT:
         raise ValueError(
-            f"its format is {content['format']!r}, written by sk_b2s {content['versions']['sk_b2s']}; this sk_b2s "
-            f"{get_versions()['sk_b2s']} reads format {FORMAT}. Install that version."
+            f"its format is {content['format']!r}, written by sk_b2s {content['versions']['sk_b2s']}. This version, "
+            f"sk_b2s {get_versions()['sk_b2s']}, reads format {FORMAT}. Install the version that wrote the file, or "
+            f"fit the estimator again and save it."
         )
     return content
 
 
-def _warn_of_versions(written, names, path):
-    """Say so where another minor version wrote classes of the file."""
+def _warn_versions(written, names, path):
+    """Warn if another minor version wrote classes of the file."""
     here = get_versions()
     for package in ("sk_b2s", "sklearn"):
         used = any(name.startswith(package + ".") for name in names)
         if used and written[package].split(".")[:2] != here[package].split(".")[:2]:
             warnings.warn(
-                f"{path} was saved by {package} {written[package]}, and this is {here[package]}: outputs may differ. "
-                f"Compare a score, or install that version.",
+                f"{path} was saved by {package} {written[package]}, but {here[package]} is installed. Results may "
+                f"differ. Compare a score, or install that version.",
                 stacklevel=4,
             )
 
 
-def _known(trusted):
-    """Whitelist with what the caller adds to it."""
+def _merge_trusted(trusted):
+    """Add the trusted classes and functions to the known estimators."""
     for name, thing in (trusted or {}).items():
         if not (isinstance(name, str) and callable(thing)):
             raise TypeError(f"trusted must map names to classes or functions, got {name!r}: {thing!r}.")

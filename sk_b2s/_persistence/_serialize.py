@@ -1,4 +1,4 @@
-"""Objects written as JSON and tensors."""
+"""Encode estimators as JSON nodes and tensors."""
 
 from __future__ import annotations
 
@@ -19,44 +19,30 @@ from sk_b2s.preprocessing._windows import Windows
 
 
 class Writer:
-    """Turn an estimator into what JSON can hold, and put its arrays aside.
+    """Encode an estimator as JSON nodes, and collect its arrays.
 
-    ``where``, in all its methods, is the way to a value: it names the tensor and appears in messages.
+    ``where`` in all methods is the path to a value, a tuple of str. It names
+    tensors and appears in errors.
 
     Parameters
     ----------
     known : dict of str to class or function
-        Names of the estimators, and functions, that may be written.
+        Names of the estimators and functions that may be written.
 
     Attributes
     ----------
     tensors : dict of str to ndarray
-        Arrays met so far, contiguous and of types that safetensors has.
+        Encoded arrays, contiguous and of types that safetensors supports.
     """
 
     def __init__(self, known):
         self.names = {id(thing): name for name, thing in known.items()}
         self.tensors = {}
-        self.written = {}  # id of an array: itself, so that the id stays its own, and its node
-        self.sounds = {}  # the first of those that are equal, by digest
+        self.written = {}  # id of an array -> the array, which keeps its id valid, and its node
+        self.sounds = {}  # digest -> first of equal StimulusArrays
 
     def encode(self, value, where):
-        """Encode anything.
-
-        Parameters
-        ----------
-        value : object
-        where : tuple of str
-
-        Returns
-        -------
-        node : None, bool, int, float, str, list or dict
-
-        Raises
-        ------
-        TypeError
-            If the value, or something in it, cannot be written.
-        """
+        """Encode any value. Raise a TypeError if a part cannot be saved."""
         kind = type(value)
         if value is None or kind in (bool, int, str) or (kind is float and math.isfinite(value)):
             return value
@@ -72,7 +58,7 @@ class Writer:
     @staticmethod
     def _refuse(value, where, way_out="If it is a parameter, set it to None before saving"):
         name = getattr(value, "__name__", type(value).__name__)
-        trust = f", or give trusted={{'a name': {name}}} to save and load" if callable(value) else ""
+        trust = f", or pass trusted={{'a name': {name}}} to save and load" if callable(value) else ""
         return TypeError(f"{'.'.join(where)} is {value!r}, which cannot be saved. {way_out}{trust}.")
 
     def _items(self, values, where):
@@ -102,7 +88,7 @@ class Writer:
 
     def _tensor(self, value, where):
         if value.dtype == torch.bfloat16:
-            raise TypeError(f"{'.'.join(where)} is a tensor of bfloat16; convert it to float32.")
+            raise TypeError(f"{'.'.join(where)} is a tensor of bfloat16. Convert it to float32.")
         return self._array(value.detach().cpu().numpy(), where)
 
     def _scalar(self, value, where):
@@ -112,7 +98,7 @@ class Writer:
         positions = value.get_positions()
         if mne.channels.make_dig_montage(**positions) != value:
             raise self._refuse(
-                value, where, "Name a standard montage, or set the positions in the recordings"
+                value, where, "Use the name of a standard montage, or set the positions in the recordings"
             )
         return self.encode({**positions, "ch_pos": dict(positions["ch_pos"])}, where)
 
@@ -126,14 +112,14 @@ class Writer:
     def _new_array(self, array, where):
         if type(array) not in (np.ndarray, np.memmap) or array.dtype.char in "SVgG":
             raise TypeError(
-                f"{'.'.join(where)} is a {type(array).__name__} of {array.dtype}, which cannot be saved. Make it an "
-                f"array of numbers or str."
+                f"{'.'.join(where)} is a {type(array).__name__} of {array.dtype}, which cannot be saved. Convert it to "
+                f"an array of numbers or str."
             )
         if array.dtype.kind in "OU":
             width = array.dtype.itemsize // 4 if array.dtype.kind == "U" else None
             return {"shape": array.shape, "width": width, **self._values(array.ravel().tolist(), where)}
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
-        # As in a pickle, the order in memory is kept: products of matrices round by it.
+        # The order in memory is kept as in a pickle, because rounding of matrix products depends on it.
         columns_first = array.flags.f_contiguous and not array.flags.c_contiguous
         data = np.asarray(array.T if columns_first else array, order="C")
         node = {"columns_first": True} if columns_first else {}
@@ -150,11 +136,13 @@ class Writer:
         return name
 
     def _values(self, values, where):
-        """Encode the distinct ones of a column and, where any repeats, which is where."""
+        """Encode distinct values, and their codes if any repeats."""
         places: dict = {}
         distinct, codes = [], []
         for value in values:
-            content = repr(value) if isinstance(value, float) else value  # tells 0 from -0, and nan is nan
+            content = (
+                repr(value) if isinstance(value, float) else value
+            )  # 0 and -0 differ, and nan equals nan
             key = (type(value), content) if pd.api.types.is_hashable(value) else id(value)
             if key not in places:
                 places[key] = len(distinct)
@@ -168,8 +156,8 @@ class Writer:
     def _table(self, table, where):
         if isinstance(table.index, pd.MultiIndex) or not table.columns.is_unique:
             raise TypeError(
-                f"{'.'.join(where)} is a table with an index of several levels, or several columns of one name; use "
-                f"reset_index() or rename them."
+                f"{'.'.join(where)} is a table with a MultiIndex or with duplicate column names. Use reset_index() or "
+                f"rename the columns."
             )
         index = table.index
         if type(index) is pd.RangeIndex:
@@ -191,7 +179,9 @@ class Writer:
                 "ordered": bool(column.cat.ordered),
             }
         if str(column.dtype) not in PANDAS_TYPES:
-            raise TypeError(f"{'.'.join(where)} is a column of {column.dtype}; convert it by astype(object).")
+            raise TypeError(
+                f"{'.'.join(where)} is a column of {column.dtype}. Convert it with astype(object)."
+            )
         return {"data": self.encode(column.to_numpy(object), where), "dtype": str(column.dtype)}
 
     # --- parts and estimators ----------------------------------------------------------------------
@@ -202,13 +192,11 @@ class Writer:
         name, arguments = next(((n, a) for n, (cls, a) in PARTS.items() if cls is type(value)), (None, {}))
         lazy = getattr(value, "steps", ())
         if name is None or not all(type(step) in STEPS for step in lazy):
-            way_out = (
-                "For Windows with steps of your own, fit on Windows.from_array(np.asarray(y), rows=y.rows)"
-            )
+            way_out = "For Windows with custom steps, fit on Windows.from_array(np.asarray(y), rows=y.rows)"
             raise self._refuse(value, where, way_out)
         state = {argument: getattr(value, attribute) for argument, attribute in arguments.items()}
         if isinstance(value, Windows):
-            state["signals"] = _samples(value)
+            state["signals"] = _load_signals(value)
         return {"class": name, "state": self._dict(state, where)}
 
     def _estimator(self, estimator, where):
@@ -217,12 +205,12 @@ class Writer:
             own = type(estimator).__name__
             search = "Save its best_estimator_ instead" if hasattr(estimator, "best_estimator_") else None
             raise TypeError(
-                f"{'.'.join(where) or 'estimator'} is a {own}, which is none of those that can be saved: "
+                f"{'.'.join(where) or 'estimator'} is a {own}, which cannot be saved. Estimators that can be saved: "
                 f"{', '.join(sorted(self.names.values()))}. "
-                f"{search or f'If you wrote it, give trusted={{{own!r}: {own}}} to save and load'}."
+                f"{search or f'If it is your own class, pass trusted={{{own!r}: {own}}} to save and load'}."
             )
         params = estimator.get_params(deep=False)
-        state = _fitted_state(estimator, params)
+        state = _get_fitted_state(estimator, params)
         return {
             "class": name,
             "params": {p: self._param(p, v, (*where, p)) for p, v in params.items()},
@@ -234,7 +222,7 @@ class Writer:
             return {"memory": None}
         if name == "callbacks" and value:
             warnings.warn(
-                f"{'.'.join(where)} is not saved, as it matters only in training; set it anew before fitting again.",
+                f"{'.'.join(where)} is not saved, because it only affects training. Set it again before fitting.",
                 stacklevel=2,
             )
             return None
@@ -242,13 +230,13 @@ class Writer:
 
 
 def _label(value, otherwise):
-    """Name of a step, which stands before it in a tuple, or its place in a list."""
+    """Return the name of a (name, step) tuple, or the index in a list."""
     named = type(value) is tuple and len(value) > 1 and type(value[0]) is str
     return value[0] if named else str(otherwise)
 
 
-def _fitted_state(estimator, params):
-    """Return what an estimator has beyond its parameters, by its own account where it has one."""
+def _get_fitted_state(estimator, params):
+    """Return the fitted attributes of an estimator."""
     if hasattr(estimator, "_get_saved_state"):
         state = estimator._get_saved_state()
     else:
@@ -259,8 +247,8 @@ def _fitted_state(estimator, params):
     return state
 
 
-def _samples(windows):
-    """Read the signals that windows are cut from; one that none is cut from counts as empty."""
+def _load_signals(windows):
+    """Load the signals of windows, with unused ones empty."""
     used = set(windows.which.tolist())
     return [
         load_signal(signal) if index in used else np.empty((0, signal.shape[1]), np.float32)

@@ -20,17 +20,17 @@ from sk_b2s.preprocessing._windows import Windows
 
 @dataclass(frozen=True)
 class Attribute:
-    """What a fitted attribute must be.
+    """Schema of a fitted attribute.
 
     Parameters
     ----------
     check : callable
-        ``check(value, sizes)`` returns what was expected, as text, or None if the value is right. ``sizes`` maps
-        names of axes to lengths, and is filled in.
+        ``check(value, sizes)`` returns the expectation as text, or None if the
+        value is valid. ``sizes`` maps names of axes to lengths, and is filled.
     none, absent : bool
-        Whether it may be None; whether it may be missing.
+        Whether the attribute may be None, and whether it may be missing.
     finite : bool
-        Whether NaN and infinity are worth a warning.
+        Whether to warn about NaN and infinity.
     """
 
     check: Callable[[Any, dict], str | None]
@@ -40,30 +40,33 @@ class Attribute:
 
 
 def _size(axis, sizes, length):
-    """Length that an axis must have; one that is met first keeps the length that it has."""
+    """Return the expected length of an axis. The first length sets it."""
     if isinstance(axis, int):
         return axis
     return sizes.setdefault(axis, length)
 
 
-def _of_shape(shape, sizes, axes):
+def _has_shape(shape, sizes, axes):
     return len(shape) == len(axes) and all(
         n == _size(axis, sizes, n) for n, axis in zip(shape, axes, strict=True)
     )
 
 
-def _text_of(axes, sizes):
+def _format_shape(axes, sizes):
     return "(" + ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else str(axis) for axis in axes) + ")"
 
 
 def numbers(*axes, kinds="fiu", within=None, none=False, absent=False, finite=True):
-    """Array or tensor of numbers with the axes named; ``within`` names an axis that bounds every value."""
+    """Describe an array or tensor of numbers with named axes.
+
+    ``within`` is the range of values, as numbers or names of axes.
+    """
 
     def check(value, sizes):
         array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
         right = isinstance(array, (np.ndarray, np.generic)) and array.dtype.kind in kinds
-        if not right or not _of_shape(array.shape, sizes, axes):
-            return f"numbers of shape {_text_of(axes, sizes)}"
+        if not right or not _has_shape(array.shape, sizes, axes):
+            return f"numbers of shape {_format_shape(axes, sizes)}"
         low, high = (0, 0) if within is None else within
         low, high = (
             -sizes.get(end[1:], 0) if str(end)[0] == "-" else sizes.get(end, end) for end in (low, high)
@@ -75,33 +78,33 @@ def numbers(*axes, kinds="fiu", within=None, none=False, absent=False, finite=Tr
     return Attribute(check, none, absent, finite)
 
 
-def texts(*axes, none=False, absent=False):
-    """Sequence of texts."""
+def strings(*axes, none=False, absent=False):
+    """Describe a sequence of strings."""
 
     def check(value, sizes):
         if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
-            if _of_shape((len(value),), sizes, axes) and all(isinstance(one, str) for one in value):
+            if _has_shape((len(value),), sizes, axes) and all(isinstance(one, str) for one in value):
                 return None
-        return f"texts of shape {_text_of(axes, sizes)}"
+        return f"strings of shape {_format_shape(axes, sizes)}"
 
     return Attribute(check, none, absent)
 
 
-def _is_whole(value):
+def _is_integer(value):
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def whole(least, none=False, absent=False):
-    """Return an integer, at least so much."""
+def integer(least, none=False, absent=False):
+    """Describe an integer with a minimum."""
 
     def check(value, sizes):
-        return None if _is_whole(value) and value >= least else f"an integer of at least {least}"
+        return None if _is_integer(value) and value >= least else f"an integer of at least {least}"
 
     return Attribute(check, none, absent)
 
 
 def of_type(*kinds, none=False, absent=False, finite=False):
-    """Value of some types."""
+    """Describe a value of given types."""
 
     def check(value, sizes):
         return None if isinstance(value, kinds) else " or ".join(kind.__name__ for kind in kinds)
@@ -110,7 +113,7 @@ def of_type(*kinds, none=False, absent=False, finite=False):
 
 
 def any_of(*attributes, none=False, absent=False):
-    """Value that one of several descriptions fits."""
+    """Describe a value that satisfies one of several schemas."""
 
     def check(value, sizes):
         expected = [attribute.check(value, sizes) for attribute in attributes]
@@ -127,7 +130,7 @@ def _weights(value, sizes):
     return "tensors by name"
 
 
-def _weights_by_person(value, sizes):
+def _weights_by_subject(value, sizes):
     right = isinstance(value, dict) and all(
         isinstance(name, str) and _weights(one, sizes) is None for name, one in value.items()
     )
@@ -136,7 +139,7 @@ def _weights_by_person(value, sizes):
 
 def _pairs(value, sizes):
     pairs = value.values() if isinstance(value, dict) else [None]
-    right = all(isinstance(p, tuple) and len(p) == 2 and all(map(_is_whole, p)) for p in pairs)
+    right = all(isinstance(p, tuple) and len(p) == 2 and all(map(_is_integer, p)) for p in pairs)
     return None if right else "two integers by name"
 
 
@@ -153,14 +156,14 @@ def _records(value, sizes):
     return None if right else "a list of dicts"
 
 
-N, COUNT, FLAG = "n_features_in_", whole(1), of_type(bool)
+N, COUNT, FLAG = "n_features_in_", integer(1), of_type(bool)
 NUMBER = of_type(Real, absent=True)
 SEGMENTS = of_type(pd.DataFrame, Windows, np.ndarray)
 OUTPUT = Attribute(
     lambda value, sizes: None if value in ({"transform": name} for name in ("default", "pandas", "polars")) else
     "an output of set_output", absent=True,
 )  # fmt: skip
-EVERYWHERE = {"_sklearn_output_config": OUTPUT, "feature_names_in_": texts(N, absent=True)}
+EVERYWHERE = {"_sklearn_output_config": OUTPUT, "feature_names_in_": strings(N, absent=True)}
 FEATURES_OUT = {"n_features_out_": COUNT}
 SPEECH = {
     "speech_": of_type(BaseEstimator, none=True),
@@ -168,14 +171,14 @@ SPEECH = {
 }
 DECODER = {
     N: COUNT, "n_times_in_": COUNT, "n_features_out_": COUNT, "n_speech_features_": COUNT,
-    "sfreq_in_": of_type(Real, none=True), "ch_names_in_": texts(N, none=True), "segments_": SEGMENTS, **SPEECH,
-    "frame_weights_": numbers("n_frames", kinds="iu"), "_flat_targets": FLAG, "subjects_": texts("n_subjects"),
+    "sfreq_in_": of_type(Real, none=True), "ch_names_in_": strings(N, none=True), "segments_": SEGMENTS, **SPEECH,
+    "frame_weights_": numbers("n_frames", kinds="iu"), "_flat_targets": FLAG, "subjects_": strings("n_subjects"),
 }  # fmt: skip
 REGRESSION = {
     "alpha_": numbers("n_models", finite=False), "cv_scores_": numbers("n_models", "n_alphas", finite=False),
 }  # fmt: skip
 
-# Fitted attributes by the name that a class has in a file. Others whose names end in "_" are taken as they are.
+# Fitted attributes by the name of a class in a file. Other attributes whose names end in "_" are not checked.
 STATES: dict[str, dict[str, Attribute]] = {
     **dict.fromkeys(
         ("sk_b2s.AcousticOnsets", "sk_b2s.Envelope", "sk_b2s.MelSpectrogram", "sk_b2s.SpeechActivity",
@@ -185,22 +188,22 @@ STATES: dict[str, dict[str, Attribute]] = {
         "history_": Attribute(_records), "interrupted_": FLAG, "shared_response_": of_type(SharedResponse, none=True),
         "covariances_": numbers("n_fitted", "n_mixed", "n_mixed", absent=True),
         "weights": Attribute(_weights, finite=True),
-        "own_weights": Attribute(_weights_by_person, absent=True, finite=True),
+        "own_weights": Attribute(_weights_by_subject, absent=True, finite=True),
         "parent_": of_type(str, absent=True, none=True), "adaptations_": of_type(pd.DataFrame, absent=True, none=True),
         "adaptation_rows_": numbers("n_heard", kinds="i", absent=True),
     },
     "sk_b2s.CalibratedDecoder": {
-        "n_calibration_": whole(0), "interrupted_": FLAG, "estimator_": of_type(BaseEstimator),
+        "n_calibration_": integer(0), "interrupted_": FLAG, "estimator_": of_type(BaseEstimator),
     },
     "sk_b2s.CovarianceAlignment": {N: COUNT, "matrix_": numbers(N, N, absent=True)},
-    "sk_b2s.Epocher": {N: COUNT, "ch_names_": texts("n_channels", absent=True)},
+    "sk_b2s.Epocher": {N: COUNT, "ch_names_": strings("n_channels", absent=True)},
     "sk_b2s.EventFeatures": {**FEATURES_OUT, "rows_": of_type(pd.DataFrame)},
     "sk_b2s.FeatureScaler": {N: COUNT, "mean_": numbers(N), "scale_": numbers(N)},
     "sk_b2s.SpeechFeatureUnion": {
         **FEATURES_OUT, "transformer_list_": Attribute(_named_estimators), "feature_ranges_": Attribute(_pairs),
     },
     "sk_b2s.ForwardTRF": {
-        **SPEECH, N: COUNT, "n_features_out_": COUNT, "subjects_": texts("n_subjects"), **REGRESSION,
+        **SPEECH, N: COUNT, "n_features_out_": COUNT, "subjects_": strings("n_subjects"), **REGRESSION,
         "_shape": of_type(tuple), "_weights": numbers("n_frames", kinds="i"),
         "_frames": numbers("n_times", kinds="i", within=(0, "n_frames")),
         "_lags": numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": numbers("n_lags"),
@@ -216,7 +219,7 @@ STATES: dict[str, dict[str, Attribute]] = {
     "sk_b2s.RobustChannelScaler": {
         N: COUNT, "center_": numbers(N, absent=True), "scale_": numbers(N, absent=True),
     },
-    "sk_b2s.SurrogateRecordings": {N: COUNT, "seed_": whole(0)},
+    "sk_b2s.SurrogateRecordings": {N: COUNT, "seed_": integer(0)},
     "sklearn.decomposition.PCA": {
         N: COUNT, "_fit_svd_solver": of_type(str, absent=True), "n_components_": COUNT, "n_samples_": COUNT,
         "mean_": numbers(N),
@@ -241,23 +244,23 @@ STATES: dict[str, dict[str, Attribute]] = {
     },
 }  # fmt: skip
 
-# What an adapted encoder has when it is saved next to its parent, in place of the rest.
+# State of an adapted encoder that is saved relative to its parent.
 ADDED = {
     "parent_": of_type(str), "adaptations_": of_type(pd.DataFrame), "adaptation_rows_": numbers("n_heard", kinds="i",
-    absent=True), "added": texts("n_added"), "shared": texts("n_shared"),
-    "added_weights": Attribute(_weights_by_person, finite=True), "added_intervals": of_type(dict, absent=True),
+    absent=True), "added": strings("n_added"), "shared": strings("n_shared"),
+    "added_weights": Attribute(_weights_by_subject, finite=True), "added_intervals": of_type(dict, absent=True),
     "layers": of_type(torch.Tensor, absent=True, finite=True),
 }  # fmt: skip
 
-# Arguments of the parts that estimators hold, by the part's name.
+# Constructor arguments of the classes that estimators hold.
 PART_STATES: dict[str, dict[str, Attribute]] = {
     "Affine": {
         "center": numbers("n_signals", "n_channels"), "scale": numbers("n_signals", "n_channels"),
         "clip": of_type(Real, none=True),
     },
-    "Baseline": {name: whole(0) for name in ("first", "last", "begin", "length")},
+    "Baseline": {name: integer(0) for name in ("first", "last", "begin", "length")},
     "HashedBlockSplit": {
-        "part": of_type(str), "test_size": of_type(Real), "valid_size": of_type(Real), "salt": whole(0),
+        "part": of_type(str), "test_size": of_type(Real), "valid_size": of_type(Real), "salt": integer(0),
     },
     "SharedResponse": {
         "mean": numbers("n_features"), "components": numbers("n_components", "n_features"),
@@ -269,81 +272,53 @@ PART_STATES: dict[str, dict[str, Attribute]] = {
         "data": numbers("n_times", "n_features"), "sfreq": of_type(Real), "name": of_type(str),
     },
     "StimulusIntervals": {"intervals": of_type(dict)},
-    "AudioTrack": {"path": of_type(str), "channel": any_of(whole(0), of_type(str))},
+    "AudioTrack": {"path": of_type(str), "channel": any_of(integer(0), of_type(str))},
     "Windows": {
         "signals": of_type(list), "which": numbers("n_windows", kinds="iu"), "start": numbers("n_windows", kinds="iu"),
-        "n_times": whole(1), "sfreq": of_type(Real, none=True), "rows": of_type(pd.DataFrame, none=True),
+        "n_times": integer(1), "sfreq": of_type(Real, none=True), "rows": of_type(pd.DataFrame, none=True),
         "positions": numbers("n_layouts", "n_channels", 2, none=True, finite=False),
-        "layout": numbers("n_signals", kinds="iu"), "ch_names": texts("n_channels", none=True),
+        "layout": numbers("n_signals", kinds="iu"), "ch_names": strings("n_channels", none=True),
         "extent": numbers("n_signals", 2, kinds="iu", none=True), "steps": of_type(tuple),
     },
 }  # fmt: skip
 
 
-def described(name, state):
-    """Return the attributes that are known of a class, for a state as it is in a file.
-
-    Parameters
-    ----------
-    name : str
-        Of the class, in a file.
-    state : dict of str to object
-
-    Returns
-    -------
-    expected : dict of str to Attribute
-    """
+def get_schema(name, state):
+    """Return the schema of a state in a file: dict of str to Attribute."""
     own = ADDED if name == "sk_b2s.BrainEncoder" and "added" in state else STATES.get(name, {})
     return {**EVERYWHERE, **own}
 
 
 def check_names(name, cls, state):
-    """Raise if a fitted attribute is none that ``fit`` of the class sets.
-
-    Parameters
-    ----------
-    name : str
-        Of the class, in a file.
-    cls : type
-    state : dict of str to object
-
-    Raises
-    ------
-    ValueError
-        With the name of the attribute.
-    """
-    known, own = described(name, state), name in STATES
+    """Raise if ``fit`` of a class does not set an attribute of a state."""
+    known, own = get_schema(name, state), name in STATES
     for attribute in state:
         ends = attribute in known or (isinstance(attribute, str) and attribute.isidentifier() and (
             attribute.endswith("_") and not attribute.startswith("_") if own else not attribute.startswith("__")
         ))  # fmt: skip
         if not ends or _is_taken(cls, attribute, own) or attribute in cls._get_param_names():
             raise ValueError(
-                f"it sets {str(attribute)[:80]!r} of {name}, which is no attribute that its fit sets."
+                f"it sets {str(attribute)[:80]!r} of {name}, which is not an attribute that its fit sets."
             )
 
 
 def _is_taken(cls, attribute, own):
-    """Whether a class has a method or property of that name; one of the user's may have a value that fit replaces."""
+    """Return whether a class has a method or property of that name.
+
+    Classes of users may have a value that fit replaces.
+    """
     found = inspect.getattr_static(cls, attribute, None)
     return hasattr(cls, attribute) and (own or callable(found) or hasattr(found, "__get__"))
 
 
 def check_state(owner, expected, state, sizes):
-    """Raise where attributes are missing, of another type, or of shapes that do not fit together.
+    """Raise if attributes are missing, or their types or shapes are wrong.
 
-    Parameters
-    ----------
-    owner : str
-        Whose they are, for the message.
-    expected : dict of str to Attribute
-    state : dict of str to object
-    sizes : dict of str to int
-        Lengths of axes that are known; others are added.
+    ``sizes`` maps names of axes to known lengths. Others are added.
     """
     if not any(name in state for name in expected if name not in EVERYWHERE):
         return  # not fitted
-    sizes |= {name: int(value) for name, value in state.items() if _is_whole(value) and name in expected}
+    sizes |= {name: int(value) for name, value in state.items() if _is_integer(value) and name in expected}
     for name, attribute in expected.items():
         if name not in state:
             if attribute.absent:
@@ -360,38 +335,26 @@ def check_state(owner, expected, state, sizes):
 
 
 def check_frames(name, state):
-    """Raise where the frames of a decoder are not those of its steps, or its segments have others.
-
-    Parameters
-    ----------
-    name : str
-        Of the class, in a file.
-    state : dict of str to object
-    """
+    """Raise if frames of a decoder do not match its samples or segments."""
     if "_frames" in state:
         weights = np.asarray(state["_weights" if "_weights" in state else "frame_weights_"])
         if not np.array_equal(np.bincount(np.asarray(state["_frames"]), minlength=len(weights)), weights):
-            raise ValueError(f"the frames of steps of {name} are not as many as its weights of frames say.")
+            raise ValueError(
+                f"the number of samples in each frame of {name} does not match its frame weights."
+            )
     segments = state.get("segments_")
     if isinstance(segments, (np.ndarray, Windows)):
         came = (*segments.shape[1:], 1, 1)[:2] if len(segments.shape) < 4 else None
         if came != (wanted := (state["n_speech_features_"], len(state["frame_weights_"]))):
-            raise ValueError(f"the segments of {name} must be of {wanted} features and frames, got {came}.")
+            raise ValueError(f"the segments of {name} must have {wanted} features and frames, got {came}.")
 
 
 def check_part(name, state):
-    """Raise where the arguments of a part that estimators hold do not fit together.
-
-    Parameters
-    ----------
-    name : str
-        One of ``PART_STATES``.
-    state : dict of str to object
-    """
+    """Raise unless the arguments of one of ``PART_STATES`` match."""
     check_state(name, PART_STATES[name], state, {})
     wrong = None
     if name == "SharedResponse" and len(state["latents"]) != len(state["lags"]) * len(state["components"]):
-        wrong = "its latents are not one for each lag and component"
+        wrong = "its latents do not match its lags and components"
     elif name == "StimulusIntervals":
         spans = numbers("n_intervals", 2)
         if any(spans.check(one, {}) or not np.isfinite(one).all() for one in state["intervals"].values()):
@@ -399,28 +362,28 @@ def check_part(name, state):
     elif name == "Baseline" and not state["first"] < state["last"]:
         wrong = "its baseline is empty"
     elif name == "Windows":
-        wrong = _wrong_windows(state)
+        wrong = _find_wrong_windows(state)
     if wrong:
         raise ValueError(f"a {name} in it is damaged: {wrong}.")
 
 
-def _wrong_windows(state):
-    """Say what is wrong with Windows beside what their constructor checks."""
+def _find_wrong_windows(state):
+    """Describe errors in Windows that their constructor does not check."""
     n_layouts = 1 if state["positions"] is None else len(state["positions"])
     layout = state["layout"]
     if layout.size and (layout.min() < 0 or layout.max() >= n_layouts):
-        return f"a signal has the layout {layout.max()}, and there are {n_layouts}"
+        return f"a signal has the layout {layout.max()}, but there are only {n_layouts}"
     n_times = state["n_times"]
     for step in state["steps"]:
         ends = [getattr(step, "last", 0), getattr(step, "begin", 0) + getattr(step, "length", 0)]
         if max(ends) > n_times:
-            return f"a step reads {max(ends)} of {n_times} samples"
+            return f"a step reads sample {max(ends)} of {n_times}"
         n_times = getattr(step, "length", n_times)
     return None
 
 
 def find_nonfinite(expected, state):
-    """List the attributes that hold NaN or infinity where a fit leaves none."""
+    """List attributes with NaN or infinite values that should be finite."""
     return [
         name for name, attribute in expected.items()
         if attribute.finite and name in state and not _is_finite(state[name])

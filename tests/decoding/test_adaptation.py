@@ -663,7 +663,7 @@ def test_the_parent_must_be_there_and_the_right_one(encoder, embedded, tmp_path)
     right, wrong, child = (tmp_path / f"{name}.safetensors" for name in ("right", "wrong", "child"))
     save(encoder, right)
     save(embedded, wrong)
-    with pytest.raises(ValueError, match="does not hold the encoder that this one was adapted from"):
+    with pytest.raises(ValueError, match="does not contain the encoder that this one was adapted from"):
         save(new, child, parent=wrong)
     with pytest.raises(ValueError, match="was not adapted"):
         save(encoder, child, parent=right)
@@ -676,5 +676,5 @@ def test_the_parent_must_be_there_and_the_right_one(encoder, embedded, tmp_path)
         load(child, parent=tmp_path / "moved.safetensors").transform(X), new.transform(X)
     )
     wrong.rename(right)
-    with pytest.raises(ValueError, match="does not hold the encoder that this one was adapted from"):
+    with pytest.raises(ValueError, match="does not contain the encoder that this one was adapted from"):
         load(child)
