@@ -1,4 +1,4 @@
-"""An encoder meets people it was not trained on: without labels, and after minutes of what they heard."""
+"""Tests of adaptation to unseen subjects."""
 
 import copy
 import os
@@ -33,7 +33,7 @@ MIXINGS |= {name: COMMON + 0.8 * RANDOM.standard_normal(COMMON.shape) for name i
 
 
 def person(name, n_windows=80, mixing=None, n_channels=N_CHANNELS, **more):
-    """Windows of somebody, and the features of what they heard."""
+    """Make windows of a subject and the features of their stimuli."""
     random = np.random.default_rng(sum(map(ord, name)))
     heard = np.cumsum(random.standard_normal((n_windows, N_FEATURES, N_TIMES)), 2).astype("f4")
     heard -= heard.mean(2, keepdims=True)
@@ -83,7 +83,7 @@ def minutes_of(name, part=CALIBRATION):
 
 
 @pytest.mark.parametrize("method", ["ridge", "layer", "all", "auto"])
-def test_minutes_help_and_nobody_else_notices(encoder, method):
+def test_adapt_helps_only_new_subjects(encoder, method):
     X, y = people("1", "2", "3")
     before, digest = encoder.transform(X), encoder.digest()
     kept = copy.deepcopy({name: value for name, value in vars(encoder).items() if name != "net_"})
@@ -98,8 +98,8 @@ def test_minutes_help_and_nobody_else_notices(encoder, method):
 
 
 @pytest.mark.parametrize("method", ["ridge", "layer", "all"])
-def test_strangers_are_met_as_before(encoder, method):
-    """Neither the mean nor the choice of the nearest takes in whom minutes were given for."""
+def test_adapt_keeps_unseen_subjects(encoder, method):
+    """Neither the average nor the nearest subject includes adapted ones."""
     X, _ = person("other")
     new = encoder.adapt(*minutes_of("new"), method=method)
     for one, other in ((encoder, new), (average(encoder), average(new))):
@@ -110,7 +110,7 @@ def average(encoder):
     return copy.copy(encoder).set_params(unseen_subject="average")
 
 
-def test_others_answers_stay_in_mixed_company():
+def test_adapt_keeps_results_in_mixed_batches():
     """Also where batches are many and rounding shows."""
     encoder = fitted(
         hidden=33,
@@ -130,7 +130,7 @@ def test_others_answers_stay_in_mixed_company():
         assert (after[~others] != before[~others]).any((1, 2)).all()
 
 
-def test_what_is_told_of_an_adaptation(encoder):
+def test_adapt_records_adaptations(encoder):
     new = encoder.adapt(*minutes_of("new"), method="ridge").adapt(*minutes_of("other"))
     told = new.adaptations_
     assert told["subject"].tolist() == ["new", "other"]
@@ -140,21 +140,21 @@ def test_what_is_told_of_an_adaptation(encoder):
     assert new.parent_ == encoder.digest() != new.digest()
 
 
-def test_windows_that_overlap_are_counted_once(encoder):
+def test_adapt_counts_overlapping_windows_once(encoder):
     X, y = person("new")
     twice = np.r_[np.arange(50), np.arange(25)]
     told = encoder.adapt(X[twice], y[twice], "ridge").adaptations_
     np.testing.assert_allclose(told["minutes"], 50 * N_TIMES / SFREQ / 60)
 
 
-def test_auto_changes_from_the_layer_to_all_with_the_minutes(encoder):
+def test_adapt_auto_depends_on_duration(encoder):
     X, y = person("new", n_windows=110)
     minutes = {90: 1.8, 110: 2.2}
     methods = [encoder.adapt(X[:n], y[:n]).adaptations_["method"][0] for n in minutes]
     assert methods == ["layer", "all"]
 
 
-def test_auto_has_an_answer_where_minutes_or_segments_are_lacking(encoder, embedded):
+def test_adapt_auto_without_duration_or_segments(encoder, embedded):
     X, y = person("new", n_windows=110)
     without_rate = Windows.from_array(np.asarray(X), rows=X.rows)
     told = encoder.adapt(without_rate, y).adaptations_
@@ -165,7 +165,7 @@ def test_auto_has_an_answer_where_minutes_or_segments_are_lacking(encoder, embed
         embedded.adapt(X[:1], y[:1])
 
 
-def test_several_at_once_are_as_one_after_the_other(encoder):
+def test_adapt_several_subjects_equals_sequence(encoder):
     first, second = minutes_of("new"), minutes_of("other")
     rows = pd.concat([first[0].rows, second[0].rows], ignore_index=True)
     both = Windows.from_array(
@@ -178,13 +178,13 @@ def test_several_at_once_are_as_one_after_the_other(encoder):
 
 
 @pytest.mark.parametrize("method", ["layer", "all"])
-def test_equal_seeds_adapt_equally(encoder, method):
+def test_adapt_is_reproducible(encoder, method):
     X, _ = person("new")
     one, other = (encoder.adapt(*minutes_of("new"), method=method).transform(X) for _ in range(2))
     np.testing.assert_array_equal(one, other)
 
 
-def test_what_was_given_to_fit_stays_as_it_was():
+def test_adapt_does_not_change_encoder():
     class Counter(Callback):
         def initialize(self):
             self.n_epochs = 0
@@ -205,7 +205,7 @@ def test_what_was_given_to_fit_stays_as_it_was():
 
 
 @pytest.mark.parametrize("method", ["layer", "all"])
-def test_ctrl_c_ends_an_adaptation_and_not_half_of_it(encoder, monkeypatch, method):
+def test_adapt_raises_on_interruption(encoder, monkeypatch, method):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -217,7 +217,7 @@ def test_ctrl_c_ends_an_adaptation_and_not_half_of_it(encoder, monkeypatch, meth
 
 
 @pytest.mark.parametrize("method", ["layer", "all"])
-def test_rate_and_passes_are_yours(encoder, method):
+def test_adapt_uses_lr_and_max_epochs(encoder, method):
     none = encoder.adapt(*minutes_of("new"), method=method, lr=1e-12, max_epochs=1)
     ridge = encoder.adapt(*minutes_of("new"), method="ridge")
     X, _ = person("new")
@@ -226,7 +226,7 @@ def test_rate_and_passes_are_yours(encoder, method):
     assert abs(long.transform(X) - ridge.transform(X)).max() > 0.01
 
 
-def test_frozen_is_frozen(encoder):
+def test_adapt_layer_freezes_other_weights(encoder):
     new = encoder.adapt(*minutes_of("new"), method="layer")
     before, after = encoder.net_.state(), new.net_.state()
     for name, value in before.items():
@@ -235,8 +235,8 @@ def test_frozen_is_frozen(encoder):
 
 
 @pytest.mark.parametrize("loss", ["symmetric_clip", "siglip"])
-def test_estimates_of_the_new_have_the_length_of_all(loss):
-    """Similarities are logits at the temperature that was learned in fit, with the candidates."""
+def test_adapt_estimates_have_similar_norms(loss):
+    """Estimates are scaled by the temperature that was learned in fit."""
     encoder = fitted(loss=loss, max_epochs=2)
     X, _ = people("1", "new")
     for method in ("layer", "all"):
@@ -245,7 +245,7 @@ def test_estimates_of_the_new_have_the_length_of_all(loss):
         np.testing.assert_allclose(lengths, lengths[0], rtol=1e-5)
 
 
-def test_windows_given_twice_tell_no_more(encoder):
+def test_adapt_ignores_repeated_windows(encoder):
     X, y = person("new")
     for twice in (np.repeat(np.arange(20), 2), np.r_[np.arange(20), np.arange(20)]):
         once, again = (encoder.adapt(X[rows], y[rows], "ridge") for rows in (np.arange(20), twice))
@@ -253,7 +253,7 @@ def test_windows_given_twice_tell_no_more(encoder):
         torch.testing.assert_close(*layers, rtol=1e-4, atol=1e-6)
 
 
-def test_calibration_is_read_without_dropout():
+def test_adapt_uses_no_dropout():
     random = np.random.default_rng(0)
     places = random.random((N_CHANNELS, 2))
     changes = {"spatial_attention": True, "spatial_dropout": 0.4, "max_epochs": 1}
@@ -265,8 +265,8 @@ def test_calibration_is_read_without_dropout():
 
 
 @pytest.mark.parametrize("n_times", [1, 4])
-def test_windows_of_one_frame_are_learned_from_by_gradient(n_times):
-    """Their layer begins with the mean, and what was heard grows more alike to its estimates."""
+def test_adapt_windows_of_one_frame(n_times):
+    """The layer begins at the mean, and similarity to targets increases."""
     (X, y), (new, heard) = people("1", "2", "3"), person("new")
     X, new = (
         Windows.from_array(np.asarray(part)[:, :, 20 : 20 + n_times], rows=part.rows) for part in (X, new)
@@ -283,7 +283,7 @@ def test_windows_of_one_frame_are_learned_from_by_gradient(n_times):
         encoder.adapt(new, heard, "ridge")
 
 
-def test_a_network_of_their_own_answers_in_any_company(encoder):
+def test_adapt_all_in_mixed_batches(encoder):
     new = encoder.adapt(*minutes_of("new"), method="all")
     X, _ = people("1", "new", "2")
     order = np.random.default_rng(0).permutation(len(X))
@@ -294,7 +294,7 @@ def test_a_network_of_their_own_answers_in_any_company(encoder):
     np.testing.assert_allclose(mixed[:80], encoder.transform(X[:80]), atol=1e-5)
 
 
-def test_embedding_and_no_layer_have_methods_of_their_own(embedded, alike):
+def test_adapt_without_subject_layers(embedded, alike):
     for encoder in (embedded, alike):
         new = encoder.adapt(*minutes_of("new"), method="all", lr=1e-3)
         assert new.score(*minutes_of("new", TEST)) > encoder.score(*minutes_of("new", TEST))
@@ -308,7 +308,7 @@ def test_embedding_and_no_layer_have_methods_of_their_own(embedded, alike):
             encoder.adapt(*minutes_of("new"), method=method)
 
 
-def test_another_cap_is_adapted_to():
+def test_adapt_accepts_other_sensors():
     random = np.random.default_rng(1)
     places = {n: random.random((n, 2)) for n in (8, 11)}
     wave = random.standard_normal((2, N_FEATURES))
@@ -322,7 +322,7 @@ def test_another_cap_is_adapted_to():
         assert adapted.score(new[50:], heard[50:]) > 2 / 30
 
 
-def test_deep_speech_keeps_its_space(tmp_path):
+def test_adapt_keeps_speech_embedding(tmp_path):
     encoder = fitted(speech_embedding_dim=6, max_epochs=4)
     new = encoder.adapt(*minutes_of("new"), method="all")
     _, y = person("1")
@@ -338,7 +338,7 @@ def test_deep_speech_keeps_its_space(tmp_path):
     )
 
 
-def test_a_pipeline_is_adapted_by_its_last_step():
+def test_adapt_in_pipeline():
     X, y = people("1", "2", "3")
     pipeline = make_pipeline(RobustChannelScaler(), BrainEncoder(**SMALL)).fit(X, y)
     new, heard = minutes_of("new")
@@ -359,7 +359,7 @@ def table_of(heard, sound):
     })  # fmt: skip
 
 
-def test_sound_of_calibration_counts_as_heard_and_minutes_are_of_sound():
+def test_score_warns_on_calibration_stimuli():
     (X, y), (new, heard) = people("1", "2", "3"), person("new")
     speech = make_pipeline(PrecomputedFeatures(), FeatureScaler())
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 2}, speech=speech).fit(X, table_of(y, "old"))
@@ -376,8 +376,8 @@ def test_sound_of_calibration_counts_as_heard_and_minutes_are_of_sound():
         adapted.score(new[51:], table[51:])
 
 
-def test_rows_of_calibration_count_as_heard(encoder):
-    """Also those of an earlier one, where what was heard is numbers."""
+def test_score_warns_on_calibration_arrays(encoder):
+    """Also stimuli of an earlier adaptation, for targets that are arrays."""
     adapted = encoder.adapt(*minutes_of("new"), method="ridge").adapt(*minutes_of("other"), method="ridge")
     for name in ("1", "new", "other"):
         with pytest.warns(StimulusLeakWarning, match="50 of 50 windows"):
@@ -391,7 +391,7 @@ def test_rows_of_calibration_count_as_heard(encoder):
 # --- what fit notes for them -----------------------------------------------------------------------------
 
 
-def test_what_is_only_watched_teaches_nothing_about_people():
+def test_shared_response_excludes_validation():
     X, y = people("1", "2", "3")
     watched = np.arange(len(y)) % 4 == 0
 
@@ -404,7 +404,7 @@ def test_what_is_only_watched_teaches_nothing_about_people():
     np.testing.assert_allclose(encoder.shared_response_.mean, y[~watched].mean((0, 2)), atol=1e-4)
 
 
-def test_windows_that_overlap_teach_once_about_people():
+def test_shared_response_ignores_overlap():
     X, y = people("1", "2", "3")
     twice = np.r_[np.arange(len(y)), np.arange(len(y))]
     unmoved = {**SMALL, "max_epochs": 1, "lr": 1e-12}
@@ -415,7 +415,7 @@ def test_windows_that_overlap_teach_once_about_people():
         np.testing.assert_allclose(getattr(again, name), getattr(once, name), rtol=1e-4, atol=1e-6)
 
 
-def test_covariances_are_the_means_of_recordings():
+def test_covariances_average_recordings():
     random = np.random.default_rng(0)
     rows = pd.DataFrame({"subject": list("1122"), "recording": list("abcc")}).loc[np.repeat(range(4), 10)]
     scale = np.array([1.0, 3.0, 1.0, 1.0])[rows.index][:, None, None]
@@ -439,7 +439,7 @@ def test_covariances_are_the_means_of_recordings():
 
 
 def spoilt(row=None, of=0, **columns):
-    """Minutes with a NaN in a row, or other columns; X and y, or y as Windows."""
+    """Calibration data with NaN in a row, or with other columns."""
     X, y = minutes_of("new")
     data = np.array([X, y][of])
     if row is not None:
@@ -481,7 +481,7 @@ def spoilt(row=None, of=0, **columns):
         ),
     ],
 )
-def test_mistakes_are_told(encoder, calibration, method, message):
+def test_adapt_rejects_invalid_data(encoder, calibration, method, message):
     with pytest.raises(ValueError, match=message):
         encoder.adapt(*calibration(), method=method)
 
@@ -490,7 +490,7 @@ def test_mistakes_are_told(encoder, calibration, method, message):
 @pytest.mark.parametrize(
     ("name", "value"), [("lr", 0), ("lr", "fast"), ("lr", np.nan), ("max_epochs", 0), ("max_epochs", 1.5)]
 )
-def test_rates_and_passes_are_checked(encoder, method, name, value):
+def test_adapt_validates_lr_and_max_epochs(encoder, method, name, value):
     with pytest.raises(ValueError, match=f"The '{name}' parameter of BrainEncoder.adapt must be"):
         encoder.adapt(*minutes_of("new"), method=method, **{name: value})
 
@@ -499,7 +499,7 @@ def test_rates_and_passes_are_checked(encoder, method, name, value):
     ("name", "value"),
     [("loss", "siglip"), ("hidden", 4), ("speech_embedding_dim", 5), ("subject_layer", None)],
 )
-def test_the_network_of_fit_goes_on(encoder, name, value):
+def test_adapt_rejects_changed_parameters(encoder, name, value):
     changed = copy.copy(encoder).set_params(**{name: value})
     with pytest.raises(ValueError, match=f"^{name}={value!r} was set after a fit with {name}="):
         changed.adapt(*minutes_of("new"))
@@ -507,7 +507,7 @@ def test_the_network_of_fit_goes_on(encoder, name, value):
     assert free.adapt(*minutes_of("new")).k == 3
 
 
-def test_people_without_a_name_are_told_apart_by_one():
+def test_adapt_requires_names_for_unnamed():
     X, y = person("1")
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}).fit(np.asarray(X), y)
     new, heard = minutes_of("new")
@@ -517,7 +517,7 @@ def test_people_without_a_name_are_told_apart_by_one():
     assert list(encoder.adapt(Windows.from_array(np.asarray(new), rows=rows), heard).subjects_) == ["", "new"]
 
 
-def test_names_that_are_nearly_known_are_told_of(encoder):
+def test_adapt_warns_about_similar_names(encoder):
     X, y = minutes_of("new")
     for strange in ("01", "2.0"):
         renamed = Windows.from_array(np.asarray(X), rows=X.rows.assign(subject=strange), sfreq=SFREQ)
@@ -527,7 +527,7 @@ def test_names_that_are_nearly_known_are_told_of(encoder):
             encoder.adapt(renamed, y, "ridge")
 
 
-def test_fit_forgets_whom_it_was_adapted_to(encoder):
+def test_fit_drops_adaptations(encoder):
     new = encoder.adapt(*minutes_of("new"), method="all")
     again = clone(new).set_params(max_epochs=1).fit(*people("1", "2"))
     new.set_params(max_epochs=1).fit(*people("1", "2"))
@@ -542,7 +542,7 @@ def test_fit_forgets_whom_it_was_adapted_to(encoder):
 # --- without a label ---------------------------------------------------------------------------------
 
 
-def test_the_nearest_is_the_one_whose_brain_is_mixed_alike(encoder):
+def test_nearest_subjects_finds_similar_mixing(encoder):
     for known in ("1", "2", "3"):
         X, _ = person("other", mixing=MIXINGS[known])
         assert encoder.nearest_subjects(X).to_dict() == {"other": known}
@@ -550,12 +550,12 @@ def test_the_nearest_is_the_one_whose_brain_is_mixed_alike(encoder):
         np.testing.assert_array_equal(encoder.transform(X), encoder.transform(renamed))
 
 
-def test_all_of_a_recording_counts_whatever_is_asked(encoder):
+def test_nearest_subjects_uses_whole_recordings(encoder):
     X, _ = person("new")
     np.testing.assert_allclose(encoder.transform(X[7:9]), encoder.transform(X)[7:9], atol=1e-5)
 
 
-def test_a_recording_is_of_one_person(encoder):
+def test_nearest_subjects_rejects_shared_recording(encoder):
     X, y = people("1", "2", "3")
     rows = X.rows[["subject"]]
     together = Windows.from_array(np.asarray(X), rows=rows, sfreq=SFREQ)
@@ -564,10 +564,10 @@ def test_a_recording_is_of_one_person(encoder):
     strangers = Windows.from_array(np.asarray(X), rows="stranger " + rows, sfreq=SFREQ)
     with pytest.raises(ValueError, match="a recording of X has windows of subjects"):
         encoder.transform(strangers)
-    assert encoder.transform(together).shape == y.shape  # everybody is known
+    assert encoder.transform(together).shape == y.shape  # all subjects are known
 
 
-def test_the_nearest_is_found_in_what_is_there_of_a_recording(encoder):
+def test_nearest_subjects_skips_nan(encoder):
     data = np.array(person("other", mixing=MIXINGS["2"])[0])
     rows = pd.DataFrame({"subject": "other", "recording": "other"}, index=range(len(data)))
     data[5, 3, 7] = np.nan
@@ -576,25 +576,25 @@ def test_the_nearest_is_found_in_what_is_there_of_a_recording(encoder):
         encoder.nearest_subjects(Windows.from_array(data * np.nan, rows=rows))
 
 
-def test_nearest_was_not_prepared_for(alike):
+def test_nearest_subjects_requires_setting_in_fit(alike):
     with pytest.raises(ValueError, match="Set unseen_subject='nearest' and fit again"):
         copy.copy(alike).set_params(unseen_subject="nearest").transform(person("new")[0])
 
 
-def test_a_fit_leaves_no_covariances_of_a_former_one(encoder):
+def test_fit_drops_old_covariances(encoder):
     again = copy.deepcopy(encoder).set_params(unseen_subject="average", max_epochs=1).fit(*people("1", "2"))
     with pytest.raises(ValueError, match="Set unseen_subject='nearest' and fit again"):
         again.nearest_subjects(person("new")[0])
 
 
-def test_error_names_who_is_unknown(encoder):
+def test_unseen_subject_error_names_subjects(encoder):
     strict = copy.copy(encoder).set_params(unseen_subject="error")
     message = "subjects that were not in fit: ['new']"
     with pytest.raises(ValueError, match=f"{re.escape(message)}.*'average'.*'nearest'.*adapt"):
         strict.transform(person("new")[0])
 
 
-def test_distance_is_one():
+def test_riemannian_distance_is_a_metric():
     random = np.random.default_rng(0)
     a, b, c = (part @ part.T for part in random.standard_normal((3, 5, 9)))
     mixing = random.standard_normal((5, 5))
@@ -618,7 +618,7 @@ def test_distance_is_one():
 
 @pytest.mark.parametrize("method", ["ridge", "layer", "all"])
 @pytest.mark.parametrize("kind", ["encoder", "embedded"])
-def test_only_what_is_new_is_relative_to_the_parent(request, tmp_path, kind, method):
+def test_save_relative_to_parent(request, tmp_path, kind, method):
     parent = request.getfixturevalue(kind)
     if (kind, method) == ("embedded", "ridge"):
         pytest.skip("an embedding has no layer to find in closed form")
@@ -640,7 +640,7 @@ def test_only_what_is_new_is_relative_to_the_parent(request, tmp_path, kind, met
         assert list(more.subjects_) == ["1", "2", "3", "new", "other"]
 
 
-def test_grandchildren_are_relative_to_the_first(encoder, tmp_path):
+def test_save_relative_after_second_adapt(encoder, tmp_path):
     grandchild = encoder.adapt(*minutes_of("new"), method="all").adapt(*minutes_of("other"), method="ridge")
     save(encoder, tmp_path / "parent.safetensors")
     save(grandchild, tmp_path / "both.safetensors", parent=tmp_path / "parent.safetensors")
@@ -648,7 +648,7 @@ def test_grandchildren_are_relative_to_the_first(encoder, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "both.safetensors").transform(X), grandchild.transform(X))
 
 
-def test_pipelines_are_relative_to_pipelines(encoder, tmp_path):
+def test_save_pipeline_relative_to_pipeline(encoder, tmp_path):
     scaler = RobustChannelScaler().fit(person("1")[0])
     save(make_pipeline(scaler, encoder), tmp_path / "parent.safetensors")
     new = make_pipeline(scaler, encoder.adapt(*minutes_of("new"), method="ridge"))
@@ -658,7 +658,7 @@ def test_pipelines_are_relative_to_pipelines(encoder, tmp_path):
     np.testing.assert_array_equal(loaded.transform(person("new")[0]), new.transform(person("new")[0]))
 
 
-def test_the_parent_must_be_there_and_the_right_one(encoder, embedded, tmp_path):
+def test_load_requires_right_parent(encoder, embedded, tmp_path):
     new = encoder.adapt(*minutes_of("new"), method="ridge")
     right, wrong, child = (tmp_path / f"{name}.safetensors" for name in ("right", "wrong", "child"))
     save(encoder, right)

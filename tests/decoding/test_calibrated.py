@@ -1,4 +1,4 @@
-"""A decoder of many people, adapted to one: what it is made of, what is shared, and the curve over minutes."""
+"""Tests of CalibratedDecoder and of curves over calibration durations."""
 
 import copy
 import time
@@ -47,7 +47,7 @@ AMOUNTS = [0, 0.3, np.inf]
 
 
 class Adapting(RidgeDecoder):
-    """A ridge that adapts: whoever is new gets coefficients of their own."""
+    """A ridge decoder with adapt: new subjects get their own coefficients."""
 
     fits = 0  # of others, where amounts are compared
     _parameter_constraints = {**RidgeDecoder._parameter_constraints, "unseen_subject": [str]}
@@ -75,7 +75,7 @@ def speech():
 
 @pytest.fixture(scope="module")
 def listeners():
-    """Three people who heard different things, each seen by sensors that mix in a way of their own."""
+    """Three subjects with different stimuli and different sensor mixing."""
     X, y = planted(0.0, 0.5, n_recordings=3, n=100)
     rng = np.random.default_rng(1)
     signals = [(signal @ np.linalg.qr(rng.standard_normal((6, 6)))[0]).astype("f4") for signal in X.signals]
@@ -84,7 +84,7 @@ def listeners():
 
 
 def made(listeners, own=30):
-    """Rows of training, which of them are the new listener's, and rows to ask about."""
+    """Training rows, the calibration mask and test rows."""
     new = np.flatnonzero(listeners[2])
     train = np.r_[np.flatnonzero(~listeners[2]), new[:own]]
     return train, listeners[2][train], new[50:]
@@ -104,7 +104,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_the_decoder_of_the_others_adapted(listeners, kind):
+def test_calibrated_decoder_equals_fit_and_adapt(listeners, kind):
     X, y, _ = listeners
     train, own, test = made(listeners)
     decoder = CalibratedDecoder(KINDS[kind], "ridge").fit(X[train], y.iloc[train], calibration=own)
@@ -129,7 +129,7 @@ def test_it_is_the_decoder_of_the_others_adapted(listeners, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_none_is_the_others_alone_and_scratch_the_calibration_alone(listeners, kind):
+def test_method_none_and_scratch_equal_subsets(listeners, kind):
     X, y, _ = listeners
     train, own, test = made(listeners)
     for method, rows in (("none", train[~own]), ("scratch", train[own])):
@@ -139,7 +139,7 @@ def test_none_is_the_others_alone_and_scratch_the_calibration_alone(listeners, k
         np.testing.assert_array_equal(retrieve(decoder, X[test], y.iloc[test]).scores, expected)
 
 
-def test_without_calibration_every_method_is_none_and_scratch_cannot(listeners):
+def test_fit_without_calibration_rows(listeners):
     X, y, new = listeners
     expected = CalibratedDecoder(KINDS["alone"], "none").fit(X[~new], y[~new]).transform(X[new])
     for method in ("auto", "ridge", "layer", "all"):
@@ -157,7 +157,7 @@ def test_without_calibration_every_method_is_none_and_scratch_cannot(listeners):
         CalibratedDecoder(KINDS["alone"], "scratch").fit(X, y)
 
 
-def test_scikit_learns_own_folds_are_warned_of(listeners):
+def test_cross_validate_warns_without_calibration(listeners):
     X, y, _ = listeners
     decoder, folds = (
         CalibratedDecoder(KINDS["alone"], "ridge"),
@@ -169,7 +169,7 @@ def test_scikit_learns_own_folds_are_warned_of(listeners):
 
 
 @pytest.mark.parametrize("routing", [False, True])
-def test_it_stands_last_in_a_pipeline_too(listeners, routing):
+def test_calibrated_decoder_as_last_step(listeners, routing):
     X, y, _ = listeners
     train, own, test = made(listeners)
     pipe = make_pipeline(RobustChannelScaler(), CalibratedDecoder(Adapting(speech()), "layer"))
@@ -184,7 +184,7 @@ def test_it_stands_last_in_a_pipeline_too(listeners, routing):
 # --- what is shared ----------------------------------------------------------------------------------
 
 
-def test_methods_and_amounts_share_one_fit(listeners, tmp_path):
+def test_memory_shares_fit_among_methods(listeners, tmp_path):
     X, y, _ = listeners
     Adapting.fits = 0
     for own in (10, 30):
@@ -235,7 +235,7 @@ def test_calibrated_decoder_fits_once_among_processes(tmp_path):
     assert (tmp_path / "log").read_text() == "fit\n"
 
 
-def test_half_a_training_is_not_kept(listeners, tmp_path):
+def test_memory_drops_interrupted_fits(listeners, tmp_path):
     X, y, _ = listeners
     train, own, _ = made(listeners)
 
@@ -251,7 +251,7 @@ def test_half_a_training_is_not_kept(listeners, tmp_path):
     assert was_interrupted(decoder)
 
 
-# --- beside the rest of the house --------------------------------------------------------------------
+# --- with benchmark, plots and report ----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +272,7 @@ def curve(listeners, tmp_path_factory):
     return cv, estimators, results, folder
 
 
-def test_the_benchmark_says_who_is_calibrated_to(listeners, curve):
+def test_benchmark_passes_calibration(listeners, curve):
     X, y, _ = listeners
     cv, estimators, results, folder = curve
     for fold, (train, test) in enumerate(cv.split(X, y)):
@@ -292,7 +292,7 @@ def test_the_benchmark_says_who_is_calibrated_to(listeners, curve):
     pd.testing.assert_frame_equal(read_results(folder / "results.jsonl"), results)
 
 
-def test_controls_of_a_calibrated_decoder_are_at_chance(listeners, curve):
+def test_controls_of_calibrated_decoder_at_chance(listeners, curve):
     X, y, _ = listeners
     _, estimators, results, _ = curve
     assert not results["verdict"].eq("leak").any()
@@ -304,7 +304,7 @@ def test_controls_of_a_calibrated_decoder_are_at_chance(listeners, curve):
     assert table["verdict"].tolist()[1:] == ["at_null"] * 2
 
 
-def test_unlabelled_recordings_are_named(listeners, curve):
+def test_benchmark_names_transductive_steps(listeners, curve):
     X, y, _ = listeners
     results = curve[2]
     said = results.drop_duplicates("estimator").set_index("estimator")["transductive_steps"]
@@ -326,7 +326,7 @@ def test_unlabelled_recordings_are_named(listeners, curve):
     assert said["plain"].groupby("calibration_minutes").all().tolist() == [True, False, False]
 
 
-def test_unlabelled_is_what_a_search_found_best(listeners):
+def test_benchmark_names_steps_of_best_estimator(listeners):
     X, y, _ = listeners
     pipe = make_pipeline(RobustChannelScaler(), "passthrough", Adapting(speech()))
     grids = {
@@ -365,7 +365,7 @@ def test_unlabelled_is_what_a_search_found_best(listeners):
     assert found["calibrated"] == "RobustChannelScaler, unseen_subject='nearest'"
 
 
-def test_amounts_are_never_averaged_unasked(curve):
+def test_summarize_keeps_amounts_separate(curve):
     _, _, results, _ = curve
     table = summarize(results)
     mine = table.query("estimator == 'adapted' and control == 'decoder'").set_index("calibration_minutes")
@@ -396,7 +396,7 @@ def test_amounts_are_never_averaged_unasked(curve):
     assert "all minutes" in format_scores(table)
 
 
-def test_the_curve_shows_every_amount(curve):
+def test_plot_adaptation_shows_every_amount(curve):
     _, _, results, _ = curve
     ax = plot_adaptation(results)
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "0.3", "all"]
@@ -417,7 +417,7 @@ def hollow(line):
     return line.get_markerfacecolor() == "white"
 
 
-def test_points_that_lack_people_are_seen_to_lack_them(curve):
+def test_plot_adaptation_marks_missing_subjects(curve):
     results = curve[2].query("control == 'decoder'")
     lost = (results["subject"] == "s1") & (results["calibration_minutes"] == np.inf)
     for some in (
@@ -442,7 +442,7 @@ def test_points_that_lack_people_are_seen_to_lack_them(curve):
     plt.close("all")
 
 
-def test_nothing_to_draw_is_said(curve):
+def test_plot_adaptation_rejects_unplottable_rows(curve):
     results = curve[2]
     with pytest.raises(ValueError, match=r"Got 'top_3' instead. The columns are \['study', 'estimator'"):
         plot_adaptation(results, "top_3")
@@ -452,7 +452,7 @@ def test_nothing_to_draw_is_said(curve):
         plot_adaptation(results[:0])
 
 
-def test_the_report_holds_the_curve(curve, tmp_path):
+def test_report_contains_adaptation_curve(curve, tmp_path):
     results = curve[2]
     page = write_report(results, tmp_path / "report.html").read_text()
     assert "Calibration to the test subject" in page
@@ -462,7 +462,7 @@ def test_the_report_holds_the_curve(curve, tmp_path):
     assert "Calibration to the test subject" not in one
 
 
-def test_what_cannot_be_done_is_a_row_that_says_so(listeners):
+def test_benchmark_row_has_error_of_calibration(listeners):
     X, y, _ = listeners
     scratch = {"scratch": CalibratedDecoder(RidgeDecoder(speech(), lags=(0, 0), alphas=(1.0,)), "scratch")}
     with pytest.warns(FitFailedWarning, match="Leave 0 minutes out"):
@@ -476,8 +476,8 @@ def test_what_cannot_be_done_is_a_row_that_says_so(listeners):
     plt.close("all")
 
 
-def test_a_network_and_a_new_listener(listening, tiny_pipeline, tmp_path):
-    """The benchmark's rows are those of fit and adapt by hand, and the networks of the others are fitted once."""
+def test_calibrated_brain_encoder(listening, tiny_pipeline, tmp_path):
+    """Rows of the benchmark equal fit and adapt, with one fit of networks."""
     X, y = listening
     pipe = tiny_pipeline(max_epochs=3, unseen_subject="nearest")
     estimators = {name: CalibratedDecoder(pipe, name, tmp_path) for name in ("none", "ridge", "layer", "all")}
@@ -502,7 +502,7 @@ def test_a_network_and_a_new_listener(listening, tiny_pipeline, tmp_path):
             assert results[method, fold] == pytest.approx(hits.tolist())
 
 
-def test_the_decoder_within_is_found():
+def test_find_decoder_in_calibrated_decoder():
     decoder, prefix = find_decoder(CalibratedDecoder(KINDS["search"]))
     assert isinstance(decoder, Adapting)
     assert prefix == "estimator__estimator__adapting__"
@@ -532,7 +532,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_way_out(listeners, name):
+def test_calibrated_decoder_rejects_bad_input(listeners, name):
     function, kind, message = ERRORS[name]
     with pytest.raises(kind, match=message):
         function(*listeners)

@@ -1,4 +1,4 @@
-"""The encoder finds what was planted, repeats itself to the bit, and says what is wrong."""
+"""Tests of BrainEncoder: recovery, reproducibility and errors."""
 
 import pickle
 
@@ -47,7 +47,7 @@ def with_rows(brain, subject, **others):
     return Windows.from_array(brain, rows=rows, positions=positions, **others)
 
 
-def test_planted_mixture_is_found():
+def test_encoder_recovers_simulated_mixture():
     brain, speech = planted()
     encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(brain[:64], speech[:64])
     assert encoder.score(brain[64:], speech[64:]) > 0.9
@@ -56,15 +56,15 @@ def test_planted_mixture_is_found():
     assert encoder.score(noise, speech[64:]) < 0.2
 
 
-def test_positions_are_enough_to_find_it():
+def test_encoder_learns_from_positions():
     brain, speech = planted()
     X = with_rows(brain, ["a"] * 96)
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 20}).fit(X[:64], speech[:64])
     assert encoder.score(X[64:], speech[64:]) > 0.5
 
 
-def test_subject_layer_tells_apart_what_only_the_person_tells():
-    """One person's brain is the other's with its sign changed: without the subject it means nothing."""
+def test_subject_layer_separates_subjects():
+    """The second subject has the opposite sign, so the subject matters."""
     brain, speech = planted(n=192, seed=4)
     sign = np.where(np.arange(192) % 2, 1, -1).astype("f4")
     X = with_rows(brain * sign[:, None, None], np.where(sign > 0, "a", "b"))
@@ -77,7 +77,7 @@ def test_subject_layer_tells_apart_what_only_the_person_tells():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_finds_what_was_planted(loss):
+def test_encoder_learns_with_every_loss(loss):
     brain, speech = planted(n=128)
     encoder = BrainEncoder(
         **{**SMALL, "max_epochs": 15, "validation": 0.2}, loss=loss, spatial_attention=False
@@ -87,8 +87,8 @@ def test_every_loss_finds_what_was_planted(loss):
 
 
 @pytest.mark.parametrize("duplicates", DUPLICATES)
-def test_what_several_heard_is_looked_up_by_its_identity(duplicates):
-    """The batch's loss is that of the pure function on the features of all windows."""
+def test_duplicates_use_segment_identity(duplicates):
+    """The loss of a batch equals the function on all windows."""
     brain, speech = planted(n=48)
     speech[24:] = speech[:24]
     encoder = BrainEncoder(
@@ -109,8 +109,8 @@ def test_what_several_heard_is_looked_up_by_its_identity(duplicates):
 
 
 @pytest.mark.parametrize("loss", ["symmetric_clip", "siglip"])
-def test_what_a_loss_learns_belongs_to_the_fit(loss):
-    """The temperature moves, is restored with the best epoch, pickled, and gives estimates their length."""
+def test_learned_temperature_belongs_to_fit(loss):
+    """The temperature is learned, restored, pickled and used as a scale."""
     brain, speech = planted(n=60, noise=3.0)
     held = []
 
@@ -131,7 +131,7 @@ def test_what_a_loss_learns_belongs_to_the_fit(loss):
     np.testing.assert_array_equal(again.predict_proba(brain), encoder.predict_proba(brain))
 
 
-def test_of_many_validation_scores_evenly_spread_windows_are_held(monkeypatch):
+def test_validation_subset_is_evenly_spread(monkeypatch):
     brain, speech = planted(n=50, noise=2.0)
     monkeypatch.setattr(training, "HELD_BYTES", 4 * 20 * 20 // 4)
     monkeypatch.setattr("sk_b2s.metrics._tiled.CHUNK_BYTES", 7 * 4 * 4 * 24)  # seven windows at a time
@@ -146,7 +146,7 @@ def test_of_many_validation_scores_evenly_spread_windows_are_held(monkeypatch):
 
 
 class FixedSplit:
-    """A splitter that yields what it is given, and remembers what it was asked."""
+    """A splitter that yields given rows, and records its arguments."""
 
     def __init__(self, *splits):
         self.splits = splits
@@ -156,7 +156,7 @@ class FixedSplit:
         yield from self.splits
 
 
-def test_a_splitter_says_what_is_watched():
+def test_validation_accepts_splitter():
     brain, speech = planted(n=60)
     X = with_rows(brain, ["a"] * 60)
     splitter = FixedSplit((np.arange(30), np.arange(40, 55)))
@@ -167,7 +167,7 @@ def test_a_splitter_says_what_is_watched():
     assert sum(encoder.history_[-1, "batches", :, "train_batch_size"]) == 30
 
 
-def test_a_splitter_may_yield_masks():
+def test_validation_accepts_masks():
     brain, speech = planted(n=60)
     train = np.arange(60) < 30
     fits = [
@@ -177,7 +177,7 @@ def test_a_splitter_may_yield_masks():
     np.testing.assert_array_equal(*(encoder.transform(brain) for encoder in fits))
 
 
-def test_only_sound_that_was_used_is_remembered():
+def test_fit_records_only_used_stimuli():
     brain, speech = planted(n=60)
     sound = StimulusArray(np.zeros(6400), sfreq=64)
     table = pd.DataFrame({"segment": range(60), "sound": sound, "sound_onset": range(60), "duration": 1.0})
@@ -188,7 +188,7 @@ def test_only_sound_that_was_used_is_remembered():
     assert not encoder.stimulus_intervals_.touches(table.iloc[30:40]).any()
 
 
-def test_windows_of_speech_that_overlap_are_not_on_both_sides():
+def test_validation_separates_overlapping_windows():
     rng = np.random.default_rng(0)
     signal = rng.standard_normal((200, 4)).astype("f4")
     start = np.arange(0, 180, 4)
@@ -203,7 +203,7 @@ def test_windows_of_speech_that_overlap_are_not_on_both_sides():
     assert sum(encoder.history_[-1, "batches", :, "train_batch_size"]) == len(train)
 
 
-def test_equal_rates_need_no_pooling():
+def test_fit_equal_rates_without_pooling():
     brain, speech = planted(n=40)
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False)
     assert encoder.fit(brain, speech).net_.module_.members is None
@@ -211,7 +211,7 @@ def test_equal_rates_need_no_pooling():
 
 
 @pytest.mark.parametrize("unknown", ["average", "error"])
-def test_who_is_only_held_out_is_a_stranger(unknown):
+def test_validation_only_subjects_are_unseen(unknown):
     brain, speech = planted(n=60)
     X = with_rows(brain, ["a"] * 20 + ["b"] * 20 + ["c"] * 20)
     splitter = FixedSplit((np.arange(20), np.arange(20, 40)))  # nothing is done with c
@@ -229,7 +229,7 @@ def test_who_is_only_held_out_is_a_stranger(unknown):
         np.testing.assert_allclose(encoder.transform(X), as_a, rtol=1e-4, atol=1e-5)
 
 
-def test_what_a_splitter_holds_out_is_never_learned_from():
+def test_validation_rows_are_not_trained():
     brain, speech = planted(n=60)
     X = with_rows(brain, ["a"] * 60)
     splitter = FixedSplit((np.arange(30), np.array([40])))  # a single segment cannot be watched
@@ -240,7 +240,7 @@ def test_what_a_splitter_holds_out_is_never_learned_from():
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
-def test_a_fit_may_be_interrupted(epoch):
+def test_fit_keeps_best_state_on_interruption(epoch):
     brain, speech = planted(n=60)
 
     class Interrupt(Callback):
@@ -257,7 +257,7 @@ def test_a_fit_may_be_interrupted(epoch):
 
 
 @pytest.mark.parametrize("callbacks", [None, [EarlyStopping("train_loss", patience=1, threshold=10.0)]])
-def test_early_stopping_is_no_interruption(callbacks):
+def test_early_stopping_is_not_interruption(callbacks):
     brain, speech = planted(n=60, noise=20.0)
     validation = 0.3 if callbacks is None else None
     encoder = BrainEncoder(
@@ -277,7 +277,7 @@ def test_early_stopping_is_no_interruption(callbacks):
         ([(np.arange(0), np.arange(5, 20))], "must leave rows to train on"),
     ],
 )
-def test_a_splitter_of_no_use_is_named(splits, message):
+def test_validation_rejects_useless_splitter(splits, message):
     brain, speech = planted(n=40)
     with pytest.raises(ValueError, match=f"validation=<.*{message}"):
         BrainEncoder(**{**SMALL, "validation": FixedSplit(*splits)}, spatial_attention=False).fit(
@@ -286,7 +286,7 @@ def test_a_splitter_of_no_use_is_named(splits, message):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_equal_seeds_give_equal_weights(loss):
+def test_fit_is_reproducible(loss):
     brain, speech = planted()
     X = with_rows(brain, ["a", "b"] * 48)
     weights = []
@@ -301,7 +301,7 @@ def test_equal_seeds_give_equal_weights(loss):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_early_stopping_restores_the_best_state():
+def test_early_stopping_restores_best_state():
     brain, speech = planted(n=60, noise=3.0)
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 60, "validation": 0.3, "lr": 1e-2}, patience=3,
                            spatial_attention=False).fit(brain, speech)  # fmt: skip
@@ -321,11 +321,11 @@ def test_early_stopping_restores_the_best_state():
     assert all(torch.equal(state[name], held[best][name]) for name in state)
 
 
-def test_validation_loss_is_the_cross_entropy_over_distinct_segments():
+def test_validation_loss_uses_distinct_segments():
     from sk_b2s.model_selection._split import stimulus_train_test
 
     brain, speech = planted(n=40)
-    speech[20:] = speech[:20]  # every segment is heard twice
+    speech[20:] = speech[:20]  # every segment occurs twice
     brain[20:] = planted(n=40, seed=5)[0][20:]
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1, "validation": 0.3}, spatial_attention=False)
     encoder.fit(brain, speech)
@@ -341,7 +341,7 @@ def test_validation_loss_is_the_cross_entropy_over_distinct_segments():
     assert encoder.history_[-1, "valid_loss"] == pytest.approx(least, rel=1e-4)
 
 
-def test_batches_differ_by_at_most_one_and_cover_all():
+def test_batches_are_balanced_and_complete():
     for n, size in [(10, 3), (256, 256), (257, 256), (7, 100)]:
         batches = list(BalancedBatchSampler(n, size, np.random.RandomState(0)))
         sizes = [len(batch) for batch in batches]
@@ -350,13 +350,13 @@ def test_batches_differ_by_at_most_one_and_cover_all():
         assert sorted(np.concatenate(batches)) == list(range(n))
 
 
-def test_no_optimiser_state_is_kept():
+def test_fit_drops_optimizer_state():
     brain, speech = planted(n=40)
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False).fit(brain, speech)
     assert len(encoder.net_.optimizer_.state) == 0
 
 
-def test_unknown_subject_is_the_mean_layer_or_an_error():
+def test_unseen_subject_average_and_error():
     brain, speech = planted()
     X = with_rows(brain, ["a", "b"] * 48)
     encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(X, speech)
@@ -393,13 +393,13 @@ def paper_module(n_channels=208, n_subjects=27, n_outputs=1024, **changes):
         (208, 27, 120, 8_985_590),
     ],
 )
-def test_defaults_are_the_published_network(n_channels, n_subjects, n_outputs, n_parameters):
+def test_encoder_defaults_match_paper(n_channels, n_subjects, n_outputs, n_parameters):
     with torch.device("meta"):
         module = paper_module(n_channels, n_subjects, n_outputs)
     assert sum(p.numel() for p in module.parameters()) == n_parameters
 
 
-def test_an_estimate_depends_on_135_steps():
+def test_encoder_receptive_field():
     module = paper_module(4, 1, 3, spatial_attention=False, hidden=16).double().eval()
     x = torch.randn(1, 4, 343, dtype=torch.float64, requires_grad=True)
     module(x, torch.zeros(1, dtype=torch.int64))[0, :, 171].sum().backward()
@@ -414,7 +414,7 @@ ABLATIONS = [
 
 
 @pytest.mark.parametrize("change", ABLATIONS, ids=str)
-def test_each_ablation_is_one_argument(change):
+def test_encoder_ablations_are_arguments(change):
     brain, speech = planted(n=40)
     X = with_rows(brain, ["a", "b"] * 20)
     encoder = BrainEncoder(**{**SMALL, "depth": 3, "max_epochs": 2}, **change).fit(X, speech)
@@ -422,7 +422,7 @@ def test_each_ablation_is_one_argument(change):
     assert np.isfinite(encoder.transform(X)).all()
 
 
-def test_clipping_is_one_argument_of_the_scaler():
+def test_scaler_clipping_is_argument():
     """Without it one jumping sensor reaches the network as it is."""
     brain, speech = planted(n=40)
     brain[3, 0] += 1e4
@@ -433,7 +433,7 @@ def test_clipping_is_one_argument_of_the_scaler():
         assert np.isfinite(pipe.transform(brain)).all()
 
 
-def test_two_rates_meet_in_the_frames():
+def test_fit_accepts_two_rates():
     brain, speech = planted(n_times=25)
     X = Windows.from_array(brain, sfreq=120)
     slow = speech[..., :11].copy()  # 24 / 120 s = 0.2 s, at 50 Hz 11 frames
@@ -446,7 +446,7 @@ def test_two_rates_meet_in_the_frames():
         encoder.fit(X, Windows.from_array(slow, sfreq=25))
 
 
-def test_bfloat16_estimates_nearly_the_same():
+def test_bfloat16_estimates_are_similar():
     brain, speech = planted()
     encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(brain[:64], speech[:64])
     full = encoder.transform(brain[64:])
@@ -456,14 +456,14 @@ def test_bfloat16_estimates_nearly_the_same():
     assert half.dtype == np.float32
 
 
-def test_leak_of_equal_rows_is_warned_of():
+def test_score_warns_about_equal_rows():
     brain, speech = planted()
     encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(brain, speech)
     with pytest.warns(StimulusLeakWarning, match="40 of 40 windows"):
         encoder.score(brain[:40], speech[:40])
 
 
-def test_stored_features_ride_on_a_table():
+def test_encoder_accepts_windows_with_table():
     rng = np.random.default_rng(0)
     story = StimulusArray(rng.standard_normal((64 * 60, 2)), 64, "story")
     onset = np.arange(0, 57, 1.0)
@@ -479,7 +479,7 @@ def test_stored_features_ride_on_a_table():
     np.testing.assert_array_equal(encoder.predict(X[40:], candidates=y[40:]), y["segment"][40:])
 
 
-def test_progress_shows_losses_and_top_k_without_colours_in_a_log(capsys):
+def test_verbose_prints_plain_progress(capsys):
     brain, speech = planted(n=60)
     settings = {**SMALL, "max_epochs": 3, "validation": 0.3, "verbose": 1}
     BrainEncoder(**settings, spatial_attention=False).fit(brain, speech)
@@ -492,7 +492,7 @@ def test_progress_shows_losses_and_top_k_without_colours_in_a_log(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_single_segment_validates_nothing():
+def test_validation_of_single_segment_warns():
     brain, speech = planted(n=40)
     speech[20:] = speech[:1]  # half of the windows are one segment
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 2, "validation": 0.02}, spatial_attention=False)
@@ -502,7 +502,7 @@ def test_a_single_segment_validates_nothing():
     assert len(encoder.history_) == 2
 
 
-def test_a_last_frame_without_a_step_counts_for_nothing():
+def test_frame_without_samples_has_no_weight():
     brain, speech = planted(n=40, n_times=183)
     X = Windows.from_array(brain, sfreq=64)  # 182 / 64 s; 58 frames at 20 Hz, of which the steps reach 57
     Y = Windows.from_array(speech[..., :58], sfreq=20)
@@ -515,7 +515,7 @@ def test_a_last_frame_without_a_step_counts_for_nothing():
     )
 
 
-def test_rows_out_of_step_are_refused():
+def test_fit_rejects_mismatched_rows():
     brain, _ = planted(n=40)
     X = Windows.from_array(brain, rows=pd.DataFrame({"subject": ["a"] * 40}))
     rng = np.random.default_rng(0)
@@ -525,7 +525,7 @@ def test_rows_out_of_step_are_refused():
         BrainEncoder(**SMALL, spatial_attention=False).fit(X, y)
 
 
-def test_a_segment_without_identity_is_refused():
+def test_fit_rejects_missing_segment():
     brain, _ = planted(n=40)
     heard = pd.DataFrame({"segment": np.r_[np.nan, np.arange(39)]})
     y = Windows.from_array(np.ones((40, 2, 24)), rows=heard)
@@ -533,7 +533,7 @@ def test_a_segment_without_identity_is_refused():
         BrainEncoder(**SMALL, spatial_attention=False).fit(brain, y)
 
 
-def test_nothing_is_answered_from_nan():
+def test_predict_rejects_nan():
     brain, speech = planted(n=40)
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False).fit(brain, speech)
     holed = brain.copy()
@@ -545,12 +545,12 @@ def test_nothing_is_answered_from_nan():
         ):
             answer(X)
     holed = speech.copy()
-    holed[7, 0, 0] = np.nan  # as the first of equals it would be the answer to every window
+    holed[7, 0, 0] = np.nan  # as the first of equals, argmax would return it for every window
     with pytest.raises(ValueError, match="features of 1 candidates are NaN or infinite, the first .* 7:"):
         encoder.predict(brain, Windows.from_array(holed))
 
 
-def test_channels_known_by_place_must_keep_it():
+def test_predict_rejects_other_channel_order():
     brain, speech = planted(n=40)
     X = Windows.from_array(brain, ch_names=list("abcdef"), sfreq=100)
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False).fit(X, speech)
@@ -560,7 +560,7 @@ def test_channels_known_by_place_must_keep_it():
         encoder.transform(Windows.from_array(brain, sfreq=1000))
 
 
-def test_a_subject_spelt_otherwise_is_asked_about():
+def test_predict_warns_about_similar_names():
     brain, speech = planted(n=40)
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}).fit(with_rows(brain, [1, 2] * 20), speech)
     with pytest.warns(UserWarning, match="Subject '01' was not in fit, but '1' was"):
@@ -574,7 +574,7 @@ def test_a_subject_spelt_otherwise_is_asked_about():
         ({"device": "foo"}, "device='foo' is not on this machine"),
     ],
 )
-def test_what_the_machine_cannot_do_is_named(changes, message):
+def test_fit_rejects_unavailable_device(changes, message):
     brain, speech = planted(n=40)
     with pytest.raises(ValueError, match=message):
         BrainEncoder(**{**SMALL, **changes}, spatial_attention=False).fit(brain, speech)
@@ -632,12 +632,12 @@ def bad_inputs():
 
 
 @pytest.mark.parametrize(("changes", "X", "y", "message"), [pytest.param(*c, id=i) for i, *c in bad_inputs()])
-def test_bad_input_is_named(changes, X, y, message):
+def test_fit_rejects_bad_input(changes, X, y, message):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         BrainEncoder(**{**SMALL, **changes}).fit(X, y)
 
 
-def test_a_diverged_fit_raises():
+def test_fit_raises_on_divergence():
     brain, speech = planted(n=64)
     with pytest.raises(
         FloatingPointError, match=r"training loss became .* in epoch \d+: the fit diverged. Lower lr="
@@ -645,14 +645,14 @@ def test_a_diverged_fit_raises():
         BrainEncoder(**{**SMALL, "lr": 1e18, "max_epochs": 50}, spatial_attention=False).fit(brain, speech)
 
 
-def test_no_more_candidates_than_k_raises():
+def test_score_rejects_too_few_candidates():
     brain, speech = planted(n=40)
     encoder = BrainEncoder(**{**SMALL, "k": 10}, spatial_attention=False).fit(brain[:30], speech[:30])
     with pytest.raises(ValueError, match="k"):
         encoder.score(brain[30:], speech[30:])
 
 
-def test_other_windows_than_in_fit_are_named():
+def test_predict_rejects_other_shapes():
     brain, speech = planted(n=40)
     encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(Windows.from_array(brain), speech)
     with pytest.raises(ValueError, match="windows of 20 samples, but fit was given 24"):

@@ -1,4 +1,4 @@
-"""Forward models: their weights against explicit regressions, planted responses, and where they lie."""
+"""Tests of ForwardTRF."""
 
 import warnings
 
@@ -36,7 +36,7 @@ def planted(n=60, n_channels=3, n_features=2, n_frames=30, lag=2, gain=1.0, seed
 
 
 def lagged(speech, lags):
-    """Rows of frames, columns (lag, feature): the feature so many frames before, 0 beyond the window."""
+    """Lag features: rows of frames, columns (lag, feature), 0 outside."""
     n, n_features, n_frames = speech.shape
     out = np.zeros((n, n_frames, len(lags), n_features))
     for index, lag in enumerate(lags):
@@ -47,7 +47,7 @@ def lagged(speech, lags):
 
 
 @pytest.mark.parametrize("lags", [(0.0, 0.5), (-0.2, 0.4), (0.2, 0.2), (0.1, 0.3), (-0.3, -0.1)])
-def test_weights_and_predictions_are_those_of_an_explicit_regression(lags):
+def test_forward_trf_equals_explicit_regression(lags):
     brain, speech = planted()
     speech += 3.0  # a mean, which is taken away before windows are continued by zeros
     trf = ForwardTRF(lags=lags, alphas=(0.1,), sfreq=SFREQ).fit(brain, speech)
@@ -66,7 +66,7 @@ def test_weights_and_predictions_are_those_of_an_explicit_regression(lags):
     assert trf.score(other, heard) == pytest.approx(np.mean(r), abs=1e-5)
 
 
-def test_it_is_the_receptive_field_of_mne():
+def test_forward_trf_equals_mne():
     from mne.decoding import ReceptiveField
 
     brain, speech = planted()
@@ -80,7 +80,7 @@ def test_it_is_the_receptive_field_of_mne():
     np.testing.assert_allclose(trf.coef_[0].transpose(2, 1, 0), field.coef_, atol=1e-3)
 
 
-def test_a_planted_response_is_found_where_and_when_it_is_and_its_correlation_is_that_on_paper():
+def test_forward_trf_recovers_simulated_response():
     brain, speech = planted(n=400)
     trf = ForwardTRF(lags=(-0.3, 0.6), alphas=(1e-6,), sfreq=SFREQ).fit(brain[:300], speech[:300])
     peak = np.unravel_index(abs(trf.coef_[0]).argmax(), trf.coef_[0].shape)
@@ -95,10 +95,10 @@ def test_a_planted_response_is_found_where_and_when_it_is_and_its_correlation_is
     assert abs(wrong).max() < 0.06
 
 
-def test_the_strength_chosen_is_the_best_on_held_out_sound():
+def test_forward_trf_selects_best_alpha():
     rng = np.random.default_rng(0)
     brain, speech = planted(n=40, n_features=1)
-    speech = np.cumsum(speech, axis=2)  # neighboring lags are alike, so that the strength matters
+    speech = np.cumsum(speech, axis=2)  # neighboring lags are correlated, so that alpha matters
     speech = np.concatenate([speech, speech + 0.1 * rng.standard_normal(speech.shape)], axis=1)
     trf = ForwardTRF(lags=(0, 0.5), sfreq=SFREQ).fit(brain, speech)
     best = trf.cv_scores_[0].argmax()
@@ -109,7 +109,7 @@ def test_the_strength_chosen_is_the_best_on_held_out_sound():
 
 
 def of_people():
-    """Two people at twice the rate of the features, of opposite responses, with places and a dead channel."""
+    """Two subjects with opposite responses, positions and a flat channel."""
     (one, speech), (other, _) = planted(), planted(seed=1)
     other[:, 0] -= other[:, 0] + one[:, 0]
     brain = np.repeat(np.concatenate([one, other]), 2, axis=2)
@@ -128,7 +128,7 @@ def of_people():
     return X, Windows.from_array(np.concatenate([speech, speech]), rows=heard, sfreq=SFREQ)
 
 
-def test_people_have_models_of_their_own_and_strangers_their_mean():
+def test_forward_trf_models_of_subjects():
     X, y = of_people()
     trf = ForwardTRF(lags=(0, 0.4)).fit(X, y)
     assert trf.subjects_.tolist() == ["a", "b"]
@@ -141,18 +141,18 @@ def test_people_have_models_of_their_own_and_strangers_their_mean():
     assert abs(pooled.coef_[0, :, :, 0]).max() < 0.2
 
 
-def test_sound_of_fit_is_told():
+def test_forward_trf_warns_about_training_stimuli():
     X, y = of_people()
     trf = ForwardTRF(lags=(0, 0.4), alphas=(1.0,))
     with pytest.warns(StimulusLeakWarning, match="60 of 60 windows scored contain sound this ForwardTRF"):
-        trf.fit(X[:60], y[:60]).score(X[60:], y[60:])  # the other heard the same
+        trf.fit(X[:60], y[:60]).score(X[60:], y[60:])  # both subjects have the same stimuli
     with warnings.catch_warnings():
         warnings.simplefilter("error", StimulusLeakWarning)
         for train, test in StimulusKFold(3, gap=0).split(X, y):
             trf.fit(X[train], y[train]).score(X[test], y[test])
 
 
-def test_topographies_have_places_nulls_and_folds():
+def test_cross_val_encoding_topographies():
     X, y = of_people()
     topography = cross_val_encoding(ForwardTRF(lags=(0, 0.4)), X, y, StimulusKFold(3, gap=0), n_shifts=50)
     assert topography.groupby(["fold", "subject"]).size().tolist() == [3] * 6
@@ -173,7 +173,7 @@ def test_topographies_have_places_nulls_and_folds():
 
 
 @pytest.mark.filterwarnings("ignore:make_segments left out")
-def test_a_pipeline_of_tables_finds_the_response_to_the_envelope(listening):
+def test_forward_trf_on_tables(listening):
     X, y = listening
     speech = make_pipeline(Envelope(sfreq=32), FeatureScaler())
     pipe = Pipeline([("epochs", Epocher(sfreq=32)), ("trf", ForwardTRF(speech, lags=(0, 0.3)))])
@@ -183,7 +183,7 @@ def test_a_pipeline_of_tables_finds_the_response_to_the_envelope(listening):
     assert topography[["x", "y"]].notna().all(axis=None)
 
 
-def test_what_does_not_fit_is_named():
+def test_forward_trf_rejects_bad_input():
     brain, speech = planted()
     with pytest.raises(ValueError, match="30 frames without a sampling rate. Set ForwardTRF"):
         ForwardTRF().fit(brain, speech)

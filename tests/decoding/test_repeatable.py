@@ -1,4 +1,4 @@
-"""Equal seeds give equal results to the bit, whatever the timing of threads."""
+"""Tests that equal seeds give equal results, whatever the thread timing."""
 
 import json
 import os
@@ -16,7 +16,7 @@ UNORDERED = ("scatter_add", "scatter_reduce", "index_reduce", "embedding_dense_b
 
 
 class Unordered(TorchDispatchMode):
-    """Record operations whose result on a CPU may depend on the timing of threads."""
+    """Record operations whose results may depend on thread timing."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-def test_unordered_sums_are_noticed():
+def test_detect_unordered_sums():
     weights = torch.zeros(3, 2, requires_grad=True)
     with Unordered() as seen:
         weights[torch.tensor([0, 0, 2])].sum().backward()
@@ -87,8 +87,8 @@ def test_adapt_uses_no_unordered_sum():
 
 
 @pytest.mark.slow
-def test_processes_repeat_each_other_at_any_number_of_threads():
-    """A flag that forces deterministic forms changes nothing, so there is no operation that had another."""
+def test_fits_repeat_among_processes():
+    """The deterministic flag changes nothing, so all operations are."""
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     found = []
     for arguments in (["1,2,4"], ["2", "deterministic"]):

@@ -1,4 +1,4 @@
-"""What a decoder answered, asked in many ways."""
+"""Tests of RetrievalResult and of retrieval scores."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ WORDS = ["The", "the,", "a", "hare", "queen", "of", "Of", "hearts", "ran", "--"]
 
 
 def made_up(signal=2.0, n_subjects=3, n_repeats=2, seed=0):
-    """People who hear sentences of ten words, 40 words in a recording, the last 20 heard by one person only."""
+    """Subjects with sentences of ten words, 20 words of one subject only."""
     rng = np.random.default_rng(seed)
     segments = np.arange(120)
     rows, target = [], []
@@ -62,7 +62,7 @@ def answers():
 # How well
 
 
-def test_scores_equal_those_of_the_metrics(answers):
+def test_scores_equal_metrics(answers):
     found = ranks(answers.scores, answers.target)
     assert answers.top_k() == top_k_accuracy(found, 5, 120)
     assert answers.top_k(1) == np.mean(found == 0)
@@ -77,7 +77,7 @@ def test_scores_equal_those_of_the_metrics(answers):
     assert summary[["n_subjects", "n_windows", "n_candidates", "k"]].tolist() == [3, 240, 120, 3]
 
 
-def test_permuting_candidates_with_their_targets_changes_nothing(answers):
+def test_scores_ignore_candidate_order(answers):
     order = np.random.default_rng(1).permutation(120)
     moved = replace(
         answers, scores=answers.scores[:, order], target=np.argsort(order)[answers.target],
@@ -90,7 +90,7 @@ def test_permuting_candidates_with_their_targets_changes_nothing(answers):
         np.testing.assert_allclose(how(moved).scores, how(answers).scores[:, order], rtol=1e-4, atol=1e-4)
 
 
-def test_the_null_is_that_of_the_mean_over_subjects(answers):
+def test_null_is_mean_over_subjects(answers):
     few = answers.rows.index[(answers.rows["subject"] != "s1") | (answers.rows["recording"] == "s1/0")]
     some = replace(answers, scores=answers.scores[few], target=answers.target[few],
                    rows=answers.rows.loc[few].reset_index(drop=True))  # fmt: skip
@@ -104,7 +104,7 @@ def test_the_null_is_that_of_the_mean_over_subjects(answers):
     assert summary["top_k"] > summary["null_high"]
 
 
-def test_what_is_unknown_is_said(answers):
+def test_retrieval_result_rejects_missing_columns(answers):
     with pytest.raises(
         ValueError, match=r"shifts labels in time, but columns \['onset'\] are missing.*n_shifts=0"
     ):
@@ -127,7 +127,7 @@ def test_what_is_unknown_is_said(answers):
 # Other questions
 
 
-def test_within_equals_restricting_by_hand(answers):
+def test_score_within_recording_equals_subset(answers):
     pools = answers.score_within_recording(k=4)
     assert len(pools) == 6
     assert (pools["n_candidates"] == 40).all()
@@ -145,7 +145,7 @@ def test_within_equals_restricting_by_hand(answers):
         answers.score_within_recording(k=40)
 
 
-def test_within_is_blind_to_what_only_tells_recordings_apart():
+def test_score_within_recording_ignores_identity():
     answers = made_up(signal=0)
     own = (
         pd.crosstab(answers.rows["recording"], answers.target)
@@ -159,7 +159,7 @@ def test_within_is_blind_to_what_only_tells_recordings_apart():
 
 
 @pytest.mark.parametrize("over", ["repeat", "subject"])
-def test_averages_equal_loops(answers, over):
+def test_average_equals_loop(answers, over):
     mean = answers.average(over)
     assert len(mean.rows) == (120 if over == "repeat" else len(set(answers.target)))
     for i, row in mean.rows.iterrows():
@@ -172,7 +172,7 @@ def test_averages_equal_loops(answers, over):
     assert mean.null(n_shifts=100).mean() == pytest.approx(mean.chance, abs=0.03)
 
 
-def test_averaging_one_repeat_changes_nothing():
+def test_average_of_one_repeat_is_identity():
     answers = made_up(n_repeats=1)
     mean = answers.average("repeat")
     np.testing.assert_array_equal(mean.scores, answers.scores)
@@ -180,7 +180,7 @@ def test_averaging_one_repeat_changes_nothing():
     assert mean.average("subject").average("subject").top_k() == mean.average("subject").top_k()
 
 
-def test_a_sentence_helps_its_windows_and_never_sees_the_target(answers):
+def test_pool_groups_does_not_use_target(answers):
     pooled = answers.pool_groups(weight=2)
     assert pooled.top_k() > answers.top_k() + 0.05
     np.testing.assert_array_equal(answers.pool_groups(weight=0).scores, answers.scores)
@@ -188,8 +188,8 @@ def test_a_sentence_helps_its_windows_and_never_sees_the_target(answers):
     np.testing.assert_array_equal(elsewhere.pool_groups(weight=2).scores, pooled.scores)
 
 
-def test_random_sentences_help_nobody():
-    answers = made_up(n_subjects=1, n_repeats=8)  # all hear the same: a group does not tell the recording
+def test_pool_groups_random_groups_do_not_help():
+    answers = made_up(n_subjects=1, n_repeats=8)  # a group does not identify the recording
     answers = replace(answers, scores=answers.scores[:, :40], candidates=answers.candidates[:40])
     assert answers.pool_groups().top_k() > answers.top_k() + 0.05
     timeless = answers.rows.drop(columns="onset")  # or neighbors of one name would still be grouped
@@ -199,7 +199,7 @@ def test_random_sentences_help_nobody():
         assert pooled.top_k() < answers.top_k() + 0.01
 
 
-def test_words_are_plain_text_and_chance_is_that_of_equal_scores(answers):
+def test_score_words_chance_of_equal_scores(answers):
     table = answers.score_words(k=2)
     assert (table["n_words"] == 7).all(), "the, a, hare, queen, of, hearts, ran"
     assert (table["n_wordless"] == 24).all(), "a dash is no word"
@@ -212,7 +212,7 @@ def test_words_are_plain_text_and_chance_is_that_of_equal_scores(answers):
     assert blank.loc["plain", "chance"] == pytest.approx(4 / 9)
 
 
-def test_parts_join_to_the_whole(answers):
+def test_concat_results_equals_whole(answers):
     rng = np.random.default_rng(0)
     parts = []
     for name in ("s0", "s1", "s2"):
@@ -244,7 +244,7 @@ def heard(listening, tiny_pipeline):
     return pipe, X.iloc[test], y.iloc[test], X.iloc[train], y.iloc[train]
 
 
-def test_retrieve_keeps_what_the_scorer_streams(heard):
+def test_retrieve_equals_retrieval_scores(heard):
     pipe, X, y, *_ = heard
     answers = retrieve(pipe, X, y)
     scores = retrieval_scores(pipe, X, y)
@@ -260,7 +260,7 @@ def test_retrieve_keeps_what_the_scorer_streams(heard):
     assert list(answers.rows.index) == list(range(len(X)))
 
 
-def test_a_real_table_answers_every_question(heard):
+def test_retrieval_result_on_recorded_tables(heard):
     pipe, X, y, *_ = heard
     answers = retrieve(pipe, X, y)
     assert not answers.summary(n_shifts=50).isna().any()
@@ -274,7 +274,7 @@ def test_a_real_table_answers_every_question(heard):
     assert words.loc["balanced", "n_wordless"] == y["word"].isna().sum() > 0
 
 
-def test_retrieve_takes_searches_and_warns_of_leaks(heard, tiny_pipeline):
+def test_retrieve_accepts_searches_and_warns(heard, tiny_pipeline):
     pipe, X, y, X_train, y_train = heard
     search = GridSearchCV(
         tiny_pipeline(max_epochs=1), {"encoder__lr": [1e-3]}, cv=StimulusKFold(2), scoring=retrieval_scores,
@@ -288,7 +288,7 @@ def test_retrieve_takes_searches_and_warns_of_leaks(heard, tiny_pipeline):
     assert record[0].filename == __file__
 
 
-def test_arrays_are_one_unnamed_listener():
+def test_retrieve_arrays_have_one_subject():
     rng = np.random.default_rng(0)
     brain = rng.normal(size=(60, 4, 20)).astype(np.float32)
     speech = brain[:, :2] + 0.1 * rng.normal(size=(60, 2, 20)).astype(np.float32)
@@ -302,7 +302,7 @@ def test_arrays_are_one_unnamed_listener():
     assert retrieve(decoder, windows, speech[30:]).null(n_shifts=5).shape == (5,)
 
 
-def test_arrays_are_joined_by_what_was_heard_and_not_by_their_order():
+def test_concat_results_matches_array_rows():
     rng = np.random.default_rng(0)
     brain = rng.normal(size=(60, 4, 20)).astype(np.float32)
     speech = brain[:, :2] + 0.5 * rng.normal(size=(60, 2, 20)).astype(np.float32)
@@ -323,7 +323,7 @@ def test_arrays_are_joined_by_what_was_heard_and_not_by_their_order():
 
 
 @pytest.mark.parametrize("ask", [retrieve, retrieval_scores])
-def test_who_is_no_decoder_is_refused(ask):
+def test_retrieve_rejects_other_estimators(ask):
     with pytest.raises(TypeError, match=rf"{ask.__name__} needs a decoder, .* Got Ridge"):
         ask(make_pipeline(Ridge()), np.eye(3), np.eye(3))
     with pytest.raises(TypeError, match="Got BaseEstimator"):

@@ -1,4 +1,4 @@
-"""The ridge decoder: its solvers against independent ones, planted responses, and honest inner folds."""
+"""Tests of RidgeDecoder and its solvers."""
 
 import pickle
 import warnings
@@ -20,7 +20,11 @@ from sk_b2s.events._stimuli import StimulusArray
 
 
 def lagged(x, lags):
-    """(n_windows, n_frames, n_channels) -> (n_windows * n_frames, n_lags * n_channels), zero beyond a window."""
+    """Lag windows, with zeros outside.
+
+    (n_windows, n_frames, n_channels) ->
+    (n_windows * n_frames, n_lags * n_channels)
+    """
     n_frames = x.shape[1]
     out = np.zeros((len(x), n_frames, len(lags), x.shape[2]))
     for index, lag in enumerate(lags):
@@ -46,7 +50,7 @@ LAGS = [range(0, 1), range(0, 5), range(-3, 4), range(2, 6), range(-6, -2), rang
 
 
 @pytest.mark.parametrize("lags", LAGS, ids=str)
-def test_moments_equal_those_of_the_lagged_matrix(lags):
+def test_lagged_moments_equal_lagged_matrix(lags):
     x, y = draw()
     lags = np.array(lags)
     found = compute_lagged_moments(tensors(x, y), lags, 3, 2)
@@ -61,7 +65,7 @@ def test_moments_equal_those_of_the_lagged_matrix(lags):
     assert found.n == len(D)
 
 
-def test_moments_of_rows_are_subtracted_as_the_rows_are():
+def test_moments_subtraction_removes_rows():
     x, y = draw()
     lags = np.arange(4)
     rest = compute_lagged_moments(tensors(x, y), lags, 3, 2) - compute_lagged_moments(
@@ -75,7 +79,7 @@ def test_moments_of_rows_are_subtracted_as_the_rows_are():
     assert nothing.xx.shape == (12, 12)
 
 
-def test_path_equals_sklearn_and_a_direct_solve():
+def test_ridge_path_equals_sklearn():
     x, y = draw()
     D, Y = lagged(x, range(5)), y.reshape(-1, 2)
     D, Y = D - D.mean(0), Y - Y.mean(0)
@@ -89,12 +93,12 @@ def test_path_equals_sklearn_and_a_direct_solve():
         np.testing.assert_allclose(coef, reference.coef_.T, atol=1e-10)
 
 
-def test_path_gives_constant_columns_nothing():
+def test_ridge_path_constant_columns_are_zero():
     coef = next(iter_ridge_path(np.zeros((3, 3)), np.zeros((3, 1)), [1e-3]))
     np.testing.assert_array_equal(coef, 0)
 
 
-def test_heldout_correlation_is_pearsons():
+def test_heldout_correlation_equals_pearson():
     x, y = draw()
     D, Y = lagged(x, range(3)), y.reshape(-1, 2)
     coef = np.random.default_rng(1).standard_normal((9, 2))
@@ -107,7 +111,7 @@ def test_heldout_correlation_is_pearsons():
 
 
 @pytest.mark.parametrize("lags", [(0.0, 0.2), (-0.1, 0.1), (0.1, 0.3)])
-def test_decoder_equals_sklearn_on_the_lagged_matrix(lags):
+def test_ridge_decoder_equals_sklearn(lags):
     x, y = (a.astype("f4") for a in draw(n_windows=40))
     ridge = RidgeDecoder(lags=lags, alphas=(1e-2,), sfreq=20, k=1)
     ridge.fit(x.swapaxes(1, 2), y.swapaxes(1, 2))
@@ -119,7 +123,7 @@ def test_decoder_equals_sklearn_on_the_lagged_matrix(lags):
     np.testing.assert_allclose(ridge.coef_[0].reshape(-1, 2), reference.coef_.T, atol=2e-6)
 
 
-def test_one_frame_is_an_ordinary_ridge():
+def test_ridge_decoder_one_frame():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((50, 5)), rng.standard_normal((50, 3))
     ridge = RidgeDecoder(alphas=(0.1,), k=1).fit(X, y)
@@ -133,7 +137,7 @@ def test_one_frame_is_an_ordinary_ridge():
     assert flat.lags_.tolist() == [0.0]
 
 
-def test_brain_is_pooled_to_the_frames_of_speech():
+def test_ridge_decoder_pools_frames():
     rng = np.random.default_rng(0)
     brain, speech = (
         rng.standard_normal((30, 4, 24)).astype("f4"),
@@ -152,7 +156,7 @@ def test_brain_is_pooled_to_the_frames_of_speech():
     )
 
 
-def test_frame_without_a_step_is_at_the_mean():
+def test_ridge_decoder_frame_without_samples():
     rng = np.random.default_rng(0)
     brain = rng.standard_normal((30, 4, 8)).astype("f4") + 5
     speech = rng.standard_normal((30, 1, 5)).astype("f4")
@@ -167,7 +171,7 @@ def test_frame_without_a_step_is_at_the_mean():
 
 
 def planted(n_subjects=2, n_windows=60, noise=1.0, shared=False, seed=0):
-    """Brains that follow a feature by two of twenty frames a second, each subject with a pattern of its own."""
+    """EEG that follows a feature by two frames of 20 Hz, in own patterns."""
     rng = np.random.default_rng(seed)
     speech = rng.standard_normal((n_windows, 1, 40)).astype("f4")
     patterns = rng.standard_normal((1 if shared else n_subjects, 8, 1)) * np.ones((n_subjects, 1, 1))
@@ -182,7 +186,7 @@ def planted(n_subjects=2, n_windows=60, noise=1.0, shared=False, seed=0):
     return X, np.concatenate([speech] * n_subjects)
 
 
-def test_recovers_the_lag_that_was_planted():
+def test_ridge_decoder_recovers_lag():
     X, y = planted(1)
     ridge = RidgeDecoder(lags=(0, 0.3), k=1).fit(X, y)
     power = np.square(ridge.coef_[0]).sum((1, 2))
@@ -190,7 +194,7 @@ def test_recovers_the_lag_that_was_planted():
     assert power.max() > 0.9 * power.sum()
 
 
-def test_models_of_two_subjects_are_those_of_each_alone():
+def test_ridge_decoder_models_are_independent():
     X, y = planted(2)
     both = RidgeDecoder(lags=(0, 0.2), k=1).fit(X, y)
     for index in range(2):
@@ -200,7 +204,7 @@ def test_models_of_two_subjects_are_those_of_each_alone():
         np.testing.assert_allclose(both.transform(X)[mine], alone.transform(X[mine]), atol=1e-5)
 
 
-def test_opposite_subjects_need_models_of_their_own():
+def test_ridge_decoder_opposite_subjects():
     X, y = planted(1, n_windows=60)
     data = np.concatenate([np.asarray(X), -np.asarray(X)])
     rows = pd.DataFrame({"subject": np.repeat(["a", "b"], 60), "recording": np.repeat(["a", "b"], 60)})
@@ -211,7 +215,7 @@ def test_opposite_subjects_need_models_of_their_own():
     assert np.abs(pooled.coef_).max() < 1e-3 * np.abs(own.coef_).max()
 
 
-def test_stranger_gets_the_mean_of_the_models():
+def test_ridge_decoder_unseen_subject():
     X, y = planted(3)
     new, _ = planted(1, seed=5)
     new.rows["subject"] = "stranger"
@@ -226,7 +230,7 @@ def test_stranger_gets_the_mean_of_the_models():
         strict.transform(new)
 
 
-def test_all_components_change_nothing_and_few_keep_a_strong_response():
+def test_ridge_decoder_components():
     X, y = planted(2, shared=True, noise=0.3)
     train = np.arange(120) % 60 < 40
     whole, all_of_them, one = (
@@ -239,7 +243,7 @@ def test_all_components_change_nothing_and_few_keep_a_strong_response():
     assert one.score(X[~train], y[~train]) == 1.0
 
 
-def test_strength_means_the_same_in_volts():
+def test_ridge_decoder_alpha_is_unit_free():
     X, y = planted(1)
     volts = np.asarray(X) * np.float32(1e-6)
     first, second = (RidgeDecoder(lags=(0, 0.2), sfreq=20, k=1).fit(x, y) for x in (np.asarray(X), volts))
@@ -248,7 +252,7 @@ def test_strength_means_the_same_in_volts():
     np.testing.assert_allclose(first.cv_scores_, second.cv_scores_, atol=1e-6)
 
 
-def test_strength_is_chosen_by_an_inner_cross_validation():
+def test_ridge_decoder_selects_alpha_by_cv():
     X, y = planted(1, n_windows=30, noise=5.0)
     alphas = (1e-4, 1e-2, 1.0, 100.0)
     ridge = RidgeDecoder(lags=(0, 0.2), alphas=alphas, cv=3, k=1).fit(X, y)
@@ -265,7 +269,7 @@ def test_strength_is_chosen_by_an_inner_cross_validation():
     assert ridge.alpha_[0] == alphas[expected.mean(0).argmax()]
 
 
-def test_score_of_training_on_noise_is_chance():
+def test_ridge_decoder_noise_is_at_chance():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((400, 6, 20)), rng.standard_normal((400, 1, 20))
     ridge = RidgeDecoder(lags=(0, 0.1), sfreq=20, k=10).fit(X[:200], y[:200])
@@ -286,7 +290,7 @@ def table_of_windows(n_blocks=6, seconds=20.0, step=1.0, duration=3.0):
     })  # fmt: skip
 
 
-def test_inner_folds_share_no_sound():
+def test_iter_inner_splits_share_no_stimulus():
     table = table_of_windows()
     rows = np.flatnonzero(np.arange(len(table)) % 7)
     tested = []
@@ -298,7 +302,7 @@ def test_inner_folds_share_no_sound():
     assert sorted(tested) == rows.tolist()
 
 
-def test_inner_folds_of_arrays_are_runs_of_distinct_segments():
+def test_iter_inner_splits_of_arrays():
     segments = np.repeat(np.arange(7), 2)
     folds = [test for _, test in iter_inner_splits(np.zeros(14), segments, np.arange(14), 3)]
     assert [np.unique(segments[f]).tolist() for f in folds] == [[0, 1, 2], [3, 4], [5, 6]]
@@ -327,14 +331,14 @@ def test_ridge_decoder_cv_accepts_splitters():
         RidgeDecoder(cv=1, k=1).fit(X, y)
 
 
-def test_more_components_than_channels_are_all():
+def test_ridge_decoder_too_many_components():
     X, y = planted(2)
     models = [RidgeDecoder(lags=(0, 0.2), n_components=n, k=1).fit(X, y) for n in (None, X.shape[1], 48)]
     for model in models[1:]:
         np.testing.assert_array_equal(model.coef_, models[0].coef_)
 
 
-def test_neither_the_choice_nor_a_rank_sees_the_scale_of_estimates():
+def test_ridge_decoder_ranks_ignore_scale():
     x, y = draw(n_windows=40)
     ridge = RidgeDecoder(lags=(0, 0.2), sfreq=10, k=1).fit(x[:30].swapaxes(1, 2), y[:30].swapaxes(1, 2))
     before, _ = ridge.ranks(x[30:].swapaxes(1, 2), y[30:].swapaxes(1, 2))
@@ -348,7 +352,7 @@ def test_neither_the_choice_nor_a_rank_sees_the_scale_of_estimates():
     )
 
 
-def test_one_block_leaves_no_choice_of_strength():
+def test_ridge_decoder_cv_rejects_one_block():
     table = table_of_windows(n_blocks=1)
     rng = np.random.default_rng(0)
     speech = Windows.from_array(rng.standard_normal((len(table), 1, 30)), rows=table, sfreq=10)
@@ -361,7 +365,7 @@ def test_one_block_leaves_no_choice_of_strength():
 # --- windows and persistence -----------------------------------------------------------------------
 
 
-def test_windows_array_order_and_batches_give_equal_estimates(monkeypatch):
+def test_ridge_decoder_ignores_batches_and_order(monkeypatch):
     X, y = planted(2)
     ridge = RidgeDecoder(lags=(0, 0.2), k=1).fit(X, y)
     whole = ridge.transform(X)
@@ -374,7 +378,7 @@ def test_windows_array_order_and_batches_give_equal_estimates(monkeypatch):
     np.testing.assert_allclose(again.cv_scores_, ridge.cv_scores_, atol=1e-9)
 
 
-def test_pickle_keeps_the_estimates():
+def test_ridge_decoder_pickle():
     X, y = planted(2)
     ridge = RidgeDecoder(lags=(0, 0.2), k=1).fit(X, y)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(ridge)).transform(X), ridge.transform(X))
@@ -393,13 +397,13 @@ def test_pickle_keeps_the_estimates():
         ({"alphas": ()}, "alphas must be one or more"),
     ],
 )
-def test_bad_parameters_are_named(settings, message):
+def test_ridge_decoder_rejects_bad_parameters(settings, message):
     X, y = planted(1)
     with pytest.raises(ValueError, match=message):
         RidgeDecoder(**{"sfreq": 20, "k": 1, **settings}).fit(np.asarray(X), y)
 
 
-def test_bad_windows_are_named():
+def test_ridge_decoder_rejects_bad_windows():
     X, y = planted(1)
     with pytest.raises(ValueError, match="sfreq=50, but X has a sampling rate of 20 Hz"):
         RidgeDecoder(sfreq=50).fit(X, y)
@@ -409,7 +413,7 @@ def test_bad_windows_are_named():
         RidgeDecoder().fit(Windows.from_array(data, rows=X.rows, sfreq=20), y)
 
 
-def test_constant_channel_gets_no_weight():
+def test_ridge_decoder_constant_channel_is_zero():
     X, y = planted(1)
     data = np.asarray(X)
     data[:, 3] = 7

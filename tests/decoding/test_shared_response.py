@@ -1,4 +1,4 @@
-"""What people have in common when they hear a sound is found, and the filter that brings another's brain there."""
+"""Tests of the shared response and of filters to it."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def smooth(rng, *shape):
 
 
 class People:
-    """People whose patterns are drawn around a common one, and who hear what they hear two frames late."""
+    """Subjects with patterns around a common one, and a lag of two frames."""
 
     def __init__(self, spread=0.5, n_people=5, level=1.0):
         self.rng = np.random.default_rng(0)
@@ -35,7 +35,7 @@ class People:
         return features[:, :, 2:], latents[:, :, :-2], read
 
     def batches(self, n_windows=40):
-        """Windows of everybody, as fit_shared_response takes them."""
+        """Windows of all subjects, as fit_shared_response takes them."""
         held = []
         for person, (pattern, unmixing) in enumerate(zip(self.patterns, self.unmixing, strict=True)):
             features, _, read = self.hear(pattern, n_windows)
@@ -53,12 +53,12 @@ def correlation(a, b):
 
 
 def recovery(people, response, layer, pattern):
-    """Correlation of what a layer gives for new sound with what it evokes in the shared channels."""
+    """Correlate the output of a layer with the evoked shared channels."""
     _, latents, read = people.hear(pattern, 40)
     return correlation(layer.numpy().T @ read, people.shared @ latents)
 
 
-def test_lags_reach_over_the_delay_and_latents_have_unit_variance():
+def test_shared_response_lags_and_latents():
     people = People(level=0.1)
     response = fit_shared_response(people.batches(), 5, SFREQ)
     assert response.lags[0] <= 2 <= response.lags[-1]
@@ -71,7 +71,7 @@ def test_lags_reach_over_the_delay_and_latents_have_unit_variance():
     np.testing.assert_allclose(inside, people.shared, atol=0.05 * abs(people.shared).max())
 
 
-def test_a_new_person_is_brought_to_the_shared_response():
+def test_layer_maps_to_shared_response():
     people = People(level=4.0)
     response = fit_shared_response(people.batches(120), 5, SFREQ)
     stranger = people.pattern + people.rng.standard_normal((N_CHANNELS, 2))
@@ -84,7 +84,7 @@ def test_a_new_person_is_brought_to_the_shared_response():
     assert scores[0] > scores[2] + 0.1
 
 
-def test_more_minutes_come_nearer():
+def test_layer_improves_with_duration():
     people = People(level=3.0)
     response = fit_shared_response(people.batches(120), 5, SFREQ)
     stranger = people.pattern + people.rng.standard_normal((N_CHANNELS, 2))
@@ -94,7 +94,7 @@ def test_more_minutes_come_nearer():
     assert scores[0] < scores[1] < scores[2]
 
 
-def test_without_a_distinct_frame_the_layer_is_the_filter_of_the_mean_pattern():
+def test_layer_without_data_is_mean_pattern():
     people = People()
     response = fit_shared_response(people.batches(), 5, SFREQ)
     features, _, read = people.hear(people.pattern, 10)
@@ -111,7 +111,7 @@ def test_without_a_distinct_frame_the_layer_is_the_filter_of_the_mean_pattern():
     )
 
 
-def test_batches_may_be_cut_anywhere():
+def test_layer_ignores_batches():
     people = People()
     response = fit_shared_response(people.batches(), 5, SFREQ)
     parts = tensors(*people.hear(people.pattern, 30)[::2])
@@ -119,12 +119,12 @@ def test_batches_may_be_cut_anywhere():
     torch.testing.assert_close(response.layer([parts]), response.layer(halves), rtol=1e-4, atol=1e-5)
 
 
-def test_people_who_differ_more_are_less_bound_to_the_mean():
+def test_spread_weakens_mean_pattern():
     spread = [fit_shared_response(People(spread=s).batches(), 5, SFREQ).spread[:2].mean() for s in (0.2, 1.0)]
     assert spread[0] < spread[1]
 
 
-def test_people_are_never_taken_to_be_more_alike_than_luck_lets_us_see():
+def test_spread_is_above_sampling_error():
     n_windows = 40
     people = People(spread=0.0, level=3.0)
     held = list(people.batches(n_windows)())
@@ -136,27 +136,27 @@ def test_people_are_never_taken_to_be_more_alike_than_luck_lets_us_see():
     assert (response.spread > luck).all()
 
 
-def test_luck_counts_how_far_activity_goes_on():
-    """Independent frames tell more than ones that repeat their neighbors."""
+def test_noise_accounts_for_autocorrelation():
+    """Independent frames carry more information than correlated ones."""
     response = fit_shared_response(People(level=5.0).batches(100), 5, SFREQ)
     assert response.noise[0] > 2.0  # of white noise and white speech it were 1
 
 
 @pytest.mark.parametrize("nothing", [0, 1])
-def test_features_or_channels_that_do_not_vary_teach_nothing(nothing):
+def test_shared_response_needs_varying_data(nothing):
     held = [list(part) for part in People().batches()()]
     for part in held:
         part[nothing] = torch.ones_like(part[nothing])
     assert fit_shared_response(lambda: (tuple(part) for part in held), 5, SFREQ) is None
 
 
-def test_windows_of_one_frame_teach_nothing():
+def test_shared_response_needs_several_frames():
     """Of what goes on within windows, which is what patterns are made of."""
     held = [(*(part[:, :, :1] for part in parts[:3]), parts[3]) for parts in People().batches()()]
     assert fit_shared_response(lambda: iter(held), 5) is None
 
 
-def test_a_window_in_which_nothing_happens_leaves_the_mean_pattern():
+def test_layer_ignores_constant_window():
     people = People()
     response = fit_shared_response(people.batches(), 5, SFREQ)
     features, _, read = people.hear(people.pattern, 1)

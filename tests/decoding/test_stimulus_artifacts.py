@@ -25,11 +25,11 @@ SFREQ = 64
     ["AUD", "Sound", "Mic", "WavLeft", "env", "Photo", "BIP1", "L-Audio", "sound_R", "Envelope", "wav", "Mic 2",
      "Line In", "StimTrak", "EEG Sound", "Trig1", "DC01", "photodiode", "Speech", "ACC_X"],
 )  # fmt: skip
-def test_names_of_sound_channels_are_not_electrodes(name):
+def test_audio_channel_names_are_not_electrodes(name):
     assert NOT_EEG.match(name)
 
 
-def test_electrodes_of_all_montages_are_electrodes():
+def test_montage_names_are_electrodes():
     names = {
         "M1",
         "M2",
@@ -55,7 +55,7 @@ def test_electrodes_of_all_montages_are_electrodes():
 
 
 def listened(seed=0, minutes=3, n_channels=16, delays=(0.12,), strength=0.4):
-    """Smoothed noise as sound, and channels that repeat it after delays, in noise of their own."""
+    """Smoothed noise as audio, and channels that repeat it after delays."""
     rng = np.random.default_rng(seed)
     sos = butter(2, [1, 12], "band", fs=SFREQ, output="sos")
     sound = sosfiltfilt(sos, rng.standard_normal(60 * minutes * SFREQ))
@@ -77,14 +77,14 @@ COPIES = {
 
 
 @pytest.mark.parametrize("copy", COPIES)
-def test_sound_channels_finds_a_copy(copy):
+def test_find_audio_channels_finds_copy(copy):
     brain, sound = listened(strength=0.2)
     brain[:, 5] = COPIES[copy](sound)
     assert [channel for channel, _ in find_audio_channels(brain, sound, SFREQ)] == [5]
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 3.0])
-def test_sound_channels_is_silent_about_responses(strength):
+def test_find_audio_channels_ignores_responses(strength):
     assert find_audio_channels(*listened(strength=strength), SFREQ) == []
 
 
@@ -97,7 +97,7 @@ def test_leak_score_of_noise_is_standard_normal():
     assert 0.7 < np.std(scores) < 1.4
 
 
-def test_leak_score_tells_a_leak_from_a_response():
+def test_leak_score_separates_leak_and_response():
     heard = np.ones(180 * SFREQ, bool)
     score = {
         delays: compute_leak_score(*listened(delays=delays), SFREQ, heard)
@@ -107,7 +107,7 @@ def test_leak_score_tells_a_leak_from_a_response():
     assert score[0.09, 0.14] < LEAK / 2
 
 
-def test_check_alignment_names_a_channel_that_holds_the_sound(tmp_path):
+def test_check_alignment_names_audio_channel(tmp_path):
     brain, sound = listened(strength=0.2)
     brain[:, 3] = sound
     info = mne.create_info([f"E{i}" for i in range(15)] + ["X7"], SFREQ, "eeg")
@@ -123,7 +123,7 @@ def test_check_alignment_names_a_channel_that_holds_the_sound(tmp_path):
     assert "channel" not in check_alignment(events, minutes=10, picks=[f"E{i}" for i in range(15)])["note"][0]
 
 
-def test_ridge_warns_of_a_channel_that_holds_the_sound():
+def test_ridge_decoder_warns_about_audio_channel():
     """Also a fifth of a second late, as an Epocher with a lag makes it."""
     brain, sound = listened(strength=0.2, minutes=2)
     story = StimulusArray(sound[:, None] - sound.min(), SFREQ, name="noise")

@@ -57,7 +57,7 @@ def make_table(sounds, n_rows=12):
 
 
 def write_audio(folder):
-    """Write two audio files of two seconds, and return a table of their segments."""
+    """Write two audio files of two seconds, and return their table."""
     paths = [str(Path(folder) / f"{name}.wav") for name in ("story", "song")]
     for seed, path in enumerate(paths):
         soundfile.write(path, 0.1 * draw(2 * RATE, seed=seed), RATE)
@@ -100,7 +100,7 @@ TARGETS = draw(24, 3, 10, seed=1)
 
 @dataclass
 class Example:
-    """An estimator: instances for the checks of scikit-learn, and one with data."""
+    """An estimator: instances for scikit-learn, and one with data."""
 
     instances: list  # as scikit-learn checks them
     make: object  # (folder) -> estimator and the arguments of its fit

@@ -1,6 +1,7 @@
-"""Load hundreds of changed files in a process that may do nothing else; run by test_fuzz_load.py.
+"""Load hundreds of changed files in a process that does nothing else.
 
-Arguments are the file of a saved estimator, a seed and the number of changes of each kind. It prints what went wrong.
+Arguments are the file of a saved estimator, a seed and the number of changes
+of each kind. It prints the failures.
 """
 
 import copy
@@ -60,7 +61,7 @@ def places(tree):
 
 
 def header(text):
-    """Text as JSON, with lists in lists where it says so: deeper ones than Python could write."""
+    """Encode JSON, with lists nested deeper than Python can write."""
     nests = re.sub(
         '"nest ([0-9]+)"', lambda found: "[" * int(found[1]) + "]" * int(found[1]), json.dumps(text)
     )
@@ -68,7 +69,7 @@ def header(text):
 
 
 def change_text(text, random):
-    """Change one value, or take it away, double it, or exchange it for another place's."""
+    """Change, remove or double one value, or exchange it for another."""
     text = copy.deepcopy(text)
     found = list(places(text["estimator"]))
     holder, key = found[random.integers(len(found))]

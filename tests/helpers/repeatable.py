@@ -1,6 +1,7 @@
-"""Fits large enough that torch divides them among threads, each reduced to a digest of its results.
+"""Digests of fits that are large enough to be divided among threads.
 
-As a program it prints the digests of all by number of threads: ``python tests/repeatable.py 1,2,4 [deterministic]``.
+As a program it prints them by number of threads:
+``python tests/helpers/repeatable.py 1,2,4 [deterministic]``.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ LINEAR = {"lags": (0.0, 0.1), "alphas": (0.1, 1.0), "per_subject": False}
 
 
 def data(n_subjects=12, n_segments=24, first=0):
-    """Windows of subjects with one layout, and few segments that each of them heard several times."""
+    """Windows of subjects with one layout and few repeated segments."""
     rng = np.random.default_rng(first)
     segment = np.arange(N_WINDOWS) % n_segments
     speech = np.random.default_rng(9).standard_normal((n_segments, N_FEATURES, N_TIMES)).astype("f4")[segment]

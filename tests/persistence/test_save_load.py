@@ -1,4 +1,4 @@
-"""What is loaded answers as what was saved, to the bit; and a file gets nothing done but that."""
+"""Tests that loaded estimators equal saved ones to the bit."""
 
 import copy
 import json
@@ -76,7 +76,7 @@ def path(tmp_path):
 
 
 def save_and_load(estimator, path, **options):
-    """Save and load; what is loaded has equal parameters and makes an equal file."""
+    """Save and load, and check that both files and parameters are equal."""
     save(estimator, path, **options)
     loaded = load(path, **options)
     again = path.with_suffix(".again")
@@ -115,7 +115,7 @@ def forge(path, tensors, text):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Two people who hear two sounds of a word a second, as tables X and y over real files."""
+    """Two subjects with two stimuli of a word a second, in files."""
     root, rng, events = tmp_path_factory.mktemp("study"), np.random.default_rng(0), []
     for sound in "ab":
         soundfile.write(root / f"{sound}.wav", 0.1 * rng.standard_normal(12 * 16000), 16000)
@@ -148,7 +148,7 @@ def listener(y, decoder=None, **epochs):
 
 @pytest.mark.parametrize("decoder", [BrainEncoder(**SMALL), RidgeDecoder(k=2)])
 @pytest.mark.filterwarnings("ignore::sk_b2s.StimulusLeakWarning")
-def test_a_whole_pipeline_answers_equally(study, path, decoder):
+def test_save_load_pipeline(study, path, decoder):
     X, y = study
     pipe = listener(y, clone(decoder)).fit(X, y)
     loaded = save_and_load(pipe, path)
@@ -160,7 +160,7 @@ def test_a_whole_pipeline_answers_equally(study, path, decoder):
     assert_same(pipe[-1].segments_, loaded[-1].segments_)
 
 
-def test_a_published_split_comes_along_and_another_is_named(path):
+def test_save_validation_splitter(path):
     split = HashedBlockSplit("valid", valid_size=0.2, salt=3)
     save(BrainEncoder(validation=split), path)
     loaded = load(path).validation
@@ -170,7 +170,7 @@ def test_a_published_split_comes_along_and_another_is_named(path):
         save(BrainEncoder(validation=ShuffleSplit(1)), path)
 
 
-def test_losses_come_along(path):
+def test_save_load_history(path):
     encoder = BrainEncoder(spatial_attention=False, **{**SMALL, "validation": 0.2}).fit(brain(), features())
     loaded = save_and_load(encoder, path)
     assert loaded.history_ == encoder.history_
@@ -178,7 +178,7 @@ def test_losses_come_along(path):
     assert loaded.net_.history is loaded.history_
 
 
-def test_a_loaded_decoder_still_warns_of_the_sound_it_knows(study, path):
+def test_loaded_decoder_warns_about_leak(study, path):
     X, y = study
     first = (y["sound"] == y["sound"].iloc[0]).to_numpy()
     save(listener(y).fit(X[first], y[first]), path)
@@ -187,7 +187,7 @@ def test_a_loaded_decoder_still_warns_of_the_sound_it_knows(study, path):
         loaded.score(X, y)
 
 
-def test_fitting_again_gives_what_fitting_gave(study, path):
+def test_loaded_estimator_refits_equally(study, path):
     X, y = study
     pipe = listener(y, BrainEncoder(**{**SMALL, "random_state": np.random.RandomState(3)}))
     save(pipe, path)
@@ -198,7 +198,7 @@ def test_fitting_again_gives_what_fitting_gave(study, path):
     assert_same(pipe.fit(X, y).transform(X), again.fit(X, y).transform(X))
 
 
-def test_a_file_is_hardly_larger_than_the_weights(study, path):
+def test_save_file_size(study, path):
     X, y = study
     pipe = listener(y, BrainEncoder(**{**SMALL, "hidden": 64, "depth": 6})).fit(X, y)
     weights = sum(w.nbytes for w in pipe[-1].net_.module_.state_dict().values())
@@ -206,7 +206,7 @@ def test_a_file_is_hardly_larger_than_the_weights(study, path):
     assert weights < path.stat().st_size < weights + 40_000
 
 
-def test_weights_are_named_as_in_the_module(study, path):
+def test_save_names_weights_as_module(study, path):
     X, y = study
     pipe = listener(y).fit(X, y)
     save(pipe, path)
@@ -215,7 +215,7 @@ def test_weights_are_named_as_in_the_module(study, path):
     np.testing.assert_array_equal(tensors["steps.brainencoder.weights.last.weight"], weight)
 
 
-def test_caches_stay_at_home(study, path, tmp_path):
+def test_save_drops_memory(study, path, tmp_path):
     X, y = study
     pipe = listener(y, memory=joblib.Memory(tmp_path / "own", verbose=0)).set_params(
         memory=str(tmp_path / "pipe")
@@ -278,7 +278,7 @@ ARRAYS = {
 
 @pytest.mark.parametrize("name", ARRAYS)
 @pytest.mark.filterwarnings("ignore::sk_b2s.StimulusLeakWarning")
-def test_estimators_of_arrays_answer_equally(name, path):
+def test_save_load_estimators_of_arrays(name, path):
     estimator, X, y = ARRAYS[name]
     save_and_load(clone(estimator), path)
     estimator = clone(estimator).fit(X, y)
@@ -311,7 +311,7 @@ def test_save_load_examples_cover_sklearn():
 
 
 def table_of_stored(n_rows=24):
-    """Return a table over two sounds given as features, each heard often."""
+    """Make a table of two stimuli given as features, in many rows."""
     rng = np.random.default_rng(4)
     sounds = [StimulusArray(rng.standard_normal((400, 3)), 20, name) for name in "ab"]
     return pd.DataFrame({
@@ -320,7 +320,7 @@ def table_of_stored(n_rows=24):
     })  # fmt: skip
 
 
-def test_features_that_stand_in_for_sounds_are_written_once(path):
+def test_save_stored_features_once(path):
     y = table_of_stored()
     X = Windows.from_array(brain(len(y)), sfreq=40)
     encoder = BrainEncoder(spatial_attention=False, speech=PrecomputedFeatures(), **SMALL).fit(X, y)
@@ -333,7 +333,7 @@ def test_features_that_stand_in_for_sounds_are_written_once(path):
         loaded.score(X, y)
 
 
-def test_windows_of_lazy_signals_are_written_with_their_samples(path, study):
+def test_save_lazy_windows_with_samples(path, study):
     X, y = study
     mel = make_pipeline(MelSpectrogram(n_mels=5, sfreq=25), FeatureScaler())
     targets = mel.fit_transform(y)
@@ -349,7 +349,7 @@ def test_windows_of_lazy_signals_are_written_with_their_samples(path, study):
     assert sorted(written.values()) == [(0, 5), targets.signals[0].shape]
 
 
-def test_windows_with_a_step_of_ones_own_are_refused_with_a_way_out(path):
+def test_save_rejects_windows_with_custom_step(path):
     targets = Windows.from_array(features(), sfreq=20).then(_Twice())
     encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(brain(), targets)
     with pytest.raises(TypeError, match=r"segments_ is .*Windows\.from_array\(np\.asarray\(y\)"):
@@ -361,11 +361,11 @@ class _Twice:
         return batch * 2
 
 
-# --- beside a parent ---------------------------------------------------------------------------------
+# --- relative to a parent ----------------------------------------------------------------------------
 
 
 def heard_by(*people):
-    """Windows of some people and the table of what they heard, of which each heard another part."""
+    """Windows of subjects with partly different stimuli, and their table."""
     y = table_of_stored(20 * len(people))
     rows = pd.DataFrame({"subject": np.repeat(people, 20), "recording": np.repeat(people, 20)})
     return Windows.from_array(brain(len(y), seed=len(people)), rows=rows, sfreq=40), y
@@ -381,13 +381,13 @@ def everybody():
 
 @pytest.fixture
 def family(everybody, tmp_path):
-    """Somebody adapted to, with all windows, and the file of the encoder that was fitted."""
+    """An adapted encoder with all windows, and the file of its parent."""
     X, y = heard_by("1", "2", "new")
     save(everybody, tmp_path / "parent.safetensors")
     return everybody.adapt(X[40:], y.iloc[40:], method="ridge"), X, tmp_path / "parent.safetensors"
 
 
-def test_a_parent_is_not_written_over(family, path):
+def test_save_does_not_overwrite_parent(family, path):
     new, X, parent = family
     before = parent.read_bytes()
     (parent.parent / "link").symlink_to(parent)
@@ -401,7 +401,7 @@ def test_a_parent_is_not_written_over(family, path):
         load(parent)
 
 
-def test_a_parent_is_the_one_that_was_fitted(family, path, tmp_path):
+def test_save_requires_fitted_parent(family, path, tmp_path):
     new, X, parent = family
     X, y = heard_by("1", "2", "other")
     both = new.adapt(X[40:], y.iloc[40:], method="ridge")
@@ -423,7 +423,7 @@ def test_a_parent_is_the_one_that_was_fitted(family, path, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["alone", "around", "last"])
-def test_a_calibrated_decoder_is_relative_to_what_it_began_with(where, everybody, path, tmp_path):
+def test_save_calibrated_decoder_relative(where, everybody, path, tmp_path):
     X, y = heard_by("1", "2", "new")
 
     def decoder(method):
@@ -463,7 +463,7 @@ def with_other(encoder, part):
 
 
 @pytest.mark.parametrize("part", ["frame weights", "features", "shared response", "covariances", "weights"])
-def test_another_encoder_does_not_pass_for_the_parent(part, family, everybody, path):
+def test_save_rejects_other_parent(part, family, everybody, path):
     new, X, parent = family
     save(new, path, parent=parent)
     save(with_other(everybody, "nothing"), parent)
@@ -474,8 +474,8 @@ def test_another_encoder_does_not_pass_for_the_parent(part, family, everybody, p
             attempt()
 
 
-def test_of_one_person_only_what_is_new_is_written(everybody, path, tmp_path):
-    """A layer, what was told of it, and sound that nobody in fit had heard."""
+def test_save_writes_only_difference(everybody, path, tmp_path):
+    """A layer, its record, and stimuli that were not in fit."""
     X, y = heard_by("1", "2", "new")
     events = y[["sound", "sound_onset"]].assign(type="word", text="a", duration=0.1)
     speech = SpeechFeatureUnion(
@@ -503,8 +503,8 @@ def test_of_one_person_only_what_is_new_is_written(everybody, path, tmp_path):
     assert type(load(path).speech) is PrecomputedFeatures
 
 
-def test_rows_that_somebody_heard_come_along(path, tmp_path):
-    """Where what was heard is numbers, too, a loaded encoder warns when it is scored on calibration."""
+def test_save_load_adaptation_rows(path, tmp_path):
+    """A loaded encoder warns about calibration data that are arrays."""
     X, y = heard_by("1", "2", "new")[0], features(60)
     encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(X[:40], y[:40])
     save(encoder, tmp_path / "parent")
@@ -516,15 +516,15 @@ def test_rows_that_somebody_heard_come_along(path, tmp_path):
             load(name).score(X[40:], y[40:])
 
 
-def test_what_is_set_after_fit_leaves_the_digest_as_it_is(everybody):
-    """A file of somebody adapted to outlives new parameters of what computes features."""
+def test_digest_ignores_parameters(everybody):
+    """Files stay valid if feature transformers get new parameters."""
     other = copy.deepcopy(everybody)
     other.speech_.set_params(memory="elsewhere", featurescaler__per_feature=False)
     other.set_params(k=1, verbose=1)
     assert other.digest() == everybody.digest()
 
 
-def test_digests_stay_what_they_are():
+def test_digest_is_stable():
     """Files know their parent by it: if it has to change, raise FORMAT."""
     encoder, scaler = BrainEncoder(), FeatureScaler()
     scaler.mean_, scaler.n_features_in_ = np.array([0.5, 1.0]), 2
@@ -540,12 +540,12 @@ def test_digests_stay_what_they_are():
 # --- parameters that are more than numbers ---------------------------------------------------------
 
 
-def test_a_montage_comes_back(path):
+def test_save_load_montage(path):
     montage = mne.channels.make_dig_montage({"A": [0, 0, 0.1], "B": [0.1, 0, 0]}, nasion=[0, 0.1, 0])
     assert save_and_load(Epocher(montage=montage), path).montage == montage
 
 
-def test_requests_for_metadata_come_back(path):
+def test_save_load_metadata_requests(path):
     with config_context(enable_metadata_routing=True):
         ridge = RidgeDecoder().set_score_request(sample_weight="weight").set_predict_request(candidates=False)
     loaded = save_and_load(ridge, path)
@@ -554,7 +554,7 @@ def test_requests_for_metadata_come_back(path):
         assert asked[0] == asked[1]
 
 
-def test_callbacks_are_left_out_and_said_so(path):
+def test_save_warns_about_callbacks(path):
     from skorch.callbacks import ProgressBar
 
     with pytest.warns(UserWarning, match=r"steps\.brainencoder\.callbacks is not saved"):
@@ -562,7 +562,7 @@ def test_callbacks_are_left_out_and_said_so(path):
     assert load(path)[0].callbacks is None
 
 
-def test_a_device_that_is_not_there_becomes_auto(path):
+def test_load_replaces_missing_device(path):
     encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(brain(), features())
     expected = encoder.transform(brain())
     save(encoder.set_params(device="cuda:77"), path)
@@ -575,7 +575,7 @@ def test_a_device_that_is_not_there_becomes_auto(path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_what_a_gpu_trained_answers_on_a_cpu(path, monkeypatch):
+def test_load_gpu_model_on_cpu(path, monkeypatch):
     encoder = BrainEncoder(spatial_attention=False, **SMALL).fit(brain(), features())
     assert next(encoder.net_.module_.parameters()).is_cuda
     loaded = save_and_load(encoder, path)
@@ -601,7 +601,7 @@ def clean(raw):
     return raw
 
 
-def test_a_function_is_refused_unless_it_is_trusted_by_name(path):
+def test_save_rejects_untrusted_function(path):
     epochs = make_pipeline(Epocher(raw_hook=clean))
     with pytest.raises(
         TypeError, match=r"steps\.epocher\.raw_hook is .*None before saving.*trusted={'a name': clean}"
@@ -624,7 +624,7 @@ class Doubler(TransformerMixin, BaseEstimator):
         return X * self.factor_[0]
 
 
-def test_an_estimator_of_ones_own_needs_trust(path):
+def test_save_rejects_untrusted_estimator(path):
     pipe = make_pipeline(Doubler(), StandardScaler()).fit(flat())
     with pytest.raises(TypeError, match=r"steps\.doubler is a Doubler.*trusted={'Doubler': Doubler}"):
         save(pipe, path)
@@ -645,20 +645,20 @@ def test_an_estimator_of_ones_own_needs_trust(path):
         (Epocher(raw_hook=lambda raw: raw), "raw_hook is .*lambda"),
     ],
 )
-def test_what_cannot_be_saved_is_named(estimator, message, path):
+def test_save_names_unsupported_objects(estimator, message, path):
     with pytest.raises(TypeError, match=message):
         save(estimator, path)
     assert not list(path.parent.iterdir())
 
 
-def test_a_search_points_at_its_best(path):
+def test_save_rejects_search(path):
     search = GridSearchCV(Ridge(), {"alpha": [1, 2]}).fit(flat(), flat()[:, 0])
     with pytest.raises(TypeError, match="best_estimator_"):
         save(search, path)
     save_and_load(search.best_estimator_, path)
 
 
-def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
+def test_failed_save_keeps_old_file(path, monkeypatch):
     save(FeatureScaler(), path)
     before = path.read_bytes()
 
@@ -673,7 +673,7 @@ def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_a_missing_folder_or_file_is_named(tmp_path):
+def test_save_load_name_missing_paths(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         save(FeatureScaler(), tmp_path / "nowhere" / "a.safetensors")
     with pytest.raises(FileNotFoundError, match="nothing"):
@@ -692,7 +692,7 @@ def saved(path):
 @pytest.mark.parametrize(
     "name", ["os.system", "builtins.eval", "builtins.exec", "subprocess.Popen", "__main__.Holder"]
 )
-def test_a_file_cannot_name_what_is_not_known(name, saved):
+def test_load_rejects_unknown_names(name, saved):
     tensors, text = content(saved)
     for node in (
         {"estimator": {"class": name, "params": {"command": "touch evil"}, "fitted": []}},
@@ -704,7 +704,7 @@ def test_a_file_cannot_name_what_is_not_known(name, saved):
             load(saved)
 
 
-def test_a_trusted_function_is_not_called(path):
+def test_load_does_not_call_functions(path):
     save(Epocher(raw_hook=os.system), path, trusted={"hook": os.system})
     tensors, text = content(path)
     evil = path.with_name("evil")
@@ -715,7 +715,7 @@ def test_a_trusted_function_is_not_called(path):
     assert not evil.exists()
 
 
-def test_a_file_cannot_make_objects_out_of_bytes(path):
+def test_load_rejects_object_arrays(path):
     save(Holder(np.zeros(2, complex)), path, trusted={"Holder": Holder})
     tensors, text = content(path)
     text["estimator"]["estimator"]["params"]["value"]["array"]["dtype"] = "O"
@@ -725,14 +725,14 @@ def test_a_file_cannot_make_objects_out_of_bytes(path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_a_truncated_file_is_refused(saved, share):
+def test_load_rejects_truncated_file(saved, share):
     whole = saved.read_bytes()
     saved.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match="not a safetensors file, or truncated"):
         load(saved)
 
 
-def test_foreign_files_are_refused(path):
+def test_load_rejects_foreign_files(path):
     path.write_bytes(pickle.dumps(FeatureScaler()))
     with pytest.raises(ValueError, match="not a safetensors file"):
         load(path)
@@ -755,7 +755,7 @@ def test_load_rejects_other_format(saved, number):
     ("package", "version", "warns"),
     [("sklearn", "0.1.0", True), ("sk_b2s", "0.9.0", False), ("torch", "0.1", False)],
 )
-def test_another_version_of_what_is_in_it_warns(saved, package, version, warns, recwarn):
+def test_load_warns_about_other_version(saved, package, version, warns, recwarn):
     tensors, text = content(saved)
     text["versions"][package] = version
     forge(saved, tensors, text)
@@ -763,7 +763,7 @@ def test_another_version_of_what_is_in_it_warns(saved, package, version, warns, 
     assert [str(w.message).count(f"saved by {package} {version}") for w in recwarn] == [1] * warns
 
 
-def test_another_minor_version_of_the_package_warns_and_another_patch_does_not(path, recwarn):
+def test_load_warns_about_minor_versions(path, recwarn):
     save(FeatureScaler(), path)
     tensors, text = content(path)
     major, minor, _ = sk_b2s.__version__.split(".")
@@ -774,7 +774,7 @@ def test_another_minor_version_of_the_package_warns_and_another_patch_does_not(p
         assert len(recwarn) == count
 
 
-def test_a_parameter_that_is_unknown_here_is_named(saved):
+def test_load_rejects_unknown_parameter(saved):
     tensors, text = content(saved)
     text["estimator"]["estimator"]["params"]["invented"] = 1
     forge(saved, tensors, text)
@@ -793,7 +793,7 @@ def nodes(tree):
 
 
 @pytest.mark.parametrize("junk", [None, -1, "junk", [], {}, {"junk": 1}, {"a": 1, "b": 2}])
-def test_damage_anywhere_is_a_value_error_or_harmless(saved, junk):
+def test_load_damage_is_error_or_harmless(saved, junk):
     tensors, text = content(saved)
     refused = 0
     for place in range(len(list(nodes(text["estimator"])))):

@@ -1,4 +1,4 @@
-"""What is read back is what was written: values, arrays, tensors and tables."""
+"""Tests that values, arrays, tensors and tables survive a round trip."""
 
 import json
 from pathlib import Path
@@ -43,13 +43,13 @@ VALUES = {
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_values_come_back_as_they_were(value, path):
+def test_roundtrip_values(value, path):
     loaded = there_and_back(value, path)
     assert type(loaded) is type(value)
     assert repr(loaded) == repr(value)
 
 
-def test_nan_is_a_number_like_any_other(path):
+def test_roundtrip_nan(path):
     assert np.isnan(there_and_back(float("nan"), path))
 
 
@@ -57,7 +57,7 @@ def test_nan_is_a_number_like_any_other(path):
     "dtype", ["?", "i1", "u2", ">i4", "i8", "f2", ">f4", "f8", "c8", "c16", "M8[us]", "U3", "O"]
 )
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 3), (2, 0, 3)])
-def test_arrays_come_back_as_they_were(dtype, shape, path):
+def test_roundtrip_arrays(dtype, shape, path):
     value = np.random.default_rng(0).integers(0, 2, shape)
     value = np.asarray(value).astype(dtype) if dtype != "O" else np.asarray(value.astype(str), dtype=object)
     loaded = there_and_back(value, path)
@@ -67,7 +67,7 @@ def test_arrays_come_back_as_they_were(dtype, shape, path):
     assert loaded.flags.writeable
 
 
-def test_arrays_keep_their_order_in_memory(path):
+def test_roundtrip_memory_order(path):
     """Products of matrices round differently where it changes."""
     value = [matrix(), np.asfortranarray(matrix()), np.zeros((2, 3, 4)).transpose(2, 1, 0), matrix()[::2]]
     loaded = there_and_back(value, path)
@@ -76,7 +76,7 @@ def test_arrays_keep_their_order_in_memory(path):
         assert a.flags.f_contiguous == b.flags.f_contiguous
 
 
-def test_one_array_in_two_places_is_written_once(path):
+def test_encode_shared_array_once(path):
     one = matrix()
     loaded = there_and_back([one, {"again": one}], path)
     with safe_open(path, "numpy") as file:
@@ -84,7 +84,7 @@ def test_one_array_in_two_places_is_written_once(path):
     assert loaded[0] is loaded[1]["again"]
 
 
-def test_equal_sounds_are_written_once(path):
+def test_encode_equal_stimuli_once(path):
     sounds = [StimulusArray(np.ones(100), 20, "a") for _ in range(2)]
     loaded = there_and_back(sounds, path)
     assert loaded == sounds
@@ -92,13 +92,13 @@ def test_equal_sounds_are_written_once(path):
         assert len(file.keys()) == 1
 
 
-def test_zeros_keep_their_sign_beside_each_other(path):
+def test_roundtrip_signed_zeros(path):
     value = np.array([0.0, -0.0, float("nan"), np.nan, 0, False], dtype=object)
     assert repr(there_and_back(value, path)) == repr(value)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
-def test_tensors_come_back_as_they_were(dtype, path):
+def test_roundtrip_tensors(dtype, path):
     value = torch.arange(6).reshape(2, 3).to(getattr(torch, dtype))
     loaded = there_and_back([value, value.sum(dtype=value.dtype)], path)
     assert loaded[0].dtype == value.dtype
@@ -123,7 +123,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
-def test_tables_come_back_as_they_were(table, path):
+def test_roundtrip_tables(table, path):
     loaded = there_and_back(table, path)
     pd.testing.assert_frame_equal(loaded, table, check_exact=True, check_freq=False)
     for name in set(table) & {"object"}:
@@ -139,6 +139,6 @@ def test_tables_come_back_as_they_were(table, path):
         pd.DataFrame({"a": pd.date_range("2020", periods=2, tz="UTC")}),
     ],
 )
-def test_tables_that_are_not_written_say_so(table):
+def test_encode_rejects_unsupported_tables(table):
     with pytest.raises(TypeError, match="value"):
         Writer({}).encode(table, ("value",))

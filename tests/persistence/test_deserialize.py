@@ -1,4 +1,4 @@
-"""Files that are damaged or made to do harm: refused with a message, without running or allocating anything."""
+"""Tests that damaged or malicious files are refused without side effects."""
 
 import json
 import os
@@ -38,7 +38,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs and devices")
 @pytest.mark.parametrize("question", [stimulus_digest, stimulus_duration])
 @pytest.mark.parametrize("kind", [pytest.param("fifo", marks=posix), pytest.param("device", marks=posix),
                                   "folder", "missing", "NUL", "long"])  # fmt: skip
-def test_sounds_must_be_regular_files(question, kind, tmp_path):
+def test_predict_requires_regular_audio_files(question, kind, tmp_path):
     path = tmp_path / "sound.wav"
     if kind == "fifo":
         os.mkfifo(path)
@@ -98,7 +98,7 @@ def content(path):
 
 
 def forge(path, tensors, text):
-    """Write a file as somebody would who means harm: no checksum need be in it."""
+    """Write a malicious file, which needs no checksum."""
     text.pop("checksum", None)
     save_file(tensors, path, metadata={"sk_b2s": json.dumps(text)})
 
@@ -131,7 +131,7 @@ def forged(files, tmp_path):
 @pytest.mark.parametrize("node", ["folder", {"path": "folder"}, {"tuple": ["a"]}, [], {"trusted": "sk_b2s.Epocher"},
                                   {"memory": "folder"}, {"dict": []}])  # fmt: skip
 @pytest.mark.parametrize("where", ["pipeline", "step"])
-def test_load_takes_no_cache_folder_from_a_file(forged, node, where):
+def test_load_rejects_cache_folder(forged, node, where):
     def change(tensors, text):
         pipe = text["estimator"]["estimator"]["params"]
         step = pipe["steps"][0]["tuple"][1]["estimator"]["params"]
@@ -143,7 +143,7 @@ def test_load_takes_no_cache_folder_from_a_file(forged, node, where):
 
 @pytest.mark.parametrize("name", ["memory", "sfreq", "transform", "fit_transform", "raw_hook", "__class__", "__dict__",
                                   "get_params", "n_mels", "_compute", "_x", 5])  # fmt: skip
-def test_load_takes_no_attribute_that_fit_does_not_set(forged, name):
+def test_load_rejects_unknown_attribute(forged, name):
     def change(tensors, text):
         step = text["estimator"]["estimator"]["params"]["steps"][0]["tuple"][1]["estimator"]
         step["fitted"] = [["n_features_out_", 120], [name, "hello"]]
@@ -153,7 +153,7 @@ def test_load_takes_no_attribute_that_fit_does_not_set(forged, name):
 
 
 @pytest.mark.parametrize("callbacks", [["x"], {"trusted": "sk_b2s.Epocher"}, "x"])
-def test_load_takes_no_callbacks_from_a_file(forged, callbacks):
+def test_load_rejects_callbacks(forged, callbacks):
     def change(tensors, text):
         text["estimator"]["estimator"]["params"]["callbacks"] = callbacks
 
@@ -164,7 +164,7 @@ def test_load_takes_no_callbacks_from_a_file(forged, callbacks):
 @pytest.mark.parametrize("value", [10**5, 10**9, 2**62, -1, 0, 1.5, "8", None, True])
 @pytest.mark.parametrize("name", ["hidden", "depth", "n_virtual_channels", "kernel_size", "n_subjects", "n_channels",
                                   "n_outputs", "n_frames", "n_times", "n_averaged"])  # fmt: skip
-def test_load_compares_architectures_with_weights_before_it_builds(forged, name, value):
+def test_load_checks_architecture_first(forged, name, value):
     def change(tensors, text):
         pairs = architecture(text)
         next(pair for pair in [*pairs, ["n_averaged", None]] if pair[0] == name)[1] = value
@@ -179,7 +179,7 @@ def test_load_compares_architectures_with_weights_before_it_builds(forged, name,
     assert time.perf_counter() - began < 3
 
 
-def test_load_bounds_the_matrix_of_frames(forged):
+def test_load_limits_frame_matrix(forged):
     def change(tensors, text):
         n = 20000  # 1.6 GB
         for pair in [*architecture(text), *fitted_items(text)]:
@@ -197,8 +197,8 @@ def test_load_bounds_the_matrix_of_frames(forged):
 
 
 @pytest.mark.parametrize("name", FITTED)
-def test_load_refuses_arrays_that_do_not_fit_together(files, forged, name):
-    """Each array of each estimator, a row longer, of another dimension, missing or a text."""
+def test_load_rejects_mismatched_arrays(files, forged, name):
+    """Change each array: a row longer, another dimension, missing, text."""
     tensors, text = content(files / name)
     arrays = [pair[0] for pair in fitted_items(text) if isinstance(pair[1], dict) and "array" in pair[1]]
     arrays = [array for array in arrays if array in tensors and tensors[array].ndim and array != "segments_"]
@@ -228,7 +228,7 @@ def test_load_refuses_arrays_that_do_not_fit_together(files, forged, name):
     ],
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf])  # fmt: skip
-def test_load_warns_of_weights_that_are_not_finite(forged, name, array, value):
+def test_load_warns_about_nonfinite_weights(forged, name, array, value):
     def change(tensors, text):
         tensors[array].flat[0] = value
 
@@ -239,17 +239,15 @@ def test_load_warns_of_weights_that_are_not_finite(forged, name, array, value):
 @pytest.mark.parametrize("parent", [5, True, [], {}, "", ".", "..", "a\0b", "../../x", "a/../../x", "/etc/passwd",
                                     "//evil/share/x", r"\\evil\share\x", r"C:\x", "C:x", "NUL", "con.txt", "a/../x",
                                     "x:stream", "http://x/y", "../../../../../../etc/passwd"])  # fmt: skip
-def test_load_follows_no_parent_that_leads_away(forged, parent):
+def test_load_rejects_parent_elsewhere(forged, parent):
     def change(tensors, text):
         text["parent"] = parent
 
-    with pytest.raises(
-        ValueError, match="BrainEncoder cannot be loaded: its parent file.*parent="
-    ):
+    with pytest.raises(ValueError, match="BrainEncoder cannot be loaded: its parent file.*parent="):
         forged("BrainEncoder", change)
 
 
-def test_load_of_a_parent_next_to_an_encoder_that_was_not_adapted(files, forged):
+def test_load_rejects_parent_without_adaptation(files, forged):
     with pytest.raises(ValueError, match="no adapted encoder"):
         forged("BrainEncoder", lambda tensors, text: text.update(parent="x"), parent=files / "BrainEncoder")
     with pytest.raises(ValueError, match="no adapted encoder"):
@@ -285,7 +283,7 @@ class Holder(BaseEstimator):
             ["first", 0], ["last", 2], ["begin", 0], ["length", 10**12]]}}]}]]}},
 ], ids=["width", "width x rows", "index", "index GB", "columns", "short index", "objects", "position", "position -1",
         "no times", "baseline"])  # fmt: skip
-def test_load_bounds_what_is_made_of_little(value, tmp_path):
+def test_load_limits_memory(value, tmp_path):
     save(Holder(), tmp_path / "a", trusted={"Holder": Holder})
     _, text = content(tmp_path / "a")
     text["estimator"]["estimator"]["params"]["value"] = value
@@ -301,7 +299,7 @@ def test_load_bounds_what_is_made_of_little(value, tmp_path):
         tracemalloc.stop()
 
 
-def test_load_names_the_file_where_memory_ends(files, monkeypatch):
+def test_load_memory_error_names_file(files, monkeypatch):
     def fail(self, node):
         raise MemoryError("Cannot allocate memory")
 
@@ -310,7 +308,7 @@ def test_load_names_the_file_where_memory_ends(files, monkeypatch):
         load(files / "FeatureScaler")
 
 
-def test_load_notices_a_changed_bit_anywhere(files, tmp_path):
+def test_load_detects_changed_bit(files, tmp_path):
     whole = (files / "RidgeDecoder").read_bytes()
     path, expected = tmp_path / "changed", load(files / "RidgeDecoder").transform(brain())
     for place in np.random.default_rng(0).integers(0, 8 * len(whole), 150):
@@ -328,7 +326,7 @@ def test_load_notices_a_changed_bit_anywhere(files, tmp_path):
 @pytest.mark.parametrize(
     "change", [lambda one: one[None].copy(), lambda one: one.view(np.int64), lambda one: -one]
 )
-def test_load_notices_another_shape_type_or_value(change, files, tmp_path):
+def test_load_detects_changed_shape_type_value(change, files, tmp_path):
     tensors, text = content(files / "RidgeDecoder")
     tensors["cv_scores_"] = change(tensors["cv_scores_"])
     save_file(tensors, tmp_path / "a", metadata={"sk_b2s": json.dumps(text)})
@@ -336,13 +334,13 @@ def test_load_notices_another_shape_type_or_value(change, files, tmp_path):
         load(tmp_path / "a")
 
 
-def test_load_reads_files_without_a_checksum(forged):
+def test_load_accepts_missing_checksum(forged):
     assert forged("FeatureScaler", lambda tensors, text: None).n_features_in_ == 3
 
 
 @posix
 @pytest.mark.parametrize("kind", ["fifo", "device", "missing"])
-def test_predict_does_not_wait_for_sounds_that_a_file_names(kind, tmp_path):
+def test_predict_does_not_open_fifo(kind, tmp_path):
     sounds = [
         StimulusArray(np.random.default_rng(seed).standard_normal((400, 3)), 20, str(seed))
         for seed in range(2)
@@ -366,7 +364,7 @@ def test_predict_does_not_wait_for_sounds_that_a_file_names(kind, tmp_path):
 
 
 class Counter(BaseEstimator):
-    """An estimator of the user's own, with a value of its class that fit replaces."""
+    """A custom estimator with a class attribute that fit replaces."""
 
     count_ = None
 
@@ -375,7 +373,7 @@ class Counter(BaseEstimator):
         return self
 
 
-def test_load_takes_what_a_trusted_class_sets(tmp_path):
+def test_load_accepts_attributes_of_trusted_class(tmp_path):
     save(Counter().fit([1, 2]), tmp_path / "a", trusted={"Counter": Counter})
     assert vars(load(tmp_path / "a", trusted={"Counter": Counter})) == {
         "count_": 3,
@@ -391,14 +389,14 @@ def test_load_takes_what_a_trusted_class_sets(tmp_path):
 
 
 @pytest.mark.parametrize("n_jobs", [10**9, -(10**9)])
-def test_load_bounds_the_workers_of_a_file(n_jobs, tmp_path):
+def test_load_limits_n_jobs(n_jobs, tmp_path):
     save(FeatureUnion([("a", PCA(2))], n_jobs=n_jobs), tmp_path / "a")
     with pytest.raises(ValueError, match="too many workers"):
         load(tmp_path / "a")
 
 
 @posix
-def test_save_names_the_file_where_the_disk_is_full(tmp_path):
+def test_save_error_names_file(tmp_path):
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     big = RobustChannelScaler().fit(np.random.default_rng(0).standard_normal((1, 5000, 3)))
