@@ -34,7 +34,7 @@ from sk_b2s._utils._caching import FromFile
 from sk_b2s._utils._text import plain_text, shorten_list
 from sk_b2s.datasets._common import check_root, combine_tables, require_file, select_names, warn_missing
 from sk_b2s.datasets._matching import match_sequences, match_times
-from sk_b2s.io._clocks._clock_fit import FASTEST
+from sk_b2s.io._clocks._clock_fit import MAX_DRIFT
 from sk_b2s.io._raw._identity import recording_stamp
 from sk_b2s.io._raw._recordings import open_raw
 from sk_b2s.io._textgrid import textgrid_events
@@ -393,11 +393,17 @@ def _align_log(log, times, codes, recording):
         "drift_ppm": (rate - 1) * 1e6, "residual": np.median(residual) if len(pairs) else np.nan,
         "largest": residual.max(initial=0.0),
     }  # fmt: skip
-    if abs(rate - 1) > FASTEST:
+    if abs(rate - 1) > MAX_DRIFT:
         raise ValueError(
+<<<<<<< HEAD
             f"{STUDY}: the shared triggers imply that the clocks of log and recording {recording.name!r} differ by "
             f"{agreement['drift_ppm']:.0f} ppm. Real clocks differ by less than 100 ppm, and {FASTEST * 1e6:g} ppm are "
             f"allowed. Check that they belong together."
+=======
+            f"{STUDY}: by the triggers that they share, the clocks of the log and of recording {recording.name!r} are "
+            f"{said['drift_ppm']:.0f} ppm apart, real ones less than 100 (and {MAX_DRIFT * 1e6:g} are allowed); do they "
+            f"belong together?"
+>>>>>>> 77a312d (DOC io: describe readers and their errors in plain words)
         )
     if len(pairs) < max(MIN_TRIGGERS, MIN_MATCHED * len(sent)):
         raise ValueError(

@@ -10,7 +10,7 @@ from sk_b2s._utils._placeholders import is_link_loop, is_placeholder
 
 
 def check_fetched(paths, root):
-    """Raise if the content of a file, or of a file of the same stem, is missing.
+    """Raise if files, or others of the same stem, are placeholders.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Events table of a BIDS folder of people who listen to speech."""
+"""Events table of a BIDS folder."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def read_bids(
     derivatives=None,
     proc=None,
     desc=None,
-    stimuli="stimuli",
-    sounds=None,
+    stimuli_dir="stimuli",
+    stimuli=None,
     columns=None,
     types=None,
     textgrids=None,
@@ -37,73 +37,89 @@ def read_bids(
     audio_delay=0.0,
     study=None,
 ):
-    """Read a BIDS folder of EEG or MEG recordings of people who listen to speech.
+    """Read the events of EEG or MEG recordings in a BIDS folder.
 
-    What was heard comes from the ``events.tsv`` of each recording, whose rows are sounds, words or
-    phonemes, and from the TextGrids of its sounds where it names sounds alone. Bad channels, channel
-    types and electrodes are read from their tables when a recording is opened, by :class:`Epocher` too.
+    The rows come from the ``events.tsv`` file of each recording, which lists
+    stimuli, words or phonemes. Where it lists only stimuli, the words and
+    phonemes come from the TextGrids of their audio files. Bad channels,
+    channel types and electrode positions are read from the sidecar files
+    whenever a recording is opened, also by :class:`Epocher`.
 
     Parameters
     ----------
     root : path-like
-        The folder with the ``sub-*``.
+        Folder that holds the ``sub-*`` folders.
     task : str or list of str, default=None
-        None takes every task but "noise" and "rest".
+        Tasks to read. If None, all tasks except "noise" and "rest".
     subjects, sessions, runs : str or list of str, default=None
-        Take these alone, "01" or "sub-01".
+        Labels to read, such as "01" or "sub-01". If None, all.
     datatype : "eeg" or "meg", default=None
-        None takes both.
+        Type of recordings to read. If None, both.
     derivatives : str or path-like, default=None
-        Recordings, and what is known of their channels, come from this folder, or ``root/derivatives/`` of that
-        name; an ``events.tsv`` that it does not hold comes from ``root``. Files of MNE-BIDS-Pipeline
-        (``_proc-clean_raw.fif``) are recordings, too.
+        Folder of processed recordings, or the name of a folder in
+        ``root/derivatives``. Recordings and channel tables are read from it.
+        An ``events.tsv`` that it lacks is read from ``root``. Files of
+        MNE-BIDS-Pipeline (``_proc-clean_raw.fif``) are supported. If None,
+        recordings are read from ``root``.
     proc, desc : str, default=None
-        Which version of a recording to take ("clean" of ``_desc-clean_eeg.fif``); "" is the one without.
-        Needed where there are several.
-    stimuli : path-like, default="stimuli"
-        Folder of the audio files, in ``root`` unless absolute.
-    sounds : str, dict or callable, default=None
-        Which file a name in the table means, if not the file of that name: ``{"A": "story.wav"}`` (values
-        of ``trial_type`` may be names; None is the sound that is playing) or a function of the name. A str with
-        entities in braces,
-        ``"audio{run}.wav"``, is the one sound that a recording *without* events.tsv plays from its start.
+        Version of the recordings to read, such as "clean" for
+        ``_desc-clean_eeg.fif``. "" selects files without the entity. Required
+        if there are several versions.
+    stimuli_dir : path-like, default="stimuli"
+        Folder of the audio files, relative to ``root`` or absolute.
+    stimuli : str, dict or callable, default=None
+        Map from stimulus names in the events table to audio files, such as
+        ``{"A": "story.wav"}``, or a function of the name. Names may be values
+        of ``trial_type``. A value of None means the stimulus that is playing.
+        If a str with entities in braces, ``"audio{run}.wav"``, the audio file
+        that each recording *without* an events.tsv file plays from its start.
+        If None, names are file names.
     columns : dict, default=None
-        Where our columns are in events.tsv: ``{"text": "value", "type": "event_kind"}``, or a list of columns
-        of which the first that holds a value counts. Others are found by usual names. Columns that are
-        not ours are carried along.
+        Map from columns of the events table to columns of the events.tsv
+        files, such as ``{"text": "value", "type": "event_kind"}``. If a list
+        of columns, the first one with a value is used. Other columns are found
+        by common names. Unknown columns are copied.
     types : dict, default=None
-        What the values of ``trial_type`` mean: ``{"wav onset": "sound", "Token": "word", "button": None}``.
-        None leaves out; values that are not known are left out with a warning.
+        Map from values of ``trial_type`` to event types, such as ``{"wav
+        onset": "sound", "Token": "word", "button": None}``. Rows mapped to
+        None are dropped. Rows of an unknown type are dropped with a warning.
     textgrids : path-like or False, default=None
-        Folder of the TextGrids, in ``root`` unless absolute. None looks beside the sounds. False reads none.
-        They are read for recordings whose events.tsv has no words.
+        Folder of the TextGrids, relative to ``root`` or absolute. They are
+        read for recordings whose events.tsv file has no words. If None, the
+        folder of each audio file. If False, no TextGrid is read.
     tiers : dict, default=None
-        Which tier holds each "word", "phoneme" and "sentence", see :func:`~sk_b2s.io._textgrid.textgrid_events`.
+        Name of the tier of each event type, "word", "phoneme" and "sentence",
+        see :func:`~sk_b2s.io._textgrid.textgrid_events`.
     sentence_gap : float, default=0.4
-        Seconds of silence after which a new sentence begins, where nothing tells sentences.
+        Silence in seconds that separates two sentences, where the events have
+        no sentences.
     audio_delay : float or dict, default=0.0
-        Seconds by which sound reached the ear later than the events say (tubes, a sound card); all but bad
-        stretches move. A dict has an entry for each recording, session or subject, "sub-01_ses-02"; the
-        most specific one counts. See :func:`align_to_audio` where it was recorded.
+        Delay in seconds from the events to the ear, such as that of sound
+        tubes or of a sound card. All events except those of type "bad" are
+        delayed. A dict has one entry per recording, session or subject,
+        "sub-01_ses-02". The most specific entry applies. If an audio channel
+        was recorded, use :func:`align_to_audio` instead.
     study : str, default=None
-        Name of the study; None is that of the folder.
+        Name of the study. If None, the name of the folder.
 
     Returns
     -------
     events : DataFrame
-        The events table, as :func:`check_events` returns it, with ``task`` and ``run``. A sentence that has a number
-        gets its sound before it, "audio01/1", as each run may count its own from 1.
+        Events table in the format of :func:`check_events`, with the columns
+        ``task`` and ``run``. Numbered sentences are prefixed with their
+        stimulus, "audio01/1", because each run may count from 1.
 
     Raises
     ------
     FileNotFoundError
-        If a file is missing, or has not been fetched by git-annex, with the command that does.
+        If a file is missing, or its content was not fetched with git-annex.
     ValueError
-        If nothing or several versions of a recording are found, a table lacks a column, or a row is wrong.
+        If no recording or several versions of one are found, a table lacks a
+        column, or a row is invalid.
 
     See Also
     --------
-    events_from_raw : One recording and its sounds, without BIDS.
+    events_from_raw : Read the events of one recording without BIDS.
 
     Examples
     --------
@@ -112,20 +128,22 @@ def read_bids(
     >>> from sk_b2s import read_bids
     >>> from sk_b2s.datasets import make_listening
     >>> with TemporaryDirectory() as root:
-    ...     simulated = make_listening(n_subjects=2, minutes=1, n_channels=16, root=root)
+    ...     _ = make_listening(
+    ...         n_subjects=2, minutes=1, n_channels=16, root=root
+    ...     )
     ...     events = read_bids(next(Path(root).iterdir()), task="listening")
     >>> events.groupby("subject")["type"].value_counts().tolist()
     [890, 270, 1, 890, 270, 1]
     """
     root = Path(os.path.abspath(root))
-    base = _base_folder(root, derivatives)
+    base = _find_base_folder(root, derivatives)
     wanted = {"task": task, "sub": subjects, "ses": sessions, "run": runs, "proc": proc, "desc": desc}
     recordings = find_recordings(base, wanted, datatype)
     for path in recordings:
         refuse_4d(path)
     check_fetched([part for parts in recordings.values() for part in parts], root)
     check_chains(recordings)
-    tables = EventTables(root, base, root / stimuli, sounds, columns, types)
+    tables = EventTables(root, base, root / stimuli_dir, stimuli, columns, types)
     events = tables.read(list(recordings))
     check_fetched(pd.unique(events["sound"].dropna()), root)
     if textgrids is not False:
@@ -136,22 +154,24 @@ def read_bids(
     events["study"] = root.name if study is None else study
     first = ["study", "subject", "session", "task", "run", "recording", "type", "onset", "duration", "sound",
              "sound_onset", "text", "sequence", "word_index", "condition", "stream"]  # fmt: skip
-    events = disambiguate_sequences(check_events(events), root / stimuli)
+    events = part_sequences(check_events(events), root / stimuli_dir)
     return events[[*first, *(column for column in events if column not in first)]]
 
 
-# --- which recordings ----------------------------------------------------------------------------
-
-
-def _base_folder(root, derivatives):
+def _find_base_folder(root, derivatives):
+    """Return the folder of the recordings."""
     if not root.is_dir():
-        raise FileNotFoundError(f"root={str(root)!r} is not a folder.")
+        raise FileNotFoundError(
+            f"The root folder {str(root)!r} does not exist or is not a folder. Pass the folder that holds the "
+            "sub-* folders."
+        )
     if derivatives is None:
         return root
     for folder in (Path(derivatives), root / derivatives, root / "derivatives" / derivatives):
         if folder.is_dir() and list(folder.glob("sub-*")):
             return Path(os.path.abspath(folder))
-    there = sorted(path.name for path in (root / "derivatives").glob("*") if path.is_dir())
+    available = sorted(path.name for path in (root / "derivatives").glob("*") if path.is_dir())
     raise FileNotFoundError(
-        f"derivatives={str(derivatives)!r}: no such folder with sub-* in it; root/derivatives holds {there}."
+        f"derivatives={str(derivatives)!r} must be a folder that holds sub-* folders, or the name of one in "
+        f"root/derivatives. root/derivatives holds {available}."
     )

@@ -1,4 +1,4 @@
-"""Recordings of a BIDS folder, and warnings for files not read."""
+"""Recordings of a BIDS folder, with warnings about ignored files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sk_b2s.io._file_parts import parts_of
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._sidecars import entities_of, read_tsv
 
-KINDS = ("eeg", "meg")
+DATATYPES = ("eeg", "meg")
 PAIR = re.compile(r"[a-zA-Z]+-[a-zA-Z0-9+]+")
-# Formats of recordings that are not read from BIDS folders.
-OTHERS = {
+# Formats of recordings that are not supported.
+OTHER_FORMATS = {
     ".cnt",
     ".gdf",
     ".mff",
@@ -31,78 +31,85 @@ OTHERS = {
     ".nedf",
     ".ahdr",
 }
-# Folders of data that are neither EEG nor MEG.
+# Folders of other kinds of data.
 OTHER_DATA = {"anat", "func", "dwi", "fmap", "perf", "pet", "beh", "micr", "nirs", "motion", "ieeg", "mrs"}
-# How names end that MNE, its pipeline, or BIDS give to what is no recording.
-NO_RECORDING = re.compile(
+# Suffixes that MNE, MNE-BIDS-Pipeline and BIDS give to other files.
+NOT_RECORDING = re.compile(
     r".*[-_](epo|ave|evk|cov|trans|fwd|inv|ica|proj|src|sol|eve|annot|bem|head|stc|markers|headshape|events|channels|"
     r"electrodes|report|beh|physio|stim|scores|components|noise|acq-(calibration|crosstalk)_meg)",
     re.IGNORECASE,
 )
-PART = re.compile(r"(.*)-\d+$")  # a later part of a split FIF, as MNE and Neuromag name it
-NAMED = 20  # files that a message names, at most
+LATER_PART = re.compile(r"(.*)-\d+$")  # a later part of a split FIF, as MNE and Neuromag name it
+MAX_NAMED = 20  # maximum number of files in a message
 
 
 def find_recordings(base, wanted, datatype=None):
-    """Find the recordings that were asked for.
+    """Find the recordings of a BIDS folder.
 
     Parameters
     ----------
     base : Path
-        The folder with the ``sub-*``.
+        Folder that holds the ``sub-*`` folders.
     wanted : dict
-        Values asked for of "task", "sub", "ses", "run", "proc" and "desc"; None takes all.
+        Labels of "task", "sub", "ses", "run", "proc" and "desc". None selects
+        all.
     datatype : "eeg" or "meg", default=None
-        None takes both.
+        If None, both.
 
     Returns
     -------
     recordings : dict of Path to list of Path
-        The first part of each recording, and all its parts.
+        First part of each recording, and all its parts.
 
     Raises
     ------
     FileNotFoundError
         If the first or a middle part of a split recording is missing.
     ValueError
-        If nothing or several versions of a recording are found.
+        If no recording or several versions of one are found.
 
     Warns
     -----
     UserWarning
-        Naming the files in the format of a recording that are not taken, and why, and subjects without a recording.
+        With the ignored recordings and the reasons, and with subjects that
+        have no recording.
     """
-    kinds = KINDS if datatype is None else (datatype,)
-    if not set(kinds) <= set(KINDS):
-        raise ValueError(f"datatype must be 'eeg', 'meg' or None, got {datatype!r}.")
-    found = _found(base, kinds)
-    passed = _passed_over(base, found, kinds, wanted)
+    kinds = DATATYPES if datatype is None else (datatype,)
+    if not set(kinds) <= set(DATATYPES):
+        raise ValueError(f"The 'datatype' parameter must be 'eeg', 'meg' or None. Got {datatype!r} instead.")
+    found = _find_named(base, kinds)
+    ignored = _find_ignored(base, found, kinds, wanted)
     chosen = {path: entities for path, entities in found.items() if _is_wanted(entities, wanted)}
     if not chosen:
-        raise ValueError(_nothing_found(base, found, wanted, kinds, passed))
-    for key, asked in wanted.items():
-        lost = set() if asked is None else names_of(asked, key) - {e.get(key, "") for e in chosen.values()}
-        if lost:
-            raise ValueError(_nothing_found(base, found, {**wanted, key: sorted(lost)}, kinds, passed))
-    if passed:
+        raise ValueError(_describe_nothing_found(base, found, wanted, kinds, ignored))
+    for key, labels in wanted.items():
+        missing = (
+            set() if labels is None else labels_of(labels, key) - {e.get(key, "") for e in chosen.values()}
+        )
+        if missing:
+            raise ValueError(
+                _describe_nothing_found(base, found, {**wanted, key: sorted(missing)}, kinds, ignored)
+            )
+    if ignored:
         warnings.warn(
-            f"read_bids passed over {len(passed)} files in the format of a recording. {_listed(base, passed)} Rename "
-            f"them after BIDS, sub-<label>/[ses-<label>/]eeg/sub-<label>_[ses-<label>_]task-<label>_[run-<index>_]eeg, "
-            f"or move them out of the folder.",
+            f"read_bids ignored {len(ignored)} files in a format of recordings. "
+            f"{_format_ignored(base, ignored)} Rename them to "
+            "sub-<label>/[ses-<label>/]eeg/sub-<label>_[ses-<label>_]task-<label>_[run-<index>_]eeg, or move "
+            "them out of the folder.",
             stacklevel=3,
         )
-    _warn_of_subjects(base, found, wanted, passed)
-    return _grouped(chosen)
+    _warn_missing_subjects(base, found, wanted, ignored)
+    return _group_parts(chosen)
 
 
-def names_of(asked, key):
-    """Labels that a parameter names, without their key: set of str."""
-    names = [asked] if isinstance(asked, (str, int)) else list(asked)
-    return {str(name).removeprefix(f"{key}-") for name in names}
+def labels_of(labels, key):
+    """Return the labels of a parameter without their key, as a set of str."""
+    labels = [labels] if isinstance(labels, (str, int)) else list(labels)
+    return {str(name).removeprefix(f"{key}-") for name in labels}
 
 
-def _found(base, kinds):
-    """All recordings whose names can be read: {path: entities}."""
+def _find_named(base, kinds):
+    """Return all recordings with a valid BIDS name as {path: entities}."""
     found: dict = {}
     for kind in kinds:
         for path in sorted([*base.glob(f"sub-*/{kind}/*"), *base.glob(f"sub-*/ses-*/{kind}/*")]):
@@ -117,15 +124,15 @@ def _found(base, kinds):
             folder = path.relative_to(base).parts[0].removeprefix("sub-")
             if entities["sub"] != folder:
                 raise ValueError(
-                    f"{str(path.relative_to(base))!r} is of subject {entities['sub']!r} by its name and of {folder!r} "
-                    f"by its folder. Rename or move it."
+                    f"{str(path.relative_to(base))!r} belongs to subject {entities['sub']!r} by its name, but to "
+                    f"{folder!r} by its folder. Rename or move it."
                 )
             found[path] = entities
     return found
 
 
-def _grouped(chosen):
-    """Put the parts of each recording together, and refuse several versions of one."""
+def _group_parts(chosen):
+    """Return the parts of each recording, and refuse several versions."""
     groups: dict = {}
     for path, entities in chosen.items():
         versions = {key: entities.pop(key, None) for key in VERSIONS}
@@ -138,11 +145,11 @@ def _grouped(chosen):
         if len(group) > 1:
             names = [parts[0][1].name for parts in group.values()]
             raise ValueError(
-                f"one recording has several versions, {names}; choose by proc= or desc= ('' for none), or leave one in "
-                f"the folder."
+                f"A recording has several versions: {names}. Choose one with proc= or desc= ('' for none), or keep "
+                "one in the folder."
             )
         (parts,) = group.values()
-        parts = _whole(parts)
+        parts = _order_parts(parts)
         recordings[parts[0]] = parts
     _check_samples(recordings)
     _check_numbers(recordings, groups)
@@ -150,149 +157,154 @@ def _grouped(chosen):
 
 
 def _check_numbers(recordings, groups):
-    """Raise where two recordings differ in zeros before a number alone, run-1 and run-01: BIDS counts them as one."""
+    """Raise if two runs have one number, as BIDS counts run-1 and run-01."""
     first: dict = {}
     for key, path in zip(groups, recordings, strict=True):
         plain = (key[0], *((name, value.lstrip("0") if name == "run" else value) for name, value in key[1:]))
         if (other := first.setdefault(plain, path)) != path:
             raise ValueError(
-                f"{other.name!r} and {path.name!r} are of one run by their numbers. Rename one of them, or move "
-                f"it out of the folder."
+                f"{other.name!r} and {path.name!r} have the same run number. Rename one of them, or move it out of "
+                "the folder."
             )
 
 
 def _check_samples(recordings):
-    """Raise where the headers of two recordings name one file of samples, as headers do that were copied."""
+    """Raise if two headers name the same file of samples."""
     owner: dict = {}
     for path in recordings:
         samples = parts_of(path).get("DataFile")
         if samples is not None and (other := owner.setdefault(samples.resolve(), path)) != path:
             raise ValueError(
-                f"{path.name!r} and {other.name!r} both name DataFile={samples.name}: one recording would be two. "
-                f"Correct the line DataFile= in the header that was copied."
+                f"{path.name!r} and {other.name!r} both name DataFile={samples.name}, so that one recording would "
+                "be read twice. Correct the line DataFile= in the copied header."
             )
 
 
-def _whole(parts):
-    """Sort the parts of a recording by their number, and raise if one before the last is missing."""
+def _order_parts(parts):
+    """Return the parts of a recording in order. Raise if one is missing."""
     numbers = [split for split, _ in parts]
     if not all(number is not None and number.isdigit() for number in numbers):
         return [path for _, path in parts]
     parts = sorted(parts, key=lambda part: int(part[0]))
     first, last = (int(parts[at][0]) for at in (0, -1))
-    lost = sorted({*range(min(first, 1), last + 1)} - {int(number) for number in numbers})
-    if lost:
+    missing = sorted({*range(min(first, 1), last + 1)} - {int(number) for number in numbers})
+    if missing:
         split, path = parts[0]
-        name = path.name.replace(f"split-{split}", f"split-{lost[0]:0{len(split)}d}")
+        name = path.name.replace(f"split-{split}", f"split-{missing[0]:0{len(split)}d}")
         raise FileNotFoundError(
-            f"{str(path.parent / name)!r} is missing, a part of the recording of which {path.name!r} is there. Events "
-            f"count from the beginning of the first part. Fetch it, or leave the recording out by subjects=, sessions= "
-            f"or runs=."
+            f"{str(path.parent / name)!r} is missing, but another part of the recording, {path.name!r}, exists. "
+            "Onsets count from the start of the first part. Fetch the file, or exclude the recording with "
+            "subjects=, sessions= or runs=."
         )
     return [path for _, path in parts]
 
 
 def check_chains(recordings):
-    """Raise where files named as parts of one recording are not: a FIF names the next."""
+    """Raise if split files do not link to each other, as FIF parts must."""
     for path, parts in recordings.items():
         if len(parts) > 1 and (named := len(read_raw(path).filenames)) != len(parts):
             raise ValueError(
-                f"{path.name!r} and {len(parts) - 1} further files are named as the parts of one recording (split-), "
-                f"but the first leads to {named - 1} others. Join them, mne.concatenate_raws([...]).save(...), or name "
-                f"them as runs."
+                f"{path.name!r} and {len(parts) - 1} further files are named as parts of one recording (split-), "
+                f"but the first file links to {named - 1} others. Join them with "
+                "mne.concatenate_raws([...]).save(...), or rename them as runs."
             )
 
 
 def _is_wanted(entities, wanted):
-    for key, asked in wanted.items():
-        if asked is None:
+    """Return whether the entities match the selected labels."""
+    for key, labels in wanted.items():
+        if labels is None:
             if key == "task" and entities["task"] in ("noise", "rest"):
                 return False
-        elif entities.get(key, "") not in names_of(asked, key):
+        elif entities.get(key, "") not in labels_of(labels, key):
             return False
     return entities["sub"] != "emptyroom"
 
 
-def _nothing_found(base, found, wanted, kinds, passed):
-    asked = ", ".join(f"{key}={value!r}" for key, value in wanted.items() if value is not None)
-    more = f" {_listed(base, passed)}" if passed else ""
+def _describe_nothing_found(base, found, wanted, kinds, ignored):
+    """Return the error message for a selection without recordings."""
+    selection = ", ".join(f"{key}={value!r}" for key, value in wanted.items() if value is not None)
+    more = f" {_format_ignored(base, ignored)}" if ignored else ""
     if not found:
         nested = sorted(path.parent.name for path in base.glob("*/sub-*") if path.is_dir())[:1]
         hint = f" Is root the folder {nested[0]!r} in it?" if nested else ""
         return (
-            f"{str(base)!r} has no recordings sub-*/[ses-*/]{'|'.join(kinds)}/sub-*_task-*; formats looked for: "
+            f"{str(base)!r} has no recordings sub-*/[ses-*/]{'|'.join(kinds)}/sub-*_task-*. Supported formats: "
             f"{', '.join(sorted(FORMATS))}.{hint}{more}"
         )
-    there = {key: sorted({e[key] for e in found.values() if key in e}) for key in wanted}
-    there = "; ".join(f"{key}: {', '.join(names[:12])}" for key, names in there.items() if names)
-    return f"{str(base)!r} has {len(found)} recordings but none with {asked}. There are {there}.{more}"
+    labels = {key: sorted({e[key] for e in found.values() if key in e}) for key in wanted}
+    available = "; ".join(f"{key}: {', '.join(names[:12])}" for key, names in labels.items() if names)
+    return (
+        f"{str(base)!r} has {len(found)} recordings, but none with {selection}. Available: {available}.{more}"
+    )
 
 
-# --- what is passed over --------------------------------------------------------------------------------
+# --- ignored files -------------------------------------------------------------------
 
 
-def _listed(base, passed):
-    texts = [f"{str(path.relative_to(base))!r}: {why}" for path, why in list(passed.items())[:NAMED]]
-    more = f"; and {len(passed) - NAMED} more" if len(passed) > NAMED else ""
-    return f"Not taken are {'; '.join(texts)}{more}."
+def _format_ignored(base, ignored):
+    """Return the ignored files with their reasons as text."""
+    texts = [f"{str(path.relative_to(base))!r}: {why}" for path, why in list(ignored.items())[:MAX_NAMED]]
+    more = f"; and {len(ignored) - MAX_NAMED} more" if len(ignored) > MAX_NAMED else ""
+    return f"Ignored: {'; '.join(texts)}{more}."
 
 
-def _passed_over(base, found, kinds, wanted):
-    """Find the files in the format of a recording that are not taken: {path: why}."""
-    passed = {}
-    for path in _files_of_subjects(base, wanted):
-        if path not in found and (why := _why_not(path, base, found, kinds)):
-            passed[path] = why
-    return passed
+def _find_ignored(base, found, kinds, wanted):
+    """Find ignored files in a format of recordings, as {path: reason}."""
+    ignored = {}
+    for path in _iter_subject_files(base, wanted):
+        if path not in found and (why := _find_reason(path, base, found, kinds)):
+            ignored[path] = why
+    return ignored
 
 
-def _files_of_subjects(base, wanted):
-    """Files and folders in the format of a recording in everything that may be the folder of a subject asked for."""
-    asked = None if wanted.get("sub") is None else names_of(wanted["sub"], "sub")
+def _iter_subject_files(base, wanted):
+    """Iterate over files in a format of recordings in subject folders."""
+    subjects = None if wanted.get("sub") is None else labels_of(wanted["sub"], "sub")
     for top in sorted(base.iterdir()):
         label = re.sub(r"^sub(ject)?[-_ ]?", "", top.name, flags=re.IGNORECASE)
         is_subject = top.name.lower().startswith("sub") and top.is_dir() and label != "emptyroom"
         if not is_subject or top.resolve() in (base.resolve(), *base.resolve().parents):
             continue
-        if asked is not None and label not in asked:
+        if subjects is not None and label not in subjects:
             continue
         for folder, folders, files in os.walk(top):
             as_files = [name for name in folders if Path(name).suffix.lower() in (".ds", ".mff")]
             folders[:] = [n for n in folders if n not in as_files and n not in OTHER_DATA and n[0] != "."]
             for name in sorted([*files, *as_files]):
-                if name[0] != "." and Path(name).suffix.lower() in FORMATS | OTHERS:
+                if name[0] != "." and Path(name).suffix.lower() in FORMATS | OTHER_FORMATS:
                     yield Path(folder, name)
 
 
-def _why_not(path, base, found, kinds):
-    """Say why a file is not taken, "" if it is no recording by its name or not asked for."""
+def _find_reason(path, base, found, kinds):
+    """Return why a file is ignored, "" if it need not be reported."""
     *folders, name = path.relative_to(base).parts
     ending = path.suffix.lower()
     stem = name[: -len(ending)]
-    if ending == ".fif" and (part := PART.fullmatch(stem)):
+    if ending == ".fif" and (part := LATER_PART.fullmatch(stem)):
         first = path.with_name(f"{part[1]}{path.suffix}")
-        if first in found or NO_RECORDING.fullmatch(part[1]):
+        if first in found or NOT_RECORDING.fullmatch(part[1]):
             return ""
         if re.search(r"(eeg|meg|raw|raw_t?sss)$", part[1], re.IGNORECASE) and not first.exists():
-            return f"a later part of {first.name!r}, which is missing"
-    if NO_RECORDING.fullmatch(stem):
+            return f"it is a later part of {first.name!r}, which is missing"
+    if NOT_RECORDING.fullmatch(stem):
         return ""
     if not re.fullmatch(r"sub-[a-zA-Z0-9+]+", folders[0]):
-        return f"its folder {folders[0]!r} is not named sub-<label>, of letters and digits"
+        return f"its folder {folders[0]!r} is not named sub-<label>, with a label of letters and digits"
     kind = folders[-1]
     is_placed = len(folders) == 2 or (len(folders) == 3 and folders[1].startswith("ses-"))
-    if not is_placed or kind not in KINDS:
+    if not is_placed or kind not in DATATYPES:
         return "it is not in sub-<label>/[ses-<label>/]eeg or meg"
     if kind not in kinds:
         return ""
-    if ending in OTHERS:
+    if ending in OTHER_FORMATS:
         is_named = stem.split(".")[0].endswith(("_eeg", "_meg", "_raw"))
-        return f"the format {ending} is not read, convert it to FIF" if is_named else ""
-    return _why_name(stem, kind)
+        return f"the format {ending} is not supported, convert it to FIF" if is_named else ""
+    return _find_name_fault(stem, kind)
 
 
-def _why_name(stem, kind):
-    """Say what is not as BIDS has it in the name of a recording."""
+def _find_name_fault(stem, kind):
+    """Return which part of a name does not follow BIDS."""
     *pairs, suffix = stem.split("_")
     for pair in [*pairs, *([suffix] if "-" in suffix else [])]:
         if not PAIR.fullmatch(pair):
@@ -305,30 +317,30 @@ def _why_name(stem, kind):
     return f"its name ends in {suffix!r} instead of {kind!r}"
 
 
-def _warn_of_subjects(base, found, wanted, passed):
-    """Warn of subjects without a recording: with events, with a folder alone, or in participants.tsv alone."""
+def _warn_missing_subjects(base, found, wanted, ignored):
+    """Warn about subjects without a recording."""
     if wanted.get("sub") is not None:
         return
-    taken = {path.relative_to(base).parts[0] for path in [*found, *passed]}
+    taken = {path.relative_to(base).parts[0] for path in [*found, *ignored]}
     folders = {path.name for path in base.glob("sub-*") if path.is_dir()} - {"sub-emptyroom"}
-    told = {path.relative_to(base).parts[0] for path in base.glob("sub-*/*eg/*_events.tsv")}
-    told |= {path.relative_to(base).parts[0] for path in base.glob("sub-*/ses-*/*eg/*_events.tsv")}
-    listed = _participants(base / "participants.tsv")
+    with_events = {path.relative_to(base).parts[0] for path in base.glob("sub-*/*eg/*_events.tsv")}
+    with_events |= {path.relative_to(base).parts[0] for path in base.glob("sub-*/ses-*/*eg/*_events.tsv")}
+    listed = _read_participants(base / "participants.tsv")
     inside = {base.resolve(), *base.resolve().parents}
     folders = {name for name in folders if (base / name).resolve() not in inside}
     groups = {
-        "who have events and no recording": (told & folders) - taken,
-        "who have a folder and no recording": folders - taken - told,
-        "who are in participants.tsv and have no folder": listed - folders - taken,
+        "with events but without a recording": (with_events & folders) - taken,
+        "with a folder but without a recording": folders - taken - with_events,
+        "in participants.tsv but without a folder": listed - folders - taken,
     }
-    for what, lost in groups.items():
-        if lost:
-            names = shorten_list(sorted(name.removeprefix("sub-") for name in lost), 30)
-            warnings.warn(f"read_bids left out {len(lost)} people {what}: {names}.", stacklevel=4)
+    for what, missing in groups.items():
+        if missing:
+            names = shorten(sorted(name.removeprefix("sub-") for name in missing), 30)
+            warnings.warn(f"read_bids found {len(missing)} subjects {what}: {names}.", stacklevel=4)
 
 
-def _participants(path):
-    """Folders of the subjects that a table lists, {} if it cannot be read, as nothing else depends on it."""
+def _read_participants(path):
+    """Return the folders in participants.tsv, none if it cannot be read."""
     try:
         names = set(read_tsv(path).get("participant_id", [])) if path.is_file() else set()
     except (ValueError, OSError):

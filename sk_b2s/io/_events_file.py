@@ -10,56 +10,47 @@ import pandas as pd
 
 from sk_b2s.io._file_parts import check_regular, decode_utf8
 
-NAMES = (
-    "study",
-    "subject",
-    "session",
-    "task",
-    "run",
-    "recording",
-    "type",
-    "sound",
-    "text",
-    "sequence",
-    "condition",
-    "speaker",
-    "language",
-    "stream",
-)  # fmt: skip ; columns that are text, though "01" and "null" look like something else
-PATHS = ("recording", "sound")
+# Columns that are text, although values such as "01" and "null" look like numbers or missing values.
+TEXT_COLUMNS = (
+    "study", "subject", "session", "task", "run", "recording", "type", "sound", "text", "sequence", "condition",
+    "speaker", "language", "stream",
+)  # fmt: skip
+PATH_COLUMNS = ("recording", "sound")
 SUFFIXES = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".json")
-MISSING = ("", "n/a")  # as in BIDS; "NA", "nan" and "null" are words
+MISSING = ("", "n/a")  # as in BIDS, because "NA", "nan" and "null" are words
 
 
 def read_events(path):
-    r"""Read an events table from a file, as texts what are names and relative to the file what are paths.
+    r"""Read an events table from a CSV, TSV or JSON file.
 
     Parameters
     ----------
-    path : str or Path
-        A table with the columns of :func:`~sk_b2s.check_events`: ``.tsv`` or ``.csv`` (also ``.gz``), where an
-        empty cell or "n/a" is missing, or ``.json``, a list of objects. Or a folder that holds one of them under
-        the name "events". ``recording`` and ``sound`` may be relative to its folder.
+    path : path-like
+        Table with the columns of :func:`~sk_b2s.check_events`. In ``.tsv`` and
+        ``.csv`` files (also ``.gz``), empty cells and "n/a" are missing
+        values. A ``.json`` file is a list of objects. A folder must hold one
+        such file with the name "events". Paths in ``recording`` and ``sound``
+        may be relative to the folder of the file.
 
     Returns
     -------
     events : DataFrame
-        Not checked yet.
+        Events table. It is not checked.
 
     Raises
     ------
     FileNotFoundError
-        If it is not there.
+        If the file does not exist.
     ValueError
-        If it is not such a file.
+        If the file is not an events table.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     with open(Path(folder) / "events.csv", "w") as file:
-    ...         print("subject,text,onset", "01,null,2.5", sep="\n", file=file)
+    ...     path = Path(folder, "events.csv")
+    ...     _ = path.write_text("subject,text,onset\n01,null,2.5\n")
     ...     events = read_events(folder)
     >>> events.values.tolist()
     [['01', 'null', 2.5]]
@@ -69,47 +60,54 @@ def read_events(path):
         found = [path / f"events{suffix}" for suffix in SUFFIXES if (path / f"events{suffix}").is_file()]
         if len(found) != 1:
             raise ValueError(
-                f"the folder {str(path)!r} must hold one table of events, events.tsv, .csv or .json; it holds "
+                f"The folder {str(path)!r} must hold one events table: events.tsv, .csv or .json. Got "
                 f"{[file.name for file in found] or 'none'}."
             )
         path = found[0]
     if not path.name.endswith(SUFFIXES):
-        raise ValueError(f"{str(path)!r} is no table of events: its name must end in {', '.join(SUFFIXES)}.")
+        raise ValueError(
+            f"The name of an events table must end with {', '.join(SUFFIXES)}. Got {str(path)!r}."
+        )
     events = _read_json(path) if path.suffix == ".json" else _read_csv(path)
-    for column in [name for name in PATHS if name in events]:
-        events[column] = [_beside(path, name) for name in events[column]]
+    for column in [name for name in PATH_COLUMNS if name in events]:
+        events[column] = [_join_folder(path, name) for name in events[column]]
     return events
 
 
 def _read_csv(path):
+    """Read a CSV or TSV file, without columns that are empty."""
     check_regular(path, "table of events")
     if path.suffix != ".gz":
         decode_utf8(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)
     separator = "\t" if ".tsv" in path.suffixes else ","
     try:
         events = pd.read_csv(
-            path, sep=separator, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=list(MISSING),
+            path, sep=separator, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=list(MISSING),
             encoding="utf-8-sig",
         )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a table: {error}.".replace("\n", " ")) from error
-    return events.dropna(axis=1, how="all")  # what is nowhere said has its default
+    return events.dropna(axis=1, how="all")
 
 
 def _read_json(path):
+    """Read a JSON list of objects."""
     check_regular(path, "table of events")
     text = decode_utf8(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is no JSON: {error}.") from error
+        raise ValueError(
+            f"{str(path)!r} is not valid JSON: {error}. Correct the file or save it again."
+        ) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{str(path)!r} must hold a list of objects, one for each event.")
+        raise ValueError(f"{str(path)!r} must be a JSON list of objects, one per event.")
     events = pd.DataFrame(rows)
-    for column in [name for name in NAMES if name in events]:
+    for column in [name for name in TEXT_COLUMNS if name in events]:
         events[column] = [None if pd.isna(value) else str(value) for value in events[column]]
     return events
 
 
-def _beside(path, name):
+def _join_folder(path, name):
+    """Return a path relative to the folder of the table."""
     return name if pd.isna(name) else str(path.parent / name)

@@ -1,12 +1,13 @@
-"""BIDS sidecar files of a recording: inheritance, channels, electrodes.
+"""BIDS sidecar files of a recording: channels, electrodes, duration.
 
-Files are named by entities, ``sub-01_ses-02_task-story_run-01_eeg.vhdr``, and a table in the same or an
-outer folder holds for every recording that has all its entities (the inheritance principle of BIDS [1]_).
+File names consist of entities, ``sub-01_ses-02_task-story_eeg.vhdr``. A table
+in the same or a parent folder applies to all recordings with its entities (the
+inheritance principle of BIDS [1]_).
 
 References
 ----------
-.. [1] Gorgolewski et al. (2016). The brain imaging data structure, a format for organizing and describing
-   outputs of neuroimaging experiments. Scientific Data 3:160044. https://doi.org/10.1038/sdata.2016.44
+.. [1] Gorgolewski et al. (2016). BIDS, a format for organizing and describing
+   neuroimaging data. https://doi.org/10.1038/sdata.2016.44
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ from sk_b2s.io._channel_names import match_names
 from sk_b2s.io._file_parts import check_regular, decode_utf8, read_json
 
 CODE = f"{code_of(__file__)}-{NAMES}"
-# What channels.tsv calls that which files often take for EEG, in MNE's words; the others become "misc".
-NOT_BRAIN = {
+# MNE channel types of the types in channels.tsv that files often label as EEG.
+NOT_EEG_TYPES = {
     "EOG": "eog", "HEOG": "eog", "VEOG": "eog", "ECG": "ecg", "EMG": "emg", "TRIG": "stim", "RESP": "resp",
     "GSR": "gsr", "TEMP": "temperature", "AUDIO": "misc", "MISC": "misc", "REF": "misc", "EYEGAZE": "misc",
     "PUPIL": "misc", "PPG": "misc", "SYSCLOCK": "misc", "PHOTO": "misc", "OTHER": "misc",
 }  # fmt: skip
 METERS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
-# Coordinate systems whose origin lies between the ears: x to the right and y forward, or x forward and y left.
+# Coordinate systems with their origin between the ears. Axes: x right and y forward, or x forward and y left.
 RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab")
 FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
 
 
 def entities_of(path):
-    """Read the entities of a name, the last part as "suffix".
+    """Return the entities of a file name, with the last part as "suffix".
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def entities_of(path):
     Returns
     -------
     entities : dict of str to str
-        Empty if the name is none of BIDS.
+        Empty if the name does not follow BIDS.
 
     Examples
     --------
@@ -65,19 +66,21 @@ def entities_of(path):
 
 
 def find_sidecar(recording, suffix, root=None, space=None):
-    """Find the table of a recording: in its folder or an outer one, the nearest and most specific.
+    """Find a sidecar file by the inheritance principle of BIDS.
+
+    The file of the nearest folder with the most matching entities applies.
 
     Parameters
     ----------
     recording : path-like
-        A file or folder of a BIDS data set.
+        File or folder of a BIDS data set.
     suffix : str
-        How the name ends: "events.tsv", "channels.tsv", "eeg.json".
+        End of the name: "events.tsv", "channels.tsv", "eeg.json".
     root : path-like, default=None
-        The outermost folder to look in. None is that which holds ``dataset_description.json``, or the
-        recording's own.
+        Outermost folder to search. If None, the folder of
+        ``dataset_description.json``, or that of the recording.
     space : str, default=None
-        The coordinate system of its name, "CapTrak"; None is any.
+        Coordinate system in the name, "CapTrak". If None, any.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def find_sidecar(recording, suffix, root=None, space=None):
     recording = Path(recording)
     own = {key: value for key, value in entities_of(recording).items() if key not in ("split", "suffix")}
     name, _, extension = suffix.partition(".")
-    for folder in _folders(recording, root):
+    for folder in _search_folders(recording, root):
         fits = []
         for path in folder.glob(f"*{suffix}"):
             entities = entities_of(path)
@@ -99,8 +102,8 @@ def find_sidecar(recording, suffix, root=None, space=None):
     return None
 
 
-def _folders(recording, root):
-    """The folder of a recording and those around it, up to the data set's."""
+def _search_folders(recording, root):
+    """Return the folder of a recording and its parents in the data set."""
     parents = list(recording.parents)
     if root is not None:
         return parents[: parents.index(Path(root)) + 1] if Path(root) in parents else parents[:1]
@@ -111,7 +114,7 @@ def _folders(recording, root):
 
 
 def read_tsv(path):
-    """Read a table as texts, missing where it says "n/a"; a mark of byte order is no part of a name.
+    """Read a BIDS table as text, with "n/a" as missing value.
 
     Parameters
     ----------
@@ -120,12 +123,13 @@ def read_tsv(path):
     Returns
     -------
     table : DataFrame
-        All columns hold str or NaN, so that the words "nan" and "null" stay words.
+        Columns of str or NaN, so that the words "nan" and "null" are kept.
 
     Raises
     ------
     ValueError
-        If the file is not UTF-8 or no table, or a line has fewer or more fields than the head.
+        If the file is not a UTF-8 table, or a line has fewer or more fields
+        than the header.
     """
     try:
         table = pd.read_csv(
@@ -133,17 +137,19 @@ def read_tsv(path):
             index_col=False,
         )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{str(path)!r} is no table of BIDS, tab-separated UTF-8: {error}") from error
+        raise ValueError(f"{str(path)!r} is not a BIDS table (tab-separated UTF-8): {error}") from error
     table = table.rename(columns=str.strip)
     for column in table:
         texts = table[column]
-        if texts.str.startswith('"').any():  # as programs write a field with a quote or a tab in it
+        if texts.str.startswith('"').any():  # fields with a quote or a tab
             table[column] = texts.str.replace(r'^"(.*)"$', lambda m: m[1].replace('""', '"'), regex=True)
     return table
 
 
 def open_table(path):
-    """Open a table of BIDS of which each line has the fields of the first; a mark of byte order is passed.
+    """Open a BIDS table whose lines all have the fields of the header.
+
+    The byte order mark and empty fields at the end of lines are removed.
 
     Parameters
     ----------
@@ -152,12 +158,12 @@ def open_table(path):
     Returns
     -------
     file : BytesIO
-        Without empty fields at the end of lines that the first line does not have.
 
     Raises
     ------
     ValueError
-        Naming a line with fewer fields, as where a file was cut off, or with more of which one holds something.
+        With the line, if it has fewer fields than the header, as in truncated
+        files, or more non-empty ones.
     """
     check_regular(path, "table")
     data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
@@ -165,7 +171,7 @@ def open_table(path):
         decode_utf8(data, path)
     except ValueError as error:
         why = str(error).removeprefix(repr(str(path))).lstrip(", ")
-        raise ValueError(f"{str(path)!r} is no table of BIDS, tab-separated UTF-8: {why}") from error
+        raise ValueError(f"{str(path)!r} is not a BIDS table (tab-separated UTF-8): {why}") from error
     data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = data.split(b"\n")
     tabs = lines[0].rstrip(b"\t").count(b"\t")
@@ -176,24 +182,15 @@ def open_table(path):
             continue
         if found < tabs or line.rstrip(b"\t").count(b"\t") > tabs:
             raise ValueError(
-                f"{str(path)!r}, line {row + 1}: expected {tabs + 1} fields as in the first line, got {found + 1}: "
-                f"{line[:80].decode(errors='replace')!r}. Was the file cut off, or is it not separated by tabs?"
+                f"{str(path)!r}, line {row + 1}: expected {tabs + 1} fields as in the header, got {found + 1}: "
+                f"{line[:80].decode(errors='replace')!r}. Check that the file is complete and separated by tabs."
             )
         lines[row] = line[: len(line) - (found - tabs)]
     return BytesIO(b"\n".join(lines))
 
 
 def sidecars_of(recording):
-    """List the tables that :func:`apply_sidecars` reads for a recording.
-
-    Parameters
-    ----------
-    recording : path-like
-
-    Returns
-    -------
-    paths : list of Path
-    """
+    """Return the sidecar files that :func:`apply_sidecars` reads."""
     if entities_of(recording).get("suffix") not in ("eeg", "meg", "raw") or "sub" not in entities_of(
         recording
     ):
@@ -212,19 +209,19 @@ def sidecars_of(recording):
 
 
 def apply_sidecars(raw, recording):
-    """Tell a Raw what its BIDS tables know: bad channels, what is no EEG, and where the electrodes are.
+    """Set bad channels, channel types and electrode positions of a Raw.
 
-    A channel of status "bad" joins ``raw.info["bads"]``; one that the file takes for EEG and
-    ``channels.tsv`` for something else gets that type; electrodes whose file has no place take that of
-    ``electrodes.tsv``, if its coordinate system has its origin between the ears (CapTrak, EEGLAB, CTF
-    and the like).
+    They come from the BIDS sidecar files: channels of status "bad", types of
+    channels that the recording labels as EEG, and positions of electrodes that
+    the recording lacks. Positions need a coordinate system with its origin
+    between the ears (such as CapTrak, EEGLAB or CTF).
 
     Parameters
     ----------
     raw : mne.io.Raw
-        Changed in place.
+        Modified in place.
     recording : path-like
-        Where it was read from; outside BIDS nothing happens.
+        File of the Raw. Outside of a BIDS data set nothing is changed.
 
     Returns
     -------
@@ -233,9 +230,9 @@ def apply_sidecars(raw, recording):
     Warns
     -----
     UserWarning
-        If the recording is shorter than ``RecordingDuration`` of its ``eeg.json`` or ``meg.json``.
+        If the recording is shorter than its ``RecordingDuration``.
     """
-    _compare_length(raw, Path(recording))
+    _check_duration(raw, Path(recording))
     paths = {entities_of(path)["suffix"]: path for path in sidecars_of(recording)}
     if "channels" in paths:
         _apply_channels(raw, read_tsv(paths["channels"]), paths["channels"])
@@ -244,49 +241,55 @@ def apply_sidecars(raw, recording):
     return raw
 
 
-def _compare_length(raw, recording):
-    """Warn of a recording that ends before its description says."""
+def _check_duration(raw, recording):
+    """Warn if a recording is shorter than its sidecar file states."""
     if "sub" not in entities_of(recording) or recording.parent.name not in ("eeg", "meg"):
         return
     path = find_sidecar(recording, f"{recording.parent.name}.json")
     if path is None:
         return
-    said = read_json(path).get("RecordingDuration")
+    expected = read_json(path).get("RecordingDuration")
     lasts = raw.n_times / raw.info["sfreq"]
-    if isinstance(said, (int, float)) and lasts < said - max(1.0, 0.01 * said):
+    if isinstance(expected, (int, float)) and lasts < expected - max(1.0, 0.01 * expected):
         warnings.warn(
-            f"recording {str(recording)!r} lasts {lasts:.1f} s, but {path.name!r} says {said:.1f} s: it seems "
-            f"truncated. Fetch or copy it again.",
+            f"recording {str(recording)!r} lasts {lasts:.1f} s, but its duration in {path.name!r} is "
+            f"{expected:.1f} s. The file seems truncated. Fetch or copy it again.",
             stacklevel=4,
         )
 
 
 def _apply_channels(raw, table, path):
+    """Set bad channels and channel types from channels.tsv."""
     if "name" not in table:
-        raise ValueError(f"{str(path)!r} lacks the column 'name'; it has {list(table)}.")
+        raise ValueError(f"{str(path)!r} must have the column 'name'. It has {list(table)}.")
     names = match_names(table["name"].fillna(""), raw.ch_names, path)
     table = table.assign(name=names).dropna(subset="name")
     if "status" in table:
-        said = table["status"].str.strip().str.lower()
-        if len(odd := sorted(set(said.dropna()) - {"good", "bad", ""})):
+        status = table["status"].str.strip().str.lower()
+        if len(odd := sorted(set(status.dropna()) - {"good", "bad", ""})):
             warnings.warn(
-                f"{str(path)!r}, column 'status': expected good, bad or n/a, got {shorten_list(map(repr, odd))}, taken for "
-                f"good. Write 'bad' where a channel is not to be used.",
+                f"{str(path)!r}, column 'status': expected good, bad or n/a, got {shorten(map(repr, odd))}, which "
+                "is read as good. Write 'bad' for channels to exclude.",
                 stacklevel=5,
             )
-        bad = table.loc[said == "bad", "name"].unique()
+        bad = table.loc[status == "bad", "name"].unique()
         raw.info["bads"] += [name for name in bad if name not in raw.info["bads"]]
     if "type" in table:
         kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
-        told = dict(zip(table["name"], table["type"].fillna("").str.strip().str.upper(), strict=True))
-        change = {n: NOT_BRAIN[kind] for n, kind in told.items() if kinds[n] == "eeg" and kind in NOT_BRAIN}
+        listed = dict(zip(table["name"], table["type"].fillna("").str.strip().str.upper(), strict=True))
+        change = {
+            n: NOT_EEG_TYPES[kind]
+            for n, kind in listed.items()
+            if kinds[n] == "eeg" and kind in NOT_EEG_TYPES
+        }
         raw.set_channel_types(change, on_unit_change="ignore", verbose="ERROR")
 
 
 def _apply_electrodes(raw, table, paths):
-    about = read_json(paths["coordsystem"])
-    system = str(about.get("EEGCoordinateSystem", "")).lower()
-    unit = METERS.get(about.get("EEGCoordinateUnits"))
+    """Set positions from electrodes.tsv in a known coordinate system."""
+    header = read_json(paths["coordsystem"])
+    system = str(header.get("EEGCoordinateSystem", "")).lower()
+    unit = METERS.get(header.get("EEGCoordinateUnits"))
     if (
         unit is None
         or system not in (*RIGHT_FORWARD, *FORWARD_LEFT)
@@ -298,11 +301,11 @@ def _apply_electrodes(raw, table, paths):
         place = np.column_stack([-place[:, 1], place[:, 0], place[:, 2]])
     electric = [n for n, k in zip(raw.ch_names, raw.get_channel_types(), strict=True) if k == "eeg"]
     names = match_names(table["name"].fillna(""), electric, paths["electrodes"])
-    places = {
+    positions = {
         name: xyz
         for name, xyz in zip(names, place, strict=True)
         if name is not None and np.isfinite(xyz).all()
     }
-    if places:
-        montage = mne.channels.make_dig_montage(places, coord_frame="head")
+    if positions:
+        montage = mne.channels.make_dig_montage(positions, coord_frame="head")
         raw.set_montage(montage, on_missing="ignore", verbose="ERROR")

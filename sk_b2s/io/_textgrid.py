@@ -19,18 +19,18 @@ from sk_b2s.io._annex import check_fetched
 from sk_b2s.io._file_parts import check_regular
 from sk_b2s.io._textgrid_checks import check_tiers, check_whole
 
-# Names of tiers in common use, in lower case; MFA puts the speaker's before them ("anna - words").
+# Common names of tiers, in lower case. MFA adds the name of the speaker ("anna - words").
 TIERS = {
     "word": ("words", "word", "ort-mau", "ort"),
     "phoneme": ("phones", "phone", "phonemes", "phoneme", "mau"),
     "sentence": (),
 }
-OVER = 0.1  # s by which entries may end after their tier
-NAMED = 30  # sounds that a warning names, at most
-MOST = 200  # characters of a token in a message
-TOLERANCE = 1e-4  # s by which aligners' intervals may overlap
-# Praat reads both syntaxes by one rule: texts in quotes, numbers and flags that stand free, and all else
-# is there for people ("xmin =", "intervals [3]:").
+MAX_OVERRUN = 0.1  # s by which entries may end after their tier
+MAX_NAMED = 30  # maximum number of audio files in a warning
+MAX_TOKEN = 200  # maximum number of characters of a token in a message
+TOLERANCE = 1e-4  # s by which intervals may overlap
+# Praat parses both syntaxes by one rule: it reads quoted texts, free-standing numbers and flags, and skips
+# the rest ("xmin =", "intervals [3]:").
 TOKEN = re.compile(
     r"""(?P<text>"(?:[^"]|"")*")|(?P<flag><exists>|<absent>)|(?P<comment>(?<!\S)!.*)"""
     r"""|(?P<number>(?<!\S)[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\S))|(?P<quote>")|[^\s"]+"""
@@ -38,28 +38,31 @@ TOKEN = re.compile(
 
 
 def read_textgrid(path, encoding=None):
-    """Read the tiers of a TextGrid in Praat's long or short text syntax.
+    """Read the tiers of a Praat TextGrid in the long or short text format.
 
     Parameters
     ----------
     path : path-like
-        A file that Praat, MFA, Prosodylab or MAUS wrote.
+        File written by Praat, MFA, Prosodylab or MAUS.
     encoding : str, default=None
-        None is UTF-16 or UTF-8, as the file begins. Old files may need "latin-1" or "mac-roman".
+        Text encoding, such as "latin-1" or "mac-roman" for old files. If None,
+        UTF-16 or UTF-8, detected from the first bytes.
 
     Returns
     -------
     tiers : dict of str to DataFrame
-        For the name of each tier its intervals in their order, with ``onset`` and ``duration`` (s; points
-        last 0 s) and ``text``, empty where nobody speaks. A second tier of one name is called "name (2)".
+        Intervals or points of each tier, with ``onset`` and ``duration`` in
+        seconds (0 for points) and ``text``, which is empty in silences. A
+        second tier of the same name is called "name (2)".
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If the file is no TextGrid, cannot be decoded, is cut off or contradicts itself, or has times before 0 or
-        that are infinite, with the line.
+        If the file is not a valid TextGrid, with the line: it cannot be
+        decoded, is truncated or contradicts itself, or has negative or
+        infinite times.
 
     See Also
     --------
@@ -89,12 +92,12 @@ def read_textgrid(path, encoding=None):
     tokens = _Tokens(_decode(path, encoding), path)
     tokens.expect(("ooTextFile", "ooTextFile short"))
     tokens.expect(("TextGrid",))
-    tokens.take("number", "where the TextGrid begins")
-    tokens.take("number", "where the TextGrid ends")
+    tokens.take("number", "the start of the TextGrid")
+    tokens.take("number", "the end of the TextGrid")
     tiers: dict[str, pd.DataFrame] = {}
     if tokens.take("flag", "<exists> or <absent>") == "<exists>":
         for index in range(tokens.count("the number of tiers")):
-            name, tier = _tier(tokens, index + 1)
+            name, tier = _parse_tier(tokens, index + 1)
             same = sum(name == other or other.startswith(f"{name} (") for other in tiers)
             tiers[f"{name} ({same + 1})" if same else name] = tier
     tokens.finish()
@@ -102,11 +105,13 @@ def read_textgrid(path, encoding=None):
 
 
 def _decode(path, encoding):
-    """Read a file as text, telling UTF-16 and UTF-8 by their first bytes."""
+    """Read a file as text, with UTF-16 and UTF-8 detected."""
     check_regular(path, "TextGrid")
     data = path.read_bytes()
     if data.startswith(b"ooBinaryFile"):
-        raise ValueError(f"{str(path)!r} is a binary TextGrid; in Praat, save it by 'Save as text file...'.")
+        raise ValueError(
+            f"{str(path)!r} is a binary TextGrid. In Praat, save it with 'Save as text file...'."
+        )
     if encoding is None:
         marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         encoding = "utf-16" if data.startswith(marks) else "utf-8-sig"
@@ -117,13 +122,13 @@ def _decode(path, encoding):
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{str(path)!r}, line {line}: byte {data[error.start]:#04x} is none of {encoding.upper()}; name the "
-            f"file's encoding, encoding='latin-1' or 'mac-roman' for old files."
+            f"{str(path)!r}, line {line}: invalid {encoding.upper()} byte {data[error.start]:#04x}. Pass the "
+            "encoding of the file, such as encoding='latin-1' or 'mac-roman' for old files."
         ) from error
 
 
 class _Tokens:
-    """The texts, numbers and flags of a file one after the other, each with its line."""
+    """Texts, numbers and flags of a file in order, with their lines."""
 
     def __init__(self, text, path):
         self.path = path
@@ -133,17 +138,20 @@ class _Tokens:
         self.place = 0
 
     def fail(self, expected, got, start):
+        """Raise with the line, the expected and the actual token."""
         line = bisect_right(self.breaks, max(start - 1, 0)) + 1
-        expected, got = (text if len(text) <= MOST else f"{text[:MOST]}..." for text in (expected, got))
+        expected, got = (
+            text if len(text) <= MAX_TOKEN else f"{text[:MAX_TOKEN]}..." for text in (expected, got)
+        )
         raise ValueError(f"{str(self.path)!r}, line {line}: expected {expected}, got {got}.")
 
     def take(self, kind, expected):
-        """Return the next token, which must be of a kind: "text", "number" or "flag"."""
+        """Return the next token, a "text", "number" or "flag"."""
         if self.place == len(self.found):
-            self.fail(f"{expected} (a {kind})", "the end of the file: it was cut off", self.end)
+            self.fail(f"{expected} (a {kind})", "the end of the file: it is truncated", self.end)
         match = self.found[self.place]
         if match.lastgroup != kind:
-            got = "a quote that is never closed" if match.lastgroup == "quote" else match.group()
+            got = "a quote that is not closed" if match.lastgroup == "quote" else match.group()
             self.fail(f"{expected} (a {kind})", got, match.start())
         self.place += 1
         if kind == "text":
@@ -153,28 +161,30 @@ class _Tokens:
         return float(match.group()) if kind == "number" else match.group()
 
     def expect(self, allowed):
-        """Pass one of the words with which every TextGrid begins."""
+        """Skip one of the words with which a TextGrid begins."""
         match = self.found[self.place] if self.place < len(self.found) else None
         if match is None or match.group()[1:-1] not in allowed:
             got = match.group() if match else "nothing"
             start = match.start() if match else self.end
-            self.fail(f'"{allowed[0]}", as every TextGrid begins', got, start)
+            self.fail(f'"{allowed[0]}" at the start of a TextGrid', got, start)
         self.place += 1
 
     def count(self, expected):
+        """Return the next token as a count of entries."""
         number = self.take("number", expected)
         if number < 0 or number != int(number):
             self.fail(f"{expected} (a whole number)", f"{number:g}", self.found[self.place - 1].start())
         return int(number)
 
     def finish(self):
+        """Raise if tokens remain after the last entry."""
         if self.place < len(self.found):
             match = self.found[self.place]
-            self.fail("the end of the file, after all it announced", match.group(), match.start())
+            self.fail("the end of the file after the last announced entry", match.group(), match.start())
 
 
-def _tier(tokens, index):
-    """Read one tier: its name and its intervals or points."""
+def _parse_tier(tokens, index):
+    """Return the name of the next tier and its intervals or points."""
     kind = tokens.take("text", f"the class of tier {index}")
     if kind not in ("IntervalTier", "TextTier"):
         tokens.fail(
@@ -183,24 +193,24 @@ def _tier(tokens, index):
             tokens.found[tokens.place - 1].start(),
         )
     name = tokens.take("text", f"the name of tier {index}")
-    tokens.take("number", f"where tier {name!r} begins")
-    stop = tokens.take("number", f"where tier {name!r} ends")
+    tokens.take("number", f"the start of tier {name!r}")
+    stop = tokens.take("number", f"the end of tier {name!r}")
     rows, last = [], -np.inf
     for row in range(1, tokens.count(f"the number of entries in tier {name!r}") + 1):
         what = f"{'interval' if kind == 'IntervalTier' else 'point'} {row} of tier {name!r}"
         begin = tokens.take("number", f"the time of {what}")
         at = tokens.found[tokens.place - 1].start()
         if begin < -TOLERANCE:
-            tokens.fail(f"{what} to begin at 0 s, where its sound begins, or later", f"{begin:g} s", at)
+            tokens.fail(f"{what} to begin at 0 s or later", f"{begin:g} s", at)
         if begin < last - TOLERANCE:
             tokens.fail(
-                f"{what} to begin at {last:g} s, where the one before ends, or later", f"{begin:g} s", at
+                f"{what} to begin at {last:g} s, the end of the previous one, or later", f"{begin:g} s", at
             )
         last = tokens.take("number", f"the end of {what}") if kind == "IntervalTier" else begin
         if last < begin:
             tokens.fail(f"{what}, which begins at {begin:g} s, to end later", f"{last:g} s", at)
-        if last > stop + OVER:
-            tokens.fail(f"{what} to end by {stop:g} s, where its tier ends", f"{last:g} s", at)
+        if last > stop + MAX_OVERRUN:
+            tokens.fail(f"{what} to end by {stop:g} s, the end of its tier", f"{last:g} s", at)
         rows.append((begin, last - begin, tokens.take("text", f"the text of {what}")))
     tier = pd.DataFrame(rows, columns=["onset", "duration", "text"])
     tier = tier.astype({"onset": float, "duration": float, "text": object})
@@ -211,49 +221,51 @@ def _tier(tokens, index):
 def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     """Read the words and phonemes of a TextGrid as rows of an events table.
 
-    Silences ("", "sp", "sil", "<p:>" and the like) are no rows. A phoneme is of the word in which it
-    begins.
+    Silences ("", "sp", "sil", "<p:>" and similar labels) are dropped. A
+    phoneme belongs to the word in which it begins.
 
     Parameters
     ----------
     path : path-like
         A TextGrid.
     tiers : dict of str to str, default=None
-        Which tier holds each ``"word"``, ``"phoneme"`` and ``"sentence"``. None, and a type that is not
-        named, look for common names ("words", "phones", "ORT-MAU", "MAU", "anna - words"); None as a name
-        leaves the type out. There must be words; sentences are never looked for.
+        Name of the tier of each ``"word"``, ``"phoneme"`` and ``"sentence"``.
+        A type with the name None is not read. Words and phonemes that are not
+        in the dict are found by common names ("words", "phones", "ORT-MAU",
+        "MAU", "anna - words"). A tier of words is required.
     sentence_gap : float, default=0.4
-        Seconds of silence after which a new sentence begins, where no tier tells sentences. A new one
-        begins at each interval of that tier.
+        Silence in seconds that separates two sentences, in files without a tier of
+        sentences. Otherwise each interval of that tier is a sentence.
     encoding : str, default=None
         See :func:`read_textgrid`.
 
     Returns
     -------
     rows : DataFrame of shape (n_words + n_phonemes, 6)
-        ``type`` ("word" or "phoneme"), ``sound_onset`` and ``duration`` (s, in the sound), ``text``,
-        ``sequence`` (the plain text of the sentence, equal wherever it is said) and ``word_index`` (from 0
-        in its sentence), sorted by ``sound_onset``; a word stands before its first phoneme.
+        ``type`` ("word" or "phoneme"), ``sound_onset`` and ``duration`` (in
+        seconds, in the audio file), ``text``, ``sequence`` (plain text of the
+        sentence) and ``word_index`` (from 0 in each sentence), sorted by
+        ``sound_onset``. A word precedes its first phoneme.
 
     Raises
     ------
     ValueError
-        If the file is malformed (:func:`read_textgrid`) or has no such tier.
+        If the file is invalid (:func:`read_textgrid`) or lacks a tier.
 
     Warns
     -----
     UserWarning
-        If the tiers do not look like an alignment: no words, words of more than 10 s or all of one length, fewer
-        phonemes than words.
+        If the tiers do not look like an alignment: no words, words of more
+        than 10 s or all of equal duration, or fewer phonemes than words.
     """
     path = Path(path)
     names = _find_tiers(path, found := read_textgrid(path, encoding), tiers)
-    words = _spoken(found[names["word"]])
-    phonemes = _spoken(found[names["phoneme"]]) if "phoneme" in names else None
+    words = _select_speech(found[names["word"]])
+    phonemes = _select_speech(found[names["phoneme"]]) if "phoneme" in names else None
     check_tiers(path, words, phonemes, found[names["word"]], found.get(names.get("phoneme")))
     if "sentence" in names:
         starts = found[names["sentence"]]
-        starts = starts.loc[~is_silence(starts["text"]), "onset"].to_numpy()
+        starts = starts.loc[_is_speech(starts), "onset"].to_numpy()
         sentence = np.searchsorted(starts, words["onset"].to_numpy() + TOLERANCE, side="right")
     else:
         sentence = number_sentences(words["onset"], words["onset"] + words["duration"], sentence_gap)
@@ -262,7 +274,7 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     words["word_index"] = by_sentence.cumcount().astype(float)
     rows = [words.assign(type="word")]
     if "phoneme" in names:
-        rows.append(_of_words(phonemes, words).assign(type="phoneme"))
+        rows.append(_assign_words(phonemes, words).assign(type="phoneme"))
     rows = pd.concat(rows, ignore_index=True).rename(columns={"onset": "sound_onset"})
     rows = rows.sort_values("sound_onset", kind="stable", ignore_index=True)
     rows = rows[["type", "sound_onset", "duration", "text", "sequence", "word_index"]]
@@ -271,14 +283,14 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
 
 
 def find_textgrid(sound, folder=None):
-    """Find the TextGrid of a sound: the file of its stem in a folder or beside it, None if there is none.
+    """Find the TextGrid with the name of an audio file.
 
     Parameters
     ----------
     sound : path-like
-        An audio file.
+        Audio file.
     folder : path-like, default=None
-        Where to look before the sound's own folder.
+        Folder to search before that of the audio file.
 
     Returns
     -------
@@ -294,27 +306,28 @@ def find_textgrid(sound, folder=None):
 
 
 def expand_textgrids(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
-    """Lay the words and phonemes of TextGrids where their sounds were played.
+    """Place the words and phonemes of TextGrids at their stimulus onsets.
 
     Parameters
     ----------
-    sounds : DataFrame of shape (n_sounds, ...)
-        Rows of an events table: ``sound, onset``, and if known ``sound_onset``, ``duration`` and
-        ``drift_ppm``; all columns but these are passed on to the words.
+    sounds : DataFrame of shape (n_stimuli, ...)
+        Rows of an events table: ``sound``, ``onset``, and if known
+        ``sound_onset``, ``duration`` and ``drift_ppm``. Other columns are
+        copied to the words.
     textgrid_of : dict of str to Path
-        The TextGrid of each sound that has one.
+        TextGrid of each audio file that has one.
     tiers, sentence_gap
         As for :func:`textgrid_events`.
 
     Returns
     -------
     rows : DataFrame of shape (n_words + n_phonemes, ...)
-        Words and phonemes that begin while their sound plays.
+        Words and phonemes that begin while their stimulus plays.
 
     Raises
     ------
     ValueError
-        If a sound's file is shorter than the words of its TextGrid.
+        If an audio file is shorter than the words of its TextGrid.
     """
     spoken = {path: textgrid_events(path, tiers, sentence_gap) for path in set(textgrid_of.values())}
     for sound, path in textgrid_of.items():
@@ -335,28 +348,29 @@ def expand_textgrids(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
 
 
 def warn_missing_textgrids(sounds, n_found):
-    """Warn of sounds without a TextGrid where others have one.
+    """Warn about audio files without a TextGrid if others have one.
 
     Parameters
     ----------
     sounds : sequence of str or StimulusArray
-        Those without.
+        Stimuli without a TextGrid.
     n_found : int
-        Number of those with one.
+        Number of stimuli with a TextGrid.
     """
     if len(sounds) and n_found:
         names = [stimulus_name(sound) for sound in sounds]
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         warnings.warn(
-            f"{len(sounds)} of {len(sounds) + n_found} sounds have no TextGrid, and no words: "
-            f"{shorten_list(names, NAMED)}.",
+            f"{len(sounds)} of {len(sounds) + n_found} audio files have no TextGrid and therefore no words: "
+            f"{', '.join(names[:MAX_NAMED])}{more}.",
             stacklevel=4,
         )
 
 
 def _find_tiers(path, found, tiers):
-    """Name the tier of each type of event that the file has."""
+    """Return the name of the tier of each event type in the file."""
     if unknown := set(tiers or {}) - set(TIERS):
-        raise ValueError(f"tiers={tiers!r}: {sorted(unknown)} are none of {list(TIERS)}.")
+        raise ValueError(f"tiers={tiers!r}: {sorted(unknown)} must be event types, {list(TIERS)}.")
     names = {}
     for kind, usual in TIERS.items():
         if tiers is not None and kind in tiers:
@@ -364,32 +378,38 @@ def _find_tiers(path, found, tiers):
                 continue
             if tiers[kind] not in found:
                 raise ValueError(
-                    f"tiers={tiers!r}: {str(path)!r} has no tier {tiers[kind]!r}; it has {list(found)}."
+                    f"tiers={tiers!r}: {str(path)!r} has no tier {tiers[kind]!r}. It has {list(found)}."
                 )
             names[kind] = tiers[kind]
             continue
         fits = [name for name in found if name.split(" - ")[-1].strip().lower() in usual]
         if len(fits) > 1:
             raise ValueError(
-                f"{str(path)!r} has several tiers of {kind}s, {fits}; choose by tiers={{{kind!r}: {fits[0]!r}}}."
+                f"{str(path)!r} has several tiers of {kind}s: {fits}. Choose one with tiers={{{kind!r}: "
+                f"{fits[0]!r}}}."
             )
         if fits:
             names[kind] = fits[0]
     if "word" not in names:
         raise ValueError(
-            f"{str(path)!r}: none of its tiers {list(found)} is known to hold words; name it by "
+            f"{str(path)!r} has no tier with a common name for words. It has {list(found)}. Name the tier with "
             f"tiers={{'word': ..., 'phoneme': ...}}."
         )
     return names
 
 
-def _spoken(tier):
-    """The entries of a tier in which somebody speaks."""
-    return tier[~is_silence(tier["text"])].reset_index(drop=True)
+def _is_speech(tier):
+    """Return which entries of a tier are not silence."""
+    return ~tier["text"].str.lower().isin(SILENCES)
 
 
-def _of_words(phonemes, words):
-    """Give phonemes the sentence and place of the word in which they begin."""
+def _select_speech(tier):
+    """Return the entries of a tier that are not silence."""
+    return tier[_is_speech(tier)].reset_index(drop=True)
+
+
+def _assign_words(phonemes, words):
+    """Add the sentence and index of the word in which phonemes begin."""
     begin = phonemes["onset"].to_numpy() + TOLERANCE
     at = np.searchsorted(words["onset"].to_numpy(), begin, side="right") - 1
     ends = (words["onset"] + words["duration"]).to_numpy()
@@ -400,33 +420,35 @@ def _of_words(phonemes, words):
 
 
 def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
-    """Add the words and phonemes of TextGrids to the streams of recordings that have sounds and no words.
+    """Add words and phonemes of TextGrids to recordings without words.
 
     Parameters
     ----------
     events : DataFrame
-        With ``recording, type, onset, duration, sound``.
+        With ``recording``, ``type``, ``onset``, ``duration`` and ``sound``.
     folder : path-like, default=None
-        Where the TextGrids are; None is beside their sounds.
+        Folder of the TextGrids. If None, the folder of each audio file.
     root : path-like, default=None
-        The data set, for the message where a file has not been fetched.
+        Folder of the data set, for the message about content that was not
+        fetched.
     tiers, sentence_gap
         As for :func:`~sk_b2s.io._textgrid.textgrid_events`.
 
     Returns
     -------
     events : DataFrame
+        Words are added to each stream with stimuli but without words.
 
     Raises
     ------
     FileNotFoundError
-        If a ``folder`` is given and holds none of them.
+        If ``folder`` holds no TextGrid of the audio files.
     """
     key = events["recording"]
     if "stream" in events:
         key = key + "\n" + events["stream"].fillna("single").astype(str)
-    silent = ~key.isin(key[events["type"] == "word"])
-    played = events[silent & (events["type"] == "sound") & events["sound"].notna()]
+    has_no_words = ~key.isin(key[events["type"] == "word"])
+    played = events[has_no_words & (events["type"] == "sound") & events["sound"].notna()]
     found = {
         str(sound): find_textgrid(sound, folder)
         for sound in played["sound"].unique()
@@ -435,8 +457,8 @@ def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
     found = {sound: path for sound, path in found.items() if path is not None}
     if folder is not None and len(played) and not found:
         raise FileNotFoundError(
-            f"textgrids={str(folder)!r} holds no TextGrid named as a sound, {Path(played['sound'].iloc[0]).stem}."
-            f"TextGrid for example."
+            f"textgrids={str(folder)!r} holds no TextGrid with the name of an audio file, such as "
+            f"{Path(played['sound'].iloc[0]).stem}.TextGrid."
         )
     check_fetched(found.values(), root)
     warn_missing_textgrids(

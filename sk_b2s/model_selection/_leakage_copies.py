@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._caching import content_digest
 from sk_b2s._utils._validation import recordings_of
-from sk_b2s.io._raw._recordings import recording_extent, recording_glimpse
+from sk_b2s.io._raw._recordings import recording_extent, read_excerpt
 
 OTHERS = "the recording of another subject,"  # what is said of copies that are a leak
 ALIKE = 0.999  # correlation of samples from which recordings are copies
@@ -82,7 +82,7 @@ def _length(path):
 def _look(path):
     """Return samples of a recording, or the digest of a file that cannot be opened, as a vector."""
     try:
-        return recording_glimpse(path)
+        return read_excerpt(path)
     except (ValueError, OSError):
         return np.eye(256)[list(bytes.fromhex(content_digest(path)))].ravel()
 

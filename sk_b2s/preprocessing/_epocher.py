@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sk_b2s._utils._caching import FromFile, importable
 from sk_b2s._utils._validation import check_rows, explained, is_segment_table, window_length
 from sk_b2s.events._intervals import GAP
-from sk_b2s.io._channel_names import warn_of_spellings
+from sk_b2s.io._channel_names import warn_spellings
 from sk_b2s.io._raw._identity import recording_stamp, recording_state, stamp_at_path
 from sk_b2s.io._raw._processing import check_band, interpolate, resampled_length
 from sk_b2s.io._raw._recordings import Processing, read_header, read_signal
@@ -234,7 +234,7 @@ class Epocher(TransformerMixin, BaseEstimator):
             check_rows(X)
             headers = self._read_headers(self._make_processings(X))
             self._warn_of_filter_length(next(iter(headers.values())).sfreq)
-            warn_of_spellings({path: header.ch_names for path, header in headers.items()})
+            warn_spellings({path: header.ch_names for path, header in headers.items()})
             self.ch_names_ = tuple(
                 dict.fromkeys(name for header in headers.values() for name in header.ch_names)
             )

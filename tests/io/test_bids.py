@@ -99,7 +99,7 @@ def test_without_a_type_words_are_words_and_names_of_sounds_are_sounds(folder):
     assert read_bids(folder.root)["type"].tolist() == ["sound", "word"]
     folder.tell("onset\tduration\ttrial_type\n2\t0\tA\n30\t0\tB\n")
     write_wav(folder.root / "stimuli/other.wav", 5, seed=2)
-    events = read_bids(folder.root, sounds={"A": "story.wav", "B": "other.wav"})
+    events = read_bids(folder.root, stimuli={"A": "story.wav", "B": "other.wav"})
     assert [Path(sound).name for sound in events["sound"]] == ["story.wav", "other.wav"]
     assert events["onset"].tolist() == [2.0, 30.0]
 
@@ -184,7 +184,7 @@ def test_a_word_that_names_a_sound_which_is_not_there(folder):
         FileNotFoundError, match=r"line 3: the sound 'othr\.wav' is not there; .*or None there"
     ):
         read_bids(folder.root)
-    events = read_bids(folder.root, sounds={"othr.wav": None})
+    events = read_bids(folder.root, stimuli={"othr.wav": None})
     assert events["sound"].nunique() == 1
     write_wav(folder.root / "stimuli/othr.wav", 10, seed=3)
     with pytest.raises(ValueError, match=r"line 3', column 'sound_onset': expected a time in its stimulus"):
@@ -254,13 +254,13 @@ def test_people_without_a_recording_are_told(folder):
 
 def test_a_recording_without_events_plays_the_sound_of_its_name(folder):
     folder.tell(EVENTS).unlink()
-    with pytest.raises(FileNotFoundError, match=r"no events\.tsv.*sounds='audio\{run\}\.wav'"):
+    with pytest.raises(FileNotFoundError, match=r"no events\.tsv.*stimuli='audio\{run\}\.wav'"):
         read_bids(folder.root)
     textgrid(folder.wav.with_suffix(".TextGrid"), [(1, 2, "once")])
-    events = read_bids(folder.root, sounds="{task}.wav")
+    events = read_bids(folder.root, stimuli="{task}.wav")
     assert events[["type", "onset", "duration"]].values.tolist() == [["sound", 0, 20], ["word", 1, 1]]
     with pytest.raises(ValueError, match="has no entity 'run'; it has"):
-        read_bids(folder.root, sounds="audio{run}.wav")
+        read_bids(folder.root, stimuli="audio{run}.wav")
 
 
 def test_an_outer_table_holds_for_all_recordings(folder):
@@ -508,10 +508,10 @@ def test_a_missing_wav_and_a_missing_folder(folder):
         read_bids(folder.root)
     folder.tell(EVENTS.replace("story.wav", "tale.wav"))
     with pytest.raises(
-        FileNotFoundError, match=r"line 2: the sound 'tale\.wav' is not there; .*stimuli=.*sounds="
+        FileNotFoundError, match=r"line 2: the sound 'tale\.wav' is not there; .*stimuli_dir=.*stimuli="
     ):
         read_bids(folder.root)
-    events = read_bids(folder.root, sounds=lambda name: name.replace("tale", "story"))
+    events = read_bids(folder.root, stimuli=lambda name: name.replace("tale", "story"))
     assert Path(events["sound"][0]).name == "story.wav"
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         read_bids(folder.root / "nowhere")
@@ -579,7 +579,7 @@ def test_the_public_broderick_folder_asks_for_its_content(data_folder, tmp_path)
         else:
             shutil.copy(path, target)
     with pytest.raises(FileNotFoundError, match=r"sub-001_task-listening_run-01_eeg\.eeg.*11 more"):
-        read_bids(root, sounds="audio{run}.wav")
+        read_bids(root, stimuli="audio{run}.wav")
     # Content that has been fetched: recordings and a sound of our own in the place of theirs.
     for path in [*root.rglob("*.vhdr"), *root.rglob("*.eeg"), *root.rglob("*.vmrk"), *root.glob("stimuli/*")]:
         path.unlink()
@@ -588,7 +588,7 @@ def test_the_public_broderick_folder_asks_for_its_content(data_folder, tmp_path)
     for run in ("01", "02"):
         write_wav(root / f"stimuli/audio{run}.wav", 20, seed=int(run))
         textgrid(root / f"stimuli/audio{run}.TextGrid", [(1, 2, "he"), (2, 3, "was"), (3, 4, "old")])
-    events = read_bids(root, task="listening", sounds="audio{run}.wav")
+    events = read_bids(root, task="listening", stimuli="audio{run}.wav")
     assert events.groupby(["subject", "run"]).size().to_dict() == {
         (subject, run): 4 for subject in ("001", "019") for run in ("01", "02")
     }
@@ -613,7 +613,7 @@ def test_the_tables_of_meg_masc_are_any_tables(data_folder, tmp_path):
         for number, (name, seconds) in enumerate(ends.groupby(names).max().items()):
             write_wav(root / "stimuli/audio" / name, seconds + 0.5, seed=10 * task + number)
     events = read_bids(
-        root, columns={"sound_onset": "start"}, sounds=wav_of, stimuli="stimuli/audio", study="masc"
+        root, columns={"sound_onset": "start"}, stimuli=wav_of, stimuli_dir="stimuli/audio", study="masc"
     )
     for task, counts in expected.items():
         of_task = events[events["task"] == str(task)]
@@ -636,7 +636,7 @@ def test_read_bids_refuses_sounds_outside_its_folder(folder):
     folder.tell(EVENTS.replace("story.wav", "../../secret.wav"))
     with pytest.raises(ValueError, match=r"line 2: the sound '../../secret.wav' is outside of the data set"):
         read_bids(folder.root)
-    given = read_bids(folder.root, sounds={"../../secret.wav": str(outside)})
+    given = read_bids(folder.root, stimuli={"../../secret.wav": str(outside)})
     assert given["sound"].unique().tolist() == [str(outside)]
     folder.tell(EVENTS.replace("story.wav", str(outside)))
     assert read_bids(folder.root)["sound"].unique().tolist() == [str(outside)]

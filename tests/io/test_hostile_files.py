@@ -103,7 +103,7 @@ def test_sound_outside_of_the_data_set_is_refused(name, folder):
     folder.tell(EVENTS.replace("story.wav", name))
     with pytest.raises(ValueError, match=r"_events\.tsv, line 2: the sound .* is outside of the data set"):
         read_bids(folder.root)
-    events = read_bids(folder.root, sounds={name: str(folder.wav)})
+    events = read_bids(folder.root, stimuli={name: str(folder.wav)})
     assert events["sound"].unique().tolist() == [str(folder.wav)]
 
 
@@ -113,7 +113,7 @@ def test_sound_by_an_absolute_path_outside_is_named(folder):
     _, text = told(read_bids, folder.root)
     assert "takes 1 sounds from outside of the data set" in text
     assert "outside.wav" in text
-    assert told(read_bids, folder.root, sounds={str(outside): str(outside)})[1] == ""
+    assert told(read_bids, folder.root, stimuli={str(outside): str(outside)})[1] == ""
     folder.tell(EVENTS.replace("story.wav", "/etc/passwd"))
     with pytest.raises(ValueError, match=r"line 2', column 'sound': sound '/etc/passwd'"):
         told(read_bids, folder.root)

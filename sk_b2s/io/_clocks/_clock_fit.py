@@ -10,35 +10,37 @@ import numpy as np
 from sk_b2s._utils._units import guess_factor
 from sk_b2s.io._clocks._change_points import find_clock_breaks, format_clock_breaks
 
-WORST = 0.020  # s of residual above which times are refused
-USUAL = 100e-6  # drift above which two clocks are seldom apart
-FASTEST = 2000e-6  # drift above which a sound was not played at its rate
-JITTER = 0.001  # s by which a mark may be off where nothing tells
-FALSE = 0.010  # s off the line beyond which a mark is a false one
-IGNORED = 0.1  # share of marks off the line above which they are reported
-SCATTER = 0.010  # s of residual above which marks are doubted; those of a 60 Hz screen have 5 ms
+MAX_RESIDUAL = 0.020  # s, maximum r.m.s. residual
+USUAL_DRIFT = 100e-6  # maximum drift of real clocks
+MAX_DRIFT = 2000e-6  # larger drifts mean a wrong sampling rate
+JITTER = 0.001  # s, assumed error of marks if it cannot be estimated
+MAX_DISTANCE = 0.010  # s, maximum distance of a valid mark from the line
+MAX_INVALID = 0.1  # share of invalid marks that is not reported
+USUAL_RESIDUAL = 0.010  # s, larger residuals are reported. Marks of a 60 Hz screen have 5 ms.
 
 
 class ClockFit(NamedTuple):
-    """A line from the time of sounds to that of a recording.
+    """Line from the time in stimuli to the time in a recording.
 
     Attributes
     ----------
     onsets : ndarray of shape (n_sounds,)
-        Where in the recording each sound's 0 lies, in seconds.
+        Time of the start of each audio file in the recording, in seconds.
     drift : float
-        Seconds of the recording in a second of sound, minus 1; 0 if no sound has two marks.
+        Duration in the recording divided by that in the audio file, minus 1.
+        It is 0 if no stimulus has two marks.
     residual : float
-        Root mean square of the marks that count around the line, in seconds; NaN where there are no more marks
-        than the line has unknowns, so that it goes through all of them.
+        Root mean square distance of the used marks from the line, in seconds.
+        NaN if there are no more marks than unknowns.
     used : ndarray of bool of shape (n_marks,)
-        Marks that count.
+        Marks that were used in the fit.
     drift_error : float
-        Standard error of ``drift``. Where the residual is NaN, that of marks with a jitter of 1 ms.
-    bends : tuple of ClockBreak
-        Where the marks leave the line together, see :func:`~sk_b2s.io._clocks._change_points.find_clock_breaks`.
+        Standard error of ``drift``. If the residual is NaN, that of marks with
+        a jitter of 1 ms.
+    breaks : tuple of ClockBreak
+        Changes of the rate and jumps.
     worst : float
-        Largest distance of the bent line from the straight one, in seconds; 0 without bends.
+        Largest distance of the broken line from the straight one, in seconds.
     n_false : int
         Marks more than 10 ms and 5 robust standard deviations off the line.
     """
@@ -48,27 +50,28 @@ class ClockFit(NamedTuple):
     residual: float
     used: np.ndarray
     drift_error: float = np.inf
-    bends: tuple = ()
+    breaks: tuple = ()
     worst: float = 0.0
     n_false: int = 0
 
 
 def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
-    r"""Fit one drift and the onset of each sound, whatever a minority of marks says.
+    r"""Fit one drift and the onset of each stimulus, robustly to false marks.
 
-    First :math:`o_k` and :math:`d` minimize :math:`\sum_i |r_i - o_{k_i} - (1 + d) s_i|`, then the
-    sum of squares over the marks within 3 robust standard deviations (2 ms or ``resolution`` at least) of that line.
+    First :math:`o_k` and :math:`d` minimize :math:`\sum_i |r_i - o_{k_i} - (1
+    + d) s_i|`, then the sum of squares over the marks within 3 robust standard
+    deviations of that line (at least 2 ms and ``resolution``).
 
     Parameters
     ----------
     which : array-like of int of shape (n_marks,)
-        Sound of each mark, from 0.
+        Stimulus of each mark, from 0.
     in_sound, in_recording : array-like of shape (n_marks,)
-        Its time in the sound and in the recording, in seconds.
+        Time of each mark in the stimulus and in the recording, in seconds.
     resolution : float, default=0.0
-        Seconds to which times in the recording are rounded.
+        Rounding of times in the recording, in seconds.
     overlap : int, default=1
-        Number of successive marks that share data, so that their errors are alike.
+        Number of successive marks that share data.
 
     Returns
     -------
@@ -77,7 +80,8 @@ def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     Raises
     ------
     ValueError
-        If there are no marks, the lengths differ, a time is not finite, or a sound has no mark.
+        If marks are missing, the lengths differ, a time is not finite, or a
+        stimulus has no mark.
 
     Examples
     --------
@@ -86,15 +90,15 @@ def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     >>> round(float(fit.onsets[0]), 6), round(fit.drift * 1e6, 3)
     (7.5, 50.0)
     """
-    which, s, r = _checked_marks(which, in_sound, in_recording)
+    which, s, r = _check_marks(which, in_sound, in_recording)
     n_sounds = which.max() + 1
     weights = np.ones(len(s))
     for _ in range(60):  # least absolute deviations by reweighted least squares
-        onsets, drift = _weighted_line(which, s, r - s, weights, n_sounds)
+        onsets, drift = _fit_weighted_line(which, s, r - s, weights, n_sounds)
         error = np.abs(r - s - onsets[which] - drift * s)
         weights = 1 / np.maximum(error, 1e-5)
     used = error <= max(3 * 1.4826 * float(np.median(error)), 0.002, resolution)
-    onsets, drift = _weighted_line(which, s, r - s, used.astype(float), n_sounds)
+    onsets, drift = _fit_weighted_line(which, s, r - s, used.astype(float), n_sounds)
     error = (r - s - onsets[which] - drift * s)[used]
     marks = np.bincount(which[used], minlength=n_sounds)
     unknowns = np.count_nonzero(marks) + (marks > 1).any()
@@ -102,33 +106,35 @@ def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     mean_s = np.bincount(which[used], s[used], n_sounds) / np.maximum(marks, 1)
     spread = np.sqrt(((s - mean_s[which])[used] ** 2).sum())
     noise = max(JITTER, resolution) if np.isnan(residual) else residual
-    bends, worst = find_clock_breaks(which, s, r, onsets[which] + (1 + drift) * s, resolution, overlap)
+    breaks, worst = find_clock_breaks(which, s, r, onsets[which] + (1 + drift) * s, resolution, overlap)
     off = np.abs(r - s - onsets[which] - drift * s)
-    n_false = np.count_nonzero(off > max(FALSE, 5 * 1.4826 * float(np.median(off))))
+    n_false = np.count_nonzero(off > max(MAX_DISTANCE, 5 * 1.4826 * float(np.median(off))))
     return ClockFit(
-        onsets, drift, residual, used, noise / spread if spread else np.inf, bends, worst, n_false
+        onsets, drift, residual, used, noise / spread if spread else np.inf, breaks, worst, n_false
     )
 
 
-def _checked_marks(which, s, r):
-    """Marks as arrays, or an error where no line goes through them."""
+def _check_marks(which, s, r):
+    """Return marks as arrays, or raise if they determine no line."""
     which, s, r = np.asarray(which), np.asarray(s, float), np.asarray(r, float)
     if which.ndim != 1 or not len(which) or not which.shape == s.shape == r.shape:
         raise ValueError(
-            f"which, in_sound and in_recording must hold one value for each mark, one mark at least. Got the shapes "
-            f"{which.shape}, {s.shape} and {r.shape}."
+            "which, in_sound and in_recording must have one value per mark, and at least one mark. Got the "
+            f"shapes {which.shape}, {s.shape} and {r.shape} instead."
         )
     if not np.isfinite([s, r]).all():
         raise ValueError(
-            f"in_sound and in_recording must be finite seconds. Mark {int(np.argmin(np.isfinite(s + r)))} is not."
+            f"in_sound and in_recording must be finite. Mark {int(np.argmin(np.isfinite(s + r)))} is not."
         )
     if not np.array_equal(present := np.unique(which), np.arange(len(present))):
-        raise ValueError(f"which must number the sounds from 0 without gaps. Got {present.tolist()[:12]}.")
+        raise ValueError(
+            f"which must number the stimuli from 0 without gaps. Got {present.tolist()[:12]} instead."
+        )
     return which.astype(int), s, r
 
 
-def _weighted_line(which, s, shift, weights, n_sounds):
-    """Least squares of shift = onset of the sound + drift · s."""
+def _fit_weighted_line(which, s, shift, weights, n_sounds):
+    """Fit the shift, onset + drift * s, by weighted least squares."""
     total = np.maximum(np.bincount(which, weights, n_sounds), 1e-300)
     mean_s = np.bincount(which, weights * s, n_sounds) / total
     mean_shift = np.bincount(which, weights * shift, n_sounds) / total
@@ -139,86 +145,94 @@ def _weighted_line(which, s, shift, weights, n_sounds):
 
 
 def check_fit(fit, name):
-    """Raise unless a line is one that two clocks can make.
+    """Raise if a fitted line is not one of two clocks.
 
     Parameters
     ----------
     fit : ClockFit
     name : str
-        What the message calls the recording.
+        Name of the recording, for messages.
 
     Raises
     ------
     ValueError
-        If the residual is above 20 ms, a third of the marks is off the line, or the drift above 2000 ppm.
+        If the residual is above 20 ms, a third of the marks is off the line,
+        or the drift is above 2000 ppm.
 
     Warns
     -----
     UserWarning
-        If the drift is above 100 ppm by more than three standard errors, if marks leave the line together (a change
-        of rate or a jump, by 3 ms or more), if a tenth of the marks is off the line, or if they scatter by more than
-        10 ms.
+        If the drift is above 100 ppm by more than three standard errors, the
+        clock has breaks of 3 ms or more, a tenth of the marks is off the line,
+        or the residual is above 10 ms.
     """
     off, n_marks = np.count_nonzero(~fit.used), len(fit.used)
-    bends = format_clock_breaks(fit.bends)
-    if fit.residual > WORST or off > n_marks / 3:
+    breaks = format_clock_breaks(fit.breaks)
+    if fit.residual > MAX_RESIDUAL or off > n_marks / 3:
         raise ValueError(
-            f"{name}: the marks of its sounds are {fit.residual * 1e3:.1f} ms off a straight line (r.m.s.; {off} of "
-            f"{n_marks} marks further still), and at most {WORST * 1e3:g} ms can be two clocks. Were marks lost, "
-            f"are they of other sounds, or was a sound interrupted?{f' The clock bends: {bends}.' if bends else ''}"
+            f"{name}: the marks must be on a straight line to within {MAX_RESIDUAL * 1e3:g} ms, but are "
+            f"{fit.residual * 1e3:.1f} ms off (r.m.s., without {off} of {n_marks} marks that are further off). "
+            "Check that no mark is missing, that they belong to these stimuli, and that no stimulus was "
+            f"interrupted.{f' The clock has breaks: {breaks}.' if breaks else ''}"
         )
-    if abs(fit.drift) > FASTEST:
+    if abs(fit.drift) > MAX_DRIFT:
         raise ValueError(
-            f"{name}: its sounds ran {fit.drift * 1e6:+.0f} ppm off the recorder's clock, real clocks 100. "
-            f"Were they played at another sampling rate than their files say?{guess_factor(1 + fit.drift)}"
+            f"{name}: the stimuli have a drift of {fit.drift * 1e6:+.0f} ppm, but real clocks are within 100 "
+            "ppm. Check that they were presented at the sampling rate of their audio "
+            f"files.{guess_factor(1 + fit.drift)}"
         )
-    fast = abs(fit.drift) - 3 * fit.drift_error > USUAL
+    fast = abs(fit.drift) - 3 * fit.drift_error > USUAL_DRIFT
     if fast and np.isnan(fit.residual):
         warnings.warn(
-            f"{name}: its marks say that the clocks are {fit.drift * 1e6:+.0f} ppm apart, real ones are less than "
-            f"100, and are too few to check it by. One that is late makes a drift of its own; give more of them.",
+            f"{name}: the marks imply a drift of {fit.drift * 1e6:+.0f} ppm, but real clocks are within 100 "
+            "ppm. They are too few to check this, and a single late mark could be the reason. Add more marks.",
             stacklevel=3,
         )
     elif fast:
         warnings.warn(
-            f"{name}: the clocks are {fit.drift * 1e6:+.0f} ppm apart ({fit.drift * 60:+.3f} s a minute), real ones "
-            f"less than 100. Times follow this drift. Check the sampling rates of recording and sound files.",
+            f"{name}: the clocks have a drift of {fit.drift * 1e6:+.0f} ppm ({fit.drift * 60:+.3f} s per "
+            "minute), but real clocks are within 100 ppm. Event times include this drift. Check the sampling "
+            "rates of the recording and the audio files.",
             stacklevel=3,
         )
-    if fit.bends:
+    if fit.breaks:
         warnings.warn(
-            f"{name}: its marks are not on a straight line. In the recording, {bends}, so times of sounds are up to "
-            f"{fit.worst * 1e3:.0f} ms wrong. Split the sound there into rows of its own, or mark the stretch as bad.",
+            f"{name}: the marks are not on a straight line. In the recording, {breaks}, so that stimulus times "
+            f"are up to {fit.worst * 1e3:.0f} ms wrong. Split the stimulus there into separate rows, or mark "
+            "the segment as bad.",
             stacklevel=3,
         )
-    elif fit.n_false > max(1, IGNORED * n_marks) or (fit.n_false and np.isnan(fit.residual)):
+    elif fit.n_false > max(1, MAX_INVALID * n_marks) or (fit.n_false and np.isnan(fit.residual)):
         warnings.warn(
-            f"{name}: {fit.n_false} of {n_marks} marks are off the line and were ignored. Check that no mark was "
-            f"lost or sent twice, and that they are of these sounds.",
+            f"{name}: {fit.n_false} of {n_marks} marks are off the line and were ignored. Check that no mark is "
+            "missing or was sent twice, and that they belong to these stimuli.",
             stacklevel=3,
         )
-    elif fit.residual > SCATTER:
+    elif fit.residual > USUAL_RESIDUAL:
         warnings.warn(
-            f"{name}: its marks scatter by {fit.residual * 1e3:.1f} ms (r.m.s.) around a straight line, those of two "
-            f"clocks by 1 to 5 ms. Times of sounds are as uncertain. Check what sends the marks, and with which delay.",
+            f"{name}: the marks have a residual of {fit.residual * 1e3:.1f} ms (r.m.s.) from a straight line, "
+            "but 1 to 5 ms are usual. Stimulus times have the same uncertainty. Check the device that sends "
+            "the marks, and its delay.",
             stacklevel=3,
         )
 
 
-def follow_marks(expected, observed, onset, tolerance=0.1):
-    """Pair the marks of one sound with those of a recording, following the drift from mark to mark.
+def match_marks(expected, observed, onset, tolerance=0.1):
+    """Match the marks of a stimulus with those of a recording, following the
+    drift.
 
     Parameters
     ----------
     expected : ndarray of shape (n_expected,)
-        Rising times in the sound, in seconds.
+        Sorted times in the stimulus, in seconds.
     observed : ndarray of shape (n_observed,)
-        Rising times in the recording, in seconds.
+        Sorted times in the recording, in seconds.
     onset : float
-        Where the sound begins, by the first mark.
+        Onset of the stimulus by its first mark.
     tolerance : float, default=0.1
-        Seconds by which a mark may be off from where the one before puts it, and 2 ms more for each second between
-        the two. It is never more than half of the time to the next expected mark.
+        Maximum distance in seconds from the time predicted by the previous
+        mark, plus 2 ms per second since that mark. It is at most half of the
+        interval to the next expected mark.
 
     Returns
     -------
@@ -232,7 +246,7 @@ def follow_marks(expected, observed, onset, tolerance=0.1):
         place = np.searchsorted(observed, onset + time)
         near = observed[max(place - 1, 0) : place + 1]
         off = np.abs(near - onset - time)
-        if len(near) and off.min() <= min(tolerance + FASTEST * (time - last), most):
+        if len(near) and off.min() <= min(tolerance + MAX_DRIFT * (time - last), most):
             found.append((time, near[np.argmin(off)]))
             last, onset = time, found[-1][1] - time
     return np.array(found, float).reshape(-1, 2).T

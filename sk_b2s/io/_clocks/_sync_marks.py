@@ -9,117 +9,124 @@ import numpy as np
 
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._stimuli import stimulus_name
-from sk_b2s.io._clocks._clock_fit import WORST, check_fit, fit_clock, follow_marks
+from sk_b2s.io._clocks._clock_fit import MAX_RESIDUAL, check_fit, fit_clock, match_marks
 from sk_b2s.io._textgrid import textgrid_events
 
-LOST = 0.1  # share of sync triggers not found above which they are reported
+MAX_MISSING = 0.1  # share of missing triggers that is not reported
 
 
 def fit_sync(played, triggers, path, sync, sfreq, textgrids=None, tiers=None):
-    """Correct the onsets of sounds, in place, by the triggers that come while they play.
+    """Correct stimulus onsets in place by triggers during the stimuli.
 
     Parameters
     ----------
     played : DataFrame of shape (n_sounds, ...)
-        ``sound, sound_onset, onset, duration``; gets ``drift_ppm`` and ``residual_ms``.
+        With ``sound``, ``sound_onset``, ``onset`` and ``duration``. The
+        columns ``drift_ppm`` and ``residual_ms`` are added.
     triggers : dict of int or str to ndarray
         Times of each key of ``sync`` in the recording, in seconds.
     path : str
-        The recording, for messages.
+        Recording, for messages.
     sync : dict
         As for :func:`~sk_b2s.events_from_raw`.
     sfreq : float
-        Rate of the recording in Hz.
+        Sampling rate of the recording in Hz.
     textgrids : dict of str to Path, default=None
-        The TextGrid of each sound that has one.
+        TextGrid of each audio file that has one.
     tiers : dict, default=None
         As for :func:`~sk_b2s.io._textgrid.textgrid_events`.
 
     Raises
     ------
     ValueError
-        If next to no trigger comes where it is expected, or the marks are on no line.
+        If almost no trigger is at its expected time, or the marks are not on a
+        line.
 
     Warns
     -----
     UserWarning
-        If triggers are lost, or a sound's first trigger is more than 20 ms from where the others put it.
+        If triggers are missing, or the first trigger of a stimulus is more
+        than 20 ms from its time by the others.
     """
     marks, n_expected = [], np.zeros(len(played), int)
     for k, row in enumerate(played.itertuples()):
         marks.append((np.array([k]), np.array([row.sound_onset]), np.array([row.onset])))
         for key, when in sync.items():
-            expected = _expected(key, when, row, textgrids or {}, tiers)
-            s, r = follow_marks(expected - row.sound_onset, triggers[key], row.onset)
+            expected = _expected_times(key, when, row, textgrids or {}, tiers)
+            s, r = match_marks(expected - row.sound_onset, triggers[key], row.onset)
             marks.append((np.full(len(s), k), s + row.sound_onset, r))
             n_expected[k] += len(expected)
     which, s, r = (np.concatenate(parts) for parts in zip(*marks, strict=True))
     if len(which) < 1.5 * len(played):
         raise ValueError(
-            f"sync={sync!r}: within 100 ms of where they are expected, only {len(which) - len(played)} such triggers "
-            f"come in {len(played)} sounds of {path!r}.{_unit_of_sync(sync, played, n_expected)}"
+            f"sync={sync!r}: only {len(which) - len(played)} of these triggers are within 100 ms of their "
+            f"expected times in the {len(played)} stimuli of "
+            f"{path!r}.{_guess_sync_unit(sync, played, n_expected)}"
         )
     fit = fit_clock(which, s, r, resolution=1 / sfreq)
     check_fit(fit, f"recording {path!r}")
-    _say_lost(played["sound"], n_expected, np.bincount(which) - 1, f"recording {path!r}: sync={sync!r}")
+    _warn_missing(played["sound"], n_expected, np.bincount(which) - 1, f"recording {path!r}: sync={sync!r}")
     onsets = fit.onsets + (1 + fit.drift) * played["sound_onset"].to_numpy(float)
-    _say_moved(
+    _warn_shifted(
         played["sound"], onsets - played["onset"].to_numpy(float), f"recording {path!r}: sync={sync!r}"
     )
     played["onset"] = onsets
     played["drift_ppm"], played["residual_ms"] = fit.drift * 1e6, fit.residual * 1e3
 
 
-def _unit_of_sync(sync, played, n_expected):
-    """Say where no time of ``sync`` lies in a sound, and guess its unit: a text that begins with a space, or ""."""
+def _guess_sync_unit(sync, played, n_expected):
+    """Return a hint at the unit if no time lies in a stimulus, else ""."""
     if n_expected.any():
         return ""
     longest = float((played["sound_onset"] + played["duration"]).max())
     lists = [when for when in sync.values() if not isinstance(when, str)]
     times = np.concatenate([np.ravel(np.asarray(when, float)) for when in lists]) if lists else np.empty(0)
     hint = guess_unit(float(times.max()), longest) if len(times) else ""
-    return f" None of its times lies within a sound, of which the longest ends at {longest:.3f} s.{hint}"
+    return f" None of the times lies in a stimulus. The longest one ends at {longest:.3f} s.{hint}"
 
 
-def _say_moved(sounds, moved, name):
-    """Warn of sounds whose own trigger is not where the triggers while they play put it."""
-    far = np.abs(moved) > WORST
+def _warn_shifted(sounds, moved, name):
+    """Warn if the first trigger of a stimulus contradicts the others."""
+    far = np.abs(moved) > MAX_RESIDUAL
     if far.any():
         first = int(np.argmax(far))
         warnings.warn(
-            f"{name}: the first trigger of {far.sum()} of {len(moved)} sounds is not where the others put it, that of "
-            f"{stimulus_name(sounds.iloc[first])!r} by {moved[first]:+.3f} s. Onsets follow the others. Check which of "
-            f"them comes with the sound.",
+            f"{name}: the first trigger of {far.sum()} of {len(moved)} stimuli contradicts the others, that of "
+            f"{stimulus_name(sounds.iloc[first])!r} by {moved[first]:+.3f} s. Onsets follow the others. Check "
+            "which triggers are sent with the stimulus.",
             stacklevel=4,
         )
 
 
-def _say_lost(sounds, n_expected, n_found, name):
-    """Warn of sync triggers that are not where they are expected."""
+def _warn_missing(sounds, n_expected, n_found, name):
+    """Warn if sync triggers are missing at their expected times."""
     empty = [stimulus_name(sound) for sound in sounds[(n_expected > 0) & (n_found == 0)]]
-    n_lost = (n_expected - n_found).sum()
-    if empty or n_lost > max(1, LOST * n_expected.sum()):
-        names = f", none in {', '.join(map(repr, empty[:5]))}{', ...' * (len(empty) > 5)}" if empty else ""
+    n_missing = (n_expected - n_found).sum()
+    if empty or n_missing > max(1, MAX_MISSING * n_expected.sum()):
+        names = (
+            f", all of them in {', '.join(map(repr, empty[:5]))}{', ...' * (len(empty) > 5)}" if empty else ""
+        )
         warnings.warn(
-            f"{name}: {n_lost} of {n_expected.sum()} such triggers are not where they are expected{names}. Check the "
-            f"times and their unit (seconds). Sounds without triggers take the drift of the others.",
+            f"{name}: {n_missing} of {n_expected.sum()} triggers are missing at their expected times{names}. "
+            "Check the times and their unit (seconds). Stimuli without triggers get the drift of the others.",
             stacklevel=4,
         )
 
 
-def _expected(key, when, row, textgrids, tiers):
-    """Times of a sound at which a trigger comes, rising, in seconds of the sound."""
+def _expected_times(key, when, row, textgrids, tiers):
+    """Return the sorted times of a trigger in a stimulus, in seconds."""
     begin, end = row.sound_onset, row.sound_onset + row.duration
     if isinstance(when, str) and when == "end":
         return np.array([end])
     if isinstance(when, str) and when == "word":
         if row.sound not in textgrids:
             raise ValueError(
-                f"sync={{{key!r}: 'word'}}: {stimulus_name(row.sound)!r} has no TextGrid to tell its words."
+                f"sync={{{key!r}: 'word'}}: {stimulus_name(row.sound)!r} has no TextGrid with the times of words. "
+                "Pass it with textgrid=."
             )
         words = textgrid_events(textgrids[row.sound], tiers)
         times = words.loc[words["type"] == "word", "sound_onset"].to_numpy()
-    elif isinstance(when, Real) and when > 2 * WORST:
+    elif isinstance(when, Real) and when > 2 * MAX_RESIDUAL:
         times = np.arange(0.0, end, when)
         times = times[times > begin]
     elif isinstance(when, str) or isinstance(when, Real):

@@ -1,4 +1,4 @@
-"""Times and links in EDF, BDF and FIF files that MNE does not report."""
+"""Times and links in EDF, BDF and FIF headers that MNE does not report."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sk_b2s._utils._caching import code_of
 
 CODE = code_of(__file__)
 TIME = re.compile(rb"([+-]\d+(?:\.\d*)?)\x14")
-NEW_EPOCH = 1  # bit 16 of BioSemi's status: the first of its third byte
-# Numbers of FIFF: the role and name of another file, and samples.
+NEW_EPOCH = 1  # bit 16 of the BioSemi status, the lowest one of its third byte
+# FIFF tags: role and name of another file, and samples.
 REF_ROLE, REF_NAME = 115, 118
 DATA_BUFFER = 300
-MOST_TAGS, MOST_BYTES = 100_000, 10_000  # read of a file, whatever its links say
-PREVIOUS = 1  # the role of a reference to the part before
+MAX_TAGS, MAX_BYTES = 100_000, 10_000  # limits against loops of links and wrong sizes
+PREVIOUS = 1  # role of the previous part
 
 
 class EdfHeader(NamedTuple):
@@ -43,7 +43,8 @@ def read_edf_header(path):
     Returns
     -------
     header : EdfHeader or None
-        None if the header is not as the standard has it. MNE reads some of such files.
+        None if the header does not follow the standard. MNE reads some of
+        these files.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -61,13 +62,15 @@ def read_edf_header(path):
     if not (seconds > 0 and size > 0 and (counts >= 0).all() and offset > 0):
         return None
     whole = (path.stat().st_size - offset) // size
-    n_records = whole if n_records < 0 else min(n_records, whole)  # -1 is written until the recording ends
+    n_records = (
+        whole if n_records < 0 else min(n_records, whole)
+    )  # -1 means that the recording was not closed
     is_discontinuous = head[192:197] in (b"EDF+D", b"BDF+D")
     return EdfHeader(offset, n_records, seconds, labels, counts, width, is_discontinuous)
 
 
-def _signal(path, header, index):
-    """Bytes of one signal: (n_records, bytes in a record), read where they are needed."""
+def _map_signal(path, header, index):
+    """Return the bytes of one signal, (n_records, bytes per record)."""
     size = header.width * int(header.counts.sum())
     if header.n_records < 1:
         return np.empty((0, 0), np.uint8)
@@ -77,7 +80,7 @@ def _signal(path, header, index):
 
 
 def record_times(path):
-    """Read when each data record of an EDF+D or BDF+D file begins.
+    """Read the onset of each data record of an EDF+D or BDF+D file.
 
     Parameters
     ----------
@@ -86,9 +89,9 @@ def record_times(path):
     Returns
     -------
     times : ndarray of shape (n_records,) or None
-        Seconds since the first record. None for files that are continuous by their header.
+        Seconds since the first record. None for continuous files.
     seconds : float or None
-        Length of a data record, where times are known.
+        Duration of a data record. None for continuous files.
     """
     header = read_edf_header(path)
     if header is None or not header.is_discontinuous:
@@ -96,18 +99,20 @@ def record_times(path):
     notes = [i for i, label in enumerate(header.labels) if label in ("EDF Annotations", "BDF Annotations")]
     if not notes:
         return None, header.seconds
-    found = [TIME.match(bytes(record)) for record in _signal(path, header, notes[0])]
+    found = [TIME.match(bytes(record)) for record in _map_signal(path, header, notes[0])]
     times = np.array([float(match[1]) if match else np.nan for match in found])
     return (times - times[0] if len(times) else times), header.seconds
 
 
-def breaks_of_status(path):
-    """Find where BioSemi's amplifier began a new epoch after a pause: bit 16 of the status rises.
+def find_status_breaks(path):
+    """Find where a BioSemi amplifier resumed recording after a pause.
+
+    A new epoch sets bit 16 of the status channel.
 
     Parameters
     ----------
     path : path-like
-        A BDF file.
+        BDF file.
 
     Returns
     -------
@@ -120,33 +125,33 @@ def breaks_of_status(path):
     status = [i for i, label in enumerate(header.labels) if label.lower() == "status"]
     if not status or header.width != 3 or not header.counts[status[0]]:
         return []
-    flag = np.ascontiguousarray(_signal(path, header, status[0])[:, 2::3]).ravel() & NEW_EPOCH
+    flag = np.ascontiguousarray(_map_signal(path, header, status[0])[:, 2::3]).ravel() & NEW_EPOCH
     rate = header.counts[status[0]] / header.seconds
     return ((np.flatnonzero(np.diff(flag.astype(np.int8)) == 1) + 1) / rate).tolist()
 
 
-def previous_fif(path):
-    """Name the file of which a FIF is the continuation.
+def find_previous_fif(path):
+    """Return the name of the file that a FIF file continues.
 
     Parameters
     ----------
     path : path-like
-        An uncompressed FIF.
+        Uncompressed FIF file.
 
     Returns
     -------
     name : str or None
-        None if the file is the first part of its recording, or says nothing.
+        None if the file is the first part, or has no link.
     """
     role = None
     with Path(path).open("rb") as file:
-        for _ in range(MOST_TAGS):
+        for _ in range(MAX_TAGS):
             if len(head := file.read(16)) < 16:
                 return None
             kind, _, size, after = struct.unpack(">iiii", head)
             if kind == DATA_BUFFER or size < 0:
                 return None
-            is_short = kind in (REF_ROLE, REF_NAME) and size < MOST_BYTES
+            is_short = kind in (REF_ROLE, REF_NAME) and size < MAX_BYTES
             content = file.read(size) if is_short else file.seek(size, 1)
             if kind == REF_ROLE and is_short and size == 4:
                 role = struct.unpack(">i", content)[0]

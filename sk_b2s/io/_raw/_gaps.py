@@ -1,8 +1,9 @@
-"""Gaps in recordings: pauses, removed stretches and joins.
+"""Gaps in recordings: pauses, removed segments and joins.
 
-A gap lies between two samples and has no length in the file; the seconds that are missing may be known. In an opened
-recording it is an annotation ``EDGE gap (15.000 s)`` or ``EDGE gap``, which MNE's own filters respect and which moves
-with the samples where a recording is cropped.
+A gap lies between two samples and has no length in the file. The missing time
+may be known. In an opened recording a gap is an annotation ``EDGE gap (15.000
+s)`` or ``EDGE gap``, which MNE's filters respect and which moves with the
+samples if the recording is cropped.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 
 from sk_b2s._utils._caching import code_of
 from sk_b2s.io._file_parts import parts_of, read_json
-from sk_b2s.io._raw._binary_headers import breaks_of_status, record_times
+from sk_b2s.io._raw._binary_headers import find_status_breaks, record_times
 from sk_b2s.io._sidecars import entities_of, find_sidecar
 
 CODE = code_of(__file__)
-# What MNE, EEGLAB, BrainVision and Nihon Kohden write at a gap, and what is written here.
+# Annotations of gaps by MNE, EEGLAB, BrainVision, Nihon Kohden and mark_gaps.
 IS_GAP = re.compile(
     r"(?:bad|edge)[ _]boundary|(?:.*/\s*)?boundary|new segment\s*/?.*|edge gap(?: \((?P<seconds>[\d.]+) s\))?",
     re.I,
@@ -30,54 +31,57 @@ SEGMENT = re.compile(
     r"^Mk\d+\s*=\s*New Segment,[^,]*,(\d{1,12}),\d*,-?\d*(?:,(\d*))?", re.MULTILINE | re.IGNORECASE
 )
 DATE = "%Y%m%d%H%M%S%f"
-SHORTEST = 0.1  # s of an epoch
-CLOCKS = 1e-4  # by which the clocks of computer and amplifier differ, at most
+MIN_EPOCH = 0.1  # s, shortest epoch
+MAX_DRIFT = 1e-4  # maximum drift between computer and amplifier
 
 
 class Gap(NamedTuple):
-    """A place in a recording where time is missing."""
+    """Place in a recording where time is missing."""
 
-    onset: float  # s from the first sample to the first one after the gap; NaN where the place is not known
-    seconds: float  # that are missing; NaN where the file does not say
+    onset: float  # s from the first sample to the first one after the gap, NaN if unknown
+    seconds: float  # duration of the missing time, NaN if unknown
 
 
 def gaps_of(raw):
-    """List the gaps of an opened recording.
+    """List the gaps of an opened recording in order.
 
     Parameters
     ----------
     raw : mne.io.Raw
-        As :func:`mark_gaps` returned it, or cropped or joined since.
+        As returned by :func:`mark_gaps`. It may be cropped or concatenated.
 
     Returns
     -------
     gaps : list of Gap
-        Rising. One at the first sample is there only if it is known how long the missing beginning is.
+        A gap at the first sample is listed only if its duration is known.
     """
     sfreq, found = raw.info["sfreq"], {}
     for note in raw.annotations:
         match = IS_GAP.fullmatch(note["description"].strip())
-        sample = int(
-            np.ceil((note["onset"] - raw.first_time) * sfreq - 1e-3)
-        )  # EEGLAB's lie between two samples
+        # Boundaries of EEGLAB lie between two samples.
+        sample = int(np.ceil((note["onset"] - raw.first_time) * sfreq - 1e-3))
         if match is None or not 0 <= sample < raw.n_times:
             continue
         seconds = float(match["seconds"] or "nan")
         if np.isnan(seconds) and "boundary" == note["description"].strip().lower():
-            seconds = note["duration"] if note["duration"] > 1.5 / sfreq else np.nan  # 1 sample is no length
+            seconds = (
+                note["duration"] if note["duration"] > 1.5 / sfreq else np.nan
+            )  # EEGLAB's default of 1 sample
         if sample > 0 or seconds > 0:
             found[sample] = np.fmax(found.get(sample, np.nan), seconds)
     return [Gap(float(sample / sfreq), float(found[sample])) for sample in sorted(found)]
 
 
 def mark_gaps(raw, path):
-    """Annotate the gaps of a recording in place: those that MNE reports and those that only the file holds.
+    """Annotate the gaps of a recording in place.
+
+    Gaps that MNE reports are completed by those that only the file holds.
 
     Parameters
     ----------
     raw : mne.io.Raw
     path : path-like
-        The file that it was read from.
+        File of the recording.
 
     Returns
     -------
@@ -87,15 +91,15 @@ def mark_gaps(raw, path):
     found = {round(gap.onset * sfreq): gap.seconds for gap in gaps_of(raw)}
     suffix = path.suffix.lower()
     if suffix == ".vhdr":
-        found = _segments(path, raw, found)
+        found = _add_segments(path, raw, found)
     elif suffix == ".set":
-        found = _whole_lengths(path, raw, found)
+        found = _add_boundary_durations(path, raw, found)
     elif suffix in (".edf", ".bdf"):
-        found |= _records(path, sfreq)
+        found |= _find_record_gaps(path, sfreq)
     elif suffix == ".ds":
-        found |= _trials(raw)
+        found |= _find_trial_gaps(raw)
     if not found:
-        found = _epochs(path, raw)
+        found = _find_epoch_gaps(path, raw)
     inside = sorted(sample for sample in found if 0 <= sample < raw.n_times)
     others = [i for i, name in enumerate(raw.annotations.description) if IS_GAP.fullmatch(name.strip())]
     raw.annotations.delete(others)
@@ -106,7 +110,7 @@ def mark_gaps(raw, path):
 
 
 def recording_type(path):
-    """Read what the BIDS sidecar of a recording says of its continuity.
+    """Read the continuity of a recording from its BIDS sidecar file.
 
     Parameters
     ----------
@@ -115,9 +119,10 @@ def recording_type(path):
     Returns
     -------
     kind : str
-        "continuous", "discontinuous" or "epoched" in lower case; "" where nothing is said.
+        "continuous", "discontinuous" or "epoched" in lower case. "" if
+        unknown.
     epoch : float or None
-        Length of an epoch in seconds.
+        Duration of an epoch in seconds.
     """
     path = Path(path)
     if path.parent.name not in ("eeg", "meg") or "sub" not in entities_of(path):
@@ -125,25 +130,14 @@ def recording_type(path):
     file = find_sidecar(path, f"{path.parent.name}.json")
     if file is None:
         return "", None
-    about = read_json(file)
-    epoch = about.get("EpochLength")
+    sidecar = read_json(file)
+    epoch = sidecar.get("EpochLength")
     is_length = isinstance(epoch, (int, float)) and 0 < epoch < np.inf
-    return str(about.get("RecordingType", "")).strip().lower(), float(epoch) if is_length else None
+    return str(sidecar.get("RecordingType", "")).strip().lower(), float(epoch) if is_length else None
 
 
-def describe_gaps(gaps, most=5):
-    """Describe gaps in a message.
-
-    Parameters
-    ----------
-    gaps : sequence of Gap
-    most : int, default=5
-        Number that are described.
-
-    Returns
-    -------
-    text : str
-    """
+def describe_gaps(gaps, max_named=5):
+    """Describe the first gaps in a message."""
     texts = [
         f"{'an unknown time' if np.isnan(gap.seconds) else f'{gap.seconds:.1f} s'} missing at {gap.onset:.1f} s"
         for gap in gaps
@@ -151,19 +145,21 @@ def describe_gaps(gaps, most=5):
     ]
     if not texts:
         return "gaps at unknown places"
-    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more gaps" if len(texts) > most else "")
+    return ", ".join(texts[:max_named]) + (
+        f" and {len(texts) - max_named} more gaps" if len(texts) > max_named else ""
+    )
 
 
-# --- what the files say ------------------------------------------------------------------------------
+# --- gaps in file formats ---------------------------------------------------------
 
 
-def _segments(path, raw, found):
-    """Add the segments of BrainVision's marker file, and what their dates say of the time between."""
+def _add_segments(path, raw, found):
+    """Add the segments of a BrainVision marker file, with missing times."""
     markers = parts_of(path).get("MarkerFile", path.with_suffix(".vmrk"))
     if not markers.is_file():
         return found
     sfreq = raw.info["sfreq"]
-    segments = [(int(at) - 1, _date(day)) for at, day in SEGMENT.findall(markers.read_text("latin-1"))]
+    segments = [(int(at) - 1, _parse_date(day)) for at, day in SEGMENT.findall(markers.read_text("latin-1"))]
     segments = [(0, None)] * (not segments or segments[0][0] > 0) + sorted(segments, key=lambda one: one[0])
     for (first, before), (second, after) in zip(segments[:-1], segments[1:], strict=True):
         if second == first:
@@ -171,22 +167,23 @@ def _segments(path, raw, found):
         seconds, written = np.nan, (second - first) / sfreq
         if before is not None and after is not None:
             seconds = (after - before).total_seconds() - written
-        if abs(seconds) <= 2 / sfreq + CLOCKS * written:
-            found.pop(second, None)  # nothing was left out
+        if abs(seconds) <= 2 / sfreq + MAX_DRIFT * written:
+            found.pop(second, None)  # no time is missing
         else:
             found[second] = seconds if seconds > 0 else np.nan
     return found
 
 
-def _date(text):
+def _parse_date(text):
+    """Return the date of a BrainVision marker, None if invalid."""
     try:
         return datetime.strptime(text, DATE)
     except ValueError:
         return None
 
 
-def _whole_lengths(path, raw, found):
-    """Read the lengths of EEGLAB's boundaries that MNE cut at the end of the recording."""
+def _add_boundary_durations(path, raw, found):
+    """Add durations of EEGLAB boundaries that MNE cuts at the end."""
     end = raw.n_times / raw.info["sfreq"]
     cut = [
         gap for gap in gaps_of(raw) if not gap.onset + gap.seconds < end - 0.5 and not np.isnan(gap.seconds)
@@ -201,22 +198,22 @@ def _whole_lengths(path, raw, found):
     return found
 
 
-def _records(path, sfreq):
-    """Find the gaps between data records of EDF+D, and the pauses of BioSemi's amplifiers."""
+def _find_record_gaps(path, sfreq):
+    """Find gaps between data records of EDF+D, and BioSemi pauses."""
     times, seconds = record_times(path)
     found = {}
     if path.suffix.lower() == ".bdf":
-        found = {round(at * sfreq): np.nan for at in breaks_of_status(path)}
+        found = {round(at * sfreq): np.nan for at in find_status_breaks(path)}
     if times is not None:
         missing = np.diff(times) - seconds
         wide = np.flatnonzero(~(np.abs(missing) <= 1.5 / sfreq))
-        known = np.where(missing > 0, missing, np.nan)  # no record begins before the last one ended
+        known = np.where(missing > 0, missing, np.nan)  # records do not overlap
         found |= {round((i + 1) * seconds * sfreq): float(known[i]) for i in wide}
     return found
 
 
-def _trials(raw):
-    """Find the gaps between the trials of a CTF recording by its system clock."""
+def _find_trial_gaps(raw):
+    """Find the gaps between the trials of a CTF recording."""
     size = int(raw._raw_extras[0].get("block_size", 0))
     clock = next((name for name in raw.ch_names if name.startswith("SCLK")), None)
     starts = np.arange(0, raw.n_times, size) if size else []
@@ -224,27 +221,27 @@ def _trials(raw):
         return {}
     index = raw.ch_names.index(clock)
     count = np.array([raw[index, s : s + 1][0][0, 0] for s in [*starts, starts[0] + size - 1]])
-    return gaps_of_clock(count[:-1], count[-1], size, raw.info["sfreq"])
+    return find_clock_gaps(count[:-1], count[-1], size, raw.info["sfreq"])
 
 
-def gaps_of_clock(count, last, size, sfreq):
-    """Find gaps between trials from a clock that counts while nothing is written.
+def find_clock_gaps(count, last, size, sfreq):
+    """Find gaps between trials from a clock that runs while recording pauses.
 
     Parameters
     ----------
     count : ndarray of shape (n_trials,)
-        The clock at the first sample of each trial.
+        Clock at the first sample of each trial.
     last : float
-        The clock at the last sample of the first trial.
+        Clock at the last sample of the first trial.
     size : int
-        Samples of a trial.
+        Samples per trial.
     sfreq : float
-        Hz.
+        Sampling rate in Hz.
 
     Returns
     -------
     gaps : dict of int to float
-        Seconds missing before a sample.
+        Missing seconds before a sample.
     """
     step = (last - count[0]) / max(size - 1, 1)
     if not step > 0:
@@ -252,14 +249,14 @@ def gaps_of_clock(count, last, size, sfreq):
     missing = np.diff(count) / step - size
     return {
         int((trial + 1) * size): float(missing[trial] / sfreq) if missing[trial] > 0 else np.nan
-        for trial in np.flatnonzero(np.abs(missing) > max(2, CLOCKS * size))
+        for trial in np.flatnonzero(np.abs(missing) > max(2, MAX_DRIFT * size))
     }
 
 
-def _epochs(path, raw):
-    """Lay gaps between the epochs of a recording that BIDS calls epoched."""
+def _find_epoch_gaps(path, raw):
+    """Find the gaps between epochs of a BIDS recording type."""
     kind, epoch = recording_type(path)
     if kind != "epoched" or epoch is None:
         return {}
     size = round(epoch * raw.info["sfreq"])
-    return dict.fromkeys(range(size, raw.n_times, size), np.nan) if epoch >= SHORTEST else {}
+    return dict.fromkeys(range(size, raw.n_times, size), np.nan) if epoch >= MIN_EPOCH else {}

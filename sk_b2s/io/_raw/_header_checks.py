@@ -9,23 +9,24 @@ from pathlib import Path
 
 from sk_b2s.io._file_parts import RecordingFormatError, parts_of
 
-BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
+SAMPLE_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 LINE = r"^[ \t]*{name}[ \t]*=[ \t]*(\S+)"
 
 
 def check_header(path):
-    """Raise if the header of a BrainVision, EDF or BDF recording contradicts itself or its file.
+    """Raise if a header contradicts itself or its file.
 
     Parameters
     ----------
     path : path-like
-        A recording, of any format.
+        Recording of any format. BrainVision, EDF and BDF headers are checked.
 
     Raises
     ------
     ValueError
-        If a file of another part of the recording was given, an EDF is named as a BDF or the other way round, a
-        BrainVision header numbers other channels than it names, or its file of samples is empty.
+        If the file is another part of the recording, an EDF file is named BDF
+        or the other way round, a BrainVision header has another number of
+        channels than names, or its file of samples is empty.
 
     Warns
     -----
@@ -36,7 +37,7 @@ def check_header(path):
     ending = path.suffix.lower()
     if ending in (".eeg", ".vmrk", ".dat") and (header := path.with_suffix(".vhdr")).is_file():
         raise RecordingFormatError(
-            f"recording {str(path)!r} is a part of {header.name!r}: give that file, the header."
+            f"recording {str(path)!r} is a part of {header.name!r}. Pass that file, the header, instead."
         )
     if ending == ".vhdr" and path.is_file():
         _check_brainvision(path)
@@ -45,42 +46,50 @@ def check_header(path):
 
 
 def _check_edf(path, ending):
+    """Raise if an EDF file is named BDF or the other way round."""
     with path.open("rb") as file:
         first = file.read(8)
-    true = {b"\xffBIOSEMI": ".bdf", b"0       ": ".edf"}.get(first, ending)
-    if true != ending:
+    actual = {b"\xffBIOSEMI": ".bdf", b"0       ": ".edf"}.get(first, ending)
+    if actual != ending:
         raise RecordingFormatError(
-            f"recording {str(path)!r} is {true[1:].upper()} by its first bytes and {ending[1:].upper()} by its name, "
-            f"and the two have samples of another size. Rename it to {path.with_suffix(true).name!r}."
+            f"recording {str(path)!r} is an {actual[1:].upper()} file, but is named as {ending[1:].upper()}, "
+            f"which has samples of another size. Rename it to {path.with_suffix(actual).name!r}."
         )
 
 
 def _check_brainvision(path):
-    text = _text_of(path)
-    said, names = _value(text, "NumberOfChannels"), _channels(text)
-    if said.isdigit() and names and int(said) != len(names):
+    """Raise if a header or its file of samples is inconsistent."""
+    text = _read_header(path)
+    n_channels, names = _find_value(text, "NumberOfChannels"), _channel_names(text)
+    if n_channels.isdigit() and names and int(n_channels) != len(names):
         raise RecordingFormatError(
-            f"recording {str(path)!r}: its header says NumberOfChannels={said} and names {len(names)} channels. "
-            f"Samples would be those of other channels: correct the header."
+            f"recording {str(path)!r}: the header has NumberOfChannels={n_channels}, but names {len(names)} "
+            "channels, so that samples would be assigned to wrong channels. Correct the header."
         )
     samples = parts_of(path).get("DataFile")
     if samples is None or not samples.is_file():
         return
-    n_bytes, width = samples.stat().st_size, BYTES.get(_value(text, "BinaryFormat").upper())
+    n_bytes, width = samples.stat().st_size, SAMPLE_BYTES.get(_find_value(text, "BinaryFormat").upper())
     if n_bytes == 0:
         raise RecordingFormatError(
-            f"recording {str(path)!r}: its samples {samples.name!r} are empty (0 bytes). Copy it again."
+            f"recording {str(path)!r}: its file of samples, {samples.name!r}, is empty (0 bytes). Copy it again."
         )
-    if width and names and _value(text, "DataFormat").upper() == "BINARY" and n_bytes % (width * len(names)):
+    if (
+        width
+        and names
+        and _find_value(text, "DataFormat").upper() == "BINARY"
+        and n_bytes % (width * len(names))
+    ):
         warnings.warn(
-            f"recording {str(path)!r}: its samples {samples.name!r} ({n_bytes:,} bytes) end within a time point of "
-            f"{len(names)} channels with {width} bytes each, and seem truncated or of another header. Copy both again.",
+            f"recording {str(path)!r}: its file of samples, {samples.name!r} ({n_bytes:,} bytes), ends within a "
+            f"time point of {len(names)} channels with {width} bytes each. It seems truncated or belongs to "
+            "another header. Copy both files again.",
             stacklevel=3,
         )
 
 
-def hint_of_header(path, error):
-    """Say what in a BrainVision header or its markers MNE's reader fails at: a sentence, "" if it is nothing known.
+def explain_header_error(path, error):
+    """Explain why MNE cannot read a BrainVision header or its markers.
 
     Parameters
     ----------
@@ -90,35 +99,38 @@ def hint_of_header(path, error):
     Returns
     -------
     hint : str
+        A sentence, "" if the reason is unknown.
     """
     path = Path(path)
     if path.suffix.lower() != ".vhdr" or not path.is_file():
         return ""
-    twice = [name for name, count in Counter(_channels(_text_of(path))).items() if count > 1]
+    twice = [name for name, count in Counter(_channel_names(_read_header(path))).items() if count > 1]
     if twice:
-        return f"Its header names several channels {twice[0]!r}. Give each a name of its own."
+        return f"The header has several channels with the name {twice[0]!r}. Give each channel a unique name."
     for file in (path, parts_of(path).get("MarkerFile")) if isinstance(error, UnicodeDecodeError) else ():
         try:
             (data := file.read_bytes()).decode("utf-8")
         except UnicodeDecodeError as wrong:
             line = data.count(b"\n", 0, wrong.start) + 1
-            what = f"{file.name!r}, line {line}, is not UTF-8, as Codepage= says"
+            what = f"{file.name!r}, line {line}, is not UTF-8, but the header has Codepage=UTF-8"
             return f"{what}. Save it as UTF-8, or write Codepage=ANSI."
-    if re.fullmatch(r"0*\.?0*", _value(_text_of(path), "SamplingInterval")):
-        return "Its header has no SamplingInterval above 0 (microseconds)."
+    if re.fullmatch(r"0*\.?0*", _find_value(_read_header(path), "SamplingInterval")):
+        return "The header must have a SamplingInterval above 0 (in microseconds)."
     return ""
 
 
-def _text_of(path):
+def _read_header(path):
+    """Return the text of a BrainVision header without its comment."""
     return path.read_bytes()[:1_000_000].decode("latin-1").partition("[Comment]")[0]
 
 
-def _value(text, name):
+def _find_value(text, name):
+    """Return the value of an entry, "" if it is missing."""
     match = re.search(LINE.format(name=name), text, re.IGNORECASE | re.MULTILINE)
     return match[1] if match else ""
 
 
-def _channels(text):
-    """Names of the channels in the lines of [Channel Infos], not those of [Coordinates]."""
+def _channel_names(text):
+    """Return the names in [Channel Infos], not those in [Coordinates]."""
     part = re.split(r"^[ \t]*\[", text.partition("[Channel Infos]")[2], maxsplit=1, flags=re.MULTILINE)[0]
     return re.findall(r"^[ \t]*Ch\d+[ \t]*=[ \t]*([^,\r\n]*)", part, re.IGNORECASE | re.MULTILINE)

@@ -15,15 +15,16 @@ from sk_b2s.io._raw._kit import head_files
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._sidecars import sidecars_of
 
-NOT_OPENED = (".mat", ".edf", ".bdf", ".gdf", ".con", ".sqd")  # of one file, which names no other
-ONE_FILE = (*NOT_OPENED, ".fif")  # formats whose parts do not share the stem of the first
+NOT_OPENED = (".mat", ".edf", ".bdf", ".gdf", ".con", ".sqd")  # single files without links to others
+ONE_FILE = (*NOT_OPENED, ".fif")  # formats without further files of the same stem
 
 
 def recording_files(path):
-    """List the files that a recording is read from, each with its role.
+    """List the files of a recording, each with its role.
 
-    They are the file itself, the further parts that its header names (samples of BrainVision, ``.fdt`` of EEGLAB, parts
-    of a split FIF), markers and head points of KIT, the content of a folder, and its BIDS tables.
+    These are the file itself, files named in its header (BrainVision samples,
+    ``.fdt`` of EEGLAB, parts of a split FIF), markers and head points of KIT,
+    the content of a folder, and BIDS sidecar files.
 
     Parameters
     ----------
@@ -32,7 +33,8 @@ def recording_files(path):
     Returns
     -------
     files : list of (str, Path)
-        By role, which does not depend on the name of the recording. Empty if there is no such file.
+        Sorted by role, which does not depend on the name of the recording.
+        Empty if the file does not exist.
     """
     path = Path(path)
     if path.is_dir():
@@ -40,31 +42,33 @@ def recording_files(path):
         found = [(file.relative_to(path).as_posix().replace(path.stem, "*"), file) for file in inside]
     elif path.exists():
         found = [("main" + path.suffix.lower(), path)]
-        found += [(f"part {number}{file.suffix}", file) for number, file in enumerate(_named_in(path))]
+        found += [
+            (f"part {number}{file.suffix}", file) for number, file in enumerate(_find_linked_files(path))
+        ]
         found += [(name, file) for name, file in parts_of(path).items() if file.is_file()]
         if path.suffix.lower() not in ONE_FILE:
-            beside = path.parent.glob(f"{escape(path.stem)}.*")
-            found += [(file.name.removeprefix(path.stem), file) for file in beside if file.is_file()]
+            siblings = path.parent.glob(f"{escape(path.stem)}.*")
+            found += [(file.name.removeprefix(path.stem), file) for file in siblings if file.is_file()]
         found += [(role, file) for role, file in head_files(path).items() if file is not None]
     else:
         return []
     found += [(file.name.rpartition("_")[2], file) for file in sidecars_of(path)]
-    distinct = {file: (role, file) for role, file in reversed(found)}  # the first role of a file counts
+    distinct = {file: (role, file) for role, file in reversed(found)}  # keeps the first role of each file
     return sorted(distinct.values())
 
 
-def _named_in(path):
-    """Files that the header of a recording names: list of Path. A broken file gets its error when it is opened."""
+def _find_linked_files(path):
+    """Return files named in a header, none if it cannot be read."""
     if path.suffix.lower() in NOT_OPENED:
         return []
     try:
-        return _opened_files(file_state(path))
+        return _list_opened_files(file_state(path))
     except (ValueError, OSError):
         return []
 
 
 @lru_cache(maxsize=65536)
-def _opened_files(state):
+def _list_opened_files(state):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         raw = read_raw(state[0])
@@ -74,12 +78,12 @@ def _opened_files(state):
 
 
 def recording_state(path):
-    """Return what changes when a recording is written: tuple, valid within a process only, the path first."""
+    """Return the path and state of all files, valid in one process."""
     return str(path), recording_type(path), *(file_state(file) for _, file in recording_files(path))
 
 
 def recording_stamp(path):
-    """Digest the present content of all files of a recording (:func:`recording_files`).
+    """Compute a digest of the content of all files of a recording.
 
     Parameters
     ----------
@@ -88,8 +92,8 @@ def recording_stamp(path):
     Returns
     -------
     stamp : str
-        32 hexadecimal digits, equal for equal content under any path or date. Empty if there is no such file, which
-        gets its error when it is opened.
+        32 hexadecimal digits, which do not depend on paths or dates. Empty if
+        the file does not exist.
     """
     digests = [f"{role} {content_digest(file)}" for role, file in recording_files(path)]
     if digests and (kind := recording_type(path))[0] not in ("", "continuous"):
@@ -98,5 +102,5 @@ def recording_stamp(path):
 
 
 def stamp_at_path(path):
-    """Digest the content of a recording and its path, which a ``raw_hook`` may look at."""
+    """Digest the content and path, which a ``raw_hook`` may read."""
     return f"{recording_stamp(path)} {Path(path).absolute()}"

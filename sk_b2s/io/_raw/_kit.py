@@ -1,4 +1,4 @@
-"""KIT recordings with their head shape and digitization."""
+"""KIT recordings with head shape and digitization."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ from sk_b2s.io._file_parts import RecordingFormatError, check_regular
 
 CODE = code_of(__file__)
 KIT = (".con", ".sqd")
-HEAD_SHAPE = 500  # points kept of a head's surface; FastSCAN writes hundreds of thousands
-
-
-# --- KIT -----------------------------------------------------------------------------------------
+MAX_HEAD_POINTS = 500  # points of the head surface, of up to hundreds of thousands
 
 
 def read_kit(path):
+    """Read a KIT recording, with its digitization if that is valid."""
     head = {}
     try:
-        head = _digitisation(path)
+        head = _digitization_options(path)
         return mne.io.read_raw_kit(path, **head, preload=False, verbose="WARNING")
-    except Exception as error:  # the sensors' places do not need the head
+    except Exception as error:  # sensor positions do not need the digitization
         raw = mne.io.read_raw_kit(path, preload=False, verbose="WARNING")
         warnings.warn(
-            f"recording {str(path)!r} is read without its head: the markers or head points beside it cannot be used "
-            f"({type(error).__name__}: {str(error).strip()[:200]}).",
+            f"recording {str(path)!r} is read without its digitization, because its markers or head points are "
+            f"invalid ({type(error).__name__}: {str(error).strip()[:200]}). Correct or remove these files.",
             stacklevel=2,
         )
         return raw
 
 
 def head_files(path):
-    """Find markers and points of the head of a KIT recording laid out after BIDS.
+    """Find the markers and head points of a KIT recording in a BIDS folder.
 
     Parameters
     ----------
@@ -45,7 +43,7 @@ def head_files(path):
     Returns
     -------
     files : dict of str to (Path or None)
-        By the names "mrk", "elp" and "hsp". Empty for other recordings.
+        With the keys "mrk", "elp" and "hsp". Empty for other recordings.
     """
     session = re.match(r"sub-[^_]+(_ses-[^_]+)?", path.stem)
     if session is None or path.suffix.lower() not in KIT:
@@ -59,33 +57,33 @@ def head_files(path):
     return {name: next(filter(Path.is_file, paths), None) for name, paths in found.items()}
 
 
-def _digitisation(path):
-    """Options of MNE for the head of a KIT recording: {} unless markers and both kinds of points are there."""
+def _digitization_options(path):
+    """Return MNE's options, none unless all three files exist."""
     found = head_files(path)
     if not found or None in found.values():
         return {}
     surface = read_fastscan(found["hsp"])
-    surface = surface[:: max(1, len(surface) // HEAD_SHAPE)]
+    surface = surface[:: max(1, len(surface) // MAX_HEAD_POINTS)]
     return {"mrk": found["mrk"], "elp": read_fastscan(found["elp"]), "hsp": surface}
 
 
 def read_fastscan(path):
-    """Read the points that Polhemus FastSCAN wrote as text.
+    """Read the points in a text file of Polhemus FastSCAN.
 
     Parameters
     ----------
-    path : str or Path
-        Lines of three numbers in millimeters, and comments that begin with ``%``, whatever the file's suffix.
+    path : path-like
+        Lines of three coordinates in mm, and comments that begin with ``%``.
 
     Returns
     -------
     points : ndarray of shape (n_points, 3)
-        In meters.
+        Coordinates in m.
 
     Raises
     ------
     ValueError
-        Naming the line that does not hold three numbers.
+        With the first line without three numbers.
     """
     check_regular(path, "head points")
     points = []
@@ -97,9 +95,9 @@ def read_fastscan(path):
             x, y, z = map(float, fields)
         except ValueError as error:
             raise RecordingFormatError(
-                f"{str(path)!r}, line {number}: expected the three coordinates of a point in mm, got {line.strip()!r}."
+                f"{str(path)!r}, line {number}: expected three coordinates in mm, got {line.strip()!r}."
             ) from error
         points.append((x, y, z))
     if not points:
-        raise RecordingFormatError(f"{str(path)!r} holds no points; is it a FastSCAN text file?")
+        raise RecordingFormatError(f"{str(path)!r} has no points. Check that it is a FastSCAN text file.")
     return np.array(points) / 1000

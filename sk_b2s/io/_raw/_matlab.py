@@ -14,7 +14,7 @@ from sk_b2s.io._file_parts import RecordingFormatError
 from sk_b2s.io._sensors import NOT_EEG
 
 CODE = code_of(__file__)
-FAINT = 1e-2  # µV of s.d. that no electrode's samples have
+MIN_SD = 1e-2  # µV, below the standard deviation of any electrode
 UNITS = {
     "v": 1.0, "mv": 1e-3, "uv": 1e-6, "µv": 1e-6, "nv": 1e-9, "t": 1.0, "pt": 1e-12, "ft": 1e-15, "t/m": 1.0,
     "ft/cm": 1e-13,
@@ -28,121 +28,132 @@ FIELDTRIP_TYPES = {
 
 
 def read_mat(path):
-    """Read whichever of the known structs a MATLAB file holds."""
-    names = _variables(path)
+    """Read a MATLAB file with one of the supported structs."""
+    names = _list_variables(path)
     return read_broderick(path) if "eegData" in names else read_fieldtrip(path)
 
 
-def _variables(path):
+def _list_variables(path):
+    """Return the names of the variables in a MATLAB file."""
     try:
         return {name for name, _, _ in whosmat(path)}
     except NotImplementedError as error:
         raise RecordingFormatError(
-            f"recording {str(path)!r} is a MATLAB file of version 7.3, which is not read; save it by save(..., '-v7') "
-            f"or as FIF by FieldTrip's fieldtrip2fiff."
+            f"recording {str(path)!r} is a MATLAB file of version 7.3, which is not supported. Save it with "
+            "save(..., '-v7'), or as FIF with fieldtrip2fiff of FieldTrip."
         ) from error
 
 
 def read_broderick(path):
-    """Read a run of Broderick's listeners as Dryad has it: a table of 128 BioSemi channels.
+    """Read a run of Broderick et al. from Dryad, with 128 BioSemi channels.
 
     Parameters
     ----------
-    path : str or Path
-        A ``.mat`` with ``eegData`` (n_times, 128) and ``mastoids`` (n_times, 2) in microvolts, and ``fs``.
+    path : path-like
+        ``.mat`` file with ``eegData`` (n_times, 128) and ``mastoids``
+        (n_times, 2) in microvolts, and ``fs``.
 
     Returns
     -------
     raw : mne.io.RawArray
-        ``A1`` to ``D32`` in volt, placed by the montage "biosemi128", and the mastoids ``M1`` and ``M2`` as "misc":
-        never taken for EEG, but there for ``Epocher(reference=("M1", "M2"))``.
+        ``A1`` to ``D32`` in volts, with the montage "biosemi128". The mastoids
+        ``M1`` and ``M2`` have the type "misc", for use as
+        ``Epocher(reference=("M1", "M2"))``.
 
     Raises
     ------
     ValueError
         If a variable or channel is missing.
     """
-    held = loadmat(path, variable_names=["eegData", "mastoids", "fs"])
+    content = loadmat(path, variable_names=["eegData", "mastoids", "fs"])
     montage = mne.channels.make_standard_montage("biosemi128")
-    if missing := {"eegData", "fs"} - set(held):
+    if missing := {"eegData", "fs"} - set(content):
         raise RecordingFormatError(f"recording {str(path)!r} lacks the variables {sorted(missing)}.")
-    data = np.asarray(held["eegData"], float).T
+    data = np.asarray(content["eegData"], float).T
     if len(data) != len(montage.ch_names):
         raise RecordingFormatError(
-            f"recording {str(path)!r}: eegData must be (n_times, 128), got {held['eegData'].shape}."
+            f"recording {str(path)!r}: eegData must be (n_times, 128), got {content['eegData'].shape}."
         )
-    if 0 < (spread := float(np.median(data.std(axis=1)))) < FAINT:
+    if 0 < (spread := float(np.median(data.std(axis=1)))) < MIN_SD:
         raise RecordingFormatError(
-            f"recording {str(path)!r}: eegData is to be in microvolts, but its channels vary by {spread:.1g}; if that "
-            f"is volt, save it multiplied by 1e6."
+            f"recording {str(path)!r}: eegData must be in microvolts, but its channels have a standard "
+            f"deviation of {spread:.1g}. If the unit is volt, multiply by 1e6 and save it again."
         )
-    mastoids = np.asarray(held.get("mastoids", np.empty((data.shape[1], 0))), float).T
+    mastoids = np.asarray(content.get("mastoids", np.empty((data.shape[1], 0))), float).T
     names = [*montage.ch_names, *["M1", "M2"][: len(mastoids)]]
-    info = mne.create_info(names, float(np.squeeze(held["fs"])), ["eeg"] * 128 + ["misc"] * len(mastoids))
+    info = mne.create_info(names, float(np.squeeze(content["fs"])), ["eeg"] * 128 + ["misc"] * len(mastoids))
     raw = mne.io.RawArray(1e-6 * np.concatenate([data, mastoids]), info, verbose="ERROR")
     raw.set_montage(montage, verbose="ERROR")
-    return _remember(raw, path)
+    return _set_filename(raw, path)
 
 
 def read_fieldtrip(path):
-    """Read a continuous recording from a FieldTrip struct, such as those of Brennan's listeners.
+    """Read a continuous recording from a FieldTrip struct.
 
     Parameters
     ----------
-    path : str or Path
-        A ``.mat`` of which one variable has the fields ``label``, ``trial`` and ``fsample`` (or ``hdr.Fs``). Several
-        trials must follow each other without a gap (``sampleinfo``).
+    path : path-like
+        ``.mat`` file with one struct that has the fields ``label``, ``trial``
+        and ``fsample`` (or ``hdr.Fs``). Trials must be contiguous
+        (``sampleinfo``).
 
     Returns
     -------
     raw : mne.io.RawArray
-        In the units that ``hdr.chanunit`` names, made volt and tesla; where it names none, magnetic sensors are in
-        tesla and all others in microvolt. Types are those of ``hdr.chantype``, but for names that speak against it
-        (``VEOG``, ``AUD``, ``Aux5``); without it, sensors of ``grad`` and of CTF's names are magnetic. Places are those
-        of ``elec`` or ``grad``; electrodes with no place whose names are numbers up to 61 are those of "easycap-M10".
+        Signals in volts and tesla, converted from ``hdr.chanunit``. Without
+        it, magnetic sensors are in tesla and all others in microvolts. Channel
+        types are those in ``hdr.chantype``, except for names of other
+        physiology and audio (``VEOG``, ``AUD``, ``Aux5``). Without it, sensors
+        in ``grad`` or with CTF names are magnetic. Positions come from
+        ``elec`` or ``grad``. Electrodes without positions that are named by
+        numbers up to 61 get those of "easycap-M10".
 
     Raises
     ------
     ValueError
-        If there is no such variable, trials leave gaps, or a unit is not known.
+        If the struct is missing, trials have gaps, or a unit is unknown.
     """
-    held = loadmat(path, squeeze_me=True, simplify_cells=True)
-    found = [value for value in held.values() if isinstance(value, dict) and {"label", "trial"} <= set(value)]
+    content = loadmat(path, squeeze_me=True, simplify_cells=True)
+    found = [
+        value for value in content.values() if isinstance(value, dict) and {"label", "trial"} <= set(value)
+    ]
     if len(found) != 1:
         raise RecordingFormatError(
-            f"recording {str(path)!r} must hold one FieldTrip struct with 'label' and 'trial', or 'eegData' and 'fs'; "
-            f"it holds {sorted(name for name in held if not name.startswith('__'))}."
+            f"recording {str(path)!r} must hold one FieldTrip struct with 'label' and 'trial', or 'eegData' and "
+            f"'fs'. It holds {sorted(name for name in content if not name.startswith('__'))}."
         )
     (struct,) = found
     header = struct.get("hdr") or {}
     names = [str(name).strip() for name in np.atleast_1d(struct["label"])]
-    data = _one_piece(struct, len(names), path)
+    data = _join_trials(struct, len(names), path)
     sfreq = struct.get("fsample", header.get("Fs"))
     if sfreq is None:
-        raise RecordingFormatError(f"recording {str(path)!r} has no rate: neither 'fsample' nor 'hdr.Fs'.")
-    magnetic = _labels_of(struct.get("grad") or header.get("grad"))
+        raise RecordingFormatError(
+            f"recording {str(path)!r} has no sampling rate: 'fsample' and 'hdr.Fs' are missing."
+        )
+    magnetic = _sensor_labels(struct.get("grad") or header.get("grad"))
     kinds = [
-        _type_of(name, kind, magnetic)
-        for name, kind in zip(names, _by_label(header, "chantype", names), strict=True)
+        _channel_type(name, kind, magnetic)
+        for name, kind in zip(names, _values_by_channel(header, "chantype", names), strict=True)
     ]
     units = [
-        _scale_of(unit, kind, path)
-        for unit, kind in zip(_by_label(header, "chanunit", names), kinds, strict=True)
+        _unit_scale(unit, kind, path)
+        for unit, kind in zip(_values_by_channel(header, "chanunit", names), kinds, strict=True)
     ]
     info = mne.create_info(names, float(sfreq), kinds)
     raw = mne.io.RawArray(data * np.array(units)[:, None], info, verbose="ERROR")
-    _place(raw, struct, header)
-    return _remember(raw, path)
+    _set_positions(raw, struct, header)
+    return _set_filename(raw, path)
 
 
-def _remember(raw, path):
-    """Keep the file's name, which messages print."""
+def _set_filename(raw, path):
+    """Store the file name, which messages print."""
     raw._filenames = (Path(path),)
     return raw
 
 
-def _one_piece(struct, n_channels, path):
-    """Join trials without gaps: (n_channels, n_times)."""
+def _join_trials(struct, n_channels, path):
+    """Concatenate trials without gaps: (n_channels, n_times)."""
     trials = struct["trial"]
     trials = [trials] if isinstance(trials, np.ndarray) and trials.dtype != object else list(trials)
     trials = [np.asarray(trial, float).reshape(n_channels, -1) for trial in trials]
@@ -150,30 +161,31 @@ def _one_piece(struct, n_channels, path):
         info = np.atleast_2d(struct.get("sampleinfo", np.empty((0, 2))))
         if len(info) != len(trials) or (info[1:, 0] != info[:-1, 1] + 1).any():
             raise RecordingFormatError(
-                f"recording {str(path)!r} holds {len(trials)} trials with gaps between them; continuous recordings are "
-                f"cut here, so save the data before ft_definetrial, or hand over mne.Epochs or an array of windows."
+                f"recording {str(path)!r} holds {len(trials)} trials with gaps between them, but must be "
+                "continuous. Save the data before ft_definetrial, or pass mne.Epochs or an array of windows to a "
+                "decoder."
             )
     return np.concatenate(trials, axis=1)
 
 
-def _by_label(header, field, names):
-    """What the header says of each channel, None where it says nothing."""
+def _values_by_channel(header, field, names):
+    """Return a header field for each channel, None if missing."""
     values = header.get(field)
     if values is None or len(np.atleast_1d(values)) != len(np.atleast_1d(header.get("label", names))):
         return [None] * len(names)
     labels = [str(label).strip() for label in np.atleast_1d(header.get("label", names))]
-    said = {label: str(value).strip() for label, value in zip(labels, np.atleast_1d(values), strict=True)}
-    return [said.get(name) for name in names]
+    listed = {label: str(value).strip() for label, value in zip(labels, np.atleast_1d(values), strict=True)}
+    return [listed.get(name) for name in names]
 
 
-def _labels_of(sensors):
-    """Names of the sensors of a FieldTrip description: set."""
+def _sensor_labels(sensors):
+    """Return the sensor names of a FieldTrip description as a set."""
     found = sensors.get("label", ()) if isinstance(sensors, dict) else ()
     return {str(name).strip() for name in np.atleast_1d(found)}
 
 
-def _type_of(name, kind, magnetic):
-    """MNE's type of a channel; a name that speaks of something else than brain is believed."""
+def _channel_type(name, kind, magnetic):
+    """Return MNE's type of a channel. Names of other physiology win."""
     if NOT_EEG.match(name):
         return "eog" if "EOG" in name.upper() else "misc"
     if kind is None or str(kind).lower() in ("unknown", ""):
@@ -181,28 +193,29 @@ def _type_of(name, kind, magnetic):
     return FIELDTRIP_TYPES.get(str(kind).lower(), "misc")
 
 
-def _scale_of(unit, kind, path):
+def _unit_scale(unit, kind, path):
+    """Return the factor to volts or tesla."""
     if unit is None or str(unit).lower() in ("unknown", "[]", ""):
-        return 1.0 if kind in ("mag", "grad", "ref_meg") else 1e-6  # FieldTrip keeps MEG in tesla
+        return 1.0 if kind in ("mag", "grad", "ref_meg") else 1e-6  # FieldTrip stores MEG in tesla
     try:
         return UNITS[str(unit).lower()]
     except KeyError as error:
         raise RecordingFormatError(
-            f"recording {str(path)!r}: unit {str(unit)!r} is none of {', '.join(UNITS)}."
+            f"recording {str(path)!r}: unit {str(unit)!r} must be one of {', '.join(UNITS)}."
         ) from error
 
 
-def _place(raw, struct, header):
-    """Set the places of sensors, in place, where the struct or the sensors' names tell them."""
+def _set_positions(raw, struct, header):
+    """Set sensor positions in place from the struct or the names."""
     for field in ("elec", "grad"):
         sensors = struct.get(field) or header.get(field)
         if not isinstance(sensors, dict) or "label" not in sensors:
             continue
         meters = METERS.get(str(sensors.get("unit", "m")), 1.0)
-        places = sensors.get("chanpos", sensors.get("elecpos", sensors.get("pnt")))
-        for name, place in zip(sensors["label"], np.atleast_2d(places), strict=False):
+        positions = sensors.get("chanpos", sensors.get("elecpos", sensors.get("pnt")))
+        for name, position in zip(sensors["label"], np.atleast_2d(positions), strict=False):
             if str(name) in raw.ch_names:
-                raw.info["chs"][raw.ch_names.index(str(name))]["loc"][:3] = meters * place
+                raw.info["chs"][raw.ch_names.index(str(name))]["loc"][:3] = meters * position
         return
     electrodes = [
         name for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True) if kind == "eeg"

@@ -1,4 +1,4 @@
-"""Recordings in any format that MNE reads, opened as Raw."""
+"""Open recordings in any format that MNE reads."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sk_b2s.io._file_parts import (
     describe_size,
 )
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
-from sk_b2s.io._raw._binary_headers import previous_fif, record_times
-from sk_b2s.io._raw._header_checks import check_header, hint_of_header
+from sk_b2s.io._raw._binary_headers import find_previous_fif, record_times
+from sk_b2s.io._raw._header_checks import check_header, explain_header_error
 from sk_b2s.io._raw._kit import CODE as KIT_CODE
 from sk_b2s.io._raw._kit import KIT, read_kit
 from sk_b2s.io._raw._matlab import CODE as MATLAB
 from sk_b2s.io._raw._matlab import read_mat
 
 CODE = "-".join([code_of(__file__), PARTS, MATLAB, HEADERS, KIT_CODE])
-# What MNE warns of when a file holds less than its header, or its markers, say.
+# Warnings of MNE about files that are shorter than their header or markers.
 CUT_OFF = re.compile(
     r"invalid tag|does not match the file size|outside data range|truncated|unexpected end", re.I
 )
@@ -36,26 +36,30 @@ OPTION = re.compile(r"(?:use|set|setting|pass|try|specify)\b[^.]{0,60}?\b([a-z_]
 
 
 def read_raw(path):
-    """Open a recording in whatever format it is, samples unread where the format allows.
+    """Open a recording, without reading its samples if the format allows that.
 
-    Beyond what :func:`mne.io.read_raw` does of itself:
+    In addition to :func:`mne.io.read_raw`:
 
-    * KIT ``.con`` and ``.sqd`` get their head from the markers (``*_markers.mrk`` or ``.sqd``) and the FastSCAN
-      files (``*_acq-ELP_headshape.pos``, ``*_acq-HSP_headshape.pos``) that BIDS puts beside them, if all three are
-      there. The places of the sensors do not need them.
-    * CTF ``.ds`` sensors lose the suffix of their site (``MLC11-2908`` is ``MLC11``), so that one sensor has one
-      name everywhere.
-    * MATLAB ``.mat`` is a FieldTrip struct (:func:`~sk_b2s.io._raw._matlab.read_fieldtrip`) or one of Broderick's
-      tables (:func:`~sk_b2s.io._raw._matlab.read_broderick`).
-    * FIF files that were acquired with MaxShield are opened, ``raw.info["maxshield"]`` is True.
-    * Annotations of EDF+D and BDF+D files, whose times include the pauses, are moved to the samples that they mark.
-      Annotations that are not UTF-8 are read as Latin-1.
+    * KIT ``.con`` and ``.sqd`` files get their digitization from the markers
+      (``*_markers.mrk`` or ``.sqd``) and FastSCAN files
+      (``*_acq-ELP_headshape.pos``, ``*_acq-HSP_headshape.pos``) of a BIDS
+      folder, if all three exist. Sensor positions do not need them.
+    * CTF ``.ds`` sensors lose the suffix of their laboratory (``MLC11-2908``
+      becomes ``MLC11``), so that names are equal across studies.
+    * MATLAB ``.mat`` files hold a FieldTrip struct
+      (:func:`~sk_b2s.io._raw._matlab.read_fieldtrip`) or the variables of
+      Broderick et al. (:func:`~sk_b2s.io._raw._matlab.read_broderick`).
+    * FIF files acquired with MaxShield are opened, with
+      ``raw.info["maxshield"]`` set to True.
+    * Annotations of EDF+D and BDF+D files, whose times include pauses, are
+    moved
+      to their samples. Annotations that are not UTF-8 are read as Latin-1.
 
-    Samples are in volt and tesla.
+    Samples are in volts and tesla.
 
     Parameters
     ----------
-    path : str or Path
+    path : path-like
         A file, or the folder of a CTF or EGI recording.
 
     Returns
@@ -65,141 +69,149 @@ def read_raw(path):
     Raises
     ------
     FileNotFoundError
-        If there is no such file, one that belongs to it is missing, or a link stands where its content has not been
-        fetched.
+        If the file or one of its parts is missing or was not fetched.
     ValueError
-        If the file is not of a format that can be read, needs an option of MNE's reader, or ends too early to be
-        opened.
+        If the format is not supported, MNE's reader needs an option, or the
+        file is too short to be opened.
 
     Warns
     -----
     UserWarning
-        If the file is shorter than it says itself, or the continuation of another.
+        If the file is shorter than its header states, or continues another
+        one.
     """
     path = Path(path)
-    _check_there(path)
-    refuse_4d(path)
+    _check_exists(path)
+    check_not_4d(path)
     check_header(path)
     check_parts(path)
     try:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             raw = READERS.get(path.suffix.lower(), _read_any)(path)
     except RecordingFormatError:
         raise
-    except Exception as error:  # readers fail on broken bytes in every possible way
-        raise _explained(path, error) from error
-    for text in dict.fromkeys(str(warning.message) for warning in said):
-        if "is read without its head" in text or "continuation of" in text:
+    except Exception as error:  # readers raise any exception on corrupt bytes
+        raise _explain_error(path, error) from error
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        if (
+            "is read without its digitization" in text
+            or "onsets from the start of the recording do not match" in text
+        ):
             warnings.warn(text, stacklevel=2)
         if CUT_OFF.search(text):
             warnings.warn(
-                f"recording {str(path)!r} holds less than it says of itself and seems truncated "
-                f"({text.strip()[:200]}): {raw.n_times / raw.info['sfreq']:.1f} s can be read. Fetch or copy it again.",
+                f"recording {str(path)!r} is shorter than its header states and seems truncated "
+                f"({text.strip()[:200]}). {raw.n_times / raw.info['sfreq']:.1f} s can be read. Fetch or copy it "
+                "again.",
                 stacklevel=2,
             )
     return raw
 
 
-def _explained(path, error):
-    """Turn an exception of one of MNE's readers into one that names the recording and a way out."""
+def _explain_error(path, error):
+    """Return an exception that names the recording and the way out."""
     text = str(error).strip()[:300]
-    save = "save what it returns as FIF, raw.save('..._raw.fif'), and give that file"
+    save = "save the Raw as FIF with raw.save('..._raw.fif'), and pass that file"
     if isinstance(error, FileNotFoundError) or "does not exist" in text:
         return FileNotFoundError(
-            f"recording {str(path)!r} cannot be opened, as a file that belongs to it is missing: {text} Copy all files "
-            f"of the recording under the names that they had when it was written."
+            f"recording {str(path)!r} cannot be opened, because one of its files is missing: {text} Copy all "
+            "files of the recording under their original names."
         )
     start = f"recording {str(path)!r} cannot be opened: {type(error).__name__}: {text.rstrip('.')}. "
-    if hint := hint_of_header(path, error):
+    if hint := explain_header_error(path, error):
         return ValueError(f"{start}{hint}")
     if EPOCHED.search(text):
         return ValueError(
-            f"{start}It seems to hold epochs or averages, and a continuous recording is expected. Give the file from "
-            f"which they were cut, or hand mne.Epochs or an array of windows to a decoder."
+            f"{start}It seems to hold epochs or averages, but must be continuous. Pass the continuous file, or "
+            "pass mne.Epochs or an array of windows to a decoder."
         )
     if option := OPTION.search(text):
         return ValueError(
-            f"{start}The file may be whole, but MNE's reader needs the option {option[1]}: call that reader with it, "
-            f"{save}."
+            f"{start}The file may be complete, but MNE's reader needs the option {option[1]}. Call that reader "
+            f"with the option, {save}."
         )
     return ValueError(
-        f"{start}Is it whole ({describe_size(path)} here), and of a format that mne.io.read_raw reads? If a reader of "
-        f"MNE opens it with options of its own, {save}."
+        f"{start}Check that it is complete ({describe_size(path)} here) and in a format of mne.io.read_raw. "
+        f"If a reader of MNE opens it with other options, {save}."
     )
 
 
-def refuse_4d(path):
-    """Raise for a folder of 4D Neuroimaging (BTi), the one format of BIDS for MEG whose files have no ending.
+def check_not_4d(path):
+    """Raise for a folder of 4D Neuroimaging (BTi), which has no suffix.
 
     Parameters
     ----------
-    path : str or Path
+    path : path-like
 
     Raises
     ------
     ValueError
-        Telling how to make a FIF of it.
+        With the conversion to FIF.
     """
     path = Path(path)
     if path.is_dir() and path.suffix == "":
         raise RecordingFormatError(
-            f"recording {str(path)!r} is a folder without an ending, as of 4D Neuroimaging (BTi), which is not read. "
-            f"Make a FIF of it: mne.io.read_raw_bti('{path.name}/c,rfDC', '{path.name}/config', '{path.name}/hs_file')"
-            f".save('{path.name}.fif')."
+            f"recording {str(path)!r} is a folder without a suffix, as of 4D Neuroimaging (BTi), which is not "
+            f"supported. Convert it to FIF: mne.io.read_raw_bti('{path.name}/c,rfDC', '{path.name}/config', "
+            f"'{path.name}/hs_file').save('{path.name}.fif')."
         )
 
 
-def raise_truncated(raw, error):
-    """Turn what a reader raised among the samples into an error that names the file."""
+def make_truncation_error(raw, error):
+    """Return an error that names the file whose samples cannot be read."""
     files = getattr(raw, "filenames", None)
     path = Path(files[0]) if files and files[0] else None
     size = describe_size(path) if path else "size unknown"
     return ValueError(
         f"recording {str(path)!r} opens, but its samples cannot be read: {type(error).__name__}: "
-        f"{str(error).strip()[:200]}. It is most likely truncated ({size} here); fetch or copy it again and compare "
-        f"its size with the size at the source."
+        f"{str(error).strip()[:200]}. It is probably truncated ({size} here). Fetch or copy it again, and "
+        "compare its size with the original."
     )
 
 
-def _check_there(path):
+def _check_exists(path):
+    """Raise if a recording is missing, not fetched, or not a file."""
     check_content(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"recording {str(path)!r} does not exist; the column 'recording' must hold the path of a "
-            f"file that mne.io.read_raw reads."
+            f"recording {str(path)!r} does not exist. The column 'recording' must hold the path of a file that "
+            "mne.io.read_raw reads."
         )
     if not path.is_dir():
         check_regular(path, "recording")
 
 
 def _read_any(path):
+    """Read a format without additions."""
     return mne.io.read_raw(path, preload=False, verbose="WARNING")
 
 
 def _read_ctf(path):
+    """Read CTF with names that do not depend on the laboratory."""
     return mne.io.read_raw_ctf(path, clean_names=True, preload=False, verbose="WARNING")
 
 
 def _read_fif(path):
+    """Read FIF, and warn if it is a later part of a recording."""
     raw = mne.io.read_raw_fif(path, allow_maxshield="yes", preload=False, verbose="WARNING")
-    if (before := previous_fif(path)) is not None:
+    if (previous := find_previous_fif(path)) is not None:
         warnings.warn(
-            f"recording {str(path)!r} is the continuation of {before!r}, where its beginning is. Events that count "
-            f"from there do not fit. Give the first part, which leads to the others.",
+            f"recording {str(path)!r} continues {previous!r}, so that onsets from the start of the recording do "
+            "not match. Pass the first part, which links to the others.",
             stacklevel=2,
         )
     return raw
 
 
 def _read_edf(path):
-    """Read EDF and BDF, Latin-1 annotations and pauses included."""
+    """Read EDF and BDF, with Latin-1 annotations and pauses."""
     read = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
     times, seconds = record_times(path)
     options = {}
     with warnings.catch_warnings():
         if times is not None:
-            warnings.simplefilter("ignore")  # of annotations beyond the end, which are moved below
+            warnings.simplefilter("ignore")  # annotations beyond the end are moved below
         try:
             raw = read(path, preload=False, verbose="WARNING")
         except Exception as error:

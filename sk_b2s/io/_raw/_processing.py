@@ -1,4 +1,4 @@
-"""Filters, resampling, reference and interpolation of a signal."""
+"""Filter, resample, re-reference and interpolate signals."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ import numpy as np
 from scipy.signal import firwin, resample_poly
 
 from sk_b2s._utils._caching import code_of
-from sk_b2s._utils._text import shorten_list
-from sk_b2s.io._sensors import HEAD_CENTRE, NOT_EEG, name_of, sensor_positions
+from sk_b2s._utils._text import shorten
+from sk_b2s.io._sensors import HEAD_CENTER, NOT_EEG, name_of, sensor_positions
 
 CODE = code_of(__file__)
 ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
-HEAD_POINTS = (3, 4)  # FIFF's numbers for digitized electrodes and extra points
-PAD = 0.1  # share of a recording that may be such a stretch at its beginning and at its end
+HEAD_POINTS = (3, 4)  # FIFF kinds of digitized electrodes and extra points
+MAX_PADDING = 0.1  # share of a recording that may be constant at its start and end
 
 
 def resampled_length(n_times, sfreq_in, sfreq_out):
-    """Samples after resampling: floor(n_times · sfreq_out / sfreq_in)."""
+    """Compute floor(n_times * sfreq_out / sfreq_in)."""
     ratio = Fraction(sfreq_out / sfreq_in).limit_denominator(10000)
     return n_times * ratio.numerator // ratio.denominator
 
 
 def resample(data, sfreq_in, sfreq_out):
-    """Resample the last axis by a polyphase windowed sinc.
+    """Resample the last axis with a polyphase windowed sinc filter.
 
-    The paper's filter: 24 zero crossings on either side, cut at 0.945 of the new Nyquist frequency
-    (56.7 Hz for 120 Hz), a Hann window, edges continued by their last value.
+    The filter of the paper has 24 zero crossings on each side, a cutoff at
+    0.945 of the new Nyquist frequency (56.7 Hz for 120 Hz) and a Hann window.
+    Edges are extended with their last value.
 
     Parameters
     ----------
     data : ndarray of shape (..., n_times)
     sfreq_in, sfreq_out : float
-        Rates in Hz.
+        Sampling rates in Hz.
 
     Returns
     -------
@@ -50,7 +51,7 @@ def resample(data, sfreq_in, sfreq_out):
 
 
 def process(data, sfreq, processing, parts):
-    """Filter and resample each part of the data by itself, so that no step at a gap rings into the others."""
+    """Filter and resample each part separately, to avoid ringing at gaps."""
     if len(parts) == 1:
         return resample(_filter(data, sfreq, processing), sfreq, processing.sfreq)
     ratio = Fraction(processing.sfreq / sfreq).limit_denominator(10000)
@@ -59,7 +60,7 @@ def process(data, sfreq, processing, parts):
     out = np.zeros((len(data), resampled_length(n_times, sfreq, processing.sfreq)), data.dtype)
     for start, stop in parts:
         part = _filter(data[:, start:stop], sfreq, processing)
-        lead = start % down  # a part begins on the grid of the whole
+        lead = start % down  # align the part with the output samples of the whole recording
         part = np.concatenate([np.repeat(part[:, :1], lead, 1), part, np.repeat(part[:, -1:], down, 1)], 1)
         first, last = -(-start * up // down), min(-(-stop * up // down), out.shape[1])
         place = first - (start - lead) * up // down
@@ -68,7 +69,7 @@ def process(data, sfreq, processing, parts):
 
 
 def _filter(data, sfreq, processing):
-    """Notch, then band-pass, as asked."""
+    """Apply the notch filter, then the band-pass filter."""
     options = {"phase": processing.phase, "verbose": "ERROR"}
     if processing.notch is not None:
         data = mne.filter.notch_filter(data, sfreq, processing.notch, **options)
@@ -78,32 +79,36 @@ def _filter(data, sfreq, processing):
 
 
 def reference_channels(raw, names, reference):
-    """Channels whose mean is subtracted; for "average" all good ones like those picked, picked or not."""
+    """Return the channels whose mean is subtracted.
+
+    For "average", these are all good electric channels of the picked types.
+    """
     if reference is None:
         return []
     types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
     if reference == "average":
         kinds = {types[name] for name in names} & set(ELECTRIC)
         if not kinds:
-            return []  # magnetic sensors alone, as in one of several studies
+            return []  # only magnetic sensors
         good = [name for name in raw.ch_names if types[name] in kinds and name not in raw.info["bads"]]
         chosen = [name for name in good if not NOT_EEG.match(name)]
     else:
         if missing := [name for name in reference if name not in raw.ch_names]:
             raise ValueError(
-                f"reference={list(reference)!r}: {name_of(raw)} has no channel {missing}; it has "
-                f"{shorten_list(raw.ch_names)}."
+                f"reference={list(reference)!r}: {name_of(raw)} has no channel {missing}. It has "
+                f"{shorten(raw.ch_names)}."
             )
         chosen = list(reference)
     if all(types[name] in ("mag", "grad") for name in chosen):
         raise ValueError(
-            f"reference={reference!r}: {name_of(raw)} has no good electric channel to take it from; use reference=None."
+            f"reference={reference!r}: {name_of(raw)} has no good electric channel for the reference. Use "
+            "reference=None."
         )
     return chosen
 
 
 def rereference(signal, raw, wanted, reference):
-    """Subtract the mean of the reference channels in place; magnetic sensors have no reference."""
+    """Subtract the mean of the reference from electric channels, in place."""
     if not reference:
         return
     types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
@@ -113,13 +118,13 @@ def rereference(signal, raw, wanted, reference):
 
 
 def interpolate(signal, raw, names, bads, sfreq):
-    """Replace bad channels by MNE's interpolation in place, from the good channels whose place is known."""
+    """Interpolate bad channels in place from good ones with positions."""
     known = np.isfinite(sensor_positions(raw.info, names)).all(1)
     names = np.array(names)
-    if lost := [name for name in names[~known] if name in bads]:
+    if missing := [name for name in names[~known] if name in bads]:
         raise ValueError(
-            f"bads='interpolate': {name_of(raw)} has no position for the bad channels {lost}; give it by montage=..., "
-            f"or take bads='mask'."
+            f"bads='interpolate': {name_of(raw)} has no position for the bad channels {missing}. Pass "
+            "montage=..., or use bads='mask'."
         )
     info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names[known]], verbose="ERROR")
     with info._unlock():
@@ -127,57 +132,58 @@ def interpolate(signal, raw, names, bads, sfreq):
         info["lowpass"] = min(info["lowpass"], sfreq / 2)
     info["bads"] = bads
     head = [point for point in info["dig"] or () if int(point["kind"]) in HEAD_POINTS]
-    origin = "auto" if len(head) > 3 else tuple(HEAD_CENTRE)
+    origin = "auto" if len(head) > 3 else tuple(HEAD_CENTER)
     located = mne.io.RawArray(signal[:, known].T.astype(float), info, verbose="ERROR")
     located.interpolate_bads(reset_bads=False, origin=origin, verbose="ERROR")
     signal[:, np.isin(names, bads)] = located.get_data(picks=[n for n in names if n in bads]).T
 
 
 def check_band(l_freq, h_freq, sfreq, notch=None):
-    """Raise a ValueError if filters contradict each other or the rate that is read at.
+    """Raise a ValueError if filters contradict each other or ``sfreq``.
 
     Parameters
     ----------
     l_freq, h_freq : float or None
         Edges of the pass band in Hz.
     sfreq : float
-        Rate in Hz that recordings are resampled to.
+        Sampling rate in Hz after resampling.
     notch : tuple of float or None, default=None
         Line frequencies in Hz.
     """
     if notch is not None and not (notch and all(0 < frequency < float("inf") for frequency in notch)):
         raise ValueError(
-            f"notch must be one or more frequencies above 0 Hz, got {notch!r}. Set notch=None to filter none."
+            f"The 'notch' parameter must hold one or more frequencies above 0 Hz. Got {notch!r} instead. Use "
+            "notch=None to disable it."
         )
     if None not in (l_freq, h_freq) and l_freq >= h_freq:
         raise ValueError(
-            f"l_freq must be below h_freq, got l_freq={l_freq:g} and h_freq={h_freq:g} Hz: such a filter would remove "
-            f"the band between them instead of keeping one."
+            f"l_freq must be below h_freq. Got l_freq={l_freq:g} and h_freq={h_freq:g} Hz, which would remove "
+            "the band between them."
         )
     if l_freq is not None and l_freq >= sfreq / 2:
         raise ValueError(
-            f"l_freq must be below half of sfreq, got l_freq={l_freq:g} Hz at sfreq={sfreq:g} Hz, which leaves nothing "
-            f"of the signal. Lower l_freq or raise sfreq."
+            f"l_freq must be below sfreq / 2. Got l_freq={l_freq:g} Hz at sfreq={sfreq:g} Hz, which would "
+            "remove the whole signal. Lower l_freq or raise sfreq."
         )
 
 
 def check_filters_fit(processing, file_sfreq, name):
-    """Raise a ValueError if a filter lies at or above half of the rate of a recording.
+    """Raise a ValueError if a filter is at or above the Nyquist frequency.
 
     Parameters
     ----------
     processing : Processing
-        ``l_freq, h_freq`` and ``notch`` in Hz.
+        With ``l_freq``, ``h_freq`` and ``notch`` in Hz.
     file_sfreq : float
-        Rate of the recording in Hz.
+        Sampling rate of the recording in Hz.
     name : str
-        The recording, in messages.
+        Name of the recording, for messages.
     """
     edges = [("l_freq", processing.l_freq), ("h_freq", processing.h_freq)]
     edges += [("notch", frequency) for frequency in processing.notch or ()]
     for parameter, frequency in edges:
         if frequency is not None and frequency >= file_sfreq / 2:
             raise ValueError(
-                f"{parameter}={frequency:g} Hz must be below {file_sfreq / 2:g} Hz, half of the rate of {name}. Lower "
-                f"it or set it to None."
+                f"{parameter}={frequency:g} Hz must be below {file_sfreq / 2:g} Hz, the Nyquist frequency of "
+                f"{name}. Lower it or set it to None."
             )
