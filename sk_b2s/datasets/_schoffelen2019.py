@@ -395,15 +395,9 @@ def _align_log(log, times, codes, recording):
     }  # fmt: skip
     if abs(rate - 1) > MAX_DRIFT:
         raise ValueError(
-<<<<<<< HEAD
             f"{STUDY}: the shared triggers imply that the clocks of log and recording {recording.name!r} differ by "
-            f"{agreement['drift_ppm']:.0f} ppm. Real clocks differ by less than 100 ppm, and {FASTEST * 1e6:g} ppm are "
+            f"{agreement['drift_ppm']:.0f} ppm. Real clocks differ by less than 100 ppm, and {MAX_DRIFT * 1e6:g} ppm are "
             f"allowed. Check that they belong together."
-=======
-            f"{STUDY}: by the triggers that they share, the clocks of the log and of recording {recording.name!r} are "
-            f"{said['drift_ppm']:.0f} ppm apart, real ones less than 100 (and {MAX_DRIFT * 1e6:g} are allowed); do they "
-            f"belong together?"
->>>>>>> 77a312d (DOC io: describe readers and their errors in plain words)
         )
     if len(pairs) < max(MIN_TRIGGERS, MIN_MATCHED * len(sent)):
         raise ValueError(

@@ -12,7 +12,7 @@ from sk_b2s.events._table import check_events
 from sk_b2s.io._annex import check_fetched
 from sk_b2s.io._bids_events import EventTables
 from sk_b2s.io._bids_files import check_chains, find_recordings
-from sk_b2s.io._raw._open import refuse_4d
+from sk_b2s.io._raw._open import check_not_4d
 from sk_b2s.io._textgrid import add_textgrids
 
 
@@ -140,7 +140,7 @@ def read_bids(
     wanted = {"task": task, "sub": subjects, "ses": sessions, "run": runs, "proc": proc, "desc": desc}
     recordings = find_recordings(base, wanted, datatype)
     for path in recordings:
-        refuse_4d(path)
+        check_not_4d(path)
     check_fetched([part for parts in recordings.values() for part in parts], root)
     check_chains(recordings)
     tables = EventTables(root, base, root / stimuli_dir, stimuli, columns, types)

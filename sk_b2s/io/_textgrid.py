@@ -122,7 +122,7 @@ def _decode(path, encoding):
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{str(path)!r}, line {line}: invalid {encoding.upper()} byte {data[error.start]:#04x}. Pass the "
+            f"{str(path)!r}, line {line}: invalid {encoding.upper().removesuffix('-SIG')} byte {data[error.start]:#04x}. Pass the "
             "encoding of the file, such as encoding='latin-1' or 'mac-roman' for old files."
         ) from error
 
@@ -234,8 +234,8 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
         in the dict are found by common names ("words", "phones", "ORT-MAU",
         "MAU", "anna - words"). A tier of words is required.
     sentence_gap : float, default=0.4
-        Silence in seconds that separates two sentences, in files without a tier of
-        sentences. Otherwise each interval of that tier is a sentence.
+        Silence in seconds that separates two sentences, in files without a
+        tier of sentences. Otherwise each interval of that tier is a sentence.
     encoding : str, default=None
         See :func:`read_textgrid`.
 

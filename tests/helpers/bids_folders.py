@@ -50,3 +50,15 @@ class Folder:
         path = recording.with_name(re.sub(r"(eeg|meg)\.fif$", suffix, recording.name))
         path.write_text(text, encoding=encoding)
         return path
+
+
+def write_word_tier(path, words):
+    """Write a TextGrid of 20 s with one tier of words."""
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "0 20 <exists> 1",
+        '"IntervalTier" "words" 0 20',
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*lines, str(len(words)), *(f'{a} {b} "{text}"' for a, b, text in words)]))

@@ -204,3 +204,21 @@ def write_edf(path, brain, sfreq, starts=None, notes=(), status=None, encoding="
         body.append(samples.view(np.uint8).reshape(*samples.shape, 4)[..., :width].tobytes())
         body.append(texts.encode(encoding).ljust(note_bytes, b"\0"))
     path.write_bytes(head + b"".join(body))
+
+
+def write_tiers(path, words, phones=None, stop=20.0):
+    """Write tiers whose entries may be anything."""
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        f"0 {stop} <exists> {1 + (phones is not None)}",
+    ]
+    for name, rows in (("words", words), ("phones", phones)):
+        if rows is not None:
+            lines += [
+                f'"IntervalTier" "{name}" 0 {stop} {len(rows)}',
+                *(f'{a} {b} "{text}"' for a, b, text in rows),
+            ]
+    path.write_text("\n".join(lines))
+    return path

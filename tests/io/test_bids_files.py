@@ -1,33 +1,31 @@
-"""Files that read_bids passes over are named with the reason, and missing beginnings are refused."""
+"""Tests for finding recordings in BIDS folders."""
 
 import shutil
-import warnings
+from pathlib import Path
 
 import mne
 import numpy as np
 import pytest
-from helpers.bids_folders import EVENTS, Folder
+from helpers.bids_folders import EVENTS, Folder, write_recording
+from helpers.raw_files import write_brainvision
+from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import make_segments, read_bids
+from sk_b2s.io._bids_files import find_recordings
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._raw._recordings import open_raw, read_extent
+from sk_b2s.io._raw._recordings import open_raw
 
 NAME = "sub-02_task-story_eeg.fif"
+
+
 PLACE = f"sub-02/eeg/{NAME}"
 
 
 @pytest.fixture
-def folder(tmp_path):
+def study(tmp_path):
     made = Folder(tmp_path / "small")
     made.tell(EVENTS, made.add(PLACE))
     return made
-
-
-def told(function, *arguments, **keywords):
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        value = function(*arguments, **keywords)
-    return value, "\n".join(str(warning.message) for warning in said)
 
 
 def move(root, place):
@@ -35,8 +33,8 @@ def move(root, place):
     shutil.move(root / PLACE, root / place)
 
 
-def test_folder_as_it_should_be_is_silent(folder):
-    events, text = told(read_bids, folder.root)
+def test_find_recordings_accepts_valid_folder(study):
+    events, text = record_warnings(read_bids, study.root)
     assert (sorted(events["subject"].unique()), text) == (["01", "02"], "")
 
 
@@ -53,8 +51,8 @@ def test_folder_as_it_should_be_is_silent(folder):
         ("sub-02/eeg/sub-02_task-story_eeg_raw_tsss.fif", "'eeg' in its name"),
         ("sub-02/eeg/sub-02_task-story_EEG.fif", "ends in 'EEG' instead of 'eeg'"),
         ("sub-02/eeg/sub-02_task-story_meg.fif", "ends in 'meg' instead of 'eeg'"),
-        ("sub-02/eeg/sub-02_task-story_eeg.cnt", "the format .cnt is not read"),
-        ("sub-02/eeg/sub-02_task-story_eeg.fif.gz", "the format .gz is not read"),
+        ("sub-02/eeg/sub-02_task-story_eeg.cnt", "the format .cnt is not supported"),
+        ("sub-02/eeg/sub-02_task-story_eeg.fif.gz", "the format .gz is not supported"),
         ("sub-02/eeg/sub-02_task-story_eeg-1.fif", "a later part of 'sub-02_task-story_eeg.fif'"),
         (f"sub-02/EEG/{NAME}", "it is not in sub-<label>"),
         (f"sub-02/{NAME}", "it is not in sub-<label>"),
@@ -63,16 +61,16 @@ def test_folder_as_it_should_be_is_silent(folder):
         (f"Sub-02/eeg/{NAME}", "its folder 'Sub-02' is not named"),
     ],
 )
-def test_file_that_is_not_taken_is_named(place, why, folder):
-    move(folder.root, place)
-    events, text = told(read_bids, folder.root)
+def test_find_recordings_names_ignored_files(place, why, study):
+    move(study.root, place)
+    events, text = record_warnings(read_bids, study.root)
     assert events["subject"].unique().tolist() == ["01"]
     assert text.count(f"{place!r}: ") == 1
     assert why in text
     with pytest.raises(ValueError, match="none with sub=") as error:
-        read_bids(folder.root, subjects=["02"])
+        read_bids(study.root, subjects=["02"])
     assert f"{place!r}: " in str(error.value)
-    assert told(read_bids, folder.root, subjects="01")[1] == ""
+    assert record_warnings(read_bids, study.root, subjects="01")[1] == ""
 
 
 @pytest.mark.parametrize(
@@ -83,41 +81,38 @@ def test_file_that_is_not_taken_is_named(place, why, folder):
         "sub-02_task-story_events.mat",
     ],
 )  # fmt: skip
-def test_file_that_is_no_recording_is_silent(name, folder):
-    (folder.root / "sub-02/eeg" / name).write_bytes(b"")
-    assert told(read_bids, folder.root)[1] == ""
+def test_find_recordings_skips_other_files(name, study):
+    (study.root / "sub-02/eeg" / name).write_bytes(b"")
+    assert record_warnings(read_bids, study.root)[1] == ""
 
 
-def test_behaviour_and_emptyroom_are_silent(folder):
+def test_find_recordings_skips_other_folders(study):
     for place in (
         "sub-02/beh/x.mat",
         "sub-emptyroom/ses-1/meg/x_meg.fif",
         "sub-02/eeg/sub-02_task-rest_eeg.set",
     ):
-        (folder.root / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder.root / place).write_bytes(b"")
-    assert told(read_bids, folder.root)[1] == ""
+        (study.root / place).parent.mkdir(parents=True, exist_ok=True)
+        (study.root / place).write_bytes(b"")
+    assert record_warnings(read_bids, study.root)[1] == ""
 
 
-def test_subjects_without_recording_are_named(folder):
-    (folder.root / "sub-03/anat").mkdir(parents=True)
-    (folder.root / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\nsub-04\n")
-    _, text = told(read_bids, folder.root)
-    assert "1 people who have a folder and no recording: 03." in text
-    assert "1 people who are in participants.tsv and have no folder: 04." in text
-    assert told(read_bids, folder.root, subjects=["01", "02"])[1] == ""
+def test_find_recordings_warns_missing_subjects(study):
+    (study.root / "sub-03/anat").mkdir(parents=True)
+    (study.root / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\nsub-04\n")
+    _, text = record_warnings(read_bids, study.root)
+    assert "1 subjects with a folder but without a recording: 03." in text
+    assert "1 subjects in participants.tsv but without a folder: 04." in text
+    assert record_warnings(read_bids, study.root, subjects=["01", "02"])[1] == ""
 
 
-def test_file_in_the_folder_of_another_subject_is_refused(folder):
-    move(folder.root, "sub-01/eeg/sub-02_task-story_run-2_eeg.fif")
-    with pytest.raises(ValueError, match="is of subject '02' by its name and of '01' by its folder"):
-        read_bids(folder.root)
+def test_find_recordings_refuses_wrong_folder(study):
+    move(study.root, "sub-01/eeg/sub-02_task-story_run-2_eeg.fif")
+    with pytest.raises(ValueError, match="belongs to subject '02' by its name, but to '01' by its folder"):
+        read_bids(study.root)
 
 
-# --- beginnings ------------------------------------------------------------------------------------------
-
-
-def split(path, seconds=400, n_parts=2):
+def write_split(path, seconds=400, n_parts=2):
     """Save a recording in parts as MNE does."""
     rate = 1000
     data = 1e-5 * np.random.default_rng(0).standard_normal((8, seconds * rate // 10))
@@ -127,38 +122,101 @@ def split(path, seconds=400, n_parts=2):
 
 
 @pytest.mark.parametrize("lost", [0, None])
-def test_split_recording_without_its_first_part_is_refused(lost, folder):
-    (folder.root / PLACE).unlink()
-    parts = split(folder.root / PLACE, 1000)
+def test_find_recordings_requires_first_part(lost, study):
+    (study.root / PLACE).unlink()
+    parts = write_split(study.root / PLACE, 1000)
     assert len(parts) > 1
     if lost is None:
-        assert told(read_bids, folder.root)[1] == ""
+        assert record_warnings(read_bids, study.root)[1] == ""
         return
     parts[lost].unlink()
     with pytest.raises(FileNotFoundError, match=rf"split-01_eeg\.fif' is missing.* {parts[1].name!r}"):
-        read_bids(folder.root)
-    with pytest.warns(UserWarning, match=r"is the continuation of '.*_eeg\.fif', where its beginning is"):
+        read_bids(study.root)
+    with pytest.warns(UserWarning, match=r"continues '.*_eeg\.fif', so that onsets"):
         read_raw(parts[1])
 
 
-def test_middle_part_that_is_missing_is_named(folder):
-    (folder.root / PLACE).unlink()
+def test_find_recordings_names_missing_part(study):
+    (study.root / PLACE).unlink()
     for number in ("01", "03"):
-        folder.add(f"sub-02/eeg/sub-02_task-story_split-{number}_eeg.fif")
+        study.add(f"sub-02/eeg/sub-02_task-story_split-{number}_eeg.fif")
     with pytest.raises(FileNotFoundError, match=r"split-02_eeg\.fif' is missing"):
+        read_bids(study.root)
+
+
+def test_find_recordings_warns_lone_events(folder):
+    other = folder.root / "sub-02/eeg/sub-02_task-story_events.tsv"
+    other.parent.mkdir(parents=True)
+    other.write_text(EVENTS)
+    with pytest.warns(UserWarning, match=r"1 subjects with events but without a recording: 02"):
+        assert set(read_bids(folder.root)["subject"]) == {"01"}
+
+
+def test_find_recordings_selects_versions(folder):
+    clean = folder.root / "derivatives/clean"
+    for desc in ("ica", "asr"):
+        write_recording(clean / f"sub-01/eeg/sub-01_task-story_desc-{desc}_eeg.fif")
+    with pytest.raises(ValueError, match=r"several versions: .*Choose one with proc= or desc="):
+        read_bids(folder.root, derivatives="clean")
+    events = read_bids(folder.root, derivatives="clean", desc="ica")
+    assert Path(events["recording"][0]) == clean / "sub-01/eeg/sub-01_task-story_desc-ica_eeg.fif"
+    assert len(events) == 4  # its events are in the raw folder
+    assert "derivatives" not in read_bids(folder.root)["recording"][0]
+    with pytest.raises(FileNotFoundError, match=r"derivatives='ica'.*holds \['clean'\]"):
+        read_bids(folder.root, derivatives="ica")
+
+
+def test_check_chains_refuses_unlinked_parts(folder):
+    folder.recording.unlink()
+    for part in ("01", "02"):
+        folder.add(f"sub-01/eeg/sub-01_task-story_split-{part}_eeg.fif")
+    with pytest.raises(
+        ValueError, match=r"split-01_eeg\.fif' and 1 further .* links to 0 others.*concatenate_raws"
+    ):
         read_bids(folder.root)
 
 
-def test_maxshield_is_read_with_one_warning(folder):
-    path = folder.root / PLACE
-    data = read_raw(path).get_data()
-    raw = mne.io.read_raw_fif(path, preload=True, verbose="ERROR")
-    with raw.info._unlock():
-        raw.info["maxshield"] = True
-    raw.save(path, overwrite=True, verbose="ERROR")
-    events, text = told(read_bids, folder.root)
-    assert text == ""
-    _, text = told(lambda: [make_segments(events, tmin=0, tmax=1, margin=0) for _ in range(2)])
-    assert text.count("MaxShield") == 1
-    np.testing.assert_array_equal(open_raw(path).get_data(), data)
-    assert read_extent(str(path)).duration == 40.0
+def test_find_recordings_ignores_case_of_suffix(folder):
+    folder.recording.rename(folder.recording.with_suffix(".FIF"))
+    events = read_bids(folder.root)
+    assert len(make_segments(events, tmin=0, tmax=1)[0]) == 3
+
+
+def test_find_recordings_joins_split_files(folder):
+    folder.recording.unlink()
+    raw = mne.io.RawArray(np.random.default_rng(0).standard_normal((40, 40 * 1000)) * 1e-5,
+                          mne.create_info(40, 1000, "eeg"), verbose="ERROR")  # fmt: skip
+    raw.save(folder.recording, split_size="2MB", split_naming="bids", verbose="ERROR")
+    parts = sorted(folder.recording.parent.glob("*.fif"))
+    assert len(parts) > 2
+    events = read_bids(folder.root)
+    assert events["recording"].unique().tolist() == [str(parts[0])]
+    assert open_raw(events["recording"][0]).n_times == 40_000
+
+
+def test_find_recordings_skips_rest_and_noise(folder):
+    for name in ("sub-01/eeg/sub-01_task-rest_eeg.fif", "sub-emptyroom/eeg/sub-emptyroom_task-noise_eeg.fif"):
+        folder.add(name)
+    assert read_bids(folder.root)["task"].unique().tolist() == ["story"]
+
+
+def test_find_recordings_refuses_shared_samples(folder):
+    folder.recording.unlink()
+    first, second = (folder.root / f"sub-01/eeg/sub-01_task-story_run-{run}_eeg.vhdr" for run in (1, 2))
+    write_brainvision(first, np.ones((2, 500)), "AB", 100)
+    shutil.copy(first, second)
+    with pytest.raises(ValueError, match=r"run-2_eeg\.vhdr' and '.*run-1_eeg\.vhdr' both name DataFile="):
+        read_bids(folder.root)
+
+
+def test_find_recordings_refuses_equal_runs(tmp_path):
+    for run in ("1", "01"):
+        write_brainvision(
+            tmp_path / f"sub-01/eeg/sub-01_task-a_run-{run}_eeg.vhdr", np.ones((2, 500)), "AB", 250
+        )
+    wanted = dict.fromkeys(("task", "sub", "ses", "run", "proc", "desc"))
+    with pytest.raises(
+        ValueError, match=r"run-01_eeg.vhdr' and 'sub-01_task-a_run-1_eeg.vhdr' have the same run number"
+    ):
+        find_recordings(tmp_path, wanted)
+    assert len(find_recordings(tmp_path, {**wanted, "run": "1"})) == 1

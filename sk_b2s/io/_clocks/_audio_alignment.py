@@ -16,8 +16,8 @@ from scipy.signal import correlate, firwin, oaconvolve
 from sk_b2s.events._audio._files import read_samples
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name, stimulus_state
 from sk_b2s.events._table import check_events
-from sk_b2s.events._table_times import find_playing_stimulus
-from sk_b2s.io._clocks._clock_fit import WORST, check_fit, fit_clock
+from sk_b2s.events._table_times import playing_sound
+from sk_b2s.io._clocks._clock_fit import MAX_RESIDUAL, check_fit, fit_clock
 from sk_b2s.io._raw._processing import resample
 from sk_b2s.io._raw._recordings import open_raw
 
@@ -178,11 +178,10 @@ def _locate_segments(reference, signal, rate, starts, length, shift, search):
 
 
 def _locate_segment(reference, signal, rate, start, length, expected, search):
-    """Return the delay of one segment from its expected time, with its
-    correlation.
+    """Return the delay of one segment from its expected time.
 
-    The correlation is 0 if the maximum is at an edge of the search range,
-    unless the signal ends there.
+    Also return the correlation, which is 0 if the maximum is at an edge of
+    the search range, unless the signal ends there.
     """
     chunk = reference[round(start * rate) : round((start + length) * rate)]
     first = max(round((expected - search) * rate), 0)
@@ -301,7 +300,7 @@ def _fit_recording(sounds, recording, names, search):
         moved = r - onset[which] - (s - begun[which])
         alike_enough = alike >= MIN_CORRELATION
         common = np.median(moved[alike_enough]) if alike_enough.any() else 0.0
-        together = alike_enough & (abs(moved - common) <= WORST)
+        together = alike_enough & (abs(moved - common) <= MAX_RESIDUAL)
         if len(np.unique(which[together])) > max(MIN_FOUND, len(sounds) / 2):
             sure = together
     found = np.unique(which[sure])
@@ -317,7 +316,7 @@ def _fit_recording(sounds, recording, names, search):
         moved = fit.onsets + (1 + fit.drift) * begun[found] - onset[found]
         typical = np.median([np.median(alike[which == k]) for k in found])
         unlike = [k for k in missing if lasts[k] >= HOP and alike[which == k].max(initial=0) < typical / 2]
-        if len(found) < MIN_FOUND or np.median(abs(moved - np.median(moved))) > WORST or unlike:
+        if len(found) < MIN_FOUND or np.median(abs(moved - np.median(moved))) > MAX_RESIDUAL or unlike:
             _raise_not_found(sounds.iloc[unlike or missing], name, search)
         names = ", ".join(dict.fromkeys(map(stimulus_name, sounds["sound"].iloc[missing[:8]])))
         warnings.warn(

@@ -218,8 +218,7 @@ def check_fit(fit, name):
 
 
 def match_marks(expected, observed, onset, tolerance=0.1):
-    """Match the marks of a stimulus with those of a recording, following the
-    drift.
+    """Match the marks of a stimulus and a recording, following the drift.
 
     Parameters
     ----------

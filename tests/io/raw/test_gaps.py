@@ -1,9 +1,7 @@
-"""Recordings that are not continuous: gaps in every format, and what windows, filters and warnings make of them."""
+"""Tests for gaps in recordings."""
 
 import json
 import re
-import struct
-import warnings
 
 import mne
 import numpy as np
@@ -11,15 +9,17 @@ import pandas as pd
 import pytest
 from helpers.bids_folders import EVENTS, Folder
 from helpers.raw_files import brain_of, write_brainvision, write_edf, write_eeglab, write_speech
+from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import check_alignment, events_from_raw, make_segments, read_bids
-from sk_b2s.io._raw._binary_headers import breaks_of_status, previous_fif, read_edf_header, record_times
-from sk_b2s.io._raw._gaps import gaps_of, gaps_of_clock
+from sk_b2s.io._raw._gaps import find_clock_gaps, gaps_of
 from sk_b2s.io._raw._identity import recording_stamp
 from sk_b2s.io._raw._recordings import Processing, open_raw, read_extent, read_signal
 from sk_b2s.io._triggers import read_triggers
 
 RATE = 50
+
+
 AT, MISSING = 40, 15  # s: where the gap is in the file, and how long
 
 
@@ -31,7 +31,7 @@ def sound(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def brain(sound):
+def neural_data(sound):
     """Samples of 100 s of which 15 are not in the file."""
     whole = brain_of([(sound, 5.0)], 100.0, RATE, 3)
     return np.delete(whole, np.r_[AT * RATE : (AT + MISSING) * RATE], axis=1)
@@ -46,92 +46,85 @@ def add_segments(path, *dates):
     marks.write_text(text)
 
 
-def brainvision(folder, brain, first="20200101120000000000", second="20200101120055000000"):
-    write_brainvision(folder / "p.vhdr", brain, "ABC", RATE)
+def write_brainvision_gap(folder, neural_data, first="20200101120000000000", second="20200101120055000000"):
+    write_brainvision(folder / "p.vhdr", neural_data, "ABC", RATE)
     add_segments(folder / "p.vhdr", first, second)
     return folder / "p.vhdr"
 
 
-def eeglab(folder, brain, latency=AT * RATE + 0.5, lasts=MISSING * RATE):
-    write_eeglab(folder / "p.set", 1e-5 * brain, RATE, [("x", 100, 1), ("boundary", latency, lasts)])
+def write_eeglab_gap(folder, neural_data, latency=AT * RATE + 0.5, lasts=MISSING * RATE):
+    write_eeglab(folder / "p.set", 1e-5 * neural_data, RATE, [("x", 100, 1), ("boundary", latency, lasts)])
     return folder / "p.set"
 
 
-def edf(folder, brain, ending=".edf"):
+def write_edf_gap(folder, neural_data, ending=".edf"):
     starts = [start + MISSING * (start >= AT) for start in range(85)]
-    write_edf(folder / f"p{ending}", 1e-5 * brain, RATE, starts, [(70.5, "late"), (99.5, "last")])
+    write_edf(folder / f"p{ending}", 1e-5 * neural_data, RATE, starts, [(70.5, "late"), (99.5, "last")])
     return folder / f"p{ending}"
 
 
-def bdf(folder, brain):
-    return edf(folder, brain, ".bdf")
+def write_bdf_gap(folder, neural_data):
+    return write_edf_gap(folder, neural_data, ".bdf")
 
 
-def status(folder, brain):
-    flag = np.zeros(brain.shape[1], "<i4")
+def write_status_gap(folder, neural_data):
+    flag = np.zeros(neural_data.shape[1], "<i4")
     flag[: RATE // 2] = flag[AT * RATE : AT * RATE + RATE // 2] = 1 << 16
-    write_edf(folder / "p.bdf", 1e-5 * brain, RATE, status=flag + 7)
+    write_edf(folder / "p.bdf", 1e-5 * neural_data, RATE, status=flag + 7)
     return folder / "p.bdf"
 
 
-def joined(folder, brain):
+def write_joined(folder, neural_data):
     parts = [
         mne.io.RawArray(1e-5 * part, mne.create_info(3, RATE, "eeg"), verbose="ERROR")
-        for part in (brain[:, : AT * RATE], brain[:, AT * RATE :])
+        for part in (neural_data[:, : AT * RATE], neural_data[:, AT * RATE :])
     ]
     mne.concatenate_raws(parts, verbose="ERROR").save(folder / "p_raw.fif", verbose="ERROR")
     return folder / "p_raw.fif"
 
 
 FORMATS = {
-    "BrainVision": (brainvision, MISSING), "EEGLAB": (eeglab, MISSING), "EDF+D": (edf, MISSING),
-    "BDF+D": (bdf, MISSING), "BioSemi status": (status, np.nan), "MNE join": (joined, np.nan),
+    "BrainVision": (write_brainvision_gap, MISSING), "EEGLAB": (write_eeglab_gap, MISSING), "EDF+D": (write_edf_gap, MISSING),
+    "BDF+D": (write_bdf_gap, MISSING), "BioSemi status": (write_status_gap, np.nan), "MNE join": (write_joined, np.nan),
 }  # fmt: skip
 
 
-def table_of(path, sound, onset=5.0):
+def make_table(path, sound, onset=5.0):
     return events_from_raw(path, pd.DataFrame({"onset": [onset], "sound": [str(sound)]}), textgrid=False)
 
 
-def told(function, *arguments, **keywords):
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        value = function(*arguments, **keywords)
-    return value, "\n".join(str(warning.message) for warning in said)
-
-
 @pytest.mark.parametrize("name", FORMATS)
-def test_gap_is_found_and_windows_across_it_are_left_out(name, tmp_path, brain, sound):
+def test_make_segments_drops_windows_across_gaps(name, tmp_path, neural_data, sound):
     write, missing = FORMATS[name]
-    path = str(write(tmp_path, brain))
+    path = str(write(tmp_path, neural_data))
     ((onset, seconds),) = read_extent(path).gaps
     assert onset == AT
     np.testing.assert_allclose(seconds, missing, atol=0.01)
-    (X, _), text = told(make_segments, table_of(path, sound), anchor=1.0)
+    (X, _), text = record_warnings(make_segments, make_table(path, sound), anchor=1.0)
     starts = X["onset"].to_numpy()
     assert not ((starts - 0.5 < AT) & (starts + 3.35 > AT)).any()
     assert "3 cross a gap" in text
     assert "bad stretch" not in text
     length = "an unknown time" if np.isnan(missing) else "15.0 s"
     assert f"{length} missing at 40.0 s. Stimuli that play over it: 's.wav'" in text
-    kept, _ = make_segments(table_of(path, sound), anchor=1.0, reject_by_annotation=False)
+    kept, _ = make_segments(make_table(path, sound), anchor=1.0, reject_by_annotation=False)
     pd.testing.assert_frame_equal(kept, X)
 
 
 @pytest.mark.parametrize(
     "dates", [("20200101120000000000", "20200101120040001000"), ("0",)], ids=["0 s", "1"]
 )
-def test_segment_that_follows_without_pause_is_no_gap(dates, tmp_path, brain, sound):
-    write_brainvision(tmp_path / "p.vhdr", brain, "ABC", RATE)
+def test_gaps_of_ignores_adjacent_segments(dates, tmp_path, neural_data, sound):
+    write_brainvision(tmp_path / "p.vhdr", neural_data, "ABC", RATE)
     add_segments(tmp_path / "p.vhdr", *dates)
-    (_, _), text = told(make_segments, table_of(tmp_path / "p.vhdr", sound), anchor=1.0)
+    (_, _), text = record_warnings(make_segments, make_table(tmp_path / "p.vhdr", sound), anchor=1.0)
     assert read_extent(str(tmp_path / "p.vhdr")).gaps == ()
     assert "gap" not in text
 
 
 @pytest.mark.parametrize("dates", [("0", "0"), ("20200101130000000000", "20200101120000000000")])
-def test_segment_without_usable_dates_is_a_gap_of_unknown_length(dates, tmp_path, brain):
-    ((onset, seconds),) = read_extent(str(brainvision(tmp_path, brain, *dates))).gaps
+def test_gaps_of_has_unknown_duration(dates, tmp_path, neural_data):
+    ((onset, seconds),) = read_extent(str(write_brainvision_gap(tmp_path, neural_data, *dates))).gaps
     assert onset == AT
     assert np.isnan(seconds)
 
@@ -143,62 +136,66 @@ def test_segment_without_usable_dates_is_a_gap_of_unknown_length(dates, tmp_path
     (0.5, 30 * RATE, [(0.0, 30.0)]),
     (1, 1, []),
 ])  # fmt: skip
-def test_boundary_of_eeglab_has_its_length(latency, lasts, expected, tmp_path, brain):
-    found = read_extent(str(eeglab(tmp_path, brain, latency, lasts))).gaps
+def test_gaps_of_reads_eeglab_boundaries(latency, lasts, expected, tmp_path, neural_data):
+    found = read_extent(str(write_eeglab_gap(tmp_path, neural_data, latency, lasts))).gaps
     np.testing.assert_allclose(np.reshape(found, (-1, 2)), np.reshape(expected, (-1, 2)), atol=0.02)
 
 
-def test_eeglab_recording_whose_beginning_was_cut_is_named(tmp_path, brain, sound):
-    path = eeglab(tmp_path, brain, 0.5, 30 * RATE)
-    _, text = told(make_segments, table_of(path, sound), anchor=1.0)
+def test_make_segments_names_missing_start(tmp_path, neural_data, sound):
+    path = write_eeglab_gap(tmp_path, neural_data, 0.5, 30 * RATE)
+    _, text = record_warnings(make_segments, make_table(path, sound), anchor=1.0)
     assert "30.0 s missing at 0.0 s" in text
     assert "begin after it" in text
 
 
-def test_annotations_of_a_discontinuous_edf_mark_their_samples(tmp_path, brain):
-    raw, text = told(open_raw, edf(tmp_path, brain))
+def test_open_raw_moves_edf_annotations(tmp_path, neural_data):
+    raw, text = record_warnings(open_raw, write_edf_gap(tmp_path, neural_data))
     assert read_triggers(raw, ["late", "last"])["late"] == pytest.approx([55.5])
     assert read_triggers(raw, ["last"])["last"] == pytest.approx([84.5])
     assert text == ""
 
 
-def test_annotations_in_latin_1_are_read(tmp_path, brain):
-    write_edf(tmp_path / "p.edf", 1e-5 * brain, RATE, notes=[(3.0, "Tür")], encoding="latin-1")
+def test_open_raw_reads_latin_1_annotations(tmp_path, neural_data):
+    write_edf(tmp_path / "p.edf", 1e-5 * neural_data, RATE, notes=[(3.0, "Tür")], encoding="latin-1")
     assert read_triggers(open_raw(tmp_path / "p.edf"), ["Tür"])["Tür"] == pytest.approx([3.0])
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_sound_after_a_gap_is_confirmed_by_a_trigger(marked, tmp_path, brain, sound):
-    path = brainvision(tmp_path, brain)
+def test_make_segments_checks_triggers_after_gap(marked, tmp_path, neural_data, sound):
+    path = write_brainvision_gap(tmp_path, neural_data)
     if marked:
         marks = path.with_suffix(".vmrk")
         marks.write_text(marks.read_text() + f"Mk3=Stimulus,S  1,{45 * RATE + 1},1,0\n")
     short = sound.with_name("short.wav")
     write_speech(short, 20.0, 2)
-    _, text = told(make_segments, table_of(path, short, 45.0), anchor=1.0)
+    _, text = record_warnings(make_segments, make_table(path, short, 45.0), anchor=1.0)
     assert ("Stimuli that begin after it without a trigger or annotation: 'short.wav'" in text) != marked
 
 
-def test_table_that_continues_a_sound_after_the_gap_is_silent(tmp_path, brain, sound):
+def test_make_segments_accepts_resumed_stimulus(tmp_path, neural_data, sound):
     rows = pd.DataFrame({
-        "subject": "1", "recording": str(brainvision(tmp_path, brain)), "type": "sound", "sound": str(sound),
+        "subject": "1", "recording": str(write_brainvision_gap(tmp_path, neural_data)), "type": "sound", "sound": str(sound),
         "onset": [5.0, 40.0], "sound_onset": [0.0, 50.0], "duration": [35.0, 40.0],
     })  # fmt: skip
-    _, text = told(make_segments, rows, anchor=1.0)
+    _, text = record_warnings(make_segments, rows, anchor=1.0)
     assert "not continuous" not in text
 
 
 @pytest.mark.parametrize("kind", ["continuous", "discontinuous", "epoched", "epochs of 2 s"])
-def test_recording_type_of_bids_is_read(kind, tmp_path, brain, sound):
+def test_recording_type_reads_sidecar(kind, tmp_path, neural_data, sound):
     folder = tmp_path / "sub-1" / "eeg"
     folder.mkdir(parents=True)
-    path = joined(folder, brain[:, : AT * RATE]) if kind == "joined" else folder / "sub-1_task-a_eeg.fif"
+    path = (
+        write_joined(folder, neural_data[:, : AT * RATE])
+        if kind == "joined"
+        else folder / "sub-1_task-a_eeg.fif"
+    )
     info = mne.create_info(3, RATE, "eeg")
-    mne.io.RawArray(1e-5 * brain, info, verbose="ERROR").save(path, verbose="ERROR")
+    mne.io.RawArray(1e-5 * neural_data, info, verbose="ERROR").save(path, verbose="ERROR")
     about = {"RecordingType": kind.partition(" ")[0].replace("epochs", "epoched")}
     about |= {"EpochLength": 20} if "of" in kind else {}
     path.with_suffix(".json").write_text(json.dumps(about))
-    (X, _), text = told(make_segments, table_of(path, sound), anchor=1.0)
+    (X, _), text = record_warnings(make_segments, make_table(path, sound), anchor=1.0)
     assert (text.count("not continuous") == 1) == (kind != "continuous")
     assert ("not where" in text) == (kind in ("discontinuous", "epoched"))
     starts = X["onset"].to_numpy()[:, None]
@@ -207,30 +204,30 @@ def test_recording_type_of_bids_is_read(kind, tmp_path, brain, sound):
         assert not ((starts < [20, 40, 60, 80]) & (starts + 2.85 > [20, 40, 60, 80])).any()
 
 
-def test_row_of_type_bad_with_a_boundary_as_text_is_a_gap(tmp_path, brain, sound):
+def test_make_segments_reads_boundary_rows(tmp_path, neural_data, sound):
     path = tmp_path / "p_raw.fif"
-    mne.io.RawArray(1e-5 * brain, mne.create_info(3, RATE, "eeg"), verbose="ERROR").save(
+    mne.io.RawArray(1e-5 * neural_data, mne.create_info(3, RATE, "eeg"), verbose="ERROR").save(
         path, verbose="ERROR"
     )
-    table = table_of(path, sound)
+    table = make_table(path, sound)
     row = table.iloc[[0]].assign(type="bad", onset=40.0, duration=15.0, sound=None, text="boundary")
-    _, text = told(make_segments, pd.concat([table, row], ignore_index=True), anchor=1.0)
+    _, text = record_warnings(make_segments, pd.concat([table, row], ignore_index=True), anchor=1.0)
     assert "3 cross a gap" in text
     assert "bad stretch" not in text
 
 
 @pytest.mark.parametrize("kind", ["boundary", "New Segment", "Boundary"])
-def test_row_of_an_events_file_that_is_a_boundary_is_a_gap(kind, tmp_path):
+def test_read_bids_reads_boundary_rows(kind, tmp_path):
     folder = Folder(tmp_path / "small")
     folder.tell(EVENTS + f"10.0\t15.0\t{kind}\tn/a\tn/a\n")
     events = read_bids(folder.root)
-    (X, _), text = told(make_segments, events, anchor=0.5, tmin=0, tmax=1, margin=0)
+    (X, _), text = record_warnings(make_segments, events, anchor=0.5, tmin=0, tmax=1, margin=0)
     assert "1 cross a gap" in text
     assert ((X["onset"] >= 10) & (X["onset"] < 20)).sum() == 20, "no stretch of 15 s is bad"
 
 
-def test_parts_are_filtered_and_resampled_by_themselves(tmp_path, brain):
-    data = brain + np.where(np.arange(brain.shape[1]) < AT * RATE, 0.0, 1e4)  # a step at the gap
+def test_read_signal_processes_parts_separately(tmp_path, neural_data):
+    data = neural_data + np.where(np.arange(neural_data.shape[1]) < AT * RATE, 0.0, 1e4)  # a step at the gap
     write_edf(tmp_path / "a.edf", 1e-8 * data[:, : AT * RATE], RATE)
     write_edf(tmp_path / "b.edf", 1e-8 * data[:, AT * RATE :], RATE)
     write_edf(tmp_path / "p.edf", 1e-8 * data, RATE, [s + MISSING * (s >= AT) for s in range(85)])
@@ -243,30 +240,30 @@ def test_parts_are_filtered_and_resampled_by_themselves(tmp_path, brain):
     np.testing.assert_allclose(whole, parted, atol=1e-3 * parted.std())
 
 
-def test_clock_of_ctf_tells_gaps_between_trials():
+def test_find_clock_gaps_of_ctf():
     count = np.array([0.0, 100.0, 200.0, 450.0, 550.0])  # a trial is 50 samples of 2 counts
-    assert gaps_of_clock(count, 98.0, 50, 10.0) == {150: pytest.approx(7.5)}
-    assert gaps_of_clock(count[:3], 98.0, 50, 10.0) == {}
+    assert find_clock_gaps(count, 98.0, 50, 10.0) == {150: pytest.approx(7.5)}
+    assert find_clock_gaps(count[:3], 98.0, 50, 10.0) == {}
 
 
-def test_gap_moves_with_a_crop(tmp_path, brain):
-    raw = open_raw(brainvision(tmp_path, brain)).crop(10.0)
+def test_gaps_of_cropped_raw(tmp_path, neural_data):
+    raw = open_raw(write_brainvision_gap(tmp_path, neural_data)).crop(10.0)
     (gap,) = gaps_of(raw)
     assert gap.onset == AT - 10
     assert re.fullmatch(r"EDGE gap \(15\.0+ s\)", raw.annotations.description[0])
 
 
-def test_check_alignment_names_the_gap(tmp_path, brain, sound):
-    events = table_of(brainvision(tmp_path, brain), sound)
+def test_check_alignment_names_gap(tmp_path, neural_data, sound):
+    events = make_table(write_brainvision_gap(tmp_path, neural_data), sound)
     found = check_alignment(events, sfreq=50, h_freq=10, max_offset=1.0)
     assert "15.0 s missing at 40.0 s. Stimuli that play over it: 's.wav'" in found["note"][0]
 
 
 @pytest.mark.parametrize("marked", ["annotation", "trigger", "neither"])
 @pytest.mark.parametrize("late", [True, False])
-def test_times_from_the_start_of_the_acquisition_are_named(late, marked, tmp_path, brain, sound):
+def test_make_segments_names_acquisition_times(late, marked, tmp_path, neural_data, sound):
     info = mne.create_info(["A", "B", "C", "STI"], RATE, ["eeg"] * 3 + ["stim"])
-    data = np.vstack([1e-5 * brain, np.zeros(brain.shape[1])])
+    data = np.vstack([1e-5 * neural_data, np.zeros(neural_data.shape[1])])
     at = 6 * RATE
     data[3, at : at + 5] = marked == "trigger"
     raw = mne.io.RawArray(data, info, first_samp=20 * RATE, verbose="ERROR")
@@ -275,34 +272,15 @@ def test_times_from_the_start_of_the_acquisition_are_named(late, marked, tmp_pat
     raw.save(tmp_path / "p_raw.fif", verbose="ERROR")
     short = sound.with_name("short.wav")
     write_speech(short, 20.0, 2)
-    _, text = told(make_segments, table_of(tmp_path / "p_raw.fif", short, 6.0 + 20.0 * late), anchor=1.0)
+    _, text = record_warnings(
+        make_segments, make_table(tmp_path / "p_raw.fif", short, 6.0 + 20.0 * late), anchor=1.0
+    )
     assert ("'p_raw.fif' (20.000 s). Subtract raw.first_time" in text) == (late and marked != "neither")
 
 
-def test_raw_of_a_discontinuous_edf_has_its_triggers_where_they_are(tmp_path, brain, sound):
-    path = edf(tmp_path, brain)
+def test_events_from_raw_reads_discontinuous_edf(tmp_path, neural_data, sound):
+    path = write_edf_gap(tmp_path, neural_data)
     short = sound.with_name("short.wav")
     write_speech(short, 5.0, 2)
     raw = mne.io.read_raw_edf(path, verbose="ERROR")
     assert events_from_raw(raw, {"late": short}, textgrid=False)["onset"].tolist() == pytest.approx([55.5])
-
-
-@pytest.mark.parametrize("place", [184, 236, 244, 252])
-def test_broken_edf_header_is_no_layout(place, tmp_path, brain):
-    path = edf(tmp_path, brain)
-    content = bytearray(path.read_bytes())
-    content[place : place + 4] = b"x,y "
-    path.write_bytes(content)
-    assert read_edf_header(path) is None
-    assert record_times(path) == (None, None)
-    assert breaks_of_status(path) == []
-
-
-def test_links_of_a_fif_are_followed_to_an_end(tmp_path):
-    path = tmp_path / "a.fif"
-    path.write_bytes(
-        struct.pack(">iiii", 1, 3, 0, 16) + struct.pack(">iiii", 2, 3, 0, 16)
-    )  # a tag that leads to itself
-    assert previous_fif(path) is None
-    path.write_bytes(struct.pack(">iiii", 118, 10, 2**31 - 1, 0))
-    assert previous_fif(path) is None

@@ -1,0 +1,274 @@
+"""Tests for channel selection, montages and sensor positions."""
+
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+from helpers.read_files import load_header, make_signal
+from mne.io.constants import FIFF
+from mne.io.kit.constants import KIT
+
+from sk_b2s.datasets.simulated._head import make_sensors
+from sk_b2s.io._sensors import montage_key, pick_channels, sensor_positions
+
+SFREQ = 250.0
+
+FORMATS = {
+    "test.bdf": (66, 2048.0, 2048),
+    "brainvision/test.vhdr": (26, 1000.0, 7900),
+    "kit/test.sqd": (157, 1000.0, 2000),
+    "kit/test_umd-raw.sqd": (157, 1000.0, 100),
+    "ctf/somMDYO-18av.ds": (151, 1250.0, 626),
+}
+
+
+EEG_1020 = ["Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1", "O2"]
+
+
+def min_distance(positions):
+    distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    return distance[~np.eye(len(positions), dtype=bool)].min()
+
+
+def make_helmet(sensors):
+    """Make an Info with sensors at places over a sphere: sensors(radial, down, around) -> [(type, coil, ex, ez)]."""
+    names, types, locs = [], [], []
+    for i, (phi, theta) in enumerate(
+        zip(np.linspace(0, 5 * np.pi, 30), np.linspace(0.0, 1.7, 30), strict=True)
+    ):
+        radial = np.array([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
+        down = np.array([np.cos(theta) * np.cos(phi), np.cos(theta) * np.sin(phi), -np.sin(theta)])
+        for j, (kind, coil, ex, ez) in enumerate(sensors(radial, down, np.cross(radial, down))):
+            names.append(f"S{i:02d}{j}")
+            types.append(kind)
+            locs.append((np.r_[0.1 * radial, ex, np.cross(ez, ex), ez], coil))
+    info = mne.create_info(names, 1000.0, types)
+    for channel, (loc, coil) in zip(info["chs"], locs, strict=True):
+        channel["loc"][:], channel["coil_type"] = loc, coil
+    return info
+
+
+def neuromag(radial, down, around):
+    planar, magnetometer = mne._fiff.constants.FIFF.FIFFV_COIL_VV_PLANAR_T1, 3024
+    return [
+        ("grad", planar, down, radial),
+        ("grad", planar, around, radial),
+        ("mag", magnetometer, down, radial),
+    ]
+
+
+def triaxial(radial, down, around):
+    return [("mag", 8101, down, radial), ("mag", 8101, around, down), ("mag", 8101, radial, around)]
+
+
+def tilted(radial, down, around):
+    """Turn the triaxial sensor by 45 degrees, where two directions look alike from above."""
+    one, two = (radial + down) / 2**0.5, (radial - down) / 2**0.5
+    return [("mag", 8101, around, one), ("mag", 8101, around, two), ("mag", 8101, one, around)]
+
+
+CAPS = ["biosemi16", "biosemi64", "biosemi256", "easycap-M10", "easycap-M43", "GSN-HydroCel-256"]
+
+
+CAPS += [name for name in mne.channels.get_builtin_montages() if name.endswith("_1005")][:1]
+
+
+def make_cap(name, leave_out=()):
+    montage = mne.channels.make_standard_montage(name)
+    info = mne.create_info([n for n in montage.ch_names if n not in leave_out], SFREQ, "eeg")
+    return info.set_montage(montage)
+
+
+def make_sites():
+    """Every kind of sensors: a name and its Info."""
+    yield from ((name, make_cap(name)) for name in CAPS)
+    yield from ((sensors.__name__, make_helmet(sensors)) for sensors in (neuromag, triaxial, tilted))
+    yield "simulated", make_sensors("meg", 208, SFREQ)[0]
+
+
+@pytest.mark.parametrize("file", [file for file in FORMATS if file.startswith("kit")])
+def test_sensor_positions_equal_mne_layout(data_folder, file):
+    path = data_folder / "formats" / file
+    positions = load_header(path).positions
+    assert min_distance(positions) > 0.01
+    raw = mne.io.read_raw(path, verbose="ERROR")
+    layout = mne.channels.find_layout(raw.info, exclude=())
+    by_mne = dict(zip(layout.names, layout.pos[:, :2], strict=True))
+    by_mne = np.array([by_mne[name] for name in load_header(path).ch_names])
+    expected = (by_mne - by_mne[0]) / np.ptp(layout.pos[:, :2], axis=0)
+    np.testing.assert_allclose(positions - positions[0], expected, atol=1e-12)
+    assert (positions.min(0) >= 0).all()
+    assert (positions.max(0) <= 1).all()
+
+
+def test_sensor_positions_project_without_layout(data_folder):
+    """MNE offers the layout of CTF's 275 sensors for its 151, of which it lacks seven."""
+    head = load_header(data_folder / "formats/ctf/somMDYO-18av.ds")
+    assert min_distance(head.positions) > 0.03
+    left, right = (np.char.startswith(head.ch_names, side) for side in ("ML", "MR"))
+    assert head.positions[left, 0].max() < 0.5 < head.positions[right, 0].min()
+
+
+@pytest.mark.parametrize(
+    ("file", "montage"), [("test.bdf", "biosemi64"), ("brainvision/test.vhdr", "easycap-M1")]
+)
+def test_set_montage_sets_positions(data_folder, file, montage):
+    path = data_folder / "formats" / file
+    bare, head = load_header(path), load_header(path, montage=montage)
+    assert np.isnan(bare.positions).all()
+    assert bare.ch_names == head.ch_names
+    place = dict(zip(map(str.upper, head.ch_names), head.positions, strict=True))
+    for left, right in [("FP1", "FP2"), ("C3", "C4"), ("O1", "O2")]:
+        assert place[left][0] < 0.5 < place[right][0]
+        assert place[left][1] == pytest.approx(place[right][1], abs=0.03)
+    assert place["FP1"][1] > place["C3"][1] > place["O1"][1]
+    known = head.positions[np.isfinite(head.positions).all(1)]
+    assert min_distance(known) > 0.01
+
+
+def test_pick_channels_excludes_exg_and_status(data_folder):
+    path = data_folder / "formats/test.bdf"
+    raw = mne.io.read_raw(path, verbose="ERROR")
+    assert {"EXG1", "REOG", "LEOG", "IEOG", "EXG5", "EXG8", "Status"} <= set(raw.ch_names)
+    for picks in (None, "eeg", ("eeg",)):
+        names = pick_channels(raw, picks)
+        assert not {"EXG1", "REOG", "LEOG", "IEOG", "EXG5", "EXG8", "Status"} & set(names)
+    assert pick_channels(raw, ("EXG1", "Fp1")) == ["EXG1", "Fp1"], "unless they are named"
+
+
+@pytest.mark.parametrize("sensors", [neuromag, triaxial, tilted])
+def test_sensor_positions_separate_collocated(sensors):
+    info = make_helmet(sensors)
+    positions = sensor_positions(info, info["ch_names"])
+    together = positions.reshape(30, 3, 2)
+    assert min(map(min_distance, together)) > 0.01
+    assert np.linalg.norm(together - together.mean(1, keepdims=True), axis=-1).max() < 0.03
+    alone = sensor_positions(info, info["ch_names"][2::3])
+    np.testing.assert_array_equal(alone, together[:, 2])
+
+
+def test_sensor_positions_of_mixed_types():
+    info = make_helmet(
+        lambda radial, down, around: [("mag", 3024, down, radial), ("eeg", 1, 0 * down, 0 * radial)]
+    )
+    assert np.isfinite(sensor_positions(info, info["ch_names"])).all()
+
+
+def test_sensor_positions_nan_if_unknown():
+    info = mne.create_info(EEG_1020, SFREQ, "eeg")
+    assert np.isnan(sensor_positions(info, EEG_1020)).all()
+    info.set_montage("easycap-M1")
+    assert np.isfinite(sensor_positions(info, ["Cz"])).all()
+    info["chs"][3]["loc"][:3] = np.nan
+    positions = sensor_positions(info, EEG_1020)
+    assert np.flatnonzero(np.isnan(positions).any(1)).tolist() == [3]
+    np.testing.assert_array_equal(positions[4], sensor_positions(info, ["F4"])[0])
+
+
+@pytest.mark.parametrize(("name", "info"), list(make_sites()), ids=lambda p: p if isinstance(p, str) else "")
+def test_sensor_positions_are_independent(name, info):
+    """The place of a sensor is its own, whether the others are picked, in the file, or not."""
+    names = np.array(info["ch_names"])
+    whole = sensor_positions(info, names)
+    assert ((whole >= 0) & (whole <= 1)).all()
+    for some in (np.arange(len(names)) % 3 == 0, whole[:, 1] > 0.5, np.arange(len(names)) == 5):
+        np.testing.assert_array_equal(sensor_positions(info, names[some]), whole[some])
+        file = mne.pick_info(info, np.flatnonzero(some), verbose="ERROR")
+        np.testing.assert_array_equal(sensor_positions(file, file["ch_names"]), whole[some])
+
+
+@pytest.mark.parametrize("file", [file for file in FORMATS if file.startswith(("kit", "ctf"))])
+def test_sensor_positions_independent_in_layout(data_folder, file):
+    head = load_header(data_folder / "formats" / file)
+    some = load_header(data_folder / "formats" / file, picks=head.ch_names[10:60:7])
+    np.testing.assert_array_equal(some.positions, head.positions[10:60:7])
+
+
+def test_sensor_positions_agree_between_caps():
+    small, large = make_cap("biosemi16"), make_cap("biosemi64")
+    np.testing.assert_allclose(
+        sensor_positions(small, small["ch_names"]), sensor_positions(large, small["ch_names"]), atol=1e-3
+    )
+    lacking = make_cap("biosemi64", leave_out=["Iz"])
+    np.testing.assert_array_equal(
+        sensor_positions(lacking, lacking["ch_names"]), sensor_positions(large, lacking["ch_names"])
+    )
+
+
+def test_sensor_positions_preserve_area():
+    """Archimedes: of a sphere, the cap above each height z has the area 2 pi (1 - z), so has its disc."""
+    info = mne.create_info(["A", "B", "C"], SFREQ, "eeg")
+    for channel, z in zip(info["chs"], (0.9, 0.2, -0.6), strict=True):
+        channel["loc"][:3] = 0.1 * np.array([0, np.sqrt(1 - z**2), z]) + [0, 0, 0.04]
+    radius = np.linalg.norm(sensor_positions(info, list("ABC")) - 0.5, axis=1)
+    np.testing.assert_allclose(np.pi * radius**2 / (np.pi / 4), [0.05, 0.4, 0.8], rtol=1e-6)
+
+
+def test_sensor_positions_of_equal_electrodes():
+    info = mne.create_info(["Fz", "Cz", "Pz", "C3"], SFREQ, "eeg")
+    info.set_montage("easycap-M1")
+    info["chs"][3]["loc"][:] = info["chs"][1]["loc"]
+    positions = sensor_positions(info, info["ch_names"])
+    np.testing.assert_array_equal(positions[3], positions[1])
+
+
+def test_set_montage_warns_missing_positions(save):
+    path = save(make_signal(4), names=["Fz", "Cz", "A17", "A18"])
+    with pytest.warns(
+        UserWarning, match=r"montage=standard_1020 has no position for 2 of 4 electrodes of .* A17, A18"
+    ):
+        head = load_header(path, montage="standard_1020")
+    assert np.isfinite(head.positions).all(1).tolist() == [True, True, False, False]
+
+
+def test_montage_key_reads_file(save, tmp_path):
+    montage = mne.channels.make_standard_montage("easycap-M1")
+    place = montage.get_positions()["ch_pos"]
+    path = save(make_signal(3), names=["Fz", "C3", "Oz"])
+    file = tmp_path / "cap.sfp"
+    for turn in (1, -1):
+        lines = [f"{name} {' '.join(map(str, turn * xyz * [1, 1, turn]))}" for name, xyz in place.items()]
+        file.write_text("\n".join(lines))
+        raw = mne.io.read_raw(path, verbose="ERROR")
+        raw.set_montage(mne.channels.read_custom_montage(file), verbose="ERROR")
+        for given in (file, str(file)):
+            head = load_header(path, montage=montage_key(given))
+            np.testing.assert_array_equal(head.positions, sensor_positions(raw.info, raw.ch_names))
+        assert (head.positions[0, 1] > head.positions[2, 1]) == (turn == 1)
+    assert montage_key("biosemi64") == "biosemi64"
+    assert montage_key(montage) is montage
+    with pytest.raises(FileNotFoundError, match="montage='nowhere.sfp' is not an existing file"):
+        montage_key(Path("nowhere.sfp"))
+
+
+def make_system_info(names, coil, **about):
+    """Info of magnetic sensors of a system, at places of no meaning."""
+    info = mne.create_info(list(names), 1000.0, "mag")
+    rng = np.random.default_rng(0)
+    for channel in info["chs"]:
+        channel["coil_type"], channel["loc"][:] = coil, rng.standard_normal(12)
+    with info._unlock():
+        info.update(about)
+    return info
+
+
+def test_sensor_positions_of_kit_208():
+    layout = mne.channels.read_layout("KIT-AD")
+    names = [f"MEG {i:03d}" for i in range(1, 209)]
+    info = make_system_info(names, FIFF.FIFFV_COIL_KIT_GRAD, kit_system_id=KIT.SYSTEM_NYUAD_2014)
+    positions = sensor_positions(info, names)
+    places = dict(zip(layout.names, layout.pos[:, :2], strict=True))
+    expected = np.array([places[name] for name in names])
+    expected = (expected - layout.pos[:, :2].min(0)) / np.ptp(layout.pos[:, :2], axis=0)
+    np.testing.assert_allclose(positions, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("suffix", ["", "-2908", "-606"])
+def test_sensor_positions_ignore_ctf_suffix(suffix):
+    layout = mne.channels.read_layout("CTF-275")
+    bare = [name.split("-")[0] for name in layout.names]
+    names = [name + suffix for name in bare]
+    info = make_system_info(names, FIFF.FIFFV_COIL_CTF_GRAD)
+    expected = (layout.pos[:, :2] - layout.pos[:, :2].min(0)) / np.ptp(layout.pos[:, :2], axis=0)
+    np.testing.assert_allclose(sensor_positions(info, names), expected, atol=1e-12)

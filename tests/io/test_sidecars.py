@@ -1,0 +1,162 @@
+"""Tests for BIDS sidecar files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.bids_folders import EVENTS
+from helpers.raw_files import write_brainvision
+from helpers.recorded_warnings import record_warnings
+
+from sk_b2s import Epocher, make_segments, read_bids
+from sk_b2s.io._raw._identity import recording_stamp
+from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._recordings import open_raw
+from sk_b2s.io._sidecars import apply_sidecars, entities_of, find_sidecar, read_tsv
+
+
+def test_apply_sidecars_warns_short_recording(folder):
+    events = read_bids(folder.root)
+    folder.recording.with_suffix(".json").write_text('{"RecordingDuration": 80.0}')
+    with pytest.warns(
+        UserWarning,
+        match=r"story_eeg\.fif' lasts 40\.0 s, but its duration in 'sub-01_task-story_eeg\.json' is 80",
+    ):
+        open_raw(folder.recording)
+    with pytest.warns(UserWarning, match="left out 1 of 3 windows"):
+        X, _ = make_segments(events.assign(recording_duration=80.0), tmin=0, tmax=34.6)
+    assert len(X) == 2  # what the table says and the file does not hold is not there
+
+
+def test_apply_sidecars_marks_bad_channels(folder):
+    X, _ = make_segments(read_bids(folder.root), tmin=0, tmax=1)
+    before = recording_stamp(folder.recording)
+    folder.tell(
+        "name\ttype\tunits\tstatus\nA1\tEEG\tV\tgood\nA2\tEEG\tV\tbad\nA3\tVEOG\tV\tn/a\n",
+        suffix="channels.tsv",
+    )
+    assert recording_stamp(folder.recording) != before  # what was cached is not used any more
+    raw = open_raw(folder.recording)
+    assert raw.info["bads"] == ["A2"]
+    assert raw.get_channel_types() == ["eeg", "eeg", "eog"]
+    epocher = Epocher(sfreq=32, baseline=None)
+    windows = np.asarray(epocher.fit_transform(X))
+    assert epocher.ch_names_ == ("A1", "A2")
+    assert (windows[:, 1] == 0).all()
+    assert windows[:, 0].std() > 0
+
+
+def test_apply_sidecars_ignores_missing_channels(folder):
+    folder.recording = folder.add("sub-01/eeg/sub-01_task-story_eeg.fif", names=("F3-C3", "C3-P3", "MLC11"))
+    folder.tell("name\tstatus\nF3-A1\tbad\nMLC11-2908\tbad\nC3-P3\tgood\n", suffix="channels.tsv")
+    assert open_raw(folder.recording).info["bads"] == ["MLC11"]
+    folder.tell("channel\tstatus\nA1\tbad\n", suffix="channels.tsv")
+    with pytest.raises(
+        ValueError, match=r"channels\.tsv' must have the column 'name'\. It has \['channel', 'status'\]"
+    ):
+        open_raw(folder.recording)
+    folder.tell("/annex/objects/SHA256E-s5--ab.tsv\n", suffix="channels.tsv")
+    with pytest.raises(
+        FileNotFoundError, match=r"table '.*channels\.tsv' has not been fetched.*git annex get"
+    ):
+        open_raw(folder.recording)
+
+
+def test_apply_sidecars_matches_electrode_space(folder):
+    stem = folder.recording.with_name("sub-01_space-{}_{}")
+    Path(str(stem).format("CTF", "electrodes.tsv")).write_text("name\tx\ty\tz\nA1\t0.08\t0\t0.05\n")
+    for system in ("CTF", "CapTrak"):
+        about = {"EEGCoordinateSystem": system, "EEGCoordinateUnits": "m"}
+        Path(str(stem).format(system, "coordsystem.json")).write_text(json.dumps(about))
+    np.testing.assert_allclose(
+        open_raw(folder.recording).info["chs"][0]["loc"][:3], [0, 0.08, 0.05], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("system", "unit", "row"), [("CapTrak", "m", "0.01\t0.07\t0.05"), ("CTF", "mm", "70\t-10\t50")]
+)
+def test_apply_sidecars_sets_electrode_positions(folder, system, unit, row):
+    about = {"EEGCoordinateSystem": system, "EEGCoordinateUnits": unit}
+    where = folder.recording.with_name("sub-01_coordsystem.json")
+    where.write_text(json.dumps(about))
+    folder.recording.with_name("sub-01_space-x_electrodes.tsv").write_text(
+        f"name\tx\ty\tz\nA1\t{row}\nA2\tn/a\tn/a\tn/a\n"
+    )
+    raw = open_raw(folder.recording)
+    np.testing.assert_allclose(raw.info["chs"][0]["loc"][:3], [0.01, 0.07, 0.05], atol=1e-6)
+    where.write_text(json.dumps({**about, "EEGCoordinateSystem": "fsaverage"}))
+    assert open_raw(folder.recording).get_montage() is None
+
+
+def test_read_tsv_strips_trailing_tabs(folder):
+    plain = read_bids(folder.root)
+    folder.tell(EVENTS.replace("\n", "\t\n").replace("word\t\n", "word\n", 1) + "\n\t\n")
+    pd.testing.assert_frame_equal(read_bids(folder.root), plain)
+    folder.tell(EVENTS.replace("\n", "\r\n"))
+    pd.testing.assert_frame_equal(read_bids(folder.root), plain)
+
+
+def test_entities_of_names():
+    assert entities_of("sub-01_ses-2_task-a_run-03_split-01_meg.fif")["run"] == "03"
+    assert entities_of("notes.txt") == {"suffix": "notes"}
+    assert entities_of("my_raw.fif") == {}
+
+
+def test_find_sidecar_prefers_nearest_table(folder):
+    outer = folder.root / "channels.tsv"
+    outer.write_text("name\nA1\n")
+    assert find_sidecar(folder.recording, "channels.tsv") == outer
+    near = folder.tell("name\nA1\n", suffix="channels.tsv")
+    near.with_name("sub-01_channels.tsv").write_text("name\n")
+    near.with_name("sub-01_task-other_channels.tsv").write_text("name\n")
+    assert find_sidecar(folder.recording, "channels.tsv") == near
+    assert read_tsv(near)["name"].tolist() == ["A1"]
+    near.write_bytes(b"name\n\xff\xfe\n")
+    with pytest.raises(ValueError, match="is not a BIDS table"):
+        read_tsv(near)
+
+
+def test_apply_sidecars_matches_electrode_names(folder):
+    folder.tell("name\tx\ty\tz\nA 1\t10\t0\t80\na2\t0\t10\t80\n", suffix="electrodes.tsv")
+    about = {"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "mm"}
+    folder.tell(json.dumps(about), suffix="coordsystem.json")
+    raw = open_raw(folder.recording)
+    np.testing.assert_allclose(
+        [ch["loc"][:3] for ch in raw.info["chs"][:2]], [[0.01, 0, 0.08], [0, 0.01, 0.08]]
+    )
+
+
+@pytest.mark.parametrize("suffix", ["channels.tsv", "electrodes.tsv"])
+@pytest.mark.parametrize(
+    "text", ["name\ttype\tstatus\tx\ty\tz\n", "name\ttype\tstatus\tx\ty\tz\nn/a\tn/a\tn/a\tn/a\tn/a\tn/a\n"]
+)
+def test_apply_sidecars_accepts_empty_tables(suffix, text, folder):
+    folder.tell(text, suffix=suffix)
+    folder.tell('{"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "mm"}', suffix="coordsystem.json")
+    raw, said = record_warnings(open_raw, folder.recording)
+    assert (raw.info["bads"], said) == ([], "")
+
+
+NAMES = [f"E{index}" for index in range(6)]
+
+
+DATA = np.random.default_rng(0).standard_normal((6, 5000))
+
+
+def test_apply_sidecars_warns_unknown_status(tmp_path):
+    path = tmp_path / "sub-01/eeg/sub-01_task-a_eeg.vhdr"
+    write_brainvision(path, DATA, NAMES, 250)
+    table = path.with_name("sub-01_task-a_channels.tsv")
+    rows = [
+        f"{name}\tEEG\t{state}"
+        for name, state in zip(NAMES, ["Bad ", "noisy", "n/a"] + 3 * ["good"], strict=True)
+    ]
+    table.write_text("\n".join(["name\ttype\tstatus", *rows]))
+    with pytest.warns(
+        UserWarning, match=r"'status': expected good, bad or n/a, got 'noisy', which is read as good"
+    ):
+        raw = apply_sidecars(read_raw(path), path)
+    assert raw.info["bads"] == ["E0"]
