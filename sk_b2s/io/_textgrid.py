@@ -29,6 +29,8 @@ MAX_OVERRUN = 0.1  # s by which entries may end after their tier
 MAX_NAMED = 30  # maximum number of audio files in a warning
 MAX_TOKEN = 200  # maximum number of characters of a token in a message
 TOLERANCE = 1e-4  # s by which intervals may overlap
+# praatio is not used: it reads some truncated files without an error, drops the sign of negative times,
+# and names neither the line nor the entry of a fault.
 # Praat parses both syntaxes by one rule: it reads quoted texts, free-standing numbers and flags, and skips
 # the rest ("xmin =", "intervals [3]:").
 TOKEN = re.compile(

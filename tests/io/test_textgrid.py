@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import praatio.textgrid
 import pytest
 from helpers.raw_files import write_tiers
 
@@ -213,6 +214,21 @@ def test_textgrid_events_reads_real_files(data_folder):
     assert read_textgrid(sentence)["61"]["text"].str.startswith("HE BEGAN").all()
     with pytest.raises(ValueError, match="common name for words"):
         textgrid_events(sentence)
+
+
+def test_read_textgrid_equals_praatio(data_folder):
+    """An independent parser reads the same from complete files."""
+    paths = sorted(data_folder.rglob("*.TextGrid"))
+    assert paths
+    for path in paths:
+        grid = praatio.textgrid.openTextgrid(str(path), includeEmptyIntervals=True)
+        tiers = read_textgrid(path)
+        assert list(tiers) == list(grid.tierNames)
+        for name, tier in tiers.items():
+            entries = grid.getTier(name).entries
+            assert tier["text"].tolist() == [entry.label for entry in entries]
+            np.testing.assert_allclose(tier["onset"], [entry.start for entry in entries])
+            np.testing.assert_allclose(tier["duration"], [entry.end - entry.start for entry in entries])
 
 
 @pytest.mark.parametrize(
