@@ -86,6 +86,8 @@ def find_sidecar(recording, suffix, root=None, space=None):
     -------
     path : Path or None
     """
+    # mne-bids 0.20 is not used: find_matching_sidecar also returns tables of another run, session or
+    # acquisition if the recording has none, and nothing if two tables have equally many entities.
     recording = Path(recording)
     own = {key: value for key, value in entities_of(recording).items() if key not in ("split", "suffix")}
     name, _, extension = suffix.partition(".")

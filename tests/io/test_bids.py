@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import mne_bids
 import numpy as np
 import pandas as pd
 import pytest
@@ -237,3 +238,26 @@ def test_read_bids_reads_meg_masc_tables(data_folder, tmp_path):
     assert words["text"].iloc[0] == "Tara"
     assert words["speech_rate"].between(145, 205).all()
     assert set(words["condition"]) == {"sentence", "word_list", "pseudo_words"}
+
+
+def test_read_bids_equals_mne_bids(tmp_path):
+    """Both find the same recordings, channels and positions in a valid folder."""
+    make_listening(
+        root=tmp_path, n_subjects=2, sessions=2, minutes=1, n_channels=16, modality="eeg", sfreq=64
+    )
+    root = next(path for path in tmp_path.iterdir() if path.is_dir())
+    events = read_bids(root, task="listening").drop_duplicates("recording")
+    paths = mne_bids.find_matching_paths(
+        root, tasks="listening", suffixes="eeg", extensions=[".vhdr", ".fif", ".edf"]
+    )
+    assert sorted(events["recording"]) == sorted(str(path.fpath) for path in paths)
+    for row in events.itertuples():
+        path = mne_bids.get_bids_path_from_fname(row.recording)
+        assert (path.subject, path.session, path.task) == (row.subject, row.session, row.task)
+        expected = mne_bids.read_raw_bids(path, verbose="ERROR")
+        raw = open_raw(row.recording)
+        assert raw.info["bads"] == expected.info["bads"]
+        assert raw.get_channel_types() == expected.get_channel_types()
+        positions = [[ch["loc"][:3] for ch in one.info["chs"]] for one in (raw, expected)]
+        assert np.isfinite(positions).all()
+        np.testing.assert_allclose(*positions, atol=1e-6)
