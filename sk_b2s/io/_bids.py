@@ -154,7 +154,7 @@ def read_bids(
     events["study"] = root.name if study is None else study
     first = ["study", "subject", "session", "task", "run", "recording", "type", "onset", "duration", "sound",
              "sound_onset", "text", "sequence", "word_index", "condition", "stream"]  # fmt: skip
-    events = part_sequences(check_events(events), root / stimuli_dir)
+    events = disambiguate_sequences(check_events(events), root / stimuli_dir)
     return events[[*first, *(column for column in events if column not in first)]]
 
 

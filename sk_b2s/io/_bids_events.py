@@ -103,13 +103,13 @@ class EventTables:
         if empty:
             warnings.warn(
                 f"read_bids dropped {len(empty)} of {len(recordings)} recordings, because their tables have no row "
-                f"of known type: {shorten(empty, 30)}.",
+                f"of known type: {shorten_list(empty, 30)}.",
                 stacklevel=3,
             )
         if self.outside:
             warnings.warn(
                 f"read_bids uses {len(self.outside)} audio files outside of the data set, because its tables name "
-                f"them by absolute paths: {shorten(map(shortened, self.outside))}. If they are correct, pass "
+                f"them by absolute paths: {shorten_list(map(shorten_text, self.outside))}. If they are correct, pass "
                 f"stimuli={{name: path}} to silence this warning.",
                 stacklevel=3,
             )
@@ -205,7 +205,7 @@ class EventTables:
             return [column for column in usual if column in table]
         theirs = [self.columns[ours]] if isinstance(self.columns[ours], str) else list(self.columns[ours])
         if missing := [column for column in theirs if column not in table]:
-            hint = _suggest(difflib.get_close_matches(missing[0], table.columns, n=1))
+            hint = suggest_name(missing[0], table.columns)
             raise ValueError(
                 f"columns={{{ours!r}: {self.columns[ours]!r}}}: {str(path)!r} has no column {missing[0]!r}{hint}. "
                 f"It has {list(table.columns)}."
@@ -255,8 +255,8 @@ class EventTables:
                 return str(path)
         if not inside:
             raise ValueError(
-                f"{where}: the audio file {shortened(name)} is outside of the data set {str(self.root)!r}, at "
-                f"{shortened(os.path.normpath(places[0]))}. If it is correct, pass stimuli={{{shortened(given)}: "
+                f"{where}: the audio file {shorten_text(name)} is outside of the data set {str(self.root)!r}, at "
+                f"{shorten_text(os.path.normpath(places[0]))}. If it is correct, pass stimuli={{{shorten_text(given)}: "
                 f"'...'}} or its folder as stimuli_dir=..."
             )
         available = [path.name for path in self.stimuli_dir.glob("*") if path.is_file()]
@@ -265,9 +265,9 @@ class EventTables:
         ]
         close = close or difflib.get_close_matches(Path(name).name[:200], available, n=1, cutoff=0.8)
         raise FileNotFoundError(
-            f"{where}: the audio file {shortened(name)} does not exist{_suggest(close)}. Searched: "
-            f"{', '.join(shortened(path) for path in places)}. Pass the folder of the audio files as "
-            f"stimuli_dir=..., or the name of the file as stimuli={{{shortened(given)}: '...'}}. For words of "
+            f"{where}: the audio file {shorten_text(name)} does not exist{format_suggestion(close)}. Searched: "
+            f"{', '.join(shorten_text(path) for path in places)}. Pass the folder of the audio files as "
+            f"stimuli_dir=..., or the name of the file as stimuli={{{shorten_text(given)}: '...'}}. For words of "
             "the stimulus that is playing, map the name to None."
         )
 
@@ -304,7 +304,7 @@ def _check_columns(columns):
     columns = dict(columns or {})
     for key in columns:
         if key not in COLUMNS:
-            hint = _suggest(difflib.get_close_matches(str(key), COLUMNS, n=1))
+            hint = suggest_name(key, COLUMNS)
             raise ValueError(
                 f"columns={columns!r}: {key!r}{hint} is not a column of the events table. The columns are "
                 f"{list(COLUMNS)}."
@@ -321,11 +321,6 @@ def _check_types(types):
                 f"types={{{value!r}: {kind!r}}}: expected one of {', '.join(EVENT_TYPES)} or None, got {kind!r}."
             )
     return types
-
-
-def _suggest(close):
-    """Return a hint at a similar name."""
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _parse_numbers(texts, column):

@@ -335,7 +335,7 @@ def _warn_missing_subjects(base, found, wanted, ignored):
     }
     for what, missing in groups.items():
         if missing:
-            names = shorten(sorted(name.removeprefix("sub-") for name in missing), 30)
+            names = shorten_list(sorted(name.removeprefix("sub-") for name in missing), 30)
             warnings.warn(f"read_bids found {len(missing)} subjects {what}: {names}.", stacklevel=4)
 
 

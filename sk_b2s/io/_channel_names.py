@@ -70,7 +70,7 @@ def match_names(listed, names, table):
     twice = sorted(name for name, count in Counter(listed).items() if count > 1 and name)
     if twice:
         warnings.warn(
-            f"{str(table)!r} lists {len(twice)} names in several rows: {shorten(twice)}. A channel is bad if "
+            f"{str(table)!r} lists {len(twice)} names in several rows: {shorten_list(twice)}. A channel is bad if "
             "one of its rows is bad. Correct the table.",
             stacklevel=6,
         )
@@ -90,8 +90,8 @@ def match_names(listed, names, table):
     unlisted = [name for name in names if name not in set(matched)]
     if missing and unlisted:
         warnings.warn(
-            f"{str(table)!r} lists {len(missing)} names that the recording lacks ({shorten(missing)}), and the "
-            f"recording has {len(unlisted)} channels that the table lacks ({shorten(unlisted)}). Rows of "
+            f"{str(table)!r} lists {len(missing)} names that the recording lacks ({shorten_list(missing)}), and the "
+            f"recording has {len(unlisted)} channels that the table lacks ({shorten_list(unlisted)}). Rows of "
             "missing channels are ignored. If they are the same channels, use the same names in both.",
             stacklevel=6,
         )
@@ -126,7 +126,7 @@ def warn_spellings(names_by_recording, stacklevel=3):
             )
     if twins:
         warnings.warn(
-            f"{len(twins)} channels are spelled differently in different recordings: {shorten(twins)}. Each "
+            f"{len(twins)} channels are spelled differently in different recordings: {shorten_list(twins)}. Each "
             "spelling is treated as a separate channel that is zero in the other recordings. Rename them with "
             "raw_hook= and raw.rename_channels.",
             stacklevel=stacklevel,

@@ -37,7 +37,7 @@ def set_montage(inst, montage):
         if missing:
             warnings.warn(
                 f"montage={montage if isinstance(montage, str) else '...'} has no position for {len(missing)} of "
-                f"{len(electrodes)} electrodes of {name_of(inst)}, {shorten(missing)}. Spatial attention ignores "
+                f"{len(electrodes)} electrodes of {name_of(inst)}, {shorten_list(missing)}. Spatial attention ignores "
                 "these channels.",
                 stacklevel=3,
             )
@@ -101,7 +101,7 @@ def pick_channels(raw, picks=None):
         except ValueError as error:
             raise ValueError(
                 f"picks={picks!r} names channels or types that {name_of(raw)} does not have. It has "
-                f"{shorten(raw.ch_names)}."
+                f"{shorten_list(raw.ch_names)}."
             ) from error
     types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
     names = [n for n in names if n in named or types[n] not in SENSORS or not NOT_EEG.match(n)]

@@ -270,7 +270,7 @@ def _apply_channels(raw, table, path):
         status = table["status"].str.strip().str.lower()
         if len(odd := sorted(set(status.dropna()) - {"good", "bad", ""})):
             warnings.warn(
-                f"{str(path)!r}, column 'status': expected good, bad or n/a, got {shorten(map(repr, odd))}, which "
+                f"{str(path)!r}, column 'status': expected good, bad or n/a, got {shorten_list(map(repr, odd))}, which "
                 "is read as good. Write 'bad' for channels to exclude.",
                 stacklevel=5,
             )

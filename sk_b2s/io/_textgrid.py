@@ -267,7 +267,7 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     check_tiers(path, words, phonemes, found[names["word"]], found.get(names.get("phoneme")))
     if "sentence" in names:
         starts = found[names["sentence"]]
-        starts = starts.loc[_is_speech(starts), "onset"].to_numpy()
+        starts = starts.loc[~is_silence(starts["text"]), "onset"].to_numpy()
         sentence = np.searchsorted(starts, words["onset"].to_numpy() + TOLERANCE, side="right")
     else:
         sentence = number_sentences(words["onset"], words["onset"] + words["duration"], sentence_gap)
@@ -361,10 +361,9 @@ def warn_missing_textgrids(sounds, n_found):
     """
     if len(sounds) and n_found:
         names = [stimulus_name(sound) for sound in sounds]
-        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         warnings.warn(
             f"{len(sounds)} of {len(sounds) + n_found} audio files have no TextGrid and therefore no words: "
-            f"{', '.join(names[:MAX_NAMED])}{more}.",
+            f"{shorten_list(names, MAX_NAMED)}.",
             stacklevel=4,
         )
 
@@ -400,14 +399,9 @@ def _find_tiers(path, found, tiers):
     return names
 
 
-def _is_speech(tier):
-    """Return which entries of a tier are not silence."""
-    return ~tier["text"].str.lower().isin(SILENCES)
-
-
 def _select_speech(tier):
     """Return the entries of a tier that are not silence."""
-    return tier[_is_speech(tier)].reset_index(drop=True)
+    return tier[~is_silence(tier["text"])].reset_index(drop=True)
 
 
 def _assign_words(phonemes, words):

@@ -13,7 +13,6 @@ from sk_b2s.events._table_times import check_last_word
 
 MAX_WORD = 10.0  # s, maximum duration of a word
 MAX_DIFFERENCE = 1.0  # s between the durations of an audio file and its TextGrid
-LATE = 0.1  # s by which a word may begin after the end of its audio file
 TOLERANCE = 1e-3  # s, maximum difference between equal durations
 MIN_WORDS = 10  # below which no statistics are checked
 MIN_WORDS_FOR_PHONEMES = 30  # below which words may all look like phonemes
@@ -73,7 +72,7 @@ def _check_words(words, tier):
         row = words.iloc[int(np.argmax(long))]
         yield (
             f"{long.sum()} of {len(words)} words last longer than {MAX_WORD:g} s. The first one, "
-            f"{shortened(row['text'])} at {row['onset']:.3f} s, lasts {row['duration']:.3f} s. Check whether "
+            f"{shorten_text(row['text'])} at {row['onset']:.3f} s, lasts {row['duration']:.3f} s. Check whether "
             "the alignment failed, or the tier holds sentences."
         )
     lasts, steps = words["duration"].to_numpy(float), np.diff(words["onset"])
@@ -92,7 +91,7 @@ def _check_words(words, tier):
     unknown = words["text"].str.lower().isin(UNKNOWN)
     if 2 * unknown.sum() > len(words):
         yield (
-            f"{unknown.sum()} of {len(words)} words are {shortened(words.loc[unknown, 'text'].iloc[0])}, the "
+            f"{unknown.sum()} of {len(words)} words are {shorten_text(words.loc[unknown, 'text'].iloc[0])}, the "
             "label of aligners for unknown words. Check that the dictionary has the language of the stimulus."
         )
 
@@ -109,17 +108,17 @@ def _check_content(words, tier):
     if 2 * (several := int(texts.str.contains(r"\s").sum())) > len(words):
         yield (
             f"{several} of {len(words)} entries in the tier of words hold several words, such as "
-            f"{shortened(texts.iloc[0])}. If it holds sentences, name the tier of words with tiers={{'word': "
+            f"{shorten_text(texts.iloc[0])}. If it holds sentences, name the tier of words with tiers={{'word': "
             f"...}}."
         )
     elif texts.nunique() == 1:
         yield (
-            f"all {len(words)} words are {shortened(texts.iloc[0])}. Name the tier of words with "
+            f"all {len(words)} words are {shorten_text(texts.iloc[0])}. Name the tier of words with "
             f"tiers={{'word': ...}}."
         )
     elif len(words) >= MIN_WORDS_FOR_PHONEMES and texts.str.fullmatch(PHONEME).mean() > 0.5:
         yield (
-            f"most words are ARPAbet phonemes, such as {shortened(', '.join(texts[:3]))}. Check whether the "
+            f"most words are ARPAbet phonemes, such as {shorten_text(', '.join(texts[:3]))}. Check whether the "
             "tiers are swapped."
         )
     stop = tier.attrs.get("stop", 0.0) if tier is not None else 0.0
@@ -151,7 +150,7 @@ def _check_phonemes(words, phonemes, tier):
         most = "" if tier is None else ", ".join(tier["text"].value_counts().index[:3])
         yield (
             f"{without} of {len(words)} words have no phoneme. The most frequent entries of that tier are "
-            f"{shortened(most)}. If the dictionary was of another language, ignore the tier with "
+            f"{shorten_text(most)}. If the dictionary was of another language, ignore the tier with "
             f"tiers={{'phoneme': None}}."
         )
 
@@ -175,13 +174,8 @@ def check_whole(sound, rows, source):
     ValueError
         With the names of both files.
     """
-    last, length = rows["sound_onset"].max(), stimulus_duration(str(sound))
-    if last > length + LATE:
-        raise ValueError(
-            f"{str(sound)!r} lasts {length:.3f} s, but the last word in {str(source)!r} begins at {last:.3f} s. "
-            "Check that the audio file is complete and that both files belong to the same "
-            f"stimulus.{guess_unit(last, length)}"
-        )
+    check_last_word(str(sound), rows["sound_onset"].max(), repr(str(source)))
+    length = stimulus_duration(str(sound))
     if abs((stop := rows.attrs.get("stop", length)) - length) > MAX_DIFFERENCE:
         warnings.warn(
             f"the duration in {str(source)!r} is {stop:.1f} s, but {str(sound)!r} lasts {length:.1f} s. Check "

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._caching import content_digest
 from sk_b2s._utils._validation import recordings_of
-from sk_b2s.io._raw._recordings import recording_extent, read_excerpt
+from sk_b2s.io._raw._recordings import read_excerpt, recording_extent
 
 OTHERS = "the recording of another subject,"  # what is said of copies that are a leak
 ALIKE = 0.999  # correlation of samples from which recordings are copies

@@ -1,10 +1,12 @@
 """Tests for warnings about TextGrids."""
 
+import warnings
+
 import numpy as np
 import pytest
 import soundfile
 from helpers.bids_folders import HEADER
-from helpers.raw_files import write_textgrid, write_tiers
+from helpers.raw_files import spoken_words, write_textgrid, write_tiers
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import read_bids
@@ -63,5 +65,43 @@ def test_check_whole_guesses_milliseconds(folder):
     words = [(1000 * a, 1000 * (b - a), text) for a, b, text in make_words()]
     write_textgrid(folder.root / "stimuli/story.TextGrid", words, 20_000.0)
     folder.tell(HEADER + "2.0\tn/a\tsound\tstory.wav\tn/a\n")
-    with pytest.raises(ValueError, match=r"lasts 20\.000 s.*Are times in milliseconds\?"):
+    with pytest.raises(ValueError, match=r"has 20\.000 s.*Are times in milliseconds\?"):
         read_bids(folder.root)
+
+
+WORDS = spoken_words(60, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (
+            [(onset, lasts / 6, text) for onset, lasts, text in WORDS],
+            r"the median duration of the \d+ words is 0.042 s",
+        ),
+        ([(onset, lasts, "the") for onset, lasts, _ in WORDS], "words are 'the'"),
+        ([(onset, lasts, "a whole sentence") for onset, lasts, _ in WORDS], "hold several words,"),
+        (
+            [(word[0], 0.06, ("AH0", "T", "IY1")[i % 3]) for i, word in enumerate(WORDS)],
+            "words are ARPAbet phonemes",
+        ),
+        ([word for word in WORDS if word[0] > 40], "there is no word between 0.0 and 40"),
+        ([word for word in WORDS if word[0] < 20], "there is no word between .* and 60.0 s of 60.0 s"),
+    ],
+)
+def test_check_tiers_warns_implausible_words(tmp_path, words, match):
+    write_textgrid(tmp_path / "s.TextGrid", words, 60.0)
+    with pytest.warns(UserWarning, match=match):
+        textgrid_events(tmp_path / "s.TextGrid")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [WORDS, WORDS[:5], [(1 + 2 * index, 0.4, f"digit{index % 9}") for index in range(25)],
+     [(onset, lasts, "I A T".split()[i % 3] + "lf" * (i % 2)) for i, (onset, lasts, _) in enumerate(WORDS)]],
+)  # fmt: skip
+def test_check_tiers_accepts_usual_tiers(tmp_path, words):
+    write_textgrid(tmp_path / "s.TextGrid", words, 60.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        textgrid_events(tmp_path / "s.TextGrid")

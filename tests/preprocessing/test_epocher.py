@@ -294,7 +294,7 @@ def test_segments_fit_all_lags_within_margin(one):
         ({"recording": "nowhere.fif"}, {}, FileNotFoundError, "'nowhere.fif' does not exist"),
         ({}, {"baseline": (0.5, 0)}, ValueError, r"baseline must be \(start, stop\)"),
         ({}, {"baseline": (0, None)}, ValueError, r"baseline must be \(start, stop\)"),
-        ({}, {"sfreq": 300}, ValueError, r"sfreq=300 Hz is above the 250 Hz"),
+        ({}, {"sfreq": 300}, ValueError, r"sfreq=300 Hz must not exceed the 250 Hz"),
         ({}, {"sfreq": -1}, ValueError, "'sfreq' parameter of Epocher"),
         ({}, {"phase": "linear"}, ValueError, "'phase' parameter of Epocher"),
         ({}, {"reference": "mean"}, ValueError, "'reference' parameter of Epocher"),

@@ -16,7 +16,7 @@ from scipy.signal import correlate, firwin, oaconvolve
 from sk_b2s.events._audio._files import read_samples
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name, stimulus_state
 from sk_b2s.events._table import check_events
-from sk_b2s.events._table_times import playing_sound
+from sk_b2s.events._table_times import find_playing_stimulus
 from sk_b2s.io._clocks._clock_fit import MAX_RESIDUAL, check_fit, fit_clock
 from sk_b2s.io._raw._processing import resample
 from sk_b2s.io._raw._recordings import open_raw
@@ -256,7 +256,7 @@ def align_to_audio(events, channel, *, search=1.0, audio_delay=0.0):
             events[column] = np.nan
     playing = np.full(len(events), -1)
     words = np.flatnonzero(events["type"].isin(("word", "phoneme")))
-    playing[words] = playing_sound(events, events.iloc[words])
+    playing[words] = find_playing_stimulus(events, events.iloc[words])
     for recording, rows in events.groupby("recording", sort=False).indices.items():
         sounds = rows[(events["type"] == "sound").to_numpy()[rows]]
         if len(sounds) == 0:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.signal import firwin, resample_poly
 
 from sk_b2s._utils._caching import code_of
-from sk_b2s._utils._text import shorten
+from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._sensors import HEAD_CENTER, NOT_EEG, name_of, sensor_positions
 
 CODE = code_of(__file__)
@@ -96,7 +96,7 @@ def reference_channels(raw, names, reference):
         if missing := [name for name in reference if name not in raw.ch_names]:
             raise ValueError(
                 f"reference={list(reference)!r}: {name_of(raw)} has no channel {missing}. It has "
-                f"{shorten(raw.ch_names)}."
+                f"{shorten_list(raw.ch_names)}."
             )
         chosen = list(reference)
     if all(types[name] in ("mag", "grad") for name in chosen):

@@ -258,14 +258,13 @@ def read_signal(path, stamp, processing):
     sfreq = float(raw.info["sfreq"])
     signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
     replaced = [name for name in bads if name not in reference]
-    step = max(1, CHUNK_BYTES // (8 * max(1, raw.n_times)))
     parts, flat = _find_contiguous_parts(raw), np.ones(max(raw.n_times - 1, 0), bool)
-    for first in range(0, len(wanted), step):
-        data = _read_samples(raw, wanted[first : first + step])
-        data[np.isin(wanted[first : first + step], replaced)] = 0.0
-        _check_finite(data, raw, wanted[first : first + step])
+    for part in slice_rows(len(wanted), count_rows(CHUNK_BYTES, raw.n_times, itemsize=8)):
+        data = _read_samples(raw, wanted[part])
+        data[np.isin(wanted[part], replaced)] = 0.0
+        _check_finite(data, raw, wanted[part])
         flat &= (data[:, 1:] == data[:, :-1]).all(0)
-        signal[:, first : first + step] = process(data, sfreq, processing, parts).T
+        signal[:, part] = process(data, sfreq, processing, parts).T
     _warn_flat(flat, raw)
     rereference(signal, raw, wanted, reference)
     signal = signal[:, : len(names)]

@@ -116,3 +116,16 @@ def test_match_marks_uses_triggers_once():
     s, r = match_marks(expected, np.delete(expected, [10, 25]), onset=0.0)
     np.testing.assert_allclose(r, s)
     assert len(s) == len(expected) - 2
+
+
+def test_check_fit_warns_scattered_marks():
+    s = np.arange(0, 600, 10.0)
+    late = 8 + s + 0.03 * (np.arange(60) % 2)  # every second one comes 30 ms late
+    with pytest.warns(UserWarning, match=r"residual of 15\.. ms"):
+        check_fit(fit_clock(np.zeros(60, int), s, late), "p.fif")
+    screen = 8 + s + np.random.default_rng(0).uniform(0, 1 / 60, 60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_fit(fit_clock(np.zeros(60, int), s, screen), "p.fif")
+    with pytest.raises(ValueError, match="in milliseconds"):
+        check_fit(fit_clock(np.zeros(60, int), s, 1000 * (8 + s)), "p.fif")

@@ -73,7 +73,7 @@ def test_check_header_refuses_edf_named_bdf(tmp_path, true, named):
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "git lfs pull"),
         (b"/annex/objects/SHA256E-s9--1.wav\n", "datalad get"),
-        (b"<!DOCTYPE html><html>404</html>", "a page of a web server"),
+        (b"<!DOCTYPE html><html>404</html>", "not audio but a web page"),
     ],
 )
 def test_stimulus_duration_names_placeholders(tmp_path, content, match):
