@@ -66,7 +66,7 @@ def read_events(path):
         path = found[0]
     if not path.name.endswith(SUFFIXES):
         raise ValueError(
-            f"The name of an events table must end with {', '.join(SUFFIXES)}. Got {str(path)!r}."
+            f"The name of an events table must end with one of {', '.join(SUFFIXES)}. Got {str(path)!r}."
         )
     events = _read_json(path) if path.suffix == ".json" else _read_csv(path)
     for column in [name for name in PATH_COLUMNS if name in events]:

@@ -311,7 +311,9 @@ def test_check_events_guesses_onset_units(factor, unit):
     if not unit:
         check_events(rows)
         return
-    with pytest.raises(ValueError, match=rf"the time in the stimulus that follows from the onsets, .*{unit}\?"):
+    with pytest.raises(
+        ValueError, match=rf"the time in the stimulus that follows from the onsets, .*{unit}\?"
+    ):
         check_events(rows)
 
 
