@@ -8,7 +8,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from sk_b2s._utils._validation import table_of
-from sk_b2s.metrics._lag_curve import lag_weights
+from sk_b2s.metrics._lag_curve import compute_lag_weights
 
 LEAK = 6.0  # s.d. of the null. Simulations without leak reach 4.8, weak leaks begin at 7
 AT_ONCE = 0.016  # s, a peak within this lag of 0 is not a neural response
@@ -70,7 +70,7 @@ def compute_leak_score(eeg, audio, sfreq, is_playing):
 def _compute_responses(eeg, audio, sfreq):
     """Return response functions near 0 s and far, and the impulse response."""
     n_times = next_fast_len(len(audio), real=True)
-    weight = lag_weights(audio, sfreq, n_times)
+    weight = compute_lag_weights(audio, sfreq, n_times)
     near = np.arange(-2 * round(WIDTH * sfreq), 2 * round(WIDTH * sfreq) + 1)
     first = round(FAR * sfreq)
     far = np.unique(np.linspace(first, n_times - first, 2000).astype(int))

@@ -19,7 +19,7 @@ from sk_b2s.features._spectral import Envelope
 from sk_b2s.io._raw._identity import recording_stamp
 from sk_b2s.io._raw._recordings import Processing, open_raw, read_signal
 from sk_b2s.io._sensors import pick_channels
-from sk_b2s.metrics._lag_curve import REACH, lag_curve, least_seconds, response_offset, whitened
+from sk_b2s.metrics._lag_curve import REACH, compute_lag_curve, find_response_offset, least_seconds, whiten
 from sk_b2s.preprocessing._continuity import add_gap_notes
 
 
@@ -30,10 +30,10 @@ def check_alignment(
     r"""Look in every recording, and in every few minutes of it, when the brain answers the sound.
 
     The temporal response function of the envelope is computed for all channels at all circular shifts of the sound
-    against the brain at once (:func:`lag_curve`). Its power at a lag :math:`\tau`, summed over whitened channels,
+    against the brain at once (:func:`compute_lag_curve`). Its power at a lag :math:`\tau`, summed over whitened channels,
     stands out where the brain answers; shifts of many seconds, at which nothing can answer, are the null. A response
     begins with the sound and is largest near 0.12 s; how far the one found lies from there is the offset
-    (:func:`response_offset`). It shows triggers at the wrong end of a delay, a wav of another person, a clock that
+    (:func:`find_response_offset`). It shows triggers at the wrong end of a delay, a wav of another person, a clock that
     drifts, or a recording that is late by tens of milliseconds. It is no measure of latency.
 
     Parameters
@@ -157,7 +157,7 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     about |= {"recording": path}
     try:
         signal = np.asarray(FromFile(read_signal, path, recording_stamp, memory, processing=processing)())
-        brain = whitened(signal)
+        brain = whiten(signal)
         sound, heard, silent = _laid_out(sounds, len(brain), processing, memory)
     except (ValueError, OSError) as error:
         row = {**about, "part": 0, "sound": "", "start": 0.0, "stop": np.nan, "heard": np.nan, "error": error}
@@ -169,8 +169,8 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
                "stop": stop / processing.sfreq, "heard": seconds}  # fmt: skip
         if seconds < LEAST_HEARD:
             return {**row, **_nothing(max_offset, processing.sfreq)}
-        lags, power = lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
-        found = response_offset(lags, power, max_offset)
+        lags, power = compute_lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
+        found = find_response_offset(lags, power, max_offset)
         part = slice(start, stop)
         return {
             **row,

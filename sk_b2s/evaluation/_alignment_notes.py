@@ -6,7 +6,7 @@ import numpy as np
 
 from sk_b2s.decoding._stimulus_artifacts import LEAK
 from sk_b2s.events._audio._checks import format_names
-from sk_b2s.metrics._lag_curve import BESIDE
+from sk_b2s.metrics._lag_curve import ZERO_LAG
 
 BEFORE = (-0.4, -0.1)  # s in which nothing answers that hears
 LEAST_HEARD = 30.0  # s of sound, without which nothing is said
@@ -66,7 +66,7 @@ def _judge(part, max_offset, tolerance, level):
         notes.append(f"only {part['heard']:.0f} s of sound")
     elif leak > LEAK:
         notes.append("isolated peak at 0 ms: earphones or cables, not a brain")
-        beside = np.abs(lags) > BESIDE  # an echo of chance beside a tall peak grows with it
+        beside = np.abs(lags) > ZERO_LAG  # an echo of chance beside a tall peak grows with it
         later = (curve - curve[::-1])[beside].max() > SHARE * curve.max()
         offset, seen = rest, seen and rest_p <= level and later
         notes += [] if seen else ["nothing else is seen"]

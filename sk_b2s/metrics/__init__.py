@@ -1,6 +1,7 @@
 """Retrieval metrics as plain functions on arrays of similarities.
 
-No estimator and no table of segments is needed, and neither MNE nor a file is read.
+No estimator and no table of segments is needed, and neither MNE nor a file is
+read.
 """
 
 import lazy_loader as _lazy

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from sk_b2s._utils._chunks import count_rows, slice_rows
 
-CHUNK_BYTES = 2**27  # of float64 scores that are held beside the matrix
+CHUNK_BYTES = 2**27  # of float64 scores that are held in addition to the matrix
 
 
 def slice_scores(scores):
@@ -16,17 +16,17 @@ def slice_scores(scores):
 
 
 def _membership(codes, dtype):
-    """One row for each group, one column for each member, ones where it is one: (n_groups, n_members)."""
+    """Return the indicator matrix of groups: (n_groups, n_members)."""
     codes = np.asarray(codes)
     ones = np.ones(len(codes), dtype)
     return csr_array((ones, (codes, np.arange(len(codes)))), shape=(codes.max() + 1, len(codes)))
 
 
 def average_rows(scores, groups):
-    """Mean score of the windows of each group, one new row for each.
+    """Average the scores of the windows of each group.
 
-    The similarity is linear in the estimate, so to average similarities is to answer with the mean of
-    the estimates.
+    The similarity is linear in the estimate, so the mean similarity is the
+    similarity of the mean estimate.
 
     Parameters
     ----------
@@ -52,43 +52,54 @@ def average_rows(scores, groups):
 
 
 def group_context_bias(scores, candidate_group, window_group, weight=1.0):
-    r"""Add to each window's scores what the other windows of its group say about the group.
+    r"""Add evidence from the other windows of a group to the scores.
 
-    With the softmax :math:`p_{jc}` of the scores of window j over N candidates, and the candidates of
-    sentence g, that window's evidence for g is how much more probable it finds a candidate of g than
-    one who knows nothing:
+    Let :math:`p_{jc}` be the softmax of the scores of window j over N
+    candidates. The evidence of the window for sentence g is the log of the
+    mean probability of candidates of g, relative to equal probabilities:
 
-    .. math:: \ell_{jg} = \log \frac{1}{|g|} \sum_{c \in g} p_{jc} - \log \frac{1}{N}
+    .. math::
 
-    The score of candidate c of sentence g(c) becomes, with G(i) the windows grouped with i,
+        \ell_{jg} = \log \frac{1}{|g|} \sum_{c \in g} p_{jc} - \log \frac{1}{N}
 
-    .. math:: s'_{ic} = s_{ic} + \frac{w}{|G(i)| - 1} \sum_{j \in G(i), j \ne i} \ell_{j,g(c)}
+    The score of candidate c of sentence g(c) becomes, with G(i) the windows
+    grouped with i,
 
-    By Bayes' rule :math:`w = |G(i)| - 1` would be right if scores were log-probabilities whose errors
-    are independent from window to window. Neighboring windows overlap, hence the mean, and ``weight``
-    as the number of independent windows it stands for. A window that says nothing (equal scores)
-    adds nothing, and a long sentence is not favored for its many candidates.
+    .. math::
+
+        s'_{ic} = s_{ic} + \frac{w}{|G(i)| - 1}
+                  \sum_{j \in G(i), j \ne i} \ell_{j,g(c)}
+
+    By Bayes' rule :math:`w = |G(i)| - 1` would be correct if scores were
+    log-probabilities with independent errors. Neighboring windows overlap, so
+    the mean is used, and ``weight`` is the number of independent windows that
+    it represents. A window of equal scores adds nothing, and a long sentence
+    has no advantage from its many candidates.
 
     Parameters
     ----------
     scores : ndarray of shape (n_windows, n_candidates)
         Logits.
     candidate_group : array-like of int of shape (n_candidates,)
-        Sentence of each candidate, from 0 to n_sentences - 1, none of them empty.
+        Sentence of each candidate, from 0 to n_sentences - 1, none of them
+        empty.
     window_group : array-like of int of shape (n_windows,)
-        Windows known to belong together, from 0; -1 is alone. Which sentence it is is not known.
+        Group of windows known to be of one sentence, from 0, and -1 for
+        windows without a group. It need not be known which sentence it is.
     weight : float, default=1.0
-        How much the others count beside the window itself. 0 changes nothing.
+        Weight of the other windows relative to the window itself. If 0, scores
+        do not change.
 
     Returns
     -------
     biased : ndarray of shape (n_windows, n_candidates)
-        A new matrix in the type of ``scores``; windows alone in their group keep theirs.
+        A new matrix in the type of ``scores``. Windows without a group keep
+        their scores.
 
     References
     ----------
-    .. [1] What are we actually decoding? arXiv:2605.24524 (the idea of Group Context Bias; the formula
-       is the one above).
+    .. [1] "What are we actually decoding?", arXiv:2605.24524, for the idea of
+       a group context bias. The formula is the one above.
     """
     window_group, candidate_group = np.asarray(window_group), np.asarray(candidate_group)
     evidence = _sentence_evidence(scores, candidate_group)
@@ -105,7 +116,7 @@ def group_context_bias(scores, candidate_group, window_group, weight=1.0):
 
 
 def _sentence_evidence(scores, candidate_group):
-    """Log of mean probability within each sentence over mean probability: (n_windows, n_sentences)."""
+    """Compute the evidence for sentences: (n_windows, n_sentences)."""
     order = np.argsort(candidate_group, kind="stable")
     size = np.bincount(candidate_group)
     starts = np.r_[0, np.cumsum(size)[:-1]]
@@ -118,21 +129,22 @@ def _sentence_evidence(scores, candidate_group):
 
 
 def sentence_groups(rows, by="sequence"):
-    """Group the windows of one sentence, heard once.
+    """Group the windows of each presentation of a sentence.
 
     Parameters
     ----------
     rows : DataFrame of shape (n_windows, ...)
-        With ``subject``, ``recording`` and ``by``; with ``onset``, ``duration`` and ``sound_onset``, in
-        seconds, a sentence that is played again is a group of its own: there the sound begins anew, or
-        there is a gap of a window between windows.
+        Has ``subject``, ``recording`` and ``by``. If it also has ``onset``,
+        ``duration`` and ``sound_onset`` in seconds, each repetition of a
+        sentence is a group: the stimulus restarts, or there is a gap of a
+        window between windows.
     by : str, default="sequence"
-        Column that tells sentences apart.
+        Column that identifies sentences.
 
     Returns
     -------
     groups : ndarray of int of shape (n_windows,)
-        -1 where there is no sentence.
+        It is -1 where the sentence is missing.
     """
     group = rows.groupby(["subject", "recording", by], sort=False).ngroup()  # -1 where it is missing
     if not {"onset", "duration", "sound_onset"} <= set(rows):

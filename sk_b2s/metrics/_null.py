@@ -14,49 +14,52 @@ from sk_b2s.metrics._ranking import check_k, check_scores
 def circular_shift_null(
     scores, target, recording, onset, duration, k=10, n_shifts=1000, random_state=None, sample_weight=None, subject=None
 ):  # fmt: skip
-    """Accuracies that would come about if the brain had nothing to do with what was heard.
+    """Compute the null distribution of top-k accuracy by circular shifts.
 
-    Within each recording the true labels are moved along in time, round the end, by a random number
-    of windows, far enough that no window keeps sound of its own, and the accuracy is computed in the
-    same similarity matrix. Unlike a binomial interval this keeps what makes neighboring windows
-    succeed and fail together; with overlapping windows a binomial interval is far too narrow.
+    Within each recording the true labels are circularly shifted in time by a
+    random number of windows, large enough that no window keeps a part of its
+    own stimulus. The accuracy is computed in the same similarity matrix.
+    Unlike a binomial interval, this keeps the dependence of neighboring
+    windows. With overlapping windows a binomial interval is far too narrow.
 
     Parameters
     ----------
     scores : array of shape (n_windows, n_candidates)
         Similarities.
     target : array-like of int of shape (n_windows,)
-        Column of the segment that was heard.
+        Column of the target segment.
     recording : array-like of shape (n_windows,)
         Recording of each window.
     onset : array-like of float of shape (n_windows,)
-        When each window begins, in seconds.
+        Start of each window in its recording, in seconds.
     duration : float
         Length of a window in seconds.
     k : int, default=10
         The accuracy is top-k.
     n_shifts : int, default=1000
-        How many times the labels are moved.
+        Number of shifts.
     random_state : None, int or RandomState, default=None
-        Draws the shifts.
+        Seed of the shifts.
     sample_weight : array-like of float of shape (n_windows,), default=None
-        Weight of each window in the accuracy; all alike by default. The null of a mean over subjects
-        weighs each window by one over the number of its subject's.
+        Weight of each window in the accuracy. If None, all have equal weight.
+        For the null of a mean over subjects, use one over the number of
+        windows of the subject.
     subject : array-like of shape (n_windows,), default=None
-        Person of each window. Recordings of two people are two, however they are named; without it they must have
-        names of their own.
+        Subject of each window. If None, recordings of different subjects must
+        have different names.
 
     Returns
     -------
     null : array of shape (n_shifts,)
-        Top-k accuracies; their mean is chance and their upper quantiles what an honest result must
-        exceed.
+        Top-k accuracies. Their mean is the chance level. A result above chance
+        exceeds their upper quantiles.
 
     Raises
     ------
     ValueError
-        If a recording is too short to move its labels by more than a window or repeats its sounds all
-        through, a score is NaN, or there are no more candidates than ``k``.
+        If a recording is too short for a shift by more than a window, or
+        repeats its stimuli throughout, if a score is NaN, or if there are not
+        more candidates than ``k``.
     """
     scores, target = np.asarray(scores), np.asarray(target)
     check_scores(scores, target)
@@ -85,13 +88,14 @@ def shifted_means(
     sample_weight=None,
     subject=None,
 ):
-    """Mean worth of the labels after they were moved along each recording, as :func:`circular_shift_null` moves them.
+    """Compute mean scores of circularly shifted labels.
 
     Parameters
     ----------
     worth : array of shape (n_windows, n_candidates)
-        What each window would score if each candidate were the right one.
-    target, recording, onset, duration, n_shifts, random_state, sample_weight, subject
+        Score of each window if each candidate were the target.
+    target, recording, onset, duration, n_shifts, random_state, sample_weight,
+    subject
         As in :func:`circular_shift_null`.
 
     Returns
@@ -101,12 +105,12 @@ def shifted_means(
     Raises
     ------
     ValueError
-        If a recording is too short or repeats its sounds all through.
+        If a recording is too short or repeats its stimuli throughout.
     """
     random = check_random_state(random_state)
-    whose = {} if subject is None else {"subject": np.asarray(subject, dtype=object)}
+    subjects = {} if subject is None else {"subject": np.asarray(subject, dtype=object)}
     onset = np.asarray(onset, float)
-    recording = recordings_of(pd.DataFrame({"recording": np.asarray(recording, dtype=object), **whose}))
+    recording = recordings_of(pd.DataFrame({"recording": np.asarray(recording, dtype=object), **subjects}))
     weight = np.ones(len(worth)) if sample_weight is None else np.asarray(sample_weight, float)
     total = np.zeros(n_shifts)
     for name in pd.unique(recording):
@@ -115,59 +119,55 @@ def shifted_means(
         labels = target[rows]
         shifts = random.choice(possible_shifts(name, labels, onset[rows], duration), size=n_shifts)
         for part in slice_rows(n_shifts, 256):
-            moved = (np.arange(len(rows)) + shifts[part, None]) % len(rows)
-            total[part] += worth[rows, labels[moved]] @ weight[rows]
+            shifted = (np.arange(len(rows)) + shifts[part, None]) % len(rows)
+            total[part] += worth[rows, labels[shifted]] @ weight[rows]
     return total / weight.sum()
 
 
 def count_hits(scores, k):
-    """Tell for every label whether it would be among the k best of each window: (n_windows, n_candidates)."""
+    """Mark the k best candidates of each window: (n_windows, n_candidates)."""
     hit = np.empty(scores.shape, bool)
     for part in slice_rows(len(scores), 1024):
         block = scores[part]
         kth = np.partition(block, -k, axis=1)[:, -k, None]
         at_least = block >= kth
-        # A tie at the edge counts against, as in ``ranks``.
+        # A tie at the k-th place counts as a miss, as in ``ranks``.
         hit[part] = at_least & ((at_least.sum(1, keepdims=True) <= k) | (block > kth))
     return hit
 
 
 def possible_shifts(name, labels, onset, duration):
-    """Shifts, in windows, after which no window of a recording keeps sound of its own.
+    """Find shifts after which no window keeps a part of its own stimulus.
 
     Parameters
     ----------
     name : str
         Recording, for the error.
     labels : ndarray of int of shape (n_windows,)
-        Column of the segment that was heard, in the order of ``onset``.
+        Column of the target segment, in the order of ``onset``.
     onset : ndarray of float of shape (n_windows,)
-        When each window begins, in seconds, rising.
+        Start of each window in seconds, ascending.
     duration : float
         Length of a window in seconds.
 
     Returns
     -------
     shifts : ndarray of int of shape (n_shifts,)
-
-    Raises
-    ------
-    ValueError
-        If there is none.
+        Numbers of windows.
     """
     n_windows = len(labels)
     least = int((np.searchsorted(onset, onset + duration) - np.arange(n_windows)).max())
     if 2 * least > n_windows:
         raise ValueError(
-            f"recording {name!r} has {n_windows} windows, and labels must move by {least} or more in both "
-            f"directions to leave their own sound; score more windows of it together."
+            f"recording {name!r} has {n_windows} windows, and labels must be shifted by {least} or more in both "
+            f"directions to leave their own stimulus. Score more windows of it together."
         )
     possible = np.arange(least, n_windows - least + 1)
-    # A sound that is played again within the recording comes to lie upon itself at some shifts.
+    # At some shifts, a repeated stimulus of the recording meets itself.
     possible = possible[[not (np.roll(labels, -shift) == labels).any() for shift in possible]]
     if len(possible) == 0:
         raise ValueError(
-            f"recording {name!r} repeats its sounds so often that every shift lays some label upon itself; "
-            f"score each repeat as a recording of its own."
+            f"recording {name!r} repeats its stimuli so often that no circular shift changes all labels. Score each "
+            f"repetition as a separate recording."
         )
     return possible

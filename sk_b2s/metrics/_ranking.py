@@ -1,10 +1,7 @@
 """Retrieval metrics: ranks, top-k accuracy and chance level.
 
-The losses import :func:`similarity` from here, so that training and scoring cannot disagree.
-
-References
-----------
-.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
+Top-10 accuracy is the measure of Défossez et al. (2023), Nat. Mach. Intell.
+5:1097, doi:10.1038/s42256-023-00714-5.
 """
 
 import numpy as np
@@ -12,16 +9,17 @@ import torch
 
 
 def ranks(scores, target):
-    """Count the other candidates that score as high as the right one, or higher.
+    """Count the other candidates that score at least as high as the target.
 
-    Zero is best. Ties count against, so that a constant output is worth nothing.
+    The best rank is zero. Ties count against the target, so that a constant
+    output has the worst rank.
 
     Parameters
     ----------
     scores : array or Tensor, shape (n_windows, n_candidates)
-        Higher is more similar.
+        Similarities.
     target : array or Tensor of int, shape (n_windows,)
-        Column of each window's right candidate.
+        Column of each window's target candidate.
 
     Returns
     -------
@@ -31,7 +29,7 @@ def ranks(scores, target):
     Raises
     ------
     ValueError
-        If a score is NaN, which could not lose a comparison, or a target is not a column.
+        If a score is NaN or a target is not a column.
 
     Examples
     --------
@@ -50,23 +48,23 @@ def ranks(scores, target):
 
 
 def check_scores(scores, target):
-    """Raise unless scores are a matrix of numbers and each target one of its columns."""
+    """Raise a ValueError for scores or targets that cannot be ranked."""
     if scores.ndim != 2 or tuple(target.shape) != (len(scores),):
         raise ValueError(
-            "scores must be (n_windows, n_candidates) and target (n_windows,); "
-            f"got {tuple(scores.shape)} and {tuple(target.shape)}."
+            "scores must have shape (n_windows, n_candidates) and target (n_windows,). "
+            f"Got {tuple(scores.shape)} and {tuple(target.shape)}."
         )
     rows = _rows((scores != scores).any(1))
     if rows:
         raise ValueError(
-            f"scores are NaN in {len(rows)} of {len(scores)} rows ({_few(rows)}). Look for NaN in "
-            "the recording, or for a fit that diverged (a smaller lr, a clip in the scaler)."
+            f"scores are NaN in {len(rows)} of {len(scores)} rows ({_few(rows)}). Check the recording for NaN, and "
+            "whether the fit diverged (use a smaller lr, or a scaler that clips)."
         )
     rows = _rows((target < 0) | (target >= scores.shape[1]))
     if rows:
         raise ValueError(
-            f"target must name a column, 0 to {scores.shape[1] - 1}; it does not in rows "
-            f"{_few(rows)}. Is the right segment among the candidates?"
+            f"target must be a column, 0 to {scores.shape[1] - 1}. It is not in rows {_few(rows)}. Check that the "
+            f"target segment is among the candidates."
         )
 
 
@@ -82,19 +80,19 @@ def _few(rows):
 
 
 def top_k_accuracy(ranks, k, n_candidates, sample_weight=None):
-    """Share of windows whose right candidate is among the ``k`` best: P(rank < k).
+    """Compute the share of windows with the target among the ``k`` best.
 
     Parameters
     ----------
     ranks : array-like of int, shape (n_windows,)
-        As :func:`ranks` gives them.
+        Output of :func:`ranks`.
     k : int
-        Number of guesses; the paper reports 10.
+        Number of guesses. Défossez et al. (2023) report 10.
     n_candidates : int
-        Number of candidates they were ranked among. An accuracy means nothing without it: see
-        :func:`chance_level`.
+        Number of ranked candidates. An accuracy can be interpreted only with
+        this number, see :func:`chance_level`.
     sample_weight : array-like, shape (n_windows,), or None
-        Weight of each window.
+        Weight of each window. If None, all windows have equal weight.
 
     Returns
     -------
@@ -104,8 +102,8 @@ def top_k_accuracy(ranks, k, n_candidates, sample_weight=None):
     Raises
     ------
     ValueError
-        If there are no more candidates than ``k``, so that every guess is right, or no window is
-        left to average.
+        If there are not more candidates than ``k``, so that every guess is
+        right, or ``ranks`` is empty.
 
     Examples
     --------
@@ -120,27 +118,28 @@ def top_k_accuracy(ranks, k, n_candidates, sample_weight=None):
     if sample_weight.shape != hits.shape or not sample_weight.sum() > 0:
         raise ValueError(
             f"sample_weight must have one entry for each of {len(hits)} windows and a positive "
-            f"sum; got shape {sample_weight.shape} and sum {sample_weight.sum()}."
+            f"sum. Got shape {sample_weight.shape} and sum {sample_weight.sum()}."
         )
     return float(np.average(hits, weights=sample_weight))
 
 
 def balanced_top_k(ranks, labels, k, n_candidates):
-    """Mean over labels of the top-``k`` accuracy of the windows of each: every label counts once.
+    """Compute the mean over labels of the top-``k`` accuracy of each label.
 
-    Words follow Zipf's law. Over windows, naming the ten commonest words whatever the brain does is
-    right nearly every second time; over words it is right for ten of them.
+    Words follow Zipf's law. A guess of the ten most frequent words is right
+    for nearly half of all windows, without any EEG/MEG. Averaged over words,
+    it is right for ten of them only.
 
     Parameters
     ----------
     ranks : array-like of int, shape (n_windows,)
-        As :func:`ranks` gives them.
+        Output of :func:`ranks`.
     labels : array-like, shape (n_windows,)
-        What makes windows of one kind, such as the word that was heard.
+        Label of each window, for example its word.
     k : int
         Number of guesses.
     n_candidates : int
-        Number of candidates they were ranked among.
+        Number of ranked candidates.
 
     Returns
     -------
@@ -149,7 +148,8 @@ def balanced_top_k(ranks, labels, k, n_candidates):
 
     Examples
     --------
-    >>> balanced_top_k([0, 0, 0, 7], ["the", "the", "the", "rabbit"], k=5, n_candidates=10)
+    >>> words = ["the", "the", "the", "rabbit"]
+    >>> balanced_top_k([0, 0, 0, 7], words, k=5, n_candidates=10)
     0.5
     """
     _, label, count = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
@@ -157,17 +157,18 @@ def balanced_top_k(ranks, labels, k, n_candidates):
 
 
 def median_relative_rank(ranks, n_candidates):
-    """Median over windows of rank / (n_candidates - 1): 0 is best, 0.5 is chance, 1 is worst.
+    """Compute the median of rank / (n_candidates - 1) over windows.
 
-    Unlike :func:`top_k_accuracy` it needs no ``k``, moves with every window, and compares across
-    numbers of candidates.
+    The best value is 0, chance is 0.5, the worst value is 1. Unlike
+    :func:`top_k_accuracy` it needs no ``k``, depends on every window, and is
+    comparable across numbers of candidates.
 
     Parameters
     ----------
     ranks : array-like of int, shape (n_windows,)
-        As :func:`ranks` gives them.
+        Output of :func:`ranks`.
     n_candidates : int
-        Number of candidates they were ranked among, at least 2.
+        Number of ranked candidates, at least 2.
 
     Returns
     -------
@@ -184,7 +185,7 @@ def median_relative_rank(ranks, n_candidates):
 
 
 def chance_level(k, n_candidates):
-    """Top-``k`` accuracy of a guess: k / n_candidates.
+    """Compute the top-``k`` accuracy of a guess: k / n_candidates.
 
     Parameters
     ----------
@@ -196,8 +197,8 @@ def chance_level(k, n_candidates):
     Returns
     -------
     chance : float
-        From 0 to 1. It does not depend on how often each candidate is the right one, as long as the
-        guess knows nothing.
+        From 0 to 1. It does not depend on how often each candidate is the
+        target, as long as guesses are independent of it.
 
     Examples
     --------
@@ -209,22 +210,22 @@ def chance_level(k, n_candidates):
 
 
 def _as_ranks(ranks, n_candidates):
-    """Return the ranks as an array, checked against the number of candidates."""
+    """Return ranks as an array, checked against the number of candidates."""
     ranks = ranks.cpu().numpy() if isinstance(ranks, torch.Tensor) else np.asarray(ranks)
     if ranks.ndim != 1 or not len(ranks):
-        raise ValueError(f"ranks must be (n_windows,) with at least one window; got shape {ranks.shape}.")
+        raise ValueError(f"ranks must have shape (n_windows,) with at least one window. Got {ranks.shape}.")
     if ranks.min() < 0 or ranks.max() >= n_candidates:
         raise ValueError(
-            f"ranks must lie in 0 .. n_candidates - 1 = {n_candidates - 1}; "
-            f"got values from {ranks.min()} to {ranks.max()}."
+            f"ranks must lie in 0 to n_candidates - 1 = {n_candidates - 1}. "
+            f"Got values from {ranks.min()} to {ranks.max()}."
         )
     return ranks
 
 
 def check_k(k, n_candidates):
-    """Raise unless a guess can be wrong."""
+    """Raise a ValueError if ``k`` guesses cannot be wrong."""
     if k < 1 or n_candidates <= k:
         raise ValueError(
-            "k must be at least 1 and there must be more candidates than k; "
-            f"got k={k} and {n_candidates} candidates. Give more distinct segments or a smaller k."
+            "k must be at least 1 and less than the number of candidates. "
+            f"Got k={k} and {n_candidates} candidates. Use more distinct segments or a smaller k."
         )

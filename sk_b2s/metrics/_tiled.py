@@ -9,37 +9,40 @@ from sk_b2s._utils._chunks import split_rows
 from sk_b2s._utils._devices import free_bytes
 from sk_b2s.metrics._similarity import similarity, weighted_norms
 
-CHUNK_BYTES = 2**28  # of estimates that are asked for at a time, and of scores
-HELD_BYTES = 2**30  # of candidates held for good, or of estimates held while candidates pass by
-TILE_BYTES = 2**29  # of what passes by; 380 rows of 1,024 x 343 multiply a fifth faster than 190
+CHUNK_BYTES = 2**28  # of estimates that are computed at a time, and of scores
+HELD_BYTES = 2**30  # of candidates that stay in memory, or of estimates while tiles are compared with them
+TILE_BYTES = 2**29  # of a tile of candidates; 380 rows of 1,024 x 343 multiply a fifth faster than 190
 
 
 def iter_scores(embed, n_windows, targets, weights=None, device=None):
-    """Score windows against candidates in pieces of bounded memory.
+    """Compute scores of windows with all candidates in bounded memory.
 
-    Every window is estimated once. Candidates that fit into ``HELD_BYTES`` (on a GPU: a quarter of its
-    free memory) are cut once and held. Others pass by in tiles of ``TILE_BYTES``, once for each block
-    of ``HELD_BYTES`` of estimates: a candidate of F numbers is copied for 2·a·F operations with a block
-    of a windows, so that a decides how near the whole comes to the rate of matrix products.
+    Every window is estimated once. Candidates that fit into ``HELD_BYTES`` (on
+    a GPU, into a quarter of its free memory) are read once and stay in memory.
+    Otherwise they are read in tiles of ``TILE_BYTES``, once for each block of
+    ``HELD_BYTES`` of estimates. Reading a candidate of F numbers serves 2·a·F
+    operations with a block of a windows. The larger a, the nearer the speed
+    comes to that of matrix products.
 
     Parameters
     ----------
     embed : callable
-        ``embed(indices) -> (len(indices), n_features, n_frames)``, the estimates of some windows.
+        ``embed(indices) -> (len(indices), n_features, n_frames)`` computes the
+        estimates of some windows.
     n_windows : int
     targets : Windows of shape (n_candidates, n_features, n_frames)
         Features of the candidates.
     weights : array-like of shape (n_frames,), default=None
-        Steps in each frame.
+        Number of samples in each frame.
     device : torch.device, default=None
-        Where the products are made.
+        Device of the products. If None, it is the CPU.
 
     Yields
     ------
     rows : ndarray of int of shape (n_rows,)
         Windows, in order.
     scores : Tensor of shape (n_rows, n_candidates)
-        Their :func:`~sk_b2s.metrics.similarity` to every candidate, float32.
+        Their :func:`~sk_b2s.metrics.similarity` with all candidates, float32.
     """
     device = torch.device("cpu" if device is None else device)
     held_bytes = _held_bytes(device)
@@ -51,22 +54,22 @@ def iter_scores(embed, n_windows, targets, weights=None, device=None):
     for rows in blocks:
         block = estimates[: len(rows)].transpose(1, 2)
         for part in split_rows(np.arange(len(rows)), CHUNK_BYTES // n_bytes):
-            _weigh(embed(rows[part]), rows[part], weights, out=block[part[0] : part[-1] + 1])
+            _write_weighted(embed(rows[part]), rows[part], weights, out=block[part[0] : part[-1] + 1])
         yield rows, candidates.compare(block)
 
 
 def _held_bytes(device):
-    """Bytes that may be held for long on a device."""
+    """Return the bytes that candidates or estimates may take on a device."""
     return free_bytes(device) // 4 if device.type == "cuda" else HELD_BYTES
 
 
 @torch.no_grad()
-def _weigh(Z, rows, weights, out):
-    """Check estimates and write them, weighted, where they are held."""
+def _write_weighted(Z, rows, weights, out):
+    """Check estimates and write them, weighted, to ``out``."""
     if tuple(Z.shape) != tuple(out.shape):
         raise ValueError(
-            f"estimates of {tuple(Z.shape[1:])} (n_features, n_frames) cannot be compared with candidates of "
-            f"{tuple(out.shape[1:])}; read both with the same speech features and window."
+            f"Estimates of (n_features, n_frames) {tuple(Z.shape[1:])} cannot be compared with candidates of "
+            f"{tuple(out.shape[1:])}. Compute both with the same speech features and window."
         )
     check_estimates(Z, rows)
     if weights is None:
@@ -76,7 +79,7 @@ def _weigh(Z, rows, weights, out):
 
 
 class _Tiles:
-    """Candidates, a bounded number at a time, whose norms are computed when they are first met.
+    """Candidates, a bounded number at a time, with their norms.
 
     Parameters
     ----------
@@ -84,7 +87,7 @@ class _Tiles:
     weights : array-like of shape (n_frames,) or None
     device : torch.device
     are_held : bool
-        Whether what was cut is kept.
+        Whether tiles stay in memory.
     """
 
     def __init__(self, targets, weights, device, are_held):
@@ -93,13 +96,13 @@ class _Tiles:
         self.parts = split_rows(np.arange(n_candidates), TILE_BYTES // (4 * n_features * n_frames))
         self.norms = [None] * len(self.parts)
         self.held = [None] * len(self.parts)
-        # A ready buffer saves the kernel's zeroing of new pages; a device has memory of its own.
+        # One buffer for all tiles, so that the system need not zero new pages. Devices manage their own memory.
         ready = not are_held and device.type == "cpu" and self.parts
         self.buffer = targets.empty(len(self.parts[0])) if ready else None
 
     @torch.no_grad()
     def compare(self, Z):
-        """Score weighted estimates against all candidates: (n_windows, n_candidates)."""
+        """Score weighted estimates with all candidates."""
         scores = torch.empty(len(Z), len(self.targets), device=self.device)
         for index, part in enumerate(self.parts):
             Y = self._cut(index)
@@ -109,17 +112,18 @@ class _Tiles:
         return scores
 
     def _measure(self, Y, part):
-        """Norms of candidates, or raise where one is no number: it would be the answer to every window."""
+        """Compute norms of candidates, which must be finite."""
         norms = weighted_norms(Y, self.weights)
         bad = part[(~torch.isfinite(norms)).cpu().numpy()]
         if len(bad):
             raise ValueError(
-                f"the features of {len(bad)} candidates are NaN or infinite, the first those of candidate {bad[0]}: "
-                f"look for NaN or huge values in y or in what speech= makes of it, or for a fit that diverged."
+                f"the features of {len(bad)} candidates are NaN or infinite, the first those of candidate {bad[0]}: check y "
+                f"and the output of speech= for NaN or huge values, and whether the fit diverged."
             )
         return norms
 
     def _cut(self, index):
+        """Read a tile of candidates."""
         if self.held[index] is not None:
             return self.held[index]
         part = self.parts[index]
@@ -131,12 +135,12 @@ class _Tiles:
 
 
 def check_estimates(Z, rows):
-    """Raise where estimates are NaN: an answer from them would be one of the candidates all the same."""
-    if torch.isfinite(Z.sum()):  # as a sum is only if all its terms are; one pass without a mask
+    """Raise a ValueError if estimates are not finite."""
+    if torch.isfinite(Z.sum()):  # a sum is finite only if all its terms are; this needs no mask
         return
     bad = rows[(~torch.isfinite(Z.reshape(len(Z), -1)).all(1)).cpu().numpy()]
     if len(bad):
         raise ValueError(
-            f"the estimates of {len(bad)} windows are NaN or infinite, the first that of row {bad[0]}: X holds NaN "
-            f"there, or the decoder's weights do."
+            f"the estimates of {len(bad)} windows are NaN or infinite, the first that of row {bad[0]}. Check X and the "
+            f"weights of the decoder for NaN."
         )

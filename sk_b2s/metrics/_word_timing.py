@@ -7,69 +7,73 @@ import pandas as pd
 from scipy.stats import betabinom
 from scipy.stats import f as f_distribution
 
-SHORTEST, LONGEST = 0.03, 3.0  # s; intervals between onsets beyond these say no more
-N_SPLITS = 5  # stretches of sound that are predicted from the others
-LEVEL = 0.01  # of an F test; features in which words do not differ are left out
-RUN = 10  # words since a pause, beyond which they are not counted
-FLAT = 1e-9  # differences that are but rounding
+SHORTEST, LONGEST = 0.03, 3.0  # s; intervals between onsets beyond these carry no information
+N_SPLITS = 5  # cross-validation folds of neighboring stimuli
+LEVEL = 0.01  # of an F test; features in which words do not differ are excluded
+RUN = 10  # words since a silence; longer runs count as this
+FLAT = 1e-9  # differences of this size are rounding
 
 
 def timing_scores(rows, words, vocabulary, k, train=None):
-    """Score a classifier of words that sees nothing but when windows began, each word counting once.
+    """Score a classifier that predicts words from window onsets alone.
 
-    Of each window it takes the intervals to the two onsets before and the two after it, and how many windows followed
-    each other without a longer pause. Each word is a normal distribution of those in which words differ, of one
-    variance, and all words are equally probable beforehand. Words that are in no training row are at chance, and ties
-    count as a guess does.
+    Features of a window are the intervals to the two onsets before and the two
+    after it, and the number of windows since a longer silence. Each word has a
+    normal distribution of the features in which words differ, with a common
+    variance and equal prior probabilities. Words without a training row are at
+    chance level, and ties count as guesses.
 
     Parameters
     ----------
     rows : DataFrame of shape (n_windows, ...)
-        ``subject, recording, onset``; and ``sound, sound_onset`` where known, by which stretches are divided.
+        Has ``subject, recording, onset``, and if known ``sound,
+        sound_onset``, by which folds are divided.
     words : array-like of shape (n_windows,)
-        Word at the anchor of each window, None for none.
+        Word at the anchor of each window, None for windows without a word.
     vocabulary : sequence of str
-        All words there are to choose from.
+        All words that can be predicted.
     k : int
         Number of guesses.
     train : DataFrame, default=None
-        Training rows with ``word`` beside the columns of ``rows``. None predicts each of five stretches of ``rows``
-        from the other four.
+        Training rows with ``word`` and the columns of ``rows``. If None, each
+        of five folds of ``rows`` is predicted from the other four.
 
     Returns
     -------
     hits : Series of shape (n_windows,)
-        Probability that the word is among the ``k`` best of the vocabulary, NaN of windows without a word.
-        Chance is k / n_words.
+        Probability that the word is among the ``k`` best of the vocabulary,
+        NaN for windows without a word. The chance level is k / n_words.
     """
     vocabulary = pd.Index(vocabulary, dtype=object)
     code = vocabulary.get_indexer(np.asarray(words, dtype=object))
-    timing, n_words = _timing(rows), len(vocabulary)
+    timing, n_words = _timing_features(rows), len(vocabulary)
     if train is not None:
         known = vocabulary.get_indexer(np.asarray(train["word"], dtype=object))
-        hits = _hits(_timing(train), known, timing, code, n_words, k)
+        hits = _predict_hits(_timing_features(train), known, timing, code, n_words, k)
     else:
         hits, stretch = np.full(len(code), np.nan), _stretches(rows)
         often = _in_several(
             code, stretch, n_words
-        )  # others would only be in training where they are not tested
+        )  # other words are in training only if they are not in the test
         for one in range(N_SPLITS):
             test = stretch == one
             first = (
-                ~test & often & ~rows.assign(stretch=stretch, code=code).duplicated(_same(rows)).to_numpy()
+                ~test
+                & often
+                & ~rows.assign(stretch=stretch, code=code).duplicated(_repetition_columns(rows)).to_numpy()
             )
-            hits[test] = _hits(timing[first], code[first], timing[test], code[test], n_words, k)
+            hits[test] = _predict_hits(timing[first], code[first], timing[test], code[test], n_words, k)
     return pd.Series(np.where(code >= 0, hits, np.nan), index=rows.index)
 
 
-def _same(rows):
-    """Columns that are equal where the same word of the same sound was heard again."""
-    heard = ["sound", "sound_onset"]
-    return [*(heard if set(heard) <= set(rows) else ["recording", "onset"]), "stretch", "code"]
+def _repetition_columns(rows):
+    """Return columns that are equal in repetitions of the same word."""
+    stimulus = ["sound", "sound_onset"]
+    return [*(stimulus if set(stimulus) <= set(rows) else ["recording", "onset"]), "stretch", "code"]
 
 
-def _timing(rows):
-    """Intervals around each window: (n_windows, 5) array of log seconds and log counts."""
+def _timing_features(rows):
+    """Compute log intervals around windows and log counts: (n_windows, 5)."""
     table = rows[["subject", "recording", "onset"]].reset_index(drop=True)
     table = table.sort_values(["subject", "recording", "onset"], kind="stable")
     group = table.groupby(["subject", "recording"], sort=False, dropna=False)["onset"]
@@ -82,14 +86,14 @@ def _timing(rows):
 
 
 def _in_several(code, stretch, n_words):
-    """Whether the word of each window is in more than one stretch."""
+    """Return whether the word of each window is in several folds."""
     there = np.zeros((n_words, N_SPLITS), bool)
     there[code[code >= 0], stretch[code >= 0]] = True
     return (there.sum(1) > 1)[code] & (code >= 0)
 
 
 def _stretches(rows):
-    """Divide windows into N_SPLITS parts of neighboring sound, the same for all who heard it."""
+    """Divide windows into folds of neighboring stimuli, equal for subjects."""
     if {"sound", "sound_onset"} <= set(rows):
         place = [pd.factorize(rows["sound"].map(str))[0], rows["sound_onset"].to_numpy(float)]
     else:
@@ -99,7 +103,7 @@ def _stretches(rows):
 
 
 def _variances(values, of_word, count):
-    """Variance of each feature within words and between them, and p of an F test that words do not differ."""
+    """Compute variances within and between words, and p of an F test."""
     n, n_words = count.sum(), len(count)
     free = np.array([n_words - 1, max(1, n - n_words)])
     explained = (count[:, None] * of_word**2).sum(0)
@@ -109,8 +113,8 @@ def _variances(values, of_word, count):
     return within, between, f_distribution.sf(explained / free[0] / within, *free)
 
 
-def _hits(train, known, test, code, n_words, k):
-    """Probability of each test word to be among the k best, given timing and words of training."""
+def _predict_hits(train, known, test, code, n_words, k):
+    """Compute the probability of each test word to be among the k best."""
     train, known = train[known >= 0], known[known >= 0]
     chance = min(1.0, k / n_words)
     count = np.bincount(known, minlength=n_words).astype(float)
@@ -122,12 +126,12 @@ def _hits(train, known, test, code, n_words, k):
     total = np.zeros((n_words, train.shape[1]))
     np.add.at(total, known, train)
     within, between, p = _variances(train, total[seen] / count[seen, None], count[seen])
-    told = p < LEVEL
-    if not told.any():
+    differs = p < LEVEL
+    if not differs.any():
         return np.full(len(test), chance)
-    prior = within[told] / between[told]  # words that the mean of all words counts for in the mean of each
-    mean = total[seen][:, told] / (count[seen, None] + prior) / np.sqrt(within[told])
-    test = test[:, told] / np.sqrt(within[told])
+    prior = within[differs] / between[differs]  # number of words that the common mean counts for
+    mean = total[seen][:, differs] / (count[seen, None] + prior) / np.sqrt(within[differs])
+    test = test[:, differs] / np.sqrt(within[differs])
     place = np.full(n_words, -1)
     place[seen] = np.arange(len(seen))
     hits = np.full(len(test), chance)

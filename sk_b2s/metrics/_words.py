@@ -12,25 +12,26 @@ from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_a
 
 
 def word_probabilities(scores, words):
-    """Probability of each word: that of its candidates, summed.
+    """Compute the probability of each word, the sum over its candidates.
 
     Parameters
     ----------
     scores : ndarray of shape (n_windows, n_candidates)
-        Logits; their softmax over all candidates is taken.
+        Logits. Probabilities of candidates are their softmax.
     words : array-like of shape (n_candidates,)
-        Word of each candidate, None for none.
+        Word of each candidate, None for candidates without a word.
 
     Returns
     -------
     probabilities : ndarray of shape (n_windows, n_words)
-        Rows sum to one, less what candidates without a word have.
+        Rows sum to one minus the probability of candidates without a word.
     vocabulary : ndarray of shape (n_words,)
         The distinct words, in order of appearance.
 
     Examples
     --------
-    >>> probabilities, vocabulary = word_probabilities(np.zeros((1, 4)), ["the", "hare", "the", "end"])
+    >>> words = ["the", "hare", "the", "end"]
+    >>> probabilities, vocabulary = word_probabilities(np.zeros((1, 4)), words)
     >>> dict(zip(vocabulary.tolist(), probabilities[0].tolist()))
     {'the': 0.5, 'hare': 0.25, 'end': 0.25}
     """
@@ -44,57 +45,54 @@ def word_probabilities(scores, words):
 
 
 def word_ranks(scores, words, target):
-    """Rank the word that was heard among the vocabulary, by :func:`word_probabilities`.
+    """Rank the target word in the vocabulary by :func:`word_probabilities`.
 
     Parameters
     ----------
     scores : ndarray of shape (n_windows, n_candidates)
         Logits.
     words : array-like of shape (n_candidates,)
-        Word of each candidate, None for none.
+        Word of each candidate, None for candidates without a word.
     target : array-like of int of shape (n_windows,)
-        Column of the segment that was heard.
+        Column of the target segment.
 
     Returns
     -------
     ranks : ndarray of int of shape (n_windows,)
-        How many other words are as probable or more; 0 is best, and -1 stands where the segment heard
-        has no word.
+        Number of other words at least as probable. The best rank is 0. It is
+        -1 where the target segment has no word.
     n_words : int
         Size of the vocabulary.
-
-    Raises
-    ------
-    ValueError
-        If a score is NaN.
     """
     code, vocabulary = pd.factorize(np.asarray(words, dtype=object))
-    heard = code[np.asarray(target)]
-    found = np.full(len(heard), -1)
+    presented = code[np.asarray(target)]
+    found = np.full(len(presented), -1)
     for piece in slice_scores(scores):
-        rows = np.arange(len(scores))[piece][heard[piece] >= 0]
+        rows = np.arange(len(scores))[piece][presented[piece] >= 0]
         if len(rows):
-            found[rows] = ranks(word_probabilities(scores[rows], words)[0], heard[rows])
+            found[rows] = ranks(word_probabilities(scores[rows], words)[0], presented[rows])
     return found, len(vocabulary)
 
 
 def flat_hits(words, k):
-    r"""How often each word is among the k best if all segments are equally probable and ties broken at random.
+    r"""Compute how often each word is among the k best at equal probabilities.
 
-    A word is then as probable as it has candidates. With ``a`` words that have more and ``t`` that have as
-    many, itself among them, it is found with probability clip((k - a) / t, 0, 1).
+    All segments are equally probable, and ties are broken at random. The
+    probability of a word is proportional to its number of candidates. If ``a``
+    words have more candidates and ``t`` words, this one included, have as
+    many, it is found with probability clip((k - a) / t, 0, 1).
 
     Parameters
     ----------
     words : array-like of shape (n_candidates,)
-        Word of each candidate, None for none.
+        Word of each candidate, None for candidates without a word.
     k : int
         Number of guesses.
 
     Returns
     -------
     hits : Series of shape (n_words,)
-        Indexed by word. They sum to k where there are as many words.
+        Indexed by word. They sum to k if there are at least k words.
 
     Examples
     --------
@@ -107,16 +105,18 @@ def flat_hits(words, k):
 
 
 def word_scores(scores, words, target, subject, k):
-    """Top-k accuracy over the vocabulary, each word counting once and each window once, with chance.
+    """Compute top-k accuracy over the vocabulary, with its chance level.
+
+    It is averaged over words and over windows.
 
     Parameters
     ----------
     scores : ndarray of shape (n_windows, n_candidates)
         Logits.
     words : array-like of shape (n_candidates,)
-        Word of each candidate, None for none.
+        Word of each candidate, None for candidates without a word.
     target : array-like of int of shape (n_windows,)
-        Column of the segment that was heard.
+        Column of the target segment.
     subject : array-like of shape (n_windows,)
         Subject of each window.
     k : int
@@ -125,18 +125,20 @@ def word_scores(scores, words, target, subject, k):
     Returns
     -------
     table : DataFrame of shape (2, 8)
-        Rows "balanced" and "plain", as :meth:`~sk_b2s.RetrievalResult.words` says.
+        Rows "balanced" and "plain", see
+        :meth:`~sk_b2s.RetrievalResult.score_words`.
 
     Raises
     ------
     ValueError
-        If no window heard a word, there are no more words than ``k``, or a score is NaN.
+        If no target segment has a word, if there are not more words than
+        ``k``, or if a score is NaN.
     """
     words, target = np.asarray(words, dtype=object), np.asarray(target)
     found, n_words = word_ranks(scores, words, target)
     table = pd.DataFrame({"subject": np.asarray(subject), "word": words[target], "rank": found})[found >= 0]
     if not len(table):
-        raise ValueError("no window heard a segment with a word at its anchor.")
+        raise ValueError("No target segment has a word at its anchor. Make segments with anchor='word'.")
     table["chance"] = table["word"].map(flat_hits(words, k))
     of_word = table.groupby(["subject", "word"])["chance"].first()
     by_subject = table.groupby("subject")

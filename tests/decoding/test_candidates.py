@@ -144,7 +144,7 @@ def test_iter_scores_accepts_empty_input():
 
 def test_iter_scores_rejects_other_shapes():
     Z = torch.ones(4, N_FEATURES, 1)  # would broadcast
-    with pytest.raises(ValueError, match=r"estimates of \(6, 1\) \(n_features, n_frames\).* of \(6, 5\)"):
+    with pytest.raises(ValueError, match=r"Estimates of \(n_features, n_frames\) \(6, 1\).* of \(6, 5\)"):
         list(iter_scores(lambda rows: Z[rows], 4, heard(5)))
 
 

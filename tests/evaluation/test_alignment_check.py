@@ -12,7 +12,7 @@ from scipy.signal import butter, sosfiltfilt
 from sk_b2s import StimulusArray, check_alignment
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._alignment_notes import compare
-from sk_b2s.metrics._lag_curve import lag_curve, response_offset, whitened
+from sk_b2s.metrics._lag_curve import compute_lag_curve, find_response_offset, whiten
 from sk_b2s.plotting import plot_alignment
 
 SFREQ = 64
@@ -109,7 +109,7 @@ def planted(delays, seed=0, minutes=4, n_channels=8, strength=0.3):
 def test_the_curve_is_that_of_ridge_regression_on_lagged_sound():
     """With one channel: the same shape as weights solved from the lagged matrix itself."""
     brain, sound = planted([0.15], n_channels=1, strength=2, minutes=2)
-    lags, power = lag_curve(brain, sound, SFREQ)
+    lags, power = compute_lag_curve(brain, sound, SFREQ)
     near = np.abs(lags) <= 0.5
     lagged = np.stack([np.roll(sound, k) for k in np.round(lags[near] * SFREQ).astype(int)], axis=1)
     gram = lagged.T @ lagged / len(sound)
@@ -123,20 +123,20 @@ def test_the_curve_is_that_of_ridge_regression_on_lagged_sound():
 
 def test_moving_the_sound_moves_the_curve():
     brain, sound = planted([0.12])
-    lags, power = lag_curve(brain, sound, SFREQ)
-    _, moved = lag_curve(brain, np.roll(sound, 19), SFREQ)
+    lags, power = compute_lag_curve(brain, sound, SFREQ)
+    _, moved = compute_lag_curve(brain, np.roll(sound, 19), SFREQ)
     np.testing.assert_allclose(np.roll(moved, 19), power, rtol=1e-2, atol=1e-3 * power.max())
 
 
 def test_units_and_rotations_of_channels_change_nothing():
     brain, sound = planted([0.12])
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((8, 8)))[0]
-    _, power = lag_curve(whitened(brain), sound, SFREQ)
-    _, scaled = lag_curve(whitened(1e-13 * brain), sound, SFREQ)
+    _, power = compute_lag_curve(whiten(brain), sound, SFREQ)
+    _, scaled = compute_lag_curve(whiten(1e-13 * brain), sound, SFREQ)
     np.testing.assert_allclose(scaled, power, atol=1e-4 * power.max())
-    _, turned = lag_curve(whitened(brain) @ turn, sound, SFREQ)
+    _, turned = compute_lag_curve(whiten(brain) @ turn, sound, SFREQ)
     np.testing.assert_allclose(turned, power, atol=1e-4 * power.max())
-    white = whitened(np.c_[brain, np.zeros(len(brain))])
+    white = whiten(np.c_[brain, np.zeros(len(brain))])
     assert white.shape == brain.shape
     np.testing.assert_allclose(np.cov(white.T), np.eye(8), atol=0.05)
 
@@ -144,7 +144,7 @@ def test_units_and_rotations_of_channels_change_nothing():
 @pytest.mark.parametrize("delay", [-0.5, 0.0, 0.12, 0.6])
 def test_an_offset_is_the_delay_less_that_of_a_response(delay):
     brain, sound = planted([delay])
-    found = response_offset(*lag_curve(brain, sound, SFREQ), max_offset=1.5)
+    found = find_response_offset(*compute_lag_curve(brain, sound, SFREQ), max_offset=1.5)
     assert found["p"] < 1e-6
     assert found["offset"] == pytest.approx(delay - 0.12, abs=0.05)
 
@@ -152,7 +152,8 @@ def test_an_offset_is_the_delay_less_that_of_a_response(delay):
 def test_noise_is_seldom_taken_for_a_response():
     """Sixty recordings of noise: p is uniform, as far as sixty can tell."""
     p = [
-        response_offset(*lag_curve(*planted([], seed=seed), SFREQ), max_offset=1.5)["p"] for seed in range(60)
+        find_response_offset(*compute_lag_curve(*planted([], seed=seed), SFREQ), max_offset=1.5)["p"]
+        for seed in range(60)
     ]
     assert np.mean(np.array(p) <= 0.01) <= 0.05
     assert 0.3 < np.mean(p) < 0.7
@@ -248,7 +249,9 @@ def test_response_offset_interpolates(tmp_path):
     brain, sound = planted([0.12], strength=2.0)
     at = np.arange(len(sound))
     third = np.stack([np.interp(at - 1 / 3, at, channel) for channel in brain.T], axis=1)
-    first, moved = (response_offset(*lag_curve(b, sound, SFREQ), max_offset=1.0) for b in (brain, third))
+    first, moved = (
+        find_response_offset(*compute_lag_curve(b, sound, SFREQ), max_offset=1.0) for b in (brain, third)
+    )
     assert moved["offset"] - first["offset"] == pytest.approx(1 / 3 / SFREQ, abs=2e-3)
     assert first["offset_error"] < 5e-3
 

@@ -1,4 +1,4 @@
-"""What is pooled to the rate of speech is what the paper repeats to the rate of the brain, from a score to a fit."""
+"""Tests that averaged and repeated frames have equal scores and fits."""
 
 import numpy as np
 import pytest
@@ -23,13 +23,13 @@ N_STEPS, SFREQ_X, SFREQ_Y = 343, 120, 50
 
 
 def reference_scores(Z, Y):
-    """Scores as the paper has them: candidates of one norm, estimates as they are, no temperature."""
+    """Compute scores as in the paper, without a temperature."""
     norms = np.sqrt((Y**2).sum((1, 2), keepdims=True))
     return np.einsum("bft,oft->bo", Z, Y / (1e-8 + norms))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_scores_are_those_of_the_reference_at_the_size_of_the_paper(dtype):
+def test_similarity_equals_reference_at_paper_size(dtype):
     rng = np.random.default_rng(0)
     frames = frame_of_step(N_STEPS, SFREQ_X, SFREQ_Y)
     Z = rng.standard_normal((6, 1024, N_STEPS)).astype(dtype)
@@ -45,7 +45,7 @@ def test_scores_are_those_of_the_reference_at_the_size_of_the_paper(dtype):
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
-    """Two people, loud and clear: the brain at 60 Hz, and what was heard at 25 Hz and repeated to 60 Hz."""
+    """Make EEG/MEG of two subjects at 60 Hz, and features at 25 and 60 Hz."""
     root = tmp_path_factory.mktemp("two_rates")
     events = make_listening(2, 3, snr_db=-3, n_channels=16, root=root)
     X, y = make_segments(events, tmin=-0.5, tmax=2.0)
@@ -57,13 +57,13 @@ def experiment(tmp_path_factory):
 
 
 def repeated(features, brain):
-    """Windows of the features at the rate of the brain, each frame as often as it has steps."""
+    """Repeat features at the rate of the EEG/MEG."""
     data = np.asarray(features)[:, :, frame_of_step(brain.shape[2], brain.sfreq, features.sfreq)]
     return Windows.from_array(data, rows=features.rows, sfreq=brain.sfreq)
 
 
 def fitted(experiment, heard, seed):
-    """Train for a few epochs, and score on the speech left out: losses, top-10."""
+    """Train for a few epochs; return losses and top-10 of held-out rows."""
     brain, _, _, (train, test) = experiment
     encoder = BrainEncoder(
         hidden=24, depth=2, n_virtual_channels=16, batch_size=64, max_epochs=4, lr=3e-3, k=10, precision="float32",
@@ -75,8 +75,8 @@ def fitted(experiment, heard, seed):
 
 
 @pytest.mark.slow
-def test_training_on_pooled_frames_is_training_on_repeated_features(experiment):
-    """Equal seeds take the same path, but for rounding, and end within what another seed changes."""
+def test_clip_loss_of_pooled_and_repeated_frames(experiment):
+    """Equal seeds give equal fits up to rounding, and similar final scores."""
     _, pooled, repeats, _ = experiment
     assert pooled.shape[2] < repeats.shape[2] == experiment[0].shape[2]
     runs = [fitted(experiment, pooled, seed) for seed in range(3)]

@@ -1,4 +1,4 @@
-"""Laws of what several windows say together."""
+"""Tests of averages and context over groups of windows."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def pieces(request, monkeypatch):
 
 
 def planted(rng, n_sentences=20, length=12, signal=2.0):
-    """Windows whose own candidate scores a little higher: scores, target, sentences of candidates."""
+    """Make scores in which the target is slightly larger, and sentences."""
     n_windows = n_sentences * length
     scores = rng.normal(size=(n_windows, n_windows)).astype(np.float32)
     scores[np.arange(n_windows), np.arange(n_windows)] += signal
@@ -59,7 +59,7 @@ def test_bias_equals_its_formula_written_as_loops(rng, pieces):
     np.testing.assert_allclose(group_context_bias(scores, sentence, group, weight=1.5), expected, atol=1e-9)
 
 
-def test_weight_zero_equal_scores_and_windows_alone_change_nothing(rng):
+def test_group_context_bias_without_evidence(rng):
     scores, _, sentence = planted(rng, 4, 5)
     np.testing.assert_array_equal(group_context_bias(scores, sentence, sentence, weight=0), scores)
     np.testing.assert_array_equal(group_context_bias(scores, sentence, np.full(20, -1)), scores)
@@ -68,7 +68,7 @@ def test_weight_zero_equal_scores_and_windows_alone_change_nothing(rng):
     np.testing.assert_allclose(group_context_bias(0 * scores, uneven, sentence), 0, atol=1e-6)
 
 
-def test_adding_a_constant_to_a_window_adds_it_to_its_answer(rng):
+def test_group_context_bias_keeps_constants(rng):
     scores, _, sentence = planted(rng, 4, 5)
     scores = scores.astype(float)
     shift = rng.normal(size=(20, 1))

@@ -7,7 +7,7 @@ from sk_b2s.metrics._null import circular_shift_null
 from sk_b2s.metrics._ranking import ranks
 
 
-def test_shift_null_is_chance_for_noise_and_spares_what_is_real():
+def test_circular_shift_null_of_noise_and_response():
     rng = np.random.default_rng(0)
     recording = np.repeat(["a", "b"], 100)
     onset = np.tile(np.arange(100.0), 2)
@@ -33,7 +33,7 @@ def test_shift_null_equals_the_ranks_of_moved_labels():
     assert set(null.round(9)) == set(np.round(moved, 9))
 
 
-def test_recordings_of_two_people_are_two_however_they_are_named():
+def test_circular_shift_null_by_subject_and_recording():
     rng = np.random.default_rng(3)
     scores, target = rng.normal(size=(24, 24)), rng.permutation(24)
     subject, onset = np.repeat(["anna", "ben"], 12), np.tile(np.arange(12.0), 2)
@@ -47,27 +47,27 @@ def test_recordings_of_two_people_are_two_however_they_are_named():
 
 
 def test_shift_null_needs_room():
-    with pytest.raises(ValueError, match="recording 'a' has 4 windows, and labels must move by 3"):
+    with pytest.raises(ValueError, match="recording 'a' has 4 windows, and labels must be shifted by 3"):
         circular_shift_null(np.eye(4), np.arange(4), ["a"] * 4, np.arange(4.0), 3.0, k=1)
 
 
-def test_shift_null_never_lays_a_repeated_sound_upon_itself():
-    target = np.r_[np.arange(8), np.arange(8)]  # eight windows heard twice
+def test_circular_shift_null_of_repeated_stimuli():
+    target = np.r_[np.arange(8), np.arange(8)]  # eight windows presented twice
     args = np.eye(8)[target], target, ["a"] * 16, 3.0 * np.arange(16), 3.0
     assert circular_shift_null(*args, k=1, random_state=0).max() == 0, (
         "a perfect decoder is never right of moved labels"
     )
-    with pytest.raises(ValueError, match="repeats its sounds so often"):
+    with pytest.raises(ValueError, match="repeats its stimuli so often"):
         circular_shift_null(np.eye(2)[[0] * 8], [0] * 8, ["a"] * 8, 3.0 * np.arange(8), 3.0, k=1)
 
 
 @pytest.mark.parametrize(("k", "scores"), [(8, np.eye(8)), (10, np.eye(8)), (1, np.full((8, 8), np.nan))])
 def test_shift_null_refuses_what_cannot_be_scored(k, scores):
-    with pytest.raises(ValueError, match="more candidates than k|NaN in 8 of 8"):
+    with pytest.raises(ValueError, match="less than the number of candidates|NaN in 8 of 8"):
         circular_shift_null(scores, np.arange(8), ["a"] * 8, 3.0 * np.arange(8), 3.0, k=k)
 
 
-def test_shift_null_of_a_weighted_mean_equals_the_ranks_of_moved_labels():
+def test_circular_shift_null_equals_shifted_ranks():
     rng = np.random.default_rng(2)
     scores, target, weight = rng.normal(size=(9, 9)), rng.permutation(9), rng.random(9)
     null = circular_shift_null(

@@ -25,7 +25,7 @@ def rng():
 # Similarity
 
 
-def test_norms_that_are_known_and_a_place_for_the_scores(kind, rng):
+def test_similarity_with_norms_and_out(kind, rng):
     Z, Y, w = rng.normal(size=(5, 4, 6)), rng.normal(size=(3, 4, 6)), rng.integers(1, 4, 6)
     expected = similarity(kind(Z), kind(Y), kind(w))
     norms = weighted_norms(kind(Y), w)
@@ -38,7 +38,7 @@ def test_norms_that_are_known_and_a_place_for_the_scores(kind, rng):
     assert (matrix[:, :4] == 0).all()
     assert (matrix[:, 7:] == 0).all()
     with pytest.raises(
-        ValueError, match=r"norms must have one entry for each of 3 candidates; got shape \(2,\)"
+        ValueError, match=r"norms must have one entry for each of 3 candidates. Got shape \(2,\)"
     ):
         similarity(kind(Z), kind(Y), norms=norms[:2])
     with pytest.raises(ValueError, match="weights must have one entry for each of 6 frames"):
@@ -70,7 +70,7 @@ def test_pooled_similarity_equals_the_repeated_form(kind, rng):
     np.testing.assert_allclose(pooled, repeated, rtol=0, atol=1e-12)
 
 
-def test_rescaling_a_candidate_changes_nothing_and_an_estimate_its_row(kind, rng):
+def test_similarity_of_rescaled_inputs(kind, rng):
     Z, Y, w = rng.normal(size=(5, 4, 6)), rng.normal(size=(3, 4, 6)), rng.integers(1, 4, 6)
     scores = similarity(kind(Z), kind(Y), w)
     scale = np.array([0.01, 3, 400.0])[:, None, None]
@@ -99,7 +99,7 @@ def test_frames_of_no_weight_have_no_influence(kind, rng):
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12)
 
 
-def test_silent_candidate_scores_zero_and_has_a_gradient():
+def test_similarity_of_zero_candidate():
     Z = torch.randn(2, 3, 4, requires_grad=True)
     Y = torch.zeros(2, 3, 4, requires_grad=True)
     scores = similarity(Z, Y, [1, 2, 3, 1])
@@ -127,10 +127,10 @@ def test_similarity_is_float32_at_least(dtype, rng):
 @pytest.mark.parametrize(
     ("Z", "Y", "weights", "match"),
     [
-        ((5, 4, 6), (3, 4, 5), None, r"got \(4, 6\) and \(4, 5\)"),
+        ((5, 4, 6), (3, 4, 5), None, r"Got \(4, 6\) and \(4, 5\)"),
         ((5, 4, 6), (3, 4), None, "must agree"),
         ((5,), (3, 4), None, "Z must have the axes"),
-        ((5, 4, 6), (3, 4, 6), [1, 2], r"each of 6 frames; got shape \(2,\)"),
+        ((5, 4, 6), (3, 4, 6), [1, 2], r"each of 6 frames. Got shape \(2,\)"),
     ],
 )
 def test_similarity_names_shapes_that_do_not_match(kind, Z, Y, weights, match):
@@ -139,7 +139,7 @@ def test_similarity_names_shapes_that_do_not_match(kind, Z, Y, weights, match):
 
 
 def test_similarity_does_not_mix_kinds():
-    with pytest.raises(TypeError, match="got Tensor and ndarray"):
+    with pytest.raises(TypeError, match="Got Tensor and ndarray"):
         similarity(torch.ones(2, 3), np.ones((2, 3)))
 
 
@@ -156,7 +156,7 @@ def test_ranks_equal_a_count_by_hand(kind, rng):
     assert result.tolist() == expected
 
 
-def test_ranks_are_bounded_and_invariant_to_monotone_maps_and_order(kind, rng):
+def test_ranks_are_bounded_and_invariant(kind, rng):
     scores, target = rng.normal(size=(50, 12)), rng.integers(0, 12, 50)
     result = ranks(kind(scores), kind(target))
     assert 0 <= result.min() <= result.max() <= 11
@@ -182,12 +182,12 @@ def test_nan_raises_and_names_the_rows(kind):
 
 @pytest.mark.parametrize("wrong", [-1, 3])
 def test_target_out_of_range_raises(kind, wrong):
-    with pytest.raises(ValueError, match=r"0 to 2; it does not in rows 1"):
+    with pytest.raises(ValueError, match=r"0 to 2. It is not in rows 1"):
         ranks(kind(np.zeros((2, 3))), kind(np.array([0, wrong])))
 
 
 def test_ranks_want_one_target_per_row(kind):
-    with pytest.raises(ValueError, match=r"got \(2, 3\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"Got \(2, 3\) and \(3,\)"):
         ranks(kind(np.zeros((2, 3))), kind(np.zeros(3, dtype=int)))
 
 
@@ -254,7 +254,7 @@ def test_single_candidate_has_no_rank():
     [
         ([], None, "at least one window"),
         ([0, 20], None, "from 0 to 20"),
-        ([0, 1], [1], r"each of 2 windows .* got shape \(1,\)"),
+        ([0, 1], [1], r"each of 2 windows .* Got shape \(1,\)"),
         ([0, 1], [0, 0], "positive sum"),
     ],
 )
@@ -263,7 +263,7 @@ def test_summaries_name_what_is_wrong(result, weight, match):
         top_k_accuracy(result, 5, 20, weight)
 
 
-def test_balanced_accuracy_is_the_mean_of_the_means_of_each_label(rng):
+def test_balanced_top_k_is_mean_of_label_means(rng):
     result, labels = rng.integers(0, 30, 200), rng.integers(0, 12, 200) ** 2 // 12
     by_hand = np.mean([np.mean([r < 10 for r in result[labels == label]]) for label in set(labels)])
     assert balanced_top_k(result, labels, 10, 30) == pytest.approx(by_hand)

@@ -17,7 +17,7 @@ def rng():
 
 
 def zipf(rng, n_candidates=400, n_words=60):
-    """Words of candidates that follow Zipf's law, each said at least once."""
+    """Draw words of candidates by Zipf's law, each at least once."""
     p = 1 / np.arange(1, n_words + 1)
     drawn = rng.choice(n_words, n_candidates - n_words, p=p / p.sum())
     return np.array([f"w{i}" for i in np.r_[np.arange(n_words), drawn]], object)
@@ -31,7 +31,7 @@ def test_probabilities_equal_a_sum_by_hand(rng):
     np.testing.assert_allclose(probabilities, np.c_[p[:, [0, 3, 6]].sum(1), p[:, [1, 5]].sum(1), p[:, 4]])
 
 
-def test_one_word_for_each_segment_is_segment_retrieval(rng):
+def test_word_scores_of_distinct_words(rng):
     scores, target = rng.normal(size=(40, 12)), rng.integers(0, 12, 40)
     found, n_words = word_ranks(scores, [f"w{i}" for i in range(12)], target)
     assert n_words == 12
@@ -49,9 +49,9 @@ def test_pieces_and_words_without_a_name(rng, monkeypatch):
 
 @pytest.mark.parametrize("k", [1, 10, 30])
 def test_noise_scores_the_chance_printed(rng, k):
-    """Near-equal scores break the ties of a flat posterior at random; here they straddle rank k."""
+    """Near-equal scores break ties at random, here across rank k."""
     words, subject = zipf(rng), np.repeat(["a", "b"], [250, 400])
-    target = np.r_[rng.choice(400, 250), np.arange(400)]  # one heard some of the words, one all
+    target = np.r_[rng.choice(400, 250), np.arange(400)]  # one subject with some words, one with all
     tables = [word_scores(1e-4 * rng.normal(size=(650, 400)), words, target, subject, k=k) for _ in range(30)]
     scores = pd.DataFrame([table["top_k"] for table in tables])
     printed = tables[0]["chance"]
@@ -67,7 +67,7 @@ def test_distinct_words_have_the_chance_of_a_guess(rng):
     assert (table["top_k"] == 0).all(), "ties count against"
 
 
-def test_peaked_noise_falls_below_the_plain_chance_and_not_below_the_balanced(rng):
+def test_word_scores_of_peaked_noise(rng):
     words, target = zipf(rng), np.arange(400)
     tables = [
         word_scores(5 * rng.normal(size=(400, 400)), words, target, ["a"] * 400, k=10) for _ in range(20)
@@ -105,7 +105,7 @@ def test_scores_equal_loops_over_subjects_and_words(rng):
 
 def test_what_cannot_be_scored_is_refused(rng):
     scores, target = rng.normal(size=(6, 4)), [0, 1, 2, 3, 0, 1]
-    with pytest.raises(ValueError, match="no window heard a segment with a word"):
+    with pytest.raises(ValueError, match="No target segment has a word"):
         word_scores(scores, [None] * 4, target, ["a"] * 6, k=1)
     with pytest.raises(ValueError, match="k=2 and 2 candidates"):
         word_scores(scores, ["x", "y", "x", "y"], target, ["a"] * 6, k=2)
@@ -117,12 +117,12 @@ def test_what_cannot_be_scored_is_refused(rng):
 # --- timing alone ------------------------------------------------------------------------------------
 
 
-def spoken(random, n=300, n_words=24, told=True, subjects="ab"):
-    """Words whose intervals are their own, if ``format_progress``, heard by several people."""
+def spoken(random, n=300, n_words=24, distinct=True, subjects="ab"):
+    """Make words with own intervals if ``distinct``, for several subjects."""
     word = random.integers(0, n_words, n)
     length = (
         np.exp(0.7 * random.standard_normal(n_words))[word]
-        if told
+        if distinct
         else np.exp(0.7 * random.standard_normal(n))
     )
     onset = np.cumsum(np.r_[0, 0.3 * length * np.exp(0.1 * random.standard_normal(n))])[:-1]
