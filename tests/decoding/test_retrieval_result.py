@@ -109,7 +109,9 @@ def test_retrieval_result_rejects_missing_columns(answers):
         ValueError, match=r"shifts labels in time, but columns \['onset'\] are missing.*n_shifts=0"
     ):
         replace(answers, rows=answers.rows.drop(columns="onset")).summary()
-    with pytest.raises(ValueError, match=r"labels must be shifted by .* summary\(n_shifts=0\) to skip the null"):
+    with pytest.raises(
+        ValueError, match=r"labels must be shifted by .* summary\(n_shifts=0\) to skip the null"
+    ):
         replace(answers, rows=answers.rows.assign(duration=30.0)).summary()
     assert "null_mean" not in replace(answers, rows=answers.rows.drop(columns="onset")).summary(n_shifts=0)
     with pytest.raises(ValueError, match=r"columns \['word'\] are missing"):
