@@ -406,7 +406,7 @@ class Epocher(TransformerMixin, BaseEstimator):
             begin, end = 0, -1
         if end < begin:
             raise ValueError(
-                f"baseline must be None or (start, stop) in seconds from the start of the window. Got {self.baseline!r}."
+                f"baseline must be (start, stop) in seconds from the start of the window or None. Got {self.baseline!r}."
             )
         return begin, end + 1
 

@@ -477,8 +477,8 @@ def test_changed_montage_is_read_again(one, tmp_path):
 def test_cache_depends_on_the_reader(one, tmp_path, monkeypatch):
     for code in ("one", "one", "two"):
         epocher = Epocher(memory=str(tmp_path))
-        processing = epocher._processing()._replace(code=code)
-        monkeypatch.setattr(epocher, "_processing", lambda processing=processing: processing)
+        processing = epocher._make_processing()._replace(code=code)
+        monkeypatch.setattr(epocher, "_make_processing", lambda processing=processing: processing)
         np.asarray(epocher.fit_transform(one))
     assert len(list(tmp_path.rglob("output.pkl"))) == 4, "a header and a signal of each"
 

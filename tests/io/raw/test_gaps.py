@@ -197,7 +197,7 @@ def test_recording_type_reads_sidecar(kind, tmp_path, neural_data, sound):
     path.with_suffix(".json").write_text(json.dumps(about))
     (X, _), text = record_warnings(make_segments, make_table(path, sound), anchor=1.0)
     assert (text.count("not continuous") == 1) == (kind != "continuous")
-    assert ("not where" in text) == (kind in ("discontinuous", "epoched"))
+    assert ("the gaps are unknown" in text) == (kind in ("discontinuous", "epoched"))
     starts = X["onset"].to_numpy()[:, None]
     if "of" in kind:
         assert len(starts)
