@@ -1,4 +1,4 @@
-"""Cross-validation splitters that keep each stimulus on one side, and checks for leakage."""
+"""Cross-validation splitters that hold out stimuli, and leakage checks."""
 
 import lazy_loader as _lazy
 

@@ -1,4 +1,4 @@
-"""Calibration split: the first minutes of each subject."""
+"""Calibration split: the first minutes of a held-out subject."""
 
 from __future__ import annotations
 
@@ -15,61 +15,50 @@ ROUNDING = 1e-6  # s
 
 
 class CalibrationSplit:
-    """What a new listener is learnt from, the first minutes of recording, and what is tested after them.
+    """Split of a subject into calibration minutes and a later test period.
 
-    Recordings follow one another by session, run and name, whose numbers count by size ("2" before "10").
+    Recordings are ordered by session, run and name, with numbers in them by
+    value ("2" before "10").
 
     Parameters
     ----------
     X : DataFrame or Windows of shape (n_rows, ...)
-        With ``recording``, ``onset`` and ``duration``.
+        EEG/MEG windows with ``recording``, ``onset`` and ``duration``.
     y : DataFrame or Windows of shape (n_rows, ...)
-        What was heard; with ``block``, ``sound``, ``sound_onset`` and ``duration`` its sound is kept apart.
+        Stimulus segments. Stimuli are held out if it has ``block``, ``sound``,
+        ``sound_onset`` and ``duration``.
     amounts : sequence of float
-        Minutes, infinity for all.
+        Calibration minutes, infinity for all.
     test_size : float
-        Share of the recorded time that is tested.
+        Fraction of the recorded time that is tested.
     gap : float
-        Seconds between, of recording and of sound.
+        Least distance in seconds, in the recording and in the stimuli.
 
     Raises
     ------
     ValueError
-        If X does not say when its windows were recorded.
+        If X has no times of its windows.
     """
 
     def __init__(self, X, y, amounts, test_size, gap):
-        table, heard = table_of(X), table_of(y)
+        table, segments = table_of(X), table_of(y)
         if missing := [c for c in ("recording", "onset", "duration") if table is None or c not in table]:
             raise ValueError(
-                f"calibration_minutes are counted in recorded time, but X lacks {missing} (s); see make_segments."
+                f"calibration_minutes are counted in recorded time, but X has no columns {missing} (s). Use X of "
+                f"make_segments."
             )
         self.amounts, self.test_size, self.gap, self.y = list(amounts), test_size, gap, y
         self.start = table["onset"].to_numpy(float)
         self.stop = self.start + table["duration"].to_numpy(float)
         self.recording = _chronological(table)
-        known = heard is not None and "block" in heard
-        self.block = heard["block"].to_numpy() if known else np.arange(len(table))
+        has_blocks = segments is not None and "block" in segments
+        self.block = segments["block"].to_numpy() if has_blocks else np.arange(len(table))
 
-    def tested(self, rows, name):
-        """Choose the last rows of a person, from the beginning of the block nearest to the share asked for.
+    def select_test(self, rows, name):
+        """Return the rows of a subject that are tested, sorted.
 
-        Parameters
-        ----------
-        rows : ndarray of int
-            All rows of the person.
-        name : str
-            What messages call the person.
-
-        Returns
-        -------
-        tested : ndarray of int
-            In the order of the table.
-
-        Raises
-        ------
-        ValueError
-            If all rows are of one block.
+        They begin with the block nearest to the requested fraction. ``name``
+        is the subject in errors.
         """
         rows = self._in_time(rows)
         edges = np.flatnonzero(
@@ -77,34 +66,33 @@ class CalibrationSplit:
         )
         if not len(edges):
             raise ValueError(
-                f"{name} heard one block of sound, so nothing of it can be learnt before the rest is tested: give "
-                f"more sound, or make_segments(block=...) with shorter blocks."
+                f"{name} has only one stimulus block, so no calibration is possible before the test period. Use more "
+                f"stimuli, or make_segments(block=...) with shorter blocks."
             )
         total = np.cumsum(self._gains(rows))
         edge = edges[np.argmin(abs(total[edges] - (1 - self.test_size) * total[-1]))]
         return np.sort(rows[edge + 1 :])
 
-    def drawn(self, rows, tested, test, name):
-        """Choose the rows of each amount: before the tested part, with a gap, and without sound of the test.
+    def select_calibration(self, rows, tested, test, name):
+        """Return the calibration rows of each amount: list of ndarray of int.
+
+        Rows end ``gap`` seconds before the test period and hold no stimulus of
+        the test. They are in the order of recording, and smaller amounts are
+        the beginning of larger ones.
 
         Parameters
         ----------
         rows, tested : ndarray of int
-            All rows of the person, and those of its tested part.
+            All rows of the subject, and those of its test period.
         test : ndarray of int
-            Rows of the tested part that this fold tests.
+            Rows of the test period that are tested in this fold.
         name : str
-            What messages call the person.
-
-        Returns
-        -------
-        drawn : list of ndarray of int
-            For each amount rows in the order in which they were recorded, each the beginning of any larger one.
+            Name of the subject in errors.
 
         Raises
         ------
         ValueError
-            If there are fewer minutes than asked for, or none where all are.
+            If fewer minutes are available than requested.
         """
         own = self._in_time(np.setdiff1d(rows, tested))
         begin = pd.Series(self.start[tested]).groupby(self.recording[tested]).min()
@@ -115,21 +103,21 @@ class CalibrationSplit:
         return [own[: self._count(total, minutes, own, name)] for minutes in self.amounts]
 
     def _count(self, total, minutes, own, name):
-        """How many of the rows make up so many minutes, to a window."""
+        """Return how many rows make up the minutes, up to one window."""
         if minutes == 0:
             return 0
         there = total[-1] if len(total) else 0.0
         window = float((self.stop[own] - self.start[own]).max(initial=0.0))
         if not len(own) or minutes < np.inf and there < 60 * minutes - window:
             raise ValueError(
-                f"calibration_minutes={minutes:g}: {name} has {there / 60:.2f} minutes before the tested part that "
-                f"hold no sound of the test. Ask for fewer, or test less than test_size={self.test_size:g}; where "
-                f"sessions repeat their sound, deal it to more folds by stimulus_folds."
+                f"calibration_minutes={minutes:g}: {name} has only {there / 60:.2f} minutes before the test period "
+                f"without stimuli of the test. Use fewer minutes, or a test_size below {self.test_size:g}. If sessions "
+                f"repeat their stimuli, use more stimulus_folds."
             )
         if minutes == np.inf:
             return len(own)
         if not (count := int(np.searchsorted(total, 60 * minutes + ROUNDING, side="right"))):
-            raise ValueError(f"calibration_minutes={minutes:g} are less than a window of {window:g} s.")
+            raise ValueError(f"calibration_minutes={minutes:g} must be at least one window of {window:g} s.")
         return count
 
     def _in_time(self, rows):
@@ -140,7 +128,7 @@ class CalibrationSplit:
 
 
 def _chronological(table):
-    """Number recordings by session, run and name: (n_rows,) array of int."""
+    """Return the rank of each row's recording by session, run and name."""
     columns = [column for column in ("session", "run", "recording") if column in table]
     table = table.assign(recording=recordings_of(table))
     distinct = table.drop_duplicates("recording")
@@ -151,6 +139,6 @@ def _chronological(table):
 
 
 def _natural(value):
-    """A text as a list of texts and numbers by turns, so that "run-2" comes before "run-10"."""
+    """Return a sort key by which "run-2" comes before "run-10"."""
     parts = re.split(r"([0-9]+)", str(value))
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]

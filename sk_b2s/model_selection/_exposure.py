@@ -37,18 +37,19 @@ PLAIN = (
 
 
 class Exposure(NamedTuple):
-    """Rows of ``y`` that a fitted estimator was trained on: a mask, and the attributes that say so."""
+    """Mask of rows that an estimator was trained on, and its attributes."""
 
     rows: np.ndarray
     where: list
 
 
-def exposure_of(estimator, y, but=()):
-    """Find the rows whose stimulus a decoder within a fitted estimator was trained on.
+def find_exposure(estimator, y, but=()):
+    """Find rows whose stimulus a fitted estimator was trained on.
 
-    Pipelines, searches, frozen and calibrated estimators, and attributes of any name are searched for the sound that
-    decoders of this package record in ``fit``, ``adapt`` and ``load``. It does not matter how they came there: a
-    decoder that was given as a parameter, or that :func:`~sklearn.base.clone` does not clone, is found as well.
+    Pipelines, searches, frozen and calibrated estimators, and attributes of
+    any name are searched for the stimuli that decoders of this package store
+    in ``fit``, ``adapt`` and ``load``. Decoders passed as parameters, and
+    objects that :func:`~sklearn.base.clone` does not clone, are found as well.
 
     Parameters
     ----------
@@ -56,16 +57,17 @@ def exposure_of(estimator, y, but=()):
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
         Stimuli.
     but : sequence of object, default=()
-        Objects within that are left out.
+        Objects that are not searched.
 
     Returns
     -------
     exposure : Exposure
-        ``rows``, ndarray of bool of shape (n_windows,), and ``where``, the attributes that hold these stimuli.
+        ``rows``, ndarray of bool of shape (n_windows,), and ``where``, the
+        paths of the attributes with these stimuli.
     """
     table, hashes, found = table_of(y), None, Exposure(np.zeros(len(y), bool), [])
     has_sound = table is not None and set(NEEDED) <= set(table)
-    for where, part in _parts(estimator, {id(one) for one in but}):
+    for where, part in _iter_objects(estimator, {id(one) for one in but}):
         rows = None
         if isinstance(part, StimulusIntervals) and has_sound:
             rows = part.touches(table, gap=-EXACT)
@@ -77,22 +79,22 @@ def exposure_of(estimator, y, but=()):
             hashes = hash_rows(y) if hashes is None else hashes
             known = [hash_rows(part.segments_), _own(part).get("adaptation_rows_", np.int64([]))]
             values = y.reshape(len(y), -1)
-            is_sound = (values != values[:, :1]).any(1)  # silence is no stimulus
+            is_sound = (values != values[:, :1]).any(1)  # windows of silence are not a stimulus
             rows = np.isin(hashes, np.concatenate(known)) & is_sound
         if rows is not None and rows.any():
             found = Exposure(found.rows | rows, [*found.where, where])
     return found
 
 
-def _parts(estimator, seen):
-    """Yield what an estimator holds, with the path of attributes to it; each object once."""
+def _iter_objects(estimator, seen):
+    """Yield each object in an estimator once, with its attribute path."""
     ahead, kept = [("", estimator, 0)], []
     while ahead:
         where, part, depth = ahead.pop()
         if id(part) in seen or isinstance(part, PLAIN) or depth > DEEPEST:
             continue
         seen.add(id(part))
-        kept.append(part)  # so that no other object takes its id meanwhile
+        kept.append(part)  # so that its id is not reused
         yield where, part
         if isinstance(part, StimulusIntervals):
             continue
@@ -105,7 +107,7 @@ def _own(part):
 
 
 def _held(where, part):
-    """What an object holds, with paths: values of containers, attributes of instances, what functions close over."""
+    """List the objects in a container, instance or function, with paths."""
     if isinstance(part, Mapping):
         found = [(f"[{key!r}]", one) for key, one in list(part.items()) if not isinstance(one, PLAIN)]
     elif isinstance(part, (list, tuple, set, frozenset)):
@@ -132,28 +134,16 @@ def _package(kind):
 
 
 def warn_of_exposure(estimator, decoder, y, stacklevel=3):
-    """Warn of stimuli that parts of an estimator other than its decoder were trained on.
+    """Warn of stimuli that parts of an estimator were trained on.
 
-    Parameters
-    ----------
-    estimator : estimator
-    decoder : estimator
-        Its last step, which warns by itself.
-    y : DataFrame, Windows or array-like of shape (n_windows, ...)
-    stacklevel : int, default=3
-        As of :func:`warnings.warn`, counted from here.
-
-    Warns
-    -----
-    StimulusLeakWarning
-        If there are any.
+    ``decoder``, the last step, is not searched, because it warns itself.
     """
-    found = exposure_of(estimator, y, but=[decoder])
+    found = find_exposure(estimator, y, but=[decoder])
     if found.where:
         warnings.warn(
-            f"{np.count_nonzero(found.rows)} of {len(found.rows)} windows scored contain stimuli that a part of this "
-            f"{type(estimator).__name__} was trained on ({', '.join(found.where)}): the score may be memory. Fit that "
-            f"part on the training rows alone.",
+            f"{np.count_nonzero(found.rows)} of {len(found.rows)} scored windows contain stimuli that a part of this "
+            f"{type(estimator).__name__} was trained on ({', '.join(found.where)}). The score may measure memory. Fit "
+            f"that part on training rows only.",
             StimulusLeakWarning,
             stacklevel=stacklevel,
         )

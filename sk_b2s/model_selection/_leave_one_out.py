@@ -17,10 +17,10 @@ from sk_b2s.model_selection._split import StimulusSplitter, assign_to_folds
 
 
 class LeaveOneOut(StimulusSplitter):
-    """Hold out one group of recordings after the other, times folds of the sound that it heard.
+    """Base class of splitters that hold out groups and their stimuli.
 
-    A splitter of this kind names the column of X that it leaves out by and what to do where there is but
-    one group; :meth:`_groups` may say more finely which rows are a group, and whose rows it learns from.
+    A subclass sets the column of X with the group, and the advice of the error
+    if there is only one group. It may override :meth:`_groups`.
     """
 
     _column: str
@@ -32,16 +32,16 @@ class LeaveOneOut(StimulusSplitter):
         self.random_state = random_state
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of folds: groups that are left out, times folds of sound.
+        """Return the number of folds, groups times stimulus folds.
 
         Parameters
         ----------
         X : DataFrame or Windows of shape (n_rows, ...)
-            What the brain did, with the column that is split by.
+            EEG/MEG windows with the column of the groups.
         y : Ignored
-            Here for scikit-learn's sake.
+            Not used, present for API consistency by convention.
         groups : array-like of shape (n_rows,), default=None
-            Labels to split by instead.
+            Labels to split by. If None, those of the table.
 
         Returns
         -------
@@ -49,22 +49,22 @@ class LeaveOneOut(StimulusSplitter):
         """
         if X is None and groups is None:
             raise ValueError(
-                f"{type(self).__name__} needs X (with its column {self._column!r}) or groups to count its folds."
+                f"{type(self).__name__} requires X with the column {self._column!r}, or groups, to count its folds."
             )
         return len(self._groups(X, groups)[1]) * (self.stimulus_folds or 1)
 
     def _apart(self):
-        return [self._column] if self.stimulus_folds is None else [self._column, "sound"]
+        return [self._column] if self.stimulus_folds is None else [self._column, "stimulus"]
 
     def _shared(self):
-        return "; its sound may be" if self.stimulus_folds is None else ""
+        return "; its stimulus may be" if self.stimulus_folds is None else ""
 
     def _calibration(self, X, y):
-        """Which rows of a group are learnt from before the rest of it is tested; None where none are."""
+        """Return the CalibrationSplit of the held-out group, or None."""
         return None
 
     def _groups(self, X, groups):
-        """Which group each row is of, what messages call them, and the rows that learn together (or None)."""
+        """Return each row's group, group names, and rows that train together."""
         codes, labels = pd.factorize(labels_of(X, self._column, groups, type(self).__name__, "X"))
         return codes, [f"{self._column} {unwrap_scalar(label)!r}" for label in labels], None
 
@@ -78,10 +78,11 @@ class LeaveOneOut(StimulusSplitter):
         group, names, together = self._groups(X, groups)
         if len(names) < 2:
             raise ValueError(
-                f"{type(self).__name__} needs 2 {_plural(self._column)} or more, got {', '.join(names)}: {self._advice}"
+                f"{type(self).__name__} requires 2 {_plural(self._column)} or more, got {', '.join(names)}. "
+                f"{self._advice}"
             )
         if self.stimulus_folds is None:
-            block = np.arange(len(group))  # nothing to hold apart
+            block = np.arange(len(group))  # stimuli may be shared
         else:
             owner = f"{type(self).__name__}(stimulus_folds=...)"
             block = pd.factorize(labels_of(y, "block", None, owner, "y"))[0]
@@ -91,36 +92,35 @@ class LeaveOneOut(StimulusSplitter):
             others = group != code
             if together is not None:
                 others &= together == together[rows[0]]
-            tested = rows if calibration is None else calibration.tested(rows, name)
+            tested = rows if calibration is None else calibration.select_test(rows, name)
             for index, test in enumerate(self._tests(tested, block, size, name)):
                 train = np.flatnonzero(others & ~np.isin(block, block[test]))
                 if len(train) == 0:
                     raise ValueError(self._nothing_left(name, index))
-                for own in [[]] if calibration is None else calibration.drawn(rows, tested, test, name):
+                for own in [[]] if calibration is None else calibration.select_calibration(rows, tested, test, name):
                     yield np.concatenate([train, own]).astype(int), test
 
     def _tests(self, rows, block, size, name):
-        """Deal the sound of one group to folds, by the size that its blocks have in the whole table.
+        """Assign the stimuli of one group to folds: list of rows.
 
-        So all groups that heard the same are dealt the same, and one that heard something else is dealt
-        its own sound evenly.
+        Blocks are sorted by their size in the whole table, so that groups with
+        the same stimuli have the same folds.
         """
         if self.stimulus_folds is None:
             return [rows]
-        heard, of_row = np.unique(block[rows], return_inverse=True)
-        if len(heard) < self.stimulus_folds:
+        own, of_row = np.unique(block[rows], return_inverse=True)
+        if len(own) < self.stimulus_folds:
             raise ValueError(
-                f"{name} heard {len(heard)} blocks of sound, too few for stimulus_folds={self.stimulus_folds}: use "
-                f"fewer folds, or make_segments(block=...) with shorter blocks."
+                f"{name} has {len(own)} stimulus blocks, fewer than stimulus_folds={self.stimulus_folds}. Use fewer "
+                f"folds, or make_segments(block=...) with shorter blocks."
             )
-        fold = assign_to_folds(size[heard], self.stimulus_folds, self.random_state)[of_row]
+        fold = assign_to_folds(size[own], self.stimulus_folds, self.random_state)[of_row]
         return [rows[fold == index] for index in range(self.stimulus_folds)]
 
     def _nothing_left(self, name, index):
         return (
-            f"{self._call()}: nothing is left to learn from where {name} is tested, fold {index} of sound: all the "
-            f"other {_plural(self._column)} heard is in that fold. Deal the sound to more folds than "
-            f"stimulus_folds={self.stimulus_folds}."
+            f"{self._call()}: no training row is left for {name}, stimulus fold {index}. All stimuli of the other "
+            f"{_plural(self._column)} are in that fold. Use more than stimulus_folds={self.stimulus_folds}."
         )
 
     def _clear(self, y, train, test):
@@ -128,66 +128,76 @@ class LeaveOneOut(StimulusSplitter):
 
 
 class LeaveOneSubjectOut(LeaveOneOut):
-    """Test on a person and on sound that were both not in training.
+    """Leave-one-subject-out cross-validation that also holds out stimuli.
 
-    Each subject is left out in turn; with ``stimulus_folds=k`` the sound is dealt to k folds as well
-    and each is tested on that subject alone, by a model trained on the *other* subjects and the
-    *other* sound: n_subjects · k folds. Leaving out only the subject lets a decoder recognize sounds
-    it was trained on, which is a different and easier question.
+    Each subject is held out in turn. With ``stimulus_folds=k`` the stimuli are
+    divided into k folds as well, so there are n_subjects * k folds. In each, a
+    model trained on the *other* subjects and the *other* stimuli is tested on
+    one subject. If only the subject is held out, a decoder may recognize
+    stimuli of the training set, which is an easier problem.
 
-    With ``calibration_minutes`` it asks what a new listener gains from a few minutes of their own: of the
-    subject that is left out the last ``test_size`` is tested, and the first minutes before it follow the
-    rows of the other subjects in training.
+    With ``calibration_minutes`` the held-out subject is split in time. Its
+    last part, ``test_size``, is tested, and the first minutes before it are
+    added to the training set, after the rows of the other subjects.
 
     Parameters
     ----------
     stimulus_folds : int or None, default=5
-        Folds of sound for each subject, of the tested part where there is calibration. 1 holds out at once all
-        that is tested: for people who heard different things, or with calibration, where it costs one base
-        decoder for each person and the others' training the sound of the tested part. None leaves the sound in
-        training on purpose.
+        Stimulus folds of each subject, of the tested part if there is
+        calibration. If 1, all tested stimuli are held out at once. This suits
+        subjects with different stimuli. It also suits calibration, where it
+        fits one decoder for each subject, without the tested stimuli. If None,
+        stimuli may be shared by training and test set.
     gap : float, default=1.0
-        Seconds of sound between a training window and held-out sound; and of the recording between calibration and
-        the tested part.
+        Least distance in seconds between a training window and held-out
+        stimuli, and in the recording between calibration and tested part.
     random_state : None, int or RandomState, default=None
-        Deals the blocks differently; None deals them by size alone, always the same way.
+        Seed of the assignment of blocks to folds. If None, blocks are assigned
+        by size alone, which is deterministic.
     calibration_minutes : None, float or sequence of float, default=None
-        Minutes of recording (distinct time that windows cover) of the left-out subject, the first that were recorded
-        and hold no sound of the test; 0 is none, ``numpy.inf`` all before the tested part. Of a sequence
-        there is a fold for each amount, one after the other, with the same test rows and the same rows of other
-        people: smaller amounts are part of larger ones. None tests all that a subject heard, without calibration.
+        Recorded minutes of the held-out subject that are added to the training
+        set, the first ones that hold no stimulus of the test. Minutes count
+        distinct time that windows cover. 0 adds none, ``numpy.inf`` all before
+        the tested part. A sequence makes one fold for each amount, with the
+        same test rows and the same rows of other subjects, and smaller amounts
+        are part of larger ones. If None, all rows of the subject are tested.
     test_size : float, default=0.5
-        Share of a subject's recorded time that is tested, the last of it, from the beginning of a block on; used
-        with ``calibration_minutes`` alone. Recordings follow one another by session, run and name, numbers in them
-        by size.
+        Fraction of recorded time that is tested, from the beginning of a block
+        to the end. Used only with ``calibration_minutes``. Recordings are
+        ordered by session, run and name, with numbers in them by value.
 
     Raises
     ------
     ValueError
-        From ``split``: if labels or times are missing, nothing is left to train on, or somebody has fewer minutes
-        before the tested part than are asked for, or none where all are.
+        From ``split``, if labels or times are missing, no training row is
+        left, or a subject has fewer minutes before the tested part than
+        requested.
 
     Notes
     -----
-    ``groups`` given to :meth:`split` are the subjects, instead of the column ``subject`` of X.
+    ``groups`` of :meth:`split` replace the column ``subject`` of X.
 
-    An amount is exact to a window: the next one would exceed it. Calibration may repeat sentences that others
-    heard in training, never sound that is tested, whoever says it.
+    An amount is exact up to one window. Calibration may repeat sentences of
+    the training set, but never stimuli of the test set, including other
+    recordings of the same text.
 
     Examples
     --------
     >>> LeaveOneSubjectOut()
-    LeaveOneSubjectOut(gap=1.0, random_state=None, stimulus_folds=5)  # neither the subject nor the sound of a test
-    row is in training, with 1.0 s of sound between
+    LeaveOneSubjectOut(gap=1.0, random_state=None, stimulus_folds=5)  # neither
+    the subject nor the stimulus of a test row is in training, with a gap of
+    1.0
+    s
     >>> LeaveOneSubjectOut(stimulus_folds=None).guarantee
-    'the subject of a test row is not in training; its sound may be'
-    >>> LeaveOneSubjectOut(stimulus_folds=1, calibration_minutes=[0, 2, np.inf]).guarantee
-    'of the subject of a test row only minutes before the tested part are in training (0, 2 or all of them), with 1.0 s
-    of recording between; its sound is not, with 1.0 s of sound between'
+    'the subject of a test row is not in training; its stimulus may be'
+    >>> LeaveOneSubjectOut(1, calibration_minutes=[0, 2, np.inf]).guarantee
+    'of the subject of a test row only minutes before the tested part are in
+    training (0, 2 or all of them), with a gap of 1.0 s; its stimulus is not,
+    with a gap of 1.0 s'
     """
 
     _column = "subject"
-    _advice = "give more people, or split one person's sound with StimulusKFold."
+    _advice = "Use more subjects, or split the stimuli of one subject with StimulusKFold."
 
     def __init__(self, stimulus_folds=5, gap=GAP, random_state=None, calibration_minutes=None, test_size=0.5):
         super().__init__(stimulus_folds, gap, random_state)
@@ -196,23 +206,26 @@ class LeaveOneSubjectOut(LeaveOneOut):
 
     @property
     def amounts(self):
-        """Minutes of calibration of the folds, in turn: list of float, empty without calibration."""
-        asked = self.calibration_minutes
-        if isinstance(asked, np.ndarray):
-            return np.atleast_1d(asked).tolist()
-        return [] if asked is None else list(asked) if isinstance(asked, Iterable) else [asked]
+        """Calibration minutes of consecutive folds: list of float."""
+        minutes = self.calibration_minutes
+        if isinstance(minutes, np.ndarray):
+            return np.atleast_1d(minutes).tolist()
+        return [] if minutes is None else list(minutes) if isinstance(minutes, Iterable) else [minutes]
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of folds: subjects times folds of sound times amounts of calibration.
+        """Return the number of folds.
+
+        It is the number of subjects times stimulus folds times amounts of
+        calibration.
 
         Parameters
         ----------
         X : DataFrame or Windows of shape (n_rows, ...)
-            What the brain did, with ``subject``.
+            EEG/MEG windows with ``subject``.
         y : Ignored
-            Here for scikit-learn's sake.
+            Not used, present for API consistency by convention.
         groups : array-like of shape (n_rows,), default=None
-            Subjects to split by instead.
+            Subjects. If None, those of the table.
 
         Returns
         -------
@@ -228,16 +241,15 @@ class LeaveOneSubjectOut(LeaveOneOut):
 
     @property
     def guarantee(self):
-        """What is held apart, in words that fit into a sentence of one's methods."""
+        """Sentence on what training and test set never share: str."""
         if not any(self.amounts):
             return super().guarantee
-        said = ["all" if amount == np.inf else f"{amount:g}" for amount in self.amounts]
-        said = join_words(said, "or")
-        between = f", with {self.gap} s of recording between" if self.gap else ""
-        sound = f"not, with {self.gap} s of sound between" if self.gap else "not"
+        amounts = join_words(("all" if amount == np.inf else f"{amount:g}" for amount in self.amounts), "or")
+        gap = f", with a gap of {self.gap} s" if self.gap else ""
+        stimulus = "may be, of other subjects" if self.stimulus_folds is None else f"is not{gap}"
         return (
-            f"of the subject of a test row only minutes before the tested part are in training ({said} of them){between}; "
-            f"its sound {'may be, heard by others' if self.stimulus_folds is None else f'is {sound}'}"
+            f"of the subject of a test row only minutes before the tested part are in training ({amounts} of them)"
+            f"{gap}; its stimulus {stimulus}"
         )
 
     def _check(self):
@@ -246,11 +258,11 @@ class LeaveOneSubjectOut(LeaveOneOut):
         wrong = wrong or len(set(self.amounts)) < len(self.amounts)
         if self.calibration_minutes is not None and (wrong or not self.amounts):
             raise ValueError(
-                f"calibration_minutes must be a number of minutes of 0 or more, several of them, each once, numpy.inf "
-                f"for all, or None; got {self.calibration_minutes!r}."
+                f"calibration_minutes must be a number of minutes, 0 or more, distinct ones in a sequence, numpy.inf "
+                f"for all, or None. Got {self.calibration_minutes!r} instead."
             )
         if not (isinstance(self.test_size, Real) and 0 < self.test_size < 1):
-            raise ValueError(f"test_size must be a number between 0 and 1, got {self.test_size!r}.")
+            raise ValueError(f"test_size must be a number between 0 and 1. Got {self.test_size!r} instead.")
 
     def _calibration(self, X, y):
         if self.calibration_minutes is None:
@@ -259,67 +271,75 @@ class LeaveOneSubjectOut(LeaveOneOut):
 
 
 class LeaveOneSessionOut(LeaveOneOut):
-    """Test on a session of a person, by a model trained on that person's other sessions and other sound.
+    """Leave-one-session-out cross-validation that also holds out stimuli.
 
-    The question of whoever records the same person again another day: the cap sits differently, gains and
-    noise have changed. Each session of each subject is left out in turn, times ``stimulus_folds`` folds of
-    its sound. A session is known by subject and session: session "1" of another person is another session.
+    It tests a decoder on another day, when sensor positions, gains and noise
+    have changed. Each session of each subject is held out in turn, with
+    ``stimulus_folds`` folds of its stimuli. The model is trained on other
+    sessions of the same subject and on other stimuli. Sessions of two subjects
+    are distinct, also if their labels are equal.
 
     Parameters
     ----------
     stimulus_folds : int or None, default=5
-        Folds of the session's sound. Where sessions repeat the same sounds, as in MEG-MASC, it takes 2 or more;
-        otherwise the answers would be in training. Where every session has sound of its own, 1 is enough: it
-        holds out the session in one fold, and what it may share with others all the same. None leaves the
-        sound in training on purpose.
+        Stimulus folds of each session. Use 2 or more if sessions repeat
+        stimuli, as in MEG-MASC, so that other stimuli are left for training.
+        Use 1 if each session has its own stimuli. It holds out the session in
+        one fold, and stimuli it shares with others are excluded from training.
+        If None, stimuli may be shared by training and test set.
     gap : float, default=1.0
-        Seconds of sound between a training window and held-out sound.
+        Least distance in seconds between a training window and held-out
+        stimuli.
     random_state : None, int or RandomState, default=None
-        Deals the blocks differently; None deals them by size alone, always the same way.
+        Seed of the assignment of blocks to folds. If None, blocks are assigned
+        by size alone, which is deterministic.
     within_subject : bool, default=True
-        Train on the person's own other sessions alone. False adds all sessions of all the others, for decoders
-        that learn from many people; the sound is held apart all the same.
+        If True, train only on other sessions of the same subject. If False,
+        also on all sessions of other subjects, without the held-out stimuli.
 
     Raises
     ------
     ValueError
-        From ``split``: if somebody has but one session, labels are missing, or nothing is left to train on.
+        From ``split``, if a subject has only one session, labels are missing,
+        or no training row is left.
 
     Notes
     -----
-    ``groups`` given to :meth:`split` are the sessions, instead of the column ``session`` of X; the people are
-    those of its column ``subject``, where it has one.
+    ``groups`` of :meth:`split` replace the column ``session`` of X. Subjects
+    are read from its column ``subject``, if there is one.
 
     Examples
     --------
     >>> LeaveOneSessionOut(stimulus_folds=2).guarantee
-    'neither the session nor the sound of a test row is in training, with 1.0 s of sound between; its subject is, in
-    other sessions, and nobody else'
+    'neither the session nor the stimulus of a test row is in training, with a
+    gap of 1.0 s; other sessions of its subject are, and no other subject'
     """
 
     _column = "session"
-    _advice = "name them in the events' column 'session', or split the sound of one with StimulusKFold."
+    _advice = "Set the column 'session' of events, or split the stimuli of one session with StimulusKFold."
 
     def __init__(self, stimulus_folds=5, gap=GAP, random_state=None, within_subject=True):
         super().__init__(stimulus_folds, gap, random_state)
         self.within_subject = within_subject
 
     def _shared(self):
-        others = "nobody else" if self.within_subject else "so are other people"
-        return f"{super()._shared()}; its subject is, in other sessions, and {others}"
+        others = "no other subject" if self.within_subject else "other subjects"
+        return f"{super()._shared()}; other sessions of its subject are, and {others}"
 
     def _groups(self, X, groups):
         sessions = labels_of(X, "session", groups, type(self).__name__, "X")
         table = table_of(X)
         known = table is not None and "subject" in table
-        people = labels_of(X, "subject", None, type(self).__name__, "X") if known else np.zeros(len(sessions))
-        pairs = pd.DataFrame({"subject": people, "session": sessions})
+        subjects = (
+            labels_of(X, "subject", None, type(self).__name__, "X") if known else np.zeros(len(sessions))
+        )
+        pairs = pd.DataFrame({"subject": subjects, "session": sessions})
         by_pair = pairs.groupby(["subject", "session"], sort=False)
         names = [
             f"session {unwrap_scalar(session)!r}" + f" of subject {unwrap_scalar(subject)!r}" * known
             for subject, session in pairs.drop_duplicates().itertuples(index=False)
         ]
-        together = pd.factorize(people)[0] if self.within_subject else None
+        together = pd.factorize(subjects)[0] if self.within_subject else None
         return by_pair.ngroup().to_numpy(), names, together
 
     def _folds(self, X, y, groups):
@@ -328,48 +348,55 @@ class LeaveOneSessionOut(LeaveOneOut):
             sessions = pd.Series(group).groupby(table["subject"].to_numpy(), sort=False).nunique()
             if len(single := sessions.index[sessions < 2]):
                 keep = "keep = X.groupby('subject')['session'].transform('nunique') > 1."
-                way_out = self._advice if len(single) == len(sessions) else f"leave such people out: {keep}"
+                way_out = self._advice if len(single) == len(sessions) else f"Exclude such subjects: {keep}"
                 raise ValueError(
-                    f"LeaveOneSessionOut needs 2 sessions or more of everybody, but subject {unwrap_scalar(single[0])!r} has "
-                    f"one ({len(single)} of {len(sessions)} people have): {way_out}"
+                    f"LeaveOneSessionOut requires 2 or more sessions of each subject, but subject "
+                    f"{unwrap_scalar(single[0])!r} has one ({len(single)} of {len(sessions)} subjects). {way_out}"
                 )
         yield from super()._folds(X, y, groups)
 
 
 class LeaveOneStudyOut(LeaveOneOut):
-    """Test on a study by a model trained on the other studies.
+    """Leave-one-study-out cross-validation that also holds out stimuli.
 
-    The hardest of the questions: other people, another laboratory, mostly other sound. The decoder has to
-    take windows of all studies, so their sensors must have been brought to common ones, or their positions
-    be known to it.
+    It tests a decoder on other subjects, in another laboratory, and mostly on
+    other stimuli. The decoder must accept the windows of all studies. Use
+    common sensors, or a decoder that reads sensor positions.
 
     Parameters
     ----------
     stimulus_folds : int or None, default=1
-        Folds of the study's sound. 1 holds out all that it heard at once, which is right where studies have
-        sounds of their own: what two studies share, the same audiobook say, is not trained on. Where all
-        heard the same, 2 or more leave some of it to train on. None leaves shared sound in training.
+        Stimulus folds of each study. If 1, all stimuli of the study are held
+        out at once. This suits studies with their own stimuli, and stimuli
+        that two studies share, such as an audiobook, are excluded from
+        training. Use 2 or more if all studies have the same stimuli. If None,
+        stimuli may be shared by training and test set.
     gap : float, default=1.0
-        Seconds of sound between a training window and held-out sound.
+        Least distance in seconds between a training window and held-out
+        stimuli.
     random_state : None, int or RandomState, default=None
-        Deals the blocks differently; None deals them by size alone, always the same way.
+        Seed of the assignment of blocks to folds. If None, blocks are assigned
+        by size alone, which is deterministic.
 
     Notes
     -----
-    ``groups`` given to :meth:`split` are the studies, instead of the column ``study`` of X. One call of
-    ``make_segments`` on the events of all studies unites blocks that say the same; tables made by several
-    calls and joined know equal sounds and blocks of equal text, but not a sentence that they share.
+    ``groups`` of :meth:`split` replace the column ``study`` of X. One call of
+    ``make_segments`` on the events of all studies unites blocks with the same
+    text. Tables of several calls share stimuli and blocks of equal text, but
+    not single sentences.
 
     Examples
     --------
     >>> LeaveOneStudyOut().guarantee
-    'neither the study nor the sound of a test row is in training, with 1.0 s of sound between'
+    'neither the study nor the stimulus of a test row is in training, with a
+    gap
+    of 1.0 s'
     """
 
     _column = "study"
     _advice = (
-        "join the events of several before make_segments, each with its name in the column 'study', or leave out "
-        "people with LeaveOneSubjectOut."
+        "Join the events of several studies before make_segments, with their names in the column 'study', or hold "
+        "out subjects with LeaveOneSubjectOut."
     )
 
     def __init__(self, stimulus_folds=1, gap=GAP, random_state=None):

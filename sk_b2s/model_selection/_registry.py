@@ -1,6 +1,7 @@
-"""Registry of splitters, read by the command line, saved files and documentation tests.
+"""Registry of splitters.
 
-The classes are named and not imported, so that the command line can list them quickly.
+The classes are named and not imported, so that the command line can list them
+quickly.
 """
 
 from __future__ import annotations

@@ -21,43 +21,27 @@ logger = logging.getLogger("sk_b2s")
 
 
 class StimulusLeakWarning(UserWarning):
-    """A score was asked for on sound that the estimator was fitted on."""
+    """Warning that scored windows contain stimuli of the training set."""
 
 
 def assign_folds(blocks, n_splits, random_state=None):
-    """Deal blocks to folds of nearly equal numbers of rows.
+    """Assign whole blocks to folds of nearly equal size: fold of each row.
 
-    The largest block goes first, always to the fold with the fewest rows; with ``random_state`` the
-    blocks are shuffled before, so that ties fall differently.
-
-    Parameters
-    ----------
-    blocks : array-like of shape (n_rows,)
-        Block of each row.
-    n_splits : int
-        Number of folds.
-    random_state : None, int or RandomState, default=None
-
-    Returns
-    -------
-    fold : ndarray of int of shape (n_rows,)
-
-    Raises
-    ------
-    ValueError
-        If there are fewer blocks than folds.
+    The largest block is assigned first, to the fold with the fewest rows. With
+    ``random_state`` blocks are shuffled before, which changes the order of
+    ties.
     """
     codes, distinct = pd.factorize(np.asarray(blocks))
     if len(distinct) < n_splits:
         raise ValueError(
-            f"n_splits={n_splits} folds need at least as many blocks of sound, got {len(distinct)}: use fewer "
-            f"folds, more sound, or make_segments(block=...) with shorter blocks."
+            f"n_splits={n_splits} must not be larger than the number of stimulus blocks, got {len(distinct)} blocks. "
+            f"Use fewer folds, more stimuli, or make_segments(block=...) with shorter blocks."
         )
     return assign_to_folds(np.bincount(codes), n_splits, random_state)[codes]
 
 
 def assign_to_folds(counts, n_splits, random_state=None):
-    """Deal blocks of those numbers of rows to folds: the fold of each, as :func:`assign_folds` does."""
+    """Return the fold of each block, given their numbers of rows."""
     order = np.arange(len(counts))
     if random_state is not None:
         order = check_random_state(random_state).permutation(order)
@@ -70,23 +54,11 @@ def assign_to_folds(counts, n_splits, random_state=None):
 
 
 def exclude_overlap(y, train, test, gap=GAP):
-    """Keep the rows of ``train`` that share no sound, gap included, with ``test``.
+    """Return rows of ``train`` at least ``gap`` s from stimuli of ``test``.
 
-    Parameters
-    ----------
-    y : DataFrame, Windows or other
-        The table of what was heard. Windows without one are kept apart by the samples they read;
-        anything else is taken to be held apart by its groups alone.
-    train, test : ndarray of int
-        Rows.
-    gap : float, default=1.0
-        Seconds of sound that must lie between a training window and held-out sound: the test
-        windows and their whole blocks.
-
-    Returns
-    -------
-    train : ndarray of int
-        The rows kept.
+    Blocks of test rows are held out as a whole.
+    Windows without a table are compared by the samples that they read. For any
+    other ``y`` all rows are returned, because only groups are known.
     """
     table = table_of(y)
     if table is None or "sound_onset" not in table:
@@ -96,82 +68,41 @@ def exclude_overlap(y, train, test, gap=GAP):
 
 
 def folds_of(cv, X, y):
-    """Row numbers of training and test in each fold, whatever says them.
+    """Return the rows of each fold as indices: list of (train, test).
 
-    Parameters
-    ----------
-    cv : splitter or iterable of (train, test)
-        Rows as indices or masks.
-    X, y : DataFrame, Windows or array-like of shape (n_rows, ...)
-        What is split.
-
-    Returns
-    -------
-    folds : list of (ndarray of int, ndarray of int)
-
-    Raises
-    ------
-    TypeError
-        If ``cv`` is a number, which would split rows that overlap, or nothing of the kind.
+    ``cv`` is a splitter, or pairs of indices or masks. A number of folds
+    raises a TypeError, because it would split overlapping windows.
     """
     if isinstance(cv, numbers.Integral):
-        raise TypeError(f"cv={cv} would split rows, and windows overlap: write cv=StimulusKFold({cv}).")
+        raise TypeError(f"cv={cv} would split overlapping windows. Use cv=StimulusKFold({cv}).")
     if not (hasattr(cv, "split") or hasattr(cv, "__iter__")):
         raise TypeError(
-            f"cv must be a splitter, such as StimulusKFold(5), or pairs (train, test); got {cv!r}."
+            f"cv must be a splitter, such as StimulusKFold(5), or pairs (train, test). Got {cv!r} instead."
         )
     every = np.arange(len(X))  # rows may be given as masks
     pairs = cv.split(X, y) if hasattr(cv, "split") else cv
     return [(every[np.asarray(train)], every[np.asarray(test)]) for train, test in pairs]
 
 
-def warn_of_seen_stimuli(learnt, heard, owner, stacklevel=3):
-    """Say so if a score is asked for on sound of ``fit``.
+def warn_of_seen_stimuli(fitted, y, owner, stacklevel=3):
+    """Warn if rows of ``y`` contain stimuli of ``fit``.
 
-    Parameters
-    ----------
-    learnt : StimulusIntervals
-        Sound of ``fit``.
-    heard : DataFrame of shape (n_rows, ...)
-        The table of what is scored.
-    owner : str
-        What the warning calls the estimator.
-    stacklevel : int, default=3
-        As of :func:`warnings.warn`, counted from here.
-
-    Warns
-    -----
-    StimulusLeakWarning
-        If they share sound.
+    ``fitted`` are the StimulusIntervals of ``fit``, and ``owner`` is the name
+    of the estimator in the warning.
     """
-    leaking = learnt.touches(heard)
-    leaking |= find_windows_of_copies(learnt, heard)
-    names = sorted({stimulus_name(sound) for sound in pd.unique(heard["sound"][leaking].astype(object))})
+    leaking = fitted.touches(y)
+    leaking |= copied_from(fitted, y)
+    names = sorted({stimulus_name(sound) for sound in pd.unique(y["sound"][leaking].astype(object))})
     warn_of_leak(leaking, names, owner, stacklevel + 1)
 
 
 def warn_of_leak(leaking, names, owner, stacklevel=3):
-    """Warn of rows that an estimator was fitted on, if there are any.
-
-    Parameters
-    ----------
-    leaking : ndarray of bool of shape (n_rows,)
-    names : list of str
-        Of the sounds they hold.
-    owner : str
-        What the warning calls the estimator.
-    stacklevel : int, default=3
-        As of :func:`warnings.warn`, counted from here.
-
-    Warns
-    -----
-    StimulusLeakWarning
-    """
+    """Warn of the rows in the mask ``leaking``, naming their stimuli."""
     if leaking.any():
         warnings.warn(
-            f"{np.count_nonzero(leaking)} of {len(leaking)} windows scored contain sound this {owner} was fitted on "
-            f"({shorten_list(names, 5)}): the score says how well it remembers, not how well it decodes. Split by "
-            f"blocks of sound: cv=StimulusKFold() or LeaveOneSubjectOut().",
+            f"{np.count_nonzero(leaking)} of {len(leaking)} scored windows contain stimuli this {owner} was fitted on "
+            f"({shorten_list(names, 5)}). The score measures memory, not decoding. Split by blocks of stimuli: "
+            f"cv=StimulusKFold() or LeaveOneSubjectOut().",
             StimulusLeakWarning,
             stacklevel=stacklevel,
         )
@@ -183,30 +114,32 @@ def stimulus_train_test(y, test_size=0.1, gap=GAP, random_state=None, groups=Non
     Parameters
     ----------
     y : DataFrame of shape (n_rows, ...)
-        The table of what was heard, with ``block``; anything else needs ``groups``.
+        Stimulus segments with ``block``. Other types need ``groups``.
     test_size : float, default=0.1
-        Share of the rows that is held out: blocks are drawn at random until it is reached.
+        Fraction of rows to hold out. Blocks are drawn at random until it is
+        reached.
     gap : float, default=1.0
-        Seconds of sound between a training window and held-out sound.
+        Least distance in seconds between a training window and held-out
+        stimuli.
     random_state : None, int or RandomState, default=None
     groups : array-like of shape (n_rows,), default=None
-        Stimulus of each row, instead of ``y["block"]``.
+        Stimulus of each row. If None, ``y["block"]``.
 
     Returns
     -------
     train, test : ndarray of int
-        Rows; those within ``gap`` of the held-out sound are in neither.
+        Rows. Those within ``gap`` of held-out stimuli are in neither.
 
     Raises
     ------
     ValueError
-        If there is but one block or nothing is left to train on.
+        If there is only one block or no training row is left.
     """
     codes, distinct = pd.factorize(labels_of(y, "block", groups, "stimulus_train_test", "y"))
     if len(distinct) < 2:
         raise ValueError(
-            f"holding out {test_size:.0%} of the stimuli needs 2 blocks of sound or more, got {len(distinct)}; "
-            f"give more sound, shorter blocks (make_segments(block=...)), or fit with validation=None."
+            f"Holding out {test_size:.0%} of the stimuli requires 2 or more blocks, got {len(distinct)}. Use more "
+            f"stimuli, shorter blocks (make_segments(block=...)), or fit with validation=None."
         )
     order = check_random_state(random_state).permutation(len(distinct))
     share = np.cumsum(np.bincount(codes)[order]) / len(codes)
@@ -216,40 +149,41 @@ def stimulus_train_test(y, test_size=0.1, gap=GAP, random_state=None, groups=Non
     train = exclude_overlap(y, np.flatnonzero(~held), test, gap)
     if len(train) == 0:
         raise ValueError(
-            f"no training row is left {gap:g} s away from the held-out sound; give more sound, or fit with "
+            f"No training row is {gap:g} s or more away from the held-out stimuli. Use more stimuli, or fit with "
             f"validation=None."
         )
     return train, test
 
 
 class StimulusSplitter(BaseCrossValidator):
-    """Common to the splitters: gap, counting, the guarantee, and groups that sklearn's routing may pass.
+    """Base class of splitters: gap, summary and guarantee.
 
-    Each yields the rows of its folds from ``_folds`` and names what they hold apart in ``_apart``.
+    A subclass yields the rows of its folds from ``_folds`` and returns the
+    nouns that no fold has on both sides from ``_apart``.
     """
 
     __metadata_request__split = {"groups": True}
 
     def __repr__(self):
-        return f"{self._call()}  # {self.guarantee}"  # a comment: what is shown can still be run
+        return f"{self._call()}  # {self.guarantee}"  # the guarantee is a comment, so that the text is valid code
 
     def _call(self):
-        """The call that makes this splitter, for messages: str."""
+        """Return the call that makes this splitter."""
         return super().__repr__()
 
     @property
     def guarantee(self):
-        """What is held apart, in words that fit into a sentence of one's methods."""
+        """Sentence on what training and test set never share: str."""
         nouns = self._apart()
         named = f"the {nouns[0]}" if len(nouns) == 1 else f"neither the {nouns[0]} nor the {nouns[1]}"
         verb = "is not" if len(nouns) == 1 else "is"
         text = f"{named} of a test row {verb} in training"
-        if "sound" in nouns and self.gap:
-            text += f", with {self.gap} s of sound between"
+        if "stimulus" in nouns and self.gap:
+            text += f", with a gap of {self.gap} s"
         return text + self._shared()
 
     def _shared(self):
-        """Say what training and test may have in common."""
+        """Return the end of the guarantee: what may be shared."""
         return ""
 
     def split(self, X, y=None, groups=None):
@@ -258,16 +192,19 @@ class StimulusSplitter(BaseCrossValidator):
         Parameters
         ----------
         X : DataFrame or Windows of shape (n_rows, ...)
-            What the brain did, with ``subject`` where it is split by.
+            EEG/MEG windows with the columns that the splitter uses, such as
+            ``subject``.
         y : DataFrame of shape (n_rows, ...)
-            What was heard, with ``block``, ``sound``, ``sound_onset`` and ``duration``.
+            Stimulus segments with ``block``, ``sound``, ``sound_onset`` and
+            ``duration``.
         groups : array-like of shape (n_rows,), default=None
-            Labels to split by instead of the table's.
+            Labels to split by. If None, those of the table.
 
         Yields
         ------
         train, test : ndarray of int
-            Rows. Training rows that come within ``gap`` seconds of held-out sound are left out.
+            Rows. Training rows within ``gap`` seconds of held-out stimuli are
+            excluded.
 
         Raises
         ------
@@ -277,7 +214,7 @@ class StimulusSplitter(BaseCrossValidator):
         for index, (train, test) in enumerate(self._folds(X, y, groups)):
             kept = self._clear(y, train, test)
             logger.info(
-                "%s fold %d: %d training rows, %d left out for held-out sound, %d test rows",
+                "%s fold %d: %d training rows, %d excluded near held-out stimuli, %d test rows",
                 type(self).__name__, index, len(kept), len(train) - len(kept), len(test),
             )  # fmt: skip
             if len(kept) == 0:
@@ -287,7 +224,7 @@ class StimulusSplitter(BaseCrossValidator):
             yield kept, test
 
     def summary(self, X, y, groups=None):
-        """Count what each fold holds.
+        """Count the rows and seconds of each fold.
 
         Parameters
         ----------
@@ -297,9 +234,9 @@ class StimulusSplitter(BaseCrossValidator):
         Returns
         -------
         table : DataFrame of shape (n_folds, ...)
-            ``n_train, n_test, n_left_out`` rows, the last being those of other sound and subjects
-            that only the gap keeps from training, and ``train_seconds, test_seconds`` of distinct
-            sound where ``y`` is a table of segments.
+            ``n_train``, ``n_test`` and ``n_left_out`` rows, the last excluded
+            from training because of the gap. If ``y`` is a table of segments,
+            also ``train_seconds`` and ``test_seconds`` of distinct stimuli.
         """
         rows = []
         for train, test in self._folds(X, y, groups):
@@ -312,39 +249,44 @@ class StimulusSplitter(BaseCrossValidator):
         return pd.DataFrame(rows)
 
     def _clear(self, y, train, test):
-        """Rows of ``train`` that may be trained on."""
+        """Return the rows of ``train`` that the gap does not exclude."""
         return exclude_overlap(y, train, test, self.gap)
 
     def _reason(self):
-        """Say why rows are left out of training, and what to do if all are."""
-        return f"come within {self.gap:g} s of held-out sound. Use more sound, fewer folds or a smaller gap."
+        """Return why training rows are excluded, and the way out."""
+        return (
+            f"are within {self.gap:g} s of held-out stimuli. Use more stimuli, fewer folds or a smaller gap."
+        )
 
     def _check(self):
         if not (isinstance(self.gap, numbers.Real) and self.gap >= 0):
-            raise ValueError(f"gap must be a number of seconds of 0 or more, got {self.gap!r}.")
+            raise ValueError(f"gap must be a number of seconds, 0 or more. Got {self.gap!r} instead.")
 
 
 class StimulusKFold(StimulusSplitter):
-    """K folds of sound: every block of sound is tested once, by a model that never heard it.
+    """K-fold cross-validation over blocks of stimuli.
 
-    Unlike :class:`~sklearn.model_selection.GroupKFold` on sentences, training rows whose window
-    reaches within ``gap`` seconds of held-out sound are left out, because a window of three
-    seconds contains its neighbors.
+    Each block is tested once, by a model that was not trained on it. Unlike
+    :class:`~sklearn.model_selection.GroupKFold` on sentences, training windows
+    within ``gap`` seconds of held-out stimuli are excluded, because a window
+    of three seconds overlaps its neighbors.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds.
     gap : float, default=1.0
-        Seconds of sound between a training window and held-out sound.
+        Least distance in seconds between a training window and held-out
+        stimuli.
     random_state : None, int or RandomState, default=None
-        Deals the blocks differently; None deals them by size alone, always the same way.
+        Seed of the assignment of blocks to folds. If None, blocks are assigned
+        by size alone, which is deterministic.
 
     Examples
     --------
     >>> StimulusKFold(3)
-    StimulusKFold(gap=1.0, n_splits=3, random_state=None)  # the sound of a test row is not in training, with
-    1.0 s of sound between; its subject may be
+    StimulusKFold(gap=1.0, n_splits=3, random_state=None)  # the stimulus of a
+    test row is not in training, with a gap of 1.0 s; its subject may be
     """
 
     def __init__(self, n_splits=5, gap=GAP, random_state=None):
@@ -358,7 +300,7 @@ class StimulusKFold(StimulusSplitter):
         Parameters
         ----------
         X, y, groups : Ignored
-            Here for scikit-learn's sake.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
@@ -367,7 +309,7 @@ class StimulusKFold(StimulusSplitter):
         return self.n_splits
 
     def _apart(self):
-        return ["sound"]
+        return ["stimulus"]
 
     def _shared(self):
         return "; its subject may be"

@@ -10,7 +10,7 @@ from sk_b2s import EventFeatures, StimulusArray
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._silence import SILENCE_LABELS, is_silence
 from sk_b2s.io._textgrid import textgrid_events
-from sk_b2s.model_selection._calibration_sentences import _phoneme_counts
+from sk_b2s.model_selection._calibration_sentences import _count_phonemes
 
 STORY = StimulusArray(np.zeros(64), sfreq=32, name="story")
 LABELS = sorted(SILENCE_LABELS)
@@ -48,7 +48,7 @@ def test_event_features_do_not_warn_of_silence(label):
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_phoneme_counts_ignore_silence(label):
+def test_count_phonemes_ignores_silence(label):
     y = pd.DataFrame({"sound": [STORY], "sound_onset": 0.0, "duration": 1.0})
-    counts = _phoneme_counts([StimulusIntervals.from_table(y)], phonemes_with(label))
+    counts = _count_phonemes([StimulusIntervals.from_table(y)], phonemes_with(label))
     assert counts.tolist() == [[1.0]]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s import StimulusArray, StimulusIntervals, select_calibration_sentences
-from sk_b2s.model_selection._calibration_sentences import _phoneme_counts, greedy_cover
+from sk_b2s.model_selection._calibration_sentences import _count_phonemes, select_greedily
 
 SFREQ = 16.0
 
@@ -60,7 +60,7 @@ def test_phonemes_are_counted_where_they_are_heard(told):
     stressed = phonemes.assign(text=phonemes["text"].str.upper() + "1")
     words = phonemes.assign(type="word", text="word")
     for table in (phonemes, twice, pd.concat([phonemes, silent, words]), stressed):
-        counts = _phoneme_counts(heard, table)
+        counts = _count_phonemes(heard, table)
         names = sorted(
             set("".join(map("".join, saying.values()))), key="".join(map("".join, saying.values())).index
         )
@@ -115,8 +115,8 @@ def test_a_greedy_choice_goes_by_what_a_second_adds():
     def worth(chosen):
         return 2.0 * len(chosen) + np.array([3.0, 2.0, 1.0])
 
-    assert greedy_cover(worth, np.array([10.0, 1.0, 1.0]), 3.0) == [1, 2]
-    assert greedy_cover(worth, np.array([10.0, 1.0, 1.0]), 0.5) == []
+    assert select_greedily(worth, np.array([10.0, 1.0, 1.0]), 3.0) == [1, 2]
+    assert select_greedily(worth, np.array([10.0, 1.0, 1.0]), 0.5) == []
 
 
 ERRORS = {

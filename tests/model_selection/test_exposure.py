@@ -27,7 +27,7 @@ from sk_b2s import (
     run_controls,
     save,
 )
-from sk_b2s.model_selection._exposure import exposure_of
+from sk_b2s.model_selection._exposure import find_exposure
 from sk_b2s.model_selection._leakage import leaks_in
 
 ONE = ridge(k=3, alphas=(1.0,))
@@ -117,17 +117,17 @@ def test_honest_folds_are_as_they_were(study):
 def test_the_attribute_is_named_and_saved_decoders_remember(study, tmp_path):
     X, y, decoder = study
     table = y.iloc[:5]
-    found = exposure_of(make_pipeline(Given(), FrozenEstimator(saved(decoder, tmp_path))), table)
+    found = find_exposure(make_pipeline(Given(), FrozenEstimator(saved(decoder, tmp_path))), table)
     assert found.where == ["steps[1][1].estimator.stimulus_intervals_"]
     assert found.rows.all()
     Shared.found = decoder
     try:
-        assert exposure_of(Shared().fit(X), table).rows.all()
+        assert find_exposure(Shared().fit(X), table).rows.all()
     finally:
         Shared.found = None
     elsewhere = table.assign(sound=StimulusArray(np.zeros(100), 10, "other"))
-    assert not exposure_of(decoder, elsewhere).where
-    assert not exposure_of(decoder, np.zeros((5, 3))).rows.any()
+    assert not find_exposure(decoder, elsewhere).where
+    assert not find_exposure(decoder, np.zeros((5, 3))).rows.any()
 
 
 def test_features_that_a_decoder_was_fitted_on_are_found():
@@ -135,7 +135,7 @@ def test_features_that_a_decoder_was_fitted_on_are_found():
     brain, heard = rng.standard_normal((40, 4, 6)).astype("f4"), rng.standard_normal((40, 2, 6)).astype("f4")
     heard[:5] = 0.0  # silence is no stimulus
     decoder = RidgeDecoder(lags=(0, 0), alphas=(1.0,), sfreq=8, k=3).fit(brain[:20], heard[:20])
-    assert exposure_of(FrozenEstimator(decoder), heard).rows.nonzero()[0].tolist() == list(range(5, 20))
+    assert find_exposure(FrozenEstimator(decoder), heard).rows.nonzero()[0].tolist() == list(range(5, 20))
 
 
 def test_equal_embeddings_of_words_are_no_leak():

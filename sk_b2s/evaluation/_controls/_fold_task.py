@@ -15,7 +15,7 @@ from sk_b2s._utils._validation import table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._fit_score import fit_and_score_fold
-from sk_b2s.model_selection._exposure import exposure_of
+from sk_b2s.model_selection._exposure import find_exposure
 
 
 @dataclass
@@ -53,7 +53,7 @@ class FoldTask:
 
     def exposure(self):
         """Find test rows on which the fitted estimator was trained anywhere."""
-        return exposure_of(self.fitted, _safe_indexing(self.y, self.test))
+        return find_exposure(self.fitted, _safe_indexing(self.y, self.test))
 
     def with_rows(self, result, test):
         """Give a retrieval result the rows and the ``k`` of this task."""
