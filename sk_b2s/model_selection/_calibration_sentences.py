@@ -111,7 +111,9 @@ def select_calibration_sentences(y, minutes, phonemes):
             f"sentences are returned, in the order of selection. Use fewer minutes or more sentences.",
             stacklevel=2,
         )
-    order = select_greedily(lambda chosen: np.sqrt(counts[chosen].sum(0) + counts).sum(1), seconds, 60 * minutes)
+    order = select_greedily(
+        lambda chosen: np.sqrt(counts[chosen].sum(0) + counts).sum(1), seconds, 60 * minutes
+    )
     return np.concatenate([parts[index] for index in order])
 
 

@@ -17,27 +17,15 @@ PARTS = ("test", "valid", "train")  # in the order of the published code
 TRAINED = {"test": ("train", "valid"), "valid": ("train",)}  # training parts for each held-out part
 
 
-def hashed_uniform(text, salt=12):
-    """Draw a number that depends on a text alone, everywhere and for ever.
+def hash_to_uniform(text, salt=12):
+    """Return a uniform number in [0, 1) that depends only on a text.
 
-    The first number of Python's Mersenne twister seeded with
+    It is the first number of Python's Mersenne twister with the seed
     ``int(sha256(text)) + salt``.
-
-    Parameters
-    ----------
-    text : str
-        The name of a block.
-    salt : int, default=12
-        The seed of the published split.
-
-    Returns
-    -------
-    u : float
-        Uniform in [0, 1).
 
     Examples
     --------
-    >>> hashed_uniform("ceci est"), hashed_uniform("un test")
+    >>> hash_to_uniform("ceci est"), hash_to_uniform("un test")
     (0.8149709067146149, 0.017616799174733133)
     """
     return random.Random(int(hashlib.sha256(text.encode()).hexdigest(), 16) + salt).random()
@@ -62,7 +50,7 @@ class HashedBlockSplit(StimulusSplitter):
       the first 0.5 s and the last 2.5 s of a block (a quarter of the words of
       MEG-MASC). The sizes of the parts vary by chance.
     * They leave a gap between training and test stimuli.
-    * They also hold out stimuli if subjects heard them in different orders.
+    * They also hold out stimuli that were presented in different orders.
       Here the joining of sentences depends on the order. If blocks differ
       between subjects, a stimulus can be in both training and test set.
       :meth:`summary` counts such rows, and ``score`` of an encoder warns.
@@ -106,24 +94,27 @@ class HashedBlockSplit(StimulusSplitter):
     References
     ----------
     .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive
-           brain recordings.
-       Nature Machine Intelligence 5:1097.
+       brain recordings. Nature Machine Intelligence 5:1097.
        https://doi.org/10.1038/s42256-023-00714-5
 
     Examples
     --------
     The paper's protocol, with ``events`` of a study::
 
-        segments = [make_segments(events, anchor=a, margin=0.15,
-        block=PaperBlocks()) for a in (0.5, "word")] X, y = (pd.concat(tables,
-        ignore_index=True) for tables in zip(*segments)) pipe = Pipeline([
+        segments = [
+            make_segments(events, anchor=a, margin=0.15, block=PaperBlocks())
+            for a in (0.5, "word")
+        ]
+        X, y = (pd.concat(t, ignore_index=True) for t in zip(*segments))
+        speech = make_pipeline(Wav2Vec2Features(), FeatureScaler())
+        pipe = Pipeline([
             ("epochs", Epocher(sfreq=120, lag=0.15, baseline=(0, 0.5))),
-            ("scale", RobustChannelScaler(clip=20)), ("encoder",
-            BrainEncoder(speech=make_pipeline(Wav2Vec2Features(),
-            FeatureScaler()),
-                                     validation=HashedBlockSplit("valid"))),
-        ]) cross_val_score(pipe, X, y, cv=HashedBlockSplit("test"))      # one
-        fold
+            ("scale", RobustChannelScaler(clip=20)),
+            ("encoder", BrainEncoder(
+                speech=speech, validation=HashedBlockSplit("valid")
+            )),
+        ])
+        cross_val_score(pipe, X, y, cv=HashedBlockSplit("test"))  # one fold
 
     >>> split = HashedBlockSplit()
     >>> split
@@ -143,9 +134,7 @@ class HashedBlockSplit(StimulusSplitter):
     @property
     def guarantee(self):
         """Sentence on what training and test set never share: str."""
-        return (
-            "the block of a test row, identified by its text, is not in training, without a gap; its subject may be"
-        )
+        return "the block of a test row, identified by its text, is not in training, without a gap; its subject may be"
 
     def get_n_splits(self, X=None, y=None, groups=None):
         """Return the number of folds, 1.
@@ -227,7 +216,7 @@ class HashedBlockSplit(StimulusSplitter):
             raise ValueError(
                 f"HashedBlockSplit requires a block text in each row, but row {np.flatnonzero(codes < 0)[0]} has none."
             )
-        draws = np.array([hashed_uniform(str(name), self.salt) for name in names])
+        draws = np.array([hash_to_uniform(str(name), self.salt) for name in names])
         bounds = np.cumsum([self.test_size, self.valid_size])
         part = np.array(PARTS)[np.searchsorted(bounds, draws, side="right")][codes]
         table = table_of(y)

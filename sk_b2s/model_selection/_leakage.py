@@ -13,7 +13,7 @@ from sk_b2s.events._audio._copies import StimulusCopies, find_copied_windows
 from sk_b2s.events._intervals import GAP, StimulusIntervals, recorded_seconds
 from sk_b2s.events._stimuli import identify_stimuli
 from sk_b2s.model_selection._leakage_copies import OTHERS, RecordingCopies, present_columns
-from sk_b2s.model_selection._leakage_report import SAMPLES, verdict_of
+from sk_b2s.model_selection._leakage_report import SAMPLES, format_verdict
 from sk_b2s.preprocessing._overlaps import (
     EXACT,
     HEARD,
@@ -33,61 +33,80 @@ SEEN = {
 
 
 def check_leakage(X, y, cv=None, groups=None, gap=GAP):
-    """Tell what each fold of a split has on both sides, for any splitter.
+    """Report what training and test set of each fold share, for any splitter.
 
-    Windows of neighboring words overlap by seconds, so folds of rows, or of sentences, test on sound that
-    was in training; the score then says what a model remembers. This counts it, in the sound itself: the
-    splitter's word is not taken for it.
+    Windows of neighboring words overlap by seconds, so folds of rows or of
+    sentences test stimuli of the training set, and the score measures memory.
+    The function compares the stimuli themselves and does not rely on the
+    splitter.
 
     Parameters
     ----------
     X : DataFrame or Windows of shape (n_rows, ...), or array
-        What the brain did; ``recording``, ``session``, ``subject`` and ``study`` are counted where it has
-        them, and the brain's own seconds where it has ``recording``, ``onset`` and ``duration``.
+        EEG/MEG windows. ``recording``, ``session``, ``subject`` and ``study``
+        are compared if present, and recorded seconds if there are
+        ``recording``, ``onset`` and ``duration``.
     y : DataFrame or Windows of shape (n_rows, ...)
-        What was heard: ``sound``, ``sound_onset`` and ``duration``; ``block``, ``sequence`` and ``segment``
-        are counted where it has them. Without them the verdict is that of the samples of ``X``, and of an array of
-        features over time equal rows count as one segment.
+        Stimulus segments with ``sound``, ``sound_onset`` and ``duration``.
+        ``block``, ``sequence`` and ``segment`` are compared if present.
+        Without stimuli, the verdict is based on the samples of ``X``. In an
+        array of features over time, equal rows are one segment.
     cv : int, splitter or iterable of (train, test), default=None
-        As in :func:`~sklearn.model_selection.cross_val_score`: a number is that of consecutive folds of
-        rows, None is five of them; any splitter; rows as indices or masks.
+        As in :func:`~sklearn.model_selection.cross_val_score`. A number makes
+        folds of consecutive rows, None makes five of them. Rows are indices or
+        masks.
     groups : array-like of shape (n_rows,), default=None
-        For the splitter.
+        Groups for the splitter.
     gap : float, default=1.0
-        Seconds between training and test sound below which the verdict is a caution.
+        Seconds between training and test stimuli below which the verdict is a
+        caution.
 
     Returns
     -------
     table : DataFrame of shape (n_folds, ...)
         One row per fold:
 
-        * ``n_train, n_test``: rows.
-        * ``leaking``: share of the test windows that contain sound of a training window.
-        * ``copied``: share of the test windows that contain a recording of training in a part that two files share
-          (known by its acoustic fingerprint), if there are such files. A file that is a copy as a whole, in another
-          format, level or rate, counts as the same sound in everything else.
-        * ``shared_seconds``: seconds of sound in training windows and test windows both.
-        * ``nearest``: seconds between the nearest training and test windows of one sound, the gap that
-          really is; 0 if they overlap, infinite if no sound has windows on both sides.
-        * ``brain_seconds``: seconds of recording on both sides. Without shared sound these are the pauses
-          between sounds, or talkers who speak at the same time. ``brain_share`` is their share of the tested seconds,
-          ``brain_leaking`` the share of test windows that share samples with a training window, ``brain_nearest``
-          the seconds between the nearest windows of one recording. Of :class:`~sk_b2s.Windows` without rows these are
-          counted in the samples that they read; of plain arrays they are not there.
-        * ``calibration_minutes_used``: minutes of training recorded from people who are tested, and ``test_period_minutes``, those
-          of them that were not over when the test of their recording began. Calibration of a new listener has none.
-        * ``sounds, blocks, sentences, segments, recordings, sessions, subjects, studies``: how many of them
-          have rows on both sides. Sounds are known by their recording, whatever its file, sessions by subject and
-          session. Studies and sessions are there if there are several (of one person).
-        * ``copies``: recordings with the same content under several paths on both sides, in words. Such copies count as
-          one recording above. Files are compared where they exist and last equally long.
-        * ``retold``: how many blocks are on both sides in different sounds: another voice says the same.
-        * ``verdict``: all that in words. It begins with "LEAK" if test sound, a segment or its text was in
-          training, or if a recording of a tested subject is in training under the name of another subject, with
-          "CAUTION" if it was not but training sound is nearer than ``gap``, and with
-          "no leak" otherwise. Where ``y`` does not have the sound it is "LEAK" if test windows share samples of their
-          recording with training windows, "CAUTION" if they are nearer than ``gap``, and "not checked" where
-          ``X`` does not have the times of its windows either.
+        * ``n_train``, ``n_test``: numbers of rows.
+        * ``leaking``: fraction of test windows that contain the stimulus of a
+          training window.
+        * ``copied``: fraction of test windows that contain a recording of
+          training in a part that two audio files share, by acoustic
+          fingerprint. The column exists if there are such files. A complete
+          copy of a file, in another format, level or rate, is the same
+          stimulus in all columns.
+        * ``shared_seconds``: seconds of stimuli in both training and test
+          windows.
+        * ``nearest``: seconds between the nearest training and test windows of
+          one stimulus. It is 0 if they overlap, and infinite if no stimulus
+          has windows on both sides.
+        * ``brain_seconds``: seconds of recordings on both sides. Without
+          shared stimuli these are silences between stimuli, or concurrent
+          talkers. ``brain_share`` is their fraction of the tested seconds.
+          ``brain_leaking`` is the fraction of test windows that share samples
+          with a training window. ``brain_nearest`` is the seconds between the
+          nearest windows of a recording. For :class:`~sk_b2s.Windows` without
+          rows they are computed from samples. Plain arrays have no such
+          columns.
+        * ``calibration_minutes_used``: training minutes recorded from tested
+          subjects. ``test_period_minutes``: those of them that end after the
+          test of their recording begins. Calibration has none of the latter.
+        * ``sounds``, ``blocks``, ``sentences``, ``segments``, ``recordings``,
+          ``sessions``, ``subjects``, ``studies``: how many have rows on both
+          sides. Stimuli are compared by content, sessions by subject and
+          session. Sessions and studies are counted if there are several.
+        * ``copies``: text on recordings with the same content and different
+          paths on both sides. Such copies count as one recording in the other
+          columns. Files are compared if they exist and have equal duration.
+        * ``retold``: number of blocks with the same text on both sides in
+          different stimuli, such as another voice.
+        * ``verdict``: summary as text. It begins with "LEAK" if stimuli,
+          segments or texts of the test are in training, or if a recording of a
+          tested subject is in training under another subject's name. It begins
+          with "CAUTION" if training stimuli are nearer than ``gap``, and
+          otherwise with "no leak". If ``y`` has no stimuli, it is "LEAK" if
+          test windows share samples of their recording with training windows,
+          "CAUTION" if they are nearer than ``gap``, and "not checked" if ``X``
+          has no times of its windows.
 
     Raises
     ------
@@ -105,26 +124,30 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
 
     Examples
     --------
-    Random folds of overlapping windows, and folds of sound:
+    Random folds of overlapping windows, and folds of stimuli:
 
     >>> import numpy as np, pandas as pd
     >>> from sklearn.model_selection import KFold
-    >>> from sk_b2s import StimulusArray, StimulusKFold, check_leakage, make_segments
+    >>> from sk_b2s import StimulusArray, StimulusKFold
+    >>> from sk_b2s import check_leakage, make_segments
     >>> story = StimulusArray(np.zeros(64 * 120), sfreq=64, name="story")
-    >>> events = pd.DataFrame({"type": ["sound"], "onset": 2.0, "duration": 0.0, "sound": [story],
-    ...                        "subject": "01", "recording": "a.fif", "recording_duration": 130.0})
+    >>> events = pd.DataFrame({
+    ...     "type": ["sound"], "onset": 2.0, "duration": 0.0,
+    ...     "sound": [story], "subject": "01", "recording": "a.fif",
+    ...     "recording_duration": 130.0,
+    ... })
     >>> X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3)
     >>> table = check_leakage(X, y, KFold(2, shuffle=True, random_state=0))
     >>> print(table["verdict"][0])
-    LEAK: 98 % of the test windows contain sound of training, 92 s of it; subjects and
-    recordings are on both sides
+    LEAK: 98 % of the test windows contain sound of training, 92 s of it;
+    subjects and recordings are on both sides
     >>> table = check_leakage(X, y, StimulusKFold(2))
     >>> print(table["verdict"][0])
-    no leak: no sound, sentence or segment is on both sides; the nearest training sound is 1.0 s away; subjects and
-    recordings are on both sides
+    no leak: no sound, sentence or segment is on both sides; the nearest
+    training sound is 1.0 s away; subjects and recordings are on both sides
     """
     if len(X) != len(y):
-        raise ValueError(f"X has {len(X)} rows and y has {len(y)}; they must be the same segments.")
+        raise ValueError(f"X and y must have the same rows. Got {len(X)} rows in X and {len(y)} in y.")
     heard = make_stimulus_table(X, y)
     copies = StimulusCopies(heard["sound"] if "sound" in heard else ())
     copies.warn("It counts as one sound here.", stacklevel=3)
@@ -133,12 +156,12 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
     for index, (train, test) in enumerate(_split(check_cv(cv), X, y, groups, copies)):
         sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
         fold = rows.compare(*sides)
-        folds.append({**fold, "verdict": verdict_of(fold, gap)})
+        folds.append({**fold, "verdict": format_verdict(fold, gap)})
     return pd.DataFrame(folds).rename_axis("fold")
 
 
 def _split(cv, X, y, groups, copies):
-    """Folds of a splitter, of rows that it refuses for their copies as if those were different sounds."""
+    """Return the folds of a splitter, ignoring copies if it raises."""
     try:
         return list(cv.split(X, y, groups))
     except ValueError as error:
@@ -150,32 +173,29 @@ def _split(cv, X, y, groups, copies):
         except ValueError:
             raise error from None
         warnings.warn(
-            f"cv refuses these rows: {error} What follows is of the folds it would make if files with the same "
-            f"recording were different sounds.",
+            f"The splitter raised: {error} The table is of the folds it makes if files with the same recording are "
+            f"different stimuli.",
             stacklevel=4,
         )
         return folds
 
 
 def leaks_in(verdicts, n_heard=0):
-    """Name what is on both sides of folds, for the brackets of a verdict.
+    """Return what leaks according to verdicts: list of str.
+
+    The texts are "sound of training", "text of training", "segments of
+    training", "recordings of training" and "samples of training".
 
     Parameters
     ----------
     verdicts : sequence of str
-        Of :func:`check_leakage`; what is NaN is not known.
+        Verdicts of :func:`check_leakage`. NaN is ignored.
     n_heard : int, default=0
-        Windows tested that contain sound of training.
-
-    Returns
-    -------
-    reasons : list of str
-        Of "sound of training", "text of training", "segments of training", "recordings of training" and "samples of
-        training".
+        Number of test windows that contain stimuli of training.
 
     Examples
     --------
-    >>> leaks_in(["no leak: ...", "LEAK: 100 % of the test windows share samples of their recording ..."])
+    >>> leaks_in(["LEAK: 9 % of the test windows share samples of ..."])
     ['samples of training']
     """
     said = [str(text) for text in verdicts if str(text).startswith("LEAK")]
@@ -191,7 +211,7 @@ def leaks_in(verdicts, n_heard=0):
 
 
 class _Rows:
-    """The rows of two tables as numbers, to be compared fold by fold in linear time."""
+    """Rows of X and y as numbers, compared fold by fold in linear time."""
 
     def __init__(self, X, y, heard, copies):
         brain, sound, shift = table_of(X), None, 0.0
@@ -214,7 +234,7 @@ class _Rows:
                 for name, columns in SEEN.items()
                 if set(columns) <= set(brain)
             }
-            self._drop_what_tells_nothing()
+            self._drop_redundant()
             if {"recording", "onset", "duration"} <= set(brain):
                 times = seconds_of(brain, "onset", "X"), seconds_of(brain, "duration", "X")
                 self.brain = TimeLine(self.names["recordings"], *times)
@@ -224,8 +244,8 @@ class _Rows:
         self.pairs, pair = np.unique(np.column_stack([block, sound]), axis=0, return_inverse=True)
         self.pair = np.where(block >= 0, pair, -1)
 
-    def _drop_what_tells_nothing(self):
-        """One study is on both sides of any split, and one session of each person is that person."""
+    def _drop_redundant(self):
+        """Remove a single study, and sessions if each subject has one."""
         if not self.names.get("studies", np.ones(1)).any():
             del self.names["studies"]
         sessions, subjects = (self.names.get(name, np.zeros(1)) for name in ("sessions", "subjects"))
@@ -233,7 +253,7 @@ class _Rows:
             del self.names["sessions"]
 
     def compare(self, train, test):
-        """What two masks of rows have in common: dict."""
+        """Return what two masks of rows have in common: dict."""
         row = {"n_train": int(train.sum()), "n_test": int(test.sum())}
         row |= dict.fromkeys(("leaking", "shared_seconds", "nearest"), np.nan)
         if self.sound is not None:
@@ -253,12 +273,12 @@ class _Rows:
         return {**row, "retold": self._retold(train, test)}
 
     def _copied(self, train, test):
-        """Share of the test windows that hold a recording of training, in a part that two files share."""
+        """Return the fraction of test windows with copies of training."""
         heard = StimulusIntervals.from_table(self.heard[train])
         return float(find_copied_windows(heard, self.shared, self.heard[test]).mean())
 
     def _samples(self, train, test):
-        """What samples of recordings are on both sides."""
+        """Return the samples of recordings on both sides: dict."""
         distance, overlap = self.brain.nearest(train, test)
         shared = self.brain.shared(train, test)
         tested = np.subtract(*self.brain.spans(test)[::-1]).sum()
@@ -268,7 +288,7 @@ class _Rows:
         }  # fmt: skip
 
     def _own(self, train, test):
-        """Minutes of training of people who are tested, and those of them from the test on."""
+        """Return training minutes of tested subjects: dict."""
         subject = self.names.get("subjects", np.zeros(len(train), int))
         own = np.flatnonzero(train & np.isin(subject, subject[test]))
         recording = self.names["recordings"]
@@ -281,11 +301,8 @@ class _Rows:
         }
 
     def _retold(self, train, test):
-        """Count blocks that have rows on both sides in different sounds.
-
-        Of a block's sounds in training and in the test, all pairs are of one sound only if there is one on
-        each side, and the same.
-        """
+        """Count blocks that have rows on both sides in different stimuli."""
+        # The stimuli of a block are equal on both sides only if there is one on each side, and the same.
         here, there = present_columns(self.pair, train), present_columns(self.pair, test)
         block, n_blocks = self.pairs[:, 0], self.pairs[:, 0].max() + 1
         n_here, n_there, n_same = (
@@ -295,7 +312,7 @@ class _Rows:
 
 
 def _mask(rows, n_rows, name, fold):
-    """Rows of one side, given as indices or a mask, as a mask."""
+    """Return rows, given as indices or mask, as a mask."""
     rows = np.asarray(rows)
     mask = np.zeros(n_rows, bool)
     if rows.size:
@@ -303,9 +320,9 @@ def _mask(rows, n_rows, name, fold):
             mask[rows] = True
         except IndexError as error:
             raise ValueError(
-                f"fold {fold} of cv: the {name} rows must be integers from 0 to {n_rows - 1}, or a mask of {n_rows} "
-                f"rows, for X has {n_rows}; got {error}. Was cv made for another table?"
+                f"Fold {fold} of cv: the {name} rows must be integers from 0 to {n_rows - 1}, or a mask of {n_rows} rows. "
+                f"Got {error}. Check that cv was made for this X."
             ) from error
     if not mask.any():
-        raise ValueError(f"fold {fold} of cv has no {name} rows; give folds with rows on both sides.")
+        raise ValueError(f"Fold {fold} of cv must have {name} rows, got none.")
     return mask

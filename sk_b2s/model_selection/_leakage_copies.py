@@ -11,8 +11,8 @@ from sk_b2s._utils._caching import content_digest
 from sk_b2s._utils._validation import recordings_of
 from sk_b2s.io._raw._recordings import read_excerpt, recording_extent
 
-OTHERS = "the recording of another subject,"  # what is said of copies that are a leak
-ALIKE = 0.999  # correlation of samples from which recordings are copies
+OTHERS = "the recording of another subject,"  # text of copies that are a leak
+ALIKE = 0.999  # correlation of samples above which recordings are copies
 
 
 class RecordingCopies:
@@ -23,7 +23,7 @@ class RecordingCopies:
         self.name = pd.Series("", index=self.path.index)
         if "subject" in brain:
             self.name = "subject " + brain["subject"].astype(str).reset_index(drop=True)
-        content = _contents(self.path.unique())
+        content = _find_copies(self.path.unique())
         labels = zip(self.path, recordings_of(brain), strict=True)
         self.same = np.array([content.get(path, label) for path, label in labels], object)
         several = self.path.groupby(self.same).transform("nunique").to_numpy() > 1
@@ -31,7 +31,7 @@ class RecordingCopies:
         self.rows = np.flatnonzero(several | shared)
 
     def between(self, train, test):
-        """Name the copies of which one is in training and another in the test: str, empty if there are none."""
+        """Return a text on copies in both training and test, or ""."""
         rows = self.rows[train[self.rows] | test[self.rows]]
         table = pd.DataFrame({"path": self.path[rows], "name": self.name[rows], "same": self.same[rows]})
         found = []
@@ -41,25 +41,25 @@ class RecordingCopies:
             ]
             pairs = sides[0].merge(sides[1], how="cross").query("path_x != path_y or name_x != name_y")
             if len(pairs):
-                found.append(_copy(**pairs.iloc[pairs["name_x"].eq(pairs["name_y"]).argmin()]))
+                found.append(_format_copy(**pairs.iloc[pairs["name_x"].eq(pairs["name_y"]).argmin()]))
         if len(found) > 3:
             found = [*found[:3], f"and {len(found) - 3} more"]
         return ", ".join(found)
 
 
-def _copy(path_x, name_x, path_y, name_y):
-    """Say which recording of training is which of the test."""
+def _format_copy(path_x, name_x, path_y, name_y):
+    """Return a text on a recording of training and its copy in the test."""
     if name_x == name_y:
         return f"{path_x!r} of training is the same recording as {path_y!r}"
     return f"{path_x!r} of {name_x} in training is {OTHERS} {path_y!r} of {name_y}"
 
 
-def _contents(paths):
-    """Find which recordings hold the same samples: dict of path to the first of its copies."""
-    lengths = pd.Series({path: _length(path) for path in paths}, dtype=float).dropna()
+def _find_copies(paths):
+    """Find copies of recordings: dict of path to the first copy."""
+    lengths = pd.Series({path: _measure(path) for path in paths}, dtype=float).dropna()
     first = {path: path for path in lengths.index}
     for _, alike in lengths.groupby(lengths):
-        looks = [(path, _look(path)) for path in alike.index] if len(alike) > 1 else []
+        looks = [(path, _sample(path)) for path in alike.index] if len(alike) > 1 else []
         for index, (path, look) in enumerate(looks):
             same = (
                 other
@@ -71,16 +71,16 @@ def _contents(paths):
     return first
 
 
-def _length(path):
-    """Seconds that a recording lasts, its bytes if it cannot be opened, and None if there is no file."""
+def _measure(path):
+    """Return the duration of a recording, or minus its bytes if unreadable."""
     try:
         return recording_extent(path)[0]
     except (ValueError, OSError):
         return -float(Path(path).stat().st_size) if Path(path).is_file() else None
 
 
-def _look(path):
-    """Return samples of a recording, or the digest of a file that cannot be opened, as a vector."""
+def _sample(path):
+    """Return samples of a recording, or the digest of an unreadable file."""
     try:
         return read_excerpt(path)
     except (ValueError, OSError):
@@ -88,7 +88,7 @@ def _look(path):
 
 
 def present_columns(code, mask):
-    """Which labels have rows in a mask; missing ones (-1) have none."""
+    """Return which labels have rows in a mask. Missing labels are -1."""
     present = np.zeros(code.max() + 1, bool)
     present[code[mask & (code >= 0)]] = True
     return present

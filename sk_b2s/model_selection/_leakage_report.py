@@ -1,4 +1,4 @@
-"""Leakage between training and test rows in words."""
+"""Texts on the leakage between training and test rows."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from sk_b2s.model_selection._leakage_copies import OTHERS
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED
 
 SAMPLES = "share samples"
-SAME = 0.75  # share of the tested seconds that is in training with other sound, beyond what pauses explain
+SAME = 0.75  # fraction of tested seconds in training with other stimuli that silences do not explain
 
 
 def format_leakage(table, gap=GAP):
-    """Tell in one paragraph what the folds have on both sides, the worst of each kind counting.
+    """Summarize the leakage of all folds in one paragraph.
+
+    The largest shares and counts and the least distance of all folds are
+    reported.
 
     Parameters
     ----------
     table : DataFrame of shape (n_folds, ...)
-        From :func:`check_leakage`.
+        Result of :func:`check_leakage`.
     gap : float, default=1.0
-        As given to it.
+        Value passed to it.
 
     Returns
     -------
@@ -31,8 +34,11 @@ def format_leakage(table, gap=GAP):
 
     Examples
     --------
-    >>> table = pd.DataFrame({"n_train": [80, 90], "n_test": [20, 20], "leaking": 0.0, "shared_seconds": 0.0,
-    ...                       "nearest": [1.5, np.inf], "retold": 0, "sounds": 1, "segments": 0})
+    >>> table = pd.DataFrame({
+    ...     "n_train": [80, 90], "n_test": [20, 20], "leaking": 0.0,
+    ...     "shared_seconds": 0.0, "nearest": [1.5, np.inf], "retold": 0,
+    ...     "sounds": 1, "segments": 0,
+    ... })
     >>> print(format_leakage(table))
     2 folds of 80 to 90 training and 20 test rows, the worst of each taken
     together: no leak: no sound or segment is
@@ -46,16 +52,16 @@ def format_leakage(table, gap=GAP):
     ]
     return (
         f"{len(table)} fold{'s' * (len(table) != 1)} of {sizes[0]} training and {sizes[1]} test rows, the worst of "
-        f"each taken together: {verdict_of(worst, gap)}"
+        f"each taken together: {format_verdict(worst, gap)}"
     )
 
 
-def verdict_of(fold, gap):
-    """Put the counts of a fold into words."""
-    if leaks := _leaks(fold):
-        return "; ".join([f"LEAK: {leaks[0]}", *leaks[1:], *_people(fold)])
+def format_verdict(fold, gap):
+    """Return the verdict of a fold as text."""
+    if leaks := _list_leaks(fold):
+        return "; ".join([f"LEAK: {leaks[0]}", *leaks[1:], *_name_groups(fold)])
     if np.isnan(fold["leaking"]):
-        return "; ".join([*_of_samples(fold, gap), *_people(fold)])
+        return "; ".join([*_describe_samples(fold, gap), *_name_groups(fold)])
     kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
     words = [f"no {join_words(['sound', *kinds], 'or')} is on both sides"]
     words += [fold["copies"]] if fold.get("copies") else []
@@ -68,23 +74,25 @@ def verdict_of(fold, gap):
     else:
         words.append("training has no other part of the test's sounds")
     if fold.get("brain_seconds"):
-        words.append(
-            f"{fold['brain_seconds']:,.1f} s of brain signal are on both sides, each with other sound"
-        )
+        words.append(f"{fold['brain_seconds']:,.1f} s of recordings are on both sides, with other sound")
     if same := fold.get("brain_share", 0) >= SAME:
         words.append(
-            f"{format_percent(fold['brain_share'], 0, clip=True)} of the tested seconds are in training with other sound: two talkers at "
-            f"once, or one sound under several names?"
+            f"{format_percent(fold['brain_share'], 0, clip=True)} of the tested seconds are in training with other "
+            f"sound, from concurrent talkers or from one sound with several names"
         )
-    return "; ".join([f"{'CAUTION' if close or same else 'no leak'}: {words[0]}", *words[1:], *_people(fold)])
+    return "; ".join(
+        [f"{'CAUTION' if close or same else 'no leak'}: {words[0]}", *words[1:], *_name_groups(fold)]
+    )
 
 
-def _of_samples(fold, gap):
-    """Verdict of a fold of which the sound is not known, and nothing is known to be on both sides."""
-    unknown = "sound on both sides was not checked, for y does not have " + join_words(list(NEEDED), "and")
+def _describe_samples(fold, gap):
+    """Return the parts of the verdict of a fold without stimuli."""
+    unknown = "sound on both sides was not checked, because y does not have " + join_words(
+        list(NEEDED), "and"
+    )
     if np.isnan(fold.get("brain_leaking", np.nan)):
         return [
-            "not checked: X does not have recording, onset and duration, so samples on both sides are not seen",
+            "not checked: X does not have recording, onset and duration, so samples on both sides were not checked",
             unknown,
         ]
     close = fold["brain_nearest"] < gap - EXACT
@@ -95,12 +103,12 @@ def _of_samples(fold, gap):
     return [*words, *filter(None, [fold.get("copies")]), unknown]
 
 
-def _leaks(fold):
-    """Say what of the test was in training: list of str, empty where nothing was."""
+def _list_leaks(fold):
+    """Return the leaks of a fold: list of str."""
     found = []
     if fold.get("copied"):
         found.append(
-            f"{format_percent(fold['copied'], 0, clip=True)} of the test windows contain a recording of training, in a part that two sound "
+            f"{format_percent(fold['copied'], 0, clip=True)} of the test windows contain a recording of training, in a part that two audio "
             f"files share"
         )
     if fold["leaking"] > 0:
@@ -122,18 +130,18 @@ def _leaks(fold):
     return found
 
 
-def _people(fold):
-    """Say which of recordings, sessions, subjects and studies are on both sides, and which are not."""
+def _name_groups(fold):
+    """Return which recordings, sessions, subjects and studies are shared."""
     nouns = [noun for noun in ("studies", "subjects", "sessions", "recordings") if noun in fold]
     on_both = [noun for noun in nouns if fold[noun]]
     apart = [noun.replace("ies", "y").removesuffix("s") for noun in nouns if not fold[noun]]
     if not on_both:
         return [f"no {join_words(apart, 'or')} is on both sides"] if apart else []
-    besides = f", no {join_words(apart, 'or')} is" if apart else ""
-    said = [f"{join_words(on_both, 'and')} are on both sides{besides}"]
+    others = f", no {join_words(apart, 'or')} is" if apart else ""
+    texts = [f"{join_words(on_both, 'and')} are on both sides{others}"]
     if fold.get("subjects") and fold.get("test_period_minutes", 1) == 0:
-        said.append(
-            f"{fold['calibration_minutes_used']:.1f} minutes of whom is tested are in training, of before the test or of other "
-            f"recordings"
+        texts.append(
+            f"{fold['calibration_minutes_used']:.1f} minutes of tested subjects are in training, from before the test "
+            f"or from other recordings"
         )
-    return said
+    return texts

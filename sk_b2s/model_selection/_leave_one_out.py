@@ -64,7 +64,7 @@ class LeaveOneOut(StimulusSplitter):
         return None
 
     def _groups(self, X, groups):
-        """Return each row's group, group names, and rows that train together."""
+        """Return groups of rows, group names, and training groups or None."""
         codes, labels = pd.factorize(labels_of(X, self._column, groups, type(self).__name__, "X"))
         return codes, [f"{self._column} {unwrap_scalar(label)!r}" for label in labels], None
 
@@ -97,7 +97,9 @@ class LeaveOneOut(StimulusSplitter):
                 train = np.flatnonzero(others & ~np.isin(block, block[test]))
                 if len(train) == 0:
                     raise ValueError(self._nothing_left(name, index))
-                for own in [[]] if calibration is None else calibration.select_calibration(rows, tested, test, name):
+                for own in (
+                    [[]] if calibration is None else calibration.select_calibration(rows, tested, test, name)
+                ):
                     yield np.concatenate([train, own]).astype(int), test
 
     def _tests(self, rows, block, size, name):

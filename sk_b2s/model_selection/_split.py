@@ -91,7 +91,7 @@ def warn_of_seen_stimuli(fitted, y, owner, stacklevel=3):
     of the estimator in the warning.
     """
     leaking = fitted.touches(y)
-    leaking |= copied_from(fitted, y)
+    leaking |= find_windows_of_copies(fitted, y)
     names = sorted({stimulus_name(sound) for sound in pd.unique(y["sound"][leaking].astype(object))})
     warn_of_leak(leaking, names, owner, stacklevel + 1)
 

@@ -30,7 +30,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets import load_brennan2019, make_listening
 from sk_b2s.events._paper_blocks import find_sentences, merge_sentences
-from sk_b2s.model_selection._hashed import hashed_uniform
+from sk_b2s.model_selection._hashed import hash_to_uniform
 
 ANCHORS = (0.5, "word")
 SALT = 3  # one that gives each of the few blocks here a part
@@ -95,8 +95,8 @@ def tables(events):
 
 
 def test_the_draws_of_the_published_code():
-    assert hashed_uniform("ceci est") == 0.8149709067146149
-    assert hashed_uniform("un test") == 0.017616799174733133
+    assert hash_to_uniform("ceci est") == 0.8149709067146149
+    assert hash_to_uniform("un test") == 0.017616799174733133
     split = HashedBlockSplit()
     assert split.assign(None, groups=["ceci est", "un test", "ceci est"]).tolist() == [
         "train",
@@ -195,7 +195,7 @@ def test_every_window_in_a_part_is_inside_a_block_of_it(events, tables):
     part = split.assign(y)
     assert set(part) == {"train", "valid", "test", ""}
     wrong_anchor = (y["anchor"] == "word") != y["block_text"].map(
-        lambda text: hashed_uniform(text, SALT) < 0.2
+        lambda text: hash_to_uniform(text, SALT) < 0.2
     )
     for recording, rows in X.groupby("recording"):
         words = events[(events["recording"] == recording) & (events["type"] == "word")].sort_values("onset")
@@ -310,7 +310,7 @@ def test_the_summary_counts(tables, part):
     ((train, test),) = split.split(X, y)
     summary = split.summary(X, y).iloc[0]
     assert (summary["n_train"], summary["n_test"]) == (len(train), len(test))
-    draws = y["block_text"].map(lambda text: hashed_uniform(text, SALT))
+    draws = y["block_text"].map(lambda text: hash_to_uniform(text, SALT))
     grid, outside = y["anchor"] == "grid", ~y["block_inside"]
     wanted = grid & ((draws >= 0.2) if part == "test" else (draws >= 0.3))
     assert summary["n_left_out"] == (wanted & outside).sum() > 0
@@ -355,7 +355,7 @@ def test_clone_and_groups(tables):
     split = clone(HashedBlockSplit(salt=SALT), safe=False)
     assert split.get_n_splits() == split.get_n_splits(X, y) == 1
     ((train, test),) = split.split(np.zeros((len(y), 2)), None, groups=y["block_text"])
-    draws = y["block_text"].map(lambda text: hashed_uniform(text, SALT)).to_numpy()
+    draws = y["block_text"].map(lambda text: hash_to_uniform(text, SALT)).to_numpy()
     np.testing.assert_array_equal(test, np.flatnonzero(draws < 0.2))
     np.testing.assert_array_equal(train, np.flatnonzero(draws >= 0.2))
 
