@@ -121,20 +121,20 @@ def test_a_greedy_choice_goes_by_what_a_second_adds():
 
 ERRORS = {
     "table": (lambda y, p: select_calibration_sentences(y.drop(columns="sound"), 1.0, p), r"the columns \['sound'\]"),
-    "minutes": (lambda y, p: select_calibration_sentences(y, 0, p), "above 0, got 0"),
-    "too few": (lambda y, p: select_calibration_sentences(y, 0.05, p), "the shortest of 20 sentences, .* has 6.0 s"),
+    "minutes": (lambda y, p: select_calibration_sentences(y, 0, p), r"minutes must be a number above 0\. Got 0 instead\."),
+    "too few": (lambda y, p: select_calibration_sentences(y, 0.05, p), r"minutes=0\.05 must be at least the 6\.0 s that the windows of the shortest of 20 sentences cover\."),
     "other sounds": (lambda y, p: select_calibration_sentences(y, 1.0, p[p["sound"] != p["sound"][0]].assign(sound_onset=999.0)),
-                     "none of its rows of type 'phoneme' is heard in y"),
-    "no rows": (lambda y, p: select_calibration_sentences(y[:0], 1.0, p), "y has no rows"),
+                     r"phonemes must have rows of type 'phoneme' in the stimuli of y, got none\. Pass the events table of y\."),
+    "no rows": (lambda y, p: select_calibration_sentences(y[:0], 1.0, p), r"y must have rows, got an empty table\. Check how the test segments were excluded\."),
     "no duration": (lambda y, p: select_calibration_sentences(y.assign(duration=y["duration"].where(y.index != 7, 0)), 1.0, p),
-                    r"row 7 has a duration of 0.0 s \(1 such rows\)"),
+                    r"y row 7, column 'duration' must be above 0, got 0\.0 s \(1 such rows\)\. Remove them: y\[y\['duration'\] > 0\]\."),
     "unnamed": (lambda y, p: select_calibration_sentences(y, 1.0, p.assign(text=p["text"].where(p.index != 4))),
-                r"phonemes row 4 says nothing in 'text' \(1 such rows\)"),
+                r"phonemes row 4 must have a value in 'text' \(1 such rows\)\. Fill them.*'sound_onset', 'text'\]\)\."),
     "no text": (lambda y, p: select_calibration_sentences(y, 1.0, p.drop(columns=["text", "sound"])),
-                r"in the columns \['sound', 'text'\] which are heard where"),
-    "words alone": (lambda y, p: select_calibration_sentences(y, 1.0, p.assign(type="word")), "none of its rows of type 'ph"),
+                r"phonemes must have the columns \['sound', 'text'\], like an events table\."),
+    "words alone": (lambda y, p: select_calibration_sentences(y, 1.0, p.assign(type="word")), r"phonemes must have rows of type 'phoneme' in the stimuli of y, got none\. Pass the events table of y\."),
     "no names": (lambda y, p: select_calibration_sentences(y.drop(columns=["sequence", "block"]), 1.0, p),
-                 "row 0 says neither in 'sequence' nor in 'block'"),
+                 r"y row 0 must have a value in 'sequence' or 'block' \(160 such rows\)\. See make_segments\."),
 }  # fmt: skip
 
 
@@ -148,7 +148,8 @@ def test_errors_name_the_way_out(told, name):
 def test_tables_are_asked_for(told):
     y, phonemes, _ = told
     with pytest.raises(
-        TypeError, match="phonemes must be an events table .* got NoneType; give the events that y"
+        TypeError,
+        match=r"phonemes must be an events table with rows of type 'phoneme'\. Got NoneType instead\. Pass the events of y\.",
     ):
         select_calibration_sentences(y, 1.0, None)
     with pytest.raises(TypeError, match="y must be the table of what was heard, .* got ndarray"):

@@ -395,21 +395,21 @@ def test_our_splitters_keep_published_blocks_whole(tables):
 
 
 ERRORS = {
-    "part": (lambda X, y: HashedBlockSplit("train").split(X, y), "part must be 'test' or 'valid', got 'train'"),
-    "share": (lambda X, y: HashedBlockSplit(test_size=-0.1).split(X, y), "test_size must be a share .* got -0.1"),
-    "sum": (lambda X, y: HashedBlockSplit(test_size=0.7, valid_size=0.4).split(X, y), r"below 1.* got 0\.7 \+ 0\.4"),
-    "salt": (lambda X, y: HashedBlockSplit(salt="12").split(X, y), "salt must be an integer, got '12'"),
+    "part": (lambda X, y: HashedBlockSplit("train").split(X, y), r"part must be 'test' or 'valid'\. Got 'train' instead\."),
+    "share": (lambda X, y: HashedBlockSplit(test_size=-0.1).split(X, y), r"test_size must be a number from 0 to below 1\. Got -0\.1 instead\."),
+    "sum": (lambda X, y: HashedBlockSplit(test_size=0.7, valid_size=0.4).split(X, y), r"test_size \+ valid_size must be below 1, so that blocks are left for training\. Got 0\.7 \+ 0\.4 instead\."),
+    "salt": (lambda X, y: HashedBlockSplit(salt="12").split(X, y), r"salt must be an integer\. Got '12' instead\."),
     "our blocks": (lambda X, y: HashedBlockSplit().split(X, y.drop(columns="block_text")), r"PaperBlocks\(\)\)"),
-    "no y": (lambda X, y: HashedBlockSplit().split(X), "got NoneType without it"),
-    "a lost text": (lambda X, y: HashedBlockSplit().split(X, y.assign(block_text=None)), "row 0 has no text"),
+    "no y": (lambda X, y: HashedBlockSplit().split(X), r"HashedBlockSplit requires the column 'block_text' in y, as.*groups\. Got NoneType without it\."),
+    "a lost text": (lambda X, y: HashedBlockSplit().split(X, y.assign(block_text=None)), r"HashedBlockSplit requires a block text in each row, but row 0 has none\."),
     "one block": (
         lambda X, y: HashedBlockSplit().split(X, y[y["block"] == y["block"].iloc[0]]),
-        r"leaves no row to .*: of 1 blocks \d for test, \d for valid, \d for train.*StimulusKFold",
+        r"HashedBlockSplit\(part='test', salt=12, test_size=0\.2,.*which has folds of equal size\.",
     ),
-    "no valid": (lambda X, y: HashedBlockSplit("valid", valid_size=0.0).split(X, y), "leaves no row to hold out"),
+    "no valid": (lambda X, y: HashedBlockSplit("valid", valid_size=0.0).split(X, y), r"HashedBlockSplit\(part='valid', salt=12, test_size=0\.2,.*which has folds of equal size\."),
     "nothing inside": (
         lambda X, y: HashedBlockSplit(salt=SALT).split(X, y.assign(block_inside=y["anchor"] == "word")),
-        r"all \d+ training rows reach beyond their block",
+        r"HashedBlockSplit\(part='test', salt=3, test_size=0\.2,.*more stimuli or shorter windows\.",
     ),
 }  # fmt: skip
 

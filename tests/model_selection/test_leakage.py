@@ -272,15 +272,21 @@ def test_the_paragraph_tells_the_worst(tables):
 
 
 ERRORS = {
-    "lengths": (lambda X, y: check_leakage(X[:-1], y, 3), "they must be the same segments"),
-    "no rows": (lambda X, y: check_leakage(X, y, [([0], [])]), "fold 0 of cv has no test rows"),
+    "lengths": (
+        lambda X, y: check_leakage(X[:-1], y, 3),
+        r"X and y must have the same rows\. Got 699 rows in X and 700 in y\.",
+    ),
+    "no rows": (
+        lambda X, y: check_leakage(X, y, [([0], [])]),
+        r"Fold 0 of cv must have test rows, got none\.",
+    ),
     "beyond": (
         lambda X, y: check_leakage(X, y, [([0], [10**6])]),
-        "fold 0 of cv: the test rows must be integers from 0",
+        r"Fold 0 of cv: the test rows must be integers from 0 to 699, or a.*that cv was made for this X\.",
     ),
     "floats": (
         lambda X, y: check_leakage(X, y, [([0.0], [1])]),
-        "fold 0 of cv: the training rows must be integers",
+        r"Fold 0 of cv: the training rows must be integers from 0 to 699, or.*that cv was made for this X\.",
     ),
     "not a cv": (lambda X, y: check_leakage(X, y, "random"), "Expected `cv` as an integer"),
 }

@@ -362,7 +362,10 @@ def test_repeated_sound_is_learnt_from_where_it_is_not_tested(tables):
         own = parts(X, train, test)[1]
         assert not set(y["block"].iloc[own]) & set(y["block"].iloc[test])
     assert check_leakage(X, y, splitter)["verdict"].str.startswith("no leak").all()
-    with pytest.raises(ValueError, match="nothing is left to learn from where subject 'one-a' is tested"):
+    with pytest.raises(
+        ValueError,
+        match=r"LeaveOneSubjectOut\(calibration_minutes=0\.5, gap=1\.0,.*Use more than stimulus_folds=1\.",
+    ):
         list(LeaveOneSubjectOut(1, calibration_minutes=0.5, test_size=0.6).split(X, y))
 
 
@@ -454,42 +457,40 @@ def with_one_session(X):
 ERRORS = {
     "no session": (lambda X, y: LeaveOneSessionOut().split(X.drop(columns="session"), y), "'session' in X .*groups="),
     "unnamed": (lambda X, y: LeaveOneSessionOut().split(X.assign(session=""), y),
-                r"subject 'one-a' has one \(4 of 4 people have\): name them in the events' column 'session'"),
+                r"LeaveOneSessionOut requires 2 or more sessions of each subject, but.*one session with StimulusKFold\."),
     "one session": (lambda X, y: LeaveOneSessionOut().split(with_one_session(X), y.loc[with_one_session(X).index]),
-                    r"subject 'one-a' has one \(1 of 4 people have\): leave such people out: keep = X.groupby"),
+                    r"LeaveOneSessionOut requires 2 or more sessions of each subject, but.*> 1\."),
     "arrays, one session": (lambda X, y: LeaveOneSessionOut(None).split(np.zeros((4, 1)), None, list("aaaa")),
-                            "needs 2 sessions or more, got session 'a': name them"),
+                            r"LeaveOneSessionOut requires 2 sessions or more, got session 'a'\..*one session with StimulusKFold\."),
     "missing": (lambda X, y: LeaveOneSessionOut().split(X.assign(session=X["session"].where(X.index != 7)), y),
                 r"the column 'session' of X has none in row 7 \(1 such rows\)"),
     "one study": (lambda X, y: LeaveOneStudyOut().split(X.assign(study=""), y),
-                  "needs 2 studies or more, got study '': join the events .* LeaveOneSubjectOut"),
+                  r"LeaveOneStudyOut requires 2 studies or more, got study ''\. Join the.*subjects with LeaveOneSubjectOut\."),
     "no study": (lambda X, y: LeaveOneStudyOut().split(X.drop(columns="study"), y), "needs the column 'study' in X"),
     "same sound at once": (lambda X, y: LeaveOneSessionOut(1).split(X, y),
-                           "nothing is left to learn from where session '0' of subject 'one-a' is tested, .* "
-                           "Deal the sound to more folds than stimulus_folds=1"),
+                           r"LeaveOneSessionOut\(gap=1\.0, random_state=None, stimulus_folds=1,"),
     "much calibration": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, 30]).split(X, y),
-                         r"calibration_minutes=30: subject 'one-a' has \d.\d\d minutes before the tested part .*"
-                         "Ask for fewer, or test less than test_size=0.5"),
+                         r"calibration_minutes=30: subject 'one-a' has only 1\.24 minutes.*stimuli, use more stimulus_folds\."),
     "little calibration": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=0.01).split(X, y),
-                           "calibration_minutes=0.01 are less than a window of 2.85 s"),
-    "negative": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, -1]).split(X, y), "number of minutes of 0"),
-    "NaN": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=np.nan).split(X, y), "minutes of 0 .* got nan"),
-    "no amounts": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[]).split(X, y), "number of minutes of 0"),
-    "a bool": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=True).split(X, y), "of 0 or more, .* got True"),
-    "a text": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes="1").split(X, y), "number of minutes of 0"),
+                           r"calibration_minutes=0\.01 must be at least one window of 2\.85 s\."),
+    "negative": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, -1]).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*or None\. Got \[1, -1\] instead\."),
+    "NaN": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=np.nan).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*all, or None\. Got nan instead\."),
+    "no amounts": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[]).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*or None\. Got \[1, -1\] instead\."),
+    "a bool": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=True).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*all, or None\. Got True instead\."),
+    "a text": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes="1").split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*or None\. Got \[1, -1\] instead\."),
     "nothing before": (lambda X, y: LeaveOneSubjectOut(1, calibration_minutes=np.inf).split(X, y),
-                       "calibration_minutes=inf: subject 'one-a' has 0.00 minutes before the tested part that hold no"),
+                       r"calibration_minutes=inf: subject 'one-a' has only 0\.00 minutes.*stimuli, use more stimulus_folds\."),
     "all tested": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1, test_size=1).split(X, y), "test_size"),
     "no times": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1).split(X.drop(columns="onset"), y),
-                 r"counted in recorded time, but X lacks \['onset'\]"),
+                 r"calibration_minutes are counted in recorded time, but X has no.*\(s\)\. Use X of make_segments\."),
     "one block": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1).split(
                       *(t[((y["block"] == y["block"][0]) & (X["session"] == "0")).to_numpy()] for t in (X, y))),
-                  "subject 'one-a' heard one block of sound, so nothing"),
-    "many folds": (lambda X, y: LeaveOneSessionOut(50).split(X, y), "heard .* blocks of sound, too few for stimulus_f"),
+                  r"subject 'one-a' has only one stimulus block, so no calibration is.*with shorter blocks\."),
+    "many folds": (lambda X, y: LeaveOneSessionOut(50).split(X, y), r"session '0' of subject 'one-a' has 10 stimulus blocks, fewer than.*with shorter blocks\."),
     "no folds": (lambda X, y: LeaveOneStudyOut(0).split(X, y), "stimulus_folds must be an integer of 1 or more, got 0"),
-    "wide gap": (lambda X, y: LeaveOneSessionOut(2, gap=500.0).split(X, y), "within 500.* s of held-out sound"),
+    "wide gap": (lambda X, y: LeaveOneSessionOut(2, gap=500.0).split(X, y), r"LeaveOneSessionOut\(gap=500\.0, random_state=None, stimulus_folds=2,"),
     "no y": (lambda X, y: LeaveOneStudyOut().split(X), r"LeaveOneStudyOut\(stimulus_folds=...\) needs the column 'bl"),
-    "no count": (lambda X, y: [LeaveOneSessionOut().get_n_splits()], "needs X .with its column 'session'. or groups"),
+    "no count": (lambda X, y: [LeaveOneSessionOut().get_n_splits()], r"LeaveOneSessionOut requires X with the column 'session', or groups, to count its folds\."),
 }  # fmt: skip
 
 
@@ -555,5 +556,8 @@ def test_nested_search(tables, routing):
 
 def test_amounts_of_calibration_are_given_once():
     cv = LeaveOneSubjectOut(1, calibration_minutes=[0.5, 0.5])
-    with pytest.raises(ValueError, match="several of them, each once"):
+    with pytest.raises(
+        ValueError,
+        match=r"calibration_minutes must be a number of minutes, 0 or more,.*or None\. Got \[0\.5, 0\.5\] instead\.",
+    ):
         cv._check()

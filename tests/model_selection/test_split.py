@@ -220,21 +220,21 @@ def test_clear_of_leaves_arrays_alone():
 # --- errors ------------------------------------------------------------------------------------------
 
 ERRORS = {
-    "few blocks": (lambda X, y: StimulusKFold(99).split(X, y), r"n_splits=99 folds need at least .* got \d+: .*block="),
+    "few blocks": (lambda X, y: StimulusKFold(99).split(X, y), r"n_splits=99 must not be larger than the number of stimulus blocks,.*with shorter blocks\."),
     "one subject": (lambda X, y: LeaveOneSubjectOut().split(X.assign(subject="s0"), y), r"2 subjects or more.*s0"),
     "no block": (lambda X, y: StimulusKFold().split(X, y.drop(columns="block")), "needs the column 'block' in y"),
     "array y": (lambda X, y: StimulusKFold().split(X, np.zeros(len(X))), "'block' in y .* got ndarray"),
     "array y, subjects": (lambda X, y: LeaveOneSubjectOut().split(X, np.zeros(len(X))), r"stimulus_folds=.* needs"),
     "no y": (lambda X, y: StimulusKFold().split(X), "got NoneType"),
     "array X": (lambda X, y: LeaveOneSubjectOut().split(np.zeros(len(X)), y), "'subject' in X .* got ndarray"),
-    "no count": (lambda X, y: [LeaveOneSubjectOut().get_n_splits()], "needs X"),
+    "no count": (lambda X, y: [LeaveOneSubjectOut().get_n_splits()], r"LeaveOneSubjectOut requires X with the column 'subject', or groups, to count its folds\."),
     "one fold": (lambda X, y: StimulusKFold(1).split(X, y), "n_splits must be an integer of 2 or more, got 1"),
     "half folds": (lambda X, y: LeaveOneSubjectOut(2.5).split(X, y), "stimulus_folds must be an integer"),
-    "gap": (lambda X, y: StimulusKFold(gap=-1).split(X, y), "gap must be a number of seconds of 0 or more"),
-    "wide gap": (lambda X, y: StimulusKFold(2, gap=500.0).split(X, y), "all .* come within 500 s of held-out"),
-    "unheard": (lambda X, y: LeaveOneSubjectOut(10).split(X, y), "'s3' heard 8 blocks of sound, too few"),
-    "one block": (lambda X, y: stimulus_train_test(y[y["block"] == y["block"].iloc[0]]), "2 blocks of sound or more"),
-    "nothing left": (lambda X, y: stimulus_train_test(y[X["onset"] < 150], gap=500.0), "no training row is left 500"),
+    "gap": (lambda X, y: StimulusKFold(gap=-1).split(X, y), r"gap must be a number of seconds, 0 or more\. Got -1 instead\."),
+    "wide gap": (lambda X, y: StimulusKFold(2, gap=500.0).split(X, y), r"StimulusKFold\(gap=500\.0, n_splits=2, random_state=None\), fold 0:.*fewer folds or a smaller gap\."),
+    "unheard": (lambda X, y: LeaveOneSubjectOut(10).split(X, y), r"subject 's3' has 8 stimulus blocks, fewer than stimulus_folds=10\..*with shorter blocks\."),
+    "one block": (lambda X, y: stimulus_train_test(y[y["block"] == y["block"].iloc[0]]), r"Holding out 10% of the stimuli requires 2 or more blocks, got 1\..*or fit with validation=None\."),
+    "nothing left": (lambda X, y: stimulus_train_test(y[X["onset"] < 150], gap=500.0), r"No training row is 500 s or more away from the held-out stimuli\..*or fit with validation=None\."),
 }  # fmt: skip
 
 
