@@ -209,8 +209,8 @@ def test_what_folds_have_on_both_sides_stands_in_the_table():
     cv = StimulusKFold(2)
     results = benchmark(ONE, X, y, cv, controls=False, n_candidates=None, **FAST).set_index("fold")
     assert set(results["cv"]) == {
-        "StimulusKFold(gap=1.0, n_splits=2, random_state=None) (the sound of a test row is not in training, with "
-        "1.0 s of sound between; its subject may be)"
+        "StimulusKFold(gap=1.0, n_splits=2, random_state=None) (the stimulus of a test row is not in training, "
+        "with a gap of 1.0 s; its subject may be)"
     }
     checked, summary = check_leakage(X, y, cv), cv.summary(X, y)
     assert results["leakage"].equals(checked["verdict"].loc[results.index].rename("leakage"))

@@ -240,7 +240,7 @@ def test_two_talkers_share_the_brain_and_no_sound():
     X = pd.DataFrame({"subject": "s", "recording": "r.fif", "onset": [5.0, 6.0], "duration": 3.0})
     table = check_leakage(X, y, [([0], [1])])
     assert table["brain_seconds"][0] == pytest.approx(2.0)
-    assert "2.0 s of brain signal are on both sides, each with other sound" in table["verdict"][0]
+    assert "2.0 s of recordings are on both sides, with other sound" in table["verdict"][0]
     assert table["verdict"][0].startswith("no leak")
 
 
@@ -254,7 +254,8 @@ def test_the_people_are_named(tables):
     halves = (X["session"] == "0").to_numpy()
     table = check_leakage(X, y, [(np.flatnonzero(halves), np.flatnonzero(~halves))])
     assert (
-        "; subjects are on both sides, no session or recording is; 7.7 minutes of whom" in table["verdict"][0]
+        "; subjects are on both sides, no session or recording is; 7.7 minutes of tested subjects"
+        in table["verdict"][0]
     )
 
 

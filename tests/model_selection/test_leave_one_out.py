@@ -96,7 +96,7 @@ def test_the_check_finds_what_the_splitter_guarantees(tables, name):
     if isinstance(splitter, LeaveOneOut):
         plural = {"subject": "subjects", "session": "sessions", "study": "studies"}[splitter._column]
         assert (table[plural] == 0).all()
-        assert f"neither the {splitter._column} nor the sound" in splitter.guarantee
+        assert f"neither the {splitter._column} nor the stimulus" in splitter.guarantee
     for column in ("leaking", "segments", "sentences", "blocks", "retold"):
         assert (table[column] == 0).all(), column
 
@@ -166,7 +166,7 @@ def test_a_story_that_two_studies_share_is_not_trained_on(tables):
 def test_sound_stays_only_if_asked_by_name(tables, splitter):
     X, y = only(tables, "one") if not isinstance(splitter, LeaveOneStudyOut) else tables
     table = check_leakage(X, y, splitter)
-    assert "its sound may be" in splitter.guarantee
+    assert "its stimulus may be" in splitter.guarantee
     if not isinstance(splitter, LeaveOneStudyOut):
         assert table["verdict"].str.startswith("LEAK: 100 %").any()
         assert (table["leaking"] > 0).all()
@@ -315,7 +315,7 @@ def test_calibration_is_over_before_the_test_and_holds_none_of_its_sound(listene
     assert (table["test_period_minutes"] == 0).all()
     near = asked < np.inf
     np.testing.assert_allclose(table["calibration_minutes_used"][near], asked[near], atol=(2.85 + 1e-6) / 60)
-    said = table["verdict"].str.contains("minutes of whom is tested are in training, of before the test")
+    said = table["verdict"].str.contains("minutes of tested subjects are in training, from before the test")
     np.testing.assert_array_equal(said, asked > 0)
 
 
@@ -391,9 +391,11 @@ def test_the_guarantee_says_which_minutes():
     splitter = LeaveOneSubjectOut(1, gap=2.0, calibration_minutes=(0, 0.5, np.inf))
     assert splitter.guarantee == (
         "of the subject of a test row only minutes before the tested part are in training (0, 0.5 or all of them), "
-        "with 2.0 s of recording between; its sound is not, with 2.0 s of sound between"
+        "with a gap of 2.0 s; its stimulus is not, with a gap of 2.0 s"
     )
-    assert "its sound may be, heard by others" in LeaveOneSubjectOut(None, calibration_minutes=5).guarantee
+    assert (
+        "its stimulus may be, of other subjects" in LeaveOneSubjectOut(None, calibration_minutes=5).guarantee
+    )
     assert "(5 of them)" in LeaveOneSubjectOut(calibration_minutes=5).guarantee
     assert LeaveOneSubjectOut(calibration_minutes=0).guarantee == LeaveOneSubjectOut().guarantee
     assert "calibration" not in repr(LeaveOneSubjectOut(test_size=0.5))
@@ -427,11 +429,11 @@ def test_the_representation_makes_the_splitter_and_says_what_it_guarantees(split
 
 
 def test_guarantees_name_the_guard_that_is():
-    assert "2.5 s of sound between" in LeaveOneSubjectOut(gap=2.5).guarantee
-    assert "between" not in LeaveOneSubjectOut(gap=0).guarantee
-    assert "between" not in LeaveOneSubjectOut(None).guarantee
-    assert "nobody else" in LeaveOneSessionOut().guarantee
-    assert "so are other people" in LeaveOneSessionOut(within_subject=False).guarantee
+    assert "a gap of 2.5 s" in LeaveOneSubjectOut(gap=2.5).guarantee
+    assert "gap" not in LeaveOneSubjectOut(gap=0).guarantee
+    assert "gap" not in LeaveOneSubjectOut(None).guarantee
+    assert "no other subject" in LeaveOneSessionOut().guarantee
+    assert "and other subjects" in LeaveOneSessionOut(within_subject=False).guarantee
 
 
 def test_a_new_splitter_is_a_few_lines(tables):
@@ -440,7 +442,9 @@ def test_a_new_splitter_is_a_few_lines(tables):
         _advice = "give more recordings."
 
     splitter = LeaveOneRecordingOut(2)
-    assert splitter.guarantee.startswith("neither the recording nor the sound of a test row is in training")
+    assert splitter.guarantee.startswith(
+        "neither the recording nor the stimulus of a test row is in training"
+    )
     assert repr(splitter).startswith("LeaveOneRecordingOut(gap=1.0, random_state=None, stimulus_folds=2)")
     table = check_leakage(*tables, splitter)
     assert (table["recordings"] == 0).all()
