@@ -1,4 +1,4 @@
-"""Torch modules, loss functions and training of the brain encoder. Nothing here reads files."""
+"""Torch modules, losses and training of brain encoders."""
 
 import lazy_loader as _lazy
 

@@ -1,13 +1,14 @@
 """Brain module: the convolutional network of the paper.
 
-Every module takes and gives ``(n_windows, n_channels, n_times)``. In memory such a batch is
-time-major, a transposed view whose ``.mT`` is contiguous: what mixes channels is a plain matrix
-product there, and a convolution reads it as an image one pixel high whose channels lie last, the
-layout in which nothing is reordered.
+Each module maps ``(n_windows, n_channels, n_times)``. In memory a batch is
+time-major, a transposed view whose ``.mT`` is contiguous. Mixing channels is
+then a plain matrix product. A convolution reads the batch as an image one
+pixel high with channels last, so that nothing is reordered.
 
 References
 ----------
-.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
+.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097,
+   doi:10.1038/s42256-023-00714-5.
 """
 
 from collections.abc import Sequence
@@ -31,19 +32,19 @@ ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
 def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Raise unless a parameter's value is one of the choices."""
+    """Raise if a value is not one of the choices."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
+        raise ValueError(f"{name} must be one of {choices}. Got {value!r} instead.")
 
 
 def _activation(name: str) -> nn.Module:
-    """Return a new activation by its name."""
+    """Return a new activation module."""
     _check_choice("activation", name, list(ACTIVATIONS))
     return ACTIVATIONS[name]()
 
 
 class _BatchNorm(nn.BatchNorm2d):
-    """Batch normalization by running statistics where one window of one step has no variance."""
+    """Batch normalization, with running statistics for a single sample."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize each channel over windows and time."""
@@ -53,18 +54,20 @@ class _BatchNorm(nn.BatchNorm2d):
 
 
 class ConvBlock(nn.Module):
-    """Convolve over time, normalize, activate, add the input, and gate.
+    """Block of convolution over time, normalization, activation and gate.
 
     Parameters
     ----------
     n_inputs, n_outputs : int
         Numbers of channels.
     kernel_size, dilation : int
-        Of the convolution, which keeps the length ('same', zeros outside the window).
+        Of the convolution. The length does not change, and zeros pad the
+        window.
     skip : bool
-        Add the input, where the widths agree.
+        If True, add the input if ``n_inputs`` equals ``n_outputs``.
     glu : bool
-        End with a convolution (kernel 3) to twice the width and a gated linear unit, not residual.
+        If True, end with a convolution (kernel size 3) to twice the width and
+        a gated linear unit, which is not residual.
     activation : {"gelu", "relu"}
         One of ``ACTIVATIONS``.
 
@@ -74,7 +77,8 @@ class ConvBlock(nn.Module):
 
     Examples
     --------
-    >>> ConvBlock(270, 320, dilation=2, glu=True)(torch.rand(4, 270, 343)).shape
+    >>> block = ConvBlock(270, 320, dilation=2, glu=True)
+    >>> block(torch.rand(4, 270, 343)).shape
     torch.Size([4, 320, 343])
     """
 
@@ -96,31 +100,31 @@ class ConvBlock(nn.Module):
         self.gate = _convolution(n_outputs, 2 * n_outputs, 3) if glu else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output."""
+        """Return the output of the block."""
         x = x.unsqueeze(2)
         h = self.activation(self.norm(self.conv(x)))
         if self.skip:
-            # The backward pass of GELU reads its input and not its output, which can be added to in place.
+            # The backward pass of GELU does not read its output, so it can be modified in place.
             in_place = h.dtype == x.dtype and isinstance(self.activation, nn.GELU)
             h = h.add_(x) if in_place else h + x
         if self.gate is None:
             return h.squeeze(2)
-        # Along the last axis, because the gradient of a gate across channels comes out channel-major.
+        # Along the last axis, because the gradient of a gate across channels is channel-major.
         return F.glu(self.gate(h).squeeze(2).mT, dim=-1).mT
 
 
 def _convolution(n_inputs: int, n_outputs: int, kernel_size: int, dilation: int = 1) -> nn.Conv2d:
-    """Return a convolution over time, 'same' with zeros, of images one pixel high."""
+    """Return a 'same' convolution over time for images one pixel high."""
     return nn.Conv2d(n_inputs, n_outputs, (1, kernel_size), dilation=(1, dilation), padding="same")
 
 
 def _members(pooling: Sequence[int] | np.ndarray, n_times: int, n_frames: int | None) -> Tensor:
-    """Return which steps belong to which frame, (n_frames, n_times) of zeros and ones."""
+    """Return which samples are in which frame: (n_frames, n_times)."""
     frames = torch.as_tensor(pooling)
     if frames.shape != (n_times,):
         raise ValueError(
-            f"pooling must be the frame of each of n_times={n_times} steps (frame_of_step gives "
-            f"it); got shape {tuple(frames.shape)}."
+            f"pooling must have the frame of each of n_times={n_times} samples, as frame_of_step returns. Got shape "
+            f"{tuple(frames.shape)} instead."
         )
     if n_frames is None:
         n_frames = int(frames.max()) + 1
@@ -128,73 +132,90 @@ def _members(pooling: Sequence[int] | np.ndarray, n_times: int, n_frames: int | 
 
 
 class BrainModule(nn.Module):
-    """Map windows of the brain to features of speech: the convolutional network of the paper [1]_.
+    """Convolutional network of the paper from EEG/MEG to features [1]_.
 
-    Spatial attention, a linear map, the person's layer, ``depth`` convolutions with dilations 1, 2,
-    4, 8, 16, 1, ... and a gate after every second one, then a head. At the defaults an output sees
-    135 steps of its window. The mean over each frame's steps is taken before the last linear layer,
-    with whose bias a mean commutes, so the output equals that of pooling at the very end.
+    It applies spatial attention, a linear map, the subject layer, ``depth``
+    convolutions with dilations 1, 2, 4, 8, 16, 1, ... and a gate after every
+    second one, then a head. With defaults, the receptive field has 135
+    samples. Samples of a frame are averaged before the last linear layer,
+    which commutes with the mean, so the output equals that of averaging at the
+    end.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels. With ``spatial_attention`` any other number may come later.
+        Number of channels. With ``spatial_attention``, later inputs may have
+        another number.
     n_outputs : int
         Number of speech features.
     n_subjects : int
-        Number of people known.
+        Number of subjects in the training set.
     n_averaged : int or None
-        How many of them, from the first, stand for someone unknown. None for all.
+        Number of subjects, from the first, whose mean is used for unseen
+        subjects. None uses all.
     n_times : int
-        Number of steps in a window.
+        Number of samples in a window.
     pooling : array-like of int, shape (n_times,) or None
-        Frame of each step (:func:`~sk_b2s.metrics._frames.frame_of_step`). None for one frame per step.
+        Frame of each sample (:func:`~sk_b2s.metrics._frames.frame_of_step`).
+        None has one frame per sample.
     n_frames : int or None
-        Frames that come out. None for as many as the steps reach; a last one without a step is zero
-        before the last linear layer.
+        Number of output frames. None ends with the frame of the last sample. A
+        last frame without samples is zero before the last linear layer.
     hidden, depth, kernel_size : int
-        Width, number and kernel of the convolutions.
+        Width, number and kernel size of the convolutions.
     n_virtual_channels : int
-        Width between spatial attention and convolutions.
+        Number of channels between spatial attention and convolutions.
     spatial_attention : bool
-        Whether to attend to positions (:class:`SpatialAttention`). Without it channels count by
-        their place in the array, and their number and order are those of training.
+        Whether to use sensor positions (:class:`SpatialAttention`). Without
+        it, number and order of channels must be those of training.
     spatial_dropout : float
         Radius of the spatial dropout.
     initial_linear : bool
-        Whether a linear map to ``n_virtual_channels``, with bias, comes before the person's layer.
-        Without it and without ``spatial_attention`` the channels go on as they are.
+        Whether to apply a linear map to ``n_virtual_channels``, with bias,
+        before the subject layer. Without it and without ``spatial_attention``,
+        channels are not mixed.
     subject_layer : {"layer", "embedding"} or None
-        :class:`SubjectLayer`, :class:`SubjectEmbedding`, or everybody alike.
+        :class:`SubjectLayer`, :class:`SubjectEmbedding`, or no differences
+        between subjects.
     subject_dropout : float
-        Share of the windows of a training step whose person is taken for unknown.
+        Fraction of the windows of a training step whose subject is treated as
+        unseen.
     glu, skip : bool
-        Whether every second convolution is followed by a gate; whether convolutions are residual.
+        Whether every second convolution is followed by a gate, and whether
+        convolutions are residual.
     head : bool
-        Whether a layer of ``2 * hidden`` units precedes the last linear layer. False is the paper's
-        'no final convs': the frames' means go straight to one linear layer.
+        Whether a layer of ``2 * hidden`` units precedes the last linear layer.
+        False is 'no final convs' of the paper.
     activation : {"gelu", "relu"}
-        After each convolution and within the head.
+        Activation after each convolution and in the head.
 
     Attributes
     ----------
     generator : torch.Generator or None
-        CPU generator of whom ``subject_dropout`` takes for unknown; None takes torch's global one.
+        CPU generator for ``subject_dropout``. None uses the global one of
+        torch.
 
     Shape:
         - x: `(n_windows, n_channels, n_times)`
-        - subject: `(n_windows,)` int64, -1 for unknown; not read if ``subject_layer`` is None
-        - layout: `(n_windows,)` int64, not read without ``spatial_attention``
-        - positions: `(n_layouts, n_channels, 2)`, not read without ``spatial_attention``
-        - Output: `(n_windows, n_outputs, n_frames)`, a view of time-major memory
+        - subject: `(n_windows,)` int64, -1 for unseen subjects, ignored
+          without ``subject_layer``
+        - layout: `(n_windows,)` int64, ignored without ``spatial_attention``
+        - positions: `(n_layouts, n_channels, 2)`, ignored without
+          ``spatial_attention``
+        - Output: `(n_windows, n_outputs, n_frames)`, a view of time-major
+          memory
 
     Examples
     --------
     >>> from sk_b2s.metrics._frames import frame_of_step
     >>> frames = frame_of_step(343, 120, 50)
-    >>> module = BrainModule(64, 20, n_subjects=8, n_times=343, pooling=frames, hidden=32)
-    >>> subject, layout = torch.tensor([0, 7, 2, -1]), torch.zeros(4, dtype=torch.int64)
-    >>> module(torch.rand(4, 64, 343), subject, layout, torch.rand(1, 64, 2)).shape
+    >>> module = BrainModule(
+    ...     64, 20, n_subjects=8, n_times=343, pooling=frames, hidden=32
+    ... )
+    >>> subject = torch.tensor([0, 7, 2, -1])
+    >>> layout = torch.zeros(4, dtype=torch.int64)
+    >>> x, positions = torch.rand(4, 64, 343), torch.rand(1, 64, 2)
+    >>> module(x, subject, layout, positions).shape
     torch.Size([4, 20, 143])
     """
 
@@ -258,7 +279,7 @@ class BrainModule(nn.Module):
         self.last = nn.Linear(width, n_outputs)
 
     def draw_from(self, generator: torch.Generator | None) -> None:
-        """Take a CPU generator for all that training leaves out by chance; None is torch's global one."""
+        """Set the CPU generator of all dropouts. None uses the global one."""
         self.generator = generator
         if self.spatial_attention is not None:
             self.spatial_attention.generator = generator
@@ -287,23 +308,24 @@ class BrainModule(nn.Module):
         layout: Tensor | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
-        """Return what the convolutions read of each frame, or, without subjects, what people's layers read.
+        """Return the input of the convolutions, averaged in frames.
 
         Parameters
         ----------
         x, subject, layout, positions : Tensor
-            As in a call; a subject of None leaves the person's layer out.
+            As in :meth:`forward`. With ``subject=None``, the subject layer is
+            skipped.
 
         Returns
         -------
         h : Tensor, shape (n_windows, n_virtual_channels, n_frames)
-            Means over the steps of each frame; a view of time-major memory.
+            A view of time-major memory.
         """
         self._check(x, layout, positions)
         return self._pool(self._mix_channels(x, subject, layout, positions).mT).mT
 
     def _pool(self, h: Tensor) -> Tensor:
-        """Take the mean over each frame's steps of what is (n_windows, n_times, n_channels)."""
+        """Average the samples of each frame."""
         if self.members is None:
             return h
         pooled = self.members @ h
@@ -312,10 +334,12 @@ class BrainModule(nn.Module):
     def _mix_channels(
         self, x: Tensor, subject: Tensor | None, layout: Tensor | None, positions: Tensor | None
     ) -> Tensor:
-        """Do all that comes before the first convolution in one product per window.
+        """Apply all layers before the first convolution in one product.
 
-        Attention A_l, the linear map (W, b) and the person's M_s are linear and blind to time:
-        M_s^T (W A_l x + b) = (M_s^T W A_l) x + M_s^T b, made once per layout and person in the batch.
+        Attention A_l, the linear map (W, b) and the subject matrix M_s are
+        linear and equal for all samples: M_s^T (W A_l x + b) = (M_s^T W A_l) x
+        + M_s^T b. The product is computed once per layout and subject in the
+        batch.
         """
         layer = None if subject is None else self.subject_layer
         if self.spatial_attention is self.initial_linear is layer is None:
@@ -342,15 +366,15 @@ class BrainModule(nn.Module):
         return mix(x, matrices, which, offsets)
 
     def _check(self, x: Tensor, layout: Tensor | None, positions: Tensor | None) -> None:
-        """Raise unless the windows are those the module was built for."""
+        """Raise if windows do not fit the module."""
         if x.shape[2] != self.n_times:
-            raise ValueError(f"Windows must have n_times={self.n_times} steps; got {x.shape[2]}.")
+            raise ValueError(f"Windows must have n_times={self.n_times} samples. Got {x.shape[2]} instead.")
         if self.spatial_attention is not None:
             if layout is None or positions is None:
-                raise ValueError(f"Spatial attention needs layout and positions. {WAY_OUT}")
+                raise ValueError(f"Spatial attention requires layout and positions. {WAY_OUT}")
             self.spatial_attention.check(x, layout, positions)
         elif x.shape[1] != self.n_channels:
             raise ValueError(
-                f"Without spatial attention windows must have n_channels={self.n_channels} "
-                f"channels, as in training; got {x.shape[1]}."
+                f"Without spatial attention, windows must have n_channels={self.n_channels} channels, as in training. "
+                f"Got {x.shape[1]} instead."
             )

@@ -2,7 +2,8 @@
 
 References
 ----------
-.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
+.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097,
+   doi:10.1038/s42256-023-00714-5.
 """
 
 import math
@@ -17,28 +18,29 @@ from torch.nn import functional as F
 
 from sk_b2s.nn.functional import select
 
-HELD_BYTES = 2**26  # of an embedding that is held from step to step
-WAY_OUT = "Give positions (in Epocher by montage=), or set spatial_attention=False."
+HELD_BYTES = 2**26  # of an embedding that is stored between steps
+WAY_OUT = "Pass positions (in Epocher by montage=), or set spatial_attention=False."
 
 
 def fourier_positions(positions: Tensor, dim: int = 2048) -> Tensor:
-    """Embed sensor positions as the cosines and sines of two-dimensional waves.
+    """Embed sensor positions by cosines and sines of two-dimensional waves.
 
-    With n = sqrt(dim / 2) and k, l = 0 .. n - 1, the features are cos and sin of 2π(k x' + l y') /
-    1.4, where x' = x + 0.2 and y' = y + 0.2: one period is the unit square with a margin of 0.2 on
-    every side.
+    With n = sqrt(dim / 2) and k, l = 0 .. n - 1, the features are cos and sin
+    of 2π(k x' + l y') / 1.4, where x' = x + 0.2 and y' = y + 0.2. One period
+    is the unit square with a margin of 0.2 on each side.
 
     Parameters
     ----------
     positions : Tensor, shape (..., 2)
-        Positions in [0, 1]²; NaN gives NaN.
+        Positions in [0, 1]². NaN returns NaN.
     dim : int
-        Number of features, twice a square. More waves tell nearer sensors apart.
+        Number of features, twice a square. More features separate nearer
+        sensors.
 
     Returns
     -------
     embedding : Tensor, shape (..., dim)
-        All cosines, then all sines, ``l`` running fastest.
+        All cosines, then all sines, with ``l`` as the fastest index.
 
     Examples
     --------
@@ -47,7 +49,7 @@ def fourier_positions(positions: Tensor, dim: int = 2048) -> Tensor:
     """
     n = math.isqrt(max(dim, 0) // 2)
     if dim < 2 or 2 * n * n != dim:
-        raise ValueError(f"dim must be twice a square, such as 2048 = 2 * 32²; got {dim}.")
+        raise ValueError(f"dim must be twice a square, such as 2048 = 2 * 32². Got {dim} instead.")
     waves = torch.arange(n, device=positions.device, dtype=positions.dtype)
     x, y = (2 * math.pi / 1.4 * (positions + 0.2))[..., None, None].unbind(-3)
     phases = (x * waves[:, None] + y * waves).flatten(-2)
@@ -55,23 +57,23 @@ def fourier_positions(positions: Tensor, dim: int = 2048) -> Tensor:
 
 
 def check_index(index: Tensor, low: int, high: int, name: str) -> None:
-    """Raise unless every entry of an index lies in low .. high - 1."""
+    """Raise if an entry of an index is not in low .. high - 1."""
     if len(index) and not low <= int(index.min()) <= int(index.max()) < high:
         raise ValueError(
-            f"{name} must lie in {low} .. {high - 1}, as the module was built and called; "
-            f"got values from {int(index.min())} to {int(index.max())}."
+            f"{name} must be from {low} to {high - 1} in this module. Got values from {int(index.min())} to "
+            f"{int(index.max())} instead."
         )
 
 
 def mix(x: Tensor, matrices: Tensor, which: Tensor, offsets: Tensor | None = None) -> Tensor:
-    """Mix the channels of each window: y_i = K x_i + c at every step, with the K and c of its kind.
+    """Mix the channels of each window: y_i = K x_i + c.
 
     Parameters
     ----------
     x : Tensor, shape (n_windows, n_channels, n_times)
     matrices : Tensor, shape (n_kinds, n_outputs, n_channels)
     which : Tensor of int64, shape (n_windows,)
-        Kind of each window.
+        Row of ``matrices`` and ``offsets`` for each window.
     offsets : Tensor, shape (n_kinds, n_outputs), or None
 
     Returns
@@ -92,23 +94,23 @@ def mix(x: Tensor, matrices: Tensor, which: Tensor, offsets: Tensor | None = Non
 
 
 def _runs(which: list[int]) -> list[tuple[int, int, int]]:
-    """Return (kind, first, stop) of windows of one kind that follow each other."""
+    """Return (kind, first, stop) of consecutive windows of one kind."""
     edges = [0, *(i for i in range(1, len(which)) if which[i] != which[i - 1]), len(which)]
     return [(which[first], first, stop) for first, stop in pairwise(edges) if stop > first]
 
 
 class _MixedRuns(torch.autograd.Function):
-    """Multiply runs of windows by the matrix of their kind, without a copy of it for each window.
+    """Multiply runs of windows by one matrix each, without copies of it.
 
-    The gradient of a matrix is one product for each run, so that no rows are scattered and the order of
-    every sum is fixed.
+    The gradient of a matrix is one product for each run, so the order of each
+    sum is fixed.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, matrices: Tensor, offsets: Tensor, runs: list[tuple[int, int, int]]
     ) -> Tensor:
-        """Return (n_windows, n_times, n_outputs) for (n_windows, n_times, n_channels)."""
+        """Map the channels of (n_windows, n_times, n_channels)."""
         x = x.contiguous()
         ctx.save_for_backward(x, matrices)
         ctx.runs = runs
@@ -122,7 +124,7 @@ class _MixedRuns(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        """Return the gradients of the windows, if they have any, of matrices and of offsets."""
+        """Return the gradients of windows, matrices and offsets."""
         x, matrices = ctx.saved_tensors
         of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         of_matrices = torch.zeros_like(matrices)
@@ -137,34 +139,38 @@ class _MixedRuns(torch.autograd.Function):
 
 
 class SpatialAttention(nn.Module):
-    r"""Bring any sensors to common virtual channels by attending to where they are.
+    r"""Map any sensors to common virtual channels by their positions.
 
-    Virtual channel :math:`v` is :math:`\sum_c a_{vc} x_c` with :math:`a_v = \mathrm{softmax}_c
-    \langle h_v, e(p_c) \rangle`, where :math:`e` is :func:`fourier_positions` and :math:`h_v` is
-    learned and shared by all people. Nothing is tied to a number of channels: another cap can come
-    at any call. The weights are computed once per layout in the batch, not once per window.
+    Virtual channel :math:`v` is :math:`\sum_c a_{vc} x_c` with :math:`a_v =
+    \mathrm{softmax}_c \langle h_v, e(p_c) \rangle`, where :math:`e` is
+    :func:`fourier_positions` and :math:`h_v` is learned and shared by all
+    subjects. The number of channels may differ between calls. Weights are
+    computed once per layout in the batch.
 
-    In training, channels within ``dropout`` of one random place, drawn anew at each call, are left
-    out of the softmax, unless no channel of the layout would be left.
+    In training, channels within ``dropout`` of one random position, drawn at
+    each call, are excluded from the softmax, unless the layout would have no
+    channel left.
 
     Parameters
     ----------
     n_virtual_channels : int
         Number of virtual channels.
     dropout : float
-        Radius of the spatial dropout, where a layout is one unit wide and high. Zero for none.
+        Radius of the spatial dropout, for layouts of width and height 1. Zero
+        disables it.
     dim : int
         Size of the embedding of a position, twice a square.
 
     Attributes
     ----------
     generator : torch.Generator or None
-        CPU generator of the dropout's centers, set by the owner; None takes torch's global one.
+        CPU generator of the dropout. None uses the global one of torch.
 
     Shape:
         - x: `(n_windows, n_channels, n_times)`
         - layout: `(n_windows,)` int64, row of ``positions`` for each window
-        - positions: `(n_layouts, n_channels, 2)` in [0, 1]², NaN for a channel to leave out
+        - positions: `(n_layouts, n_channels, 2)` in [0, 1]², NaN for excluded
+          channels
         - Output: `(n_windows, n_virtual_channels, n_times)`
 
     Examples
@@ -184,27 +190,27 @@ class SpatialAttention(nn.Module):
         self._last: Any = None  # positions, their state and their embedding
 
     def weights(self, positions: Tensor, layouts: Tensor | None = None) -> Tensor:
-        """Return the weights of some layouts or all, (n_layouts, n_virtual_channels, n_channels), sums of one."""
+        """Return weights: (n_layouts, n_virtual_channels, n_channels)."""
         embedding = self._embedding(positions)
         if layouts is not None:
             positions, embedding = positions[layouts], embedding[layouts]
         positions = positions.to(self.heads.dtype)
         known = ~positions.isnan().any(-1)
         if not known.any(-1).all():
-            raise ValueError(f"A layout has no channel with a known position to attend to. {WAY_OUT}")
+            raise ValueError(f"Each layout must have a channel with a known position. {WAY_OUT}")
         scores = self.heads @ embedding
-        heard = known & ~self._dropped(positions, known)
-        return scores.masked_fill(~heard[:, None, :], -math.inf).softmax(dim=-1)
+        used = known & ~self._dropped(positions, known)
+        return scores.masked_fill(~used[:, None, :], -math.inf).softmax(dim=-1)
 
     def _embedding(self, positions: Tensor) -> Tensor:
-        """Return the embedding of all positions, (n_layouts, dim, n_channels), from the last call if it is equal."""
+        """Return the embedding of positions: (n_layouts, dim, n_channels)."""
         kind = positions.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.heads.dtype
-        held: Any = self._last or (None, None, None)
-        last, version, embedding = held
+        stored: Any = self._last or (None, None, None)
+        last, version, embedding = stored
         if last is not None and last() is positions and version == (positions._version, dtype):
             return embedding
-        # NaN must go before the product: a weight of zero does not stop it in the gradient.
+        # NaN is replaced before the product, because a weight of zero does not remove it from the gradient.
         places = positions.to(self.heads.dtype).nan_to_num(0.0)
         embedding = fourier_positions(places, self.dim).mT.to(dtype)
         if embedding.nbytes <= HELD_BYTES and not (embedding.requires_grad or embedding.is_inference()):
@@ -215,7 +221,7 @@ class SpatialAttention(nn.Module):
         return {**self.__dict__, "_last": None}
 
     def _dropped(self, positions: Tensor, known: Tensor) -> Tensor:
-        """Return which channels (n_layouts, n_channels) this call's dropout leaves out."""
+        """Return which channels this call drops: (n_layouts, n_channels)."""
         if not self.training or self.dropout == 0:
             return torch.zeros_like(known)
         center = torch.rand(2, generator=self.generator).to(positions)
@@ -223,36 +229,38 @@ class SpatialAttention(nn.Module):
         return near & (known & ~near).any(-1, keepdim=True)
 
     def check(self, x: Tensor, layout: Tensor, positions: Tensor) -> None:
-        """Raise unless every channel of every window has a place in ``positions``."""
+        """Raise if a channel has no row in ``positions``."""
         if positions.shape[1:] != (x.shape[1], 2):
             raise ValueError(
-                f"positions must be (n_layouts, {x.shape[1]}, 2) for windows of {x.shape[1]} "
-                f"channels; got {tuple(positions.shape)}."
+                f"positions must have the shape (n_layouts, {x.shape[1]}, 2) for windows of {x.shape[1]} channels. Got "
+                f"{tuple(positions.shape)} instead."
             )
         check_index(layout, 0, len(positions), "layout")
 
     def forward(self, x: Tensor, layout: Tensor, positions: Tensor) -> Tensor:
-        """Mix the channels of each window by its layout's weights."""
+        """Mix the channels of each window by the weights of its layout."""
         self.check(x, layout, positions)
         used, which = torch.unique(layout, return_inverse=True)
         return mix(x, self.weights(positions, used), which)
 
 
 class SubjectLayer(nn.Module):
-    r"""Give each person a linear map of the channels: :math:`x \mapsto M_s^\top x`, without a bias.
+    r"""Linear map of the channels for each subject, without a bias.
 
-    It lets people differ in how channels mix; :class:`SubjectEmbedding` only lets them differ in an
-    offset. Someone unknown (-1) gets the mean of the matrices that were trained together.
+    The map is :math:`x \mapsto M_s^\top x`. Subjects may differ in the mixing
+    of channels. With :class:`SubjectEmbedding` they differ only in an offset.
+    Unseen subjects (-1) use the mean of the trained matrices.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels, in and out.
+        Number of input and output channels.
     n_subjects : int
-        Number of people, each with n_channels² weights. All begin with the same, drawn from N(0, 1 / n_channels):
-        the mean of matrices that were drawn apart would be no filter at all.
+        Number of subjects, each with n_channels² weights. All start with the
+        same matrix, drawn from N(0, 1 / n_channels), because the mean of
+        independent matrices is not a useful map.
     n_averaged : int or None
-        How many of them, from the first, the mean is taken over. None for all.
+        Number of subjects, from the first, that are averaged. None uses all.
 
     Shape:
         - x: `(n_windows, n_channels, n_times)`
@@ -273,12 +281,12 @@ class SubjectLayer(nn.Module):
         self.matrices = nn.Parameter(matrix.repeat(n_subjects, 1, 1))
 
     def after(self, matrices: Tensor, offsets: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the affine maps that come of others followed by the layers of some people."""
+        """Return affine maps followed by the layers of subjects."""
         maps = self._maps(subject)
         return maps @ matrices, (maps @ offsets[:, :, None])[:, :, 0]
 
     def _maps(self, subject: Tensor) -> Tensor:
-        """Return M_s^T of some people, (n, n_channels, n_channels)."""
+        """Return M_s^T of subjects: (n, n_channels, n_channels)."""
         check_index(subject, -1, len(self.matrices), "subject")
         known = select(self.matrices, subject.clamp(min=0))
         unknown = subject < 0
@@ -287,31 +295,31 @@ class SubjectLayer(nn.Module):
         return known.mT
 
     def average(self) -> Tensor:
-        """Return the matrix of someone unknown, (n_channels, n_channels)."""
+        """Return the matrix for unseen subjects: (n_channels, n_channels)."""
         return self.matrices[: self.n_averaged].mean(0)
 
     def forward(self, x: Tensor, subject: Tensor) -> Tensor:
-        """Multiply each window by its person's matrix."""
+        """Multiply each window by the matrix of its subject."""
         used, which = torch.unique(subject, return_inverse=True)
         return mix(x, self._maps(used), which)
 
 
 class SubjectEmbedding(nn.Module):
-    """Give each person a vector that is added to the channels at every step: x → x + e_s.
+    """Vector for each subject that is added to all samples: x → x + e_s.
 
-    The cheap alternative to :class:`SubjectLayer`, n_channels weights per person instead of
-    n_channels². Added rather than concatenated: before a convolution the two differ only at the
-    window's edges, and this one keeps the width. Someone unknown (-1) gets the mean of the vectors
-    that were trained together.
+    It has n_channels weights per subject, compared with n_channels² of
+    :class:`SubjectLayer`. Before a convolution, adding differs from
+    concatenating only at the edges of the window, and it does not change the
+    width. Unseen subjects (-1) use the mean of the trained vectors.
 
     Parameters
     ----------
     n_channels : int
-        Number of channels, in and out.
+        Number of input and output channels.
     n_subjects : int
-        Number of people, each with a vector drawn from N(0, 1).
+        Number of subjects, each with a vector drawn from N(0, 1).
     n_averaged : int or None
-        How many of them, from the first, the mean is taken over. None for all.
+        Number of subjects, from the first, that are averaged. None uses all.
 
     Shape:
         - x: `(n_windows, n_channels, n_times)`
@@ -331,21 +339,21 @@ class SubjectEmbedding(nn.Module):
         self.vectors = nn.Parameter(torch.randn(n_subjects, n_channels))
 
     def after(self, matrices: Tensor, offsets: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the affine maps that come of others followed by the vectors of some people."""
+        """Return affine maps followed by the vectors of subjects."""
         return matrices, offsets + self._vectors(subject)
 
     def _vectors(self, subject: Tensor) -> Tensor:
-        """Return e_s of some people, (n, n_channels)."""
+        """Return e_s of subjects: (n, n_channels)."""
         check_index(subject, -1, len(self.vectors), "subject")
         vectors = torch.cat([self.vectors, self.average()[None]])
-        return select(vectors, subject.remainder(len(vectors)))  # the mean comes last, where -1 points
+        return select(vectors, subject.remainder(len(vectors)))  # the mean is last, at index -1
 
     def average(self) -> Tensor:
-        """Return the vector of someone unknown, (n_channels,)."""
+        """Return the vector for unseen subjects: (n_channels,)."""
         return self.vectors[: self.n_averaged].mean(0)
 
     def forward(self, x: Tensor, subject: Tensor) -> Tensor:
-        """Add each window's vector."""
+        """Add the vector of each window's subject."""
         return x + self._vectors(subject)[:, :, None]
 
 

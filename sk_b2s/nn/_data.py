@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-HELD_BYTES = 2**27  # of validation scores that are held to find their best temperature
+HELD_BYTES = 2**27  # of validation scores, stored to find their best temperature
 
 
 class WindowInputs:
-    """Windows of the brain with all that the module wants to know of them.
+    """EEG/MEG windows and the other inputs of BrainModule.
 
     Parameters
     ----------
     windows : Windows of shape (n_windows, n_channels, n_times)
     subject : ndarray of int of shape (n_windows,)
-        Index among the subjects known, -1 for others.
+        Index of the subject, -1 for unseen subjects.
     device : torch.device
     """
 
@@ -33,7 +33,7 @@ class WindowInputs:
         return len(self.windows)
 
     def inputs(self, indices):
-        """Gather the module's arguments for some windows: a dict of tensors on the device."""
+        """Return the arguments of the module for windows: dict of Tensors."""
         rows = torch.from_numpy(np.asarray(indices))
         inputs = {
             "x": self.windows.gather(indices, device=self.device),
@@ -45,22 +45,22 @@ class WindowInputs:
 
 
 class PairDataset(Dataset):
-    """Windows of the brain and of what was heard, fetched a batch at a time.
+    """Pairs of EEG/MEG windows and speech features, read in batches.
 
     Parameters
     ----------
-    brain : Brain
+    brain : WindowInputs
     targets : Windows of shape (n_windows, n_features, n_frames)
-        Features of what was heard, row by row.
+        Speech features of each window.
     rows : ndarray of int
-        Rows of both that belong to this data set.
+        Rows of both in this data set.
     segments : ndarray of int of shape (n_windows,)
-        Identity of each row of both: equal for all who heard the same.
+        Segment of each row, equal for subjects with the same stimulus.
     """
 
     def __init__(self, brain, targets, rows, segments):
         self.brain, self.targets, self.segments = brain, targets, segments
-        # A batch's order is free, and one ordered by recording is gathered without a detour.
+        # The order in a batch is free, and rows sorted by recording are read faster.
         self.rows = rows[np.argsort(brain.windows.which[rows], kind="stable")]
 
     def __len__(self):
@@ -70,34 +70,34 @@ class PairDataset(Dataset):
         return self.__getitems__([index])
 
     def __getitems__(self, indices):
-        """Fetch a batch: the module's inputs, and the features of its distinct segments with each window's."""
+        """Return inputs, features of distinct segments, and target rows."""
         rows = self.rows[np.sort(indices)]
         first, target = self._distinct(rows)
         heard = self.targets.gather(first, device=self.brain.device)
         return self.brain.inputs(rows), (heard, torch.from_numpy(target).to(self.brain.device))
 
     def distinct(self):
-        """Distinct segments of these rows: their features, and which is each row's."""
+        """Return features of distinct segments, and the target of each row."""
         first, target = self._distinct(self.rows)
         return self.targets[first], target
 
     def _distinct(self, rows):
-        """Rows in which each segment appears first, ordered by sound, and the place of each row's among them."""
+        """Return the first row of each segment, and the target of each row."""
         _, first, target = np.unique(self.segments[rows], return_index=True, return_inverse=True)
         order = np.argsort(self.targets.which[rows[first]], kind="stable")
         return rows[first[order]], np.argsort(order)[target]
 
 
 class BalancedBatchSampler(Sampler):
-    """Shuffle n rows into ceil(n / batch_size) batches whose sizes differ by at most one.
+    """Shuffle rows into batches whose sizes differ by at most one.
 
-    A short last batch would make an easier contrast, and a batch of one none at all.
+    A short last batch has fewer negatives, and a batch of one has none.
 
     Parameters
     ----------
     n_rows, batch_size : int
     generator : numpy.random.RandomState
-        Draws the order anew each time.
+        Draws the order of each epoch.
     """
 
     def __init__(self, n_rows, batch_size, generator):

@@ -20,7 +20,7 @@ CROSS_ENTROPY = "cross-entropy (nats)"
 
 
 class _Loss(nn.Module):
-    """Base class of losses: holds the frame weights and the rule for duplicates."""
+    """Base class of losses, with frame weights and rule for duplicates."""
 
     weights: Tensor | None
 
@@ -31,7 +31,7 @@ class _Loss(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def as_compared(self, Z: Tensor) -> Tensor:
-        """Scale estimates so that their similarities are the logits of this loss."""
+        """Scale estimates so that similarities are logits of this loss."""
         return Z
 
 
@@ -72,14 +72,14 @@ class _CosineLoss(_Loss):
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.first_scale)))
 
     def scale(self) -> Tensor:
-        """Return the inverse temperature. Training limits it to ``MAX_SCALE``."""
+        """Return the inverse temperature, limited in training."""
         if self.training:
             with torch.no_grad():  # in place, so that the gradient can reduce it again
                 self.log_scale.clamp_(max=math.log(MAX_SCALE))
         return self.log_scale.exp()
 
     def as_compared(self, Z: Tensor) -> Tensor:
-        """Scale estimates so that their similarities are the logits of this loss."""
+        """Scale estimates so that similarities are logits of this loss."""
         scale = self.log_scale.exp() / (1e-8 + weighted_norms(Z, self.weights))
         return Z * scale.reshape(-1, *[1] * (Z.ndim - 1))
 
@@ -121,9 +121,10 @@ class SymmetricClipLoss(_CosineLoss):
 
 
 class SigLIPLoss(_CosineLoss):
-    """Pairwise SigLIP loss with learned temperature, initially 0.1, and bias, -10.
+    """Pairwise SigLIP loss with learned temperature and bias.
 
-    It is :func:`~sk_b2s.nn.functional.siglip_loss` as a module.
+    It is :func:`~sk_b2s.nn.functional.siglip_loss` as a module. The initial
+    temperature is 0.1, and the initial bias is -10.
 
     Parameters
     ----------

@@ -21,16 +21,16 @@ from sk_b2s.nn._speech_module import encode_windows
 from sk_b2s.nn._validation import EarlyStop
 from sk_b2s.nn.functional import calibrated_cross_entropy, retrieval_cross_entropy
 
-CHECKED = 8  # windows of a batch that reduced precision is checked on
+CHECKED = 8  # windows of a batch on which reduced precision is checked
 
 
 def log_message(line):
-    """Print a line of the table of epochs, colored on a terminal and plain in a log."""
+    """Print a line of the epoch table, with colors only on a terminal."""
     print(line if sys.stdout.isatty() else re.sub(r"\x1b\[\d+m", "", line), flush=True)
 
 
 def _first_windows(inputs):
-    """Return the module's inputs for the first windows of a batch."""
+    """Return the inputs of the module for the first windows of a batch."""
     return {name: value if name == "positions" else value[:CHECKED] for name, value in inputs.items()}
 
 
@@ -39,29 +39,36 @@ def _as_is(batch):
 
 
 class RetrievalNet(NeuralNet):
-    """The skorch net that a :class:`~sk_b2s.BrainEncoder` holds.
+    """The skorch net of a :class:`~sk_b2s.BrainEncoder`.
 
-    It differs from :class:`skorch.NeuralNet` in three hooks: batches come whole from Windows, the
-    forward pass runs in ``precision``, and the validation loss is the cross-entropy of all
-    validation windows over all their distinct segments at once, so that it means the same at every
-    batch size, and at the temperature that suits it best
-    (:func:`~sk_b2s.nn.functional.calibrated_cross_entropy`), so that it means the same for every loss. The
-    loss belongs to what is learned: its temperature is trained, kept and restored with the weights.
-    So does a network on the speech features, ``speech_module_``, where there is one.
+    It overrides these parts of :class:`skorch.NeuralNet`:
+
+    * Batches are read from Windows as a whole.
+    * The forward pass runs in ``precision``.
+    * The validation loss is the cross-entropy of all validation windows over
+      all their distinct segments, so it does not depend on the batch size. It
+      is computed at the best temperature
+      (:func:`~sk_b2s.nn.functional.calibrated_cross_entropy`), so it is
+      comparable between losses.
+    * The parameters of the loss, such as a temperature, are trained, stored
+      and restored with the weights. So are those of ``speech_module_``, a
+      network on speech features.
 
     Parameters
     ----------
     speech_module : class of nn.Module or None
-        Network that speech features go through before they are compared; its arguments are
-        ``speech_module__...``. Nobody's sound goes through it twice in a batch, so a segment that
-        several people heard counts once in the statistics of its batch normalization.
+        Network that encodes speech features before the comparison. Its
+        arguments are ``speech_module__...``. Each segment is encoded once in a
+        batch, so segments of several subjects count once in batch
+        normalization.
     shuffle : numpy.random.RandomState
         Draws the order of the batches.
     precision : torch.dtype or Precision, default=torch.float32
-        Precision of the forward pass; weights stay float32. It is checked on the first windows of training, of
-        estimates and of encoded speech, and becomes float32 where it is wrong.
+        Precision of the forward pass. Weights are float32. It is checked on
+        the first windows of training, estimates and encoded speech, and set to
+        float32 if results are wrong.
     k : int
-        The top-k accuracy shown for the validation windows.
+        Number of guesses of the top-k accuracy of validation windows.
     """
 
     def __init__(
@@ -83,15 +90,15 @@ class RetrievalNet(NeuralNet):
         self.guard = value if isinstance(value, Precision) else Precision(value)
 
     def get_iterator(self, dataset, training=False):
-        """Fetch whole batches instead of one row at a time."""
+        """Return an iterator over whole batches."""
         if not training:
             return dataset
         batches = BalancedBatchSampler(len(dataset), self.batch_size, self.shuffle)
-        # A generator of its own, because a loader without one draws from torch's global one.
+        # Without a generator, the loader draws from the global one of torch.
         return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, generator=torch.Generator())
 
     def initialize_module(self):
-        """Draw the weights of both networks."""
+        """Initialize the weights of both networks."""
         super().initialize_module()
         if self.speech_module is not None:
             self.speech_module_ = self.initialized_instance(
@@ -104,8 +111,8 @@ class RetrievalNet(NeuralNet):
         with self._autocast():
             return super().infer(x, **fit_params)
 
-    def hear(self, Y):
-        """Put speech features through their network, in the same precision, where there is one."""
+    def encode_speech(self, Y):
+        """Encode speech features in the same precision."""
         if self.speech_module is None:
             return Y
         with self._autocast():
@@ -116,11 +123,11 @@ class RetrievalNet(NeuralNet):
         return self.guard.autocast(device)
 
     def _check_training(self, batch):
-        """Check the precision of forward and backward pass on the first windows of a batch."""
-        inputs, (heard, _) = batch
+        """Check the precision on the first windows of a batch."""
+        inputs, (segments, _) = batch
 
         def compute():
-            speech = [] if self.speech_module is None else [self.hear(heard[:CHECKED])]
+            speech = [] if self.speech_module is None else [self.encode_speech(segments[:CHECKED])]
             return [self.infer(_first_windows(inputs)), *speech]
 
         self._set_training(True)
@@ -128,13 +135,13 @@ class RetrievalNet(NeuralNet):
         self.guard.check("training", networks, compute, gradients=True)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        """Compare estimates with the distinct segments of the batch."""
-        heard, target = y_true
-        return self.criterion_(y_pred, self.hear(heard), target)
+        """Compute the loss over the distinct segments of the batch."""
+        segments, target = y_true
+        return self.criterion_(y_pred, self.encode_speech(segments), target)
 
     @allowed_threads()
     def fit_loop(self, *args, **kwargs):
-        """Note whether Ctrl-C ended the training, which skorch takes for its end."""
+        """Train, and record whether Ctrl-C interrupted it."""
         self.interrupted = self.stopped = False
         try:
             return super().fit_loop(*args, **kwargs)
@@ -143,7 +150,7 @@ class RetrievalNet(NeuralNet):
             raise
 
     def notify(self, method_name, **kwargs):
-        """Call the callbacks, of which early stopping ends the training by the exception that Ctrl-C raises."""
+        """Notify the callbacks, and record whether they ended training."""
         try:
             return super().notify(method_name, **kwargs)
         except KeyboardInterrupt:
@@ -151,19 +158,19 @@ class RetrievalNet(NeuralNet):
             raise
 
     def train_step(self, batch, **fit_params):
-        """Take a step, and stop at once where the loss is no number."""
+        """Take a step, or raise if the loss is not finite."""
         self._check_training(batch)
         step = super().train_step(batch, **fit_params)
         if not torch.isfinite(step["loss"]):
             raise FloatingPointError(
-                f"the training loss became {step['loss'].item()} in epoch {len(self.history)}: the fit diverged. Lower "
-                f"lr={self.lr:g}, clip the input (RobustChannelScaler(clip=20)) or check it for huge values"
+                f"The training loss is {step['loss'].item()} in epoch {len(self.history)}, so the fit diverged. Reduce "
+                f"lr={self.lr:g}, clip the input (RobustChannelScaler(clip=20)) or check it for very large values"
                 + ("." if self.precision == torch.float32 else ", or set precision='float32'.")
             )
         return step
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Train batch by batch, but validate in one piece."""
+        """Train in batches, or validate all windows at once."""
         if iterator is None:
             return
         if training:
@@ -176,19 +183,19 @@ class RetrievalNet(NeuralNet):
         self.history.record("valid_candidates", n_candidates)
 
     def _train_epoch(self, iterator, step_fn, **fit_params):
-        """Run skorch's loop, which would take the layouts for rows and count them."""
+        """Train on each batch."""
         for batch in fetch_ahead(iterator, self.device):
             self.notify("on_batch_begin", batch=batch, training=True)
             step = step_fn(batch, **fit_params)
             self.history.record_batch("train_loss", step["loss"].item())
             self.history.record_batch("train_batch_size", len(batch[1][1]))
-            self.history.record_batch("train_chance", float(np.log(len(batch[1][0]))))  # loss of a guess
+            self.history.record_batch("train_chance", float(np.log(len(batch[1][0]))))  # loss at chance
             self.notify("on_batch_end", batch=batch, training=True, **step)
         self.history.record("train_batch_count", len(iterator))
 
     @allowed_threads()
     def embed(self, brain, indices):
-        """Estimate speech features of some windows: (len(indices), n_features, n_frames) float32."""
+        """Estimate the speech features of windows, float32."""
         batches = (brain.inputs(indices[part]) for part in slice_rows(len(indices), self.batch_size))
         self.module_.eval()
         with torch.no_grad():
@@ -198,27 +205,29 @@ class RetrievalNet(NeuralNet):
             ])  # fmt: skip
 
     def _estimate(self, inputs):
-        """Run the module on a batch, the first time also in float32."""
+        """Run the module on a batch, and check the precision once."""
         self.guard.check("estimates", [self.module_], lambda: [self.infer(_first_windows(inputs))])
         return self.infer(inputs).float()
 
     @allowed_threads()
     def encode(self, targets):
-        """Put candidates through the network on speech features: Windows to be compared with estimates."""
+        """Encode candidates by the speech network: Windows."""
         if self.speech_module is None:
             return targets
         self.speech_module_.eval()
         with torch.no_grad():
             first = targets.gather(np.arange(min(CHECKED, len(targets))), device=torch.device(self.device))
-            self.guard.check("encoded speech", [self.speech_module_], lambda: [self.hear(first)])
+            self.guard.check("encoded speech", [self.speech_module_], lambda: [self.encode_speech(first)])
             n_outputs = self.speech_module__n_outputs
-            return encode_windows(targets, self.hear, n_outputs, self.batch_size, torch.device(self.device))
+            return encode_windows(
+                targets, self.encode_speech, n_outputs, self.batch_size, torch.device(self.device)
+            )
 
     def _validate(self, pairs):
-        """Cross-entropies, and top-k accuracy where there are candidates enough, over the distinct segments."""
+        """Return cross-entropies, top-k accuracy and number of segments."""
         candidates, target = pairs.distinct()
         candidates = self.encode(candidates)
-        every = -(-4 * len(pairs) * len(candidates) // HELD_BYTES)  # evenly spread windows stand for all
+        every = -(-4 * len(pairs) * len(candidates) // HELD_BYTES)  # a sample of windows, evenly spaced
         held, loss, hits = [], 0.0, 0
         scored = iter_scores(
             lambda indices: self.embed(pairs.brain, pairs.rows[indices]),
@@ -235,12 +244,12 @@ class RetrievalNet(NeuralNet):
         return calibrated.item(), loss / len(pairs), accuracy, len(candidates)
 
     def _parts(self):
-        """All that is learned, by the prefix that its names have in :meth:`state`."""
+        """Return trained modules by their prefix in :meth:`state`."""
         speech = {} if self.speech_module is None else {"speech.": self.speech_module_}
         return {"": self.module_, **speech, "loss.": self.criterion_}
 
     def state(self):
-        """Weights of the module under their own names, and what else was learned: a dict of Tensors."""
+        """Return all trained parameters and buffers: dict of Tensors."""
         return {
             prefix + name: value
             for prefix, part in self._parts().items()
@@ -248,12 +257,12 @@ class RetrievalNet(NeuralNet):
         }
 
     def load_state(self, state):
-        """Take up what :meth:`state` gave."""
+        """Load parameters that :meth:`state` returned."""
         for prefix, part in self._parts().items():
             part.load_state_dict({name: state[prefix + name] for name in part.state_dict()})
 
     def drop_training(self):
-        """Forget all that only training needs, so that a fitted net stays small."""
+        """Remove what only training requires."""
         self.optimizer_.state.clear()
         self.train_split = None
         self.shuffle = None

@@ -1,4 +1,4 @@
-"""Windows held on the device, and batches fetched ahead."""
+"""Windows stored on a device, and batches read ahead."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from sk_b2s._utils._devices import free_bytes
 from sk_b2s.preprocessing._signals import as_tensor
 from sk_b2s.preprocessing._windows import Windows
 
-SHARE = 0.6  # of a GPU's free memory, for signals; the rest is for weights, activations and scores
+SHARE = 0.6  # of the free GPU memory for signals; the rest is for weights, activations and scores
 
 
 class ResidentWindows(Windows):
-    """Windows whose signals lie on a device, one after another, so that a batch is one gather there.
+    """Windows with signals on a device, so that a batch is one gather there.
 
-    To the outside the same array as before. Subsets share the signals; they are freed with the last of
-    them. :func:`keep_on_device` makes them where there is room.
+    They behave like the Windows they are made of. Subsets share the signals.
+    :func:`keep_on_device` makes them if there is enough memory.
 
     Parameters
     ----------
     windows : Windows
-        What is read. Signals that none of its windows is of stay where they are.
+        Windows to read. Signals without a window are not copied.
     device : str or torch.device
-        Where the signals are copied to.
+        Device of the signals.
 
     Examples
     --------
-    >>> windows = Windows([np.arange(20, dtype="f4").reshape(10, 2)], [0, 0, 0], [0, 2, 7], 3, sfreq=100)
+    >>> signal = np.arange(20, dtype="f4").reshape(10, 2)
+    >>> windows = Windows([signal], [0, 0, 0], [0, 2, 7], 3, sfreq=100)
     >>> ResidentWindows(windows, "cpu")[1:].gather([1])
     tensor([[[14., 16., 18.],
              [15., 17., 19.]]])
@@ -58,11 +59,11 @@ class ResidentWindows(Windows):
         Parameters
         ----------
         n_windows : int
-            How many windows it is for.
+            Number of windows.
         device : str or torch.device, default=None
-            Where it lies; where the signals do by default.
+            Device of the buffer. If None, that of the signals.
         pinned : bool, default=False
-            Has no meaning here.
+            Ignored.
 
         Returns
         -------
@@ -72,32 +73,30 @@ class ResidentWindows(Windows):
         return super().empty(n_windows, self.memory.device if device is None else device)
 
     def _fill(self, memory, which, start):
-        """Take all samples of a batch by one index, which is worked out on the device."""
+        """Gather all samples of a batch by an index on the device."""
         first = self.first[which]
         if (first < 0).any():
             index = which[np.argmax(first < 0)]
-            raise RuntimeError(f"signal {index} was left behind: no window was of it when they were moved.")
+            raise RuntimeError(
+                f"signal {index} is not on the device, because no window used it when signals were copied."
+            )
         begin = torch.from_numpy(first + start).to(self.memory.device)
         samples = begin[:, None] + torch.arange(self.n_read, device=begin.device)
         torch.index_select(self.memory, 0, samples.flatten(), out=memory.flatten(0, 1))
 
 
 def keep_on_device(device, *parts, room=None):
-    """Keep windows on a GPU as long as there is room; what does not fit is sent batch by batch.
+    """Store windows on a GPU if there is enough memory: list of Windows.
 
     Parameters
     ----------
     device : torch.device
     *parts : Windows
-        First those that matter most.
+        In order of priority. Those without enough memory are returned
+        unchanged.
     room : int, default=None
-        Bytes for all of them. By default ``SHARE`` of the memory that is free, and nothing on the CPU,
-        which reads signals where they lie.
-
-    Returns
-    -------
-    parts : list of Windows
-        :class:`ResidentWindows` where they fit.
+        Memory in bytes. If None, ``SHARE`` of the free memory, and nothing on
+        the CPU.
     """
     room = _room(device) if room is None else room
     kept = []
@@ -110,31 +109,27 @@ def keep_on_device(device, *parts, room=None):
 
 
 def _room(device):
-    """Bytes of a device that signals may take."""
+    """Return the bytes of a device for signals."""
     if device.type != "cuda":
         return -1
     return int(SHARE * free_bytes(device))
 
 
 def fetch_ahead(batches, device, threaded=None):
-    """Fetch each batch while the one before is computed with.
+    """Yield batches, reading the next one while the current one is used.
 
-    A thread reads windows and sends them on a stream of its own, one batch ahead. A CPU has nothing to
-    gain, for the thread would take the cores that compute.
+    A thread reads windows and copies them on a separate stream. A CPU has no
+    benefit, because the thread uses the cores that compute.
 
     Parameters
     ----------
     batches : iterable
-        Of nested tuples, lists and dicts of tensors; it is read from the other thread, in order.
+        Nested tuples, lists and dicts of tensors. It is read in order from the
+        thread.
     device : str or torch.device
-        Where the batches arrive.
+        Device of the batches.
     threaded : bool, default=None
-        Whether to do so; by default on a GPU alone.
-
-    Yields
-    ------
-    batch : object
-        As it came.
+        Whether to use a thread. If None, only on a GPU.
     """
     device = torch.device(device)
     on_gpu = device.type == "cuda"
@@ -142,7 +137,7 @@ def fetch_ahead(batches, device, threaded=None):
         yield from batches
         return
     iterator, stream = iter(batches), torch.cuda.Stream(device) if on_gpu else None
-    if on_gpu:  # what the batches are made from may still be on its way
+    if on_gpu:  # the source of the batches may still be copied
         stream.wait_stream(torch.cuda.current_stream(device))
 
     def fetch():
@@ -166,14 +161,14 @@ END = object()
 
 
 def _receive(batch, sent, stream):
-    """Let a stream wait for a batch, and keep its memory from being used anew before the stream is done."""
+    """Let a stream wait for a batch, and protect its memory until then."""
     stream.wait_event(sent)
     for tensor in _tensors(batch):
         tensor.record_stream(stream)
 
 
 def _tensors(batch):
-    """Tensors of a nested batch."""
+    """Yield the tensors of a nested batch."""
     if isinstance(batch, torch.Tensor):
         yield batch
     elif isinstance(batch, (tuple, list, dict)):

@@ -1,8 +1,9 @@
-"""Deep Mel: a network on speech features, trained with the brain module.
+"""Deep Mel: a network on speech features that is trained with the encoder.
 
 References
 ----------
-.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
+.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097,
+   doi:10.1038/s42256-023-00714-5.
 """
 
 import tempfile
@@ -16,39 +17,43 @@ from sk_b2s._utils._chunks import slice_rows
 from sk_b2s.nn._brain_module import ConvBlock
 from sk_b2s.preprocessing._windows import Windows
 
-MEMORY_BYTES = 2**30  # of encoded candidates that are held in memory; more lie in a temporary file
+MEMORY_BYTES = 2**30  # of encoded candidates in memory; more are in a temporary file
 
 
 class SpeechModule(nn.Module):
-    """Map features of speech to those that the brain is asked for: the paper's Deep Mel [1]_.
+    """Convolutional network on speech features, Deep Mel of the paper [1]_.
 
-    The convolutions of the :class:`~sk_b2s.nn.BrainModule`, with dilations 1, 2, 4, 8, 16, 1,
-    ... and a gate after every second one, on the other side of the contrast. The last convolution
-    is bare: no normalization, activation or gate, and not residual.
+    It has the convolutions of :class:`~sk_b2s.nn.BrainModule`, with dilations
+    1, 2, 4, 8, 16, 1, ... and a gate after every second one. The last
+    convolution has no normalization, activation, gate or residual connection.
 
-    It runs at the features' own rate, so what it sees in seconds depends on that: the paper's 120 Hz
-    makes 1.1 s of ten layers, 50 Hz makes 2.7 s. Windows end in zeros, as the brain's do.
+    It runs at the rate of the features, so its receptive field in seconds
+    depends on the rate. Ten layers have 1.1 s at 120 Hz, as in the paper, and
+    2.7 s at 50 Hz. Windows are padded with zeros.
 
     Parameters
     ----------
     n_features : int
         Number of speech features, such as Mel bands.
     n_outputs : int
-        Number of features that come out, 768 in the paper.
+        Number of output features, 768 in the paper.
     hidden, depth, kernel_size : int
-        Width, number and kernel of the convolutions, the last among them.
+        Width, number and kernel size of all convolutions.
     glu, skip : bool
-        Whether every second convolution is followed by a gate; whether convolutions are residual.
+        Whether every second convolution is followed by a gate, and whether
+        convolutions are residual.
     activation : {"gelu", "relu"}
-        After each convolution but the last.
+        Activation after each convolution except the last.
 
     Shape:
         - Input: `(n_segments, n_features, n_frames)`
-        - Output: `(n_segments, n_outputs, n_frames)`, a view of time-major memory
+        - Output: `(n_segments, n_outputs, n_frames)`, a view of time-major
+          memory
 
     Examples
     --------
-    >>> SpeechModule(120, 768, hidden=32)(torch.rand(4, 120, 343)).shape
+    >>> module = SpeechModule(120, 768, hidden=32)
+    >>> module(torch.rand(4, 120, 343)).shape
     torch.Size([4, 768, 343])
     """
 
@@ -78,7 +83,7 @@ class SpeechModule(nn.Module):
 
     def forward(self, Y: Tensor) -> Tensor:
         """Return the encoded features of each segment."""
-        # As an image one pixel high it stays time-major, as the blocks leave it.
+        # As an image one pixel high it stays time-major.
         return self.last(self.convolutions(Y).unsqueeze(2)).squeeze(2)
 
 
@@ -89,7 +94,10 @@ def encode_windows(
     batch_size: int,
     device: torch.device | str | None = None,
 ) -> Windows:
-    """Put each window through a network once, and hold what comes out as Windows.
+    """Encode each window once and return the results as Windows.
+
+    Results up to ``MEMORY_BYTES`` are stored in memory, others in a temporary
+    file that is deleted with them.
 
     Parameters
     ----------
@@ -100,13 +108,7 @@ def encode_windows(
     batch_size : int
         Windows at a time.
     device : torch.device, default=None
-        Where ``encode`` wants its batch.
-
-    Returns
-    -------
-    encoded : Windows of shape (n_windows, n_outputs, n_frames)
-        With the same rows and rate. Up to ``MEMORY_BYTES`` they lie in memory, beyond in a temporary
-        file, which goes when they do.
+        Device of the batches.
     """
     n_windows, _, n_frames = windows.shape
     shape = (n_windows * n_frames, n_outputs)

@@ -1,4 +1,4 @@
-"""Validation split and early stopping of a training."""
+"""Validation split and early stopping of training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from sk_b2s.preprocessing._fingerprint import hash_rows
 
 
 class EarlyStop(EarlyStopping):
-    """Stop some epochs after the best, and restore all that was learned, also the loss's temperature.
+    """Stop ``patience`` epochs after the best one, and restore its state.
+
+    The state includes the parameters of the loss, such as a temperature.
 
     Parameters
     ----------
@@ -27,51 +29,51 @@ class EarlyStop(EarlyStopping):
         super().__init__("valid_loss", patience, threshold=0, sink=_mute)
 
     def on_train_begin(self, net, **kwargs):
-        """Begin without a best epoch, as there is none if the first is interrupted."""
+        """Reset the best state."""
         super().on_train_begin(net, **kwargs)
         self.best_state_ = None
 
     def on_epoch_end(self, net, **kwargs):
-        """Keep the state of the best epoch."""
+        """Store the state of the best epoch."""
         super().on_epoch_end(net, **kwargs)
         if self.misses_ == 0:
             self.best_state_ = {name: value.clone() for name, value in net.state().items()}
 
     def on_train_end(self, net, **kwargs):
-        """Restore it."""
+        """Restore the best state."""
         if self.best_state_ is not None and self.best_epoch_ != net.history[-1, "epoch"]:
             net.load_state(self.best_state_)
 
 
 def _mute(message):
-    """Swallow what skorch says on stopping; the table of epochs shows it."""
+    """Ignore the messages of skorch, because the epoch table shows them."""
 
 
 def one_split(splitter, X, y):
-    """Read the only split of a splitter on the tables of X and y: rows to train on, and rows to watch."""
+    """Return training and validation rows of a splitter with one split."""
     tables = (data if table_of(data) is None else table_of(data) for data in (X, y))
     try:
         splits = [[_as_indices(rows, len(X)) for rows in pair] for pair in splitter.split(*tables)]
     except ValueError as error:
         raise ValueError(
-            f"validation={splitter!r} cannot split the rows that fit was given: {error} If a search or "
-            f"cross-validation has already held those out, set validation to a share of the rows, such as 0.1, or None."
+            f"validation={splitter!r} cannot split the rows of fit: {error} If a search or cross-validation has "
+            f"already held them out, set validation to a fraction of the rows, such as 0.1, or to None."
         ) from error
     if len(splits) != 1:
         raise ValueError(
-            f"validation={splitter!r} must yield one split, training rows and rows to watch; it yields {len(splits)}."
+            f"validation={splitter!r} must yield one split, training and validation rows. It yields {len(splits)}."
         )
     train, valid = splits[0]
     if len(train) == 0 or len(np.intersect1d(train, valid)):
         raise ValueError(
-            f"validation={splitter!r} must leave rows to train on, and none on both sides; it yields {len(train)} and "
-            f"{len(valid)} rows, {len(np.intersect1d(train, valid))} of them common."
+            f"validation={splitter!r} must yield disjoint training and validation rows. It yields {len(train)} and "
+            f"{len(valid)} rows, {len(np.intersect1d(train, valid))} of them in both."
         )
     if n_shared := _n_shared(y, train, valid):
         warnings.warn(
-            f"validation={splitter!r} leaves {n_shared} of {len(valid)} validation windows with a stimulus that is "
-            f"also trained on, so early stopping watches memory instead of decoding. Set validation to a share of the "
-            f"rows, such as 0.1, which holds out whole blocks of sound, or to a splitter of the package.",
+            f"validation={splitter!r} has {n_shared} of {len(valid)} validation windows with stimuli of the training "
+            f"set, so early stopping measures memory instead of decoding. Set validation to a fraction of the rows, "
+            f"such as 0.1, which holds out whole stimulus blocks, or to a splitter of the package.",
             StimulusLeakWarning,
             stacklevel=5,
         )
@@ -79,7 +81,7 @@ def one_split(splitter, X, y):
 
 
 def _n_shared(y, train, valid):
-    """Count the validation rows whose stimulus is, in part, one of training."""
+    """Count the validation rows whose stimulus overlaps with training."""
     table = table_of(y)
     if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
         return int(StimulusIntervals.from_table(table.iloc[train]).touches(table.iloc[valid]).sum())
@@ -89,11 +91,11 @@ def _n_shared(y, train, valid):
 
 
 def _as_indices(rows, n_rows):
-    """Row numbers for row numbers or a mask."""
+    """Return rows, given as indices or mask, as indices."""
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n_rows else rows.astype(np.int64)
 
 
 def validate_on(pairs):
-    """Split for skorch that holds out the given pairs, None where there are none."""
+    """Return a train_split of skorch with the given pairs, or None."""
     return None if pairs is None else predefined_split(pairs)

@@ -1,18 +1,20 @@
-"""Loss functions over estimates and speech features.
+"""Loss functions of estimates and speech features.
 
-A batch is n estimates and the *distinct* segments that were heard, with ``target`` naming the row of
-each window's own: nobody's sound is repeated because several people heard it. Where it was, the
-``DUPLICATES`` of the loss decide what the other windows' copies are to window i:
+A batch has n estimates and the *distinct* target segments. ``target`` is the
+row of the segment of each window, so a stimulus of several subjects is not
+repeated. ``DUPLICATES`` of a loss define the role of other windows with the
+same segment for window i:
 
-============ ===========================================================================
-"keep"       wrong answers, as in the paper
-"mask"       neither right nor wrong, left out
-"positive"   right answers too
-============ ===========================================================================
+============ ==============================================
+"keep"       negatives, as in the paper
+"mask"       excluded
+"positive"   positives
+============ ==============================================
 
 References
 ----------
-.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097, doi:10.1038/s42256-023-00714-5.
+.. [1] Défossez et al. 2023, Nat. Mach. Intell. 5:1097,
+   doi:10.1038/s42256-023-00714-5.
 .. [2] Radford et al. 2021, ICML, arXiv:2103.00020.
 .. [3] Zhai et al. 2023, ICCV, arXiv:2303.15343.
 .. [4] d'Ascoli et al. 2025, Nat. Commun., arXiv:2412.17829.
@@ -45,52 +47,54 @@ DUPLICATES = ("keep", "mask", "positive")
 
 
 def retrieval_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
-    r"""Cross-entropy of picking each window's right candidate from its scores.
+    r"""Compute the cross-entropy of choosing the target of each window.
 
     .. math:: -\frac{1}{n} \sum_i \log \frac{\exp s_{i,t(i)}}{\sum_o \exp s_{io}}
 
-    with :math:`t` the target. Unlike in :func:`clip_loss` a candidate stands there once, however
-    many windows of the batch share it.
+    with :math:`t` the target. Unlike in :func:`clip_loss`, each candidate
+    counts once, independent of the number of windows that share it.
 
     Parameters
     ----------
     scores : Tensor, shape (n_windows, n_candidates)
-        As :func:`sk_b2s.metrics.similarity` gives them.
+        Result of :func:`sk_b2s.metrics.similarity`.
     target : Tensor of int64, shape (n_windows,)
-        Column of each window's right candidate.
+        Column of the target of each window.
 
     Returns
     -------
     loss : Tensor, shape ()
-        In nats; log(n_candidates) where the scores say nothing. In float32 or float64.
+        In nats, log(n_candidates) for equal scores. float32 or float64.
 
     Examples
     --------
-    >>> retrieval_cross_entropy(torch.zeros(3, 10), torch.tensor([4, 4, 0]))
+    >>> scores = torch.zeros(3, 10)
+    >>> retrieval_cross_entropy(scores, torch.tensor([4, 4, 0]))
     tensor(2.3026)
     """
     return F.cross_entropy(scores.to(_at_least_float32(scores)), target)
 
 
 def calibrated_cross_entropy(scores: Tensor, target: Tensor, n_steps: int = 40) -> tuple[Tensor, Tensor]:
-    r"""Cross-entropy of the scores at the temperature that suits them best.
+    r"""Compute the cross-entropy at the best temperature of the scores.
 
     .. math:: \min_{\beta \ge 0} -\frac{1}{n} \sum_i
         \log \frac{\exp \beta s_{i,t(i)}}{\sum_o \exp \beta s_{io}}
 
-    Unlike :func:`retrieval_cross_entropy` it does not care how long the estimates are, so it compares
-    losses that leave their length open, and does not punish a ranking that grows too sure of itself.
-    Convex in :math:`\beta`; the root of its slope is found by Newton steps within a bracket.
+    Unlike :func:`retrieval_cross_entropy`, it does not depend on the norm of
+    the estimates. So it compares losses that do not define the norm, and does
+    not penalize overconfident scores. It is convex in :math:`\beta`. The root
+    of its derivative is found by Newton steps within a bracket.
 
     Parameters
     ----------
     scores : Tensor, shape (n_windows, n_candidates)
-        As :func:`sk_b2s.metrics.similarity` gives them.
+        Result of :func:`sk_b2s.metrics.similarity`.
     target : Tensor of int64, shape (n_windows,)
-        Column of each window's right candidate.
+        Column of the target of each window.
     n_steps : int
-        Most steps taken. Scores that rank every window right have no best temperature, and end at
-        the highest one tried.
+        Largest number of steps. If all windows are ranked correctly, there is
+        no best temperature, and the highest one tried is returned.
 
     Returns
     -------
@@ -101,17 +105,19 @@ def calibrated_cross_entropy(scores: Tensor, target: Tensor, n_steps: int = 40) 
 
     Examples
     --------
-    >>> scores, target = torch.tensor([[8.0, 0], [8, 0], [8, 0]]), torch.tensor([0, 0, 1])
-    >>> loss, scale = calibrated_cross_entropy(scores, target)  # right in two of three
+    Scores that are right for two of three windows:
+
+    >>> scores = torch.tensor([[8.0, 0], [8, 0], [8, 0]])
+    >>> loss, scale = calibrated_cross_entropy(scores, torch.tensor([0, 0, 1]))
     >>> round(loss.item(), 4), round((8 * scale).exp().item(), 3)
     (0.6365, 2.0)
     """
     scores = scores.detach().to(_at_least_float32(scores))
     margins = scores - scores.gather(1, target[:, None])
     largest = margins.abs().max()
-    if margins.mean() >= 0 or not largest > 0:  # the slope at zero: the right ones score below average
+    if margins.mean() >= 0 or not largest > 0:  # the slope at zero: targets score below average
         return margins.new_tensor(math.log(margins.shape[1])), margins.new_tensor(0.0)
-    margins /= largest  # first, lest squares overflow or vanish
+    margins /= largest  # first, so that squares do not overflow or underflow
     unit = margins.square().mean().sqrt()
     margins /= unit
     low, high, scale = 0.0, math.inf, 1.0
@@ -135,35 +141,37 @@ def calibrated_cross_entropy(scores: Tensor, target: Tensor, n_steps: int = 40) 
 
 
 def cosine(Z: Tensor, Y: Tensor, weights: Tensor | None = None) -> Tensor:
-    r"""Cosine of each estimate with each candidate, frames weighed by their steps.
+    r"""Compute the cosine of each estimate and candidate, weighted by frames.
 
     .. math:: c_{io} = \frac{\langle z_i, y_o \rangle_w}{|z_i|_w |y_o|_w},
         \qquad \langle z, y \rangle_w = \sum_j w_j \langle z_j, y_j \rangle
 
-    This is the :func:`~sk_b2s.metrics.similarity` over the length of the estimate, so it orders the
-    candidates of a window in the same way. The length is that of the frames' means, without how
-    far steps stray from them.
+    This is the :func:`~sk_b2s.metrics.similarity` divided by the norm of the
+    estimate, so the order of candidates is the same. The norm is that of frame
+    means, without the variation of samples within frames.
 
     Parameters
     ----------
-    Z : Tensor, shape (n_windows, n_features) or (n_windows, n_features, n_frames)
+    Z : Tensor, shape (n_windows, n_features[, n_frames])
         Estimates.
-    Y : Tensor, shape (n_candidates, n_features) or (n_candidates, n_features, n_frames)
+    Y : Tensor, shape (n_candidates, n_features[, n_frames])
         Candidates.
     weights : Tensor, shape (n_frames,), or None
-        Steps in each frame.
+        Number of samples in each frame.
 
     Returns
     -------
     cosines : Tensor, shape (n_windows, n_candidates)
-        From -1 to 1, zero where one of the two is. In float32 or float64.
+        From -1 to 1, zero if an estimate or candidate is zero. float32 or
+        float64.
 
     Examples
     --------
-    >>> cosine(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.3, 0.4]]))
+    >>> Y = torch.tensor([[1.0, 0.0], [0.3, 0.4]])
+    >>> cosine(torch.tensor([[3.0, 4.0]]), Y)
     tensor([[0.6000, 1.0000]])
     """
-    scores = similarity(Z, Y, weights)  # it checks the shapes
+    scores = similarity(Z, Y, weights)  # this checks the shapes
     return scores / (1e-8 + weighted_norms(Z, weights))[:, None]
 
 
@@ -174,42 +182,48 @@ def clip_loss(
     target: Tensor | None = None,
     duplicates: str = "keep",
 ) -> Tensor:
-    r"""Contrastive loss of the paper [1]_: each window must pick its own sound among the batch's.
+    r"""Compute the contrastive loss of the paper [1]_.
+
+    Each window must choose its segment among those of the batch:
 
     .. math:: -\frac{1}{n} \sum_i \log \frac{\sum_{j \in P_i} \exp s_{ij}}
-                                            {\sum_{j \in P_i \cup N_i} \exp s_{ij}}
+        {\sum_{j \in P_i \cup N_i} \exp s_{ij}}
 
-    with :math:`s_{ij}` the :func:`~sk_b2s.metrics.similarity` of window i and the sound of window j,
-    :math:`P_i` the right and :math:`N_i` the wrong answers. There is a softmax over candidates only,
-    not over windows, and no temperature: estimates are not normalized, so their length takes its
-    place.
+    with :math:`s_{ij}` the :func:`~sk_b2s.metrics.similarity` of window i and
+    the segment of window j, and :math:`P_i` the positives and :math:`N_i` the
+    negatives of window i. The softmax is over candidates only, not over
+    windows. It has no temperature, because estimates are not normalized and
+    their norm has the same effect.
 
-    Equal sounds score equally, so "positive" is "keep" less the logarithm of their number: only
-    "mask" trains otherwise. (The mean over the right answers' logarithms would be "keep" itself.)
+    Equal segments have equal scores, so "positive" differs from "keep" only by
+    the logarithm of their number, and only "mask" changes training. (The mean
+    over logarithms of positives would be "keep" itself.)
 
     Parameters
     ----------
-    Z : Tensor, shape (n_windows, n_features) or (n_windows, n_features, n_frames)
+    Z : Tensor, shape (n_windows, n_features[, n_frames])
         Estimates.
-    Y : Tensor, shape (n_segments, n_features) or (n_segments, n_features, n_frames)
+    Y : Tensor, shape (n_segments, n_features[, n_frames])
         Speech features of the distinct segments.
     weights : Tensor, shape (n_frames,), or None
-        Steps in each frame (:func:`sk_b2s.metrics._frames.frame_weights`).
+        Number of samples in each frame
+        (:func:`sk_b2s.metrics._frames.frame_weights`).
     target : Tensor of int64, shape (n_windows,), or None
-        Row of Y that each window heard. None if row i of one is that of row i of the other.
+        Row of Y for each window. If None, rows of Z and Y are pairs.
     duplicates : {"keep", "mask", "positive"}
-        What a segment is where another window of the batch heard it too: wrong, left out or right.
+        Role of other windows with the same segment: negatives, excluded or
+        positives.
 
     Returns
     -------
     loss : Tensor, shape ()
-        In nats; log(n_windows) where the estimates say nothing. In float32 or float64, also within
-        ``torch.autocast``.
+        In nats, log(n_windows) for equal scores. float32 or float64, also
+        within ``torch.autocast``.
 
     Raises
     ------
     ValueError
-        If Z, Y and target do not belong together.
+        If the shapes of Z, Y and target do not match.
 
     Examples
     --------
@@ -217,7 +231,7 @@ def clip_loss(
     tensor(2.0794)
     """
     target = _check_pairs(Z, Y, target)
-    return _pick(select(similarity(Z, Y, weights), target, dim=1), *_answers(target, duplicates))
+    return _pick(select(similarity(Z, Y, weights), target, dim=1), *_masks(target, duplicates))
 
 
 def symmetric_clip_loss(
@@ -228,31 +242,31 @@ def symmetric_clip_loss(
     duplicates: str = "keep",
     scale: Tensor | float = 1 / 0.07,
 ) -> Tensor:
-    r"""Contrastive loss of CLIP [2]_: windows pick sounds, and sounds pick windows.
+    r"""Compute the contrastive loss of CLIP, in both directions [2]_.
 
     .. math:: \tfrac{1}{2} \ell(\beta c) + \tfrac{1}{2} \ell(\beta c^\top)
 
-    with :math:`\ell` the formula of :func:`clip_loss` and :math:`c_{ij}` the :func:`cosine` of window
-    i and the sound of window j. Where sounds pick windows, "positive" sums the probabilities of all
-    windows that heard them, which differ.
+    with :math:`\ell` the formula of :func:`clip_loss` and :math:`c_{ij}` the
+    :func:`cosine` of window i and the segment of window j. If segments choose
+    windows, "positive" sums the probabilities of all windows of the segment.
 
     Parameters
     ----------
     Z, Y, weights, target, duplicates
         As in :func:`clip_loss`.
     scale : Tensor or float
-        :math:`\beta`, one over the temperature.
+        :math:`\beta`, the inverse temperature.
 
     Returns
     -------
     loss : Tensor, shape ()
-        In nats; log(n_windows) where all cosines are equal. In float32 or float64, also within
-        ``torch.autocast``.
+        In nats, log(n_windows) for equal cosines. float32 or float64, also
+        within ``torch.autocast``.
 
     Raises
     ------
     ValueError
-        If Z, Y and target do not belong together.
+        If the shapes of Z, Y and target do not match.
 
     Examples
     --------
@@ -261,8 +275,8 @@ def symmetric_clip_loss(
     """
     target = _check_pairs(Z, Y, target)
     logits = scale * select(cosine(Z, Y, weights), target, dim=1)
-    answers = _answers(target, duplicates)
-    return (_pick(logits, *answers) + _pick(logits.T, *answers)) / 2
+    masks = _masks(target, duplicates)
+    return (_pick(logits, *masks) + _pick(logits.T, *masks)) / 2
 
 
 def siglip_loss(
@@ -274,53 +288,61 @@ def siglip_loss(
     scale: Tensor | float = 10.0,
     bias: Tensor | float = -10.0,
 ) -> Tensor:
-    r"""Pairwise loss of SigLIP [3]_: for each window and sound, whether they belong together.
+    r"""Compute the pairwise loss of SigLIP [3]_.
 
-    .. math:: -\frac{1}{n} \sum_i \left( \sum_{j \in P_i} \log \sigma(\beta c_{ij} + b)
-              + \sum_{j \in N_i} \log \sigma(-\beta c_{ij} - b) \right)
+    Each pair of window and segment is classified as match or not:
 
-    with :math:`c_{ij}` the :func:`cosine` of window i and the sound of window j. Unlike in
-    :func:`clip_loss` pairs do not compete. With "positive" this is the de-duplicated loss of [4]_.
+    .. math:: -\frac{1}{n} \sum_i \left(
+        \sum_{j \in P_i} \log \sigma(\beta c_{ij} + b)
+        + \sum_{j \in N_i} \log \sigma(-\beta c_{ij} - b) \right)
+
+    with :math:`c_{ij}` the :func:`cosine` of window i and the segment of
+    window j. Unlike in :func:`clip_loss`, pairs are independent. With
+    "positive" this is the de-duplicated loss of [4]_.
 
     Parameters
     ----------
     Z, Y, weights, target, duplicates
         As in :func:`clip_loss`.
     scale : Tensor or float
-        :math:`\beta`, one over the temperature.
+        :math:`\beta`, the inverse temperature.
     bias : Tensor or float
-        :math:`b`, below zero as most pairs do not belong together.
+        :math:`b`, below zero because most pairs do not match.
 
     Returns
     -------
     loss : Tensor, shape ()
-        In nats, a sum over n_windows candidates; 0 at best. In float32 or float64, also within
-        ``torch.autocast``.
+        In nats, a sum over n_windows candidates, at best 0. float32 or
+        float64, also within ``torch.autocast``.
 
     Raises
     ------
     ValueError
-        If Z, Y and target do not belong together.
+        If the shapes of Z, Y and target do not match.
 
     Examples
     --------
-    >>> siglip_loss(torch.zeros(8, 120, 2), torch.rand(8, 120, 2), scale=1, bias=0) / 8
+    >>> Z, Y = torch.zeros(8, 120, 2), torch.rand(8, 120, 2)
+    >>> siglip_loss(Z, Y, scale=1, bias=0) / 8
     tensor(0.6931)
     """
     target = _check_pairs(Z, Y, target)
     logits = scale * select(cosine(Z, Y, weights), target, dim=1) + bias
-    right, wrong = _answers(target, duplicates)
+    right, wrong = _masks(target, duplicates)
     signs = right.to(logits.dtype) - wrong.to(logits.dtype)
     return -(F.logsigmoid(signs * logits) * (right | wrong)).sum() / len(Z)
 
 
 def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None, target: Tensor | None = None) -> Tensor:
-    r"""Mean squared error, each frame weighed by its steps: the paper's regression baseline.
+    r"""Compute the mean squared error, with frames weighted by their samples.
+
+    This is the regression baseline of the paper:
 
     .. math:: \frac{1}{n F \sum_j w_j} \sum_{ifj} w_j (z_{ifj} - y_{ifj})^2
 
-    On pooled frames this is a loss of its own. It leaves out how far steps stray from their frame's
-    mean, so it is lower than the error of unpooled estimates against repeated features.
+    Estimates are frame means. The loss does not include the variation of
+    samples within frames, so it is lower than the error of samples against
+    repeated features.
 
     Parameters
     ----------
@@ -330,16 +352,18 @@ def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None, target: Tensor
     Returns
     -------
     loss : Tensor, shape ()
-        In float32 or float64.
+        float32 or float64.
 
     Raises
     ------
     ValueError
-        If Z, Y and target do not belong together, or weights do not match the frames.
+        If the shapes of Z, Y and target do not match, or weights do not match
+        the frames.
 
     Examples
     --------
-    >>> mse_loss(torch.zeros(8, 120, 2), torch.ones(8, 120, 2), torch.tensor([3, 2]))
+    >>> Z, Y = torch.zeros(8, 120, 2), torch.ones(8, 120, 2)
+    >>> mse_loss(Z, Y, torch.tensor([3, 2]))
     tensor(1.)
     """
     Y = select(Y, _check_pairs(Z, Y, target))
@@ -350,8 +374,7 @@ def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None, target: Tensor
     weights = torch.as_tensor(weights).to(by_frame)
     if weights.shape != by_frame.shape:
         raise ValueError(
-            f"weights must have one entry for each of {len(by_frame)} frames; "
-            f"got shape {tuple(weights.shape)}."
+            f"weights must have one value for each of {len(by_frame)} frames. Got shape {tuple(weights.shape)} instead."
         )
     return (by_frame * weights).sum() / weights.sum()
 
@@ -360,31 +383,31 @@ def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None, target: Tensor
 
 
 def _at_least_float32(A: Tensor) -> torch.dtype:
-    """Return the type to compute in."""
+    """Return the dtype of the computation."""
     return torch.promote_types(A.dtype, torch.float32)
 
 
 def _check_pairs(Z: Tensor, Y: Tensor, target: Tensor | None) -> Tensor:
-    """Return the row of Y for each row of Z, or raise where that is not clear."""
+    """Return the row of Y for each row of Z, or raise."""
     if target is None:
         if Z.shape != Y.shape:
             raise ValueError(
-                "Z and Y must be pairs, shaped (n_windows, n_features, n_frames) alike, or target say which "
-                f"row of Y each window heard; got {tuple(Z.shape)} and {tuple(Y.shape)}."
+                f"Z and Y must have the same shape (n_windows, n_features, n_frames), or target must have the row of Y "
+                f"for each window. Got {tuple(Z.shape)} and {tuple(Y.shape)} instead."
             )
         return torch.arange(len(Z), device=Z.device)
     if Z.shape[1:] != Y.shape[1:] or target.shape != Z.shape[:1]:
         raise ValueError(
-            "Z and Y must agree in (n_features, n_frames), and target have an entry for each window; "
-            f"got {tuple(Z.shape)}, {tuple(Y.shape)} and {tuple(target.shape)}."
+            f"Z and Y must have equal (n_features, n_frames), and target one value for each window. Got "
+            f"{tuple(Z.shape)}, {tuple(Y.shape)} and {tuple(target.shape)} instead."
         )
     return target
 
 
-def _answers(target: Tensor, duplicates: str) -> tuple[Tensor, Tensor]:
-    """Tell which windows' sounds are right and which are wrong for each window: (n_windows, n_windows)."""
+def _masks(target: Tensor, duplicates: str) -> tuple[Tensor, Tensor]:
+    """Return the positives and negatives of each window as masks."""
     if duplicates not in DUPLICATES:
-        raise ValueError(f"duplicates must be one of {DUPLICATES}; got {duplicates!r}.")
+        raise ValueError(f"duplicates must be one of {DUPLICATES}. Got {duplicates!r} instead.")
     same = target[:, None] == target
     own = torch.eye(len(target), dtype=torch.bool, device=target.device)
     right = same if duplicates == "positive" else own
@@ -392,27 +415,27 @@ def _answers(target: Tensor, duplicates: str) -> tuple[Tensor, Tensor]:
 
 
 def _pick(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
-    """Cross-entropy of picking any right answer among all that are right or wrong."""
+    """Return the cross-entropy of choosing any positive."""
     among = logits.masked_fill(~(right | wrong), -math.inf).logsumexp(1)
     return (among - logits.masked_fill(~right, -math.inf).logsumexp(1)).mean()
 
 
 def select(source: Tensor, index: Tensor, dim: int = 0) -> Tensor:
-    """Select entries along an axis, with a gradient that equal inputs repeat to the bit.
+    """Select entries along an axis, with a deterministic gradient.
 
-    The gradient of a selection adds up what belongs to each entry. ``source[index]`` adds by atomic operations of
-    several threads on a CPU, in an order that differs from run to run, and sorts first on a GPU. ``index_select`` is
-    the opposite: it adds in order on a CPU, and by atomic operations on a GPU. So each device gets the form that is
-    deterministic there, as the documentation of ``torch.use_deterministic_algorithms`` lists them, and no global flag
-    has to be set.
+    The gradient of a selection is a sum for each entry. ``source[index]`` adds
+    atomically from several threads on a CPU, in varying order, and sorts first
+    on a GPU. ``index_select`` adds in order on a CPU, and atomically on a GPU.
+    So each device uses the deterministic form listed by
+    ``torch.use_deterministic_algorithms``, and no global flag is required.
 
     Parameters
     ----------
     source : Tensor
     index : Tensor of int64, shape (n,)
-        From 0 up.
+        Not negative.
     dim : int
-        The axis.
+        Axis.
 
     Returns
     -------
@@ -421,8 +444,8 @@ def select(source: Tensor, index: Tensor, dim: int = 0) -> Tensor:
 
     Examples
     --------
-    >>> import torch
-    >>> select(torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([2, 0, 2]), dim=1)
+    >>> source = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    >>> select(source, torch.tensor([2, 0, 2]), dim=1)
     tensor([[3, 1, 3],
             [6, 4, 6]])
     """
