@@ -19,7 +19,7 @@ def count_rows(max_bytes, *shape, itemsize=4):
 
 
 def slice_rows(n_rows, max_rows):
-    """Return slices of at most ``max_rows`` rows, of which the last may be shorter.
+    """Return slices of at most ``max_rows`` rows.
 
     Examples
     --------
@@ -31,7 +31,7 @@ def slice_rows(n_rows, max_rows):
 
 
 def split_rows(rows, max_rows):
-    """Split rows into the fewest parts of at most ``max_rows``, of nearly equal length.
+    """Split rows into few parts of nearly equal length, at most ``max_rows``.
 
     Examples
     --------

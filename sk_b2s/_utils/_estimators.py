@@ -1,7 +1,8 @@
-"""Walk through nested estimators: pipelines, searches, frozen and calibrated ones.
+"""Walk through nested estimators.
 
-A TransformedTargetRegressor is not walked into. Its decoder compares transformed targets, and candidates are not
-transformed.
+Pipelines, searches, FrozenEstimator and CalibratedDecoder are supported. A
+TransformedTargetRegressor is not. Its decoder compares transformed targets,
+and candidates are not transformed.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from sklearn.utils.validation import has_fit_parameter
 
 
 def get_inner(estimator, fitted=False):
-    """Return name and estimator of the last step or wrapped estimator, or None at the end.
+    """Return name and estimator of the last step, or None at the end.
 
-    If ``fitted`` is True, the name is that of the attribute that ``fit`` sets, such as "best_estimator_".
+    If ``fitted`` is True, the name is that of the attribute that ``fit`` sets,
+    such as "best_estimator_".
     """
     if isinstance(estimator, Pipeline):
         return estimator.steps[-1]
@@ -31,7 +33,7 @@ def get_inner(estimator, fitted=False):
 
 
 def iter_nested(estimator, fitted=True):
-    """Yield an estimator, the one at its end, and so on to the one that wraps no other."""
+    """Yield an estimator, its last step, and so on to the innermost one."""
     while True:
         yield estimator
         if (found := get_inner(estimator, fitted)) is None:
@@ -40,7 +42,10 @@ def iter_nested(estimator, fitted=True):
 
 
 def iter_parts(estimator):
-    """Yield an estimator and all steps and wrapped estimators in it, outermost first, fitted ones if there are."""
+    """Yield an estimator and all estimators in it, outermost first.
+
+    Of wrapped estimators, the fitted one is used if there is one.
+    """
     yield estimator
     if isinstance(estimator, Pipeline):
         parts = [step for _, step in estimator.steps]
@@ -53,7 +58,7 @@ def iter_parts(estimator):
 
 
 def find_last(estimator, fitted=False):
-    """Return the estimator that wraps no other, and the prefix of its parameters in ``set_params``."""
+    """Return the innermost estimator, and the prefix of its parameters."""
     prefix = ""
     while (found := get_inner(estimator, fitted)) is not None:
         prefix, estimator = f"{prefix}{found[0]}__", found[1]
@@ -61,7 +66,7 @@ def find_last(estimator, fitted=False):
 
 
 def find_decoder(estimator, fitted=False):
-    """Return the decoder at the end of an estimator, and the prefix of its parameters.
+    """Return the decoder at the end, and the prefix of its parameters.
 
     Raises
     ------
@@ -78,7 +83,7 @@ def find_decoder(estimator, fitted=False):
 
 
 def unwrap_last(estimator, X):
-    """Return the fitted estimator that wraps no other, and X transformed by the steps before it."""
+    """Return the innermost fitted estimator, and X transformed for it."""
     for last in iter_nested(estimator):
         if isinstance(last, Pipeline) and len(last.steps) > 1:
             X = last[:-1].transform(X)
@@ -86,7 +91,7 @@ def unwrap_last(estimator, X):
 
 
 def unwrap_decoder(estimator, X, owner):
-    """Return the fitted decoder at the end of an estimator, and X as it takes it.
+    """Return the fitted decoder at the end, and X transformed for it.
 
     Raises
     ------
@@ -103,7 +108,10 @@ def unwrap_decoder(estimator, X, owner):
 
 
 def replace_last(estimator, last):
-    """Copy a fitted estimator with another one at its end. A search is replaced by its best estimator."""
+    """Copy a fitted estimator with another estimator at its end.
+
+    A search is replaced by its best estimator.
+    """
     if (found := get_inner(estimator, fitted=True)) is None:
         return last
     name, inner = found
@@ -121,12 +129,12 @@ def replace_last(estimator, last):
 
 
 def was_interrupted(estimator):
-    """Return whether Ctrl-C ended the training of a fitted estimator or of one in it."""
+    """Return whether Ctrl-C ended the training of an estimator."""
     return any(getattr(level, "interrupted_", False) for level in iter_nested(estimator))
 
 
 def make_calibration_params(estimator, calibration):
-    """Return the parameters of ``fit`` that mark calibration rows, if the estimator takes them: dict."""
+    """Return the ``fit`` parameters that mark calibration rows: dict."""
     prefix = ""
     while not has_fit_parameter(estimator, "calibration"):
         if (found := get_inner(estimator)) is None:

@@ -1,4 +1,9 @@
-"""Append-only JSON Lines file, safe under concurrent writers."""
+"""Append-only JSON Lines file, safe under concurrent writers.
+
+Locks are byte ranges of the file itself (fcntl). filelock would need one lock
+file for each of thousands of keys, which cannot be deleted safely while other
+processes wait for them.
+"""
 
 from __future__ import annotations
 
@@ -13,71 +18,61 @@ from pathlib import Path
 
 import numpy as np
 
+from sk_b2s._utils._text import shorten_list
+
 try:
     import fcntl
-except ImportError:  # no such locks on Windows: two processes may then do the same work, and that is all
+except ImportError:  # without locks (Windows), two processes may compute the same task
     fcntl = None  # type: ignore[assignment]
 
-CLAIMS, WRITING = 2**60, 2**59  # bytes far beyond the end of any file, locked in its stead
+CLAIMS, WRITING = 2**60, 2**59  # locked bytes, far beyond the end of any file
 
 
 class JsonLinesFile:
-    """An append-only file of JSON lines, each the result of one piece of work under its key.
+    """Append-only file of JSON lines, each the result of a task with a key.
 
-    Lines that hold no result are skipped, with a warning that names them: a file of results may have come a long way.
-    A line is added by one call of the system's ``write`` in append mode, so lines of several processes do not
-    mix, and it begins with a line break, so what a killed process left of its last line spoils no other. Such
-    a torn line is no JSON, is not read, and its work is done again.
+    Invalid lines are skipped with a warning that names them. A line is added
+    by one call of ``write`` of the system in append mode, so that lines of
+    several processes do not mix. It begins with a line break, so that the
+    truncated line of an interrupted process damages no other line. The
+    truncated line is not valid JSON, and its task is computed again.
 
     Parameters
     ----------
     path : str or Path
-        The file; it and its folder are made when they are first needed.
+        The file. It is made with its folder when it is first written.
     find_problem : callable, default=None
-        ``find_problem(line)`` says in a text why a dict is no line of this file, or returns None.
+        ``find_problem(line)`` returns a text on why a dict is not a valid line
+        of this file, or None.
     """
 
     def __init__(self, path, find_problem=None):
-        self.path = Path(path).absolute()  # a worker may stand elsewhere
+        self.path = Path(path).absolute()  # workers may have another working directory
         self.find_problem = find_problem
 
     def lines(self):
-        """Read the results.
+        """Read all valid lines in the order of writing: list of dict.
 
-        Returns
-        -------
-        lines : list of dict
-            In the order they were written.
-
-        Raises
-        ------
-        ValueError
-            If the path is a folder, device or FIFO.
-
-        Warns
-        -----
-        UserWarning
-            If lines hold no result, with their numbers.
+        Raises a ValueError if the path is not a regular file. Warns of invalid
+        lines, with their numbers.
         """
         if not self.size():
             return []
         skipped: dict[int, str] = {}
         found = _parsed(self.path.read_bytes(), None, self.find_problem, skipped)
         if skipped:
-            numbers, n = [str(number) for number in skipped], len(skipped)
-            more = f" and {n - 10} more" if n > 10 else ""
-            what = f"{n} lines that hold no result were" if n > 1 else "a line that holds no result was"
+            n = len(skipped)
+            what = f"{n} invalid lines were" if n > 1 else "an invalid line was"
             warnings.warn(
-                f"{str(self.path)!r}: {what} skipped, line {', '.join(numbers[:10])}{more} (the first: "
-                f"{next(iter(skipped.values()))}). {len(found)} were read. What is lost by an interruption or damage "
-                f"is computed again by the next benchmark(path=...) with the same arguments. Delete these lines to "
-                f"silence this.",
+                f"{str(self.path)!r}: {what} skipped, line {shorten_list(skipped, 10)} (first: "
+                f"{next(iter(skipped.values()))}). {len(found)} lines were read. The next benchmark(path=...) with the "
+                f"same arguments computes lost results again. Delete these lines to silence this warning.",
                 stacklevel=3,
             )
         return found
 
     def size(self):
-        """Number of bytes written so far; a path that is not a regular file is refused."""
+        """Return the number of bytes, or raise if it is not a regular file."""
         try:
             status = self.path.stat()
         except FileNotFoundError:
@@ -85,30 +80,30 @@ class JsonLinesFile:
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, FIFO or socket"
             raise ValueError(
-                f"{str(self.path)!r} is {kind} and not a regular file, and was not opened: name a file for results, "
-                f"such as 'results.jsonl'."
+                f"{str(self.path)!r} must be a regular file, but is {kind}. Pass a path such as 'results.jsonl'."
             )
         return status.st_size
 
     @contextmanager
     def claim(self, key):
-        """Take a piece of work, if no other process has it.
+        """Claim a task, unless another process has claimed it.
 
-        The claim is a lock of the system's and ends with the process, however it ends. Within one process
-        nobody is kept out: whoever hands out the work there knows what it handed out. Of several threads the
-        first that is done gives up the claims of all, and then another process may do the same work once more.
+        The claim is a lock of the operating system, which is released when the
+        process ends for any reason. It does not exclude threads of the same
+        process. If several threads have claims, the first that ends releases
+        all, and another process may then repeat a task.
 
         Parameters
         ----------
         key : str
-            Of 13 hexadecimal digits or more.
+            13 or more hexadecimal digits.
 
         Yields
         ------
-        claim : Claim or None
-            Whoever has it may write; None if another process is at this work.
+        claim : KeyLock or None
+            None if another process has the claim.
         """
-        self.size()  # refuses what is no file
+        self.size()  # raises if it is not a file
         self.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         file = os.open(self.path, flags, 0o666)
@@ -116,40 +111,41 @@ class JsonLinesFile:
             mine = _lock(file, CLAIMS + int(key[:13], 16), wait=False)
             yield KeyLock(file, key, self) if mine else None
         finally:
-            os.close(file)  # and with it goes the lock
+            os.close(file)  # releases the lock
 
 
 class KeyLock:
-    """A piece of work that no other process is at.
+    """Claim of a task, with which its lines can be read and written.
 
-    It reads by the open file that holds the lock, for the system drops the locks of a process on a file
-    when *any* of its handles on that file is closed.
+    It reads through the open file that has the lock, because the system
+    releases all locks of a process on a file when it closes *any* handle of
+    the file.
 
     Parameters
     ----------
     file : int
         Handle of the open file.
     key : str
-        Of the work.
-    ledger : JsonLinesFile
-        Whose file it is.
+        Key of the task.
+    owner : JsonLinesFile
+        File of the task.
     """
 
-    def __init__(self, file, key, ledger):
-        self.file, self.key, self.ledger = file, key, ledger
+    def __init__(self, file, key, owner):
+        self.file, self.key, self.owner = file, key, owner
 
     def found(self, start=0):
-        """Read what was written of this work since byte ``start``: list of dict."""
+        """Return the lines of this task from byte ``start`` on."""
         parts = []
         os.lseek(self.file, start, os.SEEK_SET)
         while part := os.read(self.file, 2**24):
             parts.append(part)
-        return _parsed(b"".join(parts), self.key, self.ledger.find_problem)
+        return _parsed(b"".join(parts), self.key, self.owner.find_problem)
 
     def write(self, line):
-        """Add a line, and see it to the disk."""
+        """Append a line and flush it to the disk."""
         content = b"\n" + json.dumps(line | {"key": self.key}, default=_plain).encode() + b"\n"
-        _lock(self.file, WRITING, wait=True)  # on a network's file system appending alone is not atomic
+        _lock(self.file, WRITING, wait=True)  # appending is not atomic on network file systems
         try:
             written = os.write(self.file, content)
             if written < len(content):
@@ -160,9 +156,9 @@ class KeyLock:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{error.strerror}: is the disk full, or a limit of file sizes (ulimit -f) reached? Finished fits are "
-                f"kept: make room, and call benchmark again with the same arguments",
-                str(self.ledger.path),
+                f"{error.strerror}. Check for a full disk or a limit of the file size (ulimit -f). Finished fits are "
+                f"saved. Free some space and call benchmark again with the same arguments",
+                str(self.owner.path),
             ) from error
         finally:
             if fcntl is not None:
@@ -170,7 +166,7 @@ class KeyLock:
 
 
 def _parsed(content, of=None, find_problem=None, skipped=None):
-    """Lines of a file that are whole, of one key or of all; ``skipped`` is given the others by their numbers."""
+    """Return the valid lines of a content, and add others to ``skipped``."""
     found = []
     for number, text in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         if not text.strip() or (of is not None and of.encode() not in text):
@@ -178,7 +174,7 @@ def _parsed(content, of=None, find_problem=None, skipped=None):
         problem = None
         try:
             line = json.loads(text)
-        except (ValueError, RecursionError) as error:  # torn, or not of this file
+        except (ValueError, RecursionError) as error:  # truncated, or not of this file
             line, problem = None, f"{type(error).__name__}, {str(error)[:100]}"
         if problem is None:
             if not (isinstance(line, dict) and isinstance(line.get("key"), str)):
@@ -195,18 +191,18 @@ def _parsed(content, of=None, find_problem=None, skipped=None):
 
 
 def _lock(file, byte, wait):
-    """Lock one byte of a file; False if another process has it."""
+    """Lock one byte of a file, and return False if another process has it."""
     if fcntl is None:
         return True
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte, os.SEEK_SET)
     except BlockingIOError:
         return False
-    except PermissionError:  # what some systems say instead
+    except PermissionError:  # on some systems
         return False
     return True
 
 
 def _plain(value):
-    """Represent in JSON what it has no type for."""
+    """Convert a value that JSON cannot represent."""
     return value.item() if isinstance(value, np.generic) else str(value)

@@ -1,6 +1,7 @@
-"""Text for messages: visible characters, joined, shortened and suggested names.
+"""Text of messages: visible, joined, shortened and suggested names.
 
-numpy and pandas are imported in functions, because the command line reads names without them.
+numpy and pandas are imported in functions, because the command line reads
+names without them.
 """
 
 from __future__ import annotations
@@ -12,21 +13,15 @@ from dataclasses import fields, is_dataclass, replace
 from functools import wraps
 from pathlib import PurePath
 
-# Control characters but tab and line break, overrides and isolates of direction, lone surrogates, and noncharacters.
+# Control characters except tab and line break, direction overrides and isolates, lone surrogates, noncharacters.
 HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def visible(text):
-    r"""Write characters that are not seen, or that turn the text around them, as something that is seen.
+    r"""Replace invisible characters, and those that change the text direction.
 
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    text : str
-        NUL becomes "␀" and so on, all else an escape such as "\u202e". It can be encoded as UTF-8.
+    NUL becomes "␀" and so on, others an escape such as "\u202e". The result
+    can be encoded as UTF-8.
 
     Examples
     --------
@@ -45,17 +40,7 @@ def _shown(match):
 
 
 def visible_in(thing):
-    """Make all text of a table, dict, list or dataclass visible.
-
-    Parameters
-    ----------
-    thing : object
-
-    Returns
-    -------
-    thing : object
-        The same one where nothing in it is hidden, else a copy.
-    """
+    """Make all text of a table, dict, list or dataclass visible, in a copy."""
     import pandas as pd
 
     if type(thing) is str:
@@ -64,7 +49,7 @@ def visible_in(thing):
         return thing.map(_visible_text) if _has_hidden(thing) else thing
     if isinstance(thing, pd.DataFrame):
         changed = {name: visible_in(column) for name, column in thing.items() if _has_hidden(column)}
-        if "plan" in thing and changed:  # a text of JSON, which escapes names by itself
+        if "plan" in thing and changed:  # JSON, which escapes names itself
             changed["plan"] = thing["plan"].map(_visible_plan)
         thing = thing.assign(**changed) if changed else thing
         return thing.set_axis(visible_in(thing.index)) if _has_hidden(thing.index) else thing
@@ -92,7 +77,7 @@ def _visible_text(value):
 
 
 def _has_hidden(column):
-    """Whether a column or index has text to be changed; distinct values alone are looked at."""
+    """Return whether a column or index has invisible characters."""
     import pandas as pd
 
     if isinstance(column, pd.MultiIndex) or pd.api.types.is_numeric_dtype(column.dtype):
@@ -106,16 +91,7 @@ def _text_of(value):
 
 
 def with_visible_text(function):
-    """Decorate a function so that all text in its arguments is visible.
-
-    Parameters
-    ----------
-    function : callable
-
-    Returns
-    -------
-    function : callable
-    """
+    """Decorate a function so that all text in its arguments is visible."""
 
     @wraps(function)
     def decorated(*args, **kwargs):
@@ -125,7 +101,7 @@ def with_visible_text(function):
 
 
 def plain_text(words):
-    """Lower-case words without punctuation, joined: what makes two texts equal. Missing words say nothing."""
+    """Join lower-case words without punctuation, for comparison."""
     import pandas as pd
 
     return " ".join(re.sub(r"[^\w']+", "", str(word).lower()) for word in words if pd.notna(word)).strip()
@@ -166,7 +142,8 @@ def join_words(words, last="and"):
 def format_percent(share, decimals=1, clip=False):
     """Write a share as a percentage.
 
-    If ``clip`` is True, shares between 0 and 1 are not rounded to 0 % or 100 %.
+    If ``clip`` is True, shares between 0 and 1 are not rounded to 0 % or 100
+    %.
 
     Examples
     --------
@@ -180,14 +157,14 @@ def format_percent(share, decimals=1, clip=False):
 
 
 def unwrap_scalar(value):
-    """Convert a numpy scalar to the Python object that prints without its type."""
+    """Convert a numpy scalar to a Python scalar."""
     import numpy as np
 
     return value.item() if isinstance(value, np.generic) else value
 
 
 def suggest_name(name, known, n=1, cutoff=0.6):
-    """Return a hint with the known names most like ``name``, or "" if none is.
+    """Return a hint with the known names most similar to ``name``, or "".
 
     Examples
     --------
@@ -198,5 +175,5 @@ def suggest_name(name, known, n=1, cutoff=0.6):
 
 
 def format_suggestion(names):
-    """Return a hint that suggests names, or "" if there are none."""
+    """Return a hint that suggests names, or "" for an empty list."""
     return f" (did you mean {join_words(map(repr, names), 'or')}?)" if names else ""

@@ -152,5 +152,8 @@ def test_tables_are_asked_for(told):
         match=r"phonemes must be an events table with rows of type 'phoneme'\. Got NoneType instead\. Pass the events of y\.",
     ):
         select_calibration_sentences(y, 1.0, None)
-    with pytest.raises(TypeError, match="y must be the table of what was heard, .* got ndarray"):
+    with pytest.raises(
+        TypeError,
+        match=r"y must be the DataFrame of segments that make_segments returns\. Got ndarray instead\.",
+    ):
         select_calibration_sentences(np.zeros((3, 2)), 1.0, phonemes)

@@ -148,7 +148,10 @@ def test_weights_travel_with_the_module_but_not_in_its_state(name):
 def test_losses_name_shapes_that_do_not_match(name):
     with pytest.raises(ValueError, match=r"must be pairs.*got \(3, 4, 5\) and \(2, 4, 5\)"):
         LOSSES[name].module()(torch.zeros(3, 4, 5), torch.zeros(2, 4, 5))
-    with pytest.raises(ValueError, match=r"each of 4 frames; got shape \(5,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"weights must have one value for each of 4 frames\. Got shape \(5,\) instead\. Compute them by frame_weights\.",
+    ):
         LOSSES[name].module(WEIGHTS)(torch.zeros(3, 4, 4), torch.zeros(3, 4, 4))
 
 
