@@ -271,10 +271,10 @@ def test_early_stopping_is_not_interruption(callbacks):
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ([], "must yield one split.*it yields 0"),
-        ([(np.arange(9), np.arange(9, 20))] * 2, "must yield one split.*it yields 2"),
+        ([], "must yield one split.*It yields 0"),
+        ([(np.arange(9), np.arange(9, 20))] * 2, "must yield one split.*It yields 2"),
         ([(np.arange(9), np.arange(5, 20))], "none on both sides; it yields 9 and 15 rows, 4 of them common"),
-        ([(np.arange(0), np.arange(5, 20))], "must leave rows to train on"),
+        ([(np.arange(0), np.arange(5, 20))], "must yield disjoint training and validation"),
     ],
 )
 def test_validation_rejects_useless_splitter(splits, message):
@@ -441,7 +441,7 @@ def test_fit_accepts_two_rates():
     encoder.fit(X, Windows.from_array(slow, sfreq=50))
     assert encoder.frame_weights_.tolist() == [3, 2, 3, 2, 2, 3, 2, 3, 2, 2, 1]
     with pytest.raises(
-        ValueError, match=r"windows differ in length: X has 25 steps at 120 Hz \(0.200 s\), y has 11"
+        ValueError, match=r"must have equal length, but X has 25 samples at 120 Hz \(0.200 s\) and y has 11"
     ):
         encoder.fit(X, Windows.from_array(slow, sfreq=25))
 
@@ -571,7 +571,7 @@ def test_predict_warns_about_similar_names():
     ("changes", "message"),
     [
         ({"kernel_size": 4}, "kernel_size must be odd"),
-        ({"device": "foo"}, "device='foo' is not on this machine"),
+        ({"device": "foo"}, "device='foo' is not available"),
     ],
 )
 def test_fit_rejects_unavailable_device(changes, message):
@@ -640,7 +640,7 @@ def test_fit_rejects_bad_input(changes, X, y, message):
 def test_fit_raises_on_divergence():
     brain, speech = planted(n=64)
     with pytest.raises(
-        FloatingPointError, match=r"training loss became .* in epoch \d+: the fit diverged. Lower lr="
+        FloatingPointError, match=r"training loss is .* in epoch \d+, so the fit diverged. Reduce lr="
     ):
         BrainEncoder(**{**SMALL, "lr": 1e18, "max_epochs": 50}, spatial_attention=False).fit(brain, speech)
 

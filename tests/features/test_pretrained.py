@@ -273,7 +273,7 @@ WRONG = {
     "chunk in frames": ({"chunk": 0.005, "overlap": 0}, {}, "0 and 0 frames of 0.02 s. Use a longer chunk"),
     "chunk": ({"chunk": 0}, {}, "The 'chunk' parameter"),
     "precision": ({"precision": "half"}, {}, "The 'precision' parameter of Wav2Vec2Features"),
-    "device": ({"device": "abacus"}, {}, "device='abacus' is not on this machine"),
+    "device": ({"device": "abacus"}, {}, "device='abacus' is not available"),
     "features": ({}, {"sound": StimulusArray(np.zeros(99), 50, "stored")}, "requires audio files, but StimulusArray"),
     "missing column": ({}, {"block_before": None}, r"columns of block edges but lacks \['block_before'\]"),
     "missing values": ({}, {"block_stop": np.nan}, "columns of block edges but has rows without values"),
