@@ -181,6 +181,6 @@ def test_groups_may_be_given(listening, tiny_pipeline):
 def test_a_split_by_row_is_not_silent(listening, tiny_pipeline):
     X, y = listening
     with pytest.warns(
-        StimulusLeakWarning, match=r"of \d+ windows scored contain sound .* was fitted on \(alice"
+        StimulusLeakWarning, match=r"of \d+ scored windows contain stimuli .* was fitted on \(alice"
     ):
         cross_val_score(tiny_pipeline(max_epochs=1), X, y, cv=KFold(2, shuffle=True, random_state=0))

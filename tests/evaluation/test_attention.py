@@ -68,7 +68,7 @@ def test_attention_scores_warn_of_attended_in_training():
     )
     first = (X["recording"] == "r1").to_numpy()
     swapped = [(np.flatnonzero(~first), np.flatnonzero(first))]
-    with pytest.warns(StimulusLeakWarning, match=r"windows scored contain sound .* \(b\)"):
+    with pytest.warns(StimulusLeakWarning, match=r"scored windows contain stimuli .* \(b\)"):
         attention_decoding_scores(make_pipeline(cut, ridge), X, y, swapped, events, lengths=(2,))
 
 

@@ -246,7 +246,7 @@ WRONG = {
     "rate": (MelSpectrogram(sfreq=120), {}, "'sfreq' parameter of MelSpectrogram must divide 16000 Hz, .* Got 120"),
     "rate, envelope": (Envelope(sfreq=64.5), {}, "'sfreq' parameter of Envelope must divide 16000 Hz"),
     "bands": (MelSpectrogram(n_mels=0), {}, "'n_mels' parameter of MelSpectrogram"),
-    "durations": (MelSpectrogram(), {"duration": [1.0, 2.0]}, "All rows must have the same duration"),
+    "durations": (MelSpectrogram(), {"duration": [1.0, 2.0]}, "all rows must have one duration"),
     "stored for mel": (MelSpectrogram(), {"sound": STORED}, r"requires audio files, but StimulusArray\('stored'.*Use Precomputed"),
     "stored for envelope": (Envelope(), {"sound": STORED}, "Envelope requires audio files"),
     "file for stored": (PrecomputedFeatures(), {}, "requires stimuli of type StimulusArray. Got '.*noise.wav'"),

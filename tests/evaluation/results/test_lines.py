@@ -60,9 +60,7 @@ def test_damaged_lines_are_counted_and_done_again(kind, done, tmp_path):
     place = next(n for n in full if b'"records"' in lines[n])
     damaged = [*lines[:place], DAMAGE[kind](lines[place]), *lines[place + 1 :]]
     path.write_bytes(b"\n".join(damaged))
-    shown = (
-        rf"r\.jsonl': an invalid line was skipped, line {place + 1} .*{len(full) - 1} were read"
-    )
+    shown = rf"r\.jsonl': an invalid line was skipped, line {place + 1} .*{len(full) - 1} were read"
     with pytest.warns(UserWarning, match=shown):
         assert len(read_results(path)) < len(results)
     with pytest.warns(UserWarning, match=rf"line {place + 1} "):
