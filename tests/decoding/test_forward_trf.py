@@ -144,7 +144,7 @@ def test_forward_trf_models_of_subjects():
 def test_forward_trf_warns_about_training_stimuli():
     X, y = of_people()
     trf = ForwardTRF(lags=(0, 0.4), alphas=(1.0,))
-    with pytest.warns(StimulusLeakWarning, match="60 of 60 windows scored contain sound this ForwardTRF"):
+    with pytest.warns(StimulusLeakWarning, match="60 of 60 scored windows contain stimuli this ForwardTRF"):
         trf.fit(X[:60], y[:60]).score(X[60:], y[60:])  # both subjects have the same stimuli
     with warnings.catch_warnings():
         warnings.simplefilter("error", StimulusLeakWarning)
