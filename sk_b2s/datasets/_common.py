@@ -13,7 +13,8 @@ from sk_b2s._utils._text import shorten_list, suggest_name
 from sk_b2s.events._sentences import delay_events
 from sk_b2s.events._table_times import check_last_word
 from sk_b2s.io._annex import check_content
-from sk_b2s.io._sidecars import open_table
+from sk_b2s.io._sidecars import parse_recording_duration
+from sk_b2s.io._sidecars import read_tsv as read_bids_tsv
 
 MAX_LISTED = 20  # names in a warning
 DEFAULT_TAIL = 10.0  # s from the last event to the end of a missing recording
@@ -88,13 +89,11 @@ def read_duration(path, study):
     """Read ``RecordingDuration`` (s) from a sidecar file, or NaN."""
     if not Path(path).is_file():
         return np.nan
-    seconds = read_json(path, study).get("RecordingDuration")
+    sidecar = read_json(path, study)
     try:
-        return np.nan if seconds in (None, "n/a", "") else float(seconds)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{study}: {str(path)!r}: RecordingDuration must be a number of seconds. Got {seconds!r} instead."
-        ) from error
+        return parse_recording_duration(sidecar)
+    except ValueError as error:
+        raise ValueError(f"{study}: {str(path)!r}: {error}") from error
 
 
 def warn_missing(study, problem, names):
@@ -153,7 +152,7 @@ def read_tsv(path, study, columns=()):
     table : DataFrame
         The table.
     """
-    table = pd.read_csv(open_table(path), sep="\t", keep_default_na=False, na_values=["n/a"], index_col=False)
+    table = read_bids_tsv(path, dtype=None)
     if missing := [column for column in columns if column not in table]:
         raise ValueError(f"{study}: {str(path)!r} lacks the columns {missing}. It has {list(table)}.")
     return table

@@ -50,6 +50,17 @@ def match_sequences(first, second):
     return np.array(pairs[::-1], int).reshape(-1, 2)
 
 
+def find_nearest(first, second):
+    """Return the index of the nearest of ``second`` to each of ``first``.
+
+    Both are ascending times, and ``second`` is not empty. Of two equally near
+    ones, the earlier is returned.
+    """
+    right = np.clip(np.searchsorted(second, first), 1, max(len(second) - 1, 1)) % len(second)
+    left = np.maximum(right - 1, 0)
+    return np.where(np.abs(second[left] - first) <= np.abs(second[right] - first), left, right)
+
+
 def match_times(first, second, within):
     """Pair each time with the nearest one of another sequence, at most once.
 
@@ -67,9 +78,7 @@ def match_times(first, second, within):
     """
     if len(first) == 0 or len(second) == 0:
         return np.empty((0, 2), int)
-    right = np.clip(np.searchsorted(second, first), 1, max(len(second) - 1, 1)) % max(len(second), 1)
-    left = np.maximum(right - 1, 0)
-    nearest = np.where(np.abs(second[left] - first) <= np.abs(second[right] - first), left, right)
+    nearest = find_nearest(first, second)
     distance = np.abs(second[nearest] - first)
     order = np.lexsort([distance, nearest])
     is_first = np.r_[True, nearest[order][1:] != nearest[order][:-1]]

@@ -33,7 +33,7 @@ from scipy.stats import theilslopes
 from sk_b2s._utils._caching import FromFile
 from sk_b2s._utils._text import plain_text, shorten_list
 from sk_b2s.datasets._common import check_root, combine_tables, require_file, select_names, warn_missing
-from sk_b2s.datasets._matching import match_sequences, match_times
+from sk_b2s.datasets._matching import find_nearest, match_sequences, match_times
 from sk_b2s.io._clocks._clock_fit import MAX_DRIFT
 from sk_b2s.io._raw._identity import recording_stamp
 from sk_b2s.io._raw._recordings import open_raw
@@ -425,10 +425,9 @@ def _find_common_offset(sent, codes, times):
         near = np.zeros(len(logged), bool)
         for code in (FIXATION, CONTEXT):
             own = times[codes == code]
-            right = np.clip(np.searchsorted(own, expected), 1, max(len(own) - 1, 1)) % max(len(own), 1)
-            distance = (
-                np.minimum(abs(own[right] - expected), abs(own[right - 1] - expected)) if len(own) else np.inf
-            )
+            if len(own) == 0:
+                continue
+            distance = abs(own[find_nearest(expected, own)] - expected)
             near |= (kind == code) & (distance <= TOLERANCE + 200e-6 * abs(logged - logged[i]))
         if near.sum() > most:
             offset, most = times[j] - logged[i], near.sum()

@@ -23,6 +23,7 @@ NOT_EEG = re.compile(
     re.IGNORECASE,
 )
 SENSORS = ("eeg", "mag", "grad")
+METERS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
 HEAD_CENTER = np.array([0.0, 0.0, 0.04])  # m, center of a spherical head in head coordinates
 KIT_COIL = 6001  # FIFF coil type of KIT axial gradiometers
 

@@ -28,6 +28,7 @@ from sk_b2s.io._annex import check_content
 from sk_b2s.io._channel_names import CODE as NAMES
 from sk_b2s.io._channel_names import match_names
 from sk_b2s.io._file_parts import check_regular, decode_utf8, read_json
+from sk_b2s.io._sensors import METERS
 
 CODE = f"{code_of(__file__)}-{NAMES}"
 # MNE channel types of the types in channels.tsv that files often label as EEG.
@@ -36,7 +37,6 @@ NOT_EEG_TYPES = {
     "GSR": "gsr", "TEMP": "temperature", "AUDIO": "misc", "MISC": "misc", "REF": "misc", "EYEGAZE": "misc",
     "PUPIL": "misc", "PPG": "misc", "SYSCLOCK": "misc", "PHOTO": "misc", "OTHER": "misc",
 }  # fmt: skip
-METERS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 # Coordinate systems with their origin between the ears. Axes: x right and y forward, or x forward and y left.
 RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab")
 FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
@@ -115,17 +115,19 @@ def _search_folders(recording, root):
     return parents[:1]
 
 
-def read_tsv(path):
-    """Read a BIDS table as text, with "n/a" as missing value.
+def read_tsv(path, dtype=str):
+    """Read a BIDS table, with "n/a" as missing value.
 
     Parameters
     ----------
     path : path-like
+    dtype : type or None, default=str
+        Type of all columns. If str, the words "nan" and "null" are kept. If
+        None, types are inferred.
 
     Returns
     -------
     table : DataFrame
-        Columns of str or NaN, so that the words "nan" and "null" are kept.
 
     Raises
     ------
@@ -135,15 +137,15 @@ def read_tsv(path):
     """
     try:
         table = pd.read_csv(
-            open_table(path), sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"], quoting=3,
+            open_table(path), sep="\t", dtype=dtype, keep_default_na=False, na_values=["n/a"], quoting=3,
             index_col=False,
         )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{str(path)!r} is not a BIDS table (tab-separated UTF-8): {error}") from error
     table = table.rename(columns=str.strip)
-    for column in table:
+    for column in table.select_dtypes(exclude="number"):
         texts = table[column]
-        if texts.str.startswith('"').any():  # fields with a quote or a tab
+        if texts.dtype != bool and texts.str.startswith('"').any():  # fields with a quote or a tab
             table[column] = texts.str.replace(r'^"(.*)"$', lambda m: m[1].replace('""', '"'), regex=True)
     return table
 
@@ -243,6 +245,23 @@ def apply_sidecars(raw, recording):
     return raw
 
 
+def parse_recording_duration(sidecar):
+    """Return the ``RecordingDuration`` of a sidecar file in seconds, or NaN.
+
+    Raises
+    ------
+    ValueError
+        If it is not a number. The caller adds the file.
+    """
+    seconds = sidecar.get("RecordingDuration")
+    try:
+        return np.nan if seconds in (None, "n/a", "") else float(seconds)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"RecordingDuration must be a number of seconds. Got {seconds!r} instead."
+        ) from error
+
+
 def _check_duration(raw, recording):
     """Warn if a recording is shorter than its sidecar file states."""
     if "sub" not in entities_of(recording) or recording.parent.name not in ("eeg", "meg"):
@@ -250,9 +269,14 @@ def _check_duration(raw, recording):
     path = find_sidecar(recording, f"{recording.parent.name}.json")
     if path is None:
         return
-    expected = read_json(path).get("RecordingDuration")
+    try:
+        expected = parse_recording_duration(read_json(path))
+    except ValueError as error:
+        if not str(error).startswith("RecordingDuration"):
+            raise
+        return
     lasts = raw.n_times / raw.info["sfreq"]
-    if isinstance(expected, (int, float)) and lasts < expected - max(1.0, 0.01 * expected):
+    if lasts < expected - max(1.0, 0.01 * expected):
         warnings.warn(
             f"recording {str(recording)!r} lasts {lasts:.1f} s, but its duration in {path.name!r} is "
             f"{expected:.1f} s. The file seems truncated. Fetch or copy it again.",

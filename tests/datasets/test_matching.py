@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sk_b2s.datasets._matching import match_sequences, match_times
+from sk_b2s.datasets._matching import find_nearest, match_sequences, match_times
 
 
 def count_edits(a, b):
@@ -33,3 +33,12 @@ def test_match_times_uses_each_time_once():
     assert match_times(first, second, 0.02).tolist() == [[0, 0], [2, 1]]
     assert match_times(first, second[:0], 0.02).tolist() == []
     assert match_times(first, second[:1], 0.02).tolist() == [[0, 0]]
+
+
+def test_find_nearest_equals_all_distances():
+    rng = np.random.default_rng(0)
+    for n_second in (1, 2, 7):
+        first, second = np.sort(rng.uniform(0, 10, 20)), np.sort(rng.uniform(0, 10, n_second))
+        expected = np.abs(first[:, None] - second).argmin(axis=1)
+        np.testing.assert_array_equal(find_nearest(first, second), expected)
+    assert find_nearest(np.array([1.0]), np.array([0.0, 2.0])).tolist() == [0]

@@ -14,7 +14,7 @@ from sk_b2s import Epocher, make_segments, read_bids
 from sk_b2s.io._raw._identity import recording_stamp
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._raw._recordings import open_raw
-from sk_b2s.io._sidecars import apply_sidecars, entities_of, find_sidecar, read_tsv
+from sk_b2s.io._sidecars import apply_sidecars, entities_of, find_sidecar, parse_recording_duration, read_tsv
 
 
 def test_apply_sidecars_warns_short_recording(folder):
@@ -160,3 +160,28 @@ def test_apply_sidecars_warns_unknown_status(tmp_path):
     ):
         raw = apply_sidecars(read_raw(path), path)
     assert raw.info["bads"] == ["E0"]
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"), [(80, 80.0), ("80.5", 80.5), ("n/a", np.nan), (None, np.nan), ("", np.nan)]
+)
+def test_parse_recording_duration_accepts_missing(duration, expected):
+    np.testing.assert_equal(parse_recording_duration({"RecordingDuration": duration}), expected)
+    assert np.isnan(parse_recording_duration({}))
+
+
+@pytest.mark.parametrize("duration", ["long", [80], {}])
+def test_parse_recording_duration_refuses_text(folder, duration):
+    with pytest.raises(ValueError, match="RecordingDuration must be a number of seconds. Got"):
+        parse_recording_duration({"RecordingDuration": duration})
+    folder.recording.with_suffix(".json").write_text(json.dumps({"RecordingDuration": duration}))
+    assert open_raw(folder.recording).n_times > 0
+
+
+def test_read_tsv_infers_types(folder):
+    path = folder.tell('onset\ttext\tflag\n1.5\t"a ""b"""\ttrue\nn/a\tnan\tfalse\n')
+    table = read_tsv(path, dtype=None)
+    np.testing.assert_array_equal(table["onset"], [1.5, np.nan])
+    assert table["text"].tolist() == ['a "b"', "nan"]
+    assert table["flag"].tolist() == [True, False]
+    assert read_tsv(path)["onset"].tolist()[0] == "1.5"

@@ -11,7 +11,7 @@ from scipy.io import loadmat, whosmat
 
 from sk_b2s._utils._caching import code_of
 from sk_b2s.io._file_parts import RecordingFormatError
-from sk_b2s.io._sensors import NOT_EEG
+from sk_b2s.io._sensors import METERS, NOT_EEG
 
 CODE = code_of(__file__)
 MIN_SD = 1e-2  # µV, below the standard deviation of any electrode
@@ -20,7 +20,6 @@ UNITS = {
     "ft/cm": 1e-13,
 }  # fmt: skip
 MAGNETIC = re.compile(r"M[LRZ][CFOPT]\d\d(-\d+)?$|MEG ?\d{3,4}$")
-METERS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
 FIELDTRIP_TYPES = {
     "eeg": "eeg", "eog": "eog", "ecg": "ecg", "emg": "emg", "trigger": "stim", "megmag": "mag", "meggrad": "mag",
     "megaxial": "mag", "megplanar": "grad", "refmag": "ref_meg", "refgrad": "ref_meg",
