@@ -1,4 +1,4 @@
-"""Real tables where they are at hand, and small recordings with a planted response elsewhere."""
+"""Fixtures: tables of real studies, and small simulated recordings."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def shared_data():
 
 @pytest.fixture(scope="session")
 def data_folder():
-    """The development data, or a skip that says how to point at it."""
+    """Return the folder of development data, or skip the test."""
     folder = shared_data()
     if folder is None:
         pytest.skip("the development data is absent; set SK_B2S_TEST_DATA to its folder")
@@ -27,7 +27,7 @@ def data_folder():
 
 @pytest.fixture(scope="session")
 def masc_root(data_folder, tmp_path_factory):
-    """MEG-MASC with the real tables of sub-04 (all four stories) and sub-12 (two), without recordings."""
+    """MEG-MASC with real tables of sub-04 (four stories) and sub-12 (two)."""
     return masc_folder(data_folder, tmp_path_factory.mktemp("masc"), ("04", "12"))
 
 
@@ -39,7 +39,7 @@ def masc_events(masc_root):
 
 @pytest.fixture(scope="session")
 def brennan_root(data_folder, tmp_path_factory):
-    """The study of Brennan & Hale with the real words and trials, without recordings."""
+    """The study of Brennan & Hale with real words and trials."""
     return brennan_folder(data_folder, tmp_path_factory.mktemp("brennan"))
 
 
@@ -51,7 +51,7 @@ def brennan_events(brennan_root):
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Workers of joblib's have one thread; equal scores need equal threads, and tiny nets like one."""
+    """Use one thread, as joblib workers do, for equal scores."""
     import torch
 
     torch.set_num_threads(1)
@@ -59,7 +59,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def listening(tmp_path_factory):
-    """Two people who hear two minutes, with a response far above the noise: X and y."""
+    """X and y of two subjects and two minutes, with a strong response."""
     from sk_b2s import make_segments
     from sk_b2s.datasets import make_listening
 
@@ -78,7 +78,7 @@ def listening(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_pipeline(tmp_path_factory):
-    """Make a small pipeline; keywords are parameters of the encoder, ``steps`` of the others."""
+    """Make a small pipeline with parameters of encoder and ``steps``."""
     from sklearn.pipeline import Pipeline, make_pipeline
 
     from sk_b2s import BrainEncoder, Epocher, FeatureScaler, MelSpectrogram, RobustChannelScaler

@@ -28,7 +28,7 @@ from sk_b2s import (
 
 @pytest.fixture(scope="module")
 def ridge_on(listening):
-    """A fitted ridge on the windows of the first half of the segments, with X as Windows."""
+    """Fit a ridge decoder on the first half of the segments."""
     X, y = listening
     windows = Epocher(sfreq=32, lag=0).fit_transform(X)
     features = np.random.default_rng(0).standard_normal((len(y), 2, 96)).astype("f4")
@@ -129,7 +129,7 @@ def test_honest_validation_is_silent(listening, tiny_pipeline):
 
 
 def next_split(X, y):
-    """The first fold of a splitter of the package, as a splitter of one fold."""
+    """Return the first fold of a splitter as a splitter of one fold."""
 
     class First(StimulusKFold):
         def split(self, X, y=None, groups=None):
@@ -249,8 +249,8 @@ def test_validation_at_chance_is_named():
         small_encoder(validation=0.3).fit(noise, y)
 
 
-def test_validation_that_is_too_small_to_tell_is_not_judged():
-    """Two windows answered perfectly gain less than chance explains; the training loss is judged instead."""
+def test_fit_does_not_judge_small_validation():
+    """With two validation windows, the training loss is judged instead."""
     X, y = planted(20, level=3.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)

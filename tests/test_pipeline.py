@@ -1,4 +1,4 @@
-"""It is scikit-learn: every tool that takes an estimator and a table takes ours."""
+"""Tests of estimators within the tools of scikit-learn."""
 
 import copy
 import pickle
@@ -24,7 +24,7 @@ def fitted(listening, tiny_pipeline):
     return pipe, X.iloc[test], y.iloc[test], X.iloc[train], y.iloc[train]
 
 
-def test_it_decodes_sound_it_never_heard(fitted):
+def test_pipeline_decodes_held_out_stimuli(fitted):
     pipe, X, y, *_ = fitted
     scores = retrieval_scores(pipe, X, y)
     assert scores["top_1"] > 0.5

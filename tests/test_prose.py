@@ -1,4 +1,4 @@
-"""Prose of the project: plain words, American spelling, short first lines and test names."""
+"""Tests of the prose of the project: words, spelling, lengths of lines."""
 
 import ast
 import subprocess
@@ -22,7 +22,7 @@ def written():
 
 
 def documented(path):
-    """Modules, classes and functions of a file that have a docstring: (name, line, docstring)."""
+    """List the docstrings of a file: (name, line, docstring)."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
             text := ast.get_docstring(node)

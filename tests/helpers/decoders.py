@@ -22,9 +22,10 @@ SFREQ, STEP, LENGTH = 8.0, 8, 24  # Hz; steps between windows and in a window
 
 
 def planted(fingerprint, response, n_recordings=6, n=120, seed=0):
-    """One person's recordings of different sounds: a fingerprint in each, a response to the sound, or both.
+    """Make recordings of a subject with a fingerprint, a response, or both.
 
-    The fingerprint is a covariance of the noise, and goes with the mean of the sound's features, a voice.
+    The fingerprint is a noise covariance of each recording. It is correlated
+    with the mean of the features of its stimulus, the voice.
     """
     rng = np.random.default_rng(seed)
     n_times, n_features, n_channels = STEP * n + LENGTH, 4, 6
@@ -51,7 +52,7 @@ def planted(fingerprint, response, n_recordings=6, n=120, seed=0):
 
 
 class Power(TransformerMixin, BaseEstimator):
-    """The logarithm of the power, from which a linear decoder reads a covariance."""
+    """Log power, which reveals the covariance to a linear decoder."""
 
     def fit(self, X, y=None):
         self.fitted_ = True
@@ -83,7 +84,7 @@ FAST = {"n_shifts": 50, "verbose": 0}
 
 
 def people(fingerprint=0.0, response=0.3, n_recordings=6, n=60, seed=0, together=1):
-    """Planted recordings, ``together`` of which belong to one person."""
+    """Make planted recordings, ``together`` of which are of one subject."""
     X, y = planted(fingerprint, response, n_recordings, n, seed)
     who = X.rows["recording"].str[1:].astype(int) // together
     X.rows = X.rows.assign(subject=[f"s{i}" for i in who], study="planted")
@@ -99,7 +100,7 @@ def same(a, b):
 
 
 class Counting(RidgeDecoder):
-    """A ridge that notes its fits in a file beside this one's results."""
+    """Make a ridge decoder that records its fits in a file."""
 
     def fit(self, X, y):
         with open(os.environ["FITS"], "a") as file:
@@ -112,7 +113,7 @@ def counting(**changes):
 
 
 def control_outcome(across, null):
-    """Make an outcome of recordings of ten windows at chance 0.1, each with a score of 0.4."""
+    """Make an outcome of recordings with a score of 0.4 at chance 0.1."""
     names = tuple(f"r{i}" for i in range(len(across)))
     records = [
         {"subject": "s", "recording": name, "n": 10, "top_1": 1, "top_k": 4, "chance": 1.0,

@@ -1,4 +1,4 @@
-"""Tiny recordings in the formats of the studies, with a response to sound that begins a known time after it."""
+"""Tiny recordings in the formats of the studies, with a known response."""
 
 import struct
 from pathlib import Path
@@ -13,7 +13,7 @@ SLOW = 100  # Hz of their loudness
 
 
 def write_speech(path, seconds, seed):
-    """Write noise whose loudness goes up and down four times a second, as that of speech does."""
+    """Write noise with an amplitude modulation of 4 Hz, like speech."""
     rng = np.random.default_rng(seed)
     loud = gaussian_filter1d(rng.standard_normal(int(seconds * SLOW)), 0.06 * SLOW)
     loud = np.repeat(np.clip(loud / loud.std(), 0, None), RATE // SLOW)
@@ -23,7 +23,7 @@ def write_speech(path, seconds, seed):
 
 
 def brain_of(sounds, seconds, sfreq, n_channels, lag=0.1, noise=1.0, seed=0):
-    """Channels that follow the loudness of ``sounds``, (path, onset), ``lag`` s later, in noise of their size."""
+    """Simulate channels that follow the envelope of audio after ``lag`` s."""
     rng = np.random.default_rng(seed)
     response = np.zeros(int(seconds * sfreq))
     time = np.arange(len(response)) / sfreq
@@ -38,7 +38,7 @@ def brain_of(sounds, seconds, sfreq, n_channels, lag=0.1, noise=1.0, seed=0):
 
 
 def write_kit(template, path, brain, sfreq):
-    """Write a KIT file like a real one, with other samples in its first channels."""
+    """Write a KIT file with given samples in its first channels."""
     content = bytearray(template.read_bytes())
     offset = [struct.unpack_from("<I", content, 16 * entry)[0] for entry in range(10)]
     (n_channels,) = struct.unpack_from("<i", content, offset[1] + 12 + 256)
@@ -52,7 +52,7 @@ def write_kit(template, path, brain, sfreq):
 
 
 def write_ctf(template, path, brain, triggers, sfreq):
-    """Write a CTF folder like a real one, with its trigger channel and as many sensors as ``brain`` has."""
+    """Write a CTF folder with a trigger channel and given samples."""
     head = (template / f"{template.stem}.res4").read_bytes()
     (n_channels,) = struct.unpack_from(">h", head, 1292)
     names_at = 1844 + struct.unpack_from(">i", head, 1836)[0]
@@ -86,7 +86,7 @@ def write_ctf(template, path, brain, triggers, sfreq):
 
 
 def write_brainvision(path, brain, names, sfreq):
-    """Write a BrainVision header, markers and samples, in volt as ds004408 has them."""
+    """Write BrainVision header, markers and samples in V, as in ds004408."""
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = [f"Ch{i}={name},,1,V" for i, name in enumerate(names, start=1)]
     path.write_text(
@@ -105,7 +105,7 @@ def write_brainvision(path, brain, names, sfreq):
 
 
 def write_fieldtrip(path, brain, sfreq):
-    """Write the struct ``raw`` that Brennan's recordings are, in microvolt, with an eye and a sound channel."""
+    """Write a struct ``raw`` in µV like those of Brennan & Hale."""
     labels = [str(number) for number in range(1, 62) if number != 29][: len(brain)] + ["VEOG", "AUD"]
     n_channels, n_times = len(labels), brain.shape[1]
     data = np.concatenate([10 * brain, 1000 * np.ones((2, n_times))])
@@ -125,7 +125,7 @@ def _cell(array):
 
 
 def write_textgrid(path, words, seconds, tiers=("words", "phones")):
-    """Write words, (onset, duration, text), each one phone long, as a TextGrid."""
+    """Write words (onset, duration, text) of one phone as a TextGrid."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows, last = [], 0.0
     for onset, duration, text in words:
@@ -146,7 +146,7 @@ def write_textgrid(path, words, seconds, tiers=("words", "phones")):
 
 
 def spoken_words(seconds, seed, sentence=6):
-    """Words every third of a second, (onset, duration, text), with a pause after each sentence."""
+    """List words (onset, duration, text) with a silence after sentences."""
     rng = np.random.default_rng(seed)
     words, onset = [], 0.3
     while onset < seconds - 1:
@@ -156,7 +156,7 @@ def spoken_words(seconds, seed, sentence=6):
 
 
 def write_eeglab(path, brain, sfreq, events=()):
-    """Write an EEGLAB set with its samples inside; events are (type, latency from 1, duration in samples)."""
+    """Write an EEGLAB set; events are (type, latency from 1, samples)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = np.array([(f"E{i}",) for i in range(len(brain))], dtype=[("labels", object)])
     names = [("type", object), ("latency", float), ("duration", float)]
@@ -170,7 +170,7 @@ def write_eeglab(path, brain, sfreq, events=()):
 
 
 def write_edf(path, brain, sfreq, starts=None, notes=(), status=None, encoding="utf-8"):
-    """Write records of one second, discontinuous where they have ``starts``; notes are (onset, text)."""
+    """Write EDF records of 1 s, discontinuous if they have ``starts``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_bdf, n_records = path.suffix == ".bdf", brain.shape[1] // sfreq
     width, top = (3, 2**23 - 1) if is_bdf else (2, 2**15 - 1)

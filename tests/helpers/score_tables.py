@@ -71,7 +71,7 @@ def make_curve(column, values):
 
 
 def make_results(scores, names=("a", "b"), n_folds=3, n_seeds=2, seed=0):
-    """Make a table with the mean ``scores[e, s]`` of estimator e, subject s."""
+    """Make a table with mean ``scores[e, s]`` of estimator e, subject s."""
     rng = np.random.default_rng(seed)
     rows = []
     for name, own in zip(names, np.asarray(scores), strict=True):

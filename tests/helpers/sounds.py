@@ -30,7 +30,7 @@ def filters_by_hand(n_fft, n_mels):
 
 
 def frame_by_hand(audio, index, sfreq, n_fft):
-    """Power spectrum of the Hann window around the middle of frame ``index``."""
+    """Compute the power spectrum of a Hann window around a frame."""
     middle = (index + 0.5) * RATE / sfreq
     first = int(middle - n_fft / 2)
     samples = [audio[i] if 0 <= i < len(audio) else 0.0 for i in range(first, first + n_fft)]

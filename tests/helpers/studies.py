@@ -1,4 +1,4 @@
-"""Folders of the real studies as the loaders find them: real tables, and stand-ins for what is not at hand."""
+"""Folders of the studies: real tables, and stand-ins for other files."""
 
 import gzip
 import json
@@ -18,13 +18,13 @@ AFTER = 10.0  # s that stand-in recordings last after their last event
 
 
 def write_noise(path, seconds, rate=1000):
-    """Write noise of its own as a wav file that stands for a sound not at hand."""
+    """Write noise as a WAV file that stands in for an audio file."""
     rng = np.random.default_rng(zlib.crc32(Path(path).name.encode()))
     soundfile.write(path, 0.1 * rng.standard_normal(int(np.ceil(seconds * rate))), rate)
 
 
 def masc_folder(data, root, subjects=("04",)):
-    """MEG-MASC with the real tables of some people, sounds of noise, and no recordings."""
+    """Make MEG-MASC with real tables and noise, without recordings."""
     lengths = {}
     for subject in subjects:
         for path in sorted((data / f"meg_masc/sub-{subject}").rglob("*_events.tsv.gz")):
@@ -49,7 +49,7 @@ def masc_folder(data, root, subjects=("04",)):
 
 
 def brennan_folder(data, root, subjects=None):
-    """Brennan's study with the real words and trials, sounds of noise and of their length, and no recordings."""
+    """Make the study of Brennan & Hale with real tables and noise."""
     (root / "proc").mkdir(parents=True)
     (root / "audio").mkdir()
     shutil.copy(data / "brennan2019/AliceChapterOne-EEG.csv", root)
@@ -63,9 +63,10 @@ def brennan_folder(data, root, subjects=None):
 
 
 def broderick_folder(data, root, people=2, runs=2):
-    """OpenNeuro's edition of Broderick's study, in its layout: words and sounds are Alice's, in the old man's place.
+    """Make the study of Broderick et al. in the layout of OpenNeuro.
 
-    The lengths of recordings are those of the four at hand, in turn. No recordings.
+    Words and audio files are those of Brennan & Hale. Recordings are missing,
+    and have the durations of four real ones in turn.
     """
     grids = sorted(
         (data / "brennan2019/textgrids").glob("*.TextGrid"),
@@ -93,7 +94,7 @@ LOG_HEAD = ["Subject", "Trial", "Event Type", "Code", "Time", "TTime", "Uncertai
 
 
 def write_mous_stimuli(root, n_sounds):
-    """Sounds of MOUS in its layout: noise of 4.5 s, eight words each, and their lines of text."""
+    """Make audio files of MOUS: noise of 4.5 s, eight words, and texts."""
     texts = []
     for number in range(1, n_sounds + 1):
         name = f"EQ_Ramp_Int2_Int1LPF{number:03d}"
@@ -107,9 +108,10 @@ def write_mous_stimuli(root, n_sounds):
 def write_mous_subject(
     data, root, n_sounds, subject="A2002", lose=(), add=(), scale=1.0 - 40e-6, sfreq=1200.0, seed=0
 ):
-    """A listener of MOUS: log, CTF recording with triggers, and a brain that follows the sounds.
+    """Make a subject of MOUS: log, CTF recording with triggers and responses.
 
-    The log's clock began 12.3456 s before the recording's and is 40 ppm slow. Returns [(number of the sound, s)].
+    The clock of the log began 12.3456 s before that of the recording and is
+    40 ppm slow. Returns [(number of the audio file, s)].
     """
     rng = np.random.default_rng(seed)
     now, rows, sent, played = 15.0, [], [], []
@@ -151,7 +153,8 @@ def write_mous_subject(
 def count_as_published(events, min_duration=6.0):
     """Count segments and words as the published code lays its windows.
 
-    A grid in each recording's own time, windows over two sounds, and segments named by the word at sample 62.
+    A grid in each recording's own time, windows over two sounds, and segments
+    named by the word at sample 62.
     """
     found = {"train": set(), "test": set()}
     words_of = {"train": set(), "test": set()}
@@ -180,7 +183,7 @@ LAG, SECONDS, N_CHANNELS = 0.1, 60.0, 12
 
 
 def find_response_lag(events, **epocher):
-    """Return the lag (s) of the largest covariance of recordings and envelope."""
+    """Return the lag (s) of the largest covariance with the envelope."""
     X, y = make_segments(events, anchor=1.0, tmin=0.0, tmax=4.0, margin=0.1, block=8.0)
     data = np.asarray(Epocher(sfreq=100, lag=0.0, baseline=None, **epocher).fit_transform(X), float)
     sound = np.asarray(Envelope(sfreq=100).fit_transform(y), float)[:, 0]
@@ -197,7 +200,7 @@ def find_response_lag(events, **epocher):
 
 
 def check_lag(events, **epocher):
-    """Check that the simulated lag is found, and not with onsets 300 ms late."""
+    """Check that the lag is found, and not with onsets 300 ms late."""
     check_events(events)
     assert abs(find_response_lag(events, **epocher) - LAG) <= 0.02
     late = events.assign(onset=events["onset"] + 0.3)

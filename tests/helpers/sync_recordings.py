@@ -44,7 +44,7 @@ def write_raw(path, channels, stim=None, annotations=None, first_samp=700):
 
 
 def make_pulses(times, seconds, codes=1):
-    """A trigger channel whose pulses of 10 ms begin at the samples nearest to some times."""
+    """Make a trigger channel with pulses of 10 ms at given times."""
     stim = np.zeros(round(seconds * RATE))
     for time, code in zip(times, np.broadcast_to(codes, len(times)), strict=True):
         stim[round(time * RATE) : round(time * RATE) + 5] = code
