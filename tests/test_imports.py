@@ -104,7 +104,9 @@ def public():
     for package in [sk_b2s, *(getattr(sk_b2s, name) for name in ORDER if not name.startswith("_"))]:
         for name in package.__all__:
             thing = getattr(package, name)
-            if isinstance(thing, dict | tuple | types.ModuleType):  # registries, documented where they are read
+            if isinstance(
+                thing, dict | tuple | types.ModuleType
+            ):  # registries, documented where they are read
                 continue
             if not dataclasses.is_dataclass(thing):  # its attributes are its parameters
                 yield f"{thing.__module__}.{name}"
@@ -168,7 +170,11 @@ def count_lines(path):
     """Count the lines of a file that are not part of a docstring."""
     text = path.read_text()
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    parts = [node.body[0] for node in ast.walk(ast.parse(text)) if isinstance(node, documented) and ast.get_docstring(node)]
+    parts = [
+        node.body[0]
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, documented) and ast.get_docstring(node)
+    ]
     return len(text.splitlines()) - sum(part.end_lineno - part.lineno + 1 for part in parts)
 
 
