@@ -100,8 +100,12 @@ def test_import_loads_no_heavy_library(code, absent):
 
 
 def public():
-    """Names of all public classes, their methods and functions."""
-    for package in [sk_b2s, *(getattr(sk_b2s, name) for name in ORDER if not name.startswith("_"))]:
+    """Names of all public classes, their methods and functions.
+
+    Torch modules are documented by ``Shape:`` lines instead, as in torch.
+    """
+    names = [name for name in ORDER if not name.startswith("_") and name != "nn"]
+    for package in [sk_b2s, *(getattr(sk_b2s, name) for name in names)]:
         for name in package.__all__:
             thing = getattr(package, name)
             if isinstance(
