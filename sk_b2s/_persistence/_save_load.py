@@ -215,9 +215,9 @@ def load(path, *, parent=None, memory=None, trusted=None):
     - Functions such as ``raw_hook`` and other classes: names in ``trusted``.
     - ``validation`` and other estimators: names in ``ESTIMATORS``, with valid
       parameters.
-    - The parent of an adapted encoder: a regular file in the folder of ``path``,
-      its parent folder, or subfolders of these. It is read with the same
-      checks.
+    - The parent of an adapted encoder: a regular file in the folder of
+      ``path``, its parent folder, or subfolders of these. It is read with the
+      same checks.
     - Recordings, audio files, a ``montage`` and a speech ``model``: paths and
       names. :func:`load` does not open them. ``transform`` and ``predict``
       read them as data, like the paths in your own tables. For files from

@@ -137,7 +137,7 @@ class RetrievalMixin:
         """Check targets: a table for ``speech``, else Windows or an array."""
         owner = type(self).__name__
         if y is None:
-            raise ValueError(f"{owner} requires y to be passed, but the target y is None.")
+            raise ValueError(f"{owner} requires y to be passed, but the target y is {y}.")
         if self.speech is not None:
             if table_of(y) is None:
                 raise ValueError(

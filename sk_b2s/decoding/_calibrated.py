@@ -174,7 +174,7 @@ default="auto"
             The fitted decoder.
         """
         if y is None:
-            raise ValueError("CalibratedDecoder requires y to be passed, but the target y is None.")
+            raise ValueError(f"CalibratedDecoder requires y to be passed, but the target y is {y}.")
         check_in_step(X, y)
         own = self._mask(calibration, _num_samples(y))
         if self.method in METHODS:

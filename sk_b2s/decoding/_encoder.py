@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -12,30 +11,31 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from sk_b2s._utils._devices import choose_device, choose_precision
-from sk_b2s._utils._precision import Precision
-from sk_b2s._utils._validation import check_in_step, table_of
+from sk_b2s._utils._devices import choose_device
+from sk_b2s._utils._validation import check_in_step
 from sk_b2s.decoding._adaptation import AdaptationMixin
 from sk_b2s.decoding._base import RetrievalMixin
-from sk_b2s.decoding._encoder_checks import check_parameters, warn_no_learning
+from sk_b2s.decoding._encoder_network import EncoderNetworkMixin, check_parameters, warn_no_learning
 from sk_b2s.decoding._encoder_state import EncoderStateMixin
 from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
 from sk_b2s.decoding._unseen_subjects import UnseenSubjectMixin
-from sk_b2s.model_selection._split import stimulus_train_test
-from sk_b2s.nn._brain_module import ACTIVATIONS, BrainModule
+from sk_b2s.nn._brain_module import ACTIVATIONS
 from sk_b2s.nn._channel_mixing import SUBJECT_LAYERS
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
-from sk_b2s.nn._net import RetrievalNet, log_message
 from sk_b2s.nn._prefetch import keep_on_device
-from sk_b2s.nn._speech_module import SpeechModule
-from sk_b2s.nn._validation import EarlyStop, one_split, validate_on
 from sk_b2s.nn.functional import DUPLICATES
 from sk_b2s.preprocessing._windows import subjects_of
 
 
 class BrainEncoder(
-    EncoderStateMixin, AdaptationMixin, UnseenSubjectMixin, RetrievalMixin, TransformerMixin, BaseEstimator
+    EncoderNetworkMixin,
+    EncoderStateMixin,
+    AdaptationMixin,
+    UnseenSubjectMixin,
+    RetrievalMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Convolutional encoder that maps EEG/MEG windows to speech features.
 
@@ -405,102 +405,6 @@ n_virtual_channels)
         self._fit_unseen_subjects(brain, targets, train)
         return self
 
-    def _check_X(self, X, reset=False):
-        """Check windows and, for spatial attention, their sensor positions."""
-        X = self._check_windows(X, reset, any_channels=self.spatial_attention)
-        if self.spatial_attention and X.positions is None:
-            raise ValueError(
-                "spatial_attention=True requires sensor positions, and X has none. Set Epocher(montage=...), wrap an "
-                "array with Windows.from_array(X, positions=...), or set spatial_attention=False."
-            )
-        return X
-
-    def _split(self, X, y, segments, random):
-        """Return training rows and validation rows."""
-        if self.validation is None:
-            return np.arange(len(y)), None
-        if hasattr(self.validation, "split"):
-            train, valid = one_split(self.validation, X, y)
-            without = train  # rows that the splitter leaves out stay out
-        else:
-            without = np.arange(len(y))
-            table = table_of(y)
-            groups = None if table is not None and "block" in table else segments
-            train, valid = stimulus_train_test(y, self.validation, random_state=random, groups=groups)
-        if len(np.unique(segments[valid])) < 2:
-            warnings.warn(
-                f"validation={self.validation} would hold out {len(valid)} windows of a single segment, which cannot "
-                f"be ranked. Training runs for max_epochs={self.max_epochs} without validation. Increase validation, "
-                f"use more stimuli, or set validation=None.",
-                stacklevel=4,
-            )
-            return without, None
-        return train, valid
-
-    def _fit_shapes(self, X, y, targets, train):
-        """Set the subjects and the arguments of the networks."""
-        frames = self._fit_frames(X, y, targets)
-        self.n_features_out_ = self.speech_embedding_dim or self.n_speech_features_
-        self.subjects_ = np.unique(subjects_of(X)[train])  # other layers would not be trained
-        self.architecture_ = {
-            "n_channels": X.shape[1],
-            "n_outputs": self.n_features_out_,
-            "n_subjects": len(self.subjects_),
-            "n_times": self.n_times_in_,
-            "pooling": None if np.array_equal(frames, np.arange(targets.shape[2])) else frames.tolist(),
-            "n_frames": targets.shape[2],
-            **{name: getattr(self, name) for name in ARCHITECTURE},
-        }
-        self.speech_architecture_ = (
-            None
-            if self.speech_embedding_dim is None
-            else {
-                "n_features": self.n_speech_features_,
-                "n_outputs": self.speech_embedding_dim,
-                **{name: getattr(self, name) for name in SPEECH_ARCHITECTURE},
-            }
-        )
-
-    def _make_net(self, random, held_out=None, kind=RetrievalNet, with_speech=True, **changes):
-        """Build a skorch net with weights drawn from ``random``.
-
-        ``with_speech`` adds the speech network, ``changes`` replace arguments.
-        """
-        speech = self.speech_architecture_ if with_speech else None
-        device = choose_device(self.device)
-        callbacks = [] if held_out is None else [("early_stopping", EarlyStop(self.patience))]
-        seed, dropout_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
-        arguments = {
-            **{f"module__{name}": value for name, value in self.architecture_.items()},
-            "speech_module": None if speech is None else SpeechModule,
-            **{f"speech_module__{name}": value for name, value in (speech or {}).items()},
-            "criterion__weights": torch.as_tensor(self.frame_weights_, dtype=torch.float32),
-            "criterion__duplicates": self.duplicates,
-            "optimizer": torch.optim.Adam,
-            "optimizer__fused": True,
-            "lr": self.lr,
-            "max_epochs": self.max_epochs,
-            "batch_size": self.batch_size,
-            "train_split": validate_on(held_out),
-            "shuffle": np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
-            "callbacks": callbacks + list(self.callbacks or []),
-            **({"callbacks__print_log__sink": log_message} if self.verbose else {"callbacks__print_log": None}),
-            "precision": Precision(choose_precision(self.precision, device), type(self).__name__),
-            "k": self.k,
-            "device": str(device),
-            "verbose": self.verbose,
-        }  # fmt: skip
-        net = kind(BrainModule, LOSSES[self.loss].module, **{**arguments, **changes})
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            net.initialize()
-        net.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
-        return net
-
-    def _drop_training(self):
-        self.net_.drop_training()
-        self.net_.module_.draw_from(None)
-
     # --- hooks of RetrievalMixin -------------------------------------------------------------------
 
     def _make_embedder(self, X):
@@ -530,11 +434,3 @@ n_virtual_channels)
         tags.target_tags.required = True
         tags.non_deterministic = self.random_state is None
         return tags
-
-
-# Parameters of BrainEncoder that are passed to its modules.
-ARCHITECTURE = (
-    "hidden", "depth", "kernel_size", "n_virtual_channels", "spatial_attention", "spatial_dropout", "initial_linear",
-    "subject_layer", "subject_dropout", "glu", "skip", "head", "activation",
-)  # fmt: skip
-SPEECH_ARCHITECTURE = ("hidden", "depth", "kernel_size", "glu", "skip", "activation")

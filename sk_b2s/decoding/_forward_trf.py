@@ -23,7 +23,7 @@ from sk_b2s.decoding._ridge_base import (
     select_lags,
     sum_frames,
 )
-from sk_b2s.decoding._ridge_solver import compute_lagged_moments
+from sk_b2s.decoding._ridge_solver import compute_lagged_moments, correlate_channels, standardize
 from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._frames import match_frames
@@ -124,11 +124,6 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     See Also
     --------
     RidgeDecoder : Predict speech features from EEG/MEG.
-
-    Notes
-    -----
-    Correlations do not depend on the amplitude of predictions. The amplitude
-    of :meth:`predict` therefore depends on the selected ``alpha_``.
 
     References
     ----------
@@ -276,6 +271,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         -------
         eeg : ndarray of shape (n_windows, n_channels, n_frames)
             Predicted channels at the rate of the speech features, float32.
+            Their amplitude depends on the selected ``alpha_``.
         """
         check_is_fitted(self)
         targets = self._targets(y)
@@ -354,8 +350,8 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         subjects, random, parts = subjects_of(X), check_random_state(random_state), []
         for name in pd.unique(subjects):
             rows = np.flatnonzero(subjects == name)
-            predicted = _standardize(self.predict(_safe_indexing(y, rows), subjects[rows]))
-            eeg = _standardize(self._pool(X.gather(rows)).transpose(1, 2).numpy())
+            predicted = standardize(self.predict(_safe_indexing(y, rows), subjects[rows]))
+            eeg = standardize(self._pool(X.gather(rows)).transpose(1, 2).numpy())
             null = _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random)
             place = np.full((X.shape[1], 2), np.nan)
             if X.positions is not None:
@@ -363,7 +359,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             parts.append(
                 pd.DataFrame({
                     "subject": name, "channel": X.ch_names or range(X.shape[1]), "x": place[:, 0], "y": place[:, 1],
-                    "r": _correlate(predicted, eeg), "null_low": np.quantile(null, 0.025, axis=0),
+                    "r": correlate_channels(predicted, eeg), "null_low": np.quantile(null, 0.025, axis=0),
                     "null_mean": null.mean(0), "null_high": np.quantile(null, 0.975, axis=0), "n_windows": len(rows),
                 })
             )  # fmt: skip
@@ -430,18 +426,6 @@ def _as_windows(X):
     return X if isinstance(X, Windows) else Windows.from_array(_check_numbers(X, "X"))
 
 
-def _standardize(signal):
-    """Scale channels to mean 0 and variance 1. Constant ones are NaN."""
-    signal = signal - signal.mean((0, 2), keepdims=True, dtype=float)
-    scale = np.sqrt(np.square(signal).mean((0, 2), keepdims=True))
-    return signal / np.where(scale > 0, scale, np.nan)
-
-
-def _correlate(one, other):
-    """Average the product of two standardized signals for each channel."""
-    return np.einsum("nct,nct->c", one, other) / (one.shape[0] * one.shape[2])
-
-
 def _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random):
     """Correlate predictions that are shifted within recordings.
 
@@ -462,5 +446,5 @@ def _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random):
         except ValueError:  # a recording may be too short for a null
             return nothing
         for index, shift in enumerate(random.choice(possible, size=n_shifts)):
-            total[index] += len(own) * _correlate(np.roll(predicted[own], shift, axis=0), eeg[own])
+            total[index] += len(own) * correlate_channels(np.roll(predicted[own], shift, axis=0), eeg[own])
     return total / len(rows)

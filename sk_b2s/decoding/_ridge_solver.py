@@ -1,4 +1,4 @@
-"""Ridge regression on lagged windows without a lagged matrix."""
+"""Ridge regression on lagged windows without a lagged matrix, correlations."""
 
 from __future__ import annotations
 
@@ -144,3 +144,15 @@ def compute_heldout_correlation(coef, heldout):
     cov = (coef * cov_xy).sum(0)
     power = (coef * (cov_xx @ coef)).sum(0) * var_y
     return float(np.mean(np.where(power > 0, cov / np.sqrt(np.where(power > 0, power, 1)), 0)))
+
+
+def standardize(signal):
+    """Scale channels to mean 0 and variance 1. Constant ones are NaN."""
+    signal = signal - signal.mean((0, 2), keepdims=True, dtype=float)
+    scale = np.sqrt(np.square(signal).mean((0, 2), keepdims=True))
+    return signal / np.where(scale > 0, scale, np.nan)
+
+
+def correlate_channels(one, other):
+    """Average the product of two standardized signals for each channel."""
+    return np.einsum("nct,nct->c", one, other) / (one.shape[0] * one.shape[2])

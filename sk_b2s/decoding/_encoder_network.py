@@ -1,0 +1,226 @@
+"""Network of BrainEncoder, with checks of its parameters and training."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from sk_b2s._utils._devices import choose_device, choose_precision
+from sk_b2s._utils._precision import Precision
+from sk_b2s._utils._validation import table_of
+from sk_b2s.model_selection._split import stimulus_train_test
+from sk_b2s.nn._brain_module import BrainModule
+from sk_b2s.nn._losses import LOSSES
+from sk_b2s.nn._net import RetrievalNet, log_message
+from sk_b2s.nn._speech_module import SpeechModule
+from sk_b2s.nn._validation import EarlyStop, one_split, validate_on
+from sk_b2s.preprocessing._windows import subjects_of
+
+# Parameters of BrainEncoder that are passed to its modules.
+ARCHITECTURE = (
+    "hidden", "depth", "kernel_size", "n_virtual_channels", "spatial_attention", "spatial_dropout", "initial_linear",
+    "subject_layer", "subject_dropout", "glu", "skip", "head", "activation",
+)  # fmt: skip
+SPEECH_ARCHITECTURE = ("hidden", "depth", "kernel_size", "glu", "skip", "activation")
+LEAST_GAIN = 1e-3  # relative decrease of the training loss, compared with a guess
+NULL_GAIN = 3.0  # nats over all validation windows that the best temperature gains without information
+
+
+class EncoderNetworkMixin:
+    """Validation split, shapes and skorch nets of an encoder."""
+
+    def _check_X(self, X, reset=False):
+        """Check windows and, for spatial attention, their sensor positions."""
+        X = self._check_windows(X, reset, any_channels=self.spatial_attention)
+        if self.spatial_attention and X.positions is None:
+            raise ValueError(
+                "spatial_attention=True requires sensor positions, and X has none. Set Epocher(montage=...), wrap an "
+                "array with Windows.from_array(X, positions=...), or set spatial_attention=False."
+            )
+        return X
+
+    def _split(self, X, y, segments, random):
+        """Return training rows and validation rows."""
+        if self.validation is None:
+            return np.arange(len(y)), None
+        if hasattr(self.validation, "split"):
+            train, valid = one_split(self.validation, X, y)
+            without = train  # rows that the splitter leaves out stay out
+        else:
+            without = np.arange(len(y))
+            table = table_of(y)
+            groups = None if table is not None and "block" in table else segments
+            train, valid = stimulus_train_test(y, self.validation, random_state=random, groups=groups)
+        if len(np.unique(segments[valid])) < 2:
+            warnings.warn(
+                f"validation={self.validation} would hold out {len(valid)} windows of a single segment, which cannot "
+                f"be ranked. Training runs for max_epochs={self.max_epochs} without validation. Increase validation, "
+                f"use more stimuli, or set validation=None.",
+                stacklevel=4,
+            )
+            return without, None
+        return train, valid
+
+    def _fit_shapes(self, X, y, targets, train):
+        """Set the subjects and the arguments of the networks."""
+        frames = self._fit_frames(X, y, targets)
+        self.n_features_out_ = self.speech_embedding_dim or self.n_speech_features_
+        self.subjects_ = np.unique(subjects_of(X)[train])  # other layers would not be trained
+        self.architecture_ = {
+            "n_channels": X.shape[1],
+            "n_outputs": self.n_features_out_,
+            "n_subjects": len(self.subjects_),
+            "n_times": self.n_times_in_,
+            "pooling": None if np.array_equal(frames, np.arange(targets.shape[2])) else frames.tolist(),
+            "n_frames": targets.shape[2],
+            **{name: getattr(self, name) for name in ARCHITECTURE},
+        }
+        self.speech_architecture_ = (
+            None
+            if self.speech_embedding_dim is None
+            else {
+                "n_features": self.n_speech_features_,
+                "n_outputs": self.speech_embedding_dim,
+                **{name: getattr(self, name) for name in SPEECH_ARCHITECTURE},
+            }
+        )
+
+    def _make_net(self, random, held_out=None, kind=RetrievalNet, with_speech=True, **changes):
+        """Build a skorch net with weights drawn from ``random``.
+
+        ``with_speech`` adds the speech network, ``changes`` replace arguments.
+        """
+        speech = self.speech_architecture_ if with_speech else None
+        device = choose_device(self.device)
+        callbacks = [] if held_out is None else [("early_stopping", EarlyStop(self.patience))]
+        seed, dropout_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
+        arguments = {
+            **{f"module__{name}": value for name, value in self.architecture_.items()},
+            "speech_module": None if speech is None else SpeechModule,
+            **{f"speech_module__{name}": value for name, value in (speech or {}).items()},
+            "criterion__weights": torch.as_tensor(self.frame_weights_, dtype=torch.float32),
+            "criterion__duplicates": self.duplicates,
+            "optimizer": torch.optim.Adam,
+            "optimizer__fused": True,
+            "lr": self.lr,
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "train_split": validate_on(held_out),
+            "shuffle": np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
+            "callbacks": callbacks + list(self.callbacks or []),
+            **({"callbacks__print_log__sink": log_message} if self.verbose else {"callbacks__print_log": None}),
+            "precision": Precision(choose_precision(self.precision, device), type(self).__name__),
+            "k": self.k,
+            "device": str(device),
+            "verbose": self.verbose,
+        }  # fmt: skip
+        net = kind(BrainModule, LOSSES[self.loss].module, **{**arguments, **changes})
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            net.initialize()
+        net.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
+        return net
+
+    def _drop_training(self):
+        self.net_.drop_training()
+        self.net_.module_.draw_from(None)
+
+
+def check_parameters(encoder):
+    """Raise for incompatible parameters, and warn about unused ones."""
+    if encoder.kernel_size % 2 == 0:
+        raise ValueError(
+            f"kernel_size must be odd, so that a kernel is centered on its sample. Got {encoder.kernel_size}."
+        )
+    if isinstance(encoder.validation, str):  # str has a method split, too
+        raise ValueError(
+            f"validation must be a fraction of the rows, a splitter such as HashedBlockSplit('valid'), or None. Got "
+            f"{encoder.validation!r}."
+        )
+    if encoder.speech_embedding_dim is not None and not LOSSES[encoder.loss].is_contrastive:
+        raise ValueError(
+            f"speech_embedding_dim={encoder.speech_embedding_dim} requires a contrastive loss. With loss={encoder.loss!r} "
+            f"both networks can collapse to a constant. Set loss='clip' or speech_embedding_dim=None."
+        )
+    if encoder.batch_size == 1 and LOSSES[encoder.loss].is_contrastive:
+        raise ValueError(
+            f"batch_size must be at least 2 with loss={encoder.loss!r}, because the other windows of a batch are the "
+            f"negatives. Got 1. Increase batch_size or set loss='mse'."
+        )
+    for callback in encoder.callbacks or ():
+        if not hasattr(callback[1] if isinstance(callback, tuple) else callback, "on_train_begin"):
+            raise ValueError(
+                f"callbacks must contain skorch callbacks or (name, callback) tuples. Got {callback!r}."
+            )
+    for parameter, reason in _without_effect(encoder):
+        warnings.warn(
+            f"{parameter}={getattr(encoder, parameter)!r} has no effect with {reason}. Leave it at its default to "
+            f"silence this.",
+            stacklevel=4,
+        )
+
+
+def _without_effect(encoder):
+    """Yield unused parameters and the parameter that makes them unused."""
+    if encoder.subject_layer is None and encoder.subject_dropout > 0:
+        yield "subject_dropout", "subject_layer=None"
+    if encoder.subject_layer is None and encoder.unseen_subject == "nearest":
+        yield "unseen_subject", "subject_layer=None"
+    if not LOSSES[encoder.loss].is_contrastive and encoder.duplicates != "keep":
+        yield "duplicates", f"loss={encoder.loss!r}"
+
+
+def warn_no_learning(encoder, n_valid):
+    """Warn if training was interrupted or learned nothing.
+
+    With validation windows, the cross-entropy at its best temperature is
+    compared with that of a guess among the candidates. Without them, or with
+    too few to distinguish perfect estimates from guesses, a contrastive
+    training loss is compared with that of a guess within the batch, and any
+    loss with its first epoch.
+    """
+    history = encoder.history_
+    if encoder.interrupted_:
+        warnings.warn(
+            f"training was interrupted in epoch {len(history)} of at most {encoder.max_epochs}, and the encoder "
+            f"has its best weights until then. Fit again to complete the training.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    elif finding := _no_learning(history, encoder.loss, n_valid):
+        warnings.warn(
+            f"{finding}. Check that X and y match and vary. Try another lr, a larger max_epochs, more data, or "
+            f"RobustChannelScaler(clip=20) before the encoder.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+
+def _no_learning(history, loss, n_valid):
+    """Describe why nothing was learned, or return None if something was."""
+    last = history[-1]
+    if "valid_loss" in last and n_valid * np.log(last["valid_candidates"]) > 2 * NULL_GAIN:
+        best, n_candidates = min(history[:, "valid_loss"]), last["valid_candidates"]
+        if best > np.log(n_candidates) - NULL_GAIN / n_valid:
+            return (
+                f"the validation cross-entropy of {best:.3f} is not below the {np.log(n_candidates):.3f} of a guess "
+                f"among {n_candidates} candidates, so the encoder learned nothing that generalizes to other stimuli"
+            )
+        return None
+    now, first, chance = last["train_loss"], history[0]["train_loss"], None
+    if LOSSES[loss].is_cross_entropy:
+        chance = float(np.mean(history[-1, "batches", :, "train_chance"]))
+        if now > chance * (1 - LEAST_GAIN):
+            return (
+                f"the training loss of {now:.3f} is not below the {chance:.3f} of a guess within the batch, so the "
+                f"encoder learned nothing"
+            )
+    if len(history) > 1 and now > first - LEAST_GAIN * abs(first) and (chance is None or now > 0.9 * chance):
+        return (
+            f"the training loss did not decrease, from {first:.4g} in the first epoch to {now:.4g} in the last, so the "
+            f"encoder learned nothing"
+        )
+    return None
