@@ -7,12 +7,13 @@ from numbers import Real
 import numpy as np
 import scipy.linalg
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._constant import warn_of_constant
-from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
+from sk_b2s.preprocessing._windows import Windows
 
 MIN_EIGENVALUE = 1e-6  # of the largest; smaller ones are directions that a reference or projection removed
 MAX_ITER, TOLERANCE = 50, 1e-9  # of the Riemannian mean
@@ -161,7 +162,7 @@ def riemannian_distance(a, b, shrinkage=0.1):
     return float(np.linalg.norm(np.log(scipy.linalg.eigvalsh(*shrunk))))
 
 
-class CovarianceAlignment(TransformerMixin, BaseEstimator):
+class CovarianceAlignment(WindowsTransformer):
     r"""Whiten each recording by the mean covariance of its own windows.
 
     Euclidean [1]_ or Riemannian [2]_ alignment: ``x' = R^{-1/2} x`` with the
@@ -251,11 +252,10 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
         -------
         self : CovarianceAlignment
         """
+        X = self._validate_fit(X)
         if isinstance(X, Windows):
-            self.n_features_in_ = X.shape[1]
             vars(self).pop("matrix_", None)  # of an earlier fit
         else:
-            X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)
             self.matrix_ = self._compute_matrix(X)
         return self
 
@@ -281,11 +281,7 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
                 _check_recording(batch, X, index)
                 matrices[index] = self._compute_matrix(batch)
             return X.then(_Mix(matrices))
-        X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
-        if not hasattr(self, "matrix_"):
-            raise ValueError(
-                "This CovarianceAlignment was fitted on Windows. Call fit with an array before transforming an array."
-            )
+        X = self._validate_transform(X, fitted="matrix_")
         return np.einsum("ij,nj...->ni...", self.matrix_.astype(X.dtype), X)
 
     def _compute_matrix(self, X):
@@ -299,11 +295,6 @@ class CovarianceAlignment(TransformerMixin, BaseEstimator):
         X = X - X.mean((0, 2), keepdims=True)
         covariances = X @ X.transpose(0, 2, 1) / X.shape[2]
         return compute_whitener(compute_mean_covariance(covariances, self.mean), self.shrinkage)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
 
 
 def _check_recording(batch, windows, index):

@@ -11,7 +11,7 @@ import joblib
 import mne
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
@@ -23,6 +23,7 @@ from sk_b2s.io._raw._identity import recording_stamp, recording_state, stamp_at_
 from sk_b2s.io._raw._processing import check_band, interpolate, resampled_length
 from sk_b2s.io._raw._recordings import Processing, read_header, read_signal
 from sk_b2s.io._sensors import montage_key, pick_channels, sensor_positions, set_montage
+from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._fingerprint import key_of
 from sk_b2s.preprocessing._signals import Signal
 from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
@@ -56,7 +57,7 @@ def _place_channels(read, columns, n_channels):
     return whole
 
 
-class Epocher(TransformerMixin, BaseEstimator):
+class Epocher(WindowsTransformer):
     """Cut the windows of a table of segments from recordings.
 
     Each recording is read, filtered and resampled once as a whole and kept in
@@ -474,8 +475,3 @@ class Epocher(TransformerMixin, BaseEstimator):
                 f"gap={np.ceil(tail):g} or more, or phase='minimum'.",
                 stacklevel=4,
             )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags

@@ -7,13 +7,14 @@ from numbers import Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._chunks import count_rows, slice_rows
+from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._constant import warn_of_constant
-from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
+from sk_b2s.preprocessing._windows import Windows
 
 BATCH_VALUES = 2**24  # numbers of one batch of features, 128 MiB in double precision
 
@@ -63,7 +64,7 @@ def compute_median_and_iqr(samples, quantile_range=(25.0, 75.0)):
     return median, np.where(iqr > 0, iqr, 1.0)
 
 
-class RobustChannelScaler(TransformerMixin, BaseEstimator):
+class RobustChannelScaler(WindowsTransformer):
     """Scale channels of each recording by median and IQR, then clip.
 
     ``x' = clip((x - median) / IQR)``. In contrast to
@@ -148,10 +149,8 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
                 f"quantile_range must be in percent, from 0 to 100. Got {self.quantile_range!r}. Use "
                 f"{(100 * low, 100 * high)!r} instead of fractions."
             )
-        if isinstance(X, Windows):
-            self.n_features_in_ = X.shape[1]
-        else:
-            X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)
+        X = self._validate_fit(X)
+        if not isinstance(X, Windows):
             self.center_, self.scale_ = compute_median_and_iqr(_flatten(X), self.quantile_range)
         return self
 
@@ -171,11 +170,7 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "n_features_in_")
         if isinstance(X, Windows):
             return X.then(self._make_step(X))
-        X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
-        if not hasattr(self, "center_"):
-            raise ValueError(
-                "This RobustChannelScaler was fitted on Windows. Call fit with an array before transforming an array."
-            )
+        X = self._validate_transform(X, fitted="center_")
         center, scale = (_to_column(v, X.ndim).astype(X.dtype) for v in (self.center_, self.scale_))
         X = (X - center) / scale
         return X if self.clip is None else np.clip(X, -self.clip, self.clip)
@@ -193,13 +188,8 @@ class RobustChannelScaler(TransformerMixin, BaseEstimator):
         warn_of_constant(windows, stacklevel=4)
         return Affine(center, scale, self.clip, reports_constant=True)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
 
-
-class FeatureScaler(TransformerMixin, BaseEstimator):
+class FeatureScaler(WindowsTransformer):
     """Standardize speech features by mean and standard deviation.
 
     In contrast to :class:`~sklearn.preprocessing.StandardScaler` it accepts
@@ -260,12 +250,12 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         -------
         self : FeatureScaler
         """
+        X = self._validate_fit(X)
         if isinstance(X, Windows):
-            self.n_features_in_ = X.shape[1]
             parts = slice_rows(len(X), count_rows(BATCH_VALUES, *X.shape[1:], itemsize=1))
             batches = (X.gather(np.arange(part.start, part.stop)).numpy() for part in parts)
         else:
-            batches = [validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES)]
+            batches = [X]
         self.mean_, self.scale_, varies = self._compute_moments(batches)
         if wrong := np.flatnonzero(~np.isfinite(self.mean_)).tolist():
             raise ValueError(
@@ -315,11 +305,6 @@ class FeatureScaler(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if isinstance(X, Windows):
             return X.then(Affine(self.mean_[None], self.scale_[None]))
-        X = validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, reset=False)
+        X = self._validate_transform(X)
         mean, scale = (_to_column(v, X.ndim).astype(X.dtype) for v in (self.mean_, self.scale_))
         return (X - mean) / scale
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags

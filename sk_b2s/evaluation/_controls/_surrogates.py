@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scipy.fft
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.events._stimuli import stable_id
+from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._signals import Signal, load_signal
-from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
+from sk_b2s.preprocessing._windows import Windows
 
 
 def phase_randomized(signal, seed):
@@ -102,7 +103,7 @@ def _make_surrogate(source, kind, seed):
     return SURROGATES[kind](load_signal(source, keep=False), seed)
 
 
-class SurrogateRecordings(TransformerMixin, BaseEstimator):
+class SurrogateRecordings(WindowsTransformer):
     """Replace each recording by noise and leave everything else unchanged.
 
     Inserted right after the Epocher, it shows the score of the same pipeline
@@ -178,12 +179,7 @@ class SurrogateRecordings(TransformerMixin, BaseEstimator):
         -------
         self : SurrogateRecordings
         """
-        if isinstance(X, Windows):
-            self.n_features_in_ = X.shape[1]
-        else:
-            validate_data(
-                self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan"
-            )
+        self._validate_fit(X, ensure_all_finite="allow-nan")
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         return self
 
@@ -203,14 +199,7 @@ class SurrogateRecordings(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if not isinstance(X, Windows):
-            X = validate_data(
-                self,
-                check_equal_shapes(X),
-                allow_nd=True,
-                dtype=FLOAT_DTYPES,
-                ensure_all_finite="allow-nan",
-                reset=False,
-            )
+            X = self._validate_array(X, ensure_all_finite="allow-nan", reset=False)
             flat = np.moveaxis(X, 1, -1)  # (n_windows[, n_times], n_channels)
             noise = SURROGATES[self.kind](flat.reshape(-1, X.shape[1]), stable_id(self.seed_, 0))
             return np.moveaxis(noise.reshape(flat.shape), -1, 1).astype(X.dtype)
@@ -228,7 +217,6 @@ class SurrogateRecordings(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = True
         return tags
 
