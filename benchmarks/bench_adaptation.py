@@ -123,7 +123,7 @@ def table(results):
     chance, null, counts = 100 * rows["chance"].mean(), 100 * found["null_high"], rows["n_candidates"]
     print(
         f"Mean ± s.e.m. of {n_people} subjects, in parentheses where not above the null. Chance {chance:.1f}, 97.5 % of "
-        f"the null of a mean over people {null.min():.1f} to {null.max():.1f}; "
+        f"the null of a mean over subjects {null.min():.1f} to {null.max():.1f}; "
         f"{counts.min():.0f} to {counts.max():.0f} candidates.\n"
     )
     methods = [name for name in METHODS if name in names]

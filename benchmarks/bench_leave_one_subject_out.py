@@ -5,9 +5,9 @@ simulated subjects by decoders that were trained on the seven others and on the
 other half of the stimuli: ridge, the network with a regression loss, with the
 contrastive loss on mel, with Deep Mel, and, with ``--wav2vec2 FOLDER``, on
 wav2vec 2.0, each with its controls. A row is written to ``results.jsonl`` in
-``--folder`` as soon as it exists, and a second call resumes. ``--kills N``
-runs the same in a process that is interrupted (SIGKILL) at N random moments
-and resumed each time. ``--table`` prints the existing rows.
+``--folder`` as soon as it exists, and a second call resumes.
+``--interruptions N`` runs the same in a process that is interrupted (SIGKILL)
+at N random moments and resumed each time. ``--table`` prints the existing rows.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ def run(folder, wav2vec2, n_jobs):
     )  # fmt: skip
 
 
-def run_and_kill(arguments, n_kills, longest):
+def run_and_interrupt(arguments, n_interruptions, longest):
     """Interrupt a run at random moments, return lines written each time."""
     command = [sys.executable, __file__, *arguments]
     random.seed(0)
     lines = []
-    for kill in range(n_kills):
+    for interruption in range(n_interruptions):
         process = subprocess.Popen(command, start_new_session=True)
         try:
             process.wait(random.uniform(5, longest))
@@ -92,7 +92,7 @@ def run_and_kill(arguments, n_kills, longest):
             process.wait()
         path = Path(arguments[arguments.index("--folder") + 1]) / "results.jsonl"
         lines.append(len(path.read_bytes().splitlines()) if path.exists() else 0)
-        print(f"interruption {kill + 1} of {n_kills}, {lines[-1]} lines so far", flush=True)
+        print(f"interruption {interruption + 1} of {n_interruptions}, {lines[-1]} lines so far", flush=True)
     subprocess.run(command, check=True)
     return lines
 
@@ -119,7 +119,7 @@ if __name__ == "__main__":
         "--wav2vec2", help="folder or name of a pretrained model; without it, this row is left out"
     )
     parser.add_argument("--jobs", type=int, default=1, help="number of parallel fits")
-    parser.add_argument("--kills", type=int, default=0, help="number of interruptions")
+    parser.add_argument("--interruptions", type=int, default=0, help="number of interruptions")
     parser.add_argument(
         "--longest", type=float, default=120.0, help="longest time before an interruption, in seconds"
     )
@@ -127,12 +127,12 @@ if __name__ == "__main__":
     given = parser.parse_args()
     folder = Path(given.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if given.kills:
+    if given.interruptions:
         plain = ["--folder", given.folder, "--jobs", str(given.jobs)]
         plain += ["--wav2vec2", given.wav2vec2] if given.wav2vec2 else []
-        run_and_kill(plain, given.kills, given.longest)
+        run_and_interrupt(plain, given.interruptions, given.longest)
     report(
         read_results(folder / "results.jsonl")
-        if given.table or given.kills
+        if given.table or given.interruptions
         else run(folder, given.wav2vec2, given.jobs)
     )

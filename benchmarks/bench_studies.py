@@ -22,7 +22,7 @@ import pandas as pd
 from _machine import machine, markdown, peak_mib, reset_peak
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from studies import (
+from helpers.studies import (
     brennan_folder,
     broderick_folder,
     count_as_published,

@@ -39,7 +39,7 @@ def mel_of(path):
     return (mel**0.3).T
 
 
-class Person:
+class Subject:
     """Recording at 32 Hz, 0.5 to 15 Hz, with separate evoked signal."""
 
     def __init__(self, events, truth, clip):
@@ -115,9 +115,9 @@ class Experiment:
         ]
         self.train = [i for i in range(len(names)) if i not in TEST + VALID]
 
-    def rows(self, person, sounds, minutes=None):
+    def rows(self, subject, sounds, minutes=None):
         """Return the times of some stimuli in a recording."""
-        found = np.concatenate([person.begin[i] + np.arange(len(self.mel[i])) for i in sounds])
+        found = np.concatenate([subject.begin[i] + np.arange(len(self.mel[i])) for i in sounds])
         return found if minutes is None else found[: int(minutes * 60 * RATE)]
 
     def heard(self, sounds, minutes=None):
@@ -155,51 +155,51 @@ class Experiment:
         }  # fmt: skip
 
 
-def backward(experiment, person, data, minutes=None, shift=0):
+def backward(experiment, subject, data, minutes=None, shift=0):
     """Estimate the test stimuli by a decoder of the subject: (n_times, 20)."""
-    rows = experiment.rows(person, experiment.train, minutes)
+    rows = experiment.rows(subject, experiment.train, minutes)
     components = np.linalg.eigh(np.cov(data[rows].T))[1][:, -N_COMPONENTS:].astype("f4")
     inputs = lagged(data @ components, 1)
     inputs -= inputs[rows].mean(0)
     heard = np.roll(experiment.heard(experiment.train, minutes), shift * RATE, axis=0)
     fit = solve(
-        *moments(inputs[rows], heard), inputs[experiment.rows(person, VALID)], experiment.heard(VALID)
+        *moments(inputs[rows], heard), inputs[experiment.rows(subject, VALID)], experiment.heard(VALID)
     )
-    return inputs[experiment.rows(person, TEST)] @ fit
+    return inputs[experiment.rows(subject, TEST)] @ fit
 
 
-def forward(experiment, person, data):
+def forward(experiment, subject, data):
     """Return the largest correlation of a channel with its prediction."""
 
     def inputs(sounds):
         return np.concatenate([lagged(experiment.mel[i] - experiment.mel[i].mean(0), -1) for i in sounds])
 
-    train, valid, test = (experiment.rows(person, s) for s in (experiment.train, VALID, TEST))
+    train, valid, test = (experiment.rows(subject, s) for s in (experiment.train, VALID, TEST))
     fit = solve(*moments(inputs(experiment.train), data[train]), inputs(VALID), data[valid])
     return correlation(inputs(TEST) @ fit, data[test]).max()
 
 
-def left_out(experiment, people, data):
+def left_out(experiment, subjects, data):
     """Return the envelope r of each subject by a decoder of the others."""
     covariances = [
-        np.cov(d[experiment.rows(p, experiment.train)].T) for p, d in zip(people, data, strict=True)
+        np.cov(d[experiment.rows(p, experiment.train)].T) for p, d in zip(subjects, data, strict=True)
     ]
     found = []
-    for out in range(len(people)):
-        others = [i for i in range(len(people)) if i != out]
+    for out in range(len(subjects)):
+        others = [i for i in range(len(subjects)) if i != out]
         components = np.linalg.eigh(sum(covariances[i] for i in others))[1][:, -N_COMPONENTS:].astype("f4")
         xx, xy, valid = 0, 0, []
         for i in [*others, out]:
             inputs = lagged(data[i] @ components, 1)
-            rows = experiment.rows(people[i], experiment.train)
+            rows = experiment.rows(subjects[i], experiment.train)
             inputs -= inputs[rows].mean(0)
             if i == out:
                 break
             products = moments(inputs[rows], experiment.heard(experiment.train))
             xx, xy = xx + products[0], xy + products[1]
-            valid.append(inputs[experiment.rows(people[i], VALID)])
+            valid.append(inputs[experiment.rows(subjects[i], VALID)])
         fit = solve(xx, xy, np.concatenate(valid), np.tile(experiment.heard(VALID), (len(others), 1)))
-        estimates = inputs[experiment.rows(people[out], TEST)] @ fit
+        estimates = inputs[experiment.rows(subjects[out], TEST)] @ fit
         found.append(experiment.scores(estimates)["envelope r"])
     return np.array(found)
 
@@ -225,45 +225,45 @@ def calibrate(modality, artifacts, root, n_subjects=8):
         n_subjects, None, modality=modality, artifacts=artifacts, root=root, return_truth=True
     )
     experiment = Experiment(events)
-    people = [Person(rows, truth[name], clip=bool(artifacts)) for name, rows in events.groupby("subject")]
+    subjects = [Subject(rows, truth[name], clip=bool(artifacts)) for name, rows in events.groupby("subject")]
     seconds = {part: sum(len(experiment.mel[i]) for i in s) / RATE
                for part, s in (("train", experiment.train), ("valid", VALID), ("test", TEST))}  # fmt: skip
     print(
         f"\n## {modality}, artifacts={artifacts}: "
         + ", ".join(f"{k} {v / 60:.1f} min" for k, v in seconds.items())
     )
-    print("SNR of each subject:", " ".join(f"{person.snr_db:.1f}" for person in people), "\n", flush=True)
+    print("SNR of each subject:", " ".join(f"{subject.snr_db:.1f}" for subject in subjects), "\n", flush=True)
     if not artifacts:
         rows = {}
         for level in LEVELS:
             found = []
-            for person in people[:2]:
-                data = person.at(level)
-                scores = experiment.scores(backward(experiment, person, data))
-                found.append({**scores, "forward r": forward(experiment, person, data)})
+            for subject in subjects[:2]:
+                data = subject.at(level)
+                scores = experiment.scores(backward(experiment, subject, data))
+                found.append({**scores, "forward r": forward(experiment, subject, data)})
             rows[level] = pd.DataFrame(found).mean()
-        markdown(pd.DataFrame(rows).T.rename_axis("SNR dB (2 people)"))
-    data = [person.at() for person in people]
-    estimates = [backward(experiment, p, d) for p, d in zip(people, data, strict=True)]
+        markdown(pd.DataFrame(rows).T.rename_axis("SNR dB (2 subjects)"))
+    data = [subject.at() for subject in subjects]
+    estimates = [backward(experiment, p, d) for p, d in zip(subjects, data, strict=True)]
     frozen = pd.DataFrame([experiment.scores(e) for e in estimates])
-    frozen["forward r"] = [forward(experiment, p, d) for p, d in zip(people, data, strict=True)]
+    frozen["forward r"] = [forward(experiment, p, d) for p, d in zip(subjects, data, strict=True)]
     shifted = [
         experiment.scores(backward(experiment, p, d, shift=60))["top-10"]
-        for p, d in zip(people, data, strict=True)
+        for p, d in zip(subjects, data, strict=True)
     ]
-    frozen["top-10, pairing moved 60 s"] = shifted
-    others = left_out(experiment, people, data)
+    frozen["top-10, labels shifted by 60 s"] = shifted
+    others = left_out(experiment, subjects, data)
     frozen["envelope r, left out"] = others
-    print("\nFrozen level, one decoder for each person")
+    print("\nFrozen level, one decoder per subject")
     summary = pd.DataFrame({"mean": frozen.mean(), "lowest": frozen.min(), "highest": frozen.max()})
-    markdown(summary.T.rename_axis("8 people"))
+    markdown(summary.T.rename_axis("8 subjects"))
     print(f"\nleft out / within envelope r: {others.mean() / frozen['envelope r'].mean():.2f}")
     if not artifacts:
-        print("\nMinutes of training, top-10 of two people")
+        print("\nMinutes of training, top-10 of two subjects")
         curve = {m: [experiment.scores(backward(experiment, p, d, m))["top-10"]
-                     for p, d in list(zip(people, data, strict=True))[:2]] for m in (2, 5, 10, 20, 30)}  # fmt: skip
+                     for p, d in list(zip(subjects, data, strict=True))[:2]] for m in (2, 5, 10, 20, 30)}  # fmt: skip
         markdown(pd.DataFrame(curve, index=["01", "02"]))
-    print("\nEstimates averaged over k people, top-10")
+    print("\nEstimates averaged over k subjects, top-10")
     mean = {k: experiment.scores(np.mean(estimates[:k], axis=0))["top-10"] for k in (1, 2, 4, 8)}
     markdown(pd.DataFrame(mean, index=[modality]))
 
