@@ -124,7 +124,7 @@ def test_summarize_keeps_order_and_rejects_several_k():
                 k=results["k"].mask((results["estimator"] == "encoder") & (results["fold"] == 1), 5)
             )
         )
-    with pytest.raises(ValueError, match="several k"):
+    with pytest.raises(ValueError, match="several values of k"):
         compare_estimators(other, score="top_k")
     assert len(compare_estimators(other, score="top_10")) == 3
     assert [label.get_text() for label in plot_scores(other).get_xticklabels()][-1] == "clip, k = 5"
