@@ -59,7 +59,7 @@ def add_options(parser):
     )
     group.add_argument(
         "--controls", metavar="NAMES", type=_parse_all_or_none, default=True,
-        help="all, none, or names separated by commas (default: all)",
+        help="all, none, or names of sk_b2s.run_controls separated by commas (default: all)",
     )  # fmt: skip
     group = parser.add_argument_group("execution")
     group.add_argument(
