@@ -47,7 +47,7 @@ def make_mel_filters(n_fft, n_mels):
 
 
 def compute_mel_spectrogram(path, stamp, sfreq, n_mels, n_fft):
-    """Compute the log mel spectrum of an audio file, (n_frames, n_mels)."""
+    """Compute log mel spectra of a file, of shape (n_frames, n_mels)."""
     audio = read_audio(path)
     audio = (audio - audio.mean()) / (audio.std() or 1.0)
     window_power = (np.hanning(n_fft + 1)[:-1] ** 2).sum()
@@ -62,7 +62,7 @@ def compute_envelope(path, stamp, sfreq, n_bands, exponent, n_fft):
 
 
 class SpectralFeatures(SpeechFeatures):
-    """Base class of features computed from the spectrogram of an audio file."""
+    """Base class of features computed from the spectrogram of audio."""
 
     _parameter_constraints = {
         **SpeechFeatures._parameter_constraints,

@@ -1,25 +1,28 @@
 """Simulated listening experiment with real speech and simulated EEG/MEG.
 
-People listen to the chapters of *Alice in Wonderland* that ship with the package (spoken by CMU Flite's
-free voices; text and speech free to use, see ``data/speech/README.md``). Their auditory cortices follow
-the sound's onsets and its envelope, the classes of its phones and the beginnings of its words, with the delays
-known from the literature [1]_ [2]_; a spherical head carries that to the sensors, and ongoing brain activity,
-alpha and sensor noise bury it as deep as real recordings do. Blinks, jumping sensors, a head that moves
-between sessions and other artifacts are switches.
+Subjects listen to the chapters of *Alice in Wonderland* in the package (spoken
+by the free voices of CMU Flite, text and speech free to use, see
+``data/speech/README.md``). Auditory sources respond to acoustic onsets, to the
+envelope, to phonetic classes and to word onsets, at latencies of the
+literature [1]_ [2]_. A spherical head model projects them to the sensors.
+Brain noise, alpha and sensor noise have the level of real recordings. Blinks,
+sensor jumps, head movements between sessions and other artifacts are optional.
 
-The signal-to-noise ratio is frozen where a plain linear decoder reconstructs the envelope about as
-well as it does from real recordings; ``benchmarks/calibrate_listening.py`` prints the table. How much of a
-subject's response carries over to another one rests on spreads of anatomy and latency that were chosen,
-for MEG without a published anchor.
+The signal-to-noise ratio is set so that a linear decoder reconstructs the
+envelope about as well as from real recordings.
+``benchmarks/calibrate_listening.py`` prints the table. How well responses
+generalize across subjects depends on the assumed variability of anatomy and
+latency, for which MEG has no published reference.
 
 References
 ----------
-.. [1] Crosse, Zuk, Di Liberto, Nidiffer, Molholm, Lalor (2021). Linear modeling of neurophysiological
-   responses to speech and other continuous stimuli. Frontiers in Neuroscience 15:705621.
+.. [1] Crosse, Zuk, Di Liberto, Nidiffer, Molholm, Lalor (2021). Linear
+   modeling of neurophysiological responses to speech and other continuous
+   stimuli. Frontiers in Neuroscience 15:705621.
    https://doi.org/10.3389/fnins.2021.705621
-.. [2] Thwaites, Nimmo-Smith, Fonteneau, Patterson, Buttery, Marslen-Wilson (2015). Tracking cortical
-   entrainment in neural activity. Frontiers in Computational Neuroscience 9:5.
-   https://doi.org/10.3389/fncom.2015.00005
+.. [2] Thwaites, Nimmo-Smith, Fonteneau, Patterson, Buttery, Marslen-Wilson
+   (2015). Tracking cortical entrainment in neural activity. Frontiers in
+   Computational Neuroscience 9:5. https://doi.org/10.3389/fncom.2015.00005
 """
 
 import hashlib
@@ -46,22 +49,22 @@ from sk_b2s.datasets.simulated._ground_truth import (
 )
 from sk_b2s.datasets.simulated._head import EEG_CAPS, make_sensors
 from sk_b2s.datasets.simulated._recording import simulate_recording
-from sk_b2s.datasets.simulated._sources import FEATURE_RATE, draw_listener, sound_features
+from sk_b2s.datasets.simulated._sources import FEATURE_RATE, compute_stimulus_features, draw_subject
 from sk_b2s.datasets.simulated._speech import load_speech
 
-VERSION = 3  # of the simulation; a folder written by another one is not reused
-# What differs between the two: sensors and mean signal-to-noise ratio.
+VERSION = 4  # of files and simulation; folders of other versions are not reused
+# Default number of sensors and mean signal-to-noise ratio.
 MODALITIES = {"meg": {"n_channels": 208, "snr_db": -18.0}, "eeg": {"n_channels": 128, "snr_db": -22.0}}
-# What BIDS asks of each.
-ABOUT = {
+# Fields that BIDS requires.
+SIDECAR_FIELDS = {
     "meg": {"DewarPosition": "upright", "DigitizedLandmarks": False, "DigitizedHeadPoints": False},
     "eeg": {"EEGReference": "average"},
 }
 CHANNELS = {"meg": {"type": "MEGGRADAXIAL", "units": "T"}, "eeg": {"type": "EEG", "units": "V"}}
 COLUMNS = """study subject session task run recording type onset duration sound sound_onset text sequence
 word_index condition speaker language stream recording_duration""".split()
-SILENCE = (3.5, 6.0)  # s, between sounds and at both ends of a recording
-BESIDE = 1.0  # s after which an ignored talker begins
+SILENCE = (3.5, 6.0)  # s, between stimuli and at both ends of a recording
+IGNORED_DELAY = 1.0  # s from the attended to the ignored talker
 
 
 def make_listening(
@@ -79,69 +82,81 @@ def make_listening(
     root=None,
     return_truth=False,
 ):
-    """Simulate people who listen to speech, and write their recordings as FIF files.
+    """Simulate subjects who listen to speech, and write their recordings.
 
-    A recording is ``patterns.T @ sources + noise + artifacts``. Each source is a feature of the sound convolved
-    with a kernel: the rise of its eight-band Mel envelope (power to the 0.3), that envelope itself, a pulse
-    at each phone, weighed by the phone's class (which a Mel spectrum does not hold), and a pulse at each word.
-    They lie in and beside the auditory cortex of both hemispheres. Noise is 1/f^1.2 in power, from 150 dipoles
-    all over the head, with alpha in the back and white noise in the sensors. Subjects differ in where the
-    sources lie (6 mm s.d.) and point (0.25 rad), in latencies (12 ms) and weights (20 %) of the kernels, in band
-    and phone weights, noise, and signal-to-noise ratio (3 dB).
+    A recording is ``patterns.T @ sources + noise + artifacts``. Each source is
+    a feature of the stimulus convolved with a kernel: acoustic onsets in eight
+    mel bands, the envelope in these bands (power 0.3), a pulse at each phone
+    with the weight of its class (which a mel spectrum does not contain), and a
+    pulse at each word. Sources lie in and near the auditory cortex of both
+    hemispheres. Noise has a power spectrum of 1/f^1.2, from 150 dipoles in the
+    whole brain, with posterior alpha and white sensor noise. Subjects differ
+    in position (6 mm s.d.) and orientation (0.25 rad) of the sources, in
+    latencies (12 ms) and amplitudes (20 %) of the kernels, in weights of bands
+    and phones, in noise, and in the signal-to-noise ratio (3 dB).
 
-    Responses add up linearly, which suits linear decoders: what beats them here need not beat them on real
-    recordings, nor the reverse.
+    Responses are linear, which favors linear decoders. A better decoder of the
+    simulation is not necessarily better on real recordings.
 
-    In each session everybody hears the same sounds once, in an order of their own, 3.5 to 6 s apart. The files
-    lie in a folder laid out after BIDS, written once: a further call with equal parameters reuses it.
+    In each session all subjects listen to the same stimuli once, in a
+    different order, with 3.5 to 6 s of silence between them. FIF files are
+    written to a BIDS folder, which further calls with equal parameters reuse.
 
     Parameters
     ----------
     n_subjects : int, default=4
-        The first subjects are the same however many there are.
+        Number of subjects. The first subjects do not depend on it.
     minutes : float, default=10.0
-        Speech heard by everyone in each session, see :func:`load_speech`; None is all of it.
-    modality : "meg" or "eeg", default="meg"
-        208 axial gradiometers in a spherical helmet, or a BioSemi cap of 128 with average reference.
+        Duration of speech in each session, see :func:`load_speech`. If None,
+        use all of it.
+    modality : {"meg", "eeg"}, default="meg"
+        208 axial gradiometers in a spherical helmet, or a BioSemi cap of 128
+        channels with average reference.
     snr_db : float, default=None
-        Mean over subjects of the signal-to-noise ratio (:class:`SubjectTruth`). None is -18 for MEG
-        and -22 for EEG, where single subjects are as hard to decode as real ones; 10 and more make
-        a test quick, and easier than any real data; -inf is no response at all.
+        Mean signal-to-noise ratio over subjects, see :class:`SubjectTruth`. If
+        None, -18 for MEG and -22 for EEG, where decoding is as difficult as in
+        real recordings. Values of 10 or more make a test fast, and decoding
+        easier than in any real data. With -inf, recordings have noise only.
     sessions : int, default=1
-        How often everything is heard, each time with the head at another place and another gain if those
-        artifacts are on.
+        Number of presentations of all stimuli, each with another head position
+        and gain if these artifacts are selected.
     runs : int, default=1
-        Recordings of each session, among which the sounds are dealt by voice: the same sounds in the same run
-        for everybody.
+        Number of recordings in each session. Stimuli are assigned to runs by
+        speaker, equally for all subjects.
     artifacts : bool or list of str, default=True
-        What spoils the recordings. True is what all real ones have, "blinks", "jumps", "bursts", "shift",
-        "gain", "attention", "line", "drift", "clock" and "jitter"; False is nothing; a list names them. By name
-        alone come two traps, "fingerprint" (brain noise that tells recordings apart) and "earphones" (the sound
-        leaks into the sensors), and "ignored", a second talker whom nobody listens to. Each is drawn by itself:
-        people, noise and the other artifacts stay as they were drawn when one is turned on or off.
-        ``sk_b2s.datasets.ARTIFACTS`` says what each does.
+        Artifacts of the recordings. If True, all usual ones: "blinks",
+        "jumps", "bursts", "shift", "gain", "attention", "line", "drift",
+        "clock" and "jitter". If False, none. A list selects names, which
+        include two traps for decoders, "fingerprint" (brain noise that
+        identifies recordings) and "earphones" (a stimulus artifact), and
+        "ignored" (an ignored second talker). Each artifact is drawn
+        independently of subjects, noise and other artifacts.
+        ``sk_b2s.datasets.ARTIFACTS`` describes each.
     n_channels : int, default=None
-        Fewer sensors, evenly spread: any number from 4 to 208 for MEG; 16, 32, 64 or 128 for EEG.
+        Number of sensors: 4 to 208 for MEG, and 16, 32, 64 or 128 for EEG. If
+        None, the largest number.
     sfreq : float, default=128.0
-        Rate of the recordings in Hz, 50 to 1000.
+        Sampling rate of the recordings in Hz, 50 to 1000.
     random_state : int, default=0
-        Seed. The global state is neither read nor changed.
+        Seed. The global random state is not used.
     root : path-like, default=None
-        Where the experiment's folder is made. None is the environment variable ``SK_B2S_CACHE`` or, without
-        it, the user's cache folder.
+        Parent of the folder of the experiment. If None, the environment
+        variable ``SK_B2S_CACHE``, else the cache folder of the user.
     return_truth : bool, default=False
-        Return the truth as well; :func:`oracle_scores` decodes with it.
+        If True, also return the ground truth, for :func:`oracle_scores`.
 
     Returns
     -------
     events : DataFrame
-        The events table of all recordings: ``study``, ``subject``, ``session``, ``task``, ``run``,
-        ``recording`` (path), ``type`` ("sound", "word" or "phoneme"), ``onset`` and ``duration`` (s, in the
-        recording), ``sound`` (path), ``sound_onset`` (s, in the sound), ``text``, ``sequence``,
-        ``word_index``, ``condition``, ``speaker``, ``language``, ``stream`` ("single", or "attended" and
-        "ignored") and ``recording_duration`` (s).
+        Events table of all recordings, with the columns ``study``,
+        ``subject``, ``session``, ``task``, ``run``, ``recording`` (path),
+        ``type`` ("sound", "word" or "phoneme"), ``onset`` and ``duration`` (s,
+        in the recording), ``sound`` (path), ``sound_onset`` (s, in the audio),
+        ``text``, ``sequence``, ``word_index``, ``condition``, ``speaker``,
+        ``language``, ``stream`` ("single", or "attended" and "ignored") and
+        ``recording_duration`` (s).
     truth : dict of str to SubjectTruth
-        By subject; only if ``return_truth``.
+        Ground truth of each subject, only if ``return_truth``.
 
     Raises
     ------
@@ -153,7 +168,7 @@ def make_listening(
     >>> from tempfile import TemporaryDirectory
     >>> from sk_b2s.datasets import make_listening
     >>> with TemporaryDirectory() as root:
-    ...     events = make_listening(n_subjects=2, minutes=1, n_channels=16, root=root)
+    ...     events = make_listening(2, minutes=1, n_channels=16, root=root)
     >>> events.groupby("subject")["type"].value_counts().tolist()
     [890, 270, 1, 890, 270, 1]
     """
@@ -165,8 +180,8 @@ def make_listening(
     key = json.dumps(parameters, sort_keys=True)
     folder = root / f"listening-{modality}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
     if not _is_complete(folder, parameters):
-        _write_aside(folder, load_speech(minutes), parameters)
-    stems = {i: list(_stems(folder, i, parameters).values()) for i in range(n_subjects)}
+        _write_folder(folder, load_speech(minutes), parameters)
+    stems = {i: list(_name_recordings(folder, i, parameters).values()) for i in range(n_subjects)}
     events = pd.concat(
         [_read_events(folder, stem, modality) for i in stems for stem in stems[i]], ignore_index=True
     )
@@ -184,10 +199,12 @@ def _is_number(value):
 
 
 def _check_parameters(minutes, modality, snr_db, artifacts, n_channels, **others):
-    """Check the parameters and fill in the defaults; the result is the folder's key."""
+    """Check the parameters and fill in defaults, which identify the folder."""
     speech = load_speech(minutes)
     if modality not in MODALITIES:
-        raise ValueError(f"modality must be one of {list(MODALITIES)}, got {modality!r}.")
+        raise ValueError(
+            f"The 'modality' parameter of make_listening must be one of {list(MODALITIES)}. Got {modality!r} instead."
+        )
     default = MODALITIES[modality]
     snr_db = default["snr_db"] if snr_db is None else snr_db
     n_channels = default["n_channels"] if n_channels is None else n_channels
@@ -200,20 +217,23 @@ def _check_parameters(minutes, modality, snr_db, artifacts, n_channels, **others
         ("n_subjects", n_subjects, _is_count(n_subjects) and n_subjects > 0, "an integer above 0"),
         ("sessions", sessions, _is_count(sessions) and sessions > 0, "an integer above 0"),
         ("runs", runs, _is_count(runs) and 0 < runs <= n_sounds,
-         f"an integer from 1 to {n_sounds}, the sounds there are in minutes={minutes}"),
+         f"an integer from 1 to {n_sounds}, the number of audio files in minutes={minutes}"),
         ("snr_db", snr_db, _is_number(snr_db) or snr_db == -np.inf, "a number of decibels"),
-        ("n_channels", n_channels, n_channels in allowed, _spell(allowed)),
+        ("n_channels", n_channels, n_channels in allowed, _describe_allowed(allowed)),
         ("sfreq", sfreq, _is_number(sfreq) and 50 <= sfreq <= 1000, "a rate from 50 to 1000 Hz"),
         ("random_state", random_state, _is_count(random_state) and random_state >= 0,
-         "an integer of 0 or more, which names the folder to reuse"),
+         "an integer of 0 or more, as it identifies the folder"),
     ]:  # fmt: skip
         if not valid:
-            raise ValueError(f"{name} must be {expected}; got {value!r} (modality={modality!r}).")
+            raise ValueError(
+                f"The {name!r} parameter of make_listening must be {expected} (modality={modality!r}). Got {value!r} "
+                f"instead."
+            )
     names = check_artifacts(artifacts)
     if "ignored" in names and speech.loc[speech["type"] == "sound", "speaker"].nunique() < 2:
         raise ValueError(
-            f"artifacts={artifacts!r}: an ignored talker needs sounds in two voices, and minutes={minutes} takes but "
-            f"one; give more minutes."
+            f"artifacts={artifacts!r}: an ignored talker requires two speakers, but minutes={minutes} has only one. Use "
+            f"more minutes."
         )
     return {
         "version": VERSION, "modality": modality, "n_subjects": int(n_subjects), "sessions": int(sessions),
@@ -222,17 +242,17 @@ def _check_parameters(minutes, modality, snr_db, artifacts, n_channels, **others
     }  # fmt: skip
 
 
-def _spell(allowed):
+def _describe_allowed(allowed):
     if isinstance(allowed, range):
         return f"an integer from {allowed.start} to {allowed.stop - 1}"
     return f"one of {list(allowed)}"
 
 
-# --- the folder --------------------------------------------------------------------------------
+# --- folder ------------------------------------------------------------------------------------
 
 
-def _stems(folder, index, parameters):
-    """Begin the names of a subject's recordings: {(session, run): path without suffix}."""
+def _name_recordings(folder, index, parameters):
+    """Return the paths of recordings without suffix, by (session, run)."""
     stems = {}
     for session in range(parameters["sessions"]):
         for run in range(parameters["runs"]):
@@ -244,7 +264,7 @@ def _stems(folder, index, parameters):
 
 
 def _is_complete(folder, parameters):
-    """Tell whether the folder was finished, for these parameters, and nothing has been taken out since."""
+    """Return whether the folder has these parameters and all its files."""
     try:
         description = json.loads((folder / "dataset_description.json").read_text())
     except (OSError, ValueError):
@@ -254,30 +274,32 @@ def _is_complete(folder, parameters):
     )
 
 
-def _write_aside(folder, speech, parameters):
-    """Write under a temporary name and rename, so that a folder of the right name is a whole one."""
-    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+def _write_folder(folder, speech, parameters):
+    """Write to a temporary folder and rename it when it is complete."""
+    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
-        _write_all(aside, speech, parameters)
-        if not _is_complete(folder, parameters):  # another process may have finished it meanwhile
+        _write_all(temporary, speech, parameters)
+        if not _is_complete(folder, parameters):  # another process may have written it
             shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
+            temporary.rename(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_all(folder, speech, parameters):
     names = _write_stimuli(folder / "stimuli", speech[speech["type"] == "sound"])
     sounds = [rows for _, rows in speech.groupby("sound", sort=False)]
-    features = [sound_features(rows["sound"].iloc[0], rows["duration"].iloc[0], rows) for rows in sounds]
+    features = [
+        compute_stimulus_features(rows["sound"].iloc[0], rows["duration"].iloc[0], rows) for rows in sounds
+    ]
     sounds = [rows.assign(stim_file=name) for rows, name in zip(sounds, names, strict=True)]
     sensors = make_sensors(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
     for index in range(parameters["n_subjects"]):
         _write_subject(folder, index, sensors, sounds, features, parameters)
-    people = [f"sub-{index + 1:02d}" for index in range(parameters["n_subjects"])]
-    pd.DataFrame({"participant_id": people}).to_csv(folder / "participants.tsv", sep="\t", index=False)
+    subjects = [f"sub-{index + 1:02d}" for index in range(parameters["n_subjects"])]
+    pd.DataFrame({"participant_id": subjects}).to_csv(folder / "participants.tsv", sep="\t", index=False)
     (folder / "README").write_text(
-        "Simulated listening, see sk_b2s.datasets.make_listening. Nobody was recorded.\n"
+        "Simulated listening experiment without real recordings, see sk_b2s.datasets.make_listening.\n"
     )
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     description = {
@@ -288,79 +310,87 @@ def _write_all(folder, speech, parameters):
 
 
 def _write_stimuli(folder, sounds):
-    """Copy what was heard; a sound that was stopped becomes a file of that length. Return the names."""
+    """Copy or shorten the audio files, and return their names."""
     folder.mkdir(parents=True)
     names = []
     for path, stop in zip(map(Path, sounds["sound"]), sounds["duration"], strict=True):
-        whole = sf.info(path)
-        if stop >= whole.duration:
+        info = sf.info(path)
+        if stop >= info.duration:
             names.append(path.name)
             shutil.copyfile(path, folder / path.name)
         else:
             names.append(f"{path.stem}-first{round(stop * 1000)}ms.flac")
-            samples, rate = sf.read(path, frames=round(stop * whole.samplerate))
+            samples, rate = sf.read(path, frames=round(stop * info.samplerate))
             sf.write(folder / names[-1], samples, rate)
     return names
 
 
 def _write_subject(folder, index, sensors, sounds, features, parameters):
-    """Write all recordings of one subject, with their tables and their truth."""
+    """Write the recordings of a subject, with tables and ground truth."""
     seed, modality, sfreq = [parameters["random_state"], index], parameters["modality"], parameters["sfreq"]
-    listener = draw_listener(make_rng(seed, "listener"), parameters["snr_db"])
-    truth = SubjectTruth(*listener[:5])
-    write_truth(_truth_file(folder, f"sub-{index + 1:02d}"), truth)
+    subject = draw_subject(make_rng(seed, "listener"), parameters["snr_db"])
+    truth = SubjectTruth(*subject[:5])
+    write_truth(_find_truth(folder, f"sub-{index + 1:02d}"), truth)
     scale = None
-    for (session, run), stem in _stems(folder, index, parameters).items():
+    for (session, run), stem in _name_recordings(folder, index, parameters).items():
         stem.parent.mkdir(parents=True, exist_ok=True)
-        own_seed = [*seed, session, run]
-        events, schedule, seconds = _plan(own_seed, sounds, features, parameters)
+        recording_seed = [*seed, session, run]
+        events, schedule, seconds = _plan_recording(recording_seed, sounds, features, parameters)
         n_times = int(np.ceil(seconds * sfreq))
         data, truth, scale = simulate_recording(
-            own_seed, listener, sensors, modality, parameters["artifacts"], features, schedule, n_times, scale
+            recording_seed,
+            subject,
+            sensors,
+            modality,
+            parameters["artifacts"],
+            features,
+            schedule,
+            n_times,
+            scale,
         )
         raw = mne.io.RawArray(data, sensors[0].copy(), verbose="ERROR")
         raw.save(f"{stem}_{modality}.fif", fmt="single", verbose="ERROR")
-        write_truth(_truth_file(folder, stem.name), truth)
-        about = {
+        write_truth(_find_truth(folder, stem.name), truth)
+        sidecar = {
             "TaskName": "listening", "SamplingFrequency": sfreq, "RecordingDuration": n_times / sfreq,
-            "PowerLineFrequency": 50, "SoftwareFilters": "n/a", **ABOUT[modality],
+            "PowerLineFrequency": 50, "SoftwareFilters": "n/a", **SIDECAR_FIELDS[modality],
         }  # fmt: skip
-        Path(f"{stem}_{modality}.json").write_text(json.dumps(about, indent=1))
+        Path(f"{stem}_{modality}.json").write_text(json.dumps(sidecar, indent=1))
         channels = {"name": raw.ch_names, **CHANNELS[modality], "status": "good"}
         pd.DataFrame(channels).to_csv(f"{stem}_channels.tsv", sep="\t", index=False)
         events.to_csv(f"{stem}_events.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f")
 
 
-def _truth_file(folder, name):
+def _find_truth(folder, name):
     return folder / "derivatives" / "truth" / f"{name}.npz"
 
 
-# --- who hears what, and when ------------------------------------------------------------------
+# --- schedule ----------------------------------------------------------------------------------
 
 
-def _plan(seed, sounds, features, parameters):
-    """Plan one recording: its events table, the schedule for the simulation, and its length in s."""
-    mine = _deal(sounds, parameters["runs"])[seed[-1]]
-    lengths = np.array([sounds[i]["duration"].iloc[0] for i in mine])
-    placed, seconds = _draw_schedule(make_rng(seed, "schedule"), lengths)
+def _plan_recording(seed, sounds, features, parameters):
+    """Return the events, the schedule and the duration (s) of a recording."""
+    own = _assign_runs(sounds, parameters["runs"])[seed[-1]]
+    lengths = np.array([sounds[i]["duration"].iloc[0] for i in own])
+    own_onsets, seconds = _draw_schedule(make_rng(seed, "schedule"), lengths)
     onsets = np.full(len(sounds), np.nan)
-    onsets[mine] = placed
+    onsets[own] = own_onsets
     attended = "attended" if "ignored" in parameters["artifacts"] else "single"
-    events = [_place(sounds[i], onsets[i], attended) for i in mine]
+    events = [_place_events(sounds[i], onsets[i], attended) for i in own]
     schedule = {"onsets": onsets}
     if "ignored" in parameters["artifacts"]:
-        schedule["ignored"], schedule["ignored_onsets"], beside = _plan_ignored(
-            mine, onsets, sounds, features
+        schedule["ignored"], schedule["ignored_onsets"], ignored = _plan_ignored(
+            own, onsets, sounds, features
         )
-        events += beside
+        events += ignored
     events = pd.concat(events).sort_values("onset", kind="stable")
     first = (events["trial_type"] == "word") & (events["word_index"] == 0) & (events["stream"] == attended)
     schedule["sentences"] = events.loc[first, "onset"].to_numpy()
     return events, schedule, seconds
 
 
-def _deal(sounds, n_runs):
-    """Deal sounds to runs, voice by voice: list of ndarrays of int."""
+def _assign_runs(sounds, n_runs):
+    """Assign stimuli to runs by speaker, as arrays of indices."""
     voices, names = pd.factorize(pd.Index([rows["speaker"].iloc[0] for rows in sounds]))
     if n_runs > len(names):
         return np.array_split(np.argsort(voices, kind="stable"), n_runs)
@@ -368,7 +398,7 @@ def _deal(sounds, n_runs):
 
 
 def _draw_schedule(rng, lengths):
-    """Draw when each sound begins, and how long the recording is, in s."""
+    """Draw onsets of the stimuli, and the duration of the recording (s)."""
     order = rng.permutation(len(lengths))
     gaps = rng.uniform(*SILENCE, len(lengths) + 1)
     onsets = np.empty(len(lengths))
@@ -376,8 +406,8 @@ def _draw_schedule(rng, lengths):
     return onsets.round(4), lengths.sum() + gaps.sum()
 
 
-def _place(rows, onset, stream):
-    """Place a sound in a recording, in the columns of a BIDS events file."""
+def _place_events(rows, onset, stream):
+    """Place a stimulus in a recording, as rows of a BIDS events file."""
     first = ["onset", "duration", "trial_type", "stim_file"]
     columns = first + [name for name in rows if name not in (*first, "type", "sound")]
     return rows.assign(onset=onset + rows["sound_onset"], trial_type=rows["type"])[columns].assign(
@@ -385,26 +415,29 @@ def _place(rows, onset, stream):
     )
 
 
-def _plan_ignored(mine, onsets, sounds, features):
-    """Beside each sound play the next one of another voice, as long as it lasts: features, onsets and events."""
+def _plan_ignored(own, onsets, sounds, features):
+    """Return features, onsets and events of an ignored talker.
+
+    Each attended stimulus is paired with the next one of another speaker.
+    """
     speakers = [rows["speaker"].iloc[0] for rows in sounds]
     played, events = [], []
-    for i in mine:
+    for i in own:
         other = next(
             j % len(sounds) for j in range(i + 1, i + len(sounds)) if speakers[j % len(sounds)] != speakers[i]
         )
         rows = sounds[other]
-        stop = min(rows["duration"].iloc[0], sounds[i]["duration"].iloc[0] - BESIDE)
+        stop = min(rows["duration"].iloc[0], sounds[i]["duration"].iloc[0] - IGNORED_DELAY)
         rows = rows[(rows["type"] == "sound") | (rows["sound_onset"] + rows["duration"] <= stop)]
         rows = rows.assign(duration=rows["duration"].where(rows["type"] != "sound", stop))
-        events.append(_place(rows, onsets[i] + BESIDE, "ignored"))
+        events.append(_place_events(rows, onsets[i] + IGNORED_DELAY, "ignored"))
         played.append(
             {name: values[:, : round(stop * FEATURE_RATE)] for name, values in features[other].items()}
         )
-    return played, onsets[mine] + BESIDE, events
+    return played, onsets[own] + IGNORED_DELAY, events
 
 
-# --- reading it back ---------------------------------------------------------------------------
+# --- reading -----------------------------------------------------------------------------------
 
 
 def _read_events(folder, stem, modality):
@@ -415,13 +448,13 @@ def _read_events(folder, stem, modality):
     events = events.assign(condition="story", study="simulated", subject=entities["sub"], task="listening")
     events = events.assign(session=entities.get("ses", ""), run=entities.get("run", ""))
     events["recording"] = f"{stem}_{modality}.fif"
-    about = json.loads(Path(f"{stem}_{modality}.json").read_text())
-    return events.assign(recording_duration=about["RecordingDuration"])[COLUMNS]
+    sidecar = json.loads(Path(f"{stem}_{modality}.json").read_text())
+    return events.assign(recording_duration=sidecar["RecordingDuration"])[COLUMNS]
 
 
 def _read_truth(folder, index, stems, modality):
-    truth = read_truth(_truth_file(folder, f"sub-{index + 1:02d}"), SubjectTruth)
+    truth = read_truth(_find_truth(folder, f"sub-{index + 1:02d}"), SubjectTruth)
     for stem in stems:
-        path = _truth_file(folder, stem.name)
+        path = _find_truth(folder, stem.name)
         truth.recordings[f"{stem}_{modality}.fif"] = read_truth(path, RecordingTruth)
     return truth

@@ -1,4 +1,4 @@
-"""Ground truth of a simulated recording, stored next to it."""
+"""Ground truth of simulated recordings, and its files."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,81 +10,95 @@ from sk_b2s.datasets.simulated._noise import NoiseModel
 
 
 def make_rng(seed, purpose):
-    """Make the generator of one purpose: what one draws does not depend on what another one drew.
+    """Make an independent random number generator for one purpose.
 
     Parameters
     ----------
     seed : list of int
-        Of the experiment, and the number of subject, session and run as far as the purpose has them.
+        Seed of the experiment, and indices of subject, session and run if the
+        purpose depends on them.
     purpose : str
+        Name of the purpose.
 
     Returns
     -------
     rng : Generator
+        Random number generator.
     """
     return np.random.default_rng([*seed, *purpose.encode()])
 
 
 @dataclass
 class RecordingTruth:
-    """What one recording was made from.
+    """Ground truth of a simulated recording.
 
-    The recording is ``patterns.T @ sources`` plus noise plus :meth:`artifacts`, in the order of its channels.
+    The recording is the sum of ``patterns.T @ sources``, noise and
+    :meth:`artifacts`.
 
     Attributes
     ----------
     patterns : ndarray of shape (5, n_channels)
-        What one unit of each course of the response (``COURSES``: onset, envelope, phonetic classes left and
-        right, word) does to the sensors, in T or V.
+        Sensor pattern of each source (onset, envelope, phonetic classes left
+        and right, word), in T or V.
     sources : ndarray of shape (5, n_times)
-        The courses, at the recording's rate, as they happened.
+        Time courses of the sources, at the sampling rate of the recording.
     expected : ndarray of shape (5, n_times)
-        The same without attention, jitter, clock and ignored talker: what knowledge of the listener and of
-        the sound predicts.
+        The same without effects of attention, jitter, clock and ignored
+        talker, as predicted from the subject and the stimuli.
     noise : NoiseModel
-        Of brain noise, alpha and sensors.
-    names : list of str
-        Artifacts that are on.
+        Sources and levels of the noise.
+    artifact_names : list of str
+        Names of the simulated artifacts.
     seed : list of int
-        From which the added ones are drawn.
-    bench : Bench
-        What they need to know.
+        Seed of the added artifacts.
+    context : SimulationContext
+        Properties of the recording that added artifacts depend on.
     """
 
     patterns: np.ndarray
     sources: np.ndarray
     expected: np.ndarray
     noise: NoiseModel
-    names: list
+    artifact_names: list
     seed: list
-    bench: SimulationContext
+    context: SimulationContext
 
     def artifacts(self):
-        """Draw the added artifacts again: (n_channels, n_times), float32, in T or V."""
+        """Draw the added artifacts again.
+
+        Returns
+        -------
+        data : ndarray of shape (n_channels, n_times)
+            Artifacts as float32, in T or V.
+        """
         data = np.zeros((self.patterns.shape[1], self.sources.shape[1]), np.float32)
-        add_artifacts(data, self.names, lambda name: make_rng(self.seed, name), self.bench)
+        add_artifacts(data, self.artifact_names, lambda name: make_rng(self.seed, name), self.context)
         return data
 
 
 @dataclass
 class SubjectTruth:
-    """What a simulated listener's recordings were made from.
+    """Ground truth of a simulated subject.
 
     Attributes
     ----------
     snr_db : float
-        20 log10 of evoked over noise amplitude (root mean square, 0.5 to 20 Hz, evoked while sound was
-        heard, without artifacts) at the channel where it is largest, in the listener's first recording.
+        Signal-to-noise ratio, 20 log10 of evoked over noise amplitude (root
+        mean square from 0.5 to 20 Hz, evoked during audio, without artifacts)
+        at the channel where it is largest, in the first recording of the
+        subject.
     lags : ndarray of shape (n_lags,)
-        Lags of the kernels after the sound, in s.
+        Lags of the kernels after the stimulus, in s.
     kernels : dict of str to ndarray of shape (n_lags,)
-        By source ("onset", "envelope", "phonetic", "word"), without unit.
-    latencies : dict of str to ndarray of shape (n_bumps,)
-        Centers of the bumps of each kernel, in s.
+        Kernel of each source ("onset", "envelope", "phonetic", "word"),
+        without unit.
+    latencies : dict of str to ndarray of shape (n_peaks,)
+        Latencies of the peaks of each kernel, in s.
     weights : dict of str to ndarray of shape (n_courses, n_features)
-        Of the eight bands of onsets and envelope, and the twelve phonetic classes in either hemisphere.
+        Weights of the eight bands of onsets and envelope, and of the twelve
+        phonetic classes in each hemisphere.
     recordings : dict of str to RecordingTruth
-        By path.
+        Ground truth of each recording, by path.
     """
 
     snr_db: float
@@ -96,7 +110,7 @@ class SubjectTruth:
 
 
 def write_truth(path, truth):
-    """Write the truth about a listener or a recording as one npz file, without pickle."""
+    """Write the ground truth of a subject or recording as an npz file."""
     arrays = {}
     for name, value in vars(truth).items():
         if isinstance(value, dict):
@@ -105,14 +119,14 @@ def write_truth(path, truth):
             arrays.update({f"{name}/{key}": array for key, array in value._asdict().items()})
         elif isinstance(value, list):
             arrays[name] = json.dumps(value)
-        elif name != "expected" or value is not truth.sources:  # most often they are one
+        elif name != "expected" or value is not truth.sources:  # they are often the same array
             arrays[name] = value
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **arrays)
 
 
 def read_truth(path, kind):
-    """Read what :func:`write_truth` wrote; ``kind`` is SubjectTruth or RecordingTruth."""
+    """Read a file of :func:`write_truth` as SubjectTruth or RecordingTruth."""
     fields, groups = {}, {}
     with np.load(path) as file:
         for name in file.files:
@@ -125,5 +139,6 @@ def read_truth(path, kind):
                 fields[first] = json.loads(value) if isinstance(value, str) else value
     if kind is RecordingTruth:
         fields.setdefault("expected", fields["sources"])
-        groups = {"noise": NoiseModel(**groups["noise"]), "bench": SimulationContext(**groups["bench"])}
+        noise, context = NoiseModel(**groups["noise"]), SimulationContext(**groups["context"])
+        groups = {"noise": noise, "context": context}
     return kind(**fields, **groups)

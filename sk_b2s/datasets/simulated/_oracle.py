@@ -1,177 +1,195 @@
-"""Oracle scores: the matched filter that knows the simulation."""
+"""Oracle scores of a matched filter that uses the ground truth."""
 
 import mne
 import numpy as np
 import pandas as pd
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
-from sk_b2s.datasets.simulated._noise import ALPHA_BAND, inside
+from sk_b2s.datasets.simulated._noise import ALPHA_BAND, is_inside
 
 
 def oracle_scores(truth, X, y, lag=0.15):
-    r"""Score windows against the distinct segments of y with the truth about the simulation.
+    r"""Score windows and the distinct segments of y with the ground truth.
 
-    With the expected response :math:`s_c` of a listener's sources to candidate c, their patterns P and the
-    noise covariance :math:`\Sigma(f)` at each frequency, the score is the log-likelihood
+    With the expected response :math:`s_c` of the sources of a subject to
+    candidate c, their patterns P and the noise covariance :math:`\Sigma(f)` at
+    each frequency, the score is the log-likelihood
 
     .. math:: \langle P^T \Sigma^{-1} x,\, s_c \rangle
               - \tfrac12 \langle P^T \Sigma^{-1} P s_c,\, s_c \rangle
 
-    over the window, up to a constant: no decoder of the same stretch of brain beats it on average, but for what the
-    filter sees beyond the window's edges. It knows kernels, anatomy and noise of every recording, and takes
-    blinks, jumps and whatever else was added off; it does not know attention, jitter, the clock's error and
-    the ignored talker.
+    over the window, up to a constant. No decoder of the same windows is better
+    on average, except that the filter uses data beyond the edges of the
+    window. The oracle uses kernels, anatomy and noise of every recording, and
+    subtracts added artifacts. It does not use attention, jitter, clock error
+    and the ignored talker.
 
     Parameters
     ----------
     truth : dict of str to SubjectTruth
-        From ``make_listening(return_truth=True)``.
-    X, y : DataFrame of shape (n_windows, ...)
-        From :func:`~sk_b2s.make_segments`. Each listener must have heard each candidate, in any recording.
+        Ground truth of ``make_listening(return_truth=True)``.
+    X, y : DataFrame of shape (n_windows, n_columns)
+        Tables of :func:`~sk_b2s.make_segments`. Each candidate must have been
+        presented to each subject, in any recording.
     lag : float, default=0.15
-        Seconds by which the brain is read later than the sound, as in ``Epocher(lag=...)``.
+        Delay in seconds of the EEG/MEG windows relative to the stimulus, as in
+        ``Epocher(lag=...)``.
 
     Returns
     -------
     scores : ndarray of shape (n_windows, n_candidates)
-        float32; columns are the distinct segments of ``y`` in order of first appearance.
+        Scores as float32. Columns are the distinct segments of ``y`` in order
+        of first appearance.
 
     Raises
     ------
     ValueError
-        If a recording has no truth, a candidate was never heard by a listener, or ``y`` has rows of the
-        ignored talker, whose response the oracle takes for noise.
+        If a recording has no ground truth, if a candidate was not presented to
+        a subject, or if ``y`` has rows of the ignored talker, whose response
+        is noise for the oracle.
     """
     if "stream" in y and (y["stream"] == "ignored").any():
         raise ValueError(
-            f"y has {(y['stream'] == 'ignored').sum()} rows of stream 'ignored', and the oracle knows the response to "
-            f"the talker who is attended: use make_segments(stream='attended')."
+            f"y has {(y['stream'] == 'ignored').sum()} rows of stream 'ignored', but the oracle has the response to the "
+            f"attended talker only. Use make_segments(stream='attended')."
         )
     segments, distinct = pd.factorize(y["segment"])
     scores = np.empty((len(X), len(distinct)), np.float32)
     recordings = X["recording"].to_numpy(dtype=object)
-    planted = {path: listener for listener in truth.values() for path in listener.recordings}
-    if unknown := [path for path in pd.unique(recordings) if path not in planted]:
-        raise ValueError(f"truth has no recording {unknown[0]!r}; it has {list(planted)[:3]} ...")
-    everything = pd.DataFrame({"recording": recordings, "segment": segments, "onset": X["onset"].to_numpy()})
+    subjects = {path: subject for subject in truth.values() for path in subject.recordings}
+    if unknown := [path for path in pd.unique(recordings) if path not in subjects]:
+        raise ValueError(
+            f"'truth' has no recording {unknown[0]!r}, only {list(subjects)[:3]} ... Pass the truth of the same experiment."
+        )
+    presented = pd.DataFrame({"recording": recordings, "segment": segments, "onset": X["onset"].to_numpy()})
     for path in pd.unique(recordings):
-        of_listener = planted[path].recordings
-        heard = everything[everything["recording"].isin(of_listener)]
-        # Where a candidate is taken from: this recording if it was heard there, else another of this listener.
-        heard = heard.iloc[np.argsort(heard["recording"].to_numpy() != path, kind="stable")]
-        heard = heard.drop_duplicates("segment").set_index("segment").reindex(range(len(distinct)))
-        if heard["onset"].isna().any():
-            missing = int(np.flatnonzero(heard["onset"].isna())[0])
+        truths = subjects[path].recordings
+        found = presented[presented["recording"].isin(truths)]
+        # Take a candidate from this recording if possible, else from another one of the subject.
+        found = found.iloc[np.argsort(found["recording"].to_numpy() != path, kind="stable")]
+        found = found.drop_duplicates("segment").set_index("segment").reindex(range(len(distinct)))
+        if found["onset"].isna().any():
+            missing = int(np.flatnonzero(found["onset"].isna())[0])
             raise ValueError(
-                f"candidate {distinct[missing]} was never heard by the listener of {path!r}, so its response is not "
-                f"known ({heard['onset'].isna().sum()} such candidates); score people who heard other sounds apart."
+                f"Candidate {distinct[missing]} was not presented to the subject of {path!r}, so its response is unknown "
+                f"({found['onset'].isna().sum()} such candidates). Score subjects with different stimuli separately."
             )
         rows = np.flatnonzero(recordings == path)
-        scores[rows] = _score_recording(path, of_listener, X.iloc[rows], heard, lag)
+        scores[rows] = _score_recording(path, truths, X.iloc[rows], found, lag)
     return scores
 
 
-def _score_recording(path, of_listener, X, heard, lag):
-    """Score the windows of one recording; ``heard`` says where each candidate was heard."""
-    planted = of_listener[path]
+def _score_recording(path, truths, X, presented, lag):
+    """Score the windows of a recording."""
+    truth = truths[path]
     raw = mne.io.read_raw(path, verbose="ERROR")
     sfreq, n_times = raw.info["sfreq"], round(X["duration"].iloc[0] * raw.info["sfreq"])
-    data = raw.get_data().astype(np.float32) - planted.artifacts()
-    places = list(pd.unique(heard["recording"]))
-    lengths = [of_listener[place].expected.shape[1] + n_times for place in places]
-    expected = [np.pad(of_listener[place].expected, ((0, 0), (0, n_times))) for place in places]
+    data = raw.get_data().astype(np.float32) - truth.artifacts()
+    paths = list(pd.unique(presented["recording"]))
+    lengths = [truths[other].expected.shape[1] + n_times for other in paths]
+    expected = [np.pad(truths[other].expected, ((0, 0), (0, n_times))) for other in paths]
     expected = np.concatenate(expected, axis=1)
-    begins = dict(zip(places, np.cumsum([0, *lengths[:-1]]), strict=True))
-    first = heard["recording"].map(begins).to_numpy() + _samples(heard["onset"], lag, sfreq)
+    begins = dict(zip(paths, np.cumsum([0, *lengths[:-1]]), strict=True))
+    first = presented["recording"].map(begins).to_numpy() + _to_samples(presented["onset"], lag, sfreq)
 
     def cut(courses, first):
         return courses[:, first[:, None] + np.arange(n_times)].transpose(1, 0, 2).reshape(len(first), -1)
 
     responses = cut(expected, first)
-    through = weight_sources(expected, planted.patterns, planted.noise, sfreq)
-    energy = np.einsum("ct,ct->c", responses, cut(through, first))
-    seen = np.pad(project_recording(data, planted.patterns, planted.noise, sfreq), ((0, 0), (0, n_times)))
-    return cut(seen, _samples(X["onset"], lag, sfreq)) @ responses.T - energy / 2
+    weighted = weight_sources(expected, truth.patterns, truth.noise, sfreq)
+    energy = np.einsum("ct,ct->c", responses, cut(weighted, first))
+    projected = np.pad(project_recording(data, truth.patterns, truth.noise, sfreq), ((0, 0), (0, n_times)))
+    return cut(projected, _to_samples(X["onset"], lag, sfreq)) @ responses.T - energy / 2
 
 
-def _samples(onset, lag, sfreq):
+def _to_samples(onset, lag, sfreq):
     return np.round((np.asarray(onset, float) + lag) * sfreq).astype(int)
 
 
 class _Precision:
-    r"""The inverse of the noise covariance at each frequency, between patterns and a rotated recording.
+    r"""Inverse of the noise covariance at each frequency, in rotated channels.
 
-    Brain and sensor noise have common eigenvectors at all frequencies (all sensors are equally noisy), so one
-    rotation of the channels makes :math:`\Sigma` diagonal, D, but for alpha, whose few dipoles A enter by Woodbury's
-    identity, :math:`D^{-1} - D^{-1} A (1 + A^T D^{-1} A)^{-1} A^T D^{-1}`, in their own band.
+    Brain and sensor noise have the same eigenvectors at all frequencies, as
+    all sensors have equal noise. One rotation of the channels thus makes their
+    :math:`\Sigma` diagonal, D. The few alpha dipoles A are included by
+    Woodbury's identity, :math:`D^{-1} - D^{-1} A (1 + A^T D^{-1} A)^{-1} A^T
+    D^{-1}`, in their band.
     """
 
     def __init__(self, patterns, noise, frequencies):
         values, self.vectors = np.linalg.eigh(noise.brain @ noise.brain.T)
         self.values, self.white = np.maximum(values, 0), noise.sensor_sd[0] ** 2
-        self.shape = noise.shapes(frequencies)[0] ** 2
+        self.shape = noise.spectra(frequencies)[0] ** 2
         self.patterns, self.alpha = patterns @ self.vectors, self.vectors.T @ noise.alpha
-        self.band = np.flatnonzero(inside(frequencies, ALPHA_BAND))
+        self.band = np.flatnonzero(is_inside(frequencies, ALPHA_BAND))
         weight = 1 / (np.multiply.outer(self.values, self.shape[self.band]) + self.white)
         self.across = np.einsum("ci,ia,if->fca", self.patterns, self.alpha, weight, optimize=True)
         inner = np.einsum("ia,ib,if->fab", self.alpha, self.alpha, weight, optimize=True)
         correct = np.linalg.solve(np.eye(len(inner[0])) + inner, self.across.transpose(0, 2, 1))
         self.correct = correct.transpose(0, 2, 1)  # (n_band, n_courses, n_alpha)
 
-    def weights(self):
-        """Yield, of each rotated channel, its index and the inverse of its diagonal: (n_frequencies,)."""
+    def iter_weights(self):
+        """Iterate over rotated channels and their inverse diagonals."""
         for i, value in enumerate(self.values):
             yield i, 1 / (value * self.shape + self.white)
 
 
 def project_recording(data, patterns, noise, sfreq):
-    r"""Reduce a recording to what the responses of its sources are compared with.
+    r"""Project a recording on its sources.
 
     Parameters
     ----------
     data : ndarray of shape (n_channels, n_times)
+        Recording without added artifacts.
     patterns : ndarray of shape (n_courses, n_channels)
+        Sensor patterns of the sources.
     noise : NoiseModel
+        Noise of the recording.
     sfreq : float
+        Sampling rate in Hz.
 
     Returns
     -------
-    seen : ndarray of shape (n_courses, n_times)
-        :math:`P^T \Sigma^{-1} x`, at each frequency; float32.
+    projected : ndarray of shape (n_courses, n_times)
+        :math:`P^T \Sigma^{-1} x` at each frequency, as float32.
     """
     n_fft = next_fast_len(data.shape[1], real=True)
     precision = _Precision(patterns, noise, rfftfreq(n_fft, 1 / sfreq))
-    seen = np.zeros((len(patterns), len(precision.shape)), complex)
-    hidden = np.zeros((len(precision.band), precision.alpha.shape[1]), complex)
-    for i, weight in precision.weights():
+    projected = np.zeros((len(patterns), len(precision.shape)), complex)
+    alpha = np.zeros((len(precision.band), precision.alpha.shape[1]), complex)
+    for i, weight in precision.iter_weights():
         spectrum = rfft(precision.vectors[:, i].astype(np.float32) @ data, n_fft) * weight
-        seen += np.outer(precision.patterns[:, i], spectrum)
-        hidden += np.outer(spectrum[precision.band], precision.alpha[i])
-    seen[:, precision.band] -= np.einsum("fca,fa->cf", precision.correct, hidden)
-    return irfft(seen, n_fft)[:, : data.shape[1]].astype(np.float32)
+        projected += np.outer(precision.patterns[:, i], spectrum)
+        alpha += np.outer(spectrum[precision.band], precision.alpha[i])
+    projected[:, precision.band] -= np.einsum("fca,fa->cf", precision.correct, alpha)
+    return irfft(projected, n_fft)[:, : data.shape[1]].astype(np.float32)
 
 
 def weight_sources(sources, patterns, noise, sfreq):
-    r"""Weigh courses by how well the sensors see them.
+    r"""Weight time courses by the signal-to-noise ratio at the sensors.
 
     Parameters
     ----------
     sources : ndarray of shape (n_courses, n_times)
+        Time courses of the sources.
     patterns : ndarray of shape (n_courses, n_channels)
+        Sensor patterns of the sources.
     noise : NoiseModel
+        Noise of the recording.
     sfreq : float
+        Sampling rate in Hz.
 
     Returns
     -------
-    through : ndarray of shape (n_courses, n_times)
-        :math:`P^T \Sigma^{-1} P s`, at each frequency; float32.
+    weighted : ndarray of shape (n_courses, n_times)
+        :math:`P^T \Sigma^{-1} P s` at each frequency, as float32.
     """
     n_fft = next_fast_len(sources.shape[1], real=True)
     precision = _Precision(patterns, noise, rfftfreq(n_fft, 1 / sfreq))
     gram = np.zeros((len(patterns), len(patterns), len(precision.shape)))
-    for i, weight in precision.weights():
+    for i, weight in precision.iter_weights():
         column = precision.patterns[:, i]
         gram += np.multiply.outer(np.outer(column, column), weight)
     gram[:, :, precision.band] -= np.einsum("fca,fda->cdf", precision.correct, precision.across)
-    through = np.einsum("cdf,df->cf", gram, rfft(sources, n_fft))
-    return irfft(through, n_fft)[:, : sources.shape[1]].astype(np.float32)
+    weighted = np.einsum("cdf,df->cf", gram, rfft(sources, n_fft))
+    return irfft(weighted, n_fft)[:, : sources.shape[1]].astype(np.float32)

@@ -1,6 +1,6 @@
-"""Synthetic speech in the package: four chapters of Alice in Wonderland.
+"""Synthetic speech of the package, four chapters of Alice in Wonderland.
 
-Text and speech are free to use; ``data/speech/README.md`` tells where they come from.
+Text and speech are free to use. ``data/speech/README.md`` lists their sources.
 """
 
 from functools import lru_cache
@@ -16,26 +16,27 @@ SPEECH = Path(__file__).parent / "data" / "speech"
 
 
 def load_speech(minutes=None):
-    """List the speech that ships with the package: its sounds, words and phones.
+    """Load the audio files, words and phonemes of the speech in the package.
 
     Parameters
     ----------
     minutes : float, default=None
-        Take sounds from the first one on until so many minutes are reached; the last sound stops at the
-        first sentence's end after that. None takes all, 45 minutes.
+        Duration to load, from the first audio file. The last file stops at the
+        end of a sentence. If None, load all, 45 minutes.
 
     Returns
     -------
     speech : DataFrame
-        A row per sound, word and phoneme, in order: ``type``, ``sound`` (path), ``sound_onset`` and
-        ``duration`` (s, in the sound), ``text`` and ``sequence`` (the sentence's id; both missing for
-        sounds), ``word_index`` (NaN for sounds), ``speaker``, ``language``. The duration of a sound is
-        what is taken of it.
+        One row per audio file, word and phoneme, in order, with the columns
+        ``type``, ``sound`` (path), ``sound_onset`` and ``duration`` (s, in the
+        audio), ``text`` and ``sequence`` (sentence), both missing for audio
+        files, ``word_index`` (NaN for audio files), ``speaker`` and
+        ``language``. The duration of the last audio file may be reduced.
 
     Raises
     ------
     ValueError
-        If ``minutes`` is not positive, or more than there is.
+        If ``minutes`` is not positive, or exceeds the available duration.
 
     Examples
     --------
@@ -48,8 +49,8 @@ def load_speech(minutes=None):
     available = sum(lengths.values()) / 60
     if minutes is not None and not (isinstance(minutes, Real) and 0 < minutes <= available):
         raise ValueError(
-            f"minutes must be a number above 0 and at most {available:.1f}, the minutes of speech the "
-            f"package ships, or None; got {minutes!r}."
+            f"'minutes' must be None, or a number above 0 and at most {available:.1f}, the minutes of speech in the "
+            f"package. Got {minutes!r} instead."
         )
     left = np.inf if minutes is None else minutes * 60
     parts = []
@@ -57,14 +58,14 @@ def load_speech(minutes=None):
         if left <= 0:
             break
         spoken = words[words["sound"] == name]
-        stop = length if left >= length else _sentence_end(spoken, left, length)
+        stop = length if left >= length else _find_sentence_end(spoken, left, length)
         left -= stop
         sound = pd.DataFrame(
             {"sound": [name], "onset": 0.0, "duration": stop, "speaker": spoken["speaker"].iloc[0]}
         )
-        heard = [sound.assign(type="sound"), spoken.assign(type="word")]
-        heard.append(phones[phones["sound"] == name].assign(type="phoneme", speaker=sound["speaker"][0]))
-        part = pd.concat(heard, ignore_index=True)
+        rows = [sound.assign(type="sound"), spoken.assign(type="word")]
+        rows.append(phones[phones["sound"] == name].assign(type="phoneme", speaker=sound["speaker"][0]))
+        part = pd.concat(rows, ignore_index=True)
         parts.append(part[part["onset"] < stop].sort_values("onset", kind="stable"))
     speech = pd.concat(parts, ignore_index=True).rename(columns={"onset": "sound_onset"})
     speech["sound"] = [str(SPEECH / name) for name in speech["sound"]]
@@ -81,10 +82,10 @@ def _read_tables():
     return *tables, lengths
 
 
-def _sentence_end(words, seconds, length):
-    """Find the middle of the first pause between sentences after ``seconds``."""
+def _find_sentence_end(words, seconds, length):
+    """Find the first silence between sentences after ``seconds``."""
     begins = words.loc[words["word_index"] == 0, "onset"].to_numpy()[1:]
     ends = (words["onset"] + words["duration"]).shift()[words["word_index"] == 0].to_numpy()[1:]
-    pauses = (begins + ends) / 2
-    later = pauses[pauses >= seconds]
+    middles = (begins + ends) / 2
+    later = middles[middles >= seconds]
     return float(round(later[0], 3)) if len(later) else length
