@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.raw_files import brain_of, spoken_words, write_fieldtrip, write_speech
+from helpers.raw_files import simulate_channels, spoken_words, write_fieldtrip, write_speech
 from helpers.servers import make_zip, read_files
 from helpers.studies import LAG, SECONDS, brennan_folder, check_lag, find_response_lag, write_noise
 from scipy.io import loadmat, savemat
@@ -161,7 +161,7 @@ def test_load_finds_simulated_lag(tmp_path):
         (tmp_path / f"audio/DownTheRabbitHoleFinal_SoundFile{number}.wav", onset)
         for number, onset in onsets.items()
     ]
-    write_fieldtrip(tmp_path / "S01.mat", brain_of(played, SECONDS, 500, 20), 500.0)
+    write_fieldtrip(tmp_path / "S01.mat", simulate_channels(played, SECONDS, 500, 20), 500.0)
     check_lag(load_brennan2019(tmp_path, "S01"))
     published = load_brennan2019(tmp_path, "S01", onset_shift=PUBLISHED_SHIFT)
     assert abs(find_response_lag(published) - LAG - 0.298) <= 0.02, "the brain seems 0.3 s later"

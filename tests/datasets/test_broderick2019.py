@@ -10,7 +10,7 @@ from shutil import copytree, rmtree
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.raw_files import brain_of, spoken_words, write_brainvision, write_speech, write_textgrid
+from helpers.raw_files import simulate_channels, spoken_words, write_brainvision, write_speech, write_textgrid
 from helpers.servers import list_files, make_zip, read_files
 from helpers.studies import broderick_folder, check_lag, write_noise
 from scipy.io import savemat
@@ -30,7 +30,7 @@ def write_edition(root, edition):
         for subject in (1, 2):
             played = [(stimuli / f"audio{run:02d}.wav", 0.0)]
             n_channels, sfreq = (128, 128) if edition == "dryad" else (6, 512)
-            brain = brain_of(played, 42, sfreq, n_channels, seed=10 * subject + run)
+            brain = simulate_channels(played, 42, sfreq, n_channels, seed=10 * subject + run)
             if edition == "dryad":
                 folder = root / f"Natural Speech/EEG/Subject{subject}"
                 folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import mne
 import pandas as pd
 import pytest
-from helpers.raw_files import brain_of, spoken_words, write_kit, write_speech
+from helpers.raw_files import simulate_channels, spoken_words, write_kit, write_speech
 from helpers.servers import read_files
 from helpers.studies import LAG, N_CHANNELS, SECONDS, check_lag, masc_folder, write_noise
 from sklearn.model_selection import cross_val_score
@@ -217,7 +217,7 @@ def test_load_finds_simulated_lag(data_folder, tmp_path):
     played = [(tmp_path / f"stimuli/audio/{name.lower()}.wav", onset) for name, onset in sounds]
     for subject in ("01", "02"):
         stem = tmp_path / f"sub-{subject}/ses-0/meg/sub-{subject}_ses-0_task-0"
-        brain = brain_of(played, SECONDS, 250, N_CHANNELS, seed=int(subject))
+        brain = simulate_channels(played, SECONDS, 250, N_CHANNELS, seed=int(subject))
         write_kit(data_folder / "formats/kit/test.sqd", Path(f"{stem}_meg.con"), brain, 250.0)
         write_osf_table(Path(f"{stem}_events.tsv"), sounds, [spoken_words(25, seed) for seed in (0, 1)])
     events = load_gwilliams2022(tmp_path)

@@ -21,7 +21,7 @@ def test_concurrent_stream_follows_drift():
 
 
 def test_make_segments_copies_concurrent_streams():
-    """Each window of the table has the columns that the table of that talker has."""
+    """Windows have the columns of the other talkers, too."""
     talkers = {name: StimulusArray(np.full(64 * 40, level), 64, name) for level, name in enumerate("abc")}
     events = pd.DataFrame({
         "subject": ["01"] * 3 + ["02"] * 2, "recording": ["1.fif"] * 3 + ["2.fif"] * 2, "recording_duration": 60.0,

@@ -32,7 +32,7 @@ def write_wav(path, seconds=20.0, seed=1):
 
 
 class Folder:
-    """A small BIDS folder with one recording and one sound."""
+    """A small BIDS folder with one recording and one audio file."""
 
     def __init__(self, root):
         self.root = root
@@ -40,12 +40,12 @@ class Folder:
         (root / "dataset_description.json").write_text(json.dumps({"Name": "small", "BIDSVersion": "1.9.0"}))
         self.recording = self.add("sub-01/eeg/sub-01_task-story_eeg.fif")
         self.wav = write_wav(root / "stimuli/story.wav")
-        self.tell(EVENTS)
+        self.write_table(EVENTS)
 
     def add(self, name, **keywords):
         return write_recording(self.root / name, **keywords)
 
-    def tell(self, text, recording=None, suffix="events.tsv", encoding="utf-8"):
+    def write_table(self, text, recording=None, suffix="events.tsv", encoding="utf-8"):
         recording = recording or self.recording
         path = recording.with_name(re.sub(r"(eeg|meg)\.fif$", suffix, recording.name))
         path.write_text(text, encoding=encoding)

@@ -22,7 +22,7 @@ def write_speech(path, seconds, seed):
     soundfile.write(path, 0.1 * audio, RATE)
 
 
-def brain_of(sounds, seconds, sfreq, n_channels, lag=0.1, noise=1.0, seed=0):
+def simulate_channels(sounds, seconds, sfreq, n_channels, lag=0.1, noise=1.0, seed=0):
     """Simulate channels that follow the envelope of audio after ``lag`` s."""
     rng = np.random.default_rng(seed)
     response = np.zeros(int(seconds * sfreq))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from helpers.raw_files import brain_of, write_ctf, write_speech, write_textgrid
+from helpers.raw_files import simulate_channels, write_ctf, write_speech, write_textgrid
 from sk_b2s import Envelope, Epocher, HashedBlockSplit, check_events, make_segments
 from sk_b2s.events._paper_blocks import find_sentences, merge_sentences
 
@@ -144,7 +144,7 @@ def write_mous_subject(
         (root / f"stimuli/audio_files/EQ_Ramp_Int2_Int1LPF{number:03d}.wav", onset)
         for number, onset in played
     ]
-    brain = brain_of(sounds, seconds, 1200, 6)[:, : len(triggers)]
+    brain = simulate_channels(sounds, seconds, 1200, 6)[:, : len(triggers)]
     recording = root / f"sub-{subject}/meg/sub-{subject}_task-auditory_meg.ds"
     write_ctf(data / "formats/ctf/somMDYO-18av.ds", recording, brain, triggers, sfreq)
     return played

@@ -19,7 +19,7 @@ from sk_b2s.io._sidecars import read_tsv
 
 
 def wav_of(name):
-    """MEG-MASC writes 'stimuli/audio/Easy_Money_0.0.wav' for 'easy_money_0.wav'."""
+    """Return the file of a name in MEG-MASC, such as 'Easy_Money_0.0.wav'."""
     return Path(re.sub(r"(\d+)\.0\.wav$", r"\1.wav", name)).name.lower()
 
 
@@ -49,7 +49,7 @@ def test_read_bids_reads_simulated_study(tmp_path):
 
 def test_read_bids_inherits_events_tables(folder):
     folder.add("sub-02/ses-a/eeg/sub-02_ses-a_task-story_run-1_eeg.fif")
-    folder.tell(EVENTS).rename(folder.root / "task-story_events.tsv")
+    folder.write_table(EVENTS).rename(folder.root / "task-story_events.tsv")
     events = read_bids(folder.root)
     assert events.groupby("subject").size().to_dict() == {"01": 4, "02": 4}
     assert events.loc[events["subject"] == "02", ["session", "run"]].iloc[0].tolist() == ["a", "1"]
@@ -64,7 +64,7 @@ def test_read_bids_reads_derivative_events(folder):
     recording = folder.root / "derivatives/clean/sub-01/eeg/sub-01_task-story_desc-clean_eeg.fif"
     write_recording(recording)
     assert read_bids(folder.root, derivatives="clean")["onset"][0] == 2.0
-    folder.tell(EVENTS.replace("2.0", "1.0"), recording)
+    folder.write_table(EVENTS.replace("2.0", "1.0"), recording)
     assert read_bids(folder.root, derivatives="clean")["onset"][0] == 1.0
     assert read_bids(folder.root)["onset"][0] == 2.0
     cropped = folder.root / "derivatives/cropped/sub-01/eeg/sub-01_task-story_desc-clean_eeg.fif"
@@ -93,7 +93,7 @@ def test_read_bids_reads_matlab_and_refuses_4d(folder):
     write_fieldtrip(
         folder.recording.with_suffix(".mat"), np.random.default_rng(0).standard_normal((4, 4000)), 100.0
     )
-    assert read_bids(folder.root)["recording"][0] == str(folder.recording)  # the first choice
+    assert read_bids(folder.root)["recording"][0] == str(folder.recording)  # preferred to MATLAB
     folder.recording.unlink()
     events = read_bids(folder.root)
     X, _ = make_segments(events, tmin=0, tmax=1)
@@ -110,7 +110,7 @@ def test_read_bids_reads_matlab_and_refuses_4d(folder):
 
 def test_read_bids_applies_audio_delay(folder):
     folder.add("sub-02/ses-a/eeg/sub-02_ses-a_task-story_eeg.fif")
-    folder.tell(EVENTS + "9\t1\tbad\tn/a\tn/a\n").rename(folder.root / "task-story_events.tsv")
+    folder.write_table(EVENTS + "9\t1\tbad\tn/a\tn/a\n").rename(folder.root / "task-story_events.tsv")
     plain = read_bids(folder.root)
     moved = read_bids(folder.root, audio_delay={"sub-02": 0.1, "sub-02_ses-a": 0.03})
     by = (moved["onset"] - plain["onset"]).round(6)
@@ -147,7 +147,7 @@ def test_read_bids_adds_textgrid_words(folder):
     write_word_tier(
         folder.wav.with_suffix(".TextGrid"), [(0, 1, ""), (1, 1.5, "once"), (1.5, 2, "upon"), (18, 19, "end")]
     )
-    folder.tell(
+    folder.write_table(
         "onset\tduration\ttrial_type\tstim_file\tsound_onset\tvolume\n2\t10\tsound\tstory.wav\t0\t3\n"
         "15\t0\tsound\tstory.wav\t1.2\t5\n"
     )
@@ -169,7 +169,7 @@ def test_read_bids_adds_textgrid_words(folder):
 def test_read_bids_warns_missing_textgrids(folder):
     write_word_tier(folder.wav.with_suffix(".TextGrid"), [(1, 2, "once")])
     write_wav(folder.root / "stimuli/tale.wav", 10, seed=2)
-    folder.tell(HEADER.replace("\tword", "") + "2\t0\tsound\tstory.wav\n25\t0\tsound\ttale.wav\n")
+    folder.write_table(HEADER.replace("\tword", "") + "2\t0\tsound\tstory.wav\n25\t0\tsound\ttale.wav\n")
     with pytest.warns(
         UserWarning, match=r"1 of 2 audio files have no TextGrid and therefore no words: tale\.wav"
     ):
@@ -194,7 +194,7 @@ def test_read_bids_reads_broderick_folder(data_folder, tmp_path):
             shutil.copy(path, target)
     with pytest.raises(FileNotFoundError, match=r"sub-001_task-listening_run-01_eeg\.eeg.*11 more"):
         read_bids(root, stimuli="audio{run}.wav")
-    # Content that has been fetched: recordings and a sound of our own in the place of theirs.
+    # Replace the placeholders by small recordings and audio files.
     for path in [*root.rglob("*.vhdr"), *root.rglob("*.eeg"), *root.rglob("*.vmrk"), *root.glob("stimuli/*")]:
         path.unlink()
     for path in root.rglob("*_eeg.json"):
@@ -241,7 +241,7 @@ def test_read_bids_reads_meg_masc_tables(data_folder, tmp_path):
 
 
 def test_read_bids_equals_mne_bids(tmp_path):
-    """Both find the same recordings, channels and positions in a valid folder."""
+    """Recordings, channels and positions are equal in a valid folder."""
     make_listening(
         root=tmp_path, n_subjects=2, sessions=2, minutes=1, n_channels=16, modality="eeg", sfreq=64
     )

@@ -21,14 +21,14 @@ def test_read_bids_keeps_words_like_missing_values(folder):
     assert events[["subject", "session", "task", "run"]].drop_duplicates().values.tolist() == [
         ["01", "", "story", ""]
     ]
-    # A silence of 0.4 s ends a sentence, and its text is its name.
+    # A silence of 0.4 s ends a sentence, which is named by its text.
     assert events["sequence"].tolist()[1:] == ["null nan", "null nan", "none"]
     assert events["word_index"].tolist()[1:] == [0, 1, 0]
     assert read_bids(folder.root, sentence_gap=1.1)["sequence"].nunique() == 1
 
 
 def test_read_bids_maps_columns_and_types(folder):
-    folder.tell(
+    folder.write_table(
         "start\tlength\tkind\tfile\tToken\tf0\tspeaker_id\n2\t0\tAUDIO_ON\tstory.wav\tn/a\tn/a\tanna\n"
         "3\t0.5\tToken\tn/a\tété\t210\tanna\n4\t0.5\tbutton\tn/a\tn/a\tn/a\tn/a\n"
         "5\t1\tBAD_cough\tn/a\tn/a\tn/a\tn/a\n",
@@ -47,7 +47,7 @@ def test_read_bids_maps_columns_and_types(folder):
 
 
 def test_read_bids_uses_first_column_with_value(folder):
-    folder.tell(
+    folder.write_table(
         "onset\tduration\ttrial_type\tstim_file\tphone\tlabel\n2\t0\tsound\tstory.wav\tn/a\tn/a\n"
         "3\t0.5\tword\tn/a\tn/a\tonce\n3\t0.2\tphone\tn/a\tW\tn/a\n"
     )
@@ -56,9 +56,9 @@ def test_read_bids_uses_first_column_with_value(folder):
 
 
 def test_read_bids_infers_missing_types(folder):
-    folder.tell("onset\tduration\tstim_file\tword\n2\t0\tstory.wav\tn/a\n3\t0.5\tn/a\tonce\n")
+    folder.write_table("onset\tduration\tstim_file\tword\n2\t0\tstory.wav\tn/a\n3\t0.5\tn/a\tonce\n")
     assert read_bids(folder.root)["type"].tolist() == ["sound", "word"]
-    folder.tell("onset\tduration\ttrial_type\n2\t0\tA\n30\t0\tB\n")
+    folder.write_table("onset\tduration\ttrial_type\n2\t0\tA\n30\t0\tB\n")
     write_wav(folder.root / "stimuli/other.wav", 5, seed=2)
     events = read_bids(folder.root, stimuli={"A": "story.wav", "B": "other.wav"})
     assert [Path(sound).name for sound in events["sound"]] == ["story.wav", "other.wav"]
@@ -68,57 +68,59 @@ def test_read_bids_infers_missing_types(folder):
 def test_read_bids_fills_sentences_and_indices(folder):
     rows = "".join(f"{3 + i}\t0.5\tword\tn/a\t{w}\t{{}}\n" for i, w in enumerate("abcd"))
     head = HEADER.replace("\n", "\t{}\n") + "2\t0\tsound\tstory.wav\tn/a\tn/a\n"
-    folder.tell((head + rows).format("word_index", 1, 2, 1, 2))
+    folder.write_table((head + rows).format("word_index", 1, 2, 1, 2))
     words = read_bids(folder.root)[1:]
     assert words["sequence"].tolist() == ["a b", "a b", "c d", "c d"]
-    folder.tell((head + rows).format("sentence", 7, 7, 8, 8))
+    folder.write_table((head + rows).format("sentence", 7, 7, 8, 8))
     words = read_bids(folder.root)[1:]
     assert words["word_index"].tolist() == [0, 1, 0, 1]
     assert words["sequence"].tolist() == ["story/7", "story/7", "story/8", "story/8"]
 
 
 def test_read_bids_normalizes_sentence_numbers(folder):
-    """Programs write 7.0 for 7 where a column has a missing value; the sentence is one."""
+    """Programs write 7.0 for 7 in columns with missing values."""
     rows = "2\t0\tsound\tstory.wav\tn/a\t{}\n3\t0.5\tword\tn/a\tonce\t{}\n"
     head = HEADER.replace("\n", "\tsequence_id\n")
-    folder.tell(head + rows.format("n/a", "7"))
-    folder.tell(head + rows.format("n/a", "7.0"), folder.add("sub-02/eeg/sub-02_task-story_eeg.fif"))
-    folder.tell(head + rows.format("x", "7.0"), folder.add("sub-03/eeg/sub-03_task-story_eeg.fif"))
+    folder.write_table(head + rows.format("n/a", "7"))
+    folder.write_table(head + rows.format("n/a", "7.0"), folder.add("sub-02/eeg/sub-02_task-story_eeg.fif"))
+    folder.write_table(head + rows.format("x", "7.0"), folder.add("sub-03/eeg/sub-03_task-story_eeg.fif"))
     words = read_bids(folder.root).query("type == 'word'").set_index("subject")["sequence"]
-    # Of names that are not all numbers none is one.
+    # A column with other names is kept as text.
     assert words.to_dict() == {"01": "story/7", "02": "story/7", "03": "7.0"}
 
 
 def test_read_bids_prefixes_sentence_numbers(folder):
-    """Each run counts its sentences from 1; the second sentence of both is the same, by chance."""
+    """Each run counts its sentences from 1."""
     head = HEADER.replace("\n", "\tsentence\n") + "2\t0\tsound\t{}.wav\tn/a\tn/a\n"
     rows = "".join(f"{3 + i}\t0.5\tword\tn/a\t{{}}{w}\t{1 + i // 2}\n" for i, w in enumerate("abcd"))
     write_wav(folder.root / "stimuli/tale.wav", 20, seed=2)
     for subject in ("01", "02"):
         for run, sound in [("1", "story"), ("2", "tale")]:
             recording = folder.add(f"sub-{subject}/eeg/sub-{subject}_task-story_run-{run}_eeg.fif")
-            folder.tell(head.format(sound) + rows.format(sound, sound, "", ""), recording)
+            folder.write_table(head.format(sound) + rows.format(sound, sound, "", ""), recording)
     words = read_bids(folder.root, runs=["1", "2"]).query("type == 'word'")
     names = words.groupby(["subject", "run"])["sequence"].agg(lambda s: list(dict.fromkeys(s)))
     for subject in ("01", "02"):
         assert names[subject].to_dict() == {"1": ["story/1", "story/2"], "2": ["tale/1", "tale/2"]}
     alone = read_bids(folder.root, runs="1").query("type == 'word'")
-    assert set(alone["sequence"]) == {"story/1", "story/2"}, "whatever else is read"
+    assert set(alone["sequence"]) == {"story/1", "story/2"}
 
 
 def test_read_bids_warns_empty_tables(folder):
-    folder.tell(HEADER, folder.add("sub-02/eeg/sub-02_task-story_eeg.fif"))
+    folder.write_table(HEADER, folder.add("sub-02/eeg/sub-02_task-story_eeg.fif"))
     with pytest.warns(UserWarning, match=r"dropped 1 of 2 recordings, .*: sub-02_task-story_eeg\.fif"):
         assert set(read_bids(folder.root)["subject"]) == {"01"}
 
 
 def test_read_bids_estimates_word_durations(folder):
-    said = zip("abcd", (3.0, 3.5, 4.0, 4.5), ("n/a", "0.05", "n/a", "n/a"), strict=True)
-    rows = "".join(f"{onset}\t{lasts}\tword\tn/a\t{word}\n" for word, onset, lasts in said)
-    folder.tell(HEADER + "2\tn/a\tsound\tstory.wav\tn/a\n" + rows)
+    words = zip("abcd", (3.0, 3.5, 4.0, 4.5), ("n/a", "0.05", "n/a", "n/a"), strict=True)
+    rows = "".join(f"{onset}\t{lasts}\tword\tn/a\t{word}\n" for word, onset, lasts in words)
+    folder.write_table(HEADER + "2\tn/a\tsound\tstory.wav\tn/a\n" + rows)
     words = read_bids(folder.root)[1:]
     assert words["sequence"].tolist() == ["a b", "a b", "c d", "c d"]
-    folder.tell(HEADER + "2\tn/a\tsound\tstory.wav\tn/a\n3\tn/a\tword\tn/a\ta\n3.5\tn/a\tword\tn/a\tb\n")
+    folder.write_table(
+        HEADER + "2\tn/a\tsound\tstory.wav\tn/a\n3\tn/a\tword\tn/a\ta\n3.5\tn/a\tword\tn/a\tb\n"
+    )
     with pytest.warns(
         UserWarning, match=r"1 recordings cannot be found, because their words have no duration"
     ):
@@ -128,19 +130,19 @@ def test_read_bids_estimates_word_durations(folder):
 
 def test_read_bids_copies_unknown_columns(folder):
     lines = [f"{line}\t{label}" for line, label in zip(EVENTS.splitlines(), ["label", *"xyzz"], strict=True)]
-    folder.tell("\n".join(lines))
+    folder.write_table("\n".join(lines))
     assert read_bids(folder.root)["label"].tolist() == ["x", "y", "z", "z"]
 
 
 def test_read_bids_recognizes_bad_rows(folder):
-    folder.tell(EVENTS + "8\t1\tbadge\tn/a\tn/a\n9\t1\tBAD blink\tn/a\tn/a\n10\t1\tbad\tn/a\tn/a\n")
+    folder.write_table(EVENTS + "8\t1\tbadge\tn/a\tn/a\n9\t1\tBAD blink\tn/a\tn/a\n10\t1\tbad\tn/a\tn/a\n")
     with pytest.warns(UserWarning, match="1 of 'badge'"):
         events = read_bids(folder.root)
     assert events.loc[events["type"] == "bad", "onset"].tolist() == [9, 10]
 
 
 def test_read_bids_names_missing_audio_of_words(folder):
-    folder.tell(EVENTS.replace("0.5\tword\tn/a\tnull", "0.5\tword\tothr.wav\tnull"))
+    folder.write_table(EVENTS.replace("0.5\tword\tn/a\tnull", "0.5\tword\tothr.wav\tnull"))
     with pytest.raises(
         FileNotFoundError, match=r"line 3: the audio file 'othr\.wav' does not exist.*map the name to None"
     ):
@@ -150,18 +152,18 @@ def test_read_bids_names_missing_audio_of_words(folder):
     write_wav(folder.root / "stimuli/othr.wav", 10, seed=3)
     with pytest.raises(ValueError, match=r"line 3', column 'sound_onset': expected a time in its stimulus"):
         read_bids(folder.root)
-    folder.tell(
+    folder.write_table(
         HEADER.replace("\n", "\tstart\n")
         + "3\t0.5\tword\tothr.wav\tonce\t1.5\n4\t0.5\tword\tothr.wav\tupon\t2.5\n"
     )
-    events = read_bids(folder.root, columns={"sound_onset": "start"})  # no row of a sound is needed then
+    events = read_bids(folder.root, columns={"sound_onset": "start"})  # without a row of type sound
     X, y = make_segments(events, tmin=0, tmax=1)
     assert y["sound_onset"].tolist() == [1.5, 2.5]
     assert np.asarray(Epocher(sfreq=32).fit_transform(X)).shape == (2, 3, 33)
 
 
 def test_read_bids_names_stimulus_by_template(folder):
-    folder.tell(EVENTS).unlink()
+    folder.write_table(EVENTS).unlink()
     with pytest.raises(FileNotFoundError, match=r"no events\.tsv.*stimuli='audio\{run\}\.wav'"):
         read_bids(folder.root)
     write_word_tier(folder.wav.with_suffix(".TextGrid"), [(1, 2, "once")])
@@ -193,18 +195,18 @@ def test_read_bids_names_stimulus_by_template(folder):
     ],
 )  # fmt: skip
 def test_read_bids_names_invalid_rows(folder, text, options, message):
-    folder.tell(text)
+    folder.write_table(text)
     with pytest.raises(ValueError, match=message):
         read_bids(folder.root, **options)
 
 
 def test_read_bids_names_missing_audio(folder):
-    folder.tell(EVENTS.replace("story.wav", "Story.WAV"))
+    folder.write_table(EVENTS.replace("story.wav", "Story.WAV"))
     with pytest.raises(
         FileNotFoundError, match=r"'Story\.WAV' does not exist \(did you mean 'story\.wav'\?\)"
     ):
         read_bids(folder.root)
-    folder.tell(EVENTS.replace("story.wav", "tale.wav"))
+    folder.write_table(EVENTS.replace("story.wav", "tale.wav"))
     with pytest.raises(
         FileNotFoundError, match=r"line 2: the audio file 'tale\.wav' does not exist.*stimuli_dir=.*stimuli="
     ):
@@ -219,28 +221,28 @@ def test_read_bids_names_missing_audio(folder):
 
 def test_read_bids_refuses_audio_outside_folder(folder):
     outside = write_wav(folder.root.parent / "secret.wav")
-    folder.tell(EVENTS.replace("story.wav", "../../secret.wav"))
+    folder.write_table(EVENTS.replace("story.wav", "../../secret.wav"))
     with pytest.raises(
         ValueError, match=r"line 2: the audio file '../../secret.wav' is outside of the data set"
     ):
         read_bids(folder.root)
     given = read_bids(folder.root, stimuli={"../../secret.wav": str(outside)})
     assert given["sound"].unique().tolist() == [str(outside)]
-    folder.tell(EVENTS.replace("story.wav", str(outside)))
+    folder.write_table(EVENTS.replace("story.wav", str(outside)))
     assert read_bids(folder.root)["sound"].unique().tolist() == [str(outside)]
-    folder.tell(EVENTS.replace("story.wav", "x" * 5000))
-    with pytest.raises(FileNotFoundError, match=r"5,000 characters") as told:
+    folder.write_table(EVENTS.replace("story.wav", "x" * 5000))
+    with pytest.raises(FileNotFoundError, match=r"5,000 characters") as caught:
         read_bids(folder.root)
-    assert len(str(told.value)) < 1500
+    assert len(str(caught.value)) < 1500
     (folder.root / "stimuli/sub").mkdir()
-    folder.tell(EVENTS.replace("story.wav", "sub/../story.wav"))
+    folder.write_table(EVENTS.replace("story.wav", "sub/../story.wav"))
     assert read_bids(folder.root)["sound"].nunique() == 1
 
 
 @pytest.mark.parametrize("name", ["../../../../etc/passwd", "../../outside.wav"])
 def test_read_bids_refuses_relative_outside_path(name, folder):
     soundfile.write(folder.root.parent / "outside.wav", np.zeros(100), 1000)
-    folder.tell(EVENTS.replace("story.wav", name))
+    folder.write_table(EVENTS.replace("story.wav", name))
     with pytest.raises(
         ValueError, match=r"_events\.tsv, line 2: the audio file .* is outside of the data set"
     ):
@@ -251,18 +253,18 @@ def test_read_bids_refuses_relative_outside_path(name, folder):
 
 def test_read_bids_warns_absolute_outside_path(folder):
     outside = shutil.copy(folder.wav, folder.root.parent / "outside.wav")
-    folder.tell(EVENTS.replace("story.wav", str(outside)))
+    folder.write_table(EVENTS.replace("story.wav", str(outside)))
     _, text = record_warnings(read_bids, folder.root)
     assert "uses 1 audio files outside of the data set" in text
     assert "outside.wav" in text
     assert record_warnings(read_bids, folder.root, stimuli={str(outside): str(outside)})[1] == ""
-    folder.tell(EVENTS.replace("story.wav", "/etc/passwd"))
+    folder.write_table(EVENTS.replace("story.wav", "/etc/passwd"))
     with pytest.raises(ValueError, match=r"line 2', column 'sound': The file '/etc/passwd'"):
         record_warnings(read_bids, folder.root)
 
 
 def test_read_bids_shortens_long_names(folder):
-    folder.tell(EVENTS.replace("story.wav", "a" * 5000 + ".wav"))
+    folder.write_table(EVENTS.replace("story.wav", "a" * 5000 + ".wav"))
     with pytest.raises(FileNotFoundError, match="line 2: the audio file 'aaa.* does not exist") as error:
         read_bids(folder.root)
     assert len(str(error.value)) < 1500
@@ -276,7 +278,7 @@ def test_read_bids_names_row_of_invalid_audio(folder):
 
 @pytest.mark.parametrize(("lasts", "unit"), [("1e300", ""), ("300", r" Are times in milliseconds\?")])
 def test_read_bids_refuses_words_after_audio_end(lasts, unit, folder):
-    folder.tell(EVENTS.replace("\t0.5\t", f"\t{lasts}\t"))
+    folder.write_table(EVENTS.replace("\t0.5\t", f"\t{lasts}\t"))
     with pytest.raises(
         ValueError, match=rf"line 3', column 'duration': expected a word .*20\.000 s.*rows\)\.{unit}$"
     ):
@@ -284,7 +286,7 @@ def test_read_bids_refuses_words_after_audio_end(lasts, unit, folder):
 
 
 def test_read_bids_warns_long_words(folder):
-    folder.tell(EVENTS.replace("5.0\t0.5", "5.0\t12"))
+    folder.write_table(EVENTS.replace("5.0\t0.5", "5.0\t12"))
     _, text = record_warnings(read_bids, folder.root)
     assert "1 of 3 words and phonemes last longer than 10 s" in text
     assert "'None' at 5.000 s lasts 12.000 s" in text
@@ -294,7 +296,9 @@ def test_read_bids_warns_long_words(folder):
     ("begin", "message"), [(-3.0, "a time in the audio file"), (25.0, "'story.wav' of 20.000 s")]
 )
 def test_read_bids_refuses_invalid_sound_onset(begin, message, folder):
-    folder.tell(f"onset\tduration\ttrial_type\tstim_file\tsound_onset\n2.0\tn/a\tsound\tstory.wav\t{begin}\n")
+    folder.write_table(
+        f"onset\tduration\ttrial_type\tstim_file\tsound_onset\n2.0\tn/a\tsound\tstory.wav\t{begin}\n"
+    )
     with pytest.raises(ValueError, match=message):
         read_bids(folder.root)
 

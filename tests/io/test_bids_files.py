@@ -24,7 +24,7 @@ PLACE = f"sub-02/eeg/{NAME}"
 @pytest.fixture
 def study(tmp_path):
     made = Folder(tmp_path / "small")
-    made.tell(EVENTS, made.add(PLACE))
+    made.write_table(EVENTS, made.add(PLACE))
     return made
 
 
@@ -113,7 +113,7 @@ def test_find_recordings_refuses_wrong_folder(study):
 
 
 def write_split(path, seconds=400, n_parts=2):
-    """Save a recording in parts as MNE does."""
+    """Save a recording in several parts with MNE."""
     rate = 1000
     data = 1e-5 * np.random.default_rng(0).standard_normal((8, seconds * rate // 10))
     raw = mne.io.RawArray(data, mne.create_info(8, rate, "eeg"), verbose="ERROR")
@@ -121,15 +121,15 @@ def write_split(path, seconds=400, n_parts=2):
     return sorted(path.parent.glob("*_split-*"))
 
 
-@pytest.mark.parametrize("lost", [0, None])
-def test_find_recordings_requires_first_part(lost, study):
+@pytest.mark.parametrize("missing", [0, None])
+def test_find_recordings_requires_first_part(missing, study):
     (study.root / PLACE).unlink()
     parts = write_split(study.root / PLACE, 1000)
     assert len(parts) > 1
-    if lost is None:
+    if missing is None:
         assert record_warnings(read_bids, study.root)[1] == ""
         return
-    parts[lost].unlink()
+    parts[missing].unlink()
     with pytest.raises(FileNotFoundError, match=rf"split-01_eeg\.fif' is missing.* {parts[1].name!r}"):
         read_bids(study.root)
     with pytest.warns(UserWarning, match=r"continues '.*_eeg\.fif', so that onsets"):
@@ -160,7 +160,7 @@ def test_find_recordings_selects_versions(folder):
         read_bids(folder.root, derivatives="clean")
     events = read_bids(folder.root, derivatives="clean", desc="ica")
     assert Path(events["recording"][0]) == clean / "sub-01/eeg/sub-01_task-story_desc-ica_eeg.fif"
-    assert len(events) == 4  # its events are in the raw folder
+    assert len(events) == 4  # events of the original recording
     assert "derivatives" not in read_bids(folder.root)["recording"][0]
     with pytest.raises(FileNotFoundError, match=r"derivatives='ica'.*holds \['clean'\]"):
         read_bids(folder.root, derivatives="ica")

@@ -19,7 +19,7 @@ from sk_b2s.io._raw._recordings import open_raw
 )  # fmt: skip
 def test_match_names_accepts_other_spellings(told_name, name, folder):
     folder.add("sub-01/eeg/sub-01_task-story_eeg.fif", names=(name, "Cz", "Pz"))
-    folder.tell(f"name\ttype\tstatus\nCz\tEOG\tgood\n{told_name}\tEEG\tbad \n", suffix="channels.tsv")
+    folder.write_table(f"name\ttype\tstatus\nCz\tEOG\tgood\n{told_name}\tEEG\tbad \n", suffix="channels.tsv")
     raw, text = record_warnings(open_raw, folder.recording)
     assert (raw.info["bads"], text) == ([name], "")
     assert raw.get_channel_types() == ["eeg", "eog", "eeg"]
@@ -28,8 +28,8 @@ def test_match_names_accepts_other_spellings(told_name, name, folder):
 @pytest.mark.parametrize(
     ("table", "names", "expected"),
     [
-        (["Fp1", "FP1"], ["Fp1", "FP1"], ["Fp1", "FP1"]),  # equal names count first
-        (["FP1"], ["Fp1", "fp1"], [None]),  # which of them is not known
+        (["Fp1", "FP1"], ["Fp1", "FP1"], ["Fp1", "FP1"]),  # equal names match first
+        (["FP1"], ["Fp1", "fp1"], [None]),  # ambiguous
         (["FP1", "fp1"], ["Fp1"], [None, None]),
         (["Cz", "Cz"], ["Cz"], ["Cz", "Cz"]),
         (["E1", "E01"], ["E1", "E2"], ["E1", None]),
@@ -42,18 +42,18 @@ def test_match_names_prefers_equal_names(table, names, expected):
 
 
 def test_match_names_warns_unmatched(folder):
-    folder.tell("name\tstatus\nA1\tgood\nB7\tbad\n", suffix="channels.tsv")
+    folder.write_table("name\tstatus\nA1\tgood\nB7\tbad\n", suffix="channels.tsv")
     raw, text = record_warnings(open_raw, folder.recording)
     assert raw.info["bads"] == []
     assert (
         "1 names that the recording lacks (B7), and the recording has 2 channels that the table lacks" in text
     )
-    folder.tell("name\tstatus\nA1\tgood\nA2\tgood\nA3\tgood\nB7\tbad\n", suffix="channels.tsv")
-    assert record_warnings(open_raw, folder.recording)[1] == "", "a channel that was dropped from the file"
+    folder.write_table("name\tstatus\nA1\tgood\nA2\tgood\nA3\tgood\nB7\tbad\n", suffix="channels.tsv")
+    assert record_warnings(open_raw, folder.recording)[1] == ""  # a channel dropped from the file
 
 
 def test_match_names_warns_duplicates(folder):
-    folder.tell("name\tstatus\nA1\tbad\nA2\tgood\nA1\tgood\nA3\tgood\n", suffix="channels.tsv")
+    folder.write_table("name\tstatus\nA1\tbad\nA2\tgood\nA1\tgood\nA3\tgood\n", suffix="channels.tsv")
     raw, text = record_warnings(open_raw, folder.recording)
     assert raw.info["bads"] == ["A1"]
     assert "1 names in several rows: A1" in text
@@ -82,7 +82,7 @@ def test_plain_name_separates_channels():
 
 def test_warn_spellings_names_twins(folder):
     twin = folder.add("sub-02/eeg/sub-02_task-story_eeg.fif", names=("a1", "A2", "A4"))
-    folder.tell(EVENTS, twin)
+    folder.write_table(EVENTS, twin)
     X, _ = make_segments(read_bids(folder.root), tmin=0, tmax=1)
     _, text = record_warnings(Epocher(sfreq=32).fit, X)
     assert (

@@ -54,7 +54,7 @@ def test_readers_refuse_irregular_files(what, kind, folder):
 @pytest.mark.parametrize("reader", ["bids", "table"])
 def test_readers_name_other_encodings(reader, encoding, folder):
     text = EVENTS.replace("null", "schön")
-    path = folder.tell(text, encoding=encoding)
+    path = folder.write_table(text, encoding=encoding)
     message = r"line 3.*byte 0xf6" if encoding == "latin-1" else "UTF-16"
     with pytest.raises(ValueError, match=message) as error:
         read_bids(folder.root) if reader == "bids" else read_events(path)
@@ -63,15 +63,15 @@ def test_readers_name_other_encodings(reader, encoding, folder):
 
 @pytest.mark.parametrize("text", ['{"RecordingDuration": ', "[" * 100_000, "\xff"])
 def test_read_json_refuses_invalid_json(text, folder):
-    path = folder.tell("", suffix="eeg.json")
+    path = folder.write_table("", suffix="eeg.json")
     path.write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=r"task-story_eeg\.json'"):
         open_raw(folder.recording)
 
 
-@pytest.mark.parametrize("lost", [".eeg", ".vmrk"])
+@pytest.mark.parametrize("missing", [".eeg", ".vmrk"])
 @pytest.mark.parametrize("renamed", [False, True])
-def test_check_parts_names_missing_brainvision(lost, renamed, tmp_path):
+def test_check_parts_names_missing_brainvision(missing, renamed, tmp_path):
     path = tmp_path / "old.vhdr"
     write_brainvision(path, np.ones((2, 500)), "AB", 100)
     if renamed:
@@ -79,11 +79,11 @@ def test_check_parts_names_missing_brainvision(lost, renamed, tmp_path):
             file.rename(file.with_stem("sub-1_task-a_eeg"))
         path = tmp_path / "sub-1_task-a_eeg.vhdr"
     else:
-        path.with_suffix(lost).unlink()
+        path.with_suffix(missing).unlink()
     message = (
         r"names DataFile=old\.eeg, which is not in its folder\. 'sub-1_task-a_eeg\.eeg' exists.*copyfile"
     )
-    plain = rf"{'DataFile' if lost == '.eeg' else 'MarkerFile'}=old\{lost}, which is not in its folder.*three files"
+    plain = rf"{'DataFile' if missing == '.eeg' else 'MarkerFile'}=old\{missing}, which is not in its folder.*three files"
     with pytest.raises(FileNotFoundError, match=message if renamed else plain):
         read_raw(path)
 

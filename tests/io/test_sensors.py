@@ -32,7 +32,7 @@ def min_distance(positions):
 
 
 def make_helmet(sensors):
-    """Make an Info with sensors at places over a sphere: sensors(radial, down, around) -> [(type, coil, ex, ez)]."""
+    """Place sensors(radial, down, around) on a sphere, return their Info."""
     names, types, locs = [], [], []
     for i, (phi, theta) in enumerate(
         zip(np.linspace(0, 5 * np.pi, 30), np.linspace(0.0, 1.7, 30), strict=True)
@@ -63,7 +63,7 @@ def triaxial(radial, down, around):
 
 
 def tilted(radial, down, around):
-    """Turn the triaxial sensor by 45 degrees, where two directions look alike from above."""
+    """Turn the triaxial sensor by 45 degrees."""
     one, two = (radial + down) / 2**0.5, (radial - down) / 2**0.5
     return [("mag", 8101, around, one), ("mag", 8101, around, two), ("mag", 8101, one, around)]
 
@@ -81,7 +81,7 @@ def make_cap(name, leave_out=()):
 
 
 def make_sites():
-    """Every kind of sensors: a name and its Info."""
+    """Yield the name and Info of each kind of sensors."""
     yield from ((name, make_cap(name)) for name in CAPS)
     yield from ((sensors.__name__, make_helmet(sensors)) for sensors in (neuromag, triaxial, tilted))
     yield "simulated", make_sensors("meg", 208, SFREQ)[0]
@@ -103,7 +103,7 @@ def test_sensor_positions_equal_mne_layout(data_folder, file):
 
 
 def test_sensor_positions_project_without_layout(data_folder):
-    """MNE offers the layout of CTF's 275 sensors for its 151, of which it lacks seven."""
+    """MNE returns the CTF-275 layout for CTF-151, without seven sensors."""
     head = load_header(data_folder / "formats/ctf/somMDYO-18av.ds")
     assert min_distance(head.positions) > 0.03
     left, right = (np.char.startswith(head.ch_names, side) for side in ("ML", "MR"))
@@ -134,7 +134,7 @@ def test_pick_channels_excludes_exg_and_status(data_folder):
     for picks in (None, "eeg", ("eeg",)):
         names = pick_channels(raw, picks)
         assert not {"EXG1", "REOG", "LEOG", "IEOG", "EXG5", "EXG8", "Status"} & set(names)
-    assert pick_channels(raw, ("EXG1", "Fp1")) == ["EXG1", "Fp1"], "unless they are named"
+    assert pick_channels(raw, ("EXG1", "Fp1")) == ["EXG1", "Fp1"]  # explicitly named
 
 
 @pytest.mark.parametrize("sensors", [neuromag, triaxial, tilted])
@@ -168,7 +168,7 @@ def test_sensor_positions_nan_if_unknown():
 
 @pytest.mark.parametrize(("name", "info"), list(make_sites()), ids=lambda p: p if isinstance(p, str) else "")
 def test_sensor_positions_are_independent(name, info):
-    """The place of a sensor is its own, whether the others are picked, in the file, or not."""
+    """Positions do not depend on the other sensors."""
     names = np.array(info["ch_names"])
     whole = sensor_positions(info, names)
     assert ((whole >= 0) & (whole <= 1)).all()
@@ -197,7 +197,7 @@ def test_sensor_positions_agree_between_caps():
 
 
 def test_sensor_positions_preserve_area():
-    """Archimedes: of a sphere, the cap above each height z has the area 2 pi (1 - z), so has its disc."""
+    """A spherical cap above height z has the area 2 pi (1 - z)."""
     info = mne.create_info(["A", "B", "C"], SFREQ, "eeg")
     for channel, z in zip(info["chs"], (0.9, 0.2, -0.6), strict=True):
         channel["loc"][:3] = 0.1 * np.array([0, np.sqrt(1 - z**2), z]) + [0, 0, 0.04]
@@ -243,7 +243,7 @@ def test_montage_key_reads_file(save, tmp_path):
 
 
 def make_system_info(names, coil, **about):
-    """Info of magnetic sensors of a system, at places of no meaning."""
+    """Make an Info of magnetic sensors at random locations."""
     info = mne.create_info(list(names), 1000.0, "mag")
     rng = np.random.default_rng(0)
     for channel in info["chs"]:

@@ -27,17 +27,17 @@ def test_apply_sidecars_warns_short_recording(folder):
         open_raw(folder.recording)
     with pytest.warns(UserWarning, match="left out 1 of 3 windows"):
         X, _ = make_segments(events.assign(recording_duration=80.0), tmin=0, tmax=34.6)
-    assert len(X) == 2  # what the table says and the file does not hold is not there
+    assert len(X) == 2  # windows after the end of the file are dropped
 
 
 def test_apply_sidecars_marks_bad_channels(folder):
     X, _ = make_segments(read_bids(folder.root), tmin=0, tmax=1)
     before = recording_stamp(folder.recording)
-    folder.tell(
+    folder.write_table(
         "name\ttype\tunits\tstatus\nA1\tEEG\tV\tgood\nA2\tEEG\tV\tbad\nA3\tVEOG\tV\tn/a\n",
         suffix="channels.tsv",
     )
-    assert recording_stamp(folder.recording) != before  # what was cached is not used any more
+    assert recording_stamp(folder.recording) != before  # cached signals are renewed
     raw = open_raw(folder.recording)
     assert raw.info["bads"] == ["A2"]
     assert raw.get_channel_types() == ["eeg", "eeg", "eog"]
@@ -50,14 +50,14 @@ def test_apply_sidecars_marks_bad_channels(folder):
 
 def test_apply_sidecars_ignores_missing_channels(folder):
     folder.recording = folder.add("sub-01/eeg/sub-01_task-story_eeg.fif", names=("F3-C3", "C3-P3", "MLC11"))
-    folder.tell("name\tstatus\nF3-A1\tbad\nMLC11-2908\tbad\nC3-P3\tgood\n", suffix="channels.tsv")
+    folder.write_table("name\tstatus\nF3-A1\tbad\nMLC11-2908\tbad\nC3-P3\tgood\n", suffix="channels.tsv")
     assert open_raw(folder.recording).info["bads"] == ["MLC11"]
-    folder.tell("channel\tstatus\nA1\tbad\n", suffix="channels.tsv")
+    folder.write_table("channel\tstatus\nA1\tbad\n", suffix="channels.tsv")
     with pytest.raises(
         ValueError, match=r"channels\.tsv' must have the column 'name'\. It has \['channel', 'status'\]"
     ):
         open_raw(folder.recording)
-    folder.tell("/annex/objects/SHA256E-s5--ab.tsv\n", suffix="channels.tsv")
+    folder.write_table("/annex/objects/SHA256E-s5--ab.tsv\n", suffix="channels.tsv")
     with pytest.raises(
         FileNotFoundError, match=r"table '.*channels\.tsv' has not been fetched.*git annex get"
     ):
@@ -93,9 +93,9 @@ def test_apply_sidecars_sets_electrode_positions(folder, system, unit, row):
 
 def test_read_tsv_strips_trailing_tabs(folder):
     plain = read_bids(folder.root)
-    folder.tell(EVENTS.replace("\n", "\t\n").replace("word\t\n", "word\n", 1) + "\n\t\n")
+    folder.write_table(EVENTS.replace("\n", "\t\n").replace("word\t\n", "word\n", 1) + "\n\t\n")
     pd.testing.assert_frame_equal(read_bids(folder.root), plain)
-    folder.tell(EVENTS.replace("\n", "\r\n"))
+    folder.write_table(EVENTS.replace("\n", "\r\n"))
     pd.testing.assert_frame_equal(read_bids(folder.root), plain)
 
 
@@ -109,7 +109,7 @@ def test_find_sidecar_prefers_nearest_table(folder):
     outer = folder.root / "channels.tsv"
     outer.write_text("name\nA1\n")
     assert find_sidecar(folder.recording, "channels.tsv") == outer
-    near = folder.tell("name\nA1\n", suffix="channels.tsv")
+    near = folder.write_table("name\nA1\n", suffix="channels.tsv")
     near.with_name("sub-01_channels.tsv").write_text("name\n")
     near.with_name("sub-01_task-other_channels.tsv").write_text("name\n")
     assert find_sidecar(folder.recording, "channels.tsv") == near
@@ -120,9 +120,9 @@ def test_find_sidecar_prefers_nearest_table(folder):
 
 
 def test_apply_sidecars_matches_electrode_names(folder):
-    folder.tell("name\tx\ty\tz\nA 1\t10\t0\t80\na2\t0\t10\t80\n", suffix="electrodes.tsv")
+    folder.write_table("name\tx\ty\tz\nA 1\t10\t0\t80\na2\t0\t10\t80\n", suffix="electrodes.tsv")
     about = {"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "mm"}
-    folder.tell(json.dumps(about), suffix="coordsystem.json")
+    folder.write_table(json.dumps(about), suffix="coordsystem.json")
     raw = open_raw(folder.recording)
     np.testing.assert_allclose(
         [ch["loc"][:3] for ch in raw.info["chs"][:2]], [[0.01, 0, 0.08], [0, 0.01, 0.08]]
@@ -134,10 +134,12 @@ def test_apply_sidecars_matches_electrode_names(folder):
     "text", ["name\ttype\tstatus\tx\ty\tz\n", "name\ttype\tstatus\tx\ty\tz\nn/a\tn/a\tn/a\tn/a\tn/a\tn/a\n"]
 )
 def test_apply_sidecars_accepts_empty_tables(suffix, text, folder):
-    folder.tell(text, suffix=suffix)
-    folder.tell('{"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "mm"}', suffix="coordsystem.json")
-    raw, said = record_warnings(open_raw, folder.recording)
-    assert (raw.info["bads"], said) == ([], "")
+    folder.write_table(text, suffix=suffix)
+    folder.write_table(
+        '{"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "mm"}', suffix="coordsystem.json"
+    )
+    raw, text = record_warnings(open_raw, folder.recording)
+    assert (raw.info["bads"], text) == ([], "")
 
 
 NAMES = [f"E{index}" for index in range(6)]
@@ -179,7 +181,7 @@ def test_parse_recording_duration_refuses_text(folder, duration):
 
 
 def test_read_tsv_infers_types(folder):
-    path = folder.tell('onset\ttext\tflag\n1.5\t"a ""b"""\ttrue\nn/a\tnan\tfalse\n')
+    path = folder.write_table('onset\ttext\tflag\n1.5\t"a ""b"""\ttrue\nn/a\tnan\tfalse\n')
     table = read_tsv(path, dtype=None)
     np.testing.assert_array_equal(table["onset"], [1.5, np.nan])
     assert table["text"].tolist() == ['a "b"', "nan"]

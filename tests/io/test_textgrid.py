@@ -129,8 +129,8 @@ def test_textgrid_events_splits_sentences(write):
     joined = textgrid_events(path, sentence_gap=0.6)
     assert joined["sequence"].nunique() == 1
     assert joined.loc[joined["type"] == "word", "word_index"].tolist() == [0, 1, 2]
-    told = textgrid_events(path, tiers={"sentence": "utterances"})
-    assert told.loc[told["type"] == "word", "word_index"].tolist() == [0, 0, 1]
+    split = textgrid_events(path, tiers={"sentence": "utterances"})
+    assert split.loc[split["type"] == "word", "word_index"].tolist() == [0, 0, 1]
 
 
 def test_textgrid_events_finds_tiers(write):
@@ -200,10 +200,10 @@ def test_textgrid_events_reads_real_files(data_folder):
     for path in sorted(data_folder.glob("brennan2019/textgrids/*.TextGrid")):
         rows = textgrid_events(path)
         words, phones = path.read_text().split('"phones"')
-        said = re.findall(r'xmin = (\S+) \n +xmax = (\S+) \n +text = "(.+)"', words)
-        assert rows.loc[rows["type"] == "word", "text"].tolist() == [text for *_, text in said]
+        expected = re.findall(r'xmin = (\S+) \n +xmax = (\S+) \n +text = "(.+)"', words)
+        assert rows.loc[rows["type"] == "word", "text"].tolist() == [text for *_, text in expected]
         np.testing.assert_allclose(
-            rows.loc[rows["type"] == "word", "sound_onset"], [float(begin) for begin, *_ in said]
+            rows.loc[rows["type"] == "word", "sound_onset"], [float(begin) for begin, *_ in expected]
         )
         assert (rows["type"] == "phoneme").sum() == len(re.findall('text = "[A-Z]', phones))
         assert rows["sequence"].notna().mean() > 0.99

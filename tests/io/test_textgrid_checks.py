@@ -64,7 +64,7 @@ def test_check_whole_guesses_milliseconds(folder):
     soundfile.write(folder.root / "stimuli/story.wav", np.random.default_rng(0).standard_normal(20_000), 1000)
     words = [(1000 * a, 1000 * (b - a), text) for a, b, text in make_words()]
     write_textgrid(folder.root / "stimuli/story.TextGrid", words, 20_000.0)
-    folder.tell(HEADER + "2.0\tn/a\tsound\tstory.wav\tn/a\n")
+    folder.write_table(HEADER + "2.0\tn/a\tsound\tstory.wav\tn/a\n")
     with pytest.raises(ValueError, match=r"has 20\.000 s.*Are times in milliseconds\?"):
         read_bids(folder.root)
 

@@ -57,11 +57,11 @@ def test_events_from_raw_reads_annotations(tmp_path, wavs, keys):
 
 
 def test_read_triggers_finds_held_codes(tmp_path):
-    """As boxes of BioSemi and EGI send them; bits that fall one after the other are no codes."""
+    """BioSemi and EGI devices hold codes. Falling bits are not codes."""
     stim = np.zeros(140 * RATE)
     for start, stop, code in [(5, 20, 12), (20, 50, 5), (50, 100, 12), (110, 111, 12), (120, 130, 5)]:
         stim[start * RATE : stop * RATE] = code
-    stim[111 * RATE] = 4  # what is left of 12 for a sample
+    stim[111 * RATE] = 4  # remaining bit of 12 for one sample
     raw = mne.io.read_raw(
         write_raw(tmp_path / "x_raw.fif", {"Cz": np.zeros(len(stim))}, stim), verbose="ERROR"
     )
@@ -74,11 +74,11 @@ def test_read_triggers_finds_held_codes(tmp_path):
 
 def test_read_triggers_ignores_settling_bits(tmp_path):
     stim = np.zeros(140 * RATE)
-    stim[: 2 * RATE] = 3  # the trigger that started the recorder
-    stim[5 * RATE : 5 * RATE + 5], stim[5 * RATE] = 5, 1  # 5 = 4 | 1, the one a sample earlier
+    stim[: 2 * RATE] = 3  # trigger that starts the recording
+    stim[5 * RATE : 5 * RATE + 5], stim[5 * RATE] = 5, 1  # 5 = 4 | 1, bit 1 one sample earlier
     stim[10 * RATE : 60 * RATE] = 12
     for mark in (20, 30):
-        stim[mark * RATE : mark * RATE + 10] = 13  # a mark of another source, on the code that is held
+        stim[mark * RATE : mark * RATE + 10] = 13  # mark of another device on the held code
     stim[70 * RATE : 70 * RATE + 5] = 1
     raw = mne.io.read_raw(
         write_raw(tmp_path / "x_raw.fif", {"Cz": np.zeros(len(stim))}, stim), verbose="ERROR"
@@ -205,7 +205,7 @@ def test_events_from_raw_names_missing_files(tmp_path, wavs):
 
 def test_read_triggers_reads_real_recordings(data_folder):
     raw = mne.io.read_raw(data_folder / "formats/brainvision/test.vhdr", verbose="ERROR")
-    # The marker file says Mk2=Stimulus,S253,487 and Mk8=Stimulus,S253,4936, counted from 1.
+    # The marker file has Mk2=Stimulus,S253,487 and Mk8=Stimulus,S253,4936, counted from 1.
     np.testing.assert_allclose(read_triggers(raw, [253])[253], np.array([486, 4935]) / raw.info["sfreq"])
     named = read_triggers(raw, ["Stimulus/S253"])["Stimulus/S253"]
     np.testing.assert_allclose(named, np.array([486, 4935]) / raw.info["sfreq"])

@@ -35,7 +35,7 @@ def test_align_to_audio_recovers_onset_and_drift(tmp_path, wavs, kind):
 
 
 def test_align_to_audio_names_break(tmp_path):
-    """Two minutes of sound whose second half a clock plays 400 ppm slower."""
+    """The second half of the stimulus is played 600 ppm slower."""
     wav = tmp_path / "long.wav"
     samples = make_syllables(180.0, seed=7)
     soundfile.write(wav, samples, 4000, subtype="FLOAT")
@@ -52,7 +52,7 @@ def test_align_to_audio_names_break(tmp_path):
 
 
 def test_align_to_audio_follows_fast_clock(tmp_path):
-    """At 1900 ppm the end of five minutes is 0.57 s late, and 0.3 s are searched."""
+    """At 1900 ppm the end of five minutes is 0.57 s late."""
     wav = tmp_path / "long.wav"
     samples = make_syllables(300.0, seed=8)
     soundfile.write(wav, samples, 4000, subtype="FLOAT")
@@ -106,7 +106,7 @@ def test_align_to_audio_refuses_wrong_channel(tmp_path, wavs, channel, name, mes
 def test_align_to_audio_refuses_interruption(tmp_path, wavs):
     samples, _ = soundfile.read(wavs[0])
     late = play(samples, 4.0, 0, 140) * (np.arange(70_000) < 34 * RATE)
-    late += play(samples, 4.2, 0, 140) * (np.arange(70_000) >= 34 * RATE)  # the player stalls for 0.2 s
+    late += play(samples, 4.2, 0, 140) * (np.arange(70_000) >= 34 * RATE)  # playback pauses for 0.2 s
     channel = late + play(soundfile.read(wavs[1])[0], 75.0, 0, 140)
     with pytest.raises(ValueError, match=r"on a straight line .*no stimulus was interrupted"):
         align_to_audio(write_planted(tmp_path, wavs, channel).iloc[:2], "MISC 001")
@@ -114,7 +114,7 @@ def test_align_to_audio_refuses_interruption(tmp_path, wavs):
 
 @pytest.mark.filterwarnings("ignore:recording .* not found")
 def test_align_to_audio_shifts_short_stimuli(tmp_path):
-    """What half a second of an envelope is like is found anywhere."""
+    """Half a second of an envelope correlates with many segments."""
     seconds = [12.0, 0.5, 12.0, 0.6, 12.0, 0.8]
     paths = [str(tmp_path / f"s{i}.wav") for i in range(6)]
     for i, (path, lasts) in enumerate(zip(paths, seconds, strict=True)):

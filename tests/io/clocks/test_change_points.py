@@ -7,7 +7,7 @@ from sk_b2s.io._clocks._clock_fit import check_fit, fit_clock
 
 
 def make_break(s, ppm, start=180.0, stop=420.0):
-    """Marks of a clock that is 30 ppm off and faster by ppm in between."""
+    """Return marks of a clock with 30 ppm, and ppm more in between."""
     rate = 1 + 30e-6
     return 8 + rate * s + ppm * 1e-6 * (np.clip(s, start, stop) - start)
 
@@ -17,14 +17,14 @@ def make_break(s, ppm, start=180.0, stop=420.0):
 def test_find_clock_breaks_finds_rates(ppm, step):
     s = np.arange(0, 600, step)
     r = make_break(s, ppm) + 1e-3 * np.random.default_rng(ppm).standard_normal(len(s))
-    with pytest.warns(UserWarning, match="the rate changes by") as said:
+    with pytest.warns(UserWarning, match="the rate changes by") as caught:
         check_fit(fit := fit_clock(np.zeros(len(s), int), s, r), "recording 'a'")
     assert [clock_break.kind for clock_break in fit.breaks] == ["rate", "rate"]
     np.testing.assert_allclose([clock_break.time for clock_break in fit.breaks], [188, 428], atol=2 + step)
     np.testing.assert_allclose([clock_break.size * 1e6 for clock_break in fit.breaks], [ppm, -ppm], rtol=0.2)
     worst = np.abs(fit.onsets[0] + (1 + fit.drift) * s - make_break(s, ppm)).max()
     assert fit.worst == pytest.approx(worst, abs=4e-3)
-    assert f"up to {fit.worst * 1e3:.0f} ms wrong" in str(said[-1].message)
+    assert f"up to {fit.worst * 1e3:.0f} ms wrong" in str(caught[-1].message)
 
 
 def test_find_clock_breaks_finds_jump():
@@ -35,7 +35,7 @@ def test_find_clock_breaks_finds_jump():
 
 
 def test_find_clock_breaks_finds_late_change():
-    """A line through most marks calls the last ones false."""
+    """The last marks are off a line through most marks."""
     s = np.arange(0, 600, 5.0)
     r = make_break(s, 600, 540, 600) + 1e-3 * np.random.default_rng(0).standard_normal(len(s))
     fit = fit_clock(np.zeros(len(s), int), s, r)

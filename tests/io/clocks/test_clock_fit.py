@@ -70,7 +70,7 @@ def test_check_fit_warns_fast_clock(jitter):
 
 
 def test_check_fit_accepts_straight_clocks():
-    """Jitter, samples, lost marks and several sounds in 120 draws, of clocks that are up to 100 ppm apart."""
+    """Random jitter, rounding, missing marks and drifts up to 100 ppm."""
     rng = np.random.default_rng(1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -96,15 +96,15 @@ def test_check_fit_counts_ignored_marks():
 
 def test_match_marks_skips_missing_and_extra():
     expected = np.arange(0, 3600, 1.0)
-    observed = 10 + expected * (1 + 100e-6)  # 0.36 s off in the end, more than the tolerance
-    lost = np.delete(observed, np.arange(5, 3600, 7))
-    s, r = match_marks(expected, np.sort(np.r_[lost, lost[::50] + 0.4]), onset=10.0)
+    observed = 10 + expected * (1 + 100e-6)  # 0.36 s at the end, above the tolerance
+    kept = np.delete(observed, np.arange(5, 3600, 7))
+    s, r = match_marks(expected, np.sort(np.r_[kept, kept[::50] + 0.4]), onset=10.0)
     np.testing.assert_allclose(r, 10 + s * (1 + 100e-6))
-    assert len(s) == len(lost)
+    assert len(s) == len(kept)
 
 
 def test_match_marks_allows_drift_over_time():
-    """Marks each ten minutes at 500 ppm: 0.3 s from one to the next."""
+    """At 500 ppm, marks every ten minutes shift by 0.3 s each."""
     expected = np.arange(600.0, 3601.0, 600.0)
     s, r = match_marks(expected, 10 + expected * (1 + 500e-6), onset=10.0)
     np.testing.assert_allclose(r - s - 10, 500e-6 * expected)
@@ -120,7 +120,7 @@ def test_match_marks_uses_triggers_once():
 
 def test_check_fit_warns_scattered_marks():
     s = np.arange(0, 600, 10.0)
-    late = 8 + s + 0.03 * (np.arange(60) % 2)  # every second one comes 30 ms late
+    late = 8 + s + 0.03 * (np.arange(60) % 2)  # every second mark is 30 ms late
     with pytest.warns(UserWarning, match=r"residual of 15\.. ms"):
         check_fit(fit_clock(np.zeros(60, int), s, late), "p.fif")
     screen = 8 + s + np.random.default_rng(0).uniform(0, 1 / 60, 60)

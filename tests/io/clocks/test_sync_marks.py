@@ -22,12 +22,12 @@ def test_fit_sync_warns_two_marks(tmp_path, wavs):
 
 
 @pytest.mark.parametrize("sync", [{9: 1.0}, {9: list(np.arange(1.0, 60))}, {9: "end"}])
-@pytest.mark.parametrize("lost", [0, 3])
-def test_fit_sync_recovers_drift(tmp_path, wavs, sync, lost):
+@pytest.mark.parametrize("missing", [0, 3])
+def test_fit_sync_recovers_drift(tmp_path, wavs, sync, missing):
     ends = [*np.arange(1.0, 60), 60.0] if sync[9] != "end" else [60.0]
     times, codes = [], []
     for onset in (4.0, 75.0):
-        kept = ends[lost:] if len(ends) > 1 else ends
+        kept = ends[missing:] if len(ends) > 1 else ends
         times += [onset, *(onset + np.array(kept) * (1 + 300e-6))]
         codes += [1, *[9] * len(kept)]
     path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, make_pulses(times, 140, codes))
@@ -38,7 +38,7 @@ def test_fit_sync_recovers_drift(tmp_path, wavs, sync, lost):
 
 
 def test_fit_sync_counts_missing_triggers(tmp_path, wavs):
-    times = [4.0, *(4.0 + np.arange(1.0, 60)), 75.0]  # none in the second sound
+    times = [4.0, *(4.0 + np.arange(1.0, 60)), 75.0]  # no mark in the second stimulus
     codes = [1, *[9] * 59, 1]
     path = write_raw(tmp_path / "anna_raw.fif", {"Cz": np.zeros(70_000)}, make_pulses(times, 140, codes))
     with pytest.warns(UserWarning, match=r"59 of 118 triggers are missing .* all of them in 'b\.wav'"):

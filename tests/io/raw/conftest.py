@@ -10,7 +10,7 @@ SFREQ = 500.0
 
 @pytest.fixture
 def fieldtrip(tmp_path):
-    """Write a FieldTrip struct as Brennan's: (changes of fields) -> path."""
+    """Write a FieldTrip struct like Brennan's: (changed fields) -> path."""
 
     def write(labels=None, data=None, header=None, **fields):
         labels = [str(i) for i in range(1, 62) if i != 29] + ["VEOG", "AUD"] if labels is None else labels

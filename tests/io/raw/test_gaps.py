@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.bids_folders import EVENTS, Folder
-from helpers.raw_files import brain_of, write_brainvision, write_edf, write_eeglab, write_speech
+from helpers.raw_files import simulate_channels, write_brainvision, write_edf, write_eeglab, write_speech
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import check_alignment, events_from_raw, make_segments, read_bids
@@ -20,7 +20,7 @@ from sk_b2s.io._triggers import read_triggers
 RATE = 50
 
 
-AT, MISSING = 40, 15  # s: where the gap is in the file, and how long
+AT, MISSING = 40, 15  # s: position of the gap in the file, and its duration
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,13 @@ def sound(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def neural_data(sound):
-    """Samples of 100 s of which 15 are not in the file."""
-    whole = brain_of([(sound, 5.0)], 100.0, RATE, 3)
+    """Signal of 100 s without 15 s in the middle."""
+    whole = simulate_channels([(sound, 5.0)], 100.0, RATE, 3)
     return np.delete(whole, np.r_[AT * RATE : (AT + MISSING) * RATE], axis=1)
 
 
 def add_segments(path, *dates):
-    """Write dates of segments into a marker file, the first of sample 1."""
+    """Write dates of segments into a marker file."""
     marks = path.with_suffix(".vmrk")
     text = marks.read_text().replace("Mk1=New Segment,,1,1,0,0", f"Mk1=New Segment,,1,1,0,{dates[0]}")
     for number, date in enumerate(dates[1:], 2):
@@ -130,7 +130,7 @@ def test_gaps_of_has_unknown_duration(dates, tmp_path, neural_data):
 
 
 @pytest.mark.parametrize(("latency", "lasts", "expected"), [
-    (80 * RATE + 0.5, 15 * RATE, [(80.0, 15.0)]),  # reaches beyond the end, where MNE cuts it
+    (80 * RATE + 0.5, 15 * RATE, [(80.0, 15.0)]),  # beyond the end, where MNE crops it
     (AT * RATE + 0.5, np.nan, [(40.0, np.nan)]),
     (AT * RATE + 1, 1, [(40.0, np.nan)]),
     (0.5, 30 * RATE, [(0.0, 30.0)]),
@@ -219,11 +219,11 @@ def test_make_segments_reads_boundary_rows(tmp_path, neural_data, sound):
 @pytest.mark.parametrize("kind", ["boundary", "New Segment", "Boundary"])
 def test_read_bids_reads_boundary_rows(kind, tmp_path):
     folder = Folder(tmp_path / "small")
-    folder.tell(EVENTS + f"10.0\t15.0\t{kind}\tn/a\tn/a\n")
+    folder.write_table(EVENTS + f"10.0\t15.0\t{kind}\tn/a\tn/a\n")
     events = read_bids(folder.root)
     (X, _), text = record_warnings(make_segments, events, anchor=0.5, tmin=0, tmax=1, margin=0)
     assert "1 cross a gap" in text
-    assert ((X["onset"] >= 10) & (X["onset"] < 20)).sum() == 20, "no stretch of 15 s is bad"
+    assert ((X["onset"] >= 10) & (X["onset"] < 20)).sum() == 20  # not a bad segment of 15 s
 
 
 def test_read_signal_processes_parts_separately(tmp_path, neural_data):

@@ -64,4 +64,4 @@ def test_read_kit_finds_digitization(data_folder, tmp_path):
     assert 0 < n_surface <= 1000
     np.testing.assert_array_equal(load_header(path).positions, load_header(kit / "test.sqd").positions)
     (tmp_path / beside["test_hsp.txt"]).unlink()
-    assert not read_raw(path).info["dig"], "all three files or none"
+    assert not read_raw(path).info["dig"]  # all three files are required

@@ -20,13 +20,13 @@ def test_read_fieldtrip_reads_brennan_struct(fieldtrip):
     path = fieldtrip(data=data)
     head = load_header(path)
     assert (len(head.ch_names), head.sfreq, head.n_times) == (60, SFREQ, 2000)
-    assert {"VEOG", "AUD", "29"}.isdisjoint(head.ch_names), "the eye and the sound are no brain"
+    assert {"VEOG", "AUD", "29"}.isdisjoint(head.ch_names)
     np.testing.assert_allclose(load_signal(path, sfreq=SFREQ), data[:60].T * MICROVOLT, rtol=1e-6)
     assert recording_extent(path)[0] == 4.0
     place = dict(zip(head.ch_names, head.positions, strict=True))
     cap = mne.create_info(list(head.ch_names), SFREQ, "eeg").set_montage("easycap-M10")
     np.testing.assert_array_equal(head.positions, sensor_positions(cap, head.ch_names))
-    assert np.linalg.norm(place["1"] - 0.5) < 0.05, "electrode 1 is at the vertex"
+    assert np.linalg.norm(place["1"] - 0.5) < 0.05  # the vertex
 
 
 @pytest.mark.parametrize(("unit", "volt"), [("uV", 1e-6), ("mV", 1e-3), ("V", 1.0), ("unknown", 1e-6)])
@@ -70,17 +70,17 @@ def test_read_fieldtrip_names_missing_fields(fieldtrip, tmp_path):
         read_raw(tmp_path / "other.mat")
 
 
-@pytest.mark.parametrize("told", ["grad", "names"])
-def test_read_fieldtrip_defaults_to_tesla(tmp_path, told):
-    """Older FieldTrip says neither type nor unit."""
-    names = ["MLC11", "MRC12"] if told == "names" else ["A1", "A2"]
+@pytest.mark.parametrize("source", ["grad", "names"])
+def test_read_fieldtrip_defaults_to_tesla(tmp_path, source):
+    """Old FieldTrip files have neither types nor units."""
+    names = ["MLC11", "MRC12"] if source == "names" else ["A1", "A2"]
     data = 1e-13 * np.random.default_rng(0).standard_normal((2, 500))
     struct = {
         "label": np.array([*names, "EEG057"], object),
         "fsample": 100.0,
         "trial": np.concatenate([data, 1e14 * data[:1]]),
     }
-    if told == "grad":
+    if source == "grad":
         struct["grad"] = {"label": np.array(names, object), "chanpos": np.zeros((2, 3)), "unit": "cm"}
     savemat(tmp_path / "x.mat", {"data": struct})
     raw = read_raw(tmp_path / "x.mat")

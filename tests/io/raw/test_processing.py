@@ -68,7 +68,7 @@ def test_rereference_equals_numpy(save):
 
 
 def test_rereference_does_not_depend_on_picks(save):
-    """The average is of all good electrodes, never of EXG, whatever is picked."""
+    """The average is over all good electrodes, without EXG."""
     data = np.concatenate([make_signal(6), 1e-8 * make_signal(1, seed=1)])
     path = save(data, names=["A", "B", "C", "D", "EXG1", "E", "M"], types=["eeg"] * 6 + ["mag"], bads=["D"])
     raw = mne.io.read_raw(path, preload=True, verbose="ERROR").drop_channels(["EXG1"])
@@ -124,20 +124,20 @@ def test_interpolate_equals_mne(save):
     assert (masked[:, 5] == 0).all()
     others = np.arange(13) != 5
     np.testing.assert_allclose(masked[:, others], data[others].T, rtol=1e-5)
-    mended = load_signal(path, sfreq=SFREQ, bads="interpolate")
-    np.testing.assert_array_equal(mended[:, others], masked[:, others])
-    assert np.corrcoef(mended[:, 5], data[5])[0, 1] > 0.95
+    interpolated = load_signal(path, sfreq=SFREQ, bads="interpolate")
+    np.testing.assert_array_equal(interpolated[:, others], masked[:, others])
+    assert np.corrcoef(interpolated[:, 5], data[5])[0, 1] > 0.95
     by_mne = mne.io.read_raw(path, preload=True, verbose="ERROR").interpolate_bads(verbose="ERROR")
-    np.testing.assert_allclose(mended[:, 5], by_mne.get_data()[5], rtol=1e-4, atol=1e-10)
+    np.testing.assert_allclose(interpolated[:, 5], by_mne.get_data()[5], rtol=1e-4, atol=1e-10)
     with pytest.raises(ValueError, match="no position for the bad channels .*E1.*montage="):
         load_signal(save(make_signal(), bads=["E1"], name="y_raw.fif"), sfreq=SFREQ, bads="interpolate")
 
 
 def test_interpolate_reads_real_meg(data_folder):
     path = data_folder / "formats/ctf/somMDYO-18av.ds"
-    head, mended, masked = load_header(path), load_signal(path, bads="interpolate"), load_signal(path)
+    head, interpolated, masked = load_header(path), load_signal(path, bads="interpolate"), load_signal(path)
     bad = np.isin(head.ch_names, head.bads)
     assert bad.sum() == 7
-    np.testing.assert_array_equal(mended[:, ~bad], masked[:, ~bad])
-    ratio = mended[:, bad].std(0) / np.median(mended[:, ~bad].std(0))
+    np.testing.assert_array_equal(interpolated[:, ~bad], masked[:, ~bad])
+    ratio = interpolated[:, bad].std(0) / np.median(interpolated[:, ~bad].std(0))
     assert ((ratio > 0.1) & (ratio < 10)).all()

@@ -43,7 +43,7 @@ def test_read_signal_reads_real_files(data_folder, file):
     assert np.isfinite(data).all()
     raw = read_raw(path)
     types = set(raw.get_channel_types(picks=list(head.ch_names)))
-    assert types == ({"eeg"} if n_channels < 100 else {"mag"}), "no reference, trigger or misc channel"
+    assert types == ({"eeg"} if n_channels < 100 else {"mag"})
     good = [name not in head.bads for name in head.ch_names]
     assert (data[:, good].std(0) > 0).all()
     assert (data[:, np.logical_not(good)] == 0).all()
@@ -126,7 +126,7 @@ def test_open_raw_applies_hook_first(save):
 @pytest.mark.parametrize("cropped", [True, False])
 def test_recording_extent_returns_bad_segments(tmp_path, dated, first_samp, cropped):
     data = make_signal()
-    data[:, 1000:1250] += 1.0  # the artifact itself, from 4 to 5 s
+    data[:, 1000:1250] += 1.0  # an artifact from 4 to 5 s
     raw = mne.io.RawArray(data, mne.create_info(3, SFREQ, "eeg"), first_samp=first_samp, verbose="ERROR")
     if dated:
         raw.set_meas_date(datetime(2020, 1, 1, tzinfo=UTC))
@@ -179,7 +179,7 @@ PLACE = f"sub-02/eeg/{NAME}"
 @pytest.fixture
 def study(tmp_path):
     made = Folder(tmp_path / "small")
-    made.tell(EVENTS, made.add(PLACE))
+    made.write_table(EVENTS, made.add(PLACE))
     return made
 
 
