@@ -18,7 +18,7 @@ from sk_b2s import (
     StimulusLeakWarning,
     Windows,
 )
-from sk_b2s.decoding._encoder import ARCHITECTURE
+from sk_b2s.decoding._encoder_network import ARCHITECTURE
 from sk_b2s.nn import _net as training
 from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._data import BalancedBatchSampler
