@@ -37,7 +37,7 @@ TABLES = {
     "two sounds exchanged": lambda sounds: exchanged(sounds),
 }
 TRUTH = {"0.3 s early": SHIFT, "0.3 s late": -SHIFT}
-NOTES = ("isolated peak", "before the sound", "from the others|no response to")
+NOTES = ("isolated peak", "before the stimulus", "from the others|no response to")
 USUAL = ["blinks", "jumps", "bursts", "shift", "gain", "attention", "line", "drift", "clock", "jitter"]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sk_b2s._utils._caching import FromFile
 from sk_b2s.decoding._stimulus_artifacts import compute_leak_score, find_audio_channels
-from sk_b2s.evaluation._alignment_notes import LEAST_HEARD, compare, judge
+from sk_b2s.evaluation._alignment_notes import MIN_SECONDS, compare, judge
 from sk_b2s.events._audio._checks import is_silent
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.events._table import check_events
@@ -27,76 +27,104 @@ def check_alignment(
     events, *, minutes=5.0, max_offset=1.5, tolerance=0.1, level=0.01, stream=None, picks=None, l_freq=1.0,
     h_freq=12.0, sfreq=64, raw_hook=None, memory=None, n_jobs=None,
 ):  # fmt: skip
-    r"""Look in every recording, and in every few minutes of it, when the brain answers the sound.
+    r"""Check the alignment between recordings and stimulus onsets.
 
-    The temporal response function of the envelope is computed for all channels at all circular shifts of the sound
-    against the brain at once (:func:`compute_lag_curve`). Its power at a lag :math:`\tau`, summed over whitened channels,
-    stands out where the brain answers; shifts of many seconds, at which nothing can answer, are the null. A response
-    begins with the sound and is largest near 0.12 s; how far the one found lies from there is the offset
-    (:func:`find_response_offset`). It shows triggers at the wrong end of a delay, a wav of another person, a clock that
-    drifts, or a recording that is late by tens of milliseconds. It is no measure of latency.
+    The temporal response function of the envelope is computed for all channels
+    and all circular shifts of the stimulus against the recording
+    (:func:`compute_lag_curve`). Its power at a lag :math:`\tau`, summed over whitened
+    channels, is high where there is a response. Shifts of many seconds, where
+    no response is possible, give the null. A response begins with the stimulus
+    and is largest near 0.12 s. The distance from there is the offset
+    (:func:`find_response_offset`). It reveals triggers at the wrong end of a delay,
+    the audio file of another subject, a drifting clock, or a recording that is
+    late by tens of milliseconds. It does not measure latency.
 
     Parameters
     ----------
     events : DataFrame
         Events table, see :func:`~sk_b2s.check_events`.
     minutes : float or None, default=5.0
-        Length of the parts. Shorter ones see a drift better and a response worse. With None each sound of half a
-        minute or more is a part.
+        Duration of the parts of a recording. Shorter parts detect a drift
+        better and a response worse. If None, each stimulus of at least half a
+        minute is a part.
     max_offset : float, default=1.5
-        Largest offset searched, in seconds to both sides. A wider search finds chance more easily. Where nothing
-        is found or the largest value is at an edge, all lags of the recording are searched, and ``note`` says so.
+        Largest offset searched, in seconds on both sides. A wider search is
+        more likely to find noise. If nothing is found or the largest value is
+        at an edge, all lags of the recording are searched, and ``note``
+        reports it.
     tolerance : float, default=0.1
         Offsets up to this are "aligned".
     level : float, default=0.01
-        Share of parts without a response of which something else than "cannot tell" is said.
+        Proportion of parts without a response whose verdict is not
+        ``"cannot tell"``.
     stream : None or str, default=None
-        Which sounds are looked at where several play at once: those "attended". None takes all of the table.
+        Stream to check if several are presented at once, for example
+        "attended". If None, all stimuli of the table.
     picks : None, str or sequence of str, default=None
         Channels, as for :class:`~sk_b2s.Epocher`.
     l_freq, h_freq : float, default=1.0, 12.0
-        Band in Hz, of zero phase.
+        Zero-phase band-pass filter in Hz.
     sfreq : int, default=64
-        Rate in Hz at which it is done; a divisor of 16,000.
+        Sampling rate in Hz of the analysis, a divisor of 16,000.
     raw_hook : callable or None, default=None
         As for :class:`~sk_b2s.Epocher`.
     memory : None, str or joblib.Memory, default=None
-        Folder where recordings and envelopes are kept.
-        The folder holds pickle, which runs code when it is read. Use one that only you can write.
+        Cache folder for recordings and envelopes. It contains pickle files,
+        which run code when they are read. Use a folder that only you can write
+        to.
     n_jobs : int or None, default=None
-        Recordings worked on at once.
+        Number of recordings processed in parallel.
 
     Returns
     -------
     found : DataFrame
-        A row for each whole recording (``part`` 0) and for each part of it (1, 2, ...): ``study, subject, session,
-        recording, part, sound`` (its name where the part is one), ``start, stop`` (s), ``heard`` (s of sound),
-        ``offset_error`` (s, standard error of the offset in noise), ``verdict`` ("aligned", "off by +0.30 s",
-        "cannot tell"), ``offset`` (s, positive where the brain answers later than the table says; NaN where nothing
-        is seen), ``p``, ``note`` and ``curve``, the power by lag in s.d. of the null. The lags in seconds, equal for
-        all, are ``found.attrs["lags"]``.
+        One row for each recording (``part`` 0) and each of its parts (1, 2,
+        ...):
+
+        - ``study, subject, session, recording, part``.
+        - ``sound``: name of the stimulus, if the part is one.
+        - ``start, stop`` (s) and ``heard`` (s of stimulus).
+        - ``offset_error``: standard error of the offset in noise (s).
+        - ``verdict``: ``"aligned"``, ``"off by +0.30 s"`` or
+          ``"cannot tell"``.
+        - ``offset`` (s), positive if the response is later than in the table.
+          NaN if there is no response.
+        - ``p``, ``note`` and ``curve``, the power by lag in standard
+          deviations of the null. ``found.attrs["lags"]`` has the lags in
+          seconds.
 
     Raises
     ------
     ValueError
-        If a parameter is out of its range, or no recording can be read and is heard a sound in.
+        If a parameter is out of its range, or no recording can be read and has
+        a stimulus.
 
     Notes
     -----
-    "Cannot tell" is what a short or noisy recording gives, as does the wrong sound: it is a reason to worry where other
-    recordings of the study are aligned, which ``note`` says. One right sound makes a recording "aligned", so each
-    sound of half a minute is also looked at by itself, whatever ``minutes`` is: ``note`` of the whole recording names
-    those that are elsewhere than the recording, and those in which nothing is seen where more than half of the others
-    show a clear response. Of a recording that cannot be read one "cannot tell", and ``note`` says why.
+    A short or noisy recording gives ``"cannot tell"``, and so does a wrong
+    stimulus. ``note`` reports it if most other recordings of the study are
+    aligned. Because one correct stimulus makes a recording "aligned", each
+    stimulus of half a minute is also checked alone. ``note`` of the recording
+    names stimuli with another offset, and those without a response if more
+    than half of the others have a clear one. A recording that cannot be read
+    gets ``"cannot tell"`` with the reason in ``note``.
 
-    All problems seen are noted, whatever else is. A component at 0 s alone is named (:func:`~sk_b2s.decoding._stimulus_artifacts.compute_leak_score`):
-    earphones, triggers or cables answer at once, brains do not. So is a channel whose own correlation with the envelope
-    is largest at 0 s and far above those of most others. Parts whose offsets lie on a line are a drift, given in ppm.
-    Others that differ are named, and the whole recording is never at an offset outside of those of its parts.
-    Of five subjects or more, those whose offset is 2.5 s.d. or more from the others are named, where latencies
-    of different people are taken to differ by 16 ms (s.d.), and of three recordings of one subject or more those
-    that differ from its others, at 4 ms. Power before 0 s beside a response is named as well. Zero-phase filters put it
-    there, those of the files and, below 0.1 s, the one here.
+    All problems found are noted:
+
+    - A component at 0 s alone, see
+      :func:`~sk_b2s.decoding._stimulus_artifacts.compute_leak_score`.
+      Earphones, triggers and cables have no delay, responses do.
+    - A channel whose own correlation with the envelope is largest at 0 s and
+      far above that of most others.
+    - Parts whose offsets lie on a line, as a drift in ppm. Other differences
+      between parts are noted as well, and the offset of the recording is
+      within the range of its parts.
+    - With five subjects or more, those whose offset differs from the others by
+      at least 2.5 standard deviations, assuming 16 ms (s.d.) between subjects.
+      With three recordings of a subject or more, those that differ from its
+      others, assuming 4 ms.
+    - Power before 0 s, due to zero-phase filters of the files or, below 0.1 s,
+      of this function.
 
     Examples
     --------
@@ -104,7 +132,9 @@ def check_alignment(
     >>> from sk_b2s import check_alignment
     >>> from sk_b2s.datasets import make_listening
     >>> with TemporaryDirectory() as root:
-    ...     events = make_listening(1, 2, n_channels=32, snr_db=0, artifacts=False, root=root)
+    ...     events = make_listening(
+    ...         1, 2, n_channels=32, snr_db=0, artifacts=False, root=root
+    ...     )
     ...     found = check_alignment(events.assign(onset=events["onset"] - 0.3))
     >>> found["verdict"].tolist()[0][:9]
     'off by +0'
@@ -121,7 +151,9 @@ def check_alignment(
     sounds = events[events["type"] == "sound"]
     sounds = sounds if stream is None else sounds[sounds["stream"] == stream]
     if sounds.empty:
-        raise ValueError(f"events has no row of type 'sound'{f' in stream {stream!r}' if stream else ''}.")
+        raise ValueError(
+            f"events has no row of type 'sound'{f' in stream {stream!r}' if stream else ''}. Check the events table."
+        )
     picks = picks if picks is None or isinstance(picks, str) else tuple(picks)
     processing = Processing(float(sfreq), picks, l_freq=l_freq, h_freq=h_freq, raw_hook=raw_hook)
     work = joblib.delayed(_check_recording)
@@ -143,7 +175,7 @@ def _check(**numbers):
     for name, value in numbers.items():
         top = 1 if name == "level" else np.inf
         if not isinstance(value, Real) or not 0 < value < top:
-            raise ValueError(f"{name} must be a number above 0{' and below 1' * (top == 1)}, got {value!r}.")
+            raise ValueError(f"{name} must be a number above 0{' and below 1' * (top == 1)}. Got {value!r}.")
     if numbers["l_freq"] >= numbers["h_freq"]:
         raise ValueError(f"l_freq={numbers['l_freq']} must be below h_freq={numbers['h_freq']}.")
 
@@ -152,23 +184,23 @@ def _check(**numbers):
 
 
 def _check_recording(path, sounds, processing, minutes, max_offset, memory):
-    """Curves and offsets of a recording and its parts: list of dict."""
+    """Compute curves and offsets of a recording and its parts."""
     about = {name: sounds[name].iloc[0] for name in ("study", "subject", "session")}
     about |= {"recording": path}
     try:
         signal = np.asarray(FromFile(read_signal, path, recording_stamp, memory, processing=processing)())
         brain = whiten(signal)
-        sound, heard, silent = _laid_out(sounds, len(brain), processing, memory)
+        sound, heard, silent = _align_envelope(sounds, len(brain), processing, memory)
     except (ValueError, OSError) as error:
         row = {**about, "part": 0, "sound": "", "start": 0.0, "stop": np.nan, "heard": np.nan, "error": error}
-        return [{**row, "singles": [], **_nothing(max_offset, processing.sfreq)}]
+        return [{**row, "singles": [], **_empty_part(max_offset, processing.sfreq)}]
 
     def look(part, start, stop, name=""):
         seconds = heard[start:stop].sum() / processing.sfreq
         row = {**about, "part": part, "sound": name, "start": start / processing.sfreq,
                "stop": stop / processing.sfreq, "heard": seconds}  # fmt: skip
-        if seconds < LEAST_HEARD:
-            return {**row, **_nothing(max_offset, processing.sfreq)}
+        if seconds < MIN_SECONDS:
+            return {**row, **_empty_part(max_offset, processing.sfreq)}
         lags, power = compute_lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
         found = find_response_offset(lags, power, max_offset)
         part = slice(start, stop)
@@ -178,9 +210,13 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
             "leak": compute_leak_score(brain[part], sound[part], processing.sfreq, heard[part]),
         }
 
-    whole = {**look(0, 0, len(brain)), "silent": silent, "holders": _holders(path, signal, sound, processing)}
-    least = max(LEAST_HEARD, least_seconds(max_offset) + 1)
-    edges = _edges_of(sounds, len(brain), processing.sfreq, least)
+    whole = {
+        **look(0, 0, len(brain)),
+        "silent": silent,
+        "holders": _find_audio(path, signal, sound, processing),
+    }
+    min_seconds = max(MIN_SECONDS, least_seconds(max_offset) + 1)
+    edges = _iter_stimuli(sounds, len(brain), processing.sfreq, min_seconds)
     singles = [look(part, *edge) for part, edge in enumerate(edges, 1)]
     whole["singles"] = [[one[key] for key in ("sound", "offset", "p", "heard", "leak")] for one in singles]
     if minutes is None:
@@ -191,8 +227,8 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     return [whole, *(look(part, cuts[part - 1], cuts[part]) for part in range(1, n_parts + 1))]
 
 
-def _holders(path, signal, sound, processing):
-    """Names of the channels that hold the sound, with their correlation."""
+def _find_audio(path, signal, sound, processing):
+    """Find channels that contain the audio, with their correlation."""
     found = find_audio_channels(signal, sound, processing.sfreq)
     if not found:
         return []
@@ -200,18 +236,18 @@ def _holders(path, signal, sound, processing):
     return [(names[channel], likeness) for channel, likeness in found]
 
 
-def _edges_of(sounds, n_times, sfreq, least):
-    """Samples and names of the sounds that are long enough to be looked at by themselves."""
+def _iter_stimuli(sounds, n_times, sfreq, min_seconds):
+    """Yield samples and name of each stimulus of sufficient duration."""
     sounds = sounds.sort_values("onset")
     for sound, rate in zip(sounds.itertuples(), clock_rate(sounds), strict=True):
         start = max(0, round(sound.onset * sfreq))
         stop = min(n_times, round((sound.onset + sound.duration * rate) * sfreq))
-        if stop - start >= least * sfreq:
+        if stop - start >= min_seconds * sfreq:
             yield start, stop, stimulus_name(sound.sound)
 
 
-def _nothing(max_offset, sfreq):
-    """What is found where next to no sound is heard."""
+def _empty_part(max_offset, sfreq):
+    """Return the values of a part without enough stimulus."""
     reach = int((max_offset + REACH) * sfreq + 1e-9)
     lags = np.arange(-reach, reach + 1) / sfreq
     unknown = dict.fromkeys(
@@ -220,10 +256,11 @@ def _nothing(max_offset, sfreq):
     return {**unknown, "edge": False, "lags": lags, "curve": np.zeros(len(lags))}
 
 
-def _laid_out(sounds, n_times, processing, memory):
-    """The envelope as it was played, in the band of the brain, where sound was, and the sounds that are silent.
+def _align_envelope(sounds, n_times, processing, memory):
+    """Compute the filtered envelope on the time axis of a recording.
 
-    Two ndarrays of (n_times,), and a list.
+    Returns the envelope and the mask of stimulus times, arrays of (n_times,),
+    and the list of silent stimuli.
     """
     sfreq = processing.sfreq
     course, heard, silent = np.zeros(n_times), np.zeros(n_times, bool), []
@@ -235,7 +272,7 @@ def _laid_out(sounds, n_times, processing, memory):
             silent.append(sound)
             continue
         whole = _envelope(sound, sfreq, memory)
-        first = max(0, round(onset * sfreq))  # a recording may begin within a sound
+        first = max(0, round(onset * sfreq))  # a recording may begin during a stimulus
         last = min(n_times, round((onset + seconds * rate) * sfreq))
         place = ((np.arange(first, last) / sfreq - onset) / rate + begun) * sfreq
         course[first:last] += np.interp(place, np.arange(len(whole)), whole, left=0.0, right=0.0)
@@ -244,13 +281,13 @@ def _laid_out(sounds, n_times, processing, memory):
         return course, heard, silent
     if not heard.any():
         raise ValueError(
-            f"recording {sounds['recording'].iloc[0]!r}: none of its sounds is heard while it lasts."
+            f"Recording {sounds['recording'].iloc[0]!r} has no stimulus within its duration. Check the onsets of events."
         )
-    return _filtered(course - course[heard].mean() * heard, processing), heard, silent
+    return _filter(course - course[heard].mean() * heard, processing), heard, silent
 
 
 def _envelope(sound, sfreq, memory):
-    """Envelope of a sound, features that it brings along as their mean: (n_frames,)."""
+    """Return the envelope of a stimulus, or the mean of its features."""
     if isinstance(sound, StimulusArray):
         times = np.arange(0, sound.duration, 1 / sfreq)
         return np.interp(times, np.arange(len(sound.data)) / sound.sfreq, sound.data.mean(1))
@@ -260,7 +297,7 @@ def _envelope(sound, sfreq, memory):
     return np.asarray(windows.signals[0].load()[first:last, 0], float)
 
 
-def _filtered(course, processing):
+def _filter(course, processing):
     import mne
 
     return mne.filter.filter_data(

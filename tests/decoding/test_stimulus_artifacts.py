@@ -119,7 +119,7 @@ def test_check_alignment_names_audio_channel(tmp_path):
         "sound": [StimulusArray(sound[:, None] - sound.min(), SFREQ, name="noise")],
     })  # fmt: skip
     found = check_alignment(events, minutes=10)
-    assert "channel 'X7' holds the sound" in found["note"][0]
+    assert "channel 'X7' contains the stimulus" in found["note"][0]
     assert "channel" not in check_alignment(events, minutes=10, picks=[f"E{i}" for i in range(15)])["note"][0]
 
 

@@ -39,7 +39,7 @@ def sounds_of(events):
 # --- what is planted is found ----------------------------------------------------------------------
 
 
-def test_what_is_aligned_is_called_aligned(events, memory):
+def test_check_alignment_confirms_alignment(events, memory):
     found = check_alignment(sounds_of(events), minutes=10, memory=memory)
     assert found["verdict"].tolist() == ["aligned", "aligned"]
     assert (found["offset"].abs() < 0.07).all()
@@ -47,8 +47,8 @@ def test_what_is_aligned_is_called_aligned(events, memory):
     assert found["note"].tolist() == ["", ""]
 
 
-def test_a_table_that_knows_its_clocks_drift_is_aligned(tmp_path):
-    """The brain's copy runs 1500 ppm slower than the sound: 0.36 s after four minutes."""
+def test_check_alignment_uses_drift_of_table(tmp_path):
+    """The recording runs 1500 ppm slower, 0.36 s after four minutes."""
     brain, sound = planted([0.12], strength=1.0)
     at = np.arange(len(sound))
     late = np.stack([np.interp(at / (1 + 1500e-6), at, channel) for channel in brain.T], axis=1)
@@ -62,9 +62,9 @@ def test_a_table_that_knows_its_clocks_drift_is_aligned(tmp_path):
 
 
 @pytest.mark.parametrize("shift", [-0.3, 0.3, 1.0])
-def test_a_shifted_table_is_off_by_its_shift(events, memory, shift):
+def test_check_alignment_finds_shift(events, memory, shift):
     moved = sounds_of(events)
-    moved["onset"] -= shift  # the table is early, so the brain answers late
+    moved["onset"] -= shift  # the table is early, so the response is late
     found = check_alignment(moved, minutes=10, memory=memory)
     np.testing.assert_allclose(found["offset"], shift, atol=0.07)
     for row in found.itertuples():
@@ -72,7 +72,7 @@ def test_a_shifted_table_is_off_by_its_shift(events, memory, shift):
         assert ("later" if shift > 0 else "earlier") in row.note
 
 
-def test_the_wrong_sound_is_not_aligned(events, memory):
+def test_check_alignment_rejects_wrong_stimulus(events, memory):
     """Person 02 hears, by the table, something else at the same times."""
     wrong = sounds_of(events)
     mine = wrong["subject"] == "02"
@@ -106,7 +106,7 @@ def planted(delays, seed=0, minutes=4, n_channels=8, strength=0.3):
     return brain, sound
 
 
-def test_the_curve_is_that_of_ridge_regression_on_lagged_sound():
+def test_lag_curve_equals_ridge_regression():
     """With one channel: the same shape as weights solved from the lagged matrix itself."""
     brain, sound = planted([0.15], n_channels=1, strength=2, minutes=2)
     lags, power = compute_lag_curve(brain, sound, SFREQ)
@@ -121,14 +121,14 @@ def test_the_curve_is_that_of_ridge_regression_on_lagged_sound():
     assert lags[np.argmax(power)] == pytest.approx(0.15, abs=1 / SFREQ)
 
 
-def test_moving_the_sound_moves_the_curve():
+def test_lag_curve_shifts_with_stimulus():
     brain, sound = planted([0.12])
     lags, power = compute_lag_curve(brain, sound, SFREQ)
     _, moved = compute_lag_curve(brain, np.roll(sound, 19), SFREQ)
     np.testing.assert_allclose(np.roll(moved, 19), power, rtol=1e-2, atol=1e-3 * power.max())
 
 
-def test_units_and_rotations_of_channels_change_nothing():
+def test_lag_curve_is_invariant_to_mixing():
     brain, sound = planted([0.12])
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((8, 8)))[0]
     _, power = compute_lag_curve(whiten(brain), sound, SFREQ)
@@ -142,14 +142,14 @@ def test_units_and_rotations_of_channels_change_nothing():
 
 
 @pytest.mark.parametrize("delay", [-0.5, 0.0, 0.12, 0.6])
-def test_an_offset_is_the_delay_less_that_of_a_response(delay):
+def test_response_offset_subtracts_latency(delay):
     brain, sound = planted([delay])
     found = find_response_offset(*compute_lag_curve(brain, sound, SFREQ), max_offset=1.5)
     assert found["p"] < 1e-6
     assert found["offset"] == pytest.approx(delay - 0.12, abs=0.05)
 
 
-def test_noise_is_seldom_taken_for_a_response():
+def test_response_offset_false_positive_rate():
     """Sixty recordings of noise: p is uniform, as far as sixty can tell."""
     p = [
         find_response_offset(*compute_lag_curve(*planted([], seed=seed), SFREQ), max_offset=1.5)["p"]
@@ -174,19 +174,19 @@ def recorded(tmp_path, brain, sound):
     })  # fmt: skip
 
 
-def test_a_sound_that_leaks_is_no_brain(tmp_path):
+def test_check_alignment_finds_artifact(tmp_path):
     found = check_alignment(recorded(tmp_path, *planted([0.0])), minutes=10)
     assert found["verdict"].tolist() == ["cannot tell"]
     assert "isolated peak at 0 ms: earphones" in found["note"][0]
 
 
-def test_a_leak_beside_a_response_is_named_and_the_response_seen(tmp_path):
+def test_check_alignment_finds_artifact_and_response(tmp_path):
     found = check_alignment(recorded(tmp_path, *planted([0.0, 0.14, 0.17])), minutes=10)
     assert found["verdict"].tolist() == ["aligned"]
     assert found["note"][0].startswith("isolated peak at 0 ms")
 
 
-def test_earphones_of_a_simulated_listener_are_named(tmp_path):
+def test_check_alignment_finds_simulated_earphones(tmp_path):
     events = make_listening(
         1, 3, modality="eeg", n_channels=32, snr_db=-np.inf, artifacts=["earphones"], sfreq=64, root=tmp_path
     )
@@ -195,25 +195,25 @@ def test_earphones_of_a_simulated_listener_are_named(tmp_path):
     assert "earphones" in found["note"][0]
 
 
-def test_a_response_before_the_sound_is_named(tmp_path):
+def test_check_alignment_notes_early_response(tmp_path):
     found = check_alignment(recorded(tmp_path, *planted([0.12, 0.12, -0.2])), minutes=10)
     assert found["verdict"].tolist() == ["aligned"]
-    assert "before the sound" in found["note"][0]
+    assert "before the stimulus" in found["note"][0]
 
 
-def test_of_next_to_no_sound_nothing_is_said(tmp_path):
+def test_check_alignment_needs_enough_stimulus(tmp_path):
     brain, sound = planted([0.12], strength=3)
     events = recorded(tmp_path, brain, sound).assign(duration=20.0)
     found = check_alignment(events, minutes=1)
     assert set(found["verdict"]) == {"cannot tell"}
-    assert found["note"].tolist() == ["only 20 s of sound"] * 2 + ["only 0 s of sound"] * 3
+    assert found["note"].tolist() == ["only 20 s of stimulus"] * 2 + ["only 0 s of stimulus"] * 3
     assert {len(curve) for curve in found["curve"]} == {len(found.attrs["lags"])}
 
 
 # --- drifts, edges, other recordings -----------------------------------------------------------------
 
 
-def test_check_alignment_names_a_drift(tmp_path):
+def test_check_alignment_notes_drift(tmp_path):
     """The brain's copy runs 2000 ppm slower than the sound: 0.48 s after four minutes."""
     brain, sound = planted([0.12], strength=1.0)
     at = np.arange(len(sound))
@@ -222,26 +222,26 @@ def test_check_alignment_names_a_drift(tmp_path):
     note, parts = found["note"][0], found.loc[found["part"] > 0, "offset"]
     assert note.count("drifts by +") == 1
     assert float(note.split("drifts by +")[1].split(" ppm")[0]) == pytest.approx(2000, abs=150)
-    assert "(+0.12 s a minute)" in note
+    assert "(+0.12 s per minute)" in note
     assert parts.min() <= found["offset"][0] <= parts.max()
 
 
-def test_check_alignment_names_parts_that_differ(tmp_path):
+def test_check_alignment_notes_different_parts(tmp_path):
     (brain, sound), (late, _) = planted([0.12]), planted([0.52])
     brain[len(brain) // 2 :] = late[len(brain) // 2 :]
     found = check_alignment(recorded(tmp_path, brain, sound), minutes=2, max_offset=0.8)
-    assert "its parts differ, from " in found["note"][0]
+    assert "offsets of its parts differ, from " in found["note"][0]
     assert re.search(r"to \+0\.(39|4\d)", found["note"][0])
 
 
 @pytest.mark.parametrize("late", [0.9, 20.0, -15.0])
-def test_check_alignment_sees_beyond_its_search(tmp_path, late):
+def test_check_alignment_searches_beyond_max_offset(tmp_path, late):
     found = check_alignment(
         recorded(tmp_path, *planted([0.12 + late], strength=1.0)), minutes=10, max_offset=0.8
     )
     assert found["offset"][0] == pytest.approx(late, abs=0.05)
     assert found["verdict"][0] == f"off by {found['offset'][0]:+.2f} s"
-    assert "beyond the ±0.8 s that were searched" in found["note"][0]
+    assert "beyond max_offset, ±0.8 s" in found["note"][0]
 
 
 def test_response_offset_interpolates(tmp_path):
@@ -263,7 +263,7 @@ def of_offsets(offsets, subjects, errors=0.001):
     })  # fmt: skip
 
 
-def test_compare_names_subjects_that_are_elsewhere():
+def test_compare_notes_outlying_subjects():
     usual = [-0.014, 0.017, 0.006, 0.021, -0.034, -0.018, 0.004, -0.017]  # of eight simulated people
     subjects = [f"{i:02d}" for i in range(1, 9)]
     assert compare(of_offsets(usual, subjects))["note"].eq("").all()
@@ -276,7 +276,7 @@ def test_compare_names_subjects_that_are_elsewhere():
     )
 
 
-def test_compare_names_sessions_that_are_elsewhere():
+def test_compare_notes_outlying_sessions():
     usual = np.array([-0.014, -0.015, -0.014, -0.018])
     assert compare(of_offsets(usual, "01"))["note"].eq("").all()
     note = compare(of_offsets(usual + 0.024 * (np.arange(4) == 2), "01"))["note"]
@@ -284,7 +284,7 @@ def test_compare_names_sessions_that_are_elsewhere():
     assert (note != "").sum() == 1
 
 
-def test_a_leak_does_not_hide_a_moved_sound(tmp_path):
+def test_check_alignment_finds_shift_despite_artifact(tmp_path):
     brain, sound = planted([0.0, 0.14, 0.17], minutes=8, strength=0.7)
     events = recorded(tmp_path, brain, sound)
     pieces = np.split(sound[:, None] - sound.min(), 4)
@@ -301,7 +301,7 @@ def test_a_leak_does_not_hide_a_moved_sound(tmp_path):
 # --- tables, pictures, errors --------------------------------------------------------------------------
 
 
-def test_parts_show_where_a_shift_begins(tmp_path):
+def test_check_alignment_locates_shift(tmp_path):
     (brain, sound), (late, _) = planted([0.12]), planted([0.52])
     brain[len(brain) // 2 :] = late[len(brain) // 2 :]
     found = check_alignment(recorded(tmp_path, brain, sound), minutes=2, max_offset=0.8).set_index("part")
@@ -321,7 +321,7 @@ def eight_sounds(tmp_path):
     return pd.concat(rows, ignore_index=True)
 
 
-def test_one_sound_that_is_elsewhere_is_named(eight_sounds):
+def test_check_alignment_notes_shifted_stimulus(eight_sounds):
     found = check_alignment(eight_sounds, minutes=5, max_offset=0.8)
     assert found["verdict"].tolist() == ["aligned"] * 3
     assert found["note"].tolist() == [""] * 3
@@ -332,7 +332,7 @@ def test_one_sound_that_is_elsewhere_is_named(eight_sounds):
     note = found["note"][0]
     assert note.startswith("'s2' is +0.")
     assert float(note[8:13]) == pytest.approx(0.4, abs=0.06)
-    assert "no response to 's6', where 6 of 7 show one" in note
+    assert "no response to 's6', but to 6 of 7 stimuli" in note
     by_sound = check_alignment(early.drop(index=6), minutes=None, max_offset=0.8).set_index("sound")
     assert by_sound.index.tolist() == ["", "s0", "s1", "s2", "s3", "s6", "s5", "s7"]
     assert by_sound.loc["s2", "offset"] == pytest.approx(0.4, abs=0.06)
@@ -341,7 +341,7 @@ def test_one_sound_that_is_elsewhere_is_named(eight_sounds):
     ]  # fmt: skip
 
 
-def test_of_a_short_sound_among_long_ones_nothing_is_said(eight_sounds):
+def test_check_alignment_ignores_short_stimulus(eight_sounds):
     """What half a minute shows is less than what the others show in a minute."""
     table = eight_sounds.assign(duration=59.5)
     table.loc[4, ["sound", "duration"]] = [table["sound"][6], 31.0]
@@ -351,18 +351,18 @@ def test_of_a_short_sound_among_long_ones_nothing_is_said(eight_sounds):
     assert "no response to 's6'" in check_alignment(table.drop(index=6), minutes=5, max_offset=0.8)["note"][0]
 
 
-def test_what_cannot_be_read_is_a_row_among_others(tmp_path):
+def test_check_alignment_keeps_unreadable_recording(tmp_path):
     good = recorded(tmp_path, *planted([0.12]))
     (tmp_path / "broken_raw.fif").write_bytes(b"no recording")
     broken = good.assign(recording=str(tmp_path / "broken_raw.fif"), subject="02", recording_duration=240.0)
     found = check_alignment(pd.concat([good, broken], ignore_index=True), minutes=10).set_index("subject")
     assert found["verdict"].to_dict() == {"01": "aligned", "02": "cannot tell"}
-    assert "cannot be looked at: recording" in found.loc["02", "note"]
+    assert "cannot be checked: recording" in found.loc["02", "note"]
     with pytest.raises(ValueError, match="cannot be opened"):
         check_alignment(broken, minutes=10)
 
 
-def test_a_recording_without_a_response_is_worse_among_others_that_have_one(tmp_path):
+def test_compare_notes_missing_response(tmp_path):
     tables = []
     for i, delays in enumerate([[0.12], [0.12], []]):
         folder = tmp_path / str(i)
@@ -372,11 +372,11 @@ def test_a_recording_without_a_response_is_worse_among_others_that_have_one(tmp_
     assert found["verdict"].tolist() == ["aligned", "aligned", "cannot tell"]
     assert (
         found["note"].tolist()[2]
-        == "no response, where 2 of 3 recordings show one: the wrong sound, or far off?"
+        == "no response, but 2 of 3 recordings have one: check the stimulus and its onset"
     )
 
 
-def test_the_picture_shows_every_recording(tmp_path, events, memory):
+def test_plot_alignment_shows_all_recordings(tmp_path, events, memory):
     matplotlib.use("agg")
     found = check_alignment(sounds_of(events), minutes=1, max_offset=0.5, memory=memory)
     ax = plot_alignment(found)
@@ -393,13 +393,13 @@ def test_the_picture_shows_every_recording(tmp_path, events, memory):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"minutes": 0}, "minutes must be a number above 0, got 0"),
-        ({"level": 1.0}, "level must be a number above 0 and below 1, got 1.0"),
+        ({"minutes": 0}, "minutes must be a number above 0. Got 0"),
+        ({"level": 1.0}, "level must be a number above 0 and below 1. Got 1.0"),
         ({"l_freq": 20.0}, "l_freq=20.0 must be below h_freq"),
         ({"stream": "ignored"}, "no row of type 'sound' in stream 'ignored'"),
         ({"minutes": 1.0, "max_offset": 10}, "max_offset=10 s leaves no shifts for the null"),
     ],
 )
-def test_wrong_parameters_are_named(events, memory, options, message):
+def test_check_alignment_refuses_invalid_parameters(events, memory, options, message):
     with pytest.raises(ValueError, match=message):
         check_alignment(sounds_of(events), memory=memory, **options)

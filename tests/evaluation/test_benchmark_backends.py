@@ -144,7 +144,7 @@ def test_warnings_of_fits_are_kept_and_told(n_jobs, tmp_path, capsys):
     X, y = people(n_recordings=2, n=60, together=2)
     arguments = {"cv": StimulusKFold(2), "controls": False, "n_candidates": 30, "n_shifts": 50}
     estimators = {"one": ONE, "wavering": Wavering(**ONE.get_params(deep=False))}
-    expected = pytest.warns(UserWarning, match="2 of 4 fits gave warnings; .* ConvergenceWarning: no end")
+    expected = pytest.warns(UserWarning, match="2 of 4 fits gave warnings. .* ConvergenceWarning: no end")
     with expected, joblib.parallel_config("threading", n_jobs=n_jobs):
         results = benchmark(estimators, X, y, path=tmp_path / "r.jsonl", **arguments)
     said = results.groupby("estimator")["warnings"].unique()

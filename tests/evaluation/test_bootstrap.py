@@ -23,7 +23,7 @@ def crossed(n_subjects=12, n_blocks=20, n=10, spread=0.1, seed=0):
     return hits.ravel(), subject.ravel(), block.ravel()
 
 
-def test_crossed_intervals_cover_and_those_of_windows_or_people_alone_do_not():
+def test_bootstrap_ci_coverage():
     covered = {"crossed": [], "people": [], "windows": []}
     for seed in range(120):
         hits, subject, block = crossed(seed=seed)
@@ -38,7 +38,7 @@ def test_crossed_intervals_cover_and_those_of_windows_or_people_alone_do_not():
     assert np.mean(covered["windows"]) < 0.6
 
 
-def test_with_one_block_it_is_the_bootstrap_over_people():
+def test_bootstrap_ci_of_one_block():
     hits, subject, _ = crossed(9, 5)
     interval = bootstrap_ci(hits, subject, np.zeros(len(hits)), n_boot=20_000)
     means = pd.Series(hits.astype(float)).groupby(subject).mean().to_numpy()
@@ -51,7 +51,7 @@ def test_with_one_block_it_is_the_bootstrap_over_people():
     assert interval["se"] == pytest.approx(means.std() / 3, rel=0.03), "known in closed form"
 
 
-def test_a_window_counts_as_often_as_its_person_and_its_block_were_drawn():
+def test_bootstrap_ci_equals_explicit_resampling():
     rng = np.random.default_rng(0)
     subject, block, hits = rng.integers(0, 3, 40), rng.integers(0, 4, 40), rng.random(40)
     subject, block = (pd.factorize(labels)[0] for labels in (subject, block))  # in order of appearance
@@ -68,17 +68,17 @@ def test_a_window_counts_as_often_as_its_person_and_its_block_were_drawn():
     np.testing.assert_allclose(interval[["low", "high"]].tolist(), np.quantile(means, [0.25, 0.75]))
 
 
-def test_names_do_not_matter_and_people_without_drawn_windows_are_left_out():
+def test_bootstrap_ci_ignores_names_and_checks_input():
     hits, subject, block = crossed(4, 6, 2)
     named = bootstrap_ci(hits, [f"s{s}" for s in subject], [f"b{b}" for b in block])
     pd.testing.assert_series_equal(named, bootstrap_ci(hits, subject, block))
-    own_sound = bootstrap_ci(hits, subject, subject)  # everybody heard something else
+    own_sound = bootstrap_ci(hits, subject, subject)  # different stimuli for all
     assert own_sound["low"] < own_sound["mean"] < own_sound["high"]
-    with pytest.raises(ValueError, match="one person and one block"):
+    with pytest.raises(ValueError, match="at least two subjects or two stimulus blocks"):
         bootstrap_ci(hits, 0 * subject, 0 * block)
-    with pytest.raises(ValueError, match="one entry for each window"):
+    with pytest.raises(ValueError, match="one entry per window"):
         bootstrap_ci(hits, subject, block[1:])
-    with pytest.raises(ValueError, match="known of every window"):
+    with pytest.raises(ValueError, match="must not be NaN or None"):
         bootstrap_ci(np.where(subject == 1, np.nan, hits), subject, block)
 
 
@@ -100,7 +100,7 @@ def two_people(signal=0.0, n=(6, 9), seed=0):
     return answers_of(scores, target, who, who, np.concatenate([np.arange(length) for length in n]))
 
 
-def test_small_cases_are_counted_out():
+def test_circular_shift_test_equals_enumeration():
     answers = two_people(1.0)
     test = circular_shift_test(answers)
     null = []
@@ -119,7 +119,7 @@ def test_small_cases_are_counted_out():
     assert drawn["smallest_p"] == 1 / 40
 
 
-def test_drawn_shifts_approach_all_of_them():
+def test_circular_shift_test_draws_shifts():
     answers = two_people(0.5, n=(9, 9), seed=3)
     every, answers_of_three = circular_shift_test(answers), join(answers, two_people(0.5, n=(9, 9), seed=4))
     drawn = circular_shift_test(answers_of_three, n_shifts=511)  # of 8 ** 4
@@ -138,7 +138,7 @@ def join(a, b):
     )  # fmt: skip
 
 
-def test_folds_are_pooled_and_no_fold_counts_for_its_own_sake():
+def test_circular_shift_test_pools_folds():
     whole = two_people(0.7, n=(9, 9))
     parts = [replace(whole, scores=whole.scores[own], target=whole.target[own],
                      rows=whole.rows[own].reset_index(drop=True))
@@ -146,7 +146,7 @@ def test_folds_are_pooled_and_no_fold_counts_for_its_own_sake():
     pd.testing.assert_series_equal(circular_shift_test(parts), circular_shift_test(whole))
 
 
-def test_p_is_uniform_where_the_brain_knows_nothing_and_least_where_it_knows_all():
+def test_circular_shift_test_p_of_noise_is_uniform():
     p = np.array([circular_shift_test(two_people(seed=seed))["p"] for seed in range(300)])
     for level in (0.05, 0.1, 0.25, 0.5):
         assert np.mean(p <= level) <= level + 2.6 * np.sqrt(level * (1 - level) / 300)
@@ -156,7 +156,7 @@ def test_p_is_uniform_where_the_brain_knows_nothing_and_least_where_it_knows_all
     assert known["p"] == known["smallest_p"] == 1 / 41
 
 
-def test_shifts_need_times():
+def test_circular_shift_test_needs_times():
     answers = two_people()
-    with pytest.raises(ValueError, match=r"rows of answers 0 lack \['onset'\]"):
+    with pytest.raises(ValueError, match=r"rows of results 0 lack \['onset'\]"):
         circular_shift_test(replace(answers, rows=answers.rows.drop(columns="onset")))

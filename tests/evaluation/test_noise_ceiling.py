@@ -21,7 +21,7 @@ def heard(n_subjects=1, n_repeats=4, n_segments=60, n_times=50, seed=0):
 
 
 @pytest.mark.parametrize("n_repeats", [2, 3, 5, 8])
-def test_the_planted_reliability_comes_back_whatever_the_number_of_repeats(n_repeats):
+def test_split_half_reliability_recovers_truth(n_repeats):
     table = split_half_reliability(*heard(n_repeats=n_repeats))
     half = n_repeats // 2
     np.testing.assert_allclose(table["reliability"], RHO, atol=0.04)
@@ -30,7 +30,7 @@ def test_the_planted_reliability_comes_back_whatever_the_number_of_repeats(n_rep
     assert (table["n_repeats"] == 2 * half).all()
 
 
-def test_a_perfect_model_correlates_with_one_presentation_by_the_ceiling():
+def test_split_half_reliability_ceiling_of_model():
     windows, segments, subjects = heard(n_repeats=6)
     signal = np.random.default_rng(0).normal(size=(60, 4, 50))[segments]
     found = [np.corrcoef(windows[:, c].ravel(), signal[:, c].ravel())[0, 1] for c in range(1, 4)]
@@ -38,7 +38,7 @@ def test_a_perfect_model_correlates_with_one_presentation_by_the_ceiling():
     np.testing.assert_allclose(ceiling, found, atol=0.03)
 
 
-def test_two_repeats_equal_the_correlation_of_one_with_the_other(monkeypatch):
+def test_split_half_reliability_of_two_repetitions(monkeypatch):
     windows, segments, _ = heard(n_repeats=2, n_segments=7)
     order = np.argsort(segments, kind="stable")
     first, second = windows[order[::2]], windows[order[1::2]]
@@ -51,7 +51,7 @@ def test_two_repeats_equal_the_correlation_of_one_with_the_other(monkeypatch):
     np.testing.assert_allclose(pieces["r"], whole["r"], atol=0.02, err_msg="only the draws differ")
 
 
-def test_isc_equals_numpy_and_brackets_the_ceiling(monkeypatch):
+def test_intersubject_correlation_equals_numpy(monkeypatch):
     windows, segments, subjects = heard(n_subjects=5, n_repeats=1)
     table = intersubject_correlation(windows, segments, subjects)
     mine = {s: windows[subjects == s][np.argsort(segments[subjects == s])] for s in np.unique(subjects)}
@@ -69,7 +69,7 @@ def test_isc_equals_numpy_and_brackets_the_ceiling(monkeypatch):
     pd.testing.assert_frame_equal(intersubject_correlation(windows, segments, subjects), table)
 
 
-def test_only_what_others_heard_counts_and_repeats_are_averaged_first():
+def test_intersubject_correlation_of_common_segments():
     windows, segments, subjects = heard(n_subjects=3, n_repeats=2, n_segments=12)
     keep = (subjects != "s2") | (segments < 4)
     windows, segments, subjects = windows[keep], segments[keep], subjects[keep]
@@ -88,7 +88,7 @@ def test_only_what_others_heard_counts_and_repeats_are_averaged_first():
     pd.testing.assert_frame_equal(averaged, table)
 
 
-def test_windows_bring_their_people_and_channels():
+def test_noise_ceiling_of_windows_object():
     data, segments, subjects = heard(n_subjects=2, n_repeats=2, n_segments=9)
     rows = pd.DataFrame({"subject": subjects})
     windows = Windows.from_array(data.astype("f4"), rows=rows, sfreq=50, ch_names=list("abcd"))
@@ -100,22 +100,22 @@ def test_windows_bring_their_people_and_channels():
         np.testing.assert_allclose(numbers, plain, atol=1e-5)
 
 
-def test_a_constant_channel_has_no_ceiling_and_what_cannot_be_asked_is_said():
+def test_noise_ceiling_of_constant_channel_and_errors():
     windows, segments, subjects = heard(n_subjects=2, n_repeats=2, n_segments=9)
     windows[:, 0] = 3.0
     assert (
         split_half_reliability(windows, segments, subjects)["r"].isna().tolist() == [True, *[False] * 3] * 2
     )
     assert intersubject_correlation(windows, segments, subjects)["isc"].isna().sum() == 2
-    with pytest.raises(ValueError, match="none of 36 segments twice"):
+    with pytest.raises(ValueError, match="no repetition of its 36 segments"):
         split_half_reliability(windows, np.arange(36))
-    with pytest.raises(ValueError, match=r"\['s0', 's1'\] heard no segment that anybody else"):
+    with pytest.raises(ValueError, match=r"\['s0', 's1'\] have no segment in common"):
         intersubject_correlation(windows, np.where(subjects == "s0", segments, 50 + segments), subjects)
     with pytest.raises(ValueError, match="35 segments and 36 subjects"):
         intersubject_correlation(windows, segments[1:], subjects)
 
 
-def test_lists_are_arrays_and_what_is_not_known_of_a_window_is_named():
+def test_noise_ceiling_of_lists_and_missing_labels():
     windows, segments, subjects = heard(n_subjects=2, n_repeats=2, n_segments=9)
     for measure in (split_half_reliability, intersubject_correlation):
         listed = measure(windows.tolist(), segments.tolist(), subjects.tolist())
