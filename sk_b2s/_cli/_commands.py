@@ -18,7 +18,8 @@ from sk_b2s.evaluation._benchmark import benchmark
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
 from sk_b2s.evaluation._results._plan import UNKNOWN
-from sk_b2s.evaluation._results._table import read_results, summarize
+from sk_b2s.evaluation._results._summarize import summarize
+from sk_b2s.evaluation._results._table import read_results
 from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.features._base import SpeechFeatures
 from sk_b2s.model_selection._leakage import check_leakage, leaks_in

@@ -12,7 +12,7 @@ from sk_b2s.evaluation._comparison import compare_estimators
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
 from sk_b2s.evaluation._results._plan import UNKNOWN, lacking, plans_that_differ
-from sk_b2s.evaluation._results._table import summarize
+from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._scores import chance_of_score, label_of_score
 from sk_b2s.evaluation._statistics import (
     average_over_subjects,

@@ -302,7 +302,7 @@ def test_changed_parameters_are_new_work_and_must_not_share_a_name(done, tmp_pat
     other = benchmark(path=path, **{**arguments, "estimators": {"one": ridge(alphas=(100.0,))}})
     assert not first["top_k"].equals(other["top_k"])
     with pytest.raises(
-        ValueError, match="'one', seed 0, fold 0, 'decoder' was done twice, with other parameters"
+        ValueError, match="'one', seed 0, fold 0, 'decoder' was run twice, with different parameters"
     ):
         read_results(path)
     same(read_results(path, conflicts="last"), other)
@@ -576,7 +576,7 @@ def test_errors_say_what_to_do():
         benchmark(ONE, X, y, cv, only=2)
     with pytest.raises(ValueError, match="estimators are \\['a'\\]"):
         benchmark({"a": ONE}, X, y, cv, only=("b", 0))
-    with pytest.raises(FileNotFoundError, match="no file of results"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         read_results("nowhere.jsonl")
 
 
@@ -606,7 +606,7 @@ def test_what_cannot_be_audited_says_why(tmp_path):
     row = score_similarities(np.eye(20), late, n_candidates=None).iloc[0]
     assert row["verdict"] == "no_null"
     (tmp_path / "r.jsonl").write_text("not a result\n")
-    with pytest.raises(ValueError, match="no results in there"):
+    with pytest.raises(ValueError, match="no results found"):
         read_results(tmp_path / "r.jsonl")
 
 
@@ -674,7 +674,7 @@ def test_scores_do_not_depend_on_the_order_of_windows_within_a_subject():
 def test_rows_of_one_fit_are_summed_up_once(done):
     results = done[1]
     whole = summarize(results)
-    with pytest.warns(UserWarning, match="are left out: was a table joined with itself"):
+    with pytest.warns(UserWarning, match="are left out. Check whether a table was joined"):
         twice = summarize(pd.concat([results, results.iloc[:3]]))
     pd.testing.assert_frame_equal(whole, twice)
 

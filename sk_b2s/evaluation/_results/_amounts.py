@@ -8,50 +8,38 @@ import pandas as pd
 AMOUNT = "calibration_minutes"  # column of results
 
 
-# --- in tables of results ------------------------------------------------------------------------------
-
-
 def amounts_in(results):
-    """Name the column of amounts of calibration where there are several, which are never averaged over.
+    """Return the column of calibration minutes if it has several values.
 
-    Parameters
-    ----------
-    results : DataFrame of shape (n_rows, ...)
+    Scores are never averaged over amounts of calibration.
 
     Returns
     -------
     columns : list of str
-        ``["calibration_minutes"]`` or nothing.
+        ``["calibration_minutes"]`` or an empty list.
     """
     return [AMOUNT] if AMOUNT in results and results[AMOUNT].nunique(dropna=False) > 1 else []
 
 
 def select_amount(results):
-    """Rows of one amount of calibration, where there are several that were asked the same.
+    """Select the rows of the first amount of calibration if there are several.
 
-    Parameters
-    ----------
-    results : DataFrame of shape (n_rows, ...)
-
-    Returns
-    -------
-    results : DataFrame
-        Of the first amount that there is.
+    All amounts have the same test windows.
     """
     return results[results[AMOUNT] == results[AMOUNT].iloc[0]] if amounts_in(results) else results
 
 
 def format_minutes(amounts):
-    """Say amounts of calibration, to stand behind the name of an estimator.
+    """Format calibration minutes as suffixes of labels.
 
     Parameters
     ----------
     amounts : array-like of float
-        Minutes; infinity is all, NaN none asked for.
+        Minutes. Infinity is all, NaN is no calibration.
 
     Returns
     -------
-    said : list of str
+    suffixes : list of str
 
     Examples
     --------

@@ -14,7 +14,7 @@ FORMER_COLUMNS = {
 
 
 def upgrade_line(line):
-    """Rename former columns and controls of a line of a results file in place."""
+    """Rename former columns and controls of a line in place."""
     if isinstance(common := line.get("common"), dict):
         common["control"] = _new_name(common.get("control"))
     rows = line["rows"] if isinstance(line.get("rows"), list) else []
@@ -29,7 +29,7 @@ def upgrade_line(line):
 
 
 def refuse_former_columns(results):
-    """Raise a ValueError if a table has the column names of an earlier version."""
+    """Raise a ValueError if a table has columns of an earlier version."""
     if found := [name for name in FORMER_COLUMNS if name in results]:
         new = {name: FORMER_COLUMNS[name] for name in found}
         raise ValueError(

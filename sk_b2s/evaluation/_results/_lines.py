@@ -13,49 +13,29 @@ from sk_b2s.evaluation._controls._leak_test import ControlOutcome
 from sk_b2s.evaluation._results._former import upgrade_line
 from sk_b2s.evaluation._scores import SCORE_COLUMNS
 
-ROOM = 2**26, 64  # bytes that the arrays of a line may have, and for each letter of it
-NAME = object  # a text or number, as tables of users have them
+MAX_BYTES = 2**26, 64  # of the arrays of a line, and per character of it
+NAME = object  # text or number, as in tables of users
 TEXTS, AMOUNTS = ("cv", "leakage", "transductive_steps"), (
     "n_train_overlap", "train_seconds", "calibration_minutes", "calibration_minutes_used",
 )  # fmt: skip
 
 
 def pack_array(array):
-    """Turn an array of numbers into what JSON can hold.
-
-    Parameters
-    ----------
-    array : ndarray
-
-    Returns
-    -------
-    item : dict
-        ``shape`` and ``f8``, its compressed values as text.
-    """
+    """Convert an array to a dict of its shape and compressed values."""
     content = base64.b64encode(zlib.compress(np.ascontiguousarray(array, "<f8").tobytes())).decode()
     return {"shape": array.shape, "f8": content}
 
 
 def unpack_array(item):
-    """Return the array that :func:`pack_array` packed; no more is unpacked than its shape says.
+    """Convert the dict of :func:`pack_array` to an array.
 
-    Parameters
-    ----------
-    item : dict
-
-    Returns
-    -------
-    array : ndarray
-
-    Raises
-    ------
-    ValueError
-        If its values are more or fewer.
+    At most the size of its shape is decompressed. Raises a ValueError if the
+    values are more or fewer.
     """
     size = _size(item)
     content = zlib.decompressobj().decompress(base64.b64decode(item["f8"]), size + 1)
     if len(content) != size:
-        raise ValueError(f"an array of shape {item['shape']} has not {size} bytes.")
+        raise ValueError(f"an array of shape {item['shape']} does not have {size} bytes.")
     return np.frombuffer(content, "<f8").reshape(item["shape"])
 
 
@@ -67,7 +47,7 @@ def _size(item):
 
 
 def _is(kind, value):
-    """Whether a value is of a type, a number that is no bool and not beyond all others."""
+    """Return whether a value has a type, is not a bool and not too large."""
     if kind is NAME:
         return isinstance(value, str) or value is None or _is(Real, value)
     if kind in (str, dict):
@@ -128,7 +108,10 @@ RECORD = {
 
 
 def _problem(where, found, needed, optional=None):
-    """Say what is wrong with the values of a dict; optional ones may be missing or None."""
+    """Return the problem of the values of a dict, or None.
+
+    Optional values may be missing or None.
+    """
     for name, kind in needed.items():
         if name not in found or not (
             isinstance(found[name], kind) if kind is dict else _is(kind, found[name])
@@ -142,7 +125,7 @@ def _problem(where, found, needed, optional=None):
 
 
 def _problem_of_rows(rows, failed):
-    """Say what is wrong with the rows of scores; those of a fit that failed have none."""
+    """Return the problem of the rows, which have no scores if a fit failed."""
     if not rows:
         return "it has no rows"
     problems = (_problem("rows", row, ROW if failed else {**ROW, **SCORED}) for row in rows)
@@ -153,14 +136,14 @@ def _problem_of_rows(rows, failed):
 
 
 def _problem_of_outcome(line):
-    """Say what is wrong with the arrays of a control."""
+    """Return the problem of the arrays of a control, or None."""
     outcome = line["outcome"]
     if outcome is None:
         return None
     arrays = [record[name] for record in outcome["records"] for name in ("null", "relative")]
     arrays += [hits for _, hits in outcome["across"]]
-    letters = sum(len(item["f8"]) for item in arrays)
-    if sum(map(_size, arrays)) > ROOM[0] + ROOM[1] * letters:
+    n_characters = sum(len(item["f8"]) for item in arrays)
+    if sum(map(_size, arrays)) > MAX_BYTES[0] + MAX_BYTES[1] * n_characters:
         return f"its arrays would have {sum(map(_size, arrays)) / 1e6:.0f} MB"
     for item in arrays:
         unpack_array(item)
@@ -178,7 +161,7 @@ def _problem_of_outcome(line):
 
 
 def outcome_to_dict(outcome):
-    """Turn an Outcome into what JSON can hold."""
+    """Convert a ControlOutcome to a dict for JSON."""
     records = [
         {key: pack_array(value) if isinstance(value, np.ndarray) else value for key, value in record.items()}
         for record in outcome.records
@@ -188,6 +171,7 @@ def outcome_to_dict(outcome):
 
 
 def outcome_from_dict(outcome):
+    """Convert the dict of :func:`outcome_to_dict` to a ControlOutcome."""
     arrays = ("null", "relative")
     records = [
         {key: unpack_array(value) if key in arrays else value for key, value in record.items()}

@@ -10,9 +10,9 @@ from sk_b2s._utils._text import shorten_list
 from sk_b2s.evaluation._results._amounts import format_minutes
 
 UNKNOWN = "plan unknown"
-AUDIT = '{"audit": true}'  # similarities that are scored at once, without folds
-MOST = 40  # names that are listed
-SAID = {  # what a plan holds -> what messages call it
+AUDIT = '{"audit": true}'  # of precomputed similarities, without folds
+MAX_NAMES = 40  # that are listed
+NAMES = {  # key of a plan -> name in messages
     "cv": "folds made by", "code": "code", "X": "X", "y": "y",
     "k": "k", "n_candidates": "n_candidates", "n_shifts": "n_shifts",
 }  # fmt: skip
@@ -24,7 +24,7 @@ def write_plan(plan):
 
 
 def read_plan(text):
-    """Read a plan from its text: dict, or None where there is none."""
+    """Read a plan from its text as a dict, None if it is not a plan."""
     if not isinstance(text, str) or not text:
         return None
     try:
@@ -35,7 +35,7 @@ def read_plan(text):
 
 
 def _is_plan(plan):
-    """Whether a value has the form of a plan; a file may hold anything."""
+    """Return whether a value read from a file has the form of a plan."""
     if plan == json.loads(AUDIT):
         return True
     try:
@@ -60,17 +60,9 @@ def _is_plan(plan):
 
 
 def are_compatible(one, other):
-    """Return whether two plans are of the same folds of the same data, scored alike by the same code.
+    """Return whether two plans have the same folds, data, settings and code.
 
-    One may have more estimators, controls, seeds or further folds than the other.
-
-    Parameters
-    ----------
-    one, other : dict or None
-
-    Returns
-    -------
-    compatible : bool
+    Estimators, controls, seeds and the number of folds may differ.
     """
     if one is None or other is None:
         return one is other
@@ -81,17 +73,7 @@ def are_compatible(one, other):
 
 
 def plan_groups(plans):
-    """Number plans so that compatible ones have one number.
-
-    Parameters
-    ----------
-    plans : sequence of (dict or None)
-
-    Returns
-    -------
-    groups : list of int
-        In order of first appearance.
-    """
+    """Number groups of compatible plans in order of first appearance."""
     kinds, groups = [], []
     for plan in plans:
         known = [place for place, kind in enumerate(kinds) if are_compatible(kind, plan)]
@@ -107,17 +89,8 @@ def plan_groups(plans):
     return groups
 
 
-def unite(plans):
-    """Unite compatible plans: the longest list of folds, and all work that any of them holds.
-
-    Parameters
-    ----------
-    plans : sequence of (dict or None)
-
-    Returns
-    -------
-    plan : dict or None
-    """
+def merge_plans(plans):
+    """Merge compatible plans to one with all their folds and fits."""
     plans = [plan for plan in plans if plan is not None]
     if not plans or "audit" in plans[0]:
         return plans[0] if plans else None
@@ -131,24 +104,14 @@ def unite(plans):
 
 
 def describe_differences(one, other):
-    """Name what differs between two plans.
-
-    Parameters
-    ----------
-    one, other : dict or None
-
-    Returns
-    -------
-    text : str
-        "k (10 and 5), y", for example.
-    """
+    """Describe the differences of two plans, "k (10 and 5), y" for example."""
     if one is None or other is None:
-        return "one of them was written without its plan, by an older version"
+        return "the plan, which one of them lacks because an earlier version wrote it"
     if "audit" in one or "audit" in other:
-        return "one of them is of audit"
+        return "the function, one of them is from score_similarities"
     flat = [plan["settings"] | {"cv": plan["cv"]} | plan["data"] for plan in (one, other)]
     found = []
-    for name, called in SAID.items():
+    for name, called in NAMES.items():
         values = [part.get(name) for part in flat]
         if values[0] == values[1]:
             continue
@@ -161,22 +124,22 @@ def describe_differences(one, other):
 
 
 def missing_of(plan, done, name, control="decoder", minutes=None):
-    """Say how much of a plan was done for an estimator, and which subjects and folds are missing.
+    """Describe the missing subjects and folds of an estimator.
 
     Parameters
     ----------
     plan : dict or None
     done : set of (fold, seed)
-        Fits that are finished.
+        Finished fits.
     name, control : str
     minutes : collection of float or None, default=None
-        Amounts of calibration; None is all amounts.
+        Amounts of calibration. If None, all.
 
     Returns
     -------
     text : str
-        "2 of 4 people, 4 of 8 folds; missing: 03, 04", empty where nothing is missing, and ``UNKNOWN`` without a
-        plan.
+        "2 of 4 subjects, 4 of 8 folds; missing: 03, 04" for example, "" if the
+        plan is complete, or ``UNKNOWN`` without a plan.
     """
     if plan is None:
         return UNKNOWN
@@ -190,52 +153,53 @@ def missing_of(plan, done, name, control="decoder", minutes=None):
         return ""
     tests = {fold: [plan["subjects"][one] for one in plan["tests"][fold]] for fold in folds}
     finished = [fold for fold in folds if any((fold, seed) in done for seed in seeds)]
-    people = list(dict.fromkeys(who for fold in folds for who in tests[fold]))
-    seen = {who for fold in finished for who in tests[fold]}
-    lost = [who for who in people if who not in seen]
+    subjects = list(dict.fromkeys(subject for fold in folds for subject in tests[fold]))
+    seen = {subject for fold in finished for subject in tests[fold]}
+    lost = [subject for subject in subjects if subject not in seen]
     others = [fold for fold in folds if fold not in finished and seen & set(tests[fold])]
-    said = [_name_first(lost)] if lost else []
+    parts = [_name_first(lost)] if lost else []
     if others:
-        said.append(_folds(others, tests if len(people) > 1 else {}))
+        parts.append(_list_folds(others, tests if len(subjects) > 1 else {}))
     for seed in seeds:
         if of_seed := [fold for fold in finished if (fold, seed) not in done]:
-            said.append(f"with seed {seed} {_folds(of_seed, {})}")
-    counts = f"{len(seen)} of {len(people)} {'person' if len(people) == 1 else 'people'}"
-    return f"{counts}, {len(finished)} of {len(folds)} folds; missing: {'; '.join(said)}"
+            parts.append(f"with seed {seed} {_list_folds(of_seed, {})}")
+    counts = f"{len(seen)} of {len(subjects)} subject{'s' * (len(subjects) > 1)}"
+    return f"{counts}, {len(finished)} of {len(folds)} folds; missing: {'; '.join(parts)}"
 
 
-def _folds(folds, tests):
-    """Name folds, with the subject of each that tests one alone."""
+def _list_folds(folds, tests):
+    """List folds, with the subject of each that tests a single one."""
     names = [f"{fold} ({tests[fold][0]})" if len(tests.get(fold, ())) == 1 else str(fold) for fold in folds]
     return f"fold{'s' * (len(folds) > 1)} {_name_first(names)}"
 
 
 def _name_first(names):
-    return shorten_list([str(name) or "unnamed" for name in names], MOST)
+    return shorten_list([str(name) or "unnamed" for name in names], MAX_NAMES)
 
 
 def missing_rows(results, by=("estimator", "control")):
-    """Say of each estimator and control in a table of results what is missing of its plan.
+    """Describe the missing parts of each estimator and control.
 
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
         With ``estimator, control, fold, seed, error`` and ``plan``.
     by : sequence of str, default=("estimator", "control")
-        Columns, of which "calibration_minutes" may be one, of which every combination gets an entry.
+        Columns. "calibration_minutes" can be one of them. Each combination
+        gets an entry.
 
     Returns
     -------
     missing : Series of str
-        Indexed by ``by``; see :func:`missing_of`.
+        Indexed by ``by``, see :func:`missing_of`.
 
     Raises
     ------
     ValueError
-        If the rows of one estimator are of plans that cannot be joined.
+        If the rows of one estimator have incompatible plans.
     """
     out, by = {}, list(by)
-    whole = _united(results)
+    whole = _merge_plans(results)
     for key, rows in results.groupby(by, sort=False, dropna=False):
         values = dict(zip(by, key, strict=True))
         amounts = rows["calibration_minutes"] if "calibration_minutes" in rows else pd.Series(dtype=float)
@@ -249,7 +213,7 @@ def missing_rows(results, by=("estimator", "control")):
 
 
 def lacking(results, by=("estimator", "control")):
-    """List in words what is missing of the plans of a table, a text for each estimator; empty where all is done.
+    """List the missing parts of a table, one text per estimator.
 
     Parameters
     ----------
@@ -260,31 +224,23 @@ def lacking(results, by=("estimator", "control")):
     Returns
     -------
     texts : list of str
-        "ridge: 2 of 4 people, 4 of 8 folds; missing: 03, 04", and "no result of clip".
+        "ridge: 2 of 4 subjects, 4 of 8 folds; missing: 03, 04" and "no result
+        of clip" for example.
     """
     missing = missing_rows(results, by)
-    missing, said = missing[missing != ""], {}
+    missing, texts = missing[missing != ""], {}
     for (name, control, *minutes), text in missing.items():
         if control == "decoder" or missing.get((name, "decoder", *minutes), "") != text:
-            whose = name if control == "decoder" else f"{control} of {name}"
-            said[whose + "".join(format_minutes(minutes))] = text
+            owner = name if control == "decoder" else f"{control} of {name}"
+            texts[owner + "".join(format_minutes(minutes))] = text
     lost = missing_estimators(results)
-    return [f"{name}: {text}" for name, text in said.items()] + [f"no result of {name}" for name in lost]
+    return [f"{name}: {text}" for name, text in texts.items()] + [f"no result of {name}" for name in lost]
 
 
 def missing_estimators(results):
-    """Name the estimators and controls of the plans of which there is no row at all.
-
-    Parameters
-    ----------
-    results : DataFrame of shape (n_rows, ...)
-
-    Returns
-    -------
-    names : list of str
-    """
+    """List the planned estimators and controls without any row."""
     there = set(zip(results["estimator"], results["control"], strict=True))
-    plans = [plan for plan in _united(results).values() if plan is not None and "audit" not in plan]
+    plans = [plan for plan in _merge_plans(results).values() if plan is not None and "audit" not in plan]
     wanted = {
         (name, control) for plan in plans for name, controls in plan["work"].items() for control in controls
     }
@@ -294,18 +250,15 @@ def missing_estimators(results):
 
 
 def plans_that_differ(results):
-    """Say which estimators of a table were scored on other folds, data or settings than the first.
-
-    Parameters
-    ----------
-    results : DataFrame of shape (n_rows, ...)
+    """Describe estimators whose scores are not comparable.
 
     Returns
     -------
     text : str
-        "'ridge' and 'clip' differ in k (10 and 5)", empty where all scores compare.
+        "'ridge' and 'clip' differ in k (10 and 5)" for example, "" if all
+        scores are comparable.
     """
-    plans = {name: plan for name, plan in _united(results).items() if plan is not None}
+    plans = {name: plan for name, plan in _merge_plans(results).items() if plan is not None}
     groups = plan_groups(list(plans.values()))
     if len(set(groups)) < 2:
         return ""
@@ -314,8 +267,8 @@ def plans_that_differ(results):
     return f"{first!r} and {other!r} differ in {describe_differences(plans[first], plans[other])}"
 
 
-def _united(results):
-    """Plan of each estimator, all that its rows say of it together: dict of str to (dict or None)."""
+def _merge_plans(results):
+    """Merge the plans of the rows of each estimator: {name: plan or None}."""
     plans = results["plan"] if "plan" in results else pd.Series(None, index=results.index, dtype=object)
     out = {}
     for name, texts in plans.groupby(results["estimator"], sort=False):
@@ -325,8 +278,8 @@ def _united(results):
         if max(groups) > 0:
             other = found[groups.index(1)]
             raise ValueError(
-                f"the results of {name!r} are of {max(groups) + 1} plans, which differ in "
-                f"{describe_differences(found[0], other)}: take the rows of one, results[results['plan'] == ...]."
+                f"The results of {name!r} have {max(groups) + 1} plans, which differ in "
+                f"{describe_differences(found[0], other)}. Select the rows of one, results[results['plan'] == ...]."
             )
-        out[name] = unite(found)
+        out[name] = merge_plans(found)
     return out

@@ -10,27 +10,27 @@ from sk_b2s.evaluation._results._amounts import format_minutes
 
 
 def format_progress(line):
-    """Say in a line what was done."""
+    """Format the result of a finished task in one line."""
     common, cost = line["common"], line["cost"]
-    what = (
+    name = (
         common["estimator"]
         if common["control"] == "decoder"
         else f"{common['estimator']} · {common['control']}"
     )
     minutes = format_minutes([line["about"].get("calibration_minutes", np.nan)])[0]
-    said = f"{what}{minutes}, seed {common['seed']}, fold {common['fold']}: "
+    prefix = f"{name}{minutes}, seed {common['seed']}, fold {common['fold']}: "
     if line["error"]:
-        return f"{said}FAILED, {shorten(line['error'], 300)}"
+        return f"{prefix}FAILED, {shorten(line['error'], 300)}"
     rows = [row for row in line["rows"] if row["pool"] == "all"]
     n = sum(row["n_windows"] for row in rows)
     score, chance = (sum(row["n_windows"] * row[name] for row in rows) / n for name in ("top_k", "chance"))
     seconds = cost["seconds_fit"] + cost["seconds_score"]
     warned = f", warned: {shorten(cost['warnings'], 160)}" if cost["warnings"] else ""
-    return f"{said}top-{rows[0]['k']} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s{warned}"
+    return f"{prefix}top-{rows[0]['k']} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s{warned}"
 
 
 def format_time_left(seconds):
-    """Say how long it will take, as exactly as one can know it; nothing where nothing is left."""
+    """Format the estimated time left, "" if there are no tasks left."""
     if not seconds:
         return ""
     for unit, size in (("h", 3600), ("min", 60)):

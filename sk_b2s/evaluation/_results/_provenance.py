@@ -16,42 +16,34 @@ from sk_b2s._utils._validation import table_of
 from sk_b2s.events._stimuli import digest_stimuli, stimulus_name
 from sk_b2s.preprocessing._fingerprint import key_of
 
-LONGEST = 4000  # characters of a description
-MOST = 20  # sounds that are listed
+MAX_CHARACTERS = 4000  # of a description
+MAX_STIMULI = 20  # that are listed
 
 
 def parameters_of(estimator):
-    """Write an estimator with every parameter that is not the default, also of the estimators within.
+    """Describe an estimator and its nested ones by their changed parameters.
 
-    Parameters
-    ----------
-    estimator : estimator
-
-    Returns
-    -------
-    text : str
-        Without ``memory``, which changes no result, and without addresses of objects.
+    ``memory``, which does not affect results, and addresses of objects are
+    left out.
     """
     with config_context(print_changed_only=True):
         is_known = isinstance(estimator, BaseEstimator)
-        text = BaseEstimator.__repr__(estimator, N_CHAR_MAX=10 * LONGEST) if is_known else repr(estimator)
+        text = (
+            BaseEstimator.__repr__(estimator, N_CHAR_MAX=10 * MAX_CHARACTERS) if is_known else repr(estimator)
+        )
     text = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(text.split()))
     text = re.sub(r"(, )?\bmemory=('[^']*'|\"[^\"]*\"|\w+\([^()]*\))", "", text).replace("(, ", "(")
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... (digest {key_of(estimator)[:16]})"
+    return (
+        text
+        if len(text) <= MAX_CHARACTERS
+        else f"{text[:MAX_CHARACTERS]} ... (digest {key_of(estimator)[:16]})"
+    )
 
 
 def features_of(estimator, y):
-    """Write which features a decoder estimates: classes, rate and a digest of their parameters.
+    """Describe the features of a decoder by class, rate and digest.
 
-    Parameters
-    ----------
-    estimator : estimator
-    y : DataFrame, Windows or array-like of shape (n_windows, ...)
-        Features themselves, where the decoder has no ``speech``.
-
-    Returns
-    -------
-    text : str
+    Without ``speech``, ``y`` contains the features.
     """
     speech = getattr(find_decoder(estimator)[0], "speech", None)
     if speech is None:
@@ -67,7 +59,7 @@ def features_of(estimator, y):
 
 
 def chosen_by(estimator):
-    """Write the hyperparameters that a fitted estimator chose: regularization of each subject, best parameters, epochs.
+    """Describe the hyperparameters that a fitted estimator chose.
 
     Parameters
     ----------
@@ -76,88 +68,86 @@ def chosen_by(estimator):
     Returns
     -------
     text : str
-        "alpha_: 01 10, 02 100", for example; empty where nothing was chosen. Numbers of a grid search that are the
-        lowest or highest of three or more, and better than the next one, are marked.
+        Regularization of each subject, best parameters and epochs, "alpha_: 01
+        10, 02 100" for example, or "". Values of a grid search that are the
+        lowest or highest of three or more, and better than the next one, are
+        marked.
     """
-    said = []
+    parts = []
     for level in iter_nested(estimator):
         own = getattr(level, "__dict__", {})
         if "best_params_" in own:
-            said.append(f"best_params_: {own['best_params_']}{_ends(level)}")
+            parts.append(f"best_params_: {own['best_params_']}{_describe_edges(level)}")
         alpha, subjects = getattr(level, "alpha_", None), getattr(level, "subjects_", ())
         if alpha is not None:
             numbers = [f"{value:.4g}" for value in np.ravel(alpha)]
             names = [f"{one} " for one in subjects] if len(subjects) == len(numbers) else [""] * len(numbers)
-            said.append(
+            parts.append(
                 "alpha_: " + ", ".join(f"{name}{value}" for name, value in zip(names, numbers, strict=True))
             )
         if history := own.get("history_"):
-            said.append(f"epochs: {len(history)}")
-    text = "; ".join(" ".join(part.split()) for part in said)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+            parts.append(f"epochs: {len(history)}")
+    text = "; ".join(" ".join(part.split()) for part in parts)
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
 
 
-def _ends(search):
-    """Name numbers of a grid that are best at its end, by more than the standard error of the difference over folds."""
-    results, said = getattr(search, "cv_results_", {}), []
+def _describe_edges(search):
+    """Describe best values at an end of a grid.
+
+    They must exceed the neighboring value by more than the standard error of
+    the difference over folds.
+    """
+    results, parts = getattr(search, "cv_results_", {}), []
     if not hasattr(search, "param_grid") or "split0_test_score" not in results:
         return ""
     table, best = pd.DataFrame(results), search.best_index_
     folds = table.filter(regex=r"^split\d+_test_score$").to_numpy(float)
     for name, value in search.best_params_.items():
         values = pd.to_numeric(table[f"param_{name}"], errors="coerce")
-        tried = np.unique(values)  # NaN, of what is not a number, sorts last
+        tried = np.unique(values)  # NaN sorts last
         if isinstance(value, bool) or len(tried) < 3 or np.isnan(tried).any() or tried[0] < value < tried[-1]:
             continue
         near = np.flatnonzero(values == (tried[1] if value == tried[0] else tried[-2]))
         near = near[np.argmax(folds[near].mean(1))]
         gain = folds[best] - folds[near]
         if gain.mean() > (gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0):
-            said.append(f"{name} is the {'lowest' if value == tried[0] else 'highest'} tried")
-    return f" ({', '.join(said)}; values beyond may be better)" if said else ""
+            parts.append(f"{name} is the {'lowest' if value == tried[0] else 'highest'} tried")
+    return f" ({', '.join(parts)}; values beyond may be better)" if parts else ""
 
 
 def machine_of(estimator):
-    """Write on what a fitted estimator was computed: threads, device and precision.
-
-    Parameters
-    ----------
-    estimator : estimator
-
-    Returns
-    -------
-    text : str
-    """
-    said = [f"threads {torch.get_num_threads()}"]
+    """Describe threads, device and precision of an estimator."""
+    parts = [f"threads {torch.get_num_threads()}"]
     last = list(iter_nested(estimator))[-1]
     if getattr(last, "device", None) is not None:
         device = choose_device(last.device)
-        said.append(f"device {device}")
+        parts.append(f"device {device}")
         if isinstance(getattr(last, "precision", None), str):
-            said.append(f"precision {str(choose_precision(last.precision, device)).removeprefix('torch.')}")
-    return ", ".join(said)
+            parts.append(f"precision {str(choose_precision(last.precision, device)).removeprefix('torch.')}")
+    return ", ".join(parts)
 
 
-def data_digests(brain, heard, y):
+def data_digests(windows, stimuli, y):
     """Digest the data of a plan.
 
     Parameters
     ----------
-    brain, heard : ndarray of uint64 of shape (n_rows,)
+    windows, stimuli : ndarray of uint64 of shape (n_rows,)
         Digests of the rows of X and y.
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
 
     Returns
     -------
     data : dict
-        ``X``, ``y``, ``n_rows``, and ``sounds`` with the digest of each sound by its name, where there are few.
+        ``X``, ``y``, ``n_rows``, and ``sounds`` with the digest of each
+        stimulus by its name, if there are few.
     """
-    data = {"X": key_of(brain)[:16], "y": key_of(heard)[:16], "n_rows": len(brain)}
+    data = {"X": key_of(windows)[:16], "y": key_of(stimuli)[:16], "n_rows": len(windows)}
     table = table_of(y)
     if table is None or "sound" not in table:
         return data
     sounds = pd.unique(table["sound"].dropna().astype(object))
     found = dict(zip(map(stimulus_name, sounds), map(str, digest_stimuli(pd.Series(sounds))), strict=True))
-    if len(found) > MOST:
+    if len(found) > MAX_STIMULI:
         return data | {"sounds": {f"all {len(found)}": key_of(sorted(found.values()))[:16]}}
     return data | {"sounds": {name: digest[:16] for name, digest in found.items()}}

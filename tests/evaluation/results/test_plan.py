@@ -21,7 +21,7 @@ from sk_b2s import (
     write_report,
 )
 from sk_b2s._cli._commands import format_scores
-from sk_b2s.evaluation._results._plan import UNKNOWN, missing_of, read_plan, unite
+from sk_b2s.evaluation._results._plan import UNKNOWN, merge_plans, missing_of, read_plan
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import write_headline
 
@@ -64,10 +64,10 @@ def kept(whole, tmp_path, keep):
 
 @pytest.mark.parametrize(("done", "said"), [
     ({(fold, 0) for fold in range(8)}, ""),
-    ({(fold, 0) for fold in range(4)}, "2 of 4 people, 4 of 8 folds; missing: 03, 04"),
-    ({(0, 0), (2, 0), (4, 0), (6, 0)}, "4 of 4 people, 4 of 8 folds; missing: folds 1 (01), 3 (02), 5 (03), 7 (04)"),
-    ({(0, 0), (1, 0), (2, 0)}, "2 of 4 people, 3 of 8 folds; missing: 03, 04; fold 3 (02)"),
-    (set(), "0 of 4 people, 0 of 8 folds; missing: 01, 02, 03, 04"),
+    ({(fold, 0) for fold in range(4)}, "2 of 4 subjects, 4 of 8 folds; missing: 03, 04"),
+    ({(0, 0), (2, 0), (4, 0), (6, 0)}, "4 of 4 subjects, 4 of 8 folds; missing: folds 1 (01), 3 (02), 5 (03), 7 (04)"),
+    ({(0, 0), (1, 0), (2, 0)}, "2 of 4 subjects, 3 of 8 folds; missing: 03, 04; fold 3 (02)"),
+    (set(), "0 of 4 subjects, 0 of 8 folds; missing: 01, 02, 03, 04"),
 ])  # fmt: skip
 def test_missing_people_and_folds_are_named(done, said):
     assert missing_of(PLAN, done, "ridge") == said
@@ -77,12 +77,12 @@ def test_missing_people_and_folds_are_named(done, said):
 def test_missing_seeds_and_amounts_are_named():
     plan = PLAN | {"work": {"ridge": {"decoder": [[0, 1], 8]}}}
     done = {(fold, seed) for fold in range(8) for seed in (0, 1)} - {(5, 1)}
-    assert missing_of(plan, done, "ridge") == "4 of 4 people, 8 of 8 folds; missing: with seed 1 fold 5"
+    assert missing_of(plan, done, "ridge") == "4 of 4 subjects, 8 of 8 folds; missing: with seed 1 fold 5"
     plan = PLAN | {"minutes": [0.0, 5.0]}
     assert missing_of(plan, {(0, 0), (2, 0), (4, 0), (6, 0)}, "ridge", minutes={0.0}) == ""
     assert (
         missing_of(plan, {(1, 0)}, "ridge", minutes={5.0})
-        == "1 of 4 people, 1 of 4 folds; missing: 02, 03, 04"
+        == "1 of 4 subjects, 1 of 4 folds; missing: 02, 03, 04"
     )
     same = PLAN | {"subjects": ["01"], "tests": [[0]] * 8}
     assert missing_of(same, {(0, 0)}, "ridge").endswith("1 of 8 folds; missing: folds 1, 2, 3, 4, 5, 6, 7")
@@ -100,7 +100,7 @@ def test_a_whole_run_says_nothing(whole, tmp_path):
 
 
 def test_a_killed_run_names_who_is_missing_everywhere(whole, tmp_path):
-    said = "2 of 4 people, 4 of 8 folds; missing: s2, s3"
+    said = "2 of 4 subjects, 4 of 8 folds; missing: s2, s3"
     path = kept(whole, tmp_path, lambda common: common["fold"] < 4)
     with pytest.warns(UserWarning, match=f"not complete. one: {said}. two: {said}. Call benchmark again"):
         results = read_results(path)
@@ -124,7 +124,7 @@ def test_uneven_estimators_and_controls_are_told_apart(whole, tmp_path):
     path = kept(
         whole, tmp_path, lambda c: c["estimator"] == "one" and (c["control"] == "decoder" or c["fold"] < 6)
     )
-    said = "phase_randomized of one: 3 of 4 people, 6 of 8 folds; missing: s3. no result of two."
+    said = "phase_randomized of one: 3 of 4 subjects, 6 of 8 folds; missing: s3. no result of two."
     with pytest.warns(UserWarning, match=said):
         results = read_results(path)
     missing = summarize(results).set_index("control")["missing"]
@@ -147,9 +147,9 @@ def test_a_failed_fold_is_missing(whole, tmp_path):
 def test_jobs_of_an_array_know_the_whole(study, tmp_path):
     for fold in (0, 1):
         benchmark({"one": ONE}, *study, LeaveOneSubjectOut(1), tmp_path / f"{fold}.jsonl", only=fold, **QUIET)
-    with pytest.warns(UserWarning, match="2 of 4 people, 2 of 4 folds; missing: s2, s3"):
+    with pytest.warns(UserWarning, match="2 of 4 subjects, 2 of 4 folds; missing: s2, s3"):
         read_results(tmp_path)
-    with pytest.warns(UserWarning, match="1 of 4 people, 1 of 4 folds; missing: s0, s2, s3"):
+    with pytest.warns(UserWarning, match="1 of 4 subjects, 1 of 4 folds; missing: s0, s2, s3"):
         read_results(tmp_path / "1.jsonl")
 
 
@@ -175,7 +175,7 @@ def test_two_plans_in_a_file_are_not_joined(study, tmp_path, name, monkeypatch):
     if changed["y"] is None:
         changed["y"] = y.assign(sound_onset=y["sound_onset"] + 0.01)
     benchmark(path=path, only=1, **changed)
-    with pytest.raises(ValueError, match=f"results of 'one' are of two plans, which differ in .*({said})"):
+    with pytest.raises(ValueError, match=f"results of 'one' have two plans, which differ in .*({said})"):
         read_results(path)
     with pytest.warns(UserWarning, match=r"1 of \d (people|folds)|folds; missing"):
         last = read_results(path, conflicts="last")
@@ -207,7 +207,9 @@ def test_a_plan_that_grows_is_one(study, tmp_path):
         warnings.simplefilter("error")
         results = read_results(path)
     assert (summarize(results)["missing"] == "").all()
-    grown = unite([PLAN, PLAN | {"questions": list("abcdefghi"), "work": {"ridge": {"decoder": [[1], 9]}}}])
+    grown = merge_plans(
+        [PLAN, PLAN | {"questions": list("abcdefghi"), "work": {"ridge": {"decoder": [[1], 9]}}}]
+    )
     assert grown["work"] == {"ridge": {"decoder": [[0, 1], 9]}}
 
 
@@ -227,7 +229,7 @@ def test_a_file_without_its_plan_is_read_and_says_so(whole, tmp_path):
         for line in lines_of(whole[1])
     ]
     with pytest.warns(
-        UserWarning, match="does not have the plan of 'one', 'two', for an older version wrote it"
+        UserWarning, match="does not have the plan of 'one', 'two', because an earlier version wrote it"
     ):
         results = read_results(write(tmp_path / "r.jsonl", lines))
     assert set(summarize(results)["missing"]) == {UNKNOWN}
