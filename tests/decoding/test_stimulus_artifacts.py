@@ -8,7 +8,12 @@ import pandas as pd
 import pytest
 from scipy.signal import butter, sosfilt, sosfiltfilt
 
-from sk_b2s import StimulusArray, Windows, check_alignment
+from sk_b2s import (
+    ForwardTRF,
+    StimulusArray,
+    Windows,
+    check_alignment,
+)
 from sk_b2s.decoding._stimulus_artifacts import (
     LEAK,
     compute_leak_score,
@@ -148,3 +153,26 @@ def test_ridge_decoder_warns_about_audio_channel():
         UserWarning, match=r"Channels of X that hold the sound, counted from 0: 5 \(correlation"
     ):
         warn_audio_channels(of(brain), y, targets)
+
+
+def test_forward_trf_warns_of_audio_channel():
+    rng = np.random.default_rng(0)
+    speech = rng.standard_normal((60, 1, 40)).astype("f4")
+    brain = rng.standard_normal((60, 6, 40)).astype("f4")
+    sound = StimulusArray(np.zeros((4000, 1)), 10, "noise")
+    heard = pd.DataFrame({
+        "sound": [sound] * 60, "sound_onset": 5.0 * np.arange(60), "duration": 4.0, "segment": np.arange(60)
+    })  # fmt: skip
+    X = pd.DataFrame({"recording": "a.fif", "subject": "01", "onset": 5.0 * np.arange(60), "duration": 4.0})
+    targets = Windows.from_array(speech, rows=heard, sfreq=10)
+
+    def texts(brain):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            ForwardTRF(alphas=(1.0,)).fit(Windows.from_array(brain, rows=X, sfreq=10), targets)
+        return [str(one.message) for one in said]
+
+    assert texts(brain) == []
+    brain[:, 4] = np.roll(speech[:, 0], 2, axis=1)
+    (text,) = texts(brain)
+    assert text.startswith("Channels of X that hold the sound, counted from 0: 4 (")

@@ -19,7 +19,7 @@ from sk_b2s import (
     retrieval_validation_curve,
     retrieve,
 )  # fmt: skip
-from sk_b2s.evaluation._curves import _NestedSets, _training_rows
+from sk_b2s.evaluation._curves import _NestedSets, _training_rows, describe_edge_maximum
 from sk_b2s.events._intervals import recorded_seconds
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24
@@ -181,3 +181,30 @@ def test_validation_curve_of_two_parameters_and_errors():
         retrieval_validation_curve(pipe, X, y, None, "ridge__k", [3])
     with pytest.raises(ValueError, match="must have 2 parts"):
         retrieval_validation_curve(pipe, X, y, StimulusKFold(2), ("ridge__k", "ridge__alphas"), [(1,)])
+
+
+def scores_over(values, means, people=4):
+    spread = 0.001 * np.arange(people)
+    return pd.DataFrame(np.add.outer(means, spread), index=pd.Index(values), columns=list("abcd")[:people])
+
+
+@pytest.mark.parametrize(
+    ("values", "means", "note"),
+    [
+        pytest.param([0.0, 0.1, 0.2], [0.1, 0.2, 0.3], "Highest at 0.2, the last value", id="last"),
+        pytest.param([0.0, 0.1, 0.2], [0.3, 0.2, 0.1], "Highest at 0, the first value", id="first"),
+        pytest.param([0.0, 0.1, 0.2], [0.1, 0.3, 0.2], "", id="within"),
+        pytest.param([0.0, 0.1, 0.2], [0.2, 0.2, 0.2], "", id="flat"),
+        pytest.param([0.0, 0.1], [0.1, 0.2], "", id="two"),
+        pytest.param(["delta", "theta", "alpha"], [0.1, 0.2, 0.3], "", id="names"),
+        pytest.param([0.0, 0.1, 0.2], [0.1, 0.2, np.nan], "", id="unknown"),
+    ],
+)
+def test_describe_edge_maximum_of_numbers(values, means, note):
+    assert describe_edge_maximum(scores_over(values, means)).startswith(note)
+    assert bool(describe_edge_maximum(scores_over(values, means))) == bool(note)
+
+
+def test_describe_edge_maximum_ignores_noise():
+    people = pd.DataFrame([[0.1, 0.1], [0.2, 0.2], [0.1, 0.31]], index=[0.0, 0.1, 0.2])
+    assert describe_edge_maximum(people) == "", "one of two subjects is lower there"

@@ -30,7 +30,7 @@ def recordings(page, data_folder):
         yield page.load_subjects(data_folder / "eeg_dtu")
 
 
-def test_mean_of_the_null_is_the_rest_of_the_guesses(page):
+def test_null_mean_of_real_eeg(page):
     scores = np.random.default_rng(0).standard_normal((3, 10, 2, 8, 8)) + np.eye(8)
     table = page.summary(scores)
     np.testing.assert_allclose(table["null"], (100 - table["mean"]) / 7)
@@ -38,7 +38,7 @@ def test_mean_of_the_null_is_the_rest_of_the_guesses(page):
     assert page.accuracies(np.zeros((3, 10, 2, 8, 8))).tolist() == [[0.0] * 3] * 2  # ties count against
 
 
-def test_halves_are_apart_and_do_not_see_each_other(page, recordings):
+def test_halves_of_real_eeg_are_separate(page, recordings):
     people, envelope = recordings
     people = {"S1": people["S1"]}
     (X, y), (_, y_test) = (page.cut(people, envelope, half, 0.5, "first") for half in ("first", "second"))
@@ -52,7 +52,7 @@ def test_halves_are_apart_and_do_not_see_each_other(page, recordings):
 
 
 @pytest.mark.slow
-def test_ridge_reads_the_other_half_of_the_story(page, recordings):
+def test_ridge_decodes_real_eeg(page, recordings):
     """A plain ridge elsewhere got 24.5 ± 2.3 and 55.5 ± 9.4 per cent of these eight people."""
     table = page.summary(page.similarities("ridge", *recordings))
     single, averaged = table.loc["single"], table.loc["averaged"]
@@ -62,7 +62,7 @@ def test_ridge_reads_the_other_half_of_the_story(page, recordings):
 
 
 @pytest.mark.slow
-def test_ridge_finds_nothing_in_a_story_moved_by_21_seconds(page, recordings):
+def test_ridge_is_at_chance_on_shifted_eeg(page, recordings):
     people, envelope = recordings
     table = page.summary(page.similarities("ridge", people, np.roll(envelope, 21 * page.SFREQ)))
     assert (table["mean"] < table["null 97.5 %"]).all()
@@ -70,6 +70,6 @@ def test_ridge_finds_nothing_in_a_story_moved_by_21_seconds(page, recordings):
 
 
 @pytest.mark.slow
-def test_encoder_reads_the_other_half_of_the_story(page, recordings):
+def test_encoder_decodes_real_eeg(page, recordings):
     table = page.summary(page.similarities("encoder", *recordings))
     assert (table["mean"] > table["null 97.5 %"] + table["s.e.m."]).all()

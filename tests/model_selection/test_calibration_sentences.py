@@ -1,5 +1,6 @@
 """Sentences for a new listener: within the minutes, rich rather than many, new rather than said before."""
 
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -157,3 +158,19 @@ def test_tables_are_asked_for(told):
         match=r"y must be the DataFrame of segments that make_segments returns\. Got ndarray instead\.",
     ):
         select_calibration_sentences(np.zeros((3, 2)), 1.0, phonemes)
+
+
+def test_select_calibration_sentences_warns():
+    story = StimulusArray(np.zeros((64 * 30, 1)), 64, "story")
+    y = pd.DataFrame({
+        "sound": [story] * 2, "sound_onset": [0.0, 10.0], "duration": 6.0, "sequence": ["one", "two"]
+    })  # fmt: skip
+    phonemes = pd.DataFrame(
+        {"type": "phoneme", "sound": story, "text": list("ab"), "sound_onset": [1.0, 11.0]}
+    )
+    with pytest.warns(UserWarning, match=r"minutes=1, but all 2 sentences of y have 0.20 minutes"):
+        assert len(select_calibration_sentences(y, 1, phonemes)) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for minutes in (0.1, 0.2, np.inf):
+            select_calibration_sentences(y, minutes, phonemes)

@@ -75,3 +75,22 @@ def test_plot_curve_of_decisions_has_half_chance():
     folds = pd.concat([scores.assign(fold=0), scores.assign(fold=1, accuracy=0.0, n_decisions=1)])
     ax = plot_curve(folds)
     np.testing.assert_allclose(ax.containers[0][0].get_ydata(orig=False), np.array([0.65, 0.85]) * 0.9)
+
+
+def test_plot_history_states_best_last_epoch():
+    pytest.importorskip("matplotlib").use("Agg")
+    from skorch.history import History
+
+    from sk_b2s.plotting import plot_history
+
+    def legend(losses):
+        history = History()
+        for epoch, loss in enumerate(losses):
+            history.new_epoch()
+            for name, value in (("epoch", epoch + 1), ("train_loss", loss), ("valid_loss", loss)):
+                history.record(name, value)
+            history.record("valid_candidates", 20)
+        return " ".join(text.get_text() for text in plot_history(history).get_legend().get_texts())
+
+    assert "epoch 3, restored, the last: the loss still decreases" in legend([3.0, 2.5, 2.0])
+    assert "still decreases" not in legend([3.0, 2.0, 2.5])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.score_tables import make_score_table
 
+from sk_b2s import generate_methods_text
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import explain_leaks, write_headline
 
@@ -80,3 +81,36 @@ def test_count_warnings_counts_fits():
         "a": 5,
         "b": 4,
     }  # two seeds of decoder and control, and one more
+
+
+def test_write_report_lists_audio_channels(tmp_path):
+    pytest.importorskip("matplotlib").use("Agg")
+    from helpers.score_tables import make_score_table
+
+    from sk_b2s import write_report
+
+    results = make_score_table(("ridge",), subjects="ab")
+    decoder = results["control"] == "decoder"
+    holds = "UserWarning: Channels of X that hold the sound, counted from 0: 5 (correlation 0.74). A score."
+    edge = "ConvergenceWarning: alphas end at 0.1, and higher strengths than the highest are better for subject 'a'."
+    results.loc[decoder & (results["fold"] == 1), "warnings"] = f"{holds}\n{edge}"
+    results.loc[~decoder, "warnings"] = holds.replace("5 (", "6 (")
+    page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
+    top = page[page.index("<h1") : page.index('class="cards"')]
+    assert (
+        "Channels of the recordings contain the stimulus audio. The score of ridge may come from these channels"
+        in top
+    )
+    assert "ridge, in 2 of 4 fits: Channels of X that hold the sound, counted from 0: 5 (" in top
+    assert "alphas end at 0.1, and higher strengths" in top
+    assert "6 (correlation" not in top, "controls are not the score"
+    assert (
+        "Channels that contain the stimulus audio were among the sensors of ridge."
+        in generate_methods_text(results)
+    )
+    clean = results.assign(warnings="")
+    summary = BenchmarkSummary(clean)
+    assert explain_leaks(summary) == []
+    assert write_headline(summary)[0] == "good"
+    assert "Channels" not in str(write_headline(summary))
+    assert "Channels" not in generate_methods_text(clean)

@@ -1,22 +1,18 @@
-"""Controls catch a decoder that knows recordings instead of speech, and let an honest one pass."""
+"""Control analyses."""
 
 from dataclasses import replace
-from itertools import permutations
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
-from helpers.decoders import SFREQ, Power, control_outcome, planted, ridge, tiny_encoder
-from scipy.stats import norm
+from helpers.decoders import SFREQ, Power, planted, ridge, tiny_encoder
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from sk_b2s import (
     BrainEncoder,
-    Envelope,
     Epocher,
     FeatureScaler,
     LeaveOneSubjectOut,
@@ -33,10 +29,8 @@ from sk_b2s import (
     retrieve,
     run_controls,
 )
-from sk_b2s.evaluation._controls._inputs import exclude_shared_samples, shift_pairs, with_noise, with_speech
-from sk_b2s.evaluation._controls._leak_test import ControlOutcome, permuted_label_scores, pooled_row
+from sk_b2s.evaluation._controls._inputs import with_noise
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_ALPHA, LEAK_TESTS
-from sk_b2s.evaluation._controls._verdicts import control_verdicts
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 
@@ -55,7 +49,7 @@ decoders = pytest.mark.parametrize(
 
 
 @decoders
-def test_a_fingerprint_is_caught_by_all_but_white_noise(estimator):
+def test_run_controls_detects_recording_identity(estimator):
     X, y = planted(fingerprint=1.0, response=0.0)
     table = run_controls(estimator, X, y, cv=folds_for(estimator, X, y), n_shifts=200)
     assert list(table.index) == [
@@ -78,7 +72,7 @@ def test_a_fingerprint_is_caught_by_all_but_white_noise(estimator):
     assert table.loc["decoder", "top_k"] < table.loc["decoder", "null_high"]
 
 
-def test_an_offset_of_each_recording_is_a_fingerprint_too():
+def test_run_controls_detects_recording_offsets():
     X, y = planted(fingerprint=0.0, response=0.0)
     offsets = np.random.default_rng(5).standard_normal((len(X.signals), X.shape[1])).astype(np.float32)
     voices = offsets[:, :4]
@@ -90,7 +84,7 @@ def test_an_offset_of_each_recording_is_a_fingerprint_too():
 
 
 @decoders
-def test_a_response_without_fingerprint_passes(estimator):
+def test_run_controls_passes_simulated_response(estimator):
     if isinstance(estimator, Pipeline):
         estimator = estimator[-1]  # the response is linear
     X, y = planted(fingerprint=0.0, response=0.5)
@@ -103,7 +97,7 @@ def test_a_response_without_fingerprint_passes(estimator):
         assert table.loc["decoder", "verdict"] == "above_null"
 
 
-def test_an_honest_decoder_is_rarely_accused():
+def test_run_controls_false_positive_rate():
     marks = []
     for seed in range(12):
         X, y = planted(fingerprint=0.0, response=0.5, n_recordings=4, n=60, seed=seed)
@@ -140,7 +134,7 @@ def full(listening, tiny_pipeline):
 
 
 @pytest.mark.slow
-def test_all_controls_beside_a_table_pipeline(full):
+def test_run_controls_runs_all_controls(full):
     table, *_ = full
     assert list(table.index) == list(CONTROLS)
     assert (table.loc[["decoder", "within_recording"], "verdict"] == "above_null").all()
@@ -160,7 +154,7 @@ def test_all_controls_beside_a_table_pipeline(full):
 
 
 @pytest.mark.slow
-def test_scores_are_pooled_over_folds_and_then_over_people(full):
+def test_run_controls_pools_folds_then_subjects(full):
     table, pipe, X, y, folds = full
     ranks, who, n_candidates = [], [], []
     for train, test in folds:
@@ -179,7 +173,7 @@ def test_scores_are_pooled_over_folds_and_then_over_people(full):
     assert row["chance"] == pytest.approx((5 / n_candidates).mean(), rel=1e-2)
 
 
-def test_equal_seeds_give_equal_tables_at_any_number_of_jobs():
+def test_run_controls_is_reproducible():
     X, y = planted(fingerprint=1.0, response=0.3, n_recordings=3, n=60)
     arguments = {
         "cv": StimulusKFold(2),
@@ -195,7 +189,7 @@ def test_equal_seeds_give_equal_tables_at_any_number_of_jobs():
 
 
 @pytest.mark.slow
-def test_each_subject_and_unseen_subjects(listening):
+def test_run_controls_of_unseen_subjects(listening):
     X, y = listening
     pipe = Pipeline([("epochs", Epocher(sfreq=32)), ("ridge", ridge(k=3, alphas=(1.0,), per_subject=False))])
     pipe.set_params(ridge__speech=make_pipeline(MelSpectrogram(n_mels=8, sfreq=32), FeatureScaler()))
@@ -205,28 +199,7 @@ def test_each_subject_and_unseen_subjects(listening):
     assert table.loc["phase_randomized", "verdict"] == "at_null"
 
 
-# --- the parts -----------------------------------------------------------------------------------------
-
-
-def test_shifted_pairs_keep_no_sound_of_their_own():
-    X, y = planted(0, 0, n_recordings=3, n=60)
-    y.loc[y.index[:60], "sound_onset"] = np.tile(
-        np.arange(30.0), 2
-    )  # the first recording plays its sound twice
-    y.loc[y.index[:60], "segment"] = np.tile(np.arange(30), 2)
-    order = shift_pairs(X.rows, y, random_state=3)
-    assert sorted(order) == list(range(len(X)))
-    recording = X.rows["recording"].to_numpy()
-    assert (recording[order] == recording).all()
-    onset = X.rows["onset"].to_numpy()
-    assert (abs(onset[order] - onset) >= 10).all()
-    place = y["sound_onset"].to_numpy()
-    assert (abs(place[order] - place) >= 10).all()
-    assert (np.diff(order[:60]) % 60 == 1).all()  # circular: neighbors stay neighbors
-    assert not (order == shift_pairs(X.rows, y, random_state=4)).all()
-
-
-def test_people_may_name_their_recordings_alike():
+def test_run_controls_of_equal_recording_names():
     X, y = planted(0.6, 0.3, n=40)
     who = X.rows["recording"].str.replace("r", "s")
     tables = [X.rows.assign(subject=who, recording=name) for name in (who + "'s", "run 1")]
@@ -238,7 +211,7 @@ def test_people_may_name_their_recordings_alike():
     pd.testing.assert_frame_equal(one, other)
 
 
-def test_answers_of_people_with_equal_names_have_the_null_of_unequal_ones():
+def test_null_of_equal_recording_names():
     X, y = planted(0.0, 0.3, n_recordings=2, n=40)
     who = X.rows["recording"].str.replace("r", "s")
     train, test = next(StimulusKFold(2).split(X, y))
@@ -256,22 +229,7 @@ def test_answers_of_people_with_equal_names_have_the_null_of_unequal_ones():
     )
 
 
-def test_a_recording_that_cannot_be_shifted_is_named():
-    X, y = planted(0, 0, n_recordings=2, n=15)
-    with pytest.raises(ValueError, match="shift of recording 'r0' by 10 s or more pairs all its 15 windows"):
-        shift_pairs(X.rows, y, random_state=0)
-
-
-def test_training_windows_beside_the_brain_of_a_test_window_are_dropped():
-    rows = pd.DataFrame({
-        "recording": ["a"] * 4 + ["b"], "onset": [0.0, 3.9, 4.0, 20.0, 0.0], "duration": 3.0,
-    })  # fmt: skip
-    kept = exclude_shared_samples(rows, np.array([1, 2, 3, 4]), np.array([0]), gap=1.0)
-    assert kept.tolist() == [2, 3, 4]
-    assert exclude_shared_samples(rows, np.array([0, 1, 4]), np.array([2, 3])).tolist() == [0, 4]
-
-
-def test_shifted_pairing_keeps_sound_and_brain_apart():
+def test_shifted_labels_separates_train_and_test():
     X, y = planted(0, 0.5, n_recordings=2, n=60)
     seen = {}
 
@@ -299,29 +257,7 @@ def test_shifted_pairing_keeps_sound_and_brain_apart():
     assert table["n_left_out"].iloc[0] > 0
 
 
-def test_the_noise_stands_right_after_the_epocher(tiny_pipeline):
-    pipe, noise = tiny_pipeline(), SurrogateRecordings()
-    expected = ["epochs", "surrogate_recordings", "scale", "encoder"]
-    assert list(with_noise(pipe, noise).named_steps) == expected
-    search = with_noise(GridSearchCV(pipe, {"encoder__lr": [1e-3]}), noise)
-    assert list(search.estimator.named_steps) == expected
-    nested = with_noise(Pipeline([("front", pipe[:-1]), ("encoder", pipe[-1])]), noise)
-    assert list(nested.named_steps["front"].named_steps) == expected[:-1]
-    assert list(pipe.named_steps) == ["epochs", "scale", "encoder"]
-
-
-def test_other_speech_replaces_the_features_and_what_a_search_tries_of_them(tiny_pipeline):
-    pipe = tiny_pipeline()
-    grid = {"encoder__speech__melspectrogram__n_mels": [4, 8], "encoder__lr": [1e-3]}
-    search = with_speech(GridSearchCV(pipe, grid), Envelope())
-    assert search.param_grid == {"encoder__lr": [1e-3]}
-    assert isinstance(search.estimator.get_params()["encoder__speech"], Envelope)
-    search = with_speech(GridSearchCV(pipe, [{"encoder__speech": [1]}, {"encoder__lr": [1]}]), Envelope())
-    assert search.param_grid == [{}, {"encoder__lr": [1]}]
-    assert "melspectrogram" in pipe[-1].speech.named_steps
-
-
-def test_a_search_is_refitted_as_a_whole():
+def test_run_controls_refits_search():
     X, y = planted(fingerprint=0, response=0.5, n_recordings=2, n=60)
     search = GridSearchCV(ridge(k=3), {"alphas": [(0.1,), (1e3,)]}, cv=StimulusKFold(2), scoring=retrieval_scores,
                           refit="top_k")  # fmt: skip
@@ -331,100 +267,7 @@ def test_a_search_is_refitted_as_a_whole():
     assert table.loc["decoder", "top_k"] > 0.5 > table.loc["phase_randomized", "top_k"]
 
 
-def test_the_limit_is_counted_from_chance_and_allows_for_luck_between_recordings():
-    rng, z = np.random.default_rng(0), norm.isf(LEAK_ALPHA)
-    null = rng.normal(0.4, 0.05, (6, 20_000))
-    same = pooled_row(control_outcome(np.ones((6, 6)), null))
-    assert same["top_k"] == pytest.approx(0.4)
-    assert same["null_mean"] == pytest.approx(0.4, abs=0.01)
-    assert same["leak_threshold"] == pytest.approx(0.1 + z * 0.05 / np.sqrt(6), rel=0.05)
-    assert same["recording_identity_p"] == 1
-    # By hand: the score when recordings are dealt each other's labels, over all permutations.
-    across = rng.random((6, 6)) + 0.2 * np.eye(6)
-    scores = [across[np.arange(6), list(order)].sum() / 60 for order in permutations(range(6))]
-    row = pooled_row(control_outcome(across, null))
-    best = np.sort(scores)[-6] - np.mean(scores)  # 5 of 720 are above, 0.7 %
-    assert row["leak_threshold"] - 0.1 == pytest.approx(np.hypot(same["leak_threshold"] - 0.1, best))
-    assert row["recording_identity_p"] == pytest.approx(
-        np.mean(np.array(scores) >= np.trace(across) / 60 - 1e-9)
-    )
-
-
-def test_a_recording_too_short_for_a_null_does_not_hide_a_leak():
-    null = np.random.default_rng(0).normal(0.1, 0.02, (12, 1000))
-    whole = pooled_row(control_outcome(np.ones((12, 12)), null))
-    null[3] = np.nan
-    row = pooled_row(control_outcome(np.ones((12, 12)), null))
-    assert np.isnan(row["null_high"])  # nothing is made up in the table
-    assert whole["leak_threshold"] < row["leak_threshold"] < row["top_k"] == pytest.approx(0.4)
-    assert (
-        control_verdicts(pd.DataFrame({"phase_randomized": row}).T)["verdict"]["phase_randomized"] == "leak"
-    )
-    # Where all are too short, each of four recordings may be right or wrong as a whole.
-    few = pooled_row(control_outcome(np.ones((4, 4)), np.full((4, 20_000), np.nan)))
-    assert few["leak_threshold"] == pytest.approx(2 / 4, abs=0.01)  # two of them, seldom three
-
-
-def test_deals_that_are_drawn_come_to_those_that_are_counted(monkeypatch):
-    rng = np.random.default_rng(1)
-    across, null = rng.random((7, 7)) + 0.3 * np.eye(7), rng.normal(0.4, 0.05, (7, 100))
-    counted = pooled_row(control_outcome(across, null))
-    monkeypatch.setattr("sk_b2s.evaluation._controls._leak_test.N_PERMUTATIONS", 5000)  # fewer than 7!
-    drawn = pooled_row(control_outcome(across, null), random_state=3)
-    assert drawn == pytest.approx(pooled_row(control_outcome(across, null), random_state=3), nan_ok=True)
-    assert 0.001 < counted["recording_identity_p"] < 0.2
-    assert drawn["recording_identity_p"] == pytest.approx(counted["recording_identity_p"], rel=0.2)
-    assert drawn["leak_threshold"] == pytest.approx(counted["leak_threshold"], rel=0.03)
-    # However clear, a drawn share is never zero: the true deal is one of them.
-    assert pooled_row(control_outcome(np.eye(12), np.zeros((12, 100))))["recording_identity_p"] == 1 / 5000
-
-
-@pytest.mark.parametrize("kind", ["normal", "one label", "heavy"])
-@pytest.mark.parametrize("n_recordings", [5, 8])
-def test_recordings_without_a_fingerprint_are_marked_as_often_as_said(n_recordings, kind, monkeypatch):
-    """Whatever hits look like; a normal quantile marks 4 % of eight recordings with heavy tails."""
-    monkeypatch.setattr("sk_b2s.evaluation._controls._leak_test.N_PERMUTATIONS", 1000)
-    rng, marks, names = np.random.default_rng(0), 0, tuple("abcdefgh"[:n_recordings])
-    weight = pd.Series(1.0, index=list(names))
-    for _ in range(1000):
-        across = rng.standard_normal((n_recordings, n_recordings))
-        if kind == "heavy":
-            across = rng.lognormal(0, 2, across.shape)
-        if kind == "one label":
-            across = 0.1 * across
-            across[np.arange(n_recordings), rng.integers(0, n_recordings, n_recordings)] += 5
-        dealt = permuted_label_scores([ControlOutcome([], [(names, across)], 0)], weight, rng)
-        marks += np.mean(dealt >= dealt[0] - 1e-9) <= LEAK_ALPHA + 1e-9
-    assert marks <= 18  # 8 of 1000 are expected; 19 or more come about once in a thousand
-
-
-def test_four_recordings_are_not_judged_by_their_labels():
-    across = np.ones((4, 4)) + np.eye(4)
-    row = pooled_row(control_outcome(across, np.full((4, 100), 0.4)))
-    assert np.isnan(row["recording_identity_p"])
-    assert row["leak_threshold"] == pytest.approx(0.1)
-
-
-def test_speech_activity_finds_the_pauses(tmp_path):
-    rng = np.random.default_rng(0)
-    loud = np.repeat([1, 1, 0, 1, 0, 1, 0], [16000, 800, 800, 16000, 8000, 8000, 1600])  # samples at 16 kHz
-    audio = loud * rng.standard_normal(len(loud)) * 0.1 + 1e-5 * rng.standard_normal(len(loud))
-    soundfile.write(tmp_path / "sound.wav", audio, 16000)
-    seconds = len(loud) / 16000
-    y = pd.DataFrame(
-        {"sound": [str(tmp_path / "sound.wav")], "sound_onset": [0.0], "duration": [seconds - 0.02]}
-    )
-    mask = np.asarray(SpeechActivity(memory=str(tmp_path / "cache")).fit_transform(y))[0, 0]
-    expected = np.ones(len(mask))
-    expected[int(2.1 * 50) : int(2.6 * 50)] = 0  # half a second is a pause, 50 ms are none
-    expected[int(3.1 * 50) :] = 0
-    assert set(np.unique(mask)) == {0, 1}
-    assert abs(mask - expected).sum() <= 4  # one frame at each edge
-    with pytest.raises(ValueError, match="SpeechActivity requires audio files"):
-        SpeechActivity().fit_transform(y.assign(sound=[StimulusArray(np.zeros((200, 1)), 50)]))
-
-
-def test_equal_pauses_cannot_be_told_apart(listening, monkeypatch):
+def test_silence_truth_of_equal_masks(listening, monkeypatch):
     X, y = listening
     pipe = Pipeline([("epochs", Epocher(sfreq=32)), ("ridge", ridge(k=3))])
     pipe.set_params(ridge__speech=MelSpectrogram(n_mels=8, sfreq=32))
@@ -438,7 +281,7 @@ def test_equal_pauses_cannot_be_told_apart(listening, monkeypatch):
     assert table["top_k"].iloc[0] < 0.5
 
 
-def test_the_oracle_is_asked_before_anything_is_fitted_and_sees_tables():
+def test_oracle_runs_before_fits_and_gets_tables():
     X, y = planted(0, 0.5, n_recordings=2, n=60)
 
     class NeverFitted(RidgeDecoder):
@@ -463,7 +306,7 @@ def test_the_oracle_is_asked_before_anything_is_fitted_and_sees_tables():
     assert table.loc["oracle", "top_k"] == table.loc["oracle", "share_of_oracle"] == 1
 
 
-def test_wrong_input_is_named():
+def test_run_controls_refuses_invalid_input():
     X, y = planted(0, 0.5, n_recordings=2, n=60)
     estimator, features = ridge(k=3), np.asarray(PrecomputedFeatures().fit_transform(y))
     with pytest.raises(ValueError, match="'noise' is not one of"):

@@ -32,7 +32,7 @@ def windows():
 
 
 @pytest.mark.parametrize("n_times", [1000, 1001])
-def test_phase_keeps_spectra_and_cross_spectra(n_times):
+def test_phase_randomized_preserves_cross_spectra(n_times):
     signal = colored(n_times, 4, 0)
     surrogate = SURROGATES["phase"](signal, 3)
     before, after = (np.fft.rfft(x.astype(float), axis=0) for x in (signal, surrogate))
@@ -44,7 +44,7 @@ def test_phase_keeps_spectra_and_cross_spectra(n_times):
 
 
 @pytest.mark.parametrize("kind", SURROGATES)
-def test_nothing_is_left_of_what_happened_when(kind):
+def test_surrogates_are_unrelated_to_signal(kind):
     signal = np.diff(colored(20_001, 3, 2), axis=0)  # white, so that chance correlations are small
     surrogate = SURROGATES[kind](signal, 0)
     for channel in range(3):
@@ -54,7 +54,7 @@ def test_nothing_is_left_of_what_happened_when(kind):
         assert abs(correlation).max() / len(signal) < 6 / np.sqrt(len(signal))  # at any delay
 
 
-def test_white_noise_knows_nothing_of_the_recording():
+def test_white_noise_ignores_signal():
     signal = colored(20_000, 3, 0)
     signal[:, 1] = 0  # a bad channel
     surrogate = SURROGATES["white"](signal, 0)
@@ -66,7 +66,7 @@ def test_white_noise_knows_nothing_of_the_recording():
 
 
 @pytest.mark.parametrize("kind", SURROGATES)
-def test_any_subset_of_rows_sees_the_same_noise(windows, kind):
+def test_surrogates_of_subset_are_equal(windows, kind):
     surrogate = SurrogateRecordings(kind).fit(windows)
     whole = np.asarray(surrogate.transform(windows))
     for rows in ([6, 0], [7], np.arange(5), np.array([0, 1, 0, 0, 0, 1, 0, 1], bool)):
@@ -77,7 +77,7 @@ def test_any_subset_of_rows_sees_the_same_noise(windows, kind):
 
 
 @pytest.mark.parametrize("kind", SURROGATES)
-def test_recordings_and_seeds_differ(windows, kind):
+def test_surrogates_differ_by_recording_and_seed(windows, kind):
     twin = Windows([windows.signals[0]] * 2, [0, 1], [0, 0], 100, 50.0,
                    rows=pd.DataFrame({"recording": ["a", "b"]}))  # fmt: skip
     first, second = np.asarray(SurrogateRecordings(kind).fit_transform(twin))
@@ -91,7 +91,7 @@ def test_recordings_and_seeds_differ(windows, kind):
 
 
 @pytest.mark.parametrize("kind", SURROGATES)
-def test_a_copy_in_another_folder_gets_the_noise_of_the_first(windows, kind):
+def test_surrogates_ignore_folder(windows, kind):
     def noise(*names, **columns):
         rows = pd.DataFrame({"recording": names, "subject": "s"}).assign(**columns)
         twin = Windows([windows.signals[0]] * 2, [0, 1], [0, 0], 100, 50.0, rows=rows)
@@ -107,7 +107,7 @@ def test_a_copy_in_another_folder_gets_the_noise_of_the_first(windows, kind):
         assert abs(other[0] - other[1]).max() > 1e-6
 
 
-def test_all_but_the_signals_stays(windows):
+def test_surrogates_replace_signals_only(windows):
     positions = np.random.default_rng(0).random((1, 4, 2))
     windows = windows._replace(
         positions=positions, ch_names=list("wxyz"), extent=np.array([[5, 900], [0, 700]])
@@ -121,7 +121,7 @@ def test_all_but_the_signals_stays(windows):
         np.testing.assert_array_equal(getattr(surrogate, name), getattr(windows, name))
 
 
-def test_white_noise_knows_nothing_of_what_was_done_to_the_recordings(windows):
+def test_white_noise_ignores_earlier_steps(windows):
     """A scaler divides by the scales of real recordings: 1e-13 T would clip all, and tell which is which."""
     tiny = windows._replace(signals=[signal * np.float32(1e-9) for signal in windows.signals])
     scaled = RobustChannelScaler().fit_transform(tiny).then(LastHalf())
@@ -152,7 +152,7 @@ class LastHalf:
         return batch[..., batch.shape[2] // 2 :]
 
 
-def test_made_when_read_held_once_and_pickled_as_a_recipe(windows):
+def test_surrogates_are_lazy_and_pickled_small(windows):
     calls = []
 
     def recipe():
@@ -168,7 +168,7 @@ def test_made_when_read_held_once_and_pickled_as_a_recipe(windows):
     assert repr(lazy.signals[0]) == "Signal(1001 x 4)"  # the recording itself is not held as well
 
 
-def test_pickle_of_a_table_pipeline_holds_no_samples(listening, tmp_path):
+def test_pickle_of_pipeline_has_no_samples(listening, tmp_path):
     X, _ = listening
     windows = Epocher(sfreq=32, memory=str(tmp_path)).fit_transform(X)
     surrogate = SurrogateRecordings().fit_transform(windows)
@@ -180,7 +180,7 @@ def test_pickle_of_a_table_pipeline_holds_no_samples(listening, tmp_path):
 
 
 @pytest.mark.parametrize("kind", SURROGATES)
-def test_nan_channels_stay_nan(kind):
+def test_surrogates_keep_nan_channels(kind):
     X = np.random.default_rng(0).standard_normal((6, 3, 20))
     X[:, 1] = np.nan
     for given in (X, Windows.from_array(X)):
@@ -189,7 +189,7 @@ def test_nan_channels_stay_nan(kind):
         assert np.isfinite(noise[:, [0, 2]]).all()
 
 
-def test_an_array_is_one_recording():
+def test_surrogates_of_array():
     X = np.random.default_rng(0).standard_normal((6, 3, 20)).astype(np.float32)
     from_array = SurrogateRecordings().fit_transform(X)
     np.testing.assert_allclose(
@@ -199,7 +199,7 @@ def test_an_array_is_one_recording():
     np.testing.assert_allclose(np.cov(noise.T), np.cov(flat.T), rtol=1e-4)
 
 
-def test_clone_pickle_and_file_give_equal_noise(windows, tmp_path):
+def test_surrogates_of_copies_are_equal(windows, tmp_path):
     fitted = SurrogateRecordings("white", random_state=np.random.RandomState(5)).fit(windows)
     expected = np.asarray(fitted.transform(windows))
     np.testing.assert_array_equal(np.asarray(pickle.loads(pickle.dumps(fitted)).transform(windows)), expected)
@@ -213,7 +213,7 @@ def test_clone_pickle_and_file_give_equal_noise(windows, tmp_path):
     )
 
 
-def test_wrong_parameters_and_channels_are_named(windows):
+def test_surrogates_refuse_invalid_input(windows):
     with pytest.raises(ValueError, match="'kind' parameter of SurrogateRecordings must be a str among"):
         SurrogateRecordings("pink").fit(windows)
     with pytest.raises(ValueError, match="X has 4 channels, but SurrogateRecordings was fitted on 2"):

@@ -54,7 +54,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.filterwarnings("ignore:.*(is not complete|the plan of)")
-def test_damaged_lines_are_counted_and_done_again(kind, done, tmp_path):
+def test_benchmark_repeats_damaged_lines(kind, done, tmp_path):
     arguments, results, lines = done
     path, full = tmp_path / "r.jsonl", [n for n, line in enumerate(lines) if line]
     place = next(n for n in full if b'"records"' in lines[n])
@@ -69,7 +69,7 @@ def test_damaged_lines_are_counted_and_done_again(kind, done, tmp_path):
         same(read_results(path), results)
 
 
-def test_many_damaged_lines_are_one_warning(done, tmp_path, recwarn):
+def test_read_results_warns_once_of_damaged_lines(done, tmp_path, recwarn):
     path = tmp_path / "r.jsonl"
     path.write_bytes(b"\n".join([*done[2], *[b"junk"] * 30]))
     read_results(path)
@@ -81,7 +81,7 @@ def test_many_damaged_lines_are_one_warning(done, tmp_path, recwarn):
 
 @pytest.mark.parametrize("change", [lambda whole: b"\xef\xbb\xbf" + whole, lambda whole: whole.replace(b"\n", b"\r\n"),
                                     lambda whole: whole + whole, lambda whole: whole.rstrip()])  # fmt: skip
-def test_harmless_changes_are_silent(change, done, tmp_path, recwarn):
+def test_read_results_accepts_harmless_changes(change, done, tmp_path, recwarn):
     path = tmp_path / "r.jsonl"
     path.write_bytes(change(b"\n".join(done[2])))
     same(read_results(path), done[1])
@@ -99,7 +99,7 @@ def places(tree):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_any_value_of_a_line_may_be_of_another_type(done, tmp_path):
+def test_find_problem_of_changed_types(done, tmp_path):
     """A line is skipped, or read as it stands; nothing but ValueError comes out, with the name of the file."""
     _, _, lines = done
     path, rng = tmp_path / "r.jsonl", np.random.default_rng(0)
@@ -120,13 +120,13 @@ def test_any_value_of_a_line_may_be_of_another_type(done, tmp_path):
             assert "r.jsonl" in str(error) or "done twice" in str(error) or "plan" in str(error)  # noqa: PT017
 
 
-def test_no_line_of_ours_has_a_problem(done):
+def test_find_problem_accepts_own_lines(done):
     for line in filter(None, done[2]):
         assert find_problem(json.loads(line)) is None
 
 
 @pytest.mark.parametrize("shape", [[3], [2, 3], [0], []])
-def test_unpack_array_returns_what_was_packed(shape):
+def test_unpack_array_inverts_pack_array(shape):
     array = np.random.default_rng(0).standard_normal(shape)
     item = json.loads(json.dumps(pack_array(array)))
     np.testing.assert_array_equal(unpack_array(item), array)
@@ -140,7 +140,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs and devices")
 
 @pytest.mark.parametrize("kind", ["folder", pytest.param("fifo", marks=posix), pytest.param("/dev/full", marks=posix),
                                   pytest.param("/dev/zero", marks=posix)])  # fmt: skip
-def test_what_is_no_file_is_refused_before_it_is_read(kind, done, tmp_path):
+def test_read_results_refuses_special_files(kind, done, tmp_path):
     path = tmp_path / "r.jsonl" if kind[0] != "/" else kind
     if kind == "folder":
         path.mkdir()
@@ -155,7 +155,7 @@ def test_what_is_no_file_is_refused_before_it_is_read(kind, done, tmp_path):
 
 @posix
 @pytest.mark.parametrize("most", [0, 100])
-def test_a_full_disk_is_said_with_the_file(most, tmp_path):
+def test_benchmark_names_file_on_full_disk(most, tmp_path):
     resource = pytest.importorskip("resource")
     ledger, before = JsonLinesFile(tmp_path / "r.jsonl"), resource.getrlimit(resource.RLIMIT_FSIZE)
     with ledger.claim("a" * 32) as claim:

@@ -69,12 +69,12 @@ def kept(whole, tmp_path, keep):
     ({(0, 0), (1, 0), (2, 0)}, "2 of 4 subjects, 3 of 8 folds; missing: 03, 04; fold 3 (02)"),
     (set(), "0 of 4 subjects, 0 of 8 folds; missing: 01, 02, 03, 04"),
 ])  # fmt: skip
-def test_missing_people_and_folds_are_named(done, said):
+def test_missing_of_lists_subjects_and_folds(done, said):
     assert missing_of(PLAN, done, "ridge") == said
     assert missing_of(None, done, "ridge") == UNKNOWN
 
 
-def test_missing_seeds_and_amounts_are_named():
+def test_missing_of_lists_seeds_and_amounts():
     plan = PLAN | {"work": {"ridge": {"decoder": [[0, 1], 8]}}}
     done = {(fold, seed) for fold in range(8) for seed in (0, 1)} - {(5, 1)}
     assert missing_of(plan, done, "ridge") == "4 of 4 subjects, 8 of 8 folds; missing: with seed 1 fold 5"
@@ -88,7 +88,7 @@ def test_missing_seeds_and_amounts_are_named():
     assert missing_of(same, {(0, 0)}, "ridge").endswith("1 of 8 folds; missing: folds 1, 2, 3, 4, 5, 6, 7")
 
 
-def test_a_whole_run_says_nothing(whole, tmp_path):
+def test_complete_results_have_no_warning(whole, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results = read_results(whole[1])
@@ -99,7 +99,7 @@ def test_a_whole_run_says_nothing(whole, tmp_path):
     assert not any("missing:" in text or "unfinished" in text or "plan unknown" in text for text in texts)
 
 
-def test_a_killed_run_names_who_is_missing_everywhere(whole, tmp_path):
+def test_interrupted_results_list_missing_subjects(whole, tmp_path):
     said = "2 of 4 subjects, 4 of 8 folds; missing: s2, s3"
     path = kept(whole, tmp_path, lambda common: common["fold"] < 4)
     with pytest.warns(UserWarning, match=f"not complete. one: {said}. two: {said}. Call benchmark again"):
@@ -120,7 +120,7 @@ def test_a_killed_run_names_who_is_missing_everywhere(whole, tmp_path):
     assert page.index(said) < page.index("<h2>Scores")
 
 
-def test_uneven_estimators_and_controls_are_told_apart(whole, tmp_path):
+def test_missing_parts_of_each_estimator(whole, tmp_path):
     path = kept(
         whole, tmp_path, lambda c: c["estimator"] == "one" and (c["control"] == "decoder" or c["fold"] < 6)
     )
@@ -133,7 +133,7 @@ def test_uneven_estimators_and_controls_are_told_apart(whole, tmp_path):
     assert "no result of two" in write_headline(BenchmarkSummary(results))[1]
 
 
-def test_a_failed_fold_is_missing(whole, tmp_path):
+def test_failed_fold_is_missing(whole, tmp_path):
     lines = [line for line in lines_of(whole[1]) if line["common"]["control"] == "decoder"]
     for line in lines:
         if line["common"]["fold"] == 7:
@@ -144,7 +144,7 @@ def test_a_failed_fold_is_missing(whole, tmp_path):
     assert summarize(results)["n_failed"].tolist() == [1, 1]
 
 
-def test_jobs_of_an_array_know_the_whole(study, tmp_path):
+def test_jobs_store_complete_plan(study, tmp_path):
     for fold in (0, 1):
         benchmark({"one": ONE}, *study, LeaveOneSubjectOut(1), tmp_path / f"{fold}.jsonl", only=fold, **QUIET)
     with pytest.warns(UserWarning, match="2 of 4 subjects, 2 of 4 folds; missing: s2, s3"):
@@ -164,7 +164,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_two_plans_in_a_file_are_not_joined(study, tmp_path, name, monkeypatch):
+def test_read_results_refuses_two_plans(study, tmp_path, name, monkeypatch):
     changed, said = CHANGED[name]
     X, y = study
     path, cv = tmp_path / "r.jsonl", LeaveOneSubjectOut(1)
@@ -182,7 +182,7 @@ def test_two_plans_in_a_file_are_not_joined(study, tmp_path, name, monkeypatch):
     assert set(last["fold"]) == {1}
 
 
-def test_estimators_of_two_plans_are_named_and_not_compared(study, tmp_path):
+def test_estimators_of_two_plans_are_not_compared(study, tmp_path):
     X, y = study
     path = tmp_path / "r.jsonl"
     benchmark({"one": ONE}, X, y, StimulusKFold(2), path, **QUIET)
@@ -197,7 +197,7 @@ def test_estimators_of_two_plans_are_named_and_not_compared(study, tmp_path):
         summarize(same)
 
 
-def test_a_plan_that_grows_is_one(study, tmp_path):
+def test_extended_plan_is_merged(study, tmp_path):
     X, y = study
     path, cv = tmp_path / "r.jsonl", LeaveOneSubjectOut(1)
     folds = list(cv.split(X, y))
@@ -213,7 +213,7 @@ def test_a_plan_that_grows_is_one(study, tmp_path):
     assert grown["work"] == {"ridge": {"decoder": [[0, 1], 9]}}
 
 
-def test_a_person_who_was_dropped_makes_another_plan(study, tmp_path):
+def test_removed_subject_changes_plan(study, tmp_path):
     X, y = study
     path = tmp_path / "r.jsonl"
     benchmark({"one": ONE}, X, y, LeaveOneSubjectOut(1), path, only=3, **QUIET)
@@ -223,7 +223,7 @@ def test_a_person_who_was_dropped_makes_another_plan(study, tmp_path):
         read_results(path)
 
 
-def test_a_file_without_its_plan_is_read_and_says_so(whole, tmp_path):
+def test_read_results_without_plan_warns(whole, tmp_path):
     lines = [
         {key: value for key, value in line.items() if key not in ("plan", "made")}
         for line in lines_of(whole[1])
@@ -244,18 +244,18 @@ def test_a_file_without_its_plan_is_read_and_says_so(whole, tmp_path):
     {}, {"questions": 3}, PLAN | {"tests": [[9]] * 8}, PLAN | {"work": {"ridge": {"decoder": 3}}},
     PLAN | {"work": {"ridge": {"decoder": [[0], 1e9]}}}, PLAN | {"settings": None}, PLAN | {"minutes": "all"}, [1], "{",
 ])  # fmt: skip
-def test_what_is_no_plan_is_unknown(plan):
+def test_read_plan_refuses_invalid_plan(plan):
     assert read_plan(json.dumps(plan)) is None
     assert read_plan(json.dumps(PLAN)) == PLAN
 
 
-def test_audits_have_nothing_missing():
+def test_score_similarities_has_complete_plan():
     table = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
     both = pd.concat([score_similarities(np.eye(60), table.assign(subject=who)) for who in "ab"])
     assert (summarize(both)["missing"] == "").all()
 
 
-def test_what_was_run_is_in_the_file(whole, tmp_path):
+def test_results_describe_estimator(whole, tmp_path):
     results, path = whole
     read = read_results(path)
     first = read[read["estimator"] == "two"].iloc[0]

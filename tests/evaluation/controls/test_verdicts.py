@@ -49,7 +49,7 @@ def inverted():
     )  # fmt: skip
 
 
-def test_both_sides_of_a_null_are_compared():
+def test_against_null_compares_both_sides():
     table = pd.DataFrame({
         "top_k": [0.5, 0.1, 0.02, 0.05, 0.2, 0.0], "null_low": [0.05] * 5 + [np.nan],
         "null_high": [0.2] * 5 + [np.nan],
@@ -76,7 +76,7 @@ def test_benchmark_reports_an_inverted_decoder(inverted):
     assert summarize(inverted).query("control != 'decoder'")["verdict"].eq("at_null").all()
 
 
-def test_the_page_the_paragraph_and_the_command_line_say_it_first(inverted, tmp_path):
+def test_report_states_inverted_decoder_first(inverted, tmp_path):
     kind, said, _ = write_headline(BenchmarkSummary(inverted))
     assert kind == "bad"
     assert said.startswith(f"turned scored below its null: {BELOW_MEANS}.")
@@ -96,7 +96,7 @@ def test_the_page_the_paragraph_and_the_command_line_say_it_first(inverted, tmp_
     assert "null from" not in format_scores(summarize(one))
 
 
-def test_similarities_with_the_wrong_sign_are_below_their_null():
+def test_score_similarities_of_wrong_sign():
     X, y = people(n_recordings=2, n=120, together=2)
     train, test = next(StimulusKFold(2).split(X, y))
     answers = retrieve(ridge(k=10, alphas=(1.0,)).fit(X[train], y.iloc[train]), X[test], y.iloc[test])
@@ -112,7 +112,7 @@ def test_similarities_with_the_wrong_sign_are_below_their_null():
     assert test["null_low"] <= test["null_mean"]
 
 
-def test_run_controls_has_two_sides():
+def test_run_controls_reports_inverted_decoder():
     X, y = people(n_recordings=2, n=120, together=2)
     table = run_controls(
         turned(), X, y, StimulusKFold(2), controls=["decoder", "phase_randomized"], n_shifts=200
@@ -121,7 +121,7 @@ def test_run_controls_has_two_sides():
     assert table["inverted_below"].notna().to_dict() == {"decoder": False, "phase_randomized": True}
 
 
-def test_an_inverted_control_is_named_and_is_no_leak():
+def test_control_verdicts_of_inverted_control():
     null = np.random.default_rng(0).normal(0.7, 0.01, (6, 1000))
     low = pooled_row(control_outcome(np.ones((6, 6)), null))  # 0.4 where the null is 0.7, and chance 0.1
     assert low["inverted_below"] == pytest.approx(0.1 - 2.4 * 0.01 / np.sqrt(6), abs=0.005)
@@ -133,7 +133,7 @@ def test_an_inverted_control_is_named_and_is_no_leak():
     assert control_verdicts(table)["verdict"].to_dict() == {"decoder": BELOW, "phase_randomized": BELOW}
 
 
-def test_inverted_controls_are_marked_on_page_and_plot(inverted):
+def test_report_marks_inverted_control(inverted):
     own = inverted["control"] == "phase_randomized"
     marked = inverted.assign(verdict=inverted["verdict"].mask(own, BELOW))
     summary = BenchmarkSummary(marked)
@@ -144,7 +144,7 @@ def test_inverted_controls_are_marked_on_page_and_plot(inverted):
     assert TEXTS[BELOW] in {text.get_text() for text in plot_controls(marked).texts}
 
 
-def test_noise_is_seldom_on_either_side():
+def test_verdicts_of_noise_are_rarely_wrong():
     rng, n, n_draws = np.random.default_rng(3), 60, 150
     table = pd.DataFrame({
         "subject": "a", "recording": "a", "onset": np.arange(n) * 1.0, "duration": 3.0, "segment": np.arange(n),

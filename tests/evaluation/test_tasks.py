@@ -70,7 +70,7 @@ def speech():
 
 
 @pytest.mark.slow
-def test_equal_tables_on_a_cluster(tmp_path):
+def test_benchmark_is_equal_on_dask(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the cluster is one of dask's")
     X, y = people(n_recordings=4, n=60, together=2)
     arguments = {
@@ -90,7 +90,7 @@ def test_equal_tables_on_a_cluster(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_network_makes_equal_tables_at_equal_numbers_of_threads():
+def test_benchmark_of_network_is_reproducible():
     X, y = people(n_recordings=2, n=60, together=2)
     arguments = {
         "X": X,
@@ -112,7 +112,7 @@ def test_a_network_makes_equal_tables_at_equal_numbers_of_threads():
         same(benchmark(encoder, n_jobs=2, **arguments), alone)
 
 
-def test_seeds_reach_into_searches(tmp_path):
+def test_benchmark_seeds_searches(tmp_path):
     X, y = people(n_recordings=2, n=60, together=2)
     search = GridSearchCV(
         make_pipeline(Power(), Jittered(speech())), {"jittered__alphas": [(1.0,), (100.0,)]},
@@ -140,7 +140,7 @@ def test_seeds_reach_into_searches(tmp_path):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_warnings_of_fits_are_kept_and_told(n_jobs, tmp_path, capsys):
+def test_benchmark_stores_and_prints_warnings(n_jobs, tmp_path, capsys):
     X, y = people(n_recordings=2, n=60, together=2)
     arguments = {"cv": StimulusKFold(2), "controls": False, "n_candidates": 30, "n_shifts": 50}
     estimators = {"one": ONE, "wavering": Wavering(**ONE.get_params(deep=False))}
@@ -156,7 +156,7 @@ def test_warnings_of_fits_are_kept_and_told(n_jobs, tmp_path, capsys):
     assert "no end in sight" not in printed.err
 
 
-def test_each_thread_hears_its_own_warnings():
+def test_capture_warnings_is_separate_by_thread():
     gate, kept = threading.Barrier(2), {}
 
     def work(name):
@@ -187,7 +187,7 @@ def test_each_thread_hears_its_own_warnings():
         assert (heard, within) == ([], ["UserWarning: within"])
 
 
-def test_progress_counts_all_folds_and_what_was_done_before(tmp_path, capsys):
+def test_benchmark_prints_progress(tmp_path, capsys):
     X, y = people(n_recordings=2, n=60, together=2)
     arguments = {"cv": StimulusKFold(3), "controls": ["phase_randomized"], "n_candidates": 30, "n_shifts": 50}
     benchmark({"one": ONE}, X, y, path=tmp_path / "r.jsonl", only=1, **arguments)
@@ -204,7 +204,7 @@ def test_progress_counts_all_folds_and_what_was_done_before(tmp_path, capsys):
     ]  # fmt: skip
 
 
-def test_what_folds_have_on_both_sides_stands_in_the_table():
+def test_benchmark_reports_leakage_of_folds():
     X, y = people(n_recordings=2, n=60, together=2)
     cv = StimulusKFold(2)
     results = benchmark(ONE, X, y, cv, controls=False, n_candidates=None, **FAST).set_index("fold")
@@ -226,7 +226,7 @@ def test_what_folds_have_on_both_sides_stands_in_the_table():
     pd.testing.assert_series_equal(plain["top_k"], results["top_k"])
 
 
-def test_text_in_another_voice_is_a_leak():
+def test_benchmark_detects_text_in_other_voice():
     X, y = people(n_recordings=2, n=60, together=2)
     y["block"] = np.tile(y["block"][:60], 2)  # the second sound says what the first does
     which = X.rows["recording"].to_numpy() == "r0"
@@ -240,7 +240,7 @@ def test_text_in_another_voice_is_a_leak():
 # --- in the hands of the statistics ------------------------------------------------------------------
 
 
-def test_arrays_are_one_person_without_a_null():
+def test_benchmark_of_arrays_has_no_null():
     rng = np.random.default_rng(0)
     brain = rng.standard_normal((120, 6, 24)).astype("f4")
     heard = brain[:, :4, ::2] + rng.standard_normal((120, 4, 12)).astype("f4")
@@ -252,7 +252,7 @@ def test_arrays_are_one_person_without_a_null():
     assert "KFold(n_splits=3" in generate_methods_text(results)
 
 
-def test_the_table_goes_through_all_statistics(tmp_path):
+def test_benchmark_table_works_with_statistics(tmp_path):
     X, y = people(n_recordings=6, n=60)
     estimators = {"sharp": POOLED, "blunt": ridge(alphas=(1.0,), n_components=1, per_subject=False)}
     cv = LeaveOneSubjectOut(stimulus_folds=1)
@@ -281,7 +281,7 @@ def test_the_table_goes_through_all_statistics(tmp_path):
 
 
 @pytest.mark.slow
-def test_verdicts_on_noise_are_wrong_as_seldom_as_they_say():
+def test_summarize_false_positive_rate():
     rng, n, wrong = np.random.default_rng(5), 120, {"row": [], "summary": []}
     table = pd.DataFrame({
         "subject": np.repeat(["a", "b"], n // 2), "recording": np.repeat(["a", "b"], n // 2),
@@ -307,7 +307,7 @@ class Interrupt(Callback):
             raise KeyboardInterrupt
 
 
-def test_half_a_training_is_no_result(tmp_path):
+def test_benchmark_stops_at_interruption(tmp_path):
     X, y = people(n_recordings=2, n=40, together=2)
     decoder = tiny_encoder().set_params(callbacks=[Interrupt()])
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,39 @@
+"""Descriptions of estimators in results."""
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import GridSearchCV
+
+from sk_b2s.evaluation._results._provenance import chosen_by
+
+
+@pytest.mark.parametrize(
+    ("grid", "end"),
+    [
+        pytest.param(
+            [1, 2, 3], " (n_components is the highest tried; values beyond may be better)", id="highest"
+        ),
+        pytest.param(
+            [12, 8, 7], " (n_components is the lowest tried; values beyond may be better)", id="lowest"
+        ),
+        pytest.param([1, 6, 24], "", id="within"),
+        pytest.param([1, 6], "", id="two"),
+        pytest.param([1, 2, None], "", id="not a number"),
+    ],
+)
+def test_chosen_by_marks_edges_of_grid(grid, end):
+    """The score of a stand-in is highest at 6 components."""
+    search = GridSearchCV(Peak(), {"n_components": grid}, cv=3).fit(np.zeros((9, 1)), np.zeros(9))
+    assert chosen_by(search) == f"best_params_: {search.best_params_}{end}"
+
+
+class Peak(BaseEstimator):
+    def __init__(self, n_components=1):
+        self.n_components = n_components
+
+    def fit(self, X, y):
+        return self
+
+    def score(self, X, y):
+        return -abs((self.n_components or 6) - 6)

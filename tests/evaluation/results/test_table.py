@@ -1,0 +1,187 @@
+"""Results files of a benchmark."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import pandas as pd
+import pytest
+from helpers import TESTS
+from helpers.decoders import FAST, ONE, Counting, counting, people, ridge, same
+from sklearn.exceptions import FitFailedWarning
+
+from sk_b2s import (
+    StimulusKFold,
+    benchmark,
+    read_results,
+    summarize,
+)
+
+
+def test_benchmark_reuses_stored_fits(done, fits, tmp_path):
+    arguments, results, path = done
+    same(read_results(path), results)
+    same(benchmark(path=path, **arguments), results)
+    arguments = {**arguments, "estimators": {"one": counting()}}
+    first = benchmark(path=tmp_path / "r.jsonl", **arguments)
+    assert fits() == 9
+    same(benchmark(path=tmp_path / "r.jsonl", **arguments), first)
+    assert fits() == 9
+
+
+def test_benchmark_repeats_truncated_line(fits, tmp_path):
+    X, y = people(n_recordings=2)
+    arguments = {"estimators": {"one": counting()}, "X": X, "y": y, "cv": StimulusKFold(3), "controls": False,
+                 "n_candidates": 30, **FAST}  # fmt: skip
+    path = tmp_path / "r.jsonl"
+    first = benchmark(path=path, **arguments)
+    whole = path.read_bytes()
+    last = whole.rindex(b"\n", 0, -1)
+    for cut in (1, 2, 40, 1000, len(whole) - last - 2, len(whole) - last):
+        path.write_bytes(whole[:-cut])
+        before = fits()
+        same(benchmark(path=path, **arguments), first)
+        assert fits() - before == (cut > 1)  # the line break alone is no loss
+        same(read_results(path), first)
+
+
+def test_read_results_refuses_changed_parameters(done, tmp_path):
+    arguments, _, _ = done
+    arguments = {**arguments, "controls": False}
+    path = tmp_path / "r.jsonl"
+    first = benchmark(path=path, **{**arguments, "estimators": {"one": ONE}})
+    other = benchmark(path=path, **{**arguments, "estimators": {"one": ridge(alphas=(100.0,))}})
+    assert not first["top_k"].equals(other["top_k"])
+    with pytest.raises(
+        ValueError, match="'one', seed 0, fold 0, 'decoder' was run twice, with different parameters"
+    ):
+        read_results(path)
+    same(read_results(path, conflicts="last"), other)
+    for changed in ({"k": 5}, {"n_shifts": 20}, {"y": arguments["y"].assign(condition="x")}):
+        new = benchmark(path=path, **{**arguments, "estimators": {"one": ONE}, **changed})
+        assert not set(new["key"]) & set(first["key"])
+    idle = benchmark(path=path, **{**arguments, "estimators": {"one": ONE}, "n_jobs": 1})
+    assert set(idle["key"]) == set(first["key"])
+
+
+def test_read_results_joins_files_of_jobs(done, tmp_path):
+    arguments, results, _ = done
+    for fold in range(3):
+        alone = benchmark(path=tmp_path / f"{fold}.jsonl", only=fold, **arguments)
+        assert set(alone["fold"]) == {fold}
+    benchmark(path=tmp_path / "again.jsonl", only=("one", 1), **arguments)  # an exact duplicate
+    same(read_results(tmp_path), results)
+    same(read_results([tmp_path / f"{fold}.jsonl" for fold in (2, 0, 1)]), results)
+
+
+def test_benchmark_repeats_failed_fit(fits, tmp_path, monkeypatch):
+    X, y = people(n_recordings=4, together=2)
+    arguments = {
+        "estimators": {"one": counting()},
+        "X": X,
+        "y": y,
+        "cv": StimulusKFold(2),
+        "controls": False,
+        **FAST,
+    }
+    good = benchmark(**arguments)
+    path = tmp_path / "r.jsonl"
+
+    def fails(self, X, y):
+        raise RuntimeError("no memory left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Counting, "fit", fails)
+        with pytest.warns(FitFailedWarning, match="1 of 1 fits failed.*no memory left"):
+            bad = benchmark(path=path, only=1, **arguments)
+        assert set(bad["verdict"]) == {"error"}
+        assert set(bad["error"]) == {"RuntimeError: no memory left"}
+        assert list(bad["subject"]) == ["s0", "s1"]
+        assert bad["top_k"].isna().all()
+        with pytest.raises(ValueError, match="all fits failed"):
+            summarize(bad)
+        with pytest.warns(FitFailedWarning):
+            assert set(read_results(path)["error"]) == set(benchmark(path=path, only=1, **arguments)["error"])
+    mixed = pd.concat([good[good["fold"] == 0], bad], ignore_index=True)
+    assert list(summarize(mixed)["n_failed"]) == [1, 1]
+    same(benchmark(path=path, **arguments), good)
+    same(read_results(path), good)
+
+
+def test_benchmark_is_equal_with_threads(done):
+    arguments, results, _ = done
+    with joblib.parallel_config("threading"):
+        same(benchmark(n_jobs=2, **arguments), results)
+
+
+@pytest.mark.slow
+def test_benchmark_is_equal_with_processes(done, tmp_path):
+    arguments, results, _ = done
+    same(benchmark(n_jobs=2, path=tmp_path / "r.jsonl", **arguments), results)
+    same(read_results(tmp_path / "r.jsonl"), results)
+
+
+KILLED = """
+import os, random, signal, sys, time
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+from helpers.decoders import FAST, counting, people, same
+from sk_b2s import StimulusKFold, benchmark, read_results
+
+X, y = people(n_recordings=4, n=40, together=2)
+def run(path):
+    estimators = {{"one": counting(), "ten": counting(alphas=(10.0,))}}
+    return benchmark(estimators, X, y, StimulusKFold(3), path, seeds=(0, 1), n_candidates=30, **FAST)
+def fork(path):
+    child = os.fork()
+    if not child:
+        run(path)
+        os._exit(0)
+    return child
+fits = lambda: len(open(os.environ["FITS"]).read().split())
+
+# Nothing is computed before the forks, so no thread is lost by them.
+# Moments are counted in fits and not in seconds, so that a busy machine kills as a quiet one does.
+random.seed({seed})
+kills = 0
+for _ in range(20):
+    child, enough = fork("killed.jsonl"), min(fits() + random.choice([0, 1, 2, 3]), 36)
+    while fits() < enough:
+        time.sleep(0.001)
+    time.sleep(random.uniform(0.0, 0.05))  # in the fit, the score or the writing
+    os.kill(child, signal.SIGKILL)
+    kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+assert kills >= 10, kills
+assert os.path.getsize("killed.jsonl") > 0
+os.waitpid(fork("killed.jsonl"), 0)
+print("fits", fits(), "kills", kills)
+assert 36 <= fits() <= 36 + kills
+open(os.environ["FITS"], "w").close()
+
+children = [fork("shared.jsonl") for _ in range(3)]
+assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+assert fits() == 36, fits()
+
+whole = run("whole.jsonl")
+same(read_results("killed.jsonl"), whole)
+same(run("killed.jsonl"), whole)
+same(read_results("shared.jsonl"), whole)
+same(read_results(["whole.jsonl", "shared.jsonl", "killed.jsonl"]), whole)
+assert fits() == 72, fits()
+print("the same")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed")
+def test_benchmark_survives_interruptions_and_sharing(fits, tmp_path):
+    tests = str(TESTS)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(tests=tests, seed=3)], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(tests).parent), *sys.path])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the same" in done.stdout

@@ -1,0 +1,108 @@
+"""Digests of estimators, rows, recordings and code."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from helpers.decoders import ONE, Power, people, ridge
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+
+import sk_b2s
+from sk_b2s import (
+    RidgeDecoder,
+)
+from sk_b2s.preprocessing._fingerprint import _sources, describe, digest_code, digest_rows, key_of
+
+
+def estimator_that(text):
+    """Make a class as a notebook does that is changed and run again."""
+    space = {"__name__": "__main__"}
+    exec(f"class Mine:\n    def get_params(self, deep=True):\n        return {{}}\n    {text}", space)
+    return space["Mine"]()
+
+
+def test_describe_depends_on_methods_of_class():
+    doubled = describe(estimator_that("def transform(self, X): return 2 * X"))
+    assert doubled == describe(estimator_that("def transform(self, X): return 2 * X"))
+    assert doubled != describe(estimator_that("def transform(self, X): return 3 * X"))
+    assert doubled != describe(estimator_that("def transform(self, X, by=1): return 2 * X"))
+    assert describe(Ridge) == ["sklearn.linear_model._ridge.Ridge"]
+    assert describe(RidgeDecoder) == ["sk_b2s.decoding._ridge_decoder.RidgeDecoder"]
+
+
+def adding(number):
+    return lambda a: a + number
+
+
+def test_key_of_depends_on_values():
+    X, y = people(n_recordings=2)
+    assert key_of(ridge(), X, y) == key_of(ridge(), X[:], y.copy())
+    assert key_of(ridge(k=3)) != key_of(ridge())
+    assert key_of(make_pipeline(Power(), ONE)) != key_of(ONE)
+    assert describe(lambda a: a + 1) != describe(lambda a: a + 2)
+    assert describe(adding(1)) != describe(adding(2))
+    assert describe(adding(1)) == describe(adding(1))
+    assert describe(ridge(k=3).get_params) != describe(ridge(k=4).get_params)
+    assert describe({"a": 1, "b": {3, 2}}) == describe({"b": {2, 3}, "a": np.int64(1)})
+    both = ("x" * 3, "xx" + "x")
+    assert key_of(both) == key_of(("xxx", both[0]))
+
+
+def test_digest_rows_depends_on_content():
+    X, y = people(n_recordings=2)
+    assert len(np.unique(digest_rows(X))) == len(X)
+    np.testing.assert_array_equal(digest_rows(X)[[5, 3]], digest_rows(X[[5, 3]]))
+    np.testing.assert_array_equal(digest_rows(y)[7:9], digest_rows(y.iloc[7:9].set_axis(["a", "b"])))
+    louder = X._replace(signals=[2 * X.signals[0], X.signals[1]])
+    assert np.flatnonzero(digest_rows(X) != digest_rows(louder)).tolist() == list(range(60))
+    assert (digest_rows(np.eye(3)) != digest_rows(np.ones((3, 3)))).all()
+    assert (digest_rows(y) == digest_rows(y[list(y.columns[::-1])])).all()
+    assert not (digest_rows(y) == digest_rows(y.rename(columns={"block": "black"}))).any()
+
+
+def test_digest_rows_ignores_folder(tmp_path):
+    tables = []
+    for folder, content in (("here", "same"), ("there", "same"), ("there", "longer"), ("there", "louder")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "01.fif").write_text(content)
+        tables.append(
+            digest_rows(pd.DataFrame({"recording": [str(tmp_path / folder / "01.fif")], "onset": 0.0}))
+        )
+    assert tables[0] == tables[1] != tables[2] != tables[3]  # of the last two the size is the same
+    (tmp_path / "header.vhdr").write_text("unchanged")
+    for content in ("before", "filter"):
+        (tmp_path / "header.eeg").write_text(content)
+        tables.append(digest_rows(pd.DataFrame({"recording": [str(tmp_path / "header.vhdr")]})))
+    assert tables[4] != tables[5]
+
+
+def test_digest_code_depends_on_imports(tmp_path):
+    for name, text in {
+        "evaluation/_tasks": "def run():\n    from sk_b2s.metrics._ranking import ranks",
+        "metrics/_ranking": "from sk_b2s.metrics import _similarity",
+        "metrics/_similarity": "similarity = 1",
+        "evaluation/_statistics": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def digest():
+        digest_code.cache_clear()
+        return digest_code(tmp_path)
+
+    first = digest()
+    (tmp_path / "evaluation" / "_statistics.py").write_text(
+        "from sk_b2s.metrics._similarity import similarity"
+    )
+    assert digest() == first
+    (tmp_path / "metrics" / "_similarity.py").write_text("similarity = 2")
+    assert digest() != first
+    modules = set(_sources(Path(sk_b2s.__file__).parent, ["evaluation._tasks", "_persistence._registry"]))
+    assert {
+        "decoding._encoder",
+        "decoding._ridge_decoder",
+        "features._spectral",
+        "metrics._similarity",
+    } < modules
+    assert not {"evaluation._statistics", "plotting._scores", "reporting._methods"} & modules
