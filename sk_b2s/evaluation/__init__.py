@@ -1,4 +1,4 @@
-"""Benchmarks, controls, statistics over subjects, curves and noise ceilings."""
+"""Benchmarks, controls, statistics, curves and noise ceilings."""
 
 import lazy_loader as _lazy
 

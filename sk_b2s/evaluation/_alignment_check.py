@@ -31,13 +31,14 @@ def check_alignment(
 
     The temporal response function of the envelope is computed for all channels
     and all circular shifts of the stimulus against the recording
-    (:func:`compute_lag_curve`). Its power at a lag :math:`\tau`, summed over whitened
-    channels, is high where there is a response. Shifts of many seconds, where
-    no response is possible, give the null. A response begins with the stimulus
-    and is largest near 0.12 s. The distance from there is the offset
-    (:func:`find_response_offset`). It reveals triggers at the wrong end of a delay,
-    the audio file of another subject, a drifting clock, or a recording that is
-    late by tens of milliseconds. It does not measure latency.
+    (:func:`compute_lag_curve`). Its power at a lag :math:`\tau`, summed over
+    whitened channels, is high where there is a response. Shifts of many
+    seconds, where no response is possible, give the null. A response begins
+    with the stimulus and is largest near 0.12 s. The distance from there is
+    the offset (:func:`find_response_offset`). It reveals triggers at the wrong
+    end of a delay, the audio file of another subject, a drifting clock, or a
+    recording that is late by tens of milliseconds. It does not measure
+    latency.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def check_alignment(
         - ``verdict``: ``"aligned"``, ``"off by +0.30 s"`` or
           ``"cannot tell"``.
         - ``offset`` (s), positive if the response is later than in the table.
-          NaN if there is no response.
+          NaN without a response.
         - ``p``, ``note`` and ``curve``, the power by lag in standard
           deviations of the null. ``found.attrs["lags"]`` has the lags in
           seconds.

@@ -125,7 +125,7 @@ def _compare_parts(whole, parts, tolerance):
 
 
 def _usual_offset(singles, level):
-    """Return the offset closest to those of all stimuli, 0 if there is none."""
+    """Return the offset closest to all stimuli, 0 without a response."""
     offsets = np.array([one[1] for one in singles if one[2] <= level / len(singles)])
     away = np.abs(offsets[:, None] - offsets).sum(0)  # of two different stimuli, the one closer to 0
     return offsets[np.lexsort([np.abs(offsets), away.round(6)])[0]] if len(offsets) else 0.0

@@ -55,7 +55,7 @@ def attention_decoding_scores(
     Raises
     ------
     ValueError
-        If there is no such stream, or a window is longer than a decision.
+        If the stream does not exist, or a window is longer than a decision.
 
     Warns
     -----

@@ -40,10 +40,11 @@ def score_similarities(
         One row per column of ``similarity``: ``segment``, and ``sound,
         sound_onset`` (s) and ``word`` for the scores that need them. If None,
         the distinct segments of ``table`` in order of first appearance.
-    controls : dict of str to array-like of shape (n_windows, n_candidates), default=None
-        Similarities of the same decoder, trained on data that cannot be
-        decoded: "phase_randomized", "white_noise", "shifted_labels", see
-        :func:`~sk_b2s.run_controls`. If one is above chance, there is a leak.
+    controls : dict of str to array-like, default=None
+        Similarities of shape (n_windows, n_candidates) of the same decoder,
+        trained on data that cannot be decoded: "phase_randomized",
+        "white_noise", "shifted_labels", see :func:`~sk_b2s.run_controls`. If
+        one is above chance, there is a leak.
     k : int, default=10
         Number of guesses of ``top_k``, its null and its verdict.
     n_candidates : int or None, default=50
@@ -83,7 +84,8 @@ def score_similarities(
 
     Examples
     --------
-    >>> table = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
+    >>> table = pd.DataFrame({"segment": np.arange(60), "duration": 3.0})
+    >>> table["onset"] = 3.0 * np.arange(60)
     >>> results = score_similarities(np.eye(60), table)
     >>> results[["pool", "n_candidates", "chance", "top_10", "verdict"]]
       pool  n_candidates    chance  top_10     verdict

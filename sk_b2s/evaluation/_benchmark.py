@@ -45,9 +45,9 @@ def benchmark(
 
     Parameters
     ----------
-    estimators : dict of str to estimator, list of (str, estimator), or estimator
-        Decoders of the package, Pipelines that end in one, or searches over
-        either. They are cloned.
+    estimators : dict, list of (str, estimator), or estimator
+        Decoders of the package by name, Pipelines that end in one, or searches
+        over either. They are cloned.
     X : DataFrame, Windows or array-like of shape (n_windows, ...)
         EEG/MEG windows. Controls need ``recording``, ``onset`` and
         ``duration``.
@@ -81,7 +81,7 @@ def benchmark(
         ``k`` of the decoders.
     n_candidates : int or None, default=50
         Size of the candidate pools that are scored in addition to all
-        candidates, the same in every fold. If None, there are no pools.
+        candidates, the same in every fold. If None, pools are omitted.
     n_shifts : int, default=1000
         Number of circular shifts of each null.
     n_jobs : int or None, default=None
@@ -116,8 +116,8 @@ def benchmark(
           :func:`~sk_b2s.check_leakage`), ``n_train_overlap`` (test windows
           that contain stimuli of training), ``train_seconds`` of distinct
           stimuli, ``calibration_minutes`` (requested from ``cv``, infinity is
-          all, NaN is none) and ``calibration_minutes_used`` (recorded from the
-          test subject in training).
+          all, NaN without calibration) and ``calibration_minutes_used``
+          (recorded from the test subject in training).
         - ``transductive_steps``: steps of the fitted estimator that saw the
           test recordings without their labels.
         - ``parameters, features`` and ``chosen`` hyperparameters.
@@ -133,7 +133,7 @@ def benchmark(
     TypeError
         If an estimator is not a decoder.
     ValueError
-        If names are not unique, there are no folds, X and y differ in length,
+        If names are not unique, ``cv`` has no folds, X and y differ in length,
         a control does not apply, or a fold has too few candidates.
 
     Warns

@@ -93,7 +93,8 @@ def compare_estimators(
     >>> import pandas as pd
     >>> from sk_b2s import compare_estimators
     >>> results = pd.DataFrame({
-    ...     "estimator": ["clip"] * 5 + ["ridge"] * 5, "subject": list("abcde") * 2,
+    ...     "estimator": ["clip"] * 5 + ["ridge"] * 5,
+    ...     "subject": list("abcde") * 2,
     ...     "top_10": [0.5, 0.6, 0.4, 0.7, 0.8] + [0.2, 0.2, 0.1, 0.3, 0.2],
     ... })
     >>> table = compare_estimators(results, reference="ridge")
@@ -132,7 +133,7 @@ def compare_estimators(
 
 
 def _check_equal_k(results, score, estimator):
-    """Raise if ``top_k`` of the estimators has different numbers of guesses."""
+    """Raise if ``top_k`` of the estimators has different values of k."""
     if score != "top_k" or "k" not in results:
         return
     k = results.groupby(estimator)["k"].unique()

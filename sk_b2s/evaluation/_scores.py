@@ -77,7 +77,7 @@ def _hit_probability(n_candidates, size, k):
 
 
 def _top(k):
-    """Make the function of top-k accuracy, of the ``k`` of the result if None."""
+    """Make the function of top-k accuracy, None is the ``k`` of a result."""
 
     def accuracy(result, n_candidates):
         n_guesses = result.k if k is None else k
@@ -172,8 +172,8 @@ def label_of_score(name, k=None):
 
     Examples
     --------
-    >>> label_of_score("top_k", 10), label_of_score("top_k"), label_of_score("top_3")
-    ('top-10 accuracy', 'top-k accuracy', 'top-3 accuracy')
+    >>> label_of_score("top_k", 10), label_of_score("top_3")
+    ('top-10 accuracy', 'top-3 accuracy')
     """
     if name in SCORES:
         return SCORES[name].label.format(k="k" if k is None else k)
@@ -201,7 +201,8 @@ def score_rows(result, n_candidates=50, n_shifts=1000, random_state=0):
     include the target is computed as well. If r of the other N - 1 candidates
     score as high or higher, then
 
-    .. math:: P(\text{hit}) = P(H \le k - 1), \quad H \sim \mathrm{Hypergeometric}(N - 1, r, n - 1)
+    .. math:: P(\text{hit}) = P(H \le k - 1), \quad
+              H \sim \mathrm{Hypergeometric}(N - 1, r, n - 1)
 
     No pool is drawn, so all estimators have the same pools.
 
@@ -255,7 +256,7 @@ def _take_rows(result, rows):
 
 
 def _null_of_pool(own, ranks, size, chosen, n_shifts, random_state):
-    """Compute the null of top-k accuracy in pools, NaN if there is none."""
+    """Compute the null of top-k accuracy in pools, NaN if undefined."""
     missing = np.full(max(n_shifts, 1), np.nan)
     if not {"onset", "duration"} <= set(own.rows) or not n_shifts:
         return missing

@@ -65,7 +65,11 @@ def mean_and_sem(
     --------
     >>> import pandas as pd
     >>> from sk_b2s import mean_and_sem
-    >>> results = pd.DataFrame({"subject": list("aabb"), "fold": [0, 1, 0, 1], "top_10": [0.5, 0.7, 0.2, 0.4]})
+    >>> results = pd.DataFrame({
+    ...     "subject": list("aabb"),
+    ...     "fold": [0, 1, 0, 1],
+    ...     "top_10": [0.5, 0.7, 0.2, 0.4],
+    ... })
     >>> mean_and_sem(results).round(3).to_dict("records")
     [{'mean': 0.45, 'sem': 0.15, 'n_subjects': 2}]
     """

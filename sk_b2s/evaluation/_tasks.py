@@ -78,7 +78,7 @@ class BenchmarkTask:
 
 
 def plan_tasks(named, data, cv, folds, seeds, controls, oracle, settings, only=(None, None)):
-    """Plan the tasks, fold by fold, so that early results are of all estimators.
+    """Plan the tasks fold by fold, so that early results have all estimators.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def _find_train_overlap(fold, about):
 
 
 def _list_transductive_steps(fold):
-    """List steps of the fitted estimator that saw unlabeled test recordings."""
+    """List steps that saw the test recordings without their labels."""
     subject, steps = fold.rows["subject"].to_numpy(), []
     is_known = np.isin(subject[fold.test], subject[fold.train]).all()
     for step in iter_parts(fold.estimator if fold.fitted is None else fold.fitted):

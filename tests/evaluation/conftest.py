@@ -11,7 +11,7 @@ from sk_b2s import (
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """An uninterrupted run of two estimators on three folds: arguments, table and file."""
+    """Run two estimators on three folds: arguments, table and file."""
     X, y = people(together=2)
     arguments = {"estimators": {"one": ONE, "pooled": ridge(alphas=(1.0,), per_subject=False)}, "X": X, "y": y,
                  "cv": StimulusKFold(3), **FAST}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whether table and brain agree in time: planted shifts are found, and nothing is seen where nothing is."""
+"""Check of the alignment between recordings and stimulus onsets."""
 
 import re
 
@@ -25,7 +25,7 @@ def memory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def events(tmp_path_factory):
-    """Two people who hear three minutes, as a clear recording has them."""
+    """Two subjects, three minutes, high signal-to-noise ratio."""
     root = tmp_path_factory.mktemp("listening")
     return make_listening(
         2, 3, modality="eeg", n_channels=32, snr_db=-8, artifacts=["blinks"], sfreq=64, root=root
@@ -73,7 +73,7 @@ def test_check_alignment_finds_shift(events, memory, shift):
 
 
 def test_check_alignment_rejects_wrong_stimulus(events, memory):
-    """Person 02 hears, by the table, something else at the same times."""
+    """Subject 02 has another stimulus in the table."""
     wrong = sounds_of(events)
     mine = wrong["subject"] == "02"
     backwards = {}
@@ -94,7 +94,7 @@ def test_check_alignment_rejects_wrong_stimulus(events, memory):
 
 
 def planted(delays, seed=0, minutes=4, n_channels=8, strength=0.3):
-    """Smoothed noise as sound, and a brain that repeats it after each of the delays, in noise."""
+    """Simulate smooth noise and recordings that repeat it with delays."""
     rng = np.random.default_rng(seed)
     n_times = int(60 * minutes * SFREQ)
     sos = butter(2, [1, 12], "band", fs=SFREQ, output="sos")
@@ -107,7 +107,7 @@ def planted(delays, seed=0, minutes=4, n_channels=8, strength=0.3):
 
 
 def test_lag_curve_equals_ridge_regression():
-    """With one channel: the same shape as weights solved from the lagged matrix itself."""
+    """Compare with the weights of the lagged matrix, for one channel."""
     brain, sound = planted([0.15], n_channels=1, strength=2, minutes=2)
     lags, power = compute_lag_curve(brain, sound, SFREQ)
     near = np.abs(lags) <= 0.5
@@ -150,7 +150,7 @@ def test_response_offset_subtracts_latency(delay):
 
 
 def test_response_offset_false_positive_rate():
-    """Sixty recordings of noise: p is uniform, as far as sixty can tell."""
+    """The p values of sixty recordings of noise are uniform."""
     p = [
         find_response_offset(*compute_lag_curve(*planted([], seed=seed), SFREQ), max_offset=1.5)["p"]
         for seed in range(60)
@@ -214,7 +214,7 @@ def test_check_alignment_needs_enough_stimulus(tmp_path):
 
 
 def test_check_alignment_notes_drift(tmp_path):
-    """The brain's copy runs 2000 ppm slower than the sound: 0.48 s after four minutes."""
+    """The recording runs 2000 ppm slower, 0.48 s after four minutes."""
     brain, sound = planted([0.12], strength=1.0)
     at = np.arange(len(sound))
     late = np.stack([np.interp(at / (1 + 2000e-6), at, channel) for channel in brain.T], axis=1)
@@ -264,7 +264,7 @@ def of_offsets(offsets, subjects, errors=0.001):
 
 
 def test_compare_notes_outlying_subjects():
-    usual = [-0.014, 0.017, 0.006, 0.021, -0.034, -0.018, 0.004, -0.017]  # of eight simulated people
+    usual = [-0.014, 0.017, 0.006, 0.021, -0.034, -0.018, 0.004, -0.017]  # of eight simulated subjects
     subjects = [f"{i:02d}" for i in range(1, 9)]
     assert compare(of_offsets(usual, subjects))["note"].eq("").all()
     late = np.array(usual) + 0.06 * (np.arange(8) < 2)
@@ -298,7 +298,7 @@ def test_check_alignment_finds_shift_despite_artifact(tmp_path):
     assert "'s1' is -0.2" in note or "'s1' is -0.1" in note
 
 
-# --- tables, pictures, errors --------------------------------------------------------------------------
+# --- tables, figures, errors --------------------------------------------------------------------------
 
 
 def test_check_alignment_locates_shift(tmp_path):
@@ -342,7 +342,7 @@ def test_check_alignment_notes_shifted_stimulus(eight_sounds):
 
 
 def test_check_alignment_ignores_short_stimulus(eight_sounds):
-    """What half a minute shows is less than what the others show in a minute."""
+    """Half a minute has less evidence than a minute."""
     table = eight_sounds.assign(duration=59.5)
     table.loc[4, ["sound", "duration"]] = [table["sound"][6], 31.0]
     found = check_alignment(table.drop(index=6), minutes=5, max_offset=0.8)

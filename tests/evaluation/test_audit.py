@@ -1,4 +1,4 @@
-"""Inputs of audit that hold nothing or contradict each other."""
+"""Scores of precomputed similarities."""
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,7 @@ def test_score_similarities_equals_benchmark(done):
         "key",
         "n_train",
         "verdict",
-    ]  # of folds and controls an audit is told
+    ]  # not known for precomputed similarities
     pd.testing.assert_frame_equal(audited.drop(columns=cost), rows.drop(columns=cost), check_dtype=False)
     # In other words, by columns, with the candidates in another order.
     order = np.random.default_rng(0).permutation(similarity.shape[1])

@@ -81,7 +81,7 @@ def test_benchmark_detects_recording_identity():
     summary = summarize(results).set_index(["control", "pool"])
     assert summary.loc[("decoder", "all"), "verdict"] == "leak"
     assert summary.loc[("decoder", "all"), "leak_sources"] == "phase_randomized, shifted_labels"
-    # The same of similarities alone, with those of the control beside them.
+    # The same with precomputed similarities of decoder and control.
     train, test = next(StimulusKFold(3).split(X, y))
     answers = retrieve(power.fit(X[train], y.iloc[train]), X[test], y.iloc[test])
     audited = score_similarities(answers.scores, answers.rows, controls={"phase_randomized": answers.scores})

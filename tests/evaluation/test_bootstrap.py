@@ -1,4 +1,4 @@
-"""Intervals and p values of a score: laws, and the same numbers by other ways."""
+"""Bootstrap intervals and circular shift tests."""
 
 from dataclasses import replace
 from itertools import product
@@ -15,7 +15,7 @@ from sk_b2s.metrics._ranking import ranks
 
 
 def crossed(n_subjects=12, n_blocks=20, n=10, spread=0.1, seed=0):
-    """Hits about 0.4 of people and blocks that differ."""
+    """Simulate hits around 0.4 with effects of subjects and blocks."""
     rng = np.random.default_rng(seed)
     p = 0.4 + spread * (rng.normal(size=(n_subjects, 1)) + rng.normal(size=(1, n_blocks)))
     hits = rng.random((n_subjects, n_blocks, n)) < np.clip(p, 0, 1)[..., None]
@@ -130,7 +130,7 @@ def test_circular_shift_test_draws_shifts():
 
 
 def join(a, b):
-    """Two people more, as other recordings."""
+    """Add two subjects with other recordings."""
     rows = b.rows.assign(subject=b.rows["subject"] + "'", recording=b.rows["recording"] + "'")
     return replace(
         a, scores=np.concatenate([a.scores, b.scores]), target=np.concatenate([a.target, b.target]),

@@ -32,7 +32,7 @@ class Column(PrecomputedFeatures):
 
 
 def simulate_response(n=80, sfreq=10.0, seed=0):
-    """Return two subjects that follow feature 0, correlated with feature 1 only."""
+    """Simulate two subjects that follow feature 0, correlated with 1."""
     rng = np.random.default_rng(seed)
     data = rng.standard_normal((int(3 * n * sfreq) + 40, 3)).astype("f4")
     data[:, 1] = data[:, 0] + 0.7 * data[:, 1]

@@ -1,4 +1,4 @@
-"""Ceilings: planted shares of signal come back, and the same numbers by numpy's correlation."""
+"""Noise ceilings."""
 
 import numpy as np
 import pandas as pd
@@ -6,11 +6,11 @@ import pytest
 
 from sk_b2s import Windows, intersubject_correlation, split_half_reliability
 
-RHO = np.array([0.0, 0.2, 0.5, 0.8])  # share of a presentation's variance that comes back, by channel
+RHO = np.array([0.0, 0.2, 0.5, 0.8])  # reliability of each channel
 
 
-def heard(n_subjects=1, n_repeats=4, n_segments=60, n_times=50, seed=0):
-    """Windows of people who all have the same signal, in channels that are more or less noisy."""
+def simulate(n_subjects=1, n_repeats=4, n_segments=60, n_times=50, seed=0):
+    """Simulate a common signal of subjects in channels with noise."""
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=(n_segments, 4, n_times))
     subject, repeat, segment = (part.ravel() for part in np.indices((n_subjects, n_repeats, n_segments)))
@@ -22,7 +22,7 @@ def heard(n_subjects=1, n_repeats=4, n_segments=60, n_times=50, seed=0):
 
 @pytest.mark.parametrize("n_repeats", [2, 3, 5, 8])
 def test_split_half_reliability_recovers_truth(n_repeats):
-    table = split_half_reliability(*heard(n_repeats=n_repeats))
+    table = split_half_reliability(*simulate(n_repeats=n_repeats))
     half = n_repeats // 2
     np.testing.assert_allclose(table["reliability"], RHO, atol=0.04)
     np.testing.assert_allclose(table["r"], half * RHO / (1 + (half - 1) * RHO), atol=0.06)
@@ -31,7 +31,7 @@ def test_split_half_reliability_recovers_truth(n_repeats):
 
 
 def test_split_half_reliability_ceiling_of_model():
-    windows, segments, subjects = heard(n_repeats=6)
+    windows, segments, subjects = simulate(n_repeats=6)
     signal = np.random.default_rng(0).normal(size=(60, 4, 50))[segments]
     found = [np.corrcoef(windows[:, c].ravel(), signal[:, c].ravel())[0, 1] for c in range(1, 4)]
     ceiling = split_half_reliability(windows, segments, subjects)["ceiling"][1:]
@@ -39,7 +39,7 @@ def test_split_half_reliability_ceiling_of_model():
 
 
 def test_split_half_reliability_of_two_repetitions(monkeypatch):
-    windows, segments, _ = heard(n_repeats=2, n_segments=7)
+    windows, segments, _ = simulate(n_repeats=2, n_segments=7)
     order = np.argsort(segments, kind="stable")
     first, second = windows[order[::2]], windows[order[1::2]]
     table = split_half_reliability(windows, segments, n_splits=400)  # which comes first matters little
@@ -52,7 +52,7 @@ def test_split_half_reliability_of_two_repetitions(monkeypatch):
 
 
 def test_intersubject_correlation_equals_numpy(monkeypatch):
-    windows, segments, subjects = heard(n_subjects=5, n_repeats=1)
+    windows, segments, subjects = simulate(n_subjects=5, n_repeats=1)
     table = intersubject_correlation(windows, segments, subjects)
     mine = {s: windows[subjects == s][np.argsort(segments[subjects == s])] for s in np.unique(subjects)}
     for row in table.itertuples():
@@ -70,11 +70,11 @@ def test_intersubject_correlation_equals_numpy(monkeypatch):
 
 
 def test_intersubject_correlation_of_common_segments():
-    windows, segments, subjects = heard(n_subjects=3, n_repeats=2, n_segments=12)
+    windows, segments, subjects = simulate(n_subjects=3, n_repeats=2, n_segments=12)
     keep = (subjects != "s2") | (segments < 4)
     windows, segments, subjects = windows[keep], segments[keep], subjects[keep]
     alone = segments.copy()
-    alone[(subjects == "s0") & (segments >= 10)] += 100  # heard by nobody else
+    alone[(subjects == "s0") & (segments >= 10)] += 100  # presented to no other subject
     table = intersubject_correlation(windows, alone, subjects)
     some = ~((subjects == "s0") & (segments >= 10))
     less = intersubject_correlation(windows[some], alone[some], subjects[some])
@@ -89,7 +89,7 @@ def test_intersubject_correlation_of_common_segments():
 
 
 def test_noise_ceiling_of_windows_object():
-    data, segments, subjects = heard(n_subjects=2, n_repeats=2, n_segments=9)
+    data, segments, subjects = simulate(n_subjects=2, n_repeats=2, n_segments=9)
     rows = pd.DataFrame({"subject": subjects})
     windows = Windows.from_array(data.astype("f4"), rows=rows, sfreq=50, ch_names=list("abcd"))
     for measure in (split_half_reliability, intersubject_correlation):
@@ -101,7 +101,7 @@ def test_noise_ceiling_of_windows_object():
 
 
 def test_noise_ceiling_of_constant_channel_and_errors():
-    windows, segments, subjects = heard(n_subjects=2, n_repeats=2, n_segments=9)
+    windows, segments, subjects = simulate(n_subjects=2, n_repeats=2, n_segments=9)
     windows[:, 0] = 3.0
     assert (
         split_half_reliability(windows, segments, subjects)["r"].isna().tolist() == [True, *[False] * 3] * 2
@@ -116,7 +116,7 @@ def test_noise_ceiling_of_constant_channel_and_errors():
 
 
 def test_noise_ceiling_of_lists_and_missing_labels():
-    windows, segments, subjects = heard(n_subjects=2, n_repeats=2, n_segments=9)
+    windows, segments, subjects = simulate(n_subjects=2, n_repeats=2, n_segments=9)
     for measure in (split_half_reliability, intersubject_correlation):
         listed = measure(windows.tolist(), segments.tolist(), subjects.tolist())
         pd.testing.assert_frame_equal(listed, measure(windows, segments, subjects))

@@ -1,4 +1,4 @@
-"""Real EEG of eight people, on the only honest split: by the time of the story."""
+"""Decoding of real EEG."""
 
 import importlib.util
 
@@ -23,7 +23,7 @@ def page():
 
 @pytest.fixture(scope="module")
 def recordings(page, data_folder):
-    """EEG of eight people and the envelope they heard."""
+    """EEG of eight participants and the envelope of the stimulus."""
     if not (data_folder / "eeg_dtu").is_dir():
         pytest.skip("the real EEG is absent: no eeg_dtu in the development data")
     with threadpool_limits(1):  # as the page does: its matrices are small
@@ -53,7 +53,7 @@ def test_halves_of_real_eeg_are_separate(page, recordings):
 
 @pytest.mark.slow
 def test_ridge_decodes_real_eeg(page, recordings):
-    """A plain ridge elsewhere got 24.5 ± 2.3 and 55.5 ± 9.4 per cent of these eight people."""
+    """Another ridge had 24.5 ± 2.3 and 55.5 ± 9.4 % on these data."""
     table = page.summary(page.similarities("ridge", *recordings))
     single, averaged = table.loc["single"], table.loc["averaged"]
     assert 20 < single["mean"] < 29

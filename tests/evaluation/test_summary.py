@@ -91,7 +91,7 @@ def test_summary_collects_warnings(results):
     assert summary.count_warnings() == {"UserWarning: a": 8, "UserWarning: b": 8}
 
 
-def test_summary_knows_no_plan(results):
+def test_summary_without_plan(results):
     summary = BenchmarkSummary(results.assign(plan=None))
     assert not summary.is_plan_known
     assert summary.unfinished == []

@@ -1,4 +1,4 @@
-"""A benchmark on any backend of joblib, what it tells while it runs, and its table in the hands of the statistics."""
+"""Tasks of a benchmark: backends, seeds, warnings and leakage."""
 
 import re
 import threading
@@ -40,7 +40,7 @@ POOLED = ridge(alphas=(1.0,), per_subject=False)
 
 
 class Wavering(RidgeDecoder):
-    """A ridge that says it did not converge."""
+    """A ridge with a warning that it did not converge."""
 
     def fit(self, X, y):
         for _ in range(2):
@@ -136,7 +136,7 @@ def test_benchmark_seeds_searches(tmp_path):
     assert isinstance(search.get_params()["estimator__jittered__random_state"], np.random.RandomState)
 
 
-# --- what it tells -----------------------------------------------------------------------------------
+# --- reports -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -218,7 +218,7 @@ def test_benchmark_reports_leakage_of_folds():
     assert (results["n_train_overlap"] == 0).all()
     alone = benchmark(ONE, X, y, cv, controls=False, n_candidates=None, only=1, **FAST).iloc[0]
     assert alone["leakage"] == checked.loc[1, "verdict"]
-    # Rows say no splitter's name, and masks are rows too.
+    # Given rows have no splitter, and masks are accepted.
     masks = [tuple(np.isin(np.arange(len(X)), side) for side in pair) for pair in cv.split(X, y)]
     plain = benchmark(ONE, X, y, masks, controls=False, n_candidates=None, **FAST).set_index("fold")
     assert plain["cv"].isna().all()
@@ -228,7 +228,7 @@ def test_benchmark_reports_leakage_of_folds():
 
 def test_benchmark_detects_text_in_other_voice():
     X, y = people(n_recordings=2, n=60, together=2)
-    y["block"] = np.tile(y["block"][:60], 2)  # the second sound says what the first does
+    y["block"] = np.tile(y["block"][:60], 2)  # both stimuli have the same text
     which = X.rows["recording"].to_numpy() == "r0"
     folds = [(np.flatnonzero(which), np.flatnonzero(~which))]
     results = benchmark(POOLED, X, y, folds, controls=False, **FAST)
@@ -290,7 +290,7 @@ def test_summarize_false_positive_rate():
     for _ in range(60):
         brain = rng.standard_normal((n + 2, 20))
         window = brain[:-2] + brain[1:-1] + brain[2:]  # neighbors overlap
-        speech = rng.standard_normal((n, 20)) * rng.gamma(1, 1, (n, 1))  # some are everybody's favorites
+        speech = rng.standard_normal((n, 20)) * rng.gamma(1, 1, (n, 1))  # some are preferred by all
         results = score_similarities(window @ speech.T, table, n_shifts=200, n_candidates=None)
         wrong["row"] += list(results["verdict"] == "above_null")
         wrong["summary"] += list(summarize(results)["verdict"] == "above_null")

@@ -52,7 +52,7 @@ class FoldTask:
         return self.with_rows(fold.result, test)
 
     def exposure(self):
-        """Find test rows on which the fitted estimator was trained anywhere."""
+        """Find test rows that the fitted estimator was trained on."""
         return find_exposure(self.fitted, _safe_indexing(self.y, self.test))
 
     def with_rows(self, result, test):

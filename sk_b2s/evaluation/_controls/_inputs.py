@@ -36,7 +36,7 @@ def with_noise(estimator, noise):
     Raises
     ------
     ValueError
-        If there is no Epocher.
+        If the estimator has no Epocher.
     """
     estimator = clone(estimator)
     if not _insert_after_epocher(estimator, noise):

@@ -24,9 +24,10 @@ class ControlOutcome:
     ----------
     records : list of dict
         Hits, chance level and null of each recording.
-    across : list of (tuple of str, ndarray of shape (n_recordings, n_recordings))
+    across : list of (tuple of str, ndarray)
         For each pool of candidates the names of its recordings, and the hits
-        of each with labels drawn from each.
+        of each with labels drawn from each, an array of shape (n_recordings,
+        n_recordings).
     n_left_out : int
         Training windows that were excluded.
     n_train_overlap : int, default=0
@@ -141,7 +142,7 @@ def _null_or_widest(record, random):
 
 
 def permuted_label_scores(outcomes, weight, random):
-    r"""Score permutations of the labels between recordings, the true one first.
+    r"""Score permutations of labels between recordings, the true one first.
 
     Let :math:`a_{rq}` be the weighted hits of recording r with random labels
     of recording q. The score of a permutation :math:`\pi` of the recordings is

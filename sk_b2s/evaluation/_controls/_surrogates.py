@@ -22,7 +22,8 @@ from sk_b2s.preprocessing._windows import Windows
 def phase_randomized(signal, seed):
     r"""Randomize the phases of a signal, equally in all channels.
 
-    .. math:: \hat x'_c(f) = \hat x_c(f) \, e^{i \varphi(f)}, \qquad \varphi(f) \sim U(0, 2 \pi)
+    .. math:: \hat x'_c(f) = \hat x_c(f) \, e^{i \varphi(f)}, \quad
+              \varphi(f) \sim U(0, 2 \pi)
 
     Because :math:`\varphi` does not depend on the channel, :math:`\hat x'_a
     \overline{\hat x'_b} = \hat x_a \overline{\hat x_b}`. All spectra,
@@ -115,8 +116,8 @@ class SurrogateRecordings(WindowsTransformer):
 
     The noise of a recording is drawn from ``random_state`` and its study,
     subject, session, file name and length. So it is the same for any subset of
-    its rows, in ``fit`` and in ``predict``, and for a copy in another folder. A
-    plain array is one unnamed recording of concatenated windows. Its noise
+    its rows, in ``fit`` and in ``predict``, and for a copy in another folder.
+    A plain array is one unnamed recording of concatenated windows. Its noise
     depends on its rows, so replace the whole array before it is split, as
     :func:`~sk_b2s.run_controls` does.
 
@@ -154,8 +155,10 @@ class SurrogateRecordings(WindowsTransformer):
     >>> import numpy as np
     >>> X = np.random.default_rng(0).standard_normal((20, 3, 50))
     >>> noise = SurrogateRecordings().fit_transform(X)
-    >>> noise.shape, bool(np.isclose(noise.std(), X.std())), bool(np.allclose(noise, X, atol=1))
-    ((20, 3, 50), True, False)
+    >>> noise.shape, bool(np.isclose(noise.std(), X.std()))
+    ((20, 3, 50), True)
+    >>> bool(np.allclose(noise, X, atol=1))
+    False
     """
 
     _parameter_constraints = {"kind": [StrOptions(set(SURROGATES))], "random_state": ["random_state"]}

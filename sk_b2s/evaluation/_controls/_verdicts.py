@@ -77,7 +77,7 @@ def describe_verdict(verdict, sources=""):
 
 
 def add_verdict_texts(table):
-    """Add the column ``verdict_text`` after ``verdict`` and ``leak_sources``."""
+    """Add the column ``verdict_text``, the verdict in words."""
     pairs = zip(table["verdict"], table["leak_sources"], strict=True)
     return table.assign(verdict_text=[describe_verdict(*pair) for pair in pairs])
 
@@ -101,7 +101,7 @@ def control_verdicts(table, reasons=()):
     Returns
     -------
     verdicts : DataFrame of shape (n_controls, 2)
-        ``verdict`` and ``leak_sources``, "" where there is no leak.
+        ``verdict`` and ``leak_sources``, "" without a leak.
     """
     verdict = against_null(table)
     verdict[verdict.index.isin(CONTEXT)] = Verdict.CONTEXT.value
@@ -133,7 +133,8 @@ def against_null(table):
 
     Examples
     --------
-    >>> table = pd.DataFrame({"top_k": [0.3, 0.1, 0.02], "null_low": 0.05, "null_high": [0.2, 0.2, 0.2]})
+    >>> table = pd.DataFrame({"top_k": [0.3, 0.1, 0.02]})
+    >>> table = table.assign(null_low=0.05, null_high=0.2)
     >>> against_null(table).tolist()
     ['above_null', 'at_null', 'below_null']
     """
@@ -168,9 +169,10 @@ def assign_verdicts(results, outcomes):
     results : DataFrame of shape (n_rows, ...)
         With ``estimator, seed, control, calibration_minutes, top_k, null_low,
         null_high, n_train_overlap, leakage, error``.
-    outcomes : dict of (estimator, seed, control, minutes) to list of ControlOutcome
-        Of the leak tests, one entry per fold. Amounts of calibration are
-        separate, because all have the same test rows. None is no amount.
+    outcomes : dict of tuple to list of ControlOutcome
+        Of the leak tests, by (estimator, seed, control, minutes), one entry
+        per fold. Amounts of calibration are separate, because all have the
+        same test rows. ``minutes`` is None without calibration.
 
     Returns
     -------

@@ -35,7 +35,7 @@ def format_minutes(amounts):
     Parameters
     ----------
     amounts : array-like of float
-        Minutes. Infinity is all, NaN is no calibration.
+        Minutes. Infinity is all, NaN is without calibration.
 
     Returns
     -------

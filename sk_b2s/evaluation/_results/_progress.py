@@ -30,7 +30,7 @@ def format_progress(line):
 
 
 def format_time_left(seconds):
-    """Format the estimated time left, "" if there are no tasks left."""
+    """Format the estimated time left, "" after the last task."""
     if not seconds:
         return ""
     for unit, size in (("h", 3600), ("min", 60)):

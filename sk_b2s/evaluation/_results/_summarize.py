@@ -81,7 +81,7 @@ def summarize(results):
     done, by = results[results["error"] == ""], [*KINDS, *amounts_in(results)]
     if not len(done):
         first = f": all fits failed, the first with {results['error'].iloc[0]}" if len(results) else "."
-        raise ValueError(f"There are no results to summarize{first}")
+        raise ValueError(f"results has no finished fits{first}")
     counts = pd.DataFrame([_count(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
     scores = average_over_subjects(
         subject_score_means(done, [*SCORES, *CHANCE_COLUMNS, "n_candidates"], [*by, "subject"]), by

@@ -237,7 +237,7 @@ def _describe_two_plans(name, one, other):
 
 
 def _warn_of_plans(results, shown):
-    """Warn of missing parts of plans, and of scores that are not comparable."""
+    """Warn of missing parts of plans and of incomparable scores."""
     by = ["estimator", "control", *amounts_in(results)]
     known = results["plan"].map(read_plan)
     if known.isna().any():

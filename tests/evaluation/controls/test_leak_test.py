@@ -23,7 +23,7 @@ def test_pooled_row_threshold_equals_formula():
     assert same["null_mean"] == pytest.approx(0.4, abs=0.01)
     assert same["leak_threshold"] == pytest.approx(0.1 + z * 0.05 / np.sqrt(6), rel=0.05)
     assert same["recording_identity_p"] == 1
-    # By hand: the score when recordings are dealt each other's labels, over all permutations.
+    # By hand: the score with labels permuted between recordings, over all permutations.
     across = rng.random((6, 6)) + 0.2 * np.eye(6)
     scores = [across[np.arange(6), list(order)].sum() / 60 for order in permutations(range(6))]
     row = pooled_row(control_outcome(across, null))
@@ -66,7 +66,7 @@ def test_pooled_row_draws_permutations(monkeypatch):
 @pytest.mark.parametrize("kind", ["normal", "one label", "heavy"])
 @pytest.mark.parametrize("n_recordings", [5, 8])
 def test_permuted_label_scores_false_positive_rate(n_recordings, kind, monkeypatch):
-    """Whatever hits look like; a normal quantile marks 4 % of eight recordings with heavy tails."""
+    """Distributions of hits. A normal quantile marks 4 % with heavy tails."""
     monkeypatch.setattr("sk_b2s.evaluation._controls._leak_test.N_PERMUTATIONS", 1000)
     rng, marks, names = np.random.default_rng(0), 0, tuple("abcdefgh"[:n_recordings])
     weight = pd.Series(1.0, index=list(names))

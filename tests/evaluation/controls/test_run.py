@@ -92,7 +92,7 @@ def test_run_controls_passes_simulated_response(estimator):
     assert (table.loc[["decoder", "within_recording"], "top_k"] > 0.5).all()
     assert table.loc["within_recording", "verdict"] == "above_null"
     assert (table.loc[list(LEAK_TESTS), "top_k"] < 0.15).all()
-    if isinstance(estimator, RidgeDecoder):  # one fold of the encoder is little enough for luck
+    if isinstance(estimator, RidgeDecoder):  # one fold of the encoder is too little
         assert (table.loc[list(LEAK_TESTS), "verdict"] == "at_null").all()
         assert table.loc["decoder", "verdict"] == "above_null"
 
@@ -121,7 +121,7 @@ def full(listening, tiny_pipeline):
     before = repr(pipe.get_params())
 
     def oracle(X, y):
-        """Know it all but for the windows of the first person."""
+        """Return the truth, except for the windows of the first subject."""
         truth = np.eye(y["segment"].nunique())[pd.factorize(y["segment"])[0]]
         truth[(X["subject"] == X["subject"].iloc[0]).to_numpy()] = 0
         return truth
@@ -144,8 +144,8 @@ def test_run_controls_runs_all_controls(full):
     assert (table["n_left_out"].drop("shifted_labels") == 0).all()
     assert table["leak_threshold"].notna().sum() == len(LEAK_TESTS)
     chance = table["chance"]
-    assert chance["within_recording"] == pytest.approx(chance["decoder"])  # both heard the same
-    # The oracle knows one of two people's: half, exactly, and its share is one.
+    assert chance["within_recording"] == pytest.approx(chance["decoder"])  # equal stimuli
+    # The oracle has the truth of one of two subjects: exactly half.
     assert table.loc["oracle", "top_k"] == 0.5
     assert table.loc["oracle", "share_of_oracle"] == 1
     expected = (table["top_k"] - chance) / (0.5 - chance)
@@ -273,7 +273,7 @@ def test_silence_truth_of_equal_masks(listening, monkeypatch):
     pipe.set_params(ridge__speech=MelSpectrogram(n_mels=8, sfreq=32))
     table = run_controls(pipe, X, y, controls=["silence_truth"], n_shifts=20)
     assert table["top_k"].iloc[0] > table["chance"].iloc[0]
-    # A threshold below any noise knows no pause: all candidates tie, which counts against each.
+    # With a threshold below all noise there is no silence, and all candidates tie.
     monkeypatch.setattr(
         "sk_b2s.evaluation._controls._registry.SpeechActivity", lambda: SpeechActivity(threshold=-1000)
     )

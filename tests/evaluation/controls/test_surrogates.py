@@ -1,4 +1,4 @@
-"""Noise that stands for a recording keeps what it should and nothing of what happened when."""
+"""Surrogate recordings."""
 
 import pickle
 
@@ -122,7 +122,7 @@ def test_surrogates_replace_signals_only(windows):
 
 
 def test_white_noise_ignores_earlier_steps(windows):
-    """A scaler divides by the scales of real recordings: 1e-13 T would clip all, and tell which is which."""
+    """Scales of real recordings, 1e-13 T, would identify them."""
     tiny = windows._replace(signals=[signal * np.float32(1e-9) for signal in windows.signals])
     scaled = RobustChannelScaler().fit_transform(tiny).then(LastHalf())
     noise = SurrogateRecordings("white").fit_transform(scaled)

@@ -1,4 +1,4 @@
-"""Verdicts below the null: everywhere that a verdict above it is reported."""
+"""Verdicts on scores."""
 
 import numpy as np
 import pandas as pd

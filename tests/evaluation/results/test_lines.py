@@ -1,4 +1,4 @@
-"""Results files that are damaged, foreign or no files: skipped line by line with a warning, or refused."""
+"""Validation of the lines of a results file."""
 
 import base64
 import json
@@ -100,7 +100,7 @@ def places(tree):
 
 @pytest.mark.filterwarnings("ignore")
 def test_find_problem_of_changed_types(done, tmp_path):
-    """A line is skipped, or read as it stands; nothing but ValueError comes out, with the name of the file."""
+    """A line is skipped or read, and errors are ValueErrors with the file."""
     _, _, lines = done
     path, rng = tmp_path / "r.jsonl", np.random.default_rng(0)
     place = next(n for n, line in enumerate(lines) if b'"records"' in line)

@@ -1,4 +1,4 @@
-"""A file of results knows its plan and what was run."""
+"""Plans in results files."""
 
 import json
 import re

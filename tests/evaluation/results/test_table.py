@@ -43,7 +43,7 @@ def test_benchmark_repeats_truncated_line(fits, tmp_path):
         path.write_bytes(whole[:-cut])
         before = fits()
         same(benchmark(path=path, **arguments), first)
-        assert fits() - before == (cut > 1)  # the line break alone is no loss
+        assert fits() - before == (cut > 1)  # the line break alone does not matter
         same(read_results(path), first)
 
 
