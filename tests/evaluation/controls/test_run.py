@@ -273,7 +273,7 @@ def test_silence_truth_of_equal_masks(listening, monkeypatch):
     pipe.set_params(ridge__speech=MelSpectrogram(n_mels=8, sfreq=32))
     table = run_controls(pipe, X, y, controls=["silence_truth"], n_shifts=20)
     assert table["top_k"].iloc[0] > table["chance"].iloc[0]
-    # With a threshold below all noise there is no silence, and all candidates tie.
+    # A threshold below all noise finds no silence, so all candidates tie.
     monkeypatch.setattr(
         "sk_b2s.evaluation._controls._registry.SpeechActivity", lambda: SpeechActivity(threshold=-1000)
     )
