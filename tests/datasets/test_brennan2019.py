@@ -42,7 +42,7 @@ def test_load_has_published_rows(published_events):
 
 
 def test_load_onset_shift_equals_published_code(published_events, data_folder, brennan_root):
-    """The published shift puts every word where the published code had it, to the rounding of a sample."""
+    """The published shift reproduces the onsets of the published code."""
     proc = loadmat(data_folder / "brennan2019/proc/S01.mat", squeeze_me=True, simplify_cells=True)["proc"]
     begin = proc["trl"][:, 0]
     words = (
@@ -55,7 +55,7 @@ def test_load_onset_shift_equals_published_code(published_events, data_folder, b
 
 
 def test_load_corrects_mislabeled_audio(published_events):
-    """Nobody paused the sounds: each begins as long after the one before as for the other people."""
+    """Intervals between audio files are equal for all subjects."""
     sounds = published_events[published_events["type"] == "sound"]
     times = sounds.pivot_table(index="subject", columns="sound", values="onset")
     order = times.loc["S01"].sort_values().index
@@ -78,7 +78,7 @@ def test_load_with_textgrids(brennan_root, data_folder):
 
 @pytest.fixture
 def load_trials(tmp_path, data_folder):
-    """S01 with real words; the test writes the trials."""
+    """Return a loader of S01 with real words and modified trials."""
     root = brennan_folder(data_folder, tmp_path, {"S01"})
     proc = loadmat(root / "proc/S01.mat", squeeze_me=True, simplify_cells=True)["proc"]
     (root / "proc/S01.mat").unlink()
@@ -139,7 +139,7 @@ def test_load_rejects_truncated_audio(load_trials):
 
 
 def test_load_finds_simulated_lag(tmp_path):
-    """Two of the twelve sounds, with trials that begin 150 samples before their words."""
+    """Use two audio files, with trials that begin 150 samples early."""
     rows, onsets = [], {1: 3.1, 2: 3.1 + 25.07}
     for number in onsets:
         write_speech(tmp_path / f"audio/DownTheRabbitHoleFinal_SoundFile{number}.wav", 25, number)
@@ -164,7 +164,7 @@ def test_load_finds_simulated_lag(tmp_path):
     write_fieldtrip(tmp_path / "S01.mat", simulate_channels(played, SECONDS, 500, 20), 500.0)
     check_lag(load_brennan2019(tmp_path, "S01"))
     published = load_brennan2019(tmp_path, "S01", onset_shift=PUBLISHED_SHIFT)
-    assert abs(find_response_lag(published) - LAG - 0.298) <= 0.02, "the brain seems 0.3 s later"
+    assert abs(find_response_lag(published) - LAG - 0.298) <= 0.02, "response seems 0.3 s later"
 
 
 WORDS = [(0.5 + 0.4 * index, 0.3, f"word{index}") for index in range(8)]
@@ -175,7 +175,7 @@ OPTIONAL_COLUMNS = ["Order", "LogFreq", "SndPower", "IsLexical", "NGRAM", "RNN",
 
 @pytest.fixture
 def study_folder(no_other_warnings, tmp_path):
-    """One participant, one sound."""
+    """Folder of one subject and one audio file."""
     for folder in ("audio", "proc"):
         (tmp_path / folder).mkdir()
     write_noise(tmp_path / "audio/DownTheRabbitHoleFinal_SoundFile1.wav", 5)

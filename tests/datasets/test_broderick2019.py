@@ -22,7 +22,7 @@ from sk_b2s.datasets._broderick2019 import find_openneuro
 
 
 def write_edition(root, edition):
-    """A folder of either edition of Broderick's study, of two people and two runs."""
+    """Write two subjects and two runs of an edition."""
     stimuli = root / "stimuli"
     for run in (1, 2):
         write_speech(stimuli / f"audio{run:02d}.wav", 40, run)
@@ -78,7 +78,7 @@ def test_load_dryad_finds_simulated_lag(tmp_path):
 
 @pytest.fixture
 def load_gentle(tmp_path):
-    """A run of Dryad's whose words Gentle aligned, and its text."""
+    """Return a loader of a run of Dryad with words aligned by Gentle."""
     folder = tmp_path / "EEG/Subject1"
     folder.mkdir(parents=True)
     (folder / "Subject1_Run3.mat").touch()
@@ -99,7 +99,7 @@ def load_gentle(tmp_path):
 
 
 def test_load_matches_words_with_text(load_gentle):
-    """Eighteen words heard; "went", "eighty" and "four" are not in the text and follow the word before them."""
+    """Unmatched words ("went", "eighty", "four") follow the previous word."""
     events = load_gentle(texts=load_gentle().loc[0, "sound"].rsplit("/", 1)[0])
     words = events[events["type"] == "word"]
     assert words["sequence"].tolist() == ["03/0"] * 8 + ["03/1"] * 10
@@ -110,7 +110,7 @@ def test_load_matches_words_with_text(load_gentle):
     )  # fmt: skip
     assert (phonemes["word_index"].to_numpy().reshape(-1, 2) == words["word_index"].to_numpy()[:, None]).all()
     alone = load_gentle(sentence_gap=0.6)
-    assert set(alone["sequence"].iloc[1:]) == {"03/0", "03/1"}, "the full stop that was not found is a pause"
+    assert set(alone["sequence"].iloc[1:]) == {"03/0", "03/1"}, "the missing full stop is a silence"
 
 
 def test_load_rejects_other_text(load_gentle, tmp_path):
@@ -133,7 +133,7 @@ def test_load_describes_missing_files(tmp_path, load_gentle):
 
 
 def test_load_gives_equal_words_to_subjects(data_folder, tmp_path):
-    """19 people and 20 runs, as published; the words are Alice's."""
+    """Use 19 subjects and 20 runs, with the words of another text."""
     events = load_broderick2019(broderick_folder(data_folder, tmp_path, 19, 20), need_recordings=False)
     assert events["recording"].nunique() == 380
     assert events["subject"].nunique() == 19
@@ -195,7 +195,7 @@ def test_load_warns_of_missing_channel_tables(study_folder):
         path.unlink()
     (study_folder / "task-listening_channels.tsv").write_text(
         "name\ttype\nA1\tEEG\n"
-    )  # one for all, as BIDS allows
+    )  # one table for all, as BIDS allows
     assert list_runs(load(study_folder)) == ALL_RUNS
 
 

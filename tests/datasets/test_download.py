@@ -119,7 +119,7 @@ def test_download_repeats_after_server_error(server, tmp_path):
 
 
 def test_download_rejects_web_page(server, large_file, tmp_path):
-    """A network that wants a log-in answers 200, and whatever it says must not become the file's first bytes."""
+    """A login page with status 200 must not be written to the file."""
     server.files["/story.wav"], server.kinds["/story.wav"] = (
         b"<html>log in</html>",
         "text/html; charset=utf-8",
@@ -194,7 +194,7 @@ def test_download_stops_at_the_known_size(impatient_server, tmp_path, monkeypatc
     assert time.monotonic() - began < MAX_SECONDS
     assert len(impatient_server.requests) == 1
     assert list_files(tmp_path) == []
-    assert (announced == 10**9) == (not written), "what is announced as too long is not begun"
+    assert (announced == 10**9) == (not written), "nothing is written if the announced size is too large"
 
 
 def test_download_writes_at_most_the_size(impatient_server, tmp_path, monkeypatch):
@@ -382,7 +382,7 @@ def test_download_rejects_linked_part(impatient_server, tmp_path, kind):
 
 
 def test_download_rejects_part_linked_later(impatient_server, tmp_path):
-    """The first connection drops, and the part is replaced by a link before the second."""
+    """A link replaces the partial file between two connections."""
     root, victim = tmp_path / "study", tmp_path / "victim"
     victim.write_bytes(b"mine")
 
@@ -414,7 +414,7 @@ def test_download_replaces_link(impatient_server, tmp_path, there):
 
 
 def test_download_accepts_link_to_file(impatient_server, tmp_path):
-    """As git-annex keeps its files."""
+    """git-annex stores its files like this."""
     (tmp_path / "a").mkdir()
     (tmp_path / "kept").write_bytes(CONTENT)
     (tmp_path / "a/f.bin").symlink_to(tmp_path / "kept")

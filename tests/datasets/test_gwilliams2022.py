@@ -56,7 +56,7 @@ def test_load_has_published_rows(published_events):
 
 
 def test_load_both_editions_agree(published_events):
-    """sub-12 has literals, sub-04 columns; what was columns is one thing, when it was columns another."""
+    """Tables of sub-12 have literals, those of sub-04 have columns."""
     columns = ["type", "sound", "sound_onset", "duration", "text", "sequence", "word_index", "condition", "speaker",
              "speech_rate", "story"]  # fmt: skip
     one, other = (
@@ -125,7 +125,7 @@ SOUND = "{'story': 'lw1', 'kind': 'sound', 'start': 0.0, 'sound': 'stimuli/audio
 
 @pytest.fixture
 def load_table(tmp_path):
-    """One recording of one word, whose table is what the test makes of it."""
+    """Return a loader of one recording with a modified table."""
     folder = tmp_path / "sub-01/ses-0/meg"
     folder.mkdir(parents=True)
     (tmp_path / "stimuli/audio").mkdir(parents=True)
@@ -192,7 +192,7 @@ def test_load_describes_annex_placeholder(load_table, tmp_path):
 
 
 def write_osf_table(path, sounds, words):
-    """Write an events.tsv in the form of OSF."""
+    """Write an events table in the format of OSF."""
     rows = []
     for number, ((name, onset), spoken) in enumerate(zip(sounds, words, strict=True)):
         literal = {"story": "lw1", "kind": "sound", "start": 0.0, "sound": f"stimuli/audio/{name}.0.wav"}
@@ -237,7 +237,7 @@ WORDS = [(0.5 + 0.4 * index, 0.3, f"word{index}") for index in range(8)]
 
 
 def make_rows(story="lw1"):
-    """Rows of a table in the form of NEMAR: a sound, its words and a phoneme of each."""
+    """Return the rows of a table in the format of NEMAR."""
     common = {"sound": f"stimuli/audio/{story}_0.wav", "sequence_id": 0.0, "condition": "sentence",
               "speech_rate": 205.0, "voice": "Ava"}  # fmt: skip
     rows = [{"kind": "sound", "start": 0.0, "duration": 0.0, "sound": f"stimuli/audio/{story}_0.0.wav"}]
@@ -364,7 +364,7 @@ def test_load_describes_invalid_sidecar(study_folder, text, message):
 
 
 def serve_osf_node(server, node, files):
-    """Folders and files as OSF lists them, a page for each entry."""
+    """Serve folders and files as OSF does, with one entry per page."""
     folders = {"": []}
     for path in files:
         parts = path.split("/")
@@ -416,7 +416,9 @@ def test_fetch_selects_subjects(server, osf_server, tmp_path):
     assert read_files(tmp_path) == {
         path: body for path, body in osf_server.items() if path[:6] in ("partic", "stimul", "sub-02")
     }
-    assert not any("sub-01" in path or "sub-27" in path for path, _ in server.requests), "no list of others"
+    assert not any("sub-01" in path or "sub-27" in path for path, _ in server.requests), (
+        "lists of other subjects"
+    )
     with pytest.raises(
         ValueError, match=r"subjects contains \['99'\], which the server does not have\. Available are *\."
     ):

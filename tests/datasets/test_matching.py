@@ -7,7 +7,7 @@ from sk_b2s.datasets._matching import find_nearest, match_sequences, match_times
 
 
 def count_edits(a, b):
-    """Fewest edits, by the textbook's recursion over rows."""
+    """Compute the Levenshtein distance by the standard recursion."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, start=1):
         new = [i]

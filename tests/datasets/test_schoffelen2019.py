@@ -16,7 +16,7 @@ N_SOUNDS = 24
 
 @pytest.fixture
 def write_subject(data_folder, tmp_path):
-    """Make the folder of a listener: the log's clock began 12.3456 s before the recording's and is 40 ppm slow."""
+    """Return a writer of a subject with another clock in the log."""
     write_mous_stimuli(tmp_path, N_SOUNDS)
     write = partial(write_mous_subject, data_folder, tmp_path, N_SOUNDS)
     write.root = tmp_path
@@ -24,7 +24,7 @@ def write_subject(data_folder, tmp_path):
 
 
 def test_load_finds_simulated_lag(write_subject, monkeypatch):
-    monkeypatch.setattr(schoffelen2019, "MIN_TRIGGERS", 20)  # the true one is for an hour
+    monkeypatch.setattr(schoffelen2019, "MIN_TRIGGERS", 20)  # the default is for an hour
     played = write_subject(lose=(3, 9, 10), add=[(5.0, 20), (40.05, 10)])
     events, report = load_schoffelen2019(write_subject.root, return_report=True)
     sounds = events[events["type"] == "sound"]
@@ -39,7 +39,7 @@ def test_load_finds_simulated_lag(write_subject, monkeypatch):
     words = events[events["type"] == "word"]
     assert len(words) == 8 * N_SOUNDS
     assert (words["sequence_uid"].str.split().str.len() == 10).all(), (
-        "the whole line, though the last words are lost"
+        "the complete line, although the last words are lost"
     )
     assert words.groupby("sequence")["word_index"].max().eq(7).all()
     assert words["condition"].value_counts().to_dict() == {"sentence": 96, "word_list": 96}
@@ -49,7 +49,7 @@ def test_load_finds_simulated_lag(write_subject, monkeypatch):
 
 @pytest.mark.parametrize(("lost", "left_out"), [(range(6), 4), (range(26, 32), 5), (range(10, 16), 0)])
 def test_load_with_lost_triggers(write_subject, monkeypatch, lost, left_out):
-    """Triggers come in a pattern that repeats, so that the fewest edits do not tell which are lost."""
+    """The fewest edits are ambiguous, as the triggers repeat a pattern."""
     monkeypatch.setattr(schoffelen2019, "MIN_TRIGGERS", 20)
     played = dict(write_subject(lose=lost))
     with warnings.catch_warnings(record=True) as agreement:

@@ -40,7 +40,7 @@ def find_unused_port():
 
 
 def check_error(call, error, *texts):
-    """Check that a call fails quickly, with an error that contains the texts."""
+    """Check that a call fails quickly, with texts in its error."""
     began = time.monotonic()
     with pytest.raises(error) as caught:
         call()

@@ -14,7 +14,7 @@ from helpers.raw_files import simulate_channels, write_ctf, write_speech, write_
 from sk_b2s import Envelope, Epocher, HashedBlockSplit, check_events, make_segments
 from sk_b2s.events._paper_blocks import find_sentences, merge_sentences
 
-AFTER = 10.0  # s that stand-in recordings last after their last event
+AFTER = 10.0  # s from the last event to the end of a recording
 
 
 def write_noise(path, seconds, rate=1000):
