@@ -29,11 +29,12 @@ def format_leakage(table, gap=GAP):
     Returns
     -------
     text : str
-        Folds, rows, and the verdict of the worst: the largest share and count,
-        the least distance.
+        Number of folds and rows, and the verdict.
 
     Examples
     --------
+    >>> import numpy as np, pandas as pd
+    >>> from sk_b2s import format_leakage
     >>> table = pd.DataFrame({
     ...     "n_train": [80, 90], "n_test": [20, 20], "leaking": 0.0,
     ...     "shared_seconds": 0.0, "nearest": [1.5, np.inf], "retold": 0,
@@ -41,8 +42,8 @@ def format_leakage(table, gap=GAP):
     ... })
     >>> print(format_leakage(table))
     2 folds of 80 to 90 training and 20 test rows, the worst of each taken
-    together: no leak: no sound or segment is
-    on both sides; the nearest training sound is 1.5 s away
+    together: no leak: no sound or segment is on both sides; the nearest
+    training sound is 1.5 s away
     """
     worst = table.drop(columns=["verdict", "nearest"], errors="ignore").max().to_dict()
     worst["nearest"] = table["nearest"].min()

@@ -1,4 +1,4 @@
-"""Sentences for a new listener: within the minutes, rich rather than many, new rather than said before."""
+"""Select calibration sentences by duration and phonemes."""
 
 import warnings
 from itertools import combinations
@@ -14,8 +14,8 @@ SFREQ = 16.0
 
 
 @pytest.fixture(scope="module")
-def told():
-    """Two sounds of ten sentences each, heard by two people: windows, phonemes, and what each sentence says."""
+def sentences():
+    """Windows, phonemes and texts of two stimuli, for two subjects."""
     rng = np.random.default_rng(0)
     rows, spoken, saying = [], [], {}
     for name in "ab":
@@ -41,8 +41,8 @@ def chosen(y, rows):
 
 
 @pytest.mark.parametrize("minutes", [0.1, 0.33, 1.0, 5.0])
-def test_whole_sentences_within_the_minutes(told, minutes):
-    y, phonemes, _ = told
+def test_select_whole_sentences_within_minutes(sentences, minutes):
+    y, phonemes, _ = sentences
     rows = select_calibration_sentences(y, minutes, phonemes)
     assert StimulusIntervals.from_table(y.iloc[rows]).seconds <= 60 * minutes
     names = chosen(y, rows)
@@ -53,10 +53,10 @@ def test_whole_sentences_within_the_minutes(told, minutes):
     assert chosen(shuffled, select_calibration_sentences(shuffled, minutes, phonemes)) == names
 
 
-def test_phonemes_are_counted_where_they_are_heard(told):
-    y, phonemes, saying = told
+def test_count_phonemes_by_onset(sentences):
+    y, phonemes, saying = sentences
     heard = [StimulusIntervals.from_table(part) for _, part in y.groupby("sequence", sort=False)]
-    twice = pd.concat([phonemes, phonemes])  # as in the events of two people
+    twice = pd.concat([phonemes, phonemes])  # as in the events of two subjects
     silent = phonemes.assign(text="sp", sound_onset=phonemes["sound_onset"] + 0.01)
     stressed = phonemes.assign(text=phonemes["text"].str.upper() + "1")
     words = phonemes.assign(type="word", text="word")
@@ -70,8 +70,8 @@ def test_phonemes_are_counted_where_they_are_heard(told):
         np.testing.assert_array_equal(np.sort(counts.sum(0)), np.sort(np.sum(expected, axis=0)))
 
 
-def test_each_next_sentence_adds_most_per_second(told):
-    y, phonemes, saying = told
+def test_select_largest_gain_per_second(sentences):
+    y, phonemes, saying = sentences
 
     def worth(names):
         text = [phone for name in names for phone in saying[name]]
@@ -86,8 +86,8 @@ def test_each_next_sentence_adds_most_per_second(told):
     assert worth(names[:3]) >= (1 - 1 / np.e) * best, "what a greedy choice is known to reach"
 
 
-def test_what_was_said_before_adds_less(told):
-    story = told[0]["sound"][0]
+def test_select_repeated_sentence_last(sentences):
+    story = sentences[0]["sound"][0]
     y = pd.DataFrame({
         "sound": [story] * 3, "sound_onset": [0.0, 10.0, 20.0], "duration": 6.0, "sequence": ["much", "again", "new"],
     })  # fmt: skip
@@ -103,8 +103,8 @@ def test_what_was_said_before_adds_less(told):
     assert chosen(y, select_calibration_sentences(y, 0.2, phonemes=rare)) == ["much", "new"]
 
 
-def test_blocks_stand_for_sentences_that_are_not_known(told):
-    y, phonemes, _ = told
+def test_select_blocks_without_sentences(sentences):
+    y, phonemes, _ = sentences
     by_block = chosen(y, select_calibration_sentences(y.assign(sequence=np.nan), 1.0, phonemes=phonemes))
     assert by_block == chosen(
         y, select_calibration_sentences(y.drop(columns="sequence"), 1.0, phonemes=phonemes)
@@ -112,7 +112,7 @@ def test_blocks_stand_for_sentences_that_are_not_known(told):
     assert by_block == chosen(y, select_calibration_sentences(y, 1.0, phonemes=phonemes))
 
 
-def test_a_greedy_choice_goes_by_what_a_second_adds():
+def test_select_greedily_by_gain_per_cost():
     def worth(chosen):
         return 2.0 * len(chosen) + np.array([3.0, 2.0, 1.0])
 
@@ -140,14 +140,14 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_way_out(told, name):
+def test_select_errors_name_fix(sentences, name):
     function, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
-        function(*told[:2])
+        function(*sentences[:2])
 
 
-def test_tables_are_asked_for(told):
-    y, phonemes, _ = told
+def test_select_requires_tables(sentences):
+    y, phonemes, _ = sentences
     with pytest.raises(
         TypeError,
         match=r"phonemes must be an events table with rows of type 'phoneme'\. Got NoneType instead\. Pass the events of y\.",

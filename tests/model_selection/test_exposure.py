@@ -1,4 +1,4 @@
-"""Leaks that tables of sound do not show: shared samples of recordings, and decoders that were trained elsewhere."""
+"""Leaks by shared samples and by decoders that were trained elsewhere."""
 
 import functools
 
@@ -35,7 +35,7 @@ QUIET = {"controls": False, "n_candidates": None, "k": 3, **FAST}
 
 
 class Given(BaseEstimator, TransformerMixin):
-    """A step that holds whatever it was given."""
+    """Step that holds an object."""
 
     def __init__(self, inner=None):
         self.inner = inner
@@ -88,7 +88,7 @@ HOLDERS = {
 
 @pytest.mark.parametrize("name", HOLDERS)
 @pytest.mark.filterwarnings("ignore::sk_b2s.model_selection._split.StimulusLeakWarning")
-def test_a_decoder_that_heard_the_test_is_a_leak_wherever_it_is(study, name):
+def test_find_exposure_of_nested_decoder(study, name):
     X, y, decoder = study
     results = benchmark({"held": HOLDERS[name](decoder)}, X, y, StimulusKFold(2), **QUIET)
     assert (results["error"] == "").all(), results["error"].iloc[0]
@@ -101,7 +101,7 @@ def test_a_decoder_that_heard_the_test_is_a_leak_wherever_it_is(study, name):
     assert results["leakage"].str.contains(r"the fitted estimator was trained on \(").all()
 
 
-def test_honest_folds_are_as_they_were(study):
+def test_find_exposure_of_clean_folds(study):
     X, y, decoder = study
     results = benchmark({"one": make_pipeline(Given(ONE), ONE)}, X, y, StimulusKFold(2), **QUIET)
     assert (results["n_train_overlap"] == 0).all()
@@ -114,7 +114,7 @@ def test_honest_folds_are_as_they_were(study):
     assert random["leakage"].str.match(r"LEAK: \d+ % of the test windows contain sound").all()
 
 
-def test_the_attribute_is_named_and_saved_decoders_remember(study, tmp_path):
+def test_find_exposure_names_attribute(study, tmp_path):
     X, y, decoder = study
     table = y.iloc[:5]
     found = find_exposure(make_pipeline(Given(), FrozenEstimator(saved(decoder, tmp_path))), table)
@@ -130,15 +130,15 @@ def test_the_attribute_is_named_and_saved_decoders_remember(study, tmp_path):
     assert not find_exposure(decoder, np.zeros((5, 3))).rows.any()
 
 
-def test_features_that_a_decoder_was_fitted_on_are_found():
+def test_find_exposure_of_features():
     rng = np.random.default_rng(0)
     brain, heard = rng.standard_normal((40, 4, 6)).astype("f4"), rng.standard_normal((40, 2, 6)).astype("f4")
-    heard[:5] = 0.0  # silence is no stimulus
+    heard[:5] = 0.0  # windows of silence are not a stimulus
     decoder = RidgeDecoder(lags=(0, 0), alphas=(1.0,), sfreq=8, k=3).fit(brain[:20], heard[:20])
     assert find_exposure(FrozenEstimator(decoder), heard).rows.nonzero()[0].tolist() == list(range(5, 20))
 
 
-def test_equal_embeddings_of_words_are_no_leak():
+def test_find_exposure_ignores_word_embeddings():
     rng = np.random.default_rng(0)
     word = rng.integers(0, 12, 120)
     heard = rng.standard_normal((12, 5))[word].astype("f4")
@@ -149,7 +149,7 @@ def test_equal_embeddings_of_words_are_no_leak():
     assert not results["verdict"].eq("leak").any()
 
 
-def test_retrieve_and_scores_warn_of_parts(study):
+def test_warn_of_exposure_in_retrieve(study):
     X, y, decoder = study
     train, test = next(StimulusKFold(2).split(X, y))
     pipe = make_pipeline(Uncloned(decoder), ridge(k=3, alphas=(1.0,))).fit(X[train], y.iloc[train])
@@ -161,7 +161,7 @@ def test_retrieve_and_scores_warn_of_parts(study):
 
 
 @pytest.mark.filterwarnings("ignore::sk_b2s.model_selection._split.StimulusLeakWarning")
-def test_run_controls_names_what_was_heard(study):
+def test_run_controls_names_exposure(study):
     X, y, decoder = study
     options = {"controls": ["decoder"], "k": 3, "n_shifts": 50}
     held = run_controls(make_pipeline(Given(), FrozenEstimator(decoder)), X, y, StimulusKFold(2), **options)
@@ -177,7 +177,7 @@ def test_run_controls_names_what_was_heard(study):
 
 @pytest.fixture(scope="module")
 def halves():
-    """Windows of 2 s each second in two recordings, their rows, and features without a table."""
+    """Windows of 2 s each second in two recordings, and arrays of features."""
     n, rng = 80, np.random.default_rng(1)
     signals = [rng.standard_normal((10 * (n + 1), 6)).astype("f4") for _ in range(2)]
     rows = pd.DataFrame({
@@ -191,13 +191,13 @@ def halves():
 
 
 def blocks(rows, gap):
-    """Two folds of whole stretches with seconds between."""
+    """Two folds of contiguous rows, seconds apart."""
     first = rows["onset"].to_numpy() < 43
     near = abs(rows["onset"].to_numpy() - 43) < gap
     return [(np.flatnonzero(side & ~near), np.flatnonzero(~side & ~near)) for side in (first, ~first)]
 
 
-def test_random_folds_of_overlapping_windows_share_samples(halves):
+def test_check_leakage_of_shared_samples(halves):
     W, F = halves
     shuffled = KFold(5, shuffle=True, random_state=0)
     decoder = RidgeDecoder(lags=(0, 0), alphas=(1.0,), k=3)
@@ -221,7 +221,7 @@ def test_random_folds_of_overlapping_windows_share_samples(halves):
 
 
 @pytest.mark.parametrize("drop", ["nothing", "rows", "sound_onset", "all but segment"])
-def test_fewer_columns_are_judged_by_samples(halves, drop):
+def test_check_leakage_by_samples_alone(halves, drop):
     W, F = halves
     shuffled = KFold(5, shuffle=True, random_state=0)
     sounds = [StimulusArray(np.zeros(50) + i, 10, str(i)) for i in range(2)]
@@ -229,7 +229,7 @@ def test_fewer_columns_are_judged_by_samples(halves, drop):
                       "sound_onset": np.tile(np.arange(80) * 1.0, 2), "duration": 2.0,
                       "segment": np.arange(160)})  # fmt: skip
     X = W
-    if drop == "rows":  # the samples that are read say it
+    if drop == "rows":  # the samples read are known
         X, y = Windows(W.signals, W.which, W.start, 20, 10.0), F
     elif drop == "sound_onset":
         y = y.drop(columns=drop)
@@ -243,7 +243,7 @@ def test_fewer_columns_are_judged_by_samples(halves, drop):
     assert said.str.contains(f"LEAK: (?:100|9.) % of the test windows {what}").all()
 
 
-def test_neighbours_are_a_caution_and_arrays_are_not_checked(halves):
+def test_check_leakage_of_neighbors_and_arrays(halves):
     W, F = halves
     touching = [(np.arange(0, 41), np.arange(43, 80))]  # half a second between
     rows = W.rows.assign(onset=W.rows["onset"] + np.where(W.rows["onset"] > 45, -0.5, 0))
@@ -260,14 +260,14 @@ def test_neighbours_are_a_caution_and_arrays_are_not_checked(halves):
     assert check_leakage(np.asarray(W), equal, touching)["verdict"][0].startswith(
         "LEAK: 1 segments are on both sides"
     )
-    words = equal[:, :, :1]  # embeddings are equal wherever a word is said again
+    words = equal[:, :, :1]  # embeddings are equal for repetitions of a word
     assert check_leakage(np.asarray(W), words, touching)["verdict"][0].startswith("not checked")
     assert check_leakage(np.asarray(W), words[:, :, 0], touching)["verdict"][0].startswith("not checked")
     equal[[0, 43]] = 0.0
     assert check_leakage(np.asarray(W), equal, touching)["verdict"][0].startswith("not checked")
 
 
-def test_one_sound_under_several_names_is_a_caution(halves):
+def test_check_leakage_of_renamed_stimulus(halves):
     W, _ = halves
     cut = [
         StimulusArray(np.full(20, i), 10, str(i)) for i in range(160)
@@ -280,14 +280,14 @@ def test_one_sound_under_several_names_is_a_caution(halves):
     assert check_leakage(W, y, blocks(W.rows, 3))["verdict"].str.startswith("no leak").all()
 
 
-def test_reasons_are_named_once():
+def test_leaks_in_names_reasons_once():
     assert leaks_in(["LEAK: the text of 3 blocks is in training in another voice"]) == ["text of training"]
     assert leaks_in(["LEAK: 4 segments are on both sides", np.nan]) == ["segments of training"]
     assert leaks_in([np.nan, "CAUTION: 5 share samples"], 0) == []
     assert leaks_in(["LEAK: 100 % of the test windows contain sound of training"], 9) == ["sound of training"]
 
 
-def test_folds_of_sound_stay_honest_for_features():
+def test_check_leakage_of_feature_arrays():
     sounds = [StimulusArray(np.zeros(600) + i, 10, str(i)) for i in range(4)]
     rows = [{"type": "sound", "onset": 2.0 + 65 * i, "duration": 60.0, "sound": sounds[i],
              "subject": "a", "recording": "a.fif", "recording_duration": 300.0} for i in range(4)]  # fmt: skip

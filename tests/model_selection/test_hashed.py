@@ -1,4 +1,4 @@
-"""The published split and preprocessing, to the number: by hand, by law, and on the tables of the studies."""
+"""Published split, blocks and preprocessing of the paper."""
 
 import hashlib
 import random
@@ -37,7 +37,7 @@ SALT = 3  # one that gives each of the few blocks here a part
 
 
 def both(events, **parameters):
-    """Windows of a grid and at words in one table, as the paper trains and tests."""
+    """Windows of a grid and at words in one table, as in the paper."""
     parameters = {"margin": 0.15, "block": PaperBlocks(), **parameters}
     segments = [make_segments(events, anchor=anchor, **parameters) for anchor in ANCHORS]
     X, y = (pd.concat(tables, ignore_index=True) for tables in zip(*segments, strict=True))
@@ -45,13 +45,13 @@ def both(events, **parameters):
 
 
 def parts_of(y):
-    """Part of the block of each row by the published draw, wherever its window lies."""
+    """Part of the block of each row by its hash."""
     texts = y["block_text"].unique()
     return y["block_text"].map(dict(zip(texts, HashedBlockSplit().assign(None, groups=texts), strict=True)))
 
 
 def heard_by(subject, recording, begins, stories, jitter=0.0, seed=0):
-    """Events of one recording: stories that begin at those times, with a sentence every 3 to 6 s."""
+    """Events of a recording, with stories at given times."""
     rng = np.random.default_rng(seed)
     common = {"subject": subject, "recording": recording, "recording_duration": max(begins) + 130.0}
     rows = []
@@ -79,7 +79,7 @@ def stories():
 
 @pytest.fixture(scope="module")
 def events(stories):
-    """Three people who hear three stories at times of their own; the clocks of two jitter."""
+    """Three subjects with three stories at different times, two jittered."""
     rows = heard_by("s0", "0.fif", (8, 130, 255), stories)
     rows += heard_by("s1", "1.fif", (7.4, 131, 260), stories, jitter=0.002, seed=1)
     rows += heard_by("s2", "2.fif", (9, 130, 251), stories, jitter=0.002, seed=2)
@@ -94,7 +94,7 @@ def tables(events):
 # --- the rule ----------------------------------------------------------------------------------------
 
 
-def test_the_draws_of_the_published_code():
+def test_hash_to_uniform_of_published_code():
     assert hash_to_uniform("ceci est") == 0.8149709067146149
     assert hash_to_uniform("un test") == 0.017616799174733133
     split = HashedBlockSplit()
@@ -107,7 +107,7 @@ def test_the_draws_of_the_published_code():
 
 @pytest.mark.parametrize("sizes", [(0.2, 0.1), (0.5, 0.0), (0.0, 0.3)])
 @pytest.mark.parametrize("salt", [12, 0])
-def test_parts_are_drawn_by_the_hash(sizes, salt):
+def test_assign_follows_hash(sizes, salt):
     texts = [f"sentence {i}, an {'é' * (i % 3)}" for i in range(300)]
     expected = []
     for text in texts:
@@ -124,7 +124,7 @@ def test_parts_are_drawn_by_the_hash(sizes, salt):
 
 
 def by_hand(words, least):
-    """Blocks of one recording, told word by word."""
+    """Compute the blocks of a recording word by word."""
     starts = [w["onset"] for w in words if w["word_index"] == 0]
     blocks, names, begin = [], [], 0.0
     for index, start in enumerate(starts):
@@ -142,8 +142,7 @@ def by_hand(words, least):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_blocks_are_those_told_word_by_word(seed):
-    """Words that overlap the next sentence, lost first words, pseudo-words, sentences with a name of their own."""
+def test_paper_blocks_equal_word_by_word(seed):
     rng = np.random.default_rng(seed)
     words, onset = [], rng.uniform(0, 10)
     for sentence in range(40):
@@ -172,14 +171,14 @@ def test_blocks_are_those_told_word_by_word(seed):
     )
 
 
-def test_without_word_index_a_new_sequence_is_a_sentence():
+def test_paper_blocks_without_word_index():
     words = pd.DataFrame({"onset": np.arange(6.0), "duration": 0.5, "text": list("abcdef"), "condition": None,
                           "sequence": ["1", "1", None, "2", "2", "3"], "word_index": np.nan})  # fmt: skip
     assert find_sentences(words)["start"].tolist() == [0, 3, 5]
     assert find_sentences(words)["text"].tolist() == ["a b c", "d e", "f"]
 
 
-def test_a_sentence_without_words_is_named_by_its_place():
+def test_paper_blocks_without_words():
     words = pd.DataFrame({"onset": [1.0, 4.0], "duration": 0.5, "text": ["ba", "b"], "word_index": 0,
                           "condition": ["pseudo_words", "sentence"], "sequence": "1", "sound_onset": [0.5, 3.5],
                           "sound": StimulusArray(np.zeros(9), 1, "z")})  # fmt: skip
@@ -189,7 +188,7 @@ def test_a_sentence_without_words_is_named_by_its_place():
 # --- the tables --------------------------------------------------------------------------------------
 
 
-def test_every_window_in_a_part_is_inside_a_block_of_it(events, tables):
+def test_assign_windows_inside_blocks(events, tables):
     X, y = tables
     split = HashedBlockSplit(salt=SALT)
     part = split.assign(y)
@@ -209,7 +208,7 @@ def test_every_window_in_a_part_is_inside_a_block_of_it(events, tables):
             assert (part[row] == "") == (not lies_in or wrong_anchor[row])
 
 
-def test_parts_are_of_texts_not_of_people(tables):
+def test_assign_equal_for_all_subjects(tables):
     X, y = tables
     part = HashedBlockSplit(salt=SALT).assign(y)
     text, place = y["block_text"][part != ""], y[["segment", "anchor"]][part != ""]
@@ -222,7 +221,7 @@ def test_parts_are_of_texts_not_of_people(tables):
     assert not of["valid"] & of["test"]
 
 
-def test_the_order_of_rows_and_other_rows_do_not_matter(tables):
+def test_assign_ignores_order_and_other_rows(tables):
     _, y = tables
     split = HashedBlockSplit(salt=SALT)
     part = split.assign(y)
@@ -234,8 +233,7 @@ def test_the_order_of_rows_and_other_rows_do_not_matter(tables):
     np.testing.assert_array_equal(split.assign(windows), part)
 
 
-def test_edges_in_a_sound_are_the_same_for_everybody(tables, events):
-    """Two clocks jitter by 2 ms; without one time for all, features would belong to one person each."""
+def test_paper_blocks_equal_for_all_subjects(tables, events):
     y = tables[1]
     for _, of_sound in y.groupby(y["sound"].map(lambda sound: sound.name)):
         edges = (
@@ -259,8 +257,7 @@ def test_edges_in_a_sound_are_the_same_for_everybody(tables, events):
     assert (y["block_after"] >= y["block_stop"]).all()
 
 
-def test_sentences_by_themselves_go_by_their_own_name(events):
-    """Nothing is joined, and what is before the first sentence is in no block."""
+def test_paper_blocks_of_single_sentences(events):
     named = events.assign(sequence_uid=events["sequence"].map("uid {}".format, na_action="ignore"))
     X, y = make_segments(named, block=PaperBlocks(min_duration=0), tmin=0.0, tmax=1.0)
     assert (y["block_text"] == "uid " + y["sequence"]).all()
@@ -275,7 +272,7 @@ def test_sentences_by_themselves_go_by_their_own_name(events):
     assert not early[1]["block_inside"][before].any()
 
 
-def test_a_lag_of_its_own_is_kept_inside(events):
+def test_paper_blocks_include_lag(events):
     near, far = (make_segments(events, block=PaperBlocks(lag=lag))[1] for lag in (0.0, 2.0))
     assert far["block_inside"].sum() < near["block_inside"].sum()
     assert not (far["block_inside"] & ~near["block_inside"]).any()
@@ -284,7 +281,7 @@ def test_a_lag_of_its_own_is_kept_inside(events):
 # --- splitting ---------------------------------------------------------------------------------------
 
 
-def test_train_on_the_grid_and_test_at_words(tables):
+def test_split_trains_on_grid_tests_at_words(tables):
     X, y = tables
     split = HashedBlockSplit("test", salt=SALT)
     ((train, test),) = split.split(X, y)
@@ -304,7 +301,7 @@ def test_train_on_the_grid_and_test_at_words(tables):
 
 
 @pytest.mark.parametrize("part", ["test", "valid"])
-def test_the_summary_counts(tables, part):
+def test_summary_counts(tables, part):
     X, y = tables
     split = HashedBlockSplit(part, salt=SALT)
     ((train, test),) = split.split(X, y)
@@ -320,8 +317,7 @@ def test_the_summary_counts(tables, part):
     assert summary["n_shared"] == 0
 
 
-def test_the_summary_tells_of_sound_on_both_sides(stories):
-    """Who hears the stories in another order has other blocks, of which one may be tested and another trained on."""
+def test_summary_counts_shared_stimuli(stories):
     rows = heard_by("s0", "0.fif", (8, 130, 255), stories) + heard_by(
         "s1", "1.fif", (3, 130, 255), stories[::-1]
     )
@@ -341,7 +337,7 @@ def test_the_summary_tells_of_sound_on_both_sides(stories):
 
 
 def ticks_of(y):
-    """Every 10 ms of sound in the windows."""
+    """Return each 10 ms of stimuli in the windows."""
     for row in y.itertuples():
         first, last = (
             np.ceil(row.sound_onset * 100 + 0.01),
@@ -350,7 +346,7 @@ def ticks_of(y):
         yield from ((row.sound, tick) for tick in range(int(first), int(last) + 1))
 
 
-def test_clone_and_groups(tables):
+def test_split_of_clone_and_groups(tables):
     X, y = tables
     split = clone(HashedBlockSplit(salt=SALT), safe=False)
     assert split.get_n_splits() == split.get_n_splits(X, y) == 1
@@ -360,8 +356,8 @@ def test_clone_and_groups(tables):
     np.testing.assert_array_equal(train, np.flatnonzero(draws >= 0.2))
 
 
-class Listener(BaseEstimator):
-    """Scores the share of test segments whose block it never heard."""
+class SegmentMemory(BaseEstimator):
+    """Score the fraction of test segments with blocks of training."""
 
     def __init__(self, setting=0):
         self.setting = setting
@@ -375,12 +371,12 @@ class Listener(BaseEstimator):
 
 
 @pytest.mark.parametrize("routing", [False, True])
-def test_inside_scikit_learn(tables, routing):
+def test_split_in_cross_validate(tables, routing):
     X, y = tables
     split = HashedBlockSplit(salt=SALT)
     with sklearn.config_context(enable_metadata_routing=routing):
-        assert cross_val_score(Listener(), X, y, cv=split).tolist() == [1.0]
-        search = GridSearchCV(Listener(), {"setting": [0, 1]}, cv=HashedBlockSplit("valid", salt=SALT))
+        assert cross_val_score(SegmentMemory(), X, y, cv=split).tolist() == [1.0]
+        search = GridSearchCV(SegmentMemory(), {"setting": [0, 1]}, cv=HashedBlockSplit("valid", salt=SALT))
         result = cross_validate(search, X, y, cv=split, return_estimator=True, return_indices=True)
     inner = result["estimator"][0]
     assert result["test_score"].tolist() == [2.0]
@@ -388,7 +384,7 @@ def test_inside_scikit_learn(tables, routing):
     assert inner.best_estimator_.n_rows_ == len(result["indices"]["train"][0])
 
 
-def test_our_splitters_keep_published_blocks_whole(tables):
+def test_other_splitters_keep_paper_blocks(tables):
     X, y = tables
     for train, test in StimulusKFold(4).split(X, y):
         assert not set(y["block"].iloc[train]) & set(y["block"].iloc[test])
@@ -415,13 +411,13 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_way_out(tables, name):
+def test_split_errors_name_fix(tables, name):
     function, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         list(function(*tables))
 
 
-def test_tables_without_sentences_are_refused(events):
+def test_paper_blocks_require_sentences(events):
     bare = events.drop(columns=["sequence", "word_index"])
     with pytest.raises(
         ValueError, match=r"words of '0\.fif' have no sentences, .* 'word_index', .* or 'sequence'"
@@ -447,8 +443,7 @@ def test_tables_without_sentences_are_refused(events):
 
 
 @pytest.mark.slow
-def test_no_frame_of_training_hears_the_test(events, stories, tmp_path):
-    """Another sound in the test blocks changes no feature of a training row, in a network with attention."""
+def test_training_features_ignore_test_stimuli(events, stories, tmp_path):
     import torch
     import transformers
 
@@ -488,8 +483,7 @@ def test_no_frame_of_training_hears_the_test(events, stories, tmp_path):
 # --- the paper's preprocessing -------------------------------------------------------------------------
 
 
-def test_the_papers_preprocessing_by_hand(tmp_path):
-    """343 steps read 0.15 s after the sound, the mean of [-0.5, 0] s before the lag removed, clamped at 20."""
+def test_paper_preprocessing_by_hand(tmp_path):
     rng = np.random.default_rng(0)
     n_channels, sfreq = 5, 120
     data = rng.standard_normal((n_channels, 60 * sfreq)) * 10.0 ** -np.arange(4, 9)[:, None]
@@ -512,7 +506,7 @@ def test_the_papers_preprocessing_by_hand(tmp_path):
     np.testing.assert_array_equal(np.asarray(named.fit_transform(X)), found)
 
     def cut(first):
-        """The published way: 361 samples of brain from -0.5 to 2.5 s, baseline, then the shift by 18."""
+        """Cut 361 samples from -0.5 to 2.5 s, as in the published code."""
         epoch = data[:, first : first + 361]
         return (epoch - epoch[:, :61].mean(1, keepdims=True))[:, 18:]
 
@@ -531,8 +525,7 @@ def test_the_papers_preprocessing_by_hand(tmp_path):
     np.testing.assert_allclose(anchor[~grid], words[words + 2.5 <= 60 - 0.05], atol=1e-6)
 
 
-def test_the_papers_protocol_runs(tiny_pipeline, tmp_path):
-    """Train on a grid, stop on validation blocks, test at words, in one cross_validate."""
+def test_paper_protocol_runs(tiny_pipeline, tmp_path):
     events = make_listening(
         1, 4, modality="eeg", n_channels=16, snr_db=0, artifacts=False, sfreq=64, root=tmp_path
     )
@@ -554,7 +547,7 @@ def test_the_papers_protocol_runs(tiny_pipeline, tmp_path):
 # --- on the tables of the studies ------------------------------------------------------------------------
 
 
-def test_a_search_that_holds_out_what_validation_would_hears_the_way_out():
+def test_search_on_validation_blocks_raises():
     sound = StimulusArray(np.zeros(64 * 300), sfreq=64)
     onset = np.arange(0, 290, 5.0)
     table = pd.DataFrame({
@@ -567,19 +560,20 @@ def test_a_search_that_holds_out_what_validation_would_hears_the_way_out():
         hidden=4, depth=1, spatial_attention=False, validation=HashedBlockSplit("valid"), verbose=0
     )
     with pytest.raises(
-        ValueError, match="validation=.*cannot split.*share of the rows, such as 0.1, or None"
+        ValueError,
+        match=r"validation=HashedBlockSplit\(part='valid', salt=12, test_size=0\.2,.*rows, such as 0\.1, or to None\.",
     ):
         encoder.fit(brain[train], Windows.from_array(speech[train], rows=table.iloc[train]))
 
 
 @pytest.fixture(scope="module")
 def brennan(brennan_root):
-    """The 33 people of the published code, whose split these counts are."""
+    """Tables of the 33 subjects of the published code."""
     return load_brennan2019(brennan_root, subjects="reference", need_recordings=False)
 
 
 @pytest.mark.filterwarnings("ignore:make_segments left out")
-def test_brennan_has_the_published_blocks_and_test_segments(brennan):
+def test_brennan_has_published_blocks(brennan):
     X, y = make_segments(brennan, margin=0.15, block=PaperBlocks())
     assert X["subject"].nunique() == 33
     part = parts_of(y)
@@ -591,7 +585,7 @@ def test_brennan_has_the_published_blocks_and_test_segments(brennan):
     assert len(tested[["sequence", "word_index"]].drop_duplicates()) == tested["segment"].nunique() == 183
 
 
-def test_brennan_as_the_published_code_lays_its_windows(brennan):
+def test_brennan_has_published_windows(brennan):
     counts = count_as_published(brennan)
     assert (
         1210 <= counts.pop("train segments") <= 1212
@@ -600,7 +594,7 @@ def test_brennan_as_the_published_code_lays_its_windows(brennan):
 
 
 @pytest.mark.filterwarnings("ignore:make_segments left out")
-def test_masc_has_the_published_blocks_and_anchors(masc_events):
+def test_masc_has_published_blocks(masc_events):
     X, y = make_segments(masc_events, margin=0.15, block=PaperBlocks())
     part = parts_of(y)
     counts = y.groupby([X["recording"], part])["block"].nunique().unstack()[["train", "valid", "test"]]

@@ -1,4 +1,4 @@
-"""check_leakage counts by intervals what a slow walk through every hundredth of a second finds."""
+"""Compare check_leakage with a slow computation in steps of 10 ms."""
 
 import shutil
 
@@ -21,7 +21,7 @@ from sk_b2s import (
 
 @pytest.fixture(scope="module")
 def tables():
-    """Three people who hear two stories, one of them with a pause in its sentences, in two sessions."""
+    """Three subjects with two stories in two sessions, with silences."""
     rng = np.random.default_rng(0)
     stories = {name: StimulusArray(rng.standard_normal(100 * 16), 16, name) for name in "ab"}
     rows = []
@@ -45,7 +45,7 @@ def tables():
 
 
 def ticks(names, start, duration, step=0.01):
-    """All hundredths of a second that windows contain, one by one: set of (name, tick)."""
+    """Return each 10 ms of windows: set of (name, tick)."""
     return {
         (name, tick)
         for name, a, d in zip(names, start, duration, strict=True)
@@ -54,7 +54,7 @@ def ticks(names, start, duration, step=0.01):
 
 
 def by_hand(X, y, train, test):
-    """What a fold has on both sides, slowly."""
+    """Compute what a fold shares, slowly."""
     sound = np.array([s.name for s in y["sound"]])
     start, stop = y["sound_onset"].to_numpy(), (y["sound_onset"] + y["duration"]).to_numpy()
     overlap = [
@@ -91,7 +91,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_slow_walk_finds_the_same(tables, name):
+def test_check_leakage_equals_slow_computation(tables, name):
     X, y = tables
     few = np.sort(np.random.default_rng(2).choice(len(X), 90, replace=False))
     X, y = X.iloc[few], y.iloc[few]
@@ -104,7 +104,7 @@ def test_a_slow_walk_finds_the_same(tables, name):
             assert row[column] == pytest.approx(expected, abs=tolerance), column
 
 
-def test_random_folds_of_overlapping_windows_are_a_leak(tables):
+def test_check_leakage_of_random_folds(tables):
     table = check_leakage(*tables, KFold(5, shuffle=True, random_state=0))
     assert (
         table["verdict"]
@@ -118,7 +118,7 @@ def test_random_folds_of_overlapping_windows_are_a_leak(tables):
     assert by_sentence["verdict"].str.startswith("LEAK").all(), "a window reaches into the next sentence"
 
 
-def test_the_order_of_rows_means_nothing(tables):
+def test_check_leakage_ignores_row_order(tables):
     X, y = tables
     order = np.random.default_rng(0).permutation(len(X))
     place = np.argsort(order)
@@ -128,14 +128,14 @@ def test_the_order_of_rows_means_nothing(tables):
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_the_two_sides_are_alike(tables):
+def test_check_leakage_is_symmetric(tables):
     folds = list(KFold(3, shuffle=True, random_state=0).split(tables[0]))
     one, two = check_leakage(*tables, folds), check_leakage(*tables, [fold[::-1] for fold in folds])
     counts = ["shared_seconds", "brain_seconds", "nearest", "sounds", "segments", "recordings", "retold"]
     pd.testing.assert_frame_equal(one[counts], two[counts])
 
 
-def test_any_way_to_give_folds_is_the_same(tables):
+def test_check_leakage_of_equivalent_cv(tables):
     X, y = tables
     masks = [tuple(np.isin(np.arange(len(X)), side) for side in fold) for fold in KFold(5).split(X)]
     brain = Windows([np.zeros((9, 2), "f4")], np.zeros(len(X)), np.zeros(len(X)), 3, 120.0, rows=X)
@@ -150,7 +150,7 @@ def test_any_way_to_give_folds_is_the_same(tables):
         pd.testing.assert_frame_equal(check_leakage(X_like, y_like, cv), expected)
 
 
-def test_arrays_are_judged_by_what_was_heard(tables):
+def test_check_leakage_of_arrays(tables):
     X, y = tables
     full, bare = check_leakage(X, y, 3), check_leakage(np.zeros((len(X), 2)), y, 3)
     assert "recordings" not in bare
@@ -160,7 +160,7 @@ def test_arrays_are_judged_by_what_was_heard(tables):
 
 
 def planted(*rows):
-    """A table of windows of 3 s from (sound name, onset, block, sequence, segment)."""
+    """Windows of 3 s: (sound name, onset, block, sequence, segment)."""
     rng = np.random.default_rng(0)
     sounds = {name: StimulusArray(rng.standard_normal(160), 16, name) for name in "abc"}
     y = pd.DataFrame(rows, columns=["sound", "sound_onset", "block", "sequence", "segment"])
@@ -187,13 +187,13 @@ VERDICTS = {  # training row, test row, how the verdict goes
 
 
 @pytest.mark.parametrize("name", VERDICTS)
-def test_verdicts(name):
+def test_check_leakage_verdicts(name):
     train, test, expected = VERDICTS[name]
     table = check_leakage(np.zeros((2, 1)), planted(train, test), [([0], [1])])
     assert pd.Series(table["verdict"]).str.match(expected).all(), table["verdict"][0]
 
 
-def test_recordings_of_two_people_are_two_however_they_are_named(tables):
+def test_check_leakage_of_equal_recording_names(tables):
     X, y = tables
     name = X["recording"].map(lambda path: str(path)[-8:])
     alike = [
@@ -206,8 +206,7 @@ def test_recordings_of_two_people_are_two_however_they_are_named(tables):
     assert (other["recordings"] == 0).all()
 
 
-def test_another_voice_is_told_where_the_own_is_there_too():
-    """Two voices on each side are a retelling; one voice on both is none, whatever other blocks do."""
+def test_check_leakage_counts_retold_blocks():
     y = planted(("a", 0.0, 1, "x", 1), ("b", 0.0, 1, "x", 2), ("a", 4.5, 1, "x", 3), ("b", 4.5, 1, "x", 4),
                 ("c", 0.0, 2, "z", 5), ("c", 4.5, 2, "z", 6))  # fmt: skip
     X = np.zeros((6, 1))
@@ -215,8 +214,7 @@ def test_another_voice_is_told_where_the_own_is_there_too():
     assert check_leakage(X, y, folds)["retold"].tolist() == [1, 0, 1]
 
 
-def test_a_block_another_voice_reads_is_found_by_its_text():
-    """make_segments unites blocks of one text, so folds of sounds, not of blocks, are found out."""
+def test_check_leakage_finds_text_of_other_voice():
     rng = np.random.default_rng(0)
     rows = []
     for place, name in enumerate("ab"):
@@ -235,7 +233,7 @@ def test_a_block_another_voice_reads_is_found_by_its_text():
     assert (table["shared_seconds"] == 0).all()
 
 
-def test_two_talkers_share_the_brain_and_no_sound():
+def test_check_leakage_of_concurrent_talkers():
     y = planted(("a", 0.0, 1, "x", 1), ("b", 0.0, 2, "y", 2))
     X = pd.DataFrame({"subject": "s", "recording": "r.fif", "onset": [5.0, 6.0], "duration": 3.0})
     table = check_leakage(X, y, [([0], [1])])
@@ -244,7 +242,7 @@ def test_two_talkers_share_the_brain_and_no_sound():
     assert table["verdict"][0].startswith("no leak")
 
 
-def test_the_people_are_named(tables):
+def test_check_leakage_names_subjects(tables):
     X, y = tables
     verdict = {name: check_leakage(X, y, CASES[name])["verdict"][0] for name in ("folds of sound", "people")}
     assert verdict["folds of sound"].endswith("; subjects, sessions and recordings are on both sides")
@@ -259,7 +257,7 @@ def test_the_people_are_named(tables):
     )
 
 
-def test_the_paragraph_tells_the_worst(tables):
+def test_format_leakage_reports_worst_fold(tables):
     X, y = tables
     clean, leaking = StimulusKFold(3), KFold(3, shuffle=True, random_state=0)
     text = format_leakage(check_leakage(X, y, clean))
@@ -294,7 +292,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_way_out(tables, name):
+def test_check_leakage_errors_name_fix(tables, name):
     function, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         function(*tables)
@@ -312,7 +310,7 @@ def recorded(folder, name, seed):
 
 
 def rows_of(paths):
-    """Tables of windows: each of the given subjects and recordings hears two sounds, one after the other."""
+    """Tables of subjects and recordings with two stimuli each."""
     parts = [
         pd.DataFrame(
             {"subject": subject, "recording": str(path), "onset": np.arange(20) * 1.5, "duration": 1.0}
@@ -327,7 +325,7 @@ def rows_of(paths):
 
 
 def folds_of_subjects_and_sounds(n_subjects):
-    """Train on the first sound of the first subjects, test on the second sound of the last one."""
+    """Train on the first stimulus, test the last subject on the second."""
     rows = np.arange(20 * n_subjects).reshape(n_subjects, 2, 10)
     return [(rows[:-1, 0].ravel(), rows[-1, 1])]
 

@@ -1,4 +1,4 @@
-"""A person, a session, a study: what is left out is left out with its sound, and the splitter says so."""
+"""Splitters that hold out a subject, a session or a study."""
 
 import copy
 
@@ -24,7 +24,7 @@ from sk_b2s.events._intervals import recorded_seconds
 from sk_b2s.model_selection._leave_one_out import LeaveOneOut
 from sk_b2s.model_selection._split import exclude_overlap
 
-PLAN = {  # who hears which stories in which session of which study
+PLAN = {  # stories of each session, subject and study
     ("one", "one-a"): {"0": "ab", "1": "ab"},
     ("one", "one-b"): {"0": "ba", "1": "ab", "2": "a"},
     ("two", "two-a"): {"0": "cd", "1": "ef"},
@@ -34,7 +34,7 @@ PLAN = {  # who hears which stories in which session of which study
 
 @pytest.fixture(scope="module")
 def tables():
-    """Two studies of two people each: the first repeats its stories in every session, the second does not."""
+    """Two studies of two subjects. Only the first repeats its stories."""
     rng = np.random.default_rng(0)
     stories = {name: StimulusArray(rng.standard_normal(90 * 16), 16, name) for name in "abcdef"}
     rows = []
@@ -75,7 +75,7 @@ def only(tables, study):
 
 
 @pytest.mark.parametrize("name", LEAVING)
-def test_what_is_left_out_is_not_in_training(tables, name):
+def test_split_holds_out_groups(tables, name):
     X, y = tables
     splitter = LEAVING[name]
     column = splitter._column
@@ -88,7 +88,7 @@ def test_what_is_left_out_is_not_in_training(tables, name):
 
 
 @pytest.mark.parametrize("name", SPLITTERS)
-def test_the_check_finds_what_the_splitter_guarantees(tables, name):
+def test_check_leakage_confirms_guarantee(tables, name):
     splitter = SPLITTERS[name]
     table = check_leakage(*tables, splitter, gap=splitter.gap)
     assert table["verdict"].str.startswith("no leak").all()
@@ -102,14 +102,14 @@ def test_the_check_finds_what_the_splitter_guarantees(tables, name):
 
 
 @pytest.mark.parametrize("name", SPLITTERS)
-def test_every_row_is_tested_once(tables, name):
+def test_split_tests_each_row_once(tables, name):
     X, y = tables
     folds = list(SPLITTERS[name].split(X, y))
     np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(len(y)))
     assert len(folds) == SPLITTERS[name].get_n_splits(X, y)
 
 
-def test_a_session_is_learnt_from_its_person_alone_or_from_all(tables):
+def test_session_trains_within_or_across_subjects(tables):
     X, y = tables
     subject, session = X["subject"].to_numpy(), X["session"].to_numpy()
     for (alone, test), (with_all, again) in zip(
@@ -121,12 +121,11 @@ def test_a_session_is_learnt_from_its_person_alone_or_from_all(tables):
         assert set(subject[alone]) == set(subject[test])
         np.testing.assert_array_equal(alone, with_all[subject[with_all] == subject[test][0]])
         assert set(subject[with_all]) == set(subject)
-        if session[test[0]] != "2":  # which one person alone has
+        if session[test[0]] != "2":  # only one subject has it
             assert session[test[0]] in session[with_all], "of that name another person has another session"
 
 
-def test_sessions_of_their_own_sound_lose_no_training_row(tables):
-    """Where each session has sound of its own, all of the other session is learnt from, in one fold or more."""
+def test_session_with_own_stimuli_keeps_rows(tables):
     X, y = only(tables, "two")
     for k in (1, 2):
         for train, test in LeaveOneSessionOut(k).split(X, y):
@@ -135,7 +134,7 @@ def test_sessions_of_their_own_sound_lose_no_training_row(tables):
             np.testing.assert_array_equal(train, np.flatnonzero(others))
 
 
-def test_groups_that_heard_the_same_are_dealt_the_same(tables):
+def test_groups_with_equal_stimuli_have_equal_folds(tables):
     X, y = only(tables, "one")
     keep = (X["session"] != "2").to_numpy()
     X, y = X[keep], y[keep]
@@ -144,14 +143,14 @@ def test_groups_that_heard_the_same_are_dealt_the_same(tables):
     assert len(set(tested)) == 2
 
 
-def test_a_group_is_dealt_its_own_sound_evenly(tables):
+def test_stimulus_folds_are_balanced(tables):
     X, y = tables
     sizes = [len(test) for _, test in LeaveOneSessionOut(3).split(X, y)]
     for of_session in np.reshape(sizes, (-1, 3)):
         assert np.ptp(of_session) <= y.groupby("block").size().max()
 
 
-def test_a_story_that_two_studies_share_is_not_trained_on(tables):
+def test_study_excludes_shared_stimuli(tables):
     X, y = tables
     shared = np.array([sound.name in "a" for sound in y["sound"]])
     study = np.where(shared & (X["subject"] == "one-b"), "three", X["study"])
@@ -163,7 +162,7 @@ def test_a_story_that_two_studies_share_is_not_trained_on(tables):
 
 
 @pytest.mark.parametrize("splitter", SOUND_STAYS, ids=lambda s: s._call())
-def test_sound_stays_only_if_asked_by_name(tables, splitter):
+def test_stimulus_folds_none_shares_stimuli(tables, splitter):
     X, y = only(tables, "one") if not isinstance(splitter, LeaveOneStudyOut) else tables
     table = check_leakage(X, y, splitter)
     assert "its stimulus may be" in splitter.guarantee
@@ -176,7 +175,7 @@ def test_sound_stays_only_if_asked_by_name(tables, splitter):
 
 
 @pytest.mark.parametrize("name", SPLITTERS)
-def test_the_order_of_rows_breaks_no_promise(tables, name):
+def test_split_ignores_row_order(tables, name):
     X, y = tables
     order = np.random.default_rng(0).permutation(len(X))
     X, y = X.iloc[order], y.iloc[order]
@@ -186,7 +185,7 @@ def test_the_order_of_rows_breaks_no_promise(tables, name):
     assert table["n_test"].sum() == len(X)
 
 
-def test_one_fold_of_sound_is_for_groups_that_heard_different_things(tables):
+def test_one_stimulus_fold_needs_other_stimuli(tables):
     X, y = only(tables, "two")
     own = (X["subject"] == "two-a") == y["sound"].isin([s for s in y["sound"] if s.name in "cd"])
     X, y = X[own.to_numpy()], y[own.to_numpy()]
@@ -196,7 +195,7 @@ def test_one_fold_of_sound_is_for_groups_that_heard_different_things(tables):
     assert table["n_train"].tolist() == table["n_test"].tolist()[::-1], "nothing had to be left out"
 
 
-def test_groups_take_the_place_of_the_column(tables):
+def test_groups_replace_column(tables):
     X, y = tables
     for splitter in (LeaveOneSessionOut(2), LeaveOneStudyOut()):
         column = splitter._column
@@ -208,7 +207,7 @@ def test_groups_take_the_place_of_the_column(tables):
             np.testing.assert_array_equal(one[1], two[1])
 
 
-def test_arrays_with_groups_are_one_person():
+def test_arrays_with_groups_are_one_subject():
     X, y, groups = np.zeros((12, 3)), np.arange(12), np.repeat(list("abcd"), 3)
     for splitter in SOUND_STAYS:
         folds = list(splitter.split(X, y, groups))
@@ -217,7 +216,7 @@ def test_arrays_with_groups_are_one_person():
         assert splitter.get_n_splits(X, y, groups) == 4
 
 
-def test_windows_carry_the_tables(tables):
+def test_split_of_windows_with_rows(tables):
     X, y = tables
     brain = Windows([np.zeros((9, 2), "f4")], np.zeros(len(X)), np.zeros(len(X)), 3, 120.0, rows=X)
     for splitter in (LeaveOneSessionOut(2), LeaveOneStudyOut()):
@@ -226,14 +225,14 @@ def test_windows_carry_the_tables(tables):
             np.testing.assert_array_equal(one[1], two[1])
 
 
-def test_the_summary_tells_what_split_does(tables):
+def test_summary_equals_split(tables):
     for splitter in (LeaveOneSessionOut(2), LeaveOneStudyOut(2)):
         summary, folds = splitter.summary(*tables), list(splitter.split(*tables))
         assert summary["n_train"].tolist() == [len(train) for train, _ in folds]
         assert summary["n_test"].tolist() == [len(test) for _, test in folds]
 
 
-# --- minutes of whom is tested -----------------------------------------------------------------------
+# --- calibration minutes -----------------------------------------------------------------------------
 
 AMOUNTS = [0, 0.25, 0.5, 1, np.inf]
 CALIBRATED = {
@@ -247,26 +246,26 @@ CALIBRATED = {
 
 @pytest.fixture(scope="module")
 def listeners(tables):
-    """The people of the second study, who heard the same stories in sessions and an order of their own."""
+    """Subjects of the second study, with the same stories in other orders."""
     return only(tables, "two")
 
 
 def amounts_of(splitter, X, y):
-    """Folds of a splitter, those that differ in their amount together."""
+    """Group the folds that differ only in their amount."""
     folds, n = list(splitter.split(X, y)), len(splitter.amounts)
     assert len(folds) == splitter.get_n_splits(X, y)
     return [folds[first : first + n] for first in range(0, len(folds), n)]
 
 
 def parts(X, train, test):
-    """Rows of training of other people, and of whom is tested."""
+    """Training rows of other subjects, and of the tested subject."""
     own = (X["subject"].iloc[train] == X["subject"].iloc[test[0]]).to_numpy()
     assert not np.any(own[:-1] & ~own[1:]), "the others come first"
     return train[~own], train[own]
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
-def test_amounts_differ_in_calibration_alone(listeners, name):
+def test_amounts_differ_only_in_calibration(listeners, name):
     X, y = listeners
     for folds in amounts_of(CALIBRATED[name], X, y):
         others, own = zip(*(parts(X, *fold) for fold in folds), strict=True)
@@ -278,7 +277,7 @@ def test_amounts_differ_in_calibration_alone(listeners, name):
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
-def test_minutes_are_exact_to_a_window_and_the_first_that_there_are(listeners, name):
+def test_calibration_minutes_exact_to_a_window(listeners, name):
     X, y = listeners
     splitter = CALIBRATED[name]
     for folds in amounts_of(splitter, X, y):
@@ -296,7 +295,7 @@ def test_minutes_are_exact_to_a_window_and_the_first_that_there_are(listeners, n
 
 
 @pytest.mark.parametrize("name", CALIBRATED)
-def test_calibration_is_over_before_the_test_and_holds_none_of_its_sound(listeners, name):
+def test_calibration_precedes_test(listeners, name):
     X, y = listeners
     splitter = CALIBRATED[name]
     stop, gap = X["onset"] + X["duration"], splitter.gap
@@ -322,7 +321,7 @@ def test_calibration_is_over_before_the_test_and_holds_none_of_its_sound(listene
 @pytest.mark.parametrize(
     "asked", [np.array(0.5), np.array([0.5]), [0.5], (0.5,), pd.Series([0.5]), np.float32(0.5)], ids=str
 )
-def test_an_amount_may_come_in_any_form(listeners, asked):
+def test_amounts_accept_sequences_and_arrays(listeners, asked):
     X, y = listeners
     folds = LeaveOneSubjectOut(2, calibration_minutes=asked)
     assert folds.amounts == [0.5]
@@ -332,7 +331,7 @@ def test_an_amount_may_come_in_any_form(listeners, asked):
 
 
 @pytest.mark.parametrize("name", ["one fold", "two folds", "little test"])
-def test_the_tested_part_is_the_last_and_tested_once(listeners, name):
+def test_test_period_is_last_part(listeners, name):
     X, y = listeners
     splitter = CALIBRATED[name]
     tested = [folds[0][1] for folds in amounts_of(splitter, X, y)]
@@ -347,15 +346,14 @@ def test_the_tested_part_is_the_last_and_tested_once(listeners, name):
         assert (before.max() < last).all(), "rows are in the order in which they were recorded"
 
 
-def test_without_calibration_all_other_people_are_learnt_from(listeners):
+def test_zero_minutes_train_on_other_subjects(listeners):
     X, y = listeners
     for train, test in LeaveOneSubjectOut(2, calibration_minutes=0).split(X, y):
         others = (X["subject"] != X["subject"].iloc[test[0]]) & ~y["block"].isin(y["block"].iloc[test])
         np.testing.assert_array_equal(train, exclude_overlap(y, np.flatnonzero(others), test))
 
 
-def test_repeated_sound_is_learnt_from_where_it_is_not_tested(tables):
-    """People who hear the same in every session learn from the sessions before, other sound than they are tested on."""
+def test_calibration_on_repeated_stimuli(tables):
     X, y = only(tables, "one")
     splitter = LeaveOneSubjectOut(3, calibration_minutes=[0.5, np.inf], test_size=0.4)
     for train, test in splitter.split(X, y):
@@ -369,7 +367,7 @@ def test_repeated_sound_is_learnt_from_where_it_is_not_tested(tables):
         list(LeaveOneSubjectOut(1, calibration_minutes=0.5, test_size=0.6).split(X, y))
 
 
-def test_runs_follow_one_another_by_number(listeners):
+def test_runs_are_ordered_by_number(listeners):
     X, y = listeners
     X, y = X[mine := (X["subject"] == "two-a") | (X["session"] == "1")], y[mine]
     recording = X["recording"].replace({"two-a-0.fif": "run-2.fif", "two-a-1.fif": "run-10.fif"})
@@ -387,7 +385,7 @@ def test_runs_follow_one_another_by_number(listeners):
     assert tested(X.assign(run=np.where(recording == "run-2.fif", "12", "3")), y) == {"run-2.fif"}
 
 
-def test_the_guarantee_says_which_minutes():
+def test_guarantee_names_minutes():
     splitter = LeaveOneSubjectOut(1, gap=2.0, calibration_minutes=(0, 0.5, np.inf))
     assert splitter.guarantee == (
         "of the subject of a test row only minutes before the tested part are in training (0, 0.5 or all of them), "
@@ -417,7 +415,7 @@ ALL = [
 
 
 @pytest.mark.parametrize("splitter", ALL, ids=lambda s: s._call())
-def test_the_representation_makes_the_splitter_and_says_what_it_guarantees(splitter):
+def test_repr_is_code_with_guarantee(splitter):
     names = {type(splitter).__name__: type(splitter)}
     again = eval(repr(splitter), names)
     assert vars(again) == vars(splitter)
@@ -428,7 +426,7 @@ def test_the_representation_makes_the_splitter_and_says_what_it_guarantees(split
         assert vars(other) == vars(splitter)
 
 
-def test_guarantees_name_the_guard_that_is():
+def test_guarantee_names_gap():
     assert "a gap of 2.5 s" in LeaveOneSubjectOut(gap=2.5).guarantee
     assert "gap" not in LeaveOneSubjectOut(gap=0).guarantee
     assert "gap" not in LeaveOneSubjectOut(None).guarantee
@@ -436,7 +434,7 @@ def test_guarantees_name_the_guard_that_is():
     assert "and other subjects" in LeaveOneSessionOut(within_subject=False).guarantee
 
 
-def test_a_new_splitter_is_a_few_lines(tables):
+def test_subclass_with_other_column(tables):
     class LeaveOneRecordingOut(LeaveOneOut):
         _column = "recording"
         _advice = "give more recordings."
@@ -467,7 +465,7 @@ ERRORS = {
     "arrays, one session": (lambda X, y: LeaveOneSessionOut(None).split(np.zeros((4, 1)), None, list("aaaa")),
                             r"LeaveOneSessionOut requires 2 sessions or more, got session 'a'\..*one session with StimulusKFold\."),
     "missing": (lambda X, y: LeaveOneSessionOut().split(X.assign(session=X["session"].where(X.index != 7)), y),
-                r"the column 'session' of X has none in row 7 \(1 such rows\)"),
+                r"LeaveOneSessionOut needs a label in every row, but the column.*in the labels or drop these rows\."),
     "one study": (lambda X, y: LeaveOneStudyOut().split(X.assign(study=""), y),
                   r"LeaveOneStudyOut requires 2 studies or more, got study ''\. Join the.*subjects with LeaveOneSubjectOut\."),
     "no study": (lambda X, y: LeaveOneStudyOut().split(X.drop(columns="study"), y), "needs the column 'study' in X"),
@@ -477,11 +475,11 @@ ERRORS = {
                          r"calibration_minutes=30: subject 'one-a' has only 1\.24 minutes.*stimuli, use more stimulus_folds\."),
     "little calibration": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=0.01).split(X, y),
                            r"calibration_minutes=0\.01 must be at least one window of 2\.85 s\."),
-    "negative": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, -1]).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*for all, or None\. Got \[\] instead\."),
+    "negative": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[1, -1]).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*or None\. Got \[1, -1\] instead\."),
     "NaN": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=np.nan).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*all, or None\. Got nan instead\."),
-    "no amounts": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[]).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*for all, or None\. Got \[\] instead\."),
+    "no amounts": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=[]).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*or None\. Got \[\] instead\."),
     "a bool": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=True).split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*all, or None\. Got True instead\."),
-    "a text": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes="1").split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*for all, or None\. Got \[\] instead\."),
+    "a text": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes="1").split(X, y), r"calibration_minutes must be a number of minutes, 0 or more,.*or None\. Got .1. instead\."),
     "nothing before": (lambda X, y: LeaveOneSubjectOut(1, calibration_minutes=np.inf).split(X, y),
                        r"calibration_minutes=inf: subject 'one-a' has only 0\.00 minutes.*stimuli, use more stimulus_folds\."),
     "all tested": (lambda X, y: LeaveOneSubjectOut(2, calibration_minutes=1, test_size=1).split(X, y), "test_size"),
@@ -499,7 +497,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_way_out(tables, name):
+def test_split_errors_name_fix(tables, name):
     function, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         list(function(*tables))
@@ -508,8 +506,8 @@ def test_errors_name_the_way_out(tables, name):
 # --- inside scikit-learn -----------------------------------------------------------------------------
 
 
-class Listener(BaseEstimator):
-    """Remembers what it was fitted on; its score is 1 if that has nothing of the test but its person."""
+class SegmentMemory(BaseEstimator):
+    """Score 1 if training shares only the subject with the test."""
 
     def __init__(self, setting=0):
         self.setting = setting
@@ -524,41 +522,39 @@ class Listener(BaseEstimator):
 
 @pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize("splitter", [LeaveOneSessionOut(2), LeaveOneStudyOut()], ids=lambda s: s._call())
-def test_scores_are_of_what_was_never_met(tables, splitter, routing):
+def test_cross_val_score_of_unseen_groups(tables, splitter, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
-        scores = cross_val_score(Listener(), *tables, cv=splitter)
+        scores = cross_val_score(SegmentMemory(), *tables, cv=splitter)
     assert scores.tolist() == [1.0] * splitter.get_n_splits(tables[0])
 
 
 @pytest.mark.parametrize("routing", [False, True])
-def test_calibration_inside_scikit_learn(listeners, routing):
-    """Scores are of what was never heard, though of a person who was met; a search may be nested in each fold."""
+def test_cross_val_score_with_calibration(listeners, routing):
 
-    class Calibrated(Listener):
+    class Calibrated(SegmentMemory):
         def score(self, X, y):
             return float(bool(self.heard_ & set(y["segment"]))) + 0.5 * bool(self.seen_ & set(X["recording"]))
 
     splitter = LeaveOneSubjectOut(2, calibration_minutes=[0, np.inf], test_size=0.6)
     with sklearn.config_context(enable_metadata_routing=routing):
         scores = cross_val_score(Calibrated(), *listeners, cv=splitter)
-        search = GridSearchCV(Listener(), {"setting": [0, 1]}, cv=StimulusKFold(2))
+        search = GridSearchCV(SegmentMemory(), {"setting": [0, 1]}, cv=StimulusKFold(2))
         nested = cross_validate(search, *listeners, cv=splitter, return_estimator=True)
     assert scores.tolist() == [0.0, 0.5] * 4
     assert {inner.n_splits_ for inner in nested["estimator"]} == {2}
 
 
 @pytest.mark.parametrize("routing", [False, True])
-def test_nested_search(tables, routing):
-    """Studies outside and sessions inside: the search chooses on sessions of the studies that it may see."""
+def test_nested_search_of_studies(tables, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
-        search = GridSearchCV(Listener(), {"setting": [0, 1]}, cv=LeaveOneSessionOut(2))
+        search = GridSearchCV(SegmentMemory(), {"setting": [0, 1]}, cv=LeaveOneSessionOut(2))
         result = cross_validate(search, *tables, cv=LeaveOneStudyOut(), return_estimator=True)
     assert result["test_score"].tolist() == [2.0, 2.0]
     assert sorted(inner.n_splits_ for inner in result["estimator"]) == [2 * 4, 2 * 5]
     assert "GridSearchCV(cv=LeaveOneSessionOut(" in repr(search)
 
 
-def test_amounts_of_calibration_are_given_once():
+def test_amounts_must_be_distinct():
     cv = LeaveOneSubjectOut(1, calibration_minutes=[0.5, 0.5])
     with pytest.raises(
         ValueError,

@@ -1,4 +1,4 @@
-"""Whatever the splitters hold out was never heard in training."""
+"""Splitters that hold out stimuli."""
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ SPLITTERS = [
 
 @pytest.fixture(scope="module")
 def tables():
-    """Four people who hear two stories of 160 s, with a sentence every 7 s; the second story skips one person."""
+    """Four subjects with two stories of 160 s. One lacks the second story."""
     rng = np.random.default_rng(0)
     stories = {name: StimulusArray(rng.standard_normal(160 * 16), 16, name) for name in "ab"}
     rows = []
@@ -41,7 +41,7 @@ def tables():
 
 
 def spans(y, rows):
-    """Intervals of sound, by story, slowly and by hand: {story: [(start, stop)]}."""
+    """Intervals of stimuli by story: {story: [(start, stop)]}."""
     out = {}
     for row in y.iloc[rows].itertuples():
         out.setdefault(row.sound.name, []).append((row.sound_onset, row.sound_onset + row.duration))
@@ -49,7 +49,7 @@ def spans(y, rows):
 
 
 def nearest(one, two):
-    """Least distance in seconds between two sets of intervals, negative where they overlap."""
+    """Least distance in s between intervals, negative if they overlap."""
     return min(
         (max(c - b, a - d) for story in one for a, b in one[story] for c, d in two.get(story, [])),
         default=np.inf,
@@ -57,7 +57,7 @@ def nearest(one, two):
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS, ids=repr)
-def test_held_out_sound_is_a_guard_away(tables, splitter):
+def test_split_leaves_gap(tables, splitter):
     X, y = tables
     for train, test in splitter.split(X, y):
         assert nearest(spans(y, np.unique(train)), spans(y, test)) >= splitter.gap - 1e-6
@@ -67,7 +67,7 @@ def test_held_out_sound_is_a_guard_away(tables, splitter):
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS, ids=repr)
-def test_every_row_is_tested_once(tables, splitter):
+def test_split_tests_each_row_once(tables, splitter):
     X, y = tables
     folds = list(splitter.split(X, y))
     tested = np.concatenate([test for _, test in folds])
@@ -78,7 +78,7 @@ def test_every_row_is_tested_once(tables, splitter):
         assert len(np.unique(train)) == len(train)
 
 
-def test_a_subject_left_out_is_not_in_training(tables):
+def test_split_holds_out_subject(tables):
     X, y = tables
     subjects = X["subject"].to_numpy()
     for train, test in LeaveOneSubjectOut(2).split(X, y):
@@ -86,8 +86,7 @@ def test_a_subject_left_out_is_not_in_training(tables):
         assert set(subjects[train]) == set(subjects) - set(subjects[test])
 
 
-def test_blocks_are_held_out_whole(tables):
-    """Where a table has few windows of a block, training keeps away from all of the block none the less."""
+def test_split_holds_out_whole_blocks(tables):
     rows = np.random.default_rng(0).random(len(tables[1])) < 0.1
     X, y = tables[0][rows], tables[1][rows]
     for train, test in StimulusKFold(4, gap=2.0).split(X, y):
@@ -99,7 +98,7 @@ def test_blocks_are_held_out_whole(tables):
         assert nearest(spans(y, train), blocks) >= 2.0 - 1e-6
 
 
-def test_without_folds_of_sound_only_the_subject_is_left_out(tables):
+def test_split_without_stimulus_folds(tables):
     X, y = tables
     folds = list(LeaveOneSubjectOut(stimulus_folds=None).split(X, y))
     assert len(folds) == N_SUBJECTS
@@ -108,7 +107,7 @@ def test_without_folds_of_sound_only_the_subject_is_left_out(tables):
         np.testing.assert_array_equal(train, np.flatnonzero(X["subject"] != subject))
 
 
-def test_folds_are_balanced(tables):
+def test_assign_folds_balances_sizes(tables):
     X, y = tables
     sizes = np.array([len(test) for _, test in StimulusKFold(4).split(X, y)])
     assert sizes.max() - sizes.min() <= y.groupby("block").size().max()
@@ -120,7 +119,6 @@ def test_folds_are_balanced(tables):
 
 @pytest.mark.parametrize("gap", [0.0, 1.0, 4.0])
 def test_split_drops_only_rows_within_gap(tables, gap):
-    """A row is left out exactly when its window comes within the gap of a held-out window or block."""
     X, y = tables
     blocks = y["block"].to_numpy()
     for train, test in StimulusKFold(4, gap=gap).split(X, y):
@@ -134,7 +132,7 @@ def test_split_drops_only_rows_within_gap(tables, gap):
 
 
 @pytest.mark.parametrize("splitter", [*SPLITTERS, LeaveOneSubjectOut(None)], ids=repr)
-def test_the_summary_tells_what_split_does(tables, splitter):
+def test_summary_equals_split(tables, splitter):
     X, y = tables
     summary, folds = splitter.summary(X, y), list(splitter.split(X, y))
     assert summary["n_train"].tolist() == [len(train) for train, _ in folds]
@@ -147,7 +145,7 @@ def test_the_summary_tells_what_split_does(tables, splitter):
         assert seconds == pytest.approx(len(ticks) / 100, rel=0.02)
 
 
-def test_random_states_deal_differently_but_repeatably(tables):
+def test_random_state_changes_folds(tables):
     X, y = tables
 
     def folds(seed):
@@ -161,7 +159,7 @@ def test_random_states_deal_differently_but_repeatably(tables):
 # --- groups and other inputs -------------------------------------------------------------------------
 
 
-def test_groups_take_the_place_of_the_columns(tables):
+def test_groups_replace_columns(tables):
     X, y = tables
     story = np.array([sound.name for sound in y["sound"]])
     for train, test in StimulusKFold(2).split(X, y, groups=story):
@@ -174,7 +172,7 @@ def test_groups_take_the_place_of_the_columns(tables):
         assert set(pairs[train]) & set(pairs[test]) == set()
 
 
-def test_groups_make_any_array_splittable():
+def test_groups_split_arrays():
     X, y, groups = np.zeros((12, 3)), np.arange(12), np.repeat(list("abcd"), 3)
     folds = list(StimulusKFold(4).split(X, y, groups))
     assert [set(groups[test]) for _, test in folds] == [{"a"}, {"b"}, {"c"}, {"d"}]
@@ -182,7 +180,7 @@ def test_groups_make_any_array_splittable():
     assert len(list(LeaveOneSubjectOut(None).split(X, y, groups))) == 4
 
 
-def test_windows_carry_the_tables(tables):
+def test_split_of_windows_with_rows(tables):
     X, y = tables
     brain = Windows([np.zeros((9, 2), "f4")], np.zeros(len(X)), np.zeros(len(X)), 3, 120.0, rows=X)
     heard = Windows([np.zeros((9, 2), "f4")], np.zeros(len(X)), np.zeros(len(X)), 3, 50.0, rows=y)
@@ -192,7 +190,7 @@ def test_windows_carry_the_tables(tables):
             np.testing.assert_array_equal(one[1], two[1])
 
 
-def test_row_labels_mean_nothing(tables):
+def test_split_ignores_index(tables):
     X, y = tables
     relabelled = X.set_index(np.zeros(len(X), int)), y.set_index(np.arange(len(y))[::-1])
     for splitter in SPLITTERS:
@@ -203,7 +201,7 @@ def test_row_labels_mean_nothing(tables):
 
 @pytest.mark.parametrize("gap", [1.0, 0.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_single_split_holds_out_about_the_share_asked(tables, gap, seed):
+def test_stimulus_train_test_of_fraction(tables, gap, seed):
     _, y = tables
     train, test = stimulus_train_test(y, test_size=0.2, gap=gap, random_state=seed)
     assert 0.2 <= len(test) / len(y) <= 0.2 + y.groupby("block").size().max() / len(y)
@@ -212,7 +210,7 @@ def test_a_single_split_holds_out_about_the_share_asked(tables, gap, seed):
     np.testing.assert_array_equal(again[0], train)
 
 
-def test_clear_of_leaves_arrays_alone():
+def test_exclude_overlap_keeps_arrays():
     train = np.array([3, 1])
     np.testing.assert_array_equal(exclude_overlap(np.zeros(5), train, np.array([0])), train)
 
@@ -239,7 +237,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_name_the_way_out(tables, name):
+def test_split_errors_name_fix(tables, name):
     function, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         list(function(*tables))
@@ -248,8 +246,8 @@ def test_errors_name_the_way_out(tables, name):
 # --- inside scikit-learn -----------------------------------------------------------------------------
 
 
-class Listener(BaseEstimator):
-    """Remembers what it was fitted on; its score is the share of test segments that it never heard."""
+class SegmentMemory(BaseEstimator):
+    """Score the fraction of test segments that were not in training."""
 
     def __init__(self, setting=0):
         self.setting = setting
@@ -265,20 +263,20 @@ class Listener(BaseEstimator):
 
 @pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize("splitter", [StimulusKFold(3), LeaveOneSubjectOut(2)], ids=repr)
-def test_scores_are_of_sound_never_heard(tables, splitter, routing):
+def test_cross_val_score_of_unseen_stimuli(tables, splitter, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
-        scores = cross_val_score(Listener(), *tables, cv=splitter, n_jobs=1)
+        scores = cross_val_score(SegmentMemory(), *tables, cv=splitter, n_jobs=1)
     assert scores.tolist() == [1.0] * splitter.get_n_splits(tables[0])
 
 
-def test_plain_folds_would_have_heard_it(tables):
-    assert cross_val_score(Listener(), *tables, cv=5).max() < 1
+def test_plain_folds_share_stimuli(tables):
+    assert cross_val_score(SegmentMemory(), *tables, cv=5).max() < 1
 
 
 @pytest.mark.parametrize("routing", [False, True])
 def test_nested_search(tables, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
-        search = GridSearchCV(Listener(), {"setting": [0, 1]}, cv=LeaveOneSubjectOut(2))
+        search = GridSearchCV(SegmentMemory(), {"setting": [0, 1]}, cv=LeaveOneSubjectOut(2))
         result = cross_validate(
             search, *tables, cv=LeaveOneSubjectOut(2), return_estimator=True, return_indices=True
         )
@@ -291,12 +289,14 @@ def test_nested_search(tables, routing):
 def test_groups_are_routed(tables):
     X, y = tables
     story = np.array([sound.name for sound in y["sound"]])
-    plain = cross_validate(Listener(), X, y, cv=StimulusKFold(2), groups=story, return_indices=True)
+    plain = cross_validate(SegmentMemory(), X, y, cv=StimulusKFold(2), groups=story, return_indices=True)
     with sklearn.config_context(enable_metadata_routing=True):
         routed = cross_validate(
-            Listener(), X, y, cv=StimulusKFold(2), params={"groups": story}, return_indices=True
+            SegmentMemory(), X, y, cv=StimulusKFold(2), params={"groups": story}, return_indices=True
         )
-        search = GridSearchCV(Listener(), {"setting": [0, 1]}, cv=StimulusKFold(2)).fit(X, y, groups=story)
+        search = GridSearchCV(SegmentMemory(), {"setting": [0, 1]}, cv=StimulusKFold(2)).fit(
+            X, y, groups=story
+        )
     for side in ("train", "test"):
         for one, two in zip(plain["indices"][side], routed["indices"][side], strict=True):
             np.testing.assert_array_equal(one, two)

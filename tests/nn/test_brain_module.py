@@ -1,4 +1,4 @@
-"""Laws of the frames and of the network's pieces."""
+"""Frames, spatial attention, subject layers and BrainModule."""
 
 import copy
 import runpy
@@ -32,7 +32,7 @@ def _seeded():
 
 
 def batch(n_windows=6, n_channels=4, n_times=12, n_layouts=2, n_subjects=3):
-    """Return x, subject, layout and positions; x is a view of time-major memory."""
+    """Return x, time-major in memory, subject, layout and positions."""
     x = torch.randn(n_windows, n_times, n_channels).mT
     subject = torch.arange(n_windows) % n_subjects
     layout = torch.arange(n_windows) % n_layouts
@@ -49,36 +49,36 @@ def n_parameters(module):
 @pytest.mark.parametrize(
     ("sfreq_x", "sfreq_y"), [(120, 50), (120, 49), (64, 64), (100, Fraction(200, 3)), (120, 125)]
 )
-def test_frame_of_step_is_exact_arithmetic(sfreq_x, sfreq_y):
+def test_frame_of_step_is_exact(sfreq_x, sfreq_y):
     exact = [i * Fraction(sfreq_y) // Fraction(sfreq_x) for i in range(5000)]
     assert frame_of_step(5000, float(sfreq_x), float(sfreq_y)).tolist() == exact
 
 
 @pytest.mark.parametrize("rate", [0.1, 1 / 3, 125 / 7, 44100 / 512])
-def test_equal_rates_give_one_frame_per_step(rate):
+def test_frame_of_step_of_equal_rates(rate):
     np.testing.assert_array_equal(frame_of_step(10_000, 3 * rate, 3 * rate), np.arange(10_000))
     np.testing.assert_array_equal(frame_weights(10_000, 3 * rate, rate)[:-1], 3)
 
 
-def test_one_frame_holds_the_whole_window():
+def test_frame_of_step_of_one_frame():
     assert frame_weights(343, 343, 1).tolist() == [343]
 
 
-def test_paper_window_has_143_frames():
+def test_frame_weights_of_paper_window():
     weights = frame_weights(343, 120, 50)
     assert len(weights) == 143
     assert weights.sum() == 343
     assert set(weights[:-1]) == {2, 3}
 
 
-def test_frames_without_steps_weigh_nothing():
+def test_frame_weights_of_empty_frames():
     weights = frame_weights(121, 120, 125)
     assert weights.sum() == 121
     assert (weights == 0).sum() == len(weights) - 121 == 5
 
 
 @pytest.mark.parametrize("arguments", [(0, 120, 50), (10, 0, 50), (10, 120, np.nan)])
-def test_frame_of_step_wants_positive_numbers(arguments):
+def test_frame_of_step_requires_positive_numbers(arguments):
     with pytest.raises(ValueError, match="must be positive and finite"):
         frame_of_step(*arguments)
 
@@ -86,7 +86,7 @@ def test_frame_of_step_wants_positive_numbers(arguments):
 # Spatial attention
 
 
-def test_fourier_positions_equal_the_formula():
+def test_fourier_positions_equal_formula():
     positions = np.random.default_rng(0).random((7, 2))
     x, y = (positions + 0.2).T
     along_x, along_y = np.repeat(np.arange(32), 32), np.tile(np.arange(32), 32)
@@ -96,12 +96,12 @@ def test_fourier_positions_equal_the_formula():
 
 
 @pytest.mark.parametrize("dim", [0, 7, 2047, 1024])
-def test_fourier_positions_want_twice_a_square(dim):
+def test_fourier_positions_require_twice_a_square(dim):
     with pytest.raises(ValueError, match="dim must be twice a square"):
         fourier_positions(torch.rand(3, 2), dim)
 
 
-def test_attention_equals_the_formula_window_by_window():
+def test_attention_equals_formula():
     attention = SpatialAttention(5, dim=32).double().eval()
     x, _, layout, positions = batch()
     x, positions = x.double(), positions.double()
@@ -113,7 +113,7 @@ def test_attention_equals_the_formula_window_by_window():
         np.testing.assert_allclose(got, weights @ window, rtol=0, atol=1e-12)
 
 
-def test_two_layouts_in_a_batch_equal_each_alone():
+def test_attention_of_two_layouts():
     attention = SpatialAttention(5).eval()
     x, _, layout, positions = batch()
     together = attention(x, layout, positions)
@@ -124,7 +124,7 @@ def test_two_layouts_in_a_batch_equal_each_alone():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_channel_of_unknown_position_has_no_influence(training):
+def test_attention_ignores_unknown_positions(training):
     attention = SpatialAttention(5).train(training)
     x, _, layout, positions = batch(n_channels=6)
     positions[:, 2] = torch.nan
@@ -147,7 +147,7 @@ def test_channel_of_unknown_position_has_no_influence(training):
         torch.testing.assert_close(outputs[0], fewer)
 
 
-def test_attention_takes_any_number_and_order_of_channels():
+def test_attention_of_any_channels():
     attention = SpatialAttention(5).eval()
     x, _, layout, positions = batch(n_channels=9)
     order = torch.randperm(9)
@@ -157,7 +157,7 @@ def test_attention_takes_any_number_and_order_of_channels():
     assert attention(x[:, :2], layout, positions[:, :2]).shape == (6, 5, 12)
 
 
-def test_spatial_dropout_leaves_out_a_disc_and_never_everything():
+def test_spatial_dropout_drops_disc():
     attention = SpatialAttention(3, dropout=0.2, dim=32)
     attention.generator = torch.Generator().manual_seed(0)
     spread, one_place = torch.rand(60, 2), torch.full((60, 2), 0.5)
@@ -175,7 +175,7 @@ def test_spatial_dropout_leaves_out_a_disc_and_never_everything():
     assert was_dropped.all()
 
 
-def test_spatial_dropout_follows_its_generator_alone():
+def test_spatial_dropout_uses_own_generator():
     x, _, layout, positions = batch(n_channels=30)
     attention = SpatialAttention(3, dropout=0.5, dim=32)
     state = torch.get_rng_state()
@@ -190,7 +190,7 @@ def test_spatial_dropout_follows_its_generator_alone():
     assert torch.equal(copied(x, layout, positions), attention(x, layout, positions))
 
 
-def test_no_dropout_in_evaluation_nor_at_radius_zero():
+def test_spatial_dropout_off():
     x, _, layout, positions = batch(n_channels=30)
     attention = SpatialAttention(3, dropout=0.9, dim=32).eval()
     quiet = copy.deepcopy(attention).train()
@@ -200,7 +200,7 @@ def test_no_dropout_in_evaluation_nor_at_radius_zero():
     assert torch.equal(quiet(x, layout, positions), expected)
 
 
-def test_layout_of_unknown_positions_raises_with_the_way_out():
+def test_attention_without_positions_raises():
     attention = SpatialAttention(3, dim=32)
     x, _, layout, positions = batch()
     positions[1] = torch.nan
@@ -210,9 +210,13 @@ def test_layout_of_unknown_positions_raises_with_the_way_out():
 
 
 @pytest.mark.parametrize(
-    ("layout", "n_channels", "match"), [(2, 4, "layout must lie in 0 .. 1"), (0, 3, "positions")]
+    ("layout", "n_channels", "match"),
+    [
+        (2, 4, r"layout must be from 0 to 1 in this module\. Got values from 2 to 2 instead\."),
+        (0, 3, "positions"),
+    ],
 )
-def test_attention_names_what_does_not_fit(layout, n_channels, match):
+def test_attention_raises_for_wrong_shapes(layout, n_channels, match):
     x, _, _, positions = batch(n_channels=4)
     with pytest.raises(ValueError, match=match):
         SpatialAttention(3)(x[:, :n_channels], torch.full((6,), layout), positions)
@@ -221,7 +225,7 @@ def test_attention_names_what_does_not_fit(layout, n_channels, match):
 # Subjects
 
 
-def test_subject_layer_equals_one_product_per_window():
+def test_subject_layer_equals_products():
     layer = SubjectLayer(4, 3).double()
     x, subject, *_ = batch()
     x, subject = x.double(), torch.tensor([2, 0, 0, 1, 2, 0])
@@ -230,7 +234,7 @@ def test_subject_layer_equals_one_product_per_window():
 
 
 @pytest.mark.parametrize("kind", SUBJECT_LAYERS)
-def test_unknown_subject_gets_the_mean(kind):
+def test_unseen_subject_uses_mean(kind):
     layer = SUBJECT_LAYERS[kind](4, 3)
     x, *_ = batch(n_windows=4)
     output = layer(x, torch.tensor([1, -1, 2, -1]))
@@ -240,7 +244,7 @@ def test_unknown_subject_gets_the_mean(kind):
 
 
 @pytest.mark.parametrize("kind", SUBJECT_LAYERS)
-def test_only_the_people_in_a_batch_get_a_gradient(kind):
+def test_subject_layer_gradient_of_batch_subjects(kind):
     layer = SUBJECT_LAYERS[kind](4, 3)
     layer(batch()[0], torch.tensor([0, 2, 2, 0, 0, 2])).square().sum().backward()
     (parameter,) = layer.parameters()
@@ -249,7 +253,7 @@ def test_only_the_people_in_a_batch_get_a_gradient(kind):
 
 
 @pytest.mark.parametrize("kind", SUBJECT_LAYERS)
-def test_a_share_of_windows_is_a_strangers_in_training_alone(kind):
+def test_subject_dropout_only_in_training(kind):
     module = BrainModule(
         4, 2, 3, **SMALL, subject_layer=kind, subject_dropout=0.4, spatial_dropout=0, spatial_attention=False
     )
@@ -266,7 +270,7 @@ def test_a_share_of_windows_is_a_strangers_in_training_alone(kind):
     assert 0.35 < as_unknown.float().mean() < 0.45
 
 
-def test_subject_dropout_follows_its_generator_alone():
+def test_subject_dropout_uses_own_generator():
     module = BrainModule(4, 2, 3, **SMALL, subject_dropout=0.5)
     nn.init.normal_(module.subject_layer.matrices)
     inputs = batch()
@@ -284,8 +288,8 @@ def test_subject_dropout_follows_its_generator_alone():
 
 @pytest.mark.parametrize("kind", SUBJECT_LAYERS)
 @pytest.mark.parametrize("subject", [-2, 3])
-def test_subject_out_of_range_raises(kind, subject):
-    with pytest.raises(ValueError, match=rf"subject must lie in -1 .. 2.*{subject}"):
+def test_subject_layer_raises_out_of_range(kind, subject):
+    with pytest.raises(ValueError, match=rf"subject must be from -1 to 2 .* from {subject}"):
         SUBJECT_LAYERS[kind](4, 3)(batch(1)[0], torch.tensor([subject]))
 
 
@@ -300,7 +304,7 @@ def test_subject_embedding_adds_a_constant_in_time():
 
 
 @pytest.mark.parametrize(("kernel_size", "dilation"), [(3, 1), (3, 16), (5, 2), (4, 2)])
-def test_block_keeps_the_length(kernel_size, dilation):
+def test_conv_block_keeps_length(kernel_size, dilation):
     block = ConvBlock(4, 6, kernel_size, dilation, glu=True)
     assert block(torch.randn(2, 4, 12)).shape == (2, 6, 12)
 
@@ -308,9 +312,7 @@ def test_block_keeps_the_length(kernel_size, dilation):
 @pytest.mark.parametrize("subject_layer", [*SUBJECT_LAYERS, None])
 @pytest.mark.parametrize("initial_linear", [True, False])
 @pytest.mark.parametrize("spatial_attention", [True, False])
-def test_one_product_per_window_equals_one_layer_after_the_other(
-    spatial_attention, initial_linear, subject_layer
-):
+def test_mix_channels_equals_layers(spatial_attention, initial_linear, subject_layer):
     parts = dict(
         spatial_attention=spatial_attention, initial_linear=initial_linear, subject_layer=subject_layer
     )
@@ -331,7 +333,7 @@ def test_one_product_per_window_equals_one_layer_after_the_other(
     )
 
 
-def test_block_is_residual_only_where_widths_agree():
+def test_conv_block_residual_of_equal_widths():
     x = torch.randn(2, 4, 12)
     with_skip, without = ConvBlock(4, 4).eval(), ConvBlock(4, 4, skip=False).eval()
     without.load_state_dict(with_skip.state_dict())
@@ -339,7 +341,7 @@ def test_block_is_residual_only_where_widths_agree():
     assert not ConvBlock(4, 6).skip
 
 
-def test_one_window_of_one_step_trains():
+def test_conv_block_trains_on_one_sample():
     block = ConvBlock(4, 4)
     x = torch.randn(1, 4, 1)
     torch.testing.assert_close(block(x), copy.deepcopy(block).eval()(x))
@@ -360,13 +362,13 @@ PAPER_COUNTS = [
 
 
 @pytest.mark.parametrize(("n_channels", "n_subjects", "n_outputs", "expected"), PAPER_COUNTS)
-def test_parameters_are_as_many_as_in_the_paper(n_channels, n_subjects, n_outputs, expected):
+def test_brain_module_parameters_of_paper(n_channels, n_subjects, n_outputs, expected):
     with torch.device("meta"):
         module = BrainModule(n_channels, n_outputs, n_subjects, n_times=343)
     assert n_parameters(module) == expected
 
 
-def test_benchmarks_count_the_operations_of_the_paper():
+def test_benchmark_counts_operations():
     machine = runpy.run_path(str(ROOT / "benchmarks" / "_machine.py"))
     multiplications = []
     with torch.device("meta"):
@@ -386,7 +388,7 @@ def test_benchmarks_count_the_operations_of_the_paper():
     assert sum(multiplications) + mixing == 2_455_235_160
 
 
-def test_parameters_of_each_part():
+def test_brain_module_parameters_of_parts():
     with torch.device("meta"):
         module = BrainModule(208, 1024, 27, n_times=343)
     assert n_parameters(module.spatial_attention) == 552_960
@@ -396,7 +398,7 @@ def test_parameters_of_each_part():
     assert n_parameters(module.head) + n_parameters(module.last) == 861_824
 
 
-# With V virtual channels, H hidden, C channels, S people, F outputs and blocks 0, 1, 2 (gated after 1).
+# With V virtual channels, H hidden, C channels, S subjects, F outputs and blocks 0, 1, 2 (gated after 1).
 C, V, H, S, F = 4, 5, 6, 3, 7
 FULL = V * 2048 + (V * V + V) + S * V * V + (3 * V * H + 2 * (3 * H * H) + 3 * 3 * H)
 FULL += (6 * H * H + 2 * H) + (2 * H * H + 2 * H) + (2 * H * F + F)
@@ -419,7 +421,7 @@ ABLATIONS = {
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_ablation_runs_and_has_the_parameters_counted_by_hand(name):
+def test_brain_module_ablations(name):
     parameters, difference = ABLATIONS[name]
     full = BrainModule(C, F, S, **SMALL)
     module = BrainModule(C, F, S, **(SMALL | parameters))
@@ -432,7 +434,7 @@ def test_ablation_runs_and_has_the_parameters_counted_by_hand(name):
     assert all(p.grad.isfinite().all() for p in module.parameters())
 
 
-def test_receptive_field_is_135_steps():
+def test_brain_module_receptive_field():
     module = BrainModule(3, 4, 1, n_times=343, hidden=8, n_virtual_channels=5).double().eval()
     x, subject, layout, positions = batch(1, 3, 343, 1, 1)
     x, positions = x.double(), positions.double()
@@ -446,7 +448,7 @@ def test_receptive_field_is_135_steps():
 
 
 @pytest.mark.parametrize("head", [True, False])
-def test_pooling_before_the_last_layer_equals_pooling_after(head):
+def test_pooling_commutes_with_last_layer(head):
     frames = frame_of_step(48, 120, 50)
     parameters = SMALL | dict(n_times=48, head=head)
     pooled = BrainModule(4, 7, 3, pooling=frames, **parameters).double().eval()
@@ -459,7 +461,7 @@ def test_pooling_before_the_last_layer_equals_pooling_after(head):
     np.testing.assert_allclose(pooled(*arguments).detach(), expected, rtol=0, atol=1e-12)
 
 
-def test_frames_without_steps_give_numbers():
+def test_brain_module_of_empty_frames():
     frames = frame_of_step(121, 120, 125)
     module = BrainModule(4, 7, 3, pooling=frames, **(SMALL | dict(n_times=121)))
     output = module(*batch(n_times=121))
@@ -468,12 +470,12 @@ def test_frames_without_steps_give_numbers():
     assert torch.equal(output[:, :, empty], module.last.bias[:, None].expand(6, 7, 5))
 
 
-def test_output_lies_time_major():
+def test_brain_module_output_is_time_major():
     module = BrainModule(4, 7, 3, pooling=frame_of_step(12, 120, 50), **SMALL)
     assert module(*batch()).mT.is_contiguous()
 
 
-def test_windows_do_not_see_each_other_in_evaluation():
+def test_brain_module_windows_are_independent():
     module = BrainModule(4, 7, 3, **SMALL).eval()
     x, subject, layout, positions = batch()
     together = module(x, subject, layout, positions)
@@ -483,7 +485,7 @@ def test_windows_do_not_see_each_other_in_evaluation():
 
 
 @pytest.mark.parametrize("n_windows", [1, 2])
-def test_one_step_and_one_channel_train(n_windows):
+def test_brain_module_trains_on_one_sample(n_windows):
     parameters = dict(n_times=1, hidden=2, n_virtual_channels=3, spatial_attention=False)
     module = BrainModule(1, 1, 1, pooling=[0], **parameters)
     output = module(torch.randn(n_windows, 1, 1), torch.zeros(n_windows, dtype=torch.int64))
@@ -492,7 +494,7 @@ def test_one_step_and_one_channel_train(n_windows):
     assert all(p.grad.isfinite().all() for p in module.parameters())
 
 
-def test_seeded_weights_are_equal_to_the_bit_and_touch_nothing_global():
+def test_brain_module_seed_is_local():
     states = []
     before = torch.get_rng_state()
     for _ in range(2):
@@ -503,12 +505,12 @@ def test_seeded_weights_are_equal_to_the_bit_and_touch_nothing_global():
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_loads_the_weights_of_a_network_of_another_pooling():
+def test_brain_module_loads_other_pooling():
     pooled = BrainModule(4, 7, 3, pooling=frame_of_step(12, 120, 50), **SMALL)
     BrainModule(4, 7, 3, **SMALL).load_state_dict(pooled.state_dict())
 
 
-def test_trains_under_autocast():
+def test_brain_module_trains_under_autocast():
     module = BrainModule(4, 7, 3, pooling=frame_of_step(12, 120, 50), **SMALL)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = module(*batch())
@@ -520,29 +522,35 @@ def test_trains_under_autocast():
 @pytest.mark.parametrize(
     ("parameters", "match"),
     [
-        (dict(activation="tanh"), r"activation must be one of \['gelu', 'relu'\]; got 'tanh'"),
-        (dict(subject_layer="lair"), r"subject_layer must be one of .* got 'lair'"),
-        (dict(pooling=[0, 0, 1]), "pooling must be the frame of each of n_times=12 steps"),
+        (dict(activation="tanh"), r"activation must be one of \['gelu', 'relu'\]\. Got 'tanh' instead\."),
+        (
+            dict(subject_layer="lair"),
+            r"subject_layer must be one of \['layer', 'embedding', None\]\. Got 'lair' instead\.",
+        ),
+        (
+            dict(pooling=[0, 0, 1]),
+            r"pooling must have the frame of each of n_times=12 samples, as.*returns\. Got shape \(3,\) instead\.",
+        ),
     ],
 )
-def test_constructor_names_what_is_wrong(parameters, match):
+def test_brain_module_raises_for_parameters(parameters, match):
     with pytest.raises(ValueError, match=match):
         BrainModule(4, 7, 3, **SMALL, **parameters)
 
 
-def test_forward_names_what_is_wrong():
+def test_brain_module_raises_for_inputs():
     x, subject, layout, positions = batch()
     attentive = BrainModule(4, 7, 3, **SMALL)
     with pytest.raises(ValueError, match="montage="):
         attentive(x, subject)
-    with pytest.raises(ValueError, match="n_times=12 steps; got 11"):
+    with pytest.raises(ValueError, match=r"Windows must have n_times=12 samples\. Got 11 instead\."):
         attentive(x[:, :, 1:], subject, layout, positions)
-    with pytest.raises(ValueError, match="n_channels=4 channels, as in training; got 3"):
+    with pytest.raises(ValueError, match="n_channels=4 channels, as in training. Got 3"):
         BrainModule(4, 7, 3, **SMALL, spatial_attention=False)(x[:, 1:], subject)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_head_uses_the_activation_of_the_convolutions(activation):
+def test_head_uses_activation(activation):
     module = BrainModule(4, 7, 3, **SMALL, activation=activation)
     kinds = {type(m) for m in module.modules() if isinstance(m, tuple(ACTIVATIONS.values()))}
     assert kinds == {ACTIVATIONS[activation]}
@@ -561,7 +569,7 @@ def mixed(x, matrices, which, offsets):
 
 @pytest.mark.parametrize("which", [[0, 0, 1, 1, 1, 2], [2, 0, 2, 1, 1, 0], [0] * 6, [1] * 6], ids=str)
 @pytest.mark.parametrize("is_time_major", [True, False])
-def test_mix_equals_its_definition_and_gradient(which, is_time_major):
+def test_mix_equals_definition(which, is_time_major):
     which = torch.tensor(which)
     x = torch.randn(6, 7, 4).double().mT if is_time_major else torch.randn(6, 4, 7).double()
     parts = [x, torch.randn(3, 5, 4).double(), torch.randn(3, 5).double()]
@@ -577,7 +585,7 @@ def test_mix_equals_its_definition_and_gradient(which, is_time_major):
     assert found.mT.is_contiguous()
 
 
-def test_mix_reduces_precision_with_autocast_alone():
+def test_mix_precision_of_autocast():
     x, matrices, which = (
         torch.randn(6, 7, 4).mT,
         torch.randn(3, 5, 4, requires_grad=True),
@@ -597,7 +605,7 @@ def test_mix_reduces_precision_with_autocast_alone():
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_block_adds_its_input_after_the_activation(activation, training):
+def test_conv_block_adds_input_after_activation(activation, training):
     block = ConvBlock(4, 4, dilation=2, activation=activation).double().train(training)
     x = torch.randn(3, 4, 9).double().requires_grad_()
     kept = x.detach().clone()

@@ -1,4 +1,4 @@
-"""Laws of the losses."""
+"""Losses and their registry."""
 
 import math
 import re
@@ -35,7 +35,7 @@ def pairs():
     return Z.requires_grad_(), Y
 
 
-def test_clip_loss_and_its_gradient_equal_the_formula(pairs):
+def test_clip_loss_equals_formula(pairs):
     Z, Y = pairs
     loss = clip_loss(Z, Y, torch.as_tensor(WEIGHTS))
     loss.backward()
@@ -49,26 +49,26 @@ def test_clip_loss_and_its_gradient_equal_the_formula(pairs):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_permuting_pairs_together_changes_nothing(pairs, name):
+def test_losses_ignore_order_of_pairs(pairs, name):
     Z, Y = pairs
     loss, order = LOSSES[name].module(WEIGHTS), torch.tensor([3, 0, 5, 1, 4, 2])
     assert loss(Z[order], Y[order]).item() == pytest.approx(loss(Z, Y).item(), abs=1e-12)
     assert loss(Z[order], Y).item() != pytest.approx(loss(Z, Y).item(), abs=1e-3)
 
 
-def test_clip_loss_ignores_the_loudness_of_candidates(pairs):
+def test_clip_loss_ignores_candidate_norms(pairs):
     Z, Y = pairs
     scale = torch.tensor([0.1, 1, 2, 3, 50, 7.0])[:, None, None]
     assert clip_loss(Z, Y * scale).item() == pytest.approx(clip_loss(Z, Y).item(), abs=1e-6)
 
 
-def test_clip_loss_of_nothing_is_log_n_and_of_loud_truth_is_none(pairs):
+def test_clip_loss_bounds(pairs):
     _, Y = pairs
     assert clip_loss(torch.zeros_like(Y), Y).item() == pytest.approx(math.log(6))
     assert clip_loss(1e4 * Y, Y).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_clip_loss_of_pooled_frames_equals_that_of_repeated_features():
+def test_clip_loss_of_pooled_frames():
     frames = frame_of_step(36, 120, 50)
     generator = torch.Generator().manual_seed(1)
     steps = torch.randn(6, 4, 36, dtype=torch.float64, generator=generator)
@@ -78,7 +78,7 @@ def test_clip_loss_of_pooled_frames_equals_that_of_repeated_features():
     assert pooled.item() == pytest.approx(clip_loss(steps, Y[:, :, frames]).item(), abs=1e-12)
 
 
-def test_mse_loss_equals_numpy_and_repeated_frames(pairs):
+def test_mse_loss_equals_numpy(pairs):
     Z, Y = pairs
     errors = (Z.detach().numpy() - Y.numpy()) ** 2
     assert mse_loss(Z, Y).item() == pytest.approx(errors.mean(), abs=1e-12)
@@ -87,7 +87,7 @@ def test_mse_loss_equals_numpy_and_repeated_frames(pairs):
     assert mse_loss(Z[:, :, 0], Y[:, :, 0], [4]).item() == pytest.approx(errors[:, :, 0].mean())
 
 
-def test_mse_of_pooled_frames_leaves_out_the_spread_within_a_frame():
+def test_mse_loss_of_pooled_frames():
     frames = frame_of_step(36, 120, 50)
     steps = torch.randn(6, 4, 36, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     Y = torch.zeros(6, 4, int(frames[-1]) + 1, dtype=torch.float64)
@@ -97,14 +97,14 @@ def test_mse_of_pooled_frames_leaves_out_the_spread_within_a_frame():
     assert pooled + spread == pytest.approx(mse_loss(steps, Y[:, :, frames]).item(), abs=1e-12)
 
 
-def test_retrieval_cross_entropy_is_the_clip_loss_when_each_has_its_own_candidate(pairs):
+def test_retrieval_cross_entropy_equals_clip_loss(pairs):
     Z, Y = pairs
     scores = similarity(Z, Y)
     shared = retrieval_cross_entropy(scores, torch.arange(6))
     assert shared.item() == pytest.approx(clip_loss(Z, Y).item(), abs=1e-15)
 
 
-def test_retrieval_cross_entropy_lets_windows_share_a_candidate(pairs):
+def test_retrieval_cross_entropy_of_shared_targets(pairs):
     Z, Y = pairs
     target = torch.tensor([0, 0, 1, 2, 2, 2])
     scores = similarity(Z, Y[:3])
@@ -123,8 +123,7 @@ def test_losses_are_float32_under_autocast(pairs, name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_descent_recovers_the_speech(name):
-    """Estimates that are free to move end up nearest to their own speech."""
+def test_losses_recover_features_by_descent(name):
     generator = torch.Generator().manual_seed(0)
     Z, Y = torch.randn(2, 8, 4, 5, generator=generator)
     Z.requires_grad_()
@@ -138,27 +137,30 @@ def test_descent_recovers_the_speech(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_weights_travel_with_the_module_but_not_in_its_state(name):
+def test_loss_weights_are_not_in_state(name):
     loss = LOSSES[name].module(WEIGHTS)
     assert set(loss.state_dict()) == {key for key, _ in loss.named_parameters()}
     assert loss.to("meta").weights.is_meta
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_name_shapes_that_do_not_match(name):
-    with pytest.raises(ValueError, match=r"must be pairs.*got \(3, 4, 5\) and \(2, 4, 5\)"):
+def test_losses_raise_for_shapes(name):
+    with pytest.raises(
+        ValueError,
+        match=r"Z and Y must have the same shape \(n_windows, n_features, n_frames\),.*\(3, 4, 5\) and \(2, 4, 5\) instead\.",
+    ):
         LOSSES[name].module()(torch.zeros(3, 4, 5), torch.zeros(2, 4, 5))
     with pytest.raises(
         ValueError,
-        match=r"weights must have one value for each of 4 frames\. Got shape \(5,\) instead\. Compute them by frame_weights\.",
+        match=r"weights must have one (value|entry) for each of 4 frames\. Got shape \(5,\)",
     ):
         LOSSES[name].module(WEIGHTS)(torch.zeros(3, 4, 4), torch.zeros(3, 4, 4))
 
 
-# --- one segment heard by several -------------------------------------------------------------------
+# --- duplicate segments -----------------------------------------------------------------------------
 
 CONTRASTIVE = {"clip": clip_loss, "symmetric_clip": symmetric_clip_loss, "siglip": siglip_loss}
-HEARD = torch.tensor([0, 1, 0, 2, 0, 1])  # segment of each of six windows
+TARGET = torch.tensor([0, 1, 0, 2, 0, 1])  # segment of each of six windows
 
 
 def dot(z, y):
@@ -173,7 +175,7 @@ def scored(z, y, name):
 
 
 def by_loops(Z, Y, heard, name, duplicates):
-    """Each loss as its sentence says it, a pair at a time, every window with a copy of its sound."""
+    """Compute each loss by loops over pairs."""
     n = len(Z)
     S = [[scored(Z[i], Y[heard[j]], name) for j in range(n)] for i in range(n)]
 
@@ -200,14 +202,14 @@ def by_loops(Z, Y, heard, name, duplicates):
 
 @pytest.mark.parametrize("duplicates", DUPLICATES)
 @pytest.mark.parametrize("name", CONTRASTIVE)
-def test_contrastive_losses_equal_their_formula(pairs, name, duplicates):
+def test_contrastive_losses_equal_formula(pairs, name, duplicates):
     Z, Y = (A.detach() for A in pairs)
-    loss = LOSSES[name].module(WEIGHTS, duplicates)(Z, Y[:3], HEARD).item()
-    assert loss == pytest.approx(by_loops(Z.numpy(), Y.numpy(), HEARD.tolist(), name, duplicates), rel=1e-6)
+    loss = LOSSES[name].module(WEIGHTS, duplicates)(Z, Y[:3], TARGET).item()
+    assert loss == pytest.approx(by_loops(Z.numpy(), Y.numpy(), TARGET.tolist(), name, duplicates), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", CONTRASTIVE)
-def test_without_duplicates_nothing_is_to_be_decided(pairs, name):
+def test_duplicates_option_without_duplicates(pairs, name):
     Z, Y = pairs
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     losses = [CONTRASTIVE[name](Z, Y, WEIGHTS, duplicates=mode).item() for mode in DUPLICATES]
@@ -216,43 +218,41 @@ def test_without_duplicates_nothing_is_to_be_decided(pairs, name):
 
 
 @pytest.mark.parametrize("name", CONTRASTIVE)
-def test_keep_takes_each_copy_for_a_candidate_of_its_own(pairs, name):
-    """As the paper does: the batch with every sound repeated."""
+def test_keep_counts_copies_as_candidates(pairs, name):
     Z, Y = pairs
-    repeated = CONTRASTIVE[name](Z, Y[:3][HEARD])
-    assert CONTRASTIVE[name](Z, Y[:3], target=HEARD).item() == pytest.approx(repeated.item(), abs=1e-12)
+    repeated = CONTRASTIVE[name](Z, Y[:3][TARGET])
+    assert CONTRASTIVE[name](Z, Y[:3], target=TARGET).item() == pytest.approx(repeated.item(), abs=1e-12)
 
 
-def test_masking_is_taking_the_columns_out(pairs):
+def test_mask_removes_columns(pairs):
     Z, Y = pairs
     scores = similarity(Z, Y).detach().numpy()
     expected = []
-    for i, own in enumerate(HEARD):
-        others = [scores[i, t] for j, t in enumerate(HEARD) if j != i and t != own]
+    for i, own in enumerate(TARGET):
+        others = [scores[i, t] for j, t in enumerate(TARGET) if j != i and t != own]
         expected.append(-log_softmax([scores[i, own], *others])[0])
-    assert clip_loss(Z, Y[:3], target=HEARD, duplicates="mask").item() == pytest.approx(np.mean(expected))
+    assert clip_loss(Z, Y[:3], target=TARGET, duplicates="mask").item() == pytest.approx(np.mean(expected))
 
 
-def test_more_right_answers_are_easier(pairs):
+def test_positive_reduces_loss(pairs):
     Z, Y = pairs
     for loss in (clip_loss, symmetric_clip_loss):
-        keep, mask, positive = (loss(Z, Y[:3], target=HEARD, duplicates=mode).item() for mode in DUPLICATES)
+        keep, mask, positive = (loss(Z, Y[:3], target=TARGET, duplicates=mode).item() for mode in DUPLICATES)
         assert positive < keep
         assert mask < keep
 
 
-def test_right_copies_change_the_clip_loss_but_not_its_gradient(pairs):
+def test_positive_keeps_clip_gradient(pairs):
     Z, Y = pairs
-    losses = [clip_loss(Z, Y[:3], target=HEARD, duplicates=mode) for mode in ("keep", "positive")]
-    expected = np.log(np.bincount(HEARD)[HEARD]).mean()
+    losses = [clip_loss(Z, Y[:3], target=TARGET, duplicates=mode) for mode in ("keep", "positive")]
+    expected = np.log(np.bincount(TARGET)[TARGET]).mean()
     assert (losses[0] - losses[1]).item() == pytest.approx(expected)
     first, second = (torch.autograd.grad(loss, Z)[0] for loss in losses)
     torch.testing.assert_close(first, second)
 
 
 @pytest.mark.parametrize("name", CONTRASTIVE)
-def test_copies_stop_pushing_true_matches_apart(name):
-    """Of two who estimate their common segment perfectly, "keep" takes one for the other's error."""
+def test_duplicates_change_gradient_of_matches(name):
     Y = torch.nn.functional.normalize(torch.randn(5, 12, generator=torch.Generator().manual_seed(0)).double())
     heard = torch.tensor([0, 0, 1, 2, 3, 4])
     loss = {m: LOSSES[name].module(duplicates=m) for m in DUPLICATES}
@@ -267,7 +267,7 @@ def test_copies_stop_pushing_true_matches_apart(name):
 
 
 @pytest.mark.parametrize("name", ["symmetric_clip", "siglip"])
-def test_cosine_losses_ignore_every_length(pairs, name):
+def test_cosine_losses_ignore_norms(pairs, name):
     Z, Y = pairs
     scale = torch.tensor([0.1, 1, 2, 3, 50, 7.0])[:, None, None]
     expected = CONTRASTIVE[name](Z, Y, WEIGHTS).item()
@@ -277,13 +277,13 @@ def test_cosine_losses_ignore_every_length(pairs, name):
 
 
 @pytest.mark.parametrize("duplicates", DUPLICATES)
-def test_symmetric_clip_does_not_know_who_is_who(pairs, duplicates):
+def test_symmetric_clip_is_symmetric(pairs, duplicates):
     Z, Y = pairs
     forth = symmetric_clip_loss(Z, Y, WEIGHTS, duplicates=duplicates).item()
     assert symmetric_clip_loss(Y, Z, WEIGHTS, duplicates=duplicates).item() == pytest.approx(forth, abs=1e-6)
 
 
-def test_cosine_is_the_cosine_and_ranks_like_the_similarity(pairs):
+def test_cosine_ranks_like_similarity(pairs):
     Z, Y = pairs
     z, y = ((A.detach().numpy() * WEIGHTS**0.5).reshape(6, -1) for A in (Z, Y))
     expected = z @ y.T / np.outer(np.linalg.norm(z, axis=1), np.linalg.norm(y, axis=1))
@@ -291,7 +291,7 @@ def test_cosine_is_the_cosine_and_ranks_like_the_similarity(pairs):
     assert torch.equal(cosine(Z, Y, WEIGHTS).argsort(1), similarity(Z, Y, WEIGHTS).argsort(1))
 
 
-def test_siglip_is_least_where_right_pairs_agree_and_others_oppose():
+def test_siglip_minimum():
     Y = torch.tensor([[1.0, 0], [-1, 0]]).double()
     scale, bias = 7.0, 0.5
     best = siglip_loss(3 * Y, Y, scale=scale, bias=bias).item()
@@ -303,7 +303,7 @@ def test_siglip_is_least_where_right_pairs_agree_and_others_oppose():
 
 @pytest.mark.parametrize("name", CONTRASTIVE)
 @pytest.mark.parametrize("duplicates", DUPLICATES)
-def test_silence_and_an_empty_estimate_have_finite_gradients(pairs, name, duplicates):
+def test_losses_finite_gradients_at_zero(pairs, name, duplicates):
     Z, Y = (A.detach().clone() for A in pairs)
     Z[4], Y[1] = 0, 0
     Z.requires_grad_(), Y.requires_grad_()
@@ -312,13 +312,13 @@ def test_silence_and_an_empty_estimate_have_finite_gradients(pairs, name, duplic
     assert Y.grad.isfinite().all()
 
 
-def test_equal_estimates_say_nothing_to_the_symmetric_loss():
+def test_symmetric_clip_of_equal_estimates():
     Y = torch.randn(1, 4, 5).expand(6, 4, 5)
     assert symmetric_clip_loss(Y, Y).item() == pytest.approx(math.log(6))
 
 
 @pytest.mark.parametrize("name", ["symmetric_clip", "siglip"])
-def test_scaled_estimates_have_the_logits_for_similarities(pairs, name):
+def test_as_compared_gives_logits(pairs, name):
     Z, Y = (A.detach() for A in pairs)
     loss = LOSSES[name].module(WEIGHTS)
     scores = similarity(loss.as_compared(Z), Y, WEIGHTS)
@@ -326,7 +326,7 @@ def test_scaled_estimates_have_the_logits_for_similarities(pairs, name):
 
 
 @pytest.mark.parametrize("name", ["symmetric_clip", "siglip"])
-def test_temperature_stays_within_bounds_in_training(pairs, name):
+def test_temperature_is_limited(pairs, name):
     Z, Y = pairs
     loss = LOSSES[name].module(WEIGHTS)
     torch.nn.init.constant_(loss.log_scale, 9.0)
@@ -339,7 +339,7 @@ def test_temperature_stays_within_bounds_in_training(pairs, name):
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_calibrated_cross_entropy_is_the_least_over_temperatures(scale):
+def test_calibrated_cross_entropy_is_minimum(scale):
     from scipy.optimize import minimize_scalar
 
     rng = np.random.default_rng(0)
@@ -358,14 +358,14 @@ def test_calibrated_cross_entropy_is_the_least_over_temperatures(scale):
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e20, 1e37])
-def test_calibrated_cross_entropy_knows_no_length_in_float32(scale):
+def test_calibrated_cross_entropy_ignores_norms(scale):
     scores, target = torch.tensor([[8.0, 0.0], [8.0, 0.0], [8.0, 0.0]]), torch.tensor([0, 0, 1])
     loss, beta = calibrated_cross_entropy(scale * scores, target)
     assert loss.item() == pytest.approx(math.log(3) - 2 / 3 * math.log(2), rel=1e-5)  # sure by two to one
     assert 8 * scale * beta.item() == pytest.approx(math.log(2), rel=1e-3)
 
 
-def test_calibrated_cross_entropy_has_bounds():
+def test_calibrated_cross_entropy_bounds():
     rng = np.random.default_rng(0)
     target = torch.from_numpy(rng.integers(9, size=40))
     noise = torch.from_numpy(rng.standard_normal((40, 9)))
@@ -378,13 +378,18 @@ def test_calibrated_cross_entropy_has_bounds():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_targets_that_do_not_fit_are_named(name):
-    with pytest.raises(ValueError, match=r"got \(3, 4, 5\), \(2, 4, 5\) and \(2,\)"):
+def test_losses_raise_for_targets(name):
+    with pytest.raises(
+        ValueError,
+        match=r"Z and Y must have equal \(n_features, n_frames\), and target one.*5\), \(2, 4, 5\) and \(2,\) instead\.",
+    ):
         LOSSES[name].module()(torch.zeros(3, 4, 5), torch.zeros(2, 4, 5), torch.tensor([0, 1]))
 
 
-def test_an_unknown_way_with_duplicates_is_named():
-    with pytest.raises(ValueError, match="duplicates must be one of.*got 'drop'"):
+def test_losses_raise_for_unknown_duplicates():
+    with pytest.raises(
+        ValueError, match=r"duplicates must be one of \('keep', 'mask', 'positive'\)\. Got 'drop' instead\."
+    ):
         clip_loss(torch.zeros(3, 4), torch.zeros(3, 4), duplicates="drop")
 
 

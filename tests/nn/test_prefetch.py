@@ -1,4 +1,4 @@
-"""What lies on a device reads as what lies beside it, and batches fetched ahead are the same batches."""
+"""Windows on a device, and batches read ahead."""
 
 import threading
 
@@ -20,7 +20,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, cuda])]
 
 
 class Add:
-    """Add a number of each signal, on the device of the batch, and drop the first time."""
+    """Add a number to each signal on the device, and drop the first time."""
 
     def __init__(self, numbers):
         self.numbers = torch.tensor(numbers, dtype=torch.float32)
@@ -44,7 +44,7 @@ def windows():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_resident_windows_are_the_windows(windows, device):
+def test_resident_windows_equal_windows(windows, device):
     resident = ResidentWindows(windows, device)
     order = np.random.default_rng(1).integers(0, 40, 100)
     for indices in (None, order, np.flatnonzero(windows.which == 1), windows.which == 2, []):
@@ -58,7 +58,7 @@ def test_resident_windows_are_the_windows(windows, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_subsets_and_steps_share_the_signals_on_the_device(windows, device):
+def test_resident_subsets_share_signals(windows, device):
     resident = ResidentWindows(windows, device)
     some = resident[[30, 2, 2]].then(Add([0.5] * 4))
     assert some.memory is resident.memory
@@ -66,15 +66,18 @@ def test_subsets_and_steps_share_the_signals_on_the_device(windows, device):
     assert some.rows["row"].tolist() == [30, 2, 2]
 
 
-def test_only_signals_that_are_read_move(windows):
+def test_resident_copies_used_signals(windows):
     resident = ResidentWindows(windows, "cpu")
     assert len(resident.memory) == 300 + 90 + 170
     assert len(ResidentWindows(windows[windows.which == 1], "cpu").memory) == 90
-    with pytest.raises(RuntimeError, match="signal 3 was left behind"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"signal 3 is not on the device, because no window used it when signals were copied\.",
+    ):
         resident.tiles(3).gather()
 
 
-def test_a_buffer_is_filled_where_it_lies(windows):
+def test_resident_gather_fills_buffer(windows):
     resident = ResidentWindows(windows, "cpu")
     out = resident.empty(3)
     resident.gather([5, 1, 7], out=out)
@@ -85,7 +88,7 @@ def test_a_buffer_is_filled_where_it_lies(windows):
         resident.gather([1, 2], out=out)
 
 
-def test_windows_stay_on_the_device_while_there_is_room(windows):
+def test_keep_on_device_within_memory(windows):
     size = 4 * N_CHANNELS * (300 + 90 + 170)
     device = torch.device("cpu")
     for room, expected in [
@@ -101,7 +104,7 @@ def test_windows_stay_on_the_device_while_there_is_room(windows):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_batches_fetched_ahead_are_the_same_in_the_same_order(windows, device):
+def test_fetch_ahead_keeps_order(windows, device):
     batches = np.array_split(np.random.default_rng(2).permutation(40), 7)
     made_in = []
 
@@ -118,7 +121,7 @@ def test_batches_fetched_ahead_are_the_same_in_the_same_order(windows, device):
     assert threading.current_thread() not in made_in
 
 
-def test_what_goes_wrong_ahead_is_raised_where_it_is_wanted():
+def test_fetch_ahead_raises_in_consumer():
     def make():
         yield torch.zeros(1)
         raise OSError("the recording is gone")
@@ -129,7 +132,7 @@ def test_what_goes_wrong_ahead_is_raised_where_it_is_wanted():
         next(came)
 
 
-def test_no_more_than_one_batch_is_fetched_ahead_and_none_after_leaving():
+def test_fetch_ahead_reads_one_batch_ahead():
     made = []
     came = fetch_ahead((made.append(i) or i for i in range(100)), "cpu", threaded=True)
     for _ in range(3):
@@ -138,7 +141,7 @@ def test_no_more_than_one_batch_is_fetched_ahead_and_none_after_leaving():
     assert 3 <= len(made) <= 4
 
 
-def test_a_cpu_fetches_in_the_thread_that_computes():
+def test_fetch_ahead_has_no_thread_on_cpu():
     made_in = []
     assert list(fetch_ahead((made_in.append(threading.current_thread()) or i for i in range(3)), "cpu")) == [
         0,
@@ -152,7 +155,7 @@ def test_a_cpu_fetches_in_the_thread_that_computes():
 
 
 def planted(n=96, n_channels=6, n_features=4, n_times=24, seed=0):
-    """Windows of a brain that is a fixed mixture of speech, of two people with one layout."""
+    """Windows that mix speech features linearly, of two subjects."""
     rng = np.random.default_rng(seed)
     speech = rng.standard_normal((n, n_features, n_times)).astype("f4")
     brain = np.einsum("cf,nft->nct", rng.standard_normal((n_channels, n_features)), speech)
@@ -171,8 +174,7 @@ def fitted(device, **changes):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_fit_on_resident_signals_is_the_fit_on_sent_ones(monkeypatch, device):
-    """On the CPU both are forced to be as they would be on a GPU, and equal to the bit."""
+def test_fit_equal_with_resident_signals(monkeypatch, device):
     room = {"sent": -1, "resident": 2**30}
     encoders = {}
     for name, n_bytes in room.items():
@@ -193,8 +195,7 @@ def test_a_fit_on_resident_signals_is_the_fit_on_sent_ones(monkeypatch, device):
 
 @pytest.mark.gpu
 @cuda
-def test_a_gpu_learns_and_answers_as_a_cpu_does():
-    """But for the 10 bits that its convolutions keep of a float32 by default (TF32)."""
+def test_fit_on_gpu_equals_cpu():
     on_gpu, X, y = fitted("cuda")
     on_cpu, _, _ = fitted("cpu")
     np.testing.assert_allclose(on_gpu.history_[:, "train_loss"], on_cpu.history_[:, "train_loss"], rtol=3e-2)
@@ -207,7 +208,7 @@ def test_a_gpu_learns_and_answers_as_a_cpu_does():
 
 @pytest.mark.gpu
 @cuda
-def test_a_fit_gives_back_the_memory_of_the_signals():
+def test_fit_frees_signals():
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     encoder, _, _ = fitted("cuda")
@@ -219,7 +220,7 @@ def test_a_fit_gives_back_the_memory_of_the_signals():
 
 @pytest.mark.gpu
 @cuda
-def test_bfloat16_is_chosen_where_it_is_native_and_learns_as_much():
+def test_bfloat16_learns_like_float32():
     native = torch.cuda.get_device_capability() >= (8, 0)
     assert choose_precision("auto", torch.device("cuda")) == (torch.bfloat16 if native else torch.float32)
     half, X, y = fitted("cuda", precision="bfloat16", max_epochs=20)
@@ -227,8 +228,7 @@ def test_bfloat16_is_chosen_where_it_is_native_and_learns_as_much():
     assert half.score(X, y) > full.score(X, y) - 0.15
 
 
-def test_what_torch_holds_in_store_is_free(monkeypatch):
-    """After a large batch nearly all of a GPU is torch's, and most of that to be had again."""
+def test_free_bytes_include_reserved(monkeypatch):
     for name, value in {"mem_get_info": (4, 100), "memory_reserved": 90, "memory_allocated": 34}.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     device = torch.device("cuda")
@@ -237,7 +237,7 @@ def test_what_torch_holds_in_store_is_free(monkeypatch):
     assert _tiled._held_bytes(device) == 15
 
 
-def test_bfloat16_needs_a_chip_that_multiplies_it(monkeypatch):
+def test_choose_precision_requires_native_bfloat16(monkeypatch):
     for capability, expected in {
         (7, 5): torch.float32,
         (8, 0): torch.bfloat16,

@@ -1,4 +1,4 @@
-"""A network on the speech, trained with that of the brain: it finds what features themselves do not say."""
+"""Speech module that is trained with a brain module."""
 
 import pickle
 
@@ -23,7 +23,7 @@ SMALL = {
 
 
 def squared(n=300, n_times=24, seed=0):
-    """Brain that answers to products of speech features, with which the features do not correlate."""
+    """Windows that depend on products of features, uncorrelated with them."""
     rng = np.random.default_rng(seed)
     speech = rng.standard_normal((n, 3, n_times))
     response = np.concatenate([speech**2 - 1, speech * np.roll(speech, 1, axis=1)], axis=1)
@@ -41,14 +41,13 @@ def fitted():
 # --- the network ------------------------------------------------------------------------------------
 
 
-def test_parameters_counted_by_hand():
-    """The paper's sizes: ten convolutions, normalized but the last, and four gates between them."""
+def test_speech_module_parameters():
     count = sum(p.numel() for p in SpeechModule(120, 768).parameters())
     first, others = 3 * 120 * 320 + 3 * 320, 8 * (3 * 320**2 + 3 * 320)
     assert count == first + others + 4 * (3 * 320 * 640 + 640) + (3 * 320 * 768 + 768)
 
 
-def test_receptive_field_is_that_of_ten_convolutions_and_four_gates():
+def test_speech_module_receptive_field():
     module = SpeechModule(3, 2, hidden=8).double().eval()
     Y = torch.randn(1, 3, 343, dtype=torch.float64, requires_grad=True)
     module(Y)[0, :, 171].sum().backward()
@@ -56,18 +55,18 @@ def test_receptive_field_is_that_of_ten_convolutions_and_four_gates():
     assert (171 - seen.min(), seen.max() - 171) == (66, 66)  # 2 x (1 + 2 + 4 + 8 + 16) + 4
 
 
-def test_the_last_convolution_is_bare():
+def test_last_convolution_is_linear():
     module, Y = SpeechModule(3, 5, depth=1), torch.randn(4, 3, 20)
     weight, bias = module.parameters()
     expected = torch.nn.functional.conv1d(Y, weight.squeeze(2), bias, padding=1)
     torch.testing.assert_close(module(Y), expected)
 
 
-def test_output_lies_time_major():
+def test_speech_module_output_is_time_major():
     assert SpeechModule(3, 5, hidden=8)(torch.randn(4, 20, 3).mT).mT.is_contiguous()
 
 
-def test_segments_do_not_see_each_other_in_evaluation():
+def test_speech_module_segments_are_independent():
     module, Y = SpeechModule(3, 5, hidden=8).eval(), torch.randn(4, 3, 40)
     together = module(Y)
     for i in range(4):
@@ -75,7 +74,7 @@ def test_segments_do_not_see_each_other_in_evaluation():
 
 
 @pytest.mark.parametrize("memory", [2**30, 0])
-def test_each_window_is_encoded_once_in_memory_or_in_a_file(memory, monkeypatch):
+def test_encode_windows_once(memory, monkeypatch):
     monkeypatch.setattr(deepmel, "MEMORY_BYTES", memory)
     rows = pd.DataFrame({"segment": np.arange(10)[::-1]})
     windows = Windows.from_array(np.random.default_rng(0).standard_normal((10, 3, 7)), rows=rows, sfreq=50)
@@ -97,7 +96,7 @@ def test_each_window_is_encoded_once_in_memory_or_in_a_file(memory, monkeypatch)
 # --- in the encoder ---------------------------------------------------------------------------------
 
 
-def test_it_finds_what_the_features_do_not_say(fitted):
+def test_fit_learns_products_of_features(fitted):
     encoder, brain, speech = fitted
     assert encoder.score(brain, speech) > 0.9
     assert encoder.transform(brain).shape == (50, 8, 24)
@@ -107,7 +106,7 @@ def test_it_finds_what_the_features_do_not_say(fitted):
     assert plain.score(brain, speech) < 0.5
 
 
-def test_noise_is_at_chance(fitted):
+def test_fit_on_noise_is_at_chance(fitted):
     encoder, brain, speech = fitted
     noise = np.random.default_rng(2).standard_normal(brain.shape)
     assert encoder.score(noise, speech) < 0.1  # of 50; a binomial's 97.5 % is 0.08
@@ -117,7 +116,7 @@ def test_noise_is_at_chance(fitted):
     assert trained_on_noise.score(rng.standard_normal(brain.shape), speech) < 0.1
 
 
-def test_answers_compare_with_the_encoded_candidates(fitted):
+def test_similarity_uses_encoded_candidates(fitted):
     encoder, brain, speech = fitted
     network = encoder.net_.speech_module_.eval()
     with torch.no_grad():
@@ -131,7 +130,7 @@ def test_answers_compare_with_the_encoded_candidates(fitted):
         encoder.predict(brain, candidates=speech[:, :2])
 
 
-def test_a_segment_heard_twice_is_encoded_once(fitted):
+def test_repeated_segment_is_encoded_once(fitted):
     encoder, brain, speech = fitted
     seen = []
     hook = encoder.net_.speech_module_.register_forward_hook(lambda module, args, out: seen.append(len(out)))
@@ -140,7 +139,7 @@ def test_a_segment_heard_twice_is_encoded_once(fitted):
     assert sum(seen) == 50
 
 
-def test_it_survives_pickle_save_and_load(fitted, tmp_path):
+def test_encoder_survives_pickle_and_save(fitted, tmp_path):
     encoder, brain, speech = fitted
     save(encoder, tmp_path / "encoder.safetensors")
     for again in (pickle.loads(pickle.dumps(encoder)), load(tmp_path / "encoder.safetensors")):
@@ -149,7 +148,7 @@ def test_it_survives_pickle_save_and_load(fitted, tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["clip", "symmetric_clip", "siglip"])
-def test_equal_seeds_give_equal_weights_of_both_networks(loss):
+def test_random_state_of_both_networks(loss):
     brain, speech = squared(80)
     states = []
     for seed in (0, 0, 1):
@@ -160,7 +159,7 @@ def test_equal_seeds_give_equal_weights_of_both_networks(loss):
     assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0] if "speech." in name)
 
 
-def test_the_best_state_of_both_networks_is_restored():
+def test_best_state_of_both_networks():
     brain, speech = squared(120)
     brain = brain + 10 * np.random.default_rng(5).standard_normal(brain.shape).astype("f4")
     held = []
@@ -177,7 +176,7 @@ def test_the_best_state_of_both_networks_is_restored():
     assert all(torch.equal(state[name], held[best][name]) for name in state)
 
 
-def test_both_sides_run_in_bfloat16(fitted):
+def test_both_networks_run_in_bfloat16(fitted):
     encoder, brain, speech = fitted
     half = pickle.loads(pickle.dumps(encoder))
     half.net_.precision = torch.bfloat16
@@ -189,7 +188,7 @@ def test_both_sides_run_in_bfloat16(fitted):
     assert BrainEncoder(**{**SMALL, "precision": "bfloat16"}).fit(*squared(200)).score(brain, speech) > 0.5
 
 
-def test_it_meets_the_brain_at_the_features_rate():
+def test_encoded_features_keep_rate():
     rng = np.random.default_rng(0)
     X = Windows.from_array(rng.standard_normal((40, 4, 25)), sfreq=120)
     y = Windows.from_array(rng.standard_normal((40, 3, 11)), sfreq=50)
@@ -199,7 +198,7 @@ def test_it_meets_the_brain_at_the_features_rate():
     assert flat.transform(np.asarray(X)).shape == (40, 8)
 
 
-def test_regression_on_a_free_target_is_refused():
+def test_mse_with_speech_module_raises():
     brain, speech = squared(40)
     with pytest.raises(
         ValueError, match="speech_embedding_dim=8 requires a contrastive loss. With loss='mse'.*loss='clip'"
@@ -207,7 +206,7 @@ def test_regression_on_a_free_target_is_refused():
         BrainEncoder(**SMALL, loss="mse").fit(brain, speech)
 
 
-def test_the_controls_refit_both_networks(listening, tiny_pipeline):
+def test_controls_refit_both_networks(listening, tiny_pipeline):
     X, y = listening
     pipe = tiny_pipeline(speech_embedding_dim=8, max_epochs=2, duplicates="mask")
     folds = [next(StimulusKFold(2).split(X, y))]
