@@ -16,7 +16,7 @@ SECONDS = 60.0
 
 
 def make_syllables(seconds=SECONDS, rate=4000, seed=0):
-    """Noise that waxes and wanes as syllables do."""
+    """Draw noise with an envelope at the rate of syllables."""
     rng = np.random.default_rng(seed)
     knots = rng.gamma(1.0, 1.0, round(seconds * 6) + 2)
     loud = np.interp(np.arange(round(seconds * rate)) / rate * 6, np.arange(len(knots)), knots)
@@ -24,7 +24,7 @@ def make_syllables(seconds=SECONDS, rate=4000, seed=0):
 
 
 def play(samples, onset, ppm, seconds, kind="waveform", rate=4000):
-    """What a channel at 500 Hz holds of a sound that another clock plays."""
+    """Return the channel that recorded a stimulus of another clock."""
     low = decimate(samples if kind == "waveform" else np.abs(samples), rate // RATE, ftype="fir")
     at = (np.arange(round(seconds * RATE)) / RATE - onset) / (1 + ppm * 1e-6)
     return np.interp(at, np.arange(len(low)) / RATE, low, left=0, right=0)
@@ -52,7 +52,7 @@ def make_pulses(times, seconds, codes=1):
 
 
 def write_planted(tmp_path, wavs, channel, error=0.35):
-    """A recording of both sounds and its events, whose onsets are wrong."""
+    """Write a recording of both stimuli, return events with late onsets."""
     seconds = 2 * SECONDS + 20
     data = {"Cz": np.zeros(round(seconds * RATE)), "MISC 001": channel}
     path = write_raw(tmp_path / "planted_raw.fif", data)
