@@ -35,7 +35,7 @@ from sk_b2s._utils._text import plain_text, shorten_list
 from sk_b2s.datasets._common import check_root, combine_tables, require_file, select_names, warn_missing
 from sk_b2s.datasets._matching import find_nearest, match_sequences, match_times
 from sk_b2s.io._clocks._clock_fit import MAX_DRIFT
-from sk_b2s.io._raw._identity import recording_stamp
+from sk_b2s.io._raw._identity import digest_recording
 from sk_b2s.io._raw._recordings import open_raw
 from sk_b2s.io._textgrid import textgrid_events
 
@@ -182,7 +182,7 @@ def load_schoffelen2019(
     for subject in select_names("subjects", subjects, available, STUDY):
         recording = _find_recording(root / f"sub-{subject}")
         log = _read_log(_find_log(root, subject))
-        triggers = FromFile(_find_triggers, str(recording), recording_stamp, memory)()
+        triggers = FromFile(_find_triggers, str(recording), digest_recording, memory)()
         log["onset"], agreement = _align_log(log, *triggers, recording)
         n_sounds = int(log["number"].notna().sum())
         n_left_out = int((log["number"].notna() & log["onset"].isna()).sum())

@@ -16,7 +16,7 @@ from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import clock_rate
 from sk_b2s.features._spectral import Envelope
-from sk_b2s.io._raw._identity import recording_stamp
+from sk_b2s.io._raw._identity import digest_recording
 from sk_b2s.io._raw._recordings import Processing, open_raw, read_signal
 from sk_b2s.io._sensors import pick_channels
 from sk_b2s.metrics._lag_curve import REACH, compute_lag_curve, find_response_offset, least_seconds, whiten
@@ -189,7 +189,7 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     about = {name: sounds[name].iloc[0] for name in ("study", "subject", "session")}
     about |= {"recording": path}
     try:
-        signal = np.asarray(FromFile(read_signal, path, recording_stamp, memory, processing=processing)())
+        signal = np.asarray(FromFile(read_signal, path, digest_recording, memory, processing=processing)())
         brain = whiten(signal)
         sound, heard, silent = _align_envelope(sounds, len(brain), processing, memory)
     except (ValueError, OSError) as error:

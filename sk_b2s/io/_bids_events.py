@@ -18,7 +18,7 @@ from sk_b2s.events._table import EVENT_TYPES
 from sk_b2s.io._annex import check_fetched
 from sk_b2s.io._raw._gaps import IS_GAP
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._sidecars import entities_of, find_sidecar, read_tsv
+from sk_b2s.io._sidecars import find_sidecar, parse_entities, read_tsv
 
 # Common names of each column of the events table. The first one with a value is used.
 COLUMNS = {
@@ -116,7 +116,7 @@ class EventTables:
         return pd.concat([part for part in parts if len(part)])
 
     def _read_one(self, recording):
-        entities = entities_of(recording)
+        entities = parse_entities(recording)
         path = self._find_events_file(recording)
         if path is None:
             rows = self._make_stimulus_row(recording, entities)
@@ -282,9 +282,9 @@ class EventTables:
 
 def _check_uncropped(recording, twin):
     """Raise if a derivative differs in length from its recording."""
-    wanted = {key: value for key, value in entities_of(twin).items() if key not in VERSIONS}
+    wanted = {key: value for key, value in parse_entities(twin).items() if key not in VERSIONS}
     for path in sorted(twin.parent.glob(f"sub-{wanted['sub']}_*")):
-        entities = entities_of(path)
+        entities = parse_entities(path)
         is_twin = {key: value for key, value in entities.items() if key not in ("split", "suffix")} == wanted
         if not (is_twin and entities["suffix"] == twin.parent.name and path.suffix.lower() in FORMATS):
             continue

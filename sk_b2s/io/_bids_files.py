@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._bids_events import FORMATS, VERSIONS
-from sk_b2s.io._file_parts import parts_of
+from sk_b2s.io._file_parts import list_header_files
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._sidecars import entities_of, read_tsv
+from sk_b2s.io._sidecars import parse_entities, read_tsv
 
 DATATYPES = ("eeg", "meg")
 PAIR = re.compile(r"[a-zA-Z]+-[a-zA-Z0-9+]+")
@@ -84,7 +84,7 @@ def find_recordings(base, wanted, datatype=None):
         raise ValueError(_describe_nothing_found(base, found, wanted, kinds, ignored))
     for key, labels in wanted.items():
         missing = (
-            set() if labels is None else labels_of(labels, key) - {e.get(key, "") for e in chosen.values()}
+            set() if labels is None else strip_keys(labels, key) - {e.get(key, "") for e in chosen.values()}
         )
         if missing:
             raise ValueError(
@@ -102,7 +102,7 @@ def find_recordings(base, wanted, datatype=None):
     return _group_parts(chosen)
 
 
-def labels_of(labels, key):
+def strip_keys(labels, key):
     """Return the labels of a parameter without their key, as a set of str."""
     labels = [labels] if isinstance(labels, (str, int)) else list(labels)
     return {str(name).removeprefix(f"{key}-") for name in labels}
@@ -113,7 +113,7 @@ def _find_named(base, kinds):
     found: dict = {}
     for kind in kinds:
         for path in sorted([*base.glob(f"sub-*/{kind}/*"), *base.glob(f"sub-*/ses-*/{kind}/*")]):
-            entities = entities_of(path)
+            entities = parse_entities(path)
             if not {"sub", "task"} <= set(entities) or path.name.startswith("."):
                 continue
             suffix, what = path.suffix.lower(), entities["suffix"]
@@ -172,7 +172,7 @@ def _check_samples(recordings):
     """Raise if two headers name the same file of samples."""
     owner: dict = {}
     for path in recordings:
-        samples = parts_of(path).get("DataFile")
+        samples = list_header_files(path).get("DataFile")
         if samples is not None and (other := owner.setdefault(samples.resolve(), path)) != path:
             raise ValueError(
                 f"{path.name!r} and {other.name!r} both name DataFile={samples.name}, so that one recording would "
@@ -216,7 +216,7 @@ def _is_wanted(entities, wanted):
         if labels is None:
             if key == "task" and entities["task"] in ("noise", "rest"):
                 return False
-        elif entities.get(key, "") not in labels_of(labels, key):
+        elif entities.get(key, "") not in strip_keys(labels, key):
             return False
     return entities["sub"] != "emptyroom"
 
@@ -260,7 +260,7 @@ def _find_ignored(base, found, kinds, wanted):
 
 def _iter_subject_files(base, wanted):
     """Iterate over files in a format of recordings in subject folders."""
-    subjects = None if wanted.get("sub") is None else labels_of(wanted["sub"], "sub")
+    subjects = None if wanted.get("sub") is None else strip_keys(wanted["sub"], "sub")
     for top in sorted(base.iterdir()):
         label = re.sub(r"^sub(ject)?[-_ ]?", "", top.name, flags=re.IGNORECASE)
         is_subject = top.name.lower().startswith("sub") and top.is_dir() and label != "emptyroom"

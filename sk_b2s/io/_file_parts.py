@@ -115,7 +115,7 @@ def read_json(path):
     return content if isinstance(content, dict) else {}
 
 
-def parts_of(path):
+def list_header_files(path):
     """List the files that the header of a recording names.
 
     Parameters
@@ -161,7 +161,7 @@ def check_parts(path):
     """
     if path.suffix.lower() == ".ds" and path.is_dir():
         _check_ctf(path)
-    for key, part in parts_of(path).items():
+    for key, part in list_header_files(path).items():
         check_content(part, "samples" if key == "DataFile" else "markers")
         if part.is_file():
             continue

@@ -42,7 +42,7 @@ RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab
 FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
 
 
-def entities_of(path):
+def parse_entities(path):
     """Return the entities of a file name, with the last part as "suffix".
 
     Parameters
@@ -56,7 +56,7 @@ def entities_of(path):
 
     Examples
     --------
-    >>> entities_of("sub-01/eeg/sub-01_task-story_run-02_eeg.vhdr")
+    >>> parse_entities("sub-01/eeg/sub-01_task-story_run-02_eeg.vhdr")
     {'sub': '01', 'task': 'story', 'run': '02', 'suffix': 'eeg'}
     """
     *pairs, suffix = Path(path).name.split(".")[0].split("_")
@@ -89,12 +89,12 @@ def find_sidecar(recording, suffix, root=None, space=None):
     # mne-bids 0.20 is not used: find_matching_sidecar also returns tables of another run, session or
     # acquisition if the recording has none, and nothing if two tables have equally many entities.
     recording = Path(recording)
-    own = {key: value for key, value in entities_of(recording).items() if key not in ("split", "suffix")}
+    own = {key: value for key, value in parse_entities(recording).items() if key not in ("split", "suffix")}
     name, _, extension = suffix.partition(".")
     for folder in _search_folders(recording, root):
         fits = []
         for path in folder.glob(f"*{suffix}"):
-            entities = entities_of(path)
+            entities = parse_entities(path)
             if entities.pop("suffix", None) == name and path.name.endswith(f"{name}.{extension}"):
                 where = entities.pop("space", None)
                 if entities.items() <= own.items() and (space is None or where in (None, space)):
@@ -193,14 +193,14 @@ def open_table(path):
     return BytesIO(b"\n".join(lines))
 
 
-def sidecars_of(recording):
+def list_sidecars(recording):
     """Return the sidecar files that :func:`apply_sidecars` reads."""
-    if entities_of(recording).get("suffix") not in ("eeg", "meg", "raw") or "sub" not in entities_of(
+    if parse_entities(recording).get("suffix") not in ("eeg", "meg", "raw") or "sub" not in parse_entities(
         recording
     ):
         return []
     electrodes = find_sidecar(recording, "electrodes.tsv")
-    space = None if electrodes is None else entities_of(electrodes).get("space")
+    space = None if electrodes is None else parse_entities(electrodes).get("space")
     found = [
         find_sidecar(recording, "channels.tsv"),
         electrodes,
@@ -237,7 +237,7 @@ def apply_sidecars(raw, recording):
         If the recording is shorter than its ``RecordingDuration``.
     """
     _check_duration(raw, Path(recording))
-    paths = {entities_of(path)["suffix"]: path for path in sidecars_of(recording)}
+    paths = {parse_entities(path)["suffix"]: path for path in list_sidecars(recording)}
     if "channels" in paths:
         _apply_channels(raw, read_tsv(paths["channels"]), paths["channels"])
     if "electrodes" in paths and "coordsystem" in paths and raw.get_montage() is None:
@@ -264,7 +264,7 @@ def parse_recording_duration(sidecar):
 
 def _check_duration(raw, recording):
     """Warn if a recording is shorter than its sidecar file states."""
-    if "sub" not in entities_of(recording) or recording.parent.name not in ("eeg", "meg"):
+    if "sub" not in parse_entities(recording) or recording.parent.name not in ("eeg", "meg"):
         return
     path = find_sidecar(recording, f"{recording.parent.name}.json")
     if path is None:

@@ -19,7 +19,7 @@ from sk_b2s.events._table import check_events
 from sk_b2s.io._clocks._audio_alignment import align_to_audio, find_stimulus
 from sk_b2s.io._clocks._clock_fit import MAX_DRIFT
 from sk_b2s.io._clocks._sync_marks import fit_sync
-from sk_b2s.io._raw._binary_headers import record_times
+from sk_b2s.io._raw._binary_headers import read_record_times
 from sk_b2s.io._raw._recordings import open_raw
 from sk_b2s.io._textgrid import expand_textgrids, find_textgrid, warn_missing_textgrids
 
@@ -153,7 +153,7 @@ def _open_file(raw):
                 "concatenated. Save it with raw.save(...) and pass the new file."
             )
         is_edf = Path(files[0]).suffix.lower() in (".edf", ".bdf")
-        if is_edf and record_times(files[0])[0] is not None:
+        if is_edf and read_record_times(files[0])[0] is not None:
             raw = whole  # MNE's annotations of discontinuous files are not aligned with the samples
         return os.path.abspath(files[0]), raw
     return os.path.abspath(raw), open_raw(raw)
@@ -301,7 +301,7 @@ def read_triggers(raw, keys, stim_channel=None):
     return times
 
 
-def mark_times(raw):
+def read_mark_times(raw):
     """Return the sorted times of all triggers and annotations in seconds.
 
     Annotations of bad segments and gaps are not included.

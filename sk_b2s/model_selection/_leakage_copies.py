@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._caching import content_digest
 from sk_b2s._utils._validation import recordings_of
-from sk_b2s.io._raw._recordings import read_excerpt, recording_extent
+from sk_b2s.io._raw._recordings import read_duration_and_bads, read_excerpt
 
 OTHERS = "the recording of another subject,"  # text of copies that are a leak
 ALIKE = 0.999  # correlation of samples above which recordings are copies
@@ -74,7 +74,7 @@ def _find_copies(paths):
 def _measure(path):
     """Return the duration of a recording, or minus its bytes if unreadable."""
     try:
-        return recording_extent(path)[0]
+        return read_duration_and_bads(path)[0]
     except (ValueError, OSError):
         return -float(Path(path).stat().st_size) if Path(path).is_file() else None
 

@@ -10,7 +10,7 @@ from sk_b2s._utils._text import with_visible_text
 from sk_b2s.plotting._style import get_axes
 
 RADIUS = 0.095  # m, of the head that MNE draws
-EQUATOR = np.sqrt(0.5) / 2  # radius of the equator in the unit square of sensor_positions()
+EQUATOR = np.sqrt(0.5) / 2  # radius of the equator in the unit square of project_sensors()
 MAX_RADIUS = 0.45  # sensors beyond are drawn outside the head: corners of layouts that fill the square
 
 

@@ -13,9 +13,9 @@ from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.events._table_times import clock_rate
 from sk_b2s.io._raw._gaps import describe_gaps
-from sk_b2s.io._raw._identity import recording_state
+from sk_b2s.io._raw._identity import get_recording_state
 from sk_b2s.io._raw._recordings import open_raw, read_extent
-from sk_b2s.io._triggers import mark_times
+from sk_b2s.io._triggers import read_mark_times
 
 NEAR = 0.1  # s between an event and the trigger or annotation that confirms it
 MAX_COMPARED = 20  # stimuli of a recording that are compared with triggers
@@ -62,7 +62,7 @@ def warn_of_acquisition_times(events, stacklevel=3):
         if not Path(recording).exists() or (first := read_extent(recording).first_time) < 5 * NEAR:
             continue
         onset = tuple(rows["onset"].astype(float)[:MAX_COMPARED])
-        if _counts_from_acquisition(recording_state(recording), onset):
+        if _counts_from_acquisition(get_recording_state(recording), onset):
             late.append(f"{Path(recording).name!r} ({first:.3f} s)")
     if late:
         warnings.warn(
@@ -165,7 +165,7 @@ def _describe_gaps(recording, sounds, gaps):
     over = ((begins[:, None] < places - NEAR) & (ends[:, None] > places + NEAR)).any(1)
     later = (begins[:, None] >= places - NEAR).any(1)
     if later.any():
-        marks = _read_marks(recording_state(recording))
+        marks = _read_marks(get_recording_state(recording))
         far = np.abs(begins[:, None] - marks).min(1, initial=np.inf) > NEAR
         later &= far
     if not (over | later).any():
@@ -191,4 +191,4 @@ def _format_names(names):
 
 @lru_cache(maxsize=4096)
 def _read_marks(state):
-    return mark_times(open_raw(state[0]))
+    return read_mark_times(open_raw(state[0]))

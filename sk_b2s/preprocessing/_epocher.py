@@ -19,10 +19,10 @@ from sk_b2s._utils._caching import FromFile, importable
 from sk_b2s._utils._validation import check_rows, explained, is_segment_table, window_length
 from sk_b2s.events._intervals import GAP
 from sk_b2s.io._channel_names import warn_spellings
-from sk_b2s.io._raw._identity import recording_stamp, recording_state, stamp_at_path
-from sk_b2s.io._raw._processing import check_band, interpolate, resampled_length
+from sk_b2s.io._raw._identity import digest_recording, digest_recording_at_path, get_recording_state
+from sk_b2s.io._raw._processing import check_band, compute_resampled_length, interpolate
 from sk_b2s.io._raw._recordings import Processing, read_header, read_signal
-from sk_b2s.io._sensors import montage_key, pick_channels, sensor_positions, set_montage
+from sk_b2s.io._sensors import load_montage, pick_channels, project_sensors, set_montage
 from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._fingerprint import key_of
 from sk_b2s.preprocessing._signals import Signal
@@ -292,7 +292,7 @@ class Epocher(WindowsTransformer):
             )
         return Processing(
             float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
-            None if isinstance(self.montage, dict) else montage_key(self.montage), self.bads, self.raw_hook,
+            None if isinstance(self.montage, dict) else load_montage(self.montage), self.bads, self.raw_hook,
             None if self.raw_hook is None else key_of(self.raw_hook),
         )  # fmt: skip
 
@@ -307,7 +307,7 @@ class Epocher(WindowsTransformer):
                 "montage."
             )
         return {
-            str(path): processing._replace(montage=montage_key(self.montage.get(study)))
+            str(path): processing._replace(montage=load_montage(self.montage.get(study)))
             for path, study in zip(first["recording"], first["study"], strict=True)
         }
 
@@ -315,11 +315,13 @@ class Epocher(WindowsTransformer):
         """Read the header of each recording."""
         hashable = all(isinstance(how.montage, (str, type(None))) for how in processings.values())
         if self.memory is None and hashable:
-            return {path: _read_header(path, recording_state(path), how) for path, how in processings.items()}
+            return {
+                path: _read_header(path, get_recording_state(path), how) for path, how in processings.items()
+            }
         return {path: self._from_file(read_header, path, how)() for path, how in processings.items()}
 
     def _from_file(self, function, path, processing):
-        stamp_of = recording_stamp if processing.raw_hook is None else stamp_at_path
+        stamp_of = digest_recording if processing.raw_hook is None else digest_recording_at_path
         return FromFile(function, path, stamp_of, self.memory, processing=processing)
 
     def _from_table(self, X):
@@ -339,7 +341,7 @@ class Epocher(WindowsTransformer):
 
     def _make_signal(self, path, header, processing):
         read = self._from_file(read_signal, path, processing)
-        n_times = resampled_length(header.n_times, header.sfreq, self.sfreq)
+        n_times = compute_resampled_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
             read = partial(_place_channels, read, self._find_columns(header, path), len(self.ch_names_))
         return Signal(read, (n_times, len(self.ch_names_)))
@@ -438,7 +440,7 @@ class Epocher(WindowsTransformer):
         if isinstance(self.montage, dict):
             raise ValueError("montage is a dict of studies, but mne.Epochs have no study. Give one montage.")
         if self.montage is not None:
-            epochs = set_montage(epochs.copy(), montage_key(self.montage))
+            epochs = set_montage(epochs.copy(), load_montage(self.montage))
         names = pick_channels(epochs, self.picks)
         wanted = names if wanted is None else list(wanted)
         if missing := [name for name in wanted if name not in names]:
@@ -447,7 +449,7 @@ class Epocher(WindowsTransformer):
                 f"these channels or select common channels with picks=[...]."
             )
         data = epochs.get_data(picks=wanted, verbose="ERROR")
-        positions = sensor_positions(epochs.info, wanted)
+        positions = project_sensors(epochs.info, wanted)
         bads = [name for name in wanted if name in epochs.info["bads"]]
         if bads and self.bads == "interpolate":
             signal = data.transpose(0, 2, 1).reshape(-1, len(wanted))

@@ -18,7 +18,7 @@ import pandas as pd
 from sk_b2s._utils._caching import FromFile
 from sk_b2s._utils._text import unwrap_scalar
 from sk_b2s.events._stimuli import digest_stimuli, stable_id
-from sk_b2s.io._raw._identity import recording_stamp
+from sk_b2s.io._raw._identity import digest_recording
 from sk_b2s.preprocessing._windows import Windows
 
 IGNORED = ("memory", "n_jobs", "verbose")  # parameters that do not change results
@@ -163,7 +163,7 @@ def _identity(recording):
     path = Path(recording)
     if not (path.suffix or path.is_absolute()):
         return recording
-    return recording_stamp(path) or path.name
+    return digest_recording(path) or path.name
 
 
 def _signal_digest(signal):

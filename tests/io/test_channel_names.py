@@ -5,7 +5,7 @@ from helpers.bids_folders import EVENTS
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import Epocher, make_segments, read_bids
-from sk_b2s.io._channel_names import match_names, plain_name
+from sk_b2s.io._channel_names import match_names, normalize_name
 from sk_b2s.io._raw._recordings import open_raw
 
 
@@ -59,7 +59,7 @@ def test_match_names_warns_duplicates(folder):
     assert "1 names in several rows: A1" in text
 
 
-def test_plain_name_separates_channels():
+def test_normalize_name_separates_channels():
     names = [
         "Fp1",
         "Fp2",
@@ -77,7 +77,7 @@ def test_plain_name_separates_channels():
         "1",
         "10",
     ]
-    assert len({plain_name(name) for name in names}) == len(names)
+    assert len({normalize_name(name) for name in names}) == len(names)
 
 
 def test_warn_spellings_names_twins(folder):

@@ -9,7 +9,7 @@ from helpers.raw_files import write_brainvision
 
 from sk_b2s import make_segments, read_bids, read_textgrid
 from sk_b2s.io._events_file import read_events
-from sk_b2s.io._file_parts import check_parts, parts_of
+from sk_b2s.io._file_parts import check_parts, list_header_files
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._raw._recordings import open_raw
 
@@ -88,12 +88,15 @@ def test_check_parts_names_missing_brainvision(missing, renamed, tmp_path):
         read_raw(path)
 
 
-def test_parts_of_reads_brainvision_header(tmp_path):
+def test_list_header_files_reads_brainvision_header(tmp_path):
     path = tmp_path / "töne.vhdr"
     path.write_text(
         "[Common Infos]\nDataFile=$b.eeg\nMarkerFile=marks é.vmrk\n[Comment]\nDataFile=x\n", "latin-1"
     )
-    assert parts_of(path) == {"DataFile": tmp_path / "töne.eeg", "MarkerFile": tmp_path / "marks é.vmrk"}
+    assert list_header_files(path) == {
+        "DataFile": tmp_path / "töne.eeg",
+        "MarkerFile": tmp_path / "marks é.vmrk",
+    }
 
 
 @pytest.mark.parametrize("there", [[], ["b.res4"], ["a.res4"], ["a.res4", "a.meg4", "a.2_meg4"]])

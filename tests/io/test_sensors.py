@@ -10,7 +10,7 @@ from mne.io.constants import FIFF
 from mne.io.kit.constants import KIT
 
 from sk_b2s.datasets.simulated._head import make_sensors
-from sk_b2s.io._sensors import montage_key, pick_channels, sensor_positions
+from sk_b2s.io._sensors import load_montage, pick_channels, project_sensors
 
 SFREQ = 250.0
 
@@ -88,7 +88,7 @@ def make_sites():
 
 
 @pytest.mark.parametrize("file", [file for file in FORMATS if file.startswith("kit")])
-def test_sensor_positions_equal_mne_layout(data_folder, file):
+def test_project_sensors_equal_mne_layout(data_folder, file):
     path = data_folder / "formats" / file
     positions = load_header(path).positions
     assert min_distance(positions) > 0.01
@@ -102,7 +102,7 @@ def test_sensor_positions_equal_mne_layout(data_folder, file):
     assert (positions.max(0) <= 1).all()
 
 
-def test_sensor_positions_project_without_layout(data_folder):
+def test_project_sensors_project_without_layout(data_folder):
     """MNE returns the CTF-275 layout for CTF-151, without seven sensors."""
     head = load_header(data_folder / "formats/ctf/somMDYO-18av.ds")
     assert min_distance(head.positions) > 0.03
@@ -138,78 +138,78 @@ def test_pick_channels_excludes_exg_and_status(data_folder):
 
 
 @pytest.mark.parametrize("sensors", [neuromag, triaxial, tilted])
-def test_sensor_positions_separate_collocated(sensors):
+def test_project_sensors_separate_collocated(sensors):
     info = make_helmet(sensors)
-    positions = sensor_positions(info, info["ch_names"])
+    positions = project_sensors(info, info["ch_names"])
     together = positions.reshape(30, 3, 2)
     assert min(map(min_distance, together)) > 0.01
     assert np.linalg.norm(together - together.mean(1, keepdims=True), axis=-1).max() < 0.03
-    alone = sensor_positions(info, info["ch_names"][2::3])
+    alone = project_sensors(info, info["ch_names"][2::3])
     np.testing.assert_array_equal(alone, together[:, 2])
 
 
-def test_sensor_positions_of_mixed_types():
+def test_project_sensors_of_mixed_types():
     info = make_helmet(
         lambda radial, down, around: [("mag", 3024, down, radial), ("eeg", 1, 0 * down, 0 * radial)]
     )
-    assert np.isfinite(sensor_positions(info, info["ch_names"])).all()
+    assert np.isfinite(project_sensors(info, info["ch_names"])).all()
 
 
-def test_sensor_positions_nan_if_unknown():
+def test_project_sensors_nan_if_unknown():
     info = mne.create_info(EEG_1020, SFREQ, "eeg")
-    assert np.isnan(sensor_positions(info, EEG_1020)).all()
+    assert np.isnan(project_sensors(info, EEG_1020)).all()
     info.set_montage("easycap-M1")
-    assert np.isfinite(sensor_positions(info, ["Cz"])).all()
+    assert np.isfinite(project_sensors(info, ["Cz"])).all()
     info["chs"][3]["loc"][:3] = np.nan
-    positions = sensor_positions(info, EEG_1020)
+    positions = project_sensors(info, EEG_1020)
     assert np.flatnonzero(np.isnan(positions).any(1)).tolist() == [3]
-    np.testing.assert_array_equal(positions[4], sensor_positions(info, ["F4"])[0])
+    np.testing.assert_array_equal(positions[4], project_sensors(info, ["F4"])[0])
 
 
 @pytest.mark.parametrize(("name", "info"), list(make_sites()), ids=lambda p: p if isinstance(p, str) else "")
-def test_sensor_positions_are_independent(name, info):
+def test_project_sensors_are_independent(name, info):
     """Positions do not depend on the other sensors."""
     names = np.array(info["ch_names"])
-    whole = sensor_positions(info, names)
+    whole = project_sensors(info, names)
     assert ((whole >= 0) & (whole <= 1)).all()
     for some in (np.arange(len(names)) % 3 == 0, whole[:, 1] > 0.5, np.arange(len(names)) == 5):
-        np.testing.assert_array_equal(sensor_positions(info, names[some]), whole[some])
+        np.testing.assert_array_equal(project_sensors(info, names[some]), whole[some])
         file = mne.pick_info(info, np.flatnonzero(some), verbose="ERROR")
-        np.testing.assert_array_equal(sensor_positions(file, file["ch_names"]), whole[some])
+        np.testing.assert_array_equal(project_sensors(file, file["ch_names"]), whole[some])
 
 
 @pytest.mark.parametrize("file", [file for file in FORMATS if file.startswith(("kit", "ctf"))])
-def test_sensor_positions_independent_in_layout(data_folder, file):
+def test_project_sensors_independent_in_layout(data_folder, file):
     head = load_header(data_folder / "formats" / file)
     some = load_header(data_folder / "formats" / file, picks=head.ch_names[10:60:7])
     np.testing.assert_array_equal(some.positions, head.positions[10:60:7])
 
 
-def test_sensor_positions_agree_between_caps():
+def test_project_sensors_agree_between_caps():
     small, large = make_cap("biosemi16"), make_cap("biosemi64")
     np.testing.assert_allclose(
-        sensor_positions(small, small["ch_names"]), sensor_positions(large, small["ch_names"]), atol=1e-3
+        project_sensors(small, small["ch_names"]), project_sensors(large, small["ch_names"]), atol=1e-3
     )
     lacking = make_cap("biosemi64", leave_out=["Iz"])
     np.testing.assert_array_equal(
-        sensor_positions(lacking, lacking["ch_names"]), sensor_positions(large, lacking["ch_names"])
+        project_sensors(lacking, lacking["ch_names"]), project_sensors(large, lacking["ch_names"])
     )
 
 
-def test_sensor_positions_preserve_area():
+def test_project_sensors_preserve_area():
     """A spherical cap above height z has the area 2 pi (1 - z)."""
     info = mne.create_info(["A", "B", "C"], SFREQ, "eeg")
     for channel, z in zip(info["chs"], (0.9, 0.2, -0.6), strict=True):
         channel["loc"][:3] = 0.1 * np.array([0, np.sqrt(1 - z**2), z]) + [0, 0, 0.04]
-    radius = np.linalg.norm(sensor_positions(info, list("ABC")) - 0.5, axis=1)
+    radius = np.linalg.norm(project_sensors(info, list("ABC")) - 0.5, axis=1)
     np.testing.assert_allclose(np.pi * radius**2 / (np.pi / 4), [0.05, 0.4, 0.8], rtol=1e-6)
 
 
-def test_sensor_positions_of_equal_electrodes():
+def test_project_sensors_of_equal_electrodes():
     info = mne.create_info(["Fz", "Cz", "Pz", "C3"], SFREQ, "eeg")
     info.set_montage("easycap-M1")
     info["chs"][3]["loc"][:] = info["chs"][1]["loc"]
-    positions = sensor_positions(info, info["ch_names"])
+    positions = project_sensors(info, info["ch_names"])
     np.testing.assert_array_equal(positions[3], positions[1])
 
 
@@ -222,7 +222,7 @@ def test_set_montage_warns_missing_positions(save):
     assert np.isfinite(head.positions).all(1).tolist() == [True, True, False, False]
 
 
-def test_montage_key_reads_file(save, tmp_path):
+def test_load_montage_reads_file(save, tmp_path):
     montage = mne.channels.make_standard_montage("easycap-M1")
     place = montage.get_positions()["ch_pos"]
     path = save(make_signal(3), names=["Fz", "C3", "Oz"])
@@ -233,13 +233,13 @@ def test_montage_key_reads_file(save, tmp_path):
         raw = mne.io.read_raw(path, verbose="ERROR")
         raw.set_montage(mne.channels.read_custom_montage(file), verbose="ERROR")
         for given in (file, str(file)):
-            head = load_header(path, montage=montage_key(given))
-            np.testing.assert_array_equal(head.positions, sensor_positions(raw.info, raw.ch_names))
+            head = load_header(path, montage=load_montage(given))
+            np.testing.assert_array_equal(head.positions, project_sensors(raw.info, raw.ch_names))
         assert (head.positions[0, 1] > head.positions[2, 1]) == (turn == 1)
-    assert montage_key("biosemi64") == "biosemi64"
-    assert montage_key(montage) is montage
+    assert load_montage("biosemi64") == "biosemi64"
+    assert load_montage(montage) is montage
     with pytest.raises(FileNotFoundError, match="montage='nowhere.sfp' is not an existing file"):
-        montage_key(Path("nowhere.sfp"))
+        load_montage(Path("nowhere.sfp"))
 
 
 def make_system_info(names, coil, **about):
@@ -253,11 +253,11 @@ def make_system_info(names, coil, **about):
     return info
 
 
-def test_sensor_positions_of_kit_208():
+def test_project_sensors_of_kit_208():
     layout = mne.channels.read_layout("KIT-AD")
     names = [f"MEG {i:03d}" for i in range(1, 209)]
     info = make_system_info(names, FIFF.FIFFV_COIL_KIT_GRAD, kit_system_id=KIT.SYSTEM_NYUAD_2014)
-    positions = sensor_positions(info, names)
+    positions = project_sensors(info, names)
     places = dict(zip(layout.names, layout.pos[:, :2], strict=True))
     expected = np.array([places[name] for name in names])
     expected = (expected - layout.pos[:, :2].min(0)) / np.ptp(layout.pos[:, :2], axis=0)
@@ -265,10 +265,10 @@ def test_sensor_positions_of_kit_208():
 
 
 @pytest.mark.parametrize("suffix", ["", "-2908", "-606"])
-def test_sensor_positions_ignore_ctf_suffix(suffix):
+def test_project_sensors_ignore_ctf_suffix(suffix):
     layout = mne.channels.read_layout("CTF-275")
     bare = [name.split("-")[0] for name in layout.names]
     names = [name + suffix for name in bare]
     info = make_system_info(names, FIFF.FIFFV_COIL_CTF_GRAD)
     expected = (layout.pos[:, :2] - layout.pos[:, :2].min(0)) / np.ptp(layout.pos[:, :2], axis=0)
-    np.testing.assert_allclose(sensor_positions(info, names), expected, atol=1e-12)
+    np.testing.assert_allclose(project_sensors(info, names), expected, atol=1e-12)

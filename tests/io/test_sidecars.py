@@ -11,10 +11,16 @@ from helpers.raw_files import write_brainvision
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import Epocher, make_segments, read_bids
-from sk_b2s.io._raw._identity import recording_stamp
+from sk_b2s.io._raw._identity import digest_recording
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._raw._recordings import open_raw
-from sk_b2s.io._sidecars import apply_sidecars, entities_of, find_sidecar, parse_recording_duration, read_tsv
+from sk_b2s.io._sidecars import (
+    apply_sidecars,
+    find_sidecar,
+    parse_entities,
+    parse_recording_duration,
+    read_tsv,
+)
 
 
 def test_apply_sidecars_warns_short_recording(folder):
@@ -32,12 +38,12 @@ def test_apply_sidecars_warns_short_recording(folder):
 
 def test_apply_sidecars_marks_bad_channels(folder):
     X, _ = make_segments(read_bids(folder.root), tmin=0, tmax=1)
-    before = recording_stamp(folder.recording)
+    before = digest_recording(folder.recording)
     folder.write_table(
         "name\ttype\tunits\tstatus\nA1\tEEG\tV\tgood\nA2\tEEG\tV\tbad\nA3\tVEOG\tV\tn/a\n",
         suffix="channels.tsv",
     )
-    assert recording_stamp(folder.recording) != before  # cached signals are renewed
+    assert digest_recording(folder.recording) != before  # cached signals are renewed
     raw = open_raw(folder.recording)
     assert raw.info["bads"] == ["A2"]
     assert raw.get_channel_types() == ["eeg", "eeg", "eog"]
@@ -99,10 +105,10 @@ def test_read_tsv_strips_trailing_tabs(folder):
     pd.testing.assert_frame_equal(read_bids(folder.root), plain)
 
 
-def test_entities_of_names():
-    assert entities_of("sub-01_ses-2_task-a_run-03_split-01_meg.fif")["run"] == "03"
-    assert entities_of("notes.txt") == {"suffix": "notes"}
-    assert entities_of("my_raw.fif") == {}
+def test_parse_entities_of_names():
+    assert parse_entities("sub-01_ses-2_task-a_run-03_split-01_meg.fif")["run"] == "03"
+    assert parse_entities("notes.txt") == {"suffix": "notes"}
+    assert parse_entities("my_raw.fif") == {}
 
 
 def test_find_sidecar_prefers_nearest_table(folder):

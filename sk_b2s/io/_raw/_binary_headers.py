@@ -79,7 +79,7 @@ def _map_signal(path, header, index):
     return records[:, first : first + header.width * int(header.counts[index])]
 
 
-def record_times(path):
+def read_record_times(path):
     """Read the onset of each data record of an EDF+D or BDF+D file.
 
     Parameters

@@ -17,9 +17,9 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import code_of
-from sk_b2s.io._file_parts import parts_of, read_json
-from sk_b2s.io._raw._binary_headers import find_status_breaks, record_times
-from sk_b2s.io._sidecars import entities_of, find_sidecar
+from sk_b2s.io._file_parts import list_header_files, read_json
+from sk_b2s.io._raw._binary_headers import find_status_breaks, read_record_times
+from sk_b2s.io._sidecars import find_sidecar, parse_entities
 
 CODE = code_of(__file__)
 # Annotations of gaps by MNE, EEGLAB, BrainVision, Nihon Kohden and mark_gaps.
@@ -42,7 +42,7 @@ class Gap(NamedTuple):
     seconds: float  # duration of the missing time, NaN if unknown
 
 
-def gaps_of(raw):
+def list_gaps(raw):
     """List the gaps of an opened recording in order.
 
     Parameters
@@ -88,7 +88,7 @@ def mark_gaps(raw, path):
     raw : mne.io.Raw
     """
     path, sfreq = Path(path), raw.info["sfreq"]
-    found = {round(gap.onset * sfreq): gap.seconds for gap in gaps_of(raw)}
+    found = {round(gap.onset * sfreq): gap.seconds for gap in list_gaps(raw)}
     suffix = path.suffix.lower()
     if suffix == ".vhdr":
         found = _add_segments(path, raw, found)
@@ -109,7 +109,7 @@ def mark_gaps(raw, path):
     return raw
 
 
-def recording_type(path):
+def read_recording_type(path):
     """Read the continuity of a recording from its BIDS sidecar file.
 
     Parameters
@@ -125,7 +125,7 @@ def recording_type(path):
         Duration of an epoch in seconds.
     """
     path = Path(path)
-    if path.parent.name not in ("eeg", "meg") or "sub" not in entities_of(path):
+    if path.parent.name not in ("eeg", "meg") or "sub" not in parse_entities(path):
         return "", None
     file = find_sidecar(path, f"{path.parent.name}.json")
     if file is None:
@@ -155,7 +155,7 @@ def describe_gaps(gaps, max_named=5):
 
 def _add_segments(path, raw, found):
     """Add the segments of a BrainVision marker file, with missing times."""
-    markers = parts_of(path).get("MarkerFile", path.with_suffix(".vmrk"))
+    markers = list_header_files(path).get("MarkerFile", path.with_suffix(".vmrk"))
     if not markers.is_file():
         return found
     sfreq = raw.info["sfreq"]
@@ -186,7 +186,7 @@ def _add_boundary_durations(path, raw, found):
     """Add durations of EEGLAB boundaries that MNE cuts at the end."""
     end = raw.n_times / raw.info["sfreq"]
     cut = [
-        gap for gap in gaps_of(raw) if not gap.onset + gap.seconds < end - 0.5 and not np.isnan(gap.seconds)
+        gap for gap in list_gaps(raw) if not gap.onset + gap.seconds < end - 0.5 and not np.isnan(gap.seconds)
     ]
     if not cut:
         return found
@@ -200,7 +200,7 @@ def _add_boundary_durations(path, raw, found):
 
 def _find_record_gaps(path, sfreq):
     """Find gaps between data records of EDF+D, and BioSemi pauses."""
-    times, seconds = record_times(path)
+    times, seconds = read_record_times(path)
     found = {}
     if path.suffix.lower() == ".bdf":
         found = {round(at * sfreq): np.nan for at in find_status_breaks(path)}
@@ -255,7 +255,7 @@ def find_clock_gaps(count, last, size, sfreq):
 
 def _find_epoch_gaps(path, raw):
     """Find the gaps between epochs of a BIDS recording type."""
-    kind, epoch = recording_type(path)
+    kind, epoch = read_recording_type(path)
     if kind != "epoched" or epoch is None:
         return {}
     size = round(epoch * raw.info["sfreq"])

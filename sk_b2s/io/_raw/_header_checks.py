@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from sk_b2s.io._file_parts import RecordingFormatError, parts_of
+from sk_b2s.io._file_parts import RecordingFormatError, list_header_files
 
 SAMPLE_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 LINE = r"^[ \t]*{name}[ \t]*=[ \t]*(\S+)"
@@ -66,7 +66,7 @@ def _check_brainvision(path):
             f"recording {str(path)!r}: the header has NumberOfChannels={n_channels}, but names {len(names)} "
             "channels, so that samples would be assigned to wrong channels. Correct the header."
         )
-    samples = parts_of(path).get("DataFile")
+    samples = list_header_files(path).get("DataFile")
     if samples is None or not samples.is_file():
         return
     n_bytes, width = samples.stat().st_size, SAMPLE_BYTES.get(_find_value(text, "BinaryFormat").upper())
@@ -107,7 +107,9 @@ def explain_header_error(path, error):
     twice = [name for name, count in Counter(_channel_names(_read_header(path))).items() if count > 1]
     if twice:
         return f"The header has several channels with the name {twice[0]!r}. Give each channel a unique name."
-    for file in (path, parts_of(path).get("MarkerFile")) if isinstance(error, UnicodeDecodeError) else ():
+    for file in (
+        (path, list_header_files(path).get("MarkerFile")) if isinstance(error, UnicodeDecodeError) else ()
+    ):
         try:
             (data := file.read_bytes()).decode("utf-8")
         except UnicodeDecodeError as wrong:

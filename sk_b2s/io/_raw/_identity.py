@@ -9,17 +9,17 @@ from hashlib import blake2b
 from pathlib import Path
 
 from sk_b2s._utils._caching import content_digest, file_state
-from sk_b2s.io._file_parts import parts_of
-from sk_b2s.io._raw._gaps import recording_type
-from sk_b2s.io._raw._kit import head_files
+from sk_b2s.io._file_parts import list_header_files
+from sk_b2s.io._raw._gaps import read_recording_type
+from sk_b2s.io._raw._kit import find_head_files
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._sidecars import sidecars_of
+from sk_b2s.io._sidecars import list_sidecars
 
 NOT_OPENED = (".mat", ".edf", ".bdf", ".gdf", ".con", ".sqd")  # single files without links to others
 ONE_FILE = (*NOT_OPENED, ".fif")  # formats without further files of the same stem
 
 
-def recording_files(path):
+def list_recording_files(path):
     """List the files of a recording, each with its role.
 
     These are the file itself, files named in its header (BrainVision samples,
@@ -45,14 +45,14 @@ def recording_files(path):
         found += [
             (f"part {number}{file.suffix}", file) for number, file in enumerate(_find_linked_files(path))
         ]
-        found += [(name, file) for name, file in parts_of(path).items() if file.is_file()]
+        found += [(name, file) for name, file in list_header_files(path).items() if file.is_file()]
         if path.suffix.lower() not in ONE_FILE:
             siblings = path.parent.glob(f"{escape(path.stem)}.*")
             found += [(file.name.removeprefix(path.stem), file) for file in siblings if file.is_file()]
-        found += [(role, file) for role, file in head_files(path).items() if file is not None]
+        found += [(role, file) for role, file in find_head_files(path).items() if file is not None]
     else:
         return []
-    found += [(file.name.rpartition("_")[2], file) for file in sidecars_of(path)]
+    found += [(file.name.rpartition("_")[2], file) for file in list_sidecars(path)]
     distinct = {file: (role, file) for role, file in reversed(found)}  # keeps the first role of each file
     return sorted(distinct.values())
 
@@ -77,12 +77,12 @@ def _list_opened_files(state):
     ]
 
 
-def recording_state(path):
+def get_recording_state(path):
     """Return the path and state of all files, valid in one process."""
-    return str(path), recording_type(path), *(file_state(file) for _, file in recording_files(path))
+    return str(path), read_recording_type(path), *(file_state(file) for _, file in list_recording_files(path))
 
 
-def recording_stamp(path):
+def digest_recording(path):
     """Compute a digest of the content of all files of a recording.
 
     Parameters
@@ -95,12 +95,12 @@ def recording_stamp(path):
         32 hexadecimal digits, which do not depend on paths or dates. Empty if
         the file does not exist.
     """
-    digests = [f"{role} {content_digest(file)}" for role, file in recording_files(path)]
-    if digests and (kind := recording_type(path))[0] not in ("", "continuous"):
+    digests = [f"{role} {content_digest(file)}" for role, file in list_recording_files(path)]
+    if digests and (kind := read_recording_type(path))[0] not in ("", "continuous"):
         digests.append(repr(kind))
     return blake2b("\n".join(digests).encode(), digest_size=16).hexdigest() if digests else ""
 
 
-def stamp_at_path(path):
+def digest_recording_at_path(path):
     """Digest the content and path, which a ``raw_hook`` may read."""
-    return f"{recording_stamp(path)} {Path(path).absolute()}"
+    return f"{digest_recording(path)} {Path(path).absolute()}"

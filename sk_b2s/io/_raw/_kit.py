@@ -33,7 +33,7 @@ def read_kit(path):
         return raw
 
 
-def head_files(path):
+def find_head_files(path):
     """Find the markers and head points of a KIT recording in a BIDS folder.
 
     Parameters
@@ -59,7 +59,7 @@ def head_files(path):
 
 def _digitization_options(path):
     """Return MNE's options, none unless all three files exist."""
-    found = head_files(path)
+    found = find_head_files(path)
     if not found or None in found.values():
         return {}
     surface = read_fastscan(found["hsp"])

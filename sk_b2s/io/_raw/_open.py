@@ -19,7 +19,7 @@ from sk_b2s.io._file_parts import (
     describe_size,
 )
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
-from sk_b2s.io._raw._binary_headers import find_previous_fif, record_times
+from sk_b2s.io._raw._binary_headers import find_previous_fif, read_record_times
 from sk_b2s.io._raw._header_checks import check_header, explain_header_error
 from sk_b2s.io._raw._kit import CODE as KIT_CODE
 from sk_b2s.io._raw._kit import KIT, read_kit
@@ -207,7 +207,7 @@ def _read_fif(path):
 def _read_edf(path):
     """Read EDF and BDF, with Latin-1 annotations and pauses."""
     read = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
-    times, seconds = record_times(path)
+    times, seconds = read_record_times(path)
     options = {}
     with warnings.catch_warnings():
         if times is not None:

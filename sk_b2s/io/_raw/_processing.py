@@ -10,7 +10,7 @@ from scipy.signal import firwin, resample_poly
 
 from sk_b2s._utils._caching import code_of
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.io._sensors import HEAD_CENTER, NOT_EEG, name_of, sensor_positions
+from sk_b2s.io._sensors import HEAD_CENTER, NOT_EEG, format_recording_name, project_sensors
 
 CODE = code_of(__file__)
 ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
@@ -18,7 +18,7 @@ HEAD_POINTS = (3, 4)  # FIFF kinds of digitized electrodes and extra points
 MAX_PADDING = 0.1  # share of a recording that may be constant at its start and end
 
 
-def resampled_length(n_times, sfreq_in, sfreq_out):
+def compute_resampled_length(n_times, sfreq_in, sfreq_out):
     """Compute floor(n_times * sfreq_out / sfreq_in)."""
     ratio = Fraction(sfreq_out / sfreq_in).limit_denominator(10000)
     return n_times * ratio.numerator // ratio.denominator
@@ -47,7 +47,7 @@ def resample(data, sfreq_in, sfreq_out):
         return data
     taps = firwin(2 * 24 * max(up, down) + 1, 0.945 / max(up, down), window="hann")
     out = resample_poly(data, up, down, axis=-1, window=taps, padtype="edge")
-    return out[..., : resampled_length(data.shape[-1], sfreq_in, sfreq_out)]
+    return out[..., : compute_resampled_length(data.shape[-1], sfreq_in, sfreq_out)]
 
 
 def process(data, sfreq, processing, parts):
@@ -57,7 +57,7 @@ def process(data, sfreq, processing, parts):
     ratio = Fraction(processing.sfreq / sfreq).limit_denominator(10000)
     up, down = ratio.numerator, ratio.denominator
     n_times = data.shape[1]
-    out = np.zeros((len(data), resampled_length(n_times, sfreq, processing.sfreq)), data.dtype)
+    out = np.zeros((len(data), compute_resampled_length(n_times, sfreq, processing.sfreq)), data.dtype)
     for start, stop in parts:
         part = _filter(data[:, start:stop], sfreq, processing)
         lead = start % down  # align the part with the output samples of the whole recording
@@ -78,7 +78,7 @@ def _filter(data, sfreq, processing):
     return data
 
 
-def reference_channels(raw, names, reference):
+def select_reference_channels(raw, names, reference):
     """Return the channels whose mean is subtracted.
 
     For "average", these are all good electric channels of the picked types.
@@ -95,13 +95,13 @@ def reference_channels(raw, names, reference):
     else:
         if missing := [name for name in reference if name not in raw.ch_names]:
             raise ValueError(
-                f"reference={list(reference)!r}: {name_of(raw)} has no channel {missing}. It has "
+                f"reference={list(reference)!r}: {format_recording_name(raw)} has no channel {missing}. It has "
                 f"{shorten_list(raw.ch_names)}."
             )
         chosen = list(reference)
     if all(types[name] in ("mag", "grad") for name in chosen):
         raise ValueError(
-            f"reference={reference!r}: {name_of(raw)} has no good electric channel for the reference. Use "
+            f"reference={reference!r}: {format_recording_name(raw)} has no good electric channel for the reference. Use "
             "reference=None."
         )
     return chosen
@@ -119,11 +119,11 @@ def rereference(signal, raw, wanted, reference):
 
 def interpolate(signal, raw, names, bads, sfreq):
     """Interpolate bad channels in place from good ones with positions."""
-    known = np.isfinite(sensor_positions(raw.info, names)).all(1)
+    known = np.isfinite(project_sensors(raw.info, names)).all(1)
     names = np.array(names)
     if missing := [name for name in names[~known] if name in bads]:
         raise ValueError(
-            f"bads='interpolate': {name_of(raw)} has no position for the bad channels {missing}. Pass "
+            f"bads='interpolate': {format_recording_name(raw)} has no position for the bad channels {missing}. Pass "
             "montage=..., or use bads='mask'."
         )
     info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names[known]], verbose="ERROR")

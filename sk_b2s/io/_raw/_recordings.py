@@ -14,22 +14,22 @@ import scipy
 from sk_b2s._utils._caching import code_of
 from sk_b2s._utils._chunks import count_rows, slice_rows
 from sk_b2s.io._raw._gaps import CODE as GAPS
-from sk_b2s.io._raw._gaps import Gap, gaps_of, mark_gaps, recording_type
-from sk_b2s.io._raw._identity import recording_state
+from sk_b2s.io._raw._gaps import Gap, list_gaps, mark_gaps, read_recording_type
+from sk_b2s.io._raw._identity import get_recording_state
 from sk_b2s.io._raw._open import CODE as FORMATS
 from sk_b2s.io._raw._open import make_truncation_error, read_raw
 from sk_b2s.io._raw._processing import CODE as PROCESSING
 from sk_b2s.io._raw._processing import (
     MAX_PADDING,
     check_filters_fit,
+    compute_resampled_length,
     interpolate,
     process,
-    reference_channels,
     rereference,
-    resampled_length,
+    select_reference_channels,
 )
 from sk_b2s.io._sensors import CODE as SENSORS
-from sk_b2s.io._sensors import name_of, pick_channels, sensor_positions, set_montage
+from sk_b2s.io._sensors import format_recording_name, pick_channels, project_sensors, set_montage
 from sk_b2s.io._sidecars import CODE as SIDECARS
 from sk_b2s.io._sidecars import apply_sidecars
 
@@ -102,8 +102,8 @@ def _extent(state):
         for a in raw.annotations
         if a["description"].lower().startswith("bad")
     ]
-    gaps = gaps_of(raw)
-    if not gaps and recording_type(path)[0] in ("discontinuous", "epoched"):
+    gaps = list_gaps(raw)
+    if not gaps and read_recording_type(path)[0] in ("discontinuous", "epoched"):
         gaps = [Gap(np.nan, np.nan)]
     sfreq = float(raw.info["sfreq"])
     return Extent(raw.n_times / sfreq, tuple(bad), tuple(gaps), sfreq, float(raw.first_time))
@@ -118,7 +118,7 @@ def _warn_maxshield(path):
     )
 
 
-def recording_extent(path):
+def read_duration_and_bads(path):
     """Read the duration of a recording and its bad segments.
 
     Returns
@@ -153,7 +153,7 @@ def read_extent(path):
     """
     if not Path(path).exists():
         open_raw(path)
-    return _extent(recording_state(path))
+    return _extent(get_recording_state(path))
 
 
 def read_excerpt(path):
@@ -171,7 +171,7 @@ def read_excerpt(path):
     samples : ndarray of shape (n_samples,)
         Each channel has mean 0 and norm 1.
     """
-    return _read_excerpt(recording_state(path))
+    return _read_excerpt(get_recording_state(path))
 
 
 @lru_cache(maxsize=4096)
@@ -194,7 +194,7 @@ def read_header(path, stamp, processing):
     path : str
         File that :func:`~sk_b2s.io._raw._open.read_raw` opens.
     stamp : str or None
-        :func:`recording_stamp` of the file, its key in a cache.
+        :func:`digest_recording` of the file, its key in a cache.
     processing : Processing
 
     Returns
@@ -214,13 +214,13 @@ def read_header(path, stamp, processing):
     file_sfreq = float(raw.info["sfreq"])
     if processing.sfreq > file_sfreq * (1 + 1e-6):
         raise ValueError(
-            f"sfreq={processing.sfreq:g} Hz must not exceed the {file_sfreq:g} Hz of {name_of(raw)}, because "
+            f"sfreq={processing.sfreq:g} Hz must not exceed the {file_sfreq:g} Hz of {format_recording_name(raw)}, because "
             f"upsampling adds no information. Use Epocher(sfreq={file_sfreq:g}) or less."
         )
-    check_filters_fit(processing, file_sfreq, name_of(raw))
-    reference_channels(raw, names, processing.reference)  # raise before samples are read
+    check_filters_fit(processing, file_sfreq, format_recording_name(raw))
+    select_reference_channels(raw, names, processing.reference)  # raise before samples are read
     bads = tuple(name for name in raw.info["bads"] if name in names)
-    return Header(tuple(names), sensor_positions(raw.info, names), bads, file_sfreq, raw.n_times)
+    return Header(tuple(names), project_sensors(raw.info, names), bads, file_sfreq, raw.n_times)
 
 
 def read_signal(path, stamp, processing):
@@ -236,7 +236,7 @@ def read_signal(path, stamp, processing):
     path : str
         File that :func:`~sk_b2s.io._raw._open.read_raw` opens.
     stamp : str or None
-        :func:`recording_stamp` of the file, its key in a cache.
+        :func:`digest_recording` of the file, its key in a cache.
     processing : Processing
 
     Returns
@@ -253,10 +253,12 @@ def read_signal(path, stamp, processing):
     raw = open_raw(path, processing)
     names = pick_channels(raw, processing.picks)
     bads = [name for name in names if name in raw.info["bads"]]
-    reference = reference_channels(raw, names, processing.reference)
+    reference = select_reference_channels(raw, names, processing.reference)
     wanted = names + [name for name in reference if name not in names]
     sfreq = float(raw.info["sfreq"])
-    signal = np.empty((resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32)
+    signal = np.empty(
+        (compute_resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32
+    )
     replaced = [name for name in bads if name not in reference]
     parts, flat = _find_contiguous_parts(raw), np.ones(max(raw.n_times - 1, 0), bool)
     for part in slice_rows(len(wanted), count_rows(CHUNK_BYTES, raw.n_times, itemsize=8)):
@@ -289,7 +291,7 @@ def _check_finite(data, raw, names):
     if bad.any():
         channel, sample = np.argwhere(bad)[0]
         raise ValueError(
-            f"{name_of(raw)} holds {np.count_nonzero(bad)} NaN or infinite samples. The first one is in channel "
+            f"{format_recording_name(raw)} holds {np.count_nonzero(bad)} NaN or infinite samples. The first one is in channel "
             f"{names[channel]!r} at {sample / raw.info['sfreq']:.3f} s. Mark the channel as bad in "
             "raw.info['bads'], exclude it with picks=, or cut the segment out of the file."
         )
@@ -311,7 +313,7 @@ def _warn_flat(flat, raw):
     if len(edges):
         start, stop = edges[0]
         warnings.warn(
-            f"{name_of(raw)} is constant in all channels from {start:.1f} to {stop:.1f} s ({len(edges)} such "
+            f"{format_recording_name(raw)} is constant in all channels from {start:.1f} to {stop:.1f} s ({len(edges)} such "
             f"segments, {np.diff(edges).sum():.1f} of {raw.n_times / sfreq:.1f} s). Windows there have no "
             "signal. Mark the segments with annotations 'BAD' in the file, or with rows of type 'bad' in the "
             "events table.",
@@ -322,7 +324,7 @@ def _warn_flat(flat, raw):
 def _find_contiguous_parts(raw):
     """Return (start, stop) of the parts without gaps, in samples."""
     sfreq = raw.info["sfreq"]
-    edges = {0, raw.n_times} | {round(gap.onset * sfreq) for gap in gaps_of(raw)}
+    edges = {0, raw.n_times} | {round(gap.onset * sfreq) for gap in list_gaps(raw)}
     for note in raw.annotations:
         if note["description"].lower().startswith("bad_acq_skip"):  # MNE fills skips with zeros
             start = round((note["onset"] - raw.first_time) * sfreq)

@@ -10,7 +10,7 @@ from sk_b2s.io._raw._binary_headers import (
     find_previous_fif,
     find_status_breaks,
     read_edf_header,
-    record_times,
+    read_record_times,
 )
 
 
@@ -22,7 +22,7 @@ def test_read_edf_header_of_broken_file(place, tmp_path):
     content[place : place + 4] = b"x,y "
     path.write_bytes(content)
     assert read_edf_header(path) is None
-    assert record_times(path) == (None, None)
+    assert read_record_times(path) == (None, None)
     assert find_status_breaks(path) == []
 
 

@@ -12,8 +12,8 @@ from helpers.raw_files import simulate_channels, write_brainvision, write_edf, w
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import check_alignment, events_from_raw, make_segments, read_bids
-from sk_b2s.io._raw._gaps import find_clock_gaps, gaps_of
-from sk_b2s.io._raw._identity import recording_stamp
+from sk_b2s.io._raw._gaps import find_clock_gaps, list_gaps
+from sk_b2s.io._raw._identity import digest_recording
 from sk_b2s.io._raw._recordings import Processing, open_raw, read_extent, read_signal
 from sk_b2s.io._triggers import read_triggers
 
@@ -114,7 +114,7 @@ def test_make_segments_drops_windows_across_gaps(name, tmp_path, neural_data, so
 @pytest.mark.parametrize(
     "dates", [("20200101120000000000", "20200101120040001000"), ("0",)], ids=["0 s", "1"]
 )
-def test_gaps_of_ignores_adjacent_segments(dates, tmp_path, neural_data, sound):
+def test_list_gaps_ignores_adjacent_segments(dates, tmp_path, neural_data, sound):
     write_brainvision(tmp_path / "p.vhdr", neural_data, "ABC", RATE)
     add_segments(tmp_path / "p.vhdr", *dates)
     (_, _), text = record_warnings(make_segments, make_table(tmp_path / "p.vhdr", sound), anchor=1.0)
@@ -123,7 +123,7 @@ def test_gaps_of_ignores_adjacent_segments(dates, tmp_path, neural_data, sound):
 
 
 @pytest.mark.parametrize("dates", [("0", "0"), ("20200101130000000000", "20200101120000000000")])
-def test_gaps_of_has_unknown_duration(dates, tmp_path, neural_data):
+def test_list_gaps_has_unknown_duration(dates, tmp_path, neural_data):
     ((onset, seconds),) = read_extent(str(write_brainvision_gap(tmp_path, neural_data, *dates))).gaps
     assert onset == AT
     assert np.isnan(seconds)
@@ -136,7 +136,7 @@ def test_gaps_of_has_unknown_duration(dates, tmp_path, neural_data):
     (0.5, 30 * RATE, [(0.0, 30.0)]),
     (1, 1, []),
 ])  # fmt: skip
-def test_gaps_of_reads_eeglab_boundaries(latency, lasts, expected, tmp_path, neural_data):
+def test_list_gaps_reads_eeglab_boundaries(latency, lasts, expected, tmp_path, neural_data):
     found = read_extent(str(write_eeglab_gap(tmp_path, neural_data, latency, lasts))).gaps
     np.testing.assert_allclose(np.reshape(found, (-1, 2)), np.reshape(expected, (-1, 2)), atol=0.02)
 
@@ -182,7 +182,7 @@ def test_make_segments_accepts_resumed_stimulus(tmp_path, neural_data, sound):
 
 
 @pytest.mark.parametrize("kind", ["continuous", "discontinuous", "epoched", "epochs of 2 s"])
-def test_recording_type_reads_sidecar(kind, tmp_path, neural_data, sound):
+def test_read_recording_type_reads_sidecar(kind, tmp_path, neural_data, sound):
     folder = tmp_path / "sub-1" / "eeg"
     folder.mkdir(parents=True)
     path = (
@@ -233,7 +233,7 @@ def test_read_signal_processes_parts_separately(tmp_path, neural_data):
     write_edf(tmp_path / "p.edf", 1e-8 * data, RATE, [s + MISSING * (s >= AT) for s in range(85)])
     processing = Processing(sfreq=20.0, l_freq=1.0, h_freq=8.0)
     whole, first, second = (
-        read_signal(path, recording_stamp(path), processing)
+        read_signal(path, digest_recording(path), processing)
         for path in (str(tmp_path / f"{n}.edf") for n in "pab")
     )
     parted = np.concatenate([first, second])
@@ -246,9 +246,9 @@ def test_find_clock_gaps_of_ctf():
     assert find_clock_gaps(count[:3], 98.0, 50, 10.0) == {}
 
 
-def test_gaps_of_cropped_raw(tmp_path, neural_data):
+def test_list_gaps_cropped_raw(tmp_path, neural_data):
     raw = open_raw(write_brainvision_gap(tmp_path, neural_data)).crop(10.0)
-    (gap,) = gaps_of(raw)
+    (gap,) = list_gaps(raw)
     assert gap.onset == AT - 10
     assert re.fullmatch(r"EDGE gap \(15\.0+ s\)", raw.annotations.description[0])
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers.read_files import load_header, load_signal, make_signal
 
-from sk_b2s.io._raw._processing import resample, resampled_length
+from sk_b2s.io._raw._processing import compute_resampled_length, resample
 
 SFREQ = 250.0
 
@@ -33,10 +33,10 @@ def test_resample_removes_high_frequencies(freq):
     ("n_times", "sfreq_in", "sfreq_out"),
     [(10_007, 1000, 120), (2048, 2048, 120), (999, 250, 120), (626, 1250, 100)],
 )
-def test_resampled_length_is_floor(n_times, sfreq_in, sfreq_out):
+def test_compute_resampled_length_is_floor(n_times, sfreq_in, sfreq_out):
     data = np.random.default_rng(0).standard_normal((2, n_times))
     expected = n_times * sfreq_out // sfreq_in
-    assert resampled_length(n_times, sfreq_in, sfreq_out) == expected
+    assert compute_resampled_length(n_times, sfreq_in, sfreq_out) == expected
     assert resample(data, sfreq_in, sfreq_out).shape == (2, expected)
     assert resample(data, sfreq_in, sfreq_in) is data
 

@@ -15,9 +15,9 @@ from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._raw._recordings import (
     Processing,
     open_raw,
+    read_duration_and_bads,
     read_extent,
     read_signal,
-    recording_extent,
 )
 
 SFREQ = 250.0
@@ -91,7 +91,7 @@ def test_read_header_names_invalid_options(save, tmp_path):
     ):
         load_header(tmp_path / "none.fif")
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        recording_extent(tmp_path / "none.fif")
+        read_duration_and_bads(tmp_path / "none.fif")
     with pytest.raises(
         ValueError, match=r"sfreq=500 Hz must not exceed the 250 Hz of .*Use Epocher\(sfreq=250\)"
     ):
@@ -124,7 +124,7 @@ def test_open_raw_applies_hook_first(save):
 @pytest.mark.parametrize("dated", [True, False])
 @pytest.mark.parametrize("first_samp", [0, 500])
 @pytest.mark.parametrize("cropped", [True, False])
-def test_recording_extent_returns_bad_segments(tmp_path, dated, first_samp, cropped):
+def test_read_duration_and_bads(tmp_path, dated, first_samp, cropped):
     data = make_signal()
     data[:, 1000:1250] += 1.0  # an artifact from 4 to 5 s
     raw = mne.io.RawArray(data, mne.create_info(3, SFREQ, "eeg"), first_samp=first_samp, verbose="ERROR")
@@ -135,7 +135,7 @@ def test_recording_extent_returns_bad_segments(tmp_path, dated, first_samp, crop
         raw.crop(tmin=2.0)
     path = tmp_path / "x_raw.fif"
     raw.save(path, verbose="ERROR")
-    duration, ((onset, length),) = recording_extent(path)
+    duration, ((onset, length),) = read_duration_and_bads(path)
     assert duration == pytest.approx(18.0 if cropped else 20.0)
     assert length == pytest.approx(1.0)
     jump = load_signal(path, sfreq=SFREQ)[:, 0] > 0.5
