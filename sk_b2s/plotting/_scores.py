@@ -304,7 +304,7 @@ def plot_controls(results, ax=None):
 
 
 def _select_verdicts(rows):
-    """Return the verdict of each control and label, with all candidates if known."""
+    """Return the verdict of each control and label, with all candidates."""
     if "pool" in rows and (rows["pool"] == "all").any():
         rows = rows[rows["pool"] == "all"]
     return rows.groupby(["control", "label"], sort=False)["verdict"].first()
