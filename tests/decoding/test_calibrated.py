@@ -457,7 +457,7 @@ def test_report_contains_adaptation_curve(curve, tmp_path):
     page = write_report(results, tmp_path / "report.html").read_text()
     assert "Calibration to the test subject" in page
     assert "adapted, all minutes" in page
-    assert "compare at one of them" in page
+    assert "several amounts of calibration" in page
     one = write_report(results[results["calibration_minutes"] == 0.3], tmp_path / "one.html").read_text()
     assert "Calibration to the test subject" not in one
 
