@@ -273,7 +273,7 @@ def test_early_stopping_is_not_interruption(callbacks):
     [
         ([], "must yield one split.*It yields 0"),
         ([(np.arange(9), np.arange(9, 20))] * 2, "must yield one split.*It yields 2"),
-        ([(np.arange(9), np.arange(5, 20))], "none on both sides; it yields 9 and 15 rows, 4 of them common"),
+        ([(np.arange(9), np.arange(5, 20))], "It yields 9 and 15 rows, 4 of them in both"),
         ([(np.arange(0), np.arange(5, 20))], "must yield disjoint training and validation"),
     ],
 )
