@@ -380,7 +380,7 @@ def test_score_warns_on_calibration_arrays(encoder):
     """Also stimuli of an earlier adaptation, for targets that are arrays."""
     adapted = encoder.adapt(*minutes_of("new"), method="ridge").adapt(*minutes_of("other"), method="ridge")
     for name in ("1", "new", "other"):
-        with pytest.warns(StimulusLeakWarning, match="50 of 50 windows"):
+        with pytest.warns(StimulusLeakWarning, match="50 of 50 scored windows"):
             adapted.score(*minutes_of(name))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -440,9 +440,7 @@ def test_fit_accepts_two_rates():
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, spatial_attention=False)
     encoder.fit(X, Windows.from_array(slow, sfreq=50))
     assert encoder.frame_weights_.tolist() == [3, 2, 3, 2, 2, 3, 2, 3, 2, 2, 1]
-    with pytest.raises(
-        ValueError, match=r"must have equal length, but X has 25 samples at 120 Hz \(0.200 s\) and y has 11"
-    ):
+    with pytest.raises(ValueError, match=r"X has 25 samples at 120 Hz \(0.200 s\).* y has 11"):
         encoder.fit(X, Windows.from_array(slow, sfreq=25))
 
 
@@ -459,7 +457,7 @@ def test_bfloat16_estimates_are_similar():
 def test_score_warns_about_equal_rows():
     brain, speech = planted()
     encoder = BrainEncoder(**SMALL, spatial_attention=False).fit(brain, speech)
-    with pytest.warns(StimulusLeakWarning, match="40 of 40 windows"):
+    with pytest.warns(StimulusLeakWarning, match="40 of 40 scored windows"):
         encoder.score(brain[:40], speech[:40])
 
 
@@ -597,7 +595,7 @@ def bad_inputs():
         np.repeat(speech[:1], 40, 0),
         "requires at least 2 distinct segments in y. Got 1",
     )
-    yield "faster speech", array, brain[..., :5], speech, "24 frames for 5 steps.*raise Epocher"
+    yield "faster speech", array, brain[..., :5], speech, "24 frames for 5 samples.*Raise Epocher"
     yield (
         "no table",
         {**array, "speech": PrecomputedFeatures()},

@@ -183,7 +183,7 @@ def test_loaded_decoder_warns_about_leak(study, path):
     first = (y["sound"] == y["sound"].iloc[0]).to_numpy()
     save(listener(y).fit(X[first], y[first]), path)
     loaded = load(path)
-    with pytest.warns(StimulusLeakWarning, match=rf"{first.sum()} of {len(y)} windows"):
+    with pytest.warns(StimulusLeakWarning, match=rf"{first.sum()} of {len(y)} scored windows"):
         loaded.score(X, y)
 
 
@@ -512,7 +512,7 @@ def test_save_load_adaptation_rows(path, tmp_path):
     save(new, path, parent=tmp_path / "parent")
     save(new, tmp_path / "whole")
     for name in (path, tmp_path / "whole"):
-        with pytest.warns(StimulusLeakWarning, match="10 of 20 windows"):
+        with pytest.warns(StimulusLeakWarning, match="10 of 20 scored windows"):
             load(name).score(X[40:], y[40:])
 
 
