@@ -7,7 +7,7 @@ contrastive loss on mel, with Deep Mel, and, with ``--wav2vec2 FOLDER``, on
 wav2vec 2.0, each with its controls. A row is written to ``results.jsonl`` in
 ``--folder`` as soon as it exists, and a second call resumes.
 ``--interruptions N`` runs the same in a process that is interrupted (SIGKILL)
-at N random moments and resumed each time. ``--table`` prints the existing rows.
+at N random moments and resumed each time. ``--table`` prints existing rows.
 """
 
 from __future__ import annotations
