@@ -140,8 +140,7 @@ def load_schoffelen2019(
     to its terms:
 
     1. Log in at https://data.ru.nl with an account of your institution, or
-    with
-       ORCID.
+       with ORCID.
     2. Request collection DSC_3011020.09_236 and accept its terms.
     3. The page of the collection shows your user name and password for WebDAV.
        Download ``sub-<subject>/meg``, ``sourcedata/meg_task`` and ``stimuli``
