@@ -8,7 +8,11 @@ import pytest
 from scipy.linalg import expm, inv, logm, sqrtm
 
 from sk_b2s import CovarianceAlignment, Windows
-from sk_b2s.preprocessing._covariance_alignment import compute_mean_covariance, compute_whitener
+from sk_b2s.preprocessing._covariance_alignment import (
+    compute_mean_covariance,
+    compute_whitener,
+    riemannian_distance,
+)
 
 MEANS = ["euclidean", "riemannian"]
 
@@ -174,3 +178,19 @@ def test_means_and_whitener_reject_nan():
     ):
         with pytest.raises(ValueError, match="covariance has NaN .* channels with index 1"):
             function(covariance)
+
+
+def test_geometry_equals_pyriemann():
+    pytest.importorskip("pyriemann")
+    try:
+        from pyriemann.geometry.distance import distance_riemann
+        from pyriemann.geometry.mean import mean_riemann
+    except ImportError:
+        from pyriemann.utils.distance import distance_riemann
+        from pyriemann.utils.mean import mean_riemann
+    roots = np.random.default_rng(0).standard_normal((6, 4, 9))
+    covariances = roots @ roots.transpose(0, 2, 1)
+    expected = mean_riemann(covariances, tol=1e-9)
+    np.testing.assert_allclose(compute_mean_covariance(covariances, "riemannian"), expected, rtol=1e-7)
+    a, b = covariances[:2]
+    assert riemannian_distance(a, b, shrinkage=0) == pytest.approx(distance_riemann(a, b))
