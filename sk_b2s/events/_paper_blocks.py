@@ -196,21 +196,21 @@ def find_sentences(words, name=""):
     ValueError
         If sentences are unknown, or a word has no text.
     """
-    if (silent := words["text"].isna().to_numpy()).any():
+    if (is_empty := words["text"].isna().to_numpy()).any():
         raise ValueError(
-            f"PaperBlocks names blocks by their words, but {silent.sum()} words of {name!r} have no text, the "
-            f"first at {words['onset'][silent].iloc[0]:.3f} s. Fill in the column 'text'."
+            f"PaperBlocks names blocks by their words, but {is_empty.sum()} words of {name!r} have no text, the "
+            f"first at {words['onset'][is_empty].iloc[0]:.3f} s. Fill in the column 'text'."
         )
     onset = words["onset"].to_numpy(float)
     end = onset + words["duration"].to_numpy(float)
     start = np.unique(onset[_find_first_words(words, name)])
     stop = np.r_[start[1:], np.inf]
     begin, beyond = np.searchsorted(onset, start), np.searchsorted(onset, stop)
-    spoken = (words["condition"] != UNNAMED_CONDITION).to_numpy(bool)
+    is_named = (words["condition"] != UNNAMED_CONDITION).to_numpy(bool)
     texts = []
     for a, b, limit in zip(begin, beyond, stop, strict=True):
         whole = end[a:b] < limit
-        texts.append(_name_sentence(words.iloc[a:b], whole, whole & spoken[a:b]))
+        texts.append(_name_sentence(words.iloc[a:b], whole, whole & is_named[a:b]))
     return pd.DataFrame({"start": start, "stop": stop, "text": pd.Series(texts, dtype=object)})
 
 
@@ -233,14 +233,14 @@ def _find_first_words(words, name):
     return np.r_[True, known[1:] != known[:-1]] & sequence.notna().to_numpy()
 
 
-def _name_sentence(words, whole, spoken):
+def _name_sentence(words, whole, is_named):
     """Name a sentence by its ``sequence_uid``, its words or its onset."""
     if "sequence_uid" in words:
         given = words["sequence_uid"][whole].unique()
         if len(given) == 1 and not pd.isna(given[0]):
             return str(given[0])
-    if spoken.any():
-        return " ".join(words["text"][spoken].map(str))
+    if is_named.any():
+        return " ".join(words["text"][is_named].map(str))
     return f"{stimulus_name(words['sound'].iloc[0])} {words['sound_onset'].iloc[0]:.2f}"
 
 

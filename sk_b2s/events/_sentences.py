@@ -168,9 +168,9 @@ def delay_events(events, audio_delay):
         names = [name for name in table if f"{stem}_".startswith(f"{name}_") or name in ("", stem)]
         fits |= set(names)
         delays[recording] = table[max(names, key=len)] if names else 0.0
-    if lost := sorted(set(table) - fits):
+    if unused := sorted(set(table) - fits):
         raise ValueError(
-            f"audio_delay has the key {lost[0]!r}, but no recording has a file name that begins with it. Correct or "
+            f"audio_delay has the key {unused[0]!r}, but no recording has a file name that begins with it. Correct or "
             f"remove the key."
         )
     delayed = events["onset"] + events["recording"].map(delays).astype(float)

@@ -184,6 +184,6 @@ def _numbers(events, column):
 def _check_types(events):
     unknown = ~events["type"].isin(EVENT_TYPES)
     if unknown.any():
-        came = str(events.loc[unknown, "type"].iloc[0])
-        hint = suggest_name(came, EVENT_TYPES, cutoff=0.4)
+        given = str(events.loc[unknown, "type"].iloc[0])
+        hint = suggest_name(given, EVENT_TYPES, cutoff=0.4)
         raise_for_rows(events, unknown, "type", f"one of {', '.join(EVENT_TYPES)}{hint}")

@@ -49,11 +49,11 @@ def choose_tracks(events, is_sound):
             (row.recording, row.stream, row.sound.path): row.sound
             for row in chosen[["recording", "stream", "sound"]].drop_duplicates().itertuples()
         }
-        lost = ~is_sound & events["sound"].map(lambda sound: isinstance(sound, str))
-        if tracks and lost.any():  # words with the path of the file belong to the track that played
-            rows = events.loc[lost, ["recording", "stream", "sound"]].itertuples(index=False)
-            events.loc[lost, "sound"] = pd.Series(
-                [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[lost], dtype=object
+        is_path = ~is_sound & events["sound"].map(lambda sound: isinstance(sound, str))
+        if tracks and is_path.any():  # words with the path of the file belong to the track that played
+            rows = events.loc[is_path, ["recording", "stream", "sound"]].itertuples(index=False)
+            events.loc[is_path, "sound"] = pd.Series(
+                [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[is_path], dtype=object
             )
     _call_with_row(events, is_sound, lambda sounds: warn_of_tracks(pd.unique(sounds), stacklevel=6))
 

@@ -112,22 +112,22 @@ def find_playing_stimulus(events, rows):
     return found.set_index("row")["position"].reindex(range(len(rows))).fillna(-1).astype(int).to_numpy()
 
 
-def _check_times_agree(events, spoken, playing, expected):
+def _check_times_agree(events, words, playing, expected):
     """Raise if a word's time in its stimulus contradicts their onsets."""
     # half a second and a drift are tolerated
-    same = (playing >= 0) & (events["sound"].to_numpy()[spoken] == events["sound"].to_numpy()[playing])
+    same = (playing >= 0) & (events["sound"].to_numpy()[words] == events["sound"].to_numpy()[playing])
     wrong = np.zeros(len(events), bool)
-    given = events["sound_onset"].to_numpy()[spoken]
-    wrong[spoken] = same & (np.abs(given - expected) > 0.5 + MAX_DRIFT * np.abs(expected))
+    given = events["sound_onset"].to_numpy()[words]
+    wrong[words] = same & (np.abs(given - expected) > 0.5 + MAX_DRIFT * np.abs(expected))
     if not wrong.any():
         return
-    first, sound = int(np.argmax(wrong[spoken])), events.iloc[playing[int(np.argmax(wrong[spoken]))]]
-    at = wrong[spoken] & (given != 0)
+    first, sound = int(np.argmax(wrong[words])), events.iloc[playing[int(np.argmax(wrong[words]))]]
+    at = wrong[words] & (given != 0)
     ratio = np.median(expected[at] / given[at]) if at.any() else 1.0
     raise_for_rows(
         events, wrong, "sound_onset",
         f"the time in the stimulus that follows from the onsets, {expected[first]:.3f} s (the word begins at "
-        f"{events['onset'].iloc[spoken[first]]:.3f} s, {stimulus_name(sound['sound'])!r} at {sound['onset']:.3f} s)",
+        f"{events['onset'].iloc[words[first]]:.3f} s, {stimulus_name(sound['sound'])!r} at {sound['onset']:.3f} s)",
         guess_factor(ratio),
     )  # fmt: skip
 
@@ -139,22 +139,22 @@ def _guess_unit_in_stimulus(rows, length):
     return guess_unit(float((rows["sound_onset"] / length).max()), 1.0)
 
 
-def _check_word_lengths(events, spoken, length):
+def _check_word_lengths(events, words, length):
     """Raise if a word ends after its stimulus, and warn of very long words."""
-    lasts, begins = (events[name].to_numpy(float)[spoken] for name in ("duration", "sound_onset"))
+    lasts, begins = (events[name].to_numpy(float)[words] for name in ("duration", "sound_onset"))
     wrong = np.zeros(len(events), bool)
-    wrong[spoken] = begins + lasts > length + MAX_BEYOND
+    wrong[words] = begins + lasts > length + MAX_BEYOND
     if wrong.any():
-        first = int(np.argmax(wrong[spoken]))
+        first = int(np.argmax(wrong[words]))
         raise_for_rows(
             events, wrong, "duration",
-            f"a word or phoneme that ends with its stimulus, {stimulus_name(events['sound'].iloc[spoken[first]])!r} of "
+            f"a word or phoneme that ends with its stimulus, {stimulus_name(events['sound'].iloc[words[first]])!r} of "
             f"{length[first]:.3f} s", guess_unit(np.quantile(lasts, 0.9), 1.0),
         )  # fmt: skip
     if (long := lasts > LONG).any():
-        row = events.iloc[spoken[int(np.argmax(long))]]
+        row = events.iloc[words[int(np.argmax(long))]]
         warnings.warn(
-            f"{long.sum()} of {len(spoken)} words and phonemes last longer than {LONG:g} s. The first is events row "
+            f"{long.sum()} of {len(words)} words and phonemes last longer than {LONG:g} s. The first is events row "
             f"{unwrap_scalar(row.name)!r}: {row['text']!r} at {row['onset']:.3f} s lasts {row['duration']:.3f} s. "
             f"Correct the column 'duration' or remove such rows.",
             stacklevel=4,
@@ -164,61 +164,78 @@ def _check_word_lengths(events, spoken, length):
 def place_words(events):
     """Fill in the stimulus of words and phonemes, and their times in it."""
     labels, events = events.index, events.reset_index(drop=True)
-    spoken = np.flatnonzero(events["type"].isin(("word", "phoneme")))
-    rows = events.iloc[spoken]
+    words = np.flatnonzero(events["type"].isin(("word", "phoneme")))
+    rows = events.iloc[words]
     playing = find_playing_stimulus(events, rows)
+    since = (rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]) / clock_rate(events)[playing]
     without = rows["sound"].isna().to_numpy()
-    lost = np.zeros(len(events), bool)
-    lost[spoken[without & (playing < 0)]] = True
-    if lost.any():
-        row = events.iloc[int(np.argmax(lost))]
-        inside = events[(events["type"] == "sound") & (events["recording"] == row["recording"])]
-        first = inside.loc[inside["stream"] == row["stream"], "onset"].min()
-        begins = "has no stimulus" if np.isnan(first) else f"has its first stimulus at {first:.3f} s"
-        raise_for_rows(
-            events.set_axis(labels), lost, "sound",
-            f"a stimulus, given or playing in the recording (a row of type 'sound'). The recording {begins} in stream "
-            f"{row['stream']!r}, but this row begins at {row['onset']:.3f} s",
-        )  # fmt: skip
-    since = rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]
-    since = since / clock_rate(events)[playing]
+    _check_begun(events.set_axis(labels), words, without & (playing < 0))
     ended = without & is_after_end(since, events["duration"].to_numpy()[playing])
-    if ended.any():
-        lost[spoken[ended]] = True
-        at = int(np.argmax(ended))
-        last = events.iloc[playing[at]]
-        raise_for_rows(
-            events.set_axis(labels), lost, "sound",
-            f"a stimulus, given or playing. The last one, {stimulus_name(last['sound'])!r}, has ended at "
-            f"{last['onset'] + last['duration']:.3f} s, and this row begins at {rows['onset'].iloc[at]:.3f} s (the "
-            f"audio file may be incomplete, its duration wrong, or the row of a stimulus missing)",
-            guess_unit(rows["onset"].max(), last["onset"] + last["duration"]),
-        )  # fmt: skip
-    fill = spoken[without]
-    events.loc[fill, "sound"] = events["sound"].to_numpy()[playing[without]]
+    _check_not_ended(events.set_axis(labels), words, ended, playing)
+    events.loc[words[without], "sound"] = events["sound"].to_numpy()[playing[without]]
     untimed = rows["sound_onset"].isna().to_numpy()
-    other = events["sound"].to_numpy()[spoken] != events["sound"].to_numpy()[playing]
-    if (bad := untimed & ((playing < 0) | other)).any():
-        lost[spoken[bad]] = True
-        raise_for_rows(
-            events.set_axis(labels),
-            lost,
-            "sound_onset",
-            "a time in its stimulus, or a row of type 'sound' in which that stimulus is playing",
-        )
-    begun = events["sound_onset"].to_numpy()[playing]
-    events.loc[spoken[untimed], "sound_onset"] = (since + begun)[untimed]
-    length = map_distinct(events["sound"].iloc[spoken], stimulus_duration).astype(float)
-    beyond = np.zeros(len(events), bool)
-    beyond[spoken] = is_after_end(events["sound_onset"].to_numpy()[spoken], length)
-    if beyond.any():
-        first = int(np.argmax(beyond[spoken]))
-        name = stimulus_name(events["sound"].iloc[spoken[first]])
-        raise_for_rows(
-            events.set_axis(labels), beyond, "sound_onset",
-            f"a time within the stimulus {name!r} of {length[first]:.3f} s (the audio file may be incomplete)",
-            _guess_unit_in_stimulus(events.iloc[spoken], length),
-        )  # fmt: skip
-    _check_word_lengths(events.set_axis(labels), spoken, length)
-    _check_times_agree(events.set_axis(labels), spoken, playing, since + begun)
-    return events.set_axis(labels)
+    other = events["sound"].to_numpy()[words] != events["sound"].to_numpy()[playing]
+    raise_for_rows(
+        events.set_axis(labels), _mark(events, words, untimed & ((playing < 0) | other)), "sound_onset",
+        "a time in its stimulus, or a row of type 'sound' in which that stimulus is playing",
+    )  # fmt: skip
+    expected = since + events["sound_onset"].to_numpy()[playing]
+    events.loc[words[untimed], "sound_onset"] = expected[untimed]
+    length = map_distinct(events["sound"].iloc[words], stimulus_duration).astype(float)
+    events = events.set_axis(labels)
+    _check_within(events, words, length)
+    _check_word_lengths(events, words, length)
+    _check_times_agree(events, words, playing, expected)
+    return events
+
+
+def _mark(events, words, is_wrong):
+    """Return a mask of the rows of some words."""
+    mask = np.zeros(len(events), bool)
+    mask[words[is_wrong]] = True
+    return mask
+
+
+def _check_begun(events, words, is_wrong):
+    """Raise if words begin before the first stimulus."""
+    if not is_wrong.any():
+        return
+    row = events.iloc[words[int(np.argmax(is_wrong))]]
+    stimuli = events[(events["type"] == "sound") & (events["recording"] == row["recording"])]
+    first = stimuli.loc[stimuli["stream"] == row["stream"], "onset"].min()
+    begins = "has no stimulus" if np.isnan(first) else f"has its first stimulus at {first:.3f} s"
+    raise_for_rows(
+        events, _mark(events, words, is_wrong), "sound",
+        f"a stimulus, given or playing in the recording (a row of type 'sound'). The recording {begins} in stream "
+        f"{row['stream']!r}, but this row begins at {row['onset']:.3f} s",
+    )  # fmt: skip
+
+
+def _check_not_ended(events, words, is_wrong, playing):
+    """Raise if words begin after the last stimulus has ended."""
+    if not is_wrong.any():
+        return
+    at = int(np.argmax(is_wrong))
+    last, onsets = events.iloc[playing[at]], events["onset"].to_numpy()[words]
+    end = last["onset"] + last["duration"]
+    raise_for_rows(
+        events, _mark(events, words, is_wrong), "sound",
+        f"a stimulus, given or playing. The last one, {stimulus_name(last['sound'])!r}, has ended at {end:.3f} s, and "
+        f"this row begins at {onsets[at]:.3f} s (the audio file may be incomplete, its duration wrong, or the row of a "
+        f"stimulus missing)",
+        guess_unit(onsets.max(), end),
+    )  # fmt: skip
+
+
+def _check_within(events, words, length):
+    """Raise if words begin after the end of their audio files."""
+    beyond = is_after_end(events["sound_onset"].to_numpy()[words], length)
+    if not beyond.any():
+        return
+    first = int(np.argmax(beyond))
+    name = stimulus_name(events["sound"].iloc[words[first]])
+    raise_for_rows(
+        events, _mark(events, words, beyond), "sound_onset",
+        f"a time within the stimulus {name!r} of {length[first]:.3f} s (the audio file may be incomplete)",
+        _guess_unit_in_stimulus(events.iloc[words], length),
+    )  # fmt: skip

@@ -19,7 +19,7 @@ class WindowsTransformer(TransformerMixin, BaseEstimator):
         return self._validate_array(X, **options)
 
     def _validate_transform(self, X, fitted=None):
-        """Return a validated array, if ``fit`` with an array set ``fitted``."""
+        """Return a validated array, if ``fit`` has set ``fitted``."""
         X = self._validate_array(X, reset=False)
         if fitted is not None and not hasattr(self, fitted):
             raise ValueError(

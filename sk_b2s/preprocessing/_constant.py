@@ -96,5 +96,5 @@ def _format_recording(windows, index):
     if rows is None or "recording" not in rows:
         return "the data"
     row = rows.iloc[int(np.argmax(windows.which == index))]
-    who = f" (subject {row['subject']!r})" if "subject" in rows and row["subject"] else ""
-    return f"recording {str(row['recording'])!r}{who}"
+    subject = f" (subject {row['subject']!r})" if "subject" in rows and row["subject"] else ""
+    return f"recording {str(row['recording'])!r}{subject}"

@@ -46,10 +46,10 @@ def _number_equal_rows(y):
     return np.where((values == values[:, :1]).all(1), np.nan, codes)
 
 
-def make_line(heard, sound, shift, y):
+def make_line(table, sound, shift, y):
     """Make the time line of the stimuli of rows, None if unknown."""
-    if sound is not None and set(NEEDED) <= set(heard):
-        return TimeLine(sound, seconds_of(heard, "sound_onset") + shift, seconds_of(heard, "duration"))
+    if sound is not None and set(NEEDED) <= set(table):
+        return TimeLine(sound, seconds_of(table, "sound_onset") + shift, seconds_of(table, "duration"))
     return make_line_of_windows(y)
 
 

@@ -223,13 +223,13 @@ def _describe_stimuli(events, anchors, anchor, tmin, block):
     anchors["digest"] = digest_stimuli(anchors["sound"])
     words, empty = _find_distinct_words(events), events.iloc[:0]
     has_paper_blocks = isinstance(block, PaperBlocks)
-    heard = anchors.drop_duplicates("digest").set_index("digest")["sound"]
-    copies = StimulusCopies(heard)
+    stimuli = anchors.drop_duplicates("digest").set_index("digest")["sound"]
+    copies = StimulusCopies(stimuli)
     copies.warn(
         "A copy has the blocks and segments of its original, and stimuli that share a part are split together.",
         stacklevel=4,
     )
-    lengths = {} if has_paper_blocks else heard.map(stimulus_duration).to_dict()
+    lengths = {} if has_paper_blocks else stimuli.map(stimulus_duration).to_dict()
     blocks = cut_stimuli_and_copies(words, lengths, block, copies.place if lengths else {})
     parts = []
     for digest, rows in anchors.groupby("digest", sort=False):
@@ -267,9 +267,9 @@ def _add_text(rows, words):
     start = rows["sound_onset"].to_numpy()
     first = np.searchsorted(onset, start)
     last = np.searchsorted(onset, start + rows["duration"].to_numpy())
-    spoken = {span: " ".join(text[slice(*span)]) for span in set(zip(first, last, strict=True))}
+    texts = {span: " ".join(text[slice(*span)]) for span in set(zip(first, last, strict=True))}
     word = rows["text"].where(rows["type"] == "word")
-    return rows.assign(word=word, text=[spoken[span] for span in zip(first, last, strict=True)])
+    return rows.assign(word=word, text=[texts[span] for span in zip(first, last, strict=True)])
 
 
 def _add_words(rows, words, tmin):
