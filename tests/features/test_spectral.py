@@ -286,7 +286,7 @@ def test_transform_rejects_other_number_of_features():
 def test_transform_rejects_text_file(tmp_path):
     path = tmp_path / "text.wav"
     path.write_text("not audio")
-    with pytest.raises(ValueError, match="text.wav' is not an audio file soundfile can read"):
+    with pytest.raises(ValueError, match="text.wav' is not an audio file that soundfile can read"):
         MelSpectrogram().fit_transform(table([str(path)], [0.0]))
 
 
