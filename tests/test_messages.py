@@ -36,7 +36,7 @@ def ridge_on(listening):
     return RidgeDecoder(k=2, alphas=(1.0,)), windows, y_windows
 
 
-def test_predict_warns_that_default_candidates_are_those_of_fit(ridge_on):
+def test_predict_warns_about_default_candidates(ridge_on):
     ridge, X, y = ridge_on
     train, test = next(StimulusKFold(2).split(X, y))
     ridge.fit(X[train], y[train])
@@ -53,13 +53,13 @@ def test_predict_warns_that_default_candidates_are_those_of_fit(ridge_on):
         ridge.predict(X[test], candidates=ridge.segments_)
 
 
-def test_cross_val_predict_is_not_silent(ridge_on):
+def test_cross_val_predict_warns(ridge_on):
     ridge, X, y = ridge_on
     with pytest.warns(UserWarning, match="all predictions are wrong"):
         cross_val_predict(ridge, X, y, cv=StimulusKFold(2))
 
 
-def test_scorer_that_calls_predict_is_named(listening, tiny_pipeline):
+def test_scorer_with_predict_warns(listening, tiny_pipeline):
     X, y = listening
     pipe = tiny_pipeline(max_epochs=1)
     with pytest.warns(UserWarning, match="scoring='accuracy'"), pytest.raises(TypeError):
@@ -74,7 +74,7 @@ def test_scorer_that_calls_predict_is_named(listening, tiny_pipeline):
     ],
     ids=lambda e: type(e).__name__,
 )  # fmt: skip
-def test_windows_of_different_lengths_are_named(estimator):
+def test_fit_raises_for_unequal_windows(estimator):
     X = [np.zeros((4, 50 + i)) for i in range(30)]
     with pytest.raises(
         ValueError, match=r"same shape \(n_channels, n_times\)\. Got \(4, 50\) in window 0 and \(4, 51\)"
@@ -82,7 +82,7 @@ def test_windows_of_different_lengths_are_named(estimator):
         estimator.fit(X, np.zeros((30, 2, 50)))
 
 
-def test_features_of_different_lengths_are_named():
+def test_fit_raises_for_unequal_features():
     with pytest.raises(ValueError, match="All windows of y must have the same shape"):
         RidgeDecoder(sfreq=25).fit(
             np.random.default_rng(0).random((3, 4, 50)),
@@ -92,7 +92,7 @@ def test_features_of_different_lengths_are_named():
         Windows.from_array([np.zeros((2, 5)), np.zeros((2, 6))])
 
 
-def test_frozen_estimator_runs_in_a_benchmark(ridge_on):
+def test_benchmark_of_frozen_estimator(ridge_on):
     ridge, X, y = ridge_on
     fitted = RidgeDecoder(k=2, alphas=(1.0,)).fit(X, y)
     with pytest.warns(UserWarning, match="gave warnings"):  # it was fitted on all of it
@@ -103,11 +103,11 @@ def test_frozen_estimator_runs_in_a_benchmark(ridge_on):
 
 
 @pytest.mark.parametrize("kind", ["table", "array"])
-def test_validation_that_shares_stimuli_with_training_is_named(listening, tiny_pipeline, kind):
+def test_validation_on_training_stimuli_warns(listening, tiny_pipeline, kind):
     X, y = listening
     if kind == "table":
         pipe = tiny_pipeline(max_epochs=1, validation=ShuffleSplit(1, random_state=0))
-        with pytest.warns(StimulusLeakWarning, match=r"leaves 27 of 27 validation windows"):
+        with pytest.warns(StimulusLeakWarning, match=r"has 27 of 27 validation windows"):
             pipe.fit(X, y)
         return
     rng = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def test_validation_that_shares_stimuli_with_training_is_named(listening, tiny_p
         encoder.fit(rng.standard_normal((40, 4, 20)), twice)
 
 
-def test_honest_validation_is_silent(listening, tiny_pipeline):
+def test_validation_on_other_stimuli_is_silent(listening, tiny_pipeline):
     X, y = listening
     with warnings.catch_warnings():
         warnings.simplefilter("error", StimulusLeakWarning)
@@ -156,7 +156,7 @@ def next_split(X, y):
     ],
     ids=str,
 )
-def test_epocher_refuses_filters_that_contradict(listening, parameters, message):
+def test_epocher_raises_for_filters(listening, parameters, message):
     X, _ = listening
     with pytest.raises(ValueError, match=message):
         Epocher(sfreq=32, lag=0, **parameters).fit(X)
@@ -188,7 +188,7 @@ def planted(n=60, level=1.0, seed=0):
     ],
     ids=str,
 )
-def test_encoder_refuses_parameters_that_contradict(parameters, message):
+def test_encoder_raises_for_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
         small_encoder(**parameters).fit(*planted())
 
@@ -202,7 +202,7 @@ def test_encoder_refuses_parameters_that_contradict(parameters, message):
     ],
     ids=str,
 )
-def test_encoder_names_parameters_without_effect(parameters, named):
+def test_encoder_warns_of_ignored_parameters(parameters, named):
     with pytest.warns(UserWarning, match=named):
         small_encoder(**parameters).fit(*planted())
 
@@ -223,7 +223,7 @@ def test_forward_trf_checks_rate_and_lags():
 
 
 @pytest.mark.parametrize("loss", ["clip", "symmetric_clip", "siglip", "mse"])
-def test_training_that_learns_is_silent_and_one_that_does_not_is_named(loss):
+def test_fit_warns_if_nothing_is_learned(loss):
     X, y = planted()
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -232,12 +232,12 @@ def test_training_that_learns_is_silent_and_one_that_does_not_is_named(loss):
         small_encoder(loss=loss, lr=1e-12).fit(X, y)
 
 
-def test_training_that_diverged_is_named():
+def test_fit_warns_of_divergence():
     with pytest.warns(ConvergenceWarning, match="not below the .* of a guess within the batch"):
         small_encoder(lr=1e3, max_epochs=2).fit(*planted())
 
 
-def test_validation_at_chance_is_named():
+def test_fit_warns_of_validation_at_chance():
     X, y = planted(200, level=3.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -249,7 +249,7 @@ def test_validation_at_chance_is_named():
         small_encoder(validation=0.3).fit(noise, y)
 
 
-def test_fit_does_not_judge_small_validation():
+def test_fit_ignores_small_validation():
     """With two validation windows, the training loss is judged instead."""
     X, y = planted(20, level=3.0)
     with warnings.catch_warnings():
@@ -259,7 +259,7 @@ def test_fit_does_not_judge_small_validation():
         small_encoder(validation=0.1, lr=1e-12).fit(X, y)
 
 
-def test_interrupted_training_is_named():
+def test_fit_warns_of_interruption():
     class Interrupt(Callback):
         def on_batch_end(self, net, **kwargs):
             raise KeyboardInterrupt
@@ -268,7 +268,7 @@ def test_interrupted_training_is_named():
         small_encoder(callbacks=[Interrupt()]).fit(*planted())
 
 
-def test_controls_that_learn_nothing_are_silent():
+def test_controls_at_chance_are_silent():
     X, y = planted(120, level=3.0)
     rows = pd.DataFrame({"recording": "a", "subject": "s", "onset": 3.0 * np.arange(120), "duration": 1.0})
     X = Windows.from_array(X, rows=rows, sfreq=20)

@@ -24,7 +24,7 @@ def fitted(listening, tiny_pipeline):
     return pipe, X.iloc[test], y.iloc[test], X.iloc[train], y.iloc[train]
 
 
-def test_pipeline_decodes_held_out_stimuli(fitted):
+def test_pipeline_decodes_unseen_stimuli(fitted):
     pipe, X, y, *_ = fitted
     scores = retrieval_scores(pipe, X, y)
     assert scores["top_1"] > 0.5
@@ -32,7 +32,7 @@ def test_pipeline_decodes_held_out_stimuli(fitted):
     assert scores["top_k"] == pipe.score(X, y)
 
 
-def test_wrong_pairing_is_at_chance_under_the_same_code(listening, tiny_pipeline):
+def test_shuffled_pairs_are_at_chance(listening, tiny_pipeline):
     X, y = listening
     train, test = next(StimulusKFold(3).split(X, y))
     rng = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def test_wrong_pairing_is_at_chance_under_the_same_code(listening, tiny_pipeline
     assert abs(scores["top_k"] - chance) < 4 * np.sqrt(chance * (1 - chance) / n_segments)
 
 
-def test_predict_names_segments_of_the_candidates(fitted):
+def test_predict_returns_candidate_segments(fitted):
     pipe, X, y, *_ = fitted
     predicted = pipe.predict(X, candidates=y)
     assert set(predicted) <= set(y["segment"])
@@ -54,13 +54,13 @@ def test_predict_names_segments_of_the_candidates(fitted):
     assert (y["segment"].unique()[proba.argmax(1)] == predicted).all()
 
 
-def test_candidates_default_to_those_of_fit(fitted):
+def test_candidates_default_to_fit(fitted):
     pipe, X, _, _, y_train = fitted
     assert set(pipe.predict(X)) <= set(y_train["segment"])
     assert len(pipe[-1].segments_) == y_train["segment"].nunique()
 
 
-def test_routing_forwards_candidates_and_weights(fitted):
+def test_routing_of_candidates_and_weights(fitted):
     pipe, X, y, *_ = fitted
     found, _ = pipe[-1].ranks(pipe[:-1].transform(X), y)
     weight = np.where(found == 0, 1.0, 7.0) + np.arange(len(X)) / len(X)
@@ -72,7 +72,7 @@ def test_routing_forwards_candidates_and_weights(fitted):
     assert plain[1] == routed[1] == pytest.approx(np.average(found == 0, weights=weight))
 
 
-def test_scores_and_transform_do_not_depend_on_company(fitted):
+def test_transform_is_independent_of_other_rows(fitted):
     pipe, X, y, *_ = fitted
     whole = pipe.transform(X)
     part = pipe.transform(X.iloc[5:9])
@@ -82,7 +82,7 @@ def test_scores_and_transform_do_not_depend_on_company(fitted):
 
 
 @pytest.mark.parametrize("change", ["index", "column", "clone"])
-def test_only_the_rows_matter(fitted, change):
+def test_transform_ignores_index_and_columns(fitted, change):
     pipe, X, y, *_ = fitted
     before = pipe.transform(X)
     if change == "index":
@@ -94,7 +94,7 @@ def test_only_the_rows_matter(fitted, change):
     np.testing.assert_array_equal(pipe.transform(X), before)
 
 
-def test_pickle_keeps_everything_and_stays_small(fitted):
+def test_pickle_is_complete_and_small(fitted):
     pipe, X, y, *_ = fitted
     data = pickle.dumps(pipe)
     parameters = 4 * sum(p.numel() for p in pipe[-1].net_.module_.parameters())
@@ -105,7 +105,7 @@ def test_pickle_keeps_everything_and_stays_small(fitted):
 
 
 @pytest.mark.slow
-def test_cross_val_score_is_the_same_with_two_jobs(listening, tiny_pipeline):
+def test_cross_val_score_with_two_jobs(listening, tiny_pipeline):
     X, y = listening
     pipe = tiny_pipeline()
     one = cross_val_score(pipe, X, y, cv=StimulusKFold(3))
@@ -131,7 +131,7 @@ class Counting(TransformerMixin, BaseEstimator):
         return X
 
 
-def test_cross_validate_gets_all_scores_from_one_transform(listening, tiny_pipeline):
+def test_cross_validate_of_several_scores(listening, tiny_pipeline):
     X, y = listening
     pipe = tiny_pipeline()
     pipe = Pipeline([("count", Counting()), *pipe.steps])
@@ -142,7 +142,7 @@ def test_cross_validate_gets_all_scores_from_one_transform(listening, tiny_pipel
 
 
 @pytest.mark.slow
-def test_nested_search_over_brain_speech_and_encoder(listening, tiny_pipeline):
+def test_nested_search_of_all_steps(listening, tiny_pipeline):
     X, y = listening
     grid = {
         "epochs__lag": [0.0, 0.15],
@@ -168,7 +168,7 @@ def test_learning_curve(listening, tiny_pipeline):
     assert sizes[0] < sizes[1]
 
 
-def test_groups_may_be_given(listening, tiny_pipeline):
+def test_groups_are_passed(listening, tiny_pipeline):
     X, y = listening
     halves = (y["sound_onset"] > y["sound_onset"].median()).to_numpy()
     scores = cross_val_score(tiny_pipeline(), X, y, cv=StimulusKFold(2), groups=halves)
@@ -178,7 +178,7 @@ def test_groups_may_be_given(listening, tiny_pipeline):
     np.testing.assert_array_equal(scores, routed)
 
 
-def test_a_split_by_row_is_not_silent(listening, tiny_pipeline):
+def test_split_by_rows_warns(listening, tiny_pipeline):
     X, y = listening
     with pytest.warns(
         StimulusLeakWarning, match=r"of \d+ scored windows contain stimuli .* was fitted on \(alice"

@@ -109,7 +109,8 @@ class SymmetricClipLoss(_CosineLoss):
 
     Examples
     --------
-    >>> SymmetricClipLoss([3, 2])(torch.rand(8, 120, 2), torch.rand(8, 120, 2)).shape
+    >>> loss = SymmetricClipLoss([3, 2])
+    >>> loss(torch.rand(8, 120, 2), torch.rand(8, 120, 2)).shape
     torch.Size([])
     """
 

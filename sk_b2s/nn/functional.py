@@ -49,7 +49,8 @@ DUPLICATES = ("keep", "mask", "positive")
 def retrieval_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     r"""Compute the cross-entropy of choosing the target of each window.
 
-    .. math:: -\frac{1}{n} \sum_i \log \frac{\exp s_{i,t(i)}}{\sum_o \exp s_{io}}
+    .. math:: -\frac{1}{n} \sum_i \log
+        \frac{\exp s_{i,t(i)}}{\sum_o \exp s_{io}}
 
     with :math:`t` the target. Unlike in :func:`clip_loss`, each candidate
     counts once, independent of the number of windows that share it.
