@@ -190,7 +190,7 @@ def test_estimators_of_two_plans_are_not_compared(study, tmp_path):
     with pytest.warns(UserWarning, match="several plans: 'one' and 'two' differ in folds made by"):
         results = read_results(path)
     assert "results are of several plans" in write_headline(BenchmarkSummary(results))[2][0]
-    with pytest.raises(ValueError, match="'one' and 'two' were scored on other folds or data"):
+    with pytest.raises(ValueError, match="'one' and 'two' were scored on different folds or data"):
         compare_estimators(results)
     same = results.assign(estimator="one")
     with pytest.raises(ValueError, match="the results of 'one' are of 2 plans, which differ in folds"):
