@@ -172,7 +172,7 @@ def assign_verdicts(results, outcomes):
     outcomes : dict of tuple to list of ControlOutcome
         Of the leak tests, by (estimator, seed, control, minutes), one entry
         per fold. Amounts of calibration are separate, because all have the
-        same test rows. Without calibration, minutes are None.
+        same test rows. Without calibration, minutes are not given.
 
     Returns
     -------
