@@ -29,19 +29,7 @@ def describe_size(path):
 
 
 def check_regular(path, what="file"):
-    """Raise if a path is not a regular file, because pipes may never end.
-
-    Parameters
-    ----------
-    path : path-like
-    what : str, default="file"
-        Kind of file in the message.
-
-    Raises
-    ------
-    OSError
-        Of the subclass that fits.
-    """
+    """Raise an OSError unless a path is a regular file, as pipes never end."""
     path = Path(path)
     start = f"{what} {shorten_text(path)}"
     try:
@@ -60,23 +48,7 @@ def check_regular(path, what="file"):
 
 
 def decode_utf8(data, path):
-    """Decode the content of a UTF-8 file, without byte order mark.
-
-    Parameters
-    ----------
-    data : bytes
-    path : path-like
-        The file, for the message.
-
-    Returns
-    -------
-    text : str
-
-    Raises
-    ------
-    ValueError
-        With the line, if the content is not UTF-8.
-    """
+    """Decode a UTF-8 file, or raise a ValueError with the invalid line."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
         raise ValueError(f"{str(path)!r} must be UTF-8, but is UTF-16. Save it as UTF-8.")
     try:
@@ -91,22 +63,7 @@ def decode_utf8(data, path):
 
 
 def read_json(path):
-    """Read a JSON object.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    content : dict
-        Empty if the file holds something else than an object.
-
-    Raises
-    ------
-    ValueError
-        With the path, if the file is not valid JSON.
-    """
+    """Read a JSON object, {} if the file holds something else."""
     check_regular(path, "JSON file")
     try:
         content = json.loads(decode_utf8(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8), path))

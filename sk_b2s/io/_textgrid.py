@@ -285,19 +285,7 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
 
 
 def find_textgrid(sound, folder=None):
-    """Find the TextGrid with the name of an audio file.
-
-    Parameters
-    ----------
-    sound : path-like
-        Audio file.
-    folder : path-like, default=None
-        Folder to search before that of the audio file.
-
-    Returns
-    -------
-    path : Path or None
-    """
+    """Return the TextGrid of an audio file, or None."""
     sound = Path(sound)
     for place in filter(None, [folder, sound.parent]):
         for suffix in (".TextGrid", ".textgrid", ".Textgrid"):
@@ -350,15 +338,7 @@ def expand_textgrids(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
 
 
 def warn_missing_textgrids(sounds, n_found):
-    """Warn about audio files without a TextGrid if others have one.
-
-    Parameters
-    ----------
-    sounds : sequence of str or StimulusArray
-        Stimuli without a TextGrid.
-    n_found : int
-        Number of stimuli with a TextGrid.
-    """
+    """Warn about audio files without a TextGrid if others have one."""
     if len(sounds) and n_found:
         names = [stimulus_name(sound) for sound in sounds]
         warnings.warn(
@@ -421,24 +401,17 @@ def add_textgrids(events, folder=None, root=None, tiers=None, sentence_gap=0.4):
     Parameters
     ----------
     events : DataFrame
-        With ``recording``, ``type``, ``onset``, ``duration`` and ``sound``.
+        Events table, not necessarily complete.
     folder : path-like, default=None
         Folder of the TextGrids. If None, the folder of each audio file.
     root : path-like, default=None
-        Folder of the data set, for the message about content that was not
-        fetched.
+        Folder of the data set, for messages.
     tiers, sentence_gap
         As for :func:`~sk_b2s.io._textgrid.textgrid_events`.
 
     Returns
     -------
     events : DataFrame
-        Words are added to each stream with stimuli but without words.
-
-    Raises
-    ------
-    FileNotFoundError
-        If ``folder`` holds no TextGrid of the audio files.
     """
     key = events["recording"]
     if "stream" in events:

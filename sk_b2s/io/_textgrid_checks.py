@@ -158,21 +158,9 @@ def _check_phonemes(words, phonemes, tier):
 def check_whole(sound, rows, source):
     """Raise if words begin after the end of their audio file.
 
-    Also warn if the durations of the TextGrid and the audio file differ.
-
-    Parameters
-    ----------
-    sound : path-like
-        Audio file.
-    rows : DataFrame of shape (n_words, ...)
-        With ``sound_onset`` in seconds.
-    source : path-like
-        File of the words, for the message.
-
-    Raises
-    ------
-    ValueError
-        With the names of both files.
+    Also warn if the durations of the TextGrid and the audio file differ. The
+    rows have ``sound_onset`` in seconds, and ``source`` is the file they are
+    from.
     """
     check_last_word(str(sound), rows["sound_onset"].max(), repr(str(source)))
     length = stimulus_duration(str(sound))

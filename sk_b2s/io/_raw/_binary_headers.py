@@ -34,18 +34,7 @@ class EdfHeader(NamedTuple):
 
 
 def read_edf_header(path):
-    """Read the layout of an EDF or BDF file.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    header : EdfHeader or None
-        None if the header does not follow the standard. MNE reads some of
-        these files.
-    """
+    """Read the layout of an EDF or BDF file, None if it is not standard."""
     path = Path(path)
     with path.open("rb") as file:
         head = file.read(256).replace(b"\0", b" ")
@@ -105,19 +94,9 @@ def read_record_times(path):
 
 
 def find_status_breaks(path):
-    """Find where a BioSemi amplifier resumed recording after a pause.
+    """Return the times in seconds where a BioSemi amplifier resumed recording.
 
-    A new epoch sets bit 16 of the status channel.
-
-    Parameters
-    ----------
-    path : path-like
-        BDF file.
-
-    Returns
-    -------
-    times : list of float
-        Seconds from the first sample.
+    A new epoch sets bit 16 of the status channel of the BDF file.
     """
     header = read_edf_header(path)
     if header is None:
@@ -131,18 +110,7 @@ def find_status_breaks(path):
 
 
 def find_previous_fif(path):
-    """Return the name of the file that a FIF file continues.
-
-    Parameters
-    ----------
-    path : path-like
-        Uncompressed FIF file.
-
-    Returns
-    -------
-    name : str or None
-        None if the file is the first part, or has no link.
-    """
+    """Return the name of the file that a FIF file continues, or None."""
     role = None
     with Path(path).open("rb") as file:
         for _ in range(MAX_TAGS):

@@ -73,20 +73,7 @@ def list_gaps(raw):
 
 
 def mark_gaps(raw, path):
-    """Annotate the gaps of a recording in place.
-
-    Gaps that MNE reports are completed by those that only the file holds.
-
-    Parameters
-    ----------
-    raw : mne.io.Raw
-    path : path-like
-        File of the recording.
-
-    Returns
-    -------
-    raw : mne.io.Raw
-    """
+    """Annotate the gaps that MNE reports and those that only the file has."""
     path, sfreq = Path(path), raw.info["sfreq"]
     found = {round(gap.onset * sfreq): gap.seconds for gap in list_gaps(raw)}
     suffix = path.suffix.lower()

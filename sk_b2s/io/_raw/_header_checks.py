@@ -89,18 +89,7 @@ def _check_brainvision(path):
 
 
 def explain_header_error(path, error):
-    """Explain why MNE cannot read a BrainVision header or its markers.
-
-    Parameters
-    ----------
-    path : path-like
-    error : Exception
-
-    Returns
-    -------
-    hint : str
-        A sentence, "" if the reason is unknown.
-    """
+    """Return why MNE cannot read a BrainVision header, "" if unknown."""
     path = Path(path)
     if path.suffix.lower() != ".vhdr" or not path.is_file():
         return ""

@@ -34,16 +34,9 @@ def read_kit(path):
 
 
 def find_head_files(path):
-    """Find the markers and head points of a KIT recording in a BIDS folder.
+    """Find the files "mrk", "elp" and "hsp" of a KIT recording in BIDS.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    files : dict of str to (Path or None)
-        With the keys "mrk", "elp" and "hsp". Empty for other recordings.
+    The value of a missing file is None. The dict is empty for other recordings.
     """
     session = re.match(r"sub-[^_]+(_ses-[^_]+)?", path.stem)
     if session is None or path.suffix.lower() not in KIT:

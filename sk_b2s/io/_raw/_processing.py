@@ -139,17 +139,7 @@ def interpolate(signal, raw, names, bads, sfreq):
 
 
 def check_band(l_freq, h_freq, sfreq, notch=None):
-    """Raise a ValueError if filters contradict each other or ``sfreq``.
-
-    Parameters
-    ----------
-    l_freq, h_freq : float or None
-        Edges of the pass band in Hz.
-    sfreq : float
-        Sampling rate in Hz after resampling.
-    notch : tuple of float or None, default=None
-        Line frequencies in Hz.
-    """
+    """Raise a ValueError if filters contradict each other or ``sfreq``."""
     if notch is not None and not (notch and all(0 < frequency < float("inf") for frequency in notch)):
         raise ValueError(
             f"The 'notch' parameter must hold one or more frequencies above 0 Hz. Got {notch!r} instead. Use "
@@ -168,17 +158,7 @@ def check_band(l_freq, h_freq, sfreq, notch=None):
 
 
 def check_filters_fit(processing, file_sfreq, name):
-    """Raise a ValueError if a filter is at or above the Nyquist frequency.
-
-    Parameters
-    ----------
-    processing : Processing
-        With ``l_freq``, ``h_freq`` and ``notch`` in Hz.
-    file_sfreq : float
-        Sampling rate of the recording in Hz.
-    name : str
-        Name of the recording, for messages.
-    """
+    """Raise a ValueError if a filter is above the Nyquist frequency."""
     edges = [("l_freq", processing.l_freq), ("h_freq", processing.h_freq)]
     edges += [("notch", frequency) for frequency in processing.notch or ()]
     for parameter, frequency in edges:
