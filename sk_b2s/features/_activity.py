@@ -77,5 +77,5 @@ class SpeechActivity(SpectralFeatures):
         self.n_fft = n_fft
         self.memory = memory
 
-    def _n_features(self, sounds):
+    def _count_features(self, sounds):
         return 1

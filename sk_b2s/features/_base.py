@@ -65,7 +65,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         """
         _check_table(X, type(self).__name__)
         self._check_rate()
-        self.n_features_out_ = self._n_features(X["sound"])
+        self.n_features_out_ = self._count_features(X["sound"])
         return self
 
     def transform(self, X):
@@ -94,7 +94,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "n_features_out_")
         _check_table(X, type(self).__name__)
         X = X.assign(sound=select_tracks(X)) if "sound_channel" in X else X
-        if (n_features := self._n_features(X["sound"])) != self.n_features_out_:
+        if (n_features := self._count_features(X["sound"])) != self.n_features_out_:
             raise ValueError(
                 f"The stimuli have {n_features} features, but those passed to fit had {self.n_features_out_}. "
                 f"Fit {type(self).__name__} again."
@@ -102,13 +102,13 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         codes, _ = pd.factorize(digest_stimuli(X["sound"]))
         sounds = X["sound"].iloc[np.unique(codes, return_index=True)[1]]
         self._check_content(list(sounds))
-        n_frames = window_length(X, self._rate(sounds))
-        sfreq = self._rate(sounds)
+        n_frames = window_length(X, self._find_rate(sounds))
+        sfreq = self._find_rate(sounds)
         # A window reaches at most its own length beyond a stimulus.
         reach = PADDING_STEP * np.ceil(n_frames / sfreq / PADDING_STEP)
         pad = int(round(reach * sfreq))
-        parts = self._parts(X, codes, sounds)
-        signals = [self._signal(sound, pad, part) for sound, part in zip(sounds, parts, strict=True)]
+        parts = self._find_intervals(X, codes, sounds)
+        signals = [self._make_signal(sound, pad, part) for sound, part in zip(sounds, parts, strict=True)]
         extent = np.array([(pad, signal.shape[0] - pad) for signal in signals])
         start = np.round(X["sound_onset"].to_numpy(float) * sfreq).astype(np.int64) + pad
         self._check_inside(X, start, n_frames, np.array([s.shape[0] for s in signals])[codes], reach)
@@ -146,19 +146,19 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
             f"{format_names(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
         )
 
-    def _parts(self, X, codes, sounds):
+    def _find_intervals(self, X, codes, sounds):
         """Return the intervals of each stimulus to compute, or None."""
         return [None] * len(sounds)
 
-    def _n_frames(self, sound):
-        return int(np.ceil(round(stimulus_duration(sound) * self._rate([sound]), 6)))
+    def _count_frames(self, sound):
+        return int(np.ceil(round(stimulus_duration(sound) * self._find_rate([sound]), 6)))
 
-    def _signal(self, sound, pad, part):
-        length = self._n_frames(sound) + 2 * pad
-        compute = partial(pad_with_silence, self._features(sound), pad, self._silence)
+    def _make_signal(self, sound, pad, part):
+        length = self._count_frames(sound) + 2 * pad
+        compute = partial(pad_with_silence, self._compute_features(sound), pad, self._silence)
         return Signal(partial(adjust_length, compute, length), (length, self.n_features_out_))
 
-    def _rate(self, sounds):
+    def _find_rate(self, sounds):
         return float(self.sfreq)
 
     def _check_rate(self):

@@ -111,7 +111,7 @@ class EventFeatures(SpeechFeatures):
         self.hold = hold
         self.sfreq = sfreq
 
-    def _n_features(self, sounds):
+    def _count_features(self, sounds):
         return 1 if self.classes is None else len(self.classes)
 
     def _check_rate(self):
@@ -161,9 +161,9 @@ class EventFeatures(SpeechFeatures):
     def _describe_constant(self, sounds):
         return f"'events' has no {self.kind} in {format_names(sounds)}"
 
-    def _features(self, sound):
+    def _compute_features(self, sound):
         rows = self.rows_[self.rows_["sound"] == stimulus_digest(sound)]
-        out = np.zeros((self._n_frames(sound), self.n_features_out_), np.float32)
+        out = np.zeros((self._count_frames(sound), self.n_features_out_), np.float32)
         first = np.floor(rows["sound_onset"].to_numpy() * self.sfreq + 1e-6).astype(int)
         stop = rows["sound_onset"].to_numpy() + rows["duration"].to_numpy()
         last = np.ceil(stop * self.sfreq - 1e-6).astype(int) if self.hold else first + 1

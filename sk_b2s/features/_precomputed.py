@@ -26,7 +26,7 @@ class PrecomputedFeatures(SpeechFeatures):
     _parameter_constraints: dict = {}
     _reads_audio = False
 
-    def _n_features(self, sounds):
+    def _count_features(self, sounds):
         distinct = pd.unique(sounds)
         for sound in distinct:
             if not isinstance(sound, StimulusArray):
@@ -41,7 +41,7 @@ class PrecomputedFeatures(SpeechFeatures):
             )
         return widths.pop()
 
-    def _rate(self, sounds):
+    def _find_rate(self, sounds):
         rates = {sound.sfreq for sound in sounds}
         if len(rates) > 1:
             raise ValueError(f"All stimuli must have the same sampling rate. Got {sorted(rates)} Hz instead.")
@@ -50,5 +50,5 @@ class PrecomputedFeatures(SpeechFeatures):
     def _check_rate(self):
         pass
 
-    def _features(self, sound):
+    def _compute_features(self, sound):
         return sound.data

@@ -275,12 +275,12 @@ class Wav2Vec2Features(SpeechFeatures):
     def _architecture(self):
         return checkpoints.read_architecture(self.model, self.revision)
 
-    def _n_features(self, sounds):
+    def _count_features(self, sounds):
         for sound in sounds.unique():
             check_is_file(sound, "Wav2Vec2Features")
         return self._architecture().n_features
 
-    def _rate(self, sounds):
+    def _find_rate(self, sounds):
         return AUDIO_SFREQ / self._architecture().hop
 
     def _check_rate(self):
@@ -312,7 +312,7 @@ class Wav2Vec2Features(SpeechFeatures):
             )
         return tuple(np.unique(np.where(given < 0, given + n_layers + 1, given)).tolist())
 
-    def _features(self, sound):
+    def _compute_features(self, sound):
         return FromFile(
             compute_hidden_states,
             to_audio_key(sound),
@@ -331,13 +331,13 @@ class Wav2Vec2Features(SpeechFeatures):
             device=self.device,
         )
 
-    def _signal(self, sound, pad, part):
-        length, compute = self._n_frames(sound), self._features(sound)
+    def _make_signal(self, sound, pad, part):
+        length, compute = self._count_frames(sound), self._compute_features(sound)
         part = [((0.0, None), (0, length))] if part is None else part
         assemble = partial(_assemble_signal, compute, part, length, pad, self.n_features_out_)
         return Signal(assemble, (length + 2 * pad, self.n_features_out_))
 
-    def _parts(self, X, codes, sounds):
+    def _find_intervals(self, X, codes, sounds):
         """Find the blocks of each stimulus that windows touch.
 
         Each block is a pair of (start, stop) in seconds and (first, last)
@@ -354,8 +354,8 @@ class Wav2Vec2Features(SpeechFeatures):
                 f"intervals that the model processes separately. Use the y of make_segments, or drop these columns to "
                 f"process each stimulus as one interval."
             )
-        rate = self._rate(sounds)
-        length = np.array([self._n_frames(sound) for sound in sounds])[codes]
+        rate = self._find_rate(sounds)
+        length = np.array([self._count_frames(sound) for sound in sounds])[codes]
         duration = np.array([stimulus_duration(sound) for sound in sounds])[codes]
         first = np.round(X["sound_onset"].to_numpy(float) * rate).astype(np.int64)
         begin, end = np.maximum(first, 0), np.minimum(first + window_length(X, rate), length)
@@ -369,9 +369,9 @@ class Wav2Vec2Features(SpeechFeatures):
         rows = [codes == code for code in range(len(sounds))]
         return [
             _select_touched(
-                spans[mine].reshape(-1, 2), places[mine].reshape(-1, 2), touched[mine].ravel(), sound
+                spans[own].reshape(-1, 2), places[own].reshape(-1, 2), touched[own].ravel(), sound
             )
-            for mine, sound in zip(rows, sounds, strict=True)
+            for own, sound in zip(rows, sounds, strict=True)
         ]
 
     def _check_reach(self, X, begin, end, frames):

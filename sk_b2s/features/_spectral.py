@@ -71,7 +71,7 @@ class SpectralFeatures(SpeechFeatures):
     _compute: Any  # function of the path, its stamp and all parameters but memory
     _code: tuple = (CODE,)  # digests of the code that computes the feature
 
-    def _features(self, sound):
+    def _compute_features(self, sound):
         check_is_file(sound, type(self).__name__)
         parameters = self.get_params(deep=False)
         stamp_of = partial(make_stamp, code=self._code)
@@ -129,7 +129,7 @@ class MelSpectrogram(SpectralFeatures):
         self.n_fft = n_fft
         self.memory = memory
 
-    def _n_features(self, sounds):
+    def _count_features(self, sounds):
         return self.n_mels
 
 
@@ -186,7 +186,7 @@ class Envelope(SpectralFeatures):
         self.n_fft = n_fft
         self.memory = memory
 
-    def _n_features(self, sounds):
+    def _count_features(self, sounds):
         return 1
 
 
@@ -251,5 +251,5 @@ class AcousticOnsets(SpectralFeatures):
         self.n_fft = n_fft
         self.memory = memory
 
-    def _n_features(self, sounds):
+    def _count_features(self, sounds):
         return self.n_bands

@@ -24,10 +24,10 @@ class Column(PrecomputedFeatures):
     def __init__(self, column=0):
         self.column = column
 
-    def _n_features(self, sounds):
+    def _count_features(self, sounds):
         return 1
 
-    def _features(self, sound):
+    def _compute_features(self, sound):
         return sound.data[:, [self.column]]
 
 
