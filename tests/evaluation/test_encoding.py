@@ -86,5 +86,5 @@ def test_compare_feature_sets_of_two_and_errors():
         compare_feature_sets(trf, X, y, StimulusKFold(2), {"true": Column(0)})
     with pytest.raises(ValueError, match="has no parameter 'speech'"):
         compare_feature_sets(FeatureScaler(), X, y, StimulusKFold(2), {"a": Column(0), "b": Column(1)})
-    with pytest.raises(TypeError, match="write cv=StimulusKFold"):
+    with pytest.raises(TypeError, match="Use cv=StimulusKFold"):
         compare_feature_sets(trf, X, y, 3, {"a": Column(0), "b": Column(1)})
