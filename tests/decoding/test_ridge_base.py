@@ -1,4 +1,4 @@
-"""Choice of the regularization parameter."""
+"""Tests of the selection of the regularization parameter."""
 
 import warnings
 
@@ -18,7 +18,7 @@ SFREQ = 10
 
 
 def listened(noise=1.0, n=120, n_channels=12, subjects=("a", "b"), seed=0):
-    """Smooth speech and channels that follow it in smooth noise, so that the strength matters."""
+    """Smooth speech and channels that follow it in noise, so alpha matters."""
     rng = np.random.default_rng(seed)
     speech = np.cumsum(rng.standard_normal((n, 2, 30)), axis=2)
     speech -= speech.mean(2, keepdims=True)
@@ -78,7 +78,7 @@ def test_fit_warns_of_best_alpha_at_edge(kind, alphas, word):
 @KINDS
 @pytest.mark.parametrize("seed", range(3))
 def test_fit_does_not_warn_of_wide_search(kind, seed):
-    """Also where a subject's best strength is the first or last of a flat curve."""
+    """Also if the best alpha of a subject is at the end of a flat curve."""
     assert said_by(make(kind), *listened(3.0, n=40, seed=seed)) == []
 
 
@@ -104,7 +104,7 @@ def test_alphas_warning_names_subjects():
 
 @KINDS
 def test_fit_warns_of_no_relation(kind):
-    """Subjects with opposite responses have nothing in common, one by one they have."""
+    """Subjects with opposite responses have a relation only one by one."""
     X, y = listened(0.0, n=24, n_channels=2)
     data = np.concatenate([np.asarray(X)[:12], -np.asarray(X)[:12]])
     y = np.concatenate([y[:12], y[:12]])
