@@ -91,7 +91,7 @@ def test_attention_scores_find_attended_talker(tmp_path):
     assert known.mean() > 0.5  # the other talker begins later, and may end earlier
     swapped = make_segments(events, anchor=1.0, tmin=0, tmax=1, stream="ignored")
     assert len(swapped[0])
-    with pytest.raises(TypeError, match="write cv=StimulusKFold"):
+    with pytest.raises(TypeError, match="Use cv=StimulusKFold"):
         attention_decoding_scores(pipe, X, y, 2, events)
 
 

@@ -317,7 +317,7 @@ def test_run_controls_refuses_invalid_input():
         run_controls(estimator, X, y, controls=["envelope_only"])
     with pytest.raises(ValueError, match="'oracle' needs oracle="):
         run_controls(estimator, X, y, controls=["oracle"])
-    with pytest.raises(TypeError, match=r"write cv=StimulusKFold\(5\)"):
+    with pytest.raises(TypeError, match=r"Use cv=StimulusKFold\(5\)"):
         run_controls(estimator, X, y, cv=5)
     with pytest.raises(ValueError, match="X lacks \\['recording', 'onset', 'duration'\\]"):
         run_controls(estimator, np.asarray(X), features)

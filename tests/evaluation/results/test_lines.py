@@ -60,12 +60,12 @@ def test_benchmark_repeats_damaged_lines(kind, done, tmp_path):
     place = next(n for n in full if b'"records"' in lines[n])
     damaged = [*lines[:place], DAMAGE[kind](lines[place]), *lines[place + 1 :]]
     path.write_bytes(b"\n".join(damaged))
-    shown = rf"r\.jsonl': an invalid line was skipped, line {place + 1} .*{len(full) - 1} were read"
+    shown = rf"r\.jsonl': an invalid line was skipped, line {place + 1} .*{len(full) - 1} lines were read"
     with pytest.warns(UserWarning, match=shown):
         assert len(read_results(path)) < len(results)
     with pytest.warns(UserWarning, match=rf"line {place + 1} "):
         same(benchmark(path=path, **arguments), results)
-    with pytest.warns(UserWarning, match=rf"line {place + 1} .*{len(full)} were read"):
+    with pytest.warns(UserWarning, match=rf"line {place + 1} .*{len(full)} lines were read"):
         same(read_results(path), results)
 
 
@@ -75,7 +75,7 @@ def test_read_results_warns_once_of_damaged_lines(done, tmp_path, recwarn):
     read_results(path)
     said = [str(warning.message) for warning in recwarn if "skipped" in str(warning.message)]
     assert len(said) == 1
-    assert "30 lines" in said[0]
+    assert "30 invalid lines" in said[0]
     assert "and 20 more" in said[0]
 
 
@@ -146,7 +146,7 @@ def test_read_results_refuses_special_files(kind, done, tmp_path):
         path.mkdir()
     elif kind == "fifo":
         os.mkfifo(path)
-    shown = "not a regular file, and was not opened: name a file"
+    shown = "must be a regular file, but is .* Pass a path"
     with pytest.raises(ValueError, match=f"{path}.*{shown}"):
         benchmark(path=path, **done[0])
     with pytest.raises(ValueError, match="no results" if kind == "folder" else f"{path}.*{shown}"):
@@ -161,7 +161,7 @@ def test_benchmark_names_file_on_full_disk(most, tmp_path):
     with ledger.claim("a" * 32) as claim:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
         try:
-            with pytest.raises(OSError, match=r"(too large|only 100 of).*make room.*r\.jsonl"):
+            with pytest.raises(OSError, match=r"(too large|only 100 of).*Free some space.*r\.jsonl"):
                 claim.write({"value": "x" * 500})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
