@@ -93,7 +93,7 @@ def test_benchmark_runs_controls(tmp_path, capsys):
     assert "silence_truth" in printed
     assert main(["benchmark", *SMALL, *controls, *out, "--set", "ridge__n_components=4"]) == 0
     assert main(["report", *out[1:], "--page", "none"]) == 1
-    assert "with other parameters" in capsys.readouterr().err
+    assert "different parameters" in capsys.readouterr().err
     assert main(["report", *out[1:], "--page", "none", "--conflicts", "last"]) == 0
 
 
