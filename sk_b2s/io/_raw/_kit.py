@@ -36,7 +36,7 @@ def read_kit(path):
 def find_head_files(path):
     """Find the files "mrk", "elp" and "hsp" of a KIT recording in BIDS.
 
-    The value of a missing file is None. The dict is empty for other recordings.
+    A missing file has the value None. Other recordings have an empty dict.
     """
     session = re.match(r"sub-[^_]+(_ses-[^_]+)?", path.stem)
     if session is None or path.suffix.lower() not in KIT:
