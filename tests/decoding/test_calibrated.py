@@ -381,7 +381,7 @@ def test_summarize_keeps_amounts_separate(curve):
         mine.loc[np.inf, "top_k"]
     )
     with pytest.raises(
-        ValueError, match=r"several amounts of calibration, \[0.0, 0.3, inf\] minutes: compare at one"
+        ValueError, match=r"several amounts of calibration, \[0.0, 0.3, inf\] minutes. Select one"
     ):
         compare_estimators(results)
     assert len(compare_estimators(results[results["calibration_minutes"] == 0.3], score="top_k")) == 6
