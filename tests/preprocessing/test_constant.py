@@ -96,5 +96,5 @@ def test_forward_trf_score_excludes_constant_subjects():
     assert "mean over 1 of 2 subjects. All channels of '01'" in str(caught[-1].message)
     assert score == pytest.approx(trf.score(constant[::2], y[::2]))
     both, _ = make_windows([(0, None), (1, None)])
-    with pytest.warns(UserWarning, match="constant"), pytest.raises(ValueError, match="nothing to score"):
+    with pytest.warns(UserWarning, match="constant"), pytest.raises(ValueError, match="score is undefined"):
         trf.score(both, y)
