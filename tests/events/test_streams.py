@@ -15,9 +15,9 @@ def test_concurrent_stream_follows_drift():
     })  # fmt: skip
     X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3, stream="attended")
     other = concurrent_stream(X, y, events)
-    is_inside = other["sound"].notna()
-    assert (is_inside == ((X["onset"] >= 7.5) & (X["onset"] + 3 <= 27.52))).all()
-    np.testing.assert_allclose(other["sound_onset"][is_inside], 3 + (X["onset"][beside] - 7.5) / 1.001)
+    beside = other["sound"].notna()
+    assert (beside == ((X["onset"] >= 7.5) & (X["onset"] + 3 <= 27.52))).all()
+    np.testing.assert_allclose(other["sound_onset"][beside], 3 + (X["onset"][beside] - 7.5) / 1.001)
 
 
 def test_make_segments_copies_concurrent_streams():
