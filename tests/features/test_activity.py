@@ -24,7 +24,7 @@ def test_speech_activity_finds_silences(tmp_path):
     )
     mask = np.asarray(SpeechActivity(memory=str(tmp_path / "cache")).fit_transform(y))[0, 0]
     expected = np.ones(len(mask))
-    expected[int(2.1 * 50) : int(2.6 * 50)] = 0  # half a second is a pause, 50 ms are none
+    expected[int(2.1 * 50) : int(2.6 * 50)] = 0  # half a second is a pause, 50 ms are not
     expected[int(3.1 * 50) :] = 0
     assert set(np.unique(mask)) == {0, 1}
     assert abs(mask - expected).sum() <= 4  # one frame at each edge
