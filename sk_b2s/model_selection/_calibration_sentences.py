@@ -74,8 +74,8 @@ def select_calibration_sentences(y, minutes, phonemes):
     References
     ----------
     .. [1] Wei, Liu, Kirchhoff, Bartels, Bilmes (2014). Submodular subset
-           selection for large-scale speech training
-       data. ICASSP, 3311. https://doi.org/10.1109/ICASSP.2014.6854213
+       selection for large-scale speech training data. ICASSP, 3311.
+       https://doi.org/10.1109/ICASSP.2014.6854213
 
     Examples
     --------
