@@ -168,7 +168,7 @@ def test_select_calibration_sentences_warns():
     phonemes = pd.DataFrame(
         {"type": "phoneme", "sound": story, "text": list("ab"), "sound_onset": [1.0, 11.0]}
     )
-    with pytest.warns(UserWarning, match=r"minutes=1, but all 2 sentences of y have 0.20 minutes"):
+    with pytest.warns(UserWarning, match=r"minutes=1, but the 2 sentences of y have only 0.20"):
         assert len(select_calibration_sentences(y, 1, phonemes)) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
