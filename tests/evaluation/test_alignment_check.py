@@ -177,7 +177,7 @@ def recorded(tmp_path, brain, sound):
 def test_check_alignment_finds_artifact(tmp_path):
     found = check_alignment(recorded(tmp_path, *planted([0.0])), minutes=10)
     assert found["verdict"].tolist() == ["cannot tell"]
-    assert "isolated peak at 0 ms: earphones" in found["note"][0]
+    assert "isolated peak at 0 ms: an artifact of earphones" in found["note"][0]
 
 
 def test_check_alignment_finds_artifact_and_response(tmp_path):

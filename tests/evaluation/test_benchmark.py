@@ -93,7 +93,7 @@ def test_benchmark_detects_stimulus_of_training():
     X, y = people()
     rows = np.random.default_rng(0).permutation(len(y))
     folds = [(np.sort(rows[120:]), np.sort(rows[:120]))]  # windows of three seconds, one a second
-    with pytest.warns(UserWarning, match="contain sound"):
+    with pytest.warns(UserWarning, match="contain stimuli"):
         results = benchmark({"one": ONE}, X, y, folds, controls=False, **FAST)
     assert set(results["verdict"]) == {"leak"}
     assert set(results["leak_sources"]) == {"sound of training"}
@@ -111,7 +111,7 @@ def test_benchmark_refuses_invalid_input():
         benchmark({"a": Ridge()}, X, y, cv)
     with pytest.raises(ValueError, match="cv has no folds"):
         benchmark(ONE, X, y, [])
-    with pytest.raises(TypeError, match="cv=3 would split rows"):
+    with pytest.raises(TypeError, match="cv=3 would split overlapping windows"):
         benchmark(ONE, X, y, 3)
     with pytest.raises(ValueError, match="out of step"):
         benchmark(ONE, X, y.iloc[::-1], cv)

@@ -193,7 +193,7 @@ def test_estimators_of_two_plans_are_not_compared(study, tmp_path):
     with pytest.raises(ValueError, match="'one' and 'two' were scored on different folds or data"):
         compare_estimators(results)
     same = results.assign(estimator="one")
-    with pytest.raises(ValueError, match="the results of 'one' are of 2 plans, which differ in folds"):
+    with pytest.raises(ValueError, match="results of 'one' have 2 plans, which differ in folds"):
         summarize(same)
 
 
@@ -236,7 +236,7 @@ def test_read_results_without_plan_warns(whole, tmp_path):
     assert "do not contain their plan" in write_headline(BenchmarkSummary(results))[2][-1]
     assert "whether subjects or folds are missing" in generate_methods_text(results)
     mixed = write(tmp_path / "m.jsonl", [*lines[:2], *lines_of(whole[1])[2:]])
-    with pytest.raises(ValueError, match="written without its plan"):
+    with pytest.raises(ValueError, match="lacks because an earlier version wrote it"):
         read_results(mixed)
 
 
