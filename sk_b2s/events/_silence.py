@@ -8,8 +8,13 @@ SILENCE_LABELS = frozenset(
     {"", "sp", "sil", "spn", "pau", "nan", "<sil>", "<silence>", "[sil]"}
     | {"<eps>", "<p:>", "{sl}", "{ns}", "#", "_"}
 )
+WORDS = {"pau", "nan"}  # names or words of a language, so not silence among words
 
 
-def is_silence(texts):
-    """Return whether texts of a Series are missing or labels of silence."""
-    return texts.isna() | texts.astype(str).str.strip().str.lower().isin(SILENCE_LABELS)
+def is_silence(texts, are_words=False):
+    """Return whether texts of a Series are missing or labels of silence.
+
+    Labels that may be words are silence only among phonemes.
+    """
+    labels = SILENCE_LABELS - WORDS if are_words else SILENCE_LABELS
+    return texts.isna() | texts.astype(str).str.strip().str.lower().isin(labels)

@@ -262,12 +262,12 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     """
     path = Path(path)
     names = _find_tiers(path, found := read_textgrid(path, encoding), tiers)
-    words = _select_speech(found[names["word"]])
+    words = _select_speech(found[names["word"]], are_words=True)
     phonemes = _select_speech(found[names["phoneme"]]) if "phoneme" in names else None
     check_tiers(path, words, phonemes, found[names["word"]], found.get(names.get("phoneme")))
     if "sentence" in names:
         starts = found[names["sentence"]]
-        starts = starts.loc[~is_silence(starts["text"]), "onset"].to_numpy()
+        starts = starts.loc[~is_silence(starts["text"], are_words=True), "onset"].to_numpy()
         sentence = np.searchsorted(starts, words["onset"].to_numpy() + TOLERANCE, side="right")
     else:
         sentence = number_sentences(words["onset"], words["onset"] + words["duration"], sentence_gap)
@@ -379,9 +379,9 @@ def _find_tiers(path, found, tiers):
     return names
 
 
-def _select_speech(tier):
+def _select_speech(tier, are_words=False):
     """Return the entries of a tier that are not silence."""
-    return tier[~is_silence(tier["text"])].reset_index(drop=True)
+    return tier[~is_silence(tier["text"], are_words)].reset_index(drop=True)
 
 
 def _assign_words(phonemes, words):

@@ -8,7 +8,7 @@ import pytest
 
 from sk_b2s import EventFeatures, StimulusArray
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.events._silence import SILENCE_LABELS, is_silence
+from sk_b2s.events._silence import SILENCE_LABELS, WORDS, is_silence
 from sk_b2s.io._textgrid import textgrid_events
 from sk_b2s.model_selection._calibration_sentences import _count_phonemes
 
@@ -26,6 +26,7 @@ def phonemes_with(label):
 def test_is_silence_ignores_case_and_spaces():
     assert is_silence(pd.Series([*LABELS, "SIL", " sp ", None, np.nan])).all()
     assert not is_silence(pd.Series(["silence", "spa", "B", "a"])).any()
+    assert not is_silence(pd.Series(["Nan", "pau"]), are_words=True).any()
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -36,7 +37,10 @@ def test_textgrid_events_drops_silence(tmp_path, label):
         f'"IntervalTier" "words" 0 2 2\n0 1 "be"\n1 2 "{label}"\n'
         f'"IntervalTier" "phones" 0 2 3\n0 0.5 "B"\n0.5 1 "IY1"\n1 2 "{label.upper()}"\n'
     )
-    assert textgrid_events(path)["text"].tolist() == ["be", "B", "IY1"]
+    words = ["be", label] if label in WORDS else ["be"]
+    events = textgrid_events(path)
+    assert events.loc[events["type"] == "word", "text"].tolist() == words
+    assert events.loc[events["type"] == "phoneme", "text"].tolist() == ["B", "IY1"]
 
 
 @pytest.mark.parametrize("label", LABELS)
