@@ -273,7 +273,7 @@ def test_benchmark_table_works_with_statistics(tmp_path):
         text = generate_methods_text(results)
         for part in (
             "360 windows of 6 subjects", "in 6 folds made by LeaveOneSubjectOut(", "neither the subject nor the",
-            "with 2 random seeds", "No window tested contained sound of the training windows", "phase-randomized",
+            "with 2 random seeds", "No test window contained a stimulus of the training windows", "phase-randomized",
             "mean ± s.e.m. over people", "sharp: top-10 accuracy", "blunt: top-10 accuracy", "sk_b2s 0",
         ):  # fmt: skip
             assert part in text, part
