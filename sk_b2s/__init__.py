@@ -1,8 +1,8 @@
-"""Decode heard speech from EEG/MEG, with the interface of scikit-learn.
+"""Decode perceived speech from EEG/MEG, with the interface of scikit-learn.
 
-Every public name can be imported from its sub-package, which is where it is documented
-(``sk_b2s.decoding.BrainEncoder``), and those of most sub-packages from here (``sk_b2s.BrainEncoder``). Modules are
-imported when a name is first used.
+Every public name is documented in its sub-package, such as
+``sk_b2s.decoding.BrainEncoder``. Most names can be imported from here, too, as
+``sk_b2s.BrainEncoder``. Modules are imported when a name is first used.
 """
 
 from importlib import import_module as _import_module

@@ -331,7 +331,7 @@ def folds_of_subjects_and_sounds(n_subjects):
 
 
 @pytest.mark.parametrize("how", ["bytes", "saved again", "one path", "no recording"])
-def test_check_leakage_finds_a_recording_under_two_subjects(tmp_path, how):
+def test_check_leakage_finds_recording_of_two_subjects(tmp_path, how):
     one, two = recorded(tmp_path, "one_raw.fif", 1), recorded(tmp_path, "two_raw.fif", 2)
     copy = tmp_path / "copy_raw.fif"
     if how == "bytes":

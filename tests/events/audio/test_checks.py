@@ -195,7 +195,7 @@ def test_ridge_decoder_rejects_constant_features(tmp_path):
     _, y = make_segments(make_events([silent]), anchor=1.0)
     X = np.random.default_rng(0).standard_normal((len(y), 3, 29)).astype("f4")
     speech = make_pipeline(Envelope(sfreq=10), FeatureScaler())
-    with pytest.raises(ValueError, match="RidgeDecoder: all features of all 1 sounds in y are constant"):
+    with pytest.raises(ValueError, match="RidgeDecoder: all features of all 1 stimuli in y are constant"):
         RidgeDecoder(speech=speech, sfreq=10).fit(X, y)
     flat = Windows([np.zeros((400, 2), "f4")], np.zeros(len(y), int), np.arange(len(y)), 29, 10)
     with pytest.raises(ValueError, match="constant from beginning to end"):
