@@ -42,8 +42,8 @@ from sk_b2s import (
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._results._amounts import AMOUNT
 from sk_b2s.evaluation._statistics import subject_means
-from sk_b2s.evaluation._summary import average_scores
-from sk_b2s.model_selection._split import folds_of
+from sk_b2s.evaluation._summary import average_summary_scores
+from sk_b2s.model_selection._split import list_splits
 
 EXPERIMENTS = {  # other subjects than those that the constants were selected on (random_state=0)
     "meg": {"modality": "meg", "snr_db": -12.0, "n_channels": 104, "random_state": 1},
@@ -117,7 +117,7 @@ def table(results):
         return
     names, columns = list(pd.unique(rows["estimator"])), [*map(_said, MINUTES)]
     n_people = rows["subject"].nunique()
-    found = average_scores(rows, by=["estimator", AMOUNT])
+    found = average_summary_scores(rows, by=["estimator", AMOUNT])
     shown = [[name, *[_cell(found, (name, minutes), n_people) for minutes in MINUTES]] for name in names]
     print(markdown(["top-10, %", *columns], shown), "\n")
     chance, null, counts = 100 * rows["chance"].mean(), 100 * found["null_high"], rows["n_candidates"]
@@ -160,7 +160,7 @@ def _beside(rows, name, minutes, other, others_minutes):
     if not both:
         return None
     parts = [part[part["subject"].isin(both)] for part in parts]
-    one, other = (average_scores(part, by=["estimator"]).iloc[0] for part in parts)
+    one, other = (average_summary_scores(part, by=["estimator"]).iloc[0] for part in parts)
     between = subject_means(parts[0], "top_k") - subject_means(parts[1], "top_k")
     above = [each["score"] > each["null_high"] for each in (one, other)]
     return {"one": one, "other": other, "mean": between.mean(), "sem": between.sem(), "above": above}
@@ -226,7 +226,7 @@ def seconds(name, folder):
     cv = LeaveOneSubjectOut(1, calibration_minutes=FEW, test_size=TESTED)
     rows = {method: [] for method in METHODS}
     fitted = None
-    for train, test in folds_of(cv, X, y)[: len(FEW)]:
+    for train, test in list_splits(cv, X, y)[: len(FEW)]:
         own = (X["subject"].iloc[train] == X["subject"].iloc[test[0]]).to_numpy()
         if fitted is None:
             fitted = clone(encoder).fit(X.iloc[train[~own]], y.iloc[train[~own]])

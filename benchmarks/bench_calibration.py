@@ -37,7 +37,7 @@ from sk_b2s import (
     select_calibration_sentences,
 )
 from sk_b2s.datasets import make_listening
-from sk_b2s.evaluation._comparison import holm
+from sk_b2s.evaluation._comparison import adjust_comparison_p_values
 
 EXPERIMENTS = {
     "meg": {"modality": "meg", "n_channels": 52, "snr_db": -12.0, "random_state": 1},
@@ -148,7 +148,7 @@ def overall(decoder, results):
     tests = pd.concat(tests, names=["minutes"]).reset_index("minutes")
     rows = []
     for choice, part in tests.groupby("estimator", sort=False):
-        for (_, test), p in zip(part.iterrows(), holm(part["p"]), strict=True):
+        for (_, test), p in zip(part.iterrows(), adjust_comparison_p_values(part["p"]), strict=True):
             rows.append([
                 choice, f"{test['minutes']:g}", f"{100 * test['mean_difference']:+.1f} ± {100 * test['sem']:.1f}",
                 f"{test['n_better']} of {test['n_subjects']}", f"{test['p']:.3f}", f"{p:.3f}",

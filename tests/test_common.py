@@ -11,10 +11,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sk_b2s import ForwardTRF, SurrogateRecordings
-from sk_b2s._persistence._registry import find_estimators
+from sk_b2s._persistence._registry import register_estimators
 from sk_b2s._persistence._states import STATES
 
-NAMES = sorted(name.rpartition(".")[2] for name in find_estimators())
+NAMES = sorted(name.rpartition(".")[2] for name in register_estimators())
 OF_MATRICES = """
 check_complex_data check_dict_unchanged check_dont_overwrite_parameters check_dtype_object
 check_estimator_sparse_array check_estimator_sparse_matrix check_estimator_sparse_tag check_estimators_dtypes
@@ -66,7 +66,7 @@ def test_exported_estimator_is_registered(name):
 
 def test_registered_estimators_are_exported():
     assert sorted(EXAMPLES) == NAMES
-    assert {name for name in STATES if name.startswith("sk_b2s.")} == set(find_estimators())
+    assert {name for name in STATES if name.startswith("sk_b2s.")} == set(register_estimators())
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s._utils._caching import cache_folder
-from sk_b2s._utils._text import suggest_name, visible
+from sk_b2s._utils._text import make_text_visible, suggest_name
 from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
-from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
+from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._results._table import read_results
@@ -38,7 +38,7 @@ DATASET_OPTIONS = (
 # --- commands --------------------------------------------------------------------------------------
 
 
-def run_benchmark(args):
+def run_benchmark_command(args):
     """Fit and score decoders on all folds. Return 1 if a fit failed."""
     results = _run_folds(args)
     print(f"write an HTML report: sk-b2s report {shlex.quote(args.out)}")
@@ -47,24 +47,24 @@ def run_benchmark(args):
 
 def _run_folds(args):
     """Run a benchmark, print its summary, and return its results."""
-    cv = make_splitter(args.cv, args.folds, args.gap)
+    cv = make_command_splitter(args.cv, args.folds, args.gap)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
     estimators = make_decoders(
         args.estimator or ["ridge", "clip-mel"], args.size, memory, args.wav2vec2, verbose=int(args.verbose)
     )
-    apply_settings(estimators, args.set)
+    apply_command_settings(estimators, args.set)
     dataset, X, y = _load_windows(args)
     n_folds = _print_plan(args, X, y, cv)
     if args.fold is not None and not 0 <= args.fold < n_folds:
         raise ValueError(f"--fold must be between 0 and {n_folds - 1}. Got {args.fold} instead.")
     _check_features(estimators)
     out = Path(args.out)
-    print(visible(f"results file: {out}\n"), flush=True)
+    print(make_text_visible(f"results file: {out}\n"), flush=True)
     results = benchmark(
         estimators, X, y, cv, path=out, seeds=args.seeds, controls=args.controls, oracle=dataset.oracle,
         only=args.fold, k=args.k, n_candidates=args.pool, n_shifts=args.shifts, n_jobs=args.n_jobs,
     )  # fmt: skip
-    print(visible(f"\n{format_scores(summarize(results))}\n\nresults: {out}"))
+    print(make_text_visible(f"\n{format_command_scores(summarize(results))}\n\nresults: {out}"))
     return results
 
 
@@ -80,7 +80,7 @@ def _get_status(results):
     return int((results["error"] != "").any())
 
 
-def run_demo(args):
+def run_demo_command(args):
     """Run a short benchmark, and write its report next to its results."""
     print(f"$ {args.shown_command}", flush=True)
     results = _run_folds(args)  # only of this command: the file may hold results of other demos
@@ -88,23 +88,23 @@ def run_demo(args):
     return _get_status(results)
 
 
-def run_folds(args):
+def run_folds_command(args):
     """Print folds, their sizes, and what training and test sets share."""
-    cv = make_splitter(args.cv, args.folds, args.gap)
+    cv = make_command_splitter(args.cv, args.folds, args.gap)
     _, X, y = _load_windows(args)
     _print_plan(args, X, y, cv)
     table = cv.summary(X, y).rename_axis("fold").round(1)
     leakage = check_leakage(X, y, cv)
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["test subjects"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
-    print(visible(f"\n{table.to_string()}\n\n{_wrap(format_leakage(leakage))}"))
+    print(make_text_visible(f"\n{table.to_string()}\n\n{_wrap(format_leakage(leakage))}"))
     return int(bool(leaks_in(leakage["verdict"])))
 
 
-def run_report(args):
+def run_report_command(args):
     """Print a summary of results files, and write a report and a table."""
     results = read_results(args.results, args.conflicts)
-    print(visible(format_scores(summarize(results))))
+    print(make_text_visible(format_command_scores(summarize(results))))
     print(f"\n{_wrap(generate_methods_text(results))}\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def run_report(args):
 # --- data, splitter, report ------------------------------------------------------------------------
 
 
-def make_splitter(name, folds=None, gap=None):
+def make_command_splitter(name, folds=None, gap=None):
     """Make a splitter by its name.
 
     Parameters
@@ -155,7 +155,7 @@ def make_splitter(name, folds=None, gap=None):
 
 def _write_page(results, path, title=None):
     try:
-        print(visible(f"HTML report: {write_report(results, path, title)}"))
+        print(make_text_visible(f"HTML report: {write_report(results, path, title)}"))
     except ModuleNotFoundError as error:
         raise ImportError(
             f"The HTML report requires {error.name}. Install it by pip install 'sk_b2s[plot]', or use --page none."
@@ -186,14 +186,14 @@ def _print_plan(args, X, y, cv):
         f"{y['segment'].nunique():,} distinct segments\n"
         f"{n_folds} fold{'s' * (n_folds > 1)}: {cv.guarantee}"
     )
-    print(visible(text), flush=True)
+    print(make_text_visible(text), flush=True)
     return n_folds
 
 
 # --- parameters by name ----------------------------------------------------------------------------
 
 
-def apply_settings(estimators, settings):
+def apply_command_settings(estimators, settings):
     """Set parameters of pipelines, of all that have the parameter or of one.
 
     Parameters
@@ -255,7 +255,7 @@ def _parse_setting(setting, estimators):
 # --- printed tables --------------------------------------------------------------------------------
 
 
-def format_scores(summary):
+def format_command_scores(summary):
     """Format a summary as a text table with one line for each control.
 
     Parameters
@@ -278,7 +278,7 @@ def format_scores(summary):
     if whole["condition"].nunique() > 1:
         lines["condition"] = whole["condition"]
     for column in amounts_in(summary):
-        lines["calibration"] = [text.removeprefix(", ") for text in format_minutes(whole[column])]
+        lines["calibration"] = [text.removeprefix(", ") for text in format_calibration_amounts(whole[column])]
     lines["top-1"] = _format_numbers(whole["top_1"])
     lines[f"top-{k} ± s.e.m."] = [
         f"{mean:.3f}" if pd.isna(sem) else f"{mean:.3f} ± {sem:.3f}"
@@ -349,4 +349,6 @@ def _align_columns(table):
 
 def print_warning(message, category, filename, lineno, file=None, line=None):
     """Print a warning in one line, without its place in the code."""
-    print(visible(f"sk-b2s: warning: {' '.join(str(message).split())}"), file=sys.stderr, flush=True)
+    print(
+        make_text_visible(f"sk-b2s: warning: {' '.join(str(message).split())}"), file=sys.stderr, flush=True
+    )

@@ -20,8 +20,8 @@ def add_dataset(parser):
 
 def add_options(parser):
     """Add the options of a benchmark."""
-    add_data(parser)
-    add_split(parser)
+    add_data_options(parser)
+    add_split_options(parser)
     group = parser.add_argument_group("decoders")
     group.add_argument(
         "--estimator", metavar="NAME", action="extend", type=_make_names_type(PRESETS),
@@ -74,7 +74,7 @@ def add_options(parser):
     add_debug(group)
 
 
-def add_data(parser):
+def add_data_options(parser):
     """Add the options of data sets and of windows."""
     group = parser.add_argument_group("the simulated data set 'listening'")
     unset = {"default": argparse.SUPPRESS}
@@ -125,7 +125,7 @@ def add_data(parser):
     group.add_argument("--stream", metavar="NAME", help="use only this one of several concurrent streams")
 
 
-def add_split(parser):
+def add_split_options(parser):
     group = parser.add_argument_group("folds")
     group.add_argument(
         "--cv", choices=list(SPLITTERS), default="loso",
@@ -194,7 +194,7 @@ def _parse_all_or_none(text):
 # --- lists in the help -----------------------------------------------------------------------------
 
 
-def list_datasets():
+def list_dataset_options():
     from sk_b2s.datasets._registry import DATASETS
 
     lines = [f"  {spec.name:<14} {spec.summary}" for spec in DATASETS.values()]
@@ -205,5 +205,5 @@ def list_datasets():
     ])  # fmt: skip
 
 
-def list_decoders():
+def list_decoder_options():
     return "\n".join(["decoders:", *(f"  {name:<14} {preset.summary}" for name, preset in PRESETS.items())])

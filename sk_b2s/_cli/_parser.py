@@ -23,13 +23,13 @@ from pathlib import Path
 
 from sk_b2s._cli._options import (
     DEBUG,
-    add_data,
+    add_data_options,
     add_dataset,
     add_debug,
     add_options,
-    add_split,
-    list_datasets,
-    list_decoders,
+    add_split_options,
+    list_dataset_options,
+    list_decoder_options,
 )  # fmt: skip
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
@@ -123,10 +123,10 @@ def main(argv=None):
 
 def _print_error(error):
     """Print an error in one line."""
-    from sk_b2s._utils._text import visible
+    from sk_b2s._utils._text import make_text_visible
 
     text = " ".join(str(error).split()) or type(error).__name__
-    print(visible(f"sk-b2s: error: {text}"), file=sys.stderr)
+    print(make_text_visible(f"sk-b2s: error: {text}"), file=sys.stderr)
 
 
 def _configure_streams():
@@ -258,9 +258,9 @@ def _add_benchmark(commands):
             "as it is computed. After an interruption, run the same command to continue. Several processes may\n"
             "write to the same file and share the work."
         ),
-        listing=list_datasets,
+        listing=list_dataset_options,
         epilog=(
-            list_decoders() + "\n\nexamples:\n"
+            list_decoder_options() + "\n\nexamples:\n"
             "  sk-b2s benchmark listening --modality eeg --n-subjects 8 --minutes 20 --cv loso --folds 2\n"
             "  sk-b2s benchmark study/events.tsv --cv stimulus --estimator ridge,clip-deepmel --seeds 0,1,2\n"
             "  sk-b2s benchmark study/ --size paper --estimator clip-wav2vec2 --wav2vec2 models/xlsr-53\n"
@@ -283,12 +283,12 @@ def _add_folds(commands):
             "Show the folds of a benchmark, their sizes, and what training and test sets share. Nothing is fitted.\n"
             "The exit status is 1 if test stimuli are also in the training set."
         ),
-        listing=list_datasets,
+        listing=list_dataset_options,
         epilog="example:\n  sk-b2s folds listening --n-subjects 8 --cv loso --folds 2",
     )
     add_dataset(parser)
-    add_data(parser)
-    add_split(parser)
+    add_data_options(parser)
+    add_split_options(parser)
     add_debug(parser)
     parser.set_defaults(command="folds")
 

@@ -15,12 +15,12 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 
 from sk_b2s._persistence._registry import PANDAS_TYPES, PARTS, READABLE
 from sk_b2s._persistence._states import (
-    check_frames,
-    check_names,
     check_part,
     check_state,
-    find_nonfinite,
-    get_schema,
+    check_state_frames,
+    check_state_names,
+    find_nonfinite_states,
+    get_state_schema,
 )
 
 MEMORY = 2**26, 16  # bytes of memory that any file may use, and per byte of the file
@@ -29,7 +29,7 @@ MOST_JOBS = 1024  # workers that a file may set
 LISTS = ("steps", "transformer_list")  # parameters that are lists of names and estimators
 
 
-def compute_tensor_digest(array):
+def digest_deserialized_tensor(array):
     """Hash the type, shape and values of a tensor."""
     hasher = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
     hasher.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
@@ -142,7 +142,7 @@ class Reader:
     def _read(self, name):
         """Read a tensor, and store its digest."""
         array = self.tensor(name)
-        self.digests[name] = compute_tensor_digest(array)
+        self.digests[name] = digest_deserialized_tensor(array)
         return array
 
     def _numbers(self, node):
@@ -246,11 +246,11 @@ class Reader:
     def _restore(self, estimator, name, state):
         """Set fitted attributes after checking that they match."""
         requests = state.pop("metadata_request", None)
-        check_names(name, type(estimator), state)
-        expected = get_schema(name, state)
+        check_state_names(name, type(estimator), state)
+        expected = get_state_schema(name, state)
         check_state(name, expected, state, {})
-        check_frames(name, state)
-        self.nonfinite += [f"{found} of {name}" for found in find_nonfinite(expected, state)]
+        check_state_frames(name, state)
+        self.nonfinite += [f"{found} of {name}" for found in find_nonfinite_states(expected, state)]
         if requests is not None:
             state["_metadata_request"] = _make_requests(estimator, requests)
         if hasattr(estimator, "_set_saved_state"):

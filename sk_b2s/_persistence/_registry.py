@@ -86,7 +86,7 @@ SKLEARN = {
 }  # fmt: skip
 
 
-def find_estimators():
+def register_estimators():
     """Find the exported estimators, by their names in a file.
 
     Only names of classes are resolved, so that modules with functions such as
@@ -104,6 +104,6 @@ def find_estimators():
 
 
 # Every estimator that can be saved, by its name in a file.
-ESTIMATORS: dict[str, type] = find_estimators() | {
+ESTIMATORS: dict[str, type] = register_estimators() | {
     f"sklearn.{module}.{cls.__name__}": cls for module, classes in SKLEARN.items() for cls in classes
 }

@@ -17,10 +17,10 @@ import safetensors
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 
-from sk_b2s._persistence._deserialize import Reader, compute_tensor_digest
+from sk_b2s._persistence._deserialize import Reader, digest_deserialized_tensor
 from sk_b2s._persistence._registry import ESTIMATORS
 from sk_b2s._persistence._serialize import Writer
-from sk_b2s._utils._estimators import find_last, replace_last
+from sk_b2s._utils._estimators import find_innermost_estimator, replace_innermost_estimator
 from sk_b2s._utils._versions import get_versions
 from sk_b2s.decoding._encoder import BrainEncoder
 
@@ -135,7 +135,8 @@ def save(estimator, path, *, parent=None, trusted=None):
         content["parent"] = Path(os.path.relpath(parent, path.parent)).as_posix()
     content["estimator"] = writer.encode(estimator, ())
     content["checksum"] = _compute_checksum(
-        content["estimator"], {name: compute_tensor_digest(array) for name, array in writer.tensors.items()}
+        content["estimator"],
+        {name: digest_deserialized_tensor(array) for name, array in writer.tensors.items()},
     )
     header = json.dumps(content, allow_nan=False, separators=(",", ":"))
     if len(header) > LARGEST_HEADER or header.count("[") + header.count("{") > MOST_NODES:
@@ -339,7 +340,7 @@ def _is_one_file(path, other):
 
 def _get_encoder(estimator):
     """Return the BrainEncoder at the end of a fitted estimator, or None."""
-    last, _ = find_last(estimator, fitted=True)
+    last, _ = find_innermost_estimator(estimator, fitted=True)
     return last if isinstance(last, BrainEncoder) else None
 
 
@@ -353,7 +354,7 @@ def _make_relative(estimator, parent, path, names):
         )
     _check_parent(encoder, known, path)
     shared = ["speech"] if _encode_equally(encoder.speech, known.speech, names) else []
-    return replace_last(estimator, encoder._make_relative(known, shared))
+    return replace_innermost_estimator(estimator, encoder._make_relative(known, shared))
 
 
 def _encode_equally(one, other, names):
@@ -374,7 +375,7 @@ def _join_parent(estimator, parent, path, parent_path):
         )
     _check_parent(encoder, known, parent_path)
     try:
-        return replace_last(estimator, encoder._join_parent(known))
+        return replace_innermost_estimator(estimator, encoder._join_parent(known))
     except (ValueError, *DAMAGE) as error:
         raise ValueError(
             f"{path} cannot be loaded: it is damaged, {type(error).__name__}: {_truncate(error)}"

@@ -283,15 +283,15 @@ PART_STATES: dict[str, dict[str, Attribute]] = {
 }  # fmt: skip
 
 
-def get_schema(name, state):
+def get_state_schema(name, state):
     """Return the schema of a state in a file: dict of str to Attribute."""
     own = ADDED if name == "sk_b2s.BrainEncoder" and "added" in state else STATES.get(name, {})
     return {**EVERYWHERE, **own}
 
 
-def check_names(name, cls, state):
+def check_state_names(name, cls, state):
     """Raise if ``fit`` of a class does not set an attribute of a state."""
-    known, own = get_schema(name, state), name in STATES
+    known, own = get_state_schema(name, state), name in STATES
     for attribute in state:
         ends = attribute in known or (isinstance(attribute, str) and attribute.isidentifier() and (
             attribute.endswith("_") and not attribute.startswith("_") if own else not attribute.startswith("__")
@@ -334,7 +334,7 @@ def check_state(owner, expected, state, sizes):
             raise ValueError(f"the attribute {name!r} of {owner} must be {wanted}, got {came}.")
 
 
-def check_frames(name, state):
+def check_state_frames(name, state):
     """Raise if frames of a decoder do not match its samples or segments."""
     if "_frames" in state:
         weights = np.asarray(state["_weights" if "_weights" in state else "frame_weights_"])
@@ -382,7 +382,7 @@ def _find_wrong_windows(state):
     return None
 
 
-def find_nonfinite(expected, state):
+def find_nonfinite_states(expected, state):
     """List attributes with NaN or infinite values that should be finite."""
     return [
         name for name, attribute in expected.items()

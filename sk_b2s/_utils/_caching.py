@@ -24,13 +24,13 @@ SETTLED, SETTLED_COARSE = (
 _DIGESTS: dict = {}
 
 
-def file_state(path):
+def get_cached_file_state(path):
     """Return what changes when a file is written, without reading it.
 
     Programs such as ``rsync`` or ``tar`` cannot set the time of change
     (ctime), unlike the date. The state is valid within a process only,
     because a file system image may repeat all of it. Use
-    :func:`content_digest` for a cache on disk.
+    :func:`digest_cached_content` for a cache on disk.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def file_state(path):
     )  # fmt: skip
 
 
-def content_digest(path):
+def digest_cached_content(path):
     """Compute a digest of the whole content of a file.
 
     Unchanged files are read once in a process.
@@ -77,7 +77,7 @@ def content_digest(path):
     ValueError
         If the path is a device, a pipe or a folder.
     """
-    state = file_state(path)
+    state = get_cached_file_state(path)
     if (known := _DIGESTS.get(state)) is not None:
         return known
     if not stat.S_ISREG(os.stat(path).st_mode):
@@ -89,7 +89,9 @@ def content_digest(path):
     hasher.update(b"\0")
     if len(_DIGESTS) >= MOST_DIGESTS:
         _DIGESTS.clear()
-    if not state[-1] and file_state(path) == state:  # not written just before the reading, or during it
+    if (
+        not state[-1] and get_cached_file_state(path) == state
+    ):  # not written just before the reading, or during it
         _DIGESTS[state] = hasher.hexdigest()
     return hasher.hexdigest()
 
@@ -154,7 +156,7 @@ class FromFile:
         return f"{type(self).__name__}({self.function.__name__}, {self.path!r})"
 
 
-def code_of(path, *libraries):
+def get_cache_code(path, *libraries):
     """Compute a digest of a source file and of versions of libraries.
 
     As part of a cache key it renews the cache when either changes. joblib
@@ -262,7 +264,7 @@ def _is_own_group(gid):
     return group.gr_name == name and not set(group.gr_mem) - {name}
 
 
-def importable(function):
+def is_importable_for_cache(function):
     """Return whether a function can be imported by name."""
     try:
         pickle.dumps(function)

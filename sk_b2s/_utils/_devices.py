@@ -22,7 +22,7 @@ def choose_device(device):
     return device
 
 
-def choose_precision(precision, device):
+def choose_device_precision(precision, device):
     """Return a torch.dtype, for "auto" bfloat16 if the chip supports it."""
     if precision != "auto":
         return getattr(torch, precision)
@@ -55,7 +55,7 @@ def allowed_threads():
         torch.set_num_threads(before)
 
 
-def free_bytes(device):
+def get_free_device_bytes(device):
     """Return the free bytes of a GPU, with those that torch reserves."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 
-def get_inner(estimator, fitted=False):
+def get_inner_estimator(estimator, fitted=False):
     """Return name and estimator of the last step, or None at the end.
 
     If ``fitted`` is True, the name is that of the attribute that ``fit`` sets,
@@ -32,16 +32,16 @@ def get_inner(estimator, fitted=False):
     return None
 
 
-def iter_nested(estimator, fitted=True):
+def iter_estimator_levels(estimator, fitted=True):
     """Yield an estimator, its last step, and so on to the innermost one."""
     while True:
         yield estimator
-        if (found := get_inner(estimator, fitted)) is None:
+        if (found := get_inner_estimator(estimator, fitted)) is None:
             return
         estimator = found[1]
 
 
-def iter_parts(estimator):
+def iter_nested_estimators(estimator):
     """Yield an estimator and all estimators in it, outermost first.
 
     Of wrapped estimators, the fitted one is used if there is one.
@@ -50,22 +50,22 @@ def iter_parts(estimator):
     if isinstance(estimator, Pipeline):
         parts = [step for _, step in estimator.steps]
     else:
-        found = get_inner(estimator, fitted=True) or get_inner(estimator)
+        found = get_inner_estimator(estimator, fitted=True) or get_inner_estimator(estimator)
         parts = [found[1]] if found else []
     for part in parts:
         if hasattr(part, "fit"):
-            yield from iter_parts(part)
+            yield from iter_nested_estimators(part)
 
 
-def find_last(estimator, fitted=False):
+def find_innermost_estimator(estimator, fitted=False):
     """Return the innermost estimator, and the prefix of its parameters."""
     prefix = ""
-    while (found := get_inner(estimator, fitted)) is not None:
+    while (found := get_inner_estimator(estimator, fitted)) is not None:
         prefix, estimator = f"{prefix}{found[0]}__", found[1]
     return estimator, prefix
 
 
-def find_decoder(estimator, fitted=False):
+def find_decoder_in_estimator(estimator, fitted=False):
     """Return the decoder at the end, and the prefix of its parameters.
 
     Raises
@@ -73,7 +73,7 @@ def find_decoder(estimator, fitted=False):
     TypeError
         If the last step is not a decoder.
     """
-    last, prefix = find_last(estimator, fitted)
+    last, prefix = find_innermost_estimator(estimator, fitted)
     if not hasattr(last, "ranks"):
         raise TypeError(
             f"The estimator must be a decoder, such as BrainEncoder or RidgeDecoder, or a Pipeline or search that "
@@ -82,15 +82,15 @@ def find_decoder(estimator, fitted=False):
     return last, prefix
 
 
-def unwrap_last(estimator, X):
+def unwrap_innermost_estimator(estimator, X):
     """Return the innermost fitted estimator, and X transformed for it."""
-    for last in iter_nested(estimator):
+    for last in iter_estimator_levels(estimator):
         if isinstance(last, Pipeline) and len(last.steps) > 1:
             X = last[:-1].transform(X)
     return last, X
 
 
-def unwrap_decoder(estimator, X, owner):
+def unwrap_decoder_of_estimator(estimator, X, owner):
     """Return the fitted decoder at the end, and X transformed for it.
 
     Raises
@@ -98,24 +98,24 @@ def unwrap_decoder(estimator, X, owner):
     TypeError
         If the last step is not a decoder. The message begins with ``owner``.
     """
-    *_, last = iter_nested(estimator)
+    *_, last = iter_estimator_levels(estimator)
     if not hasattr(last, "ranks"):
         raise TypeError(
             f"{owner} needs a decoder, such as BrainEncoder or RidgeDecoder, or a Pipeline or search that ends in "
             f"one. Got {type(last).__name__} instead."
         )
-    return unwrap_last(estimator, X)
+    return unwrap_innermost_estimator(estimator, X)
 
 
-def replace_last(estimator, last):
+def replace_innermost_estimator(estimator, last):
     """Copy a fitted estimator with another estimator at its end.
 
     A search is replaced by its best estimator.
     """
-    if (found := get_inner(estimator, fitted=True)) is None:
+    if (found := get_inner_estimator(estimator, fitted=True)) is None:
         return last
     name, inner = found
-    new = replace_last(inner, last)
+    new = replace_innermost_estimator(inner, last)
     if name == "best_estimator_":
         return new
     copied = copy.copy(estimator)
@@ -128,16 +128,16 @@ def replace_last(estimator, last):
     return copied
 
 
-def was_interrupted(estimator):
+def was_estimator_interrupted(estimator):
     """Return whether Ctrl-C ended the training of an estimator."""
-    return any(getattr(level, "interrupted_", False) for level in iter_nested(estimator))
+    return any(getattr(level, "interrupted_", False) for level in iter_estimator_levels(estimator))
 
 
-def make_calibration_params(estimator, calibration):
+def make_estimator_params(estimator, calibration):
     """Return the ``fit`` parameters that mark calibration rows: dict."""
     prefix = ""
     while not has_fit_parameter(estimator, "calibration"):
-        if (found := get_inner(estimator)) is None:
+        if (found := get_inner_estimator(estimator)) is None:
             return {}
         prefix += f"{found[0]}__" if isinstance(estimator, Pipeline) else ""  # searches pass names on
         estimator = found[1]

@@ -42,8 +42,8 @@ class JsonLinesFile:
     path : str or Path
         The file. It is made with its folder when it is first written.
     find_problem : callable, default=None
-        ``find_problem(line)`` returns a text on why a dict is not a valid line
-        of this file, or None.
+        ``find_line_problem(line)`` returns a text on why a dict is not a valid
+        line of this file, or None.
     """
 
     def __init__(self, path, find_problem=None):

@@ -30,14 +30,14 @@ def is_placeholder(path):
     """
     path = Path(path)
     if path.is_symlink() and not path.exists():
-        return not is_link_loop(path)
+        return not is_placeholder_loop(path)
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         return False
     with path.open("rb") as file:
         return POINTER.match(file.read(1024)) is not None
 
 
-def is_link_loop(path):
+def is_placeholder_loop(path):
     """Return whether a symbolic link leads back to itself."""
     try:
         Path(path).stat()

@@ -26,7 +26,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks")  # attributes of a module
 CONVOLUTION = nn.modules.conv._ConvNd
 
 
-def deviation(reduced, exact, dims=None):
+def compute_precision_deviation(reduced, exact, dims=None):
     """Compute the deviation of values from exact ones, relative to their size.
 
     Parameters
@@ -56,7 +56,7 @@ def deviation(reduced, exact, dims=None):
     return math.inf if math.isnan(error) else error
 
 
-def warn_of_fallback(dtype, place, what, measured):
+def warn_of_precision_fallback(dtype, place, what, measured):
     """Warn that a network runs in float32.
 
     Parameters
@@ -163,8 +163,8 @@ def _product_apart(module, x, dtype):
             reduced = module(x)
         reduced = [reduced, *_gradients_of([reduced], [x, *(own[name] for name in trained)])]
     except (RuntimeError, TypeError) as error:
-        return unless_memory(error)
-    return max(deviation(*pair) or 0.0 for pair in zip(reduced, exact, strict=True))
+        return get_precision_deviation_of_error(error)
+    return max(compute_precision_deviation(*pair) or 0.0 for pair in zip(reduced, exact, strict=True))
 
 
 def _gradients_of(outputs, leaves):
@@ -176,7 +176,7 @@ def _gradients_of(outputs, leaves):
     return list(torch.autograd.grad(outputs, leaves, weights, allow_unused=True, materialize_grads=True))
 
 
-def unless_memory(error):
+def get_precision_deviation_of_error(error):
     """Return the deviation of a result that a device cannot compute.
 
     Parameters
@@ -273,7 +273,7 @@ class Precision:
         worst = max(excess, key=excess.get)
         if excess[worst] > 1:
             self.dtype = torch.float32
-            warn_of_fallback(self.wanted, f"{self.name}, {task}", worst, found[worst])
+            warn_of_precision_fallback(self.wanted, f"{self.name}, {task}", worst, found[worst])
         elif "estimates" in found:
             self._passed.add(task)
 
@@ -297,11 +297,13 @@ class Precision:
         try:
             values, of_values = results()
         except (RuntimeError, TypeError) as error:
-            return {"estimates": unless_memory(error)}
+            return {"estimates": get_precision_deviation_of_error(error)}
         kinds = {
             "products": list(products.values()),
-            "estimates": [deviation(a, b, (0, 2)) for a, b in zip(values, exact, strict=True)],
-            "gradients": [deviation(_flat(of_values), _flat(of_exact))] if of_exact else [],
+            "estimates": [
+                compute_precision_deviation(a, b, (0, 2)) for a, b in zip(values, exact, strict=True)
+            ],
+            "gradients": [compute_precision_deviation(_flat(of_values), _flat(of_exact))] if of_exact else [],
         }
         known = {what: [apart for apart in found if apart is not None] for what, found in kinds.items()}
         return {what: max(found) for what, found in known.items() if found}

@@ -17,7 +17,7 @@ from pathlib import PurePath
 HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
-def visible(text):
+def make_text_visible(text):
     r"""Replace invisible characters, and those that change the text direction.
 
     NUL becomes "␀" and so on, others an escape such as "\u202e". The result
@@ -25,7 +25,7 @@ def visible(text):
 
     Examples
     --------
-    >>> visible("a\0b\x1b[31m"), visible("a\u202eb")
+    >>> make_text_visible("a\0b\x1b[31m"), make_text_visible("a\u202eb")
     ('a␀b␛[31m', 'a\\u202eb')
     """
     text = text.replace("\r\n", "\n")
@@ -39,27 +39,29 @@ def _shown(match):
     )
 
 
-def visible_in(thing):
+def make_texts_visible(thing):
     """Make all text of a table, dict, list or dataclass visible, in a copy."""
     import pandas as pd
 
     if type(thing) is str:
-        return visible(thing)
+        return make_text_visible(thing)
     if isinstance(thing, (pd.Series, pd.Index)):
         return thing.map(_visible_text) if _has_hidden(thing) else thing
     if isinstance(thing, pd.DataFrame):
-        changed = {name: visible_in(column) for name, column in thing.items() if _has_hidden(column)}
+        changed = {name: make_texts_visible(column) for name, column in thing.items() if _has_hidden(column)}
         if "plan" in thing and changed:  # JSON, which escapes names itself
             changed["plan"] = thing["plan"].map(_visible_plan)
         thing = thing.assign(**changed) if changed else thing
-        return thing.set_axis(visible_in(thing.index)) if _has_hidden(thing.index) else thing
+        return thing.set_axis(make_texts_visible(thing.index)) if _has_hidden(thing.index) else thing
     if type(thing) is dict:
-        return {visible_in(key): visible_in(value) for key, value in thing.items()}
+        return {make_texts_visible(key): make_texts_visible(value) for key, value in thing.items()}
     if type(thing) in (list, tuple):
-        return type(thing)(map(visible_in, thing))
+        return type(thing)(map(make_texts_visible, thing))
     if is_dataclass(thing) and not isinstance(thing, type):
         changed = {
-            field.name: visible_in(getattr(thing, field.name)) for field in fields(thing) if field.init
+            field.name: make_texts_visible(getattr(thing, field.name))
+            for field in fields(thing)
+            if field.init
         }
         changed = {name: value for name, value in changed.items() if value is not getattr(thing, name)}
         return replace(thing, **changed) if changed else thing
@@ -68,12 +70,14 @@ def visible_in(thing):
 
 def _visible_plan(text):
     return (
-        json.dumps(visible_in(json.loads(text)), sort_keys=True) if isinstance(text, str) and text else text
+        json.dumps(make_texts_visible(json.loads(text)), sort_keys=True)
+        if isinstance(text, str) and text
+        else text
     )
 
 
 def _visible_text(value):
-    return visible(value) if type(value) is str else value
+    return make_text_visible(value) if type(value) is str else value
 
 
 def _has_hidden(column):
@@ -95,12 +99,15 @@ def with_visible_text(function):
 
     @wraps(function)
     def decorated(*args, **kwargs):
-        return function(*map(visible_in, args), **{name: visible_in(value) for name, value in kwargs.items()})
+        return function(
+            *map(make_texts_visible, args),
+            **{name: make_texts_visible(value) for name, value in kwargs.items()},
+        )
 
     return decorated
 
 
-def plain_text(words):
+def make_plain_text(words):
     """Join lower-case words without punctuation, for comparison."""
     import pandas as pd
 
@@ -127,12 +134,12 @@ def shorten_text(value, length=200):
     return f"{text[: length // 2]}...{text[-length // 4 :]} ({len(str(value)):,} characters)"
 
 
-def join_words(words, last="and"):
+def join_text_items(words, last="and"):
     """Join distinct words into an English list.
 
     Examples
     --------
-    >>> join_words(["sounds", "sentences", "segments"], "or")
+    >>> join_text_items(["sounds", "sentences", "segments"], "or")
     'sounds, sentences or segments'
     """
     words = list(dict.fromkeys(map(str, words)))
@@ -156,7 +163,7 @@ def format_percent(share, decimals=1, clip=False):
     return f"{percent:.{decimals}f} %"
 
 
-def unwrap_scalar(value):
+def unwrap_scalar_for_text(value):
     """Convert a numpy scalar to a Python scalar."""
     import numpy as np
 
@@ -176,4 +183,4 @@ def suggest_name(name, known, n=1, cutoff=0.6):
 
 def format_suggestion(names):
     """Return a hint that suggests names, or "" for an empty list."""
-    return f" (did you mean {join_words(map(repr, names), 'or')}?)" if names else ""
+    return f" (did you mean {join_text_items(map(repr, names), 'or')}?)" if names else ""

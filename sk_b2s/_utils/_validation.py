@@ -27,7 +27,7 @@ def _check_not_empty(table):
         )
 
 
-def window_length(table, sfreq):
+def validate_window_length(table, sfreq):
     """Return the number of samples of the windows of a table."""
     durations = table["duration"].unique()
     _check_not_empty(table)
@@ -38,7 +38,7 @@ def window_length(table, sfreq):
     return steps_in(float(durations[0]), sfreq)
 
 
-def is_segment_table(X):
+def is_valid_segment_table(X):
     """Return whether X is a table of segments."""
     return isinstance(X, pd.DataFrame) and {"recording", "onset", "duration"} <= set(X.columns)
 
@@ -53,7 +53,7 @@ def recordings_of(rows):
     )
 
 
-def check_rows(X):
+def validate_rows(X):
     """Check that every row of a table of segments has its times."""
     _check_not_empty(X)
     for column in ("onset", "duration"):
@@ -66,7 +66,7 @@ def check_rows(X):
 
 
 @contextmanager
-def explained(X):
+def explain_validation_error(X):
     """Turn an error about text columns into one about missing columns."""
     try:
         yield
@@ -87,7 +87,7 @@ SAME_PACE = 0.015  # s; largest difference between the steps of two rows in reco
 ENOUGH_PAIRS, SHARE_IN_STEP = 10, 0.3  # pairs of rows that are judged, and the share that must agree
 
 
-def check_in_step(X, y):
+def validate_in_step(X, y):
     """Raise a ValueError if the rows of X and y belong to different windows.
 
     Tables are compared by their index. An index 0, 1, 2, ... carries no
@@ -164,7 +164,7 @@ def _check_pace(of_x, of_y):
         )
 
 
-def column_of(table, column, side="y"):
+def validate_column(table, column, side="y"):
     """Return a column of a table of segments, or raise a ValueError."""
     if column not in table:
         raise ValueError(
@@ -173,7 +173,7 @@ def column_of(table, column, side="y"):
     return table[column]
 
 
-def seconds_of(table, column, side="y"):
+def validate_seconds(table, column, side="y"):
     """Return a column of seconds as floats, or raise a ValueError.
 
     Parameters
@@ -187,7 +187,7 @@ def seconds_of(table, column, side="y"):
     -------
     seconds : ndarray of shape (n_rows,)
     """
-    values = column_of(table, column, side)
+    values = validate_column(table, column, side)
     try:
         seconds = values.to_numpy(float)
     except (TypeError, ValueError):
@@ -206,7 +206,7 @@ def table_of(data):
     return data if isinstance(data, pd.DataFrame) else None
 
 
-def labels_of(data, column, groups, owner, side):
+def validate_labels(data, column, groups, owner, side):
     """Return one label per row, from ``groups`` or else from the table."""
     if groups is not None:
         return _complete(np.asarray(groups), "groups", owner)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets._download import check_disk_space
-from sk_b2s.datasets._file_names import check_name, check_part, open_new
+from sk_b2s.datasets._file_names import check_file_name, check_part, open_new_file_name
 
 MAX_MEMBERS = 20_000
 MAX_RATIO, MIN_LIMIT = 50, 10**8  # limit of the unpacked size: 50 times the archive, or 0.1 GB
@@ -88,7 +88,7 @@ def _select_members(packed, choose_path):
             continue
         name = member.filename
         try:
-            check_name(name, "the archive")
+            check_file_name(name, "the archive")
         except ValueError as error:
             omitted.append((name, str(error).partition(", which ")[2].partition(". ")[0]))
             continue
@@ -131,6 +131,6 @@ def _extract(packed, member, target):
     part = target.with_name(target.name + ".part")
     check_part(part)
     part.unlink(missing_ok=True)
-    with packed.open(member) as source, open_new(part) as sink:
+    with packed.open(member) as source, open_new_file_name(part) as sink:
         shutil.copyfileobj(source, sink)
     os.replace(part, target)

@@ -32,17 +32,22 @@ from scipy.io import loadmat
 
 from sk_b2s.datasets._archives import unpack
 from sk_b2s.datasets._common import (
-    check_root,
-    combine_tables,
+    check_dataset_root,
+    combine_dataset_tables,
     find_on_disk,
-    require_file,
-    select_names,
-    warn_missing,
+    require_dataset_file,
+    select_dataset_names,
+    warn_of_missing_dataset_parts,
 )
-from sk_b2s.datasets._download import check_subjects, describe_manual_download, download, strip_subjects
+from sk_b2s.datasets._download import (
+    check_download_subjects,
+    describe_manual_download,
+    download,
+    strip_download_subjects,
+)
 from sk_b2s.datasets._listings import list_deep_blue_files
 from sk_b2s.events._stimuli import stimulus_duration
-from sk_b2s.events._table_times import check_last_word
+from sk_b2s.events._table_times import check_table_times_of_last_word
 from sk_b2s.io._textgrid import textgrid_events
 
 STUDY = "brennan2019"
@@ -147,7 +152,7 @@ def load_brennan2019(
        linguistic predictions during naturalistic listening. PLOS ONE
        14:e0207741. https://doi.org/10.1371/journal.pone.0207741
     """
-    root = check_root(root, STUDY, HINT)
+    root = check_dataset_root(root, STUDY, HINT)
     folder = _find_unpacked(root, "proc", "S*.mat")
     available = sorted(
         path.stem.upper() for path in folder.iterdir() if re.fullmatch(r"(?i)s\d+\.mat", path.name)
@@ -156,20 +161,22 @@ def load_brennan2019(
         subjects = SUBJECTS[subjects]
     stimuli, durations = _read_stimuli(root, textgrids)
     tables = []
-    for subject in select_names("subjects", subjects, available, STUDY):
+    for subject in select_dataset_names("subjects", subjects, available, STUDY):
         recording = _find_recording(root, subject)
         if need_recordings:
-            require_file(recording, STUDY, f"{HINT} To load only the trials, pass need_recordings=False.")
+            require_dataset_file(
+                recording, STUDY, f"{HINT} To load only the trials, pass need_recordings=False."
+            )
         trials = _read_trials(folder / f"{subject}.mat")
         onsets = _find_audio_onsets(trials, durations, folder / f"{subject}.mat")
         table = _place_events(stimuli, trials, onsets, onset_shift, folder / f"{subject}.mat")
         tables.append(table.assign(subject=subject, recording=str(recording)))
-    return combine_tables(tables, STUDY, need_recordings)
+    return combine_dataset_tables(tables, STUDY, need_recordings)
 
 
 def _find_unpacked(root, name, pattern):
     """Return the folder of an archive, or its inner folder of that name."""
-    folder = require_file(root / name, STUDY, f"Unpack {name}.zip into it. {HINT}")
+    folder = require_dataset_file(root / name, STUDY, f"Unpack {name}.zip into it. {HINT}")
     inner = find_on_disk(folder / name)
     return inner if inner.is_dir() and not any(folder.glob(pattern)) else folder
 
@@ -182,7 +189,7 @@ def _find_recording(root, subject):
 
 def _read_stimuli(root, textgrids):
     """Read the events in each audio file, and the durations of the files."""
-    path = require_file(root / "AliceChapterOne-EEG.csv", STUDY, HINT)
+    path = require_dataset_file(root / "AliceChapterOne-EEG.csv", STUDY, HINT)
     table = pd.read_csv(path, keep_default_na=False, encoding="utf-8-sig")
     required = ["Word", "Segment", "onset", "offset", "Position", "Sentence"]
     known = {name.casefold(): name for name in (*required, *OPTIONAL_COLUMNS)}
@@ -201,7 +208,7 @@ def _read_stimuli(root, textgrids):
     audio = _find_unpacked(root, "audio", "*.wav")
     sounds = {
         number: str(
-            require_file(
+            require_dataset_file(
                 audio / f"DownTheRabbitHoleFinal_SoundFile{number}.wav",
                 STUDY,
                 f"Unpack audio.zip into it. {HINT}",
@@ -215,11 +222,11 @@ def _read_stimuli(root, textgrids):
         "sequence": table["Sentence"].map("alice/{}".format), "word_index": table["Position"] - 1.0,
     })  # fmt: skip
     missing = [name for name in OPTIONAL_COLUMNS if name not in table]
-    warn_missing(STUDY, f"{path.name} of this edition and the events lack", missing)
+    warn_of_missing_dataset_parts(STUDY, f"{path.name} of this edition and the events lack", missing)
     optional = [name for name in OPTIONAL_COLUMNS if name in table]
     words = words.join(table[optional].rename(columns=OPTIONAL_COLUMNS))
     for number, onset in words.groupby("number")["sound_onset"].max().items():
-        check_last_word(sounds[number], onset, STUDY)
+        check_table_times_of_last_word(sounds[number], onset, STUDY)
     durations = {number: stimulus_duration(sound) for number, sound in sounds.items()}
     audio_rows = pd.DataFrame({"type": "sound", "number": list(sounds), "sound": list(sounds.values()),
                           "sound_onset": 0.0, "duration": list(durations.values())})  # fmt: skip
@@ -231,7 +238,7 @@ def _read_stimuli(root, textgrids):
 
 def _read_phonemes(folder, number, sound, words):
     """Read the phonemes of an audio file, with the word of each."""
-    path = require_file(
+    path = require_dataset_file(
         Path(folder) / f"DownTheRabbitHoleFinal_SoundFile{number}.TextGrid",
         STUDY,
         "Provide a TextGrid for every audio file, or omit phonemes with textgrids=None.",
@@ -252,7 +259,7 @@ def _read_trials(path):
     Columns are ``label`` of the audio file, and the ``onset`` of the word in
     the recording and ``tmin`` in the audio file (s).
     """
-    path = require_file(path, STUDY, HINT)
+    path = require_dataset_file(path, STUDY, HINT)
     try:
         proc = loadmat(path, squeeze_me=True, simplify_cells=True)["proc"]
         trials, names = np.atleast_2d(proc["trl"]), [str(name) for name in np.atleast_1d(proc["varnames"])]
@@ -357,11 +364,11 @@ def fetch_brennan2019(root, subjects=None, progress=True):
     ConnectionError, PermissionError, ValueError, OSError
         As in :func:`fetch_gwilliams2022`.
     """
-    requested = strip_subjects(subjects)
+    requested = strip_download_subjects(subjects)
     page = f"{DEEP_BLUE}/concern/data_sets/{DEEP_BLUE_WORK}"
     files = list_deep_blue_files(DEEP_BLUE, DEEP_BLUE_WORK, describe_manual_download(page, root))
     recordings = {Path(f.path).stem for f in files if f.path.startswith("S") and f.path.endswith(".mat")}
-    check_subjects(requested, recordings)
+    check_download_subjects(requested, recordings)
     if requested is not None:
         files = [f for f in files if Path(f.path).stem not in recordings - requested]
     root = download(files, root, progress)

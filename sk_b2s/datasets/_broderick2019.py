@@ -35,24 +35,24 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._placeholders import is_placeholder
-from sk_b2s._utils._text import plain_text
+from sk_b2s._utils._text import make_plain_text
 from sk_b2s.datasets._archives import unpack
 from sk_b2s.datasets._common import (
-    check_root,
-    combine_tables,
+    check_dataset_root,
+    combine_dataset_tables,
     find_on_disk,
-    read_duration,
+    read_dataset_duration,
     read_json,
-    require_file,
-    select_names,
-    warn_missing,
+    require_dataset_file,
+    select_dataset_names,
+    warn_of_missing_dataset_parts,
 )
 from sk_b2s.datasets._download import (
     check_disk_space,
-    check_subjects,
+    check_download_subjects,
     describe_manual_download,
     download,
-    strip_subjects,
+    strip_download_subjects,
 )
 from sk_b2s.datasets._listings import list_dryad_files
 from sk_b2s.datasets._matching import match_sequences
@@ -158,7 +158,7 @@ def load_broderick2019(
        dissimilarity reflect the comprehension of natural, narrative speech.
        Current Biology 28:803. https://doi.org/10.1016/j.cub.2018.01.080
     """
-    root = check_root(root, STUDY, HINT)
+    root = check_dataset_root(root, STUDY, HINT)
     if edition not in ("openneuro", "dryad"):
         raise ValueError(f"{STUDY}: 'edition' must be 'openneuro' or 'dryad'. Got {edition!r} instead.")
     if stimuli is None and edition == "dryad":
@@ -167,18 +167,20 @@ def load_broderick2019(
             f"ds004408."
         )
     stimuli = Path(root / "stimuli" if stimuli is None else stimuli)
-    found = find_openneuro(root) if edition == "openneuro" else _find_dryad(root)
+    found = find_broderick2019_openneuro(root) if edition == "openneuro" else _find_dryad(root)
     available = sorted({subject for subject, _ in found})
     stimuli_by_run: dict[str, pd.DataFrame] = {}
     tables, missing = [], []
-    for subject in select_names("subjects", subjects, available, STUDY):
-        for run in select_names("runs", runs, sorted({run for _, run in found}), STUDY):
+    for subject in select_dataset_names("subjects", subjects, available, STUDY):
+        for run in select_dataset_names("runs", runs, sorted({run for _, run in found}), STUDY):
             if (subject, run) not in found:
                 missing.append(f"sub-{subject} run-{run}")
                 continue
             recording, columns = found[subject, run]
             if need_recordings:
-                require_file(recording, STUDY, f"{HINT} To load only the tables, pass need_recordings=False.")
+                require_dataset_file(
+                    recording, STUDY, f"{HINT} To load only the tables, pass need_recordings=False."
+                )
             if run not in stimuli_by_run:
                 stimuli_by_run[run] = _read_stimulus(stimuli, run, texts, sentence_gap)
             columns = {
@@ -191,13 +193,13 @@ def load_broderick2019(
             tables.append(stimuli_by_run[run].assign(**columns))
     if not tables:
         raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no requested run. {HINT}")
-    warn_missing(
+    warn_of_missing_dataset_parts(
         STUDY, "no recording exists for runs that were requested or that other subjects have", missing
     )
-    return combine_tables(tables, STUDY, need_recordings, audio_delay)
+    return combine_dataset_tables(tables, STUDY, need_recordings, audio_delay)
 
 
-def find_openneuro(root):
+def find_broderick2019_openneuro(root):
     """Find BIDS recordings as {(subject, run): (path, columns)}."""
     found: dict = {}
     others = []
@@ -212,7 +214,7 @@ def find_openneuro(root):
             raise ValueError(
                 f"{STUDY}: sub-{key[0]} has run {key[1]} twice, {found[key][0]} and {path}. Keep one."
             )
-        seconds = read_duration(f"{stem}_eeg.json", STUDY)
+        seconds = read_dataset_duration(f"{stem}_eeg.json", STUDY)
         columns = {} if np.isnan(seconds) else {"recording_duration": seconds}
         found[key] = recording or Path(f"{stem}_eeg.vhdr"), columns
     if not found:
@@ -221,9 +223,9 @@ def find_openneuro(root):
             f"{STUDY}: {str(root)!r} has no sub-*/eeg/sub-*_task-listening_run-*_eeg.vhdr or "
             f"..._channels.tsv.{named} {HINT} For files of Dryad, pass edition='dryad'."
         )
-    warn_missing(STUDY, "recordings with other names are ignored", others)
+    warn_of_missing_dataset_parts(STUDY, "recordings with other names are ignored", others)
     unmarked = [path.name for path, _ in found.values() if not _has_channels(path)]
-    warn_missing(STUDY, "no channels.tsv lists bad channels of", unmarked)
+    warn_of_missing_dataset_parts(STUDY, "no channels.tsv lists bad channels of", unmarked)
     return found
 
 
@@ -254,7 +256,7 @@ def _read_stimulus(stimuli, run, texts, sentence_gap):
     wav = _find_either(stimuli, f"audio{run}.wav", f"audio{number}.wav")
     grid = find_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
     if grid.exists() or is_placeholder(grid):
-        rows = textgrid_events(require_file(grid, STUDY, HINT), sentence_gap=sentence_gap)
+        rows = textgrid_events(require_dataset_file(grid, STUDY, HINT), sentence_gap=sentence_gap)
     else:
         rows = _read_gentle(
             _find_either(
@@ -276,7 +278,7 @@ def _read_stimulus(stimuli, run, texts, sentence_gap):
 def _find_either(folder, *names):
     """Return the first existing file of several names."""
     found = [path for name in names if (path := find_on_disk(folder / name)).exists()]
-    return require_file(
+    return require_dataset_file(
         found[0] if found else folder / names[0], STUDY, f"Its name may also be {names[-1]!r}. {HINT}"
     )
 
@@ -324,9 +326,13 @@ def _assign_sentences(rows, path):
     An unmatched word belongs to the sentence of the previous word.
     """
     sentences = SENTENCE_END.split(path.read_text(encoding="utf-8").strip())
-    written = [(plain_text([w]), n) for n, s in enumerate(sentences) for w in s.split() if plain_text([w])]
+    written = [
+        (make_plain_text([w]), n) for n, s in enumerate(sentences) for w in s.split() if make_plain_text([w])
+    ]
     words = rows[rows["type"] == "word"]
-    pairs = match_sequences(words["text"].map(lambda text: plain_text([text])), [word for word, _ in written])
+    pairs = match_sequences(
+        words["text"].map(lambda text: make_plain_text([text])), [word for word, _ in written]
+    )
     if len(pairs) < MIN_MATCHED * len(words):
         raise ValueError(
             f"{STUDY}: only {len(pairs)} of {len(words)} aligned words are in {str(path)!r}. Check that it is the text "
@@ -372,7 +378,7 @@ def fetch_broderick2019(root, subjects=None, edition="openneuro", progress=True)
     ConnectionError, PermissionError, ValueError, OSError
         As in :func:`fetch_gwilliams2022`.
     """
-    requested, root = strip_subjects(subjects), Path(root)
+    requested, root = strip_download_subjects(subjects), Path(root)
     if edition == "dryad":
         if requested is not None:
             raise ValueError(
@@ -383,7 +389,7 @@ def fetch_broderick2019(root, subjects=None, edition="openneuro", progress=True)
     if edition != "openneuro":
         raise ValueError(f"'edition' must be 'openneuro' or 'dryad'. Got {edition!r} instead.")
     available = {f"{number:03d}" for number in range(1, 20)}
-    check_subjects(requested, available)
+    check_download_subjects(requested, available)
     try:
         import openneuro
     except ImportError as error:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from sk_b2s._utils._text import shorten_list, suggest_name
 from sk_b2s.events._sentences import delay_events
-from sk_b2s.events._table_times import check_last_word
-from sk_b2s.io._annex import check_content
+from sk_b2s.events._table_times import check_table_times_of_last_word
+from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._sidecars import parse_recording_duration
 from sk_b2s.io._sidecars import read_tsv as read_bids_tsv
 
@@ -20,7 +20,7 @@ MAX_LISTED = 20  # names in a warning
 DEFAULT_TAIL = 10.0  # s from the last event to the end of a missing recording
 
 
-def check_root(root, study, hint):
+def check_dataset_root(root, study, hint):
     """Return the folder of a study as a Path. Raise if it does not exist."""
     root = Path(root)
     if not root.is_dir():
@@ -28,7 +28,7 @@ def check_root(root, study, hint):
     return root
 
 
-def require_file(path, study, hint):
+def require_dataset_file(path, study, hint):
     """Return the path of a required file or folder, as it is spelled on disk.
 
     Parameters
@@ -50,7 +50,7 @@ def require_file(path, study, hint):
     """
     path = find_on_disk(path)
     try:
-        check_content(path, "file")
+        check_annex_content(path, "file")
     except OSError as error:
         raise type(error)(f"{study}: {error}") from error
     if not path.exists():
@@ -85,7 +85,7 @@ def read_json(path, study):
     return content
 
 
-def read_duration(path, study):
+def read_dataset_duration(path, study):
     """Read ``RecordingDuration`` (s) from a sidecar file, or NaN."""
     if not Path(path).is_file():
         return np.nan
@@ -96,13 +96,13 @@ def read_duration(path, study):
         raise ValueError(f"{study}: {str(path)!r}: {error}") from error
 
 
-def warn_missing(study, problem, names):
+def warn_of_missing_dataset_parts(study, problem, names):
     """Warn of names that an edition of a study lacks, if there are any."""
     if names := list(dict.fromkeys(names)):
         warnings.warn(f"{study}: {problem}: {shorten_list(names, MAX_LISTED)}.", stacklevel=3)
 
 
-def select_names(parameter, requested, available, study):
+def select_dataset_names(parameter, requested, available, study):
     """Select requested names in their order, or all available names.
 
     Parameters
@@ -158,7 +158,7 @@ def read_tsv(path, study, columns=()):
     return table
 
 
-def combine_tables(tables, study, need_recordings, audio_delay=0.0):
+def combine_dataset_tables(tables, study, need_recordings, audio_delay=0.0):
     """Concatenate events of recordings, and estimate missing durations.
 
     Parameters
@@ -190,5 +190,5 @@ def combine_tables(tables, study, need_recordings, audio_delay=0.0):
             tables[index] = table.assign(recording_duration=end + DEFAULT_TAIL)
     events = pd.concat(tables, ignore_index=True).assign(study=study)
     for sound, onset in events.groupby("sound", sort=False)["sound_onset"].max().items():
-        check_last_word(sound, onset, study)
+        check_table_times_of_last_word(sound, onset, study)
     return events if audio_delay == 0 else delay_events(events, audio_delay)

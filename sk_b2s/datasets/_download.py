@@ -20,16 +20,16 @@ from tqdm import tqdm
 from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets._file_names import (
     UnusableDownloadError,
-    check_name,
+    check_file_name,
+    check_file_name_size,
     check_part,
-    check_size,
-    open_part,
+    open_part_file_name,
 )
 from sk_b2s.datasets._servers import (
     StalledError,
-    check_response,
-    iter_body,
-    make_final_error,
+    check_server_response,
+    iter_server_body,
+    make_final_server_error,
     open_response,
     read_content_length,
 )
@@ -94,7 +94,7 @@ def download(files, root, progress=True):
 def _check_entry(file):
     """Check the name, address, checksum and size that a server listed."""
     source = f"the list of the server of {shorten_text(file.url, 80)}"
-    check_name(file.path, source)
+    check_file_name(file.path, source)
     if not isinstance(file.url, str) or not re.match(r"https?://[^/]", file.url):
         raise UnusableDownloadError(
             f"{file.path!r}: the server lists the address {shorten_text(file.url, 80)}, which is not http or https. "
@@ -108,7 +108,7 @@ def _check_entry(file):
                 f"{source} has the invalid checksum {shorten_text(file.checksum, 80)} for {file.path!r}. Nothing was "
                 f"downloaded. Download the study manually, and contact the data set's maintainers."
             )
-    return file._replace(size=check_size(file.size, file.path, source))
+    return file._replace(size=check_file_name_size(file.size, file.path, source))
 
 
 def _is_complete(file, root):
@@ -181,7 +181,9 @@ class _Download:
                 problem = f"the server stalled ({error})"
             except requests.RequestException as error:
                 has_begun = has_begun or _downloaded_bytes(self.part) > 0
-                if (final := make_final_error(error, self.file.url, self.manual, has_begun)) is not None:
+                if (
+                    final := make_final_server_error(error, self.file.url, self.manual, has_begun)
+                ) is not None:
                     raise final from error
                 problem = f"the connection was lost ({type(error).__name__})"
         else:
@@ -235,7 +237,7 @@ class _Download:
                 if not is_complete:
                     self.part.unlink(missing_ok=True)
                 return is_complete
-            check_response(response, file.url, self.manual)
+            check_server_response(response, file.url, self.manual)
             self._check_is_file(response)
             is_partial = response.status_code == 206
             if is_partial and not self._continues_part(response, n_bytes):
@@ -261,9 +263,9 @@ class _Download:
         bar = tqdm(
             desc=self.title, total=size, initial=begin, unit="B", unit_scale=True, disable=not self.progress
         )
-        with open_part(self.part, append=begin > 0) as sink, bar:
+        with open_part_file_name(self.part, append=begin > 0) as sink, bar:
             n_bytes = begin
-            for chunk in iter_body(response, TIMEOUT):
+            for chunk in iter_server_body(response, TIMEOUT):
                 sink.write(chunk[: limit - n_bytes])
                 n_bytes += len(chunk)
                 bar.update(len(chunk))
@@ -318,7 +320,7 @@ def describe_manual_download(page, root):
     return f"Open {page} in a browser, and save its files into {str(root)!r} under their original names."
 
 
-def strip_subjects(subjects):
+def strip_download_subjects(subjects):
     """Return subject labels without "sub-" as a set, or None for all."""
     if subjects is None:
         return None
@@ -326,7 +328,7 @@ def strip_subjects(subjects):
     return {str(subject).removeprefix("sub-") for subject in subjects}
 
 
-def check_subjects(requested, available):
+def check_download_subjects(requested, available):
     """Raise if the server does not have a requested subject."""
     if requested is not None and (missing := requested - available):
         known = sorted(one for one in available if one is not None)

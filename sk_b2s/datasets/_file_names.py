@@ -29,7 +29,7 @@ class UnusableDownloadError(ConnectionError, ValueError):
     """Error of an address or its content that another attempt cannot fix."""
 
 
-def check_name(name, source):
+def check_file_name(name, source):
     """Check that a path stays in the folder of the study, on every platform.
 
     Parameters
@@ -52,7 +52,7 @@ def check_name(name, source):
 
     Examples
     --------
-    >>> check_name("stimuli/audio/lw1.wav", "the server")
+    >>> check_file_name("stimuli/audio/lw1.wav", "the server")
     ('stimuli', 'audio', 'lw1.wav')
     """
     if problem := _describe_invalid_name(name):
@@ -87,7 +87,7 @@ def _describe_invalid_name(name):
     return ""
 
 
-def check_size(size, name, source):
+def check_file_name_size(size, name, source):
     """Return the listed size of a file as an integer or None."""
     if size is None or size == "":
         return None
@@ -103,7 +103,7 @@ def check_size(size, name, source):
     return size
 
 
-def open_part(path, append):
+def open_part_file_name(path, append):
     """Open a partial file for writing, without following links.
 
     Parameters
@@ -166,6 +166,6 @@ def _make_part_error(path, kind):
     )
 
 
-def open_new(path):
+def open_new_file_name(path):
     """Open a new file for writing, without following links."""
     return open(path, "xb")

@@ -10,11 +10,11 @@ import requests
 from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets import _download as downloads
 from sk_b2s.datasets._download import RemoteFile
-from sk_b2s.datasets._file_names import UnusableDownloadError, check_name, check_size
+from sk_b2s.datasets._file_names import UnusableDownloadError, check_file_name, check_file_name_size
 from sk_b2s.datasets._servers import (
-    check_response,
-    iter_body,
-    make_final_error,
+    check_server_response,
+    iter_server_body,
+    make_final_server_error,
     open_response,
     read_content_length,
 )
@@ -45,12 +45,12 @@ def list_osf_files(url, subjects, manual):
     while pending:
         url = pending.pop()
         _check_new(url, seen, manual)
-        page = request_json(url, "data", "links", manual=manual)
+        page = request_listing(url, "data", "links", manual=manual)
         folders = []
         for entry in _get_field(page, list, url, manual, "data"):
             path = _get_field(entry, str, url, manual, "attributes", "materialized_path").strip("/")
-            check_name(path, url)
-            if subjects is not None and subject_of_path(path) not in {None, *subjects}:
+            check_file_name(path, url)
+            if subjects is not None and get_listing_subject(path) not in {None, *subjects}:
                 continue
             if _get_field(entry, str, url, manual, "attributes", "kind") == "folder":
                 below = ("relationships", "files", "links", "related", "href")
@@ -59,14 +59,14 @@ def list_osf_files(url, subjects, manual):
             link = _get_field(entry, str, url, manual, "links", "download")
             extra = _get_field(entry, dict, url, manual, "attributes", "extra", optional=True) or {}
             checksum = _get_field(extra, str, url, manual, "hashes", "sha256", optional=True)
-            size = check_size(entry["attributes"].get("size"), path, url)
+            size = check_file_name_size(entry["attributes"].get("size"), path, url)
             files.append(RemoteFile(path, link, size, f"sha256:{checksum}" if checksum else None))
         following = _get_field(page, str, url, manual, "links", "next", optional=True)
         pending += [*([following] if following else []), *reversed(folders)]
     return files
 
 
-def subject_of_path(path):
+def get_listing_subject(path):
     """Return the subject of a path, or None for a common file."""
     first = PurePosixPath(path).parts[0] if path else ""
     return first.removeprefix("sub-") if first.startswith("sub-") else None
@@ -76,11 +76,11 @@ def list_deep_blue_files(server, work, manual):
     """List the files of a data set at Deep Blue Data."""
     url = f"{server}/concern/data_sets/{work}.json"
     files = []
-    for entry in _get_field(request_json(url, "file_sets", manual=manual), list, url, manual, "file_sets"):
+    for entry in _get_field(request_listing(url, "file_sets", manual=manual), list, url, manual, "file_sets"):
         name = _get_field({"title": _first(_get(entry, "title"))}, str, url, manual, "title")
         number = _get_field(entry, str, url, manual, "id")
         checksum = _parse_checksum(_first(_get(entry, "original_checksum")), None, url)
-        size = check_size(_first(_get(entry, "file_size")), name, url)
+        size = check_file_name_size(_first(_get(entry, "file_size")), name, url)
         files.append(RemoteFile(name, f"{server}/downloads/{number}", size, checksum))
     return files
 
@@ -89,7 +89,7 @@ def list_dryad_files(server, doi, manual):
     """List the files of the last version of a data set at Dryad."""
     url = f"{server}/api/v2/datasets/{doi}/versions"
     versions = _get_field(
-        request_json(url, "_embedded", manual=manual), list, url, manual, "_embedded", "stash:versions"
+        request_listing(url, "_embedded", manual=manual), list, url, manual, "_embedded", "stash:versions"
     )
     if not versions:
         raise _make_format_error(url, "_embedded.stash:versions", "at least one version", versions, manual)
@@ -97,13 +97,13 @@ def list_dryad_files(server, doi, manual):
     url, files, seen = f"{server}{version}/files?per_page=100", [], {}
     while url:
         _check_new(url, seen, manual)
-        page = request_json(url, "_embedded", "_links", manual=manual)
+        page = request_listing(url, "_embedded", "_links", manual=manual)
         for entry in _get_field(page, list, url, manual, "_embedded", "stash:files"):
             kinds = ("stash:download", "stash:file-download")
             kind = next((k for k in kinds if k in _get_field(entry, dict, url, manual, "_links")), kinds[0])
             link = _get_field(entry, str, url, manual, "_links", kind, "href")
             name = _get_field(entry, str, url, manual, "path")
-            size = check_size(entry.get("size"), name, url)
+            size = check_file_name_size(entry.get("size"), name, url)
             checksum = _parse_checksum(entry.get("digest"), entry.get("digestType"), url)
             files.append(RemoteFile(name, f"{server}{link}", size, checksum))
         next_page = _get_field(page, str, url, manual, "_links", "next", "href", optional=True)
@@ -169,7 +169,7 @@ def _parse_checksum(digest, kind, url):
 # --- lists in JSON -----------------------------------------------------------------------------------
 
 
-def request_json(url, *keys, manual):
+def request_listing(url, *keys, manual):
     """Request a list in JSON that contains some keys.
 
     Parameters
@@ -189,11 +189,11 @@ def request_json(url, *keys, manual):
     for _ in downloads.iter_attempts():
         try:
             with open_response(url, {"Accept": "application/json"}, downloads.TIMEOUT) as response:
-                check_response(response, url, manual)
+                check_server_response(response, url, manual)
                 text = _read_list(response, url, manual)
             return _parse_list(text, url, keys, manual)
         except requests.RequestException as error:
-            if (final := make_final_error(error, url, manual)) is not None:
+            if (final := make_final_server_error(error, url, manual)) is not None:
                 raise final from error
             last = error
     raise ConnectionError(f"{url} does not respond: {last}. Check the network connection. {manual}") from last
@@ -202,7 +202,7 @@ def request_json(url, *keys, manual):
 def _read_list(response, url, manual):
     """Read the decompressed body of a list."""
     text = bytearray()
-    for chunk in iter_body(response, downloads.TIMEOUT, decode=True):
+    for chunk in iter_server_body(response, downloads.TIMEOUT, decode=True):
         text += chunk
         if len(text) > MAX_LIST_BYTES:
             raise UnusableDownloadError(

@@ -62,7 +62,7 @@ def open_response(url, headers, timeout):
     Returns
     -------
     response : requests.Response
-        Response whose body can be read with :func:`iter_body`.
+        Response whose body can be read with :func:`iter_server_body`.
     """
     results: list = []
 
@@ -87,7 +87,7 @@ def open_response(url, headers, timeout):
     return results[0]
 
 
-def iter_body(response, timeout, decode=False):
+def iter_server_body(response, timeout, decode=False):
     """Iterate over the body of a response as it arrives.
 
     Parameters
@@ -139,7 +139,7 @@ def read_content_length(response):
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def check_response(response, url, manual):
+def check_server_response(response, url, manual):
     """Raise for an error status, an HTTPError if another attempt may succeed.
 
     Parameters
@@ -179,7 +179,7 @@ def _make_password_error(url, proxy, manual):
     )
 
 
-def make_final_error(error, url, manual, has_begun=False):
+def make_final_server_error(error, url, manual, has_begun=False):
     """Make the error for a permanent failure, or None if it may be temporary.
 
     Parameters

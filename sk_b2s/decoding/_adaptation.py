@@ -13,17 +13,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s._utils._chunks import split_rows
-from sk_b2s._utils._devices import choose_device, choose_precision
-from sk_b2s._utils._validation import check_in_step, table_of
+from sk_b2s._utils._chunks import split_rows_into_chunks
+from sk_b2s._utils._devices import choose_device, choose_device_precision
+from sk_b2s._utils._validation import table_of, validate_in_step
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._unseen_subjects import BATCH
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet
-from sk_b2s.preprocessing._fingerprint import hash_rows
-from sk_b2s.preprocessing._windows import Windows, subjects_of
+from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
+from sk_b2s.preprocessing._windows import Windows, get_subjects_of_windows
 
 METHODS = ("auto", "ridge", "layer", "all")
 ENOUGH = 2.0  # minutes of distinct calibration data from which "auto" uses "all"
@@ -91,7 +91,7 @@ class _Calibration:
 
     def _parts(self):
         """Split rows into batches."""
-        return split_rows(self.rows, BATCH)
+        return split_rows_into_chunks(self.rows, BATCH)
 
     def check_finite(self):
         """Raise for NaN or infinite values, which would spoil a layer."""
@@ -196,8 +196,8 @@ class AdaptationMixin:
         if not len(X):
             raise ValueError(f"X has no windows. {owner} requires windows of at least one new subject.")
         y = self._check_y(y)
-        check_in_step(X, y)
-        subjects = pd.unique(subjects_of(X))
+        validate_in_step(X, y)
+        subjects = pd.unique(get_subjects_of_windows(X))
         new = self._with_subjects(subjects)
         self._warn_misspelled_subjects(subjects)
         random = check_random_state(copy.deepcopy(self.random_state))  # the parameter is not changed
@@ -252,7 +252,7 @@ class AdaptationMixin:
         brain, segments, subjects = (
             self._make_inputs(X, in_fit=True),
             find_distinct_segments(y).target,
-            subjects_of(X),
+            get_subjects_of_windows(X),
         )
         for place, subject in enumerate(pd.unique(subjects)):
             rows = np.flatnonzero(subjects == subject)
@@ -290,7 +290,9 @@ class AdaptationMixin:
             "n_subjects": len(new.subjects_),
             "n_averaged": self.architecture_.get("n_averaged") or len(self.subjects_),
         }
-        precision = self.net_.guard.renewed(choose_precision(self.precision, choose_device(self.device)))
+        precision = self.net_.guard.renewed(
+            choose_device_precision(self.precision, choose_device(self.device))
+        )
         # Callbacks of the user would start from the beginning.
         new.net_ = new._make_net(np.random.RandomState(0), callbacks=[], precision=precision)
         state = self.net_.state()
@@ -358,7 +360,9 @@ class AdaptationMixin:
         """Add the calibration stimuli to those that scores warn about."""
         table = table_of(y)
         if isinstance(y, np.ndarray):
-            self.adaptation_rows_ = np.union1d(getattr(self, "adaptation_rows_", np.int64([])), hash_rows(y))
+            self.adaptation_rows_ = np.union1d(
+                getattr(self, "adaptation_rows_", np.int64([])), fingerprint_array_rows(y)
+            )
         if self.stimulus_intervals_ is not None and table is not None and "sound_onset" in table:
             self.stimulus_intervals_ = self.stimulus_intervals_ | StimulusIntervals.from_table(table)
 

@@ -10,18 +10,18 @@ import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sk_b2s._utils._chunks import count_rows, slice_rows
-from sk_b2s._utils._validation import check_in_step, recordings_of, seconds_of, table_of
-from sk_b2s.decoding._candidates import check_targets_vary, find_distinct_segments, make_target_windows
+from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
+from sk_b2s._utils._validation import recordings_of, table_of, validate_in_step, validate_seconds
+from sk_b2s.decoding._candidates import check_candidates_vary, find_distinct_segments, make_target_windows
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.metrics._frames import match_frames
 from sk_b2s.metrics._ranking import ranks, top_k_accuracy
-from sk_b2s.metrics._tiled import CHUNK_BYTES, check_estimates, iter_scores
-from sk_b2s.model_selection._split import warn_of_leak, warn_of_seen_stimuli
+from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates, iter_tiled_scores
+from sk_b2s.model_selection._split import warn_of_seen_split_stimuli, warn_of_split_leak
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
-from sk_b2s.preprocessing._fingerprint import hash_rows
-from sk_b2s.preprocessing._windows import Windows, check_equal_shapes, subjects_of
+from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
+from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes, get_subjects_of_windows
 
 
 def _plain_name(subject):
@@ -53,7 +53,9 @@ class RetrievalMixin:
     def _check_windows(self, X, reset=False, any_channels=False):
         """Check windows, or make Windows of an array."""
         if not isinstance(X, Windows):
-            X = validate_data(self, check_equal_shapes(X), reset=reset, allow_nd=True, dtype=np.float32)
+            X = validate_data(
+                self, check_windows_equal_shapes(X), reset=reset, allow_nd=True, dtype=np.float32
+            )
             X = Windows.from_array(X if X.ndim == 3 else X[:, :, None])
         elif reset:
             self.n_features_in_ = X.shape[1]
@@ -102,7 +104,7 @@ class RetrievalMixin:
 
     def _get_subject_index(self, X, in_fit=False):
         """Return the subject index of each window, -1 for unseen subjects."""
-        subjects = subjects_of(X)
+        subjects = get_subjects_of_windows(X)
         index = pd.Index(self.subjects_).get_indexer(subjects)
         if in_fit:
             return index
@@ -154,7 +156,11 @@ class RetrievalMixin:
                 f"speech=make_pipeline(MelSpectrogram(), FeatureScaler())."
             )
         return check_array(
-            check_equal_shapes(y, "y"), ensure_2d=False, allow_nd=True, dtype=np.float32, input_name="y"
+            check_windows_equal_shapes(y, "y"),
+            ensure_2d=False,
+            allow_nd=True,
+            dtype=np.float32,
+            input_name="y",
         )
 
     def _fit_segments(self, y):
@@ -204,7 +210,7 @@ class RetrievalMixin:
         targets = self._targets(y)
         steps = [step for _, step in getattr(self.speech_, "steps", [("", self.speech_)])]
         if not any(isinstance(step, SpeechActivity) for step in steps):  # speech may have no silence
-            check_targets_vary(targets, train, type(self).__name__)
+            check_candidates_vary(targets, train, type(self).__name__)
         return targets
 
     def _targets(self, y):
@@ -254,17 +260,17 @@ class RetrievalMixin:
         check_is_fitted(self)
         embed, n_windows = self._make_embedder(X)
         out = np.empty((n_windows, self.n_features_out_, len(self.frame_weights_)), np.float32)
-        for part in slice_rows(n_windows, count_rows(CHUNK_BYTES, *out.shape[1:])):
+        for part in slice_rows_into_chunks(n_windows, count_chunk_rows(CHUNK_BYTES, *out.shape[1:])):
             rows = np.arange(part.start, part.stop)
             estimates = embed(rows)
-            check_estimates(estimates, rows)
+            check_tiled_estimates(estimates, rows)
             out[rows] = estimates.cpu().numpy()
         return out[:, :, 0] if self._flat_targets else out
 
     def _scores(self, X, candidates):
         embed, n_windows = self._make_embedder(X)
         weights = torch.as_tensor(self.frame_weights_, dtype=torch.float32, device=self._device())
-        return iter_scores(embed, n_windows, candidates, weights, self._device())
+        return iter_tiled_scores(embed, n_windows, candidates, weights, self._device())
 
     def similarity(self, X, candidates=None):
         """Compute the similarity between windows and candidate segments.
@@ -409,7 +415,7 @@ class RetrievalMixin:
         """Return the candidates, and an iterator of (rows, scores)."""
         check_is_fitted(self)
         y = self._check_y(y)
-        check_in_step(X, y)
+        validate_in_step(X, y)
         found, targets = self._candidates(y)
         self._warn_of_leak(y, stacklevel)
         return found, self._scores(X, targets)
@@ -420,12 +426,12 @@ class RetrievalMixin:
         """Warn if targets contain stimuli of ``fit``."""
         owner = type(self).__name__
         if self.stimulus_intervals_ is not None and table_of(y) is not None:
-            warn_of_seen_stimuli(self.stimulus_intervals_, table_of(y), owner, stacklevel + 1)
+            warn_of_seen_split_stimuli(self.stimulus_intervals_, table_of(y), owner, stacklevel + 1)
         elif isinstance(y, np.ndarray):
-            known = [hash_rows(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
+            known = [fingerprint_array_rows(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
             known.append(getattr(self, "adaptation_rows_", np.int64([])))  # since fit
-            leaking = np.isin(hash_rows(y), np.concatenate(known))
-            warn_of_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)
+            leaking = np.isin(fingerprint_array_rows(y), np.concatenate(known))
+            warn_of_split_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)
 
 
 def _spans_of(X):
@@ -433,5 +439,5 @@ def _spans_of(X):
     table = table_of(X)
     if table is None or not {"recording", "onset", "duration"} <= set(table):
         return None
-    start = seconds_of(table, "onset", "X")
-    return recordings_of(table), start, start + seconds_of(table, "duration", "X")
+    start = validate_seconds(table, "onset", "X")
+    return recordings_of(table), start, start + validate_seconds(table, "duration", "X")

@@ -16,17 +16,17 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_b2s._utils._caching import cached
 from sk_b2s._utils._estimators import (
-    find_decoder,
-    find_last,
-    replace_last,
-    unwrap_decoder,
-    unwrap_last,
-    was_interrupted,
+    find_decoder_in_estimator,
+    find_innermost_estimator,
+    replace_innermost_estimator,
+    unwrap_decoder_of_estimator,
+    unwrap_innermost_estimator,
+    was_estimator_interrupted,
 )
-from sk_b2s._utils._validation import check_in_step, table_of
+from sk_b2s._utils._validation import table_of, validate_in_step
 from sk_b2s.decoding._adaptation import METHODS
 from sk_b2s.decoding._base import RetrievalMixin
-from sk_b2s.preprocessing._fingerprint import digest_code, digest_rows, key_of
+from sk_b2s.preprocessing._fingerprint import fingerprint_code, fingerprint_rows, make_fingerprint
 
 WITHOUT_ADAPT = ("none", "scratch")  # methods that do not call adapt
 
@@ -37,7 +37,7 @@ def _delegate(name):
     @wraps(getattr(RetrievalMixin, name))
     def method(self, X, *args, **kwargs):
         check_is_fitted(self)
-        decoder, X = unwrap_decoder(self.estimator_, X, type(self).__name__)
+        decoder, X = unwrap_decoder_of_estimator(self.estimator_, X, type(self).__name__)
         return getattr(decoder, name)(X, *args, **kwargs)
 
     return method
@@ -175,13 +175,13 @@ default="auto"
         """
         if y is None:
             raise ValueError(f"CalibratedDecoder requires y to be passed, but the target y is {y}.")
-        check_in_step(X, y)
+        validate_in_step(X, y)
         own = self._mask(calibration, _num_samples(y))
         if self.method in METHODS:
             self._check_adapts(X, own, calibration is None)
         self.n_calibration_ = int(own.sum())
         base = self._fit_base(X, y, np.flatnonzero(own if self.method == "scratch" else ~own))
-        self.interrupted_ = was_interrupted(base)
+        self.interrupted_ = was_estimator_interrupted(base)
         if self.method in WITHOUT_ADAPT or not own.any():
             self.estimator_ = base
         else:
@@ -211,7 +211,7 @@ default="auto"
 
     def _check_adapts(self, X, own, is_missing):
         """Raise unless the decoder can adapt and its subjects are new."""
-        decoder = find_decoder(self.estimator)[0]
+        decoder = find_decoder_in_estimator(self.estimator)[0]
         if not hasattr(decoder, "adapt"):
             raise TypeError(
                 f"method={self.method!r} requires a decoder with a method adapt, such as BrainEncoder. "
@@ -247,8 +247,11 @@ default="auto"
         )
         if memory.location is None:
             return clone(self.estimator).fit(X, y)
-        key = key_of(
-            self.estimator, digest_rows(X), digest_rows(y), digest_code(roots=("_persistence._save_load",))
+        key = make_fingerprint(
+            self.estimator,
+            fingerprint_rows(X),
+            fingerprint_rows(y),
+            fingerprint_code(roots=("_persistence._save_load",)),
         )
         with FileLock(Path(memory.location) / f"{key}.lock"):  # other processes wait for the same fit
             return cached(_fit, memory, ignore=("estimator", "X", "y"))(key, self.estimator, X, y)
@@ -259,12 +262,12 @@ default="auto"
     def decoder_(self):
         """Fitted decoder at the end of ``estimator_``."""
         check_is_fitted(self)
-        return find_last(self.estimator_, fitted=True)[0]
+        return find_innermost_estimator(self.estimator_, fitted=True)[0]
 
     @property
     def k(self):
         """Number of candidates that count as a hit in :meth:`score`."""
-        return find_decoder(self.estimator)[0].k
+        return find_decoder_in_estimator(self.estimator)[0].k
 
     @property
     def n_features_in_(self):
@@ -297,12 +300,12 @@ def _get_subjects(X, n_rows):
 def _fit(key, estimator, X, y):
     """Fit a clone. ``key`` identifies all other arguments in the cache."""
     fitted = clone(estimator).fit(X, y)
-    if was_interrupted(fitted):
+    if was_estimator_interrupted(fitted):
         raise KeyboardInterrupt  # incomplete fits are not cached
     return fitted
 
 
 def _adapt_last(fitted, X, y, method):
     """Adapt the decoder at the end of a copy of a fitted estimator."""
-    decoder, X = unwrap_last(fitted, X)
-    return replace_last(fitted, decoder.adapt(X, y, method=method))
+    decoder, X = unwrap_innermost_estimator(fitted, X)
+    return replace_innermost_estimator(fitted, decoder.adapt(X, y, method=method))

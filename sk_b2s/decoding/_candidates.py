@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import table_of
-from sk_b2s.preprocessing._fingerprint import hash_rows
+from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._signals import load_signal
 from sk_b2s.preprocessing._windows import Windows
 
@@ -47,7 +47,7 @@ def find_distinct_segments(y):
     elif isinstance(y, Windows):
         keys = y.which * (1 + max(signal.shape[0] for signal in y.signals)) + y.start
     else:
-        keys = hash_rows(y)
+        keys = fingerprint_array_rows(y)
     if pd.isna(keys).any():
         row = int(np.flatnonzero(pd.isna(keys))[0])
         raise ValueError(
@@ -60,7 +60,7 @@ def find_distinct_segments(y):
     return Candidates(np.asarray(ids), first, target)
 
 
-def check_targets_vary(targets, rows, owner):
+def check_candidates_vary(targets, rows, owner):
     """Raise if all features of all stimuli of some rows are constant.
 
     ``targets`` are Windows of features. ``owner`` names the estimator.

@@ -12,20 +12,24 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sk_b2s._utils._devices import choose_device
-from sk_b2s._utils._validation import check_in_step
+from sk_b2s._utils._validation import validate_in_step
 from sk_b2s.decoding._adaptation import AdaptationMixin
 from sk_b2s.decoding._base import RetrievalMixin
-from sk_b2s.decoding._encoder_network import EncoderNetworkMixin, check_parameters, warn_no_learning
+from sk_b2s.decoding._encoder_network import (
+    EncoderNetworkMixin,
+    check_network_parameters,
+    warn_network_learned_nothing,
+)
 from sk_b2s.decoding._encoder_state import EncoderStateMixin
-from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
+from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._unseen_subjects import UnseenSubjectMixin
 from sk_b2s.nn._brain_module import ACTIVATIONS
 from sk_b2s.nn._channel_mixing import SUBJECT_LAYERS
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
-from sk_b2s.nn._prefetch import keep_on_device
+from sk_b2s.nn._prefetch import prefetch_windows_to_device
 from sk_b2s.nn.functional import DUPLICATES
-from sk_b2s.preprocessing._windows import subjects_of
+from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 
 class BrainEncoder(
@@ -378,10 +382,10 @@ n_virtual_channels)
         self : BrainEncoder
             The fitted encoder.
         """
-        check_parameters(self)
+        check_network_parameters(self)
         X = self._check_X(X, reset=True)
         y = self._check_y(y)
-        check_in_step(X, y)
+        validate_in_step(X, y)
         if self.unseen_subject == "nearest":
             self._check_one_subject_per_recording(X)
         random = check_random_state(self.random_state)
@@ -390,16 +394,16 @@ n_virtual_channels)
         self._fit_stimulus_intervals(y, train if valid is None else np.concatenate([train, valid]))
         self._fit_recording_intervals(X)
         targets = self._fit_speech(y, train)
-        warn_audio_channels(X, y, targets)
+        warn_stimulus_artifact_channels(X, y, targets)
         self._fit_shapes(X, y, targets, train)
-        targets, X = keep_on_device(choose_device(self.device), targets, X)
+        targets, X = prefetch_windows_to_device(choose_device(self.device), targets, X)
         brain = self._make_inputs(X, in_fit=True)
         held_out = None if valid is None else PairDataset(brain, targets, valid, segments)
         self.net_ = self._make_net(random, held_out)
         # fit would draw the weights again
         self.net_.partial_fit(PairDataset(brain, targets, train, segments), None)
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
-        warn_no_learning(self, 0 if valid is None else len(valid))
+        warn_network_learned_nothing(self, 0 if valid is None else len(valid))
         self._drop_training()
         self._drop_adaptations()
         self._fit_unseen_subjects(brain, targets, train)
@@ -417,7 +421,7 @@ n_virtual_channels)
     def _get_subject_index(self, X, in_fit=False):
         index = super()._get_subject_index(X, in_fit)
         if not in_fit and self.unseen_subject == "nearest" and (index < 0).any():
-            like = self.nearest_subjects(X)[subjects_of(X)[index < 0]]
+            like = self.nearest_subjects(X)[get_subjects_of_windows(X)[index < 0]]
             index[index < 0] = pd.Index(self.subjects_).get_indexer(like)
         return index
 

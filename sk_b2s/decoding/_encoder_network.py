@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_b2s._utils._devices import choose_device, choose_precision
+from sk_b2s._utils._devices import choose_device, choose_device_precision
 from sk_b2s._utils._precision import Precision
 from sk_b2s._utils._validation import table_of
 from sk_b2s.model_selection._split import stimulus_train_test
 from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._losses import LOSSES
-from sk_b2s.nn._net import RetrievalNet, log_message
+from sk_b2s.nn._net import RetrievalNet, log_net_message
 from sk_b2s.nn._speech_module import SpeechModule
-from sk_b2s.nn._validation import EarlyStop, one_split, validate_on
-from sk_b2s.preprocessing._windows import subjects_of
+from sk_b2s.nn._validation import EarlyStop, make_validation_split, validate_on
+from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 # Parameters of BrainEncoder that are passed to its modules.
 ARCHITECTURE = (
@@ -47,7 +47,7 @@ class EncoderNetworkMixin:
         if self.validation is None:
             return np.arange(len(y)), None
         if hasattr(self.validation, "split"):
-            train, valid = one_split(self.validation, X, y)
+            train, valid = make_validation_split(self.validation, X, y)
             without = train  # rows that the splitter leaves out stay out
         else:
             without = np.arange(len(y))
@@ -68,7 +68,7 @@ class EncoderNetworkMixin:
         """Set the subjects and the arguments of the networks."""
         frames = self._fit_frames(X, y, targets)
         self.n_features_out_ = self.speech_embedding_dim or self.n_speech_features_
-        self.subjects_ = np.unique(subjects_of(X)[train])  # other layers would not be trained
+        self.subjects_ = np.unique(get_subjects_of_windows(X)[train])  # other layers would not be trained
         self.architecture_ = {
             "n_channels": X.shape[1],
             "n_outputs": self.n_features_out_,
@@ -91,7 +91,8 @@ class EncoderNetworkMixin:
     def _make_net(self, random, held_out=None, kind=RetrievalNet, with_speech=True, **changes):
         """Build a skorch net with weights drawn from ``random``.
 
-        ``with_speech`` adds the speech network, ``changes`` replace arguments.
+        ``make_control_speech_inputs`` adds the speech network, ``changes``
+        replace arguments.
         """
         speech = self.speech_architecture_ if with_speech else None
         device = choose_device(self.device)
@@ -111,8 +112,8 @@ class EncoderNetworkMixin:
             "train_split": validate_on(held_out),
             "shuffle": np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
             "callbacks": callbacks + list(self.callbacks or []),
-            **({"callbacks__print_log__sink": log_message} if self.verbose else {"callbacks__print_log": None}),
-            "precision": Precision(choose_precision(self.precision, device), type(self).__name__),
+            **({"callbacks__print_log__sink": log_net_message} if self.verbose else {"callbacks__print_log": None}),
+            "precision": Precision(choose_device_precision(self.precision, device), type(self).__name__),
             "k": self.k,
             "device": str(device),
             "verbose": self.verbose,
@@ -129,7 +130,7 @@ class EncoderNetworkMixin:
         self.net_.module_.draw_from(None)
 
 
-def check_parameters(encoder):
+def check_network_parameters(encoder):
     """Raise for incompatible parameters, and warn about unused ones."""
     if encoder.kernel_size % 2 == 0:
         raise ValueError(
@@ -173,7 +174,7 @@ def _without_effect(encoder):
         yield "duplicates", f"loss={encoder.loss!r}"
 
 
-def warn_no_learning(encoder, n_valid):
+def warn_network_learned_nothing(encoder, n_valid):
     """Warn if training was interrupted or learned nothing.
 
     With validation windows, the cross-entropy at its best temperature is

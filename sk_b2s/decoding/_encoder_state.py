@@ -24,7 +24,7 @@ from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._speech_module import SpeechModule
-from sk_b2s.preprocessing._fingerprint import describe
+from sk_b2s.preprocessing._fingerprint import describe_for_fingerprint
 
 COUNT = [Interval(Integral, 1, None, closed="left")]
 MEMBERS = 2**24  # elements of the matrix of frames and samples that any file may have, 64 MiB
@@ -58,7 +58,7 @@ class EncoderStateMixin:
             "covariances": getattr(self, "covariances_", None),
             "speech": _list_fitted(self.speech_),
         }
-        return hashlib.sha256(json.dumps(describe(content)).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(describe_for_fingerprint(content)).encode()).hexdigest()
 
     def _get_saved_state(self):
         """Return fitted attributes, with weights instead of nets."""
@@ -81,7 +81,7 @@ class EncoderStateMixin:
         for name, weights in nets.items():
             self._check_state(weights if name == "weights" else nets["weights"])
             for own in weights.values() if name == "own_weights" else ():
-                check_weights(own, self._shapes(own, with_speech=False))
+                check_state_weights(own, self._shapes(own, with_speech=False))
         if not set(nets.get("own_weights", ())) <= set(getattr(self, "subjects_", ())):
             raise ValueError("it has networks of subjects that are not in subjects_.")
         if "weights" in nets:
@@ -122,7 +122,7 @@ class EncoderStateMixin:
             raise ValueError(
                 f"windows of {n_steps} samples and {n_frames} frames are far larger than its weights."
             )
-        check_weights(weights, self._shapes(weights))
+        check_state_weights(weights, self._shapes(weights))
         mixed = made["initial_linear"] or made["spatial_attention"]
         wanted = self.n_speech_features_, made["n_virtual_channels"] if mixed else self.n_features_in_
         if self.shared_response_ is not None and wanted != (
@@ -235,7 +235,7 @@ class EncoderStateMixin:
                     f"{tuple(self.layers.shape)}."
                 )
         for weights in self.added_weights.values():
-            check_weights(weights, shapes)
+            check_state_weights(weights, shapes)
         if "added_intervals" in vars(self):
             spans = [np.asarray(one, float) for one in self.added_intervals.values()]
             if parent.stimulus_intervals_ is None or any(one.ndim != 2 or one.shape[1] != 2 for one in spans):
@@ -276,7 +276,7 @@ class _OnMetaDevice(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def check_weights(weights, shapes):
+def check_state_weights(weights, shapes):
     """Raise unless weights have the expected names and shapes."""
     for name in [*shapes, *(name for name in weights if not name.startswith("loss."))]:
         expected, came = shapes.get(name), weights.get(name)
@@ -307,4 +307,4 @@ def _list_fitted(thing, is_fitted=True):
         thing = thing.to_dict("list")
     if isinstance(thing, dict):
         return _list_fitted(list(thing.items()), is_fitted)
-    return describe(thing) if is_fitted else ""
+    return describe_for_fingerprint(thing) if is_fitted else ""

@@ -11,26 +11,30 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sk_b2s._utils._validation import check_in_step, table_of
-from sk_b2s.decoding._candidates import check_targets_vary, find_distinct_segments, make_target_windows
+from sk_b2s._utils._validation import table_of, validate_in_step
+from sk_b2s.decoding._candidates import check_candidates_vary, find_distinct_segments, make_target_windows
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
     RidgeMixin,
     check_alphas,
-    check_finite,
-    check_rate,
-    get_frame_rate,
-    select_lags,
-    sum_frames,
+    check_ridge_rate,
+    check_ridge_values,
+    get_ridge_frame_rate,
+    select_ridge_lags,
+    sum_ridge_frames,
 )
-from sk_b2s.decoding._ridge_solver import compute_lagged_moments, correlate_channels, standardize
-from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
+from sk_b2s.decoding._ridge_solver import (
+    compute_lagged_moments,
+    correlate_ridge_channels,
+    standardize_ridge_channels,
+)
+from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._frames import match_frames
-from sk_b2s.metrics._null import possible_shifts
-from sk_b2s.model_selection._split import warn_of_seen_stimuli
+from sk_b2s.metrics._null import find_null_shifts
+from sk_b2s.model_selection._split import warn_of_seen_split_stimuli
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
-from sk_b2s.preprocessing._windows import Windows, check_equal_shapes, subjects_of
+from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes, get_subjects_of_windows
 
 
 class ForwardTRF(RidgeMixin, BaseEstimator):
@@ -181,7 +185,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             The fitted model.
         """
         X = _as_windows(X)
-        check_in_step(X, y)
+        validate_in_step(X, y)
         check_not_constant(X, type(self).__name__)
         check_alphas(self.alphas)
         self.speech_ = None if self.speech is None else clone(self.speech).fit(table_of(y))
@@ -189,10 +193,10 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
         self.stimulus_intervals_ = StimulusIntervals.from_table(table) if has_sound else None
         targets = self._targets(y)
-        check_targets_vary(targets, np.arange(len(targets)), "ForwardTRF")
+        check_candidates_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
         self._fit_frames(X, targets)
-        warn_audio_channels(X, y, targets)
+        warn_stimulus_artifact_channels(X, y, targets)
         segments = find_distinct_segments(table_of(y) if isinstance(y, pd.DataFrame) else y).target
         self._fit_models(X, targets, y, segments)
         return self
@@ -214,9 +218,9 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         frames = match_frames(X, targets)
         self._shape = X.shape[2], targets.shape[2]
         self._frames, self._weights = torch.from_numpy(frames), torch.from_numpy(np.bincount(frames))
-        check_rate(self.sfreq, X)
-        n_frames, rate = len(self._weights), get_frame_rate(X, targets, self)
-        self._lags = select_lags(self.lags, rate, n_frames)
+        check_ridge_rate(self.sfreq, X)
+        n_frames, rate = len(self._weights), get_ridge_frame_rate(X, targets, self)
+        self._lags = select_ridge_lags(self.lags, rate, n_frames)
         self.lags_ = self._lags / rate
 
     def _fit_model(self, X, targets, y, segments, rows):
@@ -241,7 +245,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             sums[0] += speech.sum((0, 1))
             sums[1] += eeg.sum((0, 1))
         means = [total / (len(rows) * len(self._weights)) for total in sums]
-        check_finite(y=means[0], X=means[1])
+        check_ridge_values(y=means[0], X=means[1])
         return means
 
     def _pooled_batches(self, X, targets, rows):
@@ -250,8 +254,8 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             yield self._pool(eeg), speech[:, : len(self._weights)]
 
     def _pool(self, batch):
-        """Average the samples of each frame, see :func:`sum_frames`."""
-        return sum_frames(batch, self._frames, len(self._weights)) / self._weights[:, None]
+        """Average the samples of each frame, see :func:`sum_ridge_frames`."""
+        return sum_ridge_frames(batch, self._frames, len(self._weights)) / self._weights[:, None]
 
     # --- prediction --------------------------------------------------------------------------------
 
@@ -338,7 +342,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             If ``y`` contains stimuli of ``fit``.
         """
         X = _as_windows(X)
-        check_in_step(X, y)
+        validate_in_step(X, y)
         warn_of_constant(X)
         if X.shape[1:] != (self.n_features_in_, self._shape[0]):
             raise ValueError(
@@ -346,12 +350,12 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
                 f"{self._shape[0]}."
             )
         if self.stimulus_intervals_ is not None and table_of(y) is not None:
-            warn_of_seen_stimuli(self.stimulus_intervals_, table_of(y), type(self).__name__)
-        subjects, random, parts = subjects_of(X), check_random_state(random_state), []
+            warn_of_seen_split_stimuli(self.stimulus_intervals_, table_of(y), type(self).__name__)
+        subjects, random, parts = get_subjects_of_windows(X), check_random_state(random_state), []
         for name in pd.unique(subjects):
             rows = np.flatnonzero(subjects == name)
-            predicted = standardize(self.predict(_safe_indexing(y, rows), subjects[rows]))
-            eeg = standardize(self._pool(X.gather(rows)).transpose(1, 2).numpy())
+            predicted = standardize_ridge_channels(self.predict(_safe_indexing(y, rows), subjects[rows]))
+            eeg = standardize_ridge_channels(self._pool(X.gather(rows)).transpose(1, 2).numpy())
             null = _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random)
             place = np.full((X.shape[1], 2), np.nan)
             if X.positions is not None:
@@ -359,7 +363,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             parts.append(
                 pd.DataFrame({
                     "subject": name, "channel": X.ch_names or range(X.shape[1]), "x": place[:, 0], "y": place[:, 1],
-                    "r": correlate_channels(predicted, eeg), "null_low": np.quantile(null, 0.025, axis=0),
+                    "r": correlate_ridge_channels(predicted, eeg), "null_low": np.quantile(null, 0.025, axis=0),
                     "null_mean": null.mean(0), "null_high": np.quantile(null, 0.975, axis=0), "n_windows": len(rows),
                 })
             )  # fmt: skip
@@ -413,7 +417,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
 
 
 def _check_numbers(data, name):
-    data = check_equal_shapes(data, name)
+    data = check_windows_equal_shapes(data, name)
     data = check_array(data, ensure_2d=False, allow_nd=True, dtype=np.float32, input_name=name)
     if data.ndim != 3:
         raise ValueError(
@@ -442,9 +446,11 @@ def _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random):
         own = np.flatnonzero(recording == name)
         own = own[np.argsort(onset[own], kind="stable")]
         try:
-            possible = possible_shifts(name, labels[own], onset[own], table["duration"].max())
+            possible = find_null_shifts(name, labels[own], onset[own], table["duration"].max())
         except ValueError:  # a recording may be too short for a null
             return nothing
         for index, shift in enumerate(random.choice(possible, size=n_shifts)):
-            total[index] += len(own) * correlate_channels(np.roll(predicted[own], shift, axis=0), eeg[own])
+            total[index] += len(own) * correlate_ridge_channels(
+                np.roll(predicted[own], shift, axis=0), eeg[own]
+            )
     return total / len(rows)

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import plain_text
-from sk_b2s.metrics._group_context import average_rows, group_context_bias, sentence_groups
+from sk_b2s._utils._text import make_plain_text
+from sk_b2s.metrics._group_context import average_rows, group_context_bias, make_sentence_context_groups
 from sk_b2s.metrics._null import circular_shift_null
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, ranks, top_k_accuracy
 from sk_b2s.metrics._word_timing import timing_scores
@@ -251,7 +251,7 @@ class RetrievalResult:
             [by], self.rows, f"score_within_recording(by={by!r}) groups windows by that column"
         )
         pools = []
-        for pool in split_pools(self, by):
+        for pool in split_result_pools(self, by):
             subject, name = pool.rows[["subject", by]].iloc[0]
             if pool.n_candidates <= k:
                 raise ValueError(
@@ -337,7 +337,10 @@ class RetrievalResult:
             )
         sentence = pd.factorize(self.candidates[by].to_numpy(dtype=object), use_na_sentinel=False)[0]
         return replace(
-            self, scores=group_context_bias(self.scores, sentence, sentence_groups(self.rows, by), weight)
+            self,
+            scores=group_context_bias(
+                self.scores, sentence, make_sentence_context_groups(self.rows, by), weight
+            ),
         )
 
     def score_words(self, k=None, timing=True, train=None):
@@ -392,7 +395,7 @@ class RetrievalResult:
         """
         k = self._k(k)
         self._check_columns(["word"], self.candidates, "score_words() sums over the segments of each word")
-        words = [plain_text([word]) or None for word in self.candidates["word"]]
+        words = [make_plain_text([word]) or None for word in self.candidates["word"]]
         table = word_scores(self.scores, words, self.target, self.rows["subject"], k)
         return self._with_timing(table, words, k, train) if timing else table
 
@@ -405,7 +408,7 @@ class RetrievalResult:
                 self._check_columns(
                     ["subject", "recording", "onset", "word"], train, "The timing is fitted on train"
                 )
-                train = train.assign(word=[plain_text([word]) or None for word in train["word"]])
+                train = train.assign(word=[make_plain_text([word]) or None for word in train["word"]])
             rows = self.rows.reset_index(drop=True)
             hits = timing_scores(rows, targets, sorted({word for word in words if word}), k, train)
             groups = [rows["subject"], pd.Series(targets, dtype=object)]
@@ -416,7 +419,7 @@ class RetrievalResult:
         return pd.concat([table, pd.DataFrame(row, index=["timing alone"])]).astype(table.dtypes)
 
 
-def split_pools(result, by="recording"):
+def split_result_pools(result, by="recording"):
     """Split a result by subject and a column, with own candidates.
 
     Returns a list of RetrievalResult in order of appearance.

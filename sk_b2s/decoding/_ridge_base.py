@@ -13,11 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from sk_b2s._utils._chunks import count_rows, slice_rows
+from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._validation import table_of
-from sk_b2s.decoding._ridge_solver import compute_heldout_correlation, iter_ridge_path
-from sk_b2s.model_selection._split import assign_folds, exclude_overlap
-from sk_b2s.preprocessing._windows import subjects_of
+from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, iter_ridge_path
+from sk_b2s.model_selection._split import assign_rows_to_split_folds, exclude_split_overlap
+from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 LONGEST_LAG = 50.0  # s, longer than any window or response
 BATCH_BYTES = 2**26  # of float64 windows in memory
@@ -42,22 +42,22 @@ class RidgeMixin:
     def _fit_models(self, X, targets, y, segments):
         """Fit one model per subject, or one for all, and warn about alphas."""
         fit = partial(self._fit_model, X, targets, y, segments)
-        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_subjects(
-            fit, subjects_of(X), self.per_subject
+        self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_ridge_subjects(
+            fit, get_subjects_of_windows(X), self.per_subject
         )
         self.alpha_, self.cv_scores_, beyond = chosen
         warn_alpha_choice(self, beyond, stacklevel=5)
 
     def _regress(self, moments, rows, y, segments, offset):
         """Select alpha and regress: coefficients, intercept, alpha, scores."""
-        everything, coef, *chosen = select_alpha(moments, rows, y, segments, self.alphas, self.cv)
+        everything, coef, *chosen = select_ridge_alpha(moments, rows, y, segments, self.alphas, self.cv)
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         return coef, intercept, *chosen
 
     def _iter_batches(self, X, targets, rows):
         """Yield float64 batches (X, targets), the latter time-major."""
         rows = rows[np.argsort(X.which[rows], kind="stable")]  # neighbors in memory
-        for piece in slice_windows(len(rows), X, targets):
+        for piece in slice_ridge_windows(len(rows), X, targets):
             part = rows[piece]
             yield X.gather(part).double(), targets.gather(part).double().transpose(1, 2)
 
@@ -91,7 +91,7 @@ def check_lags(lags):
     return seconds
 
 
-def select_lags(lags, rate, n_frames):
+def select_ridge_lags(lags, rate, n_frames):
     """Return the lags in frames that occur in a window: ndarray of int."""
     first, last = np.round(check_lags(lags) * rate).astype(int)
     if first >= n_frames or last <= -n_frames:
@@ -101,7 +101,7 @@ def select_lags(lags, rate, n_frames):
     return np.arange(max(first, 1 - n_frames), min(last, n_frames - 1) + 1)
 
 
-def check_rate(sfreq, X):
+def check_ridge_rate(sfreq, X):
     """Raise if ``sfreq`` and the rate of X are known and differ."""
     if None not in (sfreq, X.sfreq) and not np.isclose(sfreq, X.sfreq):
         raise ValueError(
@@ -109,7 +109,7 @@ def check_rate(sfreq, X):
         )
 
 
-def get_frame_rate(X, targets, estimator):
+def get_ridge_frame_rate(X, targets, estimator):
     """Return the rate of frames in Hz, which converts lags to frames.
 
     ``estimator`` has the parameters ``lags`` and ``sfreq``, the rate of
@@ -130,7 +130,7 @@ def get_frame_rate(X, targets, estimator):
 # --- data ------------------------------------------------------------------------------------------
 
 
-def check_finite(**means):
+def check_ridge_values(**means):
     """Raise if the mean of a channel or feature is not finite."""
     for name, mean in means.items():
         if len(lost := torch.nonzero(~torch.isfinite(mean))[:8, 0].tolist()):
@@ -140,13 +140,13 @@ def check_finite(**means):
             )
 
 
-def slice_windows(n_rows, *windows):
+def slice_ridge_windows(n_rows, *windows):
     """Slice rows so that their windows together need at most BATCH_BYTES."""
     n_values = sum(w.shape[1] * w.shape[2] for w in windows)
-    return slice_rows(n_rows, count_rows(BATCH_BYTES, n_values, itemsize=8))
+    return slice_rows_into_chunks(n_rows, count_chunk_rows(BATCH_BYTES, n_values, itemsize=8))
 
 
-def sum_frames(batch, frames, n_frames):
+def sum_ridge_frames(batch, frames, n_frames):
     """Sum the samples of each frame.
 
     (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
@@ -158,7 +158,7 @@ def sum_frames(batch, frames, n_frames):
 # --- models --------------------------------------------------------------------------------------
 
 
-def fit_subjects(fit, subjects, per_subject):
+def fit_ridge_subjects(fit, subjects, per_subject):
     """Fit one model per subject, or one to all rows.
 
     Returns the sorted subjects, and what ``fit(rows)`` returned, stacked.
@@ -169,7 +169,7 @@ def fit_subjects(fit, subjects, per_subject):
     return names, *(np.stack(parts) for parts in zip(*models, strict=True))
 
 
-def select_alpha(moments, rows, y, segments, alphas, cv):
+def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
     """Regress with the alpha of the highest held-out correlation.
 
     Parameters
@@ -214,7 +214,7 @@ def _fold_scores(moments, everything, rows, train, test, alphas):
     kept = everything - heldout - moments(np.setdiff1d(rows, np.concatenate([train, test])))
     cov_xx, cov_xy, _ = kept.centered()
     heldout = heldout.centered()
-    return [compute_heldout_correlation(coef, heldout) for coef in iter_ridge_path(cov_xx, cov_xy, alphas)]
+    return [compute_ridge_correlation(coef, heldout) for coef in iter_ridge_path(cov_xx, cov_xy, alphas)]
 
 
 def iter_inner_splits(y, segments, rows, cv):
@@ -234,11 +234,11 @@ def iter_inner_splits(y, segments, rows, cv):
     labels = table["block"].to_numpy()[rows] if has_blocks else segments[rows]
     codes, distinct = pd.factorize(labels)
     n_folds = min(cv, len(distinct))
-    fold = assign_folds(codes, n_folds) if has_blocks else codes * n_folds // len(distinct)
+    fold = assign_rows_to_split_folds(codes, n_folds) if has_blocks else codes * n_folds // len(distinct)
     empty = True
     for index in range(n_folds):
         test = rows[fold == index]
-        train = exclude_overlap(y, rows[fold != index], test)
+        train = exclude_split_overlap(y, rows[fold != index], test)
         if len(train):
             empty = False
             yield train, test

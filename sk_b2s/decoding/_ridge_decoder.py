@@ -9,22 +9,22 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sk_b2s._utils._validation import check_in_step
+from sk_b2s._utils._validation import validate_in_step
 from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
     RidgeMixin,
     check_alphas,
-    check_finite,
     check_lags,
-    check_rate,
-    get_frame_rate,
-    select_lags,
-    slice_windows,
-    sum_frames,
+    check_ridge_rate,
+    check_ridge_values,
+    get_ridge_frame_rate,
+    select_ridge_lags,
+    slice_ridge_windows,
+    sum_ridge_frames,
 )
 from sk_b2s.decoding._ridge_solver import compute_lagged_moments
-from sk_b2s.decoding._stimulus_artifacts import warn_audio_channels
+from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 
 
 class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
@@ -239,13 +239,13 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
         """
         X = self._check_windows(X, reset=True)
         y = self._check_y(y)
-        check_in_step(X, y)
+        validate_in_step(X, y)
         self._check_parameters(X)
         segments = self._fit_segments(y).target
         self._fit_stimulus_intervals(y)
         self._fit_recording_intervals(X)
         targets = self._fit_speech(y, np.arange(len(y)))
-        warn_audio_channels(X, y, targets)
+        warn_stimulus_artifact_channels(X, y, targets)
         self._frames = self._fit_frames(X, y, targets)
         self._fit_lags(X, targets)
         self._fit_models(X, targets, y, segments)
@@ -254,7 +254,7 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
     def _check_parameters(self, X):
         check_alphas(self.alphas)
         check_lags(self.lags)
-        check_rate(self.sfreq, X)
+        check_ridge_rate(self.sfreq, X)
 
     def _fit_lags(self, X, targets):
         """Set the lags that occur in a window, in frames and in seconds."""
@@ -262,8 +262,8 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
         if n_frames == 1:
             self.lag_frames_, self.lags_ = np.zeros(1, int), np.zeros(1)
             return
-        rate = get_frame_rate(X, targets, self)
-        self.lag_frames_ = select_lags(self.lags, rate, n_frames)
+        rate = get_ridge_frame_rate(X, targets, self)
+        self.lag_frames_ = select_ridge_lags(self.lags, rate, n_frames)
         self.lags_ = self.lag_frames_ / rate
 
     def _fit_model(self, X, targets, y, segments, rows):
@@ -296,7 +296,7 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
                 products += flat.T @ flat
         n_frames = np.count_nonzero(self.frame_weights_) * len(rows)
         mean, offset = x_sum / n_frames, y_sum / (len(self.frame_weights_) * len(rows))
-        check_finite(X=mean, y=offset)
+        check_ridge_values(X=mean, y=offset)
         if not reduce:
             return mean, torch.eye(n_channels).double(), offset
         covariance = products / n_frames - torch.outer(mean, mean)
@@ -308,7 +308,7 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
         (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
         """
         weights = torch.from_numpy(self.frame_weights_).to(batch)[:, None]
-        sums = sum_frames(batch, torch.from_numpy(self._frames), len(weights))
+        sums = sum_ridge_frames(batch, torch.from_numpy(self._frames), len(weights))
         return (sums - weights * mean) / weights.clamp(min=1)
 
     # --- hooks of RetrievalMixin -------------------------------------------------------------------
@@ -326,7 +326,7 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
 
         def embed(indices):
             out = torch.empty(len(indices), self.n_features_out_, len(self.frame_weights_))
-            for part in slice_windows(len(indices), X, out):
+            for part in slice_ridge_windows(len(indices), X, out):
                 rows = indices[part]
                 batch, of_rows = X.gather(rows), model[rows]
                 for index in np.unique(of_rows):

@@ -134,7 +134,7 @@ def iter_ridge_path(cov_xx, cov_xy, alphas):
         yield vectors @ (rotated / (values + alpha * scale)[:, None])
 
 
-def compute_heldout_correlation(coef, heldout):
+def compute_ridge_correlation(coef, heldout):
     """Compute the mean Pearson correlation over features from moments.
 
     ``heldout`` is the result of ``Moments.centered``. Features whose estimate
@@ -146,13 +146,13 @@ def compute_heldout_correlation(coef, heldout):
     return float(np.mean(np.where(power > 0, cov / np.sqrt(np.where(power > 0, power, 1)), 0)))
 
 
-def standardize(signal):
+def standardize_ridge_channels(signal):
     """Scale channels to mean 0 and variance 1. Constant ones are NaN."""
     signal = signal - signal.mean((0, 2), keepdims=True, dtype=float)
     scale = np.sqrt(np.square(signal).mean((0, 2), keepdims=True))
     return signal / np.where(scale > 0, scale, np.nan)
 
 
-def correlate_channels(one, other):
+def correlate_ridge_channels(one, other):
     """Average the product of two standardized signals for each channel."""
     return np.einsum("nct,nct->c", one, other) / (one.shape[0] * one.shape[2])

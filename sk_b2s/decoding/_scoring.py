@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._estimators import unwrap_decoder
+from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import join_tables, table_of
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, top_k_accuracy
 from sk_b2s.model_selection._exposure import warn_of_exposure
-from sk_b2s.preprocessing._fingerprint import hash_rows
+from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._windows import Windows
 
 
@@ -54,7 +54,7 @@ def retrieval_scores(estimator, X, y):
     retrieve : Return the similarities, for all other scores.
     """
     whole = estimator
-    estimator, X = unwrap_decoder(whole, X, "retrieval_scores")
+    estimator, X = unwrap_decoder_of_estimator(whole, X, "retrieval_scores")
     found, n_candidates = estimator.ranks(X, y)
     warn_of_exposure(whole, estimator, y)
     return {
@@ -98,7 +98,7 @@ def retrieve(estimator, X, y):
     StimulusLeakWarning
         If ``y`` contains stimuli that the decoder was fitted on.
     """
-    decoder, windows = unwrap_decoder(estimator, X, "retrieve")
+    decoder, windows = unwrap_decoder_of_estimator(estimator, X, "retrieve")
     found, pieces = decoder._compare(windows, y, stacklevel=4)
     warn_of_exposure(estimator, decoder, y)
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
@@ -119,7 +119,7 @@ def find_segment_table(y):
     """Return the table of segments, for arrays a table of row hashes."""
     table = table_of(y)
     if table is None:
-        known = {} if isinstance(y, Windows) else {"segment": hash_rows(y)}
+        known = {} if isinstance(y, Windows) else {"segment": fingerprint_array_rows(y)}
         table = pd.DataFrame(known, index=range(len(y)))
     return table
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from sk_b2s._utils._validation import table_of
-from sk_b2s.metrics._lag_curve import compute_lag_weights
+from sk_b2s.metrics._lag_curve import compute_lag_curve_weights
 
 LEAK = 6.0  # s.d. of the null. Simulations without leak reach 4.8, weak leaks begin at 7
 AT_ONCE = 0.016  # s, a peak within this lag of 0 is not a neural response
@@ -23,7 +23,7 @@ ABOVE = 4.0  # factor above the median of channels
 HOLD_SOUND = "Channels of X that hold the sound"  # beginning of the warning
 
 
-def compute_leak_score(eeg, audio, sfreq, is_playing):
+def score_stimulus_artifact(eeg, audio, sfreq, is_playing):
     r"""Score a component that follows the audio without delay.
 
     The score is in standard deviations of its null.
@@ -70,7 +70,7 @@ def compute_leak_score(eeg, audio, sfreq, is_playing):
 def _compute_responses(eeg, audio, sfreq):
     """Return response functions near 0 s and far, and the impulse response."""
     n_times = next_fast_len(len(audio), real=True)
-    weight = compute_lag_weights(audio, sfreq, n_times)
+    weight = compute_lag_curve_weights(audio, sfreq, n_times)
     near = np.arange(-2 * round(WIDTH * sfreq), 2 * round(WIDTH * sfreq) + 1)
     first = round(FAR * sfreq)
     far = np.unique(np.linspace(first, n_times - first, 2000).astype(int))
@@ -97,7 +97,7 @@ def _score_lag(halves, lag, sfreq):
     return sum(scores) / np.sqrt(2)
 
 
-def find_audio_channels(signal, envelope, sfreq):
+def find_stimulus_artifact_channels(signal, envelope, sfreq):
     """Find channels whose correlation with the envelope peaks at 0 s.
 
     The peak must be within 16 ms of 0 s.
@@ -134,7 +134,7 @@ def find_audio_channels(signal, envelope, sfreq):
     return [(int(channel), float(most[channel])) for channel in found]
 
 
-def warn_audio_channels(X, y, targets):
+def warn_stimulus_artifact_channels(X, y, targets):
     """Warn about channels that contain the audio signal.
 
     Parameters

@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s._utils._chunks import split_rows
+from sk_b2s._utils._chunks import split_rows_into_chunks
 from sk_b2s.decoding._shared_response import fit_shared_response
 from sk_b2s.nn._data import WindowInputs
 from sk_b2s.preprocessing._covariance_alignment import riemannian_distance
-from sk_b2s.preprocessing._windows import subjects_of
+from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 BATCH = 256  # windows whose channels are mixed at once
 MOST = 8192  # windows for the shared response
@@ -43,7 +43,7 @@ class UnseenSubjectMixin:
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int))]
 
         def batches():
-            for part in split_rows(rows, BATCH):
+            for part in split_rows_into_chunks(rows, BATCH):
                 inputs = brain.inputs(part)
                 read = module.virtual_channels(**{**inputs, "subject": None})
                 channels = module.virtual_channels(**inputs)
@@ -85,7 +85,7 @@ class UnseenSubjectMixin:
                 "with this setting. Set unseen_subject='nearest' and fit again."
             )
         self._check_one_subject_per_recording(X)
-        brain, subjects = self._make_inputs(X, in_fit=True), subjects_of(X)
+        brain, subjects = self._make_inputs(X, in_fit=True), get_subjects_of_windows(X)
         found = {}
         for unseen in pd.unique(subjects[brain.subject.numpy() < 0]):
             own = self._covariance(brain, X.which[subjects == unseen], unseen)
@@ -95,7 +95,7 @@ class UnseenSubjectMixin:
 
     def _check_one_subject_per_recording(self, X):
         """Raise if a recording has windows of several subjects."""
-        subjects = pd.Series(subjects_of(X)).groupby(X.which).unique()
+        subjects = pd.Series(get_subjects_of_windows(X)).groupby(X.which).unique()
         if (several := subjects[subjects.str.len() > 1]).size:
             raise ValueError(
                 f"unseen_subject='nearest' compares the recordings of subjects, and a recording of X has windows of "

@@ -9,18 +9,27 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._caching import FromFile
-from sk_b2s.decoding._stimulus_artifacts import compute_leak_score, find_audio_channels
-from sk_b2s.evaluation._alignment_notes import MIN_SECONDS, compare, judge
-from sk_b2s.events._audio._checks import is_silent
+from sk_b2s.decoding._stimulus_artifacts import (
+    find_stimulus_artifact_channels,
+    score_stimulus_artifact,
+)
+from sk_b2s.evaluation._alignment_notes import MIN_SECONDS, compare_alignment_notes, make_alignment_notes
+from sk_b2s.events._audio._checks import is_audio_silent
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.events._table import check_events
-from sk_b2s.events._table_times import clock_rate
+from sk_b2s.events._table_times import get_table_times_clock_rate
 from sk_b2s.features._spectral import Envelope
-from sk_b2s.io._raw._identity import digest_recording
-from sk_b2s.io._raw._recordings import Processing, open_raw, read_signal
-from sk_b2s.io._sensors import pick_channels
-from sk_b2s.metrics._lag_curve import REACH, compute_lag_curve, find_response_offset, least_seconds, whiten
-from sk_b2s.preprocessing._continuity import add_gap_notes
+from sk_b2s.io._raw._identity import digest_recording_identity
+from sk_b2s.io._raw._recordings import Processing, open_recording, read_recording_signal
+from sk_b2s.io._sensors import pick_sensor_channels
+from sk_b2s.metrics._lag_curve import (
+    REACH,
+    compute_lag_curve,
+    find_lag_curve_offset,
+    get_least_lag_curve_seconds,
+    whiten_for_lag_curve,
+)
+from sk_b2s.preprocessing._continuity import add_continuity_notes
 
 
 def check_alignment(
@@ -35,9 +44,9 @@ def check_alignment(
     whitened channels, is high where there is a response. Shifts of many
     seconds, where no response is possible, give the null. A response begins
     with the stimulus and is largest near 0.12 s. The distance from there is
-    the offset (:func:`find_response_offset`). It reveals triggers at the wrong
-    end of a delay, the audio file of another subject, a drifting clock, or a
-    recording that is late by tens of milliseconds. It does not measure
+    the offset (:func:`find_lag_curve_offset`). It reveals triggers at the
+    wrong end of a delay, the audio file of another subject, a drifting clock,
+    or a recording that is late by tens of milliseconds. It does not measure
     latency.
 
     Parameters
@@ -113,7 +122,7 @@ def check_alignment(
     All problems found are noted:
 
     - A component at 0 s alone, see
-      :func:`~sk_b2s.decoding._stimulus_artifacts.compute_leak_score`.
+      :func:`~sk_b2s.decoding._stimulus_artifacts.score_stimulus_artifact`.
       Earphones, triggers and cables have no delay, responses do.
     - A channel whose own correlation with the envelope is largest at 0 s and
       far above that of most others.
@@ -166,10 +175,12 @@ def check_alignment(
     if len(broken) == len(parts):
         raise broken[0]
     lags = parts[0][0]["lags"]
-    rows = [row for recording in parts for row in judge(recording, max_offset, tolerance, level)]
+    rows = [
+        row for recording in parts for row in make_alignment_notes(recording, max_offset, tolerance, level)
+    ]
     found = pd.DataFrame(rows)
     found.attrs["lags"] = lags.round(6).tolist()
-    return add_gap_notes(compare(found), sounds)
+    return add_continuity_notes(compare_alignment_notes(found), sounds)
 
 
 def _check(**numbers):
@@ -189,8 +200,10 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     about = {name: sounds[name].iloc[0] for name in ("study", "subject", "session")}
     about |= {"recording": path}
     try:
-        signal = np.asarray(FromFile(read_signal, path, digest_recording, memory, processing=processing)())
-        brain = whiten(signal)
+        signal = np.asarray(
+            FromFile(read_recording_signal, path, digest_recording_identity, memory, processing=processing)()
+        )
+        brain = whiten_for_lag_curve(signal)
         sound, heard, silent = _align_envelope(sounds, len(brain), processing, memory)
     except (ValueError, OSError) as error:
         row = {**about, "part": 0, "sound": "", "start": 0.0, "stop": np.nan, "heard": np.nan, "error": error}
@@ -203,12 +216,12 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
         if seconds < MIN_SECONDS:
             return {**row, **_empty_part(max_offset, processing.sfreq)}
         lags, power = compute_lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
-        found = find_response_offset(lags, power, max_offset)
+        found = find_lag_curve_offset(lags, power, max_offset)
         part = slice(start, stop)
         return {
             **row,
             **found,
-            "leak": compute_leak_score(brain[part], sound[part], processing.sfreq, heard[part]),
+            "leak": score_stimulus_artifact(brain[part], sound[part], processing.sfreq, heard[part]),
         }
 
     whole = {
@@ -216,7 +229,7 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
         "silent": silent,
         "holders": _find_audio(path, signal, sound, processing),
     }
-    min_seconds = max(MIN_SECONDS, least_seconds(max_offset) + 1)
+    min_seconds = max(MIN_SECONDS, get_least_lag_curve_seconds(max_offset) + 1)
     edges = _iter_stimuli(sounds, len(brain), processing.sfreq, min_seconds)
     singles = [look(part, *edge) for part, edge in enumerate(edges, 1)]
     whole["singles"] = [[one[key] for key in ("sound", "offset", "p", "heard", "leak")] for one in singles]
@@ -230,17 +243,17 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
 
 def _find_audio(path, signal, sound, processing):
     """Find channels that contain the audio, with their correlation."""
-    found = find_audio_channels(signal, sound, processing.sfreq)
+    found = find_stimulus_artifact_channels(signal, sound, processing.sfreq)
     if not found:
         return []
-    names = pick_channels(open_raw(path, processing), processing.picks)
+    names = pick_sensor_channels(open_recording(path, processing), processing.picks)
     return [(names[channel], likeness) for channel, likeness in found]
 
 
 def _iter_stimuli(sounds, n_times, sfreq, min_seconds):
     """Yield samples and name of each stimulus of sufficient duration."""
     sounds = sounds.sort_values("onset")
-    for sound, rate in zip(sounds.itertuples(), clock_rate(sounds), strict=True):
+    for sound, rate in zip(sounds.itertuples(), get_table_times_clock_rate(sounds), strict=True):
         start = max(0, round(sound.onset * sfreq))
         stop = min(n_times, round((sound.onset + sound.duration * rate) * sfreq))
         if stop - start >= min_seconds * sfreq:
@@ -267,9 +280,9 @@ def _align_envelope(sounds, n_times, processing, memory):
     course, heard, silent = np.zeros(n_times), np.zeros(n_times, bool), []
     names = ["onset", "sound_onset", "duration", "sound"]
     for (onset, begun, seconds, sound), rate in zip(
-        sounds[names].itertuples(index=False), clock_rate(sounds), strict=True
+        sounds[names].itertuples(index=False), get_table_times_clock_rate(sounds), strict=True
     ):
-        if is_silent(sound, memory):
+        if is_audio_silent(sound, memory):
             silent.append(sound)
             continue
         whole = _envelope(sound, sfreq, memory)

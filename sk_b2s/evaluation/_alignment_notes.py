@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s.decoding._stimulus_artifacts import LEAK
-from sk_b2s.events._audio._checks import format_names
+from sk_b2s.events._audio._checks import format_audio_names
 from sk_b2s.metrics._lag_curve import ZERO_LAG
 
 BEFORE = (-0.4, -0.1)  # s, lags without a response
@@ -25,7 +25,7 @@ MIN_SUBJECTS = 5  # for a comparison between subjects
 MIN_RECORDINGS = 3  # of a subject, for a comparison between them
 
 
-def judge(recording, max_offset, tolerance, level):
+def make_alignment_notes(recording, max_offset, tolerance, level):
     """Convert the numbers of a recording and its parts to verdicts and notes.
 
     Parameters
@@ -57,7 +57,7 @@ def _judge_part(part, max_offset, tolerance, level):
     moved = list(_iter_odd_stimuli(singles, usual, tolerance, level))
     leak = max([leak, *(one[4] for one in singles if abs(one[1] - usual) <= tolerance)], key=np.nan_to_num)
     early = curve[(lags >= BEFORE[0]) & (lags <= BEFORE[1])].max()
-    notes = [f"{format_names(silent)} {'is' if len(silent) == 1 else 'are'} silent"] if silent else []
+    notes = [f"{format_audio_names(silent)} {'is' if len(silent) == 1 else 'are'} silent"] if silent else []
     notes += [f"channel {name!r} contains the stimulus: its envelope at 0 ms has correlation {likeness:.2f}. Exclude "
               "it with picks, or set its type to 'misc'" for name, likeness in holders]  # fmt: skip
     if error is not None:
@@ -150,7 +150,7 @@ def _iter_odd_stimuli(singles, usual, tolerance, level):
         yield f"no response to {several}, but to {len(seen)} of {len(singles)} stimuli: check the stimulus and its onset"
 
 
-def compare(found):
+def compare_alignment_notes(found):
     """Compare recordings with each other and sort the columns.
 
     Parameters

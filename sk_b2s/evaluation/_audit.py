@@ -11,12 +11,12 @@ import pandas as pd
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS, find_control
-from sk_b2s.evaluation._controls._run import outcome_of
+from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._results._lines import outcome_to_dict
 from sk_b2s.evaluation._results._plan import AUDIT, read_plan
-from sk_b2s.evaluation._results._table import make_table
+from sk_b2s.evaluation._results._table import make_results_table
 from sk_b2s.evaluation._scores import score_rows
-from sk_b2s.metrics._ranking import check_scores
+from sk_b2s.metrics._ranking import check_ranking_scores
 
 
 def score_similarities(
@@ -111,10 +111,10 @@ def score_similarities(
         lines.append({
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
             "rows": score_rows(result, n_candidates, n_shifts, random_state),
-            "outcome": outcome_to_dict(outcome_of([result], n_shifts, random_state)) if is_leak_test else None,
+            "outcome": outcome_to_dict(run_control_outcome([result], n_shifts, random_state)) if is_leak_test else None,
             "about": {}, "cost": {}, "error": "", "key": "", "plan": read_plan(AUDIT), "made": {},
         })  # fmt: skip
-    return make_table(lines)
+    return make_results_table(lines)
 
 
 def _warn_of_ties(similarity):
@@ -158,7 +158,7 @@ def _make_result(scores, table, candidates, k):
         target = _check_targets(table["target"])
     else:
         target = _find_targets(table["segment"], candidates)
-    check_scores(scores, target)
+    check_ranking_scores(scores, target)
     if scores.shape[1] <= k:
         raise ValueError(
             f"There are {scores.shape[1]} candidates, which is not more than k={k}. Use a smaller k."

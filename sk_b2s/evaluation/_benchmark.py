@@ -9,20 +9,20 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import FitFailedWarning
 
-from sk_b2s._utils._estimators import find_decoder
+from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._json_lines import JsonLinesFile
-from sk_b2s._utils._validation import check_in_step, is_segment_table, join_tables, table_of
+from sk_b2s._utils._validation import is_valid_segment_table, join_tables, table_of, validate_in_step
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._scoring import find_segment_table
-from sk_b2s.evaluation._controls._inputs import shift_pairs, with_noise
+from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS
-from sk_b2s.evaluation._controls._run import sample_rows, select_controls
+from sk_b2s.evaluation._controls._run import run_control_rows, select_controls_to_run
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
-from sk_b2s.evaluation._results._lines import find_problem
-from sk_b2s.evaluation._results._table import make_table
+from sk_b2s.evaluation._results._lines import find_line_problem
+from sk_b2s.evaluation._results._table import make_results_table
 from sk_b2s.evaluation._tasks import plan_tasks, run_tasks
 from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
-from sk_b2s.model_selection._split import folds_of
+from sk_b2s.model_selection._split import list_splits
 
 
 def benchmark(
@@ -175,9 +175,9 @@ def benchmark(
     sums in another order learns other weights.
     """
     named, seeds = _name_estimators(estimators), _check_seeds(seeds)
-    check_in_step(X, y)
+    validate_in_step(X, y)
     cv = LeaveOneSubjectOut() if cv is None else cv
-    folds = folds_of(cv, X, y)
+    folds = list_splits(cv, X, y)
     _check_folds(folds, find_distinct_segments(y).target, k, n_candidates)
     data = X, y, join_tables(table_of(X), find_segment_table(y))
     chosen = {name: _choose_controls(name, one, controls, X, y, oracle) for name, one in named}
@@ -185,13 +185,13 @@ def benchmark(
     only = _check_only(only, named, folds)
     tasks = list(plan_tasks(named, data, cv, folds, seeds, chosen, oracle, settings, only))
     lines = run_tasks(
-        tasks, data, None if path is None else JsonLinesFile(path, find_problem), n_jobs, verbose
+        tasks, data, None if path is None else JsonLinesFile(path, find_line_problem), n_jobs, verbose
     )
     _warn_of_fits("failed", "error", lines, [line["error"] for line in lines], FitFailedWarning)
     _warn_of_fits(
         "gave warnings", "warnings", lines, [line["cost"]["warnings"] for line in lines], UserWarning
     )
-    return make_table(lines)
+    return make_results_table(lines)
 
 
 def _warn_of_fits(what, column, lines, texts, category):
@@ -217,14 +217,14 @@ def _warn_of_fits(what, column, lines, texts, category):
 def _name_estimators(estimators):
     """Return checked pairs of name and estimator."""
     if hasattr(estimators, "fit"):
-        estimators = {type(find_decoder(estimators)[0]).__name__: estimators}
+        estimators = {type(find_decoder_in_estimator(estimators)[0]).__name__: estimators}
     named = list(estimators.items() if isinstance(estimators, dict) else estimators)
     if not named:
         raise ValueError("estimators is empty. Pass for example {'ridge': RidgeDecoder(...)}.")
     for pair in named:
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TypeError(f"estimators must be a dict or pairs of a name and an estimator. Got {pair!r}.")
-        find_decoder(pair[1])
+        find_decoder_in_estimator(pair[1])
     names = pd.Index([name for name, _ in named])
     if not names.is_unique:
         raise ValueError(
@@ -255,7 +255,9 @@ def _choose_controls(name, estimator, controls, X, y, oracle):
     """Return the controls of one estimator, or raise if one cannot run."""
     if controls is False or controls is None:
         return []
-    chosen = select_controls(None if controls is True else controls, find_decoder(estimator)[0], y, oracle)
+    chosen = select_controls_to_run(
+        None if controls is True else controls, find_decoder_in_estimator(estimator)[0], y, oracle
+    )
     if {"decoder", "within_recording"} & set(() if controls is True else chosen):
         raise ValueError(
             "controls: 'decoder' always runs, and 'within_recording' is only available in run_controls. Remove them."
@@ -264,14 +266,14 @@ def _choose_controls(name, estimator, controls, X, y, oracle):
     if not chosen:
         return []
     try:
-        rows = sample_rows(X)
+        rows = run_control_rows(X)
     except ValueError as error:
         raise ValueError(f"{error} Or set controls=False.") from None
-    if {"phase_randomized", "white_noise"} & set(chosen) and is_segment_table(X):
-        with_noise(estimator, SurrogateRecordings())
+    if {"phase_randomized", "white_noise"} & set(chosen) and is_valid_segment_table(X):
+        make_control_noise_inputs(estimator, SurrogateRecordings())
     if "shifted_labels" in chosen:
         try:
-            shift_pairs(rows, y, 0)
+            shift_control_inputs(rows, y, 0)
         except ValueError as error:
             if controls is not True:
                 raise

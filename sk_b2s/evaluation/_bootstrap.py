@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._validation import recordings_of
 from sk_b2s.decoding._retrieval_result import RetrievalResult
-from sk_b2s.metrics._null import circular_shift_null, count_hits, possible_shifts
+from sk_b2s.metrics._null import circular_shift_null, find_null_shifts, mark_null_hits
 
 TINY = 1e-12  # difference below which two scores are equal
 
@@ -227,12 +227,12 @@ def _combine_shifts(weighted, k, most):
     """Score all combinations of shifts, None if there are too many."""
     sums, n = [], 1
     for part, weight in weighted:
-        hit, duration = count_hits(part.scores, k), part.rows["duration"].max()
+        hit, duration = mark_null_hits(part.scores, k), part.rows["duration"].max()
         onset = part.rows["onset"].to_numpy(float)
         for name, rows in part.rows.groupby(recordings_of(part.rows), sort=False).indices.items():
             rows = rows[np.argsort(onset[rows], kind="stable")]
             labels = part.target[rows]
-            shifts = possible_shifts(name, labels, onset[rows], duration)
+            shifts = find_null_shifts(name, labels, onset[rows], duration)
             if (n := n * len(shifts)) > most:
                 return None
             sums.append([weight[rows] @ hit[rows, np.roll(labels, -shift)] for shift in shifts])

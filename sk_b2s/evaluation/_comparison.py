@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from sk_b2s.evaluation._results._amounts import AMOUNT, amounts_in
-from sk_b2s.evaluation._results._plan import describe_differences, read_plan
+from sk_b2s.evaluation._results._plan import describe_plan_differences, read_plan
 from sk_b2s.evaluation._statistics import OVER, select_decoder_rows, subject_means
 
 
@@ -74,9 +74,9 @@ def compare_estimators(
     Notes
     -----
     The test is exact, also with ties, see
-    :func:`sk_b2s.evaluation._comparison.signed_rank_p`. Subjects without a
-    difference are left out, as Wilcoxon did. The null hypothesis is that
-    differences are symmetric about zero in the population of subjects, for
+    :func:`~sk_b2s.evaluation._comparison.compute_comparison_p`.
+    Subjects without a difference are left out, as Wilcoxon did. The null
+    hypothesis is that differences are symmetric about zero in the population of subjects, for
     these stimuli. The test does not generalize to other stimuli.
 
     References
@@ -124,11 +124,11 @@ def compare_estimators(
         rows.append({
             "estimator": a, "reference": b, "mean_difference": difference.mean(), "sem": difference.sem(),
             "n_subjects": len(difference), "n_better": better, "n_worse": worse,
-            "n_equal": len(difference) - better - worse, "p": signed_rank_p(difference),
+            "n_equal": len(difference) - better - worse, "p": compute_comparison_p(difference),
             "smallest_p": min(1.0, 2.0 / 2.0 ** (better + worse)),
         })  # fmt: skip
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"]))
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", adjust_comparison_p_values(table["p"]))
     return table.assign(smallest_p_holm=np.minimum(1, len(table) * table["smallest_p"]))
 
 
@@ -153,7 +153,7 @@ def _check_paired(results, a, b, keys, estimator, subject):
         if all(questions) and questions[0][:n] != questions[1][:n]:
             raise ValueError(
                 f"{a!r} and {b!r} were scored on different folds or data with the same fold numbers. Their plans "
-                f"differ in {describe_differences(*plans)}. Run benchmark on both with the same X, y and cv."
+                f"differ in {describe_plan_differences(*plans)}. Run benchmark on both with the same X, y and cv."
             )
     columns = [subject, *keys]
     seen = [
@@ -170,7 +170,7 @@ def _check_paired(results, a, b, keys, estimator, subject):
 # --- tests -------------------------------------------------------------------------------------------
 
 
-def signed_rank_p(differences):
+def compute_comparison_p(differences):
     r"""Compute the exact two-sided p of the Wilcoxon signed-rank test.
 
     Zeros are left out [1]_, and ties get their mean rank. Given the ranks
@@ -213,7 +213,7 @@ def signed_rank_p(differences):
     return float(min(1.0, 2 * min(share[: found + 1].sum(), share[found:].sum())))
 
 
-def holm(p):
+def adjust_comparison_p_values(p):
     r"""Correct p values by Holm's step-down method [1]_.
 
     The i-th of m values in increasing order becomes :math:`\max_{j \leq i}
@@ -235,7 +235,7 @@ def holm(p):
 
     Examples
     --------
-    >>> holm([0.01, 0.04, 0.03])
+    >>> adjust_comparison_p_values([0.01, 0.04, 0.03])
     array([0.03, 0.06, 0.06])
     """
     p = np.asarray(p, float)

@@ -10,9 +10,9 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._validation import table_of
-from sk_b2s.evaluation._fit_score import fit_and_score_fold, subject_rows
-from sk_b2s.events._intervals import recorded_seconds
-from sk_b2s.model_selection._split import folds_of
+from sk_b2s.evaluation._fit_score import fit_and_score_fold, make_fit_score_rows
+from sk_b2s.events._intervals import sum_recorded_intervals
+from sk_b2s.model_selection._split import list_splits
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1)  # of the training duration that all subjects have
 ROUNDING = 1e-6  # s
@@ -80,11 +80,15 @@ def retrieval_learning_curve(estimator, X, y, cv, minutes=None, subjects=None, r
     """
     rows, blocks = _training_rows(X, y)
     random, tasks = check_random_state(random_state), []
-    folds = folds_of(cv, X, y)
+    folds = list_splits(cv, X, y)
     if minutes is None:
         shares = (None,) if subjects is not None else SHARES
         available = (
-            min(recorded_seconds(own) for train, _ in folds for _, own in rows.iloc[train].groupby("subject"))
+            min(
+                sum_recorded_intervals(own)
+                for train, _ in folds
+                for _, own in rows.iloc[train].groupby("subject")
+            )
             / 60
         )
         minutes = [None if share is None else share * available for share in shares]
@@ -122,7 +126,7 @@ class _NestedSets:
                 f"1 to {len(self.subjects)}."
             )
         parts = [self._rows_of_subject(subject, minutes, fold) for subject in self.subjects[:n_subjects]]
-        used = np.mean([recorded_seconds(self.table.iloc[part]) for part in parts]) / 60
+        used = np.mean([sum_recorded_intervals(self.table.iloc[part]) for part in parts]) / 60
         return np.sort(np.concatenate(parts)), used
 
     def _rows_of_subject(self, subject, minutes, fold):
@@ -132,7 +136,7 @@ class _NestedSets:
         place = pd.Index(self.order).get_indexer(self.blocks[own])
         for last in np.unique(place):
             part = own[place <= last]
-            if (seconds := recorded_seconds(self.table.iloc[part])) >= 60 * minutes - ROUNDING:
+            if (seconds := sum_recorded_intervals(self.table.iloc[part])) >= 60 * minutes - ROUNDING:
                 return part
         raise ValueError(
             f"minutes={minutes:g} was requested, but fold {fold} has only {seconds / 60:.3f} training minutes of "
@@ -226,13 +230,13 @@ def retrieval_validation_curve(estimator, X, y, cv, parameter, values, n_jobs=No
         if len(each) != len(names):
             raise ValueError(f"A value of {names} must have {len(names)} parts. Got {value!r}.")
         label = label if np.isscalar(label) else str(label)
-        for fold, (train, test) in enumerate(folds_of(cv, X, y)):
+        for fold, (train, test) in enumerate(list_splits(cv, X, y)):
             row = {"value": label, "fold": fold, "n_train": len(train)}
             tasks.append((train, test, row, dict(zip(names, each, strict=True))))
     return _run_tasks(estimator, X, y, tasks, n_jobs)
 
 
-def describe_edge_maximum(scores):
+def describe_curve_edge_maximum(scores):
     """Describe a highest mean at the first or last value, or return "".
 
     Parameters
@@ -272,4 +276,4 @@ def _run_tasks(estimator, X, y, tasks, n_jobs):
 
 def _score_task(estimator, X, y, train, test, row, params=None):
     fold = fit_and_score_fold(estimator, X, y, train, test, params)
-    return [{**row, **scores} for scores in subject_rows(fold.result)]
+    return [{**row, **scores} for scores in make_fit_score_rows(fold.result)]

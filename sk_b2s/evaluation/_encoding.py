@@ -8,12 +8,12 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import _safe_indexing
 
-from sk_b2s._utils._estimators import find_last, unwrap_last
+from sk_b2s._utils._estimators import find_innermost_estimator, unwrap_innermost_estimator
 from sk_b2s.decoding._forward_trf import ForwardTRF
-from sk_b2s.evaluation._fit_score import fit_and_score_fold, fit_fold, subject_rows
+from sk_b2s.evaluation._fit_score import fit_and_score_fold, fit_fold, make_fit_score_rows
 from sk_b2s.evaluation._statistics import subject_means
 from sk_b2s.features._union import SpeechFeatureUnion
-from sk_b2s.model_selection._split import folds_of
+from sk_b2s.model_selection._split import list_splits
 from sk_b2s.preprocessing._scalers import FeatureScaler
 
 
@@ -62,14 +62,14 @@ def cross_val_encoding(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs
     noise ceiling, not with 1. Artifacts that follow the stimulus, such as
     earphones near the sensors, are predicted best, at a lag of 0 s.
     """
-    last, _ = find_last(estimator)
+    last, _ = find_innermost_estimator(estimator)
     if not isinstance(last, ForwardTRF):
         raise TypeError(
             f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}."
         )
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_correlate_fold)(estimator, X, y, train, test, n_shifts, random_state)
-        for train, test in folds_of(cv, X, y)
+        for train, test in list_splits(cv, X, y)
     )
     return pd.concat([part.assign(fold=fold) for fold, part in enumerate(parts)], ignore_index=True)
 
@@ -78,7 +78,7 @@ def _correlate_fold(estimator, X, y, train, test, n_shifts, random_state):
     """Compute the correlations of one fold."""
     estimator = fit_fold(estimator, X, y, train, test)
     X, y = _safe_indexing(X, test), _safe_indexing(y, test)
-    forward, X = unwrap_last(estimator, X)
+    forward, X = unwrap_innermost_estimator(estimator, X)
     return forward.correlations(X, y, n_shifts, random_state)
 
 
@@ -135,7 +135,7 @@ def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None):
     chosen_of = {name: (name,) for name in names} | {"all": tuple(names)}
     chosen_of |= {f"all but {name}": tuple(other for other in names if other != name) for name in names}
     parameter = _find_speech_parameter(estimator)
-    folds = folds_of(cv, X, y)
+    folds = list_splits(cv, X, y)
     distinct = list(dict.fromkeys(chosen_of.values()))  # with two sets, all but one is the other
     tasks = [(chosen, fold) for chosen in distinct for fold in range(len(folds))]
     found = joblib.Parallel(n_jobs)(
@@ -157,7 +157,7 @@ def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None):
 
 def _find_speech_parameter(estimator):
     """Return the name of the parameter that holds the features."""
-    last, prefix = find_last(estimator)
+    last, prefix = find_innermost_estimator(estimator)
     if "speech" not in last.get_params(deep=False):
         raise ValueError(
             f"{type(last).__name__} has no parameter 'speech' for the feature sets. Use a decoder, a ForwardTRF, or a "
@@ -170,14 +170,14 @@ def _score_features(estimator, parameter, feature_sets, X, y, fold):
     """Score one fold: a DataFrame with one row per subject."""
     params = {parameter: make_pipeline(SpeechFeatureUnion(feature_sets), FeatureScaler())}
     train, test = fold
-    if isinstance(find_last(estimator)[0], ForwardTRF):
+    if isinstance(find_innermost_estimator(estimator)[0], ForwardTRF):
         channels = _correlate_fold(clone(estimator).set_params(**params), X, y, train, test, 0, 0)
         return (
             channels.groupby("subject", sort=False)
             .agg(r=("r", "mean"), n_windows=("n_windows", "first"))
             .reset_index()
         )
-    return pd.DataFrame(subject_rows(fit_and_score_fold(estimator, X, y, train, test, params).result))
+    return pd.DataFrame(make_fit_score_rows(fit_and_score_fold(estimator, X, y, train, test, params).result))
 
 
 def unique_variance(scores, score="top_k"):
@@ -196,7 +196,7 @@ def unique_variance(scores, score="top_k"):
         ``features`` (the feature set), ``subject, alone, without, all`` and
         ``unique``, which is ``all`` minus ``without``. Means over folds,
         weighted by windows. Test whether it differs from zero with
-        ``signed_rank_p(contributions.query(...)["unique"])`` of
+        ``compute_comparison_p(contributions.query(...)["unique"])`` of
         :mod:`sk_b2s.evaluation._comparison`, and correct for the number of
         feature sets with ``holm``.
     """

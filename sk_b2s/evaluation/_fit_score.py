@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
-from sk_b2s._utils._estimators import make_calibration_params, was_interrupted
+from sk_b2s._utils._estimators import make_estimator_params, was_estimator_interrupted
 from sk_b2s._utils._validation import table_of
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.decoding._scoring import retrieve
@@ -58,9 +58,9 @@ def fit_fold(estimator, X, y, train, test, params=None, subject=None):
     if params:
         estimator.set_params(**params)
     subject = _subjects_of_rows(X) if subject is None else np.asarray(subject)
-    calibration = make_calibration_params(estimator, np.isin(subject[train], subject[test]))
+    calibration = make_estimator_params(estimator, np.isin(subject[train], subject[test]))
     estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train), **calibration)
-    if was_interrupted(estimator):
+    if was_estimator_interrupted(estimator):
         raise KeyboardInterrupt
     return estimator
 
@@ -77,7 +77,7 @@ def fit_and_score_fold(estimator, X, y, train, test, params=None, subject=None):
     return FoldResult(estimator, result, fitted - start, perf_counter() - fitted)
 
 
-def subject_rows(result):
+def make_fit_score_rows(result):
     """Return the scores of each subject in a retrieval result as dicts."""
     counts = result.rows["subject"].value_counts()
     common = {"n_candidates": result.n_candidates, "k": result.k, "chance": result.chance}

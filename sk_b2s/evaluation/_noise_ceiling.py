@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._chunks import count_rows
+from sk_b2s._utils._chunks import count_chunk_rows
 from sk_b2s.metrics._group_context import average_rows
-from sk_b2s.preprocessing._windows import Windows, subjects_of
+from sk_b2s.preprocessing._windows import Windows, get_subjects_of_windows
 
 CHUNK_BYTES = 2**26  # of windows in memory
 
@@ -211,7 +211,9 @@ def _check_input(windows, segments, subjects):
     """Check windows, segments and subjects, and return them as arrays."""
     windows = windows if isinstance(windows, Windows) else np.asarray(windows)
     if subjects is None:
-        subjects = subjects_of(windows) if isinstance(windows, Windows) else np.full(len(windows), "")
+        subjects = (
+            get_subjects_of_windows(windows) if isinstance(windows, Windows) else np.full(len(windows), "")
+        )
     labels = tuple(np.asarray(column, dtype=object) for column in (segments, subjects))
     if len(windows.shape) != 3 or any(column.shape != (len(windows),) for column in labels):
         raise ValueError(
@@ -244,7 +246,7 @@ def _split_chunks(windows, rows, codes, wanted):
 
     The windows of a segment stay in one chunk.
     """
-    most = count_rows(CHUNK_BYTES, *windows.shape[1:], itemsize=8)
+    most = count_chunk_rows(CHUNK_BYTES, *windows.shape[1:], itemsize=8)
     order = np.argsort(codes, kind="stable")
     order = order[np.isin(codes[order], wanted)]
     begins = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
-from sk_b2s.events._stimuli import digest_stimuli, stable_id
+from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
 from sk_b2s.metrics._null import shifted_means
 from sk_b2s.metrics._ranking import median_relative_rank
 
@@ -262,7 +262,7 @@ def _null_of_pool(own, ranks, size, chosen, n_shifts, random_state):
         return missing
     rows = own.rows
     target = pd.factorize(own.target)[0].tolist()  # independent of the order of the columns
-    seed = stable_id(random_state, target, rows["onset"].tolist()) % 2**32
+    seed = make_stimulus_id(random_state, target, rows["onset"].tolist()) % 2**32
     try:
         return shifted_means(
             _hit_probability(own.n_candidates, size, own.k)[ranks], own.target, rows["recording"], rows["onset"],

@@ -80,7 +80,7 @@ def mean_and_sem(
     if chance in results:
         columns["chance"] = subject_means(results, chance, by, over, subject, weight)
     means = pd.DataFrame(columns)
-    table = average_over_subjects(
+    table = compute_statistics_over_subjects(
         means if by else pd.concat({score: means}, names=["score"]), by or ["score"]
     )
     table = table.rename(columns={"mean_sem": "sem"})
@@ -156,7 +156,7 @@ def _row_weights(results, keys, weight):
     return of_seed / seed.groupby(columns, sort=False, dropna=False).transform("nunique")
 
 
-def average_over_subjects(means, by):
+def compute_statistics_over_subjects(means, by):
     """Compute mean and standard error over subjects of subject means.
 
     Parameters
@@ -181,7 +181,7 @@ def average_over_subjects(means, by):
     return pd.DataFrame(columns).assign(n_subjects=groups.size())
 
 
-def null_over_subjects(results, by, weight="n_windows"):
+def compute_null_statistics(results, by, weight="n_windows"):
     """Compute the null of the mean of ``top_k`` over subjects.
 
     Nulls of subjects and folds are independent, so the distances of their
@@ -209,7 +209,9 @@ def null_over_subjects(results, by, weight="n_windows"):
     missing, keys = results["null_high"].isna(), [*dict.fromkeys([*by, "subject"])]
     results = results if "fold" in results else results.assign(fold=0)
     known = results[~missing]
-    table = average_over_subjects(subject_score_means(known, ["null_mean", "top_k"], keys, weight), by)
+    table = compute_statistics_over_subjects(
+        subject_score_means(known, ["null_mean", "top_k"], keys, weight), by
+    )
     columns = [known[column] for column in [*keys, "fold"]]
     away = known[["null_low", "null_high"]].sub(known["null_mean"], axis=0)
     away = away.mul(_row_weights(known, keys, weight), axis=0)

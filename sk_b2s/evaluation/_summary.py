@@ -10,13 +10,13 @@ import pandas as pd
 
 from sk_b2s.evaluation._comparison import compare_estimators
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
-from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes
-from sk_b2s.evaluation._results._plan import UNKNOWN, lacking, plans_that_differ
+from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
+from sk_b2s.evaluation._results._plan import UNKNOWN, list_missing_plan_parts, plans_that_differ
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._scores import chance_of_score, label_of_score
 from sk_b2s.evaluation._statistics import (
-    average_over_subjects,
-    null_over_subjects,
+    compute_null_statistics,
+    compute_statistics_over_subjects,
     select_decoder_rows,
     subject_score_means,
 )
@@ -85,7 +85,7 @@ class BenchmarkSummary:
 
     @cached_property
     def rows(self):
-        return add_labels(self.results)
+        return add_summary_labels(self.results)
 
     @cached_property
     def decoders(self):
@@ -102,7 +102,7 @@ class BenchmarkSummary:
 
     @cached_property
     def table(self):
-        return add_labels(summarize(self.results))
+        return add_summary_labels(summarize(self.results))
 
     @cached_property
     def scored(self):
@@ -156,12 +156,13 @@ class BenchmarkSummary:
         Returns
         -------
         means : DataFrame
-            See :func:`average_scores`. It is shared and must not be changed.
+            See :func:`average_summary_scores`. It is shared and must not be
+            changed.
         """
         key = score, tuple(by), decoders_only
         if key not in self._means:
             rows = self.decoders if decoders_only else _among_all_candidates(self.rows)
-            self._means[key] = average_scores(rows, score, by)
+            self._means[key] = average_summary_scores(rows, score, by)
         return self._means[key]
 
     def compare(self, reference=None, score="top_k"):
@@ -183,7 +184,7 @@ class BenchmarkSummary:
 
     @cached_property
     def _lacking(self):
-        return lacking(self.results, ["estimator", "control", *amounts_in(self.results)])
+        return list_missing_plan_parts(self.results, ["estimator", "control", *amounts_in(self.results)])
 
     @cached_property
     def unfinished(self):
@@ -233,7 +234,7 @@ class BenchmarkSummary:
 # --- parts that other tables need --------------------------------------------------------------------
 
 
-def add_labels(results):
+def add_summary_labels(results):
     """Select rows without errors and add the column ``label``."""
     if "error" in results:
         results = results[_is_done(results)]
@@ -243,11 +244,11 @@ def add_labels(results):
     if "k" in results and results["k"].nunique() > 1:
         label = label + results["k"].map(", k = {:.0f}".format)
     for column in amounts_in(results):
-        label = label + format_minutes(results[column])
+        label = label + format_calibration_amounts(results[column])
     return results.assign(label=label)
 
 
-def average_scores(results, score="top_k", by=("label",)):
+def average_summary_scores(results, score="top_k", by=("label",)):
     """Average a score, its chance level and its null over subjects.
 
     All subjects have the same weight, whatever their folds, windows and seeds,
@@ -272,17 +273,17 @@ def average_scores(results, score="top_k", by=("label",)):
     """
     by = list(by)
     rows = results.assign(score=results[score], chance=chance_of_score(results, score))
-    means = average_over_subjects(
+    means = compute_statistics_over_subjects(
         subject_score_means(rows, ["score", "chance"], [*dict.fromkeys([*by, "subject"])]), by
     )
     means = means.drop(columns="chance_sem").rename(columns={"score_sem": "sem"})
     null = ["null_low", "null_mean", "null_high"]
     if score != "top_k" or not set(null) <= set(rows):
         return means.assign(**dict.fromkeys(null, np.nan))
-    return means.join(null_over_subjects(rows, by)[null])
+    return means.join(compute_null_statistics(rows, by)[null])
 
 
-def get_score_label(results, score="top_k"):
+def get_summary_score_label(results, score="top_k"):
     """Return the label of a score, with the ``k`` of a table if it has one."""
     return label_of_score(score, _single_k(results))
 

@@ -12,28 +12,33 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from sk_b2s._utils._estimators import iter_parts
+from sk_b2s._utils._estimators import iter_nested_estimators
 from sk_b2s._utils._monitoring import capture_warnings, peak_memory_mb, reset_peak_memory
-from sk_b2s._utils._text import visible
+from sk_b2s._utils._text import make_text_visible
 from sk_b2s._utils._validation import table_of
 from sk_b2s._utils._versions import get_versions
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
-from sk_b2s.evaluation._controls._run import outcome_of
+from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._results._lines import outcome_to_dict
 from sk_b2s.evaluation._results._progress import format_progress, format_time_left
 from sk_b2s.evaluation._results._provenance import (
     chosen_by,
     data_digests,
-    features_of,
+    describe_feature_provenance,
+    describe_parameter_provenance,
     machine_of,
-    parameters_of,
 )
 from sk_b2s.evaluation._scores import score_rows
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leakage import check_leakage, leaks_in
 from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
-from sk_b2s.preprocessing._fingerprint import describe, digest_code, digest_rows, key_of
+from sk_b2s.preprocessing._fingerprint import (
+    describe_for_fingerprint,
+    fingerprint_code,
+    fingerprint_rows,
+    make_fingerprint,
+)
 from sk_b2s.preprocessing._overlaps import NEEDED
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
 from sk_b2s.preprocessing._windows import Windows
@@ -104,9 +109,15 @@ def plan_tasks(named, data, cv, folds, seeds, controls, oracle, settings, only=(
     task : BenchmarkTask
     """
     X, y, rows = data
-    windows, stimuli, here, truth = digest_rows(X), digest_rows(y), digest_code(), describe(oracle)
+    windows, stimuli, here, truth = (
+        fingerprint_rows(X),
+        fingerprint_rows(y),
+        fingerprint_code(),
+        describe_for_fingerprint(oracle),
+    )
     questions = [
-        key_of(windows[train], stimuli[train], windows[test], stimuli[test]) for train, test in folds
+        make_fingerprint(windows[train], stimuli[train], windows[test], stimuli[test])
+        for train, test in folds
     ]
     chosen = {fold: pair for fold, pair in enumerate(folds) if only[1] in (None, fold)}
     about = _describe_folds(cv, X, y, chosen)
@@ -125,12 +136,14 @@ def plan_tasks(named, data, cv, folds, seeds, controls, oracle, settings, only=(
     for fold, (train, test) in chosen.items():
         question = questions[fold]
         for seed in seeds:
-            draw = int(key_of(question, seed)[:7], 16)  # equal noise for all estimators
+            draw = int(make_fingerprint(question, seed)[:7], 16)  # equal noise for all estimators
             for name, estimator in named:
                 seeded = _set_seed(estimator, seed)
                 for control in ["decoder", *controls[name]]:
                     own_oracle = (oracle, truth) if control == "oracle" else (None, None)
-                    key = key_of(name, fold, question, seed, seeded, control, own_oracle[1], settings, here)
+                    key = make_fingerprint(
+                        name, fold, question, seed, seeded, control, own_oracle[1], settings, here
+                    )
                     yield BenchmarkTask(
                         name, seeded, seed, fold, control, key, train, test, draw, own_oracle[0],
                         about[fold] | {"place": list(controls).index(name)}, settings, plan, made[name, seed]
@@ -149,8 +162,8 @@ def _index_subjects(subject, folds):
 def _describe_estimator(estimator, seed, y):
     """Describe an estimator before it is fitted."""
     return {
-        "parameters": parameters_of(_set_seed(estimator, seed)), "features": features_of(estimator, y),
-        "digest": key_of(_set_seed(estimator, 0))[:16],
+        "parameters": describe_parameter_provenance(_set_seed(estimator, seed)), "features": describe_feature_provenance(estimator, y),
+        "digest": make_fingerprint(_set_seed(estimator, 0))[:16],
     }  # fmt: skip
 
 
@@ -259,7 +272,10 @@ class _ProgressLines:
 
     def __call__(self, line, done):
         seconds = (time.monotonic() - self.began) / (done - self.before) * (self.n - done)
-        print(visible(f"[{done}/{self.n}] {format_progress(line)}{format_time_left(seconds)}"), flush=True)
+        print(
+            make_text_visible(f"[{done}/{self.n}] {format_progress(line)}{format_time_left(seconds)}"),
+            flush=True,
+        )
 
 
 def _run_task(index, task, X, y, rows, file, start):
@@ -286,7 +302,7 @@ def _make_line(task, fold):
             rows = score_rows(result, task.settings["n_candidates"], task.settings["n_shifts"], task.seed)
             if task.control in LEAK_TESTS:
                 outcome = outcome_to_dict(
-                    outcome_of([result], task.settings["n_shifts"], fold.seed, fold.n_left_out)
+                    run_control_outcome([result], task.settings["n_shifts"], fold.seed, fold.n_left_out)
                 )
         except Exception as exception:  # stored in the line, so that other folds continue
             error, trace = f"{type(exception).__name__}: {exception}", traceback.format_exc()
@@ -332,7 +348,7 @@ def _list_transductive_steps(fold):
     """List steps that saw the test recordings without their labels."""
     subject, steps = fold.rows["subject"].to_numpy(), []
     is_known = np.isin(subject[fold.test], subject[fold.train]).all()
-    for step in iter_parts(fold.estimator if fold.fitted is None else fold.fitted):
+    for step in iter_nested_estimators(fold.estimator if fold.fitted is None else fold.fitted):
         is_known = is_known and getattr(step, "method", None) != "none"
         if isinstance(step, BY_RECORDING) and (table_of(fold.X) is not None or isinstance(fold.X, Windows)):
             steps.append(type(step).__name__)

@@ -7,8 +7,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sk_b2s._utils._text import plain_text
-from sk_b2s.events._stimuli import stable_id
+from sk_b2s._utils._text import make_plain_text
+from sk_b2s.events._stimuli import make_stimulus_id
 
 MIN_WORDS = 5  # of a sentence; a shorter one ("Oh dear!") may occur anywhere
 MIN_OVERLAP = 0.1  # s; blocks that share less are separate
@@ -68,7 +68,7 @@ def cut_blocks(words, duration, block=20.0, pause=0.3):
     return np.array([*edges, float(duration)])
 
 
-def list_sentences(words):
+def list_block_sentences(words):
     """List the sentences of a stimulus that have five words or more.
 
     Parameters
@@ -84,13 +84,13 @@ def list_sentences(words):
     """
     found = []
     for _, sentence in words.groupby("sequence", sort=False):
-        text = plain_text(sentence["text"])
+        text = make_plain_text(sentence["text"])
         if text.count(" ") + 1 >= MIN_WORDS:
             found.append((text, sentence["sound_onset"].min(), sentence["sound_onset"].max()))
     return pd.DataFrame(found, columns=["text", "start", "last"]).sort_values("start", ignore_index=True)
 
 
-def cut_stimuli(words, durations, block=20.0):
+def cut_stimuli_into_blocks(words, durations, block=20.0):
     """Cut stimuli into blocks, versions of one story at the same sentences.
 
     A stimulus that shares no sentence with another is cut by
@@ -115,7 +115,7 @@ def cut_stimuli(words, durations, block=20.0):
     edges : dict of str to ndarray of shape (n_blocks + 1,)
     """
     no_words = pd.DataFrame(columns=["sound_onset", "duration", "text", "sequence"])
-    sentences = {digest: list_sentences(words[digest]) for digest in durations if digest in words}
+    sentences = {digest: list_block_sentences(words[digest]) for digest in durations if digest in words}
     texts = pd.Series([text for found in sentences.values() for text in found["text"].unique()], dtype=object)
     shared = set(texts[texts.duplicated()])
     edges, cut_before = {}, set()
@@ -149,13 +149,13 @@ def _cut_at(starts, words, duration, block):
     return np.array([*cuts, duration], float)
 
 
-def cut_stimuli_and_copies(words, lengths, block, place):
+def cut_copies_into_blocks(words, lengths, block, place):
     """Cut stimuli into blocks, and copies at the same places as originals.
 
     Parameters
     ----------
     words : dict of str to DataFrame
-        Words of each stimulus, as for :func:`cut_stimuli`.
+        Words of each stimulus, as for :func:`cut_stimuli_into_blocks`.
     lengths : dict of str to float
         Seconds.
     block : float
@@ -169,7 +169,9 @@ def cut_stimuli_and_copies(words, lengths, block, place):
         Edges in seconds, of shape (n_blocks + 1,), and an integer per block:
         a hash of its text or, without words, of stimulus and position.
     """
-    edges = cut_stimuli(words, {d: seconds for d, seconds in lengths.items() if d not in place}, block)
+    edges = cut_stimuli_into_blocks(
+        words, {d: seconds for d, seconds in lengths.items() if d not in place}, block
+    )
     blocks = {digest: (cuts, _block_ids(words.get(digest), digest, cuts)) for digest, cuts in edges.items()}
     for digest, (root, shift) in place.items():
         cuts, ids = blocks[root]
@@ -183,14 +185,17 @@ def cut_stimuli_and_copies(words, lengths, block, place):
 def _block_ids(words, digest, edges):
     """Compute the integer of each block of a stimulus."""
     if words is None:
-        return np.array([stable_id("sound", digest, i) for i in range(len(edges) - 1)])
+        return np.array([make_stimulus_id("sound", digest, i) for i in range(len(edges) - 1)])
     onset = words["sound_onset"].to_numpy(float)
     texts = [
-        plain_text(words["text"][(onset >= a) & (onset < b)])
+        make_plain_text(words["text"][(onset >= a) & (onset < b)])
         for a, b in zip(edges[:-1], edges[1:], strict=True)
     ]
     return np.array(
-        [stable_id("text", text) if text else stable_id("sound", digest, i) for i, text in enumerate(texts)]
+        [
+            make_stimulus_id("text", text) if text else make_stimulus_id("sound", digest, i)
+            for i, text in enumerate(texts)
+        ]
     )
 
 
@@ -215,7 +220,7 @@ def merge_blocks(rows, words, shared):
     for digest, blocks in of_block:
         if digest not in words:
             continue
-        for text, start, last in list_sentences(words[digest]).itertuples(index=False):
+        for text, start, last in list_block_sentences(words[digest]).itertuples(index=False):
             inside = blocks[(blocks["block_start"] <= last) & (start < blocks["block_stop"])]
             content.extend((text, digest, block) for block in inside["block"])
     for index, (first, second, match) in enumerate(shared):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s._utils._text import plain_text
-from sk_b2s.events._table import name_sequences
+from sk_b2s._utils._text import make_plain_text
+from sk_b2s.events._table import name_table_sequences
 
 
 def concat_events(tables, studies=None):
@@ -85,7 +85,7 @@ def concat_events(tables, studies=None):
     _check_distinct(tables)
     tables = [table.assign(subject=_prefix_subjects(table["study"], table["subject"])) for table in tables]
     tables = [
-        table.assign(sequence=name_sequences(table["sequence"])) if "sequence" in table else table
+        table.assign(sequence=name_table_sequences(table["sequence"])) if "sequence" in table else table
         for table in tables
     ]
     _check_subjects(tables)
@@ -163,7 +163,7 @@ def _join_words(table):
     words = table[(table["type"] == "word") & table["sequence"].notna()]
     first = words.groupby("sequence")["recording"].transform("first")
     words = words[words["recording"] == first].sort_values("onset", kind="stable")
-    return words.groupby("sequence")["text"].agg(plain_text)
+    return words.groupby("sequence")["text"].agg(make_plain_text)
 
 
 def _disambiguate_sequences(tables):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import column_of, recordings_of, seconds_of
+from sk_b2s._utils._validation import recordings_of, validate_column, validate_seconds
 from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, identify_stimuli
 
 
@@ -58,9 +58,9 @@ class StimulusIntervals:
         -------
         intervals : StimulusIntervals
         """
-        own = digest_stimuli(column_of(table, "sound"))
-        start = seconds_of(table, "sound_onset")
-        stop = start + seconds_of(table, "duration")
+        own = digest_stimuli(validate_column(table, "sound"))
+        start = validate_seconds(table, "sound_onset")
+        stop = start + validate_seconds(table, "duration")
         parts = [(own, start, stop)]
         if blocks and {"block_start", "block_stop"} <= set(table.columns):
             parts.append((own, table["block_start"].to_numpy(float), table["block_stop"].to_numpy(float)))
@@ -131,9 +131,9 @@ class StimulusIntervals:
         -------
         mask : ndarray of bool of shape (n_windows,)
         """
-        own, (key, shift) = digest_stimuli(column_of(table, "sound")), identify_stimuli(table)
-        start = seconds_of(table, "sound_onset") - gap
-        length = seconds_of(table, "duration") + 2 * gap
+        own, (key, shift) = digest_stimuli(validate_column(table, "sound")), identify_stimuli(table)
+        start = validate_seconds(table, "sound_onset") - gap
+        length = validate_seconds(table, "duration") + 2 * gap
         mask = self.overlap_spans(own, start, start + length)
         if (copied := key != own).any():
             start = start[copied] + shift[copied]
@@ -178,7 +178,7 @@ def unite_intervals(start, stop):
     return start[new], stop[np.r_[new[1:] - 1, len(stop) - 1]]
 
 
-def count_new_seconds(group, start, stop):
+def count_new_interval_seconds(group, start, stop):
     """Compute the seconds that each interval adds to the earlier intervals.
 
     Parameters
@@ -197,7 +197,7 @@ def count_new_seconds(group, start, stop):
     return np.maximum(0.0, stop - np.maximum(start, reached.to_numpy()))
 
 
-def recorded_seconds(rows):
+def sum_recorded_intervals(rows):
     """Compute the recorded time that windows cover, without counting it twice.
 
     Parameters
@@ -214,12 +214,12 @@ def recorded_seconds(rows):
     --------
     >>> windows = pd.DataFrame({"recording": list("aab"),
     ...                         "onset": [0.0, 1.0, 0.0]})
-    >>> recorded_seconds(windows.assign(duration=3.0))
+    >>> sum_recorded_intervals(windows.assign(duration=3.0))
     7.0
     """
     start, code = rows["onset"].to_numpy(float), pd.factorize(recordings_of(rows))[0]
     stop, order = start + rows["duration"].to_numpy(float), np.lexsort([start, code])
-    return float(count_new_seconds(code[order], start[order], stop[order]).sum())
+    return float(count_new_interval_seconds(code[order], start[order], stop[order]).sum())
 
 
 GAP = 1.0  # s between training and test stimuli

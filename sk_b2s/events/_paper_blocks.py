@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._stimuli import digest_stimuli, stable_id, stimulus_duration, stimulus_name
+from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id, stimulus_duration, stimulus_name
 
 UNNAMED_CONDITION = "pseudo_words"  # the published code excludes these words from names
 HALF_STEP = 0.5 / 120  # s; at the rate of the paper the last sample begins before the end of the window
@@ -141,9 +141,9 @@ class PaperBlocks:
     def _make_blocks(self, key, words):
         """Return the blocks of a recording and their starts in stimuli."""
         words = words.sort_values("onset", kind="stable")
-        sentences = find_sentences(words, name=key[0])
+        sentences = find_paper_block_sentences(words, name=key[0])
         first = words.drop_duplicates("onset").set_index("onset")
-        blocks = merge_sentences(sentences, self.min_duration)
+        blocks = merge_paper_block_sentences(sentences, self.min_duration)
         where = first.reindex(blocks["start"])[
             ["digest", "sound_onset"]
         ]  # missing if no word begins there, as at 0 s
@@ -167,13 +167,13 @@ class PaperBlocks:
             after, before = own["start"].to_numpy()[at], own["stop"].to_numpy()[at]
             inside[index] = (onset >= after - 1e-6) & (stop - HALF_STEP < before)
         codes, names = pd.factorize(text)
-        ids = np.array([stable_id("published", name) for name in names], np.int64)
+        ids = np.array([make_stimulus_id("published", name) for name in names], np.int64)
         return rows.assign(
             block=ids[codes], block_text=pd.Series(text, index=rows.index, dtype=object), block_inside=inside
         )
 
 
-def find_sentences(words, name=""):
+def find_paper_block_sentences(words, name=""):
     """Find the sentences of one recording and their names.
 
     Parameters
@@ -244,7 +244,7 @@ def _name_sentence(words, whole, is_named):
     return f"{stimulus_name(words['sound'].iloc[0])} {words['sound_onset'].iloc[0]:.2f}"
 
 
-def merge_sentences(sentences, min_duration=6.0):
+def merge_paper_block_sentences(sentences, min_duration=6.0):
     """Merge sentences to blocks that last longer than ``min_duration``.
 
     Parameters
@@ -266,7 +266,7 @@ def merge_sentences(sentences, min_duration=6.0):
     >>> sentences = pd.DataFrame({"start": [2.0, 7.0, 9.0],
     ...                           "stop": [7.0, 9.0, np.inf],
     ...                           "text": list("abc")})
-    >>> merge_sentences(sentences)
+    >>> merge_paper_block_sentences(sentences)
        start  stop text
     0    0.0   7.0    a
     1    7.0   inf  b,c

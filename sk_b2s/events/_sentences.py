@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import plain_text, shorten_list
+from sk_b2s._utils._text import make_plain_text, shorten_list
 
 ROUNDING = 1e-9  # s by which a silent gap may be shorter than ``sentence_gap``
 
@@ -84,7 +84,7 @@ def fill_sentences(events, sentence_gap=0.4):
         else:
             sentence = np.r_[0, np.cumsum(~(place[1:] > place[:-1]))]
         of_sentence = words.groupby(sentence)["text"]
-        events.loc[words.index, "sequence"] = of_sentence.transform(plain_text).astype(object)
+        events.loc[words.index, "sequence"] = of_sentence.transform(make_plain_text).astype(object)
         if np.isnan(place).all():
             events.loc[words.index, "word_index"] = of_sentence.cumcount().astype(float)
     if unknown:
@@ -98,7 +98,7 @@ def fill_sentences(events, sentence_gap=0.4):
     return events.set_axis(labels)
 
 
-def disambiguate_sequences(events, stimuli):
+def disambiguate_sentences(events, stimuli):
     """Prefix sentence names that are ambiguous with the stimulus name.
 
     These are all numbers, because tables often restart them in each run, and
@@ -117,7 +117,9 @@ def disambiguate_sequences(events, stimuli):
     events : DataFrame
     """
     words = events[(events["type"] == "word") & events["sequence"].notna()]
-    found = words.groupby(["sequence", "sound", "recording", "stream"], sort=False)["text"].agg(plain_text)
+    found = words.groupby(["sequence", "sound", "recording", "stream"], sort=False)["text"].agg(
+        make_plain_text
+    )
     whole = found.str.len().groupby(level=[0, 1], sort=False).idxmax()  # a recording may end in the sentence
     texts = found[whole].groupby(level="sequence").nunique()
     clash = [name for name, n_texts in texts.items() if n_texts > 1 or name.removeprefix("-").isdigit()]

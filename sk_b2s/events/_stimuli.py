@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._caching import content_digest, file_state
-from sk_b2s._utils._validation import column_of
+from sk_b2s._utils._caching import digest_cached_content, get_cached_file_state
+from sk_b2s._utils._validation import validate_column
 from sk_b2s.events._audio._facts import measure_audio
-from sk_b2s.events._audio._files import AudioTrack, audio_path, read_audio_info
+from sk_b2s.events._audio._files import AudioTrack, audio_path, read_audio_file_info
 
 
 class StimulusArray:
@@ -90,7 +90,7 @@ def _digest(*parts):
     return hasher.hexdigest()
 
 
-def stable_id(*parts):
+def make_stimulus_id(*parts):
     """Hash values to an integer that does not depend on the process.
 
     It has 52 bits, so that a column of float64 represents it exactly. Two of
@@ -115,17 +115,17 @@ def _regular_file(sound):
     )
 
 
-def stimulus_state(sound):
+def get_stimulus_state(sound):
     """Return path, size and times of the audio file of a stimulus."""
-    return file_state(_regular_file(sound))
+    return get_cached_file_state(_regular_file(sound))
 
 
-def file_stamp(path):
+def get_stimulus_stamp(path):
     """Hash the content of an audio file, independent of path and date: str."""
-    return content_digest(_regular_file(path))
+    return digest_cached_content(_regular_file(path))
 
 
-def stimulus_digest(sound):
+def digest_stimulus(sound):
     """Hash the content of a stimulus.
 
     Parameters
@@ -141,7 +141,7 @@ def stimulus_digest(sound):
     """
     if isinstance(sound, StimulusArray):
         return sound.digest
-    whole = file_stamp(sound)
+    whole = get_stimulus_stamp(sound)
     if not isinstance(sound, AudioTrack) or sound.channel == "mean" or measure_audio(sound, whole).are_equal:
         return whole
     return _digest(whole, "track", str(sound.channel))
@@ -167,7 +167,7 @@ def stimulus_duration(sound):
     """
     if isinstance(sound, StimulusArray):
         return sound.duration
-    return read_audio_info(audio_path(sound), stimulus_state(sound)).duration
+    return read_audio_file_info(audio_path(sound), get_stimulus_state(sound)).duration
 
 
 def stimulus_name(sound):
@@ -195,7 +195,7 @@ def digest_stimuli(sounds):
             f"Row {row!r}, column 'sound': expected the path of an audio file or a StimulusArray. Got {sound!r}. "
             f"Correct this row or remove it from X and y."
         )
-    return np.array([stimulus_digest(sound) for sound in distinct], dtype=object)[codes]
+    return np.array([digest_stimulus(sound) for sound in distinct], dtype=object)[codes]
 
 
 def identify_stimuli(table):
@@ -214,7 +214,7 @@ def identify_stimuli(table):
     shift : ndarray of float of shape (n_rows,)
         Seconds to add to a time in ``sound`` for the time in the original.
     """
-    key, shift = digest_stimuli(column_of(table, "sound")), np.zeros(len(table))
+    key, shift = digest_stimuli(validate_column(table, "sound")), np.zeros(len(table))
     if {"copy_of", "copy_shift"} <= set(table.columns):
         copied = table["copy_of"].notna().to_numpy()
         key[copied] = table["copy_of"].to_numpy(object)[copied]

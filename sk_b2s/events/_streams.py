@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._stimuli import digest_stimuli, stable_id
+from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
 from sk_b2s.events._table import check_events
-from sk_b2s.events._table_times import clock_rate
+from sk_b2s.events._table_times import get_table_times_clock_rate
 
 
 def find_concurrent_stimuli(events, windows, stream):
@@ -37,7 +37,7 @@ def find_concurrent_stimuli(events, windows, stream):
     for name, played in sounds.groupby(sounds["recording"].astype(str), sort=False):
         if name not in rows_of:
             continue
-        rows, rate = rows_of[name], clock_rate(played)
+        rows, rate = rows_of[name], get_table_times_clock_rate(played)
         begin = played["onset"].to_numpy(float)
         at = np.searchsorted(begin, onset[rows] + 1e-6, side="right") - 1
         end = (begin + played["duration"].to_numpy(float) * rate)[at]
@@ -48,7 +48,7 @@ def find_concurrent_stimuli(events, windows, stream):
     known = ~np.isnan(place)
     segment = np.full(len(windows), -1, np.int64)
     segment[known] = [
-        stable_id("beside", digest, round(p, 2))
+        make_stimulus_id("beside", digest, round(p, 2))
         for digest, p in zip(digest_stimuli(sound[known]), place[known].tolist(), strict=True)
     ]
     columns = {"sound": sound, "sound_onset": place, "segment": segment}

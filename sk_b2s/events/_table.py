@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import suggest_name
-from sk_b2s.events._table_rows import map_distinct, raise_for_rows
+from sk_b2s.events._table_rows import map_distinct_row_values, raise_for_rows
 from sk_b2s.events._table_stimuli import (
-    check_stimuli_exist,
-    choose_tracks,
-    fill_durations,
-    name_tracks,
+    check_table_stimuli_exist,
+    choose_table_stimuli_tracks,
+    fill_table_stimuli_durations,
+    name_table_stimuli_tracks,
 )
-from sk_b2s.events._table_times import check_no_overlap, place_words
+from sk_b2s.events._table_times import check_table_times_overlap, place_words_at_table_times
 
 MAX_DRIFT = 2e4  # ppm, more than any clock or sampling rate is off
 TIME_COLUMNS = {"onset", "duration", "sound_onset", "drift_ppm", "recording_duration"}
@@ -113,31 +113,31 @@ def check_events(events):
             events[column] = pd.Series(default, index=events.index, dtype=object if default is None else None)
     events["stream"] = events["stream"].astype(object).where(events["stream"].notna(), "single")
     raise_for_rows(events, events["recording"].isna(), "recording", "the path of a recording")
-    events["recording"] = map_distinct(events["recording"], str)
+    events["recording"] = map_distinct_row_values(events["recording"], str)
     for column in TIME_COLUMNS & set(events.columns):
         events[column] = _numbers(events, column)
-    events["sequence"] = name_sequences(events["sequence"])
+    events["sequence"] = name_table_sequences(events["sequence"])
     is_sound = events["type"] == "sound"
     _check_types(events)
     raise_for_rows(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
     _check_clocks(events)
     _check_subjects(events)
-    check_stimuli_exist(events, is_sound)
-    choose_tracks(events, is_sound)
+    check_table_stimuli_exist(events, is_sound)
+    choose_table_stimuli_tracks(events, is_sound)
     events.loc[is_sound & events["sound_onset"].isna(), "sound_onset"] = 0.0
-    fill_durations(events, is_sound)
+    fill_table_stimuli_durations(events, is_sound)
     raise_for_rows(
         events, ~((events["duration"] >= 0) & np.isfinite(events["duration"])), "duration",
         "a number of seconds of at least 0",
     )  # fmt: skip
-    check_no_overlap(events[is_sound])
-    events = name_tracks(place_words(events))
+    check_table_times_overlap(events[is_sound])
+    events = name_table_stimuli_tracks(place_words_at_table_times(events))
     return events.sort_values(["recording", "onset"], kind="stable", ignore_index=True)
 
 
-def name_sequences(names):
+def name_table_sequences(names):
     """Convert names of sentences to strings or None: array of objects."""
-    return map_distinct(names, _as_text, missing=None)
+    return map_distinct_row_values(names, _as_text, missing=None)
 
 
 def _as_text(name):

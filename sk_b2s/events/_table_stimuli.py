@@ -8,17 +8,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import shorten_text, unwrap_scalar
+from sk_b2s._utils._text import shorten_text, unwrap_scalar_for_text
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._audio._checks import describe_length, describe_ratio, select_tracks, warn_of_tracks
-from sk_b2s.events._audio._files import AudioTrack, audio_path, is_file
+from sk_b2s.events._audio._checks import (
+    describe_audio_length,
+    describe_audio_ratio,
+    select_audio_tracks,
+    warn_of_audio_tracks,
+)
+from sk_b2s.events._audio._files import AudioTrack, audio_path, is_audio_file
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
-from sk_b2s.events._table_rows import LONG, map_distinct, raise_for_rows
+from sk_b2s.events._table_rows import LONG, map_distinct_row_values, raise_for_rows
 
 MAX_SHORTER = 1.0  # s by which a file may be shorter than its row, without a warning
 
 
-def check_stimuli_exist(events, is_sound):
+def check_table_stimuli_exist(events, is_sound):
     """Raise unless rows of stimuli have an existing file or an array."""
     raise_for_rows(
         events,
@@ -33,15 +38,15 @@ def check_stimuli_exist(events, is_sound):
         events["sound"] = events["sound"].map(lambda sound: str(sound) if isinstance(sound, Path) else sound)
         distinct = pd.unique(events.loc[known, "sound"])
     for sound in distinct:
-        if not isinstance(sound, StimulusArray) and not is_file(audio_path(sound)):
+        if not isinstance(sound, StimulusArray) and not is_audio_file(audio_path(sound)):
             raise_for_rows(events, known & (events["sound"] == sound), "sound", "an existing file")
 
 
-def choose_tracks(events, is_sound):
+def choose_table_stimuli_tracks(events, is_sound):
     """Replace files by selected tracks, and warn of differing tracks."""
     if "sound_channel" in events:
         try:
-            events["sound"] = select_tracks(events)
+            events["sound"] = select_audio_tracks(events)
         except ValueError as error:
             raise ValueError(f"events {error}") from error
         chosen = events[is_sound & events["sound"].map(lambda sound: isinstance(sound, AudioTrack))]
@@ -55,10 +60,10 @@ def choose_tracks(events, is_sound):
             events.loc[is_path, "sound"] = pd.Series(
                 [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[is_path], dtype=object
             )
-    _call_with_row(events, is_sound, lambda sounds: warn_of_tracks(pd.unique(sounds), stacklevel=6))
+    _call_with_row(events, is_sound, lambda sounds: warn_of_audio_tracks(pd.unique(sounds), stacklevel=6))
 
 
-def name_tracks(events):
+def name_table_stimuli_tracks(events):
     """Fill in ``sound_channel`` of words and phonemes from their stimulus."""
     if "sound_channel" not in events:
         return events
@@ -79,10 +84,10 @@ def _call_with_row(events, is_sound, function):
         raise
 
 
-def fill_durations(events, is_sound):
+def fill_table_stimuli_durations(events, is_sound):
     """Fill in the durations of stimuli, at most to the end of their files."""
     lengths = _call_with_row(
-        events, is_sound, lambda sounds: map_distinct(sounds, stimulus_duration).astype(float)
+        events, is_sound, lambda sounds: map_distinct_row_values(sounds, stimulus_duration).astype(float)
     )
     sounds = events.loc[is_sound]
     begin = sounds["sound_onset"]
@@ -110,18 +115,18 @@ def _warn_of_short(sounds, given, left, lengths):
             n_rows = int(np.count_nonzero(short & (sounds["sound"] == sound).to_numpy()))
             last = sounds["sound_onset"].iloc[row] + given.iloc[row]
             found[sound] = (
-                f"{stimulus_name(sound)!r} has {lengths[row]:.1f} s, but row {unwrap_scalar(sounds.index[row])!r} ends at "
+                f"{stimulus_name(sound)!r} has {lengths[row]:.1f} s, but row {unwrap_scalar_for_text(sounds.index[row])!r} ends at "
                 f"{last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
             )
-            found[sound] += describe_ratio(lengths[row] / last) or guess_unit(last, lengths[row])
+            found[sound] += describe_audio_ratio(lengths[row] / last) or guess_unit(last, lengths[row])
     whole = (sounds["sound_onset"] == 0) & (given > LONG)
     ratios = (lengths / given).where(whole, 1.0).to_numpy()
     for row in np.flatnonzero(np.abs(ratios * 44.1 / 48 - 1) < 0.01):
-        sound, hint = sounds["sound"].iloc[row], describe_ratio(ratios[row], only_audio_rates=True)
+        sound, hint = sounds["sound"].iloc[row], describe_audio_ratio(ratios[row], only_audio_rates=True)
         if sound not in found and hint:
             found[sound] = f"{stimulus_name(sound)!r} has {lengths[row]:.1f} s{hint}"
     for sound in pd.unique(sounds["sound"]):
-        if sound not in found and (note := describe_length(sound)):
+        if sound not in found and (note := describe_audio_length(sound)):
             found[sound] = f"{stimulus_name(sound)!r}: {note}"
     if found:
         texts = [text.rstrip("?.") for text in found.values()]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import unwrap_scalar
+from sk_b2s._utils._text import unwrap_scalar_for_text
 from sk_b2s._utils._units import guess_factor, guess_unit
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
-from sk_b2s.events._table_rows import LONG, map_distinct, raise_for_rows
+from sk_b2s.events._table_rows import LONG, map_distinct_row_values, raise_for_rows
 
 MAX_LATE = 0.1  # s by which a word may begin after the end of its audio file
 MAX_BEYOND = 5.0  # s by which a word may end after its audio file, if it includes the last silence
@@ -23,7 +23,7 @@ def is_after_end(onset, duration):
     return onset > duration * (1 + MAX_DRIFT) + MAX_LATE
 
 
-def check_last_word(stimulus, onset, source):
+def check_table_times_of_last_word(stimulus, onset, source):
     """Raise if the last word begins after the end of its audio file.
 
     Parameters
@@ -43,11 +43,11 @@ def check_last_word(stimulus, onset, source):
         )
 
 
-def check_no_overlap(sounds):
+def check_table_times_overlap(sounds):
     """Raise if two stimuli of one recording and stream overlap."""
     for _, group in sounds.groupby(["recording", "stream"], sort=False):
         group = group.sort_values("onset")
-        ends = (group["onset"] + group["duration"] * clock_rate(group)).to_numpy()
+        ends = (group["onset"] + group["duration"] * get_table_times_clock_rate(group)).to_numpy()
         early = (
             group["onset"].to_numpy()[1:] < ends[:-1] - 0.01 - MAX_DRIFT * group["duration"].to_numpy()[:-1]
         )
@@ -55,9 +55,9 @@ def check_no_overlap(sounds):
             row = np.flatnonzero(early)[0]
             first, second = group.iloc[row], group.iloc[row + 1]
             raise ValueError(
-                f"events row {unwrap_scalar(second.name)!r}, column 'onset': the stimulus "
+                f"events row {unwrap_scalar_for_text(second.name)!r}, column 'onset': the stimulus "
                 f"{stimulus_name(second['sound'])!r} begins at {second['onset']:.3f} s, before "
-                f"{stimulus_name(first['sound'])!r} (row {unwrap_scalar(first.name)!r}) ends at "
+                f"{stimulus_name(first['sound'])!r} (row {unwrap_scalar_for_text(first.name)!r}) ends at "
                 f"{first['onset'] + first['duration']:.3f} s in {second['recording']!r}. Give stimuli that play at the "
                 f"same time different values in the column 'stream'.{_guess_minutes(group, ends)}"
             )
@@ -70,7 +70,7 @@ def _guess_minutes(group, ends):
     return " The onsets may be in minutes." if fits and (np.diff(onset) < (ends - onset)[:-1]).all() else ""
 
 
-def clock_rate(events):
+def get_table_times_clock_rate(events):
     """Return the seconds of a recording per second of the stimulus.
 
     Parameters
@@ -88,7 +88,7 @@ def clock_rate(events):
     return 1 + events["drift_ppm"].fillna(0).to_numpy(float) * 1e-6
 
 
-def find_playing_stimulus(events, rows):
+def find_stimulus_at_table_times(events, rows):
     """Find the stimulus that began last at or before each event.
 
     Parameters
@@ -155,19 +155,21 @@ def _check_word_lengths(events, words, length):
         row = events.iloc[words[int(np.argmax(long))]]
         warnings.warn(
             f"{long.sum()} of {len(words)} words and phonemes last longer than {LONG:g} s. The first is events row "
-            f"{unwrap_scalar(row.name)!r}: {row['text']!r} at {row['onset']:.3f} s lasts {row['duration']:.3f} s. "
+            f"{unwrap_scalar_for_text(row.name)!r}: {row['text']!r} at {row['onset']:.3f} s lasts {row['duration']:.3f} s. "
             f"Correct the column 'duration' or remove such rows.",
             stacklevel=4,
         )
 
 
-def place_words(events):
+def place_words_at_table_times(events):
     """Fill in the stimulus of words and phonemes, and their times in it."""
     labels, events = events.index, events.reset_index(drop=True)
     words = np.flatnonzero(events["type"].isin(("word", "phoneme")))
     rows = events.iloc[words]
-    playing = find_playing_stimulus(events, rows)
-    since = (rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]) / clock_rate(events)[playing]
+    playing = find_stimulus_at_table_times(events, rows)
+    since = (rows["onset"].to_numpy() - events["onset"].to_numpy()[playing]) / get_table_times_clock_rate(
+        events
+    )[playing]
     without = rows["sound"].isna().to_numpy()
     _check_begun(events.set_axis(labels), words, without & (playing < 0))
     ended = without & is_after_end(since, events["duration"].to_numpy()[playing])
@@ -181,7 +183,7 @@ def place_words(events):
     )  # fmt: skip
     expected = since + events["sound_onset"].to_numpy()[playing]
     events.loc[words[untimed], "sound_onset"] = expected[untimed]
-    length = map_distinct(events["sound"].iloc[words], stimulus_duration).astype(float)
+    length = map_distinct_row_values(events["sound"].iloc[words], stimulus_duration).astype(float)
     events = events.set_axis(labels)
     _check_within(events, words, length)
     _check_word_lengths(events, words, length)

@@ -7,12 +7,12 @@ from numbers import Real
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.features._audio import read_audio
 from sk_b2s.features._spectral import CODE as SPEECH_CODE
 from sk_b2s.features._spectral import SpectralFeatures, compute_power_spectrogram
 
-CODE = code_of(__file__)
+CODE = get_cache_code(__file__)
 REFERENCE_PERCENTILE = 95  # of the frames of a stimulus; the threshold is relative to it
 
 

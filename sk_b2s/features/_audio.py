@@ -5,13 +5,15 @@ from __future__ import annotations
 import librosa
 import numpy as np
 
-from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.events._audio import _files as audio_files
 from sk_b2s.events._audio._files import read_samples
-from sk_b2s.events._stimuli import stimulus_state
+from sk_b2s.events._stimuli import get_stimulus_state
 
 AUDIO_SFREQ = 16000  # Hz; all audio is resampled to it, as in the paper
-CODE = code_of(__file__, librosa) + code_of(audio_files.__file__)  # digest of the code that reads audio
+CODE = get_cache_code(__file__, librosa) + get_cache_code(
+    audio_files.__file__
+)  # digest of the code that reads audio
 PADDING_STEP = 5.0  # s; the silence around a stimulus is a multiple of it
 
 
@@ -26,11 +28,11 @@ def read_audio(sound, start=0.0, stop=None):
         Interval in seconds. It is cut before resampling, so that no sample
         depends on audio outside of it. By default, read to the end.
     """
-    audio, sfreq = read_samples(sound, stimulus_state(sound), start, stop)
+    audio, sfreq = read_samples(sound, get_stimulus_state(sound), start, stop)
     return librosa.resample(audio, orig_sr=sfreq, target_sr=AUDIO_SFREQ)
 
 
-def pad_with_silence(features, pad, silence):
+def pad_audio_with_silence(features, pad, silence):
     """Pad time-major features of a stimulus with silence, as float32."""
     features = np.asarray(features() if callable(features) else features, np.float32)
     return np.pad(features, ((pad, pad), (0, 0)), constant_values=silence)

@@ -14,23 +14,23 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s._utils._caching import code_of
-from sk_b2s._utils._validation import window_length
+from sk_b2s._utils._caching import get_cache_code
+from sk_b2s._utils._validation import validate_window_length
 from sk_b2s.events._audio._checks import (
-    format_names,
-    is_silent,
-    measure_stimulus,
-    select_tracks,
+    format_audio_names,
+    is_audio_silent,
+    measure_audio_of_stimulus,
+    select_audio_tracks,
+    warn_of_audio_tracks,
     warn_of_level,
-    warn_of_tracks,
 )
-from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, stimulus_digest, stimulus_duration
-from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_with_silence
+from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, digest_stimulus, stimulus_duration
+from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_audio_with_silence
 from sk_b2s.features._audio import CODE as AUDIO_CODE
 from sk_b2s.preprocessing._signals import Signal
 from sk_b2s.preprocessing._windows import Windows
 
-CODE = AUDIO_CODE + code_of(__file__)  # digest of the code of all features
+CODE = AUDIO_CODE + get_cache_code(__file__)  # digest of the code of all features
 
 
 class SpeechFeatures(TransformerMixin, BaseEstimator):
@@ -93,7 +93,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_features_out_")
         _check_table(X, type(self).__name__)
-        X = X.assign(sound=select_tracks(X)) if "sound_channel" in X else X
+        X = X.assign(sound=select_audio_tracks(X)) if "sound_channel" in X else X
         if (n_features := self._count_features(X["sound"])) != self.n_features_out_:
             raise ValueError(
                 f"The stimuli have {n_features} features, but those passed to fit had {self.n_features_out_}. "
@@ -102,7 +102,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         codes, _ = pd.factorize(digest_stimuli(X["sound"]))
         sounds = X["sound"].iloc[np.unique(codes, return_index=True)[1]]
         self._check_content(list(sounds))
-        n_frames = window_length(X, self._find_rate(sounds))
+        n_frames = validate_window_length(X, self._find_rate(sounds))
         sfreq = self._find_rate(sounds)
         # A window reaches at most its own length beyond a stimulus.
         reach = PADDING_STEP * np.ceil(n_frames / sfreq / PADDING_STEP)
@@ -119,7 +119,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         if self._reads_audio:
             for sound in sounds:
                 if not isinstance(sound, StimulusArray):
-                    measure_stimulus(sound, self.memory)  # same cache as the features
+                    measure_audio_of_stimulus(sound, self.memory)  # same cache as the features
         if empty := self._find_constant(sounds):
             warnings.warn(
                 f"{self._describe_constant(empty)}. All windows of such a stimulus are identical, which lowers every "
@@ -127,7 +127,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
                 stacklevel=4,
             )
         if self._reads_audio and not any(isinstance(sound, StimulusArray) for sound in sounds):
-            warn_of_tracks(sounds, stacklevel=4)
+            warn_of_audio_tracks(sounds, stacklevel=4)
             warn_of_level(sounds, stacklevel=4)
 
     def _find_constant(self, sounds):
@@ -135,16 +135,14 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         stored = [isinstance(sound, StimulusArray) for sound in sounds]
         if self._reads_audio and any(stored):
             return []  # an error is raised when they are read
-        return [sound for sound in sounds if is_silent(sound)]
+        return [sound for sound in sounds if is_audio_silent(sound)]
 
     def _describe_constant(self, sounds):
         """Describe stimuli with constant features for a warning."""
         kind = "silent or constant" if self._reads_audio else "constant in all features"
-        cancel = self._reads_audio and any(measure_stimulus(sound).n_tracks > 1 for sound in sounds)
+        cancel = self._reads_audio and any(measure_audio_of_stimulus(sound).n_tracks > 1 for sound in sounds)
         fix = " (or the tracks cancel each other: select one in the column 'sound_channel')" * cancel
-        return (
-            f"{format_names(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
-        )
+        return f"{format_audio_names(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
 
     def _find_intervals(self, X, codes, sounds):
         """Return the intervals of each stimulus to compute, or None."""
@@ -155,8 +153,8 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
 
     def _make_signal(self, sound, pad, part):
         length = self._count_frames(sound) + 2 * pad
-        compute = partial(pad_with_silence, self._compute_features(sound), pad, self._silence)
-        return Signal(partial(adjust_length, compute, length), (length, self.n_features_out_))
+        compute = partial(pad_audio_with_silence, self._compute_features(sound), pad, self._silence)
+        return Signal(partial(adjust_feature_length, compute, length), (length, self.n_features_out_))
 
     def _find_rate(self, sounds):
         return float(self.sfreq)
@@ -180,7 +178,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
             )
 
 
-def adjust_length(signal, n_frames):
+def adjust_feature_length(signal, n_frames):
     """Cut frames or repeat the last one, as rounding can differ by a frame."""
     signal = signal() if callable(signal) else signal
     if len(signal) < n_frames:
@@ -198,13 +196,13 @@ def _check_table(X, owner):
         )
 
 
-def check_is_file(sound, owner):
+def check_feature_audio_file(sound, owner):
     if isinstance(sound, StimulusArray):
         raise ValueError(
             f"{owner} requires audio files, but {sound!r} holds precomputed features. Use PrecomputedFeatures()."
         )
 
 
-def make_stamp(path, code):
+def make_feature_stamp(path, code):
     """Return the cache key of an audio file, digests of content and code."""
-    return (stimulus_digest(path), *code)
+    return (digest_stimulus(path), *code)

@@ -12,12 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from sk_b2s._utils._caching import file_state
-from sk_b2s._utils._devices import allowed_threads, choose_device, choose_precision
-from sk_b2s._utils._precision import BOUNDS, deviation, unless_memory, warn_of_fallback, watch_products
+from sk_b2s._utils._caching import get_cached_file_state
+from sk_b2s._utils._devices import allowed_threads, choose_device, choose_device_precision
+from sk_b2s._utils._precision import (
+    BOUNDS,
+    compute_precision_deviation,
+    get_precision_deviation_of_error,
+    warn_of_precision_fallback,
+    watch_products,
+)
 from sk_b2s.features._audio import AUDIO_SFREQ
-from sk_b2s.features._inference import make_float32_copy, optimize_for_inference
-from sk_b2s.features._model_files import CONFIG, EXTRACTOR, find_weights, identify_model, need_file
+from sk_b2s.features._inference import make_float32_inference_copy, optimize_for_inference
+from sk_b2s.features._model_files import (
+    CONFIG,
+    EXTRACTOR,
+    find_weights,
+    identify_model_files,
+    require_model_file,
+)
 
 _MODEL_LOCK = threading.Lock()
 
@@ -46,9 +58,9 @@ class Architecture:
     max_frames: int | None = None
 
 
-def read_architecture(model, revision=None):
+def read_checkpoint_architecture(model, revision=None):
     """Read the architecture of a model from its config.json."""
-    return _read_architecture(file_state(need_file(model, CONFIG, revision)), str(model))
+    return _read_architecture(get_cached_file_state(require_model_file(model, CONFIG, revision)), str(model))
 
 
 @lru_cache(maxsize=64)
@@ -159,9 +171,11 @@ class SpeechModel:
             expected = reference._hidden_states(inputs)
         try:
             states = self._hidden_states(inputs)
-            deviations = [deviation(a, b, (1,)) or 0.0 for a, b in zip(states, expected, strict=True)]
+            deviations = [
+                compute_precision_deviation(a, b, (1,)) or 0.0 for a, b in zip(states, expected, strict=True)
+            ]
         except (RuntimeError, TypeError) as error:
-            states, deviations = None, [unless_memory(error)] * len(expected)
+            states, deviations = None, [get_precision_deviation_of_error(error)] * len(expected)
         found = {
             "features": max(deviations[i] for i in layers),
             "products": max(products.values(), default=0.0),
@@ -171,7 +185,7 @@ class SpeechModel:
             rejected, states = self.dtype, expected
             self.encoder, self.layers, self.dtype = reference.encoder, reference.layers, reference.dtype
             self.reference = None
-            warn_of_fallback(rejected, f"model={self.name!r}", worst, found[worst])
+            warn_of_precision_fallback(rejected, f"model={self.name!r}", worst, found[worst])
         elif max(deviations) <= BOUNDS["features"]:  # otherwise, compare other layers when they are used
             self.reference = None
         return _average([states[i] for i in layers])
@@ -226,7 +240,7 @@ class _StopForward(Exception):  # noqa: N818, not an error
     """Signal that the highest layer was reached."""
 
 
-def load_model(model, revision=None, device="auto", precision="float32"):
+def load_checkpoint(model, revision=None, device="auto", precision="float32"):
     """Load a model. The last model stays in memory.
 
     Parameters
@@ -246,10 +260,10 @@ def load_model(model, revision=None, device="auto", precision="float32"):
         The model in evaluation mode.
     """
     folder = find_weights(model, revision).parent
-    need_file(model, EXTRACTOR, revision if folder == Path(model) else folder.name)
+    require_model_file(model, EXTRACTOR, revision if folder == Path(model) else folder.name)
     device = choose_device(device)
-    dtype = choose_precision(precision, device)
-    identity = identify_model(model, revision)
+    dtype = choose_device_precision(precision, device)
+    identity = identify_model_files(model, revision)
     with _MODEL_LOCK:  # concurrent threads would each load the model, and restore each other's random state
         return _load_model(str(folder), str(model), identity, device, dtype)
 
@@ -284,7 +298,7 @@ def _load_model(folder, name, identity, device, dtype):
             f"model={name!r}: {type(model).__name__} does not store its layers where wav2vec 2.0 and similar models "
             f"do, so it is not supported."
         )
-    reference = None if dtype == torch.float32 else make_float32_copy(encoder)
+    reference = None if dtype == torch.float32 else make_float32_inference_copy(encoder)
 
     def optimize(encoder, dtype, reference=None):
         layers = _find_layers(encoder)

@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._checks import format_names, select_tracks
+from sk_b2s.events._audio._checks import format_audio_names, select_audio_tracks
 from sk_b2s.events._silence import is_silence
-from sk_b2s.events._stimuli import digest_stimuli, stimulus_digest
+from sk_b2s.events._stimuli import digest_stimuli, digest_stimulus
 from sk_b2s.features._base import SpeechFeatures
 
 # Phones in ARPAbet by manner, place and voicing of consonants, and by height, place and glide of vowels.
@@ -149,20 +149,20 @@ class EventFeatures(SpeechFeatures):
         out = (
             rows[["sound_onset", "duration"]]
             .astype(float)
-            .assign(sound=digest_stimuli(select_tracks(rows)), text=text)
+            .assign(sound=digest_stimuli(select_audio_tracks(rows)), text=text)
         )
         return out.drop_duplicates()
 
     def _find_constant(self, sounds):
         """Return the stimuli in which no event of the type begins."""
         known = set(self.rows_["sound"])
-        return [sound for sound in sounds if stimulus_digest(sound) not in known]
+        return [sound for sound in sounds if digest_stimulus(sound) not in known]
 
     def _describe_constant(self, sounds):
-        return f"'events' has no {self.kind} in {format_names(sounds)}"
+        return f"'events' has no {self.kind} in {format_audio_names(sounds)}"
 
     def _compute_features(self, sound):
-        rows = self.rows_[self.rows_["sound"] == stimulus_digest(sound)]
+        rows = self.rows_[self.rows_["sound"] == digest_stimulus(sound)]
         out = np.zeros((self._count_frames(sound), self.n_features_out_), np.float32)
         first = np.floor(rows["sound_onset"].to_numpy() * self.sfreq + 1e-6).astype(int)
         stop = rows["sound_onset"].to_numpy() + rows["duration"].to_numpy()

@@ -54,7 +54,7 @@ def optimize_for_inference(encoder, layers, dtype):
     return encoder.requires_grad_(False)
 
 
-def make_float32_copy(encoder):
+def make_float32_inference_copy(encoder):
     """Copy a model without copying its weights.
 
     Modules of the copy may be replaced, but weights must not change in place.

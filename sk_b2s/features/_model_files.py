@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from sk_b2s._utils._caching import content_digest
+from sk_b2s._utils._caching import digest_cached_content
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 CONFIG, EXTRACTOR = "config.json", "preprocessor_config.json"
@@ -20,7 +20,7 @@ WEIGHTS = (
 )
 
 
-def find_file(model, name, revision=None):
+def find_model_file(model, name, revision=None):
     """Find a file of a model in its folder, in the hub cache or on the hub.
 
     Parameters
@@ -85,9 +85,9 @@ def _make_download_error(model, revision, error):
     )
 
 
-def need_file(model, name, revision):
+def require_model_file(model, name, revision):
     """Find a file of a model, or raise an error that names it."""
-    if (path := find_file(model, name, revision)) is None:
+    if (path := find_model_file(model, name, revision)) is None:
         raise FileNotFoundError(
             f"model={str(model)!r} lacks {name}. The folder of a model contains {CONFIG}, {EXTRACTOR} and "
             f"{WEIGHTS[0]}, as written by save_pretrained of the model and of its feature extractor."
@@ -97,16 +97,18 @@ def need_file(model, name, revision):
 
 def find_weights(model, revision):
     """Find the weights of a model, downloading them if needed."""
-    folder = need_file(model, CONFIG, revision).parent
+    folder = require_model_file(model, CONFIG, revision).parent
     local = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     if local or folder == Path(model):
-        path = local[0] if local else need_file(model, WEIGHTS[0], revision)
+        path = local[0] if local else require_model_file(model, WEIGHTS[0], revision)
     else:
-        found = (find_file(model, name, folder.name) for name in WEIGHTS)
-        path = next((p for p in found if p is not None), None) or need_file(model, WEIGHTS[0], folder.name)
+        found = (find_model_file(model, name, folder.name) for name in WEIGHTS)
+        path = next((p for p in found if p is not None), None) or require_model_file(
+            model, WEIGHTS[0], folder.name
+        )
     if path.suffix == ".json":
         for part in _read_index(path, model):
-            need_file(model, part, revision if folder == Path(model) else folder.name)
+            require_model_file(model, part, revision if folder == Path(model) else folder.name)
     return path
 
 
@@ -127,12 +129,12 @@ def _read_index(index, model):
     return sorted(parts)
 
 
-def identify_model(model, revision=None):
+def identify_model_files(model, revision=None):
     """Return digests of the files of a model, or its name and commit."""
-    config = need_file(model, CONFIG, revision)
+    config = require_model_file(model, CONFIG, revision)
     if config.parent != Path(model):
         return str(model), config.parent.name  # huggingface_hub names a snapshot by its commit
     weights = find_weights(model, revision)
     parts = sorted(config.parent.glob("*.safetensors" if "safetensors" in weights.name else "*.bin"))
-    files = [config, need_file(model, EXTRACTOR, revision), *parts]
-    return tuple(content_digest(file) for file in files)
+    files = [config, require_model_file(model, EXTRACTOR, revision), *parts]
+    return tuple(digest_cached_content(file) for file in files)

@@ -13,9 +13,9 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sk_b2s._utils import _precision as precision_check
-from sk_b2s._utils._caching import FromFile, code_of
-from sk_b2s._utils._devices import choose_device, choose_precision
-from sk_b2s._utils._validation import window_length
+from sk_b2s._utils._caching import FromFile, get_cache_code
+from sk_b2s._utils._devices import choose_device, choose_device_precision
+from sk_b2s._utils._validation import validate_window_length
 from sk_b2s.events._audio._files import to_audio_key
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.features import _checkpoints as checkpoints
@@ -23,22 +23,27 @@ from sk_b2s.features import _inference as inference
 from sk_b2s.features import _model_files as model_files
 from sk_b2s.features._audio import AUDIO_SFREQ, read_audio
 from sk_b2s.features._base import CODE as BASE_CODE
-from sk_b2s.features._base import SpeechFeatures, adjust_length, check_is_file, make_stamp
+from sk_b2s.features._base import (
+    SpeechFeatures,
+    adjust_feature_length,
+    check_feature_audio_file,
+    make_feature_stamp,
+)
 from sk_b2s.preprocessing._signals import Signal
 
 CODE = (
-    code_of(__file__, torch)
-    + code_of(checkpoints.__file__)
-    + code_of(model_files.__file__)
-    + code_of(inference.__file__)
-    + code_of(precision_check.__file__)
+    get_cache_code(__file__, torch)
+    + get_cache_code(checkpoints.__file__)
+    + get_cache_code(model_files.__file__)
+    + get_cache_code(inference.__file__)
+    + get_cache_code(precision_check.__file__)
     + BASE_CODE
     + version("transformers")
 )
 BLOCK_EDGES = ("block_before", "block_start", "block_stop", "block_after")
 
 
-def split_into_chunks(n_frames, size, overlap):
+def split_pretrained_chunks(n_frames, size, overlap):
     """Split an interval into chunks of equal size with an overlap.
 
     Parameters
@@ -58,7 +63,7 @@ def split_into_chunks(n_frames, size, overlap):
 
     Examples
     --------
-    >>> split_into_chunks(100, size=48, overlap=20)
+    >>> split_pretrained_chunks(100, size=48, overlap=20)
     [(0, 48, 0, 37), (26, 74, 37, 63), (52, 100, 63, 100)]
     """
     if n_frames <= size:
@@ -69,7 +74,7 @@ def split_into_chunks(n_frames, size, overlap):
     return [(a, a + size, edges[i], edges[i + 1]) for i, a in enumerate(first.tolist())]
 
 
-def compute_hidden_states(
+def compute_pretrained_states(
     path, stamp, identity, layers, start, stop, chunk, overlap, precision, model, revision, device
 ):
     """Compute the mean hidden state of an interval of an audio file.
@@ -96,8 +101,8 @@ def compute_hidden_states(
     features : ndarray of shape (n_frames, n_features)
         Features as float32.
     """
-    architecture = checkpoints.read_architecture(model, revision)
-    speech_model = checkpoints.load_model(model, revision, device, precision)
+    architecture = checkpoints.read_checkpoint_architecture(model, revision)
+    speech_model = checkpoints.load_checkpoint(model, revision, device, precision)
     audio = read_audio(path, start, stop)
     hop, frame_length, max_frames = architecture.hop, architecture.frame_length, architecture.max_frames
     rate = AUDIO_SFREQ / hop
@@ -110,7 +115,7 @@ def compute_hidden_states(
         n_frames, size = -(-len(audio) // hop), min(size, max_frames)
         overlap = min(overlap, size // 2)
     features = np.empty((n_frames, architecture.n_features), np.float32)
-    for first, last, begin, end in split_into_chunks(n_frames, size, overlap):
+    for first, last, begin, end in split_pretrained_chunks(n_frames, size, overlap):
         is_single = first == 0 and last == n_frames
         part = audio if is_single else audio[first * hop : (last - 1) * hop + frame_length]
         inputs = part[None] if max_frames is None else speech_model.prepare_inputs(part)
@@ -129,7 +134,9 @@ def _assemble_signal(compute, intervals, length, pad, n_features):
     signal = np.zeros((length + 2 * pad, n_features), np.float32)
     for (start, stop), (first, last) in intervals:
         if last > first:
-            signal[pad + first : pad + last] = adjust_length(compute(start=start, stop=stop), last - first)
+            signal[pad + first : pad + last] = adjust_feature_length(
+                compute(start=start, stop=stop), last - first
+            )
     return signal
 
 
@@ -273,11 +280,11 @@ class Wav2Vec2Features(SpeechFeatures):
         self.memory = memory
 
     def _architecture(self):
-        return checkpoints.read_architecture(self.model, self.revision)
+        return checkpoints.read_checkpoint_architecture(self.model, self.revision)
 
     def _count_features(self, sounds):
         for sound in sounds.unique():
-            check_is_file(sound, "Wav2Vec2Features")
+            check_feature_audio_file(sound, "Wav2Vec2Features")
         return self._architecture().n_features
 
     def _find_rate(self, sounds):
@@ -294,7 +301,7 @@ class Wav2Vec2Features(SpeechFeatures):
             )
         choose_device(self.device)
         self._select_layers()
-        model_files.identify_model(self.model, self.revision)
+        model_files.identify_model_files(self.model, self.revision)
 
     def _select_layers(self):
         """Return sorted distinct indices of hidden states, counted from 0."""
@@ -314,16 +321,16 @@ class Wav2Vec2Features(SpeechFeatures):
 
     def _compute_features(self, sound):
         return FromFile(
-            compute_hidden_states,
+            compute_pretrained_states,
             to_audio_key(sound),
-            partial(make_stamp, code=(CODE,)),
+            partial(make_feature_stamp, code=(CODE,)),
             self.memory,
             ignore=("model", "revision", "device"),
-            identity=model_files.identify_model(self.model, self.revision),
+            identity=model_files.identify_model_files(self.model, self.revision),
             layers=self._select_layers(),
             chunk=float(self.chunk),
             overlap=float(self.overlap),
-            precision=str(choose_precision(self.precision, choose_device(self.device))).removeprefix(
+            precision=str(choose_device_precision(self.precision, choose_device(self.device))).removeprefix(
                 "torch."
             ),
             model=str(self.model),
@@ -358,7 +365,7 @@ class Wav2Vec2Features(SpeechFeatures):
         length = np.array([self._count_frames(sound) for sound in sounds])[codes]
         duration = np.array([stimulus_duration(sound) for sound in sounds])[codes]
         first = np.round(X["sound_onset"].to_numpy(float) * rate).astype(np.int64)
-        begin, end = np.maximum(first, 0), np.minimum(first + window_length(X, rate), length)
+        begin, end = np.maximum(first, 0), np.minimum(first + validate_window_length(X, rate), length)
         at_end = edges > duration[:, None] - 1e-5  # rounding would drop the last frame of the stimulus
         frames = np.where(at_end, length[:, None], np.round(edges * rate).astype(np.int64))
         self._check_reach(X, begin, end, frames)

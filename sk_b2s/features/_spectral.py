@@ -11,13 +11,13 @@ import librosa
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from sk_b2s._utils._caching import FromFile, code_of
+from sk_b2s._utils._caching import FromFile, get_cache_code
 from sk_b2s.events._audio._files import to_audio_key
 from sk_b2s.features._audio import AUDIO_SFREQ, read_audio
 from sk_b2s.features._base import CODE as BASE_CODE
-from sk_b2s.features._base import SpeechFeatures, check_is_file, make_stamp
+from sk_b2s.features._base import SpeechFeatures, check_feature_audio_file, make_feature_stamp
 
-CODE = BASE_CODE + code_of(__file__, librosa)
+CODE = BASE_CODE + get_cache_code(__file__, librosa)
 
 
 def compute_power_spectrogram(audio, sfreq, n_fft):
@@ -72,9 +72,9 @@ class SpectralFeatures(SpeechFeatures):
     _code: tuple = (CODE,)  # digests of the code that computes the feature
 
     def _compute_features(self, sound):
-        check_is_file(sound, type(self).__name__)
+        check_feature_audio_file(sound, type(self).__name__)
         parameters = self.get_params(deep=False)
-        stamp_of = partial(make_stamp, code=self._code)
+        stamp_of = partial(make_feature_stamp, code=self._code)
         return FromFile(self._compute, to_audio_key(sound), stamp_of, **parameters)
 
 
@@ -190,7 +190,7 @@ class Envelope(SpectralFeatures):
         return 1
 
 
-def compute_acoustic_onsets(path, stamp, sfreq, n_bands, exponent, n_fft):
+def compute_spectral_onsets(path, stamp, sfreq, n_bands, exponent, n_fft):
     """Compute the onsets of an audio file, of shape (n_frames, n_bands)."""
     power = compute_power_spectrogram(read_audio(path), sfreq, n_fft)
     bands = (make_mel_filters(n_fft, n_bands) @ power) ** (exponent / 2)
@@ -241,7 +241,7 @@ class AcousticOnsets(SpectralFeatures):
        https://doi.org/10.1016/j.neuroimage.2018.01.042
     """
 
-    _compute, _code = staticmethod(compute_acoustic_onsets), (CODE,)
+    _compute, _code = staticmethod(compute_spectral_onsets), (CODE,)
     _parameter_constraints = Envelope._parameter_constraints
 
     def __init__(self, sfreq=50, n_bands=8, exponent=0.6, n_fft=512, memory=None):

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from sk_b2s._utils._placeholders import is_link_loop, is_placeholder
+from sk_b2s._utils._placeholders import is_placeholder, is_placeholder_loop
 
 
 def check_fetched(paths, root):
@@ -44,7 +44,7 @@ def _escape(stem):
     return re.sub(r"([\[\]*?])", r"[\1]", stem)
 
 
-def check_content(path, what="recording"):
+def check_annex_content(path, what="recording"):
     """Raise if a file is a placeholder or a link that leads to no file.
 
     Parameters
@@ -60,7 +60,7 @@ def check_content(path, what="recording"):
     OSError
         If the path is a loop of links.
     """
-    if path.is_symlink() and is_link_loop(path):
+    if path.is_symlink() and is_placeholder_loop(path):
         raise OSError(
             f"{what} {str(path)!r} is a link that leads back to itself. Copy the file there instead."
         )

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s.events._sentences import delay_events, disambiguate_sequences, fill_sentences
+from sk_b2s.events._sentences import delay_events, disambiguate_sentences, fill_sentences
 from sk_b2s.events._table import check_events
 from sk_b2s.io._annex import check_fetched
 from sk_b2s.io._bids_events import EventTables
-from sk_b2s.io._bids_files import check_chains, find_recordings
-from sk_b2s.io._raw._open import check_not_4d
+from sk_b2s.io._bids_files import check_bids_file_chains, find_bids_files
+from sk_b2s.io._raw._open import check_opened_raw_is_not_4d
 from sk_b2s.io._textgrid import add_textgrids
 
 
@@ -138,11 +138,11 @@ def read_bids(
     root = Path(os.path.abspath(root))
     base = _find_base_folder(root, derivatives)
     wanted = {"task": task, "sub": subjects, "ses": sessions, "run": runs, "proc": proc, "desc": desc}
-    recordings = find_recordings(base, wanted, datatype)
+    recordings = find_bids_files(base, wanted, datatype)
     for path in recordings:
-        check_not_4d(path)
+        check_opened_raw_is_not_4d(path)
     check_fetched([part for parts in recordings.values() for part in parts], root)
-    check_chains(recordings)
+    check_bids_file_chains(recordings)
     tables = EventTables(root, base, root / stimuli_dir, stimuli, columns, types)
     events = tables.read(list(recordings))
     check_fetched(pd.unique(events["sound"].dropna()), root)
@@ -154,7 +154,7 @@ def read_bids(
     events["study"] = root.name if study is None else study
     first = ["study", "subject", "session", "task", "run", "recording", "type", "onset", "duration", "sound",
              "sound_onset", "text", "sequence", "word_index", "condition", "stream"]  # fmt: skip
-    events = disambiguate_sequences(check_events(events), root / stimuli_dir)
+    events = disambiguate_sentences(check_events(events), root / stimuli_dir)
     return events[[*first, *(column for column in events if column not in first)]]
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import format_suggestion, shorten_list, shorten_text, suggest_name
-from sk_b2s.events._audio._files import is_file
+from sk_b2s.events._audio._files import is_audio_file
 from sk_b2s.events._table import EVENT_TYPES
 from sk_b2s.io._annex import check_fetched
 from sk_b2s.io._raw._gaps import IS_GAP
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._sidecars import find_sidecar, parse_entities, read_tsv
+from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities, read_tsv
 
 # Common names of each column of the events table. The first one with a value is used.
 COLUMNS = {
@@ -116,7 +116,7 @@ class EventTables:
         return pd.concat([part for part in parts if len(part)])
 
     def _read_one(self, recording):
-        entities = parse_entities(recording)
+        entities = parse_sidecar_entities(recording)
         path = self._find_events_file(recording)
         if path is None:
             rows = self._make_stimulus_row(recording, entities)
@@ -249,7 +249,7 @@ class EventTables:
         places = [Path(name)] if Path(name).is_absolute() else [self.stimuli_dir / name, self.root / name]
         inside = [path for path in places if is_own or self._is_inside(path) or Path(name).is_absolute()]
         for path in [*inside, self.stimuli_dir / Path(name).name]:
-            if is_file(path) or os.path.islink(path):
+            if is_audio_file(path) or os.path.islink(path):
                 self.found[given] = str(path)
                 self.outside += [] if is_own or self._is_inside(path) else [str(path)]
                 return str(path)
@@ -282,9 +282,9 @@ class EventTables:
 
 def _check_uncropped(recording, twin):
     """Raise if a derivative differs in length from its recording."""
-    wanted = {key: value for key, value in parse_entities(twin).items() if key not in VERSIONS}
+    wanted = {key: value for key, value in parse_sidecar_entities(twin).items() if key not in VERSIONS}
     for path in sorted(twin.parent.glob(f"sub-{wanted['sub']}_*")):
-        entities = parse_entities(path)
+        entities = parse_sidecar_entities(path)
         is_twin = {key: value for key, value in entities.items() if key not in ("split", "suffix")} == wanted
         if not (is_twin and entities["suffix"] == twin.parent.name and path.suffix.lower() in FORMATS):
             continue

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._bids_events import FORMATS, VERSIONS
-from sk_b2s.io._file_parts import list_header_files
+from sk_b2s.io._file_parts import list_file_parts_of_header
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._sidecars import parse_entities, read_tsv
+from sk_b2s.io._sidecars import parse_sidecar_entities, read_tsv
 
 DATATYPES = ("eeg", "meg")
 PAIR = re.compile(r"[a-zA-Z]+-[a-zA-Z0-9+]+")
@@ -43,7 +43,7 @@ LATER_PART = re.compile(r"(.*)-\d+$")  # a later part of a split FIF, as MNE and
 MAX_NAMED = 20  # maximum number of files in a message
 
 
-def find_recordings(base, wanted, datatype=None):
+def find_bids_files(base, wanted, datatype=None):
     """Find the recordings of a BIDS folder.
 
     Parameters
@@ -84,7 +84,9 @@ def find_recordings(base, wanted, datatype=None):
         raise ValueError(_describe_nothing_found(base, found, wanted, kinds, ignored))
     for key, labels in wanted.items():
         missing = (
-            set() if labels is None else strip_keys(labels, key) - {e.get(key, "") for e in chosen.values()}
+            set()
+            if labels is None
+            else strip_bids_file_keys(labels, key) - {e.get(key, "") for e in chosen.values()}
         )
         if missing:
             raise ValueError(
@@ -102,7 +104,7 @@ def find_recordings(base, wanted, datatype=None):
     return _group_parts(chosen)
 
 
-def strip_keys(labels, key):
+def strip_bids_file_keys(labels, key):
     """Return the labels of a parameter without their key, as a set of str."""
     labels = [labels] if isinstance(labels, (str, int)) else list(labels)
     return {str(name).removeprefix(f"{key}-") for name in labels}
@@ -113,7 +115,7 @@ def _find_named(base, kinds):
     found: dict = {}
     for kind in kinds:
         for path in sorted([*base.glob(f"sub-*/{kind}/*"), *base.glob(f"sub-*/ses-*/{kind}/*")]):
-            entities = parse_entities(path)
+            entities = parse_sidecar_entities(path)
             if not {"sub", "task"} <= set(entities) or path.name.startswith("."):
                 continue
             suffix, what = path.suffix.lower(), entities["suffix"]
@@ -172,7 +174,7 @@ def _check_samples(recordings):
     """Raise if two headers name the same file of samples."""
     owner: dict = {}
     for path in recordings:
-        samples = list_header_files(path).get("DataFile")
+        samples = list_file_parts_of_header(path).get("DataFile")
         if samples is not None and (other := owner.setdefault(samples.resolve(), path)) != path:
             raise ValueError(
                 f"{path.name!r} and {other.name!r} both name DataFile={samples.name}, so that one recording would "
@@ -199,7 +201,7 @@ def _order_parts(parts):
     return [path for _, path in parts]
 
 
-def check_chains(recordings):
+def check_bids_file_chains(recordings):
     """Raise if split files do not link to each other, as FIF parts must."""
     for path, parts in recordings.items():
         if len(parts) > 1 and (named := len(read_raw(path).filenames)) != len(parts):
@@ -216,7 +218,7 @@ def _is_wanted(entities, wanted):
         if labels is None:
             if key == "task" and entities["task"] in ("noise", "rest"):
                 return False
-        elif entities.get(key, "") not in strip_keys(labels, key):
+        elif entities.get(key, "") not in strip_bids_file_keys(labels, key):
             return False
     return entities["sub"] != "emptyroom"
 
@@ -260,7 +262,7 @@ def _find_ignored(base, found, kinds, wanted):
 
 def _iter_subject_files(base, wanted):
     """Iterate over files in a format of recordings in subject folders."""
-    subjects = None if wanted.get("sub") is None else strip_keys(wanted["sub"], "sub")
+    subjects = None if wanted.get("sub") is None else strip_bids_file_keys(wanted["sub"], "sub")
     for top in sorted(base.iterdir()):
         label = re.sub(r"^sub(ject)?[-_ ]?", "", top.name, flags=re.IGNORECASE)
         is_subject = top.name.lower().startswith("sub") and top.is_dir() and label != "emptyroom"

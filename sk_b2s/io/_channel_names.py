@@ -7,10 +7,10 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_list
 
-CODE = code_of(__file__)
+CODE = get_cache_code(__file__)
 SITE = re.compile(r"-\d{3,}$")  # suffix of CTF sensor names, the number of the laboratory
 REFERENCE = re.compile(r"[-_: ](ref|le|re|avg?|a1|a2|m1|m2|cz|org|g2)$")
 MODALITY = re.compile(r"^(eeg|meg|pol|ch|channel)[-_: ]*(?=\S)")
@@ -40,7 +40,7 @@ def normalize_name(name):
     return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\s._-]+", "", plain))
 
 
-def match_names(listed, names, table):
+def match_channel_names(listed, names, table):
     """Find the channel of a recording for each row of a table.
 
     Equal names match first, then CTF names without the laboratory's suffix,
@@ -98,7 +98,7 @@ def match_names(listed, names, table):
     return matched
 
 
-def warn_spellings(names_by_recording, stacklevel=3):
+def warn_channel_name_spellings(names_by_recording, stacklevel=3):
     """Warn about channels that are spelled differently in two recordings.
 
     Parameters

@@ -8,11 +8,11 @@ import re
 import stat
 from pathlib import Path
 
-from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_text
-from sk_b2s.io._annex import check_content
+from sk_b2s.io._annex import check_annex_content
 
-CODE = code_of(__file__)
+CODE = get_cache_code(__file__)
 HEADER_LINE = re.compile(r"^\s*(DataFile|MarkerFile)\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -20,7 +20,7 @@ class RecordingFormatError(ValueError):
     """Error that already contains the way out, so that readers pass it on."""
 
 
-def describe_size(path):
+def describe_file_size(path):
     """Return the size of a file or folder as text."""
     if not path.exists():
         return "absent"
@@ -28,7 +28,7 @@ def describe_size(path):
     return f"{sum(file.stat().st_size for file in files):,} bytes"
 
 
-def check_regular(path, what="file"):
+def check_regular_file(path, what="file"):
     """Raise an OSError unless a path is a regular file, as pipes never end."""
     path = Path(path)
     start = f"{what} {shorten_text(path)}"
@@ -47,7 +47,7 @@ def check_regular(path, what="file"):
         raise OSError(f"{start} is a pipe or device and was not opened. Copy its content into a file.")
 
 
-def decode_utf8(data, path):
+def decode_file_text(data, path):
     """Decode a UTF-8 file, or raise a ValueError with the invalid line."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
         raise ValueError(f"{str(path)!r} must be UTF-8, but is UTF-16. Save it as UTF-8.")
@@ -64,15 +64,15 @@ def decode_utf8(data, path):
 
 def read_json(path):
     """Read a JSON object, {} if the file holds something else."""
-    check_regular(path, "JSON file")
+    check_regular_file(path, "JSON file")
     try:
-        content = json.loads(decode_utf8(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8), path))
+        content = json.loads(decode_file_text(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8), path))
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is not valid JSON: {error}. Correct or remove it.") from error
     return content if isinstance(content, dict) else {}
 
 
-def list_header_files(path):
+def list_file_parts_of_header(path):
     """List the files that the header of a recording names.
 
     Parameters
@@ -118,8 +118,8 @@ def check_parts(path):
     """
     if path.suffix.lower() == ".ds" and path.is_dir():
         _check_ctf(path)
-    for key, part in list_header_files(path).items():
-        check_content(part, "samples" if key == "DataFile" else "markers")
+    for key, part in list_file_parts_of_header(path).items():
+        check_annex_content(part, "samples" if key == "DataFile" else "markers")
         if part.is_file():
             continue
         raise FileNotFoundError(

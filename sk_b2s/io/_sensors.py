@@ -9,10 +9,10 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_list
 
-CODE = code_of(__file__)
+CODE = get_cache_code(__file__)
 # Channels that files often label as EEG: other physiology, triggers and recorded audio.
 SUFFIX = r"(?:[ _.-]?(?:L|R|LEFT|RIGHT|IN|OUT|CH|CHANNEL|MIX))*[ _.-]?\d*"
 NOT_EEG = re.compile(
@@ -71,7 +71,7 @@ def load_montage(montage):
     return montage
 
 
-def pick_channels(raw, picks=None):
+def pick_sensor_channels(raw, picks=None):
     """Select channel names, by default all EEG and MEG sensors.
 
     EXG, EOG, EMG and trigger channels are excluded unless they are named.

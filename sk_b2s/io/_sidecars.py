@@ -22,15 +22,15 @@ import mne
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.io._annex import check_content
+from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._channel_names import CODE as NAMES
-from sk_b2s.io._channel_names import match_names
-from sk_b2s.io._file_parts import check_regular, decode_utf8, read_json
+from sk_b2s.io._channel_names import match_channel_names
+from sk_b2s.io._file_parts import check_regular_file, decode_file_text, read_json
 from sk_b2s.io._sensors import METERS
 
-CODE = f"{code_of(__file__)}-{NAMES}"
+CODE = f"{get_cache_code(__file__)}-{NAMES}"
 # MNE channel types of the types in channels.tsv that files often label as EEG.
 NOT_EEG_TYPES = {
     "EOG": "eog", "HEOG": "eog", "VEOG": "eog", "ECG": "ecg", "EMG": "emg", "TRIG": "stim", "RESP": "resp",
@@ -42,7 +42,7 @@ RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab
 FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
 
 
-def parse_entities(path):
+def parse_sidecar_entities(path):
     """Return the entities of a file name, with the last part as "suffix".
 
     Parameters
@@ -56,7 +56,7 @@ def parse_entities(path):
 
     Examples
     --------
-    >>> parse_entities("sub-01/eeg/sub-01_task-story_run-02_eeg.vhdr")
+    >>> parse_sidecar_entities("sub-01/eeg/sub-01_task-story_run-02_eeg.vhdr")
     {'sub': '01', 'task': 'story', 'run': '02', 'suffix': 'eeg'}
     """
     *pairs, suffix = Path(path).name.split(".")[0].split("_")
@@ -89,12 +89,16 @@ def find_sidecar(recording, suffix, root=None, space=None):
     # mne-bids 0.20 is not used: find_matching_sidecar also returns tables of another run, session or
     # acquisition if the recording has none, and nothing if two tables have equally many entities.
     recording = Path(recording)
-    own = {key: value for key, value in parse_entities(recording).items() if key not in ("split", "suffix")}
+    own = {
+        key: value
+        for key, value in parse_sidecar_entities(recording).items()
+        if key not in ("split", "suffix")
+    }
     name, _, extension = suffix.partition(".")
     for folder in _search_folders(recording, root):
         fits = []
         for path in folder.glob(f"*{suffix}"):
-            entities = parse_entities(path)
+            entities = parse_sidecar_entities(path)
             if entities.pop("suffix", None) == name and path.name.endswith(f"{name}.{extension}"):
                 where = entities.pop("space", None)
                 if entities.items() <= own.items() and (space is None or where in (None, space)):
@@ -137,7 +141,7 @@ def read_tsv(path, dtype=str):
     """
     try:
         table = pd.read_csv(
-            open_table(path), sep="\t", dtype=dtype, keep_default_na=False, na_values=["n/a"], quoting=3,
+            open_sidecar_table(path), sep="\t", dtype=dtype, keep_default_na=False, na_values=["n/a"], quoting=3,
             index_col=False,
         )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -150,7 +154,7 @@ def read_tsv(path, dtype=str):
     return table
 
 
-def open_table(path):
+def open_sidecar_table(path):
     """Open a BIDS table whose lines all have the fields of the header.
 
     The byte order mark and empty fields at the end of lines are removed.
@@ -169,10 +173,10 @@ def open_table(path):
         With the line, if it has fewer fields than the header, as in truncated
         files, or more non-empty ones.
     """
-    check_regular(path, "table")
+    check_regular_file(path, "table")
     data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
-        decode_utf8(data, path)
+        decode_file_text(data, path)
     except ValueError as error:
         why = str(error).removeprefix(repr(str(path))).lstrip(", ")
         raise ValueError(f"{str(path)!r} is not a BIDS table (tab-separated UTF-8): {why}") from error
@@ -195,12 +199,14 @@ def open_table(path):
 
 def list_sidecars(recording):
     """Return the sidecar files that :func:`apply_sidecars` reads."""
-    if parse_entities(recording).get("suffix") not in ("eeg", "meg", "raw") or "sub" not in parse_entities(
-        recording
-    ):
+    if parse_sidecar_entities(recording).get("suffix") not in (
+        "eeg",
+        "meg",
+        "raw",
+    ) or "sub" not in parse_sidecar_entities(recording):
         return []
     electrodes = find_sidecar(recording, "electrodes.tsv")
-    space = None if electrodes is None else parse_entities(electrodes).get("space")
+    space = None if electrodes is None else parse_sidecar_entities(electrodes).get("space")
     found = [
         find_sidecar(recording, "channels.tsv"),
         electrodes,
@@ -208,7 +214,7 @@ def list_sidecars(recording):
     ]
     found = [path for path in found if path is not None]
     for path in found:
-        check_content(path, "table")
+        check_annex_content(path, "table")
     return found
 
 
@@ -237,7 +243,7 @@ def apply_sidecars(raw, recording):
         If the recording is shorter than its ``RecordingDuration``.
     """
     _check_duration(raw, Path(recording))
-    paths = {parse_entities(path)["suffix"]: path for path in list_sidecars(recording)}
+    paths = {parse_sidecar_entities(path)["suffix"]: path for path in list_sidecars(recording)}
     if "channels" in paths:
         _apply_channels(raw, read_tsv(paths["channels"]), paths["channels"])
     if "electrodes" in paths and "coordsystem" in paths and raw.get_montage() is None:
@@ -264,7 +270,7 @@ def parse_recording_duration(sidecar):
 
 def _check_duration(raw, recording):
     """Warn if a recording is shorter than its sidecar file states."""
-    if "sub" not in parse_entities(recording) or recording.parent.name not in ("eeg", "meg"):
+    if "sub" not in parse_sidecar_entities(recording) or recording.parent.name not in ("eeg", "meg"):
         return
     path = find_sidecar(recording, f"{recording.parent.name}.json")
     if path is None:
@@ -288,7 +294,7 @@ def _apply_channels(raw, table, path):
     """Set bad channels and channel types from channels.tsv."""
     if "name" not in table:
         raise ValueError(f"{str(path)!r} must have the column 'name'. It has {list(table)}.")
-    names = match_names(table["name"].fillna(""), raw.ch_names, path)
+    names = match_channel_names(table["name"].fillna(""), raw.ch_names, path)
     table = table.assign(name=names).dropna(subset="name")
     if "status" in table:
         status = table["status"].str.strip().str.lower()
@@ -326,7 +332,7 @@ def _apply_electrodes(raw, table, paths):
     if system in FORWARD_LEFT:
         place = np.column_stack([-place[:, 1], place[:, 0], place[:, 2]])
     electric = [n for n, k in zip(raw.ch_names, raw.get_channel_types(), strict=True) if k == "eeg"]
-    names = match_names(table["name"].fillna(""), electric, paths["electrodes"])
+    names = match_channel_names(table["name"].fillna(""), electric, paths["electrodes"])
     positions = {
         name: xyz
         for name, xyz in zip(names, place, strict=True)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import plain_text, shorten_list
+from sk_b2s._utils._text import make_plain_text, shorten_list
 from sk_b2s.events._sentences import number_sentences
 from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.io._annex import check_fetched
-from sk_b2s.io._file_parts import check_regular
-from sk_b2s.io._textgrid_checks import check_tiers, check_whole
+from sk_b2s.io._file_parts import check_regular_file
+from sk_b2s.io._textgrid_checks import check_textgrid_is_whole, check_tiers
 
 # Common names of tiers, in lower case. MFA adds the name of the speaker ("anna - words").
 TIERS = {
@@ -108,7 +108,7 @@ def read_textgrid(path, encoding=None):
 
 def _decode(path, encoding):
     """Read a file as text, with UTF-16 and UTF-8 detected."""
-    check_regular(path, "TextGrid")
+    check_regular_file(path, "TextGrid")
     data = path.read_bytes()
     if data.startswith(b"ooBinaryFile"):
         raise ValueError(
@@ -272,7 +272,7 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     else:
         sentence = number_sentences(words["onset"], words["onset"] + words["duration"], sentence_gap)
     by_sentence = words.groupby(sentence)["text"]
-    words["sequence"] = by_sentence.transform(plain_text).astype(object)
+    words["sequence"] = by_sentence.transform(make_plain_text).astype(object)
     words["word_index"] = by_sentence.cumcount().astype(float)
     rows = [words.assign(type="word")]
     if "phoneme" in names:
@@ -321,7 +321,7 @@ def expand_textgrids(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
     """
     spoken = {path: textgrid_events(path, tiers, sentence_gap) for path in set(textgrid_of.values())}
     for sound, path in textgrid_of.items():
-        check_whole(sound, spoken[path], path)
+        check_textgrid_is_whole(sound, spoken[path], path)
     parts = []
     for _, played in sounds[sounds["sound"].map(str).isin(list(textgrid_of))].iterrows():
         rows = spoken[textgrid_of[str(played["sound"])]]

@@ -9,7 +9,7 @@ import numpy as np
 from sk_b2s._utils._text import shorten_text
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._stimuli import stimulus_duration
-from sk_b2s.events._table_times import check_last_word
+from sk_b2s.events._table_times import check_table_times_of_last_word
 
 MAX_WORD = 10.0  # s, maximum duration of a word
 MAX_DIFFERENCE = 1.0  # s between the durations of an audio file and its TextGrid
@@ -155,14 +155,14 @@ def _check_phonemes(words, phonemes, tier):
         )
 
 
-def check_whole(sound, rows, source):
+def check_textgrid_is_whole(sound, rows, source):
     """Raise if words begin after the end of their audio file.
 
     Also warn if the durations of the TextGrid and the audio file differ. The
     rows have ``sound_onset`` in seconds, and ``source`` is the file they are
     from.
     """
-    check_last_word(str(sound), rows["sound_onset"].max(), repr(str(source)))
+    check_table_times_of_last_word(str(sound), rows["sound_onset"].max(), repr(str(source)))
     length = stimulus_duration(str(sound))
     if abs((stop := rows.attrs.get("stop", length)) - length) > MAX_DIFFERENCE:
         warnings.warn(

@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._audio._files import AudioTrack, is_file
+from sk_b2s.events._audio._files import AudioTrack, is_audio_file
 from sk_b2s.events._sentences import delay_events, fill_sentences
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
 from sk_b2s.events._table import check_events
-from sk_b2s.io._clocks._audio_alignment import align_to_audio, find_stimulus
+from sk_b2s.io._clocks._audio_alignment import align_to_audio, find_stimulus_by_audio_alignment
 from sk_b2s.io._clocks._clock_fit import MAX_DRIFT
 from sk_b2s.io._clocks._sync_marks import fit_sync
-from sk_b2s.io._raw._binary_headers import read_record_times
-from sk_b2s.io._raw._recordings import open_raw
+from sk_b2s.io._raw._binary_headers import read_binary_record_times
+from sk_b2s.io._raw._recordings import open_recording
 from sk_b2s.io._textgrid import expand_textgrids, find_textgrid, warn_missing_textgrids
 
 KEPT = (StimulusArray, AudioTrack)  # stimuli that are not paths
@@ -145,7 +145,7 @@ def _open_file(raw):
                 "The 'raw' parameter must be a recording in a file, because the events table holds its path. Save "
                 "it with raw.save(...) first."
             )
-        whole = open_raw(files[0])
+        whole = open_recording(files[0])
         if (raw.first_samp, raw.n_times) != (whole.first_samp, whole.n_times):
             raise ValueError(
                 f"raw has {raw.n_times} samples from sample {raw.first_samp}, but its file {files[0]!r}, which the "
@@ -153,10 +153,10 @@ def _open_file(raw):
                 "concatenated. Save it with raw.save(...) and pass the new file."
             )
         is_edf = Path(files[0]).suffix.lower() in (".edf", ".bdf")
-        if is_edf and read_record_times(files[0])[0] is not None:
+        if is_edf and read_binary_record_times(files[0])[0] is not None:
             raw = whole  # MNE's annotations of discontinuous files are not aligned with the samples
         return os.path.abspath(files[0]), raw
-    return os.path.abspath(raw), open_raw(raw)
+    return os.path.abspath(raw), open_recording(raw)
 
 
 def _subject_name(raw, path):
@@ -232,7 +232,7 @@ def _list_trigger_stimuli(key, value, times, path):
         streams = sound if isinstance(sound, dict) else {"single": sound}
         for stream, one in streams.items():
             one = one if isinstance(one, KEPT) else os.path.abspath(one)
-            if not isinstance(one, StimulusArray) and not is_file(one):
+            if not isinstance(one, StimulusArray) and not is_audio_file(one):
                 raise FileNotFoundError(
                     f"stimuli={{{key!r}: ...}}: {one!r} is not an existing file. Correct the path."
                 )
@@ -301,7 +301,7 @@ def read_triggers(raw, keys, stim_channel=None):
     return times
 
 
-def read_mark_times(raw):
+def read_trigger_times(raw):
     """Return the sorted times of all triggers and annotations in seconds.
 
     Annotations of bad segments and gaps are not included.
@@ -366,7 +366,7 @@ def _locate_stimuli(raw, path, stimuli, audio):
     data, sfreq = raw.get_data(picks=[name])[0], float(raw.info["sfreq"])
     rows, after = [], 0.0
     for sound in stimuli:
-        onset, correlation = find_stimulus(data, sfreq, sound, start=after)
+        onset, correlation = find_stimulus_by_audio_alignment(data, sfreq, sound, start=after)
         if not correlation >= MIN_CORRELATION:
             raise ValueError(
                 f"{path!r}, channel {name!r}: {stimulus_name(sound)!r} was not found after {after:.1f} s "

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from sk_b2s._utils._chunks import count_rows, slice_rows
+from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 
 CHUNK_BYTES = 2**27  # of float64 scores that are held in addition to the matrix
 
 
-def slice_scores(scores):
+def slice_group_context_scores(scores):
     """Return slices of the rows of a score matrix, each of bounded memory."""
-    return slice_rows(len(scores), count_rows(CHUNK_BYTES, scores.shape[1], itemsize=8))
+    return slice_rows_into_chunks(len(scores), count_chunk_rows(CHUNK_BYTES, scores.shape[1], itemsize=8))
 
 
 def _membership(codes, dtype):
@@ -110,7 +110,7 @@ def group_context_bias(scores, candidate_group, window_group, weight=1.0):
     others *= weight / np.maximum(size - 1, 1)
     others[alone] = 0
     biased = np.empty_like(scores)
-    for rows in slice_scores(scores):
+    for rows in slice_group_context_scores(scores):
         biased[rows] = scores[rows] + others[rows][:, candidate_group]
     return biased
 
@@ -121,14 +121,14 @@ def _sentence_evidence(scores, candidate_group):
     size = np.bincount(candidate_group)
     starts = np.r_[0, np.cumsum(size)[:-1]]
     evidence = np.empty((len(scores), len(size)))
-    for rows in slice_scores(scores):
+    for rows in slice_group_context_scores(scores):
         log_mass = np.logaddexp.reduceat(scores[rows].astype(float)[:, order], starts, axis=1)
         everything = np.logaddexp.reduce(log_mass, axis=1, keepdims=True)
         evidence[rows] = log_mass - np.log(size) - everything + np.log(scores.shape[1])
     return evidence
 
 
-def sentence_groups(rows, by="sequence"):
+def make_sentence_context_groups(rows, by="sequence"):
     """Group the windows of each presentation of a sentence.
 
     Parameters

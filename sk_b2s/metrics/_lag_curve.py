@@ -6,7 +6,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import welch
 
-from sk_b2s._utils._chunks import slice_rows
+from sk_b2s._utils._chunks import slice_rows_into_chunks
 
 RESPONSE = 0.12  # s; usual lag of the largest response to an envelope
 REACH = 0.45  # s; lag where a response has ended
@@ -17,12 +17,12 @@ GROUP = 32  # channels transformed at a time
 ZERO_LAG = 0.07  # s; half the width of a peak at lag 0 that is a sample off
 
 
-def least_seconds(max_offset):
+def get_least_lag_curve_seconds(max_offset):
     """Return the least duration with four null stretches beyond the search."""
     return 4 * (2 * max_offset + REACH) + 2 * (max_offset + 2 * REACH)
 
 
-def whiten(signal):
+def whiten_for_lag_curve(signal):
     """Scale, clip and whiten channels.
 
     Parameters
@@ -45,7 +45,7 @@ def whiten(signal):
     return scaled @ rotation.astype(np.float32)
 
 
-def compute_lag_weights(sound, sfreq, n_times):
+def compute_lag_curve_weights(sound, sfreq, n_times):
     """Compute the factors of a channel's spectrum: (n_times // 2 + 1,)."""
     freqs, smooth = welch(sound, sfreq, nperseg=min(len(sound), round(4 * sfreq)))
     smooth = np.interp(rfftfreq(n_times, 1 / sfreq), freqs, smooth)
@@ -87,15 +87,15 @@ def compute_lag_curve(brain, sound, sfreq):
     lags = (np.arange(n_times) - n_times // 2) / sfreq
     if not np.ptp(sound):
         return lags, np.zeros(n_times)  # silence has no spectrum to divide by
-    weight = compute_lag_weights(sound, sfreq, n_times)
+    weight = compute_lag_curve_weights(sound, sfreq, n_times)
     power = np.zeros(n_times)
-    for part in slice_rows(brain.shape[1], GROUP):
+    for part in slice_rows_into_chunks(brain.shape[1], GROUP):
         channels = rfft(brain[:, part], n_times, axis=0)
         power += (irfft(channels * weight[:, None], n_times, axis=0) ** 2).sum(1)
     return lags, np.roll(power, n_times // 2)
 
 
-def find_response_offset(lags, power, max_offset):
+def find_lag_curve_offset(lags, power, max_offset):
     r"""Find a response in a lag curve and its offset from the expected lag.
 
     The curve is correlated with a typical response, :math:`h(\tau) \propto
@@ -131,7 +131,7 @@ def find_response_offset(lags, power, max_offset):
     after = np.arange(0, REACH, step)
     shape = (after / RESPONSE) ** 2 * np.exp(2 - 2 * after / RESPONSE)
     far = np.abs(lags) > max_offset + 2 * REACH
-    if len(lags) * step < least_seconds(max_offset):
+    if len(lags) * step < get_least_lag_curve_seconds(max_offset):
         raise ValueError(
             f"max_offset={max_offset:g} s leaves no shifts for the null in a part of {len(lags) * step:.0f} s. Use a "
             f"smaller max_offset or longer parts."

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._chunks import slice_rows
+from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._validation import recordings_of
-from sk_b2s.metrics._ranking import check_k, check_scores
+from sk_b2s.metrics._ranking import check_k, check_ranking_scores
 
 
 def circular_shift_null(
@@ -62,10 +62,10 @@ def circular_shift_null(
         more candidates than ``k``.
     """
     scores, target = np.asarray(scores), np.asarray(target)
-    check_scores(scores, target)
+    check_ranking_scores(scores, target)
     check_k(k, scores.shape[1])
     return shifted_means(
-        count_hits(scores, k),
+        mark_null_hits(scores, k),
         target,
         recording,
         onset,
@@ -117,17 +117,17 @@ def shifted_means(
         rows = np.flatnonzero(recording == name)
         rows = rows[np.argsort(onset[rows], kind="stable")]
         labels = target[rows]
-        shifts = random.choice(possible_shifts(name, labels, onset[rows], duration), size=n_shifts)
-        for part in slice_rows(n_shifts, 256):
+        shifts = random.choice(find_null_shifts(name, labels, onset[rows], duration), size=n_shifts)
+        for part in slice_rows_into_chunks(n_shifts, 256):
             shifted = (np.arange(len(rows)) + shifts[part, None]) % len(rows)
             total[part] += worth[rows, labels[shifted]] @ weight[rows]
     return total / weight.sum()
 
 
-def count_hits(scores, k):
+def mark_null_hits(scores, k):
     """Mark the k best candidates of each window: (n_windows, n_candidates)."""
     hit = np.empty(scores.shape, bool)
-    for part in slice_rows(len(scores), 1024):
+    for part in slice_rows_into_chunks(len(scores), 1024):
         block = scores[part]
         kth = np.partition(block, -k, axis=1)[:, -k, None]
         at_least = block >= kth
@@ -136,7 +136,7 @@ def count_hits(scores, k):
     return hit
 
 
-def possible_shifts(name, labels, onset, duration):
+def find_null_shifts(name, labels, onset, duration):
     """Find shifts after which no window keeps a part of its own stimulus.
 
     Parameters

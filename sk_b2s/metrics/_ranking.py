@@ -39,7 +39,7 @@ def ranks(scores, target):
     is_tensor = isinstance(scores, torch.Tensor)
     scores = scores if is_tensor else np.asarray(scores)
     target = torch.as_tensor(target, device=scores.device) if is_tensor else np.asarray(target)
-    check_scores(scores, target)
+    check_ranking_scores(scores, target)
     if is_tensor:
         own = scores.gather(1, target.long()[:, None])
     else:
@@ -47,7 +47,7 @@ def ranks(scores, target):
     return (scores >= own).sum(1) - 1
 
 
-def check_scores(scores, target):
+def check_ranking_scores(scores, target):
     """Raise a ValueError for scores or targets that cannot be ranked."""
     if scores.ndim != 2 or tuple(target.shape) != (len(scores),):
         raise ValueError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sk_b2s._utils._chunks import split_rows
-from sk_b2s._utils._devices import free_bytes
+from sk_b2s._utils._chunks import split_rows_into_chunks
+from sk_b2s._utils._devices import get_free_device_bytes
 from sk_b2s.metrics._similarity import similarity, weighted_norms
 
 CHUNK_BYTES = 2**28  # of estimates that are computed at a time, and of scores
@@ -14,7 +14,7 @@ HELD_BYTES = 2**30  # of candidates that stay in memory, or of estimates while t
 TILE_BYTES = 2**29  # of a tile of candidates; 380 rows of 1,024 x 343 multiply a fifth faster than 190
 
 
-def iter_scores(embed, n_windows, targets, weights=None, device=None):
+def iter_tiled_scores(embed, n_windows, targets, weights=None, device=None):
     """Compute scores of windows with all candidates in bounded memory.
 
     Every window is estimated once. Candidates that fit into ``HELD_BYTES`` (on
@@ -49,18 +49,20 @@ def iter_scores(embed, n_windows, targets, weights=None, device=None):
     n_candidates, n_bytes = len(targets), 4 * targets.shape[1] * targets.shape[2]
     candidates = _Tiles(targets, weights, device, n_candidates * n_bytes <= held_bytes)
     most = TILE_BYTES if candidates.are_held else held_bytes
-    blocks = split_rows(np.arange(n_windows), min(most // n_bytes, CHUNK_BYTES // (4 * max(1, n_candidates))))
+    blocks = split_rows_into_chunks(
+        np.arange(n_windows), min(most // n_bytes, CHUNK_BYTES // (4 * max(1, n_candidates)))
+    )
     estimates = torch.empty(max(map(len, blocks), default=0), *targets.shape[:0:-1], device=device)
     for rows in blocks:
         block = estimates[: len(rows)].transpose(1, 2)
-        for part in split_rows(np.arange(len(rows)), CHUNK_BYTES // n_bytes):
+        for part in split_rows_into_chunks(np.arange(len(rows)), CHUNK_BYTES // n_bytes):
             _write_weighted(embed(rows[part]), rows[part], weights, out=block[part[0] : part[-1] + 1])
         yield rows, candidates.compare(block)
 
 
 def _held_bytes(device):
     """Return the bytes that candidates or estimates may take on a device."""
-    return free_bytes(device) // 4 if device.type == "cuda" else HELD_BYTES
+    return get_free_device_bytes(device) // 4 if device.type == "cuda" else HELD_BYTES
 
 
 @torch.no_grad()
@@ -71,7 +73,7 @@ def _write_weighted(Z, rows, weights, out):
             f"Estimates of (n_features, n_frames) {tuple(Z.shape[1:])} cannot be compared with candidates of "
             f"{tuple(out.shape[1:])}. Compute both with the same speech features and window."
         )
-    check_estimates(Z, rows)
+    check_tiled_estimates(Z, rows)
     if weights is None:
         out.copy_(Z)
     else:
@@ -93,7 +95,9 @@ class _Tiles:
     def __init__(self, targets, weights, device, are_held):
         self.targets, self.weights, self.device, self.are_held = targets, weights, device, are_held
         n_candidates, n_features, n_frames = targets.shape
-        self.parts = split_rows(np.arange(n_candidates), TILE_BYTES // (4 * n_features * n_frames))
+        self.parts = split_rows_into_chunks(
+            np.arange(n_candidates), TILE_BYTES // (4 * n_features * n_frames)
+        )
         self.norms = [None] * len(self.parts)
         self.held = [None] * len(self.parts)
         # One buffer for all tiles, so that the system need not zero new pages. Devices manage their own memory.
@@ -134,7 +138,7 @@ class _Tiles:
         return Y
 
 
-def check_estimates(Z, rows):
+def check_tiled_estimates(Z, rows):
     """Raise a ValueError if estimates are not finite."""
     if torch.isfinite(Z.sum()):  # a sum is finite only if all its terms are; this needs no mask
         return

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
-from sk_b2s.metrics._group_context import slice_scores
+from sk_b2s.metrics._group_context import slice_group_context_scores
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
 
 
@@ -67,14 +67,14 @@ def word_ranks(scores, words, target):
     code, vocabulary = pd.factorize(np.asarray(words, dtype=object))
     presented = code[np.asarray(target)]
     found = np.full(len(presented), -1)
-    for piece in slice_scores(scores):
+    for piece in slice_group_context_scores(scores):
         rows = np.arange(len(scores))[piece][presented[piece] >= 0]
         if len(rows):
             found[rows] = ranks(word_probabilities(scores[rows], words)[0], presented[rows])
     return found, len(vocabulary)
 
 
-def flat_hits(words, k):
+def compute_flat_word_hits(words, k):
     r"""Compute how often each word is among the k best at equal probabilities.
 
     All segments are equally probable, and ties are broken at random. The
@@ -96,7 +96,7 @@ def flat_hits(words, k):
 
     Examples
     --------
-    >>> flat_hits(["the", "hare", "the", "end"], k=2).to_dict()
+    >>> compute_flat_word_hits(["the", "hare", "the", "end"], k=2).to_dict()
     {'the': 1.0, 'hare': 0.5, 'end': 0.5}
     """
     count = pd.Series(words, dtype=object).value_counts()
@@ -139,7 +139,7 @@ def word_scores(scores, words, target, subject, k):
     table = pd.DataFrame({"subject": np.asarray(subject), "word": words[target], "rank": found})[found >= 0]
     if not len(table):
         raise ValueError("No target segment has a word at its anchor. Make segments with anchor='word'.")
-    table["chance"] = table["word"].map(flat_hits(words, k))
+    table["chance"] = table["word"].map(compute_flat_word_hits(words, k))
     of_word = table.groupby(["subject", "word"])["chance"].first()
     by_subject = table.groupby("subject")
     measures = {

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import recordings_of, table_of
-from sk_b2s.events._intervals import count_new_seconds
-from sk_b2s.model_selection._split import exclude_overlap
+from sk_b2s.events._intervals import count_new_interval_seconds
+from sk_b2s.model_selection._split import exclude_split_overlap
 
 ROUNDING = 1e-6  # s
 
@@ -98,7 +98,7 @@ class CalibrationSplit:
         begin = pd.Series(self.start[tested]).groupby(self.recording[tested]).min()
         limit = begin.reindex(self.recording[own]).fillna(np.inf).to_numpy() - self.gap
         own = own[self.stop[own] <= limit + ROUNDING]
-        own = exclude_overlap(self.y, own[~np.isin(self.block[own], self.block[test])], test, self.gap)
+        own = exclude_split_overlap(self.y, own[~np.isin(self.block[own], self.block[test])], test, self.gap)
         total = np.cumsum(self._gains(own))
         return [own[: self._count(total, minutes, own, name)] for minutes in self.amounts]
 
@@ -124,7 +124,7 @@ class CalibrationSplit:
         return rows[np.lexsort([self.start[rows], self.recording[rows]])]
 
     def _gains(self, rows):
-        return count_new_seconds(self.recording[rows], self.start[rows], self.stop[rows])
+        return count_new_interval_seconds(self.recording[rows], self.start[rows], self.stop[rows])
 
 
 def _chronological(table):

@@ -14,7 +14,7 @@ import pandas as pd
 from sk_b2s._utils._validation import table_of
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._split import StimulusLeakWarning
-from sk_b2s.preprocessing._fingerprint import hash_rows
+from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED, has_frames
 from sk_b2s.preprocessing._windows import Windows
 
@@ -76,8 +76,8 @@ def find_exposure(estimator, y, but=()):
             and isinstance(y, np.ndarray)
             and isinstance(_own(part).get("segments_"), np.ndarray)
         ):
-            hashes = hash_rows(y) if hashes is None else hashes
-            known = [hash_rows(part.segments_), _own(part).get("adaptation_rows_", np.int64([]))]
+            hashes = fingerprint_array_rows(y) if hashes is None else hashes
+            known = [fingerprint_array_rows(part.segments_), _own(part).get("adaptation_rows_", np.int64([]))]
             values = y.reshape(len(y), -1)
             is_sound = (values != values[:, :1]).any(1)  # windows of silence are not a stimulus
             rows = np.isin(hashes, np.concatenate(known)) & is_sound

@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import check_cv
 
-from sk_b2s._utils._validation import seconds_of, table_of
-from sk_b2s.events._audio._copies import StimulusCopies, find_copied_windows
-from sk_b2s.events._intervals import GAP, StimulusIntervals, recorded_seconds
+from sk_b2s._utils._validation import table_of, validate_seconds
+from sk_b2s.events._audio._copies import StimulusCopies, find_copies_of_windows
+from sk_b2s.events._intervals import GAP, StimulusIntervals, sum_recorded_intervals
 from sk_b2s.events._stimuli import identify_stimuli
 from sk_b2s.model_selection._leakage_copies import OTHERS, RecordingCopies, present_columns
-from sk_b2s.model_selection._leakage_report import SAMPLES, format_verdict
+from sk_b2s.model_selection._leakage_report import SAMPLES, format_leakage_verdict
 from sk_b2s.preprocessing._overlaps import (
     EXACT,
     HEARD,
     NEEDED,
     TimeLine,
-    make_line,
-    make_line_of_windows,
-    make_stimulus_table,
+    make_overlap_line,
+    make_overlap_line_of_windows,
+    make_overlap_table,
 )
 
 SEEN = {
@@ -148,7 +148,7 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
     """
     if len(X) != len(y):
         raise ValueError(f"X and y must have the same rows. Got {len(X)} rows in X and {len(y)} in y.")
-    heard = make_stimulus_table(X, y)
+    heard = make_overlap_table(X, y)
     copies = StimulusCopies(heard["sound"] if "sound" in heard else ())
     copies.warn("It counts as one sound here.", stacklevel=3)
     rows = _Rows(X, y, copies.mark(heard), copies)
@@ -156,7 +156,7 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
     for index, (train, test) in enumerate(_split(check_cv(cv), X, y, groups, copies)):
         sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
         fold = rows.compare(*sides)
-        folds.append({**fold, "verdict": format_verdict(fold, gap)})
+        folds.append({**fold, "verdict": format_leakage_verdict(fold, gap)})
     return pd.DataFrame(folds).rename_axis("fold")
 
 
@@ -218,12 +218,12 @@ class _Rows:
         if "sound" in heard:
             key, shift = identify_stimuli(heard)
             sound = pd.factorize(key)[0]
-        self.sound = make_line(heard, sound, shift, y)
+        self.sound = make_overlap_line(heard, sound, shift, y)
         self.shared = copies.partial if set(NEEDED) <= set(heard) else []
         self.heard = heard[[column for column in NEEDED if column in heard]]
         self.names = {} if sound is None else {"sounds": sound}
         self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
-        self.brain = None if brain is not None and "recording" in brain else make_line_of_windows(X)
+        self.brain = None if brain is not None and "recording" in brain else make_overlap_line_of_windows(X)
         self.times = self.copies = None
         if brain is not None:
             if "recording" in brain:
@@ -236,7 +236,7 @@ class _Rows:
             }
             self._drop_redundant()
             if {"recording", "onset", "duration"} <= set(brain):
-                times = seconds_of(brain, "onset", "X"), seconds_of(brain, "duration", "X")
+                times = validate_seconds(brain, "onset", "X"), validate_seconds(brain, "duration", "X")
                 self.brain = TimeLine(self.names["recordings"], *times)
                 self.times = brain[["recording", "onset", "duration"]].reset_index(drop=True)
         sound = np.zeros(len(heard), int) if sound is None else sound
@@ -275,7 +275,7 @@ class _Rows:
     def _copied(self, train, test):
         """Return the fraction of test windows with copies of training."""
         heard = StimulusIntervals.from_table(self.heard[train])
-        return float(find_copied_windows(heard, self.shared, self.heard[test]).mean())
+        return float(find_copies_of_windows(heard, self.shared, self.heard[test]).mean())
 
     def _samples(self, train, test):
         """Return the samples of recordings on both sides: dict."""
@@ -296,7 +296,7 @@ class _Rows:
         mine = self.times.iloc[own]
         later = (mine["onset"] + mine["duration"]).to_numpy() > begin + EXACT
         return {
-            name: recorded_seconds(rows) / 60
+            name: sum_recorded_intervals(rows) / 60
             for name, rows in (("calibration_minutes_used", mine), ("test_period_minutes", mine[later]))
         }
 

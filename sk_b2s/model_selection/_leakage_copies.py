@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._caching import content_digest
+from sk_b2s._utils._caching import digest_cached_content
 from sk_b2s._utils._validation import recordings_of
-from sk_b2s.io._raw._recordings import read_duration_and_bads, read_excerpt
+from sk_b2s.io._raw._recordings import read_recording_duration_and_bads, read_recording_excerpt
 
 OTHERS = "the recording of another subject,"  # text of copies that are a leak
 ALIKE = 0.999  # correlation of samples above which recordings are copies
@@ -74,7 +74,7 @@ def _find_copies(paths):
 def _measure(path):
     """Return the duration of a recording, or minus its bytes if unreadable."""
     try:
-        return read_duration_and_bads(path)[0]
+        return read_recording_duration_and_bads(path)[0]
     except (ValueError, OSError):
         return -float(Path(path).stat().st_size) if Path(path).is_file() else None
 
@@ -82,9 +82,9 @@ def _measure(path):
 def _sample(path):
     """Return samples of a recording, or the digest of an unreadable file."""
     try:
-        return read_excerpt(path)
+        return read_recording_excerpt(path)
     except (ValueError, OSError):
-        return np.eye(256)[list(bytes.fromhex(content_digest(path)))].ravel()
+        return np.eye(256)[list(bytes.fromhex(digest_cached_content(path)))].ravel()
 
 
 def present_columns(code, mask):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sk_b2s._utils._text import format_percent, join_words
+from sk_b2s._utils._text import format_percent, join_text_items
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._leakage_copies import OTHERS
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED
@@ -53,18 +53,18 @@ def format_leakage(table, gap=GAP):
     ]
     return (
         f"{len(table)} fold{'s' * (len(table) != 1)} of {sizes[0]} training and {sizes[1]} test rows, the worst of "
-        f"each taken together: {format_verdict(worst, gap)}"
+        f"each taken together: {format_leakage_verdict(worst, gap)}"
     )
 
 
-def format_verdict(fold, gap):
+def format_leakage_verdict(fold, gap):
     """Return the verdict of a fold as text."""
     if leaks := _list_leaks(fold):
         return "; ".join([f"LEAK: {leaks[0]}", *leaks[1:], *_name_groups(fold)])
     if np.isnan(fold["leaking"]):
         return "; ".join([*_describe_samples(fold, gap), *_name_groups(fold)])
     kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
-    words = [f"no {join_words(['sound', *kinds], 'or')} is on both sides"]
+    words = [f"no {join_text_items(['sound', *kinds], 'or')} is on both sides"]
     words += [fold["copies"]] if fold.get("copies") else []
     if fold.get("sentences"):
         words.append(f"parts of {fold['sentences']:.0f} sentences are, but none of their sound")
@@ -88,7 +88,7 @@ def format_verdict(fold, gap):
 
 def _describe_samples(fold, gap):
     """Return the parts of the verdict of a fold without stimuli."""
-    unknown = "sound on both sides was not checked, because y does not have " + join_words(
+    unknown = "sound on both sides was not checked, because y does not have " + join_text_items(
         list(NEEDED), "and"
     )
     if np.isnan(fold.get("brain_leaking", np.nan)):
@@ -137,9 +137,9 @@ def _name_groups(fold):
     on_both = [noun for noun in nouns if fold[noun]]
     apart = [noun.replace("ies", "y").removesuffix("s") for noun in nouns if not fold[noun]]
     if not on_both:
-        return [f"no {join_words(apart, 'or')} is on both sides"] if apart else []
-    others = f", no {join_words(apart, 'or')} is" if apart else ""
-    texts = [f"{join_words(on_both, 'and')} are on both sides{others}"]
+        return [f"no {join_text_items(apart, 'or')} is on both sides"] if apart else []
+    others = f", no {join_text_items(apart, 'or')} is" if apart else ""
+    texts = [f"{join_text_items(on_both, 'and')} are on both sides{others}"]
     if fold.get("subjects") and fold.get("test_period_minutes", 1) == 0:
         texts.append(
             f"{fold['calibration_minutes_used']:.1f} minutes of tested subjects are in training, from before the test "

@@ -9,11 +9,11 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import join_words, unwrap_scalar
-from sk_b2s._utils._validation import check_count, labels_of, table_of
+from sk_b2s._utils._text import join_text_items, unwrap_scalar_for_text
+from sk_b2s._utils._validation import check_count, table_of, validate_labels
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._calibration import CalibrationSplit
-from sk_b2s.model_selection._split import StimulusSplitter, assign_to_folds
+from sk_b2s.model_selection._split import StimulusSplitter, assign_blocks_to_split_folds
 
 
 class LeaveOneOut(StimulusSplitter):
@@ -65,8 +65,8 @@ class LeaveOneOut(StimulusSplitter):
 
     def _groups(self, X, groups):
         """Return groups of rows, group names, and training groups or None."""
-        codes, labels = pd.factorize(labels_of(X, self._column, groups, type(self).__name__, "X"))
-        return codes, [f"{self._column} {unwrap_scalar(label)!r}" for label in labels], None
+        codes, labels = pd.factorize(validate_labels(X, self._column, groups, type(self).__name__, "X"))
+        return codes, [f"{self._column} {unwrap_scalar_for_text(label)!r}" for label in labels], None
 
     def _check(self):
         super()._check()
@@ -85,7 +85,7 @@ class LeaveOneOut(StimulusSplitter):
             block = np.arange(len(group))  # stimuli may be shared
         else:
             owner = f"{type(self).__name__}(stimulus_folds=...)"
-            block = pd.factorize(labels_of(y, "block", None, owner, "y"))[0]
+            block = pd.factorize(validate_labels(y, "block", None, owner, "y"))[0]
         size, calibration = np.bincount(block), self._calibration(X, y)
         for code, name in enumerate(names):
             rows = np.flatnonzero(group == code)
@@ -116,7 +116,7 @@ class LeaveOneOut(StimulusSplitter):
                 f"{name} has {len(own)} stimulus blocks, fewer than stimulus_folds={self.stimulus_folds}. Use fewer "
                 f"folds, or make_segments(block=...) with shorter blocks."
             )
-        fold = assign_to_folds(size[own], self.stimulus_folds, self.random_state)[of_row]
+        fold = assign_blocks_to_split_folds(size[own], self.stimulus_folds, self.random_state)[of_row]
         return [rows[fold == index] for index in range(self.stimulus_folds)]
 
     def _nothing_left(self, name, index):
@@ -246,7 +246,9 @@ class LeaveOneSubjectOut(LeaveOneOut):
         """Sentence on what training and test set never share: str."""
         if not any(self.amounts):
             return super().guarantee
-        amounts = join_words(("all" if amount == np.inf else f"{amount:g}" for amount in self.amounts), "or")
+        amounts = join_text_items(
+            ("all" if amount == np.inf else f"{amount:g}" for amount in self.amounts), "or"
+        )
         gap = f", with a gap of {self.gap} s" if self.gap else ""
         stimulus = "may be, of other subjects" if self.stimulus_folds is None else f"is not{gap}"
         return (
@@ -329,16 +331,19 @@ class LeaveOneSessionOut(LeaveOneOut):
         return f"{super()._shared()}; other sessions of its subject are, and {others}"
 
     def _groups(self, X, groups):
-        sessions = labels_of(X, "session", groups, type(self).__name__, "X")
+        sessions = validate_labels(X, "session", groups, type(self).__name__, "X")
         table = table_of(X)
         known = table is not None and "subject" in table
         subjects = (
-            labels_of(X, "subject", None, type(self).__name__, "X") if known else np.zeros(len(sessions))
+            validate_labels(X, "subject", None, type(self).__name__, "X")
+            if known
+            else np.zeros(len(sessions))
         )
         pairs = pd.DataFrame({"subject": subjects, "session": sessions})
         by_pair = pairs.groupby(["subject", "session"], sort=False)
         names = [
-            f"session {unwrap_scalar(session)!r}" + f" of subject {unwrap_scalar(subject)!r}" * known
+            f"session {unwrap_scalar_for_text(session)!r}"
+            + f" of subject {unwrap_scalar_for_text(subject)!r}" * known
             for subject, session in pairs.drop_duplicates().itertuples(index=False)
         ]
         together = pd.factorize(subjects)[0] if self.within_subject else None
@@ -353,7 +358,7 @@ class LeaveOneSessionOut(LeaveOneOut):
                 way_out = self._advice if len(single) == len(sessions) else f"Exclude such subjects: {keep}"
                 raise ValueError(
                     f"LeaveOneSessionOut requires 2 or more sessions of each subject, but subject "
-                    f"{unwrap_scalar(single[0])!r} has one ({len(single)} of {len(sessions)} subjects). {way_out}"
+                    f"{unwrap_scalar_for_text(single[0])!r} has one ({len(single)} of {len(sessions)} subjects). {way_out}"
                 )
         yield from super()._folds(X, y, groups)
 

@@ -12,8 +12,8 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._text import shorten_list
-from sk_b2s._utils._validation import check_count, labels_of, table_of
-from sk_b2s.events._audio._copies import find_windows_of_copies
+from sk_b2s._utils._validation import check_count, table_of, validate_labels
+from sk_b2s.events._audio._copies import find_windows_of_audio_copies
 from sk_b2s.events._intervals import GAP, StimulusIntervals
 from sk_b2s.events._stimuli import stimulus_name
 
@@ -24,7 +24,7 @@ class StimulusLeakWarning(UserWarning):
     """Warning that scored windows contain stimuli of the training set."""
 
 
-def assign_folds(blocks, n_splits, random_state=None):
+def assign_rows_to_split_folds(blocks, n_splits, random_state=None):
     """Assign whole blocks to folds of nearly equal size: fold of each row.
 
     The largest block is assigned first, to the fold with the fewest rows. With
@@ -37,10 +37,10 @@ def assign_folds(blocks, n_splits, random_state=None):
             f"n_splits={n_splits} must not be larger than the number of stimulus blocks, got {len(distinct)} blocks. "
             f"Use fewer folds, more stimuli, or make_segments(block=...) with shorter blocks."
         )
-    return assign_to_folds(np.bincount(codes), n_splits, random_state)[codes]
+    return assign_blocks_to_split_folds(np.bincount(codes), n_splits, random_state)[codes]
 
 
-def assign_to_folds(counts, n_splits, random_state=None):
+def assign_blocks_to_split_folds(counts, n_splits, random_state=None):
     """Return the fold of each block, given their numbers of rows."""
     order = np.arange(len(counts))
     if random_state is not None:
@@ -53,7 +53,7 @@ def assign_to_folds(counts, n_splits, random_state=None):
     return fold
 
 
-def exclude_overlap(y, train, test, gap=GAP):
+def exclude_split_overlap(y, train, test, gap=GAP):
     """Return rows of ``train`` at least ``gap`` s from stimuli of ``test``.
 
     Blocks of test rows are held out as a whole.
@@ -67,7 +67,7 @@ def exclude_overlap(y, train, test, gap=GAP):
     return train[~held_out.touches(table.iloc[train], gap)]
 
 
-def folds_of(cv, X, y):
+def list_splits(cv, X, y):
     """Return the rows of each fold as indices: list of (train, test).
 
     ``cv`` is a splitter, or pairs of indices or masks. A number of folds
@@ -84,19 +84,19 @@ def folds_of(cv, X, y):
     return [(every[np.asarray(train)], every[np.asarray(test)]) for train, test in pairs]
 
 
-def warn_of_seen_stimuli(fitted, y, owner, stacklevel=3):
+def warn_of_seen_split_stimuli(fitted, y, owner, stacklevel=3):
     """Warn if rows of ``y`` contain stimuli of ``fit``.
 
     ``fitted`` are the StimulusIntervals of ``fit``, and ``owner`` is the name
     of the estimator in the warning.
     """
     leaking = fitted.touches(y)
-    leaking |= find_windows_of_copies(fitted, y)
+    leaking |= find_windows_of_audio_copies(fitted, y)
     names = sorted({stimulus_name(sound) for sound in pd.unique(y["sound"][leaking].astype(object))})
-    warn_of_leak(leaking, names, owner, stacklevel + 1)
+    warn_of_split_leak(leaking, names, owner, stacklevel + 1)
 
 
-def warn_of_leak(leaking, names, owner, stacklevel=3):
+def warn_of_split_leak(leaking, names, owner, stacklevel=3):
     """Warn of the rows in the mask ``leaking``, naming their stimuli."""
     if leaking.any():
         warnings.warn(
@@ -135,7 +135,7 @@ def stimulus_train_test(y, test_size=0.1, gap=GAP, random_state=None, groups=Non
     ValueError
         If there is only one block or no training row is left.
     """
-    codes, distinct = pd.factorize(labels_of(y, "block", groups, "stimulus_train_test", "y"))
+    codes, distinct = pd.factorize(validate_labels(y, "block", groups, "stimulus_train_test", "y"))
     if len(distinct) < 2:
         raise ValueError(
             f"Holding out {test_size:.0%} of the stimuli requires 2 or more blocks, got {len(distinct)}. Use more "
@@ -146,7 +146,7 @@ def stimulus_train_test(y, test_size=0.1, gap=GAP, random_state=None, groups=Non
     n_test = min(np.searchsorted(share, test_size) + 1, len(distinct) - 1)
     held = np.isin(codes, order[:n_test])
     test = np.flatnonzero(held)
-    train = exclude_overlap(y, np.flatnonzero(~held), test, gap)
+    train = exclude_split_overlap(y, np.flatnonzero(~held), test, gap)
     if len(train) == 0:
         raise ValueError(
             f"No training row is {gap:g} s or more away from the held-out stimuli. Use more stimuli, or fit with "
@@ -250,7 +250,7 @@ class StimulusSplitter(BaseCrossValidator):
 
     def _clear(self, y, train, test):
         """Return the rows of ``train`` that the gap does not exclude."""
-        return exclude_overlap(y, train, test, self.gap)
+        return exclude_split_overlap(y, train, test, self.gap)
 
     def _reason(self):
         """Return why training rows are excluded, and the way out."""
@@ -317,7 +317,7 @@ class StimulusKFold(StimulusSplitter):
     def _folds(self, X, y, groups):
         self._check()
         check_count("n_splits", self.n_splits)
-        blocks = labels_of(y, "block", groups, "StimulusKFold", "y")
-        fold = assign_folds(blocks, self.n_splits, self.random_state)
+        blocks = validate_labels(y, "block", groups, "StimulusKFold", "y")
+        fold = assign_rows_to_split_folds(blocks, self.n_splits, self.random_state)
         for index in range(self.n_splits):
             yield np.flatnonzero(fold != index), np.flatnonzero(fold == index)

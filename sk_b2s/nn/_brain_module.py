@@ -24,7 +24,7 @@ from sk_b2s.nn._channel_mixing import (
     SpatialAttention,
     SubjectEmbedding,
     SubjectLayer,
-    mix,
+    mix_channels,
 )
 from sk_b2s.nn.functional import select
 
@@ -363,7 +363,7 @@ class BrainModule(nn.Module):
             matrices, offsets = select(matrices, place), select(offsets, place)
             if layer is not None:
                 matrices, offsets = layer.after(matrices, offsets, kinds[1])
-        return mix(x, matrices, which, offsets)
+        return mix_channels(x, matrices, which, offsets)
 
     def _check(self, x: Tensor, layout: Tensor | None, positions: Tensor | None) -> None:
         """Raise if windows do not fit the module."""

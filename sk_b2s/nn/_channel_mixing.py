@@ -22,7 +22,7 @@ HELD_BYTES = 2**26  # of an embedding that is stored between steps
 WAY_OUT = "Pass positions (in Epocher by montage=), or set spatial_attention=False."
 
 
-def fourier_positions(positions: Tensor, dim: int = 2048) -> Tensor:
+def fourier_channel_positions(positions: Tensor, dim: int = 2048) -> Tensor:
     """Embed sensor positions by cosines and sines of two-dimensional waves.
 
     With n = sqrt(dim / 2) and k, l = 0 .. n - 1, the features are cos and sin
@@ -44,7 +44,7 @@ def fourier_positions(positions: Tensor, dim: int = 2048) -> Tensor:
 
     Examples
     --------
-    >>> fourier_positions(torch.rand(208, 2)).shape
+    >>> fourier_channel_positions(torch.rand(208, 2)).shape
     torch.Size([208, 2048])
     """
     n = math.isqrt(max(dim, 0) // 2)
@@ -56,7 +56,7 @@ def fourier_positions(positions: Tensor, dim: int = 2048) -> Tensor:
     return torch.cat([phases.cos(), phases.sin()], dim=-1)
 
 
-def check_index(index: Tensor, low: int, high: int, name: str) -> None:
+def check_mixing_index(index: Tensor, low: int, high: int, name: str) -> None:
     """Raise if an entry of an index is not in low .. high - 1."""
     if len(index) and not low <= int(index.min()) <= int(index.max()) < high:
         raise ValueError(
@@ -65,7 +65,7 @@ def check_index(index: Tensor, low: int, high: int, name: str) -> None:
         )
 
 
-def mix(x: Tensor, matrices: Tensor, which: Tensor, offsets: Tensor | None = None) -> Tensor:
+def mix_channels(x: Tensor, matrices: Tensor, which: Tensor, offsets: Tensor | None = None) -> Tensor:
     """Mix the channels of each window: y_i = K x_i + c.
 
     Parameters
@@ -143,8 +143,8 @@ class SpatialAttention(nn.Module):
 
     Virtual channel :math:`v` is :math:`\sum_c a_{vc} x_c` with :math:`a_v =
     \mathrm{softmax}_c \langle h_v, e(p_c) \rangle`, where :math:`e` is
-    :func:`fourier_positions` and :math:`h_v` is learned and shared by all
-    subjects. The number of channels may differ between calls. Weights are
+    :func:`fourier_channel_positions` and :math:`h_v` is learned and shared by
+    all subjects. The number of channels may differ between calls. Weights are
     computed once per layout in the batch.
 
     In training, channels within ``dropout`` of one random position, drawn at
@@ -212,7 +212,7 @@ class SpatialAttention(nn.Module):
             return embedding
         # NaN is replaced before the product, because a weight of zero does not remove it from the gradient.
         places = positions.to(self.heads.dtype).nan_to_num(0.0)
-        embedding = fourier_positions(places, self.dim).mT.to(dtype)
+        embedding = fourier_channel_positions(places, self.dim).mT.to(dtype)
         if embedding.nbytes <= HELD_BYTES and not (embedding.requires_grad or embedding.is_inference()):
             self._last = weakref.ref(positions), (positions._version, dtype), embedding
         return embedding
@@ -235,13 +235,13 @@ class SpatialAttention(nn.Module):
                 f"positions must have the shape (n_layouts, {x.shape[1]}, 2) for windows of {x.shape[1]} channels. Got "
                 f"{tuple(positions.shape)} instead."
             )
-        check_index(layout, 0, len(positions), "layout")
+        check_mixing_index(layout, 0, len(positions), "layout")
 
     def forward(self, x: Tensor, layout: Tensor, positions: Tensor) -> Tensor:
         """Mix the channels of each window by the weights of its layout."""
         self.check(x, layout, positions)
         used, which = torch.unique(layout, return_inverse=True)
-        return mix(x, self.weights(positions, used), which)
+        return mix_channels(x, self.weights(positions, used), which)
 
 
 class SubjectLayer(nn.Module):
@@ -287,7 +287,7 @@ class SubjectLayer(nn.Module):
 
     def _maps(self, subject: Tensor) -> Tensor:
         """Return M_s^T of subjects: (n, n_channels, n_channels)."""
-        check_index(subject, -1, len(self.matrices), "subject")
+        check_mixing_index(subject, -1, len(self.matrices), "subject")
         known = select(self.matrices, subject.clamp(min=0))
         unknown = subject < 0
         if unknown.any():
@@ -301,7 +301,7 @@ class SubjectLayer(nn.Module):
     def forward(self, x: Tensor, subject: Tensor) -> Tensor:
         """Multiply each window by the matrix of its subject."""
         used, which = torch.unique(subject, return_inverse=True)
-        return mix(x, self._maps(used), which)
+        return mix_channels(x, self._maps(used), which)
 
 
 class SubjectEmbedding(nn.Module):
@@ -344,7 +344,7 @@ class SubjectEmbedding(nn.Module):
 
     def _vectors(self, subject: Tensor) -> Tensor:
         """Return e_s of subjects: (n, n_channels)."""
-        check_index(subject, -1, len(self.vectors), "subject")
+        check_mixing_index(subject, -1, len(self.vectors), "subject")
         vectors = torch.cat([self.vectors, self.average()[None]])
         return select(vectors, subject.remainder(len(vectors)))  # the mean is last, at index -1
 

@@ -10,21 +10,21 @@ import torch
 from skorch import NeuralNet
 from torch.utils.data import DataLoader
 
-from sk_b2s._utils._chunks import slice_rows
+from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._devices import allowed_threads
 from sk_b2s._utils._precision import Precision
 from sk_b2s.metrics._ranking import ranks
-from sk_b2s.metrics._tiled import iter_scores
+from sk_b2s.metrics._tiled import iter_tiled_scores
 from sk_b2s.nn._data import HELD_BYTES, BalancedBatchSampler
 from sk_b2s.nn._prefetch import fetch_ahead
-from sk_b2s.nn._speech_module import encode_windows
+from sk_b2s.nn._speech_module import encode_by_speech_module
 from sk_b2s.nn._validation import EarlyStop
 from sk_b2s.nn.functional import calibrated_cross_entropy, retrieval_cross_entropy
 
 CHECKED = 8  # windows of a batch on which reduced precision is checked
 
 
-def log_message(line):
+def log_net_message(line):
     """Print a line of the epoch table, with colors only on a terminal."""
     print(line if sys.stdout.isatty() else re.sub(r"\x1b\[\d+m", "", line), flush=True)
 
@@ -196,7 +196,9 @@ class RetrievalNet(NeuralNet):
     @allowed_threads()
     def embed(self, brain, indices):
         """Estimate the speech features of windows, float32."""
-        batches = (brain.inputs(indices[part]) for part in slice_rows(len(indices), self.batch_size))
+        batches = (
+            brain.inputs(indices[part]) for part in slice_rows_into_chunks(len(indices), self.batch_size)
+        )
         self.module_.eval()
         with torch.no_grad():
             return torch.cat([
@@ -219,7 +221,7 @@ class RetrievalNet(NeuralNet):
             first = targets.gather(np.arange(min(CHECKED, len(targets))), device=torch.device(self.device))
             self.guard.check("encoded speech", [self.speech_module_], lambda: [self.encode_speech(first)])
             n_outputs = self.speech_module__n_outputs
-            return encode_windows(
+            return encode_by_speech_module(
                 targets, self.encode_speech, n_outputs, self.batch_size, torch.device(self.device)
             )
 
@@ -229,7 +231,7 @@ class RetrievalNet(NeuralNet):
         candidates = self.encode(candidates)
         every = -(-4 * len(pairs) * len(candidates) // HELD_BYTES)  # a sample of windows, evenly spaced
         held, loss, hits = [], 0.0, 0
-        scored = iter_scores(
+        scored = iter_tiled_scores(
             lambda indices: self.embed(pairs.brain, pairs.rows[indices]),
             len(pairs), candidates, self.criterion_.weights, pairs.brain.device,
         )  # fmt: skip

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from sk_b2s._utils._devices import free_bytes
-from sk_b2s.preprocessing._signals import as_tensor
+from sk_b2s._utils._devices import get_free_device_bytes
+from sk_b2s.preprocessing._signals import convert_signal_to_tensor
 from sk_b2s.preprocessing._windows import Windows
 
 SHARE = 0.6  # of the free GPU memory for signals; the rest is for weights, activations and scores
@@ -19,7 +19,7 @@ class ResidentWindows(Windows):
     """Windows with signals on a device, so that a batch is one gather there.
 
     They behave like the Windows they are made of. Subsets share the signals.
-    :func:`keep_on_device` makes them if there is enough memory.
+    :func:`prefetch_windows_to_device` makes them if there is enough memory.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class ResidentWindows(Windows):
         self.first[used] = edges[:-1]
         self.memory = torch.empty(edges[-1], self.shape[1], device=device)
         for index, begin, end in zip(used, edges[:-1], edges[1:], strict=True):
-            self.memory[begin:end] = as_tensor(self.signals[index])
+            self.memory[begin:end] = convert_signal_to_tensor(self.signals[index])
 
     def _replace(self, **changes):
         """Return other windows of the same signals."""
@@ -85,7 +85,7 @@ class ResidentWindows(Windows):
         torch.index_select(self.memory, 0, samples.flatten(), out=memory.flatten(0, 1))
 
 
-def keep_on_device(device, *parts, room=None):
+def prefetch_windows_to_device(device, *parts, room=None):
     """Store windows on a GPU if there is enough memory: list of Windows.
 
     Parameters
@@ -112,7 +112,7 @@ def _room(device):
     """Return the bytes of a device for signals."""
     if device.type != "cuda":
         return -1
-    return int(SHARE * free_bytes(device))
+    return int(SHARE * get_free_device_bytes(device))
 
 
 def fetch_ahead(batches, device, threaded=None):

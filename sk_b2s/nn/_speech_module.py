@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sk_b2s._utils._chunks import slice_rows
+from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s.nn._brain_module import ConvBlock
 from sk_b2s.preprocessing._windows import Windows
 
@@ -87,7 +87,7 @@ class SpeechModule(nn.Module):
         return self.last(self.convolutions(Y).unsqueeze(2)).squeeze(2)
 
 
-def encode_windows(
+def encode_by_speech_module(
     windows: Windows,
     encode: Callable[[Tensor], Tensor],
     n_outputs: int,
@@ -117,7 +117,7 @@ def encode_windows(
     else:
         signal = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
     by_window = signal.reshape(n_windows, n_frames, n_outputs)
-    for part in slice_rows(n_windows, batch_size):
+    for part in slice_rows_into_chunks(n_windows, batch_size):
         encoded = encode(windows.gather(np.arange(part.start, part.stop), device=device))
         by_window[part] = encoded.float().mT.cpu().numpy()
     which, start = np.zeros(n_windows, np.int64), np.arange(n_windows) * n_frames

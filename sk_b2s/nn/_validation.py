@@ -11,7 +11,7 @@ from skorch.helper import predefined_split
 from sk_b2s._utils._validation import table_of
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._split import StimulusLeakWarning
-from sk_b2s.preprocessing._fingerprint import hash_rows
+from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 
 
 class EarlyStop(EarlyStopping):
@@ -49,7 +49,7 @@ def _mute(message):
     """Ignore the messages of skorch, because the epoch table shows them."""
 
 
-def one_split(splitter, X, y):
+def make_validation_split(splitter, X, y):
     """Return training and validation rows of a splitter with one split."""
     tables = (data if table_of(data) is None else table_of(data) for data in (X, y))
     try:
@@ -86,7 +86,7 @@ def _n_shared(y, train, valid):
     if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
         return int(StimulusIntervals.from_table(table.iloc[train]).touches(table.iloc[valid]).sum())
     if isinstance(y, np.ndarray):
-        return int(np.isin(hash_rows(y[valid]), hash_rows(y[train])).sum())
+        return int(np.isin(fingerprint_array_rows(y[valid]), fingerprint_array_rows(y[train])).sum())
     return 0
 
 

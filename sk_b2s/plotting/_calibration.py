@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.evaluation._results._amounts import AMOUNT, format_minutes
+from sk_b2s.evaluation._results._amounts import AMOUNT, format_calibration_amounts
 from sk_b2s.evaluation._statistics import select_decoder_rows
-from sk_b2s.evaluation._summary import average_scores, get_score_label
+from sk_b2s.evaluation._summary import average_summary_scores, get_summary_score_label
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
     MUTED,
     assign_colors,
-    format_as_percent,
     get_axes,
     spread_positions,
     style_axes,
+    style_ticks_as_percent,
 )
 
 MARKERS = "osD^vPX"  # lines differ without color too
@@ -61,7 +61,7 @@ def plot_adaptation(results, score="top_k", ax=None):
     """
     rows = _select_scored_rows(results, score)
     amounts = np.sort(pd.unique(rows[AMOUNT]))
-    table = average_scores(rows, score, ["estimator", AMOUNT])
+    table = average_summary_scores(rows, score, ["estimator", AMOUNT])
     names, n_subjects = list(pd.unique(rows["estimator"])), rows["subject"].nunique()
     _warn_missing_subjects(table, n_subjects)
     ax = get_axes(ax, figsize=(max(6.4, 1.0 * len(amounts)), 4.8))
@@ -94,10 +94,10 @@ def plot_adaptation(results, score="top_k", ax=None):
                 label = None
     ax.set(
         xticks=np.arange(len(amounts)), xticklabels=["all" if amount == np.inf else f"{amount:g}" for amount in amounts],
-        xlabel="minutes of calibration to the test subject", ylabel=get_score_label(rows, score), ylim=(0, None),
+        xlabel="minutes of calibration to the test subject", ylabel=get_summary_score_label(rows, score), ylim=(0, None),
         title=f"mean ± s.e.m. of {n_subjects} subject{'s' * (n_subjects > 1)}",
     )  # fmt: skip
-    format_as_percent(ax.yaxis)
+    style_ticks_as_percent(ax.yaxis)
     style_axes(ax)
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
@@ -136,7 +136,7 @@ def _warn_missing_subjects(table, n_subjects):
         name, minutes = fewer.index[0]
         warnings.warn(
             f"{len(fewer)} of {len(table)} points are means over fewer than {n_subjects} subjects, the first "
-            f"{name!r}{format_minutes([minutes])[0]}, over {fewer['n_subjects'].iloc[0]}. They are drawn hollow. Finish "
+            f"{name!r}{format_calibration_amounts([minutes])[0]}, over {fewer['n_subjects'].iloc[0]}. They are drawn hollow. Finish "
             f"the benchmark, or remove the same subjects from all rows.",
             stacklevel=3,
         )

@@ -8,12 +8,20 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.evaluation._curves import describe_edge_maximum
+from sk_b2s.evaluation._curves import describe_curve_edge_maximum
 from sk_b2s.evaluation._scores import chance_of_score
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
-from sk_b2s.evaluation._summary import get_score_label
+from sk_b2s.evaluation._summary import get_summary_score_label
 from sk_b2s.nn._losses import CROSS_ENTROPY, LOSSES
-from sk_b2s.plotting._style import COLORS, DASHED, MUTED, draw_chance, format_as_percent, get_axes, style_axes
+from sk_b2s.plotting._style import (
+    COLORS,
+    DASHED,
+    MUTED,
+    draw_chance,
+    get_axes,
+    style_axes,
+    style_ticks_as_percent,
+)
 
 STILL_FALLING = ", the last: the loss still decreases, consider a larger max_epochs"
 
@@ -27,7 +35,7 @@ UNITS = {
 # --- training --------------------------------------------------------------------------------------
 
 
-def label_loss(name):
+def label_loss_curve(name):
     """Return the label of a loss, or "loss" if its name is not known."""
     return LOSSES[name].label if name in LOSSES else "loss"
 
@@ -49,7 +57,7 @@ def plot_history(history, ax=None):
         level is drawn. The validation loss is always a cross-entropy. If the
         training loss is not, it has its own axis on the right.
     """
-    name = label_loss(getattr(history, "loss", None))
+    name = label_loss_curve(getattr(history, "loss", None))
     history = getattr(history, "history_", history)
     ax, epochs = get_axes(ax), history[:, "epoch"]
     has_validation = "valid_loss" in history[0]
@@ -139,11 +147,11 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     ax.set_xticks(place, [f"{at:.3g}" for at in place] if is_number else list(subjects.index))
     title, note = (
         f"mean ± s.e.m. of {subjects.shape[1]} subjects",
-        describe_edge_maximum(subjects) if x == "value" else "",
+        describe_curve_edge_maximum(subjects) if x == "value" else "",
     )
-    ax.set(xlabel=UNITS.get(x, x), ylabel=get_score_label(curve, score), ylim=(0, None),
+    ax.set(xlabel=UNITS.get(x, x), ylabel=get_summary_score_label(curve, score), ylim=(0, None),
            title=fill(f"{title}. {note}", 60) if note else title)  # fmt: skip
-    format_as_percent(ax.yaxis)
+    style_ticks_as_percent(ax.yaxis)
     style_axes(ax)
     ax.legend(frameon=False)
     return ax

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import plain_text, with_visible_text
+from sk_b2s._utils._text import make_plain_text, with_visible_text
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._words import word_probabilities
-from sk_b2s.plotting._style import COLORS, DASHED, format_as_percent, get_axes, style_axes
+from sk_b2s.plotting._style import COLORS, DASHED, get_axes, style_axes, style_ticks_as_percent
 
 # --- ranks -----------------------------------------------------------------------------------------
 
 
-def bin_ranks(ranks, n_candidates, bins=20):
+def bin_retrieval_ranks(ranks, n_candidates, bins=20):
     """Compute the share of windows, and of random guesses, in bins of ranks.
 
     Parameters
@@ -33,7 +33,7 @@ def bin_ranks(ranks, n_candidates, bins=20):
 
     Examples
     --------
-    >>> edges, share, chance = bin_ranks([0, 0, 1, 9], 10, bins=2)
+    >>> edges, share, chance = bin_retrieval_ranks([0, 0, 1, 9], 10, bins=2)
     >>> edges.tolist(), share.tolist(), chance.tolist()
     ([0, 5, 10], [0.75, 0.25], [0.5, 0.5])
     """
@@ -60,14 +60,14 @@ def plot_ranks(result, bins=20, ax=None):
     ax : matplotlib.axes.Axes
         Bars sum to one. At chance level all ranks are equally frequent.
     """
-    edges, share, chance = bin_ranks(result.ranks, result.n_candidates, bins)
+    edges, share, chance = bin_retrieval_ranks(result.ranks, result.n_candidates, bins)
     ax = get_axes(ax)
     ax.bar(edges[:-1], share, np.diff(edges), align="edge", color=COLORS[0], edgecolor="none", alpha=0.85)
     ax.stairs(chance, edges, **DASHED, baseline=None, label="chance")
     ax.set(xlim=(0, result.n_candidates), xlabel=f"rank of the target segment among {result.n_candidates} (0 is best)",
            ylabel="share of windows", title=f"{len(result.ranks)} windows, median relative rank "
            f"{result.median_relative_rank():.2f} (chance 0.50)")  # fmt: skip
-    format_as_percent(ax.yaxis)
+    style_ticks_as_percent(ax.yaxis)
     style_axes(ax)
     ax.legend(frameon=False)
     return ax
@@ -107,7 +107,7 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
     ax.plot(k, accuracy, label=label, color=COLORS[n_curves % len(COLORS)], linewidth=1.8)
     ax.set(xscale="log", xlabel="k", ylabel="top-k accuracy", ylim=(0, 1), title=f"{n_candidates} candidates")
     ax.xaxis.set_major_formatter("{x:g}")
-    format_as_percent(ax.yaxis)
+    style_ticks_as_percent(ax.yaxis)
     style_axes(ax, "both")
     ax.legend(frameon=False)
     return ax
@@ -116,7 +116,7 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
 # --- sentences -------------------------------------------------------------------------------------
 
 
-def find_longest_sentence(result, by="sequence"):
+def find_longest_retrieved_sentence(result, by="sequence"):
     """Find the sentence with most distinct segments presented to one subject.
 
     Parameters
@@ -171,7 +171,7 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
     ValueError
         If there are fewer than two segments to show.
     """
-    rows = find_longest_sentence(result)[0] if rows is None else np.asarray(rows)
+    rows = find_longest_retrieved_sentence(result)[0] if rows is None else np.asarray(rows)
     rows = rows[:max_windows]
     columns = pd.unique(result.target[rows])
     if len(columns) < 2:
@@ -207,7 +207,7 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
 # --- words -----------------------------------------------------------------------------------------
 
 
-def compute_word_confusions(result, n_words=12):
+def compute_retrieval_confusions(result, n_words=12):
     r"""Compute how much each presented word changes the probability of words.
 
     With :math:`p_i(v)` the probability of word v in window i
@@ -230,7 +230,7 @@ def compute_word_confusions(result, n_words=12):
     """
     words = result.candidates["word"] if "word" in result.candidates else [None] * result.n_candidates
     words = np.array(
-        [plain_text([word]) or None if isinstance(word, str) else None for word in words], object
+        [make_plain_text([word]) or None if isinstance(word, str) else None for word in words], object
     )
     probabilities, vocabulary = word_probabilities(result.scores, words)
     presented = pd.Series(words[result.target])
@@ -271,7 +271,7 @@ def plot_words(result, n_words=12, ax=None):
     """
     from matplotlib.colors import LogNorm
 
-    table = compute_word_confusions(result, n_words)
+    table = compute_retrieval_confusions(result, n_words)
     ax = get_axes(ax, figsize=(6.5, 5.5))
     limit = max(float(np.abs(np.log(np.maximum(table.to_numpy(), 1e-3))).max()), np.log(1.1))
     norm = LogNorm(np.exp(-limit), np.exp(limit))

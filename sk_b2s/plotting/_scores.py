@@ -13,17 +13,17 @@ from sk_b2s.evaluation._comparison import compare_estimators
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
 from sk_b2s.evaluation._statistics import select_decoder_rows, subject_means
-from sk_b2s.evaluation._summary import BenchmarkSummary, get_score_label
+from sk_b2s.evaluation._summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
     MUTED,
     assign_colors,
     draw_chance,
-    format_as_percent,
     get_axes,
     spread_positions,
     style_axes,
+    style_ticks_as_percent,
 )
 
 # --- chance, null and legend -----------------------------------------------------------------------
@@ -118,7 +118,7 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
         ylim=(0, None), ylabel=name,
         title=f"One point per subject (n = {len(scores)}), mean ± s.e.m.",
     )  # fmt: skip
-    format_as_percent(ax.yaxis)
+    style_ticks_as_percent(ax.yaxis)
     style_axes(ax)
     _add_legend(ax, null is not None and null["null_high"].notna().any())
     return ax
@@ -195,7 +195,7 @@ def plot_subjects(results, score="top_k", ax=None):
     )  # fmt: skip
     if max(len(str(name)) for name in subjects) * len(subjects) > 70:
         ax.tick_params(axis="x", labelrotation=90)
-    format_as_percent(ax.yaxis)
+    style_ticks_as_percent(ax.yaxis)
     style_axes(ax)
     _add_legend(ax, table["null_high"].notna().any(), loc="upper left", bbox_to_anchor=(1, 1))
     return ax
@@ -248,9 +248,9 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         ax.annotate(text, (1.02, at), xycoords=("axes fraction", "data"), va="center", fontsize="small")
     ax.set(
         yticks=place, yticklabels=[f"{row.estimator} − {row.reference}" for row in table.itertuples()],
-        ylim=(len(table) - 0.4, -0.6), xlabel=f"difference in {get_score_label(rows, score)}, one point per subject",
+        ylim=(len(table) - 0.4, -0.6), xlabel=f"difference in {get_summary_score_label(rows, score)}, one point per subject",
     )  # fmt: skip
-    format_as_percent(ax.xaxis)
+    style_ticks_as_percent(ax.xaxis)
     style_axes(ax, "x")
     return ax
 
@@ -297,7 +297,7 @@ def plot_controls(results, ax=None):
     ticks = [f"{name}\n(must be at chance)" if name in LEAK_TESTS else name for name in names]
     ax.set(yticks=range(len(names)), yticklabels=ticks, ylim=(len(names) - 0.4, -0.6), xlim=(0, None),
            xlabel=f"{summary.score_label}, mean ± s.e.m. over subjects")  # fmt: skip
-    format_as_percent(ax.xaxis)
+    style_ticks_as_percent(ax.xaxis)
     style_axes(ax, "x")
     _add_legend(ax, table["null_high"].notna().any(), loc="upper left", bbox_to_anchor=(1, 1))
     return ax

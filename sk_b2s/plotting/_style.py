@@ -44,7 +44,7 @@ def draw_chance(ax, chance, label=None):
     ax.axhline(chance, **DASHED, label=f"chance {format_percent(chance)}" if label is None else label)
 
 
-def format_as_percent(axis):
+def style_ticks_as_percent(axis):
     """Format the tick labels of a matplotlib axis in percent."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %".replace("-", "−"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._estimators import find_decoder
+from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.plotting._style import get_axes
 
@@ -14,7 +14,7 @@ EQUATOR = np.sqrt(0.5) / 2  # radius of the equator in the unit square of projec
 MAX_RADIUS = 0.45  # sensors beyond are drawn outside the head: corners of layouts that fill the square
 
 
-def project_to_head(values, positions):
+def project_to_topomap(values, positions):
     """Convert sensor positions to MNE's head, averaging sensors at one place.
 
     Parameters
@@ -88,7 +88,7 @@ def plot_topography(values, positions, label="", limits=None, diverging=None, ax
     """
     import mne
 
-    values, places = project_to_head(values, positions)
+    values, places = project_to_topomap(values, positions)
     diverging = bool((values < 0).any() and (values > 0).any()) if diverging is None else diverging
     low, high = (values.min(), values.max()) if limits is None else limits
     if diverging and limits is None:
@@ -103,7 +103,7 @@ def plot_topography(values, positions, label="", limits=None, diverging=None, ax
     return ax
 
 
-def compute_attention_map(encoder, positions, virtual=None):
+def compute_attention_topomap(encoder, positions, virtual=None):
     r"""Compute the attention of a fitted encoder to each sensor.
 
     With :math:`a_{vc}` the weights of virtual channel v, which sum to one over
@@ -126,7 +126,7 @@ def compute_attention_map(encoder, positions, virtual=None):
     """
     import torch
 
-    decoder, _ = find_decoder(encoder, fitted=True)
+    decoder, _ = find_decoder_in_estimator(encoder, fitted=True)
     attention = getattr(decoder.net_.module_, "spatial_attention", None) if hasattr(decoder, "net_") else None
     if attention is None:
         raise ValueError(
@@ -172,7 +172,7 @@ def plot_attention(encoder, positions, virtual=None, ax=None):
         If the encoder has no spatial attention, or fewer than four positions
         are known.
     """
-    values = compute_attention_map(encoder, positions, virtual)
+    values = compute_attention_topomap(encoder, positions, virtual)
     ax = plot_topography(values, positions, "attention (1 is uniform)", diverging=False, ax=ax)
     ax.set_title("mean of all virtual channels" if virtual is None else f"virtual channel {virtual}")
     return ax

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import FLOAT_DTYPES, validate_data
 
-from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
+from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes
 
 
 class WindowsTransformer(TransformerMixin, BaseEstimator):
@@ -28,7 +28,9 @@ class WindowsTransformer(TransformerMixin, BaseEstimator):
         return X
 
     def _validate_array(self, X, **options):
-        return validate_data(self, check_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, **options)
+        return validate_data(
+            self, check_windows_equal_shapes(X), allow_nd=True, dtype=FLOAT_DTYPES, **options
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -11,18 +11,18 @@ import numpy as np
 
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._stimuli import stimulus_name
-from sk_b2s.events._table_times import clock_rate
+from sk_b2s.events._table_times import get_table_times_clock_rate
 from sk_b2s.io._raw._gaps import describe_gaps
-from sk_b2s.io._raw._identity import get_recording_state
-from sk_b2s.io._raw._recordings import open_raw, read_extent
-from sk_b2s.io._triggers import read_mark_times
+from sk_b2s.io._raw._identity import get_recording_identity_state
+from sk_b2s.io._raw._recordings import open_recording, read_recording_extent
+from sk_b2s.io._triggers import read_trigger_times
 
 NEAR = 0.1  # s between an event and the trigger or annotation that confirms it
 MAX_COMPARED = 20  # stimuli of a recording that are compared with triggers
 MAX_NAMED = 20  # recordings in the warning
 
 
-def warn_of_gaps(events, stacklevel=3):
+def warn_of_broken_continuity(events, stacklevel=3):
     """Warn of stimuli that play over a gap in a recording or after it.
 
     Parameters
@@ -32,7 +32,7 @@ def warn_of_gaps(events, stacklevel=3):
     stacklevel : int, default=3
         As in :func:`warnings.warn`.
     """
-    if notes := describe_gaps_by_recording(events):
+    if notes := describe_continuity(events):
         texts = [f"{Path(recording).name!r}: {note}" for recording, note in list(notes.items())[:MAX_NAMED]]
         more = f"\nand {len(notes) - MAX_NAMED} more recordings" if len(notes) > MAX_NAMED else ""
         warnings.warn(
@@ -59,10 +59,10 @@ def warn_of_acquisition_times(events, stacklevel=3):
     """
     late = []
     for recording, rows in events[events["type"] == "sound"].groupby("recording", sort=False):
-        if not Path(recording).exists() or (first := read_extent(recording).first_time) < 5 * NEAR:
+        if not Path(recording).exists() or (first := read_recording_extent(recording).first_time) < 5 * NEAR:
             continue
         onset = tuple(rows["onset"].astype(float)[:MAX_COMPARED])
-        if _counts_from_acquisition(get_recording_state(recording), onset):
+        if _counts_from_acquisition(get_recording_identity_state(recording), onset):
             late.append(f"{Path(recording).name!r} ({first:.3f} s)")
     if late:
         warnings.warn(
@@ -76,7 +76,7 @@ def warn_of_acquisition_times(events, stacklevel=3):
 @lru_cache(maxsize=4096)
 def _counts_from_acquisition(state, onset):
     """Return whether onsets are relative to the start of the acquisition."""
-    raw, onset = open_raw(state[0]), np.array(onset)
+    raw, onset = open_recording(state[0]), np.array(onset)
     return not _has_mark(raw, onset).any() and _has_mark(raw, onset - raw.first_time).mean() > 0.8
 
 
@@ -92,7 +92,7 @@ def _has_mark(raw, times):
     return found
 
 
-def describe_gaps_by_recording(events):
+def describe_continuity(events):
     """Describe the gaps of each recording that affect stimuli.
 
     A stimulus after a gap is correct if its onset counts samples, as that of
@@ -113,7 +113,7 @@ def describe_gaps_by_recording(events):
     notes = {}
     for recording, rows in events.groupby("recording", sort=False):
         try:
-            gaps = read_extent(recording).gaps if Path(recording).exists() else ()
+            gaps = read_recording_extent(recording).gaps if Path(recording).exists() else ()
         except (ValueError, OSError):
             continue  # files that cannot be opened are reported elsewhere
         sounds = rows[rows["type"] == "sound"].sort_values("onset")
@@ -122,7 +122,7 @@ def describe_gaps_by_recording(events):
     return notes
 
 
-def add_gap_notes(found, events):
+def add_continuity_notes(found, events):
     """Add notes on gaps to a table of recordings and their parts.
 
     Parameters
@@ -138,7 +138,7 @@ def add_gap_notes(found, events):
     found : DataFrame
         With notes on whole recordings and on undecided parts.
     """
-    by_recording = describe_gaps_by_recording(events)
+    by_recording = describe_continuity(events)
     notes = found["recording"].map(lambda recording: by_recording.get(recording, ""))
     is_noted = (notes != "") & ((found["part"] == 0) | (found["verdict"] == "cannot tell"))
     found.loc[is_noted, "note"] = [
@@ -156,7 +156,7 @@ def _describe_gaps(recording, sounds, gaps):
             "Mark gaps in the file with annotations 'BAD boundary', or correct RecordingType"
         )
     begins = sounds["onset"].to_numpy(float)
-    ends = begins + sounds["duration"].to_numpy(float) * clock_rate(sounds)
+    ends = begins + sounds["duration"].to_numpy(float) * get_table_times_clock_rate(sounds)
     places = np.array([gap.onset for gap in gaps])
     continued = (np.abs(begins[:, None] - places) <= NEAR) & (sounds["sound_onset"].to_numpy(float) > 0)[
         :, None
@@ -165,7 +165,7 @@ def _describe_gaps(recording, sounds, gaps):
     over = ((begins[:, None] < places - NEAR) & (ends[:, None] > places + NEAR)).any(1)
     later = (begins[:, None] >= places - NEAR).any(1)
     if later.any():
-        marks = _read_marks(get_recording_state(recording))
+        marks = _read_marks(get_recording_identity_state(recording))
         far = np.abs(begins[:, None] - marks).min(1, initial=np.inf) > NEAR
         later &= far
     if not (over | later).any():
@@ -191,4 +191,4 @@ def _format_names(names):
 
 @lru_cache(maxsize=4096)
 def _read_marks(state):
-    return read_mark_times(open_raw(state[0]))
+    return read_trigger_times(open_recording(state[0]))

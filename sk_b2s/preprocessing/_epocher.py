@@ -15,18 +15,31 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sk_b2s._utils._caching import FromFile, importable
-from sk_b2s._utils._validation import check_rows, explained, is_segment_table, window_length
+from sk_b2s._utils._caching import FromFile, is_importable_for_cache
+from sk_b2s._utils._validation import (
+    explain_validation_error,
+    is_valid_segment_table,
+    validate_rows,
+    validate_window_length,
+)
 from sk_b2s.events._intervals import GAP
-from sk_b2s.io._channel_names import warn_spellings
-from sk_b2s.io._raw._identity import digest_recording, digest_recording_at_path, get_recording_state
-from sk_b2s.io._raw._processing import check_band, compute_resampled_length, interpolate
-from sk_b2s.io._raw._recordings import Processing, read_header, read_signal
-from sk_b2s.io._sensors import load_montage, pick_channels, project_sensors, set_montage
+from sk_b2s.io._channel_names import warn_channel_name_spellings
+from sk_b2s.io._raw._identity import (
+    digest_recording_at_path,
+    digest_recording_identity,
+    get_recording_identity_state,
+)
+from sk_b2s.io._raw._processing import (
+    check_processing_band,
+    compute_resampled_length,
+    interpolate_in_processing,
+)
+from sk_b2s.io._raw._recordings import Processing, read_recording_header, read_recording_signal
+from sk_b2s.io._sensors import load_montage, pick_sensor_channels, project_sensors, set_montage
 from sk_b2s.preprocessing._base import WindowsTransformer
-from sk_b2s.preprocessing._fingerprint import key_of
+from sk_b2s.preprocessing._fingerprint import make_fingerprint
 from sk_b2s.preprocessing._signals import Signal
-from sk_b2s.preprocessing._windows import Windows, check_equal_shapes
+from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes
 
 
 class Baseline:
@@ -45,7 +58,7 @@ class Baseline:
 
 @lru_cache(maxsize=4096)
 def _read_header(path, state, processing):
-    return read_header(path, None, processing)
+    return read_recording_header(path, None, processing)
 
 
 def _place_channels(read, columns, n_channels):
@@ -230,12 +243,12 @@ class Epocher(WindowsTransformer):
         self : Epocher
         """
         vars(self).pop("ch_names_", None)
-        check_band(self.l_freq, self.h_freq, self.sfreq, self._make_processing().notch)
-        if is_segment_table(X):
-            check_rows(X)
+        check_processing_band(self.l_freq, self.h_freq, self.sfreq, self._make_processing().notch)
+        if is_valid_segment_table(X):
+            validate_rows(X)
             headers = self._read_headers(self._make_processings(X))
             self._warn_of_filter_length(next(iter(headers.values())).sfreq)
-            warn_spellings({path: header.ch_names for path, header in headers.items()})
+            warn_channel_name_spellings({path: header.ch_names for path, header in headers.items()})
             self.ch_names_ = tuple(
                 dict.fromkeys(name for header in headers.values() for name in header.ch_names)
             )
@@ -246,8 +259,8 @@ class Epocher(WindowsTransformer):
         elif isinstance(X, Windows):
             self.n_features_in_ = X.shape[1]
         else:
-            with explained(X):
-                validate_data(self, check_equal_shapes(X), allow_nd=True)
+            with explain_validation_error(X):
+                validate_data(self, check_windows_equal_shapes(X), allow_nd=True)
         return self
 
     def transform(self, X):
@@ -267,16 +280,16 @@ class Epocher(WindowsTransformer):
         check_is_fitted(self, "n_features_in_")
         if isinstance(X, Windows):
             return X
-        if not is_segment_table(X) and not isinstance(X, mne.BaseEpochs):
+        if not is_valid_segment_table(X) and not isinstance(X, mne.BaseEpochs):
             return self._from_array(X)
         if not hasattr(self, "ch_names_"):
             raise ValueError(
                 f"This Epocher was fitted on arrays or Windows, so it has no channels to transform "
-                f"{'a table of segments' if is_segment_table(X) else 'mne.Epochs'}. Call fit with these first."
+                f"{'a table of segments' if is_valid_segment_table(X) else 'mne.Epochs'}. Call fit with these first."
             )
         if isinstance(X, mne.BaseEpochs):
             return self._from_epochs(X, self.ch_names_)
-        check_rows(X)
+        validate_rows(X)
         return self._from_table(X)
 
     def _make_processing(self):
@@ -285,7 +298,7 @@ class Epocher(WindowsTransformer):
         reference = self.reference
         reference = reference if reference is None or isinstance(reference, str) else tuple(reference)
         notch = None if self.notch is None else tuple(np.atleast_1d(self.notch).astype(float).tolist())
-        if self.memory is not None and not importable(self.raw_hook):
+        if self.memory is not None and not is_importable_for_cache(self.raw_hook):
             raise ValueError(
                 f"raw_hook must be an importable function if memory={self.memory!r} is given. Got {self.raw_hook!r}. "
                 f"Define it with def at the top level of a module."
@@ -293,7 +306,7 @@ class Epocher(WindowsTransformer):
         return Processing(
             float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
             None if isinstance(self.montage, dict) else load_montage(self.montage), self.bads, self.raw_hook,
-            None if self.raw_hook is None else key_of(self.raw_hook),
+            None if self.raw_hook is None else make_fingerprint(self.raw_hook),
         )  # fmt: skip
 
     def _make_processings(self, X):
@@ -316,12 +329,15 @@ class Epocher(WindowsTransformer):
         hashable = all(isinstance(how.montage, (str, type(None))) for how in processings.values())
         if self.memory is None and hashable:
             return {
-                path: _read_header(path, get_recording_state(path), how) for path, how in processings.items()
+                path: _read_header(path, get_recording_identity_state(path), how)
+                for path, how in processings.items()
             }
-        return {path: self._from_file(read_header, path, how)() for path, how in processings.items()}
+        return {
+            path: self._from_file(read_recording_header, path, how)() for path, how in processings.items()
+        }
 
     def _from_file(self, function, path, processing):
-        stamp_of = digest_recording if processing.raw_hook is None else digest_recording_at_path
+        stamp_of = digest_recording_identity if processing.raw_hook is None else digest_recording_at_path
         return FromFile(function, path, stamp_of, self.memory, processing=processing)
 
     def _from_table(self, X):
@@ -340,7 +356,7 @@ class Epocher(WindowsTransformer):
         return windows
 
     def _make_signal(self, path, header, processing):
-        read = self._from_file(read_signal, path, processing)
+        read = self._from_file(read_recording_signal, path, processing)
         n_times = compute_resampled_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
             read = partial(_place_channels, read, self._find_columns(header, path), len(self.ch_names_))
@@ -382,7 +398,7 @@ class Epocher(WindowsTransformer):
 
     def _find_samples(self, X, which, signals):
         """Return first samples, number of samples and steps of windows."""
-        n_times = window_length(X, self.sfreq)
+        n_times = validate_window_length(X, self.sfreq)
         lag, begin, end = round(self.lag * self.sfreq), 0, 0
         first, last, steps = lag, lag + n_times, ()
         if self.baseline is not None:
@@ -424,10 +440,10 @@ class Epocher(WindowsTransformer):
 
     def _from_array(self, X):
         if not hasattr(self, "ch_names_"):
-            with explained(X):
-                return validate_data(self, check_equal_shapes(X), allow_nd=True, reset=False)
-        with explained(X):
-            X = check_array(check_equal_shapes(X), allow_nd=True, estimator=self)
+            with explain_validation_error(X):
+                return validate_data(self, check_windows_equal_shapes(X), allow_nd=True, reset=False)
+        with explain_validation_error(X):
+            X = check_array(check_windows_equal_shapes(X), allow_nd=True, estimator=self)
         if X.ndim != 3 or X.shape[1] != len(self.ch_names_):
             raise ValueError(
                 f"This Epocher was fitted on recordings of {len(self.ch_names_)} channels. An array of windows must "
@@ -441,7 +457,7 @@ class Epocher(WindowsTransformer):
             raise ValueError("montage is a dict of studies, but mne.Epochs have no study. Give one montage.")
         if self.montage is not None:
             epochs = set_montage(epochs.copy(), load_montage(self.montage))
-        names = pick_channels(epochs, self.picks)
+        names = pick_sensor_channels(epochs, self.picks)
         wanted = names if wanted is None else list(wanted)
         if missing := [name for name in wanted if name not in names]:
             raise ValueError(
@@ -453,7 +469,7 @@ class Epocher(WindowsTransformer):
         bads = [name for name in wanted if name in epochs.info["bads"]]
         if bads and self.bads == "interpolate":
             signal = data.transpose(0, 2, 1).reshape(-1, len(wanted))
-            interpolate(signal, epochs, wanted, bads, epochs.info["sfreq"])
+            interpolate_in_processing(signal, epochs, wanted, bads, epochs.info["sfreq"])
             data = signal.reshape(len(data), -1, len(wanted)).transpose(0, 2, 1)
         elif bads:
             data[:, np.isin(wanted, bads)], positions[np.isin(wanted, bads)] = 0.0, np.nan

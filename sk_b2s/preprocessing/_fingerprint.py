@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._caching import FromFile
-from sk_b2s._utils._text import unwrap_scalar
-from sk_b2s.events._stimuli import digest_stimuli, stable_id
-from sk_b2s.io._raw._identity import digest_recording
+from sk_b2s._utils._text import unwrap_scalar_for_text
+from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
+from sk_b2s.io._raw._identity import digest_recording_identity
 from sk_b2s.preprocessing._windows import Windows
 
 IGNORED = ("memory", "n_jobs", "verbose")  # parameters that do not change results
@@ -29,7 +29,7 @@ INSTALLED = {
 }
 
 
-def key_of(*parts):
+def make_fingerprint(*parts):
     """Hash the description of objects, see :func:`describe`.
 
     Returns
@@ -37,10 +37,10 @@ def key_of(*parts):
     key : str
         32 hexadecimal digits, equal in all processes.
     """
-    return hashlib.blake2b(json.dumps(describe(parts)).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(describe_for_fingerprint(parts)).encode(), digest_size=16).hexdigest()
 
 
-def describe(value):
+def describe_for_fingerprint(value):
     """Describe an object by lists and strings, equal in all processes.
 
     In contrast to a hash of a pickle, the result does not depend on shared
@@ -59,33 +59,50 @@ def describe(value):
     description : list or str
     """
     if isinstance(value, (str, bytes, bool, int, float, type(None), np.generic)):
-        return repr(unwrap_scalar(value))
+        return repr(unwrap_scalar_for_text(value))
     if isinstance(value, (list, tuple)):
-        return [describe(item) for item in value]
+        return [describe_for_fingerprint(item) for item in value]
     if isinstance(value, dict):
-        return ["dict", *sorted([describe(key), describe(item)] for key, item in value.items())]
+        return [
+            "dict",
+            *sorted(
+                [describe_for_fingerprint(key), describe_for_fingerprint(item)] for key, item in value.items()
+            ),
+        ]
     if isinstance(value, (set, frozenset)):
-        return ["set", *sorted(map(str, map(describe, value)))]
+        return ["set", *sorted(map(str, map(describe_for_fingerprint, value)))]
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return ["array", str(value.shape), str(value.dtype), _digest(np.ascontiguousarray(value))]
     if isinstance(value, (np.ndarray, pd.DataFrame, Windows)):
         rows = np.atleast_1d(value) if isinstance(value, np.ndarray) else value
-        return ["rows", str(np.shape(value)), _digest(digest_rows(rows).tobytes())]
+        return ["rows", str(np.shape(value)), _digest(fingerprint_rows(rows).tobytes())]
     if isinstance(value, FromFile):
-        return ["from file", *describe(value.identity())]
+        return ["from file", *describe_for_fingerprint(value.identity())]
     if isinstance(value, partial):
-        return ["partial", describe(value.func), describe(value.args), describe(value.keywords)]
+        return [
+            "partial",
+            describe_for_fingerprint(value.func),
+            describe_for_fingerprint(value.args),
+            describe_for_fingerprint(value.keywords),
+        ]
     if isinstance(value, type):
         return [f"{value.__module__}.{value.__qualname__}", *_describe_own_classes(value)]
     if hasattr(value, "get_params"):
         params = value.get_params(deep=False)
-        return [describe(type(value)), describe({k: v for k, v in params.items() if k not in IGNORED})]
+        return [
+            describe_for_fingerprint(type(value)),
+            describe_for_fingerprint({k: v for k, v in params.items() if k not in IGNORED}),
+        ]
     if hasattr(value, "__code__"):
         held = [cell.cell_contents for cell in value.__closure__ or ()]
         held = [cell for cell in held if cell is not value]  # a recursive function
         given = [value.__defaults__, value.__kwdefaults__, held, getattr(value, "__self__", None)]
-        return [f"{value.__module__}.{value.__qualname__}", _describe_code(value.__code__), *describe(given)]
-    return [describe(type(value)), joblib.hash(value)]
+        return [
+            f"{value.__module__}.{value.__qualname__}",
+            _describe_code(value.__code__),
+            *describe_for_fingerprint(given),
+        ]
+    return [describe_for_fingerprint(type(value)), joblib.hash(value)]
 
 
 def _describe_own_classes(kind):
@@ -94,7 +111,12 @@ def _describe_own_classes(kind):
     parts = [(name, getattr(part, "__func__", part)) for base in own for name, part in vars(base).items()]
     parts = [(name, inspect.unwrap(part)) for name, part in parts if callable(part)]
     return [
-        [name, _describe_code(part.__code__), describe(part.__defaults__), describe(part.__kwdefaults__)]
+        [
+            name,
+            _describe_code(part.__code__),
+            describe_for_fingerprint(part.__defaults__),
+            describe_for_fingerprint(part.__kwdefaults__),
+        ]
         for name, part in parts
         if hasattr(part, "__code__")
     ]
@@ -111,11 +133,14 @@ def _is_installed(kind):
 
 def _describe_code(code):
     """Describe the instructions, names and constants of a function."""
-    parts = [_describe_code(part) if hasattr(part, "co_code") else describe(part) for part in code.co_consts]
+    parts = [
+        _describe_code(part) if hasattr(part, "co_code") else describe_for_fingerprint(part)
+        for part in code.co_consts
+    ]
     return [_digest(code.co_code), repr(code.co_names), parts]
 
 
-def digest_rows(data):
+def fingerprint_rows(data):
     """Hash each row of a table, of windows or of an array.
 
     Parameters
@@ -130,11 +155,13 @@ def digest_rows(data):
     """
     if isinstance(data, Windows):
         signals = np.array([_signal_digest(signal) for signal in data.signals], np.uint64)
-        how = int(key_of(data.n_read, data.sfreq, data.steps, data.positions, data.ch_names)[:15], 16)
+        how = int(
+            make_fingerprint(data.n_read, data.sfreq, data.steps, data.positions, data.ch_names)[:15], 16
+        )
         table = pd.DataFrame({"signal": signals[data.which], "start": data.start, "how": how})
         if data.rows is not None:
             table = pd.concat([table.add_prefix("windows' "), data.rows.reset_index(drop=True)], axis=1)
-        return digest_rows(table)
+        return fingerprint_rows(table)
     if not isinstance(data, pd.DataFrame):
         data = np.asarray(data)
         rows = np.ascontiguousarray(data.astype(str) if data.dtype.hasobject else data).reshape(len(data), -1)
@@ -163,30 +190,30 @@ def _identity(recording):
     path = Path(recording)
     if not (path.suffix or path.is_absolute()):
         return recording
-    return digest_recording(path) or path.name
+    return digest_recording_identity(path) or path.name
 
 
 def _signal_digest(signal):
     if isinstance(signal, np.ndarray):
         return int(_digest(np.ascontiguousarray(signal))[:16], 16)
-    return int(key_of(signal.recipe, signal.shape)[:16], 16)
+    return int(make_fingerprint(signal.recipe, signal.shape)[:16], 16)
 
 
 def _digest(content):
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def hash_rows(y):
+def fingerprint_array_rows(y):
     """Hash each row of an array by its values: (n_rows,) int64."""
     y = np.ascontiguousarray(y).reshape(len(y), -1) + 0.0  # -0 is 0
-    return np.array([stable_id(row.tobytes().hex()) for row in y], dtype=np.int64)
+    return np.array([make_stimulus_id(row.tobytes().hex()) for row in y], dtype=np.int64)
 
 
 ESTIMATOR_FOLDERS = ("preprocessing", "features", "nn", "decoding")
 
 
 @cache
-def digest_code(folder=HERE, roots=("evaluation._tasks", "_persistence._registry")):
+def fingerprint_code(folder=HERE, roots=("evaluation._tasks", "_persistence._registry")):
     """Hash the source files that a result depends on.
 
     Parameters
@@ -204,7 +231,7 @@ def digest_code(folder=HERE, roots=("evaluation._tasks", "_persistence._registry
     digest : str
         16 hexadecimal digits.
     """
-    return key_of(_sources(folder, roots))[:16]
+    return make_fingerprint(_sources(folder, roots))[:16]
 
 
 def _sources(folder, roots):

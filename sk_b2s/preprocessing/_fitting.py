@@ -11,9 +11,9 @@ import pandas as pd
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._stimuli import stimulus_name
-from sk_b2s.events._table_times import clock_rate
+from sk_b2s.events._table_times import get_table_times_clock_rate
 from sk_b2s.io._raw._gaps import IS_GAP
-from sk_b2s.io._raw._recordings import Extent, read_extent
+from sk_b2s.io._raw._recordings import Extent, read_recording_extent
 
 LAST_STEP = (
     0.05  # s; a window of d seconds has floor(d · sfreq) + 1 samples, so the last one may begin at its end
@@ -110,7 +110,7 @@ def _read_extents(events, anchors):
     extents, stretches, gaps = {}, {}, {}
     for recording in pd.unique(anchors["recording"]):
         is_readable = recording not in in_table or Path(recording).exists()
-        extent = read_extent(recording) if is_readable else Extent(np.inf, (), ())
+        extent = read_recording_extent(recording) if is_readable else Extent(np.inf, (), ())
         length = min(float(in_table.get(recording, np.inf)), extent.duration)  # the file may be truncated
         extents[recording] = extent._replace(duration=length, file_duration=extent.duration)
         stretches[recording] = [*marked.get(recording, ()), *extent.bad]
@@ -129,7 +129,7 @@ def _contains_second_stimulus(events, anchors):
             continue
         rows = places[key]
         onset = group["onset"].to_numpy()
-        end = onset + group["duration"].to_numpy() * clock_rate(group)
+        end = onset + group["duration"].to_numpy() * get_table_times_clock_rate(group)
         start = anchors["onset"].to_numpy()[rows]
         stop = start + anchors["duration"].to_numpy()[rows]
         n_stimuli = np.searchsorted(onset, stop - 1e-6) - np.searchsorted(end, start + 1e-6, side="right")

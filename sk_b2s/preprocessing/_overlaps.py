@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import seconds_of, table_of
+from sk_b2s._utils._validation import table_of, validate_seconds
 from sk_b2s.events._intervals import unite_intervals
 from sk_b2s.preprocessing._windows import Windows
 
@@ -14,7 +14,7 @@ HEARD = {"blocks": "block", "sentences": "sequence", "segments": "segment"}  # c
 EXACT = 1e-6  # s; windows that share less are adjacent
 
 
-def make_stimulus_table(X, y):
+def make_overlap_table(X, y):
     """Return the table of stimuli, or hashes of the rows of features."""
     table, brain = table_of(y), table_of(X)
     if table is None or not {*NEEDED, *HEARD.values()} & set(table):
@@ -46,14 +46,16 @@ def _number_equal_rows(y):
     return np.where((values == values[:, :1]).all(1), np.nan, codes)
 
 
-def make_line(table, sound, shift, y):
+def make_overlap_line(table, sound, shift, y):
     """Make the time line of the stimuli of rows, None if unknown."""
     if sound is not None and set(NEEDED) <= set(table):
-        return TimeLine(sound, seconds_of(table, "sound_onset") + shift, seconds_of(table, "duration"))
-    return make_line_of_windows(y)
+        return TimeLine(
+            sound, validate_seconds(table, "sound_onset") + shift, validate_seconds(table, "duration")
+        )
+    return make_overlap_line_of_windows(y)
 
 
-def make_line_of_windows(data):
+def make_overlap_line_of_windows(data):
     """Make the time line of Windows, None if their times are unknown."""
     if not isinstance(data, Windows) or not len(data):
         return None

@@ -11,7 +11,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s._utils._chunks import count_rows, slice_rows
+from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._constant import warn_of_constant
 from sk_b2s.preprocessing._windows import Windows
@@ -252,7 +252,7 @@ class FeatureScaler(WindowsTransformer):
         """
         X = self._validate_fit(X)
         if isinstance(X, Windows):
-            parts = slice_rows(len(X), count_rows(BATCH_VALUES, *X.shape[1:], itemsize=1))
+            parts = slice_rows_into_chunks(len(X), count_chunk_rows(BATCH_VALUES, *X.shape[1:], itemsize=1))
             batches = (X.gather(np.arange(part.start, part.stop)).numpy() for part in parts)
         else:
             batches = [X]

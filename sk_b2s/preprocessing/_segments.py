@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.events._audio._copies import StimulusCopies
-from sk_b2s.events._blocks import cut_stimuli_and_copies, merge_blocks
+from sk_b2s.events._blocks import cut_copies_into_blocks, merge_blocks
 from sk_b2s.events._paper_blocks import PaperBlocks
-from sk_b2s.events._stimuli import digest_stimuli, stable_id, stimulus_duration
+from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id, stimulus_duration
 from sk_b2s.events._streams import find_concurrent_stimuli
 from sk_b2s.events._table import check_events
-from sk_b2s.events._table_times import clock_rate
-from sk_b2s.preprocessing._continuity import warn_of_acquisition_times, warn_of_gaps
+from sk_b2s.events._table_times import get_table_times_clock_rate
+from sk_b2s.preprocessing._continuity import warn_of_acquisition_times, warn_of_broken_continuity
 from sk_b2s.preprocessing._fitting import find_fitting_windows
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
@@ -145,7 +145,7 @@ def make_segments(
     anchors["sound_onset"] = (anchors["sound_onset"] + tmin).round(6)
     anchors["duration"] = round(tmax - tmin, 6)
     keep = find_fitting_windows(events, anchors, margin, reject_by_annotation, anchor, everything)
-    warn_of_gaps(events)
+    warn_of_broken_continuity(events)
     warn_of_acquisition_times(events)
     anchors = anchors[keep].reset_index(drop=True)
     described = _describe_stimuli(events, anchors, anchor, tmin, block)
@@ -200,7 +200,7 @@ def _make_grid_anchors(events, step, tmin, tmax):
     row = np.repeat(np.arange(len(sounds)), count)
     index = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first[row]
     anchors = sounds.iloc[row].copy()
-    anchors["onset"] += (index * step - begin[row]) * clock_rate(anchors)
+    anchors["onset"] += (index * step - begin[row]) * get_table_times_clock_rate(anchors)
     anchors["sound_onset"] = index * step
     return anchors
 
@@ -230,7 +230,7 @@ def _describe_stimuli(events, anchors, anchor, tmin, block):
         stacklevel=4,
     )
     lengths = {} if has_paper_blocks else stimuli.map(stimulus_duration).to_dict()
-    blocks = cut_stimuli_and_copies(words, lengths, block, copies.place if lengths else {})
+    blocks = cut_copies_into_blocks(words, lengths, block, copies.place if lengths else {})
     parts = []
     for digest, rows in anchors.groupby("digest", sort=False):
         own_words = words.get(digest, empty)
@@ -311,9 +311,9 @@ def _compute_segment_ids(rows, words, place, tmin, by_word):
         times = begun.get((row.sequence, row.word_index))
         if times is not None:
             nth = int(np.searchsorted(times, row.at + 1e-6, side="right"))
-            ids[place] = stable_id("word", digest, row.sequence, f"{row.word_index:g}", nth, *window)
+            ids[place] = make_stimulus_id("word", digest, row.sequence, f"{row.word_index:g}", nth, *window)
         else:
-            ids[place] = stable_id("time", digest, row.tick, *window)
+            ids[place] = make_stimulus_id("time", digest, row.tick, *window)
     return ids[stretch]
 
 
@@ -337,7 +337,7 @@ def _find_word_times(words):
 def _make_tables(events, rows):
     """Divide rows into a table of recordings and a table of stimuli."""
     played = events[events["type"] == "sound"].assign(
-        stop=lambda e: e["onset"] + e["duration"] * clock_rate(e)
+        stop=lambda e: e["onset"] + e["duration"] * get_table_times_clock_rate(e)
     )
     played = played.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))
     if played.empty:
@@ -363,7 +363,7 @@ def _make_tables(events, rows):
 def _digest_windows(X, y):
     """Hash the rows of X and y, to detect tables of different calls."""
     times = np.ascontiguousarray(np.column_stack([X["onset"], y["sound_onset"], X["duration"]]), float)
-    return stable_id(times.tobytes().hex(), *pd.unique(X["recording"]))
+    return make_stimulus_id(times.tobytes().hex(), *pd.unique(X["recording"]))
 
 
 def _add_concurrent_streams(y, X, events, stream):

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import torch
 
-from sk_b2s._utils._chunks import count_rows, slice_rows
+from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 
 PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece stays in the cache
 
@@ -40,7 +40,7 @@ class Signal:
                 raise RuntimeError(
                     f"A signal must have the shape {self.shape}. Got {data.shape} from {self.recipe!r}."
                 )
-            self._data = to_time_major(data)
+            self._data = make_signal_time_major(data)
         return self._data
 
     def __getstate__(self):
@@ -68,19 +68,19 @@ def load_signal(signal, keep=True):
     return signal.load() if keep else Signal(signal.recipe, signal.shape).load()
 
 
-def to_time_major(signal):
+def make_signal_time_major(signal):
     """Convert a signal to C-contiguous float32."""
     return np.ascontiguousarray(signal, dtype=np.float32)
 
 
-def as_tensor(signal):
+def convert_signal_to_tensor(signal):
     """Return a read-only tensor of a signal: (n_times, n_channels)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")
         return torch.from_numpy(load_signal(signal))
 
 
-def copy_windows(memory, signals, which, start):
+def copy_signal_windows(memory, signals, which, start):
     """Copy windows of signals into a buffer.
 
     Parameters
@@ -97,7 +97,8 @@ def copy_windows(memory, signals, which, start):
     --------
     >>> memory = torch.empty(2, 3, 1)
     >>> signal = np.arange(9, dtype="f4")[:, None]
-    >>> copy_windows(memory, [signal], np.array([0, 0]), np.array([5, 1]))
+    >>> which, start = np.array([0, 0]), np.array([5, 1])
+    >>> copy_signal_windows(memory, [signal], which, start)
     >>> memory[..., 0]
     tensor([[5., 6., 7.],
             [1., 2., 3.]])
@@ -114,17 +115,17 @@ def copy_windows(memory, signals, which, start):
                 )
         return
     # torch cannot select into scattered rows. numpy can, with pieces that fit into the cache.
-    max_rows = count_rows(PIECE_BYTES, flat.shape[1])
+    max_rows = count_chunk_rows(PIECE_BYTES, flat.shape[1])
     for index in np.unique(which):
         view, rows = _view_windows(signals[index], n_times).numpy(), np.flatnonzero(which == index)
-        for part in slice_rows(len(rows), max_rows):
+        for part in slice_rows_into_chunks(len(rows), max_rows):
             piece = rows[part]
             flat.numpy()[piece] = view[start[piece]]
 
 
 def _view_windows(signal, n_times):
     """View all windows of a signal: (n_starts, n_times * n_channels)."""
-    data = as_tensor(signal)
+    data = convert_signal_to_tensor(signal)
     n_channels = data.shape[1]
     shape = (len(data) - n_times + 1, n_times * n_channels)
     return data.as_strided(shape, (n_channels, 1))

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from sk_b2s._utils._validation import recordings_of
-from sk_b2s.preprocessing._signals import Signal, copy_windows, to_time_major
+from sk_b2s.preprocessing._signals import Signal, copy_signal_windows, make_signal_time_major
 
 
 class Windows:
@@ -70,7 +70,7 @@ class Windows:
         self, signals, which, start, n_times, sfreq, *, rows=None, positions=None, layout=None,
         ch_names=None, extent=None, steps=(),
     ):  # fmt: skip
-        self.signals = [s if isinstance(s, Signal) else to_time_major(s) for s in signals]
+        self.signals = [s if isinstance(s, Signal) else make_signal_time_major(s) for s in signals]
         self.which = np.asarray(which, dtype=np.int64)
         self.start = np.array(
             start, dtype=np.int64
@@ -155,7 +155,7 @@ class Windows:
         ValueError
             If ``data`` does not have three dimensions.
         """
-        data = np.asarray(check_equal_shapes(data, "data"))
+        data = np.asarray(check_windows_equal_shapes(data, "data"))
         if data.ndim != 3:
             raise ValueError(
                 f"data must have the shape (n_windows, n_channels, n_times). Got {data.shape}. Add the missing axis."
@@ -175,7 +175,9 @@ class Windows:
         for index in range(which.max(initial=-1) + 1):
             mine = np.flatnonzero(which == index)
             block = data if len(mine) == n_windows else data[mine]
-            signals.append(to_time_major(block.transpose(0, 2, 1)).reshape(len(mine) * n_times, n_channels))
+            signals.append(
+                make_signal_time_major(block.transpose(0, 2, 1)).reshape(len(mine) * n_times, n_channels)
+            )
             start[mine] = np.arange(len(mine)) * n_times
         if positions is not None:
             positions = np.asarray(positions, float)[None]
@@ -349,7 +351,7 @@ class Windows:
         return batch
 
     def _fill(self, memory, which, start):
-        copy_windows(memory, self.signals, which, start)
+        copy_signal_windows(memory, self.signals, which, start)
 
     def overlaps(self, indices, others):
         """Return which windows share samples with other windows.
@@ -417,7 +419,7 @@ class Windows:
         return self._replace(which=np.full(len(start), index), start=start, rows=None)
 
 
-def check_equal_shapes(X, name="X"):
+def check_windows_equal_shapes(X, name="X"):
     """Return X, or raise if its windows have different shapes."""
     if not isinstance(X, (list, tuple)) and not (isinstance(X, np.ndarray) and X.dtype == object):
         return X
@@ -435,7 +437,7 @@ def check_equal_shapes(X, name="X"):
     return X
 
 
-def subjects_of(windows):
+def get_subjects_of_windows(windows):
     """Return the subject of each window, "" if unknown."""
     rows = windows.rows
     if rows is None or "subject" not in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import format_percent, join_words
+from sk_b2s._utils._text import format_percent, join_text_items
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, Verdict
@@ -35,54 +35,55 @@ STYLES = {
 # --- numbers in text -------------------------------------------------------------------------------
 
 
-def format_share(share):
+def format_finding_share(share):
     """Format a share in percent with a no-break space, NaN as a dash.
 
     Examples
     --------
-    >>> format_share(0.3333).split(), format_share(float("nan"))
+    >>> missing = format_finding_share(float("nan"))
+    >>> format_finding_share(0.3333).split(), missing
     (['33.3', '%'], '–')
     """
     return format_percent(share).replace(" ", "\N{NO-BREAK SPACE}") if np.isfinite(share) else "–"
 
 
-def format_null(row):
+def format_finding_null(row):
     """Format both limits of the null of a row, a missing null as a dash.
 
     Examples
     --------
-    >>> format_null({"null_low": 0.016, "null_high": 0.043}).split()
+    >>> format_finding_null({"null_low": 0.016, "null_high": 0.043}).split()
     ['1.6', '%', 'to', '4.3', '%']
     """
     if not np.isfinite(row["null_high"]):
         return "–"
-    return f"{format_share(row['null_low'])} to {format_share(row['null_high'])}"
+    return f"{format_finding_share(row['null_low'])} to {format_finding_share(row['null_high'])}"
 
 
-def format_count(n, noun):
+def format_finding_count(n, noun):
     """Format a number and its noun.
 
     Examples
     --------
-    >>> format_count(1, "fit"), format_count(2000, "fit")
+    >>> format_finding_count(1, "fit"), format_finding_count(2000, "fit")
     ('1 fit', '2 000 fits')
     """
     return f"{n:,} {noun}{'s' * int(n != 1)}".replace(",", " ")
 
 
-def get_style(verdict):
+def get_finding_style(verdict):
     """Return the style of a verdict: "good", "bad" or "neutral"."""
     return STYLES.get(verdict, "neutral")
 
 
-def describe_counts(summary):
+def describe_finding_counts(summary):
     """Describe in one line how much data was tested."""
     mine = summary.decoders
     tested = select_amount(mine).drop_duplicates(["subject", "fold", "condition"])
     counts = [(tested["subject"].nunique(), "subject"), (int(tested["n_windows"].sum()), "window")]
     counts += [(mine[f"{name}"].nunique(), noun) for name, noun in
                (("estimator", "decoder"), ("fold", "fold"), ("seed", "seed"))]  # fmt: skip
-    return " · ".join(format_count(n, noun) for n, noun in counts)
+    return " · ".join(format_finding_count(n, noun) for n, noun in counts)
 
 
 # --- headline --------------------------------------------------------------------------------------
@@ -127,15 +128,15 @@ def _judge(summary):
     if len(summary.leaking_folds):
         return "bad", "Training and test sets overlap, so the scores are not evidence of decoding."
     if leaks := summary.labels_with(Verdict.LEAK):
-        return "bad", f"There is a leak. The score of {join_words(leaks)} is not evidence of decoding."
+        return "bad", f"There is a leak. The score of {join_text_items(leaks)} is not evidence of decoding."
     if names := summary.warnings_of_decoders(AUDIO_CHANNELS):
         return "bad", (
-            f"Channels of the recordings contain the stimulus audio. The score of {join_words(names)} may come from "
+            f"Channels of the recordings contain the stimulus audio. The score of {join_text_items(names)} may come from "
             f"these channels and not from a neural response."
         )
-    no_evidence = f"For {join_words(others)}, there is no evidence of decoding."
+    no_evidence = f"For {join_text_items(others)}, there is no evidence of decoding."
     if below:
-        texts = [f"{join_words(below)} scored below {_format_null_owner(below)}: {BELOW_MEANS}."]
+        texts = [f"{join_text_items(below)} scored below {_format_null_owner(below)}: {BELOW_MEANS}."]
         texts += [f"{_decode(above)} speech better than the null."] if above else []
         return "bad", " ".join([*texts, no_evidence] if others else texts)
     if above and not others:
@@ -151,7 +152,7 @@ def _judge(summary):
 
 
 def _decode(labels):
-    return f"{join_words(labels)} decode{'s' * int(len(labels) == 1)}"
+    return f"{join_text_items(labels)} decode{'s' * int(len(labels) == 1)}"
 
 
 def _format_null_owner(labels):
@@ -173,13 +174,13 @@ def _note_leak_tests(summary):
     at_chance = [name for name in summary.controls_with(Verdict.AT_NULL) if name not in others]
     notes = []
     if at_chance:
-        notes.append(f"Controls that must be at chance are at chance: {join_words(at_chance)}.")
+        notes.append(f"Controls that must be at chance are at chance: {join_text_items(at_chance)}.")
     if inverted:
-        notes.append(f"{join_words(inverted)} scored further below chance than sampling error explains. This is not a "
+        notes.append(f"{join_text_items(inverted)} scored further below chance than sampling error explains. This is not a "
                      f"leak. Either training folds predict the opposite of the test folds, or a leak is decoded with "
                      f"the wrong sign.")  # fmt: skip
     if unknown := [name for name in run if name not in [*at_chance, *inverted]]:
-        notes.append(f"For {join_words(unknown)}, it is unknown whether the score is at chance. Fits failed, or "
+        notes.append(f"For {join_text_items(unknown)}, it is unknown whether the score is at chance. Fits failed, or "
                      f"recordings are too short for a null.")  # fmt: skip
     return notes
 
@@ -199,11 +200,11 @@ def _note_missing(mine):
     with_null = mine[mine["null_high"].notna()]
     if n := int(with_null["n_without_null"].max() if len(with_null) else 0):
         notes.append(
-            f"{format_count(n, 'fold')} of single subjects {_be(n)} without a null, because recordings are too short. "
+            f"{format_finding_count(n, 'fold')} of single subjects {_be(n)} without a null, because recordings are too short. "
             f"Verdicts do not include them."
         )
     if n := int(mine["n_failed"].sum()):
-        notes.append(f"{format_count(n, 'fit')} of decoders failed and {_be(n)} not included.")
+        notes.append(f"{format_finding_count(n, 'fit')} of decoders failed and {_be(n)} not included.")
     return notes
 
 
@@ -224,12 +225,12 @@ def _note_convergence(summary):
 # --- leaks and folds -------------------------------------------------------------------------------
 
 
-def explain_leaks(summary):
+def explain_leak_findings(summary):
     """Explain what leaks, and how much, in one text for each leak."""
     tests = summary.leak_tests
     reasons = [
-        f"{row['label']}, {row['control']}: {format_share(row['top_k'])} with a chance level of "
-        f"{format_share(row['chance'])}; {CONTROLS[row['control']].leak_meaning}."
+        f"{row['label']}, {row['control']}: {format_finding_share(row['top_k'])} with a chance level of "
+        f"{format_finding_share(row['chance'])}; {CONTROLS[row['control']].leak_meaning}."
         for row in tests[tests["verdict"] == Verdict.LEAK].to_dict("records")
     ]
     folds, n_folds = summary.leaking_folds, summary.results["fold"].nunique()
@@ -249,7 +250,7 @@ def explain_leaks(summary):
     return reasons
 
 
-def list_folds(summary):
+def list_finding_folds(summary):
     """List the folds of decoders as columns and rows of texts."""
     columns = ["decoder", "seed", "fold", "subjects", "training windows", "test windows", "candidates",
                summary.score_label, "chance", "fit, s", "score, s", "memory, MB"]  # fmt: skip
@@ -264,8 +265,8 @@ def list_folds(summary):
             str(name), f"{seed}", f"{fold}",
             ", ".join(subjects) if len(subjects) <= 3 else f"{len(subjects)} subjects",
             _format_number(own["n_train"].iloc[0]), _format_number(own["n_windows"].sum()),
-            _format_number(own["n_candidates"].iloc[0]), format_share((weight * own["top_k"]).sum()),
-            format_share((weight * own["chance"]).sum()), *(_format_number(number, 1) for number in cost),
+            _format_number(own["n_candidates"].iloc[0]), format_finding_share((weight * own["top_k"]).sum()),
+            format_finding_share((weight * own["chance"]).sum()), *(_format_number(number, 1) for number in cost),
         ])  # fmt: skip
     return columns, rows
 

@@ -16,7 +16,7 @@ from zlib import crc32
 import jinja2
 from markupsafe import Markup, escape
 
-from sk_b2s._utils._text import visible
+from sk_b2s._utils._text import make_text_visible
 
 INK = "#1c2127"  # color of text in figures, which report.css replaces by that of the page
 TEXT_COLORS = (
@@ -71,7 +71,7 @@ def details(summary, *blocks):
     return {"kind": "details", "summary": summary, "blocks": blocks}
 
 
-def pair(*blocks):
+def pair_html_blocks(*blocks):
     """Make blocks in two columns, if the page is wide enough."""
     return {"kind": "pair", "blocks": blocks}
 
@@ -89,7 +89,7 @@ def _has_words(text):
 
 
 @contextmanager
-def figure_style():
+def style_html_figures():
     """Draw figures in the style of the page, and close them at the end."""
     import matplotlib
     import matplotlib.pyplot as plt
@@ -127,7 +127,12 @@ def figure(drawn, alt, caption=None, fixed=False):
         raise ValueError(
             "Each figure must have an alternative text. Got an empty text instead. Describe the figure in a sentence."
         )
-    return {"kind": "figure", "svg": _draw_svg(drawn, visible(str(alt))), "caption": caption, "fixed": fixed}
+    return {
+        "kind": "figure",
+        "svg": _draw_svg(drawn, make_text_visible(str(alt))),
+        "caption": caption,
+        "fixed": fixed,
+    }
 
 
 def _draw_svg(drawn, alt):
@@ -143,7 +148,7 @@ def _draw_svg(drawn, alt):
             f"The figure {alt[:80]!r} has text that cannot be drawn, for example half of a character from a damaged "
             f"file name ({error}). Correct its labels."
         ) from error
-    source = visible(text.getvalue())
+    source = make_text_visible(text.getvalue())
     svg = minidom.parseString(source).documentElement
     _prefix_ids(svg, f"p{crc32(source.encode()):x}-")
     svg.setAttribute("role", "img")
@@ -184,17 +189,17 @@ def render_page(title, facts, blocks):
         loader=jinja2.PackageLoader("sk_b2s.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined, finalize=_show_hidden, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters["isolate"] = isolate
+    environment.filters["isolate"] = isolate_html_name
     return environment.get_template("report.html.j2").render(title=title, facts=facts, blocks=blocks)
 
 
 def _show_hidden(value):
     """Replace hidden characters of a text that is not markup."""
-    return visible(value) if type(value) is str else value
+    return make_text_visible(value) if type(value) is str else value
 
 
-def isolate(text):
+def isolate_html_name(text):
     """Isolate a name with right-to-left letters from the text around it."""
-    text = visible(str(text))
+    text = make_text_visible(str(text))
     is_isolated = any(bidirectional(letter) in ("R", "AL", "AN") for letter in text)
     return Markup("<bdi>{}</bdi>").format(text) if is_isolated else escape(text)

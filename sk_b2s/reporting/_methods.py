@@ -5,14 +5,14 @@ from __future__ import annotations
 import jinja2
 import pandas as pd
 
-from sk_b2s._utils._text import format_percent, join_words, with_visible_text
+from sk_b2s._utils._text import format_percent, join_text_items, with_visible_text
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import label_of_control
-from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, against_null
-from sk_b2s.evaluation._results._amounts import amounts_in, format_minutes, select_amount
-from sk_b2s.evaluation._statistics import mean_and_sem, null_over_subjects
+from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, decide_verdict_against_null
+from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
+from sk_b2s.evaluation._statistics import compute_null_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import BenchmarkSummary
-from sk_b2s.reporting._findings import format_count
+from sk_b2s.reporting._findings import format_finding_count
 
 
 @with_visible_text
@@ -74,7 +74,7 @@ def generate_methods_text(results, cv=None):
         loader=jinja2.PackageLoader("sk_b2s.reporting"), autoescape=False, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"join_words": join_words, "count_of": format_count}
+    environment.filters |= {"join_words": join_text_items, "count_of": format_finding_count}
     has_plan = {"control", "fold", "seed", "error", "plan"} <= set(results)
     facts = _describe_data(summary, cv)
     facts |= {"missing": summary.unfinished if has_plan else [], "n_failed": len(summary.failed)}
@@ -115,7 +115,7 @@ def _describe_tests(mine, cv):
     facts = {
         "n_subjects": n_subjects, "n_windows": None, "windows_each": None, "studies": _list_texts(tested, "study"),
         "n_folds": tested["fold"].nunique() if has_folds else None,
-        "cv": str(cv) if cv is not None else join_words(_list_texts(tested, "cv")),
+        "cv": str(cv) if cv is not None else join_text_items(_list_texts(tested, "cv")),
         "is_one_subject_per_fold": has_folds
         and n_subjects > 1
         and bool((tested.groupby("fold")["subject"].nunique() == 1).all()),
@@ -169,11 +169,11 @@ def _describe_scores(mine):
     )  # the column is the chance level of top_k
     label = mine["estimator"].astype(str)
     for column in amounts_in(mine):
-        label = label + format_minutes(mine[column])
+        label = label + format_calibration_amounts(mine[column])
     mine = mine.assign(estimator=label)
     below = _find_below_null(mine)
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
-        problem = join_words(_list_leaks(mine[mine["estimator"] == label]))
+        problem = join_text_items(_list_leaks(mine[mine["estimator"] == label]))
         if not problem and label in below:
             problem = f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}"
         yield {
@@ -194,8 +194,8 @@ def _find_below_null(mine):
     """Return the estimators whose mean over subjects is below its null."""
     if not {"top_k", "null_low", "null_mean", "null_high"} <= set(mine):
         return set()
-    null = null_over_subjects(mine, ["estimator"])
-    verdict = against_null(null.assign(top_k=null["top_k_judged"]))
+    null = compute_null_statistics(mine, ["estimator"])
+    verdict = decide_verdict_against_null(null.assign(top_k=null["top_k_judged"]))
     return set(verdict.index[verdict == Verdict.BELOW_NULL])
 
 

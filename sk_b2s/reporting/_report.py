@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import visible_in
+from sk_b2s._utils._text import make_texts_visible
 from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.evaluation._scores import SCORES
-from sk_b2s.evaluation._summary import BenchmarkSummary, get_score_label
+from sk_b2s.evaluation._summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import (
     plot_comparison,
@@ -23,13 +23,13 @@ from sk_b2s.plotting._scores import (
 )
 from sk_b2s.reporting._findings import (
     LIMITS,
-    describe_counts,
-    explain_leaks,
-    format_count,
-    format_null,
-    format_share,
-    get_style,
-    list_folds,
+    describe_finding_counts,
+    explain_leak_findings,
+    format_finding_count,
+    format_finding_null,
+    format_finding_share,
+    get_finding_style,
+    list_finding_folds,
     write_headline,
 )
 from sk_b2s.reporting._html import (
@@ -37,15 +37,15 @@ from sk_b2s.reporting._html import (
     cell,
     details,
     figure,
-    figure_style,
     heading,
     items,
     paragraph,
     render_page,
+    style_html_figures,
     table,
 )
 from sk_b2s.reporting._methods import generate_methods_text
-from sk_b2s.reporting._sections import make_appendix, show_parameters
+from sk_b2s.reporting._sections import make_appendix, show_parameters_section
 
 OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan")  # columns that a table may lack
 
@@ -115,18 +115,18 @@ def write_report(
     'report.html'
     """
     cv = None if cv is None else str(cv)
-    summary = BenchmarkSummary(visible_in(_check_results(results)))
+    summary = BenchmarkSummary(make_texts_visible(_check_results(results)))
     title, cv, results_by_decoder, encoders, curves = map(
-        visible_in, (title, cv, results_by_decoder or {}, encoders or {}, curves or {})
+        make_texts_visible, (title, cv, results_by_decoder or {}, encoders or {}, curves or {})
     )
-    with figure_style():
+    with style_html_figures():
         blocks = [
             *_show_findings(summary), *_show_scores(summary.table), *_show_calibration(summary),
             *_show_subjects(summary), *_show_comparison(summary), *_show_controls(summary), *_show_limits(),
             *make_appendix(results_by_decoder, encoders, positions, curves, figures or {}),
             *_show_folds(summary), *_show_methods(summary.results, cv), *_show_help(summary.k),
         ]  # fmt: skip
-    text = render_page(title or _make_title(summary.results), describe_counts(summary), blocks)
+    text = render_page(title or _make_title(summary.results), describe_finding_counts(summary), blocks)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -168,27 +168,27 @@ def _show_findings(summary):
     style, text, notes = write_headline(summary)
     statement = {"kind": "statement", "code": False}
     yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
-    if reasons := explain_leaks(summary):
+    if reasons := explain_leak_findings(summary):
         yield {**statement, "label": "leaks", "style": "bad", "text": "Leaks", "notes": [], "texts": reasons}
     yield {"kind": "cards", "cards": [_make_card(row) for row in summary.scored.to_dict("records")]}
 
 
 def _make_card(row):
     """Make a card with the main score of one decoder."""
-    number = format_share(row["top_k"])
+    number = format_finding_share(row["top_k"])
     sem = f"± {100 * row['top_k_sem']:.1f} s.e.m., " if np.isfinite(row["top_k_sem"]) else ""
-    null = f", null {format_null(row)}" if np.isfinite(row["null_high"]) else ""
+    null = f", null {format_finding_null(row)}" if np.isfinite(row["null_high"]) else ""
     return {
         "label": row["label"], "number": number, "badge": _make_badge(row),
         "score": f"{100 * row['top_k']:.2f}", "chance": f"{100 * row['chance']:.2f}",
-        "bar_text": f"A bar of {number} with chance at {format_share(row['chance'])}.",
+        "bar_text": f"A bar of {number} with chance at {format_finding_share(row['chance'])}.",
         "details": f"top-{int(row['k'])} accuracy among {row['n_candidates']:.0f} candidates, {sem}"
-        f"chance {format_share(row['chance'])}{null}",
+        f"chance {format_finding_share(row['chance'])}{null}",
     }  # fmt: skip
 
 
 def _make_badge(row):
-    return badge(row["verdict_text"], get_style(row["verdict"]))
+    return badge(row["verdict_text"], get_finding_style(row["verdict"]))
 
 
 def _show_scores(means):
@@ -202,7 +202,7 @@ def _show_scores(means):
             "top_k",
             *(name for name in names if name not in ("top_k", *(f"top_{n}" for n in k[:1] if len(k) == 1))),
         ]
-        labels = {name: get_score_label(own, name).replace(" accuracy", "") for name in names}
+        labels = {name: get_summary_score_label(own, name).replace(" accuracy", "") for name in names}
         columns = [
             "decoder",
             labels.pop("top_k"),
@@ -213,7 +213,7 @@ def _show_scores(means):
             "subjects",
         ]
         body = [
-            [row["label"], _make_score_cell(row, "top_k"), format_null(row), cell(badge=_make_badge(row)),
+            [row["label"], _make_score_cell(row, "top_k"), format_finding_null(row), cell(badge=_make_badge(row)),
              *(_make_score_cell(row, name) for name in labels),
              cell(f"{row['median_relative_rank']:.2f}", "chance 0.50"),
              cell(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
@@ -235,8 +235,8 @@ def _make_score_cell(row, name, badge=None):
     if not np.isfinite(row[name]):
         return cell("–", badge=badge)
     error = row[f"{name}_sem"]
-    text = format_share(row[name]) + (f" ± {100 * error:.1f}" if np.isfinite(error) else "")
-    return cell(text, f"chance {format_share(SCORES[name].chance(row))}", badge)
+    text = format_finding_share(row[name]) + (f" ± {100 * error:.1f}" if np.isfinite(error) else "")
+    return cell(text, f"chance {format_finding_share(SCORES[name].chance(row))}", badge)
 
 
 # --- subjects, decoders, controls ------------------------------------------------------------------
@@ -247,10 +247,10 @@ def _describe_scores(scores):
     parts = []
     for name, row in scores.iterrows():
         name = " of ".join(map(str, name)) if isinstance(name, tuple) else name
-        error = f" ± {format_share(row['sem'])}" if np.isfinite(row["sem"]) else ""
-        null = f", null {format_null(row)}" if np.isfinite(row["null_high"]) else ""
+        error = f" ± {format_finding_share(row['sem'])}" if np.isfinite(row["sem"]) else ""
+        null = f", null {format_finding_null(row)}" if np.isfinite(row["null_high"]) else ""
         parts.append(
-            f"{name} {format_share(row['score'])}{error} (chance {format_share(row['chance'])}{null})"
+            f"{name} {format_finding_share(row['score'])}{error} (chance {format_finding_share(row['chance'])}{null})"
         )
     return "; ".join(parts)
 
@@ -277,13 +277,19 @@ def _show_subjects(summary):
     if own["score"].groupby("label").size().max() > 1:
         text = "; ".join(
             f"{label}: "
-            + ", ".join(f"{who} {format_share(score)}" for (_, who), score in part["score"].items())
+            + ", ".join(f"{who} {format_finding_share(score)}" for (_, who), score in part["score"].items())
             for label, part in own.groupby("label", sort=False)
         )
         alt = f"{name} of each subject. {text}."
         yield figure(plot_subjects(summary).figure, alt, "Score of each subject over its own null.")
     body = [
-        [subject, label, format_share(row["score"]), format_share(row["chance"]), format_null(row)]
+        [
+            subject,
+            label,
+            format_finding_share(row["score"]),
+            format_finding_share(row["chance"]),
+            format_finding_null(row),
+        ]
         for (label, subject), row in own.iterrows()
     ]
     columns = ["subject", "decoder", name, "chance", "95 % of the null"]
@@ -296,7 +302,7 @@ def _count_significant(known):
     def count(is_outside, all_labels=True):
         table = is_outside.groupby("label", sort=False).agg(["sum", "size"])
         return "; ".join(
-            f"{label}: {n['sum']} of {format_count(n['size'], 'subject')}"
+            f"{label}: {n['sum']} of {format_finding_count(n['size'], 'subject')}"
             for label, n in table.iterrows() if all_labels or n["sum"]
         )  # fmt: skip
 
@@ -384,10 +390,10 @@ def _show_folds(summary):
             [row.estimator, str(row.control), f"{row.seed}", f"{row.fold}", cell(row.error, is_code=True)]
             for row in summary.failed.itertuples()
         ]
-        count = badge(f"{format_count(n, 'fit')} failed", "bad")
+        count = badge(f"{format_finding_count(n, 'fit')} failed", "bad")
         yield paragraph(f"and {'is' if n == 1 else 'are'} not included in any mean.", badge=count)
         yield table(["decoder", "control", "seed", "fold", "error"], body, "Failed fits")
-    columns, body = list_folds(summary)
+    columns, body = list_finding_folds(summary)
     folds = table(columns, body, "Decoders, all candidates, one row for each fold")
     yield folds if len(body) <= 12 else details(f"All {len(body)} rows", folds)
     overlap = summary.results.dropna(subset=["leakage"]).drop_duplicates("fold")
@@ -396,7 +402,7 @@ def _show_folds(summary):
             f"Fold {row.fold}: {row.leakage}" for row in overlap.itertuples()
         ],
         "Warnings of fits": [
-            f"{text} ({format_count(n, 'fit')})" for text, n in summary.count_warnings().items()
+            f"{text} ({format_finding_count(n, 'fit')})" for text, n in summary.count_warnings().items()
         ],
     }
     for title, texts in lists.items():
@@ -408,7 +414,7 @@ def _show_methods(results, cv):
     """Show the methods text, parameters and versions."""
     yield heading("Methods text")
     yield {"kind": "quote", "text": generate_methods_text(results.dropna(axis=1, how="all"), cv)}
-    yield from show_parameters(results)
+    yield from show_parameters_section(results)
     versions = [str(text) for text in pd.unique(results["versions"].dropna()) if text]
     if versions:
         yield heading("Versions")

@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._estimators import find_decoder
-from sk_b2s.evaluation._curves import describe_edge_maximum
+from sk_b2s._utils._estimators import find_decoder_in_estimator
+from sk_b2s.evaluation._curves import describe_curve_edge_maximum
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
-from sk_b2s.evaluation._summary import get_score_label
+from sk_b2s.evaluation._summary import get_summary_score_label
 from sk_b2s.nn._losses import CROSS_ENTROPY
-from sk_b2s.plotting._curves import STILL_FALLING, label_loss, plot_curve, plot_history
+from sk_b2s.plotting._curves import STILL_FALLING, label_loss_curve, plot_curve, plot_history
 from sk_b2s.plotting._retrieval import (
-    bin_ranks,
-    compute_word_confusions,
-    find_longest_sentence,
+    bin_retrieval_ranks,
+    compute_retrieval_confusions,
+    find_longest_retrieved_sentence,
     plot_rank_curve,
     plot_ranks,
     plot_similarity,
     plot_words,
 )
-from sk_b2s.plotting._topomap import compute_attention_map, plot_attention, plot_topography
-from sk_b2s.reporting._findings import format_count, format_share
-from sk_b2s.reporting._html import details, figure, heading, items, pair, paragraph
+from sk_b2s.plotting._topomap import compute_attention_topomap, plot_attention, plot_topography
+from sk_b2s.reporting._findings import format_finding_count, format_finding_share
+from sk_b2s.reporting._html import details, figure, heading, items, pair_html_blocks, paragraph
 
 
 def make_appendix(results_by_decoder, encoders, positions, curves, figures):
@@ -39,7 +39,7 @@ def make_appendix(results_by_decoder, encoders, positions, curves, figures):
 # --- parameters ------------------------------------------------------------------------------------
 
 
-def show_parameters(results):
+def show_parameters_section(results):
     """Show parameters, features, data and machine of each decoder."""
     mine = results[results["control"] == "decoder"]
     blocks = []
@@ -91,28 +91,30 @@ def _show_retrieval(results_by_decoder):
     for name, result in results_by_decoder.items():
         ax = plot_rank_curve(result, label=name, ax=ax)
     text = "; ".join(
-        f"{name}: top-1 {format_share(result.top_k(1))}, top-{result.k} {format_share(result.top_k())} "
-        f"(chance {format_share(result.chance)})"
+        f"{name}: top-1 {format_finding_share(result.top_k(1))}, top-{result.k} {format_finding_share(result.top_k())} "
+        f"(chance {format_finding_share(result.chance)})"
         for name, result in results_by_decoder.items()
     )
     yield figure(ax.figure, f"Top-k accuracy for all k. {text}.", "Accuracy for each number of guesses.")
     for name, result in results_by_decoder.items():
         yield heading(name, 3)
-        yield pair(_show_ranks(name, result), *_show_sentence(name, result), *_show_words(name, result))
+        yield pair_html_blocks(
+            _show_ranks(name, result), *_show_sentence(name, result), *_show_words(name, result)
+        )
 
 
 def _show_ranks(name, result):
-    edges, share, chance = bin_ranks(result.ranks, result.n_candidates)
+    edges, share, chance = bin_retrieval_ranks(result.ranks, result.n_candidates)
     alt = (
-        f"Histogram of ranks of {name}: {format_share(share[0])} of windows in the best {edges[1]} of "
-        f"{result.n_candidates} ranks, chance {format_share(chance[0])}; median relative rank "
+        f"Histogram of ranks of {name}: {format_finding_share(share[0])} of windows in the best {edges[1]} of "
+        f"{result.n_candidates} ranks, chance {format_finding_share(chance[0])}; median relative rank "
         f"{result.median_relative_rank():.2f}, chance 0.50."
     )
     return figure(plot_ranks(result).figure, alt)
 
 
 def _show_sentence(name, result):
-    rows = find_longest_sentence(result)[0][:24]
+    rows = find_longest_retrieved_sentence(result)[0][:24]
     columns = pd.unique(result.target[rows])
     if len(columns) < 2:
         return
@@ -127,7 +129,7 @@ def _show_sentence(name, result):
 
 def _show_words(name, result):
     try:
-        found = compute_word_confusions(result)
+        found = compute_retrieval_confusions(result)
     except ValueError:  # without words
         return
     factors = pd.Series(np.diag(found), index=found.index)
@@ -154,12 +156,12 @@ def _show_curves(curves):
         score = "accuracy" if "accuracy" in curve else "top_k"
         if "value" in curve:  # the table does not name the parameter
             ax.set_xlabel(title)
-            note = describe_edge_maximum(subject_means(curve, score, ["value"]).unstack("subject"))
+            note = describe_curve_edge_maximum(subject_means(curve, score, ["value"]).unstack("subject"))
         ticks = [tick.get_text() for tick in ax.get_xticklabels()]
         means = ax.containers[0][0].get_ydata(orig=False)
-        text = ", ".join(f"{x}: {format_share(mean)}" for x, mean in zip(ticks, means, strict=True))
-        chance = f" Chance {format_share(curve['chance'].mean())}." if "chance" in curve else ""
-        alt = f"{get_score_label(curve, score)} by {ax.get_xlabel()}, mean over subjects. {text}.{chance}"
+        text = ", ".join(f"{x}: {format_finding_share(mean)}" for x, mean in zip(ticks, means, strict=True))
+        chance = f" Chance {format_finding_share(curve['chance'].mean())}." if "chance" in curve else ""
+        alt = f"{get_summary_score_label(curve, score)} by {ax.get_xlabel()}, mean over subjects. {text}.{chance}"
         yield figure(ax.figure, f"{alt} {note}".strip(), note or None)
 
 
@@ -173,7 +175,7 @@ def _show_topography(table):
     text = f", null up to {null:.3f} for one channel and subject" if np.isfinite(null) else ""
     alt = (
         f"Correlation r of the recordings with the prediction of a forward model, on the head, mean of "
-        f"{format_count(table['subject'].nunique(), 'subject')}: {means['r'].min():.3f} to {means['r'].max():.3f}, "
+        f"{format_finding_count(table['subject'].nunique(), 'subject')}: {means['r'].min():.3f} to {means['r'].max():.3f}, "
         f"highest at {means['r'].idxmax()}; chance is 0{text}."
     )
     ax = plot_topography(means["r"], means[["x", "y"]], "r (chance is 0)")
@@ -188,20 +190,20 @@ def _show_training(encoders, positions):
         return
     yield heading("Training")
     for name, encoder in encoders.items():
-        decoder, _ = find_decoder(encoder, fitted=True)
+        decoder, _ = find_decoder_in_estimator(encoder, fitted=True)
         blocks = []
         if history := getattr(decoder, "history_", None):
-            text = f"{name}, {format_count(len(history), 'epoch')}: {_describe_history(decoder, history)}."
+            text = f"{name}, {format_finding_count(len(history), 'epoch')}: {_describe_history(decoder, history)}."
             blocks.append(figure(plot_history(decoder).figure, text))
         if positions is not None and getattr(decoder, "spatial_attention", False):
             text = f"Attention of {name} on the head: {_describe_attention(decoder, positions)}."
             blocks.append(figure(plot_attention(decoder, positions).figure, text, fixed=True))
         yield heading(name, 3)
-        yield pair(*blocks)
+        yield pair_html_blocks(*blocks)
 
 
 def _describe_history(decoder, history):
-    loss = label_loss(decoder.loss)
+    loss = label_loss_curve(decoder.loss)
     text = f"training {loss} {history[0, 'train_loss']:.2f} to {history[-1, 'train_loss']:.2f}"
     if "valid_loss" in history[0]:
         losses = history[:, "valid_loss"]
@@ -214,7 +216,7 @@ def _describe_history(decoder, history):
 
 
 def _describe_attention(decoder, positions):
-    values = compute_attention_map(decoder, positions)
+    values = compute_attention_topomap(decoder, positions)
     x, y = np.asarray(positions)[np.nanargmax(values)]
     side = "left" if x < 0.45 else "right" if x > 0.55 else "middle"
     place = "front" if y > 0.55 else "back" if y < 0.45 else "center"

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s import StimulusKFold, benchmark, make_segments, read_results, summarize
-from sk_b2s._cli._commands import apply_settings, make_splitter
+from sk_b2s._cli._commands import apply_command_settings, make_command_splitter
 from sk_b2s._cli._parser import DEMO, WAIT_SETTINGS, main
 from sk_b2s.datasets import make_listening
 from sk_b2s.decoding._presets import make_decoders
@@ -164,16 +164,16 @@ def test_folds_names_invalid_file(name, content, tmp_path, capsys):
 @pytest.mark.parametrize("name", SPLITTERS)
 def test_make_splitter_uses_defaults(name):
     folds_parameter, default = SPLITTERS[name].folds_parameter, SPLITTERS[name].load()()
-    assert type(make_splitter(name)) is type(default)
-    assert vars(make_splitter(name)) == vars(default)
+    assert type(make_command_splitter(name)) is type(default)
+    assert vars(make_command_splitter(name)) == vars(default)
     if folds_parameter:
-        changed = vars(make_splitter(name, 3, 0.5))
+        changed = vars(make_command_splitter(name, 3, 0.5))
         assert (changed[folds_parameter], changed["gap"]) == (3, 0.5)
 
 
 def test_apply_settings_to_all_or_one():
     found = make_decoders(["ridge", "clip-mel", "regression"])
-    apply_settings(found, ["encoder__hidden=32", "clip-mel:encoder__loss=siglip", "epochs__lag=0.1"])
+    apply_command_settings(found, ["encoder__hidden=32", "clip-mel:encoder__loss=siglip", "epochs__lag=0.1"])
     assert {name: one["epochs"].lag for name, one in found.items()} == dict.fromkeys(found, 0.1)
     assert [found[name]["encoder"].hidden for name in ("clip-mel", "regression")] == [32, 32]
     assert [found[name]["encoder"].loss for name in ("clip-mel", "regression")] == ["siglip", "mse"]

@@ -18,7 +18,7 @@ from scipy.io import savemat
 from sk_b2s import check_events
 from sk_b2s.datasets import _broderick2019 as broderick2019
 from sk_b2s.datasets import fetch_broderick2019, load_broderick2019
-from sk_b2s.datasets._broderick2019 import find_openneuro
+from sk_b2s.datasets._broderick2019 import find_broderick2019_openneuro
 
 
 def write_edition(root, edition):
@@ -143,7 +143,7 @@ def test_load_gives_equal_words_to_subjects(data_folder, tmp_path):
 
 
 def test_find_openneuro_of_real_tables(data_folder):
-    found = find_openneuro(data_folder / "broderick_bids")
+    found = find_broderick2019_openneuro(data_folder / "broderick_bids")
     assert sorted(found) == [("001", "01"), ("001", "02"), ("019", "01"), ("019", "02")]
     assert found["001", "01"][1] == {"recording_duration": 195.998046875}
     with pytest.raises(FileNotFoundError, match=r"vhdr' does not exist"):

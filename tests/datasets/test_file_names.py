@@ -3,7 +3,7 @@
 import pytest
 from helpers.servers import download_file, make_file
 
-from sk_b2s.datasets._file_names import check_name, check_size
+from sk_b2s.datasets._file_names import check_file_name, check_file_name_size
 
 OUTSIDE = ["../x", "a/../../x", "/etc/x", "\\x", "C:x", "c:/x", "C:\\x", "\\\\server\\share\\x", "//server/share/x",
            "..", "a\\..\\..\\x", "\\\\?\\C:\\x"]  # fmt: skip
@@ -31,7 +31,7 @@ def test_check_name_rejects_unsafe_names(name, impatient_server, tmp_path):
 
 @pytest.mark.parametrize("name", USABLE)
 def test_check_name_accepts_names(name):
-    assert "/".join(check_name(name, "the server")) == name
+    assert "/".join(check_file_name(name, "the server")) == name
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_check_size_rejects_invalid_sizes(impatient_server, tmp_path, size):
 
 
 def test_check_size_accepts_sizes():
-    assert [check_size(size, "f", "s") for size in (0, 12, "12", 12.0, None, "")] == [
+    assert [check_file_name_size(size, "f", "s") for size in (0, 12, "12", 12.0, None, "")] == [
         0,
         12,
         12,

@@ -37,9 +37,9 @@ from sk_b2s import (
     summarize,
     write_report,
 )
-from sk_b2s._cli._commands import format_scores
-from sk_b2s._utils._estimators import find_decoder, was_interrupted
-from sk_b2s.evaluation._controls._inputs import with_speech
+from sk_b2s._cli._commands import format_command_scores
+from sk_b2s._utils._estimators import find_decoder_in_estimator, was_estimator_interrupted
+from sk_b2s.evaluation._controls._inputs import make_control_speech_inputs
 from sk_b2s.plotting import plot_adaptation, plot_scores
 
 FAST = {"k": 5, "n_shifts": 50, "verbose": 0, "n_candidates": None}
@@ -248,7 +248,7 @@ def test_memory_drops_interrupted_fits(listeners, tmp_path):
         CalibratedDecoder(Stopped(speech()), "none", tmp_path).fit(X[train], y.iloc[train], calibration=own)
     assert not list(tmp_path.rglob("output.pkl"))
     decoder = CalibratedDecoder(Stopped(speech()), "ridge").fit(X[train], y.iloc[train], calibration=own)
-    assert was_interrupted(decoder)
+    assert was_estimator_interrupted(decoder)
 
 
 # --- with benchmark, plots and report ----------------------------------------------------------------
@@ -393,7 +393,7 @@ def test_summarize_keeps_amounts_separate(curve):
     assert "used without labels to fit RobustChannelScaler and CovarianceAlignment." in said
     assert "adapted, 0.3 min: top-5 accuracy" in said
     assert "adapted, all minutes: top-5 accuracy" in said
-    assert "all minutes" in format_scores(table)
+    assert "all minutes" in format_command_scores(table)
 
 
 def test_plot_adaptation_shows_every_amount(curve):
@@ -503,11 +503,11 @@ def test_calibrated_brain_encoder(listening, tiny_pipeline, tmp_path):
 
 
 def test_find_decoder_in_calibrated_decoder():
-    decoder, prefix = find_decoder(CalibratedDecoder(KINDS["search"]))
+    decoder, prefix = find_decoder_in_estimator(CalibratedDecoder(KINDS["search"]))
     assert isinstance(decoder, Adapting)
     assert prefix == "estimator__estimator__adapting__"
-    other = with_speech(CalibratedDecoder(KINDS["pipeline"], "ridge"), PrecomputedFeatures())
-    assert isinstance(find_decoder(other)[0].speech, PrecomputedFeatures)
+    other = make_control_speech_inputs(CalibratedDecoder(KINDS["pipeline"], "ridge"), PrecomputedFeatures())
+    assert isinstance(find_decoder_in_estimator(other)[0].speech, PrecomputedFeatures)
     assert other.k == 5
 
 

@@ -7,7 +7,7 @@ import torch
 from sk_b2s import Windows
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._similarity import similarity
-from sk_b2s.metrics._tiled import check_estimates, iter_scores
+from sk_b2s.metrics._tiled import check_tiled_estimates, iter_tiled_scores
 
 N_FEATURES, N_FRAMES = 6, 5
 N_BYTES = 4 * N_FEATURES * N_FRAMES  # of a candidate
@@ -51,7 +51,7 @@ def collect(Z, targets, weights=WEIGHTS):
         asked.append(rows)
         return Z[rows]
 
-    for rows, scores in iter_scores(embed, len(Z), targets, weights):
+    for rows, scores in iter_tiled_scores(embed, len(Z), targets, weights):
         came.append(rows)
         parts.append(scores)
     np.testing.assert_array_equal(
@@ -125,7 +125,7 @@ def test_iter_scores_number_of_blocks(monkeypatch):
 def test_iter_scores_does_not_reuse_memory(monkeypatch):
     monkeypatch.setattr("sk_b2s.metrics._tiled.HELD_BYTES", 8 * N_BYTES)
     Z, targets = estimates_of(20), heard(30)
-    kept = [(scores, scores.clone()) for _, scores in iter_scores(lambda rows: Z[rows], 20, targets)]
+    kept = [(scores, scores.clone()) for _, scores in iter_tiled_scores(lambda rows: Z[rows], 20, targets)]
     assert len(kept) == 3
     for scores, at_once in kept:
         assert torch.equal(scores, at_once)
@@ -133,19 +133,19 @@ def test_iter_scores_does_not_reuse_memory(monkeypatch):
 
 def test_iter_scores_needs_no_gradient():
     Z = estimates_of(4).requires_grad_()
-    for _, scores in iter_scores(lambda rows: Z[rows], 4, heard(5), WEIGHTS):
+    for _, scores in iter_tiled_scores(lambda rows: Z[rows], 4, heard(5), WEIGHTS):
         assert torch.is_grad_enabled()
         assert not scores.requires_grad
 
 
 def test_iter_scores_accepts_empty_input():
-    assert list(iter_scores(lambda rows: None, 0, heard(5))) == []
+    assert list(iter_tiled_scores(lambda rows: None, 0, heard(5))) == []
 
 
 def test_iter_scores_rejects_other_shapes():
     Z = torch.ones(4, N_FEATURES, 1)  # would broadcast
     with pytest.raises(ValueError, match=r"Estimates of \(n_features, n_frames\) \(6, 1\).* of \(6, 5\)"):
-        list(iter_scores(lambda rows: Z[rows], 4, heard(5)))
+        list(iter_tiled_scores(lambda rows: Z[rows], 4, heard(5)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -157,7 +157,7 @@ def test_iter_scores_rejects_nan_estimates(bad, budget):
     ):
         collect(Z, heard(20))
     with pytest.raises(ValueError, match="of 2 windows .* row 5"):
-        check_estimates(Z[[5, 0, 5]], np.array([5, 6, 7]))
+        check_tiled_estimates(Z[[5, 0, 5]], np.array([5, 6, 7]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -170,4 +170,4 @@ def test_iter_scores_rejects_nan_candidates(bad, budget):
 
 
 def test_iter_scores_accepts_large_estimates():
-    check_estimates(torch.full((2, 3, 4), 3e38), np.arange(2))
+    check_tiled_estimates(torch.full((2, 3, 4), 3e38), np.arange(2))

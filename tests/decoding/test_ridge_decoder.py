@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold
 from sk_b2s import RidgeDecoder, StimulusKFold, Windows
 from sk_b2s.decoding import _ridge_base as strengths
 from sk_b2s.decoding._ridge_base import iter_inner_splits
-from sk_b2s.decoding._ridge_solver import compute_heldout_correlation, compute_lagged_moments, iter_ridge_path
+from sk_b2s.decoding._ridge_solver import compute_lagged_moments, compute_ridge_correlation, iter_ridge_path
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray
 
@@ -104,10 +104,10 @@ def test_heldout_correlation_equals_pearson():
     coef = np.random.default_rng(1).standard_normal((9, 2))
     expected = np.mean([np.corrcoef((D @ coef)[:, f], Y[:, f])[0, 1] for f in range(2)])
     moments = compute_lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
-    assert compute_heldout_correlation(coef, moments) == pytest.approx(expected)
+    assert compute_ridge_correlation(coef, moments) == pytest.approx(expected)
     coef[:, 1] = 0  # a constant estimate correlates with nothing
     expected = np.corrcoef((D @ coef)[:, 0], Y[:, 0])[0, 1] / 2
-    assert compute_heldout_correlation(coef, moments) == pytest.approx(expected)
+    assert compute_ridge_correlation(coef, moments) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("lags", [(0.0, 0.2), (-0.1, 0.1), (0.1, 0.3)])
@@ -347,8 +347,8 @@ def test_ridge_decoder_ranks_ignore_scale():
     np.testing.assert_array_equal(after, before)
     moments = compute_lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
     coef = ridge.coef_[0].reshape(9, 2)
-    assert compute_heldout_correlation(coef, moments) == pytest.approx(
-        compute_heldout_correlation(coef / 64, moments)
+    assert compute_ridge_correlation(coef, moments) == pytest.approx(
+        compute_ridge_correlation(coef / 64, moments)
     )
 
 

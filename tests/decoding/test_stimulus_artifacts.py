@@ -16,11 +16,11 @@ from sk_b2s import (
 )
 from sk_b2s.decoding._stimulus_artifacts import (
     LEAK,
-    compute_leak_score,
-    find_audio_channels,
-    warn_audio_channels,
+    find_stimulus_artifact_channels,
+    score_stimulus_artifact,
+    warn_stimulus_artifact_channels,
 )
-from sk_b2s.io._sensors import NOT_EEG, pick_channels
+from sk_b2s.io._sensors import NOT_EEG, pick_sensor_channels
 
 SFREQ = 64
 
@@ -55,8 +55,8 @@ def test_montage_names_are_electrodes():
     assert not [name for name in names if NOT_EEG.match(name)]
     info = mne.create_info(["M1", "Mz", "Sound", "E1"], 100, "eeg")
     raw = mne.io.RawArray(np.zeros((4, 100)), info, verbose="ERROR")
-    assert pick_channels(raw) == ["M1", "Mz", "E1"]
-    assert pick_channels(raw, ("Sound", "E1")) == ["Sound", "E1"], "names that are asked for are taken"
+    assert pick_sensor_channels(raw) == ["M1", "Mz", "E1"]
+    assert pick_sensor_channels(raw, ("Sound", "E1")) == ["Sound", "E1"], "names that are asked for are taken"
 
 
 def listened(seed=0, minutes=3, n_channels=16, delays=(0.12,), strength=0.4):
@@ -85,17 +85,17 @@ COPIES = {
 def test_find_audio_channels_finds_copy(copy):
     brain, sound = listened(strength=0.2)
     brain[:, 5] = COPIES[copy](sound)
-    assert [channel for channel, _ in find_audio_channels(brain, sound, SFREQ)] == [5]
+    assert [channel for channel, _ in find_stimulus_artifact_channels(brain, sound, SFREQ)] == [5]
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 3.0])
 def test_find_audio_channels_ignores_responses(strength):
-    assert find_audio_channels(*listened(strength=strength), SFREQ) == []
+    assert find_stimulus_artifact_channels(*listened(strength=strength), SFREQ) == []
 
 
 def test_leak_score_of_noise_is_standard_normal():
     scores = [
-        compute_leak_score(*listened(seed, strength=0, minutes=2), SFREQ, np.ones(120 * SFREQ, bool))
+        score_stimulus_artifact(*listened(seed, strength=0, minutes=2), SFREQ, np.ones(120 * SFREQ, bool))
         for seed in range(40)
     ]
     assert abs(np.mean(scores)) < 0.5
@@ -105,7 +105,7 @@ def test_leak_score_of_noise_is_standard_normal():
 def test_leak_score_separates_leak_and_response():
     heard = np.ones(180 * SFREQ, bool)
     score = {
-        delays: compute_leak_score(*listened(delays=delays), SFREQ, heard)
+        delays: score_stimulus_artifact(*listened(delays=delays), SFREQ, heard)
         for delays in [(0.0,), (0.0, 0.14), (0.09, 0.14)]
     }
     assert score[0.0,] > LEAK < score[0.0, 0.14]
@@ -147,12 +147,12 @@ def test_ridge_decoder_warns_about_audio_channel():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_audio_channels(of(brain), y, targets)
+        warn_stimulus_artifact_channels(of(brain), y, targets)
     brain[:, 5] = np.roll(sound, -13)
     with pytest.warns(
         UserWarning, match=r"Channels of X that hold the sound, counted from 0: 5 \(correlation"
     ):
-        warn_audio_channels(of(brain), y, targets)
+        warn_stimulus_artifact_channels(of(brain), y, targets)
 
 
 def test_forward_trf_warns_of_audio_channel():

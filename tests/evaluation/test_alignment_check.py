@@ -11,8 +11,8 @@ from scipy.signal import butter, sosfiltfilt
 
 from sk_b2s import StimulusArray, check_alignment
 from sk_b2s.datasets import make_listening
-from sk_b2s.evaluation._alignment_notes import compare
-from sk_b2s.metrics._lag_curve import compute_lag_curve, find_response_offset, whiten
+from sk_b2s.evaluation._alignment_notes import compare_alignment_notes
+from sk_b2s.metrics._lag_curve import compute_lag_curve, find_lag_curve_offset, whiten_for_lag_curve
 from sk_b2s.plotting import plot_alignment
 
 SFREQ = 64
@@ -131,12 +131,12 @@ def test_lag_curve_shifts_with_stimulus():
 def test_lag_curve_is_invariant_to_mixing():
     brain, sound = planted([0.12])
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((8, 8)))[0]
-    _, power = compute_lag_curve(whiten(brain), sound, SFREQ)
-    _, scaled = compute_lag_curve(whiten(1e-13 * brain), sound, SFREQ)
+    _, power = compute_lag_curve(whiten_for_lag_curve(brain), sound, SFREQ)
+    _, scaled = compute_lag_curve(whiten_for_lag_curve(1e-13 * brain), sound, SFREQ)
     np.testing.assert_allclose(scaled, power, atol=1e-4 * power.max())
-    _, turned = compute_lag_curve(whiten(brain) @ turn, sound, SFREQ)
+    _, turned = compute_lag_curve(whiten_for_lag_curve(brain) @ turn, sound, SFREQ)
     np.testing.assert_allclose(turned, power, atol=1e-4 * power.max())
-    white = whiten(np.c_[brain, np.zeros(len(brain))])
+    white = whiten_for_lag_curve(np.c_[brain, np.zeros(len(brain))])
     assert white.shape == brain.shape
     np.testing.assert_allclose(np.cov(white.T), np.eye(8), atol=0.05)
 
@@ -144,7 +144,7 @@ def test_lag_curve_is_invariant_to_mixing():
 @pytest.mark.parametrize("delay", [-0.5, 0.0, 0.12, 0.6])
 def test_response_offset_subtracts_latency(delay):
     brain, sound = planted([delay])
-    found = find_response_offset(*compute_lag_curve(brain, sound, SFREQ), max_offset=1.5)
+    found = find_lag_curve_offset(*compute_lag_curve(brain, sound, SFREQ), max_offset=1.5)
     assert found["p"] < 1e-6
     assert found["offset"] == pytest.approx(delay - 0.12, abs=0.05)
 
@@ -152,7 +152,7 @@ def test_response_offset_subtracts_latency(delay):
 def test_response_offset_false_positive_rate():
     """The p values of sixty recordings of noise are uniform."""
     p = [
-        find_response_offset(*compute_lag_curve(*planted([], seed=seed), SFREQ), max_offset=1.5)["p"]
+        find_lag_curve_offset(*compute_lag_curve(*planted([], seed=seed), SFREQ), max_offset=1.5)["p"]
         for seed in range(60)
     ]
     assert np.mean(np.array(p) <= 0.01) <= 0.05
@@ -250,7 +250,7 @@ def test_response_offset_interpolates(tmp_path):
     at = np.arange(len(sound))
     third = np.stack([np.interp(at - 1 / 3, at, channel) for channel in brain.T], axis=1)
     first, moved = (
-        find_response_offset(*compute_lag_curve(b, sound, SFREQ), max_offset=1.0) for b in (brain, third)
+        find_lag_curve_offset(*compute_lag_curve(b, sound, SFREQ), max_offset=1.0) for b in (brain, third)
     )
     assert moved["offset"] - first["offset"] == pytest.approx(1 / 3 / SFREQ, abs=2e-3)
     assert first["offset_error"] < 5e-3
@@ -266,20 +266,20 @@ def of_offsets(offsets, subjects, errors=0.001):
 def test_compare_notes_outlying_subjects():
     usual = [-0.014, 0.017, 0.006, 0.021, -0.034, -0.018, 0.004, -0.017]  # of eight simulated subjects
     subjects = [f"{i:02d}" for i in range(1, 9)]
-    assert compare(of_offsets(usual, subjects))["note"].eq("").all()
+    assert compare_alignment_notes(of_offsets(usual, subjects))["note"].eq("").all()
     late = np.array(usual) + 0.06 * (np.arange(8) < 2)
-    note = compare(of_offsets(late, subjects))["note"]
+    note = compare_alignment_notes(of_offsets(late, subjects))["note"]
     assert (note != "").tolist() == [True] * 2 + [False] * 6
     assert note[1].startswith("subject '02' is +0.07")
-    assert compare(of_offsets(late, subjects, errors=0.02))["note"].eq("").all(), (
+    assert compare_alignment_notes(of_offsets(late, subjects, errors=0.02))["note"].eq("").all(), (
         "what is unsure is not named"
     )
 
 
 def test_compare_notes_outlying_sessions():
     usual = np.array([-0.014, -0.015, -0.014, -0.018])
-    assert compare(of_offsets(usual, "01"))["note"].eq("").all()
-    note = compare(of_offsets(usual + 0.024 * (np.arange(4) == 2), "01"))["note"]
+    assert compare_alignment_notes(of_offsets(usual, "01"))["note"].eq("").all()
+    note = compare_alignment_notes(of_offsets(usual + 0.024 * (np.arange(4) == 2), "01"))["note"]
     assert note[2].startswith("recording '2' of subject '01' is +0.02")
     assert (note != "").sum() == 1
 

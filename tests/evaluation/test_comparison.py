@@ -9,7 +9,7 @@ from helpers.score_tables import make_results
 from scipy import stats
 
 from sk_b2s import compare_estimators, mean_and_sem
-from sk_b2s.evaluation._comparison import holm, signed_rank_p
+from sk_b2s.evaluation._comparison import adjust_comparison_p_values, compute_comparison_p
 
 
 def test_compare_estimators_ignores_controls():
@@ -47,7 +47,7 @@ def test_compare_estimators_refuses_missing_rows():
 def test_signed_rank_p_equals_scipy_without_ties(n):
     differences = np.random.default_rng(n).normal(0.3, size=n)
     expected = stats.wilcoxon(differences, method="exact").pvalue
-    assert signed_rank_p(differences) == pytest.approx(expected, rel=1e-9)
+    assert compute_comparison_p(differences) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -58,21 +58,21 @@ def test_signed_rank_p_equals_enumeration_of_signs(seed):
     found = rank[kept > 0].sum()
     sums = np.array([rank @ signs for signs in product([0, 1], repeat=len(kept))])
     expected = min(1, 2 * min(np.mean(sums <= found), np.mean(sums >= found)))
-    assert signed_rank_p(differences) == pytest.approx(expected)
-    assert signed_rank_p(-differences) == pytest.approx(expected), (
+    assert compute_comparison_p(differences) == pytest.approx(expected)
+    assert compute_comparison_p(-differences) == pytest.approx(expected), (
         "the order of the estimators does not matter"
     )
 
 
 def test_signed_rank_p_ignores_rounding():
-    assert signed_rank_p(np.zeros(5)) == 1
-    assert signed_rank_p(np.array([0.1 + 0.2 - 0.3] * 5)) == 1
-    assert signed_rank_p([0.3, 0.1 + 0.2, -0.1]) == signed_rank_p([0.3, 0.3, -0.1])
+    assert compute_comparison_p(np.zeros(5)) == 1
+    assert compute_comparison_p(np.array([0.1 + 0.2 - 0.3] * 5)) == 1
+    assert compute_comparison_p([0.3, 0.1 + 0.2, -0.1]) == compute_comparison_p([0.3, 0.3, -0.1])
 
 
 def test_holm_follows_step_down_rule():
     p = np.array([0.001, 0.2, 0.013, 0.012, 0.9])
-    corrected = holm(p)
+    corrected = adjust_comparison_p_values(p)
     order = sorted(range(5), key=p.__getitem__)
     for alpha in (0.01, 0.04, 0.05, 0.3, 0.7):
         rejected = set()
@@ -99,7 +99,7 @@ def test_compare_estimators_pairs_subjects():
     assert table["smallest_p"].tolist() == [2 / 2**8] * 2
     assert table["smallest_p_holm"].tolist() == [4 / 2**8] * 2
     assert table.loc["clip", "p"] == 2 / 2**8, "all subjects agree"
-    np.testing.assert_allclose(table["p_holm"], holm(table["p"]))
+    np.testing.assert_allclose(table["p_holm"], adjust_comparison_p_values(table["p"]))
     assert len(compare_estimators(results)) == 3
     some = results[(results["estimator"] != "ridge") | (results["seed"] == 0)]
     assert len(compare_estimators(some, reference="ridge")) == 2, "an estimator may have a single seed"

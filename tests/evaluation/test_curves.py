@@ -19,8 +19,8 @@ from sk_b2s import (
     retrieval_validation_curve,
     retrieve,
 )  # fmt: skip
-from sk_b2s.evaluation._curves import _NestedSets, _training_rows, describe_edge_maximum
-from sk_b2s.events._intervals import recorded_seconds
+from sk_b2s.evaluation._curves import _NestedSets, _training_rows, describe_curve_edge_maximum
+from sk_b2s.events._intervals import sum_recorded_intervals
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24
 
@@ -82,7 +82,7 @@ def test_nested_sets_consist_of_whole_blocks():
             mine = [i for i in own if subjects[i] == subject]
             whole = [i for i in train if subjects[i] == subject and blocks[i] in set(blocks[mine])]
             assert set(mine) == set(whole)
-            assert m is None or recorded_seconds(rows.iloc[mine]) >= 60 * m - 1e-6
+            assert m is None or sum_recorded_intervals(rows.iloc[mine]) >= 60 * m - 1e-6
     assert sets[3, None] == set(train)
 
 
@@ -93,7 +93,7 @@ def test_recorded_seconds_counts_overlaps_once():
     covered = {(r, step) for r, o, d in zip(recording, 4 * onset, 4 * duration, strict=True)
                for step in range(int(o), int(o + d))}  # fmt: skip
     rows = pd.DataFrame({"recording": recording, "onset": onset, "duration": duration})
-    assert recorded_seconds(rows) == pytest.approx(len(covered) / 4)
+    assert sum_recorded_intervals(rows) == pytest.approx(len(covered) / 4)
 
 
 def test_learning_curve_ends_at_score_of_all_data():
@@ -201,10 +201,10 @@ def scores_over(values, means, people=4):
     ],
 )
 def test_describe_edge_maximum_of_numbers(values, means, note):
-    assert describe_edge_maximum(scores_over(values, means)).startswith(note)
-    assert bool(describe_edge_maximum(scores_over(values, means))) == bool(note)
+    assert describe_curve_edge_maximum(scores_over(values, means)).startswith(note)
+    assert bool(describe_curve_edge_maximum(scores_over(values, means))) == bool(note)
 
 
 def test_describe_edge_maximum_ignores_noise():
     people = pd.DataFrame([[0.1, 0.1], [0.2, 0.2], [0.1, 0.31]], index=[0.0, 0.1, 0.2])
-    assert describe_edge_maximum(people) == "", "one of two subjects is lower there"
+    assert describe_curve_edge_maximum(people) == "", "one of two subjects is lower there"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s.events._intervals import count_new_seconds, recorded_seconds, unite_intervals
+from sk_b2s.events._intervals import count_new_interval_seconds, sum_recorded_intervals, unite_intervals
 from sk_b2s.preprocessing._overlaps import TimeLine
 
 
@@ -36,9 +36,9 @@ def test_recorded_seconds_are_those_of_the_union(rng):
         np.subtract(*unite_intervals(start[rows], (start + duration)[rows])[::-1]).sum()
         for rows in (slice(0, None, 2), slice(1, None, 2))
     )
-    assert recorded_seconds(windows) == expected
+    assert sum_recorded_intervals(windows) == expected
     order = np.argsort(start[::2], kind="stable")
     begin, end = start[::2][order], (start + duration)[::2][order]
-    new = count_new_seconds(np.zeros(10), begin, end)
+    new = count_new_interval_seconds(np.zeros(10), begin, end)
     np.testing.assert_array_equal(new[:1], duration[::2][order][:1])
     assert (new >= 0).all()

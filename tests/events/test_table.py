@@ -6,7 +6,7 @@ import pytest
 from helpers.event_tables import make_two_stimuli, make_two_subjects
 
 from sk_b2s import StimulusArray, check_events, make_segments
-from sk_b2s.events._stimuli import stable_id
+from sk_b2s.events._stimuli import make_stimulus_id
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_check_events_names_row_and_column(events, change, message):
 
 
 def test_stable_id_has_its_recorded_value():
-    assert stable_id("word", "x", 1) == 1311013341488434
-    assert stable_id("word", "x", 1) < 2**52
+    assert make_stimulus_id("word", "x", 1) == 1311013341488434
+    assert make_stimulus_id("word", "x", 1) < 2**52
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_average_layers_equals_transformers(model_folder, tmp_path, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_average_layers_stops_at_highest_layer(model_folder, tmp_path, kind, monkeypatch):
     path = write(tmp_path / "noise.wav", make_audio(1.5))
-    stack, run = checkpoints.load_model(model_folder(kind)).layers, []
+    stack, run = checkpoints.load_checkpoint(model_folder(kind)).layers, []
     assert len(stack) == N_LAYERS
     for index, layer in enumerate(stack):
         monkeypatch.setattr(
@@ -73,7 +73,7 @@ def test_load_model_keeps_random_state(model_folder, tmp_path):
     one, two = compute_all_frames(features, path, 1.5), compute_all_frames(features, path, 1.5)
     np.testing.assert_array_equal(one, two)
     assert torch.equal(torch.random.get_rng_state(), state)
-    network = checkpoints.load_model(model_folder("wav2vec2"))
+    network = checkpoints.load_checkpoint(model_folder("wav2vec2"))
     assert not network.encoder.training
     assert all(parameter.grad is None for parameter in network.encoder.parameters())
 
@@ -146,7 +146,7 @@ def test_average_layers_keeps_accurate_bfloat16(model_folder, tmp_path, recwarn)
         checkpoints._load_model.cache_clear()
         found = compute_all_frames(features(layers=3), path, 3.5)
         assert 1e-5 < np.abs(found - expected).max()
-        network = checkpoints.load_model(model_folder(kind), precision="bfloat16")
+        network = checkpoints.load_checkpoint(model_folder(kind), precision="bfloat16")
         assert network.reference is None, "released after the comparison"
         assert network.dtype == torch.bfloat16
     assert not [w for w in recwarn if "float32 instead" in str(w.message)]
@@ -179,7 +179,7 @@ def test_load_model_loads_once_for_threads(model_folder):
 
     def load():
         at_once.wait()
-        found.append(checkpoints.load_model(model_folder("wav2vec2")))
+        found.append(checkpoints.load_checkpoint(model_folder("wav2vec2")))
 
     model_folder("wav2vec2")
     threads = [threading.Thread(target=load) for _ in range(4)]
@@ -252,7 +252,7 @@ def test_load_model_requires_known_layers(model_folder, monkeypatch):
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", load)
     checkpoints._load_model.cache_clear()
     with pytest.raises(ValueError, match="Elsewhere does not store its layers where wav2vec 2.0"):
-        checkpoints.load_model(model_folder("wav2vec2"))
+        checkpoints.load_checkpoint(model_folder("wav2vec2"))
 
 
 class Bomb:

@@ -11,7 +11,7 @@ from sk_b2s.features._inference import TimeMajorConvolutions
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "whisper"])
 def test_optimize_keeps_narrow_convolutions_float32(model_folder, kind):
-    network = checkpoints.load_model(model_folder(kind), precision="bfloat16")
+    network = checkpoints.load_checkpoint(model_folder(kind), precision="bfloat16")
     seen = {}
     grouped = {
         name: module
@@ -30,7 +30,7 @@ def test_optimize_keeps_narrow_convolutions_float32(model_folder, kind):
 
 @pytest.mark.parametrize("kind", ["wav2vec2, stable norm", "wavlm", "whisper"])
 def test_optimize_converts_only_products(model_folder, kind):
-    network = checkpoints.load_model(model_folder(kind), precision="bfloat16")
+    network = checkpoints.load_checkpoint(model_folder(kind), precision="bfloat16")
     dtypes = {name: p.dtype for name, p in network.encoder.named_parameters()}
     for name, module in network.encoder.named_modules():
         if isinstance(module, (torch.nn.LayerNorm, torch.nn.GroupNorm)):
@@ -63,7 +63,7 @@ def test_time_major_convolutions_equal_torch(model_folder, kind):
     assert audio.shape[1] // 5 > 2 * inference.CHUNK_FRAMES, "several chunks"
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert isinstance(
-        checkpoints.load_model(model_folder(kind)).encoder.feature_extractor, TimeMajorConvolutions
+        checkpoints.load_checkpoint(model_folder(kind)).encoder.feature_extractor, TimeMajorConvolutions
     )
 
 

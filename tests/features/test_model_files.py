@@ -10,7 +10,7 @@ import pytest
 import requests
 from helpers.servers import remove_proxies, start_proxies
 
-from sk_b2s.features._model_files import find_file, identify_model
+from sk_b2s.features._model_files import find_model_file, identify_model_files
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_find_file_converts_hub_errors(monkeypatch, tmp_path, revision):
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
         option = f" --revision {revision}" if revision else ""
         with pytest.raises(OSError, match=rf"cannot be downloaded \({type(failure).__name__}.*") as caught:
-            find_file("some/model", "config.json", revision)
+            find_model_file("some/model", "config.json", revision)
         assert f"hf download some/model{option} --local-dir FOLDER" in str(caught.value)
 
 
@@ -78,7 +78,7 @@ def test_find_file_hides_proxy_password(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
     monkeypatch.setenv("https_proxy", "http://me:secret@proxy:80")
     with pytest.raises(OSError, match="A proxy is set by https_proxy") as caught:
-        find_file("some/model", "config.json")
+        find_model_file("some/model", "config.json")
     assert "secret" not in str(caught.value)
 
 
@@ -94,7 +94,7 @@ def test_find_file_of_missing_file(monkeypatch):
         )
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    assert find_file("some/model", "model.safetensors") is None
+    assert find_model_file("some/model", "model.safetensors") is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 5}', '{"weight_map": {"a": "../x"}}', "[" * 10**5,
@@ -104,7 +104,7 @@ def test_identify_model_rejects_invalid_index(tmp_path, text):
         (tmp_path / name).write_text("{}")
     (tmp_path / "model.safetensors.index.json").write_text(text)
     with pytest.raises(OSError, match=r"model\.safetensors\.index\.json'.*Download it again"):
-        identify_model(str(tmp_path))
+        identify_model_files(str(tmp_path))
 
 
 SCRIPT = """

@@ -25,7 +25,7 @@ import sk_b2s
 from sk_b2s import FeatureScaler, RidgeDecoder, StimulusArray, Wav2Vec2Features, Windows
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _pretrained as pretrained
-from sk_b2s.features._pretrained import split_into_chunks
+from sk_b2s.features._pretrained import split_pretrained_chunks
 
 
 def test_layers_may_be_negative_or_repeated(model_folder, tmp_path):
@@ -48,9 +48,9 @@ def test_precision_auto_shares_cache(model_folder, tmp_path, monkeypatch):
         for p in ("float32", "bfloat16")
     }
     assert np.abs(found["float32"] - found["bfloat16"]).max() > 0, "each has its own cache entry"
-    monkeypatch.setattr(checkpoints, "load_model", None)
+    monkeypatch.setattr(checkpoints, "load_checkpoint", None)
     for native in found:
-        monkeypatch.setattr(pretrained, "choose_precision", lambda *a, _p=native: getattr(torch, _p))
+        monkeypatch.setattr(pretrained, "choose_device_precision", lambda *a, _p=native: getattr(torch, _p))
         np.testing.assert_array_equal(np.asarray(features.fit_transform(y)), found[native])
 
 
@@ -149,7 +149,7 @@ def test_transform_places_frames_in_time(model_folder, tmp_path):
 @pytest.mark.parametrize("n_frames", [1, 49, 50, 51, 77, 100, 499, 1000])
 @pytest.mark.parametrize(("size", "overlap"), [(50, 0), (50, 10), (50, 33), (7, 6)])
 def test_split_into_chunks_covers_frames_once(n_frames, size, overlap):
-    chunks = split_into_chunks(n_frames, size, overlap)
+    chunks = split_pretrained_chunks(n_frames, size, overlap)
     kept = np.concatenate([np.arange(begin, end) for _, _, begin, end in chunks])
     np.testing.assert_array_equal(kept, np.arange(n_frames))
     assert all(last - first == min(size, n_frames) for first, last, _, _ in chunks)
@@ -164,9 +164,9 @@ def test_compute_hidden_states_joins_chunks(model_folder, tmp_path):
     path = write(tmp_path / "long.wav", audio)
     joined = compute_all_frames(float32_features(folder, layers=2, chunk=2, overlap=1), path, 5.0)
     normal = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)  # of the interval, not of the chunk
-    network = checkpoints.load_model(folder)
-    assert len(split_into_chunks(249, 100, 50)) == 4
-    for first, last, begin, end in split_into_chunks(249, 100, 50):
+    network = checkpoints.load_checkpoint(folder)
+    assert len(split_pretrained_chunks(249, 100, 50)) == 4
+    for first, last, begin, end in split_pretrained_chunks(249, 100, 50):
         piece = torch.from_numpy(normal[first * 320 : (last - 1) * 320 + 400])[None]
         with torch.no_grad():
             states = network.encoder(piece, output_hidden_states=True).hidden_states[2][0].numpy()
@@ -195,7 +195,7 @@ def test_compute_hidden_states_limits_whisper(model_folder, tmp_path):
     audio = make_audio(5.0)
     path = write(tmp_path / "long.wav", audio)
     frames = compute_all_frames(float32_features(model_folder("whisper"), layers=2, overlap=0.5), path, 5.0)
-    first, last, begin, end = split_into_chunks(250, 100, 25)[1]
+    first, last, begin, end = split_pretrained_chunks(250, 100, 25)[1]
     piece = compute_with_transformers(model_folder("whisper"), audio[first * 320 : last * 320])[2]
     assert np.abs(frames[begin:end] - piece[begin - first : end - first]).max() < 1e-5
 
@@ -207,8 +207,8 @@ def test_transform_reads_cached_features(model_folder, sound, tmp_path, monkeypa
     features = float32_features(str(folder), layers=(1, 2), memory=memory)
     y = make_table([path] * 3, [0.1, 1.0, 1.5], 0.5, EDGES)
     plain = np.asarray(clone(features).set_params(memory=None).fit_transform(y))
-    load, loaded = checkpoints.load_model, []
-    monkeypatch.setattr(checkpoints, "load_model", lambda *a: loaded.append(a) or load(*a))
+    load, loaded = checkpoints.load_checkpoint, []
+    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda *a: loaded.append(a) or load(*a))
     np.testing.assert_array_equal(np.asarray(features.fit_transform(y)), plain)
     assert len(loaded) == 2, "two blocks"
     for rows in ([0], [1, 2], [2, 0, 1]):

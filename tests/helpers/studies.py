@@ -12,7 +12,7 @@ import soundfile
 
 from helpers.raw_files import simulate_channels, write_ctf, write_speech, write_textgrid
 from sk_b2s import Envelope, Epocher, HashedBlockSplit, check_events, make_segments
-from sk_b2s.events._paper_blocks import find_sentences, merge_sentences
+from sk_b2s.events._paper_blocks import find_paper_block_sentences, merge_paper_block_sentences
 
 AFTER = 10.0  # s from the last event to the end of a recording
 
@@ -165,7 +165,9 @@ def count_as_published(events, min_duration=6.0):
         end = onset + words["duration"].to_numpy()
         name = list(zip(words["sequence"], words["word_index"], strict=True))
         grid = np.arange(0.5, onset[-1] + 7.5, 0.5)
-        for start, stop, uid in merge_sentences(find_sentences(words), min_duration).itertuples(index=False):
+        for start, stop, uid in merge_paper_block_sentences(
+            find_paper_block_sentences(words), min_duration
+        ).itertuples(index=False):
             part = HashedBlockSplit().assign(None, groups=[uid])[0]
             anchors = {"train": grid, "test": onset}.get(part, [])
             for t in [t for t in anchors if t - 0.5 >= start and t + 2.5 - 0.5 / 120 < stop]:

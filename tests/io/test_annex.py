@@ -4,8 +4,8 @@ import pytest
 
 from sk_b2s import read_bids
 from sk_b2s._utils._placeholders import is_placeholder
-from sk_b2s.datasets._common import require_file
-from sk_b2s.io._annex import check_content, check_fetched
+from sk_b2s.datasets._common import require_dataset_file
+from sk_b2s.io._annex import check_annex_content, check_fetched
 
 KEY = "annex/objects/kp/4k/SHA256E-s31--61.wav/SHA256E-s31--61.wav"
 POINTERS = {
@@ -57,7 +57,7 @@ def test_check_content_names_link_loops(tmp_path):
     (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
     assert not is_placeholder(tmp_path / "a.wav")
     with pytest.raises(OSError, match="sound '.*a.wav' is a link that leads back to itself"):
-        check_content(tmp_path / "a.wav", "sound")
+        check_annex_content(tmp_path / "a.wav", "sound")
 
 
 @pytest.mark.parametrize("text", [*POINTERS.values(), None], ids=[*POINTERS, "link"])
@@ -67,9 +67,9 @@ def test_all_readers_refuse_the_same_placeholders(tmp_path, text):
     with pytest.raises(FileNotFoundError, match=r"(?s)not been fetched.*git annex get a\.vhdr"):
         check_fetched([path.with_suffix(".eeg")], tmp_path)  # a file of the same stem
     with pytest.raises(FileNotFoundError, match=r"recording '.*not been fetched.*git annex get 'a\.vhdr'"):
-        check_content(path)
+        check_annex_content(path)
     with pytest.raises(FileNotFoundError, match=r"masc: .*not been fetched.*git annex get 'a\.vhdr'"):
-        require_file(path, "masc", "")
+        require_dataset_file(path, "masc", "")
 
 
 def test_check_fetched_counts_files_in_folders(tmp_path):

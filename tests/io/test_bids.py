@@ -14,7 +14,7 @@ from helpers.raw_files import write_fieldtrip
 
 from sk_b2s import Epocher, make_segments, read_bids
 from sk_b2s.datasets import make_listening
-from sk_b2s.io._raw._recordings import open_raw
+from sk_b2s.io._raw._recordings import open_recording
 from sk_b2s.io._sidecars import read_tsv
 
 
@@ -86,7 +86,7 @@ def test_read_bids_reads_mne_bids_pipeline(folder):
     events = read_bids(folder.root, derivatives="mne-bids-pipeline", proc="clean")
     assert Path(events["recording"][0]).name == "sub-01_task-story_proc-clean_raw.fif"
     made.joinpath("sub-01_task-story_proc-clean_channels.tsv").write_text("name\tstatus\nA1\tbad\n")
-    assert open_raw(events["recording"][0]).info["bads"] == ["A1"]
+    assert open_recording(events["recording"][0]).info["bads"] == ["A1"]
 
 
 def test_read_bids_reads_matlab_and_refuses_4d(folder):
@@ -206,7 +206,7 @@ def test_read_bids_reads_broderick_folder(data_folder, tmp_path):
     assert events.groupby(["subject", "run"]).size().to_dict() == {
         (subject, run): 4 for subject in ("001", "019") for run in ("01", "02")
     }
-    bads = {Path(path).name: set(open_raw(path).info["bads"]) for path in events["recording"].unique()}
+    bads = {Path(path).name: set(open_recording(path).info["bads"]) for path in events["recording"].unique()}
     for name, found in bads.items():
         table = read_tsv(next(root.rglob(name.replace("eeg.fif", "channels.tsv"))))
         assert found == set(table.loc[table["status"] == "bad", "name"]) & {"A1", "A5", "B2", "C20"}
@@ -255,7 +255,7 @@ def test_read_bids_equals_mne_bids(tmp_path):
         path = mne_bids.get_bids_path_from_fname(row.recording)
         assert (path.subject, path.session, path.task) == (row.subject, row.session, row.task)
         expected = mne_bids.read_raw_bids(path, verbose="ERROR")
-        raw = open_raw(row.recording)
+        raw = open_recording(row.recording)
         assert raw.info["bads"] == expected.info["bads"]
         assert raw.get_channel_types() == expected.get_channel_types()
         positions = [[ch["loc"][:3] for ch in one.info["chs"]] for one in (raw, expected)]

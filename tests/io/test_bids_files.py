@@ -11,9 +11,9 @@ from helpers.raw_files import write_brainvision
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import make_segments, read_bids
-from sk_b2s.io._bids_files import find_recordings
+from sk_b2s.io._bids_files import find_bids_files
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._raw._recordings import open_raw
+from sk_b2s.io._raw._recordings import open_recording
 
 NAME = "sub-02_task-story_eeg.fif"
 
@@ -191,7 +191,7 @@ def test_find_recordings_joins_split_files(folder):
     assert len(parts) > 2
     events = read_bids(folder.root)
     assert events["recording"].unique().tolist() == [str(parts[0])]
-    assert open_raw(events["recording"][0]).n_times == 40_000
+    assert open_recording(events["recording"][0]).n_times == 40_000
 
 
 def test_find_recordings_skips_rest_and_noise(folder):
@@ -218,5 +218,5 @@ def test_find_recordings_refuses_equal_runs(tmp_path):
     with pytest.raises(
         ValueError, match=r"run-01_eeg.vhdr' and 'sub-01_task-a_run-1_eeg.vhdr' have the same run number"
     ):
-        find_recordings(tmp_path, wanted)
-    assert len(find_recordings(tmp_path, {**wanted, "run": "1"})) == 1
+        find_bids_files(tmp_path, wanted)
+    assert len(find_bids_files(tmp_path, {**wanted, "run": "1"})) == 1

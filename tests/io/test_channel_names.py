@@ -5,8 +5,8 @@ from helpers.bids_folders import EVENTS
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import Epocher, make_segments, read_bids
-from sk_b2s.io._channel_names import match_names, normalize_name
-from sk_b2s.io._raw._recordings import open_raw
+from sk_b2s.io._channel_names import match_channel_names, normalize_name
+from sk_b2s.io._raw._recordings import open_recording
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from sk_b2s.io._raw._recordings import open_raw
 def test_match_names_accepts_other_spellings(told_name, name, folder):
     folder.add("sub-01/eeg/sub-01_task-story_eeg.fif", names=(name, "Cz", "Pz"))
     folder.write_table(f"name\ttype\tstatus\nCz\tEOG\tgood\n{told_name}\tEEG\tbad \n", suffix="channels.tsv")
-    raw, text = record_warnings(open_raw, folder.recording)
+    raw, text = record_warnings(open_recording, folder.recording)
     assert (raw.info["bads"], text) == ([name], "")
     assert raw.get_channel_types() == ["eeg", "eog", "eeg"]
 
@@ -38,23 +38,23 @@ def test_match_names_accepts_other_spellings(told_name, name, folder):
     ],
 )
 def test_match_names_prefers_equal_names(table, names, expected):
-    assert record_warnings(match_names, table, names, "channels.tsv")[0] == expected
+    assert record_warnings(match_channel_names, table, names, "channels.tsv")[0] == expected
 
 
 def test_match_names_warns_unmatched(folder):
     folder.write_table("name\tstatus\nA1\tgood\nB7\tbad\n", suffix="channels.tsv")
-    raw, text = record_warnings(open_raw, folder.recording)
+    raw, text = record_warnings(open_recording, folder.recording)
     assert raw.info["bads"] == []
     assert (
         "1 names that the recording lacks (B7), and the recording has 2 channels that the table lacks" in text
     )
     folder.write_table("name\tstatus\nA1\tgood\nA2\tgood\nA3\tgood\nB7\tbad\n", suffix="channels.tsv")
-    assert record_warnings(open_raw, folder.recording)[1] == ""  # a channel dropped from the file
+    assert record_warnings(open_recording, folder.recording)[1] == ""  # a channel dropped from the file
 
 
 def test_match_names_warns_duplicates(folder):
     folder.write_table("name\tstatus\nA1\tbad\nA2\tgood\nA1\tgood\nA3\tgood\n", suffix="channels.tsv")
-    raw, text = record_warnings(open_raw, folder.recording)
+    raw, text = record_warnings(open_recording, folder.recording)
     assert raw.info["bads"] == ["A1"]
     assert "1 names in several rows: A1" in text
 

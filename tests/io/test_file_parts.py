@@ -9,9 +9,9 @@ from helpers.raw_files import write_brainvision
 
 from sk_b2s import make_segments, read_bids, read_textgrid
 from sk_b2s.io._events_file import read_events
-from sk_b2s.io._file_parts import check_parts, list_header_files
+from sk_b2s.io._file_parts import check_parts, list_file_parts_of_header
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._raw._recordings import open_raw
+from sk_b2s.io._raw._recordings import open_recording
 
 
 def make_link_loop(path):
@@ -66,7 +66,7 @@ def test_read_json_refuses_invalid_json(text, folder):
     path = folder.write_table("", suffix="eeg.json")
     path.write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=r"task-story_eeg\.json'"):
-        open_raw(folder.recording)
+        open_recording(folder.recording)
 
 
 @pytest.mark.parametrize("missing", [".eeg", ".vmrk"])
@@ -93,7 +93,7 @@ def test_list_header_files_reads_brainvision_header(tmp_path):
     path.write_text(
         "[Common Infos]\nDataFile=$b.eeg\nMarkerFile=marks é.vmrk\n[Comment]\nDataFile=x\n", "latin-1"
     )
-    assert list_header_files(path) == {
+    assert list_file_parts_of_header(path) == {
         "DataFile": tmp_path / "töne.eeg",
         "MarkerFile": tmp_path / "marks é.vmrk",
     }

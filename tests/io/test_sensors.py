@@ -10,7 +10,7 @@ from mne.io.constants import FIFF
 from mne.io.kit.constants import KIT
 
 from sk_b2s.datasets.simulated._head import make_sensors
-from sk_b2s.io._sensors import load_montage, pick_channels, project_sensors
+from sk_b2s.io._sensors import load_montage, pick_sensor_channels, project_sensors
 
 SFREQ = 250.0
 
@@ -132,9 +132,9 @@ def test_pick_channels_excludes_exg_and_status(data_folder):
     raw = mne.io.read_raw(path, verbose="ERROR")
     assert {"EXG1", "REOG", "LEOG", "IEOG", "EXG5", "EXG8", "Status"} <= set(raw.ch_names)
     for picks in (None, "eeg", ("eeg",)):
-        names = pick_channels(raw, picks)
+        names = pick_sensor_channels(raw, picks)
         assert not {"EXG1", "REOG", "LEOG", "IEOG", "EXG5", "EXG8", "Status"} & set(names)
-    assert pick_channels(raw, ("EXG1", "Fp1")) == ["EXG1", "Fp1"]  # explicitly named
+    assert pick_sensor_channels(raw, ("EXG1", "Fp1")) == ["EXG1", "Fp1"]  # explicitly named
 
 
 @pytest.mark.parametrize("sensors", [neuromag, triaxial, tilted])

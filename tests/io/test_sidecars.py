@@ -11,14 +11,14 @@ from helpers.raw_files import write_brainvision
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import Epocher, make_segments, read_bids
-from sk_b2s.io._raw._identity import digest_recording
+from sk_b2s.io._raw._identity import digest_recording_identity
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._raw._recordings import open_raw
+from sk_b2s.io._raw._recordings import open_recording
 from sk_b2s.io._sidecars import (
     apply_sidecars,
     find_sidecar,
-    parse_entities,
     parse_recording_duration,
+    parse_sidecar_entities,
     read_tsv,
 )
 
@@ -30,7 +30,7 @@ def test_apply_sidecars_warns_short_recording(folder):
         UserWarning,
         match=r"story_eeg\.fif' lasts 40\.0 s, but its duration in 'sub-01_task-story_eeg\.json' is 80",
     ):
-        open_raw(folder.recording)
+        open_recording(folder.recording)
     with pytest.warns(UserWarning, match="left out 1 of 3 windows"):
         X, _ = make_segments(events.assign(recording_duration=80.0), tmin=0, tmax=34.6)
     assert len(X) == 2  # windows after the end of the file are dropped
@@ -38,13 +38,13 @@ def test_apply_sidecars_warns_short_recording(folder):
 
 def test_apply_sidecars_marks_bad_channels(folder):
     X, _ = make_segments(read_bids(folder.root), tmin=0, tmax=1)
-    before = digest_recording(folder.recording)
+    before = digest_recording_identity(folder.recording)
     folder.write_table(
         "name\ttype\tunits\tstatus\nA1\tEEG\tV\tgood\nA2\tEEG\tV\tbad\nA3\tVEOG\tV\tn/a\n",
         suffix="channels.tsv",
     )
-    assert digest_recording(folder.recording) != before  # cached signals are renewed
-    raw = open_raw(folder.recording)
+    assert digest_recording_identity(folder.recording) != before  # cached signals are renewed
+    raw = open_recording(folder.recording)
     assert raw.info["bads"] == ["A2"]
     assert raw.get_channel_types() == ["eeg", "eeg", "eog"]
     epocher = Epocher(sfreq=32, baseline=None)
@@ -57,17 +57,17 @@ def test_apply_sidecars_marks_bad_channels(folder):
 def test_apply_sidecars_ignores_missing_channels(folder):
     folder.recording = folder.add("sub-01/eeg/sub-01_task-story_eeg.fif", names=("F3-C3", "C3-P3", "MLC11"))
     folder.write_table("name\tstatus\nF3-A1\tbad\nMLC11-2908\tbad\nC3-P3\tgood\n", suffix="channels.tsv")
-    assert open_raw(folder.recording).info["bads"] == ["MLC11"]
+    assert open_recording(folder.recording).info["bads"] == ["MLC11"]
     folder.write_table("channel\tstatus\nA1\tbad\n", suffix="channels.tsv")
     with pytest.raises(
         ValueError, match=r"channels\.tsv' must have the column 'name'\. It has \['channel', 'status'\]"
     ):
-        open_raw(folder.recording)
+        open_recording(folder.recording)
     folder.write_table("/annex/objects/SHA256E-s5--ab.tsv\n", suffix="channels.tsv")
     with pytest.raises(
         FileNotFoundError, match=r"table '.*channels\.tsv' has not been fetched.*git annex get"
     ):
-        open_raw(folder.recording)
+        open_recording(folder.recording)
 
 
 def test_apply_sidecars_matches_electrode_space(folder):
@@ -77,7 +77,7 @@ def test_apply_sidecars_matches_electrode_space(folder):
         about = {"EEGCoordinateSystem": system, "EEGCoordinateUnits": "m"}
         Path(str(stem).format(system, "coordsystem.json")).write_text(json.dumps(about))
     np.testing.assert_allclose(
-        open_raw(folder.recording).info["chs"][0]["loc"][:3], [0, 0.08, 0.05], atol=1e-6
+        open_recording(folder.recording).info["chs"][0]["loc"][:3], [0, 0.08, 0.05], atol=1e-6
     )
 
 
@@ -91,10 +91,10 @@ def test_apply_sidecars_sets_electrode_positions(folder, system, unit, row):
     folder.recording.with_name("sub-01_space-x_electrodes.tsv").write_text(
         f"name\tx\ty\tz\nA1\t{row}\nA2\tn/a\tn/a\tn/a\n"
     )
-    raw = open_raw(folder.recording)
+    raw = open_recording(folder.recording)
     np.testing.assert_allclose(raw.info["chs"][0]["loc"][:3], [0.01, 0.07, 0.05], atol=1e-6)
     where.write_text(json.dumps({**about, "EEGCoordinateSystem": "fsaverage"}))
-    assert open_raw(folder.recording).get_montage() is None
+    assert open_recording(folder.recording).get_montage() is None
 
 
 def test_read_tsv_strips_trailing_tabs(folder):
@@ -106,9 +106,9 @@ def test_read_tsv_strips_trailing_tabs(folder):
 
 
 def test_parse_entities_of_names():
-    assert parse_entities("sub-01_ses-2_task-a_run-03_split-01_meg.fif")["run"] == "03"
-    assert parse_entities("notes.txt") == {"suffix": "notes"}
-    assert parse_entities("my_raw.fif") == {}
+    assert parse_sidecar_entities("sub-01_ses-2_task-a_run-03_split-01_meg.fif")["run"] == "03"
+    assert parse_sidecar_entities("notes.txt") == {"suffix": "notes"}
+    assert parse_sidecar_entities("my_raw.fif") == {}
 
 
 def test_find_sidecar_prefers_nearest_table(folder):
@@ -129,7 +129,7 @@ def test_apply_sidecars_matches_electrode_names(folder):
     folder.write_table("name\tx\ty\tz\nA 1\t10\t0\t80\na2\t0\t10\t80\n", suffix="electrodes.tsv")
     about = {"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "mm"}
     folder.write_table(json.dumps(about), suffix="coordsystem.json")
-    raw = open_raw(folder.recording)
+    raw = open_recording(folder.recording)
     np.testing.assert_allclose(
         [ch["loc"][:3] for ch in raw.info["chs"][:2]], [[0.01, 0, 0.08], [0, 0.01, 0.08]]
     )
@@ -144,7 +144,7 @@ def test_apply_sidecars_accepts_empty_tables(suffix, text, folder):
     folder.write_table(
         '{"EEGCoordinateSystem": "CapTrak", "EEGCoordinateUnits": "mm"}', suffix="coordsystem.json"
     )
-    raw, text = record_warnings(open_raw, folder.recording)
+    raw, text = record_warnings(open_recording, folder.recording)
     assert (raw.info["bads"], text) == ([], "")
 
 
@@ -183,7 +183,7 @@ def test_parse_recording_duration_refuses_text(folder, duration):
     with pytest.raises(ValueError, match="RecordingDuration must be a number of seconds. Got"):
         parse_recording_duration({"RecordingDuration": duration})
     folder.recording.with_suffix(".json").write_text(json.dumps({"RecordingDuration": duration}))
-    assert open_raw(folder.recording).n_times > 0
+    assert open_recording(folder.recording).n_times > 0
 
 
 def test_read_tsv_infers_types(folder):

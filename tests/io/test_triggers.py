@@ -17,7 +17,7 @@ from helpers.sync_recordings import (
 )
 
 from sk_b2s import events_from_raw
-from sk_b2s.io._clocks._audio_alignment import find_stimulus
+from sk_b2s.io._clocks._audio_alignment import find_stimulus_by_audio_alignment
 from sk_b2s.io._triggers import read_triggers
 
 TEXTGRID = (
@@ -118,10 +118,13 @@ def test_events_from_raw_names_missing_textgrids(tmp_path, wavs):
 
 def test_events_from_raw_locates_stimuli(tmp_path, wavs):
     channel = play_both(wavs)
-    onset, correlation = find_stimulus(channel, RATE, wavs[1])
+    onset, correlation = find_stimulus_by_audio_alignment(channel, RATE, wavs[1])
     assert abs(onset - 75) < 0.02
     assert correlation > 0.8
-    assert find_stimulus(np.random.default_rng(4).standard_normal(70_000), RATE, wavs[1])[1] < 0.3
+    assert (
+        find_stimulus_by_audio_alignment(np.random.default_rng(4).standard_normal(70_000), RATE, wavs[1])[1]
+        < 0.3
+    )
     path = write_planted(tmp_path, wavs, channel)["recording"][0]
     events = events_from_raw(path, wavs, audio="MISC 001")
     np.testing.assert_allclose(events["onset"], [4.0, 75.0], atol=0.002)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import logsumexp
 
-from sk_b2s.metrics._group_context import average_rows, group_context_bias, sentence_groups
+from sk_b2s.metrics._group_context import average_rows, group_context_bias, make_sentence_context_groups
 from sk_b2s.metrics._ranking import ranks
 
 
@@ -103,8 +103,8 @@ def test_a_sentence_played_again_is_another_group():
         "sound_onset": np.tile(np.arange(5.0), 3),
     })  # fmt: skip
     rows.loc[14, "sequence"] = None
-    assert sentence_groups(rows).tolist() == [0] * 5 + [1] * 5 + [2] * 4 + [-1]
+    assert make_sentence_context_groups(rows).tolist() == [0] * 5 + [1] * 5 + [2] * 4 + [-1]
     mixed = rows.sample(frac=1, random_state=0).reset_index(drop=True)
-    groups = pd.Series(sentence_groups(mixed), index=mixed["onset"]).sort_index()
-    assert groups.tolist() == sentence_groups(rows).tolist(), "the order of rows does not matter"
-    assert len(set(sentence_groups(rows.assign(subject=list("abcde") * 3)))) == 15
+    groups = pd.Series(make_sentence_context_groups(mixed), index=mixed["onset"]).sort_index()
+    assert groups.tolist() == make_sentence_context_groups(rows).tolist(), "the order of rows does not matter"
+    assert len(set(make_sentence_context_groups(rows.assign(subject=list("abcde") * 3)))) == 15

@@ -29,7 +29,7 @@ from sk_b2s import (
     make_segments,
 )
 from sk_b2s.datasets import load_brennan2019, make_listening
-from sk_b2s.events._paper_blocks import find_sentences, merge_sentences
+from sk_b2s.events._paper_blocks import find_paper_block_sentences, merge_paper_block_sentences
 from sk_b2s.model_selection._hashed import hash_to_uniform
 
 ANCHORS = (0.5, "word")
@@ -157,7 +157,7 @@ def test_paper_blocks_equal_word_by_word(seed):
     table = pd.DataFrame(words).assign(sound=StimulusArray(np.zeros(9), 1, "z"), sound_onset=0.0)
     last = table.index[table["word_index"] == 0]
     table.loc[last, "duration"] = 0.05  # each sentence has a word that counts
-    blocks = merge_sentences(find_sentences(table))
+    blocks = merge_paper_block_sentences(find_paper_block_sentences(table))
     expected = by_hand(table.astype(object).where(table.notna(), None).to_dict("records"), 6.0)
     assert list(blocks.itertuples(index=False, name=None)) == expected
     start, stop = blocks["start"].to_numpy(), blocks["stop"].to_numpy()
@@ -166,23 +166,23 @@ def test_paper_blocks_equal_word_by_word(seed):
     np.testing.assert_array_equal(start[1:], stop[:-1])
     assert (stop - start > 6).all()
     assert (
-        merge_sentences(find_sentences(table), min_duration=0)["text"].tolist()
-        == find_sentences(table)["text"].tolist()
+        merge_paper_block_sentences(find_paper_block_sentences(table), min_duration=0)["text"].tolist()
+        == find_paper_block_sentences(table)["text"].tolist()
     )
 
 
 def test_paper_blocks_without_word_index():
     words = pd.DataFrame({"onset": np.arange(6.0), "duration": 0.5, "text": list("abcdef"), "condition": None,
                           "sequence": ["1", "1", None, "2", "2", "3"], "word_index": np.nan})  # fmt: skip
-    assert find_sentences(words)["start"].tolist() == [0, 3, 5]
-    assert find_sentences(words)["text"].tolist() == ["a b c", "d e", "f"]
+    assert find_paper_block_sentences(words)["start"].tolist() == [0, 3, 5]
+    assert find_paper_block_sentences(words)["text"].tolist() == ["a b c", "d e", "f"]
 
 
 def test_paper_blocks_without_words():
     words = pd.DataFrame({"onset": [1.0, 4.0], "duration": 0.5, "text": ["ba", "b"], "word_index": 0,
                           "condition": ["pseudo_words", "sentence"], "sequence": "1", "sound_onset": [0.5, 3.5],
                           "sound": StimulusArray(np.zeros(9), 1, "z")})  # fmt: skip
-    assert find_sentences(words)["text"].tolist() == ["z 0.50", "b"]
+    assert find_paper_block_sentences(words)["text"].tolist() == ["z 0.50", "b"]
 
 
 # --- the tables --------------------------------------------------------------------------------------
@@ -198,7 +198,11 @@ def test_assign_windows_inside_blocks(events, tables):
     )
     for recording, rows in X.groupby("recording"):
         words = events[(events["recording"] == recording) & (events["type"] == "word")].sort_values("onset")
-        blocks = list(merge_sentences(find_sentences(words.assign(condition=None))).itertuples(index=False))
+        blocks = list(
+            merge_paper_block_sentences(find_paper_block_sentences(words.assign(condition=None))).itertuples(
+                index=False
+            )
+        )
         for row, onset in zip(rows.index, rows["onset"], strict=True):
             lies_in = [
                 uid for start, stop, uid in blocks if start <= onset and onset + 3.0 - 0.5 / 120 < stop

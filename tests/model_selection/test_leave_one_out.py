@@ -20,9 +20,9 @@ from sk_b2s import (
     check_leakage,
     make_segments,
 )
-from sk_b2s.events._intervals import recorded_seconds
+from sk_b2s.events._intervals import sum_recorded_intervals
 from sk_b2s.model_selection._leave_one_out import LeaveOneOut
-from sk_b2s.model_selection._split import exclude_overlap
+from sk_b2s.model_selection._split import exclude_split_overlap
 
 PLAN = {  # stories of each session, subject and study
     ("one", "one-a"): {"0": "ab", "1": "ab"},
@@ -284,11 +284,11 @@ def test_calibration_minutes_exact_to_a_window(listeners, name):
         everything = [parts(X, *fold)[1] for fold in folds][-1]
         for minutes, fold in zip(splitter.amounts, folds, strict=True):
             own = parts(X, *fold)[1]
-            seconds = recorded_seconds(X.iloc[own])
+            seconds = sum_recorded_intervals(X.iloc[own])
             if minutes < np.inf:
                 assert seconds <= 60 * minutes + 1e-6
             if len(own) < len(everything):
-                assert recorded_seconds(X.iloc[everything[: len(own) + 1]]) > 60 * minutes
+                assert sum_recorded_intervals(X.iloc[everything[: len(own) + 1]]) > 60 * minutes
             assert (
                 np.diff(X["onset"].iloc[own])[np.diff(pd.factorize(X["recording"].iloc[own])[0]) == 0] > 0
             ).all()
@@ -340,7 +340,7 @@ def test_test_period_is_last_part(listeners, name):
         mine = [test for test in tested if X["subject"].iloc[test[0]] == subject]
         assert len(mine) == splitter.stimulus_folds
         last = np.sort(np.concatenate(mine))
-        share = recorded_seconds(X.iloc[last]) / recorded_seconds(rows)
+        share = sum_recorded_intervals(X.iloc[last]) / sum_recorded_intervals(rows)
         assert abs(share - splitter.test_size) < 0.06, "to the nearest block"
         before = rows.index.difference(last)
         assert (before.max() < last).all(), "rows are in the order in which they were recorded"
@@ -350,7 +350,7 @@ def test_zero_minutes_train_on_other_subjects(listeners):
     X, y = listeners
     for train, test in LeaveOneSubjectOut(2, calibration_minutes=0).split(X, y):
         others = (X["subject"] != X["subject"].iloc[test[0]]) & ~y["block"].isin(y["block"].iloc[test])
-        np.testing.assert_array_equal(train, exclude_overlap(y, np.flatnonzero(others), test))
+        np.testing.assert_array_equal(train, exclude_split_overlap(y, np.flatnonzero(others), test))
 
 
 def test_calibration_on_repeated_stimuli(tables):

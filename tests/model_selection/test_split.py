@@ -8,7 +8,11 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 
 from sk_b2s import LeaveOneSubjectOut, StimulusArray, StimulusKFold, Windows, make_segments
-from sk_b2s.model_selection._split import assign_folds, exclude_overlap, stimulus_train_test
+from sk_b2s.model_selection._split import (
+    assign_rows_to_split_folds,
+    exclude_split_overlap,
+    stimulus_train_test,
+)
 
 N_SUBJECTS = 4
 SPLITTERS = [
@@ -113,7 +117,7 @@ def test_assign_folds_balances_sizes(tables):
     assert sizes.max() - sizes.min() <= y.groupby("block").size().max()
     for seed in range(5):
         counts = np.random.default_rng(seed).integers(1, 30, 40)
-        fold = assign_folds(np.repeat(np.arange(40), counts), 5, random_state=seed)
+        fold = assign_rows_to_split_folds(np.repeat(np.arange(40), counts), 5, random_state=seed)
         assert np.ptp(np.bincount(fold)) <= counts.max()
 
 
@@ -212,7 +216,7 @@ def test_stimulus_train_test_of_fraction(tables, gap, seed):
 
 def test_exclude_overlap_keeps_arrays():
     train = np.array([3, 1])
-    np.testing.assert_array_equal(exclude_overlap(np.zeros(5), train, np.array([0])), train)
+    np.testing.assert_array_equal(exclude_split_overlap(np.zeros(5), train, np.array([0])), train)
 
 
 # --- errors ------------------------------------------------------------------------------------------

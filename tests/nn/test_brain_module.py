@@ -17,8 +17,8 @@ from sk_b2s.nn._channel_mixing import (
     SpatialAttention,
     SubjectEmbedding,
     SubjectLayer,
-    fourier_positions,
-    mix,
+    fourier_channel_positions,
+    mix_channels,
 )
 
 SMALL = dict(n_times=12, hidden=6, depth=3, n_virtual_channels=5)
@@ -92,13 +92,13 @@ def test_fourier_positions_equal_formula():
     along_x, along_y = np.repeat(np.arange(32), 32), np.tile(np.arange(32), 32)
     phases = 2 * np.pi * (np.outer(x, along_x) + np.outer(y, along_y)) / 1.4
     expected = np.concatenate([np.cos(phases), np.sin(phases)], axis=1)
-    np.testing.assert_allclose(fourier_positions(torch.tensor(positions)), expected, atol=1e-12)
+    np.testing.assert_allclose(fourier_channel_positions(torch.tensor(positions)), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("dim", [0, 7, 2047, 1024])
 def test_fourier_positions_require_twice_a_square(dim):
     with pytest.raises(ValueError, match="dim must be twice a square"):
-        fourier_positions(torch.rand(3, 2), dim)
+        fourier_channel_positions(torch.rand(3, 2), dim)
 
 
 def test_attention_equals_formula():
@@ -108,7 +108,7 @@ def test_attention_equals_formula():
     heads = attention.heads.detach().numpy()
     output = attention(x, layout, positions).detach().numpy()
     for window, which, got in zip(x.numpy(), layout, output, strict=True):
-        scores = np.exp(heads @ fourier_positions(positions[which], 32).numpy().T)
+        scores = np.exp(heads @ fourier_channel_positions(positions[which], 32).numpy().T)
         weights = scores / scores.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(got, weights @ window, rtol=0, atol=1e-12)
 
@@ -574,14 +574,16 @@ def test_mix_equals_definition(which, is_time_major):
     x = torch.randn(6, 7, 4).double().mT if is_time_major else torch.randn(6, 4, 7).double()
     parts = [x, torch.randn(3, 5, 4).double(), torch.randn(3, 5).double()]
     parts = [part.requires_grad_() for part in parts]
-    found, expected = (f(parts[0], parts[1], which, parts[2]) for f in (mix, mixed))
+    found, expected = (f(parts[0], parts[1], which, parts[2]) for f in (mix_channels, mixed))
     torch.testing.assert_close(found, expected)
     weights = torch.randn(6, 5, 7).double()
     for one, other in zip(
         *(torch.autograd.grad(out, parts, weights) for out in (found, expected)), strict=True
     ):
         torch.testing.assert_close(one, other)
-    torch.testing.assert_close(mix(parts[0], parts[1], which), mixed(*parts[:2], which, torch.zeros(3, 5)))
+    torch.testing.assert_close(
+        mix_channels(parts[0], parts[1], which), mixed(*parts[:2], which, torch.zeros(3, 5))
+    )
     assert found.mT.is_contiguous()
 
 
@@ -592,9 +594,9 @@ def test_mix_precision_of_autocast():
         torch.arange(6) // 2,
     )
     offsets = torch.randn(3, 5, requires_grad=True)
-    exact = mix(x, matrices, which, offsets)
+    exact = mix_channels(x, matrices, which, offsets)
     with torch.autocast("cpu", torch.bfloat16):
-        reduced = mix(x, matrices, which, offsets)
+        reduced = mix_channels(x, matrices, which, offsets)
     assert (exact.dtype, reduced.dtype) == (torch.float32, torch.bfloat16)
     torch.testing.assert_close(reduced.float(), exact, rtol=0.02, atol=0.05)
     gradients = torch.autograd.grad(reduced.float().sum(), [matrices, offsets])
@@ -627,7 +629,9 @@ def test_attention_embeds_positions_once(monkeypatch):
 
     embedded = []
     monkeypatch.setattr(
-        channels, "fourier_positions", lambda p, dim: embedded.append(p) or fourier_positions(p, dim)
+        channels,
+        "fourier_channel_positions",
+        lambda p, dim: embedded.append(p) or fourier_channel_positions(p, dim),
     )
     attention = SpatialAttention(5, dim=32).eval()
     positions, used = torch.rand(3, 4, 2), torch.tensor([0, 2])

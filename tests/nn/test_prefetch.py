@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from sk_b2s import BrainEncoder, Windows
-from sk_b2s._utils._devices import choose_precision, free_bytes
+from sk_b2s._utils._devices import choose_device_precision, get_free_device_bytes
 from sk_b2s.metrics import _tiled
 from sk_b2s.nn import _prefetch as feeding
-from sk_b2s.nn._prefetch import ResidentWindows, fetch_ahead, keep_on_device
+from sk_b2s.nn._prefetch import ResidentWindows, fetch_ahead, prefetch_windows_to_device
 from sk_b2s.preprocessing._signals import Signal
 
 N_CHANNELS, N_TIMES = 5, 11
@@ -96,11 +96,11 @@ def test_keep_on_device_within_memory(windows):
         (2 * size - 1, [True, False]),
         (size - 1, [False, False]),
     ]:
-        kept = keep_on_device(device, windows, windows[::-1], room=room)
+        kept = prefetch_windows_to_device(device, windows, windows[::-1], room=room)
         assert [isinstance(part, ResidentWindows) for part in kept] == expected
         for part, plain in zip(kept, (windows, windows[::-1]), strict=True):
             assert torch.equal(part.gather([0, 1]), plain.gather([0, 1]))
-    assert keep_on_device(device, windows) == [windows], "a CPU reads them where they lie"
+    assert prefetch_windows_to_device(device, windows) == [windows], "a CPU reads them where they lie"
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -222,7 +222,9 @@ def test_fit_frees_signals():
 @cuda
 def test_bfloat16_learns_like_float32():
     native = torch.cuda.get_device_capability() >= (8, 0)
-    assert choose_precision("auto", torch.device("cuda")) == (torch.bfloat16 if native else torch.float32)
+    assert choose_device_precision("auto", torch.device("cuda")) == (
+        torch.bfloat16 if native else torch.float32
+    )
     half, X, y = fitted("cuda", precision="bfloat16", max_epochs=20)
     full, _, _ = fitted("cuda", max_epochs=20)
     assert half.score(X, y) > full.score(X, y) - 0.15
@@ -232,7 +234,7 @@ def test_free_bytes_include_reserved(monkeypatch):
     for name, value in {"mem_get_info": (4, 100), "memory_reserved": 90, "memory_allocated": 34}.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     device = torch.device("cuda")
-    assert free_bytes(device) == 60
+    assert get_free_device_bytes(device) == 60
     assert feeding._room(device) == 36
     assert _tiled._held_bytes(device) == 15
 
@@ -244,4 +246,4 @@ def test_choose_precision_requires_native_bfloat16(monkeypatch):
         (9, 0): torch.bfloat16,
     }.items():
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
-        assert choose_precision("auto", torch.device("cuda")) == expected
+        assert choose_device_precision("auto", torch.device("cuda")) == expected

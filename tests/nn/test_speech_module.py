@@ -13,7 +13,7 @@ from skorch.callbacks import Callback
 from sk_b2s import BrainEncoder, StimulusKFold, Windows, load, retrieve, run_controls, save
 from sk_b2s.metrics._similarity import similarity
 from sk_b2s.nn import _speech_module as deepmel
-from sk_b2s.nn._speech_module import SpeechModule, encode_windows
+from sk_b2s.nn._speech_module import SpeechModule, encode_by_speech_module
 
 SMALL = {
     "hidden": 32, "depth": 2, "n_virtual_channels": 8, "lr": 3e-3, "batch_size": 64, "max_epochs": 8,
@@ -84,7 +84,7 @@ def test_encode_windows_once(memory, monkeypatch):
         seen.append(len(batch))
         return 2 * batch[:, :2]
 
-    encoded = encode_windows(windows, double, 2, batch_size=4)
+    encoded = encode_by_speech_module(windows, double, 2, batch_size=4)
     assert seen == [4, 4, 2]
     assert isinstance(encoded.signals[0].base, np.memmap) == (memory == 0)
     np.testing.assert_array_equal(np.asarray(encoded), 2 * np.asarray(windows)[:, :2])

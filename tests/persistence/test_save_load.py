@@ -48,7 +48,7 @@ from sk_b2s import (
     make_segments,
     save,
 )
-from sk_b2s._persistence._registry import ESTIMATORS, find_estimators
+from sk_b2s._persistence._registry import ESTIMATORS, register_estimators
 from sk_b2s._persistence._save_load import FORMAT
 
 SMALL = {
@@ -293,7 +293,7 @@ def test_save_load_estimators_of_arrays(name, path):
     assert_same(getattr(estimator, method)(X), getattr(second, method)(X))
 
 
-@pytest.mark.parametrize("name", sorted(name.rpartition(".")[2] for name in find_estimators()))
+@pytest.mark.parametrize("name", sorted(name.rpartition(".")[2] for name in register_estimators()))
 def test_save_load_every_estimator(name, path, tmp_path):
     estimator, arguments = EXAMPLES[name].make(tmp_path)
     save_and_load(clone(estimator), path)

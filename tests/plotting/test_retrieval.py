@@ -8,7 +8,11 @@ import pytest
 from helpers.score_tables import make_retrieval_result
 
 from sk_b2s.plotting import plot_rank_curve, plot_ranks, plot_similarity, plot_words
-from sk_b2s.plotting._retrieval import bin_ranks, compute_word_confusions, find_longest_sentence
+from sk_b2s.plotting._retrieval import (
+    bin_retrieval_ranks,
+    compute_retrieval_confusions,
+    find_longest_retrieved_sentence,
+)
 
 
 def test_plot_rank_curve_shows_accuracy_of_all_k():
@@ -21,19 +25,19 @@ def test_plot_rank_curve_shows_accuracy_of_all_k():
 @pytest.mark.parametrize(("n_candidates", "bins"), [(30, 20), (7, 20), (100, 10)])
 def test_bin_ranks_returns_shares(n_candidates, bins):
     ranks = np.random.default_rng(0).integers(0, n_candidates, 200)
-    edges, share, chance = bin_ranks(ranks, n_candidates, bins)
+    edges, share, chance = bin_retrieval_ranks(ranks, n_candidates, bins)
     assert share.sum() == pytest.approx(1)
     assert chance.sum() == pytest.approx(1)
     for i in range(len(share)):
         assert share[i] == pytest.approx(np.mean((ranks >= edges[i]) & (ranks < edges[i + 1])))
-    every = bin_ranks(np.arange(n_candidates), n_candidates, bins)
+    every = bin_retrieval_ranks(np.arange(n_candidates), n_candidates, bins)
     np.testing.assert_allclose(every[1], every[2])  # all ranks equally often is chance
 
 
 def test_plot_ranks_shows_shares_and_chance():
     result = make_retrieval_result()
     ax = plot_ranks(result, bins=10)
-    _, share, chance = bin_ranks(result.ranks, result.n_candidates, 10)
+    _, share, chance = bin_retrieval_ranks(result.ranks, result.n_candidates, 10)
     bars = [patch for patch in ax.patches if isinstance(patch, matplotlib.patches.Rectangle)]
     np.testing.assert_allclose([bar.get_height() for bar in bars], share)
     np.testing.assert_allclose(next(p for p in ax.patches if p not in bars).get_data().values, chance)
@@ -41,7 +45,7 @@ def test_plot_ranks_shows_shares_and_chance():
 
 def test_plot_similarity_shows_sentence_in_order():
     result = make_retrieval_result(gain=20.0)
-    rows, columns = find_longest_sentence(result)
+    rows, columns = find_longest_retrieved_sentence(result)
     assert result.rows.iloc[rows]["subject"].nunique() == 1
     assert result.rows.iloc[rows]["sequence"].nunique() == 1
     np.testing.assert_array_equal(columns, result.target[rows])
@@ -58,14 +62,14 @@ def test_plot_similarity_shows_sentence_in_order():
 def test_compute_word_confusions_has_chance_1():
     flat = make_retrieval_result(gain=0.0)
     flat = replace(flat, scores=np.zeros_like(flat.scores))
-    np.testing.assert_allclose(compute_word_confusions(flat), 1)
-    sure = compute_word_confusions(make_retrieval_result(gain=30.0), n_words=4)
+    np.testing.assert_allclose(compute_retrieval_confusions(flat), 1)
+    sure = compute_retrieval_confusions(make_retrieval_result(gain=30.0), n_words=4)
     assert sure.shape == (4, 4)
     np.testing.assert_allclose(np.diag(sure), 6, rtol=1e-3)  # certain, of six words that are equally frequent
     ax = plot_words(make_retrieval_result(), n_words=4)
     np.testing.assert_allclose(
-        ax.images[0].get_array(), compute_word_confusions(make_retrieval_result(), n_words=4)
+        ax.images[0].get_array(), compute_retrieval_confusions(make_retrieval_result(), n_words=4)
     )
     wordless = replace(flat, candidates=flat.candidates.drop(columns="word"))
     with pytest.raises(ValueError, match="two words"):
-        compute_word_confusions(wordless)
+        compute_retrieval_confusions(wordless)

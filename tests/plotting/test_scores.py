@@ -9,10 +9,10 @@ import pytest
 from helpers.score_tables import make_retrieval_result, make_score_table
 
 from sk_b2s import compare_estimators, mean_and_sem, summarize
-from sk_b2s._utils._text import HIDDEN, visible
+from sk_b2s._utils._text import HIDDEN, make_text_visible
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._statistics import select_decoder_rows
-from sk_b2s.evaluation._summary import average_scores
+from sk_b2s.evaluation._summary import average_summary_scores
 from sk_b2s.plotting import plot_comparison, plot_controls, plot_rank_curve, plot_scores, plot_subjects
 
 
@@ -45,7 +45,7 @@ def test_plot_scores_accepts_retrieval_results():
 def test_average_scores_equals_summary():
     results = make_score_table()
     summary = summarize(results).set_index(["estimator", "control", "pool"])
-    drawn = average_scores(results, by=["estimator", "control", "pool"]).loc[summary.index]
+    drawn = average_summary_scores(results, by=["estimator", "control", "pool"]).loc[summary.index]
     names = {
         "score": "top_k",
         "sem": "top_k_sem",
@@ -57,7 +57,7 @@ def test_average_scores_equals_summary():
         np.testing.assert_allclose(drawn[mine], summary[theirs], rtol=1e-12)
     one = results[(results["subject"] == "b") & (results["estimator"] == "ridge")]
     summary = summarize(one).set_index(["control", "pool"]).loc[("decoder", "all")]
-    row = average_scores(results, by=["estimator", "control", "pool", "subject"]).loc[
+    row = average_summary_scores(results, by=["estimator", "control", "pool", "subject"]).loc[
         ("ridge", "decoder", "all", "b")
     ]
     for mine in ("score", "null_mean", "null_high"):
@@ -72,7 +72,7 @@ def test_means_over_subjects_agree():
         lambda rows: np.average(rows["top_k"], weights=rows["n_windows"])
     )
     means = means.groupby("subject").mean()
-    summary, drawn = summarize(results).iloc[0], average_scores(results, by=["estimator"]).iloc[0]
+    summary, drawn = summarize(results).iloc[0], average_summary_scores(results, by=["estimator"]).iloc[0]
     row = mean_and_sem(results, "top_k").iloc[0]
     assert [summary["top_k"], drawn["score"], row["mean"]] == pytest.approx([means.mean()] * 3, rel=1e-12)
     assert [summary["top_k_sem"], drawn["sem"], row["sem"]] == pytest.approx([means.sem()] * 3, rel=1e-12)
@@ -93,7 +93,7 @@ def test_summarize_ignores_recordings_without_null():
     for name in ("null_mean", "null_high", "top_k_judged"):
         np.testing.assert_allclose(rows[name], rest[name])
     np.testing.assert_allclose(rest["top_k_judged"], rest["top_k"])
-    drawn = average_scores(partly, by=["control", "pool"]).loc[rows.index]
+    drawn = average_summary_scores(partly, by=["control", "pool"]).loc[rows.index]
     np.testing.assert_allclose(drawn["null_high"], rows["null_high"])
     without = summarize(results.assign(null_low=np.nan, null_mean=np.nan, null_high=np.nan))
     assert set(without["verdict"]) == {"no_null"}
@@ -132,7 +132,7 @@ def test_summarize_keeps_order_and_rejects_several_k():
 
 def test_plot_scores_shows_null_of_benchmark():
     results = make_score_table()
-    own = average_scores(select_decoder_rows(results), by=["estimator", "subject"])
+    own = average_summary_scores(select_decoder_rows(results), by=["estimator", "subject"])
     ax = plot_scores(results)
     drawn = [c.get_offsets()[:, 1] for c in ax.collections if len(c.get_offsets()) == 4]
     for points, name in zip(drawn, ["ridge", "encoder"], strict=True):
@@ -140,14 +140,14 @@ def test_plot_scores_shows_null_of_benchmark():
     assert {"chance 10.0 %", "95 % of the null"} <= {text.get_text() for text in ax.get_legend().get_texts()}
     shades = [c.get_paths()[0].get_extents() for c in ax.collections if len(c.get_offsets()) != 4]
     shades = [box for box in shades if box.height > 0.01 and box.width > 0.5]
-    null = average_scores(select_decoder_rows(results), by=["estimator"])
+    null = average_summary_scores(select_decoder_rows(results), by=["estimator"])
     np.testing.assert_allclose([box.ymax for box in shades], null["null_high"])
     np.testing.assert_allclose([box.ymin for box in shades], null["null_low"])
 
 
 def test_plot_subjects_shows_null_of_each():
     results = make_score_table()
-    own = average_scores(select_decoder_rows(results), by=["estimator", "subject"])
+    own = average_summary_scores(select_decoder_rows(results), by=["estimator", "subject"])
     ax = plot_subjects(results)
     points = {
         c.get_label(): c.get_offsets()[:, 1] for c in ax.collections if not c.get_label().startswith("_")
@@ -198,7 +198,7 @@ def test_figures_show_hidden_characters(plot):
     results = make_score_table(("ridge", text), subjects=[f"{name}{text}" for name in "ab"])
     figure = plot(results).figure
     shown = " ".join(found.get_text() for found in figure.findobj(matplotlib.text.Text)).replace("\n", "")
-    assert visible(text) in shown
+    assert make_text_visible(text) in shown
     assert not HIDDEN.search(shown)
 
 

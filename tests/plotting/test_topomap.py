@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from sk_b2s.plotting import plot_attention, plot_topography
-from sk_b2s.plotting._topomap import compute_attention_map, project_to_head
+from sk_b2s.plotting._topomap import compute_attention_topomap, project_to_topomap
 
 
 def test_project_to_head_averages_places():
     positions = [[0.5, 0.5], [0.5, 0.5], [0.2, 0.5], [0.8, 0.5], [0.5, 0.9], [np.nan, np.nan]]
-    values, places = project_to_head([1, 3, 5, 6, 7, 100], positions)
+    values, places = project_to_topomap([1, 3, 5, 6, 7, 100], positions)
     assert sorted(values) == [2, 5, 6, 7]
     np.testing.assert_allclose(places[values == 2], 0, atol=1e-12)  # the middle of the head
     assert places[values == 7][0, 1] > 0  # nose up
     with pytest.raises(ValueError, match="four places"):
-        project_to_head([1, 2, 3], [[0.1, 0.1], [0.2, 0.4], [0.4, 0.2]])
+        project_to_topomap([1, 2, 3], [[0.1, 0.1], [0.2, 0.4], [0.4, 0.2]])
     with pytest.raises(ValueError, match=r"positions\[0\]"):
-        project_to_head([1, 2], np.zeros((1, 2, 2)))
+        project_to_topomap([1, 2], np.zeros((1, 2, 2)))
 
 
 def test_plot_topography_shows_maximum():
@@ -43,14 +43,14 @@ def test_compute_attention_map_equals_module():
         hidden=4, depth=2, n_virtual_channels=5, max_epochs=1, k=3, validation=None, random_state=0, verbose=0
     ).fit(X, rng.normal(size=(40, 3)))
     module = encoder.net_.module_.spatial_attention.train()
-    values = compute_attention_map(encoder, positions)
+    values = compute_attention_topomap(encoder, positions)
     assert module.training, "left as it was"
     weights = module.eval().weights(torch.as_tensor(positions, dtype=torch.float32)[None])[0]
     np.testing.assert_allclose(values, 9 * weights.mean(0).detach().numpy(), rtol=1e-5)
     assert np.mean(values) == pytest.approx(1)
     partly = np.where(np.arange(9)[:, None] < 2, np.nan, positions)
-    assert np.isnan(compute_attention_map(encoder, partly)).sum() == 2
-    assert np.nanmean(compute_attention_map(encoder, partly, virtual=2)) == pytest.approx(1)
+    assert np.isnan(compute_attention_topomap(encoder, partly)).sum() == 2
+    assert np.nanmean(compute_attention_topomap(encoder, partly, virtual=2)) == pytest.approx(1)
     assert plot_attention(encoder, positions).get_title() == "mean of all virtual channels"
     with pytest.raises(ValueError, match="spatial_attention=True"):
-        compute_attention_map(RidgeDecoder(), positions)
+        compute_attention_topomap(RidgeDecoder(), positions)

@@ -15,7 +15,7 @@ from sklearn.base import clone
 
 from sk_b2s import Epocher, StimulusArray, Windows, make_segments
 from sk_b2s._utils._caching import cached
-from sk_b2s.io._raw._processing import resample
+from sk_b2s.io._raw._processing import resample_in_processing
 
 CHANNELS = ["Fp1", "Fp2", "F3", "Fz", "F4", "C3", "Cz", "C4", "P3", "Pz", "P4", "Oz", "M1"]
 DURATION = 1.0
@@ -58,7 +58,7 @@ def expected(table):
         for path, rows in table.reset_index().groupby("recording"):
             raw = mne.io.read_raw(path, preload=True, verbose="ERROR")
             data = np.zeros((len(CHANNELS), 0))
-            low = resample(raw.get_data(), raw.info["sfreq"], sfreq)
+            low = resample_in_processing(raw.get_data(), raw.info["sfreq"], sfreq)
             data = np.zeros((len(CHANNELS), low.shape[1]))
             for name, channel in zip(raw.ch_names, low, strict=True):
                 data[CHANNELS.index(name)] = 0 if name in raw.info["bads"] else channel

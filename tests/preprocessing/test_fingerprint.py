@@ -12,7 +12,13 @@ import sk_b2s
 from sk_b2s import (
     RidgeDecoder,
 )
-from sk_b2s.preprocessing._fingerprint import _sources, describe, digest_code, digest_rows, key_of
+from sk_b2s.preprocessing._fingerprint import (
+    _sources,
+    describe_for_fingerprint,
+    fingerprint_code,
+    fingerprint_rows,
+    make_fingerprint,
+)
 
 
 def estimator_that(text):
@@ -23,12 +29,12 @@ def estimator_that(text):
 
 
 def test_describe_depends_on_methods_of_class():
-    doubled = describe(estimator_that("def transform(self, X): return 2 * X"))
-    assert doubled == describe(estimator_that("def transform(self, X): return 2 * X"))
-    assert doubled != describe(estimator_that("def transform(self, X): return 3 * X"))
-    assert doubled != describe(estimator_that("def transform(self, X, by=1): return 2 * X"))
-    assert describe(Ridge) == ["sklearn.linear_model._ridge.Ridge"]
-    assert describe(RidgeDecoder) == ["sk_b2s.decoding._ridge_decoder.RidgeDecoder"]
+    doubled = describe_for_fingerprint(estimator_that("def transform(self, X): return 2 * X"))
+    assert doubled == describe_for_fingerprint(estimator_that("def transform(self, X): return 2 * X"))
+    assert doubled != describe_for_fingerprint(estimator_that("def transform(self, X): return 3 * X"))
+    assert doubled != describe_for_fingerprint(estimator_that("def transform(self, X, by=1): return 2 * X"))
+    assert describe_for_fingerprint(Ridge) == ["sklearn.linear_model._ridge.Ridge"]
+    assert describe_for_fingerprint(RidgeDecoder) == ["sk_b2s.decoding._ridge_decoder.RidgeDecoder"]
 
 
 def adding(number):
@@ -37,28 +43,32 @@ def adding(number):
 
 def test_key_of_depends_on_values():
     X, y = people(n_recordings=2)
-    assert key_of(ridge(), X, y) == key_of(ridge(), X[:], y.copy())
-    assert key_of(ridge(k=3)) != key_of(ridge())
-    assert key_of(make_pipeline(Power(), ONE)) != key_of(ONE)
-    assert describe(lambda a: a + 1) != describe(lambda a: a + 2)
-    assert describe(adding(1)) != describe(adding(2))
-    assert describe(adding(1)) == describe(adding(1))
-    assert describe(ridge(k=3).get_params) != describe(ridge(k=4).get_params)
-    assert describe({"a": 1, "b": {3, 2}}) == describe({"b": {2, 3}, "a": np.int64(1)})
+    assert make_fingerprint(ridge(), X, y) == make_fingerprint(ridge(), X[:], y.copy())
+    assert make_fingerprint(ridge(k=3)) != make_fingerprint(ridge())
+    assert make_fingerprint(make_pipeline(Power(), ONE)) != make_fingerprint(ONE)
+    assert describe_for_fingerprint(lambda a: a + 1) != describe_for_fingerprint(lambda a: a + 2)
+    assert describe_for_fingerprint(adding(1)) != describe_for_fingerprint(adding(2))
+    assert describe_for_fingerprint(adding(1)) == describe_for_fingerprint(adding(1))
+    assert describe_for_fingerprint(ridge(k=3).get_params) != describe_for_fingerprint(ridge(k=4).get_params)
+    assert describe_for_fingerprint({"a": 1, "b": {3, 2}}) == describe_for_fingerprint(
+        {"b": {2, 3}, "a": np.int64(1)}
+    )
     both = ("x" * 3, "xx" + "x")
-    assert key_of(both) == key_of(("xxx", both[0]))
+    assert make_fingerprint(both) == make_fingerprint(("xxx", both[0]))
 
 
 def test_digest_rows_depends_on_content():
     X, y = people(n_recordings=2)
-    assert len(np.unique(digest_rows(X))) == len(X)
-    np.testing.assert_array_equal(digest_rows(X)[[5, 3]], digest_rows(X[[5, 3]]))
-    np.testing.assert_array_equal(digest_rows(y)[7:9], digest_rows(y.iloc[7:9].set_axis(["a", "b"])))
+    assert len(np.unique(fingerprint_rows(X))) == len(X)
+    np.testing.assert_array_equal(fingerprint_rows(X)[[5, 3]], fingerprint_rows(X[[5, 3]]))
+    np.testing.assert_array_equal(
+        fingerprint_rows(y)[7:9], fingerprint_rows(y.iloc[7:9].set_axis(["a", "b"]))
+    )
     louder = X._replace(signals=[2 * X.signals[0], X.signals[1]])
-    assert np.flatnonzero(digest_rows(X) != digest_rows(louder)).tolist() == list(range(60))
-    assert (digest_rows(np.eye(3)) != digest_rows(np.ones((3, 3)))).all()
-    assert (digest_rows(y) == digest_rows(y[list(y.columns[::-1])])).all()
-    assert not (digest_rows(y) == digest_rows(y.rename(columns={"block": "black"}))).any()
+    assert np.flatnonzero(fingerprint_rows(X) != fingerprint_rows(louder)).tolist() == list(range(60))
+    assert (fingerprint_rows(np.eye(3)) != fingerprint_rows(np.ones((3, 3)))).all()
+    assert (fingerprint_rows(y) == fingerprint_rows(y[list(y.columns[::-1])])).all()
+    assert not (fingerprint_rows(y) == fingerprint_rows(y.rename(columns={"block": "black"}))).any()
 
 
 def test_digest_rows_ignores_folder(tmp_path):
@@ -67,13 +77,13 @@ def test_digest_rows_ignores_folder(tmp_path):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "01.fif").write_text(content)
         tables.append(
-            digest_rows(pd.DataFrame({"recording": [str(tmp_path / folder / "01.fif")], "onset": 0.0}))
+            fingerprint_rows(pd.DataFrame({"recording": [str(tmp_path / folder / "01.fif")], "onset": 0.0}))
         )
     assert tables[0] == tables[1] != tables[2] != tables[3]  # of the last two the size is the same
     (tmp_path / "header.vhdr").write_text("unchanged")
     for content in ("before", "filter"):
         (tmp_path / "header.eeg").write_text(content)
-        tables.append(digest_rows(pd.DataFrame({"recording": [str(tmp_path / "header.vhdr")]})))
+        tables.append(fingerprint_rows(pd.DataFrame({"recording": [str(tmp_path / "header.vhdr")]})))
     assert tables[4] != tables[5]
 
 
@@ -88,8 +98,8 @@ def test_digest_code_depends_on_imports(tmp_path):
         (tmp_path / f"{name}.py").write_text(text)
 
     def digest():
-        digest_code.cache_clear()
-        return digest_code(tmp_path)
+        fingerprint_code.cache_clear()
+        return fingerprint_code(tmp_path)
 
     first = digest()
     (tmp_path / "evaluation" / "_statistics.py").write_text(

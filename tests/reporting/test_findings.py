@@ -6,7 +6,7 @@ from helpers.score_tables import make_score_table
 
 from sk_b2s import generate_methods_text
 from sk_b2s.evaluation._summary import BenchmarkSummary
-from sk_b2s.reporting._findings import explain_leaks, write_headline
+from sk_b2s.reporting._findings import explain_leak_findings, write_headline
 
 NULLS = ["null_mean", "null_low", "null_high"]
 
@@ -55,7 +55,7 @@ def test_write_headline_notes_missing_null():
 def test_explain_leaks_counts_training_stimuli():
     results = make_score_table()
     results.loc[results["estimator"] == "ridge", "n_train_overlap"] = 12.0
-    reasons = explain_leaks(BenchmarkSummary(results))
+    reasons = explain_leak_findings(BenchmarkSummary(results))
     assert len(reasons) == 1
     assert reasons[0].startswith("ridge: 24 test windows contain training stimuli, in 2 of 2 folds")
 
@@ -69,7 +69,9 @@ def test_leaking_fold_is_reported_for_any_score():
         "bad",
         "Training and test sets overlap, so the scores are not evidence of decoding.",
     )
-    assert explain_leaks(summary) == ["In 1 of 2 folds; fold 1: LEAK: 30 % of the test sound was in training"]
+    assert explain_leak_findings(summary) == [
+        "In 1 of 2 folds; fold 1: LEAK: 30 % of the test sound was in training"
+    ]
 
 
 def test_count_warnings_counts_fits():
@@ -110,7 +112,7 @@ def test_write_report_lists_audio_channels(tmp_path):
     )
     clean = results.assign(warnings="")
     summary = BenchmarkSummary(clean)
-    assert explain_leaks(summary) == []
+    assert explain_leak_findings(summary) == []
     assert write_headline(summary)[0] == "good"
     assert "Channels" not in str(write_headline(summary))
     assert "Channels" not in generate_methods_text(clean)

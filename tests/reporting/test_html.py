@@ -7,7 +7,7 @@ import pytest
 from helpers.hidden import NAMES
 from helpers.pages import Reader
 
-from sk_b2s._utils._text import HIDDEN, visible
+from sk_b2s._utils._text import HIDDEN, make_text_visible
 from sk_b2s.plotting._style import COLORS, MUTED
 from sk_b2s.reporting._html import (
     INK,
@@ -15,12 +15,12 @@ from sk_b2s.reporting._html import (
     cell,
     details,
     figure,
-    figure_style,
     heading,
     items,
-    pair,
+    pair_html_blocks,
     paragraph,
     render_page,
+    style_html_figures,
     table,
 )  # fmt: skip
 
@@ -34,7 +34,7 @@ def make_blocks(text):
     return [
         heading(text), paragraph(text, badge=mark, code=text), items([text]), items([text], code=True),
         table([text, text], [[text, cell(text, text, mark)], [text, cell(text, is_code=True)]], text),
-        details(text, paragraph(text)), pair(heading(text, 3)), {"kind": "quote", "text": text},
+        details(text, paragraph(text)), pair_html_blocks(heading(text, 3)), {"kind": "quote", "text": text},
         {"kind": "terms", "terms": {text: text}}, {"kind": "cards", "cards": [card]},
         {"kind": "statement", "label": text, "style": "bad", "text": text, "notes": [text], "texts": [text],
          "code": False},
@@ -50,8 +50,8 @@ def test_render_page_escapes_any_text(name):
     read, plain = Reader(page), Reader(render_page("x", "x", make_blocks("x")))
     read.elements = [element for element in read.elements if element[0] != "bdi"]
     assert [name for name, _ in read.elements] == [name for name, _ in plain.elements] or not text
-    assert read.all("section")[0]["aria-label"] == visible(text)
-    assert re.sub(r"\s+", " ", visible(text)).strip() in read.text
+    assert read.all("section")[0]["aria-label"] == make_text_visible(text)
+    assert re.sub(r"\s+", " ", make_text_visible(text)).strip() in read.text
 
 
 def test_render_page_isolates_right_to_left_names():
@@ -91,7 +91,7 @@ def test_figure_colors_follow_the_page():
 
 def test_figure_style_draws_text_in_ink():
     before = dict(matplotlib.rcParams), matplotlib.pyplot.get_fignums()
-    with figure_style():
+    with style_html_figures():
         ax = matplotlib.pyplot.subplots()[1]
         ax.set_title("$a$")
         svg = figure(ax.figure, "a title")["svg"]
@@ -115,12 +115,12 @@ def test_figure_ids_are_unique_in_a_page():
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("text", ['id="x" url(#y)', "a\0b\x1b\u202ec", "<script>", "a\ufffeb"])
 def test_figure_keeps_text_of_labels(text):
-    with figure_style():
+    with style_html_figures():
         page = render_page("t", "f", [figure(make_line(label=text), f"Alt {text}")])
     assert not HIDDEN.search(page)
     read = Reader(page)
-    assert visible(text) in "".join(read.words)
-    assert read.all("svg")[0]["aria-label"] == f"Alt {visible(text)}"
+    assert make_text_visible(text) in "".join(read.words)
+    assert read.all("svg")[0]["aria-label"] == f"Alt {make_text_visible(text)}"
 
 
 def test_figure_requires_text():

@@ -9,7 +9,7 @@ from helpers.hidden import NAMES
 from helpers.score_tables import make_score_table
 
 from sk_b2s import generate_methods_text, mean_and_sem, score_similarities
-from sk_b2s._utils._text import HIDDEN, visible
+from sk_b2s._utils._text import HIDDEN, make_text_visible
 from sk_b2s.evaluation._controls._verdicts import describe_verdict
 from sk_b2s.evaluation._results._plan import AUDIT
 
@@ -117,5 +117,5 @@ def test_generate_methods_text_accepts_any_name(name):
     table = make_score_table((text,), subjects="ab").assign(study=text, versions=text)
     found = generate_methods_text(table, cv=text)
     found.encode()
-    assert visible(text) in found
+    assert make_text_visible(text) in found
     assert not HIDDEN.search(found)

@@ -13,7 +13,7 @@ from helpers.pages import EVIL, Reader
 from helpers.score_tables import make_curve, make_retrieval_result, make_score_table
 
 from sk_b2s import score_similarities, summarize, write_report
-from sk_b2s._utils._text import HIDDEN, visible
+from sk_b2s._utils._text import HIDDEN, make_text_visible
 
 
 def read_page(results, folder, **options):
@@ -195,7 +195,7 @@ def test_write_report_accepts_any_text(text, tmp_path):
     read = Reader(page)
     assert not {"script", "img", "iframe", "object"} & {found for found, _ in read.elements}
     assert not any(key.startswith("on") for _, found in read.elements for key in found)
-    assert re.sub(r"\s+", " ", visible(text)).strip() in read.text
+    assert re.sub(r"\s+", " ", make_text_visible(text)).strip() in read.text
 
 
 def test_write_report_isolates_right_to_left_names(tmp_path):

@@ -13,9 +13,9 @@ import soundfile
 
 from sk_b2s import Epocher, MelSpectrogram
 from sk_b2s._utils import _caching as caching
-from sk_b2s._utils._caching import FromFile, content_digest, file_state
-from sk_b2s.events._stimuli import file_stamp, stimulus_duration
-from sk_b2s.preprocessing._fingerprint import digest_rows, key_of
+from sk_b2s._utils._caching import FromFile, digest_cached_content, get_cached_file_state
+from sk_b2s.events._stimuli import get_stimulus_stamp, stimulus_duration
+from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_fingerprint
 
 CALLS = []
 
@@ -45,14 +45,14 @@ def rewrite(path, content):
 def test_content_digest_ignores_path_and_date(file, tmp_path):
     (tmp_path / "b.wav").write_bytes(file.read_bytes())
     os.utime(tmp_path / "b.wav", (1, 1))
-    assert content_digest(file) == content_digest(tmp_path / "b.wav")
+    assert digest_cached_content(file) == digest_cached_content(tmp_path / "b.wav")
 
 
 def test_content_digest_sees_same_size_and_date(file):
-    seen = {content_digest(file)}
+    seen = {digest_cached_content(file)}
     for content in (b"one two thref", b"one two threg", b"one two threh"):  # within one tick of a clock
         rewrite(file, content)
-        seen.add(content_digest(file))
+        seen.add(digest_cached_content(file))
     assert len(seen) == 4
 
 
@@ -70,39 +70,39 @@ def test_content_digest_reads_a_settled_file_once(file, monkeypatch, whole_secon
     limit = caching.SETTLED_COARSE if whole_seconds else caching.SETTLED
     for later, settled in ((limit / 2, False), (limit * 2, True)):
         monkeypatch.setattr(caching.time, "time", lambda later=later: now / 1e9 + later)
-        assert (file_state(file) == file_state(file)) == settled
-        before = content_digest(file)
+        assert (get_cached_file_state(file) == get_cached_file_state(file)) == settled
+        before = digest_cached_content(file)
         with open(file, "r+b") as opened:
             opened.write(b"ONE" if later < limit else b"One")
-        assert (content_digest(file) == before) == settled
+        assert (digest_cached_content(file) == before) == settled
 
 
 def test_content_digest_refuses_devices_and_folders(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
         with pytest.raises(ValueError, match="must be a regular file"):
-            content_digest(path)
+            digest_cached_content(path)
     with pytest.raises(FileNotFoundError):
-        content_digest(tmp_path / "absent")
+        digest_cached_content(tmp_path / "absent")
 
 
 def test_from_file_caches_one_entry_per_content(file, tmp_path):
     CALLS.clear()
     (tmp_path / "b.bin").write_bytes(file.read_bytes())
     made = [
-        FromFile(count_bytes, str(path), content_digest, tmp_path / "cache", scale=2)
+        FromFile(count_bytes, str(path), digest_cached_content, tmp_path / "cache", scale=2)
         for path in (file, tmp_path / "b.bin", file)
     ]
     assert len({float(one()) for one in made}) == 1
     assert [str(file)] == CALLS
     rewrite(file, b"one two thref")
-    changed = FromFile(count_bytes, str(file), content_digest, tmp_path / "cache", scale=2)
+    changed = FromFile(count_bytes, str(file), digest_cached_content, tmp_path / "cache", scale=2)
     assert changed() == made[0]() + 2
-    assert key_of(changed) != key_of(made[0]) == key_of(made[1])
+    assert make_fingerprint(changed) != make_fingerprint(made[0]) == make_fingerprint(made[1])
 
 
 def test_from_file_refuses_changed_file(file, tmp_path):
-    late = FromFile(count_bytes, str(file), content_digest, tmp_path / "cache", scale=1)
+    late = FromFile(count_bytes, str(file), digest_cached_content, tmp_path / "cache", scale=1)
     late = pickle.loads(pickle.dumps(late))
     first = file.read_bytes()
     rewrite(file, b"one two thref")
@@ -115,11 +115,11 @@ def test_from_file_refuses_changed_file(file, tmp_path):
 
 def test_from_file_without_memory_digests_for_key(file, tmp_path):
     (copy := tmp_path / "copy.bin").write_bytes(file.read_bytes())
-    one, other = (FromFile(count_bytes, str(path), content_digest, scale=1) for path in (file, copy))
+    one, other = (FromFile(count_bytes, str(path), digest_cached_content, scale=1) for path in (file, copy))
     assert one.stamp is None
-    assert key_of(partial(one, 3)) == key_of(partial(other, 3))
-    kept = FromFile(count_bytes, str(file), content_digest, tmp_path / "cache", scale=1)
-    assert key_of(kept) == key_of(one), "a cache is no part of a result"
+    assert make_fingerprint(partial(one, 3)) == make_fingerprint(partial(other, 3))
+    kept = FromFile(count_bytes, str(file), digest_cached_content, tmp_path / "cache", scale=1)
+    assert make_fingerprint(kept) == make_fingerprint(one), "a cache is no part of a result"
 
 
 # --- of the package ------------------------------------------------------------------------------------
@@ -157,7 +157,8 @@ def test_epocher_copies_share_cache_entry(tables, tmp_path):
         values.append((np.asarray(windows), np.asarray(features)))
         before.append(entries(memory))
         assert (
-            digest_rows(windows) == digest_rows(Epocher(sfreq=50, lag=0, baseline=None).fit_transform(X))
+            fingerprint_rows(windows)
+            == fingerprint_rows(Epocher(sfreq=50, lag=0, baseline=None).fit_transform(X))
         ).all()
     assert before[0] == before[1]
     functions = [Path(entry).parents[1].name for entry in before[0]]
@@ -165,32 +166,32 @@ def test_epocher_copies_share_cache_entry(tables, tmp_path):
     assert len(set(functions)) == len(functions), "one entry of each"
     for one, other in zip(*values, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert (digest_rows(tables[0][0]) == digest_rows(tables[1][0])).all()
+    assert (fingerprint_rows(tables[0][0]) == fingerprint_rows(tables[1][0])).all()
 
 
 def test_row_digests_survive_csv(tables, tmp_path):
     X = tables[0][0].assign(session="", run="", place=1.5)
     X.to_csv(tmp_path / "X.csv", index=False)  # empty texts are read as NaN
     np.testing.assert_array_equal(
-        digest_rows(pd.read_csv(tmp_path / "X.csv", dtype={"subject": str})), digest_rows(X)
+        fingerprint_rows(pd.read_csv(tmp_path / "X.csv", dtype={"subject": str})), fingerprint_rows(X)
     )
-    assert (digest_rows(X.assign(place=np.nan)) != digest_rows(X)).all()
+    assert (fingerprint_rows(X.assign(place=np.nan)) != fingerprint_rows(X)).all()
 
 
 def test_file_stamp_depends_on_content_alone(tables):
     one, other = (y["sound"][0] for _, y in tables)
-    before, state = file_stamp(one), os.stat(one)
-    assert file_stamp(other) == before
+    before, state = get_stimulus_stamp(one), os.stat(one)
+    assert get_stimulus_stamp(other) == before
     with open(one, "r+b") as file:
         file.seek(-2, os.SEEK_END)
         file.write(b"\x55\x55")
     os.utime(one, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert file_stamp(one) != before
+    assert get_stimulus_stamp(one) != before
 
 
 def test_key_of_windows_ignores_path(tables):
     digests = [
-        digest_rows(
+        fingerprint_rows(
             Epocher(sfreq=50, lag=0, baseline=None, raw_hook=None).fit_transform(X)._replace(rows=None)
         )
         for X, _ in tables
@@ -233,5 +234,5 @@ def test_workers_use_digest_of_parent(tables, tmp_path, monkeypatch):
         tables[0][0]
     )
     whole, sent = np.asarray(windows), pickle.dumps(windows)
-    monkeypatch.setattr("sk_b2s.io._raw._identity.content_digest", None)
+    monkeypatch.setattr("sk_b2s.io._raw._identity.digest_cached_content", None)
     np.testing.assert_array_equal(np.asarray(pickle.loads(sent)), whole)

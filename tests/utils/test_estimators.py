@@ -12,14 +12,14 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_b2s import CalibratedDecoder, RidgeDecoder
 from sk_b2s._utils._estimators import (
-    find_decoder,
-    find_last,
-    iter_nested,
-    iter_parts,
-    make_calibration_params,
-    replace_last,
-    unwrap_decoder,
-    unwrap_last,
+    find_decoder_in_estimator,
+    find_innermost_estimator,
+    iter_estimator_levels,
+    iter_nested_estimators,
+    make_estimator_params,
+    replace_innermost_estimator,
+    unwrap_decoder_of_estimator,
+    unwrap_innermost_estimator,
 )
 
 FOLDS = [(np.arange(10), np.arange(10, 20)), (np.arange(10, 20), np.arange(10))]
@@ -72,46 +72,50 @@ def wrapped(request, fitted):
 
 
 def test_find_decoder_of_fitted_wrapper(wrapped):
-    decoder, prefix = find_decoder(wrapped, fitted=True)
+    decoder, prefix = find_decoder_in_estimator(wrapped, fitted=True)
     assert type(decoder) is RidgeDecoder
     assert decoder.alpha_ is not None
-    assert decoder is list(iter_nested(wrapped))[-1] is find_last(wrapped, fitted=True)[0]
+    assert (
+        decoder
+        is list(iter_estimator_levels(wrapped))[-1]
+        is find_innermost_estimator(wrapped, fitted=True)[0]
+    )
     assert not prefix or prefix.endswith("__")
 
 
 def test_find_decoder_of_unfitted_wrapper(fitted):
     estimator = clone(fitted)
-    decoder, prefix = find_decoder(estimator)
+    decoder, prefix = find_decoder_in_estimator(estimator)
     assert not hasattr(decoder, "alpha_")
     assert f"{prefix}k" in estimator.get_params()
     estimator.set_params(**{f"{prefix}k": 7})
-    assert find_decoder(estimator)[0].k == 7
+    assert find_decoder_in_estimator(estimator)[0].k == 7
 
 
 def test_unwrap_decoder_transforms_windows(wrapped, name, data):
-    decoder, X = unwrap_decoder(wrapped, data[0], "it")
+    decoder, X = unwrap_decoder_of_estimator(wrapped, data[0], "it")
     np.testing.assert_array_equal(X, data[0] * 2 ** N_DOUBLED.get(name, 0))
     assert type(decoder) is RidgeDecoder
     np.testing.assert_array_equal(decoder.ranks(X, data[1])[0], wrapped_ranks(wrapped, data))
 
 
 def wrapped_ranks(wrapped, data):
-    last, X = unwrap_last(wrapped, data[0])
+    last, X = unwrap_innermost_estimator(wrapped, data[0])
     return last.ranks(X, data[1])[0]
 
 
 def test_iter_parts_ends_at_decoder(wrapped):
-    parts = list(iter_parts(wrapped))
+    parts = list(iter_nested_estimators(wrapped))
     assert parts[0] is wrapped
-    assert parts[-1] is find_last(wrapped, fitted=True)[0]
+    assert parts[-1] is find_innermost_estimator(wrapped, fitted=True)[0]
 
 
 def test_replace_last_keeps_original(wrapped, data):
-    decoder, _ = find_last(wrapped, fitted=True)
+    decoder, _ = find_innermost_estimator(wrapped, fitted=True)
     other = clone(decoder).set_params(k=5).fit(*data)
-    copied = replace_last(wrapped, other)
-    assert find_last(copied, fitted=True)[0] is other
-    assert find_last(wrapped, fitted=True)[0] is decoder
+    copied = replace_innermost_estimator(wrapped, other)
+    assert find_innermost_estimator(copied, fitted=True)[0] is other
+    assert find_innermost_estimator(wrapped, fitted=True)[0] is decoder
 
 
 @pytest.mark.parametrize("wrap", ["transformed target", "ridge", "passthrough"])
@@ -122,9 +126,9 @@ def test_find_decoder_refuses_others(wrap, data):
         "passthrough": Pipeline([("none", "passthrough")]),
     }[wrap]
     with pytest.raises(TypeError, match="must be a decoder"):
-        find_decoder(estimator)
+        find_decoder_in_estimator(estimator)
     with pytest.raises(TypeError, match="score needs a decoder"):
-        unwrap_decoder(estimator, data[0], "score")
+        unwrap_decoder_of_estimator(estimator, data[0], "score")
 
 
 @pytest.mark.parametrize(
@@ -138,5 +142,5 @@ def test_find_decoder_refuses_others(wrap, data):
     ids=["calibrated", "pipeline", "search of a pipeline", "decoder"],
 )
 def test_make_calibration_params_prefix(wrap, expected):
-    params = make_calibration_params(wrap(CalibratedDecoder(RidgeDecoder())), np.ones(2, bool))
+    params = make_estimator_params(wrap(CalibratedDecoder(RidgeDecoder())), np.ones(2, bool))
     assert list(params) == ([] if expected is None else [expected])

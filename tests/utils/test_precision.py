@@ -13,8 +13,8 @@ from torch import nn
 
 from sk_b2s import BrainEncoder, Windows, load, save
 from sk_b2s._utils import _precision as precision
-from sk_b2s._utils._devices import choose_precision
-from sk_b2s._utils._precision import Precision, deviation, keep_narrow_in_float32
+from sk_b2s._utils._devices import choose_device_precision
+from sk_b2s._utils._precision import Precision, compute_precision_deviation, keep_narrow_in_float32
 
 N_FEATURES, N_CHANNELS, N_TIMES = 4, 6, 30
 
@@ -110,24 +110,31 @@ def assert_equal_state(one, other):
 
 def test_deviation_is_relative_to_what_varies():
     exact = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0))
-    assert deviation(exact, exact) == 0
-    assert deviation(2 * exact, exact) == pytest.approx(1)
-    assert deviation(exact + 0.1 * exact.norm() / exact.numel() ** 0.5, exact) == pytest.approx(0.1)
+    assert compute_precision_deviation(exact, exact) == 0
+    assert compute_precision_deviation(2 * exact, exact) == pytest.approx(1)
+    assert compute_precision_deviation(
+        exact + 0.1 * exact.norm() / exact.numel() ** 0.5, exact
+    ) == pytest.approx(0.1)
     centered = exact - exact.mean((0, 2), keepdim=True)
     error = 0.1 * centered
-    assert deviation(exact + 5 + error, exact + 5 - exact.mean((0, 2), keepdim=True), (0, 2)) > 0.1
-    assert deviation(centered + 1 + error, centered + 1, (0, 2)) == pytest.approx(0.1, rel=1e-4)
+    assert (
+        compute_precision_deviation(exact + 5 + error, exact + 5 - exact.mean((0, 2), keepdim=True), (0, 2))
+        > 0.1
+    )
+    assert compute_precision_deviation(centered + 1 + error, centered + 1, (0, 2)) == pytest.approx(
+        0.1, rel=1e-4
+    )
     far = centered + 1e4  # hardly varies: a tenth of the norm counts
-    assert deviation(far * 1.01, far, (0, 2)) == pytest.approx(0.1, rel=1e-3)
+    assert compute_precision_deviation(far * 1.01, far, (0, 2)) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_deviation_of_nonfinite_values():
     exact = torch.tensor([1.0, math.nan, 2.0, math.inf])
-    assert deviation(torch.tensor([1.0, 5.0, 2.0, 0.0]), exact) == 0
-    assert deviation(torch.tensor([math.nan, 5.0, 2.0, 0.0]), exact) == math.inf
-    assert deviation(torch.tensor([math.inf, 5.0, 2.0, 0.0]), exact) == math.inf
-    assert deviation(exact, torch.full((4,), math.nan)) is None
-    assert deviation(exact, torch.zeros(4)) is None
+    assert compute_precision_deviation(torch.tensor([1.0, 5.0, 2.0, 0.0]), exact) == 0
+    assert compute_precision_deviation(torch.tensor([math.nan, 5.0, 2.0, 0.0]), exact) == math.inf
+    assert compute_precision_deviation(torch.tensor([math.inf, 5.0, 2.0, 0.0]), exact) == math.inf
+    assert compute_precision_deviation(exact, torch.full((4,), math.nan)) is None
+    assert compute_precision_deviation(exact, torch.zeros(4)) is None
 
 
 # --- narrow convolutions ----------------------------------------------------------------------------
@@ -280,7 +287,7 @@ def test_precision_skips_constant_windows(monkeypatch):
 def test_choose_precision_per_device(monkeypatch, kind):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     expected = torch.bfloat16 if kind == "cpu" else torch.float32
-    assert choose_precision("auto", torch.device(kind)) == expected
+    assert choose_device_precision("auto", torch.device(kind)) == expected
 
 
 def test_bounds_lie_between_rounding_and_error():

@@ -11,13 +11,13 @@ from helpers.hidden import NAMES
 from sk_b2s._utils._text import (
     HIDDEN,
     format_percent,
-    join_words,
+    join_text_items,
+    make_text_visible,
+    make_texts_visible,
     shorten_list,
     shorten_text,
     suggest_name,
-    unwrap_scalar,
-    visible,
-    visible_in,
+    unwrap_scalar_for_text,
 )
 
 
@@ -26,7 +26,7 @@ from sk_b2s._utils._text import (
     [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c", "b"], "a, b and c")],
 )
 def test_join_words(words, expected):
-    assert join_words(words) == expected
+    assert join_text_items(words) == expected
 
 
 def test_shorten_list_counts_rest():
@@ -69,8 +69,8 @@ def test_suggest_name():
 
 
 def test_unwrap_scalar():
-    assert repr(unwrap_scalar(np.int64(3))) == "3"
-    assert unwrap_scalar("a") == "a"
+    assert repr(unwrap_scalar_for_text(np.int64(3))) == "3"
+    assert unwrap_scalar_for_text("a") == "a"
 
 
 # --- hidden characters -----------------------------------------------------------------------------
@@ -85,16 +85,16 @@ def test_visible_keeps_other_text_and_is_unique():
         NAMES["stacked accents"],
         "\u200f\u200d",
     ):
-        assert visible(text) == text
+        assert make_text_visible(text) == text
     hidden = [chr(code) for code in range(0x110000) if HIDDEN.match(chr(code))]
-    assert len({visible(letter) for letter in hidden}) == len(hidden) > 2000
-    visible("".join(hidden)).encode()
+    assert len({make_text_visible(letter) for letter in hidden}) == len(hidden) > 2000
+    make_text_visible("".join(hidden)).encode()
 
 
 def test_visible_in_copies_only_changes():
     table = pd.DataFrame({"a": ["x", "y"], "b": [1.0, np.nan]})
-    assert visible_in(table) is table
-    changed = visible_in({"k\0": [table.assign(a=["x\0", None])]})
+    assert make_texts_visible(table) is table
+    changed = make_texts_visible({"k\0": [table.assign(a=["x\0", None])]})
     assert list(changed) == ["k␀"]
     assert changed["k␀"][0]["a"].tolist()[0] == "x␀"
     assert table["a"].tolist() == ["x", "y"]
@@ -102,5 +102,5 @@ def test_visible_in_copies_only_changes():
 
 def test_visible_in_changes_names_in_plans():
     table = pd.DataFrame({"subject": ["a\x1b"], "plan": [json.dumps({"subjects": ["a\x1b"]})]})
-    changed = visible_in(table)
+    changed = make_texts_visible(table)
     assert json.loads(changed["plan"][0])["subjects"] == changed["subject"].tolist() == ["a␛"]

@@ -61,7 +61,7 @@ class SimulationContext(NamedTuple):
     loudness: np.ndarray
 
 
-def check_artifacts(artifacts):
+def check_artifact_names(artifacts):
     """Return the names of artifacts in the order of ``ARTIFACTS``."""
     if isinstance(artifacts, bool):
         return list(USUAL) if artifacts else []
@@ -140,7 +140,7 @@ def add_bursts(rng, data, context):
         )
 
 
-def add_line(rng, data, context, frequency=50.0):
+def add_line_artifact(rng, data, context, frequency=50.0):
     """Add line noise below the Nyquist frequency, in phase in all channels."""
     times = np.arange(data.shape[1]) / context.sfreq
     wander = np.cumsum(rng.standard_normal(data.shape[1])) * 0.02 / np.sqrt(context.sfreq)  # rad
@@ -176,13 +176,13 @@ ADDED = {
     "blinks": add_blinks,
     "jumps": add_jumps,
     "bursts": add_bursts,
-    "line": add_line,
+    "line": add_line_artifact,
     "drift": add_drift,
     "earphones": add_earphones,
 }
 
 
-def draw_attention(rng, times):
+def draw_attention_artifact(rng, times):
     """Draw response amplitudes at ascending times (s).
 
     The amplitude is a random walk, reflected at 0.5 and 1.3.

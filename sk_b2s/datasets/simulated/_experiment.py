@@ -39,17 +39,17 @@ import pandas as pd
 import pooch
 import soundfile as sf
 
-from sk_b2s.datasets.simulated._artifacts import check_artifacts
+from sk_b2s.datasets.simulated._artifacts import check_artifact_names
 from sk_b2s.datasets.simulated._ground_truth import (
     RecordingTruth,
     SubjectTruth,
-    make_rng,
+    make_ground_truth_rng,
     read_truth,
     write_truth,
 )
 from sk_b2s.datasets.simulated._head import EEG_CAPS, make_sensors
 from sk_b2s.datasets.simulated._recording import simulate_recording
-from sk_b2s.datasets.simulated._sources import FEATURE_RATE, compute_stimulus_features, draw_subject
+from sk_b2s.datasets.simulated._sources import FEATURE_RATE, compute_source_features, draw_subject_sources
 from sk_b2s.datasets.simulated._speech import load_speech
 
 VERSION = 4  # of files and simulation; folders of other versions are not reused
@@ -229,7 +229,7 @@ def _check_parameters(minutes, modality, snr_db, artifacts, n_channels, **others
                 f"The {name!r} parameter of make_listening must be {expected} (modality={modality!r}). Got {value!r} "
                 f"instead."
             )
-    names = check_artifacts(artifacts)
+    names = check_artifact_names(artifacts)
     if "ignored" in names and speech.loc[speech["type"] == "sound", "speaker"].nunique() < 2:
         raise ValueError(
             f"artifacts={artifacts!r}: an ignored talker requires two speakers, but minutes={minutes} has only one. Use "
@@ -290,7 +290,7 @@ def _write_all(folder, speech, parameters):
     names = _write_stimuli(folder / "stimuli", speech[speech["type"] == "sound"])
     sounds = [rows for _, rows in speech.groupby("sound", sort=False)]
     features = [
-        compute_stimulus_features(rows["sound"].iloc[0], rows["duration"].iloc[0], rows) for rows in sounds
+        compute_source_features(rows["sound"].iloc[0], rows["duration"].iloc[0], rows) for rows in sounds
     ]
     sounds = [rows.assign(stim_file=name) for rows, name in zip(sounds, names, strict=True)]
     sensors = make_sensors(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
@@ -328,7 +328,7 @@ def _write_stimuli(folder, sounds):
 def _write_subject(folder, index, sensors, sounds, features, parameters):
     """Write the recordings of a subject, with tables and ground truth."""
     seed, modality, sfreq = [parameters["random_state"], index], parameters["modality"], parameters["sfreq"]
-    subject = draw_subject(make_rng(seed, "listener"), parameters["snr_db"])
+    subject = draw_subject_sources(make_ground_truth_rng(seed, "listener"), parameters["snr_db"])
     truth = SubjectTruth(*subject[:5])
     write_truth(_find_truth(folder, f"sub-{index + 1:02d}"), truth)
     scale = None
@@ -372,7 +372,7 @@ def _plan_recording(seed, sounds, features, parameters):
     """Return the events, the schedule and the duration (s) of a recording."""
     own = _assign_runs(sounds, parameters["runs"])[seed[-1]]
     lengths = np.array([sounds[i]["duration"].iloc[0] for i in own])
-    own_onsets, seconds = _draw_schedule(make_rng(seed, "schedule"), lengths)
+    own_onsets, seconds = _draw_schedule(make_ground_truth_rng(seed, "schedule"), lengths)
     onsets = np.full(len(sounds), np.nan)
     onsets[own] = own_onsets
     attended = "attended" if "ignored" in parameters["artifacts"] else "single"

@@ -9,7 +9,7 @@ from sk_b2s.datasets.simulated._artifacts import SimulationContext, add_artifact
 from sk_b2s.datasets.simulated._noise import NoiseModel
 
 
-def make_rng(seed, purpose):
+def make_ground_truth_rng(seed, purpose):
     """Make an independent random number generator for one purpose.
 
     Parameters
@@ -72,7 +72,9 @@ class RecordingTruth:
             Artifacts as float32, in T or V.
         """
         data = np.zeros((self.patterns.shape[1], self.sources.shape[1]), np.float32)
-        add_artifacts(data, self.artifact_names, lambda name: make_rng(self.seed, name), self.context)
+        add_artifacts(
+            data, self.artifact_names, lambda name: make_ground_truth_rng(self.seed, name), self.context
+        )
         return data
 
 

@@ -8,7 +8,7 @@ EEG_CAPS = (16, 32, 64, 128)  # numbers of channels of the BioSemi montages of M
 HEAD_CENTER, HEAD_RADIUS, HELMET_RADIUS = np.array([0.0, 0.0, 0.040]), 0.095, 0.115
 
 
-def normalize(vectors):
+def normalize_head_vectors(vectors):
     """Scale vectors along the last axis to length 1."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -40,7 +40,7 @@ def make_sensors(modality, n_channels, sfreq):
         return info, mne.make_sphere_model(HEAD_CENTER, HEAD_RADIUS, info, verbose="ERROR")
     info = mne.create_info([f"MEG {i + 1:03d}" for i in range(n_channels)], sfreq, "mag", verbose="ERROR")
     for channel, normal in zip(info["chs"], _spread_points(n_channels), strict=True):
-        ex = normalize(np.cross(np.eye(3)[np.argmin(np.abs(normal))], normal))
+        ex = normalize_head_vectors(np.cross(np.eye(3)[np.argmin(np.abs(normal))], normal))
         position = HEAD_CENTER + HELMET_RADIUS * normal
         channel["loc"] = np.concatenate([position, ex, np.cross(normal, ex), normal])
         channel["coil_type"] = FIFF.FIFFV_COIL_KIT_GRAD
@@ -62,7 +62,7 @@ def _spread_points(n_points, lowest=-0.2):
 
 def find_sensor_directions(info):
     """Return unit vectors from the center of the head to each sensor."""
-    return normalize(np.array([channel["loc"][:3] for channel in info["chs"]]) - HEAD_CENTER)
+    return normalize_head_vectors(np.array([channel["loc"][:3] for channel in info["chs"]]) - HEAD_CENTER)
 
 
 def move_into_brain(positions):
@@ -88,10 +88,10 @@ def move_head(rng, positions, orientations, meters=0.005, degrees=5.0):
     positions, orientations : ndarray of shape (n_dipoles, 3)
         Moved dipoles.
     """
-    axis, angle = normalize(rng.standard_normal(3)), np.deg2rad(degrees)
+    axis, angle = normalize_head_vectors(rng.standard_normal(3)), np.deg2rad(degrees)
     cross = np.cross(np.eye(3), axis)  # Rodrigues' rotation formula
     rotation = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    step = meters * normalize(rng.standard_normal(3))
+    step = meters * normalize_head_vectors(rng.standard_normal(3))
     return move_into_brain(positions @ rotation + step), orientations @ rotation
 
 

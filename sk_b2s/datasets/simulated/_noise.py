@@ -35,7 +35,7 @@ class NoiseModel(NamedTuple):
     def spectra(self, frequencies):
         """Return the amplitude spectra of brain and alpha dipoles."""
         brain = np.maximum(frequencies, FLAT) ** -self.exponent
-        return brain, is_inside(frequencies, ALPHA_BAND).astype(float)
+        return brain, is_inside_noise_band(frequencies, ALPHA_BAND).astype(float)
 
     def covariance(self, frequency):
         """Return the noise covariance at a frequency in Hz."""
@@ -44,7 +44,7 @@ class NoiseModel(NamedTuple):
         return common + np.diag(self.sensor_sd**2)
 
 
-def is_inside(frequencies, band):
+def is_inside_noise_band(frequencies, band):
     """Return which frequencies lie in a band."""
     return (frequencies >= band[0]) & (frequencies <= band[1])
 
@@ -76,10 +76,10 @@ def draw_noise(rng, gain, level, n_times, sfreq, exponent=EXPONENT):
     gain = gain / np.abs(gain).max()
     white = NoiseModel(gain[:, :-N_ALPHA], gain[:, -N_ALPHA:], np.zeros(len(gain)), exponent)
     data = _draw_dipole_noise(rng, white.brain, lambda f: white.spectra(f)[0], n_times, sfreq)
-    scale = level / np.sqrt(np.mean(compute_band_rms(data, sfreq) ** 2))
+    scale = level / np.sqrt(np.mean(compute_noise_band_rms(data, sfreq) ** 2))
     data *= scale
     alpha = _draw_dipole_noise(rng, white.alpha, lambda f: white.spectra(f)[1], n_times, sfreq)
-    alpha_scale = ALPHA_LEVEL * level / np.sqrt(np.mean(compute_band_rms(alpha, sfreq) ** 2))
+    alpha_scale = ALPHA_LEVEL * level / np.sqrt(np.mean(compute_noise_band_rms(alpha, sfreq) ** 2))
     data += alpha_scale * alpha
     sensor_sd = SENSOR_LEVEL * level / np.sqrt((BAND[1] - BAND[0]) / (sfreq / 2))
     for row in data:
@@ -101,9 +101,9 @@ def _draw_dipole_noise(rng, gain, spectrum, n_times, sfreq, group=16):
     return data
 
 
-def compute_band_rms(data, sfreq):
+def compute_noise_band_rms(data, sfreq):
     """Compute the root mean square of each row from 0.5 to 20 Hz."""
     n_times = data.shape[1]
-    in_band = is_inside(np.fft.rfftfreq(n_times, 1 / sfreq), BAND)
+    in_band = is_inside_noise_band(np.fft.rfftfreq(n_times, 1 / sfreq), BAND)
     power = [np.sum(np.abs(rfft(row)[in_band]) ** 2, dtype=float) for row in data]
     return np.sqrt(2 * np.array(power)) / n_times

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
-from sk_b2s.datasets.simulated._noise import ALPHA_BAND, is_inside
+from sk_b2s.datasets.simulated._noise import ALPHA_BAND, is_inside_noise_band
 
 
 def oracle_scores(truth, X, y, lag=0.15):
@@ -96,9 +96,11 @@ def _score_recording(path, truths, X, presented, lag):
         return courses[:, first[:, None] + np.arange(n_times)].transpose(1, 0, 2).reshape(len(first), -1)
 
     responses = cut(expected, first)
-    weighted = weight_sources(expected, truth.patterns, truth.noise, sfreq)
+    weighted = weight_oracle_sources(expected, truth.patterns, truth.noise, sfreq)
     energy = np.einsum("ct,ct->c", responses, cut(weighted, first))
-    projected = np.pad(project_recording(data, truth.patterns, truth.noise, sfreq), ((0, 0), (0, n_times)))
+    projected = np.pad(
+        project_oracle_recording(data, truth.patterns, truth.noise, sfreq), ((0, 0), (0, n_times))
+    )
     return cut(projected, _to_samples(X["onset"], lag, sfreq)) @ responses.T - energy / 2
 
 
@@ -121,7 +123,7 @@ class _Precision:
         self.values, self.white = np.maximum(values, 0), noise.sensor_sd[0] ** 2
         self.shape = noise.spectra(frequencies)[0] ** 2
         self.patterns, self.alpha = patterns @ self.vectors, self.vectors.T @ noise.alpha
-        self.band = np.flatnonzero(is_inside(frequencies, ALPHA_BAND))
+        self.band = np.flatnonzero(is_inside_noise_band(frequencies, ALPHA_BAND))
         weight = 1 / (np.multiply.outer(self.values, self.shape[self.band]) + self.white)
         self.across = np.einsum("ci,ia,if->fca", self.patterns, self.alpha, weight, optimize=True)
         inner = np.einsum("ia,ib,if->fab", self.alpha, self.alpha, weight, optimize=True)
@@ -134,7 +136,7 @@ class _Precision:
             yield i, 1 / (value * self.shape + self.white)
 
 
-def project_recording(data, patterns, noise, sfreq):
+def project_oracle_recording(data, patterns, noise, sfreq):
     r"""Project a recording on its sources.
 
     Parameters
@@ -165,7 +167,7 @@ def project_recording(data, patterns, noise, sfreq):
     return irfft(projected, n_fft)[:, : data.shape[1]].astype(np.float32)
 
 
-def weight_sources(sources, patterns, noise, sfreq):
+def weight_oracle_sources(sources, patterns, noise, sfreq):
     r"""Weight time courses by the signal-to-noise ratio at the sensors.
 
     Parameters

@@ -3,16 +3,22 @@
 import numpy as np
 from scipy.fft import irfft, rfft
 
-from sk_b2s.datasets.simulated._artifacts import SimulationContext, add_artifacts, draw_attention
-from sk_b2s.datasets.simulated._ground_truth import RecordingTruth, make_rng
+from sk_b2s.datasets.simulated._artifacts import SimulationContext, add_artifacts, draw_attention_artifact
+from sk_b2s.datasets.simulated._ground_truth import RecordingTruth, make_ground_truth_rng
 from sk_b2s.datasets.simulated._head import compute_lead_field, find_sensor_directions, move_head
-from sk_b2s.datasets.simulated._noise import BAND, EXPONENT, compute_band_rms, draw_noise, is_inside
+from sk_b2s.datasets.simulated._noise import (
+    BAND,
+    EXPONENT,
+    compute_noise_band_rms,
+    draw_noise,
+    is_inside_noise_band,
+)
 from sk_b2s.datasets.simulated._sources import (
     FEATURE_RATE,
-    compute_levels,
     compute_responses,
-    draw_noise_dipoles,
-    split_gain,
+    compute_source_levels,
+    draw_noise_source_dipoles,
+    split_source_gain,
 )
 
 NOISE_LEVEL = {"meg": 150e-15, "eeg": 8e-6}  # T, V; brain noise from 0.5 to 20 Hz
@@ -39,7 +45,7 @@ def simulate_recording(seed, subject, sensors, modality, names, features, schedu
     names : list of str
         Names of artifacts.
     features : list of dict
-        Output of ``compute_stimulus_features`` for each stimulus.
+        Output of ``compute_source_features`` for each stimulus.
     schedule : dict
         ``onsets`` of the stimuli (s, NaN if not presented), onsets of
         ``sentences`` (s), and ``ignored`` (features) and ``ignored_onsets`` of
@@ -62,13 +68,15 @@ def simulate_recording(seed, subject, sensors, modality, names, features, schedu
     sfreq, session = sensors[0]["sfreq"], seed[:3]
     positions, orientations, exponent = _find_dipoles(seed, subject, names)
     if "shift" in names:
-        positions, orientations = move_head(make_rng(session, "shift"), positions, orientations)
-    gain = make_rng(session, "gain").uniform(*GAIN) if "gain" in names else 1.0
-    patterns, noise_gain, eyes = split_gain(compute_lead_field(*sensors, positions, orientations))
+        positions, orientations = move_head(make_ground_truth_rng(session, "shift"), positions, orientations)
+    gain = make_ground_truth_rng(session, "gain").uniform(*GAIN) if "gain" in names else 1.0
+    patterns, noise_gain, eyes = split_source_gain(compute_lead_field(*sensors, positions, orientations))
     noise_level = gain * NOISE_LEVEL[modality]
-    data, noise = draw_noise(make_rng(seed, "noise"), noise_gain, noise_level, n_times, sfreq, exponent)
+    data, noise = draw_noise(
+        make_ground_truth_rng(seed, "noise"), noise_gain, noise_level, n_times, sfreq, exponent
+    )
     patterns, onsets = gain * patterns, schedule["onsets"]
-    level = compute_levels(subject, features)
+    level = compute_source_levels(subject, features)
     expected = compute_responses(subject, features, onsets, n_times, sfreq, level)
     if scale is None:
         has_audio = _find_audio(features, onsets, n_times, sfreq)
@@ -85,7 +93,7 @@ def simulate_recording(seed, subject, sensors, modality, names, features, schedu
     )
     truth = RecordingTruth(scale * patterns, sources, expected, noise, names, seed, context)
     data += truth.patterns.T.astype(np.float32) @ sources
-    add_artifacts(data, names, lambda name: make_rng(seed, name), context)
+    add_artifacts(data, names, lambda name: make_ground_truth_rng(seed, name), context)
     return data, truth, scale
 
 
@@ -93,9 +101,9 @@ def _find_dipoles(seed, subject, names):
     """Return the dipoles and the exponent of the noise of a recording."""
     if "fingerprint" not in names:
         return subject.positions, subject.orientations, EXPONENT
-    rng = make_rng(seed, "fingerprint")
+    rng = make_ground_truth_rng(seed, "fingerprint")
     positions, orientations = subject.positions.copy(), subject.orientations.copy()
-    drawn = draw_noise_dipoles(rng)
+    drawn = draw_noise_source_dipoles(rng)
     noise = slice(-2 - len(drawn[0]), -2)
     positions[noise], orientations[noise] = drawn
     return positions, orientations, rng.uniform(*FINGERPRINT_EXPONENT)
@@ -108,12 +116,12 @@ def _vary_responses(seed, names, courses, sentences, sfreq):
     times = np.arange(courses.shape[1]) / sfreq
     amplitude, when = np.ones_like(times), times
     if "clock" in names:
-        rng = make_rng(seed, "clock")
+        rng = make_ground_truth_rng(seed, "clock")
         when = times / (1 + rng.choice([-1, 1]) * rng.uniform(*CLOCK))
     if "attention" in names:
-        amplitude = draw_attention(make_rng(seed, "attention"), times)
+        amplitude = draw_attention_artifact(make_ground_truth_rng(seed, "attention"), times)
     if "jitter" in names:
-        rng = make_rng(seed, "jitter")
+        rng = make_ground_truth_rng(seed, "jitter")
         louder = np.exp(GAIN_JITTER * rng.standard_normal(len(sentences)))
         later = LATENCY_JITTER * rng.standard_normal(len(sentences))
         amplitude = amplitude * np.interp(times, sentences, louder)
@@ -124,11 +132,11 @@ def _vary_responses(seed, names, courses, sentences, sfreq):
 def _find_scale(patterns, courses, noise, has_audio, snr_db, sfreq):
     """Find the scale for a largest signal-to-noise ratio of ``snr_db``."""
     spectrum = rfft(courses)
-    spectrum[:, ~is_inside(np.fft.rfftfreq(courses.shape[1], 1 / sfreq), BAND)] = 0
+    spectrum[:, ~is_inside_noise_band(np.fft.rfftfreq(courses.shape[1], 1 / sfreq), BAND)] = 0
     filtered = irfft(spectrum, courses.shape[1])[:, has_audio]
     covariance = filtered @ filtered.T / filtered.shape[1]
     evoked = np.sqrt(np.einsum("ic,ij,jc->c", patterns, covariance, patterns))
-    return 10 ** (snr_db / 20) / np.max(evoked / compute_band_rms(noise, sfreq))
+    return 10 ** (snr_db / 20) / np.max(evoked / compute_noise_band_rms(noise, sfreq))
 
 
 def _find_audio(features, onsets, n_times, sfreq):

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile as sf
 from scipy.signal import fftconvolve
 
-from sk_b2s.datasets.simulated._head import HEAD_RADIUS, move_into_brain, normalize
+from sk_b2s.datasets.simulated._head import HEAD_RADIUS, move_into_brain, normalize_head_vectors
 
 SNR_SPREAD = 3.0  # dB, s.d. over subjects
 FEATURE_RATE = 250  # Hz
@@ -59,7 +59,7 @@ class SimulatedSubject(NamedTuple):
     orientations: np.ndarray  # (n_dipoles, 3), unit vectors
 
 
-def draw_subject(rng, snr_db):
+def draw_subject_sources(rng, snr_db):
     """Draw a subject with a signal-to-noise ratio around ``snr_db``."""
     snr_db = snr_db + SNR_SPREAD * rng.standard_normal()
     lags = np.arange(0, KERNEL_SECONDS, 1 / FEATURE_RATE)
@@ -80,27 +80,29 @@ def draw_subject(rng, snr_db):
             position = np.array(source["position"]) * (side, 1, 1) / 1000
             positions.append(position + POSITION_SPREAD * rng.standard_normal(3))
             orientations.append(
-                normalize(normalize(UP_AND_FORWARD) + ORIENTATION_SPREAD * rng.standard_normal(3))
+                normalize_head_vectors(
+                    normalize_head_vectors(UP_AND_FORWARD) + ORIENTATION_SPREAD * rng.standard_normal(3)
+                )
             )
-    noise = draw_noise_dipoles(rng)
+    noise = draw_noise_source_dipoles(rng)
     positions = move_into_brain(np.concatenate([positions, noise[0], EYES]))
     orientations = np.concatenate(
-        [orientations, noise[1], np.tile(normalize(np.array([0.0, 1.0, 0.6])), (2, 1))]
+        [orientations, noise[1], np.tile(normalize_head_vectors(np.array([0.0, 1.0, 0.6])), (2, 1))]
     )
     return SimulatedSubject(snr_db, lags, kernels, latencies, weights, positions, orientations)
 
 
-def draw_noise_dipoles(rng):
+def draw_noise_source_dipoles(rng):
     """Draw positions (m) and orientations of brain noise and alpha dipoles."""
-    all_over = normalize(rng.standard_normal((N_NOISE_DIPOLES, 3))) * rng.uniform(
+    all_over = normalize_head_vectors(rng.standard_normal((N_NOISE_DIPOLES, 3))) * rng.uniform(
         0.4, 0.85, (N_NOISE_DIPOLES, 1)
     )
     posterior = np.array([0.0, -0.7, 0.1]) + rng.normal(0, (0.25, 0.08, 0.15), (N_ALPHA_DIPOLES, 3))
     positions = move_into_brain(np.concatenate([all_over, posterior]) * HEAD_RADIUS)
-    return positions, normalize(np.cross(positions, rng.standard_normal(positions.shape)))
+    return positions, normalize_head_vectors(np.cross(positions, rng.standard_normal(positions.shape)))
 
 
-def split_gain(gain):
+def split_source_gain(gain):
     """Split the lead field of a subject into sources, noise and eyes.
 
     Parameters
@@ -124,7 +126,7 @@ def split_gain(gain):
     return np.array(rows), gain[:, 2 * len(SOURCES) : -2], gain[:, -2:].sum(axis=1)
 
 
-def compute_stimulus_features(path, stop, spoken=None):
+def compute_source_features(path, stop, spoken=None):
     """Compute the features of an audio file that subjects respond to.
 
     Parameters
@@ -160,7 +162,7 @@ def compute_stimulus_features(path, stop, spoken=None):
     return {"onset": rise, "envelope": envelope, "phonetic": phonetic, "word": word}
 
 
-def compute_levels(subject, features):
+def compute_source_levels(subject, features):
     """Compute the root mean square of each unscaled source over stimuli."""
     responses = {name: [_respond_to_stimulus(subject, name, f) for f in features] for name in SOURCES}
     return {name: np.sqrt(np.mean(np.concatenate(r, axis=1) ** 2)) for name, r in responses.items()}
@@ -187,7 +189,7 @@ def compute_responses(subject, features, onsets, n_times, sfreq, level):
     sfreq : float
         Sampling rate in Hz.
     level : dict of str to float
-        Output of :func:`compute_levels` for all stimuli.
+        Output of :func:`compute_source_levels` for all stimuli.
 
     Returns
     -------

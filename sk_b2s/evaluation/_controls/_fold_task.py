@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import _safe_indexing
 
-from sk_b2s._utils._estimators import find_decoder
+from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._validation import table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.decoding._retrieval_result import RetrievalResult
@@ -68,7 +68,7 @@ class FoldTask:
         """Make a result of similarities to the distinct test segments."""
         stimuli = _safe_indexing(self.y, self.test)
         found, table = find_distinct_segments(stimuli), table_of(stimuli)
-        k = self.k or find_decoder(self.estimator)[0].k
+        k = self.k or find_decoder_in_estimator(self.estimator)[0].k
         has_names = table is not None and "segment" in table
         names = table.iloc[found.first] if has_names else pd.DataFrame({"segment": found.ids})
         return RetrievalResult(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 
-from sk_b2s._utils._estimators import find_decoder, iter_parts
+from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_nested_estimators
 from sk_b2s._utils._validation import recordings_of, table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.events._intervals import GAP
@@ -20,7 +20,7 @@ from sk_b2s.preprocessing._windows import Windows
 MIN_SHIFT = 10.0  # s, of the stimulus against the recording
 
 
-def with_noise(estimator, noise):
+def make_control_noise_inputs(estimator, noise):
     """Return a clone with a step right after the Epocher of its pipeline.
 
     Parameters
@@ -49,7 +49,7 @@ def with_noise(estimator, noise):
 
 def _insert_after_epocher(estimator, noise):
     """Insert a step in place, and return whether there is an Epocher."""
-    for part in iter_parts(estimator):
+    for part in iter_nested_estimators(estimator):
         for place, (_, step) in enumerate(part.steps if isinstance(part, Pipeline) else ()):
             if isinstance(step, Epocher):
                 part.steps.insert(place + 1, ("surrogate_recordings", noise))
@@ -57,7 +57,7 @@ def _insert_after_epocher(estimator, noise):
     return False
 
 
-def with_speech(estimator, speech):
+def make_control_speech_inputs(estimator, speech):
     """Return a clone with other speech features.
 
     Parameters
@@ -73,7 +73,7 @@ def with_speech(estimator, speech):
         its grid.
     """
     estimator = clone(estimator)
-    name = find_decoder(estimator)[1] + "speech"
+    name = find_decoder_in_estimator(estimator)[1] + "speech"
     for grid in ("param_grid", "param_distributions"):
         if hasattr(estimator, grid):
             inner = name.removeprefix("estimator__")
@@ -87,7 +87,7 @@ def with_speech(estimator, speech):
     return estimator.set_params(**{name: speech})
 
 
-def replacement_features(speech, feature):
+def make_control_input_features(speech, feature):
     """Make a pipeline of a feature and a scaler in place of other features.
 
     Parameters
@@ -111,7 +111,7 @@ def replacement_features(speech, feature):
 # --- shifted pairs -----------------------------------------------------------------------------------
 
 
-def shift_pairs(rows, y, random_state=None, min_shift=MIN_SHIFT):
+def shift_control_inputs(rows, y, random_state=None, min_shift=MIN_SHIFT):
     """Shift stimuli circularly within each recording.
 
     Parameters
@@ -166,7 +166,7 @@ def shift_pairs(rows, y, random_state=None, min_shift=MIN_SHIFT):
     return order
 
 
-def reorder_rows(y, order):
+def reorder_control_inputs(y, order):
     """Return the rows of y in another order under the same index."""
     other = _safe_indexing(y, order)
     if isinstance(y, Windows) and y.rows is not None:
@@ -174,7 +174,7 @@ def reorder_rows(y, order):
     return other.set_axis(y.index) if isinstance(y, pd.DataFrame) else other
 
 
-def exclude_shared_samples(rows, train, test, gap=GAP):
+def exclude_shared_control_inputs(rows, train, test, gap=GAP):
     """Exclude training windows close to a test window of their recording.
 
     Parameters

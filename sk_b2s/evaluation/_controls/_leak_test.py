@@ -40,7 +40,7 @@ class ControlOutcome:
     n_train_overlap: int = 0
 
 
-def pooled_row(outcomes, random_state=0):
+def pool_leak_test_rows(outcomes, random_state=0):
     r"""Pool all folds into one score per subject and average over subjects.
 
     **Threshold of a leak.** Let T be the score, a mean over recordings r with
@@ -192,6 +192,6 @@ def permuted_label_scores(outcomes, weight, random):
     return permuted
 
 
-def is_leak(row):
-    """Return whether a row of :func:`pooled_row` reveals a leak."""
+def is_leak_test_positive(row):
+    """Return whether a row of :func:`pool_leak_test_rows` reveals a leak."""
     return row["top_k"] > row["leak_threshold"] or row["recording_identity_p"] <= LEAK_ALPHA + TINY

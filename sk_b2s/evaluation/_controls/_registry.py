@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from sk_b2s._utils._estimators import find_decoder
-from sk_b2s._utils._validation import is_segment_table, table_of
+from sk_b2s._utils._estimators import find_decoder_in_estimator
+from sk_b2s._utils._validation import is_valid_segment_table, table_of
 from sk_b2s.decoding._candidates import find_distinct_segments
-from sk_b2s.decoding._retrieval_result import RetrievalResult, split_pools
+from sk_b2s.decoding._retrieval_result import RetrievalResult, split_result_pools
 from sk_b2s.evaluation._controls._inputs import (
-    exclude_shared_samples,
-    reorder_rows,
-    replacement_features,
-    shift_pairs,
-    with_noise,
-    with_speech,
+    exclude_shared_control_inputs,
+    make_control_input_features,
+    make_control_noise_inputs,
+    make_control_speech_inputs,
+    reorder_control_inputs,
+    shift_control_inputs,
 )
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.features._activity import SpeechActivity
@@ -87,8 +87,8 @@ def _run_decoder(task):
 
 def _run_noise(task, kind):
     noise = SurrogateRecordings(kind, random_state=task.seed)
-    if is_segment_table(task.X):
-        return [task.refit(with_noise(task.estimator, noise))]
+    if is_valid_segment_table(task.X):
+        return [task.refit(make_control_noise_inputs(task.estimator, noise))]
     return [task.refit(X=noise.fit_transform(task.X))]
 
 
@@ -104,31 +104,31 @@ def _run_white_noise(task):
 
 def _run_shifted_labels(task):
     """Refit with stimuli circularly shifted within each recording."""
-    order = shift_pairs(task.rows, task.y, task.seed)
+    order = shift_control_inputs(task.rows, task.y, task.seed)
     # Stimuli keep their side of the split: "train" or "test" is shifted with them.
     side = np.zeros(len(order), int)
     side[task.train], side[task.test] = 1, 2
     train, test = np.flatnonzero(side[order] == 1), np.flatnonzero(side[order] == 2)
-    kept = exclude_shared_samples(task.rows, train, test)
+    kept = exclude_shared_control_inputs(task.rows, train, test)
     task.n_left_out = len(train) - len(kept)
     if not len(kept):
         raise ValueError(
             "Control 'shifted_labels': after the shift, every training window is too close to a test window of its "
             "recording. Use longer recordings or longer blocks."
         )
-    return [task.refit(y=reorder_rows(task.y, order), train=kept, test=test)]
+    return [task.refit(y=reorder_control_inputs(task.y, order), train=kept, test=test)]
 
 
 def _run_within_recording(task):
     """Retrieve among the candidates of the same recording only."""
-    return split_pools(task.decoded)
+    return split_result_pools(task.decoded)
 
 
 def _run_silence_truth(task):
     """Retrieve by the true speech and silence mask of each window."""
-    speech = find_decoder(task.estimator)[0].speech
+    speech = find_decoder_in_estimator(task.estimator)[0].speech
     stimuli = _safe_indexing(task.y, task.test)
-    feature = replacement_features(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
+    feature = make_control_input_features(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
     mask = np.asarray(feature.fit_transform(table_of(stimuli)))[:, 0]
     own = mask[find_distinct_segments(stimuli).first]
     # Minus the number of frames in which two masks differ, as integers, so that equal masks tie.
@@ -146,8 +146,8 @@ def _run_envelope_only(task):
 
 
 def _run_other_feature(task, feature):
-    speech = replacement_features(find_decoder(task.estimator)[0].speech, feature)
-    return [task.refit(with_speech(task.estimator, speech))]
+    speech = make_control_input_features(find_decoder_in_estimator(task.estimator)[0].speech, feature)
+    return [task.refit(make_control_speech_inputs(task.estimator, speech))]
 
 
 def _run_oracle(task):

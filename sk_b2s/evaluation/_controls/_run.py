@@ -10,18 +10,18 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._estimators import find_decoder
-from sk_b2s._utils._validation import check_in_step, recordings_of, table_of
+from sk_b2s._utils._estimators import find_decoder_in_estimator
+from sk_b2s._utils._validation import recordings_of, table_of, validate_in_step
 from sk_b2s.decoding._candidates import find_distinct_segments
 from sk_b2s.evaluation._controls._fold_task import FoldTask
-from sk_b2s.evaluation._controls._inputs import shift_pairs
-from sk_b2s.evaluation._controls._leak_test import ControlOutcome, pooled_row
+from sk_b2s.evaluation._controls._inputs import shift_control_inputs
+from sk_b2s.evaluation._controls._leak_test import ControlOutcome, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._verdicts import add_verdict_texts, control_verdicts
 from sk_b2s.events._stimuli import StimulusArray
-from sk_b2s.metrics._null import circular_shift_null, count_hits
+from sk_b2s.metrics._null import circular_shift_null, mark_null_hits
 from sk_b2s.model_selection._leakage import check_leakage, leaks_in
-from sk_b2s.model_selection._split import StimulusKFold, folds_of
+from sk_b2s.model_selection._split import StimulusKFold, list_splits
 
 NEEDS = {
     "audio": "audio files in y and a decoder with speech=",
@@ -169,16 +169,16 @@ def run_controls(
     detect state that a custom estimator keeps between folds, or preprocessing
     that was fitted on test windows before the folds were made.
     """
-    last, _ = find_decoder(estimator)
-    check_in_step(X, y)
-    rows = sample_rows(X)
-    names = select_controls(controls, last, y, oracle)
+    last, _ = find_decoder_in_estimator(estimator)
+    validate_in_step(X, y)
+    rows = run_control_rows(X)
+    names = select_controls_to_run(controls, last, y, oracle)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
-    folds = [next(StimulusKFold(5).split(X, y))] if cv is None else folds_of(cv, X, y)
+    folds = [next(StimulusKFold(5).split(X, y))] if cv is None else list_splits(cv, X, y)
     if "within_recording" in names:
         _check_pools(rows, find_distinct_segments(y).target, folds, k or last.k)
     if "shifted_labels" in names:
-        shift_pairs(rows, y, seed)  # raises now rather than after hours
+        shift_control_inputs(rows, y, seed)  # raises now rather than after hours
     jobs = [(job, index) for job in _group_jobs(names) for index in range(len(folds))]
     results = joblib.Parallel(n_jobs, return_as="generator")(
         joblib.delayed(_run_fold)(
@@ -213,7 +213,9 @@ def _run_fold(names, task, n_shifts):
         with warnings.catch_warnings():
             if name != "decoder":  # a control without information does not converge
                 warnings.simplefilter("ignore", ConvergenceWarning)
-            out[name] = outcome_of(CONTROLS[name].factory(task), n_shifts, task.seed, task.n_left_out)
+            out[name] = run_control_outcome(
+                CONTROLS[name].factory(task), n_shifts, task.seed, task.n_left_out
+            )
         if name == "decoder":
             out[name].n_train_overlap = int(task.exposure().rows.sum())
     return out
@@ -221,7 +223,7 @@ def _run_fold(names, task, n_shifts):
 
 def _make_table(outcomes, reasons, seed):
     """Pool the outcomes of all folds and add verdicts."""
-    table = pd.DataFrame({name: pooled_row(parts, seed) for name, parts in outcomes.items()}).T
+    table = pd.DataFrame({name: pool_leak_test_rows(parts, seed) for name, parts in outcomes.items()}).T
     table = table.rename_axis("control").astype({column: int for column in ("n_subjects", "n_windows")})
     of_leaks = ["leak_threshold", "recording_identity_p", "inverted_below"]
     table.loc[~table.index.isin(LEAK_TESTS), of_leaks] = np.nan
@@ -236,7 +238,7 @@ def _make_table(outcomes, reasons, seed):
 # --- outcomes of one fold ----------------------------------------------------------------------------
 
 
-def outcome_of(parts, n_shifts=1000, random_state=None, n_left_out=0):
+def run_control_outcome(parts, n_shifts=1000, random_state=None, n_left_out=0):
     """Reduce the results of one control and fold to the input of a verdict.
 
     Parameters
@@ -285,7 +287,7 @@ def _hits_across(result):
     Names of the recordings, and an array of (n_recordings, n_recordings).
     """
     codes, names = pd.factorize(recordings_of(result.rows), sort=True)
-    hit = count_hits(result.scores, result.k)
+    hit = mark_null_hits(result.scores, result.k)
     hits = np.stack([hit[codes == code].sum(0) for code in range(len(names))])
     return tuple(names), np.stack(
         [hits[:, result.target[codes == code]].mean(1) for code in range(len(names))], axis=1
@@ -295,7 +297,7 @@ def _hits_across(result):
 # --- input -------------------------------------------------------------------------------------------
 
 
-def sample_rows(X):
+def run_control_rows(X):
     """Return subject, recording and time of each window."""
     table = table_of(X)
     missing = ["recording", "onset", "duration"]
@@ -309,7 +311,7 @@ def sample_rows(X):
     return rows[["subject", "recording", "onset", "duration"]].reset_index(drop=True)
 
 
-def select_controls(controls, decoder, y, oracle):
+def select_controls_to_run(controls, decoder, y, oracle):
     """Check names of controls, or return all that apply if None."""
     table = table_of(y)
     has_audio = table is not None and "sound" in table and getattr(decoder, "speech", None) is not None

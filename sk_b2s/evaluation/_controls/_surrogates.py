@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.events._stimuli import stable_id
+from sk_b2s.events._stimuli import make_stimulus_id
 from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._signals import Signal, load_signal
 from sk_b2s.preprocessing._windows import Windows
@@ -204,14 +204,16 @@ class SurrogateRecordings(WindowsTransformer):
         if not isinstance(X, Windows):
             X = self._validate_array(X, ensure_all_finite="allow-nan", reset=False)
             flat = np.moveaxis(X, 1, -1)  # (n_windows[, n_times], n_channels)
-            noise = SURROGATES[self.kind](flat.reshape(-1, X.shape[1]), stable_id(self.seed_, 0))
+            noise = SURROGATES[self.kind](flat.reshape(-1, X.shape[1]), make_stimulus_id(self.seed_, 0))
             return np.moveaxis(noise.reshape(flat.shape), -1, 1).astype(X.dtype)
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} channels, but SurrogateRecordings was fitted on {self.n_features_in_}."
             )
         signals = [
-            Signal(partial(_make_surrogate, signal, self.kind, stable_id(self.seed_, *who)), signal.shape)
+            Signal(
+                partial(_make_surrogate, signal, self.kind, make_stimulus_id(self.seed_, *who)), signal.shape
+            )
             for signal, who in zip(X.signals, _identities(X), strict=True)
         ]
         if self.kind == "phase":

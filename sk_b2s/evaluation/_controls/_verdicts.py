@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from sk_b2s.evaluation._controls._leak_test import TINY, is_leak, pooled_row
+from sk_b2s.evaluation._controls._leak_test import TINY, is_leak_test_positive, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import CONTEXT, LEAK_TESTS, label_of_control
 from sk_b2s.model_selection._leakage import leaks_in
 
@@ -93,7 +93,8 @@ def control_verdicts(table, reasons=()):
     Parameters
     ----------
     table : DataFrame of shape (n_controls, ...)
-        Rows of :func:`~sk_b2s.evaluation._controls._leak_test.pooled_row`,
+        Rows of
+        :func:`~sk_b2s.evaluation._controls._leak_test.pool_leak_test_rows`,
         indexed by control.
     reasons : sequence of str, default=()
         What else leaks into the decoder, "stimulus of training" for example.
@@ -103,9 +104,9 @@ def control_verdicts(table, reasons=()):
     verdicts : DataFrame of shape (n_controls, 2)
         ``verdict`` and ``leak_sources``, "" without a leak.
     """
-    verdict = against_null(table)
+    verdict = decide_verdict_against_null(table)
     verdict[verdict.index.isin(CONTEXT)] = Verdict.CONTEXT.value
-    leaking = [name for name in LEAK_TESTS if name in table.index and is_leak(table.loc[name])]
+    leaking = [name for name in LEAK_TESTS if name in table.index and is_leak_test_positive(table.loc[name])]
     for name in LEAK_TESTS:
         if name in leaking:
             verdict[name] = Verdict.LEAK.value
@@ -117,7 +118,7 @@ def control_verdicts(table, reasons=()):
     return pd.DataFrame({"verdict": verdict, "leak_sources": sources})
 
 
-def against_null(table):
+def decide_verdict_against_null(table):
     """Compare each score with both sides of the null of its own row.
 
     Parameters
@@ -135,7 +136,7 @@ def against_null(table):
     --------
     >>> table = pd.DataFrame({"top_k": [0.3, 0.1, 0.02]})
     >>> table = table.assign(null_low=0.05, null_high=0.2)
-    >>> against_null(table).tolist()
+    >>> decide_verdict_against_null(table).tolist()
     ['above_null', 'at_null', 'below_null']
     """
     score, high = table["top_k"].astype(float), table["null_high"].astype(float)
@@ -181,7 +182,7 @@ def assign_verdicts(results, outcomes):
         gets "leak" if it is above chance over all its folds, and so does the
         decoder of its estimator and seed.
     """
-    verdict = against_null(results)
+    verdict = decide_verdict_against_null(results)
     verdict[results["control"].isin(CONTEXT)] = Verdict.CONTEXT.value
     of_leak_tests = results["control"].isin(LEAK_TESTS)  # tested over all folds together
     verdict[of_leak_tests] = verdict[of_leak_tests].map(_at_null_unless_missing)
@@ -199,7 +200,7 @@ def assign_verdicts(results, outcomes):
         control = results.loc[rows, "control"]
         reasons = []
         if found:
-            pooled = pd.DataFrame({control: pooled_row(parts) for control, parts in found.items()}).T
+            pooled = pd.DataFrame({control: pool_leak_test_rows(parts) for control, parts in found.items()}).T
             pooled = control_verdicts(pooled)["verdict"]
             reasons = list(pooled.index[pooled == Verdict.LEAK])
             for value in (Verdict.BELOW_NULL.value, Verdict.LEAK.value):

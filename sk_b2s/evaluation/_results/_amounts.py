@@ -29,7 +29,7 @@ def select_amount(results):
     return results[results[AMOUNT] == results[AMOUNT].iloc[0]] if amounts_in(results) else results
 
 
-def format_minutes(amounts):
+def format_calibration_amounts(amounts):
     """Format calibration minutes as suffixes of labels.
 
     Parameters
@@ -43,7 +43,7 @@ def format_minutes(amounts):
 
     Examples
     --------
-    >>> format_minutes([0.5, np.inf, np.nan])
+    >>> format_calibration_amounts([0.5, np.inf, np.nan])
     [', 0.5 min', ', all minutes', '']
     """
     names = {np.inf: ", all minutes"}

@@ -7,7 +7,7 @@ import json
 import pandas as pd
 
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.evaluation._results._amounts import format_minutes
+from sk_b2s.evaluation._results._amounts import format_calibration_amounts
 
 UNKNOWN = "plan unknown"
 AUDIT = '{"audit": true}'  # of precomputed similarities, without folds
@@ -59,7 +59,7 @@ def _is_plan(plan):
 # --- several plans -----------------------------------------------------------------------------------
 
 
-def are_compatible(one, other):
+def are_plans_compatible(one, other):
     """Return whether two plans have the same folds, data, settings and code.
 
     Estimators, controls, seeds and the number of folds may differ.
@@ -72,11 +72,11 @@ def are_compatible(one, other):
     return one["questions"][:n] == other["questions"][:n] and one["settings"] == other["settings"]
 
 
-def plan_groups(plans):
+def group_compatible_plans(plans):
     """Number groups of compatible plans in order of first appearance."""
     kinds, groups = [], []
     for plan in plans:
-        known = [place for place, kind in enumerate(kinds) if are_compatible(kind, plan)]
+        known = [place for place, kind in enumerate(kinds) if are_plans_compatible(kind, plan)]
         if not known:
             kinds.append(plan)
         elif (
@@ -103,7 +103,7 @@ def merge_plans(plans):
     return max(plans, key=lambda plan: len(plan["questions"])) | {"work": work}
 
 
-def describe_differences(one, other):
+def describe_plan_differences(one, other):
     """Describe the differences of two plans, "k (10 and 5), y" for example."""
     if one is None or other is None:
         return "the plan, which one of them lacks because an earlier version wrote it"
@@ -123,7 +123,7 @@ def describe_differences(one, other):
 # --- what is missing ---------------------------------------------------------------------------------
 
 
-def missing_of(plan, done, name, control="decoder", minutes=None):
+def describe_missing_plan_folds(plan, done, name, control="decoder", minutes=None):
     """Describe the missing subjects and folds of an estimator.
 
     Parameters
@@ -177,7 +177,7 @@ def _name_first(names):
     return shorten_list([str(name) or "unnamed" for name in names], MAX_NAMES)
 
 
-def missing_rows(results, by=("estimator", "control")):
+def describe_missing_plan_rows(results, by=("estimator", "control")):
     """Describe the missing parts of each estimator and control.
 
     Parameters
@@ -191,7 +191,7 @@ def missing_rows(results, by=("estimator", "control")):
     Returns
     -------
     missing : Series of str
-        Indexed by ``by``, see :func:`missing_of`.
+        Indexed by ``by``, see :func:`describe_missing_plan_folds`.
 
     Raises
     ------
@@ -206,20 +206,20 @@ def missing_rows(results, by=("estimator", "control")):
         good = rows[rows["error"].astype(object).fillna("") == ""]
         done = set(zip(good["fold"].tolist(), good["seed"].tolist(), strict=True))
         name = values["estimator"]
-        out[key] = missing_of(
+        out[key] = describe_missing_plan_folds(
             whole[name], done, name, values.get("control", "decoder"), set(amounts.dropna()) or None
         )
     return pd.Series(list(out.values()), index=pd.MultiIndex.from_tuples(out, names=by), dtype=object)
 
 
-def lacking(results, by=("estimator", "control")):
+def list_missing_plan_parts(results, by=("estimator", "control")):
     """List the missing parts of a table, one text per estimator.
 
     Parameters
     ----------
     results : DataFrame of shape (n_rows, ...)
     by : sequence of str, default=("estimator", "control")
-        As for :func:`missing_rows`.
+        As for :func:`describe_missing_plan_rows`.
 
     Returns
     -------
@@ -227,17 +227,17 @@ def lacking(results, by=("estimator", "control")):
         "ridge: 2 of 4 subjects, 4 of 8 folds; missing: 03, 04" and "no result
         of clip" for example.
     """
-    missing = missing_rows(results, by)
+    missing = describe_missing_plan_rows(results, by)
     missing, texts = missing[missing != ""], {}
     for (name, control, *minutes), text in missing.items():
         if control == "decoder" or missing.get((name, "decoder", *minutes), "") != text:
             owner = name if control == "decoder" else f"{control} of {name}"
-            texts[owner + "".join(format_minutes(minutes))] = text
-    lost = missing_estimators(results)
+            texts[owner + "".join(format_calibration_amounts(minutes))] = text
+    lost = list_missing_plan_estimators(results)
     return [f"{name}: {text}" for name, text in texts.items()] + [f"no result of {name}" for name in lost]
 
 
-def missing_estimators(results):
+def list_missing_plan_estimators(results):
     """List the planned estimators and controls without any row."""
     there = set(zip(results["estimator"], results["control"], strict=True))
     plans = [plan for plan in _merge_plans(results).values() if plan is not None and "audit" not in plan]
@@ -259,12 +259,12 @@ def plans_that_differ(results):
         scores are comparable.
     """
     plans = {name: plan for name, plan in _merge_plans(results).items() if plan is not None}
-    groups = plan_groups(list(plans.values()))
+    groups = group_compatible_plans(list(plans.values()))
     if len(set(groups)) < 2:
         return ""
     names = list(plans)
     first, other = names[0], names[groups.index(1)]
-    return f"{first!r} and {other!r} differ in {describe_differences(plans[first], plans[other])}"
+    return f"{first!r} and {other!r} differ in {describe_plan_differences(plans[first], plans[other])}"
 
 
 def _merge_plans(results):
@@ -274,12 +274,12 @@ def _merge_plans(results):
     for name, texts in plans.groupby(results["estimator"], sort=False):
         found = [read_plan(text) for text in pd.unique(texts)]
         found = list({write_plan(plan): plan for plan in found}.values())
-        groups = plan_groups(found)
+        groups = group_compatible_plans(found)
         if max(groups) > 0:
             other = found[groups.index(1)]
             raise ValueError(
                 f"The results of {name!r} have {max(groups) + 1} plans, which differ in "
-                f"{describe_differences(found[0], other)}. Select the rows of one, results[results['plan'] == ...]."
+                f"{describe_plan_differences(found[0], other)}. Select the rows of one, results[results['plan'] == ...]."
             )
         out[name] = merge_plans(found)
     return out

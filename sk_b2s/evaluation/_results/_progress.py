@@ -6,7 +6,7 @@ from textwrap import shorten
 
 import numpy as np
 
-from sk_b2s.evaluation._results._amounts import format_minutes
+from sk_b2s.evaluation._results._amounts import format_calibration_amounts
 
 
 def format_progress(line):
@@ -17,7 +17,7 @@ def format_progress(line):
         if common["control"] == "decoder"
         else f"{common['estimator']} · {common['control']}"
     )
-    minutes = format_minutes([line["about"].get("calibration_minutes", np.nan)])[0]
+    minutes = format_calibration_amounts([line["about"].get("calibration_minutes", np.nan)])[0]
     prefix = f"{name}{minutes}, seed {common['seed']}, fold {common['fold']}: "
     if line["error"]:
         return f"{prefix}FAILED, {shorten(line['error'], 300)}"

@@ -10,17 +10,17 @@ import torch
 from sklearn import config_context
 from sklearn.base import BaseEstimator
 
-from sk_b2s._utils._devices import choose_device, choose_precision
-from sk_b2s._utils._estimators import find_decoder, iter_nested
+from sk_b2s._utils._devices import choose_device, choose_device_precision
+from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_estimator_levels
 from sk_b2s._utils._validation import table_of
 from sk_b2s.events._stimuli import digest_stimuli, stimulus_name
-from sk_b2s.preprocessing._fingerprint import key_of
+from sk_b2s.preprocessing._fingerprint import make_fingerprint
 
 MAX_CHARACTERS = 4000  # of a description
 MAX_STIMULI = 20  # that are listed
 
 
-def parameters_of(estimator):
+def describe_parameter_provenance(estimator):
     """Describe an estimator and its nested ones by their changed parameters.
 
     ``memory``, which does not affect results, and addresses of objects are
@@ -36,16 +36,16 @@ def parameters_of(estimator):
     return (
         text
         if len(text) <= MAX_CHARACTERS
-        else f"{text[:MAX_CHARACTERS]} ... (digest {key_of(estimator)[:16]})"
+        else f"{text[:MAX_CHARACTERS]} ... (digest {make_fingerprint(estimator)[:16]})"
     )
 
 
-def features_of(estimator, y):
+def describe_feature_provenance(estimator, y):
     """Describe the features of a decoder by class, rate and digest.
 
     Without ``speech``, ``y`` contains the features.
     """
-    speech = getattr(find_decoder(estimator)[0], "speech", None)
+    speech = getattr(find_decoder_in_estimator(estimator)[0], "speech", None)
     if speech is None:
         rate = getattr(y, "sfreq", None)
         shape = " x ".join(map(str, np.shape(y)[1:]))
@@ -55,7 +55,7 @@ def features_of(estimator, y):
     rates = [params[name] for name in params if name.rsplit("__", 1)[-1] == "sfreq"]
     rate = next((f" at {rate:g} Hz" for rate in rates if isinstance(rate, (int, float))), "")
     names = ", ".join(type(step).__name__ for step in steps)
-    return f"{names}{rate}; digest {key_of(speech)[:16]}"
+    return f"{names}{rate}; digest {make_fingerprint(speech)[:16]}"
 
 
 def chosen_by(estimator):
@@ -74,7 +74,7 @@ def chosen_by(estimator):
         marked.
     """
     parts = []
-    for level in iter_nested(estimator):
+    for level in iter_estimator_levels(estimator):
         own = getattr(level, "__dict__", {})
         if "best_params_" in own:
             parts.append(f"best_params_: {own['best_params_']}{_describe_edges(level)}")
@@ -118,12 +118,14 @@ def _describe_edges(search):
 def machine_of(estimator):
     """Describe threads, device and precision of an estimator."""
     parts = [f"threads {torch.get_num_threads()}"]
-    last = list(iter_nested(estimator))[-1]
+    last = list(iter_estimator_levels(estimator))[-1]
     if getattr(last, "device", None) is not None:
         device = choose_device(last.device)
         parts.append(f"device {device}")
         if isinstance(getattr(last, "precision", None), str):
-            parts.append(f"precision {str(choose_precision(last.precision, device)).removeprefix('torch.')}")
+            parts.append(
+                f"precision {str(choose_device_precision(last.precision, device)).removeprefix('torch.')}"
+            )
     return ", ".join(parts)
 
 
@@ -142,12 +144,12 @@ def data_digests(windows, stimuli, y):
         ``X``, ``y``, ``n_rows``, and ``sounds`` with the digest of each
         stimulus by its name, if there are few.
     """
-    data = {"X": key_of(windows)[:16], "y": key_of(stimuli)[:16], "n_rows": len(windows)}
+    data = {"X": make_fingerprint(windows)[:16], "y": make_fingerprint(stimuli)[:16], "n_rows": len(windows)}
     table = table_of(y)
     if table is None or "sound" not in table:
         return data
     sounds = pd.unique(table["sound"].dropna().astype(object))
     found = dict(zip(map(stimulus_name, sounds), map(str, digest_stimuli(pd.Series(sounds))), strict=True))
     if len(found) > MAX_STIMULI:
-        return data | {"sounds": {f"all {len(found)}": key_of(sorted(found.values()))[:16]}}
+        return data | {"sounds": {f"all {len(found)}": make_fingerprint(sorted(found.values()))[:16]}}
     return data | {"sounds": {name: digest[:16] for name, digest in found.items()}}

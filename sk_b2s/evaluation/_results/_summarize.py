@@ -7,16 +7,16 @@ import warnings
 import pandas as pd
 
 from sk_b2s.evaluation._controls._registry import CONTEXT, LEAK_TESTS
-from sk_b2s.evaluation._controls._verdicts import Verdict, add_verdict_texts, against_null
+from sk_b2s.evaluation._controls._verdicts import Verdict, add_verdict_texts, decide_verdict_against_null
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._former import refuse_former_columns
-from sk_b2s.evaluation._results._plan import missing_rows
+from sk_b2s.evaluation._results._plan import describe_missing_plan_rows
 from sk_b2s.evaluation._results._table import CELL
 from sk_b2s.evaluation._scores import CHANCE_COLUMNS, SCORES, VERDICT_COLUMNS
 from sk_b2s.evaluation._statistics import (
     KINDS,
-    average_over_subjects,
-    null_over_subjects,
+    compute_null_statistics,
+    compute_statistics_over_subjects,
     subject_score_means,
 )
 
@@ -83,16 +83,16 @@ def summarize(results):
         first = f": all fits failed, the first with {results['error'].iloc[0]}" if len(results) else "."
         raise ValueError(f"results has no finished fits{first}")
     counts = pd.DataFrame([_count(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
-    scores = average_over_subjects(
+    scores = compute_statistics_over_subjects(
         subject_score_means(done, [*SCORES, *CHANCE_COLUMNS, "n_candidates"], [*by, "subject"]), by
     )
-    null = null_over_subjects(done, by)
+    null = compute_null_statistics(done, by)
     of = [*by[:2], *by[len(KINDS) :]]
     failed = results[results["error"] != ""].drop_duplicates(CELL).groupby(of, dropna=False).size()
     table = counts.join(scores, on=by).join(null, on=by).join(failed.rename("n_failed"), on=of)
-    table = table.join(missing_rows(results, of).rename("missing"), on=of)
+    table = table.join(describe_missing_plan_rows(results, of).rename("missing"), on=of)
     table = table.fillna({"n_failed": 0})
-    verdict = against_null(table.assign(top_k=table["top_k_judged"]))
+    verdict = decide_verdict_against_null(table.assign(top_k=table["top_k_judged"]))
     is_leak_test = table["control"].isin(LEAK_TESTS) & (
         verdict != Verdict.NO_NULL
     )  # tested over all folds together

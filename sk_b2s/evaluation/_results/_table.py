@@ -12,13 +12,13 @@ from sk_b2s._utils._text import shorten_list
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import assign_verdicts
 from sk_b2s.evaluation._results._amounts import amounts_in
-from sk_b2s.evaluation._results._lines import find_problem, outcome_from_dict
+from sk_b2s.evaluation._results._lines import find_line_problem, outcome_from_dict
 from sk_b2s.evaluation._results._plan import (  # fmt: skip
     UNKNOWN,
-    describe_differences,
-    lacking,
+    describe_plan_differences,
+    group_compatible_plans,
+    list_missing_plan_parts,
     merge_plans,
-    plan_groups,
     plans_that_differ,
     read_plan,
     write_plan,
@@ -40,7 +40,7 @@ COLUMNS = (
 CELL = ["estimator", "seed", "fold", "control"]  # identify a fit
 
 
-def make_table(lines):
+def make_results_table(lines):
     """Make a table with verdicts from lines of results.
 
     Parameters
@@ -120,7 +120,7 @@ def _merge_texts(lines):
     texts = [write_plan(line.get("plan")) or None for line in lines]
     known = list(dict.fromkeys(texts))
     plans = [read_plan(text) for text in known]
-    groups = plan_groups(plans)
+    groups = group_compatible_plans(plans)
     whole = {
         group: write_plan(merge_plans([plan for plan, of in zip(plans, groups, strict=True) if of == group]))
         or None
@@ -170,7 +170,7 @@ def read_results(paths, conflicts="raise"):
         if not path.exists():
             raise FileNotFoundError(f"Results file {str(path)!r} does not exist. Check the path.")
         for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
-            lines += JsonLinesFile(file, find_problem).lines()
+            lines += JsonLinesFile(file, find_line_problem).lines()
     if not lines:
         raise ValueError(
             f"{_format_paths(paths)}: no results found. Use files written by benchmark(path=...)."
@@ -187,7 +187,7 @@ def read_results(paths, conflicts="raise"):
                 raise ValueError(_describe_conflict(before, line))
             kept[cell] = line
     lines = _select_last_plans(list(kept.values()), "raise")
-    results = make_table(lines)
+    results = make_results_table(lines)
     _warn_of_plans(results, _format_paths(paths))
     return results
 
@@ -205,7 +205,7 @@ def _select_last_plans(lines, conflicts="last"):
     """
     plans = [line.get("plan") for line in lines]
     texts = list(dict.fromkeys(map(write_plan, plans)))
-    number = dict(zip(texts, plan_groups([read_plan(text) for text in texts]), strict=True))
+    number = dict(zip(texts, group_compatible_plans([read_plan(text) for text in texts]), strict=True))
     kinds = [
         (number[write_plan(plan)], line.get("made", {}).get("digest"))
         for plan, line in zip(plans, lines, strict=True)
@@ -226,8 +226,8 @@ def _select_last_plans(lines, conflicts="last"):
 
 def _describe_two_plans(name, one, other):
     plans = _get_plan(one), _get_plan(other)
-    what = describe_differences(*plans) if write_plan(plans[0]) != write_plan(plans[1]) else ""
-    what = what if plan_groups(plans) != [0, 0] else "the parameters of the estimator"
+    what = describe_plan_differences(*plans) if write_plan(plans[0]) != write_plan(plans[1]) else ""
+    what = what if group_compatible_plans(plans) != [0, 0] else "the parameters of the estimator"
     folds = [line["common"]["fold"] for line in (one, other)]
     return (
         f"The results of {name!r} have two plans, which differ in {what}. Fold {folds[0]} is from one and fold "
@@ -247,7 +247,7 @@ def _warn_of_plans(results, shown):
             f"folds are not detected.",
             stacklevel=3,
         )
-    if lacks := [text for text in lacking(results, by) if not text.endswith(UNKNOWN)]:
+    if lacks := [text for text in list_missing_plan_parts(results, by) if not text.endswith(UNKNOWN)]:
         warnings.warn(
             f"{shown} is not complete. {'. '.join(lacks)}. Call benchmark again with the same arguments and "
             f"path to finish it.",
@@ -276,8 +276,8 @@ def _describe_conflict(before, line):
         if before["key"] != line["key"]
         else "with different results"
     )
-    if plan_groups(plans) != [0, 0]:
-        what += f" (the plans differ in {describe_differences(*plans)})"
+    if group_compatible_plans(plans) != [0, 0]:
+        what += f" (the plans differ in {describe_plan_differences(*plans)})"
     return (
         f"{common['estimator']!r}, seed {common['seed']}, fold {common['fold']}, {common['control']!r} was run twice, "
         f"{what}. Use different names for changed estimators, read files separately, or pass conflicts='last'."

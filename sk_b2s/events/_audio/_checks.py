@@ -7,11 +7,17 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._caching import content_digest
+from sk_b2s._utils._caching import digest_cached_content
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._audio._facts import measure_audio
-from sk_b2s.events._audio._files import AudioTrack, audio_path, check_track, parse_channel, read_audio_info
-from sk_b2s.events._stimuli import StimulusArray, stimulus_name, stimulus_state
+from sk_b2s.events._audio._files import (
+    AudioTrack,
+    audio_path,
+    check_audio_file_track,
+    parse_audio_file_channel,
+    read_audio_file_info,
+)
+from sk_b2s.events._stimuli import StimulusArray, get_stimulus_state, stimulus_name
 
 MIN_CORRELATION = 0.99  # of tracks whose mean may be used without a warning
 MAX_INVERTED = -0.9  # correlation below which one track is probably inverted
@@ -19,25 +25,25 @@ RATIO_TOLERANCE = 3e-4  # between a ratio of durations and one of sampling rates
 MAX_PEAK = 100.0  # larger samples are not fractions of full scale
 
 
-def format_names(sounds, most=5):
+def format_audio_names(sounds, most=5):
     """Format the names of the first few distinct stimuli: str."""
     return shorten_list(map(repr, dict.fromkeys(map(stimulus_name, sounds))), most)
 
 
-def measure_stimulus(sound, memory=None):
+def measure_audio_of_stimulus(sound, memory=None):
     """Measure an audio file, see :func:`measure_audio`."""
-    return measure_audio(sound, content_digest(audio_path(sound)), memory)
+    return measure_audio(sound, digest_cached_content(audio_path(sound)), memory)
 
 
-def describe_length(sound):
+def describe_audio_length(sound):
     """Describe how the header of an audio file differs from its samples."""
     if isinstance(sound, StimulusArray):
         return ""
     path = audio_path(sound)
-    return read_audio_info(path, stimulus_state(path)).note
+    return read_audio_file_info(path, get_stimulus_state(path)).note
 
 
-def describe_ratio(ratio, only_audio_rates=False):
+def describe_audio_ratio(ratio, only_audio_rates=False):
     """Describe a ratio of durations if it is one of two sampling rates.
 
     Parameters
@@ -68,14 +74,14 @@ def describe_ratio(ratio, only_audio_rates=False):
     return ""
 
 
-def is_silent(sound, memory=None):
+def is_audio_silent(sound, memory=None):
     """Return whether a stimulus, or each of its features, is constant."""
     if isinstance(sound, StimulusArray):
         return len(sound.data) == 0 or not np.ptp(sound.data, axis=0).any()
-    return measure_stimulus(sound, memory).is_silent
+    return measure_audio_of_stimulus(sound, memory).is_silent
 
 
-def select_tracks(table):
+def select_audio_tracks(table):
     """Return stimuli with the tracks that ``sound_channel`` selects.
 
     Parameters
@@ -119,7 +125,7 @@ def select_tracks(table):
 
 def _select_track(sound, channel):
     """Return a track of a stimulus, or the stimulus if it has one track."""
-    number = parse_channel(channel)
+    number = parse_audio_file_channel(channel)
     if isinstance(sound, StimulusArray):
         raise ValueError(f"{sound!r} has features instead of tracks. Leave the column empty in this row.")
     if isinstance(sound, AudioTrack):
@@ -127,11 +133,11 @@ def _select_track(sound, channel):
             raise ValueError(f"{sound!r} contradicts the value {channel!r}. Remove one of them.")
         return sound
     from_path = AudioTrack(sound, number)
-    info = check_track(from_path, stimulus_state(sound))
+    info = check_audio_file_track(from_path, get_stimulus_state(sound))
     return from_path if info.n_tracks > 1 else sound
 
 
-def warn_of_tracks(sounds, stacklevel=3):
+def warn_of_audio_tracks(sounds, stacklevel=3):
     """Warn of files with differing tracks if no track is selected.
 
     Parameters
@@ -150,10 +156,10 @@ def warn_of_tracks(sounds, stacklevel=3):
     for sound in sounds:
         if (
             isinstance(sound, (StimulusArray, AudioTrack))
-            or check_track(sound, stimulus_state(sound)).n_tracks < 2
+            or check_audio_file_track(sound, get_stimulus_state(sound)).n_tracks < 2
         ):
             continue
-        if (facts := measure_stimulus(sound)).correlation < MIN_CORRELATION:
+        if (facts := measure_audio_of_stimulus(sound)).correlation < MIN_CORRELATION:
             inverted = ", one is inverted" if facts.correlation < MAX_INVERTED else ""
             silent = ": their mean is silence" if facts.is_silent else ""
             differ.append(f"{stimulus_name(sound)!r} (correlation {facts.correlation:.2f}{inverted}{silent})")
@@ -181,10 +187,14 @@ def warn_of_level(sounds, stacklevel=3):
     UserWarning
         If samples are above 100.
     """
-    peaks = {sound: measure_stimulus(sound).peak for sound in sounds if not isinstance(sound, StimulusArray)}
+    peaks = {
+        sound: measure_audio_of_stimulus(sound).peak
+        for sound in sounds
+        if not isinstance(sound, StimulusArray)
+    }
     if loud := [sound for sound, peak in peaks.items() if peak > MAX_PEAK]:
         warnings.warn(
-            f"The samples of {format_names(loud)} reach {max(peaks.values()):.4g}, but the full scale of an audio file is "
+            f"The samples of {format_audio_names(loud)} reach {max(peaks.values()):.4g}, but the full scale of an audio file is "
             f"1. Integers were probably written as floating-point numbers, and features of such a file outweigh others. "
             f"Divide its samples by 32768 (16 bits).",
             stacklevel=stacklevel,

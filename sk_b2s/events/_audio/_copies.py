@@ -7,15 +7,15 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._checks import measure_stimulus
-from sk_b2s.events._audio._files import audio_path, is_file
-from sk_b2s.events._audio._fingerprints import find_matches
+from sk_b2s.events._audio._checks import measure_audio_of_stimulus
+from sk_b2s.events._audio._files import audio_path, is_audio_file
+from sk_b2s.events._audio._fingerprints import match_audio_fingerprints
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import (
     StimulusArray,
     digest_stimuli,
-    stable_id,
-    stimulus_digest,
+    digest_stimulus,
+    make_stimulus_id,
     stimulus_duration,
     stimulus_name,
 )
@@ -26,7 +26,7 @@ MAX_MATCHES = 256  # sets of stimuli whose matches are kept in memory
 _MATCHES: dict = {}
 
 
-def find_copied_windows(intervals, matches, table):
+def find_copies_of_windows(intervals, matches, table):
     """Return which windows have a recording that is in ``intervals``.
 
     Parameters
@@ -55,7 +55,7 @@ def find_copied_windows(intervals, matches, table):
     return mask
 
 
-def find_windows_of_copies(intervals, table):
+def find_windows_of_audio_copies(intervals, table):
     """Return which windows have a recording of a file not in the table.
 
     Parameters
@@ -71,11 +71,11 @@ def find_windows_of_copies(intervals, table):
     """
     distinct = table["sound"].drop_duplicates()
     new = {
-        stimulus_digest(sound): sound
+        digest_stimulus(sound): sound
         for sound in distinct
-        if stimulus_digest(sound) not in intervals.intervals
+        if digest_stimulus(sound) not in intervals.intervals
     }
-    known = [sound for sound in intervals.files.values() if is_file(audio_path(sound))]
+    known = [sound for sound in intervals.files.values() if is_audio_file(audio_path(sound))]
     if not known or all(isinstance(sound, StimulusArray) for sound in new.values()):
         return np.zeros(len(table), bool)
     matches = [
@@ -83,7 +83,7 @@ def find_windows_of_copies(intervals, table):
         for found in StimulusCopies([*known, *new.values()]).matches
         if (found[0] in new) != (found[1] in new)
     ]
-    return find_copied_windows(intervals, matches, table)
+    return find_copies_of_windows(intervals, matches, table)
 
 
 class StimulusCopies:
@@ -112,10 +112,10 @@ class StimulusCopies:
     def __init__(self, sounds):
         self.sounds, prints = {}, []
         distinct = pd.Series(sounds, dtype=object).unique()
-        files = {stimulus_digest(sound): sound for sound in distinct if not isinstance(sound, StimulusArray)}
+        files = {digest_stimulus(sound): sound for sound in distinct if not isinstance(sound, StimulusArray)}
         for digest in sorted(files) if len(files) > 1 else ():
             try:
-                prints.append(measure_stimulus(files[digest]).fingerprint)
+                prints.append(measure_audio_of_stimulus(files[digest]).fingerprint)
                 self.sounds[digest] = files[digest]
             except (ValueError, OSError):  # raised with the row when features are computed
                 continue
@@ -123,7 +123,7 @@ class StimulusCopies:
         if names not in _MATCHES:
             if len(_MATCHES) >= MAX_MATCHES:
                 _MATCHES.clear()
-            _MATCHES[names] = find_matches(prints) if len(prints) > 1 else []
+            _MATCHES[names] = match_audio_fingerprints(prints) if len(prints) > 1 else []
         found = _MATCHES[names]
         self.matches = [(names[match.first], names[match.second], match) for match in found]
         self.place = self._place_copies() if self.matches else {}
@@ -202,7 +202,9 @@ class StimulusCopies:
         copied = np.isin(key, [digest for first, second, _ in self.matches for digest in (first, second)])
         start = table["block_start"].to_numpy()
         block = table["block"].to_numpy(copy=True)
-        block[copied] = [stable_id(*pair) for pair in zip(key[copied], start[copied].tolist(), strict=True)]
+        block[copied] = [
+            make_stimulus_id(*pair) for pair in zip(key[copied], start[copied].tolist(), strict=True)
+        ]
         return table.assign(block=block)
 
     def describe(self):

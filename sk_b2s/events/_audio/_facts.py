@@ -6,12 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sk_b2s._utils._caching import cached, code_of
+from sk_b2s._utils._caching import cached, get_cache_code
 from sk_b2s.events._audio import _files as audio
 from sk_b2s.events._audio import _fingerprints as fingerprints
-from sk_b2s.events._audio._files import audio_path, check_track, mix_tracks, read_pieces, to_audio_key
+from sk_b2s.events._audio._files import (
+    audio_path,
+    check_audio_file_track,
+    mix_audio_file_tracks,
+    read_pieces,
+    to_audio_key,
+)
 
-CODE = code_of(__file__) + code_of(audio.__file__) + code_of(fingerprints.__file__)
+CODE = get_cache_code(__file__) + get_cache_code(audio.__file__) + get_cache_code(fingerprints.__file__)
 MAX_SILENCE = 1e-12  # range of the samples of a silent track
 MAX_FACTS = 2**13  # stimuli whose facts are kept in memory
 _FACTS: dict = {}
@@ -35,7 +41,7 @@ class AudioFacts(NamedTuple):
         Whether all tracks are equal.
     fingerprint : ndarray of uint32
         Of the selected track or the mean, see
-        :func:`~sk_b2s.events._audio._fingerprints.compute_fingerprint`.
+        :func:`~sk_b2s.events._audio._fingerprints.compute_audio_fingerprint`.
     """
 
     peak: float
@@ -53,7 +59,7 @@ def measure_audio(sound, stamp, memory=None):
     ----------
     sound : str, Path or AudioTrack
     stamp : hashable
-        As in :func:`read_audio_info`. With ``memory``, a digest of the
+        As in :func:`read_audio_file_info`. With ``memory``, a digest of the
         content.
     memory : None, str, Path or joblib.Memory, default=None
         Folder in which results are cached. It contains pickle files, which
@@ -79,11 +85,11 @@ def measure_audio(sound, stamp, memory=None):
 
 def _measure(sound, stamp):
     """Measure a file piece by piece."""
-    info, channel = check_track(sound, stamp), getattr(sound, "channel", None)
+    info, channel = check_audio_file_track(sound, stamp), getattr(sound, "channel", None)
     tracks, samples = _Tracks(info.n_tracks), []
     for piece in read_pieces(audio_path(sound), info):
         tracks.add(piece)
-        samples.append(mix_tracks(piece, channel))
+        samples.append(mix_audio_file_tracks(piece, channel))
     samples = np.concatenate(samples)
     spread, least = float(np.ptp(samples)), 1e-4 * float(tracks.spread.max()) if info.n_tracks > 1 else 0.0
     return AudioFacts(
@@ -92,7 +98,7 @@ def _measure(sound, stamp):
         info.n_tracks,
         tracks.correlation(),
         tracks.are_equal,
-        fingerprints.compute_fingerprint(samples, info.rate),
+        fingerprints.compute_audio_fingerprint(samples, info.rate),
     )
 
 

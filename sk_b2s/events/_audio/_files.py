@@ -15,7 +15,7 @@ import soundfile
 
 from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s._utils._text import shorten_text
-from sk_b2s.events._audio._headers import compare_header
+from sk_b2s.events._audio._headers import compare_audio_header
 
 MIN_RATE, SPEECH_RATE, MAX_RATE = 100, 1000, 1_000_000  # Hz; the second is the minimum for speech
 MAX_SAMPLE = 1e10  # 32-bit integers reach 2e9, and the square must fit into float32
@@ -57,7 +57,7 @@ class AudioTrack:
 
     def __post_init__(self):
         object.__setattr__(self, "path", str(self.path))
-        object.__setattr__(self, "channel", parse_channel(self.channel))
+        object.__setattr__(self, "channel", parse_audio_file_channel(self.channel))
 
     def __fspath__(self):
         return self.path
@@ -66,7 +66,7 @@ class AudioTrack:
         return self.path
 
 
-def parse_channel(channel):
+def parse_audio_file_channel(channel):
     """Convert a channel to a track number or "mean"."""
     name = channel.strip().lower() if isinstance(channel, str) else channel
     name = {"left": 0, "right": 1}.get(name, name) if isinstance(name, str) else name
@@ -93,7 +93,7 @@ def to_audio_key(sound):
     return sound if isinstance(sound, AudioTrack) else str(sound)
 
 
-def is_file(path):
+def is_audio_file(path):
     """Return whether a file exists, also for invalid paths."""
     try:
         return Path(path).is_file()
@@ -141,7 +141,7 @@ def _describe_other_content(path):
 @contextmanager
 def _open(path):
     """Open an audio file, with its path in errors of libsndfile."""
-    if not is_file(path):
+    if not is_audio_file(path):
         raise FileNotFoundError(f"The audio file {shorten_text(path)} does not exist.")
     try:
         with soundfile.SoundFile(path) as file:
@@ -156,7 +156,7 @@ def _open(path):
         ) from error
 
 
-def read_audio_info(path, stamp):
+def read_audio_file_info(path, stamp):
     """Read the duration of an audio file, and check that samples exist.
 
     Parameters
@@ -164,8 +164,8 @@ def read_audio_info(path, stamp):
     path : str
     stamp : hashable
         Identity of the content, see
-        :func:`~sk_b2s.events._stimuli.stimulus_state`. The file is read once
-        per stamp.
+        :func:`~sk_b2s.events._stimuli.get_stimulus_state`. The file is read
+        once per stamp.
 
     Returns
     -------
@@ -196,7 +196,7 @@ def _read_info(path, stamp):
     if abs(n_in_header - n_frames) > HEADER_TOLERANCE * rate:
         note = f"its header has {n_in_header / rate:.1f} s, but {n_frames / rate:.1f} s can be read"
     else:
-        note = compare_header(path, kind, n_frames / rate)
+        note = compare_audio_header(path, kind, n_frames / rate)
     return AudioInfo(rate, n_frames, n_tracks, note)
 
 
@@ -236,7 +236,7 @@ def _count_frames(path, file):
     return count
 
 
-def read_tracks(path, info, start=0.0, stop=None):
+def read_audio_file_tracks(path, info, start=0.0, stop=None):
     """Read and check the tracks of an audio file.
 
     Parameters
@@ -292,7 +292,7 @@ def _check_samples(path, data, start, rate):
     )
 
 
-def mix_tracks(data, channel):
+def mix_audio_file_tracks(data, channel):
     """Return one track or the mean of all: ndarray of shape (n_samples,)."""
     return data.mean(1) if channel is None or channel == "mean" else data[:, channel]
 
@@ -305,7 +305,7 @@ def read_samples(sound, stamp, start=0.0, stop=None):
     sound : str, Path or AudioTrack
         If it is a path, the mean of the tracks is returned.
     stamp : hashable
-        As in :func:`read_audio_info`.
+        As in :func:`read_audio_file_info`.
     start, stop : float, default=0.0, None
         Seconds. If ``stop`` is ``None``, read to the end.
 
@@ -318,29 +318,29 @@ def read_samples(sound, stamp, start=0.0, stop=None):
     Raises
     ------
     ValueError
-        As in :func:`read_audio_info`, and if samples are not finite or beyond
-        1e10, or the track does not exist.
+        As in :func:`read_audio_file_info`, and if samples are not finite or
+        beyond 1e10, or the track does not exist.
     """
-    info = check_track(sound, stamp)
-    return mix_tracks(
-        read_tracks(audio_path(sound), info, start, stop), getattr(sound, "channel", None)
+    info = check_audio_file_track(sound, stamp)
+    return mix_audio_file_tracks(
+        read_audio_file_tracks(audio_path(sound), info, start, stop), getattr(sound, "channel", None)
     ), info.rate
 
 
-def check_track(sound, stamp):
+def check_audio_file_track(sound, stamp):
     """Read the duration of an audio file, and check that a track exists.
 
     Parameters
     ----------
     sound : str, Path or AudioTrack
     stamp : hashable
-        As in :func:`read_audio_info`.
+        As in :func:`read_audio_file_info`.
 
     Returns
     -------
     info : AudioInfo
     """
-    info, channel = read_audio_info(audio_path(sound), stamp), getattr(sound, "channel", None)
+    info, channel = read_audio_file_info(audio_path(sound), stamp), getattr(sound, "channel", None)
     if isinstance(channel, int) and channel >= info.n_tracks:
         raise ValueError(
             f"The audio file {audio_path(sound)!r} has {info.n_tracks} track{'s' * (info.n_tracks > 1)}, counted from 0, "

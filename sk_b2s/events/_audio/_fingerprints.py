@@ -65,7 +65,7 @@ def _make_bands():
     return np.clip(1 - np.abs(freqs - center) / width, 0, None).astype(np.float32)
 
 
-def compute_fingerprint(samples, rate):
+def compute_audio_fingerprint(samples, rate):
     """Compute the fingerprint of an audio track.
 
     Parameters
@@ -102,7 +102,7 @@ def compute_fingerprint(samples, rate):
     return ((rise[:, :-1] > rise[:, 1:]) @ (1 << np.arange(N_BITS)) + VALID * valid).astype(np.uint32)
 
 
-def find_matches(prints):
+def match_audio_fingerprints(prints):
     """Find stretches of recording that two stimuli share.
 
     Frames with equal bits in different stimuli, at one offset, are

@@ -15,7 +15,7 @@ BITRATES = {  # kbit/s of layer III by version and index
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # Hz by version bits
 
 
-def compare_header(path, kind, duration):
+def compare_audio_header(path, kind, duration):
     """Compare the header of an audio file with the bytes of the file.
 
     Parameters

@@ -14,12 +14,12 @@ import numpy as np
 from scipy.signal import correlate, firwin, oaconvolve
 
 from sk_b2s.events._audio._files import read_samples
-from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name, stimulus_state
+from sk_b2s.events._stimuli import StimulusArray, get_stimulus_state, stimulus_duration, stimulus_name
 from sk_b2s.events._table import check_events
-from sk_b2s.events._table_times import find_playing_stimulus
-from sk_b2s.io._clocks._clock_fit import MAX_RESIDUAL, check_fit, fit_clock
-from sk_b2s.io._raw._processing import resample
-from sk_b2s.io._raw._recordings import open_raw
+from sk_b2s.events._table_times import find_stimulus_at_table_times
+from sk_b2s.io._clocks._clock_fit import MAX_RESIDUAL, check_clock_fit, fit_clock
+from sk_b2s.io._raw._processing import resample_in_processing
+from sk_b2s.io._raw._recordings import open_recording
 
 CHUNK = 10.0  # s, duration of the segments that are located
 HOP = 5.0  # s between the starts of segments
@@ -44,12 +44,12 @@ def _stimulus_envelopes(sound, sfreq, rate):
             f"{stimulus_name(sound)!r} is an array of features, but alignment to an audio channel needs an "
             "audio file."
         )
-    samples, file_rate = read_samples(sound, stimulus_state(sound))
+    samples, file_rate = read_samples(sound, get_stimulus_state(sound))
     samples = samples.astype(float)
-    whole = resample(np.abs(samples), file_rate, rate)
+    whole = resample_in_processing(np.abs(samples), file_rate, rate)
     if sfreq >= file_rate:
         return [_smooth(whole, rate)]
-    passed = resample(np.abs(resample(samples, file_rate, sfreq)), sfreq, rate)
+    passed = resample_in_processing(np.abs(resample_in_processing(samples, file_rate, sfreq)), sfreq, rate)
     return [_smooth(passed, rate), _smooth(whole, rate)]
 
 
@@ -57,8 +57,8 @@ def _channel_envelopes(channel, sfreq, rate):
     """Return the envelope of a channel, and the channel as an envelope."""
     centered = channel - np.median(channel)
     return [
-        _smooth(resample(np.abs(centered), sfreq, rate), rate),
-        _smooth(resample(centered, sfreq, rate), rate),
+        _smooth(resample_in_processing(np.abs(centered), sfreq, rate), rate),
+        _smooth(resample_in_processing(centered, sfreq, rate), rate),
     ]
 
 
@@ -73,7 +73,7 @@ def _sliding_correlation(reference, signal):
     return product / np.sqrt(power * max(float(reference @ reference), 1e-300))
 
 
-def find_stimulus(channel, sfreq, sound, start=0.0, stop=np.inf):
+def find_stimulus_by_audio_alignment(channel, sfreq, sound, start=0.0, stop=np.inf):
     """Find the onset of a stimulus in a recorded audio channel.
 
     Of several repetitions, the first one is returned.
@@ -109,7 +109,7 @@ def find_stimulus(channel, sfreq, sound, start=0.0, stop=np.inf):
     return best
 
 
-def locate_stimulus(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.0):
+def locate_stimulus_by_audio_alignment(channel, sfreq, sound, onset, begun=0.0, duration=np.inf, search=1.0):
     """Locate segments of a stimulus in a recorded audio channel.
 
     Parameters
@@ -256,7 +256,7 @@ def align_to_audio(events, channel, *, search=1.0, audio_delay=0.0):
             events[column] = np.nan
     playing = np.full(len(events), -1)
     words = np.flatnonzero(events["type"].isin(("word", "phoneme")))
-    playing[words] = find_playing_stimulus(events, events.iloc[words])
+    playing[words] = find_stimulus_at_table_times(events, events.iloc[words])
     for recording, rows in events.groupby("recording", sort=False).indices.items():
         sounds = rows[(events["type"] == "sound").to_numpy()[rows]]
         if len(sounds) == 0:
@@ -276,7 +276,7 @@ def align_to_audio(events, channel, *, search=1.0, audio_delay=0.0):
 
 def _fit_recording(sounds, recording, names, search):
     """Fit the onsets and drift of one recording to its audio channel."""
-    raw = open_raw(recording)
+    raw = open_recording(recording)
     name = next((name for name in names if name in raw.ch_names), None)
     if name is None:
         kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
@@ -288,7 +288,7 @@ def _fit_recording(sounds, recording, names, search):
     data, sfreq = raw.get_data(picks=[name])[0], float(raw.info["sfreq"])
     marks = []
     for k, row in enumerate(sounds.itertuples()):
-        s, r, alike = locate_stimulus(
+        s, r, alike = locate_stimulus_by_audio_alignment(
             data, sfreq, row.sound, row.onset, row.sound_onset, row.duration, search
         )
         marks.append((np.full(len(s), k), s, r, alike))
@@ -328,7 +328,7 @@ def _fit_recording(sounds, recording, names, search):
         onsets = onset + np.median(moved) - (1 + fit.drift) * begun
         onsets[found] = fit.onsets
         fit = fit._replace(onsets=onsets)
-    check_fit(fit, name)
+    check_clock_fit(fit, name)
     return fit
 
 

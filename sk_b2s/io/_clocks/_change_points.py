@@ -37,7 +37,7 @@ class ClockBreak(NamedTuple):
     size: float
 
 
-def find_clock_breaks(which, in_sound, in_recording, line, resolution=0.0, overlap=1):
+def find_change_points(which, in_sound, in_recording, line, resolution=0.0, overlap=1):
     r"""Find where several marks leave a straight line.
 
     The model is :math:`r = o_k + (1 + d) s + \sum_i a_i (r - t_i)_+ + \sum_j
@@ -209,14 +209,14 @@ class _Search:
                 yield tuple(int(among[j]) for j in np.unravel_index(i, gain.shape))
 
 
-def format_clock_breaks(breaks):
+def format_change_points(breaks):
     """Format clock breaks for a message.
 
     Examples
     --------
-    >>> format_clock_breaks([ClockBreak(188.0, "rate", 600e-6)])
+    >>> format_change_points([ClockBreak(188.0, "rate", 600e-6)])
     'at 188.0 s the rate changes by +600 ppm'
-    >>> format_clock_breaks([ClockBreak(428.0, "jump", -0.02)])
+    >>> format_change_points([ClockBreak(428.0, "jump", -0.02)])
     'at 428.0 s the clock jumps by -20.0 ms'
     """
     return ", ".join(

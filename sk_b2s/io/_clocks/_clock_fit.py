@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sk_b2s._utils._units import guess_factor
-from sk_b2s.io._clocks._change_points import find_clock_breaks, format_clock_breaks
+from sk_b2s.io._clocks._change_points import find_change_points, format_change_points
 
 MAX_RESIDUAL = 0.020  # s, maximum r.m.s. residual
 USUAL_DRIFT = 100e-6  # maximum drift of real clocks
@@ -106,7 +106,7 @@ def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     mean_s = np.bincount(which[used], s[used], n_sounds) / np.maximum(marks, 1)
     spread = np.sqrt(((s - mean_s[which])[used] ** 2).sum())
     noise = max(JITTER, resolution) if np.isnan(residual) else residual
-    breaks, worst = find_clock_breaks(which, s, r, onsets[which] + (1 + drift) * s, resolution, overlap)
+    breaks, worst = find_change_points(which, s, r, onsets[which] + (1 + drift) * s, resolution, overlap)
     off = np.abs(r - s - onsets[which] - drift * s)
     n_false = np.count_nonzero(off > max(MAX_DISTANCE, 5 * 1.4826 * float(np.median(off))))
     return ClockFit(
@@ -144,7 +144,7 @@ def _fit_weighted_line(which, s, shift, weights, n_sounds):
     return mean_shift - drift * mean_s, drift
 
 
-def check_fit(fit, name):
+def check_clock_fit(fit, name):
     """Raise if a fitted line is not one of two clocks.
 
     Parameters
@@ -167,7 +167,7 @@ def check_fit(fit, name):
         or the residual is above 10 ms.
     """
     off, n_marks = np.count_nonzero(~fit.used), len(fit.used)
-    breaks = format_clock_breaks(fit.breaks)
+    breaks = format_change_points(fit.breaks)
     if fit.residual > MAX_RESIDUAL or off > n_marks / 3:
         raise ValueError(
             f"{name}: the marks must be on a straight line to within {MAX_RESIDUAL * 1e3:g} ms, but are "
@@ -217,7 +217,7 @@ def check_fit(fit, name):
         )
 
 
-def match_marks(expected, observed, onset, tolerance=0.1):
+def match_clock_fit_marks(expected, observed, onset, tolerance=0.1):
     """Match the marks of a stimulus and a recording, following the drift.
 
     Parameters

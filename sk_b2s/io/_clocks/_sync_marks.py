@@ -9,7 +9,7 @@ import numpy as np
 
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._stimuli import stimulus_name
-from sk_b2s.io._clocks._clock_fit import MAX_RESIDUAL, check_fit, fit_clock, match_marks
+from sk_b2s.io._clocks._clock_fit import MAX_RESIDUAL, check_clock_fit, fit_clock, match_clock_fit_marks
 from sk_b2s.io._textgrid import textgrid_events
 
 MAX_MISSING = 0.1  # share of missing triggers that is not reported
@@ -53,7 +53,7 @@ def fit_sync(played, triggers, path, sync, sfreq, textgrids=None, tiers=None):
         marks.append((np.array([k]), np.array([row.sound_onset]), np.array([row.onset])))
         for key, when in sync.items():
             expected = _expected_times(key, when, row, textgrids or {}, tiers)
-            s, r = match_marks(expected - row.sound_onset, triggers[key], row.onset)
+            s, r = match_clock_fit_marks(expected - row.sound_onset, triggers[key], row.onset)
             marks.append((np.full(len(s), k), s + row.sound_onset, r))
             n_expected[k] += len(expected)
     which, s, r = (np.concatenate(parts) for parts in zip(*marks, strict=True))
@@ -64,7 +64,7 @@ def fit_sync(played, triggers, path, sync, sfreq, textgrids=None, tiers=None):
             f"{path!r}.{_guess_sync_unit(sync, played, n_expected)}"
         )
     fit = fit_clock(which, s, r, resolution=1 / sfreq)
-    check_fit(fit, f"recording {path!r}")
+    check_clock_fit(fit, f"recording {path!r}")
     _warn_missing(played["sound"], n_expected, np.bincount(which) - 1, f"recording {path!r}: sync={sync!r}")
     onsets = fit.onsets + (1 + fit.drift) * played["sound_onset"].to_numpy(float)
     _warn_shifted(

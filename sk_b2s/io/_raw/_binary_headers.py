@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._caching import get_cache_code
 
-CODE = code_of(__file__)
+CODE = get_cache_code(__file__)
 TIME = re.compile(rb"([+-]\d+(?:\.\d*)?)\x14")
 NEW_EPOCH = 1  # bit 16 of the BioSemi status, the lowest one of its third byte
 # FIFF tags: role and name of another file, and samples.
@@ -68,7 +68,7 @@ def _map_signal(path, header, index):
     return records[:, first : first + header.width * int(header.counts[index])]
 
 
-def read_record_times(path):
+def read_binary_record_times(path):
     """Read the onset of each data record of an EDF+D or BDF+D file.
 
     Parameters
@@ -93,7 +93,7 @@ def read_record_times(path):
     return (times - times[0] if len(times) else times), header.seconds
 
 
-def find_status_breaks(path):
+def find_binary_status_breaks(path):
     """Return the times in seconds where a BioSemi amplifier resumed recording.
 
     A new epoch sets bit 16 of the status channel of the BDF file.
@@ -109,7 +109,7 @@ def find_status_breaks(path):
     return ((np.flatnonzero(np.diff(flag.astype(np.int8)) == 1) + 1) / rate).tolist()
 
 
-def find_previous_fif(path):
+def read_previous_fif_header(path):
     """Return the name of the file that a FIF file continues, or None."""
     role = None
     with Path(path).open("rb") as file:

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import mne
 import numpy as np
 
-from sk_b2s._utils._caching import code_of
-from sk_b2s.io._file_parts import list_header_files, read_json
-from sk_b2s.io._raw._binary_headers import find_status_breaks, read_record_times
-from sk_b2s.io._sidecars import find_sidecar, parse_entities
+from sk_b2s._utils._caching import get_cache_code
+from sk_b2s.io._file_parts import list_file_parts_of_header, read_json
+from sk_b2s.io._raw._binary_headers import find_binary_status_breaks, read_binary_record_times
+from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities
 
-CODE = code_of(__file__)
+CODE = get_cache_code(__file__)
 # Annotations of gaps by MNE, EEGLAB, BrainVision, Nihon Kohden and mark_gaps.
 IS_GAP = re.compile(
     r"(?:bad|edge)[ _]boundary|(?:.*/\s*)?boundary|new segment\s*/?.*|edge gap(?: \((?P<seconds>[\d.]+) s\))?",
@@ -96,7 +96,7 @@ def mark_gaps(raw, path):
     return raw
 
 
-def read_recording_type(path):
+def read_type_for_gaps(path):
     """Read the continuity of a recording from its BIDS sidecar file.
 
     Parameters
@@ -112,7 +112,7 @@ def read_recording_type(path):
         Duration of an epoch in seconds.
     """
     path = Path(path)
-    if path.parent.name not in ("eeg", "meg") or "sub" not in parse_entities(path):
+    if path.parent.name not in ("eeg", "meg") or "sub" not in parse_sidecar_entities(path):
         return "", None
     file = find_sidecar(path, f"{path.parent.name}.json")
     if file is None:
@@ -142,7 +142,7 @@ def describe_gaps(gaps, max_named=5):
 
 def _add_segments(path, raw, found):
     """Add the segments of a BrainVision marker file, with missing times."""
-    markers = list_header_files(path).get("MarkerFile", path.with_suffix(".vmrk"))
+    markers = list_file_parts_of_header(path).get("MarkerFile", path.with_suffix(".vmrk"))
     if not markers.is_file():
         return found
     sfreq = raw.info["sfreq"]
@@ -187,10 +187,10 @@ def _add_boundary_durations(path, raw, found):
 
 def _find_record_gaps(path, sfreq):
     """Find gaps between data records of EDF+D, and BioSemi pauses."""
-    times, seconds = read_record_times(path)
+    times, seconds = read_binary_record_times(path)
     found = {}
     if path.suffix.lower() == ".bdf":
-        found = {round(at * sfreq): np.nan for at in find_status_breaks(path)}
+        found = {round(at * sfreq): np.nan for at in find_binary_status_breaks(path)}
     if times is not None:
         missing = np.diff(times) - seconds
         wide = np.flatnonzero(~(np.abs(missing) <= 1.5 / sfreq))
@@ -208,10 +208,10 @@ def _find_trial_gaps(raw):
         return {}
     index = raw.ch_names.index(clock)
     count = np.array([raw[index, s : s + 1][0][0, 0] for s in [*starts, starts[0] + size - 1]])
-    return find_clock_gaps(count[:-1], count[-1], size, raw.info["sfreq"])
+    return find_gaps_between_trials(count[:-1], count[-1], size, raw.info["sfreq"])
 
 
-def find_clock_gaps(count, last, size, sfreq):
+def find_gaps_between_trials(count, last, size, sfreq):
     """Find gaps between trials from a clock that runs while recording pauses.
 
     Parameters
@@ -242,7 +242,7 @@ def find_clock_gaps(count, last, size, sfreq):
 
 def _find_epoch_gaps(path, raw):
     """Find the gaps between epochs of a BIDS recording type."""
-    kind, epoch = read_recording_type(path)
+    kind, epoch = read_type_for_gaps(path)
     if kind != "epoched" or epoch is None:
         return {}
     size = round(epoch * raw.info["sfreq"])

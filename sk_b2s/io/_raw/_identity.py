@@ -8,10 +8,10 @@ from glob import escape
 from hashlib import blake2b
 from pathlib import Path
 
-from sk_b2s._utils._caching import content_digest, file_state
-from sk_b2s.io._file_parts import list_header_files
-from sk_b2s.io._raw._gaps import read_recording_type
-from sk_b2s.io._raw._kit import find_head_files
+from sk_b2s._utils._caching import digest_cached_content, get_cached_file_state
+from sk_b2s.io._file_parts import list_file_parts_of_header
+from sk_b2s.io._raw._gaps import read_type_for_gaps
+from sk_b2s.io._raw._kit import find_kit_head_files
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._sidecars import list_sidecars
 
@@ -19,7 +19,7 @@ NOT_OPENED = (".mat", ".edf", ".bdf", ".gdf", ".con", ".sqd")  # single files wi
 ONE_FILE = (*NOT_OPENED, ".fif")  # formats without further files of the same stem
 
 
-def list_recording_files(path):
+def list_recording_identity_files(path):
     """List the files of a recording, each with its role.
 
     These are the file itself, files named in its header (BrainVision samples,
@@ -45,11 +45,11 @@ def list_recording_files(path):
         found += [
             (f"part {number}{file.suffix}", file) for number, file in enumerate(_find_linked_files(path))
         ]
-        found += [(name, file) for name, file in list_header_files(path).items() if file.is_file()]
+        found += [(name, file) for name, file in list_file_parts_of_header(path).items() if file.is_file()]
         if path.suffix.lower() not in ONE_FILE:
             siblings = path.parent.glob(f"{escape(path.stem)}.*")
             found += [(file.name.removeprefix(path.stem), file) for file in siblings if file.is_file()]
-        found += [(role, file) for role, file in find_head_files(path).items() if file is not None]
+        found += [(role, file) for role, file in find_kit_head_files(path).items() if file is not None]
     else:
         return []
     found += [(file.name.rpartition("_")[2], file) for file in list_sidecars(path)]
@@ -62,7 +62,7 @@ def _find_linked_files(path):
     if path.suffix.lower() in NOT_OPENED:
         return []
     try:
-        return _list_opened_files(file_state(path))
+        return _list_opened_files(get_cached_file_state(path))
     except (ValueError, OSError):
         return []
 
@@ -77,12 +77,16 @@ def _list_opened_files(state):
     ]
 
 
-def get_recording_state(path):
+def get_recording_identity_state(path):
     """Return the path and state of all files, valid in one process."""
-    return str(path), read_recording_type(path), *(file_state(file) for _, file in list_recording_files(path))
+    return (
+        str(path),
+        read_type_for_gaps(path),
+        *(get_cached_file_state(file) for _, file in list_recording_identity_files(path)),
+    )
 
 
-def digest_recording(path):
+def digest_recording_identity(path):
     """Compute a digest of the content of all files of a recording.
 
     Parameters
@@ -95,12 +99,12 @@ def digest_recording(path):
         32 hexadecimal digits, which do not depend on paths or dates. Empty if
         the file does not exist.
     """
-    digests = [f"{role} {content_digest(file)}" for role, file in list_recording_files(path)]
-    if digests and (kind := read_recording_type(path))[0] not in ("", "continuous"):
+    digests = [f"{role} {digest_cached_content(file)}" for role, file in list_recording_identity_files(path)]
+    if digests and (kind := read_type_for_gaps(path))[0] not in ("", "continuous"):
         digests.append(repr(kind))
     return blake2b("\n".join(digests).encode(), digest_size=16).hexdigest() if digests else ""
 
 
 def digest_recording_at_path(path):
     """Digest the content and path, which a ``raw_hook`` may read."""
-    return f"{digest_recording(path)} {Path(path).absolute()}"
+    return f"{digest_recording_identity(path)} {Path(path).absolute()}"

@@ -9,10 +9,10 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from sk_b2s._utils._caching import code_of
-from sk_b2s.io._file_parts import RecordingFormatError, check_regular
+from sk_b2s._utils._caching import get_cache_code
+from sk_b2s.io._file_parts import RecordingFormatError, check_regular_file
 
-CODE = code_of(__file__)
+CODE = get_cache_code(__file__)
 KIT = (".con", ".sqd")
 MAX_HEAD_POINTS = 500  # points of the head surface, of up to hundreds of thousands
 
@@ -33,7 +33,7 @@ def read_kit(path):
         return raw
 
 
-def find_head_files(path):
+def find_kit_head_files(path):
     """Find the files "mrk", "elp" and "hsp" of a KIT recording in BIDS.
 
     A missing file has the value None. Other recordings have an empty dict.
@@ -52,7 +52,7 @@ def find_head_files(path):
 
 def _digitization_options(path):
     """Return MNE's options, none unless all three files exist."""
-    found = find_head_files(path)
+    found = find_kit_head_files(path)
     if not found or None in found.values():
         return {}
     surface = read_fastscan(found["hsp"])
@@ -78,7 +78,7 @@ def read_fastscan(path):
     ValueError
         With the first line without three numbers.
     """
-    check_regular(path, "head points")
+    check_regular_file(path, "head points")
     points = []
     for number, line in enumerate(Path(path).read_text(encoding="latin-1").splitlines(), start=1):
         fields = line.partition("%")[0].split()

@@ -9,11 +9,11 @@ import mne
 import numpy as np
 from scipy.io import loadmat, whosmat
 
-from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.io._file_parts import RecordingFormatError
 from sk_b2s.io._sensors import METERS, NOT_EEG
 
-CODE = code_of(__file__)
+CODE = get_cache_code(__file__)
 MIN_SD = 1e-2  # µV, below the standard deviation of any electrode
 UNITS = {
     "v": 1.0, "mv": 1e-3, "uv": 1e-6, "µv": 1e-6, "nv": 1e-9, "t": 1.0, "pt": 1e-12, "ft": 1e-15, "t/m": 1.0,
@@ -29,7 +29,7 @@ FIELDTRIP_TYPES = {
 def read_mat(path):
     """Read a MATLAB file with one of the supported structs."""
     names = _list_variables(path)
-    return read_broderick(path) if "eegData" in names else read_fieldtrip(path)
+    return read_broderick_matlab(path) if "eegData" in names else read_fieldtrip(path)
 
 
 def _list_variables(path):
@@ -43,7 +43,7 @@ def _list_variables(path):
         ) from error
 
 
-def read_broderick(path):
+def read_broderick_matlab(path):
     """Read a run of Broderick et al. from Dryad, with 128 BioSemi channels.
 
     Parameters

@@ -9,24 +9,24 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from sk_b2s._utils._caching import code_of
-from sk_b2s.io._annex import check_content
+from sk_b2s._utils._caching import get_cache_code
+from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._file_parts import CODE as PARTS
 from sk_b2s.io._file_parts import (
     RecordingFormatError,
     check_parts,
-    check_regular,
-    describe_size,
+    check_regular_file,
+    describe_file_size,
 )
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
-from sk_b2s.io._raw._binary_headers import find_previous_fif, read_record_times
+from sk_b2s.io._raw._binary_headers import read_binary_record_times, read_previous_fif_header
 from sk_b2s.io._raw._header_checks import check_header, explain_header_error
 from sk_b2s.io._raw._kit import CODE as KIT_CODE
 from sk_b2s.io._raw._kit import KIT, read_kit
 from sk_b2s.io._raw._matlab import CODE as MATLAB
 from sk_b2s.io._raw._matlab import read_mat
 
-CODE = "-".join([code_of(__file__), PARTS, MATLAB, HEADERS, KIT_CODE])
+CODE = "-".join([get_cache_code(__file__), PARTS, MATLAB, HEADERS, KIT_CODE])
 # Warnings of MNE about files that are shorter than their header or markers.
 CUT_OFF = re.compile(
     r"invalid tag|does not match the file size|outside data range|truncated|unexpected end", re.I
@@ -48,7 +48,7 @@ def read_raw(path):
       becomes ``MLC11``), so that names are equal across studies.
     * MATLAB ``.mat`` files hold a FieldTrip struct
       (:func:`~sk_b2s.io._raw._matlab.read_fieldtrip`) or the variables of
-      Broderick et al. (:func:`~sk_b2s.io._raw._matlab.read_broderick`).
+      Broderick et al. (:func:`~sk_b2s.io._raw._matlab.read_broderick_matlab`).
     * FIF files acquired with MaxShield are opened, with
       ``raw.info["maxshield"]`` set to True.
     * Annotations of EDF+D and BDF+D files, whose times include pauses, are
@@ -82,7 +82,7 @@ def read_raw(path):
     """
     path = Path(path)
     _check_exists(path)
-    check_not_4d(path)
+    check_opened_raw_is_not_4d(path)
     check_header(path)
     check_parts(path)
     try:
@@ -132,12 +132,12 @@ def _explain_error(path, error):
             f"with the option, {save}."
         )
     return ValueError(
-        f"{start}Check that it is complete ({describe_size(path)} here) and in a format of mne.io.read_raw. "
+        f"{start}Check that it is complete ({describe_file_size(path)} here) and in a format of mne.io.read_raw. "
         f"If a reader of MNE opens it with other options, {save}."
     )
 
 
-def check_not_4d(path):
+def check_opened_raw_is_not_4d(path):
     """Raise for a folder of 4D Neuroimaging (BTi), which has no suffix.
 
     Parameters
@@ -158,11 +158,11 @@ def check_not_4d(path):
         )
 
 
-def make_truncation_error(raw, error):
+def make_open_truncation_error(raw, error):
     """Return an error that names the file whose samples cannot be read."""
     files = getattr(raw, "filenames", None)
     path = Path(files[0]) if files and files[0] else None
-    size = describe_size(path) if path else "size unknown"
+    size = describe_file_size(path) if path else "size unknown"
     return ValueError(
         f"recording {str(path)!r} opens, but its samples cannot be read: {type(error).__name__}: "
         f"{str(error).strip()[:200]}. It is probably truncated ({size} here). Fetch or copy it again, and "
@@ -172,14 +172,14 @@ def make_truncation_error(raw, error):
 
 def _check_exists(path):
     """Raise if a recording is missing, not fetched, or not a file."""
-    check_content(path)
+    check_annex_content(path)
     if not path.exists():
         raise FileNotFoundError(
             f"recording {str(path)!r} does not exist. The column 'recording' must hold the path of a file that "
             "mne.io.read_raw reads."
         )
     if not path.is_dir():
-        check_regular(path, "recording")
+        check_regular_file(path, "recording")
 
 
 def _read_any(path):
@@ -195,7 +195,7 @@ def _read_ctf(path):
 def _read_fif(path):
     """Read FIF, and warn if it is a later part of a recording."""
     raw = mne.io.read_raw_fif(path, allow_maxshield="yes", preload=False, verbose="WARNING")
-    if (previous := find_previous_fif(path)) is not None:
+    if (previous := read_previous_fif_header(path)) is not None:
         warnings.warn(
             f"recording {str(path)!r} continues {previous!r}, so that onsets from the start of the recording do "
             "not match. Pass the first part, which links to the others.",
@@ -207,7 +207,7 @@ def _read_fif(path):
 def _read_edf(path):
     """Read EDF and BDF, with Latin-1 annotations and pauses."""
     read = mne.io.read_raw_bdf if path.suffix.lower() == ".bdf" else mne.io.read_raw_edf
-    times, seconds = read_record_times(path)
+    times, seconds = read_binary_record_times(path)
     options = {}
     with warnings.catch_warnings():
         if times is not None:

@@ -8,11 +8,11 @@ import mne
 import numpy as np
 from scipy.signal import firwin, resample_poly
 
-from sk_b2s._utils._caching import code_of
+from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._sensors import HEAD_CENTER, NOT_EEG, format_recording_name, project_sensors
 
-CODE = code_of(__file__)
+CODE = get_cache_code(__file__)
 ELECTRIC = ("eeg", "seeg", "ecog", "dbs")
 HEAD_POINTS = (3, 4)  # FIFF kinds of digitized electrodes and extra points
 MAX_PADDING = 0.1  # share of a recording that may be constant at its start and end
@@ -24,7 +24,7 @@ def compute_resampled_length(n_times, sfreq_in, sfreq_out):
     return n_times * ratio.numerator // ratio.denominator
 
 
-def resample(data, sfreq_in, sfreq_out):
+def resample_in_processing(data, sfreq_in, sfreq_out):
     """Resample the last axis with a polyphase windowed sinc filter.
 
     The filter of the paper has 24 zero crossings on each side, a cutoff at
@@ -53,7 +53,7 @@ def resample(data, sfreq_in, sfreq_out):
 def process(data, sfreq, processing, parts):
     """Filter and resample each part separately, to avoid ringing at gaps."""
     if len(parts) == 1:
-        return resample(_filter(data, sfreq, processing), sfreq, processing.sfreq)
+        return resample_in_processing(_filter(data, sfreq, processing), sfreq, processing.sfreq)
     ratio = Fraction(processing.sfreq / sfreq).limit_denominator(10000)
     up, down = ratio.numerator, ratio.denominator
     n_times = data.shape[1]
@@ -64,7 +64,9 @@ def process(data, sfreq, processing, parts):
         part = np.concatenate([np.repeat(part[:, :1], lead, 1), part, np.repeat(part[:, -1:], down, 1)], 1)
         first, last = -(-start * up // down), min(-(-stop * up // down), out.shape[1])
         place = first - (start - lead) * up // down
-        out[:, first:last] = resample(part, sfreq, processing.sfreq)[:, place : place + last - first]
+        out[:, first:last] = resample_in_processing(part, sfreq, processing.sfreq)[
+            :, place : place + last - first
+        ]
     return out
 
 
@@ -78,7 +80,7 @@ def _filter(data, sfreq, processing):
     return data
 
 
-def select_reference_channels(raw, names, reference):
+def select_processing_reference(raw, names, reference):
     """Return the channels whose mean is subtracted.
 
     For "average", these are all good electric channels of the picked types.
@@ -117,7 +119,7 @@ def rereference(signal, raw, wanted, reference):
     signal[:, electric] -= signal[:, index].mean(1, keepdims=True, dtype=np.float64)
 
 
-def interpolate(signal, raw, names, bads, sfreq):
+def interpolate_in_processing(signal, raw, names, bads, sfreq):
     """Interpolate bad channels in place from good ones with positions."""
     known = np.isfinite(project_sensors(raw.info, names)).all(1)
     names = np.array(names)
@@ -138,7 +140,7 @@ def interpolate(signal, raw, names, bads, sfreq):
     signal[:, np.isin(names, bads)] = located.get_data(picks=[n for n in names if n in bads]).T
 
 
-def check_band(l_freq, h_freq, sfreq, notch=None):
+def check_processing_band(l_freq, h_freq, sfreq, notch=None):
     """Raise a ValueError if filters contradict each other or ``sfreq``."""
     if notch is not None and not (notch and all(0 < frequency < float("inf") for frequency in notch)):
         raise ValueError(

@@ -11,32 +11,32 @@ import mne
 import numpy as np
 import scipy
 
-from sk_b2s._utils._caching import code_of
-from sk_b2s._utils._chunks import count_rows, slice_rows
+from sk_b2s._utils._caching import get_cache_code
+from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s.io._raw._gaps import CODE as GAPS
-from sk_b2s.io._raw._gaps import Gap, list_gaps, mark_gaps, read_recording_type
-from sk_b2s.io._raw._identity import get_recording_state
+from sk_b2s.io._raw._gaps import Gap, list_gaps, mark_gaps, read_type_for_gaps
+from sk_b2s.io._raw._identity import get_recording_identity_state
 from sk_b2s.io._raw._open import CODE as FORMATS
-from sk_b2s.io._raw._open import make_truncation_error, read_raw
+from sk_b2s.io._raw._open import make_open_truncation_error, read_raw
 from sk_b2s.io._raw._processing import CODE as PROCESSING
 from sk_b2s.io._raw._processing import (
     MAX_PADDING,
     check_filters_fit,
     compute_resampled_length,
-    interpolate,
+    interpolate_in_processing,
     process,
     rereference,
-    select_reference_channels,
+    select_processing_reference,
 )
 from sk_b2s.io._sensors import CODE as SENSORS
-from sk_b2s.io._sensors import format_recording_name, pick_channels, project_sensors, set_montage
+from sk_b2s.io._sensors import format_recording_name, pick_sensor_channels, project_sensors, set_montage
 from sk_b2s.io._sidecars import CODE as SIDECARS
 from sk_b2s.io._sidecars import apply_sidecars
 
 EXCERPT = (8, 4, 64)  # channels, positions and samples per position that identify a copy
 MIN_FLAT = 5.0  # s, shortest constant segment that is reported
 CHUNK_BYTES = 2**30  # float64 bytes of the channels that are filtered together
-CODE = "-".join([SENSORS, FORMATS, SIDECARS, GAPS, PROCESSING, code_of(__file__, mne, scipy)])
+CODE = "-".join([SENSORS, FORMATS, SIDECARS, GAPS, PROCESSING, get_cache_code(__file__, mne, scipy)])
 
 
 class Processing(NamedTuple):
@@ -66,7 +66,7 @@ class Header(NamedTuple):
     n_times: int  # samples, of the file
 
 
-def open_raw(path, processing=None):
+def open_recording(path, processing=None):
     """Open a recording, apply the user's hook and set its montage."""
     raw = mark_gaps(apply_sidecars(read_raw(path), path), path)
     if processing is None:
@@ -94,7 +94,7 @@ class Extent(NamedTuple):
 @lru_cache(maxsize=65536)
 def _extent(state):
     path = state[0]
-    raw = open_raw(path)
+    raw = open_recording(path)
     if raw.info.get("maxshield"):
         _warn_maxshield(str(path))
     bad = [
@@ -103,7 +103,7 @@ def _extent(state):
         if a["description"].lower().startswith("bad")
     ]
     gaps = list_gaps(raw)
-    if not gaps and read_recording_type(path)[0] in ("discontinuous", "epoched"):
+    if not gaps and read_type_for_gaps(path)[0] in ("discontinuous", "epoched"):
         gaps = [Gap(np.nan, np.nan)]
     sfreq = float(raw.info["sfreq"])
     return Extent(raw.n_times / sfreq, tuple(bad), tuple(gaps), sfreq, float(raw.first_time))
@@ -118,7 +118,7 @@ def _warn_maxshield(path):
     )
 
 
-def read_duration_and_bads(path):
+def read_recording_duration_and_bads(path):
     """Read the duration of a recording and its bad segments.
 
     Returns
@@ -128,11 +128,11 @@ def read_duration_and_bads(path):
     bad : tuple of (onset, duration)
         Annotations that begin with "bad", in seconds from the first sample.
     """
-    extent = read_extent(path)
+    extent = read_recording_extent(path)
     return extent.duration, extent.bad
 
 
-def read_extent(path):
+def read_recording_extent(path):
     """Read the duration of a recording, its bad segments and its gaps.
 
     Parameters
@@ -152,11 +152,11 @@ def read_extent(path):
         Once per recording that was acquired with MaxShield.
     """
     if not Path(path).exists():
-        open_raw(path)
-    return _extent(get_recording_state(path))
+        open_recording(path)
+    return _extent(get_recording_identity_state(path))
 
 
-def read_excerpt(path):
+def read_recording_excerpt(path):
     """Read a few samples that identify copies of a recording.
 
     The samples are equal for copies that were renamed, anonymized or saved
@@ -171,13 +171,13 @@ def read_excerpt(path):
     samples : ndarray of shape (n_samples,)
         Each channel has mean 0 and norm 1.
     """
-    return _read_excerpt(get_recording_state(path))
+    return _read_excerpt(get_recording_identity_state(path))
 
 
 @lru_cache(maxsize=4096)
 def _read_excerpt(state):
-    raw = open_raw(state[0])
-    picks = pick_channels(raw)[: EXCERPT[0]]
+    raw = open_recording(state[0])
+    picks = pick_sensor_channels(raw)[: EXCERPT[0]]
     starts = np.linspace(0, raw.n_times, EXCERPT[1] + 2).astype(int)[1:-1]
     pieces = [raw.get_data(picks, start, start + EXCERPT[2], verbose="ERROR") for start in starts]
     data = np.concatenate(pieces, axis=1)
@@ -186,7 +186,7 @@ def _read_excerpt(state):
     return (data / np.where(scale > 0, scale, 1)).ravel()
 
 
-def read_header(path, stamp, processing):
+def read_recording_header(path, stamp, processing):
     """Read channels, positions, sampling rate and length, without the samples.
 
     Parameters
@@ -194,7 +194,7 @@ def read_header(path, stamp, processing):
     path : str
         File that :func:`~sk_b2s.io._raw._open.read_raw` opens.
     stamp : str or None
-        :func:`digest_recording` of the file, its key in a cache.
+        :func:`digest_recording_identity` of the file, its key in a cache.
     processing : Processing
 
     Returns
@@ -209,8 +209,8 @@ def read_header(path, stamp, processing):
         If ``picks`` names a missing channel, or ``sfreq`` exceeds that of the
         file.
     """
-    raw = open_raw(path, processing)
-    names = pick_channels(raw, processing.picks)
+    raw = open_recording(path, processing)
+    names = pick_sensor_channels(raw, processing.picks)
     file_sfreq = float(raw.info["sfreq"])
     if processing.sfreq > file_sfreq * (1 + 1e-6):
         raise ValueError(
@@ -218,12 +218,12 @@ def read_header(path, stamp, processing):
             f"upsampling adds no information. Use Epocher(sfreq={file_sfreq:g}) or less."
         )
     check_filters_fit(processing, file_sfreq, format_recording_name(raw))
-    select_reference_channels(raw, names, processing.reference)  # raise before samples are read
+    select_processing_reference(raw, names, processing.reference)  # raise before samples are read
     bads = tuple(name for name in raw.info["bads"] if name in names)
     return Header(tuple(names), project_sensors(raw.info, names), bads, file_sfreq, raw.n_times)
 
 
-def read_signal(path, stamp, processing):
+def read_recording_signal(path, stamp, processing):
     """Read, filter, resample and re-reference a recording.
 
     Channels are processed in groups, so that a long recording at a high rate
@@ -236,7 +236,7 @@ def read_signal(path, stamp, processing):
     path : str
         File that :func:`~sk_b2s.io._raw._open.read_raw` opens.
     stamp : str or None
-        :func:`digest_recording` of the file, its key in a cache.
+        :func:`digest_recording_identity` of the file, its key in a cache.
     processing : Processing
 
     Returns
@@ -250,10 +250,10 @@ def read_signal(path, stamp, processing):
     ValueError
         If samples are NaN or infinite, or a reference channel is missing.
     """
-    raw = open_raw(path, processing)
-    names = pick_channels(raw, processing.picks)
+    raw = open_recording(path, processing)
+    names = pick_sensor_channels(raw, processing.picks)
     bads = [name for name in names if name in raw.info["bads"]]
-    reference = select_reference_channels(raw, names, processing.reference)
+    reference = select_processing_reference(raw, names, processing.reference)
     wanted = names + [name for name in reference if name not in names]
     sfreq = float(raw.info["sfreq"])
     signal = np.empty(
@@ -261,7 +261,7 @@ def read_signal(path, stamp, processing):
     )
     replaced = [name for name in bads if name not in reference]
     parts, flat = _find_contiguous_parts(raw), np.ones(max(raw.n_times - 1, 0), bool)
-    for part in slice_rows(len(wanted), count_rows(CHUNK_BYTES, raw.n_times, itemsize=8)):
+    for part in slice_rows_into_chunks(len(wanted), count_chunk_rows(CHUNK_BYTES, raw.n_times, itemsize=8)):
         data = _read_samples(raw, wanted[part])
         data[np.isin(wanted[part], replaced)] = 0.0
         _check_finite(data, raw, wanted[part])
@@ -271,7 +271,7 @@ def read_signal(path, stamp, processing):
     rereference(signal, raw, wanted, reference)
     signal = signal[:, : len(names)]
     if bads and processing.bads == "interpolate":
-        interpolate(signal, raw, names, bads, processing.sfreq)
+        interpolate_in_processing(signal, raw, names, bads, processing.sfreq)
     elif bads:
         signal[:, [names.index(name) for name in bads]] = 0.0
     return np.ascontiguousarray(signal)
@@ -282,7 +282,7 @@ def _read_samples(raw, names):
     try:
         return raw.get_data(picks=names, verbose="ERROR")
     except (ValueError, OSError, RuntimeError) as error:
-        raise make_truncation_error(raw, error) from error
+        raise make_open_truncation_error(raw, error) from error
 
 
 def _check_finite(data, raw, names):

@@ -5,7 +5,13 @@ import pytest
 from helpers.simulated import get_single
 from scipy.fft import rfft, rfftfreq
 
-from sk_b2s.datasets.simulated._artifacts import ADDED, ARTIFACTS, USUAL, check_artifacts, draw_attention
+from sk_b2s.datasets.simulated._artifacts import (
+    ADDED,
+    ARTIFACTS,
+    USUAL,
+    check_artifact_names,
+    draw_attention_artifact,
+)
 
 
 @pytest.mark.parametrize("name", ADDED)
@@ -80,7 +86,7 @@ def test_shift_and_gain_differ_by_session(make):
 
 def test_draw_attention_range():
     times = np.arange(0, 2400, 0.5)
-    walks = np.array([draw_attention(np.random.default_rng(seed), times) for seed in range(20)])
+    walks = np.array([draw_attention_artifact(np.random.default_rng(seed), times) for seed in range(20)])
     assert walks.min() >= 0.5
     assert walks.max() <= 1.3
     assert np.abs(np.diff(walks, axis=1)).max() < 0.03  # in half a second
@@ -88,12 +94,12 @@ def test_draw_attention_range():
 
 
 def test_check_artifacts():
-    assert check_artifacts(True) == list(USUAL)
-    assert check_artifacts(False) == []
-    assert check_artifacts("line") == ["line"]
-    assert check_artifacts(["line", "blinks"]) == ["blinks", "line"]
+    assert check_artifact_names(True) == list(USUAL)
+    assert check_artifact_names(False) == []
+    assert check_artifact_names("line") == ["line"]
+    assert check_artifact_names(["line", "blinks"]) == ["blinks", "line"]
     assert set(ADDED) < set(ARTIFACTS)
     with pytest.raises(ValueError, match=r"'artifacts' must be True, False or names of .* Got 'blink'"):
-        check_artifacts(["blink"])
+        check_artifact_names(["blink"])
     with pytest.raises(ValueError, match="Got None"):
-        check_artifacts(None)
+        check_artifact_names(None)

@@ -8,7 +8,7 @@ from scipy.fft import rfft, rfftfreq
 
 from sk_b2s import make_segments
 from sk_b2s.datasets import SubjectTruth, make_listening, oracle_scores
-from sk_b2s.datasets.simulated._oracle import project_recording, weight_sources
+from sk_b2s.datasets.simulated._oracle import project_oracle_recording, weight_oracle_sources
 from sk_b2s.metrics._ranking import ranks
 
 
@@ -18,8 +18,8 @@ def test_project_recording_equals_inversion(make, modality):
     data, truth = get_single(make(False, modality=modality))
     data = data[:, :12800].astype(np.float32)
     sources = truth.expected[:, 2560:15360]
-    projected = project_recording(data, truth.patterns, truth.noise, 128.0)
-    gram = weight_sources(sources, truth.patterns, truth.noise, 128.0)
+    projected = project_oracle_recording(data, truth.patterns, truth.noise, 128.0)
+    gram = weight_oracle_sources(sources, truth.patterns, truth.noise, 128.0)
     frequency = rfftfreq(12800, 1 / 128)
     for hertz in (0.5, 3.0, 10.0, 31.0):
         bin_ = np.argmin(np.abs(frequency - hertz))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sk_b2s.datasets.simulated._sources import compute_stimulus_features, draw_subject
+from sk_b2s.datasets.simulated._sources import compute_source_features, draw_subject_sources
 
 
 def test_compute_stimulus_features_has_no_delay(tmp_path):
@@ -13,7 +13,7 @@ def test_compute_stimulus_features_has_no_delay(tmp_path):
     soundfile.write(
         tmp_path / "tone.wav", 0.3 * np.sin(2e3 * np.pi * times) * ((times > 0.5) & (times < 0.8)), 16000
     )
-    features = compute_stimulus_features(tmp_path / "tone.wav", 1.0)
+    features = compute_source_features(tmp_path / "tone.wav", 1.0)
     rise, envelope = (features[name].sum(axis=0) for name in ("onset", "envelope"))
     assert np.argmax(rise) / 250 == pytest.approx(0.5, abs=0.009)
     assert max(rise[:118].max(), rise[132:190].max()) < 0.05 * rise.max()
@@ -21,7 +21,7 @@ def test_compute_stimulus_features_has_no_delay(tmp_path):
 
 
 def test_draw_subject_variability():
-    subjects = [draw_subject(np.random.default_rng(seed), -18.0) for seed in range(300)]
+    subjects = [draw_subject_sources(np.random.default_rng(seed), -18.0) for seed in range(300)]
     snr = np.array([subject.snr_db for subject in subjects])
     assert snr.mean() == pytest.approx(-18, abs=0.6)
     assert snr.std() == pytest.approx(3, abs=0.4)

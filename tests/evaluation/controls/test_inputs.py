@@ -11,7 +11,12 @@ from sk_b2s import (
     Envelope,
     SurrogateRecordings,
 )
-from sk_b2s.evaluation._controls._inputs import exclude_shared_samples, shift_pairs, with_noise, with_speech
+from sk_b2s.evaluation._controls._inputs import (
+    exclude_shared_control_inputs,
+    make_control_noise_inputs,
+    make_control_speech_inputs,
+    shift_control_inputs,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 
@@ -22,7 +27,7 @@ def test_shift_pairs_shifts_all_stimuli():
         np.arange(30.0), 2
     )  # the first recording plays its sound twice
     y.loc[y.index[:60], "segment"] = np.tile(np.arange(30), 2)
-    order = shift_pairs(X.rows, y, random_state=3)
+    order = shift_control_inputs(X.rows, y, random_state=3)
     assert sorted(order) == list(range(len(X)))
     recording = X.rows["recording"].to_numpy()
     assert (recording[order] == recording).all()
@@ -31,31 +36,31 @@ def test_shift_pairs_shifts_all_stimuli():
     place = y["sound_onset"].to_numpy()
     assert (abs(place[order] - place) >= 10).all()
     assert (np.diff(order[:60]) % 60 == 1).all()  # circular: neighbors stay neighbors
-    assert not (order == shift_pairs(X.rows, y, random_state=4)).all()
+    assert not (order == shift_control_inputs(X.rows, y, random_state=4)).all()
 
 
 def test_shift_pairs_names_short_recording():
     X, y = planted(0, 0, n_recordings=2, n=15)
     with pytest.raises(ValueError, match="shift of recording 'r0' by 10 s or more pairs all its 15 windows"):
-        shift_pairs(X.rows, y, random_state=0)
+        shift_control_inputs(X.rows, y, random_state=0)
 
 
 def test_exclude_shared_samples_drops_close_windows():
     rows = pd.DataFrame({
         "recording": ["a"] * 4 + ["b"], "onset": [0.0, 3.9, 4.0, 20.0, 0.0], "duration": 3.0,
     })  # fmt: skip
-    kept = exclude_shared_samples(rows, np.array([1, 2, 3, 4]), np.array([0]), gap=1.0)
+    kept = exclude_shared_control_inputs(rows, np.array([1, 2, 3, 4]), np.array([0]), gap=1.0)
     assert kept.tolist() == [2, 3, 4]
-    assert exclude_shared_samples(rows, np.array([0, 1, 4]), np.array([2, 3])).tolist() == [0, 4]
+    assert exclude_shared_control_inputs(rows, np.array([0, 1, 4]), np.array([2, 3])).tolist() == [0, 4]
 
 
 def test_with_noise_inserts_after_epocher(tiny_pipeline):
     pipe, noise = tiny_pipeline(), SurrogateRecordings()
     expected = ["epochs", "surrogate_recordings", "scale", "encoder"]
-    assert list(with_noise(pipe, noise).named_steps) == expected
-    search = with_noise(GridSearchCV(pipe, {"encoder__lr": [1e-3]}), noise)
+    assert list(make_control_noise_inputs(pipe, noise).named_steps) == expected
+    search = make_control_noise_inputs(GridSearchCV(pipe, {"encoder__lr": [1e-3]}), noise)
     assert list(search.estimator.named_steps) == expected
-    nested = with_noise(Pipeline([("front", pipe[:-1]), ("encoder", pipe[-1])]), noise)
+    nested = make_control_noise_inputs(Pipeline([("front", pipe[:-1]), ("encoder", pipe[-1])]), noise)
     assert list(nested.named_steps["front"].named_steps) == expected[:-1]
     assert list(pipe.named_steps) == ["epochs", "scale", "encoder"]
 
@@ -63,9 +68,11 @@ def test_with_noise_inserts_after_epocher(tiny_pipeline):
 def test_with_speech_replaces_features_and_grid(tiny_pipeline):
     pipe = tiny_pipeline()
     grid = {"encoder__speech__melspectrogram__n_mels": [4, 8], "encoder__lr": [1e-3]}
-    search = with_speech(GridSearchCV(pipe, grid), Envelope())
+    search = make_control_speech_inputs(GridSearchCV(pipe, grid), Envelope())
     assert search.param_grid == {"encoder__lr": [1e-3]}
     assert isinstance(search.estimator.get_params()["encoder__speech"], Envelope)
-    search = with_speech(GridSearchCV(pipe, [{"encoder__speech": [1]}, {"encoder__lr": [1]}]), Envelope())
+    search = make_control_speech_inputs(
+        GridSearchCV(pipe, [{"encoder__speech": [1]}, {"encoder__lr": [1]}]), Envelope()
+    )
     assert search.param_grid == [{}, {"encoder__lr": [1]}]
     assert "melspectrogram" in pipe[-1].speech.named_steps

@@ -8,7 +8,7 @@ import pytest
 from helpers.decoders import control_outcome
 from scipy.stats import norm
 
-from sk_b2s.evaluation._controls._leak_test import ControlOutcome, permuted_label_scores, pooled_row
+from sk_b2s.evaluation._controls._leak_test import ControlOutcome, permuted_label_scores, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import LEAK_ALPHA
 from sk_b2s.evaluation._controls._verdicts import control_verdicts
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 def test_pooled_row_threshold_equals_formula():
     rng, z = np.random.default_rng(0), norm.isf(LEAK_ALPHA)
     null = rng.normal(0.4, 0.05, (6, 20_000))
-    same = pooled_row(control_outcome(np.ones((6, 6)), null))
+    same = pool_leak_test_rows(control_outcome(np.ones((6, 6)), null))
     assert same["top_k"] == pytest.approx(0.4)
     assert same["null_mean"] == pytest.approx(0.4, abs=0.01)
     assert same["leak_threshold"] == pytest.approx(0.1 + z * 0.05 / np.sqrt(6), rel=0.05)
@@ -26,7 +26,7 @@ def test_pooled_row_threshold_equals_formula():
     # By hand: the score with labels permuted between recordings, over all permutations.
     across = rng.random((6, 6)) + 0.2 * np.eye(6)
     scores = [across[np.arange(6), list(order)].sum() / 60 for order in permutations(range(6))]
-    row = pooled_row(control_outcome(across, null))
+    row = pool_leak_test_rows(control_outcome(across, null))
     best = np.sort(scores)[-6] - np.mean(scores)  # 5 of 720 are above, 0.7 %
     assert row["leak_threshold"] - 0.1 == pytest.approx(np.hypot(same["leak_threshold"] - 0.1, best))
     assert row["recording_identity_p"] == pytest.approx(
@@ -36,31 +36,36 @@ def test_pooled_row_threshold_equals_formula():
 
 def test_pooled_row_of_short_recording():
     null = np.random.default_rng(0).normal(0.1, 0.02, (12, 1000))
-    whole = pooled_row(control_outcome(np.ones((12, 12)), null))
+    whole = pool_leak_test_rows(control_outcome(np.ones((12, 12)), null))
     null[3] = np.nan
-    row = pooled_row(control_outcome(np.ones((12, 12)), null))
+    row = pool_leak_test_rows(control_outcome(np.ones((12, 12)), null))
     assert np.isnan(row["null_high"])  # nothing is made up in the table
     assert whole["leak_threshold"] < row["leak_threshold"] < row["top_k"] == pytest.approx(0.4)
     assert (
         control_verdicts(pd.DataFrame({"phase_randomized": row}).T)["verdict"]["phase_randomized"] == "leak"
     )
     # Where all are too short, each of four recordings may be right or wrong as a whole.
-    few = pooled_row(control_outcome(np.ones((4, 4)), np.full((4, 20_000), np.nan)))
+    few = pool_leak_test_rows(control_outcome(np.ones((4, 4)), np.full((4, 20_000), np.nan)))
     assert few["leak_threshold"] == pytest.approx(2 / 4, abs=0.01)  # two of them, seldom three
 
 
 def test_pooled_row_draws_permutations(monkeypatch):
     rng = np.random.default_rng(1)
     across, null = rng.random((7, 7)) + 0.3 * np.eye(7), rng.normal(0.4, 0.05, (7, 100))
-    counted = pooled_row(control_outcome(across, null))
+    counted = pool_leak_test_rows(control_outcome(across, null))
     monkeypatch.setattr("sk_b2s.evaluation._controls._leak_test.N_PERMUTATIONS", 5000)  # fewer than 7!
-    drawn = pooled_row(control_outcome(across, null), random_state=3)
-    assert drawn == pytest.approx(pooled_row(control_outcome(across, null), random_state=3), nan_ok=True)
+    drawn = pool_leak_test_rows(control_outcome(across, null), random_state=3)
+    assert drawn == pytest.approx(
+        pool_leak_test_rows(control_outcome(across, null), random_state=3), nan_ok=True
+    )
     assert 0.001 < counted["recording_identity_p"] < 0.2
     assert drawn["recording_identity_p"] == pytest.approx(counted["recording_identity_p"], rel=0.2)
     assert drawn["leak_threshold"] == pytest.approx(counted["leak_threshold"], rel=0.03)
     # However clear, a drawn share is never zero: the true deal is one of them.
-    assert pooled_row(control_outcome(np.eye(12), np.zeros((12, 100))))["recording_identity_p"] == 1 / 5000
+    assert (
+        pool_leak_test_rows(control_outcome(np.eye(12), np.zeros((12, 100))))["recording_identity_p"]
+        == 1 / 5000
+    )
 
 
 @pytest.mark.parametrize("kind", ["normal", "one label", "heavy"])
@@ -84,6 +89,6 @@ def test_permuted_label_scores_false_positive_rate(n_recordings, kind, monkeypat
 
 def test_pooled_row_of_four_recordings():
     across = np.ones((4, 4)) + np.eye(4)
-    row = pooled_row(control_outcome(across, np.full((4, 100), 0.4)))
+    row = pool_leak_test_rows(control_outcome(across, np.full((4, 100), 0.4)))
     assert np.isnan(row["recording_identity_p"])
     assert row["leak_threshold"] == pytest.approx(0.1)

@@ -29,7 +29,7 @@ from sk_b2s import (
     retrieve,
     run_controls,
 )
-from sk_b2s.evaluation._controls._inputs import with_noise
+from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_ALPHA, LEAK_TESTS
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
@@ -324,6 +324,6 @@ def test_run_controls_refuses_invalid_input():
     with pytest.raises(TypeError, match="must be a decoder.*Got Ridge"):
         run_controls(Ridge(), X, y)
     with pytest.raises(ValueError, match="right after an Epocher"):
-        with_noise(make_pipeline(Power(), ridge()), SurrogateRecordings())
+        make_control_noise_inputs(make_pipeline(Power(), ridge()), SurrogateRecordings())
     with pytest.raises(ValueError, match="'within_recording': recording 'r0' has"):
         run_controls(ridge(k=30), X, y, cv=StimulusKFold(3), controls=["within_recording"])

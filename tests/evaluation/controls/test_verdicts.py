@@ -18,12 +18,18 @@ from sk_b2s import (
     summarize,
     write_report,
 )
-from sk_b2s._cli._commands import format_scores
-from sk_b2s.evaluation._controls._leak_test import pooled_row
-from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, against_null, control_verdicts
+from sk_b2s._cli._commands import format_command_scores
+from sk_b2s.evaluation._controls._leak_test import pool_leak_test_rows
+from sk_b2s.evaluation._controls._verdicts import (
+    BELOW_MEANS,
+    TEXTS,
+    Verdict,
+    control_verdicts,
+    decide_verdict_against_null,
+)
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.plotting import plot_controls
-from sk_b2s.reporting._findings import get_style, write_headline
+from sk_b2s.reporting._findings import get_finding_style, write_headline
 
 BELOW = Verdict.BELOW_NULL
 
@@ -54,12 +60,12 @@ def test_against_null_compares_both_sides():
         "top_k": [0.5, 0.1, 0.02, 0.05, 0.2, 0.0], "null_low": [0.05] * 5 + [np.nan],
         "null_high": [0.2] * 5 + [np.nan],
     })  # fmt: skip
-    assert against_null(table).tolist() == [
+    assert decide_verdict_against_null(table).tolist() == [
         "above_null", "at_null", "below_null", "at_null", "at_null", "no_null",
     ]  # fmt: skip
-    assert against_null(table.drop(columns="null_low")).tolist()[2] == "at_null"
+    assert decide_verdict_against_null(table.drop(columns="null_low")).tolist()[2] == "at_null"
     rounded = pd.DataFrame({"top_k": [0.1 + 0.2], "null_low": [0.3], "null_high": [0.3]})
-    assert against_null(rounded).tolist() == ["at_null"]
+    assert decide_verdict_against_null(rounded).tolist() == ["at_null"]
 
 
 def test_benchmark_reports_an_inverted_decoder(inverted):
@@ -81,19 +87,19 @@ def test_report_states_inverted_decoder_first(inverted, tmp_path):
     assert kind == "bad"
     assert said.startswith(f"turned scored below its null: {BELOW_MEANS}.")
     assert said.endswith("right decodes speech better than the null.")
-    assert get_style(BELOW) == "bad"
+    assert get_finding_style(BELOW) == "bad"
     page = write_report(inverted, tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.index("turned scored below its null") < page.index("<h2>Scores")
     assert "Subjects below their own null: turned" in page
     text = generate_methods_text(inverted)
     assert f"; below its null: {BELOW_MEANS}." in text.split("turned: top-10")[1].split("right: top-10")[0]
     assert "below its null" not in text.split("right: top-10")[1]
-    printed = format_scores(summarize(inverted))
+    printed = format_command_scores(summarize(inverted))
     assert "  below its null" in printed
     assert "null from" in printed
     assert "signs or pairs" in printed
     one = inverted[inverted["estimator"] == "right"]
-    assert "null from" not in format_scores(summarize(one))
+    assert "null from" not in format_command_scores(summarize(one))
 
 
 def test_score_similarities_of_wrong_sign():
@@ -123,7 +129,9 @@ def test_run_controls_reports_inverted_decoder():
 
 def test_control_verdicts_of_inverted_control():
     null = np.random.default_rng(0).normal(0.7, 0.01, (6, 1000))
-    low = pooled_row(control_outcome(np.ones((6, 6)), null))  # 0.4 where the null is 0.7, and chance 0.1
+    low = pool_leak_test_rows(
+        control_outcome(np.ones((6, 6)), null)
+    )  # 0.4 where the null is 0.7, and chance 0.1
     assert low["inverted_below"] == pytest.approx(0.1 - 2.4 * 0.01 / np.sqrt(6), abs=0.005)
     table = pd.DataFrame({"decoder": low, "phase_randomized": low | {"leak_threshold": 0.9}}).T
     assert (

@@ -13,7 +13,7 @@ from helpers.decoders import FAST, ONE, people, same
 from sk_b2s import StimulusKFold, benchmark, read_results, summarize
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s.evaluation._results._former import FORMER_COLUMNS
-from sk_b2s.evaluation._results._lines import find_problem, pack_array, unpack_array
+from sk_b2s.evaluation._results._lines import find_line_problem, pack_array_for_line, unpack_array_of_line
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +122,17 @@ def test_find_problem_of_changed_types(done, tmp_path):
 
 def test_find_problem_accepts_own_lines(done):
     for line in filter(None, done[2]):
-        assert find_problem(json.loads(line)) is None
+        assert find_line_problem(json.loads(line)) is None
 
 
 @pytest.mark.parametrize("shape", [[3], [2, 3], [0], []])
 def test_unpack_array_inverts_pack_array(shape):
     array = np.random.default_rng(0).standard_normal(shape)
-    item = json.loads(json.dumps(pack_array(array)))
-    np.testing.assert_array_equal(unpack_array(item), array)
+    item = json.loads(json.dumps(pack_array_for_line(array)))
+    np.testing.assert_array_equal(unpack_array_of_line(item), array)
     for wrong in ([4], [-1], [1.5], ["3"], [10**12]):
         with pytest.raises(ValueError, match="an array"):
-            unpack_array({**item, "shape": wrong})
+            unpack_array_of_line({**item, "shape": wrong})
 
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs and devices")

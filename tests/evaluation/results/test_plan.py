@@ -20,8 +20,8 @@ from sk_b2s import (
     summarize,
     write_report,
 )
-from sk_b2s._cli._commands import format_scores
-from sk_b2s.evaluation._results._plan import UNKNOWN, merge_plans, missing_of, read_plan
+from sk_b2s._cli._commands import format_command_scores
+from sk_b2s.evaluation._results._plan import UNKNOWN, describe_missing_plan_folds, merge_plans, read_plan
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import write_headline
 
@@ -70,22 +70,27 @@ def kept(whole, tmp_path, keep):
     (set(), "0 of 4 subjects, 0 of 8 folds; missing: 01, 02, 03, 04"),
 ])  # fmt: skip
 def test_missing_of_lists_subjects_and_folds(done, said):
-    assert missing_of(PLAN, done, "ridge") == said
-    assert missing_of(None, done, "ridge") == UNKNOWN
+    assert describe_missing_plan_folds(PLAN, done, "ridge") == said
+    assert describe_missing_plan_folds(None, done, "ridge") == UNKNOWN
 
 
 def test_missing_of_lists_seeds_and_amounts():
     plan = PLAN | {"work": {"ridge": {"decoder": [[0, 1], 8]}}}
     done = {(fold, seed) for fold in range(8) for seed in (0, 1)} - {(5, 1)}
-    assert missing_of(plan, done, "ridge") == "4 of 4 subjects, 8 of 8 folds; missing: with seed 1 fold 5"
-    plan = PLAN | {"minutes": [0.0, 5.0]}
-    assert missing_of(plan, {(0, 0), (2, 0), (4, 0), (6, 0)}, "ridge", minutes={0.0}) == ""
     assert (
-        missing_of(plan, {(1, 0)}, "ridge", minutes={5.0})
+        describe_missing_plan_folds(plan, done, "ridge")
+        == "4 of 4 subjects, 8 of 8 folds; missing: with seed 1 fold 5"
+    )
+    plan = PLAN | {"minutes": [0.0, 5.0]}
+    assert describe_missing_plan_folds(plan, {(0, 0), (2, 0), (4, 0), (6, 0)}, "ridge", minutes={0.0}) == ""
+    assert (
+        describe_missing_plan_folds(plan, {(1, 0)}, "ridge", minutes={5.0})
         == "1 of 4 subjects, 1 of 4 folds; missing: 02, 03, 04"
     )
     same = PLAN | {"subjects": ["01"], "tests": [[0]] * 8}
-    assert missing_of(same, {(0, 0)}, "ridge").endswith("1 of 8 folds; missing: folds 1, 2, 3, 4, 5, 6, 7")
+    assert describe_missing_plan_folds(same, {(0, 0)}, "ridge").endswith(
+        "1 of 8 folds; missing: folds 1, 2, 3, 4, 5, 6, 7"
+    )
 
 
 def test_complete_results_have_no_warning(whole, tmp_path):
@@ -95,7 +100,7 @@ def test_complete_results_have_no_warning(whole, tmp_path):
     assert (summarize(results)["missing"] == "").all()
     assert not write_headline(BenchmarkSummary(results))[1].startswith("Not complete")
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
-    texts = (generate_methods_text(results), format_scores(summarize(results)), page)
+    texts = (generate_methods_text(results), format_command_scores(summarize(results)), page)
     assert not any("missing:" in text or "unfinished" in text or "plan unknown" in text for text in texts)
 
 
@@ -110,9 +115,9 @@ def test_interrupted_results_list_missing_subjects(whole, tmp_path):
         f"Not complete: one: {said}; two: {said}. "
     )
     assert f"unfinished benchmark: one: {said}; two: {said}." in generate_methods_text(results)
-    assert f"Not complete, one: {said}." in format_scores(summary).replace("\n", " ")
+    assert f"Not complete, one: {said}." in format_command_scores(summary).replace("\n", " ")
     assert (
-        format_scores(summary).count("Not complete") == 2
+        format_command_scores(summary).count("Not complete") == 2
     )  # controls that lack the same are not listed again
     with pytest.warns(UserWarning, match=f"^{re.escape(repr(str(path)))} is not complete"):
         read_results([path])  # as the command line does
@@ -170,7 +175,7 @@ def test_read_results_refuses_two_plans(study, tmp_path, name, monkeypatch):
     path, cv = tmp_path / "r.jsonl", LeaveOneSubjectOut(1)
     benchmark({"one": ONE}, X, y, cv, path, only=0, **QUIET)
     if name == "code":
-        monkeypatch.setattr("sk_b2s.evaluation._tasks.digest_code", lambda: "another")
+        monkeypatch.setattr("sk_b2s.evaluation._tasks.fingerprint_code", lambda: "another")
     changed = {"estimators": {"one": ONE}, "X": X, "y": y, "cv": cv, **QUIET, **changed}
     if changed["y"] is None:
         changed["y"] = y.assign(sound_onset=y["sound_onset"] + 0.01)

@@ -26,7 +26,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets.simulated._speech import SPEECH
 from sk_b2s.events._audio._copies import StimulusCopies
-from sk_b2s.events._audio._fingerprints import compute_fingerprint, find_matches
+from sk_b2s.events._audio._fingerprints import compute_audio_fingerprint, match_audio_fingerprints
 
 
 def encode(samples, rate=RATE, **form):
@@ -67,8 +67,10 @@ def change(talk, how):
 )  # fmt: skip
 def test_find_matches_ignores_encoding(talks, how):
     samples, rate, shift = change(talks[1], how)
-    prints = [compute_fingerprint(talk, RATE) for talk in talks]
-    found = find_matches([*prints, compute_fingerprint(np.asarray(samples, np.float32), rate)])
+    prints = [compute_audio_fingerprint(talk, RATE) for talk in talks]
+    found = match_audio_fingerprints(
+        [*prints, compute_audio_fingerprint(np.asarray(samples, np.float32), rate)]
+    )
     assert {(match.first, match.second) for match in found} == {(1, 3)}
     assert found[0].shift == pytest.approx(shift, abs=0.012)
     assert found[0].share > 0.95
@@ -76,7 +78,9 @@ def test_find_matches_ignores_encoding(talks, how):
 
 def test_find_matches_finds_a_part(talks):
     joined = np.r_[talks[0][10 * RATE : 20 * RATE], talks[2][: 20 * RATE]]
-    found = find_matches([compute_fingerprint(samples, RATE) for samples in (talks[0], talks[1], joined)])
+    found = match_audio_fingerprints(
+        [compute_audio_fingerprint(samples, RATE) for samples in (talks[0], talks[1], joined)]
+    )
     assert [(match.first, match.second) for match in found] == [(0, 2)]
     assert found[0].shift == pytest.approx(10.0, abs=0.01)
     assert (found[0].start, found[0].stop) == pytest.approx((10.0, 20.0), abs=1.5)
@@ -89,17 +93,23 @@ def test_find_matches_separates_tones_and_noise():
     sounds = [np.sin(2 * np.pi * 440 * times), np.sin(2 * np.pi * 880 * times), beat * np.sin(2 * np.pi * 440 * times),
               beat * np.sin(2 * np.pi * 880 * times), rng.standard_normal(len(times)), rng.standard_normal(len(times)),
               beat * rng.standard_normal(len(times)), 0 * times, 0 * times + 1, times % 0.25 == 0]  # fmt: skip
-    assert find_matches([compute_fingerprint(np.asarray(sound, np.float32), RATE) for sound in sounds]) == []
+    assert (
+        match_audio_fingerprints(
+            [compute_audio_fingerprint(np.asarray(sound, np.float32), RATE) for sound in sounds]
+        )
+        == []
+    )
 
 
 @pytest.mark.slow
 def test_find_matches_separates_stories():
     """One voice reads several stories, including refrains of songs."""
     prints = [
-        compute_fingerprint(*soundfile.read(path, dtype="float32")) for path in sorted(SPEECH.glob("*.ogg"))
+        compute_audio_fingerprint(*soundfile.read(path, dtype="float32"))
+        for path in sorted(SPEECH.glob("*.ogg"))
     ]
     assert len(prints) > 20
-    assert find_matches(prints) == []
+    assert match_audio_fingerprints(prints) == []
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +164,7 @@ def test_score_warns_of_copies_of_training_stimuli(copied, talks):
     tables = [make_segments(make_events([sound]), anchor=1.0)[1] for sound in (first[0], other, first[1])]
     X = [np.random.default_rng(0).standard_normal((len(y), 3, 29)).astype("f4") for y in tables]
     decoder = RidgeDecoder(speech=speech, sfreq=10, alphas=(1.0,)).fit(X[0], tables[0])
-    with pytest.warns(StimulusLeakWarning, match=rf"{len(X[1])} of {len(X[1])} windows .*again.mp3"):
+    with pytest.warns(StimulusLeakWarning, match=rf"{len(X[1])} of {len(X[1])} scored windows .*again.mp3"):
         decoder.score(X[1], tables[1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

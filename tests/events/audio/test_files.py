@@ -16,7 +16,7 @@ from sk_b2s import (
     make_segments,
 )
 from sk_b2s.events._stimuli import stimulus_duration
-from sk_b2s.io._clocks._audio_alignment import find_stimulus
+from sk_b2s.io._clocks._audio_alignment import find_stimulus_by_audio_alignment
 
 
 def make_bad_samples(name, talk):
@@ -36,7 +36,7 @@ def test_reading_rejects_invalid_samples(tmp_path, talks, name, message):
     with pytest.raises(ValueError, match=rf"{name}.wav.*{message}"):
         MelSpectrogram(8, sfreq=25).fit_transform(segments(path, duration=5.0))
     with pytest.raises(ValueError, match=rf"{name}.wav.*{message}"):
-        find_stimulus(np.ones(5000), 100, path)
+        find_stimulus_by_audio_alignment(np.ones(5000), 100, path)
 
 
 def test_features_warn_of_integers_as_floats(tmp_path, talks):
@@ -111,7 +111,7 @@ def test_reading_rejects_missing_samples(tmp_path, talks, name):
     with pytest.raises(ValueError, match=rf"{name}' is (damaged\. .* of its 40.00 s|not an audio file)"):
         envelope(str(path))
     with pytest.raises(ValueError, match=name):
-        find_stimulus(np.ones(5000), 100, path)
+        find_stimulus_by_audio_alignment(np.ones(5000), 100, path)
 
 
 def test_check_events_warns_of_mp3_without_count(tmp_path, talks):

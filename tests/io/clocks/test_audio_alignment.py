@@ -16,7 +16,7 @@ from helpers.sync_recordings import (
 from scipy.signal import decimate
 
 from sk_b2s import align_to_audio, make_segments
-from sk_b2s.io._clocks._audio_alignment import find_stimulus
+from sk_b2s.io._clocks._audio_alignment import find_stimulus_by_audio_alignment
 
 
 @pytest.mark.parametrize("kind", ["waveform", "envelope", "noisy and inverted"])
@@ -156,4 +156,4 @@ def test_find_stimulus_returns_first_repetition(tmp_path, wavs):
     samples = soundfile.read(wavs[1])[0]
     noise = 0.2 * samples.std() * np.random.default_rng(0).standard_normal(RATE * 200)
     channel = play(0.95 * samples, 5.3, 0, 200) + play(samples, 100.0, 0, 200) + noise
-    assert abs(find_stimulus(channel, RATE, wavs[1])[0] - 5.3) < 0.02
+    assert abs(find_stimulus_by_audio_alignment(channel, RATE, wavs[1])[0] - 5.3) < 0.02

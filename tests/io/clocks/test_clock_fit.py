@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.sync_recordings import PPM
 
-from sk_b2s.io._clocks._clock_fit import check_fit, fit_clock, match_marks
+from sk_b2s.io._clocks._clock_fit import check_clock_fit, fit_clock, match_clock_fit_marks
 
 
 def test_fit_clock_ignores_false_marks():
@@ -65,7 +65,7 @@ def test_check_fit_warns_fast_clock(jitter):
     s = np.arange(0, 600, 10.0)
     r = 8 + s * (1 + 372e-6) + jitter * np.random.default_rng(0).standard_normal(60)
     with pytest.warns(UserWarning, match=r"drift of \+37[0-9] ppm .* real clocks are within 100"):
-        check_fit(fit := fit_clock(np.zeros(60, int), s, r), "recording 'a'")
+        check_clock_fit(fit := fit_clock(np.zeros(60, int), s, r), "recording 'a'")
     assert fit.residual == pytest.approx(jitter, rel=0.3, abs=1e-9)
 
 
@@ -81,7 +81,7 @@ def test_check_fit_accepts_straight_clocks():
             r = 8 + 20 * which + s * (1 + rng.uniform(-1e-4, 1e-4)) + 1e-3 * rng.standard_normal(len(s))
             step = [0.0, 1 / 500, 1 / 128][draw % 3]
             r = np.round(r / step) * step if step else r
-            check_fit(fit_clock(which, s, r, resolution=step), "recording 'a'")
+            check_clock_fit(fit_clock(which, s, r, resolution=step), "recording 'a'")
 
 
 def test_check_fit_counts_ignored_marks():
@@ -89,16 +89,18 @@ def test_check_fit_counts_ignored_marks():
     r = 8 + s + 1e-3 * np.random.default_rng(0).standard_normal(60)
     r[::6] += np.random.default_rng(1).uniform(0.1, 1, 10)
     with pytest.warns(UserWarning, match="10 of 60 marks are off the line and were ignored"):
-        check_fit(fit_clock(np.zeros(60, int), s, r), "recording 'a'")
+        check_clock_fit(fit_clock(np.zeros(60, int), s, r), "recording 'a'")
     with pytest.warns(UserWarning, match="1 of 3 marks are off the line"):
-        check_fit(fit_clock(np.zeros(3, int), [0.0, 300.0, 600.0], [8.0, 308.03, 608.0]), "recording 'a'")
+        check_clock_fit(
+            fit_clock(np.zeros(3, int), [0.0, 300.0, 600.0], [8.0, 308.03, 608.0]), "recording 'a'"
+        )
 
 
 def test_match_marks_skips_missing_and_extra():
     expected = np.arange(0, 3600, 1.0)
     observed = 10 + expected * (1 + 100e-6)  # 0.36 s at the end, above the tolerance
     kept = np.delete(observed, np.arange(5, 3600, 7))
-    s, r = match_marks(expected, np.sort(np.r_[kept, kept[::50] + 0.4]), onset=10.0)
+    s, r = match_clock_fit_marks(expected, np.sort(np.r_[kept, kept[::50] + 0.4]), onset=10.0)
     np.testing.assert_allclose(r, 10 + s * (1 + 100e-6))
     assert len(s) == len(kept)
 
@@ -106,14 +108,14 @@ def test_match_marks_skips_missing_and_extra():
 def test_match_marks_allows_drift_over_time():
     """At 500 ppm, marks every ten minutes shift by 0.3 s each."""
     expected = np.arange(600.0, 3601.0, 600.0)
-    s, r = match_marks(expected, 10 + expected * (1 + 500e-6), onset=10.0)
+    s, r = match_clock_fit_marks(expected, 10 + expected * (1 + 500e-6), onset=10.0)
     np.testing.assert_allclose(r - s - 10, 500e-6 * expected)
-    assert len(match_marks(expected, 10 + expected * 1.01, onset=10.0)[0]) == 0
+    assert len(match_clock_fit_marks(expected, 10 + expected * 1.01, onset=10.0)[0]) == 0
 
 
 def test_match_marks_uses_triggers_once():
     expected = np.arange(0.08, 4.0, 0.08)
-    s, r = match_marks(expected, np.delete(expected, [10, 25]), onset=0.0)
+    s, r = match_clock_fit_marks(expected, np.delete(expected, [10, 25]), onset=0.0)
     np.testing.assert_allclose(r, s)
     assert len(s) == len(expected) - 2
 
@@ -122,10 +124,10 @@ def test_check_fit_warns_scattered_marks():
     s = np.arange(0, 600, 10.0)
     late = 8 + s + 0.03 * (np.arange(60) % 2)  # every second mark is 30 ms late
     with pytest.warns(UserWarning, match=r"residual of 15\.. ms"):
-        check_fit(fit_clock(np.zeros(60, int), s, late), "p.fif")
+        check_clock_fit(fit_clock(np.zeros(60, int), s, late), "p.fif")
     screen = 8 + s + np.random.default_rng(0).uniform(0, 1 / 60, 60)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_fit(fit_clock(np.zeros(60, int), s, screen), "p.fif")
+        check_clock_fit(fit_clock(np.zeros(60, int), s, screen), "p.fif")
     with pytest.raises(ValueError, match="in milliseconds"):
-        check_fit(fit_clock(np.zeros(60, int), s, 1000 * (8 + s)), "p.fif")
+        check_clock_fit(fit_clock(np.zeros(60, int), s, 1000 * (8 + s)), "p.fif")

@@ -12,9 +12,14 @@ from helpers.raw_files import simulate_channels, write_brainvision, write_edf, w
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import check_alignment, events_from_raw, make_segments, read_bids
-from sk_b2s.io._raw._gaps import find_clock_gaps, list_gaps
-from sk_b2s.io._raw._identity import digest_recording
-from sk_b2s.io._raw._recordings import Processing, open_raw, read_extent, read_signal
+from sk_b2s.io._raw._gaps import find_gaps_between_trials, list_gaps
+from sk_b2s.io._raw._identity import digest_recording_identity
+from sk_b2s.io._raw._recordings import (
+    Processing,
+    open_recording,
+    read_recording_extent,
+    read_recording_signal,
+)
 from sk_b2s.io._triggers import read_triggers
 
 RATE = 50
@@ -97,7 +102,7 @@ def make_table(path, sound, onset=5.0):
 def test_make_segments_drops_windows_across_gaps(name, tmp_path, neural_data, sound):
     write, missing = FORMATS[name]
     path = str(write(tmp_path, neural_data))
-    ((onset, seconds),) = read_extent(path).gaps
+    ((onset, seconds),) = read_recording_extent(path).gaps
     assert onset == AT
     np.testing.assert_allclose(seconds, missing, atol=0.01)
     (X, _), text = record_warnings(make_segments, make_table(path, sound), anchor=1.0)
@@ -118,13 +123,15 @@ def test_list_gaps_ignores_adjacent_segments(dates, tmp_path, neural_data, sound
     write_brainvision(tmp_path / "p.vhdr", neural_data, "ABC", RATE)
     add_segments(tmp_path / "p.vhdr", *dates)
     (_, _), text = record_warnings(make_segments, make_table(tmp_path / "p.vhdr", sound), anchor=1.0)
-    assert read_extent(str(tmp_path / "p.vhdr")).gaps == ()
+    assert read_recording_extent(str(tmp_path / "p.vhdr")).gaps == ()
     assert "gap" not in text
 
 
 @pytest.mark.parametrize("dates", [("0", "0"), ("20200101130000000000", "20200101120000000000")])
 def test_list_gaps_has_unknown_duration(dates, tmp_path, neural_data):
-    ((onset, seconds),) = read_extent(str(write_brainvision_gap(tmp_path, neural_data, *dates))).gaps
+    ((onset, seconds),) = read_recording_extent(
+        str(write_brainvision_gap(tmp_path, neural_data, *dates))
+    ).gaps
     assert onset == AT
     assert np.isnan(seconds)
 
@@ -137,7 +144,7 @@ def test_list_gaps_has_unknown_duration(dates, tmp_path, neural_data):
     (1, 1, []),
 ])  # fmt: skip
 def test_list_gaps_reads_eeglab_boundaries(latency, lasts, expected, tmp_path, neural_data):
-    found = read_extent(str(write_eeglab_gap(tmp_path, neural_data, latency, lasts))).gaps
+    found = read_recording_extent(str(write_eeglab_gap(tmp_path, neural_data, latency, lasts))).gaps
     np.testing.assert_allclose(np.reshape(found, (-1, 2)), np.reshape(expected, (-1, 2)), atol=0.02)
 
 
@@ -149,7 +156,7 @@ def test_make_segments_names_missing_start(tmp_path, neural_data, sound):
 
 
 def test_open_raw_moves_edf_annotations(tmp_path, neural_data):
-    raw, text = record_warnings(open_raw, write_edf_gap(tmp_path, neural_data))
+    raw, text = record_warnings(open_recording, write_edf_gap(tmp_path, neural_data))
     assert read_triggers(raw, ["late", "last"])["late"] == pytest.approx([55.5])
     assert read_triggers(raw, ["last"])["last"] == pytest.approx([84.5])
     assert text == ""
@@ -157,7 +164,7 @@ def test_open_raw_moves_edf_annotations(tmp_path, neural_data):
 
 def test_open_raw_reads_latin_1_annotations(tmp_path, neural_data):
     write_edf(tmp_path / "p.edf", 1e-5 * neural_data, RATE, notes=[(3.0, "Tür")], encoding="latin-1")
-    assert read_triggers(open_raw(tmp_path / "p.edf"), ["Tür"])["Tür"] == pytest.approx([3.0])
+    assert read_triggers(open_recording(tmp_path / "p.edf"), ["Tür"])["Tür"] == pytest.approx([3.0])
 
 
 @pytest.mark.parametrize("marked", [True, False])
@@ -233,7 +240,7 @@ def test_read_signal_processes_parts_separately(tmp_path, neural_data):
     write_edf(tmp_path / "p.edf", 1e-8 * data, RATE, [s + MISSING * (s >= AT) for s in range(85)])
     processing = Processing(sfreq=20.0, l_freq=1.0, h_freq=8.0)
     whole, first, second = (
-        read_signal(path, digest_recording(path), processing)
+        read_recording_signal(path, digest_recording_identity(path), processing)
         for path in (str(tmp_path / f"{n}.edf") for n in "pab")
     )
     parted = np.concatenate([first, second])
@@ -242,12 +249,12 @@ def test_read_signal_processes_parts_separately(tmp_path, neural_data):
 
 def test_find_clock_gaps_of_ctf():
     count = np.array([0.0, 100.0, 200.0, 450.0, 550.0])  # a trial is 50 samples of 2 counts
-    assert find_clock_gaps(count, 98.0, 50, 10.0) == {150: pytest.approx(7.5)}
-    assert find_clock_gaps(count[:3], 98.0, 50, 10.0) == {}
+    assert find_gaps_between_trials(count, 98.0, 50, 10.0) == {150: pytest.approx(7.5)}
+    assert find_gaps_between_trials(count[:3], 98.0, 50, 10.0) == {}
 
 
 def test_list_gaps_cropped_raw(tmp_path, neural_data):
-    raw = open_raw(write_brainvision_gap(tmp_path, neural_data)).crop(10.0)
+    raw = open_recording(write_brainvision_gap(tmp_path, neural_data)).crop(10.0)
     (gap,) = list_gaps(raw)
     assert gap.onset == AT - 10
     assert re.fullmatch(r"EDGE gap \(15\.0+ s\)", raw.annotations.description[0])

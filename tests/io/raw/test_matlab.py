@@ -7,7 +7,7 @@ from helpers.read_files import load_header, load_signal, make_noise
 from scipy.io import savemat
 
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._raw._recordings import read_duration_and_bads
+from sk_b2s.io._raw._recordings import read_recording_duration_and_bads
 from sk_b2s.io._sensors import project_sensors
 
 SFREQ = 500.0
@@ -22,7 +22,7 @@ def test_read_fieldtrip_reads_brennan_struct(fieldtrip):
     assert (len(head.ch_names), head.sfreq, head.n_times) == (60, SFREQ, 2000)
     assert {"VEOG", "AUD", "29"}.isdisjoint(head.ch_names)
     np.testing.assert_allclose(load_signal(path, sfreq=SFREQ), data[:60].T * MICROVOLT, rtol=1e-6)
-    assert read_duration_and_bads(path)[0] == 4.0
+    assert read_recording_duration_and_bads(path)[0] == 4.0
     place = dict(zip(head.ch_names, head.positions, strict=True))
     cap = mne.create_info(list(head.ch_names), SFREQ, "eeg").set_montage("easycap-M10")
     np.testing.assert_array_equal(head.positions, project_sensors(cap, head.ch_names))

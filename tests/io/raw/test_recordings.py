@@ -14,10 +14,10 @@ from sk_b2s import make_segments, read_bids
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._raw._recordings import (
     Processing,
-    open_raw,
-    read_duration_and_bads,
-    read_extent,
-    read_signal,
+    open_recording,
+    read_recording_duration_and_bads,
+    read_recording_extent,
+    read_recording_signal,
 )
 
 SFREQ = 250.0
@@ -91,7 +91,7 @@ def test_read_header_names_invalid_options(save, tmp_path):
     ):
         load_header(tmp_path / "none.fif")
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        read_duration_and_bads(tmp_path / "none.fif")
+        read_recording_duration_and_bads(tmp_path / "none.fif")
     with pytest.raises(
         ValueError, match=r"sfreq=500 Hz must not exceed the 250 Hz of .*Use Epocher\(sfreq=250\)"
     ):
@@ -135,7 +135,7 @@ def test_read_duration_and_bads(tmp_path, dated, first_samp, cropped):
         raw.crop(tmin=2.0)
     path = tmp_path / "x_raw.fif"
     raw.save(path, verbose="ERROR")
-    duration, ((onset, length),) = read_duration_and_bads(path)
+    duration, ((onset, length),) = read_recording_duration_and_bads(path)
     assert duration == pytest.approx(18.0 if cropped else 20.0)
     assert length == pytest.approx(1.0)
     jump = load_signal(path, sfreq=SFREQ)[:, 0] > 0.5
@@ -160,14 +160,14 @@ def save_flat(folder, name, notes=()):
 def test_read_signal_warns_constant_segments(tmp_path):
     wanted = Processing(sfreq=25.0)
     with pytest.warns(UserWarning, match=r"constant in all channels from 8\.0 to 16\.0 s \(1 such"):
-        read_signal(save_flat(tmp_path, "a_raw.fif"), None, wanted)
+        read_recording_signal(save_flat(tmp_path, "a_raw.fif"), None, wanted)
     padded = mne.io.RawArray(1e-6 * np.pad(np.tile(DATA, 3), ((0, 0), (1300, 1300))),
                              mne.create_info(NAMES, 250, "eeg"), verbose="ERROR")  # fmt: skip
     padded.save(tmp_path / "c_raw.fif", verbose="ERROR")  # 5 of 70 s at each end
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        read_signal(save_flat(tmp_path, "b_raw.fif", [(7.9, 8.2, "BAD_ACQ_SKIP")]), None, wanted)
-        read_signal(str(tmp_path / "c_raw.fif"), None, wanted)
+        read_recording_signal(save_flat(tmp_path, "b_raw.fif", [(7.9, 8.2, "BAD_ACQ_SKIP")]), None, wanted)
+        read_recording_signal(str(tmp_path / "c_raw.fif"), None, wanted)
 
 
 NAME = "sub-02_task-story_eeg.fif"
@@ -194,5 +194,5 @@ def test_read_extent_warns_maxshield_once(study):
     assert text == ""
     _, text = record_warnings(lambda: [make_segments(events, tmin=0, tmax=1, margin=0) for _ in range(2)])
     assert text.count("MaxShield") == 1
-    np.testing.assert_array_equal(open_raw(path).get_data(), data)
-    assert read_extent(str(path)).duration == 40.0
+    np.testing.assert_array_equal(open_recording(path).get_data(), data)
+    assert read_recording_extent(str(path)).duration == 40.0
