@@ -41,9 +41,9 @@ from sk_b2s import (
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._results._amounts import AMOUNT
-from sk_b2s.evaluation._statistics import subject_means
+from sk_b2s.evaluation._statistics import compute_subject_statistics
 from sk_b2s.evaluation._summary import average_summary_scores
-from sk_b2s.model_selection._split import list_splits
+from sk_b2s.model_selection._split import list_split_folds
 
 EXPERIMENTS = {  # other subjects than those that the constants were selected on (random_state=0)
     "meg": {"modality": "meg", "snr_db": -12.0, "n_channels": 104, "random_state": 1},
@@ -161,7 +161,7 @@ def _beside(rows, name, minutes, other, others_minutes):
         return None
     parts = [part[part["subject"].isin(both)] for part in parts]
     one, other = (average_summary_scores(part, by=["estimator"]).iloc[0] for part in parts)
-    between = subject_means(parts[0], "top_k") - subject_means(parts[1], "top_k")
+    between = compute_subject_statistics(parts[0], "top_k") - compute_subject_statistics(parts[1], "top_k")
     above = [each["score"] > each["null_high"] for each in (one, other)]
     return {"one": one, "other": other, "mean": between.mean(), "sem": between.sem(), "above": above}
 
@@ -226,7 +226,7 @@ def seconds(name, folder):
     cv = LeaveOneSubjectOut(1, calibration_minutes=FEW, test_size=TESTED)
     rows = {method: [] for method in METHODS}
     fitted = None
-    for train, test in list_splits(cv, X, y)[: len(FEW)]:
+    for train, test in list_split_folds(cv, X, y)[: len(FEW)]:
         own = (X["subject"].iloc[train] == X["subject"].iloc[test[0]]).to_numpy()
         if fitted is None:
             fitted = clone(encoder).fit(X.iloc[train[~own]], y.iloc[train[~own]])

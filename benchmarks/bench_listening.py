@@ -35,7 +35,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets import make_listening, oracle_scores
 from sk_b2s.datasets.simulated._experiment import VERSION
-from sk_b2s.decoding._candidates import find_distinct_segments
+from sk_b2s.decoding._candidates import find_distinct_candidates
 
 CLIP = 20.0
 ENCODER = {
@@ -82,7 +82,7 @@ def answer(name, clip, folder, model, data, truth):
     X, y, train, test = data
     X_test, y_test = X.iloc[test], y.iloc[test]
     if name == "oracle":
-        found = find_distinct_segments(y_test)
+        found = find_distinct_candidates(y_test)
         rows = X_test.join(y_test[["segment", "word"]]).reset_index(drop=True)
         candidates = y_test.iloc[found.first].reset_index(drop=True)
         return RetrievalResult(oracle_scores(truth, X_test, y_test), found.target, candidates, rows), 0.0

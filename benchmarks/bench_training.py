@@ -28,7 +28,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_b2s import BrainEncoder
-from sk_b2s.metrics._frames import frame_of_step
+from sk_b2s.metrics._frames import find_frames_of_samples
 from sk_b2s.nn._channel_mixing import compute_fourier_channel_positions
 from sk_b2s.nn.functional import clip_loss
 from sk_b2s.preprocessing._windows import Windows
@@ -163,7 +163,7 @@ def plain_rate(precision, args):
     module = PlainModule(args.subjects).to(device)
     optimizer = torch.optim.Adam(module.parameters(), lr=3e-4)
     x = torch.randn(args.batch, N_CHANNELS, N_TIMES, device=device)
-    frames = torch.as_tensor(frame_of_step(N_TIMES, SFREQ, FRAMES_PER_SECOND), device=device)
+    frames = torch.as_tensor(find_frames_of_samples(N_TIMES, SFREQ, FRAMES_PER_SECOND), device=device)
     y = torch.randn(args.batch, N_OUTPUTS, N_FRAMES, device=device)[:, :, frames]
     subject = torch.arange(args.batch, device=device) % args.subjects
     positions = torch.rand(args.batch, N_CHANNELS, 2, device=device)

@@ -56,7 +56,7 @@ def _format_shape(axes, sizes):
     return "(" + ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else str(axis) for axis in axes) + ")"
 
 
-def numbers(*axes, kinds="fiu", within=None, none=False, absent=False, finite=True):
+def state_numbers(*axes, kinds="fiu", within=None, none=False, absent=False, finite=True):
     """Describe an array or tensor of numbers with named axes.
 
     ``within`` is the range of values, as numbers or names of axes.
@@ -78,7 +78,7 @@ def numbers(*axes, kinds="fiu", within=None, none=False, absent=False, finite=Tr
     return Attribute(check, none, absent, finite)
 
 
-def strings(*axes, none=False, absent=False):
+def state_strings(*axes, none=False, absent=False):
     """Describe a sequence of strings."""
 
     def check(value, sizes):
@@ -94,7 +94,7 @@ def _is_integer(value):
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def integer(least, none=False, absent=False):
+def state_integer(least, none=False, absent=False):
     """Describe an integer with a minimum."""
 
     def check(value, sizes):
@@ -103,7 +103,7 @@ def integer(least, none=False, absent=False):
     return Attribute(check, none, absent)
 
 
-def of_type(*kinds, none=False, absent=False, finite=False):
+def state_of_type(*kinds, none=False, absent=False, finite=False):
     """Describe a value of given types."""
 
     def check(value, sizes):
@@ -112,7 +112,7 @@ def of_type(*kinds, none=False, absent=False, finite=False):
     return Attribute(check, none, absent, finite)
 
 
-def any_of(*attributes, none=False, absent=False):
+def state_any_of(*attributes, none=False, absent=False):
     """Describe a value that satisfies one of several schemas."""
 
     def check(value, sizes):
@@ -156,26 +156,26 @@ def _records(value, sizes):
     return None if right else "a list of dicts"
 
 
-N, COUNT, FLAG = "n_features_in_", integer(1), of_type(bool)
-NUMBER = of_type(Real, absent=True)
-SEGMENTS = of_type(pd.DataFrame, Windows, np.ndarray)
+N, COUNT, FLAG = "n_features_in_", state_integer(1), state_of_type(bool)
+NUMBER = state_of_type(Real, absent=True)
+SEGMENTS = state_of_type(pd.DataFrame, Windows, np.ndarray)
 OUTPUT = Attribute(
     lambda value, sizes: None if value in ({"transform": name} for name in ("default", "pandas", "polars")) else
     "an output of set_output", absent=True,
 )  # fmt: skip
-EVERYWHERE = {"_sklearn_output_config": OUTPUT, "feature_names_in_": strings(N, absent=True)}
+EVERYWHERE = {"_sklearn_output_config": OUTPUT, "feature_names_in_": state_strings(N, absent=True)}
 FEATURES_OUT = {"n_features_out_": COUNT}
 SPEECH = {
-    "speech_": of_type(BaseEstimator, none=True),
-    "stimulus_intervals_": of_type(StimulusIntervals, none=True),
+    "speech_": state_of_type(BaseEstimator, none=True),
+    "stimulus_intervals_": state_of_type(StimulusIntervals, none=True),
 }
 DECODER = {
     N: COUNT, "n_times_in_": COUNT, "n_features_out_": COUNT, "n_speech_features_": COUNT,
-    "sfreq_in_": of_type(Real, none=True), "ch_names_in_": strings(N, none=True), "segments_": SEGMENTS, **SPEECH,
-    "frame_weights_": numbers("n_frames", kinds="iu"), "_flat_targets": FLAG, "subjects_": strings("n_subjects"),
+    "sfreq_in_": state_of_type(Real, none=True), "ch_names_in_": state_strings(N, none=True), "segments_": SEGMENTS, **SPEECH,
+    "frame_weights_": state_numbers("n_frames", kinds="iu"), "_flat_targets": FLAG, "subjects_": state_strings("n_subjects"),
 }  # fmt: skip
 REGRESSION = {
-    "alpha_": numbers("n_models", finite=False), "cv_scores_": numbers("n_models", "n_alphas", finite=False),
+    "alpha_": state_numbers("n_models", finite=False), "cv_scores_": state_numbers("n_models", "n_alphas", finite=False),
 }  # fmt: skip
 
 # Fitted attributes by the name of a class in a file. Other attributes whose names end in "_" are not checked.
@@ -184,101 +184,101 @@ STATES: dict[str, dict[str, Attribute]] = {
         ("sk_b2s.AcousticOnsets", "sk_b2s.Envelope", "sk_b2s.MelSpectrogram", "sk_b2s.SpeechActivity",
          "sk_b2s.PrecomputedFeatures", "sk_b2s.Wav2Vec2Features"), FEATURES_OUT),
     "sk_b2s.BrainEncoder": {
-        **DECODER, "architecture_": of_type(dict), "speech_architecture_": of_type(dict, none=True),
-        "history_": Attribute(_records), "interrupted_": FLAG, "shared_response_": of_type(SharedResponse, none=True),
-        "covariances_": numbers("n_fitted", "n_mixed", "n_mixed", absent=True),
+        **DECODER, "architecture_": state_of_type(dict), "speech_architecture_": state_of_type(dict, none=True),
+        "history_": Attribute(_records), "interrupted_": FLAG, "shared_response_": state_of_type(SharedResponse, none=True),
+        "covariances_": state_numbers("n_fitted", "n_mixed", "n_mixed", absent=True),
         "weights": Attribute(_weights, finite=True),
         "own_weights": Attribute(_weights_by_subject, absent=True, finite=True),
-        "parent_": of_type(str, absent=True, none=True), "adaptations_": of_type(pd.DataFrame, absent=True, none=True),
-        "adaptation_rows_": numbers("n_heard", kinds="i", absent=True),
+        "parent_": state_of_type(str, absent=True, none=True), "adaptations_": state_of_type(pd.DataFrame, absent=True, none=True),
+        "adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True),
     },
     "sk_b2s.CalibratedDecoder": {
-        "n_calibration_": integer(0), "interrupted_": FLAG, "estimator_": of_type(BaseEstimator),
+        "n_calibration_": state_integer(0), "interrupted_": FLAG, "estimator_": state_of_type(BaseEstimator),
     },
-    "sk_b2s.CovarianceAlignment": {N: COUNT, "matrix_": numbers(N, N, absent=True)},
-    "sk_b2s.Epocher": {N: COUNT, "ch_names_": strings("n_channels", absent=True)},
-    "sk_b2s.EventFeatures": {**FEATURES_OUT, "rows_": of_type(pd.DataFrame)},
-    "sk_b2s.FeatureScaler": {N: COUNT, "mean_": numbers(N), "scale_": numbers(N)},
+    "sk_b2s.CovarianceAlignment": {N: COUNT, "matrix_": state_numbers(N, N, absent=True)},
+    "sk_b2s.Epocher": {N: COUNT, "ch_names_": state_strings("n_channels", absent=True)},
+    "sk_b2s.EventFeatures": {**FEATURES_OUT, "rows_": state_of_type(pd.DataFrame)},
+    "sk_b2s.FeatureScaler": {N: COUNT, "mean_": state_numbers(N), "scale_": state_numbers(N)},
     "sk_b2s.SpeechFeatureUnion": {
         **FEATURES_OUT, "transformer_list_": Attribute(_named_estimators), "feature_ranges_": Attribute(_pairs),
     },
     "sk_b2s.ForwardTRF": {
-        **SPEECH, N: COUNT, "n_features_out_": COUNT, "subjects_": strings("n_subjects"), **REGRESSION,
-        "_shape": of_type(tuple), "_weights": numbers("n_frames", kinds="i"),
-        "_frames": numbers("n_times", kinds="i", within=(0, "n_frames")),
-        "_lags": numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": numbers("n_lags"),
-        "coef_": numbers("n_models", "n_lags", "n_features_out_", N), "intercept_": numbers("n_models", N),
-        "mean_": numbers("n_models", "n_features_out_"),
+        **SPEECH, N: COUNT, "n_features_out_": COUNT, "subjects_": state_strings("n_subjects"), **REGRESSION,
+        "_shape": state_of_type(tuple), "_weights": state_numbers("n_frames", kinds="i"),
+        "_frames": state_numbers("n_times", kinds="i", within=(0, "n_frames")),
+        "_lags": state_numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": state_numbers("n_lags"),
+        "coef_": state_numbers("n_models", "n_lags", "n_features_out_", N), "intercept_": state_numbers("n_models", N),
+        "mean_": state_numbers("n_models", "n_features_out_"),
     },
     "sk_b2s.RidgeDecoder": {
-        **DECODER, **REGRESSION, "_frames": numbers("n_times_in_", kinds="i", within=(0, "n_frames")),
-        "lag_frames_": numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": numbers("n_lags"),
-        "coef_": numbers("n_models", "n_lags", N, "n_features_out_"),
-        "intercept_": numbers("n_models", "n_features_out_"), "mean_": numbers("n_models", N),
+        **DECODER, **REGRESSION, "_frames": state_numbers("n_times_in_", kinds="i", within=(0, "n_frames")),
+        "lag_frames_": state_numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": state_numbers("n_lags"),
+        "coef_": state_numbers("n_models", "n_lags", N, "n_features_out_"),
+        "intercept_": state_numbers("n_models", "n_features_out_"), "mean_": state_numbers("n_models", N),
     },
     "sk_b2s.RobustChannelScaler": {
-        N: COUNT, "center_": numbers(N, absent=True), "scale_": numbers(N, absent=True),
+        N: COUNT, "center_": state_numbers(N, absent=True), "scale_": state_numbers(N, absent=True),
     },
-    "sk_b2s.SurrogateRecordings": {N: COUNT, "seed_": integer(0)},
+    "sk_b2s.SurrogateRecordings": {N: COUNT, "seed_": state_integer(0)},
     "sklearn.decomposition.PCA": {
-        N: COUNT, "_fit_svd_solver": of_type(str, absent=True), "n_components_": COUNT, "n_samples_": COUNT,
-        "mean_": numbers(N),
-        "components_": numbers("n_components_", N), "noise_variance_": NUMBER,
+        N: COUNT, "_fit_svd_solver": state_of_type(str, absent=True), "n_components_": COUNT, "n_samples_": COUNT,
+        "mean_": state_numbers(N),
+        "components_": state_numbers("n_components_", N), "noise_variance_": NUMBER,
         **dict.fromkeys(("explained_variance_", "explained_variance_ratio_", "singular_values_"),
-                        numbers("n_components_", finite=False)),
+                        state_numbers("n_components_", finite=False)),
     },
     "sklearn.linear_model.Ridge": {
-        N: COUNT, "coef_": any_of(numbers("n_targets", N), numbers(N)), "solver_": of_type(str, absent=True),
-        "intercept_": any_of(numbers("n_targets"), of_type(Real)),
+        N: COUNT, "coef_": state_any_of(state_numbers("n_targets", N), state_numbers(N)), "solver_": state_of_type(str, absent=True),
+        "intercept_": state_any_of(state_numbers("n_targets"), state_of_type(Real)),
     },
     "sklearn.pipeline.FeatureUnion": {},
     "sklearn.pipeline.Pipeline": {},
     "sklearn.preprocessing.MinMaxScaler": {
-        N: COUNT, **dict.fromkeys(("min_", "scale_", "data_min_", "data_max_", "data_range_"), numbers(N)),
+        N: COUNT, **dict.fromkeys(("min_", "scale_", "data_min_", "data_max_", "data_range_"), state_numbers(N)),
     },
     "sklearn.preprocessing.RobustScaler": {
-        N: COUNT, **dict.fromkeys(("center_", "scale_"), numbers(N, none=True)),
+        N: COUNT, **dict.fromkeys(("center_", "scale_"), state_numbers(N, none=True)),
     },
     "sklearn.preprocessing.StandardScaler": {
-        N: COUNT, **dict.fromkeys(("mean_", "var_", "scale_"), numbers(N, none=True)),
+        N: COUNT, **dict.fromkeys(("mean_", "var_", "scale_"), state_numbers(N, none=True)),
     },
 }  # fmt: skip
 
 # State of an adapted encoder that is saved relative to its parent.
 ADDED = {
-    "parent_": of_type(str), "adaptations_": of_type(pd.DataFrame), "adaptation_rows_": numbers("n_heard", kinds="i",
-    absent=True), "added": strings("n_added"), "shared": strings("n_shared"),
-    "added_weights": Attribute(_weights_by_subject, finite=True), "added_intervals": of_type(dict, absent=True),
-    "layers": of_type(torch.Tensor, absent=True, finite=True),
+    "parent_": state_of_type(str), "adaptations_": state_of_type(pd.DataFrame), "adaptation_rows_": state_numbers("n_heard", kinds="i",
+    absent=True), "added": state_strings("n_added"), "shared": state_strings("n_shared"),
+    "added_weights": Attribute(_weights_by_subject, finite=True), "added_intervals": state_of_type(dict, absent=True),
+    "layers": state_of_type(torch.Tensor, absent=True, finite=True),
 }  # fmt: skip
 
 # Constructor arguments of the classes that estimators hold.
 PART_STATES: dict[str, dict[str, Attribute]] = {
     "Affine": {
-        "center": numbers("n_signals", "n_channels"), "scale": numbers("n_signals", "n_channels"),
-        "clip": of_type(Real, none=True),
+        "center": state_numbers("n_signals", "n_channels"), "scale": state_numbers("n_signals", "n_channels"),
+        "clip": state_of_type(Real, none=True),
     },
-    "Baseline": {name: integer(0) for name in ("first", "last", "begin", "length")},
+    "Baseline": {name: state_integer(0) for name in ("first", "last", "begin", "length")},
     "HashedBlockSplit": {
-        "part": of_type(str), "test_size": of_type(Real), "valid_size": of_type(Real), "salt": integer(0),
+        "part": state_of_type(str), "test_size": state_of_type(Real), "valid_size": state_of_type(Real), "salt": state_integer(0),
     },
     "SharedResponse": {
-        "mean": numbers("n_features"), "components": numbers("n_components", "n_features"),
-        "lags": numbers("n_lags", kinds="i"), "latents": numbers("n_lagged", "n_latents"),
-        **dict.fromkeys(("shared", "pattern"), numbers("n_mixed", "n_latents")),
-        **dict.fromkeys(("spread", "noise"), numbers("n_latents")),
+        "mean": state_numbers("n_features"), "components": state_numbers("n_components", "n_features"),
+        "lags": state_numbers("n_lags", kinds="i"), "latents": state_numbers("n_lagged", "n_latents"),
+        **dict.fromkeys(("shared", "pattern"), state_numbers("n_mixed", "n_latents")),
+        **dict.fromkeys(("spread", "noise"), state_numbers("n_latents")),
     },
     "StimulusArray": {
-        "data": numbers("n_times", "n_features"), "sfreq": of_type(Real), "name": of_type(str),
+        "data": state_numbers("n_times", "n_features"), "sfreq": state_of_type(Real), "name": state_of_type(str),
     },
-    "StimulusIntervals": {"intervals": of_type(dict)},
-    "AudioTrack": {"path": of_type(str), "channel": any_of(integer(0), of_type(str))},
+    "StimulusIntervals": {"intervals": state_of_type(dict)},
+    "AudioTrack": {"path": state_of_type(str), "channel": state_any_of(state_integer(0), state_of_type(str))},
     "Windows": {
-        "signals": of_type(list), "which": numbers("n_windows", kinds="iu"), "start": numbers("n_windows", kinds="iu"),
-        "n_times": integer(1), "sfreq": of_type(Real, none=True), "rows": of_type(pd.DataFrame, none=True),
-        "positions": numbers("n_layouts", "n_channels", 2, none=True, finite=False),
-        "layout": numbers("n_signals", kinds="iu"), "ch_names": strings("n_channels", none=True),
-        "extent": numbers("n_signals", 2, kinds="iu", none=True), "steps": of_type(tuple),
+        "signals": state_of_type(list), "which": state_numbers("n_windows", kinds="iu"), "start": state_numbers("n_windows", kinds="iu"),
+        "n_times": state_integer(1), "sfreq": state_of_type(Real, none=True), "rows": state_of_type(pd.DataFrame, none=True),
+        "positions": state_numbers("n_layouts", "n_channels", 2, none=True, finite=False),
+        "layout": state_numbers("n_signals", kinds="iu"), "ch_names": state_strings("n_channels", none=True),
+        "extent": state_numbers("n_signals", 2, kinds="iu", none=True), "steps": state_of_type(tuple),
     },
 }  # fmt: skip
 
@@ -356,7 +356,7 @@ def check_part(name, state):
     if name == "SharedResponse" and len(state["latents"]) != len(state["lags"]) * len(state["components"]):
         wrong = "its latents do not match its lags and components"
     elif name == "StimulusIntervals":
-        spans = numbers("n_intervals", 2)
+        spans = state_numbers("n_intervals", 2)
         if any(spans.check(one, {}) or not np.isfinite(one).all() for one in state["intervals"].values()):
             wrong = "its intervals are not pairs of numbers"
     elif name == "Baseline" and not state["first"] < state["last"]:

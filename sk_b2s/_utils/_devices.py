@@ -22,7 +22,7 @@ def choose_device(device):
     return device
 
 
-def choose_device_precision(precision, device):
+def choose_dtype_of_device(precision, device):
     """Return a torch.dtype, for "auto" bfloat16 if the chip supports it."""
     if precision != "auto":
         return getattr(torch, precision)

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.utils.validation import check_consistent_length
 
 
-def steps_in(duration, sfreq):
+def count_validated_samples(duration, sfreq):
     """Return the number of samples of a window, floor(duration · sfreq) + 1.
 
     For 2.85 s at 120 Hz these are 343, as in the paper.
@@ -35,7 +35,7 @@ def validate_window_length(table, sfreq):
         raise ValueError(
             f"all rows must have one duration, got {sorted(durations)[:5]} s. Make them in one call of make_segments."
         )
-    return steps_in(float(durations[0]), sfreq)
+    return count_validated_samples(float(durations[0]), sfreq)
 
 
 def is_valid_segment_table(X):
@@ -43,7 +43,7 @@ def is_valid_segment_table(X):
     return isinstance(X, pd.DataFrame) and {"recording", "onset", "duration"} <= set(X.columns)
 
 
-def recordings_of(rows):
+def get_validated_recordings(rows):
     """Return the recording of each window, with its subject if known."""
     if "subject" not in rows:
         return rows["recording"].to_numpy(dtype=object)
@@ -87,7 +87,7 @@ SAME_PACE = 0.015  # s; largest difference between the steps of two rows in reco
 ENOUGH_PAIRS, SHARE_IN_STEP = 10, 0.3  # pairs of rows that are judged, and the share that must agree
 
 
-def validate_in_step(X, y):
+def validate_rows_in_step(X, y):
     """Raise a ValueError if the rows of X and y belong to different windows.
 
     Tables are compared by their index. An index 0, 1, 2, ... carries no
@@ -101,7 +101,7 @@ def validate_in_step(X, y):
         EEG/MEG windows and stimulus segments.
     """
     check_consistent_length(X, y)
-    of_x, of_y = table_of(X), table_of(y)
+    of_x, of_y = get_validated_table(X), get_validated_table(y)
     if of_x is None or of_y is None:
         return
     calls = [table.attrs.get("make_segments") for table in (of_x, of_y)]
@@ -140,7 +140,7 @@ def _check_pace(of_x, of_y):
     if not {"recording", "onset", "duration"} <= set(of_x) or not {"sound", "sound_onset"} <= set(of_y):
         return
     times = pd.DataFrame({
-        "recording": pd.factorize(recordings_of(of_x))[0], "sound": pd.factorize(of_y["sound"].to_numpy())[0],
+        "recording": pd.factorize(get_validated_recordings(of_x))[0], "sound": pd.factorize(of_y["sound"].to_numpy())[0],
         "onset": pd.to_numeric(of_x["onset"], errors="coerce").to_numpy(float),
         "duration": pd.to_numeric(of_x["duration"], errors="coerce").to_numpy(float),
         "sound_onset": pd.to_numeric(of_y["sound_onset"], errors="coerce").to_numpy(float),
@@ -200,7 +200,7 @@ def validate_seconds(table, column, side="y"):
     return seconds
 
 
-def table_of(data):
+def get_validated_table(data):
     """Return the table of ``data``: itself, the rows of Windows, or None."""
     data = getattr(data, "rows", data)
     return data if isinstance(data, pd.DataFrame) else None
@@ -210,7 +210,7 @@ def validate_labels(data, column, groups, owner, side):
     """Return one label per row, from ``groups`` or else from the table."""
     if groups is not None:
         return _complete(np.asarray(groups), "groups", owner)
-    table = table_of(data)
+    table = get_validated_table(data)
     if table is None or column not in table:
         raise ValueError(
             f"{owner} needs the column {column!r} in {side} (as make_segments returns it) or groups=, one label "
@@ -235,7 +235,7 @@ def check_count(name, value, least=2):
         raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}.")
 
 
-def join_tables(of_x, of_y):
+def join_validated_tables(of_x, of_y):
     """Join the tables of X and y, where arrays are one unnamed recording."""
     of_y = of_y.reset_index(drop=True)
     of_x = pd.DataFrame(index=of_y.index) if of_x is None else of_x.reset_index(drop=True)

@@ -88,7 +88,7 @@ def _torch_rows():
     """Rows about torch: threads, environment, devices and precision."""
     import torch
 
-    from sk_b2s._utils._devices import choose_device, choose_device_precision
+    from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 
     names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "SK_B2S_CACHE")
     chosen = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
@@ -96,7 +96,7 @@ def _torch_rows():
     if torch.backends.mps.is_available():
         devices.append("Apple MPS")
     device = choose_device("auto")
-    precision = str(choose_device_precision("auto", device)).removeprefix("torch.")
+    precision = str(choose_dtype_of_device("auto", device)).removeprefix("torch.")
     return [
         ("torch threads", str(torch.get_num_threads())),
         ("Environment", ", ".join(chosen) or "nothing set"),

@@ -14,9 +14,9 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._chunks import split_rows_into_chunks
-from sk_b2s._utils._devices import choose_device, choose_device_precision
-from sk_b2s._utils._validation import table_of, validate_in_step
-from sk_b2s.decoding._candidates import find_distinct_segments
+from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
+from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._unseen_subjects import BATCH
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._data import PairDataset, WindowInputs
@@ -58,14 +58,14 @@ class AdaptingNet(RetrievalNet):
         """Freeze all other parameters, the speech network included."""
         for part in self._parts().values():
             part.requires_grad_(False)
-        (get_subject_layers(self) if self.layer_only else self.module_).requires_grad_(True)
+        (get_adaptation_layers(self) if self.layer_only else self.module_).requires_grad_(True)
         return self
 
     def _set_training(self, training=True):
         super()._set_training(False)
 
 
-def get_subject_layers(net):
+def get_adaptation_layers(net):
     """Return the subject layers of a net: Parameter of (n_subjects, ...)."""
     (layers,) = net.module_.subject_layer.parameters()
     return layers
@@ -196,7 +196,7 @@ class AdaptationMixin:
         if not len(X):
             raise ValueError(f"X has no windows. {owner} requires windows of at least one new subject.")
         y = self._check_y(y)
-        validate_in_step(X, y)
+        validate_rows_in_step(X, y)
         subjects = pd.unique(get_subjects_of_windows(X))
         new = self._with_subjects(subjects)
         self._warn_misspelled_subjects(subjects)
@@ -251,7 +251,7 @@ class AdaptationMixin:
         targets = self._embed_targets(speech)
         brain, segments, subjects = (
             self._make_inputs(X, in_fit=True),
-            find_distinct_segments(y).target,
+            find_distinct_candidates(y).target,
             get_subjects_of_windows(X),
         )
         for place, subject in enumerate(pd.unique(subjects)):
@@ -259,7 +259,7 @@ class AdaptationMixin:
             brain.subject[rows] = len(self.subjects_) + place
             steps = X[rows].n_distinct
             minutes = np.nan if X.sfreq is None else steps / X.sfreq / 60
-            table = table_of(y)
+            table = get_validated_table(y)
             if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
                 minutes = StimulusIntervals.from_table(table.iloc[rows]).seconds / 60
             share = steps / (len(rows) * X.n_read)
@@ -291,7 +291,7 @@ class AdaptationMixin:
             "n_averaged": self.architecture_.get("n_averaged") or len(self.subjects_),
         }
         precision = self.net_.guard.renewed(
-            choose_device_precision(self.precision, choose_device(self.device))
+            choose_dtype_of_device(self.precision, choose_device(self.device))
         )
         # Callbacks of the user would start from the beginning.
         new.net_ = new._make_net(np.random.RandomState(0), callbacks=[], precision=precision)
@@ -318,7 +318,7 @@ class AdaptationMixin:
             if method == "all":
                 self.subject_nets_[calibration.subject] = net
             else:
-                self._set_layer(index, get_subject_layers(net)[index])
+                self._set_layer(index, get_adaptation_layers(net)[index])
         row = {
             "subject": calibration.subject, "method": method, "minutes": calibration.minutes,
             "n_windows": len(calibration.rows),
@@ -328,7 +328,7 @@ class AdaptationMixin:
 
     @torch.no_grad()
     def _set_layer(self, index, values):
-        layers = get_subject_layers(self.net_)
+        layers = get_adaptation_layers(self.net_)
         layers[index] = values.to(layers.device)
 
     def _train(self, calibration, method, lr, max_epochs, random):
@@ -358,7 +358,7 @@ class AdaptationMixin:
 
     def _add_calibration_stimuli(self, y):
         """Add the calibration stimuli to those that scores warn about."""
-        table = table_of(y)
+        table = get_validated_table(y)
         if isinstance(y, np.ndarray):
             self.adaptation_rows_ = np.union1d(
                 getattr(self, "adaptation_rows_", np.int64([])), fingerprint_array_rows(y)

@@ -11,8 +11,17 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
-from sk_b2s._utils._validation import recordings_of, table_of, validate_in_step, validate_seconds
-from sk_b2s.decoding._candidates import check_candidates_vary, find_distinct_segments, make_target_windows
+from sk_b2s._utils._validation import (
+    get_validated_recordings,
+    get_validated_table,
+    validate_rows_in_step,
+    validate_seconds,
+)
+from sk_b2s.decoding._candidates import (
+    check_candidates_vary,
+    find_distinct_candidates,
+    make_candidate_windows,
+)
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.metrics._frames import match_frames
@@ -141,13 +150,13 @@ class RetrievalMixin:
         if y is None:
             raise ValueError(f"{owner} requires y to be passed, but the target y is {y}.")
         if self.speech is not None:
-            if table_of(y) is None:
+            if get_validated_table(y) is None:
                 raise ValueError(
                     f"{owner}(speech={type(self.speech).__name__}(...)) computes features and requires y to be the "
                     f"table of segments returned by make_segments. Got {type(y).__name__}. If y contains features, set "
                     f"speech=None."
                 )
-            return table_of(y)
+            return get_validated_table(y)
         if isinstance(y, Windows):
             return y
         if isinstance(y, pd.DataFrame) and "segment" in y:
@@ -165,7 +174,7 @@ class RetrievalMixin:
 
     def _fit_segments(self, y):
         """Set the distinct segments, the default candidates."""
-        candidates = find_distinct_segments(y)
+        candidates = find_distinct_candidates(y)
         if len(candidates.ids) < 2:
             raise ValueError(
                 f"{type(self).__name__} requires at least 2 distinct segments in y. Got 1 "
@@ -179,7 +188,7 @@ class RetrievalMixin:
 
     def _fit_stimulus_intervals(self, y, rows=slice(None)):
         """Set the stimulus intervals of training and validation rows."""
-        table = table_of(y)
+        table = get_validated_table(y)
         has_sound = table is not None and "sound_onset" in table
         self.stimulus_intervals_ = StimulusIntervals.from_table(table.iloc[rows]) if has_sound else None
 
@@ -216,9 +225,9 @@ class RetrievalMixin:
     def _targets(self, y):
         """Compute target features: Windows (n_rows, n_features, n_frames)."""
         if self.speech_ is None:
-            return y if isinstance(y, Windows) else make_target_windows(y)
+            return y if isinstance(y, Windows) else make_candidate_windows(y)
         targets = self.speech_.transform(y)
-        return targets if isinstance(targets, Windows) else make_target_windows(targets)
+        return targets if isinstance(targets, Windows) else make_candidate_windows(targets)
 
     def _check_targets_shape(self, targets):
         expected = (self.n_speech_features_, len(self.frame_weights_))
@@ -231,7 +240,7 @@ class RetrievalMixin:
     def _candidates(self, candidates):
         """Return the identities and the features of the candidates."""
         y = self.segments_ if candidates is None else self._check_y(candidates)
-        found = find_distinct_segments(y)
+        found = find_distinct_candidates(y)
         y = y.iloc[found.first] if isinstance(y, pd.DataFrame) else y[found.first]
         targets = self._targets(y)
         self._check_targets_shape(targets)
@@ -415,7 +424,7 @@ class RetrievalMixin:
         """Return the candidates, and an iterator of (rows, scores)."""
         check_is_fitted(self)
         y = self._check_y(y)
-        validate_in_step(X, y)
+        validate_rows_in_step(X, y)
         found, targets = self._candidates(y)
         self._warn_of_leak(y, stacklevel)
         return found, self._scores(X, targets)
@@ -425,8 +434,10 @@ class RetrievalMixin:
     def _warn_of_leak(self, y, stacklevel):
         """Warn if targets contain stimuli of ``fit``."""
         owner = type(self).__name__
-        if self.stimulus_intervals_ is not None and table_of(y) is not None:
-            warn_of_seen_split_stimuli(self.stimulus_intervals_, table_of(y), owner, stacklevel + 1)
+        if self.stimulus_intervals_ is not None and get_validated_table(y) is not None:
+            warn_of_seen_split_stimuli(
+                self.stimulus_intervals_, get_validated_table(y), owner, stacklevel + 1
+            )
         elif isinstance(y, np.ndarray):
             known = [fingerprint_array_rows(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
             known.append(getattr(self, "adaptation_rows_", np.int64([])))  # since fit
@@ -436,8 +447,8 @@ class RetrievalMixin:
 
 def _spans_of(X):
     """Return recording, start and stop of each window, None if unknown."""
-    table = table_of(X)
+    table = get_validated_table(X)
     if table is None or not {"recording", "onset", "duration"} <= set(table):
         return None
     start = validate_seconds(table, "onset", "X")
-    return recordings_of(table), start, start + validate_seconds(table, "duration", "X")
+    return get_validated_recordings(table), start, start + validate_seconds(table, "duration", "X")

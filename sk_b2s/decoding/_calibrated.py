@@ -23,7 +23,7 @@ from sk_b2s._utils._estimators import (
     unwrap_innermost_estimator,
     was_estimator_interrupted,
 )
-from sk_b2s._utils._validation import table_of, validate_in_step
+from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
 from sk_b2s.decoding._adaptation import METHODS
 from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.preprocessing._fingerprint import fingerprint_code, fingerprint_rows, make_fingerprint
@@ -175,7 +175,7 @@ default="auto"
         """
         if y is None:
             raise ValueError(f"CalibratedDecoder requires y to be passed, but the target y is {y}.")
-        validate_in_step(X, y)
+        validate_rows_in_step(X, y)
         own = self._mask(calibration, _num_samples(y))
         if self.method in METHODS:
             self._check_adapts(X, own, calibration is None)
@@ -291,7 +291,7 @@ default="auto"
 
 def _get_subjects(X, n_rows):
     """Return the subject of each row, "" if unnamed."""
-    table = table_of(X)
+    table = get_validated_table(X)
     if table is None or "subject" not in table:
         return np.full(n_rows, "", dtype=object)
     return table["subject"].astype(str).to_numpy(dtype=object)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import table_of
+from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._signals import load_signal
 from sk_b2s.preprocessing._windows import Windows
@@ -31,13 +31,13 @@ class Candidates(NamedTuple):
     target: np.ndarray
 
 
-def find_distinct_segments(y):
+def find_distinct_candidates(y):
     """Find the distinct segments of targets, in order of first appearance.
 
     Tables (and Windows with one) are distinguished by the column ``segment``,
     other Windows by their position in the signals, arrays by their values.
     """
-    table = table_of(y)
+    table = get_validated_table(y)
     if table is not None and "segment" in table:
         keys = table["segment"].to_numpy()
     elif isinstance(y, pd.DataFrame):
@@ -78,7 +78,7 @@ def check_candidates_vary(targets, rows, owner):
         )
 
 
-def make_target_windows(y):
+def make_candidate_windows(y):
     """Make Windows of an array with one, two or three dimensions."""
     y = np.asarray(y, np.float32)
     return Windows.from_array(y.reshape(len(y), -1, y.shape[2] if y.ndim == 3 else 1))

@@ -12,13 +12,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sk_b2s._utils._devices import choose_device
-from sk_b2s._utils._validation import validate_in_step
+from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._adaptation import AdaptationMixin
 from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._encoder_network import (
     EncoderNetworkMixin,
     check_network_parameters,
-    warn_network_learned_nothing,
+    warn_encoder_network_learned_nothing,
 )
 from sk_b2s.decoding._encoder_state import EncoderStateMixin
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
@@ -385,7 +385,7 @@ n_virtual_channels)
         check_network_parameters(self)
         X = self._check_X(X, reset=True)
         y = self._check_y(y)
-        validate_in_step(X, y)
+        validate_rows_in_step(X, y)
         if self.unseen_subject == "nearest":
             self._check_one_subject_per_recording(X)
         random = check_random_state(self.random_state)
@@ -403,7 +403,7 @@ n_virtual_channels)
         # fit would draw the weights again
         self.net_.partial_fit(PairDataset(brain, targets, train, segments), None)
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
-        warn_network_learned_nothing(self, 0 if valid is None else len(valid))
+        warn_encoder_network_learned_nothing(self, 0 if valid is None else len(valid))
         self._drop_training()
         self._drop_adaptations()
         self._fit_unseen_subjects(brain, targets, train)

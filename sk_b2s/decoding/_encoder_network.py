@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_b2s._utils._devices import choose_device, choose_device_precision
+from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._precision import Precision
-from sk_b2s._utils._validation import table_of
+from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.model_selection._split import stimulus_train_test
 from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._losses import LOSSES
@@ -51,7 +51,7 @@ class EncoderNetworkMixin:
             without = train  # rows that the splitter leaves out stay out
         else:
             without = np.arange(len(y))
-            table = table_of(y)
+            table = get_validated_table(y)
             groups = None if table is not None and "block" in table else segments
             train, valid = stimulus_train_test(y, self.validation, random_state=random, groups=groups)
         if len(np.unique(segments[valid])) < 2:
@@ -113,7 +113,7 @@ class EncoderNetworkMixin:
             "shuffle": np.random.RandomState(random.randint(np.iinfo(np.int32).max)),
             "callbacks": callbacks + list(self.callbacks or []),
             **({"callbacks__print_log__sink": log_net_message} if self.verbose else {"callbacks__print_log": None}),
-            "precision": Precision(choose_device_precision(self.precision, device), type(self).__name__),
+            "precision": Precision(choose_dtype_of_device(self.precision, device), type(self).__name__),
             "k": self.k,
             "device": str(device),
             "verbose": self.verbose,
@@ -174,7 +174,7 @@ def _without_effect(encoder):
         yield "duplicates", f"loss={encoder.loss!r}"
 
 
-def warn_network_learned_nothing(encoder, n_valid):
+def warn_encoder_network_learned_nothing(encoder, n_valid):
     """Warn if training was interrupted or learned nothing.
 
     With validation windows, the cross-entropy at its best temperature is

@@ -19,7 +19,7 @@ from skorch.history import History
 from torch.overrides import TorchFunctionMode
 
 from sk_b2s._utils._devices import choose_device
-from sk_b2s.decoding._adaptation import LAYER_NAMES, AdaptingNet, get_subject_layers
+from sk_b2s.decoding._adaptation import LAYER_NAMES, AdaptingNet, get_adaptation_layers
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._losses import LOSSES
@@ -202,7 +202,7 @@ class EncoderStateMixin:
             }
         name = LAYER_NAMES.get(self.subject_layer)
         if name:
-            state["layers"] = get_subject_layers(self.net_)[n_known:].detach().cpu()
+            state["layers"] = get_adaptation_layers(self.net_)[n_known:].detach().cpu()
         for subject, net in getattr(self, "subject_nets_", {}).items():
             weights = net.state()
             if name:
@@ -255,7 +255,7 @@ class EncoderStateMixin:
         name = LAYER_NAMES.get(self.subject_layer)
         if "layers" in added:
             with torch.no_grad():
-                get_subject_layers(new.net_)[-len(added["layers"]) :] = added["layers"]
+                get_adaptation_layers(new.net_)[-len(added["layers"]) :] = added["layers"]
         for subject, weights in added["added_weights"].items():
             if name:
                 rows = new.net_.state()[name].clone()

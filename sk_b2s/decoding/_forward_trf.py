@@ -11,8 +11,12 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sk_b2s._utils._validation import table_of, validate_in_step
-from sk_b2s.decoding._candidates import check_candidates_vary, find_distinct_segments, make_target_windows
+from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s.decoding._candidates import (
+    check_candidates_vary,
+    find_distinct_candidates,
+    make_candidate_windows,
+)
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
     RidgeMixin,
@@ -185,11 +189,11 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             The fitted model.
         """
         X = _as_windows(X)
-        validate_in_step(X, y)
+        validate_rows_in_step(X, y)
         check_not_constant(X, type(self).__name__)
         check_alphas(self.alphas)
-        self.speech_ = None if self.speech is None else clone(self.speech).fit(table_of(y))
-        table = table_of(y)
+        self.speech_ = None if self.speech is None else clone(self.speech).fit(get_validated_table(y))
+        table = get_validated_table(y)
         has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
         self.stimulus_intervals_ = StimulusIntervals.from_table(table) if has_sound else None
         targets = self._targets(y)
@@ -197,7 +201,9 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
         self._fit_frames(X, targets)
         warn_stimulus_artifact_channels(X, y, targets)
-        segments = find_distinct_segments(table_of(y) if isinstance(y, pd.DataFrame) else y).target
+        segments = find_distinct_candidates(
+            get_validated_table(y) if isinstance(y, pd.DataFrame) else y
+        ).target
         self._fit_models(X, targets, y, segments)
         return self
 
@@ -209,9 +215,9 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
                     "y is a table, but ForwardTRF(speech=None) expects features. Set for example "
                     "speech=make_pipeline(Envelope(), FeatureScaler())."
                 )
-            return y if isinstance(y, Windows) else make_target_windows(_check_numbers(y, "y"))
-        targets = self.speech_.transform(table_of(y))
-        return targets if isinstance(targets, Windows) else make_target_windows(targets)
+            return y if isinstance(y, Windows) else make_candidate_windows(_check_numbers(y, "y"))
+        targets = self.speech_.transform(get_validated_table(y))
+        return targets if isinstance(targets, Windows) else make_candidate_windows(targets)
 
     def _fit_frames(self, X, targets):
         """Set the frame of each sample, and the lags in frames."""
@@ -342,15 +348,15 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             If ``y`` contains stimuli of ``fit``.
         """
         X = _as_windows(X)
-        validate_in_step(X, y)
+        validate_rows_in_step(X, y)
         warn_of_constant(X)
         if X.shape[1:] != (self.n_features_in_, self._shape[0]):
             raise ValueError(
                 f"X has {X.shape[1]} channels x {X.shape[2]} samples, but fit was given {self.n_features_in_} x "
                 f"{self._shape[0]}."
             )
-        if self.stimulus_intervals_ is not None and table_of(y) is not None:
-            warn_of_seen_split_stimuli(self.stimulus_intervals_, table_of(y), type(self).__name__)
+        if self.stimulus_intervals_ is not None and get_validated_table(y) is not None:
+            warn_of_seen_split_stimuli(self.stimulus_intervals_, get_validated_table(y), type(self).__name__)
         subjects, random, parts = get_subjects_of_windows(X), check_random_state(random_state), []
         for name in pd.unique(subjects):
             rows = np.flatnonzero(subjects == name)
@@ -439,7 +445,7 @@ def _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random):
     nothing = np.full((1, X.shape[1]), np.nan)
     if not n_shifts or not {"recording", "onset", "duration"} <= set(table):
         return nothing
-    labels = find_distinct_segments(_safe_indexing(y, rows)).target
+    labels = find_distinct_candidates(_safe_indexing(y, rows)).target
     onset, recording = table["onset"].to_numpy(float), table["recording"].to_numpy(dtype=object)
     total = np.zeros((n_shifts, X.shape[1]))
     for name in pd.unique(recording):

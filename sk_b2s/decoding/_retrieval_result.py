@@ -9,7 +9,11 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import make_plain_text
-from sk_b2s.metrics._group_context import average_rows, group_context_bias, make_sentence_context_groups
+from sk_b2s.metrics._group_context import (
+    average_context_groups,
+    group_context_bias,
+    make_sentence_context_groups,
+)
 from sk_b2s.metrics._null import circular_shift_null
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, ranks, top_k_accuracy
 from sk_b2s.metrics._word_timing import timing_scores
@@ -251,7 +255,7 @@ class RetrievalResult:
             [by], self.rows, f"score_within_recording(by={by!r}) groups windows by that column"
         )
         pools = []
-        for pool in split_result_pools(self, by):
+        for pool in split_retrieval_pools(self, by):
             subject, name = pool.rows[["subject", by]].iloc[0]
             if pool.n_candidates <= k:
                 raise ValueError(
@@ -302,7 +306,7 @@ class RetrievalResult:
                 recording=rows["subject"].astype(str) + ", " + segments["sound"].astype(str),
                 onset=segments["sound_onset"],
             )
-        return replace(self, scores=average_rows(self.scores, codes), target=target, rows=rows)
+        return replace(self, scores=average_context_groups(self.scores, codes), target=target, rows=rows)
 
     def pool_groups(self, by="sequence", weight=1.0):
         """Combine the windows of each sentence by Group Context Bias.
@@ -419,7 +423,7 @@ class RetrievalResult:
         return pd.concat([table, pd.DataFrame(row, index=["timing alone"])]).astype(table.dtypes)
 
 
-def split_result_pools(result, by="recording"):
+def split_retrieval_pools(result, by="recording"):
     """Split a result by subject and a column, with own candidates.
 
     Returns a list of RetrievalResult in order of appearance.

@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
-from sk_b2s._utils._validation import table_of
+from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, iter_ridge_path
 from sk_b2s.model_selection._split import assign_rows_to_split_folds, exclude_split_overlap
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
@@ -78,7 +78,7 @@ def check_alphas(alphas):
         raise ValueError(f"alphas must be one or more finite numbers above 0. Got {alphas!r} instead.")
 
 
-def check_lags(lags):
+def check_ridge_lags(lags):
     """Return the first and the last lag in seconds: ndarray of shape (2,)."""
     seconds = np.asarray(lags, float)
     if seconds.shape != (2,) or not np.isfinite(seconds).all() or seconds[0] > seconds[1]:
@@ -93,7 +93,7 @@ def check_lags(lags):
 
 def select_ridge_lags(lags, rate, n_frames):
     """Return the lags in frames that occur in a window: ndarray of int."""
-    first, last = np.round(check_lags(lags) * rate).astype(int)
+    first, last = np.round(check_ridge_lags(lags) * rate).astype(int)
     if first >= n_frames or last <= -n_frames:
         raise ValueError(
             f"lags={lags!r} lie outside the window of {n_frames / rate:.3f} s. Use smaller lags or longer windows."
@@ -183,7 +183,7 @@ def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
         The highest of equally good values is selected. A single value is not
         scored.
     cv : int or splitter
-        See :func:`iter_inner_splits`.
+        See :func:`iter_ridge_splits`.
 
     Returns
     -------
@@ -194,16 +194,16 @@ def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
     scores : ndarray of shape (n_alphas,)
         Mean correlation over features and folds. NaN without selection.
     beyond : tuple of float
-        See :func:`find_better_alpha`.
+        See :func:`find_better_ridge_alpha`.
     """
     everything, alpha, scores = moments(rows), alphas[0], np.full(len(alphas), np.nan)
     beyond = NOTHING
     if len(alphas) > 1:
-        tried, folds = [*alphas, *extend_alphas(alphas)], iter_inner_splits(y, segments, rows, cv)
+        tried, folds = [*alphas, *extend_alphas(alphas)], iter_ridge_splits(y, segments, rows, cv)
         of_folds = np.array([_fold_scores(moments, everything, rows, *fold, tried) for fold in folds])
         scores = of_folds[:, : len(alphas)].mean(0)
         alpha = max(alpha for alpha, score in zip(alphas, scores, strict=True) if score == scores.max())
-        beyond = find_better_alpha(len(alphas), alpha, tried, of_folds)
+        beyond = find_better_ridge_alpha(len(alphas), alpha, tried, of_folds)
     cov_xx, cov_xy, _ = everything.centered()
     return everything, next(iter_ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores, beyond
 
@@ -217,7 +217,7 @@ def _fold_scores(moments, everything, rows, train, test, alphas):
     return [compute_ridge_correlation(coef, heldout) for coef in iter_ridge_path(cov_xx, cov_xy, alphas)]
 
 
-def iter_inner_splits(y, segments, rows, cv):
+def iter_ridge_splits(y, segments, rows, cv):
     """Split rows so that no stimulus is in both training and test rows.
 
     Folds are stimulus blocks with a gap if ``y`` has a table with blocks, else
@@ -229,7 +229,7 @@ def iter_inner_splits(y, segments, rows, cv):
         part = _safe_indexing(y, rows)
         yield from ((rows[train], rows[test]) for train, test in cv.split(part, part))
         return
-    table = table_of(y)
+    table = get_validated_table(y)
     has_blocks = table is not None and "block" in table
     labels = table["block"].to_numpy()[rows] if has_blocks else segments[rows]
     codes, distinct = pd.factorize(labels)
@@ -276,7 +276,7 @@ def extend_alphas(alphas):
     return sorted({float(alpha) for alpha in beyond if WITHIN[0] <= alpha <= WITHIN[1]})
 
 
-def find_better_alpha(n_alphas, chosen, tried, scores):
+def find_better_ridge_alpha(n_alphas, chosen, tried, scores):
     """Find an alpha beyond the ends that is better in every fold.
 
     Parameters
@@ -306,7 +306,8 @@ def find_better_alpha(n_alphas, chosen, tried, scores):
 def warn_alpha_choice(estimator, beyond, stacklevel=4):
     """Warn about models without a correlation, and about a search too narrow.
 
-    ``beyond`` holds the result of :func:`find_better_alpha` for each model.
+    ``beyond`` holds the result of :func:`find_better_ridge_alpha` for each
+    model.
     """
     names, best = _models(estimator), estimator.cv_scores_.max(1)
     is_short = np.isfinite(beyond[:, 0])

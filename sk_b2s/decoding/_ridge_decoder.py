@@ -9,13 +9,13 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sk_b2s._utils._validation import validate_in_step
+from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
     RidgeMixin,
     check_alphas,
-    check_lags,
+    check_ridge_lags,
     check_ridge_rate,
     check_ridge_values,
     get_ridge_frame_rate,
@@ -239,7 +239,7 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
         """
         X = self._check_windows(X, reset=True)
         y = self._check_y(y)
-        validate_in_step(X, y)
+        validate_rows_in_step(X, y)
         self._check_parameters(X)
         segments = self._fit_segments(y).target
         self._fit_stimulus_intervals(y)
@@ -253,7 +253,7 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
 
     def _check_parameters(self, X):
         check_alphas(self.alphas)
-        check_lags(self.lags)
+        check_ridge_lags(self.lags)
         check_ridge_rate(self.sfreq, X)
 
     def _fit_lags(self, X, targets):

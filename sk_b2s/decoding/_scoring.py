@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
-from sk_b2s._utils._validation import join_tables, table_of
+from sk_b2s._utils._validation import get_validated_table, join_validated_tables
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, top_k_accuracy
 from sk_b2s.model_selection._exposure import warn_of_exposure
@@ -104,20 +104,20 @@ def retrieve(estimator, X, y):
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
     for rows, part in pieces:
         scores[rows] = part.cpu().numpy()
-    segments = find_segment_table(y)
-    table = table_of(X) if table_of(X) is not None else table_of(windows)
+    segments = find_scoring_table(y)
+    table = get_validated_table(X) if get_validated_table(X) is not None else get_validated_table(windows)
     return RetrievalResult(
         scores=scores,
         target=found.target,
         candidates=segments.iloc[found.first].reset_index(drop=True),
-        rows=join_tables(table, segments),
+        rows=join_validated_tables(table, segments),
         k=decoder.k,
     )
 
 
-def find_segment_table(y):
+def find_scoring_table(y):
     """Return the table of segments, for arrays a table of row hashes."""
-    table = table_of(y)
+    table = get_validated_table(y)
     if table is None:
         known = {} if isinstance(y, Windows) else {"segment": fingerprint_array_rows(y)}
         table = pd.DataFrame(known, index=range(len(y)))

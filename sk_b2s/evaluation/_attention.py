@@ -9,7 +9,7 @@ import pandas as pd
 from sk_b2s.decoding._scoring import retrieve
 from sk_b2s.evaluation._fit_score import fit_fold
 from sk_b2s.events._streams import concurrent_stream
-from sk_b2s.model_selection._split import list_splits
+from sk_b2s.model_selection._split import list_split_folds
 
 ROUNDING = 1e-6  # s
 
@@ -81,7 +81,7 @@ def attention_decoding_scores(
     few, and there are few long decisions.
     """
     other = concurrent_stream(X, y, events, stream)
-    folds = list_splits(cv, X, y)
+    folds = list_split_folds(cv, X, y)
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_score_fold)(estimator, X, y, other, train, test, lengths) for train, test in folds
     )

@@ -8,11 +8,11 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._candidates import find_distinct_segments
+from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._results._lines import outcome_to_dict
+from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._plan import AUDIT, read_plan
 from sk_b2s.evaluation._results._table import make_results_table
 from sk_b2s.evaluation._scores import score_rows
@@ -111,7 +111,7 @@ def score_similarities(
         lines.append({
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
             "rows": score_rows(result, n_candidates, n_shifts, random_state),
-            "outcome": outcome_to_dict(run_control_outcome([result], n_shifts, random_state)) if is_leak_test else None,
+            "outcome": format_result_line_outcome(run_control_outcome([result], n_shifts, random_state)) if is_leak_test else None,
             "about": {}, "cost": {}, "error": "", "key": "", "plan": read_plan(AUDIT), "made": {},
         })  # fmt: skip
     return make_results_table(lines)
@@ -146,7 +146,7 @@ def _make_result(scores, table, candidates, k):
         )
     if candidates is None:
         has_names = "segment" in table and "target" not in table
-        first = find_distinct_segments(table).first if has_names else None
+        first = find_distinct_candidates(table).first if has_names else None
         candidates = table.iloc[first] if has_names else pd.DataFrame(index=range(scores.shape[1]))
     candidates = candidates.reset_index(drop=True)
     if len(candidates) != scores.shape[1]:

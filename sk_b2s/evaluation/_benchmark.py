@@ -11,9 +11,14 @@ from sklearn.exceptions import FitFailedWarning
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._json_lines import JsonLinesFile
-from sk_b2s._utils._validation import is_valid_segment_table, join_tables, table_of, validate_in_step
-from sk_b2s.decoding._candidates import find_distinct_segments
-from sk_b2s.decoding._scoring import find_segment_table
+from sk_b2s._utils._validation import (
+    get_validated_table,
+    is_valid_segment_table,
+    join_validated_tables,
+    validate_rows_in_step,
+)
+from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._scoring import find_scoring_table
 from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._run import run_control_rows, select_controls_to_run
@@ -22,7 +27,7 @@ from sk_b2s.evaluation._results._lines import find_line_problem
 from sk_b2s.evaluation._results._table import make_results_table
 from sk_b2s.evaluation._tasks import plan_tasks, run_tasks
 from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
-from sk_b2s.model_selection._split import list_splits
+from sk_b2s.model_selection._split import list_split_folds
 
 
 def benchmark(
@@ -175,11 +180,11 @@ def benchmark(
     sums in another order learns other weights.
     """
     named, seeds = _name_estimators(estimators), _check_seeds(seeds)
-    validate_in_step(X, y)
+    validate_rows_in_step(X, y)
     cv = LeaveOneSubjectOut() if cv is None else cv
-    folds = list_splits(cv, X, y)
-    _check_folds(folds, find_distinct_segments(y).target, k, n_candidates)
-    data = X, y, join_tables(table_of(X), find_segment_table(y))
+    folds = list_split_folds(cv, X, y)
+    _check_folds(folds, find_distinct_candidates(y).target, k, n_candidates)
+    data = X, y, join_validated_tables(get_validated_table(X), find_scoring_table(y))
     chosen = {name: _choose_controls(name, one, controls, X, y, oracle) for name, one in named}
     settings = {"k": k, "n_candidates": n_candidates, "n_shifts": n_shifts}
     only = _check_only(only, named, folds)

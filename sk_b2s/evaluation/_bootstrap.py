@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._validation import recordings_of
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._null import circular_shift_null, find_null_shifts, mark_null_hits
 
@@ -229,7 +229,7 @@ def _combine_shifts(weighted, k, most):
     for part, weight in weighted:
         hit, duration = mark_null_hits(part.scores, k), part.rows["duration"].max()
         onset = part.rows["onset"].to_numpy(float)
-        for name, rows in part.rows.groupby(recordings_of(part.rows), sort=False).indices.items():
+        for name, rows in part.rows.groupby(get_validated_recordings(part.rows), sort=False).indices.items():
             rows = rows[np.argsort(onset[rows], kind="stable")]
             labels = part.target[rows]
             shifts = find_null_shifts(name, labels, onset[rows], duration)

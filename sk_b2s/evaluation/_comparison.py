@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from sk_b2s.evaluation._results._amounts import AMOUNT, amounts_in
 from sk_b2s.evaluation._results._plan import describe_plan_differences, read_plan
-from sk_b2s.evaluation._statistics import OVER, select_decoder_rows, subject_means
+from sk_b2s.evaluation._statistics import OVER, compute_subject_statistics, select_rows_for_statistics
 
 
 def compare_estimators(
@@ -76,8 +76,9 @@ def compare_estimators(
     The test is exact, also with ties, see
     :func:`~sk_b2s.evaluation._comparison.compute_comparison_p`.
     Subjects without a difference are left out, as Wilcoxon did. The null
-    hypothesis is that differences are symmetric about zero in the population of subjects, for
-    these stimuli. The test does not generalize to other stimuli.
+    hypothesis is that differences are symmetric about zero in the population
+    of subjects, for these stimuli. The test does not generalize to other
+    stimuli.
 
     References
     ----------
@@ -101,14 +102,14 @@ def compare_estimators(
     >>> table[["n_better", "p", "smallest_p"]].to_dict("records")
     [{'n_better': 5, 'p': 0.0625, 'smallest_p': 0.0625}]
     """
-    results = select_decoder_rows(results)
+    results = select_rows_for_statistics(results)
     if amounts_in(results):
         amounts = sorted(results[AMOUNT].unique().tolist())
         raise ValueError(
             f"results has several amounts of calibration, {amounts} minutes. Select one, "
             f"results[results[{AMOUNT!r}] == ...]."
         )
-    means = subject_means(results, score, [estimator], over, subject, weight)
+    means = compute_subject_statistics(results, score, [estimator], over, subject, weight)
     names = list(pd.unique(results[estimator]))
     if len(names) < 2:
         raise ValueError(f"Two estimators or more are needed for a comparison. Got {names} in {estimator!r}.")

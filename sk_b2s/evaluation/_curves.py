@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._validation import table_of
+from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.evaluation._fit_score import fit_and_score_fold, make_fit_score_rows
 from sk_b2s.events._intervals import sum_recorded_intervals
-from sk_b2s.model_selection._split import list_splits
+from sk_b2s.model_selection._split import list_split_folds
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1)  # of the training duration that all subjects have
 ROUNDING = 1e-6  # s
@@ -80,7 +80,7 @@ def retrieval_learning_curve(estimator, X, y, cv, minutes=None, subjects=None, r
     """
     rows, blocks = _training_rows(X, y)
     random, tasks = check_random_state(random_state), []
-    folds = list_splits(cv, X, y)
+    folds = list_split_folds(cv, X, y)
     if minutes is None:
         shares = (None,) if subjects is not None else SHARES
         available = (
@@ -146,7 +146,7 @@ class _NestedSets:
 
 def _training_rows(X, y):
     """Return a table with subject and time of each row, and its block."""
-    tables = table_of(X), table_of(y)
+    tables = get_validated_table(X), get_validated_table(y)
     needed = ("X", tables[0], ("recording", "onset", "duration")), ("y", tables[1], ("block",))
     for name, table, columns in needed:
         if missing := [column for column in columns if table is None or column not in table]:
@@ -230,13 +230,13 @@ def retrieval_validation_curve(estimator, X, y, cv, parameter, values, n_jobs=No
         if len(each) != len(names):
             raise ValueError(f"A value of {names} must have {len(names)} parts. Got {value!r}.")
         label = label if np.isscalar(label) else str(label)
-        for fold, (train, test) in enumerate(list_splits(cv, X, y)):
+        for fold, (train, test) in enumerate(list_split_folds(cv, X, y)):
             row = {"value": label, "fold": fold, "n_train": len(train)}
             tasks.append((train, test, row, dict(zip(names, each, strict=True))))
     return _run_tasks(estimator, X, y, tasks, n_jobs)
 
 
-def describe_curve_edge_maximum(scores):
+def describe_learning_curve_edge(scores):
     """Describe a highest mean at the first or last value, or return "".
 
     Parameters

@@ -11,9 +11,9 @@ from sklearn.utils import _safe_indexing
 from sk_b2s._utils._estimators import find_innermost_estimator, unwrap_innermost_estimator
 from sk_b2s.decoding._forward_trf import ForwardTRF
 from sk_b2s.evaluation._fit_score import fit_and_score_fold, fit_fold, make_fit_score_rows
-from sk_b2s.evaluation._statistics import subject_means
+from sk_b2s.evaluation._statistics import compute_subject_statistics
 from sk_b2s.features._union import SpeechFeatureUnion
-from sk_b2s.model_selection._split import list_splits
+from sk_b2s.model_selection._split import list_split_folds
 from sk_b2s.preprocessing._scalers import FeatureScaler
 
 
@@ -69,7 +69,7 @@ def cross_val_encoding(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs
         )
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_correlate_fold)(estimator, X, y, train, test, n_shifts, random_state)
-        for train, test in list_splits(cv, X, y)
+        for train, test in list_split_folds(cv, X, y)
     )
     return pd.concat([part.assign(fold=fold) for fold, part in enumerate(parts)], ignore_index=True)
 
@@ -135,7 +135,7 @@ def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None):
     chosen_of = {name: (name,) for name in names} | {"all": tuple(names)}
     chosen_of |= {f"all but {name}": tuple(other for other in names if other != name) for name in names}
     parameter = _find_speech_parameter(estimator)
-    folds = list_splits(cv, X, y)
+    folds = list_split_folds(cv, X, y)
     distinct = list(dict.fromkeys(chosen_of.values()))  # with two sets, all but one is the other
     tasks = [(chosen, fold) for chosen in distinct for fold in range(len(folds))]
     found = joblib.Parallel(n_jobs)(
@@ -200,7 +200,7 @@ def unique_variance(scores, score="top_k"):
         :mod:`sk_b2s.evaluation._comparison`, and correct for the number of
         feature sets with ``holm``.
     """
-    means = subject_means(scores, score, ["features"])
+    means = compute_subject_statistics(scores, score, ["features"])
     names = [name for name in pd.unique(scores["features"]) if f"all but {name}" in set(scores["features"])]
     parts = []
     for name in names:

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import make_estimator_params, was_estimator_interrupted
-from sk_b2s._utils._validation import table_of
+from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.decoding._scoring import retrieve
 
@@ -89,7 +89,7 @@ def make_fit_score_rows(result):
 
 def _subjects_of_rows(X):
     """Return the subject of each row, "" where the rows have no subject."""
-    table = table_of(X)
+    table = get_validated_table(X)
     if table is None or "subject" not in table:
         return np.full(len(X), "", dtype=object)
     return table["subject"].to_numpy()

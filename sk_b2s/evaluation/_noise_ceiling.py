@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._chunks import count_chunk_rows
-from sk_b2s.metrics._group_context import average_rows
+from sk_b2s.metrics._group_context import average_context_groups
 from sk_b2s.preprocessing._windows import Windows, get_subjects_of_windows
 
 CHUNK_BYTES = 2**26  # of windows in memory
@@ -256,7 +256,7 @@ def _split_chunks(windows, rows, codes, wanted):
 
 def _average_groups(batch, groups):
     """Average the windows of each group."""
-    means = average_rows(batch.reshape(len(batch), -1), groups)
+    means = average_context_groups(batch.reshape(len(batch), -1), groups)
     return means.reshape(-1, *batch.shape[1:])
 
 

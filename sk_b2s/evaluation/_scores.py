@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
-from sk_b2s.metrics._null import shifted_means
+from sk_b2s.metrics._null import compute_null_means
 from sk_b2s.metrics._ranking import median_relative_rank
 
 NEAR = 0.5  # s, largest distance of top_1_within_500ms
@@ -264,7 +264,7 @@ def _null_of_pool(own, ranks, size, chosen, n_shifts, random_state):
     target = pd.factorize(own.target)[0].tolist()  # independent of the order of the columns
     seed = make_stimulus_id(random_state, target, rows["onset"].tolist()) % 2**32
     try:
-        return shifted_means(
+        return compute_null_means(
             _hit_probability(own.n_candidates, size, own.k)[ranks], own.target, rows["recording"], rows["onset"],
             rows["duration"].max(), n_shifts, seed, sample_weight=chosen,
         )  # fmt: skip

@@ -76,9 +76,9 @@ def mean_and_sem(
     if by is None:
         by = [*(column for column in KINDS if column in results), *amounts_in(results)]
     by = [by] if isinstance(by, str) else list(by)
-    columns = {"mean": subject_means(results, score, by, over, subject, weight)}
+    columns = {"mean": compute_subject_statistics(results, score, by, over, subject, weight)}
     if chance in results:
-        columns["chance"] = subject_means(results, chance, by, over, subject, weight)
+        columns["chance"] = compute_subject_statistics(results, chance, by, over, subject, weight)
     means = pd.DataFrame(columns)
     table = compute_statistics_over_subjects(
         means if by else pd.concat({score: means}, names=["score"]), by or ["score"]
@@ -87,7 +87,9 @@ def mean_and_sem(
     return table[["mean", "sem", "n_subjects", *(["chance"] if chance in results else [])]]
 
 
-def subject_means(results, score="top_10", by=(), over=OVER, subject="subject", weight="n_windows"):
+def compute_subject_statistics(
+    results, score="top_10", by=(), over=OVER, subject="subject", weight="n_windows"
+):
     """Average a score per subject over windows and folds, then over seeds.
 
     Parameters and errors are those of :func:`mean_and_sem`.
@@ -116,10 +118,10 @@ def subject_means(results, score="top_10", by=(), over=OVER, subject="subject", 
             f"{twice.sum()} rows have the same {', '.join(keys)} as another row and differ in {differing}. Select one "
             f"kind of row, results[results[...] == ...], or name the column in by= or, to average it, in over=."
         )
-    return subject_score_means(results, [score], [*by, subject], weight)[score]
+    return compute_subject_score_statistics(results, [score], [*by, subject], weight)[score]
 
 
-def subject_score_means(results, scores, keys, weight="n_windows"):
+def compute_subject_score_statistics(results, scores, keys, weight="n_windows"):
     """Average scores over windows within each seed, then over seeds.
 
     All means over subjects of the package start with this function.
@@ -162,7 +164,7 @@ def compute_statistics_over_subjects(means, by):
     Parameters
     ----------
     means : DataFrame of shape (n_subjects, n_scores)
-        Return value of :func:`subject_score_means`.
+        Return value of :func:`compute_subject_score_statistics`.
     by : list of str
         Levels of its index. Each combination gets a row.
 
@@ -210,7 +212,7 @@ def compute_null_statistics(results, by, weight="n_windows"):
     results = results if "fold" in results else results.assign(fold=0)
     known = results[~missing]
     table = compute_statistics_over_subjects(
-        subject_score_means(known, ["null_mean", "top_k"], keys, weight), by
+        compute_subject_score_statistics(known, ["null_mean", "top_k"], keys, weight), by
     )
     columns = [known[column] for column in [*keys, "fold"]]
     away = known[["null_low", "null_high"]].sub(known["null_mean"], axis=0)
@@ -225,7 +227,7 @@ def compute_null_statistics(results, by, weight="n_windows"):
     }).reindex(groups).assign(n_without_null=without.reindex(groups, fill_value=0))  # fmt: skip
 
 
-def select_decoder_rows(results):
+def select_rows_for_statistics(results):
     """Select the rows of the decoders themselves, among all candidates.
 
     Rows are selected by ``control`` and ``pool`` if the table has them.

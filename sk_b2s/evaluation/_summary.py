@@ -17,8 +17,8 @@ from sk_b2s.evaluation._scores import chance_of_score, label_of_score
 from sk_b2s.evaluation._statistics import (
     compute_null_statistics,
     compute_statistics_over_subjects,
-    select_decoder_rows,
-    subject_score_means,
+    compute_subject_score_statistics,
+    select_rows_for_statistics,
 )
 from sk_b2s.model_selection._leakage import leaks_in
 
@@ -89,7 +89,7 @@ class BenchmarkSummary:
 
     @cached_property
     def decoders(self):
-        return select_decoder_rows(self.rows)
+        return select_rows_for_statistics(self.rows)
 
     @cached_property
     def failed(self):
@@ -274,7 +274,7 @@ def average_summary_scores(results, score="top_k", by=("label",)):
     by = list(by)
     rows = results.assign(score=results[score], chance=chance_of_score(results, score))
     means = compute_statistics_over_subjects(
-        subject_score_means(rows, ["score", "chance"], [*dict.fromkeys([*by, "subject"])]), by
+        compute_subject_score_statistics(rows, ["score", "chance"], [*dict.fromkeys([*by, "subject"])]), by
     )
     means = means.drop(columns="chance_sem").rename(columns={"score_sem": "sem"})
     null = ["null_low", "null_mean", "null_high"]

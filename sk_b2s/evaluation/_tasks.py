@@ -15,13 +15,13 @@ from sklearn.base import clone
 from sk_b2s._utils._estimators import iter_nested_estimators
 from sk_b2s._utils._monitoring import capture_warnings, peak_memory_mb, reset_peak_memory
 from sk_b2s._utils._text import make_text_visible
-from sk_b2s._utils._validation import table_of
+from sk_b2s._utils._validation import get_validated_table
 from sk_b2s._utils._versions import get_versions
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._results._lines import outcome_to_dict
-from sk_b2s.evaluation._results._progress import format_progress, format_time_left
+from sk_b2s.evaluation._results._lines import format_result_line_outcome
+from sk_b2s.evaluation._results._progress import format_progress, format_progress_time_left
 from sk_b2s.evaluation._results._provenance import (
     chosen_by,
     data_digests,
@@ -180,7 +180,7 @@ def _describe_folds(cv, X, y, folds):
     amounts = getattr(cv, "amounts", None) or [None]
     how = _describe_splitter(cv)
     about = {fold: {"cv": how, "calibration_minutes": amounts[fold % len(amounts)]} for fold in folds}
-    table = table_of(y)
+    table = get_validated_table(y)
     found = check_leakage(X, y, list(folds.values())).set_axis(list(folds))
     for fold, row in found.iterrows():
         about[fold] |= {
@@ -273,7 +273,9 @@ class _ProgressLines:
     def __call__(self, line, done):
         seconds = (time.monotonic() - self.began) / (done - self.before) * (self.n - done)
         print(
-            make_text_visible(f"[{done}/{self.n}] {format_progress(line)}{format_time_left(seconds)}"),
+            make_text_visible(
+                f"[{done}/{self.n}] {format_progress(line)}{format_progress_time_left(seconds)}"
+            ),
             flush=True,
         )
 
@@ -301,7 +303,7 @@ def _make_line(task, fold):
             (result,) = CONTROLS[task.control].factory(fold)
             rows = score_rows(result, task.settings["n_candidates"], task.settings["n_shifts"], task.seed)
             if task.control in LEAK_TESTS:
-                outcome = outcome_to_dict(
+                outcome = format_result_line_outcome(
                     run_control_outcome([result], task.settings["n_shifts"], fold.seed, fold.n_left_out)
                 )
         except Exception as exception:  # stored in the line, so that other folds continue
@@ -350,7 +352,9 @@ def _list_transductive_steps(fold):
     is_known = np.isin(subject[fold.test], subject[fold.train]).all()
     for step in iter_nested_estimators(fold.estimator if fold.fitted is None else fold.fitted):
         is_known = is_known and getattr(step, "method", None) != "none"
-        if isinstance(step, BY_RECORDING) and (table_of(fold.X) is not None or isinstance(fold.X, Windows)):
+        if isinstance(step, BY_RECORDING) and (
+            get_validated_table(fold.X) is not None or isinstance(fold.X, Windows)
+        ):
             steps.append(type(step).__name__)
         if getattr(step, "unseen_subject", None) == "nearest" and not is_known:
             steps.append("unseen_subject='nearest'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import recordings_of, validate_column, validate_seconds
+from sk_b2s._utils._validation import get_validated_recordings, validate_column, validate_seconds
 from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, identify_stimuli
 
 
@@ -217,7 +217,7 @@ def sum_recorded_intervals(rows):
     >>> sum_recorded_intervals(windows.assign(duration=3.0))
     7.0
     """
-    start, code = rows["onset"].to_numpy(float), pd.factorize(recordings_of(rows))[0]
+    start, code = rows["onset"].to_numpy(float), pd.factorize(get_validated_recordings(rows))[0]
     stop, order = start + rows["duration"].to_numpy(float), np.lexsort([start, code])
     return float(count_new_interval_seconds(code[order], start[order], stop[order]).sum())
 

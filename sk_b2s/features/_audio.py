@@ -17,7 +17,7 @@ CODE = get_cache_code(__file__, librosa) + get_cache_code(
 PADDING_STEP = 5.0  # s; the silence around a stimulus is a multiple of it
 
 
-def read_audio(sound, start=0.0, stop=None):
+def read_feature_audio(sound, start=0.0, stop=None):
     """Read an audio file, or an interval of it, as float32 mono at 16 kHz.
 
     Parameters

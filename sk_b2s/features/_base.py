@@ -17,12 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._validation import validate_window_length
 from sk_b2s.events._audio._checks import (
+    check_audio_is_silent,
+    check_audio_level,
     format_audio_names,
-    is_audio_silent,
     measure_audio_of_stimulus,
     select_audio_tracks,
     warn_of_audio_tracks,
-    warn_of_level,
 )
 from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, digest_stimulus, stimulus_duration
 from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_audio_with_silence
@@ -128,14 +128,14 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
             )
         if self._reads_audio and not any(isinstance(sound, StimulusArray) for sound in sounds):
             warn_of_audio_tracks(sounds, stacklevel=4)
-            warn_of_level(sounds, stacklevel=4)
+            check_audio_level(sounds, stacklevel=4)
 
     def _find_constant(self, sounds):
         """Return the stimuli whose features are constant."""
         stored = [isinstance(sound, StimulusArray) for sound in sounds]
         if self._reads_audio and any(stored):
             return []  # an error is raised when they are read
-        return [sound for sound in sounds if is_audio_silent(sound)]
+        return [sound for sound in sounds if check_audio_is_silent(sound)]
 
     def _describe_constant(self, sounds):
         """Describe stimuli with constant features for a warning."""

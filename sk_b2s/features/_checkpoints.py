@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sk_b2s._utils._caching import get_cached_file_state
-from sk_b2s._utils._devices import allowed_threads, choose_device, choose_device_precision
+from sk_b2s._utils._devices import allowed_threads, choose_device, choose_dtype_of_device
 from sk_b2s._utils._precision import (
     BOUNDS,
     compute_precision_deviation,
@@ -262,7 +262,7 @@ def load_checkpoint(model, revision=None, device="auto", precision="float32"):
     folder = find_weights(model, revision).parent
     require_model_file(model, EXTRACTOR, revision if folder == Path(model) else folder.name)
     device = choose_device(device)
-    dtype = choose_device_precision(precision, device)
+    dtype = choose_dtype_of_device(precision, device)
     identity = identify_model_files(model, revision)
     with _MODEL_LOCK:  # concurrent threads would each load the model, and restore each other's random state
         return _load_model(str(folder), str(model), identity, device, dtype)

@@ -14,14 +14,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sk_b2s._utils import _precision as precision_check
 from sk_b2s._utils._caching import FromFile, get_cache_code
-from sk_b2s._utils._devices import choose_device, choose_device_precision
+from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._validation import validate_window_length
-from sk_b2s.events._audio._files import to_audio_key
+from sk_b2s.events._audio._files import make_audio_file_key
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _inference as inference
 from sk_b2s.features import _model_files as model_files
-from sk_b2s.features._audio import AUDIO_SFREQ, read_audio
+from sk_b2s.features._audio import AUDIO_SFREQ, read_feature_audio
 from sk_b2s.features._base import CODE as BASE_CODE
 from sk_b2s.features._base import (
     SpeechFeatures,
@@ -103,7 +103,7 @@ def compute_pretrained_states(
     """
     architecture = checkpoints.read_checkpoint_architecture(model, revision)
     speech_model = checkpoints.load_checkpoint(model, revision, device, precision)
-    audio = read_audio(path, start, stop)
+    audio = read_feature_audio(path, start, stop)
     hop, frame_length, max_frames = architecture.hop, architecture.frame_length, architecture.max_frames
     rate = AUDIO_SFREQ / hop
     size, overlap = round(chunk * rate), round(overlap * rate)
@@ -322,7 +322,7 @@ class Wav2Vec2Features(SpeechFeatures):
     def _compute_features(self, sound):
         return FromFile(
             compute_pretrained_states,
-            to_audio_key(sound),
+            make_audio_file_key(sound),
             partial(make_feature_stamp, code=(CODE,)),
             self.memory,
             ignore=("model", "revision", "device"),
@@ -330,7 +330,7 @@ class Wav2Vec2Features(SpeechFeatures):
             layers=self._select_layers(),
             chunk=float(self.chunk),
             overlap=float(self.overlap),
-            precision=str(choose_device_precision(self.precision, choose_device(self.device))).removeprefix(
+            precision=str(choose_dtype_of_device(self.precision, choose_device(self.device))).removeprefix(
                 "torch."
             ),
             model=str(self.model),

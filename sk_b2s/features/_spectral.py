@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from sk_b2s._utils._caching import FromFile, get_cache_code
-from sk_b2s.events._audio._files import to_audio_key
-from sk_b2s.features._audio import AUDIO_SFREQ, read_audio
+from sk_b2s.events._audio._files import make_audio_file_key
+from sk_b2s.features._audio import AUDIO_SFREQ, read_feature_audio
 from sk_b2s.features._base import CODE as BASE_CODE
 from sk_b2s.features._base import SpeechFeatures, check_feature_audio_file, make_feature_stamp
 
@@ -48,7 +48,7 @@ def make_mel_filters(n_fft, n_mels):
 
 def compute_mel_spectrogram(path, stamp, sfreq, n_mels, n_fft):
     """Compute log mel spectra of a file, of shape (n_frames, n_mels)."""
-    audio = read_audio(path)
+    audio = read_feature_audio(path)
     audio = (audio - audio.mean()) / (audio.std() or 1.0)
     window_power = (np.hanning(n_fft + 1)[:-1] ** 2).sum()
     power = compute_power_spectrogram(audio, sfreq, n_fft) / window_power
@@ -57,7 +57,7 @@ def compute_mel_spectrogram(path, stamp, sfreq, n_mels, n_fft):
 
 def compute_envelope(path, stamp, sfreq, n_bands, exponent, n_fft):
     """Compute the envelope of an audio file, of shape (n_frames, 1)."""
-    power = compute_power_spectrogram(read_audio(path), sfreq, n_fft)
+    power = compute_power_spectrogram(read_feature_audio(path), sfreq, n_fft)
     return ((make_mel_filters(n_fft, n_bands) @ power) ** (exponent / 2)).mean(0)[:, None]
 
 
@@ -75,7 +75,7 @@ class SpectralFeatures(SpeechFeatures):
         check_feature_audio_file(sound, type(self).__name__)
         parameters = self.get_params(deep=False)
         stamp_of = partial(make_feature_stamp, code=self._code)
-        return FromFile(self._compute, to_audio_key(sound), stamp_of, **parameters)
+        return FromFile(self._compute, make_audio_file_key(sound), stamp_of, **parameters)
 
 
 class MelSpectrogram(SpectralFeatures):
@@ -192,7 +192,7 @@ class Envelope(SpectralFeatures):
 
 def compute_spectral_onsets(path, stamp, sfreq, n_bands, exponent, n_fft):
     """Compute the onsets of an audio file, of shape (n_frames, n_bands)."""
-    power = compute_power_spectrogram(read_audio(path), sfreq, n_fft)
+    power = compute_power_spectrogram(read_feature_audio(path), sfreq, n_fft)
     bands = (make_mel_filters(n_fft, n_bands) @ power) ** (exponent / 2)
     return np.maximum(np.diff(bands, axis=1, prepend=0.0), 0.0).T
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sk_b2s._utils._placeholders import is_placeholder, is_placeholder_loop
 
 
-def check_fetched(paths, root):
+def check_annex_fetched(paths, root):
     """Raise if files, or others of the same stem, are placeholders.
 
     Parameters

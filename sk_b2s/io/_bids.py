@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s.events._sentences import delay_events, disambiguate_sentences, fill_sentences
 from sk_b2s.events._table import check_events
-from sk_b2s.io._annex import check_fetched
+from sk_b2s.io._annex import check_annex_fetched
 from sk_b2s.io._bids_events import EventTables
 from sk_b2s.io._bids_files import check_bids_file_chains, find_bids_files
 from sk_b2s.io._raw._open import check_opened_raw_is_not_4d
@@ -141,11 +141,11 @@ def read_bids(
     recordings = find_bids_files(base, wanted, datatype)
     for path in recordings:
         check_opened_raw_is_not_4d(path)
-    check_fetched([part for parts in recordings.values() for part in parts], root)
+    check_annex_fetched([part for parts in recordings.values() for part in parts], root)
     check_bids_file_chains(recordings)
     tables = EventTables(root, base, root / stimuli_dir, stimuli, columns, types)
     events = tables.read(list(recordings))
-    check_fetched(pd.unique(events["sound"].dropna()), root)
+    check_annex_fetched(pd.unique(events["sound"].dropna()), root)
     if textgrids is not False:
         folder = None if textgrids is None else root / textgrids
         events = add_textgrids(events, folder, root, tiers, sentence_gap)

@@ -15,7 +15,7 @@ import pandas as pd
 from sk_b2s._utils._text import format_suggestion, shorten_list, shorten_text, suggest_name
 from sk_b2s.events._audio._files import is_audio_file
 from sk_b2s.events._table import EVENT_TYPES
-from sk_b2s.io._annex import check_fetched
+from sk_b2s.io._annex import check_annex_fetched
 from sk_b2s.io._raw._gaps import IS_GAP
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities, read_tsv
@@ -121,7 +121,7 @@ class EventTables:
         if path is None:
             rows = self._make_stimulus_row(recording, entities)
         else:
-            check_fetched([path], self.root)
+            check_annex_fetched([path], self.root)
             rows = self._map_rows(path, read_tsv(path))
         who = {"subject": entities["sub"], "session": entities.get("ses", ""), "recording": str(recording)}
         return rows.assign(**who, task=entities["task"], run=entities.get("run", ""))

@@ -20,7 +20,7 @@ class RecordingFormatError(ValueError):
     """Error that already contains the way out, so that readers pass it on."""
 
 
-def describe_file_size(path):
+def describe_file_part_size(path):
     """Return the size of a file or folder as text."""
     if not path.exists():
         return "absent"
@@ -28,7 +28,7 @@ def describe_file_size(path):
     return f"{sum(file.stat().st_size for file in files):,} bytes"
 
 
-def check_regular_file(path, what="file"):
+def check_file_part_is_regular(path, what="file"):
     """Raise an OSError unless a path is a regular file, as pipes never end."""
     path = Path(path)
     start = f"{what} {shorten_text(path)}"
@@ -64,7 +64,7 @@ def decode_file_text(data, path):
 
 def read_json(path):
     """Read a JSON object, {} if the file holds something else."""
-    check_regular_file(path, "JSON file")
+    check_file_part_is_regular(path, "JSON file")
     try:
         content = json.loads(decode_file_text(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8), path))
     except (json.JSONDecodeError, RecursionError) as error:

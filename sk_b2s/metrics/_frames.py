@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 
-def frame_of_step(n_times, sfreq_x, sfreq_y):
+def find_frames_of_samples(n_times, sfreq_x, sfreq_y):
     """Find the stimulus frame of each EEG/MEG sample.
 
     Sample ``i`` starts at ``i / sfreq_x`` and belongs to frame ``floor(i *
@@ -43,7 +43,7 @@ def frame_of_step(n_times, sfreq_x, sfreq_y):
 
     Examples
     --------
-    >>> frame_of_step(13, 120, 50)
+    >>> find_frames_of_samples(13, 120, 50)
     array([0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5])
     """
     for name, value in {"n_times": n_times, "sfreq_x": sfreq_x, "sfreq_y": sfreq_y}.items():
@@ -77,7 +77,7 @@ def frame_weights(n_times, sfreq_x, sfreq_y):
     >>> frame_weights(13, 120, 50)
     array([3, 2, 3, 2, 2, 1])
     """
-    return np.bincount(frame_of_step(n_times, sfreq_x, sfreq_y))
+    return np.bincount(find_frames_of_samples(n_times, sfreq_x, sfreq_y))
 
 
 def match_frames(X, targets):
@@ -113,4 +113,4 @@ def match_frames(X, targets):
             f"windows differ in length: X has {n_times} samples at {X.sfreq:g} Hz ({long_x:.3f} s), y has {n_frames} "
             f"frames at {targets.sfreq:g} Hz ({long_y:.3f} s). Make X and y in one call of make_segments."
         )
-    return np.minimum(frame_of_step(n_times, X.sfreq, targets.sfreq), n_frames - 1)
+    return np.minimum(find_frames_of_samples(n_times, X.sfreq, targets.sfreq), n_frames - 1)

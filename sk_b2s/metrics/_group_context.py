@@ -22,7 +22,7 @@ def _membership(codes, dtype):
     return csr_array((ones, (codes, np.arange(len(codes)))), shape=(codes.max() + 1, len(codes)))
 
 
-def average_rows(scores, groups):
+def average_context_groups(scores, groups):
     """Average the scores of the windows of each group.
 
     The similarity is linear in the estimate, so the mean similarity is the
@@ -42,7 +42,8 @@ def average_rows(scores, groups):
 
     Examples
     --------
-    >>> average_rows(np.array([[1.0, 0.0], [5.0, 5.0], [3.0, 2.0]]), [0, 1, 0])
+    >>> scores = np.array([[1.0, 0.0], [5.0, 5.0], [3.0, 2.0]])
+    >>> average_context_groups(scores, [0, 1, 0])
     array([[2., 1.],
            [5., 5.]])
     """

@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
-from sk_b2s._utils._validation import recordings_of
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.metrics._ranking import check_k, check_ranking_scores
 
 
@@ -64,7 +64,7 @@ def circular_shift_null(
     scores, target = np.asarray(scores), np.asarray(target)
     check_ranking_scores(scores, target)
     check_k(k, scores.shape[1])
-    return shifted_means(
+    return compute_null_means(
         mark_null_hits(scores, k),
         target,
         recording,
@@ -77,7 +77,7 @@ def circular_shift_null(
     )
 
 
-def shifted_means(
+def compute_null_means(
     worth,
     target,
     recording,
@@ -110,7 +110,9 @@ def shifted_means(
     random = check_random_state(random_state)
     subjects = {} if subject is None else {"subject": np.asarray(subject, dtype=object)}
     onset = np.asarray(onset, float)
-    recording = recordings_of(pd.DataFrame({"recording": np.asarray(recording, dtype=object), **subjects}))
+    recording = get_validated_recordings(
+        pd.DataFrame({"recording": np.asarray(recording, dtype=object), **subjects})
+    )
     weight = np.ones(len(worth)) if sample_weight is None else np.asarray(sample_weight, float)
     total = np.zeros(n_shifts)
     for name in pd.unique(recording):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import recordings_of, table_of
+from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
 from sk_b2s.events._intervals import count_new_interval_seconds
 from sk_b2s.model_selection._split import exclude_split_overlap
 
@@ -41,7 +41,7 @@ class CalibrationSplit:
     """
 
     def __init__(self, X, y, amounts, test_size, gap):
-        table, segments = table_of(X), table_of(y)
+        table, segments = get_validated_table(X), get_validated_table(y)
         if missing := [c for c in ("recording", "onset", "duration") if table is None or c not in table]:
             raise ValueError(
                 f"calibration_minutes are counted in recorded time, but X has no columns {missing} (s). Use X of "
@@ -130,7 +130,7 @@ class CalibrationSplit:
 def _chronological(table):
     """Return the rank of each row's recording by session, run and name."""
     columns = [column for column in ("session", "run", "recording") if column in table]
-    table = table.assign(recording=recordings_of(table))
+    table = table.assign(recording=get_validated_recordings(table))
     distinct = table.drop_duplicates("recording")
     keys = [[_natural(value) for value in row] for row in distinct[columns].itertuples(index=False)]
     rank = np.empty(len(keys), int)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import check_cv
 
-from sk_b2s._utils._validation import table_of, validate_seconds
-from sk_b2s.events._audio._copies import StimulusCopies, find_copies_of_windows
+from sk_b2s._utils._validation import get_validated_table, validate_seconds
+from sk_b2s.events._audio._copies import StimulusCopies, find_audio_copies_of_windows
 from sk_b2s.events._intervals import GAP, StimulusIntervals, sum_recorded_intervals
 from sk_b2s.events._stimuli import identify_stimuli
-from sk_b2s.model_selection._leakage_copies import OTHERS, RecordingCopies, present_columns
+from sk_b2s.model_selection._leakage_copies import OTHERS, RecordingCopies, find_leakage_copy_columns
 from sk_b2s.model_selection._leakage_report import SAMPLES, format_leakage_verdict
 from sk_b2s.preprocessing._overlaps import (
     EXACT,
@@ -165,7 +165,7 @@ def _split(cv, X, y, groups, copies):
     try:
         return list(cv.split(X, y, groups))
     except ValueError as error:
-        apart = copies.separate(table_of(y))
+        apart = copies.separate(get_validated_table(y))
         if apart is None or not isinstance(y, pd.DataFrame):
             raise
         try:
@@ -214,7 +214,7 @@ class _Rows:
     """Rows of X and y as numbers, compared fold by fold in linear time."""
 
     def __init__(self, X, y, heard, copies):
-        brain, sound, shift = table_of(X), None, 0.0
+        brain, sound, shift = get_validated_table(X), None, 0.0
         if "sound" in heard:
             key, shift = identify_stimuli(heard)
             sound = pd.factorize(key)[0]
@@ -267,7 +267,9 @@ class _Rows:
         if self.shared:
             row["copied"] = self._copied(train, test)
         for name, code in self.names.items():
-            row[name] = int(np.sum(present_columns(code, train) & present_columns(code, test)))
+            row[name] = int(
+                np.sum(find_leakage_copy_columns(code, train) & find_leakage_copy_columns(code, test))
+            )
         if self.copies is not None:
             row["copies"] = self.copies.between(train, test)
         return {**row, "retold": self._retold(train, test)}
@@ -275,7 +277,7 @@ class _Rows:
     def _copied(self, train, test):
         """Return the fraction of test windows with copies of training."""
         heard = StimulusIntervals.from_table(self.heard[train])
-        return float(find_copies_of_windows(heard, self.shared, self.heard[test]).mean())
+        return float(find_audio_copies_of_windows(heard, self.shared, self.heard[test]).mean())
 
     def _samples(self, train, test):
         """Return the samples of recordings on both sides: dict."""
@@ -303,7 +305,7 @@ class _Rows:
     def _retold(self, train, test):
         """Count blocks that have rows on both sides in different stimuli."""
         # The stimuli of a block are equal on both sides only if there is one on each side, and the same.
-        here, there = present_columns(self.pair, train), present_columns(self.pair, test)
+        here, there = find_leakage_copy_columns(self.pair, train), find_leakage_copy_columns(self.pair, test)
         block, n_blocks = self.pairs[:, 0], self.pairs[:, 0].max() + 1
         n_here, n_there, n_same = (
             np.bincount(block[side], minlength=n_blocks) for side in (here, there, here & there)

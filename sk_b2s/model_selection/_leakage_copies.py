@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._caching import digest_cached_content
-from sk_b2s._utils._validation import recordings_of
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.io._raw._recordings import read_recording_duration_and_bads, read_recording_excerpt
 
 OTHERS = "the recording of another subject,"  # text of copies that are a leak
@@ -24,7 +24,7 @@ class RecordingCopies:
         if "subject" in brain:
             self.name = "subject " + brain["subject"].astype(str).reset_index(drop=True)
         content = _find_copies(self.path.unique())
-        labels = zip(self.path, recordings_of(brain), strict=True)
+        labels = zip(self.path, get_validated_recordings(brain), strict=True)
         self.same = np.array([content.get(path, label) for path, label in labels], object)
         several = self.path.groupby(self.same).transform("nunique").to_numpy() > 1
         shared = self.name.groupby(self.same).transform("nunique").to_numpy() > 1
@@ -87,7 +87,7 @@ def _sample(path):
         return np.eye(256)[list(bytes.fromhex(digest_cached_content(path)))].ravel()
 
 
-def present_columns(code, mask):
+def find_leakage_copy_columns(code, mask):
     """Return which labels have rows in a mask. Missing labels are -1."""
     present = np.zeros(code.max() + 1, bool)
     present[code[mask & (code >= 0)]] = True

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import join_text_items, unwrap_scalar_for_text
-from sk_b2s._utils._validation import check_count, table_of, validate_labels
+from sk_b2s._utils._validation import check_count, get_validated_table, validate_labels
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._calibration import CalibrationSplit
 from sk_b2s.model_selection._split import StimulusSplitter, assign_blocks_to_split_folds
@@ -332,7 +332,7 @@ class LeaveOneSessionOut(LeaveOneOut):
 
     def _groups(self, X, groups):
         sessions = validate_labels(X, "session", groups, type(self).__name__, "X")
-        table = table_of(X)
+        table = get_validated_table(X)
         known = table is not None and "subject" in table
         subjects = (
             validate_labels(X, "subject", None, type(self).__name__, "X")
@@ -350,7 +350,7 @@ class LeaveOneSessionOut(LeaveOneOut):
         return by_pair.ngroup().to_numpy(), names, together
 
     def _folds(self, X, y, groups):
-        group, table = self._groups(X, groups)[0], table_of(X)
+        group, table = self._groups(X, groups)[0], get_validated_table(X)
         if table is not None and "subject" in table:
             sessions = pd.Series(group).groupby(table["subject"].to_numpy(), sort=False).nunique()
             if len(single := sessions.index[sessions < 2]):

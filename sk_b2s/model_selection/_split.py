@@ -12,7 +12,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._text import shorten_list
-from sk_b2s._utils._validation import check_count, table_of, validate_labels
+from sk_b2s._utils._validation import check_count, get_validated_table, validate_labels
 from sk_b2s.events._audio._copies import find_windows_of_audio_copies
 from sk_b2s.events._intervals import GAP, StimulusIntervals
 from sk_b2s.events._stimuli import stimulus_name
@@ -60,14 +60,14 @@ def exclude_split_overlap(y, train, test, gap=GAP):
     Windows without a table are compared by the samples that they read. For any
     other ``y`` all rows are returned, because only groups are known.
     """
-    table = table_of(y)
+    table = get_validated_table(y)
     if table is None or "sound_onset" not in table:
         return train[~y.overlaps(train, test)] if hasattr(y, "overlaps") else train
     held_out = StimulusIntervals.from_table(table.iloc[test], blocks=True)
     return train[~held_out.touches(table.iloc[train], gap)]
 
 
-def list_splits(cv, X, y):
+def list_split_folds(cv, X, y):
     """Return the rows of each fold as indices: list of (train, test).
 
     ``cv`` is a splitter, or pairs of indices or masks. A number of folds
@@ -242,7 +242,7 @@ class StimulusSplitter(BaseCrossValidator):
         for train, test in self._folds(X, y, groups):
             kept = self._clear(y, train, test)
             row = {"n_train": len(kept), "n_test": len(test), "n_left_out": len(train) - len(kept)}
-            if (table := table_of(y)) is not None and "sound_onset" in table:
+            if (table := get_validated_table(y)) is not None and "sound_onset" in table:
                 row["train_seconds"] = StimulusIntervals.from_table(table.iloc[kept]).seconds
                 row["test_seconds"] = StimulusIntervals.from_table(table.iloc[test]).seconds
             rows.append(row)

@@ -156,8 +156,9 @@ class BrainModule(nn.Module):
     n_times : int
         Number of samples in a window.
     pooling : array-like of int, shape (n_times,) or None
-        Frame of each sample (:func:`~sk_b2s.metrics._frames.frame_of_step`).
-        None has one frame per sample.
+        Frame of each sample
+        (:func:`~sk_b2s.metrics._frames.find_frames_of_samples`). None has one
+        frame per sample.
     n_frames : int or None
         Number of output frames. None ends with the frame of the last sample. A
         last frame without samples is zero before the last linear layer.

@@ -22,7 +22,7 @@ HELD_BYTES = 2**26  # of an embedding that is stored between steps
 WAY_OUT = "Pass positions (in Epocher by montage=), or set spatial_attention=False."
 
 
-def fourier_channel_positions(positions: Tensor, dim: int = 2048) -> Tensor:
+def embed_channel_mixing_positions(positions: Tensor, dim: int = 2048) -> Tensor:
     """Embed sensor positions by cosines and sines of two-dimensional waves.
 
     With n = sqrt(dim / 2) and k, l = 0 .. n - 1, the features are cos and sin
@@ -44,7 +44,7 @@ def fourier_channel_positions(positions: Tensor, dim: int = 2048) -> Tensor:
 
     Examples
     --------
-    >>> fourier_channel_positions(torch.rand(208, 2)).shape
+    >>> embed_channel_mixing_positions(torch.rand(208, 2)).shape
     torch.Size([208, 2048])
     """
     n = math.isqrt(max(dim, 0) // 2)
@@ -143,8 +143,8 @@ class SpatialAttention(nn.Module):
 
     Virtual channel :math:`v` is :math:`\sum_c a_{vc} x_c` with :math:`a_v =
     \mathrm{softmax}_c \langle h_v, e(p_c) \rangle`, where :math:`e` is
-    :func:`fourier_channel_positions` and :math:`h_v` is learned and shared by
-    all subjects. The number of channels may differ between calls. Weights are
+    :func:`embed_channel_mixing_positions` and :math:`h_v` is learned and
+    shared by all subjects. The number of channels may differ between calls. Weights are
     computed once per layout in the batch.
 
     In training, channels within ``dropout`` of one random position, drawn at
@@ -212,7 +212,7 @@ class SpatialAttention(nn.Module):
             return embedding
         # NaN is replaced before the product, because a weight of zero does not remove it from the gradient.
         places = positions.to(self.heads.dtype).nan_to_num(0.0)
-        embedding = fourier_channel_positions(places, self.dim).mT.to(dtype)
+        embedding = embed_channel_mixing_positions(places, self.dim).mT.to(dtype)
         if embedding.nbytes <= HELD_BYTES and not (embedding.requires_grad or embedding.is_inference()):
             self._last = weakref.ref(positions), (positions._version, dtype), embedding
         return embedding

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.evaluation._curves import describe_curve_edge_maximum
+from sk_b2s.evaluation._curves import describe_learning_curve_edge
 from sk_b2s.evaluation._scores import chance_of_score
-from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
+from sk_b2s.evaluation._statistics import compute_subject_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import get_summary_score_label
 from sk_b2s.nn._losses import CROSS_ENTROPY, LOSSES
 from sk_b2s.plotting._style import (
@@ -129,7 +129,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
         )
     curve = curve.assign(chance=chance_of_score(curve, score))
     weight = "n_windows" if score != "accuracy" else "n_decisions"
-    subjects = subject_means(curve, score, [x], weight=weight).unstack("subject").sort_index()
+    subjects = compute_subject_statistics(curve, score, [x], weight=weight).unstack("subject").sort_index()
     means = mean_and_sem(curve, score, x, weight=weight).reindex(subjects.index)
     if not (is_number := pd.api.types.is_numeric_dtype(curve[x])):
         subjects, means = (table.reindex(pd.unique(curve[x])) for table in (subjects, means))
@@ -147,7 +147,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     ax.set_xticks(place, [f"{at:.3g}" for at in place] if is_number else list(subjects.index))
     title, note = (
         f"mean ± s.e.m. of {subjects.shape[1]} subjects",
-        describe_curve_edge_maximum(subjects) if x == "value" else "",
+        describe_learning_curve_edge(subjects) if x == "value" else "",
     )
     ax.set(xlabel=UNITS.get(x, x), ylabel=get_summary_score_label(curve, score), ylim=(0, None),
            title=fill(f"{title}. {note}", 60) if note else title)  # fmt: skip

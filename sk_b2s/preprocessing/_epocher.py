@@ -31,7 +31,7 @@ from sk_b2s.io._raw._identity import (
 )
 from sk_b2s.io._raw._processing import (
     check_processing_band,
-    compute_resampled_length,
+    compute_processed_length,
     interpolate_in_processing,
 )
 from sk_b2s.io._raw._recordings import Processing, read_recording_header, read_recording_signal
@@ -357,7 +357,7 @@ class Epocher(WindowsTransformer):
 
     def _make_signal(self, path, header, processing):
         read = self._from_file(read_recording_signal, path, processing)
-        n_times = compute_resampled_length(header.n_times, header.sfreq, self.sfreq)
+        n_times = compute_processed_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
             read = partial(_place_channels, read, self._find_columns(header, path), len(self.ch_names_))
         return Signal(read, (n_times, len(self.ch_names_)))

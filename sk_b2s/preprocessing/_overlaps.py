@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import table_of, validate_seconds
+from sk_b2s._utils._validation import get_validated_table, validate_seconds
 from sk_b2s.events._intervals import unite_intervals
 from sk_b2s.preprocessing._windows import Windows
 
@@ -16,16 +16,16 @@ EXACT = 1e-6  # s; windows that share less are adjacent
 
 def make_overlap_table(X, y):
     """Return the table of stimuli, or hashes of the rows of features."""
-    table, brain = table_of(y), table_of(X)
+    table, brain = get_validated_table(y), get_validated_table(X)
     if table is None or not {*NEEDED, *HEARD.values()} & set(table):
-        known = {"segment": _number_equal_rows(y)} if has_frames(y) else {}
+        known = {"segment": _number_equal_rows(y)} if has_overlap_frames(y) else {}
         return pd.DataFrame(known, index=range(len(y)))
     if "duration" not in table and brain is not None and "duration" in brain:
         return table.assign(duration=brain["duration"].to_numpy())
     return table
 
 
-def has_frames(y):
+def has_overlap_frames(y):
     """Return whether y is an array of features over time.
 
     Equal rows then mean equal stimuli. Rows of one frame, such as embeddings

@@ -14,7 +14,7 @@ from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id, stimulus_du
 from sk_b2s.events._streams import find_concurrent_stimuli
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
-from sk_b2s.preprocessing._continuity import warn_of_acquisition_times, warn_of_broken_continuity
+from sk_b2s.preprocessing._continuity import warn_of_broken_continuity, warn_of_discontinuous_times
 from sk_b2s.preprocessing._fitting import find_fitting_windows
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
@@ -146,7 +146,7 @@ def make_segments(
     anchors["duration"] = round(tmax - tmin, 6)
     keep = find_fitting_windows(events, anchors, margin, reject_by_annotation, anchor, everything)
     warn_of_broken_continuity(events)
-    warn_of_acquisition_times(events)
+    warn_of_discontinuous_times(events)
     anchors = anchors[keep].reset_index(drop=True)
     described = _describe_stimuli(events, anchors, anchor, tmin, block)
     X, y = _make_tables(events, described)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sk_b2s._utils._validation import recordings_of
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.preprocessing._signals import Signal, copy_signal_windows, make_signal_time_major
 
 
@@ -167,7 +167,7 @@ class Windows:
             )
         of_recording = rows is not None and "recording" in rows
         which = (
-            pd.factorize(recordings_of(rows), use_na_sentinel=False)[0]
+            pd.factorize(get_validated_recordings(rows), use_na_sentinel=False)[0]
             if of_recording
             else np.zeros(n_windows, np.int64)
         )

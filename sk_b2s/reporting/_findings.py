@@ -10,7 +10,7 @@ from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, Verdict
 from sk_b2s.evaluation._results._amounts import select_amount
-from sk_b2s.evaluation._statistics import select_decoder_rows
+from sk_b2s.evaluation._statistics import select_rows_for_statistics
 
 LIMITS = (  # problems that nulls and controls do not detect
     "Selection on test data: an epoch, seed, parameter, channel, frequency band or estimator was chosen because it "
@@ -89,7 +89,7 @@ def describe_finding_counts(summary):
 # --- headline --------------------------------------------------------------------------------------
 
 
-def write_headline(summary):
+def write_findings_headline(summary):
     """Write what the scores are evidence of.
 
     Parameters
@@ -239,7 +239,7 @@ def explain_leak_findings(summary):
         reasons.append(f"In {len(folds)} of {n_folds} folds; fold {first['fold']}: {first['leakage']}")
     for name, (texts, n, n_fits) in summary.warnings_of_decoders(AUDIO_CHANNELS).items():
         reasons.append(f"{name}, in {n} of {n_fits} fits: {texts[0].removeprefix('UserWarning: ')}")
-    mine = select_decoder_rows(summary.results)
+    mine = select_rows_for_statistics(summary.results)
     overlapping = mine[mine["n_train_overlap"] > 0].drop_duplicates(["estimator", "fold"])
     for name, own in overlapping.groupby("estimator", sort=False):
         reasons.append(

@@ -30,7 +30,7 @@ from sk_b2s.reporting._findings import (
     format_finding_share,
     get_finding_style,
     list_finding_folds,
-    write_headline,
+    write_findings_headline,
 )
 from sk_b2s.reporting._html import (
     badge,
@@ -165,7 +165,7 @@ def _make_title(results):
 
 def _show_findings(summary):
     """Show the headline, leaks, and the main score of each decoder."""
-    style, text, notes = write_headline(summary)
+    style, text, notes = write_findings_headline(summary)
     statement = {"kind": "statement", "code": False}
     yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
     if reasons := explain_leak_findings(summary):

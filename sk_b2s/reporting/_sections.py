@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
-from sk_b2s.evaluation._curves import describe_curve_edge_maximum
+from sk_b2s.evaluation._curves import describe_learning_curve_edge
 from sk_b2s.evaluation._results._plan import read_plan
-from sk_b2s.evaluation._statistics import mean_and_sem, subject_means
+from sk_b2s.evaluation._statistics import compute_subject_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import get_summary_score_label
 from sk_b2s.nn._losses import CROSS_ENTROPY
 from sk_b2s.plotting._curves import STILL_FALLING, label_loss_curve, plot_curve, plot_history
@@ -156,7 +156,9 @@ def _show_curves(curves):
         score = "accuracy" if "accuracy" in curve else "top_k"
         if "value" in curve:  # the table does not name the parameter
             ax.set_xlabel(title)
-            note = describe_curve_edge_maximum(subject_means(curve, score, ["value"]).unstack("subject"))
+            note = describe_learning_curve_edge(
+                compute_subject_statistics(curve, score, ["value"]).unstack("subject")
+            )
         ticks = [tick.get_text() for tick in ax.get_xticklabels()]
         means = ax.containers[0][0].get_ydata(orig=False)
         text = ", ".join(f"{x}: {format_finding_share(mean)}" for x, mean in zip(ticks, means, strict=True))

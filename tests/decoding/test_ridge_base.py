@@ -12,7 +12,7 @@ from sk_b2s import (
     RidgeDecoder,
     Windows,
 )
-from sk_b2s.decoding._ridge_base import extend_alphas, find_better_alpha
+from sk_b2s.decoding._ridge_base import extend_alphas, find_better_ridge_alpha
 
 SFREQ = 10
 
@@ -127,11 +127,13 @@ def test_find_better_alpha_needs_all_folds():
     tried = [1.0, 2.0, 3.0, 0.1, 30.0]
 
     def found(*beyond):
-        return find_better_alpha(3, 3.0, tried, np.array([[0.1, 0.2, 0.3, 0.0, score] for score in beyond]))
+        return find_better_ridge_alpha(
+            3, 3.0, tried, np.array([[0.1, 0.2, 0.3, 0.0, score] for score in beyond])
+        )
 
     assert found(0.4, 0.5) == (30.0, pytest.approx(0.45))
     assert np.isnan(found(0.29, 0.9)).all(), "one fold is worse"
     assert np.isnan(found(0.31, 0.31)).all(), "flat"
-    assert np.isnan(find_better_alpha(3, 3.0, tried, -np.array([[0.1, 0.2, 0.3, 0.4, 0.05]]))).all(), (
+    assert np.isnan(find_better_ridge_alpha(3, 3.0, tried, -np.array([[0.1, 0.2, 0.3, 0.4, 0.05]]))).all(), (
         "nothing"
     )

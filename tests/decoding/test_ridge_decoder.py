@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold
 
 from sk_b2s import RidgeDecoder, StimulusKFold, Windows
 from sk_b2s.decoding import _ridge_base as strengths
-from sk_b2s.decoding._ridge_base import iter_inner_splits
+from sk_b2s.decoding._ridge_base import iter_ridge_splits
 from sk_b2s.decoding._ridge_solver import compute_lagged_moments, compute_ridge_correlation, iter_ridge_path
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray
@@ -294,7 +294,7 @@ def test_iter_inner_splits_share_no_stimulus():
     table = table_of_windows()
     rows = np.flatnonzero(np.arange(len(table)) % 7)
     tested = []
-    for train, test in iter_inner_splits(table, table["segment"].to_numpy(), rows, 3):
+    for train, test in iter_ridge_splits(table, table["segment"].to_numpy(), rows, 3):
         held_out = StimulusIntervals.from_table(table.iloc[test], blocks=True)
         assert not held_out.touches(table.iloc[train], gap=0.999).any()
         assert set(train) | set(test) <= set(rows)
@@ -304,17 +304,17 @@ def test_iter_inner_splits_share_no_stimulus():
 
 def test_iter_inner_splits_of_arrays():
     segments = np.repeat(np.arange(7), 2)
-    folds = [test for _, test in iter_inner_splits(np.zeros(14), segments, np.arange(14), 3)]
+    folds = [test for _, test in iter_ridge_splits(np.zeros(14), segments, np.arange(14), 3)]
     assert [np.unique(segments[f]).tolist() for f in folds] == [[0, 1, 2], [3, 4], [5, 6]]
-    assert len(list(iter_inner_splits(np.zeros(14), segments, np.arange(4), 3))) == 2  # no more than segments
+    assert len(list(iter_ridge_splits(np.zeros(14), segments, np.arange(4), 3))) == 2  # no more than segments
 
 
 def test_iter_inner_splits_accepts_splitters():
     table = table_of_windows()
     rows, segments = np.flatnonzero(np.arange(len(table)) % 7), table["segment"].to_numpy()
     for given, cv in ((table, StimulusKFold(3)), (np.zeros(len(table)), KFold(2))):
-        expected = list(iter_inner_splits(given, segments, rows, cv.get_n_splits()))
-        for found, own in zip(iter_inner_splits(given, segments, rows, cv), expected, strict=True):
+        expected = list(iter_ridge_splits(given, segments, rows, cv.get_n_splits()))
+        for found, own in zip(iter_ridge_splits(given, segments, rows, cv), expected, strict=True):
             np.testing.assert_array_equal(found[0], own[0])
             np.testing.assert_array_equal(found[1], own[1])
 

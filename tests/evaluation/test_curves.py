@@ -19,7 +19,7 @@ from sk_b2s import (
     retrieval_validation_curve,
     retrieve,
 )  # fmt: skip
-from sk_b2s.evaluation._curves import _NestedSets, _training_rows, describe_curve_edge_maximum
+from sk_b2s.evaluation._curves import _NestedSets, _training_rows, describe_learning_curve_edge
 from sk_b2s.events._intervals import sum_recorded_intervals
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24
@@ -201,10 +201,10 @@ def scores_over(values, means, people=4):
     ],
 )
 def test_describe_edge_maximum_of_numbers(values, means, note):
-    assert describe_curve_edge_maximum(scores_over(values, means)).startswith(note)
-    assert bool(describe_curve_edge_maximum(scores_over(values, means))) == bool(note)
+    assert describe_learning_curve_edge(scores_over(values, means)).startswith(note)
+    assert bool(describe_learning_curve_edge(scores_over(values, means))) == bool(note)
 
 
 def test_describe_edge_maximum_ignores_noise():
     people = pd.DataFrame([[0.1, 0.1], [0.2, 0.2], [0.1, 0.31]], index=[0.0, 0.1, 0.2])
-    assert describe_curve_edge_maximum(people) == "", "one of two subjects is lower there"
+    assert describe_learning_curve_edge(people) == "", "one of two subjects is lower there"

@@ -34,7 +34,7 @@ from sk_b2s import (
 )
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s._utils._monitoring import capture_warnings
-from sk_b2s.evaluation._results._progress import format_time_left
+from sk_b2s.evaluation._results._progress import format_progress_time_left
 
 POOLED = ridge(alphas=(1.0,), per_subject=False)
 
@@ -198,8 +198,8 @@ def test_benchmark_prints_progress(tmp_path, capsys):
     assert counts == [(1, 2), (2, 2), (3, 6), (4, 6), (5, 6), (6, 6)]
     assert lines[3].startswith("6 fits, 2 of them finished before: 1 estimator and its controls on 3 folds")
     assert [("left" in line) for line in lines[4:]] == [True, True, True, False]
-    assert format_time_left(0) == ""
-    assert [format_time_left(s)[8:] for s in (0.2, 80, 100, 5000, 6000)] == [
+    assert format_progress_time_left(0) == ""
+    assert [format_progress_time_left(s)[8:] for s in (0.2, 80, 100, 5000, 6000)] == [
         "1 s left", "80 s left", "2 min left", "83 min left", "2 h left",
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ import pytest
 from sk_b2s import read_bids
 from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s.datasets._common import require_dataset_file
-from sk_b2s.io._annex import check_annex_content, check_fetched
+from sk_b2s.io._annex import check_annex_content, check_annex_fetched
 
 KEY = "annex/objects/kp/4k/SHA256E-s31--61.wav/SHA256E-s31--61.wav"
 POINTERS = {
@@ -65,7 +65,7 @@ def test_all_readers_refuse_the_same_placeholders(tmp_path, text):
     path = tmp_path / "a.vhdr"
     path.write_text(text) if text else path.symlink_to(f"../.git/{KEY}")
     with pytest.raises(FileNotFoundError, match=r"(?s)not been fetched.*git annex get a\.vhdr"):
-        check_fetched([path.with_suffix(".eeg")], tmp_path)  # a file of the same stem
+        check_annex_fetched([path.with_suffix(".eeg")], tmp_path)  # a file of the same stem
     with pytest.raises(FileNotFoundError, match=r"recording '.*not been fetched.*git annex get 'a\.vhdr'"):
         check_annex_content(path)
     with pytest.raises(FileNotFoundError, match=r"masc: .*not been fetched.*git annex get 'a\.vhdr'"):
@@ -79,10 +79,10 @@ def test_check_fetched_counts_files_in_folders(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"(?s)a\.meg4.*\(2 more such files\).*datalad get -d .* a\.ds"
     ):
-        check_fetched([tmp_path / "a.ds"], tmp_path)
+        check_annex_fetched([tmp_path / "a.ds"], tmp_path)
     with pytest.raises(FileNotFoundError, match=r"b \[1\]\.wav"):
-        check_fetched([tmp_path / "a.ds/b [1].txt"], tmp_path)
-    check_fetched([tmp_path / "absent.wav"], tmp_path)
+        check_annex_fetched([tmp_path / "a.ds/b [1].txt"], tmp_path)
+    check_annex_fetched([tmp_path / "absent.wav"], tmp_path)
 
 
 def test_read_bids_refuses_placeholder_events(tmp_path):

@@ -15,7 +15,7 @@ from sk_b2s import (
     make_segments,
 )
 from sk_b2s.datasets import make_listening
-from sk_b2s.metrics._frames import frame_of_step, frame_weights
+from sk_b2s.metrics._frames import find_frames_of_samples, frame_weights
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._similarity import similarity
 
@@ -31,7 +31,7 @@ def reference_scores(Z, Y):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_similarity_equals_reference_at_paper_size(dtype):
     rng = np.random.default_rng(0)
-    frames = frame_of_step(N_STEPS, SFREQ_X, SFREQ_Y)
+    frames = find_frames_of_samples(N_STEPS, SFREQ_X, SFREQ_Y)
     Z = rng.standard_normal((6, 1024, N_STEPS)).astype(dtype)
     Y = rng.standard_normal((9, 1024, frames[-1] + 1)).astype(dtype)
     expected = reference_scores(Z.astype(float), Y[:, :, frames].astype(float))
@@ -58,7 +58,7 @@ def experiment(tmp_path_factory):
 
 def repeated(features, brain):
     """Repeat features at the rate of the EEG/MEG."""
-    data = np.asarray(features)[:, :, frame_of_step(brain.shape[2], brain.sfreq, features.sfreq)]
+    data = np.asarray(features)[:, :, find_frames_of_samples(brain.shape[2], brain.sfreq, features.sfreq)]
     return Windows.from_array(data, rows=features.rows, sfreq=brain.sfreq)
 
 

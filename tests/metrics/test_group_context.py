@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 from scipy.special import logsumexp
 
-from sk_b2s.metrics._group_context import average_rows, group_context_bias, make_sentence_context_groups
+from sk_b2s.metrics._group_context import (
+    average_context_groups,
+    group_context_bias,
+    make_sentence_context_groups,
+)
 from sk_b2s.metrics._ranking import ranks
 
 
@@ -30,14 +34,14 @@ def planted(rng, n_sentences=20, length=12, signal=2.0):
 def test_averages_equal_those_of_a_loop(rng):
     scores, groups = rng.normal(size=(50, 7)).astype(np.float32), np.r_[np.arange(9), rng.integers(0, 9, 41)]
     expected = [scores[groups == group].mean(0) for group in range(9)]
-    means = average_rows(scores, groups)
+    means = average_context_groups(scores, groups)
     assert means.dtype == np.float32
     np.testing.assert_allclose(means, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_window_alone_is_its_own_average(rng):
     scores = rng.normal(size=(5, 7)).astype(np.float32)
-    np.testing.assert_array_equal(average_rows(scores, np.arange(5)), scores)
+    np.testing.assert_array_equal(average_context_groups(scores, np.arange(5)), scores)
 
 
 def test_bias_equals_its_formula_written_as_loops(rng, pieces):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sk_b2s.metrics._frames import frame_of_step, frame_weights
+from sk_b2s.metrics._frames import find_frames_of_samples, frame_weights
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, median_relative_rank, ranks, top_k_accuracy
 from sk_b2s.metrics._similarity import similarity, weighted_norms
 
@@ -62,7 +62,7 @@ def test_similarity_equals_the_formula(kind, rng, memory):
 
 
 def test_pooled_similarity_equals_the_repeated_form(kind, rng):
-    frames = frame_of_step(343, 120, 50)
+    frames = find_frames_of_samples(343, 120, 50)
     steps, Y = rng.normal(size=(6, 8, 343)), rng.normal(size=(9, 8, frames[-1] + 1))
     repeated = similarity(kind(steps), kind(Y[:, :, frames]))
     means = np.stack([steps[:, :, frames == j].mean(2) for j in range(frames[-1] + 1)], axis=2)

@@ -10,14 +10,14 @@ import torch
 from helpers import ROOT
 from torch import nn
 
-from sk_b2s.metrics._frames import frame_of_step, frame_weights
+from sk_b2s.metrics._frames import find_frames_of_samples, frame_weights
 from sk_b2s.nn._brain_module import ACTIVATIONS, BrainModule, ConvBlock
 from sk_b2s.nn._channel_mixing import (
     SUBJECT_LAYERS,
     SpatialAttention,
     SubjectEmbedding,
     SubjectLayer,
-    fourier_channel_positions,
+    embed_channel_mixing_positions,
     mix_channels,
 )
 
@@ -51,12 +51,12 @@ def n_parameters(module):
 )
 def test_frame_of_step_is_exact(sfreq_x, sfreq_y):
     exact = [i * Fraction(sfreq_y) // Fraction(sfreq_x) for i in range(5000)]
-    assert frame_of_step(5000, float(sfreq_x), float(sfreq_y)).tolist() == exact
+    assert find_frames_of_samples(5000, float(sfreq_x), float(sfreq_y)).tolist() == exact
 
 
 @pytest.mark.parametrize("rate", [0.1, 1 / 3, 125 / 7, 44100 / 512])
 def test_frame_of_step_of_equal_rates(rate):
-    np.testing.assert_array_equal(frame_of_step(10_000, 3 * rate, 3 * rate), np.arange(10_000))
+    np.testing.assert_array_equal(find_frames_of_samples(10_000, 3 * rate, 3 * rate), np.arange(10_000))
     np.testing.assert_array_equal(frame_weights(10_000, 3 * rate, rate)[:-1], 3)
 
 
@@ -80,7 +80,7 @@ def test_frame_weights_of_empty_frames():
 @pytest.mark.parametrize("arguments", [(0, 120, 50), (10, 0, 50), (10, 120, np.nan)])
 def test_frame_of_step_requires_positive_numbers(arguments):
     with pytest.raises(ValueError, match="must be positive and finite"):
-        frame_of_step(*arguments)
+        find_frames_of_samples(*arguments)
 
 
 # Spatial attention
@@ -92,13 +92,13 @@ def test_fourier_positions_equal_formula():
     along_x, along_y = np.repeat(np.arange(32), 32), np.tile(np.arange(32), 32)
     phases = 2 * np.pi * (np.outer(x, along_x) + np.outer(y, along_y)) / 1.4
     expected = np.concatenate([np.cos(phases), np.sin(phases)], axis=1)
-    np.testing.assert_allclose(fourier_channel_positions(torch.tensor(positions)), expected, atol=1e-12)
+    np.testing.assert_allclose(embed_channel_mixing_positions(torch.tensor(positions)), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("dim", [0, 7, 2047, 1024])
 def test_fourier_positions_require_twice_a_square(dim):
     with pytest.raises(ValueError, match="dim must be twice a square"):
-        fourier_channel_positions(torch.rand(3, 2), dim)
+        embed_channel_mixing_positions(torch.rand(3, 2), dim)
 
 
 def test_attention_equals_formula():
@@ -108,7 +108,7 @@ def test_attention_equals_formula():
     heads = attention.heads.detach().numpy()
     output = attention(x, layout, positions).detach().numpy()
     for window, which, got in zip(x.numpy(), layout, output, strict=True):
-        scores = np.exp(heads @ fourier_channel_positions(positions[which], 32).numpy().T)
+        scores = np.exp(heads @ embed_channel_mixing_positions(positions[which], 32).numpy().T)
         weights = scores / scores.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(got, weights @ window, rtol=0, atol=1e-12)
 
@@ -449,7 +449,7 @@ def test_brain_module_receptive_field():
 
 @pytest.mark.parametrize("head", [True, False])
 def test_pooling_commutes_with_last_layer(head):
-    frames = frame_of_step(48, 120, 50)
+    frames = find_frames_of_samples(48, 120, 50)
     parameters = SMALL | dict(n_times=48, head=head)
     pooled = BrainModule(4, 7, 3, pooling=frames, **parameters).double().eval()
     plain = BrainModule(4, 7, 3, **parameters).double().eval()
@@ -462,7 +462,7 @@ def test_pooling_commutes_with_last_layer(head):
 
 
 def test_brain_module_of_empty_frames():
-    frames = frame_of_step(121, 120, 125)
+    frames = find_frames_of_samples(121, 120, 125)
     module = BrainModule(4, 7, 3, pooling=frames, **(SMALL | dict(n_times=121)))
     output = module(*batch(n_times=121))
     empty = torch.as_tensor(frame_weights(121, 120, 125) == 0)
@@ -471,7 +471,7 @@ def test_brain_module_of_empty_frames():
 
 
 def test_brain_module_output_is_time_major():
-    module = BrainModule(4, 7, 3, pooling=frame_of_step(12, 120, 50), **SMALL)
+    module = BrainModule(4, 7, 3, pooling=find_frames_of_samples(12, 120, 50), **SMALL)
     assert module(*batch()).mT.is_contiguous()
 
 
@@ -506,12 +506,12 @@ def test_brain_module_seed_is_local():
 
 
 def test_brain_module_loads_other_pooling():
-    pooled = BrainModule(4, 7, 3, pooling=frame_of_step(12, 120, 50), **SMALL)
+    pooled = BrainModule(4, 7, 3, pooling=find_frames_of_samples(12, 120, 50), **SMALL)
     BrainModule(4, 7, 3, **SMALL).load_state_dict(pooled.state_dict())
 
 
 def test_brain_module_trains_under_autocast():
-    module = BrainModule(4, 7, 3, pooling=frame_of_step(12, 120, 50), **SMALL)
+    module = BrainModule(4, 7, 3, pooling=find_frames_of_samples(12, 120, 50), **SMALL)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = module(*batch())
     assert output.dtype == torch.bfloat16
@@ -630,8 +630,8 @@ def test_attention_embeds_positions_once(monkeypatch):
     embedded = []
     monkeypatch.setattr(
         channels,
-        "fourier_channel_positions",
-        lambda p, dim: embedded.append(p) or fourier_channel_positions(p, dim),
+        "embed_channel_mixing_positions",
+        lambda p, dim: embedded.append(p) or embed_channel_mixing_positions(p, dim),
     )
     attention = SpatialAttention(5, dim=32).eval()
     positions, used = torch.rand(3, 4, 2), torch.tensor([0, 2])

@@ -9,7 +9,7 @@ import torch
 from scipy.special import log_softmax, softmax
 
 from sk_b2s import BrainEncoder, nn
-from sk_b2s.metrics._frames import frame_of_step, frame_weights
+from sk_b2s.metrics._frames import find_frames_of_samples, frame_weights
 from sk_b2s.metrics._similarity import similarity
 from sk_b2s.nn import functional
 from sk_b2s.nn._losses import LOSSES
@@ -69,7 +69,7 @@ def test_clip_loss_bounds(pairs):
 
 
 def test_clip_loss_of_pooled_frames():
-    frames = frame_of_step(36, 120, 50)
+    frames = find_frames_of_samples(36, 120, 50)
     generator = torch.Generator().manual_seed(1)
     steps = torch.randn(6, 4, 36, dtype=torch.float64, generator=generator)
     Y = torch.randn(6, 4, int(frames[-1]) + 1, dtype=torch.float64, generator=generator)
@@ -88,7 +88,7 @@ def test_mse_loss_equals_numpy(pairs):
 
 
 def test_mse_loss_of_pooled_frames():
-    frames = frame_of_step(36, 120, 50)
+    frames = find_frames_of_samples(36, 120, 50)
     steps = torch.randn(6, 4, 36, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     Y = torch.zeros(6, 4, int(frames[-1]) + 1, dtype=torch.float64)
     means = torch.stack([steps[:, :, frames == j].mean(2) for j in range(Y.shape[2])], dim=2)

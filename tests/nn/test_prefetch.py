@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sk_b2s import BrainEncoder, Windows
-from sk_b2s._utils._devices import choose_device_precision, get_free_device_bytes
+from sk_b2s._utils._devices import choose_dtype_of_device, get_free_device_bytes
 from sk_b2s.metrics import _tiled
 from sk_b2s.nn import _prefetch as feeding
 from sk_b2s.nn._prefetch import ResidentWindows, fetch_ahead, prefetch_windows_to_device
@@ -222,7 +222,7 @@ def test_fit_frees_signals():
 @cuda
 def test_bfloat16_learns_like_float32():
     native = torch.cuda.get_device_capability() >= (8, 0)
-    assert choose_device_precision("auto", torch.device("cuda")) == (
+    assert choose_dtype_of_device("auto", torch.device("cuda")) == (
         torch.bfloat16 if native else torch.float32
     )
     half, X, y = fitted("cuda", precision="bfloat16", max_epochs=20)
@@ -246,4 +246,4 @@ def test_choose_precision_requires_native_bfloat16(monkeypatch):
         (9, 0): torch.bfloat16,
     }.items():
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
-        assert choose_device_precision("auto", torch.device("cuda")) == expected
+        assert choose_dtype_of_device("auto", torch.device("cuda")) == expected

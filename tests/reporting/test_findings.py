@@ -6,7 +6,7 @@ from helpers.score_tables import make_score_table
 
 from sk_b2s import generate_methods_text
 from sk_b2s.evaluation._summary import BenchmarkSummary
-from sk_b2s.reporting._findings import explain_leak_findings, write_headline
+from sk_b2s.reporting._findings import explain_leak_findings, write_findings_headline
 
 NULLS = ["null_mean", "null_low", "null_high"]
 
@@ -24,21 +24,21 @@ def test_write_headline_follows_verdicts(verdicts, style, text):
     rows = summary.table
     for name, verdict in zip(("ridge", "encoder"), verdicts, strict=True):
         rows.loc[(rows["estimator"] == name) & (rows["control"] == "decoder"), "verdict"] = verdict
-    found = write_headline(summary)
+    found = write_findings_headline(summary)
     assert found[0] == style
     assert text in found[1]
 
 
 def test_write_headline_notes_unknown_controls():
     results = make_score_table(("ridge",))
-    notes = write_headline(BenchmarkSummary(results))[2]
+    notes = write_findings_headline(BenchmarkSummary(results))[2]
     assert notes[0] == "Controls that must be at chance are at chance: phase_randomized."
     control = results["control"] == "phase_randomized"
     for changed in (
         results.assign(**{name: results[name].mask(control) for name in NULLS}),
         results.assign(error=np.where(control, "ValueError: no", "")),
     ):
-        notes = write_headline(BenchmarkSummary(changed))[2]
+        notes = write_findings_headline(BenchmarkSummary(changed))[2]
         assert not any("are at chance" in note for note in notes)
         assert notes[0].startswith("For phase_randomized, it is unknown whether the score is at chance.")
 
@@ -47,7 +47,7 @@ def test_write_headline_notes_missing_null():
     results = make_score_table(("ridge",))
     short = (results["subject"] == "b") & (results["fold"] == 0)
     results = results.assign(**{name: results[name].mask(short) for name in NULLS})
-    style, text, notes = write_headline(BenchmarkSummary(results))
+    style, text, notes = write_findings_headline(BenchmarkSummary(results))
     assert (style, text) == ("good", "ridge decodes speech better than its null.")
     assert any(note.startswith("1 fold of single subjects is without a null") for note in notes)
 
@@ -62,10 +62,10 @@ def test_explain_leaks_counts_training_stimuli():
 
 def test_leaking_fold_is_reported_for_any_score():
     results = make_score_table(("ridge",)).assign(leakage="no leak: nothing is shared")
-    assert write_headline(BenchmarkSummary(results))[0] == "good"
+    assert write_findings_headline(BenchmarkSummary(results))[0] == "good"
     results.loc[results["fold"] == 1, "leakage"] = "LEAK: 30 % of the test sound was in training"
     summary = BenchmarkSummary(results)
-    assert write_headline(summary)[:2] == (
+    assert write_findings_headline(summary)[:2] == (
         "bad",
         "Training and test sets overlap, so the scores are not evidence of decoding.",
     )
@@ -113,6 +113,6 @@ def test_write_report_lists_audio_channels(tmp_path):
     clean = results.assign(warnings="")
     summary = BenchmarkSummary(clean)
     assert explain_leak_findings(summary) == []
-    assert write_headline(summary)[0] == "good"
-    assert "Channels" not in str(write_headline(summary))
+    assert write_findings_headline(summary)[0] == "good"
+    assert "Channels" not in str(write_findings_headline(summary))
     assert "Channels" not in generate_methods_text(clean)

@@ -13,7 +13,7 @@ from torch import nn
 
 from sk_b2s import BrainEncoder, Windows, load, save
 from sk_b2s._utils import _precision as precision
-from sk_b2s._utils._devices import choose_device_precision
+from sk_b2s._utils._devices import choose_dtype_of_device
 from sk_b2s._utils._precision import Precision, compute_precision_deviation, keep_narrow_in_float32
 
 N_FEATURES, N_CHANNELS, N_TIMES = 4, 6, 30
@@ -287,7 +287,7 @@ def test_precision_skips_constant_windows(monkeypatch):
 def test_choose_precision_per_device(monkeypatch, kind):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     expected = torch.bfloat16 if kind == "cpu" else torch.float32
-    assert choose_device_precision("auto", torch.device(kind)) == expected
+    assert choose_dtype_of_device("auto", torch.device(kind)) == expected
 
 
 def test_bounds_lie_between_rounding_and_error():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s import StimulusArray, Windows, check_leakage
-from sk_b2s._utils._validation import validate_in_step
+from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import digest_stimuli
 
@@ -44,7 +44,7 @@ def test_check_in_step_of_other_windows(rows, others, reset):
     X, y = X.iloc[rows], y.iloc[others]
     X, y = fresh(X, y) if reset else (X, y)
     with pytest.raises(ValueError, match="X and y are out of step"):
-        validate_in_step(X, y)
+        validate_rows_in_step(X, y)
 
 
 @pytest.mark.parametrize("reset", ["neither", "one", "both"])
@@ -57,8 +57,8 @@ def test_check_in_step_of_same_selection(n, reset):
         y = fresh(y)[0]
     if reset == "both":
         X = fresh(X)[0]
-    validate_in_step(X, y)
-    validate_in_step(Windows.from_array(np.zeros((n, 1, 2)), rows=X), y)
+    validate_rows_in_step(X, y)
+    validate_rows_in_step(Windows.from_array(np.zeros((n, 1, 2)), rows=X), y)
 
 
 def test_check_in_step_names_one_recording():
@@ -70,8 +70,8 @@ def test_check_in_step_names_one_recording():
     with pytest.raises(
         ValueError, match=r"out of step in recording '2.fif': of 5\d pairs .* [0-9]% advance .* row 12\d is"
     ):
-        validate_in_step(X, late)
-    validate_in_step(X, y)
+        validate_rows_in_step(X, late)
+    validate_rows_in_step(X, y)
 
 
 def test_check_in_step_of_repeated_stimuli():
@@ -83,18 +83,18 @@ def test_check_in_step_of_repeated_stimuli():
     X = pd.DataFrame({"recording": "a", "onset": (begin[:, None] + words[order]).ravel(), "duration": 2.0})
     sounds = [StimulusArray(np.full(8, i), sfreq=2) for i in range(8)]
     y = pd.DataFrame({"sound": np.repeat([sounds[i] for i in order], 6), "sound_onset": words[order].ravel()})
-    validate_in_step(X, y)
+    validate_rows_in_step(X, y)
     few = np.sort(rng.permutation(len(X))[:60])
-    validate_in_step(X.iloc[few].reset_index(drop=True), y.iloc[few].reset_index(drop=True))
+    validate_rows_in_step(X.iloc[few].reset_index(drop=True), y.iloc[few].reset_index(drop=True))
 
 
 def test_check_in_step_of_two_calls(listening):
     X, y = listening
     other = y.copy()
     other.attrs["make_segments"] = 0  # of a call with other windows
-    validate_in_step(X.iloc[5:9], y.iloc[5:9])
+    validate_rows_in_step(X.iloc[5:9], y.iloc[5:9])
     with pytest.raises(ValueError, match="two calls of make_segments"):
-        validate_in_step(X, other)
+        validate_rows_in_step(X, other)
 
 
 @pytest.mark.parametrize("column", ["sound", "sound_onset", "duration"])

@@ -151,7 +151,7 @@ def add_line_artifact(rng, data, context, frequency=50.0):
             row += (strength * wave).astype(np.float32)
 
 
-def add_drift(rng, data, context, step=10.0, seconds=60.0, height=3.0):
+def add_drift_artifact(rng, data, context, step=10.0, seconds=60.0, height=3.0):
     """Add drifts, a piecewise linear random walk that returns to zero."""
     n_knots = int(data.shape[1] / context.sfreq / step) + 2
     keep = np.exp(-step / seconds)
@@ -177,7 +177,7 @@ ADDED = {
     "jumps": add_jumps,
     "bursts": add_bursts,
     "line": add_line_artifact,
-    "drift": add_drift,
+    "drift": add_drift_artifact,
     "earphones": add_earphones,
 }
 

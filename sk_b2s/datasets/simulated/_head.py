@@ -60,7 +60,7 @@ def _spread_points(n_points, lowest=-0.2):
     return np.column_stack([np.sqrt(1 - z**2) * np.cos(angle), np.sqrt(1 - z**2) * np.sin(angle), z])
 
 
-def find_sensor_directions(info):
+def find_head_sensor_directions(info):
     """Return unit vectors from the center of the head to each sensor."""
     return normalize_head_vectors(np.array([channel["loc"][:3] for channel in info["chs"]]) - HEAD_CENTER)
 

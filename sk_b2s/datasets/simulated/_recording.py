@@ -5,7 +5,7 @@ from scipy.fft import irfft, rfft
 
 from sk_b2s.datasets.simulated._artifacts import SimulationContext, add_artifacts, draw_attention_artifact
 from sk_b2s.datasets.simulated._ground_truth import RecordingTruth, make_ground_truth_rng
-from sk_b2s.datasets.simulated._head import compute_lead_field, find_sensor_directions, move_head
+from sk_b2s.datasets.simulated._head import compute_lead_field, find_head_sensor_directions, move_head
 from sk_b2s.datasets.simulated._noise import (
     BAND,
     EXPONENT,
@@ -89,7 +89,7 @@ def simulate_recording(seed, subject, sensors, modality, names, features, schedu
     sources = _vary_responses(seed, names, sources, schedule["sentences"], sfreq)
     loudness = _compute_loudness(features, onsets, n_times, sfreq)
     context = SimulationContext(
-        modality, sfreq, data.std(axis=1), find_sensor_directions(sensors[0]), eyes, loudness
+        modality, sfreq, data.std(axis=1), find_head_sensor_directions(sensors[0]), eyes, loudness
     )
     truth = RecordingTruth(scale * patterns, sources, expected, noise, names, seed, context)
     data += truth.patterns.T.astype(np.float32) @ sources

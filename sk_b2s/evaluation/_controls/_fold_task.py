@@ -11,8 +11,8 @@ import pandas as pd
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
-from sk_b2s._utils._validation import table_of
-from sk_b2s.decoding._candidates import find_distinct_segments
+from sk_b2s._utils._validation import get_validated_table
+from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.evaluation._fit_score import fit_and_score_fold
 from sk_b2s.model_selection._exposure import find_exposure
@@ -67,7 +67,7 @@ class FoldTask:
     def result_of_scores(self, scores):
         """Make a result of similarities to the distinct test segments."""
         stimuli = _safe_indexing(self.y, self.test)
-        found, table = find_distinct_segments(stimuli), table_of(stimuli)
+        found, table = find_distinct_candidates(stimuli), get_validated_table(stimuli)
         k = self.k or find_decoder_in_estimator(self.estimator)[0].k
         has_names = table is not None and "segment" in table
         names = table.iloc[found.first] if has_names else pd.DataFrame({"segment": found.ids})

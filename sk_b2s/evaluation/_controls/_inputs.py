@@ -9,8 +9,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_nested_estimators
-from sk_b2s._utils._validation import recordings_of, table_of
-from sk_b2s.decoding._candidates import find_distinct_segments
+from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
+from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.events._intervals import GAP
 from sk_b2s.events._stimuli import digest_stimuli
 from sk_b2s.preprocessing._epocher import Epocher
@@ -139,9 +139,9 @@ def shift_control_inputs(rows, y, random_state=None, min_shift=MIN_SHIFT):
         If no shift of a recording is possible.
     """
     random = check_random_state(random_state)
-    onset, recording = rows["onset"].to_numpy(float), recordings_of(rows)
+    onset, recording = rows["onset"].to_numpy(float), get_validated_recordings(rows)
     min_shift = max(min_shift, float(rows["duration"].max()))
-    segment, table = find_distinct_segments(y).target, table_of(y)
+    segment, table = find_distinct_candidates(y).target, get_validated_table(y)
     has_sound = table is not None and {"sound", "sound_onset"} <= set(table.columns)
     sound = pd.factorize(digest_stimuli(table["sound"]))[0] if has_sound else segment
     place = table["sound_onset"].to_numpy(float) if has_sound else np.zeros(len(rows))
@@ -192,7 +192,7 @@ def exclude_shared_control_inputs(rows, train, test, gap=GAP):
     train : ndarray of int
         The remaining rows.
     """
-    onset, recording = rows["onset"].to_numpy(float), recordings_of(rows)
+    onset, recording = rows["onset"].to_numpy(float), get_validated_recordings(rows)
     reach = float(rows["duration"].max()) + gap
     near = np.zeros(len(train), bool)
     for name in pd.unique(recording[test]):

@@ -57,7 +57,7 @@ def pool_leak_test_rows(outcomes, random_state=0):
     recordings have the same candidates. If not, a decoder that prefers some
     candidates throughout a recording may by chance prefer those of that
     recording. The permutation of labels between recordings measures this, see
-    :func:`permuted_label_scores`. The threshold of T is
+    :func:`permute_leak_test_labels`. The threshold of T is
     :math:`c + \sqrt{(q - \sum w_r m_r)^2 + b^2}`, where q and b are the
     quantiles of the null and of the permutations (minus their mean) that leave
     2.5 % to all leak tests together.
@@ -110,7 +110,7 @@ def pool_leak_test_rows(outcomes, random_state=0):
     records = table.to_dict("records")
     allowed = sum(w * _null_or_widest(record, random) for w, record in zip(weight, records, strict=True))
     within = np.quantile(allowed, 1 - LEAK_ALPHA) - allowed.mean()
-    permuted = permuted_label_scores(outcomes, weight.groupby(table["recording"]).first(), random)
+    permuted = permute_leak_test_labels(outcomes, weight.groupby(table["recording"]).first(), random)
     between = np.quantile(permuted, 1 - LEAK_ALPHA, method="higher") - permuted.mean()
     below = (
         allowed.mean() - np.quantile(allowed, LEAK_ALPHA),
@@ -141,7 +141,7 @@ def _null_or_widest(record, random):
     )
 
 
-def permuted_label_scores(outcomes, weight, random):
+def permute_leak_test_labels(outcomes, weight, random):
     r"""Score permutations of labels between recordings, the true one first.
 
     Let :math:`a_{rq}` be the weighted hits of recording r with random labels

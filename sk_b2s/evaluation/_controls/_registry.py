@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
-from sk_b2s._utils._validation import is_valid_segment_table, table_of
-from sk_b2s.decoding._candidates import find_distinct_segments
-from sk_b2s.decoding._retrieval_result import RetrievalResult, split_result_pools
+from sk_b2s._utils._validation import get_validated_table, is_valid_segment_table
+from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._retrieval_result import RetrievalResult, split_retrieval_pools
 from sk_b2s.evaluation._controls._inputs import (
     exclude_shared_control_inputs,
     make_control_input_features,
@@ -121,7 +121,7 @@ def _run_shifted_labels(task):
 
 def _run_within_recording(task):
     """Retrieve among the candidates of the same recording only."""
-    return split_result_pools(task.decoded)
+    return split_retrieval_pools(task.decoded)
 
 
 def _run_silence_truth(task):
@@ -129,8 +129,8 @@ def _run_silence_truth(task):
     speech = find_decoder_in_estimator(task.estimator)[0].speech
     stimuli = _safe_indexing(task.y, task.test)
     feature = make_control_input_features(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
-    mask = np.asarray(feature.fit_transform(table_of(stimuli)))[:, 0]
-    own = mask[find_distinct_segments(stimuli).first]
+    mask = np.asarray(feature.fit_transform(get_validated_table(stimuli)))[:, 0]
+    own = mask[find_distinct_candidates(stimuli).first]
     # Minus the number of frames in which two masks differ, as integers, so that equal masks tie.
     return [task.result_of_scores(mask @ own.T + (1 - mask) @ (1 - own).T - mask.shape[1])]
 
@@ -159,7 +159,7 @@ def _run_oracle(task):
 
 
 def _table_or_data(data):
-    table = table_of(data)
+    table = get_validated_table(data)
     return data if table is None else table
 
 

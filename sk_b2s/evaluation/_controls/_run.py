@@ -11,8 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
-from sk_b2s._utils._validation import recordings_of, table_of, validate_in_step
-from sk_b2s.decoding._candidates import find_distinct_segments
+from sk_b2s._utils._validation import get_validated_recordings, get_validated_table, validate_rows_in_step
+from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._inputs import shift_control_inputs
 from sk_b2s.evaluation._controls._leak_test import ControlOutcome, pool_leak_test_rows
@@ -21,7 +21,7 @@ from sk_b2s.evaluation._controls._verdicts import add_verdict_texts, control_ver
 from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.metrics._null import circular_shift_null, mark_null_hits
 from sk_b2s.model_selection._leakage import check_leakage, leaks_in
-from sk_b2s.model_selection._split import StimulusKFold, list_splits
+from sk_b2s.model_selection._split import StimulusKFold, list_split_folds
 
 NEEDS = {
     "audio": "audio files in y and a decoder with speech=",
@@ -170,13 +170,13 @@ def run_controls(
     that was fitted on test windows before the folds were made.
     """
     last, _ = find_decoder_in_estimator(estimator)
-    validate_in_step(X, y)
+    validate_rows_in_step(X, y)
     rows = run_control_rows(X)
     names = select_controls_to_run(controls, last, y, oracle)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
-    folds = [next(StimulusKFold(5).split(X, y))] if cv is None else list_splits(cv, X, y)
+    folds = [next(StimulusKFold(5).split(X, y))] if cv is None else list_split_folds(cv, X, y)
     if "within_recording" in names:
-        _check_pools(rows, find_distinct_segments(y).target, folds, k or last.k)
+        _check_pools(rows, find_distinct_candidates(y).target, folds, k or last.k)
     if "shifted_labels" in names:
         shift_control_inputs(rows, y, seed)  # raises now rather than after hours
     jobs = [(job, index) for job in _group_jobs(names) for index in range(len(folds))]
@@ -262,7 +262,7 @@ def run_control_outcome(parts, n_shifts=1000, random_state=None, n_left_out=0):
 
 def _iter_records(result, n_shifts, random):
     """Yield the scores of each recording with their null."""
-    recording = recordings_of(result.rows)
+    recording = get_validated_recordings(result.rows)
     for name in pd.unique(recording):
         own = np.flatnonzero(recording == name)
         rows, ranks = result.rows.iloc[own], result.ranks[own]
@@ -286,7 +286,7 @@ def _hits_across(result):
 
     Names of the recordings, and an array of (n_recordings, n_recordings).
     """
-    codes, names = pd.factorize(recordings_of(result.rows), sort=True)
+    codes, names = pd.factorize(get_validated_recordings(result.rows), sort=True)
     hit = mark_null_hits(result.scores, result.k)
     hits = np.stack([hit[codes == code].sum(0) for code in range(len(names))])
     return tuple(names), np.stack(
@@ -299,7 +299,7 @@ def _hits_across(result):
 
 def run_control_rows(X):
     """Return subject, recording and time of each window."""
-    table = table_of(X)
+    table = get_validated_table(X)
     missing = ["recording", "onset", "duration"]
     missing = [column for column in missing if table is None or column not in table]
     if missing:
@@ -313,7 +313,7 @@ def run_control_rows(X):
 
 def select_controls_to_run(controls, decoder, y, oracle):
     """Check names of controls, or return all that apply if None."""
-    table = table_of(y)
+    table = get_validated_table(y)
     has_audio = table is not None and "sound" in table and getattr(decoder, "speech", None) is not None
     has_audio = has_audio and not any(isinstance(sound, StimulusArray) for sound in pd.unique(table["sound"]))
     missing = {

@@ -20,14 +20,14 @@ TEXTS, AMOUNTS = ("cv", "leakage", "transductive_steps"), (
 )  # fmt: skip
 
 
-def pack_array_for_line(array):
+def pack_result_line_array(array):
     """Convert an array to a dict of its shape and compressed values."""
     content = base64.b64encode(zlib.compress(np.ascontiguousarray(array, "<f8").tobytes())).decode()
     return {"shape": array.shape, "f8": content}
 
 
-def unpack_array_of_line(item):
-    """Convert the dict of :func:`pack_array_for_line` to an array.
+def unpack_result_line_array(item):
+    """Convert the dict of :func:`pack_result_line_array` to an array.
 
     At most the size of its shape is decompressed. Raises a ValueError if the
     values are more or fewer.
@@ -146,7 +146,7 @@ def _problem_of_outcome(line):
     if sum(map(_size, arrays)) > MAX_BYTES[0] + MAX_BYTES[1] * n_characters:
         return f"its arrays would have {sum(map(_size, arrays)) / 1e6:.0f} MB"
     for item in arrays:
-        unpack_array_of_line(item)
+        unpack_result_line_array(item)
     lengths = {tuple(record["null"]["shape"]) for record in outcome["records"]}
     for names, hits in outcome["across"]:
         if not all(isinstance(name, str) for name in names) or tuple(hits["shape"]) != (
@@ -160,25 +160,25 @@ def _problem_of_outcome(line):
     return _problem("outcome", outcome, {"n_left_out": Integral}) or next(filter(None, problems), None)
 
 
-def outcome_to_dict(outcome):
+def format_result_line_outcome(outcome):
     """Convert a ControlOutcome to a dict for JSON."""
     records = [
         {
-            key: pack_array_for_line(value) if isinstance(value, np.ndarray) else value
+            key: pack_result_line_array(value) if isinstance(value, np.ndarray) else value
             for key, value in record.items()
         }
         for record in outcome.records
     ]
-    across = [[list(names), pack_array_for_line(hits)] for names, hits in outcome.across]
+    across = [[list(names), pack_result_line_array(hits)] for names, hits in outcome.across]
     return {"records": records, "across": across, "n_left_out": outcome.n_left_out}
 
 
-def outcome_from_dict(outcome):
-    """Convert the dict of :func:`outcome_to_dict` to a ControlOutcome."""
+def parse_result_line_outcome(outcome):
+    """Convert a dict of a line to a ControlOutcome."""
     arrays = ("null", "relative")
     records = [
-        {key: unpack_array_of_line(value) if key in arrays else value for key, value in record.items()}
+        {key: unpack_result_line_array(value) if key in arrays else value for key, value in record.items()}
         for record in outcome["records"]
     ]
-    across = [(tuple(names), unpack_array_of_line(hits)) for names, hits in outcome["across"]]
+    across = [(tuple(names), unpack_result_line_array(hits)) for names, hits in outcome["across"]]
     return ControlOutcome(records, across, outcome["n_left_out"])

@@ -29,7 +29,7 @@ def format_progress(line):
     return f"{prefix}top-{rows[0]['k']} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s{warned}"
 
 
-def format_time_left(seconds):
+def format_progress_time_left(seconds):
     """Format the estimated time left, "" after the last task."""
     if not seconds:
         return ""

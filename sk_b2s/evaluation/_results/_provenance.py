@@ -10,9 +10,9 @@ import torch
 from sklearn import config_context
 from sklearn.base import BaseEstimator
 
-from sk_b2s._utils._devices import choose_device, choose_device_precision
+from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_estimator_levels
-from sk_b2s._utils._validation import table_of
+from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.events._stimuli import digest_stimuli, stimulus_name
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
 
@@ -124,7 +124,7 @@ def machine_of(estimator):
         parts.append(f"device {device}")
         if isinstance(getattr(last, "precision", None), str):
             parts.append(
-                f"precision {str(choose_device_precision(last.precision, device)).removeprefix('torch.')}"
+                f"precision {str(choose_dtype_of_device(last.precision, device)).removeprefix('torch.')}"
             )
     return ", ".join(parts)
 
@@ -145,7 +145,7 @@ def data_digests(windows, stimuli, y):
         stimulus by its name, if there are few.
     """
     data = {"X": make_fingerprint(windows)[:16], "y": make_fingerprint(stimuli)[:16], "n_rows": len(windows)}
-    table = table_of(y)
+    table = get_validated_table(y)
     if table is None or "sound" not in table:
         return data
     sounds = pd.unique(table["sound"].dropna().astype(object))

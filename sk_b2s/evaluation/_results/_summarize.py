@@ -17,7 +17,7 @@ from sk_b2s.evaluation._statistics import (
     KINDS,
     compute_null_statistics,
     compute_statistics_over_subjects,
-    subject_score_means,
+    compute_subject_score_statistics,
 )
 
 
@@ -84,7 +84,8 @@ def summarize(results):
         raise ValueError(f"results has no finished fits{first}")
     counts = pd.DataFrame([_count(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
     scores = compute_statistics_over_subjects(
-        subject_score_means(done, [*SCORES, *CHANCE_COLUMNS, "n_candidates"], [*by, "subject"]), by
+        compute_subject_score_statistics(done, [*SCORES, *CHANCE_COLUMNS, "n_candidates"], [*by, "subject"]),
+        by,
     )
     null = compute_null_statistics(done, by)
     of = [*by[:2], *by[len(KINDS) :]]

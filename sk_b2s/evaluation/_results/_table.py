@@ -12,7 +12,7 @@ from sk_b2s._utils._text import shorten_list
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import assign_verdicts
 from sk_b2s.evaluation._results._amounts import amounts_in
-from sk_b2s.evaluation._results._lines import find_line_problem, outcome_from_dict
+from sk_b2s.evaluation._results._lines import find_line_problem, parse_result_line_outcome
 from sk_b2s.evaluation._results._plan import (  # fmt: skip
     UNKNOWN,
     describe_plan_differences,
@@ -98,7 +98,7 @@ def make_results_table(lines):
         if line["outcome"] is not None:
             name = tuple(line["common"][column] for column in ("estimator", "seed", "control"))
             name += (line["about"].get("calibration_minutes"),)
-            outcomes.setdefault(name, []).append(outcome_from_dict(line["outcome"]))
+            outcomes.setdefault(name, []).append(parse_result_line_outcome(line["outcome"]))
     return assign_verdicts(results, outcomes)[list(COLUMNS)]
 
 

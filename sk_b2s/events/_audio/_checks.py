@@ -74,7 +74,7 @@ def describe_audio_ratio(ratio, only_audio_rates=False):
     return ""
 
 
-def is_audio_silent(sound, memory=None):
+def check_audio_is_silent(sound, memory=None):
     """Return whether a stimulus, or each of its features, is constant."""
     if isinstance(sound, StimulusArray):
         return len(sound.data) == 0 or not np.ptp(sound.data, axis=0).any()
@@ -172,7 +172,7 @@ def warn_of_audio_tracks(sounds, stacklevel=3):
         )
 
 
-def warn_of_level(sounds, stacklevel=3):
+def check_audio_level(sounds, stacklevel=3):
     """Warn of files whose samples are far beyond full scale.
 
     Parameters

@@ -26,7 +26,7 @@ MAX_MATCHES = 256  # sets of stimuli whose matches are kept in memory
 _MATCHES: dict = {}
 
 
-def find_copies_of_windows(intervals, matches, table):
+def find_audio_copies_of_windows(intervals, matches, table):
     """Return which windows have a recording that is in ``intervals``.
 
     Parameters
@@ -83,7 +83,7 @@ def find_windows_of_audio_copies(intervals, table):
         for found in StimulusCopies([*known, *new.values()]).matches
         if (found[0] in new) != (found[1] in new)
     ]
-    return find_copies_of_windows(intervals, matches, table)
+    return find_audio_copies_of_windows(intervals, matches, table)
 
 
 class StimulusCopies:

@@ -12,9 +12,9 @@ from sk_b2s.events._audio import _fingerprints as fingerprints
 from sk_b2s.events._audio._files import (
     audio_path,
     check_audio_file_track,
+    make_audio_file_key,
     mix_audio_file_tracks,
-    read_pieces,
-    to_audio_key,
+    read_audio_file_pieces,
 )
 
 CODE = get_cache_code(__file__) + get_cache_code(audio.__file__) + get_cache_code(fingerprints.__file__)
@@ -79,7 +79,7 @@ def measure_audio(sound, stamp, memory=None):
         if len(_FACTS) >= MAX_FACTS:
             _FACTS.clear()
         measure = cached(_measure, memory, ignore=["sound"])
-        _FACTS[key] = measure(to_audio_key(sound), (*key, CODE))
+        _FACTS[key] = measure(make_audio_file_key(sound), (*key, CODE))
     return _FACTS[key]
 
 
@@ -87,7 +87,7 @@ def _measure(sound, stamp):
     """Measure a file piece by piece."""
     info, channel = check_audio_file_track(sound, stamp), getattr(sound, "channel", None)
     tracks, samples = _Tracks(info.n_tracks), []
-    for piece in read_pieces(audio_path(sound), info):
+    for piece in read_audio_file_pieces(audio_path(sound), info):
         tracks.add(piece)
         samples.append(mix_audio_file_tracks(piece, channel))
     samples = np.concatenate(samples)

@@ -88,7 +88,7 @@ def audio_path(sound):
     return sound.path if isinstance(sound, AudioTrack) else str(sound)
 
 
-def to_audio_key(sound):
+def make_audio_file_key(sound):
     """Convert a path to str, as caches identify it, and keep a track."""
     return sound if isinstance(sound, AudioTrack) else str(sound)
 
@@ -349,7 +349,7 @@ def check_audio_file_track(sound, stamp):
     return info
 
 
-def read_pieces(path, info):
+def read_audio_file_pieces(path, info):
     """Yield checked samples of an audio file, (n_samples, n_tracks) each."""
     count = 0
     with _open(path) as file:

@@ -93,7 +93,7 @@ def read_binary_record_times(path):
     return (times - times[0] if len(times) else times), header.seconds
 
 
-def find_binary_status_breaks(path):
+def find_binary_header_breaks(path):
     """Return the times in seconds where a BioSemi amplifier resumed recording.
 
     A new epoch sets bit 16 of the status channel of the BDF file.
@@ -109,7 +109,7 @@ def find_binary_status_breaks(path):
     return ((np.flatnonzero(np.diff(flag.astype(np.int8)) == 1) + 1) / rate).tolist()
 
 
-def read_previous_fif_header(path):
+def read_binary_fif_header(path):
     """Return the name of the file that a FIF file continues, or None."""
     role = None
     with Path(path).open("rb") as file:

@@ -18,7 +18,7 @@ import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.io._file_parts import list_file_parts_of_header, read_json
-from sk_b2s.io._raw._binary_headers import find_binary_status_breaks, read_binary_record_times
+from sk_b2s.io._raw._binary_headers import find_binary_header_breaks, read_binary_record_times
 from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities
 
 CODE = get_cache_code(__file__)
@@ -190,7 +190,7 @@ def _find_record_gaps(path, sfreq):
     times, seconds = read_binary_record_times(path)
     found = {}
     if path.suffix.lower() == ".bdf":
-        found = {round(at * sfreq): np.nan for at in find_binary_status_breaks(path)}
+        found = {round(at * sfreq): np.nan for at in find_binary_header_breaks(path)}
     if times is not None:
         missing = np.diff(times) - seconds
         wide = np.flatnonzero(~(np.abs(missing) <= 1.5 / sfreq))

@@ -10,7 +10,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s.io._file_parts import RecordingFormatError, check_regular_file
+from sk_b2s.io._file_parts import RecordingFormatError, check_file_part_is_regular
 
 CODE = get_cache_code(__file__)
 KIT = (".con", ".sqd")
@@ -55,12 +55,12 @@ def _digitization_options(path):
     found = find_kit_head_files(path)
     if not found or None in found.values():
         return {}
-    surface = read_fastscan(found["hsp"])
+    surface = read_kit_fastscan(found["hsp"])
     surface = surface[:: max(1, len(surface) // MAX_HEAD_POINTS)]
-    return {"mrk": found["mrk"], "elp": read_fastscan(found["elp"]), "hsp": surface}
+    return {"mrk": found["mrk"], "elp": read_kit_fastscan(found["elp"]), "hsp": surface}
 
 
-def read_fastscan(path):
+def read_kit_fastscan(path):
     """Read the points in a text file of Polhemus FastSCAN.
 
     Parameters
@@ -78,7 +78,7 @@ def read_fastscan(path):
     ValueError
         With the first line without three numbers.
     """
-    check_regular_file(path, "head points")
+    check_file_part_is_regular(path, "head points")
     points = []
     for number, line in enumerate(Path(path).read_text(encoding="latin-1").splitlines(), start=1):
         fields = line.partition("%")[0].split()

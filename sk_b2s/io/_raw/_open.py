@@ -14,12 +14,12 @@ from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._file_parts import CODE as PARTS
 from sk_b2s.io._file_parts import (
     RecordingFormatError,
+    check_file_part_is_regular,
     check_parts,
-    check_regular_file,
-    describe_file_size,
+    describe_file_part_size,
 )
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
-from sk_b2s.io._raw._binary_headers import read_binary_record_times, read_previous_fif_header
+from sk_b2s.io._raw._binary_headers import read_binary_fif_header, read_binary_record_times
 from sk_b2s.io._raw._header_checks import check_header, explain_header_error
 from sk_b2s.io._raw._kit import CODE as KIT_CODE
 from sk_b2s.io._raw._kit import KIT, read_kit
@@ -132,7 +132,7 @@ def _explain_error(path, error):
             f"with the option, {save}."
         )
     return ValueError(
-        f"{start}Check that it is complete ({describe_file_size(path)} here) and in a format of mne.io.read_raw. "
+        f"{start}Check that it is complete ({describe_file_part_size(path)} here) and in a format of mne.io.read_raw. "
         f"If a reader of MNE opens it with other options, {save}."
     )
 
@@ -162,7 +162,7 @@ def make_open_truncation_error(raw, error):
     """Return an error that names the file whose samples cannot be read."""
     files = getattr(raw, "filenames", None)
     path = Path(files[0]) if files and files[0] else None
-    size = describe_file_size(path) if path else "size unknown"
+    size = describe_file_part_size(path) if path else "size unknown"
     return ValueError(
         f"recording {str(path)!r} opens, but its samples cannot be read: {type(error).__name__}: "
         f"{str(error).strip()[:200]}. It is probably truncated ({size} here). Fetch or copy it again, and "
@@ -179,7 +179,7 @@ def _check_exists(path):
             "mne.io.read_raw reads."
         )
     if not path.is_dir():
-        check_regular_file(path, "recording")
+        check_file_part_is_regular(path, "recording")
 
 
 def _read_any(path):
@@ -195,7 +195,7 @@ def _read_ctf(path):
 def _read_fif(path):
     """Read FIF, and warn if it is a later part of a recording."""
     raw = mne.io.read_raw_fif(path, allow_maxshield="yes", preload=False, verbose="WARNING")
-    if (previous := read_previous_fif_header(path)) is not None:
+    if (previous := read_binary_fif_header(path)) is not None:
         warnings.warn(
             f"recording {str(path)!r} continues {previous!r}, so that onsets from the start of the recording do "
             "not match. Pass the first part, which links to the others.",

@@ -18,7 +18,7 @@ HEAD_POINTS = (3, 4)  # FIFF kinds of digitized electrodes and extra points
 MAX_PADDING = 0.1  # share of a recording that may be constant at its start and end
 
 
-def compute_resampled_length(n_times, sfreq_in, sfreq_out):
+def compute_processed_length(n_times, sfreq_in, sfreq_out):
     """Compute floor(n_times * sfreq_out / sfreq_in)."""
     ratio = Fraction(sfreq_out / sfreq_in).limit_denominator(10000)
     return n_times * ratio.numerator // ratio.denominator
@@ -47,7 +47,7 @@ def resample_in_processing(data, sfreq_in, sfreq_out):
         return data
     taps = firwin(2 * 24 * max(up, down) + 1, 0.945 / max(up, down), window="hann")
     out = resample_poly(data, up, down, axis=-1, window=taps, padtype="edge")
-    return out[..., : compute_resampled_length(data.shape[-1], sfreq_in, sfreq_out)]
+    return out[..., : compute_processed_length(data.shape[-1], sfreq_in, sfreq_out)]
 
 
 def process(data, sfreq, processing, parts):
@@ -57,7 +57,7 @@ def process(data, sfreq, processing, parts):
     ratio = Fraction(processing.sfreq / sfreq).limit_denominator(10000)
     up, down = ratio.numerator, ratio.denominator
     n_times = data.shape[1]
-    out = np.zeros((len(data), compute_resampled_length(n_times, sfreq, processing.sfreq)), data.dtype)
+    out = np.zeros((len(data), compute_processed_length(n_times, sfreq, processing.sfreq)), data.dtype)
     for start, stop in parts:
         part = _filter(data[:, start:stop], sfreq, processing)
         lead = start % down  # align the part with the output samples of the whole recording

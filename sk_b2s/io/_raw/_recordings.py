@@ -22,7 +22,7 @@ from sk_b2s.io._raw._processing import CODE as PROCESSING
 from sk_b2s.io._raw._processing import (
     MAX_PADDING,
     check_filters_fit,
-    compute_resampled_length,
+    compute_processed_length,
     interpolate_in_processing,
     process,
     rereference,
@@ -257,7 +257,7 @@ def read_recording_signal(path, stamp, processing):
     wanted = names + [name for name in reference if name not in names]
     sfreq = float(raw.info["sfreq"])
     signal = np.empty(
-        (compute_resampled_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32
+        (compute_processed_length(raw.n_times, sfreq, processing.sfreq), len(wanted)), np.float32
     )
     replaced = [name for name in bads if name not in reference]
     parts, flat = _find_contiguous_parts(raw), np.ones(max(raw.n_times - 1, 0), bool)

@@ -29,7 +29,7 @@ from sk_b2s.evaluation._controls._verdicts import (
 )
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.plotting import plot_controls
-from sk_b2s.reporting._findings import get_finding_style, write_headline
+from sk_b2s.reporting._findings import get_finding_style, write_findings_headline
 
 BELOW = Verdict.BELOW_NULL
 
@@ -83,7 +83,7 @@ def test_benchmark_reports_an_inverted_decoder(inverted):
 
 
 def test_report_states_inverted_decoder_first(inverted, tmp_path):
-    kind, said, _ = write_headline(BenchmarkSummary(inverted))
+    kind, said, _ = write_findings_headline(BenchmarkSummary(inverted))
     assert kind == "bad"
     assert said.startswith(f"turned scored below its null: {BELOW_MEANS}.")
     assert said.endswith("right decodes speech better than the null.")
@@ -147,7 +147,7 @@ def test_report_marks_inverted_control(inverted):
     summary = BenchmarkSummary(marked)
     rows = summary.table
     assert rows.loc[rows["control"] == "phase_randomized", "verdict"].eq(BELOW).all()
-    notes = write_headline(summary)[2]
+    notes = write_findings_headline(summary)[2]
     assert notes[0].startswith("phase_randomized scored further below chance than sampling error explains")
     assert TEXTS[BELOW] in {text.get_text() for text in plot_controls(marked).texts}
 

@@ -13,7 +13,11 @@ from helpers.decoders import FAST, ONE, people, same
 from sk_b2s import StimulusKFold, benchmark, read_results, summarize
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s.evaluation._results._former import FORMER_COLUMNS
-from sk_b2s.evaluation._results._lines import find_line_problem, pack_array_for_line, unpack_array_of_line
+from sk_b2s.evaluation._results._lines import (
+    find_line_problem,
+    pack_result_line_array,
+    unpack_result_line_array,
+)
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +132,11 @@ def test_find_problem_accepts_own_lines(done):
 @pytest.mark.parametrize("shape", [[3], [2, 3], [0], []])
 def test_unpack_array_inverts_pack_array(shape):
     array = np.random.default_rng(0).standard_normal(shape)
-    item = json.loads(json.dumps(pack_array_for_line(array)))
-    np.testing.assert_array_equal(unpack_array_of_line(item), array)
+    item = json.loads(json.dumps(pack_result_line_array(array)))
+    np.testing.assert_array_equal(unpack_result_line_array(item), array)
     for wrong in ([4], [-1], [1.5], ["3"], [10**12]):
         with pytest.raises(ValueError, match="an array"):
-            unpack_array_of_line({**item, "shape": wrong})
+            unpack_result_line_array({**item, "shape": wrong})
 
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs and devices")

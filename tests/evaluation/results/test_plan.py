@@ -23,7 +23,7 @@ from sk_b2s import (
 from sk_b2s._cli._commands import format_command_scores
 from sk_b2s.evaluation._results._plan import UNKNOWN, describe_missing_plan_folds, merge_plans, read_plan
 from sk_b2s.evaluation._summary import BenchmarkSummary
-from sk_b2s.reporting._findings import write_headline
+from sk_b2s.reporting._findings import write_findings_headline
 
 ONE, TWO = ridge(alphas=(1.0,)), ridge(alphas=(1.0, 100.0), per_subject=False)
 QUIET = {"n_candidates": None, "controls": False, **FAST}
@@ -98,7 +98,7 @@ def test_complete_results_have_no_warning(whole, tmp_path):
         warnings.simplefilter("error")
         results = read_results(whole[1])
     assert (summarize(results)["missing"] == "").all()
-    assert not write_headline(BenchmarkSummary(results))[1].startswith("Not complete")
+    assert not write_findings_headline(BenchmarkSummary(results))[1].startswith("Not complete")
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
     texts = (generate_methods_text(results), format_command_scores(summarize(results)), page)
     assert not any("missing:" in text or "unfinished" in text or "plan unknown" in text for text in texts)
@@ -111,7 +111,7 @@ def test_interrupted_results_list_missing_subjects(whole, tmp_path):
         results = read_results(path)
     summary = summarize(results)
     assert set(summary["missing"]) == {said}
-    assert write_headline(BenchmarkSummary(results))[1].startswith(
+    assert write_findings_headline(BenchmarkSummary(results))[1].startswith(
         f"Not complete: one: {said}; two: {said}. "
     )
     assert f"unfinished benchmark: one: {said}; two: {said}." in generate_methods_text(results)
@@ -135,7 +135,7 @@ def test_missing_parts_of_each_estimator(whole, tmp_path):
     missing = summarize(results).set_index("control")["missing"]
     assert missing["decoder"] == ""
     assert missing["phase_randomized"].endswith("missing: s3")
-    assert "no result of two" in write_headline(BenchmarkSummary(results))[1]
+    assert "no result of two" in write_findings_headline(BenchmarkSummary(results))[1]
 
 
 def test_failed_fold_is_missing(whole, tmp_path):
@@ -194,7 +194,7 @@ def test_estimators_of_two_plans_are_not_compared(study, tmp_path):
     benchmark({"two": ONE}, X, y, StimulusKFold(2, random_state=1), path, **QUIET)
     with pytest.warns(UserWarning, match="several plans: 'one' and 'two' differ in folds made by"):
         results = read_results(path)
-    assert "results are of several plans" in write_headline(BenchmarkSummary(results))[2][0]
+    assert "results are of several plans" in write_findings_headline(BenchmarkSummary(results))[2][0]
     with pytest.raises(ValueError, match="'one' and 'two' were scored on different folds or data"):
         compare_estimators(results)
     same = results.assign(estimator="one")
@@ -238,7 +238,7 @@ def test_read_results_without_plan_warns(whole, tmp_path):
     ):
         results = read_results(write(tmp_path / "r.jsonl", lines))
     assert set(summarize(results)["missing"]) == {UNKNOWN}
-    assert "do not contain their plan" in write_headline(BenchmarkSummary(results))[2][-1]
+    assert "do not contain their plan" in write_findings_headline(BenchmarkSummary(results))[2][-1]
     assert "whether subjects or folds are missing" in generate_methods_text(results)
     mixed = write(tmp_path / "m.jsonl", [*lines[:2], *lines_of(whole[1])[2:]])
     with pytest.raises(ValueError, match="lacks because an earlier version wrote it"):

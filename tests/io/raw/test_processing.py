@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers.read_files import load_header, load_signal, make_signal
 
-from sk_b2s.io._raw._processing import compute_resampled_length, resample_in_processing
+from sk_b2s.io._raw._processing import compute_processed_length, resample_in_processing
 
 SFREQ = 250.0
 
@@ -36,7 +36,7 @@ def test_resample_removes_high_frequencies(freq):
 def test_compute_resampled_length_is_floor(n_times, sfreq_in, sfreq_out):
     data = np.random.default_rng(0).standard_normal((2, n_times))
     expected = n_times * sfreq_out // sfreq_in
-    assert compute_resampled_length(n_times, sfreq_in, sfreq_out) == expected
+    assert compute_processed_length(n_times, sfreq_in, sfreq_out) == expected
     assert resample_in_processing(data, sfreq_in, sfreq_out).shape == (2, expected)
     assert resample_in_processing(data, sfreq_in, sfreq_in) is data
 
