@@ -123,7 +123,7 @@ def _members(pooling: Sequence[int] | np.ndarray, n_times: int, n_frames: int | 
     frames = torch.as_tensor(pooling)
     if frames.shape != (n_times,):
         raise ValueError(
-            f"pooling must have the frame of each of n_times={n_times} samples, as frame_of_step returns. Got shape "
+            f"pooling must have the frame of each of n_times={n_times} samples, as find_frames_of_samples returns. Got shape "
             f"{tuple(frames.shape)} instead."
         )
     if n_frames is None:
@@ -208,8 +208,8 @@ class BrainModule(nn.Module):
 
     Examples
     --------
-    >>> from sk_b2s.metrics._frames import frame_of_step
-    >>> frames = frame_of_step(343, 120, 50)
+    >>> from sk_b2s.metrics._frames import find_frames_of_samples
+    >>> frames = find_frames_of_samples(343, 120, 50)
     >>> module = BrainModule(
     ...     64, 20, n_subjects=8, n_times=343, pooling=frames, hidden=32
     ... )

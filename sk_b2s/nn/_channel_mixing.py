@@ -144,8 +144,8 @@ class SpatialAttention(nn.Module):
     Virtual channel :math:`v` is :math:`\sum_c a_{vc} x_c` with :math:`a_v =
     \mathrm{softmax}_c \langle h_v, e(p_c) \rangle`, where :math:`e` is
     :func:`embed_channel_mixing_positions` and :math:`h_v` is learned and
-    shared by all subjects. The number of channels may differ between calls. Weights are
-    computed once per layout in the batch.
+    shared by all subjects. The number of channels may differ between calls.
+    Weights are computed once per layout in the batch.
 
     In training, channels within ``dropout`` of one random position, drawn at
     each call, are excluded from the softmax, unless the layout would have no
