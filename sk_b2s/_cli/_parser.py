@@ -103,7 +103,7 @@ def main(argv=None):
         with _interruptible(), warnings.catch_warnings():
             commands = importlib.import_module("sk_b2s._cli._commands")
             warnings.showwarning = commands.print_warning
-            return getattr(commands, f"run_{args.command}")(args)
+            return getattr(commands, f"run_{args.command}_command")(args)
     except (Interrupted, KeyboardInterrupt):
         hint = f". Finished results are in {args.out}. Run the same command to continue." * hasattr(
             args, "out"

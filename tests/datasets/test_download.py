@@ -172,7 +172,7 @@ def test_download_progress_shows_file(large_file, tmp_path, capsys):
 @pytest.mark.parametrize("announced", [None, 10**9, "abc", "-5"])
 def test_download_stops_at_the_known_size(impatient_server, tmp_path, monkeypatch, announced):
     written = []
-    real = downloading.open_part
+    real = downloading.open_part_file_name
 
     def open_and_record(path, append):
         file = real(path, append)

@@ -50,7 +50,7 @@ def test_precision_auto_shares_cache(model_folder, tmp_path, monkeypatch):
     assert np.abs(found["float32"] - found["bfloat16"]).max() > 0, "each has its own cache entry"
     monkeypatch.setattr(checkpoints, "load_checkpoint", None)
     for native in found:
-        monkeypatch.setattr(pretrained, "choose_device_precision", lambda *a, _p=native: getattr(torch, _p))
+        monkeypatch.setattr(pretrained, "choose_dtype_of_device", lambda *a, _p=native: getattr(torch, _p))
         np.testing.assert_array_equal(np.asarray(features.fit_transform(y)), found[native])
 
 
@@ -120,7 +120,7 @@ def test_transform_computes_touched_blocks_only(model_folder, sound, monkeypatch
     path, _ = sound
     read, stretches = pretrained.read_audio, []
     monkeypatch.setattr(
-        pretrained, "read_audio", lambda path, *span: stretches.append(span) or read(path, *span)
+        pretrained, "read_feature_audio", lambda path, *span: stretches.append(span) or read(path, *span)
     )
     features = float32_features(model_folder("wav2vec2"), layers=1)
     for onsets, expected in [

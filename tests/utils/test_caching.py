@@ -162,7 +162,7 @@ def test_epocher_copies_share_cache_entry(tables, tmp_path):
         ).all()
     assert before[0] == before[1]
     functions = [Path(entry).parents[1].name for entry in before[0]]
-    assert {"read_header", "read_signal", "compute_mel_spectrogram"} <= set(functions)
+    assert {"read_recording_header", "read_recording_signal", "compute_mel_spectrogram"} <= set(functions)
     assert len(set(functions)) == len(functions), "one entry of each"
     for one, other in zip(*values, strict=True):
         np.testing.assert_array_equal(one, other)
