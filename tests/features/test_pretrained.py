@@ -118,7 +118,7 @@ def test_transform_depends_on_rows_only(model_folder, sound, tmp_path):
 
 def test_transform_computes_touched_blocks_only(model_folder, sound, monkeypatch):
     path, _ = sound
-    read, stretches = pretrained.read_audio, []
+    read, stretches = pretrained.read_feature_audio, []
     monkeypatch.setattr(
         pretrained, "read_feature_audio", lambda path, *span: stretches.append(span) or read(path, *span)
     )

@@ -183,7 +183,7 @@ def test_transform_reads_cached_features(noise, tmp_path, features, monkeypatch)
     memory = joblib.Memory(tmp_path / "cache", verbose=0, mmap_mode="c")
     features = clone(features).set_params(memory=memory)
     plain = np.asarray(clone(features).set_params(memory=None).fit_transform(table([path], [0.0])))
-    read, calls = speech_module.read_audio, []
+    read, calls = speech_module.read_feature_audio, []
     monkeypatch.setattr(speech_module, "read_feature_audio", lambda path: calls.append(path) or read(path))
     for rows in ([0.0], [0.0, 1.0], [2.0]):
         before = len(calls)
