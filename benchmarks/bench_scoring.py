@@ -16,7 +16,7 @@ import torch
 from _machine import machine, markdown, matrix_rate, peak_mib, reset_peak, threads
 
 from sk_b2s import Windows
-from sk_b2s.decoding import _candidates as candidates
+from sk_b2s.metrics import _tiled
 from sk_b2s.metrics._frames import frame_weights
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._similarity import similarity
@@ -57,7 +57,7 @@ class Listener:
 
 def naive(embed, n_windows, targets, weights):
     """Cut, weight and normalize all candidates for every chunk of windows."""
-    step = max(1, candidates.CHUNK_BYTES // (4 * targets.shape[1] * targets.shape[2]))
+    step = max(1, _tiled.CHUNK_BYTES // (4 * targets.shape[1] * targets.shape[2]))
     chunks = [np.arange(i, min(i + step, len(targets))) for i in range(0, len(targets), step)]
     for first in range(0, n_windows, step):
         rows = np.arange(first, min(first + step, n_windows))
@@ -80,18 +80,18 @@ def report(arguments, n_threads):
     targets = sounds(arguments.candidates, n_features, n_frames)
     listener = Listener(targets, arguments.windows)
     weights = torch.from_numpy(frame_weights(n_frames, 120, 120)).float()
-    first = min(arguments.windows, 2 * max(1, candidates.CHUNK_BYTES // (4 * n_features * n_frames)))
-    chunk, tile, held = candidates.CHUNK_BYTES, candidates.TILE_BYTES, candidates.HELD_BYTES
+    first = min(arguments.windows, 2 * max(1, _tiled.CHUNK_BYTES // (4 * n_features * n_frames)))
+    chunk, tile, held = _tiled.CHUNK_BYTES, _tiled.TILE_BYTES, _tiled.HELD_BYTES
     steps = [
         ("candidates cut, weighted and normalized for each chunk", first, naive, chunk, chunk),
-        ("normalized once, estimates weighted once", first, candidates.iter_scores, chunk, chunk),
-        ("larger tiles and blocks", arguments.windows, candidates.iter_scores, tile, held),
+        ("normalized once, estimates weighted once", first, _tiled.iter_tiled_scores, chunk, chunk),
+        ("larger tiles and blocks", arguments.windows, _tiled.iter_tiled_scores, tile, held),
     ]
     rows, all_ranks = [], []
     for name, n_windows, way, tile_bytes, held_bytes in steps:
         sizes = {"TILE_BYTES": tile_bytes, "HELD_BYTES": held_bytes}
         limit, before = matrix_rate(n_threads=n_threads), reset_peak()
-        with threads(n_threads), mock.patch.multiple(candidates, **sizes):
+        with threads(n_threads), mock.patch.multiple(_tiled, **sizes):
             seconds, found = measure(way, listener, weights, n_windows)
         extra = peak_mib() - before
         limit = max(limit, matrix_rate(n_threads=n_threads))

@@ -29,7 +29,7 @@ from torch import nn
 
 from sk_b2s import BrainEncoder
 from sk_b2s.metrics._frames import find_frames_of_samples
-from sk_b2s.nn._channel_mixing import compute_fourier_channel_positions
+from sk_b2s.nn._channel_mixing import embed_channel_mixing_positions
 from sk_b2s.nn.functional import clip_loss
 from sk_b2s.preprocessing._windows import Windows
 
@@ -146,7 +146,7 @@ class PlainModule(nn.Module):
 
     def forward(self, x, subject, positions):
         """Return features, (n_windows, n_outputs, n_times)."""
-        scores = torch.einsum("od,bcd->boc", self.heads, compute_fourier_channel_positions(positions))
+        scores = torch.einsum("od,bcd->boc", self.heads, embed_channel_mixing_positions(positions))
         h = torch.einsum("boc,bct->bot", scores.softmax(-1), x)
         h = torch.einsum("bct,bcd->bdt", self.initial(h), self.people[subject])
         for i, (convolve, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):

@@ -162,7 +162,7 @@ def test_folds_names_invalid_file(name, content, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", SPLITTERS)
-def test_make_splitter_uses_defaults(name):
+def test_make_command_splitter_uses_defaults(name):
     folds_parameter, default = SPLITTERS[name].folds_parameter, SPLITTERS[name].load()()
     assert type(make_command_splitter(name)) is type(default)
     assert vars(make_command_splitter(name)) == vars(default)
@@ -171,7 +171,7 @@ def test_make_splitter_uses_defaults(name):
         assert (changed[folds_parameter], changed["gap"]) == (3, 0.5)
 
 
-def test_apply_settings_to_all_or_one():
+def test_apply_command_settings_to_all_or_one():
     found = make_decoders(["ridge", "clip-mel", "regression"])
     apply_command_settings(found, ["encoder__hidden=32", "clip-mel:encoder__loss=siglip", "epochs__lag=0.1"])
     assert {name: one["epochs"].lag for name, one in found.items()} == dict.fromkeys(found, 0.1)
@@ -179,7 +179,7 @@ def test_apply_settings_to_all_or_one():
     assert [found[name]["encoder"].loss for name in ("clip-mel", "regression")] == ["siglip", "mse"]
 
 
-def test_apply_settings_runs_no_code(tmp_path, capsys):
+def test_apply_command_settings_runs_no_code(tmp_path, capsys):
     trap = tmp_path / "ran"
     setting = f"ridge__k=__import__('pathlib').Path({str(trap)!r}).touch()"
     assert main(["benchmark", *SMALL, "--set", setting]) == 1

@@ -142,7 +142,7 @@ def test_load_gives_equal_words_to_subjects(data_folder, tmp_path):
     assert set(events["recording_duration"].round(1)) == {190.0, 193.6, 196.0, 204.0}
 
 
-def test_find_openneuro_of_real_tables(data_folder):
+def test_find_broderick2019_openneuro_of_real_tables(data_folder):
     found = find_broderick2019_openneuro(data_folder / "broderick_bids")
     assert sorted(found) == [("001", "01"), ("001", "02"), ("019", "01"), ("019", "02")]
     assert found["001", "01"][1] == {"recording_duration": 195.998046875}

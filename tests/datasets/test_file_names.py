@@ -21,7 +21,7 @@ USABLE = ["sub-01/ses-0/meg/one.con", "stimuli/audio/lw1_0.wav", "Natural Speech
 
 
 @pytest.mark.parametrize("name", OUTSIDE + UNUSABLE, ids=lambda name: ascii(name)[:20])
-def test_check_name_rejects_unsafe_names(name, impatient_server, tmp_path):
+def test_check_file_name_rejects_unsafe_names(name, impatient_server, tmp_path):
     outside = "a file outside the folder of the study" if name in OUTSIDE else "which "
     with pytest.raises(ValueError, match=f"contains .*{outside}.*Nothing was downloaded"):
         download_file(make_file(impatient_server, path=name), tmp_path / "study")
@@ -30,14 +30,14 @@ def test_check_name_rejects_unsafe_names(name, impatient_server, tmp_path):
 
 
 @pytest.mark.parametrize("name", USABLE)
-def test_check_name_accepts_names(name):
+def test_check_file_name_accepts_names(name):
     assert "/".join(check_file_name(name, "the server")) == name
 
 
 @pytest.mark.parametrize(
     "size", [-5, -1, 1.5, float("nan"), float("inf"), True, "abc", "-5", "1e5", [], {}, "9" * 30]
 )
-def test_check_size_rejects_invalid_sizes(impatient_server, tmp_path, size):
+def test_check_file_name_size_rejects_invalid_sizes(impatient_server, tmp_path, size):
     with pytest.raises(
         ValueError, match=r"lists the size .* for 'a/f\.bin', but a number of bytes is required"
     ):
@@ -45,7 +45,7 @@ def test_check_size_rejects_invalid_sizes(impatient_server, tmp_path, size):
     assert impatient_server.requests == []
 
 
-def test_check_size_accepts_sizes():
+def test_check_file_name_size_accepts_sizes():
     assert [check_file_name_size(size, "f", "s") for size in (0, 12, "12", 12.0, None, "")] == [
         0,
         12,

@@ -27,7 +27,7 @@ from sk_b2s.datasets import (
 )
 
 
-def test_request_json_describes_refusal(server, monkeypatch, tmp_path):
+def test_request_listing_describes_refusal(server, monkeypatch, tmp_path):
     monkeypatch.setattr(gwilliams2022, "OSF", server.url)
     server.status["/ag3kj/files/osfstorage/?page[size]=100"] = 403
     with pytest.raises(PermissionError, match="403 Forbidden"):
@@ -37,7 +37,7 @@ def test_request_json_describes_refusal(server, monkeypatch, tmp_path):
         fetch_gwilliams2022(tmp_path)
 
 
-def test_request_json_describes_login_page(server, monkeypatch, tmp_path):
+def test_request_listing_describes_login_page(server, monkeypatch, tmp_path):
     monkeypatch.setattr(gwilliams2022, "OSF", server.url)
     server.files["/ag3kj/files/osfstorage/?page[size]=100"] = b"<html>log in</html>"
     with pytest.raises(PermissionError, match=r"sent '<html>log in</html>' instead of a list"):
@@ -71,7 +71,7 @@ def make_entry(impatient_server, **changes):
 @pytest.mark.parametrize(
     "body", [b"null", b"[]", b"5", b'"text"', b"true", b"[" * 100_000, b'{"a":' * 100_000]
 )
-def test_request_json_describes_invalid_list(impatient_server, osf_page, tmp_path, body):
+def test_request_listing_describes_invalid_list(impatient_server, osf_page, tmp_path, body):
     impatient_server.files[osf_page] = body
     with pytest.raises(
         ValueError,
@@ -83,7 +83,7 @@ def test_request_json_describes_invalid_list(impatient_server, osf_page, tmp_pat
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe\x00", b"{", b"<html>", b"9" * 5000])
-def test_request_json_describes_page(impatient_server, osf_page, tmp_path, body):
+def test_request_listing_describes_page(impatient_server, osf_page, tmp_path, body):
     impatient_server.files[osf_page] = body
     with pytest.raises(
         (PermissionError, ValueError),
@@ -160,7 +160,7 @@ def test_list_osf_files_rejects_endless_pages(impatient_server, osf_page, tmp_pa
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_request_json_rejects_endless_list(impatient_server, osf_page, tmp_path, monkeypatch, packed):
+def test_request_listing_rejects_endless_list(impatient_server, osf_page, tmp_path, monkeypatch, packed):
     monkeypatch.setattr(listings, "MAX_LIST_BYTES", 10**6)
 
     def respond(request):
@@ -173,7 +173,7 @@ def test_request_json_rejects_endless_list(impatient_server, osf_page, tmp_path,
     assert len(impatient_server.requests) == 1
 
 
-def test_request_json_stops_at_slow_server(impatient_server, osf_page, tmp_path, monkeypatch):
+def test_request_listing_stops_at_slow_server(impatient_server, osf_page, tmp_path, monkeypatch):
     monkeypatch.setattr(downloading, "TIMEOUT", 0.3)
 
     def respond(request):

@@ -84,7 +84,7 @@ def test_download_behind_blocking_proxy(proxy, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_request_json_describes_proxy_login(proxy, monkeypatch, scheme):
+def test_request_listing_describes_proxy_login(proxy, monkeypatch, scheme):
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy(407, "Proxy Authentication Required"))
     check_error(lambda: request_listing(f"{scheme}://api.osf.io/v2", "data", manual=MANUAL), PermissionError, "The proxy http://127.0.0.1",
          "requires a login", "api.osf.io", "HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")  # fmt: skip
@@ -92,7 +92,7 @@ def test_request_json_describes_proxy_login(proxy, monkeypatch, scheme):
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
-def test_request_json_describes_proxy_error(proxy, monkeypatch, status):
+def test_request_listing_describes_proxy_error(proxy, monkeypatch, status):
     monkeypatch.setenv("HTTPS_PROXY", proxy(status, "No"))
     check_error(
         lambda: request_listing("https://api.osf.io/v2", "data", manual=MANUAL),
@@ -102,7 +102,7 @@ def test_request_json_describes_proxy_error(proxy, monkeypatch, status):
     assert len(proxy.requests) == 1
 
 
-def test_request_json_of_http_is_blocked(proxy, monkeypatch):
+def test_request_listing_of_http_is_blocked(proxy, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", proxy(403))
     check_error(
         lambda: request_listing("http://api.osf.io/v2", "data", manual=MANUAL),
@@ -113,7 +113,7 @@ def test_request_json_of_http_is_blocked(proxy, monkeypatch):
     assert len(proxy.requests) == 1
 
 
-def test_request_json_repeats_after_proxy_error(proxy, monkeypatch):
+def test_request_listing_repeats_after_proxy_error(proxy, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy(503, "Busy"))
     check_error(
         lambda: request_listing("https://api.osf.io/v2", "data", manual=MANUAL),
@@ -133,7 +133,7 @@ def test_request_json_repeats_after_proxy_error(proxy, monkeypatch):
     ("http://127.0.0.1:abc", "The proxy http://127.0.0.1:abc (set by HTTPS_PROXY) cannot be used"),
     ("http://", "The proxy http:// (set by HTTPS_PROXY) cannot be used"),
 ])  # fmt: skip
-def test_make_final_error_of_invalid_proxy(monkeypatch, tmp_path, address, text):
+def test_make_final_server_error_of_invalid_proxy(monkeypatch, tmp_path, address, text):
     port = find_unused_port()
     monkeypatch.setattr(downloading, "iter_attempts", lambda: iter([0]))  # a second attempt fails
     monkeypatch.setenv("HTTPS_PROXY", address.format(port=port))
@@ -165,7 +165,7 @@ def test_describe_proxy_respects_no_proxy(proxy, monkeypatch):
     assert proxy.requests == []
 
 
-def test_make_final_error_of_unknown_host(monkeypatch):
+def test_make_final_server_error_of_unknown_host(monkeypatch):
     hosts = []
 
     def unknown(*args, **kwargs):
@@ -178,7 +178,7 @@ def test_make_final_error_of_unknown_host(monkeypatch):
     assert hosts == ["api.osf.io"]
 
 
-def test_make_final_error_after_begin():
+def test_make_final_server_error_after_begin():
     error = requests.ConnectionError(
         socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     )
@@ -206,14 +206,14 @@ def secure_server(tmp_path):
     server.http.server_close()
 
 
-def test_make_final_error_of_certificate(secure_server):
+def test_make_final_server_error_of_certificate(secure_server):
     server, url = secure_server
     check_error(lambda: request_listing(f"{url}/list", "data", manual=MANUAL), ConnectionError, "The certificate of localhost is not trusted",
          "REQUESTS_CA_BUNDLE", "in a browser")  # fmt: skip
     assert server.requests == []
 
 
-def test_make_final_error_of_http_for_https():
+def test_make_final_server_error_of_http_for_https():
     server = Server()
     try:
         check_error(

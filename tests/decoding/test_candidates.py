@@ -78,7 +78,7 @@ def budget(request, monkeypatch):
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS, WEIGHTS.numpy(), [2, 3, 2, 3, 1]], ids=str)
-def test_iter_scores_pieces_equal_whole(budget, weights):
+def test_iter_tiled_scores_pieces_equal_whole(budget, weights):
     targets, Z = heard(41), estimates_of(29)
     scores, _ = collect(Z, targets, weights)
     expected = similarity(Z, targets.gather(), None if weights is None else torch.as_tensor(weights).float())
@@ -87,7 +87,7 @@ def test_iter_scores_pieces_equal_whole(budget, weights):
     torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_iter_scores_ranks_and_ties(budget):
+def test_iter_tiled_scores_ranks_and_ties(budget):
     """Sums of integers are exact, so that equal candidates tie."""
     targets, Z = heard(41, whole=True), estimates_of(29, whole=True)
     target = np.random.default_rng(2).integers(0, 41, 29)
@@ -104,7 +104,7 @@ def test_iter_scores_ranks_and_ties(budget):
     assert (scores[:, silent] == 0).all()
 
 
-def test_iter_scores_number_of_cuts(budget):
+def test_iter_tiled_scores_number_of_cuts(budget):
     chunk, held = budget
     targets, Z = heard(41), estimates_of(29)
     _, came = collect(Z, targets)
@@ -116,13 +116,13 @@ def test_iter_scores_number_of_cuts(budget):
     assert all(4 * 41 * len(rows) <= max(chunk, 4 * 41) for rows in came), "scores take room, too"
 
 
-def test_iter_scores_number_of_blocks(monkeypatch):
+def test_iter_tiled_scores_number_of_blocks(monkeypatch):
     monkeypatch.setattr("sk_b2s.metrics._tiled.HELD_BYTES", 20 * N_BYTES)
     _, came = collect(estimates_of(50), heard(21))
     assert sorted(map(len, came)) == [16, 17, 17]
 
 
-def test_iter_scores_does_not_reuse_memory(monkeypatch):
+def test_iter_tiled_scores_does_not_reuse_memory(monkeypatch):
     monkeypatch.setattr("sk_b2s.metrics._tiled.HELD_BYTES", 8 * N_BYTES)
     Z, targets = estimates_of(20), heard(30)
     kept = [(scores, scores.clone()) for _, scores in iter_tiled_scores(lambda rows: Z[rows], 20, targets)]
@@ -131,25 +131,25 @@ def test_iter_scores_does_not_reuse_memory(monkeypatch):
         assert torch.equal(scores, at_once)
 
 
-def test_iter_scores_needs_no_gradient():
+def test_iter_tiled_scores_needs_no_gradient():
     Z = estimates_of(4).requires_grad_()
     for _, scores in iter_tiled_scores(lambda rows: Z[rows], 4, heard(5), WEIGHTS):
         assert torch.is_grad_enabled()
         assert not scores.requires_grad
 
 
-def test_iter_scores_accepts_empty_input():
+def test_iter_tiled_scores_accepts_empty_input():
     assert list(iter_tiled_scores(lambda rows: None, 0, heard(5))) == []
 
 
-def test_iter_scores_rejects_other_shapes():
+def test_iter_tiled_scores_rejects_other_shapes():
     Z = torch.ones(4, N_FEATURES, 1)  # would broadcast
     with pytest.raises(ValueError, match=r"Estimates of \(n_features, n_frames\) \(6, 1\).* of \(6, 5\)"):
         list(iter_tiled_scores(lambda rows: Z[rows], 4, heard(5)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_iter_scores_rejects_nan_estimates(bad, budget):
+def test_iter_tiled_scores_rejects_nan_estimates(bad, budget):
     Z = estimates_of(9)
     Z[5, 2, 3] = bad
     with pytest.raises(
@@ -161,7 +161,7 @@ def test_iter_scores_rejects_nan_estimates(bad, budget):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_iter_scores_rejects_nan_candidates(bad, budget):
+def test_iter_tiled_scores_rejects_nan_candidates(bad, budget):
     targets = heard(20)
     targets.signals[targets.which[17]][targets.start[17] + 2, 3] = bad
     holed = np.flatnonzero(~np.isfinite(np.asarray(targets)).all((1, 2)))
@@ -169,5 +169,5 @@ def test_iter_scores_rejects_nan_candidates(bad, budget):
         collect(estimates_of(9), targets)
 
 
-def test_iter_scores_accepts_large_estimates():
+def test_iter_tiled_scores_accepts_large_estimates():
     check_tiled_estimates(torch.full((2, 3, 4), 3e38), np.arange(2))

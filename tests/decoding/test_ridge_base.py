@@ -123,7 +123,7 @@ def test_extend_alphas_stays_within_precision():
     assert extend_alphas((1.0, 1.0, 1.0, 2.0)) == []
 
 
-def test_find_better_alpha_needs_all_folds():
+def test_find_better_ridge_alpha_needs_all_folds():
     tried = [1.0, 2.0, 3.0, 0.1, 30.0]
 
     def found(*beyond):

@@ -290,7 +290,7 @@ def table_of_windows(n_blocks=6, seconds=20.0, step=1.0, duration=3.0):
     })  # fmt: skip
 
 
-def test_iter_inner_splits_share_no_stimulus():
+def test_iter_ridge_splits_share_no_stimulus():
     table = table_of_windows()
     rows = np.flatnonzero(np.arange(len(table)) % 7)
     tested = []
@@ -302,14 +302,14 @@ def test_iter_inner_splits_share_no_stimulus():
     assert sorted(tested) == rows.tolist()
 
 
-def test_iter_inner_splits_of_arrays():
+def test_iter_ridge_splits_of_arrays():
     segments = np.repeat(np.arange(7), 2)
     folds = [test for _, test in iter_ridge_splits(np.zeros(14), segments, np.arange(14), 3)]
     assert [np.unique(segments[f]).tolist() for f in folds] == [[0, 1, 2], [3, 4], [5, 6]]
     assert len(list(iter_ridge_splits(np.zeros(14), segments, np.arange(4), 3))) == 2  # no more than segments
 
 
-def test_iter_inner_splits_accepts_splitters():
+def test_iter_ridge_splits_accepts_splitters():
     table = table_of_windows()
     rows, segments = np.flatnonzero(np.arange(len(table)) % 7), table["segment"].to_numpy()
     for given, cv in ((table, StimulusKFold(3)), (np.zeros(len(table)), KFold(2))):

@@ -82,7 +82,7 @@ COPIES = {
 
 
 @pytest.mark.parametrize("copy", COPIES)
-def test_find_audio_channels_finds_copy(copy):
+def test_find_stimulus_artifact_channels_finds_copy(copy):
     brain, sound = listened(strength=0.2)
     brain[:, 5] = COPIES[copy](sound)
     assert [channel for channel, _ in find_stimulus_artifact_channels(brain, sound, SFREQ)] == [5]

@@ -64,7 +64,7 @@ def test_signed_rank_p_equals_enumeration_of_signs(seed):
     )
 
 
-def test_signed_rank_p_ignores_rounding():
+def test_compute_comparison_p_ignores_rounding():
     assert compute_comparison_p(np.zeros(5)) == 1
     assert compute_comparison_p(np.array([0.1 + 0.2 - 0.3] * 5)) == 1
     assert compute_comparison_p([0.3, 0.1 + 0.2, -0.1]) == compute_comparison_p([0.3, 0.3, -0.1])

@@ -86,7 +86,7 @@ def test_nested_sets_consist_of_whole_blocks():
     assert sets[3, None] == set(train)
 
 
-def test_recorded_seconds_counts_overlaps_once():
+def test_sum_recorded_intervals_counts_overlaps_once():
     rng = np.random.default_rng(0)
     onset, duration = rng.integers(0, 60, 40) / 4, rng.integers(1, 12, 40) / 4
     recording = rng.integers(0, 3, 40)
@@ -200,11 +200,11 @@ def scores_over(values, means, people=4):
         pytest.param([0.0, 0.1, 0.2], [0.1, 0.2, np.nan], "", id="unknown"),
     ],
 )
-def test_describe_edge_maximum_of_numbers(values, means, note):
+def test_describe_learning_curve_edge_of_numbers(values, means, note):
     assert describe_learning_curve_edge(scores_over(values, means)).startswith(note)
     assert bool(describe_learning_curve_edge(scores_over(values, means))) == bool(note)
 
 
-def test_describe_edge_maximum_ignores_noise():
+def test_describe_learning_curve_edge_ignores_noise():
     people = pd.DataFrame([[0.1, 0.1], [0.2, 0.2], [0.1, 0.31]], index=[0.0, 0.1, 0.2])
     assert describe_learning_curve_edge(people) == "", "one of two subjects is lower there"

@@ -29,7 +29,7 @@ def test_unite_intervals_covers_the_same_time(rng):
     np.testing.assert_allclose(np.subtract(*line.spans(np.ones(12, bool))[::-1]), last - first)
 
 
-def test_recorded_seconds_are_those_of_the_union(rng):
+def test_sum_recorded_intervals_are_those_of_the_union(rng):
     start, duration = rng.integers(0, 40, 20) / 2, rng.integers(1, 8, 20) / 2
     windows = pd.DataFrame({"recording": ["a", "b"] * 10, "onset": start, "duration": duration})
     expected = sum(

@@ -102,7 +102,7 @@ def test_check_events_names_row_and_column(events, change, message):
         make_segments(change(events))
 
 
-def test_stable_id_has_its_recorded_value():
+def test_make_stimulus_id_has_its_recorded_value():
     assert make_stimulus_id("word", "x", 1) == 1311013341488434
     assert make_stimulus_id("word", "x", 1) < 2**52
 

@@ -48,7 +48,7 @@ def iter_hub_errors():
 
 
 @pytest.mark.parametrize("revision", [None, "v2"])
-def test_find_file_converts_hub_errors(monkeypatch, tmp_path, revision):
+def test_find_model_file_converts_hub_errors(monkeypatch, tmp_path, revision):
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -66,7 +66,7 @@ def test_find_file_converts_hub_errors(monkeypatch, tmp_path, revision):
         assert f"hf download some/model{option} --local-dir FOLDER" in str(caught.value)
 
 
-def test_find_file_hides_proxy_password(monkeypatch):
+def test_find_model_file_hides_proxy_password(monkeypatch):
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -82,7 +82,7 @@ def test_find_file_hides_proxy_password(monkeypatch):
     assert "secret" not in str(caught.value)
 
 
-def test_find_file_of_missing_file(monkeypatch):
+def test_find_model_file_of_missing_file(monkeypatch):
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -99,7 +99,7 @@ def test_find_file_of_missing_file(monkeypatch):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 5}', '{"weight_map": {"a": "../x"}}', "[" * 10**5,
                                   '{"weight_map": {"a": null}}'])  # fmt: skip
-def test_identify_model_rejects_invalid_index(tmp_path, text):
+def test_identify_model_files_rejects_invalid_index(tmp_path, text):
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_text("{}")
     (tmp_path / "model.safetensors.index.json").write_text(text)

@@ -148,7 +148,7 @@ def test_transform_places_frames_in_time(model_folder, tmp_path):
 
 @pytest.mark.parametrize("n_frames", [1, 49, 50, 51, 77, 100, 499, 1000])
 @pytest.mark.parametrize(("size", "overlap"), [(50, 0), (50, 10), (50, 33), (7, 6)])
-def test_split_into_chunks_covers_frames_once(n_frames, size, overlap):
+def test_split_pretrained_chunks_covers_frames_once(n_frames, size, overlap):
     chunks = split_pretrained_chunks(n_frames, size, overlap)
     kept = np.concatenate([np.arange(begin, end) for _, _, begin, end in chunks])
     np.testing.assert_array_equal(kept, np.arange(n_frames))
@@ -159,7 +159,7 @@ def test_split_into_chunks_covers_frames_once(n_frames, size, overlap):
         assert last - end >= overlap // 2 or last == n_frames
 
 
-def test_compute_hidden_states_joins_chunks(model_folder, tmp_path):
+def test_compute_pretrained_states_joins_chunks(model_folder, tmp_path):
     folder, audio = model_folder("wav2vec2, stable norm"), make_audio(5.0)
     path = write(tmp_path / "long.wav", audio)
     joined = compute_all_frames(float32_features(folder, layers=2, chunk=2, overlap=1), path, 5.0)
@@ -173,7 +173,7 @@ def test_compute_hidden_states_joins_chunks(model_folder, tmp_path):
         assert np.abs(joined[begin:end] - states[begin - first : end - first]).max() < 1e-5
 
 
-def test_compute_hidden_states_is_exact_at_joints(model_folder, tmp_path):
+def test_compute_pretrained_states_is_exact_at_joints(model_folder, tmp_path):
     """The input of the first layer is exact if the overlap is long enough."""
     path = write(tmp_path / "long.wav", make_audio(8.0))
 
@@ -191,7 +191,7 @@ def test_compute_hidden_states_is_exact_at_joints(model_folder, tmp_path):
     assert 1e-4 < error(2, overlap=1) < 0.1
 
 
-def test_compute_hidden_states_limits_whisper(model_folder, tmp_path):
+def test_compute_pretrained_states_limits_whisper(model_folder, tmp_path):
     audio = make_audio(5.0)
     path = write(tmp_path / "long.wav", audio)
     frames = compute_all_frames(float32_features(model_folder("whisper"), layers=2, overlap=0.5), path, 5.0)

@@ -52,7 +52,7 @@ def test_is_placeholder_finds_broken_links(tmp_path, target):
     assert not is_placeholder(link)
 
 
-def test_check_content_names_link_loops(tmp_path):
+def test_check_annex_content_names_link_loops(tmp_path):
     (tmp_path / "a.wav").symlink_to(tmp_path / "b.wav")
     (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
     assert not is_placeholder(tmp_path / "a.wav")
@@ -72,7 +72,7 @@ def test_all_readers_refuse_the_same_placeholders(tmp_path, text):
         require_dataset_file(path, "masc", "")
 
 
-def test_check_fetched_counts_files_in_folders(tmp_path):
+def test_check_annex_fetched_counts_files_in_folders(tmp_path):
     for name in ("a.meg4", "a.res4", "b [1].wav"):
         (tmp_path / "a.ds").mkdir(exist_ok=True)
         (tmp_path / "a.ds" / name).write_text(POINTERS["unlocked"])

@@ -33,7 +33,7 @@ def move(root, place):
     shutil.move(root / PLACE, root / place)
 
 
-def test_find_recordings_accepts_valid_folder(study):
+def test_find_bids_files_accepts_valid_folder(study):
     events, text = record_warnings(read_bids, study.root)
     assert (sorted(events["subject"].unique()), text) == (["01", "02"], "")
 
@@ -61,7 +61,7 @@ def test_find_recordings_accepts_valid_folder(study):
         (f"Sub-02/eeg/{NAME}", "its folder 'Sub-02' is not named"),
     ],
 )
-def test_find_recordings_names_ignored_files(place, why, study):
+def test_find_bids_files_names_ignored_files(place, why, study):
     move(study.root, place)
     events, text = record_warnings(read_bids, study.root)
     assert events["subject"].unique().tolist() == ["01"]
@@ -81,12 +81,12 @@ def test_find_recordings_names_ignored_files(place, why, study):
         "sub-02_task-story_events.mat",
     ],
 )  # fmt: skip
-def test_find_recordings_skips_other_files(name, study):
+def test_find_bids_files_skips_other_files(name, study):
     (study.root / "sub-02/eeg" / name).write_bytes(b"")
     assert record_warnings(read_bids, study.root)[1] == ""
 
 
-def test_find_recordings_skips_other_folders(study):
+def test_find_bids_files_skips_other_folders(study):
     for place in (
         "sub-02/beh/x.mat",
         "sub-emptyroom/ses-1/meg/x_meg.fif",
@@ -97,7 +97,7 @@ def test_find_recordings_skips_other_folders(study):
     assert record_warnings(read_bids, study.root)[1] == ""
 
 
-def test_find_recordings_warns_missing_subjects(study):
+def test_find_bids_files_warns_missing_subjects(study):
     (study.root / "sub-03/anat").mkdir(parents=True)
     (study.root / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\nsub-04\n")
     _, text = record_warnings(read_bids, study.root)
@@ -106,7 +106,7 @@ def test_find_recordings_warns_missing_subjects(study):
     assert record_warnings(read_bids, study.root, subjects=["01", "02"])[1] == ""
 
 
-def test_find_recordings_refuses_wrong_folder(study):
+def test_find_bids_files_refuses_wrong_folder(study):
     move(study.root, "sub-01/eeg/sub-02_task-story_run-2_eeg.fif")
     with pytest.raises(ValueError, match="belongs to subject '02' by its name, but to '01' by its folder"):
         read_bids(study.root)
@@ -122,7 +122,7 @@ def write_split(path, seconds=400, n_parts=2):
 
 
 @pytest.mark.parametrize("missing", [0, None])
-def test_find_recordings_requires_first_part(missing, study):
+def test_find_bids_files_requires_first_part(missing, study):
     (study.root / PLACE).unlink()
     parts = write_split(study.root / PLACE, 1000)
     assert len(parts) > 1
@@ -136,7 +136,7 @@ def test_find_recordings_requires_first_part(missing, study):
         read_raw(parts[1])
 
 
-def test_find_recordings_names_missing_part(study):
+def test_find_bids_files_names_missing_part(study):
     (study.root / PLACE).unlink()
     for number in ("01", "03"):
         study.add(f"sub-02/eeg/sub-02_task-story_split-{number}_eeg.fif")
@@ -144,7 +144,7 @@ def test_find_recordings_names_missing_part(study):
         read_bids(study.root)
 
 
-def test_find_recordings_warns_lone_events(folder):
+def test_find_bids_files_warns_lone_events(folder):
     other = folder.root / "sub-02/eeg/sub-02_task-story_events.tsv"
     other.parent.mkdir(parents=True)
     other.write_text(EVENTS)
@@ -152,7 +152,7 @@ def test_find_recordings_warns_lone_events(folder):
         assert set(read_bids(folder.root)["subject"]) == {"01"}
 
 
-def test_find_recordings_selects_versions(folder):
+def test_find_bids_files_selects_versions(folder):
     clean = folder.root / "derivatives/clean"
     for desc in ("ica", "asr"):
         write_recording(clean / f"sub-01/eeg/sub-01_task-story_desc-{desc}_eeg.fif")
@@ -166,7 +166,7 @@ def test_find_recordings_selects_versions(folder):
         read_bids(folder.root, derivatives="ica")
 
 
-def test_check_chains_refuses_unlinked_parts(folder):
+def test_check_bids_file_chains_refuses_unlinked_parts(folder):
     folder.recording.unlink()
     for part in ("01", "02"):
         folder.add(f"sub-01/eeg/sub-01_task-story_split-{part}_eeg.fif")
@@ -176,13 +176,13 @@ def test_check_chains_refuses_unlinked_parts(folder):
         read_bids(folder.root)
 
 
-def test_find_recordings_ignores_case_of_suffix(folder):
+def test_find_bids_files_ignores_case_of_suffix(folder):
     folder.recording.rename(folder.recording.with_suffix(".FIF"))
     events = read_bids(folder.root)
     assert len(make_segments(events, tmin=0, tmax=1)[0]) == 3
 
 
-def test_find_recordings_joins_split_files(folder):
+def test_find_bids_files_joins_split_files(folder):
     folder.recording.unlink()
     raw = mne.io.RawArray(np.random.default_rng(0).standard_normal((40, 40 * 1000)) * 1e-5,
                           mne.create_info(40, 1000, "eeg"), verbose="ERROR")  # fmt: skip
@@ -194,13 +194,13 @@ def test_find_recordings_joins_split_files(folder):
     assert open_recording(events["recording"][0]).n_times == 40_000
 
 
-def test_find_recordings_skips_rest_and_noise(folder):
+def test_find_bids_files_skips_rest_and_noise(folder):
     for name in ("sub-01/eeg/sub-01_task-rest_eeg.fif", "sub-emptyroom/eeg/sub-emptyroom_task-noise_eeg.fif"):
         folder.add(name)
     assert read_bids(folder.root)["task"].unique().tolist() == ["story"]
 
 
-def test_find_recordings_refuses_shared_samples(folder):
+def test_find_bids_files_refuses_shared_samples(folder):
     folder.recording.unlink()
     first, second = (folder.root / f"sub-01/eeg/sub-01_task-story_run-{run}_eeg.vhdr" for run in (1, 2))
     write_brainvision(first, np.ones((2, 500)), "AB", 100)
@@ -209,7 +209,7 @@ def test_find_recordings_refuses_shared_samples(folder):
         read_bids(folder.root)
 
 
-def test_find_recordings_refuses_equal_runs(tmp_path):
+def test_find_bids_files_refuses_equal_runs(tmp_path):
     for run in ("1", "01"):
         write_brainvision(
             tmp_path / f"sub-01/eeg/sub-01_task-a_run-{run}_eeg.vhdr", np.ones((2, 500)), "AB", 250

@@ -17,7 +17,7 @@ from sk_b2s.io._raw._recordings import open_recording
         ("E1", "E001"),
     ],
 )  # fmt: skip
-def test_match_names_accepts_other_spellings(told_name, name, folder):
+def test_match_channel_names_accepts_other_spellings(told_name, name, folder):
     folder.add("sub-01/eeg/sub-01_task-story_eeg.fif", names=(name, "Cz", "Pz"))
     folder.write_table(f"name\ttype\tstatus\nCz\tEOG\tgood\n{told_name}\tEEG\tbad \n", suffix="channels.tsv")
     raw, text = record_warnings(open_recording, folder.recording)
@@ -37,11 +37,11 @@ def test_match_names_accepts_other_spellings(told_name, name, folder):
         ([""], ["Cz"], [None]),
     ],
 )
-def test_match_names_prefers_equal_names(table, names, expected):
+def test_match_channel_names_prefers_equal_names(table, names, expected):
     assert record_warnings(match_channel_names, table, names, "channels.tsv")[0] == expected
 
 
-def test_match_names_warns_unmatched(folder):
+def test_match_channel_names_warns_unmatched(folder):
     folder.write_table("name\tstatus\nA1\tgood\nB7\tbad\n", suffix="channels.tsv")
     raw, text = record_warnings(open_recording, folder.recording)
     assert raw.info["bads"] == []
@@ -52,7 +52,7 @@ def test_match_names_warns_unmatched(folder):
     assert record_warnings(open_recording, folder.recording)[1] == ""  # a channel dropped from the file
 
 
-def test_match_names_warns_duplicates(folder):
+def test_match_channel_names_warns_duplicates(folder):
     folder.write_table("name\tstatus\nA1\tbad\nA2\tgood\nA1\tgood\nA3\tgood\n", suffix="channels.tsv")
     raw, text = record_warnings(open_recording, folder.recording)
     assert raw.info["bads"] == ["A1"]
@@ -80,7 +80,7 @@ def test_normalize_name_separates_channels():
     assert len({normalize_name(name) for name in names}) == len(names)
 
 
-def test_warn_spellings_names_twins(folder):
+def test_warn_channel_name_spellings_names_twins(folder):
     twin = folder.add("sub-02/eeg/sub-02_task-story_eeg.fif", names=("a1", "A2", "A4"))
     folder.write_table(EVENTS, twin)
     X, _ = make_segments(read_bids(folder.root), tmin=0, tmax=1)

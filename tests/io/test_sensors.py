@@ -127,7 +127,7 @@ def test_set_montage_sets_positions(data_folder, file, montage):
     assert min_distance(known) > 0.01
 
 
-def test_pick_channels_excludes_exg_and_status(data_folder):
+def test_pick_sensor_channels_excludes_exg_and_status(data_folder):
     path = data_folder / "formats/test.bdf"
     raw = mne.io.read_raw(path, verbose="ERROR")
     assert {"EXG1", "REOG", "LEOG", "IEOG", "EXG5", "EXG8", "Status"} <= set(raw.ch_names)

@@ -105,7 +105,7 @@ def test_read_tsv_strips_trailing_tabs(folder):
     pd.testing.assert_frame_equal(read_bids(folder.root), plain)
 
 
-def test_parse_entities_of_names():
+def test_parse_sidecar_entities_of_names():
     assert parse_sidecar_entities("sub-01_ses-2_task-a_run-03_split-01_meg.fif")["run"] == "03"
     assert parse_sidecar_entities("notes.txt") == {"suffix": "notes"}
     assert parse_sidecar_entities("my_raw.fif") == {}

@@ -59,7 +59,7 @@ def test_check_tiers_accepts_alignment(tmp_path):
     assert record_warnings(textgrid_events, write_tiers(tmp_path / "a.TextGrid", words[:4]))[1] == ""
 
 
-def test_check_whole_guesses_milliseconds(folder):
+def test_check_textgrid_is_whole_guesses_milliseconds(folder):
     (folder.root / "stimuli/story.wav").unlink()
     soundfile.write(folder.root / "stimuli/story.wav", np.random.default_rng(0).standard_normal(20_000), 1000)
     words = [(1000 * a, 1000 * (b - a), text) for a, b, text in make_words()]

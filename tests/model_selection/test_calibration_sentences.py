@@ -112,7 +112,7 @@ def test_select_blocks_without_sentences(sentences):
     assert by_block == chosen(y, select_calibration_sentences(y, 1.0, phonemes=phonemes))
 
 
-def test_select_greedily_by_gain_per_cost():
+def test_select_sentences_greedily_by_gain_per_cost():
     def worth(chosen):
         return 2.0 * len(chosen) + np.array([3.0, 2.0, 1.0])
 

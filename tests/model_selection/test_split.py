@@ -111,7 +111,7 @@ def test_split_without_stimulus_folds(tables):
         np.testing.assert_array_equal(train, np.flatnonzero(X["subject"] != subject))
 
 
-def test_assign_folds_balances_sizes(tables):
+def test_assign_rows_to_split_folds_balances_sizes(tables):
     X, y = tables
     sizes = np.array([len(test) for _, test in StimulusKFold(4).split(X, y)])
     assert sizes.max() - sizes.min() <= y.groupby("block").size().max()
@@ -214,7 +214,7 @@ def test_stimulus_train_test_of_fraction(tables, gap, seed):
     np.testing.assert_array_equal(again[0], train)
 
 
-def test_exclude_overlap_keeps_arrays():
+def test_exclude_split_overlap_keeps_arrays():
     train = np.array([3, 1])
     np.testing.assert_array_equal(exclude_split_overlap(np.zeros(5), train, np.array([0])), train)
 

@@ -49,18 +49,18 @@ def n_parameters(module):
 @pytest.mark.parametrize(
     ("sfreq_x", "sfreq_y"), [(120, 50), (120, 49), (64, 64), (100, Fraction(200, 3)), (120, 125)]
 )
-def test_frame_of_step_is_exact(sfreq_x, sfreq_y):
+def test_find_frames_of_samples_is_exact(sfreq_x, sfreq_y):
     exact = [i * Fraction(sfreq_y) // Fraction(sfreq_x) for i in range(5000)]
     assert find_frames_of_samples(5000, float(sfreq_x), float(sfreq_y)).tolist() == exact
 
 
 @pytest.mark.parametrize("rate", [0.1, 1 / 3, 125 / 7, 44100 / 512])
-def test_frame_of_step_of_equal_rates(rate):
+def test_find_frames_of_samples_of_equal_rates(rate):
     np.testing.assert_array_equal(find_frames_of_samples(10_000, 3 * rate, 3 * rate), np.arange(10_000))
     np.testing.assert_array_equal(frame_weights(10_000, 3 * rate, rate)[:-1], 3)
 
 
-def test_frame_of_step_of_one_frame():
+def test_find_frames_of_samples_of_one_frame():
     assert frame_weights(343, 343, 1).tolist() == [343]
 
 

@@ -88,7 +88,7 @@ def test_resident_gather_fills_buffer(windows):
         resident.gather([1, 2], out=out)
 
 
-def test_keep_on_device_within_memory(windows):
+def test_prefetch_windows_to_device_within_memory(windows):
     size = 4 * N_CHANNELS * (300 + 90 + 170)
     device = torch.device("cpu")
     for room, expected in [
@@ -230,7 +230,7 @@ def test_bfloat16_learns_like_float32():
     assert half.score(X, y) > full.score(X, y) - 0.15
 
 
-def test_free_bytes_include_reserved(monkeypatch):
+def test_get_free_device_bytes_include_reserved(monkeypatch):
     for name, value in {"mem_get_info": (4, 100), "memory_reserved": 90, "memory_allocated": 34}.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     device = torch.device("cuda")

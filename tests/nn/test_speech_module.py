@@ -74,7 +74,7 @@ def test_speech_module_segments_are_independent():
 
 
 @pytest.mark.parametrize("memory", [2**30, 0])
-def test_encode_windows_once(memory, monkeypatch):
+def test_encode_by_speech_module_once(memory, monkeypatch):
     monkeypatch.setattr(deepmel, "MEMORY_BYTES", memory)
     rows = pd.DataFrame({"segment": np.arange(10)[::-1]})
     windows = Windows.from_array(np.random.default_rng(0).standard_normal((10, 3, 7)), rows=rows, sfreq=50)

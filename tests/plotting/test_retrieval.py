@@ -23,7 +23,7 @@ def test_plot_rank_curve_shows_accuracy_of_all_k():
 
 
 @pytest.mark.parametrize(("n_candidates", "bins"), [(30, 20), (7, 20), (100, 10)])
-def test_bin_ranks_returns_shares(n_candidates, bins):
+def test_bin_retrieval_ranks_returns_shares(n_candidates, bins):
     ranks = np.random.default_rng(0).integers(0, n_candidates, 200)
     edges, share, chance = bin_retrieval_ranks(ranks, n_candidates, bins)
     assert share.sum() == pytest.approx(1)
@@ -59,7 +59,7 @@ def test_plot_similarity_shows_sentence_in_order():
         plot_similarity(result, rows=[0])
 
 
-def test_compute_word_confusions_has_chance_1():
+def test_compute_retrieval_confusions_has_chance_1():
     flat = make_retrieval_result(gain=0.0)
     flat = replace(flat, scores=np.zeros_like(flat.scores))
     np.testing.assert_allclose(compute_retrieval_confusions(flat), 1)

@@ -42,7 +42,7 @@ def test_plot_scores_accepts_retrieval_results():
         plot_scores(pd.DataFrame({"encoder": result.by_subject()["top_k"]}))
 
 
-def test_average_scores_equals_summary():
+def test_average_summary_scores_equals_summary():
     results = make_score_table()
     summary = summarize(results).set_index(["estimator", "control", "pool"])
     drawn = average_summary_scores(results, by=["estimator", "control", "pool"]).loc[summary.index]

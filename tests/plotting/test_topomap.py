@@ -7,7 +7,7 @@ from sk_b2s.plotting import plot_attention, plot_topography
 from sk_b2s.plotting._topomap import compute_attention_topomap, project_to_topomap
 
 
-def test_project_to_head_averages_places():
+def test_project_to_topomap_averages_places():
     positions = [[0.5, 0.5], [0.5, 0.5], [0.2, 0.5], [0.8, 0.5], [0.5, 0.9], [np.nan, np.nan]]
     values, places = project_to_topomap([1, 3, 5, 6, 7, 100], positions)
     assert sorted(values) == [2, 5, 6, 7]
@@ -31,7 +31,7 @@ def test_plot_topography_shows_maximum():
     assert plot_topography(positions[:, 0] - 0.5, positions).images[0].get_clim()[0] < 0, "zero in the middle"
 
 
-def test_compute_attention_map_equals_module():
+def test_compute_attention_topomap_equals_module():
     import torch
 
     from sk_b2s import BrainEncoder, RidgeDecoder, Windows

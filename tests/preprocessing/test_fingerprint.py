@@ -41,7 +41,7 @@ def adding(number):
     return lambda a: a + number
 
 
-def test_key_of_depends_on_values():
+def test_make_fingerprint_depends_on_values():
     X, y = people(n_recordings=2)
     assert make_fingerprint(ridge(), X, y) == make_fingerprint(ridge(), X[:], y.copy())
     assert make_fingerprint(ridge(k=3)) != make_fingerprint(ridge())
@@ -57,7 +57,7 @@ def test_key_of_depends_on_values():
     assert make_fingerprint(both) == make_fingerprint(("xxx", both[0]))
 
 
-def test_digest_rows_depends_on_content():
+def test_fingerprint_rows_depends_on_content():
     X, y = people(n_recordings=2)
     assert len(np.unique(fingerprint_rows(X))) == len(X)
     np.testing.assert_array_equal(fingerprint_rows(X)[[5, 3]], fingerprint_rows(X[[5, 3]]))
@@ -71,7 +71,7 @@ def test_digest_rows_depends_on_content():
     assert not (fingerprint_rows(y) == fingerprint_rows(y.rename(columns={"block": "black"}))).any()
 
 
-def test_digest_rows_ignores_folder(tmp_path):
+def test_fingerprint_rows_ignores_folder(tmp_path):
     tables = []
     for folder, content in (("here", "same"), ("there", "same"), ("there", "longer"), ("there", "louder")):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ def test_digest_rows_ignores_folder(tmp_path):
     assert tables[4] != tables[5]
 
 
-def test_digest_code_depends_on_imports(tmp_path):
+def test_fingerprint_code_depends_on_imports(tmp_path):
     for name, text in {
         "evaluation/_tasks": "def run():\n    from sk_b2s.metrics._ranking import ranks",
         "metrics/_ranking": "from sk_b2s.metrics import _similarity",

@@ -19,7 +19,7 @@ NULLS = ["null_mean", "null_low", "null_high"]
     (("leak", "above_null"), "bad", "There is a leak. The score of ridge is not evidence of decoding."),
     (("below_null", "above_null"), "bad", "encoder decodes speech better than the null."),
 ], ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")  # fmt: skip
-def test_write_headline_follows_verdicts(verdicts, style, text):
+def test_write_findings_headline_follows_verdicts(verdicts, style, text):
     summary = BenchmarkSummary(make_score_table())
     rows = summary.table
     for name, verdict in zip(("ridge", "encoder"), verdicts, strict=True):
@@ -43,7 +43,7 @@ def test_write_headline_notes_unknown_controls():
         assert notes[0].startswith("For phase_randomized, it is unknown whether the score is at chance.")
 
 
-def test_write_headline_notes_missing_null():
+def test_write_findings_headline_notes_missing_null():
     results = make_score_table(("ridge",))
     short = (results["subject"] == "b") & (results["fold"] == 0)
     results = results.assign(**{name: results[name].mask(short) for name in NULLS})
@@ -52,7 +52,7 @@ def test_write_headline_notes_missing_null():
     assert any(note.startswith("1 fold of single subjects is without a null") for note in notes)
 
 
-def test_explain_leaks_counts_training_stimuli():
+def test_explain_leak_findings_counts_training_stimuli():
     results = make_score_table()
     results.loc[results["estimator"] == "ridge", "n_train_overlap"] = 12.0
     reasons = explain_leak_findings(BenchmarkSummary(results))

@@ -89,7 +89,7 @@ def test_figure_colors_follow_the_page():
     assert '<figure class="fixed">' in render_page("t", "f", [figure(make_line(), "0 to 1", fixed=True)])
 
 
-def test_figure_style_draws_text_in_ink():
+def test_style_html_figures_draws_text_in_ink():
     before = dict(matplotlib.rcParams), matplotlib.pyplot.get_fignums()
     with style_html_figures():
         ax = matplotlib.pyplot.subplots()[1]

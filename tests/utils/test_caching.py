@@ -42,13 +42,13 @@ def rewrite(path, content):
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-def test_content_digest_ignores_path_and_date(file, tmp_path):
+def test_digest_cached_content_ignores_path_and_date(file, tmp_path):
     (tmp_path / "b.wav").write_bytes(file.read_bytes())
     os.utime(tmp_path / "b.wav", (1, 1))
     assert digest_cached_content(file) == digest_cached_content(tmp_path / "b.wav")
 
 
-def test_content_digest_sees_same_size_and_date(file):
+def test_digest_cached_content_sees_same_size_and_date(file):
     seen = {digest_cached_content(file)}
     for content in (b"one two thref", b"one two threg", b"one two threh"):  # within one tick of a clock
         rewrite(file, content)
@@ -178,7 +178,7 @@ def test_row_digests_survive_csv(tables, tmp_path):
     assert (fingerprint_rows(X.assign(place=np.nan)) != fingerprint_rows(X)).all()
 
 
-def test_file_stamp_depends_on_content_alone(tables):
+def test_get_stimulus_stamp_depends_on_content_alone(tables):
     one, other = (y["sound"][0] for _, y in tables)
     before, state = get_stimulus_stamp(one), os.stat(one)
     assert get_stimulus_stamp(other) == before
@@ -189,7 +189,7 @@ def test_file_stamp_depends_on_content_alone(tables):
     assert get_stimulus_stamp(one) != before
 
 
-def test_key_of_windows_ignores_path(tables):
+def test_make_fingerprint_windows_ignores_path(tables):
     digests = [
         fingerprint_rows(
             Epocher(sfreq=50, lag=0, baseline=None, raw_hook=None).fit_transform(X)._replace(rows=None)

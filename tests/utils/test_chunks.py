@@ -7,7 +7,7 @@ from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks, spli
 
 
 @pytest.mark.parametrize(("n_rows", "max_rows"), [(0, 3), (1, 3), (3, 3), (7, 3), (7, 100)])
-def test_slice_rows_covers_rows_once(n_rows, max_rows):
+def test_slice_rows_into_chunks_covers_rows_once(n_rows, max_rows):
     rows = np.arange(n_rows)
     slices = slice_rows_into_chunks(n_rows, max_rows)
     np.testing.assert_array_equal(np.concatenate([rows[part] for part in slices] or [rows]), rows)
@@ -27,5 +27,5 @@ def test_split_rows_makes_fewest_equal_parts(n_rows, max_rows):
     ("max_bytes", "shape", "itemsize", "expected"),
     [(80, (2,), 4, 10), (80, (2, 5), 8, 1), (1, (100,), 4, 1), (100, (0,), 4, 100)],
 )
-def test_count_rows(max_bytes, shape, itemsize, expected):
+def test_count_chunk_rows(max_bytes, shape, itemsize, expected):
     assert count_chunk_rows(max_bytes, *shape, itemsize=itemsize) == expected

@@ -71,7 +71,7 @@ def wrapped(request, fitted):
     return FrozenEstimator(fitted) if request.param == "frozen" else fitted
 
 
-def test_find_decoder_of_fitted_wrapper(wrapped):
+def test_find_decoder_in_estimator_of_fitted_wrapper(wrapped):
     decoder, prefix = find_decoder_in_estimator(wrapped, fitted=True)
     assert type(decoder) is RidgeDecoder
     assert decoder.alpha_ is not None
@@ -83,7 +83,7 @@ def test_find_decoder_of_fitted_wrapper(wrapped):
     assert not prefix or prefix.endswith("__")
 
 
-def test_find_decoder_of_unfitted_wrapper(fitted):
+def test_find_decoder_in_estimator_of_unfitted_wrapper(fitted):
     estimator = clone(fitted)
     decoder, prefix = find_decoder_in_estimator(estimator)
     assert not hasattr(decoder, "alpha_")
@@ -104,13 +104,13 @@ def wrapped_ranks(wrapped, data):
     return last.ranks(X, data[1])[0]
 
 
-def test_iter_parts_ends_at_decoder(wrapped):
+def test_iter_nested_estimators_ends_at_decoder(wrapped):
     parts = list(iter_nested_estimators(wrapped))
     assert parts[0] is wrapped
     assert parts[-1] is find_innermost_estimator(wrapped, fitted=True)[0]
 
 
-def test_replace_last_keeps_original(wrapped, data):
+def test_replace_innermost_estimator_keeps_original(wrapped, data):
     decoder, _ = find_innermost_estimator(wrapped, fitted=True)
     other = clone(decoder).set_params(k=5).fit(*data)
     copied = replace_innermost_estimator(wrapped, other)
@@ -119,7 +119,7 @@ def test_replace_last_keeps_original(wrapped, data):
 
 
 @pytest.mark.parametrize("wrap", ["transformed target", "ridge", "passthrough"])
-def test_find_decoder_refuses_others(wrap, data):
+def test_find_decoder_in_estimator_refuses_others(wrap, data):
     estimator = {
         "transformed target": TransformedTargetRegressor(RidgeDecoder(), transformer=StandardScaler()),
         "ridge": make_pipeline(StandardScaler(), Ridge()),
@@ -141,6 +141,6 @@ def test_find_decoder_refuses_others(wrap, data):
     ],
     ids=["calibrated", "pipeline", "search of a pipeline", "decoder"],
 )
-def test_make_calibration_params_prefix(wrap, expected):
+def test_make_estimator_params_prefix(wrap, expected):
     params = make_estimator_params(wrap(CalibratedDecoder(RidgeDecoder())), np.ones(2, bool))
     assert list(params) == ([] if expected is None else [expected])

@@ -284,7 +284,7 @@ def test_precision_skips_constant_windows(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["cpu", "mps", "xpu"])
-def test_choose_precision_per_device(monkeypatch, kind):
+def test_choose_dtype_of_device_per_device(monkeypatch, kind):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     expected = torch.bfloat16 if kind == "cpu" else torch.float32
     assert choose_dtype_of_device("auto", torch.device(kind)) == expected

@@ -25,7 +25,7 @@ from sk_b2s._utils._text import (
     ("words", "expected"),
     [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c", "b"], "a, b and c")],
 )
-def test_join_words(words, expected):
+def test_join_text_items(words, expected):
     assert join_text_items(words) == expected
 
 
@@ -68,7 +68,7 @@ def test_suggest_name():
     )
 
 
-def test_unwrap_scalar():
+def test_unwrap_scalar_for_text():
     assert repr(unwrap_scalar_for_text(np.int64(3))) == "3"
     assert unwrap_scalar_for_text("a") == "a"
 
@@ -91,7 +91,7 @@ def test_visible_keeps_other_text_and_is_unique():
     make_text_visible("".join(hidden)).encode()
 
 
-def test_visible_in_copies_only_changes():
+def test_make_texts_visible_copies_only_changes():
     table = pd.DataFrame({"a": ["x", "y"], "b": [1.0, np.nan]})
     assert make_texts_visible(table) is table
     changed = make_texts_visible({"k\0": [table.assign(a=["x\0", None])]})
@@ -100,7 +100,7 @@ def test_visible_in_copies_only_changes():
     assert table["a"].tolist() == ["x", "y"]
 
 
-def test_visible_in_changes_names_in_plans():
+def test_make_texts_visible_changes_names_in_plans():
     table = pd.DataFrame({"subject": ["a\x1b"], "plan": [json.dumps({"subjects": ["a\x1b"]})]})
     changed = make_texts_visible(table)
     assert json.loads(changed["plan"][0])["subjects"] == changed["subject"].tolist() == ["a␛"]

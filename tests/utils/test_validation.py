@@ -39,7 +39,7 @@ def fresh(*tables):
     ],
     ids=["one row later", "other halves", "sampled apart", "permuted"],
 )
-def test_check_in_step_of_other_windows(rows, others, reset):
+def test_validate_rows_in_step_of_other_windows(rows, others, reset):
     X, y = pair()
     X, y = X.iloc[rows], y.iloc[others]
     X, y = fresh(X, y) if reset else (X, y)
@@ -49,7 +49,7 @@ def test_check_in_step_of_other_windows(rows, others, reset):
 
 @pytest.mark.parametrize("reset", ["neither", "one", "both"])
 @pytest.mark.parametrize("n", [119, 30, 12])
-def test_check_in_step_of_same_selection(n, reset):
+def test_validate_rows_in_step_of_same_selection(n, reset):
     X, y = pair()
     rows = np.random.default_rng(0).permutation(120)[:n]
     X, y = X.iloc[rows], y.iloc[rows]
@@ -61,7 +61,7 @@ def test_check_in_step_of_same_selection(n, reset):
     validate_rows_in_step(Windows.from_array(np.zeros((n, 1, 2)), rows=X), y)
 
 
-def test_check_in_step_names_one_recording():
+def test_validate_rows_in_step_names_one_recording():
     """A share over all windows would hide it."""
     X, y = pair(n_plays=6)
     rows = np.arange(len(y))
@@ -74,7 +74,7 @@ def test_check_in_step_names_one_recording():
     validate_rows_in_step(X, y)
 
 
-def test_check_in_step_of_repeated_stimuli():
+def test_validate_rows_in_step_of_repeated_stimuli():
     """Sentences in random order with jittered pauses have no common pace."""
     rng = np.random.default_rng(0)
     words = np.sort(rng.uniform(0, 2.5, (8, 6)), axis=1)  # 8 sentences of 6 words
@@ -88,7 +88,7 @@ def test_check_in_step_of_repeated_stimuli():
     validate_rows_in_step(X.iloc[few].reset_index(drop=True), y.iloc[few].reset_index(drop=True))
 
 
-def test_check_in_step_of_two_calls(listening):
+def test_validate_rows_in_step_of_two_calls(listening):
     X, y = listening
     other = y.copy()
     other.attrs["make_segments"] = 0  # of a call with other windows
@@ -98,7 +98,7 @@ def test_check_in_step_of_two_calls(listening):
 
 
 @pytest.mark.parametrize("column", ["sound", "sound_onset", "duration"])
-def test_column_of_names_missing_column(column):
+def test_validate_column_names_missing_column(column):
     _, y = pair()
     with pytest.raises(ValueError, match=f"needs the column '{column}'"):
         StimulusIntervals.from_table(y.drop(columns=column))
@@ -106,7 +106,7 @@ def test_column_of_names_missing_column(column):
 
 @pytest.mark.parametrize("value", [np.nan, None, "1,5", [1], np.inf, pd.NA], ids=repr)
 @pytest.mark.parametrize("column", ["sound_onset", "duration"])
-def test_seconds_of_names_first_row(column, value):
+def test_validate_seconds_names_first_row(column, value):
     _, y = pair()
     y[column] = y[column].astype(object)
     y.at[7, column] = value

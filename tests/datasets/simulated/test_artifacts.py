@@ -46,7 +46,7 @@ def test_add_jumps_and_bursts_channels(make, name, touched):
     assert (course.max(axis=1) / truth.context.noise_sd).max() > 10
 
 
-def test_add_line_and_drift_frequencies(make):
+def test_add_line_artifact_and_drift_frequencies(make):
     for name, band in (("line", (49.5, 50.5)), ("drift", (0, 0.2))):
         _, truth = get_single(make([name]))
         power = np.abs(rfft(truth.artifacts()[0])) ** 2
@@ -84,7 +84,7 @@ def test_shift_and_gain_differ_by_session(make):
     )
 
 
-def test_draw_attention_range():
+def test_draw_attention_artifact_range():
     times = np.arange(0, 2400, 0.5)
     walks = np.array([draw_attention_artifact(np.random.default_rng(seed), times) for seed in range(20)])
     assert walks.min() >= 0.5
@@ -93,7 +93,7 @@ def test_draw_attention_range():
     assert walks.std(axis=1).min() > 0.05
 
 
-def test_check_artifacts():
+def test_check_artifact_names():
     assert check_artifact_names(True) == list(USUAL)
     assert check_artifact_names(False) == []
     assert check_artifact_names("line") == ["line"]

@@ -13,7 +13,7 @@ from sk_b2s.metrics._ranking import ranks
 
 
 @pytest.mark.parametrize("modality", ["meg", "eeg"])
-def test_project_recording_equals_inversion(make, modality):
+def test_project_oracle_recording_equals_inversion(make, modality):
     """Compare with inverse noise covariances at single frequencies."""
     data, truth = get_single(make(False, modality=modality))
     data = data[:, :12800].astype(np.float32)

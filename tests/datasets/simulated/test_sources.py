@@ -7,7 +7,7 @@ import soundfile
 from sk_b2s.datasets.simulated._sources import compute_source_features, draw_subject_sources
 
 
-def test_compute_stimulus_features_has_no_delay(tmp_path):
+def test_compute_source_features_has_no_delay(tmp_path):
     """A tone from 0.5 to 0.8 s has its onset at 0.5 s."""
     times = np.arange(16000) / 16000
     soundfile.write(
@@ -20,7 +20,7 @@ def test_compute_stimulus_features_has_no_delay(tmp_path):
     assert envelope[130:195].min() > 10 * envelope[:118].max()
 
 
-def test_draw_subject_variability():
+def test_draw_subject_sources_variability():
     subjects = [draw_subject_sources(np.random.default_rng(seed), -18.0) for seed in range(300)]
     snr = np.array([subject.snr_db for subject in subjects])
     assert snr.mean() == pytest.approx(-18, abs=0.6)

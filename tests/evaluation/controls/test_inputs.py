@@ -21,7 +21,7 @@ from sk_b2s.evaluation._controls._inputs import (
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 
 
-def test_shift_pairs_shifts_all_stimuli():
+def test_shift_control_inputs_shifts_all_stimuli():
     X, y = planted(0, 0, n_recordings=3, n=60)
     y.loc[y.index[:60], "sound_onset"] = np.tile(
         np.arange(30.0), 2
@@ -39,7 +39,7 @@ def test_shift_pairs_shifts_all_stimuli():
     assert not (order == shift_control_inputs(X.rows, y, random_state=4)).all()
 
 
-def test_shift_pairs_names_short_recording():
+def test_shift_control_inputs_names_short_recording():
     X, y = planted(0, 0, n_recordings=2, n=15)
     with pytest.raises(ValueError, match="shift of recording 'r0' by 10 s or more pairs all its 15 windows"):
         shift_control_inputs(X.rows, y, random_state=0)

@@ -19,7 +19,7 @@ from sk_b2s.evaluation._controls._verdicts import control_verdicts
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 
 
-def test_pooled_row_threshold_equals_formula():
+def test_pool_leak_test_rows_threshold_equals_formula():
     rng, z = np.random.default_rng(0), norm.isf(LEAK_ALPHA)
     null = rng.normal(0.4, 0.05, (6, 20_000))
     same = pool_leak_test_rows(control_outcome(np.ones((6, 6)), null))
@@ -38,7 +38,7 @@ def test_pooled_row_threshold_equals_formula():
     )
 
 
-def test_pooled_row_of_short_recording():
+def test_pool_leak_test_rows_of_short_recording():
     null = np.random.default_rng(0).normal(0.1, 0.02, (12, 1000))
     whole = pool_leak_test_rows(control_outcome(np.ones((12, 12)), null))
     null[3] = np.nan
@@ -53,7 +53,7 @@ def test_pooled_row_of_short_recording():
     assert few["leak_threshold"] == pytest.approx(2 / 4, abs=0.01)  # two of them, seldom three
 
 
-def test_pooled_row_draws_permutations(monkeypatch):
+def test_pool_leak_test_rows_draws_permutations(monkeypatch):
     rng = np.random.default_rng(1)
     across, null = rng.random((7, 7)) + 0.3 * np.eye(7), rng.normal(0.4, 0.05, (7, 100))
     counted = pool_leak_test_rows(control_outcome(across, null))
@@ -74,7 +74,7 @@ def test_pooled_row_draws_permutations(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["normal", "one label", "heavy"])
 @pytest.mark.parametrize("n_recordings", [5, 8])
-def test_permuted_label_scores_false_positive_rate(n_recordings, kind, monkeypatch):
+def test_permute_leak_test_labels_false_positive_rate(n_recordings, kind, monkeypatch):
     """Distributions of hits. A normal quantile marks 4 % with heavy tails."""
     monkeypatch.setattr("sk_b2s.evaluation._controls._leak_test.N_PERMUTATIONS", 1000)
     rng, marks, names = np.random.default_rng(0), 0, tuple("abcdefgh"[:n_recordings])
@@ -91,7 +91,7 @@ def test_permuted_label_scores_false_positive_rate(n_recordings, kind, monkeypat
     assert marks <= 18  # 8 of 1000 are expected; 19 or more come about once in a thousand
 
 
-def test_pooled_row_of_four_recordings():
+def test_pool_leak_test_rows_of_four_recordings():
     across = np.ones((4, 4)) + np.eye(4)
     row = pool_leak_test_rows(control_outcome(across, np.full((4, 100), 0.4)))
     assert np.isnan(row["recording_identity_p"])

@@ -103,7 +103,7 @@ def places(tree):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_find_problem_of_changed_types(done, tmp_path):
+def test_find_line_problem_of_changed_types(done, tmp_path):
     """A line is skipped or read, and errors are ValueErrors with the file."""
     _, _, lines = done
     path, rng = tmp_path / "r.jsonl", np.random.default_rng(0)
@@ -124,13 +124,13 @@ def test_find_problem_of_changed_types(done, tmp_path):
             assert "r.jsonl" in str(error) or "done twice" in str(error) or "plan" in str(error)  # noqa: PT017
 
 
-def test_find_problem_accepts_own_lines(done):
+def test_find_line_problem_accepts_own_lines(done):
     for line in filter(None, done[2]):
         assert find_line_problem(json.loads(line)) is None
 
 
 @pytest.mark.parametrize("shape", [[3], [2, 3], [0], []])
-def test_unpack_array_inverts_pack_array(shape):
+def test_unpack_result_line_array_inverts_pack_array(shape):
     array = np.random.default_rng(0).standard_normal(shape)
     item = json.loads(json.dumps(pack_result_line_array(array)))
     np.testing.assert_array_equal(unpack_result_line_array(item), array)

@@ -108,7 +108,7 @@ def test_check_events_selects_tracks(tmp_path, talks, silent_warnings):
     ("channel", "message"),
     [(2, "two.wav' has 2 tracks"), (-1, "number of a track"), ("center", "'left', 'right' or 'mean'"), (0.5, "0.5")],
 )  # fmt: skip
-def test_select_tracks_rejects_invalid_tracks(tmp_path, talks, channel, message):
+def test_select_audio_tracks_rejects_invalid_tracks(tmp_path, talks, channel, message):
     path = write(tmp_path / "two.wav", np.stack(talks[:2], 1))
     with pytest.raises(ValueError, match=rf"events row 0, column 'sound_channel'.*{message}"):
         check_events(make_events([path], sound_channel=channel))
@@ -118,7 +118,7 @@ def test_select_tracks_rejects_invalid_tracks(tmp_path, talks, channel, message)
         check_events(make_events([StimulusArray(np.arange(99.0), 10)], sound_channel=1))
 
 
-def test_stimulus_digest_of_tracks(tmp_path, talks):
+def test_digest_stimulus_of_tracks(tmp_path, talks):
     two, same = np.stack(talks[:2], 1), np.stack([talks[0], talks[0]], 1)
     two, same = write(tmp_path / "two.wav", two), write(tmp_path / "same.wav", same)
     one, other = (digest_stimulus(AudioTrack(two, channel)) for channel in (0, 1))

@@ -65,7 +65,7 @@ def change(talk, how):
     "how", ["ogg", "mp3", "24 bit", "u-law", "12kHz", "8kHz", "44.1kHz", "half as loud", "50 ms later", "trimmed",
             "excerpt", "noisy", "inverted"],
 )  # fmt: skip
-def test_find_matches_ignores_encoding(talks, how):
+def test_match_audio_fingerprints_ignores_encoding(talks, how):
     samples, rate, shift = change(talks[1], how)
     prints = [compute_audio_fingerprint(talk, RATE) for talk in talks]
     found = match_audio_fingerprints(
@@ -76,7 +76,7 @@ def test_find_matches_ignores_encoding(talks, how):
     assert found[0].share > 0.95
 
 
-def test_find_matches_finds_a_part(talks):
+def test_match_audio_fingerprints_finds_a_part(talks):
     joined = np.r_[talks[0][10 * RATE : 20 * RATE], talks[2][: 20 * RATE]]
     found = match_audio_fingerprints(
         [compute_audio_fingerprint(samples, RATE) for samples in (talks[0], talks[1], joined)]
@@ -102,7 +102,7 @@ def test_find_matches_separates_tones_and_noise():
 
 
 @pytest.mark.slow
-def test_find_matches_separates_stories():
+def test_match_audio_fingerprints_separates_stories():
     """One voice reads several stories, including refrains of songs."""
     prints = [
         compute_audio_fingerprint(*soundfile.read(path, dtype="float32"))

@@ -14,7 +14,7 @@ def make_break(s, ppm, start=180.0, stop=420.0):
 
 @pytest.mark.parametrize("ppm", [200, 300, 400, 600])
 @pytest.mark.parametrize("step", [1.0, 10.0, 30.0])
-def test_find_clock_breaks_finds_rates(ppm, step):
+def test_find_change_points_finds_rates(ppm, step):
     s = np.arange(0, 600, step)
     r = make_break(s, ppm) + 1e-3 * np.random.default_rng(ppm).standard_normal(len(s))
     with pytest.warns(UserWarning, match="the rate changes by") as caught:
@@ -27,14 +27,14 @@ def test_find_clock_breaks_finds_rates(ppm, step):
     assert f"up to {fit.worst * 1e3:.0f} ms wrong" in str(caught[-1].message)
 
 
-def test_find_clock_breaks_finds_jump():
+def test_find_change_points_finds_jump():
     s = np.arange(0, 600, 10.0)
     r = 8 + s + 0.015 * (s > 300) + 1e-3 * np.random.default_rng(0).standard_normal(60)
     with pytest.warns(UserWarning, match=r"at 31\d\.\d s the clock jumps by \+1[456]\.\d ms"):
         check_clock_fit(fit_clock(np.zeros(60, int), s, r), "recording 'a'")
 
 
-def test_find_clock_breaks_finds_late_change():
+def test_find_change_points_finds_late_change():
     """The last marks are off a line through most marks."""
     s = np.arange(0, 600, 5.0)
     r = make_break(s, 600, 540, 600) + 1e-3 * np.random.default_rng(0).standard_normal(len(s))

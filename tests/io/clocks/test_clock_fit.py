@@ -61,7 +61,7 @@ def test_fit_clock_accepts_equal_marks():
 
 
 @pytest.mark.parametrize("jitter", [0.0, 1e-3])
-def test_check_fit_warns_fast_clock(jitter):
+def test_check_clock_fit_warns_fast_clock(jitter):
     s = np.arange(0, 600, 10.0)
     r = 8 + s * (1 + 372e-6) + jitter * np.random.default_rng(0).standard_normal(60)
     with pytest.warns(UserWarning, match=r"drift of \+37[0-9] ppm .* real clocks are within 100"):
@@ -69,7 +69,7 @@ def test_check_fit_warns_fast_clock(jitter):
     assert fit.residual == pytest.approx(jitter, rel=0.3, abs=1e-9)
 
 
-def test_check_fit_accepts_straight_clocks():
+def test_check_clock_fit_accepts_straight_clocks():
     """Random jitter, rounding, missing marks and drifts up to 100 ppm."""
     rng = np.random.default_rng(1)
     with warnings.catch_warnings():
@@ -84,7 +84,7 @@ def test_check_fit_accepts_straight_clocks():
             check_clock_fit(fit_clock(which, s, r, resolution=step), "recording 'a'")
 
 
-def test_check_fit_counts_ignored_marks():
+def test_check_clock_fit_counts_ignored_marks():
     s = np.arange(0, 600, 10.0)
     r = 8 + s + 1e-3 * np.random.default_rng(0).standard_normal(60)
     r[::6] += np.random.default_rng(1).uniform(0.1, 1, 10)
@@ -96,7 +96,7 @@ def test_check_fit_counts_ignored_marks():
         )
 
 
-def test_match_marks_skips_missing_and_extra():
+def test_match_clock_fit_marks_skips_missing_and_extra():
     expected = np.arange(0, 3600, 1.0)
     observed = 10 + expected * (1 + 100e-6)  # 0.36 s at the end, above the tolerance
     kept = np.delete(observed, np.arange(5, 3600, 7))
@@ -105,7 +105,7 @@ def test_match_marks_skips_missing_and_extra():
     assert len(s) == len(kept)
 
 
-def test_match_marks_allows_drift_over_time():
+def test_match_clock_fit_marks_allows_drift_over_time():
     """At 500 ppm, marks every ten minutes shift by 0.3 s each."""
     expected = np.arange(600.0, 3601.0, 600.0)
     s, r = match_clock_fit_marks(expected, 10 + expected * (1 + 500e-6), onset=10.0)
@@ -113,14 +113,14 @@ def test_match_marks_allows_drift_over_time():
     assert len(match_clock_fit_marks(expected, 10 + expected * 1.01, onset=10.0)[0]) == 0
 
 
-def test_match_marks_uses_triggers_once():
+def test_match_clock_fit_marks_uses_triggers_once():
     expected = np.arange(0.08, 4.0, 0.08)
     s, r = match_clock_fit_marks(expected, np.delete(expected, [10, 25]), onset=0.0)
     np.testing.assert_allclose(r, s)
     assert len(s) == len(expected) - 2
 
 
-def test_check_fit_warns_scattered_marks():
+def test_check_clock_fit_warns_scattered_marks():
     s = np.arange(0, 600, 10.0)
     late = 8 + s + 0.03 * (np.arange(60) % 2)  # every second mark is 30 ms late
     with pytest.warns(UserWarning, match=r"residual of 15\.. ms"):

@@ -26,7 +26,7 @@ def test_read_edf_header_of_broken_file(place, tmp_path):
     assert find_binary_header_breaks(path) == []
 
 
-def test_find_previous_fif_stops(tmp_path):
+def test_read_binary_fif_header_stops(tmp_path):
     path = tmp_path / "a.fif"
     tag = struct.pack(">iiii", 1, 3, 0, 16)
     path.write_bytes(tag + struct.pack(">iiii", 2, 3, 0, 16))  # the second tag links to itself

@@ -155,14 +155,14 @@ def test_make_segments_names_missing_start(tmp_path, neural_data, sound):
     assert "begin after it" in text
 
 
-def test_open_raw_moves_edf_annotations(tmp_path, neural_data):
+def test_open_recording_moves_edf_annotations(tmp_path, neural_data):
     raw, text = record_warnings(open_recording, write_edf_gap(tmp_path, neural_data))
     assert read_triggers(raw, ["late", "last"])["late"] == pytest.approx([55.5])
     assert read_triggers(raw, ["last"])["last"] == pytest.approx([84.5])
     assert text == ""
 
 
-def test_open_raw_reads_latin_1_annotations(tmp_path, neural_data):
+def test_open_recording_reads_latin_1_annotations(tmp_path, neural_data):
     write_edf(tmp_path / "p.edf", 1e-5 * neural_data, RATE, notes=[(3.0, "Tür")], encoding="latin-1")
     assert read_triggers(open_recording(tmp_path / "p.edf"), ["Tür"])["Tür"] == pytest.approx([3.0])
 
@@ -189,7 +189,7 @@ def test_make_segments_accepts_resumed_stimulus(tmp_path, neural_data, sound):
 
 
 @pytest.mark.parametrize("kind", ["continuous", "discontinuous", "epoched", "epochs of 2 s"])
-def test_read_recording_type_reads_sidecar(kind, tmp_path, neural_data, sound):
+def test_read_type_for_gaps_reads_sidecar(kind, tmp_path, neural_data, sound):
     folder = tmp_path / "sub-1" / "eeg"
     folder.mkdir(parents=True)
     path = (
@@ -247,7 +247,7 @@ def test_read_signal_processes_parts_separately(tmp_path, neural_data):
     np.testing.assert_allclose(whole, parted, atol=1e-3 * parted.std())
 
 
-def test_find_clock_gaps_of_ctf():
+def test_find_gaps_between_trials_of_ctf():
     count = np.array([0.0, 100.0, 200.0, 450.0, 550.0])  # a trial is 50 samples of 2 counts
     assert find_gaps_between_trials(count, 98.0, 50, 10.0) == {150: pytest.approx(7.5)}
     assert find_gaps_between_trials(count[:3], 98.0, 50, 10.0) == {}

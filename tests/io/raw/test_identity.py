@@ -76,7 +76,7 @@ def test_digest_recording_includes_kit_markers(tmp_path):
     assert len(seen) == 5
 
 
-def test_digest_recording_includes_folders(tmp_path):
+def test_digest_recording_identity_includes_folders(tmp_path):
     stamps = []
     for name in ("a.ds", "b.ds"):
         (tmp_path / name).mkdir()

@@ -12,13 +12,13 @@ from sk_b2s.io._raw._kit import read_kit_fastscan
 from sk_b2s.io._raw._open import read_raw
 
 
-def test_read_fastscan_equals_numpy(data_folder):
+def test_read_kit_fastscan_equals_numpy(data_folder):
     for name in ("test_elp.txt", "test_hsp.txt"):
         path = data_folder / "formats/kit" / name
         np.testing.assert_allclose(read_kit_fastscan(path), np.loadtxt(path, comments="%") / 1000)
 
 
-def test_read_fastscan_names_invalid_line(tmp_path):
+def test_read_kit_fastscan_names_invalid_line(tmp_path):
     path = tmp_path / "x.pos"
     path.write_text("% x y z\n 1.0 2.0 3.0\n 4.0 5.0\n")
     with pytest.raises(ValueError, match=r"line 3: expected three coordinates in mm, got '4.0 5.0'"):

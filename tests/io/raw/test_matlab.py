@@ -89,7 +89,7 @@ def test_read_fieldtrip_defaults_to_tesla(tmp_path, source):
     np.testing.assert_allclose(raw.get_data()[2], 1e8 * data[0])
 
 
-def test_read_broderick_reads_variables(tmp_path):
+def test_read_broderick_matlab_reads_variables(tmp_path):
     data, mastoids = 20 * make_noise(128), 20 * make_noise(2) + 3
     path = tmp_path / "Subject1_Run1.mat"
     savemat(path, {"eegData": data.T, "mastoids": mastoids.T, "fs": [[128]]})

@@ -33,7 +33,7 @@ def test_resample_removes_high_frequencies(freq):
     ("n_times", "sfreq_in", "sfreq_out"),
     [(10_007, 1000, 120), (2048, 2048, 120), (999, 250, 120), (626, 1250, 100)],
 )
-def test_compute_resampled_length_is_floor(n_times, sfreq_in, sfreq_out):
+def test_compute_processed_length_is_floor(n_times, sfreq_in, sfreq_out):
     data = np.random.default_rng(0).standard_normal((2, n_times))
     expected = n_times * sfreq_out // sfreq_in
     assert compute_processed_length(n_times, sfreq_in, sfreq_out) == expected

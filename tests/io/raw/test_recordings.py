@@ -32,7 +32,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("file", FORMATS)
-def test_read_signal_reads_real_files(data_folder, file):
+def test_read_recording_signal_reads_real_files(data_folder, file):
     path = data_folder / "formats" / file
     n_channels, sfreq, n_times = FORMATS[file]
     head, data = load_header(path), load_signal(path)
@@ -49,14 +49,14 @@ def test_read_signal_reads_real_files(data_folder, file):
     assert (data[:, np.logical_not(good)] == 0).all()
 
 
-def test_read_signal_keeps_order_of_picks(save):
+def test_read_recording_signal_keeps_order_of_picks(save):
     data = make_signal(4)
     path = save(data, names=list("ABCD"))
     assert load_header(path, picks=("D", "A"), sfreq=SFREQ).ch_names == ("D", "A")
     np.testing.assert_allclose(load_signal(path, picks=("D", "A"), sfreq=SFREQ), data[[3, 0]].T, rtol=1e-6)
 
 
-def test_read_signal_is_equal_in_groups(save, monkeypatch):
+def test_read_recording_signal_is_equal_in_groups(save, monkeypatch):
     path = save(make_signal(7))
     options = {"reference": "average", "l_freq": 1.0, "h_freq": 40.0, "notch": (50.0,)}
     whole = load_signal(path, **options)
@@ -64,7 +64,7 @@ def test_read_signal_is_equal_in_groups(save, monkeypatch):
     np.testing.assert_array_equal(load_signal(path, **options), whole)
 
 
-def test_read_signal_names_nan(save):
+def test_read_recording_signal_names_nan(save):
     data = make_signal()
     data[1, 1234] = np.nan
     data[2, 4000:4003] = np.inf
@@ -75,7 +75,7 @@ def test_read_signal_names_nan(save):
 
 
 @pytest.mark.parametrize("reference", [None, "average"])
-def test_read_signal_ignores_bad_channels(save, reference):
+def test_read_recording_signal_ignores_bad_channels(save, reference):
     data = make_signal()
     clean = load_signal(save(data, bads=["E1"]), reference=reference)
     data[1, :77] = np.nan
@@ -84,7 +84,7 @@ def test_read_signal_ignores_bad_channels(save, reference):
         load_signal(save(data, bads=["E1"]), reference=("E1",))
 
 
-def test_read_header_names_invalid_options(save, tmp_path):
+def test_read_recording_header_names_invalid_options(save, tmp_path):
     path = save(make_signal(), names=["Fz", "Cz", "Pz"])
     with pytest.raises(
         FileNotFoundError, match=r"recording '.*none.fif' does not exist. The column 'recording'"
@@ -110,7 +110,7 @@ def test_read_header_names_invalid_options(save, tmp_path):
         load_header(path, raw_hook=lambda raw: None)
 
 
-def test_open_raw_applies_hook_first(save):
+def test_open_recording_applies_hook_first(save):
     data = make_signal()
     path = save(data)
     renamed = {"raw_hook": lambda raw: raw.rename_channels({"E0": "first"}), "sfreq": SFREQ}
@@ -124,7 +124,7 @@ def test_open_raw_applies_hook_first(save):
 @pytest.mark.parametrize("dated", [True, False])
 @pytest.mark.parametrize("first_samp", [0, 500])
 @pytest.mark.parametrize("cropped", [True, False])
-def test_read_duration_and_bads(tmp_path, dated, first_samp, cropped):
+def test_read_recording_duration_and_bads(tmp_path, dated, first_samp, cropped):
     data = make_signal()
     data[:, 1000:1250] += 1.0  # an artifact from 4 to 5 s
     raw = mne.io.RawArray(data, mne.create_info(3, SFREQ, "eeg"), first_samp=first_samp, verbose="ERROR")
@@ -157,7 +157,7 @@ def save_flat(folder, name, notes=()):
     return str(folder / name)
 
 
-def test_read_signal_warns_constant_segments(tmp_path):
+def test_read_recording_signal_warns_constant_segments(tmp_path):
     wanted = Processing(sfreq=25.0)
     with pytest.warns(UserWarning, match=r"constant in all channels from 8\.0 to 16\.0 s \(1 such"):
         read_recording_signal(save_flat(tmp_path, "a_raw.fif"), None, wanted)
@@ -183,7 +183,7 @@ def study(tmp_path):
     return made
 
 
-def test_read_extent_warns_maxshield_once(study):
+def test_read_recording_extent_warns_maxshield_once(study):
     path = study.root / PLACE
     data = read_raw(path).get_data()
     raw = mne.io.read_raw_fif(path, preload=True, verbose="ERROR")
