@@ -235,8 +235,9 @@ class AdaptationMixin:
     def _check_params_as_fitted(self):
         """Raise if a parameter of the network was changed after ``fit``."""
         (loss,) = (name for name, spec in LOSSES.items() if type(self.net_.criterion_) is spec.module)
-        speech = self.speech_architecture_
-        made_by = {**self.architecture_, "loss": loss, "speech_embedding_dim": speech and speech["n_outputs"]}
+        made_by = {**self.architecture_, "loss": loss, "speech_embedding_dim": None, "target_dim": None}
+        if (speech := self.speech_architecture_) is not None:
+            made_by["speech_embedding_dim" if "hidden" in speech else "target_dim"] = speech["n_outputs"]
         for name, value in self.get_params(deep=False).items():
             if name in made_by and value != made_by[name]:
                 raise ValueError(

@@ -88,6 +88,18 @@ class BrainEncoder(
         Fraction of training windows that are treated as windows of an unseen
         subject, so that the network learns to work with the average subject
         layer. Useful for decoders of unseen subjects. Not part of [1]_.
+    channel_dropout : float, default=0.0
+        Fraction of channels that are set to zero in each training window,
+        drawn independently. The other channels are divided by
+        ``1 - channel_dropout``. Unlike ``spatial_dropout`` it does not require
+        positions, and differs between the windows of a batch.
+    time_dropout : float, default=0.0
+        Fraction of the samples of each training window that is set to zero in
+        all channels. The samples are adjacent, at a random position.
+    lag_jitter : float, default=0.0
+        Largest random shift of each training window relative to its speech
+        features, in seconds, in both directions. Samples from outside of the
+        window are zero. It requires the sampling rate of X.
     glu : bool, default=True
         If True, add a gated linear unit after every second convolution.
     skip : bool, default=True
@@ -104,6 +116,14 @@ class BrainEncoder(
         of [1]_. It uses the values of ``hidden``, ``depth``, ``kernel_size``,
         ``glu``, ``skip`` and ``activation``, and requires a contrastive loss.
         If None, outputs are compared with the speech features themselves.
+    target_dim : int or None, default=None
+        Number of output features of a linear map of the speech features, which
+        is applied to each frame and trained together with the encoder.
+        Estimates and candidates are compared in these dimensions, so that the
+        time of scoring decreases in proportion. LISA [2]_ reports equal scores
+        for 12 of the 768 dimensions of wav2vec 2.0. It requires a contrastive
+        loss, and cannot be combined with ``speech_embedding_dim``. If None,
+        the speech features are not mapped.
     loss : {"clip", "symmetric_clip", "siglip", "mse"}, default="clip"
         Training loss, see :mod:`sk_b2s.nn.functional` for the formulas.
 
@@ -126,6 +146,12 @@ class BrainEncoder(
         ``loss="mse"``.
     lr : float, default=3e-4
         Learning rate of Adam. Lower it if training diverges.
+    weight_decay : float, default=0.0
+        Weight decay of AdamW. In each step, weights are multiplied by
+        ``1 - lr * weight_decay``. It applies to convolutions, linear maps and
+        spatial attention, also those of the speech features, but not to
+        biases, normalization, subject layers and the parameters of the loss.
+        With 0, the optimizer is Adam. :meth:`adapt` does not use it.
     batch_size : int, default=256
         Maximum number of windows in a batch. A smaller batch has fewer
         negatives, which makes the contrastive task easier. Batches have equal
@@ -210,7 +236,7 @@ n_virtual_channels)
         Number of channels, of output features and of samples in a window.
     n_speech_features_ : int
         Number of features of ``y``. Differs from ``n_features_out_`` if
-        ``speech_embedding_dim`` is set.
+        ``speech_embedding_dim`` or ``target_dim`` is set.
 
     Raises
     ------
@@ -250,6 +276,7 @@ n_virtual_channels)
     .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive
        brain recordings. Nature Machine Intelligence 5:1097.
        https://doi.org/10.1038/s42256-023-00714-5
+    .. [2] LISA (2026). https://arxiv.org/abs/2608.01481
 
     Examples
     --------
@@ -278,14 +305,19 @@ n_virtual_channels)
         "initial_linear": ["boolean"],
         "subject_layer": [StrOptions(set(SUBJECT_LAYERS)), None],
         "subject_dropout": [Interval(Real, 0, 1, closed="both")],
+        "channel_dropout": [Interval(Real, 0, 1, closed="left")],
+        "time_dropout": [Interval(Real, 0, 1, closed="left")],
+        "lag_jitter": [Interval(Real, 0, None, closed="left")],
         "glu": ["boolean"],
         "skip": ["boolean"],
         "head": ["boolean"],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "speech_embedding_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "target_dim": [Interval(Integral, 1, None, closed="left"), None],
         "loss": [StrOptions(set(LOSSES))],
         "duplicates": [StrOptions(set(DUPLICATES))],
         "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
@@ -311,14 +343,19 @@ n_virtual_channels)
         initial_linear=True,
         subject_layer="layer",
         subject_dropout=0.0,
+        channel_dropout=0.0,
+        time_dropout=0.0,
+        lag_jitter=0.0,
         glu=True,
         skip=True,
         head=True,
         activation="gelu",
         speech_embedding_dim=None,
+        target_dim=None,
         loss="clip",
         duplicates="keep",
         lr=3e-4,
+        weight_decay=0.0,
         batch_size=256,
         max_epochs=200,
         patience=10,
@@ -341,14 +378,19 @@ n_virtual_channels)
         self.initial_linear = initial_linear
         self.subject_layer = subject_layer
         self.subject_dropout = subject_dropout
+        self.channel_dropout = channel_dropout
+        self.time_dropout = time_dropout
+        self.lag_jitter = lag_jitter
         self.glu = glu
         self.skip = skip
         self.head = head
         self.activation = activation
         self.speech_embedding_dim = speech_embedding_dim
+        self.target_dim = target_dim
         self.loss = loss
         self.duplicates = duplicates
         self.lr = lr
+        self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.patience = patience

@@ -22,9 +22,12 @@ from sk_b2s.preprocessing._windows import get_subjects_of_windows
 # Parameters of BrainEncoder that are passed to its modules.
 ARCHITECTURE = (
     "hidden", "depth", "kernel_size", "n_virtual_channels", "spatial_attention", "spatial_dropout", "initial_linear",
-    "subject_layer", "subject_dropout", "glu", "skip", "head", "activation",
+    "subject_layer", "subject_dropout", "glu", "skip", "head", "activation", "channel_dropout", "time_dropout",
 )  # fmt: skip
 SPEECH_ARCHITECTURE = ("hidden", "depth", "kernel_size", "glu", "skip", "activation")
+LINEAR = {"depth": 1, "kernel_size": 1}  # a speech network of one linear map of each frame
+# Names of weights without weight decay: offsets, normalization, temperature and the layers of subjects.
+NOT_DECAYED = ("*bias", "*.norm.weight", "subject_layer.*", "log_scale")
 LEAST_GAIN = 1e-3  # relative decrease of the training loss, compared with a guess
 NULL_GAIN = 3.0  # nats over all validation windows that the best temperature gains without information
 
@@ -67,7 +70,7 @@ class EncoderNetworkMixin:
     def _fit_shapes(self, X, y, targets, train):
         """Set the subjects and the arguments of the networks."""
         frames = self._fit_frames(X, y, targets)
-        self.n_features_out_ = self.speech_embedding_dim or self.n_speech_features_
+        self.n_features_out_ = self.speech_embedding_dim or self.target_dim or self.n_speech_features_
         self.subjects_ = np.unique(get_subjects_of_windows(X)[train])  # other layers would not be trained
         self.architecture_ = {
             "n_channels": X.shape[1],
@@ -76,17 +79,38 @@ class EncoderNetworkMixin:
             "n_times": self.n_times_in_,
             "pooling": None if np.array_equal(frames, np.arange(targets.shape[2])) else frames.tolist(),
             "n_frames": targets.shape[2],
+            "max_shift": self._count_shift(X),
             **{name: getattr(self, name) for name in ARCHITECTURE},
         }
-        self.speech_architecture_ = (
-            None
-            if self.speech_embedding_dim is None
-            else {
+        self.speech_architecture_ = None
+        if self.speech_embedding_dim or self.target_dim:
+            made = (
+                {name: getattr(self, name) for name in SPEECH_ARCHITECTURE}
+                if self.target_dim is None
+                else LINEAR
+            )
+            self.speech_architecture_ = {
                 "n_features": self.n_speech_features_,
-                "n_outputs": self.speech_embedding_dim,
-                **{name: getattr(self, name) for name in SPEECH_ARCHITECTURE},
+                "n_outputs": self.n_features_out_,
+                **made,
             }
-        )
+
+    def _count_shift(self, X):
+        """Return the largest shift of training windows in samples."""
+        if self.lag_jitter == 0:
+            return 0
+        if X.sfreq is None:
+            raise ValueError(
+                f"lag_jitter={self.lag_jitter} is in seconds and requires the sampling rate of X, which an array does not "
+                f"have. Pass Windows.from_array(X, sfreq=...), or set lag_jitter=0."
+            )
+        shift = round(self.lag_jitter * X.sfreq)
+        if not 0 < shift < X.shape[2]:
+            raise ValueError(
+                f"lag_jitter must be at least half a sample and less than a window, here between {0.5 / X.sfreq:.3g} and "
+                f"{X.shape[2] / X.sfreq:.3g} seconds. Got {self.lag_jitter}."
+            )
+        return shift
 
     def _make_net(self, random, held_out=None, kind=RetrievalNet, with_speech=True, **changes):
         """Build a skorch net with weights drawn from ``random``.
@@ -106,6 +130,7 @@ class EncoderNetworkMixin:
             "criterion__duplicates": self.duplicates,
             "optimizer": torch.optim.Adam,
             "optimizer__fused": True,
+            **(self._get_weight_decay() if self.weight_decay > 0 and kind is RetrievalNet else {}),
             "lr": self.lr,
             "max_epochs": self.max_epochs,
             "batch_size": self.batch_size,
@@ -125,6 +150,14 @@ class EncoderNetworkMixin:
         net.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
         return net
 
+    def _get_weight_decay(self):
+        """Return the arguments of an optimizer with weight decay."""
+        return {
+            "optimizer": torch.optim.AdamW,
+            "optimizer__weight_decay": self.weight_decay,
+            "optimizer__param_groups": [(name, {"weight_decay": 0.0}) for name in NOT_DECAYED],
+        }
+
     def _drop_training(self):
         self.net_.drop_training()
         self.net_.module_.draw_from(None)
@@ -141,10 +174,16 @@ def check_network_parameters(encoder):
             f"validation must be a fraction of the rows, a splitter such as HashedBlockSplit('valid'), or None. Got "
             f"{encoder.validation!r}."
         )
-    if encoder.speech_embedding_dim is not None and not LOSSES[encoder.loss].is_contrastive:
+    learned = [name for name in ("speech_embedding_dim", "target_dim") if getattr(encoder, name) is not None]
+    if len(learned) > 1:
         raise ValueError(
-            f"speech_embedding_dim={encoder.speech_embedding_dim} requires a contrastive loss. With loss={encoder.loss!r} "
-            f"both networks can collapse to a constant. Set loss='clip' or speech_embedding_dim=None."
+            f"speech_embedding_dim={encoder.speech_embedding_dim} and target_dim={encoder.target_dim} both set the number "
+            f"of output features. Set one of them to None."
+        )
+    if learned and not LOSSES[encoder.loss].is_contrastive:
+        raise ValueError(
+            f"{learned[0]}={getattr(encoder, learned[0])} requires a contrastive loss. With loss={encoder.loss!r} "
+            f"estimates and learned features can collapse to a constant. Set loss='clip' or {learned[0]}=None."
         )
     if encoder.batch_size == 1 and LOSSES[encoder.loss].is_contrastive:
         raise ValueError(

@@ -27,6 +27,7 @@ from sk_b2s.nn._speech_module import SpeechModule
 from sk_b2s.preprocessing._fingerprint import describe_for_fingerprint
 
 COUNT = [Interval(Integral, 1, None, closed="left")]
+SHIFT = [Interval(Integral, 0, None, closed="left")]
 MEMBERS = 2**24  # elements of the matrix of frames and samples that any file may have, 64 MiB
 ADDED = ("parent_", "adaptations_", "adaptation_rows_")  # attributes that adapt sets
 
@@ -139,7 +140,13 @@ class EncoderStateMixin:
             modules.append(("speech.", SpeechModule, self.speech_architecture_))
         for prefix, kind, made in modules:
             counts = {name: COUNT for name in made if name.startswith("n_") and name not in constraints}
-            rules = {**constraints, **counts, "n_averaged": [*COUNT, None], "pooling": [None]}
+            rules = {
+                **constraints,
+                **counts,
+                "n_averaged": [*COUNT, None],
+                "pooling": [None],
+                "max_shift": SHIFT,
+            }
             if strange := sorted(set(made) - set(inspect.signature(kind).parameters)):
                 raise ValueError(
                     f"the architecture has {', '.join(strange)[:80]}, which are not arguments of {kind.__name__}."

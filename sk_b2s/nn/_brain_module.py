@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sk_b2s.nn._augmentation import WindowAugmentation
 from sk_b2s.nn._channel_mixing import (
     SUBJECT_LAYERS,
     WAY_OUT,
@@ -189,6 +190,11 @@ class BrainModule(nn.Module):
         False is 'no final convs' of the paper.
     activation : {"gelu", "relu"}
         Activation after each convolution and in the head.
+    channel_dropout, time_dropout : float
+        Fractions of channels and of samples that are set to zero in training
+        (:class:`~sk_b2s.nn._augmentation.WindowAugmentation`).
+    max_shift : int
+        Largest shift of windows in training, in samples.
 
     Attributes
     ----------
@@ -248,12 +254,16 @@ class BrainModule(nn.Module):
         skip: bool = True,
         head: bool = True,
         activation: str = "gelu",
+        channel_dropout: float = 0.0,
+        time_dropout: float = 0.0,
+        max_shift: int = 0,
     ) -> None:
         super().__init__()
         _check_choice("subject_layer", subject_layer, [*SUBJECT_LAYERS, None])
         self.subject_dropout = subject_dropout
         self.generator: torch.Generator | None = None
         self.n_channels, self.n_times = n_channels, n_times
+        self.augmentation = WindowAugmentation(channel_dropout, time_dropout, max_shift)
         members = None if pooling is None else _members(pooling, n_times, n_frames)
         self.register_buffer("members", members, persistent=False)
 
@@ -281,7 +291,7 @@ class BrainModule(nn.Module):
 
     def draw_from(self, generator: torch.Generator | None) -> None:
         """Set the CPU generator of all dropouts. None uses the global one."""
-        self.generator = generator
+        self.generator = self.augmentation.generator = generator
         if self.spatial_attention is not None:
             self.spatial_attention.generator = generator
 
@@ -297,6 +307,7 @@ class BrainModule(nn.Module):
         if self.training and self.subject_dropout > 0 and self.subject_layer is not None:
             lost = torch.rand(len(subject), generator=self.generator) < self.subject_dropout
             subject = subject.masked_fill(lost.to(subject.device), -1)
+        x = self.augmentation(x)
         h = self.convolutions(self._mix_channels(x, subject, layout, positions)).mT
         if self.head is not None:
             h = self.head(h)

@@ -322,8 +322,13 @@ def test_adapt_accepts_other_sensors():
         assert adapted.score(new[50:], heard[50:]) > 2 / 30
 
 
-def test_adapt_keeps_speech_embedding(tmp_path):
-    encoder = fitted(speech_embedding_dim=6, max_epochs=4)
+@pytest.mark.parametrize(
+    "changes",
+    [{"speech_embedding_dim": 6}, {"target_dim": 6, "weight_decay": 0.1, "time_dropout": 0.1}],
+    ids=str,
+)
+def test_adapt_keeps_speech_embedding(tmp_path, changes):
+    encoder = fitted(**changes, max_epochs=4)
     new = encoder.adapt(*minutes_of("new"), method="all")
     _, y = person("1")
     for name, value in encoder.net_.state().items():
@@ -497,7 +502,13 @@ def test_adapt_validates_lr_and_max_epochs(encoder, method, name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("loss", "siglip"), ("hidden", 4), ("speech_embedding_dim", 5), ("subject_layer", None)],
+    [
+        ("loss", "siglip"),
+        ("hidden", 4),
+        ("speech_embedding_dim", 5),
+        ("target_dim", 5),
+        ("subject_layer", None),
+    ],
 )
 def test_adapt_rejects_changed_parameters(encoder, name, value):
     changed = copy.copy(encoder).set_params(**{name: value})

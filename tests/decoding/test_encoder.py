@@ -19,6 +19,7 @@ from sk_b2s import (
     Windows,
 )
 from sk_b2s.decoding._encoder_network import ARCHITECTURE
+from sk_b2s.metrics._similarity import similarity
 from sk_b2s.nn import _net as training
 from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._data import BalancedBatchSampler
@@ -84,6 +85,52 @@ def test_encoder_learns_with_every_loss(loss):
     )
     assert encoder.fit(brain[:96], speech[:96]).score(brain[96:], speech[96:]) > 0.8
     assert encoder.history_[-1, "valid_loss"] < 0.7 * np.log(encoder.history_[-1, "valid_candidates"])
+
+
+def test_target_dim_compares_linear_map():
+    """Only two of 20 features have a response, and the others are louder."""
+    brain, speech = planted(n=200, n_features=2)
+    rng = np.random.default_rng(3)
+    speech = np.concatenate([speech, 3 * rng.standard_normal((200, 18, 24)).astype("f4")], axis=1)
+    settings = {**SMALL, "max_epochs": 12, "spatial_attention": False}
+    encoder = BrainEncoder(**settings, target_dim=2).fit(brain[:150], speech[:150])
+    assert encoder.score(brain[150:], speech[150:]) > 0.9
+    assert encoder.transform(brain[150:]).shape == (50, 2, 24)
+    assert (encoder.n_features_out_, encoder.n_speech_features_) == (2, 20)
+    weight, bias = (encoder.net_.state()[f"speech.last.{name}"].numpy() for name in ("weight", "bias"))
+    mapped = np.einsum("of,nft->not", weight[:, :, 0, 0], speech[150:]) + bias[:, None]
+    expected = similarity(*map(torch.from_numpy, (encoder.transform(brain[150:]), mapped)))
+    np.testing.assert_allclose(encoder.similarity(brain[150:], speech[150:]), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_weight_decay_of_matrices_only():
+    brain, speech = planted(n=40)
+    settings = {**SMALL, "max_epochs": 1, "loss": "siglip", "target_dim": 3, "weight_decay": 0.1}
+    net = BrainEncoder(**settings).fit(with_rows(brain, ["a", "b"] * 20), speech).net_
+    names = {id(value): name for name, value in net.get_all_learnable_params()}
+    decayed = {
+        names[id(value)]
+        for group in net.optimizer_.param_groups
+        if group["weight_decay"]
+        for value in group["params"]
+    }
+    blocks = {f"convolutions.{place}" for place in ("0.conv.weight", "1.conv.weight", "1.gate.weight")}
+    linear = {"initial_linear.weight", "head.0.weight", "last.weight", "spatial_attention.heads"}
+    assert decayed == blocks | linear
+    assert type(net.optimizer_) is torch.optim.AdamW
+    assert sum(len(group["params"]) for group in net.optimizer_.param_groups) == len(names)
+
+
+def test_lag_jitter_is_rounded_to_samples():
+    brain, speech = planted(n=40)
+    X, settings = Windows.from_array(brain, sfreq=50), {**SMALL, "max_epochs": 1, "spatial_attention": False}
+    encoder = BrainEncoder(**settings, lag_jitter=0.05).fit(X, speech)
+    assert encoder.net_.module_.augmentation.max_shift == 2
+    for seconds in (0.005, 0.5):
+        with pytest.raises(
+            ValueError, match="lag_jitter must be at least half a sample.*0.01 and 0.48 seconds"
+        ):
+            BrainEncoder(**settings, lag_jitter=seconds).fit(X, speech)
 
 
 @pytest.mark.parametrize("duplicates", DUPLICATES)
@@ -410,6 +457,7 @@ def test_encoder_receptive_field():
 ABLATIONS = [
     {"spatial_attention": False}, {"spatial_dropout": 0.0}, {"initial_linear": False}, {"subject_layer": None},
     {"subject_layer": "embedding"}, {"glu": False}, {"skip": False}, {"head": False}, {"activation": "relu"},
+    {"channel_dropout": 0.1, "time_dropout": 0.1}, {"weight_decay": 0.1, "target_dim": 3},
 ]  # fmt: skip
 
 

@@ -25,6 +25,13 @@ FITS = {
     "siglip": {"loss": "siglip", "duplicates": "mask"},
     "mse": {"loss": "mse", "subject_dropout": 0.2},
     "embedding": {"subject_layer": "embedding", "spatial_attention": False},
+    "target_dim": {
+        "target_dim": 8,
+        "weight_decay": 0.1,
+        "channel_dropout": 0.1,
+        "time_dropout": 0.1,
+        "lag_jitter": 0.1,
+    },  # fmt: skip
     "speech_embedding_dim": {"speech_embedding_dim": 24},
     "bfloat16": {"precision": "bfloat16"},
 }
@@ -33,6 +40,7 @@ REPEATED = (
     "positive",
     "embedding",
     "speech_embedding_dim",
+    "target_dim",
     "bfloat16",
 )  # in processes of their own
 METHODS = ("ridge", "layer", "all")

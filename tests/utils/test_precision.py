@@ -243,6 +243,7 @@ def test_deep_mel_falls_back_from_a_wrong_kernel(plant, fallbacks, how):
     [
         {},
         {"speech_embedding_dim": 5},
+        {"target_dim": 5},
         {"activation": "relu", "depth": 10},
         {"loss": "mse"},
         {"hidden": 1},
@@ -262,7 +263,7 @@ def test_fit_uses_right_kernels_silently(fallbacks, changes):
 def test_precision_compares_once_without_effect(monkeypatch):
     made, compare = [], Precision._compare
     monkeypatch.setattr(Precision, "_compare", lambda self, *a: made.append(a) or compare(self, *a))
-    settings = {"speech_embedding_dim": 5, "subject_dropout": 0.5, "max_epochs": 3}
+    settings = {"speech_embedding_dim": 5, "subject_dropout": 0.5, "channel_dropout": 0.2, "max_epochs": 3}
     checked = encoder_of(**settings).fit(X, Y)
     checked.transform(X)
     assert len(made) == 3, "training, estimates and encoded speech"
