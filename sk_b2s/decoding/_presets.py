@@ -77,6 +77,10 @@ def _clip_wav2vec2(size, memory, wav2vec2):
     return _encoder(speech=speech, **size.network)
 
 
+def _clip_whisper(size, memory, wav2vec2):
+    return _clip_wav2vec2(size, memory, "whisper-tiny.en")
+
+
 class DecoderPreset(NamedTuple):
     """Decoder with a name."""
 
@@ -92,6 +96,7 @@ PRESETS = {
         "the same with a second network on the Mel bands (Deep Mel)", _clip_deepmel
     ),
     "clip-wav2vec2": DecoderPreset("BrainEncoder with the contrastive loss on wav2vec 2.0", _clip_wav2vec2),
+    "clip-whisper": DecoderPreset("the same on Whisper tiny.en, which is part of the package", _clip_whisper),
 }
 
 

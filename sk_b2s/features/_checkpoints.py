@@ -29,6 +29,7 @@ from sk_b2s.features._model_files import (
     find_weights,
     identify_model_files,
     require_model_file,
+    resolve_model,
 )
 
 _MODEL_LOCK = threading.Lock()
@@ -246,7 +247,7 @@ def load_checkpoint(model, revision=None, device="auto", precision="float32"):
     Parameters
     ----------
     model : str or Path
-        Folder, or name of a model on the hub.
+        Folder, or name of a model of the package or on the hub.
     revision : str, default=None
         Branch, tag or commit on the hub.
     device : str, default="auto"
@@ -260,7 +261,7 @@ def load_checkpoint(model, revision=None, device="auto", precision="float32"):
         The model in evaluation mode.
     """
     folder = find_weights(model, revision).parent
-    require_model_file(model, EXTRACTOR, revision if folder == Path(model) else folder.name)
+    require_model_file(model, EXTRACTOR, revision if folder == Path(resolve_model(model)) else folder.name)
     device = choose_device(device)
     dtype = choose_dtype_of_device(precision, device)
     identity = identify_model_files(model, revision)

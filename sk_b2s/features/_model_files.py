@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from sk_b2s._utils._caching import digest_cached_content
 
@@ -20,13 +23,55 @@ WEIGHTS = (
 )
 
 
+class PackagedModel(NamedTuple):
+    """Model that is part of the package."""
+
+    folder: Path
+    layers: tuple  # hidden states of layers="auto"
+    sha256: dict  # digest of each file
+
+
+# A name stands for these files in every installation. A model with other weights needs another name.
+PACKAGED = {
+    "whisper-tiny.en": PackagedModel(
+        folder=Path(__file__).parent / "_models" / "whisper_tiny_en",
+        layers=(2, 3),
+        sha256={
+            CONFIG: "b9451430f447b89d427a54925a764e78348034069184f7103d157785cd80f0da",
+            EXTRACTOR: "f9b635b4827a71ce8c6269cff0253bb485e7a20d7d04f21cd94dfae8e4118028",
+            WEIGHTS[0]: "07cd205bba5220b6900fbe39b96cd177d3b244f25b9e3d0fcc7a68b5e44c2e5e",
+        },
+    )
+}
+
+
+def resolve_model(model):
+    """Return the folder of a model of the package, or the model as it is."""
+    return _check_packaged_model(str(model)) if str(model) in PACKAGED else model
+
+
+@lru_cache(maxsize=len(PACKAGED))
+def _check_packaged_model(name):
+    """Return the folder of a model of the package with its files intact."""
+    packaged = PACKAGED[name]
+    for file, expected in packaged.sha256.items():
+        path = packaged.folder / file
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+        if found != expected:
+            raise OSError(
+                f"model={name!r}: {str(path)!r} is missing or damaged. Its SHA-256 must be {expected}. Got {found} "
+                f"instead. Install sk_b2s again."
+            )
+    return packaged.folder
+
+
 def find_model_file(model, name, revision=None):
     """Find a file of a model in its folder, in the hub cache or on the hub.
 
     Parameters
     ----------
     model : str or Path
-        Folder, or name of a model on the hub.
+        Folder, or name of a model of the package or on the hub.
     name : str
         Name of the file.
     revision : str, default=None
@@ -44,7 +89,7 @@ def find_model_file(model, name, revision=None):
         If the model is not a folder, not in the cache and cannot be
         downloaded.
     """
-    folder = Path(model)
+    folder = Path(model := resolve_model(model))
     if folder.is_dir():
         return folder / name if (folder / name).is_file() else None
     if folder.is_absolute() or str(model).startswith((".", "~")) or str(model).count("/") > 1:
@@ -75,13 +120,14 @@ def _make_download_error(model, revision, error):
     option = f" --revision {revision}" if revision else ""
     cause = re.sub(r"//[^/@\s]*@", "//...@", " ".join(str(error).split()))[:300]  # hides proxy passwords
     proxies = [name for name in PROXY_VARIABLES if os.environ.get(name)]
+    offline = " or ".join(f"model={name!r}" for name in PACKAGED)
     hint = f" A proxy is set by {', '.join(proxies)}. Correct or remove it if it is wrong." if proxies else ""
     return OSError(
         f"model={str(model)!r} is not a folder, is not in the cache of huggingface_hub and cannot be downloaded "
         f"({type(error).__name__}: {cause}). On a computer with network access, run\n"
         f"    hf download {model}{option} --local-dir FOLDER\n"
         f"copy the folder to this computer and pass model='FOLDER', or set HF_HOME to a cache that contains the "
-        f"model. Check the name, and set HF_TOKEN if the model is private.{hint}"
+        f"model. Without a network, use {offline}, which is part of sk_b2s. Check the name, and set HF_TOKEN if the model is private.{hint}"
     )
 
 
@@ -97,7 +143,7 @@ def require_model_file(model, name, revision):
 
 def find_weights(model, revision):
     """Find the weights of a model, downloading them if needed."""
-    folder = require_model_file(model, CONFIG, revision).parent
+    folder = require_model_file(model := resolve_model(model), CONFIG, revision).parent
     local = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     if local or folder == Path(model):
         path = local[0] if local else require_model_file(model, WEIGHTS[0], revision)
@@ -131,7 +177,7 @@ def _read_index(index, model):
 
 def identify_model_files(model, revision=None):
     """Return digests of the files of a model, or its name and commit."""
-    config = require_model_file(model, CONFIG, revision)
+    config = require_model_file(model := resolve_model(model), CONFIG, revision)
     if config.parent != Path(model):
         return str(model), config.parent.name  # huggingface_hub names a snapshot by its commit
     weights = find_weights(model, revision)

@@ -40,6 +40,7 @@ CODE = (
     + BASE_CODE
     + version("transformers")
 )
+PAPER_LAYERS = (14, 15, 16, 17, 18)  # of XLSR-53
 BLOCK_EDGES = ("block_before", "block_start", "block_stop", "block_after")
 
 
@@ -156,21 +157,27 @@ class Wav2Vec2Features(SpeechFeatures):
     Parameters
     ----------
     model : str or Path, default="facebook/wav2vec2-large-xlsr-53"
-        Folder written by ``save_pretrained``, or name of a model on the
-        Hugging Face hub, which is downloaded once. Supported are wav2vec 2.0
-        (also conformers), HuBERT, WavLM, Data2Vec, UniSpeech and other models
-        with convolutions on samples, and the encoder of Whisper.
-    layers : int or sequence of int, default=(14, 15, 16, 17, 18)
+        Name of a model, or folder written by ``save_pretrained``.
+        "whisper-tiny.en" is the encoder of Whisper tiny.en [3]_ (English, 8.2
+        million parameters), which is part of sk_b2s and needs no network. All
+        other names are models on the Hugging Face hub, which are downloaded
+        once. Supported are wav2vec 2.0 (also conformers), HuBERT, WavLM,
+        Data2Vec, UniSpeech and other models with convolutions on samples, and
+        the encoder of Whisper.
+    layers : "auto", int or sequence of int, default="auto"
         Hidden states to average, counted as in transformers: 0 is the input of
         the first layer, i the output of layer i, and negative numbers count
-        from the last layer. Layers above the highest one are not computed. The
-        default requires at least 18 layers. Change it for smaller models.
+        from the last layer. Layers above the highest one are not computed.
+        "auto" uses 2 and 3 of "whisper-tiny.en", and 14 to 18 of all other
+        models, which is the choice of the paper for XLSR-53.
     revision : str, default=None
         Branch, tag or commit of a model on the hub. Pass the commit to always
         get the same weights. If None, use the cached version, else the newest.
+        It must be None for "whisper-tiny.en", which has one version only.
     chunk : float, default=40.0
         Longest interval in seconds that is computed at once, which limits the
-        memory. Whisper is limited to 30 s.
+        memory. Whisper is limited to 30 s, and computes 30 s even for shorter
+        intervals.
     overlap : float, default=10.0
         Minimum overlap in seconds of two chunks of a longer interval. Chunks
         are joined in the middle of their overlap.
@@ -246,11 +253,19 @@ class Wav2Vec2Features(SpeechFeatures):
     .. [2] Conneau et al. (2021). Unsupervised cross-lingual representation
        learning for speech recognition. Interspeech 2021:2426.
        https://doi.org/10.21437/Interspeech.2021-329
+    .. [3] Radford et al. (2023). Robust speech recognition via large-scale
+       weak supervision. ICML 2023.
+       https://proceedings.mlr.press/v202/radford23a.html
+
+    Examples
+    --------
+    >>> from sk_b2s.features import Wav2Vec2Features
+    >>> features = Wav2Vec2Features("whisper-tiny.en", precision="float32")
     """
 
     _parameter_constraints = {
         "model": [str, Path],
-        "layers": ["array-like", Integral],
+        "layers": [StrOptions({"auto"}), "array-like", Integral],
         "revision": [str, None],
         "chunk": [Interval(Real, 0, None, closed="neither")],
         "overlap": [Interval(Real, 0, None, closed="left")],
@@ -262,7 +277,7 @@ class Wav2Vec2Features(SpeechFeatures):
     def __init__(
         self,
         model="facebook/wav2vec2-large-xlsr-53",
-        layers=(14, 15, 16, 17, 18),
+        layers="auto",
         revision=None,
         chunk=40.0,
         overlap=10.0,
@@ -299,13 +314,22 @@ class Wav2Vec2Features(SpeechFeatures):
                 f"'overlap' must be less than 'chunk'. Got overlap={self.overlap!r} and chunk={self.chunk!r} s, which "
                 f"are {overlap} and {size} frames of {1 / rate:g} s. Use a longer chunk."
             )
+        if self.revision is not None and str(self.model) in model_files.PACKAGED:
+            raise ValueError(
+                f"The 'revision' parameter of Wav2Vec2Features must be None for model={str(self.model)!r}, which is "
+                f"part of sk_b2s and has one version. Got {self.revision!r} instead."
+            )
         choose_device(self.device)
         self._select_layers()
         model_files.identify_model_files(self.model, self.revision)
 
     def _select_layers(self):
         """Return sorted distinct indices of hidden states, counted from 0."""
-        given = np.atleast_1d(np.asarray(self.layers))
+        layers = self.layers
+        if isinstance(layers, str):  # "auto"
+            packaged = model_files.PACKAGED.get(str(self.model))
+            layers = packaged.layers if packaged else PAPER_LAYERS
+        given = np.atleast_1d(np.asarray(layers))
         n_layers = self._architecture().n_layers
         if given.ndim > 1 or given.size == 0 or given.dtype.kind not in "iu":
             raise ValueError(
@@ -314,7 +338,7 @@ class Wav2Vec2Features(SpeechFeatures):
             )
         if given.min() < -n_layers - 1 or given.max() > n_layers:
             raise ValueError(
-                f"layers={self.layers!r}: {str(self.model)!r} has {n_layers} layers, so its hidden states are 0 (the "
+                f"layers={layers!r}: {str(self.model)!r} has {n_layers} layers, so its hidden states are 0 (the "
                 f"input) to {n_layers}, or {-n_layers - 1} to -1."
             )
         return tuple(np.unique(np.where(given < 0, given + n_layers + 1, given)).tolist())

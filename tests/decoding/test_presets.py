@@ -34,6 +34,11 @@ def test_make_decoders_paper_size_has_class_defaults():
     assert pipe["encoder"].speech[0].get_params() == MelSpectrogram().get_params()
 
 
+def test_make_decoders_whisper_reads_packaged_model():
+    features = make_decoders("clip-whisper", wav2vec2="other/model")["clip-whisper"]["encoder"].speech[0]
+    assert (features.model, features.layers) == ("whisper-tiny.en", "auto")
+
+
 def test_make_decoders_rejects_unknown_names():
     with pytest.raises(ValueError, match="did you mean 'ridge'"):
         make_decoders("rigde")

@@ -210,7 +210,7 @@ def test_fit_without_network_describes_download(sound, tmp_path, monkeypatch):
     y = make_table([sound[0]], [0.1])
     message = (
         r"(?s)'facebook/wav2vec2-large-xlsr-53' .*cannot be downloaded \(.*"
-        r"hf download facebook/wav2vec2-large-xlsr-53 --local-dir FOLDER\n.*model='FOLDER'.*HF_HOME"
+        r"hf download facebook/wav2vec2-large-xlsr-53 --local-dir FOLDER\n.*model='FOLDER'.*HF_HOME.*use model='whisper-tiny\.en', "
     )
     with pytest.raises(OSError, match=message):
         float32_features().fit(y)
