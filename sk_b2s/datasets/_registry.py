@@ -1,25 +1,23 @@
-"""Registry of data sets, and loading by name."""
+"""Registry of data sets, and loading by name.
+
+Functions are named and imported when used, so that the command line can list
+the data sets quickly.
+"""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import suggest_name
-from sk_b2s.datasets._brennan2019 import fetch_brennan2019, load_brennan2019
-from sk_b2s.datasets._broderick2019 import fetch_broderick2019, load_broderick2019
-from sk_b2s.datasets._gwilliams2022 import fetch_gwilliams2022, load_gwilliams2022
-from sk_b2s.datasets._schoffelen2019 import load_schoffelen2019
-from sk_b2s.datasets.simulated._experiment import make_listening
-from sk_b2s.datasets.simulated._oracle import oracle_scores
-from sk_b2s.io._bids import read_bids
-from sk_b2s.io._events_file import SUFFIXES, read_events
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,13 @@ class DatasetSpec:
     ----------
     name : str
         Name of the data set for :func:`load_dataset` and the command line.
-    loader : callable
-        Function that returns the events table, or a :class:`Dataset`. Its
-        parameters are the options of the data set.
-    fetcher : callable or None
-        Function that downloads the data set, None if this is not possible.
+    loader_name : str
+        Name of the function in ``sk_b2s.datasets``, or in this module, that
+        returns the events table or a :class:`Dataset`. Its parameters are the
+        options of the data set.
+    fetcher_name : str or None
+        Name of the function in ``sk_b2s.datasets`` that downloads the data
+        set, None if this is not possible.
     citation : str
         Address of the publication, "" for simulated data.
     summary : str
@@ -59,10 +59,20 @@ class DatasetSpec:
     """
 
     name: str
-    loader: Callable
-    fetcher: Callable | None
+    loader_name: str
+    fetcher_name: str | None
     citation: str
     summary: str
+
+    @property
+    def loader(self):
+        """Function that returns the events table."""
+        return globals().get(self.loader_name) or _import_function(self.loader_name)
+
+    @property
+    def fetcher(self):
+        """Function that downloads the data set, or None."""
+        return self.fetcher_name and _import_function(self.fetcher_name)
 
     @property
     def options(self):
@@ -72,19 +82,28 @@ class DatasetSpec:
     def load(self, **options):
         """Load the data set."""
         if "root" in self.options and options.get("root") is None:
-            fetch = f" Download the study with {self.fetcher.__name__}." if self.fetcher else ""
+            fetch = f" Download the study with {self.fetcher_name}." if self.fetcher_name else ""
             raise ValueError(
                 f"The data set {self.name!r} requires the option 'root' (--root), the folder of the study.{fetch} See "
-                f"help({self.loader.__name__})."
+                f"help({self.loader_name})."
             )
         loaded = self.loader(**options)
         return loaded if isinstance(loaded, Dataset) else Dataset(loaded)
+
+
+def _import_function(name):
+    """Import a function of ``sk_b2s.datasets``."""
+    return getattr(importlib.import_module("sk_b2s.datasets"), name)
 
 
 def load_listening(
     n_subjects=4, minutes=10.0, modality="meg", snr=None, sessions=1, artifacts=True, data_seed=0
 ):
     """Simulate a listening experiment, with an oracle."""
+    from sk_b2s._utils._caching import cache_folder
+    from sk_b2s.datasets.simulated._experiment import make_listening
+    from sk_b2s.datasets.simulated._oracle import oracle_scores
+
     events, truth = make_listening(
         n_subjects, minutes, modality=modality, snr_db=snr, sessions=sessions, artifacts=artifacts,
         random_state=data_seed, root=cache_folder(), return_truth=True,
@@ -94,23 +113,23 @@ def load_listening(
 
 SPECS = (
     DatasetSpec(
-        "listening", load_listening, None, "",
+        "listening", "load_listening", None, "",
         "Simulated MEG or EEG of subjects who listen to Alice in Wonderland, with ground truth.",
     ),
     DatasetSpec(
-        "gwilliams2022", load_gwilliams2022, fetch_gwilliams2022, "https://doi.org/10.1038/s41597-023-02752-5",
+        "gwilliams2022", "load_gwilliams2022", "fetch_gwilliams2022", "https://doi.org/10.1038/s41597-023-02752-5",
         "MEG-MASC: 27 participants, MEG, four stories in English.",
     ),
     DatasetSpec(
-        "schoffelen2019", load_schoffelen2019, None, "https://doi.org/10.1038/s41597-019-0020-y",
+        "schoffelen2019", "load_schoffelen2019", None, "https://doi.org/10.1038/s41597-019-0020-y",
         "MOUS: 96 participants, MEG, sentences and word lists in Dutch.",
     ),
     DatasetSpec(
-        "broderick2019", load_broderick2019, fetch_broderick2019, "https://doi.org/10.1016/j.cub.2018.01.080",
+        "broderick2019", "load_broderick2019", "fetch_broderick2019", "https://doi.org/10.1016/j.cub.2018.01.080",
         "19 participants, EEG, The Old Man and the Sea.",
     ),
     DatasetSpec(
-        "brennan2019", load_brennan2019, fetch_brennan2019, "https://doi.org/10.1371/journal.pone.0207741",
+        "brennan2019", "load_brennan2019", "fetch_brennan2019", "https://doi.org/10.1371/journal.pone.0207741",
         "33 participants, EEG, a chapter of Alice in Wonderland.",
     ),
 )  # fmt: skip
@@ -169,14 +188,20 @@ def load_dataset(name, **options):
 
 def _is_bids(path):
     """Return whether a path is a BIDS folder without an events table in it."""
+    from sk_b2s.io._events_file import SUFFIXES
+
     return (Path(path) / "dataset_description.json").is_file() and not any(
         (Path(path) / f"events{suffix}").is_file() for suffix in SUFFIXES
     )
 
 
 def _load_bids(path, task=None, subjects=None):
+    from sk_b2s.io._bids import read_bids
+
     return Dataset(read_bids(path, task, subjects=subjects))
 
 
 def _load_table(path):
+    from sk_b2s.io._events_file import read_events
+
     return Dataset(read_events(path))
