@@ -347,7 +347,7 @@ def _align_columns(table):
     return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
 
 
-def print_warning(message, category, filename, lineno, file=None, line=None):
+def print_command_warning(message, category, filename, lineno, file=None, line=None):
     """Print a warning in one line, without its place in the code."""
     print(
         make_text_visible(f"sk-b2s: warning: {' '.join(str(message).split())}"), file=sys.stderr, flush=True

@@ -14,7 +14,7 @@ DEBUG = "SK_B2S_DEBUG"  # environment variable
 # --- options ---------------------------------------------------------------------------------------
 
 
-def add_dataset(parser):
+def add_dataset_option(parser):
     parser.add_argument("dataset", metavar="DATASET", help="name of a data set, or path of an events table")
 
 
@@ -71,7 +71,7 @@ def add_options(parser):
         help="cache of processed recordings and speech features, or none (default: $SK_B2S_CACHE or the user cache)",
     )  # fmt: skip
     group.add_argument("--verbose", action="store_true", help="print one line for each training epoch")
-    add_debug(group)
+    add_debug_option(group)
 
 
 def add_data_options(parser):
@@ -145,7 +145,7 @@ def add_split_options(parser):
         group.add_argument("--fold", metavar="I", type=int, help="run only this fold, counted from 0")
 
 
-def add_debug(parser):
+def add_debug_option(parser):
     parser.add_argument(
         "--debug", action="store_true", help=f"show the full traceback of an error, as {DEBUG}=1 does"
     )
@@ -194,7 +194,7 @@ def _parse_all_or_none(text):
 # --- lists in the help -----------------------------------------------------------------------------
 
 
-def list_dataset_options():
+def list_datasets_in_cli_options():
     from sk_b2s.datasets._registry import DATASETS
 
     lines = [f"  {spec.name:<14} {spec.summary}" for spec in DATASETS.values()]
@@ -205,5 +205,5 @@ def list_dataset_options():
     ])  # fmt: skip
 
 
-def list_decoder_options():
+def list_decoders_in_cli_options():
     return "\n".join(["decoders:", *(f"  {name:<14} {preset.summary}" for name, preset in PRESETS.items())])

@@ -24,12 +24,12 @@ from pathlib import Path
 from sk_b2s._cli._options import (
     DEBUG,
     add_data_options,
-    add_dataset,
-    add_debug,
+    add_dataset_option,
+    add_debug_option,
     add_options,
     add_split_options,
-    list_dataset_options,
-    list_decoder_options,
+    list_datasets_in_cli_options,
+    list_decoders_in_cli_options,
 )  # fmt: skip
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
@@ -53,11 +53,11 @@ class Interrupted(BaseException):
 def run():
     """Run the command of this process, training with passive waiting."""
     if TRAINING & set(sys.argv[1:2]):
-        restart_with_passive_waiting(sys.argv[1:])
+        restart_cli_with_passive_waiting(sys.argv[1:])
     return main()
 
 
-def restart_with_passive_waiting(argv):
+def restart_cli_with_passive_waiting(argv):
     """Replace this process by one whose OpenMP threads sleep while they wait.
 
     OpenMP reads its policy once, when torch loads it, which is before any
@@ -102,7 +102,7 @@ def main(argv=None):
     try:
         with _interruptible(), warnings.catch_warnings():
             commands = importlib.import_module("sk_b2s._cli._commands")
-            warnings.showwarning = commands.print_warning
+            warnings.showwarning = commands.print_command_warning
             return getattr(commands, f"run_{args.command}_command")(args)
     except (Interrupted, KeyboardInterrupt):
         hint = f". Finished results are in {args.out}. Run the same command to continue." * hasattr(
@@ -258,9 +258,9 @@ def _add_benchmark(commands):
             "as it is computed. After an interruption, run the same command to continue. Several processes may\n"
             "write to the same file and share the work."
         ),
-        listing=list_dataset_options,
+        listing=list_datasets_in_cli_options,
         epilog=(
-            list_decoder_options() + "\n\nexamples:\n"
+            list_decoders_in_cli_options() + "\n\nexamples:\n"
             "  sk-b2s benchmark listening --modality eeg --n-subjects 8 --minutes 20 --cv loso --folds 2\n"
             "  sk-b2s benchmark study/events.tsv --cv stimulus --estimator ridge,clip-deepmel --seeds 0,1,2\n"
             "  sk-b2s benchmark study/ --size paper --estimator clip-wav2vec2 --wav2vec2 models/xlsr-53\n"
@@ -269,7 +269,7 @@ def _add_benchmark(commands):
             "  sk-b2s benchmark study/ --cv loso --fold $SLURM_ARRAY_TASK_ID --out results/$SLURM_ARRAY_TASK_ID.jsonl"
         ),
     )
-    add_dataset(parser)
+    add_dataset_option(parser)
     add_options(parser)
     parser.set_defaults(command="benchmark")
 
@@ -283,13 +283,13 @@ def _add_folds(commands):
             "Show the folds of a benchmark, their sizes, and what training and test sets share. Nothing is fitted.\n"
             "The exit status is 1 if test stimuli are also in the training set."
         ),
-        listing=list_dataset_options,
+        listing=list_datasets_in_cli_options,
         epilog="example:\n  sk-b2s folds listening --n-subjects 8 --cv loso --folds 2",
     )
-    add_dataset(parser)
+    add_dataset_option(parser)
     add_data_options(parser)
     add_split_options(parser)
-    add_debug(parser)
+    add_debug_option(parser)
     parser.set_defaults(command="folds")
 
 
@@ -318,5 +318,5 @@ def _add_report(commands):
         "--conflicts", choices=["raise", "last"], default="raise",
         help="if files hold different results of the same fit: stop, or take the last (default: raise)",
     )  # fmt: skip
-    add_debug(parser)
+    add_debug_option(parser)
     parser.set_defaults(command="report")

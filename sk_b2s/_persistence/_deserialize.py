@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 
 from sk_b2s._persistence._registry import PANDAS_TYPES, PARTS, READABLE
 from sk_b2s._persistence._states import (
-    check_part,
+    check_part_state,
     check_state,
     check_state_frames,
     check_state_names,
@@ -210,7 +210,7 @@ class Reader:
         state = self._dict(node["state"])
         if state.keys() != arguments.keys():
             raise KeyError(f"{node['class']} with {sorted(state)}")
-        check_part(node["class"], state)
+        check_part_state(node["class"], state)
         return cls(**state)
 
     def _estimator(self, node):

@@ -349,7 +349,7 @@ def check_state_frames(name, state):
             raise ValueError(f"the segments of {name} must have {wanted} features and frames, got {came}.")
 
 
-def check_part(name, state):
+def check_part_state(name, state):
     """Raise unless the arguments of one of ``PART_STATES`` match."""
     check_state(name, PART_STATES[name], state, {})
     wrong = None

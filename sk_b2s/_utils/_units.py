@@ -36,7 +36,7 @@ def guess_unit(time, limit, sfreq=None, start=0.0):
     return f" {max(fits, key=fits.get)}" if fits and max(fits.values()) > 0.1 else ""
 
 
-def guess_factor(ratio):
+def guess_unit_factor(ratio):
     """Guess the unit of times that are a factor too large or too small.
 
     Parameters

@@ -11,8 +11,8 @@ import zlib
 from pathlib import Path
 
 from sk_b2s._utils._text import shorten_text
-from sk_b2s.datasets._download import check_disk_space
-from sk_b2s.datasets._file_names import check_file_name, check_part, open_new_file_name
+from sk_b2s.datasets._download import check_download_space
+from sk_b2s.datasets._file_names import check_file_name, check_file_name_part, open_new_file_name
 
 MAX_MEMBERS = 20_000
 MAX_RATIO, MIN_LIMIT = 50, 10**8  # limit of the unpacked size: 50 times the archive, or 0.1 GB
@@ -22,7 +22,7 @@ class InvalidArchiveError(zipfile.BadZipFile, ValueError):
     """Error of a zip archive that is damaged or exceeds the limits."""
 
 
-def unpack(archive, root, choose_path, source=""):
+def unpack_archive(archive, root, choose_path, source=""):
     """Unpack a zip archive, except for existing files of the same size.
 
     Parameters
@@ -61,7 +61,9 @@ def unpack(archive, root, choose_path, source=""):
         with zipfile.ZipFile(archive) as packed:
             members, omitted = _select_members(packed, choose_path)
             _check_limits(packed, [member for member, _ in members], archive, origin, advice)
-            check_disk_space(root, sum(m.file_size for m, where in members if not _is_there(root / where, m)))
+            check_download_space(
+                root, sum(m.file_size for m, where in members if not _is_there(root / where, m))
+            )
             for member, where in members:
                 _extract(packed, member, root / where)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
@@ -129,7 +131,7 @@ def _extract(packed, member, target):
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    check_part(part)
+    check_file_name_part(part)
     part.unlink(missing_ok=True)
     with packed.open(member) as source, open_new_file_name(part) as sink:
         shutil.copyfileobj(source, sink)

@@ -30,11 +30,11 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
-from sk_b2s.datasets._archives import unpack
+from sk_b2s.datasets._archives import unpack_archive
 from sk_b2s.datasets._common import (
     check_dataset_root,
     combine_dataset_tables,
-    find_on_disk,
+    find_dataset_file_on_disk,
     require_dataset_file,
     select_dataset_names,
     warn_of_missing_dataset_parts,
@@ -177,13 +177,13 @@ def load_brennan2019(
 def _find_unpacked(root, name, pattern):
     """Return the folder of an archive, or its inner folder of that name."""
     folder = require_dataset_file(root / name, STUDY, f"Unpack {name}.zip into it. {HINT}")
-    inner = find_on_disk(folder / name)
+    inner = find_dataset_file_on_disk(folder / name)
     return inner if inner.is_dir() and not any(folder.glob(pattern)) else folder
 
 
 def _find_recording(root, subject):
     """Return the path of a recording in BrainVision or MATLAB format."""
-    paths = [find_on_disk(root / f"{subject}{suffix}") for suffix in (".vhdr", ".mat")]
+    paths = [find_dataset_file_on_disk(root / f"{subject}{suffix}") for suffix in (".vhdr", ".mat")]
     return next((path for path in paths if path.exists()), root / f"{subject}.mat")
 
 
@@ -375,7 +375,7 @@ def fetch_brennan2019(root, subjects=None, progress=True):
     sources = {file.path: file.url for file in files}
     for folder in ("audio", "proc"):
         if (archive := root / f"{folder}.zip").is_file():
-            unpack(archive, root, partial(_choose_path, folder), sources.get(archive.name, ""))
+            unpack_archive(archive, root, partial(_choose_path, folder), sources.get(archive.name, ""))
     return root
 
 

@@ -36,19 +36,19 @@ import pandas as pd
 
 from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s._utils._text import make_plain_text
-from sk_b2s.datasets._archives import unpack
+from sk_b2s.datasets._archives import unpack_archive
 from sk_b2s.datasets._common import (
     check_dataset_root,
     combine_dataset_tables,
-    find_on_disk,
+    find_dataset_file_on_disk,
     read_dataset_duration,
-    read_json,
+    read_dataset_json,
     require_dataset_file,
     select_dataset_names,
     warn_of_missing_dataset_parts,
 )
 from sk_b2s.datasets._download import (
-    check_disk_space,
+    check_download_space,
     check_download_subjects,
     describe_manual_download,
     download,
@@ -254,7 +254,7 @@ def _read_stimulus(stimuli, run, texts, sentence_gap):
     """Read audio, words and phonemes of a run."""
     number = int(run)
     wav = _find_either(stimuli, f"audio{run}.wav", f"audio{number}.wav")
-    grid = find_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
+    grid = find_dataset_file_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
     if grid.exists() or is_placeholder(grid):
         rows = textgrid_events(require_dataset_file(grid, STUDY, HINT), sentence_gap=sentence_gap)
     else:
@@ -277,7 +277,7 @@ def _read_stimulus(stimuli, run, texts, sentence_gap):
 
 def _find_either(folder, *names):
     """Return the first existing file of several names."""
-    found = [path for name in names if (path := find_on_disk(folder / name)).exists()]
+    found = [path for name in names if (path := find_dataset_file_on_disk(folder / name)).exists()]
     return require_dataset_file(
         found[0] if found else folder / names[0], STUDY, f"Its name may also be {names[-1]!r}. {HINT}"
     )
@@ -293,7 +293,7 @@ def _number_sentences(rows):
 def _read_gentle(path, sentence_gap):
     """Read words and phonemes aligned by Gentle as TextGrid events."""
     words, phonemes = [], []
-    entries = read_json(path, STUDY).get("words")
+    entries = read_dataset_json(path, STUDY).get("words")
     if not isinstance(entries, list):
         raise ValueError(
             f"{STUDY}: {str(path)!r} lacks the list 'words' of Gentle. Check that the file is complete."
@@ -399,7 +399,7 @@ def fetch_broderick2019(root, subjects=None, edition="openneuro", progress=True)
         ) from error
     names = sorted(available if requested is None else requested)
     n_missing = sum(not (root / f"sub-{name}").is_dir() for name in names)
-    check_disk_space(root, n_missing * SUBJECT_BYTES)
+    check_download_space(root, n_missing * SUBJECT_BYTES)
     dataset, tag = OPENNEURO
     include = [*(f"sub-{name}" for name in names), "stimuli"]
     page = f"https://openneuro.org/datasets/{dataset}/versions/{tag}"
@@ -424,7 +424,7 @@ def _fetch_dryad(root, progress):
     pending = [(root / file.path, file.url, 0) for file in files if file.path.endswith(".zip")]
     while pending:
         archive, url, depth = pending.pop(0)
-        inner = unpack(archive, root, _choose_path, url)
+        inner = unpack_archive(archive, root, _choose_path, url)
         if depth < MAX_NESTED_ZIPS:
             source = f"{url}, {archive.name}"
             pending += [(path, source, depth + 1) for path in inner if path.suffix == ".zip"]

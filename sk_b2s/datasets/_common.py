@@ -13,8 +13,7 @@ from sk_b2s._utils._text import shorten_list, suggest_name
 from sk_b2s.events._sentences import delay_events
 from sk_b2s.events._table_times import check_table_times_of_last_word
 from sk_b2s.io._annex import check_annex_content
-from sk_b2s.io._sidecars import parse_recording_duration
-from sk_b2s.io._sidecars import read_tsv as read_bids_tsv
+from sk_b2s.io._sidecars import parse_sidecar_duration, read_sidecar_tsv
 
 MAX_LISTED = 20  # names in a warning
 DEFAULT_TAIL = 10.0  # s from the last event to the end of a missing recording
@@ -48,7 +47,7 @@ def require_dataset_file(path, study, hint):
     FileNotFoundError
         If the file does not exist, or is a git-annex placeholder.
     """
-    path = find_on_disk(path)
+    path = find_dataset_file_on_disk(path)
     try:
         check_annex_content(path, "file")
     except OSError as error:
@@ -58,19 +57,19 @@ def require_dataset_file(path, study, hint):
     return path
 
 
-def find_on_disk(path):
+def find_dataset_file_on_disk(path):
     """Return a path as it is spelled on disk, if this is unambiguous."""
     path = Path(path)
     if path.exists() or path.is_symlink() or path == path.parent:
         return path
-    parent = find_on_disk(path.parent)
+    parent = find_dataset_file_on_disk(path.parent)
     if not parent.is_dir():
         return path
     matches = [other for other in parent.iterdir() if other.name.casefold() == path.name.casefold()]
     return matches[0] if len(matches) == 1 else path
 
 
-def read_json(path, study):
+def read_dataset_json(path, study):
     """Read the object in a JSON file, and name the file in errors."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -89,9 +88,9 @@ def read_dataset_duration(path, study):
     """Read ``RecordingDuration`` (s) from a sidecar file, or NaN."""
     if not Path(path).is_file():
         return np.nan
-    sidecar = read_json(path, study)
+    sidecar = read_dataset_json(path, study)
     try:
-        return parse_recording_duration(sidecar)
+        return parse_sidecar_duration(sidecar)
     except ValueError as error:
         raise ValueError(f"{study}: {str(path)!r}: {error}") from error
 
@@ -135,7 +134,7 @@ def select_dataset_names(parameter, requested, available, study):
     return names
 
 
-def read_tsv(path, study, columns=()):
+def read_dataset_tsv(path, study, columns=()):
     """Read a BIDS table with inferred types, and check its columns.
 
     Parameters
@@ -152,7 +151,7 @@ def read_tsv(path, study, columns=()):
     table : DataFrame
         The table.
     """
-    table = read_bids_tsv(path, dtype=None)
+    table = read_sidecar_tsv(path, dtype=None)
     if missing := [column for column in columns if column not in table]:
         raise ValueError(f"{study}: {str(path)!r} lacks the columns {missing}. It has {list(table)}.")
     return table

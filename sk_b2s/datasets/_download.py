@@ -21,8 +21,8 @@ from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets._file_names import (
     UnusableDownloadError,
     check_file_name,
+    check_file_name_part,
     check_file_name_size,
-    check_part,
     open_part_file_name,
 )
 from sk_b2s.datasets._servers import (
@@ -30,8 +30,8 @@ from sk_b2s.datasets._servers import (
     check_server_response,
     iter_server_body,
     make_final_server_error,
-    open_response,
-    read_content_length,
+    open_server_response,
+    read_server_content_length,
 )
 
 ATTEMPTS = 6  # attempts for each file
@@ -85,7 +85,7 @@ def download(files, root, progress=True):
     root.mkdir(parents=True, exist_ok=True)
     missing = [file for file in files if not _is_complete(file, root)]
     n_bytes = sum(_downloaded_bytes(_part_path(root / file.path)) for file in missing)
-    check_disk_space(root, sum(file.size or 0 for file in missing) - n_bytes)
+    check_download_space(root, sum(file.size or 0 for file in missing) - n_bytes)
     for index, file in enumerate(missing, start=1):
         _Download(file, root, f"{index} of {len(missing)}: {file.path}", progress).run()
     return root
@@ -131,11 +131,11 @@ def _part_path(path):
 
 def _downloaded_bytes(part):
     """Return the size of a partial file, 0 if it does not exist."""
-    check_part(part)
+    check_file_name_part(part)
     return part.stat().st_size if part.exists() else 0
 
 
-def check_disk_space(root, size):
+def check_download_space(root, size):
     """Raise if the disk of a folder, which may not exist yet, is full."""
     existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
@@ -146,7 +146,7 @@ def check_disk_space(root, size):
         )
 
 
-def iter_attempts():
+def iter_download_attempts():
     """Count attempts, and wait before each further one."""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -170,7 +170,7 @@ class _Download:
         """Download, verify and rename the file."""
         self._make_folder()
         has_begun = False
-        for _ in iter_attempts():
+        for _ in iter_download_attempts():
             try:
                 if self._fetch_rest():
                     break
@@ -192,7 +192,7 @@ class _Download:
                 f"{_downloaded_bytes(self.part):,} bytes received are kept. Run the download again to resume."
             )
         self._verify_checksum()
-        check_part(self.part)
+        check_file_name_part(self.part)
         os.replace(self.part, self.target)  # replaces a link of that name without following it
 
     def _make_folder(self):
@@ -229,7 +229,7 @@ class _Download:
             n_bytes = 0
         # A compressed response would have another length than the file.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={n_bytes}-"} if n_bytes else {})
-        with open_response(file.url, headers, TIMEOUT) as response:
+        with open_server_response(file.url, headers, TIMEOUT) as response:
             if response.status_code == 416:  # the partial file is complete, or belongs to another file
                 is_complete = (
                     response.headers.get("Content-Range") == f"bytes */{n_bytes}" and file.size is None
@@ -243,7 +243,7 @@ class _Download:
             if is_partial and not self._continues_part(response, n_bytes):
                 self.part.unlink(missing_ok=True)
                 return False
-            begin, rest = (n_bytes if is_partial else 0), read_content_length(response)
+            begin, rest = (n_bytes if is_partial else 0), read_server_content_length(response)
             total = None if rest is None else begin + rest
             if total is not None and file.size is not None and total > file.size:
                 raise self._make_size_error(f"announces {total:,} bytes")

@@ -123,13 +123,13 @@ def open_part_file_name(path, append):
     FileExistsError
         If the path is a link, folder, pipe or device, or has other hard links.
     """
-    check_part(path)
+    check_file_name_part(path)
     flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else 0)
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
-        check_part(path)  # the path may have been replaced since the first check
+        check_file_name_part(path)  # the path may have been replaced since the first check
         raise OSError(error.errno, f"{error.strerror} while opening a partial download", str(path)) from error
     file = os.fdopen(descriptor, "ab" if append else "wb")
     if (kind := _describe_non_file(os.fstat(descriptor))) is not None:
@@ -139,7 +139,7 @@ def open_part_file_name(path, append):
     return file
 
 
-def check_part(path):
+def check_file_name_part(path):
     """Raise if the path of a partial file is a link, folder or device."""
     try:
         found = os.lstat(path)

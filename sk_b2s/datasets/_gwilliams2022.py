@@ -38,7 +38,7 @@ from sk_b2s.datasets._common import (
     check_dataset_root,
     combine_dataset_tables,
     read_dataset_duration,
-    read_tsv,
+    read_dataset_tsv,
     require_dataset_file,
     select_dataset_names,
     warn_of_missing_dataset_parts,
@@ -228,9 +228,9 @@ def _recording(stem):
 
 def _read_recording(path, recording, root, subject, session, task):
     """Read one table of events."""
-    table = read_tsv(path, STUDY, ["onset", "duration"])
+    table = read_dataset_tsv(path, STUDY, ["onset", "duration"])
     if "kind" not in table:
-        table = _expand_literals(read_tsv(path, STUDY, ["trial_type"]), path)
+        table = _expand_literals(read_dataset_tsv(path, STUDY, ["trial_type"]), path)
     if missing := [key for key in KEYS if key not in table and key not in OPTIONAL]:
         raise ValueError(f"{STUDY}: {str(path)!r} lacks the columns {missing}. It has {list(table)}.")
     table = table.assign(**{key: None for key in OPTIONAL if key not in table})

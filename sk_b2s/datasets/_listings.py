@@ -15,8 +15,8 @@ from sk_b2s.datasets._servers import (
     check_server_response,
     iter_server_body,
     make_final_server_error,
-    open_response,
-    read_content_length,
+    open_server_response,
+    read_server_content_length,
 )
 
 CHECKSUMS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}  # by number of hexadecimal digits
@@ -45,7 +45,7 @@ def list_osf_files(url, subjects, manual):
     while pending:
         url = pending.pop()
         _check_new(url, seen, manual)
-        page = request_listing(url, "data", "links", manual=manual)
+        page = request_file_listing(url, "data", "links", manual=manual)
         folders = []
         for entry in _get_field(page, list, url, manual, "data"):
             path = _get_field(entry, str, url, manual, "attributes", "materialized_path").strip("/")
@@ -76,7 +76,9 @@ def list_deep_blue_files(server, work, manual):
     """List the files of a data set at Deep Blue Data."""
     url = f"{server}/concern/data_sets/{work}.json"
     files = []
-    for entry in _get_field(request_listing(url, "file_sets", manual=manual), list, url, manual, "file_sets"):
+    for entry in _get_field(
+        request_file_listing(url, "file_sets", manual=manual), list, url, manual, "file_sets"
+    ):
         name = _get_field({"title": _first(_get(entry, "title"))}, str, url, manual, "title")
         number = _get_field(entry, str, url, manual, "id")
         checksum = _parse_checksum(_first(_get(entry, "original_checksum")), None, url)
@@ -89,7 +91,12 @@ def list_dryad_files(server, doi, manual):
     """List the files of the last version of a data set at Dryad."""
     url = f"{server}/api/v2/datasets/{doi}/versions"
     versions = _get_field(
-        request_listing(url, "_embedded", manual=manual), list, url, manual, "_embedded", "stash:versions"
+        request_file_listing(url, "_embedded", manual=manual),
+        list,
+        url,
+        manual,
+        "_embedded",
+        "stash:versions",
     )
     if not versions:
         raise _make_format_error(url, "_embedded.stash:versions", "at least one version", versions, manual)
@@ -97,7 +104,7 @@ def list_dryad_files(server, doi, manual):
     url, files, seen = f"{server}{version}/files?per_page=100", [], {}
     while url:
         _check_new(url, seen, manual)
-        page = request_listing(url, "_embedded", "_links", manual=manual)
+        page = request_file_listing(url, "_embedded", "_links", manual=manual)
         for entry in _get_field(page, list, url, manual, "_embedded", "stash:files"):
             kinds = ("stash:download", "stash:file-download")
             kind = next((k for k in kinds if k in _get_field(entry, dict, url, manual, "_links")), kinds[0])
@@ -169,7 +176,7 @@ def _parse_checksum(digest, kind, url):
 # --- lists in JSON -----------------------------------------------------------------------------------
 
 
-def request_listing(url, *keys, manual):
+def request_file_listing(url, *keys, manual):
     """Request a list in JSON that contains some keys.
 
     Parameters
@@ -186,9 +193,9 @@ def request_listing(url, *keys, manual):
     content : dict
         The list.
     """
-    for _ in downloads.iter_attempts():
+    for _ in downloads.iter_download_attempts():
         try:
-            with open_response(url, {"Accept": "application/json"}, downloads.TIMEOUT) as response:
+            with open_server_response(url, {"Accept": "application/json"}, downloads.TIMEOUT) as response:
                 check_server_response(response, url, manual)
                 text = _read_list(response, url, manual)
             return _parse_list(text, url, keys, manual)
@@ -208,7 +215,7 @@ def _read_list(response, url, manual):
             raise UnusableDownloadError(
                 f"{url} sent a list of more than {MAX_LIST_BYTES / 1e6:.0f} MB, which seems to have no end. {manual}"
             )
-    expected = None if response.headers.get("Content-Encoding") else read_content_length(response)
+    expected = None if response.headers.get("Content-Encoding") else read_server_content_length(response)
     if expected is not None and len(text) < expected:
         raise requests.ConnectionError(f"received only {len(text):,} of {expected:,} bytes")
     return bytes(text)

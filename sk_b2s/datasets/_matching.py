@@ -50,7 +50,7 @@ def match_sequences(first, second):
     return np.array(pairs[::-1], int).reshape(-1, 2)
 
 
-def find_nearest(first, second):
+def match_nearest_time(first, second):
     """Return the index of the nearest of ``second`` to each of ``first``.
 
     Both are ascending times, and ``second`` is not empty. Of two equally near
@@ -61,7 +61,7 @@ def find_nearest(first, second):
     return np.where(np.abs(second[left] - first) <= np.abs(second[right] - first), left, right)
 
 
-def match_times(first, second, within):
+def match_sequence_times(first, second, within):
     """Pair each time with the nearest one of another sequence, at most once.
 
     Parameters
@@ -78,7 +78,7 @@ def match_times(first, second, within):
     """
     if len(first) == 0 or len(second) == 0:
         return np.empty((0, 2), int)
-    nearest = find_nearest(first, second)
+    nearest = match_nearest_time(first, second)
     distance = np.abs(second[nearest] - first)
     order = np.lexsort([distance, nearest])
     is_first = np.r_[True, nearest[order][1:] != nearest[order][:-1]]

@@ -39,7 +39,7 @@ from sk_b2s.datasets._common import (
     select_dataset_names,
     warn_of_missing_dataset_parts,
 )
-from sk_b2s.datasets._matching import find_nearest, match_sequences, match_times
+from sk_b2s.datasets._matching import match_nearest_time, match_sequence_times, match_sequences
 from sk_b2s.io._clocks._clock_fit import MAX_DRIFT
 from sk_b2s.io._raw._identity import digest_recording_identity
 from sk_b2s.io._raw._recordings import open_recording
@@ -434,7 +434,7 @@ def _find_common_offset(sent, codes, times):
             own = times[codes == code]
             if len(own) == 0:
                 continue
-            distance = abs(own[find_nearest(expected, own)] - expected)
+            distance = abs(own[match_nearest_time(expected, own)] - expected)
             near |= (kind == code) & (distance <= TOLERANCE + 200e-6 * abs(logged - logged[i]))
         if near.sum() > most:
             offset, most = times[j] - logged[i], near.sum()
@@ -459,5 +459,5 @@ def _fit_line(line, sent, codes, times):
 def _pair_triggers(code, sent, codes, expected, times, within):
     """Pair nearby triggers of one kind."""
     first, second = np.flatnonzero(sent["trigger"] == code), np.flatnonzero(codes == code)
-    pairs = match_times(expected[first], times[second], within)
+    pairs = match_sequence_times(expected[first], times[second], within)
     return np.column_stack([first[pairs[:, 0]], second[pairs[:, 1]]])

@@ -29,7 +29,7 @@ class StalledError(requests.Timeout):
     """Error of a server that sends too slowly."""
 
 
-def describe_proxy(url):
+def describe_server_proxy(url):
     """Return the proxy of an address without its password, or ""."""
     proxy = _proxy(url)
     if not proxy:
@@ -46,7 +46,7 @@ def _proxy(url):
         return ""
 
 
-def open_response(url, headers, timeout):
+def open_server_response(url, headers, timeout):
     """Send a request, and return the response without reading its body.
 
     Parameters
@@ -93,7 +93,7 @@ def iter_server_body(response, timeout, decode=False):
     Parameters
     ----------
     response : requests.Response
-        Response of :func:`open_response`.
+        Response of :func:`open_server_response`.
     timeout : float
         Duration in seconds over which the rate is measured.
     decode : bool, default=False
@@ -133,7 +133,7 @@ def iter_server_body(response, timeout, decode=False):
             since, n_bytes = time.monotonic(), 0
 
 
-def read_content_length(response):
+def read_server_content_length(response):
     """Return the announced size of a body, or None."""
     text = response.headers.get("Content-Length", "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
@@ -152,7 +152,7 @@ def check_server_response(response, url, manual):
         Sentence for errors on how to download the files manually.
     """
     code, status = response.status_code, f"{response.status_code} {response.reason}"
-    proxy = describe_proxy(url)
+    proxy = describe_server_proxy(url)
     if code == 407:
         raise _make_password_error(url, proxy, manual)
     if code in (401, 403, 451, 511):
@@ -200,7 +200,7 @@ def make_final_server_error(error, url, manual, has_begun=False):
         The error to raise.
     """
     causes = list(_iter_causes(error))
-    proxy, host = describe_proxy(url), urlsplit(url).hostname
+    proxy, host = describe_server_proxy(url), urlsplit(url).hostname
     if isinstance(error, requests.exceptions.InvalidProxyURL) or (
         isinstance(error, ValueError) and proxy and _is_unusable(_proxy(url))
     ):

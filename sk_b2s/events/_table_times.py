@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import unwrap_scalar_for_text
-from sk_b2s._utils._units import guess_factor, guess_unit
+from sk_b2s._utils._units import guess_unit, guess_unit_factor
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.events._table_rows import LONG, map_distinct_row_values, raise_for_rows
 
@@ -18,7 +18,7 @@ MAX_BEYOND = 5.0  # s by which a word may end after its audio file, if it includ
 MAX_DRIFT = 200e-6  # s per second between two clocks whose drift is unknown
 
 
-def is_after_end(onset, duration):
+def is_time_after_end(onset, duration):
     """Return whether words begin after the end of their audio files."""
     return onset > duration * (1 + MAX_DRIFT) + MAX_LATE
 
@@ -34,7 +34,7 @@ def check_table_times_of_last_word(stimulus, onset, source):
     source : str
         File or study that the onset was read from, for the message.
     """
-    if is_after_end(onset, duration := stimulus_duration(stimulus)):
+    if is_time_after_end(onset, duration := stimulus_duration(stimulus)):
         name = str(stimulus) if isinstance(stimulus, (str, Path)) else stimulus_name(stimulus)
         raise ValueError(
             f"The audio file {name!r} has {duration:.3f} s, but its last word begins at {onset:.3f} s in {source}. "
@@ -128,7 +128,7 @@ def _check_times_agree(events, words, playing, expected):
         events, wrong, "sound_onset",
         f"the time in the stimulus that follows from the onsets, {expected[first]:.3f} s (the word begins at "
         f"{events['onset'].iloc[words[first]]:.3f} s, {stimulus_name(sound['sound'])!r} at {sound['onset']:.3f} s)",
-        guess_factor(ratio),
+        guess_unit_factor(ratio),
     )  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def place_words_at_table_times(events):
     )[playing]
     without = rows["sound"].isna().to_numpy()
     _check_begun(events.set_axis(labels), words, without & (playing < 0))
-    ended = without & is_after_end(since, events["duration"].to_numpy()[playing])
+    ended = without & is_time_after_end(since, events["duration"].to_numpy()[playing])
     _check_not_ended(events.set_axis(labels), words, ended, playing)
     events.loc[words[without], "sound"] = events["sound"].to_numpy()[playing[without]]
     untimed = rows["sound_onset"].isna().to_numpy()
@@ -231,7 +231,7 @@ def _check_not_ended(events, words, is_wrong, playing):
 
 def _check_within(events, words, length):
     """Raise if words begin after the end of their audio files."""
-    beyond = is_after_end(events["sound_onset"].to_numpy()[words], length)
+    beyond = is_time_after_end(events["sound_onset"].to_numpy()[words], length)
     if not beyond.any():
         return
     first = int(np.argmax(beyond))

@@ -7,7 +7,7 @@ import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.events._audio import _files as audio_files
-from sk_b2s.events._audio._files import read_samples
+from sk_b2s.events._audio._files import read_audio_samples
 from sk_b2s.events._stimuli import get_stimulus_state
 
 AUDIO_SFREQ = 16000  # Hz; all audio is resampled to it, as in the paper
@@ -28,7 +28,7 @@ def read_feature_audio(sound, start=0.0, stop=None):
         Interval in seconds. It is cut before resampling, so that no sample
         depends on audio outside of it. By default, read to the end.
     """
-    audio, sfreq = read_samples(sound, get_stimulus_state(sound), start, stop)
+    audio, sfreq = read_audio_samples(sound, get_stimulus_state(sound), start, stop)
     return librosa.resample(audio, orig_sr=sfreq, target_sr=AUDIO_SFREQ)
 
 

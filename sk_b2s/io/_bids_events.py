@@ -18,7 +18,7 @@ from sk_b2s.events._table import EVENT_TYPES
 from sk_b2s.io._annex import check_annex_fetched
 from sk_b2s.io._raw._gaps import IS_GAP
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities, read_tsv
+from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities, read_sidecar_tsv
 
 # Common names of each column of the events table. The first one with a value is used.
 COLUMNS = {
@@ -122,7 +122,7 @@ class EventTables:
             rows = self._make_stimulus_row(recording, entities)
         else:
             check_annex_fetched([path], self.root)
-            rows = self._map_rows(path, read_tsv(path))
+            rows = self._map_rows(path, read_sidecar_tsv(path))
         who = {"subject": entities["sub"], "session": entities.get("ses", ""), "recording": str(recording)}
         return rows.assign(**who, task=entities["task"], run=entities.get("run", ""))
 

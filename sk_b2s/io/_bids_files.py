@@ -11,7 +11,7 @@ from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._bids_events import FORMATS, VERSIONS
 from sk_b2s.io._file_parts import list_file_parts_of_header
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._sidecars import parse_sidecar_entities, read_tsv
+from sk_b2s.io._sidecars import parse_sidecar_entities, read_sidecar_tsv
 
 DATATYPES = ("eeg", "meg")
 PAIR = re.compile(r"[a-zA-Z]+-[a-zA-Z0-9+]+")
@@ -344,7 +344,7 @@ def _warn_missing_subjects(base, found, wanted, ignored):
 def _read_participants(path):
     """Return the folders in participants.tsv, none if it cannot be read."""
     try:
-        names = set(read_tsv(path).get("participant_id", [])) if path.is_file() else set()
+        names = set(read_sidecar_tsv(path).get("participant_id", [])) if path.is_file() else set()
     except (ValueError, OSError):
         return set()
     names = {name if name.startswith("sub-") else f"sub-{name}" for name in names if isinstance(name, str)}

@@ -16,7 +16,7 @@ REFERENCE = re.compile(r"[-_: ](ref|le|re|avg?|a1|a2|m1|m2|cz|org|g2)$")
 MODALITY = re.compile(r"^(eeg|meg|pol|ch|channel)[-_: ]*(?=\S)")
 
 
-def normalize_name(name):
+def normalize_channel_name(name):
     """Remove case, spaces, modality, reference and leading zeros from a name.
 
     Parameters
@@ -30,9 +30,10 @@ def normalize_name(name):
 
     Examples
     --------
-    >>> [normalize_name(name) for name in ("EEG 001", "EEG001", "EEG Fp1-Ref")]
+    >>> names = ("EEG 001", "EEG001", "EEG Fp1-Ref")
+    >>> [normalize_channel_name(name) for name in names]
     ['1', '1', 'fp1']
-    >>> [normalize_name(name) for name in ("FP1", "fp1 ", "MEG 0111")]
+    >>> [normalize_channel_name(name) for name in ("FP1", "fp1 ", "MEG 0111")]
     ['fp1', 'fp1', '111']
     """
     plain = REFERENCE.sub("", str(name).strip().lower())
@@ -44,7 +45,8 @@ def match_channel_names(listed, names, table):
     """Find the channel of a recording for each row of a table.
 
     Equal names match first, then CTF names without the laboratory's suffix,
-    then plain names (:func:`normalize_name`) that occur once on both sides.
+    then plain names (:func:`normalize_channel_name`) that occur once on both
+    sides.
 
     Parameters
     ----------
@@ -75,7 +77,7 @@ def match_channel_names(listed, names, table):
             stacklevel=6,
         )
     matched: list = [None] * len(listed)
-    for spelling in (str, lambda name: SITE.sub("", name), str.strip, str.lower, normalize_name):
+    for spelling in (str, lambda name: SITE.sub("", name), str.strip, str.lower, normalize_channel_name):
         free = [name for name in names if name not in set(matched)]
         known = {spelling(name): name for name in free}
         count = Counter(spelling(name) for name in free)

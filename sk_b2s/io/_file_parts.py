@@ -62,7 +62,7 @@ def decode_file_text(data, path):
         ) from error
 
 
-def read_json(path):
+def read_json_file(path):
     """Read a JSON object, {} if the file holds something else."""
     check_file_part_is_regular(path, "JSON file")
     try:
@@ -102,7 +102,7 @@ def list_file_parts_of_header(path):
     }
 
 
-def check_parts(path):
+def check_file_parts(path):
     """Raise if a file that belongs to a recording is missing.
 
     Parameters

@@ -27,7 +27,7 @@ from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._channel_names import CODE as NAMES
 from sk_b2s.io._channel_names import match_channel_names
-from sk_b2s.io._file_parts import check_file_part_is_regular, decode_file_text, read_json
+from sk_b2s.io._file_parts import check_file_part_is_regular, decode_file_text, read_json_file
 from sk_b2s.io._sensors import METERS
 
 CODE = f"{get_cache_code(__file__)}-{NAMES}"
@@ -119,7 +119,7 @@ def _search_folders(recording, root):
     return parents[:1]
 
 
-def read_tsv(path, dtype=str):
+def read_sidecar_tsv(path, dtype=str):
     """Read a BIDS table, with "n/a" as missing value.
 
     Parameters
@@ -245,13 +245,13 @@ def apply_sidecars(raw, recording):
     _check_duration(raw, Path(recording))
     paths = {parse_sidecar_entities(path)["suffix"]: path for path in list_sidecars(recording)}
     if "channels" in paths:
-        _apply_channels(raw, read_tsv(paths["channels"]), paths["channels"])
+        _apply_channels(raw, read_sidecar_tsv(paths["channels"]), paths["channels"])
     if "electrodes" in paths and "coordsystem" in paths and raw.get_montage() is None:
-        _apply_electrodes(raw, read_tsv(paths["electrodes"]), paths)
+        _apply_electrodes(raw, read_sidecar_tsv(paths["electrodes"]), paths)
     return raw
 
 
-def parse_recording_duration(sidecar):
+def parse_sidecar_duration(sidecar):
     """Return the ``RecordingDuration`` of a sidecar file in seconds, or NaN.
 
     Raises
@@ -276,7 +276,7 @@ def _check_duration(raw, recording):
     if path is None:
         return
     try:
-        expected = parse_recording_duration(read_json(path))
+        expected = parse_sidecar_duration(read_json_file(path))
     except ValueError as error:
         if not str(error).startswith("RecordingDuration"):
             raise
@@ -319,7 +319,7 @@ def _apply_channels(raw, table, path):
 
 def _apply_electrodes(raw, table, paths):
     """Set positions from electrodes.tsv in a known coordinate system."""
-    header = read_json(paths["coordsystem"])
+    header = read_json_file(paths["coordsystem"])
     system = str(header.get("EEGCoordinateSystem", "")).lower()
     unit = METERS.get(header.get("EEGCoordinateUnits"))
     if (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.plotting._style import COLORS, MUTED, get_axes, style_axes
+from sk_b2s.plotting._style import COLORS, MUTED, get_styled_axes, style_axes
 
 VERDICT_COLORS = {"aligned": COLORS[2], "off": COLORS[1], "cannot tell": MUTED}
 RESPONSE_LAGS = (0.05, 0.25)  # s after the stimulus, where a response is expected
@@ -48,7 +48,7 @@ def plot_alignment(table, max_curves=24, ax=None):
     shown = rows.assign(aligned=rows["verdict"] == "aligned").sort_values("aligned", kind="stable")
     shown = shown.head(max_curves).sort_index()
     verdicts = shown["verdict"].str.split(" by ").str[0]
-    ax = get_axes(ax, figsize=(7, 1.2 + 0.35 * len(shown)))
+    ax = get_styled_axes(ax, figsize=(7, 1.2 + 0.35 * len(shown)))
     ax.axvspan(*RESPONSE_LAGS, color=MUTED, alpha=0.15, linewidth=0)
     ax.axvline(0, color=MUTED, linewidth=0.8)
     for place, (_, row) in enumerate(shown.iterrows()):

@@ -15,9 +15,9 @@ from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
     MUTED,
-    assign_colors,
-    get_axes,
-    spread_positions,
+    assign_style_colors,
+    get_styled_axes,
+    spread_positions_in_style,
     style_axes,
     style_ticks_as_percent,
 )
@@ -64,10 +64,10 @@ def plot_adaptation(results, score="top_k", ax=None):
     table = average_summary_scores(rows, score, ["estimator", AMOUNT])
     names, n_subjects = list(pd.unique(rows["estimator"])), rows["subject"].nunique()
     _warn_missing_subjects(table, n_subjects)
-    ax = get_axes(ax, figsize=(max(6.4, 1.0 * len(amounts)), 4.8))
+    ax = get_styled_axes(ax, figsize=(max(6.4, 1.0 * len(amounts)), 4.8))
     _draw_chance_and_null(ax, table, amounts)
-    shifts = spread_positions(len(names), 0.24)
-    for at, (name, color) in enumerate(assign_colors(names).items()):
+    shifts = spread_positions_in_style(len(names), 0.24)
+    for at, (name, color) in enumerate(assign_style_colors(names).items()):
         own = table.loc[name].sort_index()
         place = np.searchsorted(amounts, own.index.to_numpy(float)) + shifts[at]
         style = {

@@ -17,8 +17,8 @@ from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
     MUTED,
-    draw_chance,
-    get_axes,
+    draw_styled_chance,
+    get_styled_axes,
     style_axes,
     style_ticks_as_percent,
 )
@@ -59,7 +59,7 @@ def plot_history(history, ax=None):
     """
     name = label_loss_curve(getattr(history, "loss", None))
     history = getattr(history, "history_", history)
-    ax, epochs = get_axes(ax), history[:, "epoch"]
+    ax, epochs = get_styled_axes(ax), history[:, "epoch"]
     has_validation = "valid_loss" in history[0]
     train_ax = ax.twinx() if has_validation and name not in (CROSS_ENTROPY, "loss") else ax
     label = f"training {name}, over a batch"
@@ -68,7 +68,7 @@ def plot_history(history, ax=None):
         losses, n = history[:, "valid_loss"], history[-1, "valid_candidates"]
         label = f"validation {CROSS_ENTROPY}, over {n} segments"
         lines += ax.plot(epochs, losses, color=COLORS[1], linewidth=1.8, label=label)
-        draw_chance(ax, np.log(n), f"chance level of {n} segments")
+        draw_styled_chance(ax, np.log(n), f"chance level of {n} segments")
         best = epochs[int(np.argmin(losses))]
         label = f"best state, epoch {best}, restored" + (STILL_FALLING if best == epochs[-1] else "")
         ax.axvline(best, color=MUTED, linestyle=":", label=label)
@@ -133,7 +133,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     means = mean_and_sem(curve, score, x, weight=weight).reindex(subjects.index)
     if not (is_number := pd.api.types.is_numeric_dtype(curve[x])):
         subjects, means = (table.reindex(pd.unique(curve[x])) for table in (subjects, means))
-    is_first, ax = ax is None or not ax.has_data(), get_axes(ax)
+    is_first, ax = ax is None or not ax.has_data(), get_styled_axes(ax)
     place = subjects.index.to_numpy(float) if is_number else np.arange(len(subjects))
     color = COLORS[len(ax.containers) % len(COLORS)]
     ax.plot(place, subjects.to_numpy(), color=color, alpha=0.25, linewidth=0.9)

@@ -8,7 +8,7 @@ import pandas as pd
 from sk_b2s._utils._text import make_plain_text, with_visible_text
 from sk_b2s.decoding._retrieval_result import RetrievalResult
 from sk_b2s.metrics._words import word_probabilities
-from sk_b2s.plotting._style import COLORS, DASHED, get_axes, style_axes, style_ticks_as_percent
+from sk_b2s.plotting._style import COLORS, DASHED, get_styled_axes, style_axes, style_ticks_as_percent
 
 # --- ranks -----------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ def plot_ranks(result, bins=20, ax=None):
         Bars sum to one. At chance level all ranks are equally frequent.
     """
     edges, share, chance = bin_retrieval_ranks(result.ranks, result.n_candidates, bins)
-    ax = get_axes(ax)
+    ax = get_styled_axes(ax)
     ax.bar(edges[:-1], share, np.diff(edges), align="edge", color=COLORS[0], edgecolor="none", alpha=0.85)
     ax.stairs(chance, edges, **DASHED, baseline=None, label="chance")
     ax.set(xlim=(0, result.n_candidates), xlabel=f"rank of the target segment among {result.n_candidates} (0 is best)",
@@ -96,7 +96,7 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
     """
     if isinstance(ranks, RetrievalResult):
         ranks, n_candidates = ranks.ranks, ranks.n_candidates
-    ax = get_axes(ax)
+    ax = get_styled_axes(ax)
     k = np.arange(1, n_candidates + 1)
     accuracy = np.cumsum(np.bincount(np.asarray(ranks), minlength=n_candidates)) / len(ranks)
     drawn = [line for line in ax.lines if line.get_label().startswith("chance")]
@@ -183,7 +183,7 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
     part = (scores - scores.mean(1, keepdims=True)) / np.maximum(scores.std(1, keepdims=True), 1e-12)
     part, target = part[:, columns], pd.Index(columns).get_indexer(result.target[rows])
     best = part.argmax(1)
-    ax = get_axes(ax, figsize=(6.5, 5.5))
+    ax = get_styled_axes(ax, figsize=(6.5, 5.5))
     limit = max(float(np.abs(part).max()), 1e-9)
     image = ax.imshow(part, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, label="similarity (s.d. from the window's mean)", shrink=0.85)
@@ -272,7 +272,7 @@ def plot_words(result, n_words=12, ax=None):
     from matplotlib.colors import LogNorm
 
     table = compute_retrieval_confusions(result, n_words)
-    ax = get_axes(ax, figsize=(6.5, 5.5))
+    ax = get_styled_axes(ax, figsize=(6.5, 5.5))
     limit = max(float(np.abs(np.log(np.maximum(table.to_numpy(), 1e-3))).max()), np.log(1.1))
     norm = LogNorm(np.exp(-limit), np.exp(limit))
     image = ax.imshow(np.maximum(table.to_numpy(), 1e-3), cmap="PuOr_r", norm=norm, interpolation="nearest")

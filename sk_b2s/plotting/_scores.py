@@ -18,10 +18,10 @@ from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
     MUTED,
-    assign_colors,
-    draw_chance,
-    get_axes,
-    spread_positions,
+    assign_style_colors,
+    draw_styled_chance,
+    get_styled_axes,
+    spread_positions_in_style,
     style_axes,
     style_ticks_as_percent,
 )
@@ -49,7 +49,7 @@ def _draw_chances(ax, places, chance, half_width):
     """Draw one line of chance if it is constant, or a piece at each place."""
     known = np.asarray(chance, float)
     if len(known) and np.isfinite(known).all() and np.ptp(known) < 1e-9:
-        draw_chance(ax, known[0])
+        draw_styled_chance(ax, known[0])
         return
     label = f"chance {100 * np.nanmin(known):.1f} to {100 * np.nanmax(known):.1f} %"
     style = {**DASHED, "linestyle": (0, (3, 2))}
@@ -101,13 +101,13 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
         If chance is missing, or differs between the retrieval results.
     """
     scores, chance, name, null = _collect_scores(scores, chance, score)
-    ax = get_axes(ax, figsize=(max(6.4, 1.6 * scores.shape[1]), 4.8))
+    ax = get_styled_axes(ax, figsize=(max(6.4, 1.6 * scores.shape[1]), 4.8))
     place = np.arange(scores.shape[1])
     if null is not None:
         _shade_null(ax, place, null["null_low"], null["null_high"], 0.3)
     _draw_chances(ax, place, np.broadcast_to(chance, len(place)), 0.3)
     ax.plot(place, scores.to_numpy().T, color=MUTED, alpha=0.35, linewidth=0.8, zorder=1.6)
-    for x, (decoder, color) in zip(place, assign_colors(scores).items(), strict=True):
+    for x, (decoder, color) in zip(place, assign_style_colors(scores).items(), strict=True):
         values = scores[decoder].to_numpy(float)
         ax.scatter(np.full(len(values), x), values, s=26, color=color, alpha=0.65, linewidth=0, zorder=2)
         if len(values) > 1:
@@ -177,11 +177,11 @@ def plot_subjects(results, score="top_k", ax=None):
     summary = BenchmarkSummary.of(results)
     table = summary.means(score, ("label", "subject"))
     labels, subjects = (list(pd.unique(table.index.get_level_values(name))) for name in table.index.names)
-    ax = get_axes(ax, figsize=(max(6.0, 1.5 + len(subjects) * (0.3 + 0.12 * len(labels))), 4.2))
+    ax = get_styled_axes(ax, figsize=(max(6.0, 1.5 + len(subjects) * (0.3 + 0.12 * len(labels))), 4.2))
     places, chances = [], []
     width = min(0.22, 0.7 / len(labels))
-    shifts = spread_positions(len(labels), 0.7)
-    for (label, color), shift in zip(assign_colors(labels).items(), shifts, strict=True):
+    shifts = spread_positions_in_style(len(labels), 0.7)
+    for (label, color), shift in zip(assign_style_colors(labels).items(), shifts, strict=True):
         own = table.loc[label].reindex(subjects)
         place = np.arange(len(subjects)) + shift
         _shade_null(ax, place, own["null_low"], own["null_high"], 0.4 * width)
@@ -234,12 +234,12 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         rows = select_rows_for_statistics(results)
         table = compare_estimators(rows, reference, score)
     means = compute_subject_statistics(rows, score, ["estimator"])
-    ax = get_axes(ax, figsize=(7.5, 1.2 + 0.75 * len(table)))
+    ax = get_styled_axes(ax, figsize=(7.5, 1.2 + 0.75 * len(table)))
     place = np.arange(len(table))
     ax.axvline(0, **{**DASHED, "zorder": 1})
     for at, row in zip(place, table.itertuples(), strict=True):
         difference = (means[row.estimator] - means[row.reference]).to_numpy()
-        points = at + spread_positions(len(difference), 0.2)
+        points = at + spread_positions_in_style(len(difference), 0.2)
         ax.scatter(difference, points, s=22, color=COLORS[0], alpha=0.55, linewidth=0)
         ax.errorbar(row.mean_difference, at + 0.28, xerr=row.sem, fmt="D", markersize=6, color=COLORS[1], capsize=4,
                     linewidth=1.8, zorder=3)  # fmt: skip
@@ -278,9 +278,9 @@ def plot_controls(results, ax=None):
     names, labels = (list(pd.unique(table.index.get_level_values(name))) for name in table.index.names)
     verdicts = _select_verdicts(summary.rows)
     height = min(0.22, 0.7 / len(labels))
-    ax = get_axes(ax, figsize=(7.5, 1.3 + len(names) * (0.3 + 0.16 * len(labels))))
-    shifts = spread_positions(len(labels), 0.7)
-    for (label, color), shift in zip(assign_colors(labels).items(), shifts, strict=True):
+    ax = get_styled_axes(ax, figsize=(7.5, 1.3 + len(names) * (0.3 + 0.16 * len(labels))))
+    shifts = spread_positions_in_style(len(labels), 0.7)
+    for (label, color), shift in zip(assign_style_colors(labels).items(), shifts, strict=True):
         known = [name for name in names if (name, label) in table.index]
         own = table.loc[[(name, label) for name in known]]
         place = np.array([names.index(name) for name in known]) + shift

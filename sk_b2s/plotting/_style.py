@@ -13,25 +13,25 @@ ALPHA = 0.25
 DASHED = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1.4, "zorder": 1.5}  # lines of chance
 
 
-def get_axes(ax, **size):
+def get_styled_axes(ax, **size):
     """Return ``ax``, or create new axes if ``ax is None``."""
     import matplotlib.pyplot as plt
 
     return plt.subplots(layout="constrained", **size)[1] if ax is None else ax
 
 
-def assign_colors(names):
+def assign_style_colors(names):
     """Assign a color to each name. Colors repeat after six names.
 
     Examples
     --------
-    >>> assign_colors(["ridge", "clip"])
+    >>> assign_style_colors(["ridge", "clip"])
     {'ridge': '#0072b2', 'clip': '#d55e00'}
     """
     return {name: COLORS[place % len(COLORS)] for place, name in enumerate(names)}
 
 
-def draw_chance(ax, chance, label=None):
+def draw_styled_chance(ax, chance, label=None):
     """Draw the chance level as a dashed line across the axes.
 
     Parameters
@@ -56,6 +56,6 @@ def style_axes(ax, grid="y"):
     ax.grid(True, axis=grid, color=MUTED, alpha=ALPHA, linewidth=0.6)
 
 
-def spread_positions(n, width=0.5):
+def spread_positions_in_style(n, width=0.5):
     """Return n evenly spaced positions around 0, at most ``width`` apart."""
     return (np.arange(n) - (n - 1) / 2) * min(width / max(n - 1, 1), 0.22)

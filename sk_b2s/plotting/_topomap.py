@@ -7,7 +7,7 @@ import pandas as pd
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.plotting._style import get_axes
+from sk_b2s.plotting._style import get_styled_axes
 
 RADIUS = 0.095  # m, of the head that MNE draws
 EQUATOR = np.sqrt(0.5) / 2  # radius of the equator in the unit square of project_sensors()
@@ -94,7 +94,7 @@ def plot_topography(values, positions, label="", limits=None, diverging=None, ax
     if diverging and limits is None:
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
     high = high if high > low else low + 1e-9  # constant values have one color
-    ax = get_axes(ax, figsize=(4.6, 3.8))
+    ax = get_styled_axes(ax, figsize=(4.6, 3.8))
     image, _ = mne.viz.plot_topomap(
         values, places, ch_type="eeg", axes=ax, show=False, cmap="PuOr_r" if diverging else "viridis",
         vlim=(low, high), contours=4, sphere=RADIUS, extrapolate="head",

@@ -45,7 +45,7 @@ def _to_column(vector, ndim):
     return vector if ndim == 2 else vector[:, None]
 
 
-def compute_median_and_iqr(samples, quantile_range=(25.0, 75.0)):
+def compute_scaler_median_and_iqr(samples, quantile_range=(25.0, 75.0)):
     """Compute the median and interquartile range of each channel.
 
     Parameters
@@ -151,7 +151,7 @@ class RobustChannelScaler(WindowsTransformer):
             )
         X = self._validate_fit(X)
         if not isinstance(X, Windows):
-            self.center_, self.scale_ = compute_median_and_iqr(_flatten(X), self.quantile_range)
+            self.center_, self.scale_ = compute_scaler_median_and_iqr(_flatten(X), self.quantile_range)
         return self
 
     def transform(self, X):
@@ -184,7 +184,7 @@ class RobustChannelScaler(WindowsTransformer):
                 1, batch.shape[0] * batch.shape[2] // 20_000
             )  # 20,000 samples determine a median to 1 %
             samples = np.ascontiguousarray(_flatten(batch)[:, ::every])
-            center[index], scale[index] = compute_median_and_iqr(samples, self.quantile_range)
+            center[index], scale[index] = compute_scaler_median_and_iqr(samples, self.quantile_range)
         warn_of_constant(windows, stacklevel=4)
         return Affine(center, scale, self.clip, reports_constant=True)
 

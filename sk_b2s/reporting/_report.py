@@ -45,7 +45,7 @@ from sk_b2s.reporting._html import (
     table,
 )
 from sk_b2s.reporting._methods import generate_methods_text
-from sk_b2s.reporting._sections import make_appendix, show_parameters_section
+from sk_b2s.reporting._sections import make_appendix_section, show_parameters_section
 
 OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan")  # columns that a table may lack
 
@@ -123,7 +123,7 @@ def write_report(
         blocks = [
             *_show_findings(summary), *_show_scores(summary.table), *_show_calibration(summary),
             *_show_subjects(summary), *_show_comparison(summary), *_show_controls(summary), *_show_limits(),
-            *make_appendix(results_by_decoder, encoders, positions, curves, figures or {}),
+            *make_appendix_section(results_by_decoder, encoders, positions, curves, figures or {}),
             *_show_folds(summary), *_show_methods(summary.results, cv), *_show_help(summary.k),
         ]  # fmt: skip
     text = render_page(title or _make_title(summary.results), describe_finding_counts(summary), blocks)

@@ -26,7 +26,7 @@ from sk_b2s.reporting._findings import format_finding_count, format_finding_shar
 from sk_b2s.reporting._html import details, figure, heading, items, pair_html_blocks, paragraph
 
 
-def make_appendix(results_by_decoder, encoders, positions, curves, figures):
+def make_appendix_section(results_by_decoder, encoders, positions, curves, figures):
     """Make the blocks of all optional arguments of `write_report`."""
     yield from _show_retrieval(results_by_decoder)
     yield from _show_curves(curves)

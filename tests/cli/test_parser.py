@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sk_b2s._cli import _parser
-from sk_b2s._cli._parser import WAIT_SETTINGS, main, make_parser, restart_with_passive_waiting
+from sk_b2s._cli._parser import WAIT_SETTINGS, main, make_parser, restart_cli_with_passive_waiting
 from sk_b2s.decoding._presets import PRESETS
 from sk_b2s.model_selection._registry import SPLITTERS
 
@@ -158,7 +158,7 @@ def set_process_arguments(monkeypatch, *arguments):
 @pytest.mark.parametrize("before", [["-W", "ignore", "-m", "sk_b2s"], ["/bin/sk-b2s"]])
 def test_restart_replaces_process(before, restarts, monkeypatch):
     set_process_arguments(monkeypatch, *before, "demo", "--n-subjects", "2")
-    restart_with_passive_waiting(["demo", "--n-subjects", "2"])
+    restart_cli_with_passive_waiting(["demo", "--n-subjects", "2"])
     ((program, argv, environment),) = restarts
     assert (program, argv) == (sys.executable, [sys.executable, *before, "demo", "--n-subjects", "2"])
     assert environment == {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
@@ -169,7 +169,7 @@ def test_restart_replaces_process(before, restarts, monkeypatch):
 def test_restart_keeps_setting_of_user(name, restarts, monkeypatch):
     set_process_arguments(monkeypatch, "-m", "sk_b2s", "demo")
     monkeypatch.setenv(name, "ACTIVE")
-    restart_with_passive_waiting(["demo"])
+    restart_cli_with_passive_waiting(["demo"])
     assert not restarts
 
 
@@ -185,7 +185,7 @@ def test_restart_keeps_setting_of_user(name, restarts, monkeypatch):
 def test_restart_leaves_other_programs(arguments, platform, restarts, monkeypatch):
     set_process_arguments(monkeypatch, *arguments)
     monkeypatch.setattr(sys, "platform", platform)
-    restart_with_passive_waiting(["demo"])
+    restart_cli_with_passive_waiting(["demo"])
     assert not restarts
 
 

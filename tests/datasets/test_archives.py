@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.servers import list_files, make_zip
 
-from sk_b2s.datasets._archives import InvalidArchiveError, unpack
+from sk_b2s.datasets._archives import InvalidArchiveError, unpack_archive
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 
@@ -27,7 +27,7 @@ def test_unpack_describes_invalid_archive(tmp_path):
         with pytest.raises(
             (InvalidArchiveError, zipfile.BadZipFile), match=r"audio\.zip', from http://h, cannot be unpacked"
         ):
-            unpack(tmp_path / "audio.zip", tmp_path / "study", keep_name, "http://h")
+            unpack_archive(tmp_path / "audio.zip", tmp_path / "study", keep_name, "http://h")
         assert not (tmp_path / "study/a").exists()
 
 
@@ -35,7 +35,7 @@ def test_unpack_describes_invalid_archive(tmp_path):
 def test_unpack_omits_outside_paths(tmp_path, name):
     (tmp_path / "a.zip").write_bytes(make_zip({name: b"bad", "good": b"good"}))
     with pytest.warns(UserWarning, match=r"a\.zip': omitted 1 of 2 members"):
-        paths = unpack(tmp_path / "a.zip", tmp_path / "study", keep_name)
+        paths = unpack_archive(tmp_path / "a.zip", tmp_path / "study", keep_name)
     assert list_files(tmp_path) == ["a.zip", "study/good"]
     assert paths == [tmp_path / "study/good"]
 
@@ -51,14 +51,14 @@ def test_unpack_omits_links_and_duplicates(tmp_path):
     with pytest.warns(
         UserWarning, match=r"omitted 2 .*'link' \(is a link\), 'two/x\.wav' \(has .* as 'one/x\.wav'\)"
     ):
-        unpack(tmp_path / "a.zip", tmp_path / "study", lambda name: name.split("/")[-1])
+        unpack_archive(tmp_path / "a.zip", tmp_path / "study", lambda name: name.split("/")[-1])
     assert (tmp_path / "study/x.wav").read_bytes() == b"one"
 
 
 def test_unpack_rejects_large_content(tmp_path):
     (tmp_path / "a.zip").write_bytes(make_zip({str(i): bytes(30_000_000) for i in range(4)}))
     with pytest.raises(InvalidArchiveError, match=r"a\.zip' has .* bytes and would unpack to 120,000,000"):
-        unpack(tmp_path / "a.zip", tmp_path / "study", keep_name)
+        unpack_archive(tmp_path / "a.zip", tmp_path / "study", keep_name)
     assert list_files(tmp_path) == ["a.zip"]
 
 
@@ -66,7 +66,7 @@ def test_unpack_rejects_many_members(tmp_path, monkeypatch):
     monkeypatch.setattr("sk_b2s.datasets._archives.MAX_MEMBERS", 3)
     (tmp_path / "a.zip").write_bytes(make_zip({str(i): b"" for i in range(4)}))
     with pytest.raises(InvalidArchiveError, match="in 4 files"):
-        unpack(tmp_path / "a.zip", tmp_path / "study", keep_name)
+        unpack_archive(tmp_path / "a.zip", tmp_path / "study", keep_name)
 
 
 def test_unpack_follows_no_links(tmp_path):
@@ -76,8 +76,8 @@ def test_unpack_follows_no_links(tmp_path):
     (tmp_path / "study/x").symlink_to(tmp_path / "victim")
     (tmp_path / "study/y.part").symlink_to(tmp_path / "victim")
     with pytest.raises(FileExistsError, match=r"y\.part' is a link"):
-        unpack(tmp_path / "a.zip", tmp_path / "study", keep_name)
+        unpack_archive(tmp_path / "a.zip", tmp_path / "study", keep_name)
     (tmp_path / "study/y.part").unlink()
-    unpack(tmp_path / "a.zip", tmp_path / "study", keep_name)
+    unpack_archive(tmp_path / "a.zip", tmp_path / "study", keep_name)
     assert (tmp_path / "victim").read_bytes() == b"mine"
     assert (tmp_path / "study/x").read_bytes() == b"new"

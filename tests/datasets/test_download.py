@@ -21,7 +21,7 @@ from helpers.servers import (
 
 from sk_b2s.datasets import _download as downloading
 from sk_b2s.datasets._download import RemoteFile, download
-from sk_b2s.datasets._listings import request_listing
+from sk_b2s.datasets._listings import request_file_listing
 
 MANUAL = "Open the page in a browser."
 LARGE_CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -334,7 +334,7 @@ def test_download_rejects_redirect_elsewhere(impatient_server, tmp_path, target)
         download_file(make_file(impatient_server), tmp_path)
     assert len(impatient_server.requests) == 1
     with pytest.raises(ConnectionError, match="an address that cannot be used"):
-        request_listing(f"{impatient_server.url}/f.bin", "data", manual=MANUAL)
+        request_file_listing(f"{impatient_server.url}/f.bin", "data", manual=MANUAL)
     assert len(impatient_server.requests) == 2
 
 

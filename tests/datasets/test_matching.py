@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sk_b2s.datasets._matching import find_nearest, match_sequences, match_times
+from sk_b2s.datasets._matching import match_nearest_time, match_sequence_times, match_sequences
 
 
 def count_edits(a, b):
@@ -30,9 +30,9 @@ def test_match_sequences_uses_fewest_edits(seed):
 
 def test_match_times_uses_each_time_once():
     first, second = np.array([1.0, 2.0, 2.004, 5.0]), np.array([0.99, 2.003, 9.0])
-    assert match_times(first, second, 0.02).tolist() == [[0, 0], [2, 1]]
-    assert match_times(first, second[:0], 0.02).tolist() == []
-    assert match_times(first, second[:1], 0.02).tolist() == [[0, 0]]
+    assert match_sequence_times(first, second, 0.02).tolist() == [[0, 0], [2, 1]]
+    assert match_sequence_times(first, second[:0], 0.02).tolist() == []
+    assert match_sequence_times(first, second[:1], 0.02).tolist() == [[0, 0]]
 
 
 def test_find_nearest_equals_all_distances():
@@ -40,5 +40,5 @@ def test_find_nearest_equals_all_distances():
     for n_second in (1, 2, 7):
         first, second = np.sort(rng.uniform(0, 10, 20)), np.sort(rng.uniform(0, 10, n_second))
         expected = np.abs(first[:, None] - second).argmin(axis=1)
-        np.testing.assert_array_equal(find_nearest(first, second), expected)
-    assert find_nearest(np.array([1.0]), np.array([0.0, 2.0])).tolist() == [0]
+        np.testing.assert_array_equal(match_nearest_time(first, second), expected)
+    assert match_nearest_time(np.array([1.0]), np.array([0.0, 2.0])).tolist() == [0]

@@ -13,8 +13,8 @@ from helpers.servers import Server, remove_proxies, start_proxies
 from sk_b2s.datasets import _download as downloading
 from sk_b2s.datasets import fetch_brennan2019, fetch_broderick2019, fetch_gwilliams2022
 from sk_b2s.datasets._download import RemoteFile, download
-from sk_b2s.datasets._listings import request_listing
-from sk_b2s.datasets._servers import describe_proxy, make_final_server_error
+from sk_b2s.datasets._listings import request_file_listing
+from sk_b2s.datasets._servers import describe_server_proxy, make_final_server_error
 
 CERTIFICATE_HOST = "localhost"
 MANUAL = "Open the page in a browser."
@@ -86,7 +86,7 @@ def test_download_behind_blocking_proxy(proxy, tmp_path, monkeypatch):
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_request_listing_describes_proxy_login(proxy, monkeypatch, scheme):
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy(407, "Proxy Authentication Required"))
-    check_error(lambda: request_listing(f"{scheme}://api.osf.io/v2", "data", manual=MANUAL), PermissionError, "The proxy http://127.0.0.1",
+    check_error(lambda: request_file_listing(f"{scheme}://api.osf.io/v2", "data", manual=MANUAL), PermissionError, "The proxy http://127.0.0.1",
          "requires a login", "api.osf.io", "HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT")  # fmt: skip
     assert len(proxy.requests) == 1
 
@@ -95,7 +95,7 @@ def test_request_listing_describes_proxy_login(proxy, monkeypatch, scheme):
 def test_request_listing_describes_proxy_error(proxy, monkeypatch, status):
     monkeypatch.setenv("HTTPS_PROXY", proxy(status, "No"))
     check_error(
-        lambda: request_listing("https://api.osf.io/v2", "data", manual=MANUAL),
+        lambda: request_file_listing("https://api.osf.io/v2", "data", manual=MANUAL),
         PermissionError,
         f"({status} No)",
     )
@@ -105,7 +105,7 @@ def test_request_listing_describes_proxy_error(proxy, monkeypatch, status):
 def test_request_listing_of_http_is_blocked(proxy, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", proxy(403))
     check_error(
-        lambda: request_listing("http://api.osf.io/v2", "data", manual=MANUAL),
+        lambda: request_file_listing("http://api.osf.io/v2", "data", manual=MANUAL),
         PermissionError,
         "403 Forbidden by policy",
         "The request used the proxy",
@@ -116,7 +116,7 @@ def test_request_listing_of_http_is_blocked(proxy, monkeypatch):
 def test_request_listing_repeats_after_proxy_error(proxy, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy(503, "Busy"))
     check_error(
-        lambda: request_listing("https://api.osf.io/v2", "data", manual=MANUAL),
+        lambda: request_file_listing("https://api.osf.io/v2", "data", manual=MANUAL),
         ConnectionError,
         "Tunnel connection failed: 503 Busy",
     )
@@ -135,10 +135,10 @@ def test_request_listing_repeats_after_proxy_error(proxy, monkeypatch):
 ])  # fmt: skip
 def test_make_final_server_error_of_invalid_proxy(monkeypatch, tmp_path, address, text):
     port = find_unused_port()
-    monkeypatch.setattr(downloading, "iter_attempts", lambda: iter([0]))  # a second attempt fails
+    monkeypatch.setattr(downloading, "iter_download_attempts", lambda: iter([0]))  # a second attempt fails
     monkeypatch.setenv("HTTPS_PROXY", address.format(port=port))
     errors = [
-        check_error(lambda: request_listing("https://api.osf.io/v2", "data", manual=MANUAL), ConnectionError, text.format(port=port)),
+        check_error(lambda: request_file_listing("https://api.osf.io/v2", "data", manual=MANUAL), ConnectionError, text.format(port=port)),
         check_error(lambda: download([RemoteFile("f", "https://files.osf.io/f", 3, None)], tmp_path, progress=False),
              ConnectionError, text.format(port=port)),
     ]  # fmt: skip
@@ -156,9 +156,9 @@ def test_describe_proxy_respects_no_proxy(proxy, monkeypatch):
         server.json("/list", {"data": []})
         monkeypatch.setenv("HTTP_PROXY", proxy(403))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        assert request_listing(f"{server.url}/list", "data", manual=MANUAL) == {"data": []}
-        assert describe_proxy(server.url) == ""
-        assert describe_proxy("http://api.osf.io") != ""
+        assert request_file_listing(f"{server.url}/list", "data", manual=MANUAL) == {"data": []}
+        assert describe_server_proxy(server.url) == ""
+        assert describe_server_proxy("http://api.osf.io") != ""
     finally:
         server.http.shutdown()
         server.http.server_close()
@@ -173,7 +173,7 @@ def test_make_final_server_error_of_unknown_host(monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    check_error(lambda: request_listing("https://api.osf.io/v2", "data", manual=MANUAL), ConnectionError, "https://api.osf.io/v2 does not respond",
+    check_error(lambda: request_file_listing("https://api.osf.io/v2", "data", manual=MANUAL), ConnectionError, "https://api.osf.io/v2 does not respond",
          "api.osf.io cannot be reached", "Check the network connection", "in a browser")  # fmt: skip
     assert hosts == ["api.osf.io"]
 
@@ -208,7 +208,7 @@ def secure_server(tmp_path):
 
 def test_make_final_server_error_of_certificate(secure_server):
     server, url = secure_server
-    check_error(lambda: request_listing(f"{url}/list", "data", manual=MANUAL), ConnectionError, "The certificate of localhost is not trusted",
+    check_error(lambda: request_file_listing(f"{url}/list", "data", manual=MANUAL), ConnectionError, "The certificate of localhost is not trusted",
          "REQUESTS_CA_BUNDLE", "in a browser")  # fmt: skip
     assert server.requests == []
 
@@ -217,7 +217,9 @@ def test_make_final_server_error_of_http_for_https():
     server = Server()
     try:
         check_error(
-            lambda: request_listing(server.url.replace("http", "https") + "/list", "data", manual=MANUAL),
+            lambda: request_file_listing(
+                server.url.replace("http", "https") + "/list", "data", manual=MANUAL
+            ),
             ConnectionError,
             "is not trusted",
         )

@@ -15,7 +15,7 @@ from helpers.raw_files import write_fieldtrip
 from sk_b2s import Epocher, make_segments, read_bids
 from sk_b2s.datasets import make_listening
 from sk_b2s.io._raw._recordings import open_recording
-from sk_b2s.io._sidecars import read_tsv
+from sk_b2s.io._sidecars import read_sidecar_tsv
 
 
 def wav_of(name):
@@ -208,7 +208,7 @@ def test_read_bids_reads_broderick_folder(data_folder, tmp_path):
     }
     bads = {Path(path).name: set(open_recording(path).info["bads"]) for path in events["recording"].unique()}
     for name, found in bads.items():
-        table = read_tsv(next(root.rglob(name.replace("eeg.fif", "channels.tsv"))))
+        table = read_sidecar_tsv(next(root.rglob(name.replace("eeg.fif", "channels.tsv"))))
         assert found == set(table.loc[table["status"] == "bad", "name"]) & {"A1", "A5", "B2", "C20"}
     assert any(bads.values())
 
@@ -221,7 +221,7 @@ def test_read_bids_reads_meg_masc_tables(data_folder, tmp_path):
         table = root / "sub-04/ses-0/meg" / source.stem
         write_recording(table.with_name(table.name.replace("events.tsv", "meg.fif")), 1)
         table.write_bytes(gzip.decompress(source.read_bytes()))
-        rows = read_tsv(table)
+        rows = read_sidecar_tsv(table)
         ends = pd.to_numeric(rows["start"]) + pd.to_numeric(rows["duration"])
         names = rows["sound"].map(lambda name: Path(wav_of(name)).name)
         for number, (name, seconds) in enumerate(ends.groupby(names).max().items()):

@@ -5,7 +5,7 @@ from helpers.bids_folders import EVENTS
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import Epocher, make_segments, read_bids
-from sk_b2s.io._channel_names import match_channel_names, normalize_name
+from sk_b2s.io._channel_names import match_channel_names, normalize_channel_name
 from sk_b2s.io._raw._recordings import open_recording
 
 
@@ -77,7 +77,7 @@ def test_normalize_name_separates_channels():
         "1",
         "10",
     ]
-    assert len({normalize_name(name) for name in names}) == len(names)
+    assert len({normalize_channel_name(name) for name in names}) == len(names)
 
 
 def test_warn_channel_name_spellings_names_twins(folder):

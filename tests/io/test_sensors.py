@@ -9,7 +9,7 @@ from helpers.read_files import load_header, make_signal
 from mne.io.constants import FIFF
 from mne.io.kit.constants import KIT
 
-from sk_b2s.datasets.simulated._head import make_sensors
+from sk_b2s.datasets.simulated._head import make_sensors_on_head
 from sk_b2s.io._sensors import load_montage, pick_sensor_channels, project_sensors
 
 SFREQ = 250.0
@@ -84,7 +84,7 @@ def make_sites():
     """Yield the name and Info of each kind of sensors."""
     yield from ((name, make_cap(name)) for name in CAPS)
     yield from ((sensors.__name__, make_helmet(sensors)) for sensors in (neuromag, triaxial, tilted))
-    yield "simulated", make_sensors("meg", 208, SFREQ)[0]
+    yield "simulated", make_sensors_on_head("meg", 208, SFREQ)[0]
 
 
 @pytest.mark.parametrize("file", [file for file in FORMATS if file.startswith("kit")])

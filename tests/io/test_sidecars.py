@@ -17,9 +17,9 @@ from sk_b2s.io._raw._recordings import open_recording
 from sk_b2s.io._sidecars import (
     apply_sidecars,
     find_sidecar,
-    parse_recording_duration,
+    parse_sidecar_duration,
     parse_sidecar_entities,
-    read_tsv,
+    read_sidecar_tsv,
 )
 
 
@@ -119,10 +119,10 @@ def test_find_sidecar_prefers_nearest_table(folder):
     near.with_name("sub-01_channels.tsv").write_text("name\n")
     near.with_name("sub-01_task-other_channels.tsv").write_text("name\n")
     assert find_sidecar(folder.recording, "channels.tsv") == near
-    assert read_tsv(near)["name"].tolist() == ["A1"]
+    assert read_sidecar_tsv(near)["name"].tolist() == ["A1"]
     near.write_bytes(b"name\n\xff\xfe\n")
     with pytest.raises(ValueError, match="is not a BIDS table"):
-        read_tsv(near)
+        read_sidecar_tsv(near)
 
 
 def test_apply_sidecars_matches_electrode_names(folder):
@@ -174,22 +174,22 @@ def test_apply_sidecars_warns_unknown_status(tmp_path):
     ("duration", "expected"), [(80, 80.0), ("80.5", 80.5), ("n/a", np.nan), (None, np.nan), ("", np.nan)]
 )
 def test_parse_recording_duration_accepts_missing(duration, expected):
-    np.testing.assert_equal(parse_recording_duration({"RecordingDuration": duration}), expected)
-    assert np.isnan(parse_recording_duration({}))
+    np.testing.assert_equal(parse_sidecar_duration({"RecordingDuration": duration}), expected)
+    assert np.isnan(parse_sidecar_duration({}))
 
 
 @pytest.mark.parametrize("duration", ["long", [80], {}])
 def test_parse_recording_duration_refuses_text(folder, duration):
     with pytest.raises(ValueError, match="RecordingDuration must be a number of seconds. Got"):
-        parse_recording_duration({"RecordingDuration": duration})
+        parse_sidecar_duration({"RecordingDuration": duration})
     folder.recording.with_suffix(".json").write_text(json.dumps({"RecordingDuration": duration}))
     assert open_recording(folder.recording).n_times > 0
 
 
 def test_read_tsv_infers_types(folder):
     path = folder.write_table('onset\ttext\tflag\n1.5\t"a ""b"""\ttrue\nn/a\tnan\tfalse\n')
-    table = read_tsv(path, dtype=None)
+    table = read_sidecar_tsv(path, dtype=None)
     np.testing.assert_array_equal(table["onset"], [1.5, np.nan])
     assert table["text"].tolist() == ['a "b"', "nan"]
     assert table["flag"].tolist() == [True, False]
-    assert read_tsv(path)["onset"].tolist()[0] == "1.5"
+    assert read_sidecar_tsv(path)["onset"].tolist()[0] == "1.5"

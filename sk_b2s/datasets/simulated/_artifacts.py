@@ -106,7 +106,7 @@ def _draw_events(rng, n_times, sfreq, shortest, longest):
         yield int(rng.integers(0, n_times - length + 1)), length
 
 
-def add_blinks(rng, data, context):
+def add_blink_artifacts(rng, data, context):
     """Add blinks of a third of a second."""
     low, high = BLINK[context.modality]
     pattern = context.eyes / np.abs(context.eyes).max()
@@ -119,7 +119,7 @@ def add_blinks(rng, data, context):
     data += np.outer(pattern, course[: data.shape[1]]).astype(np.float32)
 
 
-def add_jumps(rng, data, context):
+def add_jump_artifacts(rng, data, context):
     """Add jumps of one channel, with a slow return."""
     for start, length in _draw_events(rng, data.shape[1], context.sfreq, 0.2, 2.0):
         channel = int(rng.integers(len(data)))
@@ -127,7 +127,7 @@ def add_jumps(rng, data, context):
         data[channel, start : start + length] += height * np.exp(-3 * np.arange(length) / length)
 
 
-def add_bursts(rng, data, context):
+def add_burst_artifacts(rng, data, context):
     """Add movement artifacts below 15 Hz, strongest on one side."""
     for start, length in _draw_events(rng, data.shape[1], context.sfreq, 0.3, 2.0):
         pattern = context.directions @ rng.standard_normal(3) + 0.3 * rng.standard_normal()
@@ -164,7 +164,7 @@ def add_drift_artifact(rng, data, context, step=10.0, seconds=60.0, height=3.0):
         row += (height * sd * np.interp(times, step * np.arange(n_knots), knots)).astype(np.float32)
 
 
-def add_earphones(rng, data, context):
+def add_earphone_artifacts(rng, data, context):
     """Add the audio envelope at sensors near both ears."""
     ears = np.array([[-1.0, 0.0, -0.2], [1.0, 0.0, -0.2]]) / np.sqrt(1.04)
     closeness = np.exp(4 * ((context.directions @ ears.T) - 1)) @ rng.choice([-1.0, 1.0], 2)
@@ -173,12 +173,12 @@ def add_earphones(rng, data, context):
 
 
 ADDED = {
-    "blinks": add_blinks,
-    "jumps": add_jumps,
-    "bursts": add_bursts,
+    "blinks": add_blink_artifacts,
+    "jumps": add_jump_artifacts,
+    "bursts": add_burst_artifacts,
     "line": add_line_artifact,
     "drift": add_drift_artifact,
-    "earphones": add_earphones,
+    "earphones": add_earphone_artifacts,
 }
 
 

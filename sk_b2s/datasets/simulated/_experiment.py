@@ -47,7 +47,7 @@ from sk_b2s.datasets.simulated._ground_truth import (
     read_truth,
     write_truth,
 )
-from sk_b2s.datasets.simulated._head import EEG_CAPS, make_sensors
+from sk_b2s.datasets.simulated._head import EEG_CAPS, make_sensors_on_head
 from sk_b2s.datasets.simulated._recording import simulate_recording
 from sk_b2s.datasets.simulated._sources import FEATURE_RATE, compute_source_features, draw_subject_sources
 from sk_b2s.datasets.simulated._speech import load_speech
@@ -293,7 +293,7 @@ def _write_all(folder, speech, parameters):
         compute_source_features(rows["sound"].iloc[0], rows["duration"].iloc[0], rows) for rows in sounds
     ]
     sounds = [rows.assign(stim_file=name) for rows, name in zip(sounds, names, strict=True)]
-    sensors = make_sensors(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
+    sensors = make_sensors_on_head(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
     for index in range(parameters["n_subjects"]):
         _write_subject(folder, index, sensors, sounds, features, parameters)
     subjects = [f"sub-{index + 1:02d}" for index in range(parameters["n_subjects"])]

@@ -13,7 +13,7 @@ def normalize_head_vectors(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def make_sensors(modality, n_channels, sfreq):
+def make_sensors_on_head(modality, n_channels, sfreq):
     """Make sensors around a spherical head.
 
     Parameters
@@ -65,7 +65,7 @@ def find_head_sensor_directions(info):
     return normalize_head_vectors(np.array([channel["loc"][:3] for channel in info["chs"]]) - HEAD_CENTER)
 
 
-def move_into_brain(positions):
+def move_into_head(positions):
     """Move dipoles to the edge of the source volume, where MNE keeps them."""
     radius = np.linalg.norm(positions, axis=1, keepdims=True)
     return positions * np.minimum(1, 0.85 * HEAD_RADIUS / radius)
@@ -92,16 +92,16 @@ def move_head(rng, positions, orientations, meters=0.005, degrees=5.0):
     cross = np.cross(np.eye(3), axis)  # Rodrigues' rotation formula
     rotation = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     step = meters * normalize_head_vectors(rng.standard_normal(3))
-    return move_into_brain(positions @ rotation + step), orientations @ rotation
+    return move_into_head(positions @ rotation + step), orientations @ rotation
 
 
-def compute_lead_field(info, sphere, positions, orientations):
+def compute_head_lead_field(info, sphere, positions, orientations):
     """Compute the sensor pattern of a dipole moment of 1 Am.
 
     Parameters
     ----------
     info, sphere : Info, ConductorModel
-        Sensors and head model of :func:`make_sensors`.
+        Sensors and head model of :func:`make_sensors_on_head`.
     positions, orientations : ndarray of shape (n_dipoles, 3)
         Positions in m from the center of the head, and unit vectors.
 

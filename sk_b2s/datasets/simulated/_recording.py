@@ -5,7 +5,7 @@ from scipy.fft import irfft, rfft
 
 from sk_b2s.datasets.simulated._artifacts import SimulationContext, add_artifacts, draw_attention_artifact
 from sk_b2s.datasets.simulated._ground_truth import RecordingTruth, make_ground_truth_rng
-from sk_b2s.datasets.simulated._head import compute_lead_field, find_head_sensor_directions, move_head
+from sk_b2s.datasets.simulated._head import compute_head_lead_field, find_head_sensor_directions, move_head
 from sk_b2s.datasets.simulated._noise import (
     BAND,
     EXPONENT,
@@ -39,7 +39,7 @@ def simulate_recording(seed, subject, sensors, modality, names, features, schedu
     subject : SimulatedSubject
         Subject.
     sensors : Info and ConductorModel
-        Output of :func:`~sk_b2s.datasets.simulated._head.make_sensors`.
+        Output of ``make_sensors_on_head``.
     modality : {"meg", "eeg"}
         Type of the sensors.
     names : list of str
@@ -70,7 +70,7 @@ def simulate_recording(seed, subject, sensors, modality, names, features, schedu
     if "shift" in names:
         positions, orientations = move_head(make_ground_truth_rng(session, "shift"), positions, orientations)
     gain = make_ground_truth_rng(session, "gain").uniform(*GAIN) if "gain" in names else 1.0
-    patterns, noise_gain, eyes = split_source_gain(compute_lead_field(*sensors, positions, orientations))
+    patterns, noise_gain, eyes = split_source_gain(compute_head_lead_field(*sensors, positions, orientations))
     noise_level = gain * NOISE_LEVEL[modality]
     data, noise = draw_noise(
         make_ground_truth_rng(seed, "noise"), noise_gain, noise_level, n_times, sfreq, exponent

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile as sf
 from scipy.signal import fftconvolve
 
-from sk_b2s.datasets.simulated._head import HEAD_RADIUS, move_into_brain, normalize_head_vectors
+from sk_b2s.datasets.simulated._head import HEAD_RADIUS, move_into_head, normalize_head_vectors
 
 SNR_SPREAD = 3.0  # dB, s.d. over subjects
 FEATURE_RATE = 250  # Hz
@@ -85,7 +85,7 @@ def draw_subject_sources(rng, snr_db):
                 )
             )
     noise = draw_noise_source_dipoles(rng)
-    positions = move_into_brain(np.concatenate([positions, noise[0], EYES]))
+    positions = move_into_head(np.concatenate([positions, noise[0], EYES]))
     orientations = np.concatenate(
         [orientations, noise[1], np.tile(normalize_head_vectors(np.array([0.0, 1.0, 0.6])), (2, 1))]
     )
@@ -98,7 +98,7 @@ def draw_noise_source_dipoles(rng):
         0.4, 0.85, (N_NOISE_DIPOLES, 1)
     )
     posterior = np.array([0.0, -0.7, 0.1]) + rng.normal(0, (0.25, 0.08, 0.15), (N_ALPHA_DIPOLES, 3))
-    positions = move_into_brain(np.concatenate([all_over, posterior]) * HEAD_RADIUS)
+    positions = move_into_head(np.concatenate([all_over, posterior]) * HEAD_RADIUS)
     return positions, normalize_head_vectors(np.cross(positions, rng.standard_normal(positions.shape)))
 
 

@@ -13,7 +13,7 @@ FORMER_COLUMNS = {
 }
 
 
-def upgrade_line(line):
+def upgrade_former_line(line):
     """Rename former columns and controls of a line in place."""
     if isinstance(common := line.get("common"), dict):
         common["control"] = _new_name(common.get("control"))

@@ -10,7 +10,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from sk_b2s.evaluation._controls._leak_test import ControlOutcome
-from sk_b2s.evaluation._results._former import upgrade_line
+from sk_b2s.evaluation._results._former import upgrade_former_line
 from sk_b2s.evaluation._scores import SCORE_COLUMNS
 
 MAX_BYTES = 2**26, 64  # of the arrays of a line, and per character of it
@@ -72,7 +72,7 @@ def find_line_problem(line):
     problem : str or None
         None if the line is valid.
     """
-    upgrade_line(line)
+    upgrade_former_line(line)
     try:
         for name, kinds in LINE.items():
             if name not in line:

@@ -72,7 +72,7 @@ def measure_audio(sound, stamp, memory=None):
     Raises
     ------
     ValueError
-        As in :func:`read_samples`.
+        As in :func:`read_audio_samples`.
     """
     key = stamp, getattr(sound, "channel", None)
     if key not in _FACTS:

@@ -297,7 +297,7 @@ def mix_audio_file_tracks(data, channel):
     return data.mean(1) if channel is None or channel == "mean" else data[:, channel]
 
 
-def read_samples(sound, stamp, start=0.0, stop=None):
+def read_audio_samples(sound, stamp, start=0.0, stop=None):
     """Read one track of an audio file, or a part of it, at its own rate.
 
     Parameters

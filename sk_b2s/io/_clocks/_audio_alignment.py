@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 from scipy.signal import correlate, firwin, oaconvolve
 
-from sk_b2s.events._audio._files import read_samples
+from sk_b2s.events._audio._files import read_audio_samples
 from sk_b2s.events._stimuli import StimulusArray, get_stimulus_state, stimulus_duration, stimulus_name
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import find_stimulus_at_table_times
@@ -44,7 +44,7 @@ def _stimulus_envelopes(sound, sfreq, rate):
             f"{stimulus_name(sound)!r} is an array of features, but alignment to an audio channel needs an "
             "audio file."
         )
-    samples, file_rate = read_samples(sound, get_stimulus_state(sound))
+    samples, file_rate = read_audio_samples(sound, get_stimulus_state(sound))
     samples = samples.astype(float)
     whole = resample_in_processing(np.abs(samples), file_rate, rate)
     if sfreq >= file_rate:

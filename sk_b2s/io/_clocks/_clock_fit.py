@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sk_b2s._utils._units import guess_factor
+from sk_b2s._utils._units import guess_unit_factor
 from sk_b2s.io._clocks._change_points import find_change_points, format_change_points
 
 MAX_RESIDUAL = 0.020  # s, maximum r.m.s. residual
@@ -179,7 +179,7 @@ def check_clock_fit(fit, name):
         raise ValueError(
             f"{name}: the stimuli have a drift of {fit.drift * 1e6:+.0f} ppm, but real clocks are within 100 "
             "ppm. Check that they were presented at the sampling rate of their audio "
-            f"files.{guess_factor(1 + fit.drift)}"
+            f"files.{guess_unit_factor(1 + fit.drift)}"
         )
     fast = abs(fit.drift) - 3 * fit.drift_error > USUAL_DRIFT
     if fast and np.isnan(fit.residual):

@@ -17,7 +17,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s.io._file_parts import list_file_parts_of_header, read_json
+from sk_b2s.io._file_parts import list_file_parts_of_header, read_json_file
 from sk_b2s.io._raw._binary_headers import find_binary_header_breaks, read_binary_record_times
 from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities
 
@@ -117,7 +117,7 @@ def read_type_for_gaps(path):
     file = find_sidecar(path, f"{path.parent.name}.json")
     if file is None:
         return "", None
-    sidecar = read_json(file)
+    sidecar = read_json_file(file)
     epoch = sidecar.get("EpochLength")
     is_length = isinstance(epoch, (int, float)) and 0 < epoch < np.inf
     return str(sidecar.get("RecordingType", "")).strip().lower(), float(epoch) if is_length else None

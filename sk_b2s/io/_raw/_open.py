@@ -15,7 +15,7 @@ from sk_b2s.io._file_parts import CODE as PARTS
 from sk_b2s.io._file_parts import (
     RecordingFormatError,
     check_file_part_is_regular,
-    check_parts,
+    check_file_parts,
     describe_file_part_size,
 )
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
@@ -84,7 +84,7 @@ def read_raw(path):
     _check_exists(path)
     check_opened_raw_is_not_4d(path)
     check_header(path)
-    check_parts(path)
+    check_file_parts(path)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -109,7 +109,7 @@ def select_processing_reference(raw, names, reference):
     return chosen
 
 
-def rereference(signal, raw, wanted, reference):
+def rereference_in_processing(signal, raw, wanted, reference):
     """Subtract the mean of the reference from electric channels, in place."""
     if not reference:
         return
@@ -159,7 +159,7 @@ def check_processing_band(l_freq, h_freq, sfreq, notch=None):
         )
 
 
-def check_filters_fit(processing, file_sfreq, name):
+def check_processing_filters(processing, file_sfreq, name):
     """Raise a ValueError if a filter is above the Nyquist frequency."""
     edges = [("l_freq", processing.l_freq), ("h_freq", processing.h_freq)]
     edges += [("notch", frequency) for frequency in processing.notch or ()]

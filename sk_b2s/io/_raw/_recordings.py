@@ -21,11 +21,11 @@ from sk_b2s.io._raw._open import make_open_truncation_error, read_raw
 from sk_b2s.io._raw._processing import CODE as PROCESSING
 from sk_b2s.io._raw._processing import (
     MAX_PADDING,
-    check_filters_fit,
+    check_processing_filters,
     compute_processed_length,
     interpolate_in_processing,
     process,
-    rereference,
+    rereference_in_processing,
     select_processing_reference,
 )
 from sk_b2s.io._sensors import CODE as SENSORS
@@ -217,7 +217,7 @@ def read_recording_header(path, stamp, processing):
             f"sfreq={processing.sfreq:g} Hz must not exceed the {file_sfreq:g} Hz of {format_recording_name(raw)}, because "
             f"upsampling adds no information. Use Epocher(sfreq={file_sfreq:g}) or less."
         )
-    check_filters_fit(processing, file_sfreq, format_recording_name(raw))
+    check_processing_filters(processing, file_sfreq, format_recording_name(raw))
     select_processing_reference(raw, names, processing.reference)  # raise before samples are read
     bads = tuple(name for name in raw.info["bads"] if name in names)
     return Header(tuple(names), project_sensors(raw.info, names), bads, file_sfreq, raw.n_times)
@@ -268,7 +268,7 @@ def read_recording_signal(path, stamp, processing):
         flat &= (data[:, 1:] == data[:, :-1]).all(0)
         signal[:, part] = process(data, sfreq, processing, parts).T
     _warn_flat(flat, raw)
-    rereference(signal, raw, wanted, reference)
+    rereference_in_processing(signal, raw, wanted, reference)
     signal = signal[:, : len(names)]
     if bads and processing.bads == "interpolate":
         interpolate_in_processing(signal, raw, names, bads, processing.sfreq)
