@@ -49,7 +49,12 @@ from sk_b2s.datasets.simulated._ground_truth import (
 )
 from sk_b2s.datasets.simulated._head import EEG_CAPS, make_sensors_on_head
 from sk_b2s.datasets.simulated._recording import simulate_recording
-from sk_b2s.datasets.simulated._sources import FEATURE_RATE, compute_source_features, draw_subject_sources
+from sk_b2s.datasets.simulated._sources import (
+    FEATURE_RATE,
+    SOURCES,
+    compute_source_features,
+    draw_subject_sources,
+)
 from sk_b2s.datasets.simulated._speech import load_speech
 
 VERSION = 4  # of files and simulation; folders of other versions are not reused
@@ -76,6 +81,7 @@ def make_listening(
     sessions=1,
     runs=1,
     artifacts=True,
+    responses=None,
     n_channels=None,
     sfreq=128.0,
     random_state=0,
@@ -132,6 +138,12 @@ def make_listening(
         "ignored" (an ignored second talker). Each artifact is drawn
         independently of subjects, noise and other artifacts.
         ``sk_b2s.datasets.ARTIFACTS`` describes each.
+    responses : list of str, default=None
+        Sources that respond to the stimuli: "onset", "envelope", "phonetic"
+        and "word". The others are silent. ``snr_db`` is that of the remaining
+        response. If None, all respond. With ``["phonetic", "word"]`` and a
+        decoder of a mel spectrum, for example, the features of the response
+        are not those of the decoder.
     n_channels : int, default=None
         Number of sensors: 4 to 208 for MEG, and 16, 32, 64 or 128 for EEG. If
         None, the largest number.
@@ -174,7 +186,7 @@ def make_listening(
     """
     parameters = _check_parameters(
         n_subjects=n_subjects, minutes=minutes, modality=modality, snr_db=snr_db, sessions=sessions, runs=runs,
-        artifacts=artifacts, n_channels=n_channels, sfreq=sfreq, random_state=random_state,
+        artifacts=artifacts, responses=responses, n_channels=n_channels, sfreq=sfreq, random_state=random_state,
     )  # fmt: skip
     root = Path(root or os.environ.get("SK_B2S_CACHE") or pooch.os_cache("sk_b2s")).absolute()
     key = json.dumps(parameters, sort_keys=True)
@@ -198,7 +210,7 @@ def _is_number(value):
     return isinstance(value, Real) and np.isfinite(value)
 
 
-def _check_parameters(minutes, modality, snr_db, artifacts, n_channels, **others):
+def _check_parameters(minutes, modality, snr_db, artifacts, responses, n_channels, **others):
     """Check the parameters and fill in defaults, which identify the folder."""
     speech = load_speech(minutes)
     if modality not in MODALITIES:
@@ -239,7 +251,22 @@ def _check_parameters(minutes, modality, snr_db, artifacts, n_channels, **others
         "version": VERSION, "modality": modality, "n_subjects": int(n_subjects), "sessions": int(sessions),
         "runs": int(runs), "artifacts": names, "snr_db": float(snr_db), "n_channels": int(n_channels),
         "sfreq": float(sfreq), "minutes": minutes and float(minutes), "random_state": int(random_state),
+        **_check_responses(responses),
     }  # fmt: skip
+
+
+def _check_responses(responses):
+    """Return the parameter of responses, none if all sources respond."""
+    if responses is None:
+        return {}
+    names = [] if isinstance(responses, str) else list(responses)
+    if not names or not set(names) <= set(SOURCES):
+        raise ValueError(
+            f"The 'responses' parameter of make_listening must be a list of {list(SOURCES)}, or None for all of them. Got "
+            f"{responses!r} instead."
+        )
+    chosen = [name for name in SOURCES if name in names]
+    return {} if chosen == list(SOURCES) else {"responses": chosen}
 
 
 def _describe_allowed(allowed):
@@ -329,6 +356,8 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
     """Write the recordings of a subject, with tables and ground truth."""
     seed, modality, sfreq = [parameters["random_state"], index], parameters["modality"], parameters["sfreq"]
     subject = draw_subject_sources(make_ground_truth_rng(seed, "listener"), parameters["snr_db"])
+    responses = parameters.get("responses", SOURCES)
+    subject = subject._replace(weights={name: w * (name in responses) for name, w in subject.weights.items()})
     truth = SubjectTruth(*subject[:5])
     write_truth(_find_truth(folder, f"sub-{index + 1:02d}"), truth)
     scale = None

@@ -107,6 +107,19 @@ def test_ignored_talker_stream(make):
     assert set(y["stream"]) == {"ignored"}
 
 
+def test_responses_silence_other_sources(make):
+    changes = {"minutes": 0.5, "n_channels": 8}
+    (data,), (truth,) = (list(part.values()) for part in make(False, **changes)[:2])
+    (some,), (words,) = (list(part.values()) for part in make(False, responses=["word"], **changes)[:2])
+    assert (truth.sources != 0).any(1).all()
+    assert (words.sources != 0).any(1).tolist() == [False] * 4 + [True]
+    noise = data - truth.patterns.T @ truth.sources
+    np.testing.assert_allclose(some - words.patterns.T @ words.sources, noise, atol=1e-3 * noise.std())
+    *_, events = make(False, **changes)
+    *_, same = make(False, responses=("word", "onset", "phonetic", "envelope"), **changes)
+    assert same["recording"].equals(events["recording"])
+
+
 def test_make_listening_is_reproducible(root, tmp_path):
     np.random.seed(1)  # noqa: NPY002 - the global state must not matter
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -184,6 +197,8 @@ def test_make_listening_cache_folder(tmp_path, monkeypatch):
         ),
         ({"snr_db": np.inf}, r"'snr_db' parameter .* a number of decibels .* Got inf"),
         ({"sfreq": 10}, r"'sfreq' parameter .* a rate from 50 to 1000 Hz .* Got 10"),
+        ({"responses": ["pitch"]}, r"'responses' parameter .* list of \['onset', .* Got \['pitch'\]"),
+        ({"responses": "word"}, r"'responses' parameter .* Got 'word'"),
         ({"random_state": None}, r"'random_state' parameter .* an integer of 0 or more.*Got None"),
     ],
 )
