@@ -26,7 +26,7 @@ from sk_b2s._persistence._states import (
 MEMORY = 2**26, 16  # bytes of memory that any file may use, and per byte of the file
 LONGEST = 1024  # characters by which a string width may exceed the longest string
 MOST_JOBS = 1024  # workers that a file may set
-LISTS = ("steps", "transformer_list")  # parameters that are lists of names and estimators
+LISTS = ("steps", "transformer_list", "estimators")  # parameters that are lists of names and estimators
 
 
 def digest_deserialized_tensor(array):

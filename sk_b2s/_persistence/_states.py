@@ -151,6 +151,16 @@ def _named_estimators(value, sizes):
     return None if right else "pairs of a name and an estimator"
 
 
+def _fitted_copies(value, sizes):
+    right = isinstance(value, list) and all(
+        isinstance(copies, list) and copies and all(isinstance(one, BaseEstimator) for one in copies)
+        for copies in value
+    )
+    if not right or _size("n_members", sizes, len(value)) != len(value):
+        return "lists of estimators, one for each member"
+    return None
+
+
 def _records(value, sizes):
     right = isinstance(value, list) and all(isinstance(row, dict) for row in value)
     return None if right else "a list of dicts"
@@ -196,6 +206,11 @@ STATES: dict[str, dict[str, Attribute]] = {
         "n_calibration_": state_integer(0), "interrupted_": FLAG, "estimator_": state_of_type(BaseEstimator),
     },
     "sk_b2s.CovarianceAlignment": {N: COUNT, "matrix_": state_numbers(N, N, absent=True)},
+    "sk_b2s.EnsembleDecoder": {
+        N: state_integer(1, absent=True), "estimators_": Attribute(_fitted_copies), "weights_": state_numbers("n_members"),
+        "summary_": state_of_type(pd.DataFrame), "segments_": SEGMENTS, "stimulus_intervals_": SPEECH["stimulus_intervals_"],
+        "adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True),
+    },
     "sk_b2s.Epocher": {N: COUNT, "ch_names_": state_strings("n_channels", absent=True)},
     "sk_b2s.EventFeatures": {**FEATURES_OUT, "rows_": state_of_type(pd.DataFrame)},
     "sk_b2s.FeatureScaler": {N: COUNT, "mean_": state_numbers(N), "scale_": state_numbers(N)},
@@ -343,7 +358,7 @@ def check_state_frames(name, state):
                 f"the number of samples in each frame of {name} does not match its frame weights."
             )
     segments = state.get("segments_")
-    if isinstance(segments, (np.ndarray, Windows)):
+    if isinstance(segments, (np.ndarray, Windows)) and "frame_weights_" in state:
         came = (*segments.shape[1:], 1, 1)[:2] if len(segments.shape) < 4 else None
         if came != (wanted := (state["n_speech_features_"], len(state["frame_weights_"]))):
             raise ValueError(f"the segments of {name} must have {wanted} features and frames, got {came}.")

@@ -1,8 +1,8 @@
 """Walk through nested estimators.
 
-Pipelines, searches, FrozenEstimator and CalibratedDecoder are supported. A
-TransformedTargetRegressor is not. Its decoder compares transformed targets,
-and candidates are not transformed.
+Pipelines, searches, FrozenEstimator, CalibratedDecoder and EnsembleDecoder are
+supported. A TransformedTargetRegressor is not. Its decoder compares
+transformed targets, and candidates are not transformed.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ def iter_estimator_levels(estimator, fitted=True):
         estimator = found[1]
 
 
+def list_ensemble_members(estimator):
+    """Return the (name, estimator) pairs of an ensemble, else an empty list.
+
+    Dropped members are left out.
+    """
+    members = getattr(estimator, "estimators", None)
+    return [pair for pair in members if hasattr(pair[1], "fit")] if isinstance(members, list) else []
+
+
 def iter_nested_estimators(estimator):
     """Yield an estimator and all estimators in it, outermost first.
 
@@ -49,9 +58,12 @@ def iter_nested_estimators(estimator):
     yield estimator
     if isinstance(estimator, Pipeline):
         parts = [step for _, step in estimator.steps]
+    elif found := get_inner_estimator(estimator, fitted=True) or get_inner_estimator(estimator):
+        parts = [found[1]]
+    elif (fitted := getattr(estimator, "estimators_", None)) is not None:
+        parts = [one for copies in fitted for one in copies]
     else:
-        found = get_inner_estimator(estimator, fitted=True) or get_inner_estimator(estimator)
-        parts = [found[1]] if found else []
+        parts = [one for _, one in list_ensemble_members(estimator)]
     for part in parts:
         if hasattr(part, "fit"):
             yield from iter_nested_estimators(part)
@@ -80,6 +92,28 @@ def find_decoder_in_estimator(estimator, fitted=False):
             f"ends in one. Got {type(last).__name__} instead."
         )
     return last, prefix
+
+
+def list_decoders_in_estimator(estimator):
+    """Return all decoders with the prefixes of their parameters.
+
+    The decoder at the end, or those of the members if it is an ensemble.
+    """
+    last, prefix = find_decoder_in_estimator(estimator)
+    members = list_ensemble_members(last)
+    if not members:
+        return [(last, prefix)]
+    return [
+        (decoder, f"{prefix}{name}__{inner}")
+        for name, member in members
+        for decoder, inner in list_decoders_in_estimator(member)
+    ]
+
+
+def find_estimator_speech(estimator):
+    """Return the first speech features of the decoders, or None."""
+    found = (getattr(decoder, "speech", None) for decoder, _ in list_decoders_in_estimator(estimator))
+    return next((speech for speech in found if speech is not None), None)
 
 
 def unwrap_innermost_estimator(estimator, X):
@@ -126,6 +160,12 @@ def replace_innermost_estimator(estimator, last):
         copied.estimator = clone(estimator.estimator)  # the parameter may hold a fitted estimator
     setattr(copied, name, new)
     return copied
+
+
+def adapt_innermost_estimator(fitted, X, y, **params):
+    """Copy a fitted estimator, with the decoder at its end adapted."""
+    decoder, X = unwrap_innermost_estimator(fitted, X)
+    return replace_innermost_estimator(fitted, decoder.adapt(X, y, **params))
 
 
 def was_estimator_interrupted(estimator):

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_calibrated": ["CalibratedDecoder"],
         "_encoder": ["BrainEncoder"],
+        "_ensemble._decoder": ["EnsembleDecoder"],
         "_forward_trf": ["ForwardTRF"],
         "_presets": ["make_decoders"],
         "_retrieval_result": ["RetrievalResult"],

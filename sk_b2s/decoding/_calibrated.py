@@ -16,11 +16,10 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_b2s._utils._caching import cached
 from sk_b2s._utils._estimators import (
+    adapt_innermost_estimator,
     find_decoder_in_estimator,
     find_innermost_estimator,
-    replace_innermost_estimator,
     unwrap_decoder_of_estimator,
-    unwrap_innermost_estimator,
     was_estimator_interrupted,
 )
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
@@ -186,7 +185,9 @@ default="auto"
             self.estimator_ = base
         else:
             rows = np.flatnonzero(own)
-            self.estimator_ = _adapt_last(base, _safe_indexing(X, rows), _safe_indexing(y, rows), self.method)
+            self.estimator_ = adapt_innermost_estimator(
+                base, _safe_indexing(X, rows), _safe_indexing(y, rows), method=self.method
+            )
         return self
 
     def _mask(self, calibration, n_rows):
@@ -303,9 +304,3 @@ def _fit(key, estimator, X, y):
     if was_estimator_interrupted(fitted):
         raise KeyboardInterrupt  # incomplete fits are not cached
     return fitted
-
-
-def _adapt_last(fitted, X, y, method):
-    """Adapt the decoder at the end of a copy of a fitted estimator."""
-    decoder, X = unwrap_innermost_estimator(fitted, X)
-    return replace_innermost_estimator(fitted, decoder.adapt(X, y, method=method))

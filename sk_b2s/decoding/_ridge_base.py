@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, iter_ridge_path
-from sk_b2s.model_selection._split import assign_rows_to_split_folds, exclude_split_overlap
+from sk_b2s.model_selection._split import iter_inner_split_folds
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 LONGEST_LAG = 50.0  # s, longer than any window or response
@@ -229,20 +229,14 @@ def iter_ridge_splits(y, segments, rows, cv):
         part = _safe_indexing(y, rows)
         yield from ((rows[train], rows[test]) for train, test in cv.split(part, part))
         return
-    table = get_validated_table(y)
-    has_blocks = table is not None and "block" in table
-    labels = table["block"].to_numpy()[rows] if has_blocks else segments[rows]
-    codes, distinct = pd.factorize(labels)
-    n_folds = min(cv, len(distinct))
-    fold = assign_rows_to_split_folds(codes, n_folds) if has_blocks else codes * n_folds // len(distinct)
     empty = True
-    for index in range(n_folds):
-        test = rows[fold == index]
-        train = exclude_split_overlap(y, rows[fold != index], test)
-        if len(train):
-            empty = False
-            yield train, test
+    for train, test in iter_inner_split_folds(y, segments, rows, cv):
+        empty = False
+        yield train, test
     if empty:
+        table = get_validated_table(y)
+        has_blocks = table is not None and "block" in table
+        distinct = pd.unique(table["block"].to_numpy()[rows] if has_blocks else segments[rows])
         raise ValueError(
             f"Selection among several alphas requires at least two stimulus intervals for each model, separated by "
             f"more than the gap. Got {len(distinct)} {'block' if has_blocks else 'segment'}(s) in {len(rows)} windows. "

@@ -67,6 +67,26 @@ def exclude_split_overlap(y, train, test, gap=GAP):
     return train[~held_out.touches(table.iloc[train], gap)]
 
 
+def iter_inner_split_folds(y, segments, rows, n_splits):
+    """Split rows into at most ``n_splits`` folds without a shared stimulus.
+
+    Folds are stimulus blocks with a gap if ``y`` has a table with blocks, else
+    contiguous runs of the distinct ``segments`` of all rows. Folds whose
+    training rows are all within the gap are left out. Yields (train, test).
+    """
+    table = get_validated_table(y)
+    has_blocks = table is not None and "block" in table
+    labels = table["block"].to_numpy()[rows] if has_blocks else segments[rows]
+    codes, distinct = pd.factorize(labels)
+    n_folds = min(n_splits, len(distinct))
+    fold = assign_rows_to_split_folds(codes, n_folds) if has_blocks else codes * n_folds // len(distinct)
+    for index in range(n_folds):
+        test = rows[fold == index]
+        train = exclude_split_overlap(y, rows[fold != index], test)
+        if len(train):
+            yield train, test
+
+
 def list_split_folds(cv, X, y):
     """Return the rows of each fold as indices: list of (train, test).
 

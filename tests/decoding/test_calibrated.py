@@ -1,6 +1,5 @@
 """Tests of CalibratedDecoder and of curves over calibration durations."""
 
-import copy
 import time
 import warnings
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from helpers.decoders import planted
+from helpers.decoders import Adapting, planted
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -44,29 +43,6 @@ from sk_b2s.plotting import plot_adaptation, plot_scores
 
 FAST = {"k": 5, "n_shifts": 50, "verbose": 0, "n_candidates": None}
 AMOUNTS = [0, 0.3, np.inf]
-
-
-class Adapting(RidgeDecoder):
-    """A ridge decoder with adapt: new subjects get their own coefficients."""
-
-    fits = 0  # of others, where amounts are compared
-    _parameter_constraints = {**RidgeDecoder._parameter_constraints, "unseen_subject": [str]}
-
-    def __init__(self, speech=None, alphas=(1.0,), lags=(0, 0), k=5, unseen_subject="average"):
-        super().__init__(speech=speech, alphas=alphas, lags=lags, k=k, unseen_subject=unseen_subject)
-
-    def fit(self, X, y):
-        Adapting.fits += 1
-        return super().fit(X, y)
-
-    def adapt(self, X, y, method="auto"):
-        new, own = copy.deepcopy(self), RidgeDecoder.fit(clone(self), X, y)
-        new.subjects_ = np.append(self.subjects_, own.subjects_)
-        for name in ("coef_", "intercept_", "mean_"):
-            setattr(new, name, np.concatenate([getattr(self, name), getattr(own, name)]))
-        new.segments_ = pd.concat([self.segments_, own.segments_], ignore_index=True)
-        new.method_ = method
-        return new
 
 
 def speech():

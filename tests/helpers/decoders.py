@@ -1,10 +1,11 @@
 """Decoders, tables and recordings that several tests share."""
 
+import copy
 import os
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import (
@@ -69,6 +70,29 @@ def log_power(batch, which):
 def ridge(**changes):
     speech = make_pipeline(PrecomputedFeatures(), FeatureScaler())
     return RidgeDecoder(speech=speech, lags=(0, 0), **changes)
+
+
+class Adapting(RidgeDecoder):
+    """A ridge decoder with adapt: new subjects get their own coefficients."""
+
+    fits = 0  # of others, where amounts are compared
+    _parameter_constraints = {**RidgeDecoder._parameter_constraints, "unseen_subject": [str]}
+
+    def __init__(self, speech=None, alphas=(1.0,), lags=(0, 0), k=5, unseen_subject="average"):
+        super().__init__(speech=speech, alphas=alphas, lags=lags, k=k, unseen_subject=unseen_subject)
+
+    def fit(self, X, y):
+        Adapting.fits += 1
+        return super().fit(X, y)
+
+    def adapt(self, X, y, method="auto"):
+        new, own = copy.deepcopy(self), RidgeDecoder.fit(clone(self), X, y)
+        new.subjects_ = np.append(self.subjects_, own.subjects_)
+        for name in ("coef_", "intercept_", "mean_"):
+            setattr(new, name, np.concatenate([getattr(self, name), getattr(own, name)]))
+        new.segments_ = pd.concat([self.segments_, own.segments_], ignore_index=True)
+        new.method_ = method
+        return new
 
 
 def tiny_encoder():

@@ -13,6 +13,7 @@ from sk_b2s import (
     BrainEncoder,
     CalibratedDecoder,
     CovarianceAlignment,
+    EnsembleDecoder,
     Envelope,
     Epocher,
     EventFeatures,
@@ -116,6 +117,12 @@ EXAMPLES = {
     ),
     "CovarianceAlignment": Example(
         [CovarianceAlignment(), CovarianceAlignment("riemannian")], _on_arrays(CovarianceAlignment())
+    ),
+    "EnsembleDecoder": Example(
+        [EnsembleDecoder([("one", RidgeDecoder(k=1)), ("two", RidgeDecoder(alphas=(1.0,)))], k=1, weights="equal")],
+        _on_arrays(
+            EnsembleDecoder([("a", RidgeDecoder(sfreq=10)), ("b", RidgeDecoder(sfreq=10, alphas=(1e3,)))], k=2), TARGETS
+        ),
     ),
     "Envelope": Example([Envelope()], _on_audio(lambda _: Envelope(sfreq=25)), False),
     "Epocher": Example([Epocher()], _on_arrays(Epocher())),

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 
-from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_nested_estimators
+from sk_b2s._utils._estimators import iter_nested_estimators, list_decoders_in_estimator
 from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.events._intervals import GAP
@@ -21,12 +21,12 @@ MIN_SHIFT = 10.0  # s, of the stimulus against the recording
 
 
 def make_control_noise_inputs(estimator, noise):
-    """Return a clone with a step right after the Epocher of its pipeline.
+    """Return a clone with a step right after each Epocher.
 
     Parameters
     ----------
     estimator : estimator
-        A Pipeline, or a search over one.
+        A Pipeline, a search over one, or an ensemble of them.
     noise : SurrogateRecordings
 
     Returns
@@ -49,12 +49,13 @@ def make_control_noise_inputs(estimator, noise):
 
 def _insert_after_epocher(estimator, noise):
     """Insert a step in place, and return whether there is an Epocher."""
-    for part in iter_nested_estimators(estimator):
-        for place, (_, step) in enumerate(part.steps if isinstance(part, Pipeline) else ()):
-            if isinstance(step, Epocher):
-                part.steps.insert(place + 1, ("surrogate_recordings", noise))
-                return True
-    return False
+    has_epocher = False
+    for part in list(iter_nested_estimators(estimator)):
+        steps = part.steps if isinstance(part, Pipeline) else []
+        if places := [place for place, (_, step) in enumerate(steps) if isinstance(step, Epocher)]:
+            steps.insert(places[0] + 1, ("surrogate_recordings", clone(noise)))
+            has_epocher = True
+    return has_epocher
 
 
 def make_control_speech_inputs(estimator, speech):
@@ -73,18 +74,19 @@ def make_control_speech_inputs(estimator, speech):
         its grid.
     """
     estimator = clone(estimator)
-    name = find_decoder_in_estimator(estimator)[1] + "speech"
+    names = [f"{prefix}speech" for _, prefix in list_decoders_in_estimator(estimator)]
     for grid in ("param_grid", "param_distributions"):
         if hasattr(estimator, grid):
-            inner = name.removeprefix("estimator__")
+            inner = tuple(name.removeprefix("estimator__") for name in names)
+            nested = tuple(f"{name}__" for name in inner)
             given = getattr(estimator, grid)
             grids = [given] if isinstance(given, dict) else given
             kept = [
-                {key: value for key, value in g.items() if key != inner and not key.startswith(f"{inner}__")}
+                {key: value for key, value in g.items() if key not in inner and not key.startswith(nested)}
                 for g in grids
             ]
             estimator.set_params(**{grid: kept[0] if isinstance(given, dict) else kept})
-    return estimator.set_params(**{name: speech})
+    return estimator.set_params(**{name: clone(speech) for name in names})
 
 
 def make_control_input_features(speech, feature):

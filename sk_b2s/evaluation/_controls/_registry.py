@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from sk_b2s._utils._estimators import find_decoder_in_estimator
+from sk_b2s._utils._estimators import find_estimator_speech
 from sk_b2s._utils._validation import get_validated_table, is_valid_segment_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval_result import RetrievalResult, split_retrieval_pools
@@ -126,7 +126,7 @@ def _run_within_recording(task):
 
 def _run_silence_truth(task):
     """Retrieve by the true speech and silence mask of each window."""
-    speech = find_decoder_in_estimator(task.estimator)[0].speech
+    speech = find_estimator_speech(task.estimator)
     stimuli = _safe_indexing(task.y, task.test)
     feature = make_control_input_features(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
     mask = np.asarray(feature.fit_transform(get_validated_table(stimuli)))[:, 0]
@@ -146,7 +146,7 @@ def _run_envelope_only(task):
 
 
 def _run_other_feature(task, feature):
-    speech = make_control_input_features(find_decoder_in_estimator(task.estimator)[0].speech, feature)
+    speech = make_control_input_features(find_estimator_speech(task.estimator), feature)
     return [task.refit(make_control_speech_inputs(task.estimator, speech))]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._estimators import find_decoder_in_estimator
+from sk_b2s._utils._estimators import find_decoder_in_estimator, find_estimator_speech
 from sk_b2s._utils._validation import get_validated_recordings, get_validated_table, validate_rows_in_step
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.evaluation._controls._fold_task import FoldTask
@@ -314,7 +314,7 @@ def run_control_rows(X):
 def select_controls_to_run(controls, decoder, y, oracle):
     """Check names of controls, or return all that apply if None."""
     table = get_validated_table(y)
-    has_audio = table is not None and "sound" in table and getattr(decoder, "speech", None) is not None
+    has_audio = table is not None and "sound" in table and find_estimator_speech(decoder) is not None
     has_audio = has_audio and not any(isinstance(sound, StimulusArray) for sound in pd.unique(table["sound"]))
     missing = {
         need for need, is_there in (("audio", has_audio), ("oracle", oracle is not None)) if not is_there

@@ -11,7 +11,12 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator
 
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
-from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_estimator_levels
+from sk_b2s._utils._estimators import (
+    find_innermost_estimator,
+    iter_estimator_levels,
+    list_decoders_in_estimator,
+    list_ensemble_members,
+)
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.events._stimuli import digest_stimuli, stimulus_name
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
@@ -43,9 +48,17 @@ def describe_parameter_provenance(estimator):
 def describe_feature_provenance(estimator, y):
     """Describe the features of a decoder by class, rate and digest.
 
-    Without ``speech``, ``y`` contains the features.
+    Without ``speech``, ``y`` contains the features. Different features of the
+    members of an ensemble are listed.
     """
-    speech = getattr(find_decoder_in_estimator(estimator)[0], "speech", None)
+    decoders = [decoder for decoder, _ in list_decoders_in_estimator(estimator)]
+    return " | ".join(
+        dict.fromkeys(_describe_speech(getattr(decoder, "speech", None), y) for decoder in decoders)
+    )
+
+
+def _describe_speech(speech, y):
+    """Describe the features of one decoder."""
     if speech is None:
         rate = getattr(y, "sfreq", None)
         shape = " x ".join(map(str, np.shape(y)[1:]))
@@ -71,7 +84,7 @@ def chosen_by(estimator):
         Regularization of each subject, best parameters and epochs, "alpha_: 01
         10, 02 100" for example, or "". Values of a grid search that are the
         lowest or highest of three or more, and better than the next one, are
-        marked.
+        marked. Of an ensemble, the weight of each member and what it chose.
     """
     parts = []
     for level in iter_estimator_levels(estimator):
@@ -87,6 +100,11 @@ def chosen_by(estimator):
             )
         if history := own.get("history_"):
             parts.append(f"epochs: {len(history)}")
+        if "estimators_" in own and "weights_" in own:
+            members = zip(list_ensemble_members(level), own["estimators_"], own["weights_"], strict=True)
+            for (name, _), copies, weight in members:
+                inner = chosen_by(copies[0])
+                parts.append(f"{name}: weight {weight:.3g}{f' ({inner})' if inner else ''}")
     text = "; ".join(" ".join(part.split()) for part in parts)
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
 
@@ -119,6 +137,8 @@ def machine_of(estimator):
     """Describe threads, device and precision of an estimator."""
     parts = [f"threads {torch.get_num_threads()}"]
     last = list(iter_estimator_levels(estimator))[-1]
+    inner = [find_innermost_estimator(member)[0] for _, member in list_ensemble_members(last)]
+    last = next((one for one in inner if getattr(one, "device", None) is not None), last)
     if getattr(last, "device", None) is not None:
         device = choose_device(last.device)
         parts.append(f"device {device}")

@@ -1,0 +1,1 @@
+"""Ensembles of decoders and the weights of their members."""
