@@ -146,7 +146,7 @@ def store_windows(windows):
 
 
 class SearchEncoder(BrainEncoder):
-    """Encoder without the statistics for unseen subjects, which take as long as a small network."""
+    """Encoder without the statistics for unseen subjects, to save time."""
 
     def _fit_unseen_subjects(self, *args):
         pass
@@ -165,10 +165,6 @@ def make_decoder(decoder, settings, speech, seed):
     """Make a decoder of windows."""
     if decoder == "ridge":
         return RidgeDecoder(speech=speech, **settings)
-    if settings.pop("schedule", None):
-        from skorch.callbacks import LRScheduler
-        n = settings.pop("n_steps")
-        settings["callbacks"] = [LRScheduler(torch.optim.lr_scheduler.OneCycleLR, max_lr=settings["lr"], total_steps=n, step_every="batch")]
     return SearchEncoder(speech=speech, random_state=seed, verbose=0, **settings)
 
 
@@ -177,7 +173,9 @@ def fit(decoder, changes, experiment, seed):
     settings = {**WINDOWS, **TARGET, **BASES[decoder], **changes}
     windows, target = ({name: settings.pop(name) for name in part} for part in (WINDOWS, TARGET))
     if experiment.name == "real-eeg":
-        settings |= {"k": 1} if decoder == "ridge" else {"k": 1, "spatial_attention": False, "validation": None}
+        settings |= (
+            {"k": 1} if decoder == "ridge" else {"k": 1, "spatial_attention": False, "validation": None}
+        )
         began, found = time.perf_counter(), []
         for X, y, X_test, y_test in experiment.halves:
             fitted = make_decoder(decoder, settings, None, seed).fit(X, y)
@@ -237,8 +235,12 @@ def run(jobs, folder):
             experiments = {name: Experiment(name, folder)}  # one at a time
         scores, correct, entries = fit(decoder, changes, experiments[name], seed)
         path_of(folder, key).parent.mkdir(exist_ok=True)
-        np.savez(path_of(folder, key), scores=scores.astype(np.float16), correct=() if correct is None else correct)
-        entries = {name: round(value, 4) if isinstance(value, float) else value for name, value in entries.items()}
+        np.savez(
+            path_of(folder, key), scores=scores.astype(np.float16), correct=() if correct is None else correct
+        )
+        entries = {
+            name: round(value, 4) if isinstance(value, float) else value for name, value in entries.items()
+        }
         done[name_of(key)] = append_row(path, key, **entries, machine=machine())
         told = ", ".join(f"{name} {value}" for name, value in entries.items())
         print(f"{decoder} {key['changes']}, {name}, seed {seed}: {told}", flush=True)
@@ -319,7 +321,9 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
     parser.add_argument("--keep", type=int, default=6, help="candidates of 'demo' that continue")
     parser.add_argument("--set", nargs="*", action="append", metavar="NAME=VALUE", help="only this candidate")
-    parser.add_argument("--folder", type=Path, default=Path("search_presets"), help="recordings and rows (6 GB)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("search_presets"), help="recordings and rows (6 GB)"
+    )
     parser.add_argument("--table", action="store_true", help="only print existing rows")
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)
