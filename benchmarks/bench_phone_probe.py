@@ -1,10 +1,11 @@
-"""Linear phone classification from wav2vec 2.0 and mel features.
+"""Linear phone classification from speech networks and mel features.
 
-Run as ``python benchmarks/bench_phone_probe.py --model FOLDER``. A multinomial
-logistic regression classifies the phone of single frames (50 Hz, without
-silences, 40 phones) from each layer of the network, from the same network with
-random weights, and from 40 log mel bands, of the frame alone and with its
-neighbors. It is trained on audio files 1 to 15. Regularization and the best
+Run as ``python benchmarks/bench_phone_probe.py``. A multinomial logistic
+regression classifies the phone of single frames (50 Hz, without silences, 40
+phones) from 40 log mel bands, of the frame alone and with its neighbors, and
+from each hidden state of Whisper tiny.en, the model of the package.
+``--model FOLDER`` adds a wav2vec 2.0 and the same network with random weights.
+The regression is trained on audio files 1 to 15. Regularization and the best
 layer are selected on files 16 to 18, and the printed accuracies are those of
 files 19 to 24. No text is in two files. "same voices" trains and tests on all
 three voices. "new voice" trains on two and tests on the third, averaged over
@@ -28,10 +29,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoFeatureExtractor, AutoModel
 
-from sk_b2s import MelSpectrogram
+from sk_b2s import MelSpectrogram, Wav2Vec2Features
 from sk_b2s.datasets import load_speech
 
 SFREQ = 16000
+WHISPER = "whisper-tiny.en"
+WHISPER_LAYERS = (0, 1, 2, 3, 4, "auto")
 CHUNK = 15.0  # s of audio per call of the network
 CONTEXT = 7  # neighbors on either side: 0.3 s in all
 CS = (1e-3, 1e-1)
@@ -52,6 +55,16 @@ def mel_frames(path, seconds):
     table = pd.DataFrame({"sound": [path], "sound_onset": 0.0, "duration": seconds})
     frames = np.asarray(MelSpectrogram(n_mels=40).fit_transform(table))[0].T
     return [frames], (np.arange(len(frames)) + 0.5) / 50
+
+
+def whisper_frames(path, seconds, memory):
+    """Compute the hidden states of Whisper tiny.en and frame times (s)."""
+    table = pd.DataFrame({"sound": [path], "sound_onset": 0.0, "duration": seconds})
+    found = [
+        np.asarray(Wav2Vec2Features(WHISPER, layers=i, memory=memory).fit_transform(table))[0].T
+        for i in WHISPER_LAYERS
+    ]
+    return found, np.arange(len(found[0])) / 50
 
 
 def stacked(frames, reach=CONTEXT):
@@ -87,6 +100,11 @@ def random_twin(net, seed=0):
 
 def collect(nets):
     """Collect features, phones and speakers of all audio files."""
+
+    def name_of(kind, i):
+        states = WHISPER_LAYERS if kind == WHISPER else range(len(layers))
+        return f"{kind} {states[i]}" if len(layers) > 1 else kind
+
     speech = load_speech()
     sounds = speech[speech["type"] == "sound"]
     kinds = {"mel": mel_frames} | nets
@@ -97,7 +115,7 @@ def collect(nets):
             layers, times = compute(path, seconds)
             phone = phone_at(phones, times)
             for i, layer in enumerate(layers):
-                name = f"{kind} {i}" if len(layers) > 1 else kind
+                name = name_of(kind, i)
                 features.setdefault(name, []).append(layer[phone != ""])
                 labels.setdefault(name, []).append(phone[phone != ""])
             if kind == "mel":
@@ -141,14 +159,15 @@ def same_and_new_voice(features, labels, speakers):
     return *same, *np.mean(new, axis=0)
 
 
-def main(folders):
+def main(folders, memory=None):
     """Print the table."""
     nets = {folder.name: AutoModel.from_pretrained(folder).eval() for folder in folders}
     extractor = AutoFeatureExtractor.from_pretrained(folders[0]) if folders else None
     if folders:
         nets["random"] = random_twin(next(iter(nets.values())))
     features, labels, speakers = collect(
-        {name: partial(net_frames, net=net, extractor=extractor) for name, net in nets.items()}
+        {WHISPER: partial(whisper_frames, memory=memory)}
+        | {name: partial(net_frames, net=net, extractor=extractor) for name, net in nets.items()}
     )
     print("accuracy of single frames, %                same voices          new voice")
     print("features                     dimensions   validation   test   validation   test")
@@ -163,4 +182,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "--model", type=Path, nargs="*", default=[], help="folders of wav2vec 2.0 as transformers saves it"
     )
-    main(parser.parse_args().model)
+    parser.add_argument("--memory", type=Path, help="cache folder of the features")
+    args = parser.parse_args()
+    main(args.model, args.memory)

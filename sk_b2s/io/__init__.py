@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_events_file": ["read_events"],
         "_textgrid": ["read_textgrid"],
         "_triggers": ["events_from_raw"],
+        "_word_alignment": ["add_words", "align_words"],
     },
 )

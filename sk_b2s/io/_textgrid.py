@@ -322,9 +322,27 @@ def expand_textgrids(sounds, textgrid_of, tiers=None, sentence_gap=0.4):
     spoken = {path: textgrid_events(path, tiers, sentence_gap) for path in set(textgrid_of.values())}
     for sound, path in textgrid_of.items():
         check_textgrid_is_whole(sound, spoken[path], path)
+    played = sounds[sounds["sound"].map(str).isin(list(textgrid_of))]
+    return place_textgrid_rows(played, [spoken[textgrid_of[str(sound)]] for sound in played["sound"]])
+
+
+def place_textgrid_rows(sounds, rows_of):
+    """Place words and phonemes of stimuli at the stimulus onsets.
+
+    Parameters
+    ----------
+    sounds : DataFrame of shape (n_stimuli, ...)
+        See :func:`expand_textgrids`.
+    rows_of : list of DataFrame
+        Rows of each stimulus, with ``sound_onset`` in seconds.
+
+    Returns
+    -------
+    rows : DataFrame of shape (n_words + n_phonemes, ...)
+        Those that begin while their stimulus plays.
+    """
     parts = []
-    for _, played in sounds[sounds["sound"].map(str).isin(list(textgrid_of))].iterrows():
-        rows = spoken[textgrid_of[str(played["sound"])]]
+    for (_, played), rows in zip(sounds.iterrows(), rows_of, strict=True):
         begun = played.get("sound_onset", 0.0)
         begun = 0.0 if pd.isna(begun) else begun
         lasts = played["duration"] if played.get("duration", 0.0) > 0 else np.inf
