@@ -213,7 +213,9 @@ STATES: dict[str, dict[str, Attribute]] = {
     },
     "sk_b2s.Epocher": {N: COUNT, "ch_names_": state_strings("n_channels", absent=True)},
     "sk_b2s.EventFeatures": {**FEATURES_OUT, "rows_": state_of_type(pd.DataFrame)},
-    "sk_b2s.FeatureScaler": {N: COUNT, "mean_": state_numbers(N), "scale_": state_numbers(N)},
+    "sk_b2s.FeatureScaler": {
+        N: COUNT, "mean_": state_numbers(N), "scale_": state_numbers(N), "autocorrelation_": state_numbers(N, absent=True),
+    },
     "sk_b2s.SpeechFeatureUnion": {
         **FEATURES_OUT, "transformer_list_": Attribute(_named_estimators), "feature_ranges_": Attribute(_pairs),
     },
@@ -273,6 +275,7 @@ PART_STATES: dict[str, dict[str, Attribute]] = {
         "center": state_numbers("n_signals", "n_channels"), "scale": state_numbers("n_signals", "n_channels"),
         "clip": state_of_type(Real, none=True),
     },
+    "Whitening": {name: state_numbers("n_channels") for name in ("center", "autocorrelation", "scale")},
     "Baseline": {name: state_integer(0) for name in ("first", "last", "begin", "length")},
     "HashedBlockSplit": {
         "part": state_of_type(str), "test_size": state_of_type(Real), "valid_size": state_of_type(Real), "salt": state_integer(0),

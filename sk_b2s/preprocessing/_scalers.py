@@ -16,6 +16,7 @@ from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._constant import warn_of_constant
 from sk_b2s.preprocessing._windows import Windows
 
+MIN_ERROR = 1e-12  # relative variance of a difference that is not rounding
 BATCH_VALUES = 2**24  # numbers of one batch of features, 128 MiB in double precision
 
 
@@ -33,6 +34,27 @@ class Affine:
         batch -= self.center[rows].to(batch.device)[:, :, None]
         batch /= self.scale[rows].to(batch.device)[:, :, None]
         return batch if self.clip is None else batch.clamp_(-self.clip, self.clip)
+
+
+class Whitening:
+    """Step that standardizes the change of each feature between frames.
+
+    Computes ``(x(t) - a x(t - 1)) / scale`` with x centered. The frame before
+    the first one is equal to it.
+    """
+
+    def __init__(self, center, autocorrelation, scale):
+        self.center = torch.as_tensor(center, dtype=torch.float32)
+        self.autocorrelation = torch.as_tensor(autocorrelation, dtype=torch.float32)
+        self.scale = torch.as_tensor(scale, dtype=torch.float32)
+
+    def __call__(self, batch, which):
+        center, autocorrelation, scale = (
+            values.to(batch.device)[:, None] for values in (self.center, self.autocorrelation, self.scale)
+        )
+        batch -= center
+        past = torch.cat([batch[:, :, :1], batch[:, :, :-1]], dim=2)
+        return batch.sub_(past.mul_(autocorrelation)).div_(scale)
 
 
 def _flatten(X):
@@ -203,11 +225,23 @@ class FeatureScaler(WindowsTransformer):
         False, all features share them, as in the paper. A neural network
         works with both, but a regression needs True: otherwise the mean
         spectrum, which all candidates share, dominates the similarity.
+    whiten : bool, default=False
+        If True, subtract from each frame of a window its prediction from the
+        frame before, a first-order autoregression, and scale the difference to
+        a standard deviation of 1. Speech features change slowly, so without
+        it the similarity of two windows depends mostly on their slow
+        fluctuations. In the first frame of a window, the frame before is equal
+        to it.
 
     Attributes
     ----------
-    mean_, scale_ : ndarray of shape (n_features,)
-        The scale of a constant feature is 1.
+    mean_ : ndarray of shape (n_features,)
+        Means.
+    scale_ : ndarray of shape (n_features,)
+        Standard deviations, or those of the differences if ``whiten``. The
+        scale of a constant feature is 1.
+    autocorrelation_ : ndarray of shape (n_features,)
+        Coefficients of the prediction, from 0 to 1. Only with ``whiten``.
     n_features_in_ : int
         Number of features.
 
@@ -230,10 +264,11 @@ class FeatureScaler(WindowsTransformer):
     array([-1.34164079, -0.4472136 ,  0.4472136 ,  1.34164079])
     """
 
-    _parameter_constraints = {"per_feature": ["boolean"]}
+    _parameter_constraints = {"per_feature": ["boolean"], "whiten": ["boolean"]}
 
-    def __init__(self, per_feature=True):
+    def __init__(self, per_feature=True, whiten=False):
         self.per_feature = per_feature
+        self.whiten = whiten
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -251,12 +286,11 @@ class FeatureScaler(WindowsTransformer):
         self : FeatureScaler
         """
         X = self._validate_fit(X)
-        if isinstance(X, Windows):
-            parts = slice_rows_into_chunks(len(X), count_chunk_rows(BATCH_VALUES, *X.shape[1:], itemsize=1))
-            batches = (X.gather(np.arange(part.start, part.stop)).numpy() for part in parts)
-        else:
-            batches = [X]
-        self.mean_, self.scale_, varies = self._compute_moments(batches)
+        if self.whiten and (X.ndim < 3 or X.shape[2] < 2):
+            raise ValueError(
+                f"whiten=True requires windows of at least 2 frames. Got X of shape {X.shape}. Set whiten=False."
+            )
+        self.mean_, self.scale_, varies = self._compute_moments(_iter_batches(X))
         if wrong := np.flatnonzero(~np.isfinite(self.mean_)).tolist():
             raise ValueError(
                 f"FeatureScaler requires finite values, but {len(wrong)} of {self.n_features_in_} features hold NaN or "
@@ -268,7 +302,27 @@ class FeatureScaler(WindowsTransformer):
                 f"cannot learn from them. Check that the audio files are not silent.",
                 stacklevel=3,
             )
+        vars(self).pop("autocorrelation_", None)  # of an earlier fit
+        if self.whiten:
+            self.autocorrelation_, self.scale_ = self._compute_autocorrelation(_iter_batches(X))
         return self
+
+    def _compute_autocorrelation(self, batches):
+        """Compute the prediction from the frame before, and its error."""
+        sums = np.zeros((3, self.n_features_in_))
+        for batch in batches:
+            batch = (batch.astype(np.float64) - self.mean_[:, None]) / self.scale_[:, None]
+            past, now = batch[:, :, :-1], batch[:, :, 1:]
+            sums += [np.einsum("nft,nft->f", *pair) for pair in ((past, past), (past, now), (now, now))]
+        sums = sums if self.per_feature else np.broadcast_to(sums.sum(1, keepdims=True), sums.shape)
+        power, product, power_now = sums
+        coefficient = np.clip(product / np.where(power > 0, power, 1.0), 0, 1)
+        error = (power_now - 2 * coefficient * product + coefficient**2 * power) / np.where(
+            power_now > 0, power_now, 1.0
+        )
+        return coefficient, self.scale_ * np.where(
+            error > MIN_ERROR, np.sqrt(np.maximum(error, MIN_ERROR)), 1.0
+        )
 
     def _compute_moments(self, batches):
         """Compute mean and deviation, and whether any feature varies."""
@@ -304,7 +358,22 @@ class FeatureScaler(WindowsTransformer):
         """
         check_is_fitted(self)
         if isinstance(X, Windows):
+            if self.whiten:
+                return X.then(Whitening(self.mean_, self.autocorrelation_, self.scale_))
             return X.then(Affine(self.mean_[None], self.scale_[None]))
         X = self._validate_transform(X)
         mean, scale = (_to_column(v, X.ndim).astype(X.dtype) for v in (self.mean_, self.scale_))
-        return (X - mean) / scale
+        X = X - mean
+        if self.whiten:
+            past = np.concatenate([X[:, :, :1], X[:, :, :-1]], axis=2)
+            X = X - past * self.autocorrelation_[:, None].astype(X.dtype)
+        return X / scale
+
+
+def _iter_batches(X):
+    """Iterate over arrays of windows, one for an array."""
+    if not isinstance(X, Windows):
+        yield X
+        return
+    for part in slice_rows_into_chunks(len(X), count_chunk_rows(BATCH_VALUES, *X.shape[1:], itemsize=1)):
+        yield X.gather(np.arange(part.start, part.stop)).numpy()

@@ -250,6 +250,7 @@ ARRAYS = {
     "RobustChannelScaler": (RobustChannelScaler(), brain(), None),
     "CovarianceAlignment": (CovarianceAlignment(), brain(), None),
     "FeatureScaler": (FeatureScaler(per_feature=False), features(), None),
+    "FeatureScaler that whitens": (FeatureScaler(whiten=True), features(), None),
     "SurrogateRecordings": (SurrogateRecordings(), brain(), None),
     "BrainEncoder": (BrainEncoder(spatial_attention=False, **SMALL), brain(), features()),
     "BrainEncoder with a learned temperature": (

@@ -198,7 +198,39 @@ def test_feature_scaler_avoids_cancellation():
     np.testing.assert_allclose(FeatureScaler(per_feature=False).fit(X).scale_, X.std(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("scaler", [RobustChannelScaler(clip=3), FeatureScaler(per_feature=True)])
+@pytest.mark.parametrize("per_feature", [True, False])
+def test_feature_scaler_whitens_autoregression(per_feature, monkeypatch):
+    """Two features with coefficients of 0.9 and 0.5, and a constant one."""
+    monkeypatch.setattr("sk_b2s.preprocessing._scalers.BATCH_VALUES", 3 * 40 * 30)
+    signal = np.random.default_rng(2).standard_normal((6000, 3)) * [1, 5, 0]
+    for frame in range(1, 6000):
+        signal[frame] += [0.9, 0.5, 0] * signal[frame - 1]
+    windows = Windows([(signal + 7).astype("f4")], np.zeros(200), np.arange(200) * 30, 30, 50.0)
+    scaler = FeatureScaler(per_feature, whiten=True).fit(windows)
+    white = np.asarray(scaler.transform(windows), float)
+    past, now = white[:, :2, 1:-1], white[:, :2, 2:]
+    if per_feature:
+        np.testing.assert_allclose(scaler.autocorrelation_, [0.9, 0.5, 0], atol=0.03)
+        np.testing.assert_allclose((now**2).mean((0, 2)), 1, atol=0.01)
+        assert (abs((past * now).mean((0, 2))) < 0.03).all()
+    else:
+        assert np.ptp(scaler.autocorrelation_) == np.ptp(scaler.scale_) == 0
+        assert (white[:, :, 1:] ** 2).mean() == pytest.approx(1, abs=0.01)
+    expected = np.asarray(windows, float) - scaler.mean_[:, None]
+    expected[:, :, 1:] -= scaler.autocorrelation_[:, None] * expected[:, :, :-1]
+    expected[:, :, 0] *= 1 - scaler.autocorrelation_
+    np.testing.assert_allclose(white, expected / scaler.scale_[:, None], atol=1e-4)
+    array = np.asarray(windows, float)
+    np.testing.assert_allclose(FeatureScaler(per_feature, whiten=True).fit_transform(array), white, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(9, 3), (9, 3, 1)])
+def test_feature_scaler_whiten_requires_frames(shape):
+    with pytest.raises(ValueError, match="whiten=True requires windows of at least 2 frames"):
+        FeatureScaler(whiten=True).fit(np.ones(shape))
+
+
+@pytest.mark.parametrize("scaler", [RobustChannelScaler(clip=3), FeatureScaler(), FeatureScaler(whiten=True)])
 def test_scalers_clone_and_pickle(windows, scaler):
     fitted = clone(scaler).fit(windows)
     expected = np.asarray(fitted.transform(windows))
