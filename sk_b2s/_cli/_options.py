@@ -28,8 +28,8 @@ def add_options(parser):
         help=f"{', '.join(PRESETS)}; several separated by commas, or repeat the option (default: ridge,clip-mel)",
     )  # fmt: skip
     group.add_argument(
-        "--size", choices=list(SIZES), default="small",
-        help="sampling rates and layer sizes, for a laptop or as published (default: small)",
+        "--size", choices=list(SIZES), default="laptop", type=_parse_size,
+        help="sampling rates and layer sizes, for a laptop or as published (default: laptop)",
     )  # fmt: skip
     group.add_argument(
         "--wav2vec2", metavar="MODEL", default=XLSR,
@@ -165,6 +165,12 @@ def _make_names_type(known):
         return found
 
     return parse_names
+
+
+def _parse_size(text):
+    if text == "small":
+        raise argparse.ArgumentTypeError("'small' was replaced by 'laptop'")
+    return text
 
 
 def _parse_integers(text):

@@ -140,6 +140,7 @@ class EncoderNetworkMixin:
             **({"callbacks__print_log__sink": log_net_message} if self.verbose else {"callbacks__print_log": None}),
             "precision": Precision(choose_dtype_of_device(self.precision, device), type(self).__name__),
             "k": self.k,
+            "averaging": self.weight_averaging if kind is RetrievalNet else 0.0,
             "device": str(device),
             "verbose": self.verbose,
         }  # fmt: skip

@@ -15,6 +15,7 @@ from sk_b2s._utils._devices import allowed_threads
 from sk_b2s._utils._precision import Precision
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._tiled import iter_tiled_scores
+from sk_b2s.nn._averaging import WeightAverage
 from sk_b2s.nn._data import HELD_BYTES, BalancedBatchSampler
 from sk_b2s.nn._prefetch import fetch_ahead
 from sk_b2s.nn._speech_module import encode_by_speech_module
@@ -69,15 +70,28 @@ class RetrievalNet(NeuralNet):
         float32 if results are wrong.
     k : int
         Number of guesses of the top-k accuracy of validation windows.
+    averaging : float
+        Decay per step of an exponential moving average of the weights. After
+        each epoch the modules hold the average. 0 does not average.
     """
 
     def __init__(
-        self, module, criterion, *, speech_module=None, shuffle=None, precision=torch.float32, k=10, **kwargs
+        self,
+        module,
+        criterion,
+        *,
+        speech_module=None,
+        shuffle=None,
+        precision=torch.float32,
+        k=10,
+        averaging=0.0,
+        **kwargs,
     ):
         self.speech_module = speech_module
         self.shuffle = shuffle
         self.precision = precision
         self.k = k
+        self.averaging = averaging
         super().__init__(module, criterion, **kwargs)
 
     @property
@@ -100,6 +114,7 @@ class RetrievalNet(NeuralNet):
     def initialize_module(self):
         """Initialize the weights of both networks."""
         super().initialize_module()
+        self.average = None if self.averaging == 0 else WeightAverage(self.averaging)
         if self.speech_module is not None:
             self.speech_module_ = self.initialized_instance(
                 self.speech_module, self.get_params_for("speech_module")
@@ -167,7 +182,13 @@ class RetrievalNet(NeuralNet):
                 f"lr={self.lr:g}, clip the input (RobustChannelScaler(clip=20)) or check it for very large values"
                 + ("." if self.precision == torch.float32 else ", or set precision='float32'.")
             )
+        if self.average is not None:
+            self.average.update(self._averaged_tensors())
         return step
+
+    def _averaged_tensors(self):
+        """Return the weights and statistics of all parts."""
+        return [value for value in self.state().values() if value.is_floating_point()]
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Train in batches, or validate all windows at once."""
@@ -183,7 +204,16 @@ class RetrievalNet(NeuralNet):
         self.history.record("valid_candidates", n_candidates)
 
     def _train_epoch(self, iterator, step_fn, **fit_params):
-        """Train on each batch."""
+        """Train on each batch, and leave the modules with averaged weights."""
+        if self.average is not None and self.average.is_swapped:
+            self.average.swap(self._averaged_tensors())
+        try:
+            self._train_batches(iterator, step_fn, **fit_params)
+        finally:  # also after Ctrl-C
+            if self.average is not None:
+                self.average.swap(self._averaged_tensors())
+
+    def _train_batches(self, iterator, step_fn, **fit_params):
         for batch in fetch_ahead(iterator, self.device):
             self.notify("on_batch_begin", batch=batch, training=True)
             step = step_fn(batch, **fit_params)
@@ -266,6 +296,7 @@ class RetrievalNet(NeuralNet):
     def drop_training(self):
         """Remove what only training requires."""
         self.optimizer_.state.clear()
+        self.average = None
         self.train_split = None
         self.shuffle = None
         for _, callback in self.callbacks_:

@@ -458,6 +458,7 @@ ABLATIONS = [
     {"spatial_attention": False}, {"spatial_dropout": 0.0}, {"initial_linear": False}, {"subject_layer": None},
     {"subject_layer": "embedding"}, {"glu": False}, {"skip": False}, {"head": False}, {"activation": "relu"},
     {"channel_dropout": 0.1, "time_dropout": 0.1}, {"weight_decay": 0.1, "target_dim": 3},
+    {"weight_averaging": 0.9},
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from sk_b2s import StimulusKFold, retrieve
+from sk_b2s.decoding._encoder_network import ARCHITECTURE
 from sk_b2s.decoding._presets import PRESETS, make_decoders
 
 
@@ -15,7 +16,6 @@ def test_make_decoders_network_fits_and_retrieves(name, listening):
         encoder__depth=2,
         encoder__validation=None,
         encoder__max_epochs=1,
-        epochs__sfreq=32.0,
     )
     result = retrieve(pipe.fit(X.iloc[train], y.iloc[train]), X.iloc[test], y.iloc[test])
     assert result.scores.shape == (len(test), y["segment"].iloc[test].nunique())
@@ -39,11 +39,23 @@ def test_make_decoders_whisper_reads_packaged_model():
     assert (features.model, features.layers) == ("whisper-tiny.en", "auto")
 
 
+def test_make_decoders_laptop_network_is_small():
+    from sk_b2s.nn._brain_module import BrainModule
+
+    pipe = make_decoders("clip-mel")["clip-mel"]
+    assert list(pipe.named_steps) == ["epochs", "scale", "align", "encoder"]
+    params = {name: value for name, value in pipe["encoder"].get_params().items() if name in ARCHITECTURE}
+    module = BrainModule(208, 20, n_subjects=20, n_times=151, **params)
+    assert sum(weights.numel() for weights in module.parameters()) < 500_000
+
+
 def test_make_decoders_rejects_unknown_names():
     with pytest.raises(ValueError, match="did you mean 'ridge'"):
         make_decoders("rigde")
     with pytest.raises(ValueError, match="size must be one of"):
         make_decoders("ridge", size="huge")
+    with pytest.raises(ValueError, match="Set size='laptop'"):
+        make_decoders("ridge", size="small")
 
 
 def test_make_decoders_documents_every_preset():

@@ -28,6 +28,7 @@ FITS = {
     "target_dim": {
         "target_dim": 8,
         "weight_decay": 0.1,
+        "weight_averaging": 0.9,
         "channel_dropout": 0.1,
         "time_dropout": 0.1,
         "lag_jitter": 0.1,
