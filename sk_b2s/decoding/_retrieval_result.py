@@ -9,8 +9,18 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import make_plain_text
+from sk_b2s._utils._validation import get_validated_recordings
+from sk_b2s.metrics._confidence import (
+    compute_confidence_of_best,
+    fit_confidence_weights,
+    fit_temperature,
+    reliability_curve,
+    risk_coverage_curve,
+)
 from sk_b2s.metrics._group_context import (
+    average_agreeing_groups,
     average_context_groups,
+    causal_context_bias,
     group_context_bias,
     make_sentence_context_groups,
 )
@@ -18,6 +28,8 @@ from sk_b2s.metrics._null import circular_shift_null
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, ranks, top_k_accuracy
 from sk_b2s.metrics._word_timing import timing_scores
 from sk_b2s.metrics._words import word_scores
+
+LEAST_WEIGHT = 1e-3  # of a window itself, so that candidates of a sentence do not tie
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,8 +281,8 @@ class RetrievalResult:
             })  # fmt: skip
         return pd.DataFrame(pools)
 
-    def average(self, over="subject"):
-        """Average the similarities of windows with the same target segment.
+    def average(self, over="subject", agreement=None):
+        r"""Average the similarities of windows with the same target segment.
 
         This requires knowledge of which windows had the same stimulus, as in
         an experiment that repeats it. The score is then the accuracy of
@@ -284,6 +296,10 @@ class RetrievalResult:
             "repeat" averages the windows of each subject. "subject" averages
             the windows of all subjects, which become one subject "average"
             without a standard error over subjects.
+        agreement : float, default=None
+            If None, average the similarities as they are. A number alpha of at
+            least 0 gives all windows the same norm, and averages with more
+            agreement more weight in later sums and probabilities, see Notes.
 
         Returns
         -------
@@ -291,9 +307,31 @@ class RetrievalResult:
             One row per segment (and subject), with the column ``n_averaged``.
             Stimuli may come from several recordings, so ``recording`` becomes
             subject and stimulus, and ``onset`` the time in the stimulus.
+
+        Notes
+        -----
+        With ``agreement``, let :math:`z_k` be the similarities of window k,
+        standardized over candidates, and r the standard deviation over
+        candidates of their mean :math:`m`. The average is
+        :math:`(1 + \alpha r) \, m / r`. The agreement r is 1 if all windows
+        have the same similarities up to scale, and about
+        :math:`1 / \sqrt K` for K unrelated windows.
+
+        This applies [1]_, the direction of the mean of unit estimates times
+        :math:`1 + \alpha r`, to similarities. Centered similarities are the
+        estimate in the metric of the candidates, so that parts of an estimate
+        that no candidate distinguishes do not count. Within an average the
+        factor does not change ranks. It changes ranks after
+        :meth:`pool_groups` or a second average, and the confidence.
+
+        References
+        ----------
+        .. [1] arXiv:2609.40359, for averages of estimates by agreement.
         """
         if over not in ("subject", "repeat"):
             raise ValueError(f"over must be 'subject' or 'repeat'. Got {over!r} instead.")
+        if agreement is not None and not agreement >= 0:
+            raise ValueError(f"agreement must be None or at least 0. Got {agreement!r} instead.")
         subject = self.rows["subject"] if over == "repeat" else pd.Series("average", index=self.rows.index)
         codes = self.rows.groupby([subject, self.target], sort=False).ngroup().to_numpy()
         first = np.unique(codes, return_index=True)[1]
@@ -306,9 +344,13 @@ class RetrievalResult:
                 recording=rows["subject"].astype(str) + ", " + segments["sound"].astype(str),
                 onset=segments["sound_onset"],
             )
-        return replace(self, scores=average_context_groups(self.scores, codes), target=target, rows=rows)
+        if agreement is None:
+            scores = average_context_groups(self.scores, codes)
+        else:
+            scores = average_agreeing_groups(self.scores, codes, agreement).astype(self.scores.dtype)
+        return replace(self, scores=scores, target=target, rows=rows)
 
-    def pool_groups(self, by="sequence", weight=1.0):
+    def pool_groups(self, by="sequence", weight=1.0, *, causal=False, decay=0.1, n_before=0, reference=None):
         """Combine the windows of each sentence by Group Context Bias.
 
         This requires knowledge of which windows belong to one sentence, for
@@ -329,23 +371,265 @@ class RetrievalResult:
         weight : float, default=1.0
             Weight of the mean of the other windows, relative to the window
             itself. Longer sentences and noisier windows allow larger weights.
+        causal : bool, default=False
+            If True, only windows that begin earlier are evidence, and their
+            weights decay with time. The score is then available at the end of
+            each window. See :func:`sk_b2s.metrics.causal_context_bias`.
+        decay : float, default=0.1
+            Decay per second with ``causal=True``.
+        n_before : int, default=0
+            Number of preceding sentences that are evidence as well with
+            ``causal=True``. This requires that sentences were presented in the
+            order of the stimulus.
+        reference : RetrievalResult, default=None
+            Result of other windows with the same columns. If given, its
+            targets determine the temperature of the similarities, and the
+            weights of window and evidence that minimize its cross-entropy.
+            ``weight`` is not used.
 
         Returns
         -------
         result : RetrievalResult
-            With the combined similarities.
+            With the combined similarities. Their softmax is reliable with a
+            ``reference``, if both have the same distribution.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing, or if ``reference`` contains windows of
+            this result.
+
+        Notes
+        -----
+        Similarities are used as logits. If they are not, for example those of
+        :class:`RidgeDecoder`, pass a ``reference``, or apply
+        :meth:`scale_temperature` before. Evidence of neighbors is not
+        independent, so that a large ``weight`` makes errors surer. One
+        temperature cannot correct this afterwards, since windows differ in
+        their evidence. Check :meth:`reliability`.
         """
+        if reference is None:
+            return replace(self, scores=self._pool_scores(by, weight, causal, decay, n_before))
+        self._check_other_windows(reference, "pool_groups")
+        temperature = self.scores.dtype.type(fit_temperature(reference.scores, reference.target))
+        parts = []
+        for one in (reference, self):
+            scaled = replace(one, scores=one.scores / temperature)
+            bias = scaled._pool_scores(by, 1.0, causal, decay, n_before) - scaled.scores
+            parts.append(np.stack([scaled.scores, bias]))
+        weights = np.maximum(fit_confidence_weights([(parts[0], reference.target)]), [LEAST_WEIGHT, 0])
+        return replace(self, scores=np.tensordot(weights, parts[1], 1).astype(self.scores.dtype))
+
+    def _pool_scores(self, by, weight, causal, decay, n_before):
+        """Return similarities with evidence of the windows of a group."""
         for table in (self.candidates, self.rows):
             self._check_columns(
                 [by], table, f"pool_groups(by={by!r}) combines windows that are equal in that column"
             )
         sentence = pd.factorize(self.candidates[by].to_numpy(dtype=object), use_na_sentinel=False)[0]
-        return replace(
-            self,
-            scores=group_context_bias(
-                self.scores, sentence, make_sentence_context_groups(self.rows, by), weight
-            ),
-        )
+        groups = make_sentence_context_groups(self.rows, by)
+        if not causal:
+            return group_context_bias(self.scores, sentence, groups, weight)
+        self._check_columns(["onset"], self.rows, "pool_groups(causal=True) orders windows in time")
+        before = self._find_sentences_before(sentence) if n_before else None
+        return causal_context_bias(
+            self.scores, sentence, groups, self.rows["onset"], get_validated_recordings(self.rows), weight, decay,
+            n_before, before,
+        )  # fmt: skip
+
+    def _find_sentences_before(self, sentence):
+        """Return the sentence before each one in its stimulus, -1 if none."""
+        needed = ["sound", "sound_onset"]
+        self._check_columns(needed, self.candidates, "pool_groups(n_before=...) orders sentences in stimuli")
+        table = pd.DataFrame({
+            "sound": pd.factorize(self.candidates["sound"].astype(str))[0],
+            "onset": self.candidates["sound_onset"].to_numpy(float), "sentence": sentence,
+        })  # fmt: skip
+        first = table.sort_values(["sound", "onset"]).drop_duplicates("sentence")
+        before = first["sentence"].shift(fill_value=-1).where(first["sound"].diff() == 0, -1)
+        return before.to_numpy()[np.argsort(first["sentence"].to_numpy())]
+
+    # --- confidence --------------------------------------------------------------------------------
+
+    def select(self, rows):
+        """Select windows, with all candidates.
+
+        Parameters
+        ----------
+        rows : array-like of bool or int
+            Mask or positions of the windows.
+
+        Returns
+        -------
+        result : RetrievalResult
+            With these windows.
+        """
+        rows = np.arange(len(self.rows))[np.asarray(rows)]
+        table = self.rows.iloc[rows].reset_index(drop=True)
+        return replace(self, scores=self.scores[rows], target=self.target[rows], rows=table)
+
+    def _check_other_windows(self, reference, owner):
+        """Raise if a reference contains windows of this result."""
+        keys = [name for name in ("subject", "recording", "onset") if name in self.rows]
+        n_shared = len(self.rows) if reference is self else 0
+        if not n_shared and "onset" in keys and "onset" in reference.rows:
+            own, other = (pd.MultiIndex.from_frame(one.rows[keys]) for one in (self, reference))
+            n_shared = int(own.isin(other).sum())
+        if n_shared:
+            raise ValueError(
+                f"The 'reference' parameter of {owner} must contain other windows than those that are scored. It contains "
+                f"{n_shared} of {len(self.rows)}. Use results.select(...) of other stimuli, such as training blocks."
+            )
+
+    def scale_temperature(self, reference=None, by="sequence", n_folds=5):
+        """Divide the similarities by a temperature learned on other windows.
+
+        The softmax of the result is reliable if the other windows have the
+        same distribution of similarities. Ranks do not change. Apply it after
+        :meth:`average` and :meth:`pool_groups`, which change the scale.
+
+        Parameters
+        ----------
+        reference : RetrievalResult, default=None
+            Result of other windows, averaged and pooled in the same way, whose
+            targets determine the temperature. If None, groups are assigned to
+            folds, and the temperature of a fold is learned on the others.
+        by : str, default="sequence"
+            Column of the groups without ``reference``.
+        n_folds : int, default=5
+            Number of folds without ``reference``, at most that of groups.
+
+        Returns
+        -------
+        result : RetrievalResult
+            With scaled similarities and the column ``temperature`` in
+            ``rows``.
+
+        Raises
+        ------
+        ValueError
+            If ``reference`` contains windows of this result, or if there are
+            fewer than two groups.
+
+        See Also
+        --------
+        sk_b2s.metrics.fit_temperature : Definition of the temperature.
+        """
+        if reference is not None:
+            self._check_other_windows(reference, "scale_temperature")
+            temperature = np.full(len(self.rows), fit_temperature(reference.scores, reference.target))
+        else:
+            self._check_columns([by], self.rows, f"scale_temperature(by={by!r}) holds out groups")
+            codes, names = pd.factorize(self.rows[by].to_numpy(dtype=object), use_na_sentinel=False)
+            if len(names) < 2:
+                raise ValueError(
+                    f"scale_temperature requires at least two groups in column {by!r}. Got {len(names)}. Pass a reference "
+                    f"or another column."
+                )
+            fold = codes * min(n_folds, len(names)) // len(names)
+            temperature = np.empty(len(codes))
+            for index in np.unique(fold):
+                others = fold != index
+                temperature[~others] = fit_temperature(self.scores[others], self.target[others])
+        scores = (self.scores / temperature[:, None]).astype(self.scores.dtype)
+        return replace(self, scores=scores, rows=self.rows.assign(temperature=temperature))
+
+    def confidence(self, kind="probability"):
+        """Compute the confidence in the most similar candidate.
+
+        Parameters
+        ----------
+        kind : {"probability", "margin"}, default="probability"
+            "probability" is its softmax over candidates, which is reliable
+            after :meth:`scale_temperature`. "margin" is the difference between
+            the two largest similarities.
+
+        Returns
+        -------
+        confidence : ndarray of shape (n_windows,)
+        """
+        return compute_confidence_of_best(self.scores, kind)
+
+    def reliability(self, n_bins=10):
+        """Compute the accuracy of the best candidate by its probability.
+
+        Parameters
+        ----------
+        n_bins : int, default=10
+            Number of bins with nearly equal numbers of windows.
+
+        Returns
+        -------
+        table : DataFrame of shape (n_bins, 3)
+            Mean ``probability``, ``accuracy`` and ``n_windows`` of each bin.
+            The first two are equal for reliable probabilities.
+        """
+        parts = reliability_curve(self.confidence(), self.ranks < 1, n_bins)
+        return pd.DataFrame(dict(zip(("probability", "accuracy", "n_windows"), parts, strict=True)))
+
+    def risk_coverage(self, k=1, confidence="probability"):
+        """Compute the accuracy of the most confident windows by their share.
+
+        Parameters
+        ----------
+        k : int, default=1
+            Number of candidates that count as a hit.
+        confidence : {"probability", "margin"}, default="probability"
+            Kind of :meth:`confidence`.
+
+        Returns
+        -------
+        table : DataFrame of shape (n_thresholds, 3)
+            ``coverage``, the share of windows with at least the confidence
+            ``threshold``, rising to 1, and their ``accuracy``.
+        """
+        parts = risk_coverage_curve(self.confidence(confidence), self.ranks < k)
+        return pd.DataFrame(dict(zip(("coverage", "accuracy", "threshold"), parts, strict=True)))
+
+    def abstain(self, reference, coverage=0.9, confidence="probability"):
+        """Select the windows that are confident enough to be accepted.
+
+        Parameters
+        ----------
+        reference : RetrievalResult
+            Result of other windows, averaged and pooled in the same way. The
+            threshold is the confidence that a share ``coverage`` of them
+            reaches.
+        coverage : float, default=0.9
+            Share of the windows of ``reference`` that are accepted, above 0
+            and at most 1. The share of this result is ``len(accepted.rows) /
+            len(result.rows)``, and can differ from it.
+        confidence : {"probability", "margin"}, default="probability"
+            Kind of :meth:`confidence`.
+
+        Returns
+        -------
+        accepted : RetrievalResult
+            Windows with at least this confidence, with the column
+            ``confidence`` in ``rows``.
+
+        Raises
+        ------
+        ValueError
+            If ``reference`` contains windows of this result, if ``coverage``
+            is not above 0 and at most 1, or if no window is accepted.
+
+        See Also
+        --------
+        risk_coverage : Accuracy at all coverages, with known targets.
+        """
+        if not 0 < coverage <= 1:
+            raise ValueError(f"coverage must be above 0 and at most 1. Got {coverage!r} instead.")
+        self._check_other_windows(reference, "abstain")
+        ordered = np.sort(reference.confidence(confidence))[::-1]
+        threshold = ordered[int(np.ceil(coverage * len(ordered))) - 1]
+        own = self.confidence(confidence)
+        if not (own >= threshold).any():
+            raise ValueError(
+                f"No window has the confidence {threshold:.3g} that {coverage:.0%} of the windows of reference have. "
+                f"Scale both with scale_temperature, and average and pool both in the same way."
+            )
+        return replace(self, rows=self.rows.assign(confidence=own)).select(own >= threshold)
 
     def score_words(self, k=None, timing=True, train=None):
         """Score words by the summed probabilities of their segments.

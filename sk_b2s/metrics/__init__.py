@@ -9,7 +9,8 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
-        "_group_context": ["group_context_bias"],
+        "_confidence": ["fit_temperature", "reliability_curve", "risk_coverage_curve"],
+        "_group_context": ["causal_context_bias", "group_context_bias"],
         "_null": ["circular_shift_null"],
         "_ranking": ["balanced_top_k", "chance_level", "median_relative_rank", "ranks", "top_k_accuracy"],
         "_similarity": ["similarity", "weighted_norms"],

@@ -116,6 +116,146 @@ def group_context_bias(scores, candidate_group, window_group, weight=1.0):
     return biased
 
 
+def causal_context_bias(
+    scores,
+    candidate_group,
+    window_group,
+    onset,
+    recording,
+    weight=1.0,
+    decay=0.1,
+    n_before=0,
+    sentence_before=None,
+):
+    r"""Add decaying evidence from the preceding windows to the scores.
+
+    With the evidence :math:`\ell_{jg}` of :func:`group_context_bias`, the
+    score of candidate c becomes
+
+    .. math::
+
+        s'_{ic} = s_{ic} + w \, \frac{\sum_n \sum_{j \in P_n(i)} d_{ij}
+                  \, \ell_{j,g_n(c)}}
+                  {\max(1, \sum_n \sum_{j \in P_n(i)} d_{ij})}, \quad
+        d_{ij} = e^{-\lambda (t_i - t_j)}
+
+    where :math:`P_0(i)` are the windows of the group of window i that begin
+    before it, :math:`P_n(i)` those of the n-th group before in the same
+    recording, and :math:`g_n(c)` is the n-th sentence before that of candidate
+    c in the stimulus. No window that begins later is used, so that the score
+    is available at the end of a window. The denominator is at least one, so
+    that evidence from long before remains weak.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_windows, n_candidates)
+        Logits.
+    candidate_group : array-like of int of shape (n_candidates,)
+        Sentence of each candidate, from 0 to n_sentences - 1, none of them
+        empty.
+    window_group : array-like of int of shape (n_windows,)
+        Group of windows known to be of one sentence, from 0, and -1 for
+        windows without a group. Groups do not extend over recordings.
+    onset : array-like of shape (n_windows,)
+        Onset of each window in its recording in seconds.
+    recording : array-like of shape (n_windows,)
+        Label of the recording of each window.
+    weight : float, default=1.0
+        Weight w of the preceding windows relative to the window itself. If 0,
+        scores do not change.
+    decay : float, default=0.1
+        Decay :math:`\lambda` per second. At 0, all preceding windows count
+        equally. The default halves the evidence in 6.9 s.
+    n_before : int, default=0
+        Number of preceding groups that are used in addition. This requires
+        that sentences follow each other as in the stimulus.
+    sentence_before : array-like of int of shape (n_sentences,), default=None
+        Preceding sentence of each sentence, -1 if it is not among the
+        candidates, so that its windows add nothing. Required if
+        ``n_before`` is above 0.
+
+    Returns
+    -------
+    biased : ndarray of shape (n_windows, n_candidates)
+        A new matrix in the type of ``scores``. Windows without a group, and
+        the first window of a recording, keep their scores.
+
+    Raises
+    ------
+    ValueError
+        If ``sentence_before`` is missing, or ``decay`` is below 0.
+
+    References
+    ----------
+    .. [1] Zhang and Liu, arXiv:2610.08229, for the idea of decaying evidence
+       of preceding windows. The formula is the one above.
+    """
+    if n_before and sentence_before is None:
+        raise ValueError(f"n_before={n_before} requires sentence_before, the order of the sentences.")
+    if not decay >= 0:
+        raise ValueError(f"decay must be at least 0 per second. Got {decay!r} instead.")
+    candidate_group, window_group = np.asarray(candidate_group), np.asarray(window_group)
+    onset, recording = np.asarray(onset, float), np.asarray(recording)
+    evidence = _sentence_evidence(scores, candidate_group)
+    evidence = np.pad(evidence, ((0, 0), (0, 1)))  # a last sentence without evidence, for index -1
+    group_before = _find_groups_before(window_group, onset, recording)
+    biased = np.array(scores)
+    for name in np.unique(recording):
+        own = np.flatnonzero((recording == name) & (window_group >= 0))
+        for part in slice_rows_into_chunks(len(own), count_chunk_rows(CHUNK_BYTES, len(own), itemsize=8)):
+            rows = own[part]
+            lag = onset[rows, None] - onset[own]
+            decayed = np.exp(-decay * np.maximum(lag, 0)) * (lag > 0)
+            group, sentence = window_group[rows], np.arange(evidence.shape[1] - 1)
+            bias, total = np.zeros((len(rows), len(sentence))), np.zeros(len(rows))
+            for step in range(n_before + 1):
+                if step:
+                    group = group_before[group]
+                    sentence = np.append(sentence_before, -1)[sentence]
+                counted = decayed * ((group[:, None] == window_group[own]) & (group[:, None] >= 0))
+                bias += (counted @ evidence[own])[:, sentence]
+                total += counted.sum(1)
+            bias *= weight / np.maximum(total, 1)[:, None]
+            biased[rows] += bias[:, candidate_group]
+    return biased
+
+
+def _find_groups_before(window_group, onset, recording):
+    """Return the group before each group in its recording, -1 if none.
+
+    The last entry is that of group -1.
+    """
+    before = np.full(max(window_group.max(), -1) + 2, -1)
+    for name in np.unique(recording):
+        own = np.flatnonzero((recording == name) & (window_group >= 0))
+        groups, first = np.unique(window_group[own[np.argsort(onset[own], kind="stable")]], return_index=True)
+        ordered = groups[np.argsort(first)]
+        before[ordered[1:]] = ordered[:-1]
+    return before
+
+
+def average_agreeing_groups(scores, groups, alpha):
+    r"""Average the scores of groups, weighted by their agreement.
+
+    Let :math:`z_k` be the scores of window k, standardized over candidates,
+    and r the standard deviation over candidates of their mean :math:`m`. It is
+    1 if all windows of the group agree, and about :math:`1 / \sqrt K` for K
+    unrelated windows. The average is
+
+    .. math:: (1 + \alpha r) \, m / r
+
+    ``scores`` and ``groups`` are those of :func:`average_context_groups`.
+    """
+    scores = scores.astype(float)
+    scores -= scores.mean(1, keepdims=True)
+    spread = scores.std(1, keepdims=True)
+    np.divide(scores, spread, out=scores, where=spread > 0)
+    means = average_context_groups(scores, groups)
+    agreement = means.std(1, keepdims=True)
+    factor = np.divide(1 + alpha * agreement, agreement, out=np.zeros_like(agreement), where=agreement > 0)
+    return means * factor
+
+
 def _sentence_evidence(scores, candidate_group):
     """Compute the evidence for sentences: (n_windows, n_sentences)."""
     order = np.argsort(candidate_group, kind="stable")

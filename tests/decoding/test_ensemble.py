@@ -31,7 +31,8 @@ from sk_b2s import (
     save,
 )
 from sk_b2s.decoding._ensemble._members import seed_ensemble_member
-from sk_b2s.decoding._ensemble._weights import compute_ensemble_loss, learn_ensemble_weights
+from sk_b2s.decoding._ensemble._weights import learn_ensemble_weights
+from sk_b2s.metrics._confidence import compute_confidence_loss
 from sk_b2s.preprocessing._signals import load_signal
 
 SPEECH = make_pipeline(PrecomputedFeatures(), FeatureScaler())
@@ -171,7 +172,7 @@ def draw_scores(separations, n=400, n_candidates=50, seed=0):
 def test_loss_has_its_gradient():
     folds = [draw_scores([1, 0.5], 30, 8), draw_scores([1, 0.5], 20, 5, seed=1)]
     weights, step = np.array([0.7, 0.3]), 1e-5
-    loss, gradient = compute_ensemble_loss(weights, folds)
+    loss, gradient = compute_confidence_loss(weights, folds)
     by_hand = [
         -np.log(softmax(np.tensordot(weights, scores, 1), 1)[np.arange(len(target)), target])
         for scores, target in folds
@@ -179,7 +180,7 @@ def test_loss_has_its_gradient():
     assert loss == pytest.approx(np.concatenate(by_hand).mean(), rel=1e-6)
     for axis in range(2):
         moved = weights + step * np.eye(2)[axis]
-        slope = (compute_ensemble_loss(moved, folds)[0] - loss) / step
+        slope = (compute_confidence_loss(moved, folds)[0] - loss) / step
         assert slope == pytest.approx(gradient[axis], abs=1e-4)
 
 

@@ -201,6 +201,123 @@ def test_pool_groups_random_groups_do_not_help():
         assert pooled.top_k() < answers.top_k() + 0.01
 
 
+@pytest.mark.parametrize("n_before", [0, 4])
+def test_causal_pooling_uses_preceding_windows(answers, n_before):
+    pooled = answers.pool_groups(weight=2, causal=True, n_before=n_before)
+    assert pooled.top_k() > answers.top_k() + 0.05
+    first = answers.rows["onset"].to_numpy() == 10
+    np.testing.assert_array_equal(pooled.scores[first], answers.scores[first])
+    order = np.random.default_rng(0).permutation(240)
+    again = answers.select(order).pool_groups(weight=2, causal=True, n_before=n_before)
+    np.testing.assert_allclose(again.scores, pooled.scores[order], rtol=1e-4, atol=1e-4)
+    elsewhere = replace(answers, target=np.roll(answers.target, 1))
+    np.testing.assert_array_equal(
+        elsewhere.pool_groups(weight=2, causal=True, n_before=n_before).scores, pooled.scores
+    )
+    with pytest.raises(ValueError, match=r"orders windows in time, but columns \['onset'\] are missing"):
+        replace(answers, rows=answers.rows.drop(columns="onset")).pool_groups(causal=True)
+
+
+def test_causal_pooling_of_random_groups_vanishes():
+    answers = made_up(n_subjects=1, n_repeats=8)
+    answers = replace(answers, scores=answers.scores[:, :40], candidates=answers.candidates[:40])
+    assert answers.pool_groups(causal=True).top_k() > answers.top_k() + 0.03
+    # Times of sentences would still group neighbors of one name.
+    rows = answers.rows.drop(columns="sound_onset")
+    scores = []
+    for seed in range(5):
+        drawn = np.random.default_rng(seed).permutation(rows["sequence"])
+        scores.append(replace(answers, rows=rows.assign(sequence=drawn)).pool_groups(causal=True).top_k())
+    assert np.mean(scores) < answers.top_k() + 0.01
+
+
+def test_agreement_gives_repeats_equal_norm(answers):
+    rng = np.random.default_rng(0)
+    norm = np.exp(rng.normal(size=(240, 1))).astype("f4")
+    uneven = replace(answers, scores=norm * answers.scores)
+    plain, agreeing = uneven.average("repeat"), uneven.average("repeat", agreement=2)
+    assert agreeing.top_k() > plain.top_k()
+    same = answers.average("repeat", agreement=2)
+    np.testing.assert_allclose(agreeing.scores, same.scores, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(answers.average("repeat", agreement=0).ranks, same.ranks)
+    with pytest.raises(ValueError, match="agreement must be None or at least 0. Got -1"):
+        answers.average(agreement=-1)
+
+
+# Confidence
+
+
+def halves(answers):
+    block = answers.rows["sound_onset"].to_numpy() // 10 % 2
+    return answers.select(block == 0), answers.select(np.flatnonzero(block == 1))
+
+
+def test_select_keeps_candidates(answers):
+    part = answers.select(answers.rows["subject"] == "s1")
+    assert part.by_subject().loc["s1"].equals(answers.by_subject().loc["s1"])
+    assert part.n_candidates == 120
+
+
+def calibration_error(result):
+    table = result.reliability(5)
+    return (table["probability"] - table["accuracy"]).abs().mean()
+
+
+def test_scaled_probabilities_are_reliable():
+    answers = made_up(n_repeats=10)
+    answers = replace(answers, scores=7 * answers.scores)
+    reference, own = halves(answers)
+    assert calibration_error(own) > 0.2, "too sure"
+    for scaled in (own.scale_temperature(reference), answers.scale_temperature()):
+        assert calibration_error(scaled) < 0.05
+    assert scaled.top_k() == answers.top_k()
+    assert scaled.rows["temperature"].nunique() == 5, "of the other folds"
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["all", "causal"])
+def test_pooling_by_reference_is_reliable(causal):
+    answers = made_up(n_repeats=10)
+    reference, own = halves(replace(answers, scores=7 * answers.scores))
+    pooled = own.pool_groups(causal=causal, reference=reference)
+    assert calibration_error(pooled) < 0.06
+    assert pooled.top_k(1) > own.top_k(1) + 0.03
+    sure = replace(own, scores=own.scores / 7).pool_groups(causal=causal, weight=20)
+    assert calibration_error(sure) > 0.08
+    with pytest.raises(ValueError, match="'reference' parameter of pool_groups"):
+        own.pool_groups(reference=own)
+
+
+def test_abstain_uses_threshold_of_reference():
+    reference, own = halves(made_up(n_repeats=10))
+    accepted = own.abstain(reference, coverage=0.4)
+    threshold = np.sort(reference.confidence())[::-1][int(np.ceil(0.4 * len(reference.rows))) - 1]
+    is_sure = own.confidence() >= threshold
+    np.testing.assert_array_equal(accepted.scores, own.scores[is_sure])
+    np.testing.assert_array_equal(accepted.rows["confidence"], own.confidence()[is_sure])
+    assert np.mean(is_sure) == pytest.approx(0.4, abs=0.07)
+    assert accepted.top_k(1) > own.top_k(1) + 0.1
+    curve = own.risk_coverage()
+    at = np.abs(curve["threshold"] - accepted.rows["confidence"].min()).argmin()
+    assert curve["accuracy"][at] == accepted.top_k(1)
+    assert curve["coverage"][at] == np.mean(is_sure)
+    assert curve["accuracy"].iloc[-1] == own.top_k(1)
+    assert len(own.abstain(reference, 0.05, "margin").rows) < 60
+
+
+def test_confidence_rejects_windows_of_reference(answers):
+    reference, own = halves(answers)
+    with pytest.raises(ValueError, match="other windows .* It contains 120 of 120"):
+        own.abstain(answers)
+    with pytest.raises(ValueError, match="'reference' parameter of scale_temperature .* contains 240 of 240"):
+        answers.scale_temperature(answers)
+    with pytest.raises(ValueError, match="coverage must be above 0 and at most 1. Got 90"):
+        own.abstain(reference, coverage=90)
+    with pytest.raises(ValueError, match="No window has the confidence"):
+        replace(own, scores=0 * own.scores).abstain(reference, coverage=0.01)
+    with pytest.raises(ValueError, match="at least two groups in column 'duration'. Got 1"):
+        answers.scale_temperature(by="duration")
+
+
 def test_score_words_chance_of_equal_scores(answers):
     table = answers.score_words(k=2)
     assert (table["n_words"] == 7).all(), "the, a, hare, queen, of, hearts, ran"
