@@ -11,8 +11,9 @@ all 45 minutes of audio, without phones, words or EEG/MEG.
 The convolutions compute a log mel spectrum and are not trained. When they are
 trained, they lose information about phones.
 
-The package contains no weights, because their features are not better than mel
-bands: see ``benchmarks/bench_phone_probe.py`` and ``benchmarks/README.md``.
+The package does not contain these weights, because their features are not
+better than mel bands: see ``benchmarks/bench_phone_probe.py`` and
+``benchmarks/README.md``.
 """
 
 import argparse
