@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers.decoders import Adapting, planted
+from helpers.decoders import Adapting, planted, tiny_encoder
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
@@ -297,7 +297,9 @@ def test_set_params_replaces_and_drops(data):
 def test_fitted_ensemble_is_restored(data, tmp_path, way):
     X, y, X_test, y_test = data
     decoder = RidgeDecoder(speech=SPEECH, lags=(0, 0), alphas=(1.0,))
-    ensemble = EnsembleDecoder([("a", decoder), ("b", clone(decoder).set_params(alphas=(1e3,)))]).fit(X, y)
+    network = tiny_encoder().set_params(max_epochs=1)
+    ensemble = EnsembleDecoder([("ridge", decoder), ("net", network)], [1, 1], n_seeds=2).fit(X, y)
+    assert ensemble.summary_.loc["net", "n_parameters"] > 2 * 16 * 16 * 3
     if way == "save":
         save(ensemble, tmp_path / "ensemble.safetensors")
         again = load(tmp_path / "ensemble.safetensors")

@@ -15,7 +15,7 @@ from sklearn.base import _fit_context
 from sklearn.utils import Bunch, _safe_indexing, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition, available_if
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._estimators import (
@@ -36,7 +36,7 @@ from sk_b2s.decoding._ensemble._members import (
 )
 from sk_b2s.decoding._ensemble._weights import learn_ensemble_weights, standardize_ensemble_scores
 from sk_b2s.model_selection._split import iter_inner_split_folds, list_split_folds
-from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes
+from sk_b2s.preprocessing._windows import Windows
 
 N_BLOCKS = 5  # of cv=None, one of which is held out
 MOST_WINDOWS = 4000  # of an inner fold that the weights are learned on
@@ -451,18 +451,10 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
             "or transform of one of named_estimators_."
         )
 
+    speech = None  # members have their own
+
     def _check_y(self, y):
-        if y is None:
-            raise ValueError(f"EnsembleDecoder requires y to be passed, but the target y is {y}.")
-        if isinstance(y, (Windows, pd.DataFrame)):
-            return y
-        return check_array(
-            check_windows_equal_shapes(y, "y"),
-            ensure_2d=False,
-            allow_nd=True,
-            dtype=np.float32,
-            input_name="y",
-        )
+        return y if isinstance(y, (Windows, pd.DataFrame)) else super()._check_y(y)
 
     def _candidates(self, candidates):
         """Return the identities of the candidates, and their rows."""
