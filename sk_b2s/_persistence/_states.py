@@ -227,6 +227,18 @@ STATES: dict[str, dict[str, Attribute]] = {
         "coef_": state_numbers("n_models", "n_lags", "n_features_out_", N), "intercept_": state_numbers("n_models", N),
         "mean_": state_numbers("n_models", "n_features_out_"),
     },
+    "sk_b2s.LikelihoodDecoder": {
+        **DECODER, "_frames": state_numbers("n_times_in_", kinds="i", within=(0, "n_frames")),
+        "lag_frames_": state_numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": state_numbers("n_lags"),
+        "mean_": state_numbers("n_models", N), "unmix_": state_numbers("n_models", N, N),
+        "limit_": state_numbers("n_models", finite=False), "time_filter_": state_numbers("n_models", "n_frames", "n_frames"),
+        "filters_": state_numbers("n_models", N, "rank_"),
+        "coef_": state_numbers("n_models", "n_lags", "n_features_out_", "rank_"),
+        "order_": state_numbers("n_models", kinds="i"), "speech_mean_": state_numbers("n_features_out_"),
+        "prior_columns_": state_numbers("n_columns", "n_columns"), "prior_channels_": state_numbers(N, N),
+        "n_iter_": COUNT, "rank_": COUNT, "gain_": NUMBER,
+        "cv_scores_": state_numbers("n_tried", "n_ranks", finite=False),
+    },
     "sk_b2s.RidgeDecoder": {
         **DECODER, **REGRESSION, "_frames": state_numbers("n_times_in_", kinds="i", within=(0, "n_frames")),
         "lag_frames_": state_numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": state_numbers("n_lags"),

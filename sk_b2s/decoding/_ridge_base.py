@@ -54,6 +54,16 @@ class RidgeMixin:
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         return coef, intercept, *chosen
 
+    def _fit_lags(self, X, targets):
+        """Set the lags that occur in a window, in frames and in seconds."""
+        n_frames = targets.shape[2]
+        if n_frames == 1:
+            self.lag_frames_, self.lags_ = np.zeros(1, int), np.zeros(1)
+            return
+        rate = get_ridge_frame_rate(X, targets, self)
+        self.lag_frames_ = select_ridge_lags(self.lags, rate, n_frames)
+        self.lags_ = self.lag_frames_ / rate
+
     def _iter_batches(self, X, targets, rows):
         """Yield float64 batches (X, targets), the latter time-major."""
         rows = rows[np.argsort(X.which[rows], kind="stable")]  # neighbors in memory

@@ -18,8 +18,6 @@ from sk_b2s.decoding._ridge_base import (
     check_ridge_lags,
     check_ridge_rate,
     check_ridge_values,
-    get_ridge_frame_rate,
-    select_ridge_lags,
     slice_ridge_windows,
     sum_ridge_frames,
 )
@@ -255,16 +253,6 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
         check_alphas(self.alphas)
         check_ridge_lags(self.lags)
         check_ridge_rate(self.sfreq, X)
-
-    def _fit_lags(self, X, targets):
-        """Set the lags that occur in a window, in frames and in seconds."""
-        n_frames = targets.shape[2]
-        if n_frames == 1:
-            self.lag_frames_, self.lags_ = np.zeros(1, int), np.zeros(1)
-            return
-        rate = get_ridge_frame_rate(X, targets, self)
-        self.lag_frames_ = select_ridge_lags(self.lags, rate, n_frames)
-        self.lags_ = self.lag_frames_ / rate
 
     def _fit_model(self, X, targets, y, segments, rows):
         """Fit one model: coefficients, intercept, means, alpha, scores."""

@@ -19,6 +19,7 @@ from sk_b2s import (
     EventFeatures,
     FeatureScaler,
     ForwardTRF,
+    LikelihoodDecoder,
     MelSpectrogram,
     PrecomputedFeatures,
     RidgeDecoder,
@@ -131,6 +132,9 @@ EXAMPLES = {
         [FeatureScaler(), FeatureScaler(per_feature=False)], _on_arrays(FeatureScaler(per_feature=False))
     ),
     "ForwardTRF": Example([ForwardTRF()], _on_arrays(ForwardTRF(sfreq=10), draw(24, 3, 20, seed=1)), False),
+    "LikelihoodDecoder": Example(
+        [LikelihoodDecoder(k=1)], _on_arrays(LikelihoodDecoder(sfreq=10, k=2), TARGETS)
+    ),
     "MelSpectrogram": Example(
         [MelSpectrogram()], _on_audio(lambda _: MelSpectrogram(n_mels=4, sfreq=25)), False
     ),

@@ -1,0 +1,189 @@
+"""Noise of EEG/MEG: spatial and temporal whitening, limited at bursts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.linalg import solve_toeplitz
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+LOAD = 0.01  # white noise added to the autocorrelation
+SMALLEST = 1e-6  # prediction error relative to the variance, and eigenvalue relative to the largest
+ORDERS = (4, 8, 12, 16, 24)  # that "auto" selects from
+SHRINKAGE_ROWS = 8192  # frames that the shrinkage of a covariance is estimated from
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseModel:
+    r"""Noise with a spatial and a temporal covariance.
+
+    Frames are decorrelated in space, limited in norm, and decorrelated in
+    time and again in space, because slow background activity has other
+    patterns than what remains.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_channels,)
+    unmix : ndarray of shape (n_channels, n_channels)
+        First spatial filters, in columns.
+    limit : float
+        Largest root mean square over the filtered channels of a frame.
+    autocorrelation : ndarray of shape (n_lags,)
+        Mean autocorrelation of the filtered channels.
+    order : int
+        Order of the autoregressive model.
+    remix : ndarray of shape (n_channels, n_channels)
+        Second spatial filters, applied to the output of the first.
+    """
+
+    mean: np.ndarray
+    unmix: np.ndarray
+    limit: float
+    autocorrelation: np.ndarray
+    order: int
+    remix: np.ndarray
+
+    @property
+    def filters(self):
+        """Both spatial filters: ndarray of shape (n_channels, n_channels)."""
+        return self.unmix @ self.remix
+
+    def make_time_filter(self, n_frames):
+        """Make the temporal filter: Tensor of shape (n_frames, n_frames)."""
+        return make_time_filter(self.autocorrelation[: self.order + 1], n_frames)
+
+
+def whiten(frames, mean, unmix, limit, time_filter, filters):
+    """Whiten windows by the parameters of a NoiseModel.
+
+    (n_windows, n_frames, n_channels) -> (n_windows, n_frames, n_filters)
+    """
+    mean, unmix, time_filter, filters = (
+        torch.as_tensor(part).to(frames) for part in (mean, unmix, time_filter, filters)
+    )
+    return time_filter @ (limit_norm((frames - mean) @ unmix, limit) @ filters)
+
+
+def average_noise(models):
+    """Average the covariances and autocorrelations of noise models."""
+    unmix = whiten_covariance(np.mean([_covariance_of(one.unmix) for one in models], axis=0))
+    second = np.mean([_covariance_of(one.filters) for one in models], axis=0)
+    lengths = [len(one.autocorrelation) for one in models]
+    autocorrelation = np.mean([one.autocorrelation[: min(lengths)] for one in models], axis=0)
+    return NoiseModel(
+        np.mean([one.mean for one in models], axis=0), unmix, float(np.mean([one.limit for one in models])),
+        autocorrelation, max(one.order for one in models), whiten_covariance(unmix.T @ second @ unmix),
+    )  # fmt: skip
+
+
+def _covariance_of(filters):
+    """Return the covariance that filters turn into the identity."""
+    inverse = np.linalg.pinv(filters)
+    return inverse.T @ inverse
+
+
+def whiten_covariance(covariance):
+    """Return filters in columns that decorrelate channels."""
+    values, vectors = np.linalg.eigh(covariance)
+    safe = values > SMALLEST * max(values[-1], 1e-30)
+    return np.where(safe, vectors / np.sqrt(np.where(safe, values, 1)), 0)
+
+
+def limit_norm(frames, limit):
+    """Scale down frames whose root mean square exceeds the limit."""
+    size = frames.square().mean(-1, keepdim=True).sqrt()
+    return frames * (limit / size.clamp(min=1e-30)).clamp(max=1)
+
+
+def fit_noise(frames, order="auto", clip=2.0):
+    """Estimate the noise of windows.
+
+    Parameters
+    ----------
+    frames : Tensor of shape (n_windows, n_frames, n_channels)
+        The response to speech is a small part of it and is not removed.
+    order : int or "auto", default="auto"
+        Order of the autoregressive model. "auto" selects it by the Bayesian
+        information criterion.
+    clip : float or None, default=2.0
+        Limit of the norm of a frame, in units of the median. None has no
+        limit.
+
+    Returns
+    -------
+    noise : NoiseModel
+    """
+    mean = frames.mean((0, 1))
+    frames = frames - mean
+    unmix = find_whitener(frames.flatten(0, 1))
+    frames, limit = frames @ torch.from_numpy(unmix).to(frames), np.inf
+    if clip is not None:
+        limit = clip * float(frames.square().mean(-1).sqrt().median()) or np.inf
+        frames = limit_norm(frames, limit)
+    autocorrelation = find_autocorrelation(frames, max(ORDERS) if order == "auto" else order)
+    if order == "auto":
+        order = select_order(autocorrelation, frames.shape[0] * frames.shape[1])
+    order = min(order, len(autocorrelation) - 1)
+    frames = make_time_filter(autocorrelation[: order + 1], frames.shape[1]).to(frames) @ frames
+    remix = find_whitener(frames.flatten(0, 1))
+    return NoiseModel(mean.double().numpy(), unmix, limit, autocorrelation, order, remix)
+
+
+def find_whitener(frames):
+    """Return filters in columns that decorrelate channels of mean 0.
+
+    The covariance is shrunk towards a multiple of the identity by the formula
+    of Ledoit and Wolf. Channels without variance get zeros.
+    """
+    covariance = (frames.mT @ frames / len(frames)).double().numpy()
+    step = -(-len(frames) // SHRINKAGE_ROWS)
+    shrinkage = ledoit_wolf_shrinkage(frames[::step].double().numpy(), assume_centered=True)
+    target = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    return whiten_covariance((1 - shrinkage) * covariance + shrinkage * target)
+
+
+def find_autocorrelation(frames, most):
+    """Return the mean autocorrelation of channels: lags 0 to ``most``."""
+    n_frames = frames.shape[1]
+    total = [
+        float((frames[:, : n_frames - lag] * frames[:, lag:]).mean())
+        for lag in range(min(most, n_frames - 1) + 1)
+    ]
+    found = np.array(total) / max(total[0], 1e-30)
+    found[0] = 1 + LOAD
+    return found
+
+
+def select_order(autocorrelation, n_frames):
+    """Select an order by the Bayesian information criterion."""
+    orders = [order for order in ORDERS if order < len(autocorrelation)] or [len(autocorrelation) - 1]
+    costs = [
+        np.log(_predict(autocorrelation, order)[1]) + np.log(n_frames) / n_frames * order for order in orders
+    ]
+    return orders[int(np.argmin(costs))]
+
+
+def _predict(autocorrelation, order):
+    """Return coefficients on the preceding frames, and the error."""
+    if not order:
+        return np.zeros(0), autocorrelation[0]
+    coef = solve_toeplitz(autocorrelation[:order], autocorrelation[1 : order + 1])
+    return coef, max(autocorrelation[0] - coef @ autocorrelation[1 : order + 1], SMALLEST)
+
+
+def make_time_filter(autocorrelation, n_frames):
+    """Make the matrix that decorrelates the frames of a window.
+
+    It is the inverse Cholesky factor of the covariance of the autoregressive
+    process, so that the first frames, which have fewer predecessors, are
+    decorrelated as well: Tensor of shape (n_frames, n_frames), float32.
+    """
+    order, out = len(autocorrelation) - 1, np.zeros((n_frames, n_frames))
+    for frame in range(n_frames):
+        if frame <= order:
+            coef, error = _predict(autocorrelation, frame)
+        row = np.append(-coef[::-1], 1.0) / np.sqrt(error)
+        out[frame, frame + 1 - len(row) : frame + 1] = row
+    return torch.from_numpy(out).float()

@@ -1,0 +1,240 @@
+"""Tests of LikelihoodDecoder, its noise model and its prior."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.linalg import toeplitz
+from sklearn.exceptions import ConvergenceWarning
+
+from sk_b2s import LikelihoodDecoder, Windows
+from sk_b2s.decoding import _likelihood_decoder as module
+from sk_b2s.decoding._likelihood_decoder import select_cover
+from sk_b2s.decoding._likelihood_noise import average_noise, fit_noise, make_time_filter, whiten
+from sk_b2s.decoding._likelihood_response import (
+    ResponseMoments,
+    ResponsePrior,
+    iter_responses,
+    lag_features,
+)
+
+RATE, N_FRAMES, N_CHANNELS = 20, 40, 6
+
+
+def draw_noise(n_windows, rng, n_frames=N_FRAMES, n_channels=N_CHANNELS):
+    """Draw slow noise with correlated channels."""
+    white = rng.standard_normal((n_windows, n_frames + 30, n_channels))
+    out = np.zeros_like(white)
+    for frame in range(1, white.shape[1]):
+        out[:, frame] = 0.8 * out[:, frame - 1] + white[:, frame]
+    mixing = np.random.default_rng(9).standard_normal((n_channels, n_channels))
+    return out[:, 30:] @ mixing
+
+
+def simulate(n_subjects=3, n_segments=40, level=1.0, seed=0):
+    """Simulate subjects whose channels follow speech after 0.1 s."""
+    rng = np.random.default_rng(seed)
+    speech = rng.standard_normal((n_segments, 2, N_FRAMES)).astype("f4")
+    evoked = np.pad(speech, ((0, 0), (0, 0), (2, 0)))[..., :N_FRAMES]
+    signals = []
+    for _ in range(n_subjects):
+        patterns = rng.standard_normal((N_CHANNELS, 2))
+        noise = draw_noise(n_segments, rng).swapaxes(1, 2)
+        signals.append(noise + level * np.einsum("cf,nft->nct", patterns, evoked))
+    rows = pd.DataFrame({
+        "subject": np.repeat([f"S{i}" for i in range(n_subjects)], n_segments),
+        "segment": np.tile(np.arange(n_segments), n_subjects),
+    })  # fmt: skip
+    X = Windows.from_array(np.concatenate(signals).astype("f4"), rows=rows, sfreq=RATE)
+    return X, np.tile(speech, (n_subjects, 1, 1)), rows["segment"].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y, segment = simulate()
+    train = segment < 30
+    return LikelihoodDecoder(lags=(0, 0.2), k=1).fit(X[train], y[train]), X[~train], y[~train]
+
+
+# --- noise -------------------------------------------------------------------------------------------
+
+
+def test_time_filter_is_inverse_cholesky_factor():
+    autocorrelation = 0.8 ** np.arange(4)
+    extended = 0.8 ** np.arange(10)  # of the process of order 1
+    found = make_time_filter(autocorrelation, 10).double().numpy()
+    np.testing.assert_allclose(found @ toeplitz(extended) @ found.T, np.eye(10), atol=1e-6)
+    np.testing.assert_allclose(found, np.tril(found))
+
+
+@pytest.mark.parametrize("order", ["auto", 1, 4])
+def test_fit_noise_whitens_space_and_time(order):
+    frames = torch.from_numpy(draw_noise(200, np.random.default_rng(0))).float()
+    noise = fit_noise(frames, order, clip=None)
+    args = noise.mean, noise.unmix, noise.limit, noise.make_time_filter(N_FRAMES), noise.remix
+    white = whiten(frames, *args).numpy()
+    flat = white.reshape(-1, N_CHANNELS)
+    np.testing.assert_allclose(np.cov(flat.T), np.eye(N_CHANNELS), atol=0.05)
+    assert np.abs((white[:, 1:] * white[:, :-1]).mean((0, 1))).max() < 0.05
+    assert np.abs(white.std((0, 2)) - 1).max() < 0.1  # the first frames as well
+
+
+def test_fit_noise_limits_bursts():
+    rng = np.random.default_rng(0)
+    frames = torch.from_numpy(draw_noise(100, rng)).float()
+    spoiled = frames.clone()
+    spoiled[:5, :20] += 1e3 * torch.randn(5, 20, 1) * torch.ones(N_CHANNELS)
+    noise = fit_noise(spoiled, 4, clip=2.0)
+    args = noise.mean, noise.unmix, noise.limit, noise.make_time_filter(N_FRAMES), noise.remix
+    assert whiten(spoiled, *args)[:5].abs().max() < 20
+    assert fit_noise(spoiled, 4, clip=None).limit == np.inf
+
+
+def test_average_noise_of_equal_models_is_equal():
+    frames = torch.from_numpy(draw_noise(50, np.random.default_rng(0))).float()
+    noise = fit_noise(frames, 2)
+    average = average_noise([noise, noise])
+    for one in (noise, average):
+        inverse = np.linalg.inv(one.filters)
+        np.testing.assert_allclose(
+            inverse.T @ inverse, np.linalg.inv(noise.filters @ noise.filters.T), rtol=1e-6
+        )
+
+
+# --- responses ---------------------------------------------------------------------------------------
+
+
+def test_lag_features_equals_definition():
+    features, lags = torch.arange(12.0).reshape(1, 6, 2), np.arange(-1, 3)
+    found = lag_features(features, lags).reshape(1, 6, 4, 2)
+    for frame in range(6):
+        for place, lag in enumerate(lags):
+            inside = 0 <= frame - lag < 6
+            expected = features[0, frame - lag] if inside else torch.zeros(2)
+            assert torch.equal(found[0, frame, place], expected)
+
+
+def test_estimate_equals_bayesian_regression():
+    rng = np.random.default_rng(0)
+    z, x, filters = (rng.standard_normal(shape) for shape in ((50, 4), (50, 3), (3, 3)))
+    roots = rng.standard_normal((4, 4)), rng.standard_normal((3, 3))
+    prior = ResponsePrior(*(root @ root.T + np.eye(len(root)) for root in roots))
+    found, _ = prior.estimate(ResponseMoments(z.T @ z, z.T @ x), filters)
+    covariance = np.kron(prior.columns, filters.T @ prior.channels @ filters)  # of row-major responses
+    precision = np.linalg.inv(covariance) + np.kron(z.T @ z, np.eye(3))
+    np.testing.assert_allclose(found, np.linalg.solve(precision, (z.T @ x).ravel()).reshape(4, 3), atol=1e-6)
+
+
+def test_iterations_find_shared_columns():
+    rng = np.random.default_rng(0)
+    moments, truths = [], []
+    for _ in range(6):
+        z, truth = rng.standard_normal((60, 12)), np.zeros((12, 3))
+        truth[:2] = rng.standard_normal((2, 3))  # all subjects respond to the first two columns
+        x = z @ truth + 2 * rng.standard_normal((60, 3))
+        moments.append(ResponseMoments(z.T @ z / 4, z.T @ x / 4))
+        truths.append(truth)
+    errors = [
+        np.mean([(one - truth) ** 2 for one, truth in zip(responses, truths, strict=True)])
+        for responses, _ in iter_responses(moments, [np.eye(3)] * 6, 8)
+    ]
+    assert errors[-1] < 0.5 * errors[0]
+
+
+# --- decoder -----------------------------------------------------------------------------------------
+
+
+def test_similarity_equals_log_likelihood_ratio(fitted):
+    decoder, X, y = fitted
+    scores = decoder.similarity(X, y[:10])
+    evoked = decoder._predict_candidates(Windows.from_array(y[:10]), 1)[0]
+    rows = np.flatnonzero(X.rows["subject"] == "S1")
+    seen = decoder._components(X, rows, 1).flatten(1)
+    direct = (seen.square().sum(1)[:, None] - torch.cdist(seen, evoked).square()) / 2
+    np.testing.assert_allclose(scores[rows], direct.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_similarity_is_linear_in_transform(fitted):
+    decoder, X, y = fitted
+    rows = np.flatnonzero(X.rows["subject"] == "S2")
+    estimates = decoder.transform(X[rows])
+    centered = y[:10] - decoder.speech_mean_[:, None]
+    norms = decoder._predict_candidates(Windows.from_array(y[:10]), 2)[1].numpy()
+    products = np.einsum("nft,cft->nc", estimates, centered)
+    np.testing.assert_allclose(
+        decoder.similarity(X[rows], y[:10]), decoder.gain_ * products - norms, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_fit_finds_rank_lag_and_segments(fitted):
+    decoder, X, y = fitted
+    assert decoder.score(X, y) > 0.9
+    assert decoder.rank_ == 2
+    power = np.square(decoder.coef_[:3]).sum((0, 2, 3))
+    assert decoder.lags_[power.argmax()] == 0.1
+    assert decoder.gain_ == pytest.approx(1, abs=0.2)
+    assert decoder.cv_scores_.shape == (10, 6)
+
+
+def test_scores_do_not_depend_on_chunks(fitted, monkeypatch):
+    decoder, X, y = fitted
+    whole = decoder.similarity(X, y)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 4 * N_FRAMES * N_CHANNELS * 4)
+    monkeypatch.setattr(module, "BATCH_BYTES", 1)
+    np.testing.assert_allclose(decoder.similarity(X, y), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_unseen_subject_uses_average():
+    X, y, segment = simulate(1, level=2)
+    train = segment < 30
+    twice = Windows.from_array(
+        np.concatenate([X[train]] * 2), rows=pd.DataFrame({"subject": np.repeat(["a", "b"], 30)}), sfreq=RATE
+    )
+    decoder = LikelihoodDecoder(lags=(0, 0.2), k=1).fit(twice, np.concatenate([y[train]] * 2))
+    test = X[~train]
+    known = test._replace(rows=pd.DataFrame({"subject": ["a"] * len(test)}))
+    np.testing.assert_allclose(
+        decoder.similarity(test, y[~train]), decoder.similarity(known, y[~train]), rtol=1e-2, atol=0.1
+    )
+    with pytest.raises(ValueError, match="unseen_subject='average'"):
+        decoder.set_params(unseen_subject="error").similarity(test, y[~train])
+
+
+def test_fit_warns_without_relation():
+    X, y, _ = simulate(2, level=0)
+    with pytest.warns(ConvergenceWarning, match="no relation between X and y for . of 2 subjects"):
+        LikelihoodDecoder(lags=(0, 0.2)).fit(X, np.random.default_rng(3).standard_normal(y.shape))
+
+
+def test_single_settings_are_used_without_selection():
+    X, y, _ = simulate(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoder = LikelihoodDecoder(lags=(0, 0.2), rank=3, order=2, max_iter=1).fit(X[:4], y[:4])
+    assert (decoder.rank_, decoder.n_iter_, decoder.gain_) == (3, 1, 1.0)
+    np.testing.assert_array_equal(decoder.order_, 2)
+    assert np.isnan(decoder.cv_scores_).all()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.1])
+def test_select_cover_reaches_every_sample(share):
+    rng = np.random.default_rng(0)
+    start = np.sort(rng.integers(0, 500, 200))
+    windows = Windows([np.zeros((520, 1)), np.zeros((520, 1))], rng.integers(0, 2, 200), start, 20, 10)
+    found = select_cover(windows, share)
+    for signal in (0, 1):
+        reached, wanted = np.zeros(520, bool), np.zeros(520, bool)
+        for rows, mask in ((np.arange(200), wanted), (found, reached)):
+            for row in rows[windows.which[rows] == signal]:
+                mask[start[row] : start[row] + int(share * 20)] = True
+        np.testing.assert_array_equal(reached, wanted)
+    assert len(found) < 200 or share == 0.1
+
+
+def test_nan_candidates_raise(fitted):
+    decoder, X, y = fitted
+    wrong = Windows.from_array(y[:10]).then(lambda batch, which: batch.fill_(np.nan))
+    with pytest.raises(ValueError, match="10 candidates are NaN or infinite"):
+        decoder.similarity(X, wrong)
