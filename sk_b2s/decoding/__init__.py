@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_encoder": ["BrainEncoder"],
         "_ensemble._decoder": ["EnsembleDecoder"],
         "_forward_trf": ["ForwardTRF"],
-        "_likelihood_decoder": ["LikelihoodDecoder"],
+        "_likelihood._decoder": ["LikelihoodDecoder"],
         "_presets": ["make_decoders"],
         "_retrieval_result": ["RetrievalResult"],
         "_ridge_decoder": ["RidgeDecoder"],

@@ -63,6 +63,23 @@ def _ridge(size, memory, wav2vec2):
     return "ridge", RidgeDecoder(speech=_mel(size, memory), **size.ridge)
 
 
+def _likelihood(size, memory, wav2vec2):
+    from sklearn.pipeline import make_pipeline
+
+    from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
+    from sk_b2s.features._spectral import AcousticOnsets, MelSpectrogram
+    from sk_b2s.features._union import SpeechFeatureUnion
+    from sk_b2s.preprocessing._scalers import FeatureScaler
+
+    sfreq = 50 if size.sfreq % 50 == 0 else 40  # an integer fraction of the rate of EEG/MEG
+    features = [
+        ("mel", MelSpectrogram(n_mels=8, sfreq=sfreq, memory=memory)),
+        ("onsets", AcousticOnsets(n_bands=8, sfreq=sfreq, memory=memory)),
+    ]
+    speech = make_pipeline(SpeechFeatureUnion(features), FeatureScaler())
+    return "likelihood", LikelihoodDecoder(speech=speech, lags=(-0.15, 0.3))
+
+
 def _regression(size, memory, wav2vec2):
     return _encoder(speech=_mel(size, memory), loss="mse", **size.network)
 
@@ -98,6 +115,9 @@ class DecoderPreset(NamedTuple):
 
 PRESETS = {
     "ridge": DecoderPreset("backward ridge regression on Mel bands, one model per subject", _ridge),
+    "likelihood": DecoderPreset(
+        "forward model of the response to Mel bands and onsets in LikelihoodDecoder", _likelihood
+    ),
     "regression": DecoderPreset("BrainEncoder with a squared error on Mel bands", _regression),
     "clip-mel": DecoderPreset("BrainEncoder with the contrastive loss on Mel bands", _clip_mel),
     "clip-deepmel": DecoderPreset(
@@ -113,10 +133,12 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
 
     All pipelines have the steps "epochs", an :class:`~sk_b2s.Epocher` with a
     lag of 150 ms, and "scale", a :class:`~sk_b2s.RobustChannelScaler` that
-    clips at 20. The last step is "ridge", a :class:`RidgeDecoder`, or
-    "encoder", a :class:`BrainEncoder`. With ``size="laptop"`` the step
-    "align", a :class:`~sk_b2s.CovarianceAlignment`, precedes the encoder. The
-    decoders correspond to Table 2 of [1]_, with ridge regression in addition.
+    clips at 20. The last step is "ridge", a :class:`RidgeDecoder`,
+    "likelihood", a :class:`LikelihoodDecoder`, or "encoder", a
+    :class:`BrainEncoder`. With ``size="laptop"`` the step "align", a
+    :class:`~sk_b2s.CovarianceAlignment`, precedes the encoder. The decoders
+    correspond to Table 2 of [1]_, with ridge regression and the likelihood in
+    addition.
 
     Parameters
     ----------

@@ -10,10 +10,10 @@ from scipy.linalg import toeplitz
 from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import LikelihoodDecoder, Windows
-from sk_b2s.decoding import _likelihood_decoder as module
-from sk_b2s.decoding._likelihood_decoder import select_cover
-from sk_b2s.decoding._likelihood_noise import average_noise, fit_noise, make_time_filter, whiten
-from sk_b2s.decoding._likelihood_response import (
+from sk_b2s.decoding._likelihood import _decoder as module
+from sk_b2s.decoding._likelihood._decoder import select_cover
+from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, make_time_filter, whiten
+from sk_b2s.decoding._likelihood._response import (
     ResponseMoments,
     ResponsePrior,
     iter_responses,

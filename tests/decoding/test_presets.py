@@ -21,6 +21,17 @@ def test_make_decoders_network_fits_and_retrieves(name, listening):
     assert result.scores.shape == (len(test), y["segment"].iloc[test].nunique())
 
 
+def test_make_decoders_likelihood_fits(listening):
+    X, y = listening
+    train, test = next(StimulusKFold(3).split(X, y))
+    pipe = make_decoders("likelihood")["likelihood"].set_params(likelihood__max_iter=2)
+    result = retrieve(pipe.fit(X.iloc[train], y.iloc[train]), X.iloc[test], y.iloc[test])
+    assert result.scores.shape == (len(test), y["segment"].iloc[test].nunique())
+    larger = make_decoders("likelihood", size="paper")["likelihood"]
+    rates = larger["epochs"].sfreq, larger["likelihood"].speech[0].transformer_list[0][1].sfreq
+    assert rates == (120, 40)
+
+
 def test_make_decoders_paper_size_has_class_defaults():
     from sk_b2s import BrainEncoder, Epocher, MelSpectrogram
 

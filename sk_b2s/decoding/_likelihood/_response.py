@@ -66,8 +66,8 @@ class ResponsePrior:
 
     The response H of a subject, of shape (n_columns, n_channels), has mean 0
     and the covariance :math:`K \otimes Q` of its lagged features and of its
-    channels before whitening. Subjects thus share which features at which lags
-    evoke which patterns, but not the responses themselves.
+    channels before whitening. Subjects thus share the features, lags
+    and sensors that respond, but not the responses themselves.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._base import RetrievalMixin
-from sk_b2s.decoding._likelihood_noise import average_noise, fit_noise, whiten
-from sk_b2s.decoding._likelihood_response import (
+from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, whiten
+from sk_b2s.decoding._likelihood._response import (
     ResponseMoments,
     cut_rank,
     iter_responses,
@@ -55,7 +55,7 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
     .. math:: x(j) = \sum_l H_l \, (y(j - l) - m) + n(j)
 
     with frames j and lags l. Each subject has its own responses H and its own
-    noise n, which is modelled by spatial filters and an autoregressive process
+    noise n, which is modeled by spatial filters and an autoregressive process
     that all channels share. In contrast to :class:`RidgeDecoder`, the model
     does not estimate speech features, so it needs as many responses as there
     are independent sources of them, not as there are features.
@@ -191,9 +191,9 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
     The prior of a response, of shape (n_columns, n_channels), is normal with
     mean 0 and the covariance :math:`K \otimes Q`, the former over lags and
     features, the latter over channels before whitening. Both are estimated by
-    maximizing the likelihood over all subjects [2]_. Subjects share which
-    features evoke a response at which lags and which sensors it reaches, but
-    patterns and latencies are their own. With a single subject, the prior
+    maximizing the likelihood over all subjects [2]_. Subjects share the
+    features, lags and sensors that respond, but patterns and latencies are
+    their own. With a single subject, the prior
     regularizes directions that no channel responds to. A prior mean over
     subjects gained nothing more in simulations.
 
@@ -367,7 +367,9 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
 
     def _sum_moments(self, X, targets, rows, noise, folds):
         """Sum moments of all rows, and of both parts of each fold."""
-        roles = np.stack([np.ones(len(rows), bool), *(np.isin(rows, part) for fold in folds for part in fold)])
+        roles = np.stack(
+            [np.ones(len(rows), bool), *(np.isin(rows, part) for fold in folds for part in fold)]
+        )
         kinds, code = np.unique(roles, axis=1, return_inverse=True)
         code = code.ravel()
         shape = len(self.lag_frames_) * self.n_speech_features_, self.n_features_in_

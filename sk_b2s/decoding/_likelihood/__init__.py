@@ -1,0 +1,1 @@
+"""Decoder by the likelihood of EEG/MEG, with models of noise and response."""
