@@ -61,7 +61,7 @@ EXPERIMENTS = {
 MOST_BYTES = 2e9  # of windows in memory, more are cut for each batch
 # Windows and target of both kinds of decoders
 WINDOWS = {"sfreq": 50, "lag": 0.15, "clip": 20.0, "align": True, "shrinkage": 0.1, "tmin": -0.5, "tmax": 2.5}
-TARGET = {"n_mels": 20, "mel_sfreq": 50, "onsets": 0, "per_feature": True}
+TARGET = {"n_mels": 20, "mel_sfreq": 50, "onsets": 0, "per_feature": True, "whiten": False}
 NETWORK = {
     "hidden": 32, "depth": 2, "kernel_size": 7, "n_virtual_channels": 16, "glu": False, "head": False, "lr": 1e-3,
     "batch_size": 128, "max_epochs": 12, "patience": 4,
@@ -152,13 +152,13 @@ class SearchEncoder(BrainEncoder):
         pass
 
 
-def make_speech(memory, n_mels, mel_sfreq, onsets, per_feature):
+def make_speech(memory, n_mels, mel_sfreq, onsets, per_feature, whiten):
     """Make the target of a decoder."""
     features = MelSpectrogram(n_mels=n_mels, sfreq=mel_sfreq, memory=memory)
     if onsets:
         both = [("mel", features), ("onsets", AcousticOnsets(sfreq=mel_sfreq, n_bands=onsets, memory=memory))]
         features = SpeechFeatureUnion(both)
-    return make_pipeline(features, FeatureScaler(per_feature=per_feature))
+    return make_pipeline(features, FeatureScaler(per_feature=per_feature, whiten=whiten))
 
 
 def make_decoder(decoder, settings, speech, seed):

@@ -16,11 +16,12 @@ class ModelSize(NamedTuple):
     """Sampling rates and sizes of a preset."""
 
     sfreq: float  # Hz, EEG/MEG
-    align: bool  # whether CovarianceAlignment precedes networks
+    align: bool  # whether CovarianceAlignment follows the scaler
     mel: dict  # parameters of MelSpectrogram
     speech_embedding_dim: int  # outputs of Deep Mel
     network: dict  # parameters of BrainEncoder
     ridge: dict  # parameters of RidgeDecoder
+    ridge_whiten: bool  # whether the Mel bands of ridge are whitened in time
 
 
 # Found by benchmarks/search_presets.py on simulated data. Lags of ridge add to those of the Epocher, 0.15 s, so that
@@ -33,11 +34,11 @@ SIZES = {
             "lr": 1e-3, "batch_size": 64, "max_epochs": 14, "patience": 5, "channel_dropout": 0.5,
             "weight_averaging": 0.99,
         },
-        ridge={"lags": (-0.15, 0.35), "n_components": 48},
+        ridge={"lags": (-0.15, 0.35), "n_components": 48}, ridge_whiten=True,
     ),
     "paper": ModelSize(
         sfreq=120.0, align=False, mel={}, speech_embedding_dim=768, network={},
-        ridge={"lags": (-0.15, 0.35), "n_components": 48},
+        ridge={"lags": (-0.15, 0.35), "n_components": 48}, ridge_whiten=False,
     ),
 }  # fmt: skip
 
@@ -48,19 +49,19 @@ def _encoder(**params):
     return "encoder", BrainEncoder(**params)
 
 
-def _mel(size, memory):
+def _mel(size, memory, whiten=False):
     from sklearn.pipeline import make_pipeline
 
     from sk_b2s.features._spectral import MelSpectrogram
     from sk_b2s.preprocessing._scalers import FeatureScaler
 
-    return make_pipeline(MelSpectrogram(**size.mel, memory=memory), FeatureScaler())
+    return make_pipeline(MelSpectrogram(**size.mel, memory=memory), FeatureScaler(whiten=whiten))
 
 
 def _ridge(size, memory, wav2vec2):
     from sk_b2s.decoding._ridge_decoder import RidgeDecoder
 
-    return "ridge", RidgeDecoder(speech=_mel(size, memory), **size.ridge)
+    return "ridge", RidgeDecoder(speech=_mel(size, memory, size.ridge_whiten), **size.ridge)
 
 
 def _likelihood(size, memory, wav2vec2):
@@ -136,9 +137,9 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
     clips at 20. The last step is "ridge", a :class:`RidgeDecoder`,
     "likelihood", a :class:`LikelihoodDecoder`, or "encoder", a
     :class:`BrainEncoder`. With ``size="laptop"`` the step "align", a
-    :class:`~sk_b2s.CovarianceAlignment`, precedes the encoder. The decoders
-    correspond to Table 2 of [1]_, with ridge regression and the likelihood in
-    addition.
+    :class:`~sk_b2s.CovarianceAlignment`, precedes ridge and the encoder. The
+    decoders correspond to Table 2 of [1]_, with ridge regression and the
+    likelihood in addition.
 
     Parameters
     ----------
@@ -147,9 +148,10 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
 
         {presets}
     size : {"laptop", "paper"}, default="laptop"
-        "laptop" trains in a minute or a few on two cores: whitened EEG/MEG at
-        50 Hz, 20 Mel bands at 50 Hz and a network of about 50,000 parameters.
-        Its settings were selected on simulated data of 10 to 30 minutes, see
+        "laptop" trains in minutes on two cores: EEG/MEG at 50 Hz, whitened
+        over channels, 20 Mel bands at 50 Hz, which ridge whitens in time, and
+        a network of about 50,000 parameters. Its settings were selected on
+        simulated data of 10 to 30 minutes, see
         ``benchmarks/search_presets.py``. "paper" uses the settings of [1]_
         and requires a GPU.
     memory : None, str, Path or joblib.Memory, default=None
@@ -186,7 +188,7 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
     >>> decoders["clip-mel"].set_params(encoder__hidden=32)["encoder"].hidden
     32
     >>> list(decoders["ridge"].named_steps)
-    ['epochs', 'scale', 'ridge']
+    ['epochs', 'scale', 'align', 'ridge']
     """
     from sklearn.pipeline import Pipeline
 
@@ -212,7 +214,7 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
             ("epochs", Epocher(sfreq=SIZES[size].sfreq, lag=0.15, memory=memory)),
             ("scale", RobustChannelScaler(clip=20)),
         ]
-        if SIZES[size].align and step == "encoder":
+        if SIZES[size].align and step != "likelihood":
             windows.append(("align", CovarianceAlignment()))
         out[name] = Pipeline([*windows, (step, decoder)])
     return out
