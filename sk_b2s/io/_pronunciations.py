@@ -87,8 +87,10 @@ def find_pronunciations(words, is_known, pronunciations=None, unknown="error"):
         """Return the name of a part of a word, or None."""
         if part in given:
             phonemes = given[part]
-        elif is_known(part):
+        elif part and is_known(part):
             return part
+        elif part != (bare := part.strip("'")):
+            return find_part(bare)
         elif (phonemes := _inflect(part, is_known)) is None:
             if unknown != "guess" or (phonemes := _guess(part)) is None:
                 return None
@@ -97,9 +99,9 @@ def find_pronunciations(words, is_known, pronunciations=None, unknown="error"):
 
     for word in dict.fromkeys(words):
         folded = _fold(word)
-        whole = folded in given or is_known(folded)
-        names = tuple(map(find_part, [folded] if whole else filter(None, re.split(r"[^\w']+", folded))))
-        if None in names or not names:
+        is_whole = folded in given or not re.search(r"[^\w']", folded) or is_known(folded)
+        names = tuple(map(find_part, [folded] if is_whole else re.findall(r"[\w']+", folded)))
+        if None in names:
             missing.append(word)
         found[word] = names
     if missing:
@@ -108,9 +110,9 @@ def find_pronunciations(words, is_known, pronunciations=None, unknown="error"):
 
 
 def _fold(word):
-    """Convert a word to lower case without accents and outer quotes."""
+    """Convert a word to lower case without accents."""
     word = unicodedata.normalize("NFKD", str(word).translate(APOSTROPHES).lower())
-    return "".join(c for c in word if not unicodedata.combining(c)).strip(" '") or "'"
+    return "".join(c for c in word if c.isprintable() and not unicodedata.combining(c))
 
 
 def _check_phonemes(word, value):

@@ -32,10 +32,14 @@ MIN_SECONDS = 0.1  # of audio
 SKIP = 5.0  # s of a piece without words that are searched again
 UNCERTAIN = 6  # last words of a piece, which are aligned again with the next one
 LEVEL = 0.5  # of full scale, the peak of the audio
-BEAMS = ({}, {"beam": 1e-90, "wbeam": 1e-70, "pbeam": 1e-90})  # a wider search for noisy audio
+BEAMS: tuple[dict, ...] = (
+    {},
+    {"beam": 1e-90, "wbeam": 1e-70, "pbeam": 1e-90},
+)  # a wider search for noisy audio
 # Mean log-likelihood of a frame relative to the best phoneme: -12 to -20 in clean speech and -25 without
 # frequencies above 4 kHz, but -60 to -75 with the text of another recording.
 MIN_SCORE = -45.0
+MAX_WORD = 3.0  # s
 SCORED = 10  # words over which it is averaged
 
 
@@ -109,7 +113,8 @@ def align_words(
     Warns
     -----
     UserWarning
-        If the sound of some words does not fit the text, with their times.
+        If the sound of some words does not fit the text or a word lasts more
+        than 3 s, with their times.
         The reason may be a wrong transcript, noise or another language.
 
     See Also
@@ -250,7 +255,8 @@ class _Aligner:
                 "align_words requires pocketsphinx. Install it with `pip install 'sk_b2s[align]'` or "
                 "`pip install pocketsphinx`."
             ) from error
-        self._pocketsphinx, self._added = pocketsphinx, {}
+        self._pocketsphinx = pocketsphinx
+        self._added: dict[str, str] = {}
         self._decoders = {0: self._make_decoder(BEAMS[0])}
 
     def _make_decoder(self, beams):
@@ -258,8 +264,7 @@ class _Aligner:
         decoder = self._pocketsphinx.Decoder(
             samprate=RATE, lm=None, bestpath=False, cmn="batch", loglevel="FATAL", **beams
         )
-        for name, phonemes in self._added.items():
-            decoder.add_word(name, phonemes, False)
+        _add_pronunciations(decoder, self._added)
         return decoder
 
     def find_words(self, text, pronunciations, unknown):
@@ -267,9 +272,9 @@ class _Aligner:
         words = split_transcript(text)
         if not words:
             raise ValueError(f"text must contain words. Got {text!r} instead.")
-        lookup = self._decoders[0].lookup_word
-        tokens, self._added = find_pronunciations(words, lookup, pronunciations, unknown)
-        self._decoders = {0: self._make_decoder(BEAMS[0])}
+        decoder = self._decoders[0]
+        tokens, self._added = find_pronunciations(words, decoder.lookup_word, pronunciations, unknown)
+        _add_pronunciations(decoder, self._added)
         return tokens
 
     def align(self, audio, tokens, is_open):
@@ -313,6 +318,12 @@ class _Aligner:
             if not entry.name.startswith(("<", "["))  # silence and noise
         ]
         return entries if is_open or len(entries) == len(names) else None
+
+
+def _add_pronunciations(decoder, added):
+    """Add words to the dictionary of a decoder."""
+    for name, phonemes in added.items():
+        decoder.add_word(name, phonemes, False)
 
 
 def _run(decoder, samples):
@@ -386,7 +397,7 @@ def _warn_of_poor_fit(words, name):
     frames = np.array([FRAMES * (word.stop - word.start) for word in words])
     kernel = np.ones(min(SCORED, len(words)))
     mean = np.convolve(scores, kernel, "valid") / np.convolve(frames, kernel, "valid")
-    is_poor = np.convolve(mean < MIN_SCORE, kernel) > 0
+    is_poor = (np.convolve(mean < MIN_SCORE, kernel) > 0) | (frames > FRAMES * MAX_WORD)
     edges = np.flatnonzero(np.diff(np.r_[False, is_poor, False]))
     if len(edges):
         times = [f"{words[a].start:.1f} to {words[b - 1].stop:.1f} s" for a, b in edges.reshape(-1, 2)]

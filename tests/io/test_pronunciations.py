@@ -5,7 +5,7 @@ import pytest
 from sk_b2s.io._pronunciations import PHONEMES, SPELLINGS, find_pronunciations, split_transcript
 
 KNOWN = {"rabbit": "R AE B AH T", "hole": "HH OW L", "mouse": "M AW S", "cafe": "K AH F EY", "it's": "IH T S",
-         "dinah": "D AY N AH", "the": "DH AH"}  # fmt: skip
+         "dinah": "D AY N AH", "the": "DH AH", "'tis": "T IH Z", "x-ray": "EH K S R EY"}  # fmt: skip
 
 
 def find(text, **params):
@@ -24,8 +24,8 @@ def test_split_transcript_removes_punctuation():
 
 
 def test_find_pronunciations_looks_up_folded_words():
-    parts, added = find("The Café; IT'S 'the' rabbit-hole")
-    assert parts == [("the",), ("cafe",), ("it's",), ("the",), ("rabbit", "hole")]
+    parts, added = find("The Café; IT'S 'the' rabbit-hole 'tis x-ray")
+    assert parts == [("the",), ("cafe",), ("it's",), ("the",), ("rabbit", "hole"), ("'tis",), ("x-ray",)]
     assert added == {}
 
 
@@ -45,8 +45,8 @@ def test_find_pronunciations_names_unknown_words():
         ValueError, match=r"2 words that are not in the dictionary: 'Stigand', '12'\. .*'Stigand': 'S "
     ):
         find("the Stigand 12 Stigand")
-    with pytest.raises(ValueError, match=r"1 words .*: '12'") as caught:
-        find("the Stigand 12", unknown="guess")
+    with pytest.raises(ValueError, match="2 words .*: '12', 'привет'") as caught:
+        find("the Stigand 12 привет ro\0se", unknown="guess")
     assert "unknown='guess'" not in str(caught.value)
 
 
