@@ -216,6 +216,10 @@ STATES: dict[str, dict[str, Attribute]] = {
     "sk_b2s.FeatureScaler": {
         N: COUNT, "mean_": state_numbers(N), "scale_": state_numbers(N), "autocorrelation_": state_numbers(N, absent=True),
     },
+    "sk_b2s.FeaturePCA": {
+        N: COUNT, "mean_": state_numbers(N), "components_": state_numbers("n_components_", N),
+        **dict.fromkeys(("explained_variance_", "explained_variance_ratio_"), state_numbers("n_components_")),
+    },
     "sk_b2s.SpeechFeatureUnion": {
         **FEATURES_OUT, "transformer_list_": Attribute(_named_estimators), "feature_ranges_": Attribute(_pairs),
     },
@@ -287,6 +291,7 @@ PART_STATES: dict[str, dict[str, Attribute]] = {
         "center": state_numbers("n_signals", "n_channels"), "scale": state_numbers("n_signals", "n_channels"),
         "clip": state_of_type(Real, none=True),
     },
+    "Projection": {"mean": state_numbers("n_channels"), "components": state_numbers("n_components", "n_channels")},
     "Whitening": {name: state_numbers("n_channels") for name in ("center", "autocorrelation", "scale")},
     "Baseline": {name: state_integer(0) for name in ("first", "last", "begin", "length")},
     "HashedBlockSplit": {

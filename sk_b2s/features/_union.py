@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from numbers import Real
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from sklearn.base import TransformerMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from sk_b2s.preprocessing._scalers import Affine
 from sk_b2s.preprocessing._signals import Signal, load_signal
 from sk_b2s.preprocessing._windows import Windows
 
@@ -26,6 +28,13 @@ class SpeechFeatureUnion(TransformerMixin, _BaseComposition):
     transformer_list : list of (str, transformer)
         Names and transformers. Each transformer turns the stimulus table into
         :class:`~sk_b2s.Windows`, and all windows have the same rate.
+    transformer_weights : None, "balanced" or dict of str to float, \
+default=None
+        Factor of the features of each transformer. "balanced" uses ``1 /
+        sqrt(n_features)``, so that standardized sets contribute equally to a
+        similarity. A dict contains factors by name, 1 for other names. A
+        scaler after the union undoes the factors, so standardize each set:
+        ``make_pipeline(MelSpectrogram(), FeatureScaler())``.
 
     Attributes
     ----------
@@ -57,8 +66,9 @@ class SpeechFeatureUnion(TransformerMixin, _BaseComposition):
     >>> speech = make_pipeline(union, FeatureScaler())
     """
 
-    def __init__(self, transformer_list):
+    def __init__(self, transformer_list, transformer_weights=None):
         self.transformer_list = transformer_list
+        self.transformer_weights = transformer_weights
 
     def get_params(self, deep=True):
         """Get the parameters of the union and of its transformers.
@@ -113,6 +123,7 @@ class SpeechFeatureUnion(TransformerMixin, _BaseComposition):
                 "transformer."
             )
         self._validate_names([name for name, _ in self.transformer_list])
+        self._check_weights()
         self.transformer_list_ = [(name, clone(one).fit(X)) for name, one in self.transformer_list]
         edges = np.cumsum([0, *(part.shape[1] for part in self._transform_each(X))]).tolist()
         names = [name for name, _ in self.transformer_list_]
@@ -120,8 +131,30 @@ class SpeechFeatureUnion(TransformerMixin, _BaseComposition):
         self.n_features_out_ = edges[-1]
         return self
 
+    def _check_weights(self):
+        """Raise unless weights are valid."""
+        weights, names = self.transformer_weights, [name for name, _ in self.transformer_list]
+        is_valid = weights is None or weights == "balanced"
+        if isinstance(weights, dict):
+            is_valid = set(weights) <= set(names) and all(
+                isinstance(w, Real) and 0 < w < np.inf for w in weights.values()
+            )
+        if not is_valid:
+            raise ValueError(
+                f"The 'transformer_weights' parameter of SpeechFeatureUnion must be None, 'balanced' or a dict of positive "
+                f"factors of {names}. Got {weights!r} instead."
+            )
+
     def _transform_each(self, X):
         return [transformer.transform(X) for _, transformer in self.transformer_list_]
+
+    def _weight(self, name, part):
+        """Multiply the features of a transformer by its factor."""
+        if self.transformer_weights == "balanced":
+            factor = part.shape[1] ** -0.5
+        else:
+            factor = (self.transformer_weights or {}).get(name, 1.0)
+        return part if factor == 1 else part.then(Affine(np.zeros((1, 1)), np.full((1, 1), 1 / factor)))
 
     def transform(self, X):
         """Compute windows with the features of all transformers.
@@ -137,7 +170,9 @@ class SpeechFeatureUnion(TransformerMixin, _BaseComposition):
             Lazy windows of all features.
         """
         check_is_fitted(self)
-        return concatenate_features(self._transform_each(X), [name for name, _ in self.transformer_list_])
+        names = [name for name, _ in self.transformer_list_]
+        parts = map(self._weight, names, self._transform_each(X))
+        return concatenate_features(list(parts), names)
 
 
 def concatenate_features(parts, names):
@@ -157,7 +192,7 @@ def concatenate_features(parts, names):
     reference = parts[0]
     for name, part in zip(names, parts, strict=True):
         _check_compatible(name, part, names[0], reference)
-    widths = tuple(part.shape[1] for part in parts)
+    widths = tuple(part.n_channels_read for part in parts)
     indices, rows = np.unique(reference.which, return_index=True)
     signals = list(reference.signals)
     for index, row in zip(indices, rows, strict=True):
@@ -205,6 +240,14 @@ class _ApplyStepsSeparately:
 
     def __init__(self, steps, widths):
         self.steps, self.widths = steps, widths
+
+    def n_channels(self, n_channels):
+        """Return the number of features after the steps of each part."""
+        widths = list(self.widths)
+        for index, steps in enumerate(self.steps):
+            for step in steps:
+                widths[index] = getattr(step, "n_channels", lambda n: n)(widths[index])
+        return sum(widths)
 
     def __call__(self, batch, which):
         parts = []

@@ -43,7 +43,7 @@ class ResidentWindows(Windows):
         lengths = [self.signals[index].shape[0] for index in used]
         edges = np.r_[0, np.cumsum(lengths, dtype=np.int64)]
         self.first[used] = edges[:-1]
-        self.memory = torch.empty(edges[-1], self.shape[1], device=device)
+        self.memory = torch.empty(edges[-1], self.n_channels_read, device=device)
         for index, begin, end in zip(used, edges[:-1], edges[1:], strict=True):
             self.memory[begin:end] = convert_signal_to_tensor(self.signals[index])
 
@@ -101,7 +101,9 @@ def prefetch_windows_to_device(device, *parts, room=None):
     room = _room(device) if room is None else room
     kept = []
     for windows in parts:
-        n_bytes = 4 * windows.shape[1] * sum(windows.signals[i].shape[0] for i in np.unique(windows.which))
+        n_bytes = (
+            4 * windows.n_channels_read * sum(windows.signals[i].shape[0] for i in np.unique(windows.which))
+        )
         if n_bytes <= room:
             windows, room = ResidentWindows(windows, device), room - n_bytes
         kept.append(windows)

@@ -290,7 +290,7 @@ class FeatureScaler(WindowsTransformer):
             raise ValueError(
                 f"whiten=True requires windows of at least 2 frames. Got X of shape {X.shape}. Set whiten=False."
             )
-        self.mean_, self.scale_, varies = self._compute_moments(_iter_batches(X))
+        self.mean_, self.scale_, varies = self._compute_moments(iter_scaler_batches(X))
         if wrong := np.flatnonzero(~np.isfinite(self.mean_)).tolist():
             raise ValueError(
                 f"FeatureScaler requires finite values, but {len(wrong)} of {self.n_features_in_} features hold NaN or "
@@ -304,7 +304,7 @@ class FeatureScaler(WindowsTransformer):
             )
         vars(self).pop("autocorrelation_", None)  # of an earlier fit
         if self.whiten:
-            self.autocorrelation_, self.scale_ = self._compute_autocorrelation(_iter_batches(X))
+            self.autocorrelation_, self.scale_ = self._compute_autocorrelation(iter_scaler_batches(X))
         return self
 
     def _compute_autocorrelation(self, batches):
@@ -370,8 +370,17 @@ class FeatureScaler(WindowsTransformer):
         return X / scale
 
 
-def _iter_batches(X):
-    """Iterate over arrays of windows, one for an array."""
+def iter_scaler_batches(X):
+    """Iterate over arrays of windows, one for an array.
+
+    Parameters
+    ----------
+    X : Windows or ndarray of shape (n_windows, ...)
+
+    Yields
+    ------
+    batch : ndarray of shape (n_rows, ...)
+    """
     if not isinstance(X, Windows):
         yield X
         return

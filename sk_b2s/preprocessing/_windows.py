@@ -192,10 +192,16 @@ class Windows:
     @property
     def shape(self):
         """(n_windows, n_channels, n_times)."""
-        n_times = self.n_read
+        n_channels, n_times = self.n_channels_read, self.n_read
         for step in self.steps:
+            n_channels = getattr(step, "n_channels", lambda n: n)(n_channels)
             n_times = getattr(step, "n_times", lambda n: n)(n_times)
-        return len(self.which), self.signals[0].shape[1], n_times
+        return len(self.which), n_channels, n_times
+
+    @property
+    def n_channels_read(self):
+        """Number of channels of the signals, before all steps."""
+        return self.signals[0].shape[1]
 
     @property
     def n_times(self):
@@ -275,8 +281,9 @@ class Windows:
             shape (n_windows, n_channels, n_times), which may be modified in
             place, on the device of the batch. ``which`` is the signal of each
             window, (n_windows,) int64. A step that changes the number of
-            samples needs a method ``n_times(n_times) -> n_times``. It must be
-            picklable.
+            samples needs a method ``n_times(n_times) -> n_times``, and one
+            that changes the number of channels ``n_channels(n_channels) ->
+            n_channels``. It must be picklable.
 
         Returns
         -------
@@ -299,10 +306,10 @@ class Windows:
 
         Returns
         -------
-        out : Tensor of shape (n_windows, n_channels, n_times_read)
+        out : Tensor of shape (n_windows, n_channels_read, n_times_read)
             Time-major in memory.
         """
-        shape = n_windows, self.n_read, self.shape[1]
+        shape = n_windows, self.n_read, self.n_channels_read
         return torch.empty(shape, device=device, pin_memory=pinned).transpose(1, 2)
 
     def gather(self, indices=None, out=None, device=None):
@@ -313,7 +320,8 @@ class Windows:
         indices : array-like of int or mask, default=None
             Windows in the order of the batch. If None, all windows. Batches
             sorted by signal are read fastest.
-        out : Tensor of shape (n_indices, n_channels, n_read), default=None
+        out : Tensor of shape (n_indices, n_channels_read, n_read), \
+default=None
             Buffer from :meth:`empty`. The batch shares its memory.
         device : str or torch.device, default=None
             Device of the steps and the batch.
@@ -338,10 +346,10 @@ class Windows:
             # torch does not reuse a pinned buffer before it has been sent
             out = self.empty(len(which), pinned=device is not None and torch.device(device).type == "cuda")
         memory = out.transpose(1, 2)
-        if memory.shape != (len(which), self.n_read, self.shape[1]) or not memory.is_contiguous():
+        if memory.shape != (len(which), self.n_read, self.n_channels_read) or not memory.is_contiguous():
             raise ValueError(
                 f"out must be made by empty({len(which)}), a time-major buffer of shape "
-                f"{(len(which), self.shape[1], self.n_read)}. Got {tuple(out.shape)} with strides {out.stride()}."
+                f"{(len(which), self.n_channels_read, self.n_read)}. Got {tuple(out.shape)} with strides {out.stride()}."
             )
         self._fill(memory, which, start)
         # Copies from a GPU block, because the CPU would not notice when they are complete.

@@ -8,7 +8,15 @@ from helpers.sounds import RATE, table, write
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
-from sk_b2s import AcousticOnsets, Envelope, FeatureScaler, MelSpectrogram, SpeechFeatureUnion, Windows
+from sk_b2s import (
+    AcousticOnsets,
+    Envelope,
+    FeaturePCA,
+    FeatureScaler,
+    MelSpectrogram,
+    SpeechFeatureUnion,
+    Windows,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +49,29 @@ def test_union_equals_concatenated_transformers(noise):
     changed = clone(joined).set_params(mel__n_mels=3)
     assert changed.fit(y).n_features_out_ == 6
     assert joined.get_params()["mel__n_mels"] == 5
+
+
+@pytest.mark.parametrize(
+    ("weights", "factors"), [("balanced", (1, 3**-0.5)), ({"mel": 2}, (1, 2)), (None, (1, 1))], ids=str
+)
+def test_union_weights_and_reduces_transformers(noise, weights, factors):
+    y = table([noise[0]] * 2, [0.2, 1.0], 1.5)
+    transformers = [
+        ("level", Envelope(sfreq=25)), ("mel", make_pipeline(MelSpectrogram(5, sfreq=25), FeaturePCA(3)))
+    ]  # fmt: skip
+    union = SpeechFeatureUnion(transformers, weights).fit(y)
+    assert union.feature_ranges_ == {"level": (0, 1), "mel": (1, 4)}
+    windows = union.transform(y)
+    assert windows.shape == (2, 4, 38)
+    parts = [np.asarray(clone(transformer).fit_transform(y)) for _, transformer in transformers]
+    expected = np.concatenate([part * factor for part, factor in zip(parts, factors, strict=True)], axis=1)
+    np.testing.assert_allclose(np.asarray(windows), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["equal", {"a": 0}, {"b": 1}, 2.0])
+def test_union_rejects_weights(noise, weights):
+    with pytest.raises(ValueError, match=r"'transformer_weights' parameter .* positive factors of \['a'\]"):
+        SpeechFeatureUnion([("a", Envelope())], weights).fit(table([noise[0]], [0.2], 1.5))
 
 
 def test_union_rejects_incompatible_transformers(noise):

@@ -17,6 +17,7 @@ from sk_b2s import (
     Envelope,
     Epocher,
     EventFeatures,
+    FeaturePCA,
     FeatureScaler,
     ForwardTRF,
     LikelihoodDecoder,
@@ -128,6 +129,7 @@ EXAMPLES = {
     "Envelope": Example([Envelope()], _on_audio(lambda _: Envelope(sfreq=25)), False),
     "Epocher": Example([Epocher()], _on_arrays(Epocher())),
     "EventFeatures": Example([EventFeatures(PHONES, "word")], _on_events, False),
+    "FeaturePCA": Example([FeaturePCA(2), FeaturePCA(whiten=True)], _on_arrays(FeaturePCA(2))),
     "FeatureScaler": Example(
         [FeatureScaler(), FeatureScaler(per_feature=False)], _on_arrays(FeatureScaler(per_feature=False))
     ),
