@@ -17,7 +17,7 @@ from sk_b2s.events._paper_blocks import find_paper_block_sentences, merge_paper_
 AFTER = 10.0  # s from the last event to the end of a recording
 
 
-def write_noise(path, seconds, rate=1000):
+def write_noise(path, seconds, rate=8000):
     """Write noise as a WAV file that stands in for an audio file."""
     rng = np.random.default_rng(zlib.crc32(Path(path).name.encode()))
     soundfile.write(path, 0.1 * rng.standard_normal(int(np.ceil(seconds * rate))), rate)

@@ -165,7 +165,7 @@ def _find_best_offset(one, other, offset):
     allowed = DIFFER if length == LENGTH else DIFFER_SHORT
     if length < SHORTEST:
         return None, None
-    tried = [_min_share(one, other, offset + step, length) for step in range(-2, 4)]
+    tried = [_min_share(one, other, offset + step, length, allowed) for step in range(-2, 4)]
     best = int(np.argmin(tried))
     if tried[best] > allowed:
         return None, None
@@ -177,13 +177,28 @@ def _share_of_differing_bits(differ, valid, length):
     """Compute the share of differing bits in each stretch, 1 if inaudible."""
     if len(differ) < length:
         return np.ones(0)
-    wrong, count = (np.cumsum(np.r_[0, part], dtype=float) for part in (differ, valid))
-    wrong, count = wrong[length:] - wrong[:-length], count[length:] - count[:-length]
+    wrong, count = _sum_stretches(differ, length), _sum_stretches(valid, length)
     return np.where(count >= 0.5 * length, wrong / np.maximum(count, 1) / N_BITS, 1.0)
 
 
-def _min_share(one, other, offset, length):
+def _sum_stretches(part, length):
+    """Sum each stretch of ``length`` frames."""
+    total = np.zeros(len(part) + 1, np.int64)
+    np.cumsum(part, out=total[1:])
+    return total[length:] - total[:-length]
+
+
+def _min_share(one, other, offset, length, allowed=1.0):
+    """Compute the lowest share of all stretches, or 1 if above ``allowed``.
+
+    Each stretch contains a whole block of half its length, which differs in
+    no more bits. This excludes most offsets at a fraction of the cost.
+    """
     differ, valid, _ = _compare(one, other, offset)
+    half = (length + 1) // 2
+    blocks = differ[: len(differ) // half * half].reshape(-1, half).sum(1, dtype=np.uint32)
+    if blocks.min(initial=N_BITS * half) > allowed * N_BITS * length:
+        return 1.0
     return float(_share_of_differing_bits(differ, valid, length).min(initial=1.0))
 
 
