@@ -91,11 +91,10 @@ def test_fits_repeat_among_processes():
     """The deterministic flag changes nothing, so all operations are."""
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     found = []
-    for arguments in (["1,2,4"], ["2", "deterministic"]):
+    for arguments in (["2"], ["2", "deterministic"]):
         command = [sys.executable, repeatable.__file__, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         found.append(json.loads(done.stdout.splitlines()[-1]))
-    assert found[0]["2"] == found[1]["2"]
-    assert set(found[0]) == {"1", "2", "4"}
-    assert set(found[0]["2"]) > {*repeatable.REPEATED, *(f"adapt {method}" for method in repeatable.METHODS)}
+    assert found[0] == found[1]
+    assert set(found[0]) > {*repeatable.REPEATED, *(f"adapt {method}" for method in repeatable.METHODS)}

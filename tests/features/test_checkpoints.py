@@ -298,7 +298,13 @@ import numpy as np, pandas as pd, sys
 from sk_b2s import Wav2Vec2Features
 assert "transformers" not in sys.modules and "huggingface_hub" not in sys.modules
 y = pd.DataFrame({"sound": [sys.argv[1]], "sound_onset": [0.1], "duration": 0.5})
-np.save(sys.argv[2], np.asarray(Wav2Vec2Features("some/network", layers=2, precision="float32").fit_transform(y)))
+for path in sys.argv[2:]:
+    features = Wav2Vec2Features("some/network", layers=2, precision="float32")
+    np.save(path, np.asarray(features.fit_transform(y)))
+    from sk_b2s.features._checkpoints import _load_model
+    _load_model.cache_clear()
+    print("saved", flush=True)
+    sys.stdin.readline()
 """
 
 
@@ -339,14 +345,18 @@ def test_load_checkpoint_downloads_once(model_folder, sound, tmp_path):
     }  # fmt: skip
     y = make_table([sound[0]], [0.1])
     expected = np.asarray(float32_features(model_folder("wav2vec2"), layers=2).fit_transform(y))
-    for attempt in ("first", "again"):
-        result = tmp_path / f"{attempt}.npy"
-        command = [sys.executable, "-c", SCRIPT, sound[0], str(result)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+    results = [str(tmp_path / f"{attempt}.npy") for attempt in ("first", "again")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, sound[0], *results], env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    started = process.stdout.readline()
+    fetched = {Path(path).name for method, path in requests if method == "GET"}
+    server.shutdown()
+    server.server_close()
+    _, error = process.communicate("\n\n", timeout=120)
+    assert started, error
+    assert process.returncode == 0, error
+    assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= fetched
+    for result in results:
         assert np.abs(np.load(result) - expected).max() < 1e-6
-        if attempt == "first":
-            fetched = {Path(path).name for method, path in requests if method == "GET"}
-            assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= fetched
-            server.shutdown()
-            server.server_close()
