@@ -64,12 +64,15 @@ def test_ridge_decodes_real_eeg(page, recordings):
 @pytest.mark.slow
 def test_ridge_is_at_chance_on_shifted_eeg(page, recordings):
     people, envelope = recordings
-    table = page.summary(page.similarities("ridge", people, np.roll(envelope, 21 * page.SFREQ)))
+    few = {name: people[name] for name in list(people)[:4]}
+    table = page.summary(page.similarities("ridge", few, np.roll(envelope, 21 * page.SFREQ)))
     assert (table["mean"] < table["null 97.5 %"]).all()
     assert abs(table.loc["single", "mean"] - 12.5) < 3
 
 
 @pytest.mark.slow
 def test_encoder_decodes_real_eeg(page, recordings):
-    table = page.summary(page.similarities("encoder", *recordings))
+    people, envelope = recordings
+    few = {name: people[name] for name in list(people)[:5]}
+    table = page.summary(page.similarities("encoder", few, envelope))
     assert (table["mean"] > table["null 97.5 %"] + table["s.e.m."]).all()

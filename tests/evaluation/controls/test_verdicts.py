@@ -153,7 +153,7 @@ def test_report_marks_inverted_control(inverted):
 
 
 def test_verdicts_of_noise_are_rarely_wrong():
-    rng, n, n_draws = np.random.default_rng(3), 60, 150
+    rng, n, n_draws = np.random.default_rng(3), 60, 100
     table = pd.DataFrame({
         "subject": "a", "recording": "a", "onset": np.arange(n) * 1.0, "duration": 3.0, "segment": np.arange(n),
     })  # fmt: skip
