@@ -4,7 +4,7 @@ import os
 import pickle
 import warnings
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 
 import joblib
 import mne
@@ -182,7 +182,9 @@ def _windows_in_a_process(folder, X):
 @pytest.mark.slow
 def test_processes_share_one_cache(table, tmp_path):
     plain = np.asarray(Epocher().fit_transform(table))
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+    context.set_forkserver_preload(["sk_b2s.preprocessing._epocher"])  # imported once
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
         futures = [pool.submit(_windows_in_a_process, str(tmp_path / str(i // 2)), table) for i in range(8)]
         for future in futures:
             np.testing.assert_array_equal(future.result(), plain)
