@@ -166,6 +166,7 @@ if __name__ == "__main__":
     parser.add_argument("--decoders", nargs="*", default=["oracle", "ridge", "network"])
     parser.add_argument("--targets", nargs="*", choices=list(TARGETS), default=list(TARGETS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
+    parser.add_argument("--first", type=int, default=len(FITS), help="number of fits, in the order of FITS")
     parser.add_argument(
         "--folder", type=Path, default=Path("bench_features"), help="recordings and rows (1 GB)"
     )

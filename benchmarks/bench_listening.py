@@ -23,11 +23,19 @@ from _machine import machine, markdown
 from _rows import append_row, name_of, read_rows
 from scipy.stats import wilcoxon
 
-from sk_b2s import RetrievalResult, StimulusKFold, make_decoders, make_segments, retrieve, run_controls
+from sk_b2s import (
+    BrainEncoder,
+    RetrievalResult,
+    StimulusKFold,
+    make_decoders,
+    make_segments,
+    retrieve,
+    run_controls,
+)
 from sk_b2s.datasets import make_listening, oracle_scores
 from sk_b2s.datasets.simulated._experiment import VERSION
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._presets import PRESETS
+from sk_b2s.decoding._presets import PRESETS, SIZES
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 
 # name: preset and changes, the most important rows first
@@ -41,7 +49,14 @@ DECODERS = {
     "network, embedding": ("clip-mel", {"encoder__subject_layer": "embedding"}),
     "network, no subject layer": ("clip-mel", {"encoder__subject_layer": None}),
     "network, no clipping": ("clip-mel", {"scale__clip": None}),
-}
+    "network, half a million weights": (
+        "clip-mel", {"encoder__hidden": 128, "encoder__depth": 3, "encoder__n_virtual_channels": 64}
+    ),
+    # at the rate and on the target of the other networks; it needs a GPU
+    "network, size of the paper": (
+        "clip-mel", {f"encoder__{name}": BrainEncoder().get_params()[name] for name in SIZES["laptop"].network}
+    ),
+}  # fmt: skip
 N_UNSEEN = 2
 
 
