@@ -36,6 +36,7 @@ from sk_b2s import (
     CovarianceAlignment,
     Epocher,
     FeatureScaler,
+    LikelihoodDecoder,
     MelSpectrogram,
     RidgeDecoder,
     RobustChannelScaler,
@@ -67,7 +68,8 @@ NETWORK = {
     "batch_size": 128, "max_epochs": 12, "patience": 4,
 }  # fmt: skip
 RIDGE = {"lags": (-0.15, 0.35), "n_components": 48}
-BASES = {"network": NETWORK, "ridge": RIDGE}
+LIKELIHOOD = {"lags": (-0.15, 0.3)}
+BASES = {"network": NETWORK, "ridge": RIDGE, "likelihood": LIKELIHOOD}
 
 CANDIDATES = {
     "network": [
@@ -165,6 +167,8 @@ def make_decoder(decoder, settings, speech, seed):
     """Make a decoder of windows."""
     if decoder == "ridge":
         return RidgeDecoder(speech=speech, **settings)
+    if decoder == "likelihood":
+        return LikelihoodDecoder(speech=speech, **settings)
     return SearchEncoder(speech=speech, random_state=seed, verbose=0, **settings)
 
 
@@ -174,7 +178,7 @@ def fit(decoder, changes, experiment, seed):
     windows, target = ({name: settings.pop(name) for name in part} for part in (WINDOWS, TARGET))
     if experiment.name == "real-eeg":
         settings |= (
-            {"k": 1} if decoder == "ridge" else {"k": 1, "spatial_attention": False, "validation": None}
+            {"k": 1} if decoder != "network" else {"k": 1, "spatial_attention": False, "validation": None}
         )
         began, found = time.perf_counter(), []
         for X, y, X_test, y_test in experiment.halves:
@@ -329,7 +333,7 @@ if __name__ == "__main__":
     given.folder.mkdir(exist_ok=True, parents=True)
     torch.set_num_threads(1)
     for name in given.decoder if not given.table else ():
-        seeds = given.seeds[:1] if name == "ridge" else given.seeds
+        seeds = given.seeds[:1] if name != "network" else given.seeds
         candidates = CANDIDATES[name]
         if given.set is not None:
             candidates = [dict(map(parse_setting, pairs)) for pairs in given.set]

@@ -10,6 +10,7 @@ from sk_b2s._utils._text import suggest_name
 # Estimators are imported inside functions, so that the command line reads names without importing torch.
 
 XLSR = "facebook/wav2vec2-large-xlsr-53"
+ENSEMBLE = ("clip-mel", "likelihood")  # presets of the members
 
 
 class ModelSize(NamedTuple):
@@ -107,6 +108,13 @@ def _clip_whisper(size, memory, wav2vec2):
     return _clip_wav2vec2(size, memory, "whisper-tiny.en")
 
 
+def _ensemble(size, memory, wav2vec2):
+    from sk_b2s.decoding._ensemble._decoder import EnsembleDecoder
+
+    members = [(name, _make_pipeline(name, size, memory, wav2vec2)) for name in ENSEMBLE]
+    return "ensemble", EnsembleDecoder(members, weights="equal", n_seeds=3)
+
+
 class DecoderPreset(NamedTuple):
     """Decoder with a name."""
 
@@ -125,6 +133,7 @@ PRESETS = {
         "the same with a second network on the Mel bands (Deep Mel)", _clip_deepmel
     ),
     "clip-wav2vec2": DecoderPreset("BrainEncoder with the contrastive loss on wav2vec 2.0", _clip_wav2vec2),
+    "ensemble": DecoderPreset("mean of three networks of clip-mel and the likelihood decoder", _ensemble),
     "clip-whisper": DecoderPreset("the same on Whisper tiny.en, which is part of the package", _clip_whisper),
 }
 
@@ -138,8 +147,9 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
     "likelihood", a :class:`LikelihoodDecoder`, or "encoder", a
     :class:`BrainEncoder`. With ``size="laptop"`` the step "align", a
     :class:`~sk_b2s.CovarianceAlignment`, precedes ridge and the encoder. The
-    decoders correspond to Table 2 of [1]_, with ridge regression and the
-    likelihood in addition.
+    decoders correspond to Table 2 of [1]_, with ridge regression, the
+    likelihood and the ensemble in addition. The ensemble is the single step
+    "ensemble", an :class:`EnsembleDecoder` of such pipelines.
 
     Parameters
     ----------
@@ -190,12 +200,6 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
     >>> list(decoders["ridge"].named_steps)
     ['epochs', 'scale', 'align', 'ridge']
     """
-    from sklearn.pipeline import Pipeline
-
-    from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
-    from sk_b2s.preprocessing._epocher import Epocher
-    from sk_b2s.preprocessing._scalers import RobustChannelScaler
-
     if size == "small":
         raise ValueError(
             "size='small' was replaced by size='laptop', which has a smaller network and better scores. Set size='laptop'."
@@ -207,17 +211,30 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
         if name not in PRESETS:
             hint = suggest_name(name, PRESETS)
             raise ValueError(f"Unknown decoder {name!r}{hint}. Known decoders are {', '.join(PRESETS)}.")
-        step, decoder = PRESETS[name].make_last_step(SIZES[size], memory, wav2vec2)
-        if step == "encoder":
-            decoder.set_params(verbose=verbose)
-        windows = [
-            ("epochs", Epocher(sfreq=SIZES[size].sfreq, lag=0.15, memory=memory)),
-            ("scale", RobustChannelScaler(clip=20)),
-        ]
-        if SIZES[size].align and step != "likelihood":
-            windows.append(("align", CovarianceAlignment()))
-        out[name] = Pipeline([*windows, (step, decoder)])
+        out[name] = _make_pipeline(name, SIZES[size], memory, wav2vec2)
+        verbosity = [key for key in out[name].get_params() if key.endswith("encoder__verbose")]
+        out[name].set_params(**dict.fromkeys(verbosity, verbose))
     return out
+
+
+def _make_pipeline(name, size, memory, wav2vec2):
+    """Make the pipeline of a preset."""
+    from sklearn.pipeline import Pipeline
+
+    from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
+    from sk_b2s.preprocessing._epocher import Epocher
+    from sk_b2s.preprocessing._scalers import RobustChannelScaler
+
+    step, decoder = PRESETS[name].make_last_step(size, memory, wav2vec2)
+    if step == "ensemble":
+        return Pipeline([(step, decoder)])  # members have their own steps
+    windows = [
+        ("epochs", Epocher(sfreq=size.sfreq, lag=0.15, memory=memory)),
+        ("scale", RobustChannelScaler(clip=20)),
+    ]
+    if size.align and step != "likelihood":
+        windows.append(("align", CovarianceAlignment()))
+    return Pipeline([*windows, (step, decoder)])
 
 
 def _list_presets(text):

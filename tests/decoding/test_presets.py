@@ -60,6 +60,15 @@ def test_make_decoders_laptop_network_is_small():
     assert sum(weights.numel() for weights in module.parameters()) < 500_000
 
 
+def test_make_decoders_ensemble_has_pipelines_of_presets():
+    made = make_decoders(["ensemble", "clip-mel", "likelihood"], verbose=1)
+    ensemble = made["ensemble"]["ensemble"]
+    for name, member in ensemble.estimators:
+        assert str(member.get_params()) == str(made[name].get_params())
+    assert [name for name, _ in ensemble.estimators] == ["clip-mel", "likelihood"]
+    assert ensemble.n_seeds == 3
+
+
 def test_make_decoders_rejects_unknown_names():
     with pytest.raises(ValueError, match="did you mean 'ridge'"):
         make_decoders("rigde")
