@@ -57,6 +57,26 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_source_features():
+    """Compute the features of equal speech once for all simulations."""
+    from sk_b2s.datasets.simulated import _experiment
+
+    compute, known = _experiment.compute_source_features, {}
+
+    def compute_once(path, stop, spoken=None):
+        key = str(path), stop, None if spoken is None else len(spoken)
+        if key not in known:
+            known[key] = compute(path, stop, spoken)
+            for values in known[key].values():
+                values.flags.writeable = False
+        return dict(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_experiment, "compute_source_features", compute_once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def listening(tmp_path_factory):
     """X and y of two subjects and two minutes, with a strong response."""
