@@ -9,7 +9,7 @@ from sk_b2s import (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def done(tmp_path_factory):
     """Run two estimators on three folds: arguments, table and file."""
     X, y = people(together=2)

@@ -134,7 +134,7 @@ def test_brain_encoder_learns_from_two_studies(two_studies, tiny_pipeline):
     assert sorted(X["subject"].unique()) == ["one-01", "one-02", "two-01", "two-02"]
     late = y["sound_onset"] > y["sound_onset"].quantile(0.7)
     early = y["sound_onset"] + y["duration"] < y.loc[late, "sound_onset"].min() - 1
-    pipe = tiny_pipeline(max_epochs=25, spatial_attention=True).fit(X[early], y[early])
+    pipe = tiny_pipeline(max_epochs=18, spatial_attention=True).fit(X[early], y[early])
     n_channels = pipe["epochs"].transform(X[:2]).shape[1]
     assert n_channels == 48
     for study in ("one", "two"):
