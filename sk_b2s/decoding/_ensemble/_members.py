@@ -113,7 +113,7 @@ def count_decoder_parameters(decoder):
     if hasattr(decoder, "net_"):
         modules = [decoder.net_.module_, getattr(decoder.net_, "speech_module_", None)]
         return sum(p.numel() for module in modules if module is not None for p in module.parameters())
-    arrays = [getattr(decoder, name, None) for name in ("coef_", "intercept_")]
+    arrays = [getattr(decoder, name, None) for name in ("coef_", "intercept_", "filters_")]
     return np.nan if arrays[0] is None else sum(np.size(one) for one in arrays if one is not None)
 
 
