@@ -112,7 +112,7 @@ def _ensemble(size, memory, wav2vec2):
     from sk_b2s.decoding._ensemble._decoder import EnsembleDecoder
 
     members = [(name, _make_pipeline(name, size, memory, wav2vec2)) for name in ENSEMBLE]
-    return "ensemble", EnsembleDecoder(members, weights="equal", n_seeds=3)
+    return "ensemble", EnsembleDecoder(members, n_seeds=3)
 
 
 class DecoderPreset(NamedTuple):
@@ -133,7 +133,9 @@ PRESETS = {
         "the same with a second network on the Mel bands (Deep Mel)", _clip_deepmel
     ),
     "clip-wav2vec2": DecoderPreset("BrainEncoder with the contrastive loss on wav2vec 2.0", _clip_wav2vec2),
-    "ensemble": DecoderPreset("mean of three networks of clip-mel and the likelihood decoder", _ensemble),
+    "ensemble": DecoderPreset(
+        "weighted mean of three networks of clip-mel and the likelihood decoder", _ensemble
+    ),
     "clip-whisper": DecoderPreset("the same on Whisper tiny.en, which is part of the package", _clip_whisper),
 }
 

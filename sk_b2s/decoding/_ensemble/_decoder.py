@@ -82,13 +82,15 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
         are used as they are.
     n_seeds : int, default=1
         Number of fits of each member whose decoder has a ``random_state``. Fit
-        s uses ``random_state + s``. None draws differently each time. The
-        member is the standardized mean of their standardized similarities.
+        s uses ``random_state + 1000 * s``, so that ensembles with neighboring
+        seeds share no fit. None draws differently each time. The member is the
+        standardized mean of their standardized similarities.
     cv : None, int or splitter, default=None
         Inner folds of ``weights="cv"``. If None, a fifth of the stimuli is
-        held out once, which doubles the number of fits. An int is the number
-        of folds of stimulus blocks, or of contiguous runs of distinct segments
-        if ``y`` has no blocks. A splitter is given the rows of ``fit``.
+        held out once, which costs one more fit of each member. An int is the
+        number of folds of stimulus blocks, or of contiguous runs of distinct
+        segments if ``y`` has no blocks. A splitter is given the rows of
+        ``fit``.
     k : int, default=10
         Number of candidates that count as a hit in :meth:`score`.
     n_jobs : int or None, default=None
@@ -109,8 +111,8 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
         ``weight``, ``n_fits`` and ``seconds`` of all fits including those on
         inner folds, and ``n_parameters`` of the copies in use, NaN if unknown.
         ``inner_top_1``, ``inner_top_k`` and the chance level ``inner_chance``
-        of the latter are accuracies on the held-out windows of the inner
-        folds. That of the ensemble is slightly optimistic, because the weights
+        of the latter are accuracies of one seed on the held-out windows of the
+        inner folds. That of the ensemble is slightly optimistic, because the weights
         were learned on the same windows. They are NaN without inner folds, and
         ``inner_top_k`` if there are at most ``k`` candidates.
     segments_ : DataFrame, Windows or ndarray
@@ -145,9 +147,10 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
 
     Notes
     -----
-    A fit costs ``n_seeds`` fits of each member, times one plus the number of
-    inner folds for ``weights="cv"``. Use ``memory`` of the steps so that
-    recordings and features are computed once.
+    A fit costs ``n_seeds`` fits of each member, and one more for each inner
+    fold with ``weights="cv"``, where only the first seed is fitted. Weights of
+    members with several seeds are thus slightly too small. Use ``memory`` of
+    the steps so that recordings and features are computed once.
 
     With learned weights, similarities are log-probabilities up to a constant,
     so that :meth:`predict_proba` is calibrated if the test windows resemble
@@ -363,13 +366,13 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
         return [(train, _thin(test)) for train, test in folds]
 
     def _iter_fits(self, members, X, y, calibration, folds):
-        """Fit all members on all rows, then on inner folds."""
+        """Fit all members on all rows, then one seed on inner folds."""
         n_copies = [count_ensemble_member_fits(member, self.n_seeds) for _, member in members]
         jobs = [
             (MemberFit(index, seed, fold), members[index])
             for fold in [None, *range(len(folds))]
             for index in range(len(members))
-            for seed in range(n_copies[index])
+            for seed in range(n_copies[index] if fold is None else 1)
         ]
         parallel = joblib.Parallel(self.n_jobs, return_as="generator")
         done = parallel(
@@ -380,7 +383,8 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
         )
         for fit, (_, (name, _)) in zip(done, jobs, strict=True):
             if self.verbose:
-                seed = f", seed {fit.seed + 1} of {n_copies[fit.member]}" * (n_copies[fit.member] > 1)
+                n_seeds = n_copies[fit.member] if fit.fold is None else 1
+                seed = f", seed {fit.seed + 1} of {n_seeds}" * (n_seeds > 1)
                 fold = "" if fit.fold is None else f", inner fold {fit.fold + 1} of {len(folds)}"
                 print(f"{name}{seed}{fold}: {fit.seconds:.1f} s")
             yield fit

@@ -24,6 +24,7 @@ from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._ensemble._weights import standardize_ensemble_scores
 from sk_b2s.metrics._ranking import ranks
 
+STRIDE = 1000  # between the random states of the fits of a member
 NO_INNER_FOLDS = {"inner_top_1": np.nan, "inner_top_k": np.nan, "inner_chance": np.nan}
 
 
@@ -56,7 +57,7 @@ def count_ensemble_member_fits(member, n_seeds):
 
 
 def seed_ensemble_member(member, seed):
-    """Clone a member, with ``seed`` added to the random state of its decoder.
+    """Clone a member, with the random state of its decoder changed by a seed.
 
     A RandomState draws the first number, and None remains.
     """
@@ -67,7 +68,7 @@ def seed_ensemble_member(member, seed):
     if isinstance(state, np.random.RandomState):
         state = copy.deepcopy(state).randint(2**31 - 1)
     if isinstance(state, Integral):
-        member.set_params(**{name: int(state) + seed})
+        member.set_params(**{name: (int(state) + STRIDE * seed) % 2**32})
     return member
 
 
