@@ -112,9 +112,9 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
         inner folds, and ``n_parameters`` of the copies in use, NaN if unknown.
         ``inner_top_1``, ``inner_top_k`` and the chance level ``inner_chance``
         of the latter are accuracies of one seed on the held-out windows of the
-        inner folds. That of the ensemble is slightly optimistic, because the weights
-        were learned on the same windows. They are NaN without inner folds, and
-        ``inner_top_k`` if there are at most ``k`` candidates.
+        inner folds. That of the ensemble is slightly optimistic, because the
+        weights were learned on the same windows. They are NaN without inner
+        folds, and ``inner_top_k`` if there are at most ``k`` candidates.
     segments_ : DataFrame, Windows or ndarray
         Distinct segments of ``fit``, the default candidates.
     recording_intervals_ : StimulusIntervals or None
