@@ -33,6 +33,7 @@ from sk_b2s import (
     Epocher,
     EventFeatures,
     FeatureScaler,
+    LikelihoodDecoder,
     MelSpectrogram,
     RidgeDecoder,
     RobustChannelScaler,
@@ -58,12 +59,12 @@ TARGETS = {
 FITS = [
     ("oracle", "mel", False, None),
     ("network", "mel", False, None), ("network", "everything", False, None),
-    ("ridge", "mel", False, None), ("ridge", "mel", True, None), ("ridge", "everything", True, None),
+    ("ridge", "mel", False, None), ("ridge", "mel", True, None), ("likelihood", "mel", False, None),
+    ("likelihood", "everything", False, None), ("ridge", "everything", True, None),
     ("network", "everything", False, 12), ("ridge", "phones, words", False, None),
     ("network", "phones, words", False, None), ("network", "everything", True, None), ("ridge", "onsets", False, None),
     ("network", "onsets", False, None), ("ridge", "everything", False, None), ("network", "mel", True, None),
 ]  # fmt: skip
-RIDGE = {**SIZES["laptop"].ridge, "n_components": 24}  # half of the components of the preset, for speed
 
 
 def make_target(events, target, white, memory):
@@ -79,9 +80,11 @@ def make_target(events, target, white, memory):
 
 
 def make_decoder(decoder, speech, target_dim, seed):
-    """Make a decoder of windows, a network as in the preset "laptop"."""
+    """Make a decoder of windows, with the settings of the preset "laptop"."""
     if decoder == "ridge":
-        return RidgeDecoder(speech=speech, **RIDGE)
+        return RidgeDecoder(speech=speech, **SIZES["laptop"].ridge)
+    if decoder == "likelihood":
+        return LikelihoodDecoder(speech=speech, lags=(-0.15, 0.3))
     settings = SIZES["laptop"].network
     return BrainEncoder(speech=speech, target_dim=target_dim, random_state=seed, verbose=0, **settings)
 
@@ -163,7 +166,7 @@ def report(done):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--responses", nargs="*", choices=list(RESPONSES), default=list(RESPONSES))
-    parser.add_argument("--decoders", nargs="*", default=["oracle", "ridge", "network"])
+    parser.add_argument("--decoders", nargs="*", default=["oracle", "ridge", "likelihood", "network"])
     parser.add_argument("--targets", nargs="*", choices=list(TARGETS), default=list(TARGETS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
     parser.add_argument("--first", type=int, default=len(FITS), help="number of fits, in the order of FITS")

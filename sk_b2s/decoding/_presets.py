@@ -23,6 +23,7 @@ class ModelSize(NamedTuple):
     network: dict  # parameters of BrainEncoder
     ridge: dict  # parameters of RidgeDecoder
     ridge_whiten: bool  # whether the Mel bands of ridge are whitened in time
+    events: object = None  # events table whose phones and words are features, too
 
 
 # Found by benchmarks/search_presets.py on simulated data. Lags of ridge add to those of the Epocher, 0.15 s, so that
@@ -53,10 +54,26 @@ def _encoder(**params):
 def _mel(size, memory, whiten=False):
     from sklearn.pipeline import make_pipeline
 
-    from sk_b2s.features._spectral import MelSpectrogram
+    from sk_b2s.features._spectral import AcousticOnsets, MelSpectrogram
     from sk_b2s.preprocessing._scalers import FeatureScaler
 
-    return make_pipeline(MelSpectrogram(**size.mel, memory=memory), FeatureScaler(whiten=whiten))
+    features = mel = MelSpectrogram(**size.mel, memory=memory)
+    if size.events is not None:
+        sets = [("mel", mel), ("onsets", AcousticOnsets(sfreq=mel.sfreq, memory=memory))]
+        features = _unite(sets, size)
+    return make_pipeline(features, FeatureScaler(whiten=whiten))
+
+
+def _unite(sets, size):
+    """Unite sets of features with phones and words if there are events."""
+    from sk_b2s.features._events import PHONETIC_FEATURES, EventFeatures
+    from sk_b2s.features._union import SpeechFeatureUnion
+
+    if size.events is not None:
+        sfreq = sets[0][1].sfreq
+        phones = EventFeatures(size.events, "phoneme", PHONETIC_FEATURES, sfreq=sfreq)
+        sets = [*sets, ("phones", phones), ("words", EventFeatures(size.events, "word", sfreq=sfreq))]
+    return SpeechFeatureUnion(sets)
 
 
 def _ridge(size, memory, wav2vec2):
@@ -70,7 +87,6 @@ def _likelihood(size, memory, wav2vec2):
 
     from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
     from sk_b2s.features._spectral import AcousticOnsets, MelSpectrogram
-    from sk_b2s.features._union import SpeechFeatureUnion
     from sk_b2s.preprocessing._scalers import FeatureScaler
 
     sfreq = 50 if size.sfreq % 50 == 0 else 40  # an integer fraction of the rate of EEG/MEG
@@ -78,7 +94,7 @@ def _likelihood(size, memory, wav2vec2):
         ("mel", MelSpectrogram(n_mels=8, sfreq=sfreq, memory=memory)),
         ("onsets", AcousticOnsets(n_bands=8, sfreq=sfreq, memory=memory)),
     ]
-    speech = make_pipeline(SpeechFeatureUnion(features), FeatureScaler())
+    speech = make_pipeline(_unite(features, size), FeatureScaler())
     return "likelihood", LikelihoodDecoder(speech=speech, lags=(-0.15, 0.3))
 
 
@@ -140,7 +156,9 @@ PRESETS = {
 }
 
 
-def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2vec2=XLSR, verbose=0):
+def make_decoders(
+    names=("ridge", "clip-mel"), size="laptop", memory=None, wav2vec2=XLSR, verbose=0, events=None
+):
     """Make pipelines of the decoders of Défossez et al. (2023) and of ridge.
 
     All pipelines have the steps "epochs", an :class:`~sk_b2s.Epocher` with a
@@ -176,6 +194,12 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
         ``set_params(encoder__speech__wav2vec2features__layers=...)``.
     verbose : int, default=0
         If 1, print a line for each epoch of a network.
+    events : DataFrame, default=None
+        Events table with words and phonemes in ARPAbet of all stimuli. If
+        given, decoders of Mel bands also use acoustic onsets, phonetic
+        features and word onsets. The transcript of each candidate must then be
+        known, as it is if candidates are segments of known speech. If None,
+        features are computed from the audio only.
 
     Returns
     -------
@@ -208,12 +232,13 @@ def make_decoders(names=("ridge", "clip-mel"), size="laptop", memory=None, wav2v
         )
     if size not in SIZES:
         raise ValueError(f"size must be one of {list(SIZES)}. Got {size!r} instead.")
+    size = SIZES[size]._replace(events=events)
     out = {}
     for name in [names] if isinstance(names, str) else names:
         if name not in PRESETS:
             hint = suggest_name(name, PRESETS)
             raise ValueError(f"Unknown decoder {name!r}{hint}. Known decoders are {', '.join(PRESETS)}.")
-        out[name] = _make_pipeline(name, SIZES[size], memory, wav2vec2)
+        out[name] = _make_pipeline(name, size, memory, wav2vec2)
         verbosity = [key for key in out[name].get_params() if key.endswith("encoder__verbose")]
         out[name].set_params(**dict.fromkeys(verbosity, verbose))
     return out

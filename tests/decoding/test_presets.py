@@ -1,5 +1,6 @@
 """Decoder presets: they fit, score and have the parameters of their size."""
 
+import pandas as pd
 import pytest
 
 from sk_b2s import StimulusKFold, retrieve
@@ -81,3 +82,19 @@ def test_make_decoders_rejects_unknown_names():
 def test_make_decoders_documents_every_preset():
     for name, preset in PRESETS.items():
         assert f'- "{name}": {preset.summary}.' in make_decoders.__doc__
+
+
+def test_make_decoders_events_add_features(listening):
+    X, y = listening
+    events = pd.DataFrame({
+        "type": ["phoneme", "word"], "sound": y["sound"].iloc[0], "sound_onset": 0.5, "duration": 0.1,
+        "text": ["AH0", "a"],
+    })  # fmt: skip
+    names = ["ridge", "clip-mel", "likelihood"]
+    for name, decoder in make_decoders(names, events=events).items():
+        features = decoder[-1].speech[0].fit(y.iloc[:9])
+        n_mels = 8 if name == "likelihood" else 20
+        assert features.feature_ranges_ == {
+            "mel": (0, n_mels), "onsets": (n_mels, n_mels + 8), "phones": (n_mels + 8, n_mels + 25),
+            "words": (n_mels + 25, n_mels + 26),
+        }  # fmt: skip
