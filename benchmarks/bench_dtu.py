@@ -1,4 +1,4 @@
-"""Real EEG of eight participants: ridge, regression and contrastive loss.
+"""Real EEG of eight participants: ridge, likelihood, networks, ensemble.
 
 ``SK_B2S_TEST_DATA=folder python benchmarks/bench_dtu.py`` reads ``eeg_dtu``
 like ``examples/plot_3_real_eeg.py``, and cuts, trains and tests like that
@@ -6,7 +6,11 @@ page: the envelope at 32 Hz, windows of three seconds, eight candidates in
 either half (k=1), single windows and the mean over ten repeats. "regression"
 is the network of "CLIP" with ``loss="mse"``. The number of epochs of both was
 selected on simulated subjects, whose scores are printed first, never on real
-ones.
+ones. "likelihood" selects everything in the training half. "ensemble" is the
+sum of the standardized similarities of CLIP and likelihood with equal weights.
+Each decoder is also fitted and tested with the stimulus shifted by 21 s.
+
+Settings were developed on participants 1 to 8. ``--subjects`` selects others.
 
 Sixteen windows of one story cannot show which decoder is best, and the
 intervals show that.
@@ -24,11 +28,13 @@ import pandas as pd
 from _machine import machine, markdown
 from threadpoolctl import threadpool_limits
 
-from sk_b2s import bootstrap_ci, compare_estimators
+from sk_b2s import LikelihoodDecoder, bootstrap_ci, compare_estimators
+from sk_b2s.decoding._ensemble._members import count_decoder_parameters
 from sk_b2s.metrics._ranking import ranks
 
 EPOCHS = (1, 3, 5, 10)
-DECODERS = ("ridge", "regression", "CLIP")
+DECODERS = ("ridge", "likelihood", "regression", "CLIP", "ensemble")
+NETWORKS = ("regression", "CLIP")
 SHIFTS = list(product(range(1, 8), repeat=2))  # windows of each half, equal for all subjects
 
 
@@ -41,18 +47,62 @@ def load_page():
     return module
 
 
-def similarities(page, name, people, envelope, epochs):
-    """Compute similarities: (subjects, 10, halves, 8 windows, 8)."""
-    if name == "ridge":
-        return page.similarities("ridge", people, envelope)
-    found = []
+def load_subjects(page, numbers):
+    """Load the recordings of participants, and the envelope."""
+    subjects, envelope = page.load_subjects(page.data_folder(), max(numbers))
+    return {f"S{number}": subjects[f"S{number}"] for number in numbers}, envelope
+
+
+def add_onsets(windows):
+    """Append the rises of the envelope as a second feature."""
+    (signal,) = windows.signals
+    signal = np.asarray(signal)
+    rises = np.maximum(np.diff(signal, axis=0, prepend=signal[:1]), 0)
+    signal = np.ascontiguousarray(np.c_[signal, rises / rises.std()], np.float32)
+    return windows._replace(signals=[signal])
+
+
+def similarities(page, name, people, envelope, epochs=None, cost=None):
+    """Compute similarities: (subjects, 10, halves, 8 windows, 8).
+
+    Seconds and number of parameters of the last fit are written to ``cost``.
+    """
+    cost = {} if cost is None else cost
+    if name == "ensemble":
+        costs = {member: {} for member in ("CLIP", "likelihood")}
+        found = sum(
+            standardize(similarities(page, member, people, envelope, epochs, costs[member]))
+            for member in costs
+        )
+        cost |= {key: sum(part[key] for part in costs.values()) for key in ("seconds", "n_parameters")}
+        return found
+    found, cost["seconds"] = [], 0.0
     for train, test in (("second", "first"), ("first", "second")):
-        X, y = page.cut(people, envelope, train, 0.25, train)
-        X_test, y_test = page.cut(people, envelope, test, page.SECONDS, train)
-        decoder = page.make_decoder("encoder", epochs=epochs)
-        decoder.set_params(loss="mse" if name == "regression" else "clip")
-        found.append(decoder.fit(X, y).similarity(X_test, y_test).reshape(len(people), -1, 8, 8))
+        whiten, step = (train, 0.25) if name in NETWORKS else (None, 1.5)
+        X, y = page.cut(people, envelope, train, step, whiten)
+        X_test, y_test = page.cut(people, envelope, test, page.SECONDS, whiten)
+        if name == "likelihood":
+            decoder, y, y_test = (
+                LikelihoodDecoder(lags=(-0.125, 0.25), k=1),
+                add_onsets(y),
+                add_onsets(y_test),
+            )
+        elif name == "ridge":
+            decoder = page.make_decoder("ridge")
+        else:
+            decoder = page.make_decoder("encoder", epochs=epochs)
+            decoder.set_params(loss="mse" if name == "regression" else "clip")
+        began = time.perf_counter()
+        decoder.fit(X, y)
+        cost["seconds"] += time.perf_counter() - began
+        cost["n_parameters"] = count_decoder_parameters(decoder)
+        found.append(decoder.similarity(X_test, y_test).reshape(len(people), -1, 8, 8))
     return np.stack(found, axis=2)
+
+
+def standardize(scores):
+    """Standardize the similarities of each window."""
+    return (scores - scores.mean(-1, keepdims=True)) / scores.std(-1, keepdims=True)
 
 
 def hits(scores, averaged=False, shifts=(0, 0)):
@@ -81,8 +131,8 @@ def interval(values):
     return f"{found['low']:.1f} to {found['high']:.1f}"
 
 
-def report(found, averaged):
-    """Print a table of decoders with their null, and one of pairs."""
+def report(found, shifted, costs, averaged):
+    """Print a table of decoders with null and control, and one of pairs."""
     right = {name: hits(scores, averaged) for name, scores in found.items()}
     lines = []
     for name, scores in found.items():
@@ -92,6 +142,8 @@ def report(found, averaged):
         lines.append([
             name, f"{own.mean():.1f} ± {own.std(ddof=1) / np.sqrt(len(own)):.1f}", interval(right[name]),
             f"{null.mean():.1f}", f"{np.quantile(null, 0.975):.1f}", f"{p:.3f}",
+            f"{100 * hits(shifted[name], averaged).mean():.1f}", f"{costs[name]['n_parameters']:,.0f}",
+            f"{costs[name]['seconds']:.0f}",
         ])  # fmt: skip
     columns = [
         "decoder",
@@ -100,6 +152,9 @@ def report(found, averaged):
         "null",
         "null 97.5 %",
         f"p (least {1 / 50:.2f})",
+        "stimulus shifted by 21 s, %",
+        "parameters",
+        "fit (s)",
     ]
     print(
         f"\n{'Ten repeats averaged' if averaged else 'Single windows'}, chance 12.5 %\n\n{markdown(columns, lines)}"
@@ -131,24 +186,27 @@ def report(found, averaged):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.parse_args()
+    parser.add_argument(
+        "--subjects", type=int, nargs="*", default=list(range(1, 9)), help="numbers of participants"
+    )
+    parser.add_argument("--decoders", nargs="*", choices=DECODERS, default=list(DECODERS))
+    given = parser.parse_args()
     page = load_page()
     if not page.data_folder().is_dir():
         sys.exit(
             f"No recordings in {page.data_folder()}: set SK_B2S_TEST_DATA to the folder that holds eeg_dtu."
         )
+    costs = {name: {} for name in given.decoders}
     with threadpool_limits(1):
-        people, envelope = page.load_subjects(page.data_folder())
-        epochs = {name: choose_epochs(page, name, people, envelope) for name in DECODERS[1:]} | {
-            "ridge": None
-        }
-        found = {name: similarities(page, name, people, envelope, epochs[name]) for name in DECODERS}
-        moved = np.roll(envelope, 21 * page.SFREQ)
-        found |= {f"{n}, sound moved 21 s": similarities(page, n, people, moved, epochs[n]) for n in DECODERS}
+        people, envelope = load_subjects(page, given.subjects)
+        chosen = [name for name in NETWORKS if name in given.decoders or "ensemble" in given.decoders]
+        epochs = {name: choose_epochs(page, name, people, envelope) for name in chosen}
+        epochs["ensemble"] = epochs.get("CLIP")
+        found, shifted, moved = {}, {}, np.roll(envelope, 21 * page.SFREQ)
+        for name in given.decoders:
+            found[name] = similarities(page, name, people, envelope, epochs.get(name), costs[name])
+            shifted[name] = similarities(page, name, people, moved, epochs.get(name))
+            print(f"{name}: {hits(found[name]).mean():.1%} of single windows", flush=True)
     for averaged in (False, True):
-        report({name: found[name] for name in DECODERS}, averaged)
-    print()
-    for name in DECODERS:
-        share = hits(found[f"{name}, sound moved 21 s"]).mean()
-        print(f"{name}, fitted and tested with the stimulus shifted by 21 s: {share:.1%} of single windows")
+        report(found, shifted, costs, averaged)
     print(f"\n{time.process_time():.0f} s of one core on {machine()}")

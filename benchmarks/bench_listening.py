@@ -35,6 +35,7 @@ from sk_b2s import (
 from sk_b2s.datasets import make_listening, oracle_scores
 from sk_b2s.datasets.simulated._experiment import VERSION
 from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._ensemble._members import count_decoder_parameters
 from sk_b2s.decoding._presets import PRESETS, SIZES
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 
@@ -81,10 +82,7 @@ def count_parameters(decoder):
     last = decoder[-1]
     if hasattr(last, "summary_"):  # ensemble
         return float(last.summary_["n_parameters"].iloc[-1])
-    if hasattr(last, "net_"):
-        return sum(weights.numel() for weights in last.net_.module_.parameters())
-    arrays = [getattr(last, name, None) for name in ("coef_", "intercept_", "patterns_")]
-    return sum(array.size for array in arrays if isinstance(array, np.ndarray)) or np.nan
+    return float(count_decoder_parameters(last))
 
 
 class Experiment:

@@ -48,6 +48,7 @@ from sk_b2s import (
 from sk_b2s.datasets import make_listening
 from sk_b2s.datasets.simulated._experiment import VERSION
 from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._ensemble._members import count_decoder_parameters
 from sk_b2s.metrics._ranking import ranks
 
 LONG = {"n_subjects": 8, "minutes": 30}
@@ -59,7 +60,7 @@ EXPERIMENTS = {
     "eeg-artifacts": {**LONG, "modality": "eeg", "artifacts": True},
     "real-eeg": {},
 }
-MOST_BYTES = 2e9  # of windows in memory, more are cut for each batch
+MOST_BYTES = 6e9  # of windows in memory, more are cut for each batch
 # Windows and target of both kinds of decoders
 WINDOWS = {"sfreq": 50, "lag": 0.15, "clip": 20.0, "align": True, "shrinkage": 0.1, "tmin": -0.5, "tmax": 2.5}
 TARGET = {"n_mels": 20, "mel_sfreq": 50, "onsets": 0, "per_feature": True, "whiten": False}
@@ -187,7 +188,11 @@ def fit(decoder, changes, experiment, seed):
         scores = np.stack(found, axis=2)
         seconds = time.perf_counter() - began
         entries = {"top_1": hits(scores).mean(), "top_k": hits(scores, averaged=True).mean()}
-        return scores, None, {**entries, "seconds": seconds, "n_parameters": count_parameters(fitted)}
+        return (
+            scores,
+            None,
+            {**entries, "seconds": seconds, "n_parameters": int(count_decoder_parameters(fitted))},
+        )
     X, y, train, test = experiment.cut(**windows)
     speech = make_speech(experiment.memory, **target)
     began = time.perf_counter()
@@ -195,18 +200,15 @@ def fit(decoder, changes, experiment, seed):
     seconds = time.perf_counter() - began
     scores = fitted.similarity(X[test], y.iloc[test])
     correct = find_distinct_candidates(y.iloc[test]).target
-    entries = {**score(scores, correct), "seconds": seconds, "n_parameters": count_parameters(fitted)}
+    entries = {
+        **score(scores, correct),
+        "seconds": seconds,
+        "n_parameters": int(count_decoder_parameters(fitted)),
+    }
     if decoder == "network":
         valid = [epoch["valid_loss"] for epoch in fitted.history_]
         entries |= {"epoch": int(np.argmin(valid)) + 1, "valid_loss": round(float(np.min(valid)), 4)}
     return scores, correct, entries
-
-
-def count_parameters(fitted):
-    """Count the fitted weights."""
-    if hasattr(fitted, "coef_"):
-        return int(fitted.coef_.size + fitted.intercept_.size)
-    return sum(weights.numel() for weights in fitted.net_.module_.parameters())
 
 
 def score(scores, correct):

@@ -16,6 +16,7 @@ import shlex
 import shutil
 import signal
 import sys
+import textwrap
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -39,7 +40,8 @@ WAIT_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # if the
 TRAINING = {"benchmark", "demo"}  # commands that train
 DEMO = {
     "dataset": "listening", "n_subjects": 4, "minutes": 10.0, "modality": "meg", "snr": -12.0, "tmax": 2.5,
-    "cv": "stimulus", "fold": 0, "out": "demo_output/results.jsonl",
+    "cv": "stimulus", "fold": 0, "estimator": ["ridge", "likelihood", "clip-mel", "ensemble"],
+    "controls": ["phase_randomized", "oracle"], "n_jobs": 2, "out": "demo_output/results.jsonl",
 }  # fmt: skip
 
 
@@ -97,6 +99,7 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else list(argv)
     args = make_parser().parse_args(argv)
     if args.command == "demo":
+        args.estimator = args.estimator or DEMO["estimator"]  # names of the user would be added to a default
         args.shown_command = _format_demo_command(args, argv[1:])
     _configure_streams()
     try:
@@ -223,8 +226,8 @@ def _add_demo(commands):
         help="decode four simulated subjects and write a report",
         description=(
             "Simulate recordings of four subjects who listen to ten minutes of a story, decode them by ridge\n"
-            "regression and by the contrastive network, and write a report of scores and controls. This runs\n\n"
-            f"  {_format_demo_command()}\n\nand writes the report next to the results. Options are the same."
+            "regression, likelihood, network and ensemble, and write a report of scores and controls. This runs\n\n"
+            f"{_wrap_command(_format_demo_command())}\n\nand writes the report next to the results. Options are the same."
         ),
     )
     add_options(parser)
@@ -232,7 +235,7 @@ def _add_demo(commands):
         if action.dest in DEMO:
             text = re.sub(r"(^|[ (]+)default: .*", "", str(action.help))
             action.help = f"{text} (default: {_format_value(DEMO[action.dest])})".lstrip()
-    parser.set_defaults(command="demo", **DEMO)
+    parser.set_defaults(command="demo", **{**DEMO, "estimator": None})
 
 
 def _format_demo_command(args=None, argv=()):
@@ -244,7 +247,15 @@ def _format_demo_command(args=None, argv=()):
     return " ".join(["sk-b2s benchmark", DEMO["dataset"], *options, *map(shlex.quote, argv)])
 
 
+def _wrap_command(text):
+    """Break a command into lines of the help that can be pasted."""
+    lines = textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
+    return " \\\n".join(f"  {line}" for line in lines)
+
+
 def _format_value(value):
+    if isinstance(value, list):
+        return ",".join(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

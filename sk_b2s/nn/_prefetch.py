@@ -12,6 +12,7 @@ from sk_b2s._utils._devices import get_free_device_bytes
 from sk_b2s.preprocessing._signals import convert_signal_to_tensor
 from sk_b2s.preprocessing._windows import Windows
 
+STORED_BYTES = 2**30  # of windows after all steps, on the CPU
 SHARE = 0.6  # of the free GPU memory for signals; the rest is for weights, activations and scores
 
 
@@ -83,6 +84,54 @@ class ResidentWindows(Windows):
         begin = torch.from_numpy(first + start).to(self.memory.device)
         samples = begin[:, None] + torch.arange(self.n_read, device=begin.device)
         torch.index_select(self.memory, 0, samples.flatten(), out=memory.flatten(0, 1))
+
+
+class StoredWindows(Windows):
+    """Windows whose steps are applied once, when a window is first read.
+
+    They behave like the Windows they are made of. Subsets apply the steps
+    again. :func:`store_computed_windows` makes them for training on the CPU,
+    where whitening all channels can take longer than a small network.
+
+    Parameters
+    ----------
+    windows : Windows
+        Windows to read.
+
+    Examples
+    --------
+    >>> signal = np.arange(20, dtype="f4").reshape(10, 2)
+    >>> windows = Windows([signal], [0, 0, 0], [0, 2, 7], 3, sfreq=100)
+    >>> StoredWindows(windows).gather([1])
+    tensor([[[4., 6., 8.],
+             [5., 7., 9.]]])
+    """
+
+    def __init__(self, windows):
+        vars(self).update(vars(windows))
+        self.memory = torch.empty(len(self), self.n_times, self.shape[1])  # pages are used when written
+        self.is_stored = np.zeros(len(self), bool)
+
+    def gather(self, indices=None, out=None, device=None):
+        """Read windows, after all steps."""
+        if out is not None:
+            return super().gather(indices, out, device)
+        indices = np.asarray(range(len(self)) if indices is None else indices)
+        indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
+        if len(missing := np.unique(indices[~self.is_stored[indices]])):
+            self.memory[torch.from_numpy(missing)] = super().gather(missing).transpose(1, 2)
+            self.is_stored[missing] = True
+        return self.memory[torch.from_numpy(indices)].transpose(1, 2)
+
+
+def store_computed_windows(device, windows, most=STORED_BYTES):
+    """Store windows after their steps, if they have any and memory is enough.
+
+    Only on the CPU, and for at most ``most`` bytes.
+    """
+    if device.type != "cpu" or not windows.steps or windows.nbytes > most:
+        return windows
+    return StoredWindows(windows)
 
 
 def prefetch_windows_to_device(device, *parts, room=None):

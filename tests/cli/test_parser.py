@@ -129,12 +129,14 @@ def test_demo_shows_defaults_and_its_command(tmp_path, capsys, monkeypatch):
         assert expected in text
     assert "default: loso" not in text
     monkeypatch.chdir(tmp_path)
-    options = ["--n-subjects", "1", "--minutes", "1", "--fold", "99", "--set", "scale__clip=[1, 2]"]
+    options = ["--n-subjects", "1", "--minutes", "1", "--fold", "99"]
+    options += ["--set", "scale__clip=[1, 2]"]
     assert main(["demo", *options]) == 1
     command = capsys.readouterr().out.splitlines()[0].removeprefix("$ sk-b2s ")
     args = vars(make_parser().parse_args(shlex.split(command)))
     assert (args["n_subjects"], args["minutes"], args["fold"], args["snr"]) == (1, 1.0, 99, -12.0)
     assert args["set"] == ["scale__clip=[1, 2]"]
+    assert args["estimator"] == ["ridge", "likelihood", "clip-mel", "ensemble"]
 
 
 # --- passive waiting of threads --------------------------------------------------------------------

@@ -11,7 +11,13 @@ from sk_b2s import BrainEncoder, Windows
 from sk_b2s._utils._devices import choose_dtype_of_device, get_free_device_bytes
 from sk_b2s.metrics import _tiled
 from sk_b2s.nn import _prefetch as feeding
-from sk_b2s.nn._prefetch import ResidentWindows, fetch_ahead, prefetch_windows_to_device
+from sk_b2s.nn._prefetch import (
+    ResidentWindows,
+    StoredWindows,
+    fetch_ahead,
+    prefetch_windows_to_device,
+    store_computed_windows,
+)
 from sk_b2s.preprocessing._signals import Signal
 
 N_CHANNELS, N_TIMES = 5, 11
@@ -247,3 +253,29 @@ def test_choose_precision_requires_native_bfloat16(monkeypatch):
     }.items():
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
         assert choose_dtype_of_device("auto", torch.device("cuda")) == expected
+
+
+class Doubling:
+    """Step that counts the windows it is applied to."""
+
+    n_windows = 0
+
+    def __call__(self, batch, which):
+        self.n_windows += len(batch)
+        return 2 * batch[:, :, 1:]
+
+    def n_times(self, n_times):
+        return n_times - 1
+
+
+def test_store_computed_windows_applies_steps_once():
+    signal = np.random.default_rng(0).standard_normal((40, 3)).astype("f4")
+    step, plain = Doubling(), Windows([signal], np.zeros(9, int), np.arange(0, 36, 4), 4, sfreq=10)
+    stored = store_computed_windows(torch.device("cpu"), plain.then(step))
+    for indices in ([4, 2, 4], None, [8], [], np.arange(9) > 5):
+        expected = 2 * plain.gather(indices)[:, :, 1:]
+        torch.testing.assert_close(stored.gather(indices), expected, rtol=0, atol=0)
+    assert step.n_windows == 9
+    np.testing.assert_array_equal(np.asarray(stored[2:4]), 2 * plain.gather([2, 3])[:, :, 1:])
+    assert store_computed_windows(torch.device("cpu"), plain) is plain, "no steps"
+    assert not isinstance(store_computed_windows(torch.device("cpu"), plain.then(step), 100), StoredWindows)
