@@ -1,5 +1,6 @@
 """Tests of LikelihoodDecoder, its noise model and its prior."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -76,8 +77,8 @@ def test_fit_noise_whitens_space_and_time(order):
     args = noise.mean, noise.unmix, noise.limit, noise.make_time_filter(N_FRAMES), noise.remix
     white = whiten(frames, *args).numpy()
     flat = white.reshape(-1, N_CHANNELS)
-    np.testing.assert_allclose(np.cov(flat.T), np.eye(N_CHANNELS), atol=0.05)
-    assert np.abs((white[:, 1:] * white[:, :-1]).mean((0, 1))).max() < 0.05
+    np.testing.assert_allclose(np.cov(flat.T), np.eye(N_CHANNELS), atol=0.1)
+    assert np.abs((white[:, 1:] * white[:, :-1]).mean((0, 1))).max() < 0.1
     assert np.abs(white.std((0, 2)) - 1).max() < 0.1  # the first frames as well
 
 
@@ -121,7 +122,7 @@ def test_estimate_equals_bayesian_regression():
     z, x, filters = (rng.standard_normal(shape) for shape in ((50, 4), (50, 3), (3, 3)))
     roots = rng.standard_normal((4, 4)), rng.standard_normal((3, 3))
     prior = ResponsePrior(*(root @ root.T + np.eye(len(root)) for root in roots))
-    found, _ = prior.estimate(ResponseMoments(z.T @ z, z.T @ x), filters)
+    found, _ = prior.estimate(ResponseMoments(50, z.T @ z, z.T @ x), filters)
     covariance = np.kron(prior.columns, filters.T @ prior.channels @ filters)  # of row-major responses
     precision = np.linalg.inv(covariance) + np.kron(z.T @ z, np.eye(3))
     np.testing.assert_allclose(found, np.linalg.solve(precision, (z.T @ x).ravel()).reshape(4, 3), atol=1e-6)
@@ -134,7 +135,7 @@ def test_iterations_find_shared_columns():
         z, truth = rng.standard_normal((60, 12)), np.zeros((12, 3))
         truth[:2] = rng.standard_normal((2, 3))  # all subjects respond to the first two columns
         x = z @ truth + 2 * rng.standard_normal((60, 3))
-        moments.append(ResponseMoments(z.T @ z / 4, z.T @ x / 4))
+        moments.append(ResponseMoments(15, z.T @ z / 4, z.T @ x / 4))
         truths.append(truth)
     errors = [
         np.mean([(one - truth) ** 2 for one, truth in zip(responses, truths, strict=True)])
@@ -146,26 +147,43 @@ def test_iterations_find_shared_columns():
 # --- decoder -----------------------------------------------------------------------------------------
 
 
-def test_similarity_equals_log_likelihood_ratio(fitted):
-    decoder, X, y = fitted
-    scores = decoder.similarity(X, y[:10])
-    evoked = decoder._predict_candidates(Windows.from_array(y[:10]), 1)[0]
+@pytest.mark.parametrize("normalize", [False, True])
+def test_similarity_equals_log_likelihood_ratio(fitted, normalize):
+    decoder, X, y = copy.copy(fitted[0]), *fitted[1:]
+    decoder.normalize_ = normalize
     rows = np.flatnonzero(X.rows["subject"] == "S1")
-    seen = decoder._components(X, rows, 1).flatten(1)
+    model = decoder._model(1)
+    evoked = decoder.gain_ * decoder._predict_components(Windows.from_array(y[:10]), model)
+    if normalize:
+        evoked *= decoder.energy_[1] ** 0.5 / evoked.norm(dim=1, keepdim=True) * decoder.gain_
+    seen = decoder._components(X, rows, model).flatten(1)
     direct = (seen.square().sum(1)[:, None] - torch.cdist(seen, evoked).square()) / 2
-    np.testing.assert_allclose(scores[rows], direct.numpy(), rtol=1e-3, atol=1e-3)
+    scores = decoder.similarity(X, y[:10])
+    np.testing.assert_allclose(scores[rows], decoder.scale_ * direct.numpy(), rtol=1e-3, atol=1e-2)
 
 
 def test_similarity_is_linear_in_transform(fitted):
-    decoder, X, y = fitted
+    decoder, X, y = copy.copy(fitted[0]), *fitted[1:]
+    decoder.normalize_ = False
     rows = np.flatnonzero(X.rows["subject"] == "S2")
     estimates = decoder.transform(X[rows])
     centered = y[:10] - decoder.speech_mean_[:, None]
     norms = decoder._predict_candidates(Windows.from_array(y[:10]), 2)[1].numpy()
-    products = np.einsum("nft,cft->nc", estimates, centered)
-    np.testing.assert_allclose(
-        decoder.similarity(X[rows], y[:10]), decoder.gain_ * products - norms, rtol=1e-3, atol=1e-3
-    )
+    products = decoder.scale_ * decoder.gain_ * np.einsum("nft,cft->nc", estimates, centered)
+    np.testing.assert_allclose(decoder.similarity(X[rows], y[:10]), products - norms, rtol=1e-3, atol=1e-2)
+
+
+def test_predict_proba_is_calibrated():
+    X, y, segment = simulate(6, 120, level=0.015, seed=1)
+    train = segment < 60
+    decoder = LikelihoodDecoder(lags=(0, 0.2), k=1).fit(X[train], y[train])
+    found = decoder.predict_proba(X[~train], y[~train])
+    target = segment[~train] - 60
+    chosen, is_right = found.max(1), found.argmax(1) == target
+    for low, high in ((0, 0.2), (0.2, 0.5), (0.5, 1.0)):
+        own = (chosen >= low) & (chosen < high)
+        assert own.sum() > 20
+        assert chosen[own].mean() == pytest.approx(is_right[own].mean(), abs=0.15)
 
 
 def test_fit_finds_rank_lag_and_segments(fitted):

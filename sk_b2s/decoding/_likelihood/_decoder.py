@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -39,10 +40,11 @@ NOISE_BYTES = 2**27  # of the frames that the noise of a subject is estimated fr
 BATCH_BYTES = 2**26  # of lagged features
 MOST_RANK = 8  # that "auto" selects from
 TOLERANCE = 0.01  # of the log-likelihood, within which the least rank is taken
+MOST_HELDOUT = 200  # windows of a subject and fold that calibrate
+SCALES = (0.01, 10.0)  # of log-likelihoods
+SMALLEST_SHARE = 1e-3  # of the mean energy, below which candidates are not scaled to it
 LEAST_GAIN = 1e-3  # keeps the order of candidates without a relation
-DEFLATE = (
-    0.5  # of the number of frames, because whitened frames of real and simulated noise are not independent
-)
+DEFLATE = 0.5  # of the number of frames, because whitened frames are not completely independent
 
 
 class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
@@ -66,9 +68,10 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
     .. math:: g \, \langle x_w, p_c \rangle - g^2 |p_c|^2 / 2
 
     with the whitened window :math:`x_w`, the whitened prediction :math:`p_c`
-    and the gain g. :meth:`predict_proba` is the posterior probability for
-    equal prior probabilities. Similarities of repetitions, subjects and
-    successive windows add up.
+    and the gain g, multiplied by a factor that calibrates probabilities on
+    held-out rows. :meth:`predict_proba` is the posterior probability for equal
+    prior probabilities. Similarities of repetitions, subjects and successive
+    windows add up.
 
     Parameters
     ----------
@@ -93,6 +96,11 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         Largest root mean square over the spatially whitened channels of a
         frame, relative to the median. Frames with more are scaled down. None
         has no limit.
+    normalize : bool or "auto", default="auto"
+        Whether predictions of all candidates of a subject are scaled to equal
+        norm, which suits responses that grow less than the features. "auto"
+        selects it by the probability of the target segments in
+        cross-validation.
     max_iter : int, default=10
         Largest number of iterations of the expectation-maximization algorithm
         that estimates the prior of responses from all subjects. The number is
@@ -128,7 +136,7 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         Largest root mean square over their outputs.
     time_filter_ : ndarray of shape (n_models, n_frames, n_frames)
         Filters that decorrelate the frames of a window.
-    order_ : ndarray of int of shape (n_models,)
+    order_ : ndarray of int of shape (n_subjects,)
         Orders of the autoregressive process.
     speech_mean_ : ndarray of shape (n_features,)
         Training means m of the features.
@@ -141,6 +149,15 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         Selected number of iterations and rank.
     gain_ : float
         Gain g, estimated on held-out rows.
+    energy_ : ndarray of shape (n_models,)
+        Mean of :math:`|p_c|^2` over training windows, the norm of normalized
+        predictions.
+    normalize_ : bool
+        Whether predictions are normalized.
+    scale_ : float
+        Factor of the log-likelihood that calibrates probabilities on held-out
+        rows. It is below 1 if frames of the whitened noise are not
+        independent.
     cv_scores_ : ndarray of shape (max_iter, n_ranks)
         Log-likelihood of held-out rows at the best gain, in nats, for each
         number of iterations and rank. NaN without selection.
@@ -232,6 +249,7 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         "rank": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "order": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "clip": [Interval(Real, 0, None, closed="neither"), None],
+        "normalize": ["boolean", StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "cv": [Interval(Integral, 2, None, closed="left"), HasMethods(["split"])],
         "sfreq": [Interval(Real, 0, None, closed="neither"), None],
@@ -246,6 +264,7 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         rank="auto",
         order="auto",
         clip=2.0,
+        normalize="auto",
         max_iter=10,
         cv=3,
         sfreq=None,
@@ -257,6 +276,7 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         self.rank = rank
         self.order = order
         self.clip = clip
+        self.normalize = normalize
         self.max_iter = max_iter
         self.cv = cv
         self.sfreq = sfreq
@@ -311,18 +331,28 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         n_folds = min(map(len, folds))
         parts = [self._sum_moments(X, targets, *one) for one in zip(rows, noise, folds, strict=True)]
         filters = [one.filters for one in noise]
-        self._select(parts, filters, n_folds)
+        heldout = self._select(parts, noise, n_folds)
+        self._calibrate(X, targets, segments, folds, heldout)
         every = [part[0] for part in parts]
         *_, (responses, prior) = iter_responses(every, filters, self.n_iter_)
         self.prior_columns_, self.prior_channels_ = prior.columns, prior.channels
-        models = [self._make_model(*one) for one in zip(responses, every, noise, strict=True)]
-        average = average_noise(noise)
-        response = np.mean([b @ np.linalg.pinv(w) for b, w in zip(responses, filters, strict=True)], axis=0)
-        gram = ResponseMoments(np.mean([one.gram for one in every], axis=0), every[0].cross)
-        models.append(self._make_model(response @ average.filters, gram, average))
+        models = [
+            self._make_model(*cut_rank(response, moments, self.rank_), moments, one)
+            for response, moments, one in zip(responses, every, noise, strict=True)
+        ]
+        models.append(self._average_models(responses, every, noise))
         for name, values in zip(MODEL, zip(*models, strict=True), strict=True):
             setattr(self, name, np.stack(values).astype(np.float32))
-        self.order_ = np.array([one.order for one in (*noise, average)])
+        self.order_ = np.array([one.order for one in noise])
+
+    def _average_models(self, responses, moments, noise):
+        """Return the model of an unseen subject."""
+        average = average_noise(noise)
+        back = [np.linalg.pinv(one.filters) for one in noise]
+        response = np.mean([one @ two for one, two in zip(responses, back, strict=True)], axis=0)
+        moments = sum(moments[1:], start=moments[0])
+        cut = cut_rank(response @ average.filters, moments, self.rank_)
+        return self._make_model(*cut, moments, average)
 
     def _inner_frames(self):
         """Return the number of frames with all lags inside of the window."""
@@ -378,7 +408,7 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
             batches = self._whitened_batches(X, targets, rows[code == kind], noise)
             sums.append(sum_response_moments(batches, *shape))
         share = DEFLATE * self._distinct_share(X, rows)
-        nothing = ResponseMoments(np.zeros((shape[0], shape[0])), np.zeros(shape))
+        nothing = ResponseMoments(0.0, np.zeros((shape[0], shape[0])), np.zeros(shape))
         return [
             sum((one for one, has in zip(sums, role, strict=True) if has), start=nothing).scaled(share)
             for role in kinds
@@ -414,21 +444,26 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         features = features[..., : len(self.frame_weights_)].transpose(1, 2) - mean
         return lag_features(features, self.lag_frames_)
 
-    def _select(self, parts, filters, n_folds):
-        """Select the number of iterations and the rank on held-out rows."""
+    def _select(self, parts, noise, n_folds):
+        """Select the number of iterations and the rank on held-out rows.
+
+        Returns models of each fold and subject.
+        """
         most = min(MOST_RANK, *parts[0][0].cross.shape) if self.rank == "auto" else self.rank
-        n_iter, scores = self.max_iter, 0.0
+        scores, cuts = np.zeros((self.max_iter, len(parts), 2, most)), []
         for fold in range(n_folds):
             train, test = ([part[1 + 2 * fold + side] for part in parts] for side in (0, 1))
-            found = [
-                [score_ranks(*one, most) for one in zip(responses, train, test, strict=True)]
-                for responses, _ in iter_responses(train, filters, n_iter)
-            ]
-            scores = scores + np.array(found)  # (n_iter, n_subjects, 2, most)
-        self.n_iter_, self.rank_, self.gain_ = n_iter, most, 1.0
-        self.cv_scores_ = np.full((n_iter, most), np.nan)
+            path = []
+            for index, (found, _) in enumerate(
+                iter_responses(train, [one.filters for one in noise], self.max_iter)
+            ):
+                path.append([cut_rank(*one, most) for one in zip(found, train, strict=True)])
+                scores[index] += [score_ranks(*one, other) for one, other in zip(path[-1], test, strict=True)]
+            cuts.append((path, train))
+        self.n_iter_, self.rank_, self.gain_ = self.max_iter, most, 1.0
+        self.cv_scores_ = np.full((self.max_iter, most), np.nan)
         if not n_folds:
-            return
+            return []
         products, squares = scores[:, :, 0], np.maximum(scores[:, :, 1], 1e-30)
         self.cv_scores_ = (np.maximum(products, 0) ** 2 / squares / 2).sum(1)
         allowed = self.cv_scores_ if self.rank == "auto" else self.cv_scores_[:, -1:]
@@ -438,6 +473,51 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         place = best[0], slice(None), self.rank_ - 1
         self.gain_ = float(max(products[place].sum() / squares[place].sum(), LEAST_GAIN))
         self._warn_of_nothing(products[place] <= 0)
+        return [
+            [
+                self._make_model(cut[:, : self.rank_], directions[:, : self.rank_], *one)
+                for (cut, directions), *one in zip(path[best[0]], train, noise, strict=True)
+            ]
+            for path, train in cuts
+        ]
+
+    def _calibrate(self, X, targets, segments, folds, heldout):
+        """Select the normalization and the scale of the log-likelihood."""
+        self.normalize_, self.scale_ = self.normalize is True, 1.0
+        found = [
+            part
+            for fold, models in enumerate(heldout)
+            for part in self._compare_heldout(X, targets, segments, [one[fold][1] for one in folds], models)
+        ]
+        if not found:
+            return
+        tried = [False, True] if self.normalize == "auto" else [self.normalize]
+        best = [find_scale([self._log_likelihoods(*one, normalize) for one in found]) for normalize in tried]
+        place = int(np.argmin([cost for _, cost in best]))
+        self.normalize_, self.scale_ = tried[place], best[place][0]
+
+    def _compare_heldout(self, X, targets, segments, rows, models):
+        """Yield products, norms, energies and targets of held-out windows."""
+        names, first = np.unique(segments[np.concatenate(rows)], return_index=True)
+        candidates = targets[np.concatenate(rows)[first]]
+        if len(names) < 2:
+            return
+        for part, model in zip(rows, models, strict=True):
+            part = part[np.unique(np.linspace(0, len(part) - 1, min(len(part), MOST_HELDOUT)).astype(int))]
+            evoked = self._predict_components(candidates, model)
+            products = self._components(X, part, model).flatten(1) @ evoked.T
+            yield products, evoked.square().sum(1), float(model[-1]), np.searchsorted(names, segments[part])
+
+    def _log_likelihoods(self, products, squares, energy, target, normalize):
+        """Return log-likelihoods of held-out windows, and their targets."""
+        gain = self._gains(squares, energy, normalize)
+        return products * gain - gain.square() * squares / 2, target
+
+    def _gains(self, squares, energy, normalize):
+        """Return the gain of each candidate: Tensor of shape (n_candidates,)."""
+        if not normalize:
+            return torch.full_like(squares, self.gain_)
+        return self.gain_ * (energy / squares.clamp(min=SMALLEST_SHARE * energy)).sqrt()
 
     def _warn_of_nothing(self, is_nothing):
         """Warn about subjects whose response predicts no held-out EEG/MEG."""
@@ -451,12 +531,13 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
             stacklevel=5,
         )
 
-    def _make_model(self, response, moments, noise):
+    def _make_model(self, cut, directions, moments, noise):
         """Return the arrays of a model, in the order of ``MODEL``."""
-        directions = cut_rank(response, moments, self.rank_)
-        coef = (response @ directions).reshape(len(self.lag_frames_), self.n_speech_features_, -1)
-        time_filter = noise.make_time_filter(len(self.frame_weights_))
-        return noise.mean, noise.unmix, noise.limit, time_filter, noise.remix @ directions, coef
+        n_frames = len(self.frame_weights_)
+        coef = cut.reshape(len(self.lag_frames_), self.n_speech_features_, -1)
+        energy = n_frames * np.einsum("ij,ij->", cut, moments.gram @ cut) / max(moments.n, 1e-30)
+        filters, time_filter = noise.remix @ directions, noise.make_time_filter(n_frames)
+        return noise.mean, noise.unmix, noise.limit, time_filter, filters, coef, energy
 
     # --- hooks of RetrievalMixin -------------------------------------------------------------------
 
@@ -464,9 +545,9 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         """Return the arrays of a model, the average for -1."""
         return [getattr(self, name)[index] for name in MODEL]
 
-    def _components(self, X, rows, index):
+    def _components(self, X, rows, model):
         """Whiten and filter windows: (n_rows, n_frames, rank)."""
-        mean, unmix, limit, time_filter, filters, _ = self._model(index)
+        mean, unmix, limit, time_filter, filters, *_ = model
         return whiten(self._pool(X.gather(rows)), mean, unmix, float(limit), time_filter, filters)
 
     def _make_embedder(self, X):
@@ -477,30 +558,30 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
             out = torch.empty(len(indices), self.n_features_out_, len(self.frame_weights_))
             for index in np.unique(model[indices]):
                 mine = np.flatnonzero(model[indices] == index)
-                out[mine] = self._match(self._components(X, indices[mine], index), index)
+                one = self._model(index)
+                out[mine] = self._match(self._components(X, indices[mine], one), one)
             return out
 
         return embed, len(model)
 
-    def _match(self, components, index):
+    def _match(self, components, model):
         """Filter components by the response, reversed in time."""
-        *_, time_filter, _, coef = map(torch.as_tensor, self._model(index))
+        time_filter, coef = (torch.as_tensor(part).float() for part in (model[3], model[5]))
         back = lag_features(time_filter.T @ components, -self.lag_frames_[::-1])
         weights = coef.flip(0).permute(0, 2, 1).flatten(0, 1)  # (n_lags * rank, n_features)
         return (back @ weights).transpose(1, 2)
 
-    def _predict_components(self, targets, index):
+    def _predict_components(self, targets, model):
         """Predict the components that candidates evoke.
 
         Returns a Tensor of shape (n_candidates, n_frames * rank).
         """
-        *_, time_filter, _, coef = map(torch.as_tensor, self._model(index))
+        time_filter, coef = (torch.as_tensor(part).float() for part in (model[3], model[5]))
         n_frames = len(self.frame_weights_)
-        out = torch.empty(len(targets), n_frames * self.rank_)
+        out = torch.empty(len(targets), n_frames * coef.shape[2])
         rows = np.arange(len(targets))
-        for piece in slice_rows_into_chunks(
-            len(targets), count_chunk_rows(BATCH_BYTES, n_frames, coef[..., 0].numel())
-        ):
+        width = n_frames * coef.shape[0] * coef.shape[1]
+        for piece in slice_rows_into_chunks(len(targets), count_chunk_rows(BATCH_BYTES, width)):
             predicted = self._lagged(targets.gather(rows[piece])) @ coef.flatten(0, 1)
             out[piece] = (time_filter @ predicted).flatten(1)
         return out
@@ -518,22 +599,24 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
             scores = torch.empty(len(rows), len(candidates))
             for index in np.unique(model[rows]):
                 mine = np.flatnonzero(model[rows] == index)
-                found = self._components(X, rows[mine], index).flatten(1)
+                found = self._components(X, rows[mine], self._model(index)).flatten(1)
                 check_tiled_estimates(found, rows[mine])
                 evoked, norms = predicted[index]
                 scores[mine] = found @ evoked.T - norms
             yield rows, scores
 
     def _predict_candidates(self, candidates, index):
-        """Return predictions, and half their squared norm: checked."""
-        evoked = self.gain_ * self._predict_components(candidates, index)
-        norms = evoked.square().sum(1) / 2
-        if len(bad := torch.nonzero(~torch.isfinite(norms))[:, 0]):
+        """Return scaled predictions, and what their products are reduced by."""
+        model = self._model(index)
+        evoked = self._predict_components(candidates, model)
+        squares = evoked.square().sum(1)
+        if len(bad := torch.nonzero(~torch.isfinite(squares))[:, 0]):
             raise ValueError(
                 f"The features of {len(bad)} candidates are NaN or infinite, the first those of candidate {int(bad[0])}. "
                 f"Check y and the output of speech."
             )
-        return evoked, norms
+        gain = self._gains(squares, float(model[-1]), self.normalize_)
+        return self.scale_ * gain[:, None] * evoked, self.scale_ * gain.square() * squares / 2
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -541,7 +624,29 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         return tags
 
 
-MODEL = ("mean_", "unmix_", "limit_", "time_filter_", "filters_", "coef_")
+MODEL = ("mean_", "unmix_", "limit_", "time_filter_", "filters_", "coef_", "energy_")
+
+
+def find_scale(parts):
+    """Find the factor of log-likelihoods with the most probable targets.
+
+    ``parts`` are pairs of log-likelihoods (n_windows, n_candidates) and
+    targets. Returns the factor and the mean negative log-probability.
+    """
+
+    def cost(exponent):
+        total = sum(
+            float(
+                torch.nn.functional.cross_entropy(
+                    np.exp(exponent) * scores, torch.as_tensor(target), reduction="sum"
+                )
+            )
+            for scores, target in parts
+        )
+        return total / sum(len(target) for _, target in parts)
+
+    found = minimize_scalar(cost, bounds=np.log(SCALES), method="bounded")
+    return float(np.exp(found.x)), found.fun
 
 
 def find_best_settings(scores):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.linalg import solve_toeplitz
-from sklearn.covariance import ledoit_wolf_shrinkage
 
-LOAD = 0.01  # white noise added to the autocorrelation
+LOAD = 0.03  # white noise added to the autocorrelation
 SMALLEST = 1e-6  # prediction error relative to the variance, and eigenvalue relative to the largest
 ORDERS = (4, 8, 12, 16, 24)  # that "auto" selects from
-SHRINKAGE_ROWS = 8192  # frames that the shrinkage of a covariance is estimated from
+SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7)  # of covariances
+N_PARTS = 5  # of a recording, held out in turn to select the shrinkage
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ def fit_noise(frames, order="auto", clip=2.0):
     """
     mean = frames.mean((0, 1))
     frames = frames - mean
-    unmix = find_whitener(frames.flatten(0, 1))
+    unmix = find_whitener(frames)
     frames, limit = frames @ torch.from_numpy(unmix).to(frames), np.inf
     if clip is not None:
         limit = clip * float(frames.square().mean(-1).sqrt().median()) or np.inf
@@ -127,21 +127,49 @@ def fit_noise(frames, order="auto", clip=2.0):
         order = select_order(autocorrelation, frames.shape[0] * frames.shape[1])
     order = min(order, len(autocorrelation) - 1)
     frames = make_time_filter(autocorrelation[: order + 1], frames.shape[1]).to(frames) @ frames
-    remix = find_whitener(frames.flatten(0, 1))
+    remix = find_whitener(frames)
     return NoiseModel(mean.double().numpy(), unmix, limit, autocorrelation, order, remix)
 
 
 def find_whitener(frames):
     """Return filters in columns that decorrelate channels of mean 0.
 
-    The covariance is shrunk towards a multiple of the identity by the formula
-    of Ledoit and Wolf. Channels without variance get zeros.
+    (n_windows, n_frames, n_channels) -> (n_channels, n_channels). The
+    covariance is shrunk towards a multiple of the identity. Channels without
+    variance get zeros.
     """
-    covariance = (frames.mT @ frames / len(frames)).double().numpy()
-    step = -(-len(frames) // SHRINKAGE_ROWS)
-    shrinkage = ledoit_wolf_shrinkage(frames[::step].double().numpy(), assume_centered=True)
+    parts = [part.flatten(0, 1) for part in torch.tensor_split(frames, N_PARTS) if len(part)]
+    covariances = np.stack([(part.mT @ part / len(part)).double().numpy() for part in parts])
+    shares = np.array([len(part) for part in parts]) / (frames.shape[0] * frames.shape[1])
+    covariance = np.einsum("p,pij->ij", shares, covariances)
+    return whiten_covariance(shrink(covariance, select_shrinkage(covariances, shares)))
+
+
+def shrink(covariance, shrinkage):
+    """Shrink a covariance towards a multiple of the identity."""
     target = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    return whiten_covariance((1 - shrinkage) * covariance + shrinkage * target)
+    return (1 - shrinkage) * covariance + shrinkage * target
+
+
+def select_shrinkage(covariances, shares):
+    """Select the shrinkage by the likelihood of held-out parts.
+
+    Unlike the formula of Ledoit and Wolf, held-out parts of the recording
+    account for the autocorrelation of the noise and for its changes over time.
+    """
+    costs = np.zeros(len(SHRINKAGES))
+    if len(covariances) < 2:
+        return SHRINKAGES[-1]
+    for heldout in range(len(covariances)):
+        weights = np.delete(shares, heldout)
+        train = np.einsum("p,pij->ij", weights / weights.sum(), np.delete(covariances, heldout, 0))
+        values, vectors = np.linalg.eigh(train)
+        power = np.einsum("ij,ij->j", vectors, covariances[heldout] @ vectors)
+        for place, shrinkage in enumerate(SHRINKAGES):
+            shrunk = (1 - shrinkage) * values + shrinkage * values.mean()
+            shrunk = np.maximum(shrunk, max(1e-12 * values[-1], 1e-30))
+            costs[place] += shares[heldout] * (np.log(shrunk) + power / shrunk).sum()
+    return SHRINKAGES[int(np.argmin(costs))]
 
 
 def find_autocorrelation(frames, most):

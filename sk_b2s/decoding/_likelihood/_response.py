@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 SMALL = 1e-9  # relative to the mean eigenvalue, avoids singular matrices
-START = 0.3  # regularization of the first responses, relative to the mean eigenvalue of the lagged features
+START = 0.1  # regularization of the first responses, relative to the mean eigenvalue of the lagged features
 
 
 @dataclass(eq=False)
@@ -17,21 +17,24 @@ class ResponseMoments:
 
     Attributes
     ----------
+    n : float
+        Number of frames.
     gram : ndarray of shape (n_columns, n_columns)
         Sum of z z' over frames, of lagged and whitened features z.
     cross : ndarray of shape (n_columns, n_channels)
         Sum of z x', with the whitened channels x.
     """
 
+    n: float
     gram: np.ndarray
     cross: np.ndarray
 
     def __add__(self, other):
-        return ResponseMoments(self.gram + other.gram, self.cross + other.cross)
+        return ResponseMoments(self.n + other.n, self.gram + other.gram, self.cross + other.cross)
 
     def scaled(self, share):
         """Return the moments of a fraction of the frames."""
-        return ResponseMoments(share * self.gram, share * self.cross)
+        return ResponseMoments(share * self.n, share * self.gram, share * self.cross)
 
 
 def lag_features(features, lags):
@@ -52,12 +55,13 @@ def sum_response_moments(batches, n_columns, n_channels):
     ``batches`` yields lagged features and channels, Tensors of shape
     (n_windows, n_frames, n_columns) and (n_windows, n_frames, n_channels).
     """
-    gram, cross = np.zeros((n_columns, n_columns)), np.zeros((n_columns, n_channels))
+    n, gram, cross = 0, np.zeros((n_columns, n_columns)), np.zeros((n_columns, n_channels))
     for z, x in batches:
         z, x = z.flatten(0, 1), x.flatten(0, 1)
+        n += len(z)
         gram += (z.T @ z).double().numpy()
         cross += (z.T @ x).double().numpy()
-    return ResponseMoments(gram, cross)
+    return ResponseMoments(n, gram, cross)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,25 +161,25 @@ def iter_responses(moments, filters, n_iter):
 
 
 def cut_rank(response, moments, rank):
-    """Return the directions of the channels with the largest response.
+    """Keep the directions of the channels with the largest response.
 
-    Returns an array of shape (n_channels, rank), zeros beyond the rank of the
-    response.
+    Returns the response in these directions, an array of shape (n_columns,
+    rank), and the directions, of shape (n_channels, rank). Both are zeros
+    beyond the rank of the response.
     """
-    gram = moments.gram
-    power, directions = np.linalg.eigh(response.T @ gram @ response)
+    power, directions = np.linalg.eigh(response.T @ moments.gram @ response)
     order = np.argsort(power)[::-1][:rank]
-    return directions[:, order] * (power[order] > SMALL * max(power.max(), 1e-30))
+    directions = directions[:, order] * (power[order] > SMALL * max(power.max(), 1e-30))
+    return response @ directions, directions
 
 
-def score_ranks(response, train, heldout, most):
-    """Score ranks from 1 by the held-out log-likelihood at the best gain.
+def score_ranks(cut, directions, heldout):
+    """Compare predictions with held-out channels, for each rank from 1.
 
-    Returns two arrays of shape (most,): products with the held-out channels
-    and squared predictions, summed up to each rank.
+    Returns an array of shape (2, rank): products with the held-out channels
+    and squared predictions, summed up to each rank. Both determine the
+    log-likelihood at any gain.
     """
-    directions = cut_rank(response, train, most)
-    cut = response @ directions
     products = np.einsum("ij,ij->j", cut, heldout.cross @ directions)
     squares = np.einsum("ij,ij->j", cut, heldout.gram @ cut)
-    return np.cumsum(products), np.cumsum(squares)
+    return np.cumsum([products, squares], axis=1)
