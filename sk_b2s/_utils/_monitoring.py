@@ -21,7 +21,7 @@ _CAUGHT = warnings.catch_warnings()
 
 
 @contextmanager
-def capture_warnings():
+def monitor_warnings():
     """Collect the warnings of this thread, each once, instead of showing them.
 
     Warnings of worker processes would be lost, or shown once per worker.
@@ -37,7 +37,7 @@ def capture_warnings():
 
     Examples
     --------
-    >>> with capture_warnings() as collected:
+    >>> with monitor_warnings() as collected:
     ...     for _ in range(3):
     ...         warnings.warn("no convergence", RuntimeWarning)
     >>> collected
@@ -78,7 +78,7 @@ def _collect_or_show(show):
     return showwarning
 
 
-def reset_peak_memory():
+def reset_monitored_peak_memory():
     """Reset the peak memory of this process (Linux only)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

@@ -82,7 +82,7 @@ def warn_of_precision_fallback(dtype, place, what, measured):
 # --- layers -----------------------------------------------------------------------------------------
 
 
-def keep_narrow_in_float32(network):
+def keep_narrow_precision(network):
     """Compute convolutions of few channels per group in float32.
 
     This holds within ``torch.autocast``, too.
@@ -117,7 +117,7 @@ def _forward_in_float32(forward, x, *args, **kwargs):
 
 
 @contextmanager
-def watch_products(network, dtype, found):
+def watch_precision_of_products(network, dtype, found):
     """Measure how far products of a network are from exact ones.
 
     Within this context the network must run in float32. The first call of each
@@ -291,7 +291,9 @@ class Precision:
         reduced = self.dtype
         try:
             self.dtype = torch.float32
-            exact, of_exact = results(*(watch_products(network, reduced, products) for network in networks))
+            exact, of_exact = results(
+                *(watch_precision_of_products(network, reduced, products) for network in networks)
+            )
         finally:
             self.dtype = reduced
         try:

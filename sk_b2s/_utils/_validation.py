@@ -229,7 +229,7 @@ def _complete(labels, what, owner):
     return labels
 
 
-def check_count(name, value, least=2):
+def validate_count(name, value, least=2):
     """Raise a ValueError if a value is not an integer >= ``least``."""
     if not (isinstance(value, numbers.Integral) and value >= least):
         raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}.")

@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from sk_b2s._utils._estimators import iter_nested_estimators
-from sk_b2s._utils._monitoring import capture_warnings, peak_memory_mb, reset_peak_memory
+from sk_b2s._utils._monitoring import monitor_warnings, peak_memory_mb, reset_monitored_peak_memory
 from sk_b2s._utils._text import make_text_visible
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s._utils._versions import get_versions
@@ -23,11 +23,11 @@ from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._progress import format_progress, format_progress_time_left
 from sk_b2s.evaluation._results._provenance import (
-    chosen_by,
-    data_digests,
+    describe_choice_provenance,
     describe_feature_provenance,
+    describe_machine_provenance,
     describe_parameter_provenance,
-    machine_of,
+    digest_data_provenance,
 )
 from sk_b2s.evaluation._scores import score_rows
 from sk_b2s.events._intervals import StimulusIntervals
@@ -127,7 +127,7 @@ def plan_tasks(named, data, cv, folds, seeds, controls, oracle, settings, only=(
         "work": {
             name: {control: (seeds, len(folds)) for control in ["decoder", *controls[name]]} for name, _ in named
         },
-        "settings": settings | {"code": here}, "data": data_digests(windows, stimuli, y),
+        "settings": settings | {"code": here}, "data": digest_data_provenance(windows, stimuli, y),
     }  # fmt: skip
     named = [(name, estimator) for name, estimator in named if only[0] in (None, name)]
     made = {
@@ -297,8 +297,8 @@ def _run_task(index, task, X, y, rows, file, start):
 def _make_line(task, fold):
     """Fit and score one task: a line with results, or with an error."""
     outcome, error, trace = None, "", ""
-    reset_peak_memory()
-    with capture_warnings() as caught:
+    reset_monitored_peak_memory()
+    with monitor_warnings() as caught:
         try:
             (result,) = CONTROLS[task.control].factory(fold)
             rows = score_rows(result, task.settings["n_candidates"], task.settings["n_shifts"], task.seed)
@@ -318,9 +318,11 @@ def _make_line(task, fold):
     cost = {
         "seconds_fit": fold.seconds_fit, "seconds_score": fold.seconds_score, "peak_memory_mb": peak_memory_mb(),
         "versions": " ".join(f"{name} {number}" for name, number in get_versions().items()),
-        "warnings": "\n".join(caught), "written": time.time(), "machine": machine_of(fold.estimator),
+        "warnings": "\n".join(caught), "written": time.time(), "machine": describe_machine_provenance(fold.estimator),
     }  # fmt: skip
-    made = task.made | {"chosen": "" if fold.fitted is None or error else chosen_by(fold.fitted)}
+    made = task.made | {
+        "chosen": "" if fold.fitted is None or error else describe_choice_provenance(fold.fitted)
+    }
     about = task.about | {"transductive_steps": _list_transductive_steps(fold)}
     if task.control == "decoder" and not error:
         about |= _find_train_overlap(fold, about)

@@ -19,14 +19,14 @@ from sk_b2s._utils._precision import (
     compute_precision_deviation,
     get_precision_deviation_of_error,
     warn_of_precision_fallback,
-    watch_products,
+    watch_precision_of_products,
 )
 from sk_b2s.features._audio import AUDIO_SFREQ
 from sk_b2s.features._inference import make_float32_inference_copy, optimize_for_inference
 from sk_b2s.features._model_files import (
     CONFIG,
     EXTRACTOR,
-    find_weights,
+    find_model_weights,
     identify_model_files,
     require_model_file,
     resolve_model,
@@ -168,7 +168,7 @@ class SpeechModel:
     def _compare(self, inputs, layers):
         """Average layers in both precisions, use float32 if they differ."""
         products, reference = {}, self.reference
-        with watch_products(reference.encoder, self.dtype, products):
+        with watch_precision_of_products(reference.encoder, self.dtype, products):
             expected = reference._hidden_states(inputs)
         try:
             states = self._hidden_states(inputs)
@@ -260,7 +260,7 @@ def load_checkpoint(model, revision=None, device="auto", precision="float32"):
     model : SpeechModel
         The model in evaluation mode.
     """
-    folder = find_weights(model, revision).parent
+    folder = find_model_weights(model, revision).parent
     require_model_file(model, EXTRACTOR, revision if folder == Path(resolve_model(model)) else folder.name)
     device = choose_device(device)
     dtype = choose_dtype_of_device(precision, device)

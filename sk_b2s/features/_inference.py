@@ -7,7 +7,7 @@ import copy
 import torch
 from torch.nn.utils import parametrize, skip_init
 
-from sk_b2s._utils._precision import CONVOLUTION, keep_narrow_in_float32
+from sk_b2s._utils._precision import CONVOLUTION, keep_narrow_precision
 
 NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm)
 CHUNK_FRAMES = 1024  # 2 MiB with 512 channels, which stay in the processor cache during a layer
@@ -40,7 +40,7 @@ def optimize_for_inference(encoder, layers, dtype):
         The same model.
     """
     _fold_parametrizations(encoder)
-    narrow = keep_narrow_in_float32(encoder)
+    narrow = keep_narrow_precision(encoder)
     extractor = getattr(encoder, "feature_extractor", None)
     replaces = extractor is not None and TimeMajorConvolutions.can_replace(extractor)
     convolutions = TimeMajorConvolutions(extractor.conv_layers, dtype) if replaces else None

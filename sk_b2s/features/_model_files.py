@@ -141,7 +141,7 @@ def require_model_file(model, name, revision):
     return path
 
 
-def find_weights(model, revision):
+def find_model_weights(model, revision):
     """Find the weights of a model, downloading them if needed."""
     folder = require_model_file(model := resolve_model(model), CONFIG, revision).parent
     local = [folder / name for name in WEIGHTS if (folder / name).is_file()]
@@ -180,7 +180,7 @@ def identify_model_files(model, revision=None):
     config = require_model_file(model := resolve_model(model), CONFIG, revision)
     if config.parent != Path(model):
         return str(model), config.parent.name  # huggingface_hub names a snapshot by its commit
-    weights = find_weights(model, revision)
+    weights = find_model_weights(model, revision)
     parts = sorted(config.parent.glob("*.safetensors" if "safetensors" in weights.name else "*.bin"))
     files = [config, require_model_file(model, EXTRACTOR, revision), *parts]
     return tuple(digest_cached_content(file) for file in files)

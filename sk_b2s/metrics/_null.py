@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.metrics._ranking import check_k, check_ranking_scores
+from sk_b2s.metrics._ranking import check_ranking_k, check_ranking_scores
 
 
 def circular_shift_null(
@@ -63,7 +63,7 @@ def circular_shift_null(
     """
     scores, target = np.asarray(scores), np.asarray(target)
     check_ranking_scores(scores, target)
-    check_k(k, scores.shape[1])
+    check_ranking_k(k, scores.shape[1])
     return compute_null_means(
         mark_null_hits(scores, k),
         target,

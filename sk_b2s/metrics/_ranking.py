@@ -110,7 +110,7 @@ def top_k_accuracy(ranks, k, n_candidates, sample_weight=None):
     >>> top_k_accuracy([0, 3, 12, 40], k=10, n_candidates=50)
     0.5
     """
-    check_k(k, n_candidates)
+    check_ranking_k(k, n_candidates)
     hits = _as_ranks(ranks, n_candidates) < k
     if sample_weight is None:
         return float(hits.mean())
@@ -180,7 +180,7 @@ def median_relative_rank(ranks, n_candidates):
     >>> median_relative_rank([0, 10, 50], n_candidates=101)
     0.1
     """
-    check_k(1, n_candidates)
+    check_ranking_k(1, n_candidates)
     return float(np.median(_as_ranks(ranks, n_candidates) / (n_candidates - 1)))
 
 
@@ -205,7 +205,7 @@ def chance_level(k, n_candidates):
     >>> chance_level(10, 1000)
     0.01
     """
-    check_k(k, n_candidates)
+    check_ranking_k(k, n_candidates)
     return k / n_candidates
 
 
@@ -222,7 +222,7 @@ def _as_ranks(ranks, n_candidates):
     return ranks
 
 
-def check_k(k, n_candidates):
+def check_ranking_k(k, n_candidates):
     """Raise a ValueError if ``k`` guesses cannot be wrong."""
     if k < 1 or n_candidates <= k:
         raise ValueError(

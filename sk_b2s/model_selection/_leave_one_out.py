@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import join_text_items, unwrap_scalar_for_text
-from sk_b2s._utils._validation import check_count, get_validated_table, validate_labels
+from sk_b2s._utils._validation import get_validated_table, validate_count, validate_labels
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._calibration import CalibrationSplit
 from sk_b2s.model_selection._split import StimulusSplitter, assign_blocks_to_split_folds
@@ -71,7 +71,7 @@ class LeaveOneOut(StimulusSplitter):
     def _check(self):
         super()._check()
         if self.stimulus_folds is not None:
-            check_count("stimulus_folds", self.stimulus_folds, least=1)
+            validate_count("stimulus_folds", self.stimulus_folds, least=1)
 
     def _folds(self, X, y, groups):
         self._check()

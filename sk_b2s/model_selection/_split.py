@@ -12,7 +12,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._text import shorten_list
-from sk_b2s._utils._validation import check_count, get_validated_table, validate_labels
+from sk_b2s._utils._validation import get_validated_table, validate_count, validate_labels
 from sk_b2s.events._audio._copies import find_windows_of_audio_copies
 from sk_b2s.events._intervals import GAP, StimulusIntervals
 from sk_b2s.events._stimuli import stimulus_name
@@ -336,7 +336,7 @@ class StimulusKFold(StimulusSplitter):
 
     def _folds(self, X, y, groups):
         self._check()
-        check_count("n_splits", self.n_splits)
+        validate_count("n_splits", self.n_splits)
         blocks = validate_labels(y, "block", groups, "StimulusKFold", "y")
         fold = assign_rows_to_split_folds(blocks, self.n_splits, self.random_state)
         for index in range(self.n_splits):

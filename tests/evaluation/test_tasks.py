@@ -33,7 +33,7 @@ from sk_b2s import (
     summarize,
 )
 from sk_b2s._utils._json_lines import JsonLinesFile
-from sk_b2s._utils._monitoring import capture_warnings
+from sk_b2s._utils._monitoring import monitor_warnings
 from sk_b2s.evaluation._results._progress import format_progress_time_left
 
 POOLED = ridge(alphas=(1.0,), per_subject=False)
@@ -156,11 +156,11 @@ def test_benchmark_stores_and_prints_warnings(n_jobs, tmp_path, capsys):
     assert "no end in sight" not in printed.err
 
 
-def test_capture_warnings_is_separate_by_thread():
+def test_monitor_warnings_separates_threads():
     gate, kept = threading.Barrier(2), {}
 
     def work(name):
-        with capture_warnings() as heard:
+        with monitor_warnings() as heard:
             gate.wait()
             for text in (name, name, "both"):
                 warnings.warn(text, UserWarning, stacklevel=1)
@@ -178,9 +178,9 @@ def test_capture_warnings_is_separate_by_thread():
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
-        with capture_warnings() as heard:
+        with monitor_warnings() as heard:
             warnings.warn("ignored", RuntimeWarning, stacklevel=1)
-            with capture_warnings() as within:
+            with monitor_warnings() as within:
                 warnings.warn("within", UserWarning, stacklevel=1)
             with pytest.raises(FutureWarning):
                 warnings.warn("raised", FutureWarning, stacklevel=1)

@@ -14,7 +14,7 @@ from torch import nn
 from sk_b2s import BrainEncoder, Windows, load, save
 from sk_b2s._utils import _precision as precision
 from sk_b2s._utils._devices import choose_dtype_of_device
-from sk_b2s._utils._precision import Precision, compute_precision_deviation, keep_narrow_in_float32
+from sk_b2s._utils._precision import Precision, compute_precision_deviation, keep_narrow_precision
 
 N_FEATURES, N_CHANNELS, N_TIMES = 4, 6, 30
 
@@ -156,7 +156,7 @@ def test_deviation_of_nonfinite_values():
 )
 def test_narrow_convolutions_stay_float32(layer, is_narrow):
     network = nn.Sequential(copy.deepcopy(layer))
-    assert keep_narrow_in_float32(network) == (set(network) if is_narrow else set())
+    assert keep_narrow_precision(network) == (set(network) if is_narrow else set())
     x = torch.randn(2, layer.in_channels, *[1] * isinstance(layer, nn.Conv2d), 20)
     with torch.no_grad():
         expected = layer(x)

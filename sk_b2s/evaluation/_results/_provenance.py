@@ -71,7 +71,7 @@ def _describe_speech(speech, y):
     return f"{names}{rate}; digest {make_fingerprint(speech)[:16]}"
 
 
-def chosen_by(estimator):
+def describe_choice_provenance(estimator):
     """Describe the hyperparameters that a fitted estimator chose.
 
     Parameters
@@ -103,7 +103,7 @@ def chosen_by(estimator):
         if "estimators_" in own and "weights_" in own:
             members = zip(list_ensemble_members(level), own["estimators_"], own["weights_"], strict=True)
             for (name, _), copies, weight in members:
-                inner = chosen_by(copies[0])
+                inner = describe_choice_provenance(copies[0])
                 parts.append(f"{name}: weight {weight:.3g}{f' ({inner})' if inner else ''}")
     text = "; ".join(" ".join(part.split()) for part in parts)
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
@@ -133,7 +133,7 @@ def _describe_edges(search):
     return f" ({', '.join(parts)}; values beyond may be better)" if parts else ""
 
 
-def machine_of(estimator):
+def describe_machine_provenance(estimator):
     """Describe threads, device and precision of an estimator."""
     parts = [f"threads {torch.get_num_threads()}"]
     last = list(iter_estimator_levels(estimator))[-1]
@@ -149,7 +149,7 @@ def machine_of(estimator):
     return ", ".join(parts)
 
 
-def data_digests(windows, stimuli, y):
+def digest_data_provenance(windows, stimuli, y):
     """Digest the data of a plan.
 
     Parameters

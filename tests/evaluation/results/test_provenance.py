@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV
 
-from sk_b2s.evaluation._results._provenance import chosen_by
+from sk_b2s.evaluation._results._provenance import describe_choice_provenance
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ from sk_b2s.evaluation._results._provenance import chosen_by
         pytest.param([1, 2, None], "", id="not a number"),
     ],
 )
-def test_chosen_by_marks_edges_of_grid(grid, end):
+def test_describe_choice_provenance_marks_edges(grid, end):
     """The score of a stand-in is highest at 6 components."""
     search = GridSearchCV(Peak(), {"n_components": grid}, cv=3).fit(np.zeros((9, 1)), np.zeros(9))
-    assert chosen_by(search) == f"best_params_: {search.best_params_}{end}"
+    assert describe_choice_provenance(search) == f"best_params_: {search.best_params_}{end}"
 
 
 class Peak(BaseEstimator):
