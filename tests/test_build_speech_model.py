@@ -84,7 +84,7 @@ def test_read_source_rejects_other_content(tool, tmp_path, monkeypatch):
         tool.read_source(wheel)
 
 
-def test_convert_encoder_splits_queries_keys_and_values(tool, monkeypatch):
+def test_convert_encoder_splits_attention_weights(tool, monkeypatch):
     for name, value in {"WIDTH": 2, "N_LAYERS": 1, "N_HEADS": 1, "N_MELS": 3, "N_POSITIONS": 5}.items():
         monkeypatch.setattr(tool, name, value)
     rng = np.random.default_rng(0)

@@ -61,7 +61,7 @@ def test_make_decoders_laptop_network_is_small():
     assert sum(weights.numel() for weights in module.parameters()) < 500_000
 
 
-def test_make_decoders_ensemble_has_pipelines_of_presets():
+def test_make_decoders_ensemble_joins_presets():
     made = make_decoders(["ensemble", "clip-mel", "likelihood"], verbose=1)
     ensemble = made["ensemble"]["ensemble"]
     for name, member in ensemble.estimators:

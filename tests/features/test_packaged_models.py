@@ -92,7 +92,7 @@ def test_resolve_model_rejects_damaged_files(copied, name):
         identify_model_files(NAME)
 
 
-def test_fit_describes_wrong_parameters_of_packaged_model(sound):
+def test_fit_describes_wrong_packaged_parameters(sound):
     y = make_table([sound[0]], [0.1])
     with pytest.raises(ValueError, match="'revision' parameter .* must be None for model='whisper-tiny.en'"):
         float32_features(NAME, revision="main").fit(y)

@@ -198,7 +198,7 @@ def test_add_words_compares_stimuli_by_content(events, tmp_path):
     assert words["sound"].iloc[0] == str(tmp_path / "b.wav")
 
 
-def test_add_words_rejects_unknown_stimuli_and_words_twice(events, tmp_path):
+def test_add_words_rejects_unknown_stimuli(events, tmp_path):
     soundfile.write(tmp_path / "c.wav", np.ones(100), 1600)
     with pytest.raises(ValueError, match="presents no stimulus with the content of c.wav"):
         add_words(events, make_words(str(tmp_path / "c.wav")))
