@@ -243,6 +243,7 @@ STATES: dict[str, dict[str, Attribute]] = {
         "prior_columns_": state_numbers("n_columns", "n_columns"), "prior_channels_": state_numbers(N, N),
         "n_iter_": COUNT, "rank_": COUNT, "gain_": NUMBER,
         "cv_scores_": state_numbers("n_tried", "n_ranks", finite=False),
+        "adaptations_": state_of_type(pd.DataFrame, absent=True), "adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True),
     },
     "sk_b2s.RidgeDecoder": {
         **DECODER, **REGRESSION, "_frames": state_numbers("n_times_in_", kinds="i", within=(0, "n_frames")),

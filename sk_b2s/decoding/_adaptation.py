@@ -22,7 +22,6 @@ from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet
-from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._windows import Windows, get_subjects_of_windows
 
 METHODS = ("auto", "ridge", "layer", "all")
@@ -356,16 +355,6 @@ class AdaptationMixin:
             raise KeyboardInterrupt  # the existing encoder is still valid
         net.drop_training()
         return net
-
-    def _add_calibration_stimuli(self, y):
-        """Add the calibration stimuli to those that scores warn about."""
-        table = get_validated_table(y)
-        if isinstance(y, np.ndarray):
-            self.adaptation_rows_ = np.union1d(
-                getattr(self, "adaptation_rows_", np.int64([])), fingerprint_array_rows(y)
-            )
-        if self.stimulus_intervals_ is not None and table is not None and "sound_onset" in table:
-            self.stimulus_intervals_ = self.stimulus_intervals_ | StimulusIntervals.from_table(table)
 
     def _embed(self, brain, indices):
         """Estimate features with the subject's own network, if any."""

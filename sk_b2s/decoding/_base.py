@@ -444,6 +444,16 @@ class RetrievalMixin:
             leaking = np.isin(fingerprint_array_rows(y), np.concatenate(known))
             warn_of_split_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)
 
+    def _add_calibration_stimuli(self, y):
+        """Add the calibration stimuli to those that scores warn about."""
+        table = get_validated_table(y)
+        if isinstance(y, np.ndarray):
+            self.adaptation_rows_ = np.union1d(
+                getattr(self, "adaptation_rows_", np.int64([])), fingerprint_array_rows(y)
+            )
+        if self.stimulus_intervals_ is not None and table is not None and "sound_onset" in table:
+            self.stimulus_intervals_ = self.stimulus_intervals_ | StimulusIntervals.from_table(table)
+
 
 def _spans_of(X):
     """Return recording, start and stop of each window, None if unknown."""

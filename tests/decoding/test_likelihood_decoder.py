@@ -10,7 +10,7 @@ import torch
 from scipy.linalg import toeplitz
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_b2s import LikelihoodDecoder, Windows
+from sk_b2s import LikelihoodDecoder, StimulusLeakWarning, Windows, load, save
 from sk_b2s.decoding._likelihood import _decoder as module
 from sk_b2s.decoding._likelihood._decoder import select_cover
 from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, make_time_filter, whiten
@@ -249,6 +249,36 @@ def test_select_cover_reaches_every_sample(share):
                 mask[start[row] : start[row] + int(share * 20)] = True
         np.testing.assert_array_equal(reached, wanted)
     assert len(found) < 200 or share == 0.1
+
+
+def test_adapt_adds_subject_and_keeps_others(tmp_path):
+    X, y, segment = simulate(4, 60)
+    subject = X.rows["subject"].to_numpy()
+    train, mine = segment < 30, subject == "S3"
+    decoder = LikelihoodDecoder(lags=(0, 0.2), k=1).fit(X[train & ~mine], y[train & ~mine])
+    adapted = decoder.adapt(X[train & mine], y[train & mine])
+    test = ~train
+    before, after = (one.similarity(X[test], y[test]) for one in (decoder, adapted))
+    others = ~mine[test]
+    np.testing.assert_array_equal(after[others], before[others])
+    assert adapted.score(X[test & mine], y[test & mine]) > decoder.score(X[test & mine], y[test & mine]) + 0.3
+    assert list(adapted.subjects_) == ["S0", "S1", "S2", "S3"]
+    assert list(decoder.subjects_) == ["S0", "S1", "S2"]
+    assert adapted.adaptations_.to_dict("records")[0]["n_windows"] == 30
+    save(adapted, tmp_path / "adapted.b2s")
+    np.testing.assert_array_equal(load(tmp_path / "adapted.b2s").similarity(X[test], y[test]), after)
+    with pytest.warns(StimulusLeakWarning):
+        adapted.score(X[train & mine], y[train & mine])
+
+
+def test_adapt_rejects_known_subjects_and_methods(fitted):
+    decoder, X, y = fitted
+    with pytest.raises(ValueError, match="subjects that the decoder was fitted on: \\['S0', 'S1', 'S2'\\]"):
+        decoder.adapt(X, y)
+    with pytest.raises(ValueError, match="method of LikelihoodDecoder.adapt must be one of"):
+        decoder.adapt(X, y, method="layer")
+    with pytest.raises(ValueError, match="X has no windows"):
+        decoder.adapt(X[:0], y[:0])
 
 
 def test_nan_candidates_raise(fitted):

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._base import RetrievalMixin
+from sk_b2s.decoding._likelihood._adaptation import MODEL, LikelihoodAdaptationMixin
 from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, whiten
 from sk_b2s.decoding._likelihood._response import (
     ResponseMoments,
@@ -47,7 +48,9 @@ LEAST_GAIN = 1e-3  # keeps the order of candidates without a relation
 DEFLATE = 0.5  # of the number of frames, because whitened frames are not completely independent
 
 
-class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
+class LikelihoodDecoder(
+    LikelihoodAdaptationMixin, RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator
+):
     r"""Rank candidates by the likelihood of the EEG/MEG that they would evoke.
 
     A forward temporal response function predicts EEG/MEG from the speech
@@ -119,7 +122,8 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
     unseen_subject : {"average", "error"}, default="average"
         Prediction for subjects that are not in the training data. "average"
         uses the mean over subjects of responses and of noise covariances.
-        "error" raises.
+        "error" raises. With minutes of calibration data, :meth:`adapt` is
+        better.
 
     Attributes
     ----------
@@ -166,7 +170,7 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
     lag_frames_ : ndarray of int of shape (n_lags,)
         Lags in frames of the speech features.
     subjects_ : ndarray of shape (n_subjects,)
-        Sorted training subjects.
+        Sorted training subjects, and those added by :meth:`adapt`.
     segments_ : DataFrame, Windows or ndarray
         Distinct segments of ``fit``, the default candidates of
         :meth:`predict`.
@@ -304,6 +308,8 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         self : LikelihoodDecoder
             The fitted decoder.
         """
+        for name in ("adaptations_", "adaptation_rows_"):  # of an earlier fit
+            vars(self).pop(name, None)
         X = self._check_windows(X, reset=True)
         y = self._check_y(y)
         validate_rows_in_step(X, y)
@@ -323,7 +329,7 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         """Fit the noise and the response of each subject."""
         subjects = get_subjects_of_windows(X)
         self.subjects_ = np.unique(subjects)
-        used = select_cover(X, self._inner_frames() / len(self.frame_weights_))
+        used = self._select_cover(X)
         self.speech_mean_ = self._speech_mean(targets, used)
         rows = [used[subjects[used] == name] for name in self.subjects_]
         noise = [self._fit_noise(X, part) for part in rows]
@@ -353,6 +359,10 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         moments = sum(moments[1:], start=moments[0])
         cut = cut_rank(response @ average.filters, moments, self.rank_)
         return self._make_model(*cut, moments, average)
+
+    def _select_cover(self, X):
+        """Select windows whose inner frames cover those of all windows."""
+        return select_cover(X, self._inner_frames() / len(self.frame_weights_))
 
     def _inner_frames(self):
         """Return the number of frames with all lags inside of the window."""
@@ -622,9 +632,6 @@ class LikelihoodDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstima
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # the output is always float32
         return tags
-
-
-MODEL = ("mean_", "unmix_", "limit_", "time_filter_", "filters_", "coef_", "energy_")
 
 
 def find_scale(parts):
