@@ -281,7 +281,7 @@ class RetrievalResult:
             })  # fmt: skip
         return pd.DataFrame(pools)
 
-    def average(self, over="subject", agreement=None):
+    def average(self, over="subject", agreement=None, total=False):
         r"""Average the similarities of windows with the same target segment.
 
         This requires knowledge of which windows had the same stimulus, as in
@@ -300,6 +300,11 @@ class RetrievalResult:
             If None, average the similarities as they are. A number alpha of at
             least 0 gives all windows the same norm, and averages with more
             agreement more weight in later sums and probabilities, see Notes.
+        total : bool, default=False
+            If True, return sums instead of means. Ranks are the same, but
+            probabilities become those of all evidence. This suits the
+            log-likelihoods of :class:`LikelihoodDecoder`, whose windows have
+            independent noise.
 
         Returns
         -------
@@ -348,6 +353,8 @@ class RetrievalResult:
             scores = average_context_groups(self.scores, codes)
         else:
             scores = average_agreeing_groups(self.scores, codes, agreement).astype(self.scores.dtype)
+        if total:
+            scores = scores * rows["n_averaged"].to_numpy(scores.dtype)[:, None]
         return replace(self, scores=scores, target=target, rows=rows)
 
     def pool_groups(self, by="sequence", weight=1.0, *, causal=False, decay=0.1, n_before=0, reference=None):

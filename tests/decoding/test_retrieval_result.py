@@ -169,6 +169,8 @@ def test_average_equals_loop(answers, over):
         same &= (answers.rows["subject"] == row["subject"]) if over == "repeat" else True
         np.testing.assert_allclose(mean.scores[i], answers.scores[same].mean(0), rtol=1e-4, atol=1e-5)
         assert row["n_averaged"] == same.sum()
+        sums = answers.average(over, total=True).scores[i] if i < 3 else mean.scores[i] * same.sum()
+        np.testing.assert_allclose(sums, answers.scores[same].sum(0), rtol=1e-4, atol=1e-4)
         assert row["segment"] == mean.candidates["segment"][mean.target[i]]
     assert mean.top_k() > answers.top_k() + 0.05
     assert mean.null(n_shifts=100).mean() == pytest.approx(mean.chance, abs=0.03)

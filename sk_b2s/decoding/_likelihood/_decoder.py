@@ -74,7 +74,7 @@ class LikelihoodDecoder(
     and the gain g, multiplied by a factor that calibrates probabilities on
     held-out rows. :meth:`predict_proba` is the posterior probability for equal
     prior probabilities. Similarities of repetitions, subjects and successive
-    windows add up.
+    windows add up, as by ``RetrievalResult.average(total=True)``.
 
     Parameters
     ----------
@@ -524,7 +524,7 @@ class LikelihoodDecoder(
         return products * gain - gain.square() * squares / 2, target
 
     def _gains(self, squares, energy, normalize):
-        """Return the gain of each candidate: Tensor of shape (n_candidates,)."""
+        """Return the gain of each candidate, of shape (n_candidates,)."""
         if not normalize:
             return torch.full_like(squares, self.gain_)
         return self.gain_ * (energy / squares.clamp(min=SMALLEST_SHARE * energy)).sqrt()
@@ -616,7 +616,7 @@ class LikelihoodDecoder(
             yield rows, scores
 
     def _predict_candidates(self, candidates, index):
-        """Return scaled predictions, and what their products are reduced by."""
+        """Return scaled predictions, and half their squared norms."""
         model = self._model(index)
         evoked = self._predict_components(candidates, model)
         squares = evoked.square().sum(1)
