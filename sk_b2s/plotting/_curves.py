@@ -78,7 +78,9 @@ def plot_history(history, ax=None):
         train_ax.set_ylabel(name, color=COLORS[0])
         train_ax.spines["top"].set_visible(False)
     lines += [line for line in ax.lines if line not in lines]
-    ax.legend(handles=lines, frameon=False)
+    # Below the axes, because curves of training fill them.
+    labels = [fill(line.get_label(), 56) for line in lines]
+    ax.legend(lines, labels, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize="small")
     return ax
 
 

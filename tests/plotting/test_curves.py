@@ -90,7 +90,9 @@ def test_plot_history_states_best_last_epoch():
             for name, value in (("epoch", epoch + 1), ("train_loss", loss), ("valid_loss", loss)):
                 history.record(name, value)
             history.record("valid_candidates", 20)
-        return " ".join(text.get_text() for text in plot_history(history).get_legend().get_texts())
+        texts = [text.get_text() for text in plot_history(history).get_legend().get_texts()]
+        assert max(len(line) for text in texts for line in text.splitlines()) <= 56
+        return " ".join(texts).replace("\n", " ")
 
     assert "epoch 3, restored, the last: the loss still decreases" in legend([3.0, 2.5, 2.0])
     assert "still decreases" not in legend([3.0, 2.0, 2.5])
