@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import types
+from functools import cache
 from graphlib import TopologicalSorter
 
 import pytest
@@ -33,15 +34,17 @@ def module_of(path):
 MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imported(path, everywhere=True):
-    """List modules that a file imports, anywhere or at the top level."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree) if everywhere else tree.body:
+@cache
+def imported(path):
+    """List modules that a file imports."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name if name in MODULES else node.module for name in names)
+            found += [name if name in MODULES else node.module for name in names]
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
+    return found
 
 
 def subpackage(module):

@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
-from prose import files_of, find_avoided, find_long_lines  # noqa: E402
+from prose import files_of, find_avoided, find_long_lines, parse_file  # noqa: E402
 
 FOLDERS = ("sk_b2s", "tests", "examples", "benchmarks", "tools", "docs")
 WIDTH, LONGEST_NAME = 79, 50
@@ -23,7 +23,7 @@ def written():
 
 def documented(path):
     """List the docstrings of a file: (name, line, docstring)."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in parse_file(path)[1]:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
             text := ast.get_docstring(node)
         ):
@@ -56,7 +56,7 @@ def test_docstrings_begin_with_one_sentence():
 def test_test_names_are_short():
     found = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in parse_file(path)[1]:
             if (
                 isinstance(node, ast.FunctionDef)
                 and node.name.startswith("test_")

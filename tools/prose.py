@@ -11,6 +11,7 @@ import io
 import re
 import sys
 import tokenize
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,11 +39,18 @@ PATTERN = re.compile(r"\b(?:" + "|".join(AVOIDED) + r")\b", re.IGNORECASE)
 CODE = re.compile(r"``.*?``|`[^`]*`|\w*_\w*|https?:\S+|>>> .*|\.\.\. .*", re.DOTALL)
 
 
-def texts_of_python(source):
+@cache
+def parse_file(path):
+    """Return the text of a Python file and the nodes of its syntax tree."""
+    source = path.read_text()
+    return source, list(ast.walk(ast.parse(source)))
+
+
+def texts_of_python(path):
     """Yield (line number, text) of docstrings, comments and messages."""
-    tree = ast.parse(source)
+    source, nodes = parse_file(path)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, documented) and (text := ast.get_docstring(node, clean=False)):
             yield node.body[0].lineno, text
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
@@ -62,10 +70,10 @@ def texts_of_python(source):
             yield token.start[0], token.string
 
 
-def texts_of_markdown(source):
+def texts_of_markdown(path):
     """Lines of a Markdown or reStructuredText file that are not code."""
     fenced = False
-    for number, line in enumerate(source.splitlines(), 1):
+    for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.lstrip().startswith("```"):
             fenced = not fenced
         elif not fenced:
@@ -74,8 +82,7 @@ def texts_of_markdown(source):
 
 def find_avoided(path):
     """Find avoided words of a file as list of (line number, word)."""
-    source = path.read_text()
-    texts = texts_of_python(source) if path.suffix == ".py" else texts_of_markdown(source)
+    texts = texts_of_python(path) if path.suffix == ".py" else texts_of_markdown(path)
     found = []
     for number, text in texts:
         for match in PATTERN.finditer(CODE.sub(lambda code: "#" + "\n" * code[0].count("\n"), text)):
@@ -87,10 +94,10 @@ def find_long_lines(path):
     """Find docstring lines over 79 characters as list of (line, length)."""
     if path.suffix != ".py":
         return []
-    source = path.read_text()
+    source, nodes = parse_file(path)
     lines, found = source.splitlines(), []
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, documented) and ast.get_docstring(node):
             text = node.body[0]
             for number in range(text.lineno, text.end_lineno + 1):
