@@ -22,15 +22,15 @@ demo: install
 	$(BIN)/python examples/plot_1_decode_listening.py
 
 test: install
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # In another order each time: `make test-random SEED=1`.
 SEED ?= $(shell date +%s)
 test-random: install
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --random-order --random-order-seed=$(SEED)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --random-order --random-order-seed=$(SEED)
 
 test-fast: install
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 $(VENV)/.docs: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
