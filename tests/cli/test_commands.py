@@ -20,7 +20,10 @@ from sk_b2s.model_selection._registry import SPLITTERS
 
 DATA = "listening --n-subjects 2 --minutes 1 --modality eeg --snr 10 --artifacts none --block 6".split()
 SMALL = [*DATA, *"--cv stimulus --folds 3 --estimator ridge --shifts 20 --k 3 --pool 20".split()]
-SMALL += ["--set", "ridge__n_components=6"]  # fast fits
+FAST = {"ridge__n_components": 6, "ridge__lags": (0.0, 0.2), "ridge__alphas": (1.0,)}
+SETTINGS = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
+SETTINGS += ["--tmax", "1"]  # short windows
+SMALL += SETTINGS
 BARE = [*SMALL, "--controls", "none"]
 NETWORK = "--estimator clip-mel --set encoder__hidden=16 --set encoder__depth=2 --set encoder__validation=None".split()
 
@@ -43,10 +46,10 @@ def assert_same_results(a, b):
 
 def test_benchmark_equals_library(done):
     events = make_listening(2, 1, modality="eeg", snr_db=10, artifacts=False, root=os.environ["SK_B2S_CACHE"])
-    X, y = make_segments(events, block=6)
+    X, y = make_segments(events, tmax=1, block=6)
     settings = {"k": 3, "n_candidates": 20, "n_shifts": 20, "controls": False, "verbose": 0}
     estimators = make_decoders("ridge")
-    estimators["ridge"].set_params(ridge__n_components=6)
+    estimators["ridge"].set_params(**FAST)
     expected = benchmark(estimators, X, y, StimulusKFold(3), **settings)
     found = read_results(done)
     assert found["top_1"].mean() > 0.2, "the data has a response to decode"
