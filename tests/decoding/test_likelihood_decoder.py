@@ -251,6 +251,20 @@ def test_select_cover_reaches_every_sample(share):
     assert len(found) < 200 or share == 0.1
 
 
+def test_components_replace_redundant_features(fitted):
+    decoder, X, y = fitted
+    train_X, train_y, segment = simulate()
+    train = segment < 30
+    mixing = np.random.default_rng(0).standard_normal((9, 2)).astype("f4")
+    wide, test = (np.einsum("wf,nft->nwt", mixing, one) for one in (train_y[train], y))
+    reduced = LikelihoodDecoder(lags=(0, 0.2), n_components=2, k=1).fit(train_X[train], wide)
+    assert reduced.coef_.shape[2] == 2
+    assert reduced.speech_components_.shape == (9, 2)
+    assert reduced.score(X, test) == pytest.approx(decoder.score(X, y), abs=0.1)
+    assert reduced.transform(X).shape == (len(X), 9, N_FRAMES)
+    np.testing.assert_array_equal(decoder.speech_components_, np.eye(2))
+
+
 def test_adapt_adds_subject_and_keeps_others(tmp_path):
     X, y, segment = simulate(4, 60)
     subject = X.rows["subject"].to_numpy()

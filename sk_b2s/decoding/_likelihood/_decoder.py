@@ -84,11 +84,14 @@ class LikelihoodDecoder(
         features. Features should have similar scales, as by
         :class:`~sk_b2s.FeatureScaler`. Onsets in addition to a spectrogram,
         combined by :class:`~sk_b2s.SpeechFeatureUnion`, are recommended.
-        Memory grows with the square and time with the cube of features times
-        lags.
     lags : (float, float), default=(0.0, 0.5)
         First and last lag of EEG/MEG after the stimulus in seconds, rounded to
         frames. Lags add to ``Epocher(lag=...)``, as in :class:`RidgeDecoder`.
+    n_components : int or None, default=40
+        Number of principal components of the features that responses are
+        estimated to, if there are more features. None uses all features.
+        Memory grows with the square and time with the cube of components times
+        lags.
     rank : int or "auto", default="auto"
         Number of spatial patterns per subject. "auto" selects up to 8 in
         cross-validation.
@@ -127,11 +130,12 @@ class LikelihoodDecoder(
 
     Attributes
     ----------
-    coef_ : ndarray of shape (n_models, n_lags, n_features, rank)
-        Responses in the components of each subject of ``subjects_``. The last
-        model is the average over subjects.
+    coef_ : ndarray of shape (n_models, n_lags, n_inputs, rank)
+        Responses of the spatial patterns of each subject of ``subjects_`` to
+        the inputs, which are the features or their components. The last model
+        is the average over subjects.
     filters_ : ndarray of shape (n_models, n_channels, rank)
-        Filters from spatially whitened channels to components.
+        Filters from spatially whitened channels to patterns.
     mean_ : ndarray of shape (n_models, n_channels)
         Channel means.
     unmix_ : ndarray of shape (n_models, n_channels, n_channels)
@@ -144,9 +148,11 @@ class LikelihoodDecoder(
         Orders of the autoregressive process.
     speech_mean_ : ndarray of shape (n_features,)
         Training means m of the features.
+    speech_components_ : ndarray of shape (n_features, n_inputs)
+        Principal components of the features, or the identity.
     prior_columns_ : ndarray of shape (n_columns, n_columns)
-        Prior covariance of responses over lags and features, n_columns =
-        n_lags * n_features.
+        Prior covariance of responses over lags and inputs, n_columns =
+        n_lags * n_inputs.
     prior_channels_ : ndarray of shape (n_channels, n_channels)
         Prior covariance over channels.
     n_iter_, rank_ : int
@@ -250,6 +256,7 @@ class LikelihoodDecoder(
     _parameter_constraints = {
         "speech": [HasMethods(["fit", "transform"]), None],
         "lags": ["array-like"],
+        "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "rank": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "order": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "clip": [Interval(Real, 0, None, closed="neither"), None],
@@ -265,6 +272,7 @@ class LikelihoodDecoder(
         self,
         speech=None,
         lags=(0.0, 0.5),
+        n_components=40,
         rank="auto",
         order="auto",
         clip=2.0,
@@ -277,6 +285,7 @@ class LikelihoodDecoder(
     ):
         self.speech = speech
         self.lags = lags
+        self.n_components = n_components
         self.rank = rank
         self.order = order
         self.clip = clip
@@ -330,7 +339,7 @@ class LikelihoodDecoder(
         subjects = get_subjects_of_windows(X)
         self.subjects_ = np.unique(subjects)
         used = self._select_cover(X)
-        self.speech_mean_ = self._speech_mean(targets, used)
+        self._fit_inputs(targets, used)
         rows = [used[subjects[used] == name] for name in self.subjects_]
         noise = [self._fit_noise(X, part) for part in rows]
         folds = [self._make_folds(y, segments, part) for part in rows]
@@ -375,13 +384,20 @@ class LikelihoodDecoder(
         start, stop = max(int(self.lag_frames_[-1]), 0), n_frames + min(int(self.lag_frames_[0]), 0)
         return (start, stop) if stop - start >= n_frames / 2 else (0, n_frames)
 
-    def _speech_mean(self, targets, rows):
-        """Compute the mean of the features: ndarray of shape (n_features,)."""
-        total = torch.zeros(targets.shape[1]).double()
+    def _fit_inputs(self, targets, rows):
+        """Set the mean and the principal components of the features."""
+        n_features, total, square = targets.shape[1], 0.0, 0.0
+        reduce = self.n_components is not None and self.n_components < n_features
         for piece in slice_rows_into_chunks(len(rows), count_chunk_rows(BATCH_BYTES, *targets.shape[1:])):
-            total += targets.gather(rows[piece]).double().mean(2).sum(0)
+            features = targets.gather(rows[piece]).transpose(1, 2).flatten(0, 1).double()
+            total = total + features.mean(0) * len(rows[piece]) / len(rows)
+            if reduce:
+                square = square + features.mT @ features / (len(rows) * targets.shape[2])
         check_ridge_values(y=total)
-        return (total / len(rows)).numpy()
+        self.speech_mean_, self.speech_components_ = total.numpy(), np.eye(n_features)
+        if reduce:
+            vectors = torch.linalg.eigh(square - torch.outer(total, total)).eigenvectors
+            self.speech_components_ = vectors[:, -self.n_components :].flip(1).numpy()
 
     def _fit_noise(self, X, rows):
         """Estimate the noise of a subject from evenly spaced windows."""
@@ -412,7 +428,7 @@ class LikelihoodDecoder(
         )
         kinds, code = np.unique(roles, axis=1, return_inverse=True)
         code = code.ravel()
-        shape = len(self.lag_frames_) * self.n_speech_features_, self.n_features_in_
+        shape = len(self.lag_frames_) * self.speech_components_.shape[1], self.n_features_in_
         sums = []
         for kind in range(kinds.shape[1]):
             batches = self._whitened_batches(X, targets, rows[code == kind], noise)
@@ -441,7 +457,9 @@ class LikelihoodDecoder(
         n_frames = len(self.frame_weights_)
         inner, time_filter = slice(*self._inner_range()), noise.make_time_filter(n_frames)
         rows = rows[np.argsort(X.which[rows], kind="stable")]
-        width = n_frames * len(self.lag_frames_) * self.n_speech_features_
+        width = n_frames * max(
+            len(self.lag_frames_) * self.speech_components_.shape[1], self.n_speech_features_
+        )
         for piece in slice_rows_into_chunks(len(rows), count_chunk_rows(BATCH_BYTES, width)):
             frames = self._pool(X.gather(rows[piece]))
             x = whiten(frames, noise.mean, noise.unmix, noise.limit, time_filter, noise.remix)
@@ -449,10 +467,12 @@ class LikelihoodDecoder(
             yield z[:, inner], x[:, inner]
 
     def _lagged(self, features):
-        """Center and lag features: (n_windows, n_frames, n_columns)."""
-        mean = torch.from_numpy(self.speech_mean_).to(features)
+        """Center, project and lag: (n_windows, n_frames, n_columns)."""
+        mean, components = (
+            torch.from_numpy(one).to(features) for one in (self.speech_mean_, self.speech_components_)
+        )
         features = features[..., : len(self.frame_weights_)].transpose(1, 2) - mean
-        return lag_features(features, self.lag_frames_)
+        return lag_features(features @ components, self.lag_frames_)
 
     def _select(self, parts, noise, n_folds):
         """Select the number of iterations and the rank on held-out rows.
@@ -544,7 +564,7 @@ class LikelihoodDecoder(
     def _make_model(self, cut, directions, moments, noise):
         """Return the arrays of a model, in the order of ``MODEL``."""
         n_frames = len(self.frame_weights_)
-        coef = cut.reshape(len(self.lag_frames_), self.n_speech_features_, -1)
+        coef = cut.reshape(len(self.lag_frames_), self.speech_components_.shape[1], -1)
         energy = n_frames * np.einsum("ij,ij->", cut, moments.gram @ cut) / max(moments.n, 1e-30)
         filters, time_filter = noise.remix @ directions, noise.make_time_filter(n_frames)
         return noise.mean, noise.unmix, noise.limit, time_filter, filters, coef, energy
@@ -578,8 +598,9 @@ class LikelihoodDecoder(
         """Filter components by the response, reversed in time."""
         time_filter, coef = (torch.as_tensor(part).float() for part in (model[3], model[5]))
         back = lag_features(time_filter.T @ components, -self.lag_frames_[::-1])
-        weights = coef.flip(0).permute(0, 2, 1).flatten(0, 1)  # (n_lags * rank, n_features)
-        return (back @ weights).transpose(1, 2)
+        weights = coef.flip(0).permute(0, 2, 1).flatten(0, 1)  # (n_lags * rank, n_inputs)
+        components = torch.from_numpy(self.speech_components_).float()
+        return (back @ weights @ components.T).transpose(1, 2)
 
     def _predict_components(self, targets, model):
         """Predict the components that candidates evoke.
@@ -590,7 +611,7 @@ class LikelihoodDecoder(
         n_frames = len(self.frame_weights_)
         out = torch.empty(len(targets), n_frames * coef.shape[2])
         rows = np.arange(len(targets))
-        width = n_frames * coef.shape[0] * coef.shape[1]
+        width = n_frames * max(coef.shape[0] * coef.shape[1], self.n_speech_features_)
         for piece in slice_rows_into_chunks(len(targets), count_chunk_rows(BATCH_BYTES, width)):
             predicted = self._lagged(targets.gather(rows[piece])) @ coef.flatten(0, 1)
             out[piece] = (time_filter @ predicted).flatten(1)
