@@ -33,7 +33,7 @@ SIZES = {
         sfreq=50.0, align=True, mel={"n_mels": 20, "sfreq": 50}, speech_embedding_dim=32,
         network={
             "hidden": 32, "depth": 2, "kernel_size": 7, "n_virtual_channels": 16, "glu": False, "head": False,
-            "lr": 1e-3, "batch_size": 64, "max_epochs": 14, "patience": 5, "channel_dropout": 0.5,
+            "lr": 1e-3, "batch_size": 128, "max_epochs": 20, "patience": 6, "channel_dropout": 0.3,
             "weight_averaging": 0.99,
         },
         ridge={"lags": (-0.15, 0.35), "n_components": 48}, ridge_whiten=True,
