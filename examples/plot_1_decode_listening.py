@@ -81,7 +81,7 @@ X_test, y_test = X.iloc[test], y.iloc[test]
 # The ensemble contains the other two decoders, so we fit it once and read their scores from its members. The
 # preset has three networks. We use two, so that everything takes about five minutes on two cores. For the same
 # reason, ridge regression is fitted to every fourth window: windows overlap, so these contain the same data.
-decoders = sk_b2s.make_decoders(["ridge", "ensemble"], memory=OUT / "cache")
+decoders = sk_b2s.make_decoders(["ridge", "ensemble"], memory=OUT / "cache", random_state=0)
 decoders["ensemble"].set_params(ensemble__n_jobs=2, ensemble__n_seeds=2)
 print(sk_b2s.make_decoders("clip-mel")["clip-mel"])
 rows_of = {"ridge": train[::4]}
@@ -128,7 +128,7 @@ CONTROLS = {
 found = {}
 for name, (preset, controls) in CONTROLS.items():
     print_progress(f"Controls of {name}: {', '.join(controls)} ...")
-    decoder = sk_b2s.make_decoders(preset, memory=OUT / "cache")[preset]
+    decoder = sk_b2s.make_decoders(preset, memory=OUT / "cache", random_state=0)[preset]
     if name == "ensemble":
         decoder.set_params(ensemble__n_seeds=1, ensemble__weights=ensemble.weights_)
     oracle = partial(oracle_scores, truth) if "oracle" in controls else None

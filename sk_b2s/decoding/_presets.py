@@ -149,15 +149,21 @@ PRESETS = {
         "the same with a second network on the Mel bands (Deep Mel)", _clip_deepmel
     ),
     "clip-wav2vec2": DecoderPreset("BrainEncoder with the contrastive loss on wav2vec 2.0", _clip_wav2vec2),
+    "clip-whisper": DecoderPreset("the same on Whisper tiny.en, which is part of the package", _clip_whisper),
     "ensemble": DecoderPreset(
         "weighted mean of three networks of clip-mel and the likelihood decoder", _ensemble
     ),
-    "clip-whisper": DecoderPreset("the same on Whisper tiny.en, which is part of the package", _clip_whisper),
 }
 
 
 def make_decoders(
-    names=("ridge", "clip-mel"), size="laptop", memory=None, wav2vec2=XLSR, verbose=0, events=None
+    names=("ridge", "clip-mel"),
+    size="laptop",
+    memory=None,
+    wav2vec2=XLSR,
+    verbose=0,
+    events=None,
+    random_state=None,
 ):
     """Make pipelines of the decoders of Défossez et al. (2023) and of ridge.
 
@@ -200,6 +206,8 @@ def make_decoders(
         features and word onsets. The transcript of each candidate must then be
         known, as it is if candidates are segments of known speech. If None,
         features are computed from the audio only.
+    random_state : None, int or RandomState, default=None
+        Seed of all networks, also of those in the ensemble.
 
     Returns
     -------
@@ -239,8 +247,9 @@ def make_decoders(
             hint = suggest_name(name, PRESETS)
             raise ValueError(f"Unknown decoder {name!r}{hint}. Known decoders are {', '.join(PRESETS)}.")
         out[name] = _make_pipeline(name, size, memory, wav2vec2)
-        verbosity = [key for key in out[name].get_params() if key.endswith("encoder__verbose")]
-        out[name].set_params(**dict.fromkeys(verbosity, verbose))
+        for ending, value in {"encoder__verbose": verbose, "encoder__random_state": random_state}.items():
+            keys = [key for key in out[name].get_params() if key.endswith(ending)]
+            out[name].set_params(**dict.fromkeys(keys, value))
     return out
 
 

@@ -70,6 +70,14 @@ def test_make_decoders_ensemble_joins_presets():
     assert ensemble.n_seeds == 3
 
 
+def test_make_decoders_random_state_seeds_networks():
+    for name, decoder in make_decoders(PRESETS, random_state=3).items():
+        seeds = [
+            value for key, value in decoder.get_params().items() if key.endswith("encoder__random_state")
+        ]
+        assert seeds == ([] if name in ("ridge", "likelihood") else [3]), name
+
+
 def test_make_decoders_rejects_unknown_names():
     with pytest.raises(ValueError, match="did you mean 'ridge'"):
         make_decoders("rigde")
