@@ -15,10 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._chunks import split_rows_into_chunks
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
-from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import validate_rows_in_step
+from sk_b2s.decoding._base import count_stimulus_minutes
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._unseen_subjects import BATCH
-from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet
@@ -258,10 +258,8 @@ class AdaptationMixin:
             rows = np.flatnonzero(subjects == subject)
             brain.subject[rows] = len(self.subjects_) + place
             steps = X[rows].n_distinct
-            minutes = np.nan if X.sfreq is None else steps / X.sfreq / 60
-            table = get_validated_table(y)
-            if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
-                minutes = StimulusIntervals.from_table(table.iloc[rows]).seconds / 60
+            recorded = np.nan if X.sfreq is None else steps / X.sfreq / 60
+            minutes = count_stimulus_minutes(y, rows, recorded)
             share = steps / (len(rows) * X.n_read)
             yield _Calibration(subject, brain, speech, targets, rows, segments, minutes, share)
 
@@ -269,17 +267,7 @@ class AdaptationMixin:
 
     def _with_subjects(self, subjects):
         """Copy the encoder, with average layers for new subjects."""
-        known = sorted(set(subjects) & set(self.subjects_))
-        if known == [""]:
-            raise ValueError(
-                "X does not name its subject, and the encoder was fitted on an unnamed subject. Name the new subject "
-                "with Windows.from_array(X, rows=pd.DataFrame({'subject': ['new'] * len(X)}))."
-            )
-        if known:
-            raise ValueError(
-                f"X has subjects that the encoder was fitted on: {known}. adapt is for new subjects. Rename them to "
-                f"learn them again, or fit again with all rows."
-            )
+        self._check_new_subjects(subjects, "encoder")
         new = copy.copy(self)
         new.parent_ = getattr(self, "parent_", None) or self.digest()
         new.subjects_ = np.append(self.subjects_, subjects)

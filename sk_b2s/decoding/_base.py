@@ -444,6 +444,20 @@ class RetrievalMixin:
             leaking = np.isin(fingerprint_array_rows(y), np.concatenate(known))
             warn_of_split_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)
 
+    def _check_new_subjects(self, subjects, kind="decoder"):
+        """Raise unless all subjects are new and have a name."""
+        known = sorted(set(subjects) & set(self.subjects_))
+        if known == [""]:
+            raise ValueError(
+                f"X does not name its subject, and the {kind} was fitted on an unnamed subject. Name the new subject "
+                "with Windows.from_array(X, rows=pd.DataFrame({'subject': ['new'] * len(X)}))."
+            )
+        if known:
+            raise ValueError(
+                f"X has subjects that the {kind} was fitted on: {known}. adapt is for new subjects. Rename them to "
+                f"learn them again, or fit again with all rows."
+            )
+
     def _add_calibration_stimuli(self, y):
         """Add the calibration stimuli to those that scores warn about."""
         table = get_validated_table(y)
@@ -453,6 +467,14 @@ class RetrievalMixin:
             )
         if self.stimulus_intervals_ is not None and table is not None and "sound_onset" in table:
             self.stimulus_intervals_ = self.stimulus_intervals_ | StimulusIntervals.from_table(table)
+
+
+def count_stimulus_minutes(y, rows, default=np.nan):
+    """Return the minutes of distinct stimuli, ``default`` if unknown."""
+    table = get_validated_table(y)
+    if table is None or not {"sound", "sound_onset", "duration"} <= set(table):
+        return default
+    return StimulusIntervals.from_table(table.iloc[rows]).seconds / 60
 
 
 def _spans_of(X):

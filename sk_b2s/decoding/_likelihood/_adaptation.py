@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import validate_rows_in_step
+from sk_b2s.decoding._base import count_stimulus_minutes
 from sk_b2s.decoding._likelihood._response import ResponsePrior, cut_rank
-from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 METHODS = ("auto", "ridge")
@@ -79,6 +79,7 @@ class LikelihoodAdaptationMixin:
         validate_rows_in_step(X, y)
         subjects = get_subjects_of_windows(X)
         self._check_new_subjects(pd.unique(subjects))
+        self._warn_misspelled_subjects(pd.unique(subjects))
         targets = self._targets(y)
         self._check_targets_shape(targets)
         new, notes = copy.copy(self), []
@@ -86,7 +87,7 @@ class LikelihoodAdaptationMixin:
             rows = np.flatnonzero(subjects == subject)
             new._add_subject(subject, *self._adapt_to(X, targets, rows))
             notes.append({
-                "subject": subject, "method": "ridge", "minutes": _count_minutes(y, rows),
+                "subject": subject, "method": "ridge", "minutes": count_stimulus_minutes(y, rows),
                 "n_windows": len(rows),
             })  # fmt: skip
         known = getattr(self, "adaptations_", None)
@@ -95,21 +96,6 @@ class LikelihoodAdaptationMixin:
         )
         new._add_calibration_stimuli(y)
         return new
-
-    def _check_new_subjects(self, subjects):
-        """Raise unless all subjects are new and have a name."""
-        known = sorted(set(subjects) & set(self.subjects_))
-        if known == [""]:
-            raise ValueError(
-                "X does not name its subject, and the decoder was fitted on an unnamed subject. Name the new subject "
-                "with Windows.from_array(X, rows=pd.DataFrame({'subject': ['new'] * len(X)}))."
-            )
-        if known:
-            raise ValueError(
-                f"X has subjects that the decoder was fitted on: {known}. adapt is for new subjects. Rename them to "
-                f"learn them again, or fit again with all rows."
-            )
-        self._warn_misspelled_subjects(subjects)
 
     def _adapt_to(self, X, targets, rows):
         """Return the arrays of the model of a new subject, and its order."""
@@ -133,11 +119,3 @@ class LikelihoodAdaptationMixin:
             setattr(self, name, np.concatenate([arrays[:-1], added, arrays[-1:]]))
         self.subjects_ = np.append(self.subjects_, subject)
         self.order_ = np.append(self.order_, order)
-
-
-def _count_minutes(y, rows):
-    """Return the minutes of distinct stimuli, NaN if unknown."""
-    table = get_validated_table(y)
-    if table is None or not {"sound", "sound_onset", "duration"} <= set(table):
-        return np.nan
-    return StimulusIntervals.from_table(table.iloc[rows]).seconds / 60
