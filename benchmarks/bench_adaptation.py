@@ -41,7 +41,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._results._amounts import AMOUNT
-from sk_b2s.evaluation._statistics import compute_subject_statistics
+from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics
 from sk_b2s.evaluation._summary import average_summary_scores
 from sk_b2s.model_selection._split import list_split_folds
 

@@ -37,7 +37,7 @@ from sk_b2s import (
     select_calibration_sentences,
 )
 from sk_b2s.datasets import make_listening
-from sk_b2s.evaluation._comparison import adjust_comparison_p_values
+from sk_b2s.evaluation._statistics._comparison import adjust_comparison_p_values
 
 EXPERIMENTS = {
     "meg": {"modality": "meg", "n_channels": 52, "snr_db": -12.0, "random_state": 1},

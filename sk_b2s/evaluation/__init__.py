@@ -5,12 +5,12 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
-        "_alignment_check": ["check_alignment"],
+        "_alignment._check": ["check_alignment"],
         "_attention": ["attention_decision_accuracy", "attention_decoding_scores"],
         "_audit": ["score_similarities"],
         "_benchmark": ["benchmark"],
-        "_bootstrap": ["bootstrap_ci", "circular_shift_test"],
-        "_comparison": ["compare_estimators"],
+        "_statistics._bootstrap": ["bootstrap_ci", "circular_shift_test"],
+        "_statistics._comparison": ["compare_estimators"],
         "_controls._run": ["run_controls"],
         "_controls._surrogates": ["SurrogateRecordings"],
         "_curves": ["retrieval_validation_curve", "retrieval_learning_curve"],
@@ -18,6 +18,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_noise_ceiling": ["intersubject_correlation", "split_half_reliability"],
         "_results._summarize": ["summarize"],
         "_results._table": ["read_results"],
-        "_statistics": ["mean_and_sem"],
+        "_statistics._subjects": ["mean_and_sem"],
     },
 )

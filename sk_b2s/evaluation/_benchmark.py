@@ -23,9 +23,9 @@ from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift
 from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._run import run_control_rows, select_controls_to_run
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
+from sk_b2s.evaluation._results._fits import plan_tasks, run_tasks
 from sk_b2s.evaluation._results._lines import find_line_problem
 from sk_b2s.evaluation._results._table import make_results_table
-from sk_b2s.evaluation._tasks import plan_tasks, run_tasks
 from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
 from sk_b2s.model_selection._split import list_split_folds
 

@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing
 from sk_b2s._utils._estimators import find_innermost_estimator, unwrap_innermost_estimator
 from sk_b2s.decoding._forward_trf import ForwardTRF
 from sk_b2s.evaluation._fit_score import fit_and_score_fold, fit_fold, make_fit_score_rows
-from sk_b2s.evaluation._statistics import compute_subject_statistics
+from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics
 from sk_b2s.features._union import SpeechFeatureUnion
 from sk_b2s.model_selection._split import list_split_folds
 from sk_b2s.preprocessing._scalers import FeatureScaler
@@ -197,8 +197,8 @@ def unique_variance(scores, score="top_k"):
         ``unique``, which is ``all`` minus ``without``. Means over folds,
         weighted by windows. Test whether it differs from zero with
         ``compute_comparison_p(contributions.query(...)["unique"])`` of
-        :mod:`sk_b2s.evaluation._comparison`, and correct for the number of
-        feature sets with ``holm``.
+        :mod:`sk_b2s.evaluation._statistics._comparison`, and correct for the
+        number of feature sets with ``holm``.
     """
     means = compute_subject_statistics(scores, score, ["features"])
     names = [name for name in pd.unique(scores["features"]) if f"all but {name}" in set(scores["features"])]

@@ -8,13 +8,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sk_b2s.evaluation._comparison import compare_estimators
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN, list_missing_plan_parts, plans_that_differ
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._scores import chance_of_score, label_of_score
-from sk_b2s.evaluation._statistics import (
+from sk_b2s.evaluation._statistics._comparison import compare_estimators
+from sk_b2s.evaluation._statistics._subjects import (
     compute_null_statistics,
     compute_statistics_over_subjects,
     compute_subject_score_statistics,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._results._amounts import AMOUNT, format_calibration_amounts
-from sk_b2s.evaluation._statistics import select_rows_for_statistics
+from sk_b2s.evaluation._statistics._subjects import select_rows_for_statistics
 from sk_b2s.evaluation._summary import average_summary_scores, get_summary_score_label
 from sk_b2s.plotting._style import (
     COLORS,

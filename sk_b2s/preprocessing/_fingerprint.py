@@ -213,14 +213,14 @@ ESTIMATOR_FOLDERS = ("preprocessing", "features", "nn", "decoding")
 
 
 @cache
-def fingerprint_code(folder=HERE, roots=("evaluation._tasks", "_persistence._registry")):
+def fingerprint_code(folder=HERE, roots=("evaluation._results._fits", "_persistence._registry")):
     """Hash the source files that a result depends on.
 
     Parameters
     ----------
     folder : Path, default=folder of this package
     roots : tuple of str, \
-            default=("evaluation._tasks", "_persistence._registry")
+            default=("evaluation._results._fits", "_persistence._registry")
         Modules that are hashed together with all modules of the package that
         they import directly or indirectly. The registry imports all
         estimators. Figures, reports and statistics are not included, so that

@@ -10,7 +10,7 @@ from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, Verdict
 from sk_b2s.evaluation._results._amounts import select_amount
-from sk_b2s.evaluation._statistics import select_rows_for_statistics
+from sk_b2s.evaluation._statistics._subjects import select_rows_for_statistics
 
 LIMITS = (  # problems that nulls and controls do not detect
     "Selection on test data: an epoch, seed, parameter, channel, frequency band or estimator was chosen because it "

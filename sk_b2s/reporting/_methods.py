@@ -10,7 +10,7 @@ from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import label_of_control
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, decide_verdict_against_null
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
-from sk_b2s.evaluation._statistics import compute_null_statistics, mean_and_sem
+from sk_b2s.evaluation._statistics._subjects import compute_null_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import format_finding_count
 

@@ -8,7 +8,7 @@ import pandas as pd
 from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s.evaluation._curves import describe_learning_curve_edge
 from sk_b2s.evaluation._results._plan import read_plan
-from sk_b2s.evaluation._statistics import compute_subject_statistics, mean_and_sem
+from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import get_summary_score_label
 from sk_b2s.nn._losses import CROSS_ENTROPY
 from sk_b2s.plotting._curves import STILL_FALLING, label_loss_curve, plot_curve, plot_history

@@ -89,12 +89,12 @@ def test_fingerprint_rows_ignores_folder(tmp_path):
 
 def test_fingerprint_code_depends_on_imports(tmp_path):
     for name, text in {
-        "evaluation/_tasks": "def run():\n    from sk_b2s.metrics._ranking import ranks",
+        "evaluation/_results/_fits": "def run():\n    from sk_b2s.metrics._ranking import ranks",
         "metrics/_ranking": "from sk_b2s.metrics import _similarity",
         "metrics/_similarity": "similarity = 1",
-        "evaluation/_statistics": "",
+        "evaluation/_statistics/_subjects": "",
     }.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{name}.py").write_text(text)
 
     def digest():
@@ -102,17 +102,19 @@ def test_fingerprint_code_depends_on_imports(tmp_path):
         return fingerprint_code(tmp_path)
 
     first = digest()
-    (tmp_path / "evaluation" / "_statistics.py").write_text(
+    (tmp_path / "evaluation/_statistics/_subjects.py").write_text(
         "from sk_b2s.metrics._similarity import similarity"
     )
     assert digest() == first
     (tmp_path / "metrics" / "_similarity.py").write_text("similarity = 2")
     assert digest() != first
-    modules = set(_sources(Path(sk_b2s.__file__).parent, ["evaluation._tasks", "_persistence._registry"]))
+    modules = set(
+        _sources(Path(sk_b2s.__file__).parent, ["evaluation._results._fits", "_persistence._registry"])
+    )
     assert {
         "decoding._encoder",
         "decoding._ridge_decoder",
         "features._spectral",
         "metrics._similarity",
     } < modules
-    assert not {"evaluation._statistics", "plotting._scores", "reporting._methods"} & modules
+    assert not {"evaluation._statistics._subjects", "plotting._scores", "reporting._methods"} & modules

@@ -13,7 +13,7 @@ from sk_b2s.evaluation._results._former import refuse_former_columns
 from sk_b2s.evaluation._results._plan import describe_missing_plan_rows
 from sk_b2s.evaluation._results._table import CELL
 from sk_b2s.evaluation._scores import CHANCE_COLUMNS, SCORES, VERDICT_COLUMNS
-from sk_b2s.evaluation._statistics import (
+from sk_b2s.evaluation._statistics._subjects import (
     KINDS,
     compute_null_statistics,
     compute_statistics_over_subjects,

@@ -175,7 +175,7 @@ def test_read_results_refuses_two_plans(study, tmp_path, name, monkeypatch):
     path, cv = tmp_path / "r.jsonl", LeaveOneSubjectOut(1)
     benchmark({"one": ONE}, X, y, cv, path, only=0, **QUIET)
     if name == "code":
-        monkeypatch.setattr("sk_b2s.evaluation._tasks.fingerprint_code", lambda: "another")
+        monkeypatch.setattr("sk_b2s.evaluation._results._fits.fingerprint_code", lambda: "another")
     changed = {"estimators": {"one": ONE}, "X": X, "y": y, "cv": cv, **QUIET, **changed}
     if changed["y"] is None:
         changed["y"] = y.assign(sound_onset=y["sound_onset"] + 0.01)

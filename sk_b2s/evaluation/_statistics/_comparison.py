@@ -10,7 +10,11 @@ from scipy.stats import rankdata
 
 from sk_b2s.evaluation._results._amounts import AMOUNT, amounts_in
 from sk_b2s.evaluation._results._plan import describe_plan_differences, read_plan
-from sk_b2s.evaluation._statistics import OVER, compute_subject_statistics, select_rows_for_statistics
+from sk_b2s.evaluation._statistics._subjects import (
+    OVER,
+    compute_subject_statistics,
+    select_rows_for_statistics,
+)
 
 
 def compare_estimators(
@@ -74,7 +78,7 @@ def compare_estimators(
     Notes
     -----
     The test is exact, also with ties, see
-    :func:`~sk_b2s.evaluation._comparison.compute_comparison_p`.
+    :func:`~sk_b2s.evaluation._statistics._comparison.compute_comparison_p`.
     Subjects without a difference are left out, as Wilcoxon did. The null
     hypothesis is that differences are symmetric about zero in the population
     of subjects, for these stimuli. The test does not generalize to other

@@ -9,7 +9,7 @@ from helpers.score_tables import make_results
 from scipy import stats
 
 from sk_b2s import compare_estimators, mean_and_sem
-from sk_b2s.evaluation._comparison import adjust_comparison_p_values, compute_comparison_p
+from sk_b2s.evaluation._statistics._comparison import adjust_comparison_p_values, compute_comparison_p
 
 
 def test_compare_estimators_ignores_controls():

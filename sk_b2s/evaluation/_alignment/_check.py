@@ -13,7 +13,7 @@ from sk_b2s.decoding._stimulus_artifacts import (
     find_stimulus_artifact_channels,
     score_stimulus_artifact,
 )
-from sk_b2s.evaluation._alignment_notes import MIN_SECONDS, compare_alignment_notes, make_alignment_notes
+from sk_b2s.evaluation._alignment._notes import MIN_SECONDS, compare_alignment_notes, make_alignment_notes
 from sk_b2s.events._audio._checks import check_audio_is_silent
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.events._table import check_events

@@ -11,7 +11,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from sk_b2s import StimulusArray, check_alignment
 from sk_b2s.datasets import make_listening
-from sk_b2s.evaluation._alignment_notes import compare_alignment_notes
+from sk_b2s.evaluation._alignment._notes import compare_alignment_notes
 from sk_b2s.metrics._lag_curve import compute_lag_curve, find_lag_curve_offset, whiten_for_lag_curve
 from sk_b2s.plotting import plot_alignment
 

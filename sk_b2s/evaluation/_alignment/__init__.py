@@ -1,0 +1,1 @@
+"""Alignment between recordings and stimulus onsets."""

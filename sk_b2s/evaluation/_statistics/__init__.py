@@ -1,0 +1,1 @@
+"""Statistics over subjects: means, comparison and bootstrap."""
