@@ -11,8 +11,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_forward_trf": ["ForwardTRF"],
         "_likelihood._decoder": ["LikelihoodDecoder"],
         "_presets": ["make_decoders"],
-        "_retrieval_result": ["RetrievalResult"],
+        "_retrieval._result": ["RetrievalResult"],
+        "_retrieval._scoring": ["concat_results", "retrieval_scores", "retrieve"],
         "_ridge_decoder": ["RidgeDecoder"],
-        "_scoring": ["concat_results", "retrieval_scores", "retrieve"],
     },
 )

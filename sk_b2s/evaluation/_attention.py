@@ -6,7 +6,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._scoring import retrieve
+from sk_b2s.decoding._retrieval._scoring import retrieve
 from sk_b2s.evaluation._fit_score import fit_fold
 from sk_b2s.events._streams import concurrent_stream
 from sk_b2s.model_selection._split import list_split_folds

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval_result import RetrievalResult
+from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._results._lines import format_result_line_outcome

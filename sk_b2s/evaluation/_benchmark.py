@@ -18,7 +18,7 @@ from sk_b2s._utils._validation import (
     validate_rows_in_step,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._scoring import find_scoring_table
+from sk_b2s.decoding._retrieval._scoring import find_scoring_table
 from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._run import run_control_rows, select_controls_to_run

@@ -12,8 +12,8 @@ from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import make_estimator_params, was_estimator_interrupted
 from sk_b2s._utils._validation import get_validated_table
-from sk_b2s.decoding._retrieval_result import RetrievalResult
-from sk_b2s.decoding._scoring import retrieve
+from sk_b2s.decoding._retrieval._result import RetrievalResult
+from sk_b2s.decoding._retrieval._scoring import retrieve
 
 
 @dataclass(frozen=True)

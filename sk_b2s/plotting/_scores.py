@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.decoding._retrieval_result import RetrievalResult
+from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
 from sk_b2s.evaluation._statistics._comparison import compare_estimators

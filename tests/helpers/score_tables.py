@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._retrieval_result import RetrievalResult  # noqa: E402
+from sk_b2s.decoding._retrieval._result import RetrievalResult  # noqa: E402
 from sk_b2s.evaluation._controls._verdicts import add_verdict_texts
 from sk_b2s.evaluation._results._table import COLUMNS  # noqa: E402
 

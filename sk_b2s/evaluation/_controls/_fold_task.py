@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing
 from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval_result import RetrievalResult
+from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._fit_score import fit_and_score_fold
 from sk_b2s.model_selection._exposure import find_exposure
 

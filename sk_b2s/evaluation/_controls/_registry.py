@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing
 from sk_b2s._utils._estimators import find_estimator_speech
 from sk_b2s._utils._validation import get_validated_table, is_valid_segment_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval_result import RetrievalResult, split_retrieval_pools
+from sk_b2s.decoding._retrieval._result import RetrievalResult, split_retrieval_pools
 from sk_b2s.evaluation._controls._inputs import (
     exclude_shared_control_inputs,
     make_control_input_features,

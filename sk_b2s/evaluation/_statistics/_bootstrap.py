@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.decoding._retrieval_result import RetrievalResult
+from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.metrics._null import circular_shift_null, find_null_shifts, mark_null_hits
 
 TINY = 1e-12  # difference below which two scores are equal

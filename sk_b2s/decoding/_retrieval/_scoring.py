@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import get_validated_table, join_validated_tables
-from sk_b2s.decoding._retrieval_result import RetrievalResult
+from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, top_k_accuracy
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows

@@ -1,0 +1,1 @@
+"""Retrieval results: scores, combination of windows and confidence."""

@@ -1,0 +1,28 @@
+"""Checks of the tables of retrieval results."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+
+def check_columns(columns, table, purpose):
+    """Raise if a table lacks columns."""
+    if missing := [column for column in columns if column not in table]:
+        raise ValueError(
+            f"{purpose}, but columns {missing} are missing. Pass X and y as returned by make_segments, or Windows "
+            f"with these columns in rows."
+        )
+
+
+def check_other_windows(result, reference, owner):
+    """Raise if a reference contains windows of this result."""
+    keys = [name for name in ("subject", "recording", "onset") if name in result.rows]
+    n_shared = len(result.rows) if reference is result else 0
+    if not n_shared and "onset" in keys and "onset" in reference.rows:
+        own, other = (pd.MultiIndex.from_frame(one.rows[keys]) for one in (result, reference))
+        n_shared = int(own.isin(other).sum())
+    if n_shared:
+        raise ValueError(
+            f"The 'reference' parameter of {owner} must contain other windows than those that are scored. It contains "
+            f"{n_shared} of {len(result.rows)}. Use results.select(...) of other stimuli, such as training blocks."
+        )
