@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_null": ["circular_shift_null"],
         "_ranking": ["balanced_top_k", "chance_level", "median_relative_rank", "ranks", "top_k_accuracy"],
         "_similarity": ["similarity", "weighted_norms"],
-        "_word_timing": ["timing_scores"],
+        "_word_timing": ["timing_probabilities", "timing_scores"],
         "_words": ["word_probabilities", "word_scores"],
     },
 )

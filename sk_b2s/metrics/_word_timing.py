@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 from scipy.stats import betabinom
 from scipy.stats import f as f_distribution
+
+from sk_b2s.metrics._confidence import fit_temperature
 
 SHORTEST, LONGEST = 0.03, 3.0  # s; intervals between onsets beyond these carry no information
 N_SPLITS = 5  # cross-validation folds of neighboring stimuli
 LEVEL = 0.01  # of an F test; features in which words do not differ are excluded
 RUN = 10  # words since a silence; longer runs count as this
 FLAT = 1e-9  # differences of this size are rounding
+MOST_CALIBRATED = 2000  # training rows that calibrate probabilities
 
 
 def timing_scores(rows, words, vocabulary, k, train=None):
@@ -44,26 +50,69 @@ def timing_scores(rows, words, vocabulary, k, train=None):
         Probability that the word is among the ``k`` best of the vocabulary,
         NaN for windows without a word. The chance level is k / n_words.
     """
-    vocabulary = pd.Index(vocabulary, dtype=object)
-    code = vocabulary.get_indexer(np.asarray(words, dtype=object))
+    code, n_words = _encode_words(words, vocabulary), len(vocabulary)
+    hits = np.full(len(code), np.nan)
+    for test, timing, model in _iter_timing_models(rows, code, vocabulary, train):
+        hits[test] = _predict_hits(model, timing, code[test], n_words, k)
+    return pd.Series(np.where(code >= 0, hits, np.nan), index=rows.index)
+
+
+def timing_probabilities(rows, words, vocabulary, train=None):
+    """Predict the probability of words from window onsets alone.
+
+    The classifier is that of :func:`timing_scores`. Its probabilities are
+    calibrated on the training rows. Words without a training row have the
+    probability 1 / n_words in all windows.
+
+    Parameters
+    ----------
+    rows : DataFrame of shape (n_windows, ...)
+        Has ``subject, recording, onset``, and if known ``sound,
+        sound_onset``, by which folds are divided.
+    words : array-like of shape (n_windows,)
+        Word at the anchor of each window, None for windows without a word.
+    vocabulary : sequence of str
+        All words that can be predicted.
+    train : DataFrame, default=None
+        Training rows with ``word`` and the columns of ``rows``. If None, each
+        of five folds of ``rows`` is predicted from the other four.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n_windows, n_words)
+        Rows sum to 1, also those of windows whose word is not in the
+        vocabulary. All words are equally probable before.
+    """
+    code, n_words = _encode_words(words, vocabulary), len(vocabulary)
+    out = np.full((len(code), n_words), 1 / n_words)
+    for test, timing, model in _iter_timing_models(rows, code, vocabulary, train, calibrate=True):
+        if model is not None:
+            known = softmax(_score_timing(model, timing) / model.temperature, axis=1)
+            out[np.ix_(test, model.seen)] = known * len(model.seen) / n_words
+    return out
+
+
+def _encode_words(words, vocabulary):
+    """Return the place of each word in the vocabulary, -1 for others."""
+    return pd.Index(vocabulary, dtype=object).get_indexer(np.asarray(words, dtype=object))
+
+
+def _iter_timing_models(rows, code, vocabulary, train, calibrate=False):
+    """Yield test rows, their features, and a model of other rows."""
     timing, n_words = _timing_features(rows), len(vocabulary)
     if train is not None:
-        known = vocabulary.get_indexer(np.asarray(train["word"], dtype=object))
-        hits = _predict_hits(_timing_features(train), known, timing, code, n_words, k)
-    else:
-        hits, stretch = np.full(len(code), np.nan), _stretches(rows)
-        often = _in_several(
-            code, stretch, n_words
-        )  # other words are in training only if they are not in the test
-        for one in range(N_SPLITS):
-            test = stretch == one
-            first = (
-                ~test
-                & often
-                & ~rows.assign(stretch=stretch, code=code).duplicated(_repetition_columns(rows)).to_numpy()
-            )
-            hits[test] = _predict_hits(timing[first], code[first], timing[test], code[test], n_words, k)
-    return pd.Series(np.where(code >= 0, hits, np.nan), index=rows.index)
+        known = _encode_words(train["word"], vocabulary)
+        yield np.arange(len(code)), timing, _fit_timing(_timing_features(train), known, n_words, calibrate)
+        return
+    stretch = _stretches(rows)
+    often = _in_several(
+        code, stretch, n_words
+    )  # other words are in training only if they are not in the test
+    for one in range(N_SPLITS):
+        test = np.flatnonzero(stretch == one)
+        repeated = rows.assign(stretch=stretch, code=code).duplicated(_repetition_columns(rows)).to_numpy()
+        first = (stretch != one) & often & ~repeated
+        yield test, timing[test], _fit_timing(timing[first], code[first], n_words, calibrate)
 
 
 def _repetition_columns(rows):
@@ -113,33 +162,70 @@ def _variances(values, of_word, count):
     return within, between, f_distribution.sf(explained / free[0] / within, *free)
 
 
-def _predict_hits(train, known, test, code, n_words, k):
-    """Compute the probability of each test word to be among the k best."""
+class TimingModel(NamedTuple):
+    """Normal distributions of the timing of words, see `_fit_timing`."""
+
+    seen: np.ndarray  # (n_seen,) words of the vocabulary with training rows
+    differs: np.ndarray  # (n_features,) features in which words differ
+    center: np.ndarray  # (n_differing,) training means
+    scale: np.ndarray  # (n_differing,) standard deviations within words
+    mean: np.ndarray  # (n_seen, n_differing) of words, in these units
+    temperature: float  # of log-likelihoods, because features are not independent
+
+
+def _fit_timing(train, known, n_words, calibrate=False):
+    """Fit the timing of words, None if words do not differ."""
     train, known = train[known >= 0], known[known >= 0]
-    chance = min(1.0, k / n_words)
     count = np.bincount(known, minlength=n_words).astype(float)
     seen = np.flatnonzero(count)
     if len(seen) < 2:
-        return np.full(len(test), chance)
+        return None
     center = train.mean(0)
-    train, test = train - center, test - center
+    train = train - center
     total = np.zeros((n_words, train.shape[1]))
     np.add.at(total, known, train)
     within, between, p = _variances(train, total[seen] / count[seen, None], count[seen])
     differs = p < LEVEL
     if not differs.any():
-        return np.full(len(test), chance)
+        return None
     prior = within[differs] / between[differs]  # number of words that the common mean counts for
-    mean = total[seen][:, differs] / (count[seen, None] + prior) / np.sqrt(within[differs])
-    test = test[:, differs] / np.sqrt(within[differs])
+    scale = np.sqrt(within[differs])
+    mean = total[seen][:, differs] / (count[seen, None] + prior) / scale
+    model = TimingModel(seen, differs, center[differs], scale, mean, 1.0)
+    if not calibrate:
+        return model
+    place, rows = np.searchsorted(seen, known), np.arange(len(known))
+    if len(rows) > MOST_CALIBRATED:
+        rows = np.unique(np.linspace(0, len(rows) - 1, MOST_CALIBRATED).astype(int))
+    scores = _score_timing(model, train[rows] + center)
+    others = total[known[rows]] - train[rows]  # of the same word
+    own = (train[rows][:, differs] - others[:, differs] / (count[known[rows], None] - 1 + prior)) / scale
+    scores[np.arange(len(rows)), place[rows]] = -(own**2).sum(1) / 2
+    return model._replace(temperature=max(1.0, fit_temperature(scores, place[rows])))
+
+
+def _score_timing(model, timing):
+    """Compute the log-likelihoods of seen words: (n_windows, n_seen)."""
+    timing = (timing[:, model.differs] - model.center) / model.scale
+    squares = (timing**2).sum(1)[:, None] - 2 * timing @ model.mean.T + (model.mean**2).sum(1)
+    return -squares / 2
+
+
+def _predict_hits(model, timing, code, n_words, k):
+    """Compute the probability of each test word to be among the k best."""
+    chance = min(1.0, k / n_words)
+    hits = np.full(len(code), chance)
+    if model is None:
+        return hits
     place = np.full(n_words, -1)
-    place[seen] = np.arange(len(seen))
-    hits = np.full(len(test), chance)
-    for row in np.flatnonzero(place[code] >= 0):
-        score = -((test[row] - mean) ** 2).sum(1)
+    place[model.seen] = np.arange(len(model.seen))
+    rows = np.flatnonzero((code >= 0) & (place[code] >= 0))
+    scores = _score_timing(model, timing[rows])
+    n_seen = len(model.seen)
+    for row, score in zip(rows, scores, strict=True):
         own = score[place[code[row]]]
         above = int(np.sum(score > own + FLAT))
         ties = int(np.sum(abs(score - own) <= FLAT))
         at = above + np.arange(ties)  # any of these ranks, as a guess breaks ties
-        hits[row] = betabinom.cdf(k - 1 - at, n_words - len(seen), at + 1, len(seen) - at).mean()
+        hits[row] = betabinom.cdf(k - 1 - at, n_words - n_seen, at + 1, n_seen - at).mean()
     return hits

@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 from sk_b2s import RetrievalResult
 from sk_b2s.metrics._ranking import ranks
-from sk_b2s.metrics._word_timing import timing_scores
+from sk_b2s.metrics._word_timing import timing_probabilities, timing_scores
 from sk_b2s.metrics._words import word_probabilities, word_ranks, word_scores
 
 
@@ -176,3 +176,16 @@ def test_words_have_a_row_of_timing_alone():
     assert np.isnan(blind.loc["timing alone", "top_k"])
     with pytest.raises(ValueError, match="timing is fitted on train, but columns"):
         answers.score_words(train=rows.drop(columns="word"))
+
+
+@pytest.mark.parametrize(("distinct", "least", "most"), [(True, 0.5, 4), (False, -0.15, 0.05)])
+def test_timing_probabilities_bits(distinct, least, most):
+    rows = spoken(np.random.default_rng(0), distinct=distinct, subjects="a")
+    words, code = pd.factorize(rows["word"])[::-1]
+    found = timing_probabilities(rows, rows["word"], words)
+    np.testing.assert_allclose(found.sum(1), 1)
+    assert least < np.log2(found[np.arange(300), code] * len(words)).mean() < most
+    train = rows[rows["word"] != "w1"]
+    found = timing_probabilities(rows, rows["word"], words, train=train)
+    np.testing.assert_allclose(found[:, list(words).index("w1")], 1 / len(words))
+    np.testing.assert_allclose(found.sum(1), 1)
