@@ -9,13 +9,16 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, iter_ridge_path
+from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.model_selection._split import iter_inner_split_folds
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
@@ -75,6 +78,57 @@ class RidgeMixin:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.target_tags.required = True
+        return tags
+
+
+class RidgeDecodingMixin(RidgeMixin, RetrievalMixin):
+    """Fit of decoders with lags.
+
+    A decoder has the parameters ``lags`` and ``sfreq``, and a method
+    ``_fit_models`` that fits the models of all subjects.
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Fit the models of all subjects.
+
+        Parameters
+        ----------
+        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
+            EEG/MEG windows. ``Windows`` provide subjects and their sampling
+            rate. An array has one unnamed subject and the rate ``sfreq``.
+        y : DataFrame, Windows or array-like of shape \
+(n_windows[, n_features[, n_frames]])
+            Stimulus segments for ``speech``, or features without ``speech``.
+            One row per window.
+
+        Returns
+        -------
+        self : object
+            The fitted decoder.
+        """
+        X = self._check_windows(X, reset=True)
+        y = self._check_y(y)
+        validate_rows_in_step(X, y)
+        self._check_parameters(X)
+        segments = self._fit_segments(y).target
+        self._fit_stimulus_intervals(y)
+        self._fit_recording_intervals(X)
+        targets = self._fit_speech(y, np.arange(len(y)))
+        warn_stimulus_artifact_channels(X, y, targets)
+        self._frames = self._fit_frames(X, y, targets)
+        self._fit_lags(X, targets)
+        self._fit_models(X, targets, y, segments)
+        return self
+
+    def _check_parameters(self, X):
+        """Raise if lags or the sampling rate are invalid."""
+        check_ridge_lags(self.lags)
+        check_ridge_rate(self.sfreq, X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # the output is always float32
         return tags
 
 

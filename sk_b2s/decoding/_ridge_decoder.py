@@ -6,26 +6,21 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sk_b2s._utils._validation import validate_rows_in_step
-from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
-    RidgeMixin,
+    RidgeDecodingMixin,
     check_alphas,
-    check_ridge_lags,
-    check_ridge_rate,
     check_ridge_values,
     slice_ridge_windows,
     sum_ridge_frames,
 )
 from sk_b2s.decoding._ridge_solver import compute_lagged_moments
-from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 
 
-class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
+class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
     r"""Backward temporal response function fitted by ridge regression.
 
     The model estimates each speech feature from lagged EEG/MEG channels
@@ -186,7 +181,7 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints = {
-        **RidgeMixin._parameter_constraints,
+        **RidgeDecodingMixin._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "k": [Interval(Integral, 1, None, closed="left")],
         "unseen_subject": [StrOptions({"average", "error"})],
@@ -216,43 +211,9 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
 
     # --- fitting -----------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
-        """Fit one model per subject, or one for all.
-
-        Parameters
-        ----------
-        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            EEG/MEG windows. ``Windows`` provide subjects and their sampling
-            rate. An array has one unnamed subject and the rate ``sfreq``.
-        y : DataFrame, Windows or array-like of shape \
-(n_windows[, n_features[, n_frames]])
-            Stimulus segments for ``speech``, or features without ``speech``.
-            One row per window.
-
-        Returns
-        -------
-        self : RidgeDecoder
-            The fitted decoder.
-        """
-        X = self._check_windows(X, reset=True)
-        y = self._check_y(y)
-        validate_rows_in_step(X, y)
-        self._check_parameters(X)
-        segments = self._fit_segments(y).target
-        self._fit_stimulus_intervals(y)
-        self._fit_recording_intervals(X)
-        targets = self._fit_speech(y, np.arange(len(y)))
-        warn_stimulus_artifact_channels(X, y, targets)
-        self._frames = self._fit_frames(X, y, targets)
-        self._fit_lags(X, targets)
-        self._fit_models(X, targets, y, segments)
-        return self
-
     def _check_parameters(self, X):
         check_alphas(self.alphas)
-        check_ridge_lags(self.lags)
-        check_ridge_rate(self.sfreq, X)
+        super()._check_parameters(X)
 
     def _fit_model(self, X, targets, y, segments, rows):
         """Fit one model: coefficients, intercept, means, alpha, scores."""
@@ -333,8 +294,3 @@ class RidgeDecoder(RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator):
         reach = -int(self.lag_frames_[0]), int(self.lag_frames_[-1])
         padded = torch.nn.functional.pad(eeg, reach)
         return torch.nn.functional.conv1d(padded, coef.permute(2, 1, 0), intercept)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []  # the output is always float32
-        return tags

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import LikelihoodDecoder, StimulusLeakWarning, Windows, load, save
 from sk_b2s.decoding._likelihood import _decoder as module
-from sk_b2s.decoding._likelihood._decoder import select_cover
+from sk_b2s.decoding._likelihood._fitting import select_cover
 from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, make_time_filter, whiten
 from sk_b2s.decoding._likelihood._response import (
     ResponseMoments,

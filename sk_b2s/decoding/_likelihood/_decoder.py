@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
-from sk_b2s._utils._validation import validate_rows_in_step
-from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._likelihood._adaptation import MODEL, LikelihoodAdaptationMixin
-from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, whiten
-from sk_b2s.decoding._likelihood._response import (
-    ResponseMoments,
-    cut_rank,
-    iter_responses,
-    lag_features,
-    score_ranks,
-    sum_response_moments,
-)
-from sk_b2s.decoding._ridge_base import (
-    RidgeMixin,
-    check_ridge_lags,
-    check_ridge_rate,
-    check_ridge_values,
-    iter_ridge_splits,
-    sum_ridge_frames,
-)
-from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
+from sk_b2s.decoding._likelihood._fitting import BATCH_BYTES, LikelihoodFittingMixin
+from sk_b2s.decoding._likelihood._noise import whiten
+from sk_b2s.decoding._likelihood._response import lag_features
+from sk_b2s.decoding._likelihood._selection import LikelihoodSelectionMixin
+from sk_b2s.decoding._ridge_base import RidgeDecodingMixin
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates
-from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
-NOISE_BYTES = 2**27  # of the frames that the noise of a subject is estimated from
-BATCH_BYTES = 2**26  # of lagged features
-MOST_RANK = 8  # that "auto" selects from
-TOLERANCE = 0.01  # of the log-likelihood, within which the least rank is taken
-MOST_HELDOUT = 200  # windows of a subject and fold that calibrate
-SCALES = (0.01, 10.0)  # of log-likelihoods
 SMALLEST_SHARE = 1e-3  # of the mean energy, below which candidates are not scaled to it
-LEAST_GAIN = 1e-3  # keeps the order of candidates without a relation
-DEFLATE = 0.5  # of the number of frames, because whitened frames are not completely independent
 
 
 class LikelihoodDecoder(
-    LikelihoodAdaptationMixin, RidgeMixin, RetrievalMixin, TransformerMixin, BaseEstimator
+    LikelihoodAdaptationMixin,
+    LikelihoodFittingMixin,
+    LikelihoodSelectionMixin,
+    RidgeDecodingMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     r"""Rank candidates by the likelihood of the EEG/MEG that they would evoke.
 
@@ -296,279 +274,6 @@ class LikelihoodDecoder(
         self.k = k
         self.unseen_subject = unseen_subject
 
-    # --- fitting -----------------------------------------------------------------------------------
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
-        """Fit the noise and the response of each subject.
-
-        Parameters
-        ----------
-        X : Windows or array-like of shape (n_windows, n_channels[, n_times])
-            EEG/MEG windows. ``Windows`` provide subjects and their sampling
-            rate. An array has one unnamed subject and the rate ``sfreq``.
-        y : DataFrame, Windows or array-like of shape \
-(n_windows[, n_features[, n_frames]])
-            Stimulus segments for ``speech``, or features without ``speech``.
-            One row per window.
-
-        Returns
-        -------
-        self : LikelihoodDecoder
-            The fitted decoder.
-        """
-        for name in ("adaptations_", "adaptation_rows_"):  # of an earlier fit
-            vars(self).pop(name, None)
-        X = self._check_windows(X, reset=True)
-        y = self._check_y(y)
-        validate_rows_in_step(X, y)
-        check_ridge_lags(self.lags)
-        check_ridge_rate(self.sfreq, X)
-        segments = self._fit_segments(y).target
-        self._fit_stimulus_intervals(y)
-        self._fit_recording_intervals(X)
-        targets = self._fit_speech(y, np.arange(len(y)))
-        warn_stimulus_artifact_channels(X, y, targets)
-        self._frames = self._fit_frames(X, y, targets)
-        self._fit_lags(X, targets)
-        self._fit_models(X, targets, y, segments)
-        return self
-
-    def _fit_models(self, X, targets, y, segments):
-        """Fit the noise and the response of each subject."""
-        subjects = get_subjects_of_windows(X)
-        self.subjects_ = np.unique(subjects)
-        used = self._select_cover(X)
-        self._fit_inputs(targets, used)
-        rows = [used[subjects[used] == name] for name in self.subjects_]
-        noise = [self._fit_noise(X, part) for part in rows]
-        folds = [self._make_folds(y, segments, part) for part in rows]
-        n_folds = min(map(len, folds))
-        parts = [self._sum_moments(X, targets, *one) for one in zip(rows, noise, folds, strict=True)]
-        filters = [one.filters for one in noise]
-        heldout = self._select(parts, noise, n_folds)
-        self._calibrate(X, targets, segments, folds, heldout)
-        every = [part[0] for part in parts]
-        *_, (responses, prior) = iter_responses(every, filters, self.n_iter_)
-        self.prior_columns_, self.prior_channels_ = prior.columns, prior.channels
-        models = [
-            self._make_model(*cut_rank(response, moments, self.rank_), moments, one)
-            for response, moments, one in zip(responses, every, noise, strict=True)
-        ]
-        models.append(self._average_models(responses, every, noise))
-        for name, values in zip(MODEL, zip(*models, strict=True), strict=True):
-            setattr(self, name, np.stack(values).astype(np.float32))
-        self.order_ = np.array([one.order for one in noise])
-
-    def _average_models(self, responses, moments, noise):
-        """Return the model of an unseen subject."""
-        average = average_noise(noise)
-        back = [np.linalg.pinv(one.filters) for one in noise]
-        response = np.mean([one @ two for one, two in zip(responses, back, strict=True)], axis=0)
-        moments = sum(moments[1:], start=moments[0])
-        cut = cut_rank(response @ average.filters, moments, self.rank_)
-        return self._make_model(*cut, moments, average)
-
-    def _select_cover(self, X):
-        """Select windows whose inner frames cover those of all windows."""
-        return select_cover(X, self._inner_frames() / len(self.frame_weights_))
-
-    def _inner_frames(self):
-        """Return the number of frames with all lags inside of the window."""
-        start, stop = self._inner_range()
-        return stop - start
-
-    def _inner_range(self):
-        """Return the frames with all lags, at least half of the window."""
-        n_frames = len(self.frame_weights_)
-        start, stop = max(int(self.lag_frames_[-1]), 0), n_frames + min(int(self.lag_frames_[0]), 0)
-        return (start, stop) if stop - start >= n_frames / 2 else (0, n_frames)
-
-    def _fit_inputs(self, targets, rows):
-        """Set the mean and the principal components of the features."""
-        n_features, total, square = targets.shape[1], 0.0, 0.0
-        reduce = self.n_components is not None and self.n_components < n_features
-        for piece in slice_rows_into_chunks(len(rows), count_chunk_rows(BATCH_BYTES, *targets.shape[1:])):
-            features = targets.gather(rows[piece]).transpose(1, 2).flatten(0, 1).double()
-            total = total + features.mean(0) * len(rows[piece]) / len(rows)
-            if reduce:
-                square = square + features.mT @ features / (len(rows) * targets.shape[2])
-        check_ridge_values(y=total)
-        self.speech_mean_, self.speech_components_ = total.numpy(), np.eye(n_features)
-        if reduce:
-            vectors = torch.linalg.eigh(square - torch.outer(total, total)).eigenvectors
-            self.speech_components_ = vectors[:, -self.n_components :].flip(1).numpy()
-
-    def _fit_noise(self, X, rows):
-        """Estimate the noise of a subject from evenly spaced windows."""
-        most = max(2, NOISE_BYTES // (4 * self.n_features_in_ * len(self.frame_weights_)))
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
-        frames = self._pool(X.gather(rows))
-        check_ridge_values(X=frames.mean((0, 1)))
-        return fit_noise(frames, self.order, self.clip)
-
-    def _pool(self, batch):
-        """Average the samples of each frame, 0 without samples.
-
-        (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
-        """
-        weights = torch.from_numpy(self.frame_weights_).to(batch)[:, None]
-        return sum_ridge_frames(batch, torch.from_numpy(self._frames), len(weights)) / weights.clamp(min=1)
-
-    def _make_folds(self, y, segments, rows):
-        """Split the rows of a subject: list of (train, test)."""
-        if self.rank != "auto" and self.max_iter == 1:
-            return []
-        return list(iter_ridge_splits(y, segments, rows, self.cv))
-
-    def _sum_moments(self, X, targets, rows, noise, folds):
-        """Sum moments of all rows, and of both parts of each fold."""
-        roles = np.stack(
-            [np.ones(len(rows), bool), *(np.isin(rows, part) for fold in folds for part in fold)]
-        )
-        kinds, code = np.unique(roles, axis=1, return_inverse=True)
-        code = code.ravel()
-        shape = len(self.lag_frames_) * self.speech_components_.shape[1], self.n_features_in_
-        sums = []
-        for kind in range(kinds.shape[1]):
-            batches = self._whitened_batches(X, targets, rows[code == kind], noise)
-            sums.append(sum_response_moments(batches, *shape))
-        share = DEFLATE * self._distinct_share(X, rows)
-        nothing = ResponseMoments(0.0, np.zeros((shape[0], shape[0])), np.zeros(shape))
-        return [
-            sum((one for one, has in zip(sums, role, strict=True) if has), start=nothing).scaled(share)
-            for role in kinds
-        ]
-
-    def _distinct_share(self, X, rows):
-        """Return the share of inner frames that are distinct."""
-        share = self._inner_frames() / len(self.frame_weights_)
-        stops, total = {}, 0.0
-        order = np.lexsort((X.start[rows], X.which[rows]))
-        for row in rows[order]:
-            start, length = X.start[row], share * X.n_read
-            stop = stops.get(X.which[row], -np.inf)
-            total += min(length, start + length - stop)
-            stops[X.which[row]] = max(stop, start + length)
-        return total / (len(rows) * share * X.n_read)
-
-    def _whitened_batches(self, X, targets, rows, noise):
-        """Yield lagged features and channels of inner frames, whitened."""
-        n_frames = len(self.frame_weights_)
-        inner, time_filter = slice(*self._inner_range()), noise.make_time_filter(n_frames)
-        rows = rows[np.argsort(X.which[rows], kind="stable")]
-        width = n_frames * max(
-            len(self.lag_frames_) * self.speech_components_.shape[1], self.n_speech_features_
-        )
-        for piece in slice_rows_into_chunks(len(rows), count_chunk_rows(BATCH_BYTES, width)):
-            frames = self._pool(X.gather(rows[piece]))
-            x = whiten(frames, noise.mean, noise.unmix, noise.limit, time_filter, noise.remix)
-            z = time_filter @ self._lagged(targets.gather(rows[piece]))
-            yield z[:, inner], x[:, inner]
-
-    def _lagged(self, features):
-        """Center, project and lag: (n_windows, n_frames, n_columns)."""
-        mean, components = (
-            torch.from_numpy(one).to(features) for one in (self.speech_mean_, self.speech_components_)
-        )
-        features = features[..., : len(self.frame_weights_)].transpose(1, 2) - mean
-        return lag_features(features @ components, self.lag_frames_)
-
-    def _select(self, parts, noise, n_folds):
-        """Select the number of iterations and the rank on held-out rows.
-
-        Returns models of each fold and subject.
-        """
-        most = min(MOST_RANK, *parts[0][0].cross.shape) if self.rank == "auto" else self.rank
-        scores, cuts = np.zeros((self.max_iter, len(parts), 2, most)), []
-        for fold in range(n_folds):
-            train, test = ([part[1 + 2 * fold + side] for part in parts] for side in (0, 1))
-            path = []
-            for index, (found, _) in enumerate(
-                iter_responses(train, [one.filters for one in noise], self.max_iter)
-            ):
-                path.append([cut_rank(*one, most) for one in zip(found, train, strict=True)])
-                scores[index] += [score_ranks(*one, other) for one, other in zip(path[-1], test, strict=True)]
-            cuts.append((path, train))
-        self.n_iter_, self.rank_, self.gain_ = self.max_iter, most, 1.0
-        self.cv_scores_ = np.full((self.max_iter, most), np.nan)
-        if not n_folds:
-            return []
-        products, squares = scores[:, :, 0], np.maximum(scores[:, :, 1], 1e-30)
-        self.cv_scores_ = (np.maximum(products, 0) ** 2 / squares / 2).sum(1)
-        allowed = self.cv_scores_ if self.rank == "auto" else self.cv_scores_[:, -1:]
-        best = find_best_settings(allowed)
-        self.n_iter_ = int(best[0]) + 1
-        self.rank_ = int(best[1]) + 1 if self.rank == "auto" else self.rank
-        place = best[0], slice(None), self.rank_ - 1
-        self.gain_ = float(max(products[place].sum() / squares[place].sum(), LEAST_GAIN))
-        self._warn_of_nothing(products[place] <= 0)
-        return [
-            [
-                self._make_model(cut[:, : self.rank_], directions[:, : self.rank_], *one)
-                for (cut, directions), *one in zip(path[best[0]], train, noise, strict=True)
-            ]
-            for path, train in cuts
-        ]
-
-    def _calibrate(self, X, targets, segments, folds, heldout):
-        """Select the normalization and the scale of the log-likelihood."""
-        self.normalize_, self.scale_ = self.normalize is True, 1.0
-        found = [
-            part
-            for fold, models in enumerate(heldout)
-            for part in self._compare_heldout(X, targets, segments, [one[fold][1] for one in folds], models)
-        ]
-        if not found:
-            return
-        tried = [False, True] if self.normalize == "auto" else [self.normalize]
-        best = [find_scale([self._log_likelihoods(*one, normalize) for one in found]) for normalize in tried]
-        place = int(np.argmin([cost for _, cost in best]))
-        self.normalize_, self.scale_ = tried[place], best[place][0]
-
-    def _compare_heldout(self, X, targets, segments, rows, models):
-        """Yield products, norms, energies and targets of held-out windows."""
-        names, first = np.unique(segments[np.concatenate(rows)], return_index=True)
-        candidates = targets[np.concatenate(rows)[first]]
-        if len(names) < 2:
-            return
-        for part, model in zip(rows, models, strict=True):
-            part = part[np.unique(np.linspace(0, len(part) - 1, min(len(part), MOST_HELDOUT)).astype(int))]
-            evoked = self._predict_components(candidates, model)
-            products = self._components(X, part, model).flatten(1) @ evoked.T
-            yield products, evoked.square().sum(1), float(model[-1]), np.searchsorted(names, segments[part])
-
-    def _log_likelihoods(self, products, squares, energy, target, normalize):
-        """Return log-likelihoods of held-out windows, and their targets."""
-        gain = self._gains(squares, energy, normalize)
-        return products * gain - gain.square() * squares / 2, target
-
-    def _gains(self, squares, energy, normalize):
-        """Return the gain of each candidate, of shape (n_candidates,)."""
-        if not normalize:
-            return torch.full_like(squares, self.gain_)
-        return self.gain_ * (energy / squares.clamp(min=SMALLEST_SHARE * energy)).sqrt()
-
-    def _warn_of_nothing(self, is_nothing):
-        """Warn about subjects whose response predicts no held-out EEG/MEG."""
-        if not is_nothing.any():
-            return
-        names = ", ".join(repr(str(name)) for name in self.subjects_[is_nothing])
-        warnings.warn(
-            f"Cross-validation found no relation between X and y for {is_nothing.sum()} of {len(is_nothing)} subjects "
-            f"({names}), so similarities are guesses. Check that X and y match and vary, or use more data.",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
-
-    def _make_model(self, cut, directions, moments, noise):
-        """Return the arrays of a model, in the order of ``MODEL``."""
-        n_frames = len(self.frame_weights_)
-        coef = cut.reshape(len(self.lag_frames_), self.speech_components_.shape[1], -1)
-        energy = n_frames * np.einsum("ij,ij->", cut, moments.gram @ cut) / max(moments.n, 1e-30)
-        filters, time_filter = noise.remix @ directions, noise.make_time_filter(n_frames)
-        return noise.mean, noise.unmix, noise.limit, time_filter, filters, coef, energy
-
     # --- hooks of RetrievalMixin -------------------------------------------------------------------
 
     def _model(self, index):
@@ -649,68 +354,8 @@ class LikelihoodDecoder(
         gain = self._gains(squares, float(model[-1]), self.normalize_)
         return self.scale_ * gain[:, None] * evoked, self.scale_ * gain.square() * squares / 2
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []  # the output is always float32
-        return tags
-
-
-def find_scale(parts):
-    """Find the factor of log-likelihoods with the most probable targets.
-
-    ``parts`` are pairs of log-likelihoods (n_windows, n_candidates) and
-    targets. Returns the factor and the mean negative log-probability.
-    """
-
-    def cost(exponent):
-        total = sum(
-            float(
-                torch.nn.functional.cross_entropy(
-                    np.exp(exponent) * scores, torch.as_tensor(target), reduction="sum"
-                )
-            )
-            for scores, target in parts
-        )
-        return total / sum(len(target) for _, target in parts)
-
-    found = minimize_scalar(cost, bounds=np.log(SCALES), method="bounded")
-    return float(np.exp(found.x)), found.fun
-
-
-def find_best_settings(scores):
-    """Return the row and column of the least rank that is as good as any.
-
-    Of the rows, the numbers of iterations, the best for this rank is taken.
-    """
-    column = int(np.argmax(scores.max(0) >= (1 - TOLERANCE) * scores.max()))
-    return int(np.argmax(scores[:, column])), column
-
-
-def select_cover(windows, share):
-    """Select windows whose inner parts cover those of all.
-
-    ``share`` is the share of a window that is inside.
-    """
-    order = np.lexsort((windows.start, windows.which))
-    length, keep, signal, last, candidate = share * windows.n_read, [], -1, 0, None
-    for row in order:
-        start = windows.start[row]
-        if windows.which[row] != signal:
-            if candidate is not None:
-                keep.append(candidate)
-            signal, last, candidate = windows.which[row], start, None
-            keep.append(row)
-            continue
-        if start > last + length:
-            if candidate is not None:
-                keep.append(candidate)
-                last = windows.start[candidate]
-            if start > last + length:
-                keep.append(row)
-                last, candidate = start, None
-                continue
-        if start > last:
-            candidate = row
-    if candidate is not None:
-        keep.append(candidate)
-    return np.sort(np.asarray(keep, dtype=np.int64))
+    def _gains(self, squares, energy, normalize):
+        """Return the gain of each candidate, of shape (n_candidates,)."""
+        if not normalize:
+            return torch.full_like(squares, self.gain_)
+        return self.gain_ * (energy / squares.clamp(min=SMALLEST_SHARE * energy)).sqrt()
