@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_curves": ["retrieval_validation_curve", "retrieval_learning_curve"],
         "_encoding": ["cross_val_encoding", "compare_feature_sets", "unique_variance"],
         "_noise_ceiling": ["intersubject_correlation", "split_half_reliability"],
+        "_reconstruction._result": ["ReconstructionResult"],
+        "_reconstruction._scores": ["cross_val_reconstruction", "reconstruct", "reconstruction_scorer"],
         "_results._summarize": ["summarize"],
         "_results._table": ["read_results"],
         "_statistics._subjects": ["mean_and_sem"],

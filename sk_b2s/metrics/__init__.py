@@ -1,4 +1,4 @@
-"""Retrieval metrics as plain functions on arrays of similarities.
+"""Metrics of retrieval and reconstruction as plain functions on arrays.
 
 No estimator and no table of segments is needed, and neither MNE nor a file is
 read.
@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_group_context": ["causal_context_bias", "group_context_bias"],
         "_null": ["circular_shift_null"],
         "_ranking": ["balanced_top_k", "chance_level", "median_relative_rank", "ranks", "top_k_accuracy"],
+        "_reconstruction": ["overlap_add", "reconstruction_correlation"],
         "_similarity": ["similarity", "weighted_norms"],
         "_word_timing": ["timing_probabilities", "timing_scores"],
         "_words": ["word_probabilities", "word_scores"],

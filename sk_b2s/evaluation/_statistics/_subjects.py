@@ -10,6 +10,7 @@ from sk_b2s.evaluation._results._amounts import amounts_in
 
 OVER = ("seed", "fold", "condition")  # averaged within a subject
 KINDS = ("estimator", "control", "condition", "pool")  # never averaged
+PARTS = ("band", "n_averaged")  # of scores of reconstruction and classification, never averaged
 
 
 def mean_and_sem(
@@ -35,7 +36,7 @@ def mean_and_sem(
         Column of the scores.
     by : None or sequence of str, default=None
         Columns. Each combination gets a row. If None, "estimator", "control",
-        "condition" and "pool", if the table has them, and
+        "condition", "pool", "band" and "n_averaged", if the table has them, and
         "calibration_minutes" if there are several.
     over : sequence of str, default=("seed", "fold", "condition")
         Columns whose values are averaged within a subject. Missing ones are
@@ -74,7 +75,7 @@ def mean_and_sem(
     [{'mean': 0.45, 'sem': 0.15, 'n_subjects': 2}]
     """
     if by is None:
-        by = [*(column for column in KINDS if column in results), *amounts_in(results)]
+        by = [*(column for column in (*KINDS, *PARTS) if column in results), *amounts_in(results)]
     by = [by] if isinstance(by, str) else list(by)
     columns = {"mean": compute_subject_statistics(results, score, by, over, subject, weight)}
     if chance in results:
