@@ -36,7 +36,7 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     reject : bool, default=True
         If True, exclude windows that touch a bad stretch. Windows that cross
         a gap are always excluded.
-    anchor : "word" or float, default="word"
+    anchor : "word", "phoneme" or float, default="word"
         For messages.
     everything : DataFrame, default=None
         Table before the selection of a stream, for messages about recordings
@@ -173,8 +173,8 @@ def _describe_excluded(events, anchors, reasons, free, extents, anchor, margin):
 
 def _explain_no_anchor(rows, anchor):
     sounds = rows[rows["type"] == "sound"]
-    if anchor == "word":
-        return "has no row of type 'word'"
+    if isinstance(anchor, str):
+        return f"has no row of type {anchor!r}"
     if sounds.empty:
         return "has no row of type 'sound'"
     return f"has no stimulus as long as a window, the longest has {sounds['duration'].max():.2f} s"
@@ -204,7 +204,7 @@ def _describe_excluded_stimuli(events, anchors, free, anchor):
     inside = events[events["recording"].isin(anchors.loc[free, "recording"])]
     inside = inside[inside["stream"].isin(anchors["stream"])]  # words of another talker may be unknown
     played = inside.loc[inside["type"] == "sound", ["sound", "recording"]].drop_duplicates()
-    if anchor != "word":  # a stimulus may be shorter than a window
+    if not isinstance(anchor, str):  # a stimulus may be shorter than a window
         played = played[played["sound"].isin(set(anchors["sound"]))]
     kept = anchors.loc[free, ["sound", "recording"]]
     everywhere = ~played["sound"].isin(set(kept["sound"]))

@@ -10,6 +10,7 @@ import pandas as pd
 from sk_b2s.events._audio._copies import StimulusCopies
 from sk_b2s.events._blocks import cut_copies_into_blocks, merge_blocks
 from sk_b2s.events._paper_blocks import PaperBlocks
+from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id, stimulus_duration
 from sk_b2s.events._streams import find_concurrent_stimuli
 from sk_b2s.events._table import check_events
@@ -18,6 +19,7 @@ from sk_b2s.preprocessing._continuity import warn_of_broken_continuity, warn_of_
 from sk_b2s.preprocessing._fitting import find_fitting_windows
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
+KINDS = ("word", "phoneme")  # of events that windows may begin at
 RECORDING_COLUMNS = ("recording", "subject", "session", "study", "task", "run")
 
 
@@ -43,12 +45,12 @@ def make_segments(
     ----------
     events : DataFrame
         An events table, see :func:`check_events`.
-    anchor : "word" or float, default="word"
-        Positions of windows: the onset of each word, or a grid with this step
-        in seconds. The grid is in stimulus time, so that it is the same for
-        all recordings of a stimulus. The paper trains on a grid of 0.5 s and
-        tests at words. Windows at word onsets may extend beyond the stimulus,
-        windows of a grid do not.
+    anchor : "word", "phoneme" or float, default="word"
+        Positions of windows: the onset of each word or phoneme, or a grid with
+        this step in seconds. The grid is in stimulus time, so that it is the
+        same for all recordings of a stimulus. The paper trains on a grid of
+        0.5 s and tests at words. Windows at onsets may extend beyond the
+        stimulus, windows of a grid do not.
     tmin, tmax : float, default=-0.5, 2.35
         Limits of the window relative to its anchor in seconds. The default
         has 343 samples at 120 Hz, as in the paper.
@@ -91,7 +93,7 @@ def make_segments(
         * ``copy_of, copy_shift``, the digest of the original and the seconds
           to add to times, if the audio file is a copy of another;
         * ``sequence, word, word_index, condition, stream`` of the word at the
-          anchor;
+          anchor, and ``phoneme``, its text, if the anchors are phonemes;
         * ``text``, the words that begin in the window;
         * other columns of the events;
         * with ``stream``, for each concurrent stream, for example "ignored",
@@ -133,8 +135,8 @@ def make_segments(
             )
         events = events[(events["stream"] == stream) | (events["type"] == "bad")].reset_index(drop=True)
     anchors = (
-        _make_word_anchors(events)
-        if anchor == "word"
+        _make_event_anchors(events, anchor)
+        if anchor in KINDS
         else _make_grid_anchors(events, float(anchor), tmin, tmax)
     )
     if len(anchors) == 0:
@@ -157,8 +159,8 @@ def make_segments(
 
 def _describe_missing(events, anchor, tmin, tmax):
     """Describe what is missing for a window."""
-    if anchor == "word":
-        return f"rows of type 'word'. events has {events['type'].value_counts().to_dict()}"
+    if anchor in KINDS:
+        return f"rows of type {anchor!r}. events has {events['type'].value_counts().to_dict()}"
     sounds = events.loc[events["type"] == "sound", "duration"]
     if len(sounds) and sounds.max() >= tmax - tmin:
         return (
@@ -172,11 +174,11 @@ def _describe_missing(events, anchor, tmin, tmax):
 
 
 def _check_window(anchor, tmin, tmax, margin, block):
-    if isinstance(anchor, str) and anchor != "word":
-        raise ValueError(f"anchor must be 'word' or a step in seconds. Got {anchor!r}.")
+    if isinstance(anchor, str) and anchor not in KINDS:
+        raise ValueError(f"anchor must be 'word', 'phoneme' or a step in seconds. Got {anchor!r}.")
     seconds = [("margin", margin, 0)]
     seconds += [] if isinstance(block, PaperBlocks) else [("block", block, 0)]
-    seconds += [] if anchor == "word" else [("anchor", anchor, 1e-6)]
+    seconds += [] if anchor in KINDS else [("anchor", anchor, 1e-6)]
     for name, value, minimum in seconds:
         if not (isinstance(value, Real) and minimum <= value < np.inf):
             raise ValueError(f"{name} must be a number of seconds of at least {minimum:g}. Got {value!r}.")
@@ -186,8 +188,12 @@ def _check_window(anchor, tmin, tmax, margin, block):
         )
 
 
-def _make_word_anchors(events):
-    return events[events["type"] == "word"].copy()
+def _make_event_anchors(events, kind):
+    """Make anchors at the onsets of words or phonemes, without silences."""
+    anchors = events[events["type"] == kind]
+    if kind == "word":
+        return anchors.copy()
+    return anchors[~is_silence(anchors["text"])].assign(phoneme=lambda rows: rows["text"])
 
 
 def _make_grid_anchors(events, step, tmin, tmax):

@@ -43,6 +43,26 @@ def test_grid_is_in_stimulus_time(events):
     assert anchor["word"] == "a7", "the word at the anchor"
 
 
+def test_windows_begin_at_phonemes(events):
+    words = events[events["type"] == "word"]
+    phones = [words.assign(type="phoneme", text="AH0"), words.assign(type="phoneme", text="sil")]
+    late = words.assign(
+        type="phoneme", text="B", onset=words["onset"] + 0.05, sequence=None, word_index=np.nan
+    )
+    X, y = make_segments(
+        pd.concat([events, *phones, late], ignore_index=True), anchor="phoneme", tmin=-0.1, tmax=0.4
+    )
+    _, expected = make_segments(events, tmin=-0.1, tmax=0.4)
+    assert y["phoneme"].value_counts().to_dict() == {"AH0": len(expected), "B": len(expected)}, "no silence"
+    late = y[y["phoneme"] == "B"]
+    np.testing.assert_allclose(late["sound_onset"] - 0.05, expected["sound_onset"])
+    for column in ("word", "sequence", "word_index", "block"):
+        assert late[column].tolist() == expected[column].tolist(), "of the word at the anchor"
+    assert y["segment"].nunique() == 2 * expected["segment"].nunique()
+    with pytest.raises(ValueError, match="requires rows of type 'phoneme'"):
+        make_segments(events, anchor="phoneme")
+
+
 def test_make_segments_counts_excluded_windows(events):
     bad = {"subject": "1", "recording": "1.fif", "type": "bad", "onset": 50.0, "duration": 2.0}
     events = pd.concat([events, pd.DataFrame([bad])], ignore_index=True)
@@ -103,7 +123,7 @@ def test_make_segments_selects_a_stream(events):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"anchor": "phone"}, "anchor must be 'word' or a step"),
+        ({"anchor": "phone"}, "anchor must be 'word', 'phoneme' or a step"),
         ({"anchor": 0}, "anchor must be a number of seconds"),
         ({"tmin": 1, "tmax": 1}, "tmax later than tmin"),
         ({"margin": -1}, "margin must be"),
