@@ -11,11 +11,22 @@ from pathlib import Path
 from sk_b2s._utils._caching import digest_cached_content, get_cached_file_state
 from sk_b2s.io._file_parts import list_file_parts_of_header
 from sk_b2s.io._raw._gaps import read_type_for_gaps
+from sk_b2s.io._raw._hdf5 import SUFFIXES as HDF5_SUFFIXES
+from sk_b2s.io._raw._hdf5 import find_hdf5_positions
 from sk_b2s.io._raw._kit import find_kit_head_files
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._sidecars import list_sidecars
 
-NOT_OPENED = (".mat", ".edf", ".bdf", ".gdf", ".con", ".sqd")  # single files without links to others
+NOT_OPENED = (
+    ".mat",
+    ".edf",
+    ".bdf",
+    ".gdf",
+    ".con",
+    ".sqd",
+    ".npy",
+    *HDF5_SUFFIXES,
+)  # single files without links to others
 ONE_FILE = (*NOT_OPENED, ".fif")  # formats without further files of the same stem
 
 
@@ -49,6 +60,7 @@ def list_recording_identity_files(path):
         if path.suffix.lower() not in ONE_FILE:
             siblings = path.parent.glob(f"{escape(path.stem)}.*")
             found += [(file.name.removeprefix(path.stem), file) for file in siblings if file.is_file()]
+        found += [("positions", file)] if (file := find_hdf5_positions(path)) else []
         found += [(role, file) for role, file in find_kit_head_files(path).items() if file is not None]
     else:
         return []

@@ -18,15 +18,20 @@ from sk_b2s.io._file_parts import (
     check_file_parts,
     describe_file_part_size,
 )
+from sk_b2s.io._raw._arrays import CODE as ARRAYS
+from sk_b2s.io._raw._arrays import read_npy
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
 from sk_b2s.io._raw._binary_headers import read_binary_fif_header, read_binary_record_times
 from sk_b2s.io._raw._header_checks import check_header, explain_header_error
+from sk_b2s.io._raw._hdf5 import CODE as HDF5
+from sk_b2s.io._raw._hdf5 import SUFFIXES as HDF5_SUFFIXES
+from sk_b2s.io._raw._hdf5 import read_hdf5
 from sk_b2s.io._raw._kit import CODE as KIT_CODE
 from sk_b2s.io._raw._kit import KIT, read_kit
 from sk_b2s.io._raw._matlab import CODE as MATLAB
 from sk_b2s.io._raw._matlab import read_mat
 
-CODE = "-".join([get_cache_code(__file__), PARTS, MATLAB, HEADERS, KIT_CODE])
+CODE = "-".join([get_cache_code(__file__), PARTS, MATLAB, HEADERS, KIT_CODE, HDF5, ARRAYS])
 # Warnings of MNE about files that are shorter than their header or markers.
 CUT_OFF = re.compile(
     r"invalid tag|does not match the file size|outside data range|truncated|unexpected end", re.I
@@ -49,6 +54,9 @@ def read_raw(path):
     * MATLAB ``.mat`` files hold a FieldTrip struct
       (:func:`~sk_b2s.io._raw._matlab.read_fieldtrip`) or the variables of
       Broderick et al. (:func:`~sk_b2s.io._raw._matlab.read_broderick_matlab`).
+    * HDF5 ``.h5`` files have the layout of LibriBrain
+      (:func:`~sk_b2s.io._raw._hdf5.read_hdf5`), and NumPy ``.npy`` files that
+      of SparrKULee (:func:`~sk_b2s.io._raw._arrays.read_npy`).
     * FIF files acquired with MaxShield are opened, with
       ``raw.info["maxshield"]`` set to True.
     * Annotations of EDF+D and BDF+D files, whose times include pauses, are
@@ -70,6 +78,8 @@ def read_raw(path):
     ------
     FileNotFoundError
         If the file or one of its parts is missing or was not fetched.
+    ImportError
+        If an HDF5 file is opened without h5py.
     ValueError
         If the format is not supported, MNE's reader needs an option, or the
         file is too short to be opened.
@@ -89,7 +99,7 @@ def read_raw(path):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             raw = READERS.get(path.suffix.lower(), _read_any)(path)
-    except RecordingFormatError:
+    except (RecordingFormatError, ImportError):
         raise
     except Exception as error:  # readers raise any exception on corrupt bytes
         raise _explain_error(path, error) from error
@@ -229,5 +239,5 @@ def _read_edf(path):
 
 READERS = {
     ".ds": _read_ctf, ".mat": read_mat, ".fif": _read_fif, ".edf": _read_edf, ".bdf": _read_edf,
-    **dict.fromkeys(KIT, read_kit),
+    ".npy": read_npy, **dict.fromkeys(KIT, read_kit), **dict.fromkeys(HDF5_SUFFIXES, read_hdf5),
 }  # fmt: skip

@@ -119,8 +119,24 @@ def rereference_in_processing(signal, raw, wanted, reference):
     signal[:, electric] -= signal[:, index].mean(1, keepdims=True, dtype=np.float64)
 
 
+def check_processing_interpolation(raw, bads):
+    """Raise if the fields of active shielding make interpolation wrong.
+
+    Interpolation assumes that all sources are inside of the helmet, but the
+    coils of the shield are outside.
+    """
+    kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    if raw.info.get("maxshield") and (magnetic := [name for name in bads if kinds[name] in ("mag", "grad")]):
+        raise ValueError(
+            f"bads='interpolate': {format_recording_name(raw)} was acquired with MaxShield (internal active shielding). "
+            f"The fields of its coils would be interpolated wrongly in {shorten_list(magnetic)}. Use bads='mask', or "
+            "mne.preprocessing.maxwell_filter, which reconstructs bad channels, and pass its result."
+        )
+
+
 def interpolate_in_processing(signal, raw, names, bads, sfreq):
     """Interpolate bad channels in place from good ones with positions."""
+    check_processing_interpolation(raw, bads)
     known = np.isfinite(project_sensors(raw.info, names)).all(1)
     names = np.array(names)
     if missing := [name for name in names[~known] if name in bads]:

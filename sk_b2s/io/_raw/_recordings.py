@@ -22,6 +22,7 @@ from sk_b2s.io._raw._processing import CODE as PROCESSING
 from sk_b2s.io._raw._processing import (
     MAX_PADDING,
     check_processing_filters,
+    check_processing_interpolation,
     compute_processed_length,
     interpolate_in_processing,
     process,
@@ -112,8 +113,8 @@ def _extent(state):
 @lru_cache(maxsize=65536)  # once per path, because a recent file is read each time
 def _warn_maxshield(path):
     warnings.warn(
-        f"recording {path!r} was acquired with MaxShield and needs MaxFilter. Apply it, or "
-        "mne.preprocessing.maxwell_filter, and pass the result. The recording is used without it.",
+        f"recording {path!r} was acquired with MaxShield (internal active shielding) and is used without MaxFilter. "
+        "Apply it, or mne.preprocessing.maxwell_filter, and pass the result if interference is large.",
         stacklevel=4,
     )
 
@@ -220,6 +221,8 @@ def read_recording_header(path, stamp, processing):
     check_processing_filters(processing, file_sfreq, format_recording_name(raw))
     select_processing_reference(raw, names, processing.reference)  # raise before samples are read
     bads = tuple(name for name in raw.info["bads"] if name in names)
+    if processing.bads == "interpolate":
+        check_processing_interpolation(raw, bads)
     return Header(tuple(names), project_sensors(raw.info, names), bads, file_sfreq, raw.n_times)
 
 

@@ -141,3 +141,14 @@ def test_interpolate_reads_real_meg(data_folder):
     np.testing.assert_array_equal(interpolated[:, ~bad], masked[:, ~bad])
     ratio = interpolated[:, bad].std(0) / np.median(interpolated[:, ~bad].std(0))
     assert ((ratio > 0.1) & (ratio < 10)).all()
+
+
+def test_interpolate_refuses_maxshield(data_folder, tmp_path):
+    source = mne.io.read_raw(data_folder / "formats/kit/test.sqd", preload=True, verbose="ERROR")
+    source.info["bads"] = ["MEG 001"]
+    with source.info._unlock():
+        source.info["maxshield"] = True
+    source.save(tmp_path / "a_raw.fif", verbose="ERROR")
+    with pytest.raises(ValueError, match=r"acquired with MaxShield.*wrongly in MEG 001.*maxwell_filter"):
+        load_header(tmp_path / "a_raw.fif", bads="interpolate")
+    assert "MEG 001" in load_header(tmp_path / "a_raw.fif").bads
