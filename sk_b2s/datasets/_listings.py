@@ -1,9 +1,10 @@
-"""File lists of the data set servers OSF, Deep Blue Data and Dryad."""
+"""File lists of data set servers: OSF, Deep Blue, Dryad, Hugging Face, RDR."""
 
 from __future__ import annotations
 
 import json
 from pathlib import PurePosixPath
+from urllib.parse import quote
 
 import requests
 
@@ -116,6 +117,58 @@ def list_dryad_files(server, doi, manual):
         next_page = _get_field(page, str, url, manual, "_links", "next", "href", optional=True)
         url = f"{server}{next_page}" if next_page else None
     return files
+
+
+def list_hugging_face_files(server, repository, manual):
+    """List the files of a data set at Hugging Face."""
+    url = f"{server}/api/datasets/{repository}?blobs=true"
+    files = []
+    for entry in _get_field(
+        request_file_listing(url, "siblings", manual=manual), list, url, manual, "siblings"
+    ):
+        name = _get_field(entry, str, url, manual, "rfilename")
+        checksum = _get_field(entry, str, url, manual, "lfs", "sha256", optional=True)
+        size = check_file_name_size(entry.get("size"), name, url)
+        link = f"{server}/datasets/{repository}/resolve/main/{quote(name)}"
+        files.append(RemoteFile(name, link, size, _parse_checksum(checksum, "sha256", url)))
+    return files
+
+
+def list_dataverse_files(server, doi, manual):
+    """List the files of a data set at a Dataverse server (KU Leuven RDR).
+
+    Returns
+    -------
+    files : list of RemoteFile
+        Files that can be downloaded.
+    restricted : list of str
+        Paths of files that require an agreement.
+    """
+    url = f"{server}/api/datasets/:persistentId/versions/:latest-published/files?persistentId={doi}"
+    files, restricted = [], []
+    for entry in _get_field(request_file_listing(url, "data", manual=manual), list, url, manual, "data"):
+        about = _get_field(entry, dict, url, manual, "dataFile")
+        folder = _get_field(entry, str, url, manual, "directoryLabel", optional=True)
+        name = _get_field(about, str, url, manual, "filename")
+        path = f"{folder}/{name}" if folder else name
+        if entry.get("restricted"):
+            restricted.append(path)
+            continue
+        number = _get_field(about, int, url, manual, "id")
+        original = _get_field(about, str, url, manual, "originalFileName", optional=True)
+        if original:  # a table that the server converted
+            path, size = (f"{folder}/{original}" if folder else original), about.get("originalFileSize")
+            size = check_file_name_size(size, path, url)
+            files.append(
+                RemoteFile(path, f"{server}/api/access/datafile/{number}?format=original", size, None)
+            )
+            continue
+        checksum = _get_field(about, str, url, manual, "checksum", "value", optional=True)
+        kind = _get_field(about, str, url, manual, "checksum", "type", optional=True)
+        size = check_file_name_size(about.get("filesize"), path, url)
+        link = f"{server}/api/access/datafile/{number}"
+        files.append(RemoteFile(path, link, size, _parse_checksum(checksum, kind, url)))
+    return files, restricted
 
 
 def _first(value):

@@ -132,6 +132,10 @@ SPECS = (
         "brennan2019", "load_brennan2019", "fetch_brennan2019", "https://doi.org/10.1371/journal.pone.0207741",
         "33 participants, EEG, a chapter of Alice in Wonderland.",
     ),
+    DatasetSpec(
+        "libribrain100", "load_libribrain100", "fetch_libribrain100", "https://arxiv.org/abs/2506.02098",
+        "LibriBrain100: 33 participants, MEG, audiobooks in English, one participant for 80 hours.",
+    ),
 )  # fmt: skip
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in SPECS}
 
@@ -143,7 +147,8 @@ def load_dataset(name, **options):
     ----------
     name : str or Path
         Name of a registered data set ("listening", "gwilliams2022",
-        "schoffelen2019", "broderick2019", "brennan2019"), a file or folder for
+        "schoffelen2019", "broderick2019", "brennan2019", "libribrain100",
+        "accou2024", "bel2026"), a file or folder for
         :func:`~sk_b2s.read_events`, or a folder with
         ``dataset_description.json`` for :func:`~sk_b2s.read_bids`.
     **options

@@ -22,10 +22,10 @@ from sk_b2s.io._raw._arrays import CODE as ARRAYS
 from sk_b2s.io._raw._arrays import read_npy
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
 from sk_b2s.io._raw._binary_headers import read_binary_fif_header, read_binary_record_times
-from sk_b2s.io._raw._header_checks import check_header, explain_header_error
 from sk_b2s.io._raw._hdf5 import CODE as HDF5
 from sk_b2s.io._raw._hdf5 import SUFFIXES as HDF5_SUFFIXES
 from sk_b2s.io._raw._hdf5 import read_hdf5
+from sk_b2s.io._raw._header_checks import check_header, explain_header_error
 from sk_b2s.io._raw._kit import CODE as KIT_CODE
 from sk_b2s.io._raw._kit import KIT, read_kit
 from sk_b2s.io._raw._matlab import CODE as MATLAB

@@ -38,7 +38,7 @@ def test_read_hdf5_reads_blocks_of_channels(recording, monkeypatch):
     )
 
 
-def test_read_hdf5_knows_types_and_layout(recording):
+def test_read_hdf5_has_types_and_layout(recording):
     path, _ = recording
     raw = read_raw(path)
     assert raw.get_channel_types() == list_neuromag_sensors()[1]

@@ -1,0 +1,1 @@
+"""LibriBrain100: tables and recordings, hold-out windows, download."""
