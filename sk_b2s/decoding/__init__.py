@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_likelihood._decoder": ["LikelihoodDecoder"],
         "_presets": ["make_decoders"],
         "_retrieval._result": ["RetrievalResult"],
+        "_retrieval._row_candidates": ["RowCandidates"],
+        "_retrieval._row_result": ["RowRetrievalResult"],
         "_retrieval._scoring": ["concat_results", "retrieval_scores", "retrieve"],
         "_ridge_decoder": ["RidgeDecoder"],
     },

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import clone
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._validation import (
     get_validated_recordings,
     get_validated_table,
+    join_validated_tables,
     validate_rows_in_step,
     validate_seconds,
 )
@@ -22,6 +24,8 @@ from sk_b2s.decoding._candidates import (
     find_distinct_candidates,
     make_candidate_windows,
 )
+from sk_b2s.decoding._retrieval._row_candidates import locate_stimuli, make_candidate_sets
+from sk_b2s.decoding._retrieval._row_scores import score_candidate_sets
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.metrics._frames import match_frames
@@ -55,7 +59,7 @@ class RetrievalMixin:
 
     __metadata_request__predict = {"candidates": True}
     __metadata_request__predict_proba = {"candidates": True}
-    __metadata_request__score = {"sample_weight": True}
+    __metadata_request__score = {"sample_weight": True, "candidates_per_row": True}
 
     # --- X: EEG/MEG windows ------------------------------------------------------------------------
 
@@ -360,7 +364,7 @@ class RetrievalMixin:
         scores = torch.from_numpy(self.similarity(X, candidates))
         return torch.softmax(scores.double(), dim=1).numpy()
 
-    def ranks(self, X, y):
+    def ranks(self, X, y, candidates_per_row=None):
         """Compute the rank of each target among the segments of ``y``.
 
         Parameters
@@ -369,26 +373,34 @@ class RetrievalMixin:
             EEG/MEG windows.
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
             Target segments, one row per window.
+        candidates_per_row : int, RowCandidates or array-like, default=None
+            Candidates of each window, as in
+            :func:`~sk_b2s.decoding.retrieve`. If None, the distinct segments
+            of ``y``.
 
         Returns
         -------
         ranks : ndarray of int of shape (n_windows,)
             Number of other candidates that are at least as similar. 0 is best.
+            Windows without enough candidates per row are left out.
         n_candidates : int
-            Number of distinct segments of ``y``.
+            Number of distinct segments of ``y``, or of candidates per row.
 
         Warns
         -----
         StimulusLeakWarning
             If ``y`` contains stimuli of ``fit``.
         """
+        if candidates_per_row is not None:
+            _, found = self._compare_rows(X, y, candidates_per_row)
+            return ranks(found.scores, found.sets.target), found.scores.shape[1]
         found, scores = self._compare(X, y)
         out = np.empty(len(found.target), np.int64)
         for rows, part in scores:
             out[rows] = ranks(part.cpu().numpy(), found.target[rows])
         return out, len(found.ids)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None, candidates_per_row=None):
         """Compute the top-k accuracy among the distinct segments of ``y``.
 
         Parameters
@@ -399,13 +411,18 @@ class RetrievalMixin:
             Target segments, one row per window.
         sample_weight : array-like of shape (n_windows,), default=None
             Weight of each window. If None, all weights are equal.
+        candidates_per_row : int, RowCandidates or array-like, default=None
+            Candidates of each window, as in
+            :func:`~sk_b2s.decoding.retrieve`. If None, the distinct segments
+            of ``y``.
 
         Returns
         -------
         accuracy : float
             Fraction of windows whose target is among the ``k`` most similar
             candidates. The chance level is k / n_candidates, which
-            :func:`~sk_b2s.decoding.retrieval_scores` returns as well.
+            :func:`~sk_b2s.decoding.retrieval_scores` returns as well. With
+            ``candidates_per_row``, k is 1 unless there are more than ``k``.
 
         Raises
         ------
@@ -417,6 +434,12 @@ class RetrievalMixin:
         StimulusLeakWarning
             If ``y`` contains stimuli of ``fit``.
         """
+        if candidates_per_row is not None:
+            _, found = self._compare_rows(X, y, candidates_per_row)
+            n_candidates = found.scores.shape[1]
+            weight = None if sample_weight is None else np.asarray(sample_weight)[found.sets.kept]
+            k = self.k if self.k < n_candidates else 1
+            return float(top_k_accuracy(ranks(found.scores, found.sets.target), k, n_candidates, weight))
         found, n_candidates = self.ranks(X, y)
         return float(top_k_accuracy(found, self.k, n_candidates, sample_weight))
 
@@ -428,6 +451,29 @@ class RetrievalMixin:
         found, targets = self._candidates(y)
         self._warn_of_leak(y, stacklevel)
         return found, self._scores(X, targets)
+
+    def _compare_rows(self, X, y, candidates_per_row, rows=None, stacklevel=5):
+        """Return the distinct segments, and similarities: RowScores.
+
+        ``rows`` is the joined table of X and y, by default that of X and y.
+        """
+        check_is_fitted(self)
+        y = self._check_y(y)
+        validate_rows_in_step(X, y)
+        if rows is None:
+            of_y = get_validated_table(y)
+            of_y = pd.DataFrame(index=range(len(y))) if of_y is None else of_y
+            rows = join_validated_tables(get_validated_table(X), of_y)
+        found, targets = self._candidates(y)
+        self._warn_of_leak(y, stacklevel)
+        line = locate_stimuli(y, get_validated_table(y))
+        sets = make_candidate_sets(candidates_per_row, found, rows, line)
+
+        def score(indices, columns):
+            parts = self._scores(_safe_indexing(X, indices), _safe_indexing(targets, columns))
+            return np.concatenate([part.cpu().numpy() for _, part in parts])
+
+        return found, score_candidate_sets(score, sets, found, rows, line)
 
     # --- leakage -----------------------------------------------------------------------------------
 

@@ -197,11 +197,31 @@ class RetrievalResult(CombinationMixin, ConfidenceMixin, WordScoresMixin):
             short for a shift.
         """
         check_columns(["onset", "duration"], self.rows, "The null shifts labels in time")
-        subject = self.rows["subject"].to_numpy()
+        subject = self.rows["subject"]
+        weight = 1 / subject.map(subject.value_counts()).to_numpy(float)
+        return replace(self, k=self._k(k)).draw_null(n_shifts, random_state, weight)
+
+    def draw_null(self, n_shifts, random_state=None, sample_weight=None):
+        """Draw top-k accuracies of shifted labels with weights of windows.
+
+        Parameters
+        ----------
+        n_shifts : int
+            Number of circular shifts.
+        random_state : None, int or RandomState, default=None
+            Seed of the shifts.
+        sample_weight : array-like of shape (n_windows,), default=None
+            Weight of each window. If None, all weights are equal.
+
+        Returns
+        -------
+        null : ndarray of shape (n_shifts,)
+            See :func:`circular_shift_null`.
+        """
         return circular_shift_null(
             self.scores, self.target, self.rows["recording"], self.rows["onset"], self.rows["duration"].max(),
-            k=self._k(k), n_shifts=n_shifts, random_state=random_state,
-            sample_weight=1 / pd.Series(subject).map(pd.Series(subject).value_counts()), subject=subject,
+            k=self.k, n_shifts=n_shifts, random_state=random_state, sample_weight=sample_weight,
+            subject=self.rows["subject"].to_numpy(),
         )  # fmt: skip
 
     def score_within_recording(self, by="recording", k=None):

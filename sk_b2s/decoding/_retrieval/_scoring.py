@@ -10,13 +10,14 @@ import pandas as pd
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import get_validated_table, join_validated_tables
 from sk_b2s.decoding._retrieval._result import RetrievalResult
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.metrics._ranking import chance_level, median_relative_rank, top_k_accuracy
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._windows import Windows
 
 
-def retrieval_scores(estimator, X, y):
+def retrieval_scores(estimator, X, y, candidates_per_row=None):
     """Compute all retrieval scores of a fitted decoder in one pass.
 
     Use it as ``scoring`` of :func:`~sklearn.model_selection.cross_validate`
@@ -32,13 +33,17 @@ def retrieval_scores(estimator, X, y):
         EEG/MEG windows, as the estimator expects them.
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
         Target segments, one row per window.
+    candidates_per_row : int, RowCandidates or array-like, default=None
+        Candidates of each window, as in :func:`retrieve`. If None, the
+        distinct segments of ``y``. For ``scoring=``, use
+        ``functools.partial(retrieval_scores, candidates_per_row=2)``.
 
     Returns
     -------
     scores : dict of str to float
         ``top_1`` and ``top_k``, the fraction of windows whose target is the
-        most similar or among the ``k`` most similar of the distinct segments
-        of ``y``, with the ``k`` of the decoder. ``median_relative_rank``,
+        most similar or among the ``k`` most similar candidates, with the ``k``
+        of the decoder (1 if windows have no more than ``k`` candidates). ``median_relative_rank``,
         where 0 is best and 0.5 is the chance level. ``n_candidates`` and
         ``chance``, the chance level of ``top_k``.
 
@@ -55,19 +60,23 @@ def retrieval_scores(estimator, X, y):
     """
     whole = estimator
     estimator, X = unwrap_decoder_of_estimator(whole, X, "retrieval_scores")
-    found, n_candidates = estimator.ranks(X, y)
+    found, n_candidates = estimator.ranks(X, y, candidates_per_row)
+    k = estimator.k if candidates_per_row is None or estimator.k < n_candidates else 1
     warn_of_exposure(whole, estimator, y)
     return {
         "top_1": float(top_k_accuracy(found, 1, n_candidates)),
-        "top_k": float(top_k_accuracy(found, estimator.k, n_candidates)),
+        "top_k": float(top_k_accuracy(found, k, n_candidates)),
         "median_relative_rank": float(median_relative_rank(found, n_candidates)),
         "n_candidates": n_candidates,
-        "chance": float(chance_level(estimator.k, n_candidates)),
+        "chance": float(chance_level(k, n_candidates)),
     }
 
 
-def retrieve(estimator, X, y):
+def retrieve(estimator, X, y, candidates_per_row=None):
     """Compute the similarities of all windows to all distinct segments.
+
+    With ``candidates_per_row``, each window is compared with a few candidates
+    of its own only, as in the match-mismatch task.
 
     Parameters
     ----------
@@ -79,12 +88,20 @@ def retrieve(estimator, X, y):
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
         Target segments, one row per window. The distinct segments are the
         candidates.
+    candidates_per_row : int, RowCandidates or array-like, default=None
+        Candidates of each window: their number, drawn at random within the
+        recording, a rule (see :class:`RowCandidates`), or an array of int of
+        shape (n_windows, n_candidates) with rows of ``y``, the own row among
+        them, and -1 to leave a window out. Memory is then linear in the number
+        of windows. If None, all distinct segments are candidates.
 
     Returns
     -------
     result : RetrievalResult
         Similarities and tables, from which all scores are computed. For an
-        array ``y``, the column ``segment`` contains a hash of each row.
+        array ``y``, the column ``segment`` contains a hash of each row. With
+        ``candidates_per_row``, a :class:`RowRetrievalResult`, whose ``k`` is 1
+        unless windows have more than ``k`` candidates.
 
     Raises
     ------
@@ -99,20 +116,36 @@ def retrieve(estimator, X, y):
         If ``y`` contains stimuli that the decoder was fitted on.
     """
     decoder, windows = unwrap_decoder_of_estimator(estimator, X, "retrieve")
+    segments = find_scoring_table(y)
+    table = get_validated_table(X) if get_validated_table(X) is not None else get_validated_table(windows)
+    rows = join_validated_tables(table, segments)
+    if candidates_per_row is not None:
+        found, row_scores = decoder._compare_rows(windows, y, candidates_per_row, rows, stacklevel=4)
+        warn_of_exposure(estimator, decoder, y)
+        return make_row_result(row_scores, segments.iloc[found.first], rows, decoder.k)
     found, pieces = decoder._compare(windows, y, stacklevel=4)
     warn_of_exposure(estimator, decoder, y)
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
-    for rows, part in pieces:
-        scores[rows] = part.cpu().numpy()
-    segments = find_scoring_table(y)
-    table = get_validated_table(X) if get_validated_table(X) is not None else get_validated_table(windows)
+    for place, part in pieces:
+        scores[place] = part.cpu().numpy()
     return RetrievalResult(
         scores=scores,
         target=found.target,
         candidates=segments.iloc[found.first].reset_index(drop=True),
-        rows=join_validated_tables(table, segments),
+        rows=rows,
         k=decoder.k,
     )
+
+
+def make_row_result(row_scores, candidates, rows, k):
+    """Make a RowRetrievalResult of RowScores and tables."""
+    sets = row_scores.sets
+    return RowRetrievalResult(
+        row_scores.scores, sets.target, candidates.reset_index(drop=True),
+        rows.iloc[sets.kept].reset_index(drop=True), k if k < sets.columns.shape[1] else 1, columns=sets.columns,
+        kept=sets.kept, n_left_out=len(rows) - len(sets.kept), null_ranks=row_scores.null_ranks,
+        group=row_scores.group,
+    )  # fmt: skip
 
 
 def find_scoring_table(y):
@@ -150,6 +183,11 @@ def concat_results(parts):
     if not parts:
         raise ValueError("concat_results requires at least one part. Got an empty sequence.")
     for place, part in enumerate(parts):
+        if isinstance(part, RowRetrievalResult):
+            raise ValueError(
+                f"Part {place} has own candidates of each window, and concat_results joins windows with the same "
+                f"candidates. Score the parts separately, or use benchmark(candidates_per_row=...)."
+            )
         if "segment" not in part.candidates:
             raise ValueError(
                 f"The candidates of part {place} lack the column 'segment', so that they cannot be matched to the "
