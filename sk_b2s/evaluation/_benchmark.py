@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from sk_b2s._utils._validation import (
     validate_rows_in_step,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row
 from sk_b2s.decoding._retrieval._scoring import find_scoring_table
 from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS
@@ -45,6 +47,7 @@ def benchmark(
     n_shifts=1000,
     n_jobs=None,
     verbose=1,
+    candidates_per_row=None,
 ):
     """Fit and score decoders and their controls on all folds in one table.
 
@@ -96,6 +99,12 @@ def benchmark(
     verbose : int, default=1
         If above 0, one line is printed per finished fit, with the score, the
         number of fits and the estimated time left.
+    candidates_per_row : None, int or RowCandidates, default=None
+        Candidates of each test window, as in :func:`~sk_b2s.retrieve`, for
+        example 2 for match-mismatch. ``k`` must be smaller, and candidate
+        pools are omitted unless ``n_candidates`` is smaller. Windows without
+        enough candidates are left out, see ``n_without_candidates``. If None,
+        all test segments are candidates.
 
     Returns
     -------
@@ -125,6 +134,8 @@ def benchmark(
           (recorded from the test subject in training).
         - ``transductive_steps``: steps of the fitted estimator that saw the
           test recordings without their labels.
+        - ``n_without_candidates``: test windows of the fold that are left out
+          because they have too few ``candidates_per_row``.
         - ``parameters, features`` and ``chosen`` hyperparameters.
         - ``seconds_fit, seconds_score, peak_memory_mb`` (of the process),
           ``versions, machine, warnings`` (of fit and score, one per line) and
@@ -183,10 +194,15 @@ def benchmark(
     validate_rows_in_step(X, y)
     cv = LeaveOneSubjectOut() if cv is None else cv
     folds = list_split_folds(cv, X, y)
-    _check_folds(folds, find_distinct_candidates(y).target, k, n_candidates)
+    rule = check_candidates_per_row(candidates_per_row)
+    if rule is not None:
+        n_candidates = _check_rule(rule, k, n_candidates)
+    in_all = (1, None) if rule is not None else (k, n_candidates)
+    _check_folds(folds, find_distinct_candidates(y).target, *in_all)
     data = X, y, join_validated_tables(get_validated_table(X), find_scoring_table(y))
     chosen = {name: _choose_controls(name, one, controls, X, y, oracle) for name, one in named}
     settings = {"k": k, "n_candidates": n_candidates, "n_shifts": n_shifts}
+    settings |= {} if rule is None else {"candidates_per_row": asdict(rule)}
     only = _check_only(only, named, folds)
     tasks = list(plan_tasks(named, data, cv, folds, seeds, chosen, oracle, settings, only))
     lines = run_tasks(
@@ -254,6 +270,16 @@ def _check_folds(folds, segment, k, n_candidates):
             f"n_candidates must be above k={k} and at most {smallest}, the number of distinct segments in fold {fold}. "
             f"Got {n_candidates}. Use None to score among all candidates only."
         )
+
+
+def _check_rule(rule, k, n_candidates):
+    """Return the size of pools of own candidates, None for all of them."""
+    if not 1 <= k < rule.n_candidates:
+        raise ValueError(
+            f"Each window has {rule.n_candidates} candidates, so top-{k} accuracy is always 1. Use k=1 or more "
+            f"candidates_per_row."
+        )
+    return n_candidates if n_candidates is not None and k < n_candidates < rule.n_candidates else None
 
 
 def _choose_controls(name, estimator, controls, X, y, oracle):

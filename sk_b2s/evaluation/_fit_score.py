@@ -65,15 +65,16 @@ def fit_fold(estimator, X, y, train, test, params=None, subject=None):
     return estimator
 
 
-def fit_and_score_fold(estimator, X, y, train, test, params=None, subject=None):
+def fit_and_score_fold(estimator, X, y, train, test, params=None, subject=None, candidates_per_row=None):
     """Fit a clone on the training rows and retrieve the test rows.
 
-    Parameters are those of :func:`fit_fold`. Returns a :class:`FoldResult`.
+    Parameters are those of :func:`fit_fold` and :func:`~sk_b2s.retrieve`.
+    Returns a :class:`FoldResult`.
     """
     start = perf_counter()
     estimator = fit_fold(estimator, X, y, train, test, params, subject)
     fitted = perf_counter()
-    result = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test))
+    result = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test), candidates_per_row)
     return FoldResult(estimator, result, fitted - start, perf_counter() - fitted)
 
 

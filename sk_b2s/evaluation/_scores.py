@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
 from sk_b2s.metrics._null import compute_null_means
 from sk_b2s.metrics._ranking import median_relative_rank
@@ -102,7 +103,7 @@ def _near(result, n_candidates):
     count against the decoder.
     """
     names = result.candidates
-    if n_candidates != result.n_candidates or not {"sound", "sound_onset"} <= set(names):
+    if len(names) != n_candidates or not {"sound", "sound_onset"} <= set(names):
         return np.nan, np.nan
     sound = pd.factorize(digest_stimuli(names["sound"]))[0]
     onset = names["sound_onset"].to_numpy(float)
@@ -119,7 +120,7 @@ def _near(result, n_candidates):
 
 def _words(result, n_candidates):
     """Balanced top-10 accuracy of words, NaN with ten words or fewer."""
-    if n_candidates != result.n_candidates or "word" not in result.candidates:
+    if n_candidates != len(result.candidates) or "word" not in result.candidates:
         return np.nan, np.nan
     try:
         table = result.score_words(k=10, timing=False)
@@ -249,10 +250,7 @@ def score_rows(result, n_candidates=50, n_shifts=1000, random_state=0):
 
 def _take_rows(result, rows):
     """Return the result of some of the windows."""
-    return replace(
-        result, scores=result.scores[rows], target=result.target[rows],
-        rows=result.rows.iloc[rows].reset_index(drop=True),
-    )  # fmt: skip
+    return result.select(rows)
 
 
 def _null_of_pool(own, ranks, size, chosen, n_shifts, random_state):
@@ -264,6 +262,8 @@ def _null_of_pool(own, ranks, size, chosen, n_shifts, random_state):
     target = pd.factorize(own.target)[0].tolist()  # independent of the order of the columns
     seed = make_stimulus_id(random_state, target, rows["onset"].tolist()) % 2**32
     try:
+        if isinstance(own, RowRetrievalResult):
+            return own.draw_null(n_shifts, seed, chosen, _hit_probability(own.n_candidates, size, own.k))
         return compute_null_means(
             _hit_probability(own.n_candidates, size, own.k)[ranks], own.target, rows["recording"], rows["onset"],
             rows["duration"].max(), n_shifts, seed, sample_weight=chosen,

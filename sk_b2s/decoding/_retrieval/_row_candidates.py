@@ -72,8 +72,8 @@ class RowCandidates:
 
     References
     ----------
-    .. [1] https://exporl.github.io/auditory-eeg-challenge-2023/task1/description
-    .. [2] https://exporl.github.io/auditory-eeg-challenge-2024/task1/description
+    .. [1] https://exporl.github.io/auditory-eeg-challenge-2023
+    .. [2] https://exporl.github.io/auditory-eeg-challenge-2024
 
     Examples
     --------
@@ -134,7 +134,7 @@ def make_candidate_sets(candidates_per_row, found, rows, line):
     line : None or tuple of three ndarrays of shape (n_rows,)
         Stimulus, start and stop (s) of each row.
     """
-    if isinstance(candidates_per_row, Integral) and not isinstance(candidates_per_row, bool):
+    if _is_count(candidates_per_row):
         candidates_per_row = RowCandidates(int(candidates_per_row))
     if isinstance(candidates_per_row, RowCandidates):
         columns = _draw_columns(candidates_per_row, found.target, rows, line)
@@ -158,11 +158,30 @@ def make_candidate_sets(candidates_per_row, found, rows, line):
     return CandidateSets(kept, columns, is_target.argmax(1))
 
 
+def _is_count(value):
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_candidates_per_row(candidates_per_row):
+    """Return a rule for all folds, None for all segments."""
+    if candidates_per_row is None or isinstance(candidates_per_row, RowCandidates):
+        return candidates_per_row
+    if not _is_count(candidates_per_row):
+        raise ValueError(
+            f"candidates_per_row must be a number of candidates or RowCandidates, because test windows differ between "
+            f"folds. Got {type(candidates_per_row).__name__}. Lists of rows are accepted by retrieve."
+        )
+    return RowCandidates(int(candidates_per_row))
+
+
 def locate_stimuli(y, table):
     """Return stimulus, start and stop (s) of each row, None if unknown."""
     if table is not None and set(NEEDED) <= set(table):
         start = table["sound_onset"].to_numpy(float)
-        code = pd.factorize(digest_stimuli(table["sound"]))[0]
+        try:
+            code = pd.factorize(digest_stimuli(table["sound"]))[0]
+        except FileNotFoundError:  # features of audio files that are not on this computer
+            code = pd.factorize(table["sound"].astype(str))[0]
         return code, start, start + table["duration"].to_numpy(float)
     if make_overlap_line_of_windows(y) is None:
         return None
@@ -201,7 +220,7 @@ def _check_given_rows(given, target):
 
 
 def _draw_columns(spec, target, rows, line):
-    """Return (n_rows, n_candidates) distinct segments, -1 if there are too few."""
+    """Return (n_rows, n_candidates) distinct segments, -1 if too few."""
     columns = np.full((len(target), spec.n_candidates), -1)
     start, stop = _times_of_rows(spec, rows, line)
     random = np.random.default_rng(spec.random_state)
@@ -299,8 +318,7 @@ def _draw_chains(columns, own, spec, target, start, stop, line):
                     for other in following
                     if not (is_balanced and used[other])
                     and not any(
-                        target[own[one]] == target[own[other]]
-                        or share_stimulus(line, own[one], own[other])
+                        target[own[one]] == target[own[other]] or share_stimulus(line, own[one], own[other])
                         for one in chain
                     )
                 ),

@@ -127,24 +127,28 @@ class RowRetrievalResult(RetrievalResult):
             columns=self.columns[rows], kept=self.kept[rows], null_ranks=self.null_ranks[rows], group=self.group[rows],
         )  # fmt: skip
 
-    def average(self, *args, **kwargs):
+    @property
+    def average(self):
         """Not available, because windows have different candidates."""
         raise self._make_error("average")
 
-    def pool_groups(self, *args, **kwargs):
+    @property
+    def pool_groups(self):
         """Not available, because windows have different candidates."""
         raise self._make_error("pool_groups")
 
-    def score_words(self, *args, **kwargs):
+    @property
+    def score_words(self):
         """Not available, because windows have different candidates."""
         raise self._make_error("score_words")
 
-    def score_within_recording(self, *args, **kwargs):
+    @property
+    def score_within_recording(self):
         """Not available, because windows have different candidates."""
         raise self._make_error("score_within_recording")
 
     def _make_error(self, name):
-        return ValueError(
+        return AttributeError(
             f"{name} compares all windows with the same candidates, but each window of this result has its own. Call "
             f"retrieve without candidates_per_row."
         )

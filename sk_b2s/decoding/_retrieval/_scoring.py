@@ -43,9 +43,9 @@ def retrieval_scores(estimator, X, y, candidates_per_row=None):
     scores : dict of str to float
         ``top_1`` and ``top_k``, the fraction of windows whose target is the
         most similar or among the ``k`` most similar candidates, with the ``k``
-        of the decoder (1 if windows have no more than ``k`` candidates). ``median_relative_rank``,
-        where 0 is best and 0.5 is the chance level. ``n_candidates`` and
-        ``chance``, the chance level of ``top_k``.
+        of the decoder (1 if windows have no more than ``k`` candidates).
+        ``median_relative_rank``, where 0 is best and 0.5 is the chance level.
+        ``n_candidates`` and ``chance``, the chance level of ``top_k``.
 
     Raises
     ------

@@ -11,9 +11,13 @@ import pandas as pd
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import get_validated_table, join_validated_tables
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
+from sk_b2s.decoding._retrieval._row_candidates import locate_stimuli, make_candidate_sets
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
+from sk_b2s.decoding._retrieval._row_scores import score_candidate_sets
+from sk_b2s.decoding._retrieval._scoring import find_scoring_table, make_row_result
 from sk_b2s.evaluation._fit_score import fit_and_score_fold
 from sk_b2s.model_selection._exposure import find_exposure
 
@@ -36,6 +40,7 @@ class FoldTask:
     oracle: Any = None
     n_left_out: int = 0
     k: int | None = None
+    candidates_per_row: Any = None
     seconds_fit: float = 0.0
     seconds_score: float = 0.0
     fitted: Any = None
@@ -45,7 +50,15 @@ class FoldTask:
         X, y = self.X if X is None else X, self.y if y is None else y
         train, test = self.train if train is None else train, self.test if test is None else test
         estimator = self.estimator if estimator is None else estimator
-        fold = fit_and_score_fold(estimator, X, y, train, test, subject=self.rows["subject"])
+        fold = fit_and_score_fold(
+            estimator,
+            X,
+            y,
+            train,
+            test,
+            subject=self.rows["subject"],
+            candidates_per_row=self.candidates_per_row,
+        )
         self.fitted = fold.estimator
         self.seconds_fit += fold.seconds_fit
         self.seconds_score += fold.seconds_score
@@ -57,6 +70,7 @@ class FoldTask:
 
     def with_rows(self, result, test):
         """Give a retrieval result the rows and the ``k`` of this task."""
+        test = test[result.kept] if isinstance(result, RowRetrievalResult) else test
         return replace(result, rows=self.rows.iloc[test], k=self.k or result.k)
 
     @cached_property
@@ -71,4 +85,11 @@ class FoldTask:
         k = self.k or find_decoder_in_estimator(self.estimator)[0].k
         has_names = table is not None and "segment" in table
         names = table.iloc[found.first] if has_names else pd.DataFrame({"segment": found.ids})
-        return RetrievalResult(np.asarray(scores), found.target, names, self.rows.iloc[self.test], k)
+        rows, scores = self.rows.iloc[self.test], np.asarray(scores)
+        if self.candidates_per_row is None:
+            return RetrievalResult(scores, found.target, names, rows, k)
+        line = locate_stimuli(stimuli, table)
+        joined = join_validated_tables(rows, find_scoring_table(stimuli))
+        sets = make_candidate_sets(self.candidates_per_row, found, joined, line)
+        row_scores = score_candidate_sets(lambda *places: scores[np.ix_(*places)], sets, found, joined, line)
+        return self.with_rows(make_row_result(row_scores, names, rows, k), self.test)

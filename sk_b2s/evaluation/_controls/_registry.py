@@ -153,8 +153,9 @@ def _run_other_feature(task, feature):
 def _run_oracle(task):
     """Score the result or similarities of the user's oracle."""
     result = task.oracle(*(_table_or_data(_safe_indexing(data, task.test)) for data in (task.X, task.y)))
-    if isinstance(result, RetrievalResult):
+    if isinstance(result, RetrievalResult) and task.candidates_per_row is None:
         return [task.with_rows(result, task.test)]
+    result = result.scores if isinstance(result, RetrievalResult) else result
     return [task.result_of_scores(result)]
 
 

@@ -13,13 +13,15 @@ from sklearn.utils import check_random_state
 from sk_b2s._utils._estimators import find_decoder_in_estimator, find_estimator_speech
 from sk_b2s._utils._validation import get_validated_recordings, get_validated_table, validate_rows_in_step
 from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._inputs import shift_control_inputs
 from sk_b2s.evaluation._controls._leak_test import ControlOutcome, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._verdicts import add_verdict_texts, control_verdicts
 from sk_b2s.events._stimuli import StimulusArray
-from sk_b2s.metrics._null import circular_shift_null, mark_null_hits
+from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.model_selection._leakage import check_leakage, leaks_in
 from sk_b2s.model_selection._split import StimulusKFold, list_split_folds
 
@@ -41,6 +43,7 @@ def run_controls(
     random_state=0,
     n_jobs=None,
     verbose=0,
+    candidates_per_row=None,
 ):
     """Refit and score a decoder on control data that should not be decodable.
 
@@ -80,6 +83,10 @@ def run_controls(
         Number of controls and folds run in parallel processes.
     verbose : int, default=0
         If above 0, one line is printed per control and fold.
+    candidates_per_row : None, int or RowCandidates, default=None
+        Candidates of each test window, as in :func:`~sk_b2s.retrieve`.
+        "within_recording" and ``recording_identity_p`` are not available then,
+        because windows of other recordings are not candidates.
 
     Returns
     -------
@@ -173,6 +180,14 @@ def run_controls(
     validate_rows_in_step(X, y)
     rows = run_control_rows(X)
     names = select_controls_to_run(controls, last, y, oracle)
+    if (spec := check_candidates_per_row(candidates_per_row)) is not None:
+        if controls is not None and "within_recording" in names:
+            raise ValueError(
+                "controls: 'within_recording' is not available with candidates_per_row. Use "
+                "RowCandidates(within='recording'), or remove it from controls."
+            )
+        names = [name for name in names if name != "within_recording"]
+        k = k or (last.k if last.k < spec.n_candidates else 1)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     folds = [next(StimulusKFold(5).split(X, y))] if cv is None else list_split_folds(cv, X, y)
     if "within_recording" in names:
@@ -182,7 +197,11 @@ def run_controls(
     jobs = [(job, index) for job in _group_jobs(names) for index in range(len(folds))]
     results = joblib.Parallel(n_jobs, return_as="generator")(
         joblib.delayed(_run_fold)(
-            job, FoldTask(estimator, X, y, rows, *folds[index], seed + index, oracle, k=k), n_shifts
+            job,
+            FoldTask(
+                estimator, X, y, rows, *folds[index], seed + index, oracle, k=k, candidates_per_row=spec
+            ),
+            n_shifts,
         )
         for job, index in jobs
     )
@@ -257,7 +276,8 @@ def run_control_outcome(parts, n_shifts=1000, random_state=None, n_left_out=0):
     """
     random = check_random_state(random_state)
     records = [record for part in parts for record in _iter_records(part, n_shifts, random)]
-    return ControlOutcome(records, [_hits_across(part) for part in parts], n_left_out)
+    across = [_hits_across(part) for part in parts if not isinstance(part, RowRetrievalResult)]
+    return ControlOutcome(records, across, n_left_out)
 
 
 def _iter_records(result, n_shifts, random):
@@ -267,10 +287,7 @@ def _iter_records(result, n_shifts, random):
         own = np.flatnonzero(recording == name)
         rows, ranks = result.rows.iloc[own], result.ranks[own]
         try:
-            null = circular_shift_null(
-                result.scores[own], result.target[own], rows["recording"], rows["onset"],
-                rows["duration"].max(), result.k, n_shifts, random,
-            )  # fmt: skip
+            null = result.select(own).draw_null(n_shifts, random)
         except ValueError:  # too short for a null, but its scores are kept
             null = np.full(n_shifts, np.nan)
         yield {

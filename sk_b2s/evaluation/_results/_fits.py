@@ -17,6 +17,8 @@ from sk_b2s._utils._monitoring import monitor_warnings, peak_memory_mb, reset_mo
 from sk_b2s._utils._text import make_text_visible
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s._utils._versions import get_versions
+from sk_b2s.decoding._retrieval._row_candidates import RowCandidates
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import run_control_outcome
@@ -67,9 +69,11 @@ class BenchmarkTask:
 
     def with_data(self, X, y, rows):
         """Return a FoldTask with the data."""
+        rule = self.settings.get("candidates_per_row")
         return FoldTask(
-            self.estimator, X, y, rows, self.train, self.test, self.draw, self.oracle, k=self.settings["k"]
-        )
+            self.estimator, X, y, rows, self.train, self.test, self.draw, self.oracle, k=self.settings["k"],
+            candidates_per_row=None if rule is None else RowCandidates(**rule),
+        )  # fmt: skip
 
     def common(self, n_left_out):
         """Return the columns that all rows of the task share."""
@@ -324,6 +328,8 @@ def _make_line(task, fold):
         "chosen": "" if fold.fitted is None or error else describe_choice_provenance(fold.fitted)
     }
     about = task.about | {"transductive_steps": _list_transductive_steps(fold)}
+    if not error and isinstance(result, RowRetrievalResult):
+        about["n_without_candidates"] = result.n_left_out
     if task.control == "decoder" and not error:
         about |= _find_train_overlap(fold, about)
     return {

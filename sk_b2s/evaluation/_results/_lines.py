@@ -17,6 +17,7 @@ MAX_BYTES = 2**26, 64  # of the arrays of a line, and per character of it
 NAME = object  # text or number, as in tables of users
 TEXTS, AMOUNTS = ("cv", "leakage", "transductive_steps"), (
     "n_train_overlap", "train_seconds", "calibration_minutes", "calibration_minutes_used",
+    "n_without_candidates",
 )  # fmt: skip
 
 

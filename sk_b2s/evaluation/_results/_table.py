@@ -27,7 +27,7 @@ from sk_b2s.evaluation._scores import SCORE_COLUMNS, VERDICT_COLUMNS
 
 ABOUT = (  # of the fold, and of the estimator in it
     "cv", "leakage", "n_train_overlap", "train_seconds", "calibration_minutes", "calibration_minutes_used",
-    "transductive_steps",
+    "transductive_steps", "n_without_candidates",
 )  # fmt: skip
 COST = (  # may differ between equal results
     "seconds_fit", "seconds_score", "peak_memory_mb", "versions", "machine", "warnings", "written",
@@ -87,6 +87,7 @@ def make_results_table(lines):
         "train_seconds",
         "calibration_minutes",
         "calibration_minutes_used",
+        "n_without_candidates",
     )
     results = results.astype({name: float for name in (*SCORE_COLUMNS, *numbers)})
     integers = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -10,7 +11,8 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.metrics._null import circular_shift_null, find_null_shifts, mark_null_hits
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
+from sk_b2s.metrics._null import find_null_shifts, mark_null_hits
 
 TINY = 1e-12  # difference below which two scores are equal
 
@@ -216,15 +218,13 @@ def circular_shift_test(results, k=None, n_shifts=1000, random_state=0):
 
 
 def _draw_shifts(part, weight, k, n_shifts, random):
-    rows = part.rows
-    return circular_shift_null(
-        part.scores, part.target, rows["recording"], rows["onset"], rows["duration"].max(), k, n_shifts, random,
-        sample_weight=weight, subject=rows["subject"],
-    )  # fmt: skip
+    return replace(part, k=k).draw_null(n_shifts, random, weight)
 
 
 def _combine_shifts(weighted, k, most):
     """Score all combinations of shifts, None if there are too many."""
+    if any(isinstance(part, RowRetrievalResult) for part, _ in weighted):
+        return None
     sums, n = [], 1
     for part, weight in weighted:
         hit, duration = mark_null_hits(part.scores, k), part.rows["duration"].max()
