@@ -11,6 +11,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_benchmark": ["benchmark"],
         "_statistics._bootstrap": ["bootstrap_ci", "circular_shift_test"],
         "_statistics._comparison": ["compare_estimators"],
+        "_classification._labels": ["label_segments"],
+        "_classification._scores": ["cross_val_classification"],
         "_controls._run": ["run_controls"],
         "_controls._surrogates": ["SurrogateRecordings"],
         "_curves": ["retrieval_validation_curve", "retrieval_learning_curve"],

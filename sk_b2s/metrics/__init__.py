@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_confidence": ["fit_temperature", "reliability_curve", "risk_coverage_curve"],
+        "_examples": ["average_examples"],
         "_group_context": ["causal_context_bias", "group_context_bias"],
         "_null": ["circular_shift_null"],
         "_ranking": ["balanced_top_k", "chance_level", "median_relative_rank", "ranks", "top_k_accuracy"],

@@ -1,0 +1,1 @@
+"""Classification of speech and silence, and of phonemes."""
