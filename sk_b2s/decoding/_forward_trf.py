@@ -257,7 +257,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     def _pooled_batches(self, X, targets, rows):
         """Yield batches of EEG/MEG frames and features, float64."""
         for eeg, speech in self._iter_batches(X, targets, rows):
-            yield self._pool(eeg), speech[:, : len(self._weights)]
+            yield self._pool(eeg.double()), speech[:, : len(self._weights)].double()
 
     def _pool(self, batch):
         """Average the samples of each frame, see :func:`sum_ridge_frames`."""

@@ -68,11 +68,11 @@ class RidgeMixin:
         self.lags_ = self.lag_frames_ / rate
 
     def _iter_batches(self, X, targets, rows):
-        """Yield float64 batches (X, targets), the latter time-major."""
+        """Yield batches (X, targets), the latter time-major."""
         rows = rows[np.argsort(X.which[rows], kind="stable")]  # neighbors in memory
         for piece in slice_ridge_windows(len(rows), X, targets):
             part = rows[piece]
-            yield X.gather(part).double(), targets.gather(part).double().transpose(1, 2)
+            yield X.gather(part), targets.gather(part).transpose(1, 2)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -260,11 +260,15 @@ def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
     beyond : tuple of float
         See :func:`find_better_ridge_alpha`.
     """
-    everything, alpha, scores = moments(rows), alphas[0], np.full(len(alphas), np.nan)
-    beyond = NOTHING
-    if len(alphas) > 1:
-        tried, folds = [*alphas, *extend_alphas(alphas)], iter_ridge_splits(y, segments, rows, cv)
-        of_folds = np.array([_fold_scores(moments, everything, rows, *fold, tried) for fold in folds])
+    alpha, scores, beyond = alphas[0], np.full(len(alphas), np.nan), NOTHING
+    folds = list(iter_ridge_splits(y, segments, rows, cv)) if len(alphas) > 1 else []
+    everything, heldout, excluded = _sum_fold_moments(moments, rows, folds)
+    if folds:
+        tried = [*alphas, *extend_alphas(alphas)]
+        of_folds = np.array([
+            _score_alphas(everything - test - out, test, tried)
+            for test, out in zip(heldout, excluded, strict=True)
+        ])  # fmt: skip
         scores = of_folds[:, : len(alphas)].mean(0)
         alpha = max(alpha for alpha, score in zip(alphas, scores, strict=True) if score == scores.max())
         beyond = find_better_ridge_alpha(len(alphas), alpha, tried, of_folds)
@@ -272,10 +276,26 @@ def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
     return everything, next(iter_ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores, beyond
 
 
-def _fold_scores(moments, everything, rows, train, test, alphas):
+def _sum_fold_moments(moments, rows, folds):
+    """Sum the moments of all rows and of parts of each fold, in one pass.
+
+    Returns those of all rows, of test rows, and of rows in neither part.
+    """
+    roles = [np.where(np.isin(rows, test), 1, np.where(np.isin(rows, train), 0, 2)) for train, test in folds]
+    roles = np.stack([np.zeros(len(rows), int), *roles])
+    kinds, code = np.unique(roles, axis=1, return_inverse=True)
+    everything, parts = None, [[moments(rows[:0]) for _ in folds] for _ in range(2)]
+    for kind in range(kinds.shape[1]):
+        part = moments(rows[code.ravel() == kind])
+        for fold, role in enumerate(kinds[1:, kind]):
+            if role:
+                parts[role - 1][fold].add(part)
+        everything = part if everything is None else everything.add(part)
+    return everything, *parts
+
+
+def _score_alphas(kept, heldout, alphas):
     """Compute the held-out correlation of each alpha in one fold."""
-    heldout = moments(test)
-    kept = everything - heldout - moments(np.setdiff1d(rows, np.concatenate([train, test])))
     cov_xx, cov_xy, _ = kept.centered()
     heldout = heldout.centered()
     return [compute_ridge_correlation(coef, heldout) for coef in iter_ridge_path(cov_xx, cov_xy, alphas)]

@@ -220,9 +220,12 @@ class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
         mean, components, offset = self._compute_means(X, targets, rows)
         shape = len(self.lag_frames_), components.shape[1], self.n_features_out_
 
+        def project(eeg):  # in float32, the type of X
+            return eeg if shape[1] == X.shape[1] else (eeg.mT @ components.float()).mT
+
         def moments(rows):
             batches = (
-                (self._pool(eeg, mean) @ components, speech - offset)
+                (self._pool(project(eeg).double(), mean @ components), speech.double() - offset)
                 for eeg, speech in self._iter_batches(X, targets, rows)
             )
             return compute_lagged_moments(batches, self.lag_frames_, *shape[1:])
@@ -236,19 +239,21 @@ class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
         n_channels = X.shape[1]
         reduce = self.n_components is not None and self.n_components < n_channels
         x_sum, y_sum = torch.zeros(n_channels).double(), torch.zeros(self.n_features_out_).double()
-        products = torch.zeros(n_channels, n_channels).double()
+        products, shift, used = torch.zeros(n_channels, n_channels).double(), None, self.frame_weights_ > 0
         for eeg, speech in self._iter_batches(X, targets, rows):
-            flat = self._pool(eeg, torch.zeros(n_channels)).reshape(-1, n_channels)
-            x_sum += flat.sum(0)
-            y_sum += speech.sum((0, 1))
+            flat = self._pool(eeg, torch.zeros(n_channels))[:, used].reshape(-1, n_channels)
+            x_sum += flat.sum(0, dtype=torch.float64)
+            y_sum += speech.sum((0, 1), dtype=torch.float64)
             if reduce:
+                shift = flat.mean(0) if shift is None else shift
+                flat = flat - shift  # for centered channels, float32 is precise enough
                 products += flat.T @ flat
-        n_frames = np.count_nonzero(self.frame_weights_) * len(rows)
-        mean, offset = x_sum / n_frames, y_sum / (len(self.frame_weights_) * len(rows))
+        mean = x_sum / (np.count_nonzero(used) * len(rows))
+        offset = y_sum / (len(used) * len(rows))
         check_ridge_values(X=mean, y=offset)
         if not reduce:
             return mean, torch.eye(n_channels).double(), offset
-        covariance = products / n_frames - torch.outer(mean, mean)
+        covariance = products / (np.count_nonzero(used) * len(rows)) - torch.outer(mean - shift, mean - shift)
         return mean, torch.linalg.eigh(covariance).eigenvectors[:, -self.n_components :], offset
 
     def _pool(self, batch, mean):
@@ -256,6 +261,8 @@ class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
 
         (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
         """
+        if np.array_equal(self._frames, np.arange(len(self.frame_weights_))):
+            return batch.transpose(1, 2) - mean
         weights = torch.from_numpy(self.frame_weights_).to(batch)[:, None]
         sums = sum_ridge_frames(batch, torch.from_numpy(self._frames), len(weights))
         return (sums - weights * mean) / weights.clamp(min=1)

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
+
+LAGGED_BYTES = 2**22  # of lagged frames, few enough for the cache of the processor
+
 
 @dataclass
 class Moments:
@@ -35,6 +39,14 @@ class Moments:
     xy: np.ndarray
     yy: np.ndarray
 
+    def add(self, other):
+        """Add sums in place and return them."""
+        self.n += other.n
+        for name in ("x", "y", "xx", "xy", "yy"):
+            total = getattr(self, name)
+            total += getattr(other, name)
+        return self
+
     def __sub__(self, other):
         return Moments(**{name: value - getattr(other, name) for name, value in vars(self).items()})
 
@@ -57,7 +69,8 @@ def compute_lagged_moments(batches, lags, n_channels, n_features):
 
     so that G is summed for the first lag only, and the rest follows from the
     ends of the windows. This takes n_lags times fewer operations than products
-    of lagged matrices.
+    of lagged matrices. The products for the first lag, those with the features
+    and the sums are one matrix product of a few windows at a time.
 
     Parameters
     ----------
@@ -75,30 +88,44 @@ def compute_lagged_moments(batches, lags, n_channels, n_features):
         float64, with n_columns = n_lags * n_channels, channels fastest.
     """
     n_lags = len(lags)
+    n_columns = n_lags * n_channels
     reach = -int(lags[0]), int(lags[-1])  # frames of padding before and after, negative to crop
-    x_sum, xy = np.zeros((n_lags, n_channels)), np.zeros((n_lags, n_channels, n_features))
-    top = np.zeros((n_channels, n_lags, n_channels))
+    # Products of the channels at the first lag, the features and 1 with all columns.
+    products = torch.zeros(n_channels + n_features + 1, n_columns).double()
     ends = np.zeros(((n_lags - 1) * n_channels,) * 2)
     y_sum, yy, n = np.zeros(n_features), np.zeros(n_features), 0
     for x, y in batches:
         n_windows, n_frames = x.shape[:2]
         padded = torch.nn.functional.pad(x, (0, 0, *reach))
-        y = y.reshape(-1, n_features)
-        leading = padded[:, :n_frames].reshape(-1, n_channels)
-        for lag in range(n_lags):
-            shifted = padded[:, lag : lag + n_frames].reshape(-1, n_channels)
-            top[:, lag] += (leading.T @ shifted).numpy()
-            xy[lag] += (shifted.T @ y).numpy()
-            x_sum[lag] += shifted.sum(0).numpy()
-        leaving = padded[:, : n_lags - 1].reshape(n_windows, -1)
-        entering = padded[:, n_frames : n_frames + n_lags - 1].reshape(n_windows, -1)
-        ends += (entering.T @ entering - leaving.T @ leaving).numpy()
-        y_sum += y.sum(0).numpy()
-        yy += y.square().sum(0).numpy()
-        n += len(y)
-    n_columns = n_lags * n_channels
-    xx = _along_diagonals(top, ends).reshape(n_columns, n_columns)
-    return Moments(n, x_sum.ravel(), y_sum, xx, xy.reshape(n_columns, n_features), yy)
+        left = torch.cat([padded[:, :n_frames], y, y.new_ones(n_windows, n_frames, 1)], dim=2)
+        lagged = padded.unfold(1, n_lags, 1).transpose(2, 3)  # (n_windows, n_frames, n_lags, n_channels)
+        n_rows = count_chunk_rows(LAGGED_BYTES, n_frames, n_columns, itemsize=8)
+        for part in slice_rows_into_chunks(n_windows, n_rows):
+            columns = lagged[part].reshape(-1, n_columns)
+            products.addmm_(left[part].flatten(0, 1).T, columns)
+        _add_ends(ends, padded[:, n_frames : n_frames + n_lags - 1], reach[1], is_last=True)
+        _add_ends(ends, padded[:, : n_lags - 1], reach[0])
+        y_sum += y.sum((0, 1)).numpy()
+        yy += y.square().sum((0, 1)).numpy()
+        n += n_windows * n_frames
+    top, xy, x_sum = np.split(products.numpy(), [n_channels, n_channels + n_features])
+    xx = _along_diagonals(top.reshape(n_channels, n_lags, n_channels), ends).reshape(n_columns, n_columns)
+    return Moments(n, x_sum[0], y_sum, xx, xy.T, yy)
+
+
+def _add_ends(ends, frames, n_padded, is_last=False):
+    """Add products of the last frames, or subtract those of the first.
+
+    Frames of padding, the last ``n_padded`` of the last or the first of the
+    first ones, are zero and are left out.
+    """
+    _, n_frames, n_channels = frames.shape
+    n_padded = min(max(n_padded, 0), n_frames)
+    used = slice(0, n_frames - n_padded) if is_last else slice(n_padded, n_frames)
+    flat = frames[:, used].flatten(1)
+    place = slice(used.start * n_channels, used.stop * n_channels)
+    product = (flat.T @ flat).numpy()
+    ends[place, place] += product if is_last else -product
 
 
 def _along_diagonals(top, ends):

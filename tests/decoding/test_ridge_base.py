@@ -12,7 +12,8 @@ from sk_b2s import (
     RidgeDecoder,
     Windows,
 )
-from sk_b2s.decoding._ridge_base import extend_alphas, find_better_ridge_alpha
+from sk_b2s.decoding._ridge_base import _sum_fold_moments, extend_alphas, find_better_ridge_alpha
+from sk_b2s.decoding._ridge_solver import Moments
 
 SFREQ = 10
 
@@ -137,3 +138,25 @@ def test_find_better_ridge_alpha_needs_all_folds():
     assert np.isnan(find_better_ridge_alpha(3, 3.0, tried, -np.array([[0.1, 0.2, 0.3, 0.4, 0.05]]))).all(), (
         "nothing"
     )
+
+
+def test_fold_moments_equal_direct_sums():
+    values, read = np.random.default_rng(0).standard_normal((12, 2)), []
+    rows = np.arange(2, 12)
+
+    def moments(rows):
+        read.extend(rows)
+        x = values[rows]
+        return Moments(len(x), x.sum(0), x.sum(0), x.T @ x, x.T @ x, np.square(x).sum(0))
+
+    folds = [(rows[4:], rows[:3]), (rows[:5], rows[6:]), (rows[5:], rows[:2])]
+    found = _sum_fold_moments(moments, rows, folds)
+    assert sorted(read) == list(rows)  # each row is read once
+    expected = [
+        moments(rows),
+        *(moments(test) for _, test in folds),
+        *(moments(np.setdiff1d(rows, np.concatenate(fold))) for fold in folds),
+    ]
+    for one, other in zip([found[0], *found[1], *found[2]], expected, strict=True):
+        for name, value in vars(other).items():
+            np.testing.assert_allclose(getattr(one, name), value, atol=1e-12)
