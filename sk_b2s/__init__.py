@@ -28,7 +28,7 @@ _FLAT = (
 
 _public = {name: _import_module(f"{__name__}.{name}").__all__ for name in _FLAT}
 _public |= {
-    "metrics": ["circular_shift_null"],
+    "metrics": ["WordVocabulary", "circular_shift_null", "make_vocabulary"],
     "datasets": ["load_dataset"],
     "_persistence": ["load", "save"],
     "_utils": ["sys_info"],

@@ -15,6 +15,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_retrieval._row_candidates": ["RowCandidates"],
         "_retrieval._row_result": ["RowRetrievalResult"],
         "_retrieval._scoring": ["concat_results", "retrieval_scores", "retrieve"],
+        "_retrieval._word_result": ["WordResult"],
+        "_retrieval._word_types": ["retrieve_words"],
         "_ridge_decoder": ["RidgeDecoder"],
     },
 )

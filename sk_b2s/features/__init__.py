@@ -16,5 +16,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_pretrained": ["Wav2Vec2Features"],
         "_spectral": ["AcousticOnsets", "Envelope", "MelSpectrogram"],
         "_union": ["SpeechFeatureUnion"],
+        "_word_types": ["make_word_types"],
     },
 )

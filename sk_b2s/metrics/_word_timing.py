@@ -17,6 +17,7 @@ N_SPLITS = 5  # cross-validation folds of neighboring stimuli
 LEVEL = 0.01  # of an F test; features in which words do not differ are excluded
 RUN = 10  # words since a silence; longer runs count as this
 FLAT = 1e-9  # differences of this size are rounding
+OUTLIERS = 0.01  # share of windows whose timing is not normally distributed
 MOST_CALIBRATED = 2000  # training rows that calibrate probabilities
 
 
@@ -88,6 +89,7 @@ def timing_probabilities(rows, words, vocabulary, train=None):
     for test, timing, model in _iter_timing_models(rows, code, vocabulary, train, calibrate=True):
         if model is not None:
             known = softmax(_score_timing(model, timing) / model.temperature, axis=1)
+            known = (1 - OUTLIERS) * known + OUTLIERS / len(model.seen)
             out[np.ix_(test, model.seen)] = known * len(model.seen) / n_words
     return out
 

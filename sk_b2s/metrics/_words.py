@@ -10,6 +10,8 @@ from scipy.special import softmax
 from sk_b2s.metrics._group_context import slice_group_context_scores
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
 
+UNDERFLOW = 1e-290  # sums of exponentials below this are computed from logarithms
+
 
 def word_probabilities(scores, words):
     """Compute the probability of each word, the sum over its candidates.
@@ -100,8 +102,36 @@ def compute_flat_word_hits(words, k):
     {'the': 1.0, 'hare': 0.5, 'end': 0.5}
     """
     count = pd.Series(words, dtype=object).value_counts()
+    return pd.Series(compute_flat_hits(count.to_numpy(), k), index=count.index)
+
+
+def compute_flat_hits(counts, k):
+    """Compute the hits of :func:`compute_flat_word_hits` from counts."""
+    count = pd.Series(counts)
     above = count.rank(method="min", ascending=False) - 1
-    return ((k - above) / count.groupby(count).transform("size")).clip(0, 1)
+    return ((k - above) / count.groupby(count).transform("size")).clip(0, 1).to_numpy()
+
+
+def word_log_probabilities(scores, codes, n_words):
+    """Compute log-probabilities of words, the sums over their candidates.
+
+    ``codes`` is the word of each candidate, -1 for other words. Each word has
+    a candidate. Returns an array of shape (n_windows, n_words).
+    """
+    columns = np.flatnonzero(np.asarray(codes) >= 0)
+    columns = columns[np.argsort(np.asarray(codes)[columns], kind="stable")]
+    first = np.searchsorted(np.asarray(codes)[columns], np.arange(n_words))
+    out = np.empty((len(scores), n_words))
+    for piece in slice_group_context_scores(scores):
+        part = np.asarray(scores[piece], float)
+        part = part - part.max(1, keepdims=True)
+        exp = np.exp(part)
+        sums = np.add.reduceat(exp[:, columns], first, axis=1)
+        low = np.flatnonzero((sums < UNDERFLOW).any(1))
+        out[piece] = np.log(np.maximum(sums, UNDERFLOW))
+        out[piece][low] = np.logaddexp.reduceat(part[low][:, columns], first, axis=1)
+        out[piece] -= np.log(exp.sum(1, keepdims=True))
+    return out
 
 
 def word_scores(scores, words, target, subject, k):

@@ -14,13 +14,18 @@ def check_columns(columns, table, purpose):
         )
 
 
+def count_shared_windows(rows, table):
+    """Count the windows of a table that another one contains."""
+    keys = [name for name in ("subject", "recording", "onset") if name in rows]
+    if "onset" not in keys or not set(keys) <= set(table):
+        return 0
+    own, other = (pd.MultiIndex.from_frame(one[keys]) for one in (rows, table))
+    return int(own.isin(other).sum())
+
+
 def check_other_windows(result, reference, owner):
     """Raise if a reference contains windows of this result."""
-    keys = [name for name in ("subject", "recording", "onset") if name in result.rows]
-    n_shared = len(result.rows) if reference is result else 0
-    if not n_shared and "onset" in keys and "onset" in reference.rows:
-        own, other = (pd.MultiIndex.from_frame(one.rows[keys]) for one in (result, reference))
-        n_shared = int(own.isin(other).sum())
+    n_shared = len(result.rows) if reference is result else count_shared_windows(result.rows, reference.rows)
     if n_shared:
         raise ValueError(
             f"The 'reference' parameter of {owner} must contain other windows than those that are scored. It contains "

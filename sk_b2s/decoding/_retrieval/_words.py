@@ -1,20 +1,84 @@
-"""Scores of the words of retrieval results."""
+"""Words of retrieval results."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import make_plain_text
-from sk_b2s.decoding._retrieval._checks import check_columns
-from sk_b2s.metrics._word_timing import timing_scores
-from sk_b2s.metrics._words import word_scores
+from sk_b2s.decoding._retrieval._checks import check_columns, count_shared_windows
+from sk_b2s.decoding._retrieval._word_result import WordResult
+from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_plain_words
+from sk_b2s.metrics._words import word_log_probabilities
 
 
 class WordScoresMixin:
     """Word scores of retrieval results."""
 
-    def score_words(self, k=None, timing=True, train=None):
+    def to_words(self, vocabulary=None, train=None):
+        """Sum the probabilities of the segments of each word.
+
+        Parameters
+        ----------
+        vocabulary : int, WordVocabulary, sequence of str or None, default=None
+            Words that are decoded. An int is the number of most frequent words
+            of ``train``, see :func:`sk_b2s.metrics.make_vocabulary`. None uses
+            all words of the candidates.
+        train : DataFrame, default=None
+            Training rows with the column ``word``, and for the classifier of
+            timing ``subject``, ``recording`` and ``onset``, for example
+            ``X_train.join(y_train["word"])``. If None, timing is fitted on the
+            other windows of this result.
+
+        Returns
+        -------
+        words : WordResult
+            All windows, including those of other words. Words of the
+            vocabulary without a candidate segment cannot be retrieved. They
+            are left out and named in ``missing``.
+
+        Raises
+        ------
+        ValueError
+            If the column ``word`` is missing, if ``vocabulary`` is an int
+            without ``train``, or if ``train`` contains windows of this result.
+        """
+        check_columns(["word"], self.candidates, "Words are scored by the sums over their segments")
+        words = make_plain_words(self.candidates["word"])
+        if vocabulary is None:
+            known = sorted({word for word in words if word})
+            if len(known) < 2:
+                raise ValueError(
+                    f"No target segment has a word at its anchor, or all have the same. The candidates have {len(known)} "
+                    f"distinct words. Make segments with anchor='word'."
+                )
+            vocabulary = WordVocabulary(known)
+        elif (
+            isinstance(vocabulary, int)
+            and train is not None
+            and (n_shared := count_shared_windows(self.rows, train))
+        ):
+            raise ValueError(
+                f"vocabulary={vocabulary} must be selected from training rows, but 'train' contains {n_shared} of the "
+                f"{len(self.rows)} windows that are scored. Pass other rows, or a fixed WordVocabulary."
+            )
+        requested = check_vocabulary(vocabulary, train)
+        present = np.isin(np.arange(len(requested)), requested.encode(words))
+        if present.sum() < 2:
+            raise ValueError(
+                f"Only {present.sum()} of {len(requested)} words of the vocabulary have a candidate segment. Score more "
+                f"stimuli together, or use a larger vocabulary."
+            )
+        vocabulary = WordVocabulary([word for word, kept in zip(requested, present, strict=True) if kept])
+        codes = vocabulary.encode(words)
+        return WordResult(
+            log_probabilities=word_log_probabilities(self.scores, codes, len(vocabulary)),
+            target=codes[self.target], rows=self.rows.assign(word=words[self.target]), vocabulary=vocabulary,
+            counts=np.bincount(codes[codes >= 0], minlength=len(vocabulary)),
+            missing=tuple(word for word, kept in zip(requested, present, strict=True) if not kept),
+            train=train, k=self.k,
+        )  # fmt: skip
+
+    def score_words(self, k=None, timing=True, train=None, vocabulary=None, by_subject=False):
         """Score words by the summed probabilities of their segments.
 
         Parameters
@@ -27,26 +91,39 @@ class WordScoresMixin:
         train : DataFrame, default=None
             Training rows with the columns ``subject``, ``recording``,
             ``onset`` and ``word``, for example ``X.join(y["word"])``, to fit
-            the classifier of timing. If None, each fifth of the windows is
-            predicted from the other four fifths.
+            the classifier of timing and to select the vocabulary. If None,
+            each fifth of the windows is predicted from the other four fifths.
+        vocabulary : int, WordVocabulary, sequence of str or None, default=None
+            Words that are decoded, see :meth:`to_words`. None uses all words
+            of the candidates.
+        by_subject : bool, default=False
+            If True, return the scores of each subject.
 
         Returns
         -------
-        scores : DataFrame of shape (3, 8)
+        scores : DataFrame of shape (3, 11)
             Row "balanced" is the main result: the mean over distinct words of
             the mean over their windows. Row "plain" is the mean over windows.
             Row "timing alone" is the balanced score of a classifier without
             EEG/MEG (see Notes). ``top_k`` and ``chance`` are means over
             subjects, ``sem`` is the standard error of ``top_k``. ``guess`` is
             k / n_words. Words are compared in lower case without punctuation.
-            ``n_words`` is their number among the candidates. ``n_wordless``
-            windows without a word at their anchor, of
-            ``n_windows + n_wordless``, are left out.
+            ``n_words`` is the number of words of the vocabulary among the
+            candidates. Of all windows, ``n_windows`` have such a word,
+            ``n_outside`` have another word and ``n_wordless`` have none at
+            their anchor. ``coverage`` is the share of the presented words that
+            are in the vocabulary. ``candidates`` is "tokens".
 
         Raises
         ------
         ValueError
             If there are at most ``k`` words, or no column ``word``.
+
+        See Also
+        --------
+        retrieve_words : Score word types, whose templates are made of training
+            rows.
+        to_words : Return the probabilities of words.
 
         Notes
         -----
@@ -64,27 +141,93 @@ class WordScoresMixin:
         equal intervals. A decoder that scores no higher may have decoded only
         rhythm. ``top_k`` is NaN if ``onset`` is unknown.
         """
-        k = self._k(k)
-        check_columns(["word"], self.candidates, "score_words() sums over the segments of each word")
-        words = [make_plain_text([word]) or None for word in self.candidates["word"]]
-        table = word_scores(self.scores, words, self.target, self.rows["subject"], k)
-        return self._with_timing(table, words, k, train) if timing else table
+        return self.to_words(vocabulary, train).score(k, timing, by_subject)
 
-    def _with_timing(self, table, words, k, train):
-        """Add the row "timing alone" to a table of words."""
-        of_subjects = pd.Series(dtype=float)
-        if {"subject", "recording", "onset"} <= set(self.rows):
-            targets = np.asarray(words, dtype=object)[self.target]
-            if train is not None:
-                check_columns(
-                    ["subject", "recording", "onset", "word"], train, "The timing is fitted on train"
-                )
-                train = train.assign(word=[make_plain_text([word]) or None for word in train["word"]])
-            rows = self.rows.reset_index(drop=True)
-            hits = timing_scores(rows, targets, sorted({word for word in words if word}), k, train)
-            groups = [rows["subject"], pd.Series(targets, dtype=object)]
-            of_subjects = hits.groupby(groups).mean().groupby(level=0).mean()  # without wordless windows
-        row = table.loc["balanced"].to_dict() | {
-            "top_k": of_subjects.mean(), "sem": of_subjects.sem(), "chance": table.loc["balanced", "guess"],
-        }  # fmt: skip
-        return pd.concat([table, pd.DataFrame(row, index=["timing alone"])]).astype(table.dtypes)
+    def word_probabilities(self, vocabulary=None, train=None):
+        """Return the probabilities of words.
+
+        Parameters
+        ----------
+        vocabulary : int, WordVocabulary, sequence of str or None, default=None
+            Words that are decoded, see :meth:`to_words`.
+        train : DataFrame, default=None
+            Training rows that select the vocabulary.
+
+        Returns
+        -------
+        probabilities : DataFrame of shape (n_windows, n_words)
+            One column per word. Rows sum to at most 1. Other words and
+            segments without a word have the remaining probability.
+        """
+        words = self.to_words(vocabulary, train)
+        return pd.DataFrame(words.probabilities, index=self.rows.index, columns=list(words.vocabulary))
+
+    def word_confusion(self, vocabulary=None, train=None, source="decoder", normalize="true"):
+        """Compute the confusion matrix of words.
+
+        Parameters
+        ----------
+        vocabulary : int, WordVocabulary, sequence of str or None, default=None
+            Words that are decoded, see :meth:`to_words`.
+        train : DataFrame, default=None
+            Training rows that select the vocabulary and fit the timing.
+        source : {"decoder", "timing"}, default="decoder"
+            "timing" decodes words from the onsets of windows alone.
+        normalize : {"true", "pred", "all"} or None, default="true"
+            See :meth:`WordResult.confusion`.
+
+        Returns
+        -------
+        confusion : DataFrame of shape (n_words, n_words)
+            Presented words in rows, decoded words in columns.
+        """
+        return self.to_words(vocabulary, train).confusion(source, normalize)
+
+    def spot_keywords(
+        self, words=None, recall=0.5, train=None, vocabulary=None, timing=True, by_subject=False
+    ):
+        """Score the detection of keywords in all windows.
+
+        Parameters
+        ----------
+        words : str or sequence of str, default=None
+            Keywords. If None, use all words of the vocabulary.
+        recall : float, default=0.5
+            Share of the windows of a keyword that are detected at the
+            threshold of ``false_alarms_per_hour``.
+        train : DataFrame, default=None
+            Training rows that select the vocabulary and fit the timing.
+        vocabulary : int, WordVocabulary, sequence of str or None, default=None
+            Words that are decoded, see :meth:`to_words`.
+        timing : bool, default=True
+            If True, add the scores from the onsets of windows alone.
+        by_subject : bool, default=False
+            If True, return a row for each keyword and subject.
+
+        Returns
+        -------
+        scores : DataFrame of shape (n_keywords + 1, 15)
+            See :meth:`WordResult.spot_keywords`.
+        """
+        return self.to_words(vocabulary, train).spot_keywords(words, recall, timing, by_subject)
+
+    def word_information(self, vocabulary=None, train=None, timing=True, by_subject=False):
+        """Compute the information about words in bits per word.
+
+        Parameters
+        ----------
+        vocabulary : int, WordVocabulary, sequence of str or None, default=None
+            Words that are decoded, see :meth:`to_words`.
+        train : DataFrame, default=None
+            Training rows that select the vocabulary and fit the timing.
+        timing : bool, default=True
+            If True, compute the row "timing alone".
+        by_subject : bool, default=False
+            If True, return the rows of each subject.
+
+        Returns
+        -------
+        information : DataFrame of shape (2, 16)
+            See :meth:`WordResult.information`.
+        """
+        return self.to_words(vocabulary, train).information(timing, by_subject)

@@ -1,0 +1,504 @@
+"""Word decoding results: scores over a fixed vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s.decoding._retrieval._checks import check_columns
+from sk_b2s.decoding._retrieval._word_figures import (
+    average_subjects,
+    compute_recorded_hours,
+    fit_word_temperatures,
+    list_subject_rows,
+    score_timing_hits,
+)
+from sk_b2s.metrics._keywords import keyword_scores
+from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
+from sk_b2s.metrics._vocabulary import WordVocabulary, make_plain_words
+from sk_b2s.metrics._word_information import log_loss_gain, mutual_information, word_confusion
+from sk_b2s.metrics._word_timing import timing_probabilities
+from sk_b2s.metrics._words import compute_flat_hits
+
+TIMED = ["subject", "recording", "onset"]  # columns that the classifier of timing needs
+DECODER, TIMING = "decoder", "timing alone"  # rows of tables
+SOURCES = {"decoder": DECODER, "timing": TIMING}
+KEYWORD_FIGURES = [
+    "auprc", "auprc_chance", "prevalence", "false_alarms_per_hour", "false_alarms_chance", "recall",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class WordResult:
+    """Probabilities of the words of a vocabulary, with the presented words.
+
+    Returned by :meth:`RetrievalResult.to_words`, where the probability of a
+    word is the sum over its segments (tokens), and by :func:`retrieve_words`,
+    where each word is one candidate (type). Scores are computed for each
+    subject and then averaged. Tables contain the chance level, the number of
+    words and the score of a classifier that uses only the onsets of the
+    windows ("timing alone").
+
+    Parameters
+    ----------
+    log_probabilities : ndarray of shape (n_windows, n_words)
+        Natural logarithm of the probability of each word. Words outside the
+        vocabulary may have the remaining probability.
+    target : ndarray of int of shape (n_windows,)
+        Place of the presented word in the vocabulary. It is -1 for windows of
+        other words and windows without a word.
+    rows : DataFrame of shape (n_windows, ...)
+        Metadata of each window: subject, recording, onset, duration and word.
+    vocabulary : WordVocabulary
+        Words in the order of the columns.
+    counts : ndarray of int of shape (n_words,)
+        Number of candidates of each word.
+    kind : {"tokens", "types"}
+        Whether candidates were segments or words.
+    missing : tuple of str, default=()
+        Words of the requested vocabulary that are left out: those without a
+        candidate segment (tokens) or without a training segment (types).
+    train : DataFrame, default=None
+        Training rows of the classifier of timing. If None, each fifth of the
+        windows is predicted from the other four fifths.
+    k : int, default=10
+        Number of words that count as a hit.
+    """
+
+    log_probabilities: np.ndarray
+    target: np.ndarray
+    rows: pd.DataFrame
+    vocabulary: WordVocabulary
+    counts: np.ndarray
+    kind: str = "tokens"
+    missing: tuple = ()
+    train: pd.DataFrame | None = None
+    k: int = 10
+
+    def __post_init__(self):
+        n_windows, n_words = self.log_probabilities.shape
+        lengths = (len(self.target), len(self.rows), len(self.vocabulary), len(self.counts))
+        if lengths != (n_windows, n_windows, n_words, n_words):
+            raise ValueError(
+                f"log_probabilities have the shape {(n_windows, n_words)}, but target, rows, vocabulary and counts have "
+                f"{lengths} entries."
+            )
+        if not (np.asarray(self.target) >= 0).any():
+            raise ValueError(
+                "No window has a word of the vocabulary. Make segments with anchor='word', and select the vocabulary from "
+                "training rows of the same language."
+            )
+
+    # --- what is scored ------------------------------------------------------------------------------
+
+    @property
+    def n_words(self):
+        """Number of words among which each window is ranked."""
+        return len(self.vocabulary)
+
+    @property
+    def probabilities(self):
+        """Probabilities of words: ndarray of shape (n_windows, n_words)."""
+        return np.exp(self.log_probabilities)
+
+    @property
+    def log_prior(self):
+        """Logarithm of the probabilities of words at equal similarities."""
+        return np.log(self.counts / self.counts.sum())
+
+    @cached_property
+    def ranks(self):
+        """Number of other words at least as probable, -1 for other windows."""
+        found, used = np.full(len(self.target), -1), self.target >= 0
+        found[used] = ranks(self.log_probabilities[used], self.target[used])
+        return found
+
+    @cached_property
+    def decoded(self):
+        """Most probable word of each window, its place in the vocabulary."""
+        return self.log_probabilities.argmax(1)
+
+    @cached_property
+    def _is_word(self):
+        words = self.rows["word"] if "word" in self.rows else [None] * len(self.rows)
+        return np.array([word is not None for word in make_plain_words(words)], bool) | (self.target >= 0)
+
+    @property
+    def coverage(self):
+        """Share of the presented words that are in the vocabulary."""
+        return float((self.target >= 0).sum() / self._is_word.sum())
+
+    def _counts(self, rows=slice(None)):
+        """Return the numbers that each table contains."""
+        target, is_word = self.target[rows], self._is_word[rows]
+        n_windows, n_presented = int((target >= 0).sum()), int(is_word.sum())
+        return {
+            "n_words": self.n_words, "n_windows": n_windows, "n_wordless": int((~is_word).sum()),
+            "n_outside": n_presented - n_windows, "coverage": n_windows / max(n_presented, 1),
+            "candidates": self.kind,
+        }  # fmt: skip
+
+    # --- timing --------------------------------------------------------------------------------------
+
+    @property
+    def _has_timing(self):
+        if not set(TIMED) <= set(self.rows):
+            return False
+        if self.train is not None:
+            check_columns([*TIMED, "word"], self.train, "The timing is fitted on train")
+        return True
+
+    @cached_property
+    def _timed(self):
+        """Rows, words and training rows for the classifier of timing."""
+        words = np.array([*self.vocabulary, None], dtype=object)[self.target]
+        train = None
+        if self.train is not None:
+            train = self.train.assign(word=make_plain_words(self.train["word"]))
+        return self.rows.reset_index(drop=True), words, list(self.vocabulary), train
+
+    @cached_property
+    def timing_probabilities(self):
+        """Probabilities of words from onsets alone, None if unknown.
+
+        Shape (n_windows, n_words), with equal prior probabilities. See
+        :func:`sk_b2s.metrics.timing_probabilities`.
+        """
+        return timing_probabilities(*self._timed) if self._has_timing else None
+
+    # --- scores --------------------------------------------------------------------------------------
+
+    def score(self, k=None, timing=True, by_subject=False):
+        """Compute the top-k accuracy of words, balanced over words.
+
+        Parameters
+        ----------
+        k : int, default=None
+            Number of words that count as a hit. If None, use the ``k`` of the
+            decoder.
+        timing : bool, default=True
+            If True, compute the row "timing alone".
+        by_subject : bool, default=False
+            If True, return the scores of each subject.
+
+        Returns
+        -------
+        scores : DataFrame of shape (3, 12)
+            See :meth:`RetrievalResult.score_words`. With ``by_subject``, one
+            row per subject with ``balanced``, ``plain``, ``timing_alone``,
+            chance levels and numbers.
+
+        Raises
+        ------
+        ValueError
+            If there are at most ``k`` words.
+        """
+        k = self.k if k is None else k
+        guess, flat = chance_level(k, self.n_words), compute_flat_hits(self.counts, k)
+        timed = score_timing_hits(self._timed, self.target, k) if timing and self._has_timing else {}
+        table = {}
+        for subject, rows in list_subject_rows(self.rows):
+            used = rows[self.target[rows] >= 0]
+            if len(used):
+                own, words = self.ranks[used], self.target[used]
+                table[subject] = {
+                    "balanced": balanced_top_k(own, words, k, self.n_words),
+                    "balanced_chance": flat[np.unique(words)].mean(),
+                    "plain": top_k_accuracy(own, k, self.n_words), "plain_chance": flat[words].mean(),
+                    "timing_alone": timed.get(subject, np.nan), "guess": guess, "k": k,
+                    **self._counts(rows),
+                }  # fmt: skip
+        table = pd.DataFrame.from_dict(table, orient="index").rename_axis("subject")
+        if by_subject:
+            return table if timing else table.drop(columns="timing_alone")
+        out = {
+            row: {
+                "top_k": table[score].mean(), "sem": table[score].sem(), "chance": table[chance].mean(),
+                "guess": guess, "k": k, **self._counts(),
+            }
+            for row, score, chance in [
+                ("balanced", "balanced", "balanced_chance"), ("plain", "plain", "plain_chance"),
+                (TIMING, "timing_alone", "guess"),
+            ]
+        }  # fmt: skip
+        out = out if timing else {row: out[row] for row in ("balanced", "plain")}
+        return pd.DataFrame([*out.values()], index=[*out])
+
+    def by_word(self, k=None, timing=True):
+        """Compute the top-k accuracy of each word.
+
+        Parameters
+        ----------
+        k : int, default=None
+            Number of words that count as a hit. If None, use the ``k`` of the
+            decoder.
+        timing : bool, default=True
+            If True, add the column ``timing_alone``.
+
+        Returns
+        -------
+        scores : DataFrame of shape (n_presented, 7)
+            Indexed by presented word, in the order of the vocabulary: ``top_1,
+            top_k``, means over subjects, ``timing_alone``, the top-k accuracy
+            without EEG/MEG, ``chance``, that of ``top_k`` at equal
+            probabilities of all candidates, ``decoded_as``, the most frequent
+            decoded word, ``n_windows`` and ``n_subjects``.
+        """
+        k = self.k if k is None else k
+        chance_level(k, self.n_words)
+        used = self.target >= 0
+        table = pd.DataFrame({
+            "subject": self.rows["subject"].to_numpy(), "target": self.target, "top_1": self.ranks < 1,
+            "top_k": self.ranks < k, "decoded_as": self.decoded,
+        })  # fmt: skip
+        names = ["top_1", "top_k"]
+        if timing and self._has_timing:
+            table["timing_alone"] = score_timing_hits(self._timed, self.target, k, average=False).to_numpy()
+            names.append("timing_alone")
+        table = table[used]
+        out = table.groupby(["target", "subject"])[names].mean().groupby("target").mean()
+        if timing and "timing_alone" not in out:
+            out["timing_alone"] = np.nan
+        words, groups = np.array(self.vocabulary.words, dtype=object), table.groupby("target")
+        out["chance"] = compute_flat_hits(self.counts, k)[out.index]
+        out["decoded_as"] = words[groups["decoded_as"].agg(lambda own: own.value_counts().idxmax())]
+        out["n_windows"], out["n_subjects"] = groups.size(), groups["subject"].nunique()
+        return out.set_axis(pd.Index(words[out.index], name="word"))
+
+    def confusion(self, source="decoder", normalize="true"):
+        """Compute the confusion matrix of words.
+
+        The decoded word is the most probable one. Compare the diagonal with
+        1 / n_words, and with that of ``source="timing"``: words of equal
+        length are confused by both.
+
+        Parameters
+        ----------
+        source : {"decoder", "timing"}, default="decoder"
+            "timing" decodes words from the onsets of windows alone.
+        normalize : {"true", "pred", "all"} or None, default="true"
+            "true" divides by the windows of the presented word, so that rows
+            sum to 1. Matrices of subjects are averaged over the subjects that
+            were presented the word. None returns counts, summed over subjects.
+
+        Returns
+        -------
+        confusion : DataFrame of shape (n_words, n_words)
+            Presented words in rows, decoded words in columns. With "true",
+            rows of words that were not presented are NaN.
+
+        Raises
+        ------
+        ValueError
+            If ``source`` is unknown, or "timing" without onsets.
+        """
+        decoded, counts = self._decode(source), []
+        for _, rows in list_subject_rows(self.rows):
+            own = word_confusion(self.target[rows], decoded[rows], self.n_words, normalize).astype(float)
+            if normalize == "true":
+                own[own.sum(1) == 0] = np.nan
+            counts.append(own)
+        if normalize is None:
+            total = np.sum(counts, axis=0).astype(int)
+        else:
+            n_known = np.sum(~np.isnan(counts), axis=0)
+            total = np.divide(
+                np.nansum(counts, axis=0), n_known, out=np.full(n_known.shape, np.nan), where=n_known > 0
+            )
+        index = [pd.Index(self.vocabulary.words, name=name) for name in ("presented", "decoded")]
+        return pd.DataFrame(total, index=index[0], columns=index[1])
+
+    def _decode(self, source):
+        """Return the most probable words by the decoder or by timing."""
+        if source not in SOURCES:
+            raise ValueError(f"The 'source' parameter must be 'decoder' or 'timing'. Got {source!r} instead.")
+        return self.decoded if source == "decoder" else self._get_timing().argmax(1)
+
+    def _get_timing(self):
+        """Return the probabilities by timing, or raise if they are unknown."""
+        if self.timing_probabilities is None:
+            raise ValueError(
+                f"Timing requires the columns {TIMED} in rows. Pass X as returned by make_segments, or Windows with these "
+                f"columns in rows."
+            )
+        return self.timing_probabilities
+
+    def spot_keywords(self, words=None, recall=0.5, timing=True, by_subject=False):
+        """Score the detection of keywords in all windows.
+
+        The score of a keyword in a window is its probability. All windows
+        count, including those of words outside the vocabulary.
+
+        Parameters
+        ----------
+        words : str or sequence of str, default=None
+            Keywords from the vocabulary. If None, use all of its words.
+        recall : float, default=0.5
+            Share of the windows of a keyword that are detected at the
+            threshold of ``false_alarms_per_hour``.
+        timing : bool, default=True
+            If True, add the columns ``timing_auprc`` and
+            ``timing_false_alarms``, the scores from onsets alone.
+        by_subject : bool, default=False
+            If True, return a row for each keyword and subject.
+
+        Returns
+        -------
+        scores : DataFrame of shape (n_keywords + 1, 15)
+            Indexed by keyword. The last row "mean" is the mean over keywords.
+            ``auprc`` and its chance level, ``false_alarms_per_hour`` and their
+            expected number for random scores are means over subjects,
+            ``sem`` is the standard error of ``auprc``. See
+            :func:`sk_b2s.metrics.keyword_scores`. ``hours`` is the duration
+            covered by windows, all subjects together.
+
+        Raises
+        ------
+        ValueError
+            If a keyword is not in the vocabulary.
+
+        Notes
+        -----
+        The average precision of random scores is the prevalence of the word
+        with many windows, and larger with few. So frequent words have higher
+        scores without any information, and ``auprc`` must be compared with
+        ``auprc_chance`` of the same word. A keyword also has a characteristic
+        duration, which ``timing_auprc`` measures.
+        """
+        codes = self._encode_keywords(words)
+        timed = self.timing_probabilities if timing and self._has_timing else None
+        table = []
+        for subject, rows in list_subject_rows(self.rows):
+            hours = compute_recorded_hours(self.rows.iloc[rows])
+            for code in codes:
+                is_target = self.target[rows] == code
+                own = keyword_scores(is_target, self.log_probabilities[rows, code], hours, recall)
+                if timing:
+                    other = {"auprc": np.nan, "false_alarms_per_hour": np.nan}
+                    if timed is not None:
+                        other = keyword_scores(is_target, timed[rows, code], hours, recall)
+                    own["timing_auprc"], own["timing_false_alarms"] = (
+                        other["auprc"],
+                        other["false_alarms_per_hour"],
+                    )
+                table.append({"word": self.vocabulary.words[code], "subject": subject, **own})
+        table = pd.DataFrame(table).assign(n_words=self.n_words, candidates=self.kind)
+        if by_subject:
+            return table.set_index(["word", "subject"])
+        figures = [*KEYWORD_FIGURES, *(["timing_auprc", "timing_false_alarms"] if timing else [])]
+        groups = table[table["n_targets"] > 0].groupby("word", sort=False)
+        out = groups[figures].mean()
+        out.insert(1, "sem", groups["auprc"].sem())
+        sums = table.groupby("word", sort=False)[["n_targets", "n_windows", "hours"]].sum(min_count=1)
+        out = out.reindex([self.vocabulary.words[code] for code in codes]).join(sums)
+        out["n_subjects"] = groups.size().reindex(out.index, fill_value=0)
+        out.loc["mean"] = out.mean().drop("sem")
+        return out.rename_axis("word").assign(n_words=self.n_words, candidates=self.kind)
+
+    def _encode_keywords(self, words):
+        """Return the places of keywords in the vocabulary."""
+        if words is None:
+            return np.arange(self.n_words)
+        words = [words] if isinstance(words, str) else list(words)
+        codes = self.vocabulary.encode(words)
+        if len(absent := [word for word, code in zip(words, codes, strict=True) if code < 0]):
+            raise ValueError(
+                f"The 'words' parameter must contain words of the vocabulary. {absent[:5]} are not in it"
+                f"{' or have no candidate' * bool(self.missing)}. Its first words are {list(self.vocabulary)[:5]}."
+            )
+        return codes
+
+    def information(self, timing=True, by_subject=False):
+        """Compute the information about words in bits per word.
+
+        Parameters
+        ----------
+        timing : bool, default=True
+            If True, compute the row "timing alone".
+        by_subject : bool, default=False
+            If True, return the rows of each subject.
+
+        Returns
+        -------
+        information : DataFrame of shape (2, 16)
+            Rows "decoder" and "timing alone", means over subjects:
+
+            - ``mutual_information`` between presented and decoded words,
+              corrected for its bias, with its standard error ``sem`` and its
+              chance level 0. ``plug_in`` is the uncorrected estimate and
+              ``bias`` its expectation without a relation. ``entropy`` of the
+              presented words is the maximum.
+            - ``log_loss_gain`` of the probabilities over the prior and its
+              standard error ``gain_sem``. The chance level is 0, and
+              probabilities that are too sure are below. The prior is the share
+              of candidates of each word.
+            - ``bits_per_presented_word``, ``mutual_information`` times
+              ``coverage``, if words outside the vocabulary carry nothing.
+            - Numbers of words and windows.
+
+        See Also
+        --------
+        sk_b2s.metrics.mutual_information : Definition and bias.
+        sk_b2s.metrics.log_loss_gain : Definition.
+        """
+        sources = {DECODER: (self.decoded, self.log_probabilities)}
+        if timing and self._has_timing:
+            timed = np.log(self.timing_probabilities)
+            sources[TIMING] = (timed.argmax(1), timed + self.log_prior)
+        table = []
+        for subject, rows in list_subject_rows(self.rows):
+            used = rows[self.target[rows] >= 0]
+            for name, (decoded, logs) in sources.items():
+                table.append({
+                    "row": name, "subject": subject, **mutual_information(self.target[used], decoded[used]),
+                    "log_loss_gain": log_loss_gain(logs[used], self.target[used], self.log_prior),
+                    **self._counts(rows),
+                })  # fmt: skip
+        table = pd.DataFrame(table)
+        table["bits_per_presented_word"] = table["mutual_information"] * table["coverage"]
+        if by_subject:
+            return table.set_index(["row", "subject"])
+        return average_subjects(table, [DECODER, TIMING] if timing else [DECODER], self._counts())
+
+    # --- probabilities -------------------------------------------------------------------------------
+
+    def scale_temperature(self, reference=None, by="sequence", n_folds=5):
+        """Make probabilities reliable by a temperature of other windows.
+
+        Ranks, confusions and keyword scores within a window do not change. The
+        log-loss requires reliable probabilities.
+
+        Parameters
+        ----------
+        reference : WordResult, default=None
+            Result of other windows with the same vocabulary. If None, groups
+            are assigned to folds, and the temperature of a fold is fitted on
+            the others.
+        by : str, default="sequence"
+            Column of the groups without ``reference``.
+        n_folds : int, default=5
+            Number of folds without ``reference``, at most that of groups.
+
+        Returns
+        -------
+        result : WordResult
+            With probabilities that sum to 1 over the vocabulary, and the
+            column ``temperature`` in ``rows``.
+
+        Raises
+        ------
+        ValueError
+            If ``reference`` has another vocabulary or contains windows of this
+            result, or if there are fewer than two groups.
+
+        See Also
+        --------
+        RetrievalResult.scale_temperature : The same for segments.
+        """
+        temperature = fit_word_temperatures(self, reference, by, n_folds)
+        logs = self.log_prior + (self.log_probabilities - self.log_prior) / temperature[:, None]
+        logs -= np.logaddexp.reduce(logs, axis=1, keepdims=True)
+        return replace(self, log_probabilities=logs, rows=self.rows.assign(temperature=temperature))
