@@ -136,6 +136,10 @@ SPECS = (
         "libribrain100", "load_libribrain100", "fetch_libribrain100", "https://arxiv.org/abs/2506.02098",
         "LibriBrain100: 33 participants, MEG, audiobooks in English, one participant for 80 hours.",
     ),
+    DatasetSpec(
+        "accou2024", "load_accou2024", "fetch_accou2024", "https://doi.org/10.3390/data9080094",
+        "SparrKULee: 85 participants, EEG, audiobooks and podcasts in Dutch; auditory EEG challenges.",
+    ),
 )  # fmt: skip
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in SPECS}
 

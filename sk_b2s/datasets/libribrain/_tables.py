@@ -13,7 +13,8 @@ License
 Source
     Hugging Face, https://huggingface.co/datasets/pnpl/LibriBrain (participant
     0, Sherlock1 to Sherlock7) and
-    https://huggingface.co/datasets/pnpl/LibriBrain2 (all others). The hold-out of the PNPL competition 2026 is in
+    https://huggingface.co/datasets/pnpl/LibriBrain2 (all others). The
+    hold-out of the PNPL competition 2026 is in
     https://huggingface.co/datasets/pnpl/LibriBrain-Competition-2026.
 Size
     1.1 GB for each hour: about 90 GB for participant 0 (0.4 GB for a session
