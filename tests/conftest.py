@@ -78,22 +78,22 @@ def shared_source_features():
 
 
 @pytest.fixture(scope="session")
-def listening(tmp_path_factory):
-    """X and y of two subjects and two minutes, with a strong response."""
-    from sk_b2s import make_segments
+def listening_events(tmp_path_factory):
+    """Events of two subjects and two minutes, with a strong response."""
     from sk_b2s.datasets import make_listening
 
-    events = make_listening(
-        2,
-        2,
-        modality="eeg",
-        n_channels=16,
-        snr_db=0,
-        artifacts=False,
-        sfreq=64,
+    return make_listening(
+        2, 2, modality="eeg", n_channels=16, snr_db=0, artifacts=False, sfreq=64,
         root=tmp_path_factory.mktemp("listening"),
-    )
-    return make_segments(events, anchor=1.0, tmin=0, tmax=3, block=8)
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def listening(listening_events):
+    """X and y of two subjects and two minutes, with a strong response."""
+    from sk_b2s import make_segments
+
+    return make_segments(listening_events, anchor=1.0, tmin=0, tmax=3, block=8)
 
 
 @pytest.fixture(scope="session")

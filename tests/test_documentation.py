@@ -15,6 +15,7 @@ import sk_b2s
 from sk_b2s.datasets._registry import DATASETS
 from sk_b2s.decoding._presets import PRESETS
 from sk_b2s.evaluation._controls._registry import CONTROLS
+from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._scores import SCORES
 from sk_b2s.model_selection._registry import SPLITTERS
 from sk_b2s.nn._losses import LOSSES
@@ -220,6 +221,7 @@ def registered():
         "features.md": features,
         "datasets.md": [name for name in DATASETS if name != "listening"],
         "command_line.md": list(PRESETS),
+        "tasks.md": [f"| `{name}` | {spec.question} |" for name, spec in TASKS.items()],
     }
     return [(chapter, name) for chapter, names in chapters.items() for name in names]
 
@@ -232,7 +234,7 @@ def test_guide_names_every_registry_entry(chapter, name):
 @pytest.mark.parametrize(
     ("page", "name"),
     [("loss", "LOSSES"), ("score", "SCORES"), ("control", "CONTROLS"), ("splitter", "SPLITTERS"),
-     ("dataset", "DATASETS"), ("preset", "PRESETS")],
+     ("dataset", "DATASETS"), ("preset", "PRESETS"), ("task", "TASKS")],
 )  # fmt: skip
 def test_contributing_page_names_its_registry(page, name):
     text = (DOCS / "contributing" / f"{page}.md").read_text(encoding="utf-8")

@@ -190,32 +190,70 @@ def benchmark(
     of ``n_jobs`` have fewer threads than the main process, and a network that
     sums in another order learns other weights.
     """
+    settings = {"k": k, "n_candidates": n_candidates, "n_shifts": n_shifts}
+    settings["candidates_per_row"] = candidates_per_row
+    return run_benchmark(
+        estimators, (X, y), cv, path, seeds, controls, oracle, only, settings, n_jobs, verbose, stacklevel=4
+    )
+
+
+def run_benchmark(
+    estimators, data, cv, path, seeds, controls, oracle, only, settings, n_jobs, verbose,
+    among=None, always=(), stacklevel=3,
+):  # fmt: skip
+    """Fit and score decoders and controls of :func:`benchmark` or of a task.
+
+    Parameters
+    ----------
+    estimators, cv, path, seeds, controls, oracle, only, n_jobs, verbose
+        As in :func:`benchmark`.
+    data : tuple of X and y
+    settings : dict
+        ``k, n_candidates, n_shifts``, and of a task ``task`` and its options.
+    among : None or tuple of str, default=None
+        Controls of ``controls=True``. If None, those of the registry.
+    always : tuple of str, default=()
+        Controls that run with any value of ``controls``.
+    stacklevel : int, default=3
+        Of warnings.
+
+    Returns
+    -------
+    results : DataFrame of shape (n_rows, ...)
+    """
+    X, y = data
     named, seeds = _name_estimators(estimators), _check_seeds(seeds)
     validate_rows_in_step(X, y)
     cv = LeaveOneSubjectOut() if cv is None else cv
     folds = list_split_folds(cv, X, y)
-    rule = check_candidates_per_row(candidates_per_row)
-    if rule is not None:
-        n_candidates = _check_rule(rule, k, n_candidates)
-    in_all = (1, None) if rule is not None else (k, n_candidates)
+    rule = check_candidates_per_row(settings.get("candidates_per_row"))
+    if rule is None:
+        settings = {name: value for name, value in settings.items() if name != "candidates_per_row"}
+        in_all = settings["k"], settings["n_candidates"]
+    else:
+        n_candidates = _check_rule(rule, settings["k"], settings["n_candidates"])
+        settings = settings | {"n_candidates": n_candidates, "candidates_per_row": asdict(rule)}
+        in_all = 1, None
     _check_folds(folds, find_distinct_candidates(y).target, *in_all)
     data = X, y, join_validated_tables(get_validated_table(X), find_scoring_table(y))
-    chosen = {name: _choose_controls(name, one, controls, X, y, oracle) for name, one in named}
-    settings = {"k": k, "n_candidates": n_candidates, "n_shifts": n_shifts}
-    settings |= {} if rule is None else {"candidates_per_row": asdict(rule)}
+    chosen = {}
+    for name, one in named:
+        found = _choose_controls(name, one, controls, X, y, oracle)
+        if controls is True and among is not None:
+            found = [control for control in found if control in among]
+        chosen[name] = [*found, *(control for control in always if control not in found)]
     only = _check_only(only, named, folds)
     tasks = list(plan_tasks(named, data, cv, folds, seeds, chosen, oracle, settings, only))
     lines = run_tasks(
         tasks, data, None if path is None else JsonLinesFile(path, find_line_problem), n_jobs, verbose
     )
-    _warn_of_fits("failed", "error", lines, [line["error"] for line in lines], FitFailedWarning)
-    _warn_of_fits(
-        "gave warnings", "warnings", lines, [line["cost"]["warnings"] for line in lines], UserWarning
-    )
+    errors, texts = [line["error"] for line in lines], [line["cost"]["warnings"] for line in lines]
+    _warn_of_fits("failed", "error", lines, errors, FitFailedWarning, stacklevel)
+    _warn_of_fits("gave warnings", "warnings", lines, texts, UserWarning, stacklevel)
     return make_results_table(lines)
 
 
-def _warn_of_fits(what, column, lines, texts, category):
+def _warn_of_fits(what, column, lines, texts, category, stacklevel):
     """Warn of fits with an error or a warning, from any process."""
     found = [(line["common"], text) for line, text in zip(lines, texts, strict=True) if text]
     if not found:
@@ -228,7 +266,7 @@ def _warn_of_fits(what, column, lines, texts, category):
     warnings.warn(
         f"{len(found)} of {len(texts)} fits {what}. See the column {column!r} ({named}). The first: {found[0][1]}",
         category,
-        stacklevel=3,
+        stacklevel=stacklevel,
     )
 
 

@@ -65,16 +65,20 @@ def fit_fold(estimator, X, y, train, test, params=None, subject=None):
     return estimator
 
 
-def fit_and_score_fold(estimator, X, y, train, test, params=None, subject=None, candidates_per_row=None):
+def fit_and_score_fold(
+    estimator, X, y, train, test, params=None, subject=None, candidates_per_row=None, retrieve=retrieve
+):
     """Fit a clone on the training rows and retrieve the test rows.
 
-    Parameters are those of :func:`fit_fold` and :func:`~sk_b2s.retrieve`.
-    Returns a :class:`FoldResult`.
+    Parameters are those of :func:`fit_fold`, ``candidates_per_row`` of
+    :func:`~sk_b2s.retrieve`, and ``retrieve``, a function of the fitted
+    estimator and the test rows of X and y. Returns a :class:`FoldResult`.
     """
     start = perf_counter()
     estimator = fit_fold(estimator, X, y, train, test, params, subject)
     fitted = perf_counter()
-    result = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test), candidates_per_row)
+    own = () if candidates_per_row is None else (candidates_per_row,)
+    result = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test), *own)
     return FoldResult(estimator, result, fitted - start, perf_counter() - fitted)
 
 

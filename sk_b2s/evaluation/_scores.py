@@ -46,6 +46,11 @@ class ScoreSpec:
     chance_column : None or str, default=None
         Column of the chance level, if it is computed with the score.
     higher_is_better : bool, default=True
+    task_only : bool, default=False
+        Whether only a task of :func:`~sk_b2s.benchmark_task` computes it, in
+        the ``extra`` of its judgment. Other tables do not have the column.
+    is_correlation : bool, default=False
+        Whether it is printed as a number and not as a percentage.
     """
 
     name: str
@@ -54,6 +59,8 @@ class ScoreSpec:
     label: str
     chance_column: str | None = None
     higher_is_better: bool = True
+    task_only: bool = False
+    is_correlation: bool = False
 
     @property
     def columns(self):
@@ -165,6 +172,9 @@ NULL_COLUMNS = ("null_mean", "null_low", "null_high")
 SCORE_COLUMNS = (
     "k", "chance", *(column for spec in SCORES.values() for column in spec.columns), *NULL_COLUMNS,
 )  # fmt: skip
+TASK_COLUMNS = tuple(  # left out of tables in which no task computed them
+    column for spec in SCORES.values() if spec.task_only for column in spec.columns
+)
 VERDICT_COLUMNS = ("verdict", "leak_sources", "verdict_text")
 
 
@@ -189,6 +199,19 @@ def chance_of_score(table, name):
     """
     chance = SCORES[name].chance if name in SCORES else _chance_in("chance")
     return pd.Series(chance(table), index=table.index, dtype=float)
+
+
+def select_main_score(table):
+    """Return the score of each row that is compared with chance and null.
+
+    It is ``top_k``, or that named by the column ``main_score``.
+    """
+    named = table["main_score"] if "main_score" in table else pd.Series("top_k", index=table.index)
+    out = table["top_k"].astype(float) if "top_k" in table else pd.Series(np.nan, index=table.index)
+    for name in pd.unique(named.dropna()):
+        if name != "top_k" and name in table:
+            out = out.where(named != name, table[name].astype(float))
+    return out
 
 
 # --- one row per subject, condition and pool ---------------------------------------------------------
@@ -277,5 +300,5 @@ def _score_columns(result, size, null):
     low, high = np.quantile(null, [0.025, 0.975])
     row = {"k": result.k, "chance": result.k / size if size > result.k else np.nan}
     for spec in SCORES.values():
-        row |= spec.compute(result, size)
+        row |= dict.fromkeys(spec.columns, np.nan) if spec.task_only else spec.compute(result, size)
     return row | {"null_mean": null.mean(), "null_low": low, "null_high": high}

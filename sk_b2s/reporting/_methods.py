@@ -9,7 +9,10 @@ from sk_b2s._utils._text import format_percent, join_text_items, with_visible_te
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import label_of_control
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, decide_verdict_against_null
+from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
+from sk_b2s.evaluation._results._plan import read_plan
+from sk_b2s.evaluation._scores import SCORES
 from sk_b2s.evaluation._statistics._subjects import compute_null_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import format_finding_count
@@ -38,7 +41,7 @@ def generate_methods_text(results, cv=None):
     Returns
     -------
     text : str
-        One paragraph.
+        One paragraph, or one per task if there are several.
 
     Raises
     ------
@@ -64,6 +67,9 @@ def generate_methods_text(results, cv=None):
             f"The 'results' parameter of generate_methods_text must have the columns {missing}. Got "
             f"{list(results.columns)} instead. Pass the table returned by benchmark."
         )
+    if "task" in results and results["task"].nunique() > 1:
+        texts = [generate_methods_text(own, cv) for _, own in results.groupby("task", sort=False)]
+        return "\n\n".join(texts)
     summary = BenchmarkSummary(results)
     if not len(summary.rows):
         raise ValueError(
@@ -86,6 +92,7 @@ def _describe_data(summary, cv):
     """Collect what the template needs from rows without errors."""
     good, mine = summary.rows, summary.decoders
     return {
+        "task": _describe_task(mine),
         **_describe_tests(mine, cv),
         "estimators": [str(name) for name in pd.unique(mine["estimator"])],
         "n_train": _format_range(mine, "n_train"),
@@ -126,6 +133,19 @@ def _describe_tests(mine, cv):
     return facts
 
 
+def _describe_task(mine):
+    """Describe the question, rows, candidates and score of a task, or None."""
+    spec = TASKS.get(mine["task"].iloc[0]) if "task" in mine and len(mine) else None
+    if spec is None:
+        return None
+    plan = read_plan(mine["plan"].iloc[0]) if "plan" in mine else None
+    k = int(mine["k"].iloc[0]) if "k" in mine and mine["k"].notna().all() else "k"
+    return {
+        "question": spec.question, "source": spec.source, "rows": (plan or {}).get("settings", {}).get("rows", ""),
+        "candidates": spec.candidates, "label": spec.label.format(k=k), "chance": spec.chance,
+    }  # fmt: skip
+
+
 def _describe_overlap(mine):
     """Describe where training stimuli were tested, None if unknown."""
     if "n_train_overlap" not in mine or mine["n_train_overlap"].isna().any():
@@ -157,29 +177,33 @@ def _describe_null(mine):
 def _describe_scores(mine):
     """Describe the main score of each estimator."""
     known = [
-        name for name in ("top_k", "top_10", "top_5", "top_1") if name in mine and mine[name].notna().all()
+        name
+        for name in (*_list_texts(mine, "main_score"), "top_k", "top_10", "top_5", "top_1")
+        if name in mine and mine[name].notna().all()
     ]
     if not known:
         return
-    score, k = known[0], known[0].removeprefix("top_")
+    task, score, k = _describe_task(mine), known[0], known[0].removeprefix("top_")
     if k == "k" and "k" in mine and mine["k"].nunique() == 1:
         k = int(mine["k"].iloc[0])
     chance = (
-        "chance" if score == "top_k" or "k" not in mine else ""
-    )  # the column is the chance level of top_k
+        "chance" if task or score == "top_k" or "k" not in mine else ""
+    )  # the column is the chance level of the main score
     label = mine["estimator"].astype(str)
     for column in amounts_in(mine):
         label = label + format_calibration_amounts(mine[column])
     mine = mine.assign(estimator=label)
     below = _find_below_null(mine)
+    is_correlation = score in SCORES and SCORES[score].is_correlation
+    show = "{:.3f}".format if is_correlation else format_percent
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
         problem = join_text_items(_list_leaks(mine[mine["estimator"] == label]))
         if not problem and label in below:
             problem = f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}"
         yield {
-            "label": label, "k": k, "mean": format_percent(row["mean"]),
-            "sem": format_percent(row["sem"]) if row["n_subjects"] > 1 else None,
-            "chance": format_percent(row["chance"]) if "chance" in row else None, "problem": problem,
+            "label": label, "score": task["label"] if task else f"top-{k} accuracy", "mean": show(row["mean"]),
+            "sem": show(row["sem"]) if row["n_subjects"] > 1 else None,
+            "chance": show(row["chance"]) if "chance" in row else None, "problem": problem,
         }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,7 @@ from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_candidates import locate_stimuli, make_candidate_sets
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.decoding._retrieval._row_scores import score_candidate_sets
-from sk_b2s.decoding._retrieval._scoring import find_scoring_table, make_row_result
+from sk_b2s.decoding._retrieval._scoring import find_scoring_table, make_row_result, retrieve
 from sk_b2s.evaluation._fit_score import fit_and_score_fold
 from sk_b2s.model_selection._exposure import find_exposure
 
@@ -27,7 +28,8 @@ class FoldTask:
     """One fold with all data that a control needs.
 
     ``fitted`` is the estimator of the last fit, ``n_left_out`` the number of
-    training windows that the control excluded.
+    training windows that the control excluded. ``retrieve`` computes a
+    retrieval result from a fitted estimator and the test rows of X and y.
     """
 
     estimator: Any
@@ -44,6 +46,7 @@ class FoldTask:
     seconds_fit: float = 0.0
     seconds_score: float = 0.0
     fitted: Any = None
+    retrieve: Callable = retrieve
 
     def refit(self, estimator=None, X=None, y=None, train=None, test=None):
         """Fit a clone on the training rows and retrieve the test rows."""
@@ -58,6 +61,7 @@ class FoldTask:
             test,
             subject=self.rows["subject"],
             candidates_per_row=self.candidates_per_row,
+            retrieve=self.retrieve,
         )
         self.fitted = fold.estimator
         self.seconds_fit += fold.seconds_fit
@@ -70,6 +74,8 @@ class FoldTask:
 
     def with_rows(self, result, test):
         """Give a retrieval result the rows and the ``k`` of this task."""
+        if not isinstance(result, RetrievalResult):  # of a question without candidates
+            return result
         test = test[result.kept] if isinstance(result, RowRetrievalResult) else test
         return replace(result, rows=self.rows.iloc[test], k=self.k or result.k)
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from sk_b2s.evaluation._controls._leak_test import TINY, is_leak_test_positive, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import CONTEXT, LEAK_TESTS, label_of_control
+from sk_b2s.evaluation._scores import select_main_score
 from sk_b2s.model_selection._leakage import leaks_in
 
 
@@ -124,8 +125,9 @@ def decide_verdict_against_null(table):
     Parameters
     ----------
     table : DataFrame of shape (n_rows, ...)
-        With ``top_k`` and ``null_high``, the 97.5 % quantile. Without
-        ``null_low``, the 2.5 % quantile, no score is below its null.
+        With ``top_k`` or the score that ``main_score`` names, and
+        ``null_high``, the 97.5 % quantile. Without ``null_low``, the 2.5 %
+        quantile, no score is below its null.
 
     Returns
     -------
@@ -139,7 +141,7 @@ def decide_verdict_against_null(table):
     >>> decide_verdict_against_null(table).tolist()
     ['above_null', 'at_null', 'below_null']
     """
-    score, high = table["top_k"].astype(float), table["null_high"].astype(float)
+    score, high = select_main_score(table), table["null_high"].astype(float)
     above = score > high + TINY
     below = (
         score < table["null_low"].astype(float) - TINY if "null_low" in table else np.zeros(len(table), bool)

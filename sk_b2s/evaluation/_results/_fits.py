@@ -22,6 +22,7 @@ from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import run_control_outcome
+from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._progress import format_progress, format_progress_time_left
 from sk_b2s.evaluation._results._provenance import (
@@ -70,9 +71,10 @@ class BenchmarkTask:
     def with_data(self, X, y, rows):
         """Return a FoldTask with the data."""
         rule = self.settings.get("candidates_per_row")
+        how = {"retrieve": TASKS[self.settings["task"]].retrieve} if "task" in self.settings else {}
         return FoldTask(
             self.estimator, X, y, rows, self.train, self.test, self.draw, self.oracle, k=self.settings["k"],
-            candidates_per_row=None if rule is None else RowCandidates(**rule),
+            candidates_per_row=None if rule is None else RowCandidates(**rule), **how,
         )  # fmt: skip
 
     def common(self, n_left_out):
@@ -104,7 +106,7 @@ def plan_tasks(named, data, cv, folds, seeds, controls, oracle, settings, only=(
         estimators.
     oracle : None or callable
     settings : dict
-        ``k, n_candidates, n_shifts``.
+        ``k, n_candidates, n_shifts``, and of a task ``task`` and its options.
     only : tuple of (None or str, None or int), default=(None, None)
         Estimator and fold to run. The plan contains all of them.
 
@@ -125,6 +127,9 @@ def plan_tasks(named, data, cv, folds, seeds, controls, oracle, settings, only=(
     ]
     chosen = {fold: pair for fold, pair in enumerate(folds) if only[1] in (None, fold)}
     about = _describe_folds(cv, X, y, chosen)
+    if "task" in settings:
+        task = {"task": settings["task"], "main_score": TASKS[settings["task"]].main_score}
+        about = {fold: row | task for fold, row in about.items()}
     plan = {
         "cv": _describe_splitter(cv) or "", "questions": [question[:8] for question in questions],
         **_index_subjects(rows["subject"], folds), "minutes": getattr(cv, "amounts", None),
@@ -298,6 +303,21 @@ def _run_task(index, task, X, y, rows, file, start):
         return index, done[0] | {"key": task.key, "plan": task.plan}
 
 
+def _score(task, fold, result):
+    """Return the rows of a result, and the outcome of a leak test or None."""
+    settings, is_leak_test = task.settings, task.control in LEAK_TESTS
+    rest = settings["n_shifts"], fold.seed, fold.n_left_out
+    spec = TASKS[settings["task"]] if "task" in settings else None
+    if spec is None or spec.judge is None:
+        rows = score_rows(result, settings["n_candidates"], settings["n_shifts"], task.seed)
+        outcome = run_control_outcome([result], *rest) if is_leak_test else None
+    else:
+        judgment = spec.judge(result, fold, **{name: settings[name] for name in spec.options})
+        rows = judgment.make_rows(spec.main_score, settings["n_shifts"], task.seed)
+        outcome = judgment.make_outcome(*rest) if is_leak_test else None
+    return rows, None if outcome is None else format_result_line_outcome(outcome)
+
+
 def _make_line(task, fold):
     """Fit and score one task: a line with results, or with an error."""
     outcome, error, trace = None, "", ""
@@ -305,11 +325,7 @@ def _make_line(task, fold):
     with monitor_warnings() as caught:
         try:
             (result,) = CONTROLS[task.control].factory(fold)
-            rows = score_rows(result, task.settings["n_candidates"], task.settings["n_shifts"], task.seed)
-            if task.control in LEAK_TESTS:
-                outcome = format_result_line_outcome(
-                    run_control_outcome([result], task.settings["n_shifts"], fold.seed, fold.n_left_out)
-                )
+            rows, outcome = _score(task, fold, result)
         except Exception as exception:  # stored in the line, so that other folds continue
             error, trace = f"{type(exception).__name__}: {exception}", traceback.format_exc()
             subjects = fold.rows["subject"].iloc[fold.test].value_counts(sort=False)

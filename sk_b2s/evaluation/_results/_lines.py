@@ -11,11 +11,11 @@ import numpy as np
 
 from sk_b2s.evaluation._controls._leak_test import ControlOutcome
 from sk_b2s.evaluation._results._former import upgrade_former_line
-from sk_b2s.evaluation._scores import SCORE_COLUMNS
+from sk_b2s.evaluation._scores import SCORE_COLUMNS, SCORES, TASK_COLUMNS
 
 MAX_BYTES = 2**26, 64  # of the arrays of a line, and per character of it
 NAME = object  # text or number, as in tables of users
-TEXTS, AMOUNTS = ("cv", "leakage", "transductive_steps"), (
+TEXTS, AMOUNTS = ("cv", "leakage", "transductive_steps", "task", "main_score"), (
     "n_train_overlap", "train_seconds", "calibration_minutes", "calibration_minutes_used",
     "n_without_candidates",
 )  # fmt: skip
@@ -84,6 +84,7 @@ def find_line_problem(line):
             _problem("common", line["common"], COMMON)
             or _problem("cost", line["cost"], COSTS)
             or _problem("about", line["about"], {}, ABOUT)
+            or _problem_of_score(line["about"])
             or _problem_of_rows(line["rows"], bool(line["error"]))
             or _problem_of_outcome(line)
             or _problem("line", line, {"made": dict} if "made" in line else {}, {"plan": dict})
@@ -101,7 +102,10 @@ COSTS = {
 }  # fmt: skip
 ABOUT = {"place": Integral, **dict.fromkeys(TEXTS, str), **dict.fromkeys(AMOUNTS, Real)}
 ROW = {**dict.fromkeys(("study", "subject", "condition"), NAME), "pool": str, "n_windows": Integral}
-SCORED = {**dict.fromkeys(SCORE_COLUMNS, Real), "k": Integral, "n_candidates": Integral}
+SCORED = {
+    **{name: Real for name in SCORE_COLUMNS if name not in TASK_COLUMNS}, "k": Integral, "n_candidates": Integral,
+}  # fmt: skip
+OF_TASK = dict.fromkeys(TASK_COLUMNS, Real)
 RECORD = {
     **dict.fromkeys(("subject", "recording"), NAME),
     **dict.fromkeys(("n", "top_1", "top_k", "chance", "n_candidates"), Real),
@@ -125,11 +129,17 @@ def _problem(where, found, needed, optional=None):
     return None
 
 
+def _problem_of_score(about):
+    """Return the problem of the name of the main score of a task, or None."""
+    name = about.get("main_score")
+    return None if name is None or name in SCORES else f"its main score {name[:40]!r} is unknown"
+
+
 def _problem_of_rows(rows, failed):
     """Return the problem of the rows, which have no scores if a fit failed."""
     if not rows:
         return "it has no rows"
-    problems = (_problem("rows", row, ROW if failed else {**ROW, **SCORED}) for row in rows)
+    problems = (_problem("rows", row, ROW if failed else {**ROW, **SCORED}, OF_TASK) for row in rows)
     problem = next(filter(None, problems), None)
     if problem is None and not any(row["pool"] == "all" and row["n_windows"] > 0 for row in rows):
         return "it has no row of all candidates"

@@ -14,7 +14,7 @@ AUDIT = '{"audit": true}'  # of precomputed similarities, without folds
 MAX_NAMES = 40  # that are listed
 NAMES = {  # key of a plan -> name in messages
     "cv": "folds made by", "code": "code", "X": "X", "y": "y",
-    "k": "k", "n_candidates": "n_candidates", "n_shifts": "n_shifts",
+    "task": "task", "k": "k", "n_candidates": "n_candidates", "n_shifts": "n_shifts",
 }  # fmt: skip
 
 

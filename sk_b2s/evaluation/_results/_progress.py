@@ -23,10 +23,12 @@ def format_progress(line):
         return f"{prefix}FAILED, {shorten(line['error'], 300)}"
     rows = [row for row in line["rows"] if row["pool"] == "all"]
     n = sum(row["n_windows"] for row in rows)
-    score, chance = (sum(row["n_windows"] * row[name] for row in rows) / n for name in ("top_k", "chance"))
+    main = line["about"].get("main_score") or "top_k"
+    score, chance = (sum(row["n_windows"] * row[name] for row in rows) / n for name in (main, "chance"))
+    called = f"top-{rows[0]['k']}" if main == "top_k" else main
     seconds = cost["seconds_fit"] + cost["seconds_score"]
     warned = f", warned: {shorten(cost['warnings'], 160)}" if cost["warnings"] else ""
-    return f"{prefix}top-{rows[0]['k']} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s{warned}"
+    return f"{prefix}{called} {score:.3f} (chance {chance:.3f}), {seconds:.1f} s{warned}"
 
 
 def format_progress_time_left(seconds):

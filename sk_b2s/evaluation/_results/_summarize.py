@@ -11,7 +11,7 @@ from sk_b2s.evaluation._controls._verdicts import Verdict, add_verdict_texts, de
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._former import refuse_former_columns
 from sk_b2s.evaluation._results._plan import describe_missing_plan_rows
-from sk_b2s.evaluation._results._table import CELL
+from sk_b2s.evaluation._results._table import CELL, OF_TASK
 from sk_b2s.evaluation._scores import CHANCE_COLUMNS, SCORES, VERDICT_COLUMNS
 from sk_b2s.evaluation._statistics._subjects import (
     KINDS,
@@ -38,16 +38,18 @@ def summarize(results):
     -------
     table : DataFrame of shape (n_summaries, ...)
         One row per ``estimator, control, condition`` and ``pool``, and per
-        ``calibration_minutes`` if there are several, in order of appearance:
+        ``calibration_minutes`` if there are several, in order of appearance.
+        Tasks of :func:`~sk_b2s.benchmark_task` are summarized separately:
 
         - ``n_subjects, n_folds, n_seeds, n_windows`` (of one seed), ``k``.
         - The scores, each with its ``..._sem`` (NaN for one subject).
           ``median_relative_rank`` is the mean over folds of medians.
         - Chance levels and ``n_candidates``.
-        - ``null_low, null_mean, null_high`` of the mean of ``top_k`` over
-          subjects, ``n_without_null`` (folds of subjects whose recordings are
-          too short for a null) and ``top_k_judged``, the mean without them,
-          which is compared with the null.
+        - ``null_low, null_mean, null_high`` of the mean of ``top_k`` (of a
+          task, of its ``main_score``) over subjects, ``n_without_null`` (folds
+          of subjects whose recordings are too short for a null) and
+          ``top_k_judged``, the mean without them, which is compared with the
+          null.
         - ``n_failed``: number of failed fits.
         - ``missing``: missing parts of the plan, "2 of 4 subjects, 4 of 8
           folds; missing: 03, 04" for example, "" if it is complete, and "plan
@@ -75,6 +77,10 @@ def summarize(results):
     1.5 % and 0 % were above their null (in 200 and 100 draws).
     """
     refuse_former_columns(results)
+    if "task" in results and results["task"].nunique() > 1:
+        return pd.concat(
+            [summarize(own) for _, own in results.groupby("task", sort=False)], ignore_index=True
+        )
     # Other file formats do not preserve empty texts, nor pools as texts.
     texts = {name: results[name].astype(object).fillna("") for name in ("condition", "error", "leak_sources")}
     results = _drop_duplicates(results.assign(**texts, pool=results["pool"].astype(str)))
@@ -82,9 +88,10 @@ def summarize(results):
     if not len(done):
         first = f": all fits failed, the first with {results['error'].iloc[0]}" if len(results) else "."
         raise ValueError(f"results has no finished fits{first}")
+    names, levels = ([name for name in of if name in done] for of in (SCORES, CHANCE_COLUMNS))
     counts = pd.DataFrame([_count(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
     scores = compute_statistics_over_subjects(
-        compute_subject_score_statistics(done, [*SCORES, *CHANCE_COLUMNS, "n_candidates"], [*by, "subject"]),
+        compute_subject_score_statistics(done, [*names, *levels, "n_candidates"], [*by, "subject"]),
         by,
     )
     null = compute_null_statistics(done, by)
@@ -105,9 +112,12 @@ def summarize(results):
     table = add_verdict_texts(table)
     columns = [
         *by, "n_subjects", "n_folds", "n_seeds", "n_windows", "k",
-        *(column for name in SCORES for column in (name, f"{name}_sem")), *CHANCE_COLUMNS, "n_candidates", *null,
+        *(column for name in names for column in (name, f"{name}_sem")), *levels, "n_candidates", *null,
         "n_failed", "missing", *VERDICT_COLUMNS,
     ]  # fmt: skip
+    if "task" in results:
+        table = table.assign(**{name: results[name].iloc[0] for name in OF_TASK})
+        columns = [*OF_TASK, *columns]
     place = {name: {one: at for at, one in enumerate(pd.unique(results[name]))} for name in by[:2]}
     return table.astype({"n_failed": int}).sort_values(
         by[:2], key=lambda names: names.map(place[names.name]), kind="stable", ignore_index=True

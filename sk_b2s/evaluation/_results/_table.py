@@ -23,7 +23,7 @@ from sk_b2s.evaluation._results._plan import (  # fmt: skip
     read_plan,
     write_plan,
 )
-from sk_b2s.evaluation._scores import SCORE_COLUMNS, VERDICT_COLUMNS
+from sk_b2s.evaluation._scores import SCORE_COLUMNS, TASK_COLUMNS, VERDICT_COLUMNS
 
 ABOUT = (  # of the fold, and of the estimator in it
     "cv", "leakage", "n_train_overlap", "train_seconds", "calibration_minutes", "calibration_minutes_used",
@@ -35,8 +35,10 @@ COST = (  # may differ between equal results
 MADE = ("parameters", "features", "chosen")  # of the estimator
 COLUMNS = (
     "study", "estimator", "control", "seed", "fold", "subject", "condition", "pool", "n_train", "n_windows",
-    "n_candidates", *SCORE_COLUMNS, *VERDICT_COLUMNS, *ABOUT, *MADE, *COST, "error", "key", "plan",
+    "n_candidates", *(name for name in SCORE_COLUMNS if name not in TASK_COLUMNS), *VERDICT_COLUMNS, *ABOUT, *MADE,
+    *COST, "error", "key", "plan",
 )  # fmt: skip
+OF_TASK = ("task", "main_score")  # first columns of the results of a task
 CELL = ["estimator", "seed", "fold", "control"]  # identify a fit
 
 
@@ -51,9 +53,18 @@ def make_results_table(lines):
     Returns
     -------
     results : DataFrame of shape (n_rows, ...)
-        Sorted by estimator, in the order of the benchmark, seed, fold and
-        control.
+        Sorted by task, estimator in the order of the benchmark, seed, fold
+        and control.
     """
+    tasks = list(dict.fromkeys(line["about"].get("task") for line in lines))
+    if len(tasks) > 1:
+        parts = [[line for line in lines if line["about"].get("task") == task] for task in tasks]
+        parts = [
+            make_results_table(part).assign(task=task or "") for part, task in zip(parts, tasks, strict=True)
+        ]
+        results = pd.concat(parts, ignore_index=True)
+        names = _list_columns(results)
+        return results.fillna({"main_score": "top_k"})[names]
     first: dict[str, int] = {}
     for line in lines:
         name = line["common"]["estimator"]
@@ -80,7 +91,9 @@ def make_results_table(lines):
         for line, plan in zip(lines, plans, strict=True)
         for row in line["rows"]
     ]  # fmt: skip
-    results = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in VERDICT_COLUMNS])
+    results = pd.DataFrame(rows)
+    names = _list_columns(results)
+    results = results.reindex(columns=[name for name in names if name not in VERDICT_COLUMNS])
     numbers = (
         "n_candidates",
         "n_train_overlap",
@@ -89,7 +102,7 @@ def make_results_table(lines):
         "calibration_minutes_used",
         "n_without_candidates",
     )
-    results = results.astype({name: float for name in (*SCORE_COLUMNS, *numbers)})
+    results = results.astype({name: float for name in (*SCORE_COLUMNS, *numbers) if name in results})
     integers = [
         name for name in ("k", "n_candidates") if results[name].notna().all()
     ]  # NaN in rows of errors
@@ -100,7 +113,14 @@ def make_results_table(lines):
             name = tuple(line["common"][column] for column in ("estimator", "seed", "control"))
             name += (line["about"].get("calibration_minutes"),)
             outcomes.setdefault(name, []).append(parse_result_line_outcome(line["outcome"]))
-    return assign_verdicts(results, outcomes)[list(COLUMNS)]
+    return assign_verdicts(results, outcomes)[names]
+
+
+def _list_columns(results):
+    """List the columns of a table: those of a task only if it has them."""
+    own = [name for name in TASK_COLUMNS if name in results and results[name].notna().any()]
+    place = COLUMNS.index(VERDICT_COLUMNS[0])
+    return [*(name for name in OF_TASK if name in results), *COLUMNS[:place], *own, *COLUMNS[place:]]
 
 
 def _get_made(line):
@@ -179,7 +199,7 @@ def read_results(paths, conflicts="raise"):
     lines = sorted(lines, key=lambda line: line["cost"]["written"])
     kept: dict[tuple, dict] = {}
     for line in _select_last_plans(lines) if conflicts == "last" else lines:
-        cell = tuple(line["common"][name] for name in CELL)
+        cell = line["about"].get("task"), *(line["common"][name] for name in CELL)
         before = kept.get(cell)
         if before is None or before["error"]:
             kept[cell] = line
@@ -211,13 +231,13 @@ def _select_last_plans(lines, conflicts="last"):
         (number[write_plan(plan)], line.get("made", {}).get("digest"))
         for plan, line in zip(plans, lines, strict=True)
     ]
-    names = [line["common"]["estimator"] for line in lines]
-    last: dict[str, int] = {}
+    names = [(line["common"]["estimator"], line["about"].get("task")) for line in lines]
+    last: dict[tuple, int] = {}
     for place, (name, line) in enumerate(zip(names, lines, strict=True)):
         if line["error"]:
             continue
         if name in last and kinds[last[name]] != kinds[place] and conflicts == "raise":
-            raise ValueError(_describe_two_plans(name, lines[last[name]], line))
+            raise ValueError(_describe_two_plans(name[0], lines[last[name]], line))
         last[name] = place
     return [
         line for name, kind, line in zip(names, kinds, lines, strict=True)
@@ -239,6 +259,10 @@ def _describe_two_plans(name, one, other):
 
 def _warn_of_plans(results, shown):
     """Warn of missing parts of plans and of incomparable scores."""
+    if "task" in results and results["task"].nunique() > 1:
+        for _, own in results.groupby("task", sort=False):
+            _warn_of_plans(own, shown)
+        return
     by = ["estimator", "control", *amounts_in(results)]
     known = results["plan"].map(read_plan)
     if known.isna().any():

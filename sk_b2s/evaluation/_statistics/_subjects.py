@@ -7,6 +7,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 
 from sk_b2s.evaluation._results._amounts import amounts_in
+from sk_b2s.evaluation._scores import select_main_score
 
 OVER = ("seed", "fold", "condition")  # averaged within a subject
 KINDS = ("estimator", "control", "condition", "pool")  # never averaged
@@ -185,7 +186,7 @@ def compute_statistics_over_subjects(means, by):
 
 
 def compute_null_statistics(results, by, weight="n_windows"):
-    """Compute the null of the mean of ``top_k`` over subjects.
+    """Compute the null of the mean of the main score over subjects.
 
     Nulls of subjects and folds are independent, so the distances of their
     quantiles from their means add up like standard deviations. Nulls of seeds
@@ -197,6 +198,7 @@ def compute_null_statistics(results, by, weight="n_windows"):
     ----------
     results : DataFrame of shape (n_rows, ...)
         With ``subject, fold, top_k, null_low, null_mean`` and ``null_high``.
+        The column ``main_score`` names another score than ``top_k``.
     by : list of str
         Columns. Each combination gets a row.
     weight : None or str, default="n_windows"
@@ -209,6 +211,7 @@ def compute_null_statistics(results, by, weight="n_windows"):
         rows with a null, and ``n_without_null``, the number of folds of
         subjects without one. Indexed by ``by``. NaN if no subject has a null.
     """
+    results = results.assign(top_k=select_main_score(results))
     missing, keys = results["null_high"].isna(), [*dict.fromkeys([*by, "subject"])]
     results = results if "fold" in results else results.assign(fold=0)
     known = results[~missing]

@@ -1,0 +1,1 @@
+"""Tasks of the field: rows, candidates, scores, splits and controls."""

@@ -1,0 +1,82 @@
+"""Scores, nulls and leak tests of judgments."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.score_tables import make_retrieval_result
+
+from sk_b2s.evaluation._controls._run import run_control_outcome
+from sk_b2s.evaluation._questions._judgment import Judgment
+from sk_b2s.evaluation._questions._words import judge_words
+from sk_b2s.evaluation._scores import score_rows
+from sk_b2s.metrics._null import mark_null_hits
+
+
+def judge_segments(result, **changes):
+    worth = mark_null_hits(result.scores, result.k).astype(float)
+    return Judgment(
+        **{
+            "worth": worth, "target": result.target, "rows": result.rows, "n_candidates": result.n_candidates,
+            "chance": result.chance, "k": result.k, **changes,
+        }
+    )  # fmt: skip
+
+
+def test_judgment_rows_equal_score_rows():
+    result = make_retrieval_result()
+    rows = judge_segments(result).make_rows("top_k", 50)
+    for row, expected in zip(rows, score_rows(result, None, 50), strict=True):
+        for name in ("subject", "n_windows", "n_candidates", "k", "chance", "top_k"):
+            assert row[name] == expected[name]
+        for name in ("null_mean", "null_low", "null_high"):  # same shifts
+            assert row[name] == pytest.approx(expected[name], abs=1e-6)
+
+
+def test_judgment_outcome_equals_that_of_controls():
+    result = make_retrieval_result()
+    own = judge_segments(result).make_outcome(50, 0)
+    expected = run_control_outcome([result], 50, 0)
+    for one, other in zip(own.records, expected.records, strict=True):
+        for name in ("n", "top_k", "chance", "null", "n_candidates"):
+            np.testing.assert_allclose(one[name], other[name])
+    np.testing.assert_allclose(own.across[0][1], expected.across[0][1])
+
+
+def test_judgment_weighs_types_equally():
+    result = make_retrieval_result(subjects="a")
+    types = ["often"] * (result.n_candidates - 1) + ["rare"]
+    judgment = judge_segments(result, types=types)
+    hit = judgment.worth[np.arange(len(result.target)), result.target]
+    (row,) = judgment.make_rows("top_k", 200)
+    assert row["top_k"] == pytest.approx((hit[:-1].mean() + hit[-1]) / 2)
+    assert row["null_mean"] == pytest.approx(row["chance"], abs=0.05)
+
+
+def test_judge_words_equals_score_words():
+    result = make_retrieval_result(gain=3.0)
+    rows = judge_words(result, None, k=2).make_rows("top_k", 20)
+    expected = result.score_words(k=2, timing=False).loc["balanced"]
+    assert np.mean([row["top_k"] for row in rows]) == pytest.approx(expected["top_k"])
+    assert np.mean([row["chance"] for row in rows]) == pytest.approx(expected["chance"])
+    assert rows[0]["top_1"] < rows[0]["top_k"]
+    assert {row["n_candidates"] for row in rows} == {6}
+
+
+def test_judge_words_ignores_windows_without_word():
+    result = make_retrieval_result(subjects="a")
+    result.candidates.loc[:5, "word"] = None
+    judgment = judge_words(result, None, k=2)
+    assert len(judgment.rows) == judgment.worth.shape[1] == len(result.target) - 6
+    result.candidates["word"] = "one"
+    with pytest.raises(ValueError, match="has 1 distinct words"):
+        judge_words(result, None, k=2)
+
+
+def test_judgment_rows_separate_conditions():
+    result = make_retrieval_result(subjects="a")
+    rows = result.rows.assign(condition=np.where(np.arange(len(result.rows)) < 10, "first", None))
+    first, other = judge_segments(result, rows=rows).make_rows("top_k", 20)
+    assert (first["condition"], first["n_windows"], other["condition"]) == ("first", 10, "")
+    hit = judge_segments(result).worth[np.arange(len(result.target)), result.target]
+    assert first["top_k"] == pytest.approx(hit[:10].mean())
+    assert pd.notna(first["null_high"])

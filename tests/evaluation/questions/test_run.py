@@ -1,0 +1,117 @@
+"""Benchmarks of tasks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers.decoders import ONE, Power, counting, people, ridge
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import StimulusKFold, benchmark, benchmark_task, generate_methods_text, read_results, summarize
+from sk_b2s.evaluation._questions._registry import TASKS
+
+FAST = {"cv": StimulusKFold(2), "n_shifts": 20, "verbose": 0}
+
+
+def named_people(**changes):
+    """Planted windows of subjects with words, each presented several times."""
+    X, y = people(together=2, n=40, **changes)
+    return X, y.assign(word=[f"word {i % 17}" for i in range(len(y))])
+
+
+def test_benchmark_task_segment_equals_benchmark():
+    data = named_people()
+    results = benchmark_task("segment", {"ridge": ONE}, data, controls=False, **FAST)
+    expected = benchmark({"ridge": ONE}, *data, controls=False, n_candidates=None, **FAST)
+    assert results.columns[:2].tolist() == ["task", "main_score"]
+    for name in ("top_1", "top_k", "match_mismatch", "chance", "null_high", "verdict"):
+        assert (results[name] == expected[name]).all()
+
+
+def test_benchmark_task_words_are_judged_by_their_null():
+    results = benchmark_task(
+        "word", {"ridge": ridge(alphas=(1.0,))}, named_people(), **FAST, options={"k": 2}
+    )
+    table = summarize(results).set_index("control")
+    assert {"phase_randomized", "shifted_labels"} <= set(table.index)
+    assert (table["n_candidates"] == 17).all()
+    assert table.loc["phase_randomized", "verdict"] == "at_null"
+    assert abs(table["null_mean"] - table["chance"]).max() < 0.05
+    assert table["match_mismatch"].isna().all()
+
+
+def test_benchmark_task_detects_recording_identity():
+    X, y = named_people(fingerprint=2.0, response=0.0)
+    y["word"] = X.rows["recording"] + y["word"].str[-1]  # each recording has its own words
+    results = benchmark_task(
+        "word", {"power": make_pipeline(Power(), ridge())}, (X, y), controls=["phase_randomized"], **FAST
+    )
+    verdict = summarize(results).set_index("control")["verdict"]
+    assert verdict.to_dict() == {"decoder": "leak", "phase_randomized": "leak"}
+
+
+def test_benchmark_task_resumes_and_shares_a_file(fits, tmp_path):
+    data, path = named_people(), tmp_path / "results.jsonl"
+    for _ in range(2):
+        for task in ("segment", "word"):
+            results = benchmark_task(task, {"ridge": counting()}, data, path=path, controls=False, **FAST)
+    assert fits() == 4
+    benchmark({"ridge": counting()}, *data, path=path, controls=False, **FAST)
+    both = read_results(path)
+    assert both.groupby("task", sort=False).size().to_dict() == {"segment": 6, "word": 6, "": 12}
+    table = summarize(both)
+    assert table[["task", "missing"]].to_numpy().tolist() == [
+        ["segment", ""],
+        ["word", ""],
+        ["", ""],
+        ["", ""],
+    ]
+    assert summarize(results)["top_k"].item() == table["top_k"][1]
+    text = generate_methods_text(both[both["task"] != ""])
+    assert all(
+        TASKS[name].question in text and TASKS[name].candidates in text for name in ("segment", "word")
+    )
+    assert "top-10 accuracy of words, each with equal weight" in text
+
+
+def test_benchmark_task_always_runs_required_controls(monkeypatch):
+    monkeypatch.setitem(TASKS, "word", replace(TASKS["word"], always=("phase_randomized",)))
+    results = benchmark_task("word", {"ridge": ONE}, named_people(), controls=False, **FAST)
+    assert set(results["control"]) == {"decoder", "phase_randomized"}
+
+
+def test_benchmark_task_limits_controls(monkeypatch):
+    monkeypatch.setitem(TASKS, "word", replace(TASKS["word"], controls=("shifted_labels",)))
+    results = benchmark_task("word", {"ridge": ONE}, named_people(), **FAST)
+    assert set(results["control"]) == {"decoder", "shifted_labels"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"task": "wrod"}, ValueError, "did you mean 'word'"),
+        ({"options": {"n": 3}}, ValueError, "unknown keys .'n'."),
+        ({"data": np.ones((3, 2))}, TypeError, "an events table or a tuple"),
+        ({"rows": {"tmin": 0}}, ValueError, "requires an events table"),
+    ],
+)
+def test_benchmark_task_checks_input(changes, error, match):
+    arguments = {"task": "word", "estimators": {"ridge": ONE}, "data": (None, None), **changes}
+    with pytest.raises(error, match=match):
+        benchmark_task(**arguments)
+
+
+def test_benchmark_task_makes_rows_of_an_events_table(listening_events):
+    rows = {"anchor": 1.5, "tmin": 0, "tmax": 3, "block": 8}
+    results = benchmark_task(
+        "segment", ["ridge"], listening_events, cv=StimulusKFold(2), controls=False, rows=rows, only=0, n_shifts=0, verbose=0
+    )  # fmt: skip
+    assert results["error"].eq("").all()
+    assert "windows of 3 s at steps of 1.5 s (block=8)" in generate_methods_text(results)
+
+
+def test_benchmark_task_documents_every_task():
+    for name, spec in TASKS.items():
+        assert f'"{name}"' in benchmark_task.__doc__
+        assert spec.question.endswith("?")
+        assert spec.source
