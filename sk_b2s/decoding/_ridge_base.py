@@ -333,6 +333,7 @@ LEAST = 3  # alphas that make a search, fewer are a comparison
 BEYOND = (10.0, 1000.0)  # factors beyond the lowest and the highest alpha
 WITHIN = (1e-12, 1e12)  # limits of rounding and of any effect
 GAIN = 0.05  # relative increase of a correlation that an alpha beyond the ends must have
+ROUNDING = 1e-9  # correlations up to this are 0
 NOTHING = (np.nan, np.nan)
 
 
@@ -389,7 +390,7 @@ def warn_alpha_choice(estimator, beyond, stacklevel=4):
     """
     names, best = _models(estimator), estimator.cv_scores_.max(1)
     is_short = np.isfinite(beyond[:, 0])
-    if (is_nothing := (best <= 0) & ~is_short).any():
+    if (is_nothing := (best <= ROUNDING) & ~is_short).any():
         models = ", ".join(f"{names[i]} ({best[i]:.3f})" for i in np.flatnonzero(is_nothing))
         warnings.warn(
             f"Cross-validation found no relation between X and y for {models}. The best correlation of all alphas, in "
