@@ -18,6 +18,7 @@ except ImportError:  # Windows
 _LOCK, _OWN = threading.Lock(), threading.local()
 _COLLECTING: list[list] = []
 _CAUGHT = warnings.catch_warnings()
+_FORMER = warnings.catch_warnings.__enter__, warnings.catch_warnings.__exit__, warnings._showwarnmsg  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -27,8 +28,10 @@ def monitor_warnings():
     Warnings of worker processes would be lost, or shown once per worker.
     Warnings that filters ignore are not collected, and those that filters
     turn into errors are raised. Unlike :class:`warnings.catch_warnings`,
-    which changes all threads, it can be used in several threads at once.
-    Warnings of other threads are shown as usual.
+    which changes all threads, it can be used in several threads at once, also
+    if one of them uses ``catch_warnings(record=True)`` meanwhile, as pandas
+    does to align tables: only warnings of that thread are recorded. Warnings
+    of other threads are shown as usual.
 
     Yields
     ------
@@ -45,37 +48,55 @@ def monitor_warnings():
     """
     global _CAUGHT
     collected: list[str] = []
-    before, _OWN.collected = getattr(_OWN, "collected", None), collected
+    before = getattr(_OWN, "collected", None), getattr(_OWN, "recording", set())
+    _OWN.collected, _OWN.recording = collected, set()
     with _LOCK:
         if not _COLLECTING:
             _CAUGHT = warnings.catch_warnings()
             _CAUGHT.__enter__()
             # After all other filters. By default a line of code warns only once, in whatever thread.
             warnings.simplefilter("always", append=True)
-            warnings.showwarning = _collect_or_show(warnings.showwarning)
+            _set_hooks(_enter, _exit, _collect_or_show)
         _COLLECTING.append(collected)
     try:
         yield collected
     finally:
-        _OWN.collected = before
+        _OWN.collected, _OWN.recording = before
         with _LOCK:
             _COLLECTING[:] = [other for other in _COLLECTING if other is not collected]
             if not _COLLECTING:
+                _set_hooks(*_FORMER)
                 _CAUGHT.__exit__(None, None, None)
 
 
-def _collect_or_show(show):
-    """Make a ``showwarning`` that collects warnings of collecting threads."""
+def _set_hooks(enter, leave, show):
+    """Replace what is called by catch_warnings and for each warning."""
+    warnings.catch_warnings.__enter__, warnings.catch_warnings.__exit__ = enter, leave  # type: ignore[method-assign]
+    warnings._showwarnmsg = show  # type: ignore[attr-defined]
 
-    def showwarning(message, category, filename, lineno, file=None, line=None):
-        collected = getattr(_OWN, "collected", None)
-        if collected is None:
-            return show(message, category, filename, lineno, file, line)
-        text = f"{category.__name__}: {message}"
-        if text not in collected:
-            collected.append(text)
 
-    return showwarning
+def _enter(self):
+    """Enter catch_warnings, and note the thread that records warnings."""
+    log = _FORMER[0](self)
+    if log is not None and hasattr(_OWN, "recording"):
+        _OWN.recording.add(id(self))
+    return log
+
+
+def _exit(self, *exception):
+    """Leave catch_warnings."""
+    if hasattr(_OWN, "recording"):
+        _OWN.recording.discard(id(self))
+    return _FORMER[1](self, *exception)
+
+
+def _collect_or_show(message):
+    """Collect a warning of a collecting thread that does not record it."""
+    collected = getattr(_OWN, "collected", None)
+    if collected is None or _OWN.recording:
+        _FORMER[2](message)
+    elif (text := f"{message.category.__name__}: {message.message}") not in collected:
+        collected.append(text)
 
 
 def reset_monitored_peak_memory():

@@ -167,14 +167,25 @@ def test_monitor_warnings_separates_threads():
             gate.wait()
         kept[name] = heard
 
-    before = warnings.filters[:], warnings.showwarning
+    before = (
+        warnings.filters[:],
+        warnings.showwarning,
+        warnings._showwarnmsg,
+        vars(warnings.catch_warnings).copy(),
+    )
     threads = [threading.Thread(target=work, args=[name]) for name in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert kept == {name: [f"UserWarning: {name}", "UserWarning: both"] for name in "ab"}
-    assert (warnings.filters, warnings.showwarning) == before
+    after = (
+        warnings.filters,
+        warnings.showwarning,
+        warnings._showwarnmsg,
+        vars(warnings.catch_warnings).copy(),
+    )
+    assert after == before
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -185,6 +196,35 @@ def test_monitor_warnings_separates_threads():
             with pytest.raises(FutureWarning):
                 warnings.warn("raised", FutureWarning, stacklevel=1)
         assert (heard, within) == ([], ["UserWarning: within"])
+
+
+def test_monitor_warnings_separates_recording_threads():
+    gate, kept = threading.Barrier(2), {}
+
+    def recording():
+        with monitor_warnings() as heard:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                gate.wait()  # the other thread warns now
+                gate.wait()
+                warnings.warn("recorded", UserWarning, stacklevel=1)
+            for one in caught:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        kept["recording"] = heard
+
+    def other():
+        with monitor_warnings() as heard:
+            gate.wait()
+            warnings.warn("other", UserWarning, stacklevel=1)
+            gate.wait()
+        kept["other"] = heard
+
+    threads = [threading.Thread(target=work) for work in (recording, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert kept == {"recording": ["UserWarning: recorded"], "other": ["UserWarning: other"]}
 
 
 def test_benchmark_prints_progress(tmp_path, capsys):
