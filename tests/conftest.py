@@ -1,12 +1,20 @@
-"""Fixtures: tables of real studies, and small simulated recordings."""
+"""Fixtures: tables of real studies, and small simulated recordings.
 
+Heavy packages are imported in fixtures, because the process that distributes
+the tests loads this file and needs none of them.
+"""
+
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
-from helpers.studies import brennan_folder, masc_folder
 
-from sk_b2s.datasets import load_brennan2019, load_gwilliams2022
+
+def pytest_configure(config):
+    """Raise on a warning whose class is not imported by the distributor."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        config.addinivalue_line("filterwarnings", "error::sklearn.exceptions.DataConversionWarning")
 
 
 def shared_data():
@@ -28,24 +36,32 @@ def data_folder():
 @pytest.fixture(scope="session")
 def masc_root(data_folder, tmp_path_factory):
     """MEG-MASC with real tables of sub-04 (four stories) and sub-12 (two)."""
+    from helpers.studies import masc_folder
+
     return masc_folder(data_folder, tmp_path_factory.mktemp("masc"), ("04", "12"))
 
 
 @pytest.fixture(scope="session")
 def masc_events(masc_root):
     """The MEG-MASC events of sub-04, as the loader reads them."""
+    from sk_b2s.datasets import load_gwilliams2022
+
     return load_gwilliams2022(masc_root, subjects="04", need_recordings=False)
 
 
 @pytest.fixture(scope="session")
 def brennan_root(data_folder, tmp_path_factory):
     """The study of Brennan & Hale with real words and trials."""
+    from helpers.studies import brennan_folder
+
     return brennan_folder(data_folder, tmp_path_factory.mktemp("brennan"))
 
 
 @pytest.fixture(scope="session")
 def brennan_events(brennan_root):
     """The events of S01 of Brennan & Hale, as the loader reads them."""
+    from sk_b2s.datasets import load_brennan2019
+
     return load_brennan2019(brennan_root, subjects="S01", need_recordings=False)
 
 
@@ -74,6 +90,28 @@ def shared_source_features():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_experiment, "compute_source_features", compute_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_audio():
+    """Decode equal compressed audio files once, a tenth of a second each."""
+    from sk_b2s.events._audio import _files
+
+    read, known = _files.read_audio_file_tracks, {}
+
+    def read_once(path, info, start=0.0, stop=None):
+        if Path(path).suffix != ".ogg":
+            return read(path, info, start, stop)
+        key = hashlib.sha256(Path(path).read_bytes()).digest(), info.rate, info.n_frames, start, stop
+        if key not in known:
+            known[key] = read(path, info, start, stop)
+            while len(known) > 24:
+                del known[next(iter(known))]
+        return known[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_files, "read_audio_file_tracks", read_once)
         yield
 
 
