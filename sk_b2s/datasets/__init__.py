@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_accou2024": ["fetch_accou2024", "load_accou2024"],
+        "_bel2026": ["fetch_bel2026", "load_bel2026"],
         "_brennan2019": ["fetch_brennan2019", "load_brennan2019"],
         "_broderick2019": ["fetch_broderick2019", "load_broderick2019"],
         "_gwilliams2022": ["fetch_gwilliams2022", "load_gwilliams2022"],

@@ -119,7 +119,7 @@ def load_accou2024(
     Raises
     ------
     FileNotFoundError
-        If there are no recordings. The message describes how to get them.
+        If no recording exists. The message describes how to get them.
     ValueError
         If a file has another layout, or if a requested subject or session does
         not exist.

@@ -48,10 +48,10 @@ from sk_b2s.datasets._common import (
     warn_of_missing_dataset_parts,
 )
 from sk_b2s.datasets._download import (
-    check_download_space,
     check_download_subjects,
     describe_manual_download,
     download,
+    download_openneuro,
     strip_download_subjects,
 )
 from sk_b2s.datasets._listings import list_dryad_files
@@ -390,29 +390,10 @@ def fetch_broderick2019(root, subjects=None, edition="openneuro", progress=True)
         raise ValueError(f"'edition' must be 'openneuro' or 'dryad'. Got {edition!r} instead.")
     available = {f"{number:03d}" for number in range(1, 20)}
     check_download_subjects(requested, available)
-    try:
-        import openneuro
-    except ImportError as error:
-        raise ImportError(
-            "fetch_broderick2019 requires openneuro-py. Install it with `pip install 'sk_b2s[fetch]'` or "
-            "`pip install openneuro-py`."
-        ) from error
     names = sorted(available if requested is None else requested)
-    n_missing = sum(not (root / f"sub-{name}").is_dir() for name in names)
-    check_download_space(root, n_missing * SUBJECT_BYTES)
-    dataset, tag = OPENNEURO
     include = [*(f"sub-{name}" for name in names), "stimuli"]
-    page = f"https://openneuro.org/datasets/{dataset}/versions/{tag}"
-    try:
-        openneuro.download(
-            dataset=dataset, tag=tag, target_dir=root, include=include, max_concurrent_downloads=1
-        )
-    except Exception as error:  # openneuro-py raises errors of several libraries
-        raise ConnectionError(
-            f"openneuro-py could not download {dataset}, version {tag}: {type(error).__name__}: {str(error)[:300]}. "
-            f"Run the download again to resume. {describe_manual_download(page, root)}"
-        ) from error
-    return root
+    n_missing = sum(not (root / f"sub-{name}").is_dir() for name in names)
+    return download_openneuro(*OPENNEURO, root, include, n_missing * SUBJECT_BYTES, STUDY)
 
 
 def _fetch_dryad(root, progress):

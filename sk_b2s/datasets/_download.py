@@ -336,3 +336,51 @@ def check_download_subjects(requested, available):
             f"subjects contains {sorted(missing)}, which the server does not have. Available are "
             f"{', '.join(known)}."
         )
+
+
+def download_openneuro(dataset, tag, root, include, n_bytes, study):
+    """Download files of a data set of OpenNeuro with its client.
+
+    Parameters
+    ----------
+    dataset, tag : str
+        Name of the data set, and version.
+    root : Path
+        Folder of the study.
+    include : list of str
+        Files and folders.
+    n_bytes : float
+        Required disk space in bytes.
+    study : str
+        Name of the study for errors.
+
+    Returns
+    -------
+    root : Path
+
+    Raises
+    ------
+    ImportError
+        If openneuro-py is not installed.
+    ConnectionError, OSError
+        If the download fails, or the disk has too little space.
+    """
+    try:
+        import openneuro
+    except ImportError as error:
+        raise ImportError(
+            f"fetch_{study} requires openneuro-py. Install it with `pip install 'sk_b2s[fetch]'` or "
+            "`pip install openneuro-py`."
+        ) from error
+    check_download_space(root, n_bytes)
+    page = f"https://openneuro.org/datasets/{dataset}/versions/{tag}"
+    try:
+        openneuro.download(
+            dataset=dataset, tag=tag, target_dir=root, include=include, max_concurrent_downloads=1
+        )
+    except Exception as error:  # openneuro-py raises errors of several libraries
+        raise ConnectionError(
+            f"openneuro-py could not download {dataset}, version {tag}: {type(error).__name__}: {str(error)[:300]}. "
+            f"Run the download again to resume. {describe_manual_download(page, root)}"
+        ) from error
+    return root

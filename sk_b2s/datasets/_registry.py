@@ -140,6 +140,10 @@ SPECS = (
         "accou2024", "load_accou2024", "fetch_accou2024", "https://doi.org/10.3390/data9080094",
         "SparrKULee: 85 participants, EEG, audiobooks and podcasts in Dutch; auditory EEG challenges.",
     ),
+    DatasetSpec(
+        "bel2026", "load_bel2026", "fetch_bel2026", "https://doi.org/10.18112/openneuro.ds007523.v1.0.1",
+        "58 participants, MEG, Le Petit Prince in French.",
+    ),
 )  # fmt: skip
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in SPECS}
 
