@@ -29,8 +29,9 @@ def make_word_types(y, speech=None, vocabulary=50):
     speech : estimator, default=None
         Fitted transformer from ``y`` to speech features, for example
         ``decoder.speech_``. If None, ``y`` must be Windows of features.
-    vocabulary : int, WordVocabulary or sequence of str, default=50
-        Words. An int is the number of most frequent words of ``y``.
+    vocabulary : int, WordVocabulary, sequence of str or None, default=50
+        Words. An int is the number of most frequent words of ``y``, and None
+        selects all of them.
 
     Returns
     -------

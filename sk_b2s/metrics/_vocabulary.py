@@ -122,8 +122,8 @@ def make_vocabulary(y, n_words=50):
         :func:`~sk_b2s.make_segments`, or words. Each distinct ``segment`` of a
         table counts once, so that counts do not depend on the number of
         subjects.
-    n_words : int, default=50
-        Number of words. Of equally frequent words, those that are first in
+    n_words : int or None, default=50
+        Number of words, None for all of them. Of equally frequent words, those that are first in
         alphabetical order are selected.
 
     Returns
@@ -141,8 +141,10 @@ def make_vocabulary(y, n_words=50):
     >>> make_vocabulary(["the", "hare", "and", "the", "end"], n_words=3).words
     ('the', 'and', 'end')
     """
-    if not isinstance(n_words, Integral) or n_words < 2:
-        raise ValueError(f"The 'n_words' parameter must be an int of at least 2. Got {n_words!r} instead.")
+    if n_words is not None and (not isinstance(n_words, Integral) or n_words < 2):
+        raise ValueError(
+            f"The 'n_words' parameter must be None or an int of at least 2. Got {n_words!r} instead."
+        )
     table = y if isinstance(y, pd.DataFrame) else getattr(y, "rows", None)
     if isinstance(table, pd.DataFrame):
         if "word" not in table:
@@ -151,7 +153,7 @@ def make_vocabulary(y, n_words=50):
             )
         y = table.drop_duplicates("segment")["word"] if "segment" in table else table["word"]
     counts = pd.Series(make_plain_words(y), dtype=object).value_counts()
-    if len(counts) < n_words:
+    if n_words is not None and len(counts) < n_words:
         raise ValueError(
             f"make_vocabulary requires n_words={n_words} distinct words. y has {len(counts)}. Use a smaller n_words."
         )
@@ -163,7 +165,7 @@ def check_vocabulary(vocabulary, train=None):
     """Return a WordVocabulary, of the words of ``train`` for a number."""
     if isinstance(vocabulary, WordVocabulary):
         return vocabulary
-    if isinstance(vocabulary, Integral):
+    if vocabulary is None or isinstance(vocabulary, Integral):
         if train is None:
             raise ValueError(
                 f"vocabulary={vocabulary} selects the most frequent words of training rows, so it requires 'train', the "

@@ -92,6 +92,21 @@ def test_retrieve_words_by_each_decoder(name, train, test):
         np.testing.assert_allclose(words.probabilities.sum(1), 1)
 
 
+def test_retrieve_words_uses_the_segments_of_fit(train, test):
+    decoder = make_ridge().fit(*train[:2])
+    words = retrieve_words(decoder, *test[:2], vocabulary=None)
+    assert words.train is None
+    same = retrieve_words(decoder, *test[:2], *train[:2], vocabulary=words.vocabulary)
+    np.testing.assert_allclose(words.log_probabilities, same.log_probabilities, atol=1e-4)
+    few = words.select_words(["w4", "w1", "never"])
+    assert (few.vocabulary.words, few.missing) == (("w4", "w1"), ("never",))
+    np.testing.assert_array_equal(few.target >= 0, test[2]["word"].isin(["W4.", "W1."]))
+    direct = retrieve_words(decoder, *test[:2], vocabulary=["w4", "w1"])
+    np.testing.assert_array_equal(few.ranks, direct.ranks)
+    with pytest.raises(ValueError, match="Only 1 of 2 words"):
+        words.select_words(["w4", "never"])
+
+
 def test_words_of_noise_are_at_chance(train):
     decoder, hits = make_ridge().fit(*train[:2]), []
     for seed in range(2, 12):
@@ -119,6 +134,8 @@ def test_retrieve_words_rejects_test_rows(train, test):
     decoder = make_ridge().fit(*train[:2])
     with pytest.raises(ValueError, match="contains 480 of 480"):
         retrieve_words(decoder, *test[:2], *test[:2], N_WORDS)
+    with pytest.raises(ValueError, match="both X_train and y_train"):
+        retrieve_words(decoder, *test[:2], templates="estimates")
     with pytest.raises(ValueError, match="'templates' parameter"):
         retrieve_words(decoder, *test[:2], *train[:2], N_WORDS, templates="tokens")
     unnamed = Windows.from_array(np.asarray(test[1]), sfreq=SFREQ)

@@ -18,7 +18,7 @@ from sk_b2s.decoding._retrieval._word_figures import (
 )
 from sk_b2s.metrics._keywords import keyword_scores
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
-from sk_b2s.metrics._vocabulary import WordVocabulary, make_plain_words
+from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_plain_words
 from sk_b2s.metrics._word_information import log_loss_gain, mutual_information, word_confusion
 from sk_b2s.metrics._word_timing import timing_probabilities
 from sk_b2s.metrics._words import compute_flat_hits
@@ -464,6 +464,42 @@ class WordResult:
         return average_subjects(table, [DECODER, TIMING] if timing else [DECODER], self._counts())
 
     # --- probabilities -------------------------------------------------------------------------------
+
+    def select_words(self, vocabulary):
+        """Select words, and rank each window among them only.
+
+        Parameters
+        ----------
+        vocabulary : WordVocabulary or sequence of str
+            Words. Those without a candidate or template are added to
+            ``missing``. Windows of other words have the target -1.
+
+        Returns
+        -------
+        result : WordResult
+            Probabilities of the selected words do not change, so that rows may
+            sum to less than 1.
+
+        Raises
+        ------
+        ValueError
+            If fewer than two words are known.
+        """
+        vocabulary = check_vocabulary(vocabulary)
+        codes = self.vocabulary.encode(vocabulary.words)
+        words = np.array(vocabulary.words, dtype=object)
+        if (codes >= 0).sum() < 2:
+            raise ValueError(
+                f"Only {(codes >= 0).sum()} of {len(vocabulary)} words are among the {self.n_words} words of this result. "
+                f"Use a larger vocabulary."
+            )
+        kept = WordVocabulary(words[codes >= 0])
+        known = np.array([*self.vocabulary, None], dtype=object)
+        return replace(
+            self, log_probabilities=self.log_probabilities[:, codes[codes >= 0]], vocabulary=kept,
+            target=kept.encode(known[self.target]), counts=self.counts[codes[codes >= 0]],
+            missing=(*self.missing, *words[codes < 0]),
+        )  # fmt: skip
 
     def scale_temperature(self, reference=None, by="sequence", n_folds=5):
         """Make probabilities reliable by a temperature of other windows.

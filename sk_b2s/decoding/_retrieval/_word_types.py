@@ -22,7 +22,7 @@ from sk_b2s.model_selection._split import warn_of_seen_split_stimuli
 TEMPLATES = ("features", "estimates")
 
 
-def retrieve_words(estimator, X, y, X_train, y_train, vocabulary=50, templates="features"):
+def retrieve_words(estimator, X, y, X_train=None, y_train=None, vocabulary=50, templates="features"):
     """Compare windows with one template per word, made of training rows.
 
     In contrast to :meth:`RetrievalResult.to_words`, no segment of the test set
@@ -37,12 +37,15 @@ def retrieve_words(estimator, X, y, X_train, y_train, vocabulary=50, templates="
         EEG/MEG windows, as the estimator expects them.
     y : DataFrame or Windows of shape (n_windows, ...)
         Target segments with the column ``word``, one row per window.
-    X_train, y_train : DataFrame or Windows of shape (n_train, ...)
+    X_train, y_train : DataFrame or Windows of shape (n_train, ...), \
+default=None
         Training rows that the vocabulary and the templates are made of. Use
-        those of ``fit``. They also train the classifier of timing.
-    vocabulary : int, WordVocabulary or sequence of str, default=50
+        those of ``fit``. They also train the classifier of timing. If None,
+        the distinct segments of ``fit`` are used, and timing is fitted on the
+        other windows of ``X``.
+    vocabulary : int, WordVocabulary, sequence of str or None, default=50
         Words that are decoded. An int is the number of most frequent words of
-        ``y_train``.
+        the training rows, and None selects all of them.
     templates : {"features", "estimates"}, default="features"
         "features" averages the speech features of the training segments of a
         word. "estimates" averages the features that the decoder estimates from
@@ -62,8 +65,9 @@ def retrieve_words(estimator, X, y, X_train, y_train, vocabulary=50, templates="
     TypeError
         If the last step is not a decoder.
     ValueError
-        If ``X_train`` contains windows of ``X``, if a column is missing, or
-        if no window has a word of the vocabulary.
+        If ``X_train`` contains windows of ``X``, if a column or one of the
+        training tables is missing, or if no window has a word of the
+        vocabulary.
 
     Warns
     -----
@@ -85,7 +89,7 @@ def retrieve_words(estimator, X, y, X_train, y_train, vocabulary=50, templates="
         raise ValueError(f"The 'templates' parameter must be one of {TEMPLATES}. Got {templates!r} instead.")
     decoder, windows = unwrap_decoder_of_estimator(estimator, X, "retrieve_words")
     validate_rows_in_step(windows, y)
-    validate_rows_in_step(X_train, y_train)
+    y_train = _check_train(decoder, X_train, y_train, templates)
     segments, known = get_validated_table(y), get_validated_table(y_train)
     requested = check_vocabulary(vocabulary, y_train)
     codes = find_word_segments(y_train, requested)[0]  # checks the columns
@@ -93,13 +97,13 @@ def retrieve_words(estimator, X, y, X_train, y_train, vocabulary=50, templates="
         raise ValueError("retrieve_words requires the column 'word' in y. Make segments with anchor='word'.")
     table = get_validated_table(X)
     rows = join_validated_tables(get_validated_table(windows) if table is None else table, segments)
-    train = join_validated_tables(get_validated_table(X_train), known)
+    train = None if X_train is None else join_validated_tables(get_validated_table(X_train), known)
     _warn_of_shared(decoder, estimator, rows, y, train, known)
     present = np.isin(np.arange(len(requested)), codes)
     kept = [word for word, there in zip(requested, present, strict=True) if there]
     names = WordVocabulary(kept) if len(kept) > 1 else requested  # average_word_windows raises
     used = np.flatnonzero(codes >= 0)
-    pool = _safe_indexing(X_train, used), _safe_indexing(y_train, used)
+    pool = None if X_train is None else _safe_indexing(X_train, used), _safe_indexing(y_train, used)
     scores = _compare_types(estimator, X, pool, names, templates)
     return WordResult(
         log_probabilities=log_softmax(scores.astype(float), axis=1), target=names.encode(segments["word"]),
@@ -110,9 +114,22 @@ def retrieve_words(estimator, X, y, X_train, y_train, vocabulary=50, templates="
     )  # fmt: skip
 
 
+def _check_train(decoder, X_train, y_train, templates):
+    """Check training rows, and return targets or the segments of fit."""
+    check_is_fitted(decoder)
+    if (X_train is None) != (y_train is None) or (X_train is None and templates == "estimates"):
+        raise ValueError(
+            "retrieve_words requires both X_train and y_train, or none of them with templates='features'."
+        )
+    if X_train is None:
+        return decoder.segments_
+    validate_rows_in_step(X_train, y_train)
+    return y_train
+
+
 def _warn_of_shared(decoder, estimator, rows, y, train, known):
     """Raise for shared windows, and warn of shared stimuli."""
-    if n_shared := count_shared_windows(rows, train):
+    if n_shared := 0 if train is None else count_shared_windows(rows, train):
         raise ValueError(
             f"X_train must contain other windows than X. It contains {n_shared} of {len(rows)}. Pass the training rows of "
             f"the split."
