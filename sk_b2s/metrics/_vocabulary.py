@@ -123,8 +123,8 @@ def make_vocabulary(y, n_words=50):
         table counts once, so that counts do not depend on the number of
         subjects.
     n_words : int or None, default=50
-        Number of words, None for all of them. Of equally frequent words, those that are first in
-        alphabetical order are selected.
+        Number of words, None for all of them. Of equally frequent words, those
+        that are first in alphabetical order are selected.
 
     Returns
     -------

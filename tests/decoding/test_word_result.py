@@ -5,37 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.words import N_WORDS, N, make_word_retrieval
 
-from sk_b2s import RetrievalResult, WordResult, WordVocabulary
+from sk_b2s import WordResult, WordVocabulary
 from sk_b2s.metrics import word_scores
-
-N_WORDS, N = 12, 240
-
-
-def make_result(evidence=0.0, seed=0, n_subjects=2, frequent=True, wordless=0):
-    """Make similarities of Zipf words at even intervals, with evidence."""
-    rng = np.random.default_rng(seed)
-    p = 1 / np.arange(1, N_WORDS + 1) if frequent else np.ones(N_WORDS)
-    drawn = np.r_[np.arange(N_WORDS), rng.choice(N_WORDS, N - N_WORDS, p=p / p.sum())]
-    words = np.array([f"w{code}" for code in rng.permutation(drawn)], object)
-    words[:wordless] = None
-    onset = np.tile(np.arange(N) * 0.5, n_subjects)
-    candidates = pd.DataFrame({"word": words, "segment": np.arange(N)})
-    target = np.tile(np.arange(N), n_subjects)
-    subject = np.repeat([f"s{i}" for i in range(n_subjects)], N)
-    rows = pd.DataFrame({
-        "subject": subject, "recording": subject, "onset": onset, "duration": 1.5, "segment": target,
-        "sequence": target // 24, "word": words[target],
-    })  # fmt: skip
-    scores = rng.normal(size=(len(target), N)).astype(np.float32)
-    scores[np.arange(len(target)), target] += evidence
-    return RetrievalResult(scores, target, candidates, rows, 3)
 
 
 @pytest.fixture(scope="module")
 def noise():
     """Return eight results without information."""
-    return [make_result(seed=seed) for seed in range(8)]
+    return [make_word_retrieval(seed=seed) for seed in range(8)]
 
 
 def is_at(values, chance):
@@ -48,7 +27,7 @@ def is_at(values, chance):
 
 
 def test_perfect_words():
-    words = make_result(60.0).to_words()
+    words = make_word_retrieval(60.0).to_words()
     table, bits, spotted = words.score(timing=False), words.information(timing=False), words.spot_keywords()
     assert (table["top_k"] == 1).all()
     assert np.diag(words.confusion()).min() == 1
@@ -78,7 +57,7 @@ def test_noise_scores_each_chance_level(noise):
 
 def test_frequency_alone_scores_nothing_balanced():
     """The same probabilities in all windows are right for frequent words."""
-    result = make_result()
+    result = make_word_retrieval()
     flat = replace(result, scores=1e-6 * result.scores)
     words = flat.to_words()
     table = words.score(timing=False)
@@ -90,11 +69,27 @@ def test_frequency_alone_scores_nothing_balanced():
     assert bits["log_loss_gain"] == pytest.approx(0, abs=1e-4)
 
 
+def test_equal_prior_removes_frequencies():
+    """The mean over segments does not prefer frequent words."""
+    result = make_word_retrieval(2.0)
+    for prior, same in (("candidates", False), ("equal", True)):
+        words = result.to_words(prior=prior)
+        table = words.score(1, timing=False)
+        assert (table.loc["plain", "chance"] == pytest.approx(1 / N_WORDS)) == same
+        assert (words.confusion().mean().max() < 0.3) == same, "not only the most frequent word is decoded"
+    assert table.loc["balanced", "top_k"] > result.score_words(1, timing=False).loc["balanced", "top_k"]
+    np.testing.assert_allclose(words.probabilities.sum(1), 1)
+    noise = [make_word_retrieval(seed=seed).score_words(timing=False, prior="equal") for seed in range(8)]
+    assert is_at([table.loc["balanced", "top_k"] for table in noise], 3 / N_WORDS)
+    with pytest.raises(ValueError, match="'prior' parameter"):
+        result.to_words(prior="flat")
+
+
 # --- vocabulary --------------------------------------------------------------------------------------
 
 
 def test_to_words_without_vocabulary_has_all_words():
-    result = make_result(2.0, wordless=5)
+    result = make_word_retrieval(2.0, wordless=5)
     table = result.score_words(timing=False)
     words = [word or None for word in result.candidates["word"]]
     old = word_scores(result.scores, words, result.target, result.rows["subject"], 3)
@@ -104,7 +99,7 @@ def test_to_words_without_vocabulary_has_all_words():
 
 
 def test_vocabulary_of_training_rows():
-    result = make_result(2.0, wordless=4)
+    result = make_word_retrieval(2.0, wordless=4)
     train = result.rows.assign(onset=result.rows["onset"] + 1e4)
     words = result.to_words(3, train)
     assert words.vocabulary.words == tuple(train["word"].value_counts().index[:3])
@@ -124,14 +119,14 @@ def test_vocabulary_of_training_rows():
 
 
 def test_words_without_candidate_are_left_out():
-    words = make_result().to_words(WordVocabulary(["w1", "absent", "w4"]))
+    words = make_word_retrieval().to_words(WordVocabulary(["w1", "absent", "w4"]))
     assert words.missing == ("absent",)
     assert words.vocabulary.words == ("w1", "w4")
     assert words.score(1)["chance"].iloc[0] == 0.5
 
 
 def test_to_words_rejects_test_rows_and_few_words():
-    result = make_result()
+    result = make_word_retrieval()
     with pytest.raises(ValueError, match="requires 'train'"):
         result.score_words(vocabulary=3)
     with pytest.raises(ValueError, match="contains 480 of the 480 windows"):
@@ -153,7 +148,7 @@ def test_to_words_rejects_test_rows_and_few_words():
 
 
 def test_tables_are_means_over_subjects():
-    words = make_result(3.0, n_subjects=3).to_words()
+    words = make_word_retrieval(3.0, n_subjects=3).to_words()
     table, own = words.score(2), words.score(2, by_subject=True)
     assert list(own.index) == ["s0", "s1", "s2"]
     assert table.loc["balanced", "top_k"] == pytest.approx(own["balanced"].mean())
@@ -172,7 +167,7 @@ def test_tables_are_means_over_subjects():
 
 
 def test_hours_count_overlaps_once():
-    result = make_result(n_subjects=2)
+    result = make_word_retrieval(n_subjects=2)
     each = result.spot_keywords("w1", by_subject=True)
     np.testing.assert_allclose(each["hours"], ((N - 1) * 0.5 + 1.5) / 3600)
     gaps = replace(result, rows=result.rows.assign(onset=result.rows["onset"] * 10))
@@ -184,7 +179,7 @@ def test_hours_count_overlaps_once():
 
 def test_timing_alone_finds_words_of_own_length():
     """Each figure has the score of onsets, here of words of a fixed length."""
-    result = make_result(n_subjects=1)
+    result = make_word_retrieval(n_subjects=1)
     length = 0.2 + 0.1 * result.rows["word"].str[1:].astype(int)
     length *= np.exp(0.03 * np.random.default_rng(0).standard_normal(N))
     result = replace(result, rows=result.rows.assign(onset=np.r_[0, np.cumsum(length)[:-1]]))
@@ -204,7 +199,7 @@ def test_timing_alone_finds_words_of_own_length():
 
 
 def test_timing_is_nan_without_onsets():
-    result = make_result()
+    result = make_word_retrieval()
     words = replace(result, rows=result.rows.drop(columns="onset")).to_words()
     assert np.isnan(words.score().loc["timing alone", "top_k"])
     assert np.isnan(words.information().loc["timing alone", "mutual_information"])
@@ -217,7 +212,7 @@ def test_timing_is_nan_without_onsets():
 
 
 def test_confusion_counts_and_shares():
-    words = make_result(3.0).to_words()
+    words = make_word_retrieval(3.0).to_words()
     counts = words.confusion(normalize=None)
     assert counts.to_numpy().sum() == 480
     assert counts.loc["w3"].sum() == (words.rows["word"] == "w3").sum()
@@ -226,18 +221,18 @@ def test_confusion_counts_and_shares():
 
 
 def test_scale_temperature_improves_the_log_loss():
-    words = make_result(2.5).to_words()
+    words = make_word_retrieval(2.5).to_words()
     sure = replace(words, log_probabilities=20 * words.log_probabilities)
     scaled = sure.scale_temperature()
     gains = [one.information(timing=False).loc["decoder", "log_loss_gain"] for one in (sure, scaled)]
     assert gains[0] < 0 < gains[1]
     np.testing.assert_array_equal(scaled.probabilities.sum(1).round(9), 1)
-    other = make_result(2.5, seed=1).to_words()
+    other = make_word_retrieval(2.5, seed=1).to_words()
     other = replace(other, rows=other.rows.assign(onset=other.rows["onset"] + 1e4))
     assert len(set(other.scale_temperature(words).rows["temperature"])) == 1
     with pytest.raises(ValueError, match="other windows"):
         words.scale_temperature(words)
     with pytest.raises(ValueError, match="must have the vocabulary"):
-        other.scale_temperature(make_result().to_words(["w1", "w2"]))
+        other.scale_temperature(make_word_retrieval().to_words(["w1", "w2"]))
     with pytest.raises(ValueError, match="at least two groups"):
         replace(words, rows=words.rows.assign(sequence=0)).scale_temperature()

@@ -395,6 +395,7 @@ class WordResult:
         sums = table.groupby("word", sort=False)[["n_targets", "n_windows", "hours"]].sum(min_count=1)
         out = out.reindex([self.vocabulary.words[code] for code in codes]).join(sums)
         out["n_subjects"] = groups.size().reindex(out.index, fill_value=0)
+        out = out.astype(float)
         out.loc["mean"] = out.mean().drop("sem")
         return out.rename_axis("word").assign(n_words=self.n_words, candidates=self.kind)
 
@@ -464,6 +465,22 @@ class WordResult:
         return average_subjects(table, [DECODER, TIMING] if timing else [DECODER], self._counts())
 
     # --- probabilities -------------------------------------------------------------------------------
+
+    def equalize(self):
+        """Divide probabilities by the prior, so that words are equal before.
+
+        Scores with equal weights of words do not reward the frequency of
+        words, which the prior contains.
+
+        Returns
+        -------
+        result : WordResult
+            With ``counts`` of 1 and probabilities that sum to 1 over the
+            vocabulary.
+        """
+        logs = self.log_probabilities - self.log_prior
+        logs -= np.logaddexp.reduce(logs, axis=1, keepdims=True)
+        return replace(self, log_probabilities=logs, counts=np.ones_like(self.counts))
 
     def select_words(self, vocabulary):
         """Select words, and rank each window among them only.

@@ -10,11 +10,13 @@ from sk_b2s.decoding._retrieval._word_result import WordResult
 from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_plain_words
 from sk_b2s.metrics._words import word_log_probabilities
 
+PRIORS = ("candidates", "equal")
+
 
 class WordScoresMixin:
     """Word scores of retrieval results."""
 
-    def to_words(self, vocabulary=None, train=None):
+    def to_words(self, vocabulary=None, train=None, prior="candidates"):
         """Sum the probabilities of the segments of each word.
 
         Parameters
@@ -28,6 +30,11 @@ class WordScoresMixin:
             timing ``subject``, ``recording`` and ``onset``, for example
             ``X_train.join(y_train["word"])``. If None, timing is fitted on the
             other windows of this result.
+        prior : {"candidates", "equal"}, default="candidates"
+            "candidates" sums the probabilities of segments, so that words with
+            more segments are more probable before any EEG/MEG. "equal" divides
+            the sums by the numbers of segments, and scales them to a sum of 1
+            over the vocabulary. This suits scores with equal weights of words.
 
         Returns
         -------
@@ -39,9 +46,12 @@ class WordScoresMixin:
         Raises
         ------
         ValueError
-            If the column ``word`` is missing, if ``vocabulary`` is an int
-            without ``train``, or if ``train`` contains windows of this result.
+            If the column ``word`` is missing, if ``prior`` is unknown, if
+            ``vocabulary`` is an int without ``train``, or if ``train``
+            contains windows of this result.
         """
+        if prior not in PRIORS:
+            raise ValueError(f"The 'prior' parameter must be one of {PRIORS}. Got {prior!r} instead.")
         check_columns(["word"], self.candidates, "Words are scored by the sums over their segments")
         words = make_plain_words(self.candidates["word"])
         if vocabulary is None:
@@ -70,15 +80,18 @@ class WordScoresMixin:
             )
         vocabulary = WordVocabulary([word for word, kept in zip(requested, present, strict=True) if kept])
         codes = vocabulary.encode(words)
-        return WordResult(
+        words = WordResult(
             log_probabilities=word_log_probabilities(self.scores, codes, len(vocabulary)),
             target=codes[self.target], rows=self.rows.assign(word=words[self.target]), vocabulary=vocabulary,
             counts=np.bincount(codes[codes >= 0], minlength=len(vocabulary)),
             missing=tuple(word for word, kept in zip(requested, present, strict=True) if not kept),
             train=train, k=self.k,
         )  # fmt: skip
+        return words if prior == "candidates" else words.equalize()
 
-    def score_words(self, k=None, timing=True, train=None, vocabulary=None, by_subject=False):
+    def score_words(
+        self, k=None, timing=True, train=None, vocabulary=None, prior="candidates", by_subject=False
+    ):
         """Score words by the summed probabilities of their segments.
 
         Parameters
@@ -96,6 +109,9 @@ class WordScoresMixin:
         vocabulary : int, WordVocabulary, sequence of str or None, default=None
             Words that are decoded, see :meth:`to_words`. None uses all words
             of the candidates.
+        prior : {"candidates", "equal"}, default="candidates"
+            "equal" divides the sum of each word by its number of segments.
+            This suits the row "balanced".
         by_subject : bool, default=False
             If True, return the scores of each subject.
 
@@ -141,7 +157,7 @@ class WordScoresMixin:
         equal intervals. A decoder that scores no higher may have decoded only
         rhythm. ``top_k`` is NaN if ``onset`` is unknown.
         """
-        return self.to_words(vocabulary, train).score(k, timing, by_subject)
+        return self.to_words(vocabulary, train, prior).score(k, timing, by_subject)
 
     def word_probabilities(self, vocabulary=None, train=None):
         """Return the probabilities of words.
