@@ -94,6 +94,8 @@ def make_segments(
           to add to times, if the audio file is a copy of another;
         * ``sequence, word, word_index, condition, stream`` of the word at the
           anchor, and ``phoneme``, its text, if the anchors are phonemes;
+        * ``word_onset, word_duration`` of windows at words, the word in
+          seconds of the stimulus;
         * ``text``, the words that begin in the window;
         * other columns of the events;
         * with ``stream``, for each concurrent stream, for example "ignored",
@@ -143,6 +145,8 @@ def make_segments(
         raise ValueError(
             f"make_segments(anchor={anchor!r}) requires {_describe_missing(events, anchor, tmin, tmax)}."
         )
+    if anchor == "word":
+        anchors["word_onset"], anchors["word_duration"] = anchors["sound_onset"], anchors["duration"]
     anchors["onset"] += tmin
     anchors["sound_onset"] = (anchors["sound_onset"] + tmin).round(6)
     anchors["duration"] = round(tmax - tmin, 6)
