@@ -12,6 +12,7 @@ from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._run import run_control_outcome
+from sk_b2s.evaluation._controls._timing import add_loudness, has_timed_rows, rank_by_timing
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._plan import AUDIT, read_plan
 from sk_b2s.evaluation._results._table import make_results_table
@@ -35,7 +36,9 @@ def score_similarities(
         ``recording`` if there are several. Recordings of two subjects are
         different even if they have the same name, and without names each
         subject has one. ``onset`` and ``duration`` (s) in the recording are
-        needed for a null. ``condition`` and ``study`` if known.
+        needed for a null. ``condition`` and ``study`` if known. ``word``,
+        ``word_duration`` (s), ``loudness`` (dB), ``sequence`` and
+        ``word_index`` if known, for scores of timing.
     candidates : DataFrame of shape (n_candidates, ...), default=None
         One row per column of ``similarity``: ``segment``, and ``sound,
         sound_onset`` (s) and ``word`` for the scores that need them. If None,
@@ -61,7 +64,9 @@ def score_similarities(
     -------
     results : DataFrame of shape (n_rows, ...)
         As :func:`~sk_b2s.benchmark` returns, of one fold. Unknown values are
-        NaN.
+        NaN. If ``table`` has ``onset``, ``duration`` and words, or windows of
+        unequal duration, there is a row of the control "timing_only", in which
+        each fifth of the windows is predicted from the other four fifths.
 
     Raises
     ------
@@ -105,7 +110,9 @@ def score_similarities(
         )
     lines = []
     _warn_of_ties(similarity)
-    for control, scores in {"decoder": similarity, **(controls or {})}.items():
+    given = {"decoder": similarity, **(controls or {})}
+    timing = _rank_by_timing(_make_result(np.asarray(similarity), table, candidates, k), random_state)
+    for control, scores in (given if timing is None else given | {"timing_only": timing}).items():
         result = _make_result(np.asarray(scores), table, candidates, k)
         is_leak_test = control in LEAK_TESTS
         lines.append({
@@ -115,6 +122,13 @@ def score_similarities(
             "about": {}, "cost": {}, "error": "", "key": "", "plan": read_plan(AUDIT), "made": {},
         })  # fmt: skip
     return make_results_table(lines)
+
+
+def _rank_by_timing(result, random_state):
+    """Return similarities of timing alone, None if times are unknown."""
+    if not has_timed_rows(result.rows):
+        return None
+    return rank_by_timing(result.rows, result.target, result.candidates, random_state=random_state)
 
 
 def _warn_of_ties(similarity):
@@ -163,7 +177,12 @@ def _make_result(scores, table, candidates, k):
         raise ValueError(
             f"There are {scores.shape[1]} candidates, which is not more than k={k}. Use a smaller k."
         )
-    return RetrievalResult(scores, target, candidates, _check_rows(table), k)
+    rows = _check_rows(table)
+    rows = add_loudness(rows) if has_timed_rows(rows) else rows
+    if "word" in rows and "word" not in candidates:
+        names = pd.Series(rows["word"].to_numpy(object), index=target)
+        candidates = candidates.assign(word=names[~names.index.duplicated()].reindex(range(len(candidates))))
+    return RetrievalResult(scores, target, candidates, rows, k)
 
 
 def _check_targets(column):

@@ -23,9 +23,14 @@ from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row
 from sk_b2s.decoding._retrieval._scoring import find_scoring_table
 from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS
-from sk_b2s.evaluation._controls._run import run_control_rows, select_controls_to_run
+from sk_b2s.evaluation._controls._run import (
+    list_permanent_controls,
+    run_control_rows,
+    select_controls_to_run,
+)
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
-from sk_b2s.evaluation._results._fits import plan_tasks, run_tasks
+from sk_b2s.evaluation._controls._timing import add_loudness, has_timed_rows
+from sk_b2s.evaluation._results._fits import plan_tasks, ranks_segments, run_tasks
 from sk_b2s.evaluation._results._lines import find_line_problem
 from sk_b2s.evaluation._results._table import make_results_table
 from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
@@ -78,7 +83,8 @@ def benchmark(
         If True, those of "phase_randomized", "shifted_labels",
         "silence_truth", "envelope_only" and "oracle" that apply. See
         :func:`~sk_b2s.run_controls` for these and others. Each control that is
-        fitted costs one fit per fold.
+        fitted costs one fit per fold. "timing_only" is not fitted and always
+        runs for windows at words or of unequal duration, also if False.
     oracle : None or callable, default=None
         As in :func:`~sk_b2s.run_controls`.
     only : None, int or (str, int), default=None
@@ -122,6 +128,13 @@ def benchmark(
         - ``match_mismatch``: how often the target scores above another
           candidate (chance level 0.5).
         - ``word_top_10`` and ``word_chance``: mean over words.
+          ``word_top_10_timing`` and ``word_timing_chance``: the same of a
+          classifier of intervals, durations and positions of words, fitted on
+          the training rows, without neural data.
+        - ``timing_matched``: how often the target scores above another
+          candidate of like duration, interval to the next onset and loudness
+          (chance level 0.5), and ``timing_matched_share``, the proportion of
+          windows with six such candidates. NaN if it is below 10 %.
         - ``null_mean, null_low, null_high``: mean, 2.5 and 97.5 % quantile of
           the null of ``top_k``.
         - ``verdict``, ``leak_sources`` and ``verdict_text``, as in
@@ -235,12 +248,16 @@ def run_benchmark(
         settings = settings | {"n_candidates": n_candidates, "candidates_per_row": asdict(rule)}
         in_all = 1, None
     _check_folds(folds, find_distinct_candidates(y).target, *in_all)
-    data = X, y, join_validated_tables(get_validated_table(X), find_scoring_table(y))
-    chosen = {}
+    rows = join_validated_tables(get_validated_table(X), find_scoring_table(y))
+    rows = add_loudness(rows) if has_timed_rows(rows) else rows
+    data, chosen = (X, y, rows), {}
     for name, one in named:
-        found = _choose_controls(name, one, controls, X, y, oracle)
+        found = _choose_controls(name, one, controls, X, y, oracle, rows)
+        permanent = list_permanent_controls(rows)
         if controls is True and among is not None:
-            found = [control for control in found if control in among]
+            found = [control for control in found if control in [*among, *permanent]]
+        if not ranks_segments(settings):
+            found = [control for control in found if control not in permanent]
         chosen[name] = [*found, *(control for control in always if control not in found)]
     only = _check_only(only, named, folds)
     tasks = list(plan_tasks(named, data, cv, folds, seeds, chosen, oracle, settings, only))
@@ -320,16 +337,17 @@ def _check_rule(rule, k, n_candidates):
     return n_candidates if n_candidates is not None and k < n_candidates < rule.n_candidates else None
 
 
-def _choose_controls(name, estimator, controls, X, y, oracle):
+def _choose_controls(name, estimator, controls, X, y, oracle, rows):
     """Return the controls of one estimator, or raise if one cannot run."""
     if controls is False or controls is None:
-        return []
+        return list_permanent_controls(rows)
     chosen = select_controls_to_run(
-        None if controls is True else controls, find_decoder_in_estimator(estimator)[0], y, oracle
+        None if controls is True else controls, find_decoder_in_estimator(estimator)[0], y, oracle, rows
     )
-    if {"decoder", "within_recording"} & set(() if controls is True else chosen):
+    if {"decoder", "within_recording", "timing_matched"} & set(() if controls is True else chosen):
         raise ValueError(
-            "controls: 'decoder' always runs, and 'within_recording' is only available in run_controls. Remove them."
+            "controls: 'decoder' always runs, 'timing_matched' is a score of all rows, and 'within_recording' is only "
+            "available in run_controls. Remove them."
         )
     chosen = [control for control in chosen if controls is not True or CONTROLS[control].in_benchmark]
     if not chosen:

@@ -11,7 +11,9 @@ import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
+from sk_b2s.evaluation._controls._timing import MIN_SHARE, add_timing_columns, get_plain_words
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
+from sk_b2s.metrics._matched import compute_matched_accuracy, select_usable_strata
 from sk_b2s.metrics._null import compute_null_means
 from sk_b2s.metrics._ranking import median_relative_rank
 
@@ -35,8 +37,8 @@ class ScoreSpec:
     function : callable
         ``function(result, n_candidates)`` returns the mean over the windows of
         a :class:`~sk_b2s.RetrievalResult` in pools of ``n_candidates``, NaN if
-        it is undefined. With ``chance_column`` it returns a pair of the score
-        and its chance level.
+        it is undefined. With ``chance_column`` or ``share_column`` it returns
+        a tuple of the score and these.
     chance : callable
         ``chance(table)`` returns the chance level of each row of a score
         table, or of one row given as a mapping. NaN if it is unknown.
@@ -45,6 +47,9 @@ class ScoreSpec:
         guesses.
     chance_column : None or str, default=None
         Column of the chance level, if it is computed with the score.
+    share_column : None or str, default=None
+        Column of the proportion of windows that have the score, if it is
+        computed with the score.
     higher_is_better : bool, default=True
     task_only : bool, default=False
         Whether only a task of :func:`~sk_b2s.benchmark_task` computes it, in
@@ -58,19 +63,20 @@ class ScoreSpec:
     chance: Callable[[Any], Any]
     label: str
     chance_column: str | None = None
+    share_column: str | None = None
     higher_is_better: bool = True
     task_only: bool = False
     is_correlation: bool = False
 
     @property
     def columns(self):
-        """Columns of the score: its name and that of its chance level."""
-        return (self.name,) if self.chance_column is None else (self.name, self.chance_column)
+        """Columns of the score: its name, its chance level and its share."""
+        return tuple(name for name in (self.name, self.chance_column, self.share_column) if name)
 
     def compute(self, result, n_candidates):
         """Compute the columns of one row as a dict."""
         values = self.function(result, n_candidates)
-        values = values if self.chance_column else (values,)
+        values = values if len(self.columns) > 1 else (values,)
         return dict(zip(self.columns, values, strict=True))
 
 
@@ -136,6 +142,26 @@ def _words(result, n_candidates):
     return float(table.loc["balanced", "top_k"]), float(table.loc["balanced", "chance"])
 
 
+def _word_timing(result, n_candidates):
+    """Balanced top-10 accuracy of words by timing alone."""
+    if n_candidates != result.n_candidates or "timing_top_10" not in result.rows:
+        return np.nan, np.nan
+    words = get_plain_words(result.candidates["word"])[result.target]
+    hits = result.rows["timing_top_10"].groupby(words).mean()
+    return float(hits.mean()), float(result.rows["timing_chance"].iloc[0])
+
+
+def _timing_matched(result, n_candidates):
+    """Match-mismatch accuracy within strata of like timing, and its share."""
+    if n_candidates != result.n_candidates or "stratum" not in result.candidates:
+        return np.nan, np.nan
+    strata = result.candidates["stratum"].to_numpy()
+    share = float(select_usable_strata(strata, result.target).mean())
+    if share < MIN_SHARE:
+        return np.nan, share
+    return float(np.nanmean(compute_matched_accuracy(result.scores, result.target, strata)[0])), share
+
+
 def _chance_of(k):
     return lambda table: k / table["n_candidates"] if "n_candidates" in table else np.nan
 
@@ -165,8 +191,17 @@ SCORES = {
             "word_top_10", _words, _chance_in("word_chance"), "top-10 accuracy of words, each with equal weight",
             "word_chance",
         ),
+        ScoreSpec(
+            "word_top_10_timing", _word_timing, _chance_in("word_timing_chance"),
+            "top-10 accuracy of words by timing alone, without neural data", "word_timing_chance",
+        ),
+        ScoreSpec(
+            "timing_matched", _timing_matched, _half, "match-mismatch accuracy among candidates of like timing",
+            share_column="timing_matched_share",
+        ),
     )
 }  # fmt: skip
+SHARE_COLUMNS = tuple(spec.share_column for spec in SCORES.values() if spec.share_column)
 CHANCE_COLUMNS = ("chance", *(spec.chance_column for spec in SCORES.values() if spec.chance_column))
 NULL_COLUMNS = ("null_mean", "null_low", "null_high")
 SCORE_COLUMNS = (
@@ -248,7 +283,7 @@ def score_rows(result, n_candidates=50, n_shifts=1000, random_state=0):
         ``study, subject, condition, pool, n_windows, n_candidates`` and
         ``SCORE_COLUMNS``.
     """
-    sizes = {"all": result.n_candidates}
+    result, sizes = add_timing_columns(result), {"all": result.n_candidates}
     if n_candidates is not None and n_candidates <= result.n_candidates:
         sizes[str(n_candidates)] = n_candidates
     table = result.rows.reset_index(drop=True)

@@ -18,10 +18,11 @@ LEVEL = 0.01  # of an F test; features in which words do not differ are excluded
 RUN = 10  # words since a silence; longer runs count as this
 FLAT = 1e-9  # differences of this size are rounding
 OUTLIERS = 0.01  # share of windows whose timing is not normally distributed
+FEATURES = ("onsets", "all")
 MOST_CALIBRATED = 2000  # training rows that calibrate probabilities
 
 
-def timing_scores(rows, words, vocabulary, k, train=None):
+def timing_scores(rows, words, vocabulary, k, train=None, features="onsets"):
     """Score a classifier that predicts words from window onsets alone.
 
     Features of a window are the intervals to the two onsets before and the two
@@ -44,6 +45,11 @@ def timing_scores(rows, words, vocabulary, k, train=None):
     train : DataFrame, default=None
         Training rows with ``word`` and the columns of ``rows``. If None, each
         of five folds of ``rows`` is predicted from the other four.
+    features : {"onsets", "all"}, default="onsets"
+        "onsets" uses the onsets of windows. "all" adds the duration of the
+        word (column ``word_duration``, s), its position in the sentence
+        (``sequence, word_index``) and the time in the recording, as far as the
+        columns are known.
 
     Returns
     -------
@@ -53,12 +59,12 @@ def timing_scores(rows, words, vocabulary, k, train=None):
     """
     code, n_words = _encode_words(words, vocabulary), len(vocabulary)
     hits = np.full(len(code), np.nan)
-    for test, timing, model in _iter_timing_models(rows, code, vocabulary, train):
+    for test, timing, model in _iter_timing_models(rows, code, vocabulary, train, features):
         hits[test] = _predict_hits(model, timing, code[test], n_words, k)
     return pd.Series(np.where(code >= 0, hits, np.nan), index=rows.index)
 
 
-def timing_probabilities(rows, words, vocabulary, train=None):
+def timing_probabilities(rows, words, vocabulary, train=None, features="onsets"):
     """Predict the probability of words from window onsets alone.
 
     The classifier is that of :func:`timing_scores`. Its probabilities are
@@ -77,6 +83,8 @@ def timing_probabilities(rows, words, vocabulary, train=None):
     train : DataFrame, default=None
         Training rows with ``word`` and the columns of ``rows``. If None, each
         of five folds of ``rows`` is predicted from the other four.
+    features : {"onsets", "all"}, default="onsets"
+        As in :func:`timing_scores`.
 
     Returns
     -------
@@ -86,7 +94,7 @@ def timing_probabilities(rows, words, vocabulary, train=None):
     """
     code, n_words = _encode_words(words, vocabulary), len(vocabulary)
     out = np.full((len(code), n_words), 1 / n_words)
-    for test, timing, model in _iter_timing_models(rows, code, vocabulary, train, calibrate=True):
+    for test, timing, model in _iter_timing_models(rows, code, vocabulary, train, features, calibrate=True):
         if model is not None:
             known = softmax(_score_timing(model, timing) / model.temperature, axis=1)
             known = (1 - OUTLIERS) * known + OUTLIERS / len(model.seen)
@@ -99,12 +107,16 @@ def _encode_words(words, vocabulary):
     return pd.Index(vocabulary, dtype=object).get_indexer(np.asarray(words, dtype=object))
 
 
-def _iter_timing_models(rows, code, vocabulary, train, calibrate=False):
+def _iter_timing_models(rows, code, vocabulary, train, features, calibrate=False):
     """Yield test rows, their features, and a model of other rows."""
-    timing, n_words = _timing_features(rows), len(vocabulary)
+    if features not in FEATURES:
+        raise ValueError(f"features must be one of {list(FEATURES)}. Got {features!r} instead.")
+    columns = set(rows) if train is None else set(rows) & set(train)
+    timing, n_words = _timing_features(rows, features, columns), len(vocabulary)
     if train is not None:
         known = _encode_words(train["word"], vocabulary)
-        yield np.arange(len(code)), timing, _fit_timing(_timing_features(train), known, n_words, calibrate)
+        of_train = _timing_features(train, features, columns)
+        yield np.arange(len(code)), timing, _fit_timing(of_train, known, n_words, calibrate)
         return
     stretch = _stretches(rows)
     often = _in_several(
@@ -123,7 +135,26 @@ def _repetition_columns(rows):
     return [*(stimulus if set(stimulus) <= set(rows) else ["recording", "onset"]), "stretch", "code"]
 
 
-def _timing_features(rows):
+def _timing_features(rows, features="onsets", columns=()):
+    """Compute log intervals around windows, counts and other times.
+
+    Array of shape (n_windows, n_features), five with "onsets".
+    """
+    intervals = _onset_features(rows)
+    if features == "onsets":
+        return intervals
+    others = [rows["onset"].to_numpy(float)]
+    if "word_duration" in columns:
+        others.append(np.log(rows["word_duration"].astype(float).clip(SHORTEST, LONGEST)))
+    if {"sequence", "word_index"} <= set(columns):
+        index = rows["word_index"].astype(float)
+        sentence = index.groupby([rows[name] for name in ("subject", "recording", "sequence")])
+        others += [np.log1p(index.clip(lower=0)), np.log1p(sentence.transform("max") - index)]
+    others = pd.DataFrame(np.column_stack(others))
+    return np.column_stack([intervals, others.fillna(others.mean()).fillna(0.0)])
+
+
+def _onset_features(rows):
     """Compute log intervals around windows and log counts: (n_windows, 5)."""
     table = rows[["subject", "recording", "onset"]].reset_index(drop=True)
     table = table.sort_values(["subject", "recording", "onset"], kind="stable")

@@ -8,7 +8,7 @@ import pandas as pd
 from sk_b2s._utils._text import format_percent, join_text_items
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
-from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, Verdict
+from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, OVERLAP, OVERLAP_MEANS, Verdict
 from sk_b2s.evaluation._results._amounts import select_amount
 from sk_b2s.evaluation._statistics._subjects import select_rows_for_statistics
 
@@ -23,7 +23,6 @@ LIMITS = (  # problems that nulls and controls do not detect
     "Pretraining on the same subjects or stimuli. A model file does not have to list its training data.",
     "Artifacts that follow the stimulus, such as crosstalk of earphone cables or a channel that records the audio. They "
     "are decoded like a response, and controls of the recordings do not detect them.",
-    "Timing: if words begin at characteristic intervals, the times of the windows alone identify words.",
 )
 AUDIO_CHANNELS = f"UserWarning: {HOLD_SOUND}"  # beginning of a warning
 MAX_NOTES = 5  # warnings of one decoder that are shown as notes
@@ -110,7 +109,7 @@ def write_findings_headline(summary):
         text = f"Not complete: {'; '.join(summary.unfinished)}. {text}"
     notes = [
         *_note_leak_tests(summary), *_note_overlap(summary.results), *_note_missing(summary.scored),
-        *_note_convergence(summary),
+        *_note_timing(summary), *_note_convergence(summary),
     ]  # fmt: skip
     if not summary.is_plan_known:
         notes.append(
@@ -185,6 +184,30 @@ def _note_leak_tests(summary):
     return notes
 
 
+def _note_timing(summary):
+    """Compare decoders with the timing of windows alone."""
+    words = summary.scored[summary.scored["word_top_10_timing"].notna()]
+    notes = []
+    for row in words.to_dict("records"):
+        own, timing, chance = (
+            format_finding_share(row[name])
+            for name in ("word_top_10", "word_top_10_timing", "word_timing_chance")
+        )
+        is_above = row["word_top_10"] > row["word_top_10_timing"]
+        notes.append(
+            f"{row['label']} scores {own} for words. The timing of words alone, without neural data, scores {timing} "
+            f"(chance {chance})." + ("" if is_above else " The score of words may come from rhythm alone.")
+        )
+    timing = summary.controls[summary.controls["control"] == "timing_only"].set_index("label")["top_k"]
+    for row in summary.scored.to_dict("records"):
+        if not len(words) and row["label"] in timing.index:
+            notes.append(
+                f"The duration of windows alone, without neural data, scores {format_finding_share(timing[row['label']])}, "
+                f"and {row['label']} {format_finding_share(row['top_k'])}."
+            )
+    return notes
+
+
 def _note_overlap(results):
     """Note whether stimuli of the training set were tested."""
     if results["n_train_overlap"].isna().any():
@@ -230,7 +253,7 @@ def explain_leak_findings(summary):
     tests = summary.leak_tests
     reasons = [
         f"{row['label']}, {row['control']}: {format_finding_share(row['top_k'])} with a chance level of "
-        f"{format_finding_share(row['chance'])}; {CONTROLS[row['control']].leak_meaning}."
+        f"{format_finding_share(row['chance'])}; {_get_leak_meaning(row)}."
         for row in tests[tests["verdict"] == Verdict.LEAK].to_dict("records")
     ]
     folds, n_folds = summary.leaking_folds, summary.results["fold"].nunique()
@@ -248,6 +271,13 @@ def explain_leak_findings(summary):
             f"Split whole stimulus blocks with a gap, as StimulusKFold and LeaveOneSubjectOut do."
         )
     return reasons
+
+
+def _get_leak_meaning(row):
+    """Return what a positive leak test reveals."""
+    if OVERLAP in row["leak_sources"]:
+        return f"{OVERLAP_MEANS}, and the score disappears if windows share no samples"
+    return CONTROLS[row["control"]].leak_meaning
 
 
 def list_finding_folds(summary):

@@ -70,7 +70,7 @@ def test_benchmark_skips_finished_fits(done, capsys):
     before = done.read_bytes()
     assert main(["benchmark", *BARE, "--out", str(done)]) == 0
     assert done.read_bytes() == before
-    assert "3 fits, 3 of them finished before" in capsys.readouterr().out
+    assert "6 fits, 6 of them finished before" in capsys.readouterr().out
 
 
 def test_benchmark_of_single_folds_joins_to_all(done, tmp_path):
@@ -105,7 +105,7 @@ def test_benchmark_has_status_1_if_fit_fails(tmp_path, capsys):
     out = ["--fold", "0", "--out", str(tmp_path / "r.jsonl"), "--set", "encoder__loss=mse"]
     assert main(["benchmark", *argv, *out]) == 1
     printed = capsys.readouterr()
-    assert "1 of 2 fits failed" in printed.err
+    assert "1 of 4 fits failed" in printed.err
     assert "ridge" in printed.out.split("results file: ")[1]
 
 
@@ -124,7 +124,7 @@ def test_report_prints_summary(done, tmp_path, capsys):
     assert main(["report", str(done), "--csv", str(table), "--page", str(tmp_path / "page.html")]) == 0
     printed = capsys.readouterr().out
     results = read_results(done)
-    summary = summarize(results).set_index("pool")
+    summary = summarize(results[results["control"] == "decoder"]).set_index("pool")
     for text in (
         f"{summary.top_k['all']:.3f} ± {summary.top_k_sem['all']:.3f}",
         f"{summary.top_k['20']:.3f}",

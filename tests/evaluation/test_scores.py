@@ -59,7 +59,8 @@ def test_score_rows_of_noise_is_at_chance():
         "onset": np.tile(np.arange(200) * 0.4, 3), "duration": 3.0, "segment": np.arange(n), "word": words,
     })  # fmt: skip
     results = score_similarities(random.standard_normal((n, n)), table)
-    rows = summarize(results).set_index("pool")
+    assert set(results["control"]) == {"decoder", "timing_only"}
+    rows = summarize(results[results["control"] == "decoder"]).set_index("pool")
     assert rows.loc["all", "top_10"] == pytest.approx(10 / n, abs=0.015)
     assert rows.loc["50", "top_10"] == pytest.approx(0.2, abs=0.03)
     assert rows.loc["all", "match_mismatch"] == pytest.approx(0.5, abs=0.03)

@@ -19,6 +19,7 @@ from sk_b2s.decoding._retrieval._row_candidates import locate_stimuli, make_cand
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.decoding._retrieval._row_scores import score_candidate_sets
 from sk_b2s.decoding._retrieval._scoring import find_scoring_table, make_row_result, retrieve
+from sk_b2s.evaluation._controls._timing import add_timing_columns
 from sk_b2s.evaluation._fit_score import fit_and_score_fold
 from sk_b2s.model_selection._exposure import find_exposure
 
@@ -28,8 +29,11 @@ class FoldTask:
     """One fold with all data that a control needs.
 
     ``fitted`` is the estimator of the last fit, ``n_left_out`` the number of
-    training windows that the control excluded. ``retrieve`` computes a
-    retrieval result from a fitted estimator and the test rows of X and y.
+    training windows that the control excluded. ``separate`` is the result of
+    the last surrogates with windows that share no samples.
+    ``has_own_stimuli`` is False if the last fit had reordered stimuli.
+    ``retrieve`` computes a retrieval result from a fitted estimator and the
+    test rows of X and y.
     """
 
     estimator: Any
@@ -46,10 +50,13 @@ class FoldTask:
     seconds_fit: float = 0.0
     seconds_score: float = 0.0
     fitted: Any = None
+    separate: Any = None
+    has_own_stimuli: bool = True
     retrieve: Callable = retrieve
 
     def refit(self, estimator=None, X=None, y=None, train=None, test=None):
         """Fit a clone on the training rows and retrieve the test rows."""
+        self.has_own_stimuli = y is None
         X, y = self.X if X is None else X, self.y if y is None else y
         train, test = self.train if train is None else train, self.test if test is None else test
         estimator = self.estimator if estimator is None else estimator
@@ -83,6 +90,10 @@ class FoldTask:
     def decoded(self):
         """Retrieval result of the decoder itself."""
         return self.refit()
+
+    def add_timing_columns(self, result):
+        """Add what timing alone explains, learned from the training rows."""
+        return add_timing_columns(result, self.rows.iloc[self.train] if self.has_own_stimuli else None)
 
     def result_of_scores(self, scores):
         """Make a result of similarities to the distinct test segments."""

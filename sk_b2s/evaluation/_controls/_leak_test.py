@@ -15,6 +15,11 @@ TINY = 1e-9  # difference below which two scores are equal
 MIN_RECORDINGS = 5  # with fewer, the true one of the 4! permutations cannot be rarer than LEAK_ALPHA
 N_PERMUTATIONS = 10_000  # drawn if there are more permutations than that
 
+POOLED = (
+    "top_1", "top_k", "top_k_sem", "median_relative_rank", "n_subjects", "n_windows", "n_candidates", "chance",
+    "null_mean", "null_low", "null_high", "leak_threshold", "inverted_below", "recording_identity_p",
+)  # fmt: skip
+
 
 @dataclass
 class ControlOutcome:
@@ -32,12 +37,15 @@ class ControlOutcome:
         Training windows that were excluded.
     n_train_overlap : int, default=0
         Test windows whose stimulus the fitted estimator was trained on.
+    separate : None or ControlOutcome, default=None
+        Outcome of surrogates whose windows share no samples.
     """
 
     records: list
     across: list
     n_left_out: int
     n_train_overlap: int = 0
+    separate: ControlOutcome | None = None
 
 
 def pool_leak_test_rows(outcomes, random_state=0):
@@ -99,6 +107,8 @@ def pool_leak_test_rows(outcomes, random_state=0):
     5 % if it is as large, and 26 % if it is three times as large.
     """
     table = pd.DataFrame([record for outcome in outcomes for record in outcome.records])
+    if not len(table):
+        return dict.fromkeys(POOLED, np.nan) | {"n_subjects": 0, "n_windows": 0}
     n_of = table.groupby("subject")["n"].sum()
     weight = 1 / (len(n_of) * table["subject"].map(n_of))
     subjects = table.groupby("subject")[["top_1", "top_k"]].sum().div(n_of, axis=0)

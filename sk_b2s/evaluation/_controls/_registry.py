@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from sk_b2s._utils._estimators import find_estimator_speech
+from sk_b2s._utils._estimators import find_estimator_speech, iter_nested_estimators
 from sk_b2s._utils._validation import get_validated_table, is_valid_segment_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult, split_retrieval_pools
@@ -22,8 +23,10 @@ from sk_b2s.evaluation._controls._inputs import (
     shift_control_inputs,
 )
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
+from sk_b2s.evaluation._controls._timing import has_shared_samples, is_above_chance, rank_fold_by_timing
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.features._spectral import Envelope
+from sk_b2s.preprocessing._windows import Windows
 
 LEAK_ALPHA = 0.025 / 3  # probability that one leak test is marked by chance, 2.5 % for the three
 
@@ -55,11 +58,16 @@ class ControlSpec:
         Whether no neural data are used, so that the score gets no verdict.
     is_fitted : bool, default=True
         Whether it fits an estimator. Others run first, because they are fast.
-    needs : {None, "audio", "oracle"}, default=None
-        What it requires: audio files and a decoder with ``speech``, or
-        ``oracle=``.
+    needs : {None, "audio", "oracle", "timing"}, default=None
+        What it requires: audio files and a decoder with ``speech``,
+        ``oracle=``, or windows at words or sentences.
     in_benchmark : bool, default=True
         Whether ``benchmark(controls=True)`` runs it.
+    is_always : bool, default=False
+        Whether it runs wherever it applies, also if it is not requested.
+    is_stratified : bool, default=False
+        Whether windows are ranked, and labels permuted, within strata of like
+        timing.
     former_name : None or str, default=None
         Name in results files of earlier versions.
     """
@@ -74,6 +82,8 @@ class ControlSpec:
     is_fitted: bool = True
     needs: str | None = None
     in_benchmark: bool = True
+    is_always: bool = False
+    is_stratified: bool = False
     former_name: str | None = None
 
 
@@ -87,9 +97,34 @@ def _run_decoder(task):
 
 def _run_noise(task, kind):
     noise = SurrogateRecordings(kind, random_state=task.seed)
-    if is_valid_segment_table(task.X):
-        return [task.refit(make_control_noise_inputs(task.estimator, noise))]
-    return [task.refit(X=noise.fit_transform(task.X))]
+    is_table = is_valid_segment_table(task.X)
+    if is_table:
+        result = task.refit(make_control_noise_inputs(task.estimator, noise))
+    else:
+        result = task.refit(X=noise.fit_transform(task.X))
+    if isinstance(result, RetrievalResult) and is_above_chance(result) and has_shared_samples(result.rows):
+        task.separate = _score_separate_windows(task, noise, is_table)
+    return [result]
+
+
+def _score_separate_windows(task, noise, is_table):
+    """Retrieve with the fitted estimator from windows without common samples."""
+    X = _safe_indexing(task.X, task.test)
+    if not is_table:
+        if not isinstance(X, Windows):
+            return None
+        X = noise.set_params(overlap=False).transform(X)
+    steps = [step for step in iter_nested_estimators(task.fitted) if isinstance(step, SurrogateRecordings)]
+    for step in steps:
+        step.overlap = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the same rows were given before
+        y = _safe_indexing(task.y, task.test)
+        own = {} if task.candidates_per_row is None else {"candidates_per_row": task.candidates_per_row}
+        result = task.retrieve(task.fitted, X, y, **own)
+    for step in steps:
+        step.overlap = True
+    return task.with_rows(result, task.test)
 
 
 def _run_phase_randomized(task):
@@ -122,6 +157,16 @@ def _run_shifted_labels(task):
 def _run_within_recording(task):
     """Retrieve among the candidates of the same recording only."""
     return split_retrieval_pools(task.decoded)
+
+
+def _run_timing_only(task):
+    """Rank candidates by the times of windows, without neural data."""
+    return [task.result_of_scores(rank_fold_by_timing(task))]
+
+
+def _run_timing_matched(task):
+    """Retrieve among candidates of like timing and loudness only."""
+    return [task.add_timing_columns(task.decoded)]
 
 
 def _run_silence_truth(task):
@@ -194,6 +239,17 @@ CONTROLS = {
             "within_recording", _run_within_recording, "candidates of the same recording only",
             "Candidates of the same recording only, where differences between recordings do not help.",
             in_benchmark=False, former_name="within recording",
+        ),
+        ControlSpec(
+            "timing_only", _run_timing_only, "timing of the windows, without neural data",
+            "Intervals, durations and positions of words or sentences, without neural data. A score that is not above "
+            "it may come from rhythm alone.",
+            is_context=True, is_fitted=False, needs="timing", is_always=True,
+        ),
+        ControlSpec(
+            "timing_matched", _run_timing_matched, "candidates of like timing and loudness only",
+            "Candidates of like duration, interval to the next onset and loudness only, where timing does not help.",
+            needs="timing", in_benchmark=False, is_stratified=True,
         ),
         ControlSpec(
             "silence_truth", _run_silence_truth, "true speech and silence in place of decoded features",

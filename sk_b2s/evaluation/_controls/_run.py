@@ -11,21 +11,34 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator, find_estimator_speech
-from sk_b2s._utils._validation import get_validated_recordings, get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import (
+    get_validated_recordings,
+    get_validated_table,
+    join_validated_tables,
+    validate_rows_in_step,
+)
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
+from sk_b2s.decoding._retrieval._scoring import find_scoring_table
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._inputs import shift_control_inputs
 from sk_b2s.evaluation._controls._leak_test import ControlOutcome, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS, find_control
-from sk_b2s.evaluation._controls._verdicts import add_verdict_texts, control_verdicts
+from sk_b2s.evaluation._controls._timing import (
+    add_loudness,
+    describe_unusable_strata,
+    has_timed_rows,
+    score_within_strata,
+)
+from sk_b2s.evaluation._controls._verdicts import add_verdict_texts, control_verdicts, find_overlap_leaks
 from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.model_selection._leakage import check_leakage, leaks_in
 from sk_b2s.model_selection._split import StimulusKFold, list_split_folds
 
 NEEDS = {
+    "timing": "windows at words (y with a column 'word') or windows of unequal duration, with their times",
     "audio": "audio files in y and a decoder with speech=",
     "oracle": "oracle=, a callable with the truth",
 }
@@ -65,7 +78,9 @@ def run_controls(
     controls : None or sequence of str, default=None
         Names of controls, see Notes. If None, all that apply:
         "silence_truth", "silence_decoded" and "envelope_only" need audio files
-        and a decoder with ``speech``, "oracle" needs ``oracle``.
+        and a decoder with ``speech``, "oracle" needs ``oracle``, and
+        "timing_only" and "timing_matched" need windows at words or of unequal
+        duration. There "timing_only" always runs, because it costs no fit.
     oracle : None or callable, default=None
         ``oracle(X_test, y_test)`` returns a :class:`~sk_b2s.RetrievalResult`,
         or similarities of shape (n_windows, n_candidates) to the distinct
@@ -110,12 +125,14 @@ def run_controls(
           chance), if there is an oracle. NaN for "within_recording", which has
           other candidates.
         - ``verdict``: "above_null", "at_null", "below_null" (the estimate is
-          inverted: wrong labels, signs or pairs of X and y, swapped codes, or
+          inverted: wrong labels, signs or pairs of X and y, two swapped codes
+          of one trial, the wrong one of several triggers per stimulus, or
           folds that predict the opposite), "leak", "context" (no neural data
           are used) or "no_null" (recordings are too short).
         - ``leak_sources``: of a decoder with verdict "leak" the leak tests,
           or the data on both sides of the split, see
-          :func:`~sk_b2s.check_leakage`.
+          :func:`~sk_b2s.check_leakage`. "overlap" if noise is decoded only
+          while windows overlap.
         - ``verdict_text``: the verdict in words.
 
     Raises
@@ -163,6 +180,20 @@ def run_controls(
     can learn which stimuli a subject was presented, and exceeds chance if they
     differ between subjects.
 
+    **Timing.** Overlapping windows share samples, so a decoder that processes
+    several windows together can read the intervals between them, and intervals
+    identify words. Whole surrogate recordings keep the overlap. If one of them
+    is above chance, the fitted decoder is also tested on surrogates whose
+    windows share no samples. If at least half of the excess over chance
+    disappears, ``leak_sources`` of the decoder contains "overlap".
+    "timing_only" ranks candidates by a classifier of intervals, durations and
+    positions of words, and by the duration of windows if it varies.
+    "timing_matched" ranks each window among candidates whose duration,
+    interval to the next onset and loudness (if audio is known) are in the same
+    cell of a grid with steps of a factor of 1.4 and 4 dB. ``n_windows`` counts
+    windows with at least six such candidates, and its null permutes labels
+    among the windows of a cell and recording. It is NaN if these are less than a tenth.
+
     **Other controls.** "within_recording" retrieves among the candidates of
     the same recording. "silence_truth" compares the true speech and silence
     masks of windows and candidates. "silence_decoded" and "envelope_only"
@@ -178,15 +209,20 @@ def run_controls(
     """
     last, _ = find_decoder_in_estimator(estimator)
     validate_rows_in_step(X, y)
-    rows = run_control_rows(X)
-    names = select_controls_to_run(controls, last, y, oracle)
+    rows = join_validated_tables(run_control_rows(X), find_scoring_table(y))
+    names = select_controls_to_run(controls, last, y, oracle, rows)
+    rows = add_loudness(rows) if has_timed_rows(rows) else rows
     if (spec := check_candidates_per_row(candidates_per_row)) is not None:
         if controls is not None and "within_recording" in names:
             raise ValueError(
                 "controls: 'within_recording' is not available with candidates_per_row. Use "
                 "RowCandidates(within='recording'), or remove it from controls."
             )
-        names = [name for name in names if name != "within_recording"]
+        if controls is not None and "timing_matched" in names:
+            raise ValueError(
+                "controls: 'timing_matched' is not available with candidates_per_row. Remove it from controls."
+            )
+        names = [name for name in names if name not in ("within_recording", "timing_matched")]
         k = k or (last.k if last.k < spec.n_candidates else 1)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     folds = [next(StimulusKFold(5).split(X, y))] if cv is None else list_split_folds(cv, X, y)
@@ -219,7 +255,7 @@ def run_controls(
 
 def _group_jobs(names):
     """Group controls that share a fit, and put those without a fit first."""
-    together = [name for name in ("decoder", "within_recording") if name in names]
+    together = [name for name in ("decoder", "within_recording", "timing_matched") if name in names]
     fast = [name for name in names if not CONTROLS[name].is_fitted]
     slow = [[name] for name in names if name not in (*fast, *together)]
     return [[name] for name in fast] + ([together] if together else []) + slow
@@ -232,8 +268,11 @@ def _run_fold(names, task, n_shifts):
         with warnings.catch_warnings():
             if name != "decoder":  # a control without information does not converge
                 warnings.simplefilter("ignore", ConvergenceWarning)
+            parts, separate = CONTROLS[name].factory(task), None
+            if task.separate is not None:
+                separate = run_control_outcome([task.separate], n_shifts, task.seed)
             out[name] = run_control_outcome(
-                CONTROLS[name].factory(task), n_shifts, task.seed, task.n_left_out
+                parts, n_shifts, task.seed, task.n_left_out, CONTROLS[name].is_stratified, separate
             )
         if name == "decoder":
             out[name].n_train_overlap = int(task.exposure().rows.sum())
@@ -242,22 +281,29 @@ def _run_fold(names, task, n_shifts):
 
 def _make_table(outcomes, reasons, seed):
     """Pool the outcomes of all folds and add verdicts."""
-    table = pd.DataFrame({name: pool_leak_test_rows(parts, seed) for name, parts in outcomes.items()}).T
+    rows = {name: pool_leak_test_rows(parts, seed) for name, parts in outcomes.items()}
+    overlap = find_overlap_leaks(outcomes, rows)
+    table = pd.DataFrame(rows).T
     table = table.rename_axis("control").astype({column: int for column in ("n_subjects", "n_windows")})
     of_leaks = ["leak_threshold", "recording_identity_p", "inverted_below"]
     table.loc[~table.index.isin(LEAK_TESTS), of_leaks] = np.nan
+    table["reveals_overlap"] = table.index.isin(overlap)
     table["n_left_out"] = [sum(outcome.n_left_out for outcome in parts) for parts in outcomes.values()]
     if "oracle" in table.index:
         best = table.loc["oracle", "top_k"] - table["chance"]
         table["share_of_oracle"] = (table["top_k"] - table["chance"]) / best.where(best > 0)
         table.loc[table.index == "within_recording", "share_of_oracle"] = np.nan
-    return add_verdict_texts(table.join(control_verdicts(table, reasons)))
+    table = add_verdict_texts(table.join(control_verdicts(table, reasons)))
+    table.loc[table["n_subjects"] == 0, "verdict_text"] += f" ({describe_unusable_strata()})"
+    return table.drop(columns="reveals_overlap")
 
 
 # --- outcomes of one fold ----------------------------------------------------------------------------
 
 
-def run_control_outcome(parts, n_shifts=1000, random_state=None, n_left_out=0):
+def run_control_outcome(
+    parts, n_shifts=1000, random_state=None, n_left_out=0, is_stratified=False, separate=None
+):
     """Reduce the results of one control and fold to the input of a verdict.
 
     Parameters
@@ -269,15 +315,22 @@ def run_control_outcome(parts, n_shifts=1000, random_state=None, n_left_out=0):
     random_state : None, int or RandomState, default=None
     n_left_out : int, default=0
         Excluded training windows.
+    is_stratified : bool, default=False
+        Whether windows are ranked within strata of like timing.
+    separate : None or ControlOutcome, default=None
+        Of surrogates whose windows share no samples.
 
     Returns
     -------
     outcome : ControlOutcome
     """
     random = check_random_state(random_state)
+    if is_stratified:
+        records = [record for part in parts for record in score_within_strata(part, n_shifts, random)]
+        return ControlOutcome(records, [], n_left_out)
     records = [record for part in parts for record in _iter_records(part, n_shifts, random)]
     across = [_hits_across(part) for part in parts if not isinstance(part, RowRetrievalResult)]
-    return ControlOutcome(records, across, n_left_out)
+    return ControlOutcome(records, across, n_left_out, separate=separate)
 
 
 def _iter_records(result, n_shifts, random):
@@ -328,14 +381,17 @@ def run_control_rows(X):
     return rows[["subject", "recording", "onset", "duration"]].reset_index(drop=True)
 
 
-def select_controls_to_run(controls, decoder, y, oracle):
-    """Check names of controls, or return all that apply if None."""
+def select_controls_to_run(controls, decoder, y, oracle, rows=None):
+    """Check names of controls, or return all that apply if None.
+
+    Controls that always run are added, if ``rows`` have times.
+    """
     table = get_validated_table(y)
     has_audio = table is not None and "sound" in table and find_estimator_speech(decoder) is not None
     has_audio = has_audio and not any(isinstance(sound, StimulusArray) for sound in pd.unique(table["sound"]))
-    missing = {
-        need for need, is_there in (("audio", has_audio), ("oracle", oracle is not None)) if not is_there
-    }
+    is_there = {"audio": has_audio, "oracle": oracle is not None,
+                "timing": rows is not None and has_timed_rows(rows)}  # fmt: skip
+    missing = {need for need, is_met in is_there.items() if not is_met}
     if controls is None:
         return [name for name, spec in CONTROLS.items() if spec.needs not in missing]
     if isinstance(controls, str):
@@ -345,7 +401,13 @@ def select_controls_to_run(controls, decoder, y, oracle):
     for name in controls:
         if (spec := find_control(name)).needs in missing:
             raise ValueError(f"controls: {name!r} needs {NEEDS[spec.needs]}.")
-    return list(dict.fromkeys(controls))
+    return list(dict.fromkeys([*controls, *list_permanent_controls(rows)]))
+
+
+def list_permanent_controls(rows):
+    """Return the controls that always run, if windows have times."""
+    is_timed = rows is not None and has_timed_rows(rows)
+    return [name for name, spec in CONTROLS.items() if spec.is_always and is_timed]
 
 
 def _check_pools(rows, segment, folds, k):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -119,7 +120,13 @@ class SurrogateRecordings(WindowsTransformer):
     its rows, in ``fit`` and in ``predict``, and for a copy in another folder.
     A plain array is one unnamed recording of concatenated windows. Its noise
     depends on its rows, so replace the whole array before it is split, as
-    :func:`~sk_b2s.run_controls` does.
+    :func:`~sk_b2s.run_controls` does. Windows that overlapped before they were
+    cut do not overlap in the noise.
+
+    Phase randomization of single windows is not a null. It preserves the mean
+    and spectrum of each window, and with them a part of the response. It also
+    removes the overlap, so it does not detect decoders of several windows.
+    Therefore recordings that consist of one window each are refused.
 
     Parameters
     ----------
@@ -134,6 +141,11 @@ class SurrogateRecordings(WindowsTransformer):
     random_state : None, int or RandomState, default=0
         Draws the noise. With None or a RandomState, each ``fit`` draws other
         noise.
+    overlap : bool, default=True
+        If True, windows share samples as in the recording. If False, each
+        window is a stretch of its own in a longer surrogate. A decoder that is
+        above chance only if True reads the intervals between windows. The
+        noise of a window then depends on the other windows.
 
     Attributes
     ----------
@@ -147,8 +159,17 @@ class SurrogateRecordings(WindowsTransformer):
     Sensor positions and subjects stay in the windows. A network with spatial
     attention or a subject layer uses them with noise of either kind.
 
+    Both kinds preserve the overlap of windows if the recording is continuous.
+    A decoder that processes several windows together reads the intervals
+    between them, which identify words [1]_. It is above chance on both kinds,
+    and at chance if ``overlap=False``.
+
     "phase" spreads artifacts over the whole recording, where clipping does not
     remove them.
+
+    References
+    ----------
+    .. [1] arXiv:2609.40359, for joint decoders of words.
 
     Examples
     --------
@@ -161,11 +182,16 @@ class SurrogateRecordings(WindowsTransformer):
     False
     """
 
-    _parameter_constraints = {"kind": [StrOptions(set(SURROGATES))], "random_state": ["random_state"]}
+    _parameter_constraints = {
+        "kind": [StrOptions(set(SURROGATES))],
+        "random_state": ["random_state"],
+        "overlap": ["boolean"],
+    }
 
-    def __init__(self, kind="phase", random_state=0):
+    def __init__(self, kind="phase", random_state=0, overlap=True):
         self.kind = kind
         self.random_state = random_state
+        self.overlap = overlap
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -210,20 +236,65 @@ class SurrogateRecordings(WindowsTransformer):
             raise ValueError(
                 f"X has {X.shape[1]} channels, but SurrogateRecordings was fitted on {self.n_features_in_}."
             )
+        self._check_recordings(X)
+        n_times = X.n_read if self.kind == "phase" else X.n_times
+        steps = X.steps if self.kind == "phase" else ()
+        seeds = [make_stimulus_id(self.seed_, *who) for who in _identities(X)]
+        if not self.overlap:
+            return _separate_windows(X, self.kind, seeds, n_times)._replace(steps=steps)
         signals = [
-            Signal(
-                partial(_make_surrogate, signal, self.kind, make_stimulus_id(self.seed_, *who)), signal.shape
-            )
-            for signal, who in zip(X.signals, _identities(X), strict=True)
+            Signal(partial(_make_surrogate, signal, self.kind, seed), signal.shape)
+            for signal, seed in zip(X.signals, seeds, strict=True)
         ]
-        if self.kind == "phase":
-            return X._replace(signals=signals)
-        return X._replace(signals=signals, steps=(), n_times=X.n_times)
+        return X._replace(signals=signals, steps=steps, n_times=n_times)
+
+    def _check_recordings(self, X):
+        """Raise for recordings of one window, warn if overlap was lost."""
+        lengths = np.array([signal.shape[0] for signal in X.signals])
+        if self.kind == "phase" and len(lengths) > 1 and (lengths <= X.n_read).all():
+            raise ValueError(
+                f"All {len(lengths)} recordings consist of one window. Phase randomization of single windows preserves "
+                f"the mean of each window, so it is not a null. Use kind='white', or pass continuous recordings."
+            )
+        if X.rows is None or not {"recording", "onset", "duration"} <= set(X.rows) or not len(X):
+            return
+        order = np.lexsort([X.rows["onset"], X.which])
+        same = np.diff(X.which[order]) == 0
+        step, samples = np.diff(X.rows["onset"].to_numpy(float)[order]), np.diff(X.start[order])
+        overlaps = same & (step < X.rows["duration"].to_numpy(float)[order[1:]] - 1e-6)
+        if overlaps.any() and (abs(samples[overlaps]) >= X.n_read).all():
+            warnings.warn(
+                f"{overlaps.sum()} windows overlap in time, but X has no common samples of them, because they were cut "
+                f"before. Their surrogates do not overlap, so a decoder of several windows is not tested. Pass the "
+                f"table of make_segments with an Epocher, or continuous signals.",
+                stacklevel=3,
+            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _make_long_surrogate(source, kind, seed, n_times):
+    """Concatenate surrogates of a signal up to a length."""
+    signal = load_signal(source, keep=False)
+    n_parts = -(-n_times // len(signal))
+    parts = [SURROGATES[kind](signal, make_stimulus_id(seed, part)) for part in range(n_parts)]
+    return np.concatenate(parts)[:n_times]
+
+
+def _separate_windows(windows, kind, seeds, n_times):
+    """Give each window a stretch of its own in a longer surrogate."""
+    start, signals = np.empty(len(windows), np.int64), []
+    for index, (signal, seed) in enumerate(zip(windows.signals, seeds, strict=True)):
+        mine = np.flatnonzero(windows.which == index)
+        start[mine] = np.arange(len(mine)) * n_times
+        length = max(len(mine), 1) * n_times
+        signals.append(
+            Signal(partial(_make_long_surrogate, signal, kind, seed, length), (length, signal.shape[1]))
+        )
+    return windows._replace(signals=signals, start=start, n_times=n_times, extent=None)
 
 
 def _identities(windows):

@@ -36,9 +36,11 @@ TEXTS = {
 }
 BELOW_MEANS = (
     "guessing does not explain such a low score, so the decoder finds information and inverts it. Usual causes are "
-    "wrong labels, signs or pairs of X and y, swapped codes, or folds whose training rows predict the opposite of their "
-    "test rows"
+    "wrong labels, signs or pairs of X and y, two swapped codes of one trial, the wrong one of several triggers per "
+    "stimulus, or folds whose training rows predict the opposite of their test rows"
 )
+OVERLAP = "overlap"  # source of a leak
+OVERLAP_MEANS = "overlapping windows reveal the intervals between words"
 MEANINGS = {
     Verdict.ABOVE_NULL: "The score is above the 97.5 % quantile of its null.",
     Verdict.AT_NULL: "The score is within its null.",
@@ -73,7 +75,9 @@ def describe_verdict(verdict, sources=""):
     ('above its null', 'LEAK (white noise in place of the recordings)')
     """
     text = TEXTS[Verdict(verdict)]
-    names = [label_of_control(name) for name in sources.split(", ") if name]
+    names = [
+        OVERLAP_MEANS if name == OVERLAP else label_of_control(name) for name in sources.split(", ") if name
+    ]
     return f"{text} ({', '.join(names)})" if names else text
 
 
@@ -114,9 +118,38 @@ def control_verdicts(table, reasons=()):
         elif name in table.index and not _is_inverted(verdict[name], table.loc[name]):
             verdict[name] = _at_null_unless_missing(verdict[name])
     sources = pd.Series("", index=table.index, dtype=object)
+    overlap = [name for name in leaking if "reveals_overlap" in table and table.loc[name, "reveals_overlap"]]
+    sources[overlap] = OVERLAP
     if (leaking or reasons) and "decoder" in table.index:
+        leaking = [*leaking, *[OVERLAP] * bool(overlap)]
         verdict["decoder"], sources["decoder"] = Verdict.LEAK.value, ", ".join([*leaking, *reasons])
     return pd.DataFrame({"verdict": verdict, "leak_sources": sources})
+
+
+def find_overlap_leaks(outcomes, rows):
+    """Return leak tests whose score is due to the overlap of windows.
+
+    Windows that share no samples lose at least half of the excess over chance.
+    A fold that is not above chance has no such windows, and counts as it is.
+
+    Parameters
+    ----------
+    outcomes : dict of str to list of ControlOutcome
+    rows : dict of str to dict
+        Pooled rows, from
+        :func:`~sk_b2s.evaluation._controls._leak_test.pool_leak_test_rows`.
+
+    Returns
+    -------
+    names : list of str
+    """
+    found = []
+    for name, parts in outcomes.items():
+        if any(part.separate is not None for part in parts):
+            separate = pool_leak_test_rows([part.separate or part for part in parts])
+            if separate["top_k"] - separate["chance"] <= (rows[name]["top_k"] - rows[name]["chance"]) / 2:
+                found.append(name)
+    return found
 
 
 def decide_verdict_against_null(table):
@@ -202,9 +235,13 @@ def assign_verdicts(results, outcomes):
         control = results.loc[rows, "control"]
         reasons = []
         if found:
-            pooled = pd.DataFrame({control: pool_leak_test_rows(parts) for control, parts in found.items()}).T
-            pooled = control_verdicts(pooled)["verdict"]
+            pooled = {control: pool_leak_test_rows(parts) for control, parts in found.items()}
+            overlap = find_overlap_leaks(found, pooled)
+            pooled = control_verdicts(pd.DataFrame(pooled).T)["verdict"]
             reasons = list(pooled.index[pooled == Verdict.LEAK])
+            overlap = [name for name in reasons if name in overlap]
+            sources[rows[control.isin(overlap)]] = OVERLAP
+            reasons += [OVERLAP] * bool(overlap)
             for value in (Verdict.BELOW_NULL.value, Verdict.LEAK.value):
                 verdict[rows[control.isin(pooled.index[pooled == value])]] = value
         reasons += leaks_in(leakage[rows], results.loc[rows, "n_train_overlap"].max())

@@ -19,6 +19,7 @@ from sk_b2s._utils._validation import get_validated_table
 from sk_b2s._utils._versions import get_versions
 from sk_b2s.decoding._retrieval._row_candidates import RowCandidates
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
+from sk_b2s.decoding._retrieval._scoring import retrieve
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import run_control_outcome
@@ -309,13 +310,25 @@ def _score(task, fold, result):
     rest = settings["n_shifts"], fold.seed, fold.n_left_out
     spec = TASKS[settings["task"]] if "task" in settings else None
     if spec is None or spec.judge is None:
-        rows = score_rows(result, settings["n_candidates"], settings["n_shifts"], task.seed)
-        outcome = run_control_outcome([result], *rest) if is_leak_test else None
+        result, n_shifts = fold.add_timing_columns(result), settings["n_shifts"]
+        rows = score_rows(result, settings["n_candidates"], n_shifts, task.seed)
+        make_outcome = lambda part: run_control_outcome([part], *rest)  # noqa: E731
     else:
-        judgment = spec.judge(result, fold, **{name: settings[name] for name in spec.options})
+        options = {name: settings[name] for name in spec.options}
+        judgment = spec.judge(result, fold, **options)
         rows = judgment.make_rows(spec.main_score, settings["n_shifts"], task.seed)
-        outcome = judgment.make_outcome(*rest) if is_leak_test else None
-    return rows, None if outcome is None else format_result_line_outcome(outcome)
+        make_outcome = lambda part: spec.judge(part, fold, **options).make_outcome(*rest)  # noqa: E731
+    if not is_leak_test:
+        return rows, None
+    outcome = make_outcome(result)
+    if fold.separate is not None:
+        outcome.separate = make_outcome(fold.separate)
+    return rows, format_result_line_outcome(outcome)
+
+
+def ranks_segments(settings):
+    """Return whether the question of a benchmark ranks candidate segments."""
+    return "task" not in settings or TASKS[settings["task"]].retrieve is retrieve
 
 
 def _make_line(task, fold):

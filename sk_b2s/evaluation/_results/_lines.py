@@ -86,7 +86,7 @@ def find_line_problem(line):
             or _problem("about", line["about"], {}, ABOUT)
             or _problem_of_score(line["about"])
             or _problem_of_rows(line["rows"], bool(line["error"]))
-            or _problem_of_outcome(line)
+            or _problem_of_outcome(line["outcome"])
             or _problem("line", line, {"made": dict} if "made" in line else {}, {"plan": dict})
         )
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, zlib.error) as error:
@@ -146,11 +146,15 @@ def _problem_of_rows(rows, failed):
     return problem
 
 
-def _problem_of_outcome(line):
+def _problem_of_outcome(outcome):
     """Return the problem of the arrays of a control, or None."""
-    outcome = line["outcome"]
     if outcome is None:
         return None
+    if outcome.get("separate") is not None:
+        if "separate" in outcome["separate"]:
+            return "its separate windows have separate windows"
+        if problem := _problem_of_outcome(outcome["separate"]):
+            return problem
     arrays = [record[name] for record in outcome["records"] for name in ("null", "relative")]
     arrays += [hits for _, hits in outcome["across"]]
     n_characters = sum(len(item["f8"]) for item in arrays)
@@ -181,7 +185,10 @@ def format_result_line_outcome(outcome):
         for record in outcome.records
     ]
     across = [[list(names), pack_result_line_array(hits)] for names, hits in outcome.across]
-    return {"records": records, "across": across, "n_left_out": outcome.n_left_out}
+    line = {"records": records, "across": across, "n_left_out": outcome.n_left_out}
+    if outcome.separate is not None:
+        line["separate"] = format_result_line_outcome(outcome.separate)
+    return line
 
 
 def parse_result_line_outcome(outcome):
@@ -192,4 +199,6 @@ def parse_result_line_outcome(outcome):
         for record in outcome["records"]
     ]
     across = [(tuple(names), unpack_result_line_array(hits)) for names, hits in outcome["across"]]
-    return ControlOutcome(records, across, outcome["n_left_out"])
+    separate = outcome.get("separate")
+    separate = None if separate is None else parse_result_line_outcome(separate)
+    return ControlOutcome(records, across, outcome["n_left_out"], separate=separate)

@@ -12,7 +12,7 @@ from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._former import refuse_former_columns
 from sk_b2s.evaluation._results._plan import describe_missing_plan_rows
 from sk_b2s.evaluation._results._table import CELL, OF_TASK
-from sk_b2s.evaluation._scores import CHANCE_COLUMNS, SCORES, VERDICT_COLUMNS
+from sk_b2s.evaluation._scores import CHANCE_COLUMNS, SCORES, SHARE_COLUMNS, VERDICT_COLUMNS
 from sk_b2s.evaluation._statistics._subjects import (
     KINDS,
     compute_null_statistics,
@@ -88,7 +88,9 @@ def summarize(results):
     if not len(done):
         first = f": all fits failed, the first with {results['error'].iloc[0]}" if len(results) else "."
         raise ValueError(f"results has no finished fits{first}")
-    names, levels = ([name for name in of if name in done] for of in (SCORES, CHANCE_COLUMNS))
+    names, levels = (
+        [name for name in of if name in done] for of in (SCORES, (*CHANCE_COLUMNS, *SHARE_COLUMNS))
+    )
     counts = pd.DataFrame([_count(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
     scores = compute_statistics_over_subjects(
         compute_subject_score_statistics(done, [*names, *levels, "n_candidates"], [*by, "subject"]),

@@ -1,0 +1,118 @@
+"""Words by timing alone: real tables without recordings, and a joint decoder.
+
+The tables of the real studies are needed: ``--data`` is a folder with
+``meg_masc`` and ``brennan2019``. Recordings and audio files are not needed.
+Words are the 50 most frequent ones of each study, and the score is balanced
+top-10 accuracy (chance .20). ``--joint`` scores a planted decoder that reads
+the overlaps of windows, on recordings without a response.
+
+    python benchmarks/bench_word_timing.py --data ../shared/data
+    python benchmarks/bench_word_timing.py --joint
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import pandas as pd
+from _machine import machine, markdown
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers.joint_decoder import make_joint_decoder, make_silent_brains
+from helpers.studies import brennan_folder, masc_folder
+
+from sk_b2s import StimulusKFold, make_segments, mean_and_sem, run_controls, summarize
+from sk_b2s.datasets import load_brennan2019, load_gwilliams2022
+from sk_b2s.evaluation._benchmark import benchmark
+from sk_b2s.evaluation._controls._timing import get_plain_words
+from sk_b2s.metrics import timing_scores
+
+K, N_WORDS = 10, 50
+KINDS = {
+    "intervals": ("onsets", []),
+    "and durations": ("all", ["sequence", "word_index"]),
+    "and positions": ("all", []),
+}  # features, and columns that are removed
+
+
+def load_rows(name, folder, root):
+    """Return the words of one subject as rows, and seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if name == "gwilliams2022":
+            events = load_gwilliams2022(masc_folder(folder, root), subjects="04", need_recordings=False)
+        else:
+            events = load_brennan2019(
+                brennan_folder(folder, root, ["S01"]), subjects="S01", need_recordings=False
+            )
+        X, y = make_segments(events, margin=0.0)
+    rows = X.join(y[[column for column in y if column not in X]])
+    return rows.assign(word=get_plain_words(rows["word"]))
+
+
+def score_rows(rows):
+    """Yield the balanced score of each set of features."""
+    # A word once: sessions and repetitions have the same timing.
+    known = rows.drop_duplicates(["sound", "sound_onset"])
+    vocabulary = known["word"].value_counts().index[:N_WORDS].tolist()
+    for kind, (features, without) in KINDS.items():
+        table = known.drop(columns=without)
+        start = time.perf_counter()
+        hits = timing_scores(table, table["word"], vocabulary, K, features=features)
+        of_words = hits.groupby(table["word"]).mean()
+        yield {
+            "features": kind, "words": int(hits.notna().sum()), "balanced top-10": of_words.mean(),
+            "s.e.m. over words": of_words.sem(), "plain top-10": hits.mean(), "seconds": time.perf_counter() - start,
+        }  # fmt: skip
+
+
+def show_tables(folder):
+    """Print timing alone of the tables of real studies."""
+    found = []
+    for name in ("gwilliams2022", "brennan2019"):
+        with tempfile.TemporaryDirectory() as root:
+            rows = load_rows(name, folder, Path(root))
+        found += [{"study": name, **row} for row in score_rows(rows)]
+    print(markdown(pd.DataFrame(found).round(3)))
+
+
+def show_joint(seeds):
+    """Print what each control finds about the planted joint decoder."""
+    parts, verdicts, words = [], {}, []
+    for seed in seeds:
+        X, y = make_silent_brains(n=200, seed=seed)
+        cv, decoder = StimulusKFold(2), make_joint_decoder()
+        table = run_controls(decoder, X, y, cv, n_shifts=200, random_state=seed)
+        for name, row in table.iterrows():
+            verdicts.setdefault(name, []).append(row["verdict_text"])
+        parts.append(table[["top_k", "chance"]].astype(float))
+        results = benchmark(decoder, X, y, cv, controls=False, n_candidates=None, n_shifts=0, verbose=0)
+        words.append(summarize(results).set_index("control").loc["decoder"])
+    scores = pd.concat(parts)
+    rows = []
+    for name, own in scores.groupby(level=0, sort=False):
+        mean, sem = mean_and_sem(own["top_k"])
+        texts = pd.Series(verdicts[name]).value_counts()
+        rows.append({
+            "control": name, "top-10": mean, "s.e.m. over seeds": sem, "chance": own["chance"].mean(),
+            "verdict": "; ".join(f"{n} x {text}" for text, n in texts.items()),
+        })  # fmt: skip
+    print(markdown(pd.DataFrame(rows).round(3)))
+    columns = ["word_top_10", "word_top_10_timing", "word_timing_chance", "timing_matched"]
+    print(pd.DataFrame(words)[columns].astype(float).mean().round(3).to_dict())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--joint", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103, 104])
+    args = parser.parse_args()
+    print(machine())
+    if args.data:
+        show_tables(args.data)
+    if args.joint:
+        show_joint(args.seeds)
