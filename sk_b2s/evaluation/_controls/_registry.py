@@ -108,7 +108,7 @@ def _run_noise(task, kind):
 
 
 def _score_separate_windows(task, noise, is_table):
-    """Retrieve with the fitted estimator from windows without common samples."""
+    """Retrieve from surrogate windows that share no samples, without a fit."""
     X = _safe_indexing(task.X, task.test)
     if not is_table:
         if not isinstance(X, Windows):

@@ -1,4 +1,4 @@
-"""Timing as a control: ranks by timing alone, and candidates of like timing."""
+"""Timing as a control: timing alone, and candidates of like timing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def add_loudness(rows):
 
 
 def _measure_levels(sound, times):
-    """Return the level (dB) of stretches of a sound: onset and duration (s)."""
+    """Return the level (dB) of stretches (onset and duration, s) of a sound."""
     samples, rate = read_audio_samples(sound, get_stimulus_state(sound))
     energy = np.concatenate([[0.0], np.cumsum(samples.astype(float) ** 2)])
     first, last = (
@@ -105,8 +105,9 @@ def rank_by_timing(test, target, candidates, train=None, random_state=0):
     A naive Bayes classifier of intervals, durations and positions is fitted on
     the training rows. The similarity to a candidate is the log probability of
     its word, plus those of its next words in the windows that follow within
-    the duration of a window. If windows differ in duration, the squared difference in duration
-    is subtracted. Equal similarities are separated at random.
+    the duration of a window. If windows differ in duration, the squared
+    difference in duration is subtracted. Equal similarities are separated at
+    random.
 
     Parameters
     ----------
@@ -167,7 +168,7 @@ def _sum_over_window(scores, rows, target):
 
 
 def rank_fold_by_timing(task):
-    """Rank the candidates of a fold by timing: similarities of its test rows."""
+    """Compute similarities of the test rows of a fold from timing alone."""
     test, train = task.rows.iloc[task.test].reset_index(drop=True), task.rows.iloc[task.train]
     found = find_distinct_candidates(_safe_indexing(task.y, task.test))
     candidates = test.iloc[found.first].reset_index(drop=True)
