@@ -18,8 +18,8 @@ def judge_words(result, fold, k=10):
     ----------
     result : RetrievalResult
         Candidates have the column ``word``.
-    fold : FoldTask
-        Not used, present for API consistency by convention.
+    fold : FoldTask or None
+        Its training rows fit the classifier of timing alone.
     k : int, default=10
         Number of guesses.
 
@@ -43,14 +43,22 @@ def judge_words(result, fold, k=10):
     place = np.full(len(code), -1)
     place[known] = np.arange(len(known))
 
+    timed = None if fold is None else fold.add_timing_columns(result).rows
+    has_timing = timed is not None and "timing_top_10" in timed
+
     def extra(windows):
         found = ranks(probability[windows], code[target[windows]])
         named = vocabulary[code[target[windows]]]
-        return {
+        scores = {
             f"top_{n}": float(balanced_top_k(found, named, n, len(vocabulary)))
             for n in (1, 5, 10)
             if n < len(vocabulary)
         }
+        if has_timing:
+            part = timed.iloc[own[windows]]
+            scores["word_top_10_timing"] = float(part["timing_top_10"].groupby(named).mean().mean())
+            scores["word_timing_chance"] = float(part["timing_chance"].iloc[0])
+        return scores
 
     return Judgment(
         worth=mark_null_hits(probability, k)[:, code[known]].astype(np.float32), target=place[target], rows=rows,
