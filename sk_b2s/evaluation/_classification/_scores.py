@@ -30,7 +30,7 @@ def cross_val_classification(
         LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))``, or a
         decoder of speech features. It is cloned and fitted in each fold. The
         windows are flattened for the classifier. Its parameter ``priors`` or
-        ``class_weight`` is set to equal classes if it is None. The estimates
+        ``class_weight``, if None, is set to equal classes. The estimates
         of a decoder are compared with the mean true features of each class in
         training.
     X : DataFrame, Windows or array-like of shape (n_windows, ...)
