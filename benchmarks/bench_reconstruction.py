@@ -75,6 +75,11 @@ def run_eeg(_):
                 parts.append(result.correlations(1000).assign(**about))
                 r = reconstruction_correlation(np.mean(result.estimate, axis=0), result.target[0])
                 averaged.append({**about, "subject": subject, "r": float(r[0])})
+    page.HALVES["whole"] = (0.0, 49.5)
+    scores = cross_val_reconstruction(
+        page.make_decoder("ridge"), *page.cut(people, envelope, "whole", 0.5), StimulusKFold(5)
+    )
+    (fifths,) = summarize(scores.assign(training="own, four fifths"), "r", ["training"])
     scores, averaged = pd.concat(parts, ignore_index=True), pd.DataFrame(averaged)
     lines = [
         [*row, f"{mean:.3f} ± {sem:.3f}"]
@@ -125,7 +130,7 @@ def run_mel(args):
             decoders = {
                 "ridge": RidgeDecoder(n_components=32),
                 "ridge, unseen subject": RidgeDecoder(n_components=32, per_subject=False),
-                "likelihood, matched filter": LikelihoodDecoder(),
+                "likelihood": LikelihoodDecoder(),
             }
             for label, decoder in decoders.items():
                 decoder.set_params(speech=make_pipeline(feature, FeatureScaler()))

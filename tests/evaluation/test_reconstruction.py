@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.ndimage import uniform_filter1d
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
 
@@ -23,6 +24,7 @@ from sk_b2s import (
     reconstruct,
     reconstruction_scorer,
 )
+from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
 from sk_b2s.evaluation._reconstruction._result import find_reconstruction_shifts
 from sk_b2s.metrics import reconstruction_correlation
 
@@ -149,6 +151,34 @@ def test_reconstruct_arrays_of_single_frames():
     np.testing.assert_allclose(result.correlations(0)["r"], [r.mean(), *r])
 
 
+def test_reconstruct_by_likelihood_uses_the_prior():
+    rng = np.random.default_rng(0)
+    smooth = uniform_filter1d(rng.standard_normal((400, 1, 40)), 7, axis=2)
+    speech = np.concatenate([smooth, smooth + 0.05 * rng.standard_normal(smooth.shape)], axis=1).astype(
+        np.float32
+    )
+    eeg = speech[:, :1] + rng.standard_normal((400, 4, 40)).astype(np.float32)
+    decoder = LikelihoodDecoder(lags=(0, 0.1), k=1, rank=1, order=0, max_iter=1, sfreq=10.0)
+    decoder.fit(eeg[:300], speech[:300])
+    scores = reconstruct(decoder, eeg[300:], speech[300:]).correlations(0)
+    matched = reconstruction_correlation(decoder.transform(eeg[300:]), speech[300:]).mean()
+    best = reconstruction_correlation(
+        uniform_filter1d(eeg[300:].mean(1), 7, axis=1).ravel(), smooth[300:, 0].ravel()
+    )
+    assert matched < best - 0.1
+    assert scores["r"][0] == pytest.approx(best, abs=0.05)
+
+
+def test_feature_prior_of_known_covariance():
+    speech = uniform_filter1d(np.random.default_rng(0).standard_normal((500, 1, 20)), 2, axis=2)
+    prior = FeaturePrior(Windows.from_array(np.concatenate([speech, 2 * speech], axis=1)))
+    np.testing.assert_allclose(prior.bands / prior.bands[0, 0], [[1, 2], [2, 4]], rtol=1e-5)
+    np.testing.assert_allclose(prior.frames[5, 3:8] / prior.frames[0, 0], [0, 0.5, 1, 0.5, 0], atol=0.05)
+    np.testing.assert_allclose(
+        prior.apply(np.ones((1, 2, 20)))[0, 1], 2 * prior.apply(np.ones((1, 2, 20)))[0, 0]
+    )
+
+
 def test_reconstruct_names_decoders_without_features():
     X, y, X_test, y_test = split(*simulate(n_frames=300))
     small = {
@@ -162,10 +192,6 @@ def test_reconstruct_names_decoders_without_features():
         reconstruct(embedding, X_test, y_test)
     with pytest.warns(UserWarning, match="loss='mse' for a reconstruction"):
         reconstruct(contrastive, X_test, y_test)
-    with pytest.warns(UserWarning, match="is a matched filter"):
-        reconstruct(
-            LikelihoodDecoder(lags=(0, 0.1), k=1, rank=1, order=0, max_iter=1).fit(X, y), X_test, y_test
-        )
     ensemble = EnsembleDecoder([("one", make_ridge()), ("two", make_ridge(per_subject=False))]).fit(X, y)
     with pytest.raises(TypeError, match="one of the members"):
         reconstruct(ensemble, X_test, y_test)

@@ -12,7 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
 from sk_b2s.evaluation._fit_score import fit_fold
+from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
 from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult, describe_recordings
 from sk_b2s.metrics._reconstruction import overlap_add
 from sk_b2s.model_selection._exposure import warn_of_exposure
@@ -35,8 +37,8 @@ def reconstruct(estimator, X, y):
         Fitted decoder that estimates speech features, a Pipeline that ends in
         one, or a fitted search over either. :class:`~sk_b2s.RidgeDecoder`, and
         :class:`~sk_b2s.BrainEncoder` without ``target_dim`` and speech module,
-        estimate features. :class:`~sk_b2s.LikelihoodDecoder` predicts EEG/MEG
-        and its ``transform`` is only a matched filter, see Notes.
+        estimate features. :class:`~sk_b2s.LikelihoodDecoder` predicts EEG/MEG,
+        and the posterior mean of the features is computed, see Notes.
     X : DataFrame, Windows or array-like of shape (n_windows, ...)
         EEG/MEG windows, as the estimator expects them.
     y : DataFrame, Windows or array-like of shape (n_windows, ...)
@@ -60,7 +62,7 @@ def reconstruct(estimator, X, y):
     StimulusLeakWarning
         If ``y`` contains stimuli that the decoder was fitted on.
     UserWarning
-        If the decoder was fitted with a contrastive loss, or by likelihood.
+        If the decoder was fitted with a contrastive loss.
 
     See Also
     --------
@@ -71,10 +73,12 @@ def reconstruct(estimator, X, y):
     -----
     With a contrastive loss, the estimates of :class:`~sk_b2s.BrainEncoder`
     distinguish segments and need not resemble them. Use ``loss="mse"`` for a
-    reconstruction. The matched filter of a
-    :class:`~sk_b2s.LikelihoodDecoder` sums the responses to a feature at all
-    lags. It does not separate features that are correlated, so it is a lower
-    limit of what a regression reconstructs.
+    reconstruction.
+
+    ``transform`` of a :class:`~sk_b2s.LikelihoodDecoder` is a matched filter.
+    It is multiplied by the covariance of the training features over bands and
+    frames, which gives the posterior mean of the features for weak responses.
+    Its amplitude is arbitrary.
     """
     decoder, windows = unwrap_decoder_of_estimator(estimator, X, "reconstruct")
     check_is_fitted(decoder)
@@ -110,12 +114,6 @@ def _check_estimates_features(decoder):
             f"the features. Fit it with loss='mse' for a reconstruction.",
             stacklevel=3,
         )
-    if hasattr(decoder, "filters_"):
-        warnings.warn(
-            f"{name} predicts EEG/MEG from features. Its reconstruction is a matched filter, a lower limit. Use "
-            f"RidgeDecoder for a reconstruction.",
-            stacklevel=3,
-        )
 
 
 def _reconstruct_recordings(decoder, windows, targets, table):
@@ -134,9 +132,11 @@ def _reconstruct_recordings(decoder, windows, targets, table):
     keys = pd.DataFrame({"subject": subject, "recording": recording}).groupby(
         ["subject", "recording"], sort=False, dropna=False
     )
+    is_forward = isinstance(decoder, LikelihoodDecoder)
+    prior = FeaturePrior(decoder._targets(decoder.segments_)) if is_forward else None
     estimate, target, place, parts = [], [], [], []
     for (name, file), rows in keys.indices.items():
-        one, true, where = _reconstruct_one(decoder, windows, targets, table, np.sort(rows))
+        one, true, where = _reconstruct_one(decoder, prior, windows, targets, table, np.sort(rows))
         if not len(where):
             continue
         estimate.append(one)
@@ -161,10 +161,11 @@ def _reconstruct_recordings(decoder, windows, targets, table):
     )
 
 
-def _reconstruct_one(decoder, windows, targets, table, rows):
+def _reconstruct_one(decoder, prior, windows, targets, table, rows):
     """Reconstruct one recording: estimate, target and stimulus frames."""
     estimate = decoder.transform(windows[rows])
     estimate = estimate.reshape(*estimate.shape[:2], -1)
+    estimate = estimate if prior is None else prior.apply(estimate)
     weights = np.asarray(decoder.frame_weights_, float)
     which, start, onset = targets.which[rows], targets.start[rows], _find_onsets(table, rows)
     step = 1 + max(signal.shape[0] for signal in targets.signals)
