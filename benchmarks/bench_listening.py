@@ -46,6 +46,7 @@ DECODERS = {
     "likelihood": ("likelihood", {}),
     "network": ("clip-mel", {}),
     "ensemble": ("ensemble", {}),
+    "network, size hours": ("clip-mel", {f"encoder__{name}": value for name, value in SIZES["hours"].network.items()}),
     "regression": ("regression", {}),
     "network, embedding": ("clip-mel", {"encoder__subject_layer": "embedding"}),
     "network, no subject layer": ("clip-mel", {"encoder__subject_layer": None}),
@@ -209,7 +210,7 @@ def report(done, data, names):
         line["top-10"] = f"{own['top_k'].mean():.3f} ± {own['top_k'].sem():.3f}{spread}"
         line["median relative rank"] = f"{own['median_relative_rank'].mean():.3f}"
         line["of the oracle"] = f"{(own['top_k'].mean() - first['chance']) / (oracle - first['chance']):.0%}"
-        for reference in ("ridge", "network"):
+        for reference in ("ridge", "network", "likelihood"):
             line[f"minus {reference}"] = (
                 compare(own, means[reference])
                 if reference in means and name not in (reference, "oracle")
@@ -251,7 +252,7 @@ if __name__ == "__main__":
         "--seed", type=int, default=100, help="of the simulated subjects; 0 was used for development"
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of the networks")
-    parser.add_argument("--decoders", nargs="*", choices=list(DECODERS), default=list(DECODERS)[:5])
+    parser.add_argument("--decoders", nargs="*", choices=list(DECODERS), default=list(DECODERS)[:6])
     parser.add_argument(
         "--controls", nargs="*", choices=LEAK_TESTS, default=["phase_randomized", "shifted_labels"]
     )

@@ -99,6 +99,9 @@ def report(arguments, n_threads):
     """Return rows of the table for one number of threads."""
     n_features, n_frames = arguments.features, arguments.frames
     targets = sounds(arguments.candidates, n_features, n_frames)
+    if arguments.only_mapped:
+        weights = torch.from_numpy(frame_weights(n_frames, 120, 120)).float()
+        return [measure_mapped(arguments, targets, weights, n_threads)], np.nan
     listener = Listener(targets, arguments.windows)
     weights = torch.from_numpy(frame_weights(n_frames, 120, 120)).float()
     first = min(arguments.windows, 2 * max(1, _tiled.CHUNK_BYTES // (4 * n_features * n_frames)))
@@ -136,6 +139,7 @@ def main():
     parser.add_argument("--candidates", type=int, default=10_000)
     parser.add_argument("--features", type=int, default=1024)
     parser.add_argument("--target-dim", type=int, default=12, help="dimensions of the last row")
+    parser.add_argument("--only-mapped", action="store_true", help="only the last row, of few dimensions")
     parser.add_argument("--frames", type=int, default=343)
     parser.add_argument("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
     parser.add_argument("--quick", action="store_true", help="1,200 windows, 1,200 candidates")

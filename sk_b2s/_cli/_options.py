@@ -29,7 +29,7 @@ def add_options(parser):
     )  # fmt: skip
     group.add_argument(
         "--size", choices=list(SIZES), default="laptop", type=_parse_size,
-        help="sampling rates and layer sizes, for a laptop or as published (default: laptop)",
+        help="sampling rates and layer sizes, for minutes or hours of recordings on a laptop, or as published (default: laptop)",
     )  # fmt: skip
     group.add_argument(
         "--wav2vec2", metavar="MODEL", default=XLSR,

@@ -51,13 +51,14 @@ def test_make_decoders_whisper_reads_packaged_model():
     assert (features.model, features.layers) == ("whisper-tiny.en", "auto")
 
 
-def test_make_decoders_laptop_network_is_small():
+@pytest.mark.parametrize(("size", "n_subjects"), [("laptop", 20), ("hours", 20)])
+def test_make_decoders_network_is_small(size, n_subjects):
     from sk_b2s.nn._brain_module import BrainModule
 
-    pipe = make_decoders("clip-mel")["clip-mel"]
+    pipe = make_decoders("clip-mel", size=size)["clip-mel"]
     assert list(pipe.named_steps) == ["epochs", "scale", "align", "encoder"]
     params = {name: value for name, value in pipe["encoder"].get_params().items() if name in ARCHITECTURE}
-    module = BrainModule(208, 20, n_subjects=20, n_times=151, **params)
+    module = BrainModule(208, 20, n_subjects=n_subjects, n_times=151, **params)
     assert sum(weights.numel() for weights in module.parameters()) < 500_000
 
 
