@@ -10,14 +10,16 @@ License
     CC BY 4.0.
 Source
     Deep Blue Data, https://doi.org/10.7302/Z29C6VNH (MATLAB, 56 files:
-    bg257f92t). The same recordings as BrainVision files are bn999738r, by
-    Globus.
+    bg257f92t), and a deposit of 2023 with the same recordings as BrainVision
+    files, https://doi.org/10.7302/746w-g237 (bn999738r). NEMAR has the latter
+    in BIDS, nm000180, https://doi.org/10.82901/nemar.nm000180.
 Size
-    About 9 GB of ``S01.mat`` ... ``S49.mat``, with ``audio.zip``, ``proc.zip``
-    and ``AliceChapterOne-EEG.csv``.
+    About 9 GB of ``S01.mat`` ... ``S49.mat``, or 4 GB of BrainVision files,
+    with ``audio.zip``, ``proc.zip`` and ``AliceChapterOne-EEG.csv``.
 Manual steps
     None. :func:`~sk_b2s.datasets.fetch_brennan2019` also unpacks ``proc.zip``
-    and ``audio.zip`` in the folder.
+    and ``audio.zip`` in the folder. NEMAR's copy is downloaded at
+    https://nemar.org.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from sk_b2s.datasets._common import (
     check_dataset_root,
     combine_dataset_tables,
     find_dataset_file_on_disk,
+    read_dataset_tsv,
     require_dataset_file,
     select_dataset_names,
     warn_of_missing_dataset_parts,
@@ -46,6 +49,7 @@ from sk_b2s.datasets._download import (
     strip_download_subjects,
 )
 from sk_b2s.datasets._listings import list_deep_blue_files
+from sk_b2s.datasets._matching import match_nearest_time
 from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.events._table_times import check_table_times_of_last_word
 from sk_b2s.io._textgrid import textgrid_events
@@ -53,7 +57,8 @@ from sk_b2s.io._textgrid import textgrid_events
 STUDY = "brennan2019"
 HINT = "Download it with sk_b2s.datasets.fetch_brennan2019."
 DEEP_BLUE = "https://deepblue.lib.umich.edu/data"
-DEEP_BLUE_WORK = "bg257f92t"
+DEEP_BLUE_WORKS = {"matlab": "bg257f92t", "brainvision": "bn999738r"}  # of each edition
+RECORDING = re.compile(r"(S\d+)\.(?:mat|vhdr|vmrk|eeg)")
 SFREQ = 500.0
 N_BEFORE = 150  # samples from the begin of a trial to its word, as in the third column of the trials
 PUBLISHED_SHIFT = -0.298  # s; the published code uses the first sample of a trial, counted from 1
@@ -83,6 +88,8 @@ OPTIONAL_COLUMNS = {
     "RNN": "rnn",
     "CFG": "cfg",
 }  # fmt: skip
+MAX_TABLE_ERROR = 0.005  # s; tables of NEMAR are one sample late
+MIN_TABLE = 0.9  # share of the words of such a table that must be at trials
 MAX_INTERVAL_ERROR = 0.3  # s, difference between the interval of two audio files and the first duration
 
 
@@ -95,7 +102,8 @@ def load_brennan2019(
     ----------
     root : path-like
         Folder with ``S01.mat`` ... (or ``S01.vhdr`` ...), ``proc``, ``audio``
-        and ``AliceChapterOne-EEG.csv``.
+        and ``AliceChapterOne-EEG.csv``. Or folder of NEMAR nm000180, with
+        ``sub-001`` ..., ``stimuli`` and ``sourcedata``.
     subjects : {"authors", "reference", "all"} or sequence of str, \
             default="authors"
         "authors" are the 33 subjects in the analysis of the study. "reference"
@@ -130,6 +138,12 @@ def load_brennan2019(
     ValueError
         If trials do not match the words, or if a subject does not exist.
 
+    Warns
+    -----
+    UserWarning
+        If the folder of NEMAR lacks recordings of a set of subjects. It has 45
+        of 49.
+
     See Also
     --------
     fetch_brennan2019 : Download the study.
@@ -146,6 +160,10 @@ def load_brennan2019(
     them, and assigns each its own words, at its onset plus their time in the
     audio.
 
+    The tables ``events.tsv`` of NEMAR repeat the error in these subjects, and
+    their onsets are one sample late. They are used only to check that trials
+    and recording belong to the same subject.
+
     References
     ----------
     .. [1] Brennan & Hale (2019). Hierarchical structure guides rapid
@@ -153,24 +171,38 @@ def load_brennan2019(
        14:e0207741. https://doi.org/10.1371/journal.pone.0207741
     """
     root = check_dataset_root(root, STUDY, HINT)
-    folder = _find_unpacked(root, "proc", "S*.mat")
+    is_bids = find_dataset_file_on_disk(root / "sourcedata/AliceChapterOne-EEG.csv").exists()
+    source = root / "sourcedata" if is_bids else root
+    folder = _find_unpacked(source, "proc", "S*.mat")
     available = sorted(
         path.stem.upper() for path in folder.iterdir() if re.fullmatch(r"(?i)s\d+\.mat", path.name)
     )
-    if isinstance(subjects, str) and subjects in SUBJECTS:
+    is_set = isinstance(subjects, str) and subjects in SUBJECTS
+    if is_set:
         subjects = SUBJECTS[subjects]
-    stimuli, durations = _read_stimuli(root, textgrids)
-    tables = []
+    audio = root / "stimuli" if is_bids else _find_unpacked(root, "audio", "*.wav")
+    stimuli, durations = _read_stimuli(source, audio, textgrids)
+    tables, missing = [], []
     for subject in select_dataset_names("subjects", subjects, available, STUDY):
-        recording = _find_recording(root, subject)
+        recording = _find_recording(root, subject, is_bids)
+        if need_recordings and is_bids and is_set and not recording.exists():
+            missing.append(recording.name)
+            continue
         if need_recordings:
             require_dataset_file(
                 recording, STUDY, f"{HINT} To load only the trials, pass need_recordings=False."
             )
         trials = _read_trials(folder / f"{subject}.mat")
+        if is_bids:
+            _check_table(recording, trials)
         onsets = _find_audio_onsets(trials, durations, folder / f"{subject}.mat")
         table = _place_events(stimuli, trials, onsets, onset_shift, folder / f"{subject}.mat")
         tables.append(table.assign(subject=subject, recording=str(recording)))
+    if not tables:
+        raise FileNotFoundError(
+            f"{STUDY}: {str(root)!r} has no recording of {', '.join(missing[:3])} ... {HINT}"
+        )
+    warn_of_missing_dataset_parts(STUDY, "this edition lacks the recordings", missing)
     return combine_dataset_tables(tables, STUDY, need_recordings)
 
 
@@ -181,13 +213,34 @@ def _find_unpacked(root, name, pattern):
     return inner if inner.is_dir() and not any(folder.glob(pattern)) else folder
 
 
-def _find_recording(root, subject):
+def _find_recording(root, subject, is_bids):
     """Return the path of a recording in BrainVision or MATLAB format."""
+    if is_bids:
+        name = f"sub-{int(subject[1:]):03d}"
+        return root / name / f"eeg/{name}_task-alicelistening_eeg.vhdr"
     paths = [find_dataset_file_on_disk(root / f"{subject}{suffix}") for suffix in (".vhdr", ".mat")]
     return next((path for path in paths if path.exists()), root / f"{subject}.mat")
 
 
-def _read_stimuli(root, textgrids):
+def _check_table(recording, trials):
+    """Check that a table of NEMAR has the onsets of the trials."""
+    path = recording.with_name(recording.name.replace("_eeg.vhdr", "_events.tsv"))
+    if not path.exists():
+        return
+    table = read_dataset_tsv(path, STUDY, ["onset", "trial_type"])
+    onset = (
+        pd.to_numeric(table.loc[table["trial_type"] == "word", "onset"], errors="coerce").dropna().to_numpy()
+    )
+    expected = np.sort(trials["onset"].to_numpy())
+    near = np.abs(expected[match_nearest_time(onset, expected)] - onset) < MAX_TABLE_ERROR
+    if len(onset) == 0 or near.mean() < MIN_TABLE:
+        raise ValueError(
+            f"{STUDY}: {str(path)!r}: {near.sum()} of {len(onset)} words are at one of {len(expected)} trials of this "
+            f"subject ({MIN_TABLE:.0%} are required). Check that sourcedata/proc and the recording have the same version."
+        )
+
+
+def _read_stimuli(root, audio, textgrids):
     """Read the events in each audio file, and the durations of the files."""
     path = require_dataset_file(root / "AliceChapterOne-EEG.csv", STUDY, HINT)
     table = pd.read_csv(path, keep_default_na=False, encoding="utf-8-sig")
@@ -205,7 +258,6 @@ def _read_stimuli(root, textgrids):
                 f"{table[column][row]!r} instead. Check that the file is complete and has no decimal commas."
             )
         table[column] = pd.to_numeric(table[column])
-    audio = _find_unpacked(root, "audio", "*.wav")
     sounds = {
         number: str(
             require_dataset_file(
@@ -338,10 +390,11 @@ def _place_events(stimuli, trials, onsets, shift, path):
 # --- download ----------------------------------------------------------------------------------------
 
 
-def fetch_brennan2019(root, subjects=None, progress=True):
+def fetch_brennan2019(root, subjects=None, progress=True, edition="matlab"):
     """Download Alice in Wonderland from Deep Blue Data, and unpack it.
 
-    The study has about 9 GB. The license is CC BY 4.0.
+    The study has about 9 GB, or 4 GB as BrainVision files. The license is CC
+    BY 4.0.
 
     Parameters
     ----------
@@ -353,6 +406,10 @@ def fetch_brennan2019(root, subjects=None, progress=True):
         download all. Trials, audio and words are always downloaded.
     progress : bool, default=True
         Show a progress bar for each file.
+    edition : {"matlab", "brainvision"}, default="matlab"
+        Deposit to download: the first one, or that of 2023 with BrainVision
+        files. Both have the same recordings, and the loader uses BrainVision
+        files if a folder has both.
 
     Returns
     -------
@@ -364,13 +421,17 @@ def fetch_brennan2019(root, subjects=None, progress=True):
     ConnectionError, PermissionError, ValueError, OSError
         As in :func:`fetch_gwilliams2022`.
     """
-    requested = strip_download_subjects(subjects)
-    page = f"{DEEP_BLUE}/concern/data_sets/{DEEP_BLUE_WORK}"
-    files = list_deep_blue_files(DEEP_BLUE, DEEP_BLUE_WORK, describe_manual_download(page, root))
-    recordings = {Path(f.path).stem for f in files if f.path.startswith("S") and f.path.endswith(".mat")}
-    check_download_subjects(requested, recordings)
+    if edition not in DEEP_BLUE_WORKS:
+        raise ValueError(f"'edition' must be 'matlab' or 'brainvision'. Got {edition!r} instead.")
+    work, requested = DEEP_BLUE_WORKS[edition], strip_download_subjects(subjects)
+    manual = describe_manual_download(f"{DEEP_BLUE}/concern/data_sets/{work}", root)
+    if edition == "brainvision":
+        manual += " The page also offers a transfer with Globus."
+    files = list_deep_blue_files(DEEP_BLUE, work, manual)
+    subject_of = {file: match[1] for file in files if (match := RECORDING.fullmatch(file.path))}
+    check_download_subjects(requested, set(subject_of.values()))
     if requested is not None:
-        files = [f for f in files if Path(f.path).stem not in recordings - requested]
+        files = [file for file in files if subject_of.get(file) in (None, *requested)]
     root = download(files, root, progress)
     sources = {file.path: file.url for file in files}
     for folder in ("audio", "proc"):

@@ -232,6 +232,52 @@ def test_load_prefers_brainvision(study_folder):
     assert set(load(study_folder)["recording"]) == {str(study_folder / "S01.vhdr")}
 
 
+def make_bids(root, recording="sub-001", late=1 / 500):
+    """Move a folder of Deep Blue into the layout of NEMAR nm000180."""
+    (root / "sourcedata").mkdir()
+    for name in ("proc", "AliceChapterOne-EEG.csv"):
+        (root / name).rename(root / "sourcedata" / name)
+    (root / "audio").rename(root / "stimuli")
+    stem = root / recording / f"eeg/{recording}_task-alicelistening"
+    stem.parent.mkdir(parents=True)
+    stem.with_name(f"{stem.name}_eeg.vhdr").touch()
+    onset = [onset + 2 + late for onset, *_ in WORDS]
+    table = pd.DataFrame({"onset": onset, "duration": 0.3, "trial_type": "word"})
+    table.to_csv(f"{stem}_events.tsv", sep="\t", index=False)
+
+
+def test_load_of_nemar_equals_deep_blue(study_folder):
+    published = load(study_folder)
+    make_bids(study_folder)
+    events = load(study_folder)
+    assert set(events["recording"]) == {
+        str(study_folder / "sub-001/eeg/sub-001_task-alicelistening_eeg.vhdr")
+    }
+    assert set(events["sound"]) == {str(study_folder / "stimuli/DownTheRabbitHoleFinal_SoundFile1.wav")}
+    columns = ["recording", "sound", "recording_duration"]
+    pd.testing.assert_frame_equal(events.drop(columns=columns, errors="ignore"),
+                                  published.drop(columns=columns, errors="ignore"))  # fmt: skip
+
+
+def test_load_of_nemar_warns_of_missing(study_folder, monkeypatch):
+    make_bids(study_folder, "sub-002")
+    (study_folder / "sourcedata/proc/S02.mat").write_bytes(
+        (study_folder / "sourcedata/proc/S01.mat").read_bytes()
+    )
+    monkeypatch.setitem(SUBJECTS, "all", ("S01", "S02"))
+    with pytest.warns(UserWarning, match=r"lacks the recordings: sub-001_task-alicelistening_eeg\.vhdr\."):
+        assert set(load_brennan2019(study_folder, "all")["subject"]) == {"S02"}
+    with pytest.raises(FileNotFoundError, match=r"sub-001_task-alicelistening_eeg\.vhdr' does not exist"):
+        load_brennan2019(study_folder, "S01")
+
+
+def test_load_of_nemar_checks_tables(study_folder):
+    make_bids(study_folder, late=0.1)
+    message = r"events\.tsv': 0 of 8 words are at one of 8 trials of this subject \(90% are required\)"
+    with pytest.raises(ValueError, match=message):
+        load(study_folder)
+
+
 @pytest.mark.parametrize(("content", "message"), [
     ({"other": 1}, "lacks 'proc'"), ({"proc": {"varnames": "x"}}, "lacks 'trl'"),
     ({"proc": 5}, "expected a struct .proc."),
@@ -255,13 +301,8 @@ def test_load_describes_missing_audio(study_folder, tmp_path):
         load(study_folder)
 
 
-def test_fetch_unpacks_archives(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(brennan2019, "DEEP_BLUE", server.url)
-    files = {
-        "S01.mat": b"raw 1", "S02.mat": b"raw 2", "AliceChapterOne-EEG.csv": b"Word",
-        "audio.zip": make_zip({"audio/one.wav": b"wav", "__MACOSX/audio/._one.wav": b"no"}),
-        "proc.zip": make_zip({"S01.mat": b"trials"}),
-    }  # fmt: skip
+def serve(server, work, files):
+    """Serve a deposit of Deep Blue Data."""
     listed = []
     for index, (name, body) in enumerate(files.items()):
         server.files[f"/downloads/id{index}"] = body
@@ -269,9 +310,32 @@ def test_fetch_unpacks_archives(server, tmp_path, monkeypatch):
         listed.append(
             {"id": f"id{index}", "title": [name], "file_size": len(body), "original_checksum": checksum}
         )
-    server.json("/concern/data_sets/bg257f92t.json", {"file_sets": listed})
+    server.json(f"/concern/data_sets/{work}.json", {"file_sets": listed})
+
+
+def test_fetch_unpacks_archives(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(brennan2019, "DEEP_BLUE", server.url)
+    files = {
+        "S01.mat": b"raw 1", "S02.mat": b"raw 2", "AliceChapterOne-EEG.csv": b"Word",
+        "audio.zip": make_zip({"audio/one.wav": b"wav", "__MACOSX/audio/._one.wav": b"no"}),
+        "proc.zip": make_zip({"S01.mat": b"trials"}),
+    }  # fmt: skip
+    serve(server, "bg257f92t", files)
     fetch_brennan2019(tmp_path, "S01", progress=False)
     assert set(read_files(tmp_path)) == {*files, "audio/one.wav", "proc/S01.mat"} - {"S02.mat"}
     assert (tmp_path / "proc/S01.mat").read_bytes() == b"trials"
     with pytest.raises(ValueError, match=r"subjects contains \['S1'\].*Available are S01, S02"):
         fetch_brennan2019(tmp_path, "S1", progress=False)
+
+
+def test_fetch_brainvision_selects_all_files(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(brennan2019, "DEEP_BLUE", server.url)
+    names = [f"S0{number}.{suffix}" for number in (1, 2) for suffix in ("vhdr", "vmrk", "eeg")]
+    serve(server, "bn999738r", {name: name.encode() for name in [*names, "datasets.mat"]})
+    fetch_brennan2019(tmp_path, "S02", progress=False, edition="brainvision")
+    assert set(read_files(tmp_path)) == {*names[3:], "datasets.mat"}
+    with pytest.raises(ValueError, match="'edition' must be 'matlab' or 'brainvision'. Got 'v2'"):
+        fetch_brennan2019(tmp_path, edition="v2")
+    server.files.clear()
+    with pytest.raises(FileNotFoundError, match=r"bn999738r.*Globus"):
+        fetch_brennan2019(tmp_path, progress=False, edition="brainvision")
