@@ -204,6 +204,7 @@ CHANGES = {
     "notch": [50.0],
     "raw_hook": double,
     "bads": "interpolate",
+    "causal": True,
 }
 BASE = {"l_freq": 2.0, "h_freq": 30.0}
 
@@ -233,6 +234,23 @@ def test_parameters_change_signal_and_cache_key(table, tmp_path, name, monkeypat
     else:
         assert after.shape != before.shape or not np.allclose(after, before, rtol=1e-3, atol=0)
     np.testing.assert_array_equal(np.asarray(Epocher(**BASE, **memory).fit_transform(one)), before)
+
+
+def test_causal_windows_ignore_later_samples(tmp_path):
+    """The windows of a file that ends right after them are the same."""
+    rows = pd.DataFrame({"recording": str(tmp_path / "r_raw.fif"), "onset": [2.0, 5.65], "duration": 2.0})
+    windows = []
+    for seconds in (20, 8):
+        data = np.random.default_rng(0).normal(scale=1e-5, size=(3, 20 * 250))[:, : seconds * 250]
+        raw = mne.io.RawArray(data, mne.create_info(3, 250, "eeg"), verbose="ERROR")
+        raw.save(rows["recording"][0], overwrite=True, verbose="ERROR")
+        made = {
+            causal: Epocher(lag=0.3, l_freq=1, h_freq=30, phase="minimum", causal=causal).fit_transform(rows)
+            for causal in (True, False)
+        }
+        windows.append({causal: np.asarray(made[causal])[:, :, -60:] for causal in made})
+    np.testing.assert_array_equal(windows[0][True], windows[1][True])
+    assert abs(windows[0][False] - windows[1][False])[1].max() > 1e-8
 
 
 def test_cache_hit_does_not_read(one, tmp_path):

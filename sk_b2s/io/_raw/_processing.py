@@ -10,6 +10,7 @@ from scipy.signal import firwin, resample_poly
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_list
+from sk_b2s.io._raw._causal import process_causally
 from sk_b2s.io._sensors import HEAD_CENTER, NOT_EEG, format_recording_name, project_sensors
 
 CODE = get_cache_code(__file__)
@@ -53,21 +54,28 @@ def resample_in_processing(data, sfreq_in, sfreq_out):
 def process(data, sfreq, processing, parts):
     """Filter and resample each part separately, to avoid ringing at gaps."""
     if len(parts) == 1:
-        return resample_in_processing(_filter(data, sfreq, processing), sfreq, processing.sfreq)
+        return _process_part(data, sfreq, processing)
     ratio = Fraction(processing.sfreq / sfreq).limit_denominator(10000)
     up, down = ratio.numerator, ratio.denominator
     n_times = data.shape[1]
     out = np.zeros((len(data), compute_processed_length(n_times, sfreq, processing.sfreq)), data.dtype)
     for start, stop in parts:
-        part = _filter(data[:, start:stop], sfreq, processing)
         lead = start % down  # align the part with the output samples of the whole recording
-        part = np.concatenate([np.repeat(part[:, :1], lead, 1), part, np.repeat(part[:, -1:], down, 1)], 1)
         first, last = -(-start * up // down), min(-(-stop * up // down), out.shape[1])
         place = first - (start - lead) * up // down
-        out[:, first:last] = resample_in_processing(part, sfreq, processing.sfreq)[
-            :, place : place + last - first
-        ]
+        done = _process_part(data[:, start:stop], sfreq, processing, lead, down)
+        out[:, first:last] = done[:, place : place + last - first]
     return out
+
+
+def _process_part(data, sfreq, processing, before=0, after=0):
+    """Process a part, with repetitions of its first and last sample."""
+    filtered = data if processing.causal else _filter(data, sfreq, processing)
+    if before or after:
+        filtered = np.pad(filtered, ((0, 0), (before, after)), mode="edge")
+    if processing.causal:
+        return process_causally(filtered, sfreq, processing)
+    return resample_in_processing(filtered, sfreq, processing.sfreq)
 
 
 def _filter(data, sfreq, processing):

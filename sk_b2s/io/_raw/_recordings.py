@@ -13,6 +13,7 @@ import scipy
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
+from sk_b2s.io._raw._causal import CODE as CAUSAL
 from sk_b2s.io._raw._gaps import CODE as GAPS
 from sk_b2s.io._raw._gaps import Gap, list_gaps, mark_gaps, read_type_for_gaps
 from sk_b2s.io._raw._identity import get_recording_identity_state
@@ -37,7 +38,7 @@ from sk_b2s.io._sidecars import apply_sidecars
 EXCERPT = (8, 4, 64)  # channels, positions and samples per position that identify a copy
 MIN_FLAT = 5.0  # s, shortest constant segment that is reported
 CHUNK_BYTES = 2**30  # float64 bytes of the channels that are filtered together
-CODE = "-".join([SENSORS, FORMATS, SIDECARS, GAPS, PROCESSING, get_cache_code(__file__, mne, scipy)])
+CODE = "-".join([SENSORS, FORMATS, SIDECARS, GAPS, PROCESSING, CAUSAL, get_cache_code(__file__, mne, scipy)])
 
 
 class Processing(NamedTuple):
@@ -54,6 +55,7 @@ class Processing(NamedTuple):
     bads: str = "mask"
     raw_hook: object = None
     hook_code: str | None = None  # digest of its code
+    causal: bool = False  # no filter uses later samples
     code: str = CODE  # version of these readers and of their libraries
 
 

@@ -233,12 +233,13 @@ def test_read_bids_reads_boundary_rows(kind, tmp_path):
     assert ((X["onset"] >= 10) & (X["onset"] < 20)).sum() == 20  # not a bad segment of 15 s
 
 
-def test_read_signal_processes_parts_separately(tmp_path, neural_data):
+@pytest.mark.parametrize("causal", [False, True])
+def test_read_signal_processes_parts_separately(causal, tmp_path, neural_data):
     data = neural_data + np.where(np.arange(neural_data.shape[1]) < AT * RATE, 0.0, 1e4)  # a step at the gap
     write_edf(tmp_path / "a.edf", 1e-8 * data[:, : AT * RATE], RATE)
     write_edf(tmp_path / "b.edf", 1e-8 * data[:, AT * RATE :], RATE)
     write_edf(tmp_path / "p.edf", 1e-8 * data, RATE, [s + MISSING * (s >= AT) for s in range(85)])
-    processing = Processing(sfreq=20.0, l_freq=1.0, h_freq=8.0)
+    processing = Processing(sfreq=20.0, l_freq=1.0, h_freq=8.0, causal=causal)
     whole, first, second = (
         read_recording_signal(path, digest_recording_identity(path), processing)
         for path in (str(tmp_path / f"{n}.edf") for n in "pab")
