@@ -186,6 +186,7 @@ def planted(n=60, level=1.0, seed=0):
         ({"target_dim": 4, "loss": "mse"}, "target_dim=4 requires a contrastive loss.*or target_dim=None"),
         ({"target_dim": 4, "speech_embedding_dim": 5}, "both set the number of output features"),
         ({"lag_jitter": 0.1}, r"requires the sampling rate of X.*Windows.from_array\(X, sfreq="),
+        ({"look_ahead": 0.1}, r"look_ahead=0.1 is in seconds and requires the sampling rate of X"),
         ({"callbacks": ["early"]}, "callbacks must contain skorch callbacks"),
         ({"callbacks": [("name", 3)]}, "callbacks must contain skorch callbacks"),
     ],

@@ -204,6 +204,12 @@ class BrainEncoder(
         a GPU, the order of summation is not fixed.
     verbose : int, default=1
         If 1, print the losses and the validation accuracy of each epoch.
+    look_ahead : float or None, default=None
+        Largest number of seconds of later EEG/MEG on which an estimate
+        depends, rounded down to samples. 0 uses past samples only, as in a
+        decoder that runs during the recording. Short kernels look ahead first.
+        If None, kernels are centered as in [1]_ (0.56 s ahead with ten
+        convolutions at 120 Hz). It requires the sampling rate of X.
 
     Attributes
     ----------
@@ -336,6 +342,7 @@ n_virtual_channels)
         "callbacks": [list, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        "look_ahead": [Interval(Real, 0, None, closed="left"), None],
     }
 
     def __init__(
@@ -375,6 +382,7 @@ n_virtual_channels)
         callbacks=None,
         random_state=None,
         verbose=1,
+        look_ahead=None,
     ):
         self.speech = speech
         self.hidden = hidden
@@ -411,6 +419,7 @@ n_virtual_channels)
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
+        self.look_ahead = look_ahead
 
     # --- fitting -----------------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ class EncoderNetworkMixin:
             "pooling": None if np.array_equal(frames, np.arange(targets.shape[2])) else frames.tolist(),
             "n_frames": targets.shape[2],
             "max_shift": self._count_shift(X),
+            "look_ahead": self._count_look_ahead(X),
             **{name: getattr(self, name) for name in ARCHITECTURE},
         }
         self.speech_architecture_ = None
@@ -111,6 +112,17 @@ class EncoderNetworkMixin:
                 f"{X.shape[2] / X.sfreq:.3g} seconds. Got {self.lag_jitter}."
             )
         return shift
+
+    def _count_look_ahead(self, X):
+        """Return the number of later samples that an estimate may use."""
+        if self.look_ahead is None:
+            return None
+        if X.sfreq is None:
+            raise ValueError(
+                f"look_ahead={self.look_ahead} is in seconds and requires the sampling rate of X, which an array does not "
+                f"have. Pass Windows.from_array(X, sfreq=...), or set look_ahead=None."
+            )
+        return int(self.look_ahead * X.sfreq + 1e-6)
 
     def _make_net(self, random, held_out=None, kind=RetrievalNet, with_speech=True, **changes):
         """Build a skorch net with weights drawn from ``random``.

@@ -146,6 +146,7 @@ class EncoderStateMixin:
                 "n_averaged": [*COUNT, None],
                 "pooling": [None],
                 "max_shift": SHIFT,
+                "look_ahead": [*SHIFT, None],
             }
             if strange := sorted(set(made) - set(inspect.signature(kind).parameters)):
                 raise ValueError(

@@ -30,6 +30,7 @@ from sk_b2s.nn._channel_mixing import (
 from sk_b2s.nn.functional import select
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+GATE_SIZE = 3  # samples of the kernel before a gated linear unit
 
 
 def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
@@ -71,6 +72,9 @@ class ConvBlock(nn.Module):
         a gated linear unit, which is not residual.
     activation : {"gelu", "relu"}
         One of ``ACTIVATIONS``.
+    ahead : (int, int) or None
+        Number of later samples that the convolution and the gate read. None
+        centers them.
 
     Shape:
         - Input: `(n_windows, n_inputs, n_times)`
@@ -92,13 +96,15 @@ class ConvBlock(nn.Module):
         skip: bool = True,
         glu: bool = False,
         activation: str = "gelu",
+        ahead: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.skip = skip and n_inputs == n_outputs
-        self.conv = _convolution(n_inputs, n_outputs, kernel_size, dilation)
+        of_conv, of_gate = (None, None) if ahead is None else ahead
+        self.conv = _convolution(n_inputs, n_outputs, kernel_size, dilation, of_conv)
         self.norm = _BatchNorm(n_outputs)
         self.activation = _activation(activation)
-        self.gate = _convolution(n_outputs, 2 * n_outputs, 3) if glu else None
+        self.gate = _convolution(n_outputs, 2 * n_outputs, GATE_SIZE, ahead=of_gate) if glu else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the block."""
@@ -114,9 +120,63 @@ class ConvBlock(nn.Module):
         return F.glu(self.gate(h).squeeze(2).mT, dim=-1).mT
 
 
-def _convolution(n_inputs: int, n_outputs: int, kernel_size: int, dilation: int = 1) -> nn.Conv2d:
+class _ShiftedConvolution(nn.Conv2d):
+    """Convolution over time that reads ``ahead`` later samples."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, kernel_size: int, dilation: int, ahead: int) -> None:
+        super().__init__(n_inputs, n_outputs, (1, kernel_size), dilation=(1, dilation))
+        self.edges = dilation * (kernel_size - 1) - ahead, ahead
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad with zeros before and after, and convolve."""
+        return super().forward(F.pad(x, self.edges))
+
+
+def _convolution(
+    n_inputs: int, n_outputs: int, kernel_size: int, dilation: int = 1, ahead: int | None = None
+) -> nn.Conv2d:
     """Return a 'same' convolution over time for images one pixel high."""
-    return nn.Conv2d(n_inputs, n_outputs, (1, kernel_size), dilation=(1, dilation), padding="same")
+    if ahead is None:
+        return nn.Conv2d(n_inputs, n_outputs, (1, kernel_size), dilation=(1, dilation), padding="same")
+    return _ShiftedConvolution(n_inputs, n_outputs, kernel_size, dilation, ahead)
+
+
+def distribute_look_ahead(
+    look_ahead: int | None, depth: int, kernel_size: int, glu: bool
+) -> list[tuple[int, int] | None]:
+    """Distribute later samples to convolutions and gates, short ones first.
+
+    Parameters
+    ----------
+    look_ahead : int or None
+        Number of later samples on which an output may depend. None, or as many
+        as centered convolutions read, centers all of them.
+    depth, kernel_size : int
+        Number and kernel size of the convolutions.
+    glu : bool
+        Whether every second one is followed by a gate.
+
+    Returns
+    -------
+    ahead : list of (int, int) or None, one per convolution
+        Later samples of the convolution and its gate, None if centered.
+
+    Examples
+    --------
+    >>> distribute_look_ahead(5, depth=4, kernel_size=3, glu=True)
+    [(1, 0), (2, 1), (0, 0), (0, 1)]
+    """
+    reach = [kernel_size // 2 * 2 ** (i % 5) for i in range(depth)]
+    gates = [GATE_SIZE // 2 if glu and i % 2 == 1 else 0 for i in range(depth)]
+    most = sum(reach) + sum(gates)
+    if look_ahead is None or look_ahead >= most:
+        return [None] * depth
+    left, given = look_ahead, [0] * (2 * depth)
+    every = [*reach, *gates]
+    for place in sorted(range(2 * depth), key=lambda place: every[place]):
+        given[place] = min(left, every[place])
+        left -= given[place]
+    return list(zip(given[:depth], given[depth:], strict=True))
 
 
 def _members(pooling: Sequence[int] | np.ndarray, n_times: int, n_frames: int | None) -> Tensor:
@@ -195,6 +255,9 @@ class BrainModule(nn.Module):
         (:class:`~sk_b2s.nn._augmentation.WindowAugmentation`).
     max_shift : int
         Largest shift of windows in training, in samples.
+    look_ahead : int or None
+        Number of later samples on which an output depends (see
+        :func:`distribute_look_ahead`). None centers all convolutions.
 
     Attributes
     ----------
@@ -257,6 +320,7 @@ class BrainModule(nn.Module):
         channel_dropout: float = 0.0,
         time_dropout: float = 0.0,
         max_shift: int = 0,
+        look_ahead: int | None = None,
     ) -> None:
         super().__init__()
         _check_choice("subject_layer", subject_layer, [*SUBJECT_LAYERS, None])
@@ -278,9 +342,9 @@ class BrainModule(nn.Module):
         if subject_layer is not None:
             self.subject_layer = SUBJECT_LAYERS[subject_layer](width, n_subjects, n_averaged)
         self.convolutions = nn.Sequential()
-        for i in range(depth):
+        for i, ahead in enumerate(distribute_look_ahead(look_ahead, depth, kernel_size, glu)):
             gate = glu and i % 2 == 1
-            block = ConvBlock(width, hidden, kernel_size, 2 ** (i % 5), skip, gate, activation)
+            block = ConvBlock(width, hidden, kernel_size, 2 ** (i % 5), skip, gate, activation, ahead)
             self.convolutions.append(block)
             width = hidden
         self.head: nn.Sequential | None = None

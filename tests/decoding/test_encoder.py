@@ -17,6 +17,8 @@ from sk_b2s import (
     StimulusArray,
     StimulusLeakWarning,
     Windows,
+    load,
+    save,
 )
 from sk_b2s.decoding._encoder_network import ARCHITECTURE
 from sk_b2s.metrics._similarity import similarity
@@ -131,6 +133,24 @@ def test_lag_jitter_is_rounded_to_samples():
             ValueError, match="lag_jitter must be at least half a sample.*0.01 and 0.48 seconds"
         ):
             BrainEncoder(**settings, lag_jitter=seconds).fit(X, speech)
+
+
+@pytest.mark.filterwarnings("ignore:the training loss")
+def test_look_ahead_limits_later_samples(tmp_path):
+    brain, speech = planted(n=40)
+    settings = {**SMALL, "max_epochs": 1, "spatial_attention": False}
+    moved = {}
+    for look_ahead in (0, 0.05, None):
+        X = Windows.from_array(brain, sfreq=50)
+        encoder = BrainEncoder(**settings, look_ahead=look_ahead).fit(X, speech)
+        save(encoder, tmp_path / "encoder.safetensors")
+        encoder = load(tmp_path / "encoder.safetensors")
+        changed = brain.copy()
+        changed[:, :, 12:] += 1
+        difference = encoder.transform(Windows.from_array(changed, sfreq=50)) - encoder.transform(X)
+        moved[look_ahead] = np.flatnonzero(abs(difference).max((0, 1)) > 1e-4).min()
+    assert (moved[0], moved[0.05]) == (12, 10)
+    assert moved[None] < 10
 
 
 @pytest.mark.parametrize("duplicates", DUPLICATES)

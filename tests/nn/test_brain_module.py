@@ -11,7 +11,7 @@ from helpers import ROOT
 from torch import nn
 
 from sk_b2s.metrics._frames import find_frames_of_samples, frame_weights
-from sk_b2s.nn._brain_module import ACTIVATIONS, BrainModule, ConvBlock
+from sk_b2s.nn._brain_module import ACTIVATIONS, BrainModule, ConvBlock, distribute_look_ahead
 from sk_b2s.nn._channel_mixing import (
     SUBJECT_LAYERS,
     SpatialAttention,
@@ -445,6 +445,29 @@ def test_brain_module_receptive_field():
         after = module(changed, subject, layout, positions)
     moved = (before - after).abs().amax((0, 1)).nonzero().ravel()
     assert (moved.min(), moved.max(), len(moved)) == (171 - 67, 171 + 67, 135)
+
+
+@pytest.mark.parametrize("look_ahead", [0, 1, 7, 40, 66, 67, 90])
+def test_brain_module_reads_only_look_ahead(look_ahead):
+    parameters = {"n_times": 343, "hidden": 8, "n_virtual_channels": 5, "look_ahead": look_ahead}
+    module = BrainModule(3, 4, 1, **parameters).double().eval()
+    x, subject, layout, positions = batch(1, 3, 343, 1, 1)
+    x, positions = x.double(), positions.double()
+    changed = x.clone()
+    changed[:, :, 171] += 1e3
+    with torch.no_grad():
+        before = module(x, subject, layout, positions)
+        after = module(changed, subject, layout, positions)
+    moved = (before - after).abs().amax((0, 1)).nonzero().ravel()
+    first = 171 - min(look_ahead, 67)
+    assert (moved.min(), moved.max(), len(moved)) == (first, first + 134, 135)
+
+
+def test_distribute_look_ahead_gives_all():
+    for look_ahead in range(20):
+        given = distribute_look_ahead(look_ahead, 5, 3, True)
+        assert look_ahead >= 33 or sum(map(sum, given)) == look_ahead
+    assert distribute_look_ahead(33, 5, 3, True) == [None] * 5
 
 
 @pytest.mark.parametrize("head", [True, False])

@@ -25,7 +25,10 @@ from sk_b2s._utils._caching import get_cache_code
 CODE = get_cache_code(__file__)
 ORDER = 4  # of the Butterworth filters
 NOTCH_QUALITY = 30.0  # frequency divided by bandwidth
-ZERO_CROSSINGS, CUTOFF = 8, 0.9  # of the anti-aliasing filter; the cutoff in units of the new Nyquist frequency
+ZERO_CROSSINGS, CUTOFF = (
+    8,
+    0.9,
+)  # of the anti-aliasing filter; the cutoff in units of the new Nyquist frequency
 DELAY_STEP = 0.01  # Hz, over which phases are differentiated
 
 
