@@ -1,8 +1,8 @@
 """Speed and memory of scoring windows against many candidates.
 
 Run as ``python benchmarks/bench_scoring.py [--quick]``. It prints operations
-per second as a share of the matrix rate, memory, and whether ranks are equal. The
-last row scores in the dimensions of ``BrainEncoder(target_dim=12)``, and its
+per second as a share of the matrix rate, memory, and whether ranks are equal.
+The last row scores in the dimensions of ``BrainEncoder(target_dim=12)``. Its
 time includes the map of the candidates to them. All numbers of the table are
 of one run.
 """

@@ -32,7 +32,7 @@ LAPTOP = ModelSize(
     sfreq=50.0, align=True, mel={"n_mels": 20, "sfreq": 50}, speech_embedding_dim=32,
     network={
         "hidden": 32, "depth": 2, "kernel_size": 7, "n_virtual_channels": 16, "glu": False, "head": False,
-        "lr": 1e-3, "batch_size": 128, "max_epochs": 20, "patience": 6, "channel_dropout": 0.3,
+        "lr": 1e-3, "batch_size": 64, "max_epochs": 14, "patience": 5, "channel_dropout": 0.5,
         "weight_averaging": 0.99,
     },
     ridge={"lags": (-0.15, 0.35), "n_components": 48}, ridge_whiten=True,
@@ -41,7 +41,7 @@ SIZES = {
     "laptop": LAPTOP,
     "hours": LAPTOP._replace(
         network={
-            **LAPTOP.network, "n_virtual_channels": 96, "channel_dropout": 0.5, "max_epochs": 10, "patience": 3,
+            **LAPTOP.network, "n_virtual_channels": 96, "batch_size": 128, "max_epochs": 10, "patience": 3,
         },
     ),
     "paper": ModelSize(
@@ -177,7 +177,7 @@ def make_decoders(
     lag of 150 ms, and "scale", a :class:`~sk_b2s.RobustChannelScaler` that
     clips at 20. The last step is "ridge", a :class:`RidgeDecoder`,
     "likelihood", a :class:`LikelihoodDecoder`, or "encoder", a
-    :class:`BrainEncoder`. With ``size="laptop"`` or "hours" the step "align", a
+    :class:`BrainEncoder`. Unless ``size="paper"``, the step "align", a
     :class:`~sk_b2s.CovarianceAlignment`, precedes ridge and the encoder. The
     decoders correspond to Table 2 of [1]_, with ridge regression, the
     likelihood and the ensemble in addition. The ensemble is the single step
@@ -194,10 +194,10 @@ def make_decoders(
         over channels, 20 Mel bands at 50 Hz, which ridge whitens in time, and
         a network of about 50,000 parameters. Its settings were selected on
         simulated data of 4 subjects and 10 minutes, see
-        ``benchmarks/search_presets.py``. "hours" differs in the network only.
-        It has 96 instead of 16 virtual channels, more dropout of channels and
-        fewer epochs. Use it if the recordings of the training set last two
-        hours or more in total. It was selected on 8 subjects and 30 minutes.
+        ``benchmarks/search_presets.py``. "hours" differs in the network only,
+        which has 96 instead of 16 virtual channels, larger batches and fewer
+        epochs. Use it if the training recordings last two hours or more in
+        total. It was selected on 8 subjects and 30 minutes.
         "paper" uses the settings of [1]_ and requires a GPU.
     memory : None, str, Path or joblib.Memory, default=None
         Cache folder for recordings and speech features, shared by all
