@@ -108,6 +108,11 @@ class RobustChannelScaler(WindowsTransformer):
         not clipped.
     quantile_range : (float, float), default=(25, 75)
         Percentiles whose difference is the scale.
+    calibration : float or None, default=None
+        Seconds, from the first stimulus of a recording, whose samples
+        determine the statistics, as in a decoder that runs during the
+        recording. Later samples have no influence. If None, the whole part in
+        which stimuli play is used.
 
     Attributes
     ----------
@@ -138,11 +143,13 @@ class RobustChannelScaler(WindowsTransformer):
     _parameter_constraints = {
         "clip": [Interval(Real, 0, None, closed="neither"), None],
         "quantile_range": [tuple, list],
+        "calibration": [Interval(Real, 0, None, closed="neither"), None],
     }
 
-    def __init__(self, clip=20.0, quantile_range=(25.0, 75.0)):
+    def __init__(self, clip=20.0, quantile_range=(25.0, 75.0), calibration=None):
         self.clip = clip
         self.quantile_range = quantile_range
+        self.calibration = calibration
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -201,14 +208,26 @@ class RobustChannelScaler(WindowsTransformer):
         n_signals, n_channels = len(windows.signals), windows.shape[1]
         center, scale = np.zeros((n_signals, n_channels)), np.ones((n_signals, n_channels))
         for index in np.unique(windows.which):
-            batch = windows.tiles(index).gather().numpy()
-            every = max(
-                1, batch.shape[0] * batch.shape[2] // 20_000
-            )  # 20,000 samples determine a median to 1 %
-            samples = np.ascontiguousarray(_flatten(batch)[:, ::every])
+            tiles, n_first = windows.tiles(index), None
+            if self.calibration is not None:
+                n_first = self._count_calibration(windows.sfreq)
+                tiles = windows.tiles(index, most=windows.signals[index].shape[0])
+                tiles = tiles[tiles.start < tiles.start[0] + n_first]
+            samples = _flatten(tiles.gather().numpy())[:, :n_first]
+            every = max(1, samples.shape[1] // 20_000)  # 20,000 samples determine a median to 1 %
+            samples = np.ascontiguousarray(samples[:, ::every])
             center[index], scale[index] = compute_scaler_median_and_iqr(samples, self.quantile_range)
         warn_of_constant(windows, stacklevel=4)
         return Affine(center, scale, self.clip, reports_constant=True)
+
+    def _count_calibration(self, sfreq):
+        """Return the number of samples that determine the statistics."""
+        if sfreq is None:
+            raise ValueError(
+                f"calibration={self.calibration} is in seconds and requires the sampling rate of X. Pass "
+                f"Windows.from_array(X, sfreq=...), or set calibration=None."
+            )
+        return max(2, round(self.calibration * sfreq))
 
 
 class FeatureScaler(WindowsTransformer):

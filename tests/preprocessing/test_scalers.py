@@ -62,6 +62,21 @@ def test_robust_channel_scaler_samples_long_recordings():
     np.testing.assert_allclose(scaled, (signal[7:350] - [0, 1, 2]).T / iqr[:, None], rtol=0.04, atol=0.04)
 
 
+@pytest.mark.parametrize("seconds", [0.5, 3.2, 99.0])
+def test_calibration_limits_the_statistics(seconds):
+    rng, sfreq = np.random.default_rng(0), 10
+    signal = (rng.normal(size=(400, 2)) * np.linspace(1, 3, 400)[:, None]).astype("f4")
+    windows = Windows([signal], [0, 0], [0, 300], 20, sfreq, extent=[(50, 350)])
+    n_first = min(round(seconds * sfreq), 300)
+    low, median, high = np.percentile(signal[50 : 50 + n_first], [25, 50, 75], axis=0)
+    expected = (signal[300:320].T - median[:, None]) / (high - low)[:, None]
+    scaled = RobustChannelScaler(calibration=seconds).fit_transform(windows)
+    np.testing.assert_allclose(np.asarray(scaled)[1], expected, rtol=1e-4, atol=1e-5)
+    plain = Windows([signal], [0, 0], [0, 300], 20, None)
+    with pytest.raises(ValueError, match="calibration=1 is in seconds and requires the sampling rate"):
+        RobustChannelScaler(calibration=1).fit_transform(plain)
+
+
 @pytest.mark.parametrize(
     "rows", [[3], [70, 3, 3, 12], slice(0, 80, 7), np.arange(79, -1, -1), "one recording"], ids=str
 )
