@@ -28,14 +28,31 @@ def _check_not_empty(table):
 
 
 def validate_window_length(table, sfreq):
-    """Return the number of samples of the windows of a table."""
-    durations = table["duration"].unique()
+    """Return the number of samples of the windows of a table.
+
+    That of the column ``padded_duration``, if windows have unequal lengths.
+    """
+    column = "padded_duration" if "padded_duration" in table else "duration"
+    durations = table[column].unique()
     _check_not_empty(table)
     if len(durations) != 1:
         raise ValueError(
-            f"all rows must have one duration, got {sorted(durations)[:5]} s. Make them in one call of make_segments."
+            f"all rows must have one {column}, got {sorted(durations)[:5]} s. Make them in one call of make_segments."
         )
     return count_validated_samples(float(durations[0]), sfreq)
+
+
+def count_valid_window_samples(table, sfreq):
+    """Return the samples of each window, None if all have equal lengths."""
+    if "padded_duration" not in table:
+        return None
+    durations = table["duration"].to_numpy(float)
+    if (durations > table["padded_duration"].to_numpy(float) + 1e-6).any() or not (durations >= 0).all():
+        raise ValueError(
+            "The column 'duration' must be at most 'padded_duration' in every row. Make the table in one call of "
+            "make_segments."
+        )
+    return np.array([count_validated_samples(duration, sfreq) for duration in durations], np.int64)
 
 
 def is_valid_segment_table(X):

@@ -24,7 +24,11 @@ from sk_b2s.decoding._candidates import (
     find_distinct_candidates,
     make_candidate_windows,
 )
-from sk_b2s.decoding._retrieval._row_candidates import locate_stimuli, make_candidate_sets
+from sk_b2s.decoding._retrieval._row_candidates import (
+    locate_stimuli,
+    make_candidate_sets,
+    warn_of_unequal_lengths,
+)
 from sk_b2s.decoding._retrieval._row_scores import score_candidate_sets
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._activity import SpeechActivity
@@ -34,7 +38,12 @@ from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates, iter_tiled
 from sk_b2s.model_selection._split import warn_of_seen_split_stimuli, warn_of_split_leak
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
-from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes, get_subjects_of_windows
+from sk_b2s.preprocessing._windows import (
+    Windows,
+    check_windows_equal_lengths,
+    check_windows_equal_shapes,
+    get_subjects_of_windows,
+)
 
 
 def _plain_name(subject):
@@ -63,8 +72,12 @@ class RetrievalMixin:
 
     # --- X: EEG/MEG windows ------------------------------------------------------------------------
 
+    accepts_unequal_lengths = False  # of windows, whose padding must not count
+
     def _check_windows(self, X, reset=False, any_channels=False):
         """Check windows, or make Windows of an array."""
+        if not self.accepts_unequal_lengths:
+            check_windows_equal_lengths(X, type(self).__name__)
         if not isinstance(X, Windows):
             X = validate_data(
                 self, check_windows_equal_shapes(X), reset=reset, allow_nd=True, dtype=np.float32
@@ -450,6 +463,7 @@ class RetrievalMixin:
         validate_rows_in_step(X, y)
         found, targets = self._candidates(y)
         self._warn_of_leak(y, stacklevel)
+        warn_of_unequal_lengths(y, stacklevel=stacklevel)
         return found, self._scores(X, targets)
 
     def _compare_rows(self, X, y, candidates_per_row, rows=None, stacklevel=5):
@@ -468,6 +482,7 @@ class RetrievalMixin:
         self._warn_of_leak(y, stacklevel)
         line = locate_stimuli(y, get_validated_table(y))
         sets = make_candidate_sets(candidates_per_row, found, rows, line)
+        warn_of_unequal_lengths(y, found.first[sets.columns], stacklevel)
 
         def score(indices, columns):
             parts = self._scores(_safe_indexing(X, indices), _safe_indexing(targets, columns))

@@ -306,6 +306,7 @@ n_virtual_channels)
     True
     """
 
+    accepts_unequal_lengths = True  # zeros of y do not count in the similarity
     _parameter_constraints = {
         "speech": [HasMethods(["fit", "transform"]), None],
         "hidden": [Interval(Integral, 1, None, closed="left")],

@@ -38,7 +38,12 @@ from sk_b2s.metrics._frames import match_frames
 from sk_b2s.metrics._null import find_null_shifts
 from sk_b2s.model_selection._split import warn_of_seen_split_stimuli
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
-from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes, get_subjects_of_windows
+from sk_b2s.preprocessing._windows import (
+    Windows,
+    check_windows_equal_lengths,
+    check_windows_equal_shapes,
+    get_subjects_of_windows,
+)
 
 
 class ForwardTRF(RidgeMixin, BaseEstimator):
@@ -433,6 +438,7 @@ def _check_numbers(data, name):
 
 
 def _as_windows(X):
+    check_windows_equal_lengths(X, "ForwardTRF")
     return X if isinstance(X, Windows) else Windows.from_array(_check_numbers(X, "X"))
 
 

@@ -180,6 +180,7 @@ class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
     1.0
     """
 
+    accepts_unequal_lengths = True  # zeros in X and y do not change the products
     _parameter_constraints = {
         **RidgeDecodingMixin._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), None],

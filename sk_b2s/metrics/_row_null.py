@@ -8,7 +8,9 @@ from sklearn.utils import check_random_state
 LEAST_SHARE = 0.5  # of the windows of a group that a shift must be possible for
 
 
-def compute_row_null_means(worth, possible, group, n_shifts, random_state=None, sample_weight=None):
+def compute_row_null_means(
+    worth, possible, group, n_shifts, random_state=None, sample_weight=None, variance=0.0
+):
     """Compute mean scores of windows ranked among candidates of other windows.
 
     Column s of ``worth`` belongs to the circular shift of the windows of a
@@ -30,6 +32,10 @@ def compute_row_null_means(worth, possible, group, n_shifts, random_state=None, 
     random_state : None, int or RandomState, default=None
     sample_weight : array-like of shape (n_windows,), default=None
         If None, all windows have equal weight.
+    variance : float, default=0.0
+        Variance of the score of a window for candidates drawn anew. If a
+        decoder prefers some candidates, shifts do not change its score, but
+        other draws would.
 
     Returns
     -------
@@ -58,4 +64,6 @@ def compute_row_null_means(worth, possible, group, n_shifts, random_state=None, 
         allowed = np.flatnonzero(sums >= min(LEAST_SHARE * own, sums.max()))
         means = (usable[:, allowed] * worth[rows][:, allowed]).sum(0) / sums[allowed]
         total += own * means[random.randint(len(allowed), size=n_shifts)]
-    return total / weight.sum()
+    spread = np.sqrt(variance * np.sum(weight**2)) / weight.sum()
+    null = total / weight.sum() + spread * random.standard_normal(n_shifts)
+    return np.clip(null, worth.min(initial=0.0), worth.max(initial=1.0))

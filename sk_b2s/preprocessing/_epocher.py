@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s._utils._caching import FromFile, is_importable_for_cache
 from sk_b2s._utils._validation import (
+    count_valid_window_samples,
     explain_validation_error,
     is_valid_segment_table,
     validate_rows,
@@ -353,24 +354,31 @@ class Epocher(WindowsTransformer):
     def _from_table(self, X):
         processings = self._make_processings(X)
         headers = self._read_headers(processings)
-        signals = [self._make_signal(path, header, processings[path]) for path, header in headers.items()]
+        n_valid = count_valid_window_samples(X, self.sfreq)
+        n_padding = 0 if n_valid is None else int(validate_window_length(X, self.sfreq) - n_valid.min())
+        signals = [
+            self._make_signal(path, header, processings[path], n_padding) for path, header in headers.items()
+        ]
         positions, layout = self._make_layouts(headers)
         which = pd.Categorical(X["recording"].map(str), categories=list(headers)).codes
-        start, n_read, steps = self._find_samples(X, which, signals)
+        start, n_read, steps = self._find_samples(X, which, signals, n_valid, n_padding)
         windows = Windows(
             signals, which, start, n_read, float(self.sfreq), rows=X, positions=positions, layout=layout,
-            ch_names=self.ch_names_, extent=self._find_extent(X, which, signals), steps=steps,
+            ch_names=self.ch_names_, extent=self._find_extent(X, which, signals, n_padding), steps=steps,
+            n_valid=n_valid,
         )  # fmt: skip
         if self.n_jobs is not None:
             joblib.Parallel(self.n_jobs, prefer="threads")(joblib.delayed(s.load)() for s in signals)
         return windows
 
-    def _make_signal(self, path, header, processing):
+    def _make_signal(self, path, header, processing, n_padding=0):
         read = self._from_file(read_recording_signal, path, processing)
         n_times = compute_processed_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
             read = partial(_place_channels, read, self._find_columns(header, path), len(self.ch_names_))
-        return Signal(read, (n_times, len(self.ch_names_)))
+        if n_padding:
+            read = partial(_pad_end, read, n_padding)
+        return Signal(read, (n_times + n_padding, len(self.ch_names_)))
 
     def _find_columns(self, header, path):
         """Return the index of channels in ``ch_names_``, -1 if missing."""
@@ -406,7 +414,7 @@ class Epocher(WindowsTransformer):
         positions = np.stack([np.frombuffer(place).reshape(-1, 2) for place in distinct])
         return positions, layout
 
-    def _find_samples(self, X, which, signals):
+    def _find_samples(self, X, which, signals, n_valid=None, n_padding=0):
         """Return first samples, number of samples and steps of windows."""
         n_times = validate_window_length(X, self.sfreq)
         lag, begin, end = round(self.lag * self.sfreq), 0, 0
@@ -416,8 +424,9 @@ class Epocher(WindowsTransformer):
             first, last = min(lag, begin), max(lag + n_times, end)
             steps = (Baseline(begin - first, end - first, lag - first, n_times),)
         start = np.round(X["onset"].to_numpy(float) * self.sfreq).astype(np.int64) + first
-        length = np.array([signal.shape[0] for signal in signals])[which]
-        beyond = (start < 0) | (start + last - first > length)
+        length = np.array([signal.shape[0] for signal in signals])[which] - n_padding
+        n_invalid = 0 if n_valid is None else n_times - n_valid
+        beyond = (start < 0) | (start + last - first - n_invalid > length)
         if beyond.any():
             row = np.flatnonzero(beyond)[0]
             raise ValueError(
@@ -439,11 +448,11 @@ class Epocher(WindowsTransformer):
             )
         return begin, end + 1
 
-    def _find_extent(self, X, which, signals):
+    def _find_extent(self, X, which, signals, n_padding=0):
         """Return the samples between which stimuli play, None if unknown."""
+        extent = np.array([(0, signal.shape[0] - n_padding) for signal in signals])
         if not {"heard_start", "heard_stop"} <= set(X.columns):
-            return None
-        extent = np.array([(0, signal.shape[0]) for signal in signals])
+            return extent if n_padding else None
         played = X[["heard_start", "heard_stop"]].groupby(which).first().dropna()
         extent[played.index] = np.round(played.to_numpy() * self.sfreq)
         return extent
@@ -503,3 +512,9 @@ class Epocher(WindowsTransformer):
                 f"gap={np.ceil(tail):g} or more, or phase='minimum'.",
                 stacklevel=4,
             )
+
+
+def _pad_end(read, n_padding):
+    """Append samples, which no window uses."""
+    data = read()
+    return np.concatenate([data, np.zeros((n_padding, data.shape[1]), data.dtype)])

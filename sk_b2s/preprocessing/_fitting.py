@@ -36,7 +36,7 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     reject : bool, default=True
         If True, exclude windows that touch a bad stretch. Windows that cross
         a gap are always excluded.
-    anchor : "word", "phoneme" or float, default="word"
+    anchor : "word", "phoneme", "sentence" or float, default="word"
         For messages.
     everything : DataFrame, default=None
         Table before the selection of a stream, for messages about recordings
@@ -173,6 +173,8 @@ def _describe_excluded(events, anchors, reasons, free, extents, anchor, margin):
 
 def _explain_no_anchor(rows, anchor):
     sounds = rows[rows["type"] == "sound"]
+    if anchor == "sentence":
+        return "has no words with a sentence"
     if isinstance(anchor, str):
         return f"has no row of type {anchor!r}"
     if sounds.empty:

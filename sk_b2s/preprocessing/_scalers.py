@@ -390,7 +390,7 @@ class FeatureScaler(WindowsTransformer):
 
 
 def iter_scaler_batches(X):
-    """Iterate over arrays of windows, one for an array.
+    """Iterate over arrays of windows, one for an array, without padding.
 
     Parameters
     ----------
@@ -402,6 +402,11 @@ def iter_scaler_batches(X):
     """
     if not isinstance(X, Windows):
         yield X
+        return
+    if X.n_valid is not None:
+        for n_valid in np.unique(X.n_valid):
+            whole = X[X.n_valid == n_valid]._replace(n_valid=None)
+            yield from (batch[:, :, :n_valid] for batch in iter_scaler_batches(whole))
         return
     for part in slice_rows_into_chunks(len(X), count_chunk_rows(BATCH_VALUES, *X.shape[1:], itemsize=1)):
         yield X.gather(np.arange(part.start, part.stop)).numpy()

@@ -11,7 +11,7 @@ from sk_b2s.preprocessing._signals import Signal, copy_signal_windows, make_sign
 
 
 class Windows:
-    """Lazy array of equal-length windows of continuous signals.
+    """Lazy array of windows of continuous signals.
 
     It behaves like an array of shape ``(n_windows, n_channels, n_times)``,
     but holds a few continuous signals and, for each window, its signal and
@@ -46,6 +46,10 @@ class Windows:
         whole signal is used.
     steps : tuple of callables, default=()
         Functions that are applied to each batch, see :meth:`then`.
+    n_valid : array-like of int of shape (n_windows,), default=None
+        Number of samples of each window after all steps. The rest is set to
+        0, so that windows of unequal length have one shape. If None, all
+        samples are valid.
 
     Raises
     ------
@@ -68,7 +72,7 @@ class Windows:
 
     def __init__(
         self, signals, which, start, n_times, sfreq, *, rows=None, positions=None, layout=None,
-        ch_names=None, extent=None, steps=(),
+        ch_names=None, extent=None, steps=(), n_valid=None,
     ):  # fmt: skip
         self.signals = [s if isinstance(s, Signal) else make_signal_time_major(s) for s in signals]
         self.which = np.asarray(which, dtype=np.int64)
@@ -84,6 +88,7 @@ class Windows:
         self.ch_names = None if ch_names is None else tuple(ch_names)
         self.extent = extent
         self.steps = tuple(steps)
+        self.n_valid = None if n_valid is None else np.array(n_valid, dtype=np.int64)
         self._check()
 
     def _check(self):
@@ -100,6 +105,14 @@ class Windows:
         if self.rows is not None and len(self.rows) != len(self.which):
             raise ValueError(
                 f"rows must have one row per window. Got {len(self.rows)} rows for {len(self.which)} windows."
+            )
+        if self.n_valid is not None and (
+            self.n_valid.shape != self.which.shape
+            or not ((self.n_valid >= 1) & (self.n_valid <= self.n_times)).all()
+        ):
+            raise ValueError(
+                f"n_valid must have one number of samples from 1 to {self.n_times} for each of {len(self.which)} windows. "
+                f"Got {self.n_valid}."
             )
         n_signals, n_channels = len(self.signals), self.signals[0].shape[1]
         for name, shape, expected in [
@@ -237,7 +250,8 @@ class Windows:
             key = np.asarray(key)
             key = key.astype(np.int64) if key.size == 0 and key.dtype != bool else key
         rows = self.rows.iloc[key] if self.rows is not None else None
-        return self._replace(which=self.which[key], start=self.start[key], rows=rows)
+        n_valid = self.n_valid[key] if self.n_valid is not None else None
+        return self._replace(which=self.which[key], start=self.start[key], rows=rows, n_valid=n_valid)
 
     def __iter__(self):
         return (self[index] for index in range(len(self)))
@@ -266,6 +280,7 @@ class Windows:
             "signals": self.signals, "which": self.which, "start": self.start, "n_times": self.n_read,
             "sfreq": self.sfreq, "rows": self.rows, "positions": self.positions, "layout": self.layout,
             "ch_names": self.ch_names, "extent": self.extent, "steps": self.steps,
+            "n_valid": self.n_valid,
         }  # fmt: skip
         return Windows(**{**parts, **changes})
 
@@ -356,7 +371,7 @@ default=None
         batch = out if device is None else out.to(device, non_blocking=torch.device(device).type != "cpu")
         for step in self.steps:
             batch = step(batch, which)
-        return batch
+        return batch if self.n_valid is None else _mask_padding(batch, self.n_valid[indices])
 
     def _fill(self, memory, which, start):
         copy_signal_windows(memory, self.signals, which, start)
@@ -424,7 +439,25 @@ default=None
             first, last = 0, length
         count = max((last - first) // self.n_read, 1)
         start = first + self.n_read * np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
-        return self._replace(which=np.full(len(start), index), start=start, rows=None)
+        return self._replace(which=np.full(len(start), index), start=start, rows=None, n_valid=None)
+
+
+def _mask_padding(batch, n_valid):
+    """Set samples beyond the valid ones to 0."""
+    sample = torch.arange(batch.shape[2], device=batch.device)
+    is_padding = sample >= torch.as_tensor(n_valid, device=batch.device)[:, None]
+    return batch.masked_fill_(is_padding[:, None], 0.0)
+
+
+def check_windows_equal_lengths(windows, owner):
+    """Raise if windows have unequal numbers of valid samples."""
+    n_valid = getattr(windows, "n_valid", None)
+    if n_valid is not None and len(n_valid) and (n_valid < windows.n_times).any():
+        raise ValueError(
+            f"{owner} requires windows of equal length, but X has windows of {n_valid.min()} to {n_valid.max()} samples. "
+            f"Make windows of equal length with make_segments(anchor='sentence', tmax=2.0), or use RidgeDecoder or "
+            f"BrainEncoder, which ignore the padding."
+        )
 
 
 def check_windows_equal_shapes(X, name="X"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
-from sk_b2s._utils._validation import get_validated_recordings
+from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
 from sk_b2s.events._stimuli import digest_stimuli
 from sk_b2s.preprocessing._overlaps import NEEDED, make_overlap_line_of_windows
 
@@ -113,11 +114,14 @@ class CandidateSets(NamedTuple):
         unrelated to the rule.
     target : ndarray of int of shape (n_kept,)
         Place of the target in ``columns``.
+    is_balanced : bool
+        Whether each candidate of a set is the target of one of its windows.
     """
 
     kept: np.ndarray
     columns: np.ndarray
     target: np.ndarray
+    is_balanced: bool
 
 
 def make_candidate_sets(candidates_per_row, found, rows, line):
@@ -155,7 +159,8 @@ def make_candidate_sets(candidates_per_row, found, rows, line):
             f"distinct segments."
         )
     is_target = columns == found.target[kept, None]
-    return CandidateSets(kept, columns, is_target.argmax(1))
+    is_balanced = getattr(candidates_per_row, "rule", None) == "balanced"
+    return CandidateSets(kept, columns, is_target.argmax(1), is_balanced)
 
 
 def _is_count(value):
@@ -172,6 +177,28 @@ def check_candidates_per_row(candidates_per_row):
             f"folds. Got {type(candidates_per_row).__name__}. Lists of rows are accepted by retrieve."
         )
     return RowCandidates(int(candidates_per_row))
+
+
+def warn_of_unequal_lengths(y, rows=None, stacklevel=4):
+    """Warn if candidates of a window have unequal lengths.
+
+    ``rows`` are the rows of y of each window's candidates. If None, all are
+    candidates.
+    """
+    table = get_validated_table(y)
+    if table is None or "padded_duration" not in table:
+        return
+    lengths = table["duration"].to_numpy(float)
+    lengths = lengths[None] if rows is None else lengths[rows]
+    if n_unequal := int((np.ptp(lengths, axis=1) > TINY).sum()):
+        n_windows = f"{n_unequal} of {len(lengths)} windows" if rows is not None else "all windows"
+        warnings.warn(
+            f"Candidates of unequal length: those of {n_windows} last {lengths.min():g} to {lengths.max():g} s. The length "
+            f"of a window reveals its target, so that noise is decoded as well. Use "
+            f"candidates_per_row=RowCandidates(n, match='duration'), or windows of equal length "
+            f"(make_segments(anchor='sentence', tmax=2.0)).",
+            stacklevel=stacklevel,
+        )
 
 
 def locate_stimuli(y, table):

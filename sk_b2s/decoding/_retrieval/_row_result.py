@@ -41,6 +41,9 @@ class RowRetrievalResult(RetrievalResult):
         Ranks among the candidates of other windows, for :meth:`null`.
     group : ndarray of int of shape (n_windows,)
         Stretch of a recording of each window, for :meth:`null`.
+    is_balanced : bool
+        Whether each candidate is the target of one of the windows that share
+        it, so that no preference changes the score.
     """
 
     columns: np.ndarray | None = None
@@ -48,6 +51,7 @@ class RowRetrievalResult(RetrievalResult):
     n_left_out: int = 0
     null_ranks: np.ndarray | None = None
     group: np.ndarray | None = None
+    is_balanced: bool = False
 
     def __post_init__(self):
         if self.columns is None or self.columns.shape != self.scores.shape:
@@ -86,7 +90,8 @@ class RowRetrievalResult(RetrievalResult):
 
         Within stretches of up to 128 windows of a recording, all candidates
         are circularly shifted in time. Windows that share a part of the
-        stimulus with the candidates are left out.
+        stimulus with the candidates are left out. Unless candidates are
+        balanced, the variance of other random candidates is added.
 
         Parameters
         ----------
@@ -105,8 +110,9 @@ class RowRetrievalResult(RetrievalResult):
         """
         worth = np.arange(self.n_candidates) < self.k if worth is None else np.asarray(worth)
         return compute_row_null_means(
-            worth[self.null_ranks], self.null_ranks >= 0, self.group, n_shifts, random_state, sample_weight
-        )
+            worth[self.null_ranks], self.null_ranks >= 0, self.group, n_shifts, random_state, sample_weight,
+            variance=0.0 if self.is_balanced else float(np.var(worth)),
+        )  # fmt: skip
 
     def select(self, rows):
         """Select windows, with their candidates.

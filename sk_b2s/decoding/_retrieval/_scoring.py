@@ -144,7 +144,7 @@ def make_row_result(row_scores, candidates, rows, k):
         row_scores.scores, sets.target, candidates.reset_index(drop=True),
         rows.iloc[sets.kept].reset_index(drop=True), k if k < sets.columns.shape[1] else 1, columns=sets.columns,
         kept=sets.kept, n_left_out=len(rows) - len(sets.kept), null_ranks=row_scores.null_ranks,
-        group=row_scores.group,
+        group=row_scores.group, is_balanced=sets.is_balanced,
     )  # fmt: skip
 
 
