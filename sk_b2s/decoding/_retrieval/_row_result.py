@@ -90,8 +90,9 @@ class RowRetrievalResult(RetrievalResult):
 
         Within stretches of up to 128 windows of a recording, all candidates
         are circularly shifted in time. Windows that share a part of the
-        stimulus with the candidates are left out. Unless candidates are
-        balanced, the variance of other random candidates is added.
+        stimulus with the candidates are left out. The variance of random
+        scores is added in stretches with fewer than ten possible shifts, and
+        unless candidates are balanced.
 
         Parameters
         ----------
@@ -111,7 +112,7 @@ class RowRetrievalResult(RetrievalResult):
         worth = np.arange(self.n_candidates) < self.k if worth is None else np.asarray(worth)
         return compute_row_null_means(
             worth[self.null_ranks], self.null_ranks >= 0, self.group, n_shifts, random_state, sample_weight,
-            variance=0.0 if self.is_balanced else float(np.var(worth)),
+            variance=float(np.var(worth)), is_balanced=self.is_balanced,
         )  # fmt: skip
 
     def select(self, rows):
