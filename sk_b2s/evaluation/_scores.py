@@ -170,6 +170,15 @@ def _chance_in(column):
     return lambda table: table[column] if column in table else np.nan
 
 
+def _not_retrieved(result, n_candidates):
+    """Return NaN, because only a task computes the score."""
+    return np.nan
+
+
+def _zero(table):
+    return 0.0
+
+
 def _half(table):
     return 0.5
 
@@ -198,6 +207,10 @@ SCORES = {
         ScoreSpec(
             "timing_matched", _timing_matched, _half, "match-mismatch accuracy among candidates of like timing",
             share_column="timing_matched_share",
+        ),
+        ScoreSpec("f1_macro", _not_retrieved, _chance_of(1), "F1 score, mean over classes", task_only=True),
+        ScoreSpec(
+            "reconstruction_r", _not_retrieved, _zero, "Pearson correlation", task_only=True, is_correlation=True
         ),
     )
 }  # fmt: skip

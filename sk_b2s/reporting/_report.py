@@ -197,7 +197,11 @@ def _show_scores(means):
     yield paragraph("Means ± standard errors over subjects, with the chance level below.")
     for pool, own in means[means["control"] == "decoder"].groupby("pool", sort=False):
         k = own["k"].dropna().unique()
-        names = [name for name, spec in SCORES.items() if spec.higher_is_better and own[name].notna().any()]
+        names = [
+            name
+            for name, spec in SCORES.items()
+            if spec.higher_is_better and name in own and own[name].notna().any()
+        ]
         names = [
             "top_k",
             *(name for name in names if name not in ("top_k", *(f"top_{n}" for n in k[:1] if len(k) == 1))),

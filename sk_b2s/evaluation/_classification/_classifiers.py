@@ -33,9 +33,13 @@ class TemplateClassifier:
         norm = np.linalg.norm(centered, axis=1, keepdims=True)
         self.templates_ = np.divide(centered, norm, out=np.zeros_like(centered), where=norm > 0)
 
+    def decision_function(self, estimates):
+        """Compute similarities with templates: (n_windows, n_classes)."""
+        return (estimates - self.center_) @ self.templates_.T
+
     def predict(self, estimates):
         """Predict the class of each estimate: (n_windows,)."""
-        return self.classes_[((estimates - self.center_) @ self.templates_.T).argmax(1)]
+        return self.classes_[self.decision_function(estimates).argmax(1)]
 
 
 class TimingClassifier:
@@ -111,7 +115,25 @@ def balance_classifier(classifier, labels):
 
 def _fit_decoder(estimator, X, y, train, test):
     """Fit a decoder, whose estimates are compared with class templates."""
-    fitted = fit_fold(estimator, X, y, train, test)
+    return make_template_functions(fit_fold(estimator, X, y, train, test), X, y)
+
+
+def make_template_functions(fitted, X, y):
+    """Make functions that compare estimates with templates of classes.
+
+    Parameters
+    ----------
+    fitted : estimator
+        Fitted decoder of speech features.
+    X, y : DataFrame, Windows or array-like of shape (n_windows, ...)
+
+    Returns
+    -------
+    make : callable
+        ``make(rows, X=X)`` returns estimates of shape (n_rows, n_features).
+    fit : callable
+        ``fit(rows, labels)`` returns a :class:`TemplateClassifier`.
+    """
     last, _ = find_innermost_estimator(fitted, fitted=True)
     if not hasattr(last, "transform") or getattr(last, "speech_architecture_", None) is not None:
         raise TypeError(
@@ -119,7 +141,7 @@ def _fit_decoder(estimator, X, y, train, test):
             f"Use RidgeDecoder, BrainEncoder without target_dim and speech_embedding_dim, or a classifier."
         )
 
-    def make(rows):
+    def make(rows, X=X):
         decoder, windows = unwrap_decoder_of_estimator(
             fitted, _safe_indexing(X, rows), "cross_val_classification"
         )

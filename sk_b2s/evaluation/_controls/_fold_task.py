@@ -33,7 +33,8 @@ class FoldTask:
     the last surrogates with windows that share no samples.
     ``has_own_stimuli`` is False if the last fit had reordered stimuli.
     ``retrieve`` computes a retrieval result from a fitted estimator and the
-    test rows of X and y.
+    test rows of X and y. ``used`` is X, y, training and test rows of the last
+    fit.
     """
 
     estimator: Any
@@ -53,6 +54,7 @@ class FoldTask:
     separate: Any = None
     has_own_stimuli: bool = True
     retrieve: Callable = retrieve
+    used: Any = None
 
     def refit(self, estimator=None, X=None, y=None, train=None, test=None):
         """Fit a clone on the training rows and retrieve the test rows."""
@@ -60,6 +62,7 @@ class FoldTask:
         X, y = self.X if X is None else X, self.y if y is None else y
         train, test = self.train if train is None else train, self.test if test is None else test
         estimator = self.estimator if estimator is None else estimator
+        self.used = X, y, train, test
         fold = fit_and_score_fold(
             estimator,
             X,

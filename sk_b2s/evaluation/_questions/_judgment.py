@@ -156,6 +156,8 @@ class Judgment:
 
 def _null_of_judgment(judgment, of_subject, chosen, n_shifts, random_state):
     """Compute the null of the main score of one subject, NaN if undefined."""
+    if judgment.types is not None:  # shifted among each other, so that types keep their counts
+        of_subject, chosen = of_subject[chosen], np.ones(chosen.sum(), bool)
     rows = judgment.rows.iloc[of_subject]
     if not {"onset", "duration"} <= set(rows) or not n_shifts:
         return np.full(max(n_shifts, 1), np.nan)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from sk_b2s._utils._text import suggest_name
+from sk_b2s.decoding._retrieval._row_candidates import RowCandidates
 from sk_b2s.decoding._retrieval._scoring import retrieve
-from sk_b2s.evaluation._questions._words import judge_words
+from sk_b2s.evaluation._questions._reconstruction import judge_reconstruction
+from sk_b2s.evaluation._questions._words import (
+    FittedRows,
+    judge_phonemes,
+    judge_speech,
+    judge_word_types,
+    judge_words,
+)
+from sk_b2s.evaluation._reconstruction._scores import reconstruct
+from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
 from sk_b2s.model_selection._split import StimulusKFold
 
 PAPER_WINDOW = {"anchor": "word", "tmin": -0.5, "tmax": 2.35}
-NOTHING: Mapping = MappingProxyType({})
+WORDS = "the most frequent words of the training set"
 
 
 @dataclass(frozen=True)
@@ -97,16 +106,95 @@ TASKS = {
             published="top-10 accuracy .707 (MEG-MASC), .257 of 190 segments (Brennan & Hale)",
         ),
         TaskSpec(
+            "match_mismatch",
+            question="Which of two segments was presented, the own one or an impostor a second away?",
+            rows={"anchor": 1.0, "tmin": 0.0, "tmax": 3.0},
+            candidates="the segment and an impostor of the same recording, one second before or after it",
+            chance="one half",
+            label="match-mismatch accuracy",
+            options={"k": 1, "candidates_per_row": RowCandidates(2, "balanced")},
+            make_splitter=LeaveOneSubjectOut,
+            source="the auditory EEG challenge of 2023",
+            published="accuracy .77 (baseline), .821 (winner), 64-channel EEG, chance .50",
+        ),
+        TaskSpec(
+            "match_mismatch_5",
+            question="Which of five segments of the same recording was presented?",
+            rows={"anchor": 1.0, "tmin": 0.0, "tmax": 5.0},
+            candidates="the segment and four segments of the same recording",
+            chance="one fifth",
+            label="match-mismatch accuracy among five",
+            options={"k": 1, "candidates_per_row": RowCandidates(5, "random", gap=0.0)},
+            make_splitter=LeaveOneSubjectOut,
+            source="the auditory EEG challenge of 2024",
+            published="accuracy .628 (winner), 20 unseen subjects, 64-channel EEG, chance .20",
+        ),
+        TaskSpec(
             "word",
-            question="Which word was presented?",
+            question="Which of 50 words was presented?",
             rows=PAPER_WINDOW,
-            candidates="the distinct words of the test set, each with the summed probability of its segments",
-            chance="the mean over words of the score at equal probabilities of all segments",
+            candidates=f"{WORDS}, each with the mean probability of its test segments",
+            chance="k divided by the number of words",
             label="top-{k} accuracy of words, each with equal weight",
             judge=judge_words,
-            options={"k": 10},
+            options={"n_words": 50, "k": 10},
             source="d'Ascoli et al. (2025), Nature Communications",
-            published="balanced top-10 accuracy .732 of 50 words (LibriBrain100, reference of its benchmark, chance .20)",
+            published="top-10 accuracy .732 of 50 words (LibriBrain100, one subject, chance .20)",
+        ),
+        TaskSpec(
+            "word_types",
+            question="Which of 50 words was presented, with no test segment as a candidate?",
+            rows=PAPER_WINDOW,
+            candidates=f"{WORDS}, each with the mean features of its training segments",
+            chance="k divided by the number of words",
+            label="top-{k} accuracy of words, each with equal weight",
+            judge=judge_word_types,
+            options={"n_words": 50, "k": 10},
+            retrieve=FittedRows,
+            controls=("phase_randomized", "shifted_labels"),
+            source="d'Ascoli et al. (2025), Nature Communications",
+            published="top-10 accuracy .732 of 50 words (LibriBrain100, one subject, chance .20)",
+        ),
+        TaskSpec(
+            "phoneme",
+            question="Which phoneme was presented?",
+            rows={"anchor": "phoneme", "tmin": 0.0, "tmax": 0.6},
+            candidates="the phonemes with ten or more test windows, each with the mean features of its training segments",
+            chance="one divided by the number of phonemes",
+            label="balanced accuracy of phonemes",
+            judge=judge_phonemes,
+            options={"n_windows": 10},
+            retrieve=FittedRows,
+            controls=("phase_randomized", "shifted_labels"),
+            source="the PNPL competition of 2025, https://arxiv.org/abs/2506.10165",
+            published="F1 score .736 of averages of 100 windows, 39 phonemes (LibriBrain, one subject, chance .026)",
+        ),
+        TaskSpec(
+            "speech",
+            question="Was speech or silence presented?",
+            rows={"anchor": 0.5, "tmin": -0.5, "tmax": 0.5},
+            candidates="speech and silence at the center of the window, each with its mean features in training",
+            chance="one half",
+            label="balanced accuracy of speech and silence",
+            judge=judge_speech,
+            retrieve=FittedRows,
+            controls=("phase_randomized", "shifted_labels"),
+            source="the PNPL competition of 2025, https://arxiv.org/abs/2506.10165",
+            published="F1 score .956 (LibriBrain, one subject)",
+        ),
+        TaskSpec(
+            "reconstruction",
+            question="How similar are decoded and presented speech features?",
+            rows={"anchor": 1.0, "tmin": 0.0, "tmax": 3.0},
+            candidates="",
+            chance="zero",
+            label="Pearson correlation over time, mean over bands",
+            judge=judge_reconstruction,
+            main_score="reconstruction_r",
+            retrieve=reconstruct,
+            controls=("phase_randomized",),
+            source="the auditory EEG challenge of 2023",
+            published="r .176 (envelope, Scientific Reports 15:28744)",
         ),
     )
 }

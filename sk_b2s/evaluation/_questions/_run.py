@@ -130,7 +130,10 @@ def _list(names):
 def _make_rows(data, spec, rows):
     """Return X and y, made from an events table or given."""
     if isinstance(data, pd.DataFrame):
-        return make_segments(data, **{**spec.rows, **(rows or {})})
+        rows = {**spec.rows, **(rows or {})}
+        X, y = make_segments(data, **rows)
+        is_grid = not isinstance(rows.get("anchor", "word"), str)
+        return X, y.drop(columns="condition") if is_grid else y  # known only at words
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise TypeError(
             f"The 'data' parameter of benchmark_task must be an events table or a tuple of X and y. Got "

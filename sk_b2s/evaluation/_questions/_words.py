@@ -1,66 +1,191 @@
-"""Words as candidates of a task."""
+"""Words and classes as candidates of a task."""
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
+from sklearn.utils import _safe_indexing
 
+from sk_b2s._utils._validation import get_validated_table
+from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._retrieval._result import RetrievalResult
+from sk_b2s.decoding._retrieval._word_types import retrieve_words
+from sk_b2s.evaluation._classification._classifiers import make_template_functions
+from sk_b2s.evaluation._classification._labels import label_segments
+from sk_b2s.evaluation._classification._scores import compute_class_scores
 from sk_b2s.evaluation._questions._judgment import Judgment
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.metrics._ranking import balanced_top_k, ranks
-from sk_b2s.metrics._words import compute_flat_word_hits, word_probabilities
+from sk_b2s.metrics._vocabulary import make_vocabulary
+from sk_b2s.metrics._words import word_log_probabilities
 
 
-def judge_words(result, fold, k=10):
-    """Judge whether each word is among the ``k`` most probable words.
+class FittedRows(NamedTuple):
+    """Fitted estimator with the test rows of a fold."""
+
+    estimator: Any
+    X: Any
+    y: Any
+
+
+def judge_words(result, fold, n_words=50, k=10):
+    """Judge whether each word is among the ``k`` best of a vocabulary.
+
+    The score of a word is the mean probability of its test segments, so that
+    frequent words are not preferred.
 
     Parameters
     ----------
     result : RetrievalResult
         Candidates have the column ``word``.
-    fold : FoldTask or None
-        Its training rows fit the classifier of timing alone.
+    fold : FoldTask
+    n_words : int, default=50
+        Number of most frequent words of the training rows. Words without a
+        test segment are left out.
     k : int, default=10
         Number of guesses.
 
     Returns
     -------
     judgment : Judgment
-        Of the windows whose target has a word.
+        Of the windows of these words.
     """
-    words = result.candidates["word"].to_numpy(object) if "word" in result.candidates else np.empty(0, object)
-    code, vocabulary = pd.factorize(words)
-    own = np.flatnonzero(code[result.target] >= 0) if len(vocabulary) else np.empty(0, int)
-    if len(vocabulary) <= k:
-        raise ValueError(
-            f"The test set has {len(vocabulary)} distinct words, so top-{k} accuracy of words is always 1 or undefined. "
-            f"Use make_segments(anchor='word'), fewer folds, or options={{'k': ...}}."
-        )
-    probability, _ = word_probabilities(result.scores[own], words)
-    target, rows = result.target[own], result.rows.iloc[own].reset_index(drop=True)
-    chance = pd.Series(words, dtype=object).map(compute_flat_word_hits(words, k)).to_numpy(float)
-    known = np.flatnonzero(code >= 0)
-    place = np.full(len(code), -1)
-    place[known] = np.arange(len(known))
+    words = result.to_words(make_vocabulary(_list_training_words(fold), n_words))
+    codes = words.vocabulary.encode(result.candidates["word"])
+    scores = words.log_probabilities - words.log_prior
+    return judge_types(scores, codes, result.target, result.rows, k)
 
-    timed = None if fold is None else fold.add_timing_columns(result).rows
-    has_timing = timed is not None and "timing_top_10" in timed
+
+def judge_word_types(result, fold, n_words=50, k=10):
+    """Judge words by templates of training segments.
+
+    Parameters
+    ----------
+    result : FittedRows or RetrievalResult
+        Segments of a control without an estimator are scored as by
+        :func:`judge_words`.
+    fold : FoldTask
+    n_words, k : int, default=50, 10
+        As in :func:`judge_words`.
+
+    Returns
+    -------
+    judgment : Judgment
+    """
+    if isinstance(result, RetrievalResult):
+        return judge_words(result, fold, n_words, k)
+    X, y, train, test = fold.used
+    X, y = _safe_indexing(X, train), _safe_indexing(y, train)
+    vocabulary = make_vocabulary(_list_training_words(fold), n_words)
+    words = retrieve_words(result.estimator, result.X, result.y, X, y, vocabulary)
+    found = find_distinct_candidates(result.y)
+    codes = words.vocabulary.encode(get_validated_table(result.y)["word"].iloc[found.first])
+    return judge_types(words.log_probabilities, codes, found.target, fold.rows.iloc[test], k)
+
+
+def _list_training_words(fold):
+    """Return the table of training segments with their words."""
+    table = get_validated_table(fold.y)
+    if table is None or "word" not in table:
+        raise ValueError("Tasks of words require the column 'word' in y. Use make_segments(anchor='word').")
+    return table.iloc[fold.train]
+
+
+def judge_speech(result, fold):
+    """Judge whether speech and silence at the center are distinguished."""
+    return _judge_classes(result, fold, "speech")
+
+
+def judge_phonemes(result, fold, n_windows=10):
+    """Judge phonemes with at least ``n_windows`` windows of each subject."""
+    return _judge_classes(result, fold, "phoneme", n_windows)
+
+
+def _judge_classes(result, fold, kind, n_windows=1):
+    """Classify test windows by templates of the training rows."""
+    is_retrieved = isinstance(result, RetrievalResult)
+    X, y, train, test = (fold.X, fold.y, fold.train, fold.test) if is_retrieved else fold.used
+    table = get_validated_table(y)
+    if is_retrieved:
+        segments, target, rows = result.candidates, result.target, result.rows
+    else:
+        found = find_distinct_candidates(result.y)
+        segments, target = get_validated_table(result.y).iloc[found.first], found.target
+        rows = fold.rows.iloc[test]
+    at = None if kind == "phoneme" else float(segments["duration"].iloc[0]) / 2
+    trained, own = (
+        label_segments(part.reset_index(drop=True), kind=kind, at=at).to_numpy(object)
+        for part in (table.iloc[train], segments)
+    )
+    codes, classes = _encode_classes(own, target, rows["subject"].to_numpy(), set(trained), n_windows)
+    if is_retrieved:
+        scores = word_log_probabilities(result.scores, codes, len(classes))
+        scores = scores - np.log(np.bincount(codes[codes >= 0], minlength=len(classes)))
+    else:
+        make, fit = make_template_functions(result.estimator, X, y)
+        kept = np.isin(trained.astype(str), classes)
+        classifier = fit(train[kept], trained[kept].astype(str))
+        scores = classifier.decision_function(make(np.arange(len(target)), result.X))
+    return judge_types(scores, codes, target, rows, k=1, has_f1=True)
+
+
+def _encode_classes(own, target, subject, trained, n_windows):
+    """Return the class of each segment, -1 for others, and the classes."""
+    counts = pd.crosstab(subject, own[target]).min()
+    classes = [name for name in counts.index if name in trained and counts[name] >= n_windows]
+    if len(classes) < 2:
+        raise ValueError(
+            f"The test set has {len(classes)} classes with {n_windows} or more windows of each subject and a training "
+            f"window, and 2 are required. Use fewer folds, more data, or another value of the option 'n_windows'."
+        )
+    return pd.Index(classes).get_indexer(own), classes
+
+
+def judge_types(scores, codes, target, rows, k=1, has_f1=False):
+    """Judge scores of types, words or classes, each with equal weight.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_windows, n_types)
+    codes : ndarray of int of shape (n_segments,)
+        Type of each distinct segment, -1 for others, which are left out.
+    target : ndarray of int of shape (n_windows,)
+        Segment of each window.
+    rows : DataFrame of shape (n_windows, ...)
+    k : int, default=1
+        Number of guesses.
+    has_f1 : bool, default=False
+        Whether the F1 score is computed as well.
+
+    Returns
+    -------
+    judgment : Judgment
+    """
+    n_types, own = scores.shape[1], np.flatnonzero(codes[target] >= 0)
+    if n_types <= k:
+        raise ValueError(
+            f"The test set has {n_types} words of the vocabulary, so top-{k} accuracy is always 1. Use fewer folds, more "
+            f"words, or a smaller option 'k'."
+        )
+    scores, target, rows = scores[own], target[own], rows.iloc[own].reset_index(drop=True)
+    known = np.flatnonzero(codes >= 0)
+    place = np.full(len(codes), -1)
+    place[known] = np.arange(len(known))
+    found, types, best = ranks(scores, codes[target]), codes[target], scores.argmax(1)
 
     def extra(windows):
-        found = ranks(probability[windows], code[target[windows]])
-        named = vocabulary[code[target[windows]]]
-        scores = {
-            f"top_{n}": float(balanced_top_k(found, named, n, len(vocabulary)))
+        out = {
+            f"top_{n}": float(balanced_top_k(found[windows], types[windows], n, n_types))
             for n in (1, 5, 10)
-            if n < len(vocabulary)
+            if n < n_types
         }
-        if has_timing:
-            part = timed.iloc[own[windows]]
-            scores["word_top_10_timing"] = float(part["timing_top_10"].groupby(named).mean().mean())
-            scores["word_timing_chance"] = float(part["timing_chance"].iloc[0])
-        return scores
+        if has_f1:
+            out["f1_macro"] = compute_class_scores(types[windows], best[windows], n_types)["f1_macro"]
+        return out
 
     return Judgment(
-        worth=mark_null_hits(probability, k)[:, code[known]].astype(np.float32), target=place[target], rows=rows,
-        n_candidates=len(vocabulary), chance=chance[target], k=k, types=words[known], extra=extra,
+        worth=mark_null_hits(scores, k)[:, codes[known]].astype(np.float32), target=place[target], rows=rows,
+        n_candidates=n_types, chance=k / n_types, k=k, types=codes[known], extra=extra,
     )  # fmt: skip

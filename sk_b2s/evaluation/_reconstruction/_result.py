@@ -78,7 +78,7 @@ class ReconstructionResult:
             left out of the mean.
         """
         random = check_random_state(random_state)
-        curves = [self._correlate(index, n_shifts, random) for index in range(len(self.rows))]
+        curves = [self.correlate_recording(index, n_shifts, random) for index in range(len(self.rows))]
         names = [MEAN, *map(str, range(self.n_bands))] if self.n_bands > 1 else [MEAN]
         parts = []
         for subject, of_subject in self.rows.groupby("subject", sort=False).indices.items():
@@ -100,10 +100,23 @@ class ReconstructionResult:
             )  # fmt: skip
         return pd.concat(parts, ignore_index=True)
 
-    def _correlate(self, index, n_shifts, random):
-        """Correlate one recording: ndarray (1 + n_shifts, 1 + n_bands).
+    def correlate_recording(self, index, n_shifts, random):
+        """Correlate one recording without and with shifts.
 
-        The first row is not shifted, and the first band is the mean.
+        Parameters
+        ----------
+        index : int
+            Row of the recording.
+        n_shifts : int
+            Number of circular shifts.
+        random : RandomState
+            Draws the shifts.
+
+        Returns
+        -------
+        r : ndarray of shape (1 + n_shifts, 1 + n_bands)
+            The first row is not shifted, and the first column is the mean over
+            bands.
         """
         r = correlate_all_shifts(self.estimate[index], self.target[index])
         with np.errstate(invalid="ignore"):

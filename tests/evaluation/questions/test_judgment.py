@@ -7,7 +7,6 @@ from helpers.score_tables import make_retrieval_result
 
 from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._questions._judgment import Judgment
-from sk_b2s.evaluation._questions._words import judge_words
 from sk_b2s.evaluation._scores import score_rows
 from sk_b2s.metrics._null import mark_null_hits
 
@@ -50,26 +49,6 @@ def test_judgment_weighs_types_equally():
     (row,) = judgment.make_rows("top_k", 200)
     assert row["top_k"] == pytest.approx((hit[:-1].mean() + hit[-1]) / 2)
     assert row["null_mean"] == pytest.approx(row["chance"], abs=0.05)
-
-
-def test_judge_words_equals_score_words():
-    result = make_retrieval_result(gain=3.0)
-    rows = judge_words(result, None, k=2).make_rows("top_k", 20)
-    expected = result.score_words(k=2, timing=False).loc["balanced"]
-    assert np.mean([row["top_k"] for row in rows]) == pytest.approx(expected["top_k"])
-    assert np.mean([row["chance"] for row in rows]) == pytest.approx(expected["chance"])
-    assert rows[0]["top_1"] < rows[0]["top_k"]
-    assert {row["n_candidates"] for row in rows} == {6}
-
-
-def test_judge_words_ignores_windows_without_word():
-    result = make_retrieval_result(subjects="a")
-    result.candidates.loc[:5, "word"] = None
-    judgment = judge_words(result, None, k=2)
-    assert len(judgment.rows) == judgment.worth.shape[1] == len(result.target) - 6
-    result.candidates["word"] = "one"
-    with pytest.raises(ValueError, match="has 1 distinct words"):
-        judge_words(result, None, k=2)
 
 
 def test_judgment_rows_separate_conditions():

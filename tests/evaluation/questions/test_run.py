@@ -7,7 +7,19 @@ import pytest
 from helpers.decoders import ONE, Power, counting, people, ridge
 from sklearn.pipeline import make_pipeline
 
-from sk_b2s import StimulusKFold, benchmark, benchmark_task, generate_methods_text, read_results, summarize
+from sk_b2s import (
+    Envelope,
+    Epocher,
+    FeatureScaler,
+    RidgeDecoder,
+    RobustChannelScaler,
+    StimulusKFold,
+    benchmark,
+    benchmark_task,
+    generate_methods_text,
+    read_results,
+    summarize,
+)
 from sk_b2s.evaluation._questions._registry import TASKS
 
 FAST = {"cv": StimulusKFold(2), "n_shifts": 20, "verbose": 0}
@@ -30,7 +42,7 @@ def test_benchmark_task_segment_equals_benchmark():
 
 def test_benchmark_task_words_are_judged_by_their_null():
     results = benchmark_task(
-        "word", {"ridge": ridge(alphas=(1.0,))}, named_people(), **FAST, options={"k": 2}
+        "word", {"ridge": ridge(alphas=(1.0,))}, named_people(), **FAST, options={"n_words": 17, "k": 2}
     )
     table = summarize(results).set_index("control")
     assert {"phase_randomized", "shifted_labels"} <= set(table.index)
@@ -44,8 +56,9 @@ def test_benchmark_task_detects_recording_identity():
     X, y = named_people(fingerprint=2.0, response=0.0)
     y["word"] = X.rows["recording"] + y["word"].str[-1]  # each recording has its own words
     results = benchmark_task(
-        "word", {"power": make_pipeline(Power(), ridge())}, (X, y), controls=["phase_randomized"], **FAST
-    )
+        "word", {"power": make_pipeline(Power(), ridge())}, (X, y), controls=["phase_randomized"],
+        options={"n_words": 30, "k": 3}, **FAST,
+    )  # fmt: skip
     verdict = summarize(results).set_index("control")["verdict"]
     assert verdict.to_dict() == {"decoder": "leak", "phase_randomized": "leak", "timing_only": "context"}
 
@@ -54,7 +67,10 @@ def test_benchmark_task_resumes_and_shares_a_file(fits, tmp_path):
     data, path = named_people(), tmp_path / "results.jsonl"
     for _ in range(2):
         for task in ("segment", "word"):
-            results = benchmark_task(task, {"ridge": counting()}, data, path=path, controls=False, **FAST)
+            options = {"n_words": 17} if task == "word" else None
+            results = benchmark_task(
+                task, {"ridge": counting()}, data, path=path, controls=False, options=options, **FAST
+            )
     assert fits() == 4
     benchmark({"ridge": counting()}, *data, path=path, controls=False, **FAST)
     both = read_results(path)
@@ -76,13 +92,15 @@ def test_benchmark_task_resumes_and_shares_a_file(fits, tmp_path):
 
 def test_benchmark_task_always_runs_required_controls(monkeypatch):
     monkeypatch.setitem(TASKS, "word", replace(TASKS["word"], always=("phase_randomized",)))
-    results = benchmark_task("word", {"ridge": ONE}, named_people(), controls=False, **FAST)
+    results = benchmark_task(
+        "word", {"ridge": ONE}, named_people(), controls=False, options={"n_words": 17}, **FAST
+    )
     assert set(results["control"]) == {"decoder", "phase_randomized", "timing_only"}
 
 
 def test_benchmark_task_limits_controls(monkeypatch):
     monkeypatch.setitem(TASKS, "word", replace(TASKS["word"], controls=("shifted_labels",)))
-    results = benchmark_task("word", {"ridge": ONE}, named_people(), **FAST)
+    results = benchmark_task("word", {"ridge": ONE}, named_people(), options={"n_words": 17}, **FAST)
     assert set(results["control"]) == {"decoder", "shifted_labels", "timing_only"}
 
 
@@ -101,13 +119,42 @@ def test_benchmark_task_checks_input(changes, error, match):
         benchmark_task(**arguments)
 
 
-def test_benchmark_task_makes_rows_of_an_events_table(listening_events):
-    rows = {"anchor": 1.5, "tmin": 0, "tmax": 3, "block": 8}
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    memory = str(tmp_path_factory.mktemp("cache"))
+    speech = make_pipeline(Envelope(sfreq=16, memory=memory), FeatureScaler())
+    return make_pipeline(
+        Epocher(sfreq=16, memory=memory), RobustChannelScaler(), RidgeDecoder(speech=speech, alphas=(10.0,))
+    )
+
+
+OPTIONS = {"word": {"n_words": 8, "k": 2}, "word_types": {"n_words": 8, "k": 2}, "phoneme": {"n_windows": 5}}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_benchmark_task_runs_every_task(task, listening_events, pipeline):
     results = benchmark_task(
-        "segment", ["ridge"], listening_events, cv=StimulusKFold(2), controls=False, rows=rows, only=0, n_shifts=0, verbose=0
+        task, {"ridge": pipeline}, listening_events, cv=StimulusKFold(2), controls=False, options=OPTIONS.get(task),
+        rows={"block": 8}, only=0, n_shifts=20, verbose=0,
     )  # fmt: skip
     assert results["error"].eq("").all()
-    assert "windows of 3 s at steps of 1.5 s (block=8)" in generate_methods_text(results)
+    spec, own = TASKS[task], results[(results["control"] == "decoder") & (results["pool"] == "all")]
+    assert own["subject"].tolist() == ["01", "02"]  # one row for each
+    assert own["main_score"].eq(spec.main_score).all()
+    assert own[[spec.main_score, "chance", "null_high"]].notna().all(axis=None)
+    assert abs(own["null_mean"] - own["chance"]).max() < 0.15
+    text = generate_methods_text(results)
+    assert spec.question in text
+    assert spec.label.format(k=own["k"].iloc[0]) in text
+    assert "(block=8)" in text
+
+
+def test_benchmark_task_makes_presets_by_name(listening):
+    results = benchmark_task(
+        "segment", ["ridge"], listening, cv=StimulusKFold(2), controls=False, only=0, n_shifts=0, verbose=0
+    )
+    assert results["estimator"].eq("ridge").all()
+    assert results["verdict"].eq("no_null").all()
 
 
 def test_benchmark_task_documents_every_task():
