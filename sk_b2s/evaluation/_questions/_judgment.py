@@ -89,8 +89,8 @@ class Judgment:
         Returns
         -------
         rows : list of dict
-            As :func:`~sk_b2s.evaluation._scores.score_rows`. Scores that the task
-            does not have are NaN.
+            As :func:`~sk_b2s.evaluation._scores.score_rows`. Scores that the
+            task does not have are NaN.
         """
         table = self.rows.reset_index(drop=True)
         condition = table["condition"] if "condition" in table else pd.Series("", index=table.index)
@@ -116,7 +116,7 @@ class Judgment:
         return out
 
     def make_outcome(self, n_shifts=1000, random_state=None, n_left_out=0):
-        """Reduce the scores of a control on one fold to the input of a verdict.
+        """Reduce a control on one fold to the input of a verdict.
 
         Parameters
         ----------

@@ -37,8 +37,8 @@ def mean_and_sem(
         Column of the scores.
     by : None or sequence of str, default=None
         Columns. Each combination gets a row. If None, "estimator", "control",
-        "condition", "pool", "band" and "n_averaged", if the table has them, and
-        "calibration_minutes" if there are several.
+        "condition", "pool", "band" and "n_averaged", if the table has them,
+        and "calibration_minutes" if there are several.
     over : sequence of str, default=("seed", "fold", "condition")
         Columns whose values are averaged within a subject. Missing ones are
         ignored.
