@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _machine import machine, markdown
-from bench_dtu import load_page, load_subjects
+from bench_dtu import add_onsets, load_page, load_subjects
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from sk_b2s import (
+    CovarianceAlignment,
     Envelope,
     Epocher,
     FeatureScaler,
@@ -62,40 +63,51 @@ def run_eeg(_):
     people, envelope = load_subjects(page, range(1, 9))
     parts, averaged = [], []
     for fold, (train, test) in enumerate((("second", "first"), ("first", "second"))):
-        for left_out in (False, True):
-            X, y = page.cut(people, envelope, train, 1.5)
-            X_test, y_test = page.cut(people, envelope, test, 1.5)
-            of_train, of_test = (windows.rows["subject"].to_numpy() for windows in (X, X_test))
-            for subject in people:
-                own = (of_train != subject) if left_out else (of_train == subject)
-                decoder = page.make_decoder("ridge", left_out).fit(X[own], y[own])
-                mine = of_test == subject
-                result = reconstruct(decoder, X_test[mine], y_test[mine])
-                about = {"fold": fold, "training": "other subjects" if left_out else "own"}
-                parts.append(result.correlations(1000).assign(**about))
+        X, y = page.cut(people, envelope, train, 1.5)
+        X_test, y_test = page.cut(people, envelope, test, 1.5)
+        of_train, of_test = (windows.rows["subject"].to_numpy() for windows in (X, X_test))
+        likelihood = LikelihoodDecoder(lags=(-0.125, 0.25), k=1).fit(X, add_onsets(y))
+        own = page.make_decoder("ridge").fit(X, y)
+        for subject in people:
+            others, mine = of_train != subject, of_test == subject
+            fitted = {
+                "ridge": (own, y_test[mine]),
+                "likelihood": (likelihood, add_onsets(y_test[mine])),
+                "ridge, unseen subject": (
+                    page.make_decoder("ridge", True).fit(X[others], y[others]),
+                    y_test[mine],
+                ),
+            }
+            for name, (decoder, speech) in fitted.items():
+                result = reconstruct(decoder, X_test[mine], speech)
+                scores = result.correlations(1000).assign(fold=fold, decoder=name)
+                parts.append(
+                    scores[scores["band"] == ("mean" if result.n_bands == 1 else "0")]
+                )  # the envelope
                 r = reconstruction_correlation(np.mean(result.estimate, axis=0), result.target[0])
-                averaged.append({**about, "subject": subject, "r": float(r[0])})
+                averaged.append({"fold": fold, "decoder": name, "subject": subject, "r": float(r[0])})
     page.HALVES["whole"] = (0.0, 49.5)
     scores = cross_val_reconstruction(
         page.make_decoder("ridge"), *page.cut(people, envelope, "whole", 0.5), StimulusKFold(5)
     )
-    (fifths,) = summarize(scores.assign(training="own, four fifths"), "r", ["training"])
+    (fifths,) = summarize(scores.assign(decoder="ridge, five folds"), "r", ["decoder"])
     scores, averaged = pd.concat(parts, ignore_index=True), pd.DataFrame(averaged)
     lines = [
         [*row, f"{mean:.3f} ± {sem:.3f}"]
         for row, (mean, sem) in zip(
-            summarize(scores, "r", ["training"]),
-            mean_and_sem(averaged, "r", by="training")[["mean", "sem"]].to_numpy(),
+            summarize(scores, "r", ["decoder"]),
+            mean_and_sem(averaged, "r", by="decoder")[["mean", "sem"]].to_numpy(),
             strict=True,
         )
     ]
+    lines.append([*fifths, ""])
     print(
-        markdown(
-            ["trained on", "r, single repeat", "chance", "null", "97.5 %", "r, mean of ten repeats"], lines
-        )
+        markdown(["decoder", "r, single repeat", "chance", "null", "97.5 %", "r, mean of ten repeats"], lines)
     )
-    table = scores.groupby(["training", "subject"], sort=False)["r"].mean().unstack(0)
-    table["own, mean of ten"] = averaged[averaged["training"] == "own"].groupby("subject")["r"].mean()
+    table = scores.groupby(["decoder", "subject"], sort=False)["r"].mean().unstack(0)
+    for name in ("ridge", "likelihood"):
+        own = averaged[averaged["decoder"] == name].groupby("subject")["r"].mean()
+        table[f"{name}, mean of ten"] = own
     print(
         markdown(["subject", *table], [[name, *(f"{v:.3f}" for v in row)] for name, row in table.iterrows()])
     )
@@ -121,22 +133,23 @@ def run_mel(args):
     memory = str(args.root / "cache")
     lines, bands = [], []
     for modality in ("eeg", "meg"):
-        _, X, y = simulate(args, modality, args.minutes, 64, anchor=0.5, tmin=0, tmax=3)
+        _, X, y = simulate(args, modality, args.minutes, 32, anchor=0.5, tmin=0, tmax=3)
         features = {
             "envelope": Envelope(sfreq=32, memory=memory),
             "mel": MelSpectrogram(n_mels=10, sfreq=32, memory=memory),
         }
         for name, feature in features.items():
             decoders = {
-                "ridge": RidgeDecoder(n_components=32),
-                "ridge, unseen subject": RidgeDecoder(n_components=32, per_subject=False),
+                "ridge": RidgeDecoder(),
+                "ridge, unseen subject": RidgeDecoder(per_subject=False),
                 "likelihood": LikelihoodDecoder(),
             }
             for label, decoder in decoders.items():
                 decoder.set_params(speech=make_pipeline(feature, FeatureScaler()))
+                align = [("align", CovarianceAlignment())] * label.startswith("ridge")
                 pipe = Pipeline([
                     ("epochs", Epocher(sfreq=32, lag=0, l_freq=0.5, h_freq=12.0, baseline=None, memory=memory)),
-                    ("scale", RobustChannelScaler(clip=20)), ("decoder", decoder),
+                    ("scale", RobustChannelScaler(clip=20)), *align, ("decoder", decoder),
                 ])  # fmt: skip
                 cv = LeaveOneSubjectOut(stimulus_folds=2) if "unseen" in label else StimulusKFold(4)
                 began = time.perf_counter()
@@ -147,7 +160,7 @@ def run_mel(args):
                 rows = summarize(scores[scores["band"] == "mean"], "r", ["band"])
                 lines.append([modality, name, label, *rows[0][1:], f"{seconds:.0f}"])
                 print(lines[-1], flush=True)
-                if name == "mel" and label == "ridge":
+                if name == "mel" and label == "likelihood":
                     means = mean_and_sem(scores, "r", by="band")["mean"].drop("mean")
                     bands.append([modality, *(f"{value:.3f}" for value in means)])
     print(markdown(["recordings", "features", "decoder", "r", "chance", "null", "97.5 %", "seconds"], lines))
@@ -160,6 +173,7 @@ def run_classes(args):
     steps = [
         ("epochs", Epocher(sfreq=32, lag=0, l_freq=0.5, h_freq=12.0, baseline=None, memory=memory)),
         ("scale", RobustChannelScaler(clip=20)),
+        ("align", CovarianceAlignment()),
     ]
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     mel = make_pipeline(MelSpectrogram(n_mels=20, sfreq=32, memory=memory), FeatureScaler())
@@ -178,7 +192,7 @@ def run_classes(args):
             labels.value_counts(normalize=True).round(3).head(3).to_dict(),
             flush=True,
         )
-        decoders = {"LDA": lda, "ridge, templates": RidgeDecoder(speech=mel, lags=(0, 0.4), n_components=16)}
+        decoders = {"LDA": lda, "ridge, templates": RidgeDecoder(speech=mel, lags=(0, 0.4))}
         for label, decoder in decoders.items():
             for n_averaged in sizes:
                 began = time.perf_counter()

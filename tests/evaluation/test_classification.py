@@ -115,6 +115,8 @@ def test_classification_selects_classes_and_subjects():
     assert scores["f1_macro"][0] > 0.85
     with pytest.raises(ValueError, match="0 classes with 1000 or more"):
         cross_val_classification(make_lda(), X, y, labels, CV, n_averaged=1000)
+    with pytest.raises(ValueError, match="n_averaged must be an integer of 1 or more, got 0"):
+        cross_val_classification(make_lda(), X, y, labels, CV, n_averaged=(1, 0))
     ensemble = EnsembleDecoder(
         [("one", RidgeDecoder(lags=(0, 0), k=1)), ("two", RidgeDecoder(lags=(0, 0.1), k=1))]
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 
 import joblib
 import numpy as np
@@ -11,7 +10,12 @@ import pandas as pd
 from sklearn.utils import check_consistent_length
 
 from sk_b2s._utils._text import shorten_list
-from sk_b2s._utils._validation import get_validated_recordings, get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import (
+    get_validated_recordings,
+    get_validated_table,
+    validate_count,
+    validate_rows_in_step,
+)
 from sk_b2s.evaluation._classification._classifiers import fit_features, is_template_route, predict_by_timing
 from sk_b2s.metrics._examples import average_drawn, draw_examples
 from sk_b2s.model_selection._split import list_split_folds
@@ -117,7 +121,9 @@ def cross_val_classification(
     labels = pd.Series(np.asarray(labels, dtype=object))
     check_consistent_length(X, y, labels)
     validate_rows_in_step(X, y)
-    sizes = [n_averaged] if not isinstance(n_averaged, Sequence) else list(n_averaged)
+    sizes = np.atleast_1d(n_averaged).tolist()
+    for size in sizes:
+        validate_count("n_averaged", size, least=1)
     rows = _make_rows(X, len(labels))
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_score_fold)(
