@@ -15,10 +15,12 @@ from sk_b2s.decoding._retrieval._word_types import retrieve_words
 from sk_b2s.evaluation._classification._classifiers import make_template_functions
 from sk_b2s.evaluation._classification._labels import label_segments
 from sk_b2s.evaluation._classification._scores import compute_class_scores
+from sk_b2s.evaluation._controls._timing import K_WORDS, has_timed_rows
 from sk_b2s.evaluation._questions._judgment import Judgment
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.metrics._ranking import balanced_top_k, ranks
-from sk_b2s.metrics._vocabulary import make_vocabulary
+from sk_b2s.metrics._vocabulary import make_plain_words, make_vocabulary
+from sk_b2s.metrics._word_timing import timing_scores
 from sk_b2s.metrics._words import word_log_probabilities
 
 
@@ -55,7 +57,8 @@ def judge_words(result, fold, n_words=50, k=10):
     words = result.to_words(make_vocabulary(_list_training_words(fold), n_words))
     codes = words.vocabulary.encode(result.candidates["word"])
     scores = words.log_probabilities - words.log_prior
-    return judge_types(scores, codes, result.target, result.rows, k)
+    timed = _score_timing(words, result.rows, codes[result.target], fold)
+    return judge_types(scores, codes, result.target, result.rows, k, timed=timed)
 
 
 def judge_word_types(result, fold, n_words=50, k=10):
@@ -82,7 +85,24 @@ def judge_word_types(result, fold, n_words=50, k=10):
     words = retrieve_words(result.estimator, result.X, result.y, X, y, vocabulary)
     found = find_distinct_candidates(result.y)
     codes = words.vocabulary.encode(get_validated_table(result.y)["word"].iloc[found.first])
-    return judge_types(words.log_probabilities, codes, found.target, fold.rows.iloc[test], k)
+    rows = fold.rows.iloc[test]
+    timed = _score_timing(words, rows, codes[found.target], fold)
+    return judge_types(words.log_probabilities, codes, found.target, rows, k, timed=timed)
+
+
+def _score_timing(words, rows, codes, fold):
+    """Return the hits of timing alone among ten words, None if unknown."""
+    if words.n_words <= K_WORDS or not has_timed_rows(rows):
+        return None
+    presented = np.array([*words.vocabulary, None], dtype=object)[codes]
+    train = None
+    if fold.has_own_stimuli and "word" in fold.rows:
+        train = fold.rows.iloc[fold.train]
+        train = train.assign(word=make_plain_words(train["word"]))
+    hits = timing_scores(
+        rows.reset_index(drop=True), presented, list(words.vocabulary), K_WORDS, train, features="all"
+    )
+    return hits.to_numpy()
 
 
 def _list_training_words(fold):
@@ -143,7 +163,7 @@ def _encode_classes(own, target, subject, trained, n_windows):
     return pd.Index(classes).get_indexer(own), classes
 
 
-def judge_types(scores, codes, target, rows, k=1, has_f1=False):
+def judge_types(scores, codes, target, rows, k=1, has_f1=False, timed=None):
     """Judge scores of types, words or classes, each with equal weight.
 
     Parameters
@@ -158,6 +178,8 @@ def judge_types(scores, codes, target, rows, k=1, has_f1=False):
         Number of guesses.
     has_f1 : bool, default=False
         Whether the F1 score is computed as well.
+    timed : None or ndarray of shape (n_windows,), default=None
+        Hits of timing alone among ten types.
 
     Returns
     -------
@@ -181,6 +203,10 @@ def judge_types(scores, codes, target, rows, k=1, has_f1=False):
             for n in (1, 5, 10)
             if n < n_types
         }
+        if timed is not None:
+            hits = pd.Series(timed[own[windows]])
+            out["word_top_10_timing"] = float(hits.groupby(types[windows]).mean().mean())
+            out["word_timing_chance"] = K_WORDS / n_types
         if has_f1:
             out["f1_macro"] = compute_class_scores(types[windows], best[windows], n_types)["f1_macro"]
         return out

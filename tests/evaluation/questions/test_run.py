@@ -45,6 +45,8 @@ def test_benchmark_task_words_are_judged_by_their_null():
         "word", {"ridge": ridge(alphas=(1.0,))}, named_people(), **FAST, options={"n_words": 17, "k": 2}
     )
     table = summarize(results).set_index("control")
+    assert (table["word_timing_chance"] == 10 / 17).all()
+    assert table["word_top_10_timing"].between(0.3, 1).all()
     assert {"phase_randomized", "shifted_labels"} <= set(table.index)
     assert (table["n_candidates"] == 17).all()
     assert table.loc["phase_randomized", "verdict"] == "at_null"
