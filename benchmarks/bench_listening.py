@@ -47,6 +47,12 @@ DECODERS = {
     "network": ("clip-mel", {}),
     "ensemble": ("ensemble", {}),
     "network, size hours": ("clip-mel", {f"encoder__{name}": value for name, value in SIZES["hours"].network.items()}),
+    "ensemble, size hours, one seed": (
+        "ensemble", {
+            "ensemble__n_seeds": 1,
+            **{f"ensemble__clip-mel__encoder__{name}": value for name, value in SIZES["hours"].network.items()},
+        },
+    ),
     "regression": ("regression", {}),
     "network, embedding": ("clip-mel", {"encoder__subject_layer": "embedding"}),
     "network, no subject layer": ("clip-mel", {"encoder__subject_layer": None}),
