@@ -6,6 +6,7 @@ import jinja2
 import pandas as pd
 
 from sk_b2s._utils._text import format_percent, join_text_items, with_visible_text
+from sk_b2s.decoding._retrieval._row_candidates import RowCandidates, describe_row_candidates
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import label_of_control
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, decide_verdict_against_null
@@ -140,9 +141,11 @@ def _describe_task(mine):
         return None
     plan = read_plan(mine["plan"].iloc[0]) if "plan" in mine else None
     k = int(mine["k"].iloc[0]) if "k" in mine and mine["k"].notna().all() else "k"
+    settings = (plan or {}).get("settings", {})
+    rule = settings.get("candidates_per_row")
     return {
-        "question": spec.question, "source": spec.source, "rows": (plan or {}).get("settings", {}).get("rows", ""),
-        "candidates": spec.candidates, "label": spec.label.format(k=k), "chance": spec.chance,
+        "question": spec.question, "source": spec.source, "rows": settings.get("rows", ""),
+        "candidates": describe_row_candidates(RowCandidates(**rule)) if isinstance(rule, dict) else spec.candidates, "label": spec.label.format(k=k), "chance": spec.chance,
     }  # fmt: skip
 
 

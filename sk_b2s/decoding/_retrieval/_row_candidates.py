@@ -179,6 +179,31 @@ def check_candidates_per_row(candidates_per_row):
     return RowCandidates(int(candidates_per_row))
 
 
+def describe_row_candidates(rule):
+    """Describe the candidates of a rule as a noun phrase.
+
+    Examples
+    --------
+    >>> describe_row_candidates(RowCandidates(5, gap=0))
+    'the target and 4 random segments of the same recording'
+    """
+    n_others = rule.n_candidates - 1
+    noun = "segment" + "s" * (n_others > 1)
+    where = "of all test windows" if rule.within is None else f"of the same {rule.within}"
+    if rule.rule == "random":
+        others = f"{n_others} random {noun} {where}"
+        others += f", at least {rule.gap:g} s away" if rule.gap else ""
+    elif rule.rule == "next":
+        others = f"the {n_others} {noun} {where} after it, at a distance of {rule.gap:g} s"
+    else:
+        others = (
+            f"{n_others} {noun} {where} at a distance of {rule.gap:g} s, where each candidate is the "
+            f"target of one window"
+        )
+    match = (rule.match,) if isinstance(rule.match, str) else rule.match
+    return f"the target and {others}" + (f", with equal {', '.join(match)}" if match else "")
+
+
 def warn_of_unequal_lengths(y, rows=None, stacklevel=4):
     """Warn if candidates of a window have unequal lengths.
 

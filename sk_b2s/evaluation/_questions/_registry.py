@@ -130,6 +130,16 @@ TASKS = {
             published="accuracy .628 (winner), 20 unseen subjects, 64-channel EEG, chance .20",
         ),
         TaskSpec(
+            "sentence",
+            question="Which sentence was presented?",
+            rows={"anchor": "sentence", "tmin": 0.0, "tmax": 2.0},
+            candidates="the beginnings of the distinct sentences of the test set, all of equal length",
+            chance="k divided by the number of candidates",
+            label="top-{k} accuracy of sentences",
+            options={"k": 10, "n_candidates": None, "candidates_per_row": None},
+            source="arXiv:2605.24524, for the leak by unequal lengths",
+        ),
+        TaskSpec(
             "word",
             question="Which of 50 words was presented?",
             rows=PAPER_WINDOW,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from numbers import Real
 
 import pandas as pd
 
@@ -162,7 +163,10 @@ def describe_rows(rows):
     if not isinstance(anchor, str):
         text = f"windows of {tmax - tmin:g} s at steps of {anchor:g} s"
     elif anchor == "sentence":
-        text = "one window per sentence"
+        lengths = (
+            f"from {tmin:g} to {tmax:g} s of each sentence" if isinstance(tmax, Real) else "of each sentence"
+        )
+        text = f"windows {lengths}"
     else:
         text = f"windows from {tmin:g} to {tmax:g} s around the onset of each {anchor}"
     return f"{text} ({further})" if further else text

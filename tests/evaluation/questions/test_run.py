@@ -13,6 +13,7 @@ from sk_b2s import (
     FeatureScaler,
     RidgeDecoder,
     RobustChannelScaler,
+    RowCandidates,
     StimulusKFold,
     benchmark,
     benchmark_task,
@@ -52,6 +53,31 @@ def test_benchmark_task_words_are_judged_by_their_null():
     assert table.loc["phase_randomized", "verdict"] == "at_null"
     assert abs(table["null_mean"] - table["chance"]).max() < 0.05
     assert table["match_mismatch"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("task", "chance", "candidates"),
+    [
+        ("match_mismatch", 0.5, "the target and 1 segment of the same recording at a distance of 1 s"),
+        ("match_mismatch_5", 0.2, "the target and 4 random segments of the same recording"),
+    ],
+)
+def test_benchmark_task_match_mismatch_has_few_candidates(task, chance, candidates):
+    results = benchmark_task(task, {"ridge": ONE}, people(together=2, n=40), controls=False, **FAST)
+    assert (results["chance"] == chance).all()
+    assert (results["verdict"] == "above_null").all()
+    assert candidates in generate_methods_text(results)
+
+
+def test_benchmark_task_sentence_takes_candidates_of_equal_length():
+    X, y = people(n=40)
+    rule = RowCandidates(3, match="kind", within=None)
+    results = benchmark_task(
+        "sentence", {"ridge": ONE}, (X, y.assign(kind=np.arange(len(y)) % 4)), controls=False,
+        options={"k": 1, "candidates_per_row": rule}, **FAST,
+    )  # fmt: skip
+    assert results["chance"].unique() == pytest.approx([1 / 3])
+    assert "with equal kind" in generate_methods_text(results)
 
 
 def test_benchmark_task_detects_recording_identity():
