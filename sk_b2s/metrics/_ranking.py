@@ -184,6 +184,15 @@ def median_relative_rank(ranks, n_candidates):
     return float(np.median(_as_ranks(ranks, n_candidates) / (n_candidates - 1)))
 
 
+def compute_rank_scores(ranks, k, n_candidates):
+    """Compute the scores of ranks that need no table: a dict."""
+    return {
+        "top_1": top_k_accuracy(ranks, 1, n_candidates),
+        "top_k": top_k_accuracy(ranks, k, n_candidates),
+        "median_relative_rank": median_relative_rank(ranks, n_candidates),
+    }
+
+
 def chance_level(k, n_candidates):
     """Compute the top-``k`` accuracy of a guess: k / n_candidates.
 

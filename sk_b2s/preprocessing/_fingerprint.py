@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
 import json
+import re
 import sys
 import sysconfig
 from functools import cache, partial
@@ -23,7 +23,7 @@ from sk_b2s.preprocessing._windows import Windows
 
 IGNORED = ("memory", "n_jobs", "verbose")  # parameters that do not change results
 HERE = Path(__file__).resolve().parents[1]
-PACKAGE = "sk_b2s."
+IMPORT = re.compile(r"^[ \t]*from sk_b2s\.([\w.]+) import (\([^)]*\)|.*)", re.MULTILINE)
 INSTALLED = {
     Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
 }
@@ -238,15 +238,16 @@ def _sources(folder, roots):
     """Return the sources of modules and their imports, by module: dict."""
     sources, ahead = {}, list(roots)
     for name in ESTIMATOR_FOLDERS:  # loaded by name, so that no import statement leads to them
-        ahead += [f"{name}.{path.stem}" for path in sorted((folder / name).glob("_*.py"))]
+        paths = sorted(
+            path.relative_to(folder).with_suffix("") for path in (folder / name).rglob("_[!_]*.py")
+        )
+        ahead += [".".join(path.parts) for path in paths]
     while ahead:
         name = ahead.pop()
         path = folder.joinpath(*name.split(".")).with_suffix(".py")
         if name in sources or not path.is_file():
             continue
         sources[name] = path.read_bytes()
-        for node in ast.walk(ast.parse(sources[name])):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
-                base = node.module[len(PACKAGE) :]
-                ahead += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        for module, names in IMPORT.findall(sources[name].decode()):  # a syntax tree takes a second
+            ahead += [module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))]
     return sources

@@ -455,7 +455,7 @@ def test_benchmark_row_has_error_of_calibration(listeners):
 def test_calibrated_brain_encoder(listening, tiny_pipeline, tmp_path):
     """Rows of the benchmark equal fit and adapt, with one fit of networks."""
     X, y = listening
-    pipe = tiny_pipeline(max_epochs=3, unseen_subject="nearest")
+    pipe = tiny_pipeline(max_epochs=1, unseen_subject="nearest")
     estimators = {name: CalibratedDecoder(pipe, name, tmp_path) for name in ("none", "ridge", "layer", "all")}
     cv = LeaveOneSubjectOut(1, calibration_minutes=[0, np.inf])
     results = benchmark(estimators, X, y, cv, controls=False, **FAST)

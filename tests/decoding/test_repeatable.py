@@ -87,14 +87,15 @@ def test_adapt_uses_no_unordered_sum():
 
 
 @pytest.mark.slow
-def test_fits_repeat_among_processes():
+def test_fits_repeat_among_processes(two_threads):
     """The deterministic flag changes nothing, so all operations are."""
+    command = [sys.executable, repeatable.__file__, "2", "deterministic"]
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-    found = []
-    for arguments in (["2"], ["2", "deterministic"]):
-        command = [sys.executable, repeatable.__file__, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-    assert found[0] == found[1]
-    assert set(found[0]) > {*repeatable.REPEATED, *(f"adapt {method}" for method in repeatable.METHODS)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    found = repeatable.all_results()
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert found == json.loads(out.splitlines()[-1])
+    assert set(found) > {*repeatable.REPEATED, *(f"adapt {method}" for method in repeatable.METHODS)}

@@ -7,6 +7,7 @@ As a program it prints them, for a number of threads:
 import hashlib
 import json
 import sys
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,7 @@ METHODS = ("ridge", "layer", "all")
 LINEAR = {"lags": (0.0, 0.1), "alphas": (0.1, 1.0), "per_subject": False}
 
 
+@cache
 def data(n_subjects=12, n_segments=24, first=0):
     """Windows of subjects with one layout and few repeated segments."""
     rng = np.random.default_rng(first)

@@ -13,7 +13,13 @@ from sk_b2s.decoding._retrieval._combine import CombinationMixin
 from sk_b2s.decoding._retrieval._confidence import ConfidenceMixin
 from sk_b2s.decoding._retrieval._words import WordScoresMixin
 from sk_b2s.metrics._null import circular_shift_null
-from sk_b2s.metrics._ranking import chance_level, median_relative_rank, ranks, top_k_accuracy
+from sk_b2s.metrics._ranking import (
+    chance_level,
+    compute_rank_scores,
+    median_relative_rank,
+    ranks,
+    top_k_accuracy,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +122,7 @@ class RetrievalResult(CombinationMixin, ConfidenceMixin, WordScoresMixin):
         """
         k = self._k(k)
         return pd.DataFrame({
-            subject: {
-                "top_1": top_k_accuracy(own, 1, self.n_candidates),
-                "top_k": top_k_accuracy(own, k, self.n_candidates),
-                "median_relative_rank": median_relative_rank(own, self.n_candidates),
-            }
+            subject: compute_rank_scores(own, k, self.n_candidates)
             for subject, own in pd.Series(self.ranks).groupby(self.rows["subject"].to_numpy())
         }).T.rename_axis("subject")  # fmt: skip
 
@@ -266,8 +268,8 @@ class RetrievalResult(CombinationMixin, ConfidenceMixin, WordScoresMixin):
                 )
             pools.append({
                 "subject": subject, by: name, "n_windows": len(pool.rows), "n_candidates": pool.n_candidates,
-                "chance": chance_level(k, pool.n_candidates), "top_1": pool.top_k(1), "top_k": pool.top_k(k),
-                "median_relative_rank": pool.median_relative_rank(),
+                "chance": chance_level(k, pool.n_candidates),
+                **compute_rank_scores(pool.ranks, k, pool.n_candidates),
             })  # fmt: skip
         return pd.DataFrame(pools)
 

@@ -11,7 +11,7 @@ from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import get_validated_table, join_validated_tables
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.metrics._ranking import chance_level, median_relative_rank, top_k_accuracy
+from sk_b2s.metrics._ranking import chance_level, compute_rank_scores
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._windows import Windows
@@ -64,9 +64,7 @@ def retrieval_scores(estimator, X, y, candidates_per_row=None):
     k = estimator.k if candidates_per_row is None or estimator.k < n_candidates else 1
     warn_of_exposure(whole, estimator, y)
     return {
-        "top_1": float(top_k_accuracy(found, 1, n_candidates)),
-        "top_k": float(top_k_accuracy(found, k, n_candidates)),
-        "median_relative_rank": float(median_relative_rank(found, n_candidates)),
+        **{name: float(score) for name, score in compute_rank_scores(found, k, n_candidates).items()},
         "n_candidates": n_candidates,
         "chance": float(chance_level(k, n_candidates)),
     }

@@ -19,6 +19,7 @@ from sk_b2s import (
     MelSpectrogram,
     PrecomputedFeatures,
     RidgeDecoder,
+    RobustChannelScaler,
     SpeechActivity,
     StimulusArray,
     StimulusKFold,
@@ -115,9 +116,12 @@ def test_run_controls_false_positive_rate():
 
 
 @pytest.fixture(scope="module")
-def full(listening, tiny_pipeline):
+def full(listening, tmp_path_factory):
     X, y = listening
-    pipe = tiny_pipeline(max_epochs=12)
+    memory = str(tmp_path_factory.mktemp("cache"))
+    speech = make_pipeline(MelSpectrogram(n_mels=8, sfreq=32, memory=memory), FeatureScaler())
+    decoder = ridge(k=5, alphas=(1.0,)).set_params(speech=speech)
+    pipe = make_pipeline(Epocher(sfreq=32, memory=memory), RobustChannelScaler(), decoder)
     before = repr(pipe.get_params())
 
     def oracle(X, y):
@@ -129,7 +133,7 @@ def full(listening, tiny_pipeline):
     folds = list(StimulusKFold(3).split(X, y))[:2]
     table = run_controls(pipe, X, y, cv=folds, oracle=oracle, n_shifts=200)
     assert repr(pipe.get_params()) == before
-    assert not hasattr(pipe[-1], "net_")
+    assert not hasattr(pipe[-1], "coef_")
     return table, pipe, X, y, folds
 
 

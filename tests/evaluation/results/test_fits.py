@@ -72,7 +72,7 @@ def speech():
 @pytest.mark.slow
 def test_benchmark_is_equal_on_dask(tmp_path):
     distributed = pytest.importorskip("distributed", reason="the cluster is one of dask's")
-    X, y = people(n_recordings=4, n=60, together=2)
+    X, y = people(n_recordings=2, n=60)
     arguments = {
         "estimators": {"one": ONE, "pooled": POOLED}, "X": X, "y": y, "cv": StimulusKFold(2),
         "controls": ["shifted_labels"], "n_candidates": 30, **FAST,

@@ -152,7 +152,7 @@ interruptions = 0
 for _ in range(10):
     child, enough = fork("interrupted.jsonl"), min(fits() + random.choice([0, 1, 2, 3]), 18)
     while fits() < enough:
-        time.sleep(0.001)
+        time.sleep(0.005)
     time.sleep(random.uniform(0.0, 0.05))  # in the fit, the score or the writing
     os.kill(child, signal.SIGKILL)
     interruptions += os.WIFSIGNALED(os.waitpid(child, 0)[1])
