@@ -4,10 +4,10 @@
 on four fifths of the speech, and scores the words of the rest: by the summed
 probabilities of test segments (tokens), with the prior of the candidates or
 equal priors, and by one template per word made of training segments (types).
-The vocabulary are the most frequent words of the training rows. Each table
-contains the chance level and the score of the onsets of words alone. ``--noise``
-replaces the similarities by random numbers. Settings were selected on
-``--seed 0``, so report another one.
+The vocabulary is the most frequent words of the training rows. Each table
+contains the chance level and the score of the onsets of words alone.
+``--noise`` replaces the similarities by random numbers. Settings were selected
+on ``--seed 0``, so report another one.
 """
 
 import argparse
