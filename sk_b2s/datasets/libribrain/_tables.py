@@ -54,6 +54,7 @@ NAME = re.compile(
 )
 COLUMNS = ("kind", "segment", "timemeg", "duration", "sentenceidx", "wordidx")
 KINDS = ("word", "phoneme", "silence")
+POSITION = r"_[BIES]$"  # of a phoneme in its word: begin, inside, end or single
 NOT_PHONEMES = ("oov_S", "sil", "spn_S")  # unknown words and silences
 PARTITIONS = ("train", "validation", "test")
 # Sessions of each task that are not training data. TIMIT is split by speakers and MOCHA-TIMIT by sentences.
@@ -110,11 +111,11 @@ def load_libribrain100(
         Events table, see :func:`~sk_b2s.check_events`. ``sequence`` is
         "task/session/number of the sentence" and ``word_index`` counts its
         words from 0, both equal for all subjects. ``text`` of a phoneme is
-        its ARPAbet symbol and position, such as "ae_B". ``sound`` is a
-        :class:`~sk_b2s.StimulusArray` at 100 Hz with three features: speech
-        (0 or 1), onsets of words and onsets of phonemes. Additional columns
-        are ``task``, ``run``, ``partition`` (also in ``y`` of
-        :func:`~sk_b2s.make_segments`) and ``language``.
+        its ARPAbet symbol without its position ("ae" for "ae_B"), one of 39.
+        ``sound`` is a :class:`~sk_b2s.StimulusArray` at 100 Hz with three
+        features: speech (0 or 1), onsets of words and onsets of phonemes.
+        Additional columns are ``task``, ``run``, ``partition`` (also in ``y``
+        of :func:`~sk_b2s.make_segments`) and ``language``.
 
     Raises
     ------
@@ -274,6 +275,8 @@ def _read_table(run):
         STUDY, "rows without a time or text are omitted from", [f"{run.table.name} ({n} rows)"] if (n := int((~(is_timed & is_named) & used).sum())) else []
     )  # fmt: skip
     rows = rows[is_timed & is_named & used]
+    plain = rows["text"].str.replace(POSITION, "", regex=True)
+    rows["text"] = rows["text"].where(rows["kind"] != "phoneme", plain)
     if not (rows["kind"] == "word").any():
         raise ValueError(f"{STUDY}: {str(run.table)!r} has no words. Check that the file is complete. {HINT}")
     if (early := rows["onset"] < 0).any():

@@ -37,6 +37,7 @@ def test_load_has_rows_and_parts(events):
     assert (word["sequence"], word["word_index"]) == ("Sherlock1/11/2", 1.0)
     phonemes = events[(events["type"] == "phoneme") & (events["sequence"] == "Sherlock1/11/2")]
     assert phonemes["word_index"].tolist()[:4] == [0, 0, 1, 1]
+    assert phonemes["text"].tolist()[:2] == ["ae", "t"]
 
 
 def test_load_shares_stimulus_of_session(events):
