@@ -136,7 +136,7 @@ TASKS = {
             candidates="the beginnings of the distinct sentences of the test set, all of equal length",
             chance="k divided by the number of candidates",
             label="top-{k} accuracy of sentences",
-            options={"k": 10, "n_candidates": None, "candidates_per_row": None},
+            options={"k": 1, "n_candidates": None, "candidates_per_row": None},
             source="arXiv:2605.24524, for the leak by unequal lengths",
         ),
         TaskSpec(

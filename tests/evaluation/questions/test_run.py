@@ -170,7 +170,7 @@ def test_benchmark_task_runs_every_task(task, listening_events, pipeline):
     assert own["subject"].tolist() == ["01", "02"]  # one row for each
     assert own["main_score"].eq(spec.main_score).all()
     assert own[[spec.main_score, "chance", "null_high"]].notna().all(axis=None)
-    assert abs(own["null_mean"] - own["chance"]).max() < 0.15
+    assert abs(own["null_mean"] - own["chance"]).max() < 0.2  # few shifts of six sentences
     text = generate_methods_text(results)
     assert spec.question in text
     assert spec.label.format(k=own["k"].iloc[0]) in text
