@@ -5,7 +5,9 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 
+from helpers.decoders import planted
 from sk_b2s import FeatureScaler, PrecomputedFeatures, RidgeDecoder, StimulusArray, Windows
+from sk_b2s.evaluation._controls._surrogates import phase_randomized
 
 SFREQ, LENGTH = 32.0, 64  # Hz; samples of a window, 2 s
 N_WORDS, N_CODES = 50, 8
@@ -75,6 +77,24 @@ def find_common_lag(one, other):
     parts = np.lib.stride_tricks.sliding_window_view(one[:, 2:], 8, axis=1)
     found = np.flatnonzero(abs(parts - other[:, None, :8]).max((0, 2)) < 1e-3 * one.std())
     return 2 + found[0] if len(found) else 0
+
+
+def make_slow_responses(n_recordings=2, n=80, seed=0):
+    """Make recordings with a response to slow features of the stimulus."""
+    X, y = planted(0.0, 0.0, n_recordings, n, seed)
+    random, signals, sounds = np.random.default_rng(seed), [], {}
+    for signal, sound in zip(X.signals, pd.unique(y["sound"]), strict=True):
+        slow = np.cumsum(random.standard_normal((len(signal), 4)), 0).astype(np.float32)
+        slow -= np.stack([np.convolve(one, np.ones(64) / 64, "same") for one in slow.T], 1)
+        sounds[sound] = StimulusArray(slow, X.sfreq, sound.name)
+        signals.append(signal + np.pad(slow / slow.std(), ((0, 0), (0, 2))).astype(np.float32))
+    return X._replace(signals=signals), y.assign(sound=y["sound"].map(sounds))
+
+
+def randomize_windows(X, seed=0):
+    """Randomize the phases of each window on its own."""
+    data = np.stack([phase_randomized(window.T, seed + row).T for row, window in enumerate(np.asarray(X))])
+    return Windows.from_array(data, rows=X.rows, sfreq=X.sfreq)
 
 
 def make_joint_decoder(k=10):

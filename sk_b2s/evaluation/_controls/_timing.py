@@ -83,7 +83,7 @@ def add_loudness(rows):
 
 
 def _measure_levels(sound, times):
-    """Return the level (dB) of stretches (onset and duration, s) of a sound."""
+    """Return the level (dB) of stretches (onset, duration) of a sound."""
     samples, rate = read_audio_samples(sound, get_stimulus_state(sound))
     energy = np.concatenate([[0.0], np.cumsum(samples.astype(float) ** 2)])
     first, last = (
