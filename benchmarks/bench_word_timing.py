@@ -17,6 +17,7 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from _machine import machine, markdown
 from sklearn.base import clone
@@ -36,13 +37,13 @@ from sk_b2s import (
     SurrogateRecordings,
     benchmark,
     make_segments,
-    mean_and_sem,
     run_controls,
     summarize,
 )
 from sk_b2s.datasets import load_brennan2019, load_gwilliams2022
-from sk_b2s.evaluation._controls._timing import get_plain_words
+from sk_b2s.evaluation._controls._timing import describe_candidate_timing, get_plain_words, rank_by_timing
 from sk_b2s.metrics import timing_scores
+from sk_b2s.metrics._matched import find_matched_strata, select_usable_strata
 
 K, N_WORDS = 10, 50
 KINDS = {
@@ -83,6 +84,34 @@ def score_rows(rows):
         }  # fmt: skip
 
 
+def rank_segments(rows):
+    """Return the scores of ``timing_only`` in the first fifth of the words."""
+    known = rows.drop_duplicates(["sound", "sound_onset"]).reset_index(drop=True)
+    n = len(known) // 5
+    test, target = known.iloc[:n], np.arange(n)
+    start = time.perf_counter()
+    scores = rank_by_timing(test, target, test, known.iloc[n:])
+    seconds = time.perf_counter() - start
+    rank = (scores >= scores[target, target][:, None]).sum(1) - 1
+    return {
+        "segments": n, "top-1": (rank < 1).mean(), "top-10": (rank < K).mean(), "chance": K / n, "seconds": seconds,
+    }  # fmt: skip
+
+
+def describe_strata(rows):
+    """Yield the size of strata of like duration and interval."""
+    known = rows.drop_duplicates(["sound", "sound_onset"]).reset_index(drop=True)
+    for part, share in (("all words", 1), ("a fifth", 5)):
+        own = known.iloc[: len(known) // share]
+        strata = find_matched_strata(describe_candidate_timing(own, np.arange(len(own)), len(own)))
+        size = pd.Series(strata).map(pd.Series(strata).value_counts())
+        usable = select_usable_strata(strata, np.arange(len(own)))
+        yield {
+            "test set": part, "candidates": len(own), "median stratum": size.median(),
+            "windows with 6 candidates": usable.mean(),
+        }  # fmt: skip
+
+
 def show(rows):
     """Print rows as a table."""
     table = pd.DataFrame(rows).round(3)
@@ -91,12 +120,16 @@ def show(rows):
 
 def show_tables(folder):
     """Print timing alone of the tables of real studies."""
-    found = []
+    found, segments, strata = [], [], []
     for name in ("gwilliams2022", "brennan2019"):
         with tempfile.TemporaryDirectory() as root:
             rows = load_rows(name, folder, Path(root))
         found += [{"study": name, **row} for row in score_rows(rows)]
+        segments.append({"study": name, **rank_segments(rows)})
+        strata += [{"study": name, **row} for row in describe_strata(rows)]
     show(found)
+    show(segments)
+    show(strata)
 
 
 def score_randomized(seed):
@@ -134,7 +167,7 @@ def show_joint(seeds):
     scores = pd.concat(parts)
     rows = []
     for name, own in scores.groupby(level=0, sort=False):
-        mean, sem = mean_and_sem(own["top_k"])
+        mean, sem = own["top_k"].mean(), own["top_k"].sem()
         texts = pd.Series(verdicts[name]).value_counts()
         rows.append({
             "control": name, "top-10": mean, "s.e.m. over seeds": sem, "chance": own["chance"].mean(),
@@ -150,7 +183,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--joint", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103, 104])
     args = parser.parse_args()
     print(machine())
     if args.data:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 
-TOLERANCES = {"duration": 1.4, "interval": 1.4, "level": 4.0}  # largest ratio, and difference in dB
+TOLERANCES = {"duration": 1.25, "interval": 1.25, "level": 3.0}  # largest ratio, and difference in dB
 MIN_STRATUM = 6  # candidates; fewer leave too few permutations
 TIE = 1e-9
 
@@ -15,7 +15,7 @@ def find_matched_strata(timing):
     """Divide candidates into strata of like duration, interval and level.
 
     A stratum is a cell of a fixed grid: durations and intervals differ by at
-    most a factor of 1.4, levels by at most 4 dB. Cells do not depend on the
+    most a factor of 1.25, levels by at most 3 dB. Cells do not depend on the
     other candidates.
 
     Parameters
@@ -31,6 +31,7 @@ def find_matched_strata(timing):
 
     Examples
     --------
+    >>> import pandas as pd
     >>> table = pd.DataFrame({"duration": [0.2, 0.21, 0.4, np.nan]})
     >>> find_matched_strata(table).tolist()
     [0, 0, 1, -1]

@@ -62,7 +62,7 @@ class OverlapReader(TransformerMixin, BaseEstimator):
             if recording[row] == recording[row + 1]:
                 lags[row] = find_common_lag(data[row], data[row + 1])
         edges = np.linspace(np.log(3), np.log(24), N_CODES)
-        out = np.zeros((len(data), N_CODES, LENGTH), np.float32)
+        out = 1e-3 * np.random.default_rng(0).standard_normal((len(data), N_CODES, LENGTH)).astype(np.float32)
         for row in range(len(data)):
             place, at = 0, row
             while place < LENGTH and at < len(data) and lags[at]:

@@ -16,8 +16,8 @@ def test_find_matched_strata_limits_differences():
     strata = find_matched_strata(timing)
     groups = timing.groupby(strata)
     for name in ("duration", "interval"):
-        assert (groups[name].max() / groups[name].min()).max() < 1.4 + 1e-9
-    assert (groups["level"].max() - groups["level"].min()).max() < 4 + 1e-9
+        assert (groups[name].max() / groups[name].min()).max() < 1.25 + 1e-9
+    assert (groups["level"].max() - groups["level"].min()).max() < 3 + 1e-9
     np.testing.assert_array_equal(find_matched_strata(timing.iloc[:30]), strata[:30])  # independent of others
     assert (find_matched_strata(timing[["level"]] * np.nan) == -1).all()
 

@@ -166,8 +166,8 @@ def test_randomized_windows_keep_slow_responses():
 def test_randomized_windows_hide_overlap(silent):
     X = silent[0][:60]
     reader = make_joint_decoder()[0]
-    assert reader.fit_transform(SurrogateRecordings().fit_transform(X))[0].any()
-    assert not np.asarray(reader.fit_transform(randomize_windows(X))).any()
+    assert reader.fit_transform(SurrogateRecordings().fit_transform(X))[0].max() > 0.5
+    assert np.asarray(reader.fit_transform(randomize_windows(X))).max() < 0.1
     windows = list(np.asarray(X).transpose(0, 2, 1))
     separate = Windows(windows, np.arange(60), np.zeros(60), X.shape[2], X.sfreq)
     with pytest.raises(ValueError, match="All 60 recordings consist of one window.*not a null"):
@@ -183,8 +183,8 @@ def test_surrogates_without_overlap(silent):
             SurrogateRecordings(kind, overlap=overlap).fit_transform(X) for overlap in (True, False)
         )
         assert own.shape == other.shape == X.shape
-        assert np.asarray(decoder.fit_transform(own)[:20]).any()
-        assert not np.asarray(decoder.fit_transform(other)[:20]).any()
+        assert np.asarray(decoder.fit_transform(own)[:20]).max() > 0.5
+        assert np.asarray(decoder.fit_transform(other)).max() < 0.1
         assert other.overlaps([0], [1]).tolist() == [False]
     np.testing.assert_allclose(np.asarray(own).std(), np.asarray(other).std(), rtol=0.1)
     with pytest.warns(UserWarning, match="windows overlap in time, but X has no common samples"):
