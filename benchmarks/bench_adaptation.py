@@ -111,7 +111,7 @@ def table(results):
     If two means are within the null of a mean over as many subjects, neither
     is better. Two decoders are compared on the subjects of both.
     """
-    rows = results[results["error"] == ""]
+    rows = results[(results["error"] == "") & (results["control"] == "decoder")]
     if not len(rows):
         print("No rows yet.\n")
         return

@@ -134,7 +134,8 @@ results = pd.concat([
     )
     for methods, amounts in runs
 ])  # fmt: skip
-table = mean_and_sem(results, "top_10", by=["estimator", "calibration_minutes"])["mean"].unstack(sort=False)
+decoders = results[results["control"] == "decoder"]  # the control timing_only always runs
+table = mean_and_sem(decoders, "top_10", by=["estimator", "calibration_minutes"])["mean"].unstack(sort=False)
 print(table[[0, *few]].round(3).to_string(na_rep=""))
 
 # %%

@@ -190,10 +190,10 @@ def run_controls(
     positions of words, and by the duration of windows if it varies.
     "timing_matched" ranks each window among candidates whose duration,
     interval to the next onset and loudness (if audio is known) are in the same
-    cell of a grid with steps of a factor of 1.25 and 3 dB. ``n_windows`` counts
-    windows with at least six such candidates, and its null permutes labels
-    among the windows of a cell and recording. It is NaN if these are less than
-    a tenth.
+    cell of a grid with steps of a factor of 1.25 and 3 dB. ``n_windows``
+    counts windows with at least six such candidates, and its null permutes
+    labels among the windows of a cell and recording. It is NaN if these are
+    less than a tenth.
 
     **Other controls.** "within_recording" retrieves among the candidates of
     the same recording. "silence_truth" compares the true speech and silence
