@@ -16,6 +16,8 @@ from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
+from sk_b2s.evaluation._questions._registry import find_task
+from sk_b2s.evaluation._questions._run import benchmark_task
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN
 from sk_b2s.evaluation._results._summarize import summarize
@@ -47,7 +49,8 @@ def run_benchmark_command(args):
 
 def _run_folds(args):
     """Run a benchmark, print its summary, and return its results."""
-    cv = make_command_splitter(args.cv, args.folds, args.gap)
+    spec = apply_command_question(args)
+    cv = _make_splitter(args, spec)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
     estimators = make_decoders(
         args.estimator or ["ridge", "clip-mel"], args.size, memory, args.wav2vec2, verbose=int(args.verbose)
@@ -60,10 +63,15 @@ def _run_folds(args):
     _check_features(estimators)
     out = Path(args.out)
     print(make_text_visible(f"results file: {out}\n"), flush=True)
-    results = benchmark(
-        estimators, X, y, cv, path=out, seeds=args.seeds, controls=args.controls, oracle=dataset.oracle,
-        only=args.fold, k=args.k, n_candidates=args.pool, n_shifts=args.shifts, n_jobs=args.n_jobs,
-    )  # fmt: skip
+    common = {
+        "cv": cv, "path": out, "seeds": args.seeds, "controls": args.controls, "oracle": dataset.oracle,
+        "only": args.fold, "n_shifts": args.shifts, "n_jobs": args.n_jobs,
+    }  # fmt: skip
+    if spec is None:
+        results = benchmark(estimators, X, y, k=args.k, n_candidates=args.pool, **common)
+    else:
+        options = dict(parse_command_option(text) for text in args.option)
+        results = benchmark_task(spec.name, estimators, (X, y), options=options, **common)
     print(make_text_visible(f"\n{format_command_scores(summarize(results))}\n\nresults: {out}"))
     return results
 
@@ -90,7 +98,7 @@ def run_demo_command(args):
 
 def run_folds_command(args):
     """Print folds, their sizes, and what training and test sets share."""
-    cv = make_command_splitter(args.cv, args.folds, args.gap)
+    cv = _make_splitter(args)
     _, X, y = _load_windows(args)
     _print_plan(args, X, y, cv)
     table = cv.summary(X, y).rename_axis("fold").round(1)
@@ -151,6 +159,42 @@ def make_command_splitter(name, folds=None, gap=None):
     if folds == "none" and spec.folds_parameter == "n_splits":
         raise ValueError(f"--cv {name} must split the stimuli. Remove --folds none, or use another --cv.")
     return spec.load()(**params)
+
+
+def apply_command_question(args):
+    """Return the task of ``--question`` or None, and set its windows."""
+    if args.question is None:
+        if args.option:
+            raise ValueError("--option requires --question. Add a task, or remove --option.")
+        return None
+    spec = find_task(args.question)
+    if args.anchor == ["word"]:
+        args.anchor = [spec.rows["anchor"]]
+    for name, default in (("tmin", -0.5), ("tmax", 2.35)):  # others were given
+        if getattr(args, name) == default:
+            setattr(args, name, spec.rows[name])
+    return spec
+
+
+def parse_command_option(text):
+    """Split ``--option`` into name and value."""
+    name, equals, value = text.partition("=")
+    try:
+        if not (name and equals):
+            raise ValueError
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        raise ValueError(
+            f"--option must be NAME=VALUE, for example n_words=20. Got {text} instead."
+        ) from None
+
+
+def _make_splitter(args, spec=None):
+    """Make the splitter of the options, or the default one of a task."""
+    if spec is not None and args.cv is None and args.folds is None and args.gap is None:
+        return spec.make_splitter()
+    args.cv = args.cv or "loso"
+    return make_command_splitter(args.cv, args.folds, args.gap)
 
 
 def _write_page(results, path, title=None):
@@ -269,6 +313,9 @@ def format_command_scores(summary):
         Top-1 and top-k with standard errors over subjects, chance level, 97.5
         % quantile of the null of top-k, and top-k in pools of equal size.
     """
+    if "task" in summary and summary["task"].nunique() > 1:
+        parts = [(name, format_command_scores(own)) for name, own in summary.groupby("task", sort=False)]
+        return "\n\n".join(f"{name or 'segments of a benchmark'}\n{text}" for name, text in parts)
     columns = ["estimator", "control", "condition", *amounts_in(summary)]
     whole = summary[summary["pool"] == "all"].set_index(columns, drop=False)
     k = "/".join(str(int(k)) for k in pd.unique(whole["k"]))
@@ -279,10 +326,13 @@ def format_command_scores(summary):
         lines["condition"] = whole["condition"]
     for column in amounts_in(summary):
         lines["calibration"] = [text.removeprefix(", ") for text in format_calibration_amounts(whole[column])]
-    lines["top-1"] = _format_numbers(whole["top_1"])
-    lines[f"top-{k} ± s.e.m."] = [
+    main = whole["main_score"].iloc[0] if "main_score" in whole else "top_k"
+    called = f"top-{k}" if main == "top_k" else main
+    if whole["top_1"].notna().any():
+        lines["top-1"] = _format_numbers(whole["top_1"])
+    lines[f"{called} ± s.e.m."] = [
         f"{mean:.3f}" if pd.isna(sem) else f"{mean:.3f} ± {sem:.3f}"
-        for mean, sem in zip(whole["top_k"], whole["top_k_sem"], strict=True)
+        for mean, sem in zip(whole[main], whole[f"{main}_sem"], strict=True)
     ]
     lines["chance"] = _format_numbers(whole["chance"])
     is_low = (whole["verdict"] == Verdict.BELOW_NULL).any()
@@ -302,6 +352,8 @@ def format_command_scores(summary):
 def _describe_means(whole):
     """Describe over what the means are taken."""
     k = "/".join(str(int(k)) for k in pd.unique(whole["k"]))
+    main = whole["main_score"].iloc[0] if "main_score" in whole else "top_k"
+    called = f"top-{k}" if main == "top_k" else main
     counts = [
         f"{n} {word}{'s' if n > 1 else ''}"
         for n, word in (
@@ -312,7 +364,7 @@ def _describe_means(whole):
         if word != "seed" or n > 1
     ]
     text = f"Means over {counts[0]} in {', '.join(counts[1:])}. "
-    return f'{text}"null to": the 97.5 % quantile of the null of top-{k}.'
+    return f'{text}"null to": the 97.5 % quantile of the null of {called}.'
 
 
 def _list_unfinished(whole):

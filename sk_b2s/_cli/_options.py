@@ -45,6 +45,14 @@ def add_options(parser):
     )  # fmt: skip
     group = parser.add_argument_group("scores")
     group.add_argument(
+        "--question", metavar="TASK",
+        help="one of the tasks below, which determines windows, folds, candidates and scores (default: segments)",
+    )  # fmt: skip
+    group.add_argument(
+        "--option", metavar="NAME=VALUE", action="append", default=[],
+        help="set an option of the task: n_words=20",
+    )  # fmt: skip
+    group.add_argument(
         "--k",
         type=int,
         default=10,
@@ -128,8 +136,8 @@ def add_data_options(parser):
 def add_split_options(parser):
     group = parser.add_argument_group("folds")
     group.add_argument(
-        "--cv", choices=list(SPLITTERS), default="loso",
-        help=f"hold out {', '.join(f'{spec.label} ({name})' for name, spec in SPLITTERS.items())} (default: loso)",
+        "--cv", choices=list(SPLITTERS),
+        help=f"hold out {', '.join(f'{spec.label} ({name})' for name, spec in SPLITTERS.items())} (default: loso, or that of the task)",
     )  # fmt: skip
     group.add_argument(
         "--folds", metavar="N", type=_parse_folds,
@@ -209,6 +217,13 @@ def list_datasets_in_cli_options():
         "  FILE or FOLDER a table of events (.tsv, .csv, .json), or a folder that holds one as events.tsv, with the",
         "                 columns of sk_b2s.check_events. Paths in the table are relative to it.",
     ])  # fmt: skip
+
+
+def list_tasks_in_cli_options():
+    from sk_b2s.evaluation._questions._registry import TASKS
+
+    lines = [f"  {spec.name:<16} {spec.question}" for spec in TASKS.values()]
+    return "\n".join([list_datasets_in_cli_options(), "", "tasks of --question:", *lines])
 
 
 def list_decoders_in_cli_options():

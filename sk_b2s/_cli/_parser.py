@@ -31,6 +31,7 @@ from sk_b2s._cli._options import (
     add_split_options,
     list_datasets_in_cli_options,
     list_decoders_in_cli_options,
+    list_tasks_in_cli_options,
 )  # fmt: skip
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
@@ -269,10 +270,11 @@ def _add_benchmark(commands):
             "as it is computed. After an interruption, run the same command to continue. Several processes may\n"
             "write to the same file and share the work."
         ),
-        listing=list_datasets_in_cli_options,
+        listing=list_tasks_in_cli_options,
         epilog=(
             list_decoders_in_cli_options() + "\n\nexamples:\n"
             "  sk-b2s benchmark listening --modality eeg --n-subjects 8 --minutes 20 --cv loso --folds 2\n"
+            "  sk-b2s benchmark study/events.tsv --question word --option n_words=100\n"
             "  sk-b2s benchmark study/events.tsv --cv stimulus --estimator ridge,clip-deepmel --seeds 0,1,2\n"
             "  sk-b2s benchmark study/ --size paper --estimator clip-wav2vec2 --wav2vec2 models/xlsr-53\n"
             "  sk-b2s benchmark listening --set encoder__hidden=128 --set clip-mel:encoder__loss=siglip\n\n"

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
+from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN, list_missing_plan_parts, plans_that_differ
 from sk_b2s.evaluation._results._summarize import summarize
-from sk_b2s.evaluation._scores import chance_of_score, label_of_score
+from sk_b2s.evaluation._scores import chance_of_score, label_of_score, select_main_score
 from sk_b2s.evaluation._statistics._comparison import compare_estimators
 from sk_b2s.evaluation._statistics._subjects import (
     compute_null_statistics,
@@ -76,6 +77,11 @@ class BenchmarkSummary:
     results: pd.DataFrame
     _means: dict = field(default_factory=dict, init=False, repr=False)
 
+    def __post_init__(self):
+        if "main_score" in self.results:  # of a task, in the place of top_k
+            results = self.results.assign(top_k=select_main_score(self.results))
+            object.__setattr__(self, "results", results)
+
     @classmethod
     def of(cls, results):
         """Return a summary of a results table, or ``results`` if it is one."""
@@ -102,7 +108,9 @@ class BenchmarkSummary:
 
     @cached_property
     def table(self):
-        return add_summary_labels(summarize(self.results))
+        table = add_summary_labels(summarize(self.results))
+        main = table["main_score"].iloc[0] if "main_score" in table else "top_k"
+        return table if main == "top_k" else table.assign(top_k=table[main], top_k_sem=table[f"{main}_sem"])
 
     @cached_property
     def scored(self):
@@ -124,11 +132,11 @@ class BenchmarkSummary:
 
     @cached_property
     def score_label(self):
-        return label_of_score("top_k", self.k)
+        return get_summary_score_label(self.rows)
 
     def label_score(self, score="top_k"):
         """Return the label of a score of this table."""
-        return label_of_score(score, self.k)
+        return get_summary_score_label(self.rows, score)
 
     def labels_with(self, *verdicts):
         """Return the labels of decoders with any of the verdicts.
@@ -285,6 +293,14 @@ def average_summary_scores(results, score="top_k", by=("label",)):
 
 def get_summary_score_label(results, score="top_k"):
     """Return the label of a score, with the ``k`` of a table if it has one."""
+    spec = (
+        TASKS.get(results["task"].iloc[0])
+        if score == "top_k" and "task" in results and len(results)
+        else None
+    )
+    if spec is not None:
+        k = _single_k(results)
+        return spec.label.format(k="k" if k is None else k)
     return label_of_score(score, _single_k(results))
 
 

@@ -202,7 +202,7 @@ def _note_timing(summary):
     for row in summary.scored.to_dict("records"):
         if not len(words) and row["label"] in timing.index:
             notes.append(
-                f"The duration of windows alone, without neural data, scores {format_finding_share(timing[row['label']])}, "
+                f"The timing of windows alone, without neural data, scores {format_finding_share(timing[row['label']])}, "
                 f"and {row['label']} {format_finding_share(row['top_k'])}."
             )
     return notes

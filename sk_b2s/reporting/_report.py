@@ -10,6 +10,7 @@ import pandas as pd
 from sk_b2s._utils._text import make_texts_visible
 from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
+from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.evaluation._scores import SCORES
@@ -121,7 +122,7 @@ def write_report(
     )
     with style_html_figures():
         blocks = [
-            *_show_findings(summary), *_show_scores(summary.table), *_show_calibration(summary),
+            *_show_findings(summary), *_show_task(summary.results), *_show_scores(summary.table), *_show_calibration(summary),
             *_show_subjects(summary), *_show_comparison(summary), *_show_controls(summary), *_show_limits(),
             *make_appendix_section(results_by_decoder, encoders, positions, curves, figures or {}),
             *_show_folds(summary), *_show_methods(summary.results, cv), *_show_help(summary.k),
@@ -143,6 +144,11 @@ def _check_results(results):
         raise ValueError(
             f"The 'results' parameter of write_report must be a table of benchmark, read_results or "
             f"score_similarities. It lacks the columns {missing}."
+        )
+    if "task" in results and results["task"].nunique() > 1:
+        raise ValueError(
+            f"The 'results' parameter of write_report must have one task. Got {list(results['task'].unique())} instead. "
+            f"Write a report of each, results[results['task'] == ...]."
         )
     if not (results["error"].astype(object).fillna("") == "").any():
         first = (
@@ -178,17 +184,32 @@ def _make_card(row):
     number = format_finding_share(row["top_k"])
     sem = f"± {100 * row['top_k_sem']:.1f} s.e.m., " if np.isfinite(row["top_k_sem"]) else ""
     null = f", null {format_finding_null(row)}" if np.isfinite(row["null_high"]) else ""
+    label = get_summary_score_label(pd.DataFrame([row]))
+    among = f" among {row['n_candidates']:.0f} candidates" if row["n_candidates"] else ""
     return {
         "label": row["label"], "number": number, "badge": _make_badge(row),
         "score": f"{100 * row['top_k']:.2f}", "chance": f"{100 * row['chance']:.2f}",
         "bar_text": f"A bar of {number} with chance at {format_finding_share(row['chance'])}.",
-        "details": f"top-{int(row['k'])} accuracy among {row['n_candidates']:.0f} candidates, {sem}"
+        "details": f"{label}{among}, {sem}"
         f"chance {format_finding_share(row['chance'])}{null}",
     }  # fmt: skip
 
 
 def _make_badge(row):
     return badge(row["verdict_text"], get_finding_style(row["verdict"]))
+
+
+def _show_task(results):
+    """Show question, candidates and source of a task."""
+    spec = TASKS.get(results["task"].iloc[0]) if "task" in results else None
+    if spec is None:
+        return
+    yield heading(f"Task: {spec.name}")
+    candidates = f" Candidates: {spec.candidates}." if spec.candidates else ""
+    yield paragraph(
+        f"{spec.question}{candidates} Score: {spec.label.format(k=int(results['k'].dropna().iloc[0]))}."
+    )
+    yield paragraph(f"Source: {spec.source}. Published, on other data: {spec.published}.")
 
 
 def _show_scores(means):
@@ -219,11 +240,15 @@ def _show_scores(means):
         body = [
             [row["label"], _make_score_cell(row, "top_k"), format_finding_null(row), cell(badge=_make_badge(row)),
              *(_make_score_cell(row, name) for name in labels),
-             cell(f"{row['median_relative_rank']:.2f}", "chance 0.50"),
+             _make_rank_cell(row["median_relative_rank"]),
              cell(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
             for row in own.to_dict("records")
         ]  # fmt: skip
         yield table(columns, body, _describe_pool(pool, own["n_candidates"]))
+
+
+def _make_rank_cell(rank):
+    return cell(f"{rank:.2f}", "chance 0.50") if np.isfinite(rank) else cell("–")
 
 
 def _describe_pool(pool, n):

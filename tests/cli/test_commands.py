@@ -56,6 +56,20 @@ def test_benchmark_equals_library(done):
     assert_same_results(found.drop(columns="key"), expected.drop(columns="key"))
 
 
+def test_benchmark_question_makes_rows_of_the_task(tmp_path, capsys):
+    path = str(tmp_path / "results.jsonl")
+    options = "--question match_mismatch --cv stimulus --folds 3 --fold 0 --shifts 20 --controls none".split()
+    arguments = [*DATA, "--estimator", "ridge", *SETTINGS, *options, "--out", path]
+    assert main(["benchmark", *arguments]) == 0
+    results = read_results(path)
+    assert results["task"].eq("match_mismatch").all()
+    assert results["n_candidates"].eq(2).all()
+    printed = capsys.readouterr().out
+    assert "top-1 ± s.e.m." in printed
+    assert main(["benchmark", *arguments, "--option", "n_words"]) == 1
+    assert "--option must be NAME=VALUE" in capsys.readouterr().err
+
+
 def test_benchmark_accepts_few_sensors(tmp_path):
     make_listening(
         2, 1, modality="eeg", n_channels=16, snr_db=10, artifacts=False, root=tmp_path

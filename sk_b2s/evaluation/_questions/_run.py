@@ -131,10 +131,7 @@ def _list(names):
 def _make_rows(data, spec, rows):
     """Return X and y, made from an events table or given."""
     if isinstance(data, pd.DataFrame):
-        rows = {**spec.rows, **(rows or {})}
-        X, y = make_segments(data, **rows)
-        is_grid = not isinstance(rows.get("anchor", "word"), str)
-        return X, y.drop(columns="condition") if is_grid else y  # known only at words
+        return _drop_condition(*make_segments(data, **{**spec.rows, **(rows or {})}))
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise TypeError(
             f"The 'data' parameter of benchmark_task must be an events table or a tuple of X and y. Got "
@@ -144,7 +141,13 @@ def _make_rows(data, spec, rows):
         raise ValueError(
             "The 'rows' parameter of benchmark_task requires an events table as 'data'. Pass rows to make_segments."
         )
-    return tuple(data)
+    return _drop_condition(*data)
+
+
+def _drop_condition(X, y):
+    """Drop the condition if it is known only for windows at words."""
+    is_partial = isinstance(y, pd.DataFrame) and "condition" in y and y["condition"].isna().any()
+    return X, y.drop(columns="condition") if is_partial else y
 
 
 def describe_rows(rows):

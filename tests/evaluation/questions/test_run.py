@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.decoders import ONE, Power, counting, people, ridge
 from sklearn.pipeline import make_pipeline
@@ -20,8 +21,11 @@ from sk_b2s import (
     generate_methods_text,
     read_results,
     summarize,
+    write_report,
 )
 from sk_b2s.evaluation._questions._registry import TASKS
+from sk_b2s.evaluation._scores import SCORES
+from sk_b2s.evaluation._summary import BenchmarkSummary
 
 FAST = {"cv": StimulusKFold(2), "n_shifts": 20, "verbose": 0}
 
@@ -190,3 +194,21 @@ def test_benchmark_task_documents_every_task():
         assert f'"{name}"' in benchmark_task.__doc__
         assert spec.question.endswith("?")
         assert spec.source
+
+
+def test_summary_and_report_show_the_main_score_of_a_task(tmp_path):
+    rows = benchmark_task("segment", {"ridge": ONE}, named_people(), controls=["phase_randomized"], **FAST)
+    r = {"task": "reconstruction", "main_score": "reconstruction_r", "reconstruction_r": 0.25, "chance": 0.0}
+    others = [name for name in SCORES if name in rows]
+    rows = rows[rows["control"] != "timing_only"].assign(**dict.fromkeys(others, np.nan), **r, n_candidates=0)
+    rows = rows.assign(null_low=-0.1, null_mean=0.0, null_high=0.1)
+    summary = BenchmarkSummary(rows)
+    assert summary.score_label == TASKS["reconstruction"].label
+    assert summary.scored["top_k"].item() == summary.means()["score"].item() == 0.25
+    assert "0.250" in generate_methods_text(rows)
+    page = write_report(rows, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert TASKS["reconstruction"].question in page
+    assert "Pearson correlation over time, mean over bands" in page
+    assert "among 0 candidates" not in page
+    with pytest.raises(ValueError, match="must have one task"):
+        write_report(pd.concat([rows, rows.assign(task="word")]), tmp_path / "report.html")
