@@ -6,6 +6,7 @@ import argparse
 
 from sk_b2s._utils._text import suggest_name
 from sk_b2s.decoding._presets import PRESETS, SIZES, XLSR
+from sk_b2s.evaluation._questions._names import QUESTIONS
 from sk_b2s.model_selection._registry import SPLITTERS
 
 DEBUG = "SK_B2S_DEBUG"  # environment variable
@@ -45,7 +46,7 @@ def add_options(parser):
     )  # fmt: skip
     group = parser.add_argument_group("scores")
     group.add_argument(
-        "--question", metavar="TASK",
+        "--question", metavar="TASK", choices=list(QUESTIONS),
         help="one of the tasks below, which determines windows, folds, candidates and scores (default: segments)",
     )  # fmt: skip
     group.add_argument(
@@ -220,9 +221,7 @@ def list_datasets_in_cli_options():
 
 
 def list_tasks_in_cli_options():
-    from sk_b2s.evaluation._questions._registry import TASKS
-
-    lines = [f"  {spec.name:<16} {spec.question}" for spec in TASKS.values()]
+    lines = [f"  {name:<16} {question}" for name, question in QUESTIONS.items()]
     return "\n".join([list_datasets_in_cli_options(), "", "tasks of --question:", *lines])
 
 

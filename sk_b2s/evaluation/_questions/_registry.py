@@ -9,6 +9,7 @@ from typing import Any
 from sk_b2s._utils._text import suggest_name
 from sk_b2s.decoding._retrieval._row_candidates import RowCandidates
 from sk_b2s.decoding._retrieval._scoring import retrieve
+from sk_b2s.evaluation._questions._names import QUESTIONS
 from sk_b2s.evaluation._questions._reconstruction import judge_reconstruction
 from sk_b2s.evaluation._questions._words import (
     FittedRows,
@@ -96,7 +97,7 @@ TASKS = {
     for spec in (
         TaskSpec(
             "segment",
-            question="Which segment of speech was presented?",
+            question=QUESTIONS["segment"],
             rows=PAPER_WINDOW,
             candidates="the distinct segments of the test set",
             chance="k divided by the number of segments",
@@ -107,7 +108,7 @@ TASKS = {
         ),
         TaskSpec(
             "match_mismatch",
-            question="Which of two segments was presented, the own one or an impostor a second away?",
+            question=QUESTIONS["match_mismatch"],
             rows={"anchor": 1.0, "tmin": 0.0, "tmax": 3.0},
             candidates="the segment and an impostor of the same recording, one second before or after it",
             chance="one half",
@@ -119,7 +120,7 @@ TASKS = {
         ),
         TaskSpec(
             "match_mismatch_5",
-            question="Which of five segments of the same recording was presented?",
+            question=QUESTIONS["match_mismatch_5"],
             rows={"anchor": 1.0, "tmin": 0.0, "tmax": 5.0},
             candidates="the segment and four segments of the same recording",
             chance="one fifth",
@@ -131,7 +132,7 @@ TASKS = {
         ),
         TaskSpec(
             "sentence",
-            question="Which sentence was presented?",
+            question=QUESTIONS["sentence"],
             rows={"anchor": "sentence", "tmin": 0.0, "tmax": 2.0},
             candidates="the beginnings of the distinct sentences of the test set, all of equal length",
             chance="k divided by the number of candidates",
@@ -141,7 +142,7 @@ TASKS = {
         ),
         TaskSpec(
             "word",
-            question="Which of 50 words was presented?",
+            question=QUESTIONS["word"],
             rows=PAPER_WINDOW,
             candidates=f"{WORDS}, each with the mean probability of its test segments",
             chance="k divided by the number of words",
@@ -153,7 +154,7 @@ TASKS = {
         ),
         TaskSpec(
             "word_types",
-            question="Which of 50 words was presented, with no test segment as a candidate?",
+            question=QUESTIONS["word_types"],
             rows=PAPER_WINDOW,
             candidates=f"{WORDS}, each with the mean features of its training segments",
             chance="k divided by the number of words",
@@ -167,7 +168,7 @@ TASKS = {
         ),
         TaskSpec(
             "phoneme",
-            question="Which phoneme was presented?",
+            question=QUESTIONS["phoneme"],
             rows={"anchor": "phoneme", "tmin": 0.0, "tmax": 0.6},
             candidates="the phonemes with ten or more test windows, each with the mean features of its training segments",
             chance="one divided by the number of phonemes",
@@ -181,7 +182,7 @@ TASKS = {
         ),
         TaskSpec(
             "speech",
-            question="Was speech or silence presented?",
+            question=QUESTIONS["speech"],
             rows={"anchor": 0.5, "tmin": -0.5, "tmax": 0.5},
             candidates="speech and silence at the center of the window, each with its mean features in training",
             chance="one half",
@@ -194,7 +195,7 @@ TASKS = {
         ),
         TaskSpec(
             "reconstruction",
-            question="How similar are decoded and presented speech features?",
+            question=QUESTIONS["reconstruction"],
             rows={"anchor": 1.0, "tmin": 0.0, "tmax": 3.0},
             candidates="",
             chance="zero",

@@ -23,6 +23,7 @@ from sk_b2s import (
     summarize,
     write_report,
 )
+from sk_b2s.evaluation._questions._names import QUESTIONS
 from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._scores import SCORES
 from sk_b2s.evaluation._summary import BenchmarkSummary
@@ -190,6 +191,7 @@ def test_benchmark_task_makes_presets_by_name(listening):
 
 
 def test_benchmark_task_documents_every_task():
+    assert list(QUESTIONS) == list(TASKS)
     for name, spec in TASKS.items():
         assert f'"{name}"' in benchmark_task.__doc__
         assert spec.question.endswith("?")
