@@ -11,7 +11,6 @@ from sk_b2s._utils._text import suggest_name
 
 XLSR = "facebook/wav2vec2-large-xlsr-53"
 ENSEMBLE = ("clip-mel", "likelihood")  # presets of the members
-EVENTS_DIM = 12  # target_dim of the 46 features with onsets, phones and words
 
 
 class ModelSize(NamedTuple):
@@ -110,8 +109,7 @@ def _regression(size, memory, wav2vec2):
 
 
 def _clip_mel(size, memory, wav2vec2):
-    target_dim = None if size.events is None else EVENTS_DIM
-    return _encoder(speech=_mel(size, memory), target_dim=target_dim, **size.network)
+    return _encoder(speech=_mel(size, memory), **size.network)
 
 
 def _clip_deepmel(size, memory, wav2vec2):
@@ -214,10 +212,9 @@ def make_decoders(
     events : DataFrame, default=None
         Events table with words and phonemes in ARPAbet of all stimuli. If
         given, decoders of Mel bands also use acoustic onsets, phonetic
-        features and word onsets, which "clip-mel" compares in 12 learned
-        dimensions. The transcript of each candidate must then be known, as it
-        is if candidates are segments of known speech. If None, features are
-        computed from the audio only.
+        features and word onsets. The transcript of each candidate must then be
+        known, as it is if candidates are segments of known speech. If None,
+        features are computed from the audio only.
     random_state : None, int or RandomState, default=None
         Seed of all networks, also of those in the ensemble.
 

@@ -107,4 +107,3 @@ def test_make_decoders_events_add_features(listening):
             "mel": (0, n_mels), "onsets": (n_mels, n_mels + 8), "phones": (n_mels + 8, n_mels + 25),
             "words": (n_mels + 25, n_mels + 26),
         }  # fmt: skip
-        assert decoder[-1].get_params().get("target_dim") == (12 if name == "clip-mel" else None)
