@@ -21,7 +21,7 @@ from sk_b2s import (
     label_segments,
     mean_and_sem,
 )
-from sk_b2s.evaluation._classification._classifiers import balance_classifier
+from sk_b2s.evaluation._classification._classifiers import TemplateClassifier, balance_classifier
 from sk_b2s.evaluation._classification._scores import compute_class_scores, draw_label_shifts
 
 RATE = 10.0
@@ -124,6 +124,14 @@ def test_classification_selects_classes_and_subjects():
         cross_val_classification(ensemble, X, y, labels, CV)
     with pytest.raises(TypeError, match="must be a classifier or decoder"):
         cross_val_classification(RobustChannelScaler(), X, y, labels, CV)
+
+
+def test_templates_do_not_prefer_a_frequent_class():
+    labels = np.repeat(["often", "rare"], [40, 10])
+    targets = np.where(labels == "often", 1.0, -1.0)[:, None] * np.ones((50, 3))
+    classifier = TemplateClassifier(targets, targets, labels)  # perfect in training
+    shrunk = targets.mean(0) + 0.1 * (targets - targets.mean(0))
+    assert (classifier.predict(shrunk) == labels).all()
 
 
 def test_class_scores_of_known_counts():

@@ -18,18 +18,17 @@ class TemplateClassifier:
     """Classify estimates by the mean true features of each class.
 
     The similarity of a centered estimate z to the centered template t is
-    ``<z, t> / |t|``. Both centers are means over classes, so that a frequent
-    class is not preferred.
+    ``<z, t> / |t|``. Templates are centered by their mean over classes.
+    Estimates are centered by their mean over training windows, because
+    estimates of held-out windows are shrunk towards it. With the mean over
+    classes, nearly all of them would be on the side of a frequent class.
     """
 
     def __init__(self, estimates, targets, labels):
         self.classes_ = np.unique(labels)
-        means = [
-            np.stack([data[labels == name].mean(0) for name in self.classes_])
-            for data in (estimates, targets)
-        ]
-        self.center_ = means[0].mean(0)
-        centered = means[1] - means[1].mean(0)
+        self.center_ = estimates.mean(0)
+        means = np.stack([targets[labels == name].mean(0) for name in self.classes_])
+        centered = means - means.mean(0)
         norm = np.linalg.norm(centered, axis=1, keepdims=True)
         self.templates_ = np.divide(centered, norm, out=np.zeros_like(centered), where=norm > 0)
 
