@@ -178,12 +178,12 @@ def run_classes(args):
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     mel = make_pipeline(MelSpectrogram(n_mels=20, sfreq=32, memory=memory), FeatureScaler())
     kinds = {
-        "speech": ({"anchor": 0.25, "tmin": 0, "tmax": 0.6}, [(1, 10, 100)]),
+        "speech": ({"anchor": 0.25, "tmin": 0, "tmax": 0.6}, [(1, 10)]),
         "phoneme": ({"anchor": "phoneme", "tmin": 0, "tmax": 0.6}, [(1, 10), (1, 10, 100)]),
     }
     lines = []
     for kind, (segments, sizes) in kinds.items():
-        events, X, y = simulate(args, "meg", args.minutes, 32, margin=0.6, **segments)
+        _, X, y = simulate(args, "meg", args.minutes, 32, margin=0.6, **segments)
         labels = label_segments(y, kind=kind)
         print(
             kind,
