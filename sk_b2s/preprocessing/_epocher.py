@@ -417,12 +417,7 @@ class Epocher(WindowsTransformer):
     def _find_samples(self, X, which, signals, n_valid=None, n_padding=0):
         """Return first samples, number of samples and steps of windows."""
         n_times = validate_window_length(X, self.sfreq)
-        lag, begin, end = round(self.lag * self.sfreq), 0, 0
-        first, last, steps = lag, lag + n_times, ()
-        if self.baseline is not None:
-            begin, end = self._find_baseline()
-            first, last = min(lag, begin), max(lag + n_times, end)
-            steps = (Baseline(begin - first, end - first, lag - first, n_times),)
+        first, last, steps = self.find_window_reach(n_times)
         start = np.round(X["onset"].to_numpy(float) * self.sfreq).astype(np.int64) + first
         length = np.array([signal.shape[0] for signal in signals])[which] - n_padding
         n_invalid = 0 if n_valid is None else n_times - n_valid
@@ -436,6 +431,29 @@ class Epocher(WindowsTransformer):
                 f"Make the table with make_segments(margin=...) and a margin of at least the lag."
             )
         return start, last - first, steps
+
+    def find_window_reach(self, n_times):
+        """Find the samples that a window reads.
+
+        Parameters
+        ----------
+        n_times : int
+            Number of samples of a window.
+
+        Returns
+        -------
+        first, last : int
+            First sample, and the one after the last, from the start of the
+            window before the lag is added.
+        steps : tuple of callables
+            Steps of :class:`~sk_b2s.Windows` that are applied to them.
+        """
+        lag = round(self.lag * self.sfreq)
+        if self.baseline is None:
+            return lag, lag + n_times, ()
+        begin, end = self._find_baseline()
+        first, last = min(lag, begin), max(lag + n_times, end)
+        return first, last, (Baseline(begin - first, end - first, lag - first, n_times),)
 
     def _find_baseline(self):
         try:

@@ -1,0 +1,15 @@
+"""Decoding while the recording runs.
+
+A fitted pipeline whose steps use no later samples is applied to a stream of
+samples, and the evidence of its windows grows into a posterior probability of
+each candidate.
+"""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_decoder": ["StreamingDecoder"],
+    },
+)

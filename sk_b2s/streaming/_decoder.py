@@ -1,0 +1,408 @@
+"""Posterior of candidates from a stream of EEG/MEG samples."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from sk_b2s._utils._validation import validate_window_length
+from sk_b2s.events._stimuli import stimulus_duration
+from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.streaming._pipeline import DELAY_AT, make_streaming_chain, split_streaming_pipeline
+
+EVIDENCE = ("sum", "leaky")
+RECORDING = "stream"  # value of the column recording
+
+
+class StreamingDecoder:
+    """Decode which of several sounds is presented, during the recording.
+
+    All candidate sounds begin at the same time, for example passages of which
+    one is played, or two talkers of which one is attended. Every ``step``
+    seconds the latest window is compared with each of them, and the
+    similarities add up to a posterior probability. The result does not depend
+    on the sizes of the pushed chunks, and equals that of the same Pipeline on
+    the recording (:meth:`replay`).
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Fitted. It begins with ``Epocher(causal=True)``, continues with
+        ``RobustChannelScaler(calibration=...)`` or without it, and ends in a
+        decoder of the package with ``speech``. Searches over such a Pipeline
+        are allowed.
+    candidates : dict of str to (str, Path or StimulusArray)
+        Sounds by name, at least two.
+    sfreq : float
+        Sampling rate in Hz of the pushed samples.
+    duration : float
+        Duration of a window in seconds, ``tmax - tmin`` of the segments in
+        ``fit``.
+    step : float, default=0.08
+        Seconds between two predictions, rounded to samples of the Epocher.
+    evidence : {"sum", "leaky"}, default="sum"
+        "sum" adds the similarities of all windows since the sounds began.
+        "leaky" forgets them with ``time_constant``, which suits attention
+        that changes.
+    time_constant : float, default=10.0
+        Seconds after which evidence has a weight of 1/e. Only used with
+        "leaky".
+    temperature : float, default=1.0
+        Similarities are divided by it. 1 suits :class:`LikelihoodDecoder`,
+        whose similarities are log-likelihoods. For other decoders use
+        :func:`~sk_b2s.metrics.fit_temperature` of windows that were not in
+        ``fit``.
+    subject : str or None, default=None
+        Subject of the stream, as in ``fit``.
+    positions : array-like of shape (n_channels, 2), default=None
+        Sensor positions on the unit square, as in ``Windows.positions[0]`` of
+        a recording with this cap. Only used by
+        ``BrainEncoder(spatial_attention=True)``.
+    bads : sequence of str, default=()
+        Channels that are set to zero, as bad channels of a recording.
+
+    Attributes
+    ----------
+    latency_ : Series
+        Seconds by stage: "step" (longest wait for a prediction), "lag" and
+        "filter" (group delay at 4 Hz), their "total", "window" (duration of
+        the evidence of one prediction), and "computation" (median of one
+        prediction, NaN before the first).
+    n_samples_ : int
+        Samples that were pushed.
+
+    Raises
+    ------
+    TypeError
+        If ``pipeline`` is not a Pipeline of an Epocher and a decoder.
+    ValueError
+        If a step of the Pipeline uses later samples, or a parameter is
+        invalid.
+
+    See Also
+    --------
+    sk_b2s.RetrievalResult : Scores of recordings.
+
+    Notes
+    -----
+    Windows overlap, so each similarity is weighted by ``step / duration``, and
+    every sample counts once. The window that is compared at time t ends at t,
+    so a network with ``look_ahead`` does not wait for later samples, but its
+    last estimates have less context than in the middle of a window.
+    """
+
+    def __init__(
+        self,
+        pipeline,
+        candidates,
+        sfreq,
+        duration,
+        step=0.08,
+        evidence="sum",
+        time_constant=10.0,
+        temperature=1.0,
+        subject=None,
+        positions=None,
+        bads=(),
+    ):
+        self.pipeline, self.candidates, self.duration = pipeline, dict(candidates), duration
+        self.sfreq, self.step, self.evidence = sfreq, step, evidence
+        self.time_constant, self.temperature, self.subject = time_constant, temperature, subject
+        self.parts = split_streaming_pipeline(pipeline)
+        self._check_parameters()
+        epocher = self.parts.epocher
+        names = list(epocher.ch_names_)
+        if unknown := [name for name in bads if name not in names]:
+            raise ValueError(f"bads: {unknown} are not channels of the Pipeline, which has {names[:8]}.")
+        self.is_bad = np.isin(names, list(bads))
+        self.positions = self._check_positions(positions)
+        self.chain = make_streaming_chain(epocher, sfreq)
+        self._hop = max(1, round(step * epocher.sfreq))
+        self._n_times = validate_window_length(self._make_rows([0]), epocher.sfreq)
+        self._first, last, self._steps = epocher.find_window_reach(self._n_times)
+        self._n_read = last - self._first
+        self.reset()
+
+    def _check_parameters(self):
+        """Raise if a parameter is invalid."""
+        if len(self.candidates) < 2:
+            raise ValueError(
+                f"candidates must contain at least two sounds by name. Got {list(self.candidates)}."
+            )
+        if self.evidence not in EVIDENCE:
+            raise ValueError(f"evidence must be one of {EVIDENCE}. Got {self.evidence!r}.")
+        for name in ("sfreq", "duration", "step", "time_constant", "temperature"):
+            value = getattr(self, name)
+            if not (np.isscalar(value) and np.isreal(value) and 0 < value < np.inf):
+                raise ValueError(f"{name} must be a positive number. Got {value!r}.")
+        shortest = min(map(stimulus_duration, self.candidates.values()))
+        if shortest < self.duration:
+            raise ValueError(
+                f"candidates must last at least one window of {self.duration:g} s. The shortest has {shortest:.3f} s."
+            )
+
+    def _check_positions(self, positions):
+        """Return positions, NaN for bad channels: (1, n_channels, 2)."""
+        if positions is None:
+            if getattr(self.parts.decoder, "spatial_attention", False):
+                raise ValueError(
+                    "BrainEncoder(spatial_attention=True) requires positions. Pass positions=windows.positions[0] of the "
+                    "windows that the Epocher cuts from a recording with this cap."
+                )
+            positions = np.zeros((len(self.is_bad), 2))
+        positions = np.array(positions, float)
+        if positions.shape != (len(self.is_bad), 2):
+            raise ValueError(
+                f"positions must have the shape (n_channels={len(self.is_bad)}, 2). Got {positions.shape}."
+            )
+        positions[self.is_bad] = np.nan
+        return positions[None]
+
+    # --- state -------------------------------------------------------------------------------------
+
+    def reset(self):
+        """Forget all samples and the sounds, as before the first push."""
+        self.n_samples_, self._state = 0, None
+        self._kept, self._kept_from = np.empty((0, len(self.is_bad)), np.float32), 0
+        self._seconds: list[float] = []
+        self._stop()
+        return self
+
+    def _stop(self):
+        self.onset = self._targets = self._frozen = None
+        self._next, self._total = 0, np.zeros(len(self.candidates))
+
+    def start(self, onset):
+        """Set the onset of the sounds.
+
+        Parameters
+        ----------
+        onset : float
+            Seconds since the first pushed sample, not before the samples that
+            the last prediction used. A new call begins again without evidence.
+
+        Returns
+        -------
+        self : StreamingDecoder
+        """
+        if not (np.isscalar(onset) and np.isreal(onset) and np.isfinite(onset)):
+            raise ValueError(f"onset must be a finite number of seconds. Got {onset!r}.")
+        self._stop()
+        self.onset = float(onset)
+        self._begin = round(self.onset * self.parts.epocher.sfreq)
+        if self._begin + min(self._first, 0) < self._kept_from:
+            lost = self._kept_from / self.parts.epocher.sfreq
+            self.onset = None
+            raise ValueError(
+                f"onset={onset:g} s is too early: samples before {lost:.3f} s are not kept. Call start before the "
+                f"sounds, or at most {self._n_read / self.parts.epocher.sfreq:.1f} s later."
+            )
+        self._targets = self.parts.decoder._targets(
+            self._make_rows(self._list_steps(), self._begin, self.onset)
+        )
+        self._frozen = None if self.parts.scalers else self._steps
+        return self
+
+    def _list_steps(self):
+        """Return the indices of all windows within the shortest sound."""
+        shortest = min(map(stimulus_duration, self.candidates.values()))
+        sfreq = self.parts.epocher.sfreq
+        shift = self._begin / sfreq - self.onset
+        last = int(np.floor((shortest - self.duration - shift) * sfreq / self._hop + 1e-6))
+        return np.arange(last + 1)
+
+    def _make_rows(self, steps, begin=0, onset=0.0):
+        """Return the stimuli of windows, the candidates of each in turn."""
+        n = len(self.candidates)
+        at = (begin + self._hop * np.asarray(steps)) / self.parts.epocher.sfreq - onset
+        return pd.DataFrame({
+            "sound": list(self.candidates.values()) * len(steps), "sound_onset": np.repeat(at, n),
+            "duration": float(self.duration), "segment": np.arange(n * len(steps)),
+        })  # fmt: skip
+
+    # --- samples -----------------------------------------------------------------------------------
+
+    def push(self, samples):
+        """Add samples, and return the predictions that they complete.
+
+        Parameters
+        ----------
+        samples : array-like of shape (n_channels, n_times)
+            Any number of samples of the channels of the Pipeline, in its order
+            and unit (V and T as in MNE).
+
+        Returns
+        -------
+        predictions : DataFrame of shape (n_predictions, 5 + n_candidates)
+            ``time``, when the prediction is known, in seconds since the first
+            pushed sample, ``stimulus_time``, the end of the window in the
+            sounds, ``age``, seconds since that end was played, ``best``, the name of
+            the most probable candidate, ``probability`` of it, and the
+            probability of each candidate in a column of its name.
+
+        Raises
+        ------
+        ValueError
+            If the number of channels differs, or a sample is not finite.
+        """
+        samples = np.asarray(samples, np.float64)
+        names = self.parts.epocher.ch_names_
+        if samples.ndim != 2 or len(samples) != len(names):
+            raise ValueError(
+                f"samples must have the shape (n_channels={len(names)}, n_times), with the channels {', '.join(names[:5])}"
+                f"{', ...' * (len(names) > 5)}. Got {samples.shape}."
+            )
+        if not (finite := np.isfinite(samples) | self.is_bad[:, None]).all():
+            channel, sample = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"Sample {self.n_samples_ + sample} of channel {names[channel]!r} is not finite. Replace missing samples, "
+                f"or name the channel in bads."
+            )
+        samples = np.where(self.is_bad[:, None], 0.0, samples)
+        filtered, self._state = self.chain(samples, self._state)
+        self.n_samples_ += samples.shape[1]
+        self._kept = np.concatenate([self._kept, filtered.T.astype(np.float32)])
+        predictions = self._make_table(self._iter_predictions())
+        self._drop_old_samples()
+        return predictions
+
+    def _make_table(self, predictions):
+        columns = ["time", "stimulus_time", "age", "best", "probability", *self.candidates]
+        return pd.DataFrame(list(predictions), columns=columns)
+
+    def _iter_predictions(self):
+        """Yield the predictions of all windows that are complete."""
+        if self.onset is None:
+            return
+        self._calibrate()
+        n_steps = len(self._targets) // len(self.candidates)
+        while self._frozen is not None and self._next < n_steps:
+            first = self._begin + self._first + self._hop * self._next
+            last = first + self._n_read - self._kept_from
+            if last > len(self._kept):
+                return
+            if first >= 0 and first + self._n_read >= self._calibrated:
+                begun = perf_counter()
+                signal = np.ascontiguousarray(self._kept[last - self._n_read : last])
+                yield self._predict(self._make_window([signal]), self._next)
+                self._seconds.append(perf_counter() - begun)
+            self._next += 1
+
+    def _calibrate(self):
+        """Freeze the scalers as soon as their samples are there."""
+        self._calibrated = 0
+        sfreq = self.parts.epocher.sfreq
+        for _, scaler in self.parts.scalers:
+            n_tiles = -(-max(2, round(scaler.calibration * sfreq)) // self._n_read)
+            self._calibrated = max(self._calibrated, self._begin + n_tiles * self._n_read)
+        if self._frozen is not None or self._kept_from + len(self._kept) < self._calibrated:
+            return
+        first = self._begin - self._kept_from
+        windows = self._make_window([self._kept[first : self._calibrated - self._kept_from]], self._steps)
+        for _, scaler in self.parts.scalers:
+            windows = scaler.transform(windows)
+        self._frozen = windows.steps
+
+    def _make_window(self, signals, steps=None):
+        """Return Windows of one window at the start of a signal."""
+        rows = pd.DataFrame({"recording": [RECORDING], "subject": [self.subject]})
+        return Windows(
+            signals, [0], [0], self._n_read, float(self.parts.epocher.sfreq), positions=self.positions,
+            rows=rows, ch_names=self.parts.epocher.ch_names_, steps=self._frozen if steps is None else steps,
+        )  # fmt: skip
+
+    def _drop_old_samples(self):
+        """Keep what later windows, calibration or a start can need."""
+        stop = self._kept_from + len(self._kept) - self._n_read
+        if self.onset is not None and self._next * len(self.candidates) < len(self._targets):
+            stop = min(stop, self._begin + self._first + self._hop * self._next)
+            stop = stop if self._frozen is not None else min(stop, self._begin)
+        n_old = max(0, stop - self._kept_from)
+        if n_old > len(self._kept) // 2:  # copied seldom
+            self._kept, self._kept_from = self._kept[n_old:].copy(), self._kept_from + n_old
+
+    # --- predictions -----------------------------------------------------------------------------------
+
+    def _predict(self, window, step):
+        """Add the evidence of a window, and return one row of predictions."""
+        decoder, n = self.parts.decoder, len(self.candidates)
+        targets = decoder._embed_targets(self._targets[n * step : n * (step + 1)])
+        ((_, scores),) = decoder._scores(window, targets)
+        sfreq = self.parts.epocher.sfreq
+        weight = self._hop / (self.duration * sfreq) / self.temperature
+        if self.evidence == "leaky":
+            self._total *= np.exp(-self._hop / sfreq / self.time_constant)
+        self._total += weight * scores[0].double().cpu().numpy()
+        probability = softmax(self._total)
+        best = int(probability.argmax())
+        last = self._begin + self._first + self._hop * step + self._n_read - 1
+        known = -(-last * self.chain.down // self.chain.up) / self.sfreq
+        played = (self._begin + self._hop * step) / sfreq - self.onset + self.duration
+        return [
+            known, played, known - self.onset - played, list(self.candidates)[best], probability[best], *probability,
+        ]  # fmt: skip
+
+    def replay(self, recording, onset):
+        """Predict with the Pipeline on a whole recording.
+
+        Parameters
+        ----------
+        recording : str or Path
+            Recording, read by the Epocher of the Pipeline.
+        onset : float
+            Onset of the sounds in the recording, in seconds.
+
+        Returns
+        -------
+        predictions : DataFrame of shape (n_predictions, 5 + n_candidates)
+            As of :meth:`push`. The state of the stream is not changed.
+        """
+        twin = StreamingDecoder(
+            self.pipeline, self.candidates, self.sfreq, self.duration, self.step, self.evidence,
+            self.time_constant, self.temperature, self.subject, self.positions[0], self._name_bads(),
+        ).start(onset)  # fmt: skip
+        sfreq, steps = self.parts.epocher.sfreq, twin._list_steps()
+        table = pd.DataFrame({
+            "recording": str(recording), "subject": self.subject, "onset": (twin._begin + twin._hop * steps) / sfreq,
+            "duration": float(self.duration), "heard_start": twin._begin / sfreq,
+            "heard_stop": onset + min(map(stimulus_duration, self.candidates.values())),
+        })  # fmt: skip
+        twin._calibrate()
+        inside = (twin._begin + twin._first + twin._hop * steps) >= 0
+        end = twin._begin + twin._first + twin._hop * steps + twin._n_read
+        steps = steps[inside & (end >= twin._calibrated)]
+        windows = self.parts.epocher.transform(table.iloc[steps])
+        for _, scaler in self.parts.scalers:
+            windows = scaler.transform(windows)
+        return self._make_table(twin._predict(windows[[row]], step) for row, step in enumerate(steps))
+
+    def _name_bads(self):
+        return [
+            name for name, is_bad in zip(self.parts.epocher.ch_names_, self.is_bad, strict=True) if is_bad
+        ]
+
+    @property
+    def latency_(self):
+        """Seconds by stage."""
+        epocher = self.parts.epocher
+        parts = {
+            "step": self._hop / epocher.sfreq,
+            "lag": float(epocher.lag),
+            "filter": float(self.chain.delay(DELAY_AT)[0]),
+        }
+        return pd.Series(
+            parts | {
+                "total": sum(parts.values()), "window": float(self.duration),
+                "computation": float(np.median(self._seconds)) if self._seconds else np.nan,
+            },
+            name="seconds",
+        )  # fmt: skip
+
+    def __repr__(self):
+        return (
+            f"StreamingDecoder({type(self.parts.decoder).__name__}, {len(self.candidates)} candidates, "
+            f"step={self.step:g} s, {self.n_samples_} samples)"
+        )
