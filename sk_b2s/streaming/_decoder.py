@@ -238,10 +238,10 @@ class StreamingDecoder:
         -------
         predictions : DataFrame of shape (n_predictions, 5 + n_candidates)
             ``time``, when the prediction is known, in seconds since the first
-            pushed sample, ``stimulus_time``, the end of the window in the
-            sounds, ``age``, seconds since that end was played, ``best``, the name of
-            the most probable candidate, ``probability`` of it, and the
-            probability of each candidate in a column of its name.
+            pushed sample; ``stimulus_time``, the end of the window in the
+            sounds; ``age``, seconds since that end was played; ``best``, the
+            name of the most probable candidate, and its ``probability``; and
+            the probability of each candidate in a column of its name.
 
         Raises
         ------
