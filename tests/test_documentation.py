@@ -116,6 +116,9 @@ def shared_cache(tmp_path_factory):
 @pytest.mark.parametrize("path", WITH_CODE)
 def test_page_code_runs_and_prints_its_output(path, shared_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("SK_B2S_CACHE", str(shared_cache))
+    (shared_cache / "pages").mkdir(exist_ok=True)
+    with contextlib.suppress(OSError):  # Windows may not allow links; pages are then slower
+        (tmp_path / "cache").symlink_to(shared_cache / "pages", target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")
     names = {"__name__": "page"}

@@ -78,8 +78,12 @@ def test_benchmark_is_equal_on_dask(tmp_path):
         "controls": ["shifted_labels"], "n_candidates": 30, **FAST,
     }  # fmt: skip
     here = benchmark(path=tmp_path / "here.jsonl", **arguments)
+    thread = {
+        "processes": False,
+        "protocol": "tcp://",
+    }  # data is sent as to a process, which takes seconds to start
     with (
-        distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None, processes=True) as cluster,
+        distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None, **thread) as cluster,
         distributed.Client(cluster),
         joblib.parallel_config("dask", scatter=[X]),
     ):
