@@ -7,6 +7,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import make_plain_text, with_visible_text
 from sk_b2s.decoding._retrieval._result import RetrievalResult
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.metrics._words import word_probabilities
 from sk_b2s.plotting._style import COLORS, DASHED, get_styled_axes, style_axes, style_ticks_as_percent
 
@@ -113,6 +114,15 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
     return ax
 
 
+def _check_common_candidates(result):
+    """Raise if windows have candidates of their own."""
+    if isinstance(result, RowRetrievalResult):
+        raise ValueError(
+            "The figure compares all windows with the same candidates, but each window of this result has its own. Call "
+            "retrieve without candidates_per_row, or use plot_ranks."
+        )
+
+
 # --- sentences -------------------------------------------------------------------------------------
 
 
@@ -132,6 +142,7 @@ def find_longest_retrieved_sentence(result, by="sequence"):
     columns : ndarray of int of shape (n_candidates,)
         Target segments of these windows, in the same order.
     """
+    _check_common_candidates(result)
     keys = [name for name in ("subject", "recording", by) if name in result.rows]
     groups = result.rows.assign(target=result.target).groupby(keys, sort=False, dropna=True)
     name = groups["target"].nunique().idxmax()
@@ -171,6 +182,7 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
     ValueError
         If there are fewer than two segments to show.
     """
+    _check_common_candidates(result)
     rows = find_longest_retrieved_sentence(result)[0] if rows is None else np.asarray(rows)
     rows = rows[:max_windows]
     columns = pd.unique(result.target[rows])
@@ -228,6 +240,7 @@ def compute_retrieval_confusions(result, n_words=12):
     table : DataFrame of shape (n_words, n_words)
         Presented words in rows, decoded words in columns.
     """
+    _check_common_candidates(result)
     words = result.candidates["word"] if "word" in result.candidates else [None] * result.n_candidates
     words = np.array(
         [make_plain_text([word]) or None if isinstance(word, str) else None for word in words], object

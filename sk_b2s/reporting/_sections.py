@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.evaluation._curves import describe_learning_curve_edge
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics, mean_and_sem
@@ -98,9 +99,10 @@ def _show_retrieval(results_by_decoder):
     yield figure(ax.figure, f"Top-k accuracy for all k. {text}.", "Accuracy for each number of guesses.")
     for name, result in results_by_decoder.items():
         yield heading(name, 3)
-        yield pair_html_blocks(
-            _show_ranks(name, result), *_show_sentence(name, result), *_show_words(name, result)
-        )
+        parts = [_show_ranks(name, result)]
+        if not isinstance(result, RowRetrievalResult):  # whose windows have candidates of their own
+            parts += [*_show_sentence(name, result), *_show_words(name, result)]
+        yield pair_html_blocks(*parts)
 
 
 def _show_ranks(name, result):

@@ -23,6 +23,7 @@ from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._row_candidates import locate_stimuli, make_candidate_sets
 from sk_b2s.decoding._retrieval._row_scores import GROUP, score_candidate_sets
 from sk_b2s.decoding._retrieval._scoring import make_row_result
+from sk_b2s.plotting import plot_ranks, plot_similarity, plot_words
 
 PAIRS, FIVE = RowCandidates(2, "balanced"), RowCandidates(5, "balanced")
 RULES = [2, 5, PAIRS, FIVE, RowCandidates(2, "next"), RowCandidates(3, within=None, gap=0)]
@@ -217,6 +218,10 @@ def test_row_result_refuses_common_candidates(data, fitted):
             getattr(found, name)
     with pytest.raises(ValueError, match="own candidates"):
         concat_results([found])
+    for plot in (plot_similarity, plot_words):
+        with pytest.raises(ValueError, match="each window of this result has its own"):
+            plot(found)
+    assert len(plot_ranks(found).patches)
 
 
 # --- estimators and scorers --------------------------------------------------------------------------
