@@ -30,6 +30,9 @@ class StimulusArray:
         Sampling rate of the features in Hz.
     name : str, default=""
         Name in messages.
+    features : sequence of str, default=()
+        Names of the features. A feature named "speech" is above 0 during
+        speech, for :func:`~sk_b2s.label_segments`.
 
     Attributes
     ----------
@@ -42,7 +45,8 @@ class StimulusArray:
     ------
     ValueError
         If ``data`` is not one- or two-dimensional, has NaN or infinite
-        values, or ``sfreq`` is not positive.
+        values, ``sfreq`` is not positive, or the number of ``features`` is
+        not that of ``data``.
 
     Examples
     --------
@@ -51,7 +55,7 @@ class StimulusArray:
     50.0
     """
 
-    def __init__(self, data, sfreq, name=""):
+    def __init__(self, data, sfreq, name="", features=()):
         data = np.ascontiguousarray(data, dtype=np.float32)
         if data.ndim == 1:
             data = data[:, None]
@@ -62,7 +66,11 @@ class StimulusArray:
             )
         if not sfreq > 0:
             raise ValueError(f"sfreq of StimulusArray {name!r} must be a positive rate in Hz. Got {sfreq}.")
-        self.data, self.sfreq, self.name = data, float(sfreq), name
+        if len(features) not in (0, data.shape[1]):
+            raise ValueError(
+                f"The 'features' of StimulusArray {name!r} must name all {data.shape[1]} features. Got {features!r}."
+            )
+        self.data, self.sfreq, self.name, self.features = data, float(sfreq), name, tuple(features)
         self.digest = _digest(data.tobytes(), str(data.shape), str(self.sfreq))
 
     @property

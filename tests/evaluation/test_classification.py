@@ -186,3 +186,13 @@ def test_label_segments_detects_speech(listening):
     assert set(labels) == {"speech", "silence"}
     assert 0.5 < (labels == "speech").mean() < 0.98
     assert labels.groupby(y["segment"]).nunique().max() == 1
+
+
+def test_label_segments_reads_speech_feature():
+    data = np.column_stack([np.arange(40) % 20 >= 10, np.zeros(40)])
+    sound = StimulusArray(data, 10.0, features=("speech", "word"))
+    y = pd.DataFrame({"sound": [sound] * 4, "sound_onset": [0.0, 1.0, 1.9, 3.9], "duration": 0.5})
+    assert label_segments(y, kind="speech").tolist() == ["silence", "speech", "speech", "speech"]
+    assert label_segments(y, kind="speech", at=0.5).tolist() == ["silence", "speech", "silence", "silence"]
+    with pytest.raises(ValueError, match=r"must name all 2 features\. Got \('speech',\)"):
+        StimulusArray(data, 10.0, features=("speech",))

@@ -65,6 +65,7 @@ HELD_OUT = {
 }
 WITHOUT_PARTITION = ("TIMIT", "MOCHATIMIT")
 RATE = 100.0  # Hz of the stimuli
+FEATURES = ("speech", "word", "phoneme")
 MIN_MATCHED = 0.9  # share of the rows of a table that the table of another subject must have
 MAX_SHIFT = 0.1  # s between the time of a row and the one expected from the table of another subject
 
@@ -298,7 +299,7 @@ class _Session:
         words = rows[rows["kind"] == "word"]
         first = words.groupby("sentence", dropna=False).cumcount().astype(float)
         rows["word_index"] = self._index_words(words.assign(word_index=first))
-        self.stimulus = StimulusArray(self._make_features(), RATE, name)
+        self.stimulus = StimulusArray(self._make_features(), RATE, name, FEATURES)
 
     def _index_words(self, words):
         """Return the position in its sentence of each word and phoneme."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.events._silence import is_silence
-from sk_b2s.events._stimuli import digest_stimuli
+from sk_b2s.events._stimuli import StimulusArray, digest_stimuli
 from sk_b2s.features._activity import SpeechActivity
 
 KINDS = {"speech": "word", "phoneme": "phoneme"}  # task: type of the events
@@ -24,7 +24,8 @@ def label_segments(y, events=None, kind="phoneme", at=None):
         Stimulus segments, as :func:`~sk_b2s.make_segments` returns them.
     events : DataFrame, default=None
         Events table with words or phonemes. If None, speech is detected in the
-        audio by :class:`~sk_b2s.SpeechActivity`, and phonemes are those of
+        audio by :class:`~sk_b2s.SpeechActivity`, or read from the feature
+        "speech" of a :class:`~sk_b2s.StimulusArray`, and phonemes are those of
         ``make_segments(anchor="phoneme")``.
     kind : {"phoneme", "speech"}, default="phoneme"
         Label. "phoneme" is the phoneme that is spoken, in lower case and
@@ -64,14 +65,28 @@ def label_segments(y, events=None, kind="phoneme", at=None):
             raise ValueError(
                 "kind='phoneme' requires the phonemes. Pass events=, or make segments with anchor='phoneme' and at=None."
             )
-        frames = SpeechActivity().fit_transform(y.assign(sound_onset=times.round(6), duration=0.0))
-        is_active = np.asarray(frames)[:, 0, 0] > 0
+        is_active = _detect_speech(y["sound"].to_numpy(object), times, y)
     else:
         texts = _find_texts(y, times, events, KINDS[kind])
         if kind == "phoneme":
             return _normalize(texts)
         is_active = texts.notna().to_numpy()
     return pd.Series(np.where(is_active, *SPEECH), index=y.index, dtype=object)
+
+
+def _detect_speech(sounds, times, y):
+    """Return whether there is speech at a time of each stimulus."""
+    is_active, heard = np.zeros(len(y), bool), np.ones(len(y), bool)
+    for row, (sound, time) in enumerate(zip(sounds, times, strict=True)):
+        if isinstance(sound, StimulusArray) and "speech" in sound.features:
+            frame = int(np.floor(time * sound.sfreq + ROUNDING))
+            inside = 0 <= frame < len(sound.data)
+            is_active[row] = inside and sound.data[frame, sound.features.index("speech")] > 0
+            heard[row] = False
+    if heard.any():
+        at = y[heard].assign(sound_onset=times[heard].round(6), duration=0.0)
+        is_active[heard] = np.asarray(SpeechActivity().fit_transform(at))[:, 0, 0] > 0
+    return is_active
 
 
 def _normalize(texts):
