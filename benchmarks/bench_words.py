@@ -58,7 +58,8 @@ def make_results(args):
 
 def report(name, words):
     """Print the scores of one way to score words."""
-    scaled = words.scale_temperature(by="block")
+    by = "block" if words.rows["block"].nunique() > 1 else "sequence"
+    scaled = words.scale_temperature(by=by)
     table = pd.concat({f"top-{k}": words.score(k) for k in (1, 10)})
     print(table.drop(columns=["k", "n_wordless"]).round(3).to_string())
     print(scaled.information().drop(columns=["n_wordless", "n_outside"]).round(3).to_string())
