@@ -257,7 +257,7 @@ def run_benchmark(
         if controls is True and among is not None:
             found = [control for control in found if control in [*among, *permanent]]
         if not ranks_segments(settings):
-            found = [control for control in found if control not in permanent]
+            found = [control for control in found if control not in permanent or control in (among or ())]
         chosen[name] = [*found, *(control for control in always if control not in found)]
     only = _check_only(only, named, folds)
     tasks = list(plan_tasks(named, data, cv, folds, seeds, chosen, oracle, settings, only))

@@ -162,7 +162,7 @@ TASKS = {
             judge=judge_word_types,
             options={"n_words": 50, "k": 10},
             retrieve=FittedRows,
-            controls=("phase_randomized", "shifted_labels"),
+            controls=("phase_randomized", "shifted_labels", "timing_only"),
             source="d'Ascoli et al. (2025), Nature Communications",
             published="top-10 accuracy .732 of 50 words (LibriBrain100, one subject, chance .20)",
         ),
