@@ -145,7 +145,8 @@ class SurrogateRecordings(WindowsTransformer):
         If True, windows share samples as in the recording. If False, each
         window is a stretch of its own in a longer surrogate. A decoder that is
         above chance only if True reads the intervals between windows. The
-        noise of a window then depends on the other windows.
+        noise of a window then depends on the other windows. Windows of plain
+        arrays never share samples.
 
     Attributes
     ----------
