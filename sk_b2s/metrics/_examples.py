@@ -52,8 +52,8 @@ def average_examples(examples, labels, n_averaged, groups=None, random_state=Non
     Notes
     -----
     Average training and test examples separately. An average of both has been
-    seen in training. Each score of averages must be reported with the number of
-    examples, because a decoder of single examples does not have it.
+    seen in training. Report the number of examples with each score of
+    averages, because a decoder of single examples does not have it.
 
     Examples
     --------
