@@ -2,7 +2,8 @@
 
 ``python benchmarks/bench_reconstruction.py eeg`` reads the real EEG of
 ``bench_dtu.py``: the envelope from 1 to 8 Hz at 32 Hz, trained on one half of
-the story and reconstructed in the other. ``mel`` and ``classes`` simulate
+the story and reconstructed in the other. ``filters`` compares the first
+subject with and without this filter. ``mel`` and ``classes`` simulate
 subjects with ``make_listening`` and print the correlations of the envelope and
 of ten mel bands, and the F1 scores of speech and silence, and of phonemes, of
 single windows and of averages, each with the null distribution of circular
@@ -111,6 +112,28 @@ def run_eeg(_):
     print(
         markdown(["subject", *table], [[name, *(f"{v:.3f}" for v in row)] for name, row in table.iterrows()])
     )
+
+
+def run_filters(_):
+    """Reconstruct the envelope of S1 in ten folds, with and without filter."""
+    page = load_page()
+    people, envelope = load_subjects(page, [1])
+    page.HALVES["whole"] = (0.0, 49.5)
+    lines = []
+    for name in ("1 to 8 Hz", "none"):
+        if name == "none":
+            page.filter_signal = lambda signal, axis: signal - signal.mean(axis, keepdims=True)
+        X, y = page.cut(people, envelope, "whole", 0.5)
+        onset = y.rows["sound_onset"].to_numpy()
+        folds = (onset + page.SECONDS / 2) // 5
+        cv = []
+        for fold in np.unique(folds):
+            test = np.flatnonzero(folds == fold)
+            first, last = onset[test].min() - page.SECONDS, onset[test].max() + page.SECONDS
+            cv.append((np.flatnonzero((onset <= first) | (onset >= last)), test))
+        scores = cross_val_reconstruction(page.make_decoder("ridge"), X, y, cv)
+        lines.append([name, *(f"{scores[column].mean():.3f}" for column in ("r", "null_mean", "null_high"))])
+    print(markdown(["filter", "r of S1", "null", "97.5 % of a fold"], lines))
 
 
 def simulate(args, modality, minutes, n_channels, **segments):
@@ -235,14 +258,14 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["eeg", "mel", "classes"])
+    parser.add_argument("part", choices=["eeg", "filters", "mel", "classes"])
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--subjects", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--root", type=Path, default=Path("reconstruction"))
     args = parser.parse_args()
     print(machine(), vars(args))
-    {"eeg": run_eeg, "mel": run_mel, "classes": run_classes}[args.part](args)
+    {"eeg": run_eeg, "filters": run_filters, "mel": run_mel, "classes": run_classes}[args.part](args)
 
 
 if __name__ == "__main__":
