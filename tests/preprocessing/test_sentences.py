@@ -46,7 +46,7 @@ def test_make_segments_has_one_row_per_sentence():
     assert y["segment"].nunique() == 4
 
 
-def test_make_segments_at_sentences_has_unequal_lengths():
+def test_sentence_windows_have_unequal_lengths():
     with pytest.warns(UserWarning, match="left out 2 of 8 sentences that are shorter than 1 s"):
         X, y = make_segments(EVENTS, anchor="sentence", tmin=-0.5, tmax=(1.0, 3.0, 9.0), block=0)
     for table in (X, y):

@@ -67,14 +67,14 @@ def test_benchmark_task_words_are_judged_by_their_null():
         ("match_mismatch_5", 0.2, "the target and 4 random segments of the same recording"),
     ],
 )
-def test_benchmark_task_match_mismatch_has_few_candidates(task, chance, candidates):
+def test_task_match_mismatch_has_few_candidates(task, chance, candidates):
     results = benchmark_task(task, {"ridge": ONE}, people(together=2, n=40), controls=False, **FAST)
     assert (results["chance"] == chance).all()
     assert (results["verdict"] == "above_null").all()
     assert candidates in generate_methods_text(results)
 
 
-def test_benchmark_task_sentence_takes_candidates_of_equal_length():
+def test_task_sentence_takes_matched_candidates():
     X, y = people(n=40)
     rule = RowCandidates(3, match="kind", within=None)
     results = benchmark_task(
