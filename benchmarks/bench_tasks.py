@@ -69,6 +69,7 @@ def main():
     parser.add_argument("--modality", default="meg")
     parser.add_argument("--seed", type=int, default=100, help="of the simulation")
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--decoders", nargs="*", default=["ridge", "likelihood"])
     parser.add_argument("--out", type=Path, default=Path("bench_tasks"), help="results and caches")
     parser.add_argument("--n-jobs", type=int)
     args = parser.parse_args()
@@ -81,7 +82,7 @@ def main():
         random_state=args.seed,
         root=args.out / "listening",
     )
-    decoders = make_decoders(["ridge", "likelihood"], memory=str(args.out / "cache"))
+    decoders = make_decoders(args.decoders, memory=str(args.out / "cache"))
     rows = []
     for task in args.tasks:
         own = {name: decoders[name] for name in decoders if name == "ridge" or task not in FEATURES_ONLY}
