@@ -198,7 +198,7 @@ def test_benchmark_task_documents_every_task():
         assert spec.source
 
 
-def test_summary_and_report_show_the_main_score_of_a_task(tmp_path):
+def test_summarize_shows_main_score_of_a_task(tmp_path):
     rows = benchmark_task("segment", {"ridge": ONE}, named_people(), controls=["phase_randomized"], **FAST)
     r = {"task": "reconstruction", "main_score": "reconstruction_r", "reconstruction_r": 0.25, "chance": 0.0}
     others = [name for name in SCORES if name in rows]

@@ -63,7 +63,7 @@ def test_causal_chain_has_no_transient_of_an_offset():
     assert abs(CausalChain(250, 120, 0.5, 20)(np.full((1, 500), 1e3))[0]).max() < 1e-9
 
 
-def test_causal_chain_keeps_the_band_and_removes_others():
+def test_causal_chain_keeps_band_and_removes_others():
     times = np.arange(10000) / 1000
     gains = []
     for frequency in (8, 50, 90):
