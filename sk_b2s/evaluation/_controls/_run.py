@@ -122,8 +122,8 @@ def run_controls(
         - ``n_left_out``: training windows that "shifted_labels" excludes
           because a test window of the same recording is within a second.
         - ``share_of_oracle``: (top_k - chance) / (top_k of the oracle -
-          chance), if there is an oracle. NaN for "within_recording", which has
-          other candidates.
+          chance), if there is an oracle. NaN for "within_recording" and
+          "timing_matched", which have other candidates.
         - ``verdict``: "above_null", "at_null", "below_null" (the estimate is
           inverted: wrong labels, signs or pairs of X and y, two swapped codes
           of one trial, the wrong one of several triggers per stimulus, or
@@ -293,7 +293,8 @@ def _make_table(outcomes, reasons, seed):
     if "oracle" in table.index:
         best = table.loc["oracle", "top_k"] - table["chance"]
         table["share_of_oracle"] = (table["top_k"] - table["chance"]) / best.where(best > 0)
-        table.loc[table.index == "within_recording", "share_of_oracle"] = np.nan
+        has_other = table.index.isin(["within_recording", "timing_matched"])
+        table.loc[has_other, "share_of_oracle"] = np.nan
     table = add_verdict_texts(table.join(control_verdicts(table, reasons)))
     table.loc[table["n_subjects"] == 0, "verdict_text"] += f" ({describe_unusable_strata()})"
     return table.drop(columns="reveals_overlap")

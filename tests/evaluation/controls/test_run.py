@@ -143,8 +143,8 @@ def test_run_controls_runs_all_controls(full):
     assert list(table.index) == list(CONTROLS)
     assert (table.loc[["decoder", "within_recording"], "verdict"] == "above_null").all()
     assert (table.loc[list(LEAK_TESTS), "verdict"] == "at_null").all()
-    assert (table.loc[["silence_truth", "oracle"], "verdict"] == "context").all()
-    assert (table["n_subjects"] == 2).all()
+    assert (table.loc[["silence_truth", "timing_only", "oracle"], "verdict"] == "context").all()
+    assert (table["n_subjects"].drop("timing_matched") == 2).all()
     assert (table["n_left_out"].drop("shifted_labels") == 0).all()
     assert table["leak_threshold"].notna().sum() == len(LEAK_TESTS)
     chance = table["chance"]
@@ -153,7 +153,7 @@ def test_run_controls_runs_all_controls(full):
     assert table.loc["oracle", "top_k"] == 0.5
     assert table.loc["oracle", "share_of_oracle"] == 1
     expected = (table["top_k"] - chance) / (0.5 - chance)
-    expected["within_recording"] = np.nan  # it chooses among other candidates
+    expected[["within_recording", "timing_matched"]] = np.nan  # they choose among other candidates
     np.testing.assert_allclose(table["share_of_oracle"], expected)
 
 
