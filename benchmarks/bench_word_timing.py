@@ -41,9 +41,9 @@ from sk_b2s import (
     summarize,
 )
 from sk_b2s.datasets import load_brennan2019, load_gwilliams2022
-from sk_b2s.evaluation._controls._timing import describe_candidate_timing, get_plain_words, rank_by_timing
+from sk_b2s.evaluation._controls._timing import describe_candidate_timing, get_timing_words, rank_by_timing
 from sk_b2s.metrics import timing_scores
-from sk_b2s.metrics._matched import find_matched_strata, select_usable_strata
+from sk_b2s.metrics._matched import find_matched_strata, select_matched_strata
 
 K, N_WORDS = 10, 50
 KINDS = {
@@ -65,7 +65,7 @@ def load_rows(name, folder, root):
             )
         X, y = make_segments(events, margin=0.0)
     rows = X.join(y[[column for column in y if column not in X]])
-    return rows.assign(word=get_plain_words(rows["word"]))
+    return rows.assign(word=get_timing_words(rows["word"]))
 
 
 def score_rows(rows):
@@ -105,7 +105,7 @@ def describe_strata(rows):
         own = known.iloc[: len(known) // share]
         strata = find_matched_strata(describe_candidate_timing(own, np.arange(len(own)), len(own)))
         size = pd.Series(strata).map(pd.Series(strata).value_counts())
-        usable = select_usable_strata(strata, np.arange(len(own)))
+        usable = select_matched_strata(strata, np.arange(len(own)))
         yield {
             "test set": part, "candidates": len(own), "median stratum": size.median(),
             "windows with 6 candidates": usable.mean(),

@@ -16,7 +16,7 @@ from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
-from sk_b2s.evaluation._questions._registry import find_task
+from sk_b2s.evaluation._questions._registry import find_question
 from sk_b2s.evaluation._questions._run import benchmark_task
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN
@@ -167,7 +167,7 @@ def apply_command_question(args):
         if args.option:
             raise ValueError("--option requires --question. Add a task, or remove --option.")
         return None
-    spec = find_task(args.question)
+    spec = find_question(args.question)
     if args.anchor == ["word"]:
         args.anchor = [spec.rows["anchor"]]
     for name, default in (("tmin", -0.5), ("tmax", 2.35)):  # others were given

@@ -25,11 +25,11 @@ from sk_b2s.decoding._candidates import (
     make_candidate_windows,
 )
 from sk_b2s.decoding._retrieval._row_candidates import (
-    locate_stimuli,
+    locate_candidate_stimuli,
     make_candidate_sets,
-    warn_of_unequal_lengths,
+    warn_of_unequal_candidates,
 )
-from sk_b2s.decoding._retrieval._row_scores import score_candidate_sets
+from sk_b2s.decoding._retrieval._row_scores import score_row_candidates
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.metrics._frames import match_frames
@@ -463,7 +463,7 @@ class RetrievalMixin:
         validate_rows_in_step(X, y)
         found, targets = self._candidates(y)
         self._warn_of_leak(y, stacklevel)
-        warn_of_unequal_lengths(y, stacklevel=stacklevel)
+        warn_of_unequal_candidates(y, stacklevel=stacklevel)
         return found, self._scores(X, targets)
 
     def _compare_rows(self, X, y, candidates_per_row, rows=None, stacklevel=5):
@@ -480,15 +480,15 @@ class RetrievalMixin:
             rows = join_validated_tables(get_validated_table(X), of_y)
         found, targets = self._candidates(y)
         self._warn_of_leak(y, stacklevel)
-        line = locate_stimuli(y, get_validated_table(y))
+        line = locate_candidate_stimuli(y, get_validated_table(y))
         sets = make_candidate_sets(candidates_per_row, found, rows, line)
-        warn_of_unequal_lengths(y, found.first[sets.columns], stacklevel)
+        warn_of_unequal_candidates(y, found.first[sets.columns], stacklevel)
 
         def score(indices, columns):
             parts = self._scores(_safe_indexing(X, indices), _safe_indexing(targets, columns))
             return np.concatenate([part.cpu().numpy() for _, part in parts])
 
-        return found, score_candidate_sets(score, sets, found, rows, line)
+        return found, score_row_candidates(score, sets, found, rows, line)
 
     # --- leakage -----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from sk_b2s.decoding._adaptation import AdaptationMixin
 from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._encoder_network import (
     EncoderNetworkMixin,
-    check_network_parameters,
+    check_encoder_network_parameters,
     warn_encoder_network_learned_nothing,
 )
 from sk_b2s.decoding._encoder_state import EncoderStateMixin
@@ -443,7 +443,7 @@ n_virtual_channels)
         self : BrainEncoder
             The fitted encoder.
         """
-        check_network_parameters(self)
+        check_encoder_network_parameters(self)
         X = self._check_X(X, reset=True)
         y = self._check_y(y)
         validate_rows_in_step(X, y)

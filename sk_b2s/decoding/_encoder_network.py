@@ -176,7 +176,7 @@ class EncoderNetworkMixin:
         self.net_.module_.draw_from(None)
 
 
-def check_network_parameters(encoder):
+def check_encoder_network_parameters(encoder):
     """Raise for incompatible parameters, and warn about unused ones."""
     if encoder.kernel_size % 2 == 0:
         raise ValueError(

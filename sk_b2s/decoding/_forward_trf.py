@@ -20,7 +20,7 @@ from sk_b2s.decoding._candidates import (
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
     RidgeMixin,
-    check_alphas,
+    check_ridge_alphas,
     check_ridge_rate,
     check_ridge_values,
     get_ridge_frame_rate,
@@ -28,7 +28,7 @@ from sk_b2s.decoding._ridge_base import (
     sum_ridge_frames,
 )
 from sk_b2s.decoding._ridge_solver import (
-    compute_lagged_moments,
+    compute_ridge_moments,
     correlate_ridge_channels,
     standardize_ridge_channels,
 )
@@ -196,7 +196,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         X = _as_windows(X)
         validate_rows_in_step(X, y)
         check_not_constant(X, type(self).__name__)
-        check_alphas(self.alphas)
+        check_ridge_alphas(self.alphas)
         self.speech_ = None if self.speech is None else clone(self.speech).fit(get_validated_table(y))
         table = get_validated_table(y)
         has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
@@ -243,7 +243,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             batches = (
                 (speech - mean, eeg - offset) for eeg, speech in self._pooled_batches(X, targets, rows)
             )
-            return compute_lagged_moments(batches, -self._lags[::-1], *shape[1:])
+            return compute_ridge_moments(batches, -self._lags[::-1], *shape[1:])
 
         coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
         coef = coef.reshape(shape)[::-1]  # from the first lag to the last

@@ -49,7 +49,7 @@ class RidgeMixin:
             fit, get_subjects_of_windows(X), self.per_subject
         )
         self.alpha_, self.cv_scores_, beyond = chosen
-        warn_alpha_choice(self, beyond, stacklevel=5)
+        warn_ridge_alpha_choice(self, beyond, stacklevel=5)
 
     def _regress(self, moments, rows, y, segments, offset):
         """Select alpha and regress: coefficients, intercept, alpha, scores."""
@@ -135,7 +135,7 @@ class RidgeDecodingMixin(RidgeMixin, RetrievalMixin):
 # --- parameters ------------------------------------------------------------------------------------
 
 
-def check_alphas(alphas):
+def check_ridge_alphas(alphas):
     """Raise unless alphas are finite numbers above 0."""
     numbers = np.asarray(alphas, float)
     if numbers.ndim != 1 or not len(numbers) or not np.all((numbers > 0) & np.isfinite(numbers)):
@@ -264,7 +264,7 @@ def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
     folds = list(iter_ridge_splits(y, segments, rows, cv)) if len(alphas) > 1 else []
     everything, heldout, excluded = _sum_fold_moments(moments, rows, folds)
     if folds:
-        tried = [*alphas, *extend_alphas(alphas)]
+        tried = [*alphas, *extend_ridge_alphas(alphas)]
         of_folds = np.array([
             _score_alphas(everything - test - out, test, tried)
             for test, out in zip(heldout, excluded, strict=True)
@@ -337,14 +337,14 @@ ROUNDING = 1e-9  # correlations up to this are 0
 NOTHING = (np.nan, np.nan)
 
 
-def extend_alphas(alphas):
+def extend_ridge_alphas(alphas):
     """Return rising alphas beyond both ends, empty for fewer than three.
 
     They show whether the search was wide enough.
 
     Examples
     --------
-    >>> [f"{alpha:.0e}" for alpha in extend_alphas((1e-6, 1.0, 1e3))]
+    >>> [f"{alpha:.0e}" for alpha in extend_ridge_alphas((1e-6, 1.0, 1e3))]
     ['1e-09', '1e-07', '1e+04', '1e+06']
     """
     if len(set(alphas)) < LEAST:
@@ -364,7 +364,7 @@ def find_better_ridge_alpha(n_alphas, chosen, tried, scores):
         Number of alphas to select from.
     chosen : float
     tried : list of float
-        Alphas to select from, then those of :func:`extend_alphas`.
+        Alphas to select from, then those of :func:`extend_ridge_alphas`.
     scores : ndarray of shape (n_folds, n_tried)
         Held-out correlations.
 
@@ -382,7 +382,7 @@ def find_better_ridge_alpha(n_alphas, chosen, tried, scores):
     return (tried[best], float(means[best])) if is_better else NOTHING
 
 
-def warn_alpha_choice(estimator, beyond, stacklevel=4):
+def warn_ridge_alpha_choice(estimator, beyond, stacklevel=4):
     """Warn about models without a correlation, and about a search too narrow.
 
     ``beyond`` holds the result of :func:`find_better_ridge_alpha` for each

@@ -12,12 +12,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
     RidgeDecodingMixin,
-    check_alphas,
+    check_ridge_alphas,
     check_ridge_values,
     slice_ridge_windows,
     sum_ridge_frames,
 )
-from sk_b2s.decoding._ridge_solver import compute_lagged_moments
+from sk_b2s.decoding._ridge_solver import compute_ridge_moments
 
 
 class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
@@ -213,7 +213,7 @@ class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
     # --- fitting -----------------------------------------------------------------------------------
 
     def _check_parameters(self, X):
-        check_alphas(self.alphas)
+        check_ridge_alphas(self.alphas)
         super()._check_parameters(X)
 
     def _fit_model(self, X, targets, y, segments, rows):
@@ -229,7 +229,7 @@ class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
                 (self._pool(project(eeg).double(), mean @ components), speech.double() - offset)
                 for eeg, speech in self._iter_batches(X, targets, rows)
             )
-            return compute_lagged_moments(batches, self.lag_frames_, *shape[1:])
+            return compute_ridge_moments(batches, self.lag_frames_, *shape[1:])
 
         coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
         coef = components.numpy() @ coef.reshape(shape)

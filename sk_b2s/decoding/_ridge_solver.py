@@ -56,7 +56,7 @@ class Moments:
         return self.xx / self.n - np.outer(x, x), self.xy / self.n - np.outer(x, y), self.yy / self.n - y**2
 
 
-def compute_lagged_moments(batches, lags, n_channels, n_features):
+def compute_ridge_moments(batches, lags, n_channels, n_features):
     r"""Sum the second moments of lagged windows without a lagged matrix.
 
     Column (l, c) of frame j is channel c at frame j + lags[l] of the same

@@ -12,7 +12,7 @@ from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._controls._timing import add_loudness, has_timed_rows, rank_by_timing
+from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows, rank_by_timing
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._plan import AUDIT, read_plan
 from sk_b2s.evaluation._results._table import make_results_table
@@ -178,7 +178,7 @@ def _make_result(scores, table, candidates, k):
             f"There are {scores.shape[1]} candidates, which is not more than k={k}. Use a smaller k."
         )
     rows = _check_rows(table)
-    rows = add_loudness(rows) if has_timed_rows(rows) else rows
+    rows = add_timing_loudness(rows) if has_timed_rows(rows) else rows
     if "word" in rows and "word" not in candidates:
         names = pd.Series(rows["word"].to_numpy(object), index=target)
         candidates = candidates.assign(word=names[~names.index.duplicated()].reindex(range(len(candidates))))

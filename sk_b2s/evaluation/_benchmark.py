@@ -20,7 +20,7 @@ from sk_b2s._utils._validation import (
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row
-from sk_b2s.decoding._retrieval._scoring import find_scoring_table
+from sk_b2s.decoding._retrieval._scoring import find_retrieval_scoring_table
 from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._run import (
@@ -29,8 +29,8 @@ from sk_b2s.evaluation._controls._run import (
     select_controls_to_run,
 )
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
-from sk_b2s.evaluation._controls._timing import add_loudness, has_timed_rows
-from sk_b2s.evaluation._results._fits import plan_tasks, ranks_segments, run_tasks
+from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows
+from sk_b2s.evaluation._results._fits import plan_fits, ranks_segments, run_fits
 from sk_b2s.evaluation._results._lines import find_line_problem
 from sk_b2s.evaluation._results._table import make_results_table
 from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
@@ -248,8 +248,8 @@ def run_benchmark(
         settings = settings | {"n_candidates": n_candidates, "candidates_per_row": asdict(rule)}
         in_all = 1, None
     _check_folds(folds, find_distinct_candidates(y).target, *in_all)
-    rows = join_validated_tables(get_validated_table(X), find_scoring_table(y))
-    rows = add_loudness(rows) if has_timed_rows(rows) else rows
+    rows = join_validated_tables(get_validated_table(X), find_retrieval_scoring_table(y))
+    rows = add_timing_loudness(rows) if has_timed_rows(rows) else rows
     data, chosen = (X, y, rows), {}
     for name, one in named:
         found = _choose_controls(name, one, controls, X, y, oracle, rows)
@@ -260,8 +260,8 @@ def run_benchmark(
             found = [control for control in found if control not in permanent or control in (among or ())]
         chosen[name] = [*found, *(control for control in always if control not in found)]
     only = _check_only(only, named, folds)
-    tasks = list(plan_tasks(named, data, cv, folds, seeds, chosen, oracle, settings, only))
-    lines = run_tasks(
+    tasks = list(plan_fits(named, data, cv, folds, seeds, chosen, oracle, settings, only))
+    lines = run_fits(
         tasks, data, None if path is None else JsonLinesFile(path, find_line_problem), n_jobs, verbose
     )
     errors, texts = [line["error"] for line in lines], [line["cost"]["warnings"] for line in lines]

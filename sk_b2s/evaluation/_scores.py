@@ -11,9 +11,9 @@ import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.evaluation._controls._timing import MIN_SHARE, add_timing_columns, get_plain_words
+from sk_b2s.evaluation._controls._timing import MIN_SHARE, add_timing_columns, get_timing_words
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
-from sk_b2s.metrics._matched import compute_matched_accuracy, select_usable_strata
+from sk_b2s.metrics._matched import compute_matched_accuracy, select_matched_strata
 from sk_b2s.metrics._null import compute_null_means
 from sk_b2s.metrics._ranking import median_relative_rank
 
@@ -146,7 +146,7 @@ def _word_timing(result, n_candidates):
     """Balanced top-10 accuracy of words by timing alone."""
     if n_candidates != result.n_candidates or "timing_top_10" not in result.rows:
         return np.nan, np.nan
-    words = get_plain_words(result.candidates["word"])[result.target]
+    words = get_timing_words(result.candidates["word"])[result.target]
     hits = result.rows["timing_top_10"].groupby(words).mean()
     return float(hits.mean()), float(result.rows["timing_chance"].iloc[0])
 
@@ -156,7 +156,7 @@ def _timing_matched(result, n_candidates):
     if n_candidates != result.n_candidates or "stratum" not in result.candidates:
         return np.nan, np.nan
     strata = result.candidates["stratum"].to_numpy()
-    share = float(select_usable_strata(strata, result.target).mean())
+    share = float(select_matched_strata(strata, result.target).mean())
     if share < MIN_SHARE:
         return np.nan, share
     return float(np.nanmean(compute_matched_accuracy(result.scores, result.target, strata)[0])), share

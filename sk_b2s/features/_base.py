@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s._utils._validation import count_valid_window_samples, validate_window_length
+from sk_b2s._utils._validation import get_validated_window_samples, validate_window_length
 from sk_b2s.events._audio._checks import (
     check_audio_is_silent,
     check_audio_level,
@@ -112,7 +112,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         extent = np.array([(pad, signal.shape[0] - pad) for signal in signals])
         start = np.round(X["sound_onset"].to_numpy(float) * sfreq).astype(np.int64) + pad
         self._check_inside(X, start, n_frames, np.array([s.shape[0] for s in signals])[codes], reach)
-        n_valid = count_valid_window_samples(X, sfreq)
+        n_valid = get_validated_window_samples(X, sfreq)
         return Windows(signals, codes, start, n_frames, sfreq, rows=X, extent=extent, n_valid=n_valid)
 
     def _check_content(self, sounds):

@@ -81,7 +81,9 @@ def make_word_types(y, speech=None, vocabulary=50):
         targets = Windows.from_array(
             targets.reshape(len(targets), -1, targets.shape[2] if targets.ndim == 3 else 1)
         )
-    return average_word_windows(targets.gather, codes[rows], vocabulary, targets.shape[1:], targets.sfreq)
+    return average_word_type_features(
+        targets.gather, codes[rows], vocabulary, targets.shape[1:], targets.sfreq
+    )
 
 
 def find_word_segments(y, vocabulary):
@@ -98,7 +100,7 @@ def find_word_segments(y, vocabulary):
     return vocabulary.encode(table["word"]), first
 
 
-def average_word_windows(gather, codes, vocabulary, shape, sfreq):
+def average_word_type_features(gather, codes, vocabulary, shape, sfreq):
     """Average windows by word: Windows with one row per word with windows.
 
     ``gather(indices)`` returns a Tensor of shape (n_indices, *shape), and

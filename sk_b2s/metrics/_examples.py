@@ -73,7 +73,7 @@ def average_examples(examples, labels, n_averaged, groups=None, random_state=Non
             f"No class has {n_averaged} examples in a group. The largest has "
             f"{pd.DataFrame({'label': labels, 'group': groups}).value_counts().max()}. Use a smaller n_averaged."
         )
-    return average_drawn(examples, index), labels[index[:, 0]], groups[index[:, 0]]
+    return average_drawn_examples(examples, index), labels[index[:, 0]], groups[index[:, 0]]
 
 
 def draw_examples(labels, n_averaged, groups=None, random_state=None):
@@ -92,7 +92,7 @@ def draw_examples(labels, n_averaged, groups=None, random_state=None):
     return np.concatenate(out)
 
 
-def average_drawn(examples, index):
+def average_drawn_examples(examples, index):
     """Average rows of examples: (n_averages, ...)."""
     if index.shape[1] == 1:
         return examples[index[:, 0]]

@@ -56,7 +56,7 @@ def find_matched_strata(timing):
     return strata
 
 
-def select_usable_strata(strata, target, min_size=MIN_STRATUM):
+def select_matched_strata(strata, target, min_size=MIN_STRATUM):
     """Return which windows have a stratum that is large enough.
 
     Parameters
@@ -114,7 +114,7 @@ def compute_matched_accuracy(scores, target, strata, n_permutations=0, random_st
     random = check_random_state(random_state)
     accuracy = np.full(len(target), np.nan)
     null = np.full((n_permutations, len(target)), np.nan)
-    usable, own = select_usable_strata(strata, target), strata[target]
+    usable, own = select_matched_strata(strata, target), strata[target]
     for stratum in np.unique(own[usable]):
         rows, columns = np.flatnonzero(usable & (own == stratum)), np.flatnonzero(strata == stratum)
         part = scores[np.ix_(rows, columns)]

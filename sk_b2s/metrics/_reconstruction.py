@@ -205,7 +205,7 @@ def overlap_add(windows, start, weights=None):
     return signal.T, coverage
 
 
-def correlate_all_shifts(estimate, target):
+def correlate_reconstruction_shifts(estimate, target):
     """Correlate an estimate with the target at all circular shifts.
 
     Parameters

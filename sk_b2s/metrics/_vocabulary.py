@@ -12,7 +12,7 @@ import pandas as pd
 from sk_b2s._utils._text import make_plain_text, shorten_list
 
 
-def make_plain_words(words):
+def make_vocabulary_words(words):
     """Return words in lower case without punctuation, None if missing."""
     codes, names = pd.factorize(np.asarray(words, dtype=object))
     plain = np.array([*(make_plain_text([name]) or None for name in names), None], dtype=object)
@@ -53,7 +53,7 @@ class WordVocabulary:
 
     def __post_init__(self):
         given = [self.words] if isinstance(self.words, str) else list(self.words)
-        plain = make_plain_words(given).tolist() if given else []
+        plain = make_vocabulary_words(given).tolist() if given else []
         if None in plain or len(plain) < 2 or len(set(plain)) < len(plain):
             counts = pd.Series(plain, dtype=object).value_counts(dropna=False)
             problem = (
@@ -89,7 +89,7 @@ class WordVocabulary:
         codes : ndarray of int of shape (n_words,)
             -1 for other and missing words.
         """
-        return self._index.get_indexer(make_plain_words(words))
+        return self._index.get_indexer(make_vocabulary_words(words))
 
     def coverage(self, words):
         """Compute the share of words that are in the vocabulary.
@@ -104,7 +104,7 @@ class WordVocabulary:
         coverage : float
             From 0 to 1, NaN without words.
         """
-        plain = make_plain_words(words)
+        plain = make_vocabulary_words(words)
         is_word = np.array([word is not None for word in plain], bool)
         return float((self._index.get_indexer(plain)[is_word] >= 0).mean()) if is_word.any() else np.nan
 
@@ -152,7 +152,7 @@ def make_vocabulary(y, n_words=50):
                 "make_vocabulary requires the column 'word' in y. Make segments with make_segments(anchor='word')."
             )
         y = table.drop_duplicates("segment")["word"] if "segment" in table else table["word"]
-    counts = pd.Series(make_plain_words(y), dtype=object).value_counts()
+    counts = pd.Series(make_vocabulary_words(y), dtype=object).value_counts()
     if n_words is not None and len(counts) < n_words:
         raise ValueError(
             f"make_vocabulary requires n_words={n_words} distinct words. y has {len(counts)}. Use a smaller n_words."

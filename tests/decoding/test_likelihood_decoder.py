@@ -12,13 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import LikelihoodDecoder, StimulusLeakWarning, Windows, load, save
 from sk_b2s.decoding._likelihood import _decoder as module
-from sk_b2s.decoding._likelihood._fitting import select_cover
-from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, make_time_filter, whiten
+from sk_b2s.decoding._likelihood._fitting import select_fitting_cover
+from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, make_noise_time_filter, whiten_noise
 from sk_b2s.decoding._likelihood._response import (
     ResponseMoments,
     ResponsePrior,
     iter_responses,
-    lag_features,
+    lag_response_features,
 )
 
 RATE, N_FRAMES, N_CHANNELS = 20, 40, 6
@@ -65,7 +65,7 @@ def fitted():
 def test_time_filter_is_inverse_cholesky_factor():
     autocorrelation = 0.8 ** np.arange(4)
     extended = 0.8 ** np.arange(10)  # of the process of order 1
-    found = make_time_filter(autocorrelation, 10).double().numpy()
+    found = make_noise_time_filter(autocorrelation, 10).double().numpy()
     np.testing.assert_allclose(found @ toeplitz(extended) @ found.T, np.eye(10), atol=1e-6)
     np.testing.assert_allclose(found, np.tril(found))
 
@@ -75,7 +75,7 @@ def test_fit_noise_whitens_space_and_time(order):
     frames = torch.from_numpy(draw_noise(200, np.random.default_rng(0))).float()
     noise = fit_noise(frames, order, clip=None)
     args = noise.mean, noise.unmix, noise.limit, noise.make_time_filter(N_FRAMES), noise.remix
-    white = whiten(frames, *args).numpy()
+    white = whiten_noise(frames, *args).numpy()
     flat = white.reshape(-1, N_CHANNELS)
     np.testing.assert_allclose(np.cov(flat.T), np.eye(N_CHANNELS), atol=0.1)
     assert np.abs((white[:, 1:] * white[:, :-1]).mean((0, 1))).max() < 0.1
@@ -89,7 +89,7 @@ def test_fit_noise_limits_bursts():
     spoiled[:5, :20] += 1e3 * torch.randn(5, 20, 1) * torch.ones(N_CHANNELS)
     noise = fit_noise(spoiled, 4, clip=2.0)
     args = noise.mean, noise.unmix, noise.limit, noise.make_time_filter(N_FRAMES), noise.remix
-    assert whiten(spoiled, *args)[:5].abs().max() < 20
+    assert whiten_noise(spoiled, *args)[:5].abs().max() < 20
     assert fit_noise(spoiled, 4, clip=None).limit == np.inf
 
 
@@ -109,7 +109,7 @@ def test_average_noise_of_equal_models_is_equal():
 
 def test_lag_features_equals_definition():
     features, lags = torch.arange(12.0).reshape(1, 6, 2), np.arange(-1, 3)
-    found = lag_features(features, lags).reshape(1, 6, 4, 2)
+    found = lag_response_features(features, lags).reshape(1, 6, 4, 2)
     for frame in range(6):
         for place, lag in enumerate(lags):
             inside = 0 <= frame - lag < 6
@@ -241,7 +241,7 @@ def test_select_cover_reaches_every_sample(share):
     rng = np.random.default_rng(0)
     start = np.sort(rng.integers(0, 500, 200))
     windows = Windows([np.zeros((520, 1)), np.zeros((520, 1))], rng.integers(0, 2, 200), start, 20, 10)
-    found = select_cover(windows, share)
+    found = select_fitting_cover(windows, share)
     for signal in (0, 1):
         reached, wanted = np.zeros(520, bool), np.zeros(520, bool)
         for rows, mask in ((np.arange(200), wanted), (found, reached)):

@@ -12,7 +12,7 @@ from sk_b2s import (
     RidgeDecoder,
     Windows,
 )
-from sk_b2s.decoding._ridge_base import _sum_fold_moments, extend_alphas, find_better_ridge_alpha
+from sk_b2s.decoding._ridge_base import _sum_fold_moments, extend_ridge_alphas, find_better_ridge_alpha
 from sk_b2s.decoding._ridge_solver import Moments
 
 SFREQ = 10
@@ -119,9 +119,9 @@ def test_fit_warns_of_no_relation(kind):
 
 
 def test_extend_alphas_stays_within_precision():
-    assert extend_alphas((1e-12, 1.0, 1e12)) == []
-    assert extend_alphas((1e-300, 1e-200, 1e-100))[0] >= 1e-12
-    assert extend_alphas((1.0, 1.0, 1.0, 2.0)) == []
+    assert extend_ridge_alphas((1e-12, 1.0, 1e12)) == []
+    assert extend_ridge_alphas((1e-300, 1e-200, 1e-100))[0] >= 1e-12
+    assert extend_ridge_alphas((1.0, 1.0, 1.0, 2.0)) == []
 
 
 def test_find_better_ridge_alpha_needs_all_folds():

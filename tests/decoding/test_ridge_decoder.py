@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold
 from sk_b2s import RidgeDecoder, StimulusKFold, Windows
 from sk_b2s.decoding import _ridge_base as strengths
 from sk_b2s.decoding._ridge_base import iter_ridge_splits
-from sk_b2s.decoding._ridge_solver import compute_lagged_moments, compute_ridge_correlation, iter_ridge_path
+from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, compute_ridge_moments, iter_ridge_path
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray
 
@@ -53,7 +53,7 @@ LAGS = [range(0, 1), range(0, 5), range(-3, 4), range(2, 6), range(-6, -2), rang
 def test_lagged_moments_equal_lagged_matrix(lags):
     x, y = draw()
     lags = np.array(lags)
-    found = compute_lagged_moments(tensors(x, y), lags, 3, 2)
+    found = compute_ridge_moments(tensors(x, y), lags, 3, 2)
     D, Y = lagged(x, lags), y.reshape(-1, 2)
     np.testing.assert_allclose(found.xx, D.T @ D, atol=1e-10)
     np.testing.assert_allclose(found.xy, D.T @ Y, atol=1e-10)
@@ -68,13 +68,13 @@ def test_lagged_moments_equal_lagged_matrix(lags):
 def test_moments_subtraction_removes_rows():
     x, y = draw()
     lags = np.arange(4)
-    rest = compute_lagged_moments(tensors(x, y), lags, 3, 2) - compute_lagged_moments(
+    rest = compute_ridge_moments(tensors(x, y), lags, 3, 2) - compute_ridge_moments(
         tensors(x[:7], y[:7]), lags, 3, 2
     )
-    direct = compute_lagged_moments(tensors(x[7:], y[7:]), lags, 3, 2)
+    direct = compute_ridge_moments(tensors(x[7:], y[7:]), lags, 3, 2)
     for name, value in vars(direct).items():
         np.testing.assert_allclose(getattr(rest, name), value, atol=1e-10)
-    nothing = compute_lagged_moments([], lags, 3, 2)
+    nothing = compute_ridge_moments([], lags, 3, 2)
     assert nothing.n == 0
     assert nothing.xx.shape == (12, 12)
 
@@ -103,7 +103,7 @@ def test_heldout_correlation_equals_pearson():
     D, Y = lagged(x, range(3)), y.reshape(-1, 2)
     coef = np.random.default_rng(1).standard_normal((9, 2))
     expected = np.mean([np.corrcoef((D @ coef)[:, f], Y[:, f])[0, 1] for f in range(2)])
-    moments = compute_lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
+    moments = compute_ridge_moments(tensors(x, y), np.arange(3), 3, 2).centered()
     assert compute_ridge_correlation(coef, moments) == pytest.approx(expected)
     coef[:, 1] = 0  # a constant estimate correlates with nothing
     expected = np.corrcoef((D @ coef)[:, 0], Y[:, 0])[0, 1] / 2
@@ -345,7 +345,7 @@ def test_ridge_decoder_ranks_ignore_scale():
     ridge.coef_, ridge.intercept_ = 64 * ridge.coef_, 64 * ridge.intercept_
     after, _ = ridge.ranks(x[30:].swapaxes(1, 2), y[30:].swapaxes(1, 2))
     np.testing.assert_array_equal(after, before)
-    moments = compute_lagged_moments(tensors(x, y), np.arange(3), 3, 2).centered()
+    moments = compute_ridge_moments(tensors(x, y), np.arange(3), 3, 2).centered()
     coef = ridge.coef_[0].reshape(9, 2)
     assert compute_ridge_correlation(coef, moments) == pytest.approx(
         compute_ridge_correlation(coef / 64, moments)

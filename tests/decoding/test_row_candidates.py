@@ -20,9 +20,9 @@ from sk_b2s import (
     retrieve,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval._row_candidates import locate_stimuli, make_candidate_sets
-from sk_b2s.decoding._retrieval._row_scores import GROUP, score_candidate_sets
-from sk_b2s.decoding._retrieval._scoring import make_row_result
+from sk_b2s.decoding._retrieval._row_candidates import locate_candidate_stimuli, make_candidate_sets
+from sk_b2s.decoding._retrieval._row_scores import GROUP, score_row_candidates
+from sk_b2s.decoding._retrieval._scoring import make_row_retrieval_result
 from sk_b2s.plotting import plot_ranks, plot_similarity, plot_words
 
 PAIRS, FIVE = RowCandidates(2, "balanced"), RowCandidates(5, "balanced")
@@ -45,11 +45,11 @@ def fitted(data):
 def score_candidates(data, rule, score):
     """Make a result of similarities that are computed from candidates."""
     X, y = data[2:]
-    found, line = find_distinct_candidates(y), locate_stimuli(y, y)
+    found, line = find_distinct_candidates(y), locate_candidate_stimuli(y, y)
     rows = X.rows.reset_index(drop=True)
     sets = make_candidate_sets(rule, found, rows, line)
-    scored = score_candidate_sets(score, sets, found, rows, line)
-    return make_row_result(scored, y.iloc[found.first], rows, 1)
+    scored = score_row_candidates(score, sets, found, rows, line)
+    return make_row_retrieval_result(scored, y.iloc[found.first], rows, 1)
 
 
 # --- rules -------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_score_candidate_sets_is_linear_in_windows():
         shapes.append((len(own), len(columns)))
         return np.zeros((len(own), len(columns)), np.float32)
 
-    scored = score_candidate_sets(score, make_candidate_sets(PAIRS, found, rows, line), found, rows, line)
+    scored = score_row_candidates(score, make_candidate_sets(PAIRS, found, rows, line), found, rows, line)
     assert np.max(shapes, axis=0).tolist() <= [GROUP, 2 * GROUP]
     assert scored.null_ranks.shape[1] <= GROUP
 

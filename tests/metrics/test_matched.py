@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s.metrics._matched import compute_matched_accuracy, find_matched_strata, select_usable_strata
+from sk_b2s.metrics._matched import compute_matched_accuracy, find_matched_strata, select_matched_strata
 
 
 def test_find_matched_strata_limits_differences():
@@ -24,7 +24,7 @@ def test_find_matched_strata_limits_differences():
 
 def test_select_usable_strata_counts_candidates():
     strata = np.array([0] * 6 + [1] * 5 + [-1])
-    usable = select_usable_strata(strata, np.arange(12))
+    usable = select_matched_strata(strata, np.arange(12))
     assert usable.tolist() == [True] * 6 + [False] * 6
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import pearsonr
 
 from sk_b2s.metrics import overlap_add, reconstruction_correlation
-from sk_b2s.metrics._reconstruction import correlate_all_shifts
+from sk_b2s.metrics._reconstruction import correlate_reconstruction_shifts
 
 
 def draw(*shape, seed=0):
@@ -32,8 +32,8 @@ def test_correlation_of_constants_by_rule():
     noise, constant = draw(1, 30), np.full((1, 30), 0.1, np.float32)
     assert reconstruction_correlation(constant, noise) == 0  # no information
     assert np.isnan(reconstruction_correlation(noise, constant))  # nothing to reconstruct
-    np.testing.assert_array_equal(correlate_all_shifts(constant, noise), np.zeros((1, 30)))
-    assert np.isnan(correlate_all_shifts(noise, constant)).all()
+    np.testing.assert_array_equal(correlate_reconstruction_shifts(constant, noise), np.zeros((1, 30)))
+    assert np.isnan(correlate_reconstruction_shifts(noise, constant)).all()
 
 
 def test_correlation_weights_repeat_frames():
@@ -75,7 +75,7 @@ def test_overlap_add_restores_signal():
 
 def test_correlate_all_shifts_equals_rolled_target():
     estimate, target = draw(2, 17), draw(2, 17, seed=1)
-    found = correlate_all_shifts(estimate, target)
+    found = correlate_reconstruction_shifts(estimate, target)
     for shift in range(17):
         expected = reconstruction_correlation(estimate, np.roll(target, shift, axis=1))
         np.testing.assert_allclose(found[:, shift], expected, atol=1e-12)

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._base import count_stimulus_minutes
-from sk_b2s.decoding._likelihood._response import ResponsePrior, cut_rank
+from sk_b2s.decoding._likelihood._response import ResponsePrior, cut_response_rank
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 METHODS = ("auto", "ridge")
@@ -109,7 +109,9 @@ class LikelihoodAdaptationMixin:
             raise ValueError(
                 "y contains NaN or infinite values. Remove these rows from X and y, or fix the input files."
             )
-        return self._make_model(*cut_rank(response, moments, self.rank_), moments, noise), noise.order
+        return self._make_model(
+            *cut_response_rank(response, moments, self.rank_), moments, noise
+        ), noise.order
 
     def _add_subject(self, subject, model, order):
         """Insert the model of a new subject before the average."""

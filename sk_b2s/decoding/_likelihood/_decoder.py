@@ -12,8 +12,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s.decoding._likelihood._adaptation import MODEL, LikelihoodAdaptationMixin
 from sk_b2s.decoding._likelihood._fitting import BATCH_BYTES, LikelihoodFittingMixin
-from sk_b2s.decoding._likelihood._noise import whiten
-from sk_b2s.decoding._likelihood._response import lag_features
+from sk_b2s.decoding._likelihood._noise import whiten_noise
+from sk_b2s.decoding._likelihood._response import lag_response_features
 from sk_b2s.decoding._likelihood._selection import LikelihoodSelectionMixin
 from sk_b2s.decoding._ridge_base import RidgeDecodingMixin
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates
@@ -283,7 +283,7 @@ class LikelihoodDecoder(
     def _components(self, X, rows, model):
         """Whiten and filter windows: (n_rows, n_frames, rank)."""
         mean, unmix, limit, time_filter, filters, *_ = model
-        return whiten(self._pool(X.gather(rows)), mean, unmix, float(limit), time_filter, filters)
+        return whiten_noise(self._pool(X.gather(rows)), mean, unmix, float(limit), time_filter, filters)
 
     def _make_embedder(self, X):
         X = self._check_windows(X)
@@ -302,7 +302,7 @@ class LikelihoodDecoder(
     def _match(self, components, model):
         """Filter components by the response, reversed in time."""
         time_filter, coef = (torch.as_tensor(part).float() for part in (model[3], model[5]))
-        back = lag_features(time_filter.T @ components, -self.lag_frames_[::-1])
+        back = lag_response_features(time_filter.T @ components, -self.lag_frames_[::-1])
         weights = coef.flip(0).permute(0, 2, 1).flatten(0, 1)  # (n_lags * rank, n_inputs)
         components = torch.from_numpy(self.speech_components_).float()
         return (back @ weights @ components.T).transpose(1, 2)

@@ -7,12 +7,12 @@ import torch
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s.decoding._likelihood._adaptation import MODEL
-from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, whiten
+from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, whiten_noise
 from sk_b2s.decoding._likelihood._response import (
     ResponseMoments,
-    cut_rank,
+    cut_response_rank,
     iter_responses,
-    lag_features,
+    lag_response_features,
     sum_response_moments,
 )
 from sk_b2s.decoding._ridge_base import (
@@ -49,7 +49,7 @@ class LikelihoodFittingMixin:
         *_, (responses, prior) = iter_responses(every, filters, self.n_iter_)
         self.prior_columns_, self.prior_channels_ = prior.columns, prior.channels
         models = [
-            self._make_model(*cut_rank(response, moments, self.rank_), moments, one)
+            self._make_model(*cut_response_rank(response, moments, self.rank_), moments, one)
             for response, moments, one in zip(responses, every, noise, strict=True)
         ]
         models.append(self._average_models(responses, every, noise))
@@ -63,12 +63,12 @@ class LikelihoodFittingMixin:
         back = [np.linalg.pinv(one.filters) for one in noise]
         response = np.mean([one @ two for one, two in zip(responses, back, strict=True)], axis=0)
         moments = sum(moments[1:], start=moments[0])
-        cut = cut_rank(response @ average.filters, moments, self.rank_)
+        cut = cut_response_rank(response @ average.filters, moments, self.rank_)
         return self._make_model(*cut, moments, average)
 
     def _select_cover(self, X):
         """Select windows whose inner frames cover those of all windows."""
-        return select_cover(X, self._inner_frames() / len(self.frame_weights_))
+        return select_fitting_cover(X, self._inner_frames() / len(self.frame_weights_))
 
     def _inner_frames(self):
         """Return the number of frames with all lags inside of the window."""
@@ -153,7 +153,7 @@ class LikelihoodFittingMixin:
         )
         for piece in slice_rows_into_chunks(len(rows), count_chunk_rows(BATCH_BYTES, width)):
             frames = self._pool(X.gather(rows[piece]))
-            x = whiten(frames, noise.mean, noise.unmix, noise.limit, time_filter, noise.remix)
+            x = whiten_noise(frames, noise.mean, noise.unmix, noise.limit, time_filter, noise.remix)
             z = time_filter @ self._lagged(targets.gather(rows[piece]))
             yield z[:, inner], x[:, inner]
 
@@ -163,7 +163,7 @@ class LikelihoodFittingMixin:
             torch.from_numpy(one).to(features) for one in (self.speech_mean_, self.speech_components_)
         )
         features = features[..., : len(self.frame_weights_)].transpose(1, 2) - mean
-        return lag_features(features @ components, self.lag_frames_)
+        return lag_response_features(features @ components, self.lag_frames_)
 
     def _make_model(self, cut, directions, moments, noise):
         """Return the arrays of a model, in the order of ``MODEL``."""
@@ -174,7 +174,7 @@ class LikelihoodFittingMixin:
         return noise.mean, noise.unmix, noise.limit, time_filter, filters, coef, energy
 
 
-def select_cover(windows, share):
+def select_fitting_cover(windows, share):
     """Select windows whose inner parts cover those of all.
 
     ``share`` is the share of a window that is inside.

@@ -52,10 +52,10 @@ class NoiseModel:
 
     def make_time_filter(self, n_frames):
         """Make the temporal filter: Tensor of shape (n_frames, n_frames)."""
-        return make_time_filter(self.autocorrelation[: self.order + 1], n_frames)
+        return make_noise_time_filter(self.autocorrelation[: self.order + 1], n_frames)
 
 
-def whiten(frames, mean, unmix, limit, time_filter, filters):
+def whiten_noise(frames, mean, unmix, limit, time_filter, filters):
     """Whiten windows by the parameters of a NoiseModel.
 
     (n_windows, n_frames, n_channels) -> (n_windows, n_frames, n_filters)
@@ -63,18 +63,18 @@ def whiten(frames, mean, unmix, limit, time_filter, filters):
     mean, unmix, time_filter, filters = (
         torch.as_tensor(part).to(frames) for part in (mean, unmix, time_filter, filters)
     )
-    return time_filter @ (limit_norm((frames - mean) @ unmix, limit) @ filters)
+    return time_filter @ (limit_noise_norm((frames - mean) @ unmix, limit) @ filters)
 
 
 def average_noise(models):
     """Average the covariances and autocorrelations of noise models."""
-    unmix = whiten_covariance(np.mean([_covariance_of(one.unmix) for one in models], axis=0))
+    unmix = whiten_noise_covariance(np.mean([_covariance_of(one.unmix) for one in models], axis=0))
     second = np.mean([_covariance_of(one.filters) for one in models], axis=0)
     lengths = [len(one.autocorrelation) for one in models]
     autocorrelation = np.mean([one.autocorrelation[: min(lengths)] for one in models], axis=0)
     return NoiseModel(
         np.mean([one.mean for one in models], axis=0), unmix, float(np.mean([one.limit for one in models])),
-        autocorrelation, max(one.order for one in models), whiten_covariance(unmix.T @ second @ unmix),
+        autocorrelation, max(one.order for one in models), whiten_noise_covariance(unmix.T @ second @ unmix),
     )  # fmt: skip
 
 
@@ -84,14 +84,14 @@ def _covariance_of(filters):
     return inverse.T @ inverse
 
 
-def whiten_covariance(covariance):
+def whiten_noise_covariance(covariance):
     """Return filters in columns that decorrelate channels."""
     values, vectors = np.linalg.eigh(covariance)
     safe = values > SMALLEST * max(values[-1], 1e-30)
     return np.where(safe, vectors / np.sqrt(np.where(safe, values, 1)), 0)
 
 
-def limit_norm(frames, limit):
+def limit_noise_norm(frames, limit):
     """Scale down frames whose root mean square exceeds the limit."""
     size = frames.square().mean(-1, keepdim=True).sqrt()
     return frames * (limit / size.clamp(min=1e-30)).clamp(max=1)
@@ -117,21 +117,21 @@ def fit_noise(frames, order="auto", clip=2.0):
     """
     mean = frames.mean((0, 1))
     frames = frames - mean
-    unmix = find_whitener(frames)
+    unmix = find_noise_whitener(frames)
     frames, limit = frames @ torch.from_numpy(unmix).to(frames), np.inf
     if clip is not None:
         limit = clip * float(frames.square().mean(-1).sqrt().median()) or np.inf
-        frames = limit_norm(frames, limit)
-    autocorrelation = find_autocorrelation(frames, max(ORDERS) if order == "auto" else order)
+        frames = limit_noise_norm(frames, limit)
+    autocorrelation = find_noise_autocorrelation(frames, max(ORDERS) if order == "auto" else order)
     if order == "auto":
-        order = select_order(autocorrelation, frames.shape[0] * frames.shape[1])
+        order = select_noise_order(autocorrelation, frames.shape[0] * frames.shape[1])
     order = min(order, len(autocorrelation) - 1)
-    frames = make_time_filter(autocorrelation[: order + 1], frames.shape[1]).to(frames) @ frames
-    remix = find_whitener(frames)
+    frames = make_noise_time_filter(autocorrelation[: order + 1], frames.shape[1]).to(frames) @ frames
+    remix = find_noise_whitener(frames)
     return NoiseModel(mean.double().numpy(), unmix, limit, autocorrelation, order, remix)
 
 
-def find_whitener(frames):
+def find_noise_whitener(frames):
     """Return filters in columns that decorrelate channels of mean 0.
 
     (n_windows, n_frames, n_channels) -> (n_channels, n_channels). The
@@ -142,16 +142,18 @@ def find_whitener(frames):
     covariances = np.stack([(part.mT @ part / len(part)).double().numpy() for part in parts])
     shares = np.array([len(part) for part in parts]) / (frames.shape[0] * frames.shape[1])
     covariance = np.einsum("p,pij->ij", shares, covariances)
-    return whiten_covariance(shrink(covariance, select_shrinkage(covariances, shares)))
+    return whiten_noise_covariance(
+        shrink_noise_covariance(covariance, select_noise_shrinkage(covariances, shares))
+    )
 
 
-def shrink(covariance, shrinkage):
+def shrink_noise_covariance(covariance, shrinkage):
     """Shrink a covariance towards a multiple of the identity."""
     target = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     return (1 - shrinkage) * covariance + shrinkage * target
 
 
-def select_shrinkage(covariances, shares):
+def select_noise_shrinkage(covariances, shares):
     """Select the shrinkage by the likelihood of held-out parts.
 
     Unlike the formula of Ledoit and Wolf, held-out parts of the recording
@@ -172,7 +174,7 @@ def select_shrinkage(covariances, shares):
     return SHRINKAGES[int(np.argmin(costs))]
 
 
-def find_autocorrelation(frames, most):
+def find_noise_autocorrelation(frames, most):
     """Return the mean autocorrelation of channels: lags 0 to ``most``."""
     n_frames = frames.shape[1]
     total = [
@@ -184,7 +186,7 @@ def find_autocorrelation(frames, most):
     return found
 
 
-def select_order(autocorrelation, n_frames):
+def select_noise_order(autocorrelation, n_frames):
     """Select an order by the Bayesian information criterion."""
     orders = [order for order in ORDERS if order < len(autocorrelation)] or [len(autocorrelation) - 1]
     costs = [
@@ -201,7 +203,7 @@ def _predict(autocorrelation, order):
     return coef, max(autocorrelation[0] - coef @ autocorrelation[1 : order + 1], SMALLEST)
 
 
-def make_time_filter(autocorrelation, n_frames):
+def make_noise_time_filter(autocorrelation, n_frames):
     """Make the matrix that decorrelates the frames of a window.
 
     It is the inverse Cholesky factor of the covariance of the autoregressive

@@ -37,7 +37,7 @@ class ResponseMoments:
         return ResponseMoments(share * self.n, share * self.gram, share * self.cross)
 
 
-def lag_features(features, lags):
+def lag_response_features(features, lags):
     """Lag features, 0 outside of the window.
 
     (n_windows, n_frames, n_features) ->
@@ -128,7 +128,7 @@ class ResponsePrior:
         return ResponsePrior(columns / scale, channels * scale)
 
 
-def make_first_prior(moments, filters):
+def make_first_response_prior(moments, filters):
     """Return the prior that the iterations start from.
 
     All columns are independent, and patterns have the covariance of the noise,
@@ -152,7 +152,7 @@ def iter_responses(moments, filters, n_iter):
     prior : ResponsePrior
         That the responses were estimated with.
     """
-    prior = make_first_prior(moments, filters)
+    prior = make_first_response_prior(moments, filters)
     for index in range(n_iter):
         found = [prior.estimate(*one) for one in zip(moments, filters, strict=True)]
         yield [response for response, _ in found], prior
@@ -160,7 +160,7 @@ def iter_responses(moments, filters, n_iter):
             prior = prior.updated([statistics for _, statistics in found])
 
 
-def cut_rank(response, moments, rank):
+def cut_response_rank(response, moments, rank):
     """Keep the directions of the channels with the largest response.
 
     Returns the response in these directions, an array of shape (n_columns,
@@ -173,7 +173,7 @@ def cut_rank(response, moments, rank):
     return response @ directions, directions
 
 
-def score_ranks(cut, directions, heldout):
+def score_response_ranks(cut, directions, heldout):
     """Compare predictions with held-out channels, for each rank from 1.
 
     Returns an array of shape (2, rank): products with the held-out channels

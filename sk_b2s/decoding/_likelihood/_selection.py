@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_b2s.decoding._likelihood._response import cut_rank, iter_responses, score_ranks
+from sk_b2s.decoding._likelihood._response import cut_response_rank, iter_responses, score_response_ranks
 from sk_b2s.decoding._ridge_base import iter_ridge_splits
 
 MOST_RANK = 8  # that "auto" selects from
@@ -41,8 +41,10 @@ class LikelihoodSelectionMixin:
             for index, (found, _) in enumerate(
                 iter_responses(train, [one.filters for one in noise], self.max_iter)
             ):
-                path.append([cut_rank(*one, most) for one in zip(found, train, strict=True)])
-                scores[index] += [score_ranks(*one, other) for one, other in zip(path[-1], test, strict=True)]
+                path.append([cut_response_rank(*one, most) for one in zip(found, train, strict=True)])
+                scores[index] += [
+                    score_response_ranks(*one, other) for one, other in zip(path[-1], test, strict=True)
+                ]
             cuts.append((path, train))
         self.n_iter_, self.rank_, self.gain_ = self.max_iter, most, 1.0
         self.cv_scores_ = np.full((self.max_iter, most), np.nan)
@@ -51,7 +53,7 @@ class LikelihoodSelectionMixin:
         products, squares = scores[:, :, 0], np.maximum(scores[:, :, 1], 1e-30)
         self.cv_scores_ = (np.maximum(products, 0) ** 2 / squares / 2).sum(1)
         allowed = self.cv_scores_ if self.rank == "auto" else self.cv_scores_[:, -1:]
-        best = find_best_settings(allowed)
+        best = find_selection_settings(allowed)
         self.n_iter_ = int(best[0]) + 1
         self.rank_ = int(best[1]) + 1 if self.rank == "auto" else self.rank
         place = best[0], slice(None), self.rank_ - 1
@@ -76,7 +78,10 @@ class LikelihoodSelectionMixin:
         if not found:
             return
         tried = [False, True] if self.normalize == "auto" else [self.normalize]
-        best = [find_scale([self._log_likelihoods(*one, normalize) for one in found]) for normalize in tried]
+        best = [
+            find_selection_scale([self._log_likelihoods(*one, normalize) for one in found])
+            for normalize in tried
+        ]
         place = int(np.argmin([cost for _, cost in best]))
         self.normalize_, self.scale_ = tried[place], best[place][0]
 
@@ -110,7 +115,7 @@ class LikelihoodSelectionMixin:
         )
 
 
-def find_scale(parts):
+def find_selection_scale(parts):
     """Find the factor of log-likelihoods with the most probable targets.
 
     ``parts`` are pairs of log-likelihoods (n_windows, n_candidates) and
@@ -132,7 +137,7 @@ def find_scale(parts):
     return float(np.exp(found.x)), found.fun
 
 
-def find_best_settings(scores):
+def find_selection_settings(scores):
     """Return the row and column of the least rank that is as good as any.
 
     Of the rows, the numbers of iterations, the best for this rank is taken.

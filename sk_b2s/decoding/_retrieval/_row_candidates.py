@@ -204,7 +204,7 @@ def describe_row_candidates(rule):
     return f"the target and {others}" + (f", with equal {', '.join(match)}" if match else "")
 
 
-def warn_of_unequal_lengths(y, rows=None, stacklevel=4):
+def warn_of_unequal_candidates(y, rows=None, stacklevel=4):
     """Warn if candidates of a window have unequal lengths.
 
     ``rows`` are the rows of y of each window's candidates. If None, all are
@@ -226,7 +226,7 @@ def warn_of_unequal_lengths(y, rows=None, stacklevel=4):
         )
 
 
-def locate_stimuli(y, table):
+def locate_candidate_stimuli(y, table):
     """Return stimulus, start and stop (s) of each row, None if unknown."""
     if table is not None and set(NEEDED) <= set(table):
         start = table["sound_onset"].to_numpy(float)
@@ -322,7 +322,7 @@ def _iter_pools(spec, rows):
     yield from pd.DataFrame(dict(enumerate(keys))).groupby(list(range(len(keys)))).indices.values()
 
 
-def share_stimulus(line, one, others, gap=0.0):
+def find_candidates_sharing_stimulus(line, one, others, gap=0.0):
     """Return which rows are less than ``gap`` apart in the stimulus."""
     if line is None:
         return np.zeros(np.broadcast(one, others).shape, bool)
@@ -340,7 +340,7 @@ def _draw_random(columns, own, spec, target, start, stop, line, random):
     for part in slice_rows_into_chunks(len(own), CHUNK):
         mine = own[part]
         free = target[mine, None] != target[first]
-        free &= ~share_stimulus(line, mine[:, None], first, spec.gap)
+        free &= ~find_candidates_sharing_stimulus(line, mine[:, None], first, spec.gap)
         if is_one_recording:
             near = (start[mine, None] < stop[first] + spec.gap - TINY) & (
                 start[first] < stop[mine, None] + spec.gap - TINY
@@ -370,7 +370,8 @@ def _draw_chains(columns, own, spec, target, start, stop, line):
                     for other in following
                     if not (is_balanced and used[other])
                     and not any(
-                        target[own[one]] == target[own[other]] or share_stimulus(line, own[one], own[other])
+                        target[own[one]] == target[own[other]]
+                        or find_candidates_sharing_stimulus(line, own[one], own[other])
                         for one in chain
                     )
                 ),

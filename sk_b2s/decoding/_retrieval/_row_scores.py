@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.decoding._retrieval._row_candidates import CandidateSets, share_stimulus
+from sk_b2s.decoding._retrieval._row_candidates import CandidateSets, find_candidates_sharing_stimulus
 
 GROUP = 128  # consecutive windows of a recording that are compared together
 
@@ -32,7 +32,7 @@ class RowScores(NamedTuple):
     group: np.ndarray
 
 
-def score_candidate_sets(score, sets, found, rows, line):
+def score_row_candidates(score, sets, found, rows, line):
     """Compute similarities with the candidates of each row, and their null.
 
     Up to ``GROUP`` consecutive windows of a recording are compared with all of
@@ -95,7 +95,7 @@ def _find_possible(sets, own, found, table, line):
     if line is not None:
         first = found.first[columns]
         for place in range(columns.shape[1]):
-            shared |= share_stimulus(line, sets.kept[own][:, None], first[:, place])
+            shared |= find_candidates_sharing_stimulus(line, sets.kept[own][:, None], first[:, place])
     if {"onset", "duration"} <= set(table):
         start = table["onset"].to_numpy(float)[own]
         stop = start + table["duration"].to_numpy(float)[own]

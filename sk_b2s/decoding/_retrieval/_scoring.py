@@ -114,13 +114,13 @@ def retrieve(estimator, X, y, candidates_per_row=None):
         If ``y`` contains stimuli that the decoder was fitted on.
     """
     decoder, windows = unwrap_decoder_of_estimator(estimator, X, "retrieve")
-    segments = find_scoring_table(y)
+    segments = find_retrieval_scoring_table(y)
     table = get_validated_table(X) if get_validated_table(X) is not None else get_validated_table(windows)
     rows = join_validated_tables(table, segments)
     if candidates_per_row is not None:
         found, row_scores = decoder._compare_rows(windows, y, candidates_per_row, rows, stacklevel=4)
         warn_of_exposure(estimator, decoder, y)
-        return make_row_result(row_scores, segments.iloc[found.first], rows, decoder.k)
+        return make_row_retrieval_result(row_scores, segments.iloc[found.first], rows, decoder.k)
     found, pieces = decoder._compare(windows, y, stacklevel=4)
     warn_of_exposure(estimator, decoder, y)
     scores = np.empty((len(found.target), len(found.ids)), np.float32)
@@ -135,7 +135,7 @@ def retrieve(estimator, X, y, candidates_per_row=None):
     )
 
 
-def make_row_result(row_scores, candidates, rows, k):
+def make_row_retrieval_result(row_scores, candidates, rows, k):
     """Make a RowRetrievalResult of RowScores and tables."""
     sets = row_scores.sets
     return RowRetrievalResult(
@@ -146,7 +146,7 @@ def make_row_result(row_scores, candidates, rows, k):
     )  # fmt: skip
 
 
-def find_scoring_table(y):
+def find_retrieval_scoring_table(y):
     """Return the table of segments, for arrays a table of row hashes."""
     table = get_validated_table(y)
     if table is None:

@@ -17,12 +17,12 @@ FIGURES = [
 ]  # fmt: skip
 
 
-def list_subject_rows(rows):
+def list_word_subject_rows(rows):
     """Return the (subject, positions of its windows) pairs of a table."""
     return list(rows.reset_index(drop=True).groupby("subject", sort=True, dropna=False).indices.items())
 
 
-def compute_recorded_hours(rows):
+def compute_word_result_hours(rows):
     """Compute the hours that the windows of a subject cover, NaN if unknown.
 
     Parts that several windows cover count once.
@@ -38,7 +38,7 @@ def compute_recorded_hours(rows):
     return seconds / SECONDS if seconds > 0 else np.nan
 
 
-def score_timing_hits(timed, target, k, average=True):
+def score_word_timing_hits(timed, target, k, average=True):
     """Score the classifier of timing, by default balanced by subject.
 
     ``timed`` are rows, words, vocabulary and training rows.
@@ -51,7 +51,7 @@ def score_timing_hits(timed, target, k, average=True):
     return hits[used].groupby([rows["subject"][used], target[used]]).mean().groupby(level=0).mean().to_dict()
 
 
-def average_subjects(table, names, counts):
+def average_word_subjects(table, names, counts):
     """Average the information of subjects: one row for each of ``names``."""
     out = {}
     for name in names:

@@ -10,15 +10,15 @@ import pandas as pd
 
 from sk_b2s.decoding._retrieval._checks import check_columns
 from sk_b2s.decoding._retrieval._word_figures import (
-    average_subjects,
-    compute_recorded_hours,
+    average_word_subjects,
+    compute_word_result_hours,
     fit_word_temperatures,
-    list_subject_rows,
-    score_timing_hits,
+    list_word_subject_rows,
+    score_word_timing_hits,
 )
 from sk_b2s.metrics._keywords import keyword_scores
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
-from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_plain_words
+from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_vocabulary_words
 from sk_b2s.metrics._word_information import log_loss_gain, mutual_information, word_confusion
 from sk_b2s.metrics._word_timing import timing_probabilities
 from sk_b2s.metrics._words import compute_flat_hits
@@ -124,7 +124,9 @@ class WordResult:
     @cached_property
     def _is_word(self):
         words = self.rows["word"] if "word" in self.rows else [None] * len(self.rows)
-        return np.array([word is not None for word in make_plain_words(words)], bool) | (self.target >= 0)
+        return np.array([word is not None for word in make_vocabulary_words(words)], bool) | (
+            self.target >= 0
+        )
 
     @property
     def coverage(self):
@@ -157,7 +159,7 @@ class WordResult:
         words = np.array([*self.vocabulary, None], dtype=object)[self.target]
         train = None
         if self.train is not None:
-            train = self.train.assign(word=make_plain_words(self.train["word"]))
+            train = self.train.assign(word=make_vocabulary_words(self.train["word"]))
         return self.rows.reset_index(drop=True), words, list(self.vocabulary), train
 
     @cached_property
@@ -198,9 +200,9 @@ class WordResult:
         """
         k = self.k if k is None else k
         guess, flat = chance_level(k, self.n_words), compute_flat_hits(self.counts, k)
-        timed = score_timing_hits(self._timed, self.target, k) if timing and self._has_timing else {}
+        timed = score_word_timing_hits(self._timed, self.target, k) if timing and self._has_timing else {}
         table = {}
-        for subject, rows in list_subject_rows(self.rows):
+        for subject, rows in list_word_subject_rows(self.rows):
             used = rows[self.target[rows] >= 0]
             if len(used):
                 own, words = self.ranks[used], self.target[used]
@@ -256,7 +258,9 @@ class WordResult:
         })  # fmt: skip
         names = ["top_1", "top_k"]
         if timing and self._has_timing:
-            table["timing_alone"] = score_timing_hits(self._timed, self.target, k, average=False).to_numpy()
+            table["timing_alone"] = score_word_timing_hits(
+                self._timed, self.target, k, average=False
+            ).to_numpy()
             names.append("timing_alone")
         table = table[used]
         out = table.groupby(["target", "subject"])[names].mean().groupby("target").mean()
@@ -296,7 +300,7 @@ class WordResult:
             If ``source`` is unknown, or "timing" without onsets.
         """
         decoded, counts = self._decode(source), []
-        for _, rows in list_subject_rows(self.rows):
+        for _, rows in list_word_subject_rows(self.rows):
             own = word_confusion(self.target[rows], decoded[rows], self.n_words, normalize).astype(float)
             if normalize == "true":
                 own[own.sum(1) == 0] = np.nan
@@ -371,8 +375,8 @@ class WordResult:
         codes = self._encode_keywords(words)
         timed = self.timing_probabilities if timing and self._has_timing else None
         table = []
-        for subject, rows in list_subject_rows(self.rows):
-            hours = compute_recorded_hours(self.rows.iloc[rows])
+        for subject, rows in list_word_subject_rows(self.rows):
+            hours = compute_word_result_hours(self.rows.iloc[rows])
             for code in codes:
                 is_target = self.target[rows] == code
                 own = keyword_scores(is_target, self.log_probabilities[rows, code], hours, recall)
@@ -450,7 +454,7 @@ class WordResult:
             timed = np.log(self.timing_probabilities)
             sources[TIMING] = (timed.argmax(1), timed + self.log_prior)
         table = []
-        for subject, rows in list_subject_rows(self.rows):
+        for subject, rows in list_word_subject_rows(self.rows):
             used = rows[self.target[rows] >= 0]
             for name, (decoded, logs) in sources.items():
                 table.append({
@@ -462,7 +466,7 @@ class WordResult:
         table["bits_per_presented_word"] = table["mutual_information"] * table["coverage"]
         if by_subject:
             return table.set_index(["row", "subject"])
-        return average_subjects(table, [DECODER, TIMING] if timing else [DECODER], self._counts())
+        return average_word_subjects(table, [DECODER, TIMING] if timing else [DECODER], self._counts())
 
     # --- probabilities -------------------------------------------------------------------------------
 

@@ -11,11 +11,11 @@ from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import get_validated_table, join_validated_tables, validate_rows_in_step
 from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._ensemble._weights import standardize_ensemble_scores
-from sk_b2s.decoding._retrieval._checks import count_shared_windows
+from sk_b2s.decoding._retrieval._checks import check_shared_retrieval_windows
 from sk_b2s.decoding._retrieval._word_result import WordResult
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.features._word_types import average_word_windows, find_word_segments, make_word_types
-from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_plain_words
+from sk_b2s.features._word_types import average_word_type_features, find_word_segments, make_word_types
+from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_vocabulary_words
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.model_selection._split import warn_of_seen_split_stimuli
 
@@ -101,13 +101,13 @@ default=None
     _warn_of_shared(decoder, estimator, rows, y, train, known)
     present = np.isin(np.arange(len(requested)), codes)
     kept = [word for word, there in zip(requested, present, strict=True) if there]
-    names = WordVocabulary(kept) if len(kept) > 1 else requested  # average_word_windows raises
+    names = WordVocabulary(kept) if len(kept) > 1 else requested  # average_word_type_features raisess
     used = np.flatnonzero(codes >= 0)
     pool = None if X_train is None else _safe_indexing(X_train, used), _safe_indexing(y_train, used)
     scores = _compare_types(estimator, X, pool, names, templates)
     return WordResult(
         log_probabilities=log_softmax(scores.astype(float), axis=1), target=names.encode(segments["word"]),
-        rows=rows.assign(word=make_plain_words(segments["word"])), vocabulary=names,
+        rows=rows.assign(word=make_vocabulary_words(segments["word"])), vocabulary=names,
         counts=np.ones(len(names), int), kind="types",
         missing=tuple(word for word, there in zip(requested, present, strict=True) if not there), train=train,
         k=decoder.k,
@@ -129,7 +129,7 @@ def _check_train(decoder, X_train, y_train, templates):
 
 def _warn_of_shared(decoder, estimator, rows, y, train, known):
     """Raise for shared windows, and warn of shared stimuli."""
-    if n_shared := 0 if train is None else count_shared_windows(rows, train):
+    if n_shared := 0 if train is None else check_shared_retrieval_windows(rows, train):
         raise ValueError(
             f"X_train must contain other windows than X. It contains {n_shared} of {len(rows)}. Pass the training rows of "
             f"the split."
@@ -155,7 +155,7 @@ def _compare_types(estimator, X, train, vocabulary, templates):
         embed, _ = decoder._make_embedder(X_train)
         codes = find_word_segments(y_train, vocabulary)[0]
         shape = decoder.n_features_out_, len(decoder.frame_weights_)
-        types = average_word_windows(embed, codes, vocabulary, shape, None)
+        types = average_word_type_features(embed, codes, vocabulary, shape, None)
         pieces = RetrievalMixin._scores(decoder, windows, types)
     else:
         types = make_word_types(y_train, decoder.speech_, vocabulary)

@@ -52,12 +52,12 @@ class TimingClassifier:
         return self.classes_[log_probabilities.argmax(1)]
 
 
-def is_template_route(estimator):
+def is_template_classifier(estimator):
     """Return whether an estimator ends in a decoder of speech features."""
     return hasattr(find_innermost_estimator(estimator)[0], "ranks")
 
 
-def fit_features(estimator, X, y, train, test, labeled):
+def fit_classifier_features(estimator, X, y, train, test, labeled):
     """Fit the steps before the classifier, or the decoder, on one fold.
 
     Parameters
@@ -76,7 +76,7 @@ def fit_features(estimator, X, y, train, test, labeled):
     fit : callable
         ``fit(rows, labels)`` returns a classifier fitted to training rows.
     """
-    if is_template_route(estimator):
+    if is_template_classifier(estimator):
         return _fit_decoder(estimator, X, y, train, test)
     steps = estimator.steps if isinstance(estimator, Pipeline) else [("classifier", estimator)]
     classifier = steps[-1][1]
@@ -114,10 +114,10 @@ def balance_classifier(classifier, labels):
 
 def _fit_decoder(estimator, X, y, train, test):
     """Fit a decoder, whose estimates are compared with class templates."""
-    return make_template_functions(fit_fold(estimator, X, y, train, test), X, y)
+    return make_template_classifier(fit_fold(estimator, X, y, train, test), X, y)
 
 
-def make_template_functions(fitted, X, y):
+def make_template_classifier(fitted, X, y):
     """Make functions that compare estimates with templates of classes.
 
     Parameters
@@ -157,7 +157,7 @@ def make_template_functions(fitted, X, y):
     return make, fit
 
 
-def predict_by_timing(rows, labels, train, test):
+def classify_by_timing(rows, labels, train, test):
     """Return log-probabilities from timing alone, and their classifier.
 
     Parameters

@@ -16,8 +16,12 @@ from sk_b2s._utils._validation import (
     validate_count,
     validate_rows_in_step,
 )
-from sk_b2s.evaluation._classification._classifiers import fit_features, is_template_route, predict_by_timing
-from sk_b2s.metrics._examples import average_drawn, draw_examples
+from sk_b2s.evaluation._classification._classifiers import (
+    classify_by_timing,
+    fit_classifier_features,
+    is_template_classifier,
+)
+from sk_b2s.metrics._examples import average_drawn_examples, draw_examples
 from sk_b2s.model_selection._split import list_split_folds
 
 
@@ -152,11 +156,11 @@ def _make_rows(X, n_rows):
 def _score_fold(estimator, X, y, labels, rows, train, test, sizes, per_subject, n_shifts, seed):
     """Score one fold: a DataFrame, and the classes that are left out."""
     labeled = labels.notna().to_numpy()
-    make, fit = fit_features(estimator, X, y, np.asarray(train), np.asarray(test), labeled)
+    make, fit = fit_classifier_features(estimator, X, y, np.asarray(train), np.asarray(test), labeled)
     train, test = (np.asarray(part)[labeled[part]] for part in (train, test))
     labels = labels.to_numpy()
     subject = rows["subject"].to_numpy()
-    joint, is_joint = None, not per_subject or is_template_route(estimator)
+    joint, is_joint = None, not per_subject or is_template_classifier(estimator)
     out, lost = [], set()
     for name in pd.unique(subject[test]):
         own_test, own_train = test[subject[test] == name], train[subject[train] == name]
@@ -185,8 +189,8 @@ def _score_fold(estimator, X, y, labels, rows, train, test, sizes, per_subject, 
             classifier = joint = joint or fit(train, labels[train].astype(str))
         kinds = [("decoder", make(own_test), classifier)]
         if {"onset"} <= set(rows):
-            kinds.append(("timing_only", *predict_by_timing(rows, labels.astype(str), own_train, own_test)))
-        shifts = draw_label_shifts(rows.iloc[own_test], n_shifts, seed)
+            kinds.append(("timing_only", *classify_by_timing(rows, labels.astype(str), own_train, own_test)))
+        shifts = draw_classification_shifts(rows.iloc[own_test], n_shifts, seed)
         for control, features, model in kinds:
             for n in sizes:
                 scores = _score_averages(
@@ -221,7 +225,7 @@ def _score_averages(features, labels, model, n, classes, shifts, seed):
         if n == 1:
             return compute_class_scores(labels, single, len(classes)), len(labels)
         index = draw_examples(labels, n, random_state=seed)
-        predicted = classes.get_indexer(model.predict(average_drawn(features, index)))
+        predicted = classes.get_indexer(model.predict(average_drawn_examples(features, index)))
         return compute_class_scores(labels[index[:, 0]], predicted, len(classes)), len(index)
 
     found, n_averages = score(labels)
@@ -253,7 +257,7 @@ def compute_class_scores(true, predicted, n_classes):
     return {"f1_macro": float(f1.mean()), "balanced_accuracy": float((right / np.maximum(n_true, 1)).mean())}
 
 
-def draw_label_shifts(rows, n_shifts, random_state):
+def draw_classification_shifts(rows, n_shifts, random_state):
     """Draw circular shifts of labels within recordings.
 
     Parameters

@@ -15,10 +15,14 @@ from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._validation import get_validated_table, join_validated_tables
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.decoding._retrieval._row_candidates import locate_stimuli, make_candidate_sets
+from sk_b2s.decoding._retrieval._row_candidates import locate_candidate_stimuli, make_candidate_sets
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.decoding._retrieval._row_scores import score_candidate_sets
-from sk_b2s.decoding._retrieval._scoring import find_scoring_table, make_row_result, retrieve
+from sk_b2s.decoding._retrieval._row_scores import score_row_candidates
+from sk_b2s.decoding._retrieval._scoring import (
+    find_retrieval_scoring_table,
+    make_row_retrieval_result,
+    retrieve,
+)
 from sk_b2s.evaluation._controls._timing import add_timing_columns
 from sk_b2s.evaluation._fit_score import fit_and_score_fold
 from sk_b2s.model_selection._exposure import find_exposure
@@ -108,8 +112,8 @@ class FoldTask:
         rows, scores = self.rows.iloc[self.test], np.asarray(scores)
         if self.candidates_per_row is None:
             return RetrievalResult(scores, found.target, names, rows, k)
-        line = locate_stimuli(stimuli, table)
-        joined = join_validated_tables(rows, find_scoring_table(stimuli))
+        line = locate_candidate_stimuli(stimuli, table)
+        joined = join_validated_tables(rows, find_retrieval_scoring_table(stimuli))
         sets = make_candidate_sets(self.candidates_per_row, found, joined, line)
-        row_scores = score_candidate_sets(lambda *places: scores[np.ix_(*places)], sets, found, joined, line)
-        return self.with_rows(make_row_result(row_scores, names, rows, k), self.test)
+        row_scores = score_row_candidates(lambda *places: scores[np.ix_(*places)], sets, found, joined, line)
+        return self.with_rows(make_row_retrieval_result(row_scores, names, rows, k), self.test)

@@ -23,7 +23,11 @@ from sk_b2s.evaluation._controls._inputs import (
     shift_control_inputs,
 )
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
-from sk_b2s.evaluation._controls._timing import has_shared_samples, is_above_chance, rank_fold_by_timing
+from sk_b2s.evaluation._controls._timing import (
+    has_timing_of_overlap,
+    is_timing_above_chance,
+    rank_fold_by_timing,
+)
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.features._spectral import Envelope
 from sk_b2s.preprocessing._windows import Windows
@@ -102,7 +106,11 @@ def _run_noise(task, kind):
         result = task.refit(make_control_noise_inputs(task.estimator, noise))
     else:
         result = task.refit(X=noise.fit_transform(task.X))
-    if isinstance(result, RetrievalResult) and is_above_chance(result) and has_shared_samples(result.rows):
+    if (
+        isinstance(result, RetrievalResult)
+        and is_timing_above_chance(result)
+        and has_timing_of_overlap(result.rows)
+    ):
         task.separate = _score_separate_windows(task, noise, is_table)
     return [result]
 

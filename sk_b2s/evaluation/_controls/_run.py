@@ -20,16 +20,16 @@ from sk_b2s._utils._validation import (
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.decoding._retrieval._scoring import find_scoring_table
+from sk_b2s.decoding._retrieval._scoring import find_retrieval_scoring_table
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._inputs import shift_control_inputs
 from sk_b2s.evaluation._controls._leak_test import ControlOutcome, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._timing import (
-    add_loudness,
-    describe_unusable_strata,
+    add_timing_loudness,
+    describe_unusable_timing_strata,
     has_timed_rows,
-    score_within_strata,
+    score_timing_strata,
 )
 from sk_b2s.evaluation._controls._verdicts import add_verdict_texts, control_verdicts, find_overlap_leaks
 from sk_b2s.events._stimuli import StimulusArray
@@ -210,9 +210,9 @@ def run_controls(
     """
     last, _ = find_decoder_in_estimator(estimator)
     validate_rows_in_step(X, y)
-    rows = join_validated_tables(run_control_rows(X), find_scoring_table(y))
+    rows = join_validated_tables(run_control_rows(X), find_retrieval_scoring_table(y))
     names = select_controls_to_run(controls, last, y, oracle, rows)
-    rows = add_loudness(rows) if has_timed_rows(rows) else rows
+    rows = add_timing_loudness(rows) if has_timed_rows(rows) else rows
     if (spec := check_candidates_per_row(candidates_per_row)) is not None:
         if controls is not None and "within_recording" in names:
             raise ValueError(
@@ -296,7 +296,7 @@ def _make_table(outcomes, reasons, seed):
         has_other = table.index.isin(["within_recording", "timing_matched"])
         table.loc[has_other, "share_of_oracle"] = np.nan
     table = add_verdict_texts(table.join(control_verdicts(table, reasons)))
-    table.loc[table["n_subjects"] == 0, "verdict_text"] += f" ({describe_unusable_strata()})"
+    table.loc[table["n_subjects"] == 0, "verdict_text"] += f" ({describe_unusable_timing_strata()})"
     return table.drop(columns="reveals_overlap")
 
 
@@ -328,7 +328,7 @@ def run_control_outcome(
     """
     random = check_random_state(random_state)
     if is_stratified:
-        records = [record for part in parts for record in score_within_strata(part, n_shifts, random)]
+        records = [record for part in parts for record in score_timing_strata(part, n_shifts, random)]
         return ControlOutcome(records, [], n_left_out)
     records = [record for part in parts for record in _iter_records(part, n_shifts, random)]
     across = [_hits_across(part) for part in parts if not isinstance(part, RowRetrievalResult)]

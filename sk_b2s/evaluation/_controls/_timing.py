@@ -14,7 +14,7 @@ from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.events._audio._files import read_audio_samples
 from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, get_stimulus_state
-from sk_b2s.metrics._matched import MIN_STRATUM, find_matched_strata, select_usable_strata
+from sk_b2s.metrics._matched import MIN_STRATUM, find_matched_strata, select_matched_strata
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.metrics._word_timing import LONGEST, timing_probabilities, timing_scores
 
@@ -32,33 +32,33 @@ def has_timed_rows(rows):
     """
     if not set(TIMES) <= set(rows):
         return False
-    return bool("word" in rows and rows["word"].notna().any()) or has_unequal_durations(rows)
+    return bool("word" in rows and rows["word"].notna().any()) or has_timing_of_durations(rows)
 
 
-def has_unequal_durations(rows):
+def has_timing_of_durations(rows):
     """Return whether windows differ in duration."""
     return bool(np.ptp(rows["duration"].to_numpy(float)) > 1e-6)
 
 
-def has_shared_samples(rows):
+def has_timing_of_overlap(rows):
     """Return whether most windows overlap the next one of their recording."""
     table = rows[list(TIMES)].sort_values(["subject", "recording", "onset"])
     step = table.groupby(["subject", "recording"], sort=False, dropna=False)["onset"].diff()
     return bool((step.dropna() < table["duration"].median()).mean() > 0.5)
 
 
-def is_above_chance(result):
+def is_timing_above_chance(result):
     """Return whether top-k accuracy is two standard errors above chance."""
     error = np.sqrt(result.chance * (1 - result.chance) / len(result.target))
     return result.n_candidates > result.k and result.top_k() > result.chance + 2 * error
 
 
-def get_plain_words(words):
+def get_timing_words(words):
     """Return words in lower case without punctuation, None if missing."""
     return np.array([None if pd.isna(word) else make_plain_text([word]) or None for word in words], object)
 
 
-def add_loudness(rows):
+def add_timing_loudness(rows):
     """Add the column ``loudness`` (dB), the level of the word of each window.
 
     Without ``word_onset`` and ``word_duration`` it is the level of the window.
@@ -129,16 +129,16 @@ def rank_by_timing(test, target, candidates, train=None, random_state=0):
     """
     scores = 1e-7 * check_random_state(random_state).random_sample((len(test), len(candidates)))
     if "word" in candidates:
-        words = get_plain_words(candidates["word"])
+        words = get_timing_words(candidates["word"])
         vocabulary = sorted({word for word in words if word})
         if train is not None:
-            train = train.assign(word=get_plain_words(train["word"]))
+            train = train.assign(word=get_timing_words(train["word"]))
         if len(vocabulary) > 1:
             found = timing_probabilities(test, words[target], vocabulary, train, features="all")
             found = np.column_stack([np.log(np.maximum(found * len(vocabulary), RARE)), np.zeros(len(test))])
             of_words = found[:, pd.Index(vocabulary).get_indexer(words)]  # the last column without a word
             scores += _sum_over_window(of_words, test, target)
-    if has_unequal_durations(test):
+    if has_timing_of_durations(test):
         own = test["duration"].to_numpy(float)
         first = np.full(len(candidates), np.nan)
         first[target[::-1]] = own[::-1]
@@ -197,11 +197,11 @@ def add_timing_columns(result, train=None):
     if "timing_top_10" in rows or not (is_shared and has_timed_rows(rows)):
         return result
     if "word" in result.candidates:
-        words = get_plain_words(result.candidates["word"])
+        words = get_timing_words(result.candidates["word"])
         vocabulary = sorted({word for word in words if word})
         if len(vocabulary) > K_WORDS:
             if train is not None:
-                train = train.assign(word=get_plain_words(train["word"]))
+                train = train.assign(word=get_timing_words(train["word"]))
             hits = timing_scores(rows, words[result.target], vocabulary, K_WORDS, train, features="all")
             rows = rows.assign(timing_top_10=hits.to_numpy(), timing_chance=K_WORDS / len(vocabulary))
     strata = find_matched_strata(describe_candidate_timing(rows, result.target, result.n_candidates))
@@ -225,7 +225,7 @@ def describe_candidate_timing(rows, target, n_candidates):
     timing = pd.DataFrame({"interval": interval.to_numpy()})
     if "word_duration" in rows:
         timing["duration"] = rows["word_duration"].to_numpy(float)
-    elif has_unequal_durations(rows):
+    elif has_timing_of_durations(rows):
         timing["duration"] = rows["duration"].to_numpy(float)
     if "loudness" in rows:
         timing["level"] = rows["loudness"].to_numpy(float)
@@ -233,7 +233,7 @@ def describe_candidate_timing(rows, target, n_candidates):
     return timing.iloc[first].set_axis(found).reindex(range(n_candidates))
 
 
-def score_within_strata(result, n_shifts, random):
+def score_timing_strata(result, n_shifts, random):
     """Score the windows of each recording within strata of like timing.
 
     The number of guesses in a stratum is such that its chance level is close
@@ -258,7 +258,7 @@ run_control_outcome`, empty if fewer than a tenth of the windows have a
     if "stratum" not in result.candidates:
         return []
     strata, target = result.candidates["stratum"].to_numpy(), np.asarray(result.target)
-    usable = select_usable_strata(strata, target)
+    usable = select_matched_strata(strata, target)
     if usable.mean() < MIN_SHARE:
         return []
     n, subject = len(target), result.rows["subject"].to_numpy()
@@ -292,6 +292,6 @@ run_control_outcome`, empty if fewer than a tenth of the windows have a
     return records
 
 
-def describe_unusable_strata():
+def describe_unusable_timing_strata():
     """Return why a score within strata is missing."""
     return f"fewer than {MIN_SHARE:.0%} of the windows have {MIN_STRATUM} candidates of like timing"

@@ -211,7 +211,7 @@ TASKS = {
 }
 
 
-def find_task(name):
+def find_question(name):
     """Return the entry of a task, or raise a ValueError with a hint."""
     if name in TASKS:
         return TASKS[name]

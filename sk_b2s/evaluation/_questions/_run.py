@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import run_benchmark
-from sk_b2s.evaluation._questions._registry import TASKS, find_task
+from sk_b2s.evaluation._questions._registry import TASKS, find_question
 from sk_b2s.preprocessing._segments import make_segments
 
 
@@ -102,7 +102,7 @@ def benchmark_task(
     >>> events = make_listening(n_subjects=2, minutes=4)  # doctest: +SKIP
     >>> results = benchmark_task("word", ["ridge"], events)  # doctest: +SKIP
     """
-    spec = find_task(task)
+    spec = find_question(task)
     options = {**spec.options, **(options or {})}
     if unknown := sorted(options.keys() - spec.options.keys()):
         raise ValueError(
@@ -111,7 +111,7 @@ def benchmark_task(
         )
     settings = {"k": 1, "n_candidates": None, **options, "n_shifts": n_shifts, "task": task}
     if isinstance(data, pd.DataFrame):
-        settings["rows"] = describe_rows({**spec.rows, **(rows or {})})
+        settings["rows"] = describe_question_rows({**spec.rows, **(rows or {})})
     return run_benchmark(
         _make_estimators(estimators), _make_rows(data, spec, rows), spec.make_splitter() if cv is None else cv, path,
         seeds, controls, oracle, only, settings, n_jobs, verbose, spec.controls, spec.always, stacklevel=4,
@@ -150,7 +150,7 @@ def _drop_condition(X, y):
     return X, y.drop(columns="condition") if is_partial else y
 
 
-def describe_rows(rows):
+def describe_question_rows(rows):
     """Describe the windows of :func:`~sk_b2s.make_segments` as a noun phrase.
 
     Examples

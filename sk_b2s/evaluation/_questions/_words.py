@@ -12,14 +12,14 @@ from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._word_types import retrieve_words
-from sk_b2s.evaluation._classification._classifiers import make_template_functions
+from sk_b2s.evaluation._classification._classifiers import make_template_classifier
 from sk_b2s.evaluation._classification._labels import label_segments
 from sk_b2s.evaluation._classification._scores import compute_class_scores
 from sk_b2s.evaluation._controls._timing import K_WORDS, has_timed_rows
 from sk_b2s.evaluation._questions._judgment import Judgment
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.metrics._ranking import balanced_top_k, ranks
-from sk_b2s.metrics._vocabulary import make_plain_words, make_vocabulary
+from sk_b2s.metrics._vocabulary import make_vocabulary, make_vocabulary_words
 from sk_b2s.metrics._word_timing import timing_scores
 from sk_b2s.metrics._words import word_log_probabilities
 
@@ -98,7 +98,7 @@ def _score_timing(words, rows, codes, fold):
     train = None
     if fold.has_own_stimuli and "word" in fold.rows:
         train = fold.rows.iloc[fold.train]
-        train = train.assign(word=make_plain_words(train["word"]))
+        train = train.assign(word=make_vocabulary_words(train["word"]))
     hits = timing_scores(
         rows.reset_index(drop=True), presented, list(words.vocabulary), K_WORDS, train, features="all"
     )
@@ -144,7 +144,7 @@ def _judge_classes(result, fold, kind, n_windows=1):
         scores = word_log_probabilities(result.scores, codes, len(classes))
         scores = scores - np.log(np.bincount(codes[codes >= 0], minlength=len(classes)))
     else:
-        make, fit = make_template_functions(result.estimator, X, y)
+        make, fit = make_template_classifier(result.estimator, X, y)
         kept = np.isin(trained.astype(str), classes)
         classifier = fit(train[kept], trained[kept].astype(str))
         scores = classifier.decision_function(make(np.arange(len(target)), result.X))

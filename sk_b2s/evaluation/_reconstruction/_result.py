@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from sk_b2s.metrics._reconstruction import correlate_all_shifts
+from sk_b2s.metrics._reconstruction import correlate_reconstruction_shifts
 
 MEAN = "mean"  # name of the mean over bands
 
@@ -118,7 +118,7 @@ class ReconstructionResult:
             The first row is not shifted, and the first column is the mean over
             bands.
         """
-        r = correlate_all_shifts(self.estimate[index], self.target[index])
+        r = correlate_reconstruction_shifts(self.estimate[index], self.target[index])
         with np.errstate(invalid="ignore"):
             known = ~np.isnan(r[:, 0])
         mean = r[known].mean(0) if known.any() else np.full(r.shape[1], np.nan)
@@ -173,7 +173,7 @@ def find_reconstruction_shifts(place, window):
     return np.flatnonzero(is_free)
 
 
-def describe_recordings(parts: list[dict[str, Any]]):
+def describe_reconstruction_recordings(parts: list[dict[str, Any]]):
     """Make the table of recordings, without a study if it is unknown."""
     rows = pd.DataFrame(parts)
     return rows.drop(columns="study") if rows["study"].isna().all() else rows

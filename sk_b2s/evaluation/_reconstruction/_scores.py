@@ -15,7 +15,11 @@ from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
 from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
 from sk_b2s.evaluation._fit_score import fit_fold
 from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
-from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult, describe_recordings
+from sk_b2s.evaluation._reconstruction._result import (
+    MEAN,
+    ReconstructionResult,
+    describe_reconstruction_recordings,
+)
 from sk_b2s.metrics._reconstruction import overlap_add
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.model_selection._split import list_split_folds
@@ -154,7 +158,7 @@ def _reconstruct_recordings(decoder, windows, targets, table):
     return ReconstructionResult(
         estimate,
         target,
-        describe_recordings(parts),
+        describe_reconstruction_recordings(parts),
         window=targets.shape[2],
         sfreq=targets.sfreq,
         place=place,

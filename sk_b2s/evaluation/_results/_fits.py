@@ -89,7 +89,7 @@ class BenchmarkTask:
 # --- plan --------------------------------------------------------------------------------------------
 
 
-def plan_tasks(named, data, cv, folds, seeds, controls, oracle, settings, only=(None, None)):
+def plan_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(None, None)):
     """Plan the tasks fold by fold, so that early results have all estimators.
 
     Parameters
@@ -217,14 +217,14 @@ def _describe_splitter(cv):
 # --- run ---------------------------------------------------------------------------------------------
 
 
-def run_tasks(tasks, data, file=None, n_jobs=None, verbose=0):
+def run_fits(tasks, data, file=None, n_jobs=None, verbose=0):
     """Run the tasks that are not in a results file yet.
 
     Parameters
     ----------
     tasks : list of BenchmarkTask
     data : tuple of X, y and rows
-        As for :func:`plan_tasks`.
+        As for :func:`plan_fits`.
     file : None or JsonLinesFile, default=None
         Results file, shared with other processes.
     n_jobs : int or None, default=None

@@ -26,7 +26,7 @@ from sk_b2s import (
 )
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._controls._timing import add_loudness, has_timed_rows, rank_by_timing
+from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows, rank_by_timing
 from sk_b2s.evaluation._results._lines import (
     _problem_of_outcome,
     format_result_line_outcome,
@@ -196,7 +196,7 @@ def test_add_loudness_measures_words(tmp_path):
     sound = write(tmp_path / "a.wav", tone * np.repeat([0.1, 0.01], 8000))
     rows = pd.DataFrame({"sound": sound, "sound_onset": [-0.5, 0.0], "duration": 1.5, "word_onset": [0.1, 0.6],
                          "word_duration": 0.2})  # fmt: skip
-    np.testing.assert_allclose(add_loudness(rows)["loudness"], [-20, -40], atol=0.1)
+    np.testing.assert_allclose(add_timing_loudness(rows)["loudness"], [-20, -40], atol=0.1)
     windows = rows.drop(columns="word_onset")  # the level of the windows
-    np.testing.assert_allclose(add_loudness(windows)["loudness"], [-23, -23], atol=0.1)
-    assert add_loudness(rows.assign(sound="no such file"))["loudness"].isna().all()
+    np.testing.assert_allclose(add_timing_loudness(windows)["loudness"], [-23, -23], atol=0.1)
+    assert add_timing_loudness(rows.assign(sound="no such file"))["loudness"].isna().all()
