@@ -32,7 +32,7 @@ def find_matched_strata(timing):
     Examples
     --------
     >>> import pandas as pd
-    >>> table = pd.DataFrame({"duration": [0.2, 0.21, 0.4, np.nan]})
+    >>> table = pd.DataFrame({"duration": [0.22, 0.23, 0.4, np.nan]})
     >>> find_matched_strata(table).tolist()
     [0, 0, 1, -1]
     """

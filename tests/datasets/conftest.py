@@ -1,11 +1,19 @@
 """Fixtures of local servers, and of warnings."""
 
+import shutil
 import warnings
 
 import pytest
 from helpers.servers import Server
 
 from sk_b2s.datasets import _download as downloading
+
+
+@pytest.fixture(autouse=True)
+def free_disk(monkeypatch, tmp_path):
+    """Disk that is large enough for every study, on any machine."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**14)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
 
 
 @pytest.fixture

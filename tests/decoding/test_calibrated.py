@@ -461,7 +461,7 @@ def test_calibrated_brain_encoder(listening, tiny_pipeline, tmp_path):
     results = benchmark(estimators, X, y, cv, controls=False, **FAST)
     assert len(list(tmp_path.rglob("output.pkl"))) == 2
     assert (results["error"] == "").all()
-    results = results.groupby(["estimator", "fold"])["top_k"].agg(list)
+    results = results[results["control"] == "decoder"].groupby(["estimator", "fold"])["top_k"].agg(list)
     assert results["none"].tolist() == [results["none"][fold - fold % 2] for fold in range(4)]
     for fold, (train, test) in enumerate(cv.split(X, y)):
         own = (X["subject"].iloc[train] == X["subject"].iloc[test[0]]).to_numpy()

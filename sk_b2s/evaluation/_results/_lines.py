@@ -117,6 +117,8 @@ def _problem(where, found, needed, optional=None):
 
     Optional values may be missing or None.
     """
+    if not isinstance(found, dict):
+        return f"its {where} have no names, got {str(found)[:40]!r}"
     for name, kind in needed.items():
         if name not in found or not (
             isinstance(found[name], kind) if kind is dict else _is(kind, found[name])
