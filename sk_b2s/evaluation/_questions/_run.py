@@ -157,7 +157,8 @@ def describe_question_rows(rows):
     --------
     >>> describe_question_rows({"anchor": "word", "tmin": -0.5, "tmax": 2.5})
     'windows from -0.5 to 2.5 s around the onset of each word'
-    >>> describe_question_rows({"anchor": 1.0, "tmin": 0, "tmax": 5, "block": 10})
+    >>> rows = {"anchor": 1.0, "tmin": 0, "tmax": 5, "block": 10}
+    >>> describe_question_rows(rows)
     'windows of 5 s at steps of 1 s (block=10)'
     """
     rows = {"anchor": "word", "tmin": -0.5, "tmax": 2.35, **rows}
