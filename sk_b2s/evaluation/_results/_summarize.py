@@ -70,6 +70,12 @@ def summarize(results):
     subject and fold it is the quantile itself. Nulls of seeds are not
     independent and are averaged.
 
+    Correlations of a reconstruction in several folds are not independent. The
+    covariance by chance in one fold determines the score of another, and the
+    reverse, so that each pair of folds counts twice. Their null is therefore
+    wider by the square root of 2. This is exact for a linear decoder that is
+    weakly fitted, if each fold is in the training set of all others.
+
     In simulated noise, in 3 folds of 4 subjects whose windows overlap sixfold,
     3.8 % of the rows were above their null if a recording had 80 windows, and
     2.1 % if it had 300. The nominal rate is 2.5 %. Labels cannot be shifted by

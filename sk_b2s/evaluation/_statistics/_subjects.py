@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 
 from sk_b2s.evaluation._results._amounts import amounts_in
-from sk_b2s.evaluation._scores import select_main_score
+from sk_b2s.evaluation._scores import SCORES, select_main_score
 
 OVER = ("seed", "fold", "condition")  # averaged within a subject
 KINDS = ("estimator", "control", "condition", "pool")  # never averaged
@@ -192,7 +192,8 @@ def compute_null_statistics(results, by, weight="n_windows"):
     quantiles from their means add up like standard deviations. Nulls of seeds
     are not independent and are averaged. Folds of a subject without a null,
     because a recording is too short, are left out of the null and of the mean
-    that is compared with it.
+    that is compared with it. Correlations of a reconstruction in several folds
+    are not independent, see :func:`_is_correlation_over_folds`.
 
     Parameters
     ----------
@@ -223,12 +224,29 @@ def compute_null_statistics(results, by, weight="n_windows"):
     away = away.mul(_row_weights(known, keys, weight), axis=0)
     away = away.groupby(columns, sort=False, dropna=False).sum()
     away = np.sqrt((away**2).groupby(by, sort=False, dropna=False).sum()).div(table["n_subjects"], axis=0)
+    is_shared = _is_correlation_over_folds(known, by).reindex(away.index, fill_value=False)
+    away = away.mul(np.where(is_shared, np.sqrt(2), 1), axis=0)
     without = results[missing].drop_duplicates([*keys, "fold"]).groupby(by, sort=False, dropna=False).size()
     groups = results.groupby(by, sort=False, dropna=False).size().index
     return pd.DataFrame({
         "null_low": table["null_mean"] - away["null_low"], "null_mean": table["null_mean"],
         "null_high": table["null_mean"] + away["null_high"], "top_k_judged": table["top_k"],
     }).reindex(groups).assign(n_without_null=without.reindex(groups, fill_value=0))  # fmt: skip
+
+
+def _is_correlation_over_folds(results, by):
+    """Return whether folds share their chance correlations, indexed by ``by``.
+
+    A linear decoder of noise has, in fold j, a score near the sum over the
+    other folds k of the product of the chance covariances of j and k. This is
+    also in the score of fold k, so each product counts twice in the mean, and
+    the variance of the mean is twice that of independent folds.
+    """
+    main = results["main_score"] if "main_score" in results else pd.Series("top_k", index=results.index)
+    is_correlation = main.map(lambda name: name in SCORES and SCORES[name].is_correlation)
+    table = results.assign(is_correlation=is_correlation.astype(bool))
+    groups = table.groupby(by, sort=False, dropna=False)
+    return groups["is_correlation"].all() & (groups["fold"].nunique() > 1)
 
 
 def select_rows_for_statistics(results):
