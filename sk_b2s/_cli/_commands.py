@@ -12,12 +12,13 @@ import pandas as pd
 
 from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import make_text_visible, suggest_name
+from sk_b2s._utils._validation import validate_count
 from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
 from sk_b2s.evaluation._questions._registry import find_question
-from sk_b2s.evaluation._questions._run import benchmark_task
+from sk_b2s.evaluation._questions._run import benchmark_task, complete_question_options
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN
 from sk_b2s.evaluation._results._summarize import summarize
@@ -49,7 +50,9 @@ def run_benchmark_command(args):
 
 def _run_folds(args):
     """Run a benchmark, print its summary, and return its results."""
+    validate_count("--shifts", args.shifts, least=0)
     spec = apply_command_question(args)
+    options = make_command_question_options(spec, args.option, args.k)
     cv = _make_splitter(args, spec)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
     estimators = make_decoders(
@@ -68,9 +71,10 @@ def _run_folds(args):
         "only": args.fold, "n_shifts": args.shifts, "n_jobs": args.n_jobs,
     }  # fmt: skip
     if spec is None:
-        results = benchmark(estimators, X, y, k=args.k, n_candidates=args.pool, **common)
+        results = benchmark(
+            estimators, X, y, k=10 if args.k is None else args.k, n_candidates=args.pool, **common
+        )
     else:
-        options = dict(parse_command_option(text) for text in args.option)
         results = benchmark_task(spec.name, estimators, (X, y), options=options, **common)
     print(make_text_visible(f"\n{format_command_scores(summarize(results))}\n\nresults: {out}"))
     return results
@@ -179,14 +183,40 @@ def apply_command_question(args):
 def parse_command_option(text):
     """Split ``--option`` into name and value."""
     name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f"--option must be NAME=VALUE, for example n_words=20. Got {text} instead.")
     try:
-        if not (name and equals):
-            raise ValueError
         return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ValueError(
-            f"--option must be NAME=VALUE, for example n_words=20. Got {text} instead."
+            f"--option {text}: the value must be a number or None. Got {value!r} instead."
         ) from None
+
+
+def make_command_question_options(spec, texts, k=None):
+    """Make the checked options of a task, None without a task.
+
+    Parameters
+    ----------
+    spec : None or TaskSpec
+    texts : sequence of str
+        Values of ``--option``.
+    k : None or int, default=None
+        Value of ``--k``.
+
+    Returns
+    -------
+    options : None or dict
+    """
+    if spec is None:
+        return None
+    options = dict(parse_command_option(text) for text in texts)
+    if k is not None:
+        if "k" not in spec.options:
+            raise ValueError(f"--k: task {spec.name!r} has no option 'k'. Remove --k.")
+        if options.setdefault("k", k) != k:
+            raise ValueError(f"--k {k} contradicts --option k={options['k']}. Remove one of them.")
+    return complete_question_options(spec, options)
 
 
 def _make_splitter(args, spec=None):

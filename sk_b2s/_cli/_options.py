@@ -46,8 +46,8 @@ def add_options(parser):
     )  # fmt: skip
     group = parser.add_argument_group("scores")
     group.add_argument(
-        "--question", metavar="TASK", choices=list(QUESTIONS),
-        help="one of the tasks below, which determines windows, folds, candidates and scores (default: segments)",
+        "--question", metavar="TASK", type=_parse_question,
+        help="one of the tasks below, which determines windows, folds, candidates and scores (default: segment)",
     )  # fmt: skip
     group.add_argument(
         "--option", metavar="NAME=VALUE", action="append", default=[],
@@ -56,8 +56,7 @@ def add_options(parser):
     group.add_argument(
         "--k",
         type=int,
-        default=10,
-        help="k of the top-k accuracy that is compared with its null (default: 10)",
+        help="k of the top-k accuracy that is compared with its null (default: 10, or that of the task)",
     )
     group.add_argument(
         "--pool", metavar="N", type=_parse_count_or_none, default=50,
@@ -174,6 +173,10 @@ def _make_names_type(known):
         return found
 
     return parse_names
+
+
+def _parse_question(text):
+    return _make_names_type(QUESTIONS)(text)[0]
 
 
 def _parse_size(text):

@@ -248,7 +248,7 @@ def _complete(labels, what, owner):
 
 def validate_count(name, value, least=2):
     """Raise a ValueError if a value is not an integer >= ``least``."""
-    if not (isinstance(value, numbers.Integral) and value >= least):
+    if isinstance(value, bool) or not (isinstance(value, numbers.Integral) and value >= least):
         raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}.")
 
 

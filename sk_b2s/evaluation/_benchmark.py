@@ -16,13 +16,14 @@ from sk_b2s._utils._validation import (
     get_validated_table,
     is_valid_segment_table,
     join_validated_tables,
+    validate_count,
     validate_rows_in_step,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row
+from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row, check_row_candidate_columns
 from sk_b2s.decoding._retrieval._scoring import find_retrieval_scoring_table
 from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
-from sk_b2s.evaluation._controls._registry import CONTROLS
+from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import (
     list_permanent_controls,
     run_control_rows,
@@ -235,6 +236,8 @@ def run_benchmark(
     results : DataFrame of shape (n_rows, ...)
     """
     X, y = data
+    validate_count("n_shifts", settings["n_shifts"], least=0)
+    validate_count("k", settings["k"], least=1)
     named, seeds = _name_estimators(estimators), _check_seeds(seeds)
     validate_rows_in_step(X, y)
     cv = LeaveOneSubjectOut() if cv is None else cv
@@ -249,6 +252,7 @@ def run_benchmark(
         in_all = 1, None
     _check_folds(folds, find_distinct_candidates(y).target, *in_all)
     rows = join_validated_tables(get_validated_table(X), find_retrieval_scoring_table(y))
+    check_row_candidate_columns(rule, rows)
     rows = add_timing_loudness(rows) if has_timed_rows(rows) else rows
     data, chosen = (X, y, rows), {}
     for name, one in named:
@@ -259,6 +263,12 @@ def run_benchmark(
         if not ranks_segments(settings):
             found = [control for control in found if control not in permanent or control in (among or ())]
         chosen[name] = [*found, *(control for control in always if control not in found)]
+    if not settings["n_shifts"] and (
+        tests := sorted({*LEAK_TESTS} & {one for own in chosen.values() for one in own})
+    ):
+        raise ValueError(
+            f"n_shifts must be 1 or more for the controls {tests}. Got 0. Pass controls=False without a null."
+        )
     only = _check_only(only, named, folds)
     tasks = list(plan_fits(named, data, cv, folds, seeds, chosen, oracle, settings, only))
     lines = run_fits(

@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import find_innermost_estimator, unwrap_innermost_estimator
+from sk_b2s._utils._validation import validate_count
 from sk_b2s.decoding._forward_trf import ForwardTRF
 from sk_b2s.evaluation._fit_score import fit_and_score_fold, fit_fold, make_fit_score_rows
 from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics
@@ -62,6 +63,7 @@ def cross_val_encoding(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs
     noise ceiling, not with 1. Artifacts that follow the stimulus, such as
     earphones near the sensors, are predicted best, at a lag of 0 s.
     """
+    validate_count("n_shifts", n_shifts, least=0)
     last, _ = find_innermost_estimator(estimator)
     if not isinstance(last, ForwardTRF):
         raise TypeError(

@@ -10,6 +10,7 @@ from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, OVERLAP, OVERLAP_MEANS, Verdict
 from sk_b2s.evaluation._results._amounts import select_amount
+from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics._subjects import select_rows_for_statistics
 
 LIMITS = (  # problems that nulls and controls do not detect
@@ -143,11 +144,18 @@ def _judge(summary):
     if above:
         return "neutral", f"{_decode(above)} speech better than the null. {no_evidence}"
     if (summary.scored["verdict"] == Verdict.NO_NULL).all():
-        return "neutral", (
-            "There is no verdict, because there is no null. Recordings are too short, or the times of windows are "
-            "unknown."
-        )
+        return "neutral", f"There is no verdict, because there is no null. {_explain_missing_null(summary)}"
     return "neutral", "No decoder scored above its null."
+
+
+def _explain_missing_null(summary):
+    """Explain a missing null."""
+    plans = (
+        [read_plan(plan) for plan in pd.unique(summary.results["plan"])] if "plan" in summary.results else []
+    )
+    if plans and all(((plan or {}).get("settings") or {}).get("n_shifts") == 0 for plan in plans):
+        return "It was not requested (n_shifts=0)."
+    return "Recordings are too short, or the times of windows are unknown."
 
 
 def _decode(labels):
@@ -180,7 +188,7 @@ def _note_leak_tests(summary):
                      f"the wrong sign.")  # fmt: skip
     if unknown := [name for name in run if name not in [*at_chance, *inverted]]:
         notes.append(f"For {join_text_items(unknown)}, it is unknown whether the score is at chance. Fits failed, or "
-                     f"recordings are too short for a null.")  # fmt: skip
+                     f"there is no null. {_explain_missing_null(summary)}")  # fmt: skip
     return notes
 
 

@@ -11,10 +11,15 @@ import pandas as pd
 import pytest
 
 from sk_b2s import StimulusKFold, benchmark, make_segments, read_results, summarize
-from sk_b2s._cli._commands import apply_command_settings, make_command_splitter
+from sk_b2s._cli._commands import (
+    apply_command_settings,
+    make_command_question_options,
+    make_command_splitter,
+)
 from sk_b2s._cli._parser import DEMO, WAIT_SETTINGS, main
 from sk_b2s.datasets import make_listening
 from sk_b2s.decoding._presets import make_decoders
+from sk_b2s.evaluation._questions._registry import find_question
 from sk_b2s.evaluation._results._table import COST
 from sk_b2s.model_selection._registry import SPLITTERS
 
@@ -68,6 +73,12 @@ def test_benchmark_question_makes_rows_of_the_task(tmp_path, capsys):
     assert "top-1 ± s.e.m." in printed
     assert main(["benchmark", *arguments, "--option", "n_words"]) == 1
     assert "--option must be NAME=VALUE" in capsys.readouterr().err
+
+
+def test_benchmark_passes_k_to_task():
+    options = make_command_question_options(find_question("word"), ["n_words=20"], k=5)
+    assert options == {"n_words": 20, "k": 5}
+    assert make_command_question_options(find_question("word"), [])["k"] == 10
 
 
 def test_benchmark_accepts_few_sensors(tmp_path):

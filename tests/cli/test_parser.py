@@ -16,6 +16,7 @@ from sk_b2s.model_selection._registry import SPLITTERS
 DATA = "listening --n-subjects 2 --minutes 1 --modality eeg --snr 10 --artifacts none --block 6".split()
 SMALL = [*DATA, *"--cv stimulus --folds 3 --estimator ridge --shifts 20 --k 3 --pool 20".split()]
 BARE = [*SMALL, "--controls", "none"]
+WORD = ["nowhere", "--question", "word"]  # options are checked before the data set is read
 
 # --- help and usage errors -------------------------------------------------------------------------
 
@@ -76,9 +77,10 @@ def test_version_is_printed(capsys):
         (["benchmark"], "DATASET"),
         (["benchmark", "listening", "--estimator", "ridge,clip-mle"], "did you mean 'clip-mel'?"),
         (["benchmark", "listening", "--n-subjects", "many"], "--n-subjects"),
+        (["benchmark", "listening", "--question", "wrod"], "did you mean 'word'?"),
         (["benchmark", "listening", "--n-sub", "3"], "--n-sub"),
     ],
-    ids=["no command", "no data set", "unknown estimator", "not a number", "abbreviated"],
+    ids=["no command", "no data set", "unknown estimator", "not a number", "unknown task", "abbreviated"],
 )
 def test_usage_error_has_status_2(argv, text, capsys):
     with pytest.raises(SystemExit, match="^2$"):
@@ -102,6 +104,11 @@ def test_usage_error_has_status_2(argv, text, capsys):
         (["benchmark", "listening", "--anchor", "0.5,word"], "--cv hashed"),
         (["benchmark", "listening", "--minutes", "-3"], "minutes"),
         (["benchmark", *BARE, "--fold", "3"], "--fold must be between 0 and 2"),
+        (["benchmark", "listening", "--shifts", "-3"], "--shifts must be an integer of 0 or more"),
+        (["benchmark", *WORD, "--option", "n_words=abc"], "the value must be a number or None. Got 'abc'"),
+        (["benchmark", *WORD, "--option", "n_word=5"], "did you mean 'n_words'"),
+        (["benchmark", *WORD, "--k", "5", "--option", "k=3"], "--k 5 contradicts --option k=3"),
+        (["benchmark", "nowhere", "--question", "speech", "--k", "5"], "no option 'k'"),
         (["report", "nowhere.jsonl"], "'nowhere.jsonl'"),
     ],
 )

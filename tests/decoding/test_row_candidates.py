@@ -203,8 +203,12 @@ def test_retrieve_rejects_candidates_per_row(data, fitted, given, message):
         ({"n_candidates": 1}, "n_candidates"),
         ({"rule": "first"}, "rule must be"),
         ({"gap": -1}, "gap must be"),
+        ({"match": None}, "match must be"),
+        ({"match": [1]}, "match must be"),
+        ({"random_state": "a"}, "random_state must be"),
+        ({"within": 3}, "within must be"),
     ],
-    ids=["n", "rule", "gap"],
+    ids=["n", "rule", "gap", "match", "matches", "seed", "within"],
 )
 def test_row_candidates_rejects_options(options, message):
     with pytest.raises(ValueError, match=message):

@@ -43,6 +43,25 @@ def test_run_controls_scores_row_candidates(data):
     assert (table["chance"] == 0.5).all()
 
 
+@pytest.mark.parametrize("n_shifts", [-1, True, "x"])
+def test_n_shifts_is_checked_before_fits(data, n_shifts):
+    with pytest.raises(ValueError, match="n_shifts must be an integer of 0 or more"):
+        benchmark(ONE, *data, n_shifts=n_shifts, verbose=0)
+    with pytest.raises(ValueError, match="n_shifts must be an integer of 1 or more"):
+        run_controls(ONE, *data, n_shifts=n_shifts)
+
+
+def test_leak_tests_require_shifts(data):
+    with pytest.raises(ValueError, match="n_shifts must be 1 or more for the controls .'shifted_labels'"):
+        benchmark(ONE, *data, controls=["shifted_labels"], **OPTIONS | {"n_shifts": 0})
+
+
+def test_missing_column_of_rule_is_checked_before_fits(data):
+    rule = RowCandidates(2, within="sentnce")
+    with pytest.raises(ValueError, match="within='sentnce'"):
+        benchmark(ONE, *data, k=1, candidates_per_row=rule, **OPTIONS)
+
+
 def test_benchmark_rejects_k_of_all_candidates(data):
     with pytest.raises(ValueError, match="Each window has 2 candidates"):
         benchmark(ONE, *data, candidates_per_row=2, **OPTIONS)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
+from sk_b2s._utils._text import suggest_name
 from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
 from sk_b2s.events._stimuli import digest_stimuli
 from sk_b2s.preprocessing._overlaps import NEEDED, make_overlap_line_of_windows
@@ -96,8 +97,19 @@ class RowCandidates:
             raise ValueError(f"n_candidates must be an integer of at least 2. Got {self.n_candidates!r}.")
         if self.rule not in RULES:
             raise ValueError(f"rule must be one of {list(RULES)}. Got {self.rule!r}.")
-        if not (isinstance(self.gap, Real) and 0 <= self.gap < np.inf):
+        if isinstance(self.gap, bool) or not (isinstance(self.gap, Real) and 0 <= self.gap < np.inf):
             raise ValueError(f"gap must be a number of seconds of at least 0. Got {self.gap!r}.")
+        if not (self.within is None or isinstance(self.within, str)):
+            raise ValueError(f"within must be the name of a column, or None. Got {self.within!r}.")
+        if isinstance(self.random_state, bool) or not (
+            isinstance(self.random_state, Integral) and self.random_state >= 0
+        ):
+            raise ValueError(f"random_state must be an integer of at least 0. Got {self.random_state!r}.")
+        names = (self.match,) if isinstance(self.match, str) else self.match
+        if not (isinstance(names, (tuple, list)) and all(isinstance(name, str) for name in names)):
+            raise ValueError(
+                f"match must be a name or a sequence of names of columns, () for none. Got {self.match!r}."
+            )
         if not isinstance(self.match, str):
             object.__setattr__(self, "match", tuple(self.match))  # lists of saved settings
 
@@ -177,6 +189,31 @@ def check_candidates_per_row(candidates_per_row):
             f"folds. Got {type(candidates_per_row).__name__}. Lists of rows are accepted by retrieve."
         )
     return RowCandidates(int(candidates_per_row))
+
+
+def check_row_candidate_columns(rule, rows):
+    """Raise a ValueError if rows lack a column of a rule.
+
+    Parameters
+    ----------
+    rule : None or RowCandidates
+    rows : DataFrame of shape (n_rows, ...)
+        Joined table of X and y.
+    """
+    if rule is None:
+        return
+    known = list(map(str, rows))
+    match = (rule.match,) if isinstance(rule.match, str) else rule.match
+    if missing := [column for column in match if column not in rows]:
+        raise ValueError(
+            f"RowCandidates(match={rule.match!r}): X and y have no columns {missing}{suggest_name(missing[0], known)}. "
+            f"They have {known[:12]}."
+        )
+    if rule.within not in (None, "recording") and rule.within not in rows:
+        raise ValueError(
+            f"RowCandidates(within={rule.within!r}): X and y have no such column"
+            f"{suggest_name(rule.within, ['recording', *known])}. They have {known[:12]}."
+        )
 
 
 def describe_row_candidates(rule):
@@ -303,18 +340,11 @@ def _times_of_rows(spec, rows, line):
 def _iter_pools(spec, rows):
     """Yield the rows that share candidates."""
     match = (spec.match,) if isinstance(spec.match, str) else spec.match
-    if missing := [column for column in match if column not in rows]:
-        raise ValueError(
-            f"RowCandidates(match={spec.match!r}): X and y have no columns {missing}. They have {list(rows)[:12]}."
-        )
+    check_row_candidate_columns(spec, rows)
     keys = [rows[column].to_numpy() for column in match]
     if spec.within == "recording":
         keys.append(get_validated_recordings(rows))
     elif spec.within is not None:
-        if spec.within not in rows:
-            raise ValueError(
-                f"RowCandidates(within={spec.within!r}): X and y have no such column. They have {list(rows)[:12]}."
-            )
         keys += [rows["subject"].astype(str).to_numpy(), rows[spec.within].to_numpy()]
     if not keys:
         yield np.arange(len(rows))

@@ -125,6 +125,7 @@ def cross_val_classification(
     labels = pd.Series(np.asarray(labels, dtype=object))
     check_consistent_length(X, y, labels)
     validate_rows_in_step(X, y)
+    validate_count("n_shifts", n_shifts, least=0)
     sizes = np.atleast_1d(n_averaged).tolist()
     for size in sizes:
         validate_count("n_averaged", size, least=1)

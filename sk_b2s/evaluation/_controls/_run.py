@@ -15,10 +15,11 @@ from sk_b2s._utils._validation import (
     get_validated_recordings,
     get_validated_table,
     join_validated_tables,
+    validate_count,
     validate_rows_in_step,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row
+from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row, check_row_candidate_columns
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.decoding._retrieval._scoring import find_retrieval_scoring_table
 from sk_b2s.evaluation._controls._fold_task import FoldTask
@@ -208,12 +209,14 @@ def run_controls(
     detect state that a custom estimator keeps between folds, or preprocessing
     that was fitted on test windows before the folds were made.
     """
+    validate_count("n_shifts", n_shifts, least=1)
     last, _ = find_decoder_in_estimator(estimator)
     validate_rows_in_step(X, y)
     rows = join_validated_tables(run_control_rows(X), find_retrieval_scoring_table(y))
     names = select_controls_to_run(controls, last, y, oracle, rows)
     rows = add_timing_loudness(rows) if has_timed_rows(rows) else rows
     if (spec := check_candidates_per_row(candidates_per_row)) is not None:
+        check_row_candidate_columns(spec, rows)
         if controls is not None and "within_recording" in names:
             raise ValueError(
                 "controls: 'within_recording' is not available with candidates_per_row. Use "

@@ -50,7 +50,7 @@ MEANINGS = {
         "is not evidence of decoding."
     ),
     Verdict.CONTEXT: "The score does not use neural data and describes the task.",
-    Verdict.NO_NULL: "Recordings are too short for a null, or the times of windows are unknown.",
+    Verdict.NO_NULL: "No null was requested, recordings are too short for one, or the times of windows are unknown.",
     Verdict.ERROR: "The fit failed.",
 }
 

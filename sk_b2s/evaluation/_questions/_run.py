@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from numbers import Real
 
 import pandas as pd
 
+from sk_b2s._utils._text import suggest_name
+from sk_b2s._utils._validation import validate_count
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import run_benchmark
 from sk_b2s.evaluation._questions._registry import TASKS, find_question
@@ -103,19 +106,55 @@ def benchmark_task(
     >>> results = benchmark_task("word", ["ridge"], events)  # doctest: +SKIP
     """
     spec = find_question(task)
-    options = {**spec.options, **(options or {})}
-    if unknown := sorted(options.keys() - spec.options.keys()):
-        raise ValueError(
-            f"The 'options' parameter of benchmark_task has the unknown keys {unknown}. Task {task!r} has the options "
-            f"{list(spec.options)}."
-        )
+    options = complete_question_options(spec, options)
+    validate_count("n_shifts", n_shifts, least=0)
     settings = {"k": 1, "n_candidates": None, **options, "n_shifts": n_shifts, "task": task}
+    _check_row_parameters(rows)
     if isinstance(data, pd.DataFrame):
         settings["rows"] = describe_question_rows({**spec.rows, **(rows or {})})
     return run_benchmark(
         _make_estimators(estimators), _make_rows(data, spec, rows), spec.make_splitter() if cv is None else cv, path,
         seeds, controls, oracle, only, settings, n_jobs, verbose, spec.controls, spec.always, stacklevel=4,
     )  # fmt: skip
+
+
+def complete_question_options(spec, options):
+    """Return the checked options of a task, with its defaults.
+
+    Parameters
+    ----------
+    spec : TaskSpec
+    options : None or dict
+
+    Returns
+    -------
+    options : dict
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown, or a number is not a positive integer.
+    """
+    options = {**spec.options, **(options or {})}
+    if unknown := sorted(map(str, options.keys() - spec.options.keys())):
+        raise ValueError(
+            f"The 'options' parameter of benchmark_task has the unknown keys {unknown}"
+            f"{suggest_name(unknown[0], spec.options)}. Task {spec.name!r} has the options {list(spec.options)}."
+        )
+    for name in ("k", "n_words", "n_windows"):
+        if name in options:
+            validate_count(f"Option {name!r} of task {spec.name!r}", options[name], least=1)
+    return options
+
+
+def _check_row_parameters(rows):
+    """Raise if ``make_segments`` has no such parameters."""
+    known = list(inspect.signature(make_segments).parameters)[1:]
+    if unknown := sorted(map(str, set(rows or ()) - set(known))):
+        raise ValueError(
+            f"The 'rows' parameter of benchmark_task has the unknown keys {unknown}{suggest_name(unknown[0], known)}. "
+            f"make_segments has {known}."
+        )
 
 
 def _make_estimators(estimators):
@@ -183,7 +222,8 @@ def _list_tasks(text):
     lines = []
     for spec in TASKS.values():
         named = ", ".join(f"``{name}={value!r}``" for name, value in spec.options.items())
-        entry = f"- {spec.name!r}: {spec.question} Candidates: {spec.candidates}. Options: {named or 'none'}."
+        candidates = f" Candidates: {spec.candidates}." if spec.candidates else ""
+        entry = f"- {spec.name!r}: {spec.question}{candidates} Options: {named or 'none'}."
         lines += textwrap.wrap(entry.replace("'", '"', 2), 79 - len(indent), subsequent_indent="  ")
     return before + f"\n{indent}".join(lines) + after
 

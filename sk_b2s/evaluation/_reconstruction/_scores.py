@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
-from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import get_validated_table, validate_count, validate_rows_in_step
 from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
 from sk_b2s.evaluation._fit_score import fit_fold
 from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
@@ -301,6 +301,7 @@ def cross_val_reconstruction(estimator, X, y, cv, n_shifts=1000, random_state=0,
        challenge for ICASSP 2023. IEEE Open Journal of Signal Processing 5:652.
        https://doi.org/10.1109/OJSP.2024.3376296
     """
+    validate_count("n_shifts", n_shifts, least=0)
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_score_fold)(estimator, X, y, train, test, n_shifts, random_state)
         for train, test in list_split_folds(cv, X, y)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._validation import get_validated_recordings
+from sk_b2s._utils._validation import get_validated_recordings, validate_count
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.metrics._null import find_null_shifts, mark_null_hits
@@ -187,6 +187,7 @@ def circular_shift_test(results, k=None, n_shifts=1000, random_state=0):
        Statistical Applications in Genetics and Molecular Biology 9:39.
        https://doi.org/10.2202/1544-6115.1585
     """
+    validate_count("n_shifts", n_shifts, least=1)
     parts = [results] if isinstance(results, RetrievalResult) else list(results)
     for place, part in enumerate(parts):
         if missing := [name for name in ("onset", "duration") if name not in part.rows]:

@@ -27,6 +27,7 @@ from sk_b2s.evaluation._questions._names import QUESTIONS
 from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._scores import SCORES
 from sk_b2s.evaluation._summary import BenchmarkSummary
+from sk_b2s.reporting._findings import write_findings_headline
 
 FAST = {"cv": StimulusKFold(2), "n_shifts": 20, "verbose": 0}
 
@@ -71,7 +72,12 @@ def test_task_match_mismatch_has_few_candidates(task, chance, candidates):
     results = benchmark_task(task, {"ridge": ONE}, people(together=2, n=40), controls=False, **FAST)
     assert (results["chance"] == chance).all()
     assert (results["verdict"] == "above_null").all()
-    assert candidates in generate_methods_text(results)
+    text = generate_methods_text(results)
+    assert candidates in text
+    assert "whole sets of candidates" in text
+    assert "shifts of the labels" not in text
+    n = int(results.drop_duplicates("fold")["n_without_candidates"].sum())
+    assert (f"{n} windows without enough candidates were left out." in text) == (n > 0)
 
 
 def test_task_sentence_takes_matched_candidates():
@@ -144,6 +150,11 @@ def test_benchmark_task_limits_controls(monkeypatch):
         ({"options": {"n": 3}}, ValueError, "unknown keys .'n'."),
         ({"data": np.ones((3, 2))}, TypeError, "an events table or a tuple"),
         ({"rows": {"tmin": 0}}, ValueError, "requires an events table"),
+        ({"rows": {"tmx": 5}}, ValueError, "unknown keys .'tmx'. .did you mean 'tmax'"),
+        ({"n_shifts": -1}, ValueError, "n_shifts must be an integer of 0 or more, got -1"),
+        ({"n_shifts": True}, ValueError, "n_shifts must be"),
+        ({"options": {"k": 0}}, ValueError, "'k' of task 'word' must be an integer of 1"),
+        ({"options": {"n_words": "many"}}, ValueError, "'n_words' of task 'word' must be"),
     ],
 )
 def test_benchmark_task_checks_input(changes, error, match):
@@ -188,6 +199,9 @@ def test_benchmark_task_makes_presets_by_name(listening):
     )
     assert results["estimator"].eq("ridge").all()
     assert set(results["verdict"]) <= {"no_null", "context"}
+    headline = write_findings_headline(BenchmarkSummary(results))[1]
+    assert "n_shifts=0" in headline
+    assert "too short" not in headline
 
 
 def test_benchmark_task_documents_every_task():
@@ -196,6 +210,7 @@ def test_benchmark_task_documents_every_task():
         assert f'"{name}"' in benchmark_task.__doc__
         assert spec.question.endswith("?")
         assert spec.source
+    assert "Candidates: ." not in benchmark_task.__doc__
 
 
 def test_summarize_shows_main_score_of_a_task(tmp_path):
