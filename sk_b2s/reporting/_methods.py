@@ -7,6 +7,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import format_percent, join_text_items, with_visible_text
 from sk_b2s.decoding._retrieval._row_candidates import RowCandidates, describe_row_candidates
+from sk_b2s.decoding._retrieval._row_scores import GROUP
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import label_of_control
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, decide_verdict_against_null
@@ -94,6 +95,7 @@ def _describe_data(summary, cv):
     good, mine = summary.rows, summary.decoders
     return {
         "task": _describe_task(mine),
+        "own_candidates": _describe_own_candidates(mine),
         **_describe_tests(mine, cv),
         "estimators": [str(name) for name in pd.unique(mine["estimator"])],
         "n_train": _format_range(mine, "n_train"),
@@ -142,10 +144,26 @@ def _describe_task(mine):
     plan = read_plan(mine["plan"].iloc[0]) if "plan" in mine else None
     k = int(mine["k"].iloc[0]) if "k" in mine and mine["k"].notna().all() else "k"
     settings = (plan or {}).get("settings", {})
-    rule = settings.get("candidates_per_row")
+    own = _describe_own_candidates(mine)
     return {
         "question": spec.question, "source": spec.source, "rows": settings.get("rows", ""),
-        "candidates": describe_row_candidates(RowCandidates(**rule)) if isinstance(rule, dict) else spec.candidates, "label": spec.label.format(k=k), "chance": spec.chance,
+        "candidates": own["text"] if own else spec.candidates, "label": spec.label.format(k=k), "chance": spec.chance,
+    }  # fmt: skip
+
+
+def _describe_own_candidates(mine):
+    """Describe the rule of candidates per window, or None without one."""
+    plan = read_plan(mine["plan"].iloc[0]) if "plan" in mine and len(mine) else None
+    rule = (plan or {}).get("settings", {}).get("candidates_per_row")
+    if not isinstance(rule, dict):
+        return None
+    rule, n_left_out = RowCandidates(**rule), 0
+    if "n_without_candidates" in mine:
+        folds = mine.drop_duplicates("fold") if "fold" in mine else mine.head(1)
+        n_left_out = int(folds["n_without_candidates"].fillna(0).sum())
+    return {
+        "text": describe_row_candidates(rule), "is_balanced": rule.rule == "balanced", "n_left_out": n_left_out,
+        "stretch": GROUP,
     }  # fmt: skip
 
 
