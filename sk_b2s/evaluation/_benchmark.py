@@ -262,6 +262,8 @@ def run_benchmark(
             found = [control for control in found if control in [*among, *permanent]]
         if not ranks_segments(settings):
             found = [control for control in found if control not in permanent or control in (among or ())]
+        timeless = "onset" not in rows
+        always = [control for control in always if not (CONTROLS[control].needs == "timing" and timeless)]
         chosen[name] = [*found, *(control for control in always if control not in found)]
     if not settings["n_shifts"] and (
         tests := sorted({*LEAK_TESTS} & {one for own in chosen.values() for one in own})

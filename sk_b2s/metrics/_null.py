@@ -10,6 +10,8 @@ from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.metrics._ranking import check_ranking_k, check_ranking_scores
 
+MIN_SHIFTS = 10  # with fewer possible shifts of a recording, the null includes its true order
+
 
 def circular_shift_null(
     scores, target, recording, onset, duration, k=10, n_shifts=1000, random_state=None, sample_weight=None, subject=None
@@ -21,6 +23,10 @@ def circular_shift_null(
     own stimulus. The accuracy is computed in the same similarity matrix.
     Unlike a binomial interval, this keeps the dependence of neighboring
     windows. With overlapping windows a binomial interval is far too narrow.
+    Recordings with fewer than 10 such shifts are also drawn unshifted, as in
+    an exact permutation test. Otherwise, with few candidates, the targets that
+    a good decoder ranks first would never be drawn, and the null would be
+    below chance.
 
     Parameters
     ----------
@@ -119,7 +125,10 @@ def compute_null_means(
         rows = np.flatnonzero(recording == name)
         rows = rows[np.argsort(onset[rows], kind="stable")]
         labels = target[rows]
-        shifts = random.choice(find_null_shifts(name, labels, onset[rows], duration), size=n_shifts)
+        possible = find_null_shifts(name, labels, onset[rows], duration)
+        if len(possible) < MIN_SHIFTS:
+            possible = np.r_[0, possible]
+        shifts = random.choice(possible, size=n_shifts)
         for part in slice_rows_into_chunks(n_shifts, 256):
             shifted = (np.arange(len(rows)) + shifts[part, None]) % len(rows)
             total[part] += worth[rows, labels[shifted]] @ weight[rows]

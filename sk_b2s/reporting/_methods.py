@@ -10,7 +10,13 @@ from sk_b2s.decoding._retrieval._row_candidates import RowCandidates, describe_r
 from sk_b2s.decoding._retrieval._row_scores import GROUP
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import label_of_control
-from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict, decide_verdict_against_null
+from sk_b2s.evaluation._controls._verdicts import (
+    BELOW_MEANS,
+    TEXTS,
+    Verdict,
+    decide_verdict_against_null,
+    find_timing_scores,
+)
 from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
 from sk_b2s.evaluation._results._plan import read_plan
@@ -110,7 +116,7 @@ def _describe_data(summary, cv):
         ],
         "null": _describe_null(mine),
         "controls": [label_of_control(name) for name in _list_texts(good, "control") if name != "decoder"],
-        "scores": list(_describe_scores(mine)),
+        "scores": list(_describe_scores(mine, good)),
         "versions": _list_texts(good, "versions"),
         "unknown": _list_unknown(good, cv),
     }  # fmt: skip
@@ -195,8 +201,10 @@ def _describe_null(mine):
     return f"{missing:.0%}" if missing else "complete"
 
 
-def _describe_scores(mine):
-    """Describe the main score of each estimator."""
+def _describe_scores(mine, good):
+    """Describe the main score of each estimator, and that of timing alone."""
+    if "task" in good and "control" in good:
+        mine = mine.assign(timing=find_timing_scores(good).reindex(mine.index))
     known = [
         name
         for name in (*_list_texts(mine, "main_score"), "top_k", "top_10", "top_5", "top_1")
@@ -225,7 +233,15 @@ def _describe_scores(mine):
             "label": label, "score": task["label"] if task else f"top-{k} accuracy", "mean": show(row["mean"]),
             "sem": show(row["sem"]) if row["n_subjects"] > 1 else None,
             "chance": show(row["chance"]) if "chance" in row else None, "problem": problem,
+            "timing": _format_timing(mine[mine["estimator"] == label], show),
         }  # fmt: skip
+
+
+def _format_timing(own, show):
+    """Format the mean score of timing alone over subjects, None if unknown."""
+    if "timing" not in own or own["timing"].isna().all():
+        return None
+    return show(own.groupby("subject")["timing"].mean().mean())
 
 
 def _list_leaks(own):

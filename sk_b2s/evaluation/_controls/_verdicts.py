@@ -34,6 +34,7 @@ TEXTS = {
     Verdict.NO_NULL: "no null",
     Verdict.ERROR: "error",
 }
+TIMING_KEYS = ("task", "estimator", "seed", "fold", "subject", "condition", "pool", "calibration_minutes")
 BELOW_MEANS = (
     "guessing does not explain such a low score, so the decoder finds information and inverts it. Usual causes are "
     "wrong labels, signs or pairs of X and y, two swapped codes of one trial, the wrong one of several triggers per "
@@ -82,9 +83,50 @@ def describe_verdict(verdict, sources=""):
 
 
 def add_verdict_texts(table):
-    """Add the column ``verdict_text``, the verdict in words."""
+    """Add the column ``verdict_text``, the verdict in words.
+
+    Decoders of a task that are above their null, but not above the timing of
+    windows alone, are marked.
+    """
     pairs = zip(table["verdict"], table["leak_sources"], strict=True)
-    return table.assign(verdict_text=[describe_verdict(*pair) for pair in pairs])
+    table = table.assign(verdict_text=[describe_verdict(*pair) for pair in pairs])
+    if not {"task", "control"} <= set(table):
+        return table
+    timing, score = find_timing_scores(table), select_main_score(table)
+    is_marked = (table["verdict"] == Verdict.ABOVE_NULL) & (timing >= score)
+    for row in table.index[is_marked]:
+        own, other = (f"{value:.3f}".removeprefix("0") for value in (score[row], timing[row]))
+        table.loc[row, "verdict_text"] += f", not above timing alone ({own} vs {other})"
+    return table
+
+
+def find_timing_scores(table):
+    """Return the main score of timing alone for each decoder of a task.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_rows, ...)
+        With ``task, control`` and the scores. Rows of the control
+        "timing_only" belong to the decoder of the same fold, subject and seed.
+
+    Returns
+    -------
+    timing : Series of float
+        Without a row of the control, ``word_top_10_timing`` of top-10
+        accuracies of words. NaN if unknown, and for controls.
+    """
+    score = select_main_score(table).astype(float)
+    is_timing = (table["control"] == "timing_only") & score.notna()
+    keys = [name for name in TIMING_KEYS if name in table]
+    of_row = pd.Series(
+        list(table[keys].astype(str).itertuples(index=False, name=None)), table.index, dtype=object
+    )
+    known = dict(zip(of_row[is_timing], score[is_timing], strict=True))
+    timing = of_row.map(known.get).astype(float)
+    if {"word_top_10_timing", "k"} <= set(table):
+        is_same = (table["k"] == 10) & (table["word_top_10"].isna() if "word_top_10" in table else True)
+        timing = timing.fillna(table["word_top_10_timing"].astype(float).where(is_same))
+    return timing.where((table["control"] == "decoder") & table["task"].fillna("").ne(""))
 
 
 def control_verdicts(table, reasons=()):

@@ -6,13 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._word_types import retrieve_words
-from sk_b2s.evaluation._classification._classifiers import make_template_classifier
+from sk_b2s.evaluation._classification._classifiers import (
+    classify_by_timing,
+    make_template_classifier,
+)
 from sk_b2s.evaluation._classification._labels import label_segments
 from sk_b2s.evaluation._classification._scores import compute_class_scores
 from sk_b2s.evaluation._controls._timing import K_WORDS, has_timed_rows
@@ -20,16 +23,24 @@ from sk_b2s.evaluation._questions._judgment import Judgment
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.metrics._ranking import balanced_top_k, ranks
 from sk_b2s.metrics._vocabulary import make_vocabulary, make_vocabulary_words
-from sk_b2s.metrics._word_timing import timing_scores
+from sk_b2s.metrics._word_timing import timing_probabilities, timing_scores
 from sk_b2s.metrics._words import word_log_probabilities
 
 
 class FittedRows(NamedTuple):
-    """Fitted estimator with the test rows of a fold."""
+    """Fitted estimator with the test rows of a fold.
+
+    Rows that are scored by their times alone have None in its place.
+    """
 
     estimator: Any
     X: Any
     y: Any
+
+    @classmethod
+    def of_timing(cls, X, y):
+        """Return the rows of the control "timing_only"."""
+        return cls(None, X, y)
 
 
 def judge_words(result, fold, n_words=50, k=10):
@@ -67,7 +78,8 @@ def judge_word_types(result, fold, n_words=50, k=10):
     Parameters
     ----------
     result : FittedRows or RetrievalResult
-        Segments of a control without an estimator are scored as by
+        Without an estimator, the same words are predicted from the times of
+        windows. Segments of other controls are scored as by
         :func:`judge_words`.
     fold : FoldTask
     n_words, k : int, default=50, 10
@@ -79,15 +91,32 @@ def judge_word_types(result, fold, n_words=50, k=10):
     """
     if isinstance(result, RetrievalResult):
         return judge_words(result, fold, n_words, k)
+    vocabulary = make_vocabulary(_list_training_words(fold), n_words)
+    found = find_distinct_candidates(result.y)
+    if result.estimator is None:
+        return _judge_timing_of_words(result, fold, found, vocabulary, k)
     X, y, train, test = fold.used
     X, y = _safe_indexing(X, train), _safe_indexing(y, train)
-    vocabulary = make_vocabulary(_list_training_words(fold), n_words)
     words = retrieve_words(result.estimator, result.X, result.y, X, y, vocabulary)
-    found = find_distinct_candidates(result.y)
     codes = words.vocabulary.encode(get_validated_table(result.y)["word"].iloc[found.first])
     rows = fold.rows.iloc[test]
     timed = _score_timing(words, rows, codes[found.target], fold)
     return judge_types(words.log_probabilities, codes, found.target, rows, k, timed=timed)
+
+
+def _judge_timing_of_words(result, fold, found, vocabulary, k):
+    """Judge words that are predicted from the times of windows alone."""
+    codes = vocabulary.encode(get_validated_table(result.y)["word"].iloc[found.first])
+    rows, train = fold.rows.iloc[fold.test].reset_index(drop=True), fold.rows.iloc[fold.train]
+    presented = np.array([*vocabulary, None], dtype=object)[codes[found.target]]
+    train = train.assign(word=make_vocabulary_words(_list_training_words(fold)["word"]))
+    scores = np.log(timing_probabilities(rows, presented, list(vocabulary), train, features="all"))
+    return judge_types(_separate_ties(scores, fold.seed), codes, found.target, rows, k)
+
+
+def _separate_ties(scores, seed):
+    """Separate equal scores at random, since ties count as misses."""
+    return scores + 1e-7 * check_random_state(seed).random_sample(scores.shape)
 
 
 def _score_timing(words, rows, codes, fold):
@@ -126,7 +155,9 @@ def judge_phonemes(result, fold, n_windows=10):
 def _judge_classes(result, fold, kind, n_windows=1):
     """Classify test windows by templates of the training rows."""
     is_retrieved = isinstance(result, RetrievalResult)
-    X, y, train, test = (fold.X, fold.y, fold.train, fold.test) if is_retrieved else fold.used
+    is_timing = not is_retrieved and result.estimator is None
+    is_fitted = not (is_retrieved or is_timing)
+    X, y, train, test = fold.used if is_fitted else (fold.X, fold.y, fold.train, fold.test)
     table = get_validated_table(y)
     if is_retrieved:
         segments, target, rows = result.candidates, result.target, result.rows
@@ -143,6 +174,12 @@ def _judge_classes(result, fold, kind, n_windows=1):
     if is_retrieved:
         scores = word_log_probabilities(result.scores, codes, len(classes))
         scores = scores - np.log(np.bincount(codes[codes >= 0], minlength=len(classes)))
+    elif is_timing:
+        labels = np.empty(len(fold.rows), object)
+        labels[train], labels[test] = trained, own[target]
+        known = train[np.isin(trained.astype(str), classes)]
+        scores, _ = classify_by_timing(fold.rows, labels.astype(str), known, test)
+        scores = _separate_ties(scores, fold.seed)
     else:
         make, fit = make_template_classifier(result.estimator, X, y)
         kept = np.isin(trained.astype(str), classes)

@@ -24,6 +24,7 @@ from sk_b2s.evaluation._controls._verdicts import (
     BELOW_MEANS,
     TEXTS,
     Verdict,
+    add_verdict_texts,
     control_verdicts,
     decide_verdict_against_null,
 )
@@ -167,3 +168,15 @@ def test_verdicts_of_noise_are_rarely_wrong():
     most = binom.isf(0.001, n_draws, 0.04)  # short recordings: 3.8 % above, see summarize
     assert found.count("above_null") <= most
     assert 0 < found.count(BELOW) <= most
+
+
+def test_verdict_texts_compare_with_timing_alone():
+    table = pd.DataFrame({
+        "task": ["word"] * 5 + [""], "estimator": ["a", "a", "b", "b", "c", "d"], "top_k": [0.989, 0.999, 0.9, 0.5, 0.7, 0.7],
+        "control": ["decoder", "timing_only"] * 2 + ["decoder"] * 2, "k": 10, "leak_sources": "",
+        "verdict": ["above_null", "context"] * 2 + ["above_null"] * 2, "word_top_10_timing": [np.nan] * 4 + [0.75] * 2,
+    })  # fmt: skip
+    texts = add_verdict_texts(table)["verdict_text"].tolist()
+    assert texts[0] == "above its null, not above timing alone (.989 vs .999)"
+    assert texts[1:4] == ["no neural data", "above its null", "no neural data"]
+    assert texts[4:] == ["above its null, not above timing alone (.700 vs .750)", "above its null"]

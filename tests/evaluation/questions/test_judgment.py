@@ -59,3 +59,14 @@ def test_judgment_rows_separate_conditions():
     hit = judge_segments(result).worth[np.arange(len(result.target)), result.target]
     assert first["top_k"] == pytest.approx(hit[:10].mean())
     assert pd.notna(first["null_high"])
+
+
+def test_judgment_null_of_few_windows_is_at_chance():
+    n, recording = 5, np.repeat(["a", "b", "c"], 5)
+    rows = pd.DataFrame(
+        {"subject": "a", "recording": recording, "onset": np.tile(3.0 * np.arange(n), 3), "duration": 3.0}
+    )
+    judgment = Judgment(np.tile(np.eye(n), (3, 1)), np.tile(np.arange(n), 3), rows, n, 1 / n)
+    (row,) = judgment.make_rows("top_k", 2000)
+    assert row["top_k"] == 1
+    assert row["null_mean"] == pytest.approx(0.2, abs=0.03)

@@ -191,6 +191,10 @@ def test_benchmark_task_runs_every_task(task, listening_events, pipeline):
     assert spec.question in text
     assert spec.label.format(k=own["k"].iloc[0]) in text
     assert "(block=8)" in text
+    if task in {"word_types", "phoneme", "speech"}:
+        timing = results[results["control"] == "timing_only"]
+        assert timing["chance"].tolist() == own["chance"].tolist()
+        assert "timing of the windows alone" in text
 
 
 def test_benchmark_task_makes_presets_by_name(listening):

@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 from helpers.score_tables import make_retrieval_result
 
-from sk_b2s.evaluation._questions._words import judge_types, judge_words
+from sk_b2s.evaluation._questions import _words
+from sk_b2s.evaluation._questions._words import (
+    FittedRows,
+    judge_phonemes,
+    judge_types,
+    judge_word_types,
+    judge_words,
+)
 
 
 def make_fold(words):
@@ -57,3 +64,44 @@ def test_judge_types_averages_over_types():
     scores[own, codes[own]] += 2
     (row,) = judge_types(scores, codes, target, rows, has_f1=True).make_rows("top_k", 20)
     assert (row["top_k"], row["f1_macro"]) == pytest.approx((1, 1))
+
+
+def make_timed_fold(labels):
+    """Rows whose label is revealed by the interval to the next onset."""
+    codes = pd.factorize(np.asarray(labels))[0]
+    n = len(labels)
+    rows = pd.DataFrame(
+        {"subject": "a", "recording": "a", "onset": np.cumsum(0.3 + 0.2 * codes), "duration": 0.3}
+    )
+    y = pd.DataFrame({"segment": np.arange(n), "word": labels, "sound": "a", "sound_onset": rows["onset"]})
+    train, test = np.arange(n // 2), np.arange(n // 2, n)
+    return SimpleNamespace(
+        X=np.zeros((n, 1)),
+        y=y,
+        rows=rows.assign(word=labels),
+        train=train,
+        test=test,
+        seed=0,
+        has_own_stimuli=True,
+    )
+
+
+def test_judge_word_types_timing_ranks_the_same_words():
+    fold = make_timed_fold([f"w{i}" for i in np.random.RandomState(0).randint(12, size=480)])
+    result = FittedRows.of_timing(fold.X[fold.test], fold.y.iloc[fold.test])
+    judgment = judge_word_types(result, fold, n_words=12, k=3)
+    assert (judgment.n_candidates, judgment.chance) == (12, 0.25)
+    (row,) = judgment.make_rows("top_k", 20)
+    assert row["top_k"] > 0.7
+
+
+@pytest.mark.parametrize(("spread", "low", "high"), [(0.2, 0.8, 1), (0.0, 0.3, 0.7)])
+def test_judge_phonemes_scores_timing_alone(spread, low, high, monkeypatch):
+    fold = make_timed_fold(np.random.RandomState(0).choice(["AA", "B"], 200))
+    fold.rows["onset"] = np.cumsum(0.3 + spread * (fold.y["word"] == "B"))
+    monkeypatch.setattr(_words, "label_segments", lambda table, **_: table["word"])
+    (row,) = judge_phonemes(FittedRows.of_timing(fold.X[fold.test], fold.y.iloc[fold.test]), fold).make_rows(
+        "top_k", 20
+    )
+    assert row["chance"] == 0.5
+    assert low < row["top_k"] <= high
