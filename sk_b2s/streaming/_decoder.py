@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from time import perf_counter
 
 import numpy as np
@@ -15,6 +16,7 @@ from sk_b2s.streaming._pipeline import DELAY_AT, make_streaming_chain, split_str
 
 EVIDENCE = ("sum", "leaky")
 RECORDING = "stream"  # value of the column recording
+N_TIMED = 1000  # latest predictions whose computation is timed
 
 
 class StreamingDecoder:
@@ -117,12 +119,13 @@ class StreamingDecoder:
         names = list(epocher.ch_names_)
         if unknown := [name for name in bads if name not in names]:
             raise ValueError(f"bads: {unknown} are not channels of the Pipeline, which has {names[:8]}.")
-        self.is_bad = np.isin(names, list(bads))
+        self.bads = tuple(bads)
+        self.is_bad = np.isin(names, self.bads)
         self.positions = self._check_positions(positions)
         self.chain = make_streaming_chain(epocher, sfreq)
         self._hop = max(1, round(step * epocher.sfreq))
-        self._n_times = validate_window_length(self._make_rows([0]), epocher.sfreq)
-        self._first, last, self._steps = epocher.find_window_reach(self._n_times)
+        n_times = validate_window_length(self._make_rows([0]), epocher.sfreq)
+        self._first, last, self._steps = epocher.find_window_reach(n_times)
         self._n_read = last - self._first
         self.reset()
 
@@ -138,10 +141,11 @@ class StreamingDecoder:
             value = getattr(self, name)
             if not (np.isscalar(value) and np.isreal(value) and 0 < value < np.inf):
                 raise ValueError(f"{name} must be a positive number. Got {value!r}.")
-        shortest = min(map(stimulus_duration, self.candidates.values()))
-        if shortest < self.duration:
+        self._shortest = min(map(stimulus_duration, self.candidates.values()))
+        if self._shortest < self.duration:
             raise ValueError(
-                f"candidates must last at least one window of {self.duration:g} s. The shortest has {shortest:.3f} s."
+                f"candidates must last at least one window of {self.duration:g} s. The shortest has "
+                f"{self._shortest:.3f} s."
             )
 
     def _check_positions(self, positions):
@@ -167,7 +171,7 @@ class StreamingDecoder:
         """Forget all samples and the sounds, as before the first push."""
         self.n_samples_, self._state = 0, None
         self._kept, self._kept_from = np.empty((0, len(self.is_bad)), np.float32), 0
-        self._seconds: list[float] = []
+        self._seconds: deque[float] = deque(maxlen=N_TIMED)
         self._stop()
         return self
 
@@ -203,15 +207,18 @@ class StreamingDecoder:
         self._targets = self.parts.decoder._targets(
             self._make_rows(self._list_steps(), self._begin, self.onset)
         )
-        self._frozen = None if self.parts.scalers else self._steps
+        self._frozen, self._calibrated = (None if self.parts.scalers else self._steps), 0
+        for _, scaler in self.parts.scalers:
+            n_first = max(2, round(scaler.calibration * self.parts.epocher.sfreq))
+            n_tiles = -(-n_first // self._n_read)
+            self._calibrated = max(self._calibrated, self._begin + n_tiles * self._n_read)
         return self
 
     def _list_steps(self):
         """Return the indices of all windows within the shortest sound."""
-        shortest = min(map(stimulus_duration, self.candidates.values()))
         sfreq = self.parts.epocher.sfreq
         shift = self._begin / sfreq - self.onset
-        last = int(np.floor((shortest - self.duration - shift) * sfreq / self._hop + 1e-6))
+        last = int(np.floor((self._shortest - self.duration - shift) * sfreq / self._hop + 1e-6))
         return np.arange(last + 1)
 
     def _make_rows(self, steps, begin=0, onset=0.0):
@@ -293,11 +300,6 @@ class StreamingDecoder:
 
     def _calibrate(self):
         """Freeze the scalers as soon as their samples are there."""
-        self._calibrated = 0
-        sfreq = self.parts.epocher.sfreq
-        for _, scaler in self.parts.scalers:
-            n_tiles = -(-max(2, round(scaler.calibration * sfreq)) // self._n_read)
-            self._calibrated = max(self._calibrated, self._begin + n_tiles * self._n_read)
         if self._frozen is not None or self._kept_from + len(self._kept) < self._calibrated:
             return
         first = self._begin - self._kept_from
@@ -362,15 +364,14 @@ class StreamingDecoder:
         """
         twin = StreamingDecoder(
             self.pipeline, self.candidates, self.sfreq, self.duration, self.step, self.evidence,
-            self.time_constant, self.temperature, self.subject, self.positions[0], self._name_bads(),
+            self.time_constant, self.temperature, self.subject, self.positions[0], self.bads,
         ).start(onset)  # fmt: skip
         sfreq, steps = self.parts.epocher.sfreq, twin._list_steps()
         table = pd.DataFrame({
             "recording": str(recording), "subject": self.subject, "onset": (twin._begin + twin._hop * steps) / sfreq,
             "duration": float(self.duration), "heard_start": twin._begin / sfreq,
-            "heard_stop": onset + min(map(stimulus_duration, self.candidates.values())),
+            "heard_stop": onset + self._shortest,
         })  # fmt: skip
-        twin._calibrate()
         inside = (twin._begin + twin._first + twin._hop * steps) >= 0
         end = twin._begin + twin._first + twin._hop * steps + twin._n_read
         steps = steps[inside & (end >= twin._calibrated)]
@@ -378,11 +379,6 @@ class StreamingDecoder:
         for _, scaler in self.parts.scalers:
             windows = scaler.transform(windows)
         return self._make_table(twin._predict(windows[[row]], step) for row, step in enumerate(steps))
-
-    def _name_bads(self):
-        return [
-            name for name, is_bad in zip(self.parts.epocher.ch_names_, self.is_bad, strict=True) if is_bad
-        ]
 
     @property
     def latency_(self):
