@@ -41,9 +41,10 @@ from sk_b2s import (
     summarize,
 )
 from sk_b2s.datasets import load_brennan2019, load_gwilliams2022
-from sk_b2s.evaluation._controls._timing import describe_candidate_timing, get_timing_words, rank_by_timing
+from sk_b2s.evaluation._controls._timing import describe_candidate_timing, rank_by_timing
 from sk_b2s.metrics import timing_scores
 from sk_b2s.metrics._matched import find_matched_strata, select_matched_strata
+from sk_b2s.metrics._vocabulary import make_vocabulary_words
 
 K, N_WORDS = 10, 50
 KINDS = {
@@ -65,7 +66,7 @@ def load_rows(name, folder, root):
             )
         X, y = make_segments(events, margin=0.0)
     rows = X.join(y[[column for column in y if column not in X]])
-    return rows.assign(word=get_timing_words(rows["word"]))
+    return rows.assign(word=make_vocabulary_words(rows["word"]))
 
 
 def score_rows(rows):

@@ -11,11 +11,12 @@ import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.evaluation._controls._timing import MIN_SHARE, add_timing_columns, get_timing_words
+from sk_b2s.evaluation._controls._timing import MIN_SHARE, add_timing_columns
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
 from sk_b2s.metrics._matched import compute_matched_accuracy, select_matched_strata
 from sk_b2s.metrics._null import compute_null_means
 from sk_b2s.metrics._ranking import median_relative_rank
+from sk_b2s.metrics._vocabulary import make_vocabulary_words
 
 NEAR = 0.5  # s, largest distance of top_1_within_500ms
 CHUNK = 1024  # windows whose candidates are compared at a time
@@ -146,7 +147,7 @@ def _word_timing(result, n_candidates):
     """Balanced top-10 accuracy of words by timing alone."""
     if n_candidates != result.n_candidates or "timing_top_10" not in result.rows:
         return np.nan, np.nan
-    words = get_timing_words(result.candidates["word"])[result.target]
+    words = make_vocabulary_words(result.candidates["word"])[result.target]
     hits = result.rows["timing_top_10"].groupby(words).mean()
     return float(hits.mean()), float(result.rows["timing_chance"].iloc[0])
 

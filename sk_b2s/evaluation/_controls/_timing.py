@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import _safe_indexing, check_random_state
 
-from sk_b2s._utils._text import make_plain_text
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
@@ -16,6 +15,7 @@ from sk_b2s.events._audio._files import read_audio_samples
 from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, get_stimulus_state
 from sk_b2s.metrics._matched import MIN_STRATUM, find_matched_strata, select_matched_strata
 from sk_b2s.metrics._null import mark_null_hits
+from sk_b2s.metrics._vocabulary import make_vocabulary_words
 from sk_b2s.metrics._word_timing import LONGEST, timing_probabilities, timing_scores
 
 K_WORDS = 10  # guesses of the word scores in score tables
@@ -51,11 +51,6 @@ def is_timing_above_chance(result):
     """Return whether top-k accuracy is two standard errors above chance."""
     error = np.sqrt(result.chance * (1 - result.chance) / len(result.target))
     return result.n_candidates > result.k and result.top_k() > result.chance + 2 * error
-
-
-def get_timing_words(words):
-    """Return words in lower case without punctuation, None if missing."""
-    return np.array([None if pd.isna(word) else make_plain_text([word]) or None for word in words], object)
 
 
 def add_timing_loudness(rows):
@@ -129,10 +124,10 @@ def rank_by_timing(test, target, candidates, train=None, random_state=0):
     """
     scores = 1e-7 * check_random_state(random_state).random_sample((len(test), len(candidates)))
     if "word" in candidates:
-        words = get_timing_words(candidates["word"])
+        words = make_vocabulary_words(candidates["word"])
         vocabulary = sorted({word for word in words if word})
         if train is not None:
-            train = train.assign(word=get_timing_words(train["word"]))
+            train = train.assign(word=make_vocabulary_words(train["word"]))
         if len(vocabulary) > 1:
             found = timing_probabilities(test, words[target], vocabulary, train, features="all")
             found = np.column_stack([np.log(np.maximum(found * len(vocabulary), RARE)), np.zeros(len(test))])
@@ -197,11 +192,11 @@ def add_timing_columns(result, train=None):
     if "timing_top_10" in rows or not (is_shared and has_timed_rows(rows)):
         return result
     if "word" in result.candidates:
-        words = get_timing_words(result.candidates["word"])
+        words = make_vocabulary_words(result.candidates["word"])
         vocabulary = sorted({word for word in words if word})
         if len(vocabulary) > K_WORDS:
             if train is not None:
-                train = train.assign(word=get_timing_words(train["word"]))
+                train = train.assign(word=make_vocabulary_words(train["word"]))
             hits = timing_scores(rows, words[result.target], vocabulary, K_WORDS, train, features="all")
             rows = rows.assign(timing_top_10=hits.to_numpy(), timing_chance=K_WORDS / len(vocabulary))
     strata = find_matched_strata(describe_candidate_timing(rows, result.target, result.n_candidates))
