@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _SUBPACKAGES = (
     "metrics", "events", "io", "preprocessing", "model_selection", "features", "datasets", "nn", "decoding",
-    "evaluation", "streaming", "plotting", "reporting",
+    "evaluation", "synthesis", "streaming", "plotting", "reporting",
 )  # fmt: skip
 _FLAT = (
     "events",
@@ -23,6 +23,7 @@ _FLAT = (
     "features",
     "decoding",
     "evaluation",
+    "synthesis",
     "streaming",
     "reporting",
 )

@@ -20,7 +20,7 @@ import sk_b2s
 PACKAGE = ROOT / "sk_b2s"
 ORDER = [
     "_utils", "metrics", "events", "io", "preprocessing", "model_selection", "features", "datasets", "nn", "decoding",
-    "evaluation", "streaming", "plotting", "reporting", "_persistence", "_cli",
+    "evaluation", "synthesis", "streaming", "plotting", "reporting", "_persistence", "_cli",
 ]  # fmt: skip
 MOST_FILES = 17  # of a folder, besides __init__.py
 MOST_LINES = 450  # of a file, besides docstrings
