@@ -19,7 +19,8 @@ def tones():
 def test_mel_to_audio_preserves_features(tones, rate):
     mel = make_log_mel(tones, rate, 40)
     audio = mel_to_audio(mel, rate)
-    assert audio.shape == tones.shape and abs(audio).max() <= 1
+    assert audio.shape == tones.shape
+    assert abs(audio).max() <= 1
     again = make_log_mel(audio, rate, 40)
     inside = slice(2, -2)
     r = reconstruction_correlation(again[inside].T, mel[inside].T)
@@ -42,7 +43,7 @@ def test_mel_to_audio_is_silent_where_mel_is_nan(tones):
     assert len(mel_to_audio(mel[:1])) == 320
 
 
-@pytest.mark.parametrize("mel, options", [
+@pytest.mark.parametrize(("mel", "options"), [
     (np.zeros(5), {}), (np.zeros((0, 4)), {}), (np.zeros((5, 4)), {"mel_sfreq": 0}),
     (np.zeros((5, 4)), {"sfreq": 0.5}), (np.zeros((5, 4)), {"n_rounds": -1}),
 ])  # fmt: skip
