@@ -153,6 +153,79 @@ def add_split_options(parser):
         group.add_argument("--fold", metavar="I", type=int, help="run only this fold, counted from 0")
 
 
+def add_live_options(parser):
+    """Add the options of a live decoder."""
+    group = parser.add_argument_group("decoder")
+    group.add_argument(
+        "--model", metavar="FILE", required=True, help="fitted pipeline, written by sk_b2s.save"
+    )
+    group.add_argument(
+        "--candidates",
+        metavar="NAME=SOUND",
+        nargs="+",
+        required=True,
+        help="audio files by name, two or more",
+    )
+    group.add_argument("--step", type=float, default=0.08, help="seconds between predictions (default: 0.08)")
+    group.add_argument(
+        "--evidence", choices=["sum", "leaky"], default="sum",
+        help="add all evidence, or forget it with the time constant (default: sum)",
+    )  # fmt: skip
+    group.add_argument(
+        "--time-constant", metavar="S", type=float, default=10.0, help="of leaky (default: 10)"
+    )
+    group.add_argument(
+        "--temperature", metavar="T", type=float, default=1.0, help="divisor of similarities (default: 1)"
+    )
+    group.add_argument("--window", metavar="S", type=float, help="seconds of a window (default: as in fit)")
+    group.add_argument("--subject", metavar="NAME", help="subject of the stream, as in fit")
+    group.add_argument(
+        "--bads", metavar="NAMES", type=lambda text: text.split(","), default=[],
+        help="channels to ignore, separated by commas",
+    )  # fmt: skip
+    group = parser.add_argument_group("stream")
+    source = group.add_mutually_exclusive_group(required=True)
+    source.add_argument("--stream", metavar="NAME", help="name of an LSL stream")
+    source.add_argument("--replay", metavar="RECORDING", help="recording that is replayed through LSL")
+    group.add_argument(
+        "--no-lsl", action="store_true", help="replay without LSL, by default as fast as possible"
+    )
+    group.add_argument(
+        "--speed",
+        metavar="X",
+        type=_parse_positive,
+        help="speed of a replay (default: 1, real time, with LSL)",
+    )
+    group.add_argument(
+        "--onset", metavar="S", type=float, default=0.0, help="onset of the sounds, seconds after the first sample (default: 0)"
+    )  # fmt: skip
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--output", metavar="FILE", default="live.jsonl",
+        help="file to which predictions are appended (default: live.jsonl)",
+    )  # fmt: skip
+    group.add_argument("--truth", metavar="NAME", help="presented candidate, to print scores at the end")
+    group.add_argument(
+        "--port",
+        type=int,
+        default=8642,
+        help="port of the page on 127.0.0.1, 0 for a free one (default: 8642)",
+    )
+    group.add_argument("--no-page", action="store_true", help="serve no page")
+    group.add_argument("--quiet", action="store_true", help="print no predictions")
+    add_debug_option(group)
+
+
+def _parse_positive(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a positive number")
+    return value
+
+
 def add_debug_option(parser):
     parser.add_argument(
         "--debug", action="store_true", help=f"show the full traceback of an error, as {DEBUG}=1 does"

@@ -27,6 +27,7 @@ from sk_b2s._cli._options import (
     add_data_options,
     add_dataset_option,
     add_debug_option,
+    add_live_options,
     add_options,
     add_split_options,
     list_datasets_in_cli_options,
@@ -107,6 +108,8 @@ def main(argv=None):
         with _interruptible(), warnings.catch_warnings():
             commands = importlib.import_module("sk_b2s._cli._commands")
             warnings.showwarning = commands.print_command_warning
+            if args.command == "live":
+                commands = importlib.import_module("sk_b2s._cli._live")
             return getattr(commands, f"run_{args.command}_command")(args)
     except (Interrupted, KeyboardInterrupt):
         hint = f". Finished results are in {args.out}. Run the same command to continue." * hasattr(
@@ -185,6 +188,7 @@ def make_parser():
     _add_benchmark(commands)
     _add_folds(commands)
     _add_report(commands)
+    _add_live(commands)
     return parser
 
 
@@ -333,3 +337,22 @@ def _add_report(commands):
     )  # fmt: skip
     add_debug_option(parser)
     parser.set_defaults(command="report")
+
+
+def _add_live(commands):
+    parser = commands.add_parser(
+        "live",
+        usage="sk-b2s live --model FILE --candidates NAME=SOUND ... (--stream NAME | --replay RECORDING) [options]",
+        help="decode a stream or a replayed recording while it runs",
+        description=(
+            "Decode which candidate is presented from an LSL stream or a replayed recording. Probabilities are\n"
+            "shown in the terminal and on a page of this machine, and written to a file."
+        ),
+        epilog=(
+            "examples:\n"
+            "  sk-b2s live --model causal.safetensors --candidates a=a.wav b=b.wav --stream EEG --onset 10\n"
+            "  sk-b2s live --model causal.safetensors --candidates a=a.wav b=b.wav --replay raw.fif --no-lsl --truth a"
+        ),
+    )
+    add_live_options(parser)
+    parser.set_defaults(command="live")

@@ -1,0 +1,102 @@
+"""Command live: same predictions as the library, view and errors."""
+
+import io
+
+import numpy as np
+import pytest
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import Epocher, FeatureScaler, LikelihoodDecoder, MelSpectrogram, StreamingDecoder, load, save
+from sk_b2s._cli._live import TerminalView, parse_live_candidates
+from sk_b2s._cli._parser import main
+from sk_b2s.io._raw._open import read_raw
+from sk_b2s.streaming import read_live_predictions
+
+
+@pytest.fixture(scope="module")
+def arguments(listening, listening_events, tmp_path_factory):
+    """Options of a saved causal pipeline, a recording and two sounds."""
+    X, y = listening
+    speech = make_pipeline(MelSpectrogram(n_mels=4, sfreq=32), FeatureScaler())
+    epocher = Epocher(sfreq=32, lag=0.1, l_freq=0.5, h_freq=12, causal=True)
+    pipeline = make_pipeline(epocher, LikelihoodDecoder(speech=speech, lags=(-0.1, 0.2), k=5)).fit(X, y)
+    path = tmp_path_factory.mktemp("model") / "causal.safetensors"
+    save(pipeline, path)
+    sounds = listening_events[listening_events["type"] == "sound"]
+    heard = sounds[sounds["recording"] == sounds["recording"].iloc[0]].sort_values("onset").iloc[0]
+    other = next(sound for sound in sounds["sound"] if str(sound) != str(heard["sound"]))
+    return {
+        "--model": str(path), "--candidates": [f"heard={heard['sound']}", f"other={other}"],
+        "--replay": str(heard["recording"]), "--onset": str(heard["onset"] - heard["sound_onset"]),
+        "--subject": str(heard["subject"]), "--step": "0.5",
+    }  # fmt: skip
+
+
+def make_argv(arguments, *options):
+    words = []
+    for name, value in arguments.items():
+        words += [name, *([value] if isinstance(value, str) else value)]
+    return ["live", *words, *options]
+
+
+def test_live_equals_the_decoder(arguments, tmp_path, capsys):
+    path = tmp_path / "live.jsonl"
+    argv = make_argv(arguments, "--no-lsl", "--truth", "heard", "--output", str(path), "--port", "0")
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    assert "page: http://127.0.0.1:" in printed
+    assert "end of stream:" in printed
+    assert "accuracy" in printed
+    found = read_live_predictions(path)
+    candidates = parse_live_candidates(arguments["--candidates"])
+    raw, pipeline = read_raw(arguments["--replay"]), load(arguments["--model"])
+    duration = 3.0
+    decoder = StreamingDecoder(
+        pipeline, candidates, raw.info["sfreq"], duration, 0.5, subject=arguments["--subject"]
+    )
+    expected = decoder.start(float(arguments["--onset"])).push(raw.get_data(pipeline[0].ch_names_))
+    assert len(found) == len(expected) > 20
+    columns = ["time", "stimulus_time", "age", "probability", "heard", "other"]
+    np.testing.assert_allclose(found[columns], expected[columns], atol=1e-5)
+    assert found["best"].iloc[-1] == "heard"
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"--candidates": ["a", "b"]}, [], "must be NAME=SOUND"),
+        ({"--candidates": ["a=none.wav"]}, [], "'none.wav' does not exist"),
+        ({}, ["--truth", "third"], "--truth must be one of the candidates heard, other"),
+        ({"--model": "none.safetensors"}, [], "none.safetensors"),
+    ],
+    ids=["name", "sound", "truth", "model"],
+)
+def test_live_names_the_wrong_option(arguments, change, options, message, capsys, tmp_path):
+    output = tmp_path / "live.jsonl"
+    argv = make_argv({**arguments, **change}, "--no-lsl", "--no-page", "--output", str(output), *options)
+    assert main(argv) == 1
+    assert message in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_live_requires_one_source(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(make_argv(arguments, "--stream", "EEG"))
+    assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "log"])
+def test_terminal_view_shows_safe_lines(is_terminal):
+    stream = io.StringIO()
+    stream.isatty = lambda: is_terminal
+    view = TerminalView(["a"], stream=stream)
+    line = {"probabilities": {"a\x1b[31m\nb": 0.7, "c": 0.3}, "stimulus_time": 3, "age": 0.1}
+    view.show(line)
+    for now in np.arange(0, 12, 0.1):
+        view.show_status(now, 2)
+    view.close()
+    text = stream.getvalue()
+    assert "\x1b" not in text
+    assert "lost 2" in text
+    assert text.count("\n") == (1 if is_terminal else 3)
+    assert ("\r" in text) == is_terminal
