@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import sys
 import time
 from contextlib import ExitStack, closing
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-import sk_b2s
 from sk_b2s._persistence._save_load import load
 from sk_b2s._utils._text import make_text_visible, shorten_text
 from sk_b2s.io._raw._open import read_raw
@@ -44,7 +44,7 @@ def run_live_command(args):
         )  # fmt: skip
         header = {
             "model": str(args.model), "model_sha256": hashlib.sha256(Path(args.model).read_bytes()).hexdigest(),
-            "stream": args.stream or str(args.replay), "sk_b2s": sk_b2s.__version__, "truth": args.truth,
+            "stream": args.stream or str(args.replay), "sk_b2s": importlib.import_module("sk_b2s").__version__, "truth": args.truth,
         }  # fmt: skip
         view = TerminalView(list(candidates), args.quiet)
         callbacks, statuses = [view.show], [view.show_status]
