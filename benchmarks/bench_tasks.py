@@ -21,7 +21,7 @@ from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._questions._registry import TASKS
 
 FEATURES_ONLY = ("word_types", "phoneme", "speech", "reconstruction")  # estimates of features are compared
-CONTROLS = ["phase_randomized"]
+CONTROLS = ["phase_randomized", "shifted_labels"]
 
 
 def run_task(task, decoders, data, path, n_jobs):
