@@ -362,25 +362,49 @@ def find_candidates_sharing_stimulus(line, one, others, gap=0.0):
 
 
 def _draw_random(columns, own, spec, target, start, stop, line, random):
-    """Draw other segments of a pool for each of its windows."""
+    """Draw other segments of a pool for each of its windows.
+
+    A few segments are drawn per window until enough of them are free. All
+    segments are compared only for windows that still lack some, so that time
+    is linear in the number of windows.
+    """
     first = own[np.unique(target[own], return_index=True)[1]]  # a row of each distinct segment
-    if len(first) < spec.n_candidates:
+    n_others = spec.n_candidates - 1
+    if len(first) <= n_others:
         return
     is_one_recording = spec.within == "recording" and start is not None
+
+    def is_free(mine, drawn):
+        free = target[mine] != target[drawn]
+        free &= ~find_candidates_sharing_stimulus(line, mine, drawn, spec.gap)
+        if is_one_recording:
+            free &= ~(
+                (start[mine] < stop[drawn] + spec.gap - TINY) & (start[drawn] < stop[mine] + spec.gap - TINY)
+            )
+        return free
+
+    n_draws = 4 * n_others + 12
     for part in slice_rows_into_chunks(len(own), CHUNK):
         mine = own[part]
-        free = target[mine, None] != target[first]
-        free &= ~find_candidates_sharing_stimulus(line, mine[:, None], first, spec.gap)
-        if is_one_recording:
-            near = (start[mine, None] < stop[first] + spec.gap - TINY) & (
-                start[first] < stop[mine, None] + spec.gap - TINY
-            )
-            free &= ~near
-        draws = np.where(free, random.random(free.shape), 2.0)
-        chosen = np.argsort(draws, axis=1)[:, : spec.n_candidates - 1]
-        enough = free.sum(1) >= spec.n_candidates - 1
+        places = random.integers(len(first), size=(len(mine), n_draws))
+        chosen, enough = _take_distinct(places, is_free(mine[:, None], first[places]), n_others)
+        for row in np.flatnonzero(~enough):
+            free = np.flatnonzero(is_free(mine[row], first))
+            if len(free) >= n_others:
+                chosen[row], enough[row] = random.permutation(free)[:n_others], True
         drawn = np.c_[target[mine], target[first][chosen]]
         columns[mine[enough]] = drawn[enough]
+
+
+def _take_distinct(places, is_free, n):
+    """Take the first n distinct free draws of rows, and mark complete rows."""
+    order = np.argsort(places, axis=1, kind="stable")
+    ordered = np.take_along_axis(places, order, axis=1)
+    is_first = np.ones(places.shape, bool)
+    np.put_along_axis(is_first, order[:, 1:], ordered[:, 1:] != ordered[:, :-1], axis=1)
+    usable = is_first & is_free
+    at = np.argsort(~usable, axis=1, kind="stable")[:, :n]
+    return np.take_along_axis(places, at, axis=1), usable.sum(1) >= n
 
 
 def _draw_chains(columns, own, spec, target, start, stop, line):
