@@ -126,8 +126,6 @@ def compute_null_means(
         rows = rows[np.argsort(onset[rows], kind="stable")]
         labels = target[rows]
         possible = find_null_shifts(name, labels, onset[rows], duration)
-        if len(possible) < MIN_SHIFTS:
-            possible = np.r_[0, possible]
         shifts = random.choice(possible, size=n_shifts)
         for part in slice_rows_into_chunks(n_shifts, 256):
             shifted = (np.arange(len(rows)) + shifts[part, None]) % len(rows)
@@ -149,6 +147,8 @@ def mark_null_hits(scores, k):
 
 def find_null_shifts(name, labels, onset, duration):
     """Find shifts after which no window keeps a part of its own stimulus.
+
+    With fewer than ``MIN_SHIFTS`` of them, zero is added, the true order.
 
     Parameters
     ----------
@@ -181,4 +181,4 @@ def find_null_shifts(name, labels, onset, duration):
             f"recording {name!r} repeats its stimuli so often that no circular shift changes all labels. Score each "
             f"repetition as a separate recording."
         )
-    return possible
+    return possible if len(possible) >= MIN_SHIFTS else np.r_[0, possible]
