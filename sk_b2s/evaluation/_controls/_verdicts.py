@@ -85,12 +85,12 @@ def describe_verdict(verdict, sources=""):
 def add_verdict_texts(table):
     """Add the column ``verdict_text``, the verdict in words.
 
-    Decoders of a task that are above their null, but not above the timing of
-    windows alone, are marked.
+    Decoders that are above their null, but not above the timing of windows
+    alone, are marked.
     """
     pairs = zip(table["verdict"], table["leak_sources"], strict=True)
     table = table.assign(verdict_text=[describe_verdict(*pair) for pair in pairs])
-    if not {"task", "control"} <= set(table):
+    if "control" not in table:
         return table
     timing, score = find_timing_scores(table), select_main_score(table)
     is_marked = (table["verdict"] == Verdict.ABOVE_NULL) & (timing >= score)
@@ -101,12 +101,12 @@ def add_verdict_texts(table):
 
 
 def find_timing_scores(table):
-    """Return the main score of timing alone for each decoder of a task.
+    """Return the main score of timing alone for each decoder.
 
     Parameters
     ----------
     table : DataFrame of shape (n_rows, ...)
-        With ``task, control`` and the scores. Rows of the control
+        With ``control`` and the scores. Rows of the control
         "timing_only" belong to the decoder of the same fold, subject and seed.
 
     Returns
@@ -123,10 +123,13 @@ def find_timing_scores(table):
     )
     known = dict(zip(of_row[is_timing], score[is_timing], strict=True))
     timing = of_row.map(known.get).astype(float)
-    if {"word_top_10_timing", "k"} <= set(table):
-        is_same = (table["k"] == 10) & (table["word_top_10"].isna() if "word_top_10" in table else True)
+    is_task = table["task"].fillna("").ne("") if "task" in table else pd.Series(False, index=table.index)
+    if {"word_top_10_timing", "k"} <= set(table):  # segments of a benchmark are not words
+        is_same = (
+            is_task & (table["k"] == 10) & (table["word_top_10"].isna() if "word_top_10" in table else True)
+        )
         timing = timing.fillna(table["word_top_10_timing"].astype(float).where(is_same))
-    return timing.where((table["control"] == "decoder") & table["task"].fillna("").ne(""))
+    return timing.where(table["control"] == "decoder")
 
 
 def control_verdicts(table, reasons=()):
