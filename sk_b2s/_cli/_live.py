@@ -110,7 +110,21 @@ def open_live_source(args, ch_names, stack):
     from sk_b2s.streaming._outlet import ReplayOutlet
 
     outlet = stack.enter_context(closing(ReplayOutlet(raw, ch_names, args.speed or 1.0)))
-    return _open_lsl(outlet.name, ch_names, stack)
+    source, sfreq = _open_lsl(outlet.name, ch_names, stack)
+    return iter_replayed(outlet, source), sfreq
+
+
+def iter_replayed(outlet, source, patience=1.0):
+    """Yield what a source reads, until the replay is done and all has come."""
+    latest = time.monotonic()
+    while (read := source.read()) is not None:
+        if read[0].shape[1]:
+            latest = time.monotonic()
+            yield read
+        elif outlet.is_done and time.monotonic() - latest > patience:
+            return
+        else:
+            time.sleep(0.01)
 
 
 def _open_lsl(name, ch_names, stack):

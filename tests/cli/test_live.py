@@ -1,13 +1,14 @@
 """Command live: same predictions as the library, view and errors."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import Epocher, FeatureScaler, LikelihoodDecoder, MelSpectrogram, StreamingDecoder, load, save
-from sk_b2s._cli._live import TerminalView, parse_live_candidates
+from sk_b2s._cli._live import TerminalView, iter_replayed, parse_live_candidates
 from sk_b2s._cli._parser import main
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.streaming import read_live_predictions
@@ -100,3 +101,15 @@ def test_terminal_view_shows_safe_lines(is_terminal):
     assert "lost 2" in text
     assert text.count("\n") == (1 if is_terminal else 3)
     assert ("\r" in text) == is_terminal
+
+
+def test_replay_ends_after_its_last_samples():
+    outlet = SimpleNamespace(is_done=False)
+    reads = [np.zeros((2, n)) for n in (3, 0, 2)]
+
+    def read():
+        outlet.is_done = len(reads) < 2
+        return (reads.pop(0) if reads else np.zeros((2, 0))), np.zeros(0)
+
+    source = SimpleNamespace(read=read)
+    assert [samples.shape[1] for samples, _ in iter_replayed(outlet, source, patience=0.05)] == [3, 2]
