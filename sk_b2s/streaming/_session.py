@@ -45,12 +45,15 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
     Raises
     ------
     ValueError
-        If the onsets are not increasing numbers.
+        If the onsets are not increasing numbers, or a candidate has the name
+        of a column.
     """
     onsets = np.atleast_1d(np.asarray(onset, float))
     if onsets.ndim != 1 or not len(onsets) or not np.isfinite(onsets).all() or (np.diff(onsets) <= 0).any():
         raise ValueError(f"onset must be a number or increasing numbers of seconds. Got {onset!r}.")
     names = list(decoder.candidates)
+    if taken := sorted(set(names) & {*COLUMNS, "run", "trial", "n_lost", "delay"}):
+        raise ValueError(f"candidates: {taken} are names of columns of the predictions. Use other names.")
     facts = {
         "candidates": names, "sounds": [str(sound) for sound in decoder.candidates.values()],
         "onsets": onsets.tolist(), "sfreq": decoder.sfreq, "duration": decoder.duration, "step": decoder.step,
@@ -95,11 +98,11 @@ def _iter_predictions(decoder, chunks, onsets, counts, on_status):
         counts["seconds"] += time.perf_counter() - begun
         counts["n_samples"] += samples.shape[1]
         rows = table.to_dict("records")
-        if rows and "n_lost" in rows[-1] and "n_lost" not in decoder.candidates:
+        if rows and "n_lost" in rows[-1]:
             counts["n_lost"] = int(rows[-1]["n_lost"])
         for row in rows:
             counts["n_predictions"] += 1
-            lost = int(row["n_lost"]) if "n_lost" in table and "n_lost" not in decoder.candidates else 0
+            lost = int(row["n_lost"]) if "n_lost" in table else 0
             yield {
                 **{name: row[name] for name in COLUMNS}, "trial": trial, "n_lost": lost,
                 "probabilities": {name: float(row[name]) for name in decoder.candidates},

@@ -111,6 +111,10 @@ def test_decode_live_records_interruption(tmp_path):
     assert next(iter(table.attrs["ends"].values()))["reason"] == "interrupted"
     with pytest.raises(ValueError, match="increasing numbers"):
         decode_live(CountingDecoder(), [], [2, 1])
+    decoder = CountingDecoder()
+    decoder.candidates["time"] = "time.wav"
+    with pytest.raises(ValueError, match="'time'. are names of columns"):
+        decode_live(decoder, [])
 
 
 def test_score_by_seconds_of_evidence(written):
