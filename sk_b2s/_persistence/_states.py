@@ -166,6 +166,14 @@ def _records(value, sizes):
     return None if right else "a list of dicts"
 
 
+def _consent(value, sizes):
+    return None if isinstance(value, str) and value.strip() else "a text that states who agreed to what"
+
+
+def _true(value, sizes):
+    return None if value is True else "True"
+
+
 N, COUNT, FLAG = "n_features_in_", state_integer(1), state_of_type(bool)
 NUMBER = state_of_type(Real, absent=True)
 SEGMENTS = state_of_type(pd.DataFrame, Windows, np.ndarray)
@@ -254,6 +262,10 @@ STATES: dict[str, dict[str, Attribute]] = {
     },
     "sk_b2s.RobustChannelScaler": {
         N: COUNT, "center_": state_numbers(N, absent=True), "scale_": state_numbers(N, absent=True),
+    },
+    "sk_b2s.SpeakerVoice": {
+        "consent_": Attribute(_consent), "synthetic_": Attribute(_true), "duration_": state_of_type(Real),
+        "features_": state_numbers("n_frames", "n_features"), "mel_": state_numbers("n_frames", 160),
     },
     "sk_b2s.SurrogateRecordings": {N: COUNT, "seed_": state_integer(0)},
     "sklearn.decomposition.PCA": {

@@ -6,7 +6,7 @@ from numbers import Integral
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -24,7 +24,7 @@ FLITE = (
 )
 
 
-class SpeakerVoice(BaseEstimator):
+class SpeakerVoice(TransformerMixin, BaseEstimator):
     """Voice of a speaker who agreed to it, fitted to about ten sentences.
 
     For each frame of other speech, the frames of the speaker with the most
@@ -51,7 +51,7 @@ class SpeakerVoice(BaseEstimator):
         Number of iterations of Griffin-Lim.
     watermark : callable, default=None
         ``watermark(sound, sfreq)`` returns the sound with a watermark, of the
-        same length. If None, there is no watermark in the samples.
+        same length. If None, the samples are not marked.
     device : str, default="auto"
         Device of the model. "auto" uses a GPU if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="float32"
@@ -146,7 +146,7 @@ class SpeakerVoice(BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no consent, or if a sound is too short, silent, not
+            If ``consent`` is missing, or if a sound is too short, silent, not
             finite or without changes of level.
         """
         self._validate_params()
@@ -226,7 +226,12 @@ class SpeakerVoice(BaseEstimator):
         """
         check_is_fitted(self)
         given = np.asarray(mel)
-        if given.ndim != 2 or not len(given) or given.shape[1] < FEWEST_BANDS or given.dtype.kind not in "fiu":
+        if (
+            given.ndim != 2
+            or not len(given)
+            or given.shape[1] < FEWEST_BANDS
+            or given.dtype.kind not in "fiu"
+        ):
             raise ValueError(
                 f"'mel' must be numbers of shape (n_frames, n_features), with at least {FEWEST_BANDS} bands. Got shape "
                 f"{given.shape} of {given.dtype} instead."
@@ -237,7 +242,9 @@ class SpeakerVoice(BaseEstimator):
                 f"{np.argwhere(~np.isfinite(given))[0][0]} instead."
             )
         if not (np.isreal(sfreq) and np.isfinite(sfreq) and sfreq > 0):
-            raise ValueError(f"'sfreq' must be a positive number of frames per second. Got {sfreq!r} instead.")
+            raise ValueError(
+                f"'sfreq' must be a positive number of frames per second. Got {sfreq!r} instead."
+            )
         queries = frames.resample_frames(given, sfreq)
         if given.shape[1] == self.features_.shape[1]:
             return self._synthesize(queries, self.features_)
@@ -336,5 +343,5 @@ def _check_consent(consent):
         raise ValueError(
             f"The 'consent' parameter of SpeakerVoice.fit must be a text that states who agreed to what, for example "
             f"consent='Ada Example agreed on 2026-05-01 to the use of her voice in study X'. Got {consent!r} instead. "
-            f"Ask the speaker before fitting a voice."
+            f"Get the consent of the speaker before fitting a voice."
         )

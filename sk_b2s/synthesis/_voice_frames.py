@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features._audio import AUDIO_SFREQ
 from sk_b2s.features._pretrained import Wav2Vec2Features, split_pretrained_chunks
-from sk_b2s.features._spectral import compute_power_spectrogram, make_mel_filters
+from sk_b2s.synthesis._vocoder import make_log_mel, mel_to_audio
 
 HOP, SFREQ = 320, 50  # samples and rate of frames
 PER_FRAME, N_MELS, N_FFT = 2, 80, 1024  # spectra in a frame, their bands and window
-FLOOR = 1e-5
 SIMILARITY_BYTES = 2**25
 LEVEL, PEAK = 0.1, 0.99  # root mean square and largest sample of output
 
@@ -35,30 +33,24 @@ def compute_voice_features(audio, model, layers, device, precision):
     features = np.empty((n_frames, architecture.n_features), np.float32)
     for first, last, begin, end in split_pretrained_chunks(n_frames, size, min(100, size // 2)):
         extra = architecture.frame_length - HOP
-        states = network.average_layers(network.prepare_inputs(audio[first * HOP : last * HOP + extra]), layers)
+        states = network.average_layers(
+            network.prepare_inputs(audio[first * HOP : last * HOP + extra]), layers
+        )
         features[begin:end] = states[np.minimum(np.arange(begin - first, end - first), len(states) - 1)]
     return features
 
 
 def compute_voice_mel(audio):
     """Compute the log mel spectra of frames, (n_frames, 2 · n_mels)."""
-    audio = (audio - audio.mean()) / (audio.std() or 1.0)
-    n_frames = -(-len(audio) // HOP)
-    audio = np.pad(audio, (0, n_frames * HOP - len(audio)))
-    power = compute_power_spectrogram(audio, SFREQ * PER_FRAME, N_FFT) / (np.hanning(N_FFT + 1)[:-1] ** 2).sum()
-    mel = np.log10(make_mel_filters(N_FFT, N_MELS) @ power + FLOOR).T
-    return mel.reshape(n_frames, PER_FRAME * N_MELS).astype(np.float32)
+    audio = np.pad(audio, (0, -len(audio) % HOP))
+    mel = make_log_mel(audio, SFREQ * PER_FRAME, N_MELS, N_FFT)
+    return mel.reshape(-1, PER_FRAME * N_MELS).astype(np.float32)
 
 
 def sound_voice_mel(mel, n_iter, random_state):
     """Synthesize samples from frames of mel spectra with Griffin-Lim."""
-    filters = make_mel_filters(N_FFT, N_MELS)
-    power = np.maximum(10.0 ** mel.reshape(-1, N_MELS).astype(float) - FLOOR, 0.0)
-    spread = (power / filters.sum(1)) @ filters / (filters.sum(0) + 1e-8)
-    sound = librosa.griffinlim(
-        np.sqrt(spread.T).astype(np.float32), n_iter=n_iter, hop_length=HOP // PER_FRAME, n_fft=N_FFT,
-        length=len(mel) * HOP, random_state=random_state,
-    )  # fmt: skip
+    spectra = mel.reshape(-1, N_MELS)
+    sound = mel_to_audio(spectra, SFREQ * PER_FRAME, n_fft=N_FFT, n_rounds=n_iter, random_state=random_state)
     level, peak = np.sqrt(np.mean(sound**2)), np.abs(sound).max()
     return (sound * min(LEVEL / max(level, 1e-8), PEAK / max(peak, 1e-8))).astype(np.float32)
 

@@ -22,7 +22,9 @@ def list_voice_sounds(sounds):
     if isinstance(sounds, pd.DataFrame):
         missing = [name for name in ("sound", "sound_onset", "duration") if name not in sounds]
         if missing:
-            raise ValueError(f"The table 'sounds' must have the columns {missing}. Use the y of make_segments.")
+            raise ValueError(
+                f"The table 'sounds' must have the columns {missing}. Use the y of make_segments."
+            )
         rows = sounds[["sound", "sound_onset", "duration"]].itertuples(index=False)
         sounds = [(sound, float(onset), float(onset + duration)) for sound, onset, duration in rows]
     if not isinstance(sounds, (list, tuple)) or not sounds:
@@ -76,7 +78,9 @@ def _convert_samples(samples, sfreq, name):
 def _check_speech(audio, name):
     seconds = len(audio) / AUDIO_SFREQ
     if seconds < SHORTEST:
-        raise ValueError(f"{name} must last at least {SHORTEST} s. Got {seconds:.3f} s instead. Use longer speech.")
+        raise ValueError(
+            f"{name} must last at least {SHORTEST} s. Got {seconds:.3f} s instead. Use longer speech."
+        )
     if np.abs(audio - audio.mean()).max() < SILENT:
         raise ValueError(f"{name} is silent, its peak is below {SILENT}. Remove it or check the file.")
     frames = audio[: len(audio) // 160 * 160].reshape(-1, 160)

@@ -44,8 +44,10 @@ def write_wav(path, sound, sfreq, metadata=None):
     --------
     >>> import io
     >>> file = io.BytesIO()
-    >>> write_wav(file, [0.0, 0.5, -0.5], 16000, {"consent": "A. agreed to tests"})
-    >>> read_wav_metadata(io.BytesIO(file.getvalue()))["consent"]
+    >>> consent = {"consent": "A. agreed to tests"}
+    >>> write_wav(file, [0.0, 0.5, -0.5], 16000, consent)
+    >>> file = io.BytesIO(file.getvalue())
+    >>> read_wav_metadata(file)["consent"]
     'A. agreed to tests'
     """
     sound, sfreq = check_sound(sound, sfreq)
@@ -97,8 +99,8 @@ def read_wav_metadata(path):
 
 
 def check_sound(sound, sfreq, owner="'sound'"):
-    """Return valid samples of one channel as float32, and the rate as int."""
-    if not isinstance(sfreq, Real) or sfreq != int(sfreq) or not RATES[0] <= sfreq <= RATES[1]:
+    """Return valid mono samples as float32, and the rate as int."""
+    if not isinstance(sfreq, Real) or not RATES[0] <= sfreq <= RATES[1] or sfreq % 1:
         raise ValueError(
             f"'sfreq' must be an integer from {RATES[0]} to {RATES[1]} Hz. Got {sfreq!r} instead."
         )

@@ -25,6 +25,7 @@ from sk_b2s import (
     PrecomputedFeatures,
     RidgeDecoder,
     RobustChannelScaler,
+    SpeakerVoice,
     SpeechActivity,
     SpeechFeatureUnion,
     StimulusArray,
@@ -98,6 +99,12 @@ def _on_events(folder):
     return EventFeatures(PHONES.assign(sound=y["sound"][0]), "word", sfreq=25), (y,)
 
 
+def _on_speech(folder):
+    noise = [draw(2 * RATE, seed=seed) * np.sin(np.arange(2 * RATE) / 4000) ** 2 / 9 for seed in range(2)]
+    voice = SpeakerVoice(write_network(folder), layers=1, n_iter=2)
+    return voice, ([(one, RATE) for one in noise], "Ada agreed to tests")
+
+
 TARGETS = draw(24, 3, 10, seed=1)
 
 
@@ -143,6 +150,7 @@ EXAMPLES = {
     "PrecomputedFeatures": Example([PrecomputedFeatures()], _on_features, False),
     "RidgeDecoder": Example([RidgeDecoder(k=1)], _on_arrays(RidgeDecoder(sfreq=10, k=2), TARGETS)),
     "RobustChannelScaler": Example([RobustChannelScaler()], _on_arrays(RobustChannelScaler())),
+    "SpeakerVoice": Example([SpeakerVoice()], _on_speech, False),
     "SpeechActivity": Example([SpeechActivity()], _on_audio(lambda _: SpeechActivity(sfreq=25)), False),
     "SpeechFeatureUnion": Example(
         [SpeechFeatureUnion([("envelope", Envelope())])],

@@ -5,9 +5,8 @@ import pytest
 from helpers.estimators import write_network
 
 from sk_b2s import load, save
-from sk_b2s.synthesis import SpeakerVoice, make_example_voice, read_wav_metadata
+from sk_b2s.synthesis import SpeakerVoice, _voice_frames, make_example_voice, read_wav_metadata
 from sk_b2s.synthesis._voice_frames import compute_voice_mel, match_frames, sound_voice_mel
-from sk_b2s.synthesis import _voice_frames
 
 RATE, CONSENT = 16000, "Ada agreed to tests"
 
@@ -55,7 +54,8 @@ def test_convert_averages_channels_and_resamples(voice):
     stereo = np.stack([mono, mono], axis=1)
     sound = voice.convert((stereo, rate))
     np.testing.assert_array_equal(sound, voice.convert((mono, rate)))
-    assert abs(len(sound) / RATE - 1.5) <= 0.02 and np.abs(sound).max() <= 1
+    assert abs(len(sound) / RATE - 1.5) <= 0.02
+    assert np.abs(sound).max() <= 1
 
 
 def test_convert_own_speech_selects_own_frames(voice):
@@ -88,7 +88,8 @@ def test_voice_saves_consent(voice, tmp_path):
 def test_voice_is_vocoder_of_features_and_mel(voice, width, sfreq):
     given = np.random.default_rng(0).standard_normal((2 * sfreq, width))
     sound = voice(given, sfreq)
-    assert sound.shape == (2 * RATE,) and np.isfinite(sound).all()
+    assert sound.shape == (2 * RATE,)
+    assert np.isfinite(sound).all()
     np.testing.assert_array_equal(sound, voice(given, sfreq))
 
 

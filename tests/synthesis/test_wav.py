@@ -11,7 +11,8 @@ def test_write_wav_restores_sound_and_metadata(tmp_path):
     path, sound = tmp_path / "a.wav", np.linspace(-1, 1, 100)
     write_wav(path, sound, 16000, {"consent": "Zoë agreed", "synthetic": False})
     metadata = read_wav_metadata(path)
-    assert metadata["consent"] == "Zoë agreed" and metadata["synthetic"] is True
+    assert metadata["consent"] == "Zoë agreed"
+    assert metadata["synthetic"] is True
     assert metadata["software"].startswith("sk_b2s")
     read, rate = soundfile.read(path)
     assert rate == 16000
