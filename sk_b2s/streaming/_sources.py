@@ -1,0 +1,261 @@
+"""Sources of streamed samples: files, iterators and LSL streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import perf_counter, sleep
+
+import mne
+import numpy as np
+
+UNITS = {"": 1.0, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12, "femto": 1e-15}
+SYMBOLS = {"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
+FACTORS = (
+    {f"{prefix}{name}": factor for prefix, factor in UNITS.items() for name in ("volt", "volts", "tesla", "teslas")}
+    | {f"{prefix}{name}": factor for prefix, factor in SYMBOLS.items() for name in ("v", "t")}
+)  # fmt: skip
+WAIT = 0.01  # s between two reads without samples, when a source is iterated
+FAST_CHUNK = 0.08  # s of samples in each read of a recording that is not paced
+
+
+def get_unit_factor(unit):
+    """Return the factor from a unit to V or T.
+
+    Parameters
+    ----------
+    unit : str, int or float
+        Name ("microvolts"), symbol ("uV"), exponent of ten (-6) as a string or
+        an integer, as LSL streams have it.
+
+    Returns
+    -------
+    factor : float or None
+        None if the unit is not known.
+    """
+    name = str(unit).strip().lower()
+    if name in FACTORS:
+        return FACTORS[name]
+    try:
+        exponent = float(name)
+    except ValueError:
+        return None
+    return 10.0**exponent if exponent == int(exponent) and abs(exponent) <= 24 else None
+
+
+def pick_channels(available, ch_names):
+    """Return the indices of channels by name, or raise if one is missing."""
+    if ch_names is None:
+        return np.arange(len(available))
+    if missing := [name for name in ch_names if name not in available]:
+        raise ValueError(
+            f"ch_names: the stream does not have {len(missing)} of {len(ch_names)} channels: {missing[:8]}. It has "
+            f"{list(available)[:8]}{', ...' if len(available) > 8 else ''}. Rename its channels, or fit the Pipeline on "
+            f"recordings with these names."
+        )
+    return np.array([list(available).index(name) for name in ch_names], int)
+
+
+class StreamSource:
+    """Samples and time stamps of a running recording.
+
+    Made by :func:`make_stream_source`. Iteration yields ``(samples,
+    timestamps)`` of all new samples, and waits while there are none. A source
+    has no thread of its own.
+
+    Attributes
+    ----------
+    ch_names : list of str
+        Channels, in the order of the samples.
+    sfreq : float
+        Nominal sampling rate in Hz.
+    """
+
+    def __init__(self, ch_names, sfreq):
+        self.ch_names, self.sfreq = list(ch_names), float(sfreq)
+
+    def read(self):
+        """Return all new samples, without waiting.
+
+        Returns
+        -------
+        chunk : (samples, timestamps) or None
+            Samples (n_channels, n_times) in V or T, and their time stamps
+            (n_times,) in seconds of the clock of the stream. ``n_times`` can be
+            0. None if the stream has ended.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define read.")
+
+    def now(self):
+        """Return the present time in the clock of the stream.
+
+        Returns
+        -------
+        now : float or None
+            Seconds. None if the source has no clock.
+        """
+        return None
+
+    def close(self):
+        """Release the stream."""
+
+    def _make_empty(self):
+        return np.empty((len(self.ch_names), 0)), np.empty(0)
+
+    def __iter__(self):
+        while (chunk := self.read()) is not None:
+            if len(chunk[1]):
+                yield chunk
+            else:
+                sleep(WAIT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __repr__(self):
+        return f"{type(self).__name__}({len(self.ch_names)} channels, {self.sfreq:g} Hz)"
+
+
+class RawSource(StreamSource):
+    """Recording, read in real time or as fast as possible."""
+
+    def __init__(self, raw, ch_names, pace, chunk):
+        picks = pick_channels(raw.ch_names, ch_names)
+        super().__init__([raw.ch_names[pick] for pick in picks], raw.info["sfreq"])
+        self._raw, self._picks, self._pace = raw, picks, pace
+        self._n_chunk = max(1, round(chunk * self.sfreq))
+        self._n_read, self._begun = 0, None
+
+    def read(self):
+        """Return the samples since the last call, None after the last one."""
+        n_times = len(self._raw.times)
+        if self._n_read == n_times:
+            return None
+        stop = self._n_read + self._n_chunk
+        if self._pace is not None:
+            stop = int(self.now() * self.sfreq)
+        first, self._n_read = self._n_read, max(self._n_read, min(stop, n_times))
+        if first == self._n_read:
+            return self._make_empty()
+        samples = self._raw[self._picks, first : self._n_read][0]
+        return samples, np.arange(first, self._n_read) / self.sfreq
+
+    def now(self):
+        """Return the time in the recording, None if it is not paced."""
+        if self._pace is None:
+            return None
+        self._begun = perf_counter() if self._begun is None else self._begun
+        return (perf_counter() - self._begun) * self._pace
+
+
+class IteratorSource(StreamSource):
+    """Chunks of any iterator."""
+
+    def __init__(self, chunks, ch_names, sfreq, factor):
+        super().__init__(ch_names, sfreq)
+        self._chunks, self._factor = iter(chunks), factor
+
+    def read(self):
+        """Return the next chunk, None after the last one."""
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            return None
+        try:
+            samples, timestamps = (np.asarray(part, float) for part in chunk)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The iterator must yield (samples, timestamps). Got {type(chunk).__name__}."
+            ) from error
+        if samples.ndim != 2 or samples.shape != (len(self.ch_names), *timestamps.shape):
+            raise ValueError(
+                f"The iterator must yield samples of the shape (n_channels={len(self.ch_names)}, n_times) and timestamps "
+                f"of the shape (n_times,). Got {samples.shape} and {timestamps.shape}."
+            )
+        return samples * self._factor, timestamps
+
+
+def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=None, chunk=FAST_CHUNK):
+    """Make a source of samples from a stream or a recording.
+
+    Parameters
+    ----------
+    stream : StreamLSL, StreamInlet, str, Raw or iterable
+        A connected ``mne_lsl.stream.StreamLSL``, a ``pylsl.StreamInlet`` or
+        ``mne_lsl.lsl.StreamInlet``, the name of an LSL stream, an
+        ``mne.io.Raw``, or an iterable of ``(samples, timestamps)`` with shapes
+        (n_channels, n_times) and (n_times,).
+    ch_names : sequence of str, default=None
+        Channels to pick, in this order, usually ``epocher.ch_names_``. If None,
+        all channels. An iterable has no names, so this names its channels.
+    sfreq : float, default=None
+        Nominal sampling rate in Hz. Required for an iterable. Other streams
+        state it.
+    unit : str, default=None
+        Unit of the samples, such as "V", "uV", "T" or "fT". If None, the unit
+        that an LSL stream states, and V or T for an iterable. Not used for a
+        Raw.
+    pace : float, default=None
+        Speed at which a Raw is read, 1 for real time. If None, as fast as
+        possible.
+    chunk : float, default=0.08
+        Seconds of each read of a Raw with ``pace=None``.
+
+    Returns
+    -------
+    source : StreamSource
+
+    Raises
+    ------
+    TypeError
+        If ``stream`` is none of these.
+    ValueError
+        If a channel is missing, or the sampling rate or unit is not known.
+    ImportError
+        If ``stream`` is a name and mne-lsl is not installed.
+
+    See Also
+    --------
+    StreamingDecoder.push : Decode the samples.
+
+    Notes
+    -----
+    Connect a ``StreamLSL`` with ``processing_flags="clocksync"``, or without
+    flags on one machine. The flag "dejitter" changes the time stamps after lost
+    samples.
+
+    Examples
+    --------
+    >>> import mne, numpy as np
+    >>> from sk_b2s import make_stream_source
+    >>> raw = mne.io.RawArray(np.ones((2, 100)), mne.create_info(["C3", "Cz"], 50, "eeg"), verbose="ERROR")
+    >>> source = make_stream_source(raw, ["Cz"], chunk=1)
+    >>> [samples.shape for samples, timestamps in source]
+    [(1, 50), (1, 50)]
+    """
+    for name, value in (("sfreq", sfreq), ("pace", pace), ("chunk", chunk)):
+        if value is not None and not (np.isscalar(value) and np.isreal(value) and 0 < value < np.inf):
+            raise ValueError(f"{name} must be a positive number. Got {value!r}.")
+    if unit is not None and get_unit_factor(unit) is None:
+        raise ValueError(f"unit must be a unit such as 'V', 'uV', 'T' or 'fT'. Got {unit!r}.")
+    ch_names = None if ch_names is None else list(ch_names)
+    if isinstance(stream, StreamSource):
+        return stream
+    if isinstance(stream, mne.io.BaseRaw):
+        return RawSource(stream, ch_names, pace, chunk)
+    package = type(stream).__module__.partition(".")[0]
+    if isinstance(stream, str) or package in ("pylsl", "mne_lsl"):
+        from sk_b2s.streaming._lsl import make_lsl_source
+
+        return make_lsl_source(stream, ch_names, unit)
+    if not isinstance(stream, Iterable):
+        raise TypeError(
+            f"stream must be a StreamLSL, a StreamInlet, the name of an LSL stream, a Raw, or an iterable of (samples, "
+            f"timestamps). Got {type(stream).__name__}."
+        )
+    if sfreq is None or ch_names is None:
+        raise ValueError(
+            "An iterable has no channel names and sampling rate. Pass ch_names=... and sfreq=... Hz."
+        )
+    return IteratorSource(stream, ch_names, sfreq, 1.0 if unit is None else get_unit_factor(unit))
