@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_decoder": ["StreamingDecoder"],
         "_records": ["read_live_predictions", "score_live_predictions"],
         "_session": ["decode_live"],
-        "_sources": ["StreamSource", "make_stream_source"],
+        "_source": ["StreamSource"],
+        "_sources": ["make_stream_source"],
     },
 )

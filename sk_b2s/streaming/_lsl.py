@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from sk_b2s.streaming._sources import StreamSource, get_unit_factor, pick_channels
+from sk_b2s.streaming._source import StreamSource, get_unit_factor, pick_channels
 
 TIMEOUT = 5.0  # s, to find a stream and to measure its clock
 CORRECTED_EVERY = 5.0  # s between two readings of the clock offset

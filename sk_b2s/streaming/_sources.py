@@ -3,119 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from time import perf_counter, sleep
+from time import perf_counter
 
 import mne
 import numpy as np
 
-UNITS = {"": 1.0, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12, "femto": 1e-15}
-SYMBOLS = {"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
-FACTORS = (
-    {f"{prefix}{name}": factor for prefix, factor in UNITS.items() for name in ("volt", "volts", "tesla", "teslas")}
-    | {f"{prefix}{name}": factor for prefix, factor in SYMBOLS.items() for name in ("v", "t")}
-)  # fmt: skip
-WAIT = 0.01  # s between two reads without samples, when a source is iterated
+from sk_b2s.streaming._lsl import make_lsl_source
+from sk_b2s.streaming._source import StreamSource, get_unit_factor, pick_channels
+
 FAST_CHUNK = 0.08  # s of samples in each read of a recording that is not paced
-
-
-def get_unit_factor(unit):
-    """Return the factor from a unit to V or T.
-
-    Parameters
-    ----------
-    unit : str, int or float
-        Name ("microvolts"), symbol ("uV"), exponent of ten (-6) as a string or
-        an integer, as LSL streams have it.
-
-    Returns
-    -------
-    factor : float or None
-        None if the unit is not known.
-    """
-    name = str(unit).strip().lower()
-    if name in FACTORS:
-        return FACTORS[name]
-    try:
-        exponent = float(name)
-    except ValueError:
-        return None
-    return 10.0**exponent if exponent == int(exponent) and abs(exponent) <= 24 else None
-
-
-def pick_channels(available, ch_names):
-    """Return the indices of channels by name, or raise if one is missing."""
-    if ch_names is None:
-        return np.arange(len(available))
-    if missing := [name for name in ch_names if name not in available]:
-        raise ValueError(
-            f"ch_names: the stream does not have {len(missing)} of {len(ch_names)} channels: {missing[:8]}. It has "
-            f"{list(available)[:8]}{', ...' if len(available) > 8 else ''}. Rename its channels, or fit the Pipeline on "
-            f"recordings with these names."
-        )
-    return np.array([list(available).index(name) for name in ch_names], int)
-
-
-class StreamSource:
-    """Samples and time stamps of a running recording.
-
-    Made by :func:`make_stream_source`. Iteration yields ``(samples,
-    timestamps)`` of all new samples, and waits while there are none. A source
-    has no thread of its own.
-
-    Attributes
-    ----------
-    ch_names : list of str
-        Channels, in the order of the samples.
-    sfreq : float
-        Nominal sampling rate in Hz.
-    """
-
-    def __init__(self, ch_names, sfreq):
-        self.ch_names, self.sfreq = list(ch_names), float(sfreq)
-
-    def read(self):
-        """Return all new samples, without waiting.
-
-        Returns
-        -------
-        chunk : (samples, timestamps) or None
-            Samples (n_channels, n_times) in V or T, and their time stamps
-            (n_times,) in seconds of the clock of the stream. ``n_times`` can be
-            0. None if the stream has ended.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must define read.")
-
-    def now(self):
-        """Return the present time in the clock of the stream.
-
-        Returns
-        -------
-        now : float or None
-            Seconds. None if the source has no clock.
-        """
-        return None
-
-    def close(self):
-        """Release the stream."""
-
-    def _make_empty(self):
-        return np.empty((len(self.ch_names), 0)), np.empty(0)
-
-    def __iter__(self):
-        while (chunk := self.read()) is not None:
-            if len(chunk[1]):
-                yield chunk
-            else:
-                sleep(WAIT)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def __repr__(self):
-        return f"{type(self).__name__}({len(self.ch_names)} channels, {self.sfreq:g} Hz)"
 
 
 class RawSource(StreamSource):
@@ -229,7 +125,8 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
     --------
     >>> import mne, numpy as np
     >>> from sk_b2s import make_stream_source
-    >>> raw = mne.io.RawArray(np.ones((2, 100)), mne.create_info(["C3", "Cz"], 50, "eeg"), verbose="ERROR")
+    >>> info = mne.create_info(["C3", "Cz"], 50, "eeg")
+    >>> raw = mne.io.RawArray(np.ones((2, 100)), info, verbose="ERROR")
     >>> source = make_stream_source(raw, ["Cz"], chunk=1)
     >>> [samples.shape for samples, timestamps in source]
     [(1, 50), (1, 50)]
@@ -246,8 +143,6 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
         return RawSource(stream, ch_names, pace, chunk)
     package = type(stream).__module__.partition(".")[0]
     if isinstance(stream, str) or package in ("pylsl", "mne_lsl"):
-        from sk_b2s.streaming._lsl import make_lsl_source
-
         return make_lsl_source(stream, ch_names, unit)
     if not isinstance(stream, Iterable):
         raise TypeError(

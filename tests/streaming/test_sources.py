@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sk_b2s import make_stream_source
-from sk_b2s.streaming._sources import get_unit_factor
+from sk_b2s.streaming._source import get_unit_factor
 
 NAMES = ["Fz", "C3", "Cz", "C4"]
 LOOPBACK = """
