@@ -56,12 +56,12 @@ class StreamSource:
     """Samples and time stamps of a running recording.
 
     Made by :func:`make_stream_source`. Iteration yields ``(samples,
-    timestamps)`` of all new samples, and waits while there are none. A source
+    timestamps)`` of all new samples, and waits for the first of them. A source
     has no thread of its own.
 
-    Attributes
+    Parameters
     ----------
-    ch_names : list of str
+    ch_names : sequence of str
         Channels, in the order of the samples.
     sfreq : float
         Nominal sampling rate in Hz.
@@ -77,8 +77,8 @@ class StreamSource:
         -------
         chunk : (samples, timestamps) or None
             Samples (n_channels, n_times) in V or T, and their time stamps
-            (n_times,) in seconds of the clock of the stream. ``n_times`` can be
-            0. None if the stream has ended.
+            (n_times,) in seconds of the clock of the stream. ``n_times`` can
+            be 0. None if the stream has ended.
         """
         raise NotImplementedError(f"{type(self).__name__} must define read.")
 

@@ -83,8 +83,8 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
         ``mne.io.Raw``, or an iterable of ``(samples, timestamps)`` with shapes
         (n_channels, n_times) and (n_times,).
     ch_names : sequence of str, default=None
-        Channels to pick, in this order, usually ``epocher.ch_names_``. If None,
-        all channels. An iterable has no names, so this names its channels.
+        Channels to pick, in this order, usually ``epocher.ch_names_``. If
+        None, all channels. An iterable has no names, so this names its channels.
     sfreq : float, default=None
         Nominal sampling rate in Hz. Required for an iterable. Other streams
         state it.
@@ -93,7 +93,7 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
         that an LSL stream states, and V or T for an iterable. Not used for a
         Raw.
     pace : float, default=None
-        Speed at which a Raw is read, 1 for real time. If None, as fast as
+        Speed of reading a Raw, 1 for real time. If None, as fast as
         possible.
     chunk : float, default=0.08
         Seconds of each read of a Raw with ``pace=None``.
@@ -105,7 +105,7 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
     Raises
     ------
     TypeError
-        If ``stream`` is none of these.
+        If ``stream`` has another type.
     ValueError
         If a channel is missing, or the sampling rate or unit is not known.
     ImportError
@@ -118,8 +118,8 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
     Notes
     -----
     Connect a ``StreamLSL`` with ``processing_flags="clocksync"``, or without
-    flags on one machine. The flag "dejitter" changes the time stamps after lost
-    samples.
+    flags on one machine. The flag "dejitter" changes the time stamps after
+    lost samples.
 
     Examples
     --------
