@@ -84,7 +84,7 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
         (n_channels, n_times) and (n_times,).
     ch_names : sequence of str, default=None
         Channels to pick, in this order, usually ``epocher.ch_names_``. If
-        None, all channels. An iterable has no names, so this names its channels.
+        None, all channels. Names the channels of an iterable.
     sfreq : float, default=None
         Nominal sampling rate in Hz. Required for an iterable. Other streams
         state it.
