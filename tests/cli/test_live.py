@@ -1,10 +1,14 @@
 """Command live: same predictions as the library, view and errors."""
 
 import io
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.lsl import LOOPBACK
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import Epocher, FeatureScaler, LikelihoodDecoder, MelSpectrogram, StreamingDecoder, load, save
@@ -113,3 +117,25 @@ def test_replay_ends_after_its_last_samples():
 
     source = SimpleNamespace(read=read)
     assert [samples.shape[1] for samples, _ in iter_replayed(outlet, source, patience=0.05)] == [3, 2]
+
+
+@pytest.mark.slow
+def test_live_through_lsl_equals_the_decoder(arguments, tmp_path):
+    pytest.importorskip("mne_lsl", reason="requires the extra live", exc_type=Exception)
+    (tmp_path / "lsl.cfg").write_text(LOOPBACK)
+    path = tmp_path / "live.jsonl"
+    argv = make_argv(arguments, "--no-page", "--speed", "20", "--output", str(path))
+    done = subprocess.run(
+        [sys.executable, "-m", "sk_b2s", *argv],
+        env={**os.environ, "LSLAPICFG": str(tmp_path / "lsl.cfg"), "MNE_LSL_LOG_LEVEL": "ERROR"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "end of stream" in done.stdout
+    direct = tmp_path / "direct.jsonl"
+    assert main(make_argv(arguments, "--no-lsl", "--no-page", "--output", str(direct))) == 0
+    found, expected = read_live_predictions(path), read_live_predictions(direct)
+    assert (found["n_lost"] == 0).all()
+    np.testing.assert_allclose(
+        found[["time", "heard", "other"]], expected[["time", "heard", "other"]], atol=1e-5
+    )

@@ -8,21 +8,12 @@ import textwrap
 import mne
 import numpy as np
 import pytest
+from helpers.lsl import LOOPBACK
 
 from sk_b2s import make_stream_source
 from sk_b2s.streaming._source import get_unit_factor
 
 NAMES = ["Fz", "C3", "Cz", "C4"]
-LOOPBACK = """
-[ports]
-IPv6 = disable
-[multicast]
-ResolveScope = machine
-[lab]
-KnownPeers = {127.0.0.1}
-[log]
-level = -3
-"""
 LSL_TEST = """
     import sys, time
     import numpy as np
